@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * format.h - the pool's bytes: structures, offsets, and the pure functions that encode, check and
+ * place. No access to a pool happens here. docs/format.md is the normative table.
+ *
+ * All fields are little-endian and of fixed width. A big-endian build refuses pools instead of
+ * swapping (no user has asked).
+ */
+#ifndef CM_FORMAT_H
+#define CM_FORMAT_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cachemax.h"
+
+#define CM_FORMAT_VERSION 1u
+#define CM_BYTE_ORDER_MARK 0x01020304u
+
+#define CM_SLOTS_MIN 64u
+#define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: 2^34 slots fit the 40 bits of a cell */
+
+/* ---- Superblock: two copies, at 0 and at CM_SUPER_STRIDE ------------------------------------- */
+
+#define CM_SUPER_STRIDE 4096u
+#define CM_SUPER_COPIES 2u
+
+enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
+
+struct cm_super {
+    uint8_t magic[8];      /*   0 "CACHEMAX" */
+    uint32_t byte_order;   /*   8 CM_BYTE_ORDER_MARK */
+    uint32_t version;      /*  12 */
+    uint64_t compat;       /*  16 features an old library may ignore */
+    uint64_t incompat;     /*  24 features an old library must refuse */
+    uint8_t uuid[16];      /*  32 new at every format */
+    uint64_t pool_size;    /*  48 */
+    uint64_t slots;        /*  56 */
+    uint64_t record_buckets; /* 64 */
+    uint64_t stripes;      /*  72 */
+    uint64_t stripe_buckets; /* 80 index buckets in a stripe */
+    uint64_t data_align;   /*  88 */
+    uint64_t hash_seed;    /*  96 */
+    uint64_t created_ns;   /* 104 wall clock */
+    /* What changes while a pool is in use. */
+    uint64_t seq;          /* 112 of this superblock write; the higher of two good copies counts */
+    uint64_t epoch;        /* 120 seeds every check in the pool */
+    uint64_t inc_mark;     /* 128 no incarnation >= this was ever handed out */
+    uint64_t frontier;     /* 136 hint: slots >= this were never used in this epoch */
+    uint32_t state;        /* 144 enum cm_super_state */
+    uint32_t durability;   /* 148 enum cm_durability of the owner */
+    uint32_t boot_number;  /* 152 counts the boots this pool saw; stamps dirty marks */
+    uint32_t owner_pid;    /* 156 */
+    uint8_t boot_id[16];   /* 160 */
+    uint8_t mount_id[16];  /* 176 */
+    uint64_t reserved[7];  /* 192 zero */
+    uint64_t xxh3;         /* 248 XXH3-64 of bytes 0..247, seed 0 */
+};
+
+/* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */
+
+#define CM_STATS_OFFSET 8192u
+#define CM_STATS_SHARDS 32u
+#define CM_STATS_SHARD_WORDS 128u
+
+struct cm_stats_head {
+    uint64_t opened_at_ns;        /*  0 wall clock */
+    uint64_t lifetime_pool_bytes; /*  8 of all earlier sessions */
+    uint64_t owner_pid;           /* 16 */
+    uint64_t reserved[509];       /* 24 */
+};
+struct cm_stats_shard {
+    uint64_t word[CM_STATS_SHARD_WORDS]; /* counters, then two histograms; stats.c */
+};
+#define CM_STATS_BYTES (sizeof(struct cm_stats_head) + CM_STATS_SHARDS * sizeof(struct cm_stats_shard))
+
+/* ---- File table: buckets of CM_RECORD_WAYS records ------------------------------------------- */
+
+#define CM_RECORD_WAYS 8u
+#define CM_RECORD_RACY 1u
+
+struct cm_record {
+    cm_file_id id;        /*   0 zero: empty */
+    uint64_t incarnation; /*  16 */
+    uint64_t size;        /*  24 validator */
+    int64_t mtime_ns;     /*  32 */
+    int64_t ctime_ns;     /*  40 */
+    uint64_t change;      /*  48 */
+    uint64_t flags;       /*  56 CM_RECORD_RACY */
+    uint64_t reserved[6]; /*  64 zero */
+    uint64_t xxh3;        /* 112 of bytes 0..111, seed: check key and place */
+    uint64_t state;       /* 120 self-checked dirty mark, stands alone */
+};
+/* The part that is written and checked as a whole. */
+#define CM_RECORD_BODY_BYTES 120u
+
+/* Dirty mark: bit 63 DIRTY, bits 62..32 boot number, bits 31..0 check. Any word whose check is
+ * wrong counts as DIRTY of another boot. */
+#define CM_STATE_DIRTY (UINT64_C(1) << 63)
+
+/* ---- Index: buckets of CM_BUCKET_CELLS cells ------------------------------------------------- */
+
+#define CM_BUCKET_CELLS 8u
+/* Cell: bits 63..40 tag, bits 39..0 slot + 1; zero: empty. A hint, never the truth. */
+#define CM_CELL_SLOT_BITS 40u
+#define CM_STRIPE_BUCKETS 512u
+
+struct cm_bucket {
+    uint64_t cell[CM_BUCKET_CELLS];
+};
+
+/* ---- Slot headers ---------------------------------------------------------------------------- */
+
+/* w0: bits 15..0 sequence, bits 30..16 flags (zero), bit 31 VALID, bits 63..32 check. Invalid: the
+ * sequence alone. The check covers flags, sequence, slot and the other three words, seeded by the
+ * check key, so that neither a flipped bit nor another pool's or epoch's bytes revive a slot. */
+#define CM_W0_SEQ_MASK UINT64_C(0xffff)
+#define CM_W0_FLAGS_MASK UINT64_C(0x7fff0000)
+#define CM_W0_VALID (UINT64_C(1) << 31)
+
+struct cm_header {
+    uint64_t w0;           /*  0 */
+    uint64_t incarnation;  /*  8 */
+    uint64_t block_valid;  /* 16 block << 13 | valid bytes (1..4096) */
+    uint64_t xxh3;         /* 24 of the valid bytes, seed: check key, key and slot */
+};
+#define CM_VALID_BITS 13u
+#define CM_BLOCK_MAX ((UINT64_C(1) << 51) - 1)
+
+/* ---- Frozen sizes and offsets (golden bytes: tests/unit/test_format.c) ----------------------- */
+
+static_assert(sizeof(struct cm_super) == 256, "superblock size");
+static_assert(offsetof(struct cm_super, byte_order) == 8, "superblock");
+static_assert(offsetof(struct cm_super, incompat) == 24, "superblock");
+static_assert(offsetof(struct cm_super, uuid) == 32, "superblock");
+static_assert(offsetof(struct cm_super, seq) == 112, "superblock");
+static_assert(offsetof(struct cm_super, state) == 144, "superblock");
+static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
+static_assert(offsetof(struct cm_super, reserved) == 192, "superblock");
+static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
+static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
+static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
+static_assert(sizeof(struct cm_record) == 128, "record size");
+static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
+static_assert(offsetof(struct cm_record, flags) == 56, "record");
+static_assert(offsetof(struct cm_record, xxh3) == 112, "record");
+static_assert(offsetof(struct cm_record, state) == CM_RECORD_BODY_BYTES, "record");
+static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
+static_assert(sizeof(struct cm_header) == 32, "header size");
+static_assert(offsetof(struct cm_header, xxh3) == 24, "header");
+static_assert(sizeof(cm_file_id) == 16, "file id size");
+
+/* ---- Geometry -------------------------------------------------------------------------------- */
+
+/* Where everything is. Derived from the superblock alone; checked before it is believed. */
+struct cm_geometry {
+    uint64_t pool_size, slots;
+    uint64_t record_buckets, stripes, stripe_buckets;
+    uint64_t data_align;
+    uint64_t record_offset, index_offset, header_offset, slot_offset;
+};
+
+/* Plans a pool of `size` bytes with room for at least `max_files` records (0: one for 16 slots).
+ * CM_EPOOLSIZE when size is no multiple of 4096, below 64 slots or above the limit; CM_EINVAL
+ * when max_files leaves no room. */
+int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g);
+/* Size of the smallest pool. */
+uint64_t cm_format_size_min(void);
+/* Geometry of a superblock whose checksum is right. CM_EDAMAGED when it contradicts itself. */
+int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g);
+
+/* Judges one copy of a superblock without trusting it: 0, CM_ENOTPOOL (no magic), CM_EBYTEORDER,
+ * CM_EVERSION, CM_EINCOMPAT, CM_EDAMAGED (checksum). */
+int cm_format_super_check(const struct cm_super *sb);
+uint64_t cm_format_super_sum(const struct cm_super *sb);
+
+/* ---- Checks and keys ------------------------------------------------------------------------- */
+
+/* Seed of every check below: changes with the pool and with each epoch. */
+uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
+
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint16_t seq);
+/* Is h a header that w0 vouches for: VALID, no unknown flag, check right, lengths in bounds? */
+bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h);
+uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+                               const void *data, size_t valid);
+
+uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r);
+uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number);
+/* Decodes a dirty mark; false when its check is wrong. */
+bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
+                          uint32_t *boot_number);
+
+static inline uint64_t cm_header_block(const struct cm_header *h)
+{
+    return h->block_valid >> CM_VALID_BITS;
+}
+static inline uint32_t cm_header_valid(const struct cm_header *h)
+{
+    return (uint32_t)(h->block_valid & ((1u << CM_VALID_BITS) - 1));
+}
+
+/* ---- Placement ------------------------------------------------------------------------------- */
+
+/* Blocks of one group share a stripe, so that a 1 MiB bracket takes at most five locks. */
+#define CM_GROUP_SHIFT 6u
+#define CM_GROUP_BLOCKS (1u << CM_GROUP_SHIFT)
+
+/* Where a key may live. */
+struct cm_place {
+    uint64_t bucket[2]; /* numbers in the whole index, the first one preferred */
+    uint64_t tag;       /* in its place in a cell; never makes a cell zero */
+};
+uint64_t cm_format_stripe(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
+                          uint64_t group);
+void cm_format_place(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
+                     uint64_t block, uint64_t stripe, struct cm_place *place);
+uint64_t cm_format_record_bucket(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id);
+
+static inline uint64_t cm_cell_make(uint64_t tag, uint64_t slot)
+{
+    return tag | (slot + 1);
+}
+static inline uint64_t cm_cell_tag(uint64_t cell)
+{
+    return cell & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+}
+/* Slot number of a nonempty cell; UINT64_MAX (never a slot) when its slot field is zero. */
+static inline uint64_t cm_cell_slot(uint64_t cell)
+{
+    return (cell & ((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1)) - 1;
+}
+
+#endif

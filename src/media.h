@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * media.h - an open pool as the media modules (super, index, slot, record, stats) see it: where
+ * it is mapped, how it is laid out, how it is written.
+ */
+#ifndef CM_MEDIA_H
+#define CM_MEDIA_H
+
+#include "atomic.h"
+#include "format.h"
+#include "persist.h"
+
+struct cm_media {
+    uint8_t *base;
+    struct cm_geometry geo;
+    const struct cm_persist_ops *ops;
+    void *ops_ctx;       /* for a recorder; NULL for the CPU's own operations */
+    uint64_t hash_seed;  /* placement */
+    uint64_t check_key;  /* seeds checks; atomic: changes with the epoch */
+};
+
+static inline uint64_t cm_media_key(const struct cm_media *m)
+{
+    /* Pairs with the release store in cm_super_bump_epoch: who sees the new key sees the epoch
+     * durable. Who still uses the old one judges as if it had come a moment earlier. */
+    return at_load_acquire(&m->check_key);
+}
+
+static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)
+{
+    return m->ops->store64(m->ops_ctx, p, v);
+}
+static inline int cm_media_cas64(const struct cm_media *m, uint64_t *p, uint64_t old, uint64_t v)
+{
+    return m->ops->cas64(m->ops_ctx, p, old, v);
+}
+static inline int cm_media_write(const struct cm_media *m, void *dst, const void *src, size_t n)
+{
+    return m->ops->write(m->ops_ctx, dst, src, n);
+}
+static inline int cm_media_copy(const struct cm_media *m, void *dst, const void *src, size_t n)
+{
+    return m->ops->copy(m->ops_ctx, dst, src, n);
+}
+static inline int cm_media_flush(const struct cm_media *m, const void *p, size_t n)
+{
+    return m->ops->flush(m->ops_ctx, p, n);
+}
+static inline void cm_media_fence(const struct cm_media *m)
+{
+    m->ops->fence(m->ops_ctx);
+}
+
+#endif

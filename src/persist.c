@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * persist.c - chooses how this CPU accesses pool memory.
+ *
+ * Owns the choice, no state but one function pointer. The routines themselves are in the back end
+ * of the CPU: persist_x86.c, persist_arm64.c or persist_generic.c, of which exactly one is not
+ * empty after preprocessing; it provides the cm_persist_variant(), cm_guard_copy_variant(),
+ * cm_guard_code() and the guarded loads of persist.h. Anybody may call.
+ */
+#include "persist.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "atomic.h"
+
+/* NULL until the first copy. Every thread that finds NULL computes the same value, so a relaxed
+ * race to store it is harmless; it pairs with nothing. */
+static cm_guard_copy_fn best_copy;
+
+const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
+{
+    const struct cm_persist_ops *ops;
+
+    assert(need == CM_FLUSH_LINES || need == CM_FLUSH_NONE);
+    for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
+        if ((strcmp(ops->flush_name, "none") == 0) == (need == CM_FLUSH_NONE)) {
+            return ops;
+        }
+    }
+    /* A CPU that cannot write lines back: the caller sees "none" and reports it. */
+    ops = cm_persist_variant(0);
+    assert(ops != NULL);
+    return ops;
+}
+
+int cm_guard_copy(void *dst, const void *src, size_t n)
+{
+    cm_guard_copy_fn copy = at_load_relaxed(&best_copy);
+
+    if (copy == NULL) {
+        copy = cm_guard_copy_variant(0, NULL);
+        at_store_relaxed(&best_copy, copy);
+    }
+    return copy(dst, src, n);
+}
+
+bool cm_guard_available(void)
+{
+    struct plat_guard_code code;
+
+    return cm_guard_code(&code);
+}
+
+int cm_guard_add(const void *base, size_t len)
+{
+    struct plat_guard_code code;
+
+    if (!cm_guard_code(&code)) {
+        return 0;
+    }
+    assert(code.begin <= code.landing && code.landing < code.end);
+    return plat_guard_add(base, len, &code);
+}
+
+void cm_guard_remove(const void *base)
+{
+    if (cm_guard_available()) {
+        plat_guard_remove(base);
+    }
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * persist_x86.c - what an x86-64 CPU offers for pool memory.
+ *
+ * Owns the detection of CPU features and the tables that lead to the routines of
+ * persist_guard_x86.S. Called by persist.c and tests through persist.h.
+ *
+ * A feature counts only if the operating system saves the registers it needs (XGETBV). Every CPU
+ * with x86-64 has SSE2 and CLFLUSH, so there is always a table.
+ */
+#include "persist.h"
+
+#include "atomic.h"
+
+#if defined(__x86_64__) && !defined(CM_TSAN)
+#include <assert.h>
+#include <cpuid.h>
+
+enum {
+    X86_KNOWN = 1u << 0, /* detection has run */
+    X86_CLFLUSHOPT = 1u << 1,
+    X86_CLWB = 1u << 2,
+    X86_AVX2 = 1u << 3,
+    X86_AVX512 = 1u << 4,
+    X86_FSRM = 1u << 5
+};
+
+/* persist_guard_x86.S */
+extern uint32_t cm_guard_avx;
+extern const char cm_guard_begin[], cm_guard_end[], cm_guard_landing[];
+int cm_x86_store64(void *ctx, uint64_t *p, uint64_t v);
+int cm_x86_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired);
+int cm_x86_write(void *ctx, void *dst, const void *src, size_t n);
+int cm_x86_nt_sse2(void *ctx, void *dst, const void *src, size_t n);
+int cm_x86_nt_avx2(void *ctx, void *dst, const void *src, size_t n);
+int cm_x86_nt_avx512(void *ctx, void *dst, const void *src, size_t n);
+int cm_x86_clwb(void *ctx, const void *p, size_t n);
+int cm_x86_clflushopt(void *ctx, const void *p, size_t n);
+int cm_x86_clflush(void *ctx, const void *p, size_t n);
+void cm_x86_sfence(void *ctx);
+int cm_x86_copy_sse2(void *dst, const void *src, size_t n);
+int cm_x86_copy_avx2(void *dst, const void *src, size_t n);
+#ifndef _WIN32
+int cm_x86_copy_rep(void *dst, const void *src, size_t n);
+#endif
+
+static int x86_flush_nothing(void *ctx, const void *p, size_t n)
+{
+    (void)ctx, (void)p, (void)n;
+    return 0;
+}
+
+/* Every combination of a flush and a non-temporal copy, best first. CLWB leaves the line in the
+ * cache, CLFLUSHOPT only does not wait for the one before, CLFLUSH waits. */
+#define X86_OPS(flush_label, flush_fn, copy_label, copy_fn, features)                              \
+    {                                                                                              \
+        { flush_label,  copy_label, cm_x86_store64, cm_x86_cas64,                                  \
+          cm_x86_write, copy_fn,    flush_fn,       cm_x86_sfence },                               \
+            (features)                                                                             \
+    }
+#define X86_COPIES(flush_label, flush_fn, features)                                                \
+    X86_OPS(flush_label, flush_fn, "avx512-nt", cm_x86_nt_avx512, (features) | X86_AVX512),        \
+        X86_OPS(flush_label, flush_fn, "avx2-nt", cm_x86_nt_avx2, (features) | X86_AVX2),          \
+        X86_OPS(flush_label, flush_fn, "sse2-nt", cm_x86_nt_sse2, (features))
+
+static const struct {
+    struct cm_persist_ops ops;
+    uint32_t needs;
+} x86_tables[] = {
+    X86_COPIES("clwb", cm_x86_clwb, X86_CLWB),
+    X86_COPIES("clflushopt", cm_x86_clflushopt, X86_CLFLUSHOPT),
+    X86_COPIES("clflush", cm_x86_clflush, 0u),
+    X86_COPIES("none", x86_flush_nothing, 0u),
+};
+
+static const struct {
+    const char *name;
+    cm_guard_copy_fn copy;
+    uint32_t needs;
+} x86_copies[] = {
+    { "avx2", cm_x86_copy_avx2, X86_AVX2 },
+#ifndef _WIN32
+    { "rep movsb", cm_x86_copy_rep, X86_FSRM },
+#endif
+    { "sse2", cm_x86_copy_sse2, 0u },
+};
+
+/* Which register sets the OS saves (XCR0); 0 when it does not say. */
+static uint64_t x86_saved_state(void)
+{
+    uint32_t a, b, c, d, high;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) {
+        return 0;
+    }
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | a;
+}
+
+static uint32_t x86_detect(void)
+{
+    const uint64_t ymm_state = 0x6, zmm_state = 0xe6;
+    const uint64_t state = x86_saved_state();
+    uint32_t features = X86_KNOWN;
+    uint32_t a, b, c, d;
+
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        return features;
+    }
+    features |= (b & (1u << 23)) != 0 ? (uint32_t)X86_CLFLUSHOPT : 0u;
+    features |= (b & (1u << 24)) != 0 ? (uint32_t)X86_CLWB : 0u;
+    features |= (d & (1u << 4)) != 0 ? (uint32_t)X86_FSRM : 0u;
+    if ((b & (1u << 5)) != 0 && (state & ymm_state) == ymm_state) {
+        features |= X86_AVX2;
+    }
+    if ((b & (1u << 16)) != 0 && (state & zmm_state) == zmm_state) {
+        features |= X86_AVX512;
+    }
+    return features;
+}
+
+static uint32_t x86_features(void)
+{
+    static uint32_t cached;
+    uint32_t features = at_load_acquire(&cached); /* pairs with the release below */
+
+    if (features == 0) {
+        features = x86_detect(); /* two threads find the same */
+        /* Before any AVX routine can be found through these tables. */
+        at_store_relaxed(&cm_guard_avx, (features & (X86_AVX2 | X86_AVX512)) != 0 ? 1u : 0u);
+        at_store_release(&cached, features);
+    }
+    return features;
+}
+
+const struct cm_persist_ops *cm_persist_variant(size_t i)
+{
+    const uint32_t features = x86_features();
+
+    for (size_t t = 0; t < sizeof x86_tables / sizeof x86_tables[0]; t++) {
+        if ((x86_tables[t].needs & ~features) == 0 && i-- == 0) {
+            return &x86_tables[t].ops;
+        }
+    }
+    return NULL;
+}
+
+cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
+{
+    const uint32_t features = x86_features();
+
+    for (size_t t = 0; t < sizeof x86_copies / sizeof x86_copies[0]; t++) {
+        if ((x86_copies[t].needs & ~features) == 0 && i-- == 0) {
+            if (name != NULL) {
+                *name = x86_copies[t].name;
+            }
+            return x86_copies[t].copy;
+        }
+    }
+    return NULL;
+}
+
+bool cm_guard_code(struct plat_guard_code *code)
+{
+    assert(code != NULL);
+    code->begin = (uintptr_t)cm_guard_begin;
+    code->end = (uintptr_t)cm_guard_end;
+    code->landing = (uintptr_t)cm_guard_landing;
+    return true;
+}
+#else
+typedef int persist_x86_is_empty;
+#endif

@@ -1,0 +1,1063 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * platform_posix.c - the operating system contract (platform.h) on Linux.
+ *
+ * Owns every system call of the library and three pieces of process-wide state: the fork counter,
+ * the thread numbers, and the fault guard (a table of address ranges and the signal handlers).
+ * Any module may call; nothing here calls back except the progress function of plat_file_create.
+ *
+ * LOCK  The owner holds an open-file-description lock (F_OFD_SETLK) over the whole file. Unlike
+ * POSIX record locks it belongs to the open file: a second open in the same process is refused,
+ * and closing some other descriptor does not drop it. Unlike flock() it can be asked about
+ * (F_OFD_GETLK) without taking it for a moment, which would refuse an owner who opens just then.
+ * On NFS it protects against other clients only as far as the mount passes locks on to the
+ * server (not with local_lock or nolock). A forked child shares the lock until it execs or exits.
+ *
+ * FAULT GUARD  SIGBUS and SIGSEGV run guard_handler(). If the program counter lies in the guarded
+ * code of persist and the address in a registered range, the handler moves the program counter to
+ * the code's landing and returns: the routine then returns CM_EIO. No unwinding, no longjmp, no
+ * lock, nothing but reads of a fixed table. Everything else goes to the handler that was there
+ * before, as if the kernel had called it.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <linux/futex.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <x86intrin.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "atomic.h"
+
+#ifndef MAP_SHARED_VALIDATE
+#define MAP_SHARED_VALIDATE 0x03
+#endif
+#ifndef MAP_SYNC
+#define MAP_SYNC 0x80000
+#endif
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000u
+#endif
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
+#endif
+#ifndef BUS_MCEERR_AR
+#define BUS_MCEERR_AR 4
+#define BUS_MCEERR_AO 5
+#endif
+
+#define POSIX_PAGE 4096u /* alignment that plat_alloc promises */
+#define POSIX_ALLOC_STEP (64ull << 20)
+#define NS_PER_S INT64_C(1000000000)
+
+/* ---- Errors -------------------------------------------------------------------------------- */
+
+static int posix_error(int err)
+{
+    switch (err) {
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+        return CM_ENOENT;
+    case EEXIST:
+        return CM_EEXIST;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ETXTBSY:
+        return CM_EACCES;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return CM_ENOSPC;
+    case EISDIR:
+    case ENXIO:
+    case ENODEV:
+        return CM_ENOTFILE;
+    case ENOMEM:
+        return CM_ENOMEM;
+    case EINVAL:
+    case ENAMETOOLONG:
+        return CM_EINVAL;
+    default:
+        return CM_EIO;
+    }
+}
+
+static int file_fd(const struct plat_file *f)
+{
+    assert(f != NULL && f->handle >= 0);
+    return (int)f->handle;
+}
+
+/* ---- The pool file: lock ------------------------------------------------------------------- */
+
+static int file_lock_call(const struct plat_file *f, int cmd, short type, struct flock *range)
+{
+    *range = (struct flock){ .l_type = type, .l_whence = SEEK_SET };
+    return fcntl(file_fd(f), cmd, range);
+}
+
+int plat_file_lock(struct plat_file *f)
+{
+    struct flock range;
+
+    /* A shared lock is all that a descriptor open for reading can hold; it still keeps an owner
+     * out, but the readers of this library take none. */
+    if (file_lock_call(f, F_OFD_SETLK, f->readonly ? F_RDLCK : F_WRLCK, &range) == 0) {
+        return 0;
+    }
+    return errno == EAGAIN || errno == EACCES ? CM_EOWNED : CM_EIO;
+}
+
+int plat_file_is_locked(struct plat_file *f)
+{
+    struct flock range;
+
+    if (file_lock_call(f, F_OFD_GETLK, F_WRLCK, &range) != 0) {
+        return CM_EIO;
+    }
+    return range.l_type != F_UNLCK;
+}
+
+/* ---- The pool file: creation --------------------------------------------------------------- */
+
+/* For file systems that cannot allocate: zeros, written, occupy space like anything else. */
+static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
+{
+    const size_t chunk = 1u << 20;
+    void *zeros = plat_alloc(chunk);
+    int rc = 0;
+
+    if (zeros == NULL) {
+        return CM_ENOMEM;
+    }
+    while (len > 0) {
+        const size_t n = len < chunk ? (size_t)len : chunk;
+        const ssize_t done = pwrite(fd, zeros, n, (off_t)offset);
+
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            rc = done < 0 ? posix_error(errno) : CM_EIO;
+            break;
+        }
+        offset += (uint64_t)done;
+        len -= (uint64_t)done;
+    }
+    plat_free(zeros, chunk);
+    return rc;
+}
+
+static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
+{
+    int rc;
+
+    do {
+        rc = fallocate(fd, 0, (off_t)offset, (off_t)len);
+    } while (rc != 0 && errno == EINTR);
+    if (rc == 0) {
+        return 0;
+    }
+    if (errno == EOPNOTSUPP || errno == ENOSYS) {
+        return file_write_zeros(fd, offset, len);
+    }
+    return posix_error(errno);
+}
+
+static int file_allocate(int fd, uint64_t size,
+                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+{
+    for (uint64_t done = 0; done < size;) {
+        const uint64_t left = size - done;
+        const uint64_t step = left < POSIX_ALLOC_STEP ? left : POSIX_ALLOC_STEP;
+        const int rc = file_allocate_step(fd, done, step);
+
+        if (rc != 0) {
+            return rc;
+        }
+        done += step;
+        if (progress != NULL && progress(ctx, done, size) != 0) {
+            return CM_EBUSY;
+        }
+    }
+    return 0;
+}
+
+/* A file beyond the process's limit would not just fail: SIGXFSZ would end the process. */
+static bool file_size_allowed(uint64_t size)
+{
+    struct rlimit limit;
+
+    if (size > (uint64_t)INT64_MAX) {
+        return false;
+    }
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+           size <= limit.rlim_cur;
+}
+
+int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool prealloc,
+                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+{
+    int rc;
+    int fd;
+
+    assert(f != NULL && f->handle < 0 && path != NULL);
+    if (!file_size_allowed(size)) {
+        return CM_ENOSPC;
+    }
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return posix_error(errno);
+    }
+    *f = (struct plat_file){ .handle = fd, .size = size, .pid = plat_pid() };
+    rc = plat_file_lock(f);
+    if (rc == 0) {
+        if (prealloc) {
+            rc = file_allocate(fd, size, progress, ctx);
+        } else if (ftruncate(fd, (off_t)size) != 0) {
+            rc = posix_error(errno);
+        }
+    }
+    if (rc != 0) {
+        (void)unlink(path);
+        plat_file_close(f);
+    }
+    return rc;
+}
+
+/* ---- The pool file: opening ---------------------------------------------------------------- */
+
+int plat_file_open(struct plat_file *f, const char *path, bool readonly)
+{
+    struct stat st;
+    int fd;
+
+    assert(f != NULL && f->handle < 0 && path != NULL);
+    /* Looked at before the open as well, because opening a device may already do something. */
+    if (stat(path, &st) != 0) {
+        return posix_error(errno);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return CM_ENOTFILE;
+    }
+    fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        return posix_error(errno);
+    }
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return CM_ENOTFILE;
+    }
+    *f = (struct plat_file){
+        .handle = fd, .size = (uint64_t)st.st_size, .pid = plat_pid(), .readonly = readonly
+    };
+    return 0;
+}
+
+void plat_file_close(struct plat_file *f)
+{
+    assert(f != NULL);
+    if (f->handle < 0) {
+        return;
+    }
+    /* In a forked child the mapping was never there, and the lock is the parent's. In the parent
+     * the lock goes by hand: a child that still has the descriptor would keep it otherwise. */
+    if (f->pid == plat_pid()) {
+        struct flock range;
+
+        if (f->base != NULL) {
+            (void)munmap(f->base, f->mapped);
+        }
+        (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
+    }
+    (void)close(file_fd(f));
+    *f = (struct plat_file)PLAT_FILE_INIT;
+}
+
+int plat_file_sync_dir(const char *path)
+{
+    const char *slash;
+    char *dir;
+    int fd;
+    int rc = 0;
+
+    assert(path != NULL);
+    slash = strrchr(path, '/');
+    if (slash == NULL) {
+        dir = strdup(".");
+    } else {
+        dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    }
+    if (dir == NULL) {
+        return CM_ENOMEM;
+    }
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(dir);
+    if (fd < 0) {
+        return posix_error(errno);
+    }
+    /* EINVAL: this file system has nothing to sync for a directory. */
+    if (fsync(fd) != 0 && errno != EINVAL) {
+        rc = posix_error(errno);
+    }
+    (void)close(fd);
+    return rc;
+}
+
+void plat_file_remove(const char *path)
+{
+    assert(path != NULL);
+    (void)unlink(path);
+    (void)plat_file_sync_dir(path);
+}
+
+int plat_file_pread(struct plat_file *f, void *buf, size_t n, uint64_t offset)
+{
+    uint8_t *to = buf;
+
+    assert(buf != NULL || n == 0);
+    while (n > 0) {
+        const ssize_t got = pread(file_fd(f), to, n, (off_t)offset);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return CM_EIO;
+        }
+        to += got;
+        offset += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+/* ---- The pool file: mapping ---------------------------------------------------------------- */
+
+static bool file_is_volatile(int fd)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) != 0) {
+        return false;
+    }
+    return fs.f_type == TMPFS_MAGIC || (uint32_t)fs.f_type == RAMFS_MAGIC ||
+           (uint32_t)fs.f_type == HUGETLBFS_MAGIC;
+}
+
+/* Whether the file system promises synchronous mappings. Asked with a page of its own: a mapping
+ * at a fixed address that fails may already have torn a hole into what was reserved there. */
+static bool file_has_map_sync(int fd, int prot)
+{
+    void *probe = mmap(NULL, POSIX_PAGE, prot, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+
+    if (probe == MAP_FAILED) {
+        return false;
+    }
+    (void)munmap(probe, POSIX_PAGE);
+    return true;
+}
+
+/* Address space of `size` bytes at a multiple of `align`; MAP_FAILED when there is none. */
+static uint8_t *reserve_aligned(size_t size, size_t align)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t slack, total, head;
+    uint8_t *raw;
+
+    if (size > SIZE_MAX / 2 || align > SIZE_MAX / 4) {
+        return MAP_FAILED;
+    }
+    size = (size + page - 1) / page * page;
+    slack = align > page ? align : page;
+    total = size + slack;
+    raw = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) {
+        return raw;
+    }
+    head = (size_t)(-(uintptr_t)raw & (slack - 1));
+    if (head > 0) {
+        (void)munmap(raw, head);
+    }
+    if (total - head > size) {
+        (void)munmap(raw + head + size, total - head - size);
+    }
+    return raw + head;
+}
+
+int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+{
+    const int fd = file_fd(f);
+    const int prot = f->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+    bool sync;
+    uint8_t *base;
+
+    assert(f->base == NULL && durability != NULL);
+    assert(align != 0 && (align & (align - 1)) == 0);
+    if (f->size == 0) {
+        return CM_EIO;
+    }
+    sync = file_has_map_sync(fd, prot);
+    base = reserve_aligned(f->size, align);
+    if (base == MAP_FAILED) {
+        return CM_ENOMEM;
+    }
+    if (mmap(base, f->size, prot, MAP_FIXED | (sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED),
+             fd, 0) == MAP_FAILED) {
+        /* The reservation stays: it may have been torn, and the hole may be somebody's by now. */
+        return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
+    }
+    /* Without the first a child's stores would reach the pool. The second is kindness only. */
+    if (madvise(base, f->size, MADV_DONTFORK) != 0) {
+        (void)munmap(base, f->size);
+        return CM_EIO;
+    }
+    (void)madvise(base, f->size, MADV_DONTDUMP);
+    f->base = base;
+    f->mapped = f->size;
+    if (sync) {
+        *durability = CM_DURABILITY_DAX;
+    } else {
+        *durability = file_is_volatile(fd) ? CM_DURABILITY_VOLATILE : CM_DURABILITY_PAGECACHE;
+    }
+    return 0;
+}
+
+int plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
+{
+    const int fd = file_fd(f);
+
+    if (f->base != NULL) {
+        const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        const uint64_t start = offset / page * page;
+        const uint64_t end = len == 0 ? f->mapped : offset + len;
+
+        assert(offset <= f->mapped && len <= f->mapped - offset);
+        if (msync(f->base + start, end - start, MS_SYNC) != 0) {
+            return CM_EIO;
+        }
+    }
+    return fsync(fd) == 0 ? 0 : CM_EIO;
+}
+
+/* ---- Identity ------------------------------------------------------------------------------ */
+
+/* Reads a small text file of the kernel's; returns its length or -1. */
+static ssize_t read_text(const char *path, char *buf, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0) {
+        return -1;
+    }
+    do {
+        n = read(fd, buf, size - 1);
+    } while (n < 0 && errno == EINTR);
+    (void)close(fd);
+    if (n >= 0) {
+        buf[n] = '\0';
+    }
+    return n;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return -1;
+}
+
+void plat_boot_id(uint8_t id[16])
+{
+    char text[64];
+    unsigned digits = 0;
+
+    memset(id, 0, 16);
+    if (read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
+        return;
+    }
+    for (const char *c = text; *c != '\0' && digits < 32; c++) {
+        const int d = hex_digit(*c);
+
+        if (d >= 0) {
+            id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | d);
+            digits++;
+        }
+    }
+    if (digits != 32) {
+        memset(id, 0, 16);
+    }
+}
+
+/* The kernel counts every disk it ever saw: the same device number with another sequence number
+ * is another disk, or the same one pulled out and put back. 0 when unknown. */
+static uint64_t disk_sequence(uint32_t major_no, uint32_t minor_no)
+{
+    static const char *const places[] = { "/sys/dev/block/%u:%u/diskseq",
+                                          "/sys/dev/block/%u:%u/../diskseq" };
+    char path[64], text[32];
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        (void)snprintf(path, sizeof path, i == 0 ? places[0] : places[1], major_no, minor_no);
+        if (read_text(path, text, sizeof text) > 0) {
+            return strtoull(text, NULL, 10);
+        }
+    }
+    return 0;
+}
+
+void plat_mount_id(struct plat_file *f, uint8_t id[16])
+{
+    struct statx stx;
+    uint64_t word[4] = { 0, 0, 0, 0 };
+    XXH128_canonical_t canonical;
+
+    memset(id, 0, 16);
+    memset(&stx, 0, sizeof stx);
+    if (statx(file_fd(f), "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
+        (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
+        return;
+    }
+    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
+    memcpy(&word[0], (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4,
+           sizeof word[0]);
+    word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
+    if (word[1] == 0) {
+        /* Before Linux 6.8 the number is used again after an unmount. The disk's sequence number
+         * at least tells a disk that was pulled out, which is what loses data. */
+        word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
+        word[3] = disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
+    }
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(word, sizeof word));
+    memcpy(id, canonical.digest, 16);
+}
+
+/* What tells a reused inode number from the file that had it before; 0 where there is none. */
+static uint64_t inode_generation(int fd)
+{
+    long generation = 0; /* the size in the request; file systems write an int */
+
+    if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) != 0) {
+        return 0;
+    }
+    return (uint64_t)generation;
+}
+
+/* Wraps in the year 2262: still another value for another time. */
+static int64_t timespec_ns(struct timespec t)
+{
+    return (int64_t)((uint64_t)t.tv_sec * (uint64_t)NS_PER_S + (uint64_t)t.tv_nsec);
+}
+
+/* A timestamp within the clock's granularity of now may hide a second change. 20 ms covers the
+ * tick of every kernel; where both stamps are whole seconds the volume probably keeps no more
+ * (FAT: even seconds). A stamp from the future proves nothing at all. */
+static uint32_t judge_racy(const struct stat *st, int64_t now)
+{
+    const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
+    const int64_t granule = INT64_C(20000000) + (coarse ? 2 * NS_PER_S : 0);
+    const int64_t latest_s = now / NS_PER_S + 1;
+
+    return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s ||
+           timespec_ns(st->st_mtim) >= now - granule || timespec_ns(st->st_ctim) >= now - granule;
+}
+
+int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
+{
+    const int fd = (int)os_file;
+    struct statfs fs;
+    struct stat st;
+    uint64_t word[3] = { 0, 0, 0 };
+    XXH128_hash_t hash;
+    const uint64_t taken_at = plat_now_ns();
+    const int64_t wall = plat_wall_ns();
+
+    if (id == NULL || v == NULL || os_file < 0 || os_file > INT_MAX) {
+        return CM_EINVAL;
+    }
+    if (fstat(fd, &st) != 0) {
+        return errno == EBADF ? CM_EINVAL : CM_EIO;
+    }
+    /* Nothing in the attributes of a block device tells that its content changed. */
+    if (!S_ISREG(st.st_mode)) {
+        return CM_EINVAL;
+    }
+    if (fstatfs(fd, &fs) == 0) {
+        memcpy(&word[0], &fs.f_fsid, sizeof word[0]);
+    }
+    if (word[0] == 0) {
+        word[0] = (uint64_t)st.st_dev;
+    }
+    word[1] = (uint64_t)st.st_ino;
+    word[2] = inode_generation(fd);
+    hash = XXH3_128bits(word, sizeof word);
+    *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
+    if (id->hi == 0 && id->lo == 0) {
+        id->lo = 1;
+    }
+    *v = (cm_validator){
+        .size = (uint64_t)st.st_size,
+        .mtime_ns = timespec_ns(st.st_mtim),
+        .ctime_ns = timespec_ns(st.st_ctim),
+        .taken_at = taken_at,
+        .racy = judge_racy(&st, wall),
+    };
+    return 0;
+}
+
+uint32_t plat_pid(void)
+{
+    return (uint32_t)getpid();
+}
+
+int plat_random(void *buf, size_t n)
+{
+    uint8_t *to = buf;
+
+    while (n > 0) {
+        const ssize_t got = getrandom(to, n, 0);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return CM_EIO;
+        }
+        to += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+/* ---- Clocks -------------------------------------------------------------------------------- */
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec t = { 0, 0 };
+    const int rc = clock_gettime(clock, &t);
+
+    assert(rc == 0);
+    (void)rc;
+    return timespec_ns(t);
+}
+
+uint64_t plat_now_ns(void)
+{
+    return (uint64_t)clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t plat_wall_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
+}
+
+int64_t plat_boot_wall_ns(void)
+{
+    struct timespec up;
+
+    /* CLOCK_BOOTTIME goes on while the system sleeps, CLOCK_MONOTONIC does not. */
+    if (clock_gettime(CLOCK_BOOTTIME, &up) != 0) {
+        return INT64_MIN;
+    }
+    return plat_wall_ns() - timespec_ns(up);
+}
+
+#if defined(__x86_64__)
+/* The time stamp counter is a clock only if it neither stops nor changes speed. */
+static bool ticks_from_tsc(void)
+{
+    static uint32_t answer; /* 0 unknown, 1 no, 2 yes: every thread finds the same */
+    uint32_t known = at_load_relaxed(&answer);
+
+    if (known == 0) {
+        uint32_t a, b, c, d;
+
+        known = __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d & 1u << 8) != 0 ? 2 : 1;
+        at_store_relaxed(&answer, known);
+    }
+    return known == 2;
+}
+
+uint64_t plat_ticks(void)
+{
+    return ticks_from_tsc() ? (uint64_t)__rdtsc() : plat_now_ns();
+}
+
+uint64_t plat_ticks_per_ms(void)
+{
+    return 1000000; /* nanoseconds, or a counter of at least 1 GHz */
+}
+#elif defined(__aarch64__)
+uint64_t plat_ticks(void)
+{
+    uint64_t ticks;
+
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+}
+
+uint64_t plat_ticks_per_ms(void)
+{
+    uint64_t hz;
+
+    __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(hz));
+    return hz / 1000;
+}
+#else
+uint64_t plat_ticks(void)
+{
+    return plat_now_ns();
+}
+
+uint64_t plat_ticks_per_ms(void)
+{
+    return 1000000;
+}
+#endif
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+#define POSIX_SMALL                                                                                \
+    (64u << 10) /* below: from malloc, cleared at once; above: mapped, lazily zero */
+
+static size_t round_to_page(size_t bytes)
+{
+    return (bytes + POSIX_PAGE - 1) / POSIX_PAGE * POSIX_PAGE;
+}
+
+void *plat_alloc(size_t bytes)
+{
+    void *p;
+
+    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    if (bytes < POSIX_SMALL) {
+        p = aligned_alloc(POSIX_PAGE, round_to_page(bytes));
+        return p == NULL ? NULL : memset(p, 0, bytes);
+    }
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+             0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void plat_free(void *p, size_t bytes)
+{
+    if (p == NULL) {
+        return;
+    }
+    if (bytes < POSIX_SMALL) {
+        free(p);
+    } else {
+        const int rc = munmap(p, bytes);
+
+        assert(rc == 0);
+        (void)rc;
+    }
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+void plat_wait(uint32_t *word, uint32_t expected)
+{
+    assert(word != NULL);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void plat_wake_one(uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void plat_wake_all(uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+struct plat_thread *plat_thread(void)
+{
+    /* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
+    static __thread struct plat_thread self __attribute__((tls_model("initial-exec")));
+    static uint32_t numbers;
+
+    while (self.number == 0) {
+        self.number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
+    }
+    return &self;
+}
+
+static uint32_t fork_count;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void fork_in_child(void)
+{
+    at_add_relaxed(&fork_count, 1u); /* the child has one thread */
+}
+
+static void fork_register(void)
+{
+    (void)pthread_atfork(NULL, NULL, fork_in_child);
+}
+
+uint32_t plat_fork_count(void)
+{
+    (void)pthread_once(&fork_once, fork_register);
+    return at_load_relaxed(&fork_count);
+}
+
+/* ---- CPU ----------------------------------------------------------------------------------- */
+
+uint32_t plat_cpu_flags(void)
+{
+    uint32_t flags = 0;
+
+#if defined(__aarch64__)
+#ifndef HWCAP_DCPOP
+#define HWCAP_DCPOP (1ul << 16)
+#endif
+    if ((getauxval(AT_HWCAP) & HWCAP_DCPOP) != 0) {
+        flags |= PLAT_CPU_DCPOP;
+    }
+#endif
+    return flags;
+}
+
+/* ---- Fault guard --------------------------------------------------------------------------- */
+
+#define GUARD_RANGES 64u
+
+/* Written under guard_mutex, read by the handler without. base 0: free. */
+static struct {
+    uintptr_t base;
+    uintptr_t len;
+} guard_ranges[GUARD_RANGES];
+
+static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
+static bool guard_installed; /* under guard_mutex */
+/* Set before the handlers are installed, constant afterwards. */
+static struct plat_guard_code guard_code;
+static struct sigaction guard_old_bus, guard_old_segv;
+
+static void guard_handler(int sig, siginfo_t *info, void *context);
+
+/* Does [addr, addr + span) meet a registered range? Async-signal-safe. */
+static bool guard_covers(uintptr_t addr, uintptr_t span)
+{
+    for (size_t i = 0; i < GUARD_RANGES; i++) {
+        /* Pairs with the release in plat_guard_add: a base that is seen brings its len. */
+        const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
+        const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
+
+        if (base != 0 && addr < base + len && base < addr + span) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#if defined(__x86_64__)
+#define GUARD_PC(uc) (&(uc)->uc_mcontext.gregs[REG_RIP])
+#elif defined(__aarch64__)
+#define GUARD_PC(uc) (&(uc)->uc_mcontext.pc)
+#endif
+
+/* True when the fault was the guard's business and execution may go on. */
+static bool guard_absorbs(int sig, const siginfo_t *info, void *context)
+{
+    uintptr_t addr = (uintptr_t)info->si_addr;
+    uintptr_t span = 1;
+
+    if (info->si_code <= 0 || info->si_code == SI_KERNEL) {
+        return false; /* sent by a process, or no address (x86: not canonical) */
+    }
+    if (sig == SIGBUS && (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO)) {
+        /* Machine check: si_addr is the start of a damaged area of 2^lsb bytes. */
+        const unsigned lsb = (unsigned)info->si_addr_lsb;
+
+        span = (uintptr_t)1 << (lsb < 40 ? lsb : 12);
+        addr &= ~(span - 1);
+    }
+    if (!guard_covers(addr, span)) {
+        return false;
+    }
+    /* "Action optional": the kernel found damage that nobody has read yet; the program counter is
+     * anywhere. Nothing needs doing: who reads that page later gets a synchronous fault. */
+    if (sig == SIGBUS && info->si_code == BUS_MCEERR_AO) {
+        return true;
+    }
+#ifdef GUARD_PC
+    ucontext_t *uc = context;
+    const uintptr_t pc = (uintptr_t)*GUARD_PC(uc);
+
+    if (pc >= guard_code.begin && pc < guard_code.end) {
+        *GUARD_PC(uc) = (__typeof__(*GUARD_PC(uc)))guard_code.landing;
+        return true;
+    }
+#else
+    (void)context;
+#endif
+    return false;
+}
+
+/* Calls the previous handler with the signals blocked that it asked for; the return from our own
+ * handler restores the mask. */
+static void guard_call(int sig, siginfo_t *info, void *context, struct sigaction *old)
+{
+    const struct sigaction wanted = *old;
+    sigset_t this_one;
+
+    (void)sigemptyset(&this_one);
+    (void)sigaddset(&this_one, sig);
+    (void)pthread_sigmask(SIG_BLOCK, &wanted.sa_mask, NULL);
+    if ((wanted.sa_flags & SA_NODEFER) != 0 && sigismember(&wanted.sa_mask, sig) == 0) {
+        (void)pthread_sigmask(SIG_UNBLOCK, &this_one, NULL);
+    }
+    if (((unsigned)wanted.sa_flags & (unsigned)SA_RESETHAND) != 0) {
+        old->sa_handler = SIG_DFL;
+        old->sa_flags = 0;
+    }
+    if ((wanted.sa_flags & SA_SIGINFO) != 0) {
+        wanted.sa_sigaction(sig, info, context);
+    } else {
+        wanted.sa_handler(sig);
+    }
+}
+
+/* Does with a signal what the kernel would have done had guard_handler() not been there. */
+static void guard_chain(int sig, siginfo_t *info, void *context)
+{
+    struct sigaction *old = sig == SIGBUS ? &guard_old_bus : &guard_old_segv;
+    const bool repeats = info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
+
+    if (old->sa_handler == SIG_IGN && !repeats) {
+        return;
+    }
+    if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
+        /* On return the instruction faults again and the kernel decides, with a core dump that
+         * shows the true place. A signal that will not repeat is sent again (and held back until
+         * the return). */
+        (void)sigaction(sig, old, NULL);
+        if (!repeats) {
+            (void)raise(sig);
+        }
+        return;
+    }
+    guard_call(sig, info, context, old);
+}
+
+static void guard_handler(int sig, siginfo_t *info, void *context)
+{
+    const int saved_errno = errno;
+
+    if (!guard_absorbs(sig, info, context)) {
+        guard_chain(sig, info, context);
+    }
+    errno = saved_errno;
+}
+
+static int guard_install_one(int sig, struct sigaction *old)
+{
+    struct sigaction ours;
+
+    /* Read first: a fault may arrive the moment the new handler is there. */
+    if (sigaction(sig, NULL, old) != 0) {
+        return CM_EIO;
+    }
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = guard_handler;
+    /* On the alternate stack where a thread has one: the previous handler may rely on it. */
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (old->sa_flags & SA_RESTART);
+    (void)sigemptyset(&ours.sa_mask);
+    return sigaction(sig, &ours, NULL) == 0 ? 0 : CM_EIO;
+}
+
+/* Under guard_mutex. */
+static int guard_install(const struct plat_guard_code *code)
+{
+    if (guard_installed) {
+        assert(code->begin == guard_code.begin && code->end == guard_code.end);
+        return 0;
+    }
+    guard_code = *code;
+    if (guard_install_one(SIGBUS, &guard_old_bus) != 0) {
+        return CM_EIO;
+    }
+    if (guard_install_one(SIGSEGV, &guard_old_segv) != 0) {
+        (void)sigaction(SIGBUS, &guard_old_bus, NULL);
+        return CM_EIO;
+    }
+    guard_installed = true;
+    return 0;
+}
+
+int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *code)
+{
+    int rc;
+
+    assert(base != NULL && len > 0 && code != NULL);
+    (void)pthread_mutex_lock(&guard_mutex);
+    rc = guard_install(code);
+    if (rc == 0) {
+        rc = CM_ENOMEM;
+        for (size_t i = 0; i < GUARD_RANGES; i++) {
+            if (at_load_relaxed(&guard_ranges[i].base) == 0) {
+                at_store_relaxed(&guard_ranges[i].len, (uintptr_t)len);
+                at_store_release(&guard_ranges[i].base, (uintptr_t)base); /* see guard_covers */
+                rc = 0;
+                break;
+            }
+        }
+    }
+    (void)pthread_mutex_unlock(&guard_mutex);
+    return rc;
+}
+
+void plat_guard_remove(const void *base)
+{
+    (void)pthread_mutex_lock(&guard_mutex);
+    for (size_t i = 0; i < GUARD_RANGES; i++) {
+        if (at_load_relaxed(&guard_ranges[i].base) == (uintptr_t)base) {
+            /* The handlers stay: taking them out could undo what others installed since. */
+            at_store_release(&guard_ranges[i].base, (uintptr_t)0);
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&guard_mutex);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ring.h - which slot goes next: the CLOCK hand, reference counts, ownership, free slots.
+ */
+#ifndef CM_RING_H
+#define CM_RING_H
+
+#include <stdbool.h>
+
+#include "lock.h"
+
+#define CM_NO_SLOT UINT64_MAX
+#define CM_REF_MAX 3u       /* 2-bit counts */
+#define CM_RING_STEPS 64u   /* bound of one search for a victim */
+#define CM_FREE_MAX 65536u  /* bound of the free stack */
+#define CM_HINTS 256u
+
+struct cm_ring {
+    uint64_t slots;
+    uint8_t *ref;       /* a byte a slot; plain racy stores by readers, may be lost */
+    uint64_t *owned;    /* a bit a slot; compare-and-swap only */
+    uint64_t *verified; /* a bit a slot, only ever set: its payload was summed since open */
+    uint64_t hand;      /* atomic; counts steps, not slots */
+    uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
+    struct cm_lock lock; /* the stacks below */
+    uint32_t free_max, free_count, hint_count;
+    uint64_t *free;     /* owned, durably invalid slots, ready to be filled */
+    uint64_t *hint;     /* slots that were emptied lately: tried before the hand; not owned */
+};
+
+/* Bytes of DRAM that rings of `slots` slots take. */
+uint64_t cm_ring_bytes(uint64_t slots);
+
+/* A hit. Tested before it is stored, so that a hot slot's byte is not written at all. */
+static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
+{
+    uint8_t c = at_load_relaxed(&r->ref[slot]);
+    if (c < CM_REF_MAX)
+        at_store_relaxed(&r->ref[slot], (uint8_t)(c + 1)); /* a lost update costs nothing */
+}
+static inline void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t count)
+{
+    at_store_relaxed(&r->ref[slot], count);
+}
+
+static inline bool cm_ring_is_verified(struct cm_ring *r, uint64_t slot)
+{
+    return at_load_relaxed(&r->verified[slot / 64]) >> slot % 64 & 1;
+}
+static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
+{
+    at_or_relaxed(&r->verified[slot / 64], UINT64_C(1) << slot % 64); /* a hint, no order needed */
+}
+
+/* Ownership: the right to overwrite a slot. Nobody waits for it. */
+static inline bool cm_ring_own(struct cm_ring *r, uint64_t slot)
+{
+    uint64_t bit = UINT64_C(1) << slot % 64;
+    /* Acquire: pairs with cm_ring_disown; the last owner's stores come before ours. */
+    return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);
+}
+static inline bool cm_ring_is_owned(struct cm_ring *r, uint64_t slot)
+{
+    return at_load_acquire(&r->owned[slot / 64]) >> slot % 64 & 1;
+}
+static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
+{
+    assert(cm_ring_is_owned(r, slot));
+    at_and_release(&r->owned[slot / 64], ~(UINT64_C(1) << slot % 64)); /* pairs with cm_ring_own */
+}
+
+/* Owns and returns the next victim, or CM_NO_SLOT when all that was looked at was owned. */
+uint64_t cm_ring_victim(struct cm_ring *r);
+/* Takes an owned, ready slot from the free stack, or CM_NO_SLOT. */
+uint64_t cm_ring_take_free(struct cm_ring *r);
+/* Gives an owned, durably invalid slot to the free stack; disowned and hinted when it is full. */
+void cm_ring_give_free(struct cm_ring *r, uint64_t slot);
+/* An unowned slot became empty: worth trying before the hand moves. May be forgotten. */
+void cm_ring_hint(struct cm_ring *r, uint64_t slot);
+
+#endif

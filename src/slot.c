@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * slot.c - slots: 32-byte headers, 4 KiB payloads.
+ *
+ * Owns: the words of a header and the order in which they are read and written. A header is the
+ * truth about its slot. w0 alone makes it valid: it carries VALID, a 16-bit sequence that survives
+ * invalidation, and a check over everything else, so a header whose words do not belong together
+ * is simply not valid.
+ *
+ * Who: block.c and check.c. Writers own the slot (ring.h); invalidating needs no ownership, only
+ * the stripe of the key, because it is a compare-and-swap of w0 and touches nothing else.
+ */
+#include "slot.h"
+
+#include <string.h>
+
+#include "platform.h"
+
+static struct cm_header *header_at(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.slots);
+    uint8_t *p = m->base + m->geo.header_offset + slot * sizeof(struct cm_header);
+    return (struct cm_header *)(void *)p;
+}
+
+static uint8_t *payload_at(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.slots);
+    return m->base + m->geo.slot_offset + slot * CM_BLOCK_SIZE;
+}
+
+const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot)
+{
+    return payload_at(m, slot);
+}
+
+enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    uint64_t w[4];
+    /* w0 first, acquire: pairs with the release store in cm_slot_publish. If the words below are
+     * from another life of the slot, the check over all of them fails. */
+    if (cm_guard_load_words(&header_at(m, slot)->w0, w, 4))
+        return CM_SLOT_UNREADABLE;
+    *h = (struct cm_header){ w[0], w[1], w[2], w[3] };
+    return cm_format_header_ok(cm_media_key(m), slot, h) ? CM_SLOT_HIT : CM_SLOT_OTHER;
+}
+
+/* THE DELIBERATE RACE. The payload may be overwritten while it is copied; cm_guard_copy reads it
+ * without any order, and the bytes are used only if w0 is the same word after the copy as before.
+ * Why that suffices: whoever overwrites the payload owns the slot, and before its first store to
+ * the payload it has replaced w0 (cm_slot_invalidate, a full barrier) and fenced. So if any copied
+ * byte is from a later life, the acquire fence below orders the second load of w0 after the load
+ * that saw it, and that load sees w0 changed. w0 cannot be back to its old value: each life has
+ * its own sequence, and 65536 lives inside one read are excluded by the caller (cm_slot_read).
+ * Under TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
+static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
+                                 uint32_t from, uint32_t len, int *error)
+{
+    uint64_t again;
+    *error = cm_guard_copy(dst, payload_at(m, slot) + from, len);
+    at_fence_acquire();
+    if (*error == 0)
+        *error = cm_guard_load64(&header_at(m, slot)->w0, &again);
+    return *error == 0 && again == w0;
+}
+
+static bool sum_ok(const struct cm_media *m, uint64_t slot, const struct cm_header *h,
+                   const void *data)
+{
+    return h->xxh3 == cm_format_payload_sum(cm_media_key(m), slot, h->incarnation,
+                                            cm_header_block(h), data, cm_header_valid(h));
+}
+
+/* The rare case: the whole valid part is copied aside, summed, and the wanted part taken. */
+static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slot,
+                                          const struct cm_header *h, uint32_t from, uint32_t len,
+                                          void *dst)
+{
+    uint8_t whole[CM_BLOCK_SIZE];
+    int e;
+    if (!copy_while_unchanged(m, slot, h->w0, whole, 0, cm_header_valid(h), &e))
+        return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
+    if (!sum_ok(m, slot, h, whole)) /* counts, because w0 proved unchanged */
+        return CM_SLOT_BAD_SUM;
+    memcpy(dst, whole + from, len);
+    return CM_SLOT_HIT;
+}
+
+enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
+                                  uint32_t from, uint32_t len, bool verify, void *dst,
+                                  uint32_t *got, uint64_t *w0)
+{
+    assert(from + len <= CM_BLOCK_SIZE);
+    uint64_t start = plat_ticks();
+    struct cm_header h;
+    enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
+    if (v != CM_SLOT_HIT)
+        return v;
+    if (!cm_slot_is(&h, k))
+        return CM_SLOT_OTHER;
+    if (w0)
+        *w0 = h.w0;
+    uint32_t valid = cm_header_valid(&h);
+    *got = valid <= from ? 0 : valid - from < len ? valid - from : len;
+    if (verify)
+        return read_verified(m, slot, &h, from, *got, dst);
+    int e;
+    if (!copy_while_unchanged(m, slot, h.w0, dst, from, *got, &e))
+        return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
+    /* A reader stopped for long could miss 65536 lives of the slot; each takes far more than a
+     * microsecond, so under a millisecond that is impossible. */
+    if (plat_ticks() - start > plat_ticks_per_ms())
+        return read_verified(m, slot, &h, from, *got, dst);
+    return CM_SLOT_HIT;
+}
+
+enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
+                                    const struct cm_header *h)
+{
+    uint8_t whole[CM_BLOCK_SIZE];
+    if (cm_guard_copy(whole, payload_at(m, slot), cm_header_valid(h)))
+        return CM_SLOT_UNREADABLE;
+    return sum_ok(m, slot, h, whole) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
+}
+
+int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
+{
+    return cm_media_cas64(m, &header_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
+}
+
+int cm_slot_flush(const struct cm_media *m, uint64_t slot)
+{
+    return cm_media_flush(m, header_at(m, slot), sizeof(struct cm_header));
+}
+
+int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
+                 uint32_t valid, struct cm_header *h)
+{
+    assert(valid >= 1 && valid <= CM_BLOCK_SIZE && k->block <= CM_BLOCK_MAX);
+    struct cm_header *at = header_at(m, slot);
+    uint8_t tail[CM_BLOCK_SIZE];
+    if (valid < CM_BLOCK_SIZE) { /* zeros behind a tail: defined bytes, though never served */
+        memcpy(tail, data, valid);
+        memset(tail + valid, 0, sizeof(tail) - valid);
+        data = tail;
+    }
+    int e = cm_guard_load64(&at->w0, &h->w0);
+    if (e == 0 && (h->w0 & CM_W0_VALID))
+        e = CM_EIO; /* an owned slot was invalidated: the media or a stranger brought it back */
+    if (e)
+        return e;
+    h->incarnation = k->incarnation;
+    h->block_valid = k->block << CM_VALID_BITS | valid;
+    h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);
+    e = cm_media_copy(m, payload_at(m, slot), data, CM_BLOCK_SIZE);
+    if (e == 0)
+        e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);
+    return e ? e : cm_slot_flush(m, slot);
+}
+
+int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    uint16_t seq = (uint16_t)((h->w0 & CM_W0_SEQ_MASK) + 1);
+    h->w0 = cm_format_w0(cm_media_key(m), slot, h, seq);
+    /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
+     * visible and durable before this. */
+    int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);
+    return e ? e : cm_slot_flush(m, slot);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * slot.h - headers and payload of slots, and the optimistic copy.
+ */
+#ifndef CM_SLOT_H
+#define CM_SLOT_H
+
+#include "index.h"
+
+/* What one look at a slot says. */
+enum cm_slot_verdict {
+    CM_SLOT_HIT,        /* holds the key */
+    CM_SLOT_OTHER,      /* empty, or another key's */
+    CM_SLOT_CHANGED,    /* changed while being looked at */
+    CM_SLOT_BAD_SUM,    /* holds the key, but its payload is wrong */
+    CM_SLOT_UNREADABLE  /* media error */
+};
+
+/* Loads a header so that its words belong together. CM_SLOT_HIT here: VALID and check right,
+ * whatever the key. *h is set for HIT and OTHER (w0 at least). */
+enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h);
+
+static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
+{
+    return h->incarnation == k->incarnation && cm_header_block(h) == k->block;
+}
+
+const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot);
+
+/* The optimistic copy: bytes [from, from+len) of key k's block out of `slot`, without any lock.
+ * HIT: dst holds them and they were the block's content all the while; *got (<= len) says how many
+ * of them are valid. `verify`: the payload's checksum is tested as well. `w0`, when not NULL, is
+ * the word it all was judged by. Any other verdict: dst is unspecified. */
+enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
+                                  uint32_t from, uint32_t len, bool verify, void *dst,
+                                  uint32_t *got, uint64_t *w0);
+/* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
+enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
+                                    const struct cm_header *h);
+
+/* Makes the header invalid, keeping its sequence, iff w0 is still `w0`. 1 done, 0 changed,
+ * CM_EIO. Durable after cm_slot_flush and a fence. */
+int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0);
+int cm_slot_flush(const struct cm_media *m, uint64_t slot);
+
+/* Writes payload and key words of an owned, durably invalid slot; the header stays invalid.
+ * Durable after a fence. *h is the header to publish. */
+int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
+                 uint32_t valid, struct cm_header *h);
+/* Makes *h visible: VALID, next sequence. Durable after a fence. */
+int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h);
+
+#endif

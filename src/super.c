@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * super.c - the superblock pair.
+ *
+ * Owns: the two copies at the start of the pool, and what they alone decide: whether a pool may be
+ * kept after a crash, the epoch that seeds every check, the incarnation high-water mark.
+ *
+ * How: a write goes to copy 0, is made durable, then to copy 1. A torn copy fails its checksum and
+ * the other one counts; of two good ones the higher sequence counts. Nothing that a superblock
+ * says takes effect before BOTH copies hold it: otherwise losing the newer copy to a media error
+ * would bring back an old epoch, and with it every slot that was forgotten by bumping it.
+ *
+ * Who: cache.c opens and closes; file.c and block.c ask for incarnations and escalate.
+ */
+#include "super.h"
+
+#include <string.h>
+
+static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
+{
+    return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
+}
+
+static int write_copy(struct cm_superblocks *s, unsigned i, bool sync)
+{
+    struct cm_super *dst = copy_at(s->media, i);
+    int e = cm_media_write(s->media, dst, &s->now, sizeof(s->now));
+    if (e == 0)
+        e = cm_media_flush(s->media, dst, sizeof(s->now));
+    if (e != 0)
+        return e;
+    /* This copy is durable before the other one is touched: one of them is always whole. */
+    cm_media_fence(s->media);
+    if (sync && s->sync && s->file)
+        return plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE);
+    return 0;
+}
+
+/* Lock held. Both copies are tried even if one fails, so that the best possible state is left. */
+static int write_both(struct cm_superblocks *s, bool sync)
+{
+    s->now.seq++;
+    s->now.xxh3 = cm_format_super_sum(&s->now);
+    int e0 = write_copy(s, 0, sync);
+    int e1 = write_copy(s, 1, sync);
+    if (e0 || e1)
+        s->failed = true;
+    return e0 ? e0 : e1;
+}
+
+static int read_copy(const uint8_t *base, unsigned i, struct cm_super *sb)
+{
+    int e = cm_guard_copy(sb, base + i * CM_SUPER_STRIDE, sizeof(*sb));
+    return e ? CM_EDAMAGED : cm_format_super_check(sb);
+}
+
+int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
+{
+    struct cm_super c[CM_SUPER_COPIES];
+    int e[CM_SUPER_COPIES];
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        e[i] = read_copy(base, i, &c[i]);
+    if (e[0] && e[1]) {
+        /* A code that names the reason beats "damaged", which beats "no pool at all". */
+        for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+            if (e[i] != CM_ENOTPOOL && e[i] != CM_EDAMAGED)
+                return e[i];
+        return e[0] == CM_ENOTPOOL && e[1] == CM_ENOTPOOL ? CM_ENOTPOOL : CM_EDAMAGED;
+    }
+    unsigned pick = e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
+    *sb = c[pick];
+    *damaged = (e[0] || e[1]) ? 1 : 0;
+    return 0;
+}
+
+void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],
+                   uint64_t hash_seed, uint64_t wall_ns)
+{
+    memset(sb, 0, sizeof(*sb));
+    memcpy(sb->magic, "CACHEMAX", 8);
+    sb->byte_order = CM_BYTE_ORDER_MARK;
+    sb->version = CM_FORMAT_VERSION;
+    memcpy(sb->uuid, uuid, 16);
+    sb->pool_size = g->pool_size;
+    sb->slots = g->slots;
+    sb->record_buckets = g->record_buckets;
+    sb->stripes = g->stripes;
+    sb->stripe_buckets = g->stripe_buckets;
+    sb->data_align = g->data_align;
+    sb->hash_seed = hash_seed;
+    sb->created_ns = wall_ns;
+    sb->epoch = 1;
+    sb->inc_mark = 1; /* zero is no incarnation */
+    sb->state = CM_SUPER_CLEAN;
+    sb->durability = CM_DURABILITY_VOLATILE;
+}
+
+int cm_super_kill(struct cm_superblocks *s)
+{
+    static const uint64_t zero[sizeof(struct cm_super) / 8];
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        int e = cm_media_write(s->media, copy_at(s->media, i), zero, sizeof(zero));
+        if (e == 0)
+            e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(zero));
+        if (e)
+            return e;
+    }
+    /* Before anything of the new pool is stored: a crash during formatting leaves no pool. */
+    cm_media_fence(s->media);
+    return 0;
+}
+
+int cm_super_format(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    int e = write_both(s, true);
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+static bool is_zero(const uint8_t id[16])
+{
+    static const uint8_t zero[16];
+    return memcmp(id, zero, 16) == 0;
+}
+
+static bool same_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return !is_zero(owner->boot_id) && memcmp(sb->boot_id, owner->boot_id, 16) == 0;
+}
+
+bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    if (sb->state == CM_SUPER_CLEAN || sb->durability == CM_DURABILITY_DAX)
+        return false;
+    /* The page cache held the truth, so it must be the same page cache: same boot of the system
+     * and same mount of the volume. Unknown identities match nothing. */
+    return !same_boot(sb, owner) || is_zero(owner->mount_id) ||
+           memcmp(sb->mount_id, owner->mount_id, 16) != 0;
+}
+
+int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
+{
+    cm_lock_acquire(&s->lock);
+    struct cm_super *sb = &s->now;
+    *emptied = cm_super_must_empty(sb, owner);
+    if (*emptied) {
+        sb->epoch++;
+        sb->frontier = 0;
+    }
+    if (!same_boot(sb, owner))
+        sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
+    memcpy(sb->boot_id, owner->boot_id, 16);
+    memcpy(sb->mount_id, owner->mount_id, 16);
+    sb->owner_pid = owner->pid;
+    sb->durability = owner->durability;
+    sb->state = CM_SUPER_OPEN;
+    /* The last owner may have used its whole range, so ours begins at its mark. */
+    s->next_incarnation = sb->inc_mark;
+    sb->inc_mark += CM_INCARNATION_RANGE;
+    int e = write_both(s, true);
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_close(struct cm_superblocks *s, uint64_t frontier)
+{
+    cm_lock_acquire(&s->lock);
+    int e = s->failed ? CM_EIO : 0;
+    if (e == 0) {
+        s->now.state = CM_SUPER_CLEAN;
+        s->now.frontier = frontier;
+        s->now.inc_mark = s->next_incarnation; /* nobody uses the rest of the range now */
+        e = write_both(s, true);
+    }
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_bump_epoch(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    s->now.epoch++;
+    s->now.frontier = 0;
+    int e = write_both(s, true);
+    /* Release, after both copies are durable: pairs with cm_media_key. Even if a write failed the
+     * new key is used: this session then sees nothing old, only durability is in doubt. */
+    at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
+{
+    int e = 0;
+    cm_lock_acquire(&s->lock);
+    if (s->next_incarnation == s->now.inc_mark) {
+        s->now.inc_mark += CM_INCARNATION_RANGE;
+        e = s->failed ? CM_EIO : write_both(s, true);
+        if (e)
+            s->now.inc_mark -= CM_INCARNATION_RANGE; /* not proved durable: stay below */
+    }
+    if (e == 0)
+        *incarnation = s->next_incarnation++;
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
+{
+    cm_lock_acquire(&s->lock);
+    if (!s->failed && frontier > s->now.frontier) {
+        s->now.frontier = frontier;
+        (void)write_both(s, false); /* a hint: no sync, and failing is remembered in s->failed */
+    }
+    cm_lock_release(&s->lock);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * super.h - the superblock pair of an open pool: epoch, incarnation ranges, frontier, state.
+ */
+#ifndef CM_SUPER_H
+#define CM_SUPER_H
+
+#include "lock.h"
+#include "media.h"
+
+/* Incarnations are handed out from ranges of this size; one superblock write a range. */
+#define CM_INCARNATION_RANGE (UINT64_C(1) << 20)
+
+struct cm_superblocks {
+    struct cm_media *media;
+    struct plat_file *file; /* to sync; NULL: memory */
+    bool sync;              /* page cache: a superblock counts only once it was synced */
+    struct cm_lock lock;    /* everything below */
+    struct cm_super now;    /* what both copies say */
+    uint64_t next_incarnation;
+    uint32_t damaged;       /* copies found damaged at load: 0 or 1 */
+    bool failed;            /* a write failed: neither state nor ranges can advance any more */
+};
+
+/* Who opens, for the rule that decides whether a crashed pool may be kept. */
+struct cm_super_owner {
+    enum cm_durability durability;
+    uint8_t boot_id[16];
+    uint8_t mount_id[16];
+    uint32_t pid;
+};
+
+/* Reads both copies at `base` (at least two strides readable) and chooses. *damaged: 0 or 1.
+ * CM_ENOTPOOL CM_EBYTEORDER CM_EVERSION CM_EINCOMPAT CM_EDAMAGED; *sb on success only. */
+int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged);
+
+/* A superblock for a new pool; fills everything but seq and sum. */
+void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],
+                   uint64_t hash_seed, uint64_t wall_ns);
+/* Writes a new pool's superblocks; s->now is what cm_super_init made. */
+int cm_super_format(struct cm_superblocks *s);
+/* Makes old superblocks unreadable, durably: the first step of formatting. */
+int cm_super_kill(struct cm_superblocks *s);
+
+/* Would opening by `owner` have to empty the pool? (Not closed cleanly, durability was the page
+ * cache's, and this is another boot or mount.) */
+bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner);
+
+/* Takes the pool: OPEN, boot, owner and a fresh incarnation range, in both copies, durable before
+ * anything else may be stored. s->now was read before. Sets *emptied when the epoch was bumped.
+ * CM_EIO. */
+int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
+/* Leaves the pool clean. The caller synced everything else. CM_EIO leaves it OPEN. */
+int cm_super_close(struct cm_superblocks *s, uint64_t frontier);
+/* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. */
+int cm_super_bump_epoch(struct cm_superblocks *s);
+/* A number never used in this pool. CM_EIO when no new range can be had. */
+int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation);
+/* Remembers (a hint, best effort) that slots below `frontier` may be in use. */
+void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier);
+
+#endif
