@@ -1,0 +1,770 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * block.c - the protocol: looking up, evicting, publishing, forgetting.
+ *
+ * Owns: no data of its own; the order in which stripes, cells, headers, payloads, ownership and
+ * pins are touched. The rule: a block is cached iff a cell of one of its buckets carries its tag
+ * and names slot s, header s is valid, and header s names exactly this (incarnation, block).
+ * The invariant: no valid header loses its last cell before its invalidity is durable.
+ *
+ * Who may write what: cells, under the stripe of their bucket; w0 from valid to invalid, under the
+ * stripe of the header's key, by compare-and-swap; everything else of a slot, its owner. At most
+ * one stripe lock is held at a time. Checked exhaustively in tests/spin.
+ *
+ * Who: bracket.c, flight.c, check.c, cache.c.
+ */
+#include "block.h"
+
+#include <string.h>
+
+#define BATCH_MAX 16u  /* victims and fills that share a fence */
+#define TRIES 2        /* optimistic copies before a lookup gives up */
+
+/* ---- Trouble --------------------------------------------------------------------------------- */
+
+/* The slot is owned and ours, but unreadable or unwritable. It stays owned: nobody fills it, the
+ * hand passes it by, until the next open tries it again. */
+static void quarantine_owned(struct cm_cache *c, uint64_t slot)
+{
+    assert(cm_ring_is_owned(&c->ring, slot));
+    (void)slot;
+    cm_count(c, CM_STAT_quarantined, 1);
+    /* Past this many the media is going, not a page of it: stop trying (cache.c says so). */
+    if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
+        at_store_seq_cst(&c->broken, 1u);
+}
+
+void cm_block_quarantine(struct cm_cache *c, uint64_t slot)
+{
+    if (cm_ring_own(&c->ring, slot)) /* else its owner will find out by itself */
+        quarantine_owned(c, slot);
+}
+
+/* ---- Cells ----------------------------------------------------------------------------------- */
+
+static int load_cells(const struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells)
+{
+    int e0 = cm_index_load(&c->media, k, 0, cells);
+    int e1 = cm_index_load(&c->media, k, 1, cells);
+    return e0 ? e0 : e1;
+}
+
+/* Clears the cells that lead from k to slot. Stripe lock held; the header's invalidity is durable.
+ * Not flushed: a cell that comes back after a crash leads to an invalid header. */
+static void drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    struct cm_cells cells;
+    if (load_cells(c, k, &cells))
+        return; /* a cell that stays is harmless */
+    uint64_t cell = cm_cell_make(k->place.tag, slot);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        if (cells.cell[i] == cell)
+            (void)cm_index_store(&c->media, k, i, 0, false);
+}
+
+/* ---- Freeing --------------------------------------------------------------------------------- */
+
+/* An owned slot whose invalidity is durable and whose cells are gone. true: it may be overwritten;
+ * false: it is pinned, its last pin will free it. */
+static bool settle_pins(struct cm_cache *c, uint64_t slot)
+{
+    /* Our store to w0 before our load of the pins (the store fence of the flush does not order
+     * that): pairs with the seq_cst increment in cm_pin_add, which comes before its load of w0. */
+    at_fence_seq_cst();
+    return !cm_pin_doom(&c->pins[slot]);
+}
+
+static void free_owned(struct cm_cache *c, uint64_t slot)
+{
+    if (settle_pins(c, slot))
+        cm_ring_give_free(&c->ring, slot);
+}
+
+void cm_block_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
+{
+    if (!cm_ring_own(&c->ring, slot))
+        return;
+    struct cm_stripe *s = cm_stripe_at(c, k->stripe);
+    cm_lock_acquire(&s->lock);
+    int r = cm_slot_invalidate(&c->media, slot, w0); /* changed meanwhile: not ours to drop */
+    if (r == 1) {
+        r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
+        cm_media_fence(&c->media); /* durable before the cells go (the invariant) */
+    }
+    if (r == 1)
+        drop_cells(c, k, slot);
+    cm_lock_release(&s->lock);
+    if (r == 1)
+        free_owned(c, slot);
+    else if (r == 0)
+        cm_ring_disown(&c->ring, slot);
+    else
+        quarantine_owned(c, slot);
+}
+
+/* ---- Looking up ------------------------------------------------------------------------------ */
+
+static bool must_verify(struct cm_cache *c, uint64_t slot)
+{
+    return c->opts.verify == CM_VERIFY_ALWAYS ||
+           (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
+}
+
+/* One cell that carries the tag. */
+static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                               uint32_t from, uint32_t len, void *dst, uint32_t *got)
+{
+    bool verify = must_verify(c, slot);
+    uint64_t w0 = 0;
+    for (int i = 0; i < TRIES; i++) {
+        switch (cm_slot_read(&c->media, slot, k, from, len, verify, dst, got, &w0)) {
+        case CM_SLOT_HIT:
+            if (verify)
+                cm_ring_set_verified(&c->ring, slot);
+            cm_ring_touch(&c->ring, slot);
+            return CM_FOUND_HIT;
+        case CM_SLOT_OTHER:
+            return CM_FOUND_ABSENT;
+        case CM_SLOT_CHANGED:
+            break;
+        case CM_SLOT_BAD_SUM:
+            cm_block_drop(c, slot, k, w0);
+            return CM_FOUND_CHECKSUM;
+        case CM_SLOT_UNREADABLE:
+            cm_block_quarantine(c, slot);
+            return CM_FOUND_MEDIA;
+        }
+    }
+    return CM_FOUND_CONFLICT;
+}
+
+enum cm_found cm_block_read(struct cm_cache *c, const struct cm_key *k, uint32_t from, uint32_t len,
+                            void *dst, uint32_t *got)
+{
+    enum cm_found worst = CM_FOUND_ABSENT;
+    struct cm_cells cells;
+    for (unsigned which = 0; which < 2; which++) {
+        if (cm_index_load(&c->media, k, which, &cells)) {
+            worst = CM_FOUND_MEDIA;
+            continue;
+        }
+        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++) {
+            if (!cm_index_match(&c->media, k, cells.cell[i]))
+                continue;
+            enum cm_found r = read_slot(c, k, cm_cell_slot(cells.cell[i]), from, len, dst, got);
+            if (r == CM_FOUND_HIT)
+                return r;
+            if (r != CM_FOUND_ABSENT)
+                worst = r;
+        }
+    }
+    return worst;
+}
+
+/* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
+static enum cm_found find_slot(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                               struct cm_header *h)
+{
+    enum cm_found worst = CM_FOUND_ABSENT;
+    struct cm_cells cells;
+    for (unsigned which = 0; which < 2; which++) {
+        if (cm_index_load(&c->media, k, which, &cells)) {
+            worst = CM_FOUND_MEDIA;
+            continue;
+        }
+        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++) {
+            if (!cm_index_match(&c->media, k, cells.cell[i]))
+                continue;
+            *slot = cm_cell_slot(cells.cell[i]);
+            enum cm_slot_verdict v = cm_slot_header(&c->media, *slot, h);
+            if (v == CM_SLOT_HIT && cm_slot_is(h, k))
+                return CM_FOUND_HIT;
+            if (v == CM_SLOT_UNREADABLE) {
+                cm_block_quarantine(c, *slot);
+                worst = CM_FOUND_MEDIA;
+            }
+        }
+    }
+    return worst;
+}
+
+uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k)
+{
+    uint64_t slot;
+    struct cm_header h;
+    return find_slot(c, k, &slot, &h) == CM_FOUND_HIT ? cm_header_valid(&h) : 0;
+}
+
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
+static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                                   const struct cm_header *h)
+{
+    if (!must_verify(c, slot))
+        return CM_FOUND_HIT;
+    switch (cm_slot_verify(&c->media, slot, h)) {
+    case CM_SLOT_HIT:
+        cm_ring_set_verified(&c->ring, slot);
+        return CM_FOUND_HIT;
+    case CM_SLOT_UNREADABLE:
+        cm_block_unpin(c, slot);
+        cm_block_quarantine(c, slot);
+        return CM_FOUND_MEDIA;
+    default:
+        cm_block_unpin(c, slot);
+        cm_block_drop(c, slot, k, h->w0);
+        return CM_FOUND_CHECKSUM;
+    }
+}
+
+enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                           uint32_t *valid, bool *busy)
+{
+    *busy = false;
+    for (int i = 0; i < TRIES; i++) {
+        struct cm_header h, again;
+        enum cm_found r = find_slot(c, k, slot, &h);
+        if (r != CM_FOUND_HIT)
+            return r;
+        enum cm_pin_result p = cm_pin_add(&c->pins[*slot]);
+        if (p == CM_PIN_TOO_MANY) {
+            *busy = true;
+            return CM_FOUND_CONFLICT;
+        }
+        if (p == CM_PIN_GONE)
+            continue;
+        at_add_relaxed(&c->pinned, 1);
+        /* Again after the pin: whoever invalidates from here on sees the pin. The same w0 means
+         * the same life of the slot. */
+        if (cm_slot_header(&c->media, *slot, &again) == CM_SLOT_HIT && again.w0 == h.w0) {
+            *valid = cm_header_valid(&h);
+            r = verify_pinned(c, k, *slot, &h);
+            if (r == CM_FOUND_HIT)
+                cm_ring_touch(&c->ring, *slot);
+            return r;
+        }
+        cm_block_unpin(c, *slot);
+    }
+    return CM_FOUND_CONFLICT;
+}
+
+void cm_block_unpin(struct cm_cache *c, uint64_t slot)
+{
+    assert(slot < c->media.geo.slots);
+    if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
+        cm_ring_give_free(&c->ring, slot);
+    at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
+}
+
+/* ---- Evicting -------------------------------------------------------------------------------- */
+
+struct victim {
+    uint64_t slot;
+    struct cm_key key;
+    bool keyed; /* it held a block: cells lead to it */
+};
+
+/* Makes an owned slot's header invalid, not yet durably. CM_EIO: unreadable. */
+static int unpublish(struct cm_cache *c, struct victim *v)
+{
+    struct cm_header h;
+    v->keyed = false;
+    switch (cm_slot_header(&c->media, v->slot, &h)) {
+    case CM_SLOT_UNREADABLE:
+        return CM_EIO;
+    case CM_SLOT_HIT:
+        break;
+    default: /* not valid; leave nothing but the sequence, or a flipped bit could revive it */
+        if (h.w0 != (h.w0 & CM_W0_SEQ_MASK))
+            return cm_slot_invalidate(&c->media, v->slot, h.w0) < 0 ? CM_EIO : 0;
+        return 0;
+    }
+    v->key = cm_key_of(&c->media, h.incarnation, cm_header_block(&h));
+    v->keyed = true;
+    struct cm_stripe *s = cm_stripe_at(c, v->key.stripe);
+    /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
+     * finds it invalid with its cell still there, and flushes for us. */
+    cm_lock_acquire(&s->lock);
+    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+    cm_lock_release(&s->lock);
+    if (r == 1)
+        cm_count(c, CM_STAT_evicted, 1);
+    return r < 0 ? r : 0; /* 0: a bracket was faster, which is as good */
+}
+
+/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled. */
+static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
+{
+    struct victim v[BATCH_MAX];
+    unsigned count = 0, out = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t slot = cm_ring_victim(&c->ring);
+        if (slot == CM_NO_SLOT)
+            break;
+        v[count].slot = slot;
+        /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. */
+        if (unpublish(c, &v[count]) || cm_slot_flush(&c->media, slot))
+            quarantine_owned(c, slot);
+        else
+            count++;
+    }
+    /* Fence 1: unpublished durably before the cells go and before the slot is overwritten; else a
+     * crash shows the old key with new bytes, or a second writer trusts an absence that is not
+     * durable. */
+    cm_media_fence(&c->media);
+    for (unsigned i = 0; i < count; i++) {
+        if (v[i].keyed) {
+            struct cm_stripe *s = cm_stripe_at(c, v[i].key.stripe);
+            cm_lock_acquire(&s->lock);
+            drop_cells(c, &v[i].key, v[i].slot);
+            cm_lock_release(&s->lock);
+        }
+        if (settle_pins(c, v[i].slot))
+            ready[out++] = v[i].slot;
+    }
+    cm_count(c, CM_STAT_pool_bytes, (uint64_t)count * CM_CACHE_LINE);
+    return out;
+}
+
+/* Remembers in the pool, in wide steps, how far never-used slots have been used. */
+static void note_frontier(struct cm_cache *c)
+{
+    uint64_t f = at_load_relaxed(&c->ring.frontier);
+    uint64_t mark = at_load_relaxed(&c->frontier_mark);
+    if (f <= mark)
+        return;
+    uint64_t next = f + c->media.geo.slots / 64 + CM_SLOTS_MIN;
+    if (next > c->media.geo.slots)
+        next = c->media.geo.slots;
+    if (at_cas_acq_rel(&c->frontier_mark, &mark, next))
+        cm_super_frontier(&c->super, next);
+}
+
+static unsigned batch_size(const struct cm_cache *c)
+{
+    uint64_t b = c->media.geo.slots / 32; /* batch plus free stack stay below slots/16 */
+    return b > BATCH_MAX ? BATCH_MAX : (unsigned)b;
+}
+
+/* Owned slots to fill: from the free stack, then by eviction, which gets some for later as well. */
+static unsigned get_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    unsigned got = 0;
+    while (got < n && (slot[got] = cm_ring_take_free(&c->ring)) != CM_NO_SLOT)
+        got++;
+    if (got == n)
+        return got;
+    uint64_t ready[BATCH_MAX];
+    unsigned more = evict(c, ready, batch_size(c));
+    note_frontier(c);
+    for (unsigned i = 0; i < more; i++) {
+        if (got < n)
+            slot[got++] = ready[i];
+        else
+            cm_ring_give_free(&c->ring, ready[i]);
+    }
+    return got;
+}
+
+/* ---- Misses ---------------------------------------------------------------------------------- */
+
+enum { MISS_SERIAL, MISS_INCARNATION, MISS_FILE_TICKET, MISS_TICKETS };
+
+uint64_t cm_block_miss(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t group = first >> CM_GROUP_SHIFT;
+    uint64_t end = (group + CM_MISS_STRIPES) << CM_GROUP_SHIFT;
+    if (n > end - first)
+        n = end - first;
+    /* In this order, all acquire, all before the origin is read: incarnation, file ticket, stripe
+     * tickets each with its intents, stale. Whoever changes the incarnation raises `stale` before
+     * releasing the new one, so a new incarnation is never seen without its `stale`. */
+    uint64_t incarnation = at_load_acquire(&f->incarnation);
+    miss->opaque[MISS_SERIAL] = f->serial;
+    miss->opaque[MISS_INCARNATION] = incarnation;
+    miss->opaque[MISS_FILE_TICKET] = at_load_seq_cst(&f->ticket);
+    bool good = incarnation != 0;
+    for (uint64_t g = group; g <= (first + n - 1) >> CM_GROUP_SHIFT; g++) {
+        uint64_t s = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, g);
+        good &= cm_stripe_ticket(cm_stripe_at(c, s), &miss->opaque[MISS_TICKETS + g - group]);
+    }
+    good &= at_load_seq_cst(&f->stale) == 0;
+    if (!good)
+        miss->flags |= CM_MISS_NOFILL;
+    return n;
+}
+
+static uint64_t ticket_of(const cm_miss *miss, uint64_t block)
+{
+    uint64_t first = miss->offset / CM_BLOCK_SIZE;
+    return miss->opaque[MISS_TICKETS + (block >> CM_GROUP_SHIFT) - (first >> CM_GROUP_SHIFT)];
+}
+
+/* Everything a miss was handed out under still holds? Decisive under the stripe's lock. */
+static bool still_good(cm_file *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
+{
+    return cm_stripe_good(s, ticket_of(miss, block)) &&
+           at_load_acquire(&f->incarnation) == miss->opaque[MISS_INCARNATION] &&
+           at_load_seq_cst(&f->ticket) == miss->opaque[MISS_FILE_TICKET] &&
+           at_load_seq_cst(&f->stale) == 0;
+}
+
+bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t s = cm_key_stripe(&c->media, miss->opaque[MISS_INCARNATION], block);
+    return still_good(f, cm_stripe_at(c, s), miss, block);
+}
+
+/* ---- Publishing ------------------------------------------------------------------------------ */
+
+/* A block on its way in: payload and header are written and durable, the header is not valid. */
+struct newcomer {
+    struct cm_key key;
+    uint64_t slot;
+    struct cm_header header;
+    uint64_t freed; /* slot that was evicted for it and is ours, or CM_NO_SLOT */
+    int result;     /* enum cm_not_stored, 0: published, -1: not tried */
+};
+
+/* Evicts, under the lock of its stripe, the slot that the i-th cell names, so that the cell may be
+ * overwritten. false: it is someone else's. */
+static bool displace(struct cm_cache *c, struct newcomer *n, uint64_t slot,
+                     const struct cm_header *h)
+{
+    if (!cm_ring_own(&c->ring, slot))
+        return false;
+    int r = cm_slot_invalidate(&c->media, slot, h->w0);
+    if (r == 1)
+        r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
+    /* Durable before its cell is overwritten (the invariant). */
+    cm_media_fence(&c->media);
+    if (r != 1) {
+        if (r < 0)
+            quarantine_owned(c, slot);
+        else
+            cm_ring_disown(&c->ring, slot);
+        return false;
+    }
+    cm_count(c, CM_STAT_displaced, 1);
+    if (settle_pins(c, slot))
+        n->freed = slot;
+    return true;
+}
+
+/* Does the slot that cell c of bucket `bucket` names hold a key that belongs there? */
+static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell,
+                      struct cm_header *h, bool *unreadable)
+{
+    enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), h);
+    *unreadable = v == CM_SLOT_UNREADABLE;
+    if (v != CM_SLOT_HIT)
+        return false;
+    struct cm_key k = cm_key_of(&c->media, h->incarnation, cm_header_block(h));
+    return k.place.tag == cm_cell_tag(cell) &&
+           (k.place.bucket[0] == bucket || k.place.bucket[1] == bucket);
+}
+
+/* No cell is empty: find one that leads nowhere, else make room. Lock held. Returns its number or
+ * -1. A cell whose slot is owned by someone else is left alone: its owner's fence may be pending,
+ * and a bracket must be able to find the cell and flush for it. */
+static int make_room(struct cm_cache *c, struct newcomer *n, const struct cm_cells *cells)
+{
+    struct cm_header h, victim_header = { 0 };
+    bool unreadable;
+    int victim = -1;
+    uint8_t lowest = CM_REF_MAX + 1;
+    for (int i = 0; i < (int)CM_PLACE_CELLS; i++) {
+        uint64_t slot = cm_cell_slot(cells->cell[i]);
+        if (slot >= c->media.geo.slots)
+            return i; /* garbage */
+        bool owned = slot != n->slot && cm_ring_is_owned(&c->ring, slot);
+        bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS],
+                              cells->cell[i], &h, &unreadable);
+        if (!live && !unreadable && !owned)
+            return i;
+        uint8_t count = at_load_relaxed(&c->ring.ref[slot]);
+        if (live && !owned && count < lowest) {
+            victim = i;
+            lowest = count;
+            victim_header = h;
+        }
+    }
+    if (victim >= 0 && displace(c, n, cm_cell_slot(cells->cell[victim]), &victim_header))
+        return victim;
+    return -1;
+}
+
+/* Where the newcomer's cell goes: 0..15 in *at, or why it must not be stored. Lock held. */
+static int choose_cell(struct cm_cache *c, struct newcomer *n, int *at)
+{
+    struct cm_cells cells;
+    if (load_cells(c, &n->key, &cells))
+        return CM_NOT_STORED_MEDIA; /* the key may be there, unseen */
+    *at = -1;
+    for (int i = 0; i < (int)CM_PLACE_CELLS; i++) {
+        uint64_t cell = cells.cell[i];
+        if (cell == 0 && *at < 0)
+            *at = i; /* first fit: the second bucket is rarely read */
+        if (!cm_index_match(&c->media, &n->key, cell))
+            continue;
+        struct cm_header h;
+        enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), &h);
+        if (v == CM_SLOT_UNREADABLE)
+            return CM_NOT_STORED_MEDIA; /* may hold the key: counts as present */
+        if (v != CM_SLOT_HIT || !cm_slot_is(&h, &n->key))
+            continue;
+        if (cm_header_valid(&h) >= cm_header_valid(&n->header))
+            return CM_NOT_STORED_PRESENT;
+        *at = i; /* a longer tail replaces a shorter one */
+        return displace(c, n, cm_cell_slot(cell), &h) ? 0 : CM_NOT_STORED_BUSY;
+    }
+    if (*at < 0)
+        *at = make_room(c, n, &cells);
+    return *at < 0 ? CM_NOT_STORED_FULL : 0;
+}
+
+/* The moment a block becomes visible. */
+static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);
+    int at, r;
+    cm_lock_acquire(&s->lock);
+    if (!still_good(f, s, miss, n->key.block))
+        r = CM_NOT_STORED_STALE;
+    else
+        r = choose_cell(c, n, &at);
+    if (r == 0) {
+        /* Header, then cell: a reader that finds the cell finds the header valid. */
+        if (cm_slot_publish(&c->media, n->slot, &n->header) ||
+            cm_index_store(&c->media, &n->key, (unsigned)at,
+                           cm_cell_make(n->key.place.tag, n->slot), true))
+            r = CM_NOT_STORED_MEDIA;
+    }
+    cm_lock_release(&s->lock);
+    return r;
+}
+
+/* Writes payload and key of one newcomer into its owned slot. */
+static void prepare(cm_file *f, const cm_miss *miss, struct newcomer *n, uint64_t block,
+                    const uint8_t *data, uint32_t valid)
+{
+    struct cm_cache *c = f->cache;
+    n->freed = CM_NO_SLOT;
+    n->key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block);
+    if (!still_good(f, cm_stripe_at(c, n->key.stripe), miss, block))
+        n->result = CM_NOT_STORED_STALE; /* not worth the copy */
+    else if (cm_slot_fill(&c->media, n->slot, &n->key, data, valid, &n->header))
+        n->result = CM_NOT_STORED_MEDIA;
+    else
+        n->result = 0;
+}
+
+/* The fence after publishing is behind us: gives up or passes on what the newcomer owns. */
+static void finish(struct cm_cache *c, struct newcomer *n, uint8_t count)
+{
+    if (n->result == 0) {
+        cm_ring_set(&c->ring, n->slot, count);
+        cm_ring_disown(&c->ring, n->slot);
+    } else if (n->result == CM_NOT_STORED_MEDIA) {
+        quarantine_owned(c, n->slot); /* maybe only its bucket is unreadable; no matter */
+    } else {
+        cm_ring_give_free(&c->ring, n->slot); /* still invalid, durably */
+    }
+    if (n->freed != CM_NO_SLOT)
+        cm_ring_give_free(&c->ring, n->freed);
+}
+
+static void count_result(struct cm_cache *c, const struct newcomer *n)
+{
+    static const enum cm_stat refused[] = {
+        [CM_NOT_STORED_STALE] = CM_STAT_refused_stale,
+        [CM_NOT_STORED_PRESENT] = CM_STAT_refused_present,
+        [CM_NOT_STORED_BUSY] = CM_STAT_refused_busy,
+        [CM_NOT_STORED_FULL] = CM_STAT_refused_full,
+        [CM_NOT_STORED_MEDIA] = CM_STAT_refused_media,
+    };
+    if (n->result != 0) {
+        cm_count(c, refused[n->result], 1);
+        return;
+    }
+    cm_count(c, CM_STAT_fill_blocks, 1);
+    cm_count(c, CM_STAT_fill_bytes, cm_header_valid(&n->header));
+    cm_count(c, CM_STAT_pool_bytes, CM_BLOCK_SIZE + 2 * CM_CACHE_LINE);
+}
+
+/* One batch: blocks [block, block+count) of data, at most BATCH_MAX. */
+static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned count,
+                      const uint8_t *data, uint64_t len, uint8_t ref)
+{
+    struct cm_cache *c = f->cache;
+    struct newcomer n[BATCH_MAX];
+    uint64_t slot[BATCH_MAX];
+    unsigned got = get_slots(c, slot, count);
+    int first = got < count ? CM_NOT_STORED_BUSY : 0;
+    for (unsigned i = 0; i < got; i++) {
+        uint64_t left = len - (uint64_t)i * CM_BLOCK_SIZE;
+        n[i].slot = slot[i];
+        prepare(f, miss, &n[i], block + i, data + (uint64_t)i * CM_BLOCK_SIZE,
+                left < CM_BLOCK_SIZE ? (uint32_t)left : CM_BLOCK_SIZE);
+    }
+    /* Fence 2: payload and key words are durable, and visible, before any VALID is. */
+    cm_media_fence(&c->media);
+    for (unsigned i = 0; i < got; i++)
+        if (n[i].result == 0)
+            n[i].result = publish(f, miss, &n[i]);
+    /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
+     * slot is disowned only after that. */
+    cm_media_fence(&c->media);
+    for (unsigned i = 0; i < got; i++) {
+        finish(c, &n[i], ref);
+        count_result(c, &n[i]);
+        if (first == 0)
+            first = n[i].result;
+    }
+    cm_count(c, CM_STAT_refused_busy, count - got);
+    return first;
+}
+
+/* Raises the file's limit before anything is published: pairs with the seq_cst ticket move and
+ * limit load of a truncate bracket, one of which must see the other. */
+static void raise_limit(cm_file *f, uint64_t end)
+{
+    uint64_t limit = at_load_relaxed(&f->limit);
+    while (limit < end && !at_cas_seq_cst(&f->limit, &limit, end))
+        ;
+    at_fence_seq_cst();
+}
+
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint8_t count)
+{
+    uint64_t block = miss->offset / CM_BLOCK_SIZE;
+    uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+    unsigned batch = batch_size(f->cache);
+    int first = 0;
+    raise_limit(f, miss->offset + len);
+    for (uint64_t i = 0; i < blocks; i += batch) {
+        unsigned n = blocks - i < batch ? (unsigned)(blocks - i) : batch;
+        uint64_t at = i * CM_BLOCK_SIZE;
+        int r = fill_batch(f, miss, block + i, n, data + at, len - at, count);
+        if (first == 0)
+            first = r;
+    }
+    return first;
+}
+
+/* ---- Forgetting ------------------------------------------------------------------------------ */
+
+/* Makes every copy of one key invalid, not yet durably; *touched: something has to be fenced.
+ * CM_EIO: a copy may exist where nothing can be read. Lock held. */
+static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
+{
+    struct cm_cells cells;
+    int e = load_cells(c, k, &cells);
+    if (e)
+        return e;
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        if (!cm_index_match(&c->media, k, cells.cell[i]))
+            continue;
+        uint64_t slot = cm_cell_slot(cells.cell[i]);
+        struct cm_header h;
+        enum cm_slot_verdict v = cm_slot_header(&c->media, slot, &h);
+        if (v == CM_SLOT_UNREADABLE) {
+            cm_block_quarantine(c, slot);
+            e = CM_EIO;
+            continue;
+        }
+        if (v == CM_SLOT_HIT && !cm_slot_is(&h, k))
+            continue;
+        /* Every match, not the first. And an invalid header is flushed too (helping): an evictor
+         * may have cleared it without having fenced yet, and its absence must be durable before
+         * the origin is written. */
+        int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
+        if (r < 0 || cm_slot_flush(&c->media, slot))
+            e = CM_EIO;
+        *touched = true;
+        if (r == 1) {
+            cm_count(c, CM_STAT_forgotten, 1);
+            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
+            cm_ring_hint(&c->ring, slot);
+        }
+    }
+    return e;
+}
+
+/* After the fence: clears the key's cells whose headers are invalid. Lock held. */
+static void clear_dead_cells(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_cells cells;
+    if (load_cells(c, k, &cells))
+        return;
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        struct cm_header h;
+        if (cm_index_match(&c->media, k, cells.cell[i]) &&
+            cm_slot_header(&c->media, cm_cell_slot(cells.cell[i]), &h) == CM_SLOT_OTHER)
+            (void)cm_index_store(&c->media, k, i, 0, false);
+    }
+}
+
+/* Blocks [first, end) of one group, so of one stripe. Lock held. */
+static int kill_range(struct cm_cache *c, uint64_t incarnation, uint64_t stripe, uint64_t first,
+                      uint64_t end)
+{
+    uint64_t dead = 0; /* blocks that had a match, a bit each */
+    int e = 0;
+    for (uint64_t b = first; b < end; b++) {
+        struct cm_key k = cm_key_make(&c->media, incarnation, b, stripe);
+        bool touched = false;
+        int r = kill(c, &k, &touched);
+        if (r)
+            e = r;
+        else if (touched)
+            dead |= UINT64_C(1) << (b - first);
+    }
+    if (dead == 0 && e == 0)
+        return 0;
+    /* Fence 4: forgotten durably, and the lock is held over it: a second bracket on this stripe
+     * must not trust the absence before it is durable. */
+    cm_media_fence(&c->media);
+    for (uint64_t b = first; b < end; b++)
+        if (dead >> (b - first) & 1) {
+            struct cm_key k = cm_key_make(&c->media, incarnation, b, stripe);
+            clear_dead_cells(c, &k);
+        }
+    return e;
+}
+
+int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
+{
+    int e = 0;
+    while (first < end) {
+        uint64_t group = first >> CM_GROUP_SHIFT;
+        uint64_t stop = (group + 1) << CM_GROUP_SHIFT;
+        if (stop > end)
+            stop = end;
+        uint64_t stripe = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, group);
+        struct cm_stripe *s = cm_stripe_at(c, stripe);
+        cm_lock_acquire(&s->lock);
+        cm_stripe_begin(s);
+        int r = kill_range(c, incarnation, stripe, first, stop);
+        cm_lock_release(&s->lock);
+        if (r)
+            e = r;
+        first = stop;
+    }
+    return e;
+}
+
+void cm_block_release(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
+{
+    for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT; g++) {
+        uint64_t stripe = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, g);
+        struct cm_stripe *s = cm_stripe_at(c, stripe);
+        cm_lock_acquire(&s->lock);
+        cm_stripe_end(s);
+        cm_lock_release(&s->lock);
+    }
+}

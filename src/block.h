@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * block.h - publishing and forgetting blocks: the protocol of docs/concurrency.md, and nothing
+ * else. The only place where stripes, index, slots, ring and pins meet.
+ */
+#ifndef CM_BLOCK_H
+#define CM_BLOCK_H
+
+#include "file.h"
+
+/* How a lookup ended. */
+enum cm_found {
+    CM_FOUND_HIT,
+    CM_FOUND_ABSENT,
+    CM_FOUND_CONFLICT, /* changed while being read, twice */
+    CM_FOUND_CHECKSUM, /* payload wrong; dropped */
+    CM_FOUND_MEDIA     /* unreadable; quarantined */
+};
+
+/* Copies bytes [from, from+len) of a block to dst. HIT: *got of them (possibly 0) are valid. */
+enum cm_found cm_block_read(struct cm_cache *c, const struct cm_key *k, uint32_t from, uint32_t len,
+                            void *dst, uint32_t *got);
+/* How many bytes of the block are cached, judged by the header alone; 0: none. */
+uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k);
+
+/* Pins the slot that holds the block. HIT: *slot and *valid are set. CONFLICT also when the slot
+ * has as many pins as fit (*busy). */
+enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                           uint32_t *valid, bool *busy);
+void cm_block_unpin(struct cm_cache *c, uint64_t slot);
+
+/* Takes tickets for blocks [first, first+n), cut to CM_MISS_STRIPES groups, into miss->opaque and
+ * miss->flags (NOFILL); returns how many blocks they cover. Lock-free. */
+uint64_t cm_block_miss(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss);
+/* Is the ticket of one block of a miss still good? A hint. */
+bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block);
+
+/* Stores the blocks of `data`, which begins at miss->offset. 0, or the first enum cm_not_stored.
+ * `count`: reference count to start with. */
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint8_t count);
+
+/* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
+ * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached
+ * (the caller escalates); the intents are raised all the same. */
+int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end);
+/* Ends it. */
+void cm_block_release(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end);
+
+/* Drops a slot that cm_check found wrong, if w0 is still the same. */
+void cm_block_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
+/* Takes a slot out of use until the next open. */
+void cm_block_quarantine(struct cm_cache *c, uint64_t slot);
+
+#endif

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file.c - attached origin files.
+ *
+ * Owns: the table of open objects (one per id), each object's incarnation, validator, dirty mark
+ * and list of open brackets, and through record.c what survives of them.
+ *
+ * How: blocks are keyed by the incarnation, a number never reused in a pool, so a new incarnation
+ * makes everything old unreachable at once. It takes effect in DRAM only after the record that
+ * names it is durable; otherwise a crash would bring the old one back. The incarnation may change
+ * while brackets are open; their stripes belong to the old one, so they are counted in `stale`,
+ * and while that is not zero nothing is filled.
+ *
+ * Locks: files_lock for the table and for attaching, then a file's own lock.
+ * Who: bracket.c, flight.c and cache.c.
+ */
+#include "file.h"
+
+#include <string.h>
+
+#include "record.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define SLAB_FILES 63u
+/* A file changed later than this before the boot was synced by the shutdown that ended the last
+ * boot. Wide, because the wall clock may have been set since. */
+#define BOOT_MARGIN_NS (INT64_C(300) * 1000000000)
+
+struct cm_file_slab {
+    struct cm_file_slab *next;
+    struct cm_file file[SLAB_FILES];
+};
+
+/* ---- Objects --------------------------------------------------------------------------------- */
+
+static struct cm_file **chain_of(struct cm_cache *c, const cm_file_id *id)
+{
+    uint64_t h = XXH3_64bits_withSeed(id, sizeof(*id), c->media.hash_seed);
+    return &c->file_hash[h % CM_FILE_HASH];
+}
+
+static cm_file *find(struct cm_cache *c, const cm_file_id *id)
+{
+    for (cm_file *f = *chain_of(c, id); f; f = f->next)
+        if (f->id.hi == id->hi && f->id.lo == id->lo)
+            return f;
+    return NULL;
+}
+
+/* Objects are reused oldest first and their memory stays readable until cm_close, so that a handle
+ * used after its close is found out rather than followed. */
+static void put_free(struct cm_cache *c, cm_file *f)
+{
+    at_store_relaxed(&f->magic, 0u);
+    f->next = NULL;
+    *c->free_tail = f;
+    c->free_tail = &f->next;
+}
+
+static cm_file *get_free(struct cm_cache *c)
+{
+    if (!c->free_files) {
+        struct cm_file_slab *s = cm_cache_alloc(c, sizeof(*s));
+        if (!s)
+            return NULL;
+        s->next = c->slabs;
+        c->slabs = s;
+        for (unsigned i = 0; i < SLAB_FILES; i++)
+            put_free(c, &s->file[i]);
+    }
+    cm_file *f = c->free_files;
+    c->free_files = f->next;
+    if (!c->free_files)
+        c->free_tail = &c->free_files;
+    memset(f, 0, sizeof(*f));
+    return f;
+}
+
+void cm_files_free(struct cm_cache *c)
+{
+    while (c->slabs) {
+        struct cm_file_slab *s = c->slabs;
+        c->slabs = s->next;
+        cm_cache_free(c, s, sizeof(*s));
+    }
+}
+
+bool cm_files_busy(struct cm_cache *c)
+{
+    bool busy = false;
+    cm_lock_acquire(&c->files_lock);
+    for (unsigned i = 0; i < CM_FILE_HASH && !busy; i++)
+        for (cm_file *f = c->file_hash[i]; f && !busy; f = f->next) {
+            cm_lock_acquire(&f->lock);
+            busy = f->open_brackets > 0;
+            cm_lock_release(&f->lock);
+        }
+    cm_lock_release(&c->files_lock);
+    return busy;
+}
+
+/* ---- Records --------------------------------------------------------------------------------- */
+
+static bool place_open(const struct cm_cache *c, uint64_t place)
+{
+    return c->open_places[place / 64] >> place % 64 & 1;
+}
+
+static bool same_validator(const cm_validator *v, const struct cm_record *r)
+{
+    return v->size == r->size && v->mtime_ns == r->mtime_ns && v->ctime_ns == r->ctime_ns &&
+           v->change == r->change;
+}
+
+static int write_record(cm_file *f, uint64_t incarnation)
+{
+    if (f->place == CM_NO_PLACE)
+        return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
+    struct cm_record r = { .id = f->id, .incarnation = incarnation };
+    r.size = f->validator.size;
+    r.mtime_ns = f->validator.mtime_ns;
+    r.ctime_ns = f->validator.ctime_ns;
+    r.change = f->validator.change;
+    r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
+    cm_count(f->cache, CM_STAT_pool_bytes, 2 * CM_CACHE_LINE);
+    return cm_record_write(&f->cache->media, f->place, &r);
+}
+
+/* The last resort of forgetting. */
+static int bump_epoch(struct cm_cache *c)
+{
+    cm_count(c, CM_STAT_escalations, 1);
+    if (cm_super_bump_epoch(&c->super) == 0)
+        return 0;
+    at_store_seq_cst(&c->broken, 1u); /* this session serves nothing any more */
+    return CM_EFORGET;
+}
+
+/* The file's record cannot be written: make sure that nothing on the media leads to the old
+ * incarnation, and go on without a record. */
+static int abandon_record(cm_file *f)
+{
+    if (f->place == CM_NO_PLACE)
+        return 0;
+    int e = cm_record_drop(&f->cache->media, f->place);
+    /* The place stays marked open: it is as bad for others. */
+    f->place = CM_NO_PLACE;
+    return e ? bump_epoch(f->cache) : 0;
+}
+
+/* ---- Dirty marks ----------------------------------------------------------------------------- */
+
+/* Could the origin hold writes that a power cut would take back? */
+static bool born_dirty(const struct cm_cache *c, const cm_validator *v)
+{
+    if (!v || c->boot_wall_ns == INT64_MIN)
+        return true;
+    int64_t last = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
+    return last > c->boot_wall_ns - BOOT_MARGIN_NS;
+}
+
+int cm_file_mark_dirty(cm_file *f)
+{
+    /* A mark found set is trusted only if this session fenced it: one left in the CPU cache by a
+     * crashed owner could still be lost. The lock is held over the fence, so no second writer can
+     * slip by while the first is still setting it. */
+    if (f->mark_fenced || f->place == CM_NO_PLACE) {
+        f->dirty = true;
+        return 0;
+    }
+    struct cm_cache *c = f->cache;
+    cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
+    f->dirty = true;
+    if (cm_record_mark(&c->media, f->place, true, c->super.now.boot_number))
+        return abandon_record(f);
+    f->mark_fenced = true;
+    return 0;
+}
+
+void cm_file_mark_clean(cm_file *f)
+{
+    f->dirty = false;
+    f->mark_fenced = false;
+    if (f->place == CM_NO_PLACE)
+        return;
+    cm_count(f->cache, CM_STAT_pool_bytes, CM_CACHE_LINE);
+    /* Failing leaves DIRTY (or a word that counts as it): the safe side. */
+    (void)cm_record_mark(&f->cache->media, f->place, false, f->cache->super.now.boot_number);
+}
+
+/* ---- Incarnations ---------------------------------------------------------------------------- */
+
+/* Lets lookups and fills use the new incarnation, whose record is durable. */
+static void release_incarnation(cm_file *f, uint64_t incarnation)
+{
+    /* Open brackets raised intents on the OLD incarnation's stripes only. Count them as stale
+     * before the new incarnation can be seen: a miss loads the incarnation first and `stale` last. */
+    for (struct cm_open_bracket *b = f->brackets; b; b = b->next)
+        b->stale = true;
+    at_store_seq_cst(&f->stale, f->open_brackets);
+    at_add_seq_cst(&f->ticket, 1);
+    at_store_seq_cst(&f->limit, 0);
+    at_store_release(&f->incarnation, incarnation); /* pairs with the acquire in cm_block_miss */
+    cm_count(f->cache, CM_STAT_incarnations, 1);
+}
+
+int cm_file_renew(cm_file *f)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t incarnation;
+    int e = cm_super_incarnation(&c->super, &incarnation);
+    if (e == 0) {
+        if (write_record(f, incarnation))
+            e = abandon_record(f);
+    } else {
+        incarnation = 0; /* none to be had: the file is not cached any more */
+        e = abandon_record(f);
+    }
+    if (e == 0)
+        release_incarnation(f, incarnation);
+    return e;
+}
+
+/* ---- Validators ------------------------------------------------------------------------------ */
+
+bool cm_file_proves(const cm_file *f, const cm_validator *v)
+{
+    return f->open_brackets == 0 && v->taken_at > f->last_end_ns;
+}
+
+static void set_validator(cm_file *f, const cm_validator *v)
+{
+    f->validator = *v;
+    f->has_validator = true;
+    f->want = false;
+    at_store_release(&f->size, v->size);
+}
+
+void cm_file_adopt(cm_file *f, const cm_validator *v)
+{
+    set_validator(f, v);
+    if (write_record(f, f->incarnation))
+        (void)abandon_record(f); /* nothing was to be forgotten; the file just is not kept */
+}
+
+static bool unchanged(const cm_file *f, const cm_validator *v)
+{
+    const cm_validator *o = &f->validator;
+    return f->has_validator && v->size == o->size && v->mtime_ns == o->mtime_ns &&
+           v->ctime_ns == o->ctime_ns && v->change == o->change;
+}
+
+int cm_file_judge(cm_file *f, const cm_validator *v)
+{
+    if (!cm_file_proves(f, v))
+        return CM_IGNORED;
+    bool sole = (f->flags & CM_SOLE_WRITER) != 0;
+    if (unchanged(f, v) && (sole || !f->validator.racy)) {
+        bool settled = f->validator.racy && !v->racy;
+        f->want = false;
+        at_store_release(&f->size, v->size);
+        if (settled)
+            cm_file_adopt(f, v);
+        return 0;
+    }
+    if (f->want && sole) { /* only we wrote, and every write was bracketed */
+        cm_file_adopt(f, v);
+        return 0;
+    }
+    /* Somebody else changed it, or (racy) could have behind the same timestamps. */
+    set_validator(f, v);
+    int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;
+    return e ? e : cm_file_renew(f);
+}
+
+/* ---- Brackets -------------------------------------------------------------------------------- */
+
+void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale)
+{
+    b->next = f->brackets;
+    f->brackets = b;
+    f->open_brackets++;
+    if (b->data) {
+        f->open_data++;
+        f->data_begun++;
+    }
+    b->stale = stale;
+    if (stale) {
+        /* As in cm_stripe_begin: the intent before the ticket. seq_cst: cm_block_fill raises the
+         * limit and then looks at the ticket; we move the ticket and then look at the limit. */
+        at_add_seq_cst(&f->stale, 1);
+        at_add_seq_cst(&f->ticket, 1);
+    }
+}
+
+struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id)
+{
+    struct cm_open_bracket **p = &f->brackets;
+    while (*p && id != 0 && (*p)->id != id)
+        p = &(*p)->next;
+    struct cm_open_bracket *b = *p;
+    if (!b)
+        return NULL;
+    *p = b->next;
+    f->open_brackets--;
+    if (b->data)
+        f->open_data--;
+    if (b->stale) {
+        assert(f->stale > 0);
+        at_add_seq_cst(&f->stale, -1u);
+        at_add_seq_cst(&f->ticket, 1);
+    }
+    return b;
+}
+
+/* ---- Attaching ------------------------------------------------------------------------------- */
+
+/* Chooses the record for a file that has none: an unused one, else the oldest of those no open
+ * file owns, else none. */
+static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bucket *b)
+{
+    uint64_t best = CM_NO_PLACE, oldest = UINT64_MAX;
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
+        if (place_open(c, b->first + i))
+            continue;
+        uint64_t age = b->whole[i] ? b->record[i].incarnation : 0;
+        if (age < oldest) {
+            oldest = age;
+            best = b->first + i;
+        }
+    }
+    return best;
+}
+
+/* Finds the file's record. Two of one id prove nothing: both are dropped. */
+static int find_record(cm_file *f, const struct cm_record_bucket *b, const struct cm_record **rec)
+{
+    struct cm_cache *c = f->cache;
+    unsigned found = 0;
+    *rec = NULL;
+    f->place = CM_NO_PLACE;
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
+        if (b->whole[i] && b->record[i].id.hi == f->id.hi && b->record[i].id.lo == f->id.lo) {
+            found++;
+            *rec = &b->record[i];
+            f->place = b->first + i;
+        }
+    if (found <= 1)
+        return 0;
+    *rec = NULL;
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
+        if (b->whole[i] && b->record[i].id.hi == f->id.hi && b->record[i].id.lo == f->id.lo &&
+            cm_record_drop(&c->media, b->first + i))
+            return bump_epoch(c);
+    return 0;
+}
+
+static bool may_keep(const cm_file *f, const struct cm_record *r, const cm_validator *v)
+{
+    struct cm_cache *c = f->cache;
+    bool dirty;
+    uint32_t boot;
+    if (!r || !v || v->racy || (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
+        return false;
+    if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
+        return false;
+    (void)cm_format_state_read(cm_media_key(&c->media), f->place, r->state, &dirty, &boot);
+    return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));
+}
+
+static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
+{
+    uint32_t boot;
+    set_validator(f, v);
+    f->kept = true;
+    f->incarnation = r->incarnation;
+    f->limit = v->size; /* nothing past the size of an unchanged file was cached */
+    (void)cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &f->dirty,
+                               &boot);
+    cm_count(f->cache, CM_STAT_attach_kept, 1);
+}
+
+static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_validator *v)
+{
+    struct cm_cache *c = f->cache;
+    if (f->place == CM_NO_PLACE)
+        f->place = choose_place(c, b);
+    f->size = CM_SIZE_UNKNOWN;
+    if (v)
+        set_validator(f, v);
+    cm_count(c, CM_STAT_attach_new, 1);
+    bool dirty = born_dirty(c, v);
+    /* Born dirty: the mark before the record, or a crash between the two leaves a record that
+     * claims to be clean. Proved clean: the record first, or the old record loses its mark. */
+    int e = dirty ? cm_file_mark_dirty(f) : 0;
+    if (e == 0)
+        e = cm_file_renew(f);
+    if (e == 0 && !dirty)
+        cm_file_mark_clean(f);
+    return e;
+}
+
+static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
+                      uint32_t flags, cm_file **file)
+{
+    cm_file *f = get_free(c);
+    if (!f)
+        return CM_ENOMEM;
+    struct cm_record_bucket b;
+    const struct cm_record *r;
+    f->cache = c;
+    f->id = *id;
+    f->flags = flags;
+    f->refs = 1;
+    f->serial = ++c->serial;
+    cm_record_load(&c->media, id, &b);
+    int e = find_record(f, &b, &r);
+    if (e == 0) {
+        if (may_keep(f, r, v))
+            keep(f, r, v);
+        else
+            e = begin_anew(f, &b, v);
+    }
+    if (e) {
+        put_free(c, f);
+        return e;
+    }
+    if (f->place != CM_NO_PLACE)
+        c->open_places[f->place / 64] |= UINT64_C(1) << f->place % 64;
+    f->next = *chain_of(c, id);
+    *chain_of(c, id) = f;
+    at_store_release(&f->magic, CM_FILE_MAGIC);
+    *file = f;
+    return 0;
+}
+
+int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
+                    cm_file **file)
+{
+    cm_lock_acquire(&c->files_lock);
+    cm_file *f = find(c, id);
+    int e = 0;
+    if (!f) {
+        e = attach_new(c, id, v, flags, file);
+        cm_lock_release(&c->files_lock);
+        return e;
+    }
+    f->refs++;
+    cm_lock_release(&c->files_lock);
+    cm_lock_acquire(&f->lock);
+    f->flags = (f->flags & flags & CM_SOLE_WRITER) | ((f->flags | flags) & CM_ORIGIN_VOLATILE);
+    if (v)
+        e = cm_file_judge(f, v);
+    cm_lock_release(&f->lock);
+    if (e < 0) {
+        (void)cm_files_detach(f);
+        return e;
+    }
+    *file = f;
+    return 0;
+}
+
+int cm_files_detach(cm_file *f)
+{
+    struct cm_cache *c = f->cache;
+    int e = 0;
+    cm_lock_acquire(&c->files_lock);
+    cm_lock_acquire(&f->lock);
+    bool last = f->refs == 1;
+    if (last && f->open_brackets > 0)
+        e = CM_EBUSY;
+    else
+        f->refs--;
+    cm_lock_release(&f->lock);
+    if (e == 0 && last) {
+        struct cm_file **p = chain_of(c, &f->id);
+        while (*p != f)
+            p = &(*p)->next;
+        *p = f->next;
+        if (f->place != CM_NO_PLACE)
+            c->open_places[f->place / 64] &= ~(UINT64_C(1) << f->place % 64);
+        put_free(c, f);
+    }
+    cm_lock_release(&c->files_lock);
+    return e;
+}
+
+int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
+{
+    int e = 0;
+    cm_lock_acquire(&c->files_lock);
+    cm_file *f = find(c, id);
+    if (f) {
+        cm_lock_acquire(&f->lock);
+        e = cm_file_renew(f);
+        cm_lock_release(&f->lock);
+    } else {
+        struct cm_record_bucket b;
+        cm_record_load(&c->media, id, &b);
+        for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++)
+            if (b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo &&
+                cm_record_drop(&c->media, b.first + i))
+                e = bump_epoch(c);
+    }
+    cm_lock_release(&c->files_lock);
+    return e;
+}

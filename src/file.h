@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file.h - attached origin files: incarnations, validators, dirty marks, open brackets.
+ */
+#ifndef CM_FILE_H
+#define CM_FILE_H
+
+#include "internal.h"
+
+/* An open bracket. */
+struct cm_open_bracket {
+    struct cm_open_bracket *next;
+    uint64_t id;
+    uint64_t incarnation;        /* whose stripes it raised */
+    uint64_t first, end;         /* blocks; first == end: no stripes */
+    bool data;                   /* may change content or size */
+    bool stale;                  /* counted in cm_file.stale */
+    bool raised;                 /* its begin is through; until then only that may free it */
+    bool orphaned;               /* aborted before that */
+};
+
+struct cm_file {
+    uint32_t magic;
+    uint32_t refs;               /* files lock */
+    struct cm_cache *cache;
+    struct cm_file *next;        /* hash chain or free list */
+    cm_file_id id;
+    uint64_t serial;             /* of this attachment; misses carry it */
+
+    /* Read without lock. */
+    uint64_t incarnation;        /* atomic; 0: none, nothing can be cached */
+    uint64_t size;               /* atomic; adopted size or CM_SIZE_UNKNOWN */
+    uint64_t ticket;             /* atomic; moves when a bracket begins or ends that raises no
+                                    stripes of the present incarnation, and when that changes */
+    uint64_t limit;              /* atomic; no byte from here on was cached in this incarnation */
+    uint64_t last_end;           /* atomic hint: where the last read ended; 0 at
+                                    first, so that reading from the start counts as a sequence */
+    uint32_t stale;              /* atomic; open brackets that the stripes of the present
+                                    incarnation do not know of: nothing may be filled */
+    uint32_t bypassed;           /* atomic; a failed fsync */
+    uint32_t advice;             /* atomic; enum cm_advice */
+    uint32_t window;             /* atomic hint: blocks to read ahead */
+
+    struct cm_lock lock;         /* everything below, and stores to most of the above */
+    uint32_t flags;              /* CM_SOLE_WRITER ... */
+    uint64_t place;              /* of the record; CM_NO_PLACE: volatile file */
+    cm_validator validator;      /* that stands for the incarnation; taken_at unused */
+    bool has_validator;
+    bool want;                   /* own writes moved the origin's validator */
+    bool kept;
+    bool dirty;                  /* DIRTY is or may be on the media */
+    bool mark_fenced;            /* ... and this session knows that it is durable */
+    struct cm_open_bracket *brackets;
+    uint32_t open_brackets, open_data;
+    uint64_t data_begun;         /* data brackets ever begun */
+    uint64_t last_end_ns;        /* when a bracket was last open; cm_now() time */
+};
+
+static inline bool cm_file_valid(const cm_file *f)
+{
+    return f && at_load_relaxed(&f->magic) == CM_FILE_MAGIC;
+}
+
+/* Attaches; see cm_file_open(). Takes the files lock. */
+int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
+                    cm_file **file);
+/* Drops a reference; see cm_file_close(). */
+int cm_files_detach(cm_file *f);
+/* Sees to it that no record and no attached object keeps the old incarnation of `id`. */
+int cm_files_forget(struct cm_cache *c, const cm_file_id *id);
+/* Any bracket open anywhere? */
+bool cm_files_busy(struct cm_cache *c);
+/* Frees every object; only cm_close calls it. */
+void cm_files_free(struct cm_cache *c);
+
+/* ---- The rest: file lock held by the caller -------------------------------------------------- */
+
+/* Gives the file a new incarnation: everything cached of it is unreachable, durably, when this
+ * returns 0. Escalates to the pool's epoch when the record cannot be written. CM_EFORGET. */
+int cm_file_renew(cm_file *f);
+/* Sets the dirty mark, durably. CM_EFORGET. */
+int cm_file_mark_dirty(cm_file *f);
+/* Clears it: the origin is proved to hold everything. */
+void cm_file_mark_clean(cm_file *f);
+
+/* May `v` be believed: no bracket was open at or after it was taken? */
+bool cm_file_proves(const cm_file *f, const cm_validator *v);
+/* Takes `v` for the validator of the present incarnation. */
+void cm_file_adopt(cm_file *f, const cm_validator *v);
+/* cm_file_revalidate(). */
+int cm_file_judge(cm_file *f, const cm_validator *v);
+
+/* Links a bracket. `stale`: it raises no stripes that fills of the present incarnation look at. */
+void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale);
+/* Unlinks the bracket `id`, or any with id 0; NULL: there is none. */
+struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * internal.h - an open cache: the modules of the lower rows put together. Included by file.c and
+ * everything above it, never by a media or DRAM module.
+ */
+#ifndef CM_INTERNAL_H
+#define CM_INTERNAL_H
+
+#include "pin.h"
+#include "ring.h"
+#include "slot.h"
+#include "stats.h"
+#include "stripe.h"
+#include "super.h"
+
+#define CM_CACHE_MAGIC 0x43616368u
+#define CM_FILE_MAGIC 0x46696c65u
+
+#define CM_FILE_HASH 4096u /* chains of open files */
+#define CM_FLIGHTS 256u    /* origin reads that others may wait for */
+
+struct cm_flight_table;
+
+struct cm_cache {
+    uint32_t magic;
+    uint32_t fork_count; /* plat_fork_count() at open */
+    cm_options opts;
+    struct cm_media media;
+    struct cm_superblocks super;
+    struct plat_file file; /* handle -1: caller's memory */
+    bool guarded;
+    bool readonly;
+    bool emptied;
+    bool must_empty; /* read-only: the next owner will empty it */
+
+    uint32_t mode;   /* atomic, enum cm_mode */
+    uint32_t broken; /* atomic; 1: forgetting failed or the media is failing: bypass for good */
+    uint64_t media_errors; /* atomic */
+    int64_t boot_wall_ns;
+
+    struct cm_stripe *stripes; /* geo.stripes of them */
+    struct cm_ring ring;
+    uint8_t *pins;             /* one byte a slot, pin.h */
+    uint64_t pinned;           /* atomic; blocks pinned right now */
+    uint64_t frontier_mark;    /* atomic; slots below it are covered by the persisted frontier */
+
+    struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
+    struct cm_file **file_hash;
+    uint64_t *open_places;     /* a bit a record: an attached file owns it */
+    struct cm_file_slab *slabs;
+    struct cm_file *free_files, **free_tail;
+    uint64_t serial;
+    uint64_t bracket_id;       /* atomic */
+
+    uint64_t fill_clock;       /* atomic; admit.c */
+    struct cm_flight_table *flights;
+    uint64_t live;             /* atomic; read-throughs running */
+};
+
+/* Lets the user know; formats like printf. Never called with a lock held by block.c. */
+void cm_log(const struct cm_cache *c, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64_t n)
+{
+    cm_stats_add(&c->media, which, n);
+}
+
+/* Callbacks run with the thread marked, so that calls back into the same cache are refused. */
+static inline const void *cm_callback_begin(const struct cm_cache *c)
+{
+    struct plat_thread *t = plat_thread();
+    const void *outer = t->callback;
+    t->callback = c;
+    return outer;
+}
+static inline void cm_callback_end(const void *outer)
+{
+    plat_thread()->callback = outer;
+}
+
+/* Memory through the caller's hook: zeroed, lazily where it is large. */
+static inline void *cm_cache_alloc(const struct cm_cache *c, size_t bytes)
+{
+    const void *outer = cm_callback_begin(c);
+    void *p = c->opts.alloc(c->opts.alloc_ctx, bytes);
+    cm_callback_end(outer);
+    return p;
+}
+static inline void cm_cache_free(const struct cm_cache *c, void *p, size_t bytes)
+{
+    if (!p)
+        return;
+    const void *outer = cm_callback_begin(c);
+    c->opts.free(c->opts.alloc_ctx, p, bytes);
+    cm_callback_end(outer);
+}
+
+static inline uint32_t cm_cache_mode(const struct cm_cache *c)
+{
+    return at_load_relaxed(&c->broken) ? CM_BYPASS : at_load_relaxed(&c->mode);
+}
+
+static inline struct cm_stripe *cm_stripe_at(const struct cm_cache *c, uint64_t stripe)
+{
+    assert(stripe < c->media.geo.stripes);
+    return &c->stripes[stripe];
+}
+
+#endif
