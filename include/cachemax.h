@@ -271,7 +271,7 @@ enum cm_advice {
     CM_ADVISE_NORMAL = 0,
     CM_ADVISE_SEQUENTIAL = 1, /* widen origin reads at once */
     CM_ADVISE_NOREUSE = 2,    /* serve hits, store no fills of this file */
-    CM_ADVISE_KEEP = 3        /* blocks filled or hit from now on count as used often */
+    CM_ADVISE_KEEP = 3        /* blocks filled from now on count as used often */
 };
 CM_API int cm_file_advise(cm_file *file, int advice);
 
@@ -404,7 +404,7 @@ typedef struct cm_bracket {
  * be served again, whatever crashes next, and nothing read from the origin before or during the
  * bracket will be stored. len 0: only attributes change (chmod, rename).
  * Any error: do not write (CM_EFORGET: not until the pool is deleted).
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_ENOMEM CM_EFORGET. */
+ * CM_EINVAL CM_EHANDLE CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
 /* The same for setting the size (also for punching holes up to the end). */
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * api.c - the public calls on files: argument checks, then the module that does the work.
+ *
+ * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
+ * callback, pointers, ranges. Nothing below this file meets a bad argument.
+ *
+ * Who: users, through cachemax.h.
+ */
+#include "cache.h"
+
+#include <string.h>
+
+#include "admit.h"
+#include "bracket.h"
+#include "check.h"
+#include "flight.h"
+#include "range.h"
+
+#define OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
+#define SAMPLE 64u /* one in so many hits is timed */
+
+static int enter(const cm_file *f)
+{
+    return cm_file_valid(f) ? cm_enter_cache(f->cache) : CM_EHANDLE;
+}
+
+static int enter_owner(const cm_cache *c)
+{
+    int e = cm_enter_cache(c);
+    return e == 0 && c->readonly ? CM_EREADONLY : e;
+}
+
+static int check_range(uint64_t offset, uint64_t len)
+{
+    return offset > OFFSET_MAX || len > OFFSET_MAX - offset ? CM_ERANGE : 0;
+}
+
+/* The media gave up: said once, here, where no lock is held. */
+static void report_trouble(cm_cache *c)
+{
+    uint32_t seen = 1;
+    if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &seen, 2))
+        cm_log(c, CM_LOG_ERROR, "the pool's memory is failing; the cache is bypassed from now on");
+}
+
+/* ---- Cache ----------------------------------------------------------------------------------- */
+
+int cm_set_mode(cm_cache *c, int mode)
+{
+    int e = enter_owner(c);
+    if (e)
+        return e;
+    if (mode < CM_NORMAL || mode > CM_BYPASS)
+        return CM_EINVAL;
+    at_store_seq_cst(&c->mode, (uint32_t)mode);
+    return 0;
+}
+
+uint64_t cm_now(void)
+{
+    return plat_now_ns();
+}
+
+int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator)
+{
+    return id && validator ? plat_identify(os_file, id, validator) : CM_EINVAL;
+}
+
+int cm_check(cm_cache *c, uint32_t flags,
+             int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+             cm_check_report *report)
+{
+    int e = cm_enter_cache(c);
+    if (e)
+        return e;
+    if (!report || report->struct_size < 8 ||
+        (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
+        return CM_EINVAL;
+    if (c->readonly && (flags & CM_CHECK_REPAIR))
+        return CM_EREADONLY;
+    cm_check_report r = { .struct_size = report->struct_size };
+    const void *outer = cm_callback_begin(c);
+    e = cm_check_pool(c, flags, progress, ctx, &r);
+    cm_callback_end(outer);
+    memcpy(report, &r, r.struct_size < sizeof(r) ? r.struct_size : sizeof(r));
+    return e;
+}
+
+int cm_forget(cm_cache *c, const cm_file_id *id)
+{
+    int e = enter_owner(c);
+    if (e)
+        return e;
+    return id && (id->hi | id->lo) ? cm_files_forget(c, id) : CM_EINVAL;
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+static bool validator_ok(const cm_validator *v)
+{
+    return v->reserved == 0 && v->size <= OFFSET_MAX && v->taken_at != 0;
+}
+
+int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
+                 cm_file **file)
+{
+    int e = enter_owner(c);
+    if (e)
+        return e;
+    if (!id || !file || (id->hi | id->lo) == 0 ||
+        (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE)) ||
+        (validator && !validator_ok(validator)))
+        return CM_EINVAL;
+    return cm_files_attach(c, id, validator, flags, file);
+}
+
+int cm_file_revalidate(cm_file *f, const cm_validator *validator)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!validator || !validator_ok(validator))
+        return CM_EINVAL;
+    cm_lock_acquire(&f->lock);
+    e = cm_file_judge(f, validator);
+    cm_lock_release(&f->lock);
+    return e;
+}
+
+int cm_file_advise(cm_file *f, int advice)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (advice < CM_ADVISE_NORMAL || advice > CM_ADVISE_KEEP)
+        return CM_EINVAL;
+    at_store_relaxed(&f->advice, (uint32_t)advice);
+    return 0;
+}
+
+int cm_file_get_info(cm_file *f, cm_file_info *info)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!info)
+        return CM_EINVAL;
+    memset(info, 0, sizeof(*info));
+    cm_lock_acquire(&f->lock);
+    info->id = f->id;
+    info->incarnation = f->incarnation;
+    info->size = f->size;
+    info->dirty = f->dirty;
+    info->racy = !f->has_validator || f->validator.racy;
+    info->kept = f->kept;
+    info->brackets = f->open_brackets;
+    info->bypassed = f->bypassed;
+    info->want_validator = f->want;
+    cm_lock_release(&f->lock);
+    return 0;
+}
+
+int cm_file_abort(cm_file *f)
+{
+    int e = enter(f);
+    return e ? e : cm_bracket_abort(f);
+}
+
+int cm_file_close(cm_file *f)
+{
+    int e = enter(f);
+    return e ? e : cm_files_detach(f);
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
+{
+    int e = enter(f);
+    if (e == 0)
+        e = !buf && len ? CM_EINVAL : check_range(offset, len);
+    if (e)
+        return e;
+    bool timed = plat_thread()->sample++ % SAMPLE == 0;
+    uint64_t start = timed ? plat_now_ns() : 0;
+    int64_t n = cm_range_read(f, offset, buf, len, 0, miss);
+    if (timed && n == (int64_t)len)
+        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, plat_now_ns() - start);
+    report_trouble(f->cache);
+    return n;
+}
+
+int64_t cm_read_many(cm_file *f, cm_read_vec *v, size_t n)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!v && n)
+        return CM_EINVAL;
+    int64_t whole = 0;
+    for (size_t i = 0; i < n; i++) {
+        v[i].result = cm_read(f, v[i].offset, v[i].buf, v[i].len, v[i].miss);
+        whole += v[i].result == (int64_t)v[i].len;
+    }
+    return whole;
+}
+
+int cm_fill(cm_file *f, const cm_miss *miss, const void *data, size_t len, uint32_t flags)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!miss || (!data && len) || (flags & ~CM_FILL_EOF))
+        return CM_EINVAL;
+    if (miss->opaque[0] != f->serial)
+        return CM_EFOREIGN;
+    if (miss->offset % CM_BLOCK_SIZE || check_range(miss->offset, miss->len) ||
+        len > (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE ||
+        (miss->len && (miss->offset % (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) + miss->len - 1) /
+                              (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >= CM_MISS_STRIPES))
+        return CM_ETICKET;
+    if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
+        return CM_EINVAL;
+    e = cm_admit_fill(f, miss, data, len);
+    report_trouble(f->cache);
+    return e;
+}
+
+int64_t cm_read_through(cm_file *f, uint64_t offset, void *buf, size_t len,
+                        cm_origin_read_fn origin_read, void *ctx)
+{
+    int e = enter(f);
+    if (e == 0)
+        e = (!buf && len) || !origin_read ? CM_EINVAL : check_range(offset, len);
+    if (e)
+        return e;
+    int64_t n = cm_flight_read(f, offset, buf, len, origin_read, ctx);
+    report_trouble(f->cache);
+    return n;
+}
+
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
+int64_t cm_pin_range(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
+                     cm_pins *pins, cm_miss *miss)
+{
+    int e = enter(f);
+    if (e == 0)
+        e = !iov || n < 1 || !iovcnt || !pins ? CM_EINVAL : check_range(offset, len);
+    return e ? e : cm_range_pin(f, offset, len, iov, n, iovcnt, pins, miss);
+}
+
+int cm_unpin(cm_pins *pins)
+{
+    return pins ? cm_range_unpin(pins) : CM_EINVAL;
+}
+
+/* ---- Brackets -------------------------------------------------------------------------------- */
+
+int cm_write_begin(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w)
+{
+    int e = enter(f);
+    if (e == 0)
+        e = !w ? CM_EINVAL : offset == CM_APPEND ? 0 : check_range(offset, len);
+    return e ? e : cm_bracket_write(f, offset, len, w);
+}
+
+int cm_truncate_begin(cm_file *f, uint64_t new_size, cm_bracket *w)
+{
+    int e = enter(f);
+    if (e == 0)
+        e = !w ? CM_EINVAL : check_range(new_size, 0);
+    return e ? e : cm_bracket_truncate(f, new_size, w);
+}
+
+int cm_write_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!w || (after && !validator_ok(after)))
+        return CM_EINVAL;
+    return cm_bracket_end(f, w, after);
+}
+
+int cm_sync_begin(cm_file *f, cm_sync *s)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!s)
+        return CM_EINVAL;
+    cm_bracket_sync_begin(f, s);
+    return 0;
+}
+
+int cm_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator *after)
+{
+    int e = enter(f);
+    if (e)
+        return e;
+    if (!s || (after && !validator_ok(after)))
+        return CM_EINVAL;
+    return cm_bracket_sync_end(f, s, ok, after);
+}
+
+int cm_invalidate(cm_file *f, uint64_t offset, uint64_t len)
+{
+    int e = enter(f);
+    if (e == 0)
+        e = check_range(offset, len == CM_ALL ? 0 : len);
+    if (e || len == 0)
+        return e;
+    return cm_bracket_invalidate(f, offset, len);
+}

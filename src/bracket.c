@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * bracket.c - what surrounds a change of the origin.
+ *
+ * Owns: the order of the steps. Begin: dirty mark durable, bracket in the file's list, then either
+ * the stripes of the range one by one (tickets, intents, copies killed durably), or, for a range
+ * too large for that, a new incarnation. Only then may the caller write. End: out of the list,
+ * then the same stripes let go, their tickets moved once more.
+ *
+ * Two kinds of brackets are not expressed by stripes alone. An append does not know its range; but
+ * it changes no byte that exists, so nothing has to be forgotten, only fills have to be refused. A
+ * truncation reaches from the new size to wherever blocks were cached. Both count in the file's
+ * `stale` while they are open and move its ticket, which refuses fills of the whole file.
+ *
+ * Who: cache.c.
+ */
+#include "bracket.h"
+
+#define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
+
+enum bracket_kind {
+    ATTRIBUTES, /* content stays as it is */
+    RANGE,      /* [first, end) */
+    APPEND,     /* at the end, wherever that is */
+    OPEN_END    /* from first to the end */
+};
+
+struct plan {
+    enum bracket_kind kind;
+    uint64_t first, end;   /* blocks; RANGE and OPEN_END */
+    bool resizes;          /* the size may be another afterwards */
+};
+
+/* First block after the last one that may be cached of the file. */
+static uint64_t limit_block(cm_file *f)
+{
+    /* seq_cst, after the file ticket moved: pairs with raise_limit in block.c. */
+    uint64_t limit = at_load_seq_cst(&f->limit);
+    return limit / CM_BLOCK_SIZE + (limit % CM_BLOCK_SIZE != 0);
+}
+
+/* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
+static int enroll(cm_file *f, struct cm_open_bracket *b, const struct plan *p, bool *linked)
+{
+    *linked = false;
+    b->data = p->kind != ATTRIBUTES;
+    b->incarnation = at_load_relaxed(&f->incarnation);
+    int e = b->data ? cm_file_mark_dirty(f) : 0;
+    if (e)
+        return e;
+    cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
+    *linked = true;
+    if (p->resizes)
+        at_store_release(&f->size, CM_SIZE_UNKNOWN);
+    if (p->kind == ATTRIBUTES || p->kind == APPEND || b->incarnation == 0)
+        return 0;
+    b->first = p->first;
+    b->end = p->end;
+    if (p->kind == OPEN_END && b->end > limit_block(f))
+        b->end = limit_block(f);
+    if (b->end < b->first)
+        b->end = b->first;
+    if (b->end - b->first <= LARGE_BLOCKS)
+        return 0;
+    b->end = b->first; /* no stripes: everything goes at once */
+    return cm_file_renew(f);
+}
+
+/* Raises the stripes of an enrolled bracket and settles whether it stands. */
+static int raise(cm_file *f, struct cm_open_bracket *b, int e)
+{
+    struct cm_cache *c = f->cache;
+    int unreached = cm_block_forget(c, b->incarnation, b->first, b->end);
+    cm_lock_acquire(&f->lock);
+    if (unreached && e == 0) {
+        /* A copy may exist where it cannot be read: escalate to the whole file. */
+        cm_count(c, CM_STAT_escalations, 1);
+        e = cm_file_renew(f);
+    }
+    b->raised = true;
+    if (b->orphaned)
+        e = CM_EBRACKET; /* aborted beside us */
+    else if (e)
+        (void)cm_file_unlink(f, b->id);
+    cm_lock_release(&f->lock);
+    return e;
+}
+
+static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_open_bracket *b = cm_cache_alloc(c, sizeof(*b));
+    bool linked;
+    if (!b)
+        return CM_ENOMEM;
+    b->id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
+    cm_lock_acquire(&f->lock);
+    int e = enroll(f, b, p, &linked);
+    cm_lock_release(&f->lock);
+    if (linked) {
+        cm_count(c, CM_STAT_brackets, 1);
+        uint64_t id = b->id;
+        e = raise(f, b, e);
+        if (e == 0) { /* from here on the bracket may be ended by anybody */
+            w->id = id;
+            return 0;
+        }
+        cm_block_release(c, b->incarnation, b->first, b->end);
+    }
+    cm_cache_free(c, b, sizeof(*b));
+    return e;
+}
+
+static uint64_t blocks_end(uint64_t end)
+{
+    return end / CM_BLOCK_SIZE + (end % CM_BLOCK_SIZE != 0);
+}
+
+int cm_bracket_write(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w)
+{
+    struct plan p = { .kind = ATTRIBUTES };
+    if (len != 0 && offset == CM_APPEND) {
+        p.kind = APPEND;
+        p.resizes = true;
+    } else if (len != 0) {
+        uint64_t size = at_load_relaxed(&f->size);
+        p.kind = RANGE;
+        p.first = offset / CM_BLOCK_SIZE;
+        p.end = blocks_end(offset + len);
+        p.resizes = size == CM_SIZE_UNKNOWN || offset + len > size;
+    }
+    return begin(f, &p, w);
+}
+
+int cm_bracket_truncate(cm_file *f, uint64_t new_size, cm_bracket *w)
+{
+    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, true };
+    return begin(f, &p, w);
+}
+
+int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
+{
+    struct cm_cache *c = f->cache;
+    cm_lock_acquire(&f->lock);
+    struct cm_open_bracket *b = w->id ? cm_file_unlink(f, w->id) : NULL;
+    if (!b) {
+        cm_lock_release(&f->lock);
+        return CM_EBRACKET;
+    }
+    bool adopted = after && (f->flags & CM_SOLE_WRITER) && cm_file_proves(f, after);
+    if (adopted)
+        cm_file_adopt(f, after);
+    else
+        f->want = true;
+    bool want = f->want && f->open_brackets == 0;
+    f->last_end_ns = plat_now_ns();
+    cm_lock_release(&f->lock);
+    /* Whoever unlinked it lets its stripes go; they are those of its own incarnation. */
+    cm_block_release(c, b->incarnation, b->first, b->end);
+    cm_cache_free(c, b, sizeof(*b));
+    return want ? CM_WANT_VALIDATOR : 0;
+}
+
+int cm_bracket_invalidate(cm_file *f, uint64_t offset, uint64_t len)
+{
+    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, true };
+    if (len != CM_ALL)
+        p.end = blocks_end(offset + len);
+    cm_bracket w;
+    int e = begin(f, &p, &w);
+    if (e)
+        return e;
+    e = cm_bracket_end(f, &w, NULL);
+    return e < 0 && e != CM_EBRACKET ? e : 0; /* an abort may have ended it: as good */
+}
+
+int cm_bracket_abort(cm_file *f)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_open_bracket *all = NULL, *b;
+    cm_lock_acquire(&f->lock);
+    while ((b = cm_file_unlink(f, 0)) != NULL) {
+        b->orphaned = true;
+        if (!b->raised)
+            continue; /* still in its begin, which lets go of what it raises */
+        b->next = all;
+        all = b;
+    }
+    f->want = true;
+    f->last_end_ns = plat_now_ns();
+    at_store_release(&f->size, CM_SIZE_UNKNOWN);
+    int e = cm_file_renew(f); /* nobody knows what the lost owners wrote, or still write */
+    cm_lock_release(&f->lock);
+    while ((b = all) != NULL) {
+        all = b->next;
+        cm_block_release(c, b->incarnation, b->first, b->end);
+        cm_cache_free(c, b, sizeof(*b));
+    }
+    return e;
+}
+
+/* ---- Sync ------------------------------------------------------------------------------------ */
+
+void cm_bracket_sync_begin(cm_file *f, cm_sync *s)
+{
+    cm_lock_acquire(&f->lock);
+    s->opaque[0] = f->data_begun;
+    s->opaque[1] = f->serial << 1 | (f->open_data == 0);
+    cm_lock_release(&f->lock);
+}
+
+int cm_bracket_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator *after)
+{
+    if (s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1)))
+        return CM_EFOREIGN;
+    int e = 0;
+    cm_lock_acquire(&f->lock);
+    at_store_release(&f->bypassed, ok ? 0u : 1u);
+    if (ok && after)
+        e = cm_file_judge(f, after);
+    /* Proved clean only if no write was open when the sync began and none has begun since. */
+    if (ok && e >= 0 && (s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty)
+        cm_file_mark_clean(f);
+    cm_lock_release(&f->lock);
+    return e;
+}

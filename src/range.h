@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * range.h - reads of any range, made of lookups of blocks.
+ */
+#ifndef CM_RANGE_H
+#define CM_RANGE_H
+
+#include "file.h"
+
+/* cm_read() with `ahead`: the miss may run up to this many blocks past the request. */
+int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
+                      cm_miss *miss);
+int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
+                     cm_pins *pins, cm_miss *miss);
+/* cm_unpin(). */
+int cm_range_unpin(cm_pins *pins);
+
+#endif
