@@ -536,7 +536,7 @@ typedef struct cm_check_report {
     uint32_t superblocks_damaged;
 } cm_check_report;
 /* Verifies the whole pool, online (beside other calls) or opened read-only. Returns 0 when the
- * pool is sound or was repaired, 1 when damage was found and left. Reads every slot: takes long.
+ * pool is sound or was repaired, 1 when damage is left (unreadable media cannot be repaired). Reads every slot: takes long.
  * `progress` may be NULL; nonzero cancels (CM_EBUSY).
  * CM_EINVAL CM_EHANDLE CM_EREADONLY (repair of a read-only pool). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,

@@ -39,9 +39,14 @@ static int check_range(uint64_t offset, uint64_t len)
 /* The media gave up: said once, here, where no lock is held. */
 static void report_trouble(cm_cache *c)
 {
-    uint32_t seen = 1;
-    if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &seen, 2))
-        cm_log(c, CM_LOG_ERROR, "the pool's memory is failing; the cache is bypassed from now on");
+    uint32_t unsaid = 1;
+    if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
+        cm_log(c, CM_LOG_ERROR, "old data could not be forgotten durably; the cache is bypassed");
+    unsaid = 1;
+    if (at_load_relaxed(&c->failing) == 1 && at_cas_acq_rel(&c->failing, &unsaid, 2))
+        cm_log(c, CM_LOG_ERROR,
+               "too many errors writing or reading the pool (volume full, file lost or media "
+               "failing); nothing more is stored until it is opened again");
 }
 
 /* ---- Cache ----------------------------------------------------------------------------------- */

@@ -29,9 +29,10 @@ static void quarantine_owned(struct cm_cache *c, uint64_t slot)
     assert(cm_ring_is_owned(&c->ring, slot));
     (void)slot;
     cm_count(c, CM_STAT_quarantined, 1);
-    /* Past this many the media is going, not a page of it: stop trying (cache.c says so). */
+    /* Past this many it is not a page of the media (a full volume under a sparse pool, a lost
+     * file): stop filling, but go on serving what can be read. api.c says so. */
     if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
-        at_store_seq_cst(&c->broken, 1u);
+        at_store_seq_cst(&c->failing, 1u);
 }
 
 void cm_block_quarantine(struct cm_cache *c, uint64_t slot)

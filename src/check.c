@@ -24,6 +24,7 @@
 struct check {
     struct cm_cache *c;
     bool repair, payload;
+    uint64_t frontier;
     cm_check_report *r;
     uint64_t old_key[OLD_EPOCHS];
     unsigned old_keys;
@@ -52,13 +53,15 @@ static bool old_record(const struct check *k, uint64_t place, const struct cm_re
     return false;
 }
 
-/* Does a cell lead from the key to the slot, and does another lead to a second copy? */
-static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot)
+/* Does a cell lead from the key to the slot, and does another lead to a second copy (*twice; of
+ * two copies the one in the higher slot is told so)? */
+static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, bool *twice)
 {
     const struct cm_media *m = &k->c->media;
     struct cm_cells cells;
     struct cm_header h;
     bool found = false;
+    *twice = false;
     if (cm_index_load(m, key, 0, &cells) || cm_index_load(m, key, 1, &cells))
         return false;
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
@@ -68,9 +71,17 @@ static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot)
         if (s == slot)
             found = true;
         else if (s < slot && cm_slot_header(m, s, &h) == CM_SLOT_HIT && cm_slot_is(&h, key))
-            k->r->duplicates++;
+            *twice = true;
     }
     return found;
+}
+
+static void repair_block(struct check *k, uint64_t slot, const struct cm_key *key, uint64_t w0)
+{
+    if (!k->repair)
+        return;
+    cm_block_drop(k->c, slot, key, w0);
+    k->r->dropped++;
 }
 
 static void check_block(struct check *k, uint64_t slot, const struct cm_header *h)
@@ -80,11 +91,17 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     uint32_t got;
     uint64_t w0 = 0;
     struct cm_key key = cm_key_of(m, h->incarnation, cm_header_block(h));
-    if (!reachable(k, &key, slot)) {
+    bool twice;
+    if (!reachable(k, &key, slot, &twice)) {
         k->r->orphaned++;
         return;
     }
     k->r->valid++;
+    if (twice) {
+        k->r->duplicates++;
+        repair_block(k, slot, &key, h->w0);
+        return;
+    }
     if (!k->payload)
         return;
     enum cm_slot_verdict v = cm_slot_read(m, slot, &key, 0, CM_BLOCK_SIZE, true, data, &got, &w0);
@@ -94,10 +111,7 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
         k->r->bad_payload++;
     else
         return; /* sound, or changed under our eyes and so none of our business */
-    if (k->repair) {
-        cm_block_drop(k->c, slot, &key, v == CM_SLOT_BAD_SUM ? w0 : h->w0);
-        k->r->dropped++;
-    }
+    repair_block(k, slot, &key, v == CM_SLOT_BAD_SUM ? w0 : h->w0);
 }
 
 static void check_slot(struct check *k, uint64_t slot)
@@ -107,7 +121,8 @@ static void check_slot(struct check *k, uint64_t slot)
     k->r->slots++;
     enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
     if (v == CM_SLOT_UNREADABLE) {
-        k->r->unreadable++;
+        if (slot < k->frontier) /* behind it: maybe a hole that a full volume cannot fill */
+            k->r->unreadable++;
         return;
     }
     if (v == CM_SLOT_HIT) {
@@ -204,6 +219,7 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
     struct check k = { .c = c, .r = report };
     k.repair = (flags & CM_CHECK_REPAIR) != 0;
     k.payload = !(flags & CM_CHECK_METADATA);
+    k.frontier = c->readonly ? c->super.now.frontier : at_load_relaxed(&c->ring.frontier);
     report->superblocks_damaged = c->super.damaged;
     report->would_empty = c->must_empty;
     learn_old_keys(&k);
@@ -219,7 +235,10 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
     if (k.repair)
         cm_media_fence(&c->media); /* what was dropped stays dropped */
     uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +
-                      report->bad_cells + report->duplicates + report->bad_records +
-                      report->superblocks_damaged;
-    return damage && !k.repair && !report->would_empty ? 1 : 0;
+                      report->bad_cells + report->duplicates + report->bad_records;
+    if (report->would_empty)
+        return 0;
+    if (!k.repair)
+        return damage + report->superblocks_damaged > 0;
+    return damage > report->dropped; /* opening repaired the superblock already */
 }

@@ -34,7 +34,8 @@ struct cm_cache {
     bool must_empty; /* read-only: the next owner will empty it */
 
     uint32_t mode;   /* atomic, enum cm_mode */
-    uint32_t broken; /* atomic; 1: forgetting failed or the media is failing: bypass for good */
+    uint32_t broken;  /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
+    uint32_t failing; /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
     uint64_t media_errors; /* atomic */
     int64_t boot_wall_ns;
 
@@ -98,7 +99,10 @@ static inline void cm_cache_free(const struct cm_cache *c, void *p, size_t bytes
 
 static inline uint32_t cm_cache_mode(const struct cm_cache *c)
 {
-    return at_load_relaxed(&c->broken) ? CM_BYPASS : at_load_relaxed(&c->mode);
+    uint32_t mode = at_load_relaxed(&c->mode);
+    if (at_load_relaxed(&c->broken))
+        return CM_BYPASS;
+    return at_load_relaxed(&c->failing) && mode == CM_NORMAL ? CM_FREEZE : mode;
 }
 
 static inline struct cm_stripe *cm_stripe_at(const struct cm_cache *c, uint64_t stripe)

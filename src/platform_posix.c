@@ -196,9 +196,24 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
     return posix_error(errno);
 }
 
+/* Refuses what cannot succeed before it takes the last byte from everybody else on the volume;
+ * on tmpfs that would be the machine's memory. */
+static bool file_space_possible(int fd, uint64_t size)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) != 0 || fs.f_blocks == 0 || fs.f_bsize <= 0) {
+        return true; /* unknown or unlimited */
+    }
+    return size / (uint64_t)fs.f_bsize <= (uint64_t)fs.f_bfree;
+}
+
 static int file_allocate(int fd, uint64_t size,
                          int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
+    if (!file_space_possible(fd, size)) {
+        return CM_ENOSPC;
+    }
     for (uint64_t done = 0; done < size;) {
         const uint64_t left = size - done;
         const uint64_t step = left < POSIX_ALLOC_STEP ? left : POSIX_ALLOC_STEP;
@@ -558,6 +573,9 @@ void plat_mount_id(struct plat_file *f, uint8_t id[16])
     /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
     memcpy(&word[0], (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4,
            sizeof word[0]);
+    if (word[0] == 0) {
+        return; /* an emulator that passes on the mask but not the number */
+    }
     word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
     if (word[1] == 0) {
         /* Before Linux 6.8 the number is used again after an unmount. The disk's sequence number
