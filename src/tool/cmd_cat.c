@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_cat.c - "cachemax cat": prints a file through a pool, and so warms it.
+ *
+ * The smallest complete front end: identify the file, attach it, read through the cache, and
+ * prove at the end that the file is still the one that was identified. Whatever goes wrong with
+ * the pool is said on standard error and the file is read directly instead; only trouble with
+ * the file or with standard output is an error. A signal or a reader that went away ends the
+ * loop, so the pool is always closed.
+ */
+#include "tool.h"
+#include "os.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { CAT_POOL, CAT_VERBOSE, CAT_OPTIONS };
+
+static const struct tool_option cat_options[CAT_OPTIONS] = {
+    [CAT_POOL] = { "pool", 'p', TOOL_NEEDS_ARG, "POOL", "pool to read through (required)" },
+    [CAT_VERBOSE] = { "verbose", 'v', TOOL_NO_ARG, NULL,
+                      "print a summary of hits on standard error" },
+};
+
+#define CHUNK ((size_t)1 << 20)
+/* Times so fresh that a second change could hide behind them prove nothing: blocks cached under
+ * them would be cold next time. A moment later they do. */
+#define RACY_WAIT_SECONDS 0.02
+#define RACY_WAITS 5
+
+struct cat {
+    const char *path, *pool;
+    struct tool_log log;
+    intptr_t fd;
+    cm_cache *cache; /* NULL: read directly */
+    cm_file *file;
+    cm_validator seen; /* what the cache was told last */
+    int origin_error;  /* of the system, met inside the library */
+    uint64_t bytes;
+};
+
+/* Ends the use of the pool; the file goes on without it. */
+static void detach(struct cat *c)
+{
+    int rc;
+
+    if (c->file)
+        (void)cm_file_close(c->file);
+    c->file = NULL;
+    if (!c->cache)
+        return;
+    rc = cm_close(c->cache);
+    c->cache = NULL;
+    if (rc == CM_EIO)
+        tool_message(c->pool, "could not be made durable; it will be empty when opened next");
+    else if (rc != 0)
+        (void)tool_pool_error(c->pool, rc, TOOL_OPENING);
+}
+
+static void go_direct(struct cat *c)
+{
+    detach(c);
+    tool_message(c->path, "is read without the cache");
+}
+
+static int identify(struct cat *c, cm_file_id *id)
+{
+    int rc = cm_identify(c->fd, id, &c->seen);
+
+    for (int i = 0; rc == 0 && c->seen.racy && i < RACY_WAITS && !os_interrupted(); i++) {
+        os_sleep(RACY_WAIT_SECONDS);
+        rc = cm_identify(c->fd, id, &c->seen);
+    }
+    return rc;
+}
+
+static void attach(struct cat *c)
+{
+    cm_options options = CM_OPTIONS_INIT;
+    cm_file_id id;
+    int rc = identify(c, &id);
+
+    if (rc != 0) {
+        tool_message(c->path, "not a file that can be cached (%s)", cm_strerror(rc));
+        go_direct(c);
+        return;
+    }
+    options.log = tool_log_line;
+    options.log_ctx = &c->log;
+    rc = cm_open(c->pool, &options, &c->cache);
+    if (rc == 0)
+        rc = cm_file_open(c->cache, &id, &c->seen, 0, &c->file);
+    if (rc == 0)
+        rc = cm_file_advise(c->file, CM_ADVISE_SEQUENTIAL);
+    if (rc != 0) {
+        (void)tool_pool_error(c->pool, rc, TOOL_OPENING);
+        go_direct(c);
+    }
+}
+
+static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    struct cat *c = ctx;
+
+    return os_read_at(c->fd, off, buf, len, &c->origin_error);
+}
+
+static bool same_validator(const cm_validator *a, const cm_validator *b)
+{
+    return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns &&
+           a->change == b->change && a->racy == b->racy;
+}
+
+/* The file may change under a long read; each chunk asks, as a plain read would see it too. */
+static bool still_attached(struct cat *c)
+{
+    cm_validator now;
+    cm_file_id id;
+    int rc;
+
+    if (!c->file)
+        return false;
+    rc = cm_identify(c->fd, &id, &now);
+    if (rc == 0) {
+        if (same_validator(&now, &c->seen))
+            return true;
+        c->seen = now;
+        rc = cm_file_revalidate(c->file, &now);
+    }
+    if (rc >= 0)
+        return true;
+    (void)tool_pool_error(c->pool, rc, TOOL_OPENING);
+    go_direct(c);
+    return false;
+}
+
+/* The next bytes, 0 at the end, -1 with c->origin_error set. */
+static int64_t next_chunk(struct cat *c, void *buf)
+{
+    if (still_attached(c)) {
+        int64_t n = cm_read_through(c->file, c->bytes, buf, CHUNK, read_origin, c);
+
+        if (n >= 0 || c->origin_error)
+            return n;
+        (void)tool_pool_error(c->pool, (int)n, TOOL_OPENING);
+        go_direct(c);
+    }
+    return os_read_at(c->fd, c->bytes, buf, CHUNK, &c->origin_error);
+}
+
+/* 0, OS_BROKEN_PIPE, OS_INTERRUPTED, or TOOL_FAILED after a message. */
+static int copy(struct cat *c, void *buf)
+{
+    while (!os_interrupted()) {
+        int64_t n = next_chunk(c, buf);
+        int rc;
+
+        if (n < 0 && os_interrupted())
+            break;
+        if (n < 0) {
+            tool_message(c->path, "cannot be read at byte %" PRIu64 ": %s", c->bytes,
+                         os_error_text(c->origin_error));
+            return TOOL_FAILED;
+        }
+        if (n == 0)
+            break;
+        rc = os_write_stdout(buf, (size_t)n);
+        if (rc > 0) {
+            tool_message(NULL, "standard output: %s", os_error_text(rc));
+            return TOOL_FAILED;
+        }
+        if (rc < 0)
+            return rc;
+        c->bytes += (uint64_t)n;
+    }
+    return os_interrupted() ? OS_INTERRUPTED : 0;
+}
+
+/* Proves to the cache that the origin holds what was read, so that the blocks outlive a crash of
+ * the system: a file written since the last start may still be in memory only. Costs nothing
+ * when it is not. */
+static void prove_synced(struct cat *c)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    cm_file_info file;
+    cm_validator validator;
+    cm_file_id id;
+    cm_sync sync;
+
+    if (cm_get_info(c->cache, &info) != 0 || info.durability == CM_DURABILITY_VOLATILE ||
+        cm_file_get_info(c->file, &file) != 0 || !file.dirty)
+        return;
+    if (cm_sync_begin(c->file, &sync) != 0)
+        return;
+    /* A failed sync of a file that was only read is not the reader's trouble: the file merely
+     * stays out of the cache. */
+    if (os_sync_file(c->fd) == 0 && cm_identify(c->fd, &id, &validator) == 0)
+        (void)cm_sync_end(c->file, &sync, 1, &validator);
+    else
+        (void)cm_sync_end(c->file, &sync, 0, NULL);
+}
+
+static void print_summary(const struct cat *c, uint64_t began)
+{
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    char size[TOOL_NUMBER_MAX], rate[TOOL_NUMBER_MAX], origin[TOOL_NUMBER_MAX];
+    double seconds = (double)(cm_now() - began) / 1e9;
+
+    (void)tool_bytes(size, c->bytes);
+    (void)tool_bytes(rate, seconds > 0 ? (uint64_t)((double)c->bytes / seconds) : 0);
+    if (!c->cache || cm_stats(c->cache, &s) != 0) {
+        tool_message(c->path, "%s in %.2f s, %s/s; no cache", size, seconds, rate);
+        return;
+    }
+    tool_message(c->path,
+                 "%s in %.2f s, %s/s; %" PRIu64 " hits, %" PRIu64 " misses (%.2f %% hits); %" PRIu64
+                 " blocks stored; %s read from the origin",
+                 size, seconds, rate, s.hit_blocks, s.miss_blocks,
+                 tool_share(s.hit_blocks, s.hit_blocks + s.miss_blocks), s.fill_blocks,
+                 tool_bytes(origin, s.origin_bytes));
+}
+
+static int cat_file(struct cat *c, bool verbose)
+{
+    uint64_t began = cm_now();
+    void *buf = os_alloc_pages(CHUNK);
+    int rc;
+
+    if (!buf) {
+        tool_message(c->path, "out of memory");
+        return TOOL_FAILED;
+    }
+    attach(c);
+    rc = copy(c, buf);
+    if (verbose)
+        print_summary(c, began);
+    if (rc == 0 && still_attached(c))
+        prove_synced(c);
+    detach(c);
+    os_free_pages(buf);
+    return rc;
+}
+
+static int run_cat(const struct tool_args *args)
+{
+    bool verbose = args->value[CAT_VERBOSE] != NULL;
+    struct cat c = { .path = args->operand, .pool = args->value[CAT_POOL] };
+    int rc;
+
+    if (!c.pool) {
+        tool_message(NULL, "'cat' needs a pool to read through: --pool POOL");
+        return TOOL_USAGE;
+    }
+    c.log.pool = c.pool;
+    c.log.max_level = verbose ? CM_LOG_INFO : CM_LOG_WARNING;
+    os_catch_interrupts();
+    os_ignore_broken_pipe();
+    rc = os_open_file(c.path, &c.fd);
+    if (rc != 0) {
+        tool_message(c.path, "%s", os_error_text(rc));
+        return TOOL_FAILED;
+    }
+    rc = cat_file(&c, verbose);
+    os_close_file(c.fd);
+    if (rc == OS_INTERRUPTED)
+        os_end_interrupted();
+    if (rc == OS_BROKEN_PIPE)
+        os_end_broken_pipe();
+    return rc;
+}
+
+const struct tool_command tool_cat = {
+    .name = "cat",
+    .operand = "FILE",
+    .summary = "Print a file through a pool, and so warm the pool",
+    .help = "Blocks of FILE that the pool has come from there, the others from the file, and\n"
+            "the pool keeps them. Trouble with the pool is reported on standard error and the\n"
+            "file is read directly: it does not change the exit status.\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax cat /slow/big.iso --pool /pmem/cache.pool -v > /dev/null\n"
+            "  cachemax cat /slow/log.gz -p /pmem/cache.pool | zcat | grep ERROR\n",
+    .options = cat_options,
+    .noptions = CAT_OPTIONS,
+    .run = run_cat,
+};

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_check.c - "cachemax check": verifies a pool, and with --repair drops what is wrong.
+ *
+ * Without --repair the pool is opened read-only and not a byte of it changes. With it the tool
+ * is the pool's owner for that time, and closes it before it prints anything, so that neither
+ * Ctrl-C nor a closed pipe leaves the pool open.
+ */
+#include "tool.h"
+#include "os.h"
+
+#include <inttypes.h>
+
+enum { CHECK_REPAIR, CHECK_METADATA, CHECK_JSON, CHECK_OPTIONS };
+
+static const struct tool_option check_options[CHECK_OPTIONS] = {
+    [CHECK_REPAIR] = { "repair", 'r', TOOL_NO_ARG, NULL,
+                       "drop what is wrong (default: change nothing)" },
+    [CHECK_METADATA] = { "metadata", 'm', TOOL_NO_ARG, NULL,
+                         "leave the blocks' contents unread: much faster" },
+    [CHECK_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
+};
+
+/* Every counter of cm_check_report: X(name, text, is damage). */
+#define CHECK_MAP(X)                                                                               \
+    X(slots, "slots looked at", 0)                                                                 \
+    X(valid, "hold a block that reads find", 0)                                                    \
+    X(orphaned, "hold a block that no read finds (wasted until reused)", 0)                        \
+    X(bad_headers, "damaged headers", 1)                                                           \
+    X(bad_payload, "blocks with a wrong checksum", 1)                                              \
+    X(unreadable, "unreadable slots (media errors)", 1)                                            \
+    X(stale_cells, "index cells that lead nowhere (harmless)", 0)                                  \
+    X(bad_cells, "index cells that name a slot that does not exist", 1)                            \
+    X(duplicates, "blocks cached twice", 1)                                                        \
+    X(records, "files known", 0)                                                                   \
+    X(bad_records, "damaged file records", 1)                                                      \
+    X(dropped, "dropped by this repair", 0)
+
+struct outcome {
+    const char *word; /* for JSON; stable */
+    const char *text;
+    int status;
+};
+
+static uint64_t damage(const cm_check_report *r)
+{
+    uint64_t sum = 0;
+
+#define CHECK_X(name, text, is_damage) sum += (is_damage) ? r->name : 0;
+    CHECK_MAP(CHECK_X)
+#undef CHECK_X
+    return sum;
+}
+
+static struct outcome judge(const cm_check_report *r, int found, bool repair)
+{
+    static const struct outcome sound = { "sound", "sound", TOOL_OK };
+    static const struct outcome repaired = { "repaired", "repaired, and sound now", TOOL_OK };
+    static const struct outcome damaged = {
+        "damaged", "damaged; 'cachemax check --repair' drops what is wrong", TOOL_DAMAGE
+    };
+    static const struct outcome left = {
+        "damaged",
+        "damaged, and not all of it could be repaired: what is left is never served, but "
+        "wasted; delete the pool and make it anew",
+        TOOL_DAMAGE
+    };
+
+    /* What cannot be read cannot be dropped either. */
+    if (repair && (found || damage(r) > r->dropped))
+        return left;
+    if (found || (r->superblocks_damaged && !repair))
+        return damaged;
+    return r->dropped || r->superblocks_damaged ? repaired : sound;
+}
+
+static void print_json(const char *pool, const cm_check_report *r, const struct outcome *o,
+                       const struct tool_args *args)
+{
+    struct tool_json j;
+
+    json_begin(&j, stdout, false);
+    json_string(&j, "pool", pool);
+    json_string(&j, "result", o->word);
+    json_bool(&j, "repair", args->value[CHECK_REPAIR] != NULL);
+    json_bool(&j, "metadata_only", args->value[CHECK_METADATA] != NULL);
+#define CHECK_X(name, text, is_damage) json_number(&j, #name, r->name);
+    CHECK_MAP(CHECK_X)
+#undef CHECK_X
+    json_bool(&j, "would_empty", r->would_empty);
+    json_number(&j, "superblocks_damaged", r->superblocks_damaged);
+    json_end(&j);
+}
+
+/* Harmless counters and those that are damage are always shown, zero or not. */
+static void print_lines(const char *pool, const cm_check_report *r, const struct outcome *o)
+{
+    char count[TOOL_NUMBER_MAX];
+
+    (void)printf("%s: %s\n", pool, o->text);
+#define CHECK_X(name, text, is_damage)                                                             \
+    (void)printf("  %c %24s  %s\n", (is_damage) && r->name ? '!' : ' ',                            \
+                 tool_count(count, r->name), text);
+    CHECK_MAP(CHECK_X)
+#undef CHECK_X
+    if (r->superblocks_damaged)
+        (void)puts("  one of the two superblocks is damaged, the other one serves");
+    if (r->would_empty)
+        (void)puts("  the next open will empty this pool: it was not closed before the system "
+                   "stopped, and its volume has no DAX");
+}
+
+/* Opens, checks and closes; *found is the library's verdict. */
+static int check_pool(const struct tool_args *args, cm_check_report *report, int *found)
+{
+    struct tool_log log = { args->operand, CM_LOG_WARNING };
+    cm_info info = { .struct_size = sizeof(info) };
+    cm_options options = CM_OPTIONS_INIT;
+    struct tool_progress progress;
+    cm_cache *cache;
+    uint32_t flags = 0;
+    int rc;
+
+    if (args->value[CHECK_REPAIR])
+        flags |= CM_CHECK_REPAIR;
+    else
+        options.flags |= CM_OPEN_READONLY;
+    if (args->value[CHECK_METADATA])
+        flags |= CM_CHECK_METADATA;
+    options.log = tool_log_line;
+    options.log_ctx = &log;
+    rc = cm_open(args->operand, &options, &cache);
+    if (rc != 0)
+        return tool_pool_error(args->operand, rc, TOOL_OPENING);
+    if (cm_get_info(cache, &info) != 0)
+        info.size = 0;
+    progress_begin(&progress, "check", flags & CM_CHECK_METADATA ? 0 : info.size, false);
+    *found = cm_check(cache, flags, progress_step, &progress, report);
+    progress_end(&progress);
+    rc = cm_close(cache);
+    if (os_interrupted()) {
+        tool_message(args->operand, "interrupted; the pool is %s",
+                     args->value[CHECK_REPAIR] ? "closed, and partly checked" : "unchanged");
+        os_end_interrupted();
+    }
+    if (*found < 0)
+        return tool_pool_error(args->operand, *found, TOOL_OPENING);
+    return rc != 0 ? tool_pool_error(args->operand, rc, TOOL_OPENING) : TOOL_OK;
+}
+
+static int run_check(const struct tool_args *args)
+{
+    cm_check_report report = { .struct_size = sizeof(report) };
+    struct outcome outcome;
+    int found = 0, status;
+
+    os_catch_interrupts();
+    status = check_pool(args, &report, &found);
+    if (status != TOOL_OK)
+        return status;
+    outcome = judge(&report, found, args->value[CHECK_REPAIR] != NULL);
+    if (args->value[CHECK_JSON])
+        print_json(args->operand, &report, &outcome, args);
+    else
+        print_lines(args->operand, &report, &outcome);
+    return tool_end_output(outcome.status);
+}
+
+const struct tool_command tool_check = {
+    .name = "check",
+    .operand = "POOL",
+    .summary = "Verify a pool, and repair it by dropping what is wrong",
+    .help = "Reads the whole pool, which takes as long as its volume needs. Changes nothing\n"
+            "unless --repair is given. The pool must not be open in another process.\n"
+            "A dropped block is read from the origin again when it is wanted; no data is lost.\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax check /pmem/cache.pool\n"
+            "  cachemax check /pmem/cache.pool --repair\n",
+    .options = check_options,
+    .noptions = CHECK_OPTIONS,
+    .run = run_check,
+};

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_create.c - "cachemax create": makes a pool file.
+ *
+ * The size is judged here before the library sees it, because only here is known how it was
+ * written and what a good one nearby would be. Ctrl-C cancels through the progress callback; the
+ * library then removes what it made.
+ */
+#include "tool.h"
+#include "os.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { CREATE_SIZE, CREATE_MAX_FILES, CREATE_SPARSE, CREATE_QUIET, CREATE_OPTIONS };
+
+static const struct tool_option create_options[CREATE_OPTIONS] = {
+    [CREATE_SIZE] = { "size", 's', TOOL_NEEDS_ARG, "SIZE", "size of the pool file (required)" },
+    [CREATE_MAX_FILES] = { "max-files", 0, TOOL_NEEDS_ARG, "N",
+                           "files it can know; default: one for 16 blocks" },
+    [CREATE_SPARSE] = { "sparse", 0, TOOL_NO_ARG, NULL,
+                        "take space on the volume only when it is used" },
+    [CREATE_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "print nothing but errors" },
+};
+
+/* The multiple of a block nearest to `size` that a pool can have. */
+static uint64_t nearest_good_size(uint64_t size)
+{
+    uint64_t low = size / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    uint64_t good = size - low > CM_BLOCK_SIZE / 2 ? low + CM_BLOCK_SIZE : low;
+
+    if (good > cm_pool_size_max())
+        good = cm_pool_size_max();
+    return good < cm_pool_size_min() ? cm_pool_size_min() : good;
+}
+
+static int judge_bounds(const char *text, uint64_t size)
+{
+    char limit[TOOL_NUMBER_MAX], is[TOOL_NUMBER_MAX];
+
+    if (size < cm_pool_size_min()) {
+        tool_message(NULL, "--size '%s' is too small; the smallest pool has %s", text,
+                     tool_bytes_exact(limit, cm_pool_size_min()));
+        return TOOL_USAGE;
+    }
+    if (size > cm_pool_size_max()) {
+        tool_message(NULL, "--size '%s' is too large; the largest pool has %s", text,
+                     tool_bytes_exact(limit, cm_pool_size_max()));
+        return TOOL_USAGE;
+    }
+    if (size % CM_BLOCK_SIZE) {
+        tool_message(NULL, "--size '%s' is %s, which is not a multiple of %u; use --size %" PRIu64,
+                     text, tool_bytes_exact(is, size), CM_BLOCK_SIZE, nearest_good_size(size));
+        return TOOL_USAGE;
+    }
+    return TOOL_OK;
+}
+
+static int read_size(const char *text, uint64_t *size)
+{
+    char limit[TOOL_NUMBER_MAX];
+    bool rough;
+
+    if (!text) {
+        tool_message(NULL, "'create' needs the pool's size, such as --size 8G");
+        return TOOL_USAGE;
+    }
+    switch (tool_parse_size(text, size, &rough)) {
+    case TOOL_SIZE_OK:
+        break;
+    case TOOL_SIZE_NEGATIVE:
+        tool_message(NULL, "--size '%s' is negative; write it as 8G, 512M, 1.5T or 10GB", text);
+        return TOOL_USAGE;
+    case TOOL_SIZE_OVERFLOW:
+        tool_message(NULL, "--size '%s' is too large; the largest pool has %s", text,
+                     tool_bytes_exact(limit, cm_pool_size_max()));
+        return TOOL_USAGE;
+    case TOOL_SIZE_JUNK:
+    default:
+        tool_message(NULL,
+                     "--size '%s' is not a size; write it as 8G, 512M, 1.5T, 10GB or a number of "
+                     "bytes",
+                     text);
+        return TOOL_USAGE;
+    }
+    if (rough && *size > cm_pool_size_min())
+        *size -= *size % CM_BLOCK_SIZE;
+    return judge_bounds(text, *size);
+}
+
+static int read_max_files(const char *text, uint64_t *max_files)
+{
+    enum tool_size_result rc;
+
+    *max_files = 0;
+    if (!text)
+        return TOOL_OK;
+    rc = tool_parse_count(text, max_files);
+    if (rc == TOOL_SIZE_OK && *max_files > 0)
+        return TOOL_OK;
+    tool_message(NULL, "--max-files '%s' %s; give a number from 1 up, or leave the option out",
+                 text,
+                 rc == TOOL_SIZE_OVERFLOW   ? "is too large"
+                 : rc == TOOL_SIZE_NEGATIVE ? "is negative"
+                 : rc == TOOL_SIZE_OK       ? "leaves no room for any file"
+                                            : "is not a number");
+    return TOOL_USAGE;
+}
+
+static void print_result(const char *pool, bool sparse)
+{
+    char size[TOOL_NUMBER_MAX], slots[TOOL_NUMBER_MAX], dram[TOOL_NUMBER_MAX];
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_pool_info(pool, &info) != 0) {
+        (void)printf("%s: made\n", pool);
+        return;
+    }
+    (void)printf("%s: made, %s%s: room for %s blocks and %" PRIu64 " files; %.2f %% overhead, "
+                 "%s of memory while open\n",
+                 pool, tool_bytes(size, info.size), sparse ? " sparse" : "",
+                 tool_count(slots, info.slots), info.max_files,
+                 tool_percent(info.metadata_bytes, info.size), tool_bytes(dram, info.dram_bytes));
+}
+
+static int run_create(const struct tool_args *args)
+{
+    struct tool_progress progress;
+    struct tool_log log = { args->operand, CM_LOG_WARNING };
+    cm_create_options options = CM_CREATE_OPTIONS_INIT;
+    bool quiet = args->value[CREATE_QUIET] != NULL;
+    int rc;
+
+    rc = read_size(args->value[CREATE_SIZE], &options.size);
+    if (rc == TOOL_OK)
+        rc = read_max_files(args->value[CREATE_MAX_FILES], &options.max_files);
+    if (rc != TOOL_OK)
+        return rc;
+    if (args->value[CREATE_SPARSE])
+        options.flags |= CM_CREATE_SPARSE;
+    options.progress = progress_step;
+    options.progress_ctx = &progress;
+    options.log = tool_log_line;
+    options.log_ctx = &log;
+
+    os_catch_interrupts();
+    progress_begin(&progress, "create", options.size, quiet);
+    rc = cm_create(args->operand, &options);
+    progress_end(&progress);
+    if (os_interrupted()) {
+        if (rc == 0)
+            (void)os_remove_file(args->operand);
+        tool_message(args->operand, "interrupted; nothing was left behind");
+        os_end_interrupted();
+    }
+    if (rc == CM_EINVAL && options.max_files) {
+        tool_message(args->operand,
+                     "--max-files %" PRIu64 " does not fit a pool of this size; choose a smaller "
+                     "number or a larger --size",
+                     options.max_files);
+        return TOOL_USAGE;
+    }
+    if (rc != 0)
+        return tool_pool_error(args->operand, rc, TOOL_CREATING);
+    if (!quiet)
+        print_result(args->operand, options.flags & CM_CREATE_SPARSE);
+    return tool_end_output(TOOL_OK);
+}
+
+const struct tool_command tool_create = {
+    .name = "create",
+    .operand = "POOL",
+    .summary = "Make a pool file",
+    .help = "SIZE is a number of bytes, or a number with a unit: K, M, G, T and KiB, MiB, GiB,\n"
+            "TiB are powers of 1024; KB, MB, GB, TB are powers of 1000. 1.5T is fine too.\n"
+            "A pool is a multiple of 4096 bytes; fractions and powers of 1000 are rounded down\n"
+            "to one, other sizes must be one. The space is taken at once unless --sparse is\n"
+            "given; a volume that fills up later then only means fewer blocks are cached.\n"
+            "The file must not exist; only its owner may read and write it (mode 0600).\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax create /pmem/cache.pool --size 64G\n"
+            "  cachemax create cache.pool --size 500GB --max-files 2000000 --sparse\n",
+    .options = create_options,
+    .noptions = CREATE_OPTIONS,
+    .run = run_create,
+};

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * json.c - writes one flat JSON object.
+ *
+ * The output is valid whatever the strings hold: control characters are escaped, and bytes that
+ * are not UTF-8 (possible in POSIX paths) become U+FFFD. Keys are trusted.
+ */
+#include "tool.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Length of the valid UTF-8 sequence at p; 0 when there is none. */
+static size_t utf8_length(const unsigned char *p)
+{
+    static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    uint32_t value;
+    size_t n;
+
+    if (p[0] < 0x80)
+        return 1;
+    n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4)
+        return 0;
+    value = p[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        value = value << 6 | (p[i] & 0x3fu);
+    }
+    if (value < smallest[n] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
+        return 0;
+    return n;
+}
+
+static void put_text(FILE *out, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+
+    (void)fputc('"', out);
+    while (*p) {
+        size_t n = utf8_length(p);
+
+        if (n == 0) {
+            (void)fputs("\\ufffd", out);
+            p++;
+        } else if (*p < 0x20 || *p == 0x7f) {
+            (void)fprintf(out, "\\u%04x", *p++);
+        } else {
+            if (*p == '"' || *p == '\\')
+                (void)fputc('\\', out);
+            (void)fwrite(p, 1, n, out);
+            p += n;
+        }
+    }
+    (void)fputc('"', out);
+}
+
+static void put_key(struct tool_json *j, const char *key)
+{
+    if (j->any)
+        (void)fputs(j->one_line ? ", " : ",\n", j->out);
+    (void)fprintf(j->out, "%s\"%s\": ", j->one_line ? "" : "  ", key);
+    j->any = true;
+}
+
+void json_begin(struct tool_json *j, FILE *out, bool one_line)
+{
+    j->out = out;
+    j->one_line = one_line;
+    j->any = false;
+    (void)fputs(one_line ? "{" : "{\n", out);
+}
+
+void json_string(struct tool_json *j, const char *key, const char *value)
+{
+    put_key(j, key);
+    put_text(j->out, value);
+}
+
+void json_number(struct tool_json *j, const char *key, uint64_t value)
+{
+    put_key(j, key);
+    (void)fprintf(j->out, "%" PRIu64, value);
+}
+
+void json_bool(struct tool_json *j, const char *key, bool value)
+{
+    put_key(j, key);
+    (void)fputs(value ? "true" : "false", j->out);
+}
+
+void json_decimal(struct tool_json *j, const char *key, double value, int digits)
+{
+    put_key(j, key);
+    (void)fprintf(j->out, "%.*f", digits, value);
+}
+
+void json_null(struct tool_json *j, const char *key)
+{
+    put_key(j, key);
+    (void)fputs("null", j->out);
+}
+
+void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, size_t n)
+{
+    put_key(j, key);
+    for (size_t i = 0; i < n; i++)
+        (void)fprintf(j->out, "%s%" PRIu64, i ? ", " : "[", values[i]);
+    (void)fputs(n ? "]" : "[]", j->out);
+}
+
+void json_end(struct tool_json *j)
+{
+    (void)fputs(j->one_line ? "}\n" : "\n}\n", j->out);
+}

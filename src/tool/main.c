@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * main.c - the cachemax command line: finds the command, answers --help and --version.
+ *
+ * Everything about a command is in its table (cmd_*.c); this file only walks the tables, so a
+ * new command is one line here.
+ */
+#include "tool.h"
+#include "os.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name; /* first member, for tool_nearest() */
+    const struct tool_command *command;
+} commands[] = {
+    { "create", &tool_create }, { "info", &tool_info }, { "check", &tool_check },
+    { "stats", &tool_stats },   { "cat", &tool_cat },
+};
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_statuses(void)
+{
+    static const struct {
+        int value;
+        const char *text;
+    } statuses[] = {
+#define TOOL_X(name, value, text) { value, text },
+        TOOL_STATUS_MAP(TOOL_X)
+#undef TOOL_X
+    };
+
+    (void)puts("\nExit status:");
+    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+        (void)printf("  %3d  %s\n", statuses[i].value, statuses[i].text);
+}
+
+static int print_help(void)
+{
+    (void)puts("cachemax makes and looks after pools: persistent read caches in one file.\n"
+               "\n"
+               "Usage: cachemax COMMAND ...\n"
+               "       cachemax COMMAND --help\n"
+               "       cachemax --help | --version\n"
+               "\n"
+               "Commands:");
+    for (size_t i = 0; i < NCOMMANDS; i++)
+        (void)printf("  %-7s %s\n", commands[i].name, commands[i].command->summary);
+    (void)puts("\n"
+               "A pool only holds copies: it may be deleted whenever no process has it open.");
+    print_statuses();
+    return tool_end_output(TOOL_OK);
+}
+
+static int print_command_help(const struct tool_command *c)
+{
+    (void)printf("%s.\n\nUsage: cachemax %s %s [OPTION]...\n\nOptions:\n", c->summary, c->name,
+                 c->operand);
+    for (size_t i = 0; i <= c->noptions; i++) {
+        static const struct tool_option help = { "help", 'h', TOOL_NO_ARG, NULL,
+                                                 "print this and exit" };
+        const struct tool_option *o = i < c->noptions ? &c->options[i] : &help;
+        char letter[8] = "    ", name[48];
+
+        if (o->letter)
+            (void)snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+        (void)snprintf(name, sizeof(name), "%s--%s%s%s%s", letter, o->name,
+                       o->argument == TOOL_MAY_ARG     ? "[="
+                       : o->argument == TOOL_NEEDS_ARG ? " "
+                                                       : "",
+                       o->argument == TOOL_NO_ARG ? "" : o->argument_name,
+                       o->argument == TOOL_MAY_ARG ? "]" : "");
+        (void)printf("  %-24s %s\n", name, o->help);
+    }
+    (void)printf("\n%s\nExit statuses: see 'cachemax --help'.\n", c->help);
+    return tool_end_output(TOOL_OK);
+}
+
+static const struct tool_command *find_command(const char *name)
+{
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (!strcmp(commands[i].name, name))
+            return commands[i].command;
+    }
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    static const char *const options[] = { "--help", "--version" };
+    const char *near, *kind = name[0] == '-' ? "option" : "command";
+
+    if (name[0] == '-')
+        near = tool_nearest(name, options, sizeof(options[0]), 2);
+    else
+        near = tool_nearest(name, commands, sizeof(commands[0]), NCOMMANDS);
+
+    if (near)
+        tool_message(NULL, "unknown %s '%s'; did you mean '%s'?", kind, name, near);
+    else
+        tool_message(NULL, "unknown %s '%s'", kind, name);
+    (void)fputs("Try 'cachemax --help'.\n", stderr);
+    return TOOL_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const struct tool_command *command;
+    struct tool_args args;
+    bool help;
+    int rc;
+
+    os_start(&argc, &argv);
+    if (argc < 2) {
+        (void)fputs("cachemax: a command is needed: create, info, check, stats or cat\n"
+                    "Try 'cachemax --help'.\n",
+                    stderr);
+        return TOOL_USAGE;
+    }
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+        (void)printf("cachemax %s\n", cm_version());
+        return tool_end_output(TOOL_OK);
+    }
+    help = !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help");
+    if (help && argc < 3)
+        return print_help();
+    command = find_command(argv[help ? 2 : 1]);
+    if (!command)
+        return unknown_command(argv[help ? 2 : 1]);
+    if (help)
+        return print_command_help(command);
+    rc = tool_read_args(command, argc - 2, argv + 2, &args, &help);
+    if (rc != TOOL_OK)
+        return rc;
+    return help ? print_command_help(command) : command->run(&args);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * message.c - every message about trouble: what, where, and what to do about it.
+ *
+ * One table turns the library's error codes into a sentence with advice and an exit status. A
+ * few codes say more than a table can (who owns the pool, how long the file is, how much space
+ * is left); they have a function each.
+ */
+#include "tool.h"
+#include "os.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define NOTHING_LOST "nothing is lost by deleting it: a pool holds only copies"
+
+static const struct {
+    int code;
+    enum tool_status status;
+    const char *text;
+} errors[] = {
+    { CM_ENOENT, TOOL_FAILED, "no such file; make a pool with 'cachemax create'" },
+    { CM_EACCES, TOOL_FAILED,
+      "permission denied; a pool is readable and writable by its owner only, so run this as that "
+      "user" },
+    { CM_EEXIST, TOOL_FAILED,
+      "exists already, and nothing is ever overwritten; choose another name, or delete it first" },
+    { CM_EIO, TOOL_FAILED,
+      "input/output error; see the system's log, and delete the pool if its volume is failing "
+      "(" NOTHING_LOST ")" },
+    { CM_ENOMEM, TOOL_FAILED,
+      "out of memory; use a smaller pool ('cachemax info' shows what one "
+      "takes)" },
+    { CM_EFORGET, TOOL_FAILED,
+      "the volume refuses to make changes durable; delete the pool (" NOTHING_LOST ")" },
+    { CM_ENOTSUP, TOOL_FAILED, "not supported on this system" },
+    { CM_EPOOLSIZE, TOOL_USAGE,
+      "the size is out of bounds or too small for so many files; choose a larger --size or a "
+      "smaller --max-files" },
+    { CM_ENOTFILE, TOOL_REFUSED, "not a regular file, so not a pool; name the pool file itself" },
+    { CM_ENOTPOOL, TOOL_REFUSED,
+      "not a cachemax pool; check the name, it was left untouched ('cachemax create' makes a "
+      "pool)" },
+    { CM_EVERSION, TOOL_REFUSED,
+      "has a pool format this version does not know; use the cachemax that made it, or delete the "
+      "pool and make it anew (" NOTHING_LOST ")" },
+    { CM_EINCOMPAT, TOOL_REFUSED,
+      "uses a pool feature this version does not know; use the cachemax that made it, or delete "
+      "the pool and make it anew (" NOTHING_LOST ")" },
+    { CM_EBYTEORDER, TOOL_REFUSED,
+      "was made on a machine of the other byte order; delete it and make it anew here "
+      "(" NOTHING_LOST ")" },
+    { CM_EDAMAGED, TOOL_REFUSED,
+      "both superblocks are damaged, so the pool cannot be used or repaired; delete it and make it "
+      "anew (" NOTHING_LOST ")" },
+};
+
+void tool_message(const char *where, const char *format, ...)
+{
+    va_list ap;
+
+    (void)fflush(stdout);
+    (void)fputs("cachemax: ", stderr);
+    if (where)
+        (void)fprintf(stderr, "%s: ", where);
+    va_start(ap, format);
+    (void)vfprintf(stderr, format, ap);
+    va_end(ap);
+    (void)fputc('\n', stderr);
+}
+
+static int owned_error(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_pool_info(pool, &info) == 0 && info.owner_pid)
+        tool_message(pool,
+                     "is open in process %" PRIu32
+                     "; use 'cachemax stats' to watch it, or stop that process",
+                     info.owner_pid);
+    else
+        tool_message(pool, "is open in another process; use 'cachemax stats' to watch it, or stop "
+                           "that process");
+    return TOOL_OWNED;
+}
+
+static int length_error(const char *pool, int code)
+{
+    char now[64] = "", text[TOOL_NUMBER_MAX];
+    uint64_t size;
+
+    if (os_file_size(pool, &size))
+        (void)snprintf(now, sizeof(now), " (it has %s)", tool_bytes_exact(text, size));
+    if (code == CM_ETRUNCATED)
+        tool_message(pool,
+                     "is shorter than its superblock says%s: cut off, or copied in part; delete it "
+                     "and make it anew (" NOTHING_LOST ")",
+                     now);
+    else
+        tool_message(pool,
+                     "is longer than its superblock says%s: something was appended; cut it to its "
+                     "old length, or delete it and make it anew (" NOTHING_LOST ")",
+                     now);
+    return TOOL_REFUSED;
+}
+
+/* The directory of a pool that could not be made. */
+static int create_error(const char *pool, int code)
+{
+    char parent[1024], space[TOOL_NUMBER_MAX], left[96] = "";
+    struct os_volume volume;
+
+    os_parent(pool, parent, sizeof(parent));
+    if (code == CM_ENOENT) {
+        tool_message(pool, "there is no directory '%s'; make it first, or choose another place",
+                     parent);
+    } else if (code == CM_EACCES) {
+        tool_message(pool,
+                     "permission denied; you may not make files in '%s': choose another place, or "
+                     "have its owner allow it",
+                     parent);
+    } else {
+        if (os_volume(parent, &volume))
+            (void)snprintf(left, sizeof(left), " (%s free)", tool_bytes(space, volume.free));
+        tool_message(pool,
+                     "not enough space on the volume%s; nothing was left behind: make room, choose "
+                     "a smaller --size, or use --sparse",
+                     left);
+    }
+    return TOOL_FAILED;
+}
+
+int tool_pool_error(const char *pool, int code, enum tool_action action)
+{
+    if (action == TOOL_CREATING && (code == CM_ENOENT || code == CM_EACCES || code == CM_ENOSPC))
+        return create_error(pool, code);
+    if (action == TOOL_CREATING && code == CM_ENOTFILE) {
+        tool_message(pool, "not a place where a regular file can be made; choose another name");
+        return TOOL_FAILED;
+    }
+    if (code == CM_EOWNED)
+        return owned_error(pool);
+    if (code == CM_ETRUNCATED || code == CM_EOVERSIZE)
+        return length_error(pool, code);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        if (errors[i].code == code) {
+            tool_message(pool, "%s", errors[i].text);
+            return (int)errors[i].status;
+        }
+    }
+    tool_message(pool, "%s (%s)", cm_strerror(code), cm_errname(code));
+    return TOOL_FAILED;
+}
+
+void tool_log_line(void *ctx, int level, const char *text)
+{
+    const struct tool_log *log = ctx;
+    const char *kind = level == CM_LOG_ERROR     ? "error: "
+                       : level == CM_LOG_WARNING ? "warning: "
+                                                 : "";
+
+    if (level <= log->max_level)
+        tool_message(log->pool, "%s%s", kind, text);
+}
+
+int tool_end_output(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    tool_message(NULL, "standard output: cannot be written; the result is incomplete");
+    return status == TOOL_OK ? TOOL_FAILED : status;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * os.h - everything the cachemax tool wants from the operating system.
+ *
+ * One file for each system implements it (os_posix.c); the build chooses. Nothing else in
+ * src/tool calls the system except through the C library and libcachemax. Errors are the
+ * system's own positive numbers; os_error_text() names them. Paths are UTF-8.
+ */
+#ifndef CM_TOOL_OS_H
+#define CM_TOOL_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Prepares the process: arguments become UTF-8, output is not translated. Call first. */
+void os_start(int *argc, char ***argv);
+
+/* fd: 1 standard output, 2 standard error. */
+bool os_is_terminal(int fd);
+/* Columns of the terminal on standard error; 80 when unknown. */
+int os_terminal_width(void);
+
+/* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). */
+void os_catch_interrupts(void);
+bool os_interrupted(void);
+/* Ends the process the way the caught signal would have; call with everything closed. */
+_Noreturn void os_end_interrupted(void);
+/* A reader of standard output that went away becomes OS_BROKEN_PIPE instead of a signal. */
+void os_ignore_broken_pipe(void);
+/* Ends the process the way the signal of a broken pipe would have. */
+_Noreturn void os_end_broken_pipe(void);
+void os_sleep(double seconds);
+
+/* Results of os_write_stdout() beside 0 and a system's error number. */
+enum { OS_BROKEN_PIPE = -1, OS_INTERRUPTED = -2 };
+int os_write_stdout(const void *data, size_t len);
+
+/* Opens a file for reading. 0 or an error number; a directory is an error. */
+int os_open_file(const char *path, intptr_t *file);
+/* Reads up to len bytes at `off` (of a pipe: the next bytes); fewer only at the end, so
+ * that a short read may be taken for it. Returns bytes, or -1 with *error set, also when
+ * interrupted. */
+int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *error);
+/* Makes what was written to the file durable. 0, an error number, or -1: not to be had here. */
+int os_sync_file(intptr_t file);
+void os_close_file(intptr_t file);
+int os_remove_file(const char *path);
+bool os_file_size(const char *path, uint64_t *size);
+/* Directory that holds `path`, cut to n bytes. */
+void os_parent(const char *path, char *parent, size_t n);
+
+struct os_volume {
+    char type[24];  /* name of the file system, such as "ext4"; "" when unknown */
+    uint64_t free;  /* bytes this user may still allocate */
+    bool in_memory; /* tmpfs and the like: lost when the system stops */
+};
+/* About the volume that holds an existing `path`. */
+bool os_volume(const char *path, struct os_volume *volume);
+
+const char *os_error_text(int error);
+
+/* Memory aligned to 4096 bytes, or NULL. */
+void *os_alloc_pages(size_t bytes);
+void os_free_pages(void *p);
+
+#endif

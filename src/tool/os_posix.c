@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * os_posix.c - the operating system as the tool sees it, on POSIX systems.
+ *
+ * Owns the only mutable state of the tool that a signal handler touches: the number of the
+ * signal that asked the process to end. The handler stores it and returns; it is installed
+ * without SA_RESTART, so that a call that waits for a slow pipe returns EINTR and its caller
+ * sees the flag. Signals that were ignored at start (nohup, background jobs) stay ignored.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/vfs.h>
+#endif
+
+static volatile sig_atomic_t caught_signal;
+
+void os_start(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+}
+
+bool os_is_terminal(int fd)
+{
+    return isatty(fd) == 1;
+}
+
+int os_terminal_width(void)
+{
+    struct winsize w;
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
+        return w.ws_col;
+    return 80;
+}
+
+static void on_signal(int number)
+{
+    caught_signal = number;
+}
+
+void os_catch_interrupts(void)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        struct sigaction action, old;
+
+        memset(&action, 0, sizeof(action));
+        action.sa_handler = on_signal;
+        sigemptyset(&action.sa_mask);
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            (void)sigaction(numbers[i], &action, NULL);
+    }
+}
+
+bool os_interrupted(void)
+{
+    return caught_signal != 0;
+}
+
+static _Noreturn void end_by(int number)
+{
+    sigset_t set;
+
+    (void)fflush(NULL);
+    (void)signal(number, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+    (void)raise(number);
+    _exit(128 + number);
+}
+
+void os_end_interrupted(void)
+{
+    end_by(caught_signal ? (int)caught_signal : SIGINT);
+}
+
+void os_ignore_broken_pipe(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+void os_end_broken_pipe(void)
+{
+    end_by(SIGPIPE);
+}
+
+void os_sleep(double seconds)
+{
+    struct timespec t;
+
+    t.tv_sec = (time_t)seconds;
+    t.tv_nsec = (long)((seconds - (double)t.tv_sec) * 1e9);
+    (void)nanosleep(&t, NULL);
+}
+
+int os_write_stdout(const void *data, size_t len)
+{
+    const char *p = data;
+
+    while (len > 0) {
+        ssize_t n;
+
+        if (os_interrupted())
+            return OS_INTERRUPTED;
+        n = write(STDOUT_FILENO, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EPIPE ? OS_BROKEN_PIPE : errno;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int os_open_file(const char *path, intptr_t *file)
+{
+    struct stat st;
+    int fd;
+
+    do {
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    } while (fd < 0 && errno == EINTR && !os_interrupted());
+    if (fd < 0)
+        return errno;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        (void)close(fd);
+        return EISDIR;
+    }
+    *file = fd;
+    return 0;
+}
+
+int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *error)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = pread((int)file, (char *)buf + done, len - done, (off_t)(off + done));
+
+        if (n < 0 && errno == ESPIPE)
+            n = read((int)file, (char *)buf + done, len - done);
+        if (n < 0 && errno == EINTR && !os_interrupted())
+            continue;
+        if (n < 0) {
+            *error = errno;
+            return -1;
+        }
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (int64_t)done;
+}
+
+int os_sync_file(intptr_t file)
+{
+    return fsync((int)file) == 0 ? 0 : errno;
+}
+
+void os_close_file(intptr_t file)
+{
+    (void)close((int)file);
+}
+
+int os_remove_file(const char *path)
+{
+    return unlink(path) == 0 ? 0 : errno;
+}
+
+bool os_file_size(const char *path, uint64_t *size)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    *size = (uint64_t)st.st_size;
+    return true;
+}
+
+void os_parent(const char *path, char *parent, size_t n)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (!slash)
+        (void)snprintf(parent, n, ".");
+    else if (slash == path)
+        (void)snprintf(parent, n, "/");
+    else
+        (void)snprintf(parent, n, "%.*s", (int)(slash - path), path);
+}
+
+#ifdef __linux__
+static void volume_type(const char *path, struct os_volume *volume)
+{
+    static const struct {
+        unsigned long magic;
+        const char *name;
+        bool in_memory;
+    } types[] = {
+        { 0x01021994, "tmpfs", true },     { 0x858458f6, "ramfs", true },
+        { 0x958458f6, "hugetlbfs", true }, { 0xef53, "ext4", false },
+        { 0x58465342, "xfs", false },      { 0x9123683e, "btrfs", false },
+        { 0x2fc12fc1, "zfs", false },      { 0x6969, "nfs", false },
+        { 0x65735546, "fuse", false },     { 0x794c7630, "overlayfs", false },
+        { 0xca451a4e, "bcachefs", false }, { 0xf2f52010, "f2fs", false },
+        { 0xff534d42, "cifs", false },     { 0xfe534d42, "smb", false },
+        { 0x4e4f5641, "nova", false },
+    };
+    struct statfs fs;
+
+    if (statfs(path, &fs) != 0)
+        return;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (((unsigned long)fs.f_type & 0xffffffffu) == types[i].magic) {
+            (void)snprintf(volume->type, sizeof(volume->type), "%s", types[i].name);
+            volume->in_memory = types[i].in_memory;
+        }
+    }
+}
+#else
+static void volume_type(const char *path, struct os_volume *volume)
+{
+    (void)path;
+    (void)volume;
+}
+#endif
+
+bool os_volume(const char *path, struct os_volume *volume)
+{
+    struct statvfs fs;
+
+    memset(volume, 0, sizeof(*volume));
+    if (statvfs(path, &fs) != 0)
+        return false;
+    volume->free = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
+    volume_type(path, volume);
+    return true;
+}
+
+const char *os_error_text(int error)
+{
+    return strerror(error);
+}
+
+void *os_alloc_pages(size_t bytes)
+{
+    void *p = NULL;
+
+    return posix_memalign(&p, 4096, bytes) == 0 ? p : NULL;
+}
+
+void os_free_pages(void *p)
+{
+    free(p);
+}

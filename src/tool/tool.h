@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * tool.h - what the parts of the cachemax command line tool share.
+ *
+ * Each command is one file cmd_*.c that exports one `struct tool_command`; main.c finds the
+ * command and args.c reads its options. Results go to standard output, everything else to
+ * standard error. A command returns an exit status.
+ */
+#ifndef CM_TOOL_H
+#define CM_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cachemax.h"
+
+/* ---- Exit statuses ------------------------------------------------------------------------- */
+
+/* X(name, value, text): the one table; --help prints it and cachemax(1) repeats it. */
+#define TOOL_STATUS_MAP(X)                                                                         \
+    X(TOOL_OK, 0, "done")                                                                          \
+    X(TOOL_FAILED, 1, "failed: no such file, exists already, no permission, no space, I/O error")  \
+    X(TOOL_USAGE, 2, "wrong command line: unknown command or option, bad size")                    \
+    X(TOOL_REFUSED, 3, "not a usable pool: other file, damaged, wrong length, unknown version")    \
+    X(TOOL_OWNED, 4, "pool is open in another process")                                            \
+    X(TOOL_DAMAGE, 5, "check found damage and left it")                                            \
+    X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
+
+enum tool_status {
+#define TOOL_X(name, value, text) name = value,
+    TOOL_STATUS_MAP(TOOL_X)
+#undef TOOL_X
+};
+
+#if defined(__GNUC__)
+#define TOOL_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define TOOL_PRINTF(f, a)
+#endif
+
+/* ---- Commands and options (main.c, args.c) ------------------------------------------------- */
+
+enum tool_argument { TOOL_NO_ARG, TOOL_NEEDS_ARG, TOOL_MAY_ARG };
+
+struct tool_option {
+    const char *name; /* without dashes */
+    char letter;      /* 0: none */
+    enum tool_argument argument;
+    const char *argument_name; /* for --help; NULL without argument */
+    const char *help;
+};
+
+#define TOOL_OPTIONS_MAX 8
+
+/* What the command line said. value[i] belongs to option i of the command: NULL when absent, ""
+ * when given without an argument. */
+struct tool_args {
+    const char *operand;
+    const char *value[TOOL_OPTIONS_MAX];
+};
+
+struct tool_command {
+    const char *name;
+    const char *operand; /* every command takes exactly one */
+    const char *summary; /* one line, for the list of commands */
+    const char *help;    /* the rest of COMMAND --help */
+    const struct tool_option *options;
+    size_t noptions;
+    int (*run)(const struct tool_args *args);
+};
+
+extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat;
+
+/* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message;
+ * *help is set when --help was among them. */
+int tool_read_args(const struct tool_command *command, int argc, char **argv,
+                   struct tool_args *args, bool *help);
+/* The one of n names, each `stride` bytes after the one before, that `word` was probably meant
+ * to be; NULL when none is near. */
+const char *tool_nearest(const char *word, const void *names, size_t stride, size_t n);
+
+/* ---- Messages (message.c) ------------------------------------------------------------------ */
+
+/* Where an error code of the library came from: the same code wants different advice. */
+enum tool_action { TOOL_OPENING, TOOL_CREATING };
+
+/* "cachemax: WHERE: text" on standard error; `where` may be NULL. */
+void tool_message(const char *where, const char *format, ...) TOOL_PRINTF(2, 3);
+/* Says what is wrong with the pool and what to do; returns the exit status. */
+int tool_pool_error(const char *pool, int code, enum tool_action action);
+/* cm_log_fn; ctx is a struct tool_log. */
+struct tool_log {
+    const char *pool;
+    int max_level; /* enum cm_log_level that is still shown */
+};
+void tool_log_line(void *ctx, int level, const char *text);
+/* Flushes standard output; returns `status`, or TOOL_FAILED when output was lost. */
+int tool_end_output(int status);
+
+/* ---- Numbers as people write them (number.c) ----------------------------------------------- */
+
+enum tool_size_result { TOOL_SIZE_OK, TOOL_SIZE_JUNK, TOOL_SIZE_NEGATIVE, TOOL_SIZE_OVERFLOW };
+
+/* Reads "8G", "512MiB", "1.5T", "10GB", "4096". *rough: written as a fraction or in powers of
+ * 1000, so the caller may round. */
+enum tool_size_result tool_parse_size(const char *text, uint64_t *bytes, bool *rough);
+enum tool_size_result tool_parse_count(const char *text, uint64_t *count);
+
+#define TOOL_NUMBER_MAX 48
+/* Each writes to `text` (TOOL_NUMBER_MAX bytes) and returns it. */
+char *tool_bytes(char *text, uint64_t bytes);       /* "8.00 GiB" */
+char *tool_bytes_exact(char *text, uint64_t bytes); /* "8.00 GiB (8589934592 bytes)" */
+char *tool_count(char *text, uint64_t count);       /* "2064384 (2.1 million)" */
+char *tool_duration(char *text, uint64_t ns);       /* "12.5 us" */
+/* part / whole in percent; 0 of 0 is 0. */
+double tool_percent(uint64_t part, uint64_t whole);
+/* The same, but never shown as 100.00 when it is less. */
+double tool_share(uint64_t part, uint64_t whole);
+
+/* ---- JSON (json.c) ------------------------------------------------------------------------- */
+
+/* Writes one flat object of snake_case keys. */
+struct tool_json {
+    FILE *out;
+    bool one_line;
+    bool any; /* a member was written */
+};
+void json_begin(struct tool_json *j, FILE *out, bool one_line);
+void json_string(struct tool_json *j, const char *key, const char *value);
+void json_number(struct tool_json *j, const char *key, uint64_t value);
+void json_bool(struct tool_json *j, const char *key, bool value);
+void json_decimal(struct tool_json *j, const char *key, double value, int digits);
+void json_null(struct tool_json *j, const char *key);
+void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, size_t n);
+void json_end(struct tool_json *j);
+
+/* ---- Progress (progress.c) ----------------------------------------------------------------- */
+
+/* A bar on standard error while long work runs, when that is a terminal. */
+struct tool_progress {
+    const char *label;
+    uint64_t bytes;        /* the whole work stands for so many bytes; 0: show no rate */
+    uint64_t began, drawn; /* cm_now() */
+    bool shown;            /* allowed at all */
+    bool on_screen;        /* there is a bar to erase */
+};
+void progress_begin(struct tool_progress *p, const char *label, uint64_t bytes, bool quiet);
+/* For the library's progress callbacks; ctx is a struct tool_progress. Nonzero (cancel) once the
+ * user asked the process to end. */
+int progress_step(void *ctx, uint64_t done, uint64_t total);
+void progress_end(struct tool_progress *p);
+
+#endif

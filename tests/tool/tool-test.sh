@@ -1,0 +1,869 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# tool-test.sh - tests of the cachemax command line tool, through the command line only.
+#
+# Usage: tool-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
+# last line. Exit status 1 when something failed. Needs about 3 GiB in /dev/shm and 300 MiB in
+# $TMPDIR; some checks need root.
+
+set -u
+build=${1:?usage: tool-test.sh BUILD_DIR}
+cm=
+for f in "$build/src/tool/cachemax" "$build/cachemax"; do
+  [ -x "$f" ] && cm=$(realpath "$f") && break
+done
+[ -n "$cm" ] || { echo "FAIL tool: no cachemax in $build"; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+here=$(cd "$(dirname "$0")" && pwd)
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
+skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-test.XXXXXX")
+shm=
+[ -d /dev/shm ] && shm=$(mktemp -d /dev/shm/cachemax-test.XXXXXX)
+owner=
+cleanup()
+{
+  [ -n "$owner" ] && kill -9 "$owner" 2>/dev/null
+  mountpoint -q "$work/small" 2>/dev/null && umount "$work/small"
+  rm -rf "$work" ${shm:+"$shm"}
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+cd "$work" || exit 1
+chmod 755 "$work" # for the checks as another user
+# Signals at their defaults, whatever started this script.
+plain=(env)
+env --default-signal=INT,TERM,PIPE true 2>/dev/null &&
+  plain=(env "--default-signal=INT,TERM,PIPE")
+
+# expect NAME STATUS PATTERN COMMAND...: exit status, and an extended regular expression that has
+# to be found in what was printed (out: standard output, err: standard error). STATUS is a
+# pattern of the shell.
+expect()
+{
+  local name=$1 want=$2 pattern=$3 got
+  shift 3
+  "$@" >out 2>err </dev/null
+  got=$?
+  # shellcheck disable=SC2053 # a pattern is wanted
+  if [[ $got != $want ]]; then
+    fail "$name" "status $got instead of $want; $(head -c 300 err | tr '\n' ' ')"
+  elif [ -n "$pattern" ] && ! cat out err | grep -Eq -- "$pattern"; then
+    fail "$name" "'$pattern' not found in: $(cat out err | head -c 300 | tr '\n' ' ')"
+  else
+    ok "$name"
+    return 0
+  fi
+  return 1
+}
+
+# check NAME COMMAND...: the command must succeed.
+check()
+{
+  local name=$1
+  shift
+  if "$@" >check.out 2>&1; then
+    ok "$name"
+  else
+    fail "$name" "'$*' failed: $(head -c 200 check.out | tr '\n' ' ')"
+  fi
+}
+
+json=
+if command -v jq >/dev/null; then
+  json=jq
+elif command -v python3 >/dev/null; then
+  json=python3
+fi
+# jget FILE KEY: a member of a JSON object; fails when FILE is not valid JSON.
+jget()
+{
+  if [ $json = jq ]; then
+    jq -er --arg k "$2" 'if has($k) then .[$k] | tostring else error("no key") end' "$1"
+  else
+    python3 -c 'import json, sys
+v = json.load(open(sys.argv[1], encoding="utf-8"))[sys.argv[2]]
+print(json.dumps(v) if not isinstance(v, str) else v)' "$1" "$2"
+  fi
+}
+jvalid()
+{
+  if [ $json = jq ]; then
+    jq -e . "$1"
+  else
+    python3 -m json.tool "$1"
+  fi >/dev/null
+}
+
+# poke FILE OFFSET HEX...: overwrites bytes.
+poke()
+{
+  local file=$1 offset=$2 bytes=
+  shift 2
+  for b in "$@"; do bytes="$bytes\\x$b"; done
+  printf '%b' "$bytes" | dd of="$file" bs=1 seek="$offset" conv=notrunc status=none
+}
+
+make_file() # NAME BYTES
+{
+  head -c "$2" /dev/urandom >"$1"
+}
+
+hits() { sed -En 's/.*; ([0-9]+) hits, .*/\1/p' err; }
+misses() { sed -En 's/.* hits, ([0-9]+) misses.*/\1/p' err; }
+
+# through NAME FILE POOL: prints the file through the pool; the output has to be the file.
+through()
+{
+  if ! "$cm" cat "$2" --pool "$3" -v >through.out 2>err </dev/null; then
+    fail "$1" "failed: $(head -c 300 err)"
+  elif ! cmp -s "$2" through.out; then
+    fail "$1" "output differs: $(cmp "$2" through.out 2>&1)"
+  else
+    ok "$1"
+    rm -f through.out
+    return 0
+  fi
+  rm -f through.out
+  return 1
+}
+
+# all_hits NAME: the last through() missed nothing.
+all_hits()
+{
+  if [ "$(misses)" = 0 ] && [ "$(hits)" -gt 0 ]; then
+    ok "$1"
+  else
+    fail "$1" "$(head -c 300 err | tr '\n' ' ')"
+  fi
+}
+
+state_is()
+{
+  local got
+  got=$("$cm" info "$2" 2>&1 | sed -n 's/^state: *//p')
+  if [ "$got" = "$3" ]; then
+    ok "$1"
+  else
+    fail "$1" "state is '$got' instead of '$3'"
+  fi
+}
+
+wait_for() # COMMAND...: up to 10 s
+{
+  for _ in $(seq 100); do
+    "$@" >/dev/null 2>&1 && return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+is_owned() { "$cm" info "$1" | grep -q '^state: *open (process'; }
+
+# Starts a cat that owns POOL and hangs in the middle of FILE until release_owner; its process is
+# $owner. A fifo nobody drains is the slow reader.
+hold_pool()
+{
+  rm -f fifo
+  mkfifo fifo
+  exec 8<>fifo
+  "${plain[@]}" "$cm" cat "$1" --pool "$2" >fifo 2>owner.err 8>&- &
+  owner=$!
+  wait_for is_owned "$2"
+}
+# Drains the fifo; the owner's status is in $owner_status.
+release_owner()
+{
+  exec 9<fifo # before the other end is closed: there is always a reader
+  exec 8>&-
+  cat <&9 >owner.out &
+  local drain=$!
+  exec 9<&-
+  wait "$owner"
+  owner_status=$?
+  wait "$drain"
+  owner=
+}
+# kill_owner SIGNAL
+kill_owner()
+{
+  kill -s "$1" "$owner"
+  wait "$owner" 2>/dev/null
+  owner_status=$?
+  owner=
+  exec 8>&-
+}
+
+# ---- Help, version, usage ----------------------------------------------------------------------
+
+test_usage()
+{
+  expect version 0 '^cachemax [0-9]+\.[0-9]+\.[0-9]+$' "$cm" --version
+  expect help 0 'Exit status' "$cm" --help
+  for s in 0 1 2 3 4 5 128; do
+    grep -Eq "^ +$s +[a-z]" out || fail "help-status-$s" "not in --help"
+    [ ! -f "$here/../../docs/cachemax.1" ] ||
+      grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
+      fail "man-status-$s" "not in cachemax.1"
+  done
+  for c in create info check stats cat; do
+    expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
+    expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
+  done
+  expect no-command 2 'a command is needed' "$cm"
+  expect unknown-command 2 "unknown command 'craete'; did you mean 'create'" "$cm" craete x
+  expect unknown-command-far 2 "unknown command 'xyzzy'$" "$cm" xyzzy
+  expect unknown-option 2 "unknown option '--siez' of 'create'; did you mean '--size'" \
+    "$cm" create p --siez 8G
+  expect unknown-option-equals 2 "did you mean '--repair'" "$cm" check p --repiar=1
+  expect unknown-option-global 2 "did you mean '--version'" "$cm" --verison
+  expect unknown-letter 2 "unknown option '-z' of 'info'" "$cm" info p -z
+  expect unwanted-value 2 "'--sparse' takes no value" "$cm" create p --sparse=yes
+  expect missing-value 2 "'--size' needs a value" "$cm" create p --size
+  expect missing-operand 2 'needs the name of a pool' "$cm" info
+  expect empty-operand 2 'empty name' "$cm" info ''
+  expect two-operands 2 "takes one POOL, but got 'a' and 'b'" "$cm" info a b
+  expect watch-detached 2 '--watch=SECONDS' "$cm" stats p --watch 5
+  expect watch-junk 2 "'soon' is not a number of seconds" "$cm" stats p --watch=soon
+  expect watch-zero 2 'is not a number of seconds' "$cm" stats p --watch=0
+  expect watch-nan 2 'is not a number of seconds' "$cm" stats p --watch=nan
+  expect cat-no-pool 2 'needs a pool to read through' "$cm" cat /etc/passwd
+  expect create-no-size 2 'needs the pool.s size' "$cm" create p
+  [ ! -e p ] || fail usage-nothing-made "p was made"
+}
+
+# ---- Sizes -------------------------------------------------------------------------------------
+
+# good_size TEXT BYTES
+good_size()
+{
+  rm -f sized
+  if ! "$cm" create sized --size "$1" --sparse -q 2>err; then
+    fail "size-'$1'" "$(cat err)"
+  elif [ "$(stat -c %s sized)" != "$2" ]; then
+    fail "size-'$1'" "$(stat -c %s sized) bytes instead of $2"
+  else
+    ok "size-'$1'"
+  fi
+  rm -f sized
+}
+
+# bad_size TEXT PATTERN
+bad_size()
+{
+  expect "bad-size-'$1'" 2 "$2" "$cm" create sized --size="$1"
+  if [ -e sized ]; then
+    fail "bad-size-'$1'-nothing-left" "a file was made"
+    rm -f sized
+  fi
+}
+
+test_sizes()
+{
+  good_size 1048576 1048576
+  good_size 1M 1048576
+  good_size 1m 1048576
+  good_size 1MiB 1048576
+  good_size 1mib 1048576
+  good_size '2 M' 2097152
+  good_size 1024K 1048576
+  good_size 1048576B 1048576
+  good_size 1.5M 1572864
+  good_size 1.3M 1359872 # 1363148.8, the multiple of 4096 below
+  good_size 1MB 999424
+  good_size 10GB 9999998976
+  good_size 1TB 1000000000000
+  good_size 1.5T 1649267441664
+  bad_size 0 "'0' is too small; the smallest pool has "
+  bad_size 0G 'too small'
+  bad_size 4096 'too small'
+  bad_size 1 'too small'
+  bad_size -1 'is negative'
+  bad_size -8G 'is negative'
+  bad_size 1048577 'not a multiple of 4096; use --size 1048576$'
+  bad_size 1052671 'not a multiple of 4096; use --size 1052672$'
+  bad_size 1025K 'not a multiple of 4096; use --size 10[0-9]+$'
+  bad_size 65T 'too large; the largest pool has '
+  bad_size 16777216T 'too large'
+  bad_size 18446744073709551615 'too large'
+  bad_size 18446744073709551616 'too large'
+  bad_size 99999999999999999999999999G 'too large'
+  bad_size 9999999999.9P 'too large'
+  bad_size '' 'not a size'
+  bad_size G 'not a size'
+  bad_size .5G 'not a size'
+  bad_size 1.G 'not a size'
+  bad_size 1.5 'not a size'
+  bad_size 1..5G 'not a size'
+  bad_size 8GX 'not a size'
+  bad_size 8GiBs 'not a size'
+  bad_size 0x100000 'not a size'
+  bad_size 1e9 'not a size'
+  bad_size +8G 'not a size'
+  bad_size ' 8G' 'not a size'
+  bad_size abc 'not a size'
+  bad_size nan 'not a size'
+  expect max-files-zero 2 'leaves no room' "$cm" create sized --size 1M --max-files 0
+  expect max-files-junk 2 'is not a number' "$cm" create sized --size 1M --max-files many
+  expect max-files-negative 2 'is negative' "$cm" create sized --size 1M --max-files -3
+  expect max-files-overflow 2 'is too large' "$cm" create sized --size 1M \
+    --max-files 99999999999999999999
+  expect max-files-beyond-pool 2 'max-files' "$cm" create sized --size 1M --max-files 1000000000
+  check max-files-nothing-left test ! -e sized
+  expect max-files-good 0 '' "$cm" create sized --size 1M --max-files 40
+  if [ -n "$json" ]; then
+    "$cm" info sized --json >i.json
+    check max-files-kept test "$(jget i.json max_files)" -ge 40
+  fi
+  rm -f sized
+}
+
+# ---- create and info ---------------------------------------------------------------------------
+
+test_create()
+{
+  expect create 0 'new.pool: made, 4.00 MiB' "$cm" create new.pool --size 4M
+  check create-mode test "$(stat -c %a new.pool)" = 600
+  check create-preallocates test "$(stat -c '%b * %B / 4096' new.pool | xargs expr)" -ge 1000
+  cp new.pool copy
+  expect exists-already 1 'new.pool: exists already' "$cm" create new.pool --size 8M
+  check exists-already-untouched cmp new.pool copy
+  mkdir -p dir
+  expect create-on-directory 1 'dir: ' "$cm" create dir --size 4M
+  expect create-no-directory 1 "no directory 'nowhere/deep'" "$cm" create nowhere/deep/p --size 4M
+  expect create-quiet 0 '' "$cm" create quiet.pool --size 4M --quiet
+  check create-quiet-silent test ! -s out -a ! -s err
+  rm -f quiet.pool
+  ln -s nothing-here dangling
+  expect create-dangling-link 1 'dangling: ' "$cm" create dangling --size 4M
+  check create-dangling-link-untouched test ! -e nothing-here
+
+  state_is info-clean new.pool clean
+  expect info-lines 0 'size: +4.00 MiB \(4194304 bytes\)' "$cm" info new.pool
+  for word in slots 'max files' metadata memory durability flush copy epoch uuid; do
+    grep -q "^$word: *[^ ]" out || fail "info-$word" "no such line"
+  done
+  expect info-write-error 1 'standard output' bash -c "'$cm' info new.pool >/dev/full"
+  expect create-fresh-check 0 ': sound' "$cm" check new.pool
+  check check-changes-nothing cmp new.pool copy
+  expect stats-unused 0 'nothing read yet' "$cm" stats new.pool
+  rm -f new.pool copy dangling
+  rmdir dir
+}
+
+# info_limits NAME POOL: overhead and memory as promised, from info --json.
+info_limits()
+{
+  "$cm" info "$2" --json >i.json || { fail "$1" "info failed"; return; }
+  local size slots meta dram
+  size=$(jget i.json size) slots=$(jget i.json slots)
+  meta=$(jget i.json metadata_bytes) dram=$(jget i.json dram_bytes)
+  check "$1-overhead-2-percent" test $((meta * 100)) -le $((size * 2))
+  check "$1-adds-up" test $((slots * 4096 + meta)) = "$size"
+  check "$1-memory-12-bytes-a-slot" test "$dram" -le $((slots * 12)) -a "$dram" -gt 0
+}
+
+test_sparse()
+{
+  if [ -z "$shm" ] || [ -z "$json" ]; then
+    skip sparse "needs /dev/shm and jq or python3"
+    return
+  fi
+  for size in 1G 3G 100G 1T; do
+    expect "sparse-$size" 0 'sparse' "$cm" create "$shm/p" --size $size --sparse
+    info_limits "sparse-$size" "$shm/p"
+    check "sparse-$size-is-sparse" test "$(stat -c %b "$shm/p")" -lt 8192
+    rm -f "$shm/p"
+  done
+  "$cm" create "$shm/p" --size 1T --sparse -q
+  make_file data 3000000
+  through sparse-1T-cat data "$shm/p"
+  through sparse-1T-cat-again data "$shm/p" && all_hits sparse-1T-warm
+  expect sparse-volatile 0 'durability: +volatile: tmpfs, lost at reboot' "$cm" info "$shm/p"
+  rm -f "$shm/p" data
+}
+
+test_full_volume()
+{
+  mkdir -p small
+  if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=8m none small 2>/dev/null; then
+    skip full-volume "cannot mount a small tmpfs"
+    return
+  fi
+  expect full-volume 1 'small/p: not enough space on the volume \(8.00 MiB free\)' \
+    "$cm" create small/p --size 64M
+  check full-volume-nothing-left test -z "$(ls -A small)"
+  expect full-volume-sparse 0 '' "$cm" create small/p --size 64M --sparse
+  make_file data 20000000
+  through full-volume-cat data small/p
+  through full-volume-cat-again data small/p
+  # Here even the holes of the file are unreadable while the volume is full. Room mends it.
+  expect full-volume-no-crash '[05]' '' "$cm" check small/p
+  if mount -o remount,size=100m small 2>/dev/null; then
+    expect full-volume-check 0 ': sound' "$cm" check small/p
+    through full-volume-cat-with-room data small/p
+    through full-volume-cat-with-room-again data small/p && all_hits full-volume-warm-with-room
+  fi
+  umount small
+  rm -f data
+}
+
+test_interrupted_create()
+{
+  if [ -z "$shm" ]; then
+    skip interrupted-create "needs /dev/shm"
+    return
+  fi
+  for s in INT:130 TERM:143; do
+    "${plain[@]}" timeout --preserve-status -s "${s%:*}" 0.15 \
+      "$cm" create "$shm/p" --size 2G >out 2>err
+    local got=$?
+    if [ $got = 0 ]; then
+      skip "interrupted-create-${s%:*}" "it was faster than the signal"
+    elif [ $got != "${s#*:}" ]; then
+      fail "interrupted-create-${s%:*}" "status $got; $(cat err)"
+    elif [ -e "$shm/p" ]; then
+      fail "interrupted-create-${s%:*}" "the file is still there"
+    else
+      ok "interrupted-create-${s%:*}"
+      check "interrupted-create-${s%:*}-says-so" grep -q 'interrupted; nothing was left' err
+    fi
+    rm -f "$shm/p"
+  done
+}
+
+test_progress()
+{
+  if ! command -v script >/dev/null || [ -z "$shm" ]; then
+    skip progress "needs script(1) and /dev/shm"
+    return
+  fi
+  script -qec "'$cm' create '$shm/p' --size 1G >/dev/null" /dev/null >typescript </dev/null
+  check progress-bar grep -q 'create \[#*\.*\] *[0-9]* %.*/s  ETA [0-9]' typescript
+  # The last thing on the screen is the erased line.
+  check progress-erased test "$(tail -c 4 typescript)" = "$(printf '\r\033[K')"
+  rm -f "$shm/p"
+  expect progress-not-in-a-file 0 '' "$cm" create "$shm/p" --size 256M
+  check progress-not-in-a-file-silent test ! -s err
+  script -qec "'$cm' create '$shm/q' --size 256M --quiet" /dev/null >typescript </dev/null
+  check progress-quiet test ! -s typescript
+  rm -f "$shm/p" "$shm/q"
+}
+
+# ---- cat ---------------------------------------------------------------------------------------
+
+test_cat()
+{
+  "$cm" create p --size 64M -q
+  make_file data 20000001
+  through cat-cold data p
+  check cat-cold-misses test "$(misses)" -gt 0
+  through cat-warm data p && all_hits cat-warm-all-hits
+  state_is cat-leaves-clean p clean
+  : >empty
+  printf x >one
+  truncate -s 5000000 holes
+  for f in empty one holes; do
+    through "cat-$f" $f p
+    through "cat-$f-again" $f p
+  done
+  expect cat-missing-file 1 'nothing: No such file' "$cm" cat nothing --pool p
+  expect cat-directory 1 '/: ' "$cm" cat / --pool p
+  expect cat-write-error 1 'standard output: No space' bash -c "'$cm' cat data --pool p >/dev/full"
+  state_is cat-write-error-clean p clean
+  mkfifo pipe
+  cat data >pipe &
+  "$cm" cat pipe --pool p >out 2>err
+  local got=$?
+  wait $!
+  check cat-fifo test $got = 0
+  check cat-fifo-output cmp data out
+  check cat-fifo-says-so grep -q 'not a file that can be cached' err
+  rm -f pipe
+
+  expect cat-pool-missing 0 'no.pool: no such file' "$cm" cat data --pool no.pool
+  check cat-pool-missing-output cmp data out
+  check cat-pool-missing-says-direct grep -q 'data: is read without the cache' err
+  check cat-pool-missing-not-made test ! -e no.pool
+
+  "${plain[@]}" "$cm" cat data --pool p 2>err | head -c 10 >/dev/null
+  got=${PIPESTATUS[0]}
+  check cat-broken-pipe test "$got" = 141
+  check cat-broken-pipe-quiet test ! -s err
+  state_is cat-broken-pipe-clean p clean
+
+  make_file larger 150000000
+  for i in 1 2 3; do
+    through "cat-larger-than-pool-$i" larger p
+  done
+  expect cat-larger-check 0 ': sound' "$cm" check p
+  rm -f p data larger empty one holes
+}
+
+test_changes()
+{
+  "$cm" create p --size 32M -q
+  make_file data 3000000
+  through change-fresh data p
+  through change-fresh-again data p && all_hits change-fresh-warm
+  poke data 1000000 aa bb cc dd ee ff 00 11
+  through change-in-place data p
+  through change-in-place-again data p && all_hits change-in-place-warm
+  head -c 12345 /dev/urandom >>data
+  through change-appended data p
+  truncate -s 1234567 data
+  through change-truncated data p
+  truncate -s 2000000 data
+  through change-extended data p
+  make_file other 2000000
+  mv other data
+  through change-replaced data p
+  rm data
+  make_file data 2000000
+  through change-made-anew data p
+  # The same size and the same times, set back by hand: ctime tells.
+  touch -d '2001-01-01 00:00:00' data
+  through change-old-times data p
+  make_file other 2000000
+  cat other >data
+  touch -d '2001-01-01 00:00:00' data
+  through change-behind-old-times data p
+  # While a slow reader has the file half read.
+  make_file data 8000000
+  hold_pool data p
+  make_file other 8000000
+  cat other >data
+  release_owner
+  check change-while-reading test "$owner_status" = 0
+  through change-while-reading-after data p
+  rm -f p data other owner.out
+}
+
+test_names()
+{
+  local dir='Grüße 日本' name='☃ "näme"\ with	tab' pool='кэш.pool'
+  mkdir -p "$dir"
+  make_file "$dir/$name" 1000000
+  expect utf8-create 0 'кэш.pool: made' "$cm" create "$dir/$pool" --size 8M
+  through utf8-cat "$dir/$name" "$dir/$pool"
+  through utf8-cat-again "$dir/$name" "$dir/$pool" && all_hits utf8-warm
+  if [ -n "$json" ]; then
+    mv "$dir/$pool" "$dir/$name.pool"
+    "$cm" info "$dir/$name.pool" --json >i.json
+    check utf8-json test "$(jget i.json pool)" = "$dir/$name.pool"
+    local latin
+    latin=$(printf 'caf\351')
+    if mv "$dir/$name.pool" "$latin" 2>/dev/null; then
+      "$cm" info "$latin" --json >i.json
+      check not-utf8-json jvalid i.json
+      rm -f "$latin"
+    fi
+  fi
+  expect dash-name 0 '' "$cm" create --size 1M -q -- -dash.pool
+  expect dash-name-info 0 'clean' "$cm" info -- -dash.pool
+  rm -rf "$dir" ./-dash.pool
+}
+
+# ---- One owner, crashes, signals ---------------------------------------------------------------
+
+test_owner()
+{
+  "$cm" create p --size 64M -q
+  make_file data 20000000
+  if ! hold_pool data p; then
+    fail owner "the pool was not opened: $(cat owner.err)"
+    kill_owner KILL
+    return
+  fi
+  local pid=$owner
+  expect owned-check 4 "p: is open in process $pid; use 'cachemax stats'" "$cm" check p
+  expect owned-repair 4 "is open in process $pid" "$cm" check p --repair
+  expect owned-create 1 'exists already' "$cm" create p --size 4M
+  expect owned-cat 0 "p: is open in process $pid" "$cm" cat data --pool p
+  check owned-cat-output cmp data out
+  state_is owned-info p "open (process $pid)"
+  expect owned-stats 0 "p: open in process $pid" "$cm" stats p
+  if [ -n "$json" ]; then
+    expect owned-stats-json 0 '' "$cm" stats p --json
+    check owned-stats-pid test "$(jget out owner_pid)" = "$pid"
+    check owned-stats-owned test "$(jget out owned)" = true
+    check owned-stats-fills test "$(jget out fill_blocks)" -gt 0
+  fi
+  timeout 3 "$cm" stats p --watch=0.1 >out 2>err
+  check watch-header test "$(grep -c 'hits/s' out)" -ge 2
+  check watch-header-every-20 test "$(awk '/hits.s/{if(n&&n!=20)bad=1;n=0;next}{n++}END{print bad+0}' out)" = 0
+  check watch-lines test "$(grep -c '^ ' out)" -ge 22
+  check watch-quiet test ! -s err
+  "${plain[@]}" bash -c "'$cm' stats p --watch=0.1; echo \$? >watch.status" 2>err | head -n 2 >/dev/null
+  check watch-broken-pipe test "$(cat watch.status)" = 141
+  if [ -n "$json" ]; then
+    timeout 1 "$cm" stats p --watch=0.2 --json >out 2>err
+    check watch-json-lines test "$(wc -l <out)" -ge 3
+    head -n 1 out >line
+    check watch-json jvalid line
+    check watch-json-owner test "$(jget line owner_pid)" = "$pid"
+  fi
+  release_owner
+  check owner-ends-well test "$owner_status" = 0
+  check owner-output cmp data owner.out
+  state_is owner-closed p clean
+  timeout 0.5 "$cm" stats p --watch=0.1 >out 2>err
+  check watch-says-not-open grep -q 'p: is not open; waiting' err
+  rm -f p data owner.out
+}
+
+test_signals()
+{
+  "$cm" create p --size 64M -q
+  make_file data 20000000
+  for s in INT:130 TERM:143 HUP:129; do
+    hold_pool data p
+    kill_owner "${s%:*}"
+    check "cat-${s%:*}-status" test "$owner_status" = "${s#*:}"
+    state_is "cat-${s%:*}-clean" p clean
+    expect "cat-${s%:*}-sound" 0 ': sound' "$cm" check p
+  done
+  through cat-after-signals data p
+  check cat-after-signals-warm test "$(hits)" -gt 0
+  rm -f p data
+
+  # A pool so large that its check outlasts the signal.
+  "$cm" create p --size 200G --sparse -q
+  for s in INT:130 TERM:143; do
+    "${plain[@]}" timeout --preserve-status -s "${s%:*}" 0.3 "$cm" check p --repair >out 2>err
+    local got=$?
+    if [ $got = 0 ]; then
+      skip "check-${s%:*}" "it was faster than the signal"
+    else
+      check "check-${s%:*}-status" test $got = "${s#*:}"
+      check "check-${s%:*}-says-so" grep -q 'interrupted' err
+    fi
+    state_is "check-${s%:*}-clean" p clean
+  done
+  rm -f p
+}
+
+test_kill()
+{
+  "$cm" create p --size 64M -q
+  make_file data 40000000
+  for i in 1 2 3; do
+    hold_pool data p
+    dd of=/dev/null bs=1M count=$((i * 8)) iflag=fullblock status=none <&8
+    kill_owner KILL
+    state_is "kill-$i-state" p 'not closed cleanly'
+    expect "kill-$i-check" 0 ': sound' "$cm" check p
+    through "kill-$i-cat" data p
+    check "kill-$i-warm" test "$(hits)" -ge $((i * 8 * 200))
+    state_is "kill-$i-clean-again" p clean
+  done
+  rm -f p data
+}
+
+# ---- Bad pools ---------------------------------------------------------------------------------
+
+# bad_pool NAME STATUS PATTERN: what every command says about ./bad, and that it stays as it is.
+bad_pool()
+{
+  local name=$1 status=$2 pattern=$3 before='' c
+  [ -f bad ] && [ -r bad ] && before=$(sha256sum <bad)
+  for c in info check 'check --repair' 'check --metadata' stats 'info --json' 'stats --json'; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "$name-${c// /}" "$status" "$pattern" "$cm" $c bad
+    check "$name-${c// /}-no-result" test ! -s out
+  done
+  expect "$name-cat" 0 "$pattern" "$cm" cat data --pool bad
+  check "$name-cat-output" cmp data out
+  expect "$name-create" 1 'bad: ' "$cm" create bad --size 4M
+  if [ -n "$before" ]; then
+    check "$name-untouched" test "$before" = "$(sha256sum <bad)"
+  fi
+}
+
+both() # OFFSET HEX...: into both copies of the superblock of ./bad
+{
+  local offset=$1
+  shift
+  poke bad "$offset" "$@"
+  poke bad $((4096 + offset)) "$@"
+}
+
+test_bad_pools()
+{
+  make_file data 3000000
+  "$cm" create good --size 16M -q
+  "$cm" cat data --pool good >/dev/null
+  expect missing-info 1 'missing: no such file' "$cm" info missing
+  expect missing-check 1 'missing: no such file' "$cm" check missing
+  expect missing-repair 1 'missing: no such file' "$cm" check --repair missing
+  expect missing-stats 1 'missing: no such file' "$cm" stats missing
+  check missing-not-made test ! -e missing
+  mkdir bad
+  bad_pool directory 3 'bad: not a regular file'
+  rmdir bad
+  mkfifo bad
+  expect fifo-info 3 'bad: not a regular file' timeout 5 "$cm" info bad
+  expect fifo-check 3 'bad: not a regular file' timeout 5 "$cm" check bad
+  rm bad
+  head -c 1000000 /dev/urandom >bad
+  bad_pool other-file 3 'bad: not a cachemax pool'
+  : >bad
+  bad_pool empty-file 3 'bad: (not a cachemax pool|is shorter)'
+  echo hello >bad
+  bad_pool tiny-file 3 'bad: (not a cachemax pool|is shorter)'
+  truncate -s 16M bad
+  bad_pool zeros 3 'bad: not a cachemax pool'
+  cp good bad
+  truncate -s 8M bad
+  bad_pool truncated 3 'bad: is shorter than its superblock says \(it has 8.00 MiB'
+  truncate -s 5000 bad
+  bad_pool truncated-in-superblocks 3 'bad: (is shorter|not a cachemax pool|both superblocks)'
+  cp good bad
+  printf x >>bad
+  bad_pool longer 3 'bad: is longer than its superblock says'
+  cp good bad
+  both 12 02 00 00 00
+  bad_pool newer-version 3 'bad: has a pool format this version does not know'
+  cp good bad
+  both 24 00 00 00 00 00 00 00 80
+  bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know'
+  cp good bad
+  both 8 01 02 03 04
+  bad_pool byte-order 3 'bad: was made on a machine of the other byte order'
+  cp good bad
+  both 50 77 77
+  bad_pool both-superblocks 3 'bad: both superblocks are damaged'
+  rm -f bad
+}
+
+# One damaged copy: everything works, and says so, until it is repaired.
+test_half_damaged()
+{
+  for copy in 0 4096; do
+    for offset in 0 8 60 250; do
+      cp good bad
+      poke bad $((copy + offset)) 99 99
+      local name=one-superblock-$copy-$offset
+      expect "$name-info" 0 'one of the two superblocks is damaged' "$cm" info bad
+      expect "$name-check" 5 'one of the two superblocks is damaged' "$cm" check bad
+      expect "$name-repair" 0 'repaired' "$cm" check --repair bad
+      expect "$name-check-again" 0 ': sound' "$cm" check bad
+      through "$name-cat" data bad && all_hits "$name-warm"
+      "$cm" info bad >out
+      if grep -q 'superblocks is damaged' out; then
+        fail "$name-mended" "info still says it is damaged"
+      else
+        ok "$name-mended"
+      fi
+    done
+  done
+  rm -f bad
+}
+
+# A flipped bit in a cached block is found, is never served, and is dropped by a repair.
+test_payload()
+{
+  cp good bad
+  if ! python3 - <<'END' 2>err
+block = open("data", "rb").read(4096)
+with open("bad", "r+b") as pool:
+    at = pool.read().find(block)
+    assert at >= 0, "the first block of the file is not in the pool"
+    pool.seek(at + 1000)
+    pool.write(bytes([block[1000] ^ 16]))
+END
+  then
+    if command -v python3 >/dev/null; then
+      fail payload "$(tail -n 1 err)"
+    else
+      skip payload "no python3"
+    fi
+    rm -f bad
+    return
+  fi
+  cp bad bad2
+  expect payload-check 5 'blocks with a wrong checksum' "$cm" check bad
+  expect payload-metadata-only 0 ': sound' "$cm" check --metadata bad
+  check payload-check-changes-nothing cmp bad bad2
+  if [ -n "$json" ]; then
+    "$cm" check bad --json >c.json
+    check payload-json test "$(jget c.json bad_payload)" = 1 -a "$(jget c.json result)" = damaged
+  fi
+  expect payload-repair 0 'repaired' "$cm" check --repair bad
+  expect payload-check-again 0 ': sound' "$cm" check bad
+  through payload-cat data bad2
+  check payload-cat-missed-one test "$(misses)" -gt 0
+  rm -f bad bad2
+}
+
+test_no_permission()
+{
+  local as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  if [ "$(id -u)" != 0 ] || ! "${as[@]}" "$cm" --version >/dev/null 2>&1; then
+    skip no-permission "cannot run the tool as another user"
+    return
+  fi
+  cp -p good bad
+  chmod 644 data
+  local before
+  before=$(sha256sum <bad)
+  for c in info check 'check --repair' stats; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "no-permission-${c// /}" 1 'bad: permission denied' "${as[@]}" "$cm" $c bad
+  done
+  expect no-permission-cat 0 'bad: permission denied' "${as[@]}" "$cm" cat data --pool bad
+  check no-permission-cat-output cmp data out
+  expect no-permission-create 1 'new: permission denied' "${as[@]}" "$cm" create new --size 4M
+  check no-permission-create-nothing test ! -e new
+  check no-permission-untouched test "$before" = "$(sha256sum <bad)"
+  chmod 600 data
+  expect no-permission-file 1 'data: Permission denied' "${as[@]}" "$cm" cat data --pool bad
+  rm -f bad
+}
+
+test_json()
+{
+  if [ -z "$json" ]; then
+    skip json "needs jq or python3"
+    return
+  fi
+  for c in info check stats; do
+    "$cm" $c good --json >j.json
+    check "json-$c-valid" jvalid j.json
+    check "json-$c-pool" test "$(jget j.json pool)" = good
+    check "json-$c-keys" bash -c "! grep -Eo '^ +\"[^\"]*\":' j.json | grep -Ev '^ +\"[a-z][a-z0-9_]*\":'"
+  done
+  "$cm" info good --json >j.json
+  check json-info-state test "$(jget j.json state)" = clean
+  check json-info-uuid bash -c "grep -Eq '\"uuid\": \"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\"' j.json"
+  "$cm" check good --json >j.json
+  check json-check-result test "$(jget j.json result)" = sound
+  check json-check-valid-slots test "$(jget j.json valid)" -ge 700
+}
+
+test_usage
+test_sizes
+test_create
+test_sparse
+test_full_volume
+test_interrupted_create
+test_progress
+test_cat
+test_changes
+test_names
+test_owner
+test_signals
+test_kill
+test_bad_pools
+test_half_damaged
+test_payload
+test_no_permission
+test_json
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
