@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * origin.h - the naive model: origin files as plain arrays, and a clock that only the test moves.
+ *
+ * The clock has coarse ticks; every change stamps the file with the present tick. A validator
+ * taken in the tick of the last change is racy: another change could hide behind the same stamp.
+ */
+#ifndef ORIGIN_H
+#define ORIGIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cachemax.h"
+
+#define TICK_NS (INT64_C(1000) * 1000000000) /* far more than the library's boot margin */
+
+struct ofile {
+    cm_file_id id;
+    uint64_t max;                   /* bytes the arrays hold */
+    uint8_t *data, *synced;         /* now, and what a power cut leaves */
+    uint64_t size, synced_size;
+    int64_t stamp, synced_stamp;    /* tick of the last change */
+    bool unsynced;
+};
+
+struct rng {
+    uint64_t s;
+};
+uint64_t rng_next(struct rng *r);
+/* Evenly from [0, n). */
+uint64_t rng_below(struct rng *r, uint64_t n);
+
+void ofile_init(struct ofile *f, uint64_t number, uint64_t max);
+void ofile_free(struct ofile *f);
+void ofile_write(struct ofile *f, struct rng *r, int64_t tick, uint64_t offset, uint64_t len);
+void ofile_truncate(struct ofile *f, int64_t tick, uint64_t size);
+void ofile_sync(struct ofile *f);
+/* What a power cut does to a file: nothing, or its unsynced content is lost, with or without the
+ * stamps that went with it. */
+void ofile_power_cut(struct ofile *f, struct rng *r);
+cm_validator ofile_validator(const struct ofile *f, int64_t tick);
+/* As an origin_read callback would; ctx is a struct ofile. Checks that the request is aligned. */
+int64_t ofile_read(void *ctx, uint64_t offset, void *buf, size_t len);
+
+#endif
