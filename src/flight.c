@@ -237,6 +237,7 @@ static int64_t read_origin(struct request *q, const cm_miss *miss, bool *eof)
 static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
 {
     uint32_t advice = at_load_relaxed(&f->advice);
+    uint64_t most = f->cache->media.geo.slots / 32; /* or it would evict what it just brought */
     uint64_t last = at_load_relaxed(&f->last_end);
     uint32_t window = at_load_relaxed(&f->window);
     at_store_relaxed(&f->last_end, offset + len);
@@ -247,8 +248,8 @@ static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
     else
         window = window == 0 ? WINDOW_MIN : window * 2 > WINDOW_MAX ? WINDOW_MAX : window * 2;
     at_store_relaxed(&f->window, window);
-    uint64_t wanted = len / CM_BLOCK_SIZE;
-    return window > wanted ? window - wanted : 0; /* long requests are their own read-ahead */
+    uint64_t wanted = len / CM_BLOCK_SIZE, reach = window < most ? window : most;
+    return reach > wanted ? reach - wanted : 0; /* long requests are their own read-ahead */
 }
 
 /* One round: what is cached, then one origin read or one wait. 0 go on, 1 done, or an error. */

@@ -63,7 +63,7 @@ static uint64_t by_hand(struct cm_ring *r)
         uint64_t slot = at_add_relaxed(&r->hand, 1) % r->slots; /* relaxed: only a place to look */
         if (cm_ring_is_owned(r, slot))
             continue;
-        uint8_t count = at_load_relaxed(&r->ref[slot]);
+        uint8_t count = at_load_relaxed(&r->ref[slot]) & CM_REF_MAX; /* empty counts as zero */
         if (count == 0 && cm_ring_own(r, slot))
             return slot;
         if (count < best_count) {
@@ -80,7 +80,7 @@ uint64_t cm_ring_victim(struct cm_ring *r)
 {
     uint64_t slot;
     while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
-        if (take(r, slot) != CM_NO_SLOT)
+        if (at_load_relaxed(&r->ref[slot]) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
     slot = take(r, next_unused(r));
     return slot != CM_NO_SLOT ? slot : by_hand(r);
@@ -112,7 +112,7 @@ void cm_ring_give_free(struct cm_ring *r, uint64_t slot)
 
 void cm_ring_hint(struct cm_ring *r, uint64_t slot)
 {
-    cm_ring_set(r, slot, 0);
+    cm_ring_set(r, slot, CM_REF_EMPTY);
     cm_lock_acquire(&r->lock);
     if (r->hint_count < CM_HINTS) {
         r->hint[r->hint_count] = slot;

@@ -11,6 +11,7 @@
 
 #define CM_NO_SLOT UINT64_MAX
 #define CM_REF_MAX 3u       /* 2-bit counts */
+#define CM_REF_EMPTY 0x80u  /* instead of a count: hinted, and not filled since */
 #define CM_RING_STEPS 64u   /* bound of one search for a victim */
 #define CM_FREE_MAX 65536u  /* bound of the free stack */
 #define CM_HINTS 256u
@@ -75,7 +76,8 @@ uint64_t cm_ring_victim(struct cm_ring *r);
 uint64_t cm_ring_take_free(struct cm_ring *r);
 /* Gives an owned, durably invalid slot to the free stack; disowned and hinted when it is full. */
 void cm_ring_give_free(struct cm_ring *r, uint64_t slot);
-/* An unowned slot became empty: worth trying before the hand moves. May be forgotten. */
+/* An unowned slot became empty: worth trying before the hand moves. May be forgotten; a slot that
+ * was filled meanwhile is left alone. */
 void cm_ring_hint(struct cm_ring *r, uint64_t slot);
 
 #endif

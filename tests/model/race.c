@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * race.c - readers, writers and disturbers on one tiny pool.
+ *
+ *   race [--seconds N] [--readers N] [--writers N]
+ *
+ * Every block of the origin holds one version number 512 times over. A read that began when the
+ * origin held version v must return a whole block of version v or later, and not later than what
+ * the origin holds when the read ends: reads are linearizable against brackets, versions never go
+ * back, nothing is torn. Disturbers change incarnations and modes and check the pool meanwhile. At
+ * the end no intent may be left raised: every block must be storable again.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "origin.h"
+
+#define FILES 3
+#define BLOCKS 48
+#define BLOCK CM_BLOCK_SIZE
+#define WORDS (BLOCK / 8)
+#define RUN_MAX 8
+
+static struct {
+    cm_cache *cache;
+    cm_file *file[FILES];
+    cm_file_id id[FILES];
+    pthread_mutex_t lock[FILES][BLOCKS]; /* the origin's: a block is read and written whole */
+    uint64_t version[FILES][BLOCKS];     /* atomic */
+    uint32_t stop;                       /* atomic */
+    uint64_t reads, hits, writes, pins;  /* atomic */
+    uint64_t stamp[FILES];               /* atomic */
+} t;
+
+struct worker {
+    pthread_t thread;
+    struct rng rng;
+    uint8_t *buf;
+};
+
+static void die(const char *what, int f, uint64_t b, uint64_t got, uint64_t low, uint64_t high)
+{
+    fprintf(stderr, "FAILED: %s: file %d block %llu: got %llx, allowed %llx..%llx\n", what, f,
+            (unsigned long long)b, (unsigned long long)got, (unsigned long long)low,
+            (unsigned long long)high);
+    abort();
+}
+
+static void must(int64_t e, const char *what)
+{
+    if (e < 0)
+        fprintf(stderr, "FAILED: %s: %s\n", what, cm_errname((int)e)), abort();
+}
+
+static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    int f = *(const int *)ctx;
+    uint64_t *w = buf;
+    for (uint64_t b = offset / BLOCK; b < (offset + len) / BLOCK; b++, w += WORDS) {
+        if (b >= BLOCKS)
+            return (int64_t)(b * BLOCK - offset);
+        pthread_mutex_lock(&t.lock[f][b]);
+        uint64_t v = at_load_relaxed(&t.version[f][b]);
+        pthread_mutex_unlock(&t.lock[f][b]);
+        for (unsigned i = 0; i < WORDS; i++)
+            w[i] = v;
+    }
+    return (int64_t)len;
+}
+
+static void check(const char *what, int f, uint64_t block, const uint64_t *data, uint64_t bytes,
+                  const uint64_t *low)
+{
+    for (uint64_t k = 0; k < bytes / 8; k++) {
+        uint64_t b = block + k / WORDS;
+        uint64_t high = at_load_seq_cst(&t.version[f][b]);
+        if (data[k] != data[k / WORDS * WORDS])
+            die("torn block", f, b, data[k], data[k / WORDS * WORDS], high);
+        if (data[k] < low[k / WORDS] || data[k] > high)
+            die(what, f, b, data[k], low[k / WORDS], high);
+    }
+}
+
+static void read_some(struct worker *w, int f, uint64_t b, uint64_t n, const uint64_t *low)
+{
+    cm_miss miss;
+    int64_t got = cm_read(t.file[f], b * BLOCK, w->buf, n * BLOCK, &miss);
+    must(got, "cm_read");
+    check("cm_read", f, b, (uint64_t *)(void *)w->buf, (uint64_t)got, low);
+    at_add_relaxed(&t.hits, got > 0);
+    if (got == (int64_t)(n * BLOCK) || miss.len == 0)
+        return;
+    int64_t r = origin_read(&f, miss.offset, w->buf, miss.len);
+    if (rng_below(&w->rng, 4) == 0) /* give writers time to come between */
+        for (int i = 0; i < 2000; i++)
+            at_pause();
+    must(cm_fill(t.file[f], &miss, w->buf, (size_t)r, 0), "cm_fill");
+}
+
+static void pin_some(struct worker *w, int f, uint64_t b, uint64_t n, const uint64_t *low)
+{
+    cm_iovec iov[RUN_MAX];
+    cm_pins pins;
+    int count;
+    int64_t got = cm_pin_range(t.file[f], b * BLOCK, n * BLOCK, iov, RUN_MAX, &count, &pins, NULL);
+    if (got == CM_EBUSY)
+        return;
+    must(got, "cm_pin_range");
+    if (pins.n == 0)
+        return;
+    at_add_relaxed(&t.pins, 1);
+    for (int round = 0; round < 2; round++) { /* still the same after a while */
+        uint64_t done = 0;
+        for (int i = 0; i < count; i++) {
+            must(cm_guard_copy(w->buf + done + (round ? RUN_MAX * BLOCK : 0), iov[i].base,
+                               iov[i].len), "copy");
+            done += iov[i].len;
+        }
+        for (int i = 0; i < 500; i++)
+            at_pause();
+    }
+    check("cm_pin_range", f, b, (uint64_t *)(void *)w->buf, (uint64_t)got, low);
+    if (memcmp(w->buf, w->buf + RUN_MAX * BLOCK, (size_t)got))
+        die("pinned bytes changed", f, b, 0, 0, 0);
+    must(cm_unpin(&pins), "cm_unpin");
+}
+
+static void *reader(void *arg)
+{
+    struct worker *w = arg;
+    while (!at_load_relaxed(&t.stop)) {
+        int f = (int)rng_below(&w->rng, FILES);
+        uint64_t n = 1 + rng_below(&w->rng, RUN_MAX - 1);
+        uint64_t b = rng_below(&w->rng, BLOCKS - n), low[RUN_MAX + 1];
+        for (uint64_t k = 0; k < n; k++)
+            low[k] = at_load_seq_cst(&t.version[f][b + k]);
+        uint64_t dice = rng_below(&w->rng, 4);
+        if (dice < 2) {
+            read_some(w, f, b, n, low);
+        } else if (dice == 2) {
+            pin_some(w, f, b, n, low);
+        } else {
+            int64_t r = cm_read_through(t.file[f], b * BLOCK, w->buf, n * BLOCK, origin_read, &f);
+            if (r != (int64_t)(n * BLOCK))
+                die("cm_read_through length", f, b, (uint64_t)r, n, n);
+            check("cm_read_through", f, b, (uint64_t *)(void *)w->buf, (uint64_t)r, low);
+        }
+        at_add_relaxed(&t.reads, 1);
+    }
+    return NULL;
+}
+
+static void *writer(void *arg)
+{
+    struct worker *w = arg;
+    while (!at_load_relaxed(&t.stop)) {
+        int f = (int)rng_below(&w->rng, FILES);
+        uint64_t n = 1 + rng_below(&w->rng, 3), b = rng_below(&w->rng, BLOCKS - n);
+        cm_bracket k;
+        int e = cm_write_begin(t.file[f], b * BLOCK, n * BLOCK, &k);
+        must(e, "cm_write_begin");
+        for (uint64_t i = b; i < b + n; i++) {
+            pthread_mutex_lock(&t.lock[f][i]);
+            at_store_seq_cst(&t.version[f][i], at_load_relaxed(&t.version[f][i]) + 1);
+            pthread_mutex_unlock(&t.lock[f][i]);
+        }
+        cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = cm_now() };
+        v.mtime_ns = v.ctime_ns = (int64_t)(at_add_relaxed(&t.stamp[f], 1) + 1);
+        must(cm_write_end(t.file[f], &k, rng_below(&w->rng, 2) ? &v : NULL), "cm_write_end");
+        at_add_relaxed(&t.writes, 1);
+        for (uint64_t i = rng_below(&w->rng, 4000); i > 0; i--)
+            at_pause();
+    }
+    return NULL;
+}
+
+/* New incarnations, empty brackets, syncs, modes, checks, second handles. */
+static void *disturber(void *arg)
+{
+    struct worker *w = arg;
+    while (!at_load_relaxed(&t.stop)) {
+        int f = (int)rng_below(&w->rng, FILES);
+        cm_file *again;
+        cm_sync s;
+        cm_check_report r = { .struct_size = sizeof(r) };
+        switch (rng_below(&w->rng, 6)) {
+        case 0:
+            must(cm_forget(t.cache, &t.id[f]), "cm_forget");
+            break;
+        case 1:
+            must(cm_sync_begin(t.file[f], &s), "cm_sync_begin");
+            must(cm_sync_end(t.file[f], &s, 1, NULL), "cm_sync_end");
+            break;
+        case 2:
+            must(cm_set_mode(t.cache, (int)rng_below(&w->rng, 3)), "cm_set_mode");
+            must(cm_set_mode(t.cache, CM_NORMAL), "cm_set_mode");
+            break;
+        case 3:
+            must(cm_file_open(t.cache, &t.id[f], NULL, CM_SOLE_WRITER, &again), "cm_file_open");
+            must(cm_file_close(again), "cm_file_close");
+            break;
+        case 4:
+            must(cm_invalidate(t.file[f], rng_below(&w->rng, BLOCKS) * BLOCK,
+                               rng_below(&w->rng, 2) ? BLOCK : CM_ALL),
+                 "cm_invalidate");
+            break;
+        default:
+            if (rng_below(&w->rng, 10) == 0)
+                must(cm_check(t.cache, 0, NULL, NULL, &r), "cm_check");
+            if (r.bad_payload + r.duplicates + r.bad_cells)
+                die("cm_check", f, r.bad_payload, r.duplicates, r.bad_cells, 0);
+        }
+        for (uint64_t i = rng_below(&w->rng, 30000); i > 0; i--)
+            at_pause();
+    }
+    return NULL;
+}
+
+/* Quiet now: every block must be storable, or an intent was left raised or slots leaked. */
+static void check_quiet(void)
+{
+    static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
+    for (int f = 0; f < FILES; f++)
+        for (uint64_t b = BLOCKS; b-- > 0;) { /* downwards: reading ahead would evict again */
+            int64_t n = cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
+            uint64_t low = t.version[f][b];
+            check("quiet", f, b, (uint64_t *)(void *)buf, (uint64_t)n, &low);
+            if (cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL) != BLOCK)
+                die("not storable when all is quiet", f, b, 0, 0, 0);
+        }
+}
+
+static void set_up(void *pool, uint64_t bytes)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = 1 };
+    o.verify = CM_VERIFY_FIRST_HIT;
+    must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
+    must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
+    for (int f = 0; f < FILES; f++) {
+        t.id[f] = (cm_file_id){ 7, (uint64_t)f + 1 };
+        must(cm_file_open(t.cache, &t.id[f], &v, CM_SOLE_WRITER, &t.file[f]), "cm_file_open");
+        for (int b = 0; b < BLOCKS; b++)
+            pthread_mutex_init(&t.lock[f][b], NULL);
+    }
+}
+
+static uint64_t number(const char *s)
+{
+    return strtoull(s, NULL, 10);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seconds = 3, readers = 3, writers = 2, n = 0;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--seconds") == 0)
+            seconds = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--readers") == 0)
+            readers = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--writers") == 0)
+            writers = number(argv[i + 1]);
+    }
+    uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
+    void *pool = aligned_alloc(BLOCK, bytes);
+    struct worker *w = calloc(readers + writers + 1, sizeof(*w));
+    if (!pool || !w)
+        return 1;
+    set_up(pool, bytes);
+    for (n = 0; n < readers + writers + 1; n++) {
+        w[n].rng.s = n * 77 + 1;
+        w[n].buf = aligned_alloc(BLOCK, 2 * RUN_MAX * BLOCK);
+        pthread_create(&w[n].thread, NULL,
+                       n < readers ? reader : n < readers + writers ? writer : disturber, &w[n]);
+    }
+    sleep((unsigned)seconds);
+    at_store_relaxed(&t.stop, 1u);
+    for (uint64_t i = 0; i < n; i++) {
+        pthread_join(w[i].thread, NULL);
+        free(w[i].buf);
+    }
+    check_quiet();
+    printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu threads, %llu s\n",
+           (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
+           (unsigned long long)t.writes, (unsigned long long)n, (unsigned long long)seconds);
+    int e = cm_close(t.cache);
+    free(w);
+    free(pool);
+    if (e || t.hits == 0 || t.pins == 0 || t.writes == 0)
+        return fprintf(stderr, "FAILED: close %s, or nothing was exercised\n", cm_errname(e)), 1;
+    return 0;
+}
