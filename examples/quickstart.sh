@@ -65,7 +65,8 @@ if [ -z "$dir" ]; then
   # Middle-sized files, 200 MiB of them at most.
   find "$from" -xdev -type f -size +128k -size -24M -printf '%s %p\n' 2>/dev/null | LC_ALL=C sort -k 2 |
     awk '{ sum += $1; if (sum > 200 * 1048576) exit; sub(/^[0-9]+ /, ""); printf "%s%c", $0, 0 }' |
-    xargs -0 cp -p --parents -t "$dir"
+    tar --create --file=- --null --files-from=- --absolute-names | tar --extract --file=- -C "$dir" \
+    --transform='s,^/,,'
 fi
 bytes=$(find "$dir" -xdev -type f -printf '%s\n' | awk '{ s += $1 } END { printf "%d", s }')
 files=$(find "$dir" -xdev -type f | wc -l)
@@ -93,9 +94,15 @@ pool=$place/cachemax-quickstart.$$
 "$cachemax" create "$pool" --size $size --quiet
 
 # ---- reading ---------------------------------------------------------------------------------
-# Every file below the directory, in a fixed order, summed.
+# Every file below the directory, in a fixed order: read, and summed.
+list() {
+  find . -xdev -type f -print0 | LC_ALL=C sort -z
+}
+read_all() {
+  (cd "$dir" && list | xargs -0 cat >/dev/null)
+}
 sums() {
-  (cd "$dir" && find . -xdev -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+  (cd "$dir" && list | xargs -0 sha256sum)
 }
 # Without this the page cache would answer and there would be nothing to see.
 drop_caches() {
@@ -134,13 +141,14 @@ row() { # LABEL
   h0=$(counter hit_blocks) m0=$(counter miss_blocks) w0=$(counter pool_bytes)
   t0=$(now_ms)
   if [ $fuse = yes ]; then
+    read_all
+    t1=$(now_ms)
     sums >"$work/sums"
   else
-    (cd "$dir" && find . -xdev -type f -print0 | LC_ALL=C sort -z |
-      xargs -0 -I{} sh -c '"$0" cat "$2" --pool "$1" | sha256sum | sed "s|-\$|$2|"' \
-        "$cachemax" "$pool" {}) >"$work/sums"
+    (cd "$dir" && list | xargs -0 -I{} sh -c '"$0" cat "$2" --pool "$1" | sha256sum |
+      sed "s|-\$|$2|"' "$cachemax" "$pool" {}) >"$work/sums"
+    t1=$(now_ms)
   fi
-  t1=$(now_ms)
   cmp -s "$work/sums" "$work/truth" || {
     echo "WRONG BYTES: what was read differs from the origin" >&2
     diff "$work/truth" "$work/sums" | head -n 5 >&2
@@ -162,8 +170,9 @@ dropped=yes
 echo "reading $files files, $((bytes / 1048576)) MiB, in $dir"
 drop_caches
 t0=$(now_ms)
-sums >"$work/truth"
+read_all
 t1=$(now_ms)
+sums >"$work/truth"
 start
 [ $fuse = yes ] || echo "FUSE: $why; the same through 'cachemax cat' instead"
 printf '%-28s %11s %13s   %8s  %10s\n' '' time speed 'hit rate' 'MiB to pool'
