@@ -1,0 +1,154 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# run.sh [--all] [FILTER] - builds and runs the tests.
+#
+# Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
+# ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers and the sanitizers. FILTER:
+# only suites whose name contains it. The last line is "N passed, N failed, N skipped".
+set -u
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+top=$(dirname -- "$here")
+all=no filter=
+for a in "$@"; do
+  case $a in
+  --all) all=yes ;;
+  -h | --help)
+    sed -n '/^# run.sh/,/^set/s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+  -*)
+    echo "run.sh: unknown option $a; usage: run.sh [--all] [FILTER]" >&2
+    exit 2
+    ;;
+  *) filter=$a ;;
+  esac
+done
+
+passed=0 failed=0 skipped=0
+log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX")
+trap 'rm -rf "$log"' EXIT
+trap 'exit 130' INT TERM
+
+finish() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ $failed = 0 ] || exit 1
+  exit 0
+}
+skip() { # NAME REASON
+  skipped=$((skipped + 1))
+  echo "skip $1: $2"
+}
+
+# suite NAME COMMAND...: runs it; counts what its last line says, or else its exit status as one
+# test (77: skipped).
+suite() {
+  name=$1
+  shift
+  case $name in *"$filter"*) ;; *) return 0 ;; esac
+  began=$(date +%s)
+  "$@" >"$log/out" 2>&1
+  status=$?
+  took=$(($(date +%s) - began))
+  counts=$(tail -n 1 "$log/out" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
+  if [ -n "$counts" ]; then
+    # shellcheck disable=SC2086 # three numbers
+    set -- $counts
+  elif [ $status = 77 ]; then
+    set -- 0 0 1
+  elif [ $status = 0 ]; then
+    set -- 1 0 0
+  else
+    set -- 0 1 0
+  fi
+  if [ $status != 0 ] && [ $status != 77 ] && [ "$2" = 0 ]; then
+    set -- "$1" 1 "$3" # it says all is well, and died
+  fi
+  passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+  echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
+  grep -E '^(skip |model:|race:|ratio)' "$log/out" | sed 's/^/  /'
+  if [ "$2" != 0 ]; then
+    grep -E '^(FAIL|not ok|FAILED)' "$log/out" | head -n 20 | sed 's/^/  /'
+    echo "  --- the end of its output:"
+    tail -n 25 "$log/out" | sed 's/^/  | /'
+  fi
+}
+
+# build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted).
+build() {
+  name=$1 dir=$2 cc=$3
+  shift 3
+  setup=setup
+  [ ! -f "$dir/build.ninja" ] || setup="setup --reconfigure"
+  # shellcheck disable=SC2086
+  if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
+    ninja -C "$dir" >>"$log/build" 2>&1; then
+    echo "build $name: ok"
+    return 0
+  fi
+  failed=$((failed + 1))
+  echo "build $name: FAILED"
+  tail -n 30 "$log/build" | sed 's/^/  | /'
+  return 1
+}
+
+# Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
+core_suites() { # DIR LABEL OPS SECONDS
+  for t in "$1"/tests/unit/test_*; do
+    [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" | sed s/test_//)" "$t"
+  done
+  for slots in 64 96 300; do
+    suite "$2model/$slots" "$1/tests/model/model" --ops "$3" --slots $slots
+  done
+  suite "$2race" "$1/tests/model/race" --seconds "$4"
+}
+
+# ---- what is needed ----------------------------------------------------------------------------
+. "$top/examples/need.sh"
+need build-essential meson ninja-build pkg-config libxxhash-dev || {
+  failed=1
+  finish
+}
+need libfuse3-dev fuse3 fio sqlite3 attr git util-linux procps xxhash ||
+  echo "without these some tests are skipped"
+echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+
+# ---- native ------------------------------------------------------------------------------------
+b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
+build native "$b" "${CC:-cc}" || finish
+core_suites "$b" "" 400000 5
+suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
+suite tool sh "$here/tool/tool-test.sh" "$b"
+suite mount sh "$here/mount/mount-test.sh" "$b"
+suite mount-kill sh "$here/mount/kill-test.sh" "$b"
+
+# ---- other compilers, sanitizers -----------------------------------------------------------------
+if [ $all = yes ]; then
+  need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
+  build gcc-werror "$b-gcc" gcc -Dwerror=true && passed=$((passed + 1))
+  if command -v clang >/dev/null; then
+    build clang-werror "$b-clang" clang -Dwerror=true && passed=$((passed + 1))
+  else
+    skip clang-werror "no clang here"
+  fi
+  if build asan "$b-asan" gcc -Db_sanitize=address,undefined; then
+    core_suites "$b-asan" asan/ 100000 5
+    suite asan/tool sh "$here/tool/tool-test.sh" "$b-asan"
+    suite asan/mount sh "$here/mount/mount-test.sh" "$b-asan"
+  fi
+  if command -v clang >/dev/null; then
+    build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false &&
+      core_suites "$b-tsan" tsan/ 50000 10
+  else
+    skip tsan "no clang here"
+  fi
+  if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
+    # Only the header of xxHash is needed, and it is the same on every machine.
+    mkdir -p "$b-arm64-xxhash" && cp /usr/include/xxhash.h "$b-arm64-xxhash/"
+    build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \
+      -Dxxhash_header="$b-arm64-xxhash" && passed=$((passed + 1))
+  else
+    skip arm64 "no cross compiler here"
+  fi
+fi
+finish

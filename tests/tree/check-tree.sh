@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# check-tree.sh TOP BUILD - rules about the source that a compiler does not check: layers, where OS
+# calls, atomics and pool stores may stand, function length, links in the docs, the README's example.
+set -u
+top=$1 build=$2 passed=0 failed=0
+cd "$top" || exit 1
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1"; [ -z "${2:-}" ] || echo "$2" | sed 's/^/  /'; }
+empty() { # NAME OUTPUT
+  if [ -z "$2" ]; then ok "$1"; else fail "$1" "$2"; fi
+}
+
+# Rows of docs/architecture.md: a file includes only headers of rows above its own, its own header,
+# and within row 0 those that stand before it.
+row_of() {
+  case $1 in
+  atomic | platform* | format) echo 0 ;;
+  lock | persist* | media) echo 1 ;;
+  super | index | slot | record | stripe | ring | pin | stats) echo 2 ;;
+  internal | file) echo 3 ;;
+  block) echo 4 ;;
+  bracket | admit | check | range) echo 5 ;;
+  flight) echo 6 ;;
+  cache | api) echo 7 ;;
+  *) echo unknown ;;
+  esac
+}
+bad=
+for f in src/*.c src/*.h; do
+  m=$(basename "$f" | sed 's/\.[ch]$//')
+  r=$(row_of "$m")
+  [ "$r" != unknown ] || bad="$bad$f: module has no row
+"
+  for h in $(sed -n 's/^#include "\([a-z_]*\)\.h"$/\1/p' "$f"); do
+    [ "$h" != cachemax ] || continue
+    hr=$(row_of "$h")
+    [ "$h" = "$m" ] || [ "$hr" -lt "$r" ] && continue
+    case "$h>$m" in # inside a row: helpers that own nothing, and the two halves of the API
+    atomic\>* | platform\>persist* | platform\>platform_* | persist\>persist_* | persist\>media) continue ;;
+    internal\>file | cache\>api | index\>slot) continue ;;
+    esac
+    bad="$bad$f (row $r) includes $h.h (row $hr)
+"
+  done
+done
+empty "every module includes only rows above its own" "$bad"
+
+empty "OS headers only in platform_*.c" "$(grep -nE '#include <(unistd|pthread|sys/|fcntl|errno|signal|windows|linux/|dirent|time)' src/*.c src/*.h | grep -v '^src/platform_')"
+empty "raw atomics only in atomic.h and the persist back ends" \
+  "$(grep -nE '__atomic_|__sync_|stdatomic' src/*.c src/*.h | grep -vE '^src/(atomic\.h|persist)')"
+empty "fences, flushes and non-temporal stores only in the persist layer" \
+  "$(grep -nE '_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)|asm.*(fence|dsb)' src/*.c src/*.h |
+    grep -vE '^src/persist')"
+empty "no function is longer than 70 lines" "$(
+  for f in src/*.c src/tool/*.c examples/*/*.c; do
+    [ -f "$f" ] || continue
+    awk -v f="$f" '/^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { name = $0; start = FNR }
+      /^\{/ { if (!start) start = FNR }
+      /^\}/ { if (start && FNR - start > 70) printf "%s:%d: %d lines\n", f, start, FNR - start; start = 0 }' "$f"
+  done)"
+empty "every .c opens with what it owns" "$(
+  for f in src/*.c src/tool/*.c examples/*/*.c; do
+    [ -f "$f" ] || continue
+    sed -n 3p "$f" | grep -q " $(basename "$f") - " || echo "$f: line 3 does not name it"
+  done)"
+empty "every exported function is in the version map and the header" "$(
+  sed -n 's/^ *\(cm_[a-z_]*\);$/\1/p' src/cachemax.map | sort >"${TMPDIR:-/tmp}/cm-map.$$"
+  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/cachemax.h | sort >"${TMPDIR:-/tmp}/cm-hdr.$$"
+  diff "${TMPDIR:-/tmp}/cm-map.$$" "${TMPDIR:-/tmp}/cm-hdr.$$"
+  rm -f "${TMPDIR:-/tmp}/cm-map.$$" "${TMPDIR:-/tmp}/cm-hdr.$$")"
+so=$(find "$build/src" -name 'libcachemax.so.*.*' -type f | head -n 1)
+if [ -n "$so" ] && command -v nm >/dev/null; then
+  empty "the shared library exports the API and nothing else" \
+    "$(nm -D --defined-only "$so" | awk '{ print $3 }' | sed 's/@.*//' | grep -vE '^(cm_|CACHEMAX_)' )"
+fi
+empty "links in the docs lead somewhere" "$(
+  for f in README.md docs/*.md CONTRIBUTING.md; do
+    [ -f "$f" ] || continue
+    grep -oE '\]\([^)#: ]+' "$f" | sed 's/^](//' | while read -r l; do
+      [ -e "$(dirname "$f")/$l" ] || echo "$f: $l"
+    done
+  done)"
+
+# The README's embedding example, as it stands there.
+if [ -f README.md ]; then
+  t=$(mktemp -d)
+  sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$t/example.c"
+  if [ -s "$t/example.c" ] &&
+    ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -Iinclude "$t/example.c" "$build/src/libcachemax.a" -lpthread \
+      -o "$t/example" 2>"$t/err"; then
+    ok "the README's example compiles"
+    head -c 300000 /dev/urandom >"$t/data"
+    "$build/src/tool/cachemax" create "$t/pool" --size 4M --quiet
+    if (cd "$t" && ./example data pool | cmp - data && ./example data pool | cmp - data); then
+      ok "the README's example reads a file right, cold and warm"
+    else
+      fail "the README's example reads a file wrong"
+    fi
+  else
+    fail "the README's example does not compile" "$(cat "$t/err")"
+  fi
+  rm -rf "$t"
+fi
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ]
