@@ -253,7 +253,7 @@ enum {
 /* Attaches an origin file. One object per id: a second open returns the same object and treats
  * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
  * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
- * `validator` NULL: the file is new at this attach. `flags`: CM_SOLE_WRITER holds until a second
+ * `validator` NULL or of size CM_SIZE_UNKNOWN: the file is new at this attach. `flags`: CM_SOLE_WRITER holds until a second
  * open comes without it.
  * CM_EINVAL CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
@@ -417,8 +417,8 @@ CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *
 #define CM_WANT_VALIDATOR 1
 
 /* Around the origin's fsync. Only a successful sync during which no write was open proves that
- * the origin holds what was written. ok: 0 when fsync failed: the file then bypasses the cache
- * until a sync succeeds. `after` as in cm_write_end(). */
+ * the origin holds what was written. ok: 0 when fsync failed: the file is forgotten and
+ * bypasses the cache until a sync succeeds. `after` as in cm_write_end(). */
 typedef struct cm_sync {
     uint64_t opaque[2];
 } cm_sync;

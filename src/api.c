@@ -113,6 +113,8 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     int e = enter_owner(c);
     if (e)
         return e;
+    if (validator && validator->size == CM_SIZE_UNKNOWN)
+        validator = NULL;
     if (!id || !file || (id->hi | id->lo) == 0 ||
         (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE)) ||
         (validator && !validator_ok(validator)))

@@ -426,7 +426,8 @@ struct newcomer {
     uint64_t slot;
     struct cm_header header;
     uint64_t freed; /* slot that was evicted for it and is ours, or CM_NO_SLOT */
-    int result;     /* enum cm_not_stored, 0: published, -1: not tried */
+    bool spoiled;   /* a store to the slot failed: nobody may fill it again */
+    int result;     /* enum cm_not_stored, 0: published */
 };
 
 /* Evicts, under the lock of its stripe, the slot that the i-th cell names, so that the cell may be
@@ -539,9 +540,10 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
         r = choose_cell(c, n, &at);
     if (r == 0) {
         /* Header, then cell: a reader that finds the cell finds the header valid. */
-        if (cm_slot_publish(&c->media, n->slot, &n->header) ||
-            cm_index_store(&c->media, &n->key, (unsigned)at,
-                           cm_cell_make(n->key.place.tag, n->slot), true))
+        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
+                     cm_index_store(&c->media, &n->key, (unsigned)at,
+                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0;
+        if (n->spoiled)
             r = CM_NOT_STORED_MEDIA;
     }
     cm_lock_release(&s->lock);
@@ -554,10 +556,11 @@ static void prepare(cm_file *f, const cm_miss *miss, struct newcomer *n, uint64_
 {
     struct cm_cache *c = f->cache;
     n->freed = CM_NO_SLOT;
+    n->spoiled = false;
     n->key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block);
     if (!still_good(f, cm_stripe_at(c, n->key.stripe), miss, block))
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
-    else if (cm_slot_fill(&c->media, n->slot, &n->key, data, valid, &n->header))
+    else if ((n->spoiled = cm_slot_fill(&c->media, n->slot, &n->key, data, valid, &n->header) != 0))
         n->result = CM_NOT_STORED_MEDIA;
     else
         n->result = 0;
@@ -569,8 +572,8 @@ static void finish(struct cm_cache *c, struct newcomer *n, uint8_t count)
     if (n->result == 0) {
         cm_ring_set(&c->ring, n->slot, count);
         cm_ring_disown(&c->ring, n->slot);
-    } else if (n->result == CM_NOT_STORED_MEDIA) {
-        quarantine_owned(c, n->slot); /* maybe only its bucket is unreadable; no matter */
+    } else if (n->spoiled) {
+        quarantine_owned(c, n->slot);
     } else {
         cm_ring_give_free(&c->ring, n->slot); /* still invalid, durably */
     }

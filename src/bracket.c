@@ -28,15 +28,18 @@ enum bracket_kind {
 struct plan {
     enum bracket_kind kind;
     uint64_t first, end;   /* blocks; RANGE and OPEN_END */
-    bool resizes;          /* the size may be another afterwards */
+    uint64_t end_byte;     /* RANGE */
 };
+
+static uint64_t blocks_end(uint64_t end)
+{
+    return end / CM_BLOCK_SIZE + (end % CM_BLOCK_SIZE != 0);
+}
 
 /* First block after the last one that may be cached of the file. */
 static uint64_t limit_block(cm_file *f)
 {
-    /* seq_cst, after the file ticket moved: pairs with raise_limit in block.c. */
-    uint64_t limit = at_load_seq_cst(&f->limit);
-    return limit / CM_BLOCK_SIZE + (limit % CM_BLOCK_SIZE != 0);
+    return blocks_end(at_load_seq_cst(&f->limit)); /* after the file ticket moved: raise_limit */
 }
 
 /* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
@@ -45,12 +48,15 @@ static int enroll(cm_file *f, struct cm_open_bracket *b, const struct plan *p, b
     *linked = false;
     b->data = p->kind != ATTRIBUTES;
     b->incarnation = at_load_relaxed(&f->incarnation);
-    int e = b->data ? cm_file_mark_dirty(f) : 0;
+    int e = b->data ? cm_file_can_forget(f->cache) : 0;
+    if (e == 0 && b->data)
+        e = cm_file_mark_dirty(f);
     if (e)
         return e;
     cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
     *linked = true;
-    if (p->resizes)
+    /* Unknown from here to the next adoption, if the size may be another afterwards. */
+    if (p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size))
         at_store_release(&f->size, CM_SIZE_UNKNOWN);
     if (p->kind == ATTRIBUTES || p->kind == APPEND || b->incarnation == 0)
         return 0;
@@ -111,30 +117,20 @@ static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
     return e;
 }
 
-static uint64_t blocks_end(uint64_t end)
-{
-    return end / CM_BLOCK_SIZE + (end % CM_BLOCK_SIZE != 0);
-}
-
 int cm_bracket_write(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w)
 {
     struct plan p = { .kind = ATTRIBUTES };
     if (len != 0 && offset == CM_APPEND) {
         p.kind = APPEND;
-        p.resizes = true;
     } else if (len != 0) {
-        uint64_t size = at_load_relaxed(&f->size);
-        p.kind = RANGE;
-        p.first = offset / CM_BLOCK_SIZE;
-        p.end = blocks_end(offset + len);
-        p.resizes = size == CM_SIZE_UNKNOWN || offset + len > size;
+        p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, blocks_end(offset + len), offset + len };
     }
     return begin(f, &p, w);
 }
 
 int cm_bracket_truncate(cm_file *f, uint64_t new_size, cm_bracket *w)
 {
-    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, true };
+    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };
     return begin(f, &p, w);
 }
 
@@ -163,7 +159,7 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
 
 int cm_bracket_invalidate(cm_file *f, uint64_t offset, uint64_t len)
 {
-    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, true };
+    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, 0 };
     if (len != CM_ALL)
         p.end = blocks_end(offset + len);
     cm_bracket w;
@@ -213,10 +209,9 @@ int cm_bracket_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator
 {
     if (s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1)))
         return CM_EFOREIGN;
-    int e = 0;
     cm_lock_acquire(&f->lock);
-    at_store_release(&f->bypassed, ok ? 0u : 1u);
-    if (ok && after)
+    int e = cm_file_synced(f, ok != 0);
+    if (e == 0 && ok && after)
         e = cm_file_judge(f, after);
     /* Proved clean only if no write was open when the sync began and none has begun since. */
     if (ok && e >= 0 && (s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty)

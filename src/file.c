@@ -105,7 +105,17 @@ bool cm_files_busy(struct cm_cache *c)
 
 static bool place_open(const struct cm_cache *c, uint64_t place)
 {
-    return c->open_places[place / 64] >> place % 64 & 1;
+    return at_load_acquire(&c->open_places[place / 64]) >> place % 64 & 1;
+}
+
+static void open_place(struct cm_cache *c, uint64_t place)
+{
+    at_or_acq_rel(&c->open_places[place / 64], UINT64_C(1) << place % 64);
+}
+
+static void close_place(struct cm_cache *c, uint64_t place)
+{
+    at_and_release(&c->open_places[place / 64], ~(UINT64_C(1) << place % 64));
 }
 
 static bool same_validator(const cm_validator *v, const struct cm_record *r)
@@ -124,6 +134,7 @@ static int write_record(cm_file *f, uint64_t incarnation)
     r.ctime_ns = f->validator.ctime_ns;
     r.change = f->validator.change;
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
+    r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
     cm_count(f->cache, CM_STAT_pool_bytes, 2 * CM_CACHE_LINE);
     return cm_record_write(&f->cache->media, f->place, &r);
 }
@@ -132,22 +143,36 @@ static int write_record(cm_file *f, uint64_t incarnation)
 static int bump_epoch(struct cm_cache *c)
 {
     cm_count(c, CM_STAT_escalations, 1);
-    if (cm_super_bump_epoch(&c->super) == 0)
-        return 0;
-    at_store_seq_cst(&c->broken, 1u); /* this session serves nothing any more */
-    return CM_EFORGET;
+    int e = cm_super_bump_epoch(&c->super);
+    /* Failed: this session serves nothing any more, and says so until a bump succeeds. */
+    at_store_seq_cst(&c->broken, e ? 1u : 0u);
+    return e ? CM_EFORGET : 0;
+}
+
+int cm_file_can_forget(struct cm_cache *c)
+{
+    return at_load_seq_cst(&c->broken) ? bump_epoch(c) : 0;
 }
 
 /* The file's record cannot be written: make sure that nothing on the media leads to the old
  * incarnation, and go on without a record. */
 static int abandon_record(cm_file *f)
 {
-    if (f->place == CM_NO_PLACE)
+    struct cm_cache *c = f->cache;
+    struct cm_record r;
+    bool whole;
+    uint64_t place = f->place;
+    if (place == CM_NO_PLACE)
         return 0;
-    int e = cm_record_drop(&f->cache->media, f->place);
-    /* The place stays marked open: it is as bad for others. */
+    open_place(c, place); /* and never closed: it would be as bad for others */
     f->place = CM_NO_PLACE;
-    return e ? bump_epoch(f->cache) : 0;
+    if (cm_record_drop(&c->media, place) == 0)
+        return 0;
+    /* Never written for this file, and what is there now is no record: nothing can come back. (A
+     * hole of a sparse pool on a full volume reads as zeros and cannot be written.) */
+    if (!f->recorded && cm_record_at(&c->media, place, &r, &whole) == 0 && !whole)
+        return 0;
+    return bump_epoch(c);
 }
 
 /* ---- Dirty marks ----------------------------------------------------------------------------- */
@@ -210,10 +235,14 @@ int cm_file_renew(cm_file *f)
 {
     struct cm_cache *c = f->cache;
     uint64_t incarnation;
-    int e = cm_super_incarnation(&c->super, &incarnation);
+    int e = cm_file_can_forget(c);
+    if (e)
+        return e;
+    e = cm_super_incarnation(&c->super, &incarnation);
     if (e == 0) {
         if (write_record(f, incarnation))
             e = abandon_record(f);
+        f->recorded = true;
     } else {
         incarnation = 0; /* none to be had: the file is not cached any more */
         e = abandon_record(f);
@@ -221,6 +250,17 @@ int cm_file_renew(cm_file *f)
     if (e == 0)
         release_incarnation(f, incarnation);
     return e;
+}
+
+int cm_file_synced(cm_file *f, bool ok)
+{
+    bool was = at_load_relaxed(&f->bypassed) != 0;
+    at_store_release(&f->bypassed, ok ? 0u : 1u);
+    if (!ok)
+        return cm_file_renew(f); /* blocks read before may be newer than what the origin kept */
+    if (was && write_record(f, f->incarnation))
+        return abandon_record(f);
+    return 0;
 }
 
 /* ---- Validators ------------------------------------------------------------------------------ */
@@ -269,7 +309,9 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
         cm_file_adopt(f, v);
         return 0;
     }
-    /* Somebody else changed it, or (racy) could have behind the same timestamps. */
+    /* Somebody else changed it, or (racy) could have behind the same timestamps. Not by a bracket,
+     * but a sync that began before this proves nothing about it either. */
+    f->data_begun++;
     set_validator(f, v);
     int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;
     return e ? e : cm_file_renew(f);
@@ -323,7 +365,7 @@ static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bu
 {
     uint64_t best = CM_NO_PLACE, oldest = UINT64_MAX;
     for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
-        if (place_open(c, b->first + i))
+        if (place_open(c, b->first + i) || b->unreadable[i])
             continue;
         uint64_t age = b->whole[i] ? b->record[i].incarnation : 0;
         if (age < oldest) {
@@ -346,6 +388,7 @@ static int find_record(cm_file *f, const struct cm_record_bucket *b, const struc
             found++;
             *rec = &b->record[i];
             f->place = b->first + i;
+            f->recorded = true;
         }
     if (found <= 1)
         return 0;
@@ -368,6 +411,16 @@ static bool may_keep(const cm_file *f, const struct cm_record *r, const cm_valid
         return false;
     (void)cm_format_state_read(cm_media_key(&c->media), f->place, r->state, &dirty, &boot);
     return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));
+}
+
+/* Did an fsync of the file fail in this boot? Its page cache may hold what the origin lost. */
+static uint32_t sync_failed(const cm_file *f, const struct cm_record *r)
+{
+    bool dirty;
+    uint32_t boot;
+    return r && (r->flags & CM_RECORD_SYNC_FAILED) &&
+           cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &dirty, &boot) &&
+           boot == f->cache->super.now.boot_number;
 }
 
 static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
@@ -416,8 +469,11 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     f->refs = 1;
     f->serial = ++c->serial;
     cm_record_load(&c->media, id, &b);
-    int e = find_record(f, &b, &r);
+    int e = cm_file_can_forget(c);
+    if (e == 0)
+        e = find_record(f, &b, &r);
     if (e == 0) {
+        at_store_relaxed(&f->bypassed, sync_failed(f, r));
         if (may_keep(f, r, v))
             keep(f, r, v);
         else
@@ -428,7 +484,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         return e;
     }
     if (f->place != CM_NO_PLACE)
-        c->open_places[f->place / 64] |= UINT64_C(1) << f->place % 64;
+        open_place(c, f->place);
     f->next = *chain_of(c, id);
     *chain_of(c, id) = f;
     at_store_release(&f->magic, CM_FILE_MAGIC);
@@ -480,7 +536,7 @@ int cm_files_detach(cm_file *f)
             p = &(*p)->next;
         *p = f->next;
         if (f->place != CM_NO_PLACE)
-            c->open_places[f->place / 64] &= ~(UINT64_C(1) << f->place % 64);
+            close_place(c, f->place);
         put_free(c, f);
     }
     cm_lock_release(&c->files_lock);
@@ -489,14 +545,14 @@ int cm_files_detach(cm_file *f)
 
 int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
 {
-    int e = 0;
     cm_lock_acquire(&c->files_lock);
+    int e = cm_file_can_forget(c);
     cm_file *f = find(c, id);
-    if (f) {
+    if (e == 0 && f) {
         cm_lock_acquire(&f->lock);
         e = cm_file_renew(f);
         cm_lock_release(&f->lock);
-    } else {
+    } else if (e == 0) {
         struct cm_record_bucket b;
         cm_record_load(&c->media, id, &b);
         for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++)

@@ -44,6 +44,7 @@ struct cm_file {
     struct cm_lock lock;         /* everything below, and stores to most of the above */
     uint32_t flags;              /* CM_SOLE_WRITER ... */
     uint64_t place;              /* of the record; CM_NO_PLACE: volatile file */
+    bool recorded;               /* the record there may name this file */
     cm_validator validator;      /* that stands for the incarnation; taken_at unused */
     bool has_validator;
     bool want;                   /* own writes moved the origin's validator */
@@ -78,6 +79,10 @@ void cm_files_free(struct cm_cache *c);
 /* Gives the file a new incarnation: everything cached of it is unreachable, durably, when this
  * returns 0. Escalates to the pool's epoch when the record cannot be written. CM_EFORGET. */
 int cm_file_renew(cm_file *f);
+/* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed and so does another. */
+int cm_file_can_forget(struct cm_cache *c);
+/* After an fsync: ok ends the bypass, a failure begins it and forgets the file. CM_EFORGET. */
+int cm_file_synced(cm_file *f, bool ok);
 /* Sets the dirty mark, durably. CM_EFORGET. */
 int cm_file_mark_dirty(cm_file *f);
 /* Clears it: the origin is proved to hold everything. */

@@ -80,6 +80,7 @@ struct cm_stats_shard {
 
 #define CM_RECORD_WAYS 8u
 #define CM_RECORD_RACY 1u
+#define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word, none worked since */
 
 struct cm_record {
     cm_file_id id;        /*   0 zero: empty */
@@ -88,7 +89,7 @@ struct cm_record {
     int64_t mtime_ns;     /*  32 */
     int64_t ctime_ns;     /*  40 */
     uint64_t change;      /*  48 */
-    uint64_t flags;       /*  56 CM_RECORD_RACY */
+    uint64_t flags;       /*  56 CM_RECORD_RACY ... */
     uint64_t reserved[6]; /*  64 zero */
     uint64_t xxh3;        /* 112 of bytes 0..111, seed: check key and place */
     uint64_t state;       /* 120 self-checked dirty mark, stands alone */

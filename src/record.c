@@ -34,7 +34,7 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
 {
     b->first = cm_format_record_bucket(&m->geo, m->hash_seed, id) * CM_RECORD_WAYS;
     for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
-        (void)cm_record_at(m, b->first + i, &b->record[i], &b->whole[i]);
+        b->unreadable[i] = cm_record_at(m, b->first + i, &b->record[i], &b->whole[i]) != 0;
 }
 
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r)

@@ -14,9 +14,10 @@ struct cm_record_bucket {
     uint64_t first;                          /* place of the first record */
     struct cm_record record[CM_RECORD_WAYS];
     bool whole[CM_RECORD_WAYS];              /* readable and its checksum right */
+    bool unreadable[CM_RECORD_WAYS];
 };
 
-/* Reads the bucket an id belongs to. Unreadable records are simply not whole. */
+/* Reads the bucket an id belongs to. */
 void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_record_bucket *b);
 
 /* Reads one record; *whole as above. CM_EIO: unreadable. */

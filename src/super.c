@@ -43,8 +43,7 @@ static int write_both(struct cm_superblocks *s, bool sync)
     s->now.xxh3 = cm_format_super_sum(&s->now);
     int e0 = write_copy(s, 0, sync);
     int e1 = write_copy(s, 1, sync);
-    if (e0 || e1)
-        s->failed = true;
+    s->failed = e0 || e1;
     return e0 ? e0 : e1;
 }
 

@@ -19,7 +19,7 @@ struct cm_superblocks {
     struct cm_super now;    /* what both copies say */
     uint64_t next_incarnation;
     uint32_t damaged;       /* copies found damaged at load: 0 or 1 */
-    bool failed;            /* a write failed: neither state nor ranges can advance any more */
+    bool failed;            /* the last write failed: CLEAN and new ranges are refused until one works */
 };
 
 /* Who opens, for the rule that decides whether a crashed pool may be kept. */
