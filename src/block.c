@@ -35,12 +35,6 @@ static void quarantine_owned(struct cm_cache *c, uint64_t slot)
         at_store_seq_cst(&c->failing, 1u);
 }
 
-void cm_block_quarantine(struct cm_cache *c, uint64_t slot)
-{
-    if (cm_ring_own(&c->ring, slot)) /* else its owner will find out by itself */
-        quarantine_owned(c, slot);
-}
-
 /* ---- Cells ----------------------------------------------------------------------------------- */
 
 static int load_cells(const struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells)
@@ -81,13 +75,13 @@ static void free_owned(struct cm_cache *c, uint64_t slot)
         cm_ring_give_free(&c->ring, slot);
 }
 
-void cm_block_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
+/* Unpublishes an owned slot that holds k under w0, durably, and drops its cells. 1 done, 0 w0 has
+ * changed, CM_EIO. */
+static int unpublish_one(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
 {
-    if (!cm_ring_own(&c->ring, slot))
-        return;
     struct cm_stripe *s = cm_stripe_at(c, k->stripe);
     cm_lock_acquire(&s->lock);
-    int r = cm_slot_invalidate(&c->media, slot, w0); /* changed meanwhile: not ours to drop */
+    int r = cm_slot_invalidate(&c->media, slot, w0);
     if (r == 1) {
         r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
         cm_media_fence(&c->media); /* durable before the cells go (the invariant) */
@@ -95,6 +89,24 @@ void cm_block_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, ui
     if (r == 1)
         drop_cells(c, k, slot);
     cm_lock_release(&s->lock);
+    return r;
+}
+
+void cm_block_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k)
+{
+    struct cm_header h;
+    if (!cm_ring_own(&c->ring, slot))
+        return; /* its owner will find out by itself */
+    if (k && cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k))
+        (void)unpublish_one(c, slot, k, h.w0); /* else every read would fault on it again */
+    quarantine_owned(c, slot);
+}
+
+void cm_block_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
+{
+    if (!cm_ring_own(&c->ring, slot))
+        return;
+    int r = unpublish_one(c, slot, k, w0);
     if (r == 1)
         free_owned(c, slot);
     else if (r == 0)
@@ -132,7 +144,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
             cm_block_drop(c, slot, k, w0);
             return CM_FOUND_CHECKSUM;
         case CM_SLOT_UNREADABLE:
-            cm_block_quarantine(c, slot);
+            cm_block_quarantine(c, slot, k);
             return CM_FOUND_MEDIA;
         }
     }
@@ -181,7 +193,7 @@ static enum cm_found find_slot(struct cm_cache *c, const struct cm_key *k, uint6
             if (v == CM_SLOT_HIT && cm_slot_is(h, k))
                 return CM_FOUND_HIT;
             if (v == CM_SLOT_UNREADABLE) {
-                cm_block_quarantine(c, *slot);
+                cm_block_quarantine(c, *slot, NULL);
                 worst = CM_FOUND_MEDIA;
             }
         }
@@ -209,7 +221,7 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
         return CM_FOUND_HIT;
     case CM_SLOT_UNREADABLE:
         cm_block_unpin(c, slot);
-        cm_block_quarantine(c, slot);
+        cm_block_quarantine(c, slot, k);
         return CM_FOUND_MEDIA;
     default:
         cm_block_unpin(c, slot);
@@ -468,6 +480,16 @@ static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell,
            (k.place.bucket[0] == bucket || k.place.bucket[1] == bucket);
 }
 
+/* A cell that leads nowhere is about to be overwritten. Its slot's invalidity may not be durable:
+ * an owner that died in a process crash may have cleared w0 without fencing, and ownership died with
+ * it. The next bracket on that key would find no cell, and so nothing to flush for. */
+static bool settle_stale(struct cm_cache *c, uint64_t slot)
+{
+    int e = cm_slot_flush(&c->media, slot);
+    cm_media_fence(&c->media);
+    return e == 0;
+}
+
 /* No cell is empty: find one that leads nowhere, else make room. Lock held. Returns its number or
  * -1. A cell whose slot is owned by someone else is left alone: its owner's fence may be pending,
  * and a bracket must be able to find the cell and flush for it. */
@@ -484,7 +506,7 @@ static int make_room(struct cm_cache *c, struct newcomer *n, const struct cm_cel
         bool owned = slot != n->slot && cm_ring_is_owned(&c->ring, slot);
         bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS],
                               cells->cell[i], &h, &unreadable);
-        if (!live && !unreadable && !owned)
+        if (!live && !unreadable && !owned && settle_stale(c, slot))
             return i;
         uint8_t count = at_load_relaxed(&c->ring.ref[slot]);
         if (live && !owned && count < lowest) {
@@ -677,7 +699,7 @@ static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
         struct cm_header h;
         enum cm_slot_verdict v = cm_slot_header(&c->media, slot, &h);
         if (v == CM_SLOT_UNREADABLE) {
-            cm_block_quarantine(c, slot);
+            cm_block_quarantine(c, slot, NULL);
             e = CM_EIO;
             continue;
         }

@@ -49,7 +49,8 @@ void cm_block_release(struct cm_cache *c, uint64_t incarnation, uint64_t first, 
 
 /* Drops a slot that cm_check found wrong, if w0 is still the same. */
 void cm_block_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
-/* Takes a slot out of use until the next open. */
-void cm_block_quarantine(struct cm_cache *c, uint64_t slot);
+/* Takes a slot out of use until the next open. `k`: the key whose block it holds, which is dropped
+ * so that it can be stored elsewhere; NULL when even the header cannot be read. */
+void cm_block_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k);
 
 #endif

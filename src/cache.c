@@ -130,7 +130,13 @@ static int format_at(uint8_t *base, const struct cm_geometry *g, struct plat_fil
     s.sync = durability == CM_DURABILITY_PAGECACHE;
     cm_super_init(&s.now, g, uuid, seed, (uint64_t)plat_wall_ns());
     s.now.durability = durability;
-    return cm_super_format(&s);
+    /* Guarded: a sparse file on a full volume faults at its first store. */
+    e = cm_guard_add(base, (size_t)g->pool_size);
+    if (e)
+        return e;
+    e = cm_super_format(&s);
+    cm_guard_remove(base);
+    return e;
 }
 
 int cm_create(const char *path, const cm_create_options *opts)
@@ -150,6 +156,8 @@ int cm_create(const char *path, const cm_create_options *opts)
     e = plat_file_map(&f, g.data_align, &d);
     if (e == 0)
         e = format_at(f.base, &g, &f, d);
+    if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
+        e = CM_ENOSPC; /* what a hole that cannot be filled means */
     if (e == 0)
         e = plat_file_sync(&f, 0, g.index_offset);
     if (e == 0)

@@ -105,13 +105,14 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     if (!k->payload)
         return;
     enum cm_slot_verdict v = cm_slot_read(m, slot, &key, 0, CM_BLOCK_SIZE, true, data, &got, &w0);
-    if (v == CM_SLOT_UNREADABLE)
+    if (v == CM_SLOT_UNREADABLE) {
         k->r->unreadable++;
-    else if (v == CM_SLOT_BAD_SUM)
+        if (k->repair) /* out of use, not repaired: it stays counted as damage */
+            cm_block_quarantine(k->c, slot, &key);
+    } else if (v == CM_SLOT_BAD_SUM) {
         k->r->bad_payload++;
-    else
-        return; /* sound, or changed under our eyes and so none of our business */
-    repair_block(k, slot, &key, v == CM_SLOT_BAD_SUM ? w0 : h->w0);
+        repair_block(k, slot, &key, w0);
+    } /* else sound, or changed under our eyes and so none of our business */
 }
 
 static void check_slot(struct check *k, uint64_t slot)

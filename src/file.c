@@ -61,21 +61,33 @@ static void put_free(struct cm_cache *c, cm_file *f)
 
 static cm_file *get_free(struct cm_cache *c)
 {
-    if (!c->free_files) {
-        struct cm_file_slab *s = cm_cache_alloc(c, sizeof(*s));
-        if (!s)
-            return NULL;
-        s->next = c->slabs;
-        c->slabs = s;
-        for (unsigned i = 0; i < SLAB_FILES; i++)
-            put_free(c, &s->file[i]);
-    }
     cm_file *f = c->free_files;
     c->free_files = f->next;
     if (!c->free_files)
         c->free_tail = &c->free_files;
     memset(f, 0, sizeof(*f));
     return f;
+}
+
+/* Sees to it, holding the files lock on return, that get_free finds an object. The allocation hook
+ * runs without the lock. CM_ENOMEM: the lock is not held. */
+static int lock_with_free(struct cm_cache *c)
+{
+    for (;;) {
+        cm_lock_acquire(&c->files_lock);
+        if (c->free_files)
+            return 0;
+        cm_lock_release(&c->files_lock);
+        struct cm_file_slab *s = cm_cache_alloc(c, sizeof(*s));
+        if (!s)
+            return CM_ENOMEM;
+        cm_lock_acquire(&c->files_lock);
+        s->next = c->slabs;
+        c->slabs = s;
+        for (unsigned i = 0; i < SLAB_FILES; i++)
+            put_free(c, &s->file[i]);
+        cm_lock_release(&c->files_lock);
+    }
 }
 
 void cm_files_free(struct cm_cache *c)
@@ -252,15 +264,17 @@ int cm_file_renew(cm_file *f)
     return e;
 }
 
-int cm_file_synced(cm_file *f, bool ok)
+int cm_file_synced(cm_file *f, uint64_t since, bool ok)
 {
-    bool was = at_load_relaxed(&f->bypassed) != 0;
-    at_store_release(&f->bypassed, ok ? 0u : 1u);
-    if (!ok)
+    if (!ok) {
+        at_store_release(&f->bypassed, 1u);
+        f->sync_failed_at = ++f->data_begun;
         return cm_file_renew(f); /* blocks read before may be newer than what the origin kept */
-    if (was && write_record(f, f->incarnation))
-        return abandon_record(f);
-    return 0;
+    }
+    if (!at_load_relaxed(&f->bypassed) || since < f->sync_failed_at)
+        return 0; /* a sync that began before the failed one proves nothing about it */
+    at_store_release(&f->bypassed, 0u);
+    return write_record(f, f->incarnation) ? abandon_record(f) : 0;
 }
 
 /* ---- Validators ------------------------------------------------------------------------------ */
@@ -459,8 +473,6 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
                       uint32_t flags, cm_file **file)
 {
     cm_file *f = get_free(c);
-    if (!f)
-        return CM_ENOMEM;
     struct cm_record_bucket b;
     const struct cm_record *r;
     f->cache = c;
@@ -474,7 +486,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = find_record(f, &b, &r);
     if (e == 0) {
         at_store_relaxed(&f->bypassed, sync_failed(f, r));
-        if (may_keep(f, r, v))
+        if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
             e = begin_anew(f, &b, v);
@@ -495,9 +507,10 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
 int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
                     cm_file **file)
 {
-    cm_lock_acquire(&c->files_lock);
+    int e = lock_with_free(c);
+    if (e)
+        return e;
     cm_file *f = find(c, id);
-    int e = 0;
     if (!f) {
         e = attach_new(c, id, v, flags, file);
         cm_lock_release(&c->files_lock);

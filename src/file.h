@@ -53,7 +53,8 @@ struct cm_file {
     bool mark_fenced;            /* ... and this session knows that it is durable */
     struct cm_open_bracket *brackets;
     uint32_t open_brackets, open_data;
-    uint64_t data_begun;         /* data brackets ever begun */
+    uint64_t data_begun;         /* counts what a sync that began before it does not cover */
+    uint64_t sync_failed_at;     /* data_begun after the last failed fsync */
     uint64_t last_end_ns;        /* when a bracket was last open; cm_now() time */
 };
 
@@ -81,8 +82,9 @@ void cm_files_free(struct cm_cache *c);
 int cm_file_renew(cm_file *f);
 /* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed and so does another. */
 int cm_file_can_forget(struct cm_cache *c);
-/* After an fsync: ok ends the bypass, a failure begins it and forgets the file. CM_EFORGET. */
-int cm_file_synced(cm_file *f, bool ok);
+/* After an fsync that began at data_begun == since: ok ends the bypass, a failure begins it and
+ * forgets the file. CM_EFORGET. */
+int cm_file_synced(cm_file *f, uint64_t since, bool ok);
 /* Sets the dirty mark, durably. CM_EFORGET. */
 int cm_file_mark_dirty(cm_file *f);
 /* Clears it: the origin is proved to hold everything. */

@@ -89,6 +89,10 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
         if (w->size != CM_SIZE_UNKNOWN && end > (w->size - 1) / CM_BLOCK_SIZE + 1)
             end = (w->size - 1) / CM_BLOCK_SIZE + 1;
     }
+    /* No further than tickets reach: the work is bounded, whatever was asked for. */
+    uint64_t reach = ((first >> CM_GROUP_SHIFT) + CM_MISS_STRIPES) << CM_GROUP_SHIFT;
+    if (end > reach)
+        end = reach;
     uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
     miss->offset = first * CM_BLOCK_SIZE;
     n = cm_block_miss(w->f, first, n, miss);

@@ -49,6 +49,14 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
     return e;
 }
 
+int cm_record_settle(const struct cm_media *m, uint64_t place)
+{
+    int e = cm_media_flush(m, record_at(m, place), sizeof(struct cm_record));
+    /* Before anything is based on it: a power cut must not bring back an older incarnation. */
+    cm_media_fence(m);
+    return e;
+}
+
 int cm_record_drop(const struct cm_media *m, uint64_t place)
 {
     struct cm_record *at = record_at(m, place);

@@ -184,9 +184,11 @@ int cm_super_bump_epoch(struct cm_superblocks *s)
     s->now.epoch++;
     s->now.frontier = 0;
     int e = write_both(s, true);
-    /* Release, after both copies are durable: pairs with cm_media_key. Even if a write failed the
-     * new key is used: this session then sees nothing old, only durability is in doubt. */
-    at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
+    /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
+     * key stays: what is valid on the media must go on being found, or a later bracket would take
+     * it for gone. */
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
     cm_lock_release(&s->lock);
     return e;
 }
