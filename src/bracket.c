@@ -182,10 +182,13 @@ int cm_bracket_abort(cm_file *f)
         b->next = all;
         all = b;
     }
-    f->want = true;
     f->last_end_ns = plat_now_ns();
     at_store_release(&f->size, CM_SIZE_UNKNOWN);
-    int e = cm_file_renew(f); /* nobody knows what the lost owners wrote, or still write */
+    /* Nobody knows what the lost owners wrote, or still write: what is cached goes, and the next
+     * validator begins anew instead of being adopted for what is cached until then. */
+    f->has_validator = false;
+    f->want = false;
+    int e = cm_file_renew(f);
     cm_lock_release(&f->lock);
     while ((b = all) != NULL) {
         all = b->next;

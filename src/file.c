@@ -192,10 +192,13 @@ static int abandon_record(cm_file *f)
 /* Could the origin hold writes that a power cut would take back? */
 static bool born_dirty(const struct cm_cache *c, const cm_validator *v)
 {
-    if (!v || c->boot_wall_ns == INT64_MIN)
-        return true;
+    int64_t boot = plat_boot_wall_ns();
+    if (boot > c->boot_wall_ns)
+        boot = c->boot_wall_ns; /* the clock was set since: the earlier claim is the safer one */
+    if (!v || boot < INT64_MIN + BOOT_MARGIN_NS)
+        return true; /* unknown */
     int64_t last = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
-    return last > c->boot_wall_ns - BOOT_MARGIN_NS;
+    return last > boot - BOOT_MARGIN_NS;
 }
 
 int cm_file_mark_dirty(cm_file *f)

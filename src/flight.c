@@ -196,6 +196,12 @@ static int64_t read_run(struct request *q, const cm_miss *miss, uint8_t *p, size
     if (len > room)
         len = room;
     int64_t r = call_origin(q, miss->offset, p, (size_t)len);
+    uint64_t asked = (q->offset + q->len - miss->offset + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE *
+                     CM_BLOCK_SIZE;
+    if (r < 0 && len > asked) { /* a bad spot further on must not fail what was asked for */
+        len = asked;
+        r = call_origin(q, miss->offset, p, (size_t)len);
+    }
     if (r < 0)
         return r;
     *eof = (uint64_t)r < len;

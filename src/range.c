@@ -93,6 +93,8 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
     uint64_t reach = ((first >> CM_GROUP_SHIFT) + CM_MISS_STRIPES) << CM_GROUP_SHIFT;
     if (end > reach)
         end = reach;
+    if (end > CM_BLOCK_MAX + 1)
+        end = CM_BLOCK_MAX + 1;
     uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
     miss->offset = first * CM_BLOCK_SIZE;
     n = cm_block_miss(w->f, first, n, miss);
