@@ -224,7 +224,7 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 
 /* Closes the pool and leaves it clean. All files are detached by it.
  * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
- * CM_EIO: the pool is closed, but its last state could not be made durable (it opens empty). */
+ * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty. */
 CM_API int cm_close(cm_cache *cache);
 
 /* Current mode is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget act in every mode.

@@ -85,9 +85,10 @@ int cm_check(cm_cache *c, uint32_t flags,
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
     cm_check_report r = { .struct_size = report->struct_size };
-    const void *outer = cm_callback_begin(c);
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
     e = cm_check_pool(c, flags, progress, ctx, &r);
-    cm_callback_end(outer);
+    cm_callback_end(&frame);
     memcpy(report, &r, r.struct_size < sizeof(r) ? r.struct_size : sizeof(r));
     return e;
 }

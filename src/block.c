@@ -565,8 +565,11 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
         n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
                      cm_index_store(&c->media, &n->key, (unsigned)at,
                                     cm_cell_make(n->key.place.tag, n->slot), true) != 0;
-        if (n->spoiled)
+        if (n->spoiled) { /* no valid header without a cell, if it can be helped */
+            (void)cm_slot_invalidate(&c->media, n->slot, n->header.w0);
+            (void)cm_slot_flush(&c->media, n->slot);
             r = CM_NOT_STORED_MEDIA;
+        }
     }
     cm_lock_release(&s->lock);
     return r;
@@ -708,6 +711,8 @@ static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
         /* Every match, not the first. And an invalid header is flushed too (helping): an evictor
          * may have cleared it without having fenced yet, and its absence must be durable before
          * the origin is written. */
+        if (v == CM_SLOT_HIT)
+            cm_ring_hint(&c->ring, slot); /* before it is empty: a filler resets the hint */
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
         if (r < 0 || cm_slot_flush(&c->media, slot))
             e = CM_EIO;
@@ -715,7 +720,6 @@ static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
         if (r == 1) {
             cm_count(c, CM_STAT_forgotten, 1);
             cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
-            cm_ring_hint(&c->ring, slot);
         }
     }
     return e;

@@ -55,11 +55,12 @@ static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
 {
     va_list ap;
-    const void *outer = cm_callback_begin(c);
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
     va_start(ap, format);
     say(c->opts.log, c->opts.log_ctx, level, format, ap);
     va_end(ap);
-    cm_callback_end(outer);
+    cm_callback_end(&frame);
 }
 
 static int refuse(const cm_create_options *o, int code, const char *format, ...)
@@ -471,7 +472,10 @@ int cm_enter_cache(const cm_cache *c)
         return CM_EHANDLE;
     if (c->fork_count != plat_fork_count())
         return CM_EFORKED;
-    return plat_thread()->callback == c ? CM_ECALLBACK : 0;
+    for (const struct cm_callback *f = plat_thread()->callback; f; f = f->outer)
+        if (f->cache == c)
+            return CM_ECALLBACK;
+    return 0;
 }
 
 /* Makes the pool's last state durable. */
@@ -480,13 +484,13 @@ static int settle(cm_cache *c)
     int e = 0;
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     if (at_load_relaxed(&c->broken))
-        e = cm_super_bump_epoch(&c->super); /* what could not be forgotten must not come back */
+        e = cm_super_bump_epoch(&c->super, &c->broken); /* what could not be forgotten must not come back */
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
     if (e == 0 && c->super.sync)
         e = plat_file_sync(&c->file, 0, 0);
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));
-    (void)cm_super_bump_epoch(&c->super); /* an unknown part was written: nothing may count */
+    (void)cm_super_bump_epoch(&c->super, &c->broken); /* an unknown part was written: nothing may count */
     return CM_EIO;
 }
 

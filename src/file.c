@@ -155,10 +155,8 @@ static int write_record(cm_file *f, uint64_t incarnation)
 static int bump_epoch(struct cm_cache *c)
 {
     cm_count(c, CM_STAT_escalations, 1);
-    int e = cm_super_bump_epoch(&c->super);
     /* Failed: this session serves nothing any more, and says so until a bump succeeds. */
-    at_store_seq_cst(&c->broken, e ? 1u : 0u);
-    return e ? CM_EFORGET : 0;
+    return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
 }
 
 int cm_file_can_forget(struct cm_cache *c)
@@ -180,9 +178,10 @@ static int abandon_record(cm_file *f)
     f->place = CM_NO_PLACE;
     if (cm_record_drop(&c->media, place) == 0)
         return 0;
-    /* Never written for this file, and what is there now is no record: nothing can come back. (A
-     * hole of a sparse pool on a full volume reads as zeros and cannot be written.) */
-    if (!f->recorded && cm_record_at(&c->media, place, &r, &whole) == 0 && !whole)
+    /* Never written for this file, and what is there is no record or another file's: nothing can
+     * come back. (A hole of a sparse pool on a full volume reads as zeros and cannot be written.) */
+    if (!f->recorded && cm_record_at(&c->media, place, &r, &whole) == 0 &&
+        (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))
         return 0;
     return bump_epoch(c);
 }
@@ -272,7 +271,9 @@ int cm_file_synced(cm_file *f, uint64_t since, bool ok)
     if (!ok) {
         at_store_release(&f->bypassed, 1u);
         f->sync_failed_at = ++f->data_begun;
-        return cm_file_renew(f); /* blocks read before may be newer than what the origin kept */
+        int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
+        /* Blocks read before may be newer than what the origin kept. */
+        return e ? e : cm_file_renew(f);
     }
     if (!at_load_relaxed(&f->bypassed) || since < f->sync_failed_at)
         return 0; /* a sync that began before the failed one proves nothing about it */
@@ -357,7 +358,7 @@ void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale)
 struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id)
 {
     struct cm_open_bracket **p = &f->brackets;
-    while (*p && id != 0 && (*p)->id != id)
+    while (*p && id != 0 && ((*p)->id != id || !(*p)->raised))
         p = &(*p)->next;
     struct cm_open_bracket *b = *p;
     if (!b)

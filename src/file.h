@@ -99,7 +99,7 @@ int cm_file_judge(cm_file *f, const cm_validator *v);
 
 /* Links a bracket. `stale`: it raises no stripes that fills of the present incarnation look at. */
 void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale);
-/* Unlinks the bracket `id`, or any with id 0; NULL: there is none. */
+/* Unlinks the bracket `id`, if its begin is through, or any with id 0; NULL: there is none. */
 struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id);
 
 #endif

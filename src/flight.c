@@ -164,9 +164,10 @@ static int64_t call_origin(struct request *q, uint64_t offset, void *p, size_t l
 {
     struct cm_cache *c = q->f->cache;
     uint64_t start = plat_now_ns();
-    const void *outer = cm_callback_begin(c); /* a read of ours in there could wait for itself */
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame); /* a read of ours in there could wait for itself */
     int64_t r = q->origin_read(q->ctx, offset, p, len);
-    cm_callback_end(outer);
+    cm_callback_end(&frame);
     cm_stats_latency(&c->media, CM_HISTOGRAM_ORIGIN, plat_now_ns() - start);
     cm_count(c, CM_STAT_origin_reads, 1);
     if (r > 0)

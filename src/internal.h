@@ -67,34 +67,41 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
     cm_stats_add(&c->media, which, n);
 }
 
-/* Callbacks run with the thread marked, so that calls back into the same cache are refused. */
-static inline const void *cm_callback_begin(const struct cm_cache *c)
+/* Callbacks run with the thread marked, so that calls back into the same cache are refused, also by
+ * way of another one. The frames lie on the stack of the thread. */
+struct cm_callback {
+    const struct cm_cache *cache;
+    const struct cm_callback *outer;
+};
+static inline void cm_callback_begin(const struct cm_cache *c, struct cm_callback *frame)
 {
     struct plat_thread *t = plat_thread();
-    const void *outer = t->callback;
-    t->callback = c;
-    return outer;
+    frame->cache = c;
+    frame->outer = t->callback;
+    t->callback = frame;
 }
-static inline void cm_callback_end(const void *outer)
+static inline void cm_callback_end(const struct cm_callback *frame)
 {
-    plat_thread()->callback = outer;
+    plat_thread()->callback = frame->outer;
 }
 
 /* Memory through the caller's hook: zeroed, lazily where it is large. */
 static inline void *cm_cache_alloc(const struct cm_cache *c, size_t bytes)
 {
-    const void *outer = cm_callback_begin(c);
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
     void *p = c->opts.alloc(c->opts.alloc_ctx, bytes);
-    cm_callback_end(outer);
+    cm_callback_end(&frame);
     return p;
 }
 static inline void cm_cache_free(const struct cm_cache *c, void *p, size_t bytes)
 {
     if (!p)
         return;
-    const void *outer = cm_callback_begin(c);
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
     c->opts.free(c->opts.alloc_ctx, p, bytes);
-    cm_callback_end(outer);
+    cm_callback_end(&frame);
 }
 
 static inline uint32_t cm_cache_mode(const struct cm_cache *c)

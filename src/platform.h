@@ -101,7 +101,7 @@ void plat_wake_all(uint32_t *word);
 struct plat_thread {
     uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after plat_thread() */
     uint32_t sample;      /* counter for sampled measurements */
-    const void *callback; /* cache whose callback runs in this thread, or NULL */
+    const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
 };
 struct plat_thread *plat_thread(void);
 

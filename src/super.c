@@ -178,7 +178,7 @@ int cm_super_close(struct cm_superblocks *s, uint64_t frontier)
     return e;
 }
 
-int cm_super_bump_epoch(struct cm_superblocks *s)
+int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
 {
     cm_lock_acquire(&s->lock);
     s->now.epoch++;
@@ -189,6 +189,7 @@ int cm_super_bump_epoch(struct cm_superblocks *s)
      * it for gone. */
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
+    at_store_seq_cst(failed, e ? 1u : 0u);
     cm_lock_release(&s->lock);
     return e;
 }

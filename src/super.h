@@ -52,8 +52,9 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
 /* Leaves the pool clean. The caller synced everything else. CM_EIO leaves it OPEN. */
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier);
-/* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. */
-int cm_super_bump_epoch(struct cm_superblocks *s);
+/* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
+ * tells what the last bump of all came to. */
+int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
 /* A number never used in this pool. CM_EIO when no new range can be had. */
 int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation);
 /* Remembers (a hint, best effort) that slots below `frontier` may be in use. */
