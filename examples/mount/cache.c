@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cache.c - the bond between an inode and the library: attaching, brackets, giving up.
+ *
+ * An inode is attached at its first use and stays attached while the kernel remembers it, up to a
+ * limit: the longest idle one goes first. Every change of the origin runs between change_begin()
+ * and change_end(). When the library cannot promise that old bytes are forgotten, the pool file
+ * itself is removed before the origin is changed, and from then on everything passes through:
+ * a pool that does not exist cannot come back with old data.
+ * Any thread may call; file_* and change_* may wait for the origin and for nothing else.
+ */
+#include "mount.h"
+
+#include <libgen.h>
+
+static struct {
+    pthread_mutex_t lock; /* of the list */
+    struct inode list;    /* ring of idle attached inodes, longest idle first */
+    uint64_t count, limit;
+} lru = { .lock = PTHREAD_MUTEX_INITIALIZER,
+          .list = { .lru_prev = &lru.list, .lru_next = &lru.list },
+          .limit = 4096 };
+
+static pthread_mutex_t give_up_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic int stuck; /* why the pool had to go when it could not be removed */
+static int pool_fd = -1;  /* O_PATH: knows whether the pool file still has a name */
+
+bool cache_on(void)
+{
+    return !atomic_load_explicit(&mnt.gave_up, memory_order_acquire);
+}
+
+void cache_setup(const char *pool, uint64_t limit)
+{
+    pool_fd = open(pool, O_PATH | O_CLOEXEC);
+    lru.limit = limit;
+}
+
+/* ---- Giving the pool up -------------------------------------------------------------------- */
+
+static void sync_dir_of(const char *path)
+{
+    char *copy = strdup(path);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+/* The pool file has no name any more: nobody can open it again. */
+static bool remove_pool(void)
+{
+    struct stat held, named;
+
+    if (pool_fd < 0 || fstat(pool_fd, &held) < 0)
+        return false;
+    if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
+        named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
+        sync_dir_of(mnt.opt.pool);
+    return fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
+}
+
+/* 0: passing through from now on, the origin may be changed. -EIO: the pool could come back. */
+static int give_up(int why)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&give_up_lock);
+    if (cache_on()) {
+        if (remove_pool()) {
+            say(CM_LOG_ERROR, "%s: %s: pool removed, %s passes through uncached from now on",
+                mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
+            cm_set_mode(mnt.cache, CM_BYPASS);
+            atomic_store_explicit(&mnt.gave_up, true, memory_order_release);
+        } else {
+            if (!atomic_load(&stuck))
+                say(CM_LOG_ERROR,
+                    "%s: %s, and the pool file cannot be removed (moved or linked elsewhere?): "
+                    "writing to %s fails until it is gone",
+                    mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
+            atomic_store(&stuck, why);
+            rc = -EIO;
+        }
+    }
+    pthread_mutex_unlock(&give_up_lock);
+    return rc;
+}
+
+/* ---- The list of idle attached inodes ------------------------------------------------------ */
+
+/* True if the inode was on the list; the list's reference is then the caller's. */
+static bool lru_take(struct inode *i)
+{
+    bool was;
+
+    pthread_mutex_lock(&lru.lock);
+    was = i->on_lru;
+    if (was) {
+        i->lru_prev->lru_next = i->lru_next;
+        i->lru_next->lru_prev = i->lru_prev;
+        i->on_lru = false;
+        lru.count--;
+    }
+    pthread_mutex_unlock(&lru.lock);
+    return was;
+}
+
+/* Newest idle. Returns one that is to be detached, held, or NULL. */
+static struct inode *lru_put(struct inode *i)
+{
+    struct inode *over = NULL;
+
+    inode_hold(i);
+    pthread_mutex_lock(&lru.lock);
+    assert(!i->on_lru);
+    i->on_lru = true;
+    i->lru_next = &lru.list;
+    i->lru_prev = lru.list.lru_prev;
+    i->lru_prev->lru_next = i;
+    lru.list.lru_prev = i;
+    if (++lru.count > lru.limit) {
+        over = lru.list.lru_next;
+        inode_hold(over);
+    }
+    pthread_mutex_unlock(&lru.lock);
+    return over;
+}
+
+/* ---- Attaching ----------------------------------------------------------------------------- */
+
+static uint32_t attach_flags(void)
+{
+    return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) | (mnt.local ? 0 : CM_ORIGIN_VOLATILE);
+}
+
+/* i->lock held. Failing is no error: the file then passes through. */
+static void attach(struct inode *i)
+{
+    cm_validator v;
+    cm_file_info info = { .racy = 1 };
+    cm_file *cf;
+    int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC), rc;
+
+    if (fd < 0)
+        return;
+    rc = cm_identify(fd, &i->id, &v);
+    if (rc == 0)
+        rc = cm_file_open(mnt.cache, &i->id, &v, attach_flags(), &cf);
+    if (rc < 0) {
+        if (rc == CM_EFORGET)
+            give_up(rc);
+        close(fd);
+        return;
+    }
+    i->rfd = fd;
+    i->cf = cf;
+    i->written = i->proved = false;
+    atomic_store(&i->checked_ns, cm_now());
+    cm_file_get_info(cf, &info);
+    if (info.racy || info.dirty || info.want_validator)
+        keeper_schedule(i);
+}
+
+/* i->lock held, users 0. */
+static void detach(struct inode *i)
+{
+    if (cm_file_close(i->cf) == CM_EBUSY) {
+        /* Only at an aborted unmount: operations died within their brackets. */
+        cm_file_abort(i->cf);
+        cm_file_close(i->cf);
+    }
+    if (i->unlinked && cache_on())
+        cm_forget(mnt.cache, &i->id);
+    close(i->rfd);
+    i->cf = NULL;
+    i->rfd = -1;
+}
+
+/* What the keeper still has to look at stays until it has, unless there are too many. */
+static void detach_idle(struct inode *i, bool always)
+{
+    bool taken = false;
+
+    pthread_mutex_lock(&i->lock);
+    if (i->cf && i->users == 0 && (always || !keeper_has(i))) {
+        taken = lru_take(i);
+        detach(i);
+    }
+    pthread_mutex_unlock(&i->lock);
+    if (taken)
+        inode_put(i);
+}
+
+bool file_use(struct inode *i)
+{
+    bool taken = false, fresh;
+
+    pthread_mutex_lock(&i->lock);
+    if (i->users++ == 0 && i->cf)
+        taken = lru_take(i);
+    fresh = !i->cf;
+    if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && cache_on())
+        attach(i);
+    fresh = fresh && i->cf;
+    pthread_mutex_unlock(&i->lock);
+    if (taken)
+        inode_put(i);
+    return fresh;
+}
+
+bool file_use_attached(struct inode *i)
+{
+    bool attached, taken = false;
+
+    pthread_mutex_lock(&i->lock);
+    attached = i->cf != NULL;
+    if (attached && i->users++ == 0)
+        taken = lru_take(i);
+    pthread_mutex_unlock(&i->lock);
+    if (taken)
+        inode_put(i);
+    return attached;
+}
+
+void file_unuse(struct inode *i)
+{
+    struct inode *over = NULL;
+
+    pthread_mutex_lock(&i->lock);
+    assert(i->users > 0);
+    if (--i->users == 0 && i->cf) {
+        if (i->unlinked)
+            detach(i);
+        else
+            over = lru_put(i);
+    }
+    pthread_mutex_unlock(&i->lock);
+    if (over) {
+        detach_idle(over, true);
+        inode_put(over);
+    }
+}
+
+void file_detach_idle(struct inode *i)
+{
+    detach_idle(i, false);
+}
+
+static void detach_any(struct inode *i, void *ctx)
+{
+    bool taken = false;
+
+    (void)ctx;
+    if (i->cf) {
+        taken = lru_take(i);
+        detach(i);
+    }
+    i->users = 0; /* handles of an aborted mount are never released */
+    if (taken)
+        inode_put(i);
+}
+
+void cache_detach_all(void)
+{
+    inode_each(detach_any, NULL);
+}
+
+int file_revalidate(struct inode *i, cm_file_info *info)
+{
+    cm_file_id id;
+    cm_validator v;
+    int rc = cm_identify(i->rfd, &id, &v);
+
+    if (rc < 0)
+        return rc;
+    rc = cm_file_revalidate(i->cf, &v);
+    if (rc == CM_EFORGET)
+        give_up(rc);
+    if (rc >= 0)
+        atomic_store(&i->checked_ns, cm_now());
+    cm_file_get_info(i->cf, info);
+    return rc;
+}
+
+bool file_keep_pages(struct inode *i)
+{
+    cm_file_info info;
+    bool keep = false;
+
+    pthread_mutex_lock(&i->lock);
+    if (i->cf && cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
+        /* The mount's own writes go through the kernel's pages and leave the incarnation; any
+         * other change of the content starts a new one. */
+        keep = i->kernel_cached && i->kernel_incarnation == info.incarnation;
+        i->kernel_cached = true;
+        i->kernel_incarnation = info.incarnation;
+    } else {
+        i->kernel_cached = false;
+    }
+    pthread_mutex_unlock(&i->lock);
+    return keep;
+}
+
+void file_gone(struct inode *i)
+{
+    struct stat st;
+
+    if (inode_stat(i, &st) || st.st_nlink)
+        return;
+    pthread_mutex_lock(&i->lock);
+    i->unlinked = true;
+    pthread_mutex_unlock(&i->lock);
+}
+
+/* ---- Changing the origin ------------------------------------------------------------------- */
+
+static int bracket(struct change *c, uint64_t off, uint64_t len)
+{
+    cm_file *cf = c->inode->cf;
+    int rc;
+
+    for (int patience = 50;; patience--) {
+        rc = c->kind == CHANGE_SIZE ? cm_truncate_begin(cf, off, &c->w)
+                                    : cm_write_begin(cf, off, len, &c->w);
+        if (rc != CM_ENOMEM || !patience)
+            return rc;
+        usleep(10000); /* a full pool is not thrown away for a moment's shortage */
+    }
+}
+
+int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
+                 uint64_t len)
+{
+    int rc;
+
+    *c = (struct change){ .inode = i, .kind = kind };
+    if (atomic_load(&stuck) && cache_on()) {
+        rc = give_up(atomic_load(&stuck));
+        if (rc < 0)
+            return rc;
+    }
+    file_use(i);
+    if (i->cf && cache_on()) {
+        rc = bracket(c, off, len);
+        if (rc >= 0) {
+            c->bracketed = true;
+            i->written |= kind != CHANGE_ATTR;
+            return 0;
+        }
+        rc = rc == CM_ERANGE ? -EFBIG : give_up(rc);
+        if (rc < 0) {
+            file_unuse(i);
+            return rc;
+        }
+    }
+    pthread_mutex_lock(&i->lock);
+    if (!i->cf || !cache_on()) {
+        i->raw++;
+        pthread_mutex_unlock(&i->lock);
+        return 0;
+    }
+    /* Attached by somebody else since: once more, with a bracket. */
+    pthread_mutex_unlock(&i->lock);
+    file_unuse(i);
+    return change_begin(c, i, kind, off, len);
+}
+
+void change_end(struct change *c)
+{
+    struct inode *i = c->inode;
+    cm_file_id id;
+    cm_validator v;
+    bool fresh = false;
+
+    if (c->bracketed) {
+        /* After a write the keeper takes the validator: one for every write would be too young
+         * to be worth anything. Attributes change rarely and should not cost the file. */
+        if (c->kind != CHANGE_RANGE)
+            fresh = cm_identify(i->rfd, &id, &v) == 0;
+        cm_write_end(i->cf, &c->w, fresh ? &v : NULL);
+        keeper_schedule(i);
+    } else {
+        pthread_mutex_lock(&i->lock);
+        i->raw--;
+        pthread_mutex_unlock(&i->lock);
+    }
+    file_unuse(i);
+}
+
+int file_sync(struct inode *i, int fd, bool datasync)
+{
+    cm_file_id id;
+    cm_validator v;
+    cm_sync s;
+    bool open_sync;
+    int err;
+
+    file_use(i);
+    open_sync = i->cf && cache_on() && cm_sync_begin(i->cf, &s) == 0;
+    err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;
+    if (open_sync) {
+        bool fresh = cm_identify(i->rfd, &id, &v) == 0;
+        cm_sync_end(i->cf, &s, err == 0, fresh ? &v : NULL);
+        keeper_schedule(i);
+    }
+    file_unuse(i);
+    return err;
+}

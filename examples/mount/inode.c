@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * inode.c - the inode table: (st_dev, st_ino) -> struct inode.
+ *
+ * Owns every struct inode and its O_PATH descriptor. The descriptor keeps the origin's inode
+ * alive, so a (device, number) pair in the table never means two files. The address of the struct
+ * is the node id given to the kernel. Counts: `nlookup` is what the kernel was given and has not
+ * forgotten; `refs` are holds of this process plus one for nlookup > 0. One mutex guards the
+ * table and the counts; nothing that can wait is done under it. Any thread may call.
+ */
+#include "mount.h"
+
+static struct {
+    pthread_mutex_t lock;
+    struct inode **bucket;
+    size_t mask;
+    uint64_t count;
+    size_t clock; /* bucket where the search for idle names goes on */
+    struct inode root;
+} table = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static size_t slot_of(dev_t dev, ino_t ino)
+{
+    uint64_t h = ((uint64_t)ino ^ ((uint64_t)dev << 32)) * 0x9E3779B97F4A7C15u;
+    return (size_t)(h >> 20) & table.mask;
+}
+
+static void init_inode(struct inode *i, const struct stat *st, int fd)
+{
+    *i = (struct inode){ .dev = st->st_dev,
+                         .ino = st->st_ino,
+                         .type = st->st_mode & S_IFMT,
+                         .fd = fd,
+                         .refs = 1,
+                         .rfd = -1 };
+    pthread_mutex_init(&i->lock, NULL);
+}
+
+static void insert(struct inode *i)
+{
+    size_t s = slot_of(i->dev, i->ino);
+
+    i->hash_next = table.bucket[s];
+    table.bucket[s] = i;
+    table.count++;
+}
+
+/* Twice the buckets; staying small is no error. */
+static void grow(void)
+{
+    size_t old = table.mask + 1;
+    struct inode **from = table.bucket, **to = calloc(old * 2, sizeof(*to));
+
+    if (!to)
+        return;
+    table.bucket = to;
+    table.mask = old * 2 - 1;
+    table.count = 0;
+    for (size_t s = 0; s < old; s++)
+        for (struct inode *i = from[s], *next; i; i = next) {
+            next = i->hash_next;
+            insert(i);
+        }
+    free(from);
+}
+
+int inode_init(int rootfd)
+{
+    struct stat st;
+
+    if (fstat(rootfd, &st) < 0)
+        return errno;
+    table.mask = (1u << 12) - 1;
+    table.bucket = calloc(table.mask + 1, sizeof(*table.bucket));
+    if (!table.bucket)
+        return ENOMEM;
+    init_inode(&table.root, &st, rootfd);
+    table.root.nlookup = 1;
+    insert(&table.root);
+    return 0;
+}
+
+struct inode *inode_of(fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? &table.root : (struct inode *)(uintptr_t)ino;
+}
+
+/* Held, or NULL. Table lock held. */
+static struct inode *find(dev_t dev, ino_t ino)
+{
+    for (struct inode *i = table.bucket[slot_of(dev, ino)]; i; i = i->hash_next)
+        if (i->ino == ino && i->dev == dev) {
+            i->refs++;
+            return i;
+        }
+    return NULL;
+}
+
+static struct inode *find_locked(dev_t dev, ino_t ino)
+{
+    struct inode *i;
+
+    pthread_mutex_lock(&table.lock);
+    i = find(dev, ino);
+    pthread_mutex_unlock(&table.lock);
+    return i;
+}
+
+static struct inode *add(int fd, const struct stat *st)
+{
+    struct inode *fresh = malloc(sizeof(*fresh)), *i;
+    uint64_t count;
+
+    if (!fresh) {
+        close(fd);
+        errno = ENOMEM;
+        return NULL;
+    }
+    init_inode(fresh, st, fd);
+    pthread_mutex_lock(&table.lock);
+    i = find(st->st_dev, st->st_ino);
+    if (!i) {
+        if (table.count > table.mask)
+            grow();
+        insert(fresh);
+    }
+    count = table.count;
+    pthread_mutex_unlock(&table.lock);
+    if (!i) {
+        keeper_throttle(count);
+        return fresh;
+    }
+    close(fd);
+    pthread_mutex_destroy(&fresh->lock);
+    free(fresh);
+    return i;
+}
+
+struct inode *inode_child(struct inode *parent, const char *name, struct stat *st)
+{
+    struct inode *i;
+    int fd;
+
+    /* A known inode costs one system call: what is in the table is alive, so the numbers just
+     * read belong to it. */
+    if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+        return NULL;
+    i = find_locked(st->st_dev, st->st_ino);
+    if (i)
+        return i;
+    fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    if (fstatat(fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) {
+        int err = errno;
+        close(fd);
+        errno = err;
+        return NULL;
+    }
+    return add(fd, st);
+}
+
+/* Turns a hold into one lookup of the kernel. */
+static void count_lookup(struct inode *i, struct inode *parent, const char *name)
+{
+    char *copy = strdup(name), *old;
+
+    pthread_mutex_lock(&table.lock);
+    if (i->nlookup++ > 0)
+        i->refs--;
+    assert(i->refs > 0);
+    i->parent = parent;
+    old = i->name;
+    i->name = copy;
+    pthread_mutex_unlock(&table.lock);
+    free(old);
+}
+
+int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e)
+{
+    struct inode *i;
+
+    *e = (struct fuse_entry_param){ .attr_timeout = mnt.opt.attr_timeout,
+                                    .entry_timeout = mnt.opt.entry_timeout };
+    i = inode_child(parent, name, &e->attr);
+    if (!i)
+        return errno;
+    if (i == &table.root) { /* a bind mount of the directory inside itself */
+        inode_put(i);
+        return ELOOP;
+    }
+    count_lookup(i, parent, name);
+    e->ino = (uintptr_t)i;
+    return 0;
+}
+
+void inode_hold(struct inode *i)
+{
+    pthread_mutex_lock(&table.lock);
+    assert(i->refs > 0);
+    i->refs++;
+    pthread_mutex_unlock(&table.lock);
+}
+
+static void unhash(struct inode *i)
+{
+    struct inode **p = &table.bucket[slot_of(i->dev, i->ino)];
+
+    while (*p != i)
+        p = &(*p)->hash_next;
+    *p = i->hash_next;
+    table.count--;
+}
+
+static void drop(struct inode *i, uint64_t lookups, bool *last_lookup)
+{
+    bool dead = false;
+
+    pthread_mutex_lock(&table.lock);
+    if (lookups) {
+        assert(i->nlookup >= lookups);
+        i->nlookup -= lookups;
+        *last_lookup = i->nlookup == 0;
+    } else {
+        assert(i->refs > 0);
+        dead = --i->refs == 0;
+        if (dead)
+            unhash(i);
+    }
+    pthread_mutex_unlock(&table.lock);
+    if (!dead)
+        return;
+    assert(!i->cf && !i->users && i != &table.root);
+    close(i->fd);
+    free(i->name);
+    pthread_mutex_destroy(&i->lock);
+    free(i);
+}
+
+void inode_put(struct inode *i)
+{
+    drop(i, 0, NULL);
+}
+
+void inode_forget(fuse_ino_t ino, uint64_t n)
+{
+    struct inode *i = inode_of(ino);
+    bool last = false;
+
+    if (i == &table.root || !n)
+        return;
+    drop(i, n, &last);
+    if (!last)
+        return;
+    /* The reference that stood for nlookup > 0 is still ours. */
+    file_detach_idle(i);
+    inode_put(i);
+}
+
+bool inode_known(struct inode *i)
+{
+    bool known;
+
+    pthread_mutex_lock(&table.lock);
+    known = i->nlookup > 0;
+    pthread_mutex_unlock(&table.lock);
+    return known;
+}
+
+int inode_stat(struct inode *i, struct stat *st)
+{
+    return fstatat(i->fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+}
+
+uint64_t inode_count(void)
+{
+    uint64_t n;
+
+    pthread_mutex_lock(&table.lock);
+    n = table.count;
+    pthread_mutex_unlock(&table.lock);
+    return n;
+}
+
+void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx)
+{
+    for (size_t s = 0; s <= table.mask; s++)
+        for (struct inode *i = table.bucket[s], *next; i; i = next) {
+            next = i->hash_next;
+            fn(i, ctx);
+        }
+}
+
+size_t inode_idle_names(struct idle_name *v, size_t n)
+{
+    size_t found = 0;
+
+    pthread_mutex_lock(&table.lock);
+    for (size_t k = 0; k <= table.mask && found < n; k++) {
+        struct inode *i = table.bucket[table.clock++ & table.mask];
+        for (; i && found < n; i = i->hash_next) {
+            /* One ref beside the lookups: idle and attached. More: in use. */
+            if (!i->nlookup || i->refs > 2 || !i->name || S_ISDIR(i->type))
+                continue;
+            v[found].parent = i->parent == &table.root ? FUSE_ROOT_ID : (uintptr_t)i->parent;
+            v[found].name = strdup(i->name);
+            found += v[found].name != NULL;
+        }
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
+struct procpath procpath(int fd)
+{
+    struct procpath p;
+    char digits[12], *w = p.s;
+    unsigned n = 0, v = (unsigned)fd;
+
+    memcpy(w, "/proc/self/fd/", 14);
+    w += 14;
+    do
+        digits[n++] = (char)('0' + v % 10);
+    while (v /= 10);
+    while (n)
+        *w++ = digits[--n];
+    *w = '\0';
+    return p;
+}

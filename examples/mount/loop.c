@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * loop.c - session loops, workers, and the queue between them.
+ *
+ * A loop thread reads one request from the kernel and decides by its opcode alone:
+ *   - READ, and what never waits, is handled on the spot. A hit costs no thread switch, which is
+ *     what most of the time of a hit would otherwise go to. ops_read.c sends misses back here
+ *     with loop_defer_read().
+ *   - everything else may wait for the origin, so the raw request goes to a worker, which lets
+ *     libfuse call the operation there. Operations may therefore block as they like.
+ * Small requests are copied into the job so that the loop keeps its warm buffer; a WRITE takes
+ * the buffer along and the loop continues with another one from a small stock.
+ *
+ * GETATTR is answered on the spot when the origin is local: the table holds the inode, so fstat
+ * never waits for the disk; for the same reason a reader of an attached file is let in and out
+ * here. LOOKUP may read a directory block, hence a worker. FORGET may drop the
+ * last reference to a deleted file, and freeing its extents takes long, hence a worker.
+ *
+ * Workers are started as the queue needs them and stay.
+ */
+#include "mount.h"
+
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+
+#define WORKERS_MAX 32 /* bounds the origin reads in flight; a disk's queue is not longer */
+#define SMALL_MAX 16384
+#define STOCK_MAX 8
+
+struct job {
+    struct job *next;
+    struct fuse_buf buf; /* raw request; mem NULL: a deferred read */
+    bool big;            /* buf.mem has the session's buffer size: goes to the stock */
+    fuse_req_t req;
+    struct handle *handle;
+    size_t size;
+    off_t off;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct job *head, **tail;
+    unsigned queued, idle, workers, loops;
+    bool stop;
+    pthread_t worker[WORKERS_MAX];
+    pthread_t loop[64];
+    void *stock[STOCK_MAX];
+    unsigned in_stock;
+} q = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &q.head };
+
+static _Thread_local void *scratch;
+
+void *loop_scratch(void)
+{
+    /* One block more than the largest read: an unaligned read ends inside the next block. */
+    if (!scratch && posix_memalign(&scratch, 4096, READ_MAX + 2 * CM_BLOCK_SIZE))
+        abort();
+    return scratch;
+}
+
+static void stock_put(void *mem)
+{
+    pthread_mutex_lock(&q.lock);
+    if (q.in_stock < STOCK_MAX) {
+        q.stock[q.in_stock++] = mem;
+        mem = NULL;
+    }
+    pthread_mutex_unlock(&q.lock);
+    free(mem);
+}
+
+static void *stock_get(void)
+{
+    void *mem = NULL;
+
+    pthread_mutex_lock(&q.lock);
+    if (q.in_stock)
+        mem = q.stock[--q.in_stock];
+    pthread_mutex_unlock(&q.lock);
+    return mem; /* NULL: libfuse allocates */
+}
+
+static void run(struct job *j)
+{
+    if (!j->buf.mem) {
+        read_worker(j->req, j->handle, j->size, j->off);
+    } else {
+        fuse_session_process_buf(mnt.se, &j->buf);
+        if (j->big)
+            stock_put(j->buf.mem);
+    }
+    free(j);
+}
+
+static void *worker_main(void *arg)
+{
+    (void)arg;
+    creds_thread_init();
+    pthread_mutex_lock(&q.lock);
+    for (;;) {
+        struct job *j = q.head;
+        if (!j && q.stop)
+            break;
+        if (!j) {
+            q.idle++;
+            pthread_cond_wait(&q.work, &q.lock);
+            q.idle--;
+            continue;
+        }
+        q.head = j->next;
+        if (!q.head)
+            q.tail = &q.head;
+        q.queued--;
+        pthread_mutex_unlock(&q.lock);
+        run(j);
+        pthread_mutex_lock(&q.lock);
+    }
+    pthread_mutex_unlock(&q.lock);
+    free(scratch);
+    scratch = NULL;
+    return NULL;
+}
+
+/* Queue lock held. */
+static void start_worker(void)
+{
+    if (q.workers < WORKERS_MAX &&
+        pthread_create(&q.worker[q.workers], NULL, worker_main, NULL) == 0)
+        q.workers++;
+}
+
+static void push(struct job *j)
+{
+    j->next = NULL;
+    pthread_mutex_lock(&q.lock);
+    *q.tail = j;
+    q.tail = &j->next;
+    q.queued++;
+    if (q.queued > q.idle)
+        start_worker();
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_signal(&q.work);
+}
+
+void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off)
+{
+    struct job *j = calloc(1, sizeof(*j));
+
+    if (!j) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    j->req = req;
+    j->handle = h;
+    j->size = size;
+    j->off = off;
+    push(j);
+}
+
+/* The kernel asks for this attribute before every write. */
+static bool asks_for_caps(const struct fuse_in_header *h)
+{
+    const char *name = (const char *)(h + 1) + sizeof(struct fuse_getxattr_in);
+
+    return h->len > sizeof(*h) + sizeof(struct fuse_getxattr_in) &&
+           !strncmp(name, "security.capability",
+                    h->len - sizeof(*h) - sizeof(struct fuse_getxattr_in)) &&
+           atomic_load(&inode_of(h->nodeid)->no_caps);
+}
+
+/* Reopening what is attached to read it, and closing that: an fstat of a held inode and list
+ * work. */
+static bool opens_attached(const struct fuse_in_header *h)
+{
+    const struct fuse_open_in *in = (const void *)(h + 1);
+
+    return mnt.local && (in->flags & O_ACCMODE) == O_RDONLY && inode_of(h->nodeid)->cf;
+}
+
+static bool closes_reader(const struct fuse_in_header *h)
+{
+    const struct fuse_release_in *in = (const void *)(h + 1);
+    const struct handle *handle = (const struct handle *)(uintptr_t)in->fh;
+
+    return mnt.local && !handle->own_fd && !handle->inode->unlinked;
+}
+
+static bool handled_here(const struct fuse_in_header *h)
+{
+    switch (h->opcode) {
+    case FUSE_READ:
+    case FUSE_INIT:
+    case FUSE_DESTROY:
+    case FUSE_INTERRUPT:
+        return true;
+    case FUSE_GETATTR:
+        return mnt.local;
+    case FUSE_GETXATTR:
+        return asks_for_caps(h);
+    case FUSE_OPEN:
+        return opens_attached(h);
+    case FUSE_RELEASE:
+        return closes_reader(h);
+    default:
+        return false;
+    }
+}
+
+/* To a worker: in a copy, or with the buffer when that is cheaper. False: no memory. */
+static bool hand_over(struct fuse_buf *buf)
+{
+    bool big = buf->size > SMALL_MAX;
+    struct job *j = malloc(sizeof(*j) + (big ? 0 : buf->size));
+
+    if (!j)
+        return false;
+    *j = (struct job){ .buf = *buf, .big = big };
+    if (big) {
+        buf->mem = stock_get();
+    } else {
+        j->buf.mem = memcpy(j + 1, buf->mem, buf->size);
+    }
+    push(j);
+    return true;
+}
+
+static void *loop_main(void *arg)
+{
+    struct fuse_buf buf = { .mem = NULL };
+
+    (void)arg;
+    while (!fuse_session_exited(mnt.se)) {
+        int n = fuse_session_receive_buf(mnt.se, &buf);
+        if (n == -EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        if (handled_here(buf.mem) || !hand_over(&buf))
+            fuse_session_process_buf(mnt.se, &buf);
+    }
+    free(buf.mem);
+    free(scratch);
+    fuse_session_exit(mnt.se);
+    pthread_mutex_lock(&q.lock);
+    if (--q.loops == 0)
+        kill(getpid(), SIGUSR2);
+    pthread_mutex_unlock(&q.lock);
+    return NULL;
+}
+
+static unsigned started;
+
+int loop_start(unsigned loops)
+{
+    bool ok;
+
+    pthread_mutex_lock(&q.lock);
+    start_worker();
+    while (started < loops && pthread_create(&q.loop[started], NULL, loop_main, NULL) == 0)
+        started++;
+    q.loops = started;
+    ok = started && q.workers;
+    pthread_mutex_unlock(&q.lock);
+    return ok ? 0 : EAGAIN;
+}
+
+bool loop_running(void)
+{
+    bool r;
+
+    pthread_mutex_lock(&q.lock);
+    r = q.loops > 0;
+    pthread_mutex_unlock(&q.lock);
+    return r;
+}
+
+void loop_interrupt(void)
+{
+    for (unsigned n = 0; n < started; n++)
+        pthread_kill(q.loop[n], SIGUSR1); /* not joined yet, so the id is valid */
+}
+
+void loop_finish(void)
+{
+    for (unsigned n = 0; n < started; n++)
+        pthread_join(q.loop[n], NULL);
+    started = 0;
+    pthread_mutex_lock(&q.lock);
+    q.stop = true;
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_broadcast(&q.work);
+    for (unsigned n = 0; n < q.workers; n++)
+        pthread_join(q.worker[n], NULL);
+    while (q.in_stock)
+        free(q.stock[--q.in_stock]);
+}

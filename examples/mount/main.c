@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * main.c - the life of cachemax-mount.
+ *
+ *   parent  options, paths, directory opened; forks; waits for the child's verdict; exits with it
+ *   child   pool opened (after the fork: the library refuses to be used across one), session
+ *           mounted on the directory, threads started, verdict sent, terminal let go
+ *   main thread  sleeps in sigtimedwait until a signal or the end of the session
+ *   end     mount detached, requests finished, validators and syncs done, pool closed clean
+ *
+ * The directory is opened before it is covered by the mount; everything goes through that
+ * descriptor and /proc/self/fd. Nothing is renamed or moved.
+ */
+#include "mount.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <syslog.h>
+
+#define GRACE_MS 5000 /* for open files after SIGTERM; a second signal ends it */
+
+struct mount mnt;
+static bool use_syslog;
+static struct fuse_lowlevel_ops ops;
+
+void say(int level, const char *fmt, ...)
+{
+    static const int priority[] = { LOG_ERR, LOG_WARNING, LOG_INFO };
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (use_syslog) {
+        vsyslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], fmt, ap);
+    } else {
+        char line[1024];
+        vsnprintf(line, sizeof(line), fmt, ap);
+        fprintf(stderr, "cachemax-mount: %s\n", line);
+    }
+    va_end(ap);
+}
+
+static void log_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    say(level, "%s", text);
+}
+
+/* ---- Pool ---------------------------------------------------------------------------------- */
+
+static int open_pool(void)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_info info = { .struct_size = sizeof(info) };
+    int rc;
+
+    o.verify = mnt.opt.verify;
+    o.log = log_line;
+    /* A process that just lost its mount may still be closing the pool. */
+    for (int patience = 20; (rc = cm_open(mnt.opt.pool, &o, &mnt.cache)) == CM_EOWNED; patience--) {
+        if (!patience)
+            break;
+        usleep(100000);
+    }
+    if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid) {
+        say(CM_LOG_ERROR, "pool %s: %s (pid %u)", mnt.opt.pool, cm_strerror(rc), info.owner_pid);
+        return EXIT_POOL;
+    }
+    if (rc < 0) {
+        say(CM_LOG_ERROR, "pool %s: %s", mnt.opt.pool, cm_strerror(rc));
+        return EXIT_POOL;
+    }
+    return 0;
+}
+
+static void setup_cache(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    struct rlimit rl = { .rlim_cur = 1024 };
+    uint64_t limit;
+
+    /* An attached file holds a record of the pool and a descriptor: half of either is plenty. */
+    getrlimit(RLIMIT_NOFILE, &rl);
+    limit = rl.rlim_cur / 4;
+    if (cm_get_info(mnt.cache, &info) >= 0 && info.max_files / 2 < limit)
+        limit = info.max_files / 2;
+    cache_setup(mnt.opt.pool, limit);
+}
+
+static int close_pool(void)
+{
+    int rc = cm_close(mnt.cache);
+
+    if (rc < 0 && cache_on())
+        say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
+    return rc < 0 && cache_on() ? EXIT_POOL : 0;
+}
+
+/* ---- Session ------------------------------------------------------------------------------- */
+
+static void op_init(void *user, struct fuse_conn_info *conn)
+{
+    (void)user;
+    /* Splicing costs more than copying at the sizes of a hit. Truncation needs a bracket of its
+     * own. As root our writes would not clear set-user-id bits, so the kernel shall. */
+    conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+                              FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
+    /* ACLs are checked by the kernel; default ACLs replace the umask, so the origin applies it. */
+    conn->want |= conn->capable & (FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
+    conn->max_background = mnt.opt.max_background;
+    conn->congestion_threshold = mnt.opt.max_background * 3 / 4;
+}
+
+static bool may_allow_other(void)
+{
+    FILE *f;
+    char line[256];
+    bool yes = geteuid() == 0;
+
+    f = yes ? NULL : fopen("/etc/fuse.conf", "re");
+    while (f && !yes && fgets(line, sizeof(line), f))
+        yes = !strncmp(line, "user_allow_other", 16);
+    if (f)
+        fclose(f);
+    return yes;
+}
+
+/* The mount shall allow what the one below it allows, and no more. */
+static const char *inherited_flags(void)
+{
+    static char flags[64];
+    struct statvfs sv = { .f_flag = ST_NOSUID | ST_NODEV };
+
+    statvfs(mnt.opt.dir, &sv);
+    snprintf(flags, sizeof(flags), "%s,%s,%s,%s", sv.f_flag & ST_NOSUID ? "nosuid" : "suid",
+             sv.f_flag & ST_NODEV ? "nodev" : "dev", sv.f_flag & ST_NOEXEC ? "noexec" : "exec",
+             mnt.opt.ro || (sv.f_flag & ST_RDONLY) ? "ro" : "rw");
+    return mnt.root_user ? flags : mnt.opt.ro ? "ro" : "rw";
+}
+
+static int new_session(void)
+{
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    char *name = NULL, *list = NULL;
+    int rc = EXIT_RUNTIME;
+
+    ops.init = op_init;
+    ops_read_init(&ops);
+    ops_write_init(&ops);
+    ops_open_init(&ops);
+    ops_name_init(&ops);
+    ops_dir_init(&ops);
+    ops_attr_init(&ops);
+    if (asprintf(&name, "fsname=%s", mnt.opt.dir) > 0 &&
+        fuse_opt_add_opt_escaped(&list, name) == 0 &&
+        fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&
+        fuse_opt_add_opt(&list, inherited_flags()) == 0 &&
+        (!may_allow_other() || fuse_opt_add_opt(&list, "allow_other") == 0) &&
+        fuse_opt_add_arg(&args, "cachemax-mount") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
+        fuse_opt_add_arg(&args, list) == 0) {
+        mnt.se = fuse_session_new(&args, &ops, sizeof(ops), NULL);
+        rc = mnt.se && fuse_session_mount(mnt.se, mnt.opt.dir) == 0 ? 0 : EXIT_RUNTIME;
+    }
+    if (rc)
+        say(CM_LOG_ERROR, "cannot mount on %s", mnt.opt.dir);
+    fuse_opt_free_args(&args);
+    free(list);
+    free(name);
+    return rc;
+}
+
+static void nothing(int sig)
+{
+    (void)sig; /* only interrupts a read of the loops */
+}
+
+static sigset_t end_signals(void)
+{
+    sigset_t s;
+
+    sigemptyset(&s);
+    sigaddset(&s, SIGINT);
+    sigaddset(&s, SIGTERM);
+    sigaddset(&s, SIGHUP);
+    sigaddset(&s, SIGUSR2); /* the last loop has ended */
+    return s;
+}
+
+static void setup_signals(void)
+{
+    struct sigaction sa = { .sa_handler = nothing };
+    sigset_t s = end_signals();
+
+    sigaction(SIGUSR1, &sa, NULL);
+    sa.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &sa, NULL);
+    pthread_sigmask(SIG_BLOCK, &s, NULL); /* inherited by every thread */
+}
+
+/* Waits up to ms for the end of the session; true: a signal asked for an end. */
+static bool wait_end(int ms)
+{
+    struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+    sigset_t s = end_signals();
+    int sig = ms < 0 ? sigwaitinfo(&s, NULL) : sigtimedwait(&s, NULL, &ts);
+
+    return sig > 0 && sig != SIGUSR2;
+}
+
+static void serve(void)
+{
+    bool asked = false;
+
+    while (loop_running() && !asked)
+        asked = wait_end(-1);
+    if (loop_running() && place_is_ours(mnt.opt.dir)) {
+        /* The name is free at once; who has files open may finish with them. */
+        int rc = place_detach(mnt.opt.dir);
+        if (rc < 0)
+            say(CM_LOG_ERROR, "cannot unmount %s: %s", mnt.opt.dir, strerror(-rc));
+        for (int ms = 0; loop_running() && ms < GRACE_MS; ms += 50)
+            if (wait_end(50))
+                break;
+    }
+    while (loop_running()) {
+        fuse_session_exit(mnt.se);
+        loop_interrupt();
+        wait_end(10);
+    }
+}
+
+/* ---- Daemon -------------------------------------------------------------------------------- */
+
+static void verdict(int *pipe_fd, int status)
+{
+    char c = (char)status;
+
+    if (*pipe_fd < 0)
+        return;
+    if (write(*pipe_fd, &c, 1) != 1)
+        say(CM_LOG_WARNING, "the starting process is gone");
+    close(*pipe_fd);
+    *pipe_fd = -1;
+}
+
+static void let_go_of_terminal(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+
+    openlog("cachemax-mount", LOG_PID, LOG_DAEMON);
+    use_syslog = true;
+    for (int i = 0; fd >= 0 && i < 3; i++)
+        dup2(fd, i);
+    if (fd > 2)
+        close(fd);
+}
+
+/* In the parent: the exit status, >= 0. In the child: -1. */
+static int daemonize(int *pipe_fd)
+{
+    int p[2];
+    pid_t pid;
+    char c;
+
+    if (pipe2(p, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+        say(CM_LOG_ERROR, "cannot go to the background: %s", strerror(errno));
+        return EXIT_RUNTIME;
+    }
+    if (pid == 0) {
+        close(p[0]);
+        *pipe_fd = p[1];
+        setsid();
+        return -1;
+    }
+    close(p[1]);
+    return read(p[0], &c, 1) == 1 ? c : EXIT_RUNTIME;
+}
+
+static int run(int rootfd, int *pipe_fd)
+{
+    int rc, err;
+
+    setup_signals();
+    rc = open_pool();
+    if (rc)
+        return rc;
+    setup_cache();
+    err = inode_init(rootfd);
+    rc = err ? EXIT_RUNTIME : new_session();
+    if (!rc && (loop_start(mnt.opt.loops) || keeper_start())) {
+        say(CM_LOG_ERROR, "cannot start threads");
+        _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
+    }
+    if (!rc) {
+        verdict(pipe_fd, EXIT_OK);
+        if (!mnt.opt.foreground)
+            let_go_of_terminal();
+        serve();
+        loop_finish();
+        keeper_stop();
+        keeper_finish();
+        keeper_drop_all();
+        cache_detach_all();
+    }
+    err = close_pool();
+    if (mnt.se)
+        fuse_session_destroy(mnt.se); /* not unmount: what lies below may be a mount itself */
+    return rc ? rc : err;
+}
+
+int main(int argc, char **argv)
+{
+    int rootfd = -1, pipe_fd = -1, rc;
+
+    rc = options_parse(argc, argv, &mnt.opt);
+    if (rc)
+        return rc < 0 ? EXIT_OK : rc;
+    rc = place_prepare(&mnt.opt, &rootfd);
+    if (rc)
+        return rc;
+    if (!mnt.opt.foreground) {
+        rc = daemonize(&pipe_fd);
+        if (rc >= 0)
+            return rc;
+    }
+    if (chdir("/") < 0)
+        say(CM_LOG_WARNING, "cannot leave the working directory: %s", strerror(errno));
+    umask(0);
+    place_raise_nofile();
+    mnt.root_user = geteuid() == 0;
+    mnt.local = place_is_local(rootfd);
+    rc = run(rootfd, &pipe_fd);
+    verdict(&pipe_fd, rc);
+    return rc;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * mount.h - what the files of cachemax-mount share.
+ *
+ *   main.c      life of the process: checks, daemonizing, pool, session, shutdown
+ *   options.c   command line
+ *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
+ *   loop.c      session loops, worker threads, the queue between them
+ *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
+ *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
+ *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
+ *   creds.c     acting as the requesting user
+ *   ops_*.c     the FUSE operations
+ *
+ * LOCKS  inode.lock -> keeper or lru lock -> table lock. None is held in a call of the origin
+ *        except inode.lock while a file is attached.
+ */
+#ifndef CACHEMAX_MOUNT_H
+#define CACHEMAX_MOUNT_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#define FUSE_USE_VERSION 312
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cachemax.h"
+
+/* Exit statuses, documented in --help. */
+enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3 };
+
+struct options {
+    char *dir;  /* as given, then absolute */
+    char *pool; /* as given, then absolute */
+    bool foreground;
+    bool ro;
+    bool shared; /* others write the origin behind our back */
+    double entry_timeout;
+    double attr_timeout;
+    unsigned max_background;
+    unsigned verify; /* enum cm_verify */
+    unsigned loops;
+};
+
+/* An origin file that the kernel knows or that an operation is working on. */
+struct inode {
+    struct inode *hash_next; /* table lock */
+    dev_t dev;
+    ino_t ino;
+    mode_t type; /* S_IFMT bits */
+    int fd;      /* O_PATH; keeps st_ino from being reused */
+    /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
+    uint64_t refs;
+    uint64_t nlookup; /* the kernel's count */
+
+    /* inode.lock: the attachment. cf is set iff rfd >= 0; neither changes while users > 0
+     * except from "not attached" to "attached". */
+    pthread_mutex_t lock;
+    cm_file *_Atomic cf;
+    int rfd; /* O_RDONLY descriptor of the origin: misses, fstat, fsync */
+    cm_file_id id;
+    unsigned users;        /* open handles and running operations */
+    unsigned raw;          /* changes under way that no bracket covers: no attaching meanwhile */
+    _Atomic bool unlinked; /* no name left: forget it once users is 0 */
+    _Atomic bool written;  /* through this mount, since attach */
+    bool proved;           /* an fsync at attach was made or tried */
+    bool kernel_cached;    /* the kernel may hold pages of incarnation `kernel_incarnation` */
+    uint64_t kernel_incarnation;
+    _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
+    _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
+
+    /* lru lock: idle attached inodes; membership holds a reference. */
+    struct inode *lru_prev, *lru_next;
+    bool on_lru;
+
+    /* keeper lock: membership holds a reference. */
+    struct inode *due_next;
+    uint64_t due_ns;
+    bool scheduled;
+    _Atomic unsigned tries;
+
+    /* Where it was found last, for descriptor relief; table lock. */
+    struct inode *parent; /* a number to hand back to the kernel, never followed */
+    char *name;
+};
+
+/* An open file. */
+struct handle {
+    struct inode *inode;
+    cm_file *cf; /* what was attached at open, or NULL: pass through */
+    int fd;      /* inode->rfd when !own_fd */
+    bool own_fd;
+    bool writable;
+};
+
+struct mount {
+    struct options opt;
+    cm_cache *cache;
+    _Atomic bool gave_up; /* the pool is gone for good: no brackets, no hits */
+    struct fuse_session *se;
+    bool root_user; /* privileged: may act as the requesting user */
+    bool local;     /* origin on a local file system: fstat of a held inode never waits */
+};
+extern struct mount mnt;
+
+/* main.c: one line to stderr, or to syslog once in the background. */
+void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* options.c: 0, or the exit status after having said why; -1: answered (--help), exit 0. */
+int options_parse(int argc, char **argv, struct options *o);
+
+/* place.c */
+int place_prepare(struct options *o, int *rootfd); /* exit status */
+bool place_is_ours(const char *dir); /* the topmost mount on dir is a cachemax mount */
+int place_detach(const char *dir);   /* lazy unmount; 0 or -errno */
+bool place_is_local(int fd);
+void place_raise_nofile(void);
+
+/* loop.c */
+#define READ_MAX (1u << 20)     /* largest read the kernel sends: 256 pages */
+int loop_start(unsigned loops); /* threads; SIGUSR2 to the process when the session has ended */
+void loop_interrupt(void);      /* make the loops look at fuse_session_exited() again */
+bool loop_running(void);
+void loop_finish(void); /* after the loops ended: completes queued work, joins the workers */
+void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off);
+void *loop_scratch(void); /* the calling thread's page-aligned buffer of READ_MAX bytes */
+
+/* inode.c */
+int inode_init(int rootfd);
+struct inode *inode_of(fuse_ino_t ino);
+/* Holds the inode behind a name; NULL: errno. *st is filled. */
+struct inode *inode_child(struct inode *parent, const char *name, struct stat *st);
+/* The same as an answer to the kernel, counted in its lookups. 0 or errno. */
+int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e);
+void inode_hold(struct inode *i);
+void inode_put(struct inode *i);
+void inode_forget(fuse_ino_t ino, uint64_t n);
+bool inode_known(struct inode *i);                /* to the kernel */
+int inode_stat(struct inode *i, struct stat *st); /* 0 or errno */
+uint64_t inode_count(void);
+/* Only while nothing else runs. */
+void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx);
+/* Names of up to n inodes nobody uses, for fuse_lowlevel_notify_inval_entry; caller frees. */
+struct idle_name {
+    fuse_ino_t parent;
+    char *name;
+};
+size_t inode_idle_names(struct idle_name *v, size_t n);
+
+/* Path of an O_PATH descriptor for calls that take no AT_EMPTY_PATH. */
+struct procpath {
+    char s[32];
+};
+struct procpath procpath(int fd);
+
+/* cache.c */
+enum change_kind { CHANGE_RANGE, CHANGE_SIZE, CHANGE_ATTR };
+struct change {
+    struct inode *inode;
+    enum change_kind kind;
+    cm_bracket w;
+    bool bracketed;
+};
+bool cache_on(void);
+void cache_setup(const char *pool, uint64_t limit); /* before the pool is opened */
+/* Attaches unless attached and keeps it so. True: attached just now. */
+bool file_use(struct inode *i);
+bool file_use_attached(struct inode *i); /* false: it is not, and is not made so */
+void file_unuse(struct inode *i);
+void file_detach_idle(struct inode *i);
+/* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */
+int file_revalidate(struct inode *i, cm_file_info *info);
+/* After file_use: may the kernel keep the pages it has? */
+bool file_keep_pages(struct inode *i);
+void file_gone(struct inode *i); /* sets unlinked when no name is left */
+/* 0: the origin may be changed now. -errno: it must not. */
+int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
+                 uint64_t len);
+void change_end(struct change *c);
+int file_sync(struct inode *i, int fd, bool datasync); /* 0 or errno */
+void cache_detach_all(void);
+
+/* keeper.c */
+int keeper_start(void);
+void keeper_stop(void);     /* ends the thread */
+void keeper_finish(void);   /* at unmount, alone: leave warm what can be */
+void keeper_drop_all(void); /* after that: empties the list */
+void keeper_schedule(struct inode *i);
+bool keeper_has(struct inode *i);
+uint64_t keeper_names_max(void);
+/* A lookup made this many names: lets the relief catch up when there are too many. */
+void keeper_throttle(uint64_t names);
+
+/* creds.c */
+struct creds {
+    bool switched;
+};
+void creds_thread_init(void); /* once per worker */
+/* The mode to create with: the umask is applied by the origin, or here if it cannot be. */
+mode_t creds_mode(fuse_req_t req, mode_t mode);
+void creds_enter(struct creds *c, fuse_req_t req);
+void creds_leave(struct creds *c); /* keeps errno */
+
+/* ops_*.c fill their part of the table. */
+void ops_read_init(struct fuse_lowlevel_ops *ops);
+void ops_write_init(struct fuse_lowlevel_ops *ops);
+void ops_name_init(struct fuse_lowlevel_ops *ops);
+void ops_attr_init(struct fuse_lowlevel_ops *ops);
+void ops_dir_init(struct fuse_lowlevel_ops *ops);
+void ops_open_init(struct fuse_lowlevel_ops *ops);
+/* ops_open.c: fills fi and the handle; `fd` >= 0 is taken over. 0 or errno. */
+int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
+void close_handle(struct handle *h);
+/* ops_write.c: truncate within a bracket; fd >= 0 or -1. 0 or errno. */
+int set_size(struct inode *i, int fd, off_t size);
+/* ops_read.c */
+void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
+
+static inline struct handle *handle_of(const struct fuse_file_info *fi)
+{
+    return (struct handle *)(uintptr_t)fi->fh;
+}
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ops_attr.c - attributes and extended attributes.
+ *
+ * Changing any of them changes the ctime, so it is done inside an empty bracket and the file
+ * stays cached; a new size is a truncation. Called by workers, GETATTR of a local origin and the
+ * known answer about security.capability also by the loop.
+ */
+#include "mount.h"
+
+#include <stdio.h>
+#include <sys/xattr.h>
+
+static const char caps_name[] = "security.capability";
+
+static void reply_attr(fuse_req_t req, struct inode *i)
+{
+    struct stat st;
+    int err = inode_stat(i, &st);
+
+    if (err)
+        fuse_reply_err(req, err);
+    else
+        fuse_reply_attr(req, &st, mnt.opt.attr_timeout);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)fi;
+    reply_attr(req, inode_of(ino));
+}
+
+static int set_times(struct inode *i, const struct stat *a, int to_set)
+{
+    struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+
+    if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+        t[0].tv_nsec = UTIME_NOW;
+    else if (to_set & FUSE_SET_ATTR_ATIME)
+        t[0] = a->st_atim;
+    if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+        t[1].tv_nsec = UTIME_NOW;
+    else if (to_set & FUSE_SET_ATTR_MTIME)
+        t[1] = a->st_mtim;
+    return utimensat(i->fd, "", t, AT_EMPTY_PATH) < 0 ? errno : 0;
+}
+
+static int set_others(struct inode *i, const struct stat *a, int to_set)
+{
+    int err = 0;
+
+    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
+        uid_t uid = to_set & FUSE_SET_ATTR_UID ? a->st_uid : (uid_t)-1;
+        gid_t gid = to_set & FUSE_SET_ATTR_GID ? a->st_gid : (gid_t)-1;
+        if (fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+            err = errno;
+    }
+    /* After the owner: changing that may clear bits which the kernel asks to be set. */
+    if (!err && (to_set & FUSE_SET_ATTR_MODE) && chmod(procpath(i->fd).s, a->st_mode & 07777) < 0)
+        err = errno;
+    if (!err && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
+                           FUSE_SET_ATTR_MTIME_NOW)))
+        err = set_times(i, a, to_set);
+    return err;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_set,
+                       struct fuse_file_info *fi)
+{
+    struct inode *i = inode_of(ino);
+    bool regular = S_ISREG(i->type);
+    struct change c;
+    int err = 0;
+
+    if (to_set & FUSE_SET_ATTR_SIZE)
+        err = set_size(i, fi && handle_of(fi)->writable ? handle_of(fi)->fd : -1, a->st_size);
+    if (!err && (to_set & ~FUSE_SET_ATTR_SIZE)) {
+        err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
+        if (!err) {
+            err = set_others(i, a, to_set);
+            if (regular)
+                change_end(&c);
+        }
+    }
+    if (err)
+        fuse_reply_err(req, err);
+    else
+        reply_attr(req, i);
+}
+
+/* ---- Extended attributes ------------------------------------------------------------------- */
+
+/* The kernel asks for security.capability before every write. Where nobody else changes it, "none"
+ * is remembered; the lock keeps that in step with setting it. Never waits when it is known. */
+static bool known_without_caps(struct inode *i, const char *name)
+{
+    return atomic_load(&i->no_caps) && !strcmp(name, caps_name);
+}
+
+static ssize_t get_xattr(struct inode *i, const char *name, void *buf, size_t size)
+{
+    bool caps = S_ISREG(i->type) && !mnt.opt.shared && !strcmp(name, caps_name);
+    ssize_t n;
+
+    if (!caps)
+        return getxattr(procpath(i->fd).s, name, buf, size);
+    pthread_mutex_lock(&i->lock);
+    n = getxattr(procpath(i->fd).s, name, buf, size);
+    if (n < 0 && errno == ENODATA)
+        atomic_store(&i->no_caps, true);
+    pthread_mutex_unlock(&i->lock);
+    return n;
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct inode *i = inode_of(ino);
+    void *buf;
+    ssize_t n;
+
+    if (known_without_caps(i, name)) {
+        fuse_reply_err(req, ENODATA);
+        return;
+    }
+    buf = size ? loop_scratch() : NULL;
+    n = get_xattr(i, name, buf, size);
+    if (n < 0)
+        fuse_reply_err(req, errno);
+    else if (!size)
+        fuse_reply_xattr(req, (size_t)n);
+    else
+        fuse_reply_buf(req, buf, (size_t)n);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    char *buf = size ? loop_scratch() : NULL;
+    ssize_t n = listxattr(procpath(inode_of(ino)->fd).s, buf, size);
+
+    if (n < 0)
+        fuse_reply_err(req, errno);
+    else if (!size)
+        fuse_reply_xattr(req, (size_t)n);
+    else
+        fuse_reply_buf(req, buf, (size_t)n);
+}
+
+/* value NULL: remove. */
+static int change_xattr(struct inode *i, const char *name, const char *value, size_t size,
+                        int flags)
+{
+    struct procpath p = procpath(i->fd);
+    int rc, err;
+
+    pthread_mutex_lock(&i->lock);
+    atomic_store(&i->no_caps, false);
+    rc = value ? setxattr(p.s, name, value, size, flags) : removexattr(p.s, name);
+    err = rc < 0 ? errno : 0;
+    pthread_mutex_unlock(&i->lock);
+    return err;
+}
+
+static void set_xattr(fuse_req_t req, struct inode *i, const char *name, const char *value,
+                      size_t size, int flags)
+{
+    bool regular = S_ISREG(i->type);
+    struct change c;
+    int err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
+
+    if (!err) {
+        err = change_xattr(i, name, value, size, flags);
+        if (regular)
+            change_end(&c);
+    }
+    fuse_reply_err(req, err);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                        size_t size, int flags)
+{
+    set_xattr(req, inode_of(ino), name, value, size, flags);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    set_xattr(req, inode_of(ino), name, NULL, 0, 0);
+}
+
+void ops_attr_init(struct fuse_lowlevel_ops *ops)
+{
+    ops->getattr = op_getattr;
+    ops->setattr = op_setattr;
+    ops->getxattr = op_getxattr;
+    ops->listxattr = op_listxattr;
+    ops->setxattr = op_setxattr;
+    ops->removexattr = op_removexattr;
+}

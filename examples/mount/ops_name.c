@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ops_name.c - names: lookup, forget, links, making and removing.
+ *
+ * Renaming, linking and unlinking change a file's ctime, which is part of its validator. So they
+ * run inside an empty bracket that takes the new validator along, and the file stays cached; for
+ * that the file is attached if it was not. A file that loses its last name is forgotten by the
+ * cache once nobody has it open. Called by workers.
+ */
+#include "mount.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+
+static void reply_entry(fuse_req_t req, struct inode *parent, const char *name)
+{
+    struct fuse_entry_param e;
+    int err = inode_entry(parent, name, &e);
+
+    if (err)
+        fuse_reply_err(req, err);
+    else if (fuse_reply_entry(req, &e) == -ENOENT) /* interrupted: the kernel does not count it */
+        inode_forget(e.ino, 1);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct fuse_entry_param e;
+    int err = inode_entry(inode_of(parent), name, &e);
+
+    if (err == ENOENT && !mnt.opt.shared) {
+        /* Nobody else makes files: the kernel may remember that there is none. */
+        e.ino = 0;
+        err = 0;
+    }
+    if (err)
+        fuse_reply_err(req, err);
+    else if (fuse_reply_entry(req, &e) == -ENOENT && e.ino)
+        inode_forget(e.ino, 1);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+    inode_forget(ino, n);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *v)
+{
+    for (size_t i = 0; i < count; i++)
+        inode_forget(v[i].ino, v[i].nlookup);
+    fuse_reply_none(req);
+}
+
+/* ---- A file whose name is about to change -------------------------------------------------- */
+
+struct named {
+    struct inode *inode; /* held; NULL: no such name, or nothing that can be cached */
+    struct change change;
+    bool last;   /* last name of a file that is not attached: no bracket, */
+    bool forget; /* but this id has to be forgotten */
+    cm_file_id id;
+};
+
+/* Attaching a file only to forget it would cost a record of the pool. */
+static void prepare_forget(struct named *v, struct inode *i)
+{
+    cm_validator ignored;
+    int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+
+    v->last = true;
+    v->forget = fd >= 0 && cm_identify(fd, &v->id, &ignored) == 0;
+    if (fd >= 0)
+        close(fd);
+}
+
+/* `dies`: the name will be removed. 0 or errno. */
+static int named_begin(struct named *v, struct inode *parent, const char *name, bool dies)
+{
+    struct stat st;
+    struct inode *i = inode_child(parent, name, &st);
+    int err = 0;
+
+    *v = (struct named){ .inode = NULL };
+    if (!i)
+        return 0; /* the operation itself will say what is wrong */
+    if (!S_ISREG(i->type)) {
+        inode_put(i);
+        return 0;
+    }
+    if (dies && st.st_nlink == 1 && !i->cf && cache_on())
+        prepare_forget(v, i);
+    else
+        err = -change_begin(&v->change, i, CHANGE_ATTR, 0, 0);
+    if (err)
+        inode_put(i);
+    else
+        v->inode = i;
+    return err;
+}
+
+static void named_end(struct named *v)
+{
+    if (!v->inode)
+        return;
+    file_gone(v->inode);
+    if (!v->last)
+        change_end(&v->change);
+    else if (v->forget && v->inode->unlinked && cache_on())
+        cm_forget(mnt.cache, &v->id);
+    inode_put(v->inode);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
+{
+    struct inode *parent = inode_of(parent_ino);
+    struct named v;
+    int err = named_begin(&v, parent, name, true);
+
+    if (!err) {
+        if (unlinkat(parent->fd, name, 0) < 0)
+            err = errno;
+        named_end(&v);
+    }
+    fuse_reply_err(req, err);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, unlinkat(inode_of(parent)->fd, name, AT_REMOVEDIR) < 0 ? errno : 0);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, fuse_ino_t to_ino,
+                      const char *to_name, unsigned flags)
+{
+    struct inode *parent = inode_of(parent_ino), *to = inode_of(to_ino);
+    struct named from, victim;
+    int err = named_begin(&from, parent, name, false);
+
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    err = named_begin(&victim, to, to_name, !(flags & RENAME_EXCHANGE));
+    if (!err) {
+        /* The raw call: renameat2 of the C library needs no flags to exist everywhere. */
+        if (syscall(SYS_renameat2, parent->fd, name, to->fd, to_name, flags) < 0)
+            err = errno;
+        named_end(&victim);
+    }
+    named_end(&from);
+    fuse_reply_err(req, err);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const char *name)
+{
+    struct inode *i = inode_of(ino), *to = inode_of(to_ino);
+    bool regular = S_ISREG(i->type);
+    struct change c;
+    int err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
+
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    if (linkat(AT_FDCWD, procpath(i->fd).s, to->fd, name, AT_SYMLINK_FOLLOW) < 0)
+        err = errno;
+    if (regular)
+        change_end(&c);
+    if (err)
+        fuse_reply_err(req, err);
+    else
+        reply_entry(req, to, name);
+}
+
+/* ---- Making -------------------------------------------------------------------------------- */
+
+static void made(fuse_req_t req, int rc, struct inode *parent, const char *name)
+{
+    if (rc < 0)
+        fuse_reply_err(req, errno);
+    else
+        reply_entry(req, parent, name);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct creds c;
+    int rc;
+
+    creds_enter(&c, req);
+    rc = mkdirat(inode_of(parent)->fd, name, creds_mode(req, mode));
+    creds_leave(&c);
+    made(req, rc, inode_of(parent), name);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev)
+{
+    struct creds c;
+    int rc;
+
+    creds_enter(&c, req);
+    rc = mknodat(inode_of(parent)->fd, name, creds_mode(req, mode), dev);
+    creds_leave(&c);
+    made(req, rc, inode_of(parent), name);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    struct creds c;
+    int rc;
+
+    creds_enter(&c, req);
+    rc = symlinkat(target, inode_of(parent)->fd, name);
+    creds_leave(&c);
+    made(req, rc, inode_of(parent), name);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    char buf[PATH_MAX + 1];
+    ssize_t n = readlinkat(inode_of(ino)->fd, "", buf, sizeof(buf));
+
+    if (n < 0 || n == (ssize_t)sizeof(buf)) {
+        fuse_reply_err(req, n < 0 ? errno : ENAMETOOLONG);
+        return;
+    }
+    buf[n] = '\0';
+    fuse_reply_readlink(req, buf);
+}
+
+void ops_name_init(struct fuse_lowlevel_ops *ops)
+{
+    ops->lookup = op_lookup;
+    ops->forget = op_forget;
+    ops->forget_multi = op_forget_multi;
+    ops->unlink = op_unlink;
+    ops->rmdir = op_rmdir;
+    ops->rename = op_rename;
+    ops->link = op_link;
+    ops->mkdir = op_mkdir;
+    ops->mknod = op_mknod;
+    ops->symlink = op_symlink;
+    ops->readlink = op_readlink;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ops_open.c - OPEN, CREATE, RELEASE: open files.
+ *
+ * A read-only handle borrows the descriptor of the attachment, so opening an attached file again
+ * costs one fstat; handles that write have a descriptor of their own. O_DIRECT is not passed on
+ * (requests lie unaligned in their buffer; the kernel bypasses its own pages by itself), nor
+ * O_APPEND (ops_write.c decides by each write's flags), nor O_TRUNC (needs a bracket).
+ * Called by workers.
+ */
+#include "mount.h"
+
+static int origin_flags(int flags)
+{
+    return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_APPEND | O_NOFOLLOW | O_NOCTTY)) |
+           O_CLOEXEC;
+}
+
+static bool writes(int flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Own descriptor, or the attachment's for a reader. 0 or errno. */
+static int open_origin(struct handle *h, int fd, int flags)
+{
+    h->own_fd = true;
+    h->fd = fd;
+    if (fd < 0 && !h->writable && h->inode->rfd >= 0) {
+        h->own_fd = false;
+        h->fd = h->inode->rfd;
+    } else if (fd < 0) {
+        h->fd = open(procpath(h->inode->fd).s, origin_flags(flags));
+    }
+    return h->fd < 0 ? errno : 0;
+}
+
+int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
+{
+    struct handle *h = calloc(1, sizeof(*h));
+    cm_file_info info = { .racy = 0 };
+    bool fresh;
+    int err;
+
+    if (!h) {
+        if (fd >= 0)
+            close(fd);
+        return ENOMEM;
+    }
+    h->inode = i;
+    h->writable = writes(fi->flags);
+    inode_hold(i);
+    fresh = file_use(i);
+    err = open_origin(h, fd, fi->flags);
+    if (err) {
+        file_unuse(i);
+        inode_put(i);
+        free(h);
+        return err;
+    }
+    h->cf = cache_on() ? i->cf : NULL;
+    if (h->cf && !fresh) { /* attaching has just done it */
+        file_revalidate(i, &info);
+        if (info.racy || info.want_validator)
+            keeper_schedule(i);
+    }
+    fi->fh = (uintptr_t)h;
+    fi->keep_cache = file_keep_pages(i);
+    fi->noflush = !h->writable;
+    return 0;
+}
+
+void close_handle(struct handle *h)
+{
+    struct inode *i = h->inode;
+    cm_file_info info;
+
+    if (h->writable && i->cf && cache_on())
+        file_revalidate(i, &info);
+    if (h->own_fd)
+        close(h->fd);
+    file_unuse(i);
+    inode_put(i);
+    free(h);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    int err = open_handle(inode_of(ino), -1, fi);
+
+    if (err)
+        fuse_reply_err(req, err);
+    else if (fuse_reply_open(req, fi) == -ENOENT) /* interrupted: no RELEASE will follow */
+        close_handle(handle_of(fi));
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    close_handle(handle_of(fi));
+    fuse_reply_err(req, 0);
+}
+
+/* The name was free for the kernel; somebody may have taken it since, hence O_EXCL first.
+ * -1 with errno EEXIST: open what is there. */
+static int create_origin(fuse_req_t req, struct inode *parent, const char *name, mode_t mode,
+                         int flags)
+{
+    struct creds c;
+    int fd;
+
+    creds_enter(&c, req);
+    fd = openat(parent->fd, name, origin_flags(flags) | O_CREAT | O_EXCL | O_NOFOLLOW,
+                creds_mode(req, mode));
+    creds_leave(&c);
+    return fd;
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    struct inode *parent = inode_of(parent_ino);
+    struct fuse_entry_param e;
+    int fd = create_origin(req, parent, name, mode, fi->flags), err;
+    bool existed = fd < 0;
+
+    if (existed && (errno != EEXIST || (fi->flags & O_EXCL))) {
+        fuse_reply_err(req, errno);
+        return;
+    }
+    err = inode_entry(parent, name, &e);
+    if (err) {
+        if (!existed)
+            close(fd);
+        fuse_reply_err(req, err);
+        return;
+    }
+    if (existed && !S_ISREG(e.attr.st_mode))
+        err = S_ISDIR(e.attr.st_mode) ? EISDIR : ENXIO;
+    if (!err && existed && (fi->flags & O_TRUNC))
+        err = set_size(inode_of(e.ino), -1, 0);
+    if (!err)
+        err = open_handle(inode_of(e.ino), fd, fi);
+    if (!err && existed)
+        err = inode_stat(inode_of(e.ino), &e.attr);
+    if (err) {
+        inode_forget(e.ino, 1);
+        fuse_reply_err(req, err);
+    } else if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+        close_handle(handle_of(fi));
+        inode_forget(e.ino, 1);
+    }
+}
+
+void ops_open_init(struct fuse_lowlevel_ops *ops)
+{
+    ops->open = op_open;
+    ops->release = op_release;
+    ops->create = op_create;
+}

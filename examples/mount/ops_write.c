@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ops_write.c - everything that changes or syncs a file's content, each within a bracket.
+ *
+ * The order is always: bracket, origin, end of bracket, reply. The operations run on workers.
+ */
+#include "mount.h"
+
+#include <sys/uio.h>
+
+/* Appends where the origin ends now, which with other writers is not where the kernel thinks. */
+static ssize_t append(int fd, const char *buf, size_t size, off_t off)
+{
+    struct iovec iov = { (void *)(uintptr_t)buf, size };
+    ssize_t n = pwritev2(fd, &iov, 1, off, RWF_APPEND);
+
+    return n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) ? pwrite(fd, buf, size, off) : n;
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+                     struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+    /* Pages of a mapping are written to their place whatever the file was opened with. */
+    bool at_end = (fi->flags & O_APPEND) && !fi->writepage;
+    struct change c;
+    size_t done = 0;
+    int err;
+
+    (void)ino;
+    err = -change_begin(&c, h->inode, CHANGE_RANGE, at_end ? CM_APPEND : (uint64_t)off, size);
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    while (done < size && !err) {
+        ssize_t n = at_end ? append(h->fd, buf + done, size - done, off + (off_t)done)
+                           : pwrite(h->fd, buf + done, size - done, off + (off_t)done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            err = n == 0 ? EIO : errno;
+    }
+    change_end(&c);
+    if (done)
+        fuse_reply_write(req, done);
+    else
+        fuse_reply_err(req, err);
+}
+
+int set_size(struct inode *i, int fd, off_t size)
+{
+    struct change c;
+    int err = -change_begin(&c, i, CHANGE_SIZE, (uint64_t)size, 0);
+
+    if (err)
+        return err;
+    if ((fd >= 0 ? ftruncate(fd, size) : truncate(procpath(i->fd).s, size)) < 0)
+        err = errno;
+    change_end(&c);
+    return err;
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+                         struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+    struct change c;
+    int err;
+
+    (void)ino;
+    err = -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
+    if (!err) {
+        if (fallocate(h->fd, mode, off, len) < 0)
+            err = errno;
+        change_end(&c);
+    }
+    fuse_reply_err(req, err);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+                               struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+                               struct fuse_file_info *fi_out, size_t len, int flags)
+{
+    struct handle *in = handle_of(fi_in), *out = handle_of(fi_out);
+    struct change c;
+    ssize_t n;
+    int err;
+
+    (void)ino_in, (void)ino_out;
+    if (len > 1u << 30)
+        len = 1u << 30; /* a bracket of what is copied in one go; callers loop */
+    err = -change_begin(&c, out->inode, CHANGE_RANGE, (uint64_t)off_out, len);
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, (unsigned)flags);
+    err = errno;
+    change_end(&c);
+    if (n < 0)
+        fuse_reply_err(req, err);
+    else
+        fuse_reply_write(req, (size_t)n);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+
+    (void)ino;
+    fuse_reply_err(req, file_sync(h->inode, h->fd, datasync != 0));
+}
+
+/* close(): a network file system reports its write errors here. The handle's own descriptor
+ * stays open, so a duplicate is closed. */
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+    int fd, err = 0;
+
+    (void)ino;
+    if (h->writable) {
+        fd = dup(h->fd);
+        if (fd >= 0 && close(fd) < 0)
+            err = errno;
+    }
+    fuse_reply_err(req, err);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+                     struct fuse_file_info *fi)
+{
+    off_t at = lseek(handle_of(fi)->fd, off, whence);
+
+    (void)ino;
+    if (at < 0)
+        fuse_reply_err(req, errno);
+    else
+        fuse_reply_lseek(req, at);
+}
+
+void ops_write_init(struct fuse_lowlevel_ops *ops)
+{
+    ops->write = op_write;
+    ops->fallocate = op_fallocate;
+    ops->copy_file_range = op_copy_file_range;
+    ops->fsync = op_fsync;
+    ops->flush = op_flush;
+    ops->lseek = op_lseek;
+}

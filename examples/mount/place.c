@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * place.c - what has to be true of the directory and the pool's path before mounting.
+ *
+ * Makes both paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mount
+ * that a killed process leaves behind, refuses a pool inside the directory, opens the directory.
+ * Called by main before the fork; place_is_ours and place_detach also at shutdown.
+ */
+#include "mount.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/statfs.h>
+#include <sys/wait.h>
+
+/* Resolves all but the last component: the last one may be a dead mount, which realpath cannot
+ * look at. A live last component is resolved too. */
+static char *absolute(const char *path)
+{
+    char *whole = realpath(path, NULL), *copy, *slash, *dir, *out = NULL;
+    size_t n;
+
+    if (whole)
+        return whole;
+    copy = strdup(path);
+    if (!copy)
+        return NULL;
+    for (n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+        copy[n - 1] = '\0';
+    slash = strrchr(copy, '/');
+    if (slash)
+        *slash = '\0';
+    dir = realpath(slash ? (slash == copy ? "/" : copy) : ".", NULL);
+    if (dir && asprintf(&out, "%s/%s", strcmp(dir, "/") ? dir : "", slash ? slash + 1 : copy) < 0)
+        out = NULL;
+    free(dir);
+    free(copy);
+    return out;
+}
+
+/* Undoes the octal escapes of mountinfo in place. */
+static void unescape(char *s)
+{
+    char *w = s;
+
+    for (; *s; s++)
+        if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+            *w++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+            s += 3;
+        } else {
+            *w++ = *s;
+        }
+    *w = '\0';
+}
+
+bool place_is_ours(const char *dir)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t cap = 0;
+    bool ours = false;
+
+    if (!f)
+        return false;
+    while (getline(&line, &cap, f) > 0) {
+        char *save = NULL, *tok = strtok_r(line, " ", &save), *dash = NULL;
+        for (int k = 0; k < 4 && tok; k++)
+            tok = strtok_r(NULL, " ", &save);
+        if (!tok)
+            continue;
+        unescape(tok);
+        if (strcmp(tok, dir))
+            continue;
+        for (dash = tok; dash && strcmp(dash, "-");)
+            dash = strtok_r(NULL, " ", &save);
+        tok = dash ? strtok_r(NULL, " ", &save) : NULL;
+        ours = tok && !strcmp(tok, "fuse.cachemax"); /* the last line is the topmost mount */
+    }
+    free(line);
+    fclose(f);
+    return ours;
+}
+
+int place_detach(const char *dir)
+{
+    char cmd[] = "fusermount3", unmount[] = "-u", lazy[] = "-z", end[] = "--";
+    char *const argv[] = { cmd, unmount, lazy, end, (char *)(uintptr_t)dir, NULL };
+    pid_t pid;
+    int status;
+
+    if (umount2(dir, MNT_DETACH) == 0)
+        return 0;
+    if (errno != EPERM)
+        return -errno;
+    pid = vfork();
+    if (pid == 0) {
+        execvp(argv[0], argv);
+        _exit(127);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) < 0)
+        return -errno;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+bool place_is_local(int fd)
+{
+    static const long
+        remote[] = { 0x6969 /* nfs */,      0xFF534D42 /* cifs */, 0xFE534D42 /* smb2 */,
+                     0x517B /* smb */,      0x01021997 /* 9p */,   0x00C36400 /* ceph */,
+                     0x65735546 /* fuse */, 0x5346414F /* afs */,  0x0BD00BD0 /* lustre */ };
+    struct statfs sf;
+
+    if (fstatfs(fd, &sf) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
+        if ((uint32_t)sf.f_type == (uint32_t)remote[i])
+            return false;
+    return true;
+}
+
+/* Every inode that the kernel remembers costs a descriptor. */
+void place_raise_nofile(void)
+{
+    struct rlimit rl;
+    unsigned long long nr_open = 1u << 20;
+    FILE *f = fopen("/proc/sys/fs/nr_open", "re");
+
+    if (f) {
+        if (fscanf(f, "%llu", &nr_open) != 1)
+            nr_open = 1u << 20;
+        fclose(f);
+    }
+    rl = (struct rlimit){ nr_open, nr_open };
+    if (setrlimit(RLIMIT_NOFILE, &rl) == 0 || getrlimit(RLIMIT_NOFILE, &rl) < 0)
+        return;
+    rl.rlim_cur = rl.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &rl);
+}
+
+/* Walks from the pool's directory to the root. A pool inside the mount would be read through
+ * itself. 1 inside, 0 not, -1 errno. */
+static int pool_inside(const char *pool, int rootfd)
+{
+    char *dir = strdup(pool), *slash = dir ? strrchr(dir, '/') : NULL;
+    struct stat root, st, last = { 0 };
+    int fd, inside = -1;
+
+    if (!slash || fstat(rootfd, &root) < 0) {
+        free(dir);
+        return -1;
+    }
+    slash[slash == dir] = '\0';
+    fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    free(dir);
+    while (fd >= 0 && inside < 0 && fstat(fd, &st) == 0) {
+        int up;
+        if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
+            inside = 1;
+        else if (st.st_dev == last.st_dev && st.st_ino == last.st_ino)
+            inside = 0; /* ".." of the root is itself */
+        last = st;
+        up = inside < 0 ? openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        close(fd);
+        fd = up;
+    }
+    return inside;
+}
+
+static int fail(const char *what, const char *path, const char *why)
+{
+    fprintf(stderr, "cachemax-mount: %s %s: %s\n", what, path, why);
+    return EXIT_RUNTIME;
+}
+
+/* Opens the directory so that its file system answers: a dead mount can be opened and has its
+ * attributes still in the kernel, but statfs always asks. 0 or errno. */
+static int open_alive(const char *dir, int *fd)
+{
+    struct statfs sf;
+    int err;
+
+    *fd = open(dir, O_PATH | O_CLOEXEC);
+    if (*fd < 0)
+        return errno;
+    if (fstatfs(*fd, &sf) == 0)
+        return 0;
+    err = errno;
+    close(*fd);
+    *fd = -1;
+    return err;
+}
+
+static int open_dir(const char *dir, int *rootfd)
+{
+    struct stat st;
+    int err = open_alive(dir, rootfd), rc;
+
+    if (err == ENOTCONN && place_is_ours(dir)) {
+        rc = place_detach(dir);
+        if (rc < 0)
+            return fail("cannot detach the dead mount on", dir, strerror(-rc));
+        fprintf(stderr, "cachemax-mount: detached the dead mount on %s\n", dir);
+        err = open_alive(dir, rootfd);
+    }
+    if (!err && fstat(*rootfd, &st) < 0)
+        err = errno;
+    if (err)
+        return fail("mount point", dir, strerror(err));
+    if (!S_ISDIR(st.st_mode))
+        return fail("mount point", dir, "not a directory");
+    if (place_is_ours(dir))
+        return fail("mount point", dir, "is mounted by cachemax-mount already");
+    return 0;
+}
+
+int place_prepare(struct options *o, int *rootfd)
+{
+    char *dir = absolute(o->dir), *pool = absolute(o->pool);
+    struct stat st;
+    int rc;
+
+    if (!dir)
+        return fail("mount point", o->dir, strerror(errno));
+    if (access("/proc/self/fd", X_OK) < 0)
+        return fail("cannot use", "/proc/self/fd", strerror(errno));
+    free(o->dir);
+    o->dir = dir;
+    rc = open_dir(dir, rootfd);
+    if (rc) {
+        free(pool);
+        return rc;
+    }
+    if (!pool || stat(pool, &st) < 0) {
+        fail("pool", o->pool, strerror(errno));
+        free(pool);
+        return EXIT_POOL;
+    }
+    free(o->pool);
+    o->pool = pool;
+    if (pool_inside(pool, *rootfd) != 0) {
+        fail("pool", pool, "lies inside the directory to be mounted; put it elsewhere");
+        return EXIT_POOL;
+    }
+    return 0;
+}
