@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# kill-test.sh - kill -9 of cachemax-mount under load: right bytes, and still warm.
+#
+# Usage: kill-test.sh BUILD_DIR [LOOPS [SEED]]
+# Each of LOOPS (10) rounds mounts, reads files that nobody writes, starts writers of several kinds
+# on other files, and kills the mount after a random time. The next mount has to detach the dead
+# one by itself; then every byte of every file must equal the origin, and the files that were not
+# written must still hit. Prints the numbers of each round; exit status 1 when a check failed.
+
+set -u
+build=${1:?usage: kill-test.sh BUILD_DIR [LOOPS [SEED]]}
+loops=${2:-10}
+RANDOM=${3:-1}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+quiet=4 quiet_mib=4 written=3
+quiet_blocks=$((quiet * quiet_mib * 256))
+for i in $(seq $quiet); do
+  head -c $((quiet_mib << 20)) /dev/urandom > "$org/quiet$i"
+done
+for i in $(seq $written); do
+  head -c 4194304 /dev/urandom > "$org/w$i"
+done
+mkdir "$ref/quiet"
+cp "$org"/quiet* "$ref/quiet/"
+sleep 0.1
+
+# Overwrites blocks at random, reads others, until the mount dies.
+random_writer() { # FILE SEED
+  local RANDOM=$2 n
+  while n=$((RANDOM % 1024)); do
+    dd if=/dev/urandom of="$1" bs=4096 seek=$n count=$((RANDOM % 9 + 1)) conv=notrunc status=none || return
+    dd if="$1" of=/dev/null bs=16k skip=$((RANDOM % 256)) count=8 status=none || return
+  done
+}
+appender() { while echo "line $RANDOM" >> "$1" && cat "$1" > /dev/null; do :; done; }
+shaper() { # truncates, renames over, makes and removes
+  local n=0
+  while n=$((n + 1)); do
+    head -c $((RANDOM * 9)) /dev/urandom > "$1.tmp" && mv -f "$1.tmp" "$1" &&
+      cat "$1" > /dev/null && truncate -s $((RANDOM * 5)) "$1" || return
+    cat "$1" > /dev/null || return
+    [ $((n % 5)) != 0 ] || rm -f "$1" || return
+  done
+}
+reader() { while cat "$org"/quiet* > /dev/null && cat "$org"/w* > /dev/null; do :; done; }
+
+read_quiet() {
+  local f
+  for f in "$org"/quiet*; do
+    dd if="$f" of=/dev/null bs=128k iflag=direct status=none || return 1
+  done
+}
+
+# Every file of the mount is the same as the origin beneath it; the quiet ones as at the start.
+compare() {
+  local f
+  if [ $has_below = 1 ]; then
+    diff -r "$org" "$below" || return 1
+    for f in "$org"/*; do # past the kernel's pages, too
+      dd if="$f" bs=128k iflag=direct status=none | cmp - "$below/${f##*/}" || return 1
+    done
+  fi
+  for f in "$ref"/quiet/*; do
+    cmp "$f" "$org/${f##*/}" || return 1
+  done
+}
+
+# Large enough that nothing has to be evicted: what previous rounds wrote stays behind as garbage.
+new_pool $((256 + loops * 48))MiB --sparse || { fail "create a pool" "cachemax create"; summary; exit 1; }
+hits=0 wanted=0 bad=0 cold=0 round=0
+while [ $round -lt "$loops" ]; do
+  round=$((round + 1))
+  do_mount 2>"$work/err" || { fail "round $round: mount" "$(cat "$work/err")"; break; }
+  if [ $round -gt 1 ]; then
+    before=$(stat_of hit_blocks)
+    read_quiet
+    got=$(($(stat_of hit_blocks) - before))
+    hits=$((hits + got)) wanted=$((wanted + quiet_blocks))
+    [ $got -ge $((quiet_blocks * 95 / 100)) ] || cold=$((cold + 1))
+    compare >"$work/diff" 2>&1 || {
+      bad=$((bad + 1))
+      fail "round $round: every byte equals the origin" "$(head -n 2 "$work/diff" | tr '\n' ' ')"
+    }
+    echo "round $round: $got of $quiet_blocks quiet blocks hit, dead mount detached: $(grep -c detached "$work/log")"
+  fi
+  [ $round -lt "$loops" ] || break
+  read_quiet && read_quiet && read_quiet
+  for i in $(seq $written); do
+    random_writer "$org/w$i" $((round * 100 + i)) 2>/dev/null &
+  done
+  appender "$org/log" 2>/dev/null &
+  shaper "$org/shape" 2>/dev/null &
+  reader 2>/dev/null &
+  sleep "0.$((RANDOM % 9))$((RANDOM % 9 + 1))"
+  sleep $((RANDOM % 2))
+  kill -9 "$mount_pid"
+  wait 2>/dev/null # the writers end with the mount
+  mount_pid=
+done
+
+[ $round = "$loops" ] && ok "$((loops - 1)) kills: every mount after one came up"
+[ $bad = 0 ] && ok "every byte equals the origin"
+if [ "$wanted" -gt 0 ] && [ $cold = 0 ]; then
+  ok "files not written stay warm: $hits of $wanted blocks hit"
+else
+  fail "files not written stay warm" "$hits of $wanted blocks hit, $cold rounds below 95 %"
+fi
+if [ -n "$mount_pid" ]; then
+  do_unmount && is_clean && ok "a clean unmount afterwards" ||
+    fail "a clean unmount afterwards" "status $status; $("$cm" info "$pool" | grep state)"
+  "$cm" check "$pool" >"$work/check" 2>&1 && ok "cachemax check finds nothing" ||
+    fail "cachemax check finds nothing" "$(tail -n 3 "$work/check" | tr '\n' ' ')"
+fi
+summary

@@ -1,0 +1,115 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# lib.sh - what the tests of cachemax-mount share: binaries, results, mounting, cleaning up.
+# Sourced with $build set. Makes $work with org (mounted over), below (the origin, bind-mounted
+# before, so that it stays visible) and ref; the pool's directory is $shm.
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
+skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
+summary() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" = 0 ]
+}
+
+bin() { find "$build" -name "$1" -type f -perm -u+x | head -n 1; }
+mount_bin=$(bin cachemax-mount) cm=$(bin cachemax)
+if [ -z "$mount_bin" ] || [ -z "$cm" ]; then
+  fail binaries "cachemax-mount or cachemax missing in $build"
+  summary
+  exit 1
+fi
+mount_bin=$(realpath "$mount_bin") cm=$(realpath "$cm")
+if [ ! -c /dev/fuse ] || ! command -v fusermount3 >/dev/null; then
+  skip everything "no FUSE here"
+  summary
+  exit 0
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-mount.XXXXXX")
+shm=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)/cachemax-mount.XXXXXX")
+org=$work/org below=$work/below ref=$work/ref pool=$shm/pool
+mkdir "$org" "$ref"
+chmod 755 "$work"
+# The session's copy of the path is freed only by fuse_session_unmount, which must not be called.
+echo leak:fuse_session_mount > "$work/lsan"
+export LSAN_OPTIONS="suppressions=$work/lsan:print_suppressions=0"
+is_root=0 has_below=0
+[ "$(id -u)" = 0 ] && is_root=1
+if [ $is_root = 1 ] && mkdir "$below" && mount --bind "$org" "$below" 2>/dev/null; then
+  mount --make-private "$below"
+  has_below=1
+fi
+mount_pid=
+
+cleanup() {
+  exec 2>/dev/null
+  cd /
+  for job in $(jobs -p); do
+    kill -9 "$job"
+  done
+  while mountpoint -q "$org" || [ "$(stat -c %d "$org" 2>&1)" != "$(stat -c %d "$work")" ]; do
+    fusermount3 -u -z "$org" || umount -l "$org" || break
+  done
+  [ -n "$mount_pid" ] && for _ in $(seq 100); do
+    kill -0 "$mount_pid" || break
+    sleep 0.1
+  done
+  [ $has_below = 1 ] && umount -l "$below"
+  rm -rf --one-file-system "$work" "$shm"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+new_pool() { # SIZE [OPTION...]
+  local size=$1
+  shift
+  rm -f "$pool"
+  "$cm" create "$pool" --size="$size" "$@" >/dev/null
+}
+# do_mount [OPTIONS...]: in the foreground mode, so that its process is known.
+do_mount() {
+  "$mount_bin" "$org" --pool "$pool" -f "$@" 2>>"$work/log" &
+  mount_pid=$!
+  for _ in $(seq 100); do
+    kill -0 $mount_pid 2>/dev/null || break
+    # A dead mount is still a mount point, but does not answer statfs.
+    [ "$(stat -f -c %t "$org" 2>/dev/null)" = 65735546 ] && return 0
+    sleep 0.05
+  done
+  echo "mount failed: $(tail -n 1 "$work/log")" >&2
+  return 1
+}
+# Sets $status to the exit status of the mount.
+wait_mount() {
+  wait "$mount_pid"
+  status=$?
+  mount_pid=
+}
+do_unmount() {
+  for _ in $(seq 50); do # a reader that just ended may still count as a user
+    fusermount3 -u "$org" 2>/dev/null && break
+    sleep 0.1
+  done
+  wait_mount
+  return $status
+}
+is_clean() { "$cm" info "$pool" | grep -Eq '^state: +clean'; }
+stat_of() { "$cm" stats --json "$pool" | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1; }
+drop_caches() { [ $is_root = 1 ] && echo 3 > /proc/sys/vm/drop_caches; }
+
+# check NAME FUNCTION [ARG...]: in a subshell; what it prints to stderr says why it failed.
+check() {
+  local name=$1 rc
+  shift
+  (set -eE; trap 'echo "line $LINENO: $BASH_COMMAND" >&2' ERR; cd "$org"; "$@") \
+    >"$work/out" 2>"$work/err" # not in an "if": that would switch -e off
+  rc=$?
+  if [ $rc = 0 ]; then
+    ok "$name"
+  else
+    fail "$name" "status $rc; $(tail -n 3 "$work/err" | tr '\n' ' ')"
+  fi
+}

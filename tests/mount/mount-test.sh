@@ -1,0 +1,758 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# mount-test.sh - cachemax-mount through the kernel, with ordinary programs.
+#
+# Usage: mount-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed. Works below $TMPDIR, needs 300 MiB there and
+# 100 MiB in /dev/shm; checks of owners and of the origin beneath the mount need root.
+
+set -u
+build=${1:?usage: mount-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+has() { command -v "$1" >/dev/null 2>&1; }
+# need NAME PROGRAM...: false, with a line, when one is missing
+need() {
+  local name=$1 p
+  shift
+  for p in "$@"; do
+    has "$p" || { skip "$name" "no $p"; return 1; }
+  done
+}
+need_root() { [ $is_root = 1 ] || { skip "$1" "needs root"; return 1; }; }
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
+fails() {
+  if "$@" >/dev/null 2>&1; then
+    echo "succeeded: $*" >&2
+    return 1
+  fi
+}
+# The file is the same through the mount and beneath it.
+same_below() { [ $has_below = 0 ] || cmp "$1" "$below/$1"; }
+other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+
+# ---- Wrong use --------------------------------------------------------------------------------
+
+# refused NAME STATUS PATTERN ARG...: exit status, and a message that matches
+refused() {
+  local name=$1 want=$2 pattern=$3 got
+  shift 3
+  "$mount_bin" "$@" >"$work/out" 2>"$work/err" </dev/null
+  got=$?
+  if [ $got != "$want" ]; then
+    fail "$name" "status $got instead of $want: $(head -n 2 "$work/err" | tr '\n' ' ')"
+  elif ! grep -Eq -- "$pattern" "$work/err"; then
+    fail "$name" "'$pattern' not in: $(head -n 2 "$work/err" | tr '\n' ' ')"
+  elif mountpoint -q "$org"; then
+    fail "$name" "mounted all the same"
+    fusermount3 -u "$org"
+  else
+    ok "$name"
+  fi
+}
+
+wrong_use() {
+  echo precious > "$org/precious"
+  refused "no arguments" 2 'no directory'
+  refused "no pool given" 2 '--pool' "$org"
+  refused "unknown -o option suggests the nearest" 2 "did you mean 'entry_timeout'" \
+    "$org" --pool "$pool" -o entry_timout=3
+  refused "unknown switch suggests the nearest" 2 "did you mean '--pool'" "$org" --pol "$pool"
+  refused "bad number" 2 'number of seconds' "$org" --pool "$pool" -o attr_timeout=soon
+  refused "bad verify" 2 'first, always or never' "$org" --pool "$pool" -o verify=maybe
+  refused "mount point missing" 1 'No such file' "$work/nowhere" --pool "$pool"
+  refused "mount point not a directory" 1 'not a directory' "$org/precious" --pool "$pool"
+  refused "pool missing" 3 'No such file' "$org" --pool "$shm/nowhere"
+  head -c 100000 /dev/urandom > "$shm/garbage"
+  cp "$shm/garbage" "$work/garbage"
+  refused "not a pool" 3 'garbage' "$org" --pool "$shm/garbage"
+  refused "a directory as pool" 3 '.' "$org" --pool "$shm"
+  if cmp -s "$shm/garbage" "$work/garbage"; then ok "what is no pool is left alone"; else
+    fail "what is no pool is left alone" "changed"; fi
+  cp "$pool" "$org/pool"
+  refused "pool inside the directory" 3 'inside' "$org" --pool "$org/pool"
+  mkdir -p "$org/d/e"
+  mv "$org/pool" "$org/d/e/pool"
+  refused "pool deep inside the directory" 3 'inside' "$org" --pool "$org/d/e/pool"
+  rm -r "$org/d"
+  [ "$(cat "$org/precious")" = precious ] && ok "nothing lost by wrong use"
+  "$mount_bin" --help | grep -q 'Exit status' && ok "--help answers" || fail "--help answers" "no"
+  "$mount_bin" --version | grep -q 'cachemax-mount [0-9]' && ok "--version answers" ||
+    fail "--version answers" no
+}
+
+wrong_use_mounted() {
+  local r
+  "$mount_bin" "$org" --pool "$shm/other" >/dev/null 2>"$work/err"
+  r=$?
+  if [ $r = 1 ] && grep -q 'already' "$work/err"; then ok "mounted already"; else
+    fail "mounted already" "status $r: $(cat "$work/err")"; fi
+  mkdir -p "$work/second"
+  "$mount_bin" "$work/second" --pool "$pool" >/dev/null 2>"$work/err"
+  r=$?
+  if [ $r = 3 ] && grep -Eq "another process.*pid $mount_pid" "$work/err"; then
+    ok "pool owned by another process"
+  else
+    fail "pool owned by another process" "status $r: $(cat "$work/err")"
+    fusermount3 -u "$work/second" 2>/dev/null
+  fi
+}
+
+# ---- Programs ---------------------------------------------------------------------------------
+
+t_cp() {
+  head -c 5000123 /dev/urandom > "$ref/a"
+  cp "$ref/a" a
+  cmp "$ref/a" a
+  cmp "$ref/a" a
+  cp a b
+  cmp "$ref/a" b
+  same_below b
+}
+t_tar() {
+  mkdir -p "$ref/tree"
+  for i in $(seq 200); do
+    mkdir -p "$ref/tree/d$((i % 17))"
+    head -c $((i * 37)) /dev/urandom > "$ref/tree/d$((i % 17))/f$i"
+  done
+  ln -s f17 "$ref/tree/d0/link"
+  ln "$ref/tree/d0/f17" "$ref/tree/hard"
+  tar -C "$ref" -cf - tree | tar -xf -
+  diff -r "$ref/tree" tree
+  tar -cf "$work/t2.tar" tree
+  mkdir -p "$ref/two"
+  tar -C "$ref/two" -xf "$work/t2.tar"
+  diff -r "$ref/tree" "$ref/two/tree"
+  same "$(stat -c '%a %s %Y %h' "$ref/tree/hard")" "$(stat -c '%a %s %Y %h' tree/hard)"
+  rm -r tree
+  [ ! -e tree ]
+}
+t_git() {
+  export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t
+  export GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t
+  git init -q "$ref/repo"
+  cp -r "$ref/tree" "$ref/repo/"
+  git -C "$ref/repo" add -A
+  git -C "$ref/repo" commit -qm one
+  git clone -q --no-hardlinks "$ref/repo" clone
+  git -C clone fsck --full
+  diff -r "$ref/repo/tree" clone/tree
+  echo x >> clone/tree/hard
+  git -C clone commit -qam two
+  git -C clone gc -q
+  git -C clone fsck --full
+  same "$(git -C clone status --porcelain)" ""
+  rm -rf clone
+}
+t_sqlite() {
+  sqlite3 t.db 'create table t(a integer primary key, b blob);
+    with recursive n(i) as (select 1 union all select i+1 from n where i<3000)
+    insert into t select i, randomblob(300) from n;'
+  for i in $(seq 20); do
+    sqlite3 t.db "update t set b=randomblob(200) where a%20=$i; delete from t where a%97=$i;"
+  done
+  same "$(sqlite3 t.db 'pragma integrity_check')" ok
+  sqlite3 t.db 'pragma journal_mode=wal; insert into t(b) values(randomblob(100)); vacuum;'
+  same "$(sqlite3 t.db 'pragma integrity_check')" ok
+  same_below t.db
+}
+t_fio() { # ENGINE DIRECT
+  fio --name=v --filename=fio.dat --size=8m --bs=4k --rw=randrw --ioengine="$1" --direct="$2" \
+    --verify=crc32c --verify_fatal=1 --do_verify=1 --output="$work/fio.out" || {
+    tail -n 5 "$work/fio.out" >&2
+    return 1
+  }
+  same_below fio.dat
+}
+t_mmap() {
+  python3 - "$below" "$has_below" <<'PY'
+import mmap, os, sys
+with open("mm", "wb") as f: f.write(b"a" * 100000)
+with open("mm", "r+b") as f:
+    m = mmap.mmap(f.fileno(), 0)
+    assert m[50000:50003] == b"aaa"
+    m[50000:50003] = b"xyz"
+    m.flush()
+    with open("mm", "rb") as g:
+        g.seek(50000)
+        assert g.read(3) == b"xyz"
+    if sys.argv[2] == "1":
+        with open(sys.argv[1] + "/mm", "rb") as g:
+            g.seek(49999)
+            assert g.read(5) == b"axyza", "not in the origin"
+    os.pwrite(f.fileno(), b"QQ", 7)
+    assert m[6:10] == b"aQQa", "write not seen by the mapping"
+    m.close()
+fd = os.open("mm", os.O_RDONLY)
+m = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+assert m[6:10] == b"aQQa" and m[50000:50003] == b"xyz"
+PY
+  same_below mm
+}
+t_append() {
+  rm -f log
+  for w in 1 2 3 4; do
+    (for i in $(seq 200); do echo "writer $w line $i" >> log; done) &
+  done
+  wait
+  same "$(wc -l < log)" 800
+  same "$(sort log | uniq | wc -l)" 800
+  same_below log
+}
+t_hardlink() {
+  echo one > h1
+  ln h1 h2
+  same "$(stat -c %h h1)" 2
+  same "$(stat -c %i h1)" "$(stat -c %i h2)"
+  echo two >> h2
+  same "$(cat h1)" "$(printf 'one\ntwo')"
+  rm h1
+  same "$(stat -c %h h2)" 1
+  same "$(cat h2)" "$(printf 'one\ntwo')"
+}
+t_rename_over() {
+  head -c 300000 /dev/urandom > r1
+  head -c 200000 /dev/urandom > r2
+  cp r1 "$ref/r1"
+  cat r2 >/dev/null
+  exec 5< r2
+  mv -f r1 r2
+  cmp r2 "$ref/r1"
+  same "$(wc -c <&5)" 200000
+  exec 5<&-
+  mkdir rd
+  mv r2 rd/x
+  cmp rd/x "$ref/r1"
+  mv rd rd2
+  cmp rd2/x "$ref/r1"
+  rm -r rd2
+}
+t_unlink_open() {
+  head -c 200000 /dev/urandom > u
+  cp u "$ref/u"
+  exec 5<> u
+  rm u
+  [ ! -e u ]
+  cmp - "$ref/u" <&5
+  echo more >&5
+  exec 5>&-
+  echo again > u
+  same "$(cat u)" again
+}
+t_truncate() {
+  head -c 100000 /dev/urandom > tr
+  cp tr "$ref/tr"
+  cat tr > /dev/null
+  for n in 50001 7 0 12345 200000 4096 4097 100000; do
+    truncate -s $n tr
+    truncate -s $n "$ref/tr"
+    cmp tr "$ref/tr"
+    same "$(stat -c %s tr)" $n
+    same_below tr
+  done
+  echo short > tr
+  same "$(cat tr)" short
+}
+t_xattr() {
+  echo x > xa
+  setfattr -n user.color -v blue xa
+  same "$(getfattr --only-values -n user.color xa)" blue
+  setfattr -n user.size -v "$(head -c 1500 /dev/zero | tr '\0' y)" xa
+  getfattr -d xa | grep -q user.size
+  setfattr -x user.color xa
+  fails getfattr -n user.color xa
+}
+t_symlink() {
+  ln -s /no/where s1
+  same "$(readlink s1)" /no/where
+  echo t > target
+  ln -s target s2
+  same "$(cat s2)" t
+  touch -h -d '2001-02-03 04:05:06 UTC' s1
+  same "$(stat -c %Y s1)" 981173106
+}
+t_attr() {
+  echo x > at
+  chmod 640 at
+  same "$(stat -c %a at)" 640
+  touch -d '2011-12-13 14:15:16.123456789 UTC' at
+  same "$(TZ=UTC stat -c %y at)" '2011-12-13 14:15:16.123456789 +0000'
+  [ $has_below = 0 ] || same "$(stat -c '%a %Y %i' at)" "$(stat -c '%a %Y %i' "$below/at")"
+  umask 027
+  touch um
+  mkdir umd
+  same "$(stat -c %a um) $(stat -c %a umd)" "640 750"
+  mkfifo fifo
+  [ -p fifo ]
+}
+t_chown() {
+  echo x > ow
+  chown 12345:54321 ow
+  same "$(stat -c '%u %g' ow)" '12345 54321'
+  chmod 6755 ow
+  chown 0:0 ow
+  same "$(stat -c %a ow)" 755
+}
+t_others() {
+  mkdir -m 1777 pub
+  mkdir -m 700 priv
+  echo secret > priv/s
+  echo r > pub/readonly
+  other sh -c 'umask 022; echo mine > pub/mine; mkdir pub/md; ln -s x pub/ml'
+  same "$(stat -c '%u %g %a' pub/mine)" '65534 65534 644'
+  same "$(stat -c '%u %g' pub/md)" '65534 65534'
+  same "$(stat -c '%u %g' pub/ml)" '65534 65534'
+  fails other cat priv/s
+  fails other sh -c 'echo x > pub/readonly'
+  fails other rm -f pub/readonly
+  same "$(other cat pub/readonly)" r
+  mkdir -m 2775 team
+  chgrp 777 team
+  setpriv --reuid=65534 --regid=65534 --groups=777 sh -c 'echo t > team/f'
+  same "$(stat -c '%u %g' team/f)" '65534 777'
+}
+t_suid() {
+  cp /bin/true su
+  chmod 4777 su
+  other sh -c 'printf x >> su'
+  same "$(stat -c %a su)" 777
+}
+t_acl() {
+  mkdir acl
+  setfacl -d -m u:12345:rwx,o::--- acl
+  echo listed > acl/f
+  getfacl -n acl/f 2>/dev/null | grep -q '^user:12345:rwx'
+  setfacl -m u:65534:r acl/f
+  chmod 711 acl
+  chmod o= acl/f
+  same "$(other cat acl/f)" listed
+  setfacl -x u:65534 acl/f
+  fails other cat acl/f
+}
+t_readdir() {
+  mkdir big
+  (cd big && seq -f file-%06g 1 5000 | xargs touch)
+  same "$(ls -f big | grep -c file)" 5000
+  same "$(ls big | sort | uniq | wc -l)" 5000
+  rm big/file-0000*
+  same "$(ls big | wc -l)" 4901
+  rm -r big
+  [ ! -e big ]
+}
+t_statfs() {
+  [ "$(stat -f -c %b .)" -gt 0 ]
+  [ $has_below = 0 ] || same "$(stat -f -c '%b %S' .)" "$(stat -f -c '%b %S' "$below")"
+}
+t_fallocate() {
+  head -c 100000 /dev/urandom > fa
+  cp fa "$ref/fa"
+  cat fa > /dev/null
+  fallocate -p -o 8192 -l 20000 fa
+  dd if=/dev/zero of="$ref/fa" bs=1 seek=8192 count=20000 conv=notrunc status=none
+  cmp fa "$ref/fa"
+  fallocate -l 300000 fa
+  truncate -s 300000 "$ref/fa"
+  cmp fa "$ref/fa"
+  same_below fa
+}
+t_copy_range() {
+  python3 - <<'PY'
+import os
+data = os.urandom(300000)
+open("c1", "wb").write(data)
+open("c2", "wb").write(b"z" * 400000)
+assert open("c2", "rb").read() == b"z" * 400000
+a, b = os.open("c1", os.O_RDONLY), os.open("c2", os.O_RDWR)
+done = 0
+while done < 200000:
+    done += os.copy_file_range(a, b, 200000 - done, 1000 + done, 5000 + done)
+want = b"z" * 5000 + data[1000:201000] + b"z" * 195000
+assert os.pread(b, 400000, 0) == want
+assert open("c2", "rb").read() == want
+PY
+  same_below c2
+}
+t_seek() {
+  python3 - "$below" "$has_below" <<'PY'
+import os, sys
+fd = os.open("sp", os.O_RDWR | os.O_CREAT)
+os.pwrite(fd, b"x" * 4096, 1 << 20)
+os.ftruncate(fd, 2 << 20)
+os.fsync(fd)
+d, h = os.lseek(fd, 0, os.SEEK_DATA), os.lseek(fd, 1 << 20, os.SEEK_HOLE)
+assert d > 0 and d <= 1 << 20 and h > 1 << 20, (d, h)
+if sys.argv[2] == "1":
+    g = os.open(sys.argv[1] + "/sp", os.O_RDONLY)
+    assert os.lseek(g, 0, os.SEEK_DATA) == d
+assert os.lseek(fd, 0, os.SEEK_END) == 2 << 20
+PY
+}
+t_direct() {
+  head -c 1048576 /dev/urandom > "$ref/di"
+  dd if="$ref/di" of=di bs=64k oflag=direct status=none
+  cmp di "$ref/di"
+  dd if=di of="$work/back" bs=256k iflag=direct status=none
+  cmp "$work/back" "$ref/di"
+  dd if=/dev/zero of=di bs=4k count=3 seek=5 conv=notrunc oflag=direct status=none
+  dd if=/dev/zero of="$ref/di" bs=4k count=3 seek=5 conv=notrunc status=none
+  dd if=di of="$work/back" bs=1M iflag=direct status=none
+  cmp "$work/back" "$ref/di"
+  cmp di "$ref/di"
+  dd if=di of="$work/back" bs=4608 iflag=direct status=none
+  cmp "$work/back" "$ref/di"
+}
+t_locks() {
+  echo l > lk
+  flock -n lk true
+  exec 9< lk
+  flock -n 9
+  fails flock -n lk true
+  exec 9<&-
+}
+t_many_readers() {
+  head -c 3000000 /dev/urandom > mr
+  cp mr "$ref/mr"
+  for i in $(seq 8); do
+    cmp mr "$ref/mr" &
+  done
+  for i in $(seq 8); do
+    wait -n
+  done
+}
+t_exec() {
+  cp /bin/echo ex
+  same "$(./ex hi)" hi
+}
+
+# Random operations on one file against a copy in memory, through several descriptors.
+t_random() {
+  rm -f rnd rnd2
+  python3 - "$1" <<'PY'
+import mmap, os, random, sys
+r = random.Random(int(sys.argv[1]))
+MAX = 400000
+def opened(extra=0):
+    return os.open("rnd", os.O_RDWR | os.O_CREAT | extra)
+fds = [opened(), opened(), opened()]
+shadow = bytearray()
+def grow(n):
+    if len(shadow) < n:
+        shadow.extend(bytes(n - len(shadow)))
+def compare(data, off, n, what):
+    want = bytes(shadow[off:off + n])
+    if data != want:
+        at = next((i for i in range(min(len(data), len(want))) if data[i] != want[i]), min(len(data), len(want)))
+        sys.exit(f"step {step}: {what} at {off}+{n}: differs at {off + at}, {len(data)} of {len(want)} bytes")
+for step in range(4000):
+    op, fd = r.randrange(20), r.choice(fds)
+    off, n = r.randrange(MAX), r.choice((1, 100, 4096, 5000, 70000, 140000))
+    if op < 5:
+        n = min(n, MAX - off)
+        data = r.randbytes(n)
+        assert os.pwrite(fd, data, off) == n
+        grow(off + n)
+        shadow[off:off + n] = data
+    elif op < 12:
+        compare(os.pread(fd, n, off), off, n, "read")
+    elif op == 12:
+        os.ftruncate(fd, off)
+        if off < len(shadow): del shadow[off:]
+        grow(off)
+    elif op == 13 and len(shadow) > off:
+        if os.system(f"fallocate -p -o {off} -l {n} rnd"): sys.exit("fallocate")
+        e = min(off + n, len(shadow))
+        shadow[off:e] = bytes(e - off)
+    elif op == 14 and shadow:
+        m = mmap.mmap(fd, len(shadow))
+        if off < len(shadow):
+            data = r.randbytes(min(n, len(shadow) - off))
+            m[off:off + len(data)] = data
+            shadow[off:off + len(data)] = data
+            if r.randrange(2): m.flush()
+        m.close()
+    elif op == 15:
+        d = os.open("rnd", os.O_RDONLY | os.O_DIRECT)
+        b = mmap.mmap(-1, 1 << 17)
+        o = off // 4096 * 4096
+        got = os.preadv(d, [b], o)
+        compare(b[:got], o, 1 << 17, "direct read")
+        os.close(d)
+    elif op == 16:
+        a = os.open("rnd", os.O_WRONLY | os.O_APPEND)
+        data = r.randbytes(min(n, 20000))
+        if len(shadow) < MAX * 2:
+            os.write(a, data)
+            shadow.extend(data)
+        os.close(a)
+    elif op == 17:
+        i = fds.index(fd)
+        os.close(fd)
+        fds[i] = opened()
+    elif op == 18 and shadow:
+        to, k = r.randrange(MAX), min(n, 60000)
+        src = os.open("rnd2", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        data = r.randbytes(k)
+        os.write(src, data)
+        assert os.copy_file_range(src, fd, k, 0, to) == k
+        os.close(src)
+        grow(to + k)
+        shadow[to:to + k] = data
+    elif op == 19:
+        os.fsync(fd) if r.randrange(2) else os.chmod("rnd", r.choice((0o600, 0o644)))
+    assert os.fstat(fd).st_size == len(shadow), (step, op)
+compare(os.pread(fds[0], len(shadow), 0), 0, len(shadow), "end")
+PY
+  same_below rnd
+}
+
+programs() {
+  check "cp, cmp" t_cp
+  check "tar" t_tar
+  need git git && check "git clone, commit, gc, fsck" t_git
+  need sqlite sqlite3 && check "sqlite3" t_sqlite
+  if need fio fio; then
+    check "fio verify, buffered" t_fio psync 0
+    check "fio verify, direct" t_fio psync 1
+    check "fio verify, mmap" t_fio mmap 0
+  fi
+  need mmap python3 && check "mmap" t_mmap
+  check "O_APPEND of four writers" t_append
+  check "hard links" t_hardlink
+  check "rename over an open file" t_rename_over
+  check "unlink while open" t_unlink_open
+  check "truncate both ways" t_truncate
+  need xattrs setfattr getfattr && check "extended attributes" t_xattr
+  check "symbolic links" t_symlink
+  check "mode, times, umask, fifo" t_attr
+  if need_root "owners" && need owners setpriv; then
+    check "chown" t_chown
+    check "other users" t_others
+    check "a write clears set-user-id" t_suid
+    need acl setfacl getfacl && check "access control lists" t_acl
+  fi
+  check "big directory" t_readdir
+  check "statfs" t_statfs
+  check "fallocate, punch hole" t_fallocate
+  if need "system calls" python3; then
+    check "copy_file_range" t_copy_range
+    check "SEEK_DATA, SEEK_HOLE" t_seek
+  fi
+  check "O_DIRECT read and write" t_direct
+  need flock flock && check "locks" t_locks
+  check "eight readers at once" t_many_readers
+  check "execute" t_exec
+  if need "random operations" python3; then
+    for seed in 1 2 3; do
+      check "random operations, seed $seed" t_random $seed
+    done
+  fi
+}
+
+# ---- Sessions ---------------------------------------------------------------------------------
+
+# Reads FILE twice past the kernel's pages; says how many of its blocks hit the second time.
+hits_of() {
+  local before after
+  dd if="$1" of=/dev/null bs=128k iflag=direct status=none
+  before=$(stat_of hit_blocks)
+  dd if="$1" of=/dev/null bs=128k iflag=direct status=none
+  after=$(stat_of hit_blocks)
+  echo $((after - before))
+}
+
+end_by() { # NAME SIGNAL|-
+  local name=$1
+  if [ "$2" = - ]; then fusermount3 -u "$org"; else kill -"$2" "$mount_pid"; fi
+  wait_mount
+  if [ "$status" != 0 ]; then
+    fail "$name leaves a clean pool" "exit status $status: $(tail -n 1 "$work/log")"
+  elif mountpoint -q "$org"; then
+    fail "$name leaves a clean pool" "still mounted"
+  elif ! is_clean; then
+    fail "$name leaves a clean pool" "$("$cm" info "$pool" | grep state)"
+  else
+    ok "$name leaves a clean pool"
+  fi
+}
+
+warm() { # NAME WANTED_BLOCKS FILE: one read after a mount hits
+  local before after
+  before=$(stat_of hit_blocks)
+  dd if="$3" of=/dev/null bs=128k iflag=direct status=none
+  after=$(stat_of hit_blocks)
+  if [ $((after - before)) -ge "$2" ]; then ok "$1 ($((after - before)) blocks hit)"; else
+    fail "$1" "$((after - before)) of $2 blocks hit"; fi
+}
+
+sessions() {
+  head -c 4194304 /dev/urandom > "$org/w"
+  cp "$org/w" "$ref/w"
+  local n
+  n=$(hits_of "$org/w")
+  n=$(hits_of "$org/w")
+  if [ "$n" -ge 1000 ]; then ok "reading again hits ($n of 1024 blocks)"; else
+    fail "reading again hits" "$n of 1024 blocks"; fi
+  end_by "fusermount3 -u" -
+  do_mount || return
+  warm "warm after unmount, though just written" 1000 "$org/w"
+  chmod 600 "$org/w"
+  mv "$org/w" "$org/w2"
+  ln "$org/w2" "$org/w3"
+  rm "$org/w3"
+  touch "$org/w2"
+  warm "chmod, rename, link, unlink, utimes keep it" 1000 "$org/w2"
+  end_by SIGINT INT
+  do_mount || return
+  warm "warm after SIGINT" 1000 "$org/w2"
+  end_by SIGTERM TERM
+  printf CHANGED | dd of="$org/w2" bs=1 seek=5000 conv=notrunc status=none
+  printf CHANGED | dd of="$ref/w" bs=1 seek=5000 conv=notrunc status=none
+  do_mount || return
+  check "changed while not mounted: right bytes" cmp w2 "$ref/w"
+  end_by "fusermount3 -u again" -
+  "$mount_bin" "$org" --pool "$pool" 2>"$work/err"
+  if [ $? = 0 ] && mountpoint -q "$org"; then
+    ok "background"
+    check "background: right bytes" cmp w2 "$ref/w"
+  else
+    fail background "$(cat "$work/err")"
+  fi
+  fusermount3 -u "$org"
+  for _ in $(seq 50); do
+    is_clean && break
+    sleep 0.1
+  done
+  if is_clean; then ok "background: clean pool"; else fail "background: clean pool" "no"; fi
+  do_mount -o ro || return
+  check "ro: reads" cmp w2 "$ref/w"
+  check "ro: no writes" bash -c '! touch w2 2>/dev/null && ! echo x 2>/dev/null > new'
+  end_by "ro" -
+}
+
+t_shared() {
+  head -c 100000 /dev/urandom > sh
+  cat sh > /dev/null
+  cat sh > /dev/null
+  exec 5< sh
+  head -c 100000 /dev/urandom > "$below/sh"
+  sleep 1.1
+  cmp sh "$below/sh"
+  cmp - "$below/sh" <&5
+  printf XYZ | dd of="$below/sh" bs=1 seek=50000 conv=notrunc status=none
+  sleep 1.1
+  cmp sh "$below/sh"
+  echo new > "$below/shnew"
+  same "$(cat shnew)" new
+}
+
+shared() {
+  [ $has_below = 1 ] || { skip "shared" "needs a bind mount"; return; }
+  do_mount -o shared || { fail shared mount; return; }
+  check "shared: changes of others are seen" t_shared
+  end_by "shared" -
+}
+
+# As an ordinary user, in a mount namespace where that user may open /dev/fuse; with so few
+# descriptors that not every name can have one.
+user_script='
+  ulimit -n 300
+  "$1" "$2" --pool "$3" -f 2>"$4/user.log" &
+  for i in $(seq 100); do [ "$(stat -f -c %t "$2")" = 65735546 ] && break; sleep 0.05; done
+  [ "$(ls -l "$2" | wc -l)" = 1201 ] || { echo "ls -l"; exit 1; }
+  [ "$(cat "$2"/* | md5sum)" = "$5" ] || { echo "cat"; exit 1; }
+  echo new > "$2/new" && [ "$(cat "$2/new")" = new ] || { echo "write"; exit 1; }
+  rm "$2/new"
+  kill $!
+  wait $!
+  [ $? = 0 ] || { echo "exit status"; tail -n 1 "$4/user.log"; exit 1; }'
+t_user() {
+  mkdir "$shm/user" "$work/userdir"
+  "$cm" create "$shm/user/pool" --size=16MiB >/dev/null
+  for i in $(seq 1200); do
+    echo "content $i" > "$work/userdir/f$i"
+  done
+  cp "$mount_bin" "$shm/user/cachemax-mount" # the build may lie where others cannot look
+  mknod -m 666 "$work/fuse" c 10 229
+  chown -R 65534:65534 "$shm/user" "$work/userdir"
+  chmod 755 "$shm"
+  mkdir -m 777 "$work/userlog"
+  sum=$(cat "$work"/userdir/* | md5sum)
+  unshare -m bash -c 'mount --bind "$1" /dev/fuse; shift; exec "$@"' - "$work/fuse" \
+    setpriv --reuid=65534 --regid=65534 --clear-groups bash -c "$user_script" - \
+    "$shm/user/cachemax-mount" "$work/userdir" "$shm/user/pool" "$work/userlog" "$sum" >&2
+  "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'
+}
+
+t_odd_path() {
+  local odd="$work/a b,c\\d" p
+  mkdir "$odd"
+  echo kept > "$odd/file"
+  "$cm" create "$shm/odd, pool" --size=8MiB >/dev/null
+  "$mount_bin" "$odd/" --pool "$shm/odd, pool"
+  same "$(stat -f -c %t "$odd")" 65735546
+  same "$(cat "$odd/file")" kept
+  p=$("$cm" info "$shm/odd, pool" | sed -n 's/^state: .*process \([0-9]*\).*/\1/p')
+  kill -9 "$p"
+  for i in $(seq 50); do
+    kill -0 "$p" 2>/dev/null || break
+    sleep 0.1
+  done
+  "$mount_bin" "$odd" --pool "$shm/odd, pool"
+  same "$(cat "$odd/file")" kept
+  fusermount3 -u "$odd"
+  same "$(cat "$odd/file")" kept
+}
+
+lost_pool() { # NAME COMMAND: the pool is harmed while mounted
+  local name=$1 n
+  shift
+  rm -f "$pool"
+  new_pool 64MiB
+  do_mount || { fail "$name" mount; return; }
+  head -c 8388608 /dev/urandom > "$org/lp"
+  cp "$org/lp" "$ref/lp"
+  hits_of "$org/lp" >/dev/null
+  hits_of "$org/lp" >/dev/null
+  "$@"
+  for n in 4k 128k 1M; do
+    check "$name: right bytes at $n" bash -c \
+      "dd if=lp bs=$n iflag=direct status=none | cmp - '$ref/lp'"
+  done
+  printf NEW | dd of="$org/lp" bs=1 seek=70000 conv=notrunc status=none
+  printf NEW | dd of="$ref/lp" bs=1 seek=70000 conv=notrunc status=none
+  check "$name: right bytes after a write" bash -c "dd if=lp bs=128k iflag=direct status=none | cmp - '$ref/lp'"
+  echo fresh > "$org/fresh"
+  check "$name: new files" grep -q fresh fresh
+  kill -0 "$mount_pid" 2>/dev/null && ok "$name: the mount lives" || fail "$name: the mount lives" "died"
+  check "$name: the origin has it" bash -c "[ $has_below = 0 ] || cmp '$below/lp' '$ref/lp'"
+  fusermount3 -u "$org"
+  wait_mount
+}
+
+new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
+wrong_use
+cp "$pool" "$shm/other"
+if do_mount; then
+  check "non-empty directory" grep -q precious precious
+  wrong_use_mounted
+  programs
+  sessions
+else
+  fail mount "$(tail -n 1 "$work/log")"
+fi
+shared
+check "odd characters in paths, background, killed, again" t_odd_path
+need_root "an ordinary user, few descriptors" && need "an ordinary user" setpriv unshare &&
+  check "an ordinary user, few descriptors" t_user
+if grep -q __tsan_init "$mount_bin"; then
+  skip "pool truncated" "the thread sanitizer's build has no fault guard"
+else
+  lost_pool "pool truncated to nothing" truncate -s 0 "$pool"
+  lost_pool "pool truncated to half" truncate -s 32M "$pool"
+fi
+lost_pool "pool deleted" rm -f "$pool"
+summary
