@@ -84,8 +84,8 @@ static int raise(cm_file *f, struct cm_open_bracket *b, int e)
         e = cm_file_renew(f);
     }
     b->raised = true;
-    if (b->orphaned)
-        e = CM_EBRACKET; /* aborted beside us */
+    if (b->orphaned) /* aborted beside us; what it covers is forgotten all the same */
+        e = e ? e : CM_EBRACKET;
     else if (e)
         (void)cm_file_unlink(f, b->id);
     cm_lock_release(&f->lock);
@@ -164,9 +164,8 @@ int cm_bracket_invalidate(cm_file *f, uint64_t offset, uint64_t len)
         p.end = blocks_end(offset + len);
     cm_bracket w;
     int e = begin(f, &p, &w);
-    if (e)
-        return e;
-    e = cm_bracket_end(f, &w, NULL);
+    if (e == 0)
+        e = cm_bracket_end(f, &w, NULL);
     return e < 0 && e != CM_EBRACKET ? e : 0; /* an abort may have ended it: as good */
 }
 

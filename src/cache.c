@@ -402,21 +402,26 @@ static int lock_pool(cm_cache *c, const char *path)
 }
 
 /* A file too small for two superblocks: cut off, or never a pool? */
-static int judge_small(cm_cache *c, const char *path)
+static int judge_small(struct plat_file *f)
 {
     uint8_t magic[8];
-    bool pool = plat_file_pread(&c->file, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
-    int e = pool ? CM_ETRUNCATED : CM_ENOTPOOL;
-    cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
-    return e;
+    bool pool = plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
+    return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
+}
+
+static bool too_small(const struct plat_file *f)
+{
+    return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
 }
 
 static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
     int e = plat_file_open(&c->file, path, c->readonly);
-    if (e == 0 && c->file.size < CM_STATS_OFFSET + CM_STATS_BYTES)
-        return judge_small(c, path);
+    if (e == 0 && too_small(&c->file)) {
+        e = judge_small(&c->file);
+        cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
+    }
     if (e == 0)
         e = lock_pool(c, path);
     if (e == 0)
@@ -606,8 +611,8 @@ static int peek(const char *path, struct plat_file *f, struct cm_super *sb, stru
 {
     enum cm_durability d;
     int e = path ? plat_file_open(f, path, true) : CM_EINVAL;
-    if (e == 0 && f->size < CM_STATS_OFFSET + CM_STATS_BYTES)
-        e = CM_ENOTPOOL;
+    if (e == 0 && too_small(f))
+        e = judge_small(f);
     if (e == 0)
         e = plat_file_map(f, CM_BLOCK_SIZE, &d);
     if (e == 0)

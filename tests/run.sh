@@ -66,7 +66,7 @@ suite() {
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|ratio)' "$log/out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|crash:|ratio)' "$log/out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$log/out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
@@ -93,7 +93,7 @@ build() {
 }
 
 # Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-core_suites() { # DIR LABEL OPS SECONDS
+core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves)
   for t in "$1"/tests/unit/test_*; do
     [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" | sed s/test_//)" "$t"
   done
@@ -101,6 +101,10 @@ core_suites() { # DIR LABEL OPS SECONDS
     suite "$2model/$slots" "$1/tests/model/model" --ops "$3" --slots $slots
   done
   suite "$2race" "$1/tests/model/race" --seconds "$4"
+  # Two halves at once: each sequence of operations is in one of them.
+  suite "$2crash" sh -c '"$0" --states "$1" --part 0/2 >"$2.0" 2>&1 & p=$!
+    "$0" --states "$1" --part 1/2 --seed 2 >"$2.1" 2>&1; e=$?
+    wait $p || e=1; cat "$2.0" "$2.1"; exit $e' "$1/tests/crash/crash" "$5" "$log/crash"
 }
 
 # ---- what is needed ----------------------------------------------------------------------------
@@ -116,11 +120,11 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 # ---- native ------------------------------------------------------------------------------------
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
-core_suites "$b" "" 400000 5
+core_suites "$b" "" 400000 5 1000000
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
-suite tool sh "$here/tool/tool-test.sh" "$b"
-suite mount sh "$here/mount/mount-test.sh" "$b"
-suite mount-kill sh "$here/mount/kill-test.sh" "$b"
+suite tool bash "$here/tool/tool-test.sh" "$b"
+suite mount bash "$here/mount/mount-test.sh" "$b"
+suite mount-kill bash "$here/mount/kill-test.sh" "$b"
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
@@ -132,13 +136,13 @@ if [ $all = yes ]; then
     skip clang-werror "no clang here"
   fi
   if build asan "$b-asan" gcc -Db_sanitize=address,undefined; then
-    core_suites "$b-asan" asan/ 100000 5
-    suite asan/tool sh "$here/tool/tool-test.sh" "$b-asan"
-    suite asan/mount sh "$here/mount/mount-test.sh" "$b-asan"
+    core_suites "$b-asan" asan/ 100000 5 20000
+    suite asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
+    suite asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
   fi
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false &&
-      core_suites "$b-tsan" tsan/ 50000 10
+      core_suites "$b-tsan" tsan/ 50000 10 5000
   else
     skip tsan "no clang here"
   fi

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * crash.c - every state that a crash may leave, judged.
+ *
+ *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr] [--sequence OP,OP..]
+ *
+ * Runs sequences of operations (all up to length L, then random longer ones until N distinct states
+ * were judged) on a tiny pool. At every point of an operation's log where something is about to
+ * become durable, and where the origin changes, it builds the images that a power cut there may
+ * leave: every combination of the words in doubt if there are at most 4096, else none, all, each
+ * alone, all but each, every line, and 256 at random. Each distinct image (by hash) is opened and
+ * every block read: wrong bytes, or a stored block of a clean file that is lost, end the run. A
+ * crash of the process alone is an operation of its own, after which what was in doubt still is.
+ *
+ * The last line counts: "crash: N states, N violations".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recorder.h"
+#include "world.h"
+
+#define EXHAUSTIVE 4096u
+#define RANDOM_PICKS 256u
+#define LENGTH_MAX 64
+
+static struct {
+    struct rng rng;
+    uint64_t states, duplicates, judged, hits, wanted, points;
+    uint64_t *seen; /* hashes, open addressing */
+    uint64_t seen_size, seen_used;
+    uint8_t *image;
+    unsigned sequence[LENGTH_MAX], length;
+    bool warm;
+    enum rules rules;
+    uint64_t part, parts, sequences;
+} t;
+
+/* ---- Distinct images ------------------------------------------------------------------------- */
+
+static bool remember(uint64_t hash);
+
+static void grow_seen(void)
+{
+    uint64_t *old = t.seen, n = t.seen_size;
+    t.seen_size = n ? n * 2 : 1u << 20;
+    t.seen_used = 0;
+    t.seen = calloc(t.seen_size, sizeof(*t.seen));
+    if (!t.seen)
+        abort();
+    for (uint64_t i = 0; i < n; i++)
+        if (old[i])
+            remember(old[i]);
+    free(old);
+}
+
+/* false: seen before. */
+static bool remember(uint64_t hash)
+{
+    hash |= hash == 0;
+    if (t.seen_used * 2 >= t.seen_size)
+        grow_seen();
+    uint64_t i = hash & (t.seen_size - 1);
+    while (t.seen[i] != 0) {
+        if (t.seen[i] == hash)
+            return false;
+        i = (i + 1) & (t.seen_size - 1);
+    }
+    t.seen[i] = hash;
+    t.seen_used++;
+    return true;
+}
+
+/* ---- Judging --------------------------------------------------------------------------------- */
+
+static void violation(const char *what, size_t event, bool cut, int lost)
+{
+    printf("VIOLATION: %s\n  after %s:", what, t.warm ? "warm" : "fresh");
+    for (unsigned i = 0; i < t.length; i++)
+        printf(" %s", world_op_name(t.sequence[i]));
+    printf("\n  at event %zu of the last operation, %s, unsynced content %s\n", event,
+           cut ? "power cut" : "process crash",
+           lost == 0 ? "kept" : lost == 1 ? "lost, stamps kept" : "lost");
+    printf("crash: %llu states, 1 violation\n", (unsigned long long)t.states);
+    exit(1);
+}
+
+/* One image: the choices, its hash, the origin at that point. */
+static void judge(const uint32_t *choice, size_t doubts, size_t event, const struct snapshot *s,
+                  const struct floor *must)
+{
+    uint64_t hash = rep_hash_guaranteed();
+    for (size_t i = 0; i < doubts; i++)
+        hash ^= rep_hash_choice(i, choice[i]);
+    /* The same bytes with another origin are judged again, but count once. */
+    if (remember(hash))
+        t.states++;
+    else if (!remember(hash * 31 + (uint64_t)s->file[0].stamp * 7 + s->file[0].unsynced +
+                       s->file[0].data[0] + s->file[1].data[0] + 2))
+        return (void)t.duplicates++;
+    int variants = world_unsynced(s) ? 3 : 1;
+    for (int lost = 0; lost < variants; lost++) {
+        rep_image_begin(t.image);
+        for (size_t i = 0; i < doubts; i++)
+            if (choice[i])
+                rep_choose(t.image, i, choice[i]);
+        const char *wrong = world_judge(t.image, s, true, lost, must, &t.hits);
+        t.judged++;
+        if (wrong)
+            violation(wrong, event, true, lost);
+    }
+}
+
+/* All combinations: counts through the choices like an odometer. */
+static void judge_all(const struct doubt *d, size_t n, size_t event, const struct snapshot *s,
+                      const struct floor *must)
+{
+    uint32_t choice[64] = { 0 };
+    for (;;) {
+        judge(choice, n, event, s, must);
+        size_t i = 0;
+        while (i < n && ++choice[i] == d[i].choices)
+            choice[i++] = 0;
+        if (i == n)
+            return;
+    }
+}
+
+static void judge_some(const struct doubt *d, size_t n, size_t event, const struct snapshot *s,
+                       const struct floor *must)
+{
+    uint32_t *choice = calloc(n, sizeof(*choice));
+    if (!choice)
+        abort();
+    judge(choice, n, event, s, must);
+    for (size_t i = 0; i < n; i++)
+        choice[i] = d[i].choices - 1;
+    judge(choice, n, event, s, must);
+    for (size_t k = 0; k < n; k++) { /* each alone, all but each, and a line's prefix */
+        for (int how = 0; how < 3; how++) {
+            for (size_t i = 0; i < n; i++) {
+                bool arrived = how == 0 ? i == k : how == 1 ? i != k : i <= k && d[i].at / 64 == d[k].at / 64;
+                choice[i] = arrived ? d[i].choices - 1 : 0;
+            }
+            judge(choice, n, event, s, must);
+        }
+    }
+    for (unsigned r = 0; r < RANDOM_PICKS; r++) {
+        uint64_t bias = rng_below(&t.rng, 3);
+        for (size_t i = 0; i < n; i++) {
+            choice[i] = (uint32_t)rng_below(&t.rng, d[i].choices);
+            if (bias && rng_below(&t.rng, 4))
+                choice[i] = bias == 1 ? 0 : d[i].choices - 1;
+        }
+        judge(choice, n, event, s, must);
+    }
+    free(choice);
+}
+
+static void crash_here(size_t event, uint64_t mark, const struct floor *must)
+{
+    size_t n;
+    const struct doubt *d = rep_doubts(&n);
+    uint64_t combinations = 1;
+    for (size_t i = 0; i < n && combinations <= EXHAUSTIVE; i++)
+        combinations *= d[i].choices;
+    t.points++;
+    if (combinations <= EXHAUSTIVE && n <= 64)
+        judge_all(d, n, event, world_snapshot(mark), must);
+    else
+        judge_some(d, n, event, world_snapshot(mark), must);
+}
+
+/* ---- Sequences ------------------------------------------------------------------------------- */
+
+/* What must hit at every point inside an operation: what was there before and is there after it. */
+static void both(struct floor *must, const struct floor *after)
+{
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < MAX_BLOCKS; i++)
+            must->must[f][i] &= after->must[f][i] && must->incarnation[f] == after->incarnation[f];
+}
+
+/* The floor at the next checkpoint of the log, or at its end. */
+static const struct floor *next_floor(const struct event *e, size_t from, size_t n,
+                                      const struct floor *end)
+{
+    for (size_t i = from; i < n; i++)
+        if (e[i].kind == EV_MARK && e[i].value >= CHECKPOINT)
+            return world_checkpoint_floor(e[i].value);
+    return end;
+}
+
+/* Walks through the log of the operation that just ran and crashes at every point that counts. */
+static void walk(const struct event *e, size_t n, uint64_t mark, const struct floor *before,
+                 const struct floor *after)
+{
+    struct floor must = *before;
+    both(&must, next_floor(e, 0, n, after));
+    for (size_t i = 0; i < n; i++) {
+        if (rep_settles(&e[i]))
+            crash_here(i, mark, &must);
+        rep_apply(&e[i]);
+        if (e[i].kind != EV_MARK)
+            continue;
+        if (e[i].value < CHECKPOINT) {
+            mark = e[i].value;
+            continue;
+        }
+        must = *world_checkpoint_floor(e[i].value);
+        both(&must, next_floor(e, i + 1, n, after));
+    }
+    crash_here(n, mark, after);
+}
+
+static void step(unsigned op, bool crash)
+{
+    struct floor before, after;
+    size_t n;
+    uint64_t mark = world_mark();
+    world_forget_checkpoints();
+    world_floor(&before);
+    rec_begin();
+    world_op(op);
+    world_floor(&after);
+    const struct event *e = rec_log(&n);
+    if (crash)
+        walk(e, n, mark, &before, &after);
+    for (size_t i = 0; i < n && !crash; i++)
+        rep_apply(&e[i]);
+    uint64_t at = rep_compare();
+    if (at != UINT64_MAX) {
+        printf("VIOLATION: a store to offset %llu bypassed the persist table in %s\n",
+               (unsigned long long)at, world_op_name(op));
+        exit(1);
+    }
+}
+
+/* The shorter prefixes of an exhaustive sequence are sequences of their own. */
+static void run_sequence(void)
+{
+    if (t.sequences++ % t.parts != t.part)
+        return;
+    world_reset(t.rules, t.warm);
+    unsigned n = t.length;
+    for (unsigned i = 0; i < n; i++) {
+        t.length = i + 1;
+        step(t.sequence[i], i + 1 == n || n > 3);
+    }
+    t.length = n;
+}
+
+static void all_of_length(unsigned length, unsigned at)
+{
+    if (at == length) {
+        t.length = length;
+        for (int warm = 0; warm < 2 && t.states < t.wanted; warm++) {
+            t.warm = warm;
+            run_sequence();
+        }
+        return;
+    }
+    for (unsigned op = 0; op < world_ops() && t.states < t.wanted; op++) {
+        t.sequence[at] = op;
+        all_of_length(length, at + 1);
+    }
+}
+
+static void random_sequence(void)
+{
+    t.warm = rng_below(&t.rng, 2);
+    t.length = 4 + (unsigned)rng_below(&t.rng, 12);
+    for (unsigned i = 0; i < t.length; i++)
+        t.sequence[i] = (unsigned)rng_below(&t.rng, world_ops());
+    run_sequence();
+}
+
+/* ---- Main ------------------------------------------------------------------------------------ */
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: crash [--states N] [--seed S] [--length L] [--part K/N] "
+                    "[--rules adr|eadr] [--warm] [--sequence OP,OP...]\n");
+    return 2;
+}
+
+/* "op,op,op" by name. */
+static bool parse_sequence(char *list)
+{
+    for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
+        unsigned op = 0;
+        while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
+            op++;
+        if (op == world_ops() || t.length == LENGTH_MAX)
+            return false;
+        t.sequence[t.length++] = op;
+    }
+    return t.length > 0;
+}
+
+static void run_all(unsigned length)
+{
+    for (unsigned l = 1; l <= length && t.states < t.wanted; l++)
+        all_of_length(l, 0);
+    printf("crash: all sequences up to length %u of %u operations: %llu sequences, %llu states\n",
+           length, world_ops(), (unsigned long long)t.sequences, (unsigned long long)t.states);
+    while (t.states < t.wanted)
+        random_sequence();
+}
+
+int main(int argc, char **argv)
+{
+    unsigned length = 2;
+    bool given = false;
+    uint64_t seed = 1;
+    t.wanted = 100000;
+    t.parts = 1;
+    for (int i = 1; i < argc; i++) {
+        char *v = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--warm") == 0) {
+            t.warm = true;
+            continue;
+        }
+        if (!v)
+            return usage();
+        if (strcmp(argv[i], "--states") == 0)
+            t.wanted = strtoull(v, NULL, 10);
+        else if (strcmp(argv[i], "--seed") == 0)
+            seed = strtoull(v, NULL, 10);
+        else if (strcmp(argv[i], "--length") == 0)
+            length = (unsigned)strtoul(v, NULL, 10);
+        else if (strcmp(argv[i], "--part") == 0 && strchr(v, '/'))
+            t.part = strtoull(v, NULL, 10), t.parts = strtoull(strchr(v, '/') + 1, NULL, 10);
+        else if (strcmp(argv[i], "--rules") == 0)
+            t.rules = strcmp(v, "eadr") == 0 ? RULES_EADR : RULES_ADR;
+        else if (strcmp(argv[i], "--sequence") == 0 && parse_sequence(v))
+            given = true;
+        else
+            return usage();
+        i++;
+    }
+    t.rng.s = seed;
+    world_reset(t.rules, false);
+    t.image = aligned_alloc(4096, world_pool_bytes());
+    if (!t.image || t.parts == 0)
+        return 2;
+    if (given)
+        run_sequence();
+    else
+        run_all(length);
+    printf("crash: seed %llu, %llu points, %llu opens, %llu hits after a crash\n",
+           (unsigned long long)seed, (unsigned long long)t.points, (unsigned long long)t.judged,
+           (unsigned long long)t.hits);
+    printf("crash: %llu states, 0 violations\n", (unsigned long long)t.states);
+    free(t.image);
+    free(t.seen);
+    world_end();
+    return 0;
+}

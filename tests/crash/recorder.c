@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * recorder.c - see recorder.h.
+ *
+ * Owns: the log, and three images: `live` (the library's), `seen` (the log replayed: what the CPU
+ * sees at a point of the log) and `sure` (what the media is guaranteed to hold at that point).
+ * Linked with --wrap=cm_persist_choose, so that the production code binds the recorder's table.
+ */
+#include "recorder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "persist.h"
+
+#define LINE 64u
+#define BLOCK 4096u
+#define PAST_MAX 6      /* values a word may have had since it was last sure */
+#define PAYLOAD_CHOICES 5u
+
+const struct cm_persist_ops *__real_cm_persist_choose(enum cm_flush_need need);
+const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
+
+/* A word whose media value is not sure. */
+struct word {
+    uint64_t value[PAST_MAX]; /* stored since; the last one is the present one */
+    uint32_t n;
+    uint32_t flushed;         /* values up to here were flushed: sure after the next fence */
+};
+
+static struct {
+    uint8_t *live, *seen, *sure;
+    uint64_t bytes, ignore_from, ignore_to, slots_from;
+    enum rules rules;
+    bool paused;
+    struct event *log;
+    size_t events, room;
+    uint8_t *data;
+    size_t data_bytes, data_room;
+    struct word **word;      /* by word number; NULL: sure */
+    uint64_t *open;          /* numbers of the words in doubt */
+    size_t opens, open_room;
+    struct doubt *doubt;
+    size_t doubts, doubt_room;
+    uint64_t hash;           /* of `sure` */
+} r;
+
+static void *grow(void *p, size_t *room, size_t need, size_t unit)
+{
+    if (need <= *room)
+        return p;
+    *room = need * 2 + 64;
+    p = realloc(p, *room * unit);
+    if (!p)
+        abort();
+    return p;
+}
+
+/* ---- Recording ------------------------------------------------------------------------------- */
+
+static void add(enum event_kind kind, uint64_t at, uint64_t value, uint64_t bytes)
+{
+    r.log = grow(r.log, &r.room, r.events + 1, sizeof(*r.log));
+    r.log[r.events++] = (struct event){ kind, plat_thread()->number, at, value, bytes };
+}
+
+static uint64_t offset_of(const void *p)
+{
+    uint64_t at = (uint64_t)((const uint8_t *)p - r.live);
+    if (at >= r.bytes) {
+        fprintf(stderr, "recorder: access outside the pool\n");
+        abort();
+    }
+    return at;
+}
+
+static int rec_store64(void *ctx, uint64_t *p, uint64_t v)
+{
+    (void)ctx;
+    *p = v;
+    add(EV_STORE, offset_of(p), v, 8);
+    return 0;
+}
+
+static int rec_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    if (*p != expected)
+        return 0;
+    rec_store64(ctx, p, desired);
+    return 1;
+}
+
+static int rec_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t v;
+        memcpy(&v, (const uint8_t *)src + i, 8);
+        rec_store64(ctx, (uint64_t *)(void *)((uint8_t *)dst + i), v);
+    }
+    return 0;
+}
+
+static int rec_copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx;
+    memcpy(dst, src, n);
+    r.data = grow(r.data, &r.data_room, r.data_bytes + n, 1);
+    memcpy(r.data + r.data_bytes, src, n);
+    add(EV_COPY, offset_of(dst), r.data_bytes, n);
+    r.data_bytes += n;
+    return 0;
+}
+
+static int rec_flush(void *ctx, const void *p, size_t n)
+{
+    (void)ctx;
+    uint64_t first = offset_of(p) / LINE, last = (offset_of(p) + n - 1) / LINE;
+    for (uint64_t line = first; line <= last; line++)
+        add(EV_FLUSH, line * LINE, 0, LINE);
+    return 0;
+}
+
+static void rec_fence(void *ctx)
+{
+    (void)ctx;
+    add(EV_FENCE, 0, 0, 0);
+}
+
+static const struct cm_persist_ops table = {
+    "recorded", "recorded", rec_store64, rec_cas64, rec_write, rec_copy, rec_flush, rec_fence,
+};
+
+const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
+{
+    return r.live && !r.paused ? &table : __real_cm_persist_choose(need);
+}
+
+void rec_pause(bool pause)
+{
+    r.paused = pause;
+}
+
+void rec_mark(uint64_t number)
+{
+    add(EV_MARK, 0, number, 0);
+}
+
+void rec_begin(void)
+{
+    r.events = 0;
+    r.data_bytes = 0;
+}
+
+const struct event *rec_log(size_t *n)
+{
+    *n = r.events;
+    return r.log;
+}
+
+void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
+                uint64_t slots_from, enum rules rules)
+{
+    rec_detach();
+    r.live = live;
+    r.bytes = bytes;
+    r.ignore_from = ignore_from;
+    r.ignore_to = ignore_to;
+    r.slots_from = slots_from;
+    r.rules = rules;
+    r.seen = malloc(bytes);
+    r.sure = malloc(bytes);
+    r.word = calloc(bytes / 8, sizeof(*r.word));
+    if (!r.seen || !r.sure || !r.word)
+        abort();
+    rep_reset();
+}
+
+void rec_detach(void)
+{
+    for (size_t i = 0; i < r.opens; i++)
+        free(r.word[r.open[i]]);
+    free(r.seen);
+    free(r.sure);
+    free(r.word);
+    free(r.log);
+    free(r.data);
+    free(r.open);
+    free(r.doubt);
+    memset(&r, 0, sizeof(r));
+}
+
+/* ---- Replaying ------------------------------------------------------------------------------- */
+
+static uint64_t load(const uint8_t *image, uint64_t at)
+{
+    uint64_t v;
+    memcpy(&v, image + at, 8);
+    return v;
+}
+
+static bool ignored(uint64_t at)
+{
+    return at >= r.ignore_from && at < r.ignore_to;
+}
+
+/* Hash of one word at one place; images are XORs of these. splitmix64's finalizer. */
+static uint64_t mix(uint64_t at, uint64_t v)
+{
+    uint64_t z = v ^ (at * UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+void rep_reset(void)
+{
+    for (size_t i = 0; i < r.opens; i++) {
+        free(r.word[r.open[i]]);
+        r.word[r.open[i]] = NULL;
+    }
+    r.opens = 0;
+    memcpy(r.seen, r.live, r.bytes);
+    memcpy(r.sure, r.live, r.bytes);
+    r.hash = 0;
+    for (uint64_t at = 0; at < r.bytes; at += 8)
+        if (!ignored(at))
+            r.hash ^= mix(at, load(r.sure, at));
+    rec_begin();
+}
+
+static void settle(uint64_t at, uint64_t v)
+{
+    r.hash ^= mix(at, load(r.sure, at)) ^ mix(at, v);
+    memcpy(r.sure + at, &v, 8);
+}
+
+/* A word was stored to. `durable`: it is sure at once; `nt`: it is sure after the next fence. */
+static void stored(uint64_t at, uint64_t v, bool durable, bool nt)
+{
+    uint64_t k = at / 8;
+    memcpy(r.seen + at, &v, 8);
+    if (durable) {
+        settle(at, v);
+        return;
+    }
+    struct word *w = r.word[k];
+    if (!w) {
+        if (v == load(r.sure, at))
+            return; /* rewritten with what is there: nothing to lose */
+        w = r.word[k] = calloc(1, sizeof(*w));
+        if (!w)
+            abort();
+        r.open = grow(r.open, &r.open_room, r.opens + 1, sizeof(*r.open));
+        r.open[r.opens++] = k;
+    }
+    if (w->n > 0 && w->value[w->n - 1] == v) {
+        if (nt)
+            w->flushed = w->n;
+        return;
+    }
+    if (w->n == PAST_MAX) { /* forget the oldest of the values in between */
+        memmove(&w->value[0], &w->value[1], (PAST_MAX - 1) * sizeof(w->value[0]));
+        w->n--;
+        w->flushed -= w->flushed > 0;
+    }
+    w->value[w->n++] = v;
+    if (nt)
+        w->flushed = w->n;
+}
+
+/* What was flushed is sure now. */
+static void fence(void)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r.opens; i++) {
+        uint64_t k = r.open[i];
+        struct word *w = r.word[k];
+        if (w->flushed > 0) {
+            settle(k * 8, w->value[w->flushed - 1]);
+            w->n -= w->flushed;
+            memmove(&w->value[0], &w->value[w->flushed], w->n * sizeof(w->value[0]));
+            w->flushed = 0;
+        }
+        if (w->n == 0) {
+            free(w);
+            r.word[k] = NULL;
+        } else {
+            r.open[kept++] = k;
+        }
+    }
+    r.opens = kept;
+}
+
+static void flush(uint64_t from, uint64_t bytes)
+{
+    for (uint64_t k = from / 8; k < (from + bytes) / 8; k++)
+        if (r.word[k])
+            r.word[k]->flushed = r.word[k]->n;
+}
+
+void rep_apply(const struct event *e)
+{
+    bool eadr = r.rules == RULES_EADR;
+    switch (e->kind) {
+    case EV_STORE:
+        stored(e->at, e->value, eadr, false);
+        break;
+    case EV_COPY:
+        for (uint64_t i = 0; i < e->bytes; i += 8)
+            stored(e->at + i, load(r.data, e->value + i), false, r.rules != RULES_PAGECACHE);
+        break;
+    case EV_FLUSH:
+        if (r.rules == RULES_ADR)
+            flush(e->at, e->bytes);
+        break;
+    case EV_FENCE:
+        if (r.rules != RULES_PAGECACHE)
+            fence();
+        break;
+    case EV_SYNC:
+        flush(e->at, e->value);
+        fence();
+        break;
+    case EV_MARK:
+        break;
+    }
+}
+
+bool rep_settles(const struct event *e)
+{
+    return e->kind == EV_MARK || e->kind == EV_SYNC ||
+           (e->kind == EV_FENCE && r.rules != RULES_PAGECACHE && r.opens > 0);
+}
+
+/* ---- Crash images ---------------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+const struct doubt *rep_doubts(size_t *n)
+{
+    qsort(r.open, r.opens, sizeof(*r.open), by_number);
+    r.doubts = 0;
+    for (size_t i = 0; i < r.opens; i++) {
+        uint64_t at = r.open[i] * 8;
+        bool payload = at >= r.slots_from;
+        if (payload)
+            at = at / BLOCK * BLOCK;
+        if (payload && r.doubts > 0 && r.doubt[r.doubts - 1].at == at)
+            continue; /* a slot's payload is one doubt */
+        r.doubt = grow(r.doubt, &r.doubt_room, r.doubts + 1, sizeof(*r.doubt));
+        r.doubt[r.doubts++] =
+            (struct doubt){ at, payload ? PAYLOAD_CHOICES : r.word[at / 8]->n + 1 };
+    }
+    *n = r.doubts;
+    return r.doubt;
+}
+
+/* Which words of a payload have arrived: none, all, the first, every other, all but the last. */
+static bool arrived(uint32_t choice, uint64_t i)
+{
+    switch (choice) {
+    case 0:
+        return false;
+    case 1:
+        return true;
+    case 2:
+        return i == 0;
+    case 3:
+        return i % 2;
+    default:
+        return i != BLOCK / 8 - 1;
+    }
+}
+
+static uint64_t chosen(const struct doubt *d, uint32_t choice, uint64_t i)
+{
+    uint64_t at = d->at + i * 8;
+    const struct word *w = r.word[at / 8];
+    if (!w)
+        return load(r.sure, at);
+    if (d->at >= r.slots_from)
+        return arrived(choice, i) ? w->value[w->n - 1] : load(r.sure, at);
+    return choice == 0 ? load(r.sure, at) : w->value[choice - 1];
+}
+
+static uint64_t words_of(const struct doubt *d)
+{
+    return d->at >= r.slots_from ? BLOCK / 8 : 1;
+}
+
+void rep_image_begin(uint8_t *image)
+{
+    memcpy(image, r.sure, r.bytes);
+}
+
+void rep_choose(uint8_t *image, size_t doubt, uint32_t choice)
+{
+    const struct doubt *d = &r.doubt[doubt];
+    for (uint64_t i = 0; i < words_of(d); i++) {
+        uint64_t v = chosen(d, choice, i);
+        memcpy(image + d->at + i * 8, &v, 8);
+    }
+}
+
+uint64_t rep_hash_guaranteed(void)
+{
+    return r.hash;
+}
+
+uint64_t rep_hash_choice(size_t doubt, uint32_t choice)
+{
+    const struct doubt *d = &r.doubt[doubt];
+    uint64_t h = 0;
+    for (uint64_t i = 0; choice != 0 && i < words_of(d); i++) {
+        uint64_t at = d->at + i * 8;
+        h ^= mix(at, load(r.sure, at)) ^ mix(at, chosen(d, choice, i));
+    }
+    return h;
+}
+
+uint64_t rep_compare(void)
+{
+    for (uint64_t at = 0; at < r.bytes; at += 8)
+        if (!ignored(at) && load(r.live, at) != load(r.seen, at))
+            return at;
+    return UINT64_MAX;
+}

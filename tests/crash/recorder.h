@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * recorder.h - a persist table that records, and what a crash may leave of the recorded stores.
+ *
+ * The library's code runs unchanged on ordinary memory (`live`); every store, non-temporal copy,
+ * flush and fence it makes to the pool is also written to a log. Replaying the log maintains what
+ * the media is guaranteed to hold and, for every word stored since, what it may hold instead: any
+ * value the word has had since its last guaranteed one, each word on its own (no order, no cache
+ * line atomicity: more than hardware can do, never less).
+ */
+#ifndef RECORDER_H
+#define RECORDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What makes stores durable. */
+enum rules {
+    RULES_ADR,      /* flush (or non-temporal copy) and fence */
+    RULES_EADR,     /* every store at once; non-temporal copies after a fence */
+    RULES_PAGECACHE /* only cm sync calls; anything else may or may not be written back */
+};
+
+enum event_kind {
+    EV_STORE, /* one word */
+    EV_COPY,  /* non-temporal: 512 words or fewer */
+    EV_FLUSH, /* one line */
+    EV_FENCE,
+    EV_SYNC,  /* a range is on the device */
+    EV_MARK   /* the world did something: `value` tells what */
+};
+
+struct event {
+    enum event_kind kind;
+    uint32_t thread;
+    uint64_t at;    /* offset in the pool */
+    uint64_t value; /* EV_STORE; EV_MARK: number; EV_COPY: offset in the log's data; EV_SYNC: bytes */
+    uint64_t bytes; /* EV_COPY */
+};
+
+/* Attaches the recorder to a pool in memory. From now on tables chosen by cm_persist_choose are
+ * the recorder's, for this pool only. */
+void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
+                uint64_t slots_from, enum rules rules);
+void rec_detach(void);
+/* While paused, pools that are opened get the CPU's own table (the judge's). */
+void rec_pause(bool pause);
+/* Adds a mark to the log. */
+void rec_mark(uint64_t number);
+/* The log since the last rec_begin(). */
+void rec_begin(void);
+const struct event *rec_log(size_t *n);
+
+/* ---- Replay ---------------------------------------------------------------------------------- */
+
+/* Forgets the past: the live image is what the media holds. */
+void rep_reset(void);
+/* Applies one event of the log. */
+void rep_apply(const struct event *e);
+/* Would this event make something durable that was not (so that crashing before it counts)? */
+bool rep_settles(const struct event *e);
+
+/* One thing that may or may not have reached the media: a word, or the payload of a slot. */
+struct doubt {
+    uint64_t at;       /* offset */
+    uint32_t choices;  /* 0: what is guaranteed, up to choices - 1 */
+};
+/* What is in doubt now. */
+const struct doubt *rep_doubts(size_t *n);
+/* The image that a crash leaves, for one choice each. */
+void rep_image_begin(uint8_t *image);   /* image := guaranteed; must be called after every rep_apply */
+void rep_choose(uint8_t *image, size_t doubt, uint32_t choice);
+/* Identity of an image: equal images, equal hash. */
+uint64_t rep_hash_guaranteed(void);
+uint64_t rep_hash_choice(size_t doubt, uint32_t choice); /* to be XORed in */
+
+/* Compares live memory with the replayed log: a store that bypassed the table shows here. Returns
+ * the offset of the first difference or UINT64_MAX. */
+uint64_t rep_compare(void);
+
+#endif

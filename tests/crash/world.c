@@ -1,0 +1,752 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * world.c - see world.h.
+ *
+ * Owns: the live pool, the origin, the session on it, and the list of operations. The system below
+ * the library is replaced where a crash test must decide it: boot identity and boot time (linked
+ * with --wrap).
+ */
+#include "world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block.h"
+#include "record.h"
+
+#define POOL_SLOTS 64
+#define Z_BLOCKS 20
+
+static struct {
+    enum rules rules;
+    uint8_t *pool;
+    uint64_t bytes;
+    cm_cache *cache;
+    cm_file *file[FILES];
+    struct snapshot now;
+    cm_file_id id[FILES];
+    uint64_t size[FILES];       /* of the files that are never written */
+    uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the same two buckets */
+    struct snapshot *past;
+    size_t marks, room;
+    struct floor *floors;
+    size_t checkpoints, floor_room;
+    cm_bracket open;            /* on file A, block 1 */
+    bool bracket, written;
+    struct rng rng;
+    unsigned boot;              /* identity and time that the library is told */
+    int64_t boot_wall;
+    uint8_t *buf;
+} w;
+
+/* ---- The system below ------------------------------------------------------------------------ */
+
+void __wrap_plat_boot_id(uint8_t id[16]);
+int64_t __wrap_plat_boot_wall_ns(void);
+int __wrap_plat_random(void *buf, size_t n);
+
+void __wrap_plat_boot_id(uint8_t id[16])
+{
+    memset(id, 0, 16);
+    memcpy(id, "boot", 4);
+    memcpy(id + 4, &w.boot, sizeof(w.boot));
+}
+
+int64_t __wrap_plat_boot_wall_ns(void)
+{
+    return w.boot_wall;
+}
+
+int __wrap_plat_random(void *buf, size_t n)
+{
+    static struct rng same = { 42 };
+    for (size_t i = 0; i < n; i++)
+        ((uint8_t *)buf)[i] = (uint8_t)rng_next(&same);
+    return 0;
+}
+
+/* A session that crashes frees nothing: its memory comes from here and is dropped as a whole. Two
+ * of them: the live session's and the judge's. */
+struct arena {
+    uint8_t *base;
+    size_t used, size;
+};
+static struct arena live_arena, judge_arena;
+
+static void *arena_alloc(void *ctx, size_t bytes)
+{
+    struct arena *a = ctx;
+    bytes = (bytes + 63) / 64 * 64;
+    if (!a->base) {
+        a->size = 16u << 20;
+        a->base = aligned_alloc(4096, a->size);
+    }
+    if (!a->base || a->used + bytes > a->size)
+        return NULL;
+    void *p = a->base + a->used;
+    a->used += bytes;
+    return memset(p, 0, bytes);
+}
+
+static void arena_free(void *ctx, void *p, size_t bytes)
+{
+    struct arena *a = ctx;
+    bytes = (bytes + 63) / 64 * 64;
+    if ((uint8_t *)p + bytes == a->base + a->used)
+        a->used -= bytes; /* last in, first out: most of them */
+}
+
+static cm_options options(struct arena *a)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    o.flags = CM_OPEN_NO_GUARD;
+    o.memory_durability = CM_DURABILITY_DAX;
+    o.verify = CM_VERIFY_ALWAYS;
+    o.alloc = arena_alloc;
+    o.free = arena_free;
+    o.alloc_ctx = a;
+    return o;
+}
+
+static void must(int64_t e, const char *what)
+{
+    if (e < 0) {
+        fprintf(stderr, "crash world: %s: %s\n", what, cm_errname((int)e));
+        abort();
+    }
+}
+
+/* ---- Origin ---------------------------------------------------------------------------------- */
+
+/* The files that never change hold a function of file and block. */
+static void constant_block(int f, uint64_t block, uint64_t *words)
+{
+    struct rng g = { (uint64_t)f << 32 | block };
+    uint64_t v = rng_next(&g);
+    for (unsigned i = 0; i < BLOCK / 8; i++)
+        words[i] = v + i;
+}
+
+static int64_t origin_of(const struct snapshot *s, int f, uint64_t offset, void *buf, size_t len)
+{
+    if (f < WRITTEN) {
+        struct ofile o = s->file[f];
+        return ofile_read(&o, offset, buf, len);
+    }
+    for (size_t i = 0; i < len; i += BLOCK)
+        constant_block(f, (offset + i) / BLOCK, (uint64_t *)(void *)((uint8_t *)buf + i));
+    return (int64_t)len;
+}
+
+static int64_t read_origin(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    int f = *(const int *)ctx;
+    if (offset >= w.size[f] && f >= WRITTEN)
+        return 0;
+    return origin_of(&w.now, f, offset, buf, len);
+}
+
+static cm_validator validator_of(const struct snapshot *s, int f, int64_t tick)
+{
+    if (f < WRITTEN)
+        return ofile_validator(&s->file[f], tick);
+    cm_validator v = { .size = w.size[f], .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
+    return v;
+}
+
+static void copy_snapshot(struct snapshot *to, const struct snapshot *from)
+{
+    for (int f = 0; f < WRITTEN; f++) {
+        uint8_t *data = to->file[f].data, *synced = to->file[f].synced;
+        to->file[f] = from->file[f];
+        to->file[f].data = data ? data : malloc(from->file[f].max);
+        to->file[f].synced = synced ? synced : malloc(from->file[f].max);
+        memcpy(to->file[f].data, from->file[f].data, from->file[f].max);
+        memcpy(to->file[f].synced, from->file[f].synced, from->file[f].max);
+    }
+    to->tick = from->tick;
+    to->boot_tick = from->boot_tick;
+    to->boot = from->boot;
+}
+
+/* The origin is about to be what it was not: everything after this in the log sees the new one. */
+static void mark(void)
+{
+    if (w.marks == w.room) {
+        w.room = w.room * 2 + 16;
+        w.past = realloc(w.past, w.room * sizeof(*w.past));
+        if (!w.past)
+            abort();
+        memset(w.past + w.marks, 0, (w.room - w.marks) * sizeof(*w.past));
+    }
+    copy_snapshot(&w.past[w.marks], &w.now);
+    rec_mark(w.marks++);
+}
+
+const struct snapshot *world_snapshot(uint64_t m)
+{
+    return &w.past[m];
+}
+
+uint64_t world_mark(void)
+{
+    return w.marks - 1;
+}
+
+bool world_unsynced(const struct snapshot *s)
+{
+    return s->file[0].unsynced || s->file[1].unsynced;
+}
+
+/* ---- Sessions -------------------------------------------------------------------------------- */
+
+static void attach(int f, bool sole)
+{
+    cm_validator v = validator_of(&w.now, f, w.now.tick);
+    must(cm_file_open(w.cache, &w.id[f], &v, sole ? CM_SOLE_WRITER : 0, &w.file[f]), "open");
+}
+
+static void open_pool(void)
+{
+    cm_options o = options(&live_arena);
+    must(cm_open_memory(w.pool, w.bytes, &o, &w.cache), "cm_open_memory");
+    for (int f = 0; f < FILES; f++)
+        attach(f, f == FILE_A);
+    w.bracket = false;
+}
+
+/* Blocks of file Z that have both buckets in common: 17 of them overflow. */
+static void choose_z(void)
+{
+    const struct cm_media *m = &w.cache->media;
+    uint64_t incarnation = w.file[FILE_Z]->incarnation;
+    unsigned n = 0;
+    struct cm_key first = cm_key_of(m, incarnation, 0);
+    for (uint64_t b = 0; n < Z_BLOCKS && b < 4000000; b++) {
+        struct cm_key k = cm_key_of(m, incarnation, b);
+        uint64_t lo = k.place.bucket[0], hi = k.place.bucket[1];
+        uint64_t p = first.place.bucket[0], q = first.place.bucket[1];
+        if ((lo == p && hi == q) || (lo == q && hi == p))
+            w.z_block[n++] = b;
+    }
+    if (n < Z_BLOCKS)
+        abort();
+}
+
+static uint64_t block_number(int f, unsigned i)
+{
+    return f == FILE_Z ? w.z_block[i] : i;
+}
+
+static unsigned blocks_of(int f)
+{
+    static const unsigned n[FILES] = { 6, 4, 40, Z_BLOCKS };
+    return n[f];
+}
+
+static void checkpoint(void)
+{
+    if (w.checkpoints == w.floor_room) {
+        w.floor_room = w.floor_room * 2 + 16;
+        w.floors = realloc(w.floors, w.floor_room * sizeof(*w.floors));
+        if (!w.floors)
+            abort();
+    }
+    world_floor(&w.floors[w.checkpoints]);
+    rec_mark(CHECKPOINT + w.checkpoints++);
+}
+
+const struct floor *world_checkpoint_floor(uint64_t m)
+{
+    return &w.floors[m - CHECKPOINT];
+}
+
+void world_forget_checkpoints(void)
+{
+    w.checkpoints = 0;
+}
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
+static int fill(int f, unsigned first, unsigned n)
+{
+    cm_miss miss;
+    uint64_t offset = block_number(f, first) * BLOCK;
+    int64_t got = cm_read(w.file[f], offset, w.buf, (size_t)n * BLOCK, &miss);
+    must(got, "cm_read");
+    if (miss.len == 0)
+        return 0;
+    uint64_t len = (miss.len + BLOCK - 1) / BLOCK * BLOCK;
+    int64_t r = read_origin(&f, miss.offset, w.buf, len);
+    if (r <= 0)
+        return 0;
+    int e = cm_fill(w.file[f], &miss, w.buf, (size_t)r, r % BLOCK ? CM_FILL_EOF : 0);
+    must(e, "cm_fill");
+    return e;
+}
+
+static void op_fill_a0(void)
+{
+    fill(FILE_A, 0, 1);
+}
+static void op_fill_a(void)
+{
+    for (unsigned i = 0; i < 6; i += 2) {
+        fill(FILE_A, i, 2);
+        checkpoint();
+    }
+}
+static void op_fill_b1(void)
+{
+    fill(FILE_B, 1, 1);
+}
+static void op_fill_b_tail(void)
+{
+    fill(FILE_B, 2, 2);
+}
+static void op_read_a(void)
+{
+    must(cm_read(w.file[FILE_A], 0, w.buf, 6 * BLOCK, NULL), "cm_read");
+}
+static void churn(unsigned first, unsigned end)
+{
+    int f = FILE_C;
+    for (unsigned i = first; i < end; i += 2) {
+        must(cm_read_through(w.file[f], i * BLOCK, w.buf, 2 * BLOCK, read_origin, &f), "churn");
+        checkpoint();
+    }
+}
+static void op_churn_low(void)
+{
+    churn(0, 16);
+}
+static void op_churn_high(void)
+{
+    churn(16, 40);
+}
+static void op_overflow(void)
+{
+    for (unsigned i = 0; i < Z_BLOCKS; i++) {
+        fill(FILE_Z, i, 1);
+        checkpoint();
+    }
+}
+
+static void write_a(uint64_t offset, uint64_t len)
+{
+    ofile_write(&w.now.file[FILE_A], &w.rng, w.now.tick, offset, len);
+    mark();
+}
+
+static void write_bracket(uint64_t offset, uint64_t len, bool validate)
+{
+    cm_bracket k;
+    must(cm_write_begin(w.file[FILE_A], offset, len, &k), "cm_write_begin");
+    write_a(offset, len);
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_write_end(w.file[FILE_A], &k, validate ? &v : NULL), "cm_write_end");
+}
+static void op_write_adopt(void)
+{
+    write_bracket(100, 50, true);
+}
+static void op_write_plain(void)
+{
+    write_bracket(0, 2 * BLOCK, false);
+}
+static void op_begin(void)
+{
+    if (w.bracket)
+        return;
+    must(cm_write_begin(w.file[FILE_A], BLOCK, BLOCK, &w.open), "cm_write_begin");
+    w.bracket = true;
+    w.written = false;
+}
+static void op_write_open(void)
+{
+    if (w.bracket && !w.written)
+        write_a(BLOCK, BLOCK);
+    w.written = w.bracket;
+}
+static void end_open(bool validate)
+{
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    if (w.bracket)
+        must(cm_write_end(w.file[FILE_A], &w.open, validate ? &v : NULL), "cm_write_end");
+    w.bracket = false;
+}
+static void op_end_adopt(void)
+{
+    end_open(true);
+}
+static void op_end_plain(void)
+{
+    end_open(false);
+}
+static void op_append(void)
+{
+    cm_bracket k;
+    struct ofile *o = &w.now.file[FILE_A];
+    if (o->size + 600 > o->max)
+        return;
+    must(cm_write_begin(w.file[FILE_A], CM_APPEND, 600, &k), "append");
+    write_a(o->size, 600);
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_write_end(w.file[FILE_A], &k, &v), "cm_write_end");
+}
+static void truncate_a(uint64_t size)
+{
+    cm_bracket k;
+    must(cm_truncate_begin(w.file[FILE_A], size, &k), "cm_truncate_begin");
+    ofile_truncate(&w.now.file[FILE_A], w.now.tick, size);
+    mark();
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_write_end(w.file[FILE_A], &k, &v), "cm_write_end");
+}
+static void op_shrink(void)
+{
+    truncate_a(BLOCK + 100);
+}
+static void op_grow(void)
+{
+    truncate_a(5 * BLOCK);
+}
+static void op_large(void)
+{
+    cm_bracket k;
+    must(cm_write_begin(w.file[FILE_A], 0, UINT64_C(65) << 20, &k), "large");
+    write_a(0, 10);
+    must(cm_write_end(w.file[FILE_A], &k, NULL), "cm_write_end");
+}
+static void op_sync(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
+    ofile_sync(&w.now.file[FILE_A]);
+    mark();
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_sync_end(w.file[FILE_A], &s, 1, &v), "cm_sync_end");
+}
+/* A bracket that begins and ends while the sync runs: the sync proves nothing about it. */
+static void op_sync_beside(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
+    ofile_sync(&w.now.file[FILE_A]);
+    mark();
+    write_bracket(200, 20, false);
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_sync_end(w.file[FILE_A], &s, 1, &v), "cm_sync_end");
+}
+static void op_sync_failed(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
+    must(cm_sync_end(w.file[FILE_A], &s, 0, NULL), "cm_sync_end");
+}
+/* Somebody else writes B. Fills read before are void from the moment it is known; between the
+ * change and that moment nothing is promised, so the two are one step here. */
+static void foreign_write_b(void)
+{
+    w.now.tick++;
+    ofile_write(&w.now.file[FILE_B], &w.rng, w.now.tick, 10, 50);
+    w.now.tick++;
+}
+static void op_invalidate(void)
+{
+    must(cm_invalidate(w.file[FILE_B], 0, BLOCK), "cm_invalidate");
+    foreign_write_b();
+    mark();
+}
+static void op_revalidate_b(void)
+{
+    foreign_write_b();
+    cm_validator v = validator_of(&w.now, FILE_B, w.now.tick);
+    mark();
+    must(cm_file_revalidate(w.file[FILE_B], &v), "cm_file_revalidate");
+}
+static void op_revalidate_a(void)
+{
+    w.now.tick++;
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_file_revalidate(w.file[FILE_A], &v), "cm_file_revalidate");
+}
+static void op_forget_a(void)
+{
+    must(cm_forget(w.cache, &w.id[FILE_A]), "cm_forget");
+}
+static void op_forget_closed(void)
+{
+    must(cm_file_close(w.file[FILE_B]), "cm_file_close");
+    must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
+    attach(FILE_B, false);
+}
+static void op_reattach(void)
+{
+    if (w.bracket)
+        return;
+    must(cm_file_close(w.file[FILE_A]), "cm_file_close");
+    attach(FILE_A, true);
+}
+static void op_offline(void)
+{
+    must(cm_file_close(w.file[FILE_B]), "cm_file_close");
+    foreign_write_b();
+    mark();
+    attach(FILE_B, false);
+}
+static void op_abort(void)
+{
+    must(cm_file_abort(w.file[FILE_A]), "cm_file_abort");
+    w.bracket = false;
+}
+static void op_close(void)
+{
+    end_open(false);
+    must(cm_close(w.cache), "cm_close");
+    live_arena.used = 0;
+    open_pool();
+}
+static void op_process_crash(void)
+{
+    live_arena.used = 0;
+    open_pool();
+}
+static void op_check(void)
+{
+    cm_check_report c = { .struct_size = sizeof(c) };
+    must(cm_check(w.cache, 0, NULL, NULL, &c), "cm_check");
+}
+static void op_repair(void)
+{
+    cm_check_report c = { .struct_size = sizeof(c) };
+    must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
+}
+static void op_many_files(void)
+{
+    for (uint64_t i = 0; i < 10; i++) {
+        cm_file_id id = { 99, i + 1 };
+        cm_validator v = { .size = 1, .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
+        cm_file *f;
+        must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
+        must(cm_file_close(f), "cm_file_close");
+    }
+}
+static void op_pin(void)
+{
+    cm_iovec iov[4];
+    cm_pins pins;
+    int n;
+    must(cm_pin_range(w.file[FILE_A], 0, 2 * BLOCK, iov, 4, &n, &pins, NULL), "cm_pin_range");
+    op_churn_low();
+    if (pins.n)
+        must(cm_unpin(&pins), "cm_unpin");
+}
+
+static const struct {
+    const char *name;
+    void (*op)(void);
+} ops[] = {
+    { "fill-a0", op_fill_a0 },         { "fill-a", op_fill_a },
+    { "fill-b1", op_fill_b1 },         { "fill-b-tail", op_fill_b_tail },
+    { "read-a", op_read_a },           { "churn-low", op_churn_low },
+    { "churn-high", op_churn_high },   { "overflow", op_overflow },
+    { "write-adopt", op_write_adopt }, { "write-plain", op_write_plain },
+    { "begin", op_begin },             { "write-open", op_write_open },
+    { "end-adopt", op_end_adopt },     { "end-plain", op_end_plain },
+    { "append", op_append },           { "shrink", op_shrink },
+    { "grow", op_grow },               { "large", op_large },
+    { "sync", op_sync },               { "sync-beside", op_sync_beside },
+    { "sync-failed", op_sync_failed }, { "invalidate", op_invalidate },
+    { "revalidate-a", op_revalidate_a }, { "revalidate-b", op_revalidate_b },
+    { "forget-a", op_forget_a },       { "forget-closed", op_forget_closed },
+    { "reattach", op_reattach },       { "offline", op_offline },
+    { "abort", op_abort },             { "close", op_close },
+    { "process-crash", op_process_crash }, { "check", op_check },
+    { "repair", op_repair },           { "many-files", op_many_files },
+    { "pin", op_pin },
+};
+
+unsigned world_ops(void)
+{
+    return sizeof(ops) / sizeof(*ops);
+}
+
+const char *world_op_name(unsigned op)
+{
+    return ops[op].name;
+}
+
+void world_op(unsigned op)
+{
+    ops[op].op();
+}
+
+/* ---- Beginning and end ----------------------------------------------------------------------- */
+
+static void warm_up(void)
+{
+    for (int f = FILE_A; f <= FILE_B; f++)
+        fill(f, 0, blocks_of(f));
+    op_churn_low();
+    op_churn_high();
+    op_overflow();
+    for (int f = FILE_A; f <= FILE_B; f++)
+        fill(f, 0, blocks_of(f));
+}
+
+uint64_t world_pool_bytes(void)
+{
+    return w.bytes;
+}
+
+void world_reset(enum rules rules, bool warm)
+{
+    if (!w.pool) {
+        w.bytes = cm_pool_size_min();
+        w.pool = aligned_alloc(4096, w.bytes);
+        w.buf = aligned_alloc(4096, 64 * BLOCK);
+        for (int f = 0; f < WRITTEN; f++)
+            ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
+        if (!w.pool || !w.buf)
+            abort();
+    }
+    rec_detach();
+    live_arena.used = 0;
+    w.rules = rules;
+    w.rng.s = 7;
+    w.now.tick = 1000;
+    w.now.boot_tick = 990;
+    w.boot = w.now.boot = 1;
+    w.boot_wall = w.now.boot_tick * TICK_NS;
+    memset(w.pool, 0, w.bytes);
+    must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
+    for (int f = 0; f < FILES; f++)
+        w.id[f] = (cm_file_id){ 1, (uint64_t)f + 1 };
+    w.size[FILE_C] = 40 * BLOCK;
+    w.size[FILE_Z] = UINT64_C(4000000) * BLOCK;
+    for (int f = 0; f < WRITTEN; f++) {
+        struct ofile *o = &w.now.file[f];
+        o->size = 0;
+        memset(o->data, 0, o->max);
+        ofile_write(o, &w.rng, 900, 0, f == FILE_A ? 4 * BLOCK + 1000 : 2 * BLOCK + 300);
+        ofile_sync(o);
+    }
+    rec_attach(w.pool, w.bytes, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES,
+               w.bytes - POOL_SLOTS * BLOCK, rules);
+    w.marks = 0;
+    open_pool();
+    choose_z();
+    if (warm)
+        warm_up();
+    rep_reset();
+    w.marks = w.checkpoints = 0;
+    mark();
+}
+
+void world_end(void)
+{
+    rec_detach();
+    for (size_t i = 0; i < w.room; i++)
+        for (int f = 0; f < WRITTEN; f++)
+            ofile_free(&w.past[i].file[f]);
+    for (int f = 0; f < WRITTEN; f++)
+        ofile_free(&w.now.file[f]);
+    free(w.past);
+    free(w.floors);
+    free(w.pool);
+    free(w.buf);
+    free(live_arena.base);
+    free(judge_arena.base);
+}
+
+/* ---- Judging --------------------------------------------------------------------------------- */
+
+void world_floor(struct floor *fl)
+{
+    memset(fl, 0, sizeof(*fl));
+    for (int f = 0; f < FILES; f++) {
+        cm_file *file = w.file[f];
+        fl->incarnation[f] = file->incarnation;
+        if (file->dirty || !file->has_validator || file->validator.racy || file->want ||
+            file->bypassed || file->place == CM_NO_PLACE)
+            continue;
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
+            fl->must[f][i] = cm_block_cached(w.cache, &k) > 0;
+        }
+    }
+}
+
+/* What a power cut made of a file. */
+static void lose(struct ofile *o, int lost)
+{
+    if (!o->unsynced || lost == 0)
+        return;
+    memcpy(o->data, o->synced, o->max);
+    if (lost > 1) {
+        o->size = o->synced_size;
+        o->stamp = o->synced_stamp;
+    }
+}
+
+static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, const struct floor *must,
+                              uint64_t *hits)
+{
+    static uint8_t got[BLOCK] __attribute__((aligned(4096))), want[BLOCK] __attribute__((aligned(4096)));
+    static char text[120];
+    cm_file *file;
+    cm_validator v = validator_of(s, f, s->tick + 1);
+    int e = cm_file_open(c, &w.id[f], &v, 0, &file);
+    if (e < 0)
+        return "a file cannot be attached";
+    for (unsigned i = 0; i < blocks_of(f); i++) {
+        uint64_t at = block_number(f, i) * BLOCK;
+        int64_t n = cm_read(file, at, got, BLOCK, NULL);
+        int64_t have = origin_of(s, f, at, want, BLOCK);
+        *hits += n > 0;
+        if (n < 0 || n > have || memcmp(got, want, (size_t)n) != 0) {
+            snprintf(text, sizeof(text), "wrong bytes: file %d block %u (%lld of %lld bytes)", f, i,
+                     (long long)n, (long long)have);
+            return text;
+        }
+        if (n == 0 && must && must->must[f][i]) {
+            snprintf(text, sizeof(text), "stored block lost: file %d block %u", f, i);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+const char *world_judge(uint8_t *image, const struct snapshot *s, bool cut, int lost,
+                        const struct floor *must, uint64_t *hits)
+{
+    static struct snapshot after;
+    unsigned boot = w.boot;
+    int64_t wall = w.boot_wall;
+    const char *wrong = NULL;
+    cm_options o = options(&judge_arena);
+    cm_cache *c;
+    copy_snapshot(&after, s);
+    if (cut) {
+        for (int f = 0; f < WRITTEN; f++)
+            lose(&after.file[f], lost);
+        w.boot++;
+        w.boot_wall = (s->tick + 1) * TICK_NS;
+    }
+    judge_arena.used = 0;
+    rec_pause(true);
+    int e = cm_open_memory(image, w.bytes, &o, &c);
+    rec_pause(false);
+    if (e)
+        wrong = "the pool does not open";
+    for (int f = 0; f < FILES && !wrong; f++)
+        wrong = judge_file(c, &after, f, must, hits);
+    cm_check_report r = { .struct_size = sizeof(r) };
+    if (!wrong && (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || r.bad_headers))
+        wrong = "damaged headers after a crash";
+    w.boot = boot;
+    w.boot_wall = wall;
+    return wrong;
+}
