@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * harness.h - what a unit test program is made of.
+ *
+ * A program is one .c file: functions that check, one table that names them, one main:
+ *
+ *     static void test_addition(void) { CHECK_EQ(1 + 1, 2); }
+ *     static const struct harness_test tests[] = { TEST(addition) };
+ *     int main(int argc, char **argv) { return HARNESS_MAIN(tests, argc, argv); }
+ *
+ * Run without arguments it does all of them, with one those whose name contains it. It prints TAP
+ * and a closing line. Exit status: 0 passed, 1 failed, 77 nothing was run (all skipped).
+ * CHECK and CHECK_EQ go on after a failure and may be used in threads; REQUIRE and SKIP return
+ * from the test function. Plain C11 for every compiler and system.
+ */
+#ifndef CM_HARNESS_H
+#define CM_HARNESS_H
+
+#include <stdio.h>
+#include <string.h>
+
+#include "atomic.h"
+
+struct harness_test {
+    const char *name;
+    void (*run)(void);
+};
+#define TEST(name) { #name, test_##name }
+
+static unsigned harness_failures; /* of the running test */
+static const char *harness_skip;  /* reason, or NULL */
+
+/* Reports one failure; the first few of a test are enough to read. */
+static inline void harness_fail(const char *file, int line, const char *what)
+{
+    if (at_add_relaxed(&harness_failures, 1u) < 10) {
+        printf("# %s:%d: %s\n", file, line, what);
+    }
+}
+
+static inline void harness_check_eq(const char *file, int line, const char *what, long long a,
+                                    long long b)
+{
+    if (a != b && at_add_relaxed(&harness_failures, 1u) < 10) {
+        printf("# %s:%d: %s: %lld (0x%llx) != %lld (0x%llx)\n", file, line, what, a,
+               (unsigned long long)a, b, (unsigned long long)b);
+    }
+}
+
+#define CHECK(cond) ((cond) ? (void)0 : harness_fail(__FILE__, __LINE__, #cond))
+#define CHECK_EQ(a, b)                                                                             \
+    harness_check_eq(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b))
+#define REQUIRE(cond)                                                                              \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            harness_fail(__FILE__, __LINE__, #cond);                                               \
+            return;                                                                                \
+        }                                                                                          \
+    } while (0)
+#define SKIP(reason)                                                                               \
+    do {                                                                                           \
+        harness_skip = (reason);                                                                   \
+        return;                                                                                    \
+    } while (0)
+
+static inline int harness_main(const struct harness_test *tests, size_t n, int argc, char **argv)
+{
+    const char *filter = argc > 1 ? argv[1] : "";
+    unsigned passed = 0, failed = 0, skipped = 0, number = 0;
+
+    setvbuf(stdout, NULL, _IOLBF, 1024); /* a crash must not swallow what was said before */
+    for (size_t i = 0; i < n; i++) {
+        if (strstr(tests[i].name, filter) == NULL) {
+            continue;
+        }
+        harness_failures = 0;
+        harness_skip = NULL;
+        tests[i].run();
+        number++;
+        if (harness_failures != 0) {
+            printf("not ok %u - %s\n", number, tests[i].name);
+            failed++;
+        } else if (harness_skip != NULL) {
+            printf("ok %u - %s # SKIP %s\n", number, tests[i].name, harness_skip);
+            skipped++;
+        } else {
+            printf("ok %u - %s\n", number, tests[i].name);
+            passed++;
+        }
+    }
+    printf("1..%u\n", number);
+    printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);
+    if (failed != 0 || number == 0) {
+        return 1;
+    }
+    return passed == 0 ? 77 : 0;
+}
+#define HARNESS_MAIN(tests, argc, argv)                                                            \
+    harness_main((tests), sizeof(tests) / sizeof((tests)[0]), (argc), (argv))
+
+#endif

@@ -1,0 +1,781 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_block.c - lookups, misses and fills: only what was read after its miss and before any write
+ * is stored, only what its checks vouch for is served, and garbage in the pool is never more than
+ * a miss.
+ */
+#include "fixture.h"
+
+#include "block.h"
+
+static uint8_t data[16 * MIB];
+
+static void make_data(uint64_t tag, uint64_t first, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        content(tag, first + i, data + i * BLK);
+}
+
+static int fill(cm_file *f, const cm_miss *m, uint64_t tag, uint64_t len, uint32_t flags)
+{
+    make_data(tag, m->offset / BLK, (len + BLK - 1) / BLK);
+    return cm_fill(f, m, data, (size_t)len, flags);
+}
+
+static cm_file *open_pool_and_file(struct pool *p, uint64_t bytes)
+{
+    (void)pool_new(p, bytes);
+    return attach(p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
+}
+
+/* ---- Fills against writes -------------------------------------------------------------------- */
+
+/* Read from the origin before a write, offered during or after it: refused. */
+static void test_fill_after_write(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_miss m = miss_of(f, 3 * BLK, BLK);
+    CHECK_EQ(m.flags & CM_MISS_NOFILL, 0);
+    cm_bracket w = begin_write(f, 3 * BLK, 1);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    CHECK_EQ(STAT(p.c, refused_stale), 2);
+    CHECK_EQ(put(f, 3, 6), 0);
+    CHECK_EQ(look(f, 3, 6), RIGHT);
+    pool_end(&p);
+}
+
+/* A miss inside a bracket is no right to fill, not even after its end. */
+static void test_fill_during_write(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    cm_miss m = miss_of(f, 3 * BLK, BLK);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    m.flags = 0; /* a caller that does not look */
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    pool_end(&p);
+}
+
+/* Every way to change a file voids every miss handed out before. */
+static void test_every_change(void)
+{
+    for (unsigned kind = 0; kind < 7; kind++) {
+        struct pool p;
+        cm_bracket w = { 0 };
+        cm_file *f = open_pool_and_file(&p, MIB);
+        cm_file_id id = id_of(1);
+        CHECK_EQ(put(f, 900, 5), 0);
+        cm_miss m = miss_of(f, 3 * BLK, BLK);
+        if (kind == 0)
+            CHECK_EQ(cm_truncate_begin(f, 2 * BLK, &w), 0);
+        else if (kind == 1)
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
+        else if (kind == 2)
+            CHECK_EQ(cm_invalidate(f, 3 * BLK, 1), 0);
+        else if (kind == 3)
+            CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+        else if (kind == 4)
+            CHECK_EQ(cm_forget(p.c, &id), 0);
+        else if (kind == 5)
+            CHECK_EQ(cm_file_abort(f), 0);
+        else
+            CHECK_EQ(cm_write_begin(f, 0, 100 * MIB, &w), 0);
+        CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+        if (w.id)
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(look(f, 3, 5), MISS);
+        CHECK_EQ(put(f, 3, 6), 0);
+        pool_end(&p);
+    }
+}
+
+/* A write next to it in the same group costs a fill; a write far off does not. */
+static void test_fill_beside_write(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    uint64_t far = GROUP;
+    while (key_of(f, far).stripe == key_of(f, 0).stripe)
+        far += GROUP;
+    cm_miss m = miss_of(f, 0, BLK);
+    cm_bracket w = begin_write(f, far * BLK, BLK);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* A bracket forgets its blocks, each block it touches, and no other. */
+static void test_write_forgets(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 20, 5), 20);
+    cm_bracket w = begin_write(f, 5 * BLK - 1, 2 * BLK + 2); /* 4, 5, 6, 7 */
+    CHECK_EQ(hits(f, 0, 4, 5), 4);
+    CHECK_EQ(hits(f, 4, 4, 5), 0);
+    CHECK_EQ(hits(f, 8, 12, 5), 12);
+    CHECK_EQ(STAT(p.c, forgotten), 4);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    w = begin_write(f, 8 * BLK, BLK); /* exactly one */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(hits(f, 8, 12, 5), 11);
+    pool_end(&p);
+}
+
+/* Forgotten means gone from the media, for every slot that could be found. */
+static void test_forget_all_matches(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    struct cm_key k = key_of(f, 0);
+    uint64_t s = slot_of(f, 0), twin = 200; /* a second copy, as only a damaged pool has it */
+    *header_of(p.c, twin) = *header_of(p.c, s);
+    header_of(p.c, twin)->w0 = cm_format_w0(p.c->media.check_key, twin, header_of(p.c, twin), 9);
+    *cell_of(p.c, k.place.bucket[1], 7) = cm_cell_make(k.place.tag, twin);
+    CHECK(slot_ok(p.c, twin));
+    cm_bracket w = begin_write(f, 0, 1);
+    CHECK(!slot_ok(p.c, s) && !slot_ok(p.c, twin));
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(look(f, 1, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* Overlapping brackets: nothing is stored until the last of them ends. */
+static void test_overlapping_brackets(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_bracket a = begin_write(f, 0, 8 * BLK), b = begin_write(f, 4 * BLK, 8 * BLK);
+    CHECK_EQ(put(f, 5, 5), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &a, NULL) >= 0);
+    CHECK_EQ(put(f, 5, 5), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &b, NULL) >= 0);
+    CHECK_EQ(cm_write_end(f, &b, NULL), CM_EBRACKET);
+    CHECK_EQ(put(f, 5, 5), 0);
+    pool_end(&p);
+}
+
+/* More than 64 MiB: not block by block but by a new incarnation, and as sure. */
+static void test_large_bracket(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 10, 5), 10);
+    CHECK_EQ(put_all(f, 20000, 10, 5), 10);
+    uint64_t inc = info_of(f).incarnation;
+    cm_bracket w = begin_write(f, 5 * BLK, 64 * MIB); /* the most that goes by stripes */
+    CHECK_EQ(info_of(f).incarnation, inc);
+    CHECK_EQ(hits(f, 0, 10, 5), 5);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(put_all(f, 5, 5, 5), 5);
+    w = begin_write(f, 5 * BLK, 64 * MIB + 1);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK_EQ(hits(f, 0, 10, 5), 0);
+    CHECK_EQ(hits(f, 20000, 10, 5), 0);
+    CHECK_EQ(put(f, 2, 5), CM_NOT_STORED_STALE); /* its stripes know of no bracket, the file does */
+    cm_miss m = miss_of(f, 100 * MIB, BLK);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    m.flags = 0; /* a caller that does not look */
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK_EQ(put_all(f, 0, 10, 6), 10);
+    pool_end(&p);
+}
+
+/* A small bracket that was open when the incarnation changed still keeps fills out. */
+static void test_bracket_over_new_incarnation(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_bracket small = begin_write(f, 3 * BLK, BLK), large = begin_write(f, 0, 65 * MIB);
+    CHECK(cm_write_end(f, &large, NULL) >= 0);
+    CHECK_EQ(put(f, 3, 5), CM_NOT_STORED_STALE);
+    CHECK(miss_of(f, 3 * BLK, BLK).flags & CM_MISS_NOFILL);
+    CHECK(cm_write_end(f, &small, NULL) >= 0);
+    CHECK_EQ(put(f, 3, 5), 0);
+    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
+        CHECK_EQ(p.c->stripes[s].intents, 0);
+    pool_end(&p);
+}
+
+/* ---- Misses and tickets ---------------------------------------------------------------------- */
+
+static void test_miss_shape(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    uint8_t buf[8 * CM_BLOCK_SIZE];
+    cm_miss m;
+    CHECK_EQ(put(f, 2, 5), 0);
+    CHECK_EQ(put(f, 6, 5), 0);
+    CHECK_EQ(cm_read(f, 2 * BLK + 5, buf, 3 * BLK, &m), BLK - 5); /* the cached prefix */
+    CHECK_EQ(m.offset, 3 * BLK);
+    CHECK_EQ(m.len, 3 * BLK); /* aligned, and whole blocks */
+    CHECK_EQ(cm_read(f, 3 * BLK + 7, buf, 10, &m), 0);
+    CHECK_EQ(m.offset, 3 * BLK);
+    CHECK_EQ(m.len, BLK);
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, 8 * BLK, &m), 0);
+    CHECK_EQ(m.len, 2 * BLK); /* up to what is cached */
+    CHECK_EQ(cm_read(f, 2 * BLK, buf, BLK, &m), BLK);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(cm_read(f, 2 * BLK, buf, 0, &m), 0);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(m.flags, 0);
+    pool_end(&p);
+}
+
+/* A miss covers at most eight groups, and a fill of all of them is stored. */
+static void test_miss_cut(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    CHECK(p.c->media.geo.stripes > 1);
+    for (uint64_t first = 0; first < 64; first += 21) {
+        uint64_t at = first + 10000 * GROUP + first * 100 * GROUP;
+        uint64_t want = CM_MISS_STRIPES * GROUP - at % GROUP;
+        cm_miss m = miss_of(f, at * BLK, 1000 * BLK);
+        CHECK_EQ(m.offset, at * BLK);
+        CHECK_EQ(m.len, want * BLK);
+        CHECK_EQ(fill(f, &m, 5, m.len, 0), 0);
+        CHECK_EQ(hits(f, at, want, 5), want);
+        CHECK_EQ(look(f, at + want, 5), MISS);
+    }
+    pool_end(&p);
+}
+
+/* One group of a long run was written: that group's blocks are refused, the others stored. */
+static void test_partly_stale(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    cm_miss m = miss_of(f, 0, 8 * GROUP * BLK);
+    CHECK_EQ(m.len, 8 * GROUP * BLK);
+    cm_bracket w = begin_write(f, 3 * GROUP * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(fill(f, &m, 5, m.len, 0), CM_NOT_STORED_STALE);
+    for (uint64_t g = 0; g < 8; g++) {
+        bool same = key_of(f, g * GROUP).stripe == key_of(f, 3 * GROUP).stripe;
+        CHECK_EQ(hits(f, g * GROUP, GROUP, 5), same ? 0 : GROUP);
+    }
+    pool_end(&p);
+}
+
+static void test_bad_tickets(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB), *g = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
+    cm_miss m = miss_of(f, 10 * BLK, 2 * BLK), bad;
+    CHECK_EQ(m.len, 2 * BLK);
+    CHECK_EQ(fill(f, &m, 5, 3 * BLK, 0), CM_ETICKET); /* longer than its miss */
+    CHECK_EQ(fill(f, &m, 5, 2 * BLK + 1, CM_FILL_EOF), CM_ETICKET);
+    CHECK_EQ(fill(f, &m, 5, BLK + 1, 0), CM_EINVAL); /* ends in a block, not the file */
+    CHECK_EQ(fill(g, &m, 5, BLK, 0), CM_EFOREIGN);
+    CHECK_EQ(fill(f, &m, 5, BLK, 2), CM_EINVAL);
+    bad = m;
+    bad.offset += 1;
+    CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET);
+    bad = m;
+    bad.len = 9 * GROUP * BLK;
+    CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET); /* more groups than it has tickets for */
+    bad = m;
+    bad.offset = UINT64_MAX - BLK + 1;
+    CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET);
+    bad = m;
+    bad.len = UINT64_MAX;
+    CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET);
+    memset(&bad, 0, sizeof(bad));
+    CHECK(fill(f, &bad, 5, 0, 0) < 0);
+    CHECK_EQ(look(f, 10, 5), MISS);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), 0); /* less than the miss is fine */
+    CHECK_EQ(hits(f, 10, 2, 5), 1);
+    CHECK_EQ(fill(f, &m, 5, 0, 0), 0);
+    pool_end(&p);
+}
+
+/* A miss of an earlier attachment of the same file is foreign to the next one. */
+static void test_ticket_of_old_attachment(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_miss m = miss_of(f, 10 * BLK, BLK);
+    detach(f);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_EFOREIGN);
+    pool_down(&p);
+    (void)pool_up(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_EFOREIGN);
+    pool_end(&p);
+}
+
+/* ---- Tails ----------------------------------------------------------------------------------- */
+
+static void test_tails(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_miss m;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    CHECK_EQ(look(f, 4, 5), SHORT);
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, &m), 1000);
+    CHECK_EQ(m.offset, 4 * BLK); /* bytes past the tail are a miss, never zeros */
+    CHECK_EQ(m.len, BLK);
+    CHECK_EQ(cm_read(f, 4 * BLK + 990, buf, 20, &m), 10);
+    CHECK_EQ(cm_read(f, 4 * BLK + 1000, buf, 20, &m), 0);
+    CHECK_EQ(put_tail(f, 4, 999, 6), CM_NOT_STORED_PRESENT); /* shorter, or as long: kept */
+    CHECK_EQ(put_tail(f, 4, 1000, 6), CM_NOT_STORED_PRESENT);
+    CHECK_EQ(look(f, 4, 5), SHORT);
+    CHECK_EQ(put_tail(f, 4, 1001, 6), 0); /* longer: replaced, by the full protocol */
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1001);
+    CHECK(is_content(6, 4, buf, 1001));
+    CHECK_EQ(STAT(p.c, displaced), 1);
+    CHECK_EQ(put(f, 4, 7), 0);
+    CHECK_EQ(look(f, 4, 7), RIGHT);
+    CHECK_EQ(slots_astray(p.c), 0);
+    uint64_t copies = 0;
+    for (uint64_t s = 0; s < p.c->media.geo.slots; s++)
+        copies += slot_ok(p.c, s);
+    CHECK_EQ(copies, 1);
+    pool_end(&p);
+}
+
+static void test_fill_eof(void)
+{
+    struct pool p;
+    uint8_t buf[4 * CM_BLOCK_SIZE];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_miss m = miss_of(f, 0, 4 * BLK);
+    CHECK_EQ(fill(f, &m, 5, 2 * BLK + 1, CM_FILL_EOF), 0);
+    CHECK_EQ(cm_read(f, 0, buf, 4 * BLK, &m), 2 * BLK + 1);
+    CHECK_EQ(m.flags & CM_MISS_EOF, 0); /* a short fill says nothing about the size */
+    CHECK_EQ(STAT(p.c, fill_blocks), 3);
+    CHECK_EQ(STAT(p.c, fill_bytes), 2 * BLK + 1);
+    pool_end(&p);
+}
+
+static void test_present(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_miss m = miss_of(f, 0, 4 * BLK);
+    CHECK_EQ(put(f, 2, 5), 0);
+    CHECK_EQ(fill(f, &m, 6, 4 * BLK, 0), CM_NOT_STORED_PRESENT); /* the others are stored */
+    CHECK_EQ(look(f, 0, 6), RIGHT);
+    CHECK_EQ(look(f, 2, 5), RIGHT);
+    CHECK_EQ(look(f, 3, 6), RIGHT);
+    CHECK_EQ(STAT(p.c, refused_present), 1);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static void test_nothing_given(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    cm_miss m = miss_of(f, 0, 4 * BLK);
+    CHECK_EQ(cm_fill(f, &m, NULL, 0, CM_FILL_EOF), 0);
+    CHECK_EQ(cm_fill(f, &m, NULL, 1, CM_FILL_EOF), CM_EINVAL);
+    CHECK_EQ(hits(f, 0, 4, 5), 0);
+    pool_end(&p);
+}
+
+/* ---- Damage ---------------------------------------------------------------------------------- */
+
+/* One flipped bit of the payload, with each verify policy. */
+static void check_flipped_payload(uint32_t verify, bool hit_before, bool caught)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.verify = verify;
+    (void)pool_up(&p);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    if (hit_before)
+        CHECK_EQ(look(f, 1, 5), RIGHT);
+    uint64_t slot = slot_of(f, 1);
+    payload_of(p.c, slot)[4095] ^= 0x80;
+    CHECK_EQ(look(f, 1, 5), caught ? MISS : WRONG);
+    CHECK_EQ(STAT(p.c, miss_checksum), caught);
+    CHECK_EQ(slot_ok(p.c, slot), !caught); /* dropped, and stays dropped */
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    if (caught) {
+        CHECK_EQ(look(f, 1, 5), MISS);
+        CHECK_EQ(STAT(p.c, miss_checksum), 1);
+        CHECK_EQ(put(f, 1, 5), 0);
+        CHECK_EQ(look(f, 1, 5), RIGHT);
+    }
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static void test_flipped_payload(void)
+{
+    check_flipped_payload(CM_VERIFY_FIRST_HIT, false, true);
+    check_flipped_payload(CM_VERIFY_FIRST_HIT, true, false);
+    check_flipped_payload(CM_VERIFY_ALWAYS, false, true);
+    check_flipped_payload(CM_VERIFY_ALWAYS, true, true);
+    check_flipped_payload(CM_VERIFY_NEVER, false, false);
+    check_flipped_payload(CM_VERIFY_NEVER, true, false);
+}
+
+/* "First hit" is the first of each session: also what was verified before a reopen. */
+static void test_first_hit_of_session(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    uint64_t slot = slot_of(f, 0);
+    pool_again(&p);
+    payload_of(p.c, slot)[17] ^= 4;
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    pool_end(&p);
+}
+
+/* Verified through a part of the block only: damage outside the part is found all the same. */
+static void test_partial_read_verifies(void)
+{
+    struct pool p;
+    uint8_t buf[10];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    payload_of(p.c, slot_of(f, 0))[4000] ^= 1;
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 0);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    pool_end(&p);
+}
+
+/* Any flipped bit of a header: a miss, or (an invalid header) what it was before. */
+static void test_flipped_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, 1));
+    for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(look(f, 1, 5), MISS);
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(look(f, 1, 5), RIGHT);
+    }
+    pool_end(&p);
+}
+
+static void test_flipped_dead_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 1, 5), 0);
+    uint64_t *cell = cell_to(f, 1), was = *cell;
+    uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, 1));
+    CHECK_EQ(cm_invalidate(f, BLK, 1), 0);
+    *cell = was; /* a cell that came back after a crash */
+    for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(look(f, 1, 5), MISS);
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    pool_end(&p);
+}
+
+/* A header that says another block, with everything right: not the block that is asked for. */
+static void test_other_key(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    struct cm_key k = key_of(f, 0);
+    *cell_to(f, 0) = cm_cell_make(k.place.tag, slot_of(f, 1));
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(look(f, 1, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* Stale cells, cells that name no slot, whole buckets of garbage: misses, and fills still work. */
+static void test_garbage_cells(void)
+{
+    struct pool p;
+    uint64_t rng = 8;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    struct cm_geometry *g = &p.c->media.geo;
+    for (unsigned round = 0; round < 5; round++) {
+        for (uint64_t b = 0; b < g->stripes * g->stripe_buckets; b++)
+            for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+                uint64_t r = next_random(&rng), *cell = cell_of(p.c, b, i);
+                if (round == 0)
+                    *cell = r; /* slots that do not exist */
+                else if (round == 1)
+                    *cell = cm_cell_make(cm_cell_tag(r), r % g->slots);
+                else if (round == 2)
+                    *cell = UINT64_MAX;
+                else if (round == 3)
+                    *cell = cm_cell_tag(r); /* slot field zero */
+                else
+                    *cell = cm_cell_tag(r) | (g->slots + 1); /* one too far */
+            }
+        for (uint64_t block = 0; block < 100; block++)
+            CHECK(look(f, block, 5) == MISS);
+        unsigned stored = put_all(f, 0, 100, 5);
+        CHECK(stored >= 95);
+        CHECK_EQ(hits(f, 0, 100, 5), stored);
+        CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+        CHECK_EQ(hits(f, 0, 100, 5), 0);
+        CHECK_EQ(slots_astray(p.c), 0);
+    }
+    pool_end(&p);
+}
+
+/* Cells with the key's own tag that lead astray, inside the pool or far outside of it, do not hide
+ * the right one. */
+static void test_same_tag_cells(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    struct cm_key k = key_of(f, 50);
+    uint64_t right = cm_cell_make(k.place.tag, slot_of(f, 50));
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        uint64_t far = p.c->media.geo.slots + i * UINT64_C(0x123456789);
+        *cell_of(p.c, k.place.bucket[i / 8], i % 8) =
+            cm_cell_make(k.place.tag, i % 2 ? far : 100 + i);
+    }
+    CHECK_EQ(look(f, 50, 5), MISS);
+    *cell_of(p.c, k.place.bucket[1], 7) = right;
+    CHECK_EQ(look(f, 50, 5), RIGHT);
+    cm_bracket w = begin_write(f, 50 * BLK, 1);
+    CHECK_EQ(look(f, 50, 5), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* All headers garbage: no hit, and the slots can be used. */
+static void test_garbage_headers(void)
+{
+    struct pool p;
+    uint64_t rng = 12;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    pool_again(&p);
+    uint64_t *w = (uint64_t *)(void *)header_of(p.c, 0);
+    for (uint64_t i = 0; i < p.c->media.geo.slots * 4; i++)
+        w[i] = next_random(&rng);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(hits(f, 0, 200, 5), 0);
+    CHECK(put_all(f, 0, 200, 5) >= 198);
+    CHECK(hits(f, 0, 200, 5) >= 198);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* ---- Unreadable memory ----------------------------------------------------------------------- */
+
+static void forbid(void *p, bool forbidden)
+{
+    CHECK_EQ(mprotect(p, BLK, forbidden ? PROT_NONE : PROT_READ | PROT_WRITE), 0);
+}
+
+/* A payload page that cannot be read: a miss, counted; the slot is out of use. */
+static void test_unreadable_payload(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    uint64_t slot = slot_of(f, 2);
+    forbid(payload_of(p.c, slot), true);
+    CHECK_EQ(look(f, 2, 5), MISS);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->ring, slot));
+    CHECK_EQ(hits(f, 0, 2, 5), 2);
+    /* Writing it is still possible: the header is readable. */
+    cm_bracket w = begin_write(f, 2 * BLK, BLK);
+    CHECK(!slot_ok(p.c, slot));
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(payload_of(p.c, slot), false);
+    CHECK_EQ(look(f, 2, 5), MISS);
+    CHECK_EQ(put(f, 2, 6), 0);
+    CHECK(slot_of(f, 2) != slot);
+    pool_end(&p);
+}
+
+/* A slot that cannot be written: the fill is refused, the next one goes elsewhere. */
+static void test_unwritable_payload(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    forbid(payload_of(p.c, 0), true);
+    forbid(payload_of(p.c, 1), true);
+    unsigned stored = put_all(f, 0, 100, 5);
+    CHECK_EQ(stored, 98);
+    CHECK_EQ(STAT(p.c, refused_media), 2);
+    CHECK_EQ(STAT(p.c, quarantined), 2);
+    CHECK_EQ(hits(f, 0, 100, 5), 98);
+    forbid(payload_of(p.c, 0), false);
+    forbid(payload_of(p.c, 1), false);
+    pool_end(&p);
+}
+
+/* A header page that cannot be read may hold the block: a write forgets the whole file. */
+static void test_unreadable_header(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    uint64_t hidden = 0;
+    uint8_t *page = (uint8_t *)header_of(p.c, 0);
+    CHECK_EQ((uintptr_t)page % BLK, 0);
+    while ((uint8_t *)header_of(p.c, slot_of(f, hidden)) >= page + BLK)
+        hidden++;
+    uint64_t inc = info_of(f).incarnation;
+    forbid(page, true);
+    CHECK_EQ(look(f, hidden, 5), MISS);
+    CHECK(STAT(p.c, miss_media) >= 1);
+    cm_bracket w = begin_write(f, hidden * BLK, BLK);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(page, false);
+    CHECK_EQ(hits(f, 0, 200, 5), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    pool_end(&p);
+}
+
+/* An index page that cannot be read: misses, refused fills, and writes that escalate. */
+static void test_unreadable_index(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    uint64_t inc = info_of(f).incarnation;
+    forbid(cell_of(p.c, 0, 0), true);
+    CHECK_EQ(hits(f, 0, 50, 5), 0);
+    CHECK_EQ(put(f, 60, 5), CM_NOT_STORED_MEDIA);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(cell_of(p.c, 0, 0), false);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    pool_end(&p);
+}
+
+/* When page after page fails the cache stops filling, says so once, and serves what it can. */
+static void count_lines(void *ctx, int level, const char *text)
+{
+    (void)text;
+    *(int *)ctx += level == CM_LOG_ERROR;
+}
+
+static void test_failing_media(void)
+{
+    struct pool p;
+    int lines = 0;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    pool_make(&p, MIB, 0);
+    p.o.log = count_lines;
+    p.o.log_ctx = &lines;
+    (void)pool_up(&p);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    size_t rest = (size_t)((p.c->media.geo.slots - 20) * BLK);
+    CHECK_EQ(put_all(f, 0, 10, 5), 10);
+    CHECK_EQ(mprotect(payload_of(p.c, 20), rest, PROT_NONE), 0);
+    CHECK(put_all(f, 100, 150, 5) <= 10);
+    CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
+    CHECK_EQ(lines, 1);
+    CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_MODE);
+    CHECK_EQ(hits(f, 0, 10, 5), 10);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting works as ever */
+    CHECK_EQ(look(f, 3, 5), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(mprotect(payload_of(p.c, 20), rest, PROT_READ | PROT_WRITE), 0);
+    pool_again(&p);
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(hits(f, 0, 10, 5), 9);
+    CHECK_EQ(put(f, 500, 5), 0);
+    pool_end(&p);
+}
+
+/* ---- Sequences ------------------------------------------------------------------------------- */
+
+/* The sequence survives invalidation and moves with every life of a slot. */
+static void test_sequence(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, cm_pool_size_min());
+    uint64_t lives[64] = { 0 };
+    CHECK_EQ(put(f, 0, 5), 0);
+    for (unsigned i = 0; i < 400; i++) {
+        uint64_t slot = slot_of(f, 0), seq = header_of(p.c, slot)->w0 & CM_W0_SEQ_MASK;
+        CHECK(seq > lives[slot]);
+        lives[slot] = seq;
+        CHECK_EQ(cm_invalidate(f, 0, 1), 0);
+        CHECK_EQ(header_of(p.c, slot)->w0, seq); /* the sequence alone */
+        CHECK_EQ(put(f, 0, 5), 0);
+    }
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(fill_after_write),
+    TEST(fill_during_write),
+    TEST(every_change),
+    TEST(fill_beside_write),
+    TEST(write_forgets),
+    TEST(forget_all_matches),
+    TEST(overlapping_brackets),
+    TEST(large_bracket),
+    TEST(bracket_over_new_incarnation),
+    TEST(miss_shape),
+    TEST(miss_cut),
+    TEST(partly_stale),
+    TEST(bad_tickets),
+    TEST(ticket_of_old_attachment),
+    TEST(tails),
+    TEST(fill_eof),
+    TEST(present),
+    TEST(nothing_given),
+    TEST(flipped_payload),
+    TEST(first_hit_of_session),
+    TEST(partial_read_verifies),
+    TEST(flipped_header),
+    TEST(flipped_dead_header),
+    TEST(other_key),
+    TEST(garbage_cells),
+    TEST(same_tag_cells),
+    TEST(garbage_headers),
+    TEST(unreadable_payload),
+    TEST(unwritable_payload),
+    TEST(unreadable_header),
+    TEST(unreadable_index),
+    TEST(failing_media),
+    TEST(sequence),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

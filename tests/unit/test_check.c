@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_check.c - verifying a pool: every kind of damage is found and named, looking changes no
+ * byte, repairing drops what is wrong and nothing else, and what still hits is right.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+
+#include "block.h"
+
+#define BLOCKS 100u
+
+static cm_check_report check(cm_cache *c, uint32_t flags, int expected)
+{
+    cm_check_report r = { .struct_size = sizeof(r) };
+    int e = cm_check(c, flags, NULL, NULL, &r);
+    if (e != expected)
+        printf("# check said %d: headers %llu payload %llu cells %llu records %llu\n", e,
+               (unsigned long long)r.bad_headers, (unsigned long long)r.bad_payload,
+               (unsigned long long)r.bad_cells, (unsigned long long)r.bad_records);
+    CHECK_EQ(e, expected);
+    return r;
+}
+
+/* All that counts as damage. */
+static uint64_t damage(const cm_check_report *r)
+{
+    return r->bad_headers + r->bad_payload + r->unreadable + r->bad_cells + r->duplicates +
+           r->bad_records;
+}
+
+/* A pool with BLOCKS blocks of file 1 (tag 5) and one of file 2, all right. */
+static cm_file *make(struct pool *p)
+{
+    (void)pool_new(p, MIB);
+    cm_file *g = attach(p, 2, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(g, 0, 6), 0);
+    cm_file *f = attach(p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, BLOCKS, 5), BLOCKS);
+    return f;
+}
+
+/* Closes, looks read-only without being able to store, and opens again. */
+static cm_check_report look_only(struct pool *p, uint32_t flags, int expected)
+{
+    uint8_t *before = map_bytes(p->bytes);
+    pool_down(p);
+    memcpy(before, p->base, (size_t)p->bytes);
+    CHECK_EQ(mprotect(p->base, (size_t)p->bytes, PROT_READ), 0);
+    p->o.flags = CM_OPEN_READONLY;
+    (void)pool_up(p);
+    cm_check_report r = check(p->c, flags, expected);
+    CHECK_EQ(STAT(p->c, quarantined), 0);
+    pool_down(p);
+    CHECK(memcmp(before, p->base, (size_t)p->bytes) == 0);
+    CHECK_EQ(mprotect(p->base, (size_t)p->bytes, PROT_READ | PROT_WRITE), 0);
+    p->o.flags = 0;
+    (void)pool_up(p);
+    (void)munmap(before, (size_t)p->bytes);
+    return r;
+}
+
+/* ---- Sound pools ----------------------------------------------------------------------------- */
+
+static void test_empty(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_check_report r = check(p.c, 0, 0);
+    CHECK_EQ(r.slots, p.c->media.geo.slots);
+    CHECK_EQ(r.valid + r.orphaned + r.records + r.stale_cells + damage(&r), 0);
+    pool_end(&p);
+}
+
+static void test_sound(void)
+{
+    struct pool p;
+    (void)make(&p);
+    cm_check_report r = check(p.c, 0, 0);
+    CHECK_EQ(r.slots, p.c->media.geo.slots);
+    CHECK_EQ(r.valid, BLOCKS + 1);
+    CHECK_EQ(r.records, 2);
+    CHECK_EQ(r.orphaned + r.stale_cells + r.dropped + damage(&r), 0);
+    r = look_only(&p, 0, 0);
+    CHECK_EQ(r.valid, BLOCKS + 1);
+    CHECK_EQ(r.records, 2);
+    pool_end(&p);
+}
+
+/* After any amount of ordinary life a pool is sound, closed cleanly or crashed. */
+static void test_sound_after_churn(void)
+{
+    struct pool p;
+    uint64_t rng = 77;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned round = 0; round < 6; round++) {
+        cm_file *f = attach(&p, 1 + round % 3, 10000 * BLK, 1, 0);
+        for (unsigned i = 0; i < 2000; i++) {
+            uint64_t block = next_random(&rng) % 600, n = next_random(&rng) % 200;
+            if (n == 0)
+                CHECK_EQ(cm_invalidate(f, block * BLK, 9 * BLK), 0);
+            else if (n == 1)
+                CHECK_EQ(cm_file_abort(f), 0);
+            else if (n < 10)
+                (void)put_tail(f, block, (size_t)(1 + next_random(&rng) % BLK), 5);
+            else
+                (void)put(f, block, 5);
+        }
+        cm_check_report r = check(p.c, 0, 0);
+        CHECK_EQ(damage(&r), 0);
+        CHECK(r.valid > 150);
+        CHECK_EQ(r.orphaned, 0); /* no valid header ever loses its last cell */
+        if (round % 2)
+            pool_again(&p);
+        else {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+        r = check(p.c, 0, 0);
+        CHECK_EQ(damage(&r), 0);
+    }
+    pool_end(&p);
+}
+
+/* What a new epoch left behind is old, not damaged. */
+static void test_sound_after_bump(void)
+{
+    struct pool p;
+    (void)make(&p);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(bump_epoch(p.c), 0);
+        pool_again(&p);
+        cm_check_report r = check(p.c, 0, 0);
+        CHECK_EQ(r.valid, 0);
+        CHECK_EQ(damage(&r), 0);
+        cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, 30, 5), 30);
+        r = check(p.c, 0, 0);
+        CHECK_EQ(r.valid, 30);
+        CHECK_EQ(damage(&r), 0);
+    }
+    pool_end(&p);
+}
+
+/* ---- Damage ---------------------------------------------------------------------------------- */
+
+enum kind {
+    HEADER_BIT,  /* of a valid header */
+    HEADER_JUNK, /* garbage that claims to be valid, in an unused slot */
+    PAYLOAD_BIT,
+    TAIL_BIT,   /* the last valid byte of a block */
+    CELL_FAR,   /* names a slot that does not exist */
+    CELL_ZERO,  /* a tag without a slot */
+    CELL_STALE, /* harmless */
+    CELL_LOST,  /* harmless: an orphan */
+    RECORD_BIT,
+    RECORD_JUNK,
+    TWIN, /* one key in two slots */
+    KINDS
+};
+
+/* An empty cell of one of the key's buckets. */
+static uint64_t *empty_cell(cm_file *f, const struct cm_key *k)
+{
+    unsigned i = CM_PLACE_CELLS;
+    while (i-- > 0) {
+        uint64_t *cell =
+            cell_of(f->cache, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS);
+        if (*cell == 0)
+            return cell;
+    }
+    FAIL("room in the buckets");
+    return cell_of(f->cache, k->place.bucket[1], 0);
+}
+
+/* A record nobody ever used. */
+static struct cm_record *empty_record(cm_cache *c)
+{
+    uint64_t place = 0;
+    while (record_of(c, place)->id.hi | record_of(c, place)->id.lo)
+        place++;
+    CHECK(place < c->media.geo.record_buckets * CM_RECORD_WAYS);
+    return record_of(c, place);
+}
+
+static void damage_cell(cm_file *f, enum kind kind)
+{
+    struct cm_key k = key_of(f, 50);
+    uint64_t *cell = cell_to(f, 50), *empty = empty_cell(f, &k);
+    struct cm_geometry *g = &f->cache->media.geo;
+    if (kind == CELL_LOST)
+        *cell = 0;
+    else if (kind == CELL_FAR)
+        *empty = cm_cell_make(k.place.tag, g->slots);
+    else if (kind == CELL_ZERO)
+        *empty = UINT64_C(0x123456) << CM_CELL_SLOT_BITS;
+    else
+        *empty = cm_cell_make(k.place.tag, g->slots - 1);
+}
+
+static void make_twin(cm_file *f)
+{
+    cm_cache *c = f->cache;
+    struct cm_key k = key_of(f, 50);
+    uint64_t slot = slot_of(f, 50), twin = c->media.geo.slots - 1;
+    struct cm_header *h = header_of(c, twin);
+    memcpy(payload_of(c, twin), payload_of(c, slot), BLK);
+    *h = *header_of(c, slot);
+    h->xxh3 = cm_format_payload_sum(c->media.check_key, twin, h->incarnation, 50,
+                                    payload_of(c, twin), BLK);
+    h->w0 = cm_format_w0(c->media.check_key, twin, h, 3);
+    *empty_cell(f, &k) = cm_cell_make(k.place.tag, twin);
+}
+
+static void seed_damage(cm_file *f, enum kind kind)
+{
+    cm_cache *c = f->cache;
+    uint64_t last = c->media.geo.slots - 1, slot = slot_of(f, 50);
+    switch (kind) {
+    case HEADER_BIT:
+        header_of(c, slot)->incarnation ^= 1;
+        break;
+    case HEADER_JUNK:
+        *header_of(c, last) = (struct cm_header){ UINT64_C(0x1234567880000007), 1, 2, 3 };
+        break;
+    case PAYLOAD_BIT:
+        payload_of(c, slot)[1234] ^= 0x10;
+        break;
+    case TAIL_BIT:
+        payload_of(c, slot)[4095] ^= 1;
+        break;
+    case RECORD_BIT:
+        record_of(c, f->place)->size ^= 1;
+        break;
+    case RECORD_JUNK:
+        memset(empty_record(c), 0x5a, CM_RECORD_BODY_BYTES);
+        break;
+    case TWIN:
+        make_twin(f);
+        break;
+    default:
+        damage_cell(f, kind);
+    }
+}
+
+/* What the report must say of each kind, and only that. */
+static uint64_t named(const cm_check_report *r, enum kind kind)
+{
+    switch (kind) {
+    case HEADER_BIT:
+    case HEADER_JUNK:
+        return r->bad_headers;
+    case PAYLOAD_BIT:
+    case TAIL_BIT:
+        return r->bad_payload;
+    case CELL_FAR:
+    case CELL_ZERO:
+        return r->bad_cells;
+    case CELL_STALE:
+        return r->stale_cells;
+    case CELL_LOST:
+        return r->orphaned;
+    case RECORD_BIT:
+    case RECORD_JUNK:
+        return r->bad_records;
+    default:
+        return r->duplicates;
+    }
+}
+
+static bool harmless(enum kind kind)
+{
+    return kind == CELL_STALE || kind == CELL_LOST;
+}
+
+/* Found, named, left alone by looking; dropped by repair; sound afterwards. */
+static void check_kind(enum kind kind)
+{
+    struct pool p;
+    cm_file *f = make(&p);
+    int found = harmless(kind) ? 0 : 1;
+    /* Records are judged while their file is not attached. */
+    pool_again(&p);
+    f = attach(&p, 1, 1000 * BLK, 1, 0);
+    struct cm_file copy = *f;
+    detach(f);
+    seed_damage(&copy, kind);
+    cm_check_report r = look_only(&p, 0, found);
+    CHECK_EQ(named(&r, kind), 1);
+    CHECK_EQ(damage(&r), found);
+    CHECK_EQ(r.dropped, 0);
+    r = check(p.c, 0, found); /* online it sees the same */
+    CHECK_EQ(named(&r, kind), 1);
+    r = check(p.c, CM_CHECK_REPAIR, 0);
+    CHECK_EQ(r.dropped, found);
+    r = check(p.c, 0, 0);
+    CHECK_EQ(damage(&r), 0);
+    f = attach(&p, 1, 1000 * BLK, 1, 0);
+    unsigned kept = hits(f, 0, BLOCKS, 5);
+    CHECK(kind == RECORD_BIT ? kept == 0 : kept >= BLOCKS - 1);
+    cm_file *g = attach(&p, 2, 1000 * BLK, 1, 0);
+    CHECK_EQ(look(g, 0, 6), RIGHT);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_again(&p);
+    (void)check(p.c, 0, 0);
+    if (harness_failures)
+        printf("# damage of kind %d\n", (int)kind);
+    pool_end(&p);
+}
+
+static void test_kinds(void)
+{
+    for (int kind = 0; kind < KINDS && harness_failures == 0; kind++)
+        check_kind((enum kind)kind);
+}
+
+/* Without the payload a wrong one is not seen, and the rest is. */
+static void test_metadata_only(void)
+{
+    struct pool p;
+    cm_file *f = make(&p);
+    seed_damage(f, PAYLOAD_BIT);
+    cm_check_report r = check(p.c, CM_CHECK_METADATA, 0);
+    CHECK_EQ(r.bad_payload, 0);
+    CHECK_EQ(r.valid, BLOCKS + 1);
+    seed_damage(f, CELL_FAR);
+    r = check(p.c, CM_CHECK_METADATA, 1);
+    CHECK_EQ(r.bad_cells, 1);
+    r = check(p.c, CM_CHECK_METADATA | CM_CHECK_REPAIR, 0);
+    CHECK_EQ(r.dropped, 1);
+    r = check(p.c, 0, 1);
+    CHECK_EQ(r.bad_payload, 1);
+    pool_end(&p);
+}
+
+/* Much at once, everywhere: repaired in one go, and every hit is right. */
+static void test_riot(void)
+{
+    struct pool p;
+    uint64_t rng = 5;
+    cm_file *f = make(&p);
+    struct cm_geometry *g = &p.c->media.geo;
+    for (unsigned i = 0; i < 60; i++) {
+        header_of(p.c, next_random(&rng) % g->slots)->xxh3 ^= 1;
+        payload_of(p.c, next_random(&rng) % g->slots)[next_random(&rng) % BLK] ^= 4;
+        *cell_of(p.c, next_random(&rng) % (g->stripes * g->stripe_buckets),
+                 (unsigned)(next_random(&rng) % 8)) = next_random(&rng);
+    }
+    cm_check_report r = check(p.c, 0, 1);
+    CHECK(r.bad_headers > 5 && r.bad_payload > 5 && r.bad_cells > 20);
+    r = check(p.c, CM_CHECK_REPAIR, 0);
+    CHECK_EQ(r.dropped, damage(&r));
+    r = check(p.c, 0, 0);
+    CHECK(hits(f, 0, BLOCKS, 5) < BLOCKS);
+    CHECK(put_all(f, 0, BLOCKS, 5) > 0);
+    CHECK(hits(f, 0, BLOCKS, 5) >= BLOCKS - 2);
+    CHECK_EQ(slots_astray(p.c), 0);
+    (void)check(p.c, 0, 0);
+    pool_end(&p);
+}
+
+/* ---- Superblocks, emptying, media ------------------------------------------------------------ */
+
+static void test_damaged_super(void)
+{
+    struct pool p;
+    (void)make(&p);
+    pool_down(&p);
+    super_at(&p, 0)->owner_pid ^= 1;
+    p.o.flags = CM_OPEN_READONLY;
+    (void)pool_up(&p);
+    cm_check_report r = check(p.c, 0, 1);
+    CHECK_EQ(r.superblocks_damaged, 1);
+    pool_down(&p);
+    p.o.flags = 0;
+    (void)pool_up(&p); /* repairs it */
+    r = check(p.c, CM_CHECK_REPAIR, 0);
+    pool_again(&p);
+    r = check(p.c, 0, 0);
+    CHECK_EQ(r.superblocks_damaged, 0);
+    pool_end(&p);
+}
+
+static void test_would_empty(void)
+{
+    struct pool p;
+    (void)make(&p);
+    pool_crash(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    (void)pool_up(&p);
+    CHECK_EQ(check(p.c, 0, 0).would_empty, 0);
+    pool_down(&p);
+    pool_other_boot(&p);
+    (void)pool_up(&p);
+    CHECK_EQ(check(p.c, 0, 0).would_empty, 1);
+    CHECK_EQ(pool_info(p.c).emptied, 0); /* it will be, by its next owner */
+    pool_down(&p);
+    p.o.flags = 0;
+    (void)pool_up(&p);
+    cm_check_report r = check(p.c, 0, 0);
+    CHECK_EQ(r.would_empty, 0);
+    CHECK_EQ(r.valid, 0);
+    CHECK_EQ(damage(&r), 0);
+    pool_end(&p);
+}
+
+/* Unreadable pages are counted, are out of use after a repair, and are not called repaired. */
+static void test_unreadable(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = make(&p);
+    uint8_t *page = payload_of(p.c, slot_of(f, 50));
+    CHECK_EQ(mprotect(page, BLK, PROT_NONE), 0);
+    cm_check_report r = check(p.c, 0, 1);
+    CHECK_EQ(r.unreadable, 1);
+    r = check(p.c, CM_CHECK_REPAIR, 1);
+    CHECK_EQ(r.unreadable, 1);
+    CHECK_EQ(look(f, 50, 5), MISS);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    r = check(p.c, 0, 0);
+    CHECK_EQ(mprotect(page, BLK, PROT_READ | PROT_WRITE), 0);
+    CHECK_EQ(put(f, 50, 5), 0);
+    CHECK_EQ(hits(f, 0, BLOCKS, 5), BLOCKS);
+    pool_end(&p);
+}
+
+/* ---- Progress -------------------------------------------------------------------------------- */
+
+struct progress {
+    uint64_t calls, last, total, stop_at;
+};
+
+static int on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct progress *g = ctx;
+    CHECK(done >= g->last && done <= total);
+    g->last = done;
+    g->total = total;
+    return ++g->calls == g->stop_at;
+}
+
+static void test_progress(void)
+{
+    struct pool p;
+    struct progress g = { 0 };
+    cm_check_report r = { .struct_size = sizeof(r) };
+    REQUIRE(pool_new(&p, 64 * MIB) == 0);
+    CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), 0);
+    CHECK_EQ(g.last, p.c->media.geo.slots);
+    CHECK_EQ(g.total, p.c->media.geo.slots);
+    CHECK(g.calls >= 3);
+    g = (struct progress){ .stop_at = 2 };
+    CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), CM_EBUSY);
+    CHECK_EQ(g.calls, 2);
+    CHECK(r.slots < p.c->media.geo.slots);
+    pool_end(&p);
+}
+
+/* ---- Online ---------------------------------------------------------------------------------- */
+
+static struct pool shared;
+static cm_file *shared_file;
+static uint32_t stop;
+
+static void *worker(void *arg)
+{
+    uint64_t rng = (uint64_t)(uintptr_t)arg + 1;
+    while (!at_load_relaxed(&stop)) {
+        uint64_t block = next_random(&rng) % 400, what = next_random(&rng) % 100;
+        if (what < 60)
+            CHECK(put(shared_file, block, 5) >= 0);
+        else if (what < 95)
+            CHECK(look(shared_file, block, 5) <= RIGHT);
+        else if (what < 99)
+            (void)cm_invalidate(shared_file, block * BLK, 3 * BLK);
+        else
+            CHECK_EQ(cm_file_abort(shared_file), 0);
+    }
+    return NULL;
+}
+
+/* Beside fills, evictions and brackets: finds no damage where there is none, drops nothing right.
+ */
+static void test_online(void)
+{
+    pthread_t t[3];
+    REQUIRE(pool_new(&shared, MIB) == 0);
+    shared_file = attach(&shared, 1, 1000 * BLK, 1, 0);
+    stop = 0;
+    for (uintptr_t i = 0; i < 3; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, worker, (void *)i), 0);
+    uint64_t until = cm_now() + UINT64_C(1500000000);
+    for (unsigned i = 0; cm_now() < until; i++) {
+        cm_check_report r = check(shared.c, i % 2 ? CM_CHECK_REPAIR : 0, 0);
+        CHECK_EQ(damage(&r), 0);
+        CHECK_EQ(r.dropped, 0);
+    }
+    at_store_relaxed(&stop, 1u);
+    for (unsigned i = 0; i < 3; i++)
+        (void)pthread_join(t[i], NULL);
+    CHECK_EQ(slots_astray(shared.c), 0);
+    cm_check_report r = check(shared.c, 0, 0);
+    CHECK_EQ(r.orphaned + damage(&r), 0);
+    pool_end(&shared);
+}
+
+static const struct harness_test tests[] = {
+    TEST(empty),
+    TEST(sound),
+    TEST(sound_after_churn),
+    TEST(sound_after_bump),
+    TEST(kinds),
+    TEST(metadata_only),
+    TEST(riot),
+    TEST(damaged_super),
+    TEST(would_empty),
+    TEST(unreadable),
+    TEST(progress),
+    TEST(online),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,1293 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_file.c - attached files: what keeps their blocks at attach and what does not, dirty marks
+ * over crashes, which validators are believed, syncs, sizes, aborting, forgetting.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+
+/* A pool whose stores the CPU flushes: kept over a crash of the system, dirty files excepted. */
+static int dax_pool(struct pool *p)
+{
+    pool_make(p, MIB, 0);
+    p->o.memory_durability = CM_DURABILITY_DAX;
+    return pool_up(p);
+}
+
+static void crash_and_boot(struct pool *p)
+{
+    pool_crash(p);
+    pool_other_boot(p);
+    (void)pool_up(p);
+}
+
+/* Attaches with a validator that may keep it; checks that it did, or did not, and detaches. */
+static void expect_kept(struct pool *p, uint64_t id, const cm_validator *v, bool kept)
+{
+    cm_file *f = attach_v(p, id, v, 0);
+    CHECK_EQ(info_of(f).kept, kept);
+    CHECK_EQ(hits(f, 0, 10, id), kept ? 10 : 0);
+    detach(f);
+}
+
+static cm_file *warm(struct pool *p, uint64_t id, const cm_validator *v, uint32_t flags)
+{
+    cm_file *f = attach_v(p, id, v, flags);
+    CHECK_EQ(put_all(f, 0, 10, id), 10);
+    return f;
+}
+
+static cm_validator fresh(cm_validator v)
+{
+    v.taken_at = cm_now();
+    return v;
+}
+
+/* ---- Attach: keep or new --------------------------------------------------------------------- */
+
+static void test_keep(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(STAT(p.c, attach_new), 1);
+    uint64_t inc = info_of(f).incarnation;
+    detach(f);
+    f = attach_v(&p, 1, &v, 0); /* in the same session */
+    CHECK_EQ(info_of(f).incarnation, inc);
+    CHECK_EQ(STAT(p.c, attach_kept), 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    pool_again(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, true);
+    pool_crash(&p);
+    (void)pool_up(&p);
+    expect_kept(&p, 1, &v, true);
+    pool_end(&p);
+}
+
+/* Each field alone tells a changed file. */
+static void test_changed_validator(void)
+{
+    for (unsigned field = 0; field < 4; field++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        detach(warm(&p, 1, &v, 0));
+        pool_again(&p);
+        v = fresh(v);
+        v.size += field == 0;
+        v.mtime_ns -= field == 1;
+        v.ctime_ns -= field == 2;
+        v.change += field == 3;
+        expect_kept(&p, 1, &v, false);
+        v = val(100 * BLK, 7); /* and the old one does not bring it back */
+        expect_kept(&p, 1, &v, false);
+        pool_end(&p);
+    }
+}
+
+/* A racy validator never matches: not the recorded one, not the presented one. */
+static void test_racy(void)
+{
+    for (unsigned which = 1; which < 4; which++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        v.racy = which & 1;
+        cm_file *f = warm(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).racy, which & 1);
+        detach(f);
+        v = fresh(v);
+        v.racy = which >> 1;
+        expect_kept(&p, 1, &v, false);
+        pool_end(&p);
+    }
+}
+
+/* Presented again when it is not racy any more: from then on it counts. */
+static void test_racy_settles(void)
+{
+    for (unsigned sole = 0; sole < 2; sole++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        v.racy = 1;
+        cm_file *f = warm(&p, 1, &v, sole ? CM_SOLE_WRITER : 0);
+        v = val(100 * BLK, 7);
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        CHECK_EQ(info_of(f).racy, 0);
+        /* With other writers a second change may hide behind the racy one: it began anew. */
+        CHECK_EQ(hits(f, 0, 10, 1), sole ? 10 : 0);
+        CHECK_EQ(put_all(f, 0, 10, 1), sole ? 0 : 10);
+        detach(f);
+        pool_again(&p);
+        v = fresh(v);
+        expect_kept(&p, 1, &v, true);
+        pool_end(&p);
+    }
+}
+
+static void test_no_validator(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, NULL, 0);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(info_of(f).racy, 1);
+    detach(f);
+    expect_kept(&p, 1, NULL, false);
+    detach(warm(&p, 1, &v, 0));
+    expect_kept(&p, 1, NULL, false); /* even if one was recorded */
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* cachemax.h: a validator of unknown size says "I have none": the file starts cold. */
+static void test_unknown_size(void)
+{
+    struct pool p;
+    cm_validator v = val(CM_SIZE_UNKNOWN, 0);
+    cm_file_id id = id_of(1);
+    cm_file *f = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
+    if (f) {
+        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+        CHECK_EQ(put_all(f, 0, 10, 1), 10);
+        detach(f);
+        CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
+        CHECK_EQ(info_of(f).kept, 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+    }
+    pool_end(&p);
+}
+
+/* ---- Dirty marks ----------------------------------------------------------------------------- */
+
+/* Written and not synced: a crash of the process keeps the file, a crash of the system drops it. */
+static void check_unsynced(bool other_boot)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2 = val(100 * BLK, 8);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    detach(warm(&p, 2, &v, 0)); /* a neighbour that nobody writes */
+    CHECK_EQ(info_of(f).dirty, 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    CHECK_EQ(info_of(f).dirty, 1);
+    v2 = fresh(v2);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    if (other_boot)
+        crash_and_boot(&p);
+    else {
+        pool_crash(&p);
+        (void)pool_up(&p);
+    }
+    v = fresh(v);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, !other_boot);
+    expect_kept(&p, 2, &v, true);
+    pool_end(&p);
+}
+
+static void test_unsynced(void)
+{
+    check_unsynced(false);
+    check_unsynced(true);
+}
+
+/* Unsynced, closed cleanly, then the system crashes: the origin lost the write all the same. */
+static void test_unsynced_clean_close(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    pool_down(&p);
+    pool_other_boot(&p);
+    (void)pool_up(&p);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, false);
+    pool_end(&p);
+}
+
+/* A mark that a session before this one set, and a second session found, still counts. */
+static void test_mark_over_sessions(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    crash_and_boot(&p);
+    expect_kept(&p, 1, &v2, false);
+    pool_end(&p);
+}
+
+/* The mark is on the media before write_begin returns; attribute brackets need none. */
+static void test_which_brackets_mark(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = warm(&p, 1, &v, 0);
+        if (kind == 0)
+            CHECK_EQ(cm_write_begin(f, 5 * BLK, 0, &w), 0);
+        else if (kind == 1)
+            CHECK_EQ(cm_write_begin(f, 50 * BLK, 1, &w), 0);
+        else if (kind == 2)
+            CHECK_EQ(cm_truncate_begin(f, 99 * BLK, &w), 0);
+        else if (kind == 3)
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 10, &w), 0);
+        else
+            CHECK_EQ(cm_invalidate(f, 50 * BLK, BLK), 0);
+        CHECK_EQ(info_of(f).dirty, kind > 0);
+        crash_and_boot(&p);
+        v = fresh(v);
+        expect_kept(&p, 1, &v, kind == 0);
+        pool_end(&p);
+    }
+}
+
+/* An origin whose power can fail alone: dirty is lost even in the same boot. */
+static void test_origin_volatile(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned dirty = 0; dirty < 2; dirty++) {
+        cm_file *f = warm(&p, 1 + dirty, &v, CM_SOLE_WRITER | CM_ORIGIN_VOLATILE);
+        v2 = val(100 * BLK, 7);
+        if (dirty) {
+            cm_bracket w = begin_write(f, 20 * BLK, BLK);
+            v2 = val(100 * BLK, 8);
+            CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        }
+        detach(f);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1 + dirty, &v2, CM_ORIGIN_VOLATILE);
+        CHECK_EQ(info_of(f).kept, !dirty);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* Changed after the boot and never synced in our sight: born dirty. */
+static void test_born_dirty(void)
+{
+    struct pool p;
+    REQUIRE(dax_pool(&p) == 0);
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    cm_validator v = val(100 * BLK, 7);
+    for (unsigned field = 0; field < 3; field++) {
+        v = val(100 * BLK, 7);
+        if (field == 1)
+            v.mtime_ns = t.tv_sec * INT64_C(1000000000);
+        if (field == 2)
+            v.ctime_ns = t.tv_sec * INT64_C(1000000000);
+        cm_file *f = warm(&p, 1 + field, &v, 0);
+        CHECK_EQ(info_of(f).dirty, field > 0);
+        detach(f);
+    }
+    detach(warm(&p, 4, &v, 0)); /* ... and proved clean by a sync */
+    v = fresh(v);
+    cm_file *f = attach_v(&p, 4, &v, 0);
+    cm_sync s;
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    crash_and_boot(&p);
+    cm_validator old = val(100 * BLK, 7), recent = fresh(v);
+    expect_kept(&p, 1, &old, true);
+    expect_kept(&p, 3, &recent, false);
+    expect_kept(&p, 4, &recent, true);
+    pool_end(&p);
+}
+
+static void test_damaged_mark(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    struct cm_record *r = record_of(p.c, f->place);
+    detach(f);
+    r->state ^= 2; /* the check of a clean mark */
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* ---- Sync ------------------------------------------------------------------------------------ */
+
+static cm_sync sync_begin(cm_file *f)
+{
+    cm_sync s;
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    return s;
+}
+
+static void write_and_end(cm_file *f)
+{
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+}
+
+/* A sync proves the file clean only if no write was open when it began and none has begun since. */
+static void test_sync_rules(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    s = sync_begin(f); /* open at its begin */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+
+    s = sync_begin(f);
+    write_and_end(f); /* begun and ended since */
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+
+    s = sync_begin(f);
+    w = begin_write(f, 20 * BLK, BLK); /* begun since and open */
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+
+    s = sync_begin(f); /* an attribute bracket is no write */
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* What the sync proved survives; what it did not prove does not. */
+static void test_sync_survives(void)
+{
+    for (unsigned proved = 0; proved < 2; proved++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), v2;
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        cm_sync s = sync_begin(f);
+        v2 = val(100 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        if (proved)
+            s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        crash_and_boot(&p);
+        v2 = fresh(v2);
+        expect_kept(&p, 1, &v2, proved);
+        pool_end(&p);
+    }
+}
+
+/* A new write after a sync sets the mark again. */
+static void test_sync_then_write(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 9);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    crash_and_boot(&p);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, false);
+    pool_end(&p);
+}
+
+static void test_failed_sync(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    CHECK_EQ(info_of(f).dirty, 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK(STAT(p.c, miss_mode) >= 10);
+    cm_miss m = miss_of(f, 50 * BLK, BLK);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    CHECK_EQ(put(f, 50, 1), CM_NOT_STORED_MODE);
+    s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 0);
+    CHECK_EQ(put(f, 50, 1), 0);
+    pool_end(&p);
+}
+
+/* The bypass lasts "until a sync succeeds": opening the file or the pool again is no sync. What was
+ * cached before the failure may be what the origin lost. */
+static void test_failed_sync_reattach(void)
+{
+    for (unsigned again = 0; again < 3; again++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), v2;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        v2 = val(100 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        CHECK_EQ(put(f, 20, 2), 0); /* the new bytes, which the failing fsync then loses */
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        if (again == 1)
+            pool_again(&p);
+        if (again == 2) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+        CHECK_EQ(look(f, 20, 2), MISS);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        CHECK_EQ(look(f, 20, 2), MISS); /* what was cached before the failure never comes back */
+        CHECK_EQ(put(f, 20, 3), 0);
+        detach(f);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 0);
+        CHECK_EQ(look(f, 20, 3), RIGHT);
+        pool_end(&p);
+    }
+}
+
+/* A sync that began before the failed one proves nothing about it. */
+static void test_failed_sync_overlapped(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync early = sync_begin(f), failing = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &failing, 0, NULL), 0);
+    CHECK_EQ(cm_sync_end(f, &early, 1, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    CHECK_EQ(info_of(f).dirty, 1);
+    cm_sync late = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &late, 1, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 0);
+    pool_end(&p);
+}
+
+static void test_foreign_sync(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0), *g = attach(&p, 2, 100 * BLK, 1, 0);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(g, &s, 1, NULL), CM_EFOREIGN);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    pool_end(&p);
+}
+
+/* ---- Adoption -------------------------------------------------------------------------------- */
+
+/* The last end of a sole writer adopts; what it adopted is what the next attach must present. */
+static void test_adopt(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(101 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(info_of(f).size, 101 * BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    detach(f);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    f = warm(&p, 2, &v, CM_SOLE_WRITER);
+    w = begin_write(f, 20 * BLK, BLK);
+    v2 = fresh(v2);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    detach(f);
+    pool_again(&p);
+    v2 = fresh(v2);
+    expect_kept(&p, 2, &v2, true);
+    pool_end(&p);
+}
+
+/* With other writers the end adopts nothing: the next revalidation decides. */
+static void test_not_sole(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), CM_WANT_VALIDATOR);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 10); /* the bracket told what it changed */
+    v2 = fresh(v2);
+    uint64_t inc = info_of(f).incarnation;
+    CHECK_EQ(cm_file_revalidate(f, &v2), 0);
+    CHECK(info_of(f).incarnation != inc);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    detach(f);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, true);
+    pool_end(&p);
+}
+
+/* A validator taken while another bracket was open proves nothing. */
+static void test_taken_too_early(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), early, late;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
+    early = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &a, &early), 0); /* not the last: no answer needed yet */
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(cm_write_end(f, &b, &early), CM_WANT_VALIDATOR); /* taken while a was open */
+    CHECK_EQ(info_of(f).size, 100 * BLK);
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    late = val(100 * BLK, 9);
+    CHECK_EQ(cm_file_revalidate(f, &late), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    detach(f);
+    late = fresh(late);
+    expect_kept(&p, 1, &late, true);
+    pool_end(&p);
+}
+
+/* The last of several brackets, with a validator from after the others' ends: adopted. */
+static void test_last_end_adopts(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), late;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
+    CHECK_EQ(cm_write_end(f, &a, NULL), 0);
+    late = val(100 * BLK, 9);
+    CHECK_EQ(cm_write_end(f, &b, &late), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    detach(f);
+    late = fresh(late);
+    expect_kept(&p, 1, &late, true);
+    pool_end(&p);
+}
+
+/* While a bracket is open no validator is believed, at no door. */
+static void test_open_bracket_ignores(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    cm_file_id id = id_of(1);
+    cm_file *f2 = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    uint64_t inc = info_of(f).incarnation;
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_file_revalidate(f, &v2), CM_IGNORED);
+    CHECK(cm_file_open(p.c, &id, &v2, CM_SOLE_WRITER, &f2) >= 0);
+    CHECK(f2 == f);
+    CHECK_EQ(info_of(f).incarnation, inc);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    CHECK_EQ(cm_file_revalidate(f, &v2), CM_IGNORED); /* still from before the end */
+    detach(f2);
+    detach(f);
+    pool_end(&p);
+}
+
+/* An empty bracket may supply what was wanted; it is how chmod and rename are told. */
+static void test_empty_bracket(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    detach(f);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, true);
+    pool_end(&p);
+}
+
+/* SOLE_WRITER is over when anybody opens without it. */
+static void test_sole_ends(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    v = fresh(v);
+    cm_file *f2 = attach_v(&p, 1, &v, 0);
+    CHECK(f2 == f);
+    detach(f2);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), CM_WANT_VALIDATOR);
+    pool_end(&p);
+}
+
+static void test_revalidate_changed(void)
+{
+    for (unsigned sole = 0; sole < 2; sole++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), v2 = val(90 * BLK, 8);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, sole ? CM_SOLE_WRITER : 0);
+        v = fresh(v);
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 10);
+        v2 = fresh(v2);
+        CHECK_EQ(cm_file_revalidate(f, &v2), 0); /* nobody here wrote: somebody else did */
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        CHECK_EQ(info_of(f).size, 90 * BLK);
+        CHECK_EQ(put_all(f, 0, 10, 2), 10);
+        detach(f);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, 0);
+        CHECK_EQ(hits(f, 0, 10, 2), 10);
+        pool_end(&p);
+    }
+}
+
+/* A racy change that is seen again, unchanged and not racy, may hide a second one. */
+static void test_second_open_judges(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2 = val(100 * BLK, 8);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    v2 = fresh(v2);
+    cm_file *f2 = attach_v(&p, 1, &v2, 0);
+    CHECK(f == f2);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    detach(f);
+    CHECK_EQ(put_all(f2, 0, 10, 1), 10); /* the other reference is good */
+    detach(f2);
+    CHECK_EQ(cm_file_close(f2), CM_EHANDLE);
+    pool_end(&p);
+}
+
+/* ---- Size and the end of the file ------------------------------------------------------------ */
+
+static void expect_eof(cm_file *f, uint64_t offset, bool eof)
+{
+    cm_miss m = miss_of(f, offset, BLK);
+    CHECK_EQ(m.len == 0 && (m.flags & CM_MISS_EOF), eof);
+}
+
+static void test_size(void)
+{
+    struct pool p;
+    cm_validator v = val(3 * BLK + 10, 7), v2;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).size, 3 * BLK + 10);
+    expect_eof(f, 3 * BLK + 10, true);
+    expect_eof(f, 3 * BLK + 9, false);
+    cm_miss m = miss_of(f, 2 * BLK, 4 * BLK);
+    CHECK_EQ(m.offset, 2 * BLK);
+    CHECK_EQ(m.len, BLK + 10); /* cut at the end, and says so */
+    CHECK_EQ(m.flags, CM_MISS_EOF);
+    w = begin_write(f, BLK, BLK); /* inside: the size stays known */
+    CHECK_EQ(info_of(f).size, 3 * BLK + 10);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    w = begin_write(f, 3 * BLK, 11); /* one byte further: unknown from here on */
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    expect_eof(f, 9 * BLK, false);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    expect_eof(f, 9 * BLK, false);
+    v2 = val(3 * BLK + 11, 8);
+    CHECK_EQ(cm_file_revalidate(f, &v2), 0);
+    expect_eof(f, 3 * BLK + 11, true);
+    expect_eof(f, 3 * BLK + 10, false);
+    pool_end(&p);
+}
+
+static void test_size_brackets(void)
+{
+    struct pool p;
+    cm_validator v;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 7, CM_SOLE_WRITER);
+    for (unsigned kind = 0; kind < 4; kind++) {
+        CHECK_EQ(info_of(f).size, 10 * BLK);
+        if (kind == 0)
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
+        else if (kind == 1)
+            CHECK_EQ(cm_truncate_begin(f, 10 * BLK, &w), 0);
+        else if (kind == 2)
+            CHECK_EQ(cm_write_begin(f, 10 * BLK, 1, &w), 0);
+        else
+            CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+        v = val(10 * BLK, 8 + kind);
+        if (kind < 3)
+            CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        else
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    }
+    CHECK_EQ(info_of(f).size, 10 * BLK);
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    CHECK_EQ(info_of(f).size, 10 * BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* Truncating forgets from the new size on, the block it lies in included, and nothing before. */
+static void test_truncate(void)
+{
+    struct pool p;
+    cm_validator v;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 20 * BLK, 7, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK_EQ(cm_truncate_begin(f, 5 * BLK + 100, &w), 0);
+    CHECK_EQ(hits(f, 0, 5, 1), 5);
+    CHECK_EQ(hits(f, 5, 15, 1), 0);
+    CHECK_EQ(put(f, 30, 1), CM_NOT_STORED_STALE); /* nothing is stored meanwhile */
+    v = val(5 * BLK + 100, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(cm_truncate_begin(f, 20 * BLK, &w), 0); /* growing again: zeros, not the old bytes */
+    v = val(20 * BLK, 9);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(hits(f, 0, 5, 1), 5);
+    CHECK_EQ(hits(f, 5, 15, 1), 0);
+    CHECK_EQ(cm_truncate_begin(f, 0, &w), 0);
+    CHECK_EQ(hits(f, 0, 20, 1), 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* The same for blocks that an earlier session cached. */
+static void test_truncate_kept(void)
+{
+    struct pool p;
+    cm_validator v = val(20 * BLK - 5, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 19, 1), 19);
+    CHECK_EQ(put_tail(f, 19, BLK - 5, 1), 0);
+    pool_again(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(hits(f, 0, 19, 1), 19);
+    CHECK_EQ(cm_truncate_begin(f, 10 * BLK, &w), 0);
+    v = val(10 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(cm_truncate_begin(f, 20 * BLK, &w), 0);
+    v = val(20 * BLK, 9);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(hits(f, 0, 20, 1), 10);
+    pool_end(&p);
+}
+
+/* Blocks cached while the size was unknown: truncating reaches them, also in a later session. */
+static void test_truncate_unknown_size(void)
+{
+    for (unsigned again = 0; again < 2; again++) {
+        struct pool p;
+        cm_validator v;
+        cm_bracket w;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach_v(&p, 1, NULL, CM_SOLE_WRITER);
+        CHECK_EQ(put_all(f, 0, 20, 1), 20);
+        CHECK_EQ(cm_truncate_begin(f, 10 * BLK, &w), 0);
+        v = val(10 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        if (again) {
+            pool_again(&p);
+            v = fresh(v);
+            f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+            CHECK_EQ(info_of(f).kept, 1);
+        }
+        CHECK_EQ(cm_truncate_begin(f, 20 * BLK, &w), 0); /* grows: zeros behind */
+        v = val(20 * BLK, 9);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 10);
+        CHECK_EQ(hits(f, 10, 10, 1), 0);
+        pool_end(&p);
+    }
+}
+
+/* An append changes no byte that exists: a cached tail still hits, short of the new bytes. */
+static void test_append(void)
+{
+    struct pool p;
+    cm_validator v;
+    cm_bracket w;
+    uint8_t buf[2 * CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 2 * BLK + 100, 7, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 2, 1), 2);
+    CHECK_EQ(put_tail(f, 2, 100, 1), 0);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, 500, &w), 0);
+    CHECK_EQ(hits(f, 0, 2, 1), 2);
+    cm_miss m = miss_of(f, 3 * BLK, BLK);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    v = val(2 * BLK + 600, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(cm_read(f, 2 * BLK, buf, BLK, &m), 100);
+    CHECK(is_content(1, 2, buf, 100));
+    CHECK_EQ(m.offset, 2 * BLK);
+    CHECK_EQ(m.len, 600);
+    CHECK_EQ(STAT(p.c, miss_short), 1);
+    pool_end(&p);
+}
+
+/* ---- Abort, forget, close -------------------------------------------------------------------- */
+
+static void test_abort(void)
+{
+    struct pool p;
+    cm_bracket a, b, c, d;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    uint64_t inc = info_of(f).incarnation;
+    a = begin_write(f, 20 * BLK, BLK);
+    CHECK_EQ(cm_truncate_begin(f, 50 * BLK, &b), 0);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &c), 0);
+    CHECK_EQ(cm_write_begin(f, 0, 0, &d), 0);
+    CHECK_EQ(info_of(f).brackets, 4);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(info_of(f).brackets, 0);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(cm_write_end(f, &a, NULL), CM_EBRACKET);
+    CHECK_EQ(cm_write_end(f, &b, NULL), CM_EBRACKET);
+    CHECK_EQ(cm_write_end(f, &c, NULL), CM_EBRACKET);
+    CHECK_EQ(cm_write_end(f, &d, NULL), CM_EBRACKET);
+    CHECK_EQ(put_all(f, 0, 30, 2), 30); /* nothing is left raised */
+    CHECK_EQ(hits(f, 0, 30, 2), 30);
+    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
+        CHECK_EQ(p.c->stripes[s].intents, 0);
+    CHECK_EQ(f->stale, 0);
+    detach(f);
+    pool_end(&p);
+}
+
+/* The lost owner may go on writing: a validator taken after the abort does not vouch for what was
+ * cached before it, not even for a sole writer. */
+static void test_abort_then_validator(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, CM_SOLE_WRITER);
+    (void)begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    cm_validator v = val(100 * BLK, 8);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(put_all(f, 0, 10, 2), 10);
+    detach(f);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(hits(f, 0, 10, 2), 10);
+    pool_end(&p);
+}
+
+static uint32_t stop;
+
+static void *aborter(void *arg)
+{
+    while (!at_load_relaxed(&stop))
+        CHECK_EQ(cm_file_abort(arg), 0);
+    return NULL;
+}
+
+/* An abort beside brackets: a begin says that it was aborted, an end finds its bracket gone, an
+ * invalidation is as good as done, and nothing stays raised. */
+static void test_abort_beside(void)
+{
+    struct pool p;
+    pthread_t t;
+    cm_bracket w;
+    unsigned begun = 0;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 7, CM_SOLE_WRITER);
+    stop = 0;
+    CHECK_EQ(pthread_create(&t, NULL, aborter, f), 0);
+    for (uint64_t until = cm_now() + 300000000; cm_now() < until;) {
+        (void)put(f, 3, 1);
+        int e = cm_write_begin(f, 3 * BLK, 100 * BLK, &w);
+        CHECK(e == 0 || e == CM_EBRACKET);
+        begun += e == 0;
+        if (e == 0) {
+            e = cm_write_end(f, &w, NULL);
+            CHECK(e >= 0 || e == CM_EBRACKET);
+        }
+    }
+    at_store_relaxed(&stop, 1u);
+    (void)pthread_join(t, NULL);
+    CHECK(begun > 0);
+    CHECK_EQ(info_of(f).brackets, 0);
+    CHECK_EQ(f->stale, 0);
+    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
+        CHECK_EQ(p.c->stripes[s].intents, 0);
+    CHECK_EQ(put(f, 3, 1), 0);
+    pool_end(&p);
+}
+
+static void test_invalidate_beside_abort(void)
+{
+    struct pool p;
+    pthread_t t;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 7, 0);
+    stop = 0;
+    CHECK_EQ(pthread_create(&t, NULL, aborter, f), 0);
+    for (uint64_t until = cm_now() + 300000000; cm_now() < until;) {
+        (void)put(f, 3, 1);
+        CHECK_EQ(cm_invalidate(f, 3 * BLK, 100 * BLK), 0);
+    }
+    at_store_relaxed(&stop, 1u);
+    (void)pthread_join(t, NULL);
+    pool_end(&p);
+}
+
+/* The bracket's owner dies with its process: the range was forgotten durably before it wrote. */
+static void test_crash_in_bracket(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    (void)begin_write(f, 3 * BLK, 2 * BLK);
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(info_of(f).brackets, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 8);
+    CHECK_EQ(look(f, 3, 1), MISS);
+    CHECK_EQ(look(f, 4, 1), MISS);
+    pool_end(&p);
+}
+
+static void test_forget(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1), id3 = id_of(3);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    detach(warm(&p, 2, &v, 0));
+    cm_miss m = miss_of(f, 50 * BLK, BLK);
+    uint8_t data[CM_BLOCK_SIZE] = { 0 };
+    CHECK_EQ(cm_forget(p.c, &id), 0); /* while it is open */
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    detach(f);
+    CHECK_EQ(cm_forget(p.c, &id), 0);  /* closed */
+    CHECK_EQ(cm_forget(p.c, &id3), 0); /* never seen */
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    expect_kept(&p, 2, &v, true);
+    pool_end(&p);
+}
+
+/* Forgotten with a bracket open: nothing is stored until the bracket ends. */
+static void test_forget_in_bracket(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK(miss_of(f, 3 * BLK, BLK).flags & CM_MISS_NOFILL);
+    CHECK_EQ(put(f, 3, 1), CM_NOT_STORED_STALE);
+    CHECK_EQ(put(f, 50, 1), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(put(f, 3, 1), 0);
+    pool_end(&p);
+}
+
+static void test_close_rules(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    v = fresh(v);
+    cm_file *f2 = attach_v(&p, 1, &v, 0);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    detach(f2);
+    CHECK_EQ(cm_file_close(f), CM_EBUSY);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    detach(f);
+    CHECK_EQ(cm_file_close(f), CM_EHANDLE);
+    CHECK_EQ(look(f, 0, 1), CM_EHANDLE);
+    pool_end(&p);
+}
+
+/* Many files: objects are found again, reused only after a while, and never mixed up. */
+static void test_many_files(void)
+{
+    struct pool p;
+    cm_file *f[500];
+    pool_make(&p, 16 * MIB, 4000); /* room in every bucket */
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t i = 0; i < 500; i++) {
+        f[i] = attach(&p, i + 1, 10 * BLK, 7, 0);
+        CHECK_EQ(put(f[i], 0, i), 0);
+    }
+    for (uint64_t i = 0; i < 500; i++)
+        CHECK_EQ(look(f[i], 0, i), RIGHT);
+    for (uint64_t i = 0; i < 500; i += 2)
+        detach(f[i]);
+    for (uint64_t i = 0; i < 500; i++)
+        CHECK_EQ(look(f[i], 0, i), i % 2 ? RIGHT : CM_EHANDLE);
+    for (uint64_t i = 0; i < 500; i++) {
+        cm_file *g = attach(&p, i + 1, 10 * BLK, 7, 0);
+        CHECK_EQ(g == f[i] || i % 2 == 0, 1);
+        CHECK_EQ(look(g, 0, i), RIGHT);
+    }
+    pool_end(&p);
+}
+
+/* ---- Failing media --------------------------------------------------------------------------- */
+
+static struct cm_persist_ops ops, real;
+static const uint8_t *bad_from, *bad_to; /* writes that touch [bad_from, bad_to) fail */
+static bool bad(const void *p, size_t n)
+{
+    return (const uint8_t *)p < bad_to && (const uint8_t *)p + n > bad_from;
+}
+static int bad_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    return bad(dst, n) ? CM_EIO : real.write(ctx, dst, src, n);
+}
+static int bad_store(void *ctx, uint64_t *p, uint64_t v)
+{
+    return bad(p, 8) ? CM_EIO : real.store64(ctx, p, v);
+}
+static int bad_cas(void *ctx, uint64_t *p, uint64_t e, uint64_t v)
+{
+    return bad(p, 8) ? CM_EIO : real.cas64(ctx, p, e, v);
+}
+
+static void break_range(struct pool *p, uint64_t from, uint64_t to)
+{
+    ops = real = *p->c->media.ops;
+    ops.write = bad_write;
+    ops.store64 = bad_store;
+    ops.cas64 = bad_cas;
+    p->c->media.ops = &ops;
+    bad_from = p->base + from;
+    bad_to = p->base + to;
+}
+
+/* Headers that cannot be written: forgetting goes on to the whole file, and still succeeds. */
+static void test_escalate_to_file(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    break_range(&p, p.c->media.geo.header_offset, p.c->media.geo.slot_offset);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(look(f, 3, 1), MISS);
+    pool_end(&p);
+}
+
+/* Records cannot be written either: the whole pool goes. */
+static void test_escalate_to_pool(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0), *g = warm(&p, 2, &v, 0);
+    uint64_t epoch = pool_info(p.c).epoch;
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.slot_offset);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 0);
+    CHECK(pool_info(p.c).epoch > epoch);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    expect_kept(&p, 2, &v, false);
+    pool_end(&p);
+}
+
+/* Nothing can be written: the caller must not write, and this session serves nothing any more. */
+static void test_cannot_forget(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0), *g = warm(&p, 2, &v, 0);
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    CHECK_EQ(info_of(f).brackets, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 0);
+    CHECK_EQ(pool_info(p.c).mode, CM_BYPASS);
+    CHECK_EQ(cm_invalidate(g, 3 * BLK, BLK), CM_EFORGET);
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    p.c = NULL;
+    pool_end(&p);
+}
+
+/* "Not until the pool is deleted": asking a second time must not be answered with yes, because a
+ * crash still brings back what could not be forgotten. */
+static void test_cannot_forget_twice(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    int again = cm_write_begin(f, 3 * BLK, BLK, &w);
+    CHECK_EQ(again, CM_EFORGET);
+    CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
+    CHECK_EQ(cm_truncate_begin(f, 0, &w), CM_EFORGET);
+    CHECK_EQ(cm_file_abort(f), CM_EFORGET);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    if (again == 0) /* the caller wrote block 3: its old bytes must never be seen again (P2) */
+        CHECK(look(f, 3, 1) != RIGHT);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(keep),
+    TEST(changed_validator),
+    TEST(racy),
+    TEST(racy_settles),
+    TEST(no_validator),
+    TEST(unknown_size),
+    TEST(unsynced),
+    TEST(unsynced_clean_close),
+    TEST(mark_over_sessions),
+    TEST(which_brackets_mark),
+    TEST(origin_volatile),
+    TEST(born_dirty),
+    TEST(damaged_mark),
+    TEST(sync_rules),
+    TEST(sync_survives),
+    TEST(sync_then_write),
+    TEST(failed_sync),
+    TEST(failed_sync_reattach),
+    TEST(failed_sync_overlapped),
+    TEST(foreign_sync),
+    TEST(adopt),
+    TEST(not_sole),
+    TEST(taken_too_early),
+    TEST(last_end_adopts),
+    TEST(open_bracket_ignores),
+    TEST(empty_bracket),
+    TEST(sole_ends),
+    TEST(revalidate_changed),
+    TEST(second_open_judges),
+    TEST(size),
+    TEST(size_brackets),
+    TEST(truncate),
+    TEST(truncate_kept),
+    TEST(truncate_unknown_size),
+    TEST(append),
+    TEST(abort),
+    TEST(abort_then_validator),
+    TEST(abort_beside),
+    TEST(invalidate_beside_abort),
+    TEST(crash_in_bracket),
+    TEST(forget),
+    TEST(forget_in_bracket),
+    TEST(close_rules),
+    TEST(many_files),
+    TEST(escalate_to_file),
+    TEST(escalate_to_pool),
+    TEST(cannot_forget),
+    TEST(cannot_forget_twice),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_flight.c - reading through: one origin read for many readers, aligned origin reads for every
+ * offset and length, the end of the file, read-ahead, and trouble that never becomes an error of
+ * the reader.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+
+#include "flight.h"
+
+/* ---- An origin ------------------------------------------------------------------------------- */
+
+struct origin {
+    uint64_t tag, size;
+    uint32_t calls;
+    uint32_t misaligned;       /* calls an O_DIRECT descriptor would have refused */
+    uint64_t first, end;       /* range of the last call */
+    uint64_t most;             /* longest call */
+    uint64_t bad_block;        /* reads that touch it fail; 0: none */
+    int64_t fail;              /* code to fail all calls with */
+    uint32_t rest;             /* closed gate for all calls but the first */
+    uint32_t gate, waiting;    /* closed gate: callers wait in the call */
+    void (*during)(void *ctx); /* runs in the middle of a call */
+    void *during_ctx;
+};
+
+static void origin_bytes(const struct origin *o, uint64_t offset, uint8_t *p, uint64_t n)
+{
+    uint8_t whole[CM_BLOCK_SIZE];
+    for (uint64_t i = 0; i < n; i += BLK) {
+        content(o->tag, (offset + i) / BLK, whole);
+        memcpy(p + i, whole, (size_t)(n - i < BLK ? n - i : BLK));
+    }
+}
+
+static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    struct origin *o = ctx;
+    const uint32_t *gate = at_add_relaxed(&o->calls, 1u) == 0 ? &o->gate : &o->rest;
+    if (offset % BLK || len % BLK || (uintptr_t)buf % BLK || len == 0)
+        at_add_relaxed(&o->misaligned, 1u);
+    o->first = offset;
+    o->end = offset + len;
+    if (len > o->most)
+        o->most = len;
+    at_add_relaxed(&o->waiting, 1u);
+    while (at_load_acquire(&o->gate) || at_load_acquire(gate))
+        sleep_ms(1);
+    at_sub_acq_rel(&o->waiting, 1u);
+    if (o->during)
+        o->during(o->during_ctx);
+    if (o->fail)
+        return o->fail;
+    if (o->bad_block && offset <= o->bad_block * BLK && o->bad_block * BLK < offset + len)
+        return -1234;
+    uint64_t n = offset >= o->size ? 0 : o->size - offset < len ? o->size - offset : len;
+    memset(buf, 0xee, len);
+    origin_bytes(o, offset, buf, n);
+    return (int64_t)n;
+}
+
+static struct origin make_origin(uint64_t size)
+{
+    return (struct origin){ .tag = 5, .size = size };
+}
+
+static cm_file *open_both(struct pool *p, uint64_t bytes, uint64_t size)
+{
+    (void)pool_new(p, bytes);
+    return attach(p, 1, size, 1, CM_SOLE_WRITER);
+}
+
+/* Are these the bytes [offset, offset+n) of the origin? */
+static bool is_range(const struct origin *o, uint64_t offset, const uint8_t *p, uint64_t n)
+{
+    uint8_t whole[CM_BLOCK_SIZE];
+    for (uint64_t at = offset; at < offset + n;) {
+        uint64_t k = BLK - at % BLK < offset + n - at ? BLK - at % BLK : offset + n - at;
+        content(o->tag, at / BLK, whole);
+        if (memcmp(whole + at % BLK, p + (at - offset), (size_t)k))
+            return false;
+        at += k;
+    }
+    return true;
+}
+
+/* Reads through and checks every byte and the count. */
+static void check_read(cm_file *f, struct origin *o, uint64_t offset, uint8_t *buf, size_t len)
+{
+    uint64_t want = offset >= o->size ? 0 : o->size - offset < len ? o->size - offset : len;
+    memset(buf, 0xdd, len);
+    int64_t n = cm_read_through(f, offset, buf, len, origin_read, o);
+    if (n != (int64_t)want || !is_range(o, offset, buf, want)) {
+        printf("# read of [%llu, +%zu) of %llu bytes: %lld\n", (unsigned long long)offset, len,
+               (unsigned long long)o->size, (long long)n);
+        FAIL("right bytes");
+    }
+}
+
+/* ---- Offsets, lengths, ends ------------------------------------------------------------------ */
+
+static const uint64_t edges[] = { 0, 1, 511, 4095, 4096, 4097, 8191, 8192, 8193, 20000 };
+#define EDGES (sizeof(edges) / sizeof(edges[0]))
+
+/* Cold, warm and half warm; into aligned and odd buffers; with the size known and unknown. */
+static void check_all_ranges(uint64_t size, bool known)
+{
+    struct pool p;
+    struct origin o = make_origin(size);
+    static uint8_t room[64 * 1024] __attribute__((aligned(4096)));
+    (void)pool_new(&p, 2 * MIB);
+    uint64_t id = 1;
+    for (unsigned a = 0; a < EDGES; a++)
+        for (unsigned l = 0; l < EDGES; l++)
+            for (unsigned odd = 0; odd < 2; odd++) {
+                cm_validator v = val(size, 1);
+                cm_file *f = attach_v(&p, id++, known ? &v : NULL, 0);
+                if (odd)
+                    check_read(f, &o, 4096, room, 4096); /* one block is there already */
+                check_read(f, &o, edges[a], room + odd * 13, (size_t)edges[l]);
+                check_read(f, &o, edges[a], room + odd * 13, (size_t)edges[l]);
+                detach(f);
+            }
+    CHECK_EQ(o.misaligned, 0);
+    CHECK((o.calls > 0) == (size > 0 || !known));
+    pool_end(&p);
+}
+
+static void test_all_ranges(void)
+{
+    const uint64_t sizes[] = { 0, 1, 4095, 4096, 4097, 8191, 8192, 8193, 12288, 40000 };
+    for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+        for (unsigned known = 0; known < 2; known++)
+            check_all_ranges(sizes[s], known);
+}
+
+/* Long reads, longer than any staging buffer. */
+static void test_long(void)
+{
+    struct pool p;
+    struct origin o = make_origin(3 * MIB + 777);
+    cm_file *f = open_both(&p, 16 * MIB, o.size);
+    uint8_t *buf = map_bytes(4 * MIB);
+    check_read(f, &o, 0, buf, 4 * MIB);
+    uint32_t calls = o.calls;
+    check_read(f, &o, 5, buf + 1, 4 * MIB - 6);
+    CHECK_EQ(o.calls, calls); /* all of it was stored */
+    CHECK_EQ(o.misaligned, 0);
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    check_read(f, &o, 4096, buf + 3, 4 * MIB - 5000); /* through staging */
+    CHECK_EQ(o.misaligned, 0);
+    (void)munmap(buf, 4 * MIB);
+    pool_end(&p);
+}
+
+/* A tail is cached as far as it goes, and served. */
+static void test_tail_is_cached(void)
+{
+    struct pool p;
+    struct origin o = make_origin(2 * BLK + 123);
+    uint8_t buf[4 * CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, MIB, o.size);
+    check_read(f, &o, 0, buf, sizeof(buf));
+    uint32_t calls = o.calls;
+    check_read(f, &o, 0, buf, sizeof(buf));
+    check_read(f, &o, 2 * BLK, buf, 123);
+    check_read(f, &o, 2 * BLK + 123, buf, 10);
+    CHECK_EQ(o.calls, calls);
+    CHECK_EQ(STAT(p.c, fill_bytes), 2 * BLK + 123);
+    pool_end(&p);
+}
+
+/* The file grew behind an adopted size: the size that was adopted holds until it is told. */
+static void test_growing(void)
+{
+    struct pool p;
+    struct origin o = make_origin(BLK + 100);
+    uint8_t buf[4 * CM_BLOCK_SIZE];
+    cm_validator v;
+    cm_file *f = open_both(&p, MIB, o.size);
+    check_read(f, &o, 0, buf, sizeof(buf));
+    cm_bracket w;
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, 5000, &w), 0);
+    o.size += 5000;
+    check_read(f, &o, 0, buf, sizeof(buf)); /* inside the bracket already */
+    v = val(o.size, 2);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    check_read(f, &o, 0, buf, sizeof(buf));
+    check_read(f, &o, 0, buf, sizeof(buf));
+    pool_end(&p);
+}
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+static void test_errors_unchanged(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    uint8_t buf[2 * CM_BLOCK_SIZE];
+    const int64_t codes[] = { -1, -5, -4711, INT64_MIN };
+    cm_file *f = open_both(&p, MIB, o.size);
+    for (unsigned i = 0; i < 4; i++) {
+        o.fail = codes[i];
+        CHECK(cm_read_through(f, 3 * BLK + 5, buf, BLK, origin_read, &o) == codes[i]);
+        CHECK_EQ(look(f, 3, 5), MISS);
+    }
+    CHECK_EQ(STAT(p.c, fill_blocks), 0);
+    o.fail = 0;
+    check_read(f, &o, 3 * BLK + 5, buf, BLK);
+    o.fail = -5; /* what is cached needs no origin */
+    CHECK_EQ(cm_read_through(f, 3 * BLK + 5, buf, 100, origin_read, &o), 100);
+    pool_end(&p);
+}
+
+/* Read-ahead is the cache's idea: a bad block that nobody asked for must not fail the reader. */
+static void test_bad_block_ahead(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, MIB, o.size);
+    o.bad_block = 10;
+    for (uint64_t b = 0; b < 10; b++)
+        check_read(f, &o, b * BLK, buf, BLK);
+    CHECK_EQ(cm_read_through(f, 10 * BLK, buf, BLK, origin_read, &o), -1234);
+    for (uint64_t b = 11; b < 20; b++)
+        check_read(f, &o, b * BLK, buf, BLK);
+    pool_end(&p);
+}
+
+/* Refused fills of every kind are no errors of a read. */
+static void test_not_stored(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    check_read(f, &o, 0, buf, BLK);
+    CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
+    check_read(f, &o, 0, buf, BLK);
+    CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+    cm_bracket w = begin_write(f, 0, 10 * BLK);
+    check_read(f, &o, 0, buf, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(STAT(p.c, fill_blocks), 0);
+    CHECK_EQ(o.calls, 3);
+    cm_sync s;
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    check_read(f, &o, 0, buf, BLK);
+    CHECK_EQ(STAT(p.c, fill_blocks), 0);
+    pool_end(&p);
+}
+
+/* No memory for anything: the read succeeds all the same. */
+static uint32_t no_memory;
+static void *poor_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return at_load_relaxed(&no_memory) ? NULL : map_bytes(bytes);
+}
+static void poor_free(void *ctx, void *at, size_t bytes)
+{
+    (void)ctx;
+    (void)munmap(at, bytes);
+}
+
+static void test_no_memory(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK + 50);
+    static uint8_t buf[128 * 1024];
+    cm_bracket w;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = poor_alloc;
+    p.o.free = poor_free;
+    no_memory = 0;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    no_memory = 1;
+    check_read(f, &o, 3 * BLK + 7, buf + 1, 100000);
+    check_read(f, &o, 3 * BLK + 7, buf + 1, 100000);
+    check_read(f, &o, 99 * BLK, buf + 1, 100000);
+    CHECK_EQ(o.misaligned, 0);
+    CHECK(STAT(p.c, fill_blocks) > 20);
+    CHECK_EQ(cm_write_begin(f, 0, 1, &w), CM_ENOMEM);
+    no_memory = 0;
+    CHECK_EQ(info_of(f).brackets, 0);
+    CHECK(hits(f, 3, 20, 5) == 20);
+    pool_end(&p);
+}
+
+static void test_no_memory_at_open(void)
+{
+    struct pool p;
+    cm_cache *c = NULL;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = poor_alloc;
+    p.o.free = poor_free;
+    no_memory = 1;
+    CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &c), CM_ENOMEM);
+    CHECK(c == NULL);
+    no_memory = 0;
+    CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN); /* nothing was taken */
+    REQUIRE(pool_up(&p) == 0);
+    pool_end(&p);
+}
+
+/* ---- Read-ahead ------------------------------------------------------------------------------ */
+
+static void test_sequential(void)
+{
+    struct pool p;
+    struct origin o = make_origin(4 * MIB);
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, 8 * MIB, o.size);
+    for (uint64_t b = 0; b < 512; b++)
+        check_read(f, &o, b * BLK, buf, BLK);
+    CHECK(o.calls < 30); /* 512 without read-ahead */
+    CHECK(o.most <= CM_STAGING_BYTES);
+    CHECK(STAT(p.c, prefetch_blocks) > 400);
+    CHECK_EQ(STAT(p.c, origin_reads), o.calls);
+    CHECK_EQ(o.misaligned, 0);
+    pool_end(&p);
+}
+
+static void test_random_reads_one_block(void)
+{
+    struct pool p;
+    struct origin o = make_origin(400 * MIB);
+    uint8_t buf[CM_BLOCK_SIZE];
+    uint64_t rng = 5;
+    cm_file *f = open_both(&p, 8 * MIB, o.size);
+    for (unsigned i = 0; i < 300; i++) {
+        uint64_t block = 2 + next_random(&rng) % 100000;
+        check_read(f, &o, block * BLK + 10, buf, 100);
+        CHECK(o.end - o.first == BLK);
+    }
+    CHECK_EQ(STAT(p.c, prefetch_blocks), 0);
+    pool_end(&p);
+}
+
+/* Read-ahead stops at the end of the file, and at what is cached. */
+static void test_ahead_ends(void)
+{
+    struct pool p;
+    struct origin o = make_origin(6 * BLK + 10);
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+    CHECK_EQ(put(f, 4, 5), 0);
+    check_read(f, &o, 0, buf, BLK);
+    CHECK_EQ(o.end, 4 * BLK);
+    check_read(f, &o, 5 * BLK, buf, BLK);
+    CHECK_EQ(o.end, 7 * BLK);
+    CHECK_EQ(hits(f, 0, 6, 5), 6);
+    CHECK_EQ(look(f, 6, 5), SHORT);
+    pool_end(&p);
+}
+
+/* Read-ahead is never so long that it evicts what it just brought. */
+static void test_ahead_in_a_small_pool(void)
+{
+    struct pool p;
+    struct origin o = make_origin(MIB);
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, cm_pool_size_min(), o.size);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+    for (uint64_t b = 0; b < 256; b++)
+        check_read(f, &o, b * BLK, buf, BLK);
+    CHECK(o.most <= 64 / 2 * BLK);
+    CHECK(STAT(p.c, origin_bytes) < (int64_t)(MIB + MIB / 8)); /* hardly anything read twice */
+    pool_end(&p);
+}
+
+static void test_advice(void)
+{
+    struct pool p;
+    struct origin o = make_origin(400 * MIB);
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_both(&p, 16 * MIB, o.size);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+    check_read(f, &o, 5000 * BLK, buf, BLK);
+    CHECK_EQ(o.end - o.first, CM_STAGING_BYTES); /* at once, anywhere */
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
+    int64_t stored = STAT(p.c, fill_blocks);
+    for (uint64_t b = 0; b < 10; b++) {
+        check_read(f, &o, b * BLK, buf, BLK);
+        CHECK_EQ(o.end - o.first, BLK);
+    }
+    CHECK_EQ(STAT(p.c, fill_blocks), stored);
+    CHECK_EQ(STAT(p.c, refused_policy), 10);
+    CHECK_EQ(look(f, 5000, 5), RIGHT); /* hits are served */
+    CHECK_EQ(put(f, 20, 5), CM_NOT_STORED_POLICY);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
+    CHECK_EQ(put(f, 20, 5), 0);
+    CHECK_EQ(p.c->ring.ref[slot_of(f, 20)], CM_REF_MAX);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
+    CHECK_EQ(put(f, 21, 5), 0);
+    CHECK_EQ(p.c->ring.ref[slot_of(f, 21)], 0);
+    CHECK_EQ(cm_file_advise(f, 4), CM_EINVAL);
+    CHECK_EQ(cm_file_advise(f, -1), CM_EINVAL);
+    pool_end(&p);
+}
+
+/* Kept blocks outlive a scan that is twice as long as the pool; ordinary ones do not. */
+static void test_keep_survives(void)
+{
+    struct pool p;
+    cm_file *f = open_both(&p, 8 * MIB, CM_BLOCK_MAX / 2);
+    uint64_t slots = p.c->media.geo.slots;
+    unsigned kept = 0, others = 0;
+    for (uint64_t b = 0; b < 400; b++) {
+        CHECK_EQ(cm_file_advise(f, b % 4 ? CM_ADVISE_NORMAL : CM_ADVISE_KEEP), 0);
+        CHECK_EQ(put(f, b, 5), 0);
+    }
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
+    (void)put_all(f, 10000, 2 * slots, 5);
+    for (uint64_t b = 0; b < 400; b++)
+        *(b % 4 ? &others : &kept) += look(f, b, 5) == RIGHT;
+    CHECK(kept >= 98);
+    CHECK_EQ(others, 0);
+    pool_end(&p);
+}
+
+/* ---- Many readers ---------------------------------------------------------------------------- */
+
+#define READERS 8
+
+struct reader {
+    cm_file *f;
+    struct origin *o;
+    uint64_t offset;
+    size_t len;
+    int64_t result;
+    bool right;
+};
+
+static void *read_once(void *arg)
+{
+    struct reader *r = arg;
+    uint8_t buf[4 * CM_BLOCK_SIZE];
+    r->result = cm_read_through(r->f, r->offset, buf, r->len, origin_read, r->o);
+    r->right = r->result >= 0 && is_range(r->o, r->offset, buf, (uint64_t)r->result);
+    return NULL;
+}
+
+static void start_readers(pthread_t *t, struct reader *r, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, read_once, &r[i]), 0);
+}
+
+static void join_all(pthread_t *t, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        (void)pthread_join(t[i], NULL);
+}
+
+/* Waits, at most some seconds, until *counter is `n` or more. */
+static void until(const uint32_t *counter, uint32_t n)
+{
+    for (int i = 0; i < 5000 && at_load_acquire(counter) < n; i++)
+        sleep_ms(1);
+    CHECK(at_load_acquire(counter) >= n);
+}
+
+static void until_joined(cm_cache *c, int64_t n)
+{
+    for (int i = 0; i < 5000 && STAT(c, flights_joined) < n; i++)
+        sleep_ms(1);
+    CHECK_EQ(STAT(c, flights_joined), n);
+}
+
+static void test_single_flight(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    pthread_t t[READERS];
+    struct reader r[READERS];
+    cm_file *f = open_both(&p, MIB, o.size);
+    o.gate = 1;
+    for (unsigned i = 0; i < READERS; i++)
+        r[i] = (struct reader){ f, &o, 50 * BLK + i, 100, 0, false };
+    start_readers(t, r, READERS);
+    until_joined(p.c, READERS - 1);
+    CHECK_EQ(cm_close(p.c), CM_EBUSY); /* reads in flight */
+    at_store_release(&o.gate, 0u);
+    join_all(t, READERS);
+    CHECK_EQ(o.calls, 1);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK(r[i].result == 100 && r[i].right);
+    CHECK_EQ(STAT(p.c, origin_reads), 1);
+    pool_end(&p);
+}
+
+/* Different blocks are read side by side, not one after the other. */
+static void test_parallel_flights(void)
+{
+    struct pool p;
+    struct origin o = make_origin(1000 * BLK);
+    pthread_t t[READERS];
+    struct reader r[READERS];
+    cm_file *f = open_both(&p, MIB, o.size);
+    o.gate = 1;
+    for (unsigned i = 0; i < READERS; i++)
+        r[i] = (struct reader){ f, &o, (10 + i * 100) * BLK, BLK, 0, false };
+    start_readers(t, r, READERS);
+    until(&o.waiting, READERS);
+    at_store_release(&o.gate, 0u);
+    join_all(t, READERS);
+    CHECK_EQ(o.calls, READERS);
+    CHECK_EQ(STAT(p.c, flights_joined), 0);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK(r[i].result == (int64_t)BLK && r[i].right);
+    pool_end(&p);
+}
+
+/* Fails the first call only, after everybody waits for it. */
+static int64_t first_call_fails(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    struct origin *o = ctx;
+    bool first = at_load_relaxed(&o->calls) == 0;
+    int64_t n = origin_read(o, offset, buf, len);
+    return first ? -77 : n;
+}
+
+static void *read_failing(void *arg)
+{
+    struct reader *r = arg;
+    uint8_t buf[CM_BLOCK_SIZE];
+    r->result = cm_read_through(r->f, r->offset, buf, r->len, first_call_fails, r->o);
+    r->right = r->result >= 0 && is_range(r->o, r->offset, buf, (uint64_t)r->result);
+    return NULL;
+}
+
+/* The leader's error is the leader's: whoever waited goes to the origin and succeeds. */
+static void test_leader_fails(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    pthread_t t[READERS];
+    struct reader r[READERS];
+    unsigned failed = 0;
+    cm_file *f = open_both(&p, MIB, o.size);
+    o.gate = o.rest = 1;
+    for (unsigned i = 0; i < READERS; i++) {
+        r[i] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
+        CHECK_EQ(pthread_create(&t[i], NULL, read_failing, &r[i]), 0);
+    }
+    until_joined(p.c, READERS - 1);
+    at_store_release(&o.gate, 0u);
+    until(&o.waiting, READERS - 1); /* side by side: nobody waits a second time */
+    at_store_release(&o.rest, 0u);
+    join_all(t, READERS);
+    for (unsigned i = 0; i < READERS; i++) {
+        failed += r[i].result == -77;
+        CHECK(r[i].result == -77 || (r[i].result == (int64_t)BLK && r[i].right));
+    }
+    CHECK_EQ(failed, 1);
+    CHECK_EQ(look(f, 50, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* A write while the leader is at the origin: nobody joins what is stale by now, and what it read
+ * is not stored. */
+static void test_write_between(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK), newer = make_origin(100 * BLK);
+    pthread_t t[2];
+    struct reader r[2];
+    cm_file *f = open_both(&p, MIB, o.size);
+    newer.tag = 6;
+    o.gate = 1;
+    r[0] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
+    r[1] = (struct reader){ f, &newer, 50 * BLK, BLK, 0, false };
+    start_readers(t, r, 1);
+    until(&o.waiting, 1);
+    cm_bracket w = begin_write(f, 50 * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    start_readers(t + 1, r + 1, 1); /* begun after the write: must see it */
+    (void)pthread_join(t[1], NULL);
+    CHECK(r[1].result == (int64_t)BLK && r[1].right);
+    CHECK_EQ(newer.calls, 1);
+    CHECK_EQ(STAT(p.c, flights_joined), 0);
+    at_store_release(&o.gate, 0u);
+    (void)pthread_join(t[0], NULL);
+    CHECK(r[0].result == (int64_t)BLK && r[0].right);
+    CHECK(look(f, 50, 6) == RIGHT || look(f, 50, 6) == MISS);
+    pool_end(&p);
+}
+
+/* A write while others wait already: they get either version, the cache holds the new or none. */
+static void test_write_beside_waiters(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    pthread_t t[READERS];
+    struct reader r[READERS];
+    cm_file *f = open_both(&p, MIB, o.size);
+    o.gate = 1;
+    for (unsigned i = 0; i < READERS; i++)
+        r[i] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
+    start_readers(t, r, READERS);
+    until_joined(p.c, READERS - 1);
+    cm_bracket w = begin_write(f, 50 * BLK, BLK);
+    at_store_release(&o.gate, 0u);
+    join_all(t, READERS);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK(r[i].result == (int64_t)BLK && r[i].right);
+    CHECK_EQ(look(f, 50, 5), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(look(f, 50, 5), MISS); /* read before or during the write: never stored */
+    pool_end(&p);
+}
+
+/* Readers in a hurry: everything at once, small pool, all bytes right. */
+static uint32_t stop;
+
+static void *hasty_reader(void *arg)
+{
+    struct reader *r = arg;
+    uint64_t rng = (uint64_t)(uintptr_t)arg;
+    static _Thread_local uint8_t buf[8 * CM_BLOCK_SIZE];
+    while (!at_load_relaxed(&stop)) {
+        uint64_t x = next_random(&rng), offset = x % (r->o->size + 100);
+        size_t len = x >> 32 & 0x7fff;
+        int64_t n = cm_read_through(r->f, offset, buf, len, origin_read, r->o);
+        uint64_t left = offset < r->o->size ? r->o->size - offset : 0;
+        CHECK_EQ(n, left < len ? left : len);
+        CHECK(is_range(r->o, offset, buf, (uint64_t)n));
+    }
+    return NULL;
+}
+
+static void test_hasty_readers(void)
+{
+    struct pool p;
+    struct origin o = make_origin(300 * BLK + 99);
+    pthread_t t[READERS];
+    struct reader r[READERS];
+    cm_file *f = open_both(&p, MIB, o.size);
+    stop = 0;
+    for (unsigned i = 0; i < READERS; i++) {
+        r[i] = (struct reader){ f, &o, 0, 0, 0, false };
+        CHECK_EQ(pthread_create(&t[i], NULL, hasty_reader, &r[i]), 0);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        sleep_ms(20);
+        CHECK_EQ(cm_invalidate(f, i * 5 * BLK, 3 * BLK), 0);
+        cm_validator v = val(o.size, 100 + i);
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    }
+    at_store_relaxed(&stop, 1u);
+    join_all(t, READERS);
+    CHECK_EQ(o.misaligned, 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    CHECK_EQ(p.c->flights->top, 0);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(all_ranges),
+    TEST(long),
+    TEST(tail_is_cached),
+    TEST(growing),
+    TEST(errors_unchanged),
+    TEST(bad_block_ahead),
+    TEST(not_stored),
+    TEST(no_memory),
+    TEST(no_memory_at_open),
+    TEST(sequential),
+    TEST(random_reads_one_block),
+    TEST(ahead_ends),
+    TEST(ahead_in_a_small_pool),
+    TEST(advice),
+    TEST(keep_survives),
+    TEST(single_flight),
+    TEST(parallel_flights),
+    TEST(leader_fails),
+    TEST(write_between),
+    TEST(write_beside_waiters),
+    TEST(hasty_readers),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_format.c - the bytes of a pool: frozen against golden ones, planned within bounds for every
+ * size, never believed when a bit is wrong or a superblock is hostile.
+ */
+#include "fixture.h"
+
+#include "golden/format.h"
+
+static const uint64_t seed = UINT64_C(0x1122334455667788);
+
+static void golden_uuid(uint8_t uuid[16])
+{
+    for (unsigned i = 0; i < 16; i++)
+        uuid[i] = (uint8_t)(0xa0 + i);
+}
+
+static void golden_data(uint8_t data[CM_BLOCK_SIZE])
+{
+    for (unsigned i = 0; i < BLK; i++)
+        data[i] = (uint8_t)(i * 7 + (i >> 8));
+}
+
+static struct cm_header golden_header_of(uint64_t key)
+{
+    uint8_t data[CM_BLOCK_SIZE];
+    struct cm_header h = { .incarnation = 0x200000 };
+    golden_data(data);
+    h.block_valid = UINT64_C(0x12345) << CM_VALID_BITS | BLK;
+    h.xxh3 = cm_format_payload_sum(key, 17, h.incarnation, 0x12345, data, BLK);
+    h.w0 = cm_format_w0(key, 17, &h, 0xbeef);
+    return h;
+}
+
+static const cm_file_id golden_id = { UINT64_C(0x1111222233334444), UINT64_C(0x5555666677778888) };
+
+/* ---- Golden bytes ---------------------------------------------------------------------------- */
+
+static void test_golden_super(void)
+{
+    uint8_t uuid[16];
+    struct cm_geometry g;
+    struct cm_super sb;
+    golden_uuid(uuid);
+    CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
+    cm_super_init(&sb, &g, uuid, seed, UINT64_C(0x0123456789abcdef));
+    CHECK_EQ(sb.state, CM_SUPER_CLEAN);
+    CHECK_EQ(sb.epoch, 1);
+    sb.seq = 7;
+    sb.epoch = 3;
+    sb.inc_mark = 0x200001;
+    sb.frontier = 99;
+    sb.state = CM_SUPER_OPEN;
+    sb.durability = CM_DURABILITY_DAX;
+    sb.boot_number = 5;
+    sb.owner_pid = 4242;
+    for (unsigned i = 0; i < 16; i++) {
+        sb.boot_id[i] = (uint8_t)(0x10 + i);
+        sb.mount_id[i] = (uint8_t)(0x30 + i);
+    }
+    sb.xxh3 = cm_format_super_sum(&sb);
+    CHECK(memcmp(&sb, golden_super, sizeof(sb)) == 0);
+    CHECK_EQ(cm_format_super_check((const struct cm_super *)(const void *)&sb), 0);
+}
+
+static void test_golden_record(void)
+{
+    struct cm_record r = { .id = golden_id, .incarnation = 0x200000, .size = 123456 };
+    r.mtime_ns = 1000000007;
+    r.ctime_ns = -5;
+    r.change = 77;
+    r.flags = CM_RECORD_RACY;
+    r.xxh3 = cm_format_record_sum(GOLDEN_KEY, 13, &r);
+    r.state = cm_format_state_word(GOLDEN_KEY, 13, true, 5);
+    CHECK(memcmp(&r, golden_record, sizeof(r)) == 0);
+    CHECK_EQ(cm_format_state_word(GOLDEN_KEY, 13, false, 5), GOLDEN_STATE_CLEAN);
+}
+
+static void test_golden_header(void)
+{
+    uint8_t uuid[16], data[CM_BLOCK_SIZE];
+    golden_uuid(uuid);
+    golden_data(data);
+    uint64_t key = cm_format_check_key(uuid, 3);
+    CHECK_EQ(key, GOLDEN_KEY);
+    struct cm_header h = golden_header_of(key);
+    CHECK(memcmp(&h, golden_header, sizeof(h)) == 0);
+    CHECK_EQ(cm_format_payload_sum(key, 17, 0x200000, 0x12345, data, 904), GOLDEN_TAIL_SUM);
+    CHECK_EQ(cm_cell_make(UINT64_C(0xabcdef0000000000), 17), GOLDEN_CELL);
+}
+
+static void test_golden_places(void)
+{
+    struct cm_geometry g;
+    CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
+    CHECK_EQ(cm_format_record_bucket(&g, seed, &golden_id), GOLDEN_RECORD_BUCKET);
+    for (unsigned i = 0; i < sizeof(golden_places) / sizeof(golden_places[0]); i++) {
+        const struct golden_place *p = &golden_places[i];
+        struct cm_place at;
+        uint64_t stripe = cm_format_stripe(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
+        cm_format_place(&g, seed, p->incarnation, p->block, stripe, &at);
+        CHECK_EQ(stripe, p->stripe);
+        CHECK_EQ(at.bucket[0], p->bucket[0]);
+        CHECK_EQ(at.bucket[1], p->bucket[1]);
+        CHECK_EQ(at.tag, p->tag);
+    }
+}
+
+static void test_golden_geometry(void)
+{
+    for (unsigned i = 0; i < sizeof(golden_geometries) / sizeof(golden_geometries[0]); i++) {
+        const struct golden_geometry *p = &golden_geometries[i];
+        struct cm_geometry g;
+        CHECK_EQ(cm_format_plan(p->size, 0, &g), 0);
+        CHECK_EQ(g.slots, p->slots);
+        CHECK_EQ(g.record_buckets, p->record_buckets);
+        CHECK_EQ(g.stripes, p->stripes);
+        CHECK_EQ(g.stripe_buckets, p->stripe_buckets);
+        CHECK_EQ(g.data_align, p->data_align);
+        CHECK_EQ(g.record_offset, p->record_offset);
+        CHECK_EQ(g.index_offset, p->index_offset);
+        CHECK_EQ(g.header_offset, p->header_offset);
+        CHECK_EQ(g.slot_offset, p->slot_offset);
+    }
+}
+
+/* A pool put together byte by byte from the golden parts holds exactly one block, and it hits. */
+static void test_golden_image(void)
+{
+    struct pool p = { .base = map_bytes(GOLDEN_IMAGE_SIZE), .bytes = GOLDEN_IMAGE_SIZE };
+    const uint64_t cell = GOLDEN_IMAGE_CELL;
+    uint8_t want[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE];
+    cm_validator v = {
+        .size = UINT64_C(0x12346) * BLK, .mtime_ns = 7, .ctime_ns = 5, .change = 77
+    };
+    cm_file *f = NULL;
+    golden_data(want);
+    memcpy(p.base, golden_image_super, sizeof(golden_image_super));
+    memcpy(p.base + 4096, golden_image_super, sizeof(golden_image_super));
+    memcpy(p.base + GOLDEN_IMAGE_RECORD_AT, golden_image_record, sizeof(golden_image_record));
+    memcpy(p.base + GOLDEN_IMAGE_CELL_AT, &cell, sizeof(cell));
+    memcpy(p.base + GOLDEN_IMAGE_HEADER_AT, golden_header, sizeof(golden_header));
+    memcpy(p.base + GOLDEN_IMAGE_PAYLOAD_AT, want, BLK);
+    p.o = (cm_options)CM_OPTIONS_INIT;
+    REQUIRE(pool_up(&p) == 0);
+    v.taken_at = cm_now();
+    CHECK_EQ(cm_file_open(p.c, &golden_id, &v, 0, &f), 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(info_of(f).incarnation, 0x200000);
+    CHECK_EQ(cm_read(f, UINT64_C(0x12345) * BLK, got, BLK, NULL), BLK);
+    CHECK(memcmp(got, want, BLK) == 0);
+    CHECK_EQ(cm_read(f, UINT64_C(0x12344) * BLK, got, BLK, NULL), 0);
+    CHECK(pool_info(p.c).epoch == 3);
+    pool_end(&p);
+}
+
+/* ---- Planning -------------------------------------------------------------------------------- */
+
+/* Everything in order, aligned, apart and inside. 128-bit sums, so that nothing here wraps. */
+static bool sane(const struct cm_geometry *g)
+{
+    typedef unsigned __int128 wide;
+    wide records = (wide)g->record_offset + (wide)g->record_buckets * CM_RECORD_WAYS * 128;
+    wide index = (wide)g->index_offset + (wide)g->stripes * g->stripe_buckets * 64;
+    wide headers = (wide)g->header_offset + (wide)g->slots * 32;
+    wide slots = (wide)g->slot_offset + (wide)g->slots * BLK;
+    return g->record_offset >= CM_STATS_OFFSET + CM_STATS_BYTES && g->record_buckets > 0 &&
+           records <= g->index_offset && index <= g->header_offset && headers <= g->slot_offset &&
+           slots <= g->pool_size && g->slots >= CM_SLOTS_MIN && g->stripes > 0 &&
+           g->stripe_buckets >= 2 && g->index_offset % 64 == 0 && g->header_offset % 64 == 0 &&
+           g->slot_offset % g->data_align == 0;
+}
+
+/* A planned geometry is sane, half empty at most, and read back from a superblock as planned. */
+static void check_plan(uint64_t size)
+{
+    struct cm_geometry g, again;
+    struct cm_super sb;
+    static const uint8_t uuid[16];
+    if (cm_format_plan(size, 0, &g) != 0) {
+        printf("# size %llu\n", (unsigned long long)size);
+        FAIL("planned");
+        return;
+    }
+    CHECK(sane(&g));
+    CHECK(g.stripes * g.stripe_buckets * CM_BUCKET_CELLS >= 2 * g.slots);
+    CHECK(g.record_buckets * CM_RECORD_WAYS >= g.slots / 16);
+    cm_super_init(&sb, &g, uuid, 1, 1);
+    CHECK_EQ(cm_format_geometry(&sb, &again), 0);
+    CHECK(memcmp(&g, &again, sizeof(g)) == 0);
+}
+
+static void check_overhead(uint64_t size)
+{
+    struct cm_geometry g;
+    check_plan(size);
+    CHECK_EQ(cm_format_plan(size, 0, &g), 0);
+    uint64_t overhead = size - g.slots * BLK;
+    if (overhead > size / 50) {
+        printf("# size %llu: overhead %llu\n", (unsigned long long)size,
+               (unsigned long long)overhead);
+        FAIL("overhead is at most 2 %");
+    }
+}
+
+static void test_overhead(void)
+{
+    uint64_t rng = 1;
+    for (uint64_t size = GIB; size <= CM_POOL_SIZE_MAX; size *= 2) {
+        check_overhead(size);
+        check_overhead(size == CM_POOL_SIZE_MAX ? size - BLK : size + BLK);
+        check_overhead(size == GIB ? size + 3 * BLK : size - BLK);
+        for (int i = 0; i < 200; i++) {
+            uint64_t odd = size + next_random(&rng) % size / BLK * BLK;
+            check_overhead(odd <= CM_POOL_SIZE_MAX ? odd : CM_POOL_SIZE_MAX);
+        }
+    }
+    for (uint64_t size = GIB; size < GIB + 16 * MIB; size += 5 * BLK)
+        check_overhead(size);
+}
+
+static void test_small_sizes(void)
+{
+    for (uint64_t size = cm_pool_size_min(); size < 8 * MIB; size += BLK)
+        check_plan(size);
+    for (uint64_t size = 8 * MIB; size < GIB; size += MIB + 7 * BLK)
+        check_plan(size);
+}
+
+static void test_pool_size_edges(void)
+{
+    struct cm_geometry g;
+    uint64_t min = cm_pool_size_min(), max = cm_pool_size_max();
+    CHECK_EQ(cm_format_plan(min, 0, &g), 0);
+    CHECK_EQ(g.slots, 64);
+    CHECK_EQ(cm_format_plan(min - BLK, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + 1, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + BLK - 1, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + BLK, 0, &g), 0);
+    CHECK_EQ(g.slots, 65);
+    CHECK_EQ(cm_format_plan(0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(BLK, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(max, UINT64_C(1) << 46);
+    CHECK_EQ(cm_format_plan(max, 0, &g), 0);
+    CHECK(g.slots + 1 < UINT64_C(1) << CM_CELL_SLOT_BITS);
+    CHECK_EQ(cm_format_plan(max + BLK, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(UINT64_MAX - BLK + 1, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(UINT64_MAX, 0, &g), CM_EPOOLSIZE);
+}
+
+static uint64_t most_files(uint64_t size)
+{
+    struct cm_geometry g;
+    uint64_t low = 1, high = size / BLK;
+    while (low < high) {
+        uint64_t mid = low + (high - low + 1) / 2;
+        if (cm_format_plan(size, mid, &g) == 0)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    return low;
+}
+
+static void check_max_files(uint64_t size)
+{
+    struct cm_geometry g;
+    CHECK_EQ(cm_format_plan(size, 1, &g), 0);
+    CHECK_EQ(g.record_buckets, 1);
+    CHECK_EQ(cm_format_plan(size, 8, &g), 0);
+    CHECK_EQ(g.record_buckets, 1);
+    uint64_t most = most_files(size);
+    CHECK_EQ(cm_format_plan(size, most, &g), 0);
+    CHECK(sane(&g) && g.record_buckets * CM_RECORD_WAYS >= most);
+    if (most < size / BLK)
+        CHECK_EQ(cm_format_plan(size, most + CM_RECORD_WAYS, &g), CM_EINVAL);
+    CHECK_EQ(cm_format_plan(size, size / BLK + 1, &g), CM_EINVAL);
+    CHECK_EQ(cm_format_plan(size, UINT64_MAX, &g), CM_EINVAL);
+    CHECK_EQ(cm_format_plan(size, UINT64_MAX / 128, &g), CM_EINVAL);
+}
+
+static void test_max_files(void)
+{
+    struct cm_geometry g;
+    check_max_files(cm_pool_size_min());
+    check_max_files(MIB);
+    check_max_files(GIB);
+    check_max_files(CM_POOL_SIZE_MAX);
+    CHECK_EQ(cm_format_plan(cm_pool_size_min(), 9, &g), 0);
+    CHECK_EQ(g.record_buckets, 2);
+    CHECK_EQ(cm_format_plan(64 * MIB, 0, &g), 0);
+    CHECK_EQ(g.record_buckets, (g.slots / 16 + 7) / 8);
+}
+
+/* ---- Hostile superblocks --------------------------------------------------------------------- */
+
+/* Any 64-bit number, but often one near a bound. */
+static uint64_t hostile_number(uint64_t *rng, uint64_t right)
+{
+    uint64_t n = next_random(rng), r = next_random(rng);
+    switch (n % 7) {
+    case 0:
+        return r;
+    case 1:
+        return r >> (n >> 8) % 64;
+    case 2:
+        return (UINT64_C(1) << (n >> 8) % 64) + r % 3 - 1;
+    case 3:
+        return UINT64_MAX - r % 4096;
+    case 4:
+        return right + r % 5 - 2;
+    default:
+        return right;
+    }
+}
+
+static void test_hostile_geometry(void)
+{
+    struct cm_geometry g, got;
+    struct cm_super sb;
+    static const uint8_t uuid[16];
+    uint64_t rng = 7, accepted = 0;
+    for (int i = 0; i < 2000000; i++) {
+        uint64_t *field;
+        if (i % 1000 == 0) {
+            uint64_t size = BLK << (8 + next_random(&rng) % 27);
+            CHECK_EQ(cm_format_plan(size, 0, &g), 0);
+        }
+        cm_super_init(&sb, &g, uuid, 1, 1);
+        for (field = &sb.pool_size; field <= &sb.data_align; field++)
+            *field = hostile_number(&rng, *field);
+        if (cm_format_geometry(&sb, &got) == 0) {
+            accepted++;
+            CHECK(sane(&got));
+            CHECK(got.pool_size == sb.pool_size && got.pool_size <= CM_POOL_SIZE_MAX);
+        } else {
+            CHECK_EQ(cm_format_geometry(&sb, &got), CM_EDAMAGED);
+        }
+    }
+    CHECK(accepted > 1000); /* the fuzz is not one that is refused for trivial reasons alone */
+}
+
+/* Whatever the geometry, no key is placed outside the index, no file outside its table. */
+static void test_placement_in_bounds(void)
+{
+    struct cm_geometry g;
+    struct cm_place p;
+    uint64_t rng = 9;
+    for (int i = 0; i < 300000; i++) {
+        memset(&g, 0, sizeof(g));
+        g.stripes = 1 + (next_random(&rng) >> (30 + next_random(&rng) % 34));
+        g.stripe_buckets = 2 + next_random(&rng) % 1023;
+        g.record_buckets = 1 + (next_random(&rng) >> (30 + next_random(&rng) % 34));
+        uint64_t inc = next_random(&rng), block = next_random(&rng) & CM_BLOCK_MAX;
+        cm_file_id id = { inc, block };
+        uint64_t stripe = cm_format_stripe(&g, seed, inc, block >> CM_GROUP_SHIFT);
+        CHECK(stripe < g.stripes);
+        cm_format_place(&g, seed, inc, block, stripe, &p);
+        CHECK(p.bucket[0] / g.stripe_buckets == stripe);
+        CHECK(p.bucket[1] / g.stripe_buckets == stripe);
+        CHECK(p.bucket[0] != p.bucket[1]);
+        CHECK(cm_format_record_bucket(&g, seed, &id) < g.record_buckets);
+    }
+}
+
+/* ---- Single flipped bits --------------------------------------------------------------------- */
+
+static void flip(void *p, unsigned bit)
+{
+    ((uint8_t *)p)[bit / 8] ^= (uint8_t)(1u << bit % 8);
+}
+
+static void test_flip_super(void)
+{
+    struct cm_super sb;
+    for (unsigned bit = 0; bit < sizeof(sb) * 8; bit++) {
+        memcpy(&sb, golden_super, sizeof(sb));
+        CHECK_EQ(cm_format_super_check(&sb), 0);
+        flip(&sb, bit);
+        int e = cm_format_super_check(&sb);
+        CHECK(e != 0);
+        if (bit < 64)
+            CHECK_EQ(e, CM_ENOTPOOL);
+        else if (bit >= 96 && bit < 128)
+            CHECK_EQ(e, CM_EVERSION);
+        else if (bit >= 192 && bit < 256)
+            CHECK_EQ(e, CM_EINCOMPAT);
+        else
+            CHECK_EQ(e, CM_EDAMAGED);
+    }
+}
+
+static void test_super_reasons(void)
+{
+    struct cm_super sb;
+    memcpy(&sb, golden_super, sizeof(sb));
+    sb.byte_order = 0x04030201u;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EBYTEORDER);
+    memcpy(&sb, golden_super, sizeof(sb));
+    sb.compat = 1; /* features that may be ignored are */
+    super_seal(&sb);
+    CHECK_EQ(cm_format_super_check(&sb), 0);
+    sb.state = 3;
+    super_seal(&sb);
+    CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
+    sb.state = 0;
+    super_seal(&sb);
+    CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
+    memset(&sb, 0, sizeof(sb));
+    CHECK_EQ(cm_format_super_check(&sb), CM_ENOTPOOL);
+}
+
+static void test_flip_record(void)
+{
+    struct cm_record r;
+    for (unsigned bit = 0; bit < CM_RECORD_BODY_BYTES * 8; bit++) {
+        memcpy(&r, golden_record, sizeof(r));
+        CHECK_EQ(r.xxh3, cm_format_record_sum(GOLDEN_KEY, 13, &r));
+        flip(&r, bit);
+        CHECK(r.xxh3 != cm_format_record_sum(GOLDEN_KEY, 13, &r));
+    }
+}
+
+/* No flipped bit turns a mark into another one that is believed. */
+static void test_flip_state(void)
+{
+    const uint32_t boots[] = { 0, 1, 5, 0x7fffffff };
+    bool dirty;
+    uint32_t boot;
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t word = cm_format_state_word(GOLDEN_KEY, 13, i & 1, boots[i / 2]);
+        CHECK(cm_format_state_read(GOLDEN_KEY, 13, word, &dirty, &boot));
+        CHECK(dirty == (i & 1) && boot == boots[i / 2]);
+        CHECK(!cm_format_state_read(GOLDEN_KEY, 14, word, &dirty, &boot));
+        CHECK(!cm_format_state_read(GOLDEN_KEY + 1, 13, word, &dirty, &boot));
+        for (unsigned bit = 0; bit < 64; bit++)
+            CHECK(!cm_format_state_read(GOLDEN_KEY, 13, word ^ UINT64_C(1) << bit, &dirty, &boot));
+    }
+    CHECK(!cm_format_state_read(GOLDEN_KEY, 13, 0, &dirty, &boot)); /* a fresh table is dirty */
+}
+
+static void test_flip_header(void)
+{
+    struct cm_header h, good;
+    memcpy(&good, golden_header, sizeof(good));
+    CHECK(cm_format_header_ok(GOLDEN_KEY, 17, &good));
+    for (unsigned bit = 0; bit < sizeof(h) * 8; bit++) {
+        h = good;
+        flip(&h, bit);
+        CHECK(!cm_format_header_ok(GOLDEN_KEY, 17, &h));
+    }
+}
+
+/* An invalid header - the sequence alone - is not revived by any one or two flipped bits. */
+static void test_flip_invalid_header(void)
+{
+    struct cm_header h, dead;
+    memcpy(&dead, golden_header, sizeof(dead));
+    dead.w0 &= CM_W0_SEQ_MASK;
+    for (unsigned a = 0; a < sizeof(h) * 8; a++)
+        for (unsigned b = a; b < sizeof(h) * 8; b++) {
+            h = dead;
+            flip(&h, a);
+            if (b != a)
+                flip(&h, b);
+            CHECK(!cm_format_header_ok(GOLDEN_KEY, 17, &h));
+        }
+}
+
+/* A header counts for its own slot, pool and epoch only. */
+static void test_header_belongs(void)
+{
+    struct cm_header h;
+    uint8_t uuid[16];
+    memcpy(&h, golden_header, sizeof(h));
+    golden_uuid(uuid);
+    for (uint64_t slot = 0; slot < 1000; slot++)
+        CHECK(cm_format_header_ok(GOLDEN_KEY, slot, &h) == (slot == 17));
+    for (uint64_t epoch = 0; epoch < 1000; epoch++)
+        CHECK(cm_format_header_ok(cm_format_check_key(uuid, epoch), 17, &h) == (epoch == 3));
+    for (unsigned bit = 0; bit < 128; bit++) {
+        golden_uuid(uuid);
+        flip(uuid, bit);
+        CHECK(!cm_format_header_ok(cm_format_check_key(uuid, 3), 17, &h));
+    }
+}
+
+/* A header whose check is right and whose content is impossible is refused. */
+static void test_header_bounds(void)
+{
+    struct cm_header h = { .incarnation = 1, .xxh3 = 2 };
+    for (uint64_t valid = 0; valid < 1u << CM_VALID_BITS; valid++) {
+        h.block_valid = UINT64_C(5) << CM_VALID_BITS | valid;
+        h.w0 = cm_format_w0(GOLDEN_KEY, 17, &h, 1);
+        CHECK(cm_format_header_ok(GOLDEN_KEY, 17, &h) == (valid >= 1 && valid <= BLK));
+    }
+}
+
+/* The payload's sum covers every bit of it, its length, its key and its slot. */
+static void test_payload_sum(void)
+{
+    uint8_t data[CM_BLOCK_SIZE];
+    golden_data(data);
+    uint64_t sum = cm_format_payload_sum(GOLDEN_KEY, 17, 8, 9, data, BLK);
+    for (unsigned bit = 0; bit < BLK * 8; bit++) {
+        flip(data, bit);
+        CHECK(cm_format_payload_sum(GOLDEN_KEY, 17, 8, 9, data, BLK) != sum);
+        flip(data, bit);
+    }
+    CHECK(cm_format_payload_sum(GOLDEN_KEY, 17, 8, 9, data, BLK) == sum);
+    CHECK(cm_format_payload_sum(GOLDEN_KEY, 17, 8, 9, data, BLK - 1) != sum);
+    CHECK(cm_format_payload_sum(GOLDEN_KEY, 18, 8, 9, data, BLK) != sum);
+    CHECK(cm_format_payload_sum(GOLDEN_KEY, 17, 9, 9, data, BLK) != sum);
+    CHECK(cm_format_payload_sum(GOLDEN_KEY, 17, 8, 10, data, BLK) != sum);
+    CHECK(cm_format_payload_sum(GOLDEN_KEY + 1, 17, 8, 9, data, BLK) != sum);
+}
+
+static const struct harness_test tests[] = {
+    TEST(golden_super),   TEST(golden_record),    TEST(golden_header),
+    TEST(golden_places),  TEST(golden_geometry),  TEST(golden_image),
+    TEST(overhead),       TEST(small_sizes),      TEST(pool_size_edges),
+    TEST(max_files),      TEST(hostile_geometry), TEST(placement_in_bounds),
+    TEST(flip_super),     TEST(super_reasons),    TEST(flip_record),
+    TEST(flip_state),     TEST(flip_header),      TEST(flip_invalid_header),
+    TEST(header_belongs), TEST(header_bounds),    TEST(payload_sum),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

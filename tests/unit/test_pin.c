@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_pin.c - zero copy: what is pinned stays as it is while everything else is overwritten, the
+ * last pin frees a slot that was evicted meanwhile, and the number of pins has a bound.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+
+#include "pin.h"
+
+/* Pins blocks [first, first+n); the pieces must hold their content. Returns bytes. */
+static int64_t pin(cm_file *f, uint64_t first, uint64_t n, cm_iovec *iov, int pieces, cm_pins *pins)
+{
+    int used = -1;
+    int64_t r = cm_pin_range(f, first * BLK, n * BLK, iov, pieces, &used, pins, NULL);
+    CHECK(r < 0 || (used >= 0 && used <= pieces));
+    return r;
+}
+
+static bool pinned_is(const cm_iovec *v, uint64_t tag, uint64_t block)
+{
+    return is_content(tag, block, v->base, BLK);
+}
+
+/* ---- The byte of a slot ---------------------------------------------------------------------- */
+
+/* Every state of the byte, every step. */
+static void test_byte(void)
+{
+    for (unsigned was = 0; was < 256; was++) {
+        uint8_t b = (uint8_t)was;
+        enum cm_pin_result r = cm_pin_add(&b);
+        if (was & CM_PIN_DOOMED)
+            CHECK(r == CM_PIN_GONE && b == was);
+        else if (was == CM_PIN_COUNT)
+            CHECK(r == CM_PIN_TOO_MANY && b == was);
+        else
+            CHECK(r == CM_PIN_OK && b == was + 1);
+        b = (uint8_t)was;
+        CHECK_EQ(cm_pin_doom(&b), was != 0);
+        CHECK_EQ(b, was ? was | CM_PIN_DOOMED : 0);
+        if ((was & CM_PIN_COUNT) == 0)
+            continue;
+        b = (uint8_t)was;
+        CHECK_EQ(cm_pin_drop(&b), was == (CM_PIN_DOOMED | 1u));
+        CHECK_EQ(b, was == (CM_PIN_DOOMED | 1u) ? 0 : was - 1);
+    }
+}
+
+/* ---- Pins and eviction ----------------------------------------------------------------------- */
+
+static void test_unchanged_by_churn(void)
+{
+    struct pool p;
+    cm_iovec v[8];
+    cm_pins pins[8];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 8, 5), 8);
+    for (unsigned i = 0; i < 8; i++)
+        CHECK_EQ(pin(f, i, 1, &v[i], 1, &pins[i]), BLK);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 8);
+    (void)put_all(f, 1000, 8 * p.c->media.geo.slots, 6);
+    CHECK_EQ(hits(f, 0, 8, 5), 0); /* evicted, as any other */
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK(pinned_is(&v[i], 5, i));
+        CHECK_EQ(cm_unpin(&pins[i]), 0);
+    }
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* Written, invalidated, forgotten: the bytes stay until the pin is gone. */
+static void test_unchanged_by_writes(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(pin(f, 1, 1, &v, 1, &pins), BLK);
+    cm_bracket w = begin_write(f, 0, 3 * BLK);
+    CHECK_EQ(look(f, 1, 5), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(put_all(f, 0, 3, 6), 3);
+    CHECK_EQ(look(f, 1, 6), RIGHT);
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    CHECK_EQ(cm_file_abort(f), 0);
+    (void)put_all(f, 0, 2 * p.c->media.geo.slots, 7);
+    CHECK(pinned_is(&v, 5, 1));
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* A slot that was evicted under a pin belongs to that pin: taken out of use, and back after it. */
+static void test_doomed_is_freed(void)
+{
+    struct pool p;
+    cm_iovec v[2];
+    cm_pins pins[2];
+    REQUIRE(pool_new(&p, cm_pool_size_min()) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    uint64_t slot = slot_of(f, 0);
+    CHECK_EQ(pin(f, 0, 1, &v[0], 1, &pins[0]), BLK);
+    CHECK_EQ(pin(f, 0, 1, &v[1], 1, &pins[1]), BLK);
+    CHECK_EQ(p.c->pins[slot], 2);
+    (void)put_all(f, 100, 400, 6);
+    CHECK_EQ(p.c->pins[slot], CM_PIN_DOOMED | 2);
+    CHECK(cm_ring_is_owned(&p.c->ring, slot));
+    CHECK_EQ(slots_astray(p.c), 1);
+    CHECK_EQ(cm_unpin(&pins[0]), 0);
+    CHECK_EQ(p.c->pins[slot], CM_PIN_DOOMED | 1);
+    CHECK(pinned_is(&v[1], 5, 0));
+    CHECK_EQ(cm_unpin(&pins[1]), 0);
+    CHECK_EQ(p.c->pins[slot], 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    (void)put_all(f, 600, 400, 7);
+    CHECK(!pinned_is(&v[0], 5, 0)); /* in use again */
+    pool_end(&p);
+}
+
+/* Every slot pinned: fills are refused, not waited for, and after the pins all slots are back. */
+static void test_all_pinned(void)
+{
+    struct pool p;
+    cm_iovec v;
+    static cm_pins pins[1000];
+    unsigned n = 0, refused = 0;
+    REQUIRE(pool_new(&p, cm_pool_size_min()) == 0);
+    uint64_t slots = p.c->media.geo.slots;
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    for (uint64_t b = 0; b < 1000 && refused < 100; b++) {
+        int r = put(f, b, 5);
+        CHECK(r == 0 || r == CM_NOT_STORED_BUSY);
+        refused = r ? refused + 1 : 0;
+        if (r == 0)
+            CHECK_EQ(pin(f, b, 1, &v, 1, &pins[n++]), BLK);
+    }
+    CHECK_EQ(n, slots);
+    CHECK_EQ(refused, 100);
+    CHECK_EQ(STAT(p.c, refused_busy) >= 100, 1);
+    for (unsigned i = 0; i < n; i++)
+        CHECK_EQ(cm_unpin(&pins[i]), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    CHECK(put_all(f, 5000, slots, 7) + 2 >= slots);
+    pool_end(&p);
+}
+
+/* An ordinary unpin leaves the block cached. */
+static void test_unpin_keeps(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), BLK);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* ---- Bounds ---------------------------------------------------------------------------------- */
+
+static void test_limit(void)
+{
+    struct pool p;
+    cm_iovec v;
+    static cm_pins pins[CM_PIN_COUNT + 1];
+    int used = 9;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    for (unsigned i = 0; i < CM_PIN_COUNT; i++)
+        CHECK_EQ(pin(f, 1, 1, &v, 1, &pins[i]), BLK);
+    cm_pins *last = &pins[CM_PIN_COUNT];
+    CHECK_EQ(cm_pin_range(f, BLK, BLK, &v, 1, &used, last, NULL), CM_EBUSY);
+    CHECK_EQ(cm_unpin(last), CM_EINVAL);
+    CHECK_EQ(look(f, 1, 5), RIGHT); /* the copy works */
+    /* A range that begins with a slot that can be pinned gives that much. */
+    CHECK_EQ(pin(f, 0, 2, &v, 1, last), BLK);
+    CHECK_EQ(cm_unpin(last), 0);
+    CHECK_EQ(cm_unpin(&pins[0]), 0);
+    CHECK_EQ(pin(f, 1, 1, &v, 1, last), BLK);
+    CHECK_EQ(cm_unpin(last), 0);
+    for (unsigned i = 1; i < CM_PIN_COUNT; i++)
+        CHECK_EQ(cm_unpin(&pins[i]), 0);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    pool_end(&p);
+}
+
+static void test_unpin_once(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins, copy;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), BLK);
+    copy = pins;
+    copy.opaque[0] ^= 64;
+    CHECK_EQ(cm_unpin(&copy), CM_EINVAL);
+    copy = pins;
+    copy.n = CM_PINS_MAX + 1;
+    CHECK_EQ(cm_unpin(&copy), CM_EINVAL);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(cm_unpin(&pins), CM_EINVAL);
+    CHECK_EQ(cm_unpin(NULL), CM_EINVAL);
+    CHECK_EQ(pin(f, 7, 1, &v, 1, &pins), 0); /* a miss pins nothing */
+    CHECK_EQ(cm_unpin(&pins), CM_EINVAL);
+    pool_end(&p);
+}
+
+/* At most n pieces and 64 blocks, and what does not fit is no miss. */
+static void test_pieces(void)
+{
+    struct pool p;
+    cm_iovec v[100];
+    cm_pins pins;
+    cm_miss m;
+    int used;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    for (uint64_t b = 0; b < 100; b += 2) /* even ones first: no two neighbours touch */
+        CHECK_EQ(put(f, b, 5), 0);
+    for (uint64_t b = 1; b < 100; b += 2)
+        CHECK_EQ(put(f, b, 5), 0);
+    CHECK_EQ(cm_pin_range(f, 0, 100 * BLK, v, 100, &used, &pins, &m), CM_PINS_MAX * BLK);
+    CHECK_EQ(used, CM_PINS_MAX);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(pins.n, CM_PINS_MAX);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(cm_pin_range(f, 0, 100 * BLK, v, 3, &used, &pins, &m), 3 * BLK);
+    CHECK_EQ(used, 3);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 3);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    pool_end(&p);
+}
+
+static void test_merged(void)
+{
+    struct pool p;
+    cm_iovec v[4];
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2); /* a fresh pool: slots in a row */
+    bool touch = slot_of(f, 1) == slot_of(f, 0) + 1;
+    int used = 0;
+    CHECK_EQ(cm_pin_range(f, 100, 2 * BLK - 200, v, 4, &used, &pins, NULL), 2 * BLK - 200);
+    CHECK_EQ(used, touch ? 1 : 2);
+    CHECK(v[0].base == cm_slot_data(&p.c->media, slot_of(f, 0)) + 100);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    pool_end(&p);
+}
+
+/* Tails, the end of the file and absent blocks end a pinned range as they end a read. */
+static void test_ends(void)
+{
+    struct pool p;
+    cm_iovec v[8];
+    cm_pins pins;
+    cm_miss m;
+    int used;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 2 * BLK + 100, 1, 0);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    CHECK_EQ(put_tail(f, 2, 100, 5), 0);
+    CHECK_EQ(cm_pin_range(f, BLK, 9 * BLK, v, 8, &used, &pins, &m), BLK + 100);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(m.flags, CM_MISS_EOF);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    cm_file *g = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put(g, 0, 5), 0);
+    CHECK_EQ(put_tail(g, 1, 100, 5), 0);
+    CHECK_EQ(cm_pin_range(g, 0, 3 * BLK, v, 8, &used, &pins, &m), BLK + 100);
+    CHECK_EQ(m.offset, BLK);
+    CHECK_EQ(m.len, 2 * BLK);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(cm_pin_range(g, BLK + 100, 1, v, 8, &used, &pins, &m), 0);
+    CHECK_EQ(used, 0);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    pool_end(&p);
+}
+
+/* A damaged payload is not handed out, and leaves no pin behind. */
+static void test_bad_sum(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    payload_of(p.c, slot_of(f, 0))[77] ^= 1;
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), 0);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK_EQ(slot_of(f, 0), CM_NO_SLOT);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* Dropped for its damage by another reader while it is pinned: it is not overwritten either. */
+static void test_dropped_while_pinned(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    pool_make(&p, cm_pool_size_min(), 0);
+    p.o.verify = CM_VERIFY_ALWAYS;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    uint64_t slot = slot_of(f, 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), BLK);
+    payload_of(p.c, slot)[4095] ^= 1;
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(p.c->pins[slot], CM_PIN_DOOMED | 1);
+    (void)put_all(f, 100, 300, 6);
+    CHECK(is_content(5, 0, v.base, BLK - 1));
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+#define PINNERS 3
+#define BLOCKS 100
+
+static struct pool shared;
+static cm_file *shared_file;
+static uint32_t stop;
+static uint64_t pinned_ranges;
+
+/* Pins ranges at random, looks at them twice, lets go. Every block always holds tag 5. */
+static void *pinner(void *arg)
+{
+    uint64_t rng = (uint64_t)(uintptr_t)arg * 7919;
+    cm_iovec v[4];
+    while (!at_load_relaxed(&stop)) {
+        uint64_t first = next_random(&rng) % BLOCKS;
+        cm_pins pins;
+        int used = 0;
+        int64_t n = cm_pin_range(shared_file, first * BLK, 4 * BLK, v, 4, &used, &pins, NULL);
+        if (n <= 0) {
+            CHECK(n == 0 || n == CM_EBUSY);
+            continue;
+        }
+        for (int look = 0; look < 2; look++) {
+            uint64_t block = first;
+            for (int i = 0; i < used; i++)
+                for (size_t at = 0; at < v[i].len; at += BLK, block++)
+                    CHECK(is_content(5, block, (const uint8_t *)v[i].base + at, BLK));
+        }
+        CHECK_EQ(cm_unpin(&pins), 0);
+        at_add_relaxed(&pinned_ranges, 1);
+    }
+    return NULL;
+}
+
+/* Fills, evicts and invalidates. */
+static void *churner(void *arg)
+{
+    uint64_t rng = 1 + (uint64_t)(uintptr_t)arg;
+    while (!at_load_relaxed(&stop)) {
+        uint64_t block = next_random(&rng) % BLOCKS;
+        int r = put(shared_file, block, 5);
+        CHECK(r >= 0);
+        if (next_random(&rng) % 64 == 0)
+            CHECK_EQ(cm_invalidate(shared_file, block * BLK, 2 * BLK), 0);
+    }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    pthread_t t[PINNERS + 2];
+    stop = 0;
+    pinned_ranges = 0;
+    REQUIRE(pool_new(&shared, cm_pool_size_min()) == 0); /* 64 slots for 100 blocks */
+    shared_file = attach(&shared, 1, CM_BLOCK_MAX / 2, 1, 0);
+    for (uintptr_t i = 0; i < PINNERS + 2; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, i < PINNERS ? pinner : churner, (void *)i), 0);
+    sleep_ms(1500);
+    at_store_relaxed(&stop, 1u);
+    for (unsigned i = 0; i < PINNERS + 2; i++)
+        (void)pthread_join(t[i], NULL);
+    CHECK(pinned_ranges > 100);
+    CHECK_EQ(at_load_relaxed(&shared.c->pinned), 0);
+    for (uint64_t s = 0; s < shared.c->media.geo.slots; s++)
+        CHECK_EQ(shared.c->pins[s], 0);
+    CHECK_EQ(slots_astray(shared.c), 0);
+    pool_end(&shared);
+}
+
+static void *unpinner(void *arg)
+{
+    CHECK_EQ(cm_unpin(arg), 0);
+    return NULL;
+}
+
+static void test_other_thread_unpins(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    pthread_t t;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), BLK);
+    CHECK_EQ(pthread_create(&t, NULL, unpinner, &pins), 0);
+    (void)pthread_join(t, NULL);
+    CHECK_EQ(cm_unpin(&pins), CM_EINVAL);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(byte),
+    TEST(unchanged_by_churn),
+    TEST(unchanged_by_writes),
+    TEST(doomed_is_freed),
+    TEST(all_pinned),
+    TEST(unpin_keeps),
+    TEST(limit),
+    TEST(unpin_once),
+    TEST(pieces),
+    TEST(merged),
+    TEST(ends),
+    TEST(bad_sum),
+    TEST(dropped_while_pinned),
+    TEST(threads),
+    TEST(other_thread_unpins),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,1104 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_platform.c - the operating system contract, against the operating system.
+ *
+ * Files go to a directory of their own below $TMPDIR or /tmp. Tests that need a volume of a
+ * certain kind mount it in a namespace of their own and are skipped where that is not allowed.
+ * CM_TEST_EMULATED=1 leaves out what a user-mode emulator cannot do (MADV_DONTFORK).
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "atomic.h"
+#include "platform.h"
+
+#define PAGE 4096u
+#define MIB (1u << 20)
+
+/* ---- Files and children -------------------------------------------------------------------- */
+
+static char dir[256]; /* of this run; emptied and removed by main */
+
+static const char *in_dir(const char *name)
+{
+    static char path[4][512];
+    static unsigned next;
+    char *p = path[next++ % 4];
+
+    (void)snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static void sleep_ms(long ms)
+{
+    const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+    (void)nanosleep(&t, NULL);
+}
+
+/* Runs `body` in a child; its CHECKs decide the exit status. Returns the wait status. */
+static int in_child(void (*body)(void *), void *arg)
+{
+    const struct rlimit no_core = { 0, 0 };
+    int status = -1;
+    pid_t pid;
+
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        (void)setrlimit(RLIMIT_CORE, &no_core);
+        (void)signal(SIGBUS, SIG_DFL); /* not a sanitizer's */
+        (void)signal(SIGSEGV, SIG_DFL);
+        alarm(60);
+        harness_failures = 0;
+        body(arg);
+        fflush(stdout);
+        _exit(harness_failures != 0 ? 1 : 0);
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+#define CHECK_CHILD_OK(body, arg)                                                                  \
+    do {                                                                                           \
+        const int child_status = in_child(body, arg);                                              \
+        CHECK(WIFEXITED(child_status));                                                            \
+        CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
+    } while (0)
+
+/* A child that leaves with this could not do what the test needs. */
+#define CHILD_CANNOT 77
+#define CHECK_CHILD_OR_SKIP(body, arg, reason)                                                     \
+    do {                                                                                           \
+        const int child_status = in_child(body, arg);                                              \
+        if (WIFEXITED(child_status) && WEXITSTATUS(child_status) == CHILD_CANNOT) {                \
+            SKIP(reason);                                                                          \
+        }                                                                                          \
+        CHECK(WIFEXITED(child_status));                                                            \
+        CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
+    } while (0)
+
+static int write_text(const char *path, const char *text)
+{
+    const int fd = open(path, O_WRONLY);
+    const ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+/* Who is not root becomes root in a user namespace. */
+static int own_namespace(void)
+{
+    const unsigned uid = (unsigned)geteuid(), gid = (unsigned)getegid();
+    char map[64];
+
+    if (unshare(CLONE_NEWNS) == 0) {
+        return 0;
+    }
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+        return -1;
+    }
+    (void)write_text("/proc/self/setgroups", "deny");
+    (void)snprintf(map, sizeof map, "0 %u 1", uid);
+    if (write_text("/proc/self/uid_map", map) != 0) {
+        return -1;
+    }
+    (void)snprintf(map, sizeof map, "0 %u 1", gid);
+    return write_text("/proc/self/gid_map", map);
+}
+
+/* In a child: mounts over `at`, seen by this process only. Leaves when that is not allowed. */
+static void mount_here(const char *type, const char *at, const char *options)
+{
+    static bool unshared;
+
+    if (!unshared) {
+        if (own_namespace() != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+            _exit(CHILD_CANNOT);
+        }
+        unshared = true;
+    }
+    if (mount(type, at, type, 0, options) != 0) {
+        _exit(CHILD_CANNOT);
+    }
+}
+
+static unsigned count_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        n += fcntl(fd, F_GETFD) >= 0;
+    }
+    return n;
+}
+
+static void make_file(const char *path, const char *text)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    CHECK(fd >= 0);
+    CHECK_EQ(write(fd, text, strlen(text)), strlen(text));
+    CHECK_EQ(close(fd), 0);
+}
+
+/* ---- Creating ------------------------------------------------------------------------------ */
+
+static void test_create(void)
+{
+    const char *path = in_dir("pool");
+    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct stat st;
+
+    (void)umask(0);
+    CHECK_EQ(plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
+    REQUIRE(stat(path, &st) == 0);
+    CHECK_EQ(st.st_mode, S_IFREG | 0600);
+    CHECK_EQ(st.st_size, 3 * MIB + PAGE);
+    CHECK((uint64_t)st.st_blocks * 512 >= 3 * MIB + PAGE);
+    CHECK_EQ(f.size, 3 * MIB + PAGE);
+    CHECK(fcntl((int)f.handle, F_GETFD) & FD_CLOEXEC);
+    CHECK_EQ(plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(g.handle, -1);
+    REQUIRE(stat(path, &st) == 0); /* the failed one touched nothing */
+    CHECK_EQ(st.st_size, 3 * MIB + PAGE);
+    plat_file_close(&f);
+    plat_file_close(&f); /* safe after itself */
+    CHECK_EQ(f.handle, -1);
+    plat_file_remove(path);
+    CHECK(stat(path, &st) != 0 && errno == ENOENT);
+
+    CHECK_EQ(plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
+    REQUIRE(stat(path, &st) == 0);
+    CHECK_EQ(st.st_size, 64 * MIB);
+    CHECK(st.st_blocks * 512 < MIB);
+    plat_file_close(&f);
+    plat_file_remove(path);
+}
+
+static void test_create_refused(void)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    const unsigned fds = count_fds();
+    struct stat st;
+
+    CHECK_EQ(plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
+    REQUIRE(symlink("elsewhere", in_dir("link")) == 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("link"), PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK(stat(in_dir("elsewhere"), &st) != 0);
+    CHECK_EQ(unlink(in_dir("link")), 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("huge"), &st) != 0);
+    if (geteuid() != 0) {
+        CHECK_EQ(mkdir(in_dir("shut"), 0500), 0);
+        CHECK_EQ(plat_file_create(&f, in_dir("shut/pool"), PAGE, true, NULL, NULL), CM_EACCES);
+        CHECK_EQ(rmdir(in_dir("shut")), 0);
+    }
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(count_fds(), fds);
+}
+
+struct progress {
+    unsigned calls, cancel_at;
+    uint64_t last, total;
+};
+
+static int on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct progress *p = ctx;
+
+    p->calls++;
+    CHECK(done > p->last && done <= total);
+    p->last = done;
+    p->total = total;
+    return p->calls == p->cancel_at;
+}
+
+static void test_create_progress_and_cancel(void)
+{
+    const uint64_t size = 130 * MIB;
+    struct plat_file f = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    const unsigned fds = count_fds();
+    struct stat st;
+    int rc = plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p);
+
+    if (rc == CM_ENOSPC) {
+        SKIP("less than 130 MiB free");
+    }
+    CHECK_EQ(rc, 0);
+    CHECK_EQ(p.calls, 3);
+    CHECK(p.last == size && p.total == size);
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+    for (unsigned at = 1; at <= 3; at++) {
+        p = (struct progress){ .cancel_at = at };
+        CHECK_EQ(plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
+        CHECK_EQ(p.calls, at);
+        CHECK_EQ(f.handle, -1);
+        CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
+    }
+    CHECK_EQ(count_fds(), fds);
+}
+
+/* Somebody else takes what is left. */
+static int shrink_volume(void *ctx, uint64_t done, uint64_t total)
+{
+    (*(unsigned *)ctx)++;
+    CHECK(done < total);
+    CHECK_EQ(mount("tmpfs", dir, "tmpfs", MS_REMOUNT, "size=66m"), 0);
+    return 0;
+}
+
+static void enospc_midway_body(void *arg)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    unsigned calls = 0;
+    struct stat st;
+
+    (void)arg;
+    mount_here("tmpfs", dir, "size=128m");
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 129 * MIB, true, on_progress, &p), CM_ENOSPC);
+    CHECK_EQ(p.calls, 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 100 * MIB, true, shrink_volume, &calls),
+             CM_ENOSPC);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(f.handle, -1);
+    CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
+}
+
+static void enospc_body(void *arg)
+{
+    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    struct stat st;
+
+    (void)arg;
+    mount_here("tmpfs", dir, "size=1m,nr_inodes=8");
+    /* Impossible from the start: nothing is taken, not even for a while. */
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p),
+             CM_ENOSPC);
+    CHECK_EQ(p.calls, 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), MIB / 2, true, NULL, NULL), 0);
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_create(&f, in_dir("sparse"), 2 * MIB, false, NULL, NULL), 0);
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_create(&g, in_dir("rest"), 3 * MIB / 4, true, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("rest"), &st) != 0 && errno == ENOENT);
+}
+
+static void test_create_on_full_volume(void)
+{
+    CHECK_CHILD_OR_SKIP(enospc_body, NULL, "may not mount a tmpfs");
+    CHECK_CHILD_OR_SKIP(enospc_midway_body, NULL, "may not mount a tmpfs");
+}
+
+static void limit_body(void *arg)
+{
+    const struct rlimit limit = { MIB, MIB };
+    struct plat_file f = PLAT_FILE_INIT;
+    struct stat st;
+
+    (void)arg;
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 2 * MIB, false, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("pool"), &st) != 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL), 0);
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+static void test_create_beyond_file_size_limit(void)
+{
+    CHECK_CHILD_OK(limit_body, NULL); /* SIGXFSZ would kill the child */
+}
+
+/* ramfs has no fallocate: the fallback writes. */
+static void no_fallocate_body(void *arg)
+{
+    enum cm_durability durability = 0;
+    struct plat_file f = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    struct stat st;
+
+    (void)arg;
+    mount_here("ramfs", dir, NULL);
+    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 3 * MIB + PAGE, true, on_progress, &p), 0);
+    REQUIRE(fstat((int)f.handle, &st) == 0);
+    CHECK_EQ(st.st_size, 3 * MIB + PAGE);
+    CHECK_EQ(p.calls, 1);
+    CHECK_EQ(plat_file_map(&f, PAGE, &durability), 0);
+    CHECK_EQ(durability, CM_DURABILITY_VOLATILE);
+    plat_file_close(&f);
+}
+
+static void test_create_without_fallocate(void)
+{
+    CHECK_CHILD_OR_SKIP(no_fallocate_body, NULL, "may not mount a ramfs");
+}
+
+/* ---- Opening ------------------------------------------------------------------------------- */
+
+static void test_open(void)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    const unsigned fds = count_fds();
+    char text[8] = { 0 };
+
+    make_file(in_dir("file"), "0123456789");
+    CHECK_EQ(plat_file_open(&f, in_dir("file"), false), 0);
+    CHECK_EQ(f.size, 10);
+    CHECK(!f.readonly);
+    CHECK_EQ(plat_file_pread(&f, text, 4, 3), 0);
+    CHECK(memcmp(text, "3456", 5) == 0);
+    CHECK_EQ(plat_file_pread(&f, text, 4, 7), CM_EIO);
+    CHECK_EQ(plat_file_pread(&f, text, 0, 99), 0);
+    plat_file_close(&f);
+    REQUIRE(symlink("file", in_dir("link")) == 0);
+    CHECK_EQ(plat_file_open(&f, in_dir("link"), true), 0);
+    CHECK(f.readonly);
+    plat_file_close(&f);
+    CHECK_EQ(unlink(in_dir("link")), 0);
+    REQUIRE(symlink("link", in_dir("link")) == 0);
+    CHECK_EQ(plat_file_open(&f, in_dir("link"), true), CM_ENOENT);
+    CHECK_EQ(unlink(in_dir("link")), 0);
+    CHECK_EQ(plat_file_open(&f, in_dir("missing"), false), CM_ENOENT);
+    CHECK_EQ(plat_file_open(&f, in_dir("file/below"), false), CM_ENOENT);
+    CHECK_EQ(plat_file_open(&f, dir, false), CM_ENOTFILE);
+    CHECK_EQ(plat_file_open(&f, dir, true), CM_ENOTFILE);
+    CHECK_EQ(plat_file_open(&f, "/dev/null", false), CM_ENOTFILE);
+    REQUIRE(mkfifo(in_dir("fifo"), 0600) == 0);
+    alarm(20); /* it must not wait for a writer */
+    CHECK_EQ(plat_file_open(&f, in_dir("fifo"), true), CM_ENOTFILE);
+    CHECK_EQ(plat_file_open(&f, in_dir("fifo"), false), CM_ENOTFILE);
+    alarm(0);
+    CHECK_EQ(unlink(in_dir("fifo")), 0);
+    if (geteuid() != 0) {
+        CHECK_EQ(chmod(in_dir("file"), 0400), 0);
+        CHECK_EQ(plat_file_open(&f, in_dir("file"), false), CM_EACCES);
+    }
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(count_fds(), fds);
+    plat_file_remove(in_dir("file"));
+}
+
+/* ---- Locking ------------------------------------------------------------------------------- */
+
+static void lock_other_process_body(void *arg)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+
+    (void)arg;
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_is_locked(&f), 1);
+    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
+    plat_file_close(&f);
+    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
+    CHECK_EQ(plat_file_is_locked(&f), 1); /* also for one that may only read */
+    plat_file_close(&f);
+}
+
+static void lock_and_die_body(void *arg)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+
+    (void)arg;
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    REQUIRE(plat_file_lock(&f) == 0);
+    (void)raise(SIGKILL);
+}
+
+static void close_inherited_body(void *arg)
+{
+    plat_file_close(arg);
+}
+
+static void test_lock(void)
+{
+    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    CHECK_EQ(plat_file_is_locked(&f), 0); /* by another, that is */
+    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_is_locked(&g), 1);
+    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
+    CHECK_CHILD_OK(lock_other_process_body, NULL);
+    CHECK_CHILD_OK(close_inherited_body, &f);
+    CHECK_EQ(plat_file_lock(&g), CM_EOWNED); /* the child's close did not drop it */
+    plat_file_close(&g);
+    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&g), CM_EOWNED); /* nor did closing a second descriptor */
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_is_locked(&g), 0);
+    CHECK_EQ(plat_file_lock(&g), 0);
+    CHECK_EQ(plat_file_lock(&g), 0); /* it has it already */
+    plat_file_close(&g);
+
+    const int status = in_child(lock_and_die_body, NULL);
+
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&f), 0); /* died with its owner */
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+/* A child that was forked and lives on must not keep the pool when the parent closes it. */
+static void test_lock_goes_with_the_owner(void)
+{
+    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    pid_t pid;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    pid = fork();
+    if (pid == 0) {
+        sleep_ms(60000);
+        _exit(0);
+    }
+    plat_file_close(&f);
+    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&g), 0);
+    CHECK_EQ(kill(pid, SIGKILL), 0);
+    CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    plat_file_close(&g);
+    plat_file_remove(in_dir("pool"));
+}
+
+/* ---- Mapping ------------------------------------------------------------------------------- */
+
+static void test_map_alignment(void)
+{
+    static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+    char text[6];
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
+    plat_file_close(&f);
+    for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
+        for (unsigned n = 0; n < 5; n++) {
+            REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+            durability = 0;
+            REQUIRE(plat_file_map(&f, aligns[i], &durability) == 0);
+            CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
+            CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
+            CHECK_EQ(f.mapped, MIB + 3 * PAGE);
+            memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
+            CHECK_EQ(plat_file_sync(&f, 0, 0), 0);
+            CHECK_EQ(plat_file_sync(&f, MIB + 100, 200), 0);
+            CHECK_EQ(plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
+            CHECK(memcmp(text, "end!!", 6) == 0);
+            plat_file_close(&f);
+            CHECK(f.base == NULL);
+        }
+    }
+    plat_file_remove(in_dir("pool"));
+}
+
+/* Pages of address space that the process uses. */
+static long address_space(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    long pages = 0;
+
+    if (f != NULL) {
+        CHECK_EQ(fscanf(f, "%ld", &pages), 1);
+        (void)fclose(f);
+    }
+    return pages;
+}
+
+static void test_map_leaves_nothing_behind(void)
+{
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+    long before;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
+    plat_file_close(&f);
+    before = address_space();
+    for (unsigned i = 0; i < 100; i++) {
+        REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+        REQUIRE(plat_file_map(&f, 64 * MIB, &durability) == 0);
+        plat_file_close(&f);
+    }
+    if (getenv("CM_TEST_EMULATED") == NULL) {
+        CHECK(address_space() - before < 64 * MIB / PAGE);
+    }
+    plat_file_remove(in_dir("pool"));
+}
+
+static void store_body(void *arg)
+{
+    *(volatile uint8_t *)arg = 1;
+}
+
+static void load_body(void *arg)
+{
+    (void)*(volatile uint8_t *)arg;
+}
+
+static void test_map_protection(void)
+{
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+    int status;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), 2 * PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    f.base[1] = 7;
+    if (getenv("CM_TEST_EMULATED") == NULL) {
+        status = in_child(load_body, f.base + 1); /* not inherited */
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    }
+    CHECK_CHILD_OK(close_inherited_body, &f);
+    CHECK_EQ(f.base[1], 7);
+    plat_file_close(&f);
+
+    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
+    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    CHECK_EQ(f.base[1], 7);
+    CHECK_EQ(madvise(f.base, 2 * PAGE, MADV_DOFORK), 0); /* to try a store in a child */
+    CHECK_CHILD_OK(load_body, f.base);
+    status = in_child(store_body, f.base);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    plat_file_close(&f);
+    CHECK_EQ(truncate(in_dir("pool"), 0), 0);
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_map(&f, PAGE, &durability), CM_EIO);
+    CHECK(f.base == NULL);
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+static void volatile_body(void *arg)
+{
+    enum cm_durability durability = 0;
+    struct plat_file f = PLAT_FILE_INIT;
+
+    (void)arg;
+    mount_here("tmpfs", dir, "size=1m");
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    CHECK_EQ(durability, CM_DURABILITY_VOLATILE);
+    CHECK_EQ(plat_file_sync(&f, 0, 0), 0);
+    plat_file_close(&f);
+}
+
+static void test_durability(void)
+{
+    const char *expected = getenv("CM_TEST_DURABILITY"); /* of the test directory, as a number */
+    enum cm_durability durability = 0;
+    struct plat_file f = PLAT_FILE_INIT;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    printf("# durability of %s: %d\n", dir, (int)durability);
+    if (expected != NULL) {
+        CHECK_EQ(durability, atoi(expected));
+    }
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+    CHECK_CHILD_OR_SKIP(volatile_body, NULL, "may not mount a tmpfs");
+}
+
+static void test_sync_dir(void)
+{
+    CHECK_EQ(plat_file_sync_dir(in_dir("anything")), 0);
+    CHECK_EQ(plat_file_sync_dir("anything"), 0);
+    CHECK_EQ(plat_file_sync_dir("/anything"), 0);
+    CHECK_EQ(plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
+    plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
+}
+
+/* ---- Identity ------------------------------------------------------------------------------ */
+
+static int all_zero(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static void test_boot_id(void)
+{
+    uint8_t a[16], b[16];
+    char text[64] = "", hex[64] = "";
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+
+    plat_boot_id(a);
+    plat_boot_id(b);
+    CHECK(memcmp(a, b, 16) == 0);
+    if (f == NULL || fgets(text, sizeof text, f) == NULL) {
+        CHECK(all_zero(a, 16));
+        SKIP("no boot id in this system");
+    }
+    (void)fclose(f);
+    for (unsigned i = 0; i < 16; i++) {
+        const size_t n = strlen(hex);
+
+        (void)snprintf(hex + n, sizeof hex - n, "%s%02x",
+                       i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", a[i]);
+    }
+    CHECK(strncmp(text, hex, 36) == 0);
+}
+
+static void get_mount_id(const char *path, uint8_t id[16])
+{
+    struct plat_file f = PLAT_FILE_INIT;
+
+    make_file(path, "x");
+    REQUIRE(plat_file_open(&f, path, true) == 0);
+    plat_mount_id(&f, id);
+    plat_file_close(&f);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void remount_body(void *arg)
+{
+    uint8_t before[16], again[16], inside[16], after[16];
+
+    (void)arg;
+    get_mount_id(in_dir("a"), before);
+    mount_here("tmpfs", dir, "size=1m");
+    get_mount_id(in_dir("a"), inside);
+    get_mount_id(in_dir("b"), again);
+    CHECK(memcmp(inside, again, 16) == 0);
+    CHECK(memcmp(inside, before, 16) != 0);
+    CHECK_EQ(umount(dir), 0);
+    mount_here("tmpfs", dir, "size=1m");
+    get_mount_id(in_dir("a"), after);
+    if (arg != NULL) { /* only a kernel with unique numbers can promise this */
+        CHECK(memcmp(inside, after, 16) != 0);
+    }
+}
+
+static void test_mount_id(void)
+{
+    struct statx stx;
+    uint8_t a[16], b[16];
+    void *unique = NULL;
+
+    get_mount_id(in_dir("a"), a);
+    if (all_zero(a, 16)) {
+        SKIP("no mount ids in this kernel");
+    }
+    get_mount_id(in_dir("b"), b);
+    CHECK(memcmp(a, b, 16) == 0);
+    if (statx(AT_FDCWD, dir, 0, 0x4000u, &stx) == 0 && (stx.stx_mask & 0x4000u) != 0) {
+        unique = &stx;
+    }
+    CHECK_CHILD_OR_SKIP(remount_body, unique, "may not mount a tmpfs");
+}
+
+static int identify(const char *path, cm_file_id *id, cm_validator *v)
+{
+    const int fd = open(path, O_RDONLY);
+    int rc;
+
+    CHECK(fd >= 0);
+    rc = plat_identify(fd, id, v);
+    CHECK_EQ(close(fd), 0);
+    return rc;
+}
+
+static int same_id(cm_file_id a, cm_file_id b)
+{
+    return a.hi == b.hi && a.lo == b.lo;
+}
+
+static int same_version(const cm_validator *a, const cm_validator *b)
+{
+    return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns &&
+           a->change == b->change;
+}
+
+static void test_identify_same_and_different(void)
+{
+    cm_file_id a, b, c;
+    cm_validator va, vb, vc;
+    const uint64_t before = plat_now_ns();
+
+    make_file(in_dir("a"), "one");
+    make_file(in_dir("c"), "one");
+    CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
+    CHECK(va.taken_at >= before && va.taken_at <= plat_now_ns());
+    CHECK_EQ(va.size, 3);
+    CHECK_EQ(va.reserved, 0);
+    CHECK(a.hi != 0 || a.lo != 0);
+    CHECK_EQ(identify(in_dir("a"), &b, &vb), 0);
+    CHECK(same_id(a, b) && same_version(&va, &vb));
+    CHECK_EQ(link(in_dir("a"), in_dir("b")), 0);
+    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
+    CHECK(same_id(a, b));
+    CHECK_EQ(rename(in_dir("a"), in_dir("d")), 0);
+    CHECK_EQ(identify(in_dir("d"), &b, &vb), 0);
+    CHECK(same_id(a, b));
+    CHECK_EQ(identify(in_dir("c"), &c, &vc), 0);
+    CHECK(!same_id(a, c));
+
+    CHECK_EQ(identify(in_dir("d"), &a, &va), 0);
+    sleep_ms(30);
+    make_file(in_dir("d"), "two"); /* same size */
+    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
+    CHECK(same_id(a, b) && !same_version(&va, &vb));
+    CHECK_EQ(unlink(in_dir("b")), 0);
+    CHECK_EQ(unlink(in_dir("c")), 0);
+    CHECK_EQ(unlink(in_dir("d")), 0);
+}
+
+static void test_identify_refused(void)
+{
+    cm_file_id id;
+    cm_validator v;
+    int pipe_fd[2];
+    const int null_fd = open("/dev/null", O_RDONLY), dir_fd = open(dir, O_RDONLY);
+
+    REQUIRE(null_fd >= 0 && dir_fd >= 0 && pipe(pipe_fd) == 0);
+    CHECK_EQ(plat_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(9999, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(null_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(dir_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(pipe_fd[0], &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(null_fd, NULL, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(null_fd, &id, NULL), CM_EINVAL);
+    CHECK_EQ(close(null_fd) + close(dir_fd) + close(pipe_fd[0]) + close(pipe_fd[1]), 0);
+}
+
+static void test_identify_racy(void)
+{
+    struct timespec times[2];
+    cm_file_id id;
+    cm_validator v;
+    unsigned waited = 0;
+
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1);
+    do { /* whole-second volumes take two seconds, others 20 ms */
+        sleep_ms(25);
+        waited += 25;
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    } while (v.racy != 0 && waited < 5000);
+    CHECK_EQ(v.racy, 0);
+    memset(times, 0, sizeof times);
+    (void)clock_gettime(CLOCK_REALTIME, &times[1]);
+    times[1].tv_sec += 3600;
+    times[1].tv_nsec = 5; /* surely no volume of whole seconds now, or 5 is lost */
+    times[0] = times[1];
+    CHECK_EQ(utimensat(AT_FDCWD, in_dir("a"), times, 0), 0);
+    sleep_ms(50); /* ctime is old again, mtime lies ahead */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1);
+    times[1].tv_sec = 15000000000; /* beyond 64 bits of nanoseconds, where a volume keeps it */
+    (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
+    sleep_ms(50);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1);
+    times[1].tv_sec = -1000000; /* before 1970 */
+    (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1); /* for its ctime alone */
+    sleep_ms(2200);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* The same inode number must not mean the same file, where the volume can tell. */
+static void test_identify_reused_inode(void)
+{
+    cm_file_id a, b;
+    cm_validator v;
+    struct stat st;
+    ino_t inode;
+    long generation = 0;
+    int fd, rc;
+
+    make_file(in_dir("a"), "one");
+    fd = open(in_dir("a"), O_RDONLY);
+    REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
+    inode = st.st_ino;
+    rc = ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation);
+    CHECK_EQ(plat_identify(fd, &a, &v), 0);
+    CHECK_EQ(close(fd), 0);
+    if (rc != 0) {
+        CHECK_EQ(unlink(in_dir("a")), 0);
+        SKIP("this volume has no inode generations");
+    }
+    for (unsigned i = 0; i < 200; i++) {
+        CHECK_EQ(unlink(in_dir("a")), 0);
+        make_file(in_dir("a"), "one");
+        REQUIRE(stat(in_dir("a"), &st) == 0);
+        CHECK_EQ(identify(in_dir("a"), &b, &v), 0);
+        CHECK(!same_id(a, b));
+        if (st.st_ino == inode) {
+            CHECK_EQ(unlink(in_dir("a")), 0);
+            return;
+        }
+    }
+    CHECK_EQ(unlink(in_dir("a")), 0);
+    SKIP("the volume did not use the inode number again");
+}
+
+static void test_random(void)
+{
+    static uint8_t a[MIB], b[64], c[64];
+    unsigned seen[256] = { 0 };
+
+    CHECK_EQ(plat_random(a, 0), 0);
+    CHECK_EQ(plat_random(a, sizeof a), 0);
+    CHECK_EQ(plat_random(b, sizeof b), 0);
+    CHECK_EQ(plat_random(c, sizeof c), 0);
+    CHECK(memcmp(b, c, sizeof b) != 0);
+    for (size_t i = 0; i < sizeof a; i++) {
+        seen[a[i]]++;
+    }
+    for (size_t i = 0; i < 256; i++) { /* 4096 expected, 64 the deviation */
+        CHECK(seen[i] > 3500 && seen[i] < 4700);
+    }
+    CHECK(!all_zero(a + MIB - 64, 64));
+    CHECK_EQ(plat_pid(), getpid());
+}
+
+/* ---- Clocks -------------------------------------------------------------------------------- */
+
+static void test_clocks(void)
+{
+    const uint64_t now = plat_now_ns(), ticks = plat_ticks();
+    const int64_t wall = plat_wall_ns(), boot = plat_boot_wall_ns();
+    uint64_t waited, ticked;
+
+    CHECK(wall / 1000000000 - (int64_t)time(NULL) <= 1);
+    CHECK(boot == INT64_MIN || (boot > 0 && boot < wall));
+    CHECK(plat_ticks_per_ms() > 0);
+    sleep_ms(50);
+    ticked = plat_ticks() - ticks;
+    waited = plat_now_ns() - now;
+    CHECK(waited >= 50000000 && waited < UINT64_C(30000000000));
+    if (getenv("CM_TEST_EMULATED") == NULL) {
+        CHECK(ticked >= 50 * plat_ticks_per_ms() * 9 / 10); /* a lower bound */
+    }
+    CHECK(plat_wall_ns() - wall >= 40000000);
+    CHECK(boot == INT64_MIN || llabs((long long)(plat_boot_wall_ns() - boot)) < 20000000);
+    for (unsigned i = 0; i < 1000; i++) {
+        const uint64_t a = plat_now_ns(), b = plat_now_ns();
+
+        CHECK(b >= a);
+    }
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+static void test_alloc(void)
+{
+    static const size_t sizes[] = { 1, 100, 4096, 4097, 65535, 65536, 65537, MIB, 10 * MIB + 1 };
+
+    for (unsigned round = 0; round < 3; round++) {
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            uint8_t *p = plat_alloc(sizes[i]);
+
+            REQUIRE(p != NULL);
+            CHECK_EQ((uintptr_t)p % 4096, 0);
+            CHECK(all_zero(p, sizes[i]));
+            memset(p, 0xff, sizes[i]);
+            plat_free(p, sizes[i]);
+        }
+    }
+    CHECK(plat_alloc(SIZE_MAX) == NULL);
+    CHECK(plat_alloc(0) == NULL);
+    plat_free(NULL, 0);
+    plat_free(NULL, MIB);
+#ifndef CM_TSAN
+    if (getenv("CM_TEST_EMULATED") == NULL) {
+        const size_t much = (size_t)256 << 30; /* lazily: nobody has that much */
+        uint8_t *p = plat_alloc(much);
+
+        REQUIRE(p != NULL);
+        p[much - 1] = 1;
+        CHECK_EQ(p[much / 2], 0);
+        plat_free(p, much);
+    }
+#endif
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+static uint32_t wait_word, wait_awake, wait_ready;
+
+static void *waiter_main(void *arg)
+{
+    (void)arg;
+    at_add_acq_rel(&wait_ready, 1u);
+    while (at_load_acquire(&wait_word) == 0) { /* pairs with the release of the waker */
+        plat_wait(&wait_word, 0);
+    }
+    at_add_acq_rel(&wait_awake, 1u);
+    return NULL;
+}
+
+static void test_wait_and_wake(void)
+{
+    const uint64_t begin = plat_now_ns();
+    pthread_t id[4];
+
+    wait_word = 1;
+    plat_wait(&wait_word, 0);  /* differs: returns at once */
+    plat_wake_one(&wait_word); /* nobody there: no harm */
+    plat_wake_all(&wait_word);
+    for (unsigned round = 0; round < 50; round++) {
+        wait_word = wait_awake = wait_ready = 0;
+        for (unsigned i = 0; i < 4; i++) {
+            REQUIRE(pthread_create(&id[i], NULL, waiter_main, NULL) == 0);
+        }
+        while (at_load_acquire(&wait_ready) < 4) {
+            at_pause();
+        }
+        sleep_ms(round % 3); /* asleep, falling asleep, still awake */
+        CHECK_EQ(at_load_acquire(&wait_awake), 0);
+        at_store_release(&wait_word, 1u);
+        if (round % 2 == 0) {
+            plat_wake_all(&wait_word);
+        } else {
+            for (unsigned i = 0; i < 4; i++) {
+                plat_wake_one(&wait_word);
+            }
+        }
+        for (unsigned i = 0; i < 4; i++) {
+            CHECK_EQ(pthread_join(id[i], NULL), 0);
+        }
+        CHECK_EQ(wait_awake, 4);
+    }
+    CHECK(plat_now_ns() - begin < UINT64_C(60000000000));
+}
+
+static void *thread_main(void *arg)
+{
+    struct plat_thread *t = plat_thread();
+
+    CHECK_EQ(t->sample, 0);
+    CHECK(t->callback == NULL);
+    t->sample = 5;
+    t->callback = arg;
+    CHECK(plat_thread() == t && t->sample == 5 && t->callback == arg);
+    *(uint32_t *)arg = t->number;
+    return NULL;
+}
+
+static void test_thread(void)
+{
+    pthread_t id[8];
+    uint32_t number[9];
+
+    for (unsigned i = 0; i < 8; i++) {
+        REQUIRE(pthread_create(&id[i], NULL, thread_main, &number[i]) == 0);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        CHECK_EQ(pthread_join(id[i], NULL), 0);
+    }
+    number[8] = plat_thread()->number;
+    for (unsigned i = 0; i < 9; i++) {
+        CHECK(number[i] != 0);
+        for (unsigned j = 0; j < i; j++) {
+            CHECK(number[i] != number[j]);
+        }
+    }
+}
+
+static void forked_body(void *arg)
+{
+    const uint32_t before = *(uint32_t *)arg;
+    uint32_t here = plat_fork_count();
+
+    CHECK_EQ(here, before + 1);
+    if (here < 3) {
+        CHECK_CHILD_OK(forked_body, &here);
+    }
+}
+
+static void test_fork_count(void)
+{
+    uint32_t count = plat_fork_count();
+
+    CHECK_CHILD_OK(forked_body, &count);
+    CHECK_EQ(plat_fork_count(), count);
+}
+
+static const struct harness_test tests[] = {
+    TEST(create),
+    TEST(create_refused),
+    TEST(create_progress_and_cancel),
+    TEST(create_on_full_volume),
+    TEST(create_beyond_file_size_limit),
+    TEST(create_without_fallocate),
+    TEST(open),
+    TEST(lock),
+    TEST(lock_goes_with_the_owner),
+    TEST(map_alignment),
+    TEST(map_leaves_nothing_behind),
+    TEST(map_protection),
+    TEST(durability),
+    TEST(sync_dir),
+    TEST(boot_id),
+    TEST(mount_id),
+    TEST(identify_same_and_different),
+    TEST(identify_refused),
+    TEST(identify_racy),
+    TEST(identify_reused_inode),
+    TEST(random),
+    TEST(clocks),
+    TEST(alloc),
+    TEST(wait_and_wake),
+    TEST(thread),
+    TEST(fork_count),
+};
+
+int main(int argc, char **argv)
+{
+    const char *tmp = getenv("TMPDIR");
+    int rc;
+
+    (void)snprintf(dir, sizeof dir, "%s/cachemax-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    if (mkdtemp(dir) == NULL) {
+        perror(dir);
+        return 1;
+    }
+    rc = HARNESS_MAIN(tests, argc, argv);
+    if (rmdir(dir) != 0) {
+        printf("# left behind: %s\n", dir);
+        rc = 1;
+    }
+    return rc;
+}

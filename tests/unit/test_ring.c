@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_ring.c - the replacement policy: a bounded search, counts, hints, the frontier, the free
+ * stack, and ownership that is exclusive whoever asks.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+
+#include "ring.h"
+
+/* All slots used, none owned, counts zero. */
+static struct cm_ring make(uint64_t slots)
+{
+    struct cm_ring r = { .slots = slots, .frontier = slots };
+    r.free_max = (uint32_t)(slots / 32);
+    r.ref = calloc(slots, 1);
+    r.owned = calloc((slots + 63) / 64, 8);
+    r.verified = calloc((slots + 63) / 64, 8);
+    r.free = calloc(r.free_max + 1, 8);
+    r.hint = calloc(CM_HINTS + 1, 8);
+    return r;
+}
+
+static void unmake(struct cm_ring *r)
+{
+    free(r->ref);
+    free(r->owned);
+    free(r->verified);
+    free(r->free);
+    free(r->hint);
+}
+
+static void set_all(struct cm_ring *r, uint8_t count)
+{
+    memset(r->ref, count, r->slots);
+}
+
+/* ---- The hand -------------------------------------------------------------------------------- */
+
+static void test_zero_wins(void)
+{
+    struct cm_ring r = make(1000);
+    set_all(&r, 2);
+    r.ref[40] = 0;
+    CHECK_EQ(cm_ring_victim(&r), 40);
+    CHECK_EQ(r.hand, 41);
+    CHECK(cm_ring_is_owned(&r, 40));
+    for (uint64_t s = 0; s < 40; s++)
+        CHECK_EQ(r.ref[s], 1); /* each slot passed lost one */
+    CHECK_EQ(r.ref[41], 2);
+    unmake(&r);
+}
+
+/* No zero within reach: 64 steps, no more, and the lowest count seen. */
+static void test_bounded(void)
+{
+    struct cm_ring r = make(100000);
+    set_all(&r, 3);
+    r.ref[17] = 2;
+    r.ref[64] = 0; /* out of reach */
+    CHECK_EQ(cm_ring_victim(&r), 17);
+    CHECK_EQ(r.hand, CM_RING_STEPS);
+    CHECK_EQ(cm_ring_victim(&r), 64);
+    unmake(&r);
+}
+
+static void test_all_owned(void)
+{
+    struct cm_ring r = make(1000);
+    memset(r.owned, 0xff, (1000 + 63) / 64 * 8);
+    CHECK_EQ(cm_ring_victim(&r), CM_NO_SLOT);
+    CHECK_EQ(r.hand, CM_RING_STEPS);
+    cm_ring_disown(&r, 100);
+    CHECK_EQ(cm_ring_victim(&r), 100);
+    unmake(&r);
+}
+
+/* A pool smaller than the bound, all in use: the hand may go round, but it stops. */
+static void test_small_ring(void)
+{
+    struct cm_ring r = make(64);
+    set_all(&r, 3);
+    uint64_t s = cm_ring_victim(&r);
+    CHECK(s < 64);
+    CHECK(r.hand <= CM_RING_STEPS);
+    for (unsigned i = 0; i < 63; i++)
+        CHECK(cm_ring_victim(&r) != CM_NO_SLOT);
+    CHECK_EQ(cm_ring_victim(&r), CM_NO_SLOT);
+    unmake(&r);
+}
+
+/* As a filler that does not give up: the hand goes on until it meets a slot nobody owns. */
+static uint64_t next_victim(struct cm_ring *r)
+{
+    uint64_t s = CM_NO_SLOT;
+    for (uint64_t i = 0; i <= r->slots / CM_RING_STEPS && s == CM_NO_SLOT; i++)
+        s = cm_ring_victim(r);
+    return s;
+}
+
+/* Slots that are wanted survive slots that are not. */
+static void test_counts(void)
+{
+    struct cm_ring r = make(256);
+    for (int i = 0; i < 9; i++)
+        cm_ring_touch(&r, 5);
+    CHECK_EQ(r.ref[5], CM_REF_MAX);
+    cm_ring_set(&r, 6, 1);
+    for (unsigned i = 0; i < 254; i++) {
+        uint64_t s = next_victim(&r);
+        CHECK(s != 5 && s != 6 && s != CM_NO_SLOT);
+    }
+    CHECK_EQ(next_victim(&r), 6);
+    CHECK_EQ(next_victim(&r), 5);
+    unmake(&r);
+}
+
+/* Three touches are worth three rounds of the hand. */
+static void test_ageing(void)
+{
+    struct cm_ring r = make(64);
+    set_all(&r, 0);
+    cm_ring_set(&r, 10, 3);
+    unsigned rounds = 0;
+    for (unsigned i = 0; i < 1000 && rounds == 0; i++) {
+        uint64_t s = cm_ring_victim(&r);
+        if (s == 10)
+            rounds = i / 63;
+        cm_ring_disown(&r, s);
+    }
+    CHECK_EQ(rounds, 3);
+    unmake(&r);
+}
+
+/* ---- Hints and frontier ---------------------------------------------------------------------- */
+
+static void test_hints_first(void)
+{
+    struct cm_ring r = make(1000);
+    cm_ring_set(&r, 700, 3);
+    cm_ring_hint(&r, 700);
+    CHECK_EQ(r.ref[700] & CM_REF_MAX, 0); /* it is empty: nobody's favourite */
+    cm_ring_hint(&r, 800);
+    CHECK(!cm_ring_is_owned(&r, 700));
+    CHECK(cm_ring_own(&r, 800)); /* owned meanwhile: skipped */
+    cm_ring_hint(&r, 900);
+    cm_ring_set(&r, 900, 0); /* filled meanwhile: not empty any more */
+    CHECK_EQ(cm_ring_victim(&r), 700);
+    CHECK_EQ(cm_ring_victim(&r), 0);
+    CHECK_EQ(r.hint_count, 0);
+    unmake(&r);
+}
+
+static void test_hints_bounded(void)
+{
+    struct cm_ring r = make(10000);
+    for (uint64_t s = 0; s < 2 * CM_HINTS; s++)
+        cm_ring_hint(&r, s);
+    CHECK_EQ(r.hint_count, CM_HINTS);
+    CHECK_EQ(r.hint[CM_HINTS], 0); /* nothing behind the end */
+    unmake(&r);
+}
+
+static void test_frontier(void)
+{
+    struct cm_ring r = make(200);
+    r.frontier = 150;
+    for (uint64_t s = 150; s < 200; s++)
+        CHECK_EQ(cm_ring_victim(&r), s);
+    CHECK_EQ(r.frontier, 200);
+    CHECK_EQ(r.hand, 0);
+    CHECK_EQ(cm_ring_victim(&r), 0);
+    CHECK_EQ(r.frontier, 200);
+    unmake(&r);
+}
+
+/* ---- Free stack ------------------------------------------------------------------------------ */
+
+static void test_free_stack(void)
+{
+    struct cm_ring r = make(320);
+    CHECK_EQ(r.free_max, 10);
+    CHECK_EQ(cm_ring_take_free(&r), CM_NO_SLOT);
+    for (uint64_t s = 0; s < 12; s++) {
+        CHECK(cm_ring_own(&r, s));
+        cm_ring_set(&r, s, 3);
+        cm_ring_give_free(&r, s);
+        CHECK_EQ(r.ref[s] & CM_REF_MAX, 0);
+    }
+    CHECK_EQ(r.free_count, 10);
+    CHECK_EQ(r.free[10], 0); /* nothing behind the end */
+    CHECK(cm_ring_is_owned(&r, 9));
+    CHECK(!cm_ring_is_owned(&r, 10)); /* too many: let go, but remembered */
+    CHECK(!cm_ring_is_owned(&r, 11));
+    CHECK_EQ(r.hint_count, 2);
+    for (unsigned i = 0; i < 10; i++)
+        CHECK(cm_ring_is_owned(&r, cm_ring_take_free(&r)));
+    CHECK_EQ(cm_ring_take_free(&r), CM_NO_SLOT);
+    CHECK_EQ(cm_ring_victim(&r), 11);
+    unmake(&r);
+}
+
+static void test_verified_bits(void)
+{
+    struct cm_ring r = make(130);
+    cm_ring_set_verified(&r, 0);
+    cm_ring_set_verified(&r, 64);
+    cm_ring_set_verified(&r, 129);
+    for (uint64_t s = 0; s < 130; s++)
+        CHECK_EQ(cm_ring_is_verified(&r, s), s == 0 || s == 64 || s == 129);
+    unmake(&r);
+}
+
+/* DRAM of the ring: 1 byte and a quarter, and what is bounded. */
+static void test_bytes(void)
+{
+    for (uint64_t slots = UINT64_C(1) << 18; slots < UINT64_C(1) << 35; slots *= 2) {
+        uint64_t bound = slots + slots / 4 + 16 + (CM_FREE_MAX + CM_HINTS) * 8;
+        CHECK(cm_ring_bytes(slots) >= slots && cm_ring_bytes(slots) <= bound);
+    }
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+#define THREADS 4
+#define ROUNDS 100000
+
+static struct cm_ring shared;
+static uint32_t holders[512]; /* who owns a slot; more than one is a violation */
+static uint32_t violations;
+
+static void hold(uint64_t slot)
+{
+    if (at_add_relaxed(&holders[slot], 1u) != 0)
+        at_add_relaxed(&violations, 1u);
+}
+
+static void let_go(uint64_t slot)
+{
+    at_add_relaxed(&holders[slot], -1u);
+}
+
+/* Takes and gives back by every way there is. */
+static void *owner(void *arg)
+{
+    uint64_t rng = (uint64_t)(uintptr_t)arg;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t way = next_random(&rng), slot = way % shared.slots;
+        if (way >> 32 & 1)
+            slot = cm_ring_victim(&shared);
+        else if (way >> 33 & 1)
+            slot = cm_ring_take_free(&shared);
+        else if (!cm_ring_own(&shared, slot))
+            slot = CM_NO_SLOT;
+        if (slot == CM_NO_SLOT)
+            continue;
+        hold(slot);
+        cm_ring_touch(&shared, way % shared.slots);
+        let_go(slot);
+        if (way >> 34 & 1)
+            cm_ring_give_free(&shared, slot);
+        else
+            cm_ring_disown(&shared, slot);
+        if (way >> 35 & 1)
+            cm_ring_hint(&shared, slot);
+    }
+    return NULL;
+}
+
+static void run_threads(void *(*body)(void *))
+{
+    pthread_t t[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&t[i], NULL, body, (void *)(i * 1000003)), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        (void)pthread_join(t[i], NULL);
+}
+
+static void test_exclusive(void)
+{
+    shared = make(512);
+    shared.frontier = 100;
+    violations = 0;
+    memset(holders, 0, sizeof(holders));
+    run_threads(owner);
+    CHECK_EQ(violations, 0);
+    /* At the end what is owned is what lies on the free stack. */
+    uint64_t owned = 0;
+    for (uint64_t s = 0; s < 512; s++)
+        owned += cm_ring_is_owned(&shared, s);
+    CHECK_EQ(owned, shared.free_count);
+    CHECK(shared.free_count <= shared.free_max);
+    unmake(&shared);
+}
+
+/* Victims that nobody gives back: each slot is handed out once, and all of them are. */
+static void *taker(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 5000; i++) {
+        uint64_t s = cm_ring_victim(&shared);
+        if (s != CM_NO_SLOT)
+            hold(s);
+    }
+    return NULL;
+}
+
+static void test_victims_once(void)
+{
+    shared = make(512);
+    shared.frontier = 0;
+    violations = 0;
+    memset(holders, 0, sizeof(holders));
+    run_threads(taker);
+    CHECK_EQ(violations, 0);
+    for (uint64_t s = 0; s < 512; s++)
+        CHECK_EQ(holders[s], 1);
+    unmake(&shared);
+}
+
+static const struct harness_test tests[] = {
+    TEST(zero_wins), TEST(bounded),      TEST(all_owned),     TEST(small_ring),
+    TEST(counts),    TEST(ageing),       TEST(hints_first),   TEST(hints_bounded),
+    TEST(frontier),  TEST(free_stack),   TEST(verified_bits), TEST(bytes),
+    TEST(exclusive), TEST(victims_once),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_super.c - the superblock pair: either copy alone carries the pool, the right one counts, the
+ * rule that empties a pool, epochs, incarnations that never come back, the frontier hint.
+ */
+#include "fixture.h"
+
+/* ---- Two copies ------------------------------------------------------------------------------ */
+
+struct pair {
+    uint8_t *base;
+    struct cm_media media;
+    struct cm_superblocks s;
+    uint32_t failed;
+};
+
+static void pair_make(struct pair *p)
+{
+    static const uint8_t uuid[16] = { 1, 2, 3 };
+    memset(p, 0, sizeof(*p));
+    p->base = map_bytes(2 * CM_SUPER_STRIDE);
+    p->media.base = p->base;
+    p->media.ops = cm_persist_choose(CM_FLUSH_NONE);
+    p->s.media = &p->media;
+    CHECK_EQ(cm_format_plan(64 * MIB, 0, &p->media.geo), 0);
+    cm_super_init(&p->s.now, &p->media.geo, uuid, 11, 12);
+    CHECK_EQ(cm_super_format(&p->s), 0);
+}
+
+static struct cm_super *copy_of(struct pair *p, unsigned i)
+{
+    return (struct cm_super *)(void *)(p->base + i * CM_SUPER_STRIDE);
+}
+
+static void pair_end(struct pair *p)
+{
+    (void)munmap(p->base, 2 * CM_SUPER_STRIDE);
+}
+
+/* One damaged bit anywhere in one copy: the other one serves, and says so. */
+static void test_one_damaged(void)
+{
+    struct pair p;
+    struct cm_super sb;
+    pair_make(&p);
+    CHECK(memcmp(copy_of(&p, 0), copy_of(&p, 1), sizeof(sb)) == 0);
+    const struct cm_super good = *copy_of(&p, 0);
+    for (unsigned bit = 0; bit < 2 * sizeof(sb) * 8; bit++) {
+        uint32_t damaged = 9;
+        uint8_t *at = p.base + bit / (sizeof(sb) * 8) * CM_SUPER_STRIDE + bit / 8 % sizeof(sb);
+        *at ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), 0);
+        CHECK_EQ(damaged, 1);
+        CHECK(memcmp(&sb, &good, sizeof(sb)) == 0);
+        *at ^= (uint8_t)(1u << bit % 8);
+    }
+    uint32_t damaged = 9;
+    CHECK_EQ(cm_super_read(p.base, &sb, &damaged), 0);
+    CHECK_EQ(damaged, 0);
+    pair_end(&p);
+}
+
+static void expect_read(struct pair *p, int code)
+{
+    struct cm_super sb;
+    uint32_t damaged;
+    CHECK_EQ(cm_super_read(p->base, &sb, &damaged), code);
+}
+
+static void test_both_damaged(void)
+{
+    struct pair p;
+    pair_make(&p);
+    copy_of(&p, 0)->epoch ^= 1;
+    copy_of(&p, 1)->epoch ^= 1;
+    expect_read(&p, CM_EDAMAGED);
+    memset(copy_of(&p, 0), 0, 256);
+    expect_read(&p, CM_EDAMAGED); /* one remembers that it was a pool */
+    memset(copy_of(&p, 1), 0, 256);
+    expect_read(&p, CM_ENOTPOOL);
+    pair_end(&p);
+}
+
+/* The reason that helps most is the one that is given. */
+static void test_reasons(void)
+{
+    struct pair p;
+    pair_make(&p);
+    copy_of(&p, 0)->version = 2;
+    expect_read(&p, 0);
+    copy_of(&p, 1)->xxh3 ^= 1;
+    expect_read(&p, CM_EVERSION);
+    copy_of(&p, 0)->version = 1;
+    copy_of(&p, 0)->incompat = 4;
+    expect_read(&p, CM_EINCOMPAT);
+    memset(copy_of(&p, 1), 0, 256);
+    copy_of(&p, 0)->byte_order = 0x04030201u;
+    expect_read(&p, CM_EBYTEORDER);
+    pair_end(&p);
+}
+
+static void test_higher_seq_wins(void)
+{
+    struct pair p;
+    struct cm_super sb;
+    uint32_t damaged;
+    for (unsigned newer = 0; newer < 2; newer++) {
+        pair_make(&p);
+        copy_of(&p, newer)->seq += 1;
+        copy_of(&p, newer)->epoch = 77;
+        super_seal(copy_of(&p, newer));
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), 0);
+        CHECK_EQ(sb.epoch, 77);
+        CHECK_EQ(damaged, 0);
+        copy_of(&p, newer)->xxh3 ^= 1; /* without it the older one counts */
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), 0);
+        CHECK_EQ(sb.epoch, 1);
+        pair_end(&p);
+    }
+}
+
+/* A write torn at any word of either copy leaves the state before it or after it, whole. */
+static void test_torn_write(void)
+{
+    struct pair p;
+    struct cm_super sb;
+    uint32_t damaged;
+    pair_make(&p);
+    const struct cm_super old = *copy_of(&p, 0);
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
+    const struct cm_super new = *copy_of(&p, 0);
+    CHECK_EQ(new.epoch, old.epoch + 1);
+    for (unsigned copy = 0; copy < 2; copy++)
+        for (unsigned words = 0; words <= 32; words++) {
+            *copy_of(&p, 0) = copy ? new : old;
+            *copy_of(&p, 1) = old;
+            memcpy(copy_of(&p, copy), &new, (size_t)words * 8);
+            CHECK_EQ(cm_super_read(p.base, &sb, &damaged), 0);
+            bool is_new = copy || words == 32;
+            CHECK(memcmp(&sb, is_new ? &new : &old, sizeof(sb)) == 0);
+        }
+    pair_end(&p);
+}
+
+/* Words of one copy that arrive in any order: never a mixture. */
+static void test_torn_any_order(void)
+{
+    struct pair p;
+    struct cm_super sb;
+    uint32_t damaged;
+    uint64_t rng = 3;
+    pair_make(&p);
+    const struct cm_super old = *copy_of(&p, 0);
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
+    const struct cm_super new = *copy_of(&p, 0);
+    for (int i = 0; i < 100000; i++) {
+        uint64_t arrived = next_random(&rng);
+        uint64_t *w = (uint64_t *)(void *)copy_of(&p, 0);
+        *copy_of(&p, 1) = old;
+        for (unsigned k = 0; k < 32; k++)
+            w[k] = ((const uint64_t *)(const void *)(arrived >> k & 1 ? &new : &old))[k];
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), 0);
+        CHECK(memcmp(&sb, &new, sizeof(sb)) == 0 || memcmp(&sb, &old, sizeof(sb)) == 0);
+    }
+    pair_end(&p);
+}
+
+static void test_kill(void)
+{
+    struct pair p;
+    pair_make(&p);
+    CHECK_EQ(cm_super_kill(&p.s), 0);
+    expect_read(&p, CM_ENOTPOOL);
+    pair_end(&p);
+}
+
+/* Through the public API: a damaged copy is noticed, and the open repairs it. */
+static void test_open_repairs(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct pool p;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach(&p, 1, 64 * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, 10, 5), 10);
+        pool_down(&p);
+        super_at(&p, i)->xxh3 ^= 0x100;
+        REQUIRE(pool_up(&p) == 0);
+        CHECK_EQ(pool_info(p.c).superblocks_damaged, 1);
+        CHECK_EQ(cm_format_super_check(super_at(&p, i)), 0);
+        CHECK(memcmp(super_at(&p, 0), super_at(&p, 1), sizeof(struct cm_super)) == 0);
+        f = attach(&p, 1, 64 * BLK, 1, 0);
+        CHECK_EQ(hits(f, 0, 10, 5), 10);
+        pool_again(&p);
+        CHECK_EQ(pool_info(p.c).superblocks_damaged, 0);
+        pool_end(&p);
+    }
+}
+
+/* A read-only open looks and repairs nothing. */
+static void test_readonly_repairs_nothing(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    pool_down(&p);
+    super_at(&p, 1)->xxh3 ^= 0x100;
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(pool_info(p.c).superblocks_damaged, 1);
+    pool_down(&p);
+    CHECK_EQ(cm_format_super_check(super_at(&p, 1)), CM_EDAMAGED);
+    pool_end(&p);
+}
+
+static void expect_open(struct pool *p, int code)
+{
+    cm_cache *c = NULL;
+    CHECK_EQ(cm_open_memory(p->base, p->bytes, &p->o, &c), code);
+    CHECK(c == NULL || code == 0);
+    if (c)
+        CHECK_EQ(cm_close(c), 0);
+}
+
+static void set_both(struct pool *p, const struct cm_super *sb)
+{
+    *super_at(p, 0) = *super_at(p, 1) = *sb;
+    super_seal(super_at(p, 0));
+    super_seal(super_at(p, 1));
+}
+
+static void test_open_refuses(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    struct cm_super good = *super_at(&p, 0), sb = good;
+    sb.version = 2;
+    set_both(&p, &sb);
+    expect_open(&p, CM_EVERSION);
+    sb = good;
+    sb.incompat = 1;
+    set_both(&p, &sb);
+    expect_open(&p, CM_EINCOMPAT);
+    sb = good;
+    sb.byte_order = 0x04030201u;
+    set_both(&p, &sb);
+    expect_open(&p, CM_EBYTEORDER);
+    sb = good;
+    sb.pool_size += BLK;
+    set_both(&p, &sb);
+    expect_open(&p, CM_ETRUNCATED);
+    sb.pool_size -= 2 * BLK;
+    set_both(&p, &sb);
+    expect_open(&p, CM_EOVERSIZE);
+    sb = good;
+    sb.slots += 1000;
+    set_both(&p, &sb);
+    expect_open(&p, CM_EDAMAGED);
+    set_both(&p, &good);
+    super_at(&p, 0)->seq++;
+    super_at(&p, 1)->seq++;
+    expect_open(&p, CM_EDAMAGED);
+    set_both(&p, &good);
+    expect_open(&p, 0);
+    memset(p.base, 0, 8192);
+    expect_open(&p, CM_ENOTPOOL);
+    pool_end(&p);
+}
+
+/* ---- Keep or empty --------------------------------------------------------------------------- */
+
+/* 0: unknown, 1: this one, 2: another */
+static void make_id(uint8_t id[16], unsigned which)
+{
+    memset(id, (int)which, 16);
+}
+
+/* The rule, written down a second time: what is clean or was flushed by the CPU stays; what only
+ * the page cache held stays if it is the very same page cache. */
+static bool should_empty(bool clean, unsigned durability, unsigned boot, unsigned mount,
+                         unsigned own_boot, unsigned own_mount)
+{
+    if (clean || durability == CM_DURABILITY_DAX)
+        return false;
+    return own_boot == 0 || own_mount == 0 || boot != own_boot || mount != own_mount;
+}
+
+static void check_rule(bool clean, unsigned durability, unsigned ids, unsigned own)
+{
+    struct cm_super sb = { .state = clean ? CM_SUPER_CLEAN : CM_SUPER_OPEN };
+    struct cm_super_owner o = { .durability = CM_DURABILITY_PAGECACHE };
+    unsigned boot = ids % 3, mount = ids / 3, own_boot = own % 3, own_mount = own / 3;
+    sb.durability = durability;
+    make_id(sb.boot_id, boot);
+    make_id(sb.mount_id, mount);
+    make_id(o.boot_id, own_boot);
+    make_id(o.mount_id, own_mount);
+    CHECK_EQ(cm_super_must_empty(&sb, &o),
+             should_empty(clean, durability, boot, mount, own_boot, own_mount));
+    o.durability = CM_DURABILITY_DAX; /* what counts is what the last owner had */
+    CHECK_EQ(cm_super_must_empty(&sb, &o),
+             should_empty(clean, durability, boot, mount, own_boot, own_mount));
+}
+
+static void test_must_empty_table(void)
+{
+    for (unsigned clean = 0; clean < 2; clean++)
+        for (unsigned d = CM_DURABILITY_VOLATILE; d <= CM_DURABILITY_DAX; d++)
+            for (unsigned ids = 0; ids < 9; ids++)
+                for (unsigned own = 0; own < 9; own++)
+                    check_rule(clean, d, ids, own);
+}
+
+/* A crash of the process or of the system, with each durability, end to end. */
+static void check_crash(uint32_t durability, bool other_boot, bool kept)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = durability;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 64 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 20, 5), 20);
+    uint64_t epoch = pool_info(p.c).epoch;
+    pool_crash(&p);
+    if (other_boot)
+        pool_other_boot(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    cm_check_report r = { .struct_size = sizeof(r) };
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.would_empty, !kept);
+    pool_down(&p);
+    p.o.flags = 0;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(pool_info(p.c).emptied, !kept);
+    CHECK_EQ(pool_info(p.c).epoch, kept ? epoch : epoch + 1);
+    f = attach(&p, 1, 64 * BLK, 1, 0);
+    CHECK_EQ(hits(f, 0, 20, 5), kept ? 20 : 0);
+    CHECK_EQ(put_all(f, 20, 20, 5), 20); /* emptied or not, it works */
+    pool_end(&p);
+}
+
+static void test_crash_table(void)
+{
+    check_crash(CM_DURABILITY_VOLATILE, false, true);
+    check_crash(CM_DURABILITY_VOLATILE, true, false);
+    check_crash(CM_DURABILITY_PAGECACHE, false, true);
+    check_crash(CM_DURABILITY_PAGECACHE, true, false);
+    check_crash(CM_DURABILITY_DAX, false, true);
+    check_crash(CM_DURABILITY_DAX, true, true);
+}
+
+/* Closed cleanly, another boot: everything is kept. */
+static void test_clean_other_boot(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_PAGECACHE;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 64 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 20, 5), 20);
+    pool_down(&p);
+    pool_other_boot(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(pool_info(p.c).emptied, 0);
+    f = attach(&p, 1, 64 * BLK, 1, 0);
+    CHECK_EQ(hits(f, 0, 20, 5), 20);
+    pool_end(&p);
+}
+
+/* OPEN is in both copies before anything else is stored, CLEAN in both after a close. */
+static void test_state_words(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(super_at(&p, i)->state, CM_SUPER_OPEN);
+    CHECK_EQ(pool_info(p.c).clean, 0);
+    pool_down(&p);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(super_at(&p, i)->state, CM_SUPER_CLEAN);
+    pool_end(&p);
+}
+
+static void test_boot_number(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    REQUIRE(pool_up(&p) == 0);
+    uint32_t n = super_at(&p, 0)->boot_number;
+    pool_again(&p);
+    CHECK_EQ(super_at(&p, 0)->boot_number, n);
+    pool_down(&p);
+    pool_other_boot(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(super_at(&p, 0)->boot_number, n + 1);
+    CHECK_EQ(super_at(&p, 1)->boot_number, n + 1);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(super_at(&p, 0)->boot_number, n + 1);
+    pool_end(&p);
+}
+
+/* ---- Epoch ----------------------------------------------------------------------------------- */
+
+static uint64_t valid_headers(cm_cache *c)
+{
+    uint64_t n = 0;
+    for (uint64_t s = 0; s < c->media.geo.slots; s++)
+        n += slot_ok(c, s);
+    return n;
+}
+
+static void test_epoch_bump(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_file *f = attach(&p, 1, 200 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    CHECK_EQ(valid_headers(p.c), 200);
+    CHECK_EQ(bump_epoch(p.c), 0);
+    CHECK_EQ(valid_headers(p.c), 0);
+    CHECK_EQ(super_at(&p, 0)->epoch, super_at(&p, 1)->epoch);
+    CHECK_EQ(hits(f, 0, 200, 5), 0);
+    CHECK(put_all(f, 0, 100, 6) == 100); /* old left-overs are no obstacle */
+    CHECK_EQ(hits(f, 0, 100, 6), 100);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    f = attach(&p, 1, 200 * BLK, 1, 0);
+    CHECK_EQ(info_of(f).kept, 0); /* its record is of the old epoch */
+    CHECK_EQ(hits(f, 0, 200, 6), 0);
+    pool_end(&p);
+}
+
+/* After a bump nothing of the old epoch comes back, also with one copy lost. */
+static void test_epoch_in_both(void)
+{
+    for (unsigned lost = 0; lost < 2; lost++) {
+        struct pool p;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, 100, 5), 100);
+        CHECK_EQ(bump_epoch(p.c), 0);
+        pool_crash(&p);
+        memset(super_at(&p, lost), 0xff, sizeof(struct cm_super));
+        REQUIRE(pool_up(&p) == 0);
+        CHECK_EQ(valid_headers(p.c), 0);
+        pool_end(&p);
+    }
+}
+
+/* ---- Incarnations ---------------------------------------------------------------------------- */
+
+static uint64_t last_incarnation;
+
+static void take_some(struct pool *p, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t inc = 0;
+        CHECK_EQ(cm_super_incarnation(&p->c->super, &inc), 0);
+        CHECK(inc > last_incarnation);
+        CHECK(inc < super_at(p, 0)->inc_mark && inc < super_at(p, 1)->inc_mark);
+        last_incarnation = inc;
+    }
+}
+
+/* Never twice: over closing, crashing, losing a copy, and running out of a range. */
+static void test_incarnations(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    last_incarnation = 0;
+    take_some(&p, 1000);
+    pool_again(&p);
+    take_some(&p, 1000);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    take_some(&p, 1000);
+    pool_crash(&p);
+    super_at(&p, 0)->xxh3 ^= 1;
+    REQUIRE(pool_up(&p) == 0);
+    take_some(&p, 1000);
+    pool_crash(&p);
+    super_at(&p, 1)->xxh3 ^= 1;
+    REQUIRE(pool_up(&p) == 0);
+    uint64_t before = last_incarnation;
+    take_some(&p, (unsigned)CM_INCARNATION_RANGE + 10);
+    CHECK_EQ(last_incarnation - before >= CM_INCARNATION_RANGE, 1);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    take_some(&p, 10);
+    CHECK_EQ(bump_epoch(p.c), 0);
+    take_some(&p, 10);
+    pool_end(&p);
+}
+
+/* Files that are forgotten, aborted and reopened get numbers nobody had. */
+static void test_file_incarnations(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    uint64_t last = 0;
+    for (unsigned i = 0; i < 300; i++) {
+        cm_file *f = attach(&p, 1, 100 * BLK, i, 0);
+        uint64_t inc = info_of(f).incarnation;
+        CHECK(inc > last);
+        CHECK_EQ(cm_file_abort(f), 0);
+        CHECK(info_of(f).incarnation > inc);
+        last = info_of(f).incarnation;
+        detach(f);
+        if (i % 50 == 49)
+            pool_again(&p);
+        if (i % 70 == 69) {
+            pool_crash(&p);
+            REQUIRE(pool_up(&p) == 0);
+        }
+    }
+    pool_end(&p);
+}
+
+/* ---- Failing writes -------------------------------------------------------------------------- */
+
+static struct cm_persist_ops broken_ops;
+static int failing_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx, (void)dst, (void)src, (void)n;
+    return CM_EIO;
+}
+
+static void break_writes(struct pool *p)
+{
+    broken_ops = *p->c->media.ops;
+    broken_ops.write = failing_write;
+    p->c->media.ops = &broken_ops;
+}
+
+/* Superblocks that cannot be written: no new range, no clean close. */
+static void test_failing_media(void)
+{
+    struct pool p;
+    uint64_t inc;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    break_writes(&p);
+    p.c->super.next_incarnation = p.c->super.now.inc_mark;
+    CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
+    CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    p.c = NULL;
+    CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_OPEN);
+    pool_end(&p);
+}
+
+/* ---- Frontier -------------------------------------------------------------------------------- */
+
+static void test_frontier(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 8 * MIB) == 0);
+    cm_file *f = attach(&p, 1, 300 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 300, 5), 300);
+    uint64_t used = pool_info(p.c).used_slots;
+    CHECK(used >= 300 && used < 300 + 64);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK(pool_info(p.c).used_slots >= used);
+    CHECK(pool_info(p.c).used_slots < used + p.c->media.geo.slots / 64 + 65);
+    pool_again(&p);
+    CHECK(pool_info(p.c).used_slots >= used);
+    CHECK_EQ(bump_epoch(p.c), 0);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(pool_info(p.c).used_slots, 0);
+    pool_end(&p);
+}
+
+/* A wrong hint costs nothing but time: too low, too high, absurd. */
+static void check_wrong_frontier(uint64_t frontier)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_file *f = attach(&p, 1, 600 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    pool_down(&p);
+    struct cm_super sb = *super_at(&p, 0);
+    sb.frontier = frontier;
+    set_both(&p, &sb);
+    REQUIRE(pool_up(&p) == 0);
+    f = attach(&p, 1, 600 * BLK, 1, 0);
+    CHECK_EQ(hits(f, 0, 200, 5), 200);
+    CHECK(put_all(f, 200, 400, 5) >= 395);
+    CHECK(hits(f, 0, 600, 5) >= 200);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static void test_wrong_frontier(void)
+{
+    check_wrong_frontier(0);
+    check_wrong_frontier(7);
+    check_wrong_frontier(700);
+    check_wrong_frontier(100000);
+    check_wrong_frontier(UINT64_MAX);
+}
+
+static const struct harness_test tests[] = {
+    TEST(one_damaged),
+    TEST(both_damaged),
+    TEST(reasons),
+    TEST(higher_seq_wins),
+    TEST(torn_write),
+    TEST(torn_any_order),
+    TEST(kill),
+    TEST(open_repairs),
+    TEST(readonly_repairs_nothing),
+    TEST(open_refuses),
+    TEST(must_empty_table),
+    TEST(crash_table),
+    TEST(clean_other_boot),
+    TEST(state_words),
+    TEST(boot_number),
+    TEST(epoch_bump),
+    TEST(epoch_in_both),
+    TEST(incarnations),
+    TEST(file_incarnations),
+    TEST(failing_media),
+    TEST(frontier),
+    TEST(wrong_frontier),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
