@@ -172,7 +172,17 @@ typedef struct cm_create_options {
     void *log_ctx;
     uint64_t reserved[4]; /* 0 */
 } cm_create_options;
+#ifdef __cplusplus
+static inline cm_create_options cm_create_options_init_(void)
+{
+    cm_create_options o = cm_create_options();
+    o.struct_size = sizeof(o);
+    return o;
+}
+#define CM_CREATE_OPTIONS_INIT cm_create_options_init_()
+#else
 #define CM_CREATE_OPTIONS_INIT { .struct_size = sizeof(cm_create_options) }
+#endif
 
 /* Smallest pool that cm_create() accepts (64 slots) and the largest, in bytes. */
 CM_API uint64_t cm_pool_size_min(void);
@@ -205,7 +215,17 @@ typedef struct cm_options {
     void *log_ctx;
     uint64_t reserved[4]; /* 0 */
 } cm_options;
+#ifdef __cplusplus
+static inline cm_options cm_options_init_(void)
+{
+    cm_options o = cm_options();
+    o.struct_size = sizeof(o);
+    return o;
+}
+#define CM_OPTIONS_INIT cm_options_init_()
+#else
 #define CM_OPTIONS_INIT { .struct_size = sizeof(cm_options) }
+#endif
 
 /* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
  * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close().

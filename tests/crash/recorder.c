@@ -146,6 +146,11 @@ void rec_mark(uint64_t number)
     add(EV_MARK, 0, number, 0);
 }
 
+void rec_sync(uint64_t offset, uint64_t bytes)
+{
+    add(EV_SYNC, offset, bytes, bytes);
+}
+
 void rec_begin(void)
 {
     r.events = 0;

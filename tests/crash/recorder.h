@@ -48,6 +48,8 @@ void rec_detach(void);
 void rec_pause(bool pause);
 /* Adds a mark to the log. */
 void rec_mark(uint64_t number);
+/* The pool's [offset, offset + bytes) was synced to the device. */
+void rec_sync(uint64_t offset, uint64_t bytes);
 /* The log since the last rec_begin(). */
 void rec_begin(void);
 const struct event *rec_log(size_t *n);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block.h"
 #include "record.h"
@@ -22,6 +23,7 @@ static struct {
     enum rules rules;
     uint8_t *pool;
     uint64_t bytes;
+    char path[64]; /* of the file that stands for the pool where it is not DAX */
     cm_cache *cache;
     cm_file *file[FILES];
     struct snapshot now;
@@ -43,6 +45,11 @@ static struct {
 /* ---- The system below ------------------------------------------------------------------------ */
 
 void __wrap_plat_boot_id(uint8_t id[16]);
+void __wrap_plat_mount_id(struct plat_file *f, uint8_t id[16]);
+int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability);
+int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len);
+void __wrap_plat_file_close(struct plat_file *f);
+void __real_plat_file_close(struct plat_file *f);
 int64_t __wrap_plat_boot_wall_ns(void);
 int __wrap_plat_random(void *buf, size_t n);
 
@@ -51,6 +58,35 @@ void __wrap_plat_boot_id(uint8_t id[16])
     memset(id, 0, 16);
     memcpy(id, "boot", 4);
     memcpy(id + 4, &w.boot, sizeof(w.boot));
+}
+
+/* One mount, the same that memory pools claim: the judge opens copies in memory. */
+void __wrap_plat_mount_id(struct plat_file *f, uint8_t id[16])
+{
+    (void)f;
+    memset(id, 0xff, 16);
+}
+
+/* A pool "file" on a volume without DAX is the live memory, and a sync is an event of the log. */
+int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+{
+    (void)align;
+    f->base = w.pool;
+    *durability = CM_DURABILITY_PAGECACHE;
+    return 0;
+}
+
+int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
+{
+    (void)f;
+    rec_sync(offset, len ? len : w.bytes);
+    return 0;
+}
+
+void __wrap_plat_file_close(struct plat_file *f)
+{
+    f->base = NULL; /* not a mapping */
+    __real_plat_file_close(f);
 }
 
 int64_t __wrap_plat_boot_wall_ns(void)
@@ -101,7 +137,8 @@ static cm_options options(struct arena *a)
 {
     cm_options o = CM_OPTIONS_INIT;
     o.flags = CM_OPEN_NO_GUARD;
-    o.memory_durability = CM_DURABILITY_DAX;
+    o.memory_durability =
+        w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     o.verify = CM_VERIFY_ALWAYS;
     o.alloc = arena_alloc;
     o.free = arena_free;
@@ -210,7 +247,10 @@ static void attach(int f, bool sole)
 static void open_pool(void)
 {
     cm_options o = options(&live_arena);
-    must(cm_open_memory(w.pool, w.bytes, &o, &w.cache), "cm_open_memory");
+    if (w.rules == RULES_PAGECACHE)
+        must(cm_open(w.path, &o, &w.cache), "cm_open");
+    else
+        must(cm_open_memory(w.pool, w.bytes, &o, &w.cache), "cm_open_memory");
     for (int f = 0; f < FILES; f++)
         attach(f, f == FILE_A);
     w.bracket = false;
@@ -312,8 +352,8 @@ static void op_read_a(void)
 static void churn(unsigned first, unsigned end)
 {
     int f = FILE_C;
-    for (unsigned i = first; i < end; i += 2) {
-        must(cm_read_through(w.file[f], i * BLOCK, w.buf, 2 * BLOCK, read_origin, &f), "churn");
+    for (unsigned i = first; i < end; i++) {
+        must(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
         checkpoint();
     }
 }
@@ -504,12 +544,19 @@ static void op_abort(void)
 static void op_close(void)
 {
     end_open(false);
+    checkpoint();
     must(cm_close(w.cache), "cm_close");
+    struct floor closed = w.floors[w.checkpoints - 1];
+    closed.clean = true;
+    w.cache = NULL;
+    checkpoint();
+    w.floors[w.checkpoints - 1] = closed;
     live_arena.used = 0;
     open_pool();
 }
 static void op_process_crash(void)
 {
+    plat_file_close(&w.cache->file); /* the system drops its lock */
     live_arena.used = 0;
     open_pool();
 }
@@ -596,6 +643,14 @@ static void warm_up(void)
         fill(f, 0, blocks_of(f));
 }
 
+static void make_file(void)
+{
+    snprintf(w.path, sizeof(w.path), "/tmp/cachemax-crash.XXXXXX");
+    int fd = mkstemp(w.path);
+    if (fd < 0 || ftruncate(fd, (off_t)w.bytes) != 0 || close(fd) != 0)
+        abort();
+}
+
 uint64_t world_pool_bytes(void)
 {
     return w.bytes;
@@ -613,8 +668,13 @@ void world_reset(enum rules rules, bool warm)
             abort();
     }
     rec_detach();
+    if (w.cache)
+        plat_file_close(&w.cache->file);
+    w.cache = NULL;
     live_arena.used = 0;
     w.rules = rules;
+    if (rules == RULES_PAGECACHE && !w.path[0])
+        make_file();
     w.rng.s = 7;
     w.now.tick = 1000;
     w.now.boot_tick = 990;
@@ -648,6 +708,8 @@ void world_reset(enum rules rules, bool warm)
 void world_end(void)
 {
     rec_detach();
+    if (w.path[0])
+        unlink(w.path);
     for (size_t i = 0; i < w.room; i++)
         for (int f = 0; f < WRITTEN; f++)
             ofile_free(&w.past[i].file[f]);
@@ -666,7 +728,7 @@ void world_end(void)
 void world_floor(struct floor *fl)
 {
     memset(fl, 0, sizeof(*fl));
-    for (int f = 0; f < FILES; f++) {
+    for (int f = 0; f < FILES && w.cache; f++) {
         cm_file *file = w.file[f];
         fl->incarnation[f] = file->incarnation;
         if (file->dirty || !file->has_validator || file->validator.racy || file->want ||

@@ -30,6 +30,7 @@ struct snapshot {
 struct floor {
     bool must[FILES][MAX_BLOCKS];
     uint64_t incarnation[FILES];
+    bool clean; /* the pool was just closed cleanly, and is not open yet */
 };
 
 /* Starts over: a freshly formatted pool with all files attached; `warm`: full of blocks, synced. */

@@ -87,6 +87,12 @@ struct pool {
     cm_cache *c;  /* NULL: closed */
 };
 
+/* Can this build promise DAX? A plain C one cannot write lines back, and says so. */
+static inline bool cpu_flushes(void)
+{
+    return strcmp(cm_persist_choose(CM_FLUSH_LINES)->flush_name, "none") != 0;
+}
+
 /* A formatted pool, not open. */
 static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
 {

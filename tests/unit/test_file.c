@@ -15,6 +15,10 @@ static int dax_pool(struct pool *p)
     return pool_up(p);
 }
 
+#define NEED_DAX                                                                                   \
+    if (!cpu_flushes())                                                                            \
+    SKIP("no flush instruction in this build")
+
 static void crash_and_boot(struct pool *p)
 {
     pool_crash(p);
@@ -198,6 +202,7 @@ static void check_unsynced(bool other_boot)
 
 static void test_unsynced(void)
 {
+    NEED_DAX;
     check_unsynced(false);
     check_unsynced(true);
 }
@@ -205,6 +210,7 @@ static void test_unsynced(void)
 /* Unsynced, closed cleanly, then the system crashes: the origin lost the write all the same. */
 static void test_unsynced_clean_close(void)
 {
+    NEED_DAX;
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
     REQUIRE(dax_pool(&p) == 0);
@@ -223,6 +229,7 @@ static void test_unsynced_clean_close(void)
 /* A mark that a session before this one set, and a second session found, still counts. */
 static void test_mark_over_sessions(void)
 {
+    NEED_DAX;
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
     REQUIRE(dax_pool(&p) == 0);
@@ -245,6 +252,7 @@ static void test_mark_over_sessions(void)
 /* The mark is on the media before write_begin returns; attribute brackets need none. */
 static void test_which_brackets_mark(void)
 {
+    NEED_DAX;
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_bracket w;
@@ -295,6 +303,7 @@ static void test_origin_volatile(void)
 /* Changed after the boot and never synced in our sight: born dirty. */
 static void test_born_dirty(void)
 {
+    NEED_DAX;
     struct pool p;
     REQUIRE(dax_pool(&p) == 0);
     struct timespec t;
@@ -327,6 +336,7 @@ static void test_born_dirty(void)
 
 static void test_damaged_mark(void)
 {
+    NEED_DAX;
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     REQUIRE(dax_pool(&p) == 0);
@@ -394,6 +404,7 @@ static void test_sync_rules(void)
 /* What the sync proved survives; what it did not prove does not. */
 static void test_sync_survives(void)
 {
+    NEED_DAX;
     for (unsigned proved = 0; proved < 2; proved++) {
         struct pool p;
         cm_validator v = val(100 * BLK, 7), v2;
@@ -416,6 +427,7 @@ static void test_sync_survives(void)
 /* A new write after a sync sets the mark again. */
 static void test_sync_then_write(void)
 {
+    NEED_DAX;
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
     REQUIRE(dax_pool(&p) == 0);

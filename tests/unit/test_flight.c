@@ -41,10 +41,10 @@ static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
     const uint32_t *gate = at_add_relaxed(&o->calls, 1u) == 0 ? &o->gate : &o->rest;
     if (offset % BLK || len % BLK || (uintptr_t)buf % BLK || len == 0)
         at_add_relaxed(&o->misaligned, 1u);
-    o->first = offset;
-    o->end = offset + len;
-    if (len > o->most)
-        o->most = len;
+    at_store_relaxed(&o->first, offset);
+    at_store_relaxed(&o->end, offset + len);
+    if (len > at_load_relaxed(&o->most))
+        at_store_relaxed(&o->most, len);
     at_add_relaxed(&o->waiting, 1u);
     while (at_load_acquire(&o->gate) || at_load_acquire(gate))
         sleep_ms(1);

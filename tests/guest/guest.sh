@@ -1,0 +1,348 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# guest.sh - runs one program on a real DAX file system, in a guest.
+#
+# Boots a stock Debian kernel under qemu with an emulated NVDIMM whose contents are an ordinary file
+# here (--image). The guest mounts it with -o dax, so that mmap(MAP_SYNC) really succeeds, and runs
+# the program there as root, in the mounted directory. A power cut is the end of qemu; the image is
+# then what the memory held: run it again with the same image to see what a program finds. The
+# program can also cut the power itself, at an instruction of its choice: ioperm(0xf4, 1, 1), then
+# outb(1, 0xf4) does not return.
+#
+# usage: guest.sh --image FILE [option...] -- PROGRAM [ARG...]
+#   --image FILE        what the NVDIMM holds; made and formatted if missing
+#   --size MB           its size when it is made (256; a multiple of 2)
+#   --fs ext4|xfs       its file system when it is made (ext4; xfs needs 320 MB)
+#   --kill-after SEC    cut the power SEC seconds (0.5, say) after the program's start
+#   --timeout SEC       give up after SEC seconds in all (300)
+#   --add FILE          put FILE and the libraries it needs into the guest, in /run/add (repeatable)
+#   --clock SEC         the guest's clock is SEC seconds ahead of this machine's
+#   --mce               poison: when the program prints "inject-mce 0xPHYSICAL ao", raise a machine
+#                       check for that address; "inject-mce 0xPHYSICAL ar 0xFROM 0xTO" waits until
+#                       the program counter lies in [FROM, TO), as if the instruction there had
+#                       read the address. Takes the larger kernel, which can handle it
+#   --log FILE          keep the guest's kernel log there
+#
+# The program's standard output and error both come out on standard output. Only busybox is in the
+# guest besides. Kernel and busybox are kept in ${XDG_CACHE_HOME:-$HOME/.cache}/cachemax-guest.
+# Always emulated (no KVM): it works everywhere, also where a KVM is there but does not.
+#
+# Exit status: the program's own (128 + N if signal N ended it);
+#   77   cannot be run here: qemu or the kernel package cannot be had (the reason is printed)
+#   122  the power was cut, as asked        124  --timeout passed
+#   125  this script or the guest failed (the kernel log goes to stderr)
+set -u -o pipefail
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$(dirname "$here")")
+
+image='' size=256 fs=ext4 kill_after='' timeout=300 clock=0 mce='' log='' flavour=cloud
+add=()
+die() { echo "guest.sh: $*" >&2; exit 125; }
+skip() { echo "skip: $*"; exit 77; }
+usage() { sed -n '/^# usage:/,/^# Exit/s/^# \{0,1\}//p' "$0"; }
+
+while [ $# -gt 0 ]; do
+  case $1 in
+  --) shift; break ;;
+  -h | --help) usage; exit 0 ;;
+  --mce) mce=1 flavour=full; shift; continue ;;
+  --*) [ $# -ge 2 ] || die "$1 wants a value" ;;
+  *) die "unexpected '$1' (is '--' missing before the program?)" ;;
+  esac
+  case $1 in
+  --image) image=$2 ;;
+  --size) size=$2 ;;
+  --fs) fs=$2 ;;
+  --kill-after) kill_after=$2 ;;
+  --timeout) timeout=$2 ;;
+  --add) add+=("$2") ;;
+  --clock) clock=$2 ;;
+  --log) log=$2 ;;
+  *) die "unknown option $1" ;;
+  esac
+  shift 2
+done
+[ -n "$image" ] && [ $# -gt 0 ] || { usage >&2; exit 125; }
+program=$(command -v -- "$1") && program=$(realpath -- "$program") || die "no program '$1'"
+shift
+
+[ "$(uname -m)" = x86_64 ] || skip "the guest is a PC; this machine is not"
+# shellcheck source=../../examples/need.sh
+. "$top/examples/need.sh"
+need qemu-system-x86 e2fsprogs xfsprogs xz-utils || skip "qemu or mkfs cannot be installed"
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-guest.XXXXXX") || die "no temporary directory"
+qemu='' helpers=() new=''
+cleanup() { # ends what this run started; "wait" keeps bash from reporting the kills
+  local p
+  for p in $qemu ${helpers[@]+"${helpers[@]}"}; do
+    kill -9 "$p" 2>/dev/null
+    wait "$p" 2>/dev/null
+  done
+  rm -rf "$work" ${new:+"$new"}
+}
+trap cleanup EXIT
+trap 'exit 125' INT TERM HUP
+
+# ---- The kernel and busybox: Debian packages, unpacked but not installed --------------------------
+
+package_of() { # the package that holds the kernel itself
+  apt-cache depends "linux-image-$1" 2>/dev/null |
+    awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }'
+}
+fetch() { # fetch PACKAGE: download it and unpack it into $work/root
+  mkdir -p "$work/deb" && (cd "$work/deb" && apt-get -q download "$1") >"$work/apt.log" 2>&1 &&
+    dpkg -x "$work"/deb/*.deb "$work/root" && rm -r "$work/deb"
+}
+
+# In the order of loading. What is not found is built in, or not needed.
+modules='crc32c_generic crc32c-intel libcrc32c libnvdimm nd_btt nd_pmem nfit crc16 mbcache jbd2 ext4
+  xfs fuse'
+
+make_init() {
+  cat <<'INIT'
+#!/bin/busybox sh
+# Kernel messages are the control channel: whole lines, never mixed with the program's output, which
+# has a serial port of its own.
+say() { echo "guest: $*" >/dev/kmsg; }
+fail() { say "fail $*"; sync; poweroff -f; }
+/bin/busybox mkdir -p /bin /dev /proc /sys /root
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+chmod 1777 /tmp
+for m in $(cat /modules); do
+  case $m in ext4|xfs) [ $m = "$FS" ] || continue ;; esac
+  insmod /lib/modules/$m.ko 2>/dev/null
+done
+appears() { # TEST PATH WHAT: waits until it is there
+  i=0
+  while ! [ $1 $2 ]; do
+    [ $((i += 1)) -le 1000 ] || fail "no $3"
+    usleep 10000
+  done
+}
+appears -b /dev/pmem0 NVDIMM
+# A namespace found by ACPI NFIT has no struct pages, and so no DAX, until an info block makes it
+# "fsdax" (as "ndctl create-namespace -e namespace0.0 -m fsdax -M mem" does). The block stays in the
+# image's first 2 MB; later boots find it by themselves.
+nd=/sys/bus/nd
+if [ "$(cat /sys/block/pmem0/queue/dax)" != 1 ]; then
+  echo namespace0.0 >$nd/drivers/nd_pmem/unbind
+  appears -e $nd/devices/pfn0.0 "pfn seed"
+  echo ram >$nd/devices/pfn0.0/mode
+  echo 2097152 >$nd/devices/pfn0.0/align
+  cat /proc/sys/kernel/random/uuid >$nd/devices/pfn0.0/uuid
+  echo namespace0.0 >$nd/devices/pfn0.0/namespace
+  echo pfn0.0 >$nd/drivers/nd_pmem/bind
+  appears -b /dev/pmem0 "fsdax device"
+fi
+mount -t $FS -o dax /dev/pmem0 /mnt/pmem || fail "cannot mount $FS with dax"
+# -o dax is only a request; the kernel may mount without it.
+grep -q '^/dev/pmem0 .*[ ,]dax' /proc/mounts || fail "mounted without dax"
+stty -F /dev/ttyS1 raw -echo
+cd /mnt/pmem || fail cd
+say start
+# Not "exec": the program's end must not be the end of process 1.
+sh /run/program </dev/null >/dev/ttyS1 2>&1
+rc=$?
+cd /
+stty -F /dev/ttyS1 cooked 2>/dev/null # waits until the output is out
+umount /mnt/pmem || say "umount failed"
+say "exit $rc"
+poweroff -f
+INIT
+}
+
+make_base() { # DIR: fills it with vmlinuz, busybox and base.cpio
+  local dir=$1 package m f root=$work/base
+  command -v apt-get >/dev/null || skip "no apt-get to fetch a kernel with"
+  case $flavour in cloud) m=cloud-amd64 ;; *) m=amd64 ;; esac
+  package=$(package_of $m)
+  if [ -z "$package" ]; then # no package lists, as in a fresh container
+    { [ "$(id -u)" = 0 ] && apt-get -qq update; } >/dev/null 2>&1
+    package=$(package_of $m)
+  fi
+  [ -n "$package" ] || skip "apt does not know linux-image-$m"
+  for f in "$package" busybox-static; do
+    fetch "$f" || skip "cannot fetch $f: $(tail -n 1 "$work/apt.log")"
+  done
+  mkdir -p "$root"/{bin,lib/modules,proc,sys,dev,tmp,run,mnt/pmem} || die mkdir
+  cp "$(find "$work/root" -path '*bin/busybox' -type f)" "$root/bin/busybox" || die busybox
+  for m in $modules; do
+    f=$(find "$work/root" -name "$m.ko*" -print -quit)
+    case $f in
+    '') continue ;;
+    *.xz) xz -dc "$f" >"$root/lib/modules/$m.ko" ;;
+    *) cp "$f" "$root/lib/modules/$m.ko" ;;
+    esac || die "module $m"
+    echo "$m" >>"$root/modules"
+  done
+  make_init >"$root/init" && chmod 755 "$root/init"
+  (cd "$root" && find . | "$root/bin/busybox" cpio -o -H newc) >"$dir/base.cpio" 2>/dev/null &&
+    [ -s "$dir/base.cpio" ] || die cpio
+  cp "$work"/root/boot/vmlinuz-* "$dir/vmlinuz" && cp "$root/bin/busybox" "$dir/busybox" ||
+    die "no kernel in $package"
+  rm -rf "$work/root"
+}
+
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/cachemax-guest
+mkdir -p "$cache" && cache=$(realpath "$cache") || die "cannot make $cache"
+base=$cache/$flavour-$({ echo "$modules"; make_init; declare -f make_base; } | md5sum | cut -c1-12)
+if [ ! -d "$base" ]; then
+  new=$(mktemp -d "$cache/new.XXXXXX") || die "no $cache"
+  make_base "$new"
+  chmod 755 "$new"
+  mv -T "$new" "$base" 2>/dev/null || rm -rf "$new" # another run was first
+  new=''
+fi
+
+# ---- This run's own part of the initramfs: the program, its libraries, --add ----------------------
+
+quote() { local a; for a; do printf "'%s' " "${a//\'/\'\\\'\'}"; done; }
+over=$work/over
+mkdir -p "$over/run/add" && cp "$program" "$over/run/main" || die "cannot copy $program"
+for f in ${add[@]+"${add[@]}"}; do cp -r "$f" "$over/run/add/" || die "cannot copy $f"; done
+for lib in $(for f in "$program" ${add[@]+"${add[@]}"}; do ldd "$f" 2>/dev/null; done |
+  sed -n 's/^.*\(=>\)\{0,1\}[[:space:]]\(\/[^ ]*\) (0x.*/\2/p' | sort -u); do
+  mkdir -p "$over$(dirname "$lib")" && cp -L "$lib" "$over$lib" || die "cannot copy $lib"
+done
+# As a child of this shell, so that a signal gives 128 + N.
+printf 'ulimit -c 0\n%s\nexit $?\n' "$(quote /run/main "$@")" >"$over/run/program"
+(cd "$over" && find . | "$base/busybox" cpio -o -H newc 2>/dev/null) >"$work/over.cpio" || die cpio
+cat "$base/base.cpio" "$work/over.cpio" >"$work/initrd" || die initrd
+
+# ---- The NVDIMM's contents ------------------------------------------------------------------------
+
+# The file system starts 2 MB into the image, behind the "fsdax" info block.
+head=2097152
+if [ ! -e "$image" ]; then
+  truncate -s $((size - 2))M "$work/fs" || die "cannot make $work/fs"
+  case $fs in
+  # DAX wants blocks of the page's size; mke2fs makes smaller ones below 512 MB.
+  ext4) mkfs.ext4 -q -F -b 4096 -m 0 \
+    -E lazy_itable_init=0,lazy_journal_init=0,nodiscard "$work/fs" ;;
+  xfs) mkfs.xfs -q -f -m reflink=0 "$work/fs" ;;
+  *) die "no such file system: $fs" ;;
+  esac || die "mkfs failed"
+  truncate -s "${size}M" "$image.new" &&
+    dd if="$work/fs" of="$image.new" bs=$head seek=1 conv=sparse,notrunc status=none &&
+    rm "$work/fs" && mv "$image.new" "$image" || die "cannot make $image"
+fi
+case $(tail -c +$((head + 1)) "$image" | head -c 4 | tr -d '\0') in
+XFSB) fs=xfs ;;
+*) fs=ext4 ;;
+esac
+bytes=$(stat -L -c %s "$image")
+[ $((bytes % 2097152)) -eq 0 ] || die "$image: size is not a multiple of 2 MB"
+
+# ---- Boot -----------------------------------------------------------------------------------------
+
+ram=512
+args=(
+  -nodefaults -no-user-config -nographic -no-reboot
+  -machine pc,nvdimm=on,nvdimm-persistence=mem-ctrl,accel=tcg
+  -cpu "max${mce:+,vendor=GenuineIntel}" -smp 1 # recovery from machine checks wants an Intel CPU
+  -m "${ram}M,slots=1,maxmem=$((ram + bytes / 1048576 + 1024))M"
+  -object "memory-backend-file,id=mem,share=on,mem-path=$image,size=$bytes"
+  -device nvdimm,id=nv,memdev=mem
+  -kernel "$base/vmlinuz" -initrd "$work/initrd"
+  -rtc "base=$(date -u -d "@$(($(date +%s) + clock))" +%Y-%m-%dT%H:%M:%S)"
+  # FS= is for /init: the kernel hands it unknown NAME=VALUE as environment.
+  -append "console=ttyS0 panic=-1 printk.devkmsg=on FS=$fs"
+  -serial "file:$work/kernel.log" -serial "file:$work/output"
+  -device isa-debug-exit,iobase=0xf4,iosize=1
+)
+monitor=/dev/null
+if [ -n "$mce" ]; then
+  monitor=$work/monitor
+  mkfifo "$monitor" && exec 7<>"$monitor" || die "cannot make $monitor"
+  args+=(-monitor stdio)
+fi
+: >"$work/output"
+: >"$work/kernel.log"
+qemu-system-x86_64 "${args[@]}" <"$monitor" >"$work/qemu.log" 2>&1 &
+qemu=$!
+tail -n +1 -s 0.05 -f --pid=$qemu "$work/output" &
+tail=$!
+
+# Stops the guest at a moment when it runs the program, in [FROM, TO): in its kernel an "ar" would be
+# a panic, and elsewhere in the program it would not be the reader's.
+stop_in() { # FROM TO
+  local n tries regs rip
+  for tries in {1..2000}; do
+    n=$(grep -c 'CPL=' "$work/qemu.log")
+    printf 'stop\ninfo registers\n' >&7
+    until [ "$(grep -c 'CPL=' "$work/qemu.log")" -gt "$n" ]; do
+      kill -0 $qemu && sleep 0.01 || return
+    done
+    regs=$(tail -n 60 "$work/qemu.log")
+    rip=$(grep -o 'RIP=[0-9a-f]*' <<<"$regs" | tail -n 1)
+    if [ "$(grep -o 'CPL=.' <<<"$regs" | tail -n 1)" = CPL=3 ] &&
+      [ $((16#${rip#RIP=})) -ge $(($1)) ] && [ $((16#${rip#RIP=})) -lt $(($2)) ]; then
+      return
+    fi
+    echo cont >&7
+    sleep 0.00$((RANDOM % 10))
+  done
+}
+if [ -n "$mce" ]; then
+  # Status: VAL UC EN MISCV ADDRV S, and AR where asked, with the MCACOD of "memory scrubbing" or
+  # "data load"; then RIPV MCIP, and EIPV; last, that the address is physical and the unit 4 kB.
+  (tail -n +1 -s 0.01 -f --pid=$qemu "$work/output" |
+    sed -u -n 's/^inject-mce \(0x[0-9a-f]* a[or].*\)$/\1/p' |
+    while read -r at kind from to; do
+      case $kind in
+      ao) echo "mce 0 9 0xbd000000000000c0 0x5 $at 0x8c" >&7 ;;
+      ar)
+        sleep 0.1
+        stop_in "$from" "$to"
+        echo "mce 0 9 0xbd80000000000134 0x7 $at 0x8c" >&7
+        echo cont >&7
+        ;;
+      esac
+    done) 2>/dev/null &
+  helpers+=($!)
+fi
+
+now() { echo "${EPOCHREALTIME/./}"; } # microseconds
+deadline=$(($(now) + timeout * 1000000)) started='' cut_at='' cut='' late=''
+while kill -0 "$qemu"; do
+  t=$(now)
+  if [ -z "$started" ] && grep -q 'guest: start' "$work/kernel.log"; then
+    started=$t
+    [ -z "$kill_after" ] ||
+      cut_at=$((t + $(awk -v s="$kill_after" 'BEGIN { printf "%d", s * 1e6 }')))
+  fi
+  if [ -n "$cut_at" ] && [ "$t" -ge "$cut_at" ]; then
+    cut=1
+    kill -9 "$qemu"
+  elif [ "$t" -ge "$deadline" ]; then
+    late=1
+    kill -9 "$qemu"
+  else
+    sleep 0.02
+  fi
+done 2>/dev/null
+wait "$qemu" 2>/dev/null
+ended=$?
+wait "$tail" 2>/dev/null # it ends with qemu
+[ -z "$log" ] || cp "$work/kernel.log" "$log"
+rc=$(sed -n 's/.*guest: exit \([0-9]*\).*/\1/p' "$work/kernel.log" | head -n 1)
+[ -z "$rc" ] || exit "$rc"
+if [ -n "$cut" ] || [ "$ended" = 3 ]; then # 3: outb(1, 0xf4)
+  exit 122
+fi
+if [ -n "$late" ]; then
+  tail -n 20 "$work/kernel.log" >&2
+  echo "guest.sh: no end after $timeout s" >&2
+  exit 124
+fi
+cat "$work/qemu.log" >&2
+tail -n 40 "$work/kernel.log" >&2
+echo "guest.sh: the guest ended without a status" >&2
+exit 125
