@@ -17,9 +17,11 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 need debootstrap git
 mirror=${MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)}
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/cachemax-root.XXXXXX")
+chmod 755 "$root" # other users must get in
+mount --bind "$root" "$root" # a root file system is a mount
 cleanup() {
   trap - EXIT INT TERM
-  for m in dev/shm dev sys proc; do
+  for m in dev/shm dev sys proc .; do
     umount -l "$root/$m" 2>/dev/null || :
   done
   [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"

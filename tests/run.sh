@@ -113,7 +113,7 @@ need build-essential meson ninja-build pkg-config libxxhash-dev || {
   failed=1
   finish
 }
-need libfuse3-dev fuse3 fio sqlite3 attr git util-linux procps xxhash ||
+need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 
