@@ -561,15 +561,14 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
     else
         r = choose_cell(c, n, &at);
     if (r == 0) {
-        /* Header, then cell: a reader that finds the cell finds the header valid. */
-        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
-                     cm_index_store(&c->media, &n->key, (unsigned)at,
-                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0;
-        if (n->spoiled) { /* no valid header without a cell, if it can be helped */
-            (void)cm_slot_invalidate(&c->media, n->slot, n->header.w0);
-            (void)cm_slot_flush(&c->media, n->slot);
-            r = CM_NOT_STORED_MEDIA;
-        }
+        /* Cell, then header. The other way round a process that dies in between leaves a valid
+         * header that no cell leads to: the next session's bracket trusts the absence, and after a
+         * power cut an older cell of the same key and slot may be back (found in the model). */
+        n->spoiled = cm_index_store(&c->media, &n->key, (unsigned)at,
+                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0 ||
+                     cm_slot_publish(&c->media, n->slot, &n->header) != 0;
+        if (n->spoiled)
+            r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
     }
     cm_lock_release(&s->lock);
     return r;

@@ -143,7 +143,7 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
         cm_lock_release(&f->lock);
         return CM_EBRACKET;
     }
-    bool adopted = after && (f->flags & CM_SOLE_WRITER) && cm_file_proves(f, after);
+    bool adopted = after && cm_file_may_adopt(f) && cm_file_proves(f, after);
     if (adopted)
         cm_file_adopt(f, after);
     else
@@ -187,6 +187,7 @@ int cm_bracket_abort(cm_file *f)
      * validator begins anew instead of being adopted for what is cached until then. */
     f->has_validator = false;
     f->want = false;
+    f->disowned = true;
     int e = cm_file_renew(f);
     cm_lock_release(&f->lock);
     while ((b = all) != NULL) {

@@ -313,10 +313,11 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 {
     struct cm_super sb;
     int e = cm_super_read(c->media.base, &sb, &c->super.damaged);
-    if (e) {
+    if (e < 0) {
         cm_log(c, CM_LOG_ERROR, "%s: %s", what, cm_strerror(e));
         return e;
     }
+    c->super.first = 1 - (unsigned)e;
     if (sb.pool_size != bytes) {
         e = sb.pool_size > bytes ? CM_ETRUNCATED : CM_EOVERSIZE;
         cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu", what,
@@ -620,9 +621,9 @@ static int peek(const char *path, struct plat_file *f, struct cm_super *sb, stru
     if (e)
         return e;
     for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */
-        if ((e = cm_super_read(f->base, sb, damaged)) == 0)
+        if ((e = cm_super_read(f->base, sb, damaged)) >= 0)
             break;
-    return e ? e : cm_format_geometry(sb, g);
+    return e < 0 ? e : cm_format_geometry(sb, g);
 }
 
 static void unpeek(struct plat_file *f)

@@ -288,6 +288,11 @@ bool cm_file_proves(const cm_file *f, const cm_validator *v)
     return f->open_brackets == 0 && v->taken_at > f->last_end_ns;
 }
 
+bool cm_file_may_adopt(const cm_file *f)
+{
+    return (f->flags & CM_SOLE_WRITER) && !f->disowned;
+}
+
 static void set_validator(cm_file *f, const cm_validator *v)
 {
     f->validator = *v;
@@ -323,13 +328,14 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
             cm_file_adopt(f, v);
         return 0;
     }
-    if (f->want && sole) { /* only we wrote, and every write was bracketed */
+    if (f->want && cm_file_may_adopt(f)) { /* only we wrote, and every write was bracketed */
         cm_file_adopt(f, v);
         return 0;
     }
     /* Somebody else changed it, or (racy) could have behind the same timestamps. Not by a bracket,
      * but a sync that began before this proves nothing about it either. */
     f->data_begun++;
+    f->disowned = false;
     set_validator(f, v);
     int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;
     return e ? e : cm_file_renew(f);
@@ -456,8 +462,12 @@ static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
 static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
-    if (f->place == CM_NO_PLACE)
+    if (f->place == CM_NO_PLACE) {
+        /* An old record of this file may be seen torn by a crashed owner and still be whole on the
+         * media: made durable as it is, it cannot come back as a second one. */
+        (void)cm_record_settle(&c->media, b->first, CM_RECORD_WAYS);
         f->place = choose_place(c, b);
+    }
     f->size = CM_SIZE_UNKNOWN;
     if (v)
         set_validator(f, v);
@@ -490,7 +500,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = find_record(f, &b, &r);
     if (e == 0) {
         at_store_relaxed(&f->bypassed, sync_failed(f, r));
-        if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
+        if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place, 1) == 0)
             keep(f, r, v);
         else
             e = begin_anew(f, &b, v);

@@ -48,6 +48,8 @@ struct cm_file {
     cm_validator validator;      /* that stands for the incarnation; taken_at unused */
     bool has_validator;
     bool want;                   /* own writes moved the origin's validator */
+    bool disowned;               /* an aborted owner may still write: no validator is adopted until
+                                    one has begun a new incarnation */
     bool kept;
     bool dirty;                  /* DIRTY is or may be on the media */
     bool mark_fenced;            /* ... and this session knows that it is durable */
@@ -92,6 +94,8 @@ void cm_file_mark_clean(cm_file *f);
 
 /* May `v` be believed: no bracket was open at or after it was taken? */
 bool cm_file_proves(const cm_file *f, const cm_validator *v);
+/* Did only we write, so that a validator that moved is our own doing? */
+bool cm_file_may_adopt(const cm_file *f);
 /* Takes `v` for the validator of the present incarnation. */
 void cm_file_adopt(cm_file *f, const cm_validator *v);
 /* cm_file_revalidate(). */

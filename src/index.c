@@ -19,8 +19,8 @@ static uint64_t *bucket_at(const struct cm_media *m, uint64_t bucket)
 
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS])
 {
-    /* Acquire loads pair with the release store below: who sees a cell sees the valid header that
-     * was stored before it. */
+    /* Acquire loads pair with the release store below. A cell promises nothing: it is stored before
+     * its header is valid, and a reader that comes in between finds an invalid header. */
     return cm_guard_load_words(bucket_at(m, bucket), cell, CM_BUCKET_CELLS);
 }
 

@@ -49,9 +49,9 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
     return e;
 }
 
-int cm_record_settle(const struct cm_media *m, uint64_t place)
+int cm_record_settle(const struct cm_media *m, uint64_t place, unsigned n)
 {
-    int e = cm_media_flush(m, record_at(m, place), sizeof(struct cm_record));
+    int e = cm_media_flush(m, record_at(m, place), n * sizeof(struct cm_record));
     /* Before anything is based on it: a power cut must not bring back an older incarnation. */
     cm_media_fence(m);
     return e;

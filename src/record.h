@@ -24,8 +24,8 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
 int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
 /* Writes everything but the state word, durably. CM_EIO. */
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r);
-/* Makes durable what is there to be seen: a crashed owner may not have. CM_EIO. */
-int cm_record_settle(const struct cm_media *m, uint64_t place);
+/* Makes `n` records durable as they are there to be seen: a crashed owner may not have. CM_EIO. */
+int cm_record_settle(const struct cm_media *m, uint64_t place, unsigned n);
 /* Makes a record not whole, durably. CM_EIO. */
 int cm_record_drop(const struct cm_media *m, uint64_t place);
 /* Writes the dirty mark; durable when it returns. CM_EIO. */

@@ -5,8 +5,8 @@
  * Owns: the two copies at the start of the pool, and what they alone decide: whether a pool may be
  * kept after a crash, the epoch that seeds every check, the incarnation high-water mark.
  *
- * How: a write goes to copy 0, is made durable, then to copy 1. A torn copy fails its checksum and
- * the other one counts; of two good ones the higher sequence counts. Nothing that a superblock
+ * How: a write goes to one copy, is made durable, then to the other. A torn copy fails its checksum
+ * and the other one counts; of two good ones the higher sequence counts. Nothing that a superblock
  * says takes effect before BOTH copies hold it: otherwise losing the newer copy to a media error
  * would bring back an old epoch, and with it every slot that was forgotten by bumping it.
  *
@@ -21,19 +21,21 @@ static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
     return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
 }
 
+/* Makes a copy durable. `sync`: through the page cache as well, where there is no DAX. */
+static int settle_copy(struct cm_superblocks *s, unsigned i, bool sync)
+{
+    int e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(struct cm_super));
+    /* Before the other copy is touched: one of them is always whole. */
+    cm_media_fence(s->media);
+    if (e == 0 && sync && s->sync && s->file)
+        e = plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE);
+    return e;
+}
+
 static int write_copy(struct cm_superblocks *s, unsigned i, bool sync)
 {
-    struct cm_super *dst = copy_at(s->media, i);
-    int e = cm_media_write(s->media, dst, &s->now, sizeof(s->now));
-    if (e == 0)
-        e = cm_media_flush(s->media, dst, sizeof(s->now));
-    if (e != 0)
-        return e;
-    /* This copy is durable before the other one is touched: one of them is always whole. */
-    cm_media_fence(s->media);
-    if (sync && s->sync && s->file)
-        return plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE);
-    return 0;
+    int e = cm_media_write(s->media, copy_at(s->media, i), &s->now, sizeof(s->now));
+    return e ? e : settle_copy(s, i, sync);
 }
 
 /* Lock held. Both copies are tried even if one fails, so that the best possible state is left. */
@@ -41,8 +43,8 @@ static int write_both(struct cm_superblocks *s)
 {
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
-    int e0 = write_copy(s, 0, true);
-    int e1 = write_copy(s, 1, true);
+    int e0 = write_copy(s, s->first, true);
+    int e1 = write_copy(s, 1 - s->first, true);
     s->failed = e0 || e1;
     return e0 ? e0 : e1;
 }
@@ -66,10 +68,10 @@ int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
                 return e[i];
         return e[0] == CM_ENOTPOOL && e[1] == CM_ENOTPOOL ? CM_ENOTPOOL : CM_EDAMAGED;
     }
-    unsigned pick = e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
+    int pick = e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
     *sb = c[pick];
     *damaged = (e[0] || e[1]) ? 1 : 0;
-    return 0;
+    return pick;
 }
 
 void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],
@@ -157,7 +159,11 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     /* The last owner may have used its whole range, so ours begins at its mark. */
     s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
-    int e = write_both(s);
+    /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
+     * The first is made durable, then the second is overwritten, and only then the first. */
+    int e = settle_copy(s, 1 - s->first, true);
+    if (e == 0)
+        e = write_both(s);
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
     cm_lock_release(&s->lock);
@@ -219,7 +225,7 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
         s->now.xxh3 = cm_format_super_sum(&s->now);
         /* A hint, so not synced; and therefore into one copy only: two that the page cache has in
          * flight could both be torn by a crash. */
-        (void)write_copy(s, 0, false);
+        (void)write_copy(s, s->first, false);
     }
     cm_lock_release(&s->lock);
 }

@@ -19,6 +19,7 @@ struct cm_superblocks {
     struct cm_super now;    /* what both copies say */
     uint64_t next_incarnation;
     uint32_t damaged;       /* copies found damaged at load: 0 or 1 */
+    unsigned first;         /* copy that is written first: not the one that was believed at load */
     bool failed;            /* the last write failed: CLEAN and new ranges are refused until one works */
 };
 
@@ -31,7 +32,8 @@ struct cm_super_owner {
 };
 
 /* Reads both copies at `base` (at least two strides readable) and chooses. *damaged: 0 or 1.
- * CM_ENOTPOOL CM_EBYTEORDER CM_EVERSION CM_EINCOMPAT CM_EDAMAGED; *sb on success only. */
+ * Returns the number of the copy chosen, or CM_ENOTPOOL CM_EBYTEORDER CM_EVERSION CM_EINCOMPAT
+ * CM_EDAMAGED; *sb on success only. */
 int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged);
 
 /* A superblock for a new pool; fills everything but seq and sum. */

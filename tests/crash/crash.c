@@ -10,7 +10,8 @@
  * leave: every combination of the words in doubt if there are at most 4096, else none, all, each
  * alone, all but each, every line, and 256 at random. Each distinct image (by hash) is opened and
  * every block read: wrong bytes, or a stored block of a clean file that is lost, end the run. A
- * crash of the process alone is an operation of its own, after which what was in doubt still is.
+ * crash of the process alone is an operation of its own, after which what was in doubt still is;
+ * OP@N dies after event N of an operation.
  *
  * The last line counts: "crash: N states, N violations".
  */
@@ -32,6 +33,7 @@ static struct {
     uint64_t seen_size, seen_used;
     uint8_t *image;
     unsigned sequence[LENGTH_MAX], length;
+    uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
     bool warm;
     enum rules rules;
     uint64_t part, parts, sequences;
@@ -78,7 +80,7 @@ static void violation(const char *what, size_t event, bool cut, int lost)
 {
     printf("VIOLATION: %s\n  after %s:", what, t.warm ? "warm" : "fresh");
     for (unsigned i = 0; i < t.length; i++)
-        printf(" %s", world_op_name(t.sequence[i]));
+        printf(t.cut[i] ? " %s@%u" : " %s", world_op_name(t.sequence[i]), t.cut[i]);
     printf("\n  at event %zu of the last operation, %s, unsynced content %s\n", event,
            cut ? "power cut" : "process crash",
            lost == 0 ? "kept" : lost == 1 ? "lost, stamps kept" : "lost");
@@ -242,6 +244,32 @@ static void step(unsigned op, bool crash)
     }
 }
 
+/* As step(), but the process dies after event `cut` (counted modulo the log) and another one takes
+ * over; its opening is part of the log that is walked through. */
+static void step_and_die(unsigned op, uint32_t *cut)
+{
+    struct floor nothing = { 0 };
+    size_t n;
+    uint64_t mark = world_mark();
+    world_forget_checkpoints();
+    rec_begin();
+    world_op(op);
+    const struct event *e = rec_log(&n);
+    if (n == 0)
+        return (void)(*cut = 0);
+    *cut = (*cut - 1) % (uint32_t)n + 1;
+    for (size_t i = 0; i < *cut; i++) {
+        rep_apply(&e[i]);
+        if (e[i].kind == EV_MARK && e[i].value < CHECKPOINT)
+            mark = e[i].value;
+    }
+    rec_rewind();
+    rec_begin();
+    world_die(mark);
+    e = rec_log(&n);
+    walk(e, n, mark, &nothing, &nothing);
+}
+
 /* The shorter prefixes of an exhaustive sequence are sequences of their own. */
 static void run_sequence(void)
 {
@@ -251,7 +279,10 @@ static void run_sequence(void)
     unsigned n = t.length;
     for (unsigned i = 0; i < n; i++) {
         t.length = i + 1;
-        step(t.sequence[i], i + 1 == n || n > 3);
+        if (t.cut[i])
+            step_and_die(t.sequence[i], &t.cut[i]);
+        else
+            step(t.sequence[i], i + 1 == n || n > 3);
     }
     t.length = n;
 }
@@ -276,8 +307,10 @@ static void random_sequence(void)
 {
     t.warm = rng_below(&t.rng, 2);
     t.length = 4 + (unsigned)rng_below(&t.rng, 12);
-    for (unsigned i = 0; i < t.length; i++)
+    for (unsigned i = 0; i < t.length; i++) {
         t.sequence[i] = (unsigned)rng_below(&t.rng, world_ops());
+        t.cut[i] = rng_below(&t.rng, 4) ? 0 : 1 + (uint32_t)rng_below(&t.rng, 1000);
+    }
     run_sequence();
 }
 
@@ -295,6 +328,11 @@ static bool parse_sequence(char *list)
 {
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
         unsigned op = 0;
+        char *at = strchr(name, '@');
+        if (at && t.length < LENGTH_MAX) {
+            *at = 0;
+            t.cut[t.length] = (uint32_t)strtoul(at + 1, NULL, 10);
+        }
         while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
             op++;
         if (op == world_ops() || t.length == LENGTH_MAX)

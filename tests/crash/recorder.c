@@ -151,6 +151,12 @@ void rec_sync(uint64_t offset, uint64_t bytes)
     add(EV_SYNC, offset, bytes, bytes);
 }
 
+void rec_rewind(void)
+{
+    memcpy(r.live, r.seen, r.ignore_from);
+    memcpy(r.live + r.ignore_to, r.seen + r.ignore_to, r.bytes - r.ignore_to);
+}
+
 void rec_begin(void)
 {
     r.events = 0;
@@ -426,6 +432,14 @@ uint64_t rep_hash_choice(size_t doubt, uint32_t choice)
         h ^= mix(at, load(r.sure, at)) ^ mix(at, chosen(d, choice, i));
     }
     return h;
+}
+
+bool rep_doubtful(uint64_t offset, uint64_t bytes)
+{
+    for (uint64_t k = offset / 8; k < (offset + bytes) / 8; k++)
+        if (r.word[k])
+            return true;
+    return false;
 }
 
 uint64_t rep_compare(void)

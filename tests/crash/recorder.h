@@ -54,6 +54,10 @@ void rec_sync(uint64_t offset, uint64_t bytes);
 void rec_begin(void);
 const struct event *rec_log(size_t *n);
 
+/* Live memory becomes what the CPU saw at the point the replay has reached: the rest of the log did
+ * not happen. What is in doubt stays in doubt. */
+void rec_rewind(void);
+
 /* ---- Replay ---------------------------------------------------------------------------------- */
 
 /* Forgets the past: the live image is what the media holds. */
@@ -76,6 +80,9 @@ void rep_choose(uint8_t *image, size_t doubt, uint32_t choice);
 /* Identity of an image: equal images, equal hash. */
 uint64_t rep_hash_guaranteed(void);
 uint64_t rep_hash_choice(size_t doubt, uint32_t choice); /* to be XORed in */
+
+/* Is any word of [offset, offset + bytes) in doubt? */
+bool rep_doubtful(uint64_t offset, uint64_t bytes);
 
 /* Compares live memory with the replayed log: a store that bypassed the table shows here. Returns
  * the offset of the first difference or UINT64_MAX. */

@@ -32,6 +32,8 @@ static struct {
     uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the same two buckets */
     struct snapshot *past;
     size_t marks, room;
+    /* Seen after a process died, but perhaps not durable: nobody was told that they are stored. */
+    bool unsure[FILES][MAX_BLOCKS];
     struct floor *floors;
     size_t checkpoints, floor_room;
     cm_bracket open;            /* on file A, block 1 */
@@ -560,6 +562,45 @@ static void op_process_crash(void)
     live_arena.used = 0;
     open_pool();
 }
+static bool cached_for_sure(const struct cm_key *k)
+{
+    const struct cm_media *m = &w.cache->media;
+    const struct cm_geometry *g = &m->geo;
+    struct cm_cells cells;
+    struct cm_header h;
+    must(cm_index_load(m, k, 0, &cells) | cm_index_load(m, k, 1, &cells), "cells");
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        uint64_t slot = cm_cell_slot(cells.cell[i]);
+        uint64_t cell = (k->place.bucket[i / CM_BUCKET_CELLS] * CM_BUCKET_CELLS + i % CM_BUCKET_CELLS) * 8;
+        if (cm_index_match(m, k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
+            cm_slot_is(&h, k) && !rep_doubtful(g->index_offset + cell, 8) &&
+            !rep_doubtful(g->header_offset + slot * sizeof(h), sizeof(h)))
+            return true;
+    }
+    return false;
+}
+
+static void note_unsure(void)
+{
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            struct cm_key k = cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
+            if (cm_block_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
+                w.unsure[f][i] = true;
+        }
+}
+
+void world_die(uint64_t m)
+{
+    if (w.cache)
+        note_unsure();
+    copy_snapshot(&w.now, &w.past[m]);
+    mark(); /* the last one again, whatever the rest of the operation would have done */
+    if (w.cache)
+        op_process_crash();
+    else /* died in close or open */
+        open_pool();
+}
 static void op_check(void)
 {
     cm_check_report c = { .struct_size = sizeof(c) };
@@ -736,7 +777,9 @@ void world_floor(struct floor *fl)
             continue;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
-            fl->must[f][i] = cm_block_cached(w.cache, &k) > 0;
+            bool cached = cm_block_cached(w.cache, &k) > 0;
+            w.unsure[f][i] &= cached; /* gone: what comes next is another story */
+            fl->must[f][i] = cached && !w.unsure[f][i];
         }
     }
 }

@@ -41,6 +41,10 @@ unsigned world_ops(void);
 const char *world_op_name(unsigned op);
 void world_op(unsigned op);
 
+/* The process died in the middle of the last operation, after this mark: the origin is what it was
+ * then. A new session begins (its stores are recorded). */
+void world_die(uint64_t mark);
+
 /* The snapshot a mark of the log stands for. */
 const struct snapshot *world_snapshot(uint64_t mark);
 uint64_t world_mark(void); /* the last one */
