@@ -68,7 +68,7 @@ if [ -z "$dir" ]; then
     tar --create --file=- --null --files-from=- --absolute-names | tar --extract --file=- -C "$dir" \
     --transform='s,^/,,'
 fi
-bytes=$(find "$dir" -xdev -type f -printf '%s\n' | awk '{ s += $1 } END { printf "%d", s }')
+bytes=$(find "$dir" -xdev -type f -printf '%s\n' | awk '{ s += $1 } END { printf "%.0f", s }')
 files=$(find "$dir" -xdev -type f | wc -l)
 [ "$bytes" -gt 0 ] || {
   echo "quickstart.sh: no files below $dir" >&2
@@ -76,7 +76,8 @@ files=$(find "$dir" -xdev -type f | wc -l)
 }
 
 # ---- a pool: on DAX if there is such a volume, else in memory ------------------------------------
-size=$(((bytes * 5 / 4 / 1048576 + 64) * 1048576))
+# Room for every block, and a block for every file's last bytes.
+size=$((((bytes + files * 4096) * 5 / 4 / 1048576 + 64) * 1048576))
 place=
 for m in $(findmnt -rno TARGET,FS-OPTIONS 2>/dev/null | awk '$2 ~ /(^|,)dax(=always)?(,|$)/ { print $1 }'); do
   [ -w "$m" ] && place=$m && break
@@ -91,7 +92,7 @@ else
   echo "pool: in $work, there is neither a DAX volume nor /dev/shm here"
 fi
 pool=$place/cachemax-quickstart.$$
-"$cachemax" create "$pool" --size $size --quiet
+"$cachemax" create "$pool" --size $size --max-files $((files * 2 + 64)) --quiet
 
 # ---- reading ---------------------------------------------------------------------------------
 # Every file below the directory, in a fixed order: read, and summed.
@@ -110,7 +111,7 @@ drop_caches() {
   { echo 3 >/proc/sys/vm/drop_caches; } 2>/dev/null || dropped=no
 }
 now_ms() {
-  awk '{ printf "%d", $1 * 1000 }' /proc/uptime
+  awk '{ printf "%.0f", $1 * 1000 }' /proc/uptime
 }
 counter() { # NAME: of the pool's present session
   "$cachemax" stats "$pool" --json | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" |
@@ -129,9 +130,10 @@ stop() {
   [ -z "${mounted:-}" ] || {
     fusermount3 -u "$dir"
     mounted=
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do # until the pool is closed
-      "$cachemax" info "$pool" | grep -q '^state: *clean' && break
-      sleep 0.2
+    i=0
+    while [ $i -lt 100 ] && ! "$cachemax" info "$pool" | grep -q '^state: *clean'; do
+      sleep 0.2 # until the pool is closed
+      i=$((i + 1))
     done
   }
 }
@@ -184,5 +186,9 @@ start
 row 'warm, after a restart'
 stop
 [ $dropped = yes ] || echo "(the page cache could not be dropped without root: it helped every row)"
-"$cachemax" check "$pool" >/dev/null && echo "every byte equals the origin; the pool checks sound"
+"$cachemax" check "$pool" >/dev/null || {
+  echo "every byte equals the origin, but the pool does not check sound" >&2
+  exit 1
+}
+echo "every byte equals the origin; the pool checks sound"
 "$cachemax" info "$pool" | grep -E '^(state|durability):'

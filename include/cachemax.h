@@ -242,7 +242,8 @@ CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm
 /* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
-/* Closes the pool and leaves it clean. All files are detached by it.
+/* Closes the pool and leaves it clean. All files are detached by it. After 0 or CM_EIO the cache and
+ * all its cm_file pointers are gone: using them again is undefined.
  * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty. */
 CM_API int cm_close(cm_cache *cache);
@@ -368,7 +369,7 @@ enum cm_not_stored {
 /* Offers data read from the origin AFTER the miss was handed out. `data` begins at miss->offset;
  * len <= miss->len rounded up to a block; only with CM_FILL_EOF may it end inside a block.
  * 0: every block is stored (durable on DAX). Positive: enum cm_not_stored, others may be stored.
- * CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss, or damaged) CM_EFOREIGN. */
+ * CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss) CM_EFOREIGN. */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
@@ -508,6 +509,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(escalations, "forgetting that had to go beyond a block")                                     \
     X(attach_kept, "files attached warm")                                                          \
     X(attach_new, "files attached cold")                                                           \
+    X(records_evicted, "files forgotten to make room in the file table")                           \
     X(flights_joined, "reads that waited for another reader's origin read")                        \
     X(origin_reads, "reads of the origin by cm_read_through")                                      \
     X(origin_bytes, "bytes read from the origin by cm_read_through")                               \

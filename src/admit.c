@@ -6,7 +6,7 @@
  * mode, the caller's advice and the fill rate limit. This is the place where the probation buffer
  * will hold first-time blocks back in DRAM: it goes between cm_admit_fill and cm_block_fill.
  *
- * Who: cache.c and flight.c.
+ * Who: api.c and flight.c.
  */
 #include "admit.h"
 

@@ -17,6 +17,8 @@
 
 /* ---- Options and messages -------------------------------------------------------------------- */
 
+#define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
+
 /* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
  * one has beyond ours must be zero. */
 static int take_options(void *to, size_t size, const void *from)
@@ -26,7 +28,7 @@ static int take_options(void *to, size_t size, const void *from)
     if (!from)
         return 0;
     memcpy(&given, from, sizeof(given));
-    if (given < 2 * sizeof(given))
+    if (given < 2 * sizeof(given) || given > OPTIONS_MAX)
         return CM_EINVAL;
     memcpy(to, from, given < size ? given : size);
     for (size_t i = size; i < given; i++)

@@ -383,21 +383,23 @@ struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id)
 
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
-/* Chooses the record for a file that has none: an unused one, else the oldest of those no open
- * file owns, else none. */
+/* Chooses the record for a file that has none: an unused one, else any that no open file owns (not
+ * the oldest: reading more files in turn than fit would then forget every one before its turn). */
 static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bucket *b)
 {
-    uint64_t best = CM_NO_PLACE, oldest = UINT64_MAX;
+    uint64_t candidate[CM_RECORD_WAYS];
+    unsigned n = 0;
     for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
         if (place_open(c, b->first + i) || b->unreadable[i])
             continue;
-        uint64_t age = b->whole[i] ? b->record[i].incarnation : 0;
-        if (age < oldest) {
-            oldest = age;
-            best = b->first + i;
-        }
+        if (!b->whole[i])
+            return b->first + i;
+        candidate[n++] = b->first + i;
     }
-    return best;
+    if (n == 0)
+        return CM_NO_PLACE;
+    cm_count(c, CM_STAT_records_evicted, 1);
+    return candidate[XXH3_64bits(&c->serial, sizeof(c->serial)) % n];
 }
 
 /* Finds the file's record. Two of one id prove nothing: both are dropped. */

@@ -617,6 +617,24 @@ static uint32_t judge_racy(const struct stat *st, int64_t now)
            timespec_ns(st->st_mtim) >= now - granule || timespec_ns(st->st_ctim) >= now - granule;
 }
 
+/* File systems whose files are generated when read: neither size nor times say anything about what
+ * is in them. Their magic numbers are the kernel's (linux/magic.h). */
+static bool attributes_are_made_up(uint32_t type)
+{
+    static const uint32_t made_up[] = {
+        0x9fa0 /* proc */,       0x62656572 /* sysfs */,      0x27e0eb /* cgroup */,
+        0x63677270 /* cgroup2 */, 0x64626720 /* debugfs */,   0x74726163 /* tracefs */,
+        0x73636673 /* securityfs */, 0xcafe4a11 /* bpf */,    0x6165676c /* pstore */,
+        0x62656570 /* configfs */, 0xde5e81e4 /* efivarfs */, 0xf97cff8c /* selinuxfs */,
+    };
+    for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
+        if (type == made_up[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
 {
     const int fd = (int)os_file;
@@ -638,6 +656,9 @@ int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
         return CM_EINVAL;
     }
     if (fstatfs(fd, &fs) == 0) {
+        if (attributes_are_made_up((uint32_t)fs.f_type)) {
+            return CM_EINVAL;
+        }
         memcpy(&word[0], &fs.f_fsid, sizeof word[0]);
     }
     if (word[0] == 0) {

@@ -57,13 +57,12 @@ static int open_pool(void)
     int rc;
 
     o.verify = mnt.opt.verify;
-    o.log = log_line;
-    /* A process that just lost its mount may still be closing the pool. */
-    for (int patience = 20; (rc = cm_open(mnt.opt.pool, &o, &mnt.cache)) == CM_EOWNED; patience--) {
-        if (!patience)
-            break;
+    /* A process that just lost its mount may still be syncing files and closing the pool. */
+    for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
+         patience--)
         usleep(100000);
-    }
+    o.log = log_line;
+    rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
     if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid) {
         say(CM_LOG_ERROR, "pool %s: %s (pid %u)", mnt.opt.pool, cm_strerror(rc), info.owner_pid);
         return EXIT_POOL;

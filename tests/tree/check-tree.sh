@@ -4,6 +4,10 @@
 # check-tree.sh TOP BUILD - rules about the source that a compiler does not check: layers, where OS
 # calls, atomics and pool stores may stand, function length, links in the docs, the README's example.
 set -u
+[ $# = 2 ] || {
+  echo "usage: check-tree.sh TOP BUILD" >&2
+  exit 2
+}
 top=$1 build=$2 passed=0 failed=0
 cd "$top" || exit 1
 ok() { passed=$((passed + 1)); echo "ok $1"; }

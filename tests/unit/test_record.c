@@ -137,7 +137,7 @@ static void test_load(void)
 
 /* ---- Which record goes ----------------------------------------------------------------------- */
 
-/* A table of one bucket: files closed earlier lose their record to newer ones, oldest first. */
+/* A table of one bucket: files closed lose their record to new ones, any of them. */
 static void test_eviction(void)
 {
     struct pool p;
@@ -148,14 +148,18 @@ static void test_eviction(void)
         CHECK_EQ(put_all(f, 0, 5, n), 5);
         detach(f);
     }
+    cm_stats_data st = { .struct_size = sizeof(st) };
+    CHECK_EQ(cm_stats(p.c, &st), 0);
+    CHECK_EQ(st.records_evicted, 2);
     pool_again(&p);
-    for (uint64_t n = 10; n >= 1; n--) {
+    unsigned kept = 0;
+    for (uint64_t n = 10; n >= 1; n--) { /* a cold one takes another one's record again */
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
-        CHECK_EQ(info_of(f).kept, n > 2);
-        CHECK_EQ(hits(f, 0, 5, n), n > 2 ? 5 : 0);
-        if (n > 2)
-            detach(f);
+        kept += info_of(f).kept;
+        CHECK_EQ(hits(f, 0, 5, n), info_of(f).kept ? 5 : 0);
+        detach(f);
     }
+    CHECK(kept >= 2 && kept <= 8);
     pool_end(&p);
 }
 
