@@ -66,7 +66,7 @@ suite() {
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|crash:|ratio)' "$log/out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|crash:|guest:|ratio)' "$log/out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$log/out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
@@ -125,6 +125,9 @@ suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
+
+# ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------
+[ $all = no ] || suite guest bash "$here/guest/run.sh" "$b"
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then

@@ -71,13 +71,13 @@ shift
 [ "$(uname -m)" = x86_64 ] || skip "the guest is a PC; this machine is not"
 # shellcheck source=../../examples/need.sh
 . "$top/examples/need.sh"
-need qemu-system-x86 e2fsprogs xfsprogs xz-utils || skip "qemu or mkfs cannot be installed"
+need qemu-system-x86 e2fsprogs xfsprogs xz-utils >&2 || skip "qemu or mkfs cannot be installed"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-guest.XXXXXX") || die "no temporary directory"
-qemu='' helpers=() new=''
+qemu='' watchers=() new=''
 cleanup() { # ends what this run started; "wait" keeps bash from reporting the kills
   local p
-  for p in $qemu ${helpers[@]+"${helpers[@]}"}; do
+  for p in $qemu ${watchers[@]+"${watchers[@]}"}; do
     kill -9 "$p" 2>/dev/null
     wait "$p" 2>/dev/null
   done
@@ -86,7 +86,7 @@ cleanup() { # ends what this run started; "wait" keeps bash from reporting the k
 trap cleanup EXIT
 trap 'exit 125' INT TERM HUP
 
-# ---- The kernel and busybox: Debian packages, unpacked but not installed --------------------------
+# ---- The kernel and busybox: Debian packages, unpacked but not installed -------------------------
 
 package_of() { # the package that holds the kernel itself
   apt-cache depends "linux-image-$1" 2>/dev/null |
@@ -201,7 +201,7 @@ if [ ! -d "$base" ]; then
   new=''
 fi
 
-# ---- This run's own part of the initramfs: the program, its libraries, --add ----------------------
+# ---- This run's own part of the initramfs: the program, its libraries, --add ---------------------
 
 quote() { local a; for a; do printf "'%s' " "${a//\'/\'\\\'\'}"; done; }
 over=$work/over
@@ -216,7 +216,7 @@ printf 'ulimit -c 0\n%s\nexit $?\n' "$(quote /run/main "$@")" >"$over/run/progra
 (cd "$over" && find . | "$base/busybox" cpio -o -H newc 2>/dev/null) >"$work/over.cpio" || die cpio
 cat "$base/base.cpio" "$work/over.cpio" >"$work/initrd" || die initrd
 
-# ---- The NVDIMM's contents ------------------------------------------------------------------------
+# ---- The NVDIMM's contents -----------------------------------------------------------------------
 
 # The file system starts 2 MB into the image, behind the "fsdax" info block.
 head=2097152
@@ -240,9 +240,10 @@ esac
 bytes=$(stat -L -c %s "$image")
 [ $((bytes % 2097152)) -eq 0 ] || die "$image: size is not a multiple of 2 MB"
 
-# ---- Boot -----------------------------------------------------------------------------------------
+# ---- Boot ----------------------------------------------------------------------------------------
 
 ram=512
+# shellcheck disable=SC2054 # the commas are qemu's
 args=(
   -nodefaults -no-user-config -nographic -no-reboot
   -machine pc,nvdimm=on,nvdimm-persistence=mem-ctrl,accel=tcg
@@ -270,11 +271,11 @@ qemu=$!
 tail -n +1 -s 0.05 -f --pid=$qemu "$work/output" &
 tail=$!
 
-# Stops the guest at a moment when it runs the program, in [FROM, TO): in its kernel an "ar" would be
-# a panic, and elsewhere in the program it would not be the reader's.
+# Stops the guest at a moment when it runs the program, in [FROM, TO): in its kernel an "ar" would
+# be a panic, and elsewhere in the program it would not be the reader's.
 stop_in() { # FROM TO
-  local n tries regs rip
-  for tries in {1..2000}; do
+  local n regs rip
+  for _ in {1..2000}; do
     n=$(grep -c 'CPL=' "$work/qemu.log")
     printf 'stop\ninfo registers\n' >&7
     until [ "$(grep -c 'CPL=' "$work/qemu.log")" -gt "$n" ]; do
@@ -306,7 +307,7 @@ if [ -n "$mce" ]; then
         ;;
       esac
     done) 2>/dev/null &
-  helpers+=($!)
+  watchers+=($!)
 fi
 
 now() { echo "${EPOCHREALTIME/./}"; } # microseconds
@@ -321,9 +322,11 @@ while kill -0 "$qemu"; do
   if [ -n "$cut_at" ] && [ "$t" -ge "$cut_at" ]; then
     cut=1
     kill -9 "$qemu"
+    wait "$qemu"
   elif [ "$t" -ge "$deadline" ]; then
     late=1
     kill -9 "$qemu"
+    wait "$qemu"
   else
     sleep 0.02
   fi

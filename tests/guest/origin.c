@@ -5,7 +5,6 @@
 #include "origin.h"
 
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,14 +40,19 @@ struct origin *origin_open(const char *path)
         perror(path);
         exit(1);
     }
-    struct origin *o = mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE,
-                            MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+    struct origin *o =
+        mmap(NULL, sizeof(*o), PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
     if (o == MAP_FAILED) {
         perror("MAP_SYNC");
         exit(1);
     }
     close(fd);
     return o;
+}
+
+bool origin_ready(const struct origin *o)
+{
+    return o->magic == MAGIC;
 }
 
 void origin_init(struct origin *o, struct rng *r)

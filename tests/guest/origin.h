@@ -45,6 +45,7 @@ uint64_t rng_below(struct rng *r, uint64_t n); /* n > 0 */
 
 /* Maps the state in `path`, made if it is missing. Exits when MAP_SYNC is refused. */
 struct origin *origin_open(const char *path);
+bool origin_ready(const struct origin *o);
 /* First use: fills the files. The pool must exist and be empty. */
 void origin_init(struct origin *o, struct rng *r);
 
