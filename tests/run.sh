@@ -93,7 +93,7 @@ build() {
 }
 
 # Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves)
+core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves) LENGTH
   for t in "$1"/tests/unit/test_*; do
     [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" | sed s/test_//)" "$t"
   done
@@ -101,10 +101,14 @@ core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves)
     suite "$2model/$slots" "$1/tests/model/model" --ops "$3" --slots $slots
   done
   suite "$2race" "$1/tests/model/race" --seconds "$4"
-  # Two halves at once: each sequence of operations is in one of them.
-  suite "$2crash" sh -c '"$0" --states "$1" --part 0/2 >"$2.0" 2>&1 & p=$!
-    "$0" --states "$1" --part 1/2 --seed 2 >"$2.1" 2>&1; e=$?
-    wait $p || e=1; cat "$2.0" "$2.1"; exit $e' "$1/tests/crash/crash" "$5" "$log/crash"
+  # Two halves at once: each sequence of operations is in one of them. LENGTH: all up to it.
+  for rules in adr eadr pagecache; do
+    states=$5
+    [ $rules = adr ] || states=$(($5 / 5))
+    suite "$2crash/$rules" sh -c '"$0" --rules "$1" --states "$2" --length "$3" --part 0/2 >"$4.0" 2>&1 & p=$!
+      "$0" --rules "$1" --states "$2" --length "$3" --part 1/2 --seed 2 >"$4.1" 2>&1; e=$?
+      wait $p || e=1; cat "$4.0" "$4.1"; exit $e' "$1/tests/crash/crash" $rules $states "$6" "$log/crash"
+  done
 }
 
 # ---- what is needed ----------------------------------------------------------------------------
@@ -120,7 +124,7 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 # ---- native ------------------------------------------------------------------------------------
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
-core_suites "$b" "" 400000 5 1000000
+core_suites "$b" "" 400000 5 1000000 2
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
@@ -139,13 +143,13 @@ if [ $all = yes ]; then
     skip clang-werror "no clang here"
   fi
   if build asan "$b-asan" gcc -Db_sanitize=address,undefined; then
-    core_suites "$b-asan" asan/ 100000 5 20000
+    core_suites "$b-asan" asan/ 100000 5 15000 0
     suite asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     suite asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
   fi
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false &&
-      core_suites "$b-tsan" tsan/ 50000 10 5000
+      core_suites "$b-tsan" tsan/ 50000 10 2000 0
   else
     skip tsan "no clang here"
   fi

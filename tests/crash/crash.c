@@ -4,8 +4,8 @@
  *
  *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr|pagecache] [--sequence OP,OP..]
  *
- * Runs sequences of operations (all up to length L, then random longer ones until N distinct states
- * were judged) on a tiny pool. At every point of an operation's log where something is about to
+ * Runs sequences of operations (all up to length L, then random longer ones, in which processes also
+ * die in the middle of operations, until N distinct states were judged) on a tiny pool. At every point of an operation's log where something is about to
  * become durable, and where the origin changes, it builds the images that a power cut there may
  * leave: every combination of the words in doubt if there are at most 4096, else none, all, each
  * alone, all but each, every line, and 256 at random. Each distinct image (by hash) is opened and
@@ -36,7 +36,7 @@ static struct {
     uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
     bool warm;
     enum rules rules;
-    uint64_t part, parts, sequences;
+    uint64_t part, parts, sequences, ran;
 } t;
 
 /* ---- Distinct images ------------------------------------------------------------------------- */
@@ -273,8 +273,9 @@ static void step_and_die(unsigned op, uint32_t *cut)
 /* The shorter prefixes of an exhaustive sequence are sequences of their own. */
 static void run_sequence(void)
 {
-    if (t.sequences++ % t.parts != t.part)
+    if (t.sequences++ / 2 % t.parts != t.part) /* a sequence on the fresh and on the warm pool */
         return;
+    t.ran++;
     world_reset(t.rules, t.warm);
     unsigned n = t.length;
     for (unsigned i = 0; i < n; i++) {
@@ -291,13 +292,13 @@ static void all_of_length(unsigned length, unsigned at)
 {
     if (at == length) {
         t.length = length;
-        for (int warm = 0; warm < 2 && t.states < t.wanted; warm++) {
+        for (int warm = 0; warm < 2; warm++) {
             t.warm = warm;
             run_sequence();
         }
         return;
     }
-    for (unsigned op = 0; op < world_ops() && t.states < t.wanted; op++) {
+    for (unsigned op = 0; op < world_ops(); op++) {
         t.sequence[at] = op;
         all_of_length(length, at + 1);
     }
@@ -344,10 +345,10 @@ static bool parse_sequence(char *list)
 
 static void run_all(unsigned length)
 {
-    for (unsigned l = 1; l <= length && t.states < t.wanted; l++)
+    for (unsigned l = 1; l <= length; l++)
         all_of_length(l, 0);
     printf("crash: all sequences up to length %u of %u operations: %llu sequences, %llu states\n",
-           length, world_ops(), (unsigned long long)t.sequences, (unsigned long long)t.states);
+           length, world_ops(), (unsigned long long)t.ran, (unsigned long long)t.states);
     while (t.states < t.wanted)
         random_sequence();
 }
