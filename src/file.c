@@ -476,8 +476,15 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
     cm_count(c, CM_STAT_attach_new, 1);
     bool dirty = born_dirty(c, v);
     /* Born dirty: the mark before the record, or a crash between the two leaves a record that
-     * claims to be clean. Proved clean: the record first, or the old record loses its mark. */
-    int e = dirty ? cm_file_mark_dirty(f) : 0;
+     * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
+     * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
+     * Proved clean: the record first, or the old record loses its mark. */
+    int e = 0;
+    if (dirty && f->place != CM_NO_PLACE && b->whole[f->place - b->first] &&
+        cm_record_drop(&c->media, f->place))
+        e = abandon_record(f);
+    if (e == 0 && dirty)
+        e = cm_file_mark_dirty(f);
     if (e == 0)
         e = cm_file_renew(f);
     if (e == 0 && !dirty)
