@@ -125,6 +125,8 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
 core_suites "$b" "" 400000 5 1000000 2
+need spin || :
+suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"

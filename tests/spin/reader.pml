@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * reader.pml - the optimistic copy beside an owner who refills the slot (cm_slot_read,
+ * copy_while_unchanged in slot.c).
+ *
+ * One slot. It holds block K of version 1 and is refilled with B or with a newer K. The check in w0
+ * ties it to the key words, so a valid header's words belong together: w0 is (valid, sequence, key).
+ * The payload is two words. The reader's second load of w0 may come before its payload loads when
+ * nothing orders them (NO_ACQUIRE). A bracket completes between a kill and a refill of K, so old
+ * content is wrong from then on for a reader that begins later.
+ *
+ * Proves: a hit is the whole content of K at one moment inside the call; never torn, another's, old.
+ *
+ * Mutants: NO_ACQUIRE  NO_RECHECK w0 not loaded again  NO_SEQ only VALID compared
+ *          SEQ_LOST invalidation stores 0, sequence included  VALID_FIRST valid before the payload
+ *          TRUST_TAG key words not compared  OVERWRITE_VALID no invalidation before the payload
+ *          SEQ_BITS=1 a sequence that wraps within one read (why slow reads verify the checksum)
+ */
+#ifndef SEQ_BITS
+#define SEQ_BITS 3
+#endif
+#define MASK ((1 << SEQ_BITS) - 1)
+#define K 1
+#define B 2
+byte key = K, seq = 1, d0 = 1, d1 = 1; /* payload: version of K, or 9 for B */
+bit valid = 1;
+byte ov = 1, lo = 1;
+byte fills = 3;
+
+proctype Owner() {
+  byte k, v;
+  do
+  :: fills > 0 ->
+     fills--;
+     if :: k = K :: k = B fi;
+#ifndef OVERWRITE_VALID
+     atomic { valid = 0;                        /* cm_slot_invalidate, fence */
+#ifdef SEQ_LOST
+       seq = 0
+#endif
+     };
+#endif
+     if :: atomic { k == K -> ov++; lo = ov; v = ov } :: else -> v = 9 fi;
+#ifdef VALID_FIRST
+     atomic { seq = (seq + 1) & MASK; key = k; valid = 1 };
+     d0 = v; d1 = v
+#else
+     d0 = v; d1 = v;                            /* cm_slot_fill, fence 2 */
+     atomic { seq = (seq + 1) & MASK; key = k; valid = 1 } /* cm_slot_publish */
+#endif
+  :: else -> break
+  od
+}
+proctype Reader() {
+  byte s, a, b, low, again, n = 2;
+  bit ok, loaded;
+  do
+  :: n > 0 ->
+     n--; low = lo; loaded = 0; ok = 0;
+     atomic { /* cm_slot_header: words that belong together */
+       s = seq;
+#ifdef TRUST_TAG
+       ok = valid
+#else
+       ok = valid && key == K
+#endif
+     };
+     if
+     :: ok ->
+#ifdef NO_ACQUIRE
+        if :: atomic { again = seq; ok = valid; loaded = 1 } :: true fi;
+#endif
+        a = d0; b = d1;
+        if :: !loaded -> atomic { again = seq; ok = valid } :: else fi;
+#ifdef NO_RECHECK
+        ok = 1; again = s;
+#endif
+#ifdef NO_SEQ
+        again = s;
+#endif
+        if
+        :: ok && again == s -> assert(a == b && a != 9 && a >= low && a <= ov)
+        :: else
+        fi
+     :: else
+     fi
+  :: else -> break
+  od
+}
+init { atomic { run Owner(); run Reader() } } /* readers do not touch one another */

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * record.pml - the file table: attaching, evicting, settling records; born dirty or clean
+ * (record.c; attach_new, find_record, choose_place, begin_anew, keep, cm_file_renew in file.c).
+ *
+ * One bucket of two records, three files whose validators never change (the worst case: everything
+ * rests on the record). A record is written as many words: until it is fenced the media may hold
+ * the old one, the new one, or one that is not whole (id 0). Its state word is one persistent word:
+ * 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached, written, synced,
+ * renewed, detached; the process or the power fails at any step.
+ *
+ * Proves: an attach keeps only the file's last incarnation, and never after a power cut that took
+ * back what was written to the origin.
+ *
+ * Mutants: NO_FENCE6   RELEASE_EARLY the new incarnation is used before its record is durable
+ *          NO_SETTLE a record that is kept was not made durable   EVICT_OPEN an open file's record is
+ *          given to another   RECORD_FIRST born dirty: the record before the mark
+ *          CLEAN_FIRST born clean: the mark is cleared before the record
+ *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before another is taken
+ *          MARK_OLD born dirty: the mark is set while the old record still stands
+ * TRANSIENT: a record that could not be read once can be read again later. Violated: known limit.
+ */
+#ifndef CRASHES
+#define CRASHES 2
+#endif
+#ifndef OPS
+#define OPS 5
+#endif
+#ifndef PLACES
+#define PLACES 1 /* fewer than files: they evict one another */
+#endif
+#define FILES 2
+#define BIT(x) (1 << (x))
+#define NONE 3
+typedef rec { byte id, inc };
+rec mem[2], med[2];
+bit pend[2];
+byte state[2], statem[2] = 1; /* state words */
+byte next = 1;
+/* Files, by id - 1. Ghosts: last incarnation in effect; the origin holds unsynced writes; a power
+ * cut took some back since. */
+byte last[FILES];
+bit unsynced[FILES], lost[FILES];
+/* DRAM: */
+bit open[FILES], fenced[FILES];
+byte place[FILES] = NONE, inc[FILES];
+bit crash;
+byte ncr, ops;
+hidden byte i;
+#define TAKEN(p, f) (FILES > 1 && open[1 - (f)] && place[1 - (f)] == (p))
+
+inline arrive(p) {
+  if
+  :: pend[p] ->
+     if
+     :: true -> med[p].id = mem[p].id; med[p].inc = mem[p].inc
+     :: true -> med[p].id = 0
+     :: true
+     fi;
+     pend[p] = 0
+  :: else
+  fi
+}
+inline settle(p) { med[p].id = mem[p].id; med[p].inc = mem[p].inc; pend[p] = 0; statem[p] = BIT(state[p]) }
+inline write_record(f, n) {
+  atomic { arrive(place[f]); mem[place[f]].id = f + 1; mem[place[f]].inc = n; pend[place[f]] = 1 };
+#ifndef NO_FENCE6
+  atomic { med[place[f]].id = f + 1; med[place[f]].inc = n; pend[place[f]] = 0 }
+#endif
+}
+inline mark(f, v) { /* cm_record_mark: stored, then fenced */
+  if
+  :: place[f] != NONE ->
+     atomic { state[place[f]] = v; statem[place[f]] = statem[place[f]] | BIT(v) };
+     atomic { statem[place[f]] = BIT(v); fenced[f] = (v == 1) }
+  :: else
+  fi
+}
+inline release(f, n) { atomic { inc[f] = n; last[f] = n; lost[f] = 0 } }
+inline renew(f) { /* cm_file_renew */
+  atomic { n = next; next++ };
+#ifdef RELEASE_EARLY
+  release(f, n);
+#endif
+  if :: place[f] != NONE -> write_record(f, n) :: else fi;
+#ifndef RELEASE_EARLY
+  release(f, n)
+#endif
+}
+inline attach(f) {
+  atomic {
+    place[f] = NONE; fenced[f] = 0; dup = 0;
+#ifdef TRANSIENT
+    if :: !blind -> blind = 1; seen = 0 :: true -> seen = 1 fi; /* record 1 cannot be read, once */
+#endif
+    if :: mem[0].id == f + 1 -> place[f] = 0 :: else fi;
+#if PLACES > 1
+    if
+    :: mem[1].id == f + 1 && seen -> if :: place[f] == 0 -> dup = 1 :: else -> place[f] = 1 fi
+    :: else
+    fi
+#endif
+  };
+  if
+  :: dup -> /* two records of one id: both dropped, one after the other */
+     atomic { med[0].id = 0; mem[0].id = 0; pend[0] = 0 };
+     atomic { med[1].id = 0; mem[1].id = 0; pend[1] = 0 }
+  :: else
+  fi;
+  if
+  :: !dup && place[f] != NONE && state[place[f]] != 2 -> /* may_keep, keep */
+#ifndef NO_SETTLE
+     atomic { settle(place[f]) };
+#endif
+     atomic {
+       inc[f] = mem[place[f]].inc;
+       /* A later one, whose renewal a process crash cut short, has nothing cached under it. */
+       assert(inc[f] >= last[f]);
+       if :: inc[f] > last[f] -> last[f] = inc[f]; lost[f] = 0 :: else fi;
+       assert(!lost[f])
+     }
+  :: else -> /* begin_anew */
+#ifndef NO_SETTLE_ALL
+     if :: place[f] == NONE -> atomic { for (i : 0..1) { settle(i) } } :: else fi;
+#endif
+     atomic { /* choose_place: the first unused, else any; not an open file's */
+       if
+       :: place[f] == NONE ->
+#ifdef EVICT_OPEN
+#define FREE(p) true
+#else
+#define FREE(p) (!TAKEN(p, f) && (p == 0 || seen))
+#endif
+          if
+          :: mem[0].id == 0 && FREE(0) -> place[f] = 0
+#if PLACES > 1
+          :: !(mem[0].id == 0 && FREE(0)) && mem[1].id == 0 && FREE(1) -> place[f] = 1
+          :: mem[0].id > 0 && mem[1].id > 0 && FREE(0) -> place[f] = 0
+          :: mem[0].id > 0 && mem[1].id > 0 && FREE(1) -> place[f] = 1
+#else
+          :: mem[0].id > 0 && FREE(0) -> place[f] = 0
+#endif
+          :: else
+          fi
+       :: else
+       fi;
+       if :: dirty = 1 :: !unsynced[f] -> dirty = 0 fi /* born_dirty: unless proved clean */
+     };
+#ifdef RECORD_FIRST
+     renew(f);
+     if :: dirty -> mark(f, 1) :: else fi;
+#else
+ #ifndef MARK_OLD
+    /* The mark would stamp the old record, ours or another's, with this boot. */
+    if :: dirty && place[f] != NONE -> atomic { med[place[f]].id = 0; mem[place[f]].id = 0; pend[place[f]] = 0 }
+    :: else fi;
+#endif
+    if :: dirty -> mark(f, 1) :: else fi;
+#ifdef CLEAN_FIRST
+     if :: !dirty -> mark(f, 0) :: else fi;
+#endif
+     renew(f);
+#endif
+#ifndef CLEAN_FIRST
+     if :: !dirty -> mark(f, 0) :: else fi
+#endif
+  fi;
+  atomic { open[f] = 1; n = 0; dup = 0; dirty = 0; seen = 1 }
+}
+inline op(f) {
+  if
+  :: !open[f] -> attach(f)
+  :: open[f] -> renew(f)
+  :: open[f] -> /* enroll, and the origin is written */
+     if :: !fenced[f] && place[f] != NONE -> mark(f, 1) :: else fi;
+     unsynced[f] = 1
+  :: open[f] && unsynced[f] -> unsynced[f] = 0; mark(f, 0) /* a sync that proves it clean */
+  :: open[f] -> atomic { open[f] = 0; place[f] = NONE; fenced[f] = 0 } /* cm_files_detach */
+  fi
+}
+active proctype Owner() {
+  byte n;
+  bit dup, dirty, seen = 1, blind;
+#if PLACES > 1
+  if /* the second record may be in use at first */
+  :: atomic { true -> mem[1].id = 1; mem[1].inc = 1; med[1].id = 1; med[1].inc = 1; last[0] = 1 };
+     next = 2
+  :: true
+  fi;
+#endif
+again:
+  {
+    do
+    :: ops < OPS ->
+       ops++;
+       if :: true -> op(0) :: true -> op(1) fi
+    :: else -> break
+    od
+  } unless { crash };
+  if
+  :: atomic { crash -> /* what is DRAM is lost */
+       n = 0; dup = 0; dirty = 0; seen = 1;
+       for (i : 0 .. (FILES - 1)) { open[i] = 0; place[i] = NONE; fenced[i] = 0; inc[i] = 0 };
+       crash = 0 };
+     goto again
+  :: !crash
+  fi
+}
+active proctype Crash() {
+  do
+  :: ncr < CRASHES ->
+     atomic {
+       ncr++;
+       if
+       :: true -> /* the process, perhaps in the middle of a record */
+          for (i : 0..1) { if :: pend[i] -> mem[i].id = 0 :: true fi }
+       :: true -> /* the power */
+          arrive(0); arrive(1);
+          for (i : 0..1) {
+            mem[i].id = med[i].id; mem[i].inc = med[i].inc;
+            if
+            :: statem[i] & 1 -> state[i] = 0
+            :: statem[i] & 2 -> state[i] = 2
+            :: statem[i] & 4 -> state[i] = 2
+            fi;
+            statem[i] = BIT(state[i])
+          };
+          for (i : 0 .. (FILES - 1)) {
+            if :: unsynced[i] -> lost[i] = 1; unsynced[i] = 0 :: else fi
+          }
+       fi;
+       crash = 1
+     };
+     !crash
+  :: break
+  od
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * super.pml - the superblock pair: epoch, OPEN, incarnation mark (super.c).
+ *
+ * Each copy is written as many words: until it is fenced the media may hold the old copy, the new
+ * one, or a torn one that fails its checksum (seq 0). An owner opens, bumps the epoch, takes
+ * incarnations, moves the frontier (one copy, not made durable), closes, opens again; crashes come
+ * at any step: of the process (what is in memory stays, durable or not) or of the power. With
+ * -DLOSS one copy is destroyed by the media, once, at a crash.
+ *
+ * Proves: an epoch that took effect, an incarnation that was handed out, a session that had begun
+ * are never forgotten; without LOSS one copy is always whole.
+ *
+ * Mutants: ONE_COPY (LOSS) what one copy holds takes effect   NO_FENCE the first copy not durable
+ *          before the second is touched   HAND_EARLY an incarnation handed out before its mark is
+ *          durable   NO_RANGE cm_super_open begins at the mark and does not raise it
+ *          OPEN_EARLY the session begins before OPEN is durable   NO_SETTLE cm_super_open does not
+ *          make the believed copy durable   WRONG_FIRST the believed copy is overwritten first
+ */
+#ifndef CRASHES
+#define CRASHES 2
+#endif
+#ifndef OPS
+#define OPS 3
+#endif
+typedef copy { byte seq, epoch, mark; bit open };
+copy mem[2], med[2], now; /* in memory; on the media if pend; the owner's */
+bit pend[2];              /* the media may hold med, mem, or neither */
+byte epoch, used;         /* in effect: epoch, highest incarnation handed out */
+bit session;              /* stores to the pool may have happened since the last CLEAN */
+bit crash, lossy;
+byte ncr, ops;
+byte pick, first, nextinc;
+
+inline set(to, from) {
+  to.seq = from.seq; to.epoch = from.epoch; to.mark = from.mark; to.open = from.open
+}
+inline arrive(i) { /* what is pending reached the media, or not, or in part */
+  if
+  :: pend[i] -> if :: set(med[i], mem[i]) :: med[i].seq = 0 :: true fi; pend[i] = 0
+  :: else
+  fi
+}
+inline settle_copy(i) { atomic { set(med[i], mem[i]); pend[i] = 0 } }
+inline write_copy(i) {
+  atomic { arrive(i); set(mem[i], now); pend[i] = 1 };
+#ifndef NO_FENCE
+  settle_copy(i)
+#endif
+}
+inline write_both() {
+  now.seq++;
+  write_copy(first);
+#ifdef ONE_COPY
+  effect();
+#endif
+  write_copy((1 - first));
+#ifdef NO_FENCE
+  settle_copy(first); settle_copy((1 - first));
+#endif
+  effect()
+}
+inline effect() {
+  atomic {
+    epoch = now.epoch;
+#ifdef ONE_COPY
+    if :: handing && nextinc > used -> used = nextinc :: else fi
+#endif
+  }
+}
+inline read_super() { /* cm_super_read */
+  atomic {
+    if
+    :: mem[0].seq == 0 && mem[1].seq == 0 -> assert(lossy); goto dead
+    :: mem[0].seq == 0 && mem[1].seq > 0 -> pick = 1
+    :: mem[1].seq == 0 && mem[0].seq > 0 -> pick = 0
+    :: mem[0].seq > 0 && mem[1].seq > 0 -> pick = (mem[1].seq > mem[0].seq -> 1 : 0)
+    fi;
+    set(now, mem[pick]);
+    assert(now.epoch >= epoch);
+    assert(now.mark > used);
+    assert(now.open || !session);
+#ifdef WRONG_FIRST
+    first = pick
+#else
+    first = 1 - pick
+#endif
+  }
+}
+active proctype Owner() {
+  bit handing;
+  atomic {
+    mem[0].seq = 1; mem[0].epoch = 1; mem[0].mark = 1;
+    set(mem[1], mem[0]); set(med[0], mem[0]); set(med[1], mem[0]); epoch = 1
+  };
+again:
+  {
+    read_super();
+    /* cm_super_open */
+    atomic {
+      now.open = 1; nextinc = now.mark; handing = 0;
+#ifndef NO_RANGE
+      now.mark++
+#endif
+    };
+#ifndef NO_SETTLE
+    settle_copy((1 - first));
+#endif
+#ifdef OPEN_EARLY
+    session = 1;
+#endif
+    write_both();
+    session = 1;
+    do
+    :: ops < OPS -> atomic { ops++; now.epoch++ }; write_both()       /* cm_super_bump_epoch */
+    :: ops < OPS ->                                                   /* cm_super_incarnation */
+       ops++;
+#ifndef NO_RANGE
+       if
+       :: nextinc == now.mark ->
+#ifdef HAND_EARLY
+          used = nextinc;
+#endif
+          atomic { now.mark++; handing = 1 }; write_both()
+       :: else
+       fi;
+#endif
+       atomic { used = nextinc; nextinc++; handing = 0 }
+    :: ops < OPS ->                                                   /* cm_super_frontier */
+       ops++; now.seq++;
+       atomic { arrive(first); set(mem[first], now); pend[first] = 1 }
+    :: atomic { now.open = 0; now.mark = nextinc };                   /* cm_super_close */
+       ops++; session = 0; /* the data was synced before */
+       write_both();
+       break
+    od;
+    if :: ops < OPS -> goto again :: else fi
+  } unless { crash };
+  if :: crash -> crash = 0; goto again :: else fi;
+dead: skip
+}
+active proctype Crash() {
+  epoch > 0;
+  do
+  :: ncr < CRASHES ->
+     atomic {
+       ncr++;
+       if
+       :: true -> /* the process, perhaps in the middle of a copy */
+          if :: pend[0] -> mem[0].seq = 0 :: true fi;
+          if :: pend[1] -> mem[1].seq = 0 :: true fi
+       :: true -> arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]) /* the power */
+       fi;
+#ifdef LOSS
+       if
+       :: !lossy -> lossy = 1; if :: mem[0].seq = 0; med[0].seq = 0; pend[0] = 0
+                                  :: mem[1].seq = 0; med[1].seq = 0; pend[1] = 0 fi
+       :: true
+       fi;
+#endif
+       crash = 1
+     };
+     !crash
+  :: break
+  od
+}
