@@ -104,11 +104,11 @@ core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves; 0: none) 
   [ "$5" != 0 ] || return 0 # one thread: nothing for the thread sanitizer to see
   # Two halves at once: each sequence of operations is in one of them. LENGTH: all up to it.
   for rules in adr eadr pagecache; do
-    states=$5
-    [ $rules = adr ] || states=$(($5 / 5))
+    states=$5 length=$6
+    [ $rules = adr ] || states=$(($5 / 10)) length=$(($6 / 2))
     suite "$2crash/$rules" sh -c '"$0" --rules "$1" --states "$2" --length "$3" --part 0/2 >"$4.0" 2>&1 & p=$!
       "$0" --rules "$1" --states "$2" --length "$3" --part 1/2 --seed 2 >"$4.1" 2>&1; e=$?
-      wait $p || e=1; cat "$4.0" "$4.1"; exit $e' "$1/tests/crash/crash" $rules $states "$6" "$log/crash"
+      wait $p || e=1; cat "$4.0" "$4.1"; exit $e' "$1/tests/crash/crash" $rules "$states" "$length" "$log/crash"
   done
 }
 
