@@ -114,7 +114,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves; 0: none) 
 
 # ---- what is needed ----------------------------------------------------------------------------
 . "$top/examples/need.sh"
-need build-essential meson ninja-build pkg-config libxxhash-dev || {
+need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   failed=1
   finish
 }
@@ -126,6 +126,7 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
 core_suites "$b" "" 400000 5 1000000 2
+suite mutants python3 "$here/crash/mutants.py" --quick
 need spin || :
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"

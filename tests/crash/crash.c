@@ -2,16 +2,19 @@
  *
  * crash.c - every state that a crash may leave, judged.
  *
- *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr|pagecache] [--sequence OP,OP..]
+ *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr|pagecache]
+ *         [--warm|--full] [--sequence OP,OP..]
  *
  * Runs sequences of operations (all up to length L, then random longer ones, in which processes also
- * die in the middle of operations, until N distinct states were judged) on a tiny pool. At every point of an operation's log where something is about to
- * become durable, and where the origin changes, it builds the images that a power cut there may
- * leave: every combination of the words in doubt if there are at most 4096, else none, all, each
- * alone, all but each, every line, and 256 at random. Each distinct image (by hash) is opened and
- * every block read: wrong bytes, or a stored block of a clean file that is lost, end the run. A
- * crash of the process alone is an operation of its own, after which what was in doubt still is;
- * OP@N dies after event N of an operation.
+ * die in the middle of operations, until N distinct states were judged) on a tiny pool. At every
+ * point of an operation's log where something is about to become durable, and where the origin
+ * changes, it builds the images that a power cut there may leave: every combination of the words in
+ * doubt if there are at most 4096, else none, all, each alone, all but each, every line, and 256 at
+ * random. Each distinct image (by hash) is opened and every block read: wrong bytes, or a stored
+ * block of a clean file that is lost, end the run. A crash of the process alone is an operation of
+ * its own, after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN
+ * before its N-th fence. "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of
+ * the second.
  *
  * The last line counts: "crash: N states, N violations".
  */
@@ -22,6 +25,7 @@
 #include "recorder.h"
 #include "world.h"
 
+#define AT_FENCE 1000000u /* more than the events of an operation */
 #define EXHAUSTIVE 4096u
 #define RANDOM_PICKS 256u
 #define LENGTH_MAX 64
@@ -34,7 +38,7 @@ static struct {
     uint8_t *image;
     unsigned sequence[LENGTH_MAX], length;
     uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
-    bool warm;
+    enum start start;
     enum rules rules;
     uint64_t part, parts, sequences, ran;
 } t;
@@ -78,7 +82,7 @@ static bool remember(uint64_t hash)
 
 static void violation(const char *what, size_t event, bool cut, int lost)
 {
-    printf("VIOLATION: %s\n  after %s:", what, t.warm ? "warm" : "fresh");
+    printf("VIOLATION: %s\n  after %s:", what, t.start == FULL ? "full" : t.start == WARM ? "warm" : "fresh");
     for (unsigned i = 0; i < t.length; i++)
         printf(t.cut[i] ? " %s@%u" : " %s", world_op_name(t.sequence[i]), t.cut[i]);
     printf("\n  at event %zu of the last operation, %s, unsynced content %s\n", event,
@@ -231,6 +235,8 @@ static void step(unsigned op, bool crash)
     rec_begin();
     world_op(op);
     world_floor(&after);
+    if (world_tangled())
+        memset(&before, 0, sizeof(before));
     const struct event *e = rec_log(&n);
     if (crash)
         walk(e, n, mark, &before, &after);
@@ -242,6 +248,15 @@ static void step(unsigned op, bool crash)
                (unsigned long long)at, world_op_name(op));
         exit(1);
     }
+}
+
+/* From 1: where to die. */
+static uint32_t event_of(const struct event *e, size_t n, uint32_t cut)
+{
+    for (uint32_t i = 0; cut > AT_FENCE && i < n; i++)
+        if (e[i].kind == EV_FENCE && --cut == AT_FENCE)
+            return i > 0 ? i : 1;
+    return (cut - 1) % (uint32_t)n + 1;
 }
 
 /* As step(), but the process dies after event `cut` (counted modulo the log) and another one takes
@@ -257,7 +272,7 @@ static void step_and_die(unsigned op, uint32_t *cut)
     const struct event *e = rec_log(&n);
     if (n == 0)
         return (void)(*cut = 0);
-    *cut = (*cut - 1) % (uint32_t)n + 1;
+    *cut = event_of(e, n, *cut);
     for (size_t i = 0; i < *cut; i++) {
         rep_apply(&e[i]);
         if (e[i].kind == EV_MARK && e[i].value < CHECKPOINT)
@@ -276,7 +291,7 @@ static void run_sequence(void)
     if (t.sequences++ / 2 % t.parts != t.part) /* a sequence on the fresh and on the warm pool */
         return;
     t.ran++;
-    world_reset(t.rules, t.warm);
+    world_reset(t.rules, t.start);
     unsigned n = t.length;
     for (unsigned i = 0; i < n; i++) {
         t.length = i + 1;
@@ -292,13 +307,11 @@ static void all_of_length(unsigned length, unsigned at)
 {
     if (at == length) {
         t.length = length;
-        for (int warm = 0; warm < 2; warm++) {
-            t.warm = warm;
+        for (t.start = FRESH; t.start <= WARM; t.start++)
             run_sequence();
-        }
         return;
     }
-    for (unsigned op = 0; op < world_ops(); op++) {
+    for (unsigned op = 0; op < world_usual_ops(); op++) {
         t.sequence[at] = op;
         all_of_length(length, at + 1);
     }
@@ -306,7 +319,7 @@ static void all_of_length(unsigned length, unsigned at)
 
 static void random_sequence(void)
 {
-    t.warm = rng_below(&t.rng, 2);
+    t.start = (enum start)rng_below(&t.rng, 3);
     t.length = 4 + (unsigned)rng_below(&t.rng, 12);
     for (unsigned i = 0; i < t.length; i++) {
         t.sequence[i] = (unsigned)rng_below(&t.rng, world_ops());
@@ -320,7 +333,7 @@ static void random_sequence(void)
 static int usage(void)
 {
     fprintf(stderr, "usage: crash [--states N] [--seed S] [--length L] [--part K/N] "
-                    "[--rules adr|eadr|pagecache] [--warm] [--sequence OP,OP...]\n");
+                    "[--rules adr|eadr|pagecache] [--warm|--full] [--sequence OP,OP...]\n");
     return 2;
 }
 
@@ -332,7 +345,8 @@ static bool parse_sequence(char *list)
         char *at = strchr(name, '@');
         if (at && t.length < LENGTH_MAX) {
             *at = 0;
-            t.cut[t.length] = (uint32_t)strtoul(at + 1, NULL, 10);
+            t.cut[t.length] = at[1] == 'f' ? AT_FENCE + (uint32_t)strtoul(at + 2, NULL, 10)
+                                           : (uint32_t)strtoul(at + 1, NULL, 10);
         }
         while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
             op++;
@@ -348,7 +362,7 @@ static void run_all(unsigned length)
     for (unsigned l = 1; l <= length; l++)
         all_of_length(l, 0);
     printf("crash: all sequences up to length %u of %u operations: %llu sequences, %llu states\n",
-           length, world_ops(), (unsigned long long)t.ran, (unsigned long long)t.states);
+           length, world_usual_ops(), (unsigned long long)t.ran, (unsigned long long)t.states);
     while (t.states < t.wanted)
         random_sequence();
 }
@@ -363,7 +377,11 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         char *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--warm") == 0) {
-            t.warm = true;
+            t.start = WARM;
+            continue;
+        }
+        if (strcmp(argv[i], "--full") == 0) {
+            t.start = FULL;
             continue;
         }
         if (!v)
@@ -387,7 +405,7 @@ int main(int argc, char **argv)
         i++;
     }
     t.rng.s = seed;
-    world_reset(t.rules, false);
+    world_reset(t.rules, FRESH);
     t.image = aligned_alloc(4096, world_pool_bytes());
     if (!t.image || t.parts == 0)
         return 2;

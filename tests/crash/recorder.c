@@ -18,6 +18,7 @@
 #define BLOCK 4096u
 #define PAST_MAX 6      /* values a word may have had since it was last sure */
 #define PAYLOAD_CHOICES 5u
+#define THREADS 4u      /* told apart: their numbers modulo this */
 
 const struct cm_persist_ops *__real_cm_persist_choose(enum cm_flush_need need);
 const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
@@ -26,7 +27,7 @@ const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
 struct word {
     uint64_t value[PAST_MAX]; /* stored since; the last one is the present one */
     uint32_t n;
-    uint32_t flushed;         /* values up to here were flushed: sure after the next fence */
+    uint32_t flushed[THREADS]; /* values up to here were flushed: sure after that thread's next fence */
 };
 
 static struct {
@@ -44,6 +45,8 @@ static struct {
     struct doubt *doubt;
     size_t doubts, doubt_room;
     uint64_t hash;           /* of `sure` */
+    void (*hook)(void);
+    unsigned hook_after;     /* fences to go */
 } r;
 
 static void *grow(void *p, size_t *room, size_t need, size_t unit)
@@ -124,6 +127,10 @@ static int rec_flush(void *ctx, const void *p, size_t n)
 static void rec_fence(void *ctx)
 {
     (void)ctx;
+    if (r.hook && r.hook_after > 0)
+        r.hook_after--;
+    if (r.hook && r.hook_after == 0)
+        r.hook();
     add(EV_FENCE, 0, 0, 0);
 }
 
@@ -134,6 +141,12 @@ static const struct cm_persist_ops table = {
 const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
 {
     return r.live && !r.paused ? &table : __real_cm_persist_choose(need);
+}
+
+void rec_at_fence(unsigned n, void (*hook)(void))
+{
+    r.hook_after = n;
+    r.hook = hook;
 }
 
 void rec_pause(bool pause)
@@ -246,8 +259,8 @@ static void settle(uint64_t at, uint64_t v)
     memcpy(r.sure + at, &v, 8);
 }
 
-/* A word was stored to. `durable`: it is sure at once; `nt`: it is sure after the next fence. */
-static void stored(uint64_t at, uint64_t v, bool durable, bool nt)
+/* A word was stored to. `durable`: it is sure at once; `nt`: after the thread's next fence. */
+static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thread)
 {
     uint64_t k = at / 8;
     memcpy(r.seen + at, &v, 8);
@@ -267,31 +280,34 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt)
     }
     if (w->n > 0 && w->value[w->n - 1] == v) {
         if (nt)
-            w->flushed = w->n;
+            w->flushed[thread] = w->n;
         return;
     }
     if (w->n == PAST_MAX) { /* forget the oldest of the values in between */
         memmove(&w->value[0], &w->value[1], (PAST_MAX - 1) * sizeof(w->value[0]));
         w->n--;
-        w->flushed -= w->flushed > 0;
+        for (unsigned t = 0; t < THREADS; t++)
+            w->flushed[t] -= w->flushed[t] > 0;
     }
     w->value[w->n++] = v;
     if (nt)
-        w->flushed = w->n;
+        w->flushed[thread] = w->n;
 }
 
-/* What was flushed is sure now. */
-static void fence(void)
+/* What this thread flushed is sure now; what others flushed waits for their fences. */
+static void fence(uint32_t thread)
 {
     size_t kept = 0;
     for (size_t i = 0; i < r.opens; i++) {
         uint64_t k = r.open[i];
         struct word *w = r.word[k];
-        if (w->flushed > 0) {
-            settle(k * 8, w->value[w->flushed - 1]);
-            w->n -= w->flushed;
-            memmove(&w->value[0], &w->value[w->flushed], w->n * sizeof(w->value[0]));
-            w->flushed = 0;
+        uint32_t done = w->flushed[thread];
+        if (done > 0) {
+            settle(k * 8, w->value[done - 1]);
+            w->n -= done;
+            memmove(&w->value[0], &w->value[done], w->n * sizeof(w->value[0]));
+            for (unsigned t = 0; t < THREADS; t++)
+                w->flushed[t] -= w->flushed[t] < done ? w->flushed[t] : done;
         }
         if (w->n == 0) {
             free(w);
@@ -303,35 +319,37 @@ static void fence(void)
     r.opens = kept;
 }
 
-static void flush(uint64_t from, uint64_t bytes)
+static void flush(uint64_t from, uint64_t bytes, uint32_t thread)
 {
     for (uint64_t k = from / 8; k < (from + bytes) / 8; k++)
         if (r.word[k])
-            r.word[k]->flushed = r.word[k]->n;
+            r.word[k]->flushed[thread] = r.word[k]->n;
 }
 
 void rep_apply(const struct event *e)
 {
     bool eadr = r.rules == RULES_EADR;
+    uint32_t thread = e->thread % THREADS;
     switch (e->kind) {
     case EV_STORE:
-        stored(e->at, e->value, eadr, false);
+        stored(e->at, e->value, eadr, false, thread);
         break;
     case EV_COPY:
         for (uint64_t i = 0; i < e->bytes; i += 8)
-            stored(e->at + i, load(r.data, e->value + i), false, r.rules != RULES_PAGECACHE);
+            stored(e->at + i, load(r.data, e->value + i), false, r.rules != RULES_PAGECACHE,
+                   thread);
         break;
     case EV_FLUSH:
         if (r.rules == RULES_ADR)
-            flush(e->at, e->bytes);
+            flush(e->at, e->bytes, thread);
         break;
     case EV_FENCE:
         if (r.rules != RULES_PAGECACHE)
-            fence();
+            fence(thread);
         break;
     case EV_SYNC:
-        flush(e->at, e->value);
-        fence();
+        flush(e->at, e->value, thread);
+        fence(thread);
         break;
     case EV_MARK:
         break;

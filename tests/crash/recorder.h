@@ -17,7 +17,7 @@
 
 /* What makes stores durable. */
 enum rules {
-    RULES_ADR,      /* flush (or non-temporal copy) and fence */
+    RULES_ADR,      /* flush (or non-temporal copy) and fence, both by one thread */
     RULES_EADR,     /* every store at once; non-temporal copies after a fence */
     RULES_PAGECACHE /* only cm sync calls; anything else may or may not be written back */
 };
@@ -44,6 +44,8 @@ struct event {
 void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
                 uint64_t slots_from, enum rules rules);
 void rec_detach(void);
+/* Calls `hook` before the n-th fence from now and before every one after it; NULL: no more. */
+void rec_at_fence(unsigned n, void (*hook)(void));
 /* While paused, pools that are opened get the CPU's own table (the judge's). */
 void rec_pause(bool pause);
 /* Adds a mark to the log. */

@@ -29,7 +29,9 @@ static struct {
     struct snapshot now;
     cm_file_id id[FILES];
     uint64_t size[FILES];       /* of the files that are never written */
-    uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the same two buckets */
+    uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the two buckets of A's block 0 */
+    bool no_sync;               /* the next sync fails */
+    bool torn;                  /* the next copy of a payload is interrupted */
     struct snapshot *past;
     size_t marks, room;
     /* Seen after a process died, but perhaps not durable: nobody was told that they are stored. */
@@ -38,10 +40,13 @@ static struct {
     size_t checkpoints, floor_room;
     cm_bracket open;            /* on file A, block 1 */
     bool bracket, written;
+    unsigned arm;               /* the operation after the next: the next one runs at this fence of it */
+    void (*inner)(void);        /* that one */
+    bool tangled;               /* two operations at once: no floor in between */
     struct rng rng;
     unsigned boot;              /* identity and time that the library is told */
     int64_t boot_wall;
-    uint8_t *buf;
+    uint8_t *buf, *other_buf;
 } w;
 
 /* ---- The system below ------------------------------------------------------------------------ */
@@ -81,6 +86,10 @@ int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability
 int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
 {
     (void)f;
+    if (w.no_sync) { /* once: so systems report it */
+        w.no_sync = false;
+        return CM_EIO;
+    }
     rec_sync(offset, len ? len : w.bytes);
     return 0;
 }
@@ -141,7 +150,8 @@ static cm_options options(struct arena *a)
     o.flags = CM_OPEN_NO_GUARD;
     o.memory_durability =
         w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
-    o.verify = CM_VERIFY_ALWAYS;
+    /* The judge trusts the payload: checksums are for damaged media, not for crashes. */
+    o.verify = a == &judge_arena ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
     o.alloc = arena_alloc;
     o.free = arena_free;
     o.alloc_ctx = a;
@@ -258,13 +268,13 @@ static void open_pool(void)
     w.bracket = false;
 }
 
-/* Blocks of file Z that have both buckets in common: 17 of them overflow. */
+/* Blocks of file Z that have both buckets in common with A's first one: 16 of them overflow. */
 static void choose_z(void)
 {
     const struct cm_media *m = &w.cache->media;
     uint64_t incarnation = w.file[FILE_Z]->incarnation;
     unsigned n = 0;
-    struct cm_key first = cm_key_of(m, incarnation, 0);
+    struct cm_key first = cm_key_of(m, w.file[FILE_A]->incarnation, 0);
     for (uint64_t b = 0; n < Z_BLOCKS && b < 4000000; b++) {
         struct cm_key k = cm_key_of(m, incarnation, b);
         uint64_t lo = k.place.bucket[0], hi = k.place.bucket[1];
@@ -283,12 +293,14 @@ static uint64_t block_number(int f, unsigned i)
 
 static unsigned blocks_of(int f)
 {
-    static const unsigned n[FILES] = { 6, 4, 40, Z_BLOCKS };
+    static const unsigned n[FILES] = { 6, 4, MAX_BLOCKS, Z_BLOCKS };
     return n[f];
 }
 
 static void checkpoint(void)
 {
+    if (w.tangled)
+        return;
     if (w.checkpoints == w.floor_room) {
         w.floor_room = w.floor_room * 2 + 16;
         w.floors = realloc(w.floors, w.floor_room * sizeof(*w.floors));
@@ -347,6 +359,36 @@ static void op_fill_b_tail(void)
 {
     fill(FILE_B, 2, 2);
 }
+static void op_fill_z(void);
+int __real_cm_guard_copy(void *dst, const void *src, size_t n);
+int __wrap_cm_guard_copy(void *dst, const void *src, size_t n);
+int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
+{
+    size_t half = w.torn && n == BLOCK ? BLOCK / 2 : 0;
+    int e = __real_cm_guard_copy(dst, src, half);
+    if (half) {
+        uint8_t *buf = w.buf;
+        w.torn = false;
+        w.buf = w.other_buf;
+        op_fill_z();
+        w.buf = buf;
+    }
+    return e ? e : __real_cm_guard_copy((uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
+}
+/* A block is evicted, and its slot filled again, while it is copied. */
+static void op_read_torn(void)
+{
+    static uint8_t want[BLOCK] __attribute__((aligned(4096)));
+    w.cache->opts.verify = CM_VERIFY_NEVER;
+    w.torn = true;
+    int64_t n = cm_read(w.file[FILE_A], 0, w.buf, BLOCK, NULL);
+    w.torn = false;
+    w.cache->opts.verify = CM_VERIFY_ALWAYS;
+    must(n, "cm_read");
+    origin_of(&w.now, FILE_A, 0, want, BLOCK);
+    if (memcmp(w.buf, want, (size_t)n) != 0)
+        must(CM_EIO, "a torn copy");
+}
 static void op_read_a(void)
 {
     must(cm_read(w.file[FILE_A], 0, w.buf, 6 * BLOCK, NULL), "cm_read");
@@ -366,6 +408,18 @@ static void op_churn_low(void)
 static void op_churn_high(void)
 {
     churn(16, 40);
+}
+/* As many as fit beside A's first block. */
+static void op_crowd(void)
+{
+    for (unsigned i = 0; i < 15; i++) {
+        fill(FILE_Z, i, 1);
+        checkpoint();
+    }
+}
+static void op_fill_z(void)
+{
+    fill(FILE_Z, 15, 1);
 }
 static void op_overflow(void)
 {
@@ -478,8 +532,14 @@ static void op_sync_beside(void)
     ofile_sync(&w.now.file[FILE_A]);
     mark();
     write_bracket(200, 20, false);
-    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
-    must(cm_sync_end(w.file[FILE_A], &s, 1, &v), "cm_sync_end");
+    must(cm_sync_end(w.file[FILE_A], &s, 1, NULL), "cm_sync_end");
+}
+static void op_write_sync(void)
+{
+    write_bracket(0, 2 * BLOCK, false);
+    checkpoint();
+    w.now.tick++; /* or the validator would be racy, and prove nothing after a crash */
+    op_sync();
 }
 static void op_sync_failed(void)
 {
@@ -494,6 +554,14 @@ static void foreign_write_b(void)
     w.now.tick++;
     ofile_write(&w.now.file[FILE_B], &w.rng, w.now.tick, 10, 50);
     w.now.tick++;
+}
+/* The same, and no stamp shows it: only the caller knows. */
+static void rewrite_b(void)
+{
+    struct ofile *o = &w.now.file[FILE_B];
+    ofile_write(o, &w.rng, o->stamp, 0, 2 * BLOCK);
+    ofile_sync(o);
+    mark();
 }
 static void op_invalidate(void)
 {
@@ -518,10 +586,24 @@ static void op_forget_a(void)
 {
     must(cm_forget(w.cache, &w.id[FILE_A]), "cm_forget");
 }
+static void op_rewrite_b(void)
+{
+    cm_sync s;
+    must(cm_invalidate(w.file[FILE_B], 0, 2 * BLOCK), "cm_invalidate");
+    rewrite_b();
+    must(cm_sync_begin(w.file[FILE_B], &s), "cm_sync_begin");
+    must(cm_sync_end(w.file[FILE_B], &s, 1, NULL), "cm_sync_end");
+}
+static void op_forget_b(void)
+{
+    must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
+    rewrite_b();
+}
 static void op_forget_closed(void)
 {
     must(cm_file_close(w.file[FILE_B]), "cm_file_close");
     must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
+    rewrite_b();
     attach(FILE_B, false);
 }
 static void op_reattach(void)
@@ -553,6 +635,18 @@ static void op_close(void)
     w.cache = NULL;
     checkpoint();
     w.floors[w.checkpoints - 1] = closed;
+    live_arena.used = 0;
+    open_pool();
+}
+/* The same, and the system cannot write the pool back. Without syncs (DAX) it is the same. */
+static void op_close_unsynced(void)
+{
+    end_open(false);
+    w.no_sync = true;
+    (void)cm_close(w.cache);
+    w.no_sync = false;
+    w.cache = NULL;
+    checkpoint();
     live_arena.used = 0;
     open_pool();
 }
@@ -594,12 +688,33 @@ void world_die(uint64_t m)
 {
     if (w.cache)
         note_unsure();
+    w.arm = 0;
+    plat_thread()->number++;
     copy_snapshot(&w.now, &w.past[m]);
     mark(); /* the last one again, whatever the rest of the operation would have done */
     if (w.cache)
         op_process_crash();
     else /* died in close or open */
         open_pool();
+}
+/* From here on another thread does everything. */
+static void op_thread(void)
+{
+    plat_thread()->number++;
+}
+/* A's first block is found to be damaged. */
+static void op_drop(void)
+{
+    struct cm_key k = cm_key_of(&w.cache->media, w.file[FILE_A]->incarnation, 0);
+    struct cm_header h;
+    uint64_t slot;
+    uint32_t valid;
+    bool busy;
+    if (cm_block_pin(w.cache, &k, &slot, &valid, &busy) != CM_FOUND_HIT)
+        return;
+    cm_block_unpin(w.cache, slot);
+    if (cm_slot_header(&w.cache->media, slot, &h) == CM_SLOT_HIT)
+        cm_block_drop(w.cache, slot, &k, h.w0);
 }
 static void op_check(void)
 {
@@ -632,28 +747,57 @@ static void op_pin(void)
         must(cm_unpin(&pins), "cm_unpin");
 }
 
+/* The next operation runs at the n-th fence of the one after it, in another thread. */
+static void beside_at(unsigned n)
+{
+    w.arm = n;
+    w.inner = NULL;
+}
+static void op_beside_1(void)
+{
+    beside_at(1);
+}
+static void op_beside_2(void)
+{
+    beside_at(2);
+}
+static void op_beside_3(void)
+{
+    beside_at(3);
+}
+
 static const struct {
     const char *name;
     void (*op)(void);
+    enum { PLAIN, ALONE, ARMS } kind; /* ALONE: closes what another thread may be using */
 } ops[] = {
-    { "fill-a0", op_fill_a0 },         { "fill-a", op_fill_a },
-    { "fill-b1", op_fill_b1 },         { "fill-b-tail", op_fill_b_tail },
-    { "read-a", op_read_a },           { "churn-low", op_churn_low },
-    { "churn-high", op_churn_high },   { "overflow", op_overflow },
-    { "write-adopt", op_write_adopt }, { "write-plain", op_write_plain },
-    { "begin", op_begin },             { "write-open", op_write_open },
-    { "end-adopt", op_end_adopt },     { "end-plain", op_end_plain },
-    { "append", op_append },           { "shrink", op_shrink },
-    { "grow", op_grow },               { "large", op_large },
-    { "sync", op_sync },               { "sync-beside", op_sync_beside },
-    { "sync-failed", op_sync_failed }, { "invalidate", op_invalidate },
-    { "revalidate-a", op_revalidate_a }, { "revalidate-b", op_revalidate_b },
-    { "forget-a", op_forget_a },       { "forget-closed", op_forget_closed },
-    { "reattach", op_reattach },       { "offline", op_offline },
-    { "abort", op_abort },             { "close", op_close },
-    { "process-crash", op_process_crash }, { "check", op_check },
-    { "repair", op_repair },           { "many-files", op_many_files },
-    { "pin", op_pin },
+    { "fill-a0", op_fill_a0, PLAIN },             { "fill-a", op_fill_a, PLAIN },
+    { "fill-b1", op_fill_b1, PLAIN },             { "fill-b-tail", op_fill_b_tail, PLAIN },
+    { "read-a", op_read_a, PLAIN },               { "churn-low", op_churn_low, PLAIN },
+    { "churn-high", op_churn_high, PLAIN },       { "overflow", op_overflow, PLAIN },
+    { "write-adopt", op_write_adopt, PLAIN },     { "write-plain", op_write_plain, PLAIN },
+    { "begin", op_begin, PLAIN },                 { "write-open", op_write_open, PLAIN },
+    { "end-adopt", op_end_adopt, PLAIN },         { "end-plain", op_end_plain, PLAIN },
+    { "append", op_append, PLAIN },               { "shrink", op_shrink, PLAIN },
+    { "grow", op_grow, PLAIN },                   { "large", op_large, PLAIN },
+    { "sync", op_sync, PLAIN },                   { "sync-beside", op_sync_beside, PLAIN },
+    { "sync-failed", op_sync_failed, PLAIN },     { "invalidate", op_invalidate, PLAIN },
+    { "revalidate-a", op_revalidate_a, PLAIN },   { "revalidate-b", op_revalidate_b, PLAIN },
+    { "forget-a", op_forget_a, PLAIN },           { "forget-closed", op_forget_closed, ALONE },
+    { "reattach", op_reattach, ALONE },           { "offline", op_offline, ALONE },
+    { "abort", op_abort, ALONE },                 { "close", op_close, ALONE },
+    { "process-crash", op_process_crash, ALONE }, { "check", op_check, PLAIN },
+    { "repair", op_repair, PLAIN },               { "many-files", op_many_files, PLAIN },
+    { "pin", op_pin, PLAIN },                     { "write-sync", op_write_sync, PLAIN },
+    { "forget-b", op_forget_b, PLAIN },           { "rewrite-b", op_rewrite_b, PLAIN },
+    /* From here on: not in all sequences up to a length, they would cost too much. */
+#define RARE_OPS 9
+    { "fill-z", op_fill_z, PLAIN },               { "drop", op_drop, PLAIN },
+    { "crowd", op_crowd, PLAIN },                 { "thread", op_thread, PLAIN },               { "read-torn", op_read_torn, PLAIN },
+    { "close-unsynced", op_close_unsynced, ALONE },
+   
+    { "beside-1", op_beside_1, ARMS },            { "beside-2", op_beside_2, ARMS },
+    { "beside-3", op_beside_3, ARMS },
 };
 
 unsigned world_ops(void)
@@ -661,14 +805,74 @@ unsigned world_ops(void)
     return sizeof(ops) / sizeof(*ops);
 }
 
+unsigned world_usual_ops(void)
+{
+    return world_ops() - RARE_OPS;
+}
+
 const char *world_op_name(unsigned op)
 {
     return ops[op].name;
 }
 
+/* Would another thread have to wait? */
+static bool locked(void)
+{
+    const cm_cache *c = w.cache;
+    uint32_t any = c->files_lock.word | c->super.lock.word | c->ring.lock.word;
+    for (uint64_t s = 0; s < c->media.geo.stripes; s++)
+        any |= c->stripes[s].lock.word;
+    for (int f = 0; f < FILES; f++)
+        any |= w.file[f]->lock.word;
+    return any != 0;
+}
+
+static void run_inner(void)
+{
+    void (*inner)(void) = w.inner;
+    uint8_t *buf = w.buf;
+    struct plat_thread *t = plat_thread(), outer = *t;
+    w.inner = NULL;
+    rec_at_fence(0, NULL);
+    w.buf = w.other_buf;
+    t->number++;
+    t->callback = NULL;
+    inner();
+    *t = outer;
+    w.buf = buf;
+}
+
+static void at_fence(void)
+{
+    if (!locked()) /* else it waits, at least until the next fence */
+        run_inner();
+}
+
 void world_op(unsigned op)
 {
+    w.tangled = false;
+    if (ops[op].kind == ALONE)
+        w.arm = 0;
+    if (w.arm == 0 || ops[op].kind == ARMS) {
+        ops[op].op();
+        return;
+    }
+    if (!w.inner) {
+        w.inner = ops[op].op;
+        return;
+    }
+    w.tangled = true;
+    rec_at_fence(w.arm, at_fence);
+    w.arm = 0;
     ops[op].op();
+    if (w.inner)
+        run_inner();
+    rec_at_fence(0, NULL);
+}
+
+bool world_tangled(void)
+{
+    return w.tangled;
 }
 
 /* ---- Beginning and end ----------------------------------------------------------------------- */
@@ -684,6 +888,14 @@ static void warm_up(void)
         fill(f, 0, blocks_of(f));
 }
 
+/* Every slot is in use, none was read, and A's first blocks are the next victims. */
+static void fill_up(void)
+{
+    for (int f = FILE_A; f <= FILE_C; f++)
+        for (unsigned i = 0; i < blocks_of(f); i += 2)
+            fill(f, i, 2);
+}
+
 static void make_file(void)
 {
     snprintf(w.path, sizeof(w.path), "/tmp/cachemax-crash.XXXXXX");
@@ -697,15 +909,16 @@ uint64_t world_pool_bytes(void)
     return w.bytes;
 }
 
-void world_reset(enum rules rules, bool warm)
+void world_reset(enum rules rules, enum start start)
 {
     if (!w.pool) {
         w.bytes = cm_pool_size_min();
         w.pool = aligned_alloc(4096, w.bytes);
         w.buf = aligned_alloc(4096, 64 * BLOCK);
+        w.other_buf = aligned_alloc(4096, 64 * BLOCK);
         for (int f = 0; f < WRITTEN; f++)
             ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
-        if (!w.pool || !w.buf)
+        if (!w.pool || !w.buf || !w.other_buf)
             abort();
     }
     rec_detach();
@@ -713,6 +926,8 @@ void world_reset(enum rules rules, bool warm)
         plat_file_close(&w.cache->file);
     w.cache = NULL;
     live_arena.used = 0;
+    w.arm = 0;
+    w.inner = NULL;
     w.rules = rules;
     if (rules == RULES_PAGECACHE && !w.path[0])
         make_file();
@@ -725,7 +940,7 @@ void world_reset(enum rules rules, bool warm)
     must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
     for (int f = 0; f < FILES; f++)
         w.id[f] = (cm_file_id){ 1, (uint64_t)f + 1 };
-    w.size[FILE_C] = 40 * BLOCK;
+    w.size[FILE_C] = MAX_BLOCKS * BLOCK;
     w.size[FILE_Z] = UINT64_C(4000000) * BLOCK;
     for (int f = 0; f < WRITTEN; f++) {
         struct ofile *o = &w.now.file[f];
@@ -739,8 +954,10 @@ void world_reset(enum rules rules, bool warm)
     w.marks = 0;
     open_pool();
     choose_z();
-    if (warm)
+    if (start == WARM)
         warm_up();
+    else if (start == FULL)
+        fill_up();
     rep_reset();
     w.marks = w.checkpoints = 0;
     mark();
@@ -760,6 +977,7 @@ void world_end(void)
     free(w.floors);
     free(w.pool);
     free(w.buf);
+    free(w.other_buf);
     free(live_arena.base);
     free(judge_arena.base);
 }

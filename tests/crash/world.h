@@ -14,10 +14,11 @@
 
 #define BLOCK CM_BLOCK_SIZE
 
-/* A and B are written; the rest never changes: C fills the pool, Z's blocks share two buckets. */
+/* A and B are written; the rest never changes: C fills the pool, Z's blocks share
+ * the two buckets of A's first one. */
 enum { FILE_A, FILE_B, FILE_C, FILE_Z, FILES };
 #define WRITTEN 2
-#define MAX_BLOCKS 40 /* of one file that are looked at */
+#define MAX_BLOCKS 56 /* of one file that are looked at */
 
 /* What the origin is at a point of the log. */
 struct snapshot {
@@ -33,13 +34,18 @@ struct floor {
     bool clean; /* the pool was just closed cleanly, and is not open yet */
 };
 
-/* Starts over: a freshly formatted pool with all files attached; `warm`: full of blocks, synced. */
-void world_reset(enum rules rules, bool warm);
+/* Starts over: a freshly formatted pool with all files attached; warm: full of blocks that were
+ * evicted and read before; full: of blocks of A, B and C, A's the next victims. All is durable. */
+enum start { FRESH, WARM, FULL };
+void world_reset(enum rules rules, enum start start);
 void world_end(void);
 
 unsigned world_ops(void);
+unsigned world_usual_ops(void); /* the first ones, of which all sequences are tried */
 const char *world_op_name(unsigned op);
 void world_op(unsigned op);
+/* Did it run beside another one? Then there is no floor while the two run. */
+bool world_tangled(void);
 
 /* The process died in the middle of the last operation, after this mark: the origin is what it was
  * then. A new session begins (its stores are recorded). */

@@ -444,6 +444,24 @@ static void test_sync_then_write(void)
     pool_end(&p);
 }
 
+/* Another one's change, found while a sync ran, may be later than what the sync wrote. */
+static void test_sync_then_change(void)
+{
+    struct pool p;
+    cm_sync s;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    cm_validator v = val(100 * BLK, 8);
+    v.mtime_ns = v.ctime_ns = plat_wall_ns();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK(info_of(f).dirty);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK(info_of(f).dirty);
+    detach(f);
+    pool_end(&p);
+}
+
 static void test_failed_sync(void)
 {
     struct pool p;
@@ -961,6 +979,25 @@ static void test_abort_then_validator(void)
     pool_end(&p);
 }
 
+/* Nor may the next bracket's validator be adopted while the lost owner may still write. */
+static void test_abort_disowns(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, CM_SOLE_WRITER);
+    (void)begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    cm_validator v = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), CM_WANT_VALIDATOR);
+    v = fresh(v);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    detach(f);
+    pool_end(&p);
+}
+
 static uint32_t stop;
 
 static void *aborter(void *arg)
@@ -1248,7 +1285,106 @@ static void test_cannot_forget_twice(void)
     pool_end(&p);
 }
 
+/* Only its record cannot be written: forgetting a file then takes the pool with it. */
+static void test_forget_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    (void)warm(&p, 1, &v, 0);
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* ---- The order of stores to a record --------------------------------------------------------- */
+
+static struct cm_cache *watched;
+static char order[64]; /* R body written, M mark, D dropped, f flushed */
+static size_t orders;
+
+static void note(const void *p, char body, char word)
+{
+    const struct cm_geometry *g = &watched->media.geo;
+    uint64_t at = (uint64_t)((const uint8_t *)p - watched->media.base) - g->record_offset;
+    if (at >= g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) || orders + 1 == sizeof(order))
+        return;
+    bool state = at % sizeof(struct cm_record) == offsetof(struct cm_record, state);
+    order[orders++] = word && state ? word : body;
+}
+static int noted_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    note(dst, 'R', 0);
+    return real.write(ctx, dst, src, n);
+}
+static int noted_store(void *ctx, uint64_t *p, uint64_t v)
+{
+    note(p, 'D', 'M');
+    return real.store64(ctx, p, v);
+}
+static int noted_flush(void *ctx, const void *p, size_t n)
+{
+    note(p, 'f', 0);
+    return real.flush(ctx, p, n);
+}
+
+/* Attaches file 1 with `v`; what is stored to records meanwhile must be `want`. */
+static void expect_order(struct pool *p, const cm_validator *v, const char *want)
+{
+    ops = real = *p->c->media.ops;
+    ops.write = noted_write;
+    ops.store64 = noted_store;
+    ops.flush = noted_flush;
+    watched = p->c;
+    memset(order, 0, sizeof(order));
+    orders = 0;
+    p->c->media.ops = &ops;
+    detach(attach_v(p, 1, v, 0));
+    p->c->media.ops = &real;
+    if (strcmp(order, want) != 0) {
+        printf("# stores to records: %s, want %s\n", order, want);
+        FAIL("order of stores to a record");
+    }
+}
+
+static void test_record_order(void)
+{
+    struct pool p;
+    cm_file_id other = id_of(2);
+    pool_make(&p, MIB, CM_RECORD_WAYS);
+    REQUIRE(pool_up(&p) == 0);
+    /* Clean: the record, then its mark is cleared: else the old record loses its own. */
+    detach(attach(&p, 2, 100 * BLK, 1, 0));
+    cm_validator v = val(100 * BLK, 7);
+    expect_order(&p, &v, "fRfMf");
+    v = val(100 * BLK, 8);
+    expect_order(&p, &v, "RfMf");
+    /* Kept: made durable as it was found. */
+    expect_order(&p, &v, "f");
+    /* Born dirty: the old record goes, then the mark, then the new one. */
+    v.mtime_ns = v.ctime_ns = plat_wall_ns();
+    expect_order(&p, &v, "DfMfRf");
+    /* Torn, and an earlier place is free: the torn one is settled before another is written. */
+    CHECK_EQ(cm_forget(p.c, &other), 0);
+    for (uint64_t i = 0; i < CM_RECORD_WAYS; i++)
+        if (record_of(p.c, i)->id.lo == id_of(1).lo)
+            record_of(p.c, i)->size++;
+    v = val(100 * BLK, 9);
+    expect_order(&p, &v, "fRfMf");
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
+    TEST(forget_unwritable),
+    TEST(record_order),
+    TEST(sync_then_change),
+    TEST(abort_disowns),
     TEST(keep),
     TEST(changed_validator),
     TEST(racy),

@@ -544,6 +544,10 @@ static void test_failing_media(void)
     p.c->super.next_incarnation = p.c->super.now.inc_mark;
     CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
     CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
+    /* What is valid on the media goes on being found, or a bracket would take it for gone. */
+    uint64_t key = p.c->media.check_key;
+    CHECK_EQ(bump_epoch(p.c), CM_EIO);
+    CHECK(p.c->media.check_key == key);
     CHECK_EQ(cm_close(p.c), CM_EIO);
     p.c = NULL;
     CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_OPEN);

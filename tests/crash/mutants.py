@@ -1,0 +1,784 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""mutants.py - are the tests worth their name? Takes fences, flushes and checks out of the library,
+one at a time, and wants each loss to be noticed.
+
+  mutants.py [--quick] [--only NAME] [--benign] [--jobs N] [--markdown] [--survey] [--source DIR]
+
+For every row of the table below: a private copy of src/, the change made in it (text that is not
+there exactly once fails the row, so the table stays in step with the code), what depends on the
+file compiled anew, the test programs linked with it, and then the test that the row names. Without
+--quick the other tests follow, cheapest first, if that one notices nothing. First of all every
+test that a row names must pass on the unchanged code.
+
+Rows that no test can notice stand in a table of their own, BENIGN, each with the reason; where the
+reason is that two lines do the same work, MUTANTS has both removed together. --benign runs all
+tests on these; there, passed means: not noticed.
+
+The last line is "N passed, N failed, N skipped"; passed: noticed.
+"""
+import argparse
+import collections
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=plat_boot_id', '-Wl,--wrap=plat_boot_wall_ns',
+        '-Wl,--wrap=plat_random', '-Wl,--wrap=plat_mount_id', '-Wl,--wrap=plat_file_map',
+        '-Wl,--wrap=plat_file_sync', '-Wl,--wrap=plat_file_close', '-Wl,--wrap=cm_guard_copy']
+CRASH, MODEL, RACE = 'crash', 'model', 'race'
+LIMIT = 60  # seconds for one test
+
+# What is tried on a mutant that its own test does not notice, cheapest first.
+SEQUENCES = [
+    'full fill-z', 'full beside-1,write-sync,fill-z', 'full fill-z@f1,write-sync', 'full write-plain@f2,fill-z',
+    'fill-a0,crowd,fill-z', 'fill-a0,crowd,fill-z@f3,write-sync', 'fill-a0,crowd,beside-3,write-sync,fill-z',
+    'fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync',
+    'fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f4,write-sync',
+    'fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync',
+    'full write-sync@f2,write-sync', 'full beside-1,write-sync,write-plain', 'full write-sync', 'fill-a0,write-sync',
+    'fill-b1,beside-1,write-sync,fill-a0', 'fill-b1,beside-2,write-sync,fill-a0', 'fill-b1,beside-3,write-sync,fill-a0',
+    'fill-b1,forget-b', 'fill-b1,thread,forget-closed', 'full large,thread,sync', 'full large', 'full begin,write-open',
+    'full sync-beside', 'full shrink', 'full grow,sync,shrink,sync,grow,sync', 'full append', 'full offline',
+    'full many-files', 'full sync-failed', 'full write-plain,sync-failed', 'full close', 'full abort', 'full repair,check',
+    'full close@f3', 'process-crash@f1', 'process-crash@f3', 'process-crash@62,process-crash',
+    'fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', 'fill-b1,fill-a0,write-sync,fill-a0@11,write-sync',
+    'fill-a0,write-plain,fill-a0', 'write-plain@f1,write-plain,fill-a0', 'write-plain@f1,thread,write-plain,fill-a0', 'fill-a0,sync-beside,fill-a0',
+    'begin,sync,write-open,end-plain,fill-a', 'fill-b1,forget-b@f1,rewrite-b', 'fill-b1,rewrite-b',
+    'revalidate-b,fill-b1', 'offline@f1,fill-b1', 'offline@f2,fill-b1', 'offline@f3,fill-b1',
+    'full read-torn', 'pagecache fill-a0,close-unsynced', 'pagecache fill-a0,close', 'pagecache fill-a0', 'pagecache fill-a0,process-crash', 'eadr full fill-z', 'eadr full write-sync',
+]
+OTHERS = (['crash ' + s for s in SEQUENCES] +
+          ['unit ' + u for u in ('block', 'record', 'super', 'file', 'ring', 'format', 'index')] +
+          ['model 96 1', 'model 64 2', 'model 300 3'] +
+          ['unit ' + u for u in ('pin', 'flight', 'check', 'api')] +
+          ['race 2', 'crash --states 60000 --length 1 --seed 6'])
+
+Mutant = collections.namedtuple('Mutant', 'name what by edits')
+
+def _m(name, what, by, *words):
+    return Mutant(name, what, by, list(zip(words[::3], words[1::3], words[2::3])))
+
+
+BLOCK, SLOT, FILE, RECORD, SUPER = 'block.c', 'slot.c', 'file.c', 'record.c', 'super.c'
+
+_UNIQUE = (BLOCK, '''        if (!cm_index_match(&c->media, &n->key, cell))
+            continue;
+        struct cm_header h;''', '''        if (cell || !cell)
+            continue;
+        struct cm_header h;''')
+_FIRST = (BLOCK, '''            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
+        }
+    }
+    return e;''', '''            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
+            break;
+        }
+    }
+    return e;''')
+_HELP = (BLOCK, '''if (r < 0 || cm_slot_flush(&c->media, slot))
+            e = CM_EIO;
+        *touched = true;''', '''if (r < 0 || (r == 1 && cm_slot_flush(&c->media, slot)))
+            e = CM_EIO;
+        *touched |= r == 1;''')
+_EARLY_UNLOCK = (BLOCK, '''     * must not trust the absence before it is durable. */
+    cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
+    cm_lock_release(&cm_stripe_at(c, stripe)->lock);
+    cm_media_fence(&c->media);
+    cm_lock_acquire(&cm_stripe_at(c, stripe)->lock);''')
+_EARLY_CELLS = (BLOCK, '''    if (dead == 0 && e == 0)
+        return 0;
+''', '''    if (dead == 0 && e == 0)
+        return 0;
+    for (uint64_t b = first; b < end; b++) {
+        struct cm_key k = cm_key_make(&c->media, incarnation, b, stripe);
+        clear_dead_cells(c, &k);
+    }
+''')
+_FILE_TICKET = (BLOCK, '''           at_load_seq_cst(&f->ticket) == miss->opaque[MISS_FILE_TICKET] &&
+''', '')
+_INCARNATION = (BLOCK, '''           at_load_acquire(&f->incarnation) == miss->opaque[MISS_INCARNATION] &&
+''', '')
+_STALE_MISS = (BLOCK, '    good &= at_load_seq_cst(&f->stale) == 0;\n', '')
+_STALE_FILL = (BLOCK, ''' &&
+           at_load_seq_cst(&f->stale) == 0;
+}''', ''';
+}''')
+_INTENT_MISS = ('stripe.h', 'return at_load_acquire(&s->intents) == 0;', 'return true;')
+_INTENT_FILL = ('stripe.h', 'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
+                'at_load_acquire(&s->ticket) == ticket')
+_NOFILL = ('admit.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
+_SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
+_MARK = (FILE, 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
+         'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
+_SETTLE = (FILE, 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place, 1) == 0', 'may_keep(f, r, v)')
+
+MUTANTS = [
+    # Fences and flushes of blocks.
+    _m('fence 1, evict', 'fence after invalidating victims', 'crash full fill-z', BLOCK, '''     * durable. */
+    cm_media_fence(&c->media);
+    for (unsigned i = 0; i < count; i++) {
+        if (v[i].keyed) {''', '''     * durable. */
+    for (unsigned i = 0; i < count; i++) {
+        if (v[i].keyed) {'''),
+    _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', BLOCK,
+       'if (unpublish(c, &v[count]) || cm_slot_flush(&c->media, slot))', 'if (unpublish(c, &v[count]))'),
+    _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', BLOCK,
+       'if (unpublish(c, &v[count]) || cm_slot_flush(&c->media, slot))',
+       'if (unpublish(c, &v[count]) || (v[count].keyed && cm_slot_flush(&c->media, slot)))'),
+    _m('cells before fence 1', 'evict drops the cells before its fence',
+       'crash full beside-1,write-sync,fill-z', BLOCK,
+       '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+    cm_lock_release(&s->lock);
+    if (r == 1)
+        cm_count(c, CM_STAT_evicted, 1);''', '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+    drop_cells(c, &v->key, v->slot);
+    cm_lock_release(&s->lock);
+    if (r == 1)
+        cm_count(c, CM_STAT_evicted, 1);'''),
+    _m('fence 1, displace', 'fence before a cell is overwritten', 'crash fill-a0,crowd,fill-z@f3,write-sync', BLOCK,
+       '''    /* Durable before its cell is overwritten (the invariant). */
+    cm_media_fence(&c->media);
+''', ''),
+    _m('flush, displace', 'flush before a cell is overwritten',
+       'crash fill-a0,crowd,beside-3,write-sync,fill-z', BLOCK,
+       '''        r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
+    /* Durable before its cell''', '''        r = 1;
+    /* Durable before its cell'''),
+    _m('fence 1, drop', 'fence of cm_block_drop', 'crash fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', BLOCK,
+       '        cm_media_fence(&c->media); /* durable before the cells go (the invariant) */\n', ''),
+    _m('flush, drop', 'flush of cm_block_drop', 'crash fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', BLOCK,
+       'r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;\n        cm_media_fence', 'cm_media_fence'),
+    _m('settle stale', 'settling of a cell that leads nowhere before it is used again',
+       'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync', BLOCK,
+       '!owned && settle_stale(c, slot)', '!owned'),
+    _m('settle stale, flush', 'its flush',
+       'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f4,write-sync',
+       BLOCK, '    int e = cm_slot_flush(&c->media, slot);\n    cm_media_fence(&c->media);\n    return e == 0;',
+       '    (void)slot;\n    cm_media_fence(&c->media);\n    return true;'),
+    _m('settle stale, fence', 'its fence',
+       'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync',
+       BLOCK, '    int e = cm_slot_flush(&c->media, slot);\n    cm_media_fence(&c->media);\n',
+       '    int e = cm_slot_flush(&c->media, slot);\n'),
+    _m('displace by overwriting', 'eviction of the block whose cell is taken',
+       'crash fill-a0,crowd,fill-z@f3,write-sync', BLOCK,
+       'if (victim >= 0 && displace(c, n, cm_cell_slot(cells->cell[victim]), &victim_header))', 'if (victim >= 0)'),
+    _m('fence 2', 'fence between payload and VALID', 'crash full fill-z', BLOCK,
+       '''before any VALID is. */
+    cm_media_fence(&c->media);
+''', '''before any VALID is. */
+'''),
+    _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', SLOT,
+       'return e ? e : cm_slot_flush(m, slot);\n}\n\nint cm_slot_publish', 'return e;\n}\n\nint cm_slot_publish'),
+    _m('payload stored plainly', 'non-temporal copy: plain stores, no flush', 'crash full fill-z', SLOT,
+       'e = cm_media_copy(m, payload_at(m, slot), data, CM_BLOCK_SIZE);',
+       'e = cm_media_write(m, payload_at(m, slot), data, CM_BLOCK_SIZE);'),
+    _m('fence 3', 'fence between VALID and "stored"', 'crash full fill-z', BLOCK, '''     * slot is disowned only after that. */
+    cm_media_fence(&c->media);
+''', '''     * slot is disowned only after that. */
+'''),
+    _m('flush, VALID', 'flush of a published header', 'crash full fill-z', SLOT,
+       'int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);\n    return e ? e : cm_slot_flush(m, slot);',
+       'int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);\n    return e;'),
+    _m('flush, cell', 'flush of a published cell', 'crash full fill-z', BLOCK,
+       'cm_cell_make(n->key.place.tag, n->slot), true)', 'cm_cell_make(n->key.place.tag, n->slot), false)'),
+    _m('header before its cell', 'the cell is stored before its header is valid',
+       'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', BLOCK,
+       '''        n->spoiled = cm_index_store(&c->media, &n->key, (unsigned)at,
+                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0 ||
+                     cm_slot_publish(&c->media, n->slot, &n->header) != 0;''',
+       '''        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
+                     cm_index_store(&c->media, &n->key, (unsigned)at,
+                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0;'''),
+    _m('fence 4', 'fence of forgetting', 'crash full beside-1,write-sync,write-plain', BLOCK, '''     * must not trust the absence before it is durable. */
+    cm_media_fence(&c->media);
+''', '''     * must not trust the absence before it is durable. */
+'''),
+    _m('flush, forget', 'flush of what is forgotten', 'crash full beside-1,write-sync,fill-z', BLOCK,
+       '''if (r < 0 || cm_slot_flush(&c->media, slot))
+            e = CM_EIO;''', '''if (r < 0)
+            e = CM_EIO;'''),
+    _m('helping', 'flush of a header that somebody else invalidated', 'crash full beside-1,write-sync,fill-z',
+       *_HELP),
+    _m('unlock before fence 4, cells too', 'lock held over the fence of forgetting, and cells kept until then',
+       'crash full write-sync@f2,write-sync',
+       *(_EARLY_CELLS + _EARLY_UNLOCK)),
+    _m('cells before fence 4', 'forgetting drops the cells before its fence', 'crash full write-sync@f2,write-sync',
+       *_EARLY_CELLS),
+    # Checks of publishing and forgetting.
+    _m('settle record', 'settling of a record that is kept', 'unit file record_order', *_SETTLE),
+    _m('every match', 'forgetting stops at the first match', 'unit block forget_all_matches', *_FIRST),
+    _m('present', 'publishing does not look for a block that is there', 'unit block tails', *_UNIQUE),
+    _m('stale at the miss', 'stale at the miss', 'unit block large_bracket', *_STALE_MISS),
+    _m('stale at publishing', 'stale at publishing', 'unit block large_bracket', *_STALE_FILL),
+    _m('intents at the miss', 'intents at the miss', 'unit block fill_during_write', *_INTENT_MISS),
+    _m('intents at publishing', 'intents at publishing', 'unit block fill_during_write', *_INTENT_FILL),
+    _m('ticket at the end', 'a bracket\'s end moves the ticket', 'unit block fill_during_write', 'stripe.h',
+       'at_store_release(&s->intents, s->intents - 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
+       'at_store_release(&s->intents, s->intents - 1);'),
+    _m('every match, present', 'forgetting stops at the first match, and publishing does not look for one',
+       'unit block forget_all_matches',
+       *(_UNIQUE + _FIRST)),
+    _m('ticket', 'ticket check of the stripe', 'unit block fill_after_write', 'stripe.h',
+       'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
+       '(void)ticket, at_load_acquire(&s->intents) == 0'),
+    _m('ticket at the end, NOFILL', 'a bracket\'s end moves the ticket, and a miss says NOFILL',
+       'unit block fill_during_write', 'stripe.h',
+       'at_store_release(&s->intents, s->intents - 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
+       'at_store_release(&s->intents, s->intents - 1);',
+       *_NOFILL),
+    _m('intents', 'intents at the miss and at publishing', 'unit block fill_during_write',
+       *(_INTENT_MISS + _INTENT_FILL)),
+    _m('publish unchecked', 'second look at the tickets, under the lock',
+       'crash fill-b1,beside-1,write-sync,fill-a0', BLOCK,
+       'if (!still_good(f, s, miss, n->key.block))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
+       'choose_cell(c, n, &at);',
+       '(void)f;\n    (void)miss;\n    r = choose_cell(c, n, &at);'),
+    _m('file ticket, incarnation', 'file ticket and incarnation at publishing', 'unit block every_change',
+       *(_FILE_TICKET + _INCARNATION)),
+    _m('file ticket', 'file ticket at publishing', 'unit block every_change', *_FILE_TICKET),
+    _m('stale', 'stale at the miss and at publishing', 'unit block large_bracket', *(_STALE_MISS + _STALE_FILL)),
+    _m('stale not set', 'open brackets counted as stale when the incarnation changes',
+       'unit block large_bracket', FILE,
+       'b->stale = true;\n    at_store_seq_cst(&f->stale, f->open_brackets);',
+       'b->stale = false;\n    at_store_seq_cst(&f->stale, 0);'),
+    _m('limit not raised', 'raising of the limit before publishing', 'unit file truncate',
+       BLOCK, '    raise_limit(f, miss->offset + len);\n', '    (void)raise_limit;\n'),
+    _m('limit of a kept file', 'limit of an attached file that was kept', 'unit file truncate_kept',
+       FILE, '    f->limit = v->size; /*', '    /*'),
+    _m('truncate range', 'the block that a truncation cuts through', 'unit file truncate', 'bracket.c',
+       'struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };',
+       'struct plan p = { OPEN_END, blocks_end(new_size), UINT64_MAX, 0 };'),
+    _m('large bracket', 'new incarnation for a range over 64 MiB', 'unit block every_change', 'bracket.c',
+       'b->end = b->first; /* no stripes: everything goes at once */\n    return cm_file_renew(f);',
+       'b->end = b->first;\n    return 0;'),
+    _m('size under a bracket', 'size unknown while it may change', 'unit file size', 'bracket.c',
+       "        at_store_release(&f->size, CM_SIZE_UNKNOWN);\n    if (p->kind == ATTRIBUTES", "        (void)0;\n    if (p->kind == ATTRIBUTES"),
+    _m('unreadable copies', 'a new incarnation when a copy cannot be reached', 'unit file escalate_to_file',
+       'bracket.c',
+       '        e = cm_file_renew(f);\n    }\n    b->raised = true;', '        e = 0;\n    }\n    b->raised = true;'),
+    # Slots and readers.
+    _m('sequence', 'next sequence at publishing', 'unit block sequence',
+       SLOT, '(uint16_t)((h->w0 & CM_W0_SEQ_MASK) + 1)', '(uint16_t)(h->w0 & CM_W0_SEQ_MASK)'),
+    _m('sequence kept', 'sequence kept when invalid', 'unit block sequence', *_SEQ_KEPT),
+    _m('check kept', 'check cleared when invalid: only VALID is', 'unit block flipped_dead_header',
+       SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, w0 & ~(uint64_t)CM_W0_VALID);'),
+    _m('w0 after the copy', 'second look at w0 after the copy', 'crash full read-torn',
+       SLOT, 'return *error == 0 && again == w0;', '(void)w0;\n    return *error == 0;'),
+    _m('key in read', 'comparison of the key', 'unit block other_key',
+       SLOT, '    if (!cm_slot_is(&h, k))\n        return CM_SLOT_OTHER;\n    if (w0)', '    if (w0)'),
+    _m('header check', 'check word of a header', 'unit block flipped_header',
+       'format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint16_t)(h->w0 & CM_W0_SEQ_MASK));',
+       '(void)key, (void)slot;\n    return true;'),
+    _m('payload check', 'checksum of a payload', 'unit block flipped_payload',
+       SLOT, 'return h->xxh3 == cm_format_payload_sum(', 'return h->xxh3 + 1 != cm_format_payload_sum('),
+    _m('tail length', 'valid length of a tail', 'unit block tails',
+       SLOT, '*got = valid <= from ? 0 : valid - from < len ? valid - from : len;', '*got = len;\n    (void)valid;'),
+    _m('pin looks again', 'second look at w0 after pinning', 'unit pin threads',
+       BLOCK, '== CM_SLOT_HIT && again.w0 == h.w0) {', '<= CM_SLOT_OTHER && again.w0 + 1 != 0) {'),
+    _m('doom', 'pins looked at before a slot is overwritten', 'unit pin unchanged_by_churn',
+       BLOCK, 'return !cm_pin_doom(&c->pins[slot]);', '(void)c, (void)slot;\n    return true;'),
+    _m('lock over publishing', 'lock held from the look at the tickets to VALID',
+       'crash fill-b1,beside-2,write-sync,fill-a0', BLOCK,
+       '    if (r == 0) {\n        /* Cell, then header',
+       '    if (r == 0) {\n        cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
+       'cm_lock_acquire(&s->lock);\n        /* Cell, then header'),
+    _m('own before evicting', 'ownership taken by an atomic test', 'unit pin',
+       'ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',
+       'at_or_acq_rel(&r->owned[slot / 64], bit);\n    return true;'),
+    # Records, marks, validators.
+    _m('fence 6', 'fence after writing a record', 'crash fill-b1,forget-b', RECORD, '''must not bring the old one back. */
+    cm_media_fence(m);
+''', '''must not bring the old one back. */
+'''),
+    _m('flush, record', 'flush of a record', 'crash full write-sync',
+       RECORD, '        e = cm_media_flush(m, at, CM_RECORD_BODY_BYTES);\n', '        e = 0;\n'),
+    _m('fence 5', 'fence after a mark', 'crash full write-sync', RECORD, '''     * made durable earlier. */
+    cm_media_fence(m);
+''', '''     * made durable earlier. */
+'''),
+    _m('flush, mark', 'flush of a mark', 'crash fill-a0,write-plain,fill-a0',
+       RECORD, '        e = cm_media_flush(m, &at->state, sizeof(at->state));\n', '        e = 0;\n'),
+    _m('fence, record drop', 'fence after dropping a record', 'crash fill-b1,thread,forget-closed',
+       RECORD, '    cm_media_fence(m); /* dropped when this returns, whatever crashes next */\n', ''),
+    _m('flush, record drop', 'flush of a dropped record', 'crash fill-b1,thread,forget-closed',
+       RECORD, '        e = cm_media_flush(m, &at->xxh3, sizeof(at->xxh3));\n', '        e = 0;\n'),
+    _m('mark trusted, record not flushed', 'own fence of a mark that is found set, and flush of its record',
+       'crash write-plain@f1,write-plain,fill-a0',
+       RECORD, 'int e = cm_media_flush(m, record_at(m, place), n * sizeof(struct cm_record));',
+       'int e = 0;\n    (void)place, (void)n;',
+       *_MARK),
+    _m('mark trusted, record not fenced', 'own fence of a mark that is found set, and fence of its record', 'crash write-plain@f1,thread,write-plain,fill-a0', RECORD, '''must not bring back an older incarnation. */
+    cm_media_fence(m);
+''', '''must not bring back an older incarnation. */
+''', *_MARK),
+    _m('settle bucket', 'settling of the other records before a new one', 'unit file record_order',
+       FILE, '        (void)cm_record_settle(&c->media, b->first, CM_RECORD_WAYS);\n', ''),
+    _m('no mark', 'dirty mark before a write', 'crash fill-a0,write-plain,fill-a0',
+       'bracket.c', 'e = cm_file_mark_dirty(f);', 'e = 0;'),
+    _m('mark trusted, record not settled', 'own fence of a mark that is found set, and settling of its record',
+       'crash write-plain@f1,write-plain,fill-a0',
+       *(_MARK + _SETTLE)),
+    _m('DIRTY of another boot', 'DIRTY of another boot makes a file new', 'crash fill-a0,write-plain,fill-a0',
+       RECORD, 'return dirty && boot != boot_number;', '(void)boot_number;\n    return false;'),
+    _m('damaged mark', 'a damaged mark counts as DIRTY', 'unit record marks',
+       RECORD, '&dirty, &boot))\n        return true;', '&dirty, &boot))\n        return false;'),
+    _m('born dirty', 'DIRTY of a file changed in this boot', 'unit file born_dirty',
+       FILE, 'bool dirty = born_dirty(c, v);', 'bool dirty = false;'),
+    _m('born dirty at revalidation', 'the same for a file that changed while open', 'crash revalidate-b,fill-b1',
+       FILE, 'int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;\n    return', 'int e = 0;\n    return'),
+    _m('mark after the record', 'a file born dirty is marked before its record', 'crash offline@f2,fill-b1', FILE,
+       '''    if (e == 0 && dirty)
+        e = cm_file_mark_dirty(f);
+    if (e == 0)
+        e = cm_file_renew(f);
+''', '''    if (e == 0)
+        e = cm_file_renew(f);
+    if (e == 0 && dirty)
+        e = cm_file_mark_dirty(f);
+'''),
+    _m('clean before the record', 'a clean file\'s mark is cleared after its record', 'unit file record_order', FILE,
+       '''        e = cm_file_renew(f);
+    if (e == 0 && !dirty)
+        cm_file_mark_clean(f);
+''', '''        if (!dirty)
+            cm_file_mark_clean(f);
+    if (e == 0)
+        e = cm_file_renew(f);
+'''),
+    _m('mark over an old record', 'the old record goes before a mark that is not its own',
+       'unit file record_order', FILE,
+       '        cm_record_drop(&c->media, f->place))\n        e = abandon_record(f);\n    if (e == 0 && dirty)',
+       '        0)\n        e = abandon_record(f);\n    if (e == 0 && dirty)'),
+    _m('racy record', 'a racy record matches nothing', 'unit file racy', FILE, '(r->flags & CM_RECORD_RACY) || ', ''),
+    _m('racy not recorded', 'racy flag of a record', 'unit file racy',
+       FILE, 'f->validator.racy ? CM_RECORD_RACY : 0;', '0 ? CM_RECORD_RACY : 0;'),
+    _m('racy validator', 'a racy validator matches nothing at attach', 'unit file racy',
+       FILE, '!v || v->racy || (r->flags', '!v || (r->flags'),
+    _m('racy revalidation', 'a racy validator proves nothing at revalidation', 'unit file racy_settles',
+       FILE, 'if (unchanged(f, v) && (sole || !f->validator.racy)) {', 'if (unchanged(f, v)) {'),
+    _m('validator compared', 'comparison of the validator at attach', 'crash full offline',
+       FILE, ' || !same_validator(v, r))', ')'),
+    _m('adoption beside a bracket', 'no validator counts while a bracket is open', 'unit file taken_too_early',
+       FILE, 'return f->open_brackets == 0 && v->taken_at > f->last_end_ns;', 'return v->taken_at > f->last_end_ns;'),
+    _m('adoption from before', 'no validator counts that was taken while a bracket was open',
+       'unit file taken_too_early',
+       FILE, 'return f->open_brackets == 0 && v->taken_at > f->last_end_ns;',
+       '(void)v;\n    return f->open_brackets == 0;'),
+    _m('adoption of others\' writes', 'only a sole writer adopts at the end of a bracket', 'unit file not_sole',
+       'bracket.c', 'after && cm_file_may_adopt(f) && cm_file_proves(f, after)', 'after && cm_file_proves(f, after)'),
+    _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
+       'crash begin,sync,write-open,end-plain,fill-a',
+       'bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
+    _m('sync, begun since', 'a sync proves nothing about what began since', 'crash fill-a0,sync-beside,fill-a0',
+       'bracket.c', '(s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty',
+       '(s->opaque[1] & 1) && f->dirty'),
+    _m('sync, changed since', 'a sync proves nothing about another\'s change found since',
+       'unit file sync_then_change',
+       FILE, '    f->data_begun++;\n    f->disowned = false;', '    f->disowned = false;'),
+    _m('failed fsync', 'new incarnation after a failed fsync', 'unit file failed_sync_reattach',
+       FILE, 'return e ? e : cm_file_renew(f);\n    }\n    if (!at_load', 'return e;\n    }\n    if (!at_load'),
+    _m('failed fsync, bypass', 'bypass after a failed fsync', 'unit file failed_sync',
+       FILE, '        at_store_release(&f->bypassed, 1u);\n', ''),
+    _m('failed fsync, reattach', 'bypass kept over a reattach', 'unit file failed_sync_reattach',
+       FILE, 'at_store_relaxed(&f->bypassed, sync_failed(f, r));', '(void)sync_failed;'),
+    _m('failed fsync, older sync', 'a sync from before the failed one ends no bypass',
+       'unit file failed_sync_overlapped',
+       FILE, ' || since < f->sync_failed_at)', ')'),
+    _m('two records', 'two records of one id are dropped', 'unit record two_records',
+       FILE, '    if (found <= 1)\n        return 0;', '    if (found)\n        return 0;'),
+    _m('origin volatile', 'DIRTY of an origin that loses power alone', 'unit file origin_volatile',
+       FILE, 'return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));', '(void)dirty;\n    return true;'),
+    _m('abort forgets', 'new incarnation after an abort', 'unit file abort',
+       'bracket.c', '    int e = cm_file_renew(f);\n    cm_lock_release(&f->lock);\n    while',
+       '    int e = 0;\n    cm_lock_release(&f->lock);\n    while'),
+    _m('abort disowns', 'no validator is adopted after an abort', 'unit file abort_disowns',
+       'bracket.c', '    f->disowned = true;\n', ''),
+    _m('record not written', 'escalation when a record cannot be written', 'unit file forget_unwritable',
+       FILE, '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
+       '        (void)write_record(f, incarnation);'),
+    # Superblocks.
+    _m('fence, superblock', 'fence between the two copies', 'crash process-crash@f3', SUPER, '''one of them is always whole. */
+    cm_media_fence(s->media);
+''', '''one of them is always whole. */
+'''),
+    _m('flush, superblock', 'flush of a copy', 'crash process-crash@f3',
+       SUPER, 'int e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(struct cm_super));', 'int e = 0;'),
+    _m('settle superblock', 'the copy that was believed is made durable before the other one goes',
+       'crash process-crash@f1',
+       SUPER, 'int e = settle_copy(s, 1 - s->first, true);', 'int e = 0;'),
+    _m('superblock order', 'the copy that was believed is written last', 'crash process-crash@62,process-crash',
+       'cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
+    _m('frontier in both copies', 'a hint that is not synced goes into one copy', 'crash pagecache fill-a0',
+       SUPER, '(void)write_copy(s, s->first, false);',
+       '(void)write_copy(s, s->first, false);\n        (void)write_copy(s, 1 - s->first, false);'),
+    _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER, '''    s->now.frontier = 0;
+    int e = write_both(s);''', '''    s->now.frontier = 0;
+    s->now.seq++;
+    s->now.xxh3 = cm_format_super_sum(&s->now);
+    int e = write_copy(s, 0, true);'''),
+    _m('mark in one copy', 'the incarnation mark in both copies', 'unit super incarnations', SUPER, 'e = s->failed ? CM_EIO : write_both(s);', '''s->now.seq++;
+        s->now.xxh3 = cm_format_super_sum(&s->now);
+        e = s->failed ? CM_EIO : write_copy(s, 0, true);'''),
+    _m('mark below what was used', 'a session begins at the mark', 'crash full large',
+       SUPER, 's->next_incarnation = sb->inc_mark;\n',
+       's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
+    _m('key before the epoch', 'an epoch that was not made durable is not used', 'unit super failing_media',
+       SUPER, '    if (e == 0)\n        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));\n    at_store_seq_cst',
+       '        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));\n    '
+       'at_store_seq_cst'),
+    _m('boot number', 'a new boot counts', 'unit super boot_number',
+       SUPER, 'sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;', '(void)0;'),
+    _m('boot id', 'same boot, or a page-cache pool is emptied', 'unit super must_empty_table',
+       SUPER, 'return !same_boot(sb, owner) || is_zero(owner->mount_id) ||', 'return is_zero(owner->mount_id) ||'),
+    _m('mount id', 'same mount, or a page-cache pool is emptied', 'unit super must_empty_table',
+       SUPER, 'is_zero(owner->mount_id) ||\n           memcmp(sb->mount_id, owner->mount_id, 16) != 0;',
+       'is_zero(owner->mount_id);'),
+    _m('OPEN', 'OPEN before other stores', 'unit super crash_table', SUPER, '    sb->state = CM_SUPER_OPEN;\n', ''),
+    _m('new epoch for another boot', 'emptying by a new epoch', 'unit super crash_table',
+       SUPER, '        sb->epoch++;\n        sb->frontier = 0;\n', '        sb->frontier = 0;\n'),
+    _m('CLEAN after a failed sync', 'an error at the close leaves OPEN', 'crash pagecache fill-a0,close-unsynced',
+       'cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));',
+       '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));'),
+    _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
+       'cache.c', '        e = plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
+    _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close',
+       SUPER, '    if (e == 0 && sync && s->sync && s->file)\n        e = plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE);\n',
+       '    (void)sync;\n'),
+    _m('seq decides', 'of two whole copies the newer counts', 'unit super higher_seq_wins',
+       SUPER, 'c[1].seq > c[0].seq', 'c[1].seq < c[0].seq'),
+]
+
+# Here the third column is not the test but why there cannot be one.
+BENIGN = [
+    _m('mark not moved', 'a range of incarnations of its own for every session',
+       'the first incarnation that is asked for then writes a range of its own; only a mark below what was used '
+       'is harmful ("mark below what was used")',
+       SUPER, '    sb->inc_mark += CM_INCARNATION_RANGE;\n    /* The copy', '    /* The copy'),
+    _m('owner of a stale cell', 'ownership test before a dead cell is used',
+       'the cell is used only after its header was flushed and fenced by the one who uses it ("settle stale"); '
+       'the test saves that for headers whose owner is about to do it', BLOCK,
+       'if (!live && !unreadable && !owned && settle_stale(c, slot))',
+       'if (!live && !unreadable && settle_stale(c, slot))'),
+    _m('ticket at the begin', 'a bracket\'s begin moves the ticket',
+       'until the end the intents refuse, and the end moves the ticket', 'stripe.h',
+       'at_store_release(&s->intents, s->intents + 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
+       'at_store_release(&s->intents, s->intents + 1);'),
+    _m('old superblocks killed', 'format kills the old superblocks first',
+       'every check is seeded with the new pool\'s uuid: old headers and records do not count, and zeroed ones '
+       'neither',
+       'cache.c', '    e = cm_super_kill(&s);\n', '    e = 0;\n'),
+    _m('fence, kill', 'fence after killing them', 'as above', SUPER, '''leaves no pool. */
+    cm_media_fence(s->media);
+''', '''leaves no pool. */
+'''),
+    _m('fence, format', 'emptiness durable before it is a pool', 'as above',
+       'cache.c', "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n", ''),
+    _m('mark trusted', 'own fence of a mark that is found set',
+       'attaching settles the record with the mark in it; both removed: "mark trusted, record not settled"',
+       *_MARK),
+    _m('unlock before fence 4', 'lock held over the fence of forgetting',
+       'the cells stay until the fence is done, so a second bracket finds the invalid header and flushes it '
+       'itself; both removed: "unlock before fence 4, cells too"',
+       *_EARLY_UNLOCK),
+    _m('incarnation at publishing', 'comparison of the incarnation',
+       'the file ticket moves with every new incarnation; both removed: "file ticket, incarnation"',
+       *_INCARNATION),
+    _m('NOFILL', 'a miss that says NOFILL is refused by its flag',
+       'what it refuses, the intents and the tickets refuse under the lock; with the end\'s ticket: "ticket at '
+       'the end, NOFILL"',
+       *_NOFILL),
+    _m('fence before the pins', 'barrier between w0 and the pins',
+       'the compare-and-swap of w0 before it is a full barrier (persist.h); the fence states what the code needs '
+       'where that is far away',
+       BLOCK, '    at_fence_seq_cst();\n    return !cm_pin_doom', '    return !cm_pin_doom'),
+    _m('acquire fence', 'barrier between the copy and the second look at w0',
+       'x86 does not reorder loads, and the copy is a function the compiler does not see into; on arm64 it is needed',
+       SLOT, '    at_fence_acquire();\n', ''),
+    _m('fence after raising the limit', 'barrier after raising the limit',
+       'on x86 the compare-and-swap is the barrier already, and where it is skipped the limit was there; on arm64 '
+       'it is needed', BLOCK, "        ;\n    at_fence_seq_cst();\n", "        ;\n"),
+    _m('limit of a new incarnation', 'limit back to zero',
+       'a limit that is too high only makes truncations look at more blocks',
+       FILE, '    at_store_seq_cst(&f->limit, 0);\n', ''),
+    _m('ticket of a new incarnation', 'a new incarnation moves the file ticket',
+       'publishing compares the incarnation as well; both removed: "file ticket, incarnation"',
+       FILE, '    at_add_seq_cst(&f->ticket, 1);\n    at_store_seq_cst(&f->limit, 0);\n',
+       '    at_store_seq_cst(&f->limit, 0);\n'),
+    _m('flush, repaired header', 'flush of a header that repairing cleared',
+       'no reader believed the header, before or after',
+       'check.c', ' == 1 && cm_slot_flush(m, slot) == 0)', ' == 1)'),
+    _m('fence of a repair', 'fence after repairing', 'as above: what comes back is found damaged again',
+       'check.c', '        cm_media_fence(&c->media); /* what was dropped stays dropped */\n', '        (void)0;\n'),
+    _m('fence at the close', 'fence before closing',
+       'every operation fenced what it flushed; and writing CLEAN fences twice',
+       'cache.c', '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */\n',
+       ''),
+    _m('early release', 'the new incarnation is released before its record is durable',
+       'the file\'s lock is held until the record is durable, so nobody can forget or write under the new number '
+       'before; what is filled under it meanwhile is unreachable if the old record comes back', FILE,
+       '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
+       '        release_incarnation(f, incarnation);\n        if (write_record(f, incarnation))\n            e = '
+       'abandon_record(f);',
+       FILE, '    if (e == 0)\n        release_incarnation(f, incarnation);',
+       '    if (e == 0 && incarnation == 0)\n        release_incarnation(f, incarnation);'),
+    _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
+       'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
+       BLOCK, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
+]
+
+# ---- Building --------------------------------------------------------------------------------
+
+
+class Failure(Exception):
+    pass
+
+
+def run(command, limit, cwd=None):
+    """Exit status, output. None: it took too long."""
+    try:
+        p = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           timeout=limit, check=False)
+        return p.returncode, p.stdout.decode(errors='replace')
+    except subprocess.TimeoutExpired as e:
+        return None, (e.stdout or b'').decode(errors='replace')
+
+
+class Builder:
+    """Compiles and links in a scratch directory; objects of the unchanged code are shared."""
+
+    def __init__(self, source, scratch):
+        self.cc = os.environ.get('CC', 'cc').split()
+        self.source, self.scratch = source, scratch
+        flags = os.environ.get('CFLAGS', '').split()
+        p = subprocess.run(['pkg-config', '--cflags', 'libxxhash'], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, check=False) if shutil.which('pkg-config') else None
+        flags += p.stdout.decode().split() if p and p.returncode == 0 else []
+        self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-pthread'] + flags
+        self.objects = os.path.join(scratch, 'objects')
+        os.mkdir(self.objects)
+        self.library = sorted(f for f in os.listdir(source) if f.endswith(('.c', '.S')))
+        self.includes = {f: self.included(f) for f in os.listdir(source) if f.endswith(('.c', '.h', '.S'))}
+
+    def included(self, name):
+        with open(os.path.join(self.source, name), encoding='utf-8') as f:
+            return set(re.findall(r'^#include "([\w.]+)"', f.read(), re.M))
+
+    def depends(self, name, header):
+        seen, todo = set(), [name]
+        while todo:
+            f = todo.pop()
+            if f == header:
+                return True
+            if f not in seen:
+                seen.add(f)
+                todo += self.includes.get(f, ())
+        return False
+
+    def compile(self, path, out, source):
+        command = self.cc + self.flags + ['-I' + source, '-I' + os.path.join(TOP, 'include'), '-c', path, '-o', out]
+        status, text = run(command, 120)
+        if status != 0:
+            raise Failure('does not compile: ' + text.strip()[:300])
+
+    def program_sources(self, program):
+        tests = os.path.join(TOP, 'tests')
+        if program == CRASH:
+            return [os.path.join(tests, 'crash', f) for f in ('crash.c', 'recorder.c', 'world.c')] + [
+                os.path.join(tests, 'model', 'origin.c')]
+        if program in (MODEL, RACE):
+            return [os.path.join(tests, 'model', f) for f in (program + '.c', 'origin.c')]
+        return [os.path.join(tests, 'unit', 'test_' + program + '.c')]
+
+    def prepare(self, programs, pool):
+        """Objects of the unchanged library and of the test programs."""
+        todo = {os.path.join(self.source, f): f + '.o' for f in self.library}
+        for program in programs:
+            todo.update({s: 'test-' + os.path.basename(s) + '.o' for s in self.program_sources(program)})
+        for job in [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source)
+                    for s, o in todo.items()]:
+            job.result()
+
+    def change(self, mutant, directory):
+        """The mutant's objects by name."""
+        source = os.path.join(directory, 'src')
+        shutil.copytree(self.source, source, ignore=shutil.ignore_patterns('tool'))
+        changed = set()
+        for name, old, new in mutant.edits:
+            path = os.path.join(source, name)
+            with open(path, encoding='utf-8') as f:
+                text = f.read()
+            if text.count(old) != 1:
+                raise Failure('%s: text is there %d times: %s' % (name, text.count(old), old.strip()[:80]))
+            with open(path, 'w', encoding='utf-8') as f:
+                f.write(text.replace(old, new))
+            changed.add(name)
+        objects = {}
+        for f in self.library:
+            if any(self.depends(f, name) for name in changed):
+                objects[f] = os.path.join(directory, f + '.o')
+                self.compile(os.path.join(source, f), objects[f], source)
+        return objects
+
+    def link(self, program, objects, directory):
+        out = os.path.join(directory, program)
+        if os.path.exists(out):
+            return out
+        parts = [os.path.join(self.objects, 'test-' + os.path.basename(s) + '.o')
+                 for s in self.program_sources(program)]
+        parts += [objects.get(f, os.path.join(self.objects, f + '.o')) for f in self.library]
+        status, text = run(self.cc + parts + ['-o', out, '-pthread'] + (WRAP if program == CRASH else []), 120)
+        if status != 0:
+            raise Failure('does not link: ' + text.strip()[:300])
+        return out
+
+
+# ---- Tests -----------------------------------------------------------------------------------
+
+
+def program_of(test):
+    words = test.split()
+    return words[1] if words[0] == 'unit' else words[0]
+
+
+def command_of(test, program):
+    """crash [warm|full] [eadr|pagecache] OP,OP... | crash --OPTION... | model SLOTS SEED | race SECONDS | unit MODULE [TEST]"""
+    words = test.split()
+    if words[0] == 'unit':
+        return [program] + words[2:]
+    if words[0] == MODEL:
+        return [program, '--slots', words[1], '--seed', words[2], '--ops', '200000']
+    if words[0] == RACE:
+        return [program, '--seconds', words[1]]
+    if words[1].startswith('--'):
+        return [program] + words[1:]
+    args = ['--' + w for w in ('warm', 'full') if w in words]
+    for rules in ('eadr', 'pagecache'):
+        args += ['--rules', rules] if rules in words else []
+    return [program] + args + ['--sequence', words[-1]]
+
+
+def complaint(text):
+    for line in text.splitlines():
+        m = re.match(r'VIOLATION: (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|.*(Assertion .* failed)', line)
+        if m:
+            return next(g for g in m.groups() if g)[:90]
+    return 'died'
+
+
+def notices(builder, test, objects, directory):
+    """What the test says about the mutant, or None."""
+    program = builder.link(program_of(test), objects, directory)
+    status, text = run(command_of(test, program), LIMIT, cwd=directory)
+    if status is None:
+        return None  # slow is not wrong
+    return complaint(text) if status not in (0, 77) else None
+
+
+Result = collections.namedtuple('Result', 'mutant by said seconds error')
+
+
+def judge(builder, mutant, quick, survey):
+    start = time.time()
+    directory = tempfile.mkdtemp(dir=builder.scratch)
+    found = []
+    try:
+        objects = builder.change(mutant, directory)
+        tests = ([mutant.by] if mutant.by else []) + ([] if quick and not survey else
+                                                      [t for t in OTHERS if t != mutant.by])
+        for test in tests:
+            said = notices(builder, test, objects, directory)
+            if said:
+                found.append((test, said))
+                if not survey:
+                    break
+        error = None
+    except Failure as e:
+        error = str(e)
+    finally:
+        shutil.rmtree(directory)
+    by = '; '.join(t for t, _ in found)
+    return Result(mutant, by, found[0][1] if found else '', time.time() - start, error)
+
+
+# ---- Main ------------------------------------------------------------------------------------
+
+
+def sound(builder, mutants, pool):
+    """The tests that the rows name, on the unchanged code."""
+    directory = os.path.join(builder.scratch, 'sound')
+    os.mkdir(directory)
+    tests = sorted({m.by for m in mutants if m.by})
+    for program in sorted({program_of(t) for t in tests}):
+        builder.link(program, {}, directory)
+    said = list(pool.map(lambda t: notices(builder, t, {}, directory), tests))
+    return ['%s: %s' % (t, s) for t, s in zip(tests, said) if s]
+
+
+def markdown(results):
+    lines = ['| mutant | removed | noticed by |', '|---|---|---|']
+    for r in results:
+        lines.append('| %s | %s | %s |' % (r.mutant.name, r.mutant.what, '`%s`' % r.by if r.by else '**nothing**'))
+    lines += ['', '| benign | removed | why nothing can notice |', '|---|---|---|']
+    for b in BENIGN:
+        lines.append('| %s | %s | %s |' % (b.name, b.what, b.by))
+    return '\n'.join(lines)
+
+
+def good(result, options):
+    return not result.error and bool(result.by) != options.benign
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument('--quick', action='store_true', help='only the test that the row names')
+    a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
+    a.add_argument('--benign', action='store_true', help='the rows that nothing can notice')
+    a.add_argument('--jobs', type=int, default=os.cpu_count() or 1)
+    a.add_argument('--markdown', action='store_true', help='print the table as in docs/crash.md')
+    a.add_argument('--survey', action='store_true', help='go on after the first test that notices')
+    a.add_argument('--source', default=os.path.join(TOP, 'src'), help='the library (src/)')
+    o = a.parse_args()
+    mutants = [b._replace(by='') for b in BENIGN] if o.benign else MUTANTS
+    if o.only:
+        mutants = [m for m in mutants if m.name.startswith(o.only)]
+    names = [m.name for m in MUTANTS + BENIGN]
+    if len(set(names)) != len(names) or not mutants:
+        print('two rows of one name, or none of that name')
+        return 1
+    tests = {m.by for m in mutants if m.by} | (set() if o.quick else set(OTHERS))
+    scratch = tempfile.mkdtemp(prefix='cachemax-mutants.')
+    try:
+        with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
+            builder = Builder(os.path.abspath(o.source), scratch)
+            builder.prepare(sorted({program_of(t) for t in tests}), pool)
+            wrong = sound(builder, mutants, pool)
+            if wrong:
+                print('\n'.join('FAILED on the unchanged code: ' + w for w in wrong))
+                print('0 passed, %d failed, 0 skipped' % len(mutants))
+                return 1
+            results = []
+            for r in pool.map(lambda m: judge(builder, m, o.quick, o.survey), mutants):
+                results.append(r)
+                if not o.markdown:
+                    print('%s%s | %s | %s | %.1f' % (
+                        '' if good(r, o) else 'FAILED ', r.mutant.name, r.mutant.what,
+                        '%s (%s)' % (r.by, r.said) if r.by else r.error or 'nothing noticed', r.seconds), flush=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if o.markdown:
+        print(markdown(results))
+    passed = sum(1 for r in results if good(r, o))
+    if not o.markdown:
+        print('%d passed, %d failed, 0 skipped' % (passed, len(results) - passed))
+    return 0 if passed == len(results) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
