@@ -372,7 +372,8 @@ static int by_number(const void *a, const void *b)
 
 const struct doubt *rep_doubts(size_t *n)
 {
-    qsort(r.open, r.opens, sizeof(*r.open), by_number);
+    if (r.opens > 0)
+        qsort(r.open, r.opens, sizeof(*r.open), by_number);
     r.doubts = 0;
     for (size_t i = 0; i < r.opens; i++) {
         uint64_t at = r.open[i] * 8;
