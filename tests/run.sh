@@ -40,15 +40,17 @@ skip() { # NAME REASON
   echo "skip $1: $2"
 }
 
-# suite NAME COMMAND...: runs it; counts what its last line says, or else its exit status as one
-# test (77: skipped).
+# suite NAME COMMAND...: runs it, for $patience seconds at most; counts what its last line says, or
+# else its exit status as one test (77: skipped).
+patience=600
 suite() {
   name=$1
   shift
   case $name in *"$filter"*) ;; *) return 0 ;; esac
   began=$(date +%s)
-  "$@" >"$log/out" 2>&1
+  timeout -k 10 $patience "$@" >"$log/out" 2>&1
   status=$?
+  [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$log/out"
   took=$(($(date +%s) - began))
   counts=$(tail -n 1 "$log/out" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
   if [ -n "$counts" ]; then

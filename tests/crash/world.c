@@ -43,6 +43,7 @@ static struct {
     unsigned arm;               /* the operation after the next: the next one runs at this fence of it */
     void (*inner)(void);        /* that one */
     bool tangled;               /* two operations at once: no floor in between */
+    bool beside;                /* the inner one is running */
     struct rng rng;
     unsigned boot;              /* identity and time that the library is told */
     int64_t boot_wall;
@@ -397,7 +398,10 @@ static void churn(unsigned first, unsigned end)
 {
     int f = FILE_C;
     for (unsigned i = first; i < end; i++) {
-        must(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
+        if (w.beside) /* would wait for the outer one's flight, which is this very thread's */
+            fill(f, i, 1);
+        else
+            must(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
         checkpoint();
     }
 }
@@ -836,7 +840,9 @@ static void run_inner(void)
     w.buf = w.other_buf;
     t->number++;
     t->callback = NULL;
+    w.beside = true;
     inner();
+    w.beside = false;
     *t = outer;
     w.buf = buf;
 }
