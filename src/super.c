@@ -21,32 +21,43 @@ static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
     return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
 }
 
-/* Makes a copy durable. `sync`: through the page cache as well, where there is no DAX. */
-static int settle_copy(struct cm_superblocks *s, unsigned i, bool sync)
+static int settle_copy(struct cm_superblocks *s, unsigned i)
 {
     int e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(struct cm_super));
     /* Before the other copy is touched: one of them is always whole. */
     cm_media_fence(s->media);
-    if (e == 0 && sync && s->sync && s->file)
-        e = plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE);
     return e;
 }
 
-static int write_copy(struct cm_superblocks *s, unsigned i, bool sync)
+/* Through the page cache as well, where there is no DAX. */
+static int sync_copy(struct cm_superblocks *s, unsigned i)
 {
-    int e = cm_media_write(s->media, copy_at(s->media, i), &s->now, sizeof(s->now));
-    return e ? e : settle_copy(s, i, sync);
+    return s->sync && s->file ? plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE) : 0;
 }
 
-/* Lock held. Both copies are tried even if one fails, so that the best possible state is left. */
+static int write_copy(struct cm_superblocks *s, unsigned i)
+{
+    int e = cm_media_write(s->media, copy_at(s->media, i), &s->now, sizeof(s->now));
+    return e ? e : settle_copy(s, i);
+}
+
+/* Lock held. The second copy is written even where the first cannot be: a new epoch that is in one
+ * of them forgets more than one that is in none. Not so while the page cache may still have the
+ * first in flight, which then counts at a crash of the process and may be torn by a power cut. */
 static int write_both(struct cm_superblocks *s)
 {
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
-    int e0 = write_copy(s, s->first, true);
-    int e1 = write_copy(s, 1 - s->first, true);
-    s->failed = e0 || e1;
-    return e0 ? e0 : e1;
+    int e = write_copy(s, s->first);
+    int e_sync = sync_copy(s, s->first);
+    if (e_sync == 0) {
+        int e_second = write_copy(s, 1 - s->first);
+        e = e ? e : e_second;
+        e_sync = sync_copy(s, 1 - s->first);
+    }
+    e = e ? e : e_sync;
+    s->failed = e != 0;
+    return e;
 }
 
 static int read_copy(const uint8_t *base, unsigned i, struct cm_super *sb)
@@ -161,7 +172,9 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->inc_mark += CM_INCARNATION_RANGE;
     /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
      * The first is made durable, then the second is overwritten, and only then the first. */
-    int e = settle_copy(s, 1 - s->first, true);
+    int e = settle_copy(s, 1 - s->first);
+    if (e == 0)
+        e = sync_copy(s, 1 - s->first);
     if (e == 0)
         e = write_both(s);
     if (e == 0)
@@ -225,7 +238,7 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
         s->now.xxh3 = cm_format_super_sum(&s->now);
         /* A hint, so not synced; and therefore into one copy only: two that the page cache has in
          * flight could both be torn by a crash. */
-        (void)write_copy(s, s->first, false);
+        (void)write_copy(s, s->first);
     }
     cm_lock_release(&s->lock);
 }

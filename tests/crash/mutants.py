@@ -412,20 +412,22 @@ MUTANTS = [
        SUPER, 'int e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(struct cm_super));', 'int e = 0;'),
     _m('settle superblock', 'the copy that was believed is made durable before the other one goes',
        'crash process-crash@f1',
-       SUPER, 'int e = settle_copy(s, 1 - s->first, true);', 'int e = 0;'),
+       SUPER, 'int e = settle_copy(s, 1 - s->first);', 'int e = 0;'),
     _m('superblock order', 'the copy that was believed is written last', 'crash process-crash@62,process-crash',
        'cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy', 'crash pagecache fill-a0',
-       SUPER, '(void)write_copy(s, s->first, false);',
-       '(void)write_copy(s, s->first, false);\n        (void)write_copy(s, 1 - s->first, false);'),
+       SUPER, '(void)write_copy(s, s->first);',
+       '(void)write_copy(s, s->first);\n        (void)write_copy(s, 1 - s->first);'),
+    _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
+       'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER, '''    s->now.frontier = 0;
     int e = write_both(s);''', '''    s->now.frontier = 0;
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
-    int e = write_copy(s, 0, true);'''),
+    int e = write_copy(s, 0);'''),
     _m('mark in one copy', 'the incarnation mark in both copies', 'unit super incarnations', SUPER, 'e = s->failed ? CM_EIO : write_both(s);', '''s->now.seq++;
         s->now.xxh3 = cm_format_super_sum(&s->now);
-        e = s->failed ? CM_EIO : write_copy(s, 0, true);'''),
+        e = s->failed ? CM_EIO : write_copy(s, 0);'''),
     _m('mark below what was used', 'a session begins at the mark', 'crash full large',
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
@@ -448,9 +450,9 @@ MUTANTS = [
        '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));'),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
        'cache.c', '        e = plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
-    _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close',
-       SUPER, '    if (e == 0 && sync && s->sync && s->file)\n        e = plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE);\n',
-       '    (void)sync;\n'),
+    _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close', SUPER,
+       'return s->sync && s->file ? plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE) : 0;',
+       'return (void)s, (void)i, 0;'),
     _m('seq decides', 'of two whole copies the newer counts', 'unit super higher_seq_wins',
        SUPER, 'c[1].seq > c[0].seq', 'c[1].seq < c[0].seq'),
 ]

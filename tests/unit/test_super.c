@@ -449,6 +449,31 @@ static void test_epoch_in_both(void)
     }
 }
 
+/* Without DAX: a copy that could not be synced may be torn by a power cut, so the other one stays
+ * as it is until the first has arrived. */
+static void test_failing_sync(void)
+{
+    struct pair p;
+    struct plat_file none = { .handle = 1 << 20 }; /* nobody has so many files open */
+    pair_make(&p);
+    p.s.first = 1;
+    p.s.file = &none;
+    p.s.sync = true;
+    struct cm_super before = *copy_of(&p, 0);
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), CM_EIO);
+    CHECK_EQ(p.failed, 1);
+    CHECK(memcmp(copy_of(&p, 0), &before, sizeof(before)) == 0);
+    CHECK_EQ(copy_of(&p, 1)->epoch, 2); /* counts after a crash of the process */
+    CHECK_EQ(cm_format_super_check(copy_of(&p, 1)), 0);
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), CM_EIO);
+    CHECK(memcmp(copy_of(&p, 0), &before, sizeof(before)) == 0);
+    p.s.sync = false;
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
+    CHECK_EQ(copy_of(&p, 0)->epoch, 4);
+    CHECK_EQ(copy_of(&p, 1)->epoch, 4);
+    pair_end(&p);
+}
+
 /* ---- Incarnations ---------------------------------------------------------------------------- */
 
 static uint64_t last_incarnation;
@@ -624,6 +649,7 @@ static const struct harness_test tests[] = {
     TEST(boot_number),
     TEST(epoch_bump),
     TEST(epoch_in_both),
+    TEST(failing_sync),
     TEST(incarnations),
     TEST(file_incarnations),
     TEST(failing_media),
