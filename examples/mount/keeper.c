@@ -5,9 +5,10 @@
  *  - A validator taken right after a change proves nothing (racy): it is taken again a quarter of
  *    a second later, so that the file is warm after the next mount.
  *  - A file changed since boot is "born dirty" until an fsync proves that the origin holds it.
- *    Files that are only read get that fsync here, once per attachment, after all validators.
+ *    Files that are only read get that fsync here, once per attachment: when the origin has not
+ *    been read for a second, since an fsync may hold up reads, but after half a minute anyway.
  *  - Descriptors run out before the kernel forgets names by itself: it is asked to.
- * The list is in order of time because the delay is constant. A listed inode is held.
+ * Two lists, each in order of time because its delay is constant. A listed inode is held.
  * keeper_finish() does the rest at unmount, when nothing else runs, within SYNC_BUDGET_NS.
  */
 #include "mount.h"
@@ -16,29 +17,37 @@
 #include <time.h>
 
 #define DELAY_NS 250000000ull
+#define QUIET_NS 1000000000ull
+#define PROOF_NS 30000000000ull
 #define TRIES_MAX 40 /* a time in the future stays racy; ten seconds are enough for any granule */
 #define RACY_BUDGET_NS 3000000000ull
 #define SYNC_BUDGET_NS 10000000000ull
 
+struct list {
+    struct inode *head, **tail;
+};
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    struct inode *head, **tail;
+    struct list validators, proofs;
     pthread_t thread;
     bool stop;
-} k = { .lock = PTHREAD_MUTEX_INITIALIZER, .tail = &k.head };
+} k = { .lock = PTHREAD_MUTEX_INITIALIZER,
+        .validators.tail = &k.validators.head,
+        .proofs.tail = &k.proofs.head };
+static _Atomic uint64_t origin_read_ns; /* cm_now() of the last read of the origin */
 
-static void append(struct inode *i)
+static void append(struct list *l, struct inode *i, uint64_t delay_ns)
 {
     pthread_mutex_lock(&k.lock);
     if (!i->scheduled) {
         inode_hold(i);
         i->scheduled = true;
-        i->due_ns = cm_now() + DELAY_NS;
+        i->due_ns = cm_now() + delay_ns;
         i->due_next = NULL;
-        *k.tail = i;
-        k.tail = &i->due_next;
-        if (k.head == i)
+        *l->tail = i;
+        l->tail = &i->due_next;
+        if (l->head == i)
             pthread_cond_signal(&k.wake);
     }
     pthread_mutex_unlock(&k.lock);
@@ -47,7 +56,12 @@ static void append(struct inode *i)
 void keeper_schedule(struct inode *i)
 {
     atomic_store(&i->tries, 0);
-    append(i);
+    append(&k.validators, i, DELAY_NS);
+}
+
+void keeper_origin_read(void)
+{
+    atomic_store_explicit(&origin_read_ns, cm_now(), memory_order_relaxed);
 }
 
 bool keeper_has(struct inode *i)
@@ -67,18 +81,35 @@ static bool pressed(void)
     return inode_count() >= keeper_names_max();
 }
 
-/* Due ones only; NULL when there is none. */
-static struct inode *pop_due(void)
+static struct inode *pop(struct list *l)
 {
-    struct inode *i = k.head;
+    struct inode *i = l->head;
 
-    if (!i || (i->due_ns > cm_now() && !pressed()))
-        return NULL;
-    k.head = i->due_next;
-    if (!k.head)
-        k.tail = &k.head;
+    l->head = i->due_next;
+    if (!l->head)
+        l->tail = &l->head;
     i->scheduled = false;
     return i;
+}
+
+static bool quiet(void)
+{
+    return cm_now() - atomic_load_explicit(&origin_read_ns, memory_order_relaxed) > QUIET_NS;
+}
+
+/* NULL when there is nothing to do yet. *proof: it is a proof's turn. */
+static struct inode *pop_due(bool *proof)
+{
+    struct inode *v = k.validators.head, *p = k.proofs.head;
+    uint64_t now = cm_now();
+
+    *proof = false;
+    if (v && (v->due_ns <= now || pressed()))
+        return pop(&k.validators);
+    *proof = true;
+    if (p && (p->due_ns <= now || pressed() || quiet()))
+        return pop(&k.proofs);
+    return NULL;
 }
 
 /* fsync of a file nobody wrote through the mount. A file system that cannot do it is left
@@ -91,21 +122,25 @@ static void prove_clean(struct inode *i)
     file_sync(i, i->rfd, false);
 }
 
-/* True: look again later. */
-static bool check(struct inode *i)
+/* Looks at a file, or with `proof` syncs it. */
+static void check(struct inode *i, bool proof)
 {
     cm_file_info info = { .size = 0 };
-    bool again = false;
+    struct list *again = NULL;
 
     if (!file_use_attached(i))
-        return false;
+        return;
     if (cache_on() && file_revalidate(i, &info) >= 0) {
-        again = (info.racy || info.want_validator) && atomic_fetch_add(&i->tries, 1) < TRIES_MAX;
-        if (!again && info.dirty && !i->written && !i->proved && !info.bypassed)
+        if ((info.racy || info.want_validator) && atomic_fetch_add(&i->tries, 1) < TRIES_MAX)
+            again = &k.validators;
+        else if (info.dirty && !i->written && !i->proved && !info.bypassed && !proof)
+            again = &k.proofs;
+        else if (info.dirty && !i->written && !i->proved && !info.bypassed)
             prove_clean(i);
     }
     file_unuse(i);
-    return again;
+    if (again && !pressed())
+        append(again, i, again == &k.proofs ? PROOF_NS : DELAY_NS);
 }
 
 /* The kernel drops the names of idle files when we say that they may have changed. It takes the
@@ -156,8 +191,10 @@ static void wait_for_work(void)
     struct timespec ts;
     uint64_t now = cm_now(), ns = 200000000;
 
-    if (k.head && k.head->due_ns > now && k.head->due_ns - now < ns)
-        ns = k.head->due_ns - now;
+    struct inode *v = k.validators.head;
+
+    if (v && v->due_ns > now && v->due_ns - now < ns)
+        ns = v->due_ns - now;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     ns += (uint64_t)ts.tv_nsec;
     ts.tv_sec += (time_t)(ns / 1000000000);
@@ -170,13 +207,13 @@ static void *keeper_main(void *arg)
     (void)arg;
     pthread_mutex_lock(&k.lock);
     while (!k.stop) {
-        struct inode *i = pop_due();
+        bool proof;
+        struct inode *i = pop_due(&proof);
         if (!i)
             wait_for_work();
         pthread_mutex_unlock(&k.lock);
         if (i) {
-            if (check(i) && !pressed())
-                append(i);
+            check(i, proof);
             if (!inode_known(i))
                 file_detach_idle(i);
             inode_put(i);
@@ -260,11 +297,8 @@ void keeper_finish(void)
 
 void keeper_drop_all(void)
 {
-    while (k.head) {
-        struct inode *i = k.head;
-        k.head = i->due_next;
-        i->scheduled = false;
-        inode_put(i);
-    }
-    k.tail = &k.head;
+    while (k.validators.head)
+        inode_put(pop(&k.validators));
+    while (k.proofs.head)
+        inode_put(pop(&k.proofs));
 }

@@ -198,6 +198,7 @@ void keeper_stop(void);     /* ends the thread */
 void keeper_finish(void);   /* at unmount, alone: leave warm what can be */
 void keeper_drop_all(void); /* after that: empties the list */
 void keeper_schedule(struct inode *i);
+void keeper_origin_read(void); /* the origin is being read: no time for fsync */
 bool keeper_has(struct inode *i);
 uint64_t keeper_names_max(void);
 /* A lookup made this many names: lets the relief catch up when there are too many. */

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # mount-bench.sh - what the cache costs in a mount: cachemax-mount against a FUSE file system that
-# does nothing (nullfuse), and against the disk.
+# does nothing (nullfuse), and against the disk; and what replying through a buffer costs that does
+# nothing (nullfuse) against replying from its memory.
 #
 # Usage: mount-bench.sh BUILD_DIR [MIB [ROUNDS [SECONDS [LOOPS]]]]
 #   MIB of data (64), measured in ROUNDS (3) rounds of SECONDS (3) each with LOOPS (2) loop threads
@@ -28,13 +29,14 @@ pids=()
 cleanup() {
   fusermount3 -u -z "$work/cached" 2>/dev/null
   fusermount3 -u -z "$work/null" 2>/dev/null
+  fusermount3 -u -z "$work/copy" 2>/dev/null
   for p in "${pids[@]}"; do wait "$p" 2>/dev/null; done
   rm -rf "$work" "$shm"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-mkdir "$work/cached" "$work/null"
+mkdir "$work/cached" "$work/null" "$work/copy"
 head -c $((mib << 20)) /dev/urandom > "$work/cached/data"
 sync "$work/cached/data"
 sleep 1 # older than the clock's granule
@@ -58,8 +60,10 @@ read -r disk_iops disk_lat < <(fio_read "$work/cached/data" --rw=randread --bs=4
 pids+=($!)
 "$null_bin" "$work/null" $((mib << 20)) "$loops" &
 pids+=($!)
+"$null_bin" "$work/copy" $((mib << 20)) "$loops" copy &
+pids+=($!)
 for _ in $(seq 100); do
-  mountpoint -q "$work/cached" && mountpoint -q "$work/null" && break
+  mountpoint -q "$work/cached" && mountpoint -q "$work/null" && mountpoint -q "$work/copy" && break
   sleep 0.05
 done
 # Warm: twice, because a first touch may only be remembered, not stored.
@@ -68,12 +72,12 @@ for _ in 1 2 3; do
 done
 
 failed=0
-# measure NAME TARGET FIO_OPTIONS...: alternating rounds, medians, ratio of the two
+# measure MOUNT NAME TARGET FIO_OPTIONS...: alternating rounds, medians, ratio to the null mount
 measure() {
-  local name=$1 target=$2 r our=() null=() verdict=""
-  shift 2
+  local mount=$1 name=$2 target=$3 r our=() null=() verdict=""
+  shift 3
   for ((r = 0; r < rounds; r++)); do
-    our+=("$(fio_read "$work/cached/data" "$@" | cut -d' ' -f1)")
+    our+=("$(fio_read "$work/$mount/data" "$@" | cut -d' ' -f1)")
     null+=("$(fio_read "$work/null/data" "$@" | cut -d' ' -f1)")
   done
   our_m=$(printf '%s\n' "${our[@]}" | median)
@@ -84,16 +88,19 @@ measure() {
     awk -v q="$q" -v t="$target" 'BEGIN { exit !(q < t) }' &&
       { verdict="target >= $target: MISSED"; failed=1; }
   fi
-  printf '%-28s mount %9s  null %9s IOPS  ratio %s  %s\n' "$name" "$our_m" "$null_m" "$q" "$verdict"
-  printf '%-28s   rounds: mount %s | null %s\n' "" "${our[*]}" "${null[*]}"
+  printf '%-28s %-6s %9s  null %9s IOPS  ratio %s  %s\n' "$name" "$mount" "$our_m" "$null_m" "$q" "$verdict"
+  printf '%-28s   rounds: %s %s | null %s\n' "" "$mount" "${our[*]}" "${null[*]}"
 }
 
 echo "data $mib MiB, $rounds rounds of $seconds s, $loops loop threads"
-measure "4 KiB direct, 1 job" 0.80 --rw=randread --bs=4k --direct=1 --numjobs=1
+measure cached "4 KiB direct, 1 job" 0.80 --rw=randread --bs=4k --direct=1 --numjobs=1
 one=$our_m
-measure "4 KiB direct, 2 jobs" 0.80 --rw=randread --bs=4k --direct=1 --numjobs=2
-measure "128 KiB direct, 1 job" - --rw=randread --bs=128k --direct=1 --numjobs=1
-measure "4 KiB buffered, 1 job" - --rw=randread --bs=4k --direct=0 --numjobs=1
+measure cached "4 KiB direct, 2 jobs" 0.80 --rw=randread --bs=4k --direct=1 --numjobs=2
+measure cached "128 KiB direct, 1 job" - --rw=randread --bs=128k --direct=1 --numjobs=1
+measure cached "4 KiB buffered, 1 job" - --rw=randread --bs=4k --direct=0 --numjobs=1
+for size in 4 32 128 1024; do
+  measure copy "reply by copy, $size KiB" - --rw=randread --bs=${size}k --direct=1 --numjobs=1
+done
 
 printf '%-28s mount %9s  disk %9s IOPS  ratio %s (a disk read takes %.0f us)\n' \
   "4 KiB direct against disk" "$one" "$disk_iops" "$(ratio "$one" "$disk_iops")" "$disk_lat"

@@ -5,9 +5,10 @@
  * One file, "data", of a given size, whose bytes lie in memory. Each loop thread receives a
  * request and replies to it at once, the same way as the loops of cachemax-mount do, so the
  * difference between the two is what the cache costs. No table, no locks, no copies but the
- * kernel's.
+ * kernel's; with "copy" one more, into a buffer of the thread's, as a mount makes that does not
+ * reply straight from its pool.
  *
- * usage: nullfuse DIR BYTES [LOOPS]     (foreground; ends when DIR is unmounted)
+ * usage: nullfuse DIR BYTES [LOOPS [copy]]     (foreground; ends when DIR is unmounted)
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -27,6 +28,8 @@
 static struct fuse_session *se;
 static char *data;
 static size_t data_size;
+static int copies;
+static _Thread_local char buffer[1 << 20] __attribute__((aligned(4096)));
 
 static void attr_of(fuse_ino_t ino, struct stat *st)
 {
@@ -79,7 +82,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         size = 0;
     else if (size > data_size - (size_t)off)
         size = data_size - (size_t)off;
-    fuse_reply_buf(req, data + off, size);
+    if (copies && size <= sizeof(buffer))
+        fuse_reply_buf(req, memcpy(buffer, data + off, size), size);
+    else
+        fuse_reply_buf(req, data + off, size);
 }
 
 static const struct fuse_lowlevel_ops ops = {
@@ -110,9 +116,10 @@ int main(int argc, char **argv)
     int loops = argc > 3 ? atoi(argv[3]) : 1;
     pthread_t thread[64];
 
+    copies = argc > 4 && strcmp(argv[4], "copy") == 0;
     data_size = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
     if (!data_size || loops < 1 || loops > 64) {
-        fprintf(stderr, "usage: nullfuse DIR BYTES [LOOPS]\n");
+        fprintf(stderr, "usage: nullfuse DIR BYTES [LOOPS [copy]]\n");
         return 2;
     }
     data = mmap(NULL, data_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE,
