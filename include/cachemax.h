@@ -552,13 +552,14 @@ typedef struct cm_check_report {
     uint64_t bad_cells;      /* cells that name a slot that does not exist */
     uint64_t duplicates;     /* a key cached twice: a bug, reported if ever seen */
     uint64_t records;        /* files known */
-    uint64_t bad_records;    /* damaged */
+    uint64_t torn_records;   /* cut short by a crash, or damaged: cost their files' blocks, no harm */
     uint64_t dropped;        /* by repair */
     uint32_t would_empty;    /* 1: read-only check of a pool that its next open will empty */
-    uint32_t superblocks_damaged;
+    uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
 } cm_check_report;
 /* Verifies the whole pool, online (beside other calls) or opened read-only. Returns 0 when the
- * pool is sound or was repaired, 1 when damage is left (unreadable media cannot be repaired). Reads every slot: takes long.
+ * pool is sound or was repaired, 1 when damage is left (unreadable media cannot be repaired). What
+ * a crash alone may leave is not damage. Reads every slot: takes long.
  * `progress` may be NULL; nonzero cancels (CM_EBUSY).
  * CM_EINVAL CM_EHANDLE CM_EREADONLY (repair of a read-only pool). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,

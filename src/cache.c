@@ -210,8 +210,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     uint64_t words = (g->slots + 63) / 64;
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
     c->ring.slots = g->slots;
-    c->ring.free_max =
-        (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
+    c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
     const struct part list[PARTS] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
         { (void **)&c->ring.ref, g->slots },
@@ -332,7 +331,8 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
         return e;
     }
     if (c->super.damaged)
-        cm_log(c, CM_LOG_WARNING, "%s: one superblock is damaged, the other one serves", what);
+        cm_log(c, CM_LOG_WARNING, "%s: one superblock is torn or damaged, the other one serves",
+               what);
     c->super.now = sb;
     c->super.media = &c->media;
     c->media.hash_seed = sb.hash_seed;
@@ -363,10 +363,11 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     if (c->emptied)
         cm_log(c, CM_LOG_WARNING,
                "%s: was not closed before the system or its volume went down, and the volume has "
-               "no DAX: emptied", what);
+               "no DAX: emptied",
+               what);
     c->must_empty = false;
-    c->ring.frontier = c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier
-                                                                   : c->media.geo.slots;
+    c->ring.frontier =
+        c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->ring.frontier;
     cm_stats_begin(&c->media, o.pid, plat_wall_ns());
     return plat_random(&c->serial, sizeof(c->serial));
@@ -428,7 +429,8 @@ static int open_file(cm_cache *c, const char *path)
     if (e == 0)
         e = lock_pool(c, path);
     if (e == 0)
-        e = plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096, &d);
+        e = plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
+                          &d);
     if (e)
         return e;
     c->media.base = c->file.base;
@@ -460,9 +462,8 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
     int e = new_cache(opts, &c);
     if (e)
         return e;
-    enum cm_durability d = c->opts.memory_durability
-                               ? (enum cm_durability)c->opts.memory_durability
-                               : CM_DURABILITY_VOLATILE;
+    enum cm_durability d = c->opts.memory_durability ? (enum cm_durability)c->opts.memory_durability
+                                                     : CM_DURABILITY_VOLATILE;
     c->media.base = base;
     e = open_mapped(c, bytes, d, "pool in memory");
     if (e)
@@ -492,13 +493,15 @@ static int settle(cm_cache *c)
     int e = 0;
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     if (at_load_relaxed(&c->broken))
-        e = cm_super_bump_epoch(&c->super, &c->broken); /* what could not be forgotten must not come back */
+        e = cm_super_bump_epoch(&c->super,
+                                &c->broken); /* what could not be forgotten must not come back */
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
     if (e == 0 && c->super.sync)
         e = plat_file_sync(&c->file, 0, 0);
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));
-    (void)cm_super_bump_epoch(&c->super, &c->broken); /* an unknown part was written: nothing may count */
+    (void)cm_super_bump_epoch(&c->super,
+                              &c->broken); /* an unknown part was written: nothing may count */
     return CM_EIO;
 }
 

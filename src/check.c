@@ -18,7 +18,7 @@
 #include "block.h"
 #include "record.h"
 
-#define OLD_EPOCHS 16u      /* how far back left-overs are recognised */
+#define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
 #define PROGRESS_SLOTS 4096u /* between two calls of progress */
 
 struct check {
@@ -217,7 +217,7 @@ static void check_records(struct check *k)
             continue;
         cm_lock_acquire(&k->c->files_lock); /* nobody attaches, so nobody takes the place */
         if (!in_use(k->c, p)) {
-            k->r->bad_records++;
+            k->r->torn_records++;
             if (k->repair && cm_record_drop(m, p) == 0)
                 k->r->dropped++;
         }
@@ -248,10 +248,10 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
     if (k.repair)
         cm_media_fence(&c->media); /* what was dropped stays dropped */
     uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +
-                      report->bad_cells + report->duplicates + report->bad_records;
+                      report->bad_cells + report->duplicates;
     if (report->would_empty)
         return 0;
-    if (!k.repair)
-        return damage + report->superblocks_damaged > 0;
-    return damage > report->dropped; /* opening repaired the superblock already */
+    /* A torn record and one torn superblock copy are what a crash leaves, and neither is believed:
+     * no damage, but the former was dropped as well. */
+    return k.repair ? damage + report->torn_records > report->dropped : damage > 0;
 }

@@ -33,7 +33,7 @@ static const struct tool_option check_options[CHECK_OPTIONS] = {
     X(bad_cells, "index cells that name a slot that does not exist", 1)                            \
     X(duplicates, "blocks cached twice", 1)                                                        \
     X(records, "files known", 0)                                                                   \
-    X(bad_records, "damaged file records", 1)                                                      \
+    X(torn_records, "file records not whole: cut short by a crash (harmless)", 0)                  \
     X(dropped, "dropped by this repair", 0)
 
 struct outcome {
@@ -67,11 +67,11 @@ static struct outcome judge(const cm_check_report *r, int found, bool repair)
     };
 
     /* What cannot be read cannot be dropped either. */
-    if (repair && (found || damage(r) > r->dropped))
+    if (repair && (found || damage(r) + r->torn_records > r->dropped))
         return left;
-    if (found || (r->superblocks_damaged && !repair))
+    if (found)
         return damaged;
-    return r->dropped || r->superblocks_damaged ? repaired : sound;
+    return r->dropped || (repair && r->superblocks_damaged) ? repaired : sound;
 }
 
 static void print_json(const char *pool, const cm_check_report *r, const struct outcome *o,
@@ -104,7 +104,9 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
     CHECK_MAP(CHECK_X)
 #undef CHECK_X
     if (r->superblocks_damaged)
-        (void)puts("  one of the two superblocks is damaged, the other one serves");
+        (void)puts("  one of the two superblocks is not whole: its write was cut short by a crash, "
+                   "or it is "
+                   "damaged; the other one serves, and the next use of the pool writes both anew");
     if (r->would_empty)
         (void)puts("  the next open will empty this pool: it was not closed before the system "
                    "stopped, and its volume has no DAX");

@@ -120,8 +120,9 @@ static void print_state(const cm_info *info)
         (void)puts("note:        this session found the pool unclean after an OS crash and emptied "
                    "it");
     if (info->superblocks_damaged)
-        (void)puts("note:        one of the two superblocks is damaged, the other one serves; "
-                   "'cachemax check --repair' mends it");
+        (void)puts(
+            "note:        one of the two superblocks is not whole (a crash cut its write short, "
+            "or damage); the other one serves, and the next use of the pool writes both anew");
 }
 
 static void print_lines(const char *pool, const cm_info *info, const struct durability *d)

@@ -305,8 +305,8 @@ static void check_brackets(int i, uint64_t offset, uint64_t got)
         if (!k->used || k->file != i || k->kind == APPEND || k->kind == TOUCH)
             continue;
         uint64_t first = k->offset / BLOCK * BLOCK;
-        uint64_t end = k->kind == TRUNCATE ? UINT64_MAX
-                                           : (k->offset + k->len + BLOCK - 1) / BLOCK * BLOCK;
+        uint64_t end =
+            k->kind == TRUNCATE ? UINT64_MAX : (k->offset + k->len + BLOCK - 1) / BLOCK * BLOCK;
         if (offset < end && offset + got > first)
             fail("file %d: hit at %llu+%llu under an open bracket", i, (unsigned long long)offset,
                  (unsigned long long)got);
@@ -588,7 +588,8 @@ static void op_foreign(void)
     random_range(i, &offset, &len);
     if (offset + len > o->max)
         return;
-    trace("foreign write file %d %llu+%llu", i, (unsigned long long)offset, (unsigned long long)len);
+    trace("foreign write file %d %llu+%llu", i, (unsigned long long)offset,
+          (unsigned long long)len);
     if (rng_below(&t.rng, 4) == 0) {
         ofile_truncate(o, t.tick, offset);
         must(cm_invalidate(t.file[i], offset, CM_ALL), "cm_invalidate all");
@@ -651,12 +652,12 @@ static void op_check(void)
 {
     cm_check_report r = { .struct_size = sizeof(r) };
     int e = cm_check(t.cache, rng_below(&t.rng, 2) ? CM_CHECK_REPAIR : 0, NULL, NULL, &r);
-    if (e != 0 || r.bad_headers + r.bad_payload + r.duplicates + r.bad_cells + r.bad_records)
+    if (e != 0 || r.bad_headers + r.bad_payload + r.duplicates + r.bad_cells + r.torn_records)
         fail("cm_check found damage: %d, headers %llu payload %llu duplicates %llu cells %llu "
              "records %llu",
              e, (unsigned long long)r.bad_headers, (unsigned long long)r.bad_payload,
              (unsigned long long)r.duplicates, (unsigned long long)r.bad_cells,
-             (unsigned long long)r.bad_records);
+             (unsigned long long)r.torn_records);
 }
 
 /* ---- The run --------------------------------------------------------------------------------- */
@@ -667,12 +668,11 @@ static void step(void)
         unsigned weight;
         void (*op)(void);
     } ops[] = {
-        { 400, op_read },        { 100, op_read_through }, { 300, op_read_origin },
-        { 400, op_fill },        { 60, op_pin },           { 25, op_begin },
-        { 50, op_write_origin }, { 60, op_end },           { 30, op_sync },
-        { 10, op_foreign },      { 40, op_revalidate },    { 15, op_reopen_file },
-        { 3, op_rare },          { 2, op_close },          { 2, op_crash },
-        { 3, op_power_cut },     { 1, op_check },
+        { 400, op_read }, { 100, op_read_through }, { 300, op_read_origin }, { 400, op_fill },
+        { 60, op_pin },   { 25, op_begin },         { 50, op_write_origin }, { 60, op_end },
+        { 30, op_sync },  { 10, op_foreign },       { 40, op_revalidate },   { 15, op_reopen_file },
+        { 3, op_rare },   { 2, op_close },          { 2, op_crash },         { 3, op_power_cut },
+        { 1, op_check },
     };
     unsigned total = 0;
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)
@@ -741,7 +741,8 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--slots") == 0 && i + 1 < argc)
             slots = strtoull(argv[++i], NULL, 10);
         else
-            return fprintf(stderr, "usage: model [--ops N] [--seed S] [--slots N] [--verbose]\n"), 2;
+            return fprintf(stderr, "usage: model [--ops N] [--seed S] [--slots N] [--verbose]\n"),
+                   2;
     }
     t.rng.s = t.seed;
     t.tick = 1000000;
@@ -750,12 +751,12 @@ int main(int argc, char **argv)
     set_up(slots < 64 ? 64 : slots);
     for (t.op = 0; t.op < ops; t.op++)
         step();
-    printf("model: %llu reads, %.1f %% with hits; %llu fills stored, %llu refused; %llu closes, %llu "
-           "crashes, %llu power cuts; %llu files kept warm\n",
-           (unsigned long long)t.reads, 100.0 * (double)t.hits / (double)(t.reads + !t.reads),
-           (unsigned long long)t.stored, (unsigned long long)t.refused,
-           (unsigned long long)t.closes, (unsigned long long)t.crashes, (unsigned long long)t.cuts,
-           (unsigned long long)t.kept);
+    printf(
+        "model: %llu reads, %.1f %% with hits; %llu fills stored, %llu refused; %llu closes, %llu "
+        "crashes, %llu power cuts; %llu files kept warm\n",
+        (unsigned long long)t.reads, 100.0 * (double)t.hits / (double)(t.reads + !t.reads),
+        (unsigned long long)t.stored, (unsigned long long)t.refused, (unsigned long long)t.closes,
+        (unsigned long long)t.crashes, (unsigned long long)t.cuts, (unsigned long long)t.kept);
     if (ops >= 50000 && (t.hits * 10 < t.reads || t.kept == 0))
         fail("too few hits: a cache that always misses must not pass");
     tear_down();
