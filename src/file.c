@@ -179,11 +179,29 @@ static int abandon_record(cm_file *f)
     if (cm_record_drop(&c->media, place) == 0)
         return 0;
     /* Never written for this file, and what is there is no record or another file's: nothing can
-     * come back. (A hole of a sparse pool on a full volume reads as zeros and cannot be written.) */
+     * come back. (A hole of a sparse pool on a full volume reads as zeros and cannot be written.)
+     */
     if (!f->recorded && cm_record_at(&c->media, place, &r, &whole) == 0 &&
         (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))
         return 0;
     return bump_epoch(c);
+}
+
+/* A record that cannot be read may be that of the file which is looked for, with an incarnation
+ * that is given up now: it must not count when it can be read again. With DAX it cannot: the system
+ * remembers a lost line until something else is written to it. */
+static int void_unreadable(struct cm_cache *c, const struct cm_record_bucket *b)
+{
+    bool left = false;
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
+        uint64_t place = b->first + i;
+        if (!b->unreadable[i] || place_open(c, place) || cm_record_drop(&c->media, place) == 0 ||
+            c->super.now.durability == CM_DURABILITY_DAX)
+            continue;
+        open_place(c, place); /* and never closed: dealt with, and no place for others */
+        left = true;
+    }
+    return left ? bump_epoch(c) : 0;
 }
 
 /* ---- Dirty marks ----------------------------------------------------------------------------- */
@@ -235,7 +253,8 @@ void cm_file_mark_clean(cm_file *f)
 static void release_incarnation(cm_file *f, uint64_t incarnation)
 {
     /* Open brackets raised intents on the OLD incarnation's stripes only. Count them as stale
-     * before the new incarnation can be seen: a miss loads the incarnation first and `stale` last. */
+     * before the new incarnation can be seen: a miss loads the incarnation first and `stale` last.
+     */
     for (struct cm_open_bracket *b = f->brackets; b; b = b->next)
         b->stale = true;
     at_store_seq_cst(&f->stale, f->open_brackets);
@@ -445,7 +464,8 @@ static uint32_t sync_failed(const cm_file *f, const struct cm_record *r)
     bool dirty;
     uint32_t boot;
     return r && (r->flags & CM_RECORD_SYNC_FAILED) &&
-           cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &dirty, &boot) &&
+           cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &dirty,
+                                &boot) &&
            boot == f->cache->super.now.boot_number;
 }
 
@@ -464,7 +484,9 @@ static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
 static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
+    int e = 0;
     if (f->place == CM_NO_PLACE) {
+        e = void_unreadable(c, b);
         /* An old record of this file may be seen torn by a crashed owner and still be whole on the
          * media: made durable as it is, it cannot come back as a second one. */
         (void)cm_record_settle(&c->media, b->first, CM_RECORD_WAYS);
@@ -479,8 +501,7 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
      * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
      * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
      * Proved clean: the record first, or the old record loses its mark. */
-    int e = 0;
-    if (dirty && f->place != CM_NO_PLACE && b->whole[f->place - b->first] &&
+    if (e == 0 && dirty && f->place != CM_NO_PLACE && b->whole[f->place - b->first] &&
         cm_record_drop(&c->media, f->place))
         e = abandon_record(f);
     if (e == 0 && dirty)
@@ -591,6 +612,7 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
     } else if (e == 0) {
         struct cm_record_bucket b;
         cm_record_load(&c->media, id, &b);
+        e = void_unreadable(c, &b);
         for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++)
             if (b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo &&
                 cm_record_drop(&c->media, b.first + i))

@@ -403,6 +403,10 @@ MUTANTS = [
     _m('record not written', 'escalation when a record cannot be written', 'unit file forget_unwritable',
        FILE, '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
        '        (void)write_record(f, incarnation);'),
+    _m('unreadable record, attach', 'a record that cannot be read is voided before another is made',
+       'unit file unreadable_record', FILE, 'e = void_unreadable(c, b);', ''),
+    _m('unreadable record, forget', 'a record that cannot be read is forgotten too',
+       'unit file unreadable_record', FILE, 'e = void_unreadable(c, &b);', ''),
     # Superblocks.
     _m('fence, superblock', 'fence between the two copies', 'crash process-crash@f3', SUPER, '''one of them is always whole. */
     cm_media_fence(s->media);

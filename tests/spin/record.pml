@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * record.pml - the file table: attaching, evicting, settling records; born dirty or clean
- * (record.c; attach_new, find_record, choose_place, begin_anew, keep, cm_file_renew in file.c).
+ * (record.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep, cm_file_renew in file.c).
  *
  * One bucket of two records, three files whose validators never change (the worst case: everything
  * rests on the record). A record is written as many words: until it is fenced the media may hold
@@ -18,7 +18,8 @@
  *          CLEAN_FIRST born clean: the mark is cleared before the record
  *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before another is taken
  *          MARK_OLD born dirty: the mark is set while the old record still stands
- * TRANSIENT: a record that could not be read once can be read again later. Violated: known limit.
+ *          NO_VOID (TRANSIENT, PLACES=2) a record that cannot be read is left standing
+ * TRANSIENT: the second record cannot be read once, and later it can.
  */
 #ifndef CRASHES
 #define CRASHES 2
@@ -120,6 +121,16 @@ inline attach(f) {
        assert(!lost[f])
      }
   :: else -> /* begin_anew */
+#if defined(TRANSIENT) && !defined(NO_VOID)
+     if /* void_unreadable: it can be dropped, or else the epoch is bumped */
+     :: place[f] == NONE && !seen && !TAKEN(1, f) ->
+        if
+        :: atomic { med[1].id = 0; mem[1].id = 0; pend[1] = 0 }
+        :: atomic { for (i : 0..1) { med[i].id = 0; mem[i].id = 0; pend[i] = 0 } }
+        fi
+     :: else
+     fi;
+#endif
 #ifndef NO_SETTLE_ALL
      if :: place[f] == NONE -> atomic { for (i : 0..1) { settle(i) } } :: else fi;
 #endif

@@ -186,7 +186,8 @@ ok all record 6ops OPS=6
 for m in NO_FENCE6 MARK_OLD; do must ci record $m; done
 for m in RELEASE_EARLY NO_SETTLE EVICT_OPEN RECORD_FIRST CLEAN_FIRST; do must all record $m; done
 must all record NO_SETTLE_ALL PLACES=2 CRASHES=3
-must all record TRANSIENT PLACES=2
+ok all record transient TRANSIENT PLACES=2
+must all record NO_VOID TRANSIENT PLACES=2
 
 # ---- the pool ----------------------------------------------------------------------------------------
 ok ci super base

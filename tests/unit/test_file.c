@@ -1303,6 +1303,47 @@ static void test_forget_unwritable(void)
     pool_end(&p);
 }
 
+/* A record that cannot be read today must not bring its incarnation back tomorrow. */
+static void transient(bool forget, enum cm_durability durability)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    p.c->super.now.durability = durability;
+    cm_file *f = warm(&p, 1, &v, 0);
+    uint64_t at = p.c->media.geo.record_offset + f->place * sizeof(struct cm_record);
+    uint8_t *page = p.base + at / BLK * BLK;
+    detach(f);
+    CHECK_EQ(mprotect(page, BLK, PROT_NONE), 0);
+    if (forget) {
+        CHECK_EQ(cm_forget(p.c, &id), 0);
+    } else {
+        f = attach_v(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).kept, 0);
+        detach(f);
+        f = attach_v(&p, 2, &v, 0); /* perhaps in the same bucket */
+        CHECK(put_all(f, 0, 10, 2) > 0);
+        detach(f);
+    }
+    CHECK(pool_stats(p.c).escalations <= 2); /* once for a place, not at every attach */
+    CHECK_EQ(mprotect(page, BLK, PROT_READ | PROT_WRITE), 0);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+static void test_unreadable_record(void)
+{
+    transient(false, CM_DURABILITY_PAGECACHE);
+    transient(true, CM_DURABILITY_PAGECACHE);
+    transient(false, CM_DURABILITY_VOLATILE);
+}
+
 /* ---- The order of stores to a record --------------------------------------------------------- */
 
 static struct cm_cache *watched;
@@ -1313,7 +1354,8 @@ static void note(const void *p, char body, char word)
 {
     const struct cm_geometry *g = &watched->media.geo;
     uint64_t at = (uint64_t)((const uint8_t *)p - watched->media.base) - g->record_offset;
-    if (at >= g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) || orders + 1 == sizeof(order))
+    if (at >= g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) ||
+        orders + 1 == sizeof(order))
         return;
     bool state = at % sizeof(struct cm_record) == offsetof(struct cm_record, state);
     order[orders++] = word && state ? word : body;
@@ -1382,6 +1424,7 @@ static void test_record_order(void)
 
 static const struct harness_test tests[] = {
     TEST(forget_unwritable),
+    TEST(unreadable_record),
     TEST(record_order),
     TEST(sync_then_change),
     TEST(abort_disowns),
