@@ -18,7 +18,9 @@
  *           another call that uses the same reference to that file.
  * BLOCKING  No function sleeps except on the short internal locks, unless it says so.
  * ERRORS    0 or a positive count / remark on success; a negative CM_E* otherwise. errno is
- *           neither used nor preserved. cm_strerror() names a code.
+ *           neither used nor preserved. cm_strerror() names a code. Every function that takes a
+ *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
+ *           name the other codes.
  * STRINGS   Paths are UTF-8 on every system.
  * UNITS     Offsets, lengths and sizes are bytes; times are nanoseconds.
  */
@@ -230,16 +232,19 @@ static inline cm_options cm_options_init_(void)
 /* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
  * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close().
  * After an OS crash a pool on a volume without DAX empties itself (a log line and
- * cm_info.emptied say so).
+ * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
- * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM CM_EIO. */
+ * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or the 65th guarded pool) CM_EIO (also: one of the two
+ * superblocks cannot be written). */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).
  * `base` must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes; the caller
- * keeps it mapped until cm_close() and sees to it that nobody else opens it. */
+ * keeps it mapped until cm_close() and sees to it that nobody else opens it.
+ * Errors as cm_open(), without those of files. */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
-/* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`. */
+/* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`.
+ * CM_EINVAL CM_EPOOLSIZE CM_EIO. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
 /* Closes the pool and leaves it clean. All files are detached by it. After 0 or CM_EIO the cache and
@@ -294,6 +299,8 @@ enum cm_advice {
     CM_ADVISE_NOREUSE = 2,    /* serve hits, store no fills of this file */
     CM_ADVISE_KEEP = 3        /* blocks filled from now on count as used often */
 };
+/* Holds for the file until the next advice or its last cm_file_close().
+ * CM_EINVAL: unknown advice. */
 CM_API int cm_file_advise(cm_file *file, int advice);
 
 typedef struct cm_file_info {
@@ -307,6 +314,7 @@ typedef struct cm_file_info {
     uint32_t bypassed;  /* 1: a failed fsync keeps the file out of the cache */
     uint32_t want_validator; /* 1: own writes moved the validator and none was adopted */
 } cm_file_info;
+/* CM_EINVAL: info is NULL. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
 /* Ends every open bracket of the file whose owner is gone, and forgets the file's blocks.
@@ -405,7 +413,8 @@ typedef struct cm_pins {
  * merged): at most n pieces and CM_PINS_MAX blocks. They stay readable and unchanged until
  * cm_unpin(), even when the block is written or evicted meanwhile; hold them briefly.
  * Returns bytes covered by iov; *iovcnt is set to the pieces used. A page lost to a media error
- * raises SIGBUS in the reader or EFAULT in the kernel.
+ * raises SIGBUS in the reader's own code, or EFAULT in a system call: the fault guard covers the
+ * library's accesses only. A caller that cannot live with that uses cm_read().
  * CM_EINVAL CM_EHANDLE CM_ERANGE; CM_EBUSY: too many pins on one slot, use cm_read(). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
                             int *iovcnt, cm_pins *pins, cm_miss *miss);
@@ -443,13 +452,18 @@ CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *
 typedef struct cm_sync {
     uint64_t opaque[2];
 } cm_sync;
+/* CM_EINVAL: s is NULL. */
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
+/* 0, or CM_IGNORED: `after` proves nothing, a bracket was open at or after its taken_at.
+ * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN CM_EFORGET (of a failed sync). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
 #define CM_ALL UINT64_MAX /* len: to the end of the file */
-/* Somebody else changed the origin: forget the range, refuse fills read before now. */
+/* Somebody else changed the origin: forget the range, durably, and refuse fills read before now.
+ * CM_ERANGE CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
-/* Forget a file by id, attached or not (deleted, id reused). */
+/* Forget a file by id, durably, attached or not (deleted, id reused).
+ * CM_EINVAL (id is zero) CM_EFORGET CM_EREADONLY. */
 CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
@@ -476,6 +490,7 @@ typedef struct cm_info {
     char flush[16];        /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
     char copy[16];         /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
 } cm_info;
+/* CM_EINVAL: NULL, or struct_size not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
 /* The same for a pool file that need not be open, or is open elsewhere. Errors as cm_open(). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
@@ -531,6 +546,7 @@ typedef struct cm_stats_data {
     /* Duration of origin reads made by cm_read_through, every one of them. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
 } cm_stats_data;
+/* CM_EINVAL (NULL, or struct_size not set) CM_EIO. */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);
 /* Counters of a pool that another process has open, read from the pool file. */
 CM_API int cm_pool_stats(const char *path, cm_stats_data *stats);

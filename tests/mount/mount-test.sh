@@ -81,6 +81,10 @@ wrong_use() {
   rm -r "$org/d"
   [ "$(cat "$org/precious")" = precious ] && ok "nothing lost by wrong use"
   "$mount_bin" --help | grep -q 'Exit status' && ok "--help answers" || fail "--help answers" "no"
+  for o in $("$mount_bin" --help | sed -n 's/^  -o \([a-z_]*\).*/\1/p'); do
+    grep -q "Cm $o" "$here/../../docs/cachemax-mount.1" && ok "-o $o is in the manual" ||
+      fail "-o $o is in the manual" "no"
+  done
   "$mount_bin" --version | grep -q 'cachemax-mount [0-9]' && ok "--version answers" ||
     fail "--version answers" no
 }
