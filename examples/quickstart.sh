@@ -6,6 +6,7 @@
 # Installs what is missing, builds, makes a pool, mounts it over DIR in place (or over a sample
 # copied from files of this machine), reads everything cold and warm, compares every byte with the
 # origin, restarts the mount to show that the cache is still warm, and cleans up after itself.
+# Nobody should write files in DIR meanwhile: they could not be compared.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
@@ -137,6 +138,22 @@ stop() {
     done
   }
 }
+# What was read is not what the origin was: is it still that?
+differs() {
+  stop
+  sums >"$work/now"
+  diff "$work/truth" "$work/sums" | sed -n 's/^[<>] [0-9a-f]* *//p' | LC_ALL=C sort -u >"$work/wrong"
+  diff "$work/truth" "$work/now" | sed -n 's/^[<>] [0-9a-f]* *//p' | LC_ALL=C sort -u >"$work/changed"
+  if [ -z "$(LC_ALL=C comm -23 "$work/wrong" "$work/changed")" ]; then
+    echo "quickstart.sh: files in $dir were changed while they were read, so nothing can be compared:" >&2
+    head -n 5 "$work/wrong" >&2
+    echo "give a directory that nobody writes, or none for a sample" >&2
+  else
+    echo "WRONG BYTES: what was read differs from the origin" >&2
+    LC_ALL=C comm -23 "$work/wrong" "$work/changed" | head -n 5 >&2
+  fi
+  exit 1
+}
 # Reads everything once more and prints a row of the table.
 row() { # LABEL
   drop_caches
@@ -151,11 +168,7 @@ row() { # LABEL
       sed "s|-\$|$2|"' "$cachemax" "$pool" {}) >"$work/sums"
     t1=$(now_ms)
   fi
-  cmp -s "$work/sums" "$work/truth" || {
-    echo "WRONG BYTES: what was read differs from the origin" >&2
-    diff "$work/truth" "$work/sums" | head -n 5 >&2
-    exit 1
-  }
+  cmp -s "$work/sums" "$work/truth" || differs
   if [ $fuse = yes ]; then
     h=$(($(counter hit_blocks) - h0)) m=$(($(counter miss_blocks) - m0))
     rate=$(awk -v h=$h -v m=$m 'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')
@@ -177,7 +190,7 @@ t1=$(now_ms)
 origin_ms=$((t1 - t0))
 sums >"$work/truth"
 start
-[ $fuse = yes ] || echo "FUSE: $why; the same through 'cachemax cat' instead"
+[ $fuse = yes ] || echo "FUSE: $why; the same through 'cachemax cat' instead, a process a file: slow for many"
 printf '%-28s %11s %13s   %8s  %10s\n' '' time speed 'hit rate' 'MiB to pool'
 printf '%-28s %8d ms %8d MB/s\n' 'origin, without the cache' $origin_ms $((bytes / 1000 / (origin_ms + 1)))
 row 'cold'

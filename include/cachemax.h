@@ -194,14 +194,15 @@ CM_API uint64_t cm_pool_size_max(void);
  * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns.
  * On any error nothing is left behind.
  * Blocks for the time the volume needs to allocate `size` bytes.
- * CM_EINVAL CM_EPOOLSIZE CM_EEXIST CM_ENOENT (directory missing) CM_EACCES CM_ENOSPC CM_ENOTFILE
- * CM_EIO CM_EBUSY (cancelled). */
+ * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
+ * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory
+ * missing) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM CM_EIO CM_EBUSY (cancelled). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
-    CM_OPEN_NO_GUARD = 1u << 2     /* install no fault guard: a damaged page ends the process */
+    CM_OPEN_NO_GUARD = 1u << 2     /* no fault guard for this pool: a damaged page ends the process */
 };
 
 typedef struct cm_options {
@@ -384,7 +385,7 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
 /* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
  * error of the caller's own, which cm_read_through() returns unchanged. off, len and buf are
  * multiples of 4096, so that an O_DIRECT descriptor works. No lock is held; it must not call
- * back into the same cache. */
+ * back into the same cache. More than len is an error of the caller's (CM_EINVAL, nothing stored). */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
@@ -482,8 +483,8 @@ typedef struct cm_info {
     uint32_t durability;   /* enum cm_durability of the present owner or, if none, of the last */
     uint32_t clean;        /* 1: closed cleanly */
     uint32_t emptied;      /* 1: this open emptied the pool after a crash without DAX */
-    uint32_t owner_pid;    /* process that has or last had it open; 0 unknown */
-    uint32_t owned;        /* 1: open right now (cm_pool_info) */
+    uint32_t owner_pid;    /* process that owns or last owned it; 0 unknown */
+    uint32_t owned;        /* 1: has an owner right now; who only looks is none (cm_pool_info) */
     uint32_t mode;         /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t reserved;
@@ -492,7 +493,8 @@ typedef struct cm_info {
 } cm_info;
 /* CM_EINVAL: NULL, or struct_size not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
-/* The same for a pool file that need not be open, or is open elsewhere. Errors as cm_open(). */
+/* The same for a pool file that need not be open, or is open elsewhere. Errors as cm_open(); with
+ * a fault guard, see cm_create(). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
 /* X(name, text): counters since open. */

@@ -400,7 +400,11 @@ static int lock_pool(cm_cache *c, const char *path)
 {
     int e = plat_file_lock(&c->file);
     struct cm_super sb;
-    if (e == CM_EOWNED && plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
+    if (e != CM_EOWNED)
+        return e;
+    if (plat_file_is_locked(&c->file) != 1) /* its owner in the superblock is gone */
+        cm_log(c, CM_LOG_ERROR, "%s: is being looked at by another process", path);
+    else if (plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
         cm_log(c, CM_LOG_ERROR, "%s: is open in process %u", path, sb.owner_pid);
     return e;
 }

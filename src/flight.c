@@ -170,9 +170,9 @@ static int64_t call_origin(struct request *q, uint64_t offset, void *p, size_t l
     cm_callback_end(&frame);
     cm_stats_latency(&c->media, CM_HISTOGRAM_ORIGIN, plat_now_ns() - start);
     cm_count(c, CM_STAT_origin_reads, 1);
-    if (r > 0)
+    if (r > 0 && r <= (int64_t)len)
         cm_count(c, CM_STAT_origin_bytes, (uint64_t)r);
-    return r > (int64_t)len ? (int64_t)len : r;
+    return r > (int64_t)len ? CM_EINVAL : r;
 }
 
 /* Offers what was read: whole blocks, and at the end of the file the tail. */
@@ -197,8 +197,8 @@ static int64_t read_run(struct request *q, const cm_miss *miss, uint8_t *p, size
     if (len > room)
         len = room;
     int64_t r = call_origin(q, miss->offset, p, (size_t)len);
-    uint64_t asked = (q->offset + q->len - miss->offset + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE *
-                     CM_BLOCK_SIZE;
+    uint64_t asked =
+        (q->offset + q->len - miss->offset + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
     if (r < 0 && len > asked) { /* a bad spot further on must not fail what was asked for */
         len = asked;
         r = call_origin(q, miss->offset, p, (size_t)len);
@@ -263,8 +263,8 @@ static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
 static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
 {
     cm_miss miss;
-    int64_t n = cm_range_read(q->f, q->offset + q->done, q->buf + q->done, q->len - q->done, ahead,
-                              &miss);
+    int64_t n =
+        cm_range_read(q->f, q->offset + q->done, q->buf + q->done, q->len - q->done, ahead, &miss);
     q->done += (size_t)n;
     if (miss.len == 0)
         return 1;

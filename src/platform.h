@@ -41,7 +41,7 @@ int plat_file_open(struct plat_file *f, const char *path, bool readonly);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process
  * dies). CM_EOWNED. Two opens of one pool in the SAME process must also refuse each other. */
 int plat_file_lock(struct plat_file *f);
-/* 1 when another open holds the lock, 0 when not. */
+/* 1 when another open holds the lock as the owner, 0 when not (others may still look). */
 int plat_file_is_locked(struct plat_file *f);
 /* Maps the whole file shared at an address that is a multiple of `align` (a power of two).
  * *durability: CM_DURABILITY_DAX when the OS promised synchronous mappings (MAP_SYNC),

@@ -98,8 +98,9 @@ static int posix_error(int err)
         return CM_EACCES;
     case ENOSPC:
     case EDQUOT:
-    case EFBIG:
         return CM_ENOSPC;
+    case EFBIG: /* the largest file of this file system */
+        return CM_EPOOLSIZE;
     case EISDIR:
     case ENXIO:
     case ENODEV:
@@ -147,7 +148,7 @@ int plat_file_is_locked(struct plat_file *f)
     if (file_lock_call(f, F_OFD_GETLK, F_WRLCK, &range) != 0) {
         return CM_EIO;
     }
-    return range.l_type != F_UNLCK;
+    return range.l_type == F_WRLCK; /* not F_RDLCK: somebody who only looks */
 }
 
 /* ---- The pool file: creation --------------------------------------------------------------- */
@@ -622,10 +623,10 @@ static uint32_t judge_racy(const struct stat *st, int64_t now)
 static bool attributes_are_made_up(uint32_t type)
 {
     static const uint32_t made_up[] = {
-        0x9fa0 /* proc */,       0x62656572 /* sysfs */,      0x27e0eb /* cgroup */,
-        0x63677270 /* cgroup2 */, 0x64626720 /* debugfs */,   0x74726163 /* tracefs */,
-        0x73636673 /* securityfs */, 0xcafe4a11 /* bpf */,    0x6165676c /* pstore */,
-        0x62656570 /* configfs */, 0xde5e81e4 /* efivarfs */, 0xf97cff8c /* selinuxfs */,
+        0x9fa0 /* proc */,           0x62656572 /* sysfs */,    0x27e0eb /* cgroup */,
+        0x63677270 /* cgroup2 */,    0x64626720 /* debugfs */,  0x74726163 /* tracefs */,
+        0x73636673 /* securityfs */, 0xcafe4a11 /* bpf */,      0x6165676c /* pstore */,
+        0x62656570 /* configfs */,   0xde5e81e4 /* efivarfs */, 0xf97cff8c /* selinuxfs */,
     };
     for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
         if (type == made_up[i]) {

@@ -135,6 +135,7 @@ suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
+suite quickstart bash "$here/mount/quickstart-test.sh"
 
 # ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------
 [ $all = no ] || suite guest bash "$here/guest/run.sh" "$b"

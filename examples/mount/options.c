@@ -239,8 +239,8 @@ int options_parse(int argc, char **argv, struct options *o)
         if (rc)
             return rc;
     }
-    if (!o->dir)
-        return usage_error("no directory given");
+    if (!o->dir || !*o->dir)
+        return usage_error(o->dir ? "the directory's name is empty" : "no directory given");
     if (!o->pool)
         return usage_error("no pool given (--pool POOL)");
     if (o->entry_timeout < 0)

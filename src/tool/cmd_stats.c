@@ -127,7 +127,9 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
 
     if (local)
         (void)strftime(opened, sizeof(opened), " since %Y-%m-%d %H:%M:%S", local);
-    if (info->owned)
+    if (info->owned && info->owner_pid == 0)
+        (void)printf("%s: open%s\n", pool, opened);
+    else if (info->owned)
         (void)printf("%s: open in process %" PRIu32 "%s\n", pool, info->owner_pid, opened);
     else
         (void)printf("%s: not open; counters of the last session%s\n", pool,

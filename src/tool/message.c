@@ -36,8 +36,8 @@ static const struct {
       "the volume refuses to make changes durable; delete the pool (" NOTHING_LOST ")" },
     { CM_ENOTSUP, TOOL_FAILED, "not supported on this system" },
     { CM_EPOOLSIZE, TOOL_USAGE,
-      "the size is out of bounds or too small for so many files; choose a larger --size or a "
-      "smaller --max-files" },
+      "the size is out of bounds, too small for so many files, or more than the volume's file "
+      "system takes in one file; choose another --size or a smaller --max-files" },
     { CM_ENOTFILE, TOOL_REFUSED, "not a regular file, so not a pool; name the pool file itself" },
     { CM_ENOTPOOL, TOOL_REFUSED,
       "not a cachemax pool; check the name, it was left untouched ('cachemax create' makes a "
@@ -74,7 +74,11 @@ static int owned_error(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
-    if (cm_pool_info(pool, &info) == 0 && info.owner_pid)
+    int rc = cm_pool_info(pool, &info);
+
+    if (rc == 0 && !info.owned)
+        tool_message(pool, "is being checked or looked at by another process; wait for it to end");
+    else if (rc == 0 && info.owner_pid)
         tool_message(pool,
                      "is open in process %" PRIu32
                      "; use 'cachemax stats' to watch it, or stop that process",
@@ -115,6 +119,8 @@ static int create_error(const char *pool, int code)
     if (code == CM_ENOENT) {
         tool_message(pool, "there is no directory '%s'; make it first, or choose another place",
                      parent);
+    } else if (code == CM_EACCES && os_volume(parent, &volume) && volume.read_only) {
+        tool_message(pool, "the volume of '%s' is mounted read-only; choose another place", parent);
     } else if (code == CM_EACCES) {
         tool_message(pool,
                      "permission denied; you may not make files in '%s': choose another place, or "
@@ -133,6 +139,8 @@ static int create_error(const char *pool, int code)
 
 int tool_pool_error(const char *pool, int code, enum tool_action action)
 {
+    struct os_volume volume;
+
     if (action == TOOL_CREATING && (code == CM_ENOENT || code == CM_EACCES || code == CM_ENOSPC))
         return create_error(pool, code);
     if (action == TOOL_CREATING && code == CM_ENOTFILE) {
@@ -143,6 +151,11 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
         return owned_error(pool);
     if (code == CM_ETRUNCATED || code == CM_EOVERSIZE)
         return length_error(pool, code);
+    if (code == CM_EACCES && os_volume(pool, &volume) && volume.read_only) {
+        tool_message(pool,
+                     "lies on a volume that is mounted read-only, so it can only be looked at");
+        return TOOL_FAILED;
+    }
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
         if (errors[i].code == code) {
             tool_message(pool, "%s", errors[i].text);

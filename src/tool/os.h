@@ -54,6 +54,7 @@ struct os_volume {
     char type[24];  /* name of the file system, such as "ext4"; "" when unknown */
     uint64_t free;  /* bytes this user may still allocate */
     bool in_memory; /* tmpfs and the like: lost when the system stops */
+    bool read_only; /* mounted so */
 };
 /* About the volume that holds an existing `path`. */
 bool os_volume(const char *path, struct os_volume *volume);

@@ -252,6 +252,7 @@ bool os_volume(const char *path, struct os_volume *volume)
     if (statvfs(path, &fs) != 0)
         return false;
     volume->free = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
+    volume->read_only = (fs.f_flag & ST_RDONLY) != 0;
     volume_type(path, volume);
     return true;
 }

@@ -58,6 +58,9 @@ refused() {
 wrong_use() {
   echo precious > "$org/precious"
   refused "no arguments" 2 'no directory'
+  cd "$org" || return
+  refused "empty directory name" 2 'empty' "" --pool "$pool"
+  cd / || return
   refused "no pool given" 2 '--pool' "$org"
   refused "unknown -o option suggests the nearest" 2 "did you mean 'entry_timeout'" \
     "$org" --pool "$pool" -o entry_timout=3

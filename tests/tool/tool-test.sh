@@ -569,6 +569,48 @@ test_names()
   rm -rf "$dir" ./-dash.pool
 }
 
+# ---- Somebody looks ------------------------------------------------------------------------------
+
+# A pool that "cachemax check" has open: locked, but without an owner.
+test_looker()
+{
+  command -v python3 >/dev/null || { skip looker "no python3"; return; }
+  "$cm" create p --size 1M -q
+  python3 -c 'import fcntl, struct, time
+f = open("p", "rb")
+fcntl.fcntl(f, 37, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0)) # F_OFD_SETLK
+print("held", flush=True); time.sleep(60)' >held &
+  local holder=$!
+  wait_for test -s held
+  expect looker-info 0 'state: *clean' "$cm" info p
+  expect looker-check 0 'sound' "$cm" check p
+  expect looker-repair 4 'looked at by another process' "$cm" check p --repair
+  expect looker-cat 0 'looked at by another process' "$cm" cat held --pool p
+  kill $holder
+  wait $holder 2>/dev/null
+  expect looker-gone 0 'sound' "$cm" check p --repair
+  rm -f p held
+}
+
+# A volume that takes no writes.
+test_read_only_volume()
+{
+  mkdir ro
+  if ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
+    skip read-only-volume "mounting is not permitted"
+    rmdir ro
+    return
+  fi
+  "$cm" create ro/p --size 1M -q
+  mount -o remount,ro ro
+  expect read-only-create 1 'mounted read-only' "$cm" create ro/q --size 1M
+  expect read-only-repair 1 'mounted read-only' "$cm" check ro/p --repair
+  expect read-only-check 0 'sound' "$cm" check ro/p
+  expect read-only-info 0 'clean' "$cm" info ro/p
+  umount ro
+  rmdir ro
+}
+
 # ---- One owner, crashes, signals ---------------------------------------------------------------
 
 test_owner()
@@ -861,6 +903,8 @@ test_signals
 test_kill
 test_bad_pools
 test_half_damaged
+test_looker
+test_read_only_volume
 test_payload
 test_no_permission
 test_json

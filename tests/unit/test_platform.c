@@ -462,6 +462,14 @@ static void test_lock(void)
     CHECK_EQ(plat_file_lock(&g), 0);
     CHECK_EQ(plat_file_lock(&g), 0); /* it has it already */
     plat_file_close(&g);
+    /* Who only looks keeps an owner out, but is none. */
+    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
+    CHECK_EQ(plat_file_lock(&f), 0);
+    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
+    CHECK_EQ(plat_file_is_locked(&g), 0);
+    plat_file_close(&g);
+    plat_file_close(&f);
 
     const int status = in_child(lock_and_die_body, NULL);
 
