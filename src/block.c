@@ -17,8 +17,8 @@
 
 #include <string.h>
 
-#define BATCH_MAX 16u  /* victims and fills that share a fence */
-#define TRIES 2        /* optimistic copies before a lookup gives up */
+#define BATCH_MAX 16u /* victims and fills that share a fence */
+#define TRIES 2       /* optimistic copies before a lookup gives up */
 
 /* ---- Trouble --------------------------------------------------------------------------------- */
 
@@ -27,10 +27,14 @@
 static void quarantine_owned(struct cm_cache *c, uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->ring, slot));
-    (void)slot;
     cm_count(c, CM_STAT_quarantined, 1);
-    /* Past this many it is not a page of the media (a full volume under a sparse pool, a lost
-     * file): stop filling, but go on serving what can be read. api.c says so. */
+    if (cm_slot_has_no_room(&c->media,
+                            slot)) { /* a sparse pool on a full volume: it grows no more */
+        cm_ring_stop(&c->ring);
+        return;
+    }
+    /* Past this many it is not a page of the media (a lost file, a failing volume): stop filling,
+     * but go on serving what can be read. api.c says so. */
     if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
         at_store_seq_cst(&c->failing, 1u);
 }
@@ -468,8 +472,8 @@ static bool displace(struct cm_cache *c, struct newcomer *n, uint64_t slot,
 }
 
 /* Does the slot that cell c of bucket `bucket` names hold a key that belongs there? */
-static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell,
-                      struct cm_header *h, bool *unreadable)
+static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell, struct cm_header *h,
+                      bool *unreadable)
 {
     enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), h);
     *unreadable = v == CM_SLOT_UNREADABLE;
@@ -481,8 +485,8 @@ static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell,
 }
 
 /* A cell that leads nowhere is about to be overwritten. Its slot's invalidity may not be durable:
- * an owner that died in a process crash may have cleared w0 without fencing, and ownership died with
- * it. The next bracket on that key would find no cell, and so nothing to flush for. */
+ * an owner that died in a process crash may have cleared w0 without fencing, and ownership died
+ * with it. The next bracket on that key would find no cell, and so nothing to flush for. */
 static bool settle_stale(struct cm_cache *c, uint64_t slot)
 {
     int e = cm_slot_flush(&c->media, slot);
@@ -504,8 +508,8 @@ static int make_room(struct cm_cache *c, struct newcomer *n, const struct cm_cel
         if (slot >= c->media.geo.slots)
             return i; /* garbage */
         bool owned = slot != n->slot && cm_ring_is_owned(&c->ring, slot);
-        bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS],
-                              cells->cell[i], &h, &unreadable);
+        bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS], cells->cell[i],
+                              &h, &unreadable);
         if (!live && !unreadable && !owned && settle_stale(c, slot))
             return i;
         uint8_t count = at_load_relaxed(&c->ring.ref[slot]);
@@ -564,11 +568,11 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
         /* Cell, then header. The other way round a process that dies in between leaves a valid
          * header that no cell leads to: the next session's bracket trusts the absence, and after a
          * power cut an older cell of the same key and slot may be back (found in the model). */
-        n->spoiled = cm_index_store(&c->media, &n->key, (unsigned)at,
-                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0 ||
-                     cm_slot_publish(&c->media, n->slot, &n->header) != 0;
-        if (n->spoiled)
+        uint64_t cell = cm_cell_make(n->key.place.tag, n->slot);
+        if (cm_index_store(&c->media, &n->key, (unsigned)at, cell, true))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
+        else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
+            r = CM_NOT_STORED_MEDIA;
     }
     cm_lock_release(&s->lock);
     return r;
@@ -666,8 +670,7 @@ static void raise_limit(cm_file *f, uint64_t end)
     at_fence_seq_cst();
 }
 
-int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
-                  uint8_t count)
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, uint8_t count)
 {
     uint64_t block = miss->offset / CM_BLOCK_SIZE;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
@@ -789,7 +792,8 @@ int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
 
 void cm_block_release(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
 {
-    for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT; g++) {
+    for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT;
+         g++) {
         uint64_t stripe = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, g);
         struct cm_stripe *s = cm_stripe_at(c, stripe);
         cm_lock_acquire(&s->lock);

@@ -209,7 +209,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     const struct cm_geometry *g = &c->media.geo;
     uint64_t words = (g->slots + 63) / 64;
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
-    c->ring.slots = g->slots;
+    c->ring.slots = c->ring.end = g->slots;
     c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
     const struct part list[PARTS] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
@@ -438,6 +438,7 @@ static int open_file(cm_cache *c, const char *path)
     if (e)
         return e;
     c->media.base = c->file.base;
+    c->media.file = &c->file;
     return open_mapped(c, c->file.size, d, path);
 }
 

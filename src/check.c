@@ -24,7 +24,6 @@
 struct check {
     struct cm_cache *c;
     bool repair, payload;
-    uint64_t frontier;
     cm_check_report *r;
     uint64_t old_key[OLD_EPOCHS];
     unsigned old_keys;
@@ -134,8 +133,7 @@ static void check_slot(struct check *k, uint64_t slot)
     k->r->slots++;
     enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
     if (v == CM_SLOT_UNREADABLE) {
-        if (slot < k->frontier) /* behind it: maybe a hole that a full volume cannot fill */
-            k->r->unreadable++;
+        k->r->unreadable += !cm_slot_is_hole(m, slot);
         return;
     }
     if (v == CM_SLOT_HIT) {
@@ -185,7 +183,7 @@ static void check_index(struct check *k)
     uint64_t cell[CM_BUCKET_CELLS];
     for (uint64_t b = 0; b < m->geo.stripes * m->geo.stripe_buckets; b++) {
         if (cm_index_load_bucket(m, b, cell)) {
-            k->r->unreadable++;
+            k->r->unreadable += !cm_index_is_hole(m, b);
             continue;
         }
         for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
@@ -207,7 +205,7 @@ static void check_records(struct check *k)
     bool whole;
     for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS; p++) {
         if (cm_record_at(m, p, &r, &whole)) {
-            k->r->unreadable++;
+            k->r->unreadable += !cm_record_is_hole(m, p);
             continue;
         }
         if (whole)
@@ -232,7 +230,6 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
     struct check k = { .c = c, .r = report };
     k.repair = (flags & CM_CHECK_REPAIR) != 0;
     k.payload = !(flags & CM_CHECK_METADATA);
-    k.frontier = c->readonly ? c->super.now.frontier : at_load_relaxed(&c->ring.frontier);
     report->superblocks_damaged = c->super.damaged;
     report->would_empty = c->must_empty;
     learn_old_keys(&k);

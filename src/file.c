@@ -181,8 +181,9 @@ static int abandon_record(cm_file *f)
     /* Never written for this file, and what is there is no record or another file's: nothing can
      * come back. (A hole of a sparse pool on a full volume reads as zeros and cannot be written.)
      */
-    if (!f->recorded && cm_record_at(&c->media, place, &r, &whole) == 0 &&
-        (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))
+    if (!f->recorded && (cm_record_is_hole(&c->media, place) ||
+                         (cm_record_at(&c->media, place, &r, &whole) == 0 &&
+                          (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))))
         return 0;
     return bump_epoch(c);
 }
@@ -195,8 +196,8 @@ static int void_unreadable(struct cm_cache *c, const struct cm_record_bucket *b)
     bool left = false;
     for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
         uint64_t place = b->first + i;
-        if (!b->unreadable[i] || place_open(c, place) || cm_record_drop(&c->media, place) == 0 ||
-            c->super.now.durability == CM_DURABILITY_DAX)
+        if (!b->unreadable[i] || place_open(c, place) || cm_record_is_hole(&c->media, place) ||
+            cm_record_drop(&c->media, place) == 0 || c->super.now.durability == CM_DURABILITY_DAX)
             continue;
         open_place(c, place); /* and never closed: dealt with, and no place for others */
         left = true;

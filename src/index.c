@@ -24,6 +24,11 @@ int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cel
     return cm_guard_load_words(bucket_at(m, bucket), cell, CM_BUCKET_CELLS);
 }
 
+bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket)
+{
+    return cm_media_is_hole(m, bucket_at(m, bucket), CM_BUCKET_CELLS * sizeof(uint64_t));
+}
+
 int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell,
                           bool flush)
 {

@@ -48,6 +48,8 @@ static inline bool cm_index_match(const struct cm_media *m, const struct cm_key 
 }
 /* The same by bucket number, for check.c. */
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
+/* Unreadable only because a full volume has no room for its page: empty. */
+bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket);
 int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell,
                           bool flush);
 /* Writes the i-th of a key's cells (0..15) and, with `flush`, starts making it durable. */

@@ -6,6 +6,8 @@
 #ifndef CM_MEDIA_H
 #define CM_MEDIA_H
 
+#include <string.h>
+
 #include "atomic.h"
 #include "format.h"
 #include "persist.h"
@@ -17,6 +19,7 @@ struct cm_media {
     void *ops_ctx;       /* for a recorder; NULL for the CPU's own operations */
     uint64_t hash_seed;  /* placement */
     uint64_t check_key;  /* seeds checks; atomic: changes with the epoch */
+    struct plat_file *file; /* NULL: memory */
 };
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
@@ -24,6 +27,17 @@ static inline uint64_t cm_media_key(const struct cm_media *m)
     /* Pairs with the release store in cm_super_bump_epoch: who sees the new key sees the epoch
      * durable. Who still uses the old one judges as if it had come a moment earlier. */
     return at_load_acquire(&m->check_key);
+}
+
+/* Are [p, p+n) of the pool unreadable only because they are a hole that a full volume cannot fill?
+ * Reading the file without the mapping gives zeros then. n: up to 128. */
+static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, size_t n)
+{
+    static const uint8_t zero[128];
+    uint8_t bytes[128];
+    uint64_t offset = (uint64_t)((const uint8_t *)p - m->base);
+    assert(n <= sizeof(bytes));
+    return m->file && plat_file_pread(m->file, bytes, n, offset) == 0 && memcmp(bytes, zero, n) == 0;
 }
 
 static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)

@@ -57,6 +57,11 @@ int cm_record_settle(const struct cm_media *m, uint64_t place, unsigned n)
     return e;
 }
 
+bool cm_record_is_hole(const struct cm_media *m, uint64_t place)
+{
+    return cm_media_is_hole(m, record_at(m, place), sizeof(struct cm_record));
+}
+
 int cm_record_drop(const struct cm_media *m, uint64_t place)
 {
     struct cm_record *at = record_at(m, place);

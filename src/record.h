@@ -26,6 +26,8 @@ int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, 
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r);
 /* Makes `n` records durable as they are there to be seen: a crashed owner may not have. CM_EIO. */
 int cm_record_settle(const struct cm_media *m, uint64_t place, unsigned n);
+/* Cannot be read, because a full volume has no room for the page it would be in: no record. */
+bool cm_record_is_hole(const struct cm_media *m, uint64_t place);
 /* Makes a record not whole, durably. CM_EIO. */
 int cm_record_drop(const struct cm_media *m, uint64_t place);
 /* Writes the dirty mark; durable when it returns. CM_EIO. */

@@ -47,7 +47,7 @@ static uint64_t pop_hint(struct cm_ring *r)
 static uint64_t next_unused(struct cm_ring *r)
 {
     uint64_t f = at_load_relaxed(&r->frontier);
-    while (f < r->slots) {
+    while (f < at_load_relaxed(&r->end)) {
         /* acq_rel not needed for the data: ownership orders that; this hands out each once. */
         if (at_cas_acq_rel(&r->frontier, &f, f + 1))
             return f;
@@ -57,10 +57,10 @@ static uint64_t next_unused(struct cm_ring *r)
 
 static uint64_t by_hand(struct cm_ring *r)
 {
-    uint64_t best = CM_NO_SLOT;
+    uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
     uint8_t best_count = CM_REF_MAX + 1;
-    for (unsigned i = 0; i < CM_RING_STEPS; i++) {
-        uint64_t slot = at_add_relaxed(&r->hand, 1) % r->slots; /* relaxed: only a place to look */
+    for (unsigned i = 0; i < CM_RING_STEPS && end > 0; i++) {
+        uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only a place to look */
         if (cm_ring_is_owned(r, slot))
             continue;
         uint8_t count = at_load_relaxed(&r->ref[slot]) & CM_REF_MAX; /* empty counts as zero */

@@ -23,6 +23,7 @@ struct cm_ring {
     uint64_t *verified; /* a bit a slot, only ever set: its payload was summed since open */
     uint64_t hand;      /* atomic; counts steps, not slots */
     uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
+    uint64_t end;       /* atomic; slots from here on are left alone: see cm_ring_stop */
     struct cm_lock lock; /* the stacks below */
     uint32_t free_max, free_count, hint_count;
     uint64_t *free;     /* owned, durably invalid slots, ready to be filled */
@@ -72,6 +73,11 @@ static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
 
 /* Owns and returns the next victim, or CM_NO_SLOT when all that was looked at was owned. */
 uint64_t cm_ring_victim(struct cm_ring *r);
+/* The volume has no room for more slots than have been used: those are used in turn from here on. */
+static inline void cm_ring_stop(struct cm_ring *r)
+{
+    at_store_relaxed(&r->end, at_load_relaxed(&r->frontier)); /* a bound for a search, no order */
+}
 /* Takes an owned, ready slot from the free stack, or CM_NO_SLOT. */
 uint64_t cm_ring_take_free(struct cm_ring *r);
 /* Gives an owned, durably invalid slot to the free stack; disowned and hinted when it is full. */

@@ -23,6 +23,16 @@ static struct cm_header *header_at(const struct cm_media *m, uint64_t slot)
     return (struct cm_header *)(void *)p;
 }
 
+bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
+{
+    return cm_media_is_hole(m, header_at(m, slot), sizeof(struct cm_header));
+}
+
+bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot)
+{
+    return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_data(m, slot), 128);
+}
+
 static uint8_t *payload_at(const struct cm_media *m, uint64_t slot)
 {
     assert(slot < m->geo.slots);

@@ -25,6 +25,12 @@ static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
     return h->incarnation == k->incarnation && cm_header_block(h) == k->block;
 }
 
+/* Is the header unreadable only because a full volume has no room for its page? Then it is empty. */
+bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
+
+/* Has the volume no room for the slot's pages? */
+bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
+
 const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot);
 
 /* The optimistic copy: bytes [from, from+len) of key k's block out of `slot`, without any lock.

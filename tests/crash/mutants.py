@@ -187,15 +187,15 @@ MUTANTS = [
        'int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);\n    return e ? e : cm_slot_flush(m, slot);',
        'int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);\n    return e;'),
     _m('flush, cell', 'flush of a published cell', 'crash full fill-z', BLOCK,
-       'cm_cell_make(n->key.place.tag, n->slot), true)', 'cm_cell_make(n->key.place.tag, n->slot), false)'),
+       '(unsigned)at, cell, true)', '(unsigned)at, cell, false)'),
     _m('header before its cell', 'the cell is stored before its header is valid',
        'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', BLOCK,
-       '''        n->spoiled = cm_index_store(&c->media, &n->key, (unsigned)at,
-                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0 ||
-                     cm_slot_publish(&c->media, n->slot, &n->header) != 0;''',
+       '''        if (cm_index_store(&c->media, &n->key, (unsigned)at, cell, true))
+            r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
+        else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
+            r = CM_NOT_STORED_MEDIA;''',
        '''        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
-                     cm_index_store(&c->media, &n->key, (unsigned)at,
-                                    cm_cell_make(n->key.place.tag, n->slot), true) != 0;'''),
+                     cm_index_store(&c->media, &n->key, (unsigned)at, cell, true) != 0;'''),
     _m('fence 4', 'fence of forgetting', 'crash full beside-1,write-sync,write-plain', BLOCK, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
 ''', '''     * must not trust the absence before it is durable. */

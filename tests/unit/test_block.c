@@ -698,11 +698,15 @@ static void test_failing_media(void)
     p.o.log = count_lines;
     p.o.log_ctx = &lines;
     (void)pool_up(&p);
-    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     size_t rest = (size_t)((p.c->media.geo.slots - 20) * BLK);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    (void)put_all(f, 1000, p.c->media.geo.slots, 5); /* every slot was in use before */
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 10, 5), 10);
     CHECK_EQ(mprotect(payload_of(p.c, 20), rest, PROT_NONE), 0);
-    CHECK(put_all(f, 100, 150, 5) <= 10);
+    CHECK(put_all(f, 100, 150, 5) <= 20);
     CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
     CHECK_EQ(lines, 1);
     CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_MODE);
@@ -717,6 +721,40 @@ static void test_failing_media(void)
     CHECK_EQ(hits(f, 0, 10, 5), 9);
     CHECK_EQ(put(f, 500, 5), 0);
     pool_end(&p);
+}
+
+/* Slots that cannot be written and never were: the volume is full. Those there are go on in turn,
+ * and nothing that hits is lost for it. */
+static void test_full_volume(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    struct plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/tmp/cachemax-holes.%u", plat_pid());
+    REQUIRE(plat_file_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
+    p.c->media.file = &holes;
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    uint64_t used = p.c->ring.frontier;
+    size_t rest = (size_t)((p.c->media.geo.slots - used) * BLK);
+    CHECK_EQ(mprotect(payload_of(p.c, used), rest, PROT_NONE), 0);
+    unsigned stored = put_all(f, 1000, 2000, 5);
+    CHECK(stored > 1800);
+    CHECK(hits(f, 1000, 2000, 5) > 100);
+    CHECK(STAT(p.c, quarantined) < (int64_t)(p.c->media.geo.slots / 8));
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+    CHECK_EQ(STAT(p.c, escalations), 0);
+    CHECK_EQ(mprotect(payload_of(p.c, used), rest, PROT_READ | PROT_WRITE), 0);
+    pool_again(&p); /* there is room now */
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK(put_all(f, 5000, 600, 5) > 590);
+    CHECK(hits(f, 5000, 600, 5) > 590);
+    pool_end(&p);
+    plat_file_close(&holes);
+    plat_file_remove(path);
 }
 
 /* ---- Sequences ------------------------------------------------------------------------------- */
@@ -772,6 +810,7 @@ static const struct harness_test tests[] = {
     TEST(unreadable_header),
     TEST(unreadable_index),
     TEST(failing_media),
+    TEST(full_volume),
     TEST(sequence),
 };
 

@@ -12,7 +12,7 @@
 /* All slots used, none owned, counts zero. */
 static struct cm_ring make(uint64_t slots)
 {
-    struct cm_ring r = { .slots = slots, .frontier = slots };
+    struct cm_ring r = { .slots = slots, .end = slots, .frontier = slots };
     r.free_max = (uint32_t)(slots / 32);
     r.ref = calloc(slots, 1);
     r.owned = calloc((slots + 63) / 64, 8);
