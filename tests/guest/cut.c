@@ -71,6 +71,11 @@ static void set(uint64_t *p, uint64_t v)
     __atomic_store_n(p, v, __ATOMIC_SEQ_CST); /* durable, and in order, in this guest */
 }
 
+static void doing(enum doing what)
+{
+    set(&t.o->doing, what);
+}
+
 /* ---- Promises -------------------------------------------------------------------------------- */
 
 static uint64_t valid_bytes(unsigned f, uint64_t block)
@@ -149,6 +154,7 @@ static void open_pool(uint32_t flags)
 {
     cm_options opts = CM_OPTIONS_INIT;
     opts.flags = flags;
+    doing(OPENING);
     int e = cm_open("pool", &opts, &t.cache);
     if (e)
         fail("cm_open", 0, 0, e);
@@ -224,9 +230,18 @@ static void change_offline(void)
 /* Compares every hit, and the stored blocks that do not hit, with the promises. */
 static void judge(void)
 {
-    uint64_t hit = 0, floor = 0, missing = 0, cold = 0, torn = 0;
-    for (unsigned f = 0; f < FILES; f++)
+    static const char *const doings[] = { "none", "open", "fill",  "begin",
+                                          "end",  "sync", "close", "other" };
+    uint64_t hit = 0, stored = 0, floor = 0, missing = 0, cold = 0, torn = 0;
+    const char *cut_in = doings[t.o->doing];
+    uint64_t brackets = t.o->brackets;
+    doing(OPENING);
+    set(&t.o->brackets, 0);
+    for (unsigned f = 0; f < FILES; f++) {
         origin_power_cut(t.o, f, &t.rng);
+        for (uint64_t b = 0; b < BLOCKS; b++)
+            stored += t.o->file[f].stored[b];
+    }
     change_offline();
     open_pool(CM_OPEN_READONLY);
     torn = check_pool();
@@ -255,14 +270,18 @@ static void judge(void)
             set(&t.o->file[f].stored[b], hits(f, b));
         judge_clean(f);
     }
-    dprintf(1,
-            "judged boot=%llu hits=%llu floor=%llu missing=%llu slack=%llu cold=%llu torn=%llu "
-            "operations=%llu\n",
-            (unsigned long long)t.o->boot, (unsigned long long)hit, (unsigned long long)floor,
-            (unsigned long long)missing, (unsigned long long)t.o->slack, (unsigned long long)cold,
-            (unsigned long long)torn, (unsigned long long)cutter_count());
+    dprintf(
+        1,
+        "judged boot=%llu cut-in=%s brackets=%llu hits=%llu stored=%llu floor=%llu share=%llu%% "
+        "missing=%llu slack=%llu cold=%llu torn=%llu operations=%llu\n",
+        (unsigned long long)t.o->boot, cut_in, (unsigned long long)brackets,
+        (unsigned long long)hit, (unsigned long long)stored, (unsigned long long)floor,
+        (unsigned long long)(stored ? 100 * floor / stored : 0), (unsigned long long)missing,
+        (unsigned long long)t.o->slack, (unsigned long long)cold, (unsigned long long)torn,
+        (unsigned long long)cutter_count());
     tcdrain(1);
     set(&t.o->slack, 0);
+    doing(OTHER);
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */
@@ -299,9 +318,11 @@ static void do_read(unsigned f)
     if (got == 0)
         return;
     may_evict(miss.len / BLOCK + 1);
+    doing(FILLING);
     must(cm_fill(t.file[f], &miss, buf, (size_t)got,
                  miss.offset + (uint64_t)got == t.o->file[f].size ? CM_FILL_EOF : 0),
          "cm_fill", f);
+    doing(OTHER);
     note_stored(f, miss.offset / BLOCK, (miss.offset + miss.len) / BLOCK + 1);
 }
 
@@ -311,7 +332,9 @@ static void do_read_through(unsigned f)
     uint64_t offset = rng_below(&t.rng, BLOCKS * BLOCK);
     size_t len = 1 + rng_below(&t.rng, sizeof(buf));
     may_evict(READ_MAX + 2 + t.ahead);
+    doing(FILLING);
     int64_t n = cm_read_through(t.file[f], offset, buf, len, read_origin, &f);
+    doing(OTHER);
     must(n, "cm_read_through", f);
     uint64_t size = t.o->file[f].size, want = size <= offset ? 0 : size - offset;
     if (want > len)
@@ -391,11 +414,14 @@ static void begin_bracket(unsigned f, struct pending *p)
         forget_stored(f, p->first, p->size > t.o->file[f].size ? BLOCKS : p->first + p->blocks);
     if (p->kind == WRITE && p->size > t.o->file[f].size && p->first > 0)
         forget_stored(f, p->first - 1, p->first); /* was the tail perhaps, and counts as longer */
+    set(&t.o->brackets, t.o->brackets + 1);
+    doing(BEGINNING);
     must(p->kind == TRUNCATE     ? cm_truncate_begin(x, p->size, &p->w)
          : p->kind == ATTRIBUTES ? cm_write_begin(x, 0, 0, &p->w)
          : p->kind == APPEND ? cm_write_begin(x, CM_APPEND, p->size - t.o->file[f].size + 1, &p->w)
                              : cm_write_begin(x, p->first * BLOCK, p->blocks * BLOCK, &p->w),
          "begin", f);
+    doing(OTHER);
     if (rng_below(&t.rng, 2))
         change_origin(p); /* else just before the end */
 }
@@ -406,7 +432,10 @@ static void end_bracket(struct pending *p)
     if (!p->done)
         change_origin(p);
     cm_validator v = origin_validator(t.o, f, rng_below(&t.rng, 8) == 0);
+    doing(ENDING);
     must(cm_write_end(t.file[f], &p->w, rng_below(&t.rng, 4) ? &v : NULL), "cm_write_end", f);
+    doing(OTHER);
+    set(&t.o->brackets, t.o->brackets - 1);
     p->used = false;
     judge_clean(f);
 }
@@ -435,11 +464,13 @@ static void do_sync(unsigned f)
     cm_sync s;
     bool ok = rng_below(&t.rng, 16) != 0;
     unclean(f);
+    doing(SYNCING);
     must(cm_sync_begin(t.file[f], &s), "cm_sync_begin", f);
     if (ok)
         origin_sync(t.o, f);
     cm_validator v = origin_validator(t.o, f, rng_below(&t.rng, 16) == 0);
     must(cm_sync_end(t.file[f], &s, ok, rng_below(&t.rng, 8) ? &v : NULL), "cm_sync_end", f);
+    doing(OTHER);
     judge_clean(f);
 }
 
@@ -503,12 +534,14 @@ static void do_reopen(unsigned f)
 static void do_reopen_pool(void)
 {
     end_brackets(FILES);
+    doing(CLOSING);
     must(cm_close(t.cache), "cm_close", 0);
     open_pool(CM_OPEN_REQUIRE_DAX);
     for (unsigned f = 0; f < FILES; f++) {
         attach(f);
         judge_clean(f);
     }
+    doing(OTHER);
 }
 
 static void work(void)

@@ -19,6 +19,9 @@
 #define BLOCKS 96u /* of one file */
 #define BLOCK ((uint64_t)CM_BLOCK_SIZE)
 
+/* What the program was doing when the power went. */
+enum doing { NOTHING_YET, OPENING, FILLING, BEGINNING, ENDING, SYNCING, CLOSING, OTHER };
+
 struct origin_file {
     uint64_t size, synced_size;
     int64_t stamp, synced_stamp; /* mtime and ctime */
@@ -33,7 +36,8 @@ struct origin {
     uint64_t boot;  /* counts the program's starts */
     int64_t tick;   /* of the last stamp */
     uint64_t next_version;
-    uint64_t slack; /* how many stored blocks the cache may be evicting at this moment */
+    uint64_t slack;           /* how many stored blocks the cache may be evicting at this moment */
+    uint64_t doing, brackets; /* enum doing, and how many brackets are open */
     struct origin_file file[FILES];
 };
 

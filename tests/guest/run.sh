@@ -63,8 +63,8 @@ skipped() {
 names=(ext4-large xfs-small)
 [ "$cuts" -lt 12 ] || names+=(ext4-small xfs-large)
 pool_size() { case $1 in *large) echo 8388608 ;; *) echo 1572864 ;; esac; }
-boots=0 hits=0 floor=0 missing=0 torn=0 judged=0 random_cuts=0 chosen_cuts=0
-declare -A used
+boots=0 hits=0 stored=0 floor=0 missing=0 torn=0 judged=0 wrong=0 random_cuts=0 chosen_cuts=0 in_brackets=0
+declare -A used during cuts_of
 
 boot() { # NAME GUEST-OPTION... -- PROGRAM-OPTION...: one boot; counts what it judged
   local name=$1 options=() rc
@@ -80,7 +80,13 @@ boot() { # NAME GUEST-OPTION... -- PROGRAM-OPTION...: one boot; counts what it j
   if [ -n "$(number hits)" ]; then
     judged=$((judged + 1)) hits=$((hits + $(number hits))) floor=$((floor + $(number floor)))
     missing=$((missing + $(number missing))) torn=$((torn + $(number torn)))
+    stored=$((stored + $(number stored)))
+    local in
+    in=$(sed -n 's/^judged.* cut-in=\([a-z]*\).*/\1/p' "$work/out")
+    during[$in]=$((${during[$in]:-0} + 1))
+    [ "$(number brackets)" = 0 ] || in_brackets=$((in_brackets + 1))
   fi
+  ! grep -q '^FAIL wrong' "$work/out" || wrong=$((wrong + 1))
   return $rc
 }
 
@@ -105,6 +111,7 @@ cut_once() { # K: the K-th cut
   if skipped cuts $rc; then
     finish
   elif [ $rc = 122 ]; then
+    cuts_of[${name%-*}]=$((${cuts_of[${name%-*}]:-0} + 1))
     case $how in
     at*) chosen_cuts=$((chosen_cuts + 1)) ;;
     *) random_cuts=$((random_cuts + 1)) ;;
@@ -130,8 +137,13 @@ run_cuts() {
       fail "after the last cut, $name (seed $seed)" "$(tail_of_output)"
     fi
   done
-  echo "guest: $random_cuts cuts at random, $chosen_cuts at chosen operations; $judged judged:" \
-    "$hits hits; floor $floor, $missing of it in eviction; $torn torn records or superblocks"
+  echo "guest: $random_cuts cuts at random, $chosen_cuts at chosen operations" \
+    "($(for name in "${!cuts_of[@]}"; do printf '%s %s ' "$name" "${cuts_of[$name]}"; done | sed 's/ $//'));" \
+    "$judged judged: $hits hits compared, $wrong wrong; $stored blocks cached before, P4 covers $floor" \
+    "($((stored ? 100 * floor / stored : 0)) %), $missing of them in eviction; $torn torn records or superblocks"
+  echo "guest: cut in$(for in in open fill begin end sync close other; do
+    printf ' %s %s,' $in "${during[$in]:-0}"
+  done) with brackets open $in_brackets"
   if [ "$floor" -ge $((cuts * 20)) ]; then
     ok "the floor is high enough to prove something"
   else
