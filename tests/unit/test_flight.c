@@ -192,6 +192,37 @@ static void test_growing(void)
     pool_end(&p);
 }
 
+static void rewrite(void *ctx)
+{
+    struct origin *o = ctx;
+    o->tag = 6;
+    o->size = 3 * BLK;
+}
+
+/* A cached tail is not joined with the rest of a block that was rewritten since. */
+static void test_tail_rewritten(void)
+{
+    struct pool p;
+    struct origin o = make_origin(BLK + 100);
+    static uint8_t buf[4 * CM_BLOCK_SIZE];
+    const uint64_t offsets[] = { BLK, BLK + 50, 0 };
+    for (unsigned i = 0; i < 3; i++) {
+        cm_bracket w;
+        o = make_origin(BLK + 100);
+        cm_file *f = open_both(&p, MIB, o.size);
+        check_read(f, &o, 0, buf, sizeof(buf));
+        CHECK_EQ(cm_write_begin(f, CM_APPEND, 5000, &w), 0); /* keeps the tail */
+        o.during = rewrite;
+        o.during_ctx = &o;
+        int64_t n = cm_read_through(f, offsets[i], buf, 4 * BLK - offsets[i], origin_read, &o);
+        CHECK_EQ(n, 3 * BLK - offsets[i]);
+        uint64_t from = offsets[i] < BLK ? BLK : offsets[i]; /* the block before may be older */
+        CHECK(is_range(&o, from, buf + (from - offsets[i]), 3 * BLK - from));
+        CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        pool_end(&p);
+    }
+}
+
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
 static void test_errors_unchanged(void)
@@ -670,6 +701,7 @@ static const struct harness_test tests[] = {
     TEST(long),
     TEST(tail_is_cached),
     TEST(growing),
+    TEST(tail_rewritten),
     TEST(errors_unchanged),
     TEST(bad_block_ahead),
     TEST(not_stored),
