@@ -12,7 +12,10 @@
  * takes the machine check). The others as a scrubber would find them ("action optional", with
  * PR_MCE_KILL_EARLY, so that the kernel takes the page out of the mapping): the next access faults.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +36,11 @@ static struct {
     cm_cache *cache;
     cm_file *file;
     uint64_t version[BLOCKS];
+    uint64_t origin_reads;
     unsigned failed;
     const char *part, *tool;
+    sigjmp_buf own_fault; /* where a fault of our own code goes on */
+    volatile sig_atomic_t may_fault;
 } t;
 
 static void check(bool ok, const char *what, long long number)
@@ -58,6 +64,7 @@ static int64_t read_origin(void *ctx, uint64_t offset, void *buf, size_t len)
 {
     uint64_t n = 0;
     (void)ctx;
+    t.origin_reads++;
     for (; n < len && offset + n < BLOCKS * BLOCK; n += BLOCK)
         content((offset + n) / BLOCK, (uint8_t *)buf + n);
     return (int64_t)n;
@@ -92,6 +99,24 @@ static unsigned hits(void)
             n++;
             if (!is_right(b, buf))
                 check(false, "a hit is wrong, block", (long long)b);
+        }
+    return n;
+}
+
+/* How many blocks can be pinned; a wrong one is a failure. */
+static unsigned pinned(void)
+{
+    cm_iovec iov;
+    cm_pins pins;
+    unsigned n = 0;
+    int count;
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        if (cm_pin_range(t.file, b * BLOCK, BLOCK, &iov, 1, &count, &pins, NULL) ==
+            (int64_t)BLOCK) {
+            n++;
+            if (!is_right(b, iov.base))
+                check(false, "a pinned block is wrong, block", (long long)b);
+            (void)cm_unpin(&pins);
         }
     return n;
 }
@@ -212,21 +237,30 @@ static void end(int close_code)
     check(e == close_code, "close says", e);
 }
 
-/* Opens the pool again; 0 warm or not, but every read is right, or the expected code. */
-static void again(int code)
+static int reopen(void)
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_file_id id = { 1, 1 };
     int e = cm_open(t.part, &o, &t.cache);
-    check(e == code, "opening it again says", e);
     if (e)
-        return;
+        return e;
     cm_validator v = { .size = BLOCKS * BLOCK, .mtime_ns = 1000, .ctime_ns = 1000 };
     if (t.version[VICTIM])
         v.mtime_ns = v.ctime_ns = 2000 + (int64_t)t.version[VICTIM];
     v.taken_at = cm_now();
     e = cm_file_open(t.cache, &id, &v, CM_SOLE_WRITER, &t.file);
-    check(e == 0 && wrong_reads() == 0, "every read right after that", e);
+    check(e == 0, "the file is attached", e);
+    return 0;
+}
+
+/* Opens the pool again; 0 warm or not, but every read is right, or the expected code. */
+static void again(int code)
+{
+    int e = reopen();
+    check(e == code, "opening it again says", e);
+    if (e)
+        return;
+    check(wrong_reads() == 0, "every read right after that", 0);
     (void)cm_close(t.cache);
 }
 
@@ -243,40 +277,127 @@ static void check_tool(void)
     check(e == 0, "cachemax stats counts one quarantined slot", e);
 }
 
+/* The address of the victim's bytes in the pool; `pins` holds it. */
+static const void *pin_victim(cm_pins *pins)
+{
+    cm_iovec iov;
+    int n = 0;
+    int64_t got = cm_pin_range(t.file, VICTIM * BLOCK, BLOCK, &iov, 1, &n, pins, NULL);
+    if (got != (int64_t)BLOCK) {
+        check(false, "the victim can be pinned", got);
+        exit(1);
+    }
+    return iov.base;
+}
+
+/* The victim is read through until the machine check comes: that very read must be right. */
 static void slot_part(void)
 {
-    uint8_t buf[CM_BLOCK_SIZE];
-    cm_iovec iov;
+    static uint8_t buf[CM_BLOCK_SIZE] __attribute__((aligned(CM_BLOCK_SIZE)));
     cm_pins pins;
     uintptr_t from, to;
-    int n = 0;
     begin("slot");
-    (void)cm_pin_range(t.file, VICTIM * BLOCK, BLOCK, &iov, 1, &n, &pins, NULL);
-    const void *page = iov.base;
+    const void *page = pin_victim(&pins);
     (void)cm_unpin(&pins);
     copy_code(&from, &to);
     cm_stats_data before = stats();
+    uint64_t loops = 0, origin_reads = t.origin_reads;
     fflush(stdout);
     dprintf(1, "inject-mce %#llx ar %#llx %#llx\n", (unsigned long long)physical(page),
             (unsigned long long)from, (unsigned long long)to);
     tcdrain(1);
-    int64_t got = (int64_t)BLOCK;
-    uint64_t loops = 0;
-    while (got == (int64_t)BLOCK && loops < UINT64_C(100000000)) {
-        got = cm_read(t.file, VICTIM * BLOCK, buf, BLOCK, NULL);
+    int64_t got;
+    do {
+        got = cm_read_through(t.file, VICTIM * BLOCK, buf, BLOCK, read_origin, NULL);
         loops++;
-    }
-    check(got == 0, "a machine check in the middle of a hit is a miss; hits before",
+    } while (got == (int64_t)BLOCK && is_right(VICTIM, buf) && t.origin_reads == origin_reads &&
+             loops < UINT64_C(100000000));
+    check(t.origin_reads == origin_reads + 1,
+          "a machine check in the middle of a hit: the origin is read; reads before",
           (long long)loops);
-    check(hits() == BLOCKS - 1, "the other blocks still hit", hits());
-    got = cm_read_through(t.file, VICTIM * BLOCK, buf, BLOCK, read_origin, NULL);
-    check(got == (int64_t)BLOCK && is_right(VICTIM, buf), "right bytes from the origin", got);
+    check(got == (int64_t)BLOCK && is_right(VICTIM, buf), "that read gives the right bytes", got);
     cm_stats_data s = stats();
     check(s.quarantined - before.quarantined == 1, "slots quarantined", (long long)s.quarantined);
     check(s.miss_media - before.miss_media == 1, "media misses", (long long)s.miss_media);
     check_tool();
-    check(hits() == BLOCKS, "stored in another slot, it hits again", hits());
+    check(hits() == BLOCKS, "stored in another slot, it hits again; the others still hit", hits());
     check(write_block(VICTIM) == 0, "write_begin", 0);
+    end(0);
+    again(0);
+}
+
+static void on_bus(int sig)
+{
+    if (t.may_fault)
+        siglongjmp(t.own_fault, 1);
+    signal(sig, SIG_DFL); /* and once more */
+}
+
+/* Is reading the page in our own code a fault that reaches the handler we had before? */
+static bool faults(const volatile uint8_t *p)
+{
+    if (sigsetjmp(t.own_fault, 1) != 0) {
+        t.may_fault = 0;
+        return true;
+    }
+    t.may_fault = 1;
+    (void)*p;
+    t.may_fault = 0;
+    return false;
+}
+
+/* A pinned slot is poisoned: what its user meets, and that the cache goes on beside. */
+static void pin_part(void)
+{
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_pins pins;
+    int fd[2], n;
+    unsigned wrong;
+    begin("pin");
+    const void *page = pin_victim(&pins);
+    cm_stats_data before = stats();
+    poison_page(page);
+    check(faults(page), "reading the pinned page raises SIGBUS, in the handler of before", 0);
+    ssize_t wrote = pipe(fd) == 0 ? write(fd[1], page, BLOCK) : 0;
+    check(wrote == -1 && errno == EFAULT, "given to the kernel it is EFAULT", errno);
+    int64_t got = cm_read(t.file, VICTIM * BLOCK, buf, BLOCK, NULL);
+    check(got == 0, "cm_read beside the pin is a miss", got);
+    check(stats().quarantined - before.quarantined == 1, "slots quarantined",
+          (long long)stats().quarantined);
+    cm_iovec iov;
+    cm_pins other;
+    got = cm_pin_range(t.file, VICTIM * BLOCK, BLOCK, &iov, 1, &n, &other, NULL);
+    check(got == 0 && other.n == 0, "it cannot be pinned any more", got);
+    check(cm_unpin(&pins) == 0, "the pin is given back", 0);
+    check(pinned() == BLOCKS - 1, "the other blocks can be pinned", pinned());
+    wrong = wrong_reads();
+    check(wrong == 0 && pinned() == BLOCKS, "stored in another slot, it can be, too; wrong reads",
+          wrong);
+    end(0);
+    again(0);
+}
+
+/* Poisoned before anybody looked at it in this session: the lookup itself checks the payload. */
+static void first_pin_part(void)
+{
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    unsigned wrong;
+    begin("first-pin");
+    const uint8_t *base = t.cache->media.base;
+    const uint8_t *page = pin_victim(&pins);
+    uint64_t at = (uint64_t)(page - base);
+    (void)cm_unpin(&pins);
+    (void)cm_close(t.cache);
+    reopen();
+    poison_page(t.cache->media.base + at);
+    int64_t got = cm_pin_range(t.file, VICTIM * BLOCK, BLOCK, &iov, 1, &n, &pins, NULL);
+    check(got == 0 && pins.n == 0, "cm_pin_range of a slot not verified yet is a miss", got);
+    check(stats().quarantined == 1, "slots quarantined", (long long)stats().quarantined);
+    wrong = wrong_reads();
+    check(wrong == 0 && pinned() == BLOCKS, "then it is stored in another slot; wrong reads",
+          wrong);
     end(0);
     again(0);
 }
@@ -287,7 +408,9 @@ static void header_part(void)
     const uint8_t *headers = t.cache->media.base + t.cache->media.geo.header_offset;
     uint64_t lost = hits();
     poison_page(headers + VICTIM * sizeof(struct cm_header));
+    unsigned pins = pinned(); /* the first to meet it */
     lost -= hits();
+    check(pins == hits(), "cm_pin_range gets through; blocks pinned", pins);
     check(lost > 0 && lost <= PAGE / sizeof(struct cm_header), "a page of headers is missed",
           (long long)lost);
     check(wrong_reads() == 0, "every read right", 0);
@@ -316,6 +439,8 @@ static void index_part(void)
     cm_format_place(&m->geo, m->hash_seed, incarnation, VICTIM, stripe, &p);
     uint64_t before = hits();
     poison_page(m->base + m->geo.index_offset + p.bucket[0] * sizeof(struct cm_bucket));
+    unsigned pins = pinned(); /* the first to meet it */
+    check(pins == hits(), "cm_pin_range gets through; blocks pinned", pins);
     check(hits() < before, "blocks of the page are missed", (long long)(before - hits()));
     check(wrong_reads() == 0, "every read right", 0);
     int e = write_block(VICTIM);
@@ -382,10 +507,12 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = { { "slot", slot_part },        { "header", header_part },
-                  { "index", index_part },      { "record", record_part },
-                  { "superblock", super_part }, { "forget", forget_part },
+    } parts[] = { { "slot", slot_part },           { "pin", pin_part },
+                  { "first-pin", first_pin_part }, { "header", header_part },
+                  { "index", index_part },         { "record", record_part },
+                  { "superblock", super_part },    { "forget", forget_part },
                   { "statistics", stats_part } };
+    signal(SIGBUS, on_bus); /* the library passes on to it what is not its own */
     if (prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) != 0)
         perror("prctl");
     t.tool = argc > 1 ? argv[1] : NULL;
