@@ -120,6 +120,7 @@ cut_once() { # K: the K-th cut
     return
   fi
   fail "cut $1, $name, $how (seed $seed)" "$(tail_of_output)"
+  cat "$work/out" "$work/err" >"$work/$name-failed-at-$1.log"
   mv "$work/$name.img" "$work/$name-failed-at-$1.img"
   [ -n "$keep" ] || rm "$work/$name-failed-at-$1.img"
   unset "used[$name]"
