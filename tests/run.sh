@@ -68,7 +68,7 @@ suite() {
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|crash:|guest:|ratio)' "$log/out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|crash:|guest:|kill:|ratio)' "$log/out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$log/out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
@@ -134,6 +134,7 @@ suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
+suite kill "$b/tests/kill/kill" --cycles 100
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
 suite quickstart bash "$here/mount/quickstart-test.sh"
 

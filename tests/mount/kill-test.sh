@@ -3,16 +3,25 @@
 #
 # kill-test.sh - kill -9 of cachemax-mount under load: right bytes, and still warm.
 #
-# Usage: kill-test.sh BUILD_DIR [LOOPS [SEED]]
-# Each of LOOPS (10) rounds mounts, reads files that nobody writes, starts writers of several kinds
-# on other files, and kills the mount after a random time. The next mount has to detach the dead
-# one by itself; then every byte of every file must equal the origin, and the files that were not
-# written must still hit. Prints the numbers of each round; exit status 1 when a check failed.
+# Usage: kill-test.sh BUILD_DIR [--cycles N] [--seed S]
+# Each of N cycles (5) reads files that nobody writes, starts writers of several kinds on other
+# files, and kills the mount after a random time. The next mount has to detach the dead one by
+# itself; then every byte of every file must equal the origin, and the files that were not written
+# must still hit. Prints the numbers of each cycle; exit status 1 when a check failed.
 
 set -u
-build=${1:?usage: kill-test.sh BUILD_DIR [LOOPS [SEED]]}
-loops=${2:-10}
-RANDOM=${3:-1}
+build='' cycles=5 seed=1
+while [ $# -gt 0 ]; do
+  case $1 in
+  --cycles) cycles=${2:?}; shift ;;
+  --seed) seed=${2:?}; shift ;;
+  -*) echo "kill-test.sh: unknown option $1" >&2; exit 2 ;;
+  *) build=$1 ;;
+  esac
+  shift
+done
+: "${build:?usage: kill-test.sh BUILD_DIR [--cycles N] [--seed S]}"
+RANDOM=$((seed % 32768))
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
@@ -56,6 +65,15 @@ read_quiet() {
   done
 }
 
+# Blocks of all files: what could be cached at most.
+all_blocks() {
+  local n=0 size
+  while read -r size; do
+    n=$((n + (size + 4095) / 4096))
+  done < <(find "$1" -type f -printf '%s\n')
+  echo $n
+}
+
 # Every file of the mount is the same as the origin beneath it; the quiet ones as at the start.
 compare() {
   local f
@@ -71,44 +89,46 @@ compare() {
 }
 
 # Large enough that nothing has to be evicted: what previous rounds wrote stays behind as garbage.
-new_pool $((256 + loops * 48))MiB --sparse || { fail "create a pool" "cachemax create"; summary; exit 1; }
-hits=0 wanted=0 bad=0 cold=0 round=0
-while [ $round -lt "$loops" ]; do
-  round=$((round + 1))
-  do_mount 2>"$work/err" || { fail "round $round: mount" "$(cat "$work/err")"; break; }
-  if [ $round -gt 1 ]; then
+new_pool $((256 + cycles * 48))MiB --sparse || { fail "create a pool" "cachemax create"; summary; exit 1; }
+hits=0 wanted=0 bad=0 cold=0 kills=0 compared=0 cached=0
+while :; do
+  do_mount 2>"$work/err" || { fail "after $kills kills: mount" "$(cat "$work/err")"; break; }
+  if [ $kills -gt 0 ]; then
     before=$(stat_of hit_blocks)
     read_quiet
-    got=$(($(stat_of hit_blocks) - before))
-    hits=$((hits + got)) wanted=$((wanted + quiet_blocks))
-    [ $got -ge $((quiet_blocks * 95 / 100)) ] || cold=$((cold + 1))
+    got=$(($(stat_of hit_blocks) - before)) all=$(all_blocks "$org")
+    hits=$((hits + got)) wanted=$((wanted + quiet_blocks)) cached=$((cached + all))
+    [ $got = $quiet_blocks ] || cold=$((cold + 1))
     compare >"$work/diff" 2>&1 || {
       bad=$((bad + 1))
-      fail "round $round: every byte equals the origin" "$(head -n 2 "$work/diff" | tr '\n' ' ')"
+      fail "kill $kills: every byte equals the origin" "$(head -n 2 "$work/diff" | tr '\n' ' ')"
     }
-    echo "round $round: $got of $quiet_blocks quiet blocks hit, dead mount detached: $(grep -c detached "$work/log")"
+    compared=$((compared + quiet_blocks + has_below * 2 * all))
+    echo "kill $kills: $got of $quiet_blocks quiet blocks hit, dead mount detached: $(grep -c detached "$work/log")"
   fi
-  [ $round -lt "$loops" ] || break
+  [ $kills -lt "$cycles" ] || break
+  kills=$((kills + 1))
   read_quiet && read_quiet && read_quiet
   for i in $(seq $written); do
-    random_writer "$org/w$i" $((round * 100 + i)) 2>/dev/null &
+    random_writer "$org/w$i" $((kills * 100 + i)) 2>/dev/null &
   done
   appender "$org/log" 2>/dev/null &
   shaper "$org/shape" 2>/dev/null &
   reader 2>/dev/null &
-  sleep "0.$((RANDOM % 9))$((RANDOM % 9 + 1))"
-  sleep $((RANDOM % 2))
+  sleep "$((RANDOM % 2)).$((RANDOM % 9))$((RANDOM % 9 + 1))"
   kill -9 "$mount_pid"
   wait 2>/dev/null # the writers end with the mount
   mount_pid=
 done
 
-[ $round = "$loops" ] && ok "$((loops - 1)) kills: every mount after one came up"
+echo "kill: $kills kills of the mount, $compared blocks compared with the origin, $bad cycles with wrong ones;" \
+  "$hits of $wanted quiet blocks hit ($((cached ? 100 * wanted / cached : 0)) % of what could be cached)"
+[ $kills = "$cycles" ] && ok "$kills kills: every mount after one came up"
 [ $bad = 0 ] && ok "every byte equals the origin"
 if [ "$wanted" -gt 0 ] && [ $cold = 0 ]; then
   ok "files not written stay warm: $hits of $wanted blocks hit"
 else
-  fail "files not written stay warm" "$hits of $wanted blocks hit, $cold rounds below 95 %"
+  fail "files not written stay warm" "$hits of $wanted blocks hit, $cold cycles with a miss"
 fi
 if [ -n "$mount_pid" ]; then
   do_unmount && is_clean && ok "a clean unmount afterwards" ||

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * truth.h - what survives a kill: the origin's files, and the memory that the killed program shares
+ * with its parent.
+ *
+ * A block of an origin file begins with a version number; the rest of it is a function of (file,
+ * block, version). Versions of a file only grow, so old bytes are never taken for new ones.
+ */
+#ifndef TRUTH_H
+#define TRUTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../model/origin.h" /* struct rng */
+#include "cachemax.h"
+
+#define FILES 8u
+#define BLOCKS 128u /* of one file, at most */
+#define BLOCK ((uint64_t)CM_BLOCK_SIZE)
+#define THREADS 4u
+
+/* X(name): what a thread of the program is doing. */
+#define DOING_MAP(X)                                                                               \
+    X(starting)                                                                                    \
+    X(opening)                                                                                     \
+    X(judging)                                                                                     \
+    X(reading)                                                                                     \
+    X(filling)                                                                                     \
+    X(beginning)                                                                                   \
+    X(writing)                                                                                     \
+    X(ending)                                                                                      \
+    X(syncing)                                                                                     \
+    X(forgetting)                                                                                  \
+    X(attaching)                                                                                   \
+    X(closing)
+enum doing {
+#define X(name) DOING_##name,
+    DOING_MAP(X)
+#undef X
+        DOING_COUNT
+};
+
+struct truth_file {
+    uint64_t next;            /* version to come */
+    uint64_t version[BLOCKS]; /* a read that begins now may see this one or a later one */
+    uint32_t quiet; /* the cache has no reason to lose what is stored: nothing is going on, and the
+                       file's present validator is recorded */
+    uint32_t clean; /* and it is synced, so that P4 would cover it at a power cut, too */
+    uint8_t stored[BLOCKS]; /* 1: reported stored, or seen to hit, and not forgotten since */
+};
+
+struct truth {
+    struct truth_file file[FILES];
+    uint64_t slack; /* stored blocks that sessions since the last judging may have evicted */
+    uint64_t session;
+    uint64_t open_ns, close_ns; /* how long the last opening and closing took */
+    uint64_t kill_opening; /* nanoseconds from the beginning of the next one to the kill; 0: none */
+    uint64_t kill_closing; /* the same, and the program is to close the pool soon */
+    uint32_t doing[THREADS]; /* enum doing */
+    uint32_t ask_close;      /* the parent wants the pool closed and opened soon */
+    struct judged {
+        uint64_t judged, looked, hits, cached, covered, clean, missing, checks;
+    } sum;
+};
+
+/* What a run is told. */
+struct setting {
+    const char *dir; /* of pool and origin */
+    uint64_t seed;
+};
+
+void truth_path(const struct setting *s, char *to, size_t size, const char *name, unsigned f);
+/* Makes the origin's files. Exits on errors. */
+void truth_make(struct truth *t, const struct setting *s);
+
+void content_make(unsigned f, uint64_t block, uint64_t version, void *to);
+/* Are the n bytes at p a beginning of some version of the block? 0: no, else which. */
+uint64_t content_version(unsigned f, uint64_t block, const void *p, uint64_t n);
+
+/* The program: opens the pool, judges what the last kill left, then works until it is killed; or,
+ * with `last`, closes and checks once more. Exits nonzero when something is wrong. */
+_Noreturn void child_run(struct truth *t, const struct setting *s, bool last);
+
+#endif
