@@ -22,9 +22,7 @@
 
 #include "truth.h"
 
-#define RUN_MAX 16u         /* blocks of one read */
-#define FOREIGN (FILES - 1) /* this file has other writers, too */
-#define CHANGING 2u         /* these files change all the time, two more often, the others seldom */
+#define RUN_MAX 16u /* blocks of one read */
 
 static struct {
     struct truth *t;
@@ -140,13 +138,13 @@ static void note_stored(unsigned f, uint64_t first, uint64_t end, uint64_t since
     pthread_mutex_unlock(&c.file[f].lock);
 }
 
-/* Two files have validators of our own that only the size moves: whatever a kill leaves of a
- * bracket, they are warm, and forgetting alone keeps old bytes from being served. */
+/* Whatever a kill leaves of a bracket, files with validators of our own are warm after it, and
+ * forgetting alone keeps old bytes from being served. */
 static cm_validator identify(unsigned f)
 {
     cm_validator v;
     must(cm_identify(c.file[f].fd, &c.file[f].id, &v), "cm_identify", f);
-    if (f == 0 || f == CHANGING) {
+    if (truth_own_validator(f)) {
         v.mtime_ns = v.ctime_ns = 1000;
         v.racy = 0;
     }

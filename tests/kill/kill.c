@@ -5,6 +5,7 @@
  * usage: kill [--cycles N] [--seed S] [--dir DIR]
  * Each of N cycles (40) starts the program (child.c), which first judges what the last kill left,
  * and ends it by SIGKILL at a random instant: of its work, of opening and judging, or of closing.
+ * Sometimes a file is changed before the next start.
  * The pool is made anew every few cycles, by turns a large one and a small one that evicts all the
  * time. DIR holds pool and origin (default: a new directory in /dev/shm). What the program and its
  * parent share is in truth.h. The last line is "N passed, N failed, 0 skipped".
@@ -126,6 +127,10 @@ static void cycle(void)
         for (unsigned i = 0; i < THREADS; i++)
             any |= k.t->doing[i] == d && (d != DOING_starting || i == 0);
         k.kills[d] += any;
+    }
+    if (rng_below(&k.rng, 3) == 0) {
+        truth_change_offline(k.t, &k.set, &k.rng);
+        usleep(rng_below(&k.rng, 2) ? 30000 : 0); /* its timestamps are too fresh, or not */
     }
 }
 

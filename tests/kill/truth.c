@@ -59,3 +59,29 @@ void truth_make(struct truth *t, const struct setting *s)
         t->file[f].next = 2;
     }
 }
+
+bool truth_own_validator(unsigned f)
+{
+    return f == 0 || f == CHANGING;
+}
+
+void truth_change_offline(struct truth *t, const struct setting *s, struct rng *r)
+{
+    uint8_t block[CM_BLOCK_SIZE];
+    char path[512];
+    unsigned f = (unsigned)rng_below(r, FILES);
+    struct truth_file *x = &t->file[f];
+    truth_path(s, path, sizeof(path), "origin", f);
+    int fd = open(path, O_RDWR);
+    uint64_t blocks = (uint64_t)lseek(fd, 0, SEEK_END) / BLOCK;
+    if (!truth_own_validator(f) && blocks > 0) {
+        uint64_t b = rng_below(r, blocks);
+        content_make(f, b, x->next, block);
+        if (pwrite(fd, block, BLOCK, (off_t)(b * BLOCK)) != (ssize_t)BLOCK)
+            perror(path), exit(2);
+        x->version[b] = x->next++;
+        x->quiet = 0;
+        memset(x->stored, 0, sizeof(x->stored));
+    }
+    close(fd);
+}

@@ -19,6 +19,8 @@
 #define BLOCKS 128u /* of one file, at most */
 #define BLOCK ((uint64_t)CM_BLOCK_SIZE)
 #define THREADS 4u
+#define CHANGING 2u         /* these files change all the time, two more often, the others seldom */
+#define FOREIGN (FILES - 1) /* this file has other writers, too */
 
 /* X(name): what a thread of the program is doing. */
 #define DOING_MAP(X)                                                                               \
@@ -73,6 +75,11 @@ struct setting {
 void truth_path(const struct setting *s, char *to, size_t size, const char *name, unsigned f);
 /* Makes the origin's files. Exits on errors. */
 void truth_make(struct truth *t, const struct setting *s);
+
+/* Somebody rewrites a block of one of the files while no program runs. */
+void truth_change_offline(struct truth *t, const struct setting *s, struct rng *r);
+/* Does a write leave the file's validator as it is, unless its size changes? */
+bool truth_own_validator(unsigned f);
 
 void content_make(unsigned f, uint64_t block, uint64_t version, void *to);
 /* Are the n bytes at p a beginning of some version of the block? 0: no, else which. */
