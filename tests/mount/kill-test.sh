@@ -7,7 +7,7 @@
 # Each of N cycles (5) reads files that nobody writes, starts writers of several kinds on other
 # files, and kills the mount after a random time. The next mount has to detach the dead one by
 # itself; then every byte of every file must equal the origin, and the files that were not written
-# must still hit. Prints the numbers of each cycle; exit status 1 when a check failed.
+# must still hit (but for the few that the dead mount evicted). Prints the numbers of each cycle; exit status 1 when a check failed.
 
 set -u
 build='' cycles=5 seed=1
@@ -88,23 +88,31 @@ compare() {
   done
 }
 
-# Large enough that nothing has to be evicted: what previous rounds wrote stays behind as garbage.
+# What earlier cycles wrote stays behind as garbage: after some sixty the pool is full of it, and
+# evicts. Blocks that are read again and again are not what it takes.
 new_pool $((256 + cycles * 48))MiB --sparse || { fail "create a pool" "cachemax create"; summary; exit 1; }
 hits=0 wanted=0 bad=0 cold=0 kills=0 compared=0 cached=0
 while :; do
+  gone=0 # blocks that the dead mount evicted
+  [ $kills = 0 ] || gone=$(($(stat_of evicted) + $(stat_of displaced)))
   do_mount 2>"$work/err" || { fail "after $kills kills: mount" "$(cat "$work/err")"; break; }
   if [ $kills -gt 0 ]; then
-    before=$(stat_of hit_blocks)
+    before=$(stat_of hit_blocks) origin=$(stat_of origin_bytes)
     read_quiet
-    got=$(($(stat_of hit_blocks) - before)) all=$(all_blocks "$org")
+    # A read that misses somewhere is done twice, so its hits do not count; what it missed does.
+    missed=$((($(stat_of origin_bytes) - origin) / 4096)) got=$(($(stat_of hit_blocks) - before))
+    [ $((got + missed)) -lt $quiet_blocks ] || got=$((quiet_blocks - missed))
+    all=$(all_blocks "$org")
     hits=$((hits + got)) wanted=$((wanted + quiet_blocks)) cached=$((cached + all))
-    [ $got = $quiet_blocks ] || cold=$((cold + 1))
+    lost=$((quiet_blocks - got))
+    { [ $lost -le $gone ] && [ $lost -le $((quiet_blocks / 100)) ]; } || cold=$((cold + 1))
     compare >"$work/diff" 2>&1 || {
       bad=$((bad + 1))
       fail "kill $kills: every byte equals the origin" "$(head -n 2 "$work/diff" | tr '\n' ' ')"
     }
     compared=$((compared + quiet_blocks + has_below * 2 * all))
-    echo "kill $kills: $got of $quiet_blocks quiet blocks hit, dead mount detached: $(grep -c detached "$work/log")"
+    echo "kill $kills: $got of $quiet_blocks quiet blocks hit, the dead mount evicted $gone;" \
+      "dead mounts detached: $(grep -c detached "$work/log")"
   fi
   [ $kills -lt "$cycles" ] || break
   kills=$((kills + 1))
@@ -128,7 +136,7 @@ echo "kill: $kills kills of the mount, $compared blocks compared with the origin
 if [ "$wanted" -gt 0 ] && [ $cold = 0 ]; then
   ok "files not written stay warm: $hits of $wanted blocks hit"
 else
-  fail "files not written stay warm" "$hits of $wanted blocks hit, $cold cycles with a miss"
+  fail "files not written stay warm" "$hits of $wanted blocks hit, $cold cycles with too many misses"
 fi
 if [ -n "$mount_pid" ]; then
   do_unmount && is_clean && ok "a clean unmount afterwards" ||
