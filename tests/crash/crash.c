@@ -28,6 +28,7 @@
 #define AT_FENCE 1000000u /* more than the events of an operation */
 #define EXHAUSTIVE 4096u
 #define RANDOM_PICKS 256u
+#define IMAGE_PROOF 1024u /* one image in so many is compared with what it should be */
 #define LENGTH_MAX 64
 
 static struct {
@@ -36,6 +37,8 @@ static struct {
     uint64_t *seen; /* hashes, open addressing */
     uint64_t seen_size, seen_used;
     uint8_t *image;
+    uint32_t *current; /* the choices that the image is made of */
+    size_t current_room;
     unsigned sequence[LENGTH_MAX], length;
     uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
     enum start start;
@@ -105,13 +108,14 @@ static void judge(const uint32_t *choice, size_t doubts, size_t event, const str
     else if (!remember(hash * 31 + (uint64_t)s->file[0].stamp * 7 + s->file[0].unsynced +
                        s->file[0].data[0] + s->file[1].data[0] + 2))
         return (void)t.duplicates++;
+    for (size_t i = 0; i < doubts; i++)
+        if (choice[i] != t.current[i])
+            rep_choose(t.image, i, t.current[i] = choice[i]);
+    if (t.judged % IMAGE_PROOF == 0 && !rep_is(t.image, choice))
+        abort();
     int variants = world_unsynced(s) ? 3 : 1;
     for (int lost = 0; lost < variants; lost++) {
-        rep_image_begin(t.image);
-        for (size_t i = 0; i < doubts; i++)
-            if (choice[i])
-                rep_choose(t.image, i, choice[i]);
-        const char *wrong = world_judge(t.image, s, true, lost, must, &t.hits);
+        const char *wrong = world_judge(s, true, lost, must, &t.hits);
         t.judged++;
         if (wrong)
             violation(wrong, event, true, lost);
@@ -174,6 +178,15 @@ static void crash_here(size_t event, uint64_t mark, const struct floor *must)
     for (size_t i = 0; i < n && combinations <= EXHAUSTIVE; i++)
         combinations *= d[i].choices;
     t.points++;
+    if (n > t.current_room || !t.current) {
+        t.current_room = n * 2 + 64;
+        free(t.current);
+        t.current = malloc(t.current_room * sizeof(*t.current));
+        if (!t.current)
+            abort();
+    }
+    memset(t.current, 0, n * sizeof(*t.current));
+    rep_image_begin(t.image);
     if (combinations <= EXHAUSTIVE && n <= 64)
         judge_all(d, n, event, world_snapshot(mark), must);
     else
@@ -404,11 +417,11 @@ int main(int argc, char **argv)
             return usage();
         i++;
     }
+    if (t.parts == 0)
+        return usage();
     t.rng.s = seed;
     world_reset(t.rules, FRESH);
-    t.image = aligned_alloc(4096, world_pool_bytes());
-    if (!t.image || t.parts == 0)
-        return 2;
+    t.image = world_image();
     if (given)
         run_sequence();
     else
@@ -417,7 +430,7 @@ int main(int argc, char **argv)
            (unsigned long long)seed, (unsigned long long)t.points, (unsigned long long)t.judged,
            (unsigned long long)t.hits);
     printf("crash: %llu states, 0 violations\n", (unsigned long long)t.states);
-    free(t.image);
+    free(t.current);
     free(t.seen);
     world_end();
     return 0;

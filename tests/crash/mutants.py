@@ -32,7 +32,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=plat_boot_id', '-Wl,--wrap=plat_boot_wall_ns',
         '-Wl,--wrap=plat_random', '-Wl,--wrap=plat_mount_id', '-Wl,--wrap=plat_file_map',
-        '-Wl,--wrap=plat_file_sync', '-Wl,--wrap=plat_file_close', '-Wl,--wrap=cm_guard_copy']
+        '-Wl,--wrap=plat_file_sync', '-Wl,--wrap=plat_file_close', '-Wl,--wrap=cm_guard_copy',
+        '-Wl,--wrap=cm_stats_begin']
 CRASH, MODEL, RACE = 'crash', 'model', 'race'
 LIMIT = 60  # seconds for one test
 

@@ -2,8 +2,8 @@
  *
  * recorder.c - see recorder.h.
  *
- * Owns: the log, and three images: `live` (the library's), `seen` (the log replayed: what the CPU
- * sees at a point of the log) and `sure` (what the media is guaranteed to hold at that point).
+ * Owns, for each level: the log, and three images: `live` (the library's), `seen` (the log replayed:
+ * what the CPU sees at a point of the log) and `sure` (what the media is guaranteed to hold there).
  * Linked with --wrap=cm_persist_choose, so that the production code binds the recorder's table.
  */
 #include "recorder.h"
@@ -30,11 +30,10 @@ struct word {
     uint32_t flushed[THREADS]; /* values up to here were flushed: sure after that thread's next fence */
 };
 
-static struct {
+static struct recorder {
     uint8_t *live, *seen, *sure;
     uint64_t bytes, ignore_from, ignore_to, slots_from;
     enum rules rules;
-    bool paused;
     struct event *log;
     size_t events, room;
     uint8_t *data;
@@ -44,10 +43,12 @@ static struct {
     size_t opens, open_room;
     struct doubt *doubt;
     size_t doubts, doubt_room;
+    uint64_t *choice_hash;   /* of the doubts' choices, one doubt's after the other's */
+    size_t choice_room;
     uint64_t hash;           /* of `sure` */
     void (*hook)(void);
     unsigned hook_after;     /* fences to go */
-} r;
+} levels[REC_LEVELS], *r = levels;
 
 static void *grow(void *p, size_t *room, size_t need, size_t unit)
 {
@@ -62,16 +63,17 @@ static void *grow(void *p, size_t *room, size_t need, size_t unit)
 
 /* ---- Recording ------------------------------------------------------------------------------- */
 
-static void add(enum event_kind kind, uint64_t at, uint64_t value, uint64_t bytes)
+static struct event *add(enum event_kind kind, uint64_t at, uint64_t value, uint64_t bytes)
 {
-    r.log = grow(r.log, &r.room, r.events + 1, sizeof(*r.log));
-    r.log[r.events++] = (struct event){ kind, plat_thread()->number, at, value, bytes };
+    r->log = grow(r->log, &r->room, r->events + 1, sizeof(*r->log));
+    r->log[r->events] = (struct event){ kind, plat_thread()->number, at, value, bytes, 0 };
+    return &r->log[r->events++];
 }
 
 static uint64_t offset_of(const void *p)
 {
-    uint64_t at = (uint64_t)((const uint8_t *)p - r.live);
-    if (at >= r.bytes) {
+    uint64_t at = (uint64_t)((const uint8_t *)p - r->live);
+    if (at >= r->bytes) {
         fprintf(stderr, "recorder: access outside the pool\n");
         abort();
     }
@@ -81,8 +83,8 @@ static uint64_t offset_of(const void *p)
 static int rec_store64(void *ctx, uint64_t *p, uint64_t v)
 {
     (void)ctx;
+    add(EV_STORE, offset_of(p), v, 8)->old = *p;
     *p = v;
-    add(EV_STORE, offset_of(p), v, 8);
     return 0;
 }
 
@@ -107,11 +109,12 @@ static int rec_write(void *ctx, void *dst, const void *src, size_t n)
 static int rec_copy(void *ctx, void *dst, const void *src, size_t n)
 {
     (void)ctx;
+    r->data = grow(r->data, &r->data_room, r->data_bytes + 2 * n, 1);
+    memcpy(r->data + r->data_bytes, src, n);
+    memcpy(r->data + r->data_bytes + n, dst, n);
+    add(EV_COPY, offset_of(dst), r->data_bytes, n)->old = r->data_bytes + n;
+    r->data_bytes += 2 * n;
     memcpy(dst, src, n);
-    r.data = grow(r.data, &r.data_room, r.data_bytes + n, 1);
-    memcpy(r.data + r.data_bytes, src, n);
-    add(EV_COPY, offset_of(dst), r.data_bytes, n);
-    r.data_bytes += n;
     return 0;
 }
 
@@ -127,10 +130,10 @@ static int rec_flush(void *ctx, const void *p, size_t n)
 static void rec_fence(void *ctx)
 {
     (void)ctx;
-    if (r.hook && r.hook_after > 0)
-        r.hook_after--;
-    if (r.hook && r.hook_after == 0)
-        r.hook();
+    if (r->hook && r->hook_after > 0)
+        r->hook_after--;
+    if (r->hook && r->hook_after == 0)
+        r->hook();
     add(EV_FENCE, 0, 0, 0);
 }
 
@@ -140,18 +143,20 @@ static const struct cm_persist_ops table = {
 
 const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
 {
-    return r.live && !r.paused ? &table : __real_cm_persist_choose(need);
+    return r->live ? &table : __real_cm_persist_choose(need);
 }
 
 void rec_at_fence(unsigned n, void (*hook)(void))
 {
-    r.hook_after = n;
-    r.hook = hook;
+    r->hook_after = n;
+    r->hook = hook;
 }
 
-void rec_pause(bool pause)
+unsigned rec_level(unsigned level)
 {
-    r.paused = pause;
+    unsigned was = (unsigned)(r - levels);
+    r = &levels[level];
+    return was;
 }
 
 void rec_mark(uint64_t number)
@@ -166,52 +171,65 @@ void rec_sync(uint64_t offset, uint64_t bytes)
 
 void rec_rewind(void)
 {
-    memcpy(r.live, r.seen, r.ignore_from);
-    memcpy(r.live + r.ignore_to, r.seen + r.ignore_to, r.bytes - r.ignore_to);
+    memcpy(r->live, r->seen, r->ignore_from);
+    memcpy(r->live + r->ignore_to, r->seen + r->ignore_to, r->bytes - r->ignore_to);
+}
+
+void rec_undo(void)
+{
+    while (r->events > 0) {
+        const struct event *e = &r->log[--r->events];
+        if (e->kind == EV_STORE)
+            memcpy(r->live + e->at, &e->old, 8);
+        else if (e->kind == EV_COPY)
+            memcpy(r->live + e->at, r->data + e->old, e->bytes);
+    }
+    r->data_bytes = 0;
 }
 
 void rec_begin(void)
 {
-    r.events = 0;
-    r.data_bytes = 0;
+    r->events = 0;
+    r->data_bytes = 0;
 }
 
 const struct event *rec_log(size_t *n)
 {
-    *n = r.events;
-    return r.log;
+    *n = r->events;
+    return r->log;
 }
 
 void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
                 uint64_t slots_from, enum rules rules)
 {
     rec_detach();
-    r.live = live;
-    r.bytes = bytes;
-    r.ignore_from = ignore_from;
-    r.ignore_to = ignore_to;
-    r.slots_from = slots_from;
-    r.rules = rules;
-    r.seen = malloc(bytes);
-    r.sure = malloc(bytes);
-    r.word = calloc(bytes / 8, sizeof(*r.word));
-    if (!r.seen || !r.sure || !r.word)
+    r->live = live;
+    r->bytes = bytes;
+    r->ignore_from = ignore_from;
+    r->ignore_to = ignore_to;
+    r->slots_from = slots_from;
+    r->rules = rules;
+    r->seen = malloc(bytes);
+    r->sure = malloc(bytes);
+    r->word = calloc(bytes / 8, sizeof(*r->word));
+    if (!r->seen || !r->sure || !r->word)
         abort();
     rep_reset();
 }
 
 void rec_detach(void)
 {
-    for (size_t i = 0; i < r.opens; i++)
-        free(r.word[r.open[i]]);
-    free(r.seen);
-    free(r.sure);
-    free(r.word);
-    free(r.log);
-    free(r.data);
-    free(r.open);
-    free(r.doubt);
-    memset(&r, 0, sizeof(r));
+    for (size_t i = 0; i < r->opens; i++)
+        free(r->word[r->open[i]]);
+    free(r->seen);
+    free(r->sure);
+    free(r->word);
+    free(r->log);
+    free(r->data);
+    free(r->open);
+    free(r->doubt);
+    free(r->choice_hash);
+    memset(r, 0, sizeof(*r));
 }
 
 /* ---- Replaying ------------------------------------------------------------------------------- */
@@ -225,7 +243,7 @@ static uint64_t load(const uint8_t *image, uint64_t at)
 
 static bool ignored(uint64_t at)
 {
-    return at >= r.ignore_from && at < r.ignore_to;
+    return at >= r->ignore_from && at < r->ignore_to;
 }
 
 /* Hash of one word at one place; images are XORs of these. splitmix64's finalizer. */
@@ -239,44 +257,44 @@ static uint64_t mix(uint64_t at, uint64_t v)
 
 void rep_reset(void)
 {
-    for (size_t i = 0; i < r.opens; i++) {
-        free(r.word[r.open[i]]);
-        r.word[r.open[i]] = NULL;
+    for (size_t i = 0; i < r->opens; i++) {
+        free(r->word[r->open[i]]);
+        r->word[r->open[i]] = NULL;
     }
-    r.opens = 0;
-    memcpy(r.seen, r.live, r.bytes);
-    memcpy(r.sure, r.live, r.bytes);
-    r.hash = 0;
-    for (uint64_t at = 0; at < r.bytes; at += 8)
+    r->opens = 0;
+    memcpy(r->seen, r->live, r->bytes);
+    memcpy(r->sure, r->live, r->bytes);
+    r->hash = 0;
+    for (uint64_t at = 0; at < r->bytes; at += 8)
         if (!ignored(at))
-            r.hash ^= mix(at, load(r.sure, at));
+            r->hash ^= mix(at, load(r->sure, at));
     rec_begin();
 }
 
 static void settle(uint64_t at, uint64_t v)
 {
-    r.hash ^= mix(at, load(r.sure, at)) ^ mix(at, v);
-    memcpy(r.sure + at, &v, 8);
+    r->hash ^= mix(at, load(r->sure, at)) ^ mix(at, v);
+    memcpy(r->sure + at, &v, 8);
 }
 
 /* A word was stored to. `durable`: it is sure at once; `nt`: after the thread's next fence. */
 static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thread)
 {
     uint64_t k = at / 8;
-    memcpy(r.seen + at, &v, 8);
+    memcpy(r->seen + at, &v, 8);
     if (durable) {
         settle(at, v);
         return;
     }
-    struct word *w = r.word[k];
+    struct word *w = r->word[k];
     if (!w) {
-        if (v == load(r.sure, at))
+        if (v == load(r->sure, at))
             return; /* rewritten with what is there: nothing to lose */
-        w = r.word[k] = calloc(1, sizeof(*w));
+        w = r->word[k] = calloc(1, sizeof(*w));
         if (!w)
             abort();
-        r.open = grow(r.open, &r.open_room, r.opens + 1, sizeof(*r.open));
-        r.open[r.opens++] = k;
+        r->open = grow(r->open, &r->open_room, r->opens + 1, sizeof(*r->open));
+        r->open[r->opens++] = k;
     }
     if (w->n > 0 && w->value[w->n - 1] == v) {
         if (nt)
@@ -298,9 +316,9 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thre
 static void fence(uint32_t thread)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < r.opens; i++) {
-        uint64_t k = r.open[i];
-        struct word *w = r.word[k];
+    for (size_t i = 0; i < r->opens; i++) {
+        uint64_t k = r->open[i];
+        struct word *w = r->word[k];
         uint32_t done = w->flushed[thread];
         if (done > 0) {
             settle(k * 8, w->value[done - 1]);
@@ -311,24 +329,24 @@ static void fence(uint32_t thread)
         }
         if (w->n == 0) {
             free(w);
-            r.word[k] = NULL;
+            r->word[k] = NULL;
         } else {
-            r.open[kept++] = k;
+            r->open[kept++] = k;
         }
     }
-    r.opens = kept;
+    r->opens = kept;
 }
 
 static void flush(uint64_t from, uint64_t bytes, uint32_t thread)
 {
     for (uint64_t k = from / 8; k < (from + bytes) / 8; k++)
-        if (r.word[k])
-            r.word[k]->flushed[thread] = r.word[k]->n;
+        if (r->word[k])
+            r->word[k]->flushed[thread] = r->word[k]->n;
 }
 
 void rep_apply(const struct event *e)
 {
-    bool eadr = r.rules == RULES_EADR;
+    bool eadr = r->rules == RULES_EADR;
     uint32_t thread = e->thread % THREADS;
     switch (e->kind) {
     case EV_STORE:
@@ -336,15 +354,15 @@ void rep_apply(const struct event *e)
         break;
     case EV_COPY:
         for (uint64_t i = 0; i < e->bytes; i += 8)
-            stored(e->at + i, load(r.data, e->value + i), false, r.rules != RULES_PAGECACHE,
+            stored(e->at + i, load(r->data, e->value + i), false, r->rules != RULES_PAGECACHE,
                    thread);
         break;
     case EV_FLUSH:
-        if (r.rules == RULES_ADR)
+        if (r->rules == RULES_ADR)
             flush(e->at, e->bytes, thread);
         break;
     case EV_FENCE:
-        if (r.rules != RULES_PAGECACHE)
+        if (r->rules != RULES_PAGECACHE)
             fence(thread);
         break;
     case EV_SYNC:
@@ -359,7 +377,7 @@ void rep_apply(const struct event *e)
 bool rep_settles(const struct event *e)
 {
     return e->kind == EV_MARK || e->kind == EV_SYNC ||
-           (e->kind == EV_FENCE && r.rules != RULES_PAGECACHE && r.opens > 0);
+           (e->kind == EV_FENCE && r->rules != RULES_PAGECACHE && r->opens > 0);
 }
 
 /* ---- Crash images ---------------------------------------------------------------------------- */
@@ -368,26 +386,6 @@ static int by_number(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
-}
-
-const struct doubt *rep_doubts(size_t *n)
-{
-    if (r.opens > 0)
-        qsort(r.open, r.opens, sizeof(*r.open), by_number);
-    r.doubts = 0;
-    for (size_t i = 0; i < r.opens; i++) {
-        uint64_t at = r.open[i] * 8;
-        bool payload = at >= r.slots_from;
-        if (payload)
-            at = at / BLOCK * BLOCK;
-        if (payload && r.doubts > 0 && r.doubt[r.doubts - 1].at == at)
-            continue; /* a slot's payload is one doubt */
-        r.doubt = grow(r.doubt, &r.doubt_room, r.doubts + 1, sizeof(*r.doubt));
-        r.doubt[r.doubts++] =
-            (struct doubt){ at, payload ? PAYLOAD_CHOICES : r.word[at / 8]->n + 1 };
-    }
-    *n = r.doubts;
-    return r.doubt;
 }
 
 /* Which words of a payload have arrived: none, all, the first, every other, all but the last. */
@@ -410,27 +408,77 @@ static bool arrived(uint32_t choice, uint64_t i)
 static uint64_t chosen(const struct doubt *d, uint32_t choice, uint64_t i)
 {
     uint64_t at = d->at + i * 8;
-    const struct word *w = r.word[at / 8];
+    const struct word *w = r->word[at / 8];
     if (!w)
-        return load(r.sure, at);
-    if (d->at >= r.slots_from)
-        return arrived(choice, i) ? w->value[w->n - 1] : load(r.sure, at);
-    return choice == 0 ? load(r.sure, at) : w->value[choice - 1];
+        return load(r->sure, at);
+    if (d->at >= r->slots_from)
+        return arrived(choice, i) ? w->value[w->n - 1] : load(r->sure, at);
+    return choice == 0 ? load(r->sure, at) : w->value[choice - 1];
 }
 
 static uint64_t words_of(const struct doubt *d)
 {
-    return d->at >= r.slots_from ? BLOCK / 8 : 1;
+    return d->at >= r->slots_from ? BLOCK / 8 : 1;
+}
+
+/* Of the choice, against what is guaranteed. */
+static uint64_t hash_choice(const struct doubt *d, uint32_t choice)
+{
+    uint64_t h = 0;
+    for (uint64_t i = 0; choice != 0 && i < words_of(d); i++) {
+        uint64_t at = d->at + i * 8;
+        h ^= mix(at, load(r->sure, at)) ^ mix(at, chosen(d, choice, i));
+    }
+    return h;
+}
+
+const struct doubt *rep_doubts(size_t *n)
+{
+    size_t hashes = 0;
+    if (r->opens > 0)
+        qsort(r->open, r->opens, sizeof(*r->open), by_number);
+    r->doubts = 0;
+    for (size_t i = 0; i < r->opens; i++) {
+        uint64_t at = r->open[i] * 8;
+        bool payload = at >= r->slots_from;
+        if (payload)
+            at = at / BLOCK * BLOCK;
+        if (payload && r->doubts > 0 && r->doubt[r->doubts - 1].at == at)
+            continue; /* a slot's payload is one doubt */
+        r->doubt = grow(r->doubt, &r->doubt_room, r->doubts + 1, sizeof(*r->doubt));
+        struct doubt *d = &r->doubt[r->doubts++];
+        *d = (struct doubt){ at, payload ? PAYLOAD_CHOICES : r->word[at / 8]->n + 1, hashes };
+        r->choice_hash = grow(r->choice_hash, &r->choice_room, hashes + d->choices,
+                              sizeof(*r->choice_hash));
+        for (uint32_t c = 0; c < d->choices; c++)
+            r->choice_hash[hashes++] = hash_choice(d, c);
+    }
+    *n = r->doubts;
+    return r->doubt;
 }
 
 void rep_image_begin(uint8_t *image)
 {
-    memcpy(image, r.sure, r.bytes);
+    memcpy(image, r->sure, r->bytes);
+}
+
+bool rep_is(const uint8_t *image, const uint32_t *choice)
+{
+    size_t next = 0;
+    for (uint64_t at = 0; at < r->bytes; at += 8) {
+        while (next < r->doubts && at >= r->doubt[next].at + 8 * words_of(&r->doubt[next]))
+            next++;
+        const struct doubt *d = next < r->doubts ? &r->doubt[next] : NULL;
+        uint64_t v = d && at >= d->at ? chosen(d, choice[next], (at - d->at) / 8) : load(r->sure, at);
+        if (!ignored(at) && load(image, at) != v)
+            return false;
+    }
+    return true;
 }
 
 void rep_choose(uint8_t *image, size_t doubt, uint32_t choice)
 {
-    const struct doubt *d = &r.doubt[doubt];
+    const struct doubt *d = &r->doubt[doubt];
     for (uint64_t i = 0; i < words_of(d); i++) {
         uint64_t v = chosen(d, choice, i);
         memcpy(image + d->at + i * 8, &v, 8);
@@ -439,32 +487,26 @@ void rep_choose(uint8_t *image, size_t doubt, uint32_t choice)
 
 uint64_t rep_hash_guaranteed(void)
 {
-    return r.hash;
+    return r->hash;
 }
 
 uint64_t rep_hash_choice(size_t doubt, uint32_t choice)
 {
-    const struct doubt *d = &r.doubt[doubt];
-    uint64_t h = 0;
-    for (uint64_t i = 0; choice != 0 && i < words_of(d); i++) {
-        uint64_t at = d->at + i * 8;
-        h ^= mix(at, load(r.sure, at)) ^ mix(at, chosen(d, choice, i));
-    }
-    return h;
+    return r->choice_hash[r->doubt[doubt].first_hash + choice];
 }
 
 bool rep_doubtful(uint64_t offset, uint64_t bytes)
 {
     for (uint64_t k = offset / 8; k < (offset + bytes) / 8; k++)
-        if (r.word[k])
+        if (r->word[k])
             return true;
     return false;
 }
 
 uint64_t rep_compare(void)
 {
-    for (uint64_t at = 0; at < r.bytes; at += 8)
-        if (!ignored(at) && load(r.live, at) != load(r.seen, at))
+    for (uint64_t at = 0; at < r->bytes; at += 8)
+        if (!ignored(at) && load(r->live, at) != load(r->seen, at))
             return at;
     return UINT64_MAX;
 }

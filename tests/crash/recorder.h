@@ -37,7 +37,13 @@ struct event {
     uint64_t at;    /* offset in the pool */
     uint64_t value; /* EV_STORE; EV_MARK: number; EV_COPY: offset in the log's data; EV_SYNC: bytes */
     uint64_t bytes; /* EV_COPY */
+    uint64_t old;   /* what was there: EV_STORE; EV_COPY: offset in the log's data */
 };
+
+/* Recorders: of the operations; of the session that judges what they leave. */
+#define REC_LEVELS 2
+/* Everything below is about the recorder of this level from now on. Returns the level before. */
+unsigned rec_level(unsigned level);
 
 /* Attaches the recorder to a pool in memory. From now on tables chosen by cm_persist_choose are
  * the recorder's, for this pool only. */
@@ -46,8 +52,6 @@ void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ig
 void rec_detach(void);
 /* Calls `hook` before the n-th fence from now and before every one after it; NULL: no more. */
 void rec_at_fence(unsigned n, void (*hook)(void));
-/* While paused, pools that are opened get the CPU's own table (the judge's). */
-void rec_pause(bool pause);
 /* Adds a mark to the log. */
 void rec_mark(uint64_t number);
 /* The pool's [offset, offset + bytes) was synced to the device. */
@@ -59,6 +63,9 @@ const struct event *rec_log(size_t *n);
 /* Live memory becomes what the CPU saw at the point the replay has reached: the rest of the log did
  * not happen. What is in doubt stays in doubt. */
 void rec_rewind(void);
+
+/* Takes back everything since rec_begin(), and forgets the log. */
+void rec_undo(void);
 
 /* ---- Replay ---------------------------------------------------------------------------------- */
 
@@ -73,12 +80,15 @@ bool rep_settles(const struct event *e);
 struct doubt {
     uint64_t at;       /* offset */
     uint32_t choices;  /* 0: what is guaranteed, up to choices - 1 */
+    size_t first_hash; /* the recorder's */
 };
 /* What is in doubt now. */
 const struct doubt *rep_doubts(size_t *n);
 /* The image that a crash leaves, for one choice each. */
-void rep_image_begin(uint8_t *image);   /* image := guaranteed; must be called after every rep_apply */
+void rep_image_begin(uint8_t *image); /* image := guaranteed, that is, all choices 0 */
 void rep_choose(uint8_t *image, size_t doubt, uint32_t choice);
+/* Is it, byte by byte? (Images are changed from one choice to the next and never built anew.) */
+bool rep_is(const uint8_t *image, const uint32_t *choice);
 /* Identity of an image: equal images, equal hash. */
 uint64_t rep_hash_guaranteed(void);
 uint64_t rep_hash_choice(size_t doubt, uint32_t choice); /* to be XORed in */

@@ -15,6 +15,7 @@
 
 #include "block.h"
 #include "record.h"
+#include "stats.h"
 
 #define POOL_SLOTS 64
 #define Z_BLOCKS 20
@@ -29,6 +30,7 @@ static struct {
     struct snapshot now;
     cm_file_id id[FILES];
     uint64_t size[FILES];       /* of the files that are never written */
+    uint8_t *constant;          /* content of the blocks of C, then Z */
     uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the two buckets of A's block 0 */
     bool no_sync;               /* the next sync fails */
     bool torn;                  /* the next copy of a payload is interrupted */
@@ -48,6 +50,7 @@ static struct {
     unsigned boot;              /* identity and time that the library is told */
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
+    uint8_t *image;             /* what the judge opens */
 } w;
 
 /* ---- The system below ------------------------------------------------------------------------ */
@@ -58,6 +61,8 @@ int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability
 int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len);
 void __wrap_plat_file_close(struct plat_file *f);
 void __real_plat_file_close(struct plat_file *f);
+void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
+void __real_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 int64_t __wrap_plat_boot_wall_ns(void);
 int __wrap_plat_random(void *buf, size_t n);
 
@@ -99,6 +104,14 @@ void __wrap_plat_file_close(struct plat_file *f)
 {
     f->base = NULL; /* not a mapping */
     __real_plat_file_close(f);
+}
+
+/* Nothing depends on the stats page, and it is no part of an image: the judge's session does not
+ * spend half its time on clearing it. */
+void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
+{
+    if (m->base != w.image)
+        __real_cm_stats_begin(m, pid, wall_ns);
 }
 
 int64_t __wrap_plat_boot_wall_ns(void)
@@ -285,6 +298,9 @@ static void choose_z(void)
     }
     if (n < Z_BLOCKS)
         abort();
+    for (unsigned i = 0; i < MAX_BLOCKS + Z_BLOCKS; i++)
+        constant_block(i < MAX_BLOCKS ? FILE_C : FILE_Z, i < MAX_BLOCKS ? i : w.z_block[i - MAX_BLOCKS],
+                       (uint64_t *)(void *)(w.constant + i * BLOCK));
 }
 
 static uint64_t block_number(int f, unsigned i)
@@ -909,9 +925,23 @@ static void make_file(void)
         abort();
 }
 
-uint64_t world_pool_bytes(void)
+static void attach_recorder(uint8_t *pool)
 {
-    return w.bytes;
+    rec_attach(pool, w.bytes, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES,
+               w.bytes - POOL_SLOTS * BLOCK, w.rules);
+}
+
+uint8_t *world_image(void)
+{
+    if (!w.image) {
+        w.image = aligned_alloc(4096, w.bytes);
+        if (!w.image)
+            abort();
+        unsigned level = rec_level(1);
+        attach_recorder(w.image);
+        rec_level(level);
+    }
+    return w.image;
 }
 
 void world_reset(enum rules rules, enum start start)
@@ -921,9 +951,10 @@ void world_reset(enum rules rules, enum start start)
         w.pool = aligned_alloc(4096, w.bytes);
         w.buf = aligned_alloc(4096, 64 * BLOCK);
         w.other_buf = aligned_alloc(4096, 64 * BLOCK);
+        w.constant = aligned_alloc(4096, (MAX_BLOCKS + Z_BLOCKS) * BLOCK);
         for (int f = 0; f < WRITTEN; f++)
             ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
-        if (!w.pool || !w.buf || !w.other_buf)
+        if (!w.pool || !w.buf || !w.other_buf || !w.constant)
             abort();
     }
     rec_detach();
@@ -954,8 +985,7 @@ void world_reset(enum rules rules, enum start start)
         ofile_write(o, &w.rng, 900, 0, f == FILE_A ? 4 * BLOCK + 1000 : 2 * BLOCK + 300);
         ofile_sync(o);
     }
-    rec_attach(w.pool, w.bytes, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES,
-               w.bytes - POOL_SLOTS * BLOCK, rules);
+    attach_recorder(w.pool);
     w.marks = 0;
     open_pool();
     choose_z();
@@ -970,7 +1000,11 @@ void world_reset(enum rules rules, enum start start)
 
 void world_end(void)
 {
-    rec_detach();
+    for (unsigned i = 0; i < REC_LEVELS; i++) {
+        rec_level(i);
+        rec_detach();
+    }
+    free(w.image);
     if (w.path[0])
         unlink(w.path);
     for (size_t i = 0; i < w.room; i++)
@@ -983,6 +1017,7 @@ void world_end(void)
     free(w.pool);
     free(w.buf);
     free(w.other_buf);
+    free(w.constant);
     free(live_arena.base);
     free(judge_arena.base);
 }
@@ -1012,17 +1047,29 @@ static void lose(struct ofile *o, int lost)
 {
     if (!o->unsynced || lost == 0)
         return;
-    memcpy(o->data, o->synced, o->max);
+    o->data = o->synced;
     if (lost > 1) {
         o->size = o->synced_size;
         o->stamp = o->synced_stamp;
     }
 }
 
+/* What a block must be, in place; *n: how much of it there is. */
+static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int64_t *n)
+{
+    *n = BLOCK;
+    if (f == FILE_C || f == FILE_Z)
+        return w.constant + (f == FILE_C ? i : MAX_BLOCKS + i) * BLOCK;
+    const struct ofile *o = &s->file[f];
+    uint64_t at = i * BLOCK;
+    *n = at >= o->size ? 0 : o->size - at < BLOCK ? (int64_t)(o->size - at) : BLOCK;
+    return o->data + at;
+}
+
 static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, const struct floor *must,
                               uint64_t *hits)
 {
-    static uint8_t got[BLOCK] __attribute__((aligned(4096))), want[BLOCK] __attribute__((aligned(4096)));
+    static uint8_t got[BLOCK] __attribute__((aligned(4096)));
     static char text[120];
     cm_file *file;
     cm_validator v = validator_of(s, f, s->tick + 1);
@@ -1030,9 +1077,8 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, cons
     if (e < 0)
         return "a file cannot be attached";
     for (unsigned i = 0; i < blocks_of(f); i++) {
-        uint64_t at = block_number(f, i) * BLOCK;
-        int64_t n = cm_read(file, at, got, BLOCK, NULL);
-        int64_t have = origin_of(s, f, at, want, BLOCK);
+        int64_t have, n = cm_read(file, block_number(f, i) * BLOCK, got, BLOCK, NULL);
+        const uint8_t *want = expected(s, f, i, &have);
         *hits += n > 0;
         if (n < 0 || n > have || memcmp(got, want, (size_t)n) != 0) {
             snprintf(text, sizeof(text), "wrong bytes: file %d block %u (%lld of %lld bytes)", f, i,
@@ -1047,16 +1093,15 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, cons
     return NULL;
 }
 
-const char *world_judge(uint8_t *image, const struct snapshot *s, bool cut, int lost,
+const char *world_judge(const struct snapshot *s, bool cut, int lost,
                         const struct floor *must, uint64_t *hits)
 {
-    static struct snapshot after;
+    struct snapshot after = *s;
     unsigned boot = w.boot;
     int64_t wall = w.boot_wall;
     const char *wrong = NULL;
     cm_options o = options(&judge_arena);
     cm_cache *c;
-    copy_snapshot(&after, s);
     if (cut) {
         for (int f = 0; f < WRITTEN; f++)
             lose(&after.file[f], lost);
@@ -1064,9 +1109,9 @@ const char *world_judge(uint8_t *image, const struct snapshot *s, bool cut, int 
         w.boot_wall = (s->tick + 1) * TICK_NS;
     }
     judge_arena.used = 0;
-    rec_pause(true);
-    int e = cm_open_memory(image, w.bytes, &o, &c);
-    rec_pause(false);
+    unsigned level = rec_level(1);
+    rec_begin();
+    int e = cm_open_memory(w.image, w.bytes, &o, &c);
     if (e)
         wrong = "the pool does not open";
     for (int f = 0; f < FILES && !wrong; f++)
@@ -1074,6 +1119,8 @@ const char *world_judge(uint8_t *image, const struct snapshot *s, bool cut, int 
     cm_check_report r = { .struct_size = sizeof(r) };
     if (!wrong && (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || r.bad_headers))
         wrong = "damaged headers after a crash";
+    rec_undo();
+    rec_level(level);
     w.boot = boot;
     w.boot_wall = wall;
     return wrong;

@@ -63,12 +63,14 @@ void world_floor(struct floor *f);
 const struct floor *world_checkpoint_floor(uint64_t mark);
 void world_forget_checkpoints(void);
 
-/* Opens a copy of the pool after a crash and reads every block. `cut`: the power was cut, so that
+/* Where the image of the pool after a crash is built. */
+uint8_t *world_image(void);
+/* Opens it and reads every block. `cut`: the power was cut, so that
  * another boot begins and unsynced content may be lost (`lost` 0: none, 1: without the stamps, 2:
- * with them). `must` NULL: no floor. Returns NULL or what is wrong. */
-const char *world_judge(uint8_t *image, const struct snapshot *s, bool cut, int lost,
+ * with them). `must` NULL: no floor. Returns NULL or what is wrong. The
+ * image is as before then. */
+const char *world_judge(const struct snapshot *s, bool cut, int lost,
                         const struct floor *must, uint64_t *hits);
 bool world_unsynced(const struct snapshot *s);
-uint64_t world_pool_bytes(void);
 
 #endif
