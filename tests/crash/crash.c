@@ -2,8 +2,10 @@
  *
  * crash.c - every state that a crash may leave, judged.
  *
- *   crash [--states N] [--seed S] [--length L] [--part K/N] [--rules adr|eadr|pagecache]
- *         [--warm|--full] [--sequence OP,OP..]
+ *   crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache]
+ *   crash --sequence OP,OP.. [--warm|--full] [--seed S] [--rules ...]
+ *   crash --worker [--seed S] [--rules ...]          for `run`
+ *   crash --merge OUT IN...                          for `run`
  *
  * Runs sequences of operations (all up to length L, then random longer ones, in which processes also
  * die in the middle of operations, until N distinct states were judged) on a tiny pool. At every
@@ -11,10 +13,16 @@
  * changes, it builds the images that a power cut there may leave: every combination of the words in
  * doubt if there are at most 4096, else none, all, each alone, all but each, every line, and 256 at
  * random. Each distinct image (by hash) is opened and every block read: wrong bytes, or a stored
- * block of a clean file that is lost, end the run. A crash of the process alone is an operation of
+ * block of a clean file that is lost, end the run. Some of the sessions that judge an image also
+ * repair and close the pool, and their own log is walked through in the same way: a crash while
+ * recovering from a crash. A crash of the process alone is an operation of
  * its own, after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN
  * before its N-th fence. "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of
  * the second.
+ *
+ * Every sequence has a number, and what it does depends on that and the seed alone. A worker is told
+ * "FROM TO FILE" on its standard input, runs those sequences and writes the hashes of the states,
+ * sorted; --merge counts the distinct ones of such files.
  *
  * The last line counts: "crash: N states, N violations".
  */
@@ -22,113 +30,130 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hashes.h"
 #include "recorder.h"
 #include "world.h"
 
 #define AT_FENCE 1000000u /* more than the events of an operation */
-#define EXHAUSTIVE 4096u
-#define RANDOM_PICKS 256u
 #define IMAGE_PROOF 1024u /* one image in so many is compared with what it should be */
+#define AGAIN_FEW 32u     /* one judging session in so many crashes itself, if few images are like it */
+#define AGAIN_MANY 2048u  /* else */
+#define FEW 256u
 #define LENGTH_MAX 64
+#define LENGTH_ALL 3u     /* the greatest length that all sequences are numbered of */
+#define RANDOM_FROM (UINT64_C(1) << 40) /* number of the first random sequence */
+#define SCRAMBLE 1000003u /* a prime: any run of numbers is a sample of its length */
+#define JUDGED_SIZE (1u << 22)
+
+/* Combinations that are all tried, else how many at random: of a crash, of a crash after it. */
+static const struct {
+    uint64_t exhaustive;
+    unsigned random;
+} effort[] = { { 4096, 256 }, { 64, 16 } };
+
+/* A point of a log. */
+struct point {
+    size_t event;
+    struct snapshot origin; /* has no content of its own */
+    struct floor must;
+    uint64_t context, covered;
+    uint64_t again; /* one session in so many is crashed in */
+};
 
 static struct {
+    uint64_t seed;
     struct rng rng;
-    uint64_t states, duplicates, judged, hits, wanted, points;
-    uint64_t *seen; /* hashes, open addressing */
-    uint64_t seen_size, seen_used;
-    uint8_t *image;
-    uint32_t *current; /* the choices that the image is made of */
-    size_t current_room;
+    uint64_t points, judged, again, hits, covered, cached, sequences;
+    struct hashes seen;
+    uint64_t *judged_before; /* hashes of images with what they were judged by: a lossy cache */
+    unsigned depth;          /* 1: crashing in a session after a crash */
+    uint8_t *image[2];
+    uint32_t *current[2];    /* the choices that the image is made of */
+    size_t current_room[2];
     unsigned sequence[LENGTH_MAX], length;
     uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
     enum start start;
     enum rules rules;
-    uint64_t part, parts, sequences, ran;
 } t;
-
-/* ---- Distinct images ------------------------------------------------------------------------- */
-
-static bool remember(uint64_t hash);
-
-static void grow_seen(void)
-{
-    uint64_t *old = t.seen, n = t.seen_size;
-    t.seen_size = n ? n * 2 : 1u << 20;
-    t.seen_used = 0;
-    t.seen = calloc(t.seen_size, sizeof(*t.seen));
-    if (!t.seen)
-        abort();
-    for (uint64_t i = 0; i < n; i++)
-        if (old[i])
-            remember(old[i]);
-    free(old);
-}
-
-/* false: seen before. */
-static bool remember(uint64_t hash)
-{
-    hash |= hash == 0;
-    if (t.seen_used * 2 >= t.seen_size)
-        grow_seen();
-    uint64_t i = hash & (t.seen_size - 1);
-    while (t.seen[i] != 0) {
-        if (t.seen[i] == hash)
-            return false;
-        i = (i + 1) & (t.seen_size - 1);
-    }
-    t.seen[i] = hash;
-    t.seen_used++;
-    return true;
-}
 
 /* ---- Judging --------------------------------------------------------------------------------- */
 
-static void violation(const char *what, size_t event, bool cut, int lost)
+static void print_sequence(void)
 {
-    printf("VIOLATION: %s\n  after %s:", what, t.start == FULL ? "full" : t.start == WARM ? "warm" : "fresh");
+    static const char *const starts[] = { "", "--warm ", "--full " };
+    static const char *const rules[] = { "adr", "eadr", "pagecache" };
+    printf("  crash --rules %s --seed %llu %s--sequence ", rules[t.rules], (unsigned long long)t.seed,
+           starts[t.start]);
     for (unsigned i = 0; i < t.length; i++)
-        printf(t.cut[i] ? " %s@%u" : " %s", world_op_name(t.sequence[i]), t.cut[i]);
-    printf("\n  at event %zu of the last operation, %s, unsynced content %s\n", event,
-           cut ? "power cut" : "process crash",
+        printf(t.cut[i] ? "%s%s@%u" : "%s%s", i ? "," : "", world_op_name(t.sequence[i]), t.cut[i]);
+    printf("\n");
+}
+
+static void violation(const char *what, const struct point *p, int lost)
+{
+    printf("VIOLATION: %s\n", what);
+    print_sequence();
+    printf("  power cut at event %zu of %s, unsynced content %s\n", p->event,
+           t.depth ? "the session after a power cut in it" : "the last operation",
            lost == 0 ? "kept" : lost == 1 ? "lost, stamps kept" : "lost");
-    printf("crash: %llu states, 1 violation\n", (unsigned long long)t.states);
+    printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
     exit(1);
 }
 
-/* One image: the choices, its hash, the origin at that point. */
-static void judge(const uint32_t *choice, size_t doubts, size_t event, const struct snapshot *s,
-                  const struct floor *must)
+/* false: this image was judged by the same measure. It may be judged twice, never not at all: what is
+ * found here was put here as a whole. */
+static bool to_judge(uint64_t hash)
 {
+    uint64_t *at = &t.judged_before[hash % JUDGED_SIZE];
+    if (*at == hash)
+        return false;
+    *at = hash;
+    return true;
+}
+
+static void crash_again(const struct snapshot *now, const struct floor *must);
+
+/* One image: the choices, its hash, the origin at that point. */
+static void judge(const uint32_t *choice, size_t doubts, const struct point *p)
+{
+    uint8_t *image = t.image[t.depth];
+    uint32_t *current = t.current[t.depth];
     uint64_t hash = rep_hash_guaranteed();
     for (size_t i = 0; i < doubts; i++)
         hash ^= rep_hash_choice(i, choice[i]);
-    /* The same bytes with another origin are judged again, but count once. */
-    if (remember(hash))
-        t.states++;
-    else if (!remember(hash * 31 + (uint64_t)s->file[0].stamp * 7 + s->file[0].unsynced +
-                       s->file[0].data[0] + s->file[1].data[0] + 2))
-        return (void)t.duplicates++;
+    hashes_add(&t.seen, hash);
+    if (!to_judge((hash ^ p->context) * UINT64_C(0x9e3779b97f4a7c15)))
+        return;
     for (size_t i = 0; i < doubts; i++)
-        if (choice[i] != t.current[i])
-            rep_choose(t.image, i, t.current[i] = choice[i]);
-    if (t.judged % IMAGE_PROOF == 0 && !rep_is(t.image, choice))
+        if (choice[i] != current[i])
+            rep_choose(image, i, current[i] = choice[i]);
+    if (t.judged % IMAGE_PROOF == 0 && !rep_is(image, choice)) {
+        fprintf(stderr, "crash: an image is not what it should be\n");
         abort();
-    int variants = world_unsynced(s) ? 3 : 1;
+    }
+    int variants = world_unsynced(&p->origin) ? 3 : 1;
     for (int lost = 0; lost < variants; lost++) {
-        const char *wrong = world_judge(s, true, lost, must, &t.hits);
+        struct snapshot now = world_after(&p->origin, lost);
+        const char *wrong = world_judge(t.depth, &now, &p->must, false, &t.hits);
         t.judged++;
+        t.covered += p->covered;
+        t.cached += p->must.cached;
+        if (!wrong && t.depth == 0 && t.rules != RULES_PAGECACHE && (hash >> 32) % p->again == 0) {
+            wrong = world_judge(t.depth, &now, &p->must, true, &t.hits);
+            if (!wrong)
+                crash_again(&now, &p->must);
+        }
         if (wrong)
-            violation(wrong, event, true, lost);
+            violation(wrong, p, lost);
     }
 }
 
 /* All combinations: counts through the choices like an odometer. */
-static void judge_all(const struct doubt *d, size_t n, size_t event, const struct snapshot *s,
-                      const struct floor *must)
+static void judge_all(const struct doubt *d, size_t n, const struct point *p)
 {
     uint32_t choice[64] = { 0 };
     for (;;) {
-        judge(choice, n, event, s, must);
+        judge(choice, n, p);
         size_t i = 0;
         while (i < n && ++choice[i] == d[i].choices)
             choice[i++] = 0;
@@ -137,60 +162,85 @@ static void judge_all(const struct doubt *d, size_t n, size_t event, const struc
     }
 }
 
-static void judge_some(const struct doubt *d, size_t n, size_t event, const struct snapshot *s,
-                       const struct floor *must)
+static void judge_some(const struct doubt *d, size_t n, const struct point *p)
 {
     uint32_t *choice = calloc(n, sizeof(*choice));
     if (!choice)
         abort();
-    judge(choice, n, event, s, must);
+    judge(choice, n, p);
     for (size_t i = 0; i < n; i++)
         choice[i] = d[i].choices - 1;
-    judge(choice, n, event, s, must);
+    judge(choice, n, p);
     for (size_t k = 0; k < n; k++) { /* each alone, all but each, and a line's prefix */
         for (int how = 0; how < 3; how++) {
             for (size_t i = 0; i < n; i++) {
                 bool arrived = how == 0 ? i == k : how == 1 ? i != k : i <= k && d[i].at / 64 == d[k].at / 64;
                 choice[i] = arrived ? d[i].choices - 1 : 0;
             }
-            judge(choice, n, event, s, must);
+            judge(choice, n, p);
         }
     }
-    for (unsigned r = 0; r < RANDOM_PICKS; r++) {
-        uint64_t bias = rng_below(&t.rng, 3);
+    struct rng rng = { t.seed ^ rep_hash_guaranteed() ^ p->event << 32 };
+    for (unsigned r = 0; r < effort[t.depth].random; r++) {
+        uint64_t bias = rng_below(&rng, 3);
         for (size_t i = 0; i < n; i++) {
-            choice[i] = (uint32_t)rng_below(&t.rng, d[i].choices);
-            if (bias && rng_below(&t.rng, 4))
+            choice[i] = (uint32_t)rng_below(&rng, d[i].choices);
+            if (bias && rng_below(&rng, 4))
                 choice[i] = bias == 1 ? 0 : d[i].choices - 1;
         }
-        judge(choice, n, event, s, must);
+        judge(choice, n, p);
     }
     free(choice);
 }
 
-static void crash_here(size_t event, uint64_t mark, const struct floor *must)
+static void crash_here(size_t event, const struct snapshot *origin, const struct floor *must)
 {
-    size_t n;
-    if (t.rules == RULES_PAGECACHE && !must->clean)
-        must = NULL; /* an open pool without DAX may come back empty */
-    const struct doubt *d = rep_doubts(&n);
+    struct point p = { .event = event, .origin = *origin, .must = *must };
     uint64_t combinations = 1;
-    for (size_t i = 0; i < n && combinations <= EXHAUSTIVE; i++)
-        combinations *= d[i].choices;
+    size_t n;
+    const struct doubt *d = rep_doubts(&n);
+    if (t.rules == RULES_PAGECACHE && !must->clean) /* an open pool without DAX may come back empty */
+        memset(p.must.must, 0, sizeof(p.must.must));
+    p.context = world_context(origin, &p.must) + t.depth;
+    for (size_t i = 0; i < sizeof(p.must.must); i++)
+        p.covered += (&p.must.must[0][0])[i];
     t.points++;
-    if (n > t.current_room || !t.current) {
-        t.current_room = n * 2 + 64;
-        free(t.current);
-        t.current = malloc(t.current_room * sizeof(*t.current));
-        if (!t.current)
+    if (n >= t.current_room[t.depth]) {
+        t.current_room[t.depth] = n * 2 + 64;
+        free(t.current[t.depth]);
+        t.current[t.depth] = malloc(t.current_room[t.depth] * sizeof(uint32_t));
+        if (!t.current[t.depth])
             abort();
     }
-    memset(t.current, 0, n * sizeof(*t.current));
-    rep_image_begin(t.image);
-    if (combinations <= EXHAUSTIVE && n <= 64)
-        judge_all(d, n, event, world_snapshot(mark), must);
+    memset(t.current[t.depth], 0, n * sizeof(uint32_t));
+    rep_image_begin(t.image[t.depth]);
+    for (size_t i = 0; i < n && combinations <= effort[t.depth].exhaustive; i++)
+        combinations *= d[i].choices;
+    p.again = combinations <= FEW ? AGAIN_FEW : AGAIN_MANY;
+    if (combinations <= effort[t.depth].exhaustive && n <= 64)
+        judge_all(d, n, &p);
     else
-        judge_some(d, n, event, world_snapshot(mark), must);
+        judge_some(d, n, &p);
+}
+
+/* A power cut in the session that judged an image, repaired and closed the pool. */
+static void crash_again(const struct snapshot *now, const struct floor *must)
+{
+    size_t n;
+    struct floor floor = *must;
+    floor.clean = false;
+    unsigned level = rec_level(++t.depth);
+    rep_reset();
+    const struct event *e = rec_log(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (rep_settles(&e[i]))
+            crash_here(i, now, &floor);
+        rep_apply(&e[i]);
+    }
+    crash_here(n, now, &floor);
+    rec_level(level);
+    t.depth--;
+    t.again++;
 }
 
 /* ---- Sequences ------------------------------------------------------------------------------- */
@@ -221,7 +271,7 @@ static void walk(const struct event *e, size_t n, uint64_t mark, const struct fl
     both(&must, next_floor(e, 0, n, after));
     for (size_t i = 0; i < n; i++) {
         if (rep_settles(&e[i]))
-            crash_here(i, mark, &must);
+            crash_here(i, world_snapshot(mark), &must);
         rep_apply(&e[i]);
         if (e[i].kind != EV_MARK)
             continue;
@@ -231,11 +281,11 @@ static void walk(const struct event *e, size_t n, uint64_t mark, const struct fl
         }
         must = *world_checkpoint_floor(e[i].value);
         if (must.clean)
-            crash_here(i, mark, &must);
+            crash_here(i, world_snapshot(mark), &must);
         must.clean = false;
         both(&must, next_floor(e, i + 1, n, after));
     }
-    crash_here(n, mark, after);
+    crash_here(n, world_snapshot(mark), after);
 }
 
 static void step(unsigned op, bool crash)
@@ -276,7 +326,7 @@ static uint32_t event_of(const struct event *e, size_t n, uint32_t cut)
  * over; its opening is part of the log that is walked through. */
 static void step_and_die(unsigned op, uint32_t *cut)
 {
-    struct floor nothing = { 0 };
+    struct floor before = { 0 }, after = { 0 };
     size_t n;
     uint64_t mark = world_mark();
     world_forget_checkpoints();
@@ -290,53 +340,68 @@ static void step_and_die(unsigned op, uint32_t *cut)
         rep_apply(&e[i]);
         if (e[i].kind == EV_MARK && e[i].value < CHECKPOINT)
             mark = e[i].value;
+        else if (e[i].kind == EV_MARK)
+            before.unborn = world_checkpoint_floor(e[i].value)->unborn;
     }
     rec_rewind();
     rec_begin();
-    world_die(mark);
+    world_die(mark, before.unborn);
     e = rec_log(&n);
-    walk(e, n, mark, &nothing, &nothing);
+    walk(e, n, mark, &before, &after);
 }
 
-/* The shorter prefixes of an exhaustive sequence are sequences of their own. */
+/* The shorter prefixes of a sequence up to LENGTH_ALL are sequences of their own. */
 static void run_sequence(void)
 {
-    if (t.sequences++ / 2 % t.parts != t.part) /* a sequence on the fresh and on the warm pool */
-        return;
-    t.ran++;
-    world_reset(t.rules, t.start);
     unsigned n = t.length;
+    t.sequences++;
+    world_reset(t.rules, t.start);
     for (unsigned i = 0; i < n; i++) {
         t.length = i + 1;
         if (t.cut[i])
             step_and_die(t.sequence[i], &t.cut[i]);
         else
-            step(t.sequence[i], i + 1 == n || n > 3);
+            step(t.sequence[i], i + 1 == n || n > LENGTH_ALL);
     }
     t.length = n;
 }
 
-static void all_of_length(unsigned length, unsigned at)
+/* How many sequences of a length there are, on each of the pools. */
+static uint64_t count_of(unsigned length)
 {
-    if (at == length) {
-        t.length = length;
-        for (t.start = FRESH; t.start <= WARM; t.start++)
-            run_sequence();
-        return;
-    }
-    for (unsigned op = 0; op < world_usual_ops(); op++) {
-        t.sequence[at] = op;
-        all_of_length(length, at + 1);
+    uint64_t n = STARTS;
+    for (unsigned i = 0; i < length; i++)
+        n *= world_usual_ops();
+    return n;
+}
+
+static void random_sequence(uint64_t number)
+{
+    struct rng rng = { t.seed * UINT64_C(0x9e3779b97f4a7c15) + number };
+    rng.s = rng_next(&rng);
+    t.start = (enum start)rng_below(&rng, STARTS);
+    t.length = 4 + (unsigned)rng_below(&rng, 12);
+    for (unsigned i = 0; i < t.length; i++) {
+        t.sequence[i] = (unsigned)rng_below(&rng, world_ops());
+        t.cut[i] = rng_below(&rng, 4) ? 0 : 1 + (uint32_t)rng_below(&rng, 1000);
     }
 }
 
-static void random_sequence(void)
+/* The numbers: those of length 1, those of length 2 ..., and from RANDOM_FROM on longer ones. */
+static void run_number(uint64_t number)
 {
-    t.start = (enum start)rng_below(&t.rng, 3);
-    t.length = 4 + (unsigned)rng_below(&t.rng, 12);
-    for (unsigned i = 0; i < t.length; i++) {
-        t.sequence[i] = (unsigned)rng_below(&t.rng, world_ops());
-        t.cut[i] = rng_below(&t.rng, 4) ? 0 : 1 + (uint32_t)rng_below(&t.rng, 1000);
+    memset(t.cut, 0, sizeof(t.cut));
+    if (number >= RANDOM_FROM) {
+        random_sequence(number);
+    } else {
+        t.length = 1;
+        while (number >= count_of(t.length))
+            number -= count_of(t.length++);
+        number = (number * SCRAMBLE + t.seed) % count_of(t.length);
+        t.start = (enum start)(number % STARTS);
+        number /= STARTS;
+        for (unsigned i = 0; i < t.length; i++, number /= world_usual_ops())
+            t.sequence[i] = (unsigned)(number % world_usual_ops());
     }
     run_sequence();
 }
@@ -345,8 +410,8 @@ static void random_sequence(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: crash [--states N] [--seed S] [--length L] [--part K/N] "
-                    "[--rules adr|eadr|pagecache] [--warm|--full] [--sequence OP,OP...]\n");
+    fprintf(stderr, "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
+                    "[--warm|--full] [--sequence OP,OP...] [--worker] | crash --merge OUT IN...\n");
     return 2;
 }
 
@@ -370,68 +435,121 @@ static bool parse_sequence(char *list)
     return t.length > 0;
 }
 
-static void run_all(unsigned length)
+static void run_all(unsigned length, uint64_t states)
 {
+    uint64_t number = 0, end = 0;
     for (unsigned l = 1; l <= length; l++)
-        all_of_length(l, 0);
-    printf("crash: all sequences up to length %u of %u operations: %llu sequences, %llu states\n",
-           length, world_usual_ops(), (unsigned long long)t.ran, (unsigned long long)t.states);
-    while (t.states < t.wanted)
-        random_sequence();
+        end += count_of(l);
+    while (number < end)
+        run_number(number++);
+    printf("crash: all %llu sequences up to length %u of %u operations: %llu states\n",
+           (unsigned long long)end, length, world_usual_ops(), (unsigned long long)t.seen.used);
+    for (number = RANDOM_FROM; t.seen.used < states; number++)
+        run_number(number);
+}
+
+/* For each line "FROM TO FILE": runs them, and says what was done since the last. First of all: how
+ * many sequences there are of each length. */
+static int work(void)
+{
+    unsigned long long from, to;
+    char line[4200], path[4096];
+    for (unsigned l = 1; l <= LENGTH_ALL; l++)
+        printf("%llu%s", (unsigned long long)count_of(l), l < LENGTH_ALL ? " " : "\n");
+    fflush(stdout);
+    while (fgets(line, sizeof(line), stdin)) {
+        if (sscanf(line, "%llu %llu %4095[^\n]", &from, &to, path) != 3)
+            return usage();
+        t.sequences = t.points = t.judged = t.again = t.hits = t.covered = t.cached = 0;
+        while (from < to)
+            run_number(from++);
+        hashes_save(&t.seen, path);
+        printf("%llu %llu %llu %llu %llu %llu %llu\n", (unsigned long long)t.sequences,
+               (unsigned long long)t.points, (unsigned long long)t.judged, (unsigned long long)t.again,
+               (unsigned long long)t.hits, (unsigned long long)t.covered, (unsigned long long)t.cached);
+        fflush(stdout);
+    }
+    return 0;
+}
+
+static void report(void)
+{
+    printf("crash: seed %llu, %llu sequences, %llu points, %llu opens, %llu sessions crashed again\n",
+           (unsigned long long)t.seed, (unsigned long long)t.sequences, (unsigned long long)t.points,
+           (unsigned long long)t.judged, (unsigned long long)t.again);
+    printf("crash: of %llu cached blocks %llu had to hit after the crash (%.1f %%), %llu hits\n",
+           (unsigned long long)t.cached, (unsigned long long)t.covered,
+           t.cached ? 100.0 * (double)t.covered / (double)t.cached : 0.0, (unsigned long long)t.hits);
+    printf("crash: %llu states, 0 violations\n", (unsigned long long)t.seen.used);
+}
+
+struct arguments {
+    uint64_t states;
+    unsigned length;
+    bool given, worker;
+};
+
+static bool parse(int argc, char **argv, struct arguments *a)
+{
+    for (int i = 1; i < argc; i++) {
+        char *v = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--warm") == 0)
+            t.start = WARM;
+        else if (strcmp(argv[i], "--full") == 0)
+            t.start = FULL;
+        else if (strcmp(argv[i], "--worker") == 0)
+            a->worker = true;
+        else if (!v)
+            return false;
+        else if (i++, strcmp(argv[i - 1], "--states") == 0)
+            a->states = strtoull(v, NULL, 10);
+        else if (strcmp(argv[i - 1], "--seed") == 0)
+            t.seed = strtoull(v, NULL, 10);
+        else if (strcmp(argv[i - 1], "--length") == 0)
+            a->length = (unsigned)strtoul(v, NULL, 10);
+        else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "adr") == 0)
+            t.rules = RULES_ADR;
+        else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "eadr") == 0)
+            t.rules = RULES_EADR;
+        else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "pagecache") == 0)
+            t.rules = RULES_PAGECACHE;
+        else if (strcmp(argv[i - 1], "--sequence") == 0 && parse_sequence(v))
+            a->given = true;
+        else
+            return false;
+    }
+    return a->length <= LENGTH_ALL;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned length = 2;
-    bool given = false;
-    uint64_t seed = 1;
-    t.wanted = 100000;
-    t.parts = 1;
-    for (int i = 1; i < argc; i++) {
-        char *v = i + 1 < argc ? argv[i + 1] : NULL;
-        if (strcmp(argv[i], "--warm") == 0) {
-            t.start = WARM;
-            continue;
-        }
-        if (strcmp(argv[i], "--full") == 0) {
-            t.start = FULL;
-            continue;
-        }
-        if (!v)
-            return usage();
-        if (strcmp(argv[i], "--states") == 0)
-            t.wanted = strtoull(v, NULL, 10);
-        else if (strcmp(argv[i], "--seed") == 0)
-            seed = strtoull(v, NULL, 10);
-        else if (strcmp(argv[i], "--length") == 0)
-            length = (unsigned)strtoul(v, NULL, 10);
-        else if (strcmp(argv[i], "--part") == 0 && strchr(v, '/'))
-            t.part = strtoull(v, NULL, 10), t.parts = strtoull(strchr(v, '/') + 1, NULL, 10);
-        else if (strcmp(argv[i], "--rules") == 0)
-            t.rules = strcmp(v, "eadr") == 0        ? RULES_EADR
-                      : strcmp(v, "pagecache") == 0 ? RULES_PAGECACHE
-                                                    : RULES_ADR;
-        else if (strcmp(argv[i], "--sequence") == 0 && parse_sequence(v))
-            given = true;
-        else
-            return usage();
-        i++;
+    struct arguments a = { .states = 100000, .length = 2 };
+    int status = 0;
+    t.seed = 1;
+    if (argc > 2 && strcmp(argv[1], "--merge") == 0) {
+        printf("%llu\n", (unsigned long long)hashes_merge(argv[2], argv + 3, (unsigned)argc - 3));
+        return 0;
     }
-    if (t.parts == 0)
+    if (!parse(argc, argv, &a))
         return usage();
-    t.rng.s = seed;
     world_reset(t.rules, FRESH);
-    t.image = world_image();
-    if (given)
+    t.image[0] = world_image(0);
+    t.image[1] = world_image(1);
+    t.judged_before = calloc(JUDGED_SIZE, sizeof(*t.judged_before));
+    if (!t.judged_before)
+        abort();
+    if (a.worker)
+        status = work();
+    else if (a.given)
         run_sequence();
     else
-        run_all(length);
-    printf("crash: seed %llu, %llu points, %llu opens, %llu hits after a crash\n",
-           (unsigned long long)seed, (unsigned long long)t.points, (unsigned long long)t.judged,
-           (unsigned long long)t.hits);
-    printf("crash: %llu states, 0 violations\n", (unsigned long long)t.states);
-    free(t.current);
-    free(t.seen);
+        run_all(a.length, a.states);
+    if (!a.worker)
+        report();
+    free(t.judged_before);
+    free(t.current[0]);
+    free(t.current[1]);
+    free(t.seen.at);
     world_end();
-    return 0;
+    return status;
 }

@@ -33,7 +33,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=plat_boot_id', '-Wl,--wrap=plat_boot_wall_ns',
         '-Wl,--wrap=plat_random', '-Wl,--wrap=plat_mount_id', '-Wl,--wrap=plat_file_map',
         '-Wl,--wrap=plat_file_sync', '-Wl,--wrap=plat_file_close', '-Wl,--wrap=cm_guard_copy',
-        '-Wl,--wrap=cm_stats_begin']
+        '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=plat_wall_ns', '-Wl,--wrap=plat_pid']
 CRASH, MODEL, RACE = 'crash', 'model', 'race'
 LIMIT = 60  # seconds for one test
 
@@ -597,7 +597,7 @@ class Builder:
     def program_sources(self, program):
         tests = os.path.join(TOP, 'tests')
         if program == CRASH:
-            return [os.path.join(tests, 'crash', f) for f in ('crash.c', 'recorder.c', 'world.c')] + [
+            return [os.path.join(tests, 'crash', f) for f in ('crash.c', 'hashes.c', 'recorder.c', 'world.c')] + [
                 os.path.join(tests, 'model', 'origin.c')]
         if program in (MODEL, RACE):
             return [os.path.join(tests, 'model', f) for f in (program + '.c', 'origin.c')]

@@ -169,6 +169,13 @@ void rec_sync(uint64_t offset, uint64_t bytes)
     add(EV_SYNC, offset, bytes, bytes);
 }
 
+void rec_media(uint64_t offset, uint64_t bytes, uint64_t value)
+{
+    for (uint64_t at = offset; at < offset + bytes; at += 8)
+        memcpy(r->live + at, &value, 8);
+    add(EV_MEDIA, offset, value, bytes);
+}
+
 void rec_rewind(void)
 {
     memcpy(r->live, r->seen, r->ignore_from);
@@ -177,14 +184,13 @@ void rec_rewind(void)
 
 void rec_undo(void)
 {
-    while (r->events > 0) {
-        const struct event *e = &r->log[--r->events];
+    for (size_t i = r->events; i > 0; i--) {
+        const struct event *e = &r->log[i - 1];
         if (e->kind == EV_STORE)
             memcpy(r->live + e->at, &e->old, 8);
         else if (e->kind == EV_COPY)
             memcpy(r->live + e->at, r->data + e->old, e->bytes);
     }
-    r->data_bytes = 0;
 }
 
 void rec_begin(void)
@@ -268,12 +274,12 @@ void rep_reset(void)
     for (uint64_t at = 0; at < r->bytes; at += 8)
         if (!ignored(at))
             r->hash ^= mix(at, load(r->sure, at));
-    rec_begin();
 }
 
 static void settle(uint64_t at, uint64_t v)
 {
-    r->hash ^= mix(at, load(r->sure, at)) ^ mix(at, v);
+    if (!ignored(at))
+        r->hash ^= mix(at, load(r->sure, at)) ^ mix(at, v);
     memcpy(r->sure + at, &v, 8);
 }
 
@@ -282,7 +288,7 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thre
 {
     uint64_t k = at / 8;
     memcpy(r->seen + at, &v, 8);
-    if (durable) {
+    if (durable || ignored(at)) {
         settle(at, v);
         return;
     }
@@ -312,23 +318,13 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thre
         w->flushed[thread] = w->n;
 }
 
-/* What this thread flushed is sure now; what others flushed waits for their fences. */
-static void fence(uint32_t thread)
+static void drop_settled(void)
 {
     size_t kept = 0;
     for (size_t i = 0; i < r->opens; i++) {
         uint64_t k = r->open[i];
-        struct word *w = r->word[k];
-        uint32_t done = w->flushed[thread];
-        if (done > 0) {
-            settle(k * 8, w->value[done - 1]);
-            w->n -= done;
-            memmove(&w->value[0], &w->value[done], w->n * sizeof(w->value[0]));
-            for (unsigned t = 0; t < THREADS; t++)
-                w->flushed[t] -= w->flushed[t] < done ? w->flushed[t] : done;
-        }
-        if (w->n == 0) {
-            free(w);
+        if (r->word[k]->n == 0) {
+            free(r->word[k]);
             r->word[k] = NULL;
         } else {
             r->open[kept++] = k;
@@ -337,11 +333,41 @@ static void fence(uint32_t thread)
     r->opens = kept;
 }
 
+/* What this thread flushed is sure now; what others flushed waits for their fences. */
+static void fence(uint32_t thread)
+{
+    for (size_t i = 0; i < r->opens; i++) {
+        uint64_t k = r->open[i];
+        struct word *w = r->word[k];
+        uint32_t done = w->flushed[thread];
+        if (done == 0)
+            continue;
+        settle(k * 8, w->value[done - 1]);
+        w->n -= done;
+        memmove(&w->value[0], &w->value[done], w->n * sizeof(w->value[0]));
+        for (unsigned t = 0; t < THREADS; t++)
+            w->flushed[t] -= w->flushed[t] < done ? w->flushed[t] : done;
+    }
+    drop_settled();
+}
+
 static void flush(uint64_t from, uint64_t bytes, uint32_t thread)
 {
     for (uint64_t k = from / 8; k < (from + bytes) / 8; k++)
         if (r->word[k])
             r->word[k]->flushed[thread] = r->word[k]->n;
+}
+
+static void media(uint64_t from, uint64_t bytes, uint64_t v)
+{
+    for (uint64_t at = from; at < from + bytes; at += 8) {
+        struct word *w = r->word[at / 8];
+        memcpy(r->seen + at, &v, 8);
+        settle(at, v);
+        if (w)
+            w->n = 0;
+    }
+    drop_settled();
 }
 
 void rep_apply(const struct event *e)
@@ -368,6 +394,9 @@ void rep_apply(const struct event *e)
     case EV_SYNC:
         flush(e->at, e->value, thread);
         fence(thread);
+        break;
+    case EV_MEDIA:
+        media(e->at, e->bytes, e->value);
         break;
     case EV_MARK:
         break;

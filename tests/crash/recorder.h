@@ -28,6 +28,7 @@ enum event_kind {
     EV_FLUSH, /* one line */
     EV_FENCE,
     EV_SYNC,  /* a range is on the device */
+    EV_MEDIA, /* every word of a range became `value` by itself, durably: damage, a new file */
     EV_MARK   /* the world did something: `value` tells what */
 };
 
@@ -40,8 +41,9 @@ struct event {
     uint64_t old;   /* what was there: EV_STORE; EV_COPY: offset in the log's data */
 };
 
-/* Recorders: of the operations; of the session that judges what they leave. */
-#define REC_LEVELS 2
+/* Recorders: of the operations; of the session that judges what they leave; of the session that
+ * judges what a crash in that one leaves. */
+#define REC_LEVELS 3
 /* Everything below is about the recorder of this level from now on. Returns the level before. */
 unsigned rec_level(unsigned level);
 
@@ -56,6 +58,8 @@ void rec_at_fence(unsigned n, void (*hook)(void));
 void rec_mark(uint64_t number);
 /* The pool's [offset, offset + bytes) was synced to the device. */
 void rec_sync(uint64_t offset, uint64_t bytes);
+/* Not the library's doing: the words of a range become `value`. */
+void rec_media(uint64_t offset, uint64_t bytes, uint64_t value);
 /* The log since the last rec_begin(). */
 void rec_begin(void);
 const struct event *rec_log(size_t *n);
@@ -64,12 +68,12 @@ const struct event *rec_log(size_t *n);
  * not happen. What is in doubt stays in doubt. */
 void rec_rewind(void);
 
-/* Takes back everything since rec_begin(), and forgets the log. */
+/* Takes back everything since rec_begin(), which stays in the log. */
 void rec_undo(void);
 
 /* ---- Replay ---------------------------------------------------------------------------------- */
 
-/* Forgets the past: the live image is what the media holds. */
+/* Forgets what was replayed: the live image is what the media holds. */
 void rep_reset(void);
 /* Applies one event of the log. */
 void rep_apply(const struct event *e);

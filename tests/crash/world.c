@@ -3,8 +3,8 @@
  * world.c - see world.h.
  *
  * Owns: the live pool, the origin, the session on it, and the list of operations. The system below
- * the library is replaced where a crash test must decide it: boot identity and boot time (linked
- * with --wrap).
+ * the library is replaced where a crash test must decide it (linked with --wrap): boot identity and
+ * boot time, and whatever else would make two images of one history differ.
  */
 #include "world.h"
 
@@ -19,6 +19,7 @@
 
 #define POOL_SLOTS 64
 #define Z_BLOCKS 20
+#define STRANGERS 99 /* their ids begin so */
 
 static struct {
     enum rules rules;
@@ -47,10 +48,12 @@ static struct {
     bool tangled;               /* two operations at once: no floor in between */
     bool beside;                /* the inner one is running */
     struct rng rng;
+    struct rng random;          /* the system's: the same pool every time, or equal images would differ */
     unsigned boot;              /* identity and time that the library is told */
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
-    uint8_t *image;             /* what the judge opens */
+    uint8_t *image[REC_LEVELS - 1]; /* what the judge opens: after a crash, after a crash in that */
+    unsigned damaged;           /* words of the pool, by the media */
 } w;
 
 /* ---- The system below ------------------------------------------------------------------------ */
@@ -65,6 +68,8 @@ void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_
 void __real_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 int64_t __wrap_plat_boot_wall_ns(void);
 int __wrap_plat_random(void *buf, size_t n);
+int64_t __wrap_plat_wall_ns(void);
+uint32_t __wrap_plat_pid(void);
 
 void __wrap_plat_boot_id(uint8_t id[16])
 {
@@ -110,7 +115,7 @@ void __wrap_plat_file_close(struct plat_file *f)
  * spend half its time on clearing it. */
 void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
-    if (m->base != w.image)
+    if (m->base == w.pool)
         __real_cm_stats_begin(m, pid, wall_ns);
 }
 
@@ -121,10 +126,19 @@ int64_t __wrap_plat_boot_wall_ns(void)
 
 int __wrap_plat_random(void *buf, size_t n)
 {
-    static struct rng same = { 42 };
     for (size_t i = 0; i < n; i++)
-        ((uint8_t *)buf)[i] = (uint8_t)rng_next(&same);
+        ((uint8_t *)buf)[i] = (uint8_t)rng_next(&w.random);
     return 0;
+}
+
+int64_t __wrap_plat_wall_ns(void)
+{
+    return TICK_NS;
+}
+
+uint32_t __wrap_plat_pid(void)
+{
+    return 1;
 }
 
 /* A session that crashes frees nothing: its memory comes from here and is dropped as a whole. Two
@@ -233,6 +247,32 @@ static void copy_snapshot(struct snapshot *to, const struct snapshot *from)
     to->boot = from->boot;
 }
 
+static uint64_t hash_words(uint64_t h, const void *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 8) {
+        uint64_t v;
+        memcpy(&v, (const uint8_t *)p + i, 8);
+        h = (h ^ v) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 29;
+    }
+    return h;
+}
+
+static uint64_t hash_snapshot(const struct snapshot *s)
+{
+    uint64_t h = 1;
+    for (int f = 0; f < WRITTEN; f++) {
+        const struct ofile *o = &s->file[f];
+        const uint64_t v[] = { o->size, o->synced_size, (uint64_t)o->stamp, (uint64_t)o->synced_stamp,
+                               o->unsynced };
+        h = hash_words(h, v, sizeof(v));
+        h = hash_words(h, o->data, o->max);
+        h = hash_words(h, o->synced, o->max);
+    }
+    const uint64_t v[] = { (uint64_t)s->tick, (uint64_t)s->boot_tick, s->boot };
+    return hash_words(h, v, sizeof(v));
+}
+
 /* The origin is about to be what it was not: everything after this in the log sees the new one. */
 static void mark(void)
 {
@@ -244,6 +284,7 @@ static void mark(void)
         memset(w.past + w.marks, 0, (w.room - w.marks) * sizeof(*w.past));
     }
     copy_snapshot(&w.past[w.marks], &w.now);
+    w.past[w.marks].hash = hash_snapshot(&w.now);
     rec_mark(w.marks++);
 }
 
@@ -270,16 +311,24 @@ static void attach(int f, bool sole)
     must(cm_file_open(w.cache, &w.id[f], &v, sole ? CM_SOLE_WRITER : 0, &w.file[f]), "open");
 }
 
-static void open_pool(void)
+static int open_cache(void)
 {
     cm_options o = options(&live_arena);
-    if (w.rules == RULES_PAGECACHE)
-        must(cm_open(w.path, &o, &w.cache), "cm_open");
-    else
-        must(cm_open_memory(w.pool, w.bytes, &o, &w.cache), "cm_open_memory");
+    return w.rules == RULES_PAGECACHE ? cm_open(w.path, &o, &w.cache)
+                                      : cm_open_memory(w.pool, w.bytes, &o, &w.cache);
+}
+
+static void attach_all(void)
+{
     for (int f = 0; f < FILES; f++)
         attach(f, f == FILE_A);
     w.bracket = false;
+}
+
+static void open_pool(void)
+{
+    must(open_cache(), "open");
+    attach_all();
 }
 
 /* Blocks of file Z that have both buckets in common with A's first one: 16 of them overflow. */
@@ -676,6 +725,68 @@ static void op_process_crash(void)
     live_arena.used = 0;
     open_pool();
 }
+static void format(void)
+{
+    w.cache = NULL;
+    checkpoint();
+    w.floors[w.checkpoints - 1].unborn = true; /* until it is done, there may be no pool */
+    if (w.rules == RULES_PAGECACHE) {
+        cm_create_options o = CM_CREATE_OPTIONS_INIT;
+        o.size = w.bytes;
+        rec_media(0, w.bytes, 0); /* a new file */
+        if (unlink(w.path) != 0)
+            abort();
+        must(cm_create(w.path, &o), "cm_create");
+    } else {
+        must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
+    }
+    checkpoint();
+}
+/* The pool is formatted over an old one. */
+static void op_format(void)
+{
+    end_open(false);
+    must(cm_close(w.cache), "cm_close");
+    format();
+    live_arena.used = 0;
+    open_pool();
+}
+static void damage(uint64_t offset, uint64_t value)
+{
+    rec_media(offset, 8, value);
+    w.damaged++;
+}
+/* The media damages headers, cells and records of files that are not attached; then repair. */
+static void op_damage_repair(void)
+{
+    const struct cm_media *m = &w.cache->media;
+    const struct cm_geometry *g = &m->geo;
+    struct cm_key k = cm_key_of(m, w.file[FILE_A]->incarnation, 0);
+    cm_check_report c = { .struct_size = sizeof(c) };
+    unsigned before = w.damaged;
+    struct cm_cells cells;
+    struct cm_header h;
+    must(cm_index_load(m, &k, 0, &cells), "cells");
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+        uint64_t slot = cm_cell_slot(cells.cell[i]);
+        if (cells.cell[i] == 0)
+            damage(g->index_offset + (k.place.bucket[0] * CM_BUCKET_CELLS + i) * 8,
+                   (UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+        else if (cm_slot_header(m, slot, &h) == CM_SLOT_HIT)
+            damage(g->header_offset + slot * sizeof(h) + offsetof(struct cm_header, xxh3), ~h.xxh3);
+    }
+    for (uint64_t p = 0; p < g->record_buckets * CM_RECORD_WAYS; p++) {
+        struct cm_record r;
+        bool whole;
+        must(cm_record_at(m, p, &r, &whole), "record");
+        if (whole && r.id.hi == STRANGERS)
+            damage(g->record_offset + p * sizeof(r) + offsetof(struct cm_record, size), ~r.size);
+    }
+    checkpoint();
+    must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
+    if (c.dropped < w.damaged - before)
+        must(CM_EDAMAGED, "damage that repairing does not see");
+}
 static bool cached_for_sure(const struct cm_key *k)
 {
     const struct cm_media *m = &w.cache->media;
@@ -704,7 +815,7 @@ static void note_unsure(void)
         }
 }
 
-void world_die(uint64_t m)
+void world_die(uint64_t m, bool unborn)
 {
     if (w.cache)
         note_unsure();
@@ -713,9 +824,16 @@ void world_die(uint64_t m)
     copy_snapshot(&w.now, &w.past[m]);
     mark(); /* the last one again, whatever the rest of the operation would have done */
     if (w.cache)
-        op_process_crash();
-    else /* died in close or open */
-        open_pool();
+        plat_file_close(&w.cache->file); /* the system drops its lock */
+    live_arena.used = 0;
+    int e = open_cache();
+    if (unborn && (e == CM_ENOTPOOL || e == CM_EDAMAGED)) {
+        format();
+        live_arena.used = 0;
+        e = open_cache();
+    }
+    must(e, "open after a crash");
+    attach_all();
 }
 /* From here on another thread does everything. */
 static void op_thread(void)
@@ -749,7 +867,7 @@ static void op_repair(void)
 static void op_many_files(void)
 {
     for (uint64_t i = 0; i < 10; i++) {
-        cm_file_id id = { 99, i + 1 };
+        cm_file_id id = { STRANGERS, i + 1 };
         cm_validator v = { .size = 1, .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
         cm_file *f;
         must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
@@ -810,6 +928,7 @@ static const struct {
     { "repair", op_repair, PLAIN },               { "many-files", op_many_files, PLAIN },
     { "pin", op_pin, PLAIN },                     { "write-sync", op_write_sync, PLAIN },
     { "forget-b", op_forget_b, PLAIN },           { "rewrite-b", op_rewrite_b, PLAIN },
+    { "format", op_format, ALONE },               { "damage-repair", op_damage_repair, ALONE },
     /* From here on: not in all sequences up to a length, they would cost too much. */
 #define RARE_OPS 9
     { "fill-z", op_fill_z, PLAIN },               { "drop", op_drop, PLAIN },
@@ -931,17 +1050,18 @@ static void attach_recorder(uint8_t *pool)
                w.bytes - POOL_SLOTS * BLOCK, w.rules);
 }
 
-uint8_t *world_image(void)
+uint8_t *world_image(unsigned depth)
 {
-    if (!w.image) {
-        w.image = aligned_alloc(4096, w.bytes);
-        if (!w.image)
+    if (!w.image[depth]) {
+        w.image[depth] = aligned_alloc(4096, w.bytes);
+        if (!w.image[depth])
             abort();
-        unsigned level = rec_level(1);
-        attach_recorder(w.image);
+        memset(w.image[depth], 0, w.bytes);
+        unsigned level = rec_level(depth + 1);
+        attach_recorder(w.image[depth]);
         rec_level(level);
     }
-    return w.image;
+    return w.image[depth];
 }
 
 void world_reset(enum rules rules, enum start start)
@@ -964,10 +1084,13 @@ void world_reset(enum rules rules, enum start start)
     live_arena.used = 0;
     w.arm = 0;
     w.inner = NULL;
+    w.damaged = 0;
+    memset(w.unsure, 0, sizeof(w.unsure));
     w.rules = rules;
     if (rules == RULES_PAGECACHE && !w.path[0])
         make_file();
     w.rng.s = 7;
+    w.random.s = 42;
     w.now.tick = 1000;
     w.now.boot_tick = 990;
     w.boot = w.now.boot = 1;
@@ -1001,10 +1124,11 @@ void world_reset(enum rules rules, enum start start)
 void world_end(void)
 {
     for (unsigned i = 0; i < REC_LEVELS; i++) {
-        rec_level(i);
+        (void)rec_level(i);
         rec_detach();
     }
-    free(w.image);
+    for (unsigned i = 0; i < REC_LEVELS - 1; i++)
+        free(w.image[i]);
     if (w.path[0])
         unlink(w.path);
     for (size_t i = 0; i < w.room; i++)
@@ -1030,16 +1154,24 @@ void world_floor(struct floor *fl)
     for (int f = 0; f < FILES && w.cache; f++) {
         cm_file *file = w.file[f];
         fl->incarnation[f] = file->incarnation;
-        if (file->dirty || !file->has_validator || file->validator.racy || file->want ||
-            file->bypassed || file->place == CM_NO_PLACE)
-            continue;
+        bool covered = !file->dirty && file->has_validator && !file->validator.racy && !file->want &&
+                       !file->bypassed && file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
             bool cached = cm_block_cached(w.cache, &k) > 0;
+            fl->cached += cached;
+            if (!covered)
+                continue;
             w.unsure[f][i] &= cached; /* gone: what comes next is another story */
             fl->must[f][i] = cached && !w.unsure[f][i];
         }
     }
+}
+
+uint64_t world_context(const struct snapshot *s, const struct floor *must)
+{
+    uint64_t h = hash_words(s->hash, must->must, sizeof(must->must));
+    return h * 4 + must->unborn * 2u + (w.damaged > 0);
 }
 
 /* What a power cut made of a file. */
@@ -1067,17 +1199,16 @@ static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int6
 }
 
 static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, const struct floor *must,
-                              uint64_t *hits)
+                              uint64_t *hits, cm_file **file)
 {
     static uint8_t got[BLOCK] __attribute__((aligned(4096)));
     static char text[120];
-    cm_file *file;
-    cm_validator v = validator_of(s, f, s->tick + 1);
-    int e = cm_file_open(c, &w.id[f], &v, 0, &file);
+    cm_validator v = validator_of(s, f, s->tick);
+    int e = cm_file_open(c, &w.id[f], &v, 0, file);
     if (e < 0)
         return "a file cannot be attached";
     for (unsigned i = 0; i < blocks_of(f); i++) {
-        int64_t have, n = cm_read(file, block_number(f, i) * BLOCK, got, BLOCK, NULL);
+        int64_t have, n = cm_read(*file, block_number(f, i) * BLOCK, got, BLOCK, NULL);
         const uint8_t *want = expected(s, f, i, &have);
         *hits += n > 0;
         if (n < 0 || n > have || memcmp(got, want, (size_t)n) != 0) {
@@ -1085,7 +1216,7 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, cons
                      (long long)n, (long long)have);
             return text;
         }
-        if (n == 0 && must && must->must[f][i]) {
+        if (n == 0 && must->must[f][i]) {
             snprintf(text, sizeof(text), "stored block lost: file %d block %u", f, i);
             return text;
         }
@@ -1093,32 +1224,60 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, cons
     return NULL;
 }
 
-const char *world_judge(const struct snapshot *s, bool cut, int lost,
-                        const struct floor *must, uint64_t *hits)
+struct snapshot world_after(const struct snapshot *s, int lost)
 {
     struct snapshot after = *s;
-    unsigned boot = w.boot;
-    int64_t wall = w.boot_wall;
-    const char *wrong = NULL;
-    cm_options o = options(&judge_arena);
-    cm_cache *c;
-    if (cut) {
-        for (int f = 0; f < WRITTEN; f++)
-            lose(&after.file[f], lost);
-        w.boot++;
-        w.boot_wall = (s->tick + 1) * TICK_NS;
+    for (int f = 0; f < WRITTEN; f++) {
+        lose(&after.file[f], lost);
+        after.file[f].unsynced = false;
     }
-    judge_arena.used = 0;
-    unsigned level = rec_level(1);
-    rec_begin();
-    int e = cm_open_memory(w.image, w.bytes, &o, &c);
-    if (e)
-        wrong = "the pool does not open";
-    for (int f = 0; f < FILES && !wrong; f++)
-        wrong = judge_file(c, &after, f, must, hits);
+    after.tick++;
+    after.boot++;
+    after.boot_tick = after.tick;
+    after.hash = s->hash * 3 + (uint64_t)lost;
+    return after;
+}
+
+/* The first session after a crash. */
+static const char *session(uint8_t *image, const struct snapshot *now, const struct floor *must,
+                           bool recover, uint64_t *hits)
+{
+    cm_options o = options(&judge_arena);
     cm_check_report r = { .struct_size = sizeof(r) };
-    if (!wrong && (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || r.bad_headers))
-        wrong = "damaged headers after a crash";
+    const char *wrong = NULL;
+    cm_file *file[FILES];
+    cm_cache *c;
+    judge_arena.used = 0;
+    int e = cm_open_memory(image, w.bytes, &o, &c);
+    if ((e == CM_ENOTPOOL || e == CM_EDAMAGED) && must->unborn)
+        return NULL;
+    if (e)
+        return "the pool does not open";
+    for (int f = 0; f < FILES && !wrong; f++)
+        wrong = judge_file(c, now, f, must, hits, &file[f]);
+    if (wrong)
+        return wrong;
+    if (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || (r.bad_headers && !w.damaged))
+        return "damaged headers after a crash";
+    if (!recover)
+        return NULL;
+    if (cm_check(c, CM_CHECK_REPAIR, NULL, NULL, &r) < 0)
+        return "the pool cannot be repaired";
+    for (int f = 0; f < FILES; f++)
+        if (cm_file_close(file[f]))
+            return "a file cannot be closed";
+    return cm_close(c) ? "the pool does not close" : NULL;
+}
+
+const char *world_judge(unsigned depth, const struct snapshot *now, const struct floor *must,
+                        bool recover, uint64_t *hits)
+{
+    unsigned boot = w.boot, level = rec_level(depth + 1);
+    int64_t wall = w.boot_wall;
+    w.boot = now->boot;
+    w.boot_wall = now->boot_tick * TICK_NS;
+    rec_begin();
+    const char *wrong = session(w.image[depth], now, must, recover, hits);
     rec_undo();
     rec_level(level);
     w.boot = boot;

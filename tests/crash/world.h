@@ -25,18 +25,21 @@ struct snapshot {
     struct ofile file[WRITTEN];
     int64_t tick, boot_tick;
     unsigned boot;
+    uint64_t hash; /* of all of it */
 };
 
 /* Which blocks must hit after a crash. */
 struct floor {
     bool must[FILES][MAX_BLOCKS];
     uint64_t incarnation[FILES];
-    bool clean; /* the pool was just closed cleanly, and is not open yet */
+    unsigned cached; /* blocks, whether they must hit or not */
+    bool clean;  /* the pool was just closed cleanly, and is not open yet */
+    bool unborn; /* it is being formatted: there may be none */
 };
 
 /* Starts over: a freshly formatted pool with all files attached; warm: full of blocks that were
  * evicted and read before; full: of blocks of A, B and C, A's the next victims. All is durable. */
-enum start { FRESH, WARM, FULL };
+enum start { FRESH, WARM, FULL, STARTS };
 void world_reset(enum rules rules, enum start start);
 void world_end(void);
 
@@ -48,8 +51,9 @@ void world_op(unsigned op);
 bool world_tangled(void);
 
 /* The process died in the middle of the last operation, after this mark: the origin is what it was
- * then. A new session begins (its stores are recorded). */
-void world_die(uint64_t mark);
+ * then. A new session begins (its stores are recorded). `unborn`: if there is no pool, it is
+ * formatted. */
+void world_die(uint64_t mark, bool unborn);
 
 /* The snapshot a mark of the log stands for. */
 const struct snapshot *world_snapshot(uint64_t mark);
@@ -63,14 +67,20 @@ void world_floor(struct floor *f);
 const struct floor *world_checkpoint_floor(uint64_t mark);
 void world_forget_checkpoints(void);
 
-/* Where the image of the pool after a crash is built. */
-uint8_t *world_image(void);
-/* Opens it and reads every block. `cut`: the power was cut, so that
- * another boot begins and unsynced content may be lost (`lost` 0: none, 1: without the stamps, 2:
- * with them). `must` NULL: no floor. Returns NULL or what is wrong. The
- * image is as before then. */
-const char *world_judge(const struct snapshot *s, bool cut, int lost,
-                        const struct floor *must, uint64_t *hits);
+/* The origin after a power cut: unsynced content is kept (`lost` 0), lost but for the stamps (1), or
+ * lost (2). The result has no content of its own. */
+struct snapshot world_after(const struct snapshot *s, int lost);
 bool world_unsynced(const struct snapshot *s);
+
+/* Where the image of the pool after a crash is built (depth 0), and after a crash in the session that
+ * judges it (1). */
+uint8_t *world_image(unsigned depth);
+/* Opens the image in another boot, and reads every block; `recover`: and then checks and repairs the
+ * pool and closes it. Returns NULL or what is wrong. The image is as before then, and the session's
+ * stores are in the log of the recorder's level depth + 1. */
+const char *world_judge(unsigned depth, const struct snapshot *now, const struct floor *must,
+                        bool recover, uint64_t *hits);
+/* Identity of what an image is judged by. */
+uint64_t world_context(const struct snapshot *s, const struct floor *must);
 
 #endif
