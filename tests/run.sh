@@ -95,7 +95,8 @@ build() {
 }
 
 # Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves; 0: none) LENGTH
+# STATES: of crashes, with all sequences up to length 2; short: those of length 1; none.
+core_suites() { # DIR LABEL OPS SECONDS STATES
   for t in "$1"/tests/unit/test_*; do
     [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" | sed s/test_//)" "$t"
   done
@@ -103,14 +104,16 @@ core_suites() { # DIR LABEL OPS SECONDS STATES (of each of two halves; 0: none) 
     suite "$2model/$slots" "$1/tests/model/model" --ops "$3" --slots $slots
   done
   suite "$2race" "$1/tests/model/race" --seconds "$4"
-  [ "$5" != 0 ] || return 0 # one thread: nothing for the thread sanitizer to see
-  # Two halves at once: each sequence of operations is in one of them. LENGTH: all up to it.
+  [ "$5" != none ] || return 0 # one thread: nothing for the thread sanitizer to see
   for rules in adr eadr pagecache; do
-    states=$5 length=$6
-    [ $rules = adr ] || states=$(($5 / 10)) length=$(($6 / 2))
-    suite "$2crash/$rules" sh -c '"$0" --rules "$1" --states "$2" --length "$3" --part 0/2 >"$4.0" 2>&1 & p=$!
-      "$0" --rules "$1" --states "$2" --length "$3" --part 1/2 --seed 2 >"$4.1" 2>&1; e=$?
-      wait $p || e=1; cat "$4.0" "$4.1"; exit $e' "$1/tests/crash/crash" $rules "$states" "$length" "$log/crash"
+    if [ "$5" = short ]; then
+      suite "$2crash/$rules" "$1/tests/crash/crash" --rules $rules --length 1 --states 0
+      continue
+    fi
+    states=$5
+    [ $rules = adr ] || states=$(($5 / 10))
+    suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --no-mutants \
+      --resume "$log/crash.$rules" "$1"
   done
 }
 
@@ -127,7 +130,7 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 # ---- native ------------------------------------------------------------------------------------
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
-core_suites "$b" "" 400000 5 1000000 2
+core_suites "$b" "" 400000 5 2600000
 suite mutants python3 "$here/crash/mutants.py" --quick
 need spin || :
 suite spin bash "$here/spin/run.sh"
@@ -151,13 +154,13 @@ if [ $all = yes ]; then
     skip clang-werror "no clang here"
   fi
   if build asan "$b-asan" gcc -Db_sanitize=address,undefined; then
-    core_suites "$b-asan" asan/ 100000 5 15000 0
+    core_suites "$b-asan" asan/ 100000 5 short
     suite asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     suite asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
   fi
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false &&
-      core_suites "$b-tsan" tsan/ 50000 10 0 0
+      core_suites "$b-tsan" tsan/ 50000 10 none
   else
     skip tsan "no clang here"
   fi
