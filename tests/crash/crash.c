@@ -89,15 +89,22 @@ static void print_sequence(void)
     printf("\n");
 }
 
-static void violation(const char *what, const struct point *p, int lost)
+static void violation(const char *what, const char *where)
 {
     printf("VIOLATION: %s\n", what);
     print_sequence();
-    printf("  power cut at event %zu of %s, unsynced content %s\n", p->event,
-           t.depth ? "the session after a power cut in it" : "the last operation",
-           lost == 0 ? "kept" : lost == 1 ? "lost, stamps kept" : "lost");
+    printf("  %s\n", where);
     printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
     exit(1);
+}
+
+static void wrong_image(const char *what, const struct point *p, int lost)
+{
+    char where[120];
+    snprintf(where, sizeof(where), "power cut at event %zu of %s, unsynced content %s", p->event,
+             t.depth ? "the session after a power cut in it" : "the last operation",
+             lost == 0 ? "kept" : lost == 1 ? "lost, stamps kept" : "lost");
+    violation(what, where);
 }
 
 /* false: this image was judged by the same measure. It may be judged twice, never not at all: what is
@@ -144,7 +151,7 @@ static void judge(const uint32_t *choice, size_t doubts, const struct point *p)
                 crash_again(&now, &p->must);
         }
         if (wrong)
-            violation(wrong, p, lost);
+            wrong_image(wrong, p, lost);
     }
 }
 
@@ -306,11 +313,12 @@ static void step(unsigned op, bool crash)
     for (size_t i = 0; i < n && !crash; i++)
         rep_apply(&e[i]);
     uint64_t at = rep_compare();
-    if (at != UINT64_MAX) {
-        printf("VIOLATION: a store to offset %llu bypassed the persist table in %s\n",
-               (unsigned long long)at, world_op_name(op));
-        exit(1);
-    }
+    char where[60];
+    snprintf(where, sizeof(where), "at offset %llu of the pool", (unsigned long long)at);
+    if (at != UINT64_MAX)
+        violation("a store bypassed the persist table", where);
+    if (world_wrong())
+        violation(world_wrong(), "in the last operation");
 }
 
 /* From 1: where to die. */

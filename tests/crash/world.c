@@ -53,6 +53,7 @@ static struct {
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
     uint8_t *image[REC_LEVELS - 1]; /* what the judge opens: after a crash, after a crash in that */
+    const char *wrong;          /* with the last operation */
     unsigned damaged;           /* words of the pool, by the media */
 } w;
 
@@ -694,6 +695,18 @@ static void op_abort(void)
     must(cm_file_abort(w.file[FILE_A]), "cm_file_abort");
     w.bracket = false;
 }
+/* The system did not go down: what was cached durably is there in the next session, DAX or not. */
+static void open_warm(const struct floor *before)
+{
+    live_arena.used = 0;
+    open_pool();
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            struct cm_key k = cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
+            if (before->must[f][i] && cm_block_cached(w.cache, &k) <= 0)
+                w.wrong = "a stored block is lost, and only the process ended";
+        }
+}
 static void op_close(void)
 {
     end_open(false);
@@ -704,8 +717,7 @@ static void op_close(void)
     w.cache = NULL;
     checkpoint();
     w.floors[w.checkpoints - 1] = closed;
-    live_arena.used = 0;
-    open_pool();
+    open_warm(&closed);
 }
 /* The same, and the system cannot write the pool back. Without syncs (DAX) it is the same. */
 static void op_close_unsynced(void)
@@ -721,9 +733,10 @@ static void op_close_unsynced(void)
 }
 static void op_process_crash(void)
 {
+    struct floor before;
+    world_floor(&before);
     plat_file_close(&w.cache->file); /* the system drops its lock */
-    live_arena.used = 0;
-    open_pool();
+    open_warm(&before);
 }
 static void format(void)
 {
@@ -1010,6 +1023,11 @@ void world_op(unsigned op)
     rec_at_fence(0, NULL);
 }
 
+const char *world_wrong(void)
+{
+    return w.wrong;
+}
+
 bool world_tangled(void)
 {
     return w.tangled;
@@ -1085,6 +1103,7 @@ void world_reset(enum rules rules, enum start start)
     w.arm = 0;
     w.inner = NULL;
     w.damaged = 0;
+    w.wrong = NULL;
     memset(w.unsure, 0, sizeof(w.unsure));
     w.rules = rules;
     if (rules == RULES_PAGECACHE && !w.path[0])

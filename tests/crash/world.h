@@ -47,6 +47,7 @@ unsigned world_ops(void);
 unsigned world_usual_ops(void); /* the first ones, of which all sequences are tried */
 const char *world_op_name(unsigned op);
 void world_op(unsigned op);
+const char *world_wrong(void); /* with what it did, or NULL */
 /* Did it run beside another one? Then there is no floor while the two run. */
 bool world_tangled(void);
 
