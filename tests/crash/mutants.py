@@ -49,7 +49,7 @@ SEQUENCES = [
     'fill-b1,forget-b', 'fill-b1,thread,forget-closed', 'full large,thread,sync', 'full large', 'full begin,write-open',
     'full sync-beside', 'full shrink', 'full grow,sync,shrink,sync,grow,sync', 'full append', 'full offline',
     'full many-files', 'full sync-failed', 'full write-plain,sync-failed', 'full close', 'full abort', 'full repair,check',
-    'full close@f3', 'process-crash@f1', 'process-crash@f3', 'process-crash@62,process-crash',
+    'format', 'full format', 'full damage-repair', 'many-files,damage-repair', 'full close@f3', 'process-crash@f1', 'process-crash@f3', 'process-crash@62,process-crash',
     'fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', 'fill-b1,fill-a0,write-sync,fill-a0@11,write-sync',
     'fill-a0,write-plain,fill-a0', 'write-plain@f1,write-plain,fill-a0', 'write-plain@f1,thread,write-plain,fill-a0', 'fill-a0,sync-beside,fill-a0',
     'begin,sync,write-open,end-plain,fill-a', 'fill-b1,forget-b@f1,rewrite-b', 'fill-b1,rewrite-b',
@@ -420,6 +420,14 @@ MUTANTS = [
        SUPER, 'int e = settle_copy(s, 1 - s->first);', 'int e = 0;'),
     _m('superblock order', 'the copy that was believed is written last', 'crash process-crash@62,process-crash',
        'cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
+    _m('old superblocks killed', 'format kills the old superblocks first',
+       'crash full format', 'cache.c', '    e = cm_super_kill(&s);\n', '    e = 0;\n'),
+    _m('fence, kill', 'fence after killing them', 'crash full format', SUPER, '''leaves no pool. */
+    cm_media_fence(s->media);
+''', '''leaves no pool. */
+'''),
+    _m('fence, format', 'emptiness durable before it is a pool', 'crash full format',
+       'cache.c', "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n", ''),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy', 'crash pagecache fill-a0',
        SUPER, '(void)write_copy(s, s->first);',
        '(void)write_copy(s, s->first);\n        (void)write_copy(s, 1 - s->first);'),
@@ -477,16 +485,6 @@ BENIGN = [
        'until the end the intents refuse, and the end moves the ticket', 'stripe.h',
        'at_store_release(&s->intents, s->intents + 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
        'at_store_release(&s->intents, s->intents + 1);'),
-    _m('old superblocks killed', 'format kills the old superblocks first',
-       'every check is seeded with the new pool\'s uuid: old headers and records do not count, and zeroed ones '
-       'neither',
-       'cache.c', '    e = cm_super_kill(&s);\n', '    e = 0;\n'),
-    _m('fence, kill', 'fence after killing them', 'as above', SUPER, '''leaves no pool. */
-    cm_media_fence(s->media);
-''', '''leaves no pool. */
-'''),
-    _m('fence, format', 'emptiness durable before it is a pool', 'as above',
-       'cache.c', "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n", ''),
     _m('mark trusted', 'own fence of a mark that is found set',
        'attaching settles the record with the mark in it; both removed: "mark trusted, record not settled"',
        *_MARK),
