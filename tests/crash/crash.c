@@ -209,8 +209,9 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
     if (t.rules == RULES_PAGECACHE && !must->clean) /* an open pool without DAX may come back empty */
         memset(p.must.must, 0, sizeof(p.must.must));
     p.context = world_context(origin, &p.must) + t.depth;
-    for (size_t i = 0; i < sizeof(p.must.must); i++)
-        p.covered += (&p.must.must[0][0])[i];
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < MAX_BLOCKS; i++)
+            p.covered += p.must.must[f][i] > 0;
     t.points++;
     if (n >= t.current_room[t.depth]) {
         t.current_room[t.depth] = n * 2 + 64;
@@ -252,12 +253,14 @@ static void crash_again(const struct snapshot *now, const struct floor *must)
 
 /* ---- Sequences ------------------------------------------------------------------------------- */
 
-/* What must hit at every point inside an operation: what was there before and is there after it. */
+/* What must hit at every point inside an operation: what was there before and is there after it. A tail
+ * that got longer is another block: the shorter one was evicted first. */
 static void both(struct floor *must, const struct floor *after)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < MAX_BLOCKS; i++)
-            must->must[f][i] &= after->must[f][i] && must->incarnation[f] == after->incarnation[f];
+            if (must->must[f][i] != after->must[f][i] || must->incarnation[f] != after->incarnation[f])
+                must->must[f][i] = 0;
 }
 
 /* The floor at the next checkpoint of the log, or at its end. */

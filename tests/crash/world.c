@@ -703,7 +703,7 @@ static void open_warm(const struct floor *before)
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
-            if (before->must[f][i] && cm_block_cached(w.cache, &k) <= 0)
+            if (cm_block_cached(w.cache, &k) < before->must[f][i])
                 w.wrong = "a stored block is lost, and only the process ended";
         }
 }
@@ -785,7 +785,7 @@ static void op_damage_repair(void)
         if (cells.cell[i] == 0)
             damage(g->index_offset + (k.place.bucket[0] * CM_BUCKET_CELLS + i) * 8,
                    (UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
-        else if (cm_slot_header(m, slot, &h) == CM_SLOT_HIT)
+        else if (slot < g->slots && cm_slot_header(m, slot, &h) == CM_SLOT_HIT)
             damage(g->header_offset + slot * sizeof(h) + offsetof(struct cm_header, xxh3), ~h.xxh3);
     }
     for (uint64_t p = 0; p < g->record_buckets * CM_RECORD_WAYS; p++) {
@@ -1177,12 +1177,12 @@ void world_floor(struct floor *fl)
                        !file->bypassed && file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
-            bool cached = cm_block_cached(w.cache, &k) > 0;
-            fl->cached += cached;
+            uint32_t cached = cm_block_cached(w.cache, &k);
+            fl->cached += cached > 0;
             if (!covered)
                 continue;
-            w.unsure[f][i] &= cached; /* gone: what comes next is another story */
-            fl->must[f][i] = cached && !w.unsure[f][i];
+            w.unsure[f][i] &= cached > 0; /* gone: what comes next is another story */
+            fl->must[f][i] = w.unsure[f][i] ? 0 : (uint16_t)cached;
         }
     }
 }
@@ -1235,7 +1235,7 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, cons
                      (long long)n, (long long)have);
             return text;
         }
-        if (n == 0 && must->must[f][i]) {
+        if (n < must->must[f][i]) {
             snprintf(text, sizeof(text), "stored block lost: file %d block %u", f, i);
             return text;
         }

@@ -30,7 +30,7 @@ struct snapshot {
 
 /* Which blocks must hit after a crash. */
 struct floor {
-    bool must[FILES][MAX_BLOCKS];
+    uint16_t must[FILES][MAX_BLOCKS]; /* this many bytes of the block */
     uint64_t incarnation[FILES];
     unsigned cached; /* blocks, whether they must hit or not */
     bool clean;  /* the pool was just closed cleanly, and is not open yet */
