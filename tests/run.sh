@@ -130,7 +130,7 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 # ---- native ------------------------------------------------------------------------------------
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
-core_suites "$b" "" 400000 5 2600000
+core_suites "$b" "" 400000 5 3100000
 suite mutants python3 "$here/crash/mutants.py" --quick
 need spin || :
 suite spin bash "$here/spin/run.sh"
