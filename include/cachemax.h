@@ -413,9 +413,13 @@ typedef struct cm_pins {
 /* Like cm_read(), but returns addresses inside the pool (read-only, physically adjacent pieces
  * merged): at most n pieces and CM_PINS_MAX blocks. They stay readable and unchanged until
  * cm_unpin(), even when the block is written or evicted meanwhile; hold them briefly.
- * Returns bytes covered by iov; *iovcnt is set to the pieces used. A page lost to a media error
- * raises SIGBUS in the reader's own code, or EFAULT in a system call: the fault guard covers the
- * library's accesses only. A caller that cannot live with that uses cm_read().
+ * Returns bytes covered by iov; *iovcnt is set to the pieces used.
+ * The lookup is guarded: damage to the index, to a header, or to a payload that this session has
+ * not verified yet is a miss. Later damage is not noticed, because the guard covers the library's
+ * own accesses only: a load by the caller raises SIGBUS, for the handler that was there before
+ * cm_open(), and a system call that is given the address fails with EFAULT. Who cannot live with
+ * that uses cm_read(); who gives the addresses to system calls only answers EFAULT with
+ * cm_read_through(), which also takes the slot out of use.
  * CM_EINVAL CM_EHANDLE CM_ERANGE; CM_EBUSY: too many pins on one slot, use cm_read(). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
                             int *iovcnt, cm_pins *pins, cm_miss *miss);
