@@ -7,22 +7,22 @@
  *   crash --worker [--seed S] [--rules ...]          for `run`
  *   crash --merge OUT IN...                          for `run`
  *
- * Runs sequences of operations (all up to length L, then random longer ones, in which processes also
- * die in the middle of operations, until N distinct states were judged) on a tiny pool. At every
- * point of an operation's log where something is about to become durable, and where the origin
- * changes, it builds the images that a power cut there may leave: every combination of the words in
- * doubt if there are at most 4096, else none, all, each alone, all but each, every line, and 256 at
- * random. Each distinct image (by hash) is opened and every block read: wrong bytes, or a stored
- * block of a clean file that is lost, end the run. Some of the sessions that judge an image also
- * repair and close the pool, and their own log is walked through in the same way: a crash while
- * recovering from a crash. A crash of the process alone is an operation of
- * its own, after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN
- * before its N-th fence. "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of
- * the second.
+ * Runs sequences of operations (all up to length L, then random longer ones, in which processes
+ * also die in the middle of operations, until N distinct states were judged) on a tiny pool. At
+ * every point of an operation's log where something is about to become durable, and where the
+ * origin changes, it builds the images that a power cut there may leave: every combination of the
+ * words in doubt if there are at most 4096, else none, all, each alone, all but each, every line,
+ * and 256 at random. Each distinct image (by hash) is opened and every block read: wrong bytes, or
+ * a stored block of a clean file that is lost, end the run. Some of the sessions that judge an
+ * image also repair and close the pool, and their own log is walked through in the same way: a
+ * crash while recovering from a crash. A crash of the process alone is an operation of its own,
+ * after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN before its
+ * N-th fence. "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of the
+ * second.
  *
- * Every sequence has a number, and what it does depends on that and the seed alone. A worker is told
- * "FROM TO FILE" on its standard input, runs those sequences and writes the hashes of the states,
- * sorted; --merge counts the distinct ones of such files.
+ * Every sequence has a number, and what it does depends on that and the seed alone. A worker is
+ * told "FROM TO FILE" on its standard input, runs those sequences and writes the hashes of the
+ * states, sorted; --merge counts the distinct ones of such files.
  *
  * The last line counts: "crash: N states, N violations".
  */
@@ -36,13 +36,13 @@
 
 #define AT_FENCE 1000000u /* more than the events of an operation */
 #define IMAGE_PROOF 1024u /* one image in so many is compared with what it should be */
-#define AGAIN_FEW 32u     /* one judging session in so many crashes itself, if few images are like it */
-#define AGAIN_MANY 2048u  /* else */
+#define AGAIN_FEW 32u     /* one judging session in so many is crashed in: of few alike */
+#define AGAIN_MANY 2048u  /* of many */
 #define FEW 256u
 #define LENGTH_MAX 64
-#define LENGTH_ALL 3u     /* the greatest length that all sequences are numbered of */
+#define LENGTH_ALL 3u                   /* the greatest length that all sequences are numbered of */
 #define RANDOM_FROM (UINT64_C(1) << 40) /* number of the first random sequence */
-#define SCRAMBLE 1000003u /* a prime: any run of numbers is a sample of its length */
+#define SCRAMBLE 1000003u               /* a prime: any run of numbers is a sample of its length */
 #define JUDGED_SIZE (1u << 22)
 
 /* Combinations that are all tried, else how many at random: of a crash, of a crash after it. */
@@ -68,7 +68,7 @@ static struct {
     uint64_t *judged_before; /* hashes of images with what they were judged by: a lossy cache */
     unsigned depth;          /* 1: crashing in a session after a crash */
     uint8_t *image[2];
-    uint32_t *current[2];    /* the choices that the image is made of */
+    uint32_t *current[2]; /* the choices that the image is made of */
     size_t current_room[2];
     unsigned sequence[LENGTH_MAX], length;
     uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
@@ -82,8 +82,8 @@ static void print_sequence(void)
 {
     static const char *const starts[] = { "", "--warm ", "--full " };
     static const char *const rules[] = { "adr", "eadr", "pagecache" };
-    printf("  crash --rules %s --seed %llu %s--sequence ", rules[t.rules], (unsigned long long)t.seed,
-           starts[t.start]);
+    printf("  crash --rules %s --seed %llu %s--sequence ", rules[t.rules],
+           (unsigned long long)t.seed, starts[t.start]);
     for (unsigned i = 0; i < t.length; i++)
         printf(t.cut[i] ? "%s%s@%u" : "%s%s", i ? "," : "", world_op_name(t.sequence[i]), t.cut[i]);
     printf("\n");
@@ -95,6 +95,7 @@ static void violation(const char *what, const char *where)
     print_sequence();
     printf("  %s\n", where);
     printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
+    world_end();
     exit(1);
 }
 
@@ -103,12 +104,14 @@ static void wrong_image(const char *what, const struct point *p, int lost)
     char where[120];
     snprintf(where, sizeof(where), "power cut at event %zu of %s, unsynced content %s", p->event,
              t.depth ? "the session after a power cut in it" : "the last operation",
-             lost == 0 ? "kept" : lost == 1 ? "lost, stamps kept" : "lost");
+             lost == 0   ? "kept"
+             : lost == 1 ? "lost, stamps kept"
+                         : "lost");
     violation(what, where);
 }
 
-/* false: this image was judged by the same measure. It may be judged twice, never not at all: what is
- * found here was put here as a whole. */
+/* false: this image was judged by the same measure. It may be judged twice, never not at all: what
+ * is found here was put here as a whole. */
 static bool to_judge(uint64_t hash)
 {
     uint64_t *at = &t.judged_before[hash % JUDGED_SIZE];
@@ -181,7 +184,9 @@ static void judge_some(const struct doubt *d, size_t n, const struct point *p)
     for (size_t k = 0; k < n; k++) { /* each alone, all but each, and a line's prefix */
         for (int how = 0; how < 3; how++) {
             for (size_t i = 0; i < n; i++) {
-                bool arrived = how == 0 ? i == k : how == 1 ? i != k : i <= k && d[i].at / 64 == d[k].at / 64;
+                bool arrived = how == 0   ? i == k
+                               : how == 1 ? i != k
+                                          : i <= k && d[i].at / 64 == d[k].at / 64;
                 choice[i] = arrived ? d[i].choices - 1 : 0;
             }
             judge(choice, n, p);
@@ -206,7 +211,8 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
     uint64_t combinations = 1;
     size_t n;
     const struct doubt *d = rep_doubts(&n);
-    if (t.rules == RULES_PAGECACHE && !must->clean) /* an open pool without DAX may come back empty */
+    if (t.rules == RULES_PAGECACHE &&
+        !must->clean) /* an open pool without DAX may come back empty */
         memset(p.must.must, 0, sizeof(p.must.must));
     p.context = world_context(origin, &p.must) + t.depth;
     for (int f = 0; f < FILES; f++)
@@ -253,13 +259,14 @@ static void crash_again(const struct snapshot *now, const struct floor *must)
 
 /* ---- Sequences ------------------------------------------------------------------------------- */
 
-/* What must hit at every point inside an operation: what was there before and is there after it. A tail
- * that got longer is another block: the shorter one was evicted first. */
+/* What must hit at every point inside an operation: what was there before and is there after it. A
+ * tail that got longer is another block: the shorter one was evicted first. */
 static void both(struct floor *must, const struct floor *after)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < MAX_BLOCKS; i++)
-            if (must->must[f][i] != after->must[f][i] || must->incarnation[f] != after->incarnation[f])
+            if (must->must[f][i] != after->must[f][i] ||
+                must->incarnation[f] != after->incarnation[f])
                 must->must[f][i] = 0;
 }
 
@@ -421,8 +428,9 @@ static void run_number(uint64_t number)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
-                    "[--warm|--full] [--sequence OP,OP...] [--worker] | crash --merge OUT IN...\n");
+    fprintf(stderr,
+            "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
+            "[--warm|--full] [--sequence OP,OP...] [--worker] | crash --merge OUT IN...\n");
     return 2;
 }
 
@@ -476,8 +484,9 @@ static int work(void)
             run_number(from++);
         hashes_save(&t.seen, path);
         printf("%llu %llu %llu %llu %llu %llu %llu\n", (unsigned long long)t.sequences,
-               (unsigned long long)t.points, (unsigned long long)t.judged, (unsigned long long)t.again,
-               (unsigned long long)t.hits, (unsigned long long)t.covered, (unsigned long long)t.cached);
+               (unsigned long long)t.points, (unsigned long long)t.judged,
+               (unsigned long long)t.again, (unsigned long long)t.hits,
+               (unsigned long long)t.covered, (unsigned long long)t.cached);
         fflush(stdout);
     }
     return 0;
@@ -485,12 +494,14 @@ static int work(void)
 
 static void report(void)
 {
-    printf("crash: seed %llu, %llu sequences, %llu points, %llu opens, %llu sessions crashed again\n",
-           (unsigned long long)t.seed, (unsigned long long)t.sequences, (unsigned long long)t.points,
-           (unsigned long long)t.judged, (unsigned long long)t.again);
+    printf(
+        "crash: seed %llu, %llu sequences, %llu points, %llu opens, %llu sessions crashed again\n",
+        (unsigned long long)t.seed, (unsigned long long)t.sequences, (unsigned long long)t.points,
+        (unsigned long long)t.judged, (unsigned long long)t.again);
     printf("crash: of %llu cached blocks %llu had to hit after the crash (%.1f %%), %llu hits\n",
            (unsigned long long)t.cached, (unsigned long long)t.covered,
-           t.cached ? 100.0 * (double)t.covered / (double)t.cached : 0.0, (unsigned long long)t.hits);
+           t.cached ? 100.0 * (double)t.covered / (double)t.cached : 0.0,
+           (unsigned long long)t.hits);
     printf("crash: %llu states, 0 violations\n", (unsigned long long)t.seen.used);
 }
 
