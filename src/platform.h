@@ -2,8 +2,8 @@
  *
  * platform.h - the operating system contract.
  *
- * Everything the library asks of an operating system, and nothing else. One file implements it:
- * platform_posix.c, later platform_win32.c; meson chooses. Nobody else includes an OS header.
+ * Everything the library asks of an operating system, and nothing else. platform_posix.c implements
+ * it, or platform_win32*.c; meson chooses. Nobody else includes an OS header.
  *
  * Errors are negative CM_E* codes. A function that fails leaves nothing behind. Preconditions
  * are asserted by the implementation, not reported.
@@ -26,6 +26,7 @@ struct plat_file {
     uint64_t size;   /* of the file when it was opened */
     uint64_t mapped; /* bytes mapped at base */
     uint32_t pid;    /* process that opened it: a forked child must not unlock or unmap */
+    uint32_t state;  /* the implementation's own */
     bool readonly;
 };
 #define PLAT_FILE_INIT { .handle = -1 }

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * os_win32.c - the operating system as the tool sees it, on Windows.
+ *
+ * Owns the only mutable state of the tool that another thread touches: the flag that a request to
+ * end was made (Ctrl-C, Ctrl-Break, the window closed, the user logged off). The system calls the
+ * handler in a thread of its own; it raises the flag, ends a sleep and cancels what the main thread
+ * waits for. After the window's close the process lives as long as the handler does not return, so
+ * it waits there for the main thread to end the process.
+ */
+#include "os.h"
+
+#include "../platform_win32_path.h"
+
+#include <fcntl.h>
+#include <io.h>
+#include <malloc.h>
+#include <shellapi.h>
+#include <stdio.h>
+
+#ifndef ENABLE_VIRTUAL_TERMINAL_PROCESSING
+#define ENABLE_VIRTUAL_TERMINAL_PROCESSING 4
+#endif
+
+static volatile LONG interrupted;
+static HANDLE interrupt_event; /* NULL until os_catch_interrupts */
+static HANDLE main_thread;
+static UINT old_output_page; /* of the console, while it is ours; 0: no console */
+
+/* ---- Start --------------------------------------------------------------------------------- */
+
+static char *to_utf8(const wchar_t *text)
+{
+    const int n = WideCharToMultiByte(CP_UTF8, 0, text, -1, NULL, 0, NULL, NULL);
+    char *utf8 = n > 0 ? malloc((size_t)n) : NULL;
+
+    if (utf8 != NULL)
+        (void)WideCharToMultiByte(CP_UTF8, 0, text, -1, utf8, n, NULL, NULL);
+    return utf8;
+}
+
+static HANDLE standard_handle(int fd)
+{
+    return GetStdHandle(fd == 1 ? STD_OUTPUT_HANDLE : STD_ERROR_HANDLE);
+}
+
+static void restore_console(void)
+{
+    (void)SetConsoleOutputCP(old_output_page);
+}
+
+static void prepare_console(void)
+{
+    bool any = false;
+
+    for (int fd = 1; fd <= 2; fd++) {
+        DWORD mode;
+
+        if (GetConsoleMode(standard_handle(fd), &mode)) {
+            (void)SetConsoleMode(standard_handle(fd), mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
+            any = true;
+        }
+    }
+    if (any) {
+        old_output_page = GetConsoleOutputCP();
+        if (old_output_page != 0 && SetConsoleOutputCP(CP_UTF8))
+            (void)atexit(restore_console);
+    }
+}
+
+void os_start(int *argc, char ***argv)
+{
+    int n = 0;
+    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), &n);
+    char **args = wide ? calloc((size_t)n + 1, sizeof(*args)) : NULL;
+
+    for (int i = 0; args && i < n; i++) {
+        args[i] = to_utf8(wide[i]);
+        if (!args[i])
+            n = i; /* out of memory: what was asked for is not complete, which is an error below */
+    }
+    if (args) {
+        *argc = n;
+        *argv = args;
+    }
+    (void)_setmode(1, _O_BINARY);
+    (void)_setmode(2, _O_BINARY);
+    prepare_console();
+}
+
+/* ---- The terminal -------------------------------------------------------------------------- */
+
+bool os_is_terminal(int fd)
+{
+    DWORD mode;
+
+    return GetConsoleMode(standard_handle(fd), &mode) != 0;
+}
+
+int os_terminal_width(void)
+{
+    CONSOLE_SCREEN_BUFFER_INFO info;
+
+    if (GetConsoleScreenBufferInfo(standard_handle(2), &info) &&
+        info.srWindow.Right > info.srWindow.Left)
+        return info.srWindow.Right - info.srWindow.Left + 1;
+    return 80;
+}
+
+/* ---- Requests to end ----------------------------------------------------------------------- */
+
+static BOOL WINAPI on_request(DWORD kind)
+{
+    (void)InterlockedExchange(&interrupted, 1);
+    (void)SetEvent(interrupt_event);
+    (void)CancelSynchronousIo(main_thread);
+    if (kind != CTRL_C_EVENT && kind != CTRL_BREAK_EVENT)
+        Sleep(INFINITE); /* the system ends the process when this returns */
+    return TRUE;
+}
+
+void os_catch_interrupts(void)
+{
+    if (interrupt_event)
+        return;
+    interrupt_event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (!DuplicateHandle(GetCurrentProcess(), GetCurrentThread(), GetCurrentProcess(), &main_thread,
+                         0, FALSE, DUPLICATE_SAME_ACCESS))
+        main_thread = NULL;
+    (void)SetConsoleCtrlHandler(on_request, TRUE);
+}
+
+bool os_interrupted(void)
+{
+    return InterlockedCompareExchange(&interrupted, 0, 0) != 0;
+}
+
+static _Noreturn void end_with(UINT status)
+{
+    (void)fflush(NULL);
+    if (old_output_page != 0)
+        restore_console();
+    ExitProcess(status);
+}
+
+void os_end_interrupted(void)
+{
+    end_with((UINT)STATUS_CONTROL_C_EXIT);
+}
+
+void os_ignore_broken_pipe(void)
+{
+    /* There is no such signal here. */
+}
+
+void os_end_broken_pipe(void)
+{
+    end_with(ERROR_BROKEN_PIPE);
+}
+
+void os_sleep(double seconds)
+{
+    const DWORD ms = (DWORD)(seconds * 1000);
+
+    if (interrupt_event)
+        (void)WaitForSingleObject(interrupt_event, ms);
+    else
+        Sleep(ms);
+}
+
+/* ---- Files --------------------------------------------------------------------------------- */
+
+int os_write_stdout(const void *data, size_t len)
+{
+    const char *p = data;
+
+    while (len > 0) {
+        const DWORD want = len < (1u << 20) ? (DWORD)len : 1u << 20;
+        DWORD n = 0;
+
+        if (os_interrupted())
+            return OS_INTERRUPTED;
+        if (!WriteFile(standard_handle(1), p, want, &n, NULL)) {
+            const DWORD error = GetLastError();
+
+            if (error == ERROR_OPERATION_ABORTED)
+                return OS_INTERRUPTED;
+            return error == ERROR_BROKEN_PIPE || error == ERROR_NO_DATA ? OS_BROKEN_PIPE
+                                                                        : (int)error;
+        }
+        p += n;
+        len -= n;
+    }
+    return 0;
+}
+
+static HANDLE open_path(const char *path, DWORD access)
+{
+    wchar_t *name = win32_path(path);
+    HANDLE h = INVALID_HANDLE_VALUE;
+
+    if (name) {
+        h = CreateFileW(name, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                        OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+        free(name);
+    }
+    return h;
+}
+
+int os_open_file(const char *path, intptr_t *file)
+{
+    BY_HANDLE_FILE_INFORMATION info;
+    HANDLE h = open_path(path, GENERIC_READ);
+
+    if (h == INVALID_HANDLE_VALUE)
+        return (int)GetLastError();
+    if (GetFileInformationByHandle(h, &info) &&
+        (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
+        (void)CloseHandle(h);
+        return ERROR_DIRECTORY;
+    }
+    *file = (intptr_t)h;
+    return 0;
+}
+
+int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *error)
+{
+    const bool has_places = GetFileType((HANDLE)file) == FILE_TYPE_DISK;
+    size_t done = 0;
+
+    while (done < len) {
+        const uint64_t at = off + done;
+        OVERLAPPED place = { .Offset = (DWORD)at, .OffsetHigh = (DWORD)(at >> 32) };
+        const DWORD want = len - done < (1u << 30) ? (DWORD)(len - done) : 1u << 30;
+        DWORD n = 0;
+
+        if (!ReadFile((HANDLE)file, (char *)buf + done, want, &n, has_places ? &place : NULL)) {
+            const DWORD code = GetLastError();
+
+            if (code == ERROR_HANDLE_EOF || code == ERROR_BROKEN_PIPE)
+                break;
+            *error = (int)code;
+            return -1;
+        }
+        if (n == 0)
+            break;
+        done += n;
+    }
+    return (int64_t)done;
+}
+
+/* The file was opened for reading, and the system syncs only for who may write. */
+int os_sync_file(intptr_t file)
+{
+    HANDLE h = ReOpenFile((HANDLE)file, GENERIC_WRITE,
+                          FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, 0);
+    int error;
+
+    if (h == INVALID_HANDLE_VALUE)
+        return -1;
+    error = FlushFileBuffers(h) ? 0 : (int)GetLastError();
+    (void)CloseHandle(h);
+    return error;
+}
+
+void os_close_file(intptr_t file)
+{
+    (void)CloseHandle((HANDLE)file);
+}
+
+int os_remove_file(const char *path)
+{
+    wchar_t *name = win32_path(path);
+    int error = name && DeleteFileW(name) ? 0 : (int)GetLastError();
+
+    free(name);
+    return error;
+}
+
+bool os_file_size(const char *path, uint64_t *size)
+{
+    HANDLE h = open_path(path, FILE_READ_ATTRIBUTES);
+    LARGE_INTEGER bytes;
+    BY_HANDLE_FILE_INFORMATION info;
+    bool known;
+
+    if (h == INVALID_HANDLE_VALUE)
+        return false;
+    known = GetFileInformationByHandle(h, &info) &&
+            (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) == 0 && GetFileSizeEx(h, &bytes);
+    (void)CloseHandle(h);
+    if (known)
+        *size = (uint64_t)bytes.QuadPart;
+    return known;
+}
+
+void os_parent(const char *path, char *parent, size_t n)
+{
+    const char *name = path; /* what follows the last separator */
+
+    for (const char *c = path; *c; c++) {
+        if (*c == '\\' || *c == '/' || (*c == ':' && c == path + 1))
+            name = c + 1;
+    }
+    if (name == path) {
+        (void)snprintf(parent, n, ".");
+        return;
+    }
+    /* The separator belongs to a root only: "\" and "C:\". */
+    if (name - path > 1 && name[-1] != ':' && name[-2] != ':')
+        name--;
+    (void)snprintf(parent, n, "%.*s", (int)(name - path), path);
+}
+
+bool os_volume(const char *path, struct os_volume *volume)
+{
+    wchar_t root[MAX_PATH + 1], type[sizeof(volume->type)];
+    wchar_t *name = win32_path(path);
+    ULARGE_INTEGER available;
+    bool known;
+
+    memset(volume, 0, sizeof(*volume));
+    known = name && GetVolumePathNameW(name, root, MAX_PATH + 1) &&
+            GetDiskFreeSpaceExW(root, &available, NULL, NULL);
+    free(name);
+    if (!known)
+        return false;
+    volume->free = available.QuadPart;
+    volume->in_memory = GetDriveTypeW(root) == DRIVE_RAMDISK;
+    if (GetVolumeInformationW(root, NULL, 0, NULL, NULL, NULL, type,
+                              (DWORD)(sizeof(type) / sizeof(type[0]))))
+        (void)WideCharToMultiByte(CP_UTF8, 0, type, -1, volume->type, sizeof(volume->type), NULL,
+                                  NULL);
+    return true;
+}
+
+const char *os_error_text(int error)
+{
+    static char text[512];
+    wchar_t wide[256];
+    DWORD n = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL,
+                             (DWORD)error, 0, wide, sizeof(wide) / sizeof(wide[0]) - 1, NULL);
+
+    while (n > 0 && (wide[n - 1] == L'\r' || wide[n - 1] == L'\n' || wide[n - 1] == L'.' ||
+                     wide[n - 1] == L' '))
+        n--;
+    wide[n] = 0;
+    if (error == ERROR_DIRECTORY)
+        (void)snprintf(text, sizeof(text), "is a directory");
+    else if (n == 0 || !WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, sizeof(text), NULL, NULL))
+        (void)snprintf(text, sizeof(text), "error %d of the system", error);
+    return text;
+}
+
+void *os_alloc_pages(size_t bytes)
+{
+    return _aligned_malloc(bytes, 4096);
+}
+
+void os_free_pages(void *p)
+{
+    _aligned_free(p);
+}
