@@ -21,6 +21,7 @@
 
 #include <assert.h>
 #include <sddl.h>
+#include <winioctl.h>
 
 #include "atomic.h"
 
@@ -162,6 +163,15 @@ static int file_set_end(HANDLE h, uint64_t size)
     return 0;
 }
 
+/* Only what is written will occupy space, where the volume knows how. */
+static int file_set_sparse_end(HANDLE h, uint64_t size)
+{
+    DWORD n = 0;
+
+    (void)DeviceIoControl(h, FSCTL_SET_SPARSE, NULL, 0, NULL, 0, &n, NULL);
+    return file_set_end(h, size);
+}
+
 static int file_write_at(HANDLE h, uint64_t offset, const void *data, DWORD n)
 {
     OVERLAPPED at = at_offset(offset);
@@ -299,7 +309,7 @@ static int file_create(struct plat_file *f, const wchar_t *path, uint64_t size, 
     *f = (struct plat_file){ .handle = (intptr_t)h, .size = size, .pid = plat_pid() };
     rc = plat_file_lock(f);
     if (rc == 0) {
-        rc = prealloc ? file_allocate(h, path, size, progress, ctx) : file_set_end(h, size);
+        rc = prealloc ? file_allocate(h, path, size, progress, ctx) : file_set_sparse_end(h, size);
     }
     if (rc != 0) {
         plat_file_close(f);

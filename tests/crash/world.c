@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../os.h"
 #include "block.h"
 #include "record.h"
 #include "stats.h"
@@ -25,7 +26,7 @@ static struct {
     enum rules rules;
     uint8_t *pool;
     uint64_t bytes;
-    char path[64]; /* of the file that stands for the pool where it is not DAX */
+    char path[512]; /* of the file that stands for the pool where it is not DAX */
     cm_cache *cache;
     cm_file *file[FILES];
     struct snapshot now;
@@ -156,7 +157,7 @@ static void *arena_alloc(void *ctx, size_t bytes)
     bytes = (bytes + 63) / 64 * 64;
     if (!a->base) {
         a->size = 16u << 20;
-        a->base = aligned_alloc(4096, a->size);
+        a->base = os_aligned(4096, a->size);
     }
     if (!a->base || a->used + bytes > a->size)
         return NULL;
@@ -1056,9 +1057,9 @@ static void fill_up(void)
 
 static void make_file(void)
 {
-    snprintf(w.path, sizeof(w.path), "/tmp/cachemax-crash.XXXXXX");
-    int fd = mkstemp(w.path);
-    if (fd < 0 || ftruncate(fd, (off_t)w.bytes) != 0 || close(fd) != 0)
+    snprintf(w.path, sizeof(w.path), "%s/cachemax-crash-%u", os_temp(), plat_pid());
+    FILE *file = fopen(w.path, "wb");
+    if (!file || fclose(file) != 0 || os_resize(w.path, w.bytes) != 0)
         abort();
 }
 
@@ -1071,7 +1072,7 @@ static void attach_recorder(uint8_t *pool)
 uint8_t *world_image(unsigned depth)
 {
     if (!w.image[depth]) {
-        w.image[depth] = aligned_alloc(4096, w.bytes);
+        w.image[depth] = os_aligned(4096, w.bytes);
         if (!w.image[depth])
             abort();
         memset(w.image[depth], 0, w.bytes);
@@ -1086,10 +1087,10 @@ void world_reset(enum rules rules, enum start start)
 {
     if (!w.pool) {
         w.bytes = cm_pool_size_min();
-        w.pool = aligned_alloc(4096, w.bytes);
-        w.buf = aligned_alloc(4096, 64 * BLOCK);
-        w.other_buf = aligned_alloc(4096, 64 * BLOCK);
-        w.constant = aligned_alloc(4096, (MAX_BLOCKS + Z_BLOCKS) * BLOCK);
+        w.pool = os_aligned(4096, w.bytes);
+        w.buf = os_aligned(4096, 64 * BLOCK);
+        w.other_buf = os_aligned(4096, 64 * BLOCK);
+        w.constant = os_aligned(4096, (MAX_BLOCKS + Z_BLOCKS) * BLOCK);
         for (int f = 0; f < WRITTEN; f++)
             ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
         if (!w.pool || !w.buf || !w.other_buf || !w.constant)
@@ -1147,7 +1148,7 @@ void world_end(void)
         rec_detach();
     }
     for (unsigned i = 0; i < REC_LEVELS - 1; i++)
-        free(w.image[i]);
+        os_aligned_free(w.image[i]);
     if (w.path[0])
         unlink(w.path);
     for (size_t i = 0; i < w.room; i++)
@@ -1157,12 +1158,12 @@ void world_end(void)
         ofile_free(&w.now.file[f]);
     free(w.past);
     free(w.floors);
-    free(w.pool);
-    free(w.buf);
-    free(w.other_buf);
-    free(w.constant);
-    free(live_arena.base);
-    free(judge_arena.base);
+    os_aligned_free(w.pool);
+    os_aligned_free(w.buf);
+    os_aligned_free(w.other_buf);
+    os_aligned_free(w.constant);
+    os_aligned_free(live_arena.base);
+    os_aligned_free(judge_arena.base);
 }
 
 /* ---- Judging --------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "../os.h"
 #include "origin.h"
 
 #define FILES 6
@@ -114,7 +115,7 @@ static struct chunk chunks = { &chunks, &chunks, { 0 } };
 static void *arena_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
-    struct chunk *c = aligned_alloc(64, (sizeof(*c) + bytes + 63) / 64 * 64);
+    struct chunk *c = os_aligned(64, (sizeof(*c) + bytes + 63) / 64 * 64);
     if (!c)
         return NULL;
     memset(c, 0, sizeof(*c) + bytes);
@@ -132,7 +133,7 @@ static void arena_free(void *ctx, void *p, size_t bytes)
     struct chunk *c = (struct chunk *)p - 1;
     c->prev->next = c->next;
     c->next->prev = c->prev;
-    free(c);
+    os_aligned_free(c);
 }
 
 static void arena_drop(void)
@@ -693,8 +694,8 @@ static void step(void)
 static void set_up(uint64_t slots)
 {
     t.pool_bytes = cm_pool_size_min() + (slots - 64) * (BLOCK + 64) / BLOCK * BLOCK;
-    t.pool = aligned_alloc(BLOCK, t.pool_bytes);
-    t.buf = aligned_alloc(BLOCK, BUF + BLOCK);
+    t.pool = os_aligned(BLOCK, t.pool_bytes);
+    t.buf = os_aligned(BLOCK, BUF + BLOCK);
     if (!t.pool || !t.buf)
         abort();
     memset(t.pool, 0xa5, t.pool_bytes);
@@ -706,7 +707,7 @@ static void set_up(uint64_t slots)
         ofile_sync(&t.origin[i]);
     }
     for (int i = 0; i < MAX_MISSES; i++)
-        t.pending[i].data = aligned_alloc(BLOCK, BUF);
+        t.pending[i].data = os_aligned(BLOCK, BUF);
     for (int i = 0; i < MAX_PINS; i++)
         t.pin[i].copy = malloc(BUF);
     t.tick += 2;
@@ -720,11 +721,11 @@ static void tear_down(void)
     for (int i = 0; i < FILES; i++)
         ofile_free(&t.origin[i]);
     for (int i = 0; i < MAX_MISSES; i++)
-        free(t.pending[i].data);
+        os_aligned_free(t.pending[i].data);
     for (int i = 0; i < MAX_PINS; i++)
         free(t.pin[i].copy);
-    free(t.buf);
-    free(t.pool);
+    os_aligned_free(t.buf);
+    os_aligned_free(t.pool);
 }
 
 int main(int argc, char **argv)

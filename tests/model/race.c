@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "../os.h"
 #include "origin.h"
 
 #define FILES 3
@@ -266,14 +267,14 @@ int main(int argc, char **argv)
             writers = number(argv[i + 1]);
     }
     uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
-    void *pool = aligned_alloc(BLOCK, bytes);
+    void *pool = os_aligned(BLOCK, bytes);
     struct worker *w = calloc(readers + writers + 1, sizeof(*w));
     if (!pool || !w)
         return 1;
     set_up(pool, bytes);
     for (n = 0; n < readers + writers + 1; n++) {
         w[n].rng.s = n * 77 + 1;
-        w[n].buf = aligned_alloc(BLOCK, 2 * RUN_MAX * BLOCK);
+        w[n].buf = os_aligned(BLOCK, 2 * RUN_MAX * BLOCK);
         pthread_create(&w[n].thread, NULL,
                        n < readers ? reader : n < readers + writers ? writer : disturber, &w[n]);
     }
@@ -281,7 +282,7 @@ int main(int argc, char **argv)
     at_store_relaxed(&t.stop, 1u);
     for (uint64_t i = 0; i < n; i++) {
         pthread_join(w[i].thread, NULL);
-        free(w[i].buf);
+        os_aligned_free(w[i].buf);
     }
     check_quiet();
     printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu threads, %llu s\n",
@@ -289,7 +290,7 @@ int main(int argc, char **argv)
            (unsigned long long)t.writes, (unsigned long long)n, (unsigned long long)seconds);
     int e = cm_close(t.cache);
     free(w);
-    free(pool);
+    os_aligned_free(pool);
     if (e || t.hits == 0 || t.pins == 0 || t.writes == 0)
         return fprintf(stderr, "FAILED: close %s, or nothing was exercised\n", cm_errname(e)), 1;
     return 0;

@@ -12,7 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "harness.h"
@@ -63,13 +62,17 @@ static inline bool is_content(uint64_t tag, uint64_t block, const void *p, size_
 
 static inline void *map_bytes(uint64_t bytes)
 {
-    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) {
-        perror("mmap");
+    void *p = plat_alloc((size_t)bytes);
+    if (p == NULL) {
+        printf("# no memory for %llu bytes\n", (unsigned long long)bytes);
         exit(1);
     }
     return p;
+}
+
+static inline void unmap_bytes(void *p, uint64_t bytes)
+{
+    plat_free(p, (size_t)bytes);
 }
 
 static inline void sleep_ms(long ms)
@@ -134,7 +137,7 @@ static inline void pool_end(struct pool *p)
 {
     if (p->c)
         pool_down(p);
-    (void)munmap(p->base, (size_t)p->bytes);
+    unmap_bytes(p->base, p->bytes);
     p->base = NULL;
 }
 
@@ -148,7 +151,7 @@ static inline void pool_crash(struct pool *p)
         for (cm_file *f = p->c->file_hash[i]; f; f = f->next)
             (void)cm_file_abort(f);
     (void)cm_close(p->c);
-    (void)munmap(p->base, (size_t)p->bytes);
+    unmap_bytes(p->base, p->bytes);
     p->base = image;
     p->c = NULL;
 }

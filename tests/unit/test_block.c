@@ -6,6 +6,7 @@
  */
 #include "fixture.h"
 
+#include "../os.h"
 #include "block.h"
 
 static uint8_t data[16 * MIB];
@@ -587,7 +588,7 @@ static void test_garbage_headers(void)
 
 static void forbid(void *p, bool forbidden)
 {
-    CHECK_EQ(mprotect(p, BLK, forbidden ? PROT_NONE : PROT_READ | PROT_WRITE), 0);
+    os_protect(p, BLK, forbidden ? OS_NOTHING : OS_WRITE);
 }
 
 /* A payload page that cannot be read: a miss, counted; the slot is out of use. */
@@ -705,7 +706,7 @@ static void test_failing_media(void)
     pool_again(&p);
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 10, 5), 10);
-    CHECK_EQ(mprotect(payload_of(p.c, 20), rest, PROT_NONE), 0);
+    os_protect(payload_of(p.c, 20), rest, OS_NOTHING);
     CHECK(put_all(f, 100, 150, 5) <= 20);
     CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
     CHECK_EQ(lines, 1);
@@ -714,7 +715,7 @@ static void test_failing_media(void)
     cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting works as ever */
     CHECK_EQ(look(f, 3, 5), MISS);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK_EQ(mprotect(payload_of(p.c, 20), rest, PROT_READ | PROT_WRITE), 0);
+    os_protect(payload_of(p.c, 20), rest, OS_WRITE);
     pool_again(&p);
     CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
@@ -740,14 +741,14 @@ static void test_full_volume(void)
     CHECK_EQ(put_all(f, 0, 200, 5), 200);
     uint64_t used = p.c->ring.frontier;
     size_t rest = (size_t)((p.c->media.geo.slots - used) * BLK);
-    CHECK_EQ(mprotect(payload_of(p.c, used), rest, PROT_NONE), 0);
+    os_protect(payload_of(p.c, used), rest, OS_NOTHING);
     unsigned stored = put_all(f, 1000, 2000, 5);
     CHECK(stored > 1800);
     CHECK(hits(f, 1000, 2000, 5) > 100);
     CHECK(STAT(p.c, quarantined) < (int64_t)(p.c->media.geo.slots / 8));
     CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
     CHECK_EQ(STAT(p.c, escalations), 0);
-    CHECK_EQ(mprotect(payload_of(p.c, used), rest, PROT_READ | PROT_WRITE), 0);
+    os_protect(payload_of(p.c, used), rest, OS_WRITE);
     pool_again(&p); /* there is room now */
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK(put_all(f, 5000, 600, 5) > 590);

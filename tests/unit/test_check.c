@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "../os.h"
 #include "block.h"
 
 #define BLOCKS 100u
@@ -46,17 +47,17 @@ static cm_check_report look_only(struct pool *p, uint32_t flags, int expected)
     uint8_t *before = map_bytes(p->bytes);
     pool_down(p);
     memcpy(before, p->base, (size_t)p->bytes);
-    CHECK_EQ(mprotect(p->base, (size_t)p->bytes, PROT_READ), 0);
+    os_protect(p->base, (size_t)p->bytes, OS_READ);
     p->o.flags = CM_OPEN_READONLY;
     (void)pool_up(p);
     cm_check_report r = check(p->c, flags, expected);
     CHECK_EQ(STAT(p->c, quarantined), 0);
     pool_down(p);
     CHECK(memcmp(before, p->base, (size_t)p->bytes) == 0);
-    CHECK_EQ(mprotect(p->base, (size_t)p->bytes, PROT_READ | PROT_WRITE), 0);
+    os_protect(p->base, (size_t)p->bytes, OS_WRITE);
     p->o.flags = 0;
     (void)pool_up(p);
-    (void)munmap(before, (size_t)p->bytes);
+    unmap_bytes(before, p->bytes);
     return r;
 }
 
@@ -412,7 +413,7 @@ static void test_unreadable(void)
         SKIP("no fault guard in this build");
     cm_file *f = make(&p);
     uint8_t *page = payload_of(p.c, slot_of(f, 50));
-    CHECK_EQ(mprotect(page, BLK, PROT_NONE), 0);
+    os_protect(page, BLK, OS_NOTHING);
     cm_check_report r = check(p.c, 0, 1);
     CHECK_EQ(r.unreadable, 1);
     r = check(p.c, CM_CHECK_REPAIR, 1);
@@ -420,7 +421,7 @@ static void test_unreadable(void)
     CHECK_EQ(look(f, 50, 5), MISS);
     CHECK_EQ(STAT(p.c, quarantined), 1);
     r = check(p.c, 0, 0);
-    CHECK_EQ(mprotect(page, BLK, PROT_READ | PROT_WRITE), 0);
+    os_protect(page, BLK, OS_WRITE);
     CHECK_EQ(put(f, 50, 5), 0);
     CHECK_EQ(hits(f, 0, BLOCKS, 5), BLOCKS);
     pool_end(&p);

@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 
+#include "../os.h"
+
 /* A pool whose stores the CPU flushes: kept over a crash of the system, dirty files excepted. */
 static int dax_pool(struct pool *p)
 {
@@ -1315,7 +1317,7 @@ static void transient(bool forget, enum cm_durability durability)
     uint64_t at = p.c->media.geo.record_offset + f->place * sizeof(struct cm_record);
     uint8_t *page = p.base + at / BLK * BLK;
     detach(f);
-    CHECK_EQ(mprotect(page, BLK, PROT_NONE), 0);
+    os_protect(page, BLK, OS_NOTHING);
     if (forget) {
         CHECK_EQ(cm_forget(p.c, &id), 0);
     } else {
@@ -1327,7 +1329,7 @@ static void transient(bool forget, enum cm_durability durability)
         detach(f);
     }
     CHECK(pool_stats(p.c).escalations <= 2); /* once for a place, not at every attach */
-    CHECK_EQ(mprotect(page, BLK, PROT_READ | PROT_WRITE), 0);
+    os_protect(page, BLK, OS_WRITE);
     v = fresh(v);
     expect_kept(&p, 1, &v, false);
     pool_crash(&p);

@@ -151,7 +151,7 @@ static void test_long(void)
     CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
     check_read(f, &o, 4096, buf + 3, 4 * MIB - 5000); /* through staging */
     CHECK_EQ(o.misaligned, 0);
-    (void)munmap(buf, 4 * MIB);
+    unmap_bytes(buf, 4 * MIB);
     pool_end(&p);
 }
 
@@ -298,7 +298,7 @@ static void *poor_alloc(void *ctx, size_t bytes)
 static void poor_free(void *ctx, void *at, size_t bytes)
 {
     (void)ctx;
-    (void)munmap(at, bytes);
+    unmap_bytes(at, bytes);
 }
 
 static void test_no_memory(void)

@@ -34,7 +34,7 @@ static struct cm_super *copy_of(struct pair *p, unsigned i)
 
 static void pair_end(struct pair *p)
 {
-    (void)munmap(p->base, 2 * CM_SUPER_STRIDE);
+    unmap_bytes(p->base, 2 * CM_SUPER_STRIDE);
 }
 
 /* One damaged bit anywhere in one copy: the other one serves, and says so. */

@@ -1,0 +1,754 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_platform_win32.c - the operating system contract, against Windows (or Wine).
+ *
+ * Files go to a directory of their own below $TMPDIR or %TEMP%. Where a child process is needed the
+ * program starts itself with "--child NAME ARG".
+ */
+#include "platform_common.h"
+
+#include <windows.h>
+
+#include <aclapi.h>
+#include <wchar.h>
+
+#include "persist.h"
+
+static unsigned open_files(void)
+{
+    DWORD n = 0;
+
+    CHECK(GetProcessHandleCount(GetCurrentProcess(), &n));
+    return n;
+}
+
+static HANDLE open_shared(const char *path, DWORD access, DWORD share)
+{
+    return CreateFileA(path, access, share, NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+}
+
+static void make_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+
+    CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* ---- Creating ------------------------------------------------------------------------------ */
+
+static void test_create(void)
+{
+    const char *path = in_dir("pool");
+    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+
+    CHECK_EQ(plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
+    CHECK_EQ(os_size(path), 3 * MIB + PAGE);
+    CHECK(os_space(path) >= 3 * MIB + PAGE);
+    CHECK_EQ(f.size, 3 * MIB + PAGE);
+    CHECK_EQ(plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(g.handle, -1);
+    CHECK_EQ(os_size(path), 3 * MIB + PAGE); /* the failed one touched nothing */
+    plat_file_close(&f);
+    plat_file_close(&f); /* safe after itself */
+    CHECK_EQ(f.handle, -1);
+    plat_file_remove(path);
+    CHECK_EQ(os_size(path), -1);
+    CHECK_EQ(plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
+    CHECK_EQ(os_size(path), 64 * MIB);
+    CHECK(os_space(path) < MIB);
+    plat_file_close(&f);
+    plat_file_remove(path);
+}
+
+/* Nobody gets in by what the directory would hand down. */
+static void test_create_private(void)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    SECURITY_DESCRIPTOR_CONTROL control = 0;
+    PSECURITY_DESCRIPTOR sd = NULL;
+    DWORD revision = 0;
+    PACL acl = NULL;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(GetSecurityInfo((HANDLE)f.handle, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL,
+                            &acl, NULL, &sd) == ERROR_SUCCESS);
+    REQUIRE(acl != NULL); /* none would let everybody in */
+    CHECK(GetSecurityDescriptorControl(sd, &control, &revision));
+    for (DWORD i = 0; i < acl->AceCount; i++) {
+        ACCESS_ALLOWED_ACE *ace;
+        BYTE everyone[SECURITY_MAX_SID_SIZE];
+        DWORD n = sizeof everyone;
+
+        REQUIRE(GetAce(acl, i, (void **)&ace));
+        REQUIRE(CreateWellKnownSid(WinWorldSid, NULL, everyone, &n));
+        CHECK(!EqualSid(&ace->SidStart, everyone) ||
+              (ace->Mask & (FILE_READ_DATA | FILE_WRITE_DATA)) == 0 ||
+              ace->Header.AceType != ACCESS_ALLOWED_ACE_TYPE);
+    }
+    (void)LocalFree(sd);
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+/* The counterparts of the POSIX errors. */
+static void test_create_refused(void)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    const unsigned handles = open_files();
+
+    CHECK_EQ(plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_file_create(&f, "Q:\\pool", PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(plat_file_create(&f, in_dir("\xff\xfe"), PAGE, true, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(plat_file_create(&f, in_dir("a*b?"), PAGE, true, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(plat_file_create(&f, "", PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK(plat_file_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
+    CHECK_EQ(plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(plat_file_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(os_size(in_dir("huge")), -1);
+    CHECK_EQ(os_size(in_dir("full")), -1);
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(open_files(), handles);
+}
+
+/* ---- Opening ------------------------------------------------------------------------------- */
+
+static void test_open(void)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    char text[8] = { 0 };
+    HANDLE pipe;
+    unsigned handles;
+
+    make_file(in_dir("file"), "0123456789");
+    handles = open_files();
+    CHECK_EQ(plat_file_open(&f, in_dir("file"), false), 0);
+    CHECK_EQ(f.size, 10);
+    CHECK(!f.readonly);
+    CHECK_EQ(plat_file_pread(&f, text, 4, 3), 0);
+    CHECK(memcmp(text, "3456", 5) == 0);
+    CHECK_EQ(plat_file_pread(&f, text, 4, 7), CM_EIO);
+    CHECK_EQ(plat_file_pread(&f, text, 0, 99), 0);
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_open(&f, in_dir("missing"), false), CM_ENOENT);
+    CHECK_EQ(plat_file_open(&f, in_dir("file/below"), false), CM_ENOENT);
+    CHECK_EQ(plat_file_open(&f, "\\\\no.such.server.example\\share\\pool", true), CM_ENOENT);
+    CHECK_EQ(plat_file_open(&f, dir, false), CM_ENOTFILE);
+    CHECK_EQ(plat_file_open(&f, dir, true), CM_ENOTFILE);
+    CHECK_EQ(plat_file_open(&f, "NUL", false), CM_ENOTFILE);
+    pipe = CreateNamedPipeA("\\\\.\\pipe\\cachemax-test", PIPE_ACCESS_DUPLEX, 0, 1, 0, 0, 0, NULL);
+    REQUIRE(pipe != INVALID_HANDLE_VALUE);
+    CHECK_EQ(plat_file_open(&f, "\\\\.\\pipe\\cachemax-test", false), CM_ENOTFILE);
+    CHECK(CloseHandle(pipe));
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(open_files(), handles);
+    plat_file_remove(in_dir("file"));
+}
+
+static void test_open_denied(void)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+    int rc;
+
+    make_file(in_dir("file"), "text");
+    CHECK(SetFileAttributesA(in_dir("file"), FILE_ATTRIBUTE_READONLY));
+    rc = plat_file_open(&f, in_dir("file"), false);
+    if (rc == 0) { /* root under Wine may write everything but what the kernel itself refuses */
+        plat_file_close(&f);
+        rc = plat_file_open(&f, "Z:\\sys\\kernel\\notes", false);
+    }
+    CHECK_EQ(rc, CM_EACCES);
+    CHECK_EQ(plat_file_open(&f, in_dir("file"), true), 0);
+    plat_file_close(&f);
+    CHECK(SetFileAttributesA(in_dir("file"), FILE_ATTRIBUTE_NORMAL));
+    plat_file_remove(in_dir("file"));
+}
+
+/* Drive, prefix, both slashes, other alphabets, and names longer than the system once allowed. */
+static void test_names(void)
+{
+    static const char *const names[] = { "p\xc3\xb6\xc3\xb6l", "\xe6\xb1\xa0",
+                                         "\xf0\x9f\x92\xbe space" };
+    char full[512], path[1200];
+    struct plat_file f = PLAT_FILE_INIT;
+
+    REQUIRE(GetFullPathNameA(dir, sizeof full, full, NULL) != 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (unsigned form = 0; form < 3; form++) {
+            (void)snprintf(path, sizeof path, "%s%s%s%s", form == 1 ? "\\\\?\\" : "",
+                           form == 2 ? dir : full, form == 2 ? "/" : "\\", names[i]);
+            CHECK_EQ(plat_file_create(&f, path, PAGE, true, NULL, NULL), 0);
+            plat_file_close(&f);
+            CHECK_EQ(plat_file_open(&f, in_dir(names[i]), true), 0);
+            plat_file_close(&f);
+            CHECK_EQ(plat_file_sync_dir(path), 0);
+            plat_file_remove(path);
+            CHECK_EQ(plat_file_open(&f, path, true), CM_ENOENT);
+        }
+    }
+}
+
+static void test_long_names(void)
+{
+    static const char part[] = "/a-name-of-fifty-characters-or-so-that-makes-it-longer";
+    const size_t partlen = strlen(part);
+    struct plat_file f = PLAT_FILE_INIT;
+    wchar_t wide[1200];
+    char path[1200], full[1300];
+    unsigned depth = 0;
+
+    REQUIRE(GetFullPathNameA(dir, sizeof full, full, NULL) != 0);
+    (void)snprintf(path, sizeof path, "\\\\?\\%s", full);
+    for (; depth < 8; depth++) {
+        (void)strcat(path, part);
+        path[strlen(path) - partlen] = '\\';
+        (void)mbstowcs(wide, path, 1200);
+        REQUIRE(CreateDirectoryW(wide, NULL));
+    }
+    REQUIRE(strlen(path) > 300);
+    (void)snprintf(full, sizeof full, "%s/pool", path + 4); /* without the prefix */
+    CHECK_EQ(plat_file_create(&f, full, PAGE, true, NULL, NULL), 0);
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_open(&f, full, false), 0);
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_sync_dir(full), 0);
+    plat_file_remove(full);
+    CHECK_EQ(plat_file_open(&f, full, false), CM_ENOENT);
+    for (; depth > 0; depth--) {
+        (void)mbstowcs(wide, path, 1200);
+        CHECK(RemoveDirectoryW(wide));
+        path[strlen(path) - partlen] = 0;
+    }
+}
+
+/* ---- Locking ------------------------------------------------------------------------------- */
+
+static void lock_other_process_body(const char *path)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+
+    REQUIRE(plat_file_open(&f, path, false) == 0);
+    CHECK_EQ(plat_file_is_locked(&f), 1);
+    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
+    plat_file_close(&f);
+    REQUIRE(plat_file_open(&f, path, true) == 0);
+    CHECK_EQ(plat_file_is_locked(&f), 1); /* also for one that may only read */
+    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
+    plat_file_close(&f);
+}
+
+static void lock_and_die_body(const char *path)
+{
+    struct plat_file f = PLAT_FILE_INIT;
+
+    REQUIRE(plat_file_open(&f, path, false) == 0);
+    REQUIRE(plat_file_lock(&f) == 0);
+    (void)TerminateProcess(GetCurrentProcess(), 9);
+}
+
+static void test_lock(void)
+{
+    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    char first[4] = { 0 };
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    CHECK_EQ(plat_file_is_locked(&f), 0); /* by another, that is */
+    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_is_locked(&g), 1);
+    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
+    CHECK_EQ(plat_file_pread(&g, first, 4, 0), 0); /* to say who the owner is */
+    CHECK_EQ(os_run_self("lock_other_process", in_dir("pool")), 0);
+    plat_file_close(&g);
+    CHECK_EQ(plat_file_lock(&f), 0); /* it has it already */
+    plat_file_close(&f);
+    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
+    REQUIRE(plat_file_open(&g, in_dir("pool"), true) == 0);
+    CHECK_EQ(plat_file_lock(&f), 0); /* two who only look */
+    CHECK_EQ(plat_file_lock(&g), 0);
+    plat_file_close(&g);
+    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
+    plat_file_close(&f);
+    CHECK_EQ(plat_file_lock(&g), 0);
+    plat_file_close(&g);
+    CHECK_EQ(os_run_self("lock_and_die", in_dir("pool")), 9);
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&f), 0); /* died with its owner */
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+/* Other programs may read a pool beside its owner, and not write it; and what they hold open
+ * keeps an owner out. */
+static void test_sharing(void)
+{
+    const DWORD all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    struct plat_file f = PLAT_FILE_INIT;
+    HANDLE h;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    h = open_shared(in_dir("pool"), GENERIC_READ, all);
+    CHECK(h != INVALID_HANDLE_VALUE);
+    CHECK(CloseHandle(h));
+    CHECK(open_shared(in_dir("pool"), GENERIC_WRITE, all) == INVALID_HANDLE_VALUE);
+    CHECK_EQ(GetLastError(), ERROR_SHARING_VIOLATION);
+    CHECK(!DeleteFileA(in_dir("pool")));
+    plat_file_close(&f);
+    h = open_shared(in_dir("pool"), GENERIC_READ | GENERIC_WRITE, 0);
+    REQUIRE(h != INVALID_HANDLE_VALUE);
+    CHECK_EQ(plat_file_open(&f, in_dir("pool"), false), CM_EOWNED); /* not even to look */
+    CHECK_EQ(plat_file_open(&f, in_dir("pool"), true), CM_EOWNED);
+    CHECK(CloseHandle(h));
+    h = open_shared(in_dir("pool"), GENERIC_WRITE, all); /* somebody who holds no lock */
+    REQUIRE(h != INVALID_HANDLE_VALUE);
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
+    plat_file_close(&f);
+    CHECK(CloseHandle(h));
+    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(plat_file_lock(&f), 0);
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+/* ---- Mapping ------------------------------------------------------------------------------- */
+
+static void test_map_alignment(void)
+{
+    static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+    char text[6];
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
+    plat_file_close(&f);
+    for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
+        for (unsigned n = 0; n < 5; n++) {
+            REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+            durability = 0;
+            REQUIRE(plat_file_map(&f, aligns[i], &durability) == 0);
+            CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
+            CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
+            CHECK_EQ(f.mapped, MIB + 3 * PAGE);
+            memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
+            CHECK_EQ(plat_file_sync(&f, 0, 0), 0);
+            CHECK_EQ(plat_file_sync(&f, MIB + 100, 200), 0);
+            CHECK_EQ(plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
+            CHECK(memcmp(text, "end!!", 6) == 0);
+            plat_file_close(&f);
+            CHECK(f.base == NULL);
+        }
+    }
+    plat_file_remove(in_dir("pool"));
+}
+
+static void test_map_leaves_nothing_behind(void)
+{
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+    unsigned handles;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
+    plat_file_close(&f);
+    handles = open_files();
+    for (unsigned i = 0; i < 100; i++) {
+        REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+        REQUIRE(plat_file_map(&f, 1024ull * MIB, &durability) == 0);
+        plat_file_close(&f);
+    }
+    CHECK_EQ(open_files(), handles);
+    /* 100 GiB of address space that stayed would show as a file that cannot be deleted, too. */
+    CHECK(DeleteFileA(in_dir("pool")));
+}
+
+static void test_map_protection(void)
+{
+    MEMORY_BASIC_INFORMATION page;
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+
+    make_file(in_dir("file"), "some text");
+    for (int readonly = 0; readonly < 2; readonly++) {
+        REQUIRE(plat_file_open(&f, in_dir("file"), readonly) == 0);
+        REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+        REQUIRE(VirtualQuery(f.base, &page, sizeof page) != 0);
+        CHECK_EQ(page.Protect, readonly ? PAGE_READONLY : PAGE_READWRITE);
+        CHECK(memcmp(f.base, "some text", 9) == 0);
+        plat_file_close(&f);
+    }
+    make_file(in_dir("file"), "");
+    REQUIRE(plat_file_open(&f, in_dir("file"), false) == 0);
+    CHECK_EQ(plat_file_map(&f, PAGE, &durability), CM_EIO); /* nothing to map */
+    plat_file_close(&f);
+    plat_file_remove(in_dir("file"));
+}
+
+/* What raises SIGBUS elsewhere cannot happen: nobody may cut off what is mapped. */
+static void test_cut_refused(void)
+{
+    enum cm_durability durability;
+    struct plat_file f = PLAT_FILE_INIT;
+
+    make_file(in_dir("file"), "some text");
+    REQUIRE(plat_file_open(&f, in_dir("file"), true) == 0); /* an owner lets nobody write at all */
+    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    CHECK_EQ(os_resize(in_dir("file"), 2), -1);
+    CHECK_EQ(os_size(in_dir("file")), 9);
+    plat_file_close(&f);
+    CHECK_EQ(os_resize(in_dir("file"), 2), 0);
+    plat_file_remove(in_dir("file"));
+}
+
+static void test_durability(void)
+{
+    const char *expected = getenv("CM_TEST_DURABILITY"); /* of the test directory, as a number */
+    enum cm_durability durability = 0;
+    struct plat_file f = PLAT_FILE_INIT;
+
+    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    printf("# durability of %s: %d\n", dir, (int)durability);
+    CHECK_EQ(durability, expected != NULL ? atoi(expected) : CM_DURABILITY_PAGECACHE);
+    plat_file_close(&f);
+    plat_file_remove(in_dir("pool"));
+}
+
+static void test_sync_dir(void)
+{
+    CHECK_EQ(plat_file_sync_dir(in_dir("anything")), 0);
+    CHECK_EQ(plat_file_sync_dir("anything"), 0);
+    CHECK_EQ(plat_file_sync_dir("C:\\anything"), 0);
+    CHECK_EQ(plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
+    plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
+}
+
+/* ---- Identity ------------------------------------------------------------------------------ */
+
+static void to_hex(const uint8_t id[16], char hex[33])
+{
+    for (unsigned i = 0; i < 16; i++) {
+        (void)snprintf(hex + 2 * i, 3, "%02x", id[i]);
+    }
+}
+
+static void boot_id_body(const char *expected)
+{
+    uint8_t id[16];
+    char hex[33];
+
+    plat_boot_id(id);
+    to_hex(id, hex);
+    CHECK(strcmp(hex, expected) == 0);
+}
+
+static void test_boot_id(void)
+{
+    uint8_t a[16], b[16];
+    char hex[33];
+
+    plat_boot_id(a);
+    plat_boot_id(b);
+    CHECK(!all_zero(a, 16) && memcmp(a, b, 16) == 0);
+    to_hex(a, hex);
+    CHECK_EQ(os_run_self("boot_id", hex), 0); /* the same in every process */
+}
+
+static void get_mount_id(const char *path, uint8_t id[16])
+{
+    struct plat_file f = PLAT_FILE_INIT;
+
+    make_file(path, "x");
+    REQUIRE(plat_file_open(&f, path, true) == 0);
+    plat_mount_id(&f, id);
+    plat_file_close(&f);
+    plat_file_remove(path);
+}
+
+static void test_mount_id(void)
+{
+    uint8_t a[16], b[16];
+
+    get_mount_id(in_dir("a"), a);
+    if (all_zero(a, 16)) {
+        SKIP("the volume of the test directory can be pulled out");
+    }
+    get_mount_id(in_dir("b"), b);
+    CHECK(memcmp(a, b, 16) == 0);
+}
+
+static int identify(const char *path, cm_file_id *id, cm_validator *v)
+{
+    const HANDLE h = open_shared(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE);
+    int rc;
+
+    CHECK(h != INVALID_HANDLE_VALUE);
+    rc = plat_identify((intptr_t)h, id, v);
+    CHECK(CloseHandle(h));
+    return rc;
+}
+
+static void test_identify_same_and_different(void)
+{
+    cm_file_id a, b, c;
+    cm_validator va, vb, vc;
+    const uint64_t before = plat_now_ns();
+
+    make_file(in_dir("a"), "one");
+    make_file(in_dir("c"), "one");
+    CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
+    CHECK(va.taken_at >= before && va.taken_at <= plat_now_ns());
+    CHECK_EQ(va.size, 3);
+    CHECK_EQ(va.reserved, 0);
+    CHECK(a.hi != 0 || a.lo != 0);
+    CHECK(va.mtime_ns / 1000000000 - plat_wall_ns() / 1000000000 <= 1);
+    CHECK(plat_wall_ns() / 1000000000 - va.mtime_ns / 1000000000 <= 60);
+    CHECK_EQ(identify(in_dir("a"), &b, &vb), 0);
+    CHECK(same_id(a, b) && same_version(&va, &vb));
+    CHECK(CreateHardLinkA(in_dir("b"), in_dir("a"), NULL));
+    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
+    CHECK(same_id(a, b));
+    CHECK(MoveFileA(in_dir("a"), in_dir("d")));
+    CHECK_EQ(identify(in_dir("d"), &b, &vb), 0);
+    CHECK(same_id(a, b));
+    CHECK_EQ(identify(in_dir("c"), &c, &vc), 0);
+    CHECK(!same_id(a, c));
+    CHECK_EQ(identify(in_dir("d"), &a, &va), 0);
+    sleep_ms(30);
+    make_file(in_dir("d"), "two"); /* same size */
+    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
+    CHECK(same_id(a, b) && !same_version(&va, &vb));
+    plat_file_remove(in_dir("b"));
+    plat_file_remove(in_dir("c"));
+    plat_file_remove(in_dir("d"));
+}
+
+static void test_identify_refused(void)
+{
+    const HANDLE nul = open_shared("NUL", GENERIC_READ, FILE_SHARE_READ);
+    const HANDLE folder = open_shared(dir, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE);
+    HANDLE read_end, write_end;
+    cm_file_id id;
+    cm_validator v;
+
+    REQUIRE(nul != INVALID_HANDLE_VALUE && folder != INVALID_HANDLE_VALUE &&
+            CreatePipe(&read_end, &write_end, NULL, 0));
+    CHECK_EQ(plat_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(0, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify(0x7ffffff0, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify((intptr_t)nul, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify((intptr_t)folder, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify((intptr_t)read_end, &id, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
+    CHECK_EQ(plat_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
+    CHECK(CloseHandle(nul) && CloseHandle(folder) && CloseHandle(read_end) &&
+          CloseHandle(write_end));
+}
+
+static void set_written(const char *path, int64_t seconds_ahead)
+{
+    const HANDLE h = open_shared(path, FILE_WRITE_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE);
+    ULARGE_INTEGER t;
+    FILETIME ft;
+
+    CHECK(h != INVALID_HANDLE_VALUE);
+    GetSystemTimeAsFileTime(&ft);
+    t.LowPart = ft.dwLowDateTime;
+    t.HighPart = ft.dwHighDateTime;
+    t.QuadPart += (ULONGLONG)(seconds_ahead * 10000000 + 5);
+    ft.dwLowDateTime = t.LowPart;
+    ft.dwHighDateTime = t.HighPart;
+    CHECK(SetFileTime(h, NULL, NULL, &ft));
+    CHECK(CloseHandle(h));
+}
+
+static void test_identify_racy(void)
+{
+    cm_file_id id;
+    cm_validator v;
+    unsigned waited = 0;
+
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1);
+    do { /* whole-second volumes take two seconds, others 20 ms */
+        sleep_ms(25);
+        waited += 25;
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    } while (v.racy != 0 && waited < 5000);
+    CHECK_EQ(v.racy, 0);
+    set_written(in_dir("a"), 3600);
+    sleep_ms(50); /* the change is old again, the write lies ahead */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1);
+    set_written(in_dir("a"), -3600);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1); /* for its change alone */
+    sleep_ms(2200);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    plat_file_remove(in_dir("a"));
+}
+
+/* ---- Faults -------------------------------------------------------------------------------- */
+
+static LONG fault_seen; /* by the handlers below */
+static uint8_t *fault_page;
+
+/* What unreadable media raises, made of what a forbidden page raises. */
+static LONG CALLBACK turn_into_page_error(EXCEPTION_POINTERS *fault)
+{
+    if (fault->ExceptionRecord->ExceptionCode == EXCEPTION_ACCESS_VIOLATION &&
+        fault->ExceptionRecord->ExceptionInformation[1] == (ULONG_PTR)fault_page) {
+        fault->ExceptionRecord->ExceptionCode = (DWORD)EXCEPTION_IN_PAGE_ERROR;
+        fault->ExceptionRecord->NumberParameters = 3;
+        fault->ExceptionRecord->ExceptionInformation[2] = 0xc000009c; /* a bad block */
+        fault_seen++;
+    }
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+/* Somebody else's handler, after the guard's: makes the page accessible and tries again. */
+static LONG CALLBACK repair_page(EXCEPTION_POINTERS *fault)
+{
+    DWORD old;
+
+    if (fault->ExceptionRecord->ExceptionCode != EXCEPTION_ACCESS_VIOLATION ||
+        fault->ExceptionRecord->ExceptionInformation[1] != (ULONG_PTR)fault_page) {
+        return EXCEPTION_CONTINUE_SEARCH;
+    }
+    fault_seen++;
+    return VirtualProtect(fault_page, PAGE, PAGE_READWRITE, &old) ? EXCEPTION_CONTINUE_EXECUTION
+                                                                  : EXCEPTION_CONTINUE_SEARCH;
+}
+
+static void test_page_errors_are_errors(void)
+{
+    uint64_t v = 0;
+    void *handler;
+
+    fault_page = plat_alloc(64 * PAGE);
+    REQUIRE(fault_page != NULL && cm_guard_add(fault_page, PAGE) == 0);
+    handler = AddVectoredExceptionHandler(1, turn_into_page_error);
+    REQUIRE(handler != NULL);
+    os_protect(fault_page, PAGE, OS_NOTHING);
+    fault_seen = 0;
+    CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)fault_page, &v), CM_EIO);
+    CHECK_EQ(fault_seen, 1);
+    CHECK_EQ(RemoveVectoredExceptionHandler(handler) != 0, 1);
+    cm_guard_remove(fault_page);
+    plat_free(fault_page, 64 * PAGE);
+}
+
+static void test_other_faults_reach_their_handler(void)
+{
+    uint64_t v = 1;
+    void *handler;
+
+    fault_page = plat_alloc(64 * PAGE);
+    REQUIRE(fault_page != NULL && cm_guard_add(fault_page, PAGE) == 0);
+    handler = AddVectoredExceptionHandler(0, repair_page);
+    REQUIRE(handler != NULL);
+    fault_seen = 0;
+    os_protect(fault_page, PAGE, OS_NOTHING);
+    CHECK_EQ(*(volatile uint8_t *)fault_page, 0); /* the address is registered, not the code */
+    CHECK_EQ(fault_seen, 1);
+    os_protect(fault_page, PAGE, OS_NOTHING);
+    CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)fault_page, &v), CM_EIO);
+    CHECK_EQ(fault_seen, 1); /* the guard's own is nobody else's business */
+    cm_guard_remove(fault_page);
+    CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)fault_page, &v), 0);
+    CHECK_EQ(fault_seen, 2); /* the code is the guard's, the address nobody's */
+    CHECK_EQ(v, 0);
+    CHECK_EQ(RemoveVectoredExceptionHandler(handler) != 0, 1);
+    plat_free(fault_page, 64 * PAGE);
+}
+
+static void fault_body(const char *arg)
+{
+    uint8_t *p = plat_alloc(64 * PAGE);
+
+    (void)arg;
+    REQUIRE(p != NULL && cm_guard_add(p, PAGE) == 0);
+    (void)SetErrorMode(SEM_NOGPFAULTERRORBOX);
+    os_protect(p, PAGE, OS_NOTHING);
+    *(volatile uint8_t *)p = 1; /* the end */
+}
+
+static void test_other_faults_are_fatal_without_one(void)
+{
+    CHECK_EQ((DWORD)os_run_self("fault", ""), EXCEPTION_ACCESS_VIOLATION);
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+static void test_fork_count(void)
+{
+    CHECK_EQ(plat_fork_count(), 0);
+}
+
+static const struct harness_test tests[] = {
+    TEST(create),
+    TEST(create_private),
+    TEST(create_refused),
+    TEST(create_progress_and_cancel),
+    TEST(open),
+    TEST(open_denied),
+    TEST(names),
+    TEST(long_names),
+    TEST(lock),
+    TEST(sharing),
+    TEST(map_alignment),
+    TEST(map_leaves_nothing_behind),
+    TEST(map_protection),
+    TEST(cut_refused),
+    TEST(durability),
+    TEST(sync_dir),
+    TEST(boot_id),
+    TEST(mount_id),
+    TEST(identify_same_and_different),
+    TEST(identify_refused),
+    TEST(identify_racy),
+    TEST(random),
+    TEST(clocks),
+    TEST(alloc),
+    TEST(wait_and_wake),
+    TEST(thread),
+    TEST(page_errors_are_errors),
+    TEST(other_faults_reach_their_handler),
+    TEST(other_faults_are_fatal_without_one),
+    TEST(fork_count),
+};
+
+static const struct {
+    const char *name;
+    void (*body)(const char *arg);
+} children[] = {
+    { "lock_other_process", lock_other_process_body },
+    { "lock_and_die", lock_and_die_body },
+    { "boot_id", boot_id_body },
+    { "fault", fault_body },
+};
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    for (size_t i = 0; i < sizeof children / sizeof children[0]; i++) {
+        if (argc == 4 && strcmp(argv[1], "--child") == 0 &&
+            strcmp(argv[2], children[i].name) == 0) {
+            children[i].body(argv[3]);
+            (void)fflush(stdout);
+            return harness_failures != 0;
+        }
+    }
+    if (!os_make_dir(dir, sizeof dir, NULL, "test")) {
+        printf("# no directory for temporary files\n");
+        return 1;
+    }
+    rc = HARNESS_MAIN(tests, argc, argv);
+    if (!os_remove_dir(dir)) {
+        printf("# left behind: %s\n", dir);
+        rc = 1;
+    }
+    return rc;
+}
