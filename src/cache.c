@@ -383,7 +383,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     if (e == 0)
         e = load_super(c, what, bytes);
     if (e == 0 && (c->opts.flags & CM_OPEN_REQUIRE_DAX) && d != CM_DURABILITY_DAX) {
-        cm_log(c, CM_LOG_ERROR, "%s: its volume offers no DAX (MAP_SYNC was refused)", what);
+        cm_log(c, CM_LOG_ERROR, "%s: its volume offers no DAX", what);
         e = CM_ENOTDAX;
     }
     if (e == 0 && !c->readonly)
