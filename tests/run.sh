@@ -4,8 +4,9 @@
 # run.sh [--all] [FILTER] - builds and runs the tests.
 #
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
-# ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers and the sanitizers. FILTER:
-# only suites whose name contains it. The last line is "N passed, N failed, N skipped".
+# ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
+# (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it. The last lines are
+# "TARGET: N passed, N failed, N skipped", one a target, and the same without one: the total.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
@@ -30,7 +31,15 @@ log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX")
 trap 'rm -rf "$log"' EXIT
 trap 'exit 130' INT TERM
 
+# target NAME: what was counted since the last one belongs to it.
+targets= passed_before=0 failed_before=0 skipped_before=0
+target() {
+  targets="$targets$1: $((passed - passed_before)) passed, $((failed - failed_before)) failed, $((skipped - skipped_before)) skipped
+"
+  passed_before=$passed failed_before=$failed skipped_before=$skipped
+}
 finish() {
+  printf '%s' "$targets"
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ] || exit 1
   exit 0
@@ -52,6 +61,7 @@ suite() {
   status=$?
   [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$log/out"
   took=$(($(date +%s) - began))
+  sed -i 's/\r$//' "$log/out"
   counts=$(tail -n 1 "$log/out" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
   if [ -n "$counts" ]; then
     # shellcheck disable=SC2086 # three numbers
@@ -95,15 +105,19 @@ build() {
 }
 
 # Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-# STATES: of crashes, with all sequences up to length 2; short: those of length 1; none.
+# STATES: of crashes, with all sequences up to length 2 (up to 1 where $run is set); short: those of
+# length 1; none.
+# $run: what runs the programs, where they are another system's; $exe: how their names end.
+run=
+exe=
 core_suites() { # DIR LABEL OPS SECONDS STATES
-  for t in "$1"/tests/unit/test_*; do
-    [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" | sed s/test_//)" "$t"
+  for t in "$1"/tests/unit/test_*"$exe"; do
+    [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" "$exe" | sed s/test_//)" $run "$t"
   done
   for slots in 64 96 300; do
-    suite "$2model/$slots" "$1/tests/model/model" --ops "$3" --slots $slots
+    suite "$2model/$slots" $run "$1/tests/model/model$exe" --ops "$3" --slots $slots
   done
-  suite "$2race" "$1/tests/model/race" --seconds "$4"
+  suite "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   [ "$5" != none ] || return 0 # one thread: nothing for the thread sanitizer to see
   for rules in adr eadr pagecache; do
     if [ "$5" = short ]; then
@@ -112,6 +126,10 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     fi
     states=$5
     [ $rules = adr ] || states=$(($5 / 10))
+    if [ "$run" ]; then
+      suite "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 --states "$states"
+      continue
+    fi
     suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --no-mutants \
       --resume "$log/crash.$rules" "$1"
   done
@@ -131,6 +149,7 @@ echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /pr
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
 core_suites "$b" "" 400000 5 3100000
+suite freestanding "$b/tests/freestanding/core"
 suite mutants python3 "$here/crash/mutants.py" --quick
 need spin || :
 suite spin bash "$here/spin/run.sh"
@@ -140,9 +159,13 @@ suite mount bash "$here/mount/mount-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
 suite quickstart bash "$here/mount/quickstart-test.sh"
+target "linux x86-64"
 
 # ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------
-[ $all = no ] || suite guest bash "$here/guest/run.sh" "$b"
+[ $all = no ] || {
+  suite guest bash "$here/guest/run.sh" "$b"
+  target "guest with DAX"
+}
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
@@ -164,13 +187,51 @@ if [ $all = yes ]; then
   else
     skip tsan "no clang here"
   fi
-  if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
-    # Only the header of xxHash is needed, and it is the same on every machine.
-    mkdir -p "$b-arm64-xxhash" && cp /usr/include/xxhash.h "$b-arm64-xxhash/"
-    build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \
-      -Dxxhash_header="$b-arm64-xxhash" && passed=$((passed + 1))
+  target "compilers and sanitizers"
+
+  # ---- other systems and processors: fewer operations and crash states, as printed ---------------
+  # Only the header of xxHash is needed, and it is the same on every machine.
+  mkdir -p "$b-xxhash" && cp /usr/include/xxhash.h "$b-xxhash/"
+  PATH=$here/cross:$PATH # wine-run, for the cross file
+  if need wine wine64 gcc-mingw-w64-x86-64; then
+    if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" -Dexamples=disabled \
+      -Dwerror=true -Dxxhash_header="$b-xxhash"; then
+      passed=$((passed + 1))
+      run=wine-run exe=.exe
+      core_suites "$b-windows" wine/ 100000 5 50000
+      run='' exe=''
+      suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
+      suite wine/tool bash "$here/cross/tool-win32.sh" "$b-windows"
+      suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
+        "wine-run $b-windows/tests/cross/pool.exe"
+    fi
   else
-    skip arm64 "no cross compiler here"
+    skip windows "no cross compiler or no Wine here"
   fi
+  target "windows x86-64 under Wine"
+  if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
+    if build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \
+      -Dwerror=true -Dxxhash_header="$b-xxhash"; then
+      passed=$((passed + 1))
+      export CM_TEST_EMULATED=1
+      run="qemu-aarch64 -cpu cortex-a72 -L /usr/aarch64-linux-gnu" # as in arm64.ini
+      core_suites "$b-arm64" arm64/ 100000 5 50000
+      suite arm64/freestanding $run "$b-arm64/tests/freestanding/core"
+      suite arm64/tree sh "$here/tree/check-tree.sh" "$top" "$b-arm64" objects
+      suite arm64/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
+        "$run $b-arm64/tests/cross/pool"
+      run="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
+      if $run "$b-arm64/tests/unit/test_persist" flush_changes_nothing >/dev/null 2>&1; then
+        suite arm64/unit/persist-cvap $run "$b-arm64/tests/unit/test_persist"
+      else
+        skip arm64/unit/persist-cvap "this emulator says that it has DC CVAP, and does not"
+      fi
+      run=''
+      unset CM_TEST_EMULATED
+    fi
+  else
+    skip arm64 "no cross compiler or no emulator here"
+  fi
+  target "linux arm64, emulated"
 fi
 finish

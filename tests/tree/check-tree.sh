@@ -1,20 +1,44 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# check-tree.sh TOP BUILD - rules about the source that a compiler does not check: layers, where OS
+# check-tree.sh TOP BUILD [objects] - rules about the source that a compiler does not check: layers, where OS
 # calls, atomics and pool stores may stand, function length, links in the docs, the README's example.
+# With "objects" only what the objects of a build for another system show.
 set -u
-[ $# = 2 ] || {
-  echo "usage: check-tree.sh TOP BUILD" >&2
+[ $# = 2 ] || [ "$*" = "$1 $2 objects" ] || {
+  echo "usage: check-tree.sh TOP BUILD [objects]" >&2
   exit 2
 }
 top=$1 build=$2 passed=0 failed=0
 cd "$top" || exit 1
 ok() { passed=$((passed + 1)); echo "ok $1"; }
 fail() { failed=$((failed + 1)); echo "FAIL $1"; [ -z "${2:-}" ] || echo "$2" | sed 's/^/  /'; }
+check() { # NAME COMMAND...
+  name=$1
+  shift
+  if "$@"; then ok "$name"; else fail "$name"; fi
+}
 empty() { # NAME OUTPUT
   if [ -z "$2" ]; then ok "$1"; else fail "$1" "$2"; fi
 }
+
+# What is left for the linker to find says whom the code calls, whatever its headers say.
+compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert'
+engine="$compiler|cm_.*|plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
+command="$engine|(tool|os|json|progress)_.*|v?f?printf|f?put[cs]|fwrite|fflush|ferror|std(out|err)|str(chr|str|ncmp|cspn|ftime|tod)|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location|__imp__errno|__imp___acrt_iob_func"
+calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call nothing beyond ALLOWED
+  nm -Au --no-sort $(echo "$@" | cut -d' ' -f3-) 2>/dev/null | grep ' U ' | grep -vE "$2" | grep -vE " U ($1)\$"
+}
+empty "the library calls the system from platform_*.c only" \
+  "$(calls "$engine" 'platform_(posix|win32)[a-z_]*\.c' "$build/src/libcachemax.a")"
+empty "the tool calls the system from os_*.c only" \
+  "$(calls "$command" 'os_(posix|win32)\.c' "$build"/src/tool/cachemax*.p/*.o*)"
+check "those checks see symbols" test "$(nm -Au "$build/src/libcachemax.a" 2>/dev/null | grep -c ' U cm_')" -gt 100
+if [ $# = 3 ]; then
+  echo "$passed passed, $failed failed, 0 skipped"
+  [ $failed = 0 ]
+  exit
+fi
 
 # Rows of docs/architecture.md: a file includes only headers of rows above its own, its own header,
 # and within row 0 those that stand before it.
@@ -43,6 +67,7 @@ for f in src/*.c src/*.h; do
     [ "$h" = "$m" ] || [ "$hr" -lt "$r" ] && continue
     case "$h>$m" in # inside a row: helpers that own nothing, and the two halves of the API
     atomic\>* | platform\>persist* | platform\>platform_* | persist\>persist_* | persist\>media) continue ;;
+    platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
     internal\>file | cache\>api | index\>slot) continue ;;
     esac
     bad="$bad$f (row $r) includes $h.h (row $hr)
@@ -51,7 +76,10 @@ for f in src/*.c src/*.h; do
 done
 empty "every module includes only rows above its own" "$bad"
 
-empty "OS headers only in platform_*.c" "$(grep -nE '#include <(unistd|pthread|sys/|fcntl|errno|signal|windows|linux/|dirent|time)' src/*.c src/*.h | grep -v '^src/platform_')"
+os_headers='#include <(unistd|pthread|sys/|fcntl|signal|linux/|dirent|ucontext|windows|win[a-z]*\.h|bcrypt|sddl|aclapi|shellapi|io\.h|malloc)'
+empty "OS headers only in platform_*.c and the tool's os_*.c" \
+  "$(grep -nE "$os_headers|#include <(errno|time)\\." src/*.c src/*.h | grep -vE '^src/platform_(posix|win32)'
+    grep -nE "$os_headers" src/tool/*.c src/tool/*.h | grep -vE '^src/tool/os_(posix|win32)\.c')"
 empty "raw atomics only in atomic.h and the persist back ends" \
   "$(grep -nE '__atomic_|__sync_|stdatomic' src/*.c src/*.h | grep -vE '^src/(atomic\.h|persist)')"
 empty "fences, flushes and non-temporal stores only in the persist layer" \
