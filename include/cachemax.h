@@ -263,7 +263,9 @@ CM_API uint64_t cm_now(void);
 
 /* Derives id and validator of an open origin file from the operating system. `os_file` is a
  * POSIX file descriptor or a Windows HANDLE. On POSIX the id is a 128-bit hash of volume id,
- * inode number and inode generation, the validator comes from fstat; `racy` is judged.
+ * inode number and inode generation, the validator comes from fstat. On Windows the id is a hash of
+ * volume and 128-bit file id, the validator size, times and the file's number in the volume's
+ * change journal (without a journal: its time of birth). `racy` is judged.
  * CM_EINVAL (NULL, not a file that can be cached) CM_EIO. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
