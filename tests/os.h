@@ -17,6 +17,8 @@ const char *os_temp(void);
 /* Makes a new directory `place`/cachemax-NAME-something; place NULL: os_temp(). */
 bool os_make_dir(char *dir, size_t n, const char *place, const char *name);
 bool os_remove_dir(const char *dir);
+/* The same for an empty file, which nobody else uses. */
+bool os_make_file(char *path, size_t n, const char *name);
 
 /* 0, or -1 with nothing changed. */
 int os_resize(const char *path, uint64_t size);

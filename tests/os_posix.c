@@ -28,6 +28,15 @@ bool os_remove_dir(const char *dir)
     return rmdir(dir) == 0;
 }
 
+bool os_make_file(char *path, size_t n, const char *name)
+{
+    int fd;
+
+    (void)snprintf(path, n, "%s/cachemax-%s-XXXXXX", os_temp(), name);
+    fd = mkstemp(path);
+    return fd >= 0 && close(fd) == 0;
+}
+
 int os_resize(const char *path, uint64_t size)
 {
     return truncate(path, (off_t)size);

@@ -36,6 +36,21 @@ bool os_remove_dir(const char *dir)
     return RemoveDirectoryA(dir) != 0;
 }
 
+bool os_make_file(char *path, size_t n, const char *name)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        HANDLE h;
+
+        (void)snprintf(path, n, "%s/cachemax-%s-%lu-%u", os_temp(), name,
+                       (unsigned long)GetCurrentProcessId(), i);
+        h = CreateFileA(path, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
+        if (h != INVALID_HANDLE_VALUE) {
+            return CloseHandle(h) != 0;
+        }
+    }
+    return false;
+}
+
 static HANDLE open_any(const char *path, DWORD access)
 {
     return CreateFileA(path, access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,

@@ -568,7 +568,8 @@ class Builder:
         self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-pthread'] + flags
         self.objects = os.path.join(scratch, 'objects')
         os.mkdir(self.objects)
-        self.library = sorted(f for f in os.listdir(source) if f.endswith(('.c', '.S')))
+        self.library = sorted(f for f in os.listdir(source)
+                              if f.endswith(('.c', '.S')) and not f.startswith('platform_win32'))
         self.includes = {f: self.included(f) for f in os.listdir(source) if f.endswith(('.c', '.h', '.S'))}
 
     def included(self, name):
@@ -593,13 +594,13 @@ class Builder:
             raise Failure('does not compile: ' + text.strip()[:300])
 
     def program_sources(self, program):
-        tests = os.path.join(TOP, 'tests')
         if program == CRASH:
-            return [os.path.join(tests, 'crash', f) for f in ('crash.c', 'hashes.c', 'recorder.c', 'world.c')] + [
-                os.path.join(tests, 'model', 'origin.c')]
-        if program in (MODEL, RACE):
-            return [os.path.join(tests, 'model', f) for f in (program + '.c', 'origin.c')]
-        return [os.path.join(tests, 'unit', 'test_' + program + '.c')]
+            names = ['crash/crash.c', 'crash/hashes.c', 'crash/recorder.c', 'crash/world.c', 'model/origin.c']
+        elif program in (MODEL, RACE):
+            names = ['model/' + program + '.c', 'model/origin.c']
+        else:
+            names = ['unit/test_' + program + '.c']
+        return [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
 
     def prepare(self, programs, pool):
         """Objects of the unchanged library and of the test programs."""

@@ -72,7 +72,6 @@ int64_t __wrap_plat_boot_wall_ns(void);
 int __wrap_plat_random(void *buf, size_t n);
 int64_t __wrap_plat_wall_ns(void);
 uint32_t __wrap_plat_pid(void);
-uint32_t __real_plat_pid(void);
 
 void __wrap_plat_boot_id(uint8_t id[16])
 {
@@ -1058,9 +1057,7 @@ static void fill_up(void)
 
 static void make_file(void)
 {
-    snprintf(w.path, sizeof(w.path), "%s/cachemax-crash-%u", os_temp(), __real_plat_pid());
-    FILE *file = fopen(w.path, "wb");
-    if (!file || fclose(file) != 0 || os_resize(w.path, w.bytes) != 0)
+    if (!os_make_file(w.path, sizeof(w.path), "crash") || os_resize(w.path, w.bytes) != 0)
         abort();
 }
 
