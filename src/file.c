@@ -189,15 +189,17 @@ static int abandon_record(cm_file *f)
 }
 
 /* A record that cannot be read may be that of the file which is looked for, with an incarnation
- * that is given up now: it must not count when it can be read again. With DAX it cannot: the system
- * remembers a lost line until something else is written to it. */
-static int void_unreadable(struct cm_cache *c, const struct cm_record_bucket *b)
+ * that is given up now: it must not count when it can be read again. `trust_dax`: with DAX it
+ * cannot, the system remembers a lost line until something else is written to it; good enough
+ * where validators stand behind it. */
+static int void_unreadable(struct cm_cache *c, const struct cm_record_bucket *b, bool trust_dax)
 {
     bool left = false;
     for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
         uint64_t place = b->first + i;
         if (!b->unreadable[i] || place_open(c, place) || cm_record_is_hole(&c->media, place) ||
-            cm_record_drop(&c->media, place) == 0 || c->super.now.durability == CM_DURABILITY_DAX)
+            cm_record_drop(&c->media, place) == 0 ||
+            (trust_dax && c->super.now.durability == CM_DURABILITY_DAX))
             continue;
         open_place(c, place); /* and never closed: dealt with, and no place for others */
         left = true;
@@ -403,6 +405,16 @@ struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id)
 
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
+/* Did an fsync of the file fail in this boot? Its page cache may hold what the origin lost. */
+static bool sync_failed(const struct cm_cache *c, uint64_t place, const struct cm_record *r)
+{
+    bool dirty;
+    uint32_t boot;
+    return (r->flags & CM_RECORD_SYNC_FAILED) &&
+           cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot) &&
+           boot == c->super.now.boot_number;
+}
+
 /* Chooses the record for a file that has none: an unused one, else any that no open file owns (not
  * the oldest: reading more files in turn than fit would then forget every one before its turn). */
 static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bucket *b)
@@ -412,6 +424,8 @@ static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bu
     for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
         if (place_open(c, b->first + i) || b->unreadable[i])
             continue;
+        if (b->whole[i] && sync_failed(c, b->first + i, &b->record[i]))
+            continue; /* it keeps its file out of the cache */
         if (!b->whole[i])
             return b->first + i;
         candidate[n++] = b->first + i;
@@ -459,17 +473,6 @@ static bool may_keep(const cm_file *f, const struct cm_record *r, const cm_valid
     return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));
 }
 
-/* Did an fsync of the file fail in this boot? Its page cache may hold what the origin lost. */
-static uint32_t sync_failed(const cm_file *f, const struct cm_record *r)
-{
-    bool dirty;
-    uint32_t boot;
-    return r && (r->flags & CM_RECORD_SYNC_FAILED) &&
-           cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &dirty,
-                                &boot) &&
-           boot == f->cache->super.now.boot_number;
-}
-
 static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
 {
     uint32_t boot;
@@ -487,7 +490,7 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
     struct cm_cache *c = f->cache;
     int e = 0;
     if (f->place == CM_NO_PLACE) {
-        e = void_unreadable(c, b);
+        e = void_unreadable(c, b, true);
         /* An old record of this file may be seen torn by a crashed owner and still be whole on the
          * media: made durable as it is, it cannot come back as a second one. */
         (void)cm_record_settle(&c->media, b->first, CM_RECORD_WAYS);
@@ -530,7 +533,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0)
         e = find_record(f, &b, &r);
     if (e == 0) {
-        at_store_relaxed(&f->bypassed, sync_failed(f, r));
+        at_store_relaxed(&f->bypassed, r && sync_failed(c, f->place, r));
         if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place, 1) == 0)
             keep(f, r, v);
         else
@@ -601,6 +604,18 @@ int cm_files_detach(cm_file *f)
     return e;
 }
 
+/* Makes the incarnation of a record that nobody has open unreachable, durably. A failed fsync is
+ * not forgotten with it. */
+static int forget_record(struct cm_cache *c, uint64_t place, struct cm_record *r)
+{
+    if (sync_failed(c, place, r) && cm_super_incarnation(&c->super, &r->incarnation) == 0) {
+        r->flags |= CM_RECORD_RACY;
+        if (cm_record_write(&c->media, place, r) == 0)
+            return 0;
+    }
+    return cm_record_drop(&c->media, place);
+}
+
 int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
 {
     cm_lock_acquire(&c->files_lock);
@@ -613,10 +628,10 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
     } else if (e == 0) {
         struct cm_record_bucket b;
         cm_record_load(&c->media, id, &b);
-        e = void_unreadable(c, &b);
+        e = void_unreadable(c, &b, false);
         for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++)
             if (b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo &&
-                cm_record_drop(&c->media, b.first + i))
+                forget_record(c, b.first + i, &b.record[i]))
                 e = bump_epoch(c);
     }
     cm_lock_release(&c->files_lock);

@@ -16,9 +16,9 @@ struct cm_media {
     uint8_t *base;
     struct cm_geometry geo;
     const struct cm_persist_ops *ops;
-    void *ops_ctx;       /* for a recorder; NULL for the CPU's own operations */
-    uint64_t hash_seed;  /* placement */
-    uint64_t check_key;  /* seeds checks; atomic: changes with the epoch */
+    void *ops_ctx;          /* for a recorder; NULL for the CPU's own operations */
+    uint64_t hash_seed;     /* placement */
+    uint64_t check_key;     /* seeds checks; atomic: changes with the epoch */
     struct plat_file *file; /* NULL: memory */
 };
 
@@ -29,15 +29,15 @@ static inline uint64_t cm_media_key(const struct cm_media *m)
     return at_load_acquire(&m->check_key);
 }
 
-/* Are [p, p+n) of the pool unreadable only because they are a hole that a full volume cannot fill?
- * Reading the file without the mapping gives zeros then. n: up to 128. */
+/* Are [p, p+n) of the pool unreadable only because they are a hole of a sparse file that a full
+ * volume cannot fill? Reading the file without the mapping gives zeros then. n: up to a block. */
 static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, size_t n)
 {
-    static const uint8_t zero[128];
-    uint8_t bytes[128];
+    uint8_t bytes[CM_BLOCK_SIZE];
     uint64_t offset = (uint64_t)((const uint8_t *)p - m->base);
-    assert(n <= sizeof(bytes));
-    return m->file && plat_file_pread(m->file, bytes, n, offset) == 0 && memcmp(bytes, zero, n) == 0;
+    assert(n > 1 && n <= sizeof(bytes));
+    return m->file && m->file->sparse && plat_file_pread(m->file, bytes, n, offset) == 0 &&
+           bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
 static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)

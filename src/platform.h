@@ -28,6 +28,7 @@ struct plat_file {
     uint32_t pid;    /* process that opened it: a forked child must not unlock or unmap */
     uint32_t state;  /* the implementation's own */
     bool readonly;
+    bool sparse;     /* has less space than its size: some of it may be holes */
 };
 #define PLAT_FILE_INIT { .handle = -1 }
 

@@ -254,7 +254,7 @@ int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool 
     if (fd < 0) {
         return posix_error(errno);
     }
-    *f = (struct plat_file){ .handle = fd, .size = size, .pid = plat_pid() };
+    *f = (struct plat_file){ .handle = fd, .size = size, .pid = plat_pid(), .sparse = !prealloc };
     rc = plat_file_lock(f);
     if (rc == 0) {
         if (prealloc) {
@@ -293,9 +293,11 @@ int plat_file_open(struct plat_file *f, const char *path, bool readonly)
         (void)close(fd);
         return CM_ENOTFILE;
     }
-    *f = (struct plat_file){
-        .handle = fd, .size = (uint64_t)st.st_size, .pid = plat_pid(), .readonly = readonly
-    };
+    *f = (struct plat_file){ .handle = fd,
+                             .size = (uint64_t)st.st_size,
+                             .pid = plat_pid(),
+                             .readonly = readonly,
+                             .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
     return 0;
 }
 

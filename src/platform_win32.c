@@ -306,7 +306,9 @@ static int file_create(struct plat_file *f, const wchar_t *path, uint64_t size, 
         (void)CloseHandle(h);
         return CM_ENOTFILE;
     }
-    *f = (struct plat_file){ .handle = (intptr_t)h, .size = size, .pid = plat_pid() };
+    *f = (struct plat_file){
+        .handle = (intptr_t)h, .size = size, .pid = plat_pid(), .sparse = !prealloc
+    };
     rc = plat_file_lock(f);
     if (rc == 0) {
         rc = prealloc ? file_allocate(h, path, size, progress, ctx) : file_set_sparse_end(h, size);
@@ -374,7 +376,8 @@ static int file_open(struct plat_file *f, const wchar_t *path, bool readonly)
                              .size = (uint64_t)size.QuadPart,
                              .pid = plat_pid(),
                              .state = state,
-                             .readonly = readonly };
+                             .readonly = readonly,
+                             .sparse = !file_is_allocated(h, (uint64_t)size.QuadPart) };
     return 0;
 }
 

@@ -30,7 +30,7 @@ bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
 
 bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot)
 {
-    return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_data(m, slot), 128);
+    return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_data(m, slot), CM_BLOCK_SIZE);
 }
 
 static uint8_t *payload_at(const struct cm_media *m, uint64_t slot)

@@ -52,7 +52,8 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
  * anything else may be stored. s->now was read before. Sets *emptied when the epoch was bumped.
  * CM_EIO. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
-/* Leaves the pool clean. The caller synced everything else. CM_EIO leaves it OPEN. */
+/* Leaves the pool clean. The caller synced everything else, so that it may be found either way after
+ * CM_EIO: OPEN, or CLEAN where only the superblock's own sync failed. */
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * tells what the last bump of all came to. */

@@ -405,9 +405,15 @@ MUTANTS = [
        FILE, '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
        '        (void)write_record(f, incarnation);'),
     _m('unreadable record, attach', 'a record that cannot be read is voided before another is made',
-       'unit file unreadable_record', FILE, 'e = void_unreadable(c, b);', ''),
+       'unit file unreadable_record', FILE, 'e = void_unreadable(c, b, true);', ''),
     _m('unreadable record, forget', 'a record that cannot be read is forgotten too',
-       'unit file unreadable_record', FILE, 'e = void_unreadable(c, &b);', ''),
+       'unit file unreadable_record', FILE, 'e = void_unreadable(c, &b, false);', ''),
+    _m('unreadable record, DAX', 'forgetting does not trust that a lost line stays lost',
+       'unit file unreadable_record', FILE, 'void_unreadable(c, &b, false)', 'void_unreadable(c, &b, true)'),
+    _m('failed sync evicted', 'a record of a failed fsync is not given to another file',
+       'unit file failed_sync_stays', FILE, 'if (b->whole[i] && sync_failed(c, b->first + i, &b->record[i]))', 'if (0)'),
+    _m('failed sync forgotten', 'forgetting a file does not forget its failed fsync',
+       'unit file failed_sync_stays', FILE, 'if (sync_failed(c, place, r) &&', 'if (0 &&'),
     # Superblocks.
     _m('fence, superblock', 'fence between the two copies', 'crash process-crash@f3', SUPER, '''one of them is always whole. */
     cm_media_fence(s->media);

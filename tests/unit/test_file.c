@@ -1305,6 +1305,36 @@ static void test_forget_unwritable(void)
     pool_end(&p);
 }
 
+/* The record of a failed fsync outlives a crowd of other files, and being forgotten: the file stays
+ * out of the cache. */
+static void test_failed_sync_stays(void)
+{
+    for (unsigned forget = 0; forget < 2; forget++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file_id id = id_of(1);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        if (forget)
+            CHECK_EQ(cm_forget(p.c, &id), 0);
+        for (uint64_t i = 0; i < 20 * p.c->media.geo.record_buckets; i++)
+            detach(attach_v(&p, 100 + i, &v, 0));
+        pool_again(&p);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        CHECK_EQ(put(f, 20, 2), 0);
+        pool_end(&p);
+    }
+}
+
 /* A record that cannot be read today must not bring its incarnation back tomorrow. */
 static void transient(bool forget, enum cm_durability durability)
 {
@@ -1344,6 +1374,7 @@ static void test_unreadable_record(void)
     transient(false, CM_DURABILITY_PAGECACHE);
     transient(true, CM_DURABILITY_PAGECACHE);
     transient(false, CM_DURABILITY_VOLATILE);
+    transient(true, CM_DURABILITY_DAX); /* forgetting trusts nobody */
 }
 
 /* ---- The order of stores to a record --------------------------------------------------------- */
@@ -1426,6 +1457,7 @@ static void test_record_order(void)
 
 static const struct harness_test tests[] = {
     TEST(forget_unwritable),
+    TEST(failed_sync_stays),
     TEST(unreadable_record),
     TEST(record_order),
     TEST(sync_then_change),
