@@ -23,11 +23,12 @@
 #define BEST_PLACE "/dev/shm"
 #endif
 
-/* Wine reserves memory for what it maps, so pools end where the machine's memory does; and a
- * user-mode emulator (CM_TEST_EMULATED=1) keeps a list of all pages. */
+/* Wine reserves memory for what it maps, so pools end where the machine's memory does; a user-mode
+ * emulator (CM_TEST_EMULATED=1) keeps a list of all pages; and the thread sanitizer leaves no
+ * terabyte of addresses in one piece. */
 static uint64_t large_pool(void)
 {
-#ifdef _WIN32
+#if defined(_WIN32) || defined(CM_TSAN)
     return 8 * GIB;
 #else
     return getenv("CM_TEST_EMULATED") ? 8 * GIB : 1024 * GIB;
