@@ -43,7 +43,7 @@
 #define LENGTH_ALL 3u                   /* the greatest length that all sequences are numbered of */
 #define RANDOM_FROM (UINT64_C(1) << 40) /* number of the first random sequence */
 #define SCRAMBLE 1000003u               /* a prime: any run of numbers is a sample of its length */
-#define JUDGED_SIZE (1u << 22)
+#define JUDGED_SIZE (1u << 25)
 
 /* Combinations that are all tried, else how many at random: of a crash, of a crash after it. */
 static const struct {
