@@ -334,6 +334,10 @@ MUTANTS = [
        FILE, 'bool dirty = born_dirty(c, v);', 'bool dirty = false;'),
     _m('born dirty at revalidation', 'the same for a file that changed while open', 'crash revalidate-b,fill-b1',
        FILE, 'int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;\n    return', 'int e = 0;\n    return'),
+    _m('mark after the record at revalidation', 'such a file is marked before its new record',
+       'crash revalidate-b@f1,fill-b1', FILE,
+       '    int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;\n    return e ? e : cm_file_renew(f);',
+       '    int e = cm_file_renew(f);\n    return e == 0 && born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : e;'),
     _m('mark after the record', 'a file born dirty is marked before its record', 'crash offline@f2,fill-b1', FILE,
        '''    if (e == 0 && dirty)
         e = cm_file_mark_dirty(f);
