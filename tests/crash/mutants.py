@@ -454,6 +454,10 @@ MUTANTS = [
        '(void)write_copy(s, s->first);\n        (void)write_copy(s, 1 - s->first);'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
+    _m('second copy beside a failed write', 'a new epoch in one copy where the other cannot be written',
+       'unit super one_copy_unwritable', SUPER,
+       '        int e_second = write_copy(s, 1 - s->first);\n        e = e ? e : e_second;',
+       '        e = e ? e : write_copy(s, 1 - s->first);'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER, '''    s->now.frontier = 0;
     int e = write_both(s);''', '''    s->now.frontier = 0;
     s->now.seq++;
@@ -482,6 +486,10 @@ MUTANTS = [
     _m('CLEAN after a failed sync', 'an error at the close leaves OPEN', 'crash pagecache fill-a0,close-unsynced',
        'cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));',
        '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));'),
+    _m('CLEAN after a failed superblock', 'a superblock that could not be written leaves OPEN at the close',
+       'unit super failed_before_close', SUPER,
+       '    int e = s->failed ? CM_EIO : 0;\n    if (e == 0) {\n        s->now.state',
+       '    int e = 0;\n    if (e == 0) {\n        s->now.state'),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
        'cache.c', '        e = plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close', SUPER,

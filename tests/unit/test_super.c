@@ -579,6 +579,56 @@ static void test_failing_media(void)
     pool_end(&p);
 }
 
+/* A superblock that could not be written may have left an old copy: no later close is clean. */
+static void test_failed_before_close(void)
+{
+    struct pool p;
+    uint64_t inc;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const struct cm_persist_ops *good = p.c->media.ops;
+    break_writes(&p);
+    p.c->super.next_incarnation = p.c->super.now.inc_mark;
+    CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
+    p.c->media.ops = good;
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    p.c = NULL;
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(super_at(&p, i)->state, CM_SUPER_OPEN);
+    REQUIRE(pool_up(&p) == 0);
+    pool_end(&p);
+}
+
+static const struct cm_super *lost_copy;
+static int write_but_one(void *ctx, void *dst, const void *src, size_t n)
+{
+    return dst == lost_copy ? CM_EIO : broken_ops.write(ctx, dst, src, n);
+}
+
+/* One copy that cannot be written does not keep a new epoch from the other one. */
+static void test_one_copy_unwritable(void)
+{
+    for (unsigned lost = 0; lost < 2; lost++) {
+        struct pair p;
+        struct cm_super sb;
+        uint32_t damaged;
+        pair_make(&p);
+        broken_ops = *p.media.ops;
+        struct cm_persist_ops ops = broken_ops;
+        ops.write = write_but_one;
+        p.media.ops = &ops;
+        lost_copy = copy_of(&p, lost);
+        for (p.s.first = 0; p.s.first < 2; p.s.first++) {
+            CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), CM_EIO);
+            CHECK_EQ(p.failed, 1);
+            CHECK_EQ(copy_of(&p, lost)->epoch, 1);
+            CHECK_EQ(copy_of(&p, 1 - lost)->epoch, p.s.now.epoch);
+            CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
+            CHECK_EQ(sb.epoch, p.s.now.epoch);
+        }
+        pair_end(&p);
+    }
+}
+
 /* ---- Frontier -------------------------------------------------------------------------------- */
 
 static void test_frontier(void)
@@ -653,6 +703,8 @@ static const struct harness_test tests[] = {
     TEST(incarnations),
     TEST(file_incarnations),
     TEST(failing_media),
+    TEST(failed_before_close),
+    TEST(one_copy_unwritable),
     TEST(frontier),
     TEST(wrong_frontier),
 };
