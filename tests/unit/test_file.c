@@ -1287,6 +1287,23 @@ static void test_cannot_forget_twice(void)
     pool_end(&p);
 }
 
+/* Writing works again by the time of the close, which then makes up for it. */
+static void test_cannot_forget_until_close(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    p.c->media.ops = &real;
+    pool_again(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
 /* Only its record cannot be written: forgetting a file then takes the pool with it. */
 static void test_forget_unwritable(void)
 {
@@ -1511,6 +1528,7 @@ static const struct harness_test tests[] = {
     TEST(escalate_to_file),
     TEST(escalate_to_pool),
     TEST(cannot_forget),
+    TEST(cannot_forget_until_close),
     TEST(cannot_forget_twice),
 };
 

@@ -598,6 +598,27 @@ static void test_failed_before_close(void)
     pool_end(&p);
 }
 
+/* Data that could not be synced: which part of it is on the media nobody knows, and the page cache
+ * may not know any more, so the next session counts none of it, in this boot either. */
+static void test_data_not_synced(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_PAGECACHE;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 20, 5), 20);
+    uint64_t epoch = pool_info(p.c).epoch;
+    p.c->super.sync = true;
+    p.c->file.handle = 1 << 20; /* nobody has so many files open */
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(hits(f, 0, 20, 5), 0);
+    pool_end(&p);
+}
+
 static const struct cm_super *lost_copy;
 static int write_but_one(void *ctx, void *dst, const void *src, size_t n)
 {
@@ -704,6 +725,7 @@ static const struct harness_test tests[] = {
     TEST(file_incarnations),
     TEST(failing_media),
     TEST(failed_before_close),
+    TEST(data_not_synced),
     TEST(one_copy_unwritable),
     TEST(frontier),
     TEST(wrong_frontier),
