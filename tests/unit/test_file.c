@@ -526,6 +526,38 @@ static void test_failed_sync_reattach(void)
     }
 }
 
+/* A failure counts in its own boot: the page cache is gone with that, and a mark of an earlier boot
+ * does not stand for it. */
+static void test_failed_sync_boots(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    detach(warm(&p, 1, &v, 0));
+    for (unsigned boot = 0; boot < 2; boot++) {
+        pool_down(&p);
+        pool_other_boot(&p);
+        (void)pool_up(&p);
+        v = fresh(v);
+        cm_file *f = attach_v(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).kept, boot == 0);
+        CHECK_EQ(info_of(f).dirty, 0);
+        CHECK_EQ(info_of(f).bypassed, 0);
+        CHECK_EQ(put(f, 20, 2), 0);
+        if (boot == 0) {
+            cm_sync s = sync_begin(f);
+            CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+            CHECK_EQ(info_of(f).dirty, 1);
+            detach(f);
+            v = fresh(v);
+            f = attach_v(&p, 1, &v, 0);
+            CHECK_EQ(info_of(f).bypassed, 1);
+        }
+        detach(f);
+    }
+    pool_end(&p);
+}
+
 /* A sync that began before the failed one proves nothing about it. */
 static void test_failed_sync_overlapped(void)
 {
@@ -1428,8 +1460,7 @@ static int noted_flush(void *ctx, const void *p, size_t n)
     return real.flush(ctx, p, n);
 }
 
-/* Attaches file 1 with `v`; what is stored to records meanwhile must be `want`. */
-static void expect_order(struct pool *p, const cm_validator *v, const char *want)
+static void watch(struct pool *p)
 {
     ops = real = *p->c->media.ops;
     ops.write = noted_write;
@@ -1439,12 +1470,38 @@ static void expect_order(struct pool *p, const cm_validator *v, const char *want
     memset(order, 0, sizeof(order));
     orders = 0;
     p->c->media.ops = &ops;
-    detach(attach_v(p, 1, v, 0));
+}
+
+/* What was stored to records since watch() must be `want`. */
+static void expect_stores(struct pool *p, const char *want)
+{
     p->c->media.ops = &real;
     if (strcmp(order, want) != 0) {
         printf("# stores to records: %s, want %s\n", order, want);
         FAIL("order of stores to a record");
     }
+}
+
+/* Attaches file 1 with `v`. */
+static void expect_order(struct pool *p, const cm_validator *v, const char *want)
+{
+    watch(p);
+    detach(attach_v(p, 1, v, 0));
+    expect_stores(p, want);
+}
+
+/* A failed fsync marks before it renews: a record that is new and claims to be clean would keep
+ * after a crash of the system what was filled from the page cache after one of the process. */
+static void test_failed_sync_order(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    cm_sync s = sync_begin(f);
+    watch(&p);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    expect_stores(&p, "MfRf");
+    pool_end(&p);
 }
 
 static void test_record_order(void)
@@ -1499,6 +1556,8 @@ static const struct harness_test tests[] = {
     TEST(sync_then_write),
     TEST(failed_sync),
     TEST(failed_sync_reattach),
+    TEST(failed_sync_boots),
+    TEST(failed_sync_order),
     TEST(failed_sync_overlapped),
     TEST(foreign_sync),
     TEST(adopt),
