@@ -662,6 +662,27 @@ static void test_unreadable_header(void)
     pool_end(&p);
 }
 
+/* A cell that leads to a header which cannot be read is not used again: once the page reads again
+ * the header may be valid, and without its cell no write would find it. */
+static void test_cells_of_unreadable_headers(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200); /* the next fill takes a slot of another page */
+    struct cm_key k = key_of(f, 500);
+    uint64_t cell = cm_cell_make(k.place.tag ^ (UINT64_C(1) << 63), 3);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        *cell_of(p.c, k.place.bucket[i / 8], i % 8) = cell;
+    forbid(header_of(p.c, 0), true);
+    CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_FULL);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        CHECK(*cell_of(p.c, k.place.bucket[i / 8], i % 8) == cell);
+    forbid(header_of(p.c, 0), false);
+    pool_end(&p);
+}
+
 /* An index page that cannot be read: misses, refused fills, and writes that escalate. */
 static void test_unreadable_index(void)
 {
@@ -809,6 +830,7 @@ static const struct harness_test tests[] = {
     TEST(unreadable_payload),
     TEST(unwritable_payload),
     TEST(unreadable_header),
+    TEST(cells_of_unreadable_headers),
     TEST(unreadable_index),
     TEST(failing_media),
     TEST(full_volume),
