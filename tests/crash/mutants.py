@@ -283,6 +283,8 @@ MUTANTS = [
        '(void)key, (void)slot;\n    return true;'),
     _m('payload check', 'checksum of a payload', 'unit block flipped_payload',
        SLOT, 'return h->xxh3 == cm_format_payload_sum(', 'return h->xxh3 + 1 != cm_format_payload_sum('),
+    _m('slow reader', 'a reader that was stopped for long sums what it copied', 'unit block slow_reader', SLOT,
+       'if (plat_ticks() - start > plat_ticks_per_ms())', 'if (start == 0)'),
     _m('tail length', 'valid length of a tail', 'unit block tails',
        SLOT, '*got = valid <= from ? 0 : valid - from < len ? valid - from : len;', '*got = len;\n    (void)valid;'),
     _m('pin looks again', 'second look at w0 after pinning', 'unit pin threads',

@@ -6,6 +6,11 @@
  */
 #include "fixture.h"
 
+#ifndef _WIN32
+#include <signal.h>
+#include <sys/time.h>
+#endif
+
 #include "../os.h"
 #include "block.h"
 
@@ -461,6 +466,48 @@ static void test_partial_read_verifies(void)
     pool_end(&p);
 }
 
+/* A reader that was stopped for long may have missed 65536 lives of the slot, so it sums what it
+ * copied, whatever it was told to verify. Here a signal stops it, somewhere. */
+#ifndef _WIN32
+static void stop_a_while(int number)
+{
+    (void)number;
+    sleep_ms(2);
+}
+#endif
+
+static void test_slow_reader(void)
+{
+#ifdef _WIN32
+    SKIP("no signals that stop a thread");
+#else
+    if (!cm_guard_available())
+        SKIP("the thread sanitizer lets no signal in while code runs");
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    const struct sigaction stop = { .sa_handler = stop_a_while, .sa_flags = SA_RESTART };
+    const struct itimerval often = { { 0, 4000 }, { 0, 4000 } }, never = { { 0, 0 }, { 0, 0 } };
+    struct sigaction before;
+    pool_make(&p, MIB, 0);
+    p.o.verify = CM_VERIFY_NEVER;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    payload_of(p.c, slot_of(f, 0))[4000] ^= 1;
+    CHECK_EQ(look(f, 0, 5), WRONG); /* told to trust the media, it does */
+    CHECK_EQ(sigaction(SIGALRM, &stop, &before), 0);
+    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    uint64_t end = plat_now_ns() + UINT64_C(10000000000);
+    while (cm_read(f, 0, buf, BLK, NULL) > 0 && plat_now_ns() < end)
+        ;
+    CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+    CHECK_EQ(sigaction(SIGALRM, &before, NULL), 0);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    pool_end(&p);
+#endif
+}
+
 /* Any flipped bit of a header: a miss, or (an invalid header) what it was before. */
 static void test_flipped_header(void)
 {
@@ -821,6 +868,7 @@ static const struct harness_test tests[] = {
     TEST(flipped_payload),
     TEST(first_hit_of_session),
     TEST(partial_read_verifies),
+    TEST(slow_reader),
     TEST(flipped_header),
     TEST(flipped_dead_header),
     TEST(other_key),
