@@ -433,6 +433,13 @@ MUTANTS = [
     _m('write before forgetting', 'no write while something could not be forgotten',
        'unit file cannot_forget_yet', 'bracket.c',
        'int e = b->data ? cm_file_can_forget(f->cache) : 0;', 'int e = 0;'),
+    _m('early release', 'the new incarnation is released only when its record is durable',
+       'unit file stored_before_the_record', FILE,
+       '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
+       '        release_incarnation(f, incarnation);\n        if (write_record(f, incarnation))\n            e = '
+       'abandon_record(f);',
+       FILE, '    if (e == 0)\n        release_incarnation(f, incarnation);',
+       '    if (e == 0 && incarnation == 0)\n        release_incarnation(f, incarnation);'),
     _m('unreadable record, attach', 'a record that cannot be read is voided before another is made',
        'unit file unreadable_record', FILE, 'e = void_unreadable(c, b, true);', ''),
     _m('unreadable record, forget', 'a record that cannot be read is forgotten too',
@@ -578,14 +585,6 @@ BENIGN = [
        'every operation fenced what it flushed; and writing CLEAN fences twice',
        'cache.c', '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */\n',
        ''),
-    _m('early release', 'the new incarnation is released before its record is durable',
-       'the file\'s lock is held until the record is durable, so nobody can forget or write under the new number '
-       'before; what is filled under it meanwhile is unreachable if the old record comes back', FILE,
-       '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
-       '        release_incarnation(f, incarnation);\n        if (write_record(f, incarnation))\n            e = '
-       'abandon_record(f);',
-       FILE, '    if (e == 0)\n        release_incarnation(f, incarnation);',
-       '    if (e == 0 && incarnation == 0)\n        release_incarnation(f, incarnation);'),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
        BLOCK, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),

@@ -1553,10 +1553,38 @@ static void test_record_order(void)
     pool_end(&p);
 }
 
+static cm_file *filled;
+static void filling_fence(void *ctx)
+{
+    ops.fence = real.fence; /* once */
+    CHECK_EQ(put(filled, 50, 2), 0);
+    real.fence(ctx);
+}
+
+/* What somebody else stores before the fence of a new record belongs to the old incarnation: under
+ * the new one it would be lost, "stored" or not, if a crash brought the old record back. */
+static void test_stored_before_the_record(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    filled = attach(&p, 1, 100 * BLK, 7, 0);
+    uint64_t before = info_of(filled).incarnation;
+    ops = real = *p.c->media.ops;
+    ops.fence = filling_fence;
+    p.c->media.ops = &ops;
+    CHECK_EQ(cm_file_abort(filled), 0);
+    CHECK(ops.fence == real.fence);
+    p.c->media.ops = &real;
+    CHECK(info_of(filled).incarnation > before);
+    CHECK_EQ(look(filled, 50, 2), MISS);
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
     TEST(forget_unwritable),
     TEST(failed_sync_stays),
     TEST(unreadable_record),
+    TEST(stored_before_the_record),
     TEST(record_order),
     TEST(sync_then_change),
     TEST(abort_disowns),
