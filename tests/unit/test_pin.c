@@ -334,6 +334,28 @@ static void test_dropped_while_pinned(void)
     pool_end(&p);
 }
 
+/* Displaced by a longer tail while it is pinned: as little. */
+static void test_displaced_while_pinned(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    REQUIRE(pool_new(&p, cm_pool_size_min()) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_tail(f, 0, 1000, 5), 0);
+    uint64_t slot = slot_of(f, 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), 1000);
+    CHECK_EQ(put(f, 0, 6), 0);
+    CHECK_EQ(STAT(p.c, displaced), 1);
+    CHECK(slot_of(f, 0) != slot);
+    CHECK_EQ(p.c->pins[slot], CM_PIN_DOOMED | 1);
+    (void)put_all(f, 100, 300, 7);
+    CHECK(is_content(5, 0, v.base, 1000));
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* ---- Threads --------------------------------------------------------------------------------- */
 
 #define PINNERS 3
@@ -441,6 +463,7 @@ static const struct harness_test tests[] = {
     TEST(merged),
     TEST(ends),
     TEST(bad_sum),
+    TEST(displaced_while_pinned),
     TEST(dropped_while_pinned),
     TEST(threads),
     TEST(other_thread_unpins),
