@@ -21,9 +21,10 @@ static bool within_rate(struct cm_cache *c, uint64_t bytes)
     uint64_t rate = c->opts.fill_rate_limit;
     if (rate == 0)
         return true;
-    uint64_t now = plat_now_ns();
+    uint64_t now = cm_plat_now_ns();
     /* In two steps, so that no product overflows for any rate. */
-    uint64_t cost = bytes / rate * BURST_NS + (uint64_t)((double)(bytes % rate) * 1e9 / (double)rate);
+    uint64_t cost =
+        bytes / rate * BURST_NS + (uint64_t)((double)(bytes % rate) * 1e9 / (double)rate);
     uint64_t clock = at_load_relaxed(&c->fill_clock), next;
     do {
         uint64_t from = clock > now ? clock : now;

@@ -64,17 +64,16 @@ int cm_set_mode(cm_cache *c, int mode)
 
 uint64_t cm_now(void)
 {
-    return plat_now_ns();
+    return cm_plat_now_ns();
 }
 
 int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator)
 {
-    return id && validator ? plat_identify(os_file, id, validator) : CM_EINVAL;
+    return id && validator ? cm_plat_identify(os_file, id, validator) : CM_EINVAL;
 }
 
-int cm_check(cm_cache *c, uint32_t flags,
-             int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
-             cm_check_report *report)
+int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t done, uint64_t total),
+             void *ctx, cm_check_report *report)
 {
     int e = cm_enter_cache(c);
     if (e)
@@ -190,11 +189,11 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
         e = !buf && len ? CM_EINVAL : check_range(offset, len);
     if (e)
         return e;
-    bool timed = plat_thread()->sample++ % SAMPLE == 0;
-    uint64_t start = timed ? plat_now_ns() : 0;
+    bool timed = cm_plat_thread()->sample++ % SAMPLE == 0;
+    uint64_t start = timed ? cm_plat_now_ns() : 0;
     int64_t n = cm_range_read(f, offset, buf, len, 0, miss);
     if (timed && n == (int64_t)len)
-        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, plat_now_ns() - start);
+        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     report_trouble(f->cache);
     return n;
 }
@@ -226,7 +225,8 @@ int cm_fill(cm_file *f, const cm_miss *miss, const void *data, size_t len, uint3
     if (miss->offset % CM_BLOCK_SIZE || check_range(miss->offset, miss->len) ||
         len > (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE ||
         (miss->len && (miss->offset % (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) + miss->len - 1) /
-                              (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >= CM_MISS_STRIPES))
+                              (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >=
+                          CM_MISS_STRIPES))
         return CM_ETICKET;
     if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
         return CM_EINVAL;

@@ -27,8 +27,8 @@ enum bracket_kind {
 
 struct plan {
     enum bracket_kind kind;
-    uint64_t first, end;   /* blocks; RANGE and OPEN_END */
-    uint64_t end_byte;     /* RANGE */
+    uint64_t first, end; /* blocks; RANGE and OPEN_END */
+    uint64_t end_byte;   /* RANGE */
 };
 
 static uint64_t blocks_end(uint64_t end)
@@ -149,7 +149,7 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
     else
         f->want = true;
     bool want = f->want && f->open_brackets == 0;
-    f->last_end_ns = plat_now_ns();
+    f->last_end_ns = cm_plat_now_ns();
     cm_lock_release(&f->lock);
     /* Whoever unlinked it lets its stripes go; they are those of its own incarnation. */
     cm_block_release(c, b->incarnation, b->first, b->end);
@@ -181,7 +181,7 @@ int cm_bracket_abort(cm_file *f)
         b->next = all;
         all = b;
     }
-    f->last_end_ns = plat_now_ns();
+    f->last_end_ns = cm_plat_now_ns();
     at_store_release(&f->size, CM_SIZE_UNKNOWN);
     /* Nobody knows what the lost owners wrote, or still write: what is cached goes, and the next
      * validator begins anew instead of being adopted for what is cached until then. */

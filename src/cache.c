@@ -79,13 +79,13 @@ static int refuse(const cm_create_options *o, int code, const char *format, ...)
 static void *default_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
-    return plat_alloc(bytes);
+    return cm_plat_alloc(bytes);
 }
 
 static void default_free(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
-    plat_free(p, bytes);
+    cm_plat_free(p, bytes);
 }
 
 /* ---- Creating -------------------------------------------------------------------------------- */
@@ -117,21 +117,21 @@ static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g
 }
 
 /* Writes the superblocks of a new pool at `base`; everything else is zero. */
-static int format_at(uint8_t *base, const struct cm_geometry *g, struct plat_file *file,
+static int format_at(uint8_t *base, const struct cm_geometry *g, struct cm_plat_file *file,
                      enum cm_durability durability)
 {
     struct cm_media m = { .base = base, .geo = *g };
     struct cm_superblocks s = { .media = &m, .file = file };
     uint8_t uuid[16];
     uint64_t seed;
-    int e = plat_random(uuid, sizeof(uuid));
+    int e = cm_plat_random(uuid, sizeof(uuid));
     if (e == 0)
-        e = plat_random(&seed, sizeof(seed));
+        e = cm_plat_random(&seed, sizeof(seed));
     if (e)
         return e;
     m.ops = cm_persist_choose(durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     s.sync = durability == CM_DURABILITY_PAGECACHE;
-    cm_super_init(&s.now, g, uuid, seed, (uint64_t)plat_wall_ns());
+    cm_super_init(&s.now, g, uuid, seed, (uint64_t)cm_plat_wall_ns());
     s.now.durability = durability;
     /* Guarded: a sparse file on a full volume faults at its first store. */
     e = cm_guard_add(base, (size_t)g->pool_size);
@@ -146,28 +146,28 @@ int cm_create(const char *path, const cm_create_options *opts)
 {
     cm_create_options o;
     struct cm_geometry g;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     enum cm_durability d;
     int e = path && opts ? take_options(&o, sizeof(o), opts) : CM_EINVAL;
     if (e == 0)
         e = plan(&o, o.size, &g);
     if (e == 0)
-        e = plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
-                             o.progress_ctx);
+        e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
+                                o.progress_ctx);
     if (e)
         return e;
-    e = plat_file_map(&f, g.data_align, &d);
+    e = cm_plat_file_map(&f, g.data_align, &d);
     if (e == 0)
         e = format_at(f.base, &g, &f, d);
     if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
         e = CM_ENOSPC; /* what a hole that cannot be filled means */
     if (e == 0)
-        e = plat_file_sync(&f, 0, g.index_offset);
+        e = cm_plat_file_sync(&f, 0, g.index_offset);
     if (e == 0)
-        e = plat_file_sync_dir(path);
+        e = cm_plat_file_sync_dir(path);
     if (e)
-        plat_file_remove(path);
-    plat_file_close(&f);
+        cm_plat_file_remove(path);
+    cm_plat_file_close(&f);
     return e;
 }
 
@@ -278,10 +278,10 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     if (!c)
         return CM_ENOMEM;
     c->opts = o;
-    c->file = (struct plat_file)PLAT_FILE_INIT;
+    c->file = (struct cm_plat_file)PLAT_FILE_INIT;
     c->readonly = (o.flags & CM_OPEN_READONLY) != 0;
-    c->fork_count = plat_fork_count();
-    c->boot_wall_ns = plat_boot_wall_ns();
+    c->fork_count = cm_plat_fork_count();
+    c->boot_wall_ns = cm_plat_boot_wall_ns();
     *cache = c;
     return 0;
 }
@@ -296,7 +296,7 @@ static void destroy(cm_cache *c)
     free_parts(c);
     if (c->guarded)
         cm_guard_remove(c->media.base);
-    plat_file_close(&c->file);
+    cm_plat_file_close(&c->file);
     cm_options o = c->opts;
     o.free(o.alloc_ctx, c, sizeof(*c));
 }
@@ -343,10 +343,10 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 /* Takes ownership: from here on the pool says that it is open. */
 static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 {
-    struct cm_super_owner o = { .durability = d, .pid = plat_pid() };
-    plat_boot_id(o.boot_id);
+    struct cm_super_owner o = { .durability = d, .pid = cm_plat_pid() };
+    cm_plat_boot_id(o.boot_id);
     if (c->file.handle != -1) {
-        plat_mount_id(&c->file, o.mount_id);
+        cm_plat_mount_id(&c->file, o.mount_id);
         c->super.file = &c->file;
     } else {
         memset(o.mount_id, 0xff, sizeof(o.mount_id)); /* memory: always the same "volume" */
@@ -369,8 +369,8 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->ring.frontier =
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->ring.frontier;
-    cm_stats_begin(&c->media, o.pid, plat_wall_ns());
-    return plat_random(&c->serial, sizeof(c->serial));
+    cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
+    return cm_plat_random(&c->serial, sizeof(c->serial));
 }
 
 /* The pool is mapped at media.base. */
@@ -398,26 +398,26 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
 /* Locks, or says who holds the lock. */
 static int lock_pool(cm_cache *c, const char *path)
 {
-    int e = plat_file_lock(&c->file);
+    int e = cm_plat_file_lock(&c->file);
     struct cm_super sb;
     if (e != CM_EOWNED)
         return e;
-    if (plat_file_is_locked(&c->file) != 1) /* its owner in the superblock is gone */
+    if (cm_plat_file_is_locked(&c->file) != 1) /* its owner in the superblock is gone */
         cm_log(c, CM_LOG_ERROR, "%s: is being looked at by another process", path);
-    else if (plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
+    else if (cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
         cm_log(c, CM_LOG_ERROR, "%s: is open in process %u", path, sb.owner_pid);
     return e;
 }
 
 /* A file too small for two superblocks: cut off, or never a pool? */
-static int judge_small(struct plat_file *f)
+static int judge_small(struct cm_plat_file *f)
 {
     uint8_t magic[8];
-    bool pool = plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
+    bool pool = cm_plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
     return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
 }
 
-static bool too_small(const struct plat_file *f)
+static bool too_small(const struct cm_plat_file *f)
 {
     return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
 }
@@ -425,7 +425,7 @@ static bool too_small(const struct plat_file *f)
 static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
-    int e = plat_file_open(&c->file, path, c->readonly);
+    int e = cm_plat_file_open(&c->file, path, c->readonly);
     if (e == 0 && too_small(&c->file)) {
         e = judge_small(&c->file);
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
@@ -433,8 +433,8 @@ static int open_file(cm_cache *c, const char *path)
     if (e == 0)
         e = lock_pool(c, path);
     if (e == 0)
-        e = plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
-                          &d);
+        e = cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
+                             &d);
     if (e)
         return e;
     c->media.base = c->file.base;
@@ -484,9 +484,9 @@ int cm_enter_cache(const cm_cache *c)
 {
     if (!c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC)
         return CM_EHANDLE;
-    if (c->fork_count != plat_fork_count())
+    if (c->fork_count != cm_plat_fork_count())
         return CM_EFORKED;
-    for (const struct cm_callback *f = plat_thread()->callback; f; f = f->outer)
+    for (const struct cm_callback *f = cm_plat_thread()->callback; f; f = f->outer)
         if (f->cache == c)
             return CM_ECALLBACK;
     return 0;
@@ -502,7 +502,7 @@ static int settle(cm_cache *c)
                                 &c->broken); /* what could not be forgotten must not come back */
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
     if (e == 0 && c->super.sync)
-        e = plat_file_sync(&c->file, 0, 0);
+        e = cm_plat_file_sync(&c->file, 0, 0);
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));
     (void)cm_super_bump_epoch(&c->super,
@@ -617,15 +617,15 @@ int cm_get_info(cm_cache *c, cm_info *out)
 }
 
 /* Maps a pool file to look at, beside its owner if it has one. */
-static int peek(const char *path, struct plat_file *f, struct cm_super *sb, struct cm_geometry *g,
-                uint32_t *damaged)
+static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
+                struct cm_geometry *g, uint32_t *damaged)
 {
     enum cm_durability d;
-    int e = path ? plat_file_open(f, path, true) : CM_EINVAL;
+    int e = path ? cm_plat_file_open(f, path, true) : CM_EINVAL;
     if (e == 0 && too_small(f))
         e = judge_small(f);
     if (e == 0)
-        e = plat_file_map(f, CM_BLOCK_SIZE, &d);
+        e = cm_plat_file_map(f, CM_BLOCK_SIZE, &d);
     if (e == 0)
         e = cm_guard_add(f->base, (size_t)f->size);
     if (e)
@@ -636,16 +636,16 @@ static int peek(const char *path, struct plat_file *f, struct cm_super *sb, stru
     return e < 0 ? e : cm_format_geometry(sb, g);
 }
 
-static void unpeek(struct plat_file *f)
+static void unpeek(struct cm_plat_file *f)
 {
     if (f->base)
         cm_guard_remove(f->base);
-    plat_file_close(f);
+    cm_plat_file_close(f);
 }
 
 int cm_pool_info(const char *path, cm_info *out)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     struct cm_super sb;
     struct cm_geometry g;
     cm_info info;
@@ -656,7 +656,7 @@ int cm_pool_info(const char *path, cm_info *out)
     if (e == 0) {
         describe(&sb, &g, &info);
         info.superblocks_damaged = damaged;
-        info.owned = plat_file_is_locked(&f) == 1;
+        info.owned = cm_plat_file_is_locked(&f) == 1;
         e = give_result(out, &info, sizeof(info));
     }
     unpeek(&f);
@@ -675,7 +675,7 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
 
 int cm_pool_stats(const char *path, cm_stats_data *out)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     struct cm_super sb;
     struct cm_geometry g;
     cm_stats_data s;

@@ -212,7 +212,7 @@ static int void_unreadable(struct cm_cache *c, const struct cm_record_bucket *b,
 /* Could the origin hold writes that a power cut would take back? */
 static bool born_dirty(const struct cm_cache *c, const cm_validator *v)
 {
-    int64_t boot = plat_boot_wall_ns();
+    int64_t boot = cm_plat_boot_wall_ns();
     if (boot > c->boot_wall_ns)
         boot = c->boot_wall_ns; /* the clock was set since: the earlier claim is the safer one */
     if (!v || boot < INT64_MIN + BOOT_MARGIN_NS)

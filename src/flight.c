@@ -84,7 +84,7 @@ static enum start start_flight(cm_file *f, cm_miss *miss, bool join, struct cm_f
             return ALONE;
         cm_count(c, CM_STAT_flights_joined, 1);
         while (at_load_acquire(&fl->landed) == landed) /* pairs with the release in land */
-            plat_wait(&fl->landed, landed);
+            cm_plat_wait(&fl->landed, landed);
         return JOINED;
     }
     fl = take_entry(t);
@@ -110,7 +110,7 @@ static void land(struct cm_cache *c, struct cm_flight *fl)
         t->top--;
     at_store_release(&fl->landed, fl->landed + 1); /* after the fill: a waiter's lookup finds it */
     cm_lock_release(&t->lock);
-    plat_wake_all(&fl->landed);
+    cm_plat_wake_all(&fl->landed);
 }
 
 /* ---- Buffers --------------------------------------------------------------------------------- */
@@ -163,12 +163,12 @@ struct request {
 static int64_t call_origin(struct request *q, uint64_t offset, void *p, size_t len)
 {
     struct cm_cache *c = q->f->cache;
-    uint64_t start = plat_now_ns();
+    uint64_t start = cm_plat_now_ns();
     struct cm_callback frame;
     cm_callback_begin(c, &frame); /* a read of ours in there could wait for itself */
     int64_t r = q->origin_read(q->ctx, offset, p, len);
     cm_callback_end(&frame);
-    cm_stats_latency(&c->media, CM_HISTOGRAM_ORIGIN, plat_now_ns() - start);
+    cm_stats_latency(&c->media, CM_HISTOGRAM_ORIGIN, cm_plat_now_ns() - start);
     cm_count(c, CM_STAT_origin_reads, 1);
     if (r > 0 && r <= (int64_t)len)
         cm_count(c, CM_STAT_origin_bytes, (uint64_t)r);

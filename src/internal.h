@@ -23,39 +23,39 @@ struct cm_flight_table;
 
 struct cm_cache {
     uint32_t magic;
-    uint32_t fork_count; /* plat_fork_count() at open */
+    uint32_t fork_count; /* cm_plat_fork_count() at open */
     cm_options opts;
     struct cm_media media;
     struct cm_superblocks super;
-    struct plat_file file; /* handle -1: caller's memory */
+    struct cm_plat_file file; /* handle -1: caller's memory */
     bool guarded;
     bool readonly;
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
-    uint32_t mode;   /* atomic, enum cm_mode */
-    uint32_t broken;  /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
-    uint32_t failing; /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
+    uint32_t mode;         /* atomic, enum cm_mode */
+    uint32_t broken;       /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
+    uint32_t failing;      /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
     uint64_t media_errors; /* atomic */
     int64_t boot_wall_ns;
 
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_ring ring;
-    uint8_t *pins;             /* one byte a slot, pin.h */
-    uint64_t pinned;           /* atomic; blocks pinned right now */
-    uint64_t frontier_mark;    /* atomic; slots below it are covered by the persisted frontier */
+    uint8_t *pins;          /* one byte a slot, pin.h */
+    uint64_t pinned;        /* atomic; blocks pinned right now */
+    uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_file **file_hash;
-    uint64_t *open_places;     /* a bit a record: an attached file owns it */
+    uint64_t *open_places; /* a bit a record: an attached file owns it */
     struct cm_file_slab *slabs;
     struct cm_file *free_files, **free_tail;
     uint64_t serial;
-    uint64_t bracket_id;       /* atomic */
+    uint64_t bracket_id; /* atomic */
 
-    uint64_t fill_clock;       /* atomic; admit.c */
+    uint64_t fill_clock; /* atomic; admit.c */
     struct cm_flight_table *flights;
-    uint64_t live;             /* atomic; read-throughs running */
+    uint64_t live; /* atomic; read-throughs running */
 };
 
 /* Lets the user know; formats like printf. Never called with a lock held by block.c. */
@@ -75,14 +75,14 @@ struct cm_callback {
 };
 static inline void cm_callback_begin(const struct cm_cache *c, struct cm_callback *frame)
 {
-    struct plat_thread *t = plat_thread();
+    struct cm_plat_thread *t = cm_plat_thread();
     frame->cache = c;
     frame->outer = t->callback;
     t->callback = frame;
 }
 static inline void cm_callback_end(const struct cm_callback *frame)
 {
-    plat_thread()->callback = frame->outer;
+    cm_plat_thread()->callback = frame->outer;
 }
 
 /* Memory through the caller's hook: zeroed, lazily where it is large. */

@@ -31,7 +31,7 @@ static inline void cm_lock_acquire(struct cm_lock *l)
         at_pause();
     }
     while (at_swap_acq_rel(&l->word, 2) != 0) /* acquire, as above */
-        plat_wait(&l->word, 2);
+        cm_plat_wait(&l->word, 2);
 }
 
 static inline void cm_lock_release(struct cm_lock *l)
@@ -40,7 +40,7 @@ static inline void cm_lock_release(struct cm_lock *l)
     uint32_t was = at_swap_acq_rel(&l->word, 0);
     assert(was != 0 && "released a lock that was not held");
     if (was == 2)
-        plat_wake_one(&l->word);
+        cm_plat_wake_one(&l->word);
 }
 
 #endif

@@ -16,10 +16,10 @@ struct cm_media {
     uint8_t *base;
     struct cm_geometry geo;
     const struct cm_persist_ops *ops;
-    void *ops_ctx;          /* for a recorder; NULL for the CPU's own operations */
-    uint64_t hash_seed;     /* placement */
-    uint64_t check_key;     /* seeds checks; atomic: changes with the epoch */
-    struct plat_file *file; /* NULL: memory */
+    void *ops_ctx;             /* for a recorder; NULL for the CPU's own operations */
+    uint64_t hash_seed;        /* placement */
+    uint64_t check_key;        /* seeds checks; atomic: changes with the epoch */
+    struct cm_plat_file *file; /* NULL: memory */
 };
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
@@ -36,7 +36,7 @@ static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, siz
     uint8_t bytes[CM_BLOCK_SIZE];
     uint64_t offset = (uint64_t)((const uint8_t *)p - m->base);
     assert(n > 1 && n <= sizeof(bytes));
-    return m->file && m->file->sparse && plat_file_pread(m->file, bytes, n, offset) == 0 &&
+    return m->file && m->file->sparse && cm_plat_file_pread(m->file, bytes, n, offset) == 0 &&
            bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 

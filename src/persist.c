@@ -47,25 +47,25 @@ int cm_guard_copy(void *dst, const void *src, size_t n)
 
 bool cm_guard_available(void)
 {
-    struct plat_guard_code code;
+    struct cm_plat_guard_code code;
 
     return cm_guard_code(&code);
 }
 
 int cm_guard_add(const void *base, size_t len)
 {
-    struct plat_guard_code code;
+    struct cm_plat_guard_code code;
 
     if (!cm_guard_code(&code)) {
         return 0;
     }
     assert(code.begin <= code.landing && code.landing < code.end);
-    return plat_guard_add(base, len, &code);
+    return cm_plat_guard_add(base, len, &code);
 }
 
 void cm_guard_remove(const void *base)
 {
     if (cm_guard_available()) {
-        plat_guard_remove(base);
+        cm_plat_guard_remove(base);
     }
 }

@@ -76,6 +76,6 @@ typedef int (*cm_guard_copy_fn)(void *dst, const void *src, size_t n);
 cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name);
 
 /* Back end to persist.c only: where its guarded code lies. False: it has none. */
-bool cm_guard_code(struct plat_guard_code *code);
+bool cm_guard_code(struct cm_plat_guard_code *code);
 
 #endif

@@ -61,7 +61,7 @@ static void arm64_set_line(void)
 
 const struct cm_persist_ops *cm_persist_variant(size_t i)
 {
-    const size_t first = (plat_cpu_flags() & PLAT_CPU_DCPOP) != 0 ? 0 : 1;
+    const size_t first = (cm_plat_cpu_flags() & PLAT_CPU_DCPOP) != 0 ? 0 : 1;
     const size_t count = sizeof arm64_tables / sizeof arm64_tables[0] - first;
 
     arm64_set_line();
@@ -79,7 +79,7 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return cm_arm64_copy;
 }
 
-bool cm_guard_code(struct plat_guard_code *code)
+bool cm_guard_code(struct cm_plat_guard_code *code)
 {
     assert(code != NULL);
     code->begin = (uintptr_t)cm_guard_begin;

@@ -142,7 +142,7 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return generic_copy_out;
 }
 
-bool cm_guard_code(struct plat_guard_code *code)
+bool cm_guard_code(struct cm_plat_guard_code *code)
 {
     (void)code;
     return false;

@@ -160,7 +160,7 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return NULL;
 }
 
-bool cm_guard_code(struct plat_guard_code *code)
+bool cm_guard_code(struct cm_plat_guard_code *code)
 {
     assert(code != NULL);
     code->begin = (uintptr_t)cm_guard_begin;

@@ -19,8 +19,8 @@
 
 /* ---- The pool file ------------------------------------------------------------------------- */
 
-/* One open pool file and its mapping. Filled by plat_file_*; owned by the caller. */
-struct plat_file {
+/* One open pool file and its mapping. Filled by cm_plat_file_*; owned by the caller. */
+struct cm_plat_file {
     intptr_t handle; /* -1: none */
     uint8_t *base;   /* NULL: not mapped */
     uint64_t size;   /* of the file when it was opened */
@@ -28,87 +28,90 @@ struct plat_file {
     uint32_t pid;    /* process that opened it: a forked child must not unlock or unmap */
     uint32_t state;  /* the implementation's own */
     bool readonly;
-    bool sparse;     /* has less space than its size: some of it may be holes */
+    bool sparse; /* has less space than its size: some of it may be holes */
 };
-#define PLAT_FILE_INIT { .handle = -1 }
+#define PLAT_FILE_INIT                                                                             \
+    {                                                                                              \
+        .handle = -1                                                                               \
+    }
 
 /* Creates `path` exclusively with mode 0600 and sets its size; with `prealloc` all of it is
  * allocated, in steps, calling progress (may be NULL; nonzero return cancels: CM_EBUSY) after
- * each. The lock of plat_file_lock is taken before anything is written. On error the file is
+ * each. The lock of cm_plat_file_lock is taken before anything is written. On error the file is
  * removed again. CM_EEXIST CM_ENOENT CM_EACCES CM_ENOSPC CM_ENOTFILE CM_EIO CM_EBUSY. */
-int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool prealloc,
-                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
+                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */
-int plat_file_open(struct plat_file *f, const char *path, bool readonly);
+int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process
  * dies). CM_EOWNED. Two opens of one pool in the SAME process must also refuse each other. */
-int plat_file_lock(struct plat_file *f);
+int cm_plat_file_lock(struct cm_plat_file *f);
 /* 1 when another open holds the lock as the owner, 0 when not (others may still look). */
-int plat_file_is_locked(struct plat_file *f);
+int cm_plat_file_is_locked(struct cm_plat_file *f);
 /* Maps the whole file shared at an address that is a multiple of `align` (a power of two).
  * *durability: CM_DURABILITY_DAX when the OS promised synchronous mappings (MAP_SYNC),
  * CM_DURABILITY_VOLATILE on tmpfs and ramfs, else CM_DURABILITY_PAGECACHE. Not inherited by
  * fork. Read-only files are mapped read-only. CM_ENOMEM CM_EIO. */
-int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability);
+int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
 /* Writes [offset, offset+len) of the mapping and the file's metadata to the device; waits.
  * Whole file: len 0. CM_EIO. */
-int plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len);
+int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 /* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. */
-void plat_file_close(struct plat_file *f);
-/* Removes a file that plat_file_create made and makes the removal durable. */
-void plat_file_remove(const char *path);
+void cm_plat_file_close(struct cm_plat_file *f);
+/* Removes a file that cm_plat_file_create made and makes the removal durable. */
+void cm_plat_file_remove(const char *path);
 /* Makes the directory entry of `path` durable. */
-int plat_file_sync_dir(const char *path);
+int cm_plat_file_sync_dir(const char *path);
 /* Reads `n` bytes at `offset` with plain file I/O; fewer is CM_EIO. */
-int plat_file_pread(struct plat_file *f, void *buf, size_t n, uint64_t offset);
+int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset);
 
 /* ---- Identity ------------------------------------------------------------------------------ */
 
 /* Identity of this boot of the system; all zero when unknown (matches nothing). */
-void plat_boot_id(uint8_t id[16]);
+void cm_plat_boot_id(uint8_t id[16]);
 /* Identity of the mount instance of the volume the file is on: changes when the volume was
  * unmounted and mounted again. All zero when unknown (matches nothing). */
-void plat_mount_id(struct plat_file *f, uint8_t id[16]);
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
 /* Identity and validator of an origin file, as cm_identify() documents. */
-int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v);
-uint32_t plat_pid(void);
+int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v);
+uint32_t cm_plat_pid(void);
 /* Random bytes from the system. */
-int plat_random(void *buf, size_t n);
+int cm_plat_random(void *buf, size_t n);
 
 /* ---- Clocks -------------------------------------------------------------------------------- */
 
-uint64_t plat_now_ns(void);     /* monotonic */
-int64_t plat_wall_ns(void);     /* wall clock since 1970 */
-int64_t plat_boot_wall_ns(void); /* wall clock time of the boot; INT64_MIN when unknown */
+uint64_t cm_plat_now_ns(void);      /* monotonic */
+int64_t cm_plat_wall_ns(void);      /* wall clock since 1970 */
+int64_t cm_plat_boot_wall_ns(void); /* wall clock time of the boot; INT64_MIN when unknown */
 /* CPU cycle counter, or any counter that ticks at least CM_TICKS_PER_MS times a millisecond;
  * monotonic on one CPU; cheap. */
-uint64_t plat_ticks(void);
+uint64_t cm_plat_ticks(void);
 /* A lower bound of ticks in one millisecond. */
-uint64_t plat_ticks_per_ms(void);
+uint64_t cm_plat_ticks_per_ms(void);
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
 /* Lazily zeroed memory, aligned to 4096; NULL when there is none. */
-void *plat_alloc(size_t bytes);
-void plat_free(void *p, size_t bytes);
+void *cm_plat_alloc(size_t bytes);
+void cm_plat_free(void *p, size_t bytes);
 
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 /* Sleeps while *word == expected, until woken; may wake for no reason. Same process only. */
-void plat_wait(uint32_t *word, uint32_t expected);
-void plat_wake_one(uint32_t *word);
-void plat_wake_all(uint32_t *word);
+void cm_plat_wait(uint32_t *word, uint32_t expected);
+void cm_plat_wake_one(uint32_t *word);
+void cm_plat_wake_all(uint32_t *word);
 
 /* One per thread, zeroed at its first use. */
-struct plat_thread {
-    uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after plat_thread() */
+struct cm_plat_thread {
+    uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
     uint32_t sample;      /* counter for sampled measurements */
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
 };
-struct plat_thread *plat_thread(void);
+struct cm_plat_thread *cm_plat_thread(void);
 
 /* Grows by one in the child of every fork(). */
-uint32_t plat_fork_count(void);
+uint32_t cm_plat_fork_count(void);
 
 /* ---- CPU ----------------------------------------------------------------------------------- */
 
@@ -116,19 +119,19 @@ uint32_t plat_fork_count(void);
 enum {
     PLAT_CPU_DCPOP = 1u << 0 /* arm64: DC CVAP works */
 };
-uint32_t plat_cpu_flags(void);
+uint32_t cm_plat_cpu_flags(void);
 
 /* ---- Fault guard --------------------------------------------------------------------------- */
 
 /* A range of code (the guarded routines of persist.c) in which a fault on a registered address
  * range is not fatal: the handler continues at `landing`. Called once per process. */
-struct plat_guard_code {
+struct cm_plat_guard_code {
     uintptr_t begin, end, landing;
 };
 /* Registers [base, base+len) as guarded and installs the process-wide handler at the first call,
  * chained to the one that was there: faults elsewhere go on to it. CM_ENOMEM when the bounded
  * table of ranges (64) is full. Thread-safe. */
-int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *code);
-void plat_guard_remove(const void *base);
+int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code);
+void cm_plat_guard_remove(const void *base);
 
 #endif

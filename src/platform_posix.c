@@ -4,7 +4,7 @@
  *
  * Owns every system call of the library and three pieces of process-wide state: the fork counter,
  * the thread numbers, and the fault guard (a table of address ranges and the signal handlers).
- * Any module may call; nothing here calls back except the progress function of plat_file_create.
+ * Any module may call; nothing here calls back except the progress function of cm_plat_file_create.
  *
  * LOCK  The owner holds an open-file-description lock (F_OFD_SETLK) over the whole file. Unlike
  * POSIX record locks it belongs to the open file: a second open in the same process is refused,
@@ -73,7 +73,7 @@
 #define BUS_MCEERR_AO 5
 #endif
 
-#define POSIX_PAGE 4096u /* alignment that plat_alloc promises */
+#define POSIX_PAGE 4096u /* alignment that cm_plat_alloc promises */
 #define POSIX_ALLOC_STEP (64ull << 20)
 #define NS_PER_S INT64_C(1000000000)
 
@@ -112,7 +112,7 @@ static int posix_error(int err)
     }
 }
 
-static int file_fd(const struct plat_file *f)
+static int file_fd(const struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle >= 0);
     return (int)f->handle;
@@ -120,13 +120,13 @@ static int file_fd(const struct plat_file *f)
 
 /* ---- The pool file: lock ------------------------------------------------------------------- */
 
-static int file_lock_call(const struct plat_file *f, int cmd, short type, struct flock *range)
+static int file_lock_call(const struct cm_plat_file *f, int cmd, short type, struct flock *range)
 {
     *range = (struct flock){ .l_type = type, .l_whence = SEEK_SET };
     return fcntl(file_fd(f), cmd, range);
 }
 
-int plat_file_lock(struct plat_file *f)
+int cm_plat_file_lock(struct cm_plat_file *f)
 {
     struct flock range;
 
@@ -138,7 +138,7 @@ int plat_file_lock(struct plat_file *f)
     return errno == EAGAIN || errno == EACCES ? CM_EOWNED : CM_EIO;
 }
 
-int plat_file_is_locked(struct plat_file *f)
+int cm_plat_file_is_locked(struct cm_plat_file *f)
 {
     struct flock range;
 
@@ -154,7 +154,7 @@ int plat_file_is_locked(struct plat_file *f)
 static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
 {
     const size_t chunk = 1u << 20;
-    void *zeros = plat_alloc(chunk);
+    void *zeros = cm_plat_alloc(chunk);
     int rc = 0;
 
     if (zeros == NULL) {
@@ -174,7 +174,7 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
         offset += (uint64_t)done;
         len -= (uint64_t)done;
     }
-    plat_free(zeros, chunk);
+    cm_plat_free(zeros, chunk);
     return rc;
 }
 
@@ -240,8 +240,8 @@ static bool file_size_allowed(uint64_t size)
            size <= limit.rlim_cur;
 }
 
-int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool prealloc,
-                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
+                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
     int rc;
     int fd;
@@ -254,8 +254,10 @@ int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool 
     if (fd < 0) {
         return posix_error(errno);
     }
-    *f = (struct plat_file){ .handle = fd, .size = size, .pid = plat_pid(), .sparse = !prealloc };
-    rc = plat_file_lock(f);
+    *f = (struct cm_plat_file){
+        .handle = fd, .size = size, .pid = cm_plat_pid(), .sparse = !prealloc
+    };
+    rc = cm_plat_file_lock(f);
     if (rc == 0) {
         if (prealloc) {
             rc = file_allocate(fd, size, progress, ctx);
@@ -265,14 +267,14 @@ int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool 
     }
     if (rc != 0) {
         (void)unlink(path);
-        plat_file_close(f);
+        cm_plat_file_close(f);
     }
     return rc;
 }
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */
 
-int plat_file_open(struct plat_file *f, const char *path, bool readonly)
+int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
     struct stat st;
     int fd;
@@ -293,15 +295,15 @@ int plat_file_open(struct plat_file *f, const char *path, bool readonly)
         (void)close(fd);
         return CM_ENOTFILE;
     }
-    *f = (struct plat_file){ .handle = fd,
-                             .size = (uint64_t)st.st_size,
-                             .pid = plat_pid(),
-                             .readonly = readonly,
-                             .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
+    *f = (struct cm_plat_file){ .handle = fd,
+                                .size = (uint64_t)st.st_size,
+                                .pid = cm_plat_pid(),
+                                .readonly = readonly,
+                                .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
     return 0;
 }
 
-void plat_file_close(struct plat_file *f)
+void cm_plat_file_close(struct cm_plat_file *f)
 {
     assert(f != NULL);
     if (f->handle < 0) {
@@ -309,7 +311,7 @@ void plat_file_close(struct plat_file *f)
     }
     /* In a forked child the mapping was never there, and the lock is the parent's. In the parent
      * the lock goes by hand: a child that still has the descriptor would keep it otherwise. */
-    if (f->pid == plat_pid()) {
+    if (f->pid == cm_plat_pid()) {
         struct flock range;
 
         if (f->base != NULL) {
@@ -318,10 +320,10 @@ void plat_file_close(struct plat_file *f)
         (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
     }
     (void)close(file_fd(f));
-    *f = (struct plat_file)PLAT_FILE_INIT;
+    *f = (struct cm_plat_file)PLAT_FILE_INIT;
 }
 
-int plat_file_sync_dir(const char *path)
+int cm_plat_file_sync_dir(const char *path)
 {
     const char *slash;
     char *dir;
@@ -351,14 +353,14 @@ int plat_file_sync_dir(const char *path)
     return rc;
 }
 
-void plat_file_remove(const char *path)
+void cm_plat_file_remove(const char *path)
 {
     assert(path != NULL);
     (void)unlink(path);
-    (void)plat_file_sync_dir(path);
+    (void)cm_plat_file_sync_dir(path);
 }
 
-int plat_file_pread(struct plat_file *f, void *buf, size_t n, uint64_t offset)
+int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     uint8_t *to = buf;
 
@@ -432,7 +434,7 @@ static uint8_t *reserve_aligned(size_t size, size_t align)
     return raw + head;
 }
 
-int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     const int fd = file_fd(f);
     const int prot = f->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -470,7 +472,7 @@ int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durab
     return 0;
 }
 
-int plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
+int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     const int fd = file_fd(f);
 
@@ -519,7 +521,7 @@ static int hex_digit(char c)
     return -1;
 }
 
-void plat_boot_id(uint8_t id[16])
+void cm_plat_boot_id(uint8_t id[16])
 {
     char text[64];
     unsigned digits = 0;
@@ -558,7 +560,7 @@ static uint64_t disk_sequence(uint32_t major_no, uint32_t minor_no)
     return 0;
 }
 
-void plat_mount_id(struct plat_file *f, uint8_t id[16])
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     struct statx stx;
     uint64_t word[4] = { 0, 0, 0, 0 };
@@ -635,15 +637,15 @@ static bool attributes_are_made_up(uint32_t type)
     return false;
 }
 
-int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
+int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
 {
     const int fd = (int)os_file;
     struct statfs fs;
     struct stat st;
     uint64_t word[3] = { 0, 0, 0 };
     XXH128_hash_t hash;
-    const uint64_t taken_at = plat_now_ns();
-    const int64_t wall = plat_wall_ns();
+    const uint64_t taken_at = cm_plat_now_ns();
+    const int64_t wall = cm_plat_wall_ns();
 
     if (id == NULL || v == NULL || os_file < 0 || os_file > INT_MAX) {
         return CM_EINVAL;
@@ -681,12 +683,12 @@ int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
     return 0;
 }
 
-uint32_t plat_pid(void)
+uint32_t cm_plat_pid(void)
 {
     return (uint32_t)getpid();
 }
 
-int plat_random(void *buf, size_t n)
+int cm_plat_random(void *buf, size_t n)
 {
     uint8_t *to = buf;
 
@@ -717,17 +719,17 @@ static int64_t clock_ns(clockid_t clock)
     return timespec_ns(t);
 }
 
-uint64_t plat_now_ns(void)
+uint64_t cm_plat_now_ns(void)
 {
     return (uint64_t)clock_ns(CLOCK_MONOTONIC);
 }
 
-int64_t plat_wall_ns(void)
+int64_t cm_plat_wall_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);
 }
 
-int64_t plat_boot_wall_ns(void)
+int64_t cm_plat_boot_wall_ns(void)
 {
     struct timespec up;
 
@@ -735,7 +737,7 @@ int64_t plat_boot_wall_ns(void)
     if (clock_gettime(CLOCK_BOOTTIME, &up) != 0) {
         return INT64_MIN;
     }
-    return plat_wall_ns() - timespec_ns(up);
+    return cm_plat_wall_ns() - timespec_ns(up);
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */
@@ -748,7 +750,7 @@ static size_t round_to_page(size_t bytes)
     return (bytes + POSIX_PAGE - 1) / POSIX_PAGE * POSIX_PAGE;
 }
 
-void *plat_alloc(size_t bytes)
+void *cm_plat_alloc(size_t bytes)
 {
     void *p;
 
@@ -764,7 +766,7 @@ void *plat_alloc(size_t bytes)
     return p == MAP_FAILED ? NULL : p;
 }
 
-void plat_free(void *p, size_t bytes)
+void cm_plat_free(void *p, size_t bytes)
 {
     if (p == NULL) {
         return;
@@ -781,26 +783,26 @@ void plat_free(void *p, size_t bytes)
 
 /* ---- Threads ------------------------------------------------------------------------------- */
 
-void plat_wait(uint32_t *word, uint32_t expected)
+void cm_plat_wait(uint32_t *word, uint32_t expected)
 {
     assert(word != NULL);
     (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
 }
 
-void plat_wake_one(uint32_t *word)
+void cm_plat_wake_one(uint32_t *word)
 {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-void plat_wake_all(uint32_t *word)
+void cm_plat_wake_all(uint32_t *word)
 {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-struct plat_thread *plat_thread(void)
+struct cm_plat_thread *cm_plat_thread(void)
 {
     /* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
-    static __thread struct plat_thread self __attribute__((tls_model("initial-exec")));
+    static __thread struct cm_plat_thread self __attribute__((tls_model("initial-exec")));
     static uint32_t numbers;
 
     while (self.number == 0) {
@@ -822,7 +824,7 @@ static void fork_register(void)
     (void)pthread_atfork(NULL, NULL, fork_in_child);
 }
 
-uint32_t plat_fork_count(void)
+uint32_t cm_plat_fork_count(void)
 {
     (void)pthread_once(&fork_once, fork_register);
     return at_load_relaxed(&fork_count);
@@ -830,7 +832,7 @@ uint32_t plat_fork_count(void)
 
 /* ---- CPU ----------------------------------------------------------------------------------- */
 
-uint32_t plat_cpu_flags(void)
+uint32_t cm_plat_cpu_flags(void)
 {
     uint32_t flags = 0;
 
@@ -858,7 +860,7 @@ static struct {
 static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool guard_installed; /* under guard_mutex */
 /* Set before the handlers are installed, constant afterwards. */
-static struct plat_guard_code guard_code;
+static struct cm_plat_guard_code guard_code;
 static struct sigaction guard_old_bus, guard_old_segv;
 
 static void guard_handler(int sig, siginfo_t *info, void *context);
@@ -867,7 +869,7 @@ static void guard_handler(int sig, siginfo_t *info, void *context);
 static bool guard_covers(uintptr_t addr, uintptr_t span)
 {
     for (size_t i = 0; i < GUARD_RANGES; i++) {
-        /* Pairs with the release in plat_guard_add: a base that is seen brings its len. */
+        /* Pairs with the release in cm_plat_guard_add: a base that is seen brings its len. */
         const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
         const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
 
@@ -995,7 +997,7 @@ static int guard_install_one(int sig, struct sigaction *old)
 }
 
 /* Under guard_mutex. */
-static int guard_install(const struct plat_guard_code *code)
+static int guard_install(const struct cm_plat_guard_code *code)
 {
     if (guard_installed) {
         assert(code->begin == guard_code.begin && code->end == guard_code.end);
@@ -1013,7 +1015,7 @@ static int guard_install(const struct plat_guard_code *code)
     return 0;
 }
 
-int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *code)
+int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
 {
     int rc;
 
@@ -1035,7 +1037,7 @@ int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *c
     return rc;
 }
 
-void plat_guard_remove(const void *base)
+void cm_plat_guard_remove(const void *base)
 {
     (void)pthread_mutex_lock(&guard_mutex);
     for (size_t i = 0; i < GUARD_RANGES; i++) {

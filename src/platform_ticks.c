@@ -27,17 +27,17 @@ static bool ticks_from_tsc(void)
     return known == 2;
 }
 
-uint64_t plat_ticks(void)
+uint64_t cm_plat_ticks(void)
 {
-    return ticks_from_tsc() ? (uint64_t)__builtin_ia32_rdtsc() : plat_now_ns();
+    return ticks_from_tsc() ? (uint64_t)__builtin_ia32_rdtsc() : cm_plat_now_ns();
 }
 
-uint64_t plat_ticks_per_ms(void)
+uint64_t cm_plat_ticks_per_ms(void)
 {
     return 1000000; /* nanoseconds, or a counter of at least 1 GHz */
 }
 #elif defined(__aarch64__)
-uint64_t plat_ticks(void)
+uint64_t cm_plat_ticks(void)
 {
     uint64_t ticks;
 
@@ -45,7 +45,7 @@ uint64_t plat_ticks(void)
     return ticks;
 }
 
-uint64_t plat_ticks_per_ms(void)
+uint64_t cm_plat_ticks_per_ms(void)
 {
     uint64_t hz;
 
@@ -53,12 +53,12 @@ uint64_t plat_ticks_per_ms(void)
     return hz / 1000;
 }
 #else
-uint64_t plat_ticks(void)
+uint64_t cm_plat_ticks(void)
 {
-    return plat_now_ns();
+    return cm_plat_now_ns();
 }
 
-uint64_t plat_ticks_per_ms(void)
+uint64_t cm_plat_ticks_per_ms(void)
 {
     return 1000000;
 }

@@ -4,10 +4,10 @@
  *
  * Owns the calls that make, open, lock, map and sync files. Identities are in platform_win32_id.c,
  * everything that runs (clocks, memory, threads, the fault guard) in platform_win32_run.c. Any
- * module may call; nothing here calls back except the progress function of plat_file_create.
+ * module may call; nothing here calls back except the progress function of cm_plat_file_create.
  *
  * SHARING  The owner's handle lets others read, so that they can watch, and not write. Who wants
- * to become the owner beside it gets a handle that may only read, and learns from plat_file_lock
+ * to become the owner beside it gets a handle that may only read, and learns from cm_plat_file_lock
  * that the pool is taken.
  * LOCK  One byte far beyond the data, so that it is in nobody's way (locks are mandatory here),
  * held exclusively by the owner and shared by those who open read-only. To ask for the lock is to
@@ -35,7 +35,7 @@
 #define WIN32_LOCK_TRIES 20u
 #define WIN32_MAP_TRIES 64u
 
-enum {                        /* of struct plat_file.state */
+enum {                        /* of struct cm_plat_file.state */
        WIN32_TAKEN = 1u << 0, /* opened although another has it open for writing: only to look */
        WIN32_LOCKED = 1u << 1 /* holds the lock */
 };
@@ -97,7 +97,7 @@ static OVERLAPPED at_offset(uint64_t offset)
     return (OVERLAPPED){ .Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32) };
 }
 
-static bool lock_byte(const struct plat_file *f, bool exclusive)
+static bool lock_byte(const struct cm_plat_file *f, bool exclusive)
 {
     OVERLAPPED at = at_offset(WIN32_LOCK_OFFSET);
 
@@ -106,14 +106,14 @@ static bool lock_byte(const struct plat_file *f, bool exclusive)
                       0, &at) != 0;
 }
 
-static void unlock_byte(const struct plat_file *f)
+static void unlock_byte(const struct cm_plat_file *f)
 {
     OVERLAPPED at = at_offset(WIN32_LOCK_OFFSET);
 
     (void)UnlockFileEx(win32_handle(f), 0, 1, 0, &at);
 }
 
-int plat_file_lock(struct plat_file *f)
+int cm_plat_file_lock(struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle != -1);
     if ((f->state & WIN32_LOCKED) != 0) {
@@ -130,12 +130,12 @@ int plat_file_lock(struct plat_file *f)
         if (GetLastError() != ERROR_LOCK_VIOLATION && GetLastError() != ERROR_IO_PENDING) {
             return CM_EIO;
         }
-        Sleep(1); /* perhaps somebody only asks, see plat_file_is_locked */
+        Sleep(1); /* perhaps somebody only asks, see cm_plat_file_is_locked */
     }
     return CM_EOWNED;
 }
 
-int plat_file_is_locked(struct plat_file *f)
+int cm_plat_file_is_locked(struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle != -1);
     /* A second lock through the same handle would be granted, and its end would end the first. */
@@ -187,7 +187,7 @@ static int file_write_at(HANDLE h, uint64_t offset, const void *data, DWORD n)
 static int file_write_zeros(HANDLE h, uint64_t offset, uint64_t len)
 {
     const DWORD chunk = 1u << 20;
-    void *zeros = plat_alloc(chunk);
+    void *zeros = cm_plat_alloc(chunk);
     int rc = 0;
 
     if (zeros == NULL) {
@@ -200,7 +200,7 @@ static int file_write_zeros(HANDLE h, uint64_t offset, uint64_t len)
         offset += n;
         len -= n;
     }
-    plat_free(zeros, chunk);
+    cm_plat_free(zeros, chunk);
     return rc;
 }
 
@@ -290,7 +290,7 @@ static HANDLE file_create_private(const wchar_t *path)
     return h;
 }
 
-static int file_create(struct plat_file *f, const wchar_t *path, uint64_t size, bool prealloc,
+static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t size, bool prealloc,
                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
     const HANDLE h = file_create_private(path);
@@ -306,22 +306,22 @@ static int file_create(struct plat_file *f, const wchar_t *path, uint64_t size, 
         (void)CloseHandle(h);
         return CM_ENOTFILE;
     }
-    *f = (struct plat_file){
-        .handle = (intptr_t)h, .size = size, .pid = plat_pid(), .sparse = !prealloc
+    *f = (struct cm_plat_file){
+        .handle = (intptr_t)h, .size = size, .pid = cm_plat_pid(), .sparse = !prealloc
     };
-    rc = plat_file_lock(f);
+    rc = cm_plat_file_lock(f);
     if (rc == 0) {
         rc = prealloc ? file_allocate(h, path, size, progress, ctx) : file_set_sparse_end(h, size);
     }
     if (rc != 0) {
-        plat_file_close(f);
+        cm_plat_file_close(f);
         (void)DeleteFileW(path);
     }
     return rc;
 }
 
-int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool prealloc,
-                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
+                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
     wchar_t *name;
     int rc;
@@ -346,7 +346,7 @@ static HANDLE open_existing(const wchar_t *path, DWORD access, DWORD share)
     return CreateFileW(path, access, share, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
 }
 
-static int file_open(struct plat_file *f, const wchar_t *path, bool readonly)
+static int file_open(struct cm_plat_file *f, const wchar_t *path, bool readonly)
 {
     const DWORD attributes = GetFileAttributesW(path);
     HANDLE h = INVALID_HANDLE_VALUE;
@@ -372,16 +372,16 @@ static int file_open(struct plat_file *f, const wchar_t *path, bool readonly)
         (void)CloseHandle(h);
         return CM_ENOTFILE;
     }
-    *f = (struct plat_file){ .handle = (intptr_t)h,
-                             .size = (uint64_t)size.QuadPart,
-                             .pid = plat_pid(),
-                             .state = state,
-                             .readonly = readonly,
-                             .sparse = !file_is_allocated(h, (uint64_t)size.QuadPart) };
+    *f = (struct cm_plat_file){ .handle = (intptr_t)h,
+                                .size = (uint64_t)size.QuadPart,
+                                .pid = cm_plat_pid(),
+                                .state = state,
+                                .readonly = readonly,
+                                .sparse = !file_is_allocated(h, (uint64_t)size.QuadPart) };
     return 0;
 }
 
-int plat_file_open(struct plat_file *f, const char *path, bool readonly)
+int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
     wchar_t *name;
     int rc;
@@ -396,7 +396,7 @@ int plat_file_open(struct plat_file *f, const char *path, bool readonly)
     return rc;
 }
 
-void plat_file_close(struct plat_file *f)
+void cm_plat_file_close(struct cm_plat_file *f)
 {
     assert(f != NULL);
     if (f->handle == -1) {
@@ -409,10 +409,10 @@ void plat_file_close(struct plat_file *f)
         unlock_byte(f);
     }
     (void)CloseHandle(win32_handle(f));
-    *f = (struct plat_file)PLAT_FILE_INIT;
+    *f = (struct cm_plat_file)PLAT_FILE_INIT;
 }
 
-int plat_file_sync_dir(const char *path)
+int cm_plat_file_sync_dir(const char *path)
 {
     wchar_t *name, *slash;
     DWORD attributes;
@@ -436,7 +436,7 @@ int plat_file_sync_dir(const char *path)
                : CM_ENOENT;
 }
 
-void plat_file_remove(const char *path)
+void cm_plat_file_remove(const char *path)
 {
     wchar_t *name;
 
@@ -448,7 +448,7 @@ void plat_file_remove(const char *path)
     }
 }
 
-int plat_file_pread(struct plat_file *f, void *buf, size_t n, uint64_t offset)
+int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     uint8_t *to = buf;
 
@@ -515,7 +515,7 @@ static bool memory_is_persistent(void *base, size_t size)
     return true;
 }
 
-static enum cm_durability file_durability(const struct plat_file *f)
+static enum cm_durability file_durability(const struct cm_plat_file *f)
 {
     DWORD flags = 0;
 
@@ -526,7 +526,7 @@ static enum cm_durability file_durability(const struct plat_file *f)
     return CM_DURABILITY_PAGECACHE;
 }
 
-int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     const DWORD access = f->readonly ? FILE_MAP_READ : FILE_MAP_READ | FILE_MAP_WRITE;
     HANDLE mapping;
@@ -557,7 +557,7 @@ int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durab
     return 0;
 }
 
-int plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
+int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     assert(f->handle != -1);
     if (f->base != NULL) {

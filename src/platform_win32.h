@@ -18,7 +18,7 @@ int64_t win32_time_ns(uint64_t filetime);
 /* Keeps this module loaded until the process ends: the system knows addresses in it. */
 void win32_stay_loaded(void);
 
-static inline HANDLE win32_handle(const struct plat_file *f)
+static inline HANDLE win32_handle(const struct cm_plat_file *f)
 {
     return (HANDLE)f->handle;
 }

@@ -75,7 +75,7 @@ static uint64_t boot_count(void)
     return count;
 }
 
-void plat_boot_id(uint8_t id[16])
+void cm_plat_boot_id(uint8_t id[16])
 {
     const uint64_t words[2] = { original_boot_time(), boot_count() };
 
@@ -122,7 +122,7 @@ static bool is_fixed(HANDLE h)
     return fixed;
 }
 
-void plat_mount_id(struct plat_file *f, uint8_t id[16])
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     uint64_t words[2] = { 0, 0 };
     FILE_ID_INFO info;
@@ -205,10 +205,10 @@ static uint64_t filetime_now(void)
     return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
 }
 
-int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
+int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
 {
     const HANDLE h = (HANDLE)os_file;
-    const uint64_t taken_at = plat_now_ns();
+    const uint64_t taken_at = cm_plat_now_ns();
     const uint64_t wall = filetime_now();
     FILE_STANDARD_INFO size;
     FILE_BASIC_INFO times;
@@ -246,12 +246,12 @@ int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
     return 0;
 }
 
-uint32_t plat_pid(void)
+uint32_t cm_plat_pid(void)
 {
     return GetCurrentProcessId();
 }
 
-int plat_random(void *buf, size_t n)
+int cm_plat_random(void *buf, size_t n)
 {
     uint8_t *to = buf;
 
@@ -267,7 +267,7 @@ int plat_random(void *buf, size_t n)
     return 0;
 }
 
-int64_t plat_wall_ns(void)
+int64_t cm_plat_wall_ns(void)
 {
     return win32_time_ns(filetime_now());
 }

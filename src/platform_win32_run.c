@@ -22,7 +22,7 @@
 
 #include "atomic.h"
 
-#define WIN32_PAGE 4096u        /* alignment that plat_alloc promises */
+#define WIN32_PAGE 4096u        /* alignment that cm_plat_alloc promises */
 #define WIN32_SMALL (64u << 10) /* below: from malloc; above: pages, lazily zero */
 
 void win32_stay_loaded(void)
@@ -36,7 +36,7 @@ void win32_stay_loaded(void)
 
 /* ---- Clocks -------------------------------------------------------------------------------- */
 
-uint64_t plat_now_ns(void)
+uint64_t cm_plat_now_ns(void)
 {
     static uint64_t frequency; /* constant: every thread finds the same */
     uint64_t hz = at_load_relaxed(&frequency);
@@ -54,14 +54,14 @@ uint64_t plat_now_ns(void)
            (uint64_t)count.QuadPart % hz * 1000000000u / hz;
 }
 
-int64_t plat_boot_wall_ns(void)
+int64_t cm_plat_boot_wall_ns(void)
 {
-    return plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* sleep included */
+    return cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* sleep included */
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
-void *plat_alloc(size_t bytes)
+void *cm_plat_alloc(size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX / 2) {
         return NULL;
@@ -75,7 +75,7 @@ void *plat_alloc(size_t bytes)
     return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
 }
 
-void plat_free(void *p, size_t bytes)
+void cm_plat_free(void *p, size_t bytes)
 {
     if (p == NULL) {
         return;
@@ -92,18 +92,18 @@ void plat_free(void *p, size_t bytes)
 
 /* ---- Threads ------------------------------------------------------------------------------- */
 
-void plat_wait(uint32_t *word, uint32_t expected)
+void cm_plat_wait(uint32_t *word, uint32_t expected)
 {
     assert(word != NULL);
     (void)WaitOnAddress(word, &expected, sizeof expected, INFINITE);
 }
 
-void plat_wake_one(uint32_t *word)
+void cm_plat_wake_one(uint32_t *word)
 {
     WakeByAddressSingle(word);
 }
 
-void plat_wake_all(uint32_t *word)
+void cm_plat_wake_all(uint32_t *word)
 {
     WakeByAddressAll(word);
 }
@@ -124,10 +124,10 @@ static BOOL CALLBACK thread_slot_make(PINIT_ONCE once, PVOID parameter, PVOID *c
     return thread_slot != FLS_OUT_OF_INDEXES;
 }
 
-struct plat_thread *plat_thread(void)
+struct cm_plat_thread *cm_plat_thread(void)
 {
     static uint32_t numbers;
-    struct plat_thread *self;
+    struct cm_plat_thread *self;
 
     if (!InitOnceExecuteOnce(&thread_once, thread_slot_make, NULL, NULL)) {
         abort(); /* the process used up its slots: nobody can be told apart any more */
@@ -145,12 +145,12 @@ struct plat_thread *plat_thread(void)
     return self;
 }
 
-uint32_t plat_fork_count(void)
+uint32_t cm_plat_fork_count(void)
 {
     return 0; /* no process here is a copy of another */
 }
 
-uint32_t plat_cpu_flags(void)
+uint32_t cm_plat_cpu_flags(void)
 {
     return 0;
 }
@@ -168,7 +168,7 @@ static struct {
 static SRWLOCK guard_lock = SRWLOCK_INIT;
 static bool guard_installed; /* under guard_lock */
 /* Set before the handler is installed, constant afterwards. */
-static struct plat_guard_code guard_code;
+static struct cm_plat_guard_code guard_code;
 
 #if defined(_M_ARM64) || defined(__aarch64__)
 #define GUARD_PC(context) ((context)->Pc)
@@ -179,7 +179,7 @@ static struct plat_guard_code guard_code;
 static bool guard_covers(uintptr_t addr)
 {
     for (size_t i = 0; i < GUARD_RANGES; i++) {
-        /* Pairs with the release in plat_guard_add: a base that is seen brings its len. */
+        /* Pairs with the release in cm_plat_guard_add: a base that is seen brings its len. */
         const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
         const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
 
@@ -206,7 +206,7 @@ static LONG CALLBACK guard_handler(EXCEPTION_POINTERS *fault)
 }
 
 /* Under guard_lock. */
-static int guard_install(const struct plat_guard_code *code)
+static int guard_install(const struct cm_plat_guard_code *code)
 {
     if (guard_installed) {
         assert(code->begin == guard_code.begin && code->end == guard_code.end);
@@ -221,7 +221,7 @@ static int guard_install(const struct plat_guard_code *code)
     return 0;
 }
 
-int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *code)
+int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
 {
     int rc;
 
@@ -243,7 +243,7 @@ int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *c
     return rc;
 }
 
-void plat_guard_remove(const void *base)
+void cm_plat_guard_remove(const void *base)
 {
     AcquireSRWLockExclusive(&guard_lock);
     for (size_t i = 0; i < GUARD_RANGES; i++) {

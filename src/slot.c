@@ -101,7 +101,7 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
                                   uint32_t *got, uint64_t *w0)
 {
     assert(from + len <= CM_BLOCK_SIZE);
-    uint64_t start = plat_ticks();
+    uint64_t start = cm_plat_ticks();
     struct cm_header h;
     enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
     if (v != CM_SLOT_HIT)
@@ -119,7 +119,7 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
         return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
     /* A reader stopped for long could miss 65536 lives of the slot; each takes far more than a
      * microsecond, so under a millisecond that is impossible. */
-    if (plat_ticks() - start > plat_ticks_per_ms())
+    if (cm_plat_ticks() - start > cm_plat_ticks_per_ms())
         return read_verified(m, slot, &h, from, *got, dst);
     return CM_SLOT_HIT;
 }

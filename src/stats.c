@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#define HISTOGRAM_AT(which) (CM_STAT_COUNT + (unsigned)(which) * CM_LATENCY_BUCKETS)
+#define HISTOGRAM_AT(which) (CM_STAT_COUNT + (unsigned)(which)*CM_LATENCY_BUCKETS)
 
 static_assert(HISTOGRAM_AT(2) <= CM_STATS_SHARD_WORDS, "a shard holds every counter");
 static_assert(offsetof(cm_stats_data, lifetime_pool_bytes) == 8 + 8 * CM_STAT_COUNT,
@@ -33,7 +33,7 @@ static uint64_t *shard_at(const uint8_t *base, unsigned shard)
 
 void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n)
 {
-    uint64_t *w = shard_at(m->base, plat_thread()->number % CM_STATS_SHARDS);
+    uint64_t *w = shard_at(m->base, cm_plat_thread()->number % CM_STATS_SHARDS);
     (void)cm_guard_add64(&w[which], n); /* unreadable: nothing is counted */
 }
 

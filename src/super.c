@@ -32,7 +32,8 @@ static int settle_copy(struct cm_superblocks *s, unsigned i)
 /* Through the page cache as well, where there is no DAX. */
 static int sync_copy(struct cm_superblocks *s, unsigned i)
 {
-    return s->sync && s->file ? plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE) : 0;
+    return s->sync && s->file ? cm_plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE)
+                              : 0;
 }
 
 static int write_copy(struct cm_superblocks *s, unsigned i)

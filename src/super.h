@@ -13,14 +13,14 @@
 
 struct cm_superblocks {
     struct cm_media *media;
-    struct plat_file *file; /* to sync; NULL: memory */
-    bool sync;              /* page cache: a superblock counts only once it was synced */
-    struct cm_lock lock;    /* everything below */
-    struct cm_super now;    /* what both copies say */
+    struct cm_plat_file *file; /* to sync; NULL: memory */
+    bool sync;                 /* page cache: a superblock counts only once it was synced */
+    struct cm_lock lock;       /* everything below */
+    struct cm_super now;       /* what both copies say */
     uint64_t next_incarnation;
-    uint32_t damaged;       /* copies found damaged at load: 0 or 1 */
-    unsigned first;         /* copy that is written first: not the one that was believed at load */
-    bool failed;            /* the last write failed: CLEAN and new ranges are refused until one works */
+    uint32_t damaged; /* copies found damaged at load: 0 or 1 */
+    unsigned first;   /* copy that is written first: not the one that was believed at load */
+    bool failed;      /* the last write failed: CLEAN and new ranges are refused until one works */
 };
 
 /* Who opens, for the rule that decides whether a crashed pool may be kept. */
@@ -52,8 +52,8 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
  * anything else may be stored. s->now was read before. Sets *emptied when the epoch was bumped.
  * CM_EIO. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
-/* Leaves the pool clean. The caller synced everything else, so that it may be found either way after
- * CM_EIO: OPEN, or CLEAN where only the superblock's own sync failed. */
+/* Leaves the pool clean. The caller synced everything else, so that it may be found either way
+ * after CM_EIO: OPEN, or CLEAN where only the superblock's own sync failed. */
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * tells what the last bump of all came to. */

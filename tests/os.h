@@ -31,7 +31,7 @@ void *os_aligned(size_t align, size_t bytes);
 void os_aligned_free(void *p);
 
 enum os_access { OS_NOTHING, OS_READ, OS_WRITE };
-/* Whole pages of a mapping or of plat_alloc(). */
+/* Whole pages of a mapping or of cm_plat_alloc(). */
 void os_protect(void *p, size_t n, enum os_access access);
 
 /* Starts this program again with "--child NAME ARG" and waits for it; returns its exit status.

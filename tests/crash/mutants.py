@@ -30,10 +30,10 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=plat_boot_id', '-Wl,--wrap=plat_boot_wall_ns',
-        '-Wl,--wrap=plat_random', '-Wl,--wrap=plat_mount_id', '-Wl,--wrap=plat_file_map',
-        '-Wl,--wrap=plat_file_sync', '-Wl,--wrap=plat_file_close', '-Wl,--wrap=cm_guard_copy',
-        '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=plat_wall_ns', '-Wl,--wrap=plat_pid']
+WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wrap=cm_plat_boot_wall_ns',
+        '-Wl,--wrap=cm_plat_random', '-Wl,--wrap=cm_plat_mount_id', '-Wl,--wrap=cm_plat_file_map',
+        '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
+        '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
 CRASH, MODEL, RACE = 'crash', 'model', 'race'
 LIMIT = 60  # seconds for one test
 
@@ -284,7 +284,7 @@ MUTANTS = [
     _m('payload check', 'checksum of a payload', 'unit block flipped_payload',
        SLOT, 'return h->xxh3 == cm_format_payload_sum(', 'return h->xxh3 + 1 != cm_format_payload_sum('),
     _m('slow reader', 'a reader that was stopped for long sums what it copied', 'unit block slow_reader', SLOT,
-       'if (plat_ticks() - start > plat_ticks_per_ms())', 'if (start == 0)'),
+       'if (cm_plat_ticks() - start > cm_plat_ticks_per_ms())', 'if (start == 0)'),
     _m('tail length', 'valid length of a tail', 'unit block tails',
        SLOT, '*got = valid <= from ? 0 : valid - from < len ? valid - from : len;', '*got = len;\n    (void)valid;'),
     _m('pin looks again', 'second look at w0 after pinning', 'unit pin threads',
@@ -523,9 +523,9 @@ MUTANTS = [
        'unit super data_not_synced', 'cache.c',
        '    (void)cm_super_bump_epoch(&c->super,\n                              &c->broken); /* an unknown', '    /* an unknown'),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
-       'cache.c', '        e = plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
+       'cache.c', '        e = cm_plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close', SUPER,
-       'return s->sync && s->file ? plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE) : 0;',
+       'return s->sync && s->file ? cm_plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE) : 0;',
        'return (void)s, (void)i, 0;'),
     _m('seq decides', 'of two whole copies the newer counts', 'unit super higher_seq_wins',
        SUPER, 'c[1].seq > c[0].seq', 'c[1].seq < c[0].seq'),

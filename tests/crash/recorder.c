@@ -2,9 +2,10 @@
  *
  * recorder.c - see recorder.h.
  *
- * Owns, for each level: the log, and three images: `live` (the library's), `seen` (the log replayed:
- * what the CPU sees at a point of the log) and `sure` (what the media is guaranteed to hold there).
- * Linked with --wrap=cm_persist_choose, so that the production code binds the recorder's table.
+ * Owns, for each level: the log, and three images: `live` (the library's), `seen` (the log
+ * replayed: what the CPU sees at a point of the log) and `sure` (what the media is guaranteed to
+ * hold there). Linked with --wrap=cm_persist_choose, so that the production code binds the
+ * recorder's table.
  */
 #include "recorder.h"
 
@@ -16,9 +17,9 @@
 
 #define LINE 64u
 #define BLOCK 4096u
-#define PAST_MAX 6      /* values a word may have had since it was last sure */
+#define PAST_MAX 6 /* values a word may have had since it was last sure */
 #define PAYLOAD_CHOICES 5u
-#define THREADS 4u      /* told apart: their numbers modulo this */
+#define THREADS 4u /* told apart: their numbers modulo this */
 
 const struct cm_persist_ops *__real_cm_persist_choose(enum cm_flush_need need);
 const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
@@ -27,7 +28,8 @@ const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
 struct word {
     uint64_t value[PAST_MAX]; /* stored since; the last one is the present one */
     uint32_t n;
-    uint32_t flushed[THREADS]; /* values up to here were flushed: sure after that thread's next fence */
+    uint32_t
+        flushed[THREADS]; /* values up to here were flushed: sure after that thread's next fence */
 };
 
 static struct recorder {
@@ -38,16 +40,16 @@ static struct recorder {
     size_t events, room;
     uint8_t *data;
     size_t data_bytes, data_room;
-    struct word **word;      /* by word number; NULL: sure */
-    uint64_t *open;          /* numbers of the words in doubt */
+    struct word **word; /* by word number; NULL: sure */
+    uint64_t *open;     /* numbers of the words in doubt */
     size_t opens, open_room;
     struct doubt *doubt;
     size_t doubts, doubt_room;
-    uint64_t *choice_hash;   /* of the doubts' choices, one doubt's after the other's */
+    uint64_t *choice_hash; /* of the doubts' choices, one doubt's after the other's */
     size_t choice_room;
-    uint64_t hash;           /* of `sure` */
+    uint64_t hash; /* of `sure` */
     void (*hook)(void);
-    unsigned hook_after;     /* fences to go */
+    unsigned hook_after; /* fences to go */
 } levels[REC_LEVELS], *r = levels;
 
 static void *grow(void *p, size_t *room, size_t need, size_t unit)
@@ -66,7 +68,7 @@ static void *grow(void *p, size_t *room, size_t need, size_t unit)
 static struct event *add(enum event_kind kind, uint64_t at, uint64_t value, uint64_t bytes)
 {
     r->log = grow(r->log, &r->room, r->events + 1, sizeof(*r->log));
-    r->log[r->events] = (struct event){ kind, plat_thread()->number, at, value, bytes, 0 };
+    r->log[r->events] = (struct event){ kind, cm_plat_thread()->number, at, value, bytes, 0 };
     return &r->log[r->events++];
 }
 
@@ -477,8 +479,8 @@ const struct doubt *rep_doubts(size_t *n)
         r->doubt = grow(r->doubt, &r->doubt_room, r->doubts + 1, sizeof(*r->doubt));
         struct doubt *d = &r->doubt[r->doubts++];
         *d = (struct doubt){ at, payload ? PAYLOAD_CHOICES : r->word[at / 8]->n + 1, hashes };
-        r->choice_hash = grow(r->choice_hash, &r->choice_room, hashes + d->choices,
-                              sizeof(*r->choice_hash));
+        r->choice_hash =
+            grow(r->choice_hash, &r->choice_room, hashes + d->choices, sizeof(*r->choice_hash));
         for (uint32_t c = 0; c < d->choices; c++)
             r->choice_hash[hashes++] = hash_choice(d, c);
     }
@@ -498,7 +500,8 @@ bool rep_is(const uint8_t *image, const uint32_t *choice)
         while (next < r->doubts && at >= r->doubt[next].at + 8 * words_of(&r->doubt[next]))
             next++;
         const struct doubt *d = next < r->doubts ? &r->doubt[next] : NULL;
-        uint64_t v = d && at >= d->at ? chosen(d, choice[next], (at - d->at) / 8) : load(r->sure, at);
+        uint64_t v =
+            d && at >= d->at ? chosen(d, choice[next], (at - d->at) / 8) : load(r->sure, at);
         if (!ignored(at) && load(image, at) != v)
             return false;
     }

@@ -42,38 +42,38 @@ static struct {
     bool unsure[FILES][MAX_BLOCKS];
     struct floor *floors;
     size_t checkpoints, floor_room;
-    cm_bracket open;            /* on file A, block 1 */
+    cm_bracket open; /* on file A, block 1 */
     bool bracket, written;
-    unsigned arm;               /* the operation after the next: the next one runs at this fence of it */
-    void (*inner)(void);        /* that one */
-    bool tangled;               /* two operations at once: no floor in between */
-    bool beside;                /* the inner one is running */
+    unsigned arm;        /* the operation after the next: the next one runs at this fence of it */
+    void (*inner)(void); /* that one */
+    bool tangled;        /* two operations at once: no floor in between */
+    bool beside;         /* the inner one is running */
     struct rng rng;
-    struct rng random;          /* the system's: the same pool every time, or equal images would differ */
-    unsigned boot;              /* identity and time that the library is told */
+    struct rng random; /* the system's: the same pool every time, or equal images would differ */
+    unsigned boot;     /* identity and time that the library is told */
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
     uint8_t *image[REC_LEVELS - 1]; /* what the judge opens: after a crash, after a crash in that */
-    const char *wrong;          /* with the last operation */
-    unsigned damaged;           /* words of the pool, by the media */
+    const char *wrong;              /* with the last operation */
+    unsigned damaged;               /* words of the pool, by the media */
 } w;
 
 /* ---- The system below ------------------------------------------------------------------------ */
 
-void __wrap_plat_boot_id(uint8_t id[16]);
-void __wrap_plat_mount_id(struct plat_file *f, uint8_t id[16]);
-int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability);
-int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len);
-void __wrap_plat_file_close(struct plat_file *f);
-void __real_plat_file_close(struct plat_file *f);
+void __wrap_cm_plat_boot_id(uint8_t id[16]);
+void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
+int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
+int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
+void __wrap_cm_plat_file_close(struct cm_plat_file *f);
+void __real_cm_plat_file_close(struct cm_plat_file *f);
 void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 void __real_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
-int64_t __wrap_plat_boot_wall_ns(void);
-int __wrap_plat_random(void *buf, size_t n);
-int64_t __wrap_plat_wall_ns(void);
-uint32_t __wrap_plat_pid(void);
+int64_t __wrap_cm_plat_boot_wall_ns(void);
+int __wrap_cm_plat_random(void *buf, size_t n);
+int64_t __wrap_cm_plat_wall_ns(void);
+uint32_t __wrap_cm_plat_pid(void);
 
-void __wrap_plat_boot_id(uint8_t id[16])
+void __wrap_cm_plat_boot_id(uint8_t id[16])
 {
     memset(id, 0, 16);
     memcpy(id, "boot", 4);
@@ -81,14 +81,14 @@ void __wrap_plat_boot_id(uint8_t id[16])
 }
 
 /* One mount, the same that memory pools claim: the judge opens copies in memory. */
-void __wrap_plat_mount_id(struct plat_file *f, uint8_t id[16])
+void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     (void)f;
     memset(id, 0xff, 16);
 }
 
 /* A pool "file" on a volume without DAX is the live memory, and a sync is an event of the log. */
-int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     (void)align;
     f->base = w.pool;
@@ -96,7 +96,7 @@ int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability
     return 0;
 }
 
-int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
+int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     (void)f;
     if (w.no_sync) { /* once: so systems report it */
@@ -107,10 +107,10 @@ int __wrap_plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
     return 0;
 }
 
-void __wrap_plat_file_close(struct plat_file *f)
+void __wrap_cm_plat_file_close(struct cm_plat_file *f)
 {
     f->base = NULL; /* not a mapping */
-    __real_plat_file_close(f);
+    __real_cm_plat_file_close(f);
 }
 
 /* Nothing depends on the stats page, and it is no part of an image: the judge's session does not
@@ -121,24 +121,24 @@ void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_
         __real_cm_stats_begin(m, pid, wall_ns);
 }
 
-int64_t __wrap_plat_boot_wall_ns(void)
+int64_t __wrap_cm_plat_boot_wall_ns(void)
 {
     return w.boot_wall;
 }
 
-int __wrap_plat_random(void *buf, size_t n)
+int __wrap_cm_plat_random(void *buf, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         ((uint8_t *)buf)[i] = (uint8_t)rng_next(&w.random);
     return 0;
 }
 
-int64_t __wrap_plat_wall_ns(void)
+int64_t __wrap_cm_plat_wall_ns(void)
 {
     return TICK_NS;
 }
 
-uint32_t __wrap_plat_pid(void)
+uint32_t __wrap_cm_plat_pid(void)
 {
     return 1;
 }
@@ -178,8 +178,7 @@ static cm_options options(struct arena *a)
 {
     cm_options o = CM_OPTIONS_INIT;
     o.flags = CM_OPEN_NO_GUARD;
-    o.memory_durability =
-        w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
+    o.memory_durability = w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     /* The judge trusts the payload: checksums are for damaged media, not for crashes. */
     o.verify = a == &judge_arena ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
     o.alloc = arena_alloc;
@@ -265,8 +264,8 @@ static uint64_t hash_snapshot(const struct snapshot *s)
     uint64_t h = 1;
     for (int f = 0; f < WRITTEN; f++) {
         const struct ofile *o = &s->file[f];
-        const uint64_t v[] = { o->size, o->synced_size, (uint64_t)o->stamp, (uint64_t)o->synced_stamp,
-                               o->unsynced };
+        const uint64_t v[] = { o->size, o->synced_size, (uint64_t)o->stamp,
+                               (uint64_t)o->synced_stamp, o->unsynced };
         h = hash_words(h, v, sizeof(v));
         h = hash_words(h, o->data, o->max);
         h = hash_words(h, o->synced, o->max);
@@ -350,7 +349,8 @@ static void choose_z(void)
     if (n < Z_BLOCKS)
         abort();
     for (unsigned i = 0; i < MAX_BLOCKS + Z_BLOCKS; i++)
-        constant_block(i < MAX_BLOCKS ? FILE_C : FILE_Z, i < MAX_BLOCKS ? i : w.z_block[i - MAX_BLOCKS],
+        constant_block(i < MAX_BLOCKS ? FILE_C : FILE_Z,
+                       i < MAX_BLOCKS ? i : w.z_block[i - MAX_BLOCKS],
                        (uint64_t *)(void *)(w.constant + i * BLOCK));
 }
 
@@ -441,7 +441,8 @@ int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
         op_fill_z();
         w.buf = buf;
     }
-    return e ? e : __real_cm_guard_copy((uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
+    return e ? e
+             : __real_cm_guard_copy((uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
 }
 /* A block is evicted, and its slot filled again, while it is copied. */
 static void op_read_torn(void)
@@ -703,7 +704,8 @@ static void open_warm(const struct floor *before)
     open_pool();
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k = cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
+            struct cm_key k =
+                cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
             if (cm_block_cached(w.cache, &k) < before->must[f][i])
                 w.wrong = "a stored block is lost, and only the process ended";
         }
@@ -736,7 +738,7 @@ static void op_process_crash(void)
 {
     struct floor before;
     world_floor(&before);
-    plat_file_close(&w.cache->file); /* the system drops its lock */
+    cm_plat_file_close(&w.cache->file); /* the system drops its lock */
     open_warm(&before);
 }
 static void format(void)
@@ -810,7 +812,8 @@ static bool cached_for_sure(const struct cm_key *k)
     must(cm_index_load(m, k, 0, &cells) | cm_index_load(m, k, 1, &cells), "cells");
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
         uint64_t slot = cm_cell_slot(cells.cell[i]);
-        uint64_t cell = (k->place.bucket[i / CM_BUCKET_CELLS] * CM_BUCKET_CELLS + i % CM_BUCKET_CELLS) * 8;
+        uint64_t cell =
+            (k->place.bucket[i / CM_BUCKET_CELLS] * CM_BUCKET_CELLS + i % CM_BUCKET_CELLS) * 8;
         if (cm_index_match(m, k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
             cm_slot_is(&h, k) && !rep_doubtful(g->index_offset + cell, 8) &&
             !rep_doubtful(g->header_offset + slot * sizeof(h), sizeof(h)))
@@ -823,7 +826,8 @@ static void note_unsure(void)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k = cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
+            struct cm_key k =
+                cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
             if (cm_block_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
                 w.unsure[f][i] = true;
         }
@@ -834,11 +838,11 @@ void world_die(uint64_t m, bool unborn)
     if (w.cache)
         note_unsure();
     w.arm = 0;
-    plat_thread()->number++;
+    cm_plat_thread()->number++;
     copy_snapshot(&w.now, &w.past[m]);
     mark(); /* the last one again, whatever the rest of the operation would have done */
     if (w.cache)
-        plat_file_close(&w.cache->file); /* the system drops its lock */
+        cm_plat_file_close(&w.cache->file); /* the system drops its lock */
     live_arena.used = 0;
     int e = open_cache();
     if (unborn && (e == CM_ENOTPOOL || e == CM_EDAMAGED)) {
@@ -852,7 +856,7 @@ void world_die(uint64_t m, bool unborn)
 /* From here on another thread does everything. */
 static void op_thread(void)
 {
-    plat_thread()->number++;
+    cm_plat_thread()->number++;
 }
 /* A's first block is found to be damaged. */
 static void op_drop(void)
@@ -923,32 +927,56 @@ static const struct {
     void (*op)(void);
     enum { PLAIN, ALONE, ARMS } kind; /* ALONE: not beside another one */
 } ops[] = {
-    { "fill-a0", op_fill_a0, PLAIN },             { "fill-a", op_fill_a, PLAIN },
-    { "fill-b1", op_fill_b1, PLAIN },             { "fill-b-tail", op_fill_b_tail, PLAIN },
-    { "read-a", op_read_a, PLAIN },               { "churn-low", op_churn_low, PLAIN },
-    { "churn-high", op_churn_high, PLAIN },       { "overflow", op_overflow, PLAIN },
-    { "write-adopt", op_write_adopt, PLAIN },     { "write-plain", op_write_plain, PLAIN },
-    { "begin", op_begin, PLAIN },                 { "write-open", op_write_open, PLAIN },
-    { "end-adopt", op_end_adopt, PLAIN },         { "end-plain", op_end_plain, PLAIN },
-    { "append", op_append, PLAIN },               { "shrink", op_shrink, PLAIN },
-    { "grow", op_grow, PLAIN },                   { "large", op_large, PLAIN },
-    { "sync", op_sync, PLAIN },                   { "sync-beside", op_sync_beside, PLAIN },
-    { "sync-failed", op_sync_failed, PLAIN },     { "invalidate", op_invalidate, PLAIN },
-    { "revalidate-a", op_revalidate_a, PLAIN },   { "revalidate-b", op_revalidate_b, PLAIN },
-    { "forget-a", op_forget_a, PLAIN },           { "forget-closed", op_forget_closed, ALONE },
-    { "reattach", op_reattach, ALONE },           { "offline", op_offline, ALONE },
-    { "abort", op_abort, ALONE },                 { "close", op_close, ALONE },
-    { "process-crash", op_process_crash, ALONE }, { "check", op_check, PLAIN },
-    { "repair", op_repair, PLAIN },               { "many-files", op_many_files, PLAIN },
-    { "pin", op_pin, PLAIN },                     { "write-sync", op_write_sync, PLAIN },
-    { "forget-b", op_forget_b, PLAIN },           { "rewrite-b", op_rewrite_b, PLAIN },
-    { "format", op_format, ALONE },               { "damage-repair", op_damage_repair, ALONE },
-    /* From here on: not in all sequences up to a length, they would cost too much. */
+    { "fill-a0", op_fill_a0, PLAIN },
+    { "fill-a", op_fill_a, PLAIN },
+    { "fill-b1", op_fill_b1, PLAIN },
+    { "fill-b-tail", op_fill_b_tail, PLAIN },
+    { "read-a", op_read_a, PLAIN },
+    { "churn-low", op_churn_low, PLAIN },
+    { "churn-high", op_churn_high, PLAIN },
+    { "overflow", op_overflow, PLAIN },
+    { "write-adopt", op_write_adopt, PLAIN },
+    { "write-plain", op_write_plain, PLAIN },
+    { "begin", op_begin, PLAIN },
+    { "write-open", op_write_open, PLAIN },
+    { "end-adopt", op_end_adopt, PLAIN },
+    { "end-plain", op_end_plain, PLAIN },
+    { "append", op_append, PLAIN },
+    { "shrink", op_shrink, PLAIN },
+    { "grow", op_grow, PLAIN },
+    { "large", op_large, PLAIN },
+    { "sync", op_sync, PLAIN },
+    { "sync-beside", op_sync_beside, PLAIN },
+    { "sync-failed", op_sync_failed, PLAIN },
+    { "invalidate", op_invalidate, PLAIN },
+    { "revalidate-a", op_revalidate_a, PLAIN },
+    { "revalidate-b", op_revalidate_b, PLAIN },
+    { "forget-a", op_forget_a, PLAIN },
+    { "forget-closed", op_forget_closed, ALONE },
+    { "reattach", op_reattach, ALONE },
+    { "offline", op_offline, ALONE },
+    { "abort", op_abort, ALONE },
+    { "close", op_close, ALONE },
+    { "process-crash", op_process_crash, ALONE },
+    { "check", op_check, PLAIN },
+    { "repair", op_repair, PLAIN },
+    { "many-files", op_many_files, PLAIN },
+    { "pin", op_pin, PLAIN },
+    { "write-sync", op_write_sync, PLAIN },
+    { "forget-b", op_forget_b, PLAIN },
+    { "rewrite-b", op_rewrite_b, PLAIN },
+    { "format", op_format, ALONE },
+    { "damage-repair", op_damage_repair, ALONE },
+/* From here on: not in all sequences up to a length, they would cost too much. */
 #define RARE_OPS 9
-    { "fill-z", op_fill_z, PLAIN },               { "drop", op_drop, PLAIN },
-    { "crowd", op_crowd, PLAIN },                 { "thread", op_thread, PLAIN },
-    { "read-torn", op_read_torn, ALONE },         { "close-unsynced", op_close_unsynced, ALONE },
-    { "beside-1", op_beside_1, ARMS },            { "beside-2", op_beside_2, ARMS },
+    { "fill-z", op_fill_z, PLAIN },
+    { "drop", op_drop, PLAIN },
+    { "crowd", op_crowd, PLAIN },
+    { "thread", op_thread, PLAIN },
+    { "read-torn", op_read_torn, ALONE },
+    { "close-unsynced", op_close_unsynced, ALONE },
+    { "beside-1", op_beside_1, ARMS },
+    { "beside-2", op_beside_2, ARMS },
     { "beside-3", op_beside_3, ARMS },
 };
 
@@ -983,7 +1011,7 @@ static void run_inner(void)
 {
     void (*inner)(void) = w.inner;
     uint8_t *buf = w.buf;
-    struct plat_thread *t = plat_thread(), outer = *t;
+    struct cm_plat_thread *t = cm_plat_thread(), outer = *t;
     w.inner = NULL;
     rec_at_fence(0, NULL);
     w.buf = w.other_buf;
@@ -1096,7 +1124,7 @@ void world_reset(enum rules rules, enum start start)
     }
     rec_detach();
     if (w.cache)
-        plat_file_close(&w.cache->file);
+        cm_plat_file_close(&w.cache->file);
     w.cache = NULL;
     live_arena.used = 0;
     w.arm = 0;
@@ -1172,8 +1200,8 @@ void world_floor(struct floor *fl)
     for (int f = 0; f < FILES && w.cache; f++) {
         cm_file *file = w.file[f];
         fl->incarnation[f] = file->incarnation;
-        bool covered = !file->dirty && file->has_validator && !file->validator.racy && !file->want &&
-                       !file->bypassed && file->place != CM_NO_PLACE;
+        bool covered = !file->dirty && file->has_validator && !file->validator.racy &&
+                       !file->want && !file->bypassed && file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
             uint32_t cached = cm_block_cached(w.cache, &k);
@@ -1216,8 +1244,8 @@ static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int6
     return o->data + at;
 }
 
-static const char *judge_file(cm_cache *c, const struct snapshot *s, int f, const struct floor *must,
-                              uint64_t *hits, cm_file **file)
+static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
+                              const struct floor *must, uint64_t *hits, cm_file **file)
 {
     static uint8_t got[BLOCK] __attribute__((aligned(4096)));
     static char text[120];

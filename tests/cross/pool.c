@@ -27,11 +27,11 @@
 
 static bool claim_dax;
 
-int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability);
-int __real_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability);
-int __wrap_plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
+int __real_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
+int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
-    const int rc = __real_plat_file_map(f, align, durability);
+    const int rc = __real_cm_plat_file_map(f, align, durability);
 
     if (rc == 0 && claim_dax) {
         *durability = CM_DURABILITY_DAX;
@@ -178,7 +178,7 @@ static _Noreturn void hang(void)
     printf("ready\n");
     (void)fflush(stdout);
     for (;;) {
-        plat_wait(&forever, 0);
+        cm_plat_wait(&forever, 0);
     }
 }
 

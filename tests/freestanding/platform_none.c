@@ -19,66 +19,66 @@ static size_t arena_used;
 
 /* ---- Files: none --------------------------------------------------------------------------- */
 
-int plat_file_create(struct plat_file *f, const char *path, uint64_t size, bool prealloc,
-                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
+                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
     (void)f, (void)path, (void)size, (void)prealloc, (void)progress, (void)ctx;
     return CM_ENOTSUP;
 }
 
-int plat_file_open(struct plat_file *f, const char *path, bool readonly)
+int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
     (void)f, (void)path, (void)readonly;
     return CM_ENOTSUP;
 }
 
-int plat_file_lock(struct plat_file *f)
+int cm_plat_file_lock(struct cm_plat_file *f)
 {
     (void)f;
     return CM_ENOTSUP;
 }
 
-int plat_file_is_locked(struct plat_file *f)
+int cm_plat_file_is_locked(struct cm_plat_file *f)
 {
     (void)f;
     return 0;
 }
 
-int plat_file_map(struct plat_file *f, uint64_t align, enum cm_durability *durability)
+int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     (void)f, (void)align, (void)durability;
     return CM_ENOTSUP;
 }
 
-int plat_file_sync(struct plat_file *f, uint64_t offset, uint64_t len)
+int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     (void)f, (void)offset, (void)len;
     return CM_ENOTSUP;
 }
 
-void plat_file_close(struct plat_file *f)
+void cm_plat_file_close(struct cm_plat_file *f)
 {
     (void)f;
 }
 
-void plat_file_remove(const char *path)
+void cm_plat_file_remove(const char *path)
 {
     (void)path;
 }
 
-int plat_file_sync_dir(const char *path)
+int cm_plat_file_sync_dir(const char *path)
 {
     (void)path;
     return CM_ENOTSUP;
 }
 
-int plat_file_pread(struct plat_file *f, void *buf, size_t n, uint64_t offset)
+int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     (void)f, (void)buf, (void)n, (void)offset;
     return CM_ENOTSUP;
 }
 
-int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
+int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
 {
     (void)os_file, (void)id, (void)v;
     return CM_ENOTSUP;
@@ -86,30 +86,30 @@ int plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
 
 /* ---- Identity: unknown, which matches nothing ---------------------------------------------- */
 
-void plat_boot_id(uint8_t id[16])
+void cm_plat_boot_id(uint8_t id[16])
 {
     memset(id, 0, 16);
 }
 
-void plat_mount_id(struct plat_file *f, uint8_t id[16])
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     (void)f;
     memset(id, 0, 16);
 }
 
-uint32_t plat_pid(void)
+uint32_t cm_plat_pid(void)
 {
     return 1;
 }
 
 /* Not for secrets: pool ids and hash seeds. A driver has something better. */
-int plat_random(void *buf, size_t n)
+int cm_plat_random(void *buf, size_t n)
 {
     static uint64_t state;
     uint8_t *to = buf;
 
     for (size_t i = 0; i < n; i++) {
-        state = (state + plat_ticks()) * UINT64_C(6364136223846793005) + 1;
+        state = (state + cm_plat_ticks()) * UINT64_C(6364136223846793005) + 1;
         to[i] = (uint8_t)(state >> 56);
     }
     return 0;
@@ -117,28 +117,28 @@ int plat_random(void *buf, size_t n)
 
 /* ---- Clocks -------------------------------------------------------------------------------- */
 
-uint64_t plat_now_ns(void)
+uint64_t cm_plat_now_ns(void)
 {
 #if defined(__x86_64__)
     return __builtin_ia32_rdtsc(); /* of some speed, but it grows */
 #else
-    return plat_ticks() * 16;
+    return cm_plat_ticks() * 16;
 #endif
 }
 
-int64_t plat_wall_ns(void)
+int64_t cm_plat_wall_ns(void)
 {
-    return (int64_t)plat_now_ns();
+    return (int64_t)cm_plat_now_ns();
 }
 
-int64_t plat_boot_wall_ns(void)
+int64_t cm_plat_boot_wall_ns(void)
 {
     return INT64_MIN; /* unknown: every file is born dirty */
 }
 
 /* ---- Memory, threads, CPU ------------------------------------------------------------------ */
 
-void *plat_alloc(size_t bytes)
+void *cm_plat_alloc(size_t bytes)
 {
     void *p = arena + arena_used;
 
@@ -150,50 +150,50 @@ void *plat_alloc(size_t bytes)
     return p; /* zeroed: nothing is handed out twice */
 }
 
-void plat_free(void *p, size_t bytes)
+void cm_plat_free(void *p, size_t bytes)
 {
     (void)p, (void)bytes;
 }
 
-void plat_wait(uint32_t *word, uint32_t expected)
+void cm_plat_wait(uint32_t *word, uint32_t expected)
 {
     (void)word, (void)expected;
 }
 
-void plat_wake_one(uint32_t *word)
+void cm_plat_wake_one(uint32_t *word)
 {
     (void)word;
 }
 
-void plat_wake_all(uint32_t *word)
+void cm_plat_wake_all(uint32_t *word)
 {
     (void)word;
 }
 
-struct plat_thread *plat_thread(void)
+struct cm_plat_thread *cm_plat_thread(void)
 {
-    static struct plat_thread self = { .number = 1 };
+    static struct cm_plat_thread self = { .number = 1 };
 
     return &self;
 }
 
-uint32_t plat_fork_count(void)
+uint32_t cm_plat_fork_count(void)
 {
     return 0;
 }
 
-uint32_t plat_cpu_flags(void)
+uint32_t cm_plat_cpu_flags(void)
 {
     return 0;
 }
 
-int plat_guard_add(const void *base, size_t len, const struct plat_guard_code *code)
+int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
 {
     (void)base, (void)len, (void)code;
     return 0;
 }
 
-void plat_guard_remove(const void *base)
+void cm_plat_guard_remove(const void *base)
 {
     (void)base;
 }

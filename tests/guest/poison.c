@@ -184,7 +184,7 @@ static void poison_page(const void *p)
 /* The instructions that copy out of the pool. */
 static void copy_code(uintptr_t *from, uintptr_t *to)
 {
-    struct plat_guard_code code;
+    struct cm_plat_guard_code code;
     cm_guard_copy_fn other;
     (void)cm_guard_code(&code);
     *from = (uintptr_t)cm_guard_copy_variant(0, NULL);

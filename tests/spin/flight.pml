@@ -62,7 +62,7 @@ again:
 #endif
         waits++;
         assert(waits <= 1);
-        landed != l;                      /* plat_wait */
+        landed != l;                      /* cm_plat_wait */
 #ifdef TAKE_DATA
         v = fdata;
         if :: v != 0 -> goto out :: else fi;

@@ -24,7 +24,7 @@ empty() { # NAME OUTPUT
 
 # What is left for the linker to find says whom the code calls, whatever its headers say.
 compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert'
-engine="$compiler|cm_.*|plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
+engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
 command="$engine|(tool|os|json|progress)_.*|v?f?printf|f?put[cs]|fwrite|fflush|ferror|std(out|err)|str(chr|str|ncmp|cspn|ftime|tod)|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location|__imp__errno|__imp___acrt_iob_func"
 calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call nothing beyond ALLOWED
   nm -Au --no-sort $(echo "$@" | cut -d' ' -f3-) 2>/dev/null | grep ' U ' | grep -vE "$2" | grep -vE " U ($1)\$"
@@ -107,6 +107,8 @@ if [ -n "$so" ] && command -v nm >/dev/null; then
   empty "the shared library exports the API and nothing else" \
     "$(nm -D --defined-only "$so" | awk '{ print $3 }' | sed 's/@.*//' | grep -vE '^(cm_|CACHEMAX_)' )"
 fi
+empty "the static library defines no name but cm_..." \
+  "$(nm -g --defined-only "$build/src/libcachemax.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | grep -v '^cm_')"
 empty "links in the docs lead somewhere" "$(
   for f in README.md docs/*.md CONTRIBUTING.md; do
     [ -f "$f" ] || continue
@@ -120,7 +122,7 @@ if [ -f README.md ]; then
   t=$(mktemp -d)
   sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$t/example.c"
   if [ -s "$t/example.c" ] &&
-    ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -Iinclude "$t/example.c" "$build/src/libcachemax.a" -lpthread \
+    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -Iinclude "$t/example.c" "$build/src/libcachemax.a" -lpthread \
       -o "$t/example" 2>"$t/err"; then
     ok "the README's example compiles"
     head -c 300000 /dev/urandom >"$t/data"

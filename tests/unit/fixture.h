@@ -69,7 +69,7 @@ static inline size_t map_size(uint64_t bytes)
 
 static inline void *map_bytes(uint64_t bytes)
 {
-    void *p = plat_alloc(map_size(bytes));
+    void *p = cm_plat_alloc(map_size(bytes));
     if (p == NULL) {
         printf("# no memory for %llu bytes\n", (unsigned long long)bytes);
         exit(1);
@@ -79,7 +79,7 @@ static inline void *map_bytes(uint64_t bytes)
 
 static inline void unmap_bytes(void *p, uint64_t bytes)
 {
-    plat_free(p, map_size(bytes));
+    cm_plat_free(p, map_size(bytes));
 }
 
 static inline void sleep_ms(long ms)

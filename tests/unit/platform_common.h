@@ -69,10 +69,10 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 static void test_create_progress_and_cancel(void)
 {
     const uint64_t size = 130 * MIB;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     struct progress p = { 0 };
     const unsigned fds = open_files();
-    int rc = plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p);
+    int rc = cm_plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p);
 
     if (rc == CM_ENOSPC) {
         SKIP("less than 130 MiB free");
@@ -80,11 +80,11 @@ static void test_create_progress_and_cancel(void)
     CHECK_EQ(rc, 0);
     CHECK_EQ(p.calls, 3);
     CHECK(p.last == size && p.total == size);
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
     for (unsigned at = 1; at <= 3; at++) {
         p = (struct progress){ .cancel_at = at };
-        CHECK_EQ(plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
+        CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
         CHECK_EQ(p.calls, at);
         CHECK_EQ(f.handle, -1);
         CHECK_EQ(os_size(in_dir("pool")), -1);
@@ -120,10 +120,10 @@ static void test_random(void)
     static uint8_t a[MIB], b[64], c[64];
     unsigned seen[256] = { 0 };
 
-    CHECK_EQ(plat_random(a, 0), 0);
-    CHECK_EQ(plat_random(a, sizeof a), 0);
-    CHECK_EQ(plat_random(b, sizeof b), 0);
-    CHECK_EQ(plat_random(c, sizeof c), 0);
+    CHECK_EQ(cm_plat_random(a, 0), 0);
+    CHECK_EQ(cm_plat_random(a, sizeof a), 0);
+    CHECK_EQ(cm_plat_random(b, sizeof b), 0);
+    CHECK_EQ(cm_plat_random(c, sizeof c), 0);
     CHECK(memcmp(b, c, sizeof b) != 0);
     for (size_t i = 0; i < sizeof a; i++) {
         seen[a[i]]++;
@@ -132,31 +132,31 @@ static void test_random(void)
         CHECK(seen[i] > 3500 && seen[i] < 4700);
     }
     CHECK(!all_zero(a + MIB - 64, 64));
-    CHECK(plat_pid() != 0);
+    CHECK(cm_plat_pid() != 0);
 }
 
 /* ---- Clocks -------------------------------------------------------------------------------- */
 
 static void test_clocks(void)
 {
-    const uint64_t now = plat_now_ns(), ticks = plat_ticks();
-    const int64_t wall = plat_wall_ns(), boot = plat_boot_wall_ns();
+    const uint64_t now = cm_plat_now_ns(), ticks = cm_plat_ticks();
+    const int64_t wall = cm_plat_wall_ns(), boot = cm_plat_boot_wall_ns();
     uint64_t waited, ticked;
 
     CHECK(wall / 1000000000 - (int64_t)time(NULL) <= 1);
     CHECK(boot == INT64_MIN || (boot > 0 && boot < wall));
-    CHECK(plat_ticks_per_ms() > 0);
+    CHECK(cm_plat_ticks_per_ms() > 0);
     sleep_ms(50);
-    ticked = plat_ticks() - ticks;
-    waited = plat_now_ns() - now;
+    ticked = cm_plat_ticks() - ticks;
+    waited = cm_plat_now_ns() - now;
     CHECK(waited >= 50000000 && waited < UINT64_C(30000000000));
     if (getenv("CM_TEST_EMULATED") == NULL) {
-        CHECK(ticked >= 50 * plat_ticks_per_ms() * 9 / 10); /* a lower bound */
+        CHECK(ticked >= 50 * cm_plat_ticks_per_ms() * 9 / 10); /* a lower bound */
     }
-    CHECK(plat_wall_ns() - wall >= 40000000);
-    CHECK(boot == INT64_MIN || llabs((long long)(plat_boot_wall_ns() - boot)) < BOOT_CLOCK_STEP);
+    CHECK(cm_plat_wall_ns() - wall >= 40000000);
+    CHECK(boot == INT64_MIN || llabs((long long)(cm_plat_boot_wall_ns() - boot)) < BOOT_CLOCK_STEP);
     for (unsigned i = 0; i < 1000; i++) {
-        const uint64_t a = plat_now_ns(), b = plat_now_ns();
+        const uint64_t a = cm_plat_now_ns(), b = cm_plat_now_ns();
 
         CHECK(b >= a);
     }
@@ -170,28 +170,28 @@ static void test_alloc(void)
 
     for (unsigned round = 0; round < 3; round++) {
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-            uint8_t *p = plat_alloc(sizes[i]);
+            uint8_t *p = cm_plat_alloc(sizes[i]);
 
             REQUIRE(p != NULL);
             CHECK_EQ((uintptr_t)p % 4096, 0);
             CHECK(all_zero(p, sizes[i]));
             memset(p, 0xff, sizes[i]);
-            plat_free(p, sizes[i]);
+            cm_plat_free(p, sizes[i]);
         }
     }
-    CHECK(plat_alloc(SIZE_MAX) == NULL);
-    CHECK(plat_alloc(0) == NULL);
-    plat_free(NULL, 0);
-    plat_free(NULL, MIB);
+    CHECK(cm_plat_alloc(SIZE_MAX) == NULL);
+    CHECK(cm_plat_alloc(0) == NULL);
+    cm_plat_free(NULL, 0);
+    cm_plat_free(NULL, MIB);
 #if !defined(CM_TSAN) && !defined(_WIN32) /* there all of it counts against the page file */
     if (getenv("CM_TEST_EMULATED") == NULL) {
         const size_t much = (size_t)256 << 30; /* lazily: nobody has that much */
-        uint8_t *p = plat_alloc(much);
+        uint8_t *p = cm_plat_alloc(much);
 
         REQUIRE(p != NULL);
         p[much - 1] = 1;
         CHECK_EQ(p[much / 2], 0);
-        plat_free(p, much);
+        cm_plat_free(p, much);
     }
 #endif
 }
@@ -205,7 +205,7 @@ static void *waiter_main(void *arg)
     (void)arg;
     at_add_acq_rel(&wait_ready, 1u);
     while (at_load_acquire(&wait_word) == 0) { /* pairs with the release of the waker */
-        plat_wait(&wait_word, 0);
+        cm_plat_wait(&wait_word, 0);
     }
     at_add_acq_rel(&wait_awake, 1u);
     return NULL;
@@ -213,13 +213,13 @@ static void *waiter_main(void *arg)
 
 static void test_wait_and_wake(void)
 {
-    const uint64_t begin = plat_now_ns();
+    const uint64_t begin = cm_plat_now_ns();
     pthread_t id[4];
 
     wait_word = 1;
-    plat_wait(&wait_word, 0);  /* differs: returns at once */
-    plat_wake_one(&wait_word); /* nobody there: no harm */
-    plat_wake_all(&wait_word);
+    cm_plat_wait(&wait_word, 0);  /* differs: returns at once */
+    cm_plat_wake_one(&wait_word); /* nobody there: no harm */
+    cm_plat_wake_all(&wait_word);
     for (unsigned round = 0; round < 50; round++) {
         wait_word = wait_awake = wait_ready = 0;
         for (unsigned i = 0; i < 4; i++) {
@@ -232,10 +232,10 @@ static void test_wait_and_wake(void)
         CHECK_EQ(at_load_acquire(&wait_awake), 0);
         at_store_release(&wait_word, 1u);
         if (round % 2 == 0) {
-            plat_wake_all(&wait_word);
+            cm_plat_wake_all(&wait_word);
         } else {
             for (unsigned i = 0; i < 4; i++) {
-                plat_wake_one(&wait_word);
+                cm_plat_wake_one(&wait_word);
             }
         }
         for (unsigned i = 0; i < 4; i++) {
@@ -243,18 +243,18 @@ static void test_wait_and_wake(void)
         }
         CHECK_EQ(wait_awake, 4);
     }
-    CHECK(plat_now_ns() - begin < UINT64_C(60000000000));
+    CHECK(cm_plat_now_ns() - begin < UINT64_C(60000000000));
 }
 
 static void *thread_main(void *arg)
 {
-    struct plat_thread *t = plat_thread();
+    struct cm_plat_thread *t = cm_plat_thread();
 
     CHECK_EQ(t->sample, 0);
     CHECK(t->callback == NULL);
     t->sample = 5;
     t->callback = arg;
-    CHECK(plat_thread() == t && t->sample == 5 && t->callback == arg);
+    CHECK(cm_plat_thread() == t && t->sample == 5 && t->callback == arg);
     *(uint32_t *)arg = t->number;
     return NULL;
 }
@@ -270,7 +270,7 @@ static void test_thread(void)
     for (unsigned i = 0; i < 8; i++) {
         CHECK_EQ(pthread_join(id[i], NULL), 0);
     }
-    number[8] = plat_thread()->number;
+    number[8] = cm_plat_thread()->number;
     for (unsigned i = 0; i < 9; i++) {
         CHECK(number[i] != 0);
         for (unsigned j = 0; j < i; j++) {

@@ -848,7 +848,7 @@ static void test_owned(void)
     cm_cache *c = open_pool(path, 0);
     REQUIRE(c != NULL);
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
-    (void)snprintf(owner, sizeof(owner), "CM_TEST_OWNER=%u", plat_pid());
+    (void)snprintf(owner, sizeof(owner), "CM_TEST_OWNER=%u", cm_plat_pid());
     CHECK_EQ(putenv(owner), 0);
     in_child(owner_body, (void *)(uintptr_t)path);
     CHECK_EQ(cm_close(c), 0);
@@ -862,11 +862,11 @@ static void test_owned(void)
 static bool mount_known(const char *path)
 {
     static const uint8_t unknown[16];
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     uint8_t id[16];
-    CHECK_EQ(plat_file_open(&f, path, true), 0);
-    plat_mount_id(&f, id);
-    plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, path, true), 0);
+    cm_plat_mount_id(&f, id);
+    cm_plat_file_close(&f);
     return memcmp(id, unknown, 16) != 0;
 }
 
@@ -1320,7 +1320,7 @@ static void test_info(void)
     check_info(&j, 3 * MIB);
     CHECK(memcmp(i.uuid, j.uuid, 16) == 0);
     CHECK(j.clean == 0 && j.owned == 1);
-    CHECK_EQ(j.owner_pid, plat_pid());
+    CHECK_EQ(j.owner_pid, cm_plat_pid());
     CHECK_EQ(j.used_slots, 0);
     cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 25, 5), 25);

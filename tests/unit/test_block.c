@@ -497,8 +497,8 @@ static void test_slow_reader(void)
     CHECK_EQ(look(f, 0, 5), WRONG); /* told to trust the media, it does */
     CHECK_EQ(sigaction(SIGALRM, &stop, &before), 0);
     CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-    uint64_t end = plat_now_ns() + UINT64_C(10000000000);
-    while (cm_read(f, 0, buf, BLK, NULL) > 0 && plat_now_ns() < end)
+    uint64_t end = cm_plat_now_ns() + UINT64_C(10000000000);
+    while (cm_read(f, 0, buf, BLK, NULL) > 0 && cm_plat_now_ns() < end)
         ;
     CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
     CHECK_EQ(sigaction(SIGALRM, &before, NULL), 0);
@@ -800,10 +800,10 @@ static void test_full_volume(void)
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
-    struct plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
+    struct cm_plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
     char path[64];
-    (void)snprintf(path, sizeof(path), "/tmp/cachemax-holes.%u", plat_pid());
-    REQUIRE(plat_file_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
+    (void)snprintf(path, sizeof(path), "/tmp/cachemax-holes.%u", cm_plat_pid());
+    REQUIRE(cm_plat_file_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
     p.c->media.file = &holes;
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 200, 5), 200);
@@ -822,8 +822,8 @@ static void test_full_volume(void)
     CHECK(put_all(f, 5000, 600, 5) > 590);
     CHECK(hits(f, 5000, 600, 5) > 590);
     pool_end(&p);
-    plat_file_close(&holes);
-    plat_file_remove(path);
+    cm_plat_file_close(&holes);
+    cm_plat_file_remove(path);
 }
 
 /* ---- Sequences ------------------------------------------------------------------------------- */

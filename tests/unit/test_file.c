@@ -455,7 +455,7 @@ static void test_sync_then_change(void)
     cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
     CHECK_EQ(cm_sync_begin(f, &s), 0);
     cm_validator v = val(100 * BLK, 8);
-    v.mtime_ns = v.ctime_ns = plat_wall_ns();
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
     CHECK_EQ(cm_file_revalidate(f, &v), 0);
     CHECK(info_of(f).dirty);
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
@@ -1541,7 +1541,7 @@ static void test_record_order(void)
     /* Kept: made durable as it was found. */
     expect_order(&p, &v, "f");
     /* Born dirty: the old record goes, then the mark, then the new one. */
-    v.mtime_ns = v.ctime_ns = plat_wall_ns();
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
     expect_order(&p, &v, "DfMfRf");
     /* Torn, and an earlier place is free: the torn one is settled before another is written. */
     CHECK_EQ(cm_forget(p.c, &other), 0);

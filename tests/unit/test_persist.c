@@ -262,7 +262,7 @@ static void test_copy_sizes_and_alignments(void)
     static const size_t skews[] = { 0, 1, 3, 8, 15, 16, 17, 31, 32, 33, 48, 63 };
     static const size_t large[] = { 1023, 1024, 2047, 4032, 4095, 4096, 4097, 8192, 16384 };
     const size_t nskews = sizeof skews / sizeof skews[0];
-    uint8_t *from = plat_alloc(32768), *to = plat_alloc(32768);
+    uint8_t *from = cm_plat_alloc(32768), *to = cm_plat_alloc(32768);
     cm_guard_copy_fn copy;
     const char *name = NULL;
 
@@ -284,14 +284,14 @@ static void test_copy_sizes_and_alignments(void)
     }
     CHECK(name != NULL && cm_guard_copy_variant(SIZE_MAX, NULL) == NULL);
     check_copy(cm_guard_copy, to, 8192, from + 5, 7, 4096);
-    plat_free(from, 32768);
-    plat_free(to, 32768);
+    cm_plat_free(from, 32768);
+    cm_plat_free(to, 32768);
 }
 
 static void test_nt_copy(void)
 {
     const struct cm_persist_ops *ops;
-    uint8_t *from = plat_alloc(16384), *to = plat_alloc(16384);
+    uint8_t *from = cm_plat_alloc(16384), *to = cm_plat_alloc(16384);
 
     REQUIRE(from != NULL && to != NULL);
     fill_pattern(from, 16384);
@@ -307,14 +307,14 @@ static void test_nt_copy(void)
             }
         }
     }
-    plat_free(from, 16384);
-    plat_free(to, 16384);
+    cm_plat_free(from, 16384);
+    cm_plat_free(to, 16384);
 }
 
 static void test_flush_changes_nothing(void)
 {
     const struct cm_persist_ops *ops;
-    uint8_t *p = plat_alloc(8192);
+    uint8_t *p = cm_plat_alloc(8192);
 
     REQUIRE(p != NULL);
     fill_pattern(p, 8192);
@@ -328,13 +328,13 @@ static void test_flush_changes_nothing(void)
     for (size_t i = 0; i < 8192; i++) {
         CHECK(p[i] == pattern(i));
     }
-    plat_free(p, 8192);
+    cm_plat_free(p, 8192);
 }
 
 /* A routine that reads or writes one byte beyond its range dies at the edge of a mapping. */
 static void test_nothing_beyond_the_edge(void)
 {
-    uint8_t *a = plat_alloc(ROOM), *b = plat_alloc(ROOM);
+    uint8_t *a = cm_plat_alloc(ROOM), *b = cm_plat_alloc(ROOM);
     const struct cm_persist_ops *ops;
     cm_guard_copy_fn copy;
 
@@ -362,8 +362,8 @@ static void test_nothing_beyond_the_edge(void)
         CHECK_EQ(ops->flush(NULL, b + PAGE, 1), 0);
         ops->fence(NULL);
     }
-    plat_free(a, ROOM);
-    plat_free(b, ROOM);
+    cm_plat_free(a, ROOM);
+    cm_plat_free(b, ROOM);
 }
 
 #ifndef _WIN32
@@ -405,7 +405,7 @@ static int in_child(void (*body)(void *), void *arg)
 #define POISON_GOOD 8u /* pages that stay; the rest is poisoned */
 
 struct poison {
-    struct plat_file file;
+    struct cm_plat_file file;
     char path[300];
     uint8_t *good, *bad; /* the last good page, the first bad one behind it */
 };
@@ -417,13 +417,13 @@ static int poison_make(struct poison *p, bool guarded)
     enum cm_durability durability;
 
     *p = (struct poison){ .file = PLAT_FILE_INIT };
-    (void)snprintf(p->path, sizeof p->path, "%s/cachemax-poison-%u-%u", os_temp(), plat_pid(),
+    (void)snprintf(p->path, sizeof p->path, "%s/cachemax-poison-%u-%u", os_temp(), cm_plat_pid(),
                    number++);
-    if (plat_file_create(&p->file, p->path, POISON_PAGES * PAGE, false, NULL, NULL) != 0) {
+    if (cm_plat_file_create(&p->file, p->path, POISON_PAGES * PAGE, false, NULL, NULL) != 0) {
         return -1;
     }
     (void)unlink(p->path); /* where it may go: some children die without cleaning up */
-    if (plat_file_map(&p->file, PAGE, &durability) != 0) {
+    if (cm_plat_file_map(&p->file, PAGE, &durability) != 0) {
         return -1;
     }
     memset(p->file.base, 0x5a, POISON_PAGES * PAGE);
@@ -443,7 +443,7 @@ static int poison_make(struct poison *p, bool guarded)
 static void poison_free(struct poison *p)
 {
     cm_guard_remove(p->file.base);
-    plat_file_close(&p->file);
+    cm_plat_file_close(&p->file);
     (void)unlink(p->path);
 }
 
@@ -608,7 +608,7 @@ static void test_poison_in_two_threads(void)
 
 static void test_readonly_memory_is_an_error(void)
 {
-    uint64_t *p = plat_alloc(ROOM);
+    uint64_t *p = cm_plat_alloc(ROOM);
     uint64_t v = 1;
 
     if (!cm_guard_available()) {
@@ -621,7 +621,7 @@ static void test_readonly_memory_is_an_error(void)
     CHECK_EQ(cm_persist_variant(0)->cas64(NULL, p, 0, 1), CM_EIO);
     CHECK_EQ(cm_guard_load64(p, &v), 0);
     CHECK(v == 0);
-    plat_free(p, ROOM);
+    cm_plat_free(p, ROOM);
     CHECK_EQ(cm_guard_load64(p, &v), CM_EIO); /* unmapped, still registered */
     cm_guard_remove(p);
 }

@@ -141,52 +141,53 @@ static void make_file(const char *path, const char *text)
 static void test_create(void)
 {
     const char *path = in_dir("pool");
-    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
     struct stat st;
 
     (void)umask(0);
-    CHECK_EQ(plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
+    CHECK_EQ(cm_plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
     REQUIRE(stat(path, &st) == 0);
     CHECK_EQ(st.st_mode, S_IFREG | 0600);
     CHECK_EQ(st.st_size, 3 * MIB + PAGE);
     CHECK((uint64_t)st.st_blocks * 512 >= 3 * MIB + PAGE);
     CHECK_EQ(f.size, 3 * MIB + PAGE);
     CHECK(fcntl((int)f.handle, F_GETFD) & FD_CLOEXEC);
-    CHECK_EQ(plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(cm_plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK_EQ(g.handle, -1);
     REQUIRE(stat(path, &st) == 0); /* the failed one touched nothing */
     CHECK_EQ(st.st_size, 3 * MIB + PAGE);
-    plat_file_close(&f);
-    plat_file_close(&f); /* safe after itself */
+    cm_plat_file_close(&f);
+    cm_plat_file_close(&f); /* safe after itself */
     CHECK_EQ(f.handle, -1);
-    plat_file_remove(path);
+    cm_plat_file_remove(path);
     CHECK(stat(path, &st) != 0 && errno == ENOENT);
 
-    CHECK_EQ(plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
+    CHECK_EQ(cm_plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
     REQUIRE(stat(path, &st) == 0);
     CHECK_EQ(st.st_size, 64 * MIB);
     CHECK(st.st_blocks * 512 < MIB);
-    plat_file_close(&f);
-    plat_file_remove(path);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
 }
 
 static void test_create_refused(void)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     const unsigned fds = open_files();
     struct stat st;
 
-    CHECK_EQ(plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
-    CHECK_EQ(plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
     REQUIRE(symlink("elsewhere", in_dir("link")) == 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("link"), PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("link"), PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK(stat(in_dir("elsewhere"), &st) != 0);
     CHECK_EQ(unlink(in_dir("link")), 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
+             CM_ENOSPC);
     CHECK(stat(in_dir("huge"), &st) != 0);
     if (geteuid() != 0) {
         CHECK_EQ(mkdir(in_dir("shut"), 0500), 0);
-        CHECK_EQ(plat_file_create(&f, in_dir("shut/pool"), PAGE, true, NULL, NULL), CM_EACCES);
+        CHECK_EQ(cm_plat_file_create(&f, in_dir("shut/pool"), PAGE, true, NULL, NULL), CM_EACCES);
         CHECK_EQ(rmdir(in_dir("shut")), 0);
     }
     CHECK_EQ(f.handle, -1);
@@ -204,16 +205,16 @@ static int shrink_volume(void *ctx, uint64_t done, uint64_t total)
 
 static void enospc_midway_body(void *arg)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     struct progress p = { 0 };
     unsigned calls = 0;
     struct stat st;
 
     (void)arg;
     mount_here("tmpfs", dir, "size=128m");
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 129 * MIB, true, on_progress, &p), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), 129 * MIB, true, on_progress, &p), CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 100 * MIB, true, shrink_volume, &calls),
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), 100 * MIB, true, shrink_volume, &calls),
              CM_ENOSPC);
     CHECK_EQ(calls, 1);
     CHECK_EQ(f.handle, -1);
@@ -222,24 +223,24 @@ static void enospc_midway_body(void *arg)
 
 static void enospc_body(void *arg)
 {
-    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
     struct progress p = { 0 };
     struct stat st;
 
     (void)arg;
     mount_here("tmpfs", dir, "size=1m,nr_inodes=8");
     /* Impossible from the start: nothing is taken, not even for a while. */
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p),
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p),
              CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
     CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
     CHECK_EQ(f.handle, -1);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), MIB / 2, true, NULL, NULL), 0);
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_create(&f, in_dir("sparse"), 2 * MIB, false, NULL, NULL), 0);
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_create(&g, in_dir("rest"), 3 * MIB / 4, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), MIB / 2, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("sparse"), 2 * MIB, false, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_create(&g, in_dir("rest"), 3 * MIB / 4, true, NULL, NULL), CM_ENOSPC);
     CHECK(stat(in_dir("rest"), &st) != 0 && errno == ENOENT);
 }
 
@@ -252,17 +253,17 @@ static void test_create_on_full_volume(void)
 static void limit_body(void *arg)
 {
     const struct rlimit limit = { MIB, MIB };
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     struct stat st;
 
     (void)arg;
     REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 2 * MIB, false, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), 2 * MIB, false, NULL, NULL), CM_ENOSPC);
     CHECK(stat(in_dir("pool"), &st) != 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL), 0);
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 static void test_create_beyond_file_size_limit(void)
@@ -274,19 +275,19 @@ static void test_create_beyond_file_size_limit(void)
 static void no_fallocate_body(void *arg)
 {
     enum cm_durability durability = 0;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     struct progress p = { 0 };
     struct stat st;
 
     (void)arg;
     mount_here("ramfs", dir, NULL);
-    CHECK_EQ(plat_file_create(&f, in_dir("pool"), 3 * MIB + PAGE, true, on_progress, &p), 0);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), 3 * MIB + PAGE, true, on_progress, &p), 0);
     REQUIRE(fstat((int)f.handle, &st) == 0);
     CHECK_EQ(st.st_size, 3 * MIB + PAGE);
     CHECK_EQ(p.calls, 1);
-    CHECK_EQ(plat_file_map(&f, PAGE, &durability), 0);
+    CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), 0);
     CHECK_EQ(durability, CM_DURABILITY_VOLATILE);
-    plat_file_close(&f);
+    cm_plat_file_close(&f);
 }
 
 static void test_create_without_fallocate(void)
@@ -298,135 +299,135 @@ static void test_create_without_fallocate(void)
 
 static void test_open(void)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     const unsigned fds = open_files();
     char text[8] = { 0 };
 
     make_file(in_dir("file"), "0123456789");
-    CHECK_EQ(plat_file_open(&f, in_dir("file"), false), 0);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file"), false), 0);
     CHECK_EQ(f.size, 10);
     CHECK(!f.readonly);
-    CHECK_EQ(plat_file_pread(&f, text, 4, 3), 0);
+    CHECK_EQ(cm_plat_file_pread(&f, text, 4, 3), 0);
     CHECK(memcmp(text, "3456", 5) == 0);
-    CHECK_EQ(plat_file_pread(&f, text, 4, 7), CM_EIO);
-    CHECK_EQ(plat_file_pread(&f, text, 0, 99), 0);
-    plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_pread(&f, text, 4, 7), CM_EIO);
+    CHECK_EQ(cm_plat_file_pread(&f, text, 0, 99), 0);
+    cm_plat_file_close(&f);
     REQUIRE(symlink("file", in_dir("link")) == 0);
-    CHECK_EQ(plat_file_open(&f, in_dir("link"), true), 0);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("link"), true), 0);
     CHECK(f.readonly);
-    plat_file_close(&f);
+    cm_plat_file_close(&f);
     CHECK_EQ(unlink(in_dir("link")), 0);
     REQUIRE(symlink("link", in_dir("link")) == 0);
-    CHECK_EQ(plat_file_open(&f, in_dir("link"), true), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("link"), true), CM_ENOENT);
     CHECK_EQ(unlink(in_dir("link")), 0);
-    CHECK_EQ(plat_file_open(&f, in_dir("missing"), false), CM_ENOENT);
-    CHECK_EQ(plat_file_open(&f, in_dir("file/below"), false), CM_ENOENT);
-    CHECK_EQ(plat_file_open(&f, dir, false), CM_ENOTFILE);
-    CHECK_EQ(plat_file_open(&f, dir, true), CM_ENOTFILE);
-    CHECK_EQ(plat_file_open(&f, "/dev/null", false), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("missing"), false), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file/below"), false), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, dir, false), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, dir, true), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, "/dev/null", false), CM_ENOTFILE);
     REQUIRE(mkfifo(in_dir("fifo"), 0600) == 0);
     alarm(20); /* it must not wait for a writer */
-    CHECK_EQ(plat_file_open(&f, in_dir("fifo"), true), CM_ENOTFILE);
-    CHECK_EQ(plat_file_open(&f, in_dir("fifo"), false), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("fifo"), true), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("fifo"), false), CM_ENOTFILE);
     alarm(0);
     CHECK_EQ(unlink(in_dir("fifo")), 0);
     if (geteuid() != 0) {
         CHECK_EQ(chmod(in_dir("file"), 0400), 0);
-        CHECK_EQ(plat_file_open(&f, in_dir("file"), false), CM_EACCES);
+        CHECK_EQ(cm_plat_file_open(&f, in_dir("file"), false), CM_EACCES);
     }
     CHECK_EQ(f.handle, -1);
     CHECK_EQ(open_files(), fds);
-    plat_file_remove(in_dir("file"));
+    cm_plat_file_remove(in_dir("file"));
 }
 
 /* ---- Locking ------------------------------------------------------------------------------- */
 
 static void lock_other_process_body(void *arg)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     (void)arg;
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_is_locked(&f), 1);
-    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
-    plat_file_close(&f);
-    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
-    CHECK_EQ(plat_file_is_locked(&f), 1); /* also for one that may only read */
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&f), 1);
+    CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
+    cm_plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&f), 1); /* also for one that may only read */
+    cm_plat_file_close(&f);
 }
 
 static void lock_and_die_body(void *arg)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     (void)arg;
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    REQUIRE(plat_file_lock(&f) == 0);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    REQUIRE(cm_plat_file_lock(&f) == 0);
     (void)raise(SIGKILL);
 }
 
 static void close_inherited_body(void *arg)
 {
-    plat_file_close(arg);
+    cm_plat_file_close(arg);
 }
 
 static void test_lock(void)
 {
-    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    CHECK_EQ(plat_file_is_locked(&f), 0); /* by another, that is */
-    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_is_locked(&g), 1);
-    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* by another, that is */
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&g), 1);
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
     CHECK_CHILD_OK(lock_other_process_body, NULL);
     CHECK_CHILD_OK(close_inherited_body, &f);
-    CHECK_EQ(plat_file_lock(&g), CM_EOWNED); /* the child's close did not drop it */
-    plat_file_close(&g);
-    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&g), CM_EOWNED); /* nor did closing a second descriptor */
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_is_locked(&g), 0);
-    CHECK_EQ(plat_file_lock(&g), 0);
-    CHECK_EQ(plat_file_lock(&g), 0); /* it has it already */
-    plat_file_close(&g);
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED); /* the child's close did not drop it */
+    cm_plat_file_close(&g);
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED); /* nor did closing a second descriptor */
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_is_locked(&g), 0);
+    CHECK_EQ(cm_plat_file_lock(&g), 0);
+    CHECK_EQ(cm_plat_file_lock(&g), 0); /* it has it already */
+    cm_plat_file_close(&g);
     /* Who only looks keeps an owner out, but is none. */
-    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
-    CHECK_EQ(plat_file_lock(&f), 0);
-    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
-    CHECK_EQ(plat_file_is_locked(&g), 0);
-    plat_file_close(&g);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
+    CHECK_EQ(cm_plat_file_lock(&f), 0);
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
+    CHECK_EQ(cm_plat_file_is_locked(&g), 0);
+    cm_plat_file_close(&g);
+    cm_plat_file_close(&f);
 
     const int status = in_child(lock_and_die_body, NULL);
 
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&f), 0); /* died with its owner */
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* died with its owner */
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* A child that was forked and lives on must not keep the pool when the parent closes it. */
 static void test_lock_goes_with_the_owner(void)
 {
-    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
     pid_t pid;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     pid = fork();
     if (pid == 0) {
         sleep_ms(60000);
         _exit(0);
     }
-    plat_file_close(&f);
-    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&g), 0);
+    cm_plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&g), 0);
     CHECK_EQ(kill(pid, SIGKILL), 0);
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
-    plat_file_close(&g);
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_close(&g);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
@@ -435,29 +436,29 @@ static void test_map_alignment(void)
 {
     static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     char text[6];
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
+    cm_plat_file_close(&f);
     for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
         for (unsigned n = 0; n < 5; n++) {
-            REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+            REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
             durability = 0;
-            REQUIRE(plat_file_map(&f, aligns[i], &durability) == 0);
+            REQUIRE(cm_plat_file_map(&f, aligns[i], &durability) == 0);
             CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
             CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
             CHECK_EQ(f.mapped, MIB + 3 * PAGE);
             memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
-            CHECK_EQ(plat_file_sync(&f, 0, 0), 0);
-            CHECK_EQ(plat_file_sync(&f, MIB + 100, 200), 0);
-            CHECK_EQ(plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
+            CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
+            CHECK_EQ(cm_plat_file_sync(&f, MIB + 100, 200), 0);
+            CHECK_EQ(cm_plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
             CHECK(memcmp(text, "end!!", 6) == 0);
-            plat_file_close(&f);
+            cm_plat_file_close(&f);
             CHECK(f.base == NULL);
         }
     }
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* Pages of address space that the process uses. */
@@ -476,21 +477,21 @@ static long address_space(void)
 static void test_map_leaves_nothing_behind(void)
 {
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     long before;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
+    cm_plat_file_close(&f);
     before = address_space();
     for (unsigned i = 0; i < 100; i++) {
-        REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-        REQUIRE(plat_file_map(&f, 64 * MIB, &durability) == 0);
-        plat_file_close(&f);
+        REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+        REQUIRE(cm_plat_file_map(&f, 64 * MIB, &durability) == 0);
+        cm_plat_file_close(&f);
     }
     if (getenv("CM_TEST_EMULATED") == NULL) {
         CHECK(address_space() - before < 64 * MIB / PAGE);
     }
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 static void store_body(void *arg)
@@ -506,11 +507,11 @@ static void load_body(void *arg)
 static void test_map_protection(void)
 {
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     int status;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), 2 * PAGE, true, NULL, NULL) == 0);
-    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), 2 * PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     f.base[1] = 7;
     if (getenv("CM_TEST_EMULATED") == NULL) {
         status = in_child(load_body, f.base + 1); /* not inherited */
@@ -518,62 +519,62 @@ static void test_map_protection(void)
     }
     CHECK_CHILD_OK(close_inherited_body, &f);
     CHECK_EQ(f.base[1], 7);
-    plat_file_close(&f);
+    cm_plat_file_close(&f);
 
-    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
-    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     CHECK_EQ(f.base[1], 7);
     CHECK_EQ(madvise(f.base, 2 * PAGE, MADV_DOFORK), 0); /* to try a store in a child */
     CHECK_CHILD_OK(load_body, f.base);
     status = in_child(store_body, f.base);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
-    plat_file_close(&f);
+    cm_plat_file_close(&f);
     CHECK_EQ(truncate(in_dir("pool"), 0), 0);
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_map(&f, PAGE, &durability), CM_EIO);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), CM_EIO);
     CHECK(f.base == NULL);
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 static void volatile_body(void *arg)
 {
     enum cm_durability durability = 0;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     (void)arg;
     mount_here("tmpfs", dir, "size=1m");
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     CHECK_EQ(durability, CM_DURABILITY_VOLATILE);
-    CHECK_EQ(plat_file_sync(&f, 0, 0), 0);
-    plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
+    cm_plat_file_close(&f);
 }
 
 static void test_durability(void)
 {
     const char *expected = getenv("CM_TEST_DURABILITY"); /* of the test directory, as a number */
     enum cm_durability durability = 0;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     printf("# durability of %s: %d\n", dir, (int)durability);
     if (expected != NULL) {
         CHECK_EQ(durability, atoi(expected));
     }
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
     CHECK_CHILD_OR_SKIP(volatile_body, NULL, "may not mount a tmpfs");
 }
 
 static void test_sync_dir(void)
 {
-    CHECK_EQ(plat_file_sync_dir(in_dir("anything")), 0);
-    CHECK_EQ(plat_file_sync_dir("anything"), 0);
-    CHECK_EQ(plat_file_sync_dir("/anything"), 0);
-    CHECK_EQ(plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
-    plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
+    CHECK_EQ(cm_plat_file_sync_dir(in_dir("anything")), 0);
+    CHECK_EQ(cm_plat_file_sync_dir("anything"), 0);
+    CHECK_EQ(cm_plat_file_sync_dir("/anything"), 0);
+    CHECK_EQ(cm_plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
+    cm_plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
 }
 
 /* ---- Identity ------------------------------------------------------------------------------ */
@@ -584,8 +585,8 @@ static void test_boot_id(void)
     char text[64] = "", hex[64] = "";
     FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
 
-    plat_boot_id(a);
-    plat_boot_id(b);
+    cm_plat_boot_id(a);
+    cm_plat_boot_id(b);
     CHECK(memcmp(a, b, 16) == 0);
     if (f == NULL || fgets(text, sizeof text, f) == NULL) {
         CHECK(all_zero(a, 16));
@@ -603,12 +604,12 @@ static void test_boot_id(void)
 
 static void get_mount_id(const char *path, uint8_t id[16])
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     make_file(path, "x");
-    REQUIRE(plat_file_open(&f, path, true) == 0);
-    plat_mount_id(&f, id);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, path, true) == 0);
+    cm_plat_mount_id(&f, id);
+    cm_plat_file_close(&f);
     CHECK_EQ(unlink(path), 0);
 }
 
@@ -655,7 +656,7 @@ static int identify(const char *path, cm_file_id *id, cm_validator *v)
     int rc;
 
     CHECK(fd >= 0);
-    rc = plat_identify(fd, id, v);
+    rc = cm_plat_identify(fd, id, v);
     CHECK_EQ(close(fd), 0);
     return rc;
 }
@@ -664,12 +665,12 @@ static void test_identify_same_and_different(void)
 {
     cm_file_id a, b, c;
     cm_validator va, vb, vc;
-    const uint64_t before = plat_now_ns();
+    const uint64_t before = cm_plat_now_ns();
 
     make_file(in_dir("a"), "one");
     make_file(in_dir("c"), "one");
     CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
-    CHECK(va.taken_at >= before && va.taken_at <= plat_now_ns());
+    CHECK(va.taken_at >= before && va.taken_at <= cm_plat_now_ns());
     CHECK_EQ(va.size, 3);
     CHECK_EQ(va.reserved, 0);
     CHECK(a.hi != 0 || a.lo != 0);
@@ -702,13 +703,13 @@ static void test_identify_refused(void)
     const int null_fd = open("/dev/null", O_RDONLY), dir_fd = open(dir, O_RDONLY);
 
     REQUIRE(null_fd >= 0 && dir_fd >= 0 && pipe(pipe_fd) == 0);
-    CHECK_EQ(plat_identify(-1, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(9999, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(null_fd, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(dir_fd, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(pipe_fd[0], &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(null_fd, NULL, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(null_fd, &id, NULL), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(9999, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(null_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(dir_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(pipe_fd[0], &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(null_fd, NULL, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(null_fd, &id, NULL), CM_EINVAL);
     CHECK_EQ(close(null_fd) + close(dir_fd) + close(pipe_fd[0]) + close(pipe_fd[1]), 0);
 }
 
@@ -767,7 +768,7 @@ static void test_identify_reused_inode(void)
     REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
     inode = st.st_ino;
     rc = ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation);
-    CHECK_EQ(plat_identify(fd, &a, &v), 0);
+    CHECK_EQ(cm_plat_identify(fd, &a, &v), 0);
     CHECK_EQ(close(fd), 0);
     if (rc != 0) {
         CHECK_EQ(unlink(in_dir("a")), 0);
@@ -791,7 +792,7 @@ static void test_identify_reused_inode(void)
 static void forked_body(void *arg)
 {
     const uint32_t before = *(uint32_t *)arg;
-    uint32_t here = plat_fork_count();
+    uint32_t here = cm_plat_fork_count();
 
     CHECK_EQ(here, before + 1);
     if (here < 3) {
@@ -801,10 +802,10 @@ static void forked_body(void *arg)
 
 static void test_fork_count(void)
 {
-    uint32_t count = plat_fork_count();
+    uint32_t count = cm_plat_fork_count();
 
     CHECK_CHILD_OK(forked_body, &count);
-    CHECK_EQ(plat_fork_count(), count);
+    CHECK_EQ(cm_plat_fork_count(), count);
 }
 
 static const struct harness_test tests[] = {

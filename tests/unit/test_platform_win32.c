@@ -39,37 +39,37 @@ static void make_file(const char *path, const char *text)
 static void test_create(void)
 {
     const char *path = in_dir("pool");
-    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
 
-    CHECK_EQ(plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
+    CHECK_EQ(cm_plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
     CHECK_EQ(os_size(path), 3 * MIB + PAGE);
     CHECK(os_space(path) >= 3 * MIB + PAGE);
     CHECK_EQ(f.size, 3 * MIB + PAGE);
-    CHECK_EQ(plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(cm_plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK_EQ(g.handle, -1);
     CHECK_EQ(os_size(path), 3 * MIB + PAGE); /* the failed one touched nothing */
-    plat_file_close(&f);
-    plat_file_close(&f); /* safe after itself */
+    cm_plat_file_close(&f);
+    cm_plat_file_close(&f); /* safe after itself */
     CHECK_EQ(f.handle, -1);
-    plat_file_remove(path);
+    cm_plat_file_remove(path);
     CHECK_EQ(os_size(path), -1);
-    CHECK_EQ(plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
+    CHECK_EQ(cm_plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
     CHECK_EQ(os_size(path), 64 * MIB);
     CHECK(os_space(path) < MIB);
-    plat_file_close(&f);
-    plat_file_remove(path);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
 }
 
 /* Nobody gets in by what the directory would hand down. */
 static void test_create_private(void)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     SECURITY_DESCRIPTOR_CONTROL control = 0;
     PSECURITY_DESCRIPTOR sd = NULL;
     DWORD revision = 0;
     PACL acl = NULL;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     REQUIRE(GetSecurityInfo((HANDLE)f.handle, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL,
                             &acl, NULL, &sd) == ERROR_SUCCESS);
     REQUIRE(acl != NULL); /* none would let everybody in */
@@ -86,25 +86,27 @@ static void test_create_private(void)
               ace->Header.AceType != ACCESS_ALLOWED_ACE_TYPE);
     }
     (void)LocalFree(sd);
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* The counterparts of the POSIX errors. */
 static void test_create_refused(void)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     const unsigned handles = open_files();
 
-    CHECK_EQ(plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
-    CHECK_EQ(plat_file_create(&f, "Q:\\pool", PAGE, true, NULL, NULL), CM_ENOENT);
-    CHECK_EQ(plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
-    CHECK_EQ(plat_file_create(&f, in_dir("\xff\xfe"), PAGE, true, NULL, NULL), CM_EINVAL);
-    CHECK_EQ(plat_file_create(&f, in_dir("a*b?"), PAGE, true, NULL, NULL), CM_EINVAL);
-    CHECK_EQ(plat_file_create(&f, "", PAGE, true, NULL, NULL), CM_ENOENT);
-    CHECK(plat_file_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
-    CHECK_EQ(plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
-    CHECK_EQ(plat_file_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_create(&f, "Q:\\pool", PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("\xff\xfe"), PAGE, true, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("a*b?"), PAGE, true, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(cm_plat_file_create(&f, "", PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK(cm_plat_file_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
+             CM_ENOSPC);
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL),
+             CM_ENOSPC);
     CHECK_EQ(os_size(in_dir("huge")), -1);
     CHECK_EQ(os_size(in_dir("full")), -1);
     CHECK_EQ(f.handle, -1);
@@ -115,53 +117,53 @@ static void test_create_refused(void)
 
 static void test_open(void)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     char text[8] = { 0 };
     HANDLE pipe;
     unsigned handles;
 
     make_file(in_dir("file"), "0123456789");
     handles = open_files();
-    CHECK_EQ(plat_file_open(&f, in_dir("file"), false), 0);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file"), false), 0);
     CHECK_EQ(f.size, 10);
     CHECK(!f.readonly);
-    CHECK_EQ(plat_file_pread(&f, text, 4, 3), 0);
+    CHECK_EQ(cm_plat_file_pread(&f, text, 4, 3), 0);
     CHECK(memcmp(text, "3456", 5) == 0);
-    CHECK_EQ(plat_file_pread(&f, text, 4, 7), CM_EIO);
-    CHECK_EQ(plat_file_pread(&f, text, 0, 99), 0);
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_open(&f, in_dir("missing"), false), CM_ENOENT);
-    CHECK_EQ(plat_file_open(&f, in_dir("file/below"), false), CM_ENOENT);
-    CHECK_EQ(plat_file_open(&f, "\\\\no.such.server.example\\share\\pool", true), CM_ENOENT);
-    CHECK_EQ(plat_file_open(&f, dir, false), CM_ENOTFILE);
-    CHECK_EQ(plat_file_open(&f, dir, true), CM_ENOTFILE);
-    CHECK_EQ(plat_file_open(&f, "NUL", false), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_pread(&f, text, 4, 7), CM_EIO);
+    CHECK_EQ(cm_plat_file_pread(&f, text, 0, 99), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("missing"), false), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file/below"), false), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, "\\\\no.such.server.example\\share\\pool", true), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, dir, false), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, dir, true), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, "NUL", false), CM_ENOTFILE);
     pipe = CreateNamedPipeA("\\\\.\\pipe\\cachemax-test", PIPE_ACCESS_DUPLEX, 0, 1, 0, 0, 0, NULL);
     REQUIRE(pipe != INVALID_HANDLE_VALUE);
-    CHECK_EQ(plat_file_open(&f, "\\\\.\\pipe\\cachemax-test", false), CM_ENOTFILE);
+    CHECK_EQ(cm_plat_file_open(&f, "\\\\.\\pipe\\cachemax-test", false), CM_ENOTFILE);
     CHECK(CloseHandle(pipe));
     CHECK_EQ(f.handle, -1);
     CHECK_EQ(open_files(), handles);
-    plat_file_remove(in_dir("file"));
+    cm_plat_file_remove(in_dir("file"));
 }
 
 static void test_open_denied(void)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     int rc;
 
     make_file(in_dir("file"), "text");
     CHECK(SetFileAttributesA(in_dir("file"), FILE_ATTRIBUTE_READONLY));
-    rc = plat_file_open(&f, in_dir("file"), false);
+    rc = cm_plat_file_open(&f, in_dir("file"), false);
     if (rc == 0) { /* root under Wine may write everything but what the kernel itself refuses */
-        plat_file_close(&f);
-        rc = plat_file_open(&f, "Z:\\sys\\kernel\\notes", false);
+        cm_plat_file_close(&f);
+        rc = cm_plat_file_open(&f, "Z:\\sys\\kernel\\notes", false);
     }
     CHECK_EQ(rc, CM_EACCES);
-    CHECK_EQ(plat_file_open(&f, in_dir("file"), true), 0);
-    plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file"), true), 0);
+    cm_plat_file_close(&f);
     CHECK(SetFileAttributesA(in_dir("file"), FILE_ATTRIBUTE_NORMAL));
-    plat_file_remove(in_dir("file"));
+    cm_plat_file_remove(in_dir("file"));
 }
 
 /* Drive, prefix, both slashes, other alphabets, and names longer than the system once allowed. */
@@ -170,20 +172,20 @@ static void test_names(void)
     static const char *const names[] = { "p\xc3\xb6\xc3\xb6l", "\xe6\xb1\xa0",
                                          "\xf0\x9f\x92\xbe space" };
     char full[512], path[1200];
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     REQUIRE(GetFullPathNameA(dir, sizeof full, full, NULL) != 0);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         for (unsigned form = 0; form < 3; form++) {
             (void)snprintf(path, sizeof path, "%s%s%s%s", form == 1 ? "\\\\?\\" : "",
                            form == 2 ? dir : full, form == 2 ? "/" : "\\", names[i]);
-            CHECK_EQ(plat_file_create(&f, path, PAGE, true, NULL, NULL), 0);
-            plat_file_close(&f);
-            CHECK_EQ(plat_file_open(&f, in_dir(names[i]), true), 0);
-            plat_file_close(&f);
-            CHECK_EQ(plat_file_sync_dir(path), 0);
-            plat_file_remove(path);
-            CHECK_EQ(plat_file_open(&f, path, true), CM_ENOENT);
+            CHECK_EQ(cm_plat_file_create(&f, path, PAGE, true, NULL, NULL), 0);
+            cm_plat_file_close(&f);
+            CHECK_EQ(cm_plat_file_open(&f, in_dir(names[i]), true), 0);
+            cm_plat_file_close(&f);
+            CHECK_EQ(cm_plat_file_sync_dir(path), 0);
+            cm_plat_file_remove(path);
+            CHECK_EQ(cm_plat_file_open(&f, path, true), CM_ENOENT);
         }
     }
 }
@@ -192,7 +194,7 @@ static void test_long_names(void)
 {
     static const char part[] = "/a-name-of-fifty-characters-or-so-that-makes-it-longer";
     const size_t partlen = strlen(part);
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     wchar_t wide[1200];
     char path[1200], full[1300];
     unsigned depth = 0;
@@ -207,13 +209,13 @@ static void test_long_names(void)
     }
     REQUIRE(strlen(path) > 300);
     (void)snprintf(full, sizeof full, "%s/pool", path + 4); /* without the prefix */
-    CHECK_EQ(plat_file_create(&f, full, PAGE, true, NULL, NULL), 0);
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_open(&f, full, false), 0);
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_sync_dir(full), 0);
-    plat_file_remove(full);
-    CHECK_EQ(plat_file_open(&f, full, false), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_create(&f, full, PAGE, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, full, false), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_sync_dir(full), 0);
+    cm_plat_file_remove(full);
+    CHECK_EQ(cm_plat_file_open(&f, full, false), CM_ENOENT);
     for (; depth > 0; depth--) {
         (void)mbstowcs(wide, path, 1200);
         CHECK(RemoveDirectoryW(wide));
@@ -225,57 +227,57 @@ static void test_long_names(void)
 
 static void lock_other_process_body(const char *path)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
-    REQUIRE(plat_file_open(&f, path, false) == 0);
-    CHECK_EQ(plat_file_is_locked(&f), 1);
-    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
-    plat_file_close(&f);
-    REQUIRE(plat_file_open(&f, path, true) == 0);
-    CHECK_EQ(plat_file_is_locked(&f), 1); /* also for one that may only read */
-    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, path, false) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&f), 1);
+    CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
+    cm_plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, path, true) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&f), 1); /* also for one that may only read */
+    CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
+    cm_plat_file_close(&f);
 }
 
 static void lock_and_die_body(const char *path)
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
-    REQUIRE(plat_file_open(&f, path, false) == 0);
-    REQUIRE(plat_file_lock(&f) == 0);
+    REQUIRE(cm_plat_file_open(&f, path, false) == 0);
+    REQUIRE(cm_plat_file_lock(&f) == 0);
     (void)TerminateProcess(GetCurrentProcess(), 9);
 }
 
 static void test_lock(void)
 {
-    struct plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
     char first[4] = { 0 };
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    CHECK_EQ(plat_file_is_locked(&f), 0); /* by another, that is */
-    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_is_locked(&g), 1);
-    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
-    CHECK_EQ(plat_file_pread(&g, first, 4, 0), 0); /* to say who the owner is */
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* by another, that is */
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_is_locked(&g), 1);
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
+    CHECK_EQ(cm_plat_file_pread(&g, first, 4, 0), 0); /* to say who the owner is */
     CHECK_EQ(os_run_self("lock_other_process", in_dir("pool")), 0);
-    plat_file_close(&g);
-    CHECK_EQ(plat_file_lock(&f), 0); /* it has it already */
-    plat_file_close(&f);
-    REQUIRE(plat_file_open(&f, in_dir("pool"), true) == 0);
-    REQUIRE(plat_file_open(&g, in_dir("pool"), true) == 0);
-    CHECK_EQ(plat_file_lock(&f), 0); /* two who only look */
-    CHECK_EQ(plat_file_lock(&g), 0);
-    plat_file_close(&g);
-    REQUIRE(plat_file_open(&g, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&g), CM_EOWNED);
-    plat_file_close(&f);
-    CHECK_EQ(plat_file_lock(&g), 0);
-    plat_file_close(&g);
+    cm_plat_file_close(&g);
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* it has it already */
+    cm_plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), true) == 0);
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* two who only look */
+    CHECK_EQ(cm_plat_file_lock(&g), 0);
+    cm_plat_file_close(&g);
+    REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_lock(&g), 0);
+    cm_plat_file_close(&g);
     CHECK_EQ(os_run_self("lock_and_die", in_dir("pool")), 9);
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&f), 0); /* died with its owner */
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* died with its owner */
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* Other programs may read a pool beside its owner, and not write it; and what they hold open
@@ -283,32 +285,32 @@ static void test_lock(void)
 static void test_sharing(void)
 {
     const DWORD all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     HANDLE h;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     h = open_shared(in_dir("pool"), GENERIC_READ, all);
     CHECK(h != INVALID_HANDLE_VALUE);
     CHECK(CloseHandle(h));
     CHECK(open_shared(in_dir("pool"), GENERIC_WRITE, all) == INVALID_HANDLE_VALUE);
     CHECK_EQ(GetLastError(), ERROR_SHARING_VIOLATION);
     CHECK(!DeleteFileA(in_dir("pool")));
-    plat_file_close(&f);
+    cm_plat_file_close(&f);
     h = open_shared(in_dir("pool"), GENERIC_READ | GENERIC_WRITE, 0);
     REQUIRE(h != INVALID_HANDLE_VALUE);
-    CHECK_EQ(plat_file_open(&f, in_dir("pool"), false), CM_EOWNED); /* not even to look */
-    CHECK_EQ(plat_file_open(&f, in_dir("pool"), true), CM_EOWNED);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), false), CM_EOWNED); /* not even to look */
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), true), CM_EOWNED);
     CHECK(CloseHandle(h));
     h = open_shared(in_dir("pool"), GENERIC_WRITE, all); /* somebody who holds no lock */
     REQUIRE(h != INVALID_HANDLE_VALUE);
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&f), CM_EOWNED);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
+    cm_plat_file_close(&f);
     CHECK(CloseHandle(h));
-    REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(plat_file_lock(&f), 0);
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+    CHECK_EQ(cm_plat_file_lock(&f), 0);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
@@ -317,44 +319,44 @@ static void test_map_alignment(void)
 {
     static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     char text[6];
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
+    cm_plat_file_close(&f);
     for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
         for (unsigned n = 0; n < 5; n++) {
-            REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
+            REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
             durability = 0;
-            REQUIRE(plat_file_map(&f, aligns[i], &durability) == 0);
+            REQUIRE(cm_plat_file_map(&f, aligns[i], &durability) == 0);
             CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
             CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
             CHECK_EQ(f.mapped, MIB + 3 * PAGE);
             memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
-            CHECK_EQ(plat_file_sync(&f, 0, 0), 0);
-            CHECK_EQ(plat_file_sync(&f, MIB + 100, 200), 0);
-            CHECK_EQ(plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
+            CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
+            CHECK_EQ(cm_plat_file_sync(&f, MIB + 100, 200), 0);
+            CHECK_EQ(cm_plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
             CHECK(memcmp(text, "end!!", 6) == 0);
-            plat_file_close(&f);
+            cm_plat_file_close(&f);
             CHECK(f.base == NULL);
         }
     }
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 static void test_map_leaves_nothing_behind(void)
 {
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
     unsigned handles;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
-    plat_file_close(&f);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
+    cm_plat_file_close(&f);
     handles = open_files();
     for (unsigned i = 0; i < 100; i++) {
-        REQUIRE(plat_file_open(&f, in_dir("pool"), false) == 0);
-        REQUIRE(plat_file_map(&f, 1024ull * MIB, &durability) == 0);
-        plat_file_close(&f);
+        REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
+        REQUIRE(cm_plat_file_map(&f, 1024ull * MIB, &durability) == 0);
+        cm_plat_file_close(&f);
     }
     CHECK_EQ(open_files(), handles);
     /* 100 GiB of address space that stayed would show as a file that cannot be deleted, too. */
@@ -365,61 +367,62 @@ static void test_map_protection(void)
 {
     MEMORY_BASIC_INFORMATION page;
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     make_file(in_dir("file"), "some text");
     for (int readonly = 0; readonly < 2; readonly++) {
-        REQUIRE(plat_file_open(&f, in_dir("file"), readonly) == 0);
-        REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+        REQUIRE(cm_plat_file_open(&f, in_dir("file"), readonly) == 0);
+        REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
         REQUIRE(VirtualQuery(f.base, &page, sizeof page) != 0);
         CHECK_EQ(page.Protect, readonly ? PAGE_READONLY : PAGE_READWRITE);
         CHECK(memcmp(f.base, "some text", 9) == 0);
-        plat_file_close(&f);
+        cm_plat_file_close(&f);
     }
     make_file(in_dir("file"), "");
-    REQUIRE(plat_file_open(&f, in_dir("file"), false) == 0);
-    CHECK_EQ(plat_file_map(&f, PAGE, &durability), CM_EIO); /* nothing to map */
-    plat_file_close(&f);
-    plat_file_remove(in_dir("file"));
+    REQUIRE(cm_plat_file_open(&f, in_dir("file"), false) == 0);
+    CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), CM_EIO); /* nothing to map */
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("file"));
 }
 
 /* What raises SIGBUS elsewhere cannot happen: nobody may cut off what is mapped. */
 static void test_cut_refused(void)
 {
     enum cm_durability durability;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     make_file(in_dir("file"), "some text");
-    REQUIRE(plat_file_open(&f, in_dir("file"), true) == 0); /* an owner lets nobody write at all */
-    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    REQUIRE(cm_plat_file_open(&f, in_dir("file"), true) ==
+            0); /* an owner lets nobody write at all */
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     CHECK_EQ(os_resize(in_dir("file"), 2), -1);
     CHECK_EQ(os_size(in_dir("file")), 9);
-    plat_file_close(&f);
+    cm_plat_file_close(&f);
     CHECK_EQ(os_resize(in_dir("file"), 2), 0);
-    plat_file_remove(in_dir("file"));
+    cm_plat_file_remove(in_dir("file"));
 }
 
 static void test_durability(void)
 {
     const char *expected = getenv("CM_TEST_DURABILITY"); /* of the test directory, as a number */
     enum cm_durability durability = 0;
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
-    REQUIRE(plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    REQUIRE(plat_file_map(&f, PAGE, &durability) == 0);
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     printf("# durability of %s: %d\n", dir, (int)durability);
     CHECK_EQ(durability, expected != NULL ? atoi(expected) : CM_DURABILITY_PAGECACHE);
-    plat_file_close(&f);
-    plat_file_remove(in_dir("pool"));
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 static void test_sync_dir(void)
 {
-    CHECK_EQ(plat_file_sync_dir(in_dir("anything")), 0);
-    CHECK_EQ(plat_file_sync_dir("anything"), 0);
-    CHECK_EQ(plat_file_sync_dir("C:\\anything"), 0);
-    CHECK_EQ(plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
-    plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
+    CHECK_EQ(cm_plat_file_sync_dir(in_dir("anything")), 0);
+    CHECK_EQ(cm_plat_file_sync_dir("anything"), 0);
+    CHECK_EQ(cm_plat_file_sync_dir("C:\\anything"), 0);
+    CHECK_EQ(cm_plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
+    cm_plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
 }
 
 /* ---- Identity ------------------------------------------------------------------------------ */
@@ -436,7 +439,7 @@ static void boot_id_body(const char *expected)
     uint8_t id[16];
     char hex[33];
 
-    plat_boot_id(id);
+    cm_plat_boot_id(id);
     to_hex(id, hex);
     CHECK(strcmp(hex, expected) == 0);
 }
@@ -446,8 +449,8 @@ static void test_boot_id(void)
     uint8_t a[16], b[16];
     char hex[33];
 
-    plat_boot_id(a);
-    plat_boot_id(b);
+    cm_plat_boot_id(a);
+    cm_plat_boot_id(b);
     CHECK(!all_zero(a, 16) && memcmp(a, b, 16) == 0);
     to_hex(a, hex);
     CHECK_EQ(os_run_self("boot_id", hex), 0); /* the same in every process */
@@ -455,13 +458,13 @@ static void test_boot_id(void)
 
 static void get_mount_id(const char *path, uint8_t id[16])
 {
-    struct plat_file f = PLAT_FILE_INIT;
+    struct cm_plat_file f = PLAT_FILE_INIT;
 
     make_file(path, "x");
-    REQUIRE(plat_file_open(&f, path, true) == 0);
-    plat_mount_id(&f, id);
-    plat_file_close(&f);
-    plat_file_remove(path);
+    REQUIRE(cm_plat_file_open(&f, path, true) == 0);
+    cm_plat_mount_id(&f, id);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
 }
 
 static void test_mount_id(void)
@@ -482,7 +485,7 @@ static int identify(const char *path, cm_file_id *id, cm_validator *v)
     int rc;
 
     CHECK(h != INVALID_HANDLE_VALUE);
-    rc = plat_identify((intptr_t)h, id, v);
+    rc = cm_plat_identify((intptr_t)h, id, v);
     CHECK(CloseHandle(h));
     return rc;
 }
@@ -491,17 +494,17 @@ static void test_identify_same_and_different(void)
 {
     cm_file_id a, b, c;
     cm_validator va, vb, vc;
-    const uint64_t before = plat_now_ns();
+    const uint64_t before = cm_plat_now_ns();
 
     make_file(in_dir("a"), "one");
     make_file(in_dir("c"), "one");
     CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
-    CHECK(va.taken_at >= before && va.taken_at <= plat_now_ns());
+    CHECK(va.taken_at >= before && va.taken_at <= cm_plat_now_ns());
     CHECK_EQ(va.size, 3);
     CHECK_EQ(va.reserved, 0);
     CHECK(a.hi != 0 || a.lo != 0);
-    CHECK(va.mtime_ns / 1000000000 - plat_wall_ns() / 1000000000 <= 1);
-    CHECK(plat_wall_ns() / 1000000000 - va.mtime_ns / 1000000000 <= 60);
+    CHECK(va.mtime_ns / 1000000000 - cm_plat_wall_ns() / 1000000000 <= 1);
+    CHECK(cm_plat_wall_ns() / 1000000000 - va.mtime_ns / 1000000000 <= 60);
     CHECK_EQ(identify(in_dir("a"), &b, &vb), 0);
     CHECK(same_id(a, b) && same_version(&va, &vb));
     CHECK(CreateHardLinkA(in_dir("b"), in_dir("a"), NULL));
@@ -517,9 +520,9 @@ static void test_identify_same_and_different(void)
     make_file(in_dir("d"), "two"); /* same size */
     CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
     CHECK(same_id(a, b) && !same_version(&va, &vb));
-    plat_file_remove(in_dir("b"));
-    plat_file_remove(in_dir("c"));
-    plat_file_remove(in_dir("d"));
+    cm_plat_file_remove(in_dir("b"));
+    cm_plat_file_remove(in_dir("c"));
+    cm_plat_file_remove(in_dir("d"));
 }
 
 static void test_identify_refused(void)
@@ -532,14 +535,14 @@ static void test_identify_refused(void)
 
     REQUIRE(nul != INVALID_HANDLE_VALUE && folder != INVALID_HANDLE_VALUE &&
             CreatePipe(&read_end, &write_end, NULL, 0));
-    CHECK_EQ(plat_identify(-1, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(0, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify(0x7ffffff0, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify((intptr_t)nul, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify((intptr_t)folder, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify((intptr_t)read_end, &id, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
-    CHECK_EQ(plat_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(0, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify(0x7ffffff0, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify((intptr_t)nul, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify((intptr_t)folder, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify((intptr_t)read_end, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
+    CHECK_EQ(cm_plat_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
     CHECK(CloseHandle(nul) && CloseHandle(folder) && CloseHandle(read_end) &&
           CloseHandle(write_end));
 }
@@ -586,7 +589,7 @@ static void test_identify_racy(void)
     sleep_ms(2200);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy, 0);
-    plat_file_remove(in_dir("a"));
+    cm_plat_file_remove(in_dir("a"));
 }
 
 /* ---- Faults -------------------------------------------------------------------------------- */
@@ -626,7 +629,7 @@ static void test_page_errors_are_errors(void)
     uint64_t v = 0;
     void *handler;
 
-    fault_page = plat_alloc(64 * PAGE);
+    fault_page = cm_plat_alloc(64 * PAGE);
     REQUIRE(fault_page != NULL && cm_guard_add(fault_page, PAGE) == 0);
     handler = AddVectoredExceptionHandler(1, turn_into_page_error);
     REQUIRE(handler != NULL);
@@ -636,7 +639,7 @@ static void test_page_errors_are_errors(void)
     CHECK_EQ(fault_seen, 1);
     CHECK_EQ(RemoveVectoredExceptionHandler(handler) != 0, 1);
     cm_guard_remove(fault_page);
-    plat_free(fault_page, 64 * PAGE);
+    cm_plat_free(fault_page, 64 * PAGE);
 }
 
 static void test_other_faults_reach_their_handler(void)
@@ -644,7 +647,7 @@ static void test_other_faults_reach_their_handler(void)
     uint64_t v = 1;
     void *handler;
 
-    fault_page = plat_alloc(64 * PAGE);
+    fault_page = cm_plat_alloc(64 * PAGE);
     REQUIRE(fault_page != NULL && cm_guard_add(fault_page, PAGE) == 0);
     handler = AddVectoredExceptionHandler(0, repair_page);
     REQUIRE(handler != NULL);
@@ -660,12 +663,12 @@ static void test_other_faults_reach_their_handler(void)
     CHECK_EQ(fault_seen, 2); /* the code is the guard's, the address nobody's */
     CHECK_EQ(v, 0);
     CHECK_EQ(RemoveVectoredExceptionHandler(handler) != 0, 1);
-    plat_free(fault_page, 64 * PAGE);
+    cm_plat_free(fault_page, 64 * PAGE);
 }
 
 static void fault_body(const char *arg)
 {
-    uint8_t *p = plat_alloc(64 * PAGE);
+    uint8_t *p = cm_plat_alloc(64 * PAGE);
 
     (void)arg;
     REQUIRE(p != NULL && cm_guard_add(p, PAGE) == 0);
@@ -683,7 +686,7 @@ static void test_other_faults_are_fatal_without_one(void)
 
 static void test_fork_count(void)
 {
-    CHECK_EQ(plat_fork_count(), 0);
+    CHECK_EQ(cm_plat_fork_count(), 0);
 }
 
 static const struct harness_test tests[] = {

@@ -454,7 +454,7 @@ static void test_epoch_in_both(void)
 static void test_failing_sync(void)
 {
     struct pair p;
-    struct plat_file none = { .handle = 1 << 20 }; /* nobody has so many files open */
+    struct cm_plat_file none = { .handle = 1 << 20 }; /* nobody has so many files open */
     pair_make(&p);
     p.s.first = 1;
     p.s.file = &none;
