@@ -165,9 +165,9 @@ int cm_create(const char *path, const cm_create_options *opts)
         e = cm_plat_file_sync(&f, 0, g.index_offset);
     if (e == 0)
         e = cm_plat_file_sync_dir(path);
+    cm_plat_file_close(&f); /* first: not every system removes a file that is open */
     if (e)
         cm_plat_file_remove(path);
-    cm_plat_file_close(&f);
     return e;
 }
 

@@ -34,6 +34,8 @@
 #define WIN32_LOCK_OFFSET (UINT64_C(1) << 62) /* no file is that long */
 #define WIN32_LOCK_TRIES 20u
 #define WIN32_MAP_TRIES 64u
+#define WIN32_FLUSH_TRIES 600u /* half a minute in all */
+#define WIN32_FLUSH_PAUSE_MS 50
 
 enum {                        /* of struct cm_plat_file.state */
        WIN32_TAKEN = 1u << 0, /* opened although another has it open for writing: only to look */
@@ -427,7 +429,8 @@ int cm_plat_file_sync_dir(const char *path)
     }
     slash = wcsrchr(name, L'\\');
     if (slash != NULL) {
-        slash[slash == name || slash[-1] == L':'] = 0; /* "\" and "C:\" keep it */
+        /* "\", "C:\" and "\\?\Volume{...}\" keep it: without, they are not directories. */
+        slash[slash == name || slash[-1] == L':' || slash[-1] == L'}'] = 0;
     }
     attributes = slash == NULL ? FILE_ATTRIBUTE_DIRECTORY : GetFileAttributesW(name);
     free(name);
@@ -519,7 +522,9 @@ static enum cm_durability file_durability(const struct cm_plat_file *f)
 {
     DWORD flags = 0;
 
-    if (GetVolumeInformationByHandleW(win32_handle(f), NULL, 0, NULL, NULL, &flags, NULL, 0) &&
+    /* Not of a sparse file: nobody promises that the extent a fault adds to it is durable. */
+    if (!f->sparse &&
+        GetVolumeInformationByHandleW(win32_handle(f), NULL, 0, NULL, NULL, &flags, NULL, 0) &&
         (flags & FILE_DAX_VOLUME) != 0 && memory_is_persistent(f->base, (size_t)f->mapped)) {
         return CM_DURABILITY_DAX;
     }
@@ -565,8 +570,12 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
         const uint64_t end = len == 0 ? f->mapped : offset + len;
 
         assert(offset <= f->mapped && len <= f->mapped - offset);
-        if (!FlushViewOfFile(f->base + start, (size_t)(end - start))) {
-            return CM_EIO;
+        /* The system's own writer of mapped pages may be at these: that ends. */
+        for (unsigned i = 0; !FlushViewOfFile(f->base + start, (size_t)(end - start)); i++) {
+            if (GetLastError() != ERROR_LOCK_VIOLATION || i == WIN32_FLUSH_TRIES) {
+                return CM_EIO;
+            }
+            Sleep(WIN32_FLUSH_PAUSE_MS);
         }
     }
     return FlushFileBuffers(win32_handle(f)) ? 0 : CM_EIO;

@@ -108,17 +108,20 @@ static uint64_t device_of(HANDLE h)
 /* Does the volume stay where it is while the system runs? */
 static bool is_fixed(HANDLE h)
 {
-    wchar_t name[64], *slash;
+    wchar_t *slash;
     const DWORD n = GetFinalPathNameByHandleW(h, NULL, 0, VOLUME_NAME_DOS);
     wchar_t *path = n == 0 ? NULL : malloc((n + 1) * sizeof *path);
+    wchar_t *name = n == 0 ? NULL : malloc((n + 2) * sizeof *name);
     bool fixed = false;
 
-    if (path != NULL && GetFinalPathNameByHandleW(h, path, n + 1, VOLUME_NAME_DOS) != 0 &&
-        GetVolumePathNameW(path, name, sizeof name / sizeof name[0])) {
+    if (path != NULL && name != NULL &&
+        GetFinalPathNameByHandleW(h, path, n + 1, VOLUME_NAME_DOS) != 0 &&
+        GetVolumePathNameW(path, name, n + 2)) {
         slash = name + wcslen(name);
         fixed = slash > name && GetDriveTypeW(name) == DRIVE_FIXED;
     }
     free(path);
+    free(name);
     return fixed;
 }
 
@@ -166,8 +169,8 @@ static bool file_words(HANDLE h, uint64_t word[3])
 static uint64_t journal_number(HANDLE h)
 {
     static const WORD versions[2] = { 2, 3 };
-    uint8_t
-        record[64 + 2 * MAX_PATH]; /* USN_RECORD_V2 or _V3: length, version, ids, number, name */
+    /* USN_RECORD_V2 or _V3: length, version, ids, number, and a name of up to 255 characters. */
+    _Alignas(8) uint8_t record[80 + 2 * MAX_PATH];
     WORD version = 0;
     DWORD n = 0;
     int64_t number = 0;

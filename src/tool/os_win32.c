@@ -23,6 +23,7 @@
 #endif
 
 static volatile LONG interrupted;
+static volatile LONG waiting;  /* the main thread is in a call that a request to end may cancel */
 static HANDLE interrupt_event; /* NULL until os_catch_interrupts */
 static HANDLE main_thread;
 static UINT old_output_page; /* of the console, while it is ours; 0: no console */
@@ -113,7 +114,12 @@ static BOOL WINAPI on_request(DWORD kind)
 {
     (void)InterlockedExchange(&interrupted, 1);
     (void)SetEvent(interrupt_event);
-    (void)CancelSynchronousIo(main_thread);
+    /* Only a wait of the tool itself: what the library writes is not to be broken off. Again until
+     * the wait has seen it, which may have been about to begin. */
+    while (InterlockedCompareExchange(&waiting, 0, 0) != 0) {
+        (void)CancelSynchronousIo(main_thread);
+        Sleep(1);
+    }
     if (kind != CTRL_C_EVENT && kind != CTRL_BREAK_EVENT)
         Sleep(INFINITE); /* the system ends the process when this returns */
     return TRUE;
@@ -178,11 +184,15 @@ int os_write_stdout(const void *data, size_t len)
         const DWORD want = len < (1u << 20) ? (DWORD)len : 1u << 20;
         DWORD n = 0;
 
-        if (os_interrupted())
-            return OS_INTERRUPTED;
-        if (!WriteFile(standard_handle(1), p, want, &n, NULL)) {
-            const DWORD error = GetLastError();
+        (void)InterlockedExchange(&waiting, 1); /* before the flag is looked at: see on_request */
+        const bool asked = os_interrupted();
+        const bool written = !asked && WriteFile(standard_handle(1), p, want, &n, NULL);
+        const DWORD error = written || asked ? 0 : GetLastError();
 
+        (void)InterlockedExchange(&waiting, 0);
+        if (asked)
+            return OS_INTERRUPTED;
+        if (!written) {
             if (error == ERROR_OPERATION_ABORTED)
                 return OS_INTERRUPTED;
             return error == ERROR_BROKEN_PIPE || error == ERROR_NO_DATA ? OS_BROKEN_PIPE
@@ -234,9 +244,14 @@ int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *erro
         const DWORD want = len - done < (1u << 30) ? (DWORD)(len - done) : 1u << 30;
         DWORD n = 0;
 
-        if (!ReadFile((HANDLE)file, (char *)buf + done, want, &n, has_places ? &place : NULL)) {
-            const DWORD code = GetLastError();
+        (void)InterlockedExchange(&waiting, 1); /* before the flag is looked at: see on_request */
+        const bool asked = os_interrupted();
+        const bool good = !asked && ReadFile((HANDLE)file, (char *)buf + done, want, &n,
+                                             has_places ? &place : NULL);
+        const DWORD code = good ? 0 : asked ? ERROR_OPERATION_ABORTED : GetLastError();
 
+        (void)InterlockedExchange(&waiting, 0);
+        if (!good) {
             if (code == ERROR_HANDLE_EOF || code == ERROR_BROKEN_PIPE)
                 break;
             *error = (int)code;
@@ -306,8 +321,8 @@ void os_parent(const char *path, char *parent, size_t n)
         (void)snprintf(parent, n, ".");
         return;
     }
-    /* The separator belongs to a root only: "\" and "C:\". */
-    if (name - path > 1 && name[-1] != ':' && name[-2] != ':')
+    /* The separator belongs to a root only: "\", "C:\" and "\\?\Volume{...}\". */
+    if (name - path > 1 && name[-1] != ':' && name[-2] != ':' && name[-2] != '}')
         name--;
     (void)snprintf(parent, n, "%.*s", (int)(name - path), path);
 }

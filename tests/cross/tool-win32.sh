@@ -113,6 +113,8 @@ expect "not a pool" 3 'not a cachemax pool' info data
 expect "a directory" 3 'not a regular file' info sub
 expect "disk full" 1 'not enough space' create big --size 60T
 check "disk full leaves nothing" test ! -e big
+expect "too large to be mapped" 1 'out of memory' create big --size 8T --sparse
+check "a pool that cannot be mapped is not left behind" test ! -e big
 expect "access denied" 1 'permission denied' check --repair 'Z:\sys\kernel\notes'
 
 # A volume that is full while the pool grows: what Linux calls SIGBUS is an access violation here.
