@@ -620,7 +620,7 @@ class Builder:
         self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-pthread'] + flags
         self.objects = os.path.join(scratch, 'objects')
         os.mkdir(self.objects)
-        self.library = sorted(f for f in os.listdir(source)
+        self.modules = sorted(f for f in os.listdir(source)
                               if f.endswith(('.c', '.S')) and not f.startswith('platform_win32'))
         self.includes = {f: self.included(f) for f in os.listdir(source) if f.endswith(('.c', '.h', '.S'))}
 
@@ -656,7 +656,7 @@ class Builder:
 
     def prepare(self, programs, pool):
         """Objects of the unchanged library and of the test programs."""
-        todo = {os.path.join(self.source, f): f + '.o' for f in self.library}
+        todo = {os.path.join(self.source, f): f + '.o' for f in self.modules}
         for program in programs:
             todo.update({s: 'test-' + os.path.basename(s) + '.o' for s in self.program_sources(program)})
         for job in [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source)
@@ -678,7 +678,7 @@ class Builder:
                 f.write(text.replace(old, new))
             changed.add(name)
         objects = {}
-        for f in self.library:
+        for f in self.modules:
             if any(self.depends(f, name) for name in changed):
                 objects[f] = os.path.join(directory, f + '.o')
                 self.compile(os.path.join(source, f), objects[f], source)
@@ -690,7 +690,7 @@ class Builder:
             return out
         parts = [os.path.join(self.objects, 'test-' + os.path.basename(s) + '.o')
                  for s in self.program_sources(program)]
-        parts += [objects.get(f, os.path.join(self.objects, f + '.o')) for f in self.library]
+        parts += [objects.get(f, os.path.join(self.objects, f + '.o')) for f in self.modules]
         status, text = run(self.cc + parts + ['-o', out, '-pthread'] + (WRAP if program == CRASH else []), 120)
         if status != 0:
             raise Failure('does not link: ' + text.strip()[:300])
