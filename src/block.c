@@ -28,8 +28,8 @@ static void quarantine_owned(struct cm_cache *c, uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->ring, slot));
     cm_count(c, CM_STAT_quarantined, 1);
-    if (cm_slot_has_no_room(&c->media,
-                            slot)) { /* a sparse pool on a full volume: it grows no more */
+    /* A sparse pool on a full volume: it grows no more. */
+    if (cm_slot_has_no_room(&c->media, slot)) {
         cm_ring_stop(&c->ring);
         return;
     }

@@ -497,16 +497,16 @@ static int settle(cm_cache *c)
 {
     int e = 0;
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
+    /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
-        e = cm_super_bump_epoch(&c->super,
-                                &c->broken); /* what could not be forgotten must not come back */
+        e = cm_super_bump_epoch(&c->super, &c->broken);
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
     if (e == 0 && c->super.sync)
         e = cm_plat_file_sync(&c->file, 0, 0);
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));
-    (void)cm_super_bump_epoch(&c->super,
-                              &c->broken); /* an unknown part was written: nothing may count */
+    /* An unknown part was written: nothing may count. */
+    (void)cm_super_bump_epoch(&c->super, &c->broken);
     return CM_EIO;
 }
 

@@ -268,8 +268,8 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
     q->done += (size_t)n;
     if (miss.len == 0)
         return 1;
-    if (miss.offset < q->offset + q->done) /* a tail that ended too soon: its block may be another
-                                              one by the time the origin is read */
+    /* A tail that ended too soon: its block may be another one by the time the origin is read. */
+    if (miss.offset < q->offset + q->done)
         q->done = miss.offset > q->offset ? (size_t)(miss.offset - q->offset) : 0;
     struct cm_flight *flight = NULL;
     if (start_flight(q->f, &miss, *join, &flight) == JOINED) {

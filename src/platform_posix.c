@@ -55,6 +55,7 @@
 #include <xxhash.h>
 
 #include "atomic.h"
+#include "platform_guard.h"
 
 #ifndef MAP_SHARED_VALIDATE
 #define MAP_SHARED_VALIDATE 0x03
@@ -849,14 +850,6 @@ uint32_t cm_plat_cpu_flags(void)
 
 /* ---- Fault guard --------------------------------------------------------------------------- */
 
-#define GUARD_RANGES 64u
-
-/* Written under guard_mutex, read by the handler without. base 0: free. */
-static struct {
-    uintptr_t base;
-    uintptr_t len;
-} guard_ranges[GUARD_RANGES];
-
 static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool guard_installed; /* under guard_mutex */
 /* Set before the handlers are installed, constant afterwards. */
@@ -864,21 +857,6 @@ static struct cm_plat_guard_code guard_code;
 static struct sigaction guard_old_bus, guard_old_segv;
 
 static void guard_handler(int sig, siginfo_t *info, void *context);
-
-/* Does [addr, addr + span) meet a registered range? Async-signal-safe. */
-static bool guard_covers(uintptr_t addr, uintptr_t span)
-{
-    for (size_t i = 0; i < GUARD_RANGES; i++) {
-        /* Pairs with the release in cm_plat_guard_add: a base that is seen brings its len. */
-        const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
-        const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
-
-        if (base != 0 && addr < base + len && base < addr + span) {
-            return true;
-        }
-    }
-    return false;
-}
 
 #if defined(__x86_64__)
 #define GUARD_PC(uc) (&(uc)->uc_mcontext.gregs[REG_RIP])
@@ -1023,15 +1001,7 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
     (void)pthread_mutex_lock(&guard_mutex);
     rc = guard_install(code);
     if (rc == 0) {
-        rc = CM_ENOMEM;
-        for (size_t i = 0; i < GUARD_RANGES; i++) {
-            if (at_load_relaxed(&guard_ranges[i].base) == 0) {
-                at_store_relaxed(&guard_ranges[i].len, (uintptr_t)len);
-                at_store_release(&guard_ranges[i].base, (uintptr_t)base); /* see guard_covers */
-                rc = 0;
-                break;
-            }
-        }
+        rc = guard_range_add(base, len);
     }
     (void)pthread_mutex_unlock(&guard_mutex);
     return rc;
@@ -1040,12 +1010,6 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
 void cm_plat_guard_remove(const void *base)
 {
     (void)pthread_mutex_lock(&guard_mutex);
-    for (size_t i = 0; i < GUARD_RANGES; i++) {
-        if (at_load_relaxed(&guard_ranges[i].base) == (uintptr_t)base) {
-            /* The handlers stay: taking them out could undo what others installed since. */
-            at_store_release(&guard_ranges[i].base, (uintptr_t)0);
-            break;
-        }
-    }
+    guard_range_remove(base);
     (void)pthread_mutex_unlock(&guard_mutex);
 }

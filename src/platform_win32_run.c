@@ -21,6 +21,7 @@
 #include <malloc.h>
 
 #include "atomic.h"
+#include "platform_guard.h"
 
 #define WIN32_PAGE 4096u        /* alignment that cm_plat_alloc promises */
 #define WIN32_SMALL (64u << 10) /* below: from malloc; above: pages, lazily zero */
@@ -157,14 +158,6 @@ uint32_t cm_plat_cpu_flags(void)
 
 /* ---- Fault guard --------------------------------------------------------------------------- */
 
-#define GUARD_RANGES 64u
-
-/* Written under guard_lock, read by the handler without. base 0: free. */
-static struct {
-    uintptr_t base;
-    uintptr_t len;
-} guard_ranges[GUARD_RANGES];
-
 static SRWLOCK guard_lock = SRWLOCK_INIT;
 static bool guard_installed; /* under guard_lock */
 /* Set before the handler is installed, constant afterwards. */
@@ -176,20 +169,6 @@ static struct cm_plat_guard_code guard_code;
 #define GUARD_PC(context) ((context)->Rip)
 #endif
 
-static bool guard_covers(uintptr_t addr)
-{
-    for (size_t i = 0; i < GUARD_RANGES; i++) {
-        /* Pairs with the release in cm_plat_guard_add: a base that is seen brings its len. */
-        const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
-        const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
-
-        if (base != 0 && addr >= base && addr - base < len) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static LONG CALLBACK guard_handler(EXCEPTION_POINTERS *fault)
 {
     const EXCEPTION_RECORD *what = fault->ExceptionRecord;
@@ -198,7 +177,7 @@ static LONG CALLBACK guard_handler(EXCEPTION_POINTERS *fault)
     if ((what->ExceptionCode != EXCEPTION_ACCESS_VIOLATION &&
          what->ExceptionCode != EXCEPTION_IN_PAGE_ERROR) ||
         what->NumberParameters < 2 || pc < guard_code.begin || pc >= guard_code.end ||
-        !guard_covers((uintptr_t)what->ExceptionInformation[1])) {
+        !guard_covers((uintptr_t)what->ExceptionInformation[1], 1)) {
         return EXCEPTION_CONTINUE_SEARCH;
     }
     GUARD_PC(fault->ContextRecord) = guard_code.landing;
@@ -229,15 +208,7 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
     AcquireSRWLockExclusive(&guard_lock);
     rc = guard_install(code);
     if (rc == 0) {
-        rc = CM_ENOMEM;
-        for (size_t i = 0; i < GUARD_RANGES; i++) {
-            if (at_load_relaxed(&guard_ranges[i].base) == 0) {
-                at_store_relaxed(&guard_ranges[i].len, (uintptr_t)len);
-                at_store_release(&guard_ranges[i].base, (uintptr_t)base); /* see guard_covers */
-                rc = 0;
-                break;
-            }
-        }
+        rc = guard_range_add(base, len);
     }
     ReleaseSRWLockExclusive(&guard_lock);
     return rc;
@@ -246,11 +217,6 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
 void cm_plat_guard_remove(const void *base)
 {
     AcquireSRWLockExclusive(&guard_lock);
-    for (size_t i = 0; i < GUARD_RANGES; i++) {
-        if (at_load_relaxed(&guard_ranges[i].base) == (uintptr_t)base) {
-            at_store_release(&guard_ranges[i].base, (uintptr_t)0);
-            break;
-        }
-    }
+    guard_range_remove(base);
     ReleaseSRWLockExclusive(&guard_lock);
 }

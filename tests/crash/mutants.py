@@ -521,7 +521,7 @@ MUTANTS = [
        '    if (at_load_relaxed(&c->broken))\n        e = cm_super', '    if (0)\n        e = cm_super'),
     _m('epoch after a failed sync', 'a new epoch when the data could not be synced at the close',
        'unit super data_not_synced', 'cache.c',
-       '    (void)cm_super_bump_epoch(&c->super,\n                              &c->broken); /* an unknown', '    /* an unknown'),
+       'may count. */\n    (void)cm_super_bump_epoch(&c->super, &c->broken);\n', 'may count. */\n'),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
        'cache.c', '        e = cm_plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close', SUPER,

@@ -801,8 +801,8 @@ static void test_full_volume(void)
         SKIP("no fault guard in this build");
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
     struct cm_plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
-    char path[64];
-    (void)snprintf(path, sizeof(path), "/tmp/cachemax-holes.%u", cm_plat_pid());
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s/cachemax-holes.%u", os_temp(), cm_plat_pid());
     REQUIRE(cm_plat_file_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
     p.c->media.file = &holes;
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);

@@ -30,9 +30,9 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
+
+#include "child.h"
 #endif
 
 #define PAGE 4096u
@@ -369,34 +369,10 @@ static void test_nothing_beyond_the_edge(void)
 #ifndef _WIN32
 /* ---- Children ------------------------------------------------------------------------------ */
 
-/* Runs `body` in a child; its CHECKs decide the child's exit status. Returns the wait status. */
 static int in_child(void (*body)(void *), void *arg)
 {
-    const struct rlimit no_core = { 0, 0 };
-    int status = -1;
-    pid_t pid;
-
-    fflush(stdout);
-    pid = fork();
-    if (pid == 0) {
-        (void)setrlimit(RLIMIT_CORE, &no_core);
-        alarm(60);
-        harness_failures = 0;
-        body(arg);
-        fflush(stdout);
-        _exit(harness_failures != 0 ? 1 : 0);
-    }
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
+    return child_run(NULL, body, arg);
 }
-
-#define CHECK_CHILD_OK(body, arg)                                                                  \
-    do {                                                                                           \
-        const int child_status = in_child(body, arg);                                              \
-        CHECK(WIFEXITED(child_status));                                                            \
-        CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
-    } while (0)
 #endif
 
 /* ---- Poison -------------------------------------------------------------------------------- */

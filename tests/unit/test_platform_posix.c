@@ -9,6 +9,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "child.h"
 #include "platform_common.h"
 
 #include <errno.h>
@@ -19,43 +20,22 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- Files and children -------------------------------------------------------------------- */
 
-/* Runs `body` in a child; its CHECKs decide the exit status. Returns the wait status. */
-static int in_child(void (*body)(void *), void *arg)
+/* Faults end a child, whatever a sanitizer made of them. */
+static void default_faults(void)
 {
-    const struct rlimit no_core = { 0, 0 };
-    int status = -1;
-    pid_t pid;
-
-    fflush(stdout);
-    pid = fork();
-    if (pid == 0) {
-        (void)setrlimit(RLIMIT_CORE, &no_core);
-        (void)signal(SIGBUS, SIG_DFL); /* not a sanitizer's */
-        (void)signal(SIGSEGV, SIG_DFL);
-        alarm(60);
-        harness_failures = 0;
-        body(arg);
-        fflush(stdout);
-        _exit(harness_failures != 0 ? 1 : 0);
-    }
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
+    (void)signal(SIGBUS, SIG_DFL);
+    (void)signal(SIGSEGV, SIG_DFL);
 }
 
-#define CHECK_CHILD_OK(body, arg)                                                                  \
-    do {                                                                                           \
-        const int child_status = in_child(body, arg);                                              \
-        CHECK(WIFEXITED(child_status));                                                            \
-        CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
-    } while (0)
+static int in_child(void (*body)(void *), void *arg)
+{
+    return child_run(default_faults, body, arg);
+}
 
 /* A child that leaves with this could not do what the test needs. */
 #define CHILD_CANNOT 77
@@ -431,35 +411,6 @@ static void test_lock_goes_with_the_owner(void)
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
-
-static void test_map_alignment(void)
-{
-    static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
-    enum cm_durability durability;
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    char text[6];
-
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
-    cm_plat_file_close(&f);
-    for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
-        for (unsigned n = 0; n < 5; n++) {
-            REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
-            durability = 0;
-            REQUIRE(cm_plat_file_map(&f, aligns[i], &durability) == 0);
-            CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
-            CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
-            CHECK_EQ(f.mapped, MIB + 3 * PAGE);
-            memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
-            CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
-            CHECK_EQ(cm_plat_file_sync(&f, MIB + 100, 200), 0);
-            CHECK_EQ(cm_plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
-            CHECK(memcmp(text, "end!!", 6) == 0);
-            cm_plat_file_close(&f);
-            CHECK(f.base == NULL);
-        }
-    }
-    cm_plat_file_remove(in_dir("pool"));
-}
 
 /* Pages of address space that the process uses. */
 static long address_space(void)

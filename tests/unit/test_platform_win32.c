@@ -315,35 +315,6 @@ static void test_sharing(void)
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
 
-static void test_map_alignment(void)
-{
-    static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
-    enum cm_durability durability;
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    char text[6];
-
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
-    cm_plat_file_close(&f);
-    for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
-        for (unsigned n = 0; n < 5; n++) {
-            REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
-            durability = 0;
-            REQUIRE(cm_plat_file_map(&f, aligns[i], &durability) == 0);
-            CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
-            CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
-            CHECK_EQ(f.mapped, MIB + 3 * PAGE);
-            memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
-            CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
-            CHECK_EQ(cm_plat_file_sync(&f, MIB + 100, 200), 0);
-            CHECK_EQ(cm_plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
-            CHECK(memcmp(text, "end!!", 6) == 0);
-            cm_plat_file_close(&f);
-            CHECK(f.base == NULL);
-        }
-    }
-    cm_plat_file_remove(in_dir("pool"));
-}
-
 static void test_map_leaves_nothing_behind(void)
 {
     enum cm_durability durability;
