@@ -288,8 +288,9 @@ enum {
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
-/* Presents the origin's current validator. Unchanged: 0. Changed by somebody else: everything
- * cached of the file is forgotten, 0. Own writes of a CM_SOLE_WRITER that no validator was
+/* Presents the origin's current validator. Unchanged: 0. Changed by somebody else, or (unless
+ * CM_SOLE_WRITER) one of the two racy, which hides changes: everything cached of the file is
+ * forgotten, 0. Own writes of a CM_SOLE_WRITER that no validator was
  * adopted for: adopted. CM_IGNORED: a bracket was open at or after validator->taken_at, so it
  * proves nothing; take it again later.
  * CM_EINVAL CM_EHANDLE CM_EFORGET. */

@@ -342,7 +342,7 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
     if (!cm_file_proves(f, v))
         return CM_IGNORED;
     bool sole = (f->flags & CM_SOLE_WRITER) != 0;
-    if (unchanged(f, v) && (sole || !f->validator.racy)) {
+    if (unchanged(f, v) && (sole || (!f->validator.racy && !v->racy))) {
         bool settled = f->validator.racy && !v->racy;
         f->want = false;
         at_store_release(&f->size, v->size);
@@ -354,8 +354,8 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
         cm_file_adopt(f, v);
         return 0;
     }
-    /* Somebody else changed it, or (racy) could have behind the same timestamps. Not by a bracket,
-     * but a sync that began before this proves nothing about it either. */
+    /* Somebody else changed it, or (racy: then or now) could have behind the same timestamps. Not
+     * by a bracket, but a sync that began before this proves nothing about it either. */
     f->data_begun++;
     f->disowned = false;
     set_validator(f, v);

@@ -89,7 +89,7 @@ proctype Filler() { atomic { here == 0 -> cache = content } }
 #ifdef RACY_SAME
 #define SAME (has && vs == fstamp)
 #else
-#define SAME (has && vs == fstamp && (SOLE || !fracy))
+#define SAME (has && vs == fstamp && (SOLE || (!fracy && !vr)))
 #endif
 #ifdef WANT_ADOPTS
 #define OURS (want)

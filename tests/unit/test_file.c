@@ -137,6 +137,24 @@ static void test_racy_settles(void)
     }
 }
 
+/* Not racy when it was recorded, racy now: somebody may be writing behind the same timestamps. */
+static void test_racy_later(void)
+{
+    for (unsigned sole = 0; sole < 2; sole++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, sole ? CM_SOLE_WRITER : 0);
+        v = fresh(v);
+        v.racy = 1;
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        CHECK_EQ(hits(f, 0, 10, 1), sole ? 10 : 0);
+        CHECK_EQ(info_of(f).racy, sole ? 0 : 1);
+        detach(f);
+        pool_end(&p);
+    }
+}
+
 static void test_no_validator(void)
 {
     struct pool p;
@@ -1596,6 +1614,7 @@ static const struct harness_test tests[] = {
     TEST(changed_validator),
     TEST(racy),
     TEST(racy_settles),
+    TEST(racy_later),
     TEST(no_validator),
     TEST(unknown_size),
     TEST(unsynced),
