@@ -114,7 +114,8 @@ typedef struct cm_file_id {
 
 /* What proves that an origin file is unchanged. Equal means all of size, mtime, ctime and change
  * are equal. `racy`: a timestamp was so fresh when this was taken that a second change could
- * hide behind the same value; such a validator never matches at attach. `taken_at`: cm_now()
+ * hide behind the same value, or somebody had the file open for writing on a system where such
+ * writes need not show until he closes it; such a validator never matches at attach. `taken_at`: cm_now()
  * from BEFORE the attributes were read. */
 typedef struct cm_validator {
     uint64_t size;
@@ -265,7 +266,9 @@ CM_API uint64_t cm_now(void);
  * POSIX file descriptor or a Windows HANDLE. On POSIX the id is a 128-bit hash of volume id,
  * inode number and inode generation, the validator comes from fstat. On Windows the id is a hash of
  * volume and 128-bit file id, the validator size, times and the file's number in the volume's
- * change journal (without a journal: its time of birth). `racy` is judged.
+ * change journal (without a journal: its time of birth). `racy` is judged. On Windows that takes an open
+ * of the file that denies writing for a moment, unless `os_file` may write itself; then other
+ * writers are not noticed before they close it.
  * CM_EINVAL (NULL, not a file that can be cached) CM_EIO. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 

@@ -12,7 +12,9 @@
  * FILES  Volume and file id. Ids may be reused, and a time of birth can be set or is handed on to a
  * successor of the same name, so it counts for the validator and not for the id: the change counter
  * is the number of the file's last record in the volume's journal, else the time of birth.
- * Stores through a mapping of the origin move neither times nor journal until much later.
+ * WRITERS  Writes need move neither times nor journal until the writer's handle is closed (stores
+ * through a mapping, until much later). So a validator is racy while somebody has the file open for
+ * writing, which an open that denies writing finds out.
  */
 #include "platform_win32.h"
 
@@ -165,6 +167,26 @@ static bool file_words(HANDLE h, uint64_t word[3])
     return true;
 }
 
+/* DeviceIoControl for a handle of either kind. One for overlapped calls may belong to a completion
+ * port, which must not hear of this: hence the lowest bit of the event. */
+static bool control(HANDLE h, DWORD code, void *in, DWORD in_len, void *out, DWORD out_len,
+                    DWORD *n)
+{
+    const HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    OVERLAPPED call = { .hEvent = (HANDLE)((ULONG_PTR)event | 1) };
+    bool done;
+
+    if (event == NULL) {
+        return false;
+    }
+    done = DeviceIoControl(h, code, in, in_len, out, out_len, n, &call) != 0;
+    if (!done && GetLastError() == ERROR_IO_PENDING) {
+        done = GetOverlappedResult(h, &call, n, TRUE) != 0;
+    }
+    (void)CloseHandle(event);
+    return done;
+}
+
 /* The number of the file's last record in the journal of its volume; 0 where there is none. */
 static uint64_t journal_number(HANDLE h)
 {
@@ -175,8 +197,8 @@ static uint64_t journal_number(HANDLE h)
     DWORD n = 0;
     int64_t number = 0;
 
-    if (!DeviceIoControl(h, FSCTL_READ_FILE_USN_DATA, (void *)(uintptr_t)versions, sizeof versions,
-                         record, sizeof record, &n, NULL) ||
+    if (!control(h, FSCTL_READ_FILE_USN_DATA, (void *)(uintptr_t)versions, sizeof versions, record,
+                 sizeof record, &n) ||
         n < 48) {
         return 0;
     }
@@ -185,6 +207,36 @@ static uint64_t journal_number(HANDLE h)
         memcpy(&number, record + (version == 2 ? 24 : 40), sizeof number);
     }
     return (uint64_t)number;
+}
+
+/* May this handle write itself? Yes, where that cannot be known. */
+static bool may_write(HANDLE h)
+{
+    typedef LONG(NTAPI * query_fn)(HANDLE, PVOID, PVOID, ULONG, int);
+    const query_fn query = (query_fn)(void *)win32_find(L"ntdll.dll", "NtQueryInformationFile");
+    ULONG_PTR status[2]; /* IO_STATUS_BLOCK */
+    ACCESS_MASK access = 0;
+
+    return query == NULL || query(h, status, &access, sizeof access, 8 /* access */) < 0 ||
+           (access & (FILE_WRITE_DATA | FILE_APPEND_DATA)) != 0;
+}
+
+/* Has anybody else the file open, or mapped, for writing? An open that denies writing is refused
+ * then; one beside a handle that may write itself always is, so that is not asked. Where the file
+ * cannot be opened once more (rights given up meanwhile, some servers), its times have to do. */
+static bool has_writer(HANDLE h)
+{
+    HANDLE again;
+
+    if (may_write(h)) {
+        return false;
+    }
+    again = ReOpenFile(h, FILE_READ_DATA, FILE_SHARE_READ | FILE_SHARE_DELETE, 0);
+    if (again == INVALID_HANDLE_VALUE) {
+        return GetLastError() == ERROR_SHARING_VIOLATION;
+    }
+    (void)CloseHandle(again);
+    return false;
 }
 
 /* A timestamp within the clock's granularity of now may hide a second change: 20 ms covers the
@@ -217,6 +269,7 @@ int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
     FILE_BASIC_INFO times;
     uint64_t word[3] = { 0, 0, 0 };
     XXH128_hash_t hash;
+    bool written;
 
     if (id == NULL || v == NULL || h == NULL || h == INVALID_HANDLE_VALUE ||
         GetFileType(h) != FILE_TYPE_DISK) {
@@ -225,7 +278,9 @@ int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
         return CM_EINVAL; /* a volume or a disk: nothing tells that its content changed */
     }
-    if (!GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||
+    written = has_writer(h); /* before its times: it may be gone by then, and they have moved */
+    if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) ||
+        !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||
         !file_words(h, word)) {
         return CM_EIO;
     }
@@ -240,8 +295,8 @@ int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
         .ctime_ns = win32_time_ns((uint64_t)times.ChangeTime.QuadPart),
         .change = journal_number(h),
         .taken_at = taken_at,
-        .racy = judge_racy((uint64_t)times.LastWriteTime.QuadPart,
-                           (uint64_t)times.ChangeTime.QuadPart, wall),
+        .racy = written || judge_racy((uint64_t)times.LastWriteTime.QuadPart,
+                                      (uint64_t)times.ChangeTime.QuadPart, wall),
     };
     if (v->change == 0) {
         v->change = (uint64_t)times.CreationTime.QuadPart;

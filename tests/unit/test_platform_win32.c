@@ -3,7 +3,9 @@
  * test_platform_win32.c - the operating system contract, against Windows (or Wine).
  *
  * Files go to a directory of their own below $TMPDIR or %TEMP%. Where a child process is needed the
- * program starts itself with "--child NAME ARG".
+ * program starts itself with "--child NAME ARG". What Wine has not (a change journal, DAX volumes,
+ * read errors of a volume) is put in the place of single calls of the system, see "The system,
+ * replaced".
  */
 #include "platform_common.h"
 
@@ -11,6 +13,7 @@
 
 #include <aclapi.h>
 #include <wchar.h>
+#include <winioctl.h>
 
 #include "persist.h"
 
@@ -33,6 +36,74 @@ static void make_file(const char *path, const char *text)
 
     CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
 }
+
+/* ---- The system, replaced ------------------------------------------------------------------ */
+
+/* A program calls the system through pointers of these names; one that the program itself has is
+ * taken before the import library's. */
+#define REPLACED(name) __imp_##name
+
+static FARPROC real(const char *name)
+{
+    const FARPROC f = GetProcAddress(GetModuleHandleA("kernel32.dll"), name);
+
+    if (f == NULL) {
+        abort();
+    }
+    return f;
+}
+#define REAL(name) ((fn_##name)(void *)real(#name))
+
+/* The change journal: answers later, and with a record of this version. */
+static struct {
+    WORD version; /* 0: no such thing here, as Wine itself */
+    uint64_t number;
+    OVERLAPPED *call;
+    BYTE *record;
+    unsigned calls;
+    bool port_spared; /* the event says so */
+} journal;
+
+static DWORD WINAPI journal_answers(LPVOID unused)
+{
+    const DWORD n = journal.version == 2 ? 64 : 80;
+
+    (void)unused;
+    Sleep(30);
+    memset(journal.record, 0, n);
+    memcpy(journal.record, &n, 4);
+    memcpy(journal.record + 4, &journal.version, 2);
+    memcpy(journal.record + (journal.version == 2 ? 24 : 40), &journal.number, 8);
+    journal.call->InternalHigh = n;
+    journal.call->Internal = 0; /* STATUS_SUCCESS, after STATUS_PENDING */
+    CHECK(SetEvent((HANDLE)((ULONG_PTR)journal.call->hEvent & ~(ULONG_PTR)3)));
+    return 0;
+}
+
+typedef BOOL(WINAPI *fn_DeviceIoControl)(HANDLE, DWORD, LPVOID, DWORD, LPVOID, DWORD, LPDWORD,
+                                         LPOVERLAPPED);
+
+static BOOL WINAPI device_io_control(HANDLE h, DWORD code, LPVOID in, DWORD in_len, LPVOID out,
+                                     DWORD out_len, LPDWORD n, LPOVERLAPPED call)
+{
+    if (code != FSCTL_READ_FILE_USN_DATA || journal.version == 0) {
+        return REAL(DeviceIoControl)(h, code, in, in_len, out, out_len, n, call);
+    }
+    journal.calls++;
+    if (call == NULL || call->hEvent == NULL || out_len < 80) {
+        SetLastError(ERROR_INVALID_PARAMETER);
+        return FALSE;
+    }
+    journal.port_spared = ((ULONG_PTR)call->hEvent & 1) != 0;
+    journal.call = call;
+    journal.record = out;
+    call->Internal = 0x103; /* STATUS_PENDING */
+    CHECK(CloseHandle(CreateThread(NULL, 0, journal_answers, NULL, 0, NULL)));
+    SetLastError(ERROR_IO_PENDING);
+    return FALSE;
+}
+extern const fn_DeviceIoControl REPLACED(DeviceIoControl);
+const fn_DeviceIoControl REPLACED(DeviceIoControl) = device_io_control;
 
 /* ---- Creating ------------------------------------------------------------------------------ */
 
@@ -563,6 +634,102 @@ static void test_identify_racy(void)
     cm_plat_file_remove(in_dir("a"));
 }
 
+static void old_file(const char *path, uint64_t age)
+{
+    cm_file_id id;
+    cm_validator v = { .racy = 1 };
+
+    make_file(path, "one");
+    set_written(path, -(int64_t)age);
+    for (unsigned i = 0; i < 100 && v.racy != 0; i++) { /* its change is young still */
+        sleep_ms(50);
+        CHECK_EQ(identify(path, &id, &v), 0);
+    }
+    CHECK_EQ(v.racy, 0);
+}
+
+/* Who has it open for writing may write behind the same times; when he is gone, they have moved. */
+static void test_identify_writer(void)
+{
+    static const DWORD writing[] = { GENERIC_WRITE, FILE_APPEND_DATA,
+                                     GENERIC_READ | GENERIC_WRITE };
+    const DWORD all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    cm_file_id id;
+    cm_validator v;
+    unsigned handles;
+    HANDLE h, mapping;
+    void *view;
+
+    old_file(in_dir("a"), 3600);
+    handles = open_files();
+    for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
+        h = open_shared(in_dir("a"), writing[i], all);
+        REQUIRE(h != INVALID_HANDLE_VALUE);
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        CHECK_EQ(v.racy, 1);
+        CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+        CHECK_EQ(v.racy, 0); /* who asks is the writer: only times tell */
+        CHECK(CloseHandle(h));
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        CHECK_EQ(v.racy, 0);
+    }
+    h = open_shared(in_dir("a"), GENERIC_READ | GENERIC_WRITE, all);
+    mapping = CreateFileMappingA(h, NULL, PAGE_READWRITE, 0, 0, NULL);
+    view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, 0);
+    REQUIRE(view != NULL);
+    CHECK(CloseHandle(mapping) && CloseHandle(h));
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 1); /* no handle, and yet */
+    CHECK(UnmapViewOfFile(view));
+    h = open_shared(in_dir("a"), GENERIC_READ, all); /* readers are nobody's trouble */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    CHECK(CloseHandle(h));
+    CHECK_EQ(open_files(), handles);
+    cm_plat_file_remove(in_dir("a"));
+}
+
+/* A handle for overlapped calls: the answer of the journal is waited for, and its port hears of
+ * nothing. */
+static void test_identify_overlapped(void)
+{
+    DWORD n = 0;
+    ULONG_PTR key = 0;
+    OVERLAPPED *packet = NULL;
+    cm_file_id id, same;
+    cm_validator v, w;
+    unsigned handles;
+    HANDLE h, port;
+
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(identify(in_dir("a"), &same, &w), 0);
+    h = CreateFileA(in_dir("a"), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+                    OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
+    port = CreateIoCompletionPort(h, NULL, 1, 1);
+    REQUIRE(h != INVALID_HANDLE_VALUE && port != NULL);
+    CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+    CHECK(same_id(id, same) && same_version(&v, &w));
+    handles = open_files();
+    for (WORD version = 2; version <= 3; version++) {
+        journal.version = version;
+        journal.number = UINT64_C(0x123456789abc) + version;
+        journal.calls = 0;
+        CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+        CHECK_EQ(journal.calls, 1);
+        CHECK(journal.port_spared);
+        CHECK_EQ(v.change, journal.number);
+    }
+    journal.version = 4; /* unknown: the time of birth instead */
+    CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+    CHECK(same_version(&v, &w));
+    journal.version = 0;
+    CHECK_EQ(open_files(), handles);
+    CHECK(!GetQueuedCompletionStatus(port, &n, &key, &packet, 0));
+    CHECK_EQ(GetLastError(), WAIT_TIMEOUT);
+    CHECK(CloseHandle(h) && CloseHandle(port));
+    cm_plat_file_remove(in_dir("a"));
+}
+
 /* ---- Faults -------------------------------------------------------------------------------- */
 
 static LONG fault_seen; /* by the handlers below */
@@ -682,6 +849,8 @@ static const struct harness_test tests[] = {
     TEST(identify_same_and_different),
     TEST(identify_refused),
     TEST(identify_racy),
+    TEST(identify_writer),
+    TEST(identify_overlapped),
     TEST(random),
     TEST(clocks),
     TEST(alloc),
