@@ -38,7 +38,8 @@ struct cm_plat_file {
 /* Creates `path` exclusively with mode 0600 and sets its size; with `prealloc` all of it is
  * allocated, in steps, calling progress (may be NULL; nonzero return cancels: CM_EBUSY) after
  * each. The lock of cm_plat_file_lock is taken before anything is written. On error the file is
- * removed again. CM_EEXIST CM_ENOENT CM_EACCES CM_ENOSPC CM_ENOTFILE CM_EIO CM_EBUSY. */
+ * removed again. CM_EEXIST CM_ENOENT CM_EACCES CM_ENOSPC CM_EPOOLSIZE (more than the file system
+ * takes in one file) CM_ENOTFILE CM_EIO CM_EBUSY. */
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */

@@ -12,8 +12,10 @@
  * LOCK  One byte far beyond the data, so that it is in nobody's way (locks are mandatory here),
  * held exclusively by the owner and shared by those who open read-only. To ask for the lock is to
  * hold a shared one for a moment; an owner who opens in that moment tries again.
+ * Without that lock a refused open may be passing (a virus scanner), so it is tried again.
  * SIZE  Setting the end of a file allocates it on NTFS. Where it does not (compressed volumes,
- * Wine), zeros are written.
+ * Wine), zeros are written. And on DAX volumes: what was allocated and never written reads as
+ * zero until the file system has noted that it was, which stores of the CPU need not tell it.
  * SYNC  FlushViewOfFile starts the writing of mapped pages, FlushFileBuffers waits for the device
  * and takes the metadata along. Directories need no sync: NTFS journals its names.
  */
@@ -33,6 +35,8 @@
 #define WIN32_ALLOC_STEP (64ull << 20)
 #define WIN32_LOCK_OFFSET (UINT64_C(1) << 62) /* no file is that long */
 #define WIN32_LOCK_TRIES 20u
+#define WIN32_PASSING_TRIES 10u
+#define WIN32_PASSING_MS 50
 #define WIN32_MAP_TRIES 64u
 #define WIN32_FLUSH_TRIES 600u /* half a minute in all */
 #define WIN32_FLUSH_PAUSE_MS 50
@@ -155,14 +159,35 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
 
 /* ---- The pool file: creation --------------------------------------------------------------- */
 
+/* Is the size itself the trouble, and not the room for it? FAT calls both a full disk. */
+static bool size_is_refused(HANDLE h, uint64_t size, DWORD error)
+{
+    wchar_t type[8] = { 0 };
+
+    return error == ERROR_INVALID_PARAMETER || error == ERROR_FILE_TOO_LARGE ||
+           (error == ERROR_DISK_FULL && size > UINT32_MAX &&
+            GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, NULL, type, 8) &&
+            wcsncmp(type, L"FAT", 3) == 0);
+}
+
 static int file_set_end(HANDLE h, uint64_t size)
 {
     LARGE_INTEGER end = { .QuadPart = (LONGLONG)size };
 
     if (!SetFilePointerEx(h, end, NULL, FILE_BEGIN) || !SetEndOfFile(h)) {
-        return win32_error(GetLastError());
+        const DWORD error = GetLastError();
+
+        return size_is_refused(h, size, error) ? CM_EPOOLSIZE : win32_error(error);
     }
     return 0;
+}
+
+static bool volume_is_dax(HANDLE h)
+{
+    DWORD flags = 0;
+
+    return GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, &flags, NULL, 0) &&
+           (flags & FILE_DAX_VOLUME) != 0;
 }
 
 /* Only what is written will occupy space, where the volume knows how. */
@@ -251,7 +276,7 @@ static int file_allocate(HANDLE h, const wchar_t *path, uint64_t size,
     /* In one piece, if the volume knows how: large pages want neighbours. */
     (void)SetFileInformationByHandle(h, FileAllocationInfo, &wish, sizeof wish);
     rc = file_set_end(h, size);
-    allocated = rc == 0 && file_is_allocated(h, size);
+    allocated = rc == 0 && file_is_allocated(h, size) && !volume_is_dax(h);
     for (uint64_t done = 0; rc == 0 && done < size;) {
         const uint64_t left = size - done;
         const uint64_t step = left < WIN32_ALLOC_STEP ? left : WIN32_ALLOC_STEP;
@@ -265,6 +290,15 @@ static int file_allocate(HANDLE h, const wchar_t *path, uint64_t size,
         }
     }
     return rc;
+}
+
+static void delete_patiently(const wchar_t *path)
+{
+    for (unsigned i = 0;
+         i < WIN32_PASSING_TRIES && !DeleteFileW(path) && GetLastError() == ERROR_SHARING_VIOLATION;
+         i++) {
+        Sleep(WIN32_PASSING_MS);
+    }
 }
 
 /* For the owner, the system and its administrators, and nobody by inheritance: a pool holds copies
@@ -317,7 +351,7 @@ static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t siz
     }
     if (rc != 0) {
         cm_plat_file_close(f);
-        (void)DeleteFileW(path);
+        delete_patiently(path);
     }
     return rc;
 }
@@ -348,25 +382,60 @@ static HANDLE open_existing(const wchar_t *path, DWORD access, DWORD share)
     return CreateFileW(path, access, share, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
 }
 
+/* To become the owner, or just to look. *taken: only to look, because another has it open for
+ * writing. */
+static HANDLE open_pool(const wchar_t *path, bool readonly, bool *taken)
+{
+    HANDLE h;
+
+    *taken = false;
+    if (!readonly) {
+        h = open_existing(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
+        if (h != INVALID_HANDLE_VALUE || GetLastError() != ERROR_SHARING_VIOLATION) {
+            return h;
+        }
+        *taken = true;
+    }
+    return open_existing(path, GENERIC_READ,
+                         FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
+}
+
+/* Is it worth while to try again? Not, if it is an owner who is in the way. */
+static bool may_be_passing(HANDLE h, bool taken)
+{
+    struct cm_plat_file look = { .handle = (intptr_t)h };
+
+    if (h == INVALID_HANDLE_VALUE) {
+        return GetLastError() == ERROR_SHARING_VIOLATION;
+    }
+    return taken && cm_plat_file_is_locked(&look) == 0;
+}
+
+static HANDLE open_patiently(const wchar_t *path, bool readonly, bool *taken)
+{
+    HANDLE h = open_pool(path, readonly, taken);
+
+    for (unsigned i = 0; i < WIN32_PASSING_TRIES && may_be_passing(h, *taken); i++) {
+        if (h != INVALID_HANDLE_VALUE) {
+            (void)CloseHandle(h);
+        }
+        Sleep(WIN32_PASSING_MS);
+        h = open_pool(path, readonly, taken);
+    }
+    return h;
+}
+
 static int file_open(struct cm_plat_file *f, const wchar_t *path, bool readonly)
 {
     const DWORD attributes = GetFileAttributesW(path);
-    HANDLE h = INVALID_HANDLE_VALUE;
     LARGE_INTEGER size;
-    uint32_t state = 0;
+    bool taken;
+    HANDLE h;
 
     if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0) {
         return CM_ENOTFILE;
     }
-    if (!readonly) {
-        h = open_existing(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ);
-        state = h == INVALID_HANDLE_VALUE && GetLastError() == ERROR_SHARING_VIOLATION ? WIN32_TAKEN
-                                                                                       : 0u;
-    }
-    if (readonly || state == WIN32_TAKEN) {
-        h = open_existing(path, GENERIC_READ,
-                          FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
-    }
+    h = open_patiently(path, readonly, &taken);
     if (h == INVALID_HANDLE_VALUE) {
         return win32_error(GetLastError());
     }
@@ -377,7 +446,7 @@ static int file_open(struct cm_plat_file *f, const wchar_t *path, bool readonly)
     *f = (struct cm_plat_file){ .handle = (intptr_t)h,
                                 .size = (uint64_t)size.QuadPart,
                                 .pid = cm_plat_pid(),
-                                .state = state,
+                                .state = taken ? WIN32_TAKEN : 0u,
                                 .readonly = readonly,
                                 .sparse = !file_is_allocated(h, (uint64_t)size.QuadPart) };
     return 0;
@@ -446,7 +515,7 @@ void cm_plat_file_remove(const char *path)
     assert(path != NULL);
     name = win32_path(path);
     if (name != NULL) {
-        (void)DeleteFileW(name);
+        delete_patiently(name);
         free(name);
     }
 }
@@ -520,12 +589,9 @@ static bool memory_is_persistent(void *base, size_t size)
 
 static enum cm_durability file_durability(const struct cm_plat_file *f)
 {
-    DWORD flags = 0;
-
     /* Not of a sparse file: nobody promises that the extent a fault adds to it is durable. */
-    if (!f->sparse &&
-        GetVolumeInformationByHandleW(win32_handle(f), NULL, 0, NULL, NULL, &flags, NULL, 0) &&
-        (flags & FILE_DAX_VOLUME) != 0 && memory_is_persistent(f->base, (size_t)f->mapped)) {
+    if (!f->sparse && volume_is_dax(win32_handle(f)) &&
+        memory_is_persistent(f->base, (size_t)f->mapped)) {
         return CM_DURABILITY_DAX;
     }
     return CM_DURABILITY_PAGECACHE;

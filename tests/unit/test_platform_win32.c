@@ -105,6 +105,65 @@ static BOOL WINAPI device_io_control(HANDLE h, DWORD code, LPVOID in, DWORD in_l
 extern const fn_DeviceIoControl REPLACED(DeviceIoControl);
 const fn_DeviceIoControl REPLACED(DeviceIoControl) = device_io_control;
 
+/* The volume: flags and a name for its file system that it has not, and files that count as
+ * allocated as soon as they have a size. */
+static struct {
+    DWORD flags;
+    const wchar_t *type; /* NULL: its own */
+    bool allocates;
+    DWORD end_error; /* of setting a file's end; 0: it works */
+} volume;
+
+typedef BOOL(WINAPI *fn_GetVolumeInformationByHandleW)(HANDLE, LPWSTR, DWORD, LPDWORD, LPDWORD,
+                                                       LPDWORD, LPWSTR, DWORD);
+
+static BOOL WINAPI get_volume(HANDLE h, LPWSTR name, DWORD room, LPDWORD serial, LPDWORD longest,
+                              LPDWORD flags, LPWSTR type, DWORD type_room)
+{
+    const BOOL known =
+        REAL(GetVolumeInformationByHandleW)(h, name, room, serial, longest, flags, type, type_room);
+
+    if (flags != NULL) {
+        *flags |= volume.flags;
+    }
+    if (type != NULL && volume.type != NULL) {
+        (void)wcsncpy(type, volume.type, type_room);
+    }
+    return known;
+}
+extern const fn_GetVolumeInformationByHandleW REPLACED(GetVolumeInformationByHandleW);
+const fn_GetVolumeInformationByHandleW REPLACED(GetVolumeInformationByHandleW) = get_volume;
+
+typedef BOOL(WINAPI *fn_GetFileInformationByHandleEx)(HANDLE, FILE_INFO_BY_HANDLE_CLASS, LPVOID,
+                                                      DWORD);
+
+static BOOL WINAPI get_file(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, LPVOID info, DWORD n)
+{
+    const BOOL known = REAL(GetFileInformationByHandleEx)(h, what, info, n);
+
+    if (known && what == FileStandardInfo && volume.allocates) {
+        FILE_STANDARD_INFO *s = info;
+
+        s->AllocationSize = s->EndOfFile;
+    }
+    return known;
+}
+extern const fn_GetFileInformationByHandleEx REPLACED(GetFileInformationByHandleEx);
+const fn_GetFileInformationByHandleEx REPLACED(GetFileInformationByHandleEx) = get_file;
+
+typedef BOOL(WINAPI *fn_SetEndOfFile)(HANDLE);
+
+static BOOL WINAPI set_end(HANDLE h)
+{
+    if (volume.end_error == 0) {
+        return REAL(SetEndOfFile)(h);
+    }
+    SetLastError(volume.end_error);
+    return FALSE;
+}
+extern const fn_SetEndOfFile REPLACED(SetEndOfFile);
+const fn_SetEndOfFile REPLACED(SetEndOfFile) = set_end;
+
 /* ---- Creating ------------------------------------------------------------------------------ */
 
 static void test_create(void)
@@ -129,6 +188,61 @@ static void test_create(void)
     CHECK(os_space(path) < MIB);
     cm_plat_file_close(&f);
     cm_plat_file_remove(path);
+}
+
+/* NTFS allocates with the size and writes the zeros later. A DAX volume gets them at once. */
+static void test_create_zeros(void)
+{
+    const uint64_t size = 3 * MIB;
+    enum cm_durability durability = 0;
+    struct cm_plat_file f = PLAT_FILE_INIT;
+
+    for (unsigned dax = 0; dax < 2; dax++) {
+        volume.flags = dax ? 0x20000000 /* FILE_DAX_VOLUME */ : 0;
+        volume.allocates = true;
+        CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), size, true, NULL, NULL), 0);
+        REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
+        CHECK_EQ(durability, dax ? CM_DURABILITY_DAX : CM_DURABILITY_PAGECACHE);
+        volume.allocates = false;
+        CHECK_EQ((uint64_t)os_space(in_dir("pool")) >= size, dax);
+        cm_plat_file_close(&f);
+        cm_plat_file_remove(in_dir("pool"));
+    }
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), size, false, NULL, NULL), 0);
+    REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
+    CHECK_EQ(durability, CM_DURABILITY_PAGECACHE); /* DAX, but sparse */
+    volume.flags = 0;
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
+}
+
+/* More than the file system takes in one file is no matter of space. */
+static void test_create_size_refused(void)
+{
+    static const struct {
+        DWORD error;
+        const wchar_t *type;
+        uint64_t size;
+        int rc;
+    } cases[] = {
+        { ERROR_INVALID_PARAMETER, L"exFAT", MIB, CM_EPOOLSIZE },
+        { ERROR_FILE_TOO_LARGE, L"NTFS", MIB, CM_EPOOLSIZE },
+        { ERROR_DISK_FULL, L"FAT32", UINT64_C(5) << 30, CM_EPOOLSIZE },
+        { ERROR_DISK_FULL, L"FAT32", MIB, CM_ENOSPC },
+        { ERROR_DISK_FULL, L"NTFS", UINT64_C(5) << 30, CM_ENOSPC },
+    };
+    struct cm_plat_file f = PLAT_FILE_INIT;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        volume.end_error = cases[i].error;
+        volume.type = cases[i].type;
+        CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), cases[i].size, false, NULL, NULL),
+                 cases[i].rc);
+        CHECK_EQ(f.handle, -1);
+        CHECK_EQ(os_size(in_dir("pool")), -1);
+    }
+    volume.end_error = 0;
+    volume.type = NULL;
 }
 
 /* Nobody gets in by what the directory would hand down. */
@@ -382,6 +496,68 @@ static void test_sharing(void)
     CHECK_EQ(cm_plat_file_lock(&f), 0);
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
+}
+
+/* What a virus scanner does: opens the file so that nobody else gets in, and is gone soon. */
+struct scanner {
+    const char *path;
+    DWORD share;
+    uint32_t there;
+};
+
+static void *scan(void *arg)
+{
+    struct scanner *s = arg;
+    const HANDLE h = open_shared(s->path, GENERIC_READ, s->share);
+
+    CHECK(h != INVALID_HANDLE_VALUE);
+    at_store_release(&s->there, 1u);
+    sleep_ms(120);
+    CHECK(CloseHandle(h));
+    return NULL;
+}
+
+static void scan_while(struct scanner *s, pthread_t *thread)
+{
+    s->there = 0;
+    REQUIRE(pthread_create(thread, NULL, scan, s) == 0);
+    while (at_load_acquire(&s->there) == 0) {
+        at_pause();
+    }
+}
+
+static void test_passing_opens(void)
+{
+    static const DWORD shares[] = { 0, FILE_SHARE_READ, FILE_SHARE_READ | FILE_SHARE_DELETE };
+    struct scanner s = { .path = in_dir("pool") };
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    uint64_t began;
+    pthread_t thread;
+
+    REQUIRE(cm_plat_file_create(&f, s.path, PAGE, true, NULL, NULL) == 0);
+    began = cm_plat_now_ns();
+    REQUIRE(cm_plat_file_open(&g, s.path, false) == 0); /* the owner does not pass: at once */
+    CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
+    CHECK(cm_plat_now_ns() - began < 300000000);
+    cm_plat_file_close(&g);
+    cm_plat_file_close(&f);
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        s.share = shares[i];
+        scan_while(&s, &thread);
+        CHECK_EQ(cm_plat_file_open(&f, s.path, false), 0);
+        CHECK_EQ(cm_plat_file_lock(&f), 0);
+        cm_plat_file_close(&f);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        scan_while(&s, &thread);
+        CHECK_EQ(cm_plat_file_open(&f, s.path, true), 0);
+        cm_plat_file_close(&f);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+    s.share = 0;
+    scan_while(&s, &thread);
+    cm_plat_file_remove(s.path);
+    CHECK_EQ(os_size(s.path), -1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
@@ -829,6 +1005,8 @@ static void test_fork_count(void)
 
 static const struct harness_test tests[] = {
     TEST(create),
+    TEST(create_zeros),
+    TEST(create_size_refused),
     TEST(create_private),
     TEST(create_refused),
     TEST(create_progress_and_cancel),
@@ -838,6 +1016,7 @@ static const struct harness_test tests[] = {
     TEST(long_names),
     TEST(lock),
     TEST(sharing),
+    TEST(passing_opens),
     TEST(map_alignment),
     TEST(map_leaves_nothing_behind),
     TEST(map_protection),
