@@ -18,13 +18,12 @@
 /* A directory's name must leave room for a file's in it, so this is where plain names end. */
 #define WIN32_PLAIN_PATH (MAX_PATH - 12)
 
-/* The full form of a long name, with the prefix that lifts the limit on its length. Frees `name`.
- */
-static inline wchar_t *win32_lengthen(wchar_t *name)
+/* The full form of a long name, of `room` characters, with the prefix that lifts the limit on its
+ * length. Frees `name`. */
+static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
 {
     static const wchar_t unc[] = L"\\\\?\\UNC\\", plain[] = L"\\\\?\\";
-    const DWORD room = GetFullPathNameW(name, 0, NULL, NULL);
-    wchar_t *full = room == 0 ? NULL : malloc((room + 8) * sizeof *full);
+    wchar_t *full = malloc((room + 8) * sizeof *full);
     DWORD n = 0;
 
     if (full != NULL) {
@@ -51,6 +50,7 @@ static inline wchar_t *win32_path(const char *utf8)
 {
     const int room = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, utf8, -1, NULL, 0);
     wchar_t *name;
+    DWORD full;
 
     if (room <= 0) {
         SetLastError(ERROR_INVALID_NAME);
@@ -62,9 +62,12 @@ static inline wchar_t *win32_path(const char *utf8)
         return NULL;
     }
     (void)MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, utf8, -1, name, room);
-    if (room > WIN32_PLAIN_PATH && wcsncmp(name, L"\\\\?\\", 4) != 0 &&
-        wcsncmp(name, L"\\\\.\\", 4) != 0) {
-        name = win32_lengthen(name);
+    if (wcsncmp(name, L"\\\\?\\", 4) == 0 || wcsncmp(name, L"\\\\.\\", 4) == 0) {
+        return name;
+    }
+    full = GetFullPathNameW(name, 0, NULL, NULL); /* a short name of a deep directory is long */
+    if (full > WIN32_PLAIN_PATH) {
+        name = win32_lengthen(name, full);
         if (name == NULL) {
             SetLastError(ERROR_INVALID_NAME);
         }

@@ -26,7 +26,12 @@ static volatile LONG interrupted;
 static volatile LONG waiting;  /* the main thread is in a call that a request to end may cancel */
 static HANDLE interrupt_event; /* NULL until os_catch_interrupts */
 static HANDLE main_thread;
-static UINT old_output_page; /* of the console, while it is ours; 0: no console */
+/* Of the console, which outlives us; valid where the flag is set. */
+static struct {
+    bool has_page, has_mode[3];
+    UINT page;
+    DWORD mode[3];
+} console;
 
 /* ---- Start --------------------------------------------------------------------------------- */
 
@@ -47,26 +52,30 @@ static HANDLE standard_handle(int fd)
 
 static void restore_console(void)
 {
-    (void)SetConsoleOutputCP(old_output_page);
+    for (int fd = 1; fd <= 2; fd++) {
+        if (console.has_mode[fd])
+            (void)SetConsoleMode(standard_handle(fd), console.mode[fd]);
+    }
+    if (console.has_page)
+        (void)SetConsoleOutputCP(console.page);
 }
 
+/* First what is there for both: they are mostly one, and the second would see our own mode. */
 static void prepare_console(void)
 {
-    bool any = false;
-
+    for (int fd = 1; fd <= 2; fd++)
+        console.has_mode[fd] = GetConsoleMode(standard_handle(fd), &console.mode[fd]) != 0;
+    if (!console.has_mode[1] && !console.has_mode[2])
+        return;
+    console.page = GetConsoleOutputCP();
+    console.has_page = console.page != 0;
+    (void)atexit(restore_console);
     for (int fd = 1; fd <= 2; fd++) {
-        DWORD mode;
-
-        if (GetConsoleMode(standard_handle(fd), &mode)) {
-            (void)SetConsoleMode(standard_handle(fd), mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
-            any = true;
-        }
+        if (console.has_mode[fd])
+            (void)SetConsoleMode(standard_handle(fd),
+                                 console.mode[fd] | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
     }
-    if (any) {
-        old_output_page = GetConsoleOutputCP();
-        if (old_output_page != 0 && SetConsoleOutputCP(CP_UTF8))
-            (void)atexit(restore_console);
-    }
+    (void)SetConsoleOutputCP(CP_UTF8);
 }
 
 void os_start(int *argc, char ***argv)
@@ -144,8 +153,7 @@ bool os_interrupted(void)
 static _Noreturn void end_with(UINT status)
 {
     (void)fflush(NULL);
-    if (old_output_page != 0)
-        restore_console();
+    restore_console();
     ExitProcess(status);
 }
 
@@ -332,6 +340,7 @@ bool os_volume(const char *path, struct os_volume *volume)
     wchar_t root[MAX_PATH + 1], type[sizeof(volume->type)];
     wchar_t *name = win32_path(path);
     ULARGE_INTEGER available;
+    DWORD flags = 0;
     bool known;
 
     memset(volume, 0, sizeof(*volume));
@@ -342,10 +351,12 @@ bool os_volume(const char *path, struct os_volume *volume)
         return false;
     volume->free = available.QuadPart;
     volume->in_memory = GetDriveTypeW(root) == DRIVE_RAMDISK;
-    if (GetVolumeInformationW(root, NULL, 0, NULL, NULL, NULL, type,
-                              (DWORD)(sizeof(type) / sizeof(type[0]))))
+    if (GetVolumeInformationW(root, NULL, 0, NULL, NULL, &flags, type,
+                              (DWORD)(sizeof(type) / sizeof(type[0])))) {
+        volume->read_only = (flags & FILE_READ_ONLY_VOLUME) != 0;
         (void)WideCharToMultiByte(CP_UTF8, 0, type, -1, volume->type, sizeof(volume->type), NULL,
                                   NULL);
+    }
     return true;
 }
 

@@ -16,6 +16,7 @@
 #include <winioctl.h>
 
 #include "persist.h"
+#include "platform_win32_path.h"
 
 static unsigned open_files(void)
 {
@@ -405,6 +406,92 @@ static void test_long_names(void)
         (void)mbstowcs(wide, path, 1200);
         CHECK(RemoveDirectoryW(wide));
         path[strlen(path) - partlen] = 0;
+    }
+}
+
+/* The form that the system is given. */
+static void check_form(const char *name, const wchar_t *begin, size_t length)
+{
+    wchar_t *form = win32_path(name);
+
+    REQUIRE(form != NULL);
+    CHECK(wcsncmp(form, begin, wcslen(begin)) == 0);
+    CHECK_EQ(wcslen(form), length);
+    free(form);
+}
+
+static void test_long_forms(void)
+{
+    char name[700], part[301];
+
+    memset(part, 'x', 300);
+    part[300] = 0;
+    check_form("\\\\server\\share\\pool", L"\\\\server\\share\\pool", 19); /* short: as it is */
+    check_form("C:/pool", L"C:/pool", 7);
+    (void)snprintf(name, sizeof name, "\\\\server\\share\\%s\\pool", part);
+    check_form(name, L"\\\\?\\UNC\\server\\share\\xxx", 8 + 13 + 300 + 5);
+    (void)snprintf(name, sizeof name, "//server/share/%s/../%s", part, part);
+    check_form(name, L"\\\\?\\UNC\\server\\share\\xxx", 8 + 13 + 300);
+    (void)snprintf(name, sizeof name, "C:/%s/pool", part);
+    check_form(name, L"\\\\?\\C:\\xxx", 4 + 3 + 300 + 5);
+    (void)snprintf(name, sizeof name, "\\\\?\\C:\\%s", part);
+    check_form(name, L"\\\\?\\C:\\xxx", 4 + 3 + 300);
+}
+
+/* A short name in a directory whose own is nearly as long as one may be. */
+static void test_long_relative_names(void)
+{
+    static const char name[] = "twenty-characters.xx";
+    wchar_t before[MAX_PATH], deep[MAX_PATH];
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char full[MAX_PATH];
+    size_t n;
+
+    REQUIRE(GetCurrentDirectoryW(MAX_PATH, before) != 0);
+    REQUIRE(GetFullPathNameA(dir, sizeof full, full, NULL) != 0 && strlen(full) < 200);
+    n = strlen(full);
+    full[n] = '\\';
+    memset(full + n + 1, 'd', 240 - n - 1);
+    full[240] = 0;
+    (void)mbstowcs(deep, full, MAX_PATH);
+    REQUIRE(CreateDirectoryW(deep, NULL) && SetCurrentDirectoryW(deep));
+    check_form(name, L"\\\\?\\", 4 + 240 + 1 + 20);
+    check_form("a", L"a", 1);
+    CHECK_EQ(cm_plat_file_create(&f, name, PAGE, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, name, false), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_sync_dir(name), 0);
+    cm_plat_file_remove(name);
+    CHECK_EQ(cm_plat_file_open(&f, name, false), CM_ENOENT);
+    CHECK(SetCurrentDirectoryW(before));
+    CHECK(RemoveDirectoryW(deep));
+}
+
+/* By a share: of this machine itself, where it has one. */
+static void test_share(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char full[300], path[400];
+
+    REQUIRE(GetFullPathNameA(dir, sizeof full, full, NULL) != 0 && full[1] == ':');
+    (void)snprintf(path, sizeof path, "\\\\localhost\\%c$\\", full[0]);
+    if (GetFileAttributesA(path) == INVALID_FILE_ATTRIBUTES) {
+        SKIP("no share \\\\localhost\\c$ here");
+    }
+    for (unsigned form = 0; form < 2; form++) {
+        (void)snprintf(path, sizeof path, "%slocalhost\\%c$%s\\pool",
+                       form ? "\\\\?\\UNC\\" : "\\\\", full[0], full + 2);
+        CHECK_EQ(cm_plat_file_create(&f, path, PAGE, true, NULL, NULL), 0);
+        cm_plat_file_close(&f);
+        CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), true), 0);
+        cm_plat_file_close(&f);
+        CHECK_EQ(cm_plat_file_open(&f, path, false), 0);
+        CHECK_EQ(cm_plat_file_lock(&f), 0);
+        cm_plat_file_close(&f);
+        CHECK_EQ(cm_plat_file_sync_dir(path), 0);
+        cm_plat_file_remove(path);
+        CHECK_EQ(os_size(in_dir("pool")), -1);
     }
 }
 
@@ -1014,6 +1101,9 @@ static const struct harness_test tests[] = {
     TEST(open_denied),
     TEST(names),
     TEST(long_names),
+    TEST(long_forms),
+    TEST(long_relative_names),
+    TEST(share),
     TEST(lock),
     TEST(sharing),
     TEST(passing_opens),
