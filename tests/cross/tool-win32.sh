@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # tool-win32.sh BUILD_DIR - the cachemax command on Windows, run under Wine: every command, the names
-# and errors of that system, Ctrl-C, exit statuses. What does not depend on the system is in
+# and errors of that system, Ctrl-C, the console, exit statuses; and the shared library. What does not depend on the system is in
 # tests/tool/tool-test.sh. Prints "ok NAME" or "FAIL NAME: why" and a summary as the last line.
 set -u
 build=$(realpath "${1:?usage: tool-win32.sh BUILD_DIR}")
@@ -56,9 +56,22 @@ process() {
 }
 
 # ---- one static file ---------------------------------------------------------------------------
-check "needs nothing but the system" sh -c \
-  '! x86_64-w64-mingw32-objdump -p "$0" | sed -n "s/.*DLL Name: //p" |
-    grep -viE "^(kernel32|advapi32|bcrypt|msvcrt|shell32|api-ms-win-.*)\.dll$"' "$cm"
+needed() { objdump -p "$1" | sed -n 's/.*DLL Name: //p'; }
+system_only() {
+  local all
+  all=$(needed "$1") && grep -qi '^kernel32\.dll$' <<<"$all" &&
+    ! grep -viE '^(kernel32|advapi32|bcrypt|msvcrt|shell32|api-ms-win-.*)\.dll$' <<<"$all"
+}
+check "needs nothing but the system" system_only "$cm"
+
+# ---- the shared library ------------------------------------------------------------------------
+dll=$build/src/libcachemax-0.dll
+check "the DLL needs nothing but the system" system_only "$dll"
+check "a program needs the DLL" grep -q '^libcachemax-0\.dll' <(needed "$build/tests/cross/shared.exe")
+WINEPATH="Z:${build//\//\\}\\src" "$here/wine-run" "$build/tests/cross/shared.exe" shared.pool >out 2>&1 </dev/null
+check "a program on the DLL" grep -q '^version .*: right bytes, .* none warm' out
+"$here/wine-run" "$build/tests/cross/unload.exe" "Z:${dll//\//\\}" unload.pool >out 2>&1 </dev/null
+check "the DLL stays loaded once used" grep -q '^stays once used' out
 
 # ---- every command -----------------------------------------------------------------------------
 expect version 0 '^cachemax [0-9]' --version
@@ -116,6 +129,7 @@ check "disk full leaves nothing" test ! -e big
 expect "too large to be mapped" 1 'out of memory' create big --size 8T --sparse
 check "a pool that cannot be mapped is not left behind" test ! -e big
 expect "access denied" 1 'permission denied' check --repair 'Z:\sys\kernel\notes'
+expect "access denied, create" 1 'permission denied; you may not make files in' create 'Z:\sys\kernel\pool' --size 1M
 
 # A volume that is full while the pool grows: what Linux calls SIGBUS is an access violation here.
 mkdir small
@@ -151,6 +165,25 @@ wait $owner 2>/dev/null
 owner=
 expect "after its end" 0 'sound' check pool
 
+# ---- warm after the end of its owner -----------------------------------------------------------
+expect "a pool for that" 0 'made' create killed --size 16M
+run cat data --pool killed >copy 2>err </dev/null
+"$here/wine-run" "$build/tests/cross/pool.exe" warm killed hang >ready 2>/dev/null </dev/null &
+owner=$!
+for _ in $(seq 100); do
+  grep -q ready ready && break
+  sleep 0.1
+done
+kill -9 $owner
+wait $owner 2>/dev/null
+owner=
+expect "killed: not closed" 0 'state: +not closed' info killed
+run cat data --pool killed -v >copy 2>err </dev/null
+check "killed: the bytes" cmp data copy
+check "killed, the same boot, a page cache: warm" grep -q ' 733 hits, 0 misses' err
+"$here/wine-run" "$build/tests/cross/pool.exe" verify killed 1 all >out 2>&1 </dev/null
+check "killed: what its owner filled is warm" grep -q '^1200 of 1200 blocks hit, 0 wrong' out
+
 # ---- Ctrl-C ------------------------------------------------------------------------------------
 # Wine makes Ctrl-C of SIGINT; 58 is what is left of STATUS_CONTROL_C_EXIT.
 run create interrupted --size 6G >out 2>err </dev/null &
@@ -170,8 +203,54 @@ check "Ctrl-C ends cat" test $? = 58
 wait
 expect "Ctrl-C leaves a clean pool" 0 'state: +clean' info pool
 expect "Ctrl-C leaves a sound pool" 0 'sound' check pool
+# Ctrl-C for ever: also while the pool is closed, the new file removed, the process ended.
+hail() {
+  local p
+  p=$(process "$1") && sleep "$2" || return
+  while kill -INT "$p" 2>/dev/null; do sleep 0.003; done
+}
+for after in 0.3 0.5 0.7; do
+  run create interrupted --size 6G >out 2>err </dev/null &
+  job=$!
+  hail 'create interrupted --size' $after
+  wait $job
+  check "Ctrl-C for ever ends create (after $after s)" test $? = 58
+  check "Ctrl-C for ever: nothing is left" test ! -e interrupted
+  run cat large --pool pool >slow 2>err </dev/null &
+  job=$!
+  { sleep 2; cat >/dev/null; } <slow &
+  hail 'cat large --pool' $after
+  wait $job
+  check "Ctrl-C for ever ends cat (after $after s)" test $? = 58
+  wait
+  expect "Ctrl-C for ever leaves a clean pool" 0 'state: +clean' info pool
+done
+expect "Ctrl-C for ever leaves a sound pool" 0 'sound' check pool
 run cat large --pool pool 2>err </dev/null | head -c 1000 >/dev/null
 expect "a reader that goes away leaves a clean pool" 0 'state: +clean' info pool
+
+# ---- the console -------------------------------------------------------------------------------
+# console INTERRUPTS ARGUMENT...: the tool in a console of its own; what became of it is in "result".
+console() {
+  rm -f result
+  printf 'exec ' >console.sh
+  printf '%q ' "$here/wine-run" "$build/tests/cross/console.exe" result "$1" "Z:${cm//\//\\}" >>console.sh
+  shift
+  printf '%q ' "$@" >>console.sh
+  script -qec 'bash console.sh' /dev/null >screen 2>&1 </dev/null
+}
+if command -v script >/dev/null; then
+  console 0 --version
+  check "a console gets back its code page and mode" grep -q '^status 0, page 850, mode restored' result
+  for n in 1 40; do
+    console $n create interrupted --size 6G
+    check "Ctrl-C in a console, $n times" grep -q '^status c000013a, page 850, mode restored' result
+    check "Ctrl-C in a console, $n times: nothing is left" test ! -e interrupted
+  done
+else
+  skipped=$((skipped + 1))
+  echo "skip the console: no script here (Debian package bsdutils)"
+fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
