@@ -44,12 +44,10 @@ check() { # NAME COMMAND...
   shift
   if "$@" >check.out 2>&1; then ok "$name"; else fail "$name" "'$*' failed: $(head -c 200 check.out)"; fi
 }
-# Waits until the command line of a process of ours contains TEXT; prints its number.
-process() {
-  local p
-  for _ in $(seq 100); do
-    p=$(pgrep -f -- "$1" | head -n 1)
-    [ -z "$p" ] || { echo "$p"; return 0; }
+# Waits until the process has FILE open: what it caught before, Wine ends in its own way.
+begun() { # PROCESS FILE
+  for _ in $(seq 200); do
+    ls -l "/proc/$1/fd" 2>/dev/null | grep -q "$work/$2\$" && return 0
     sleep 0.05
   done
   return 1
@@ -186,40 +184,39 @@ check "killed: what its owner filled is warm" grep -q '^1200 of 1200 blocks hit,
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------
 # Wine makes Ctrl-C of SIGINT; 58 is what is left of STATUS_CONTROL_C_EXIT.
-run create interrupted --size 6G >out 2>err </dev/null &
-p=$(process 'create interrupted --size') && sleep 0.3 && kill -INT "$p"
+"$here/wine-run" "$cm" create interrupted --size 6G >out 2>err </dev/null &
+begun $! interrupted && sleep 0.3 && kill -INT $!
 wait $!
 check "Ctrl-C ends create" test $? = 58
 check "Ctrl-C: create says so" grep -q 'interrupted; nothing was left behind' err
 check "Ctrl-C: nothing is left" test ! -e interrupted
 head -c 60000000 /dev/zero >large
 mkfifo slow
-run cat large --pool pool >slow 2>err </dev/null &
+"$here/wine-run" "$cm" cat large --pool pool >slow 2>err </dev/null &
 job=$!
 { sleep 1.5; cat >/dev/null; } <slow & # the tool waits for its reader when Ctrl-C comes
-p=$(process 'cat large --pool') && sleep 0.7 && kill -INT "$p"
+begun $job pool && sleep 0.7 && kill -INT $job
 wait $job
 check "Ctrl-C ends cat" test $? = 58
 wait
 expect "Ctrl-C leaves a clean pool" 0 'state: +clean' info pool
 expect "Ctrl-C leaves a sound pool" 0 'sound' check pool
 # Ctrl-C for ever: also while the pool is closed, the new file removed, the process ended.
-hail() {
-  local p
-  p=$(process "$1") && sleep "$2" || return
-  while kill -INT "$p" 2>/dev/null; do sleep 0.003; done
+hail() { # PROCESS FILE SECONDS
+  begun "$1" "$2" && sleep "$3" || return
+  while kill -INT "$1" 2>/dev/null; do sleep 0.003; done
 }
-for after in 0.3 0.5 0.7; do
-  run create interrupted --size 6G >out 2>err </dev/null &
+for after in 0 0.2 0.4; do
+  "$here/wine-run" "$cm" create interrupted --size 6G >out 2>err </dev/null &
   job=$!
-  hail 'create interrupted --size' $after
+  hail $job interrupted $after
   wait $job
   check "Ctrl-C for ever ends create (after $after s)" test $? = 58
   check "Ctrl-C for ever: nothing is left" test ! -e interrupted
-  run cat large --pool pool >slow 2>err </dev/null &
+  "$here/wine-run" "$cm" cat large --pool pool >slow 2>err </dev/null &
   job=$!
   { sleep 2; cat >/dev/null; } <slow &
-  hail 'cat large --pool' $after
+  hail $job pool $after
   wait $job
   check "Ctrl-C for ever ends cat (after $after s)" test $? = 58
   wait
