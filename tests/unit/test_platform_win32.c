@@ -112,8 +112,43 @@ static struct {
     DWORD flags;
     const wchar_t *type; /* NULL: its own */
     bool allocates;
+    uint64_t serial; /* added to its own */
+    const wchar_t *device;
+    UINT drive_type; /* 0: its own */
+    bool denied;     /* new files are */
     DWORD end_error; /* of setting a file's end; 0: it works */
 } volume;
+
+/* What a new file is made with; not every system (Wine) keeps all of it. */
+static struct {
+    unsigned creations;
+    bool protected;
+} asked;
+static void check_private(PSECURITY_DESCRIPTOR sd);
+
+typedef HANDLE(WINAPI *fn_CreateFileW)(LPCWSTR, DWORD, DWORD, LPSECURITY_ATTRIBUTES, DWORD, DWORD,
+                                       HANDLE);
+
+static HANDLE WINAPI create_file(LPCWSTR path, DWORD access, DWORD share, LPSECURITY_ATTRIBUTES sa,
+                                 DWORD how, DWORD flags, HANDLE like)
+{
+    if (how == CREATE_NEW && sa != NULL) {
+        SECURITY_DESCRIPTOR_CONTROL control = 0;
+        DWORD revision = 0;
+
+        asked.creations++;
+        CHECK(GetSecurityDescriptorControl(sa->lpSecurityDescriptor, &control, &revision));
+        asked.protected = (control & SE_DACL_PROTECTED) != 0;
+        check_private(sa->lpSecurityDescriptor);
+        if (volume.denied) {
+            SetLastError(ERROR_ACCESS_DENIED);
+            return INVALID_HANDLE_VALUE;
+        }
+    }
+    return REAL(CreateFileW)(path, access, share, sa, how, flags, like);
+}
+extern const fn_CreateFileW REPLACED(CreateFileW);
+const fn_CreateFileW REPLACED(CreateFileW) = create_file;
 
 typedef BOOL(WINAPI *fn_GetVolumeInformationByHandleW)(HANDLE, LPWSTR, DWORD, LPDWORD, LPDWORD,
                                                        LPDWORD, LPWSTR, DWORD);
@@ -147,10 +182,38 @@ static BOOL WINAPI get_file(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, LPVOID inf
 
         s->AllocationSize = s->EndOfFile;
     }
+    if (known && what == FileIdInfo) {
+        ((FILE_ID_INFO *)info)->VolumeSerialNumber += volume.serial;
+    }
     return known;
 }
 extern const fn_GetFileInformationByHandleEx REPLACED(GetFileInformationByHandleEx);
 const fn_GetFileInformationByHandleEx REPLACED(GetFileInformationByHandleEx) = get_file;
+
+typedef DWORD(WINAPI *fn_GetFinalPathNameByHandleW)(HANDLE, LPWSTR, DWORD, DWORD);
+
+static DWORD WINAPI get_path(HANDLE h, LPWSTR path, DWORD room, DWORD flags)
+{
+    if ((flags & VOLUME_NAME_NT) == 0 || volume.device == NULL) {
+        return REAL(GetFinalPathNameByHandleW)(h, path, room, flags);
+    }
+    if (room <= wcslen(volume.device)) {
+        return (DWORD)wcslen(volume.device) + 1;
+    }
+    (void)wcscpy(path, volume.device);
+    return (DWORD)wcslen(volume.device);
+}
+extern const fn_GetFinalPathNameByHandleW REPLACED(GetFinalPathNameByHandleW);
+const fn_GetFinalPathNameByHandleW REPLACED(GetFinalPathNameByHandleW) = get_path;
+
+typedef UINT(WINAPI *fn_GetDriveTypeW)(LPCWSTR);
+
+static UINT WINAPI get_drive(LPCWSTR root)
+{
+    return volume.drive_type != 0 ? volume.drive_type : REAL(GetDriveTypeW)(root);
+}
+extern const fn_GetDriveTypeW REPLACED(GetDriveTypeW);
+const fn_GetDriveTypeW REPLACED(GetDriveTypeW) = get_drive;
 
 typedef BOOL(WINAPI *fn_SetEndOfFile)(HANDLE);
 
@@ -246,31 +309,46 @@ static void test_create_size_refused(void)
     volume.type = NULL;
 }
 
-/* Nobody gets in by what the directory would hand down. */
+/* Gives access to nobody but the owner, the system and administrators. */
+static void check_private(PSECURITY_DESCRIPTOR sd)
+{
+    static const WELL_KNOWN_SID_TYPE known[] = { WinCreatorOwnerRightsSid, WinLocalSystemSid,
+                                                 WinBuiltinAdministratorsSid };
+    BOOL present = FALSE, defaulted = FALSE;
+    PSID owner = NULL;
+    PACL acl = NULL;
+
+    REQUIRE(GetSecurityDescriptorDacl(sd, &present, &acl, &defaulted));
+    REQUIRE(present && acl != NULL && acl->AceCount > 0); /* none would let everybody in */
+    CHECK(GetSecurityDescriptorOwner(sd, &owner, &defaulted));
+    for (DWORD i = 0; i < acl->AceCount; i++) {
+        ACCESS_ALLOWED_ACE *ace;
+        bool expected;
+
+        REQUIRE(GetAce(acl, i, (void **)&ace));
+        expected = ace->Header.AceType == ACCESS_DENIED_ACE_TYPE ||
+                   (owner != NULL && EqualSid(&ace->SidStart, owner));
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            expected = expected || IsWellKnownSid(&ace->SidStart, known[k]);
+        }
+        CHECK(expected);
+    }
+}
+
+/* Nobody gets in, and nothing of what the directory would hand down counts. */
 static void test_create_private(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
-    SECURITY_DESCRIPTOR_CONTROL control = 0;
     PSECURITY_DESCRIPTOR sd = NULL;
-    DWORD revision = 0;
-    PACL acl = NULL;
 
+    asked.creations = 0;
     REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    REQUIRE(GetSecurityInfo((HANDLE)f.handle, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL,
-                            &acl, NULL, &sd) == ERROR_SUCCESS);
-    REQUIRE(acl != NULL); /* none would let everybody in */
-    CHECK(GetSecurityDescriptorControl(sd, &control, &revision));
-    for (DWORD i = 0; i < acl->AceCount; i++) {
-        ACCESS_ALLOWED_ACE *ace;
-        BYTE everyone[SECURITY_MAX_SID_SIZE];
-        DWORD n = sizeof everyone;
-
-        REQUIRE(GetAce(acl, i, (void **)&ace));
-        REQUIRE(CreateWellKnownSid(WinWorldSid, NULL, everyone, &n));
-        CHECK(!EqualSid(&ace->SidStart, everyone) ||
-              (ace->Mask & (FILE_READ_DATA | FILE_WRITE_DATA)) == 0 ||
-              ace->Header.AceType != ACCESS_ALLOWED_ACE_TYPE);
-    }
+    CHECK_EQ(asked.creations, 1);
+    CHECK(asked.protected);
+    REQUIRE(GetSecurityInfo((HANDLE)f.handle, SE_FILE_OBJECT,
+                            OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, NULL, NULL,
+                            NULL, NULL, &sd) == ERROR_SUCCESS);
+    check_private(sd);
     (void)LocalFree(sd);
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
@@ -288,6 +366,9 @@ static void test_create_refused(void)
     CHECK_EQ(cm_plat_file_create(&f, in_dir("\xff\xfe"), PAGE, true, NULL, NULL), CM_EINVAL);
     CHECK_EQ(cm_plat_file_create(&f, in_dir("a*b?"), PAGE, true, NULL, NULL), CM_EINVAL);
     CHECK_EQ(cm_plat_file_create(&f, "", PAGE, true, NULL, NULL), CM_ENOENT);
+    volume.denied = true;
+    CHECK_EQ(cm_plat_file_create(&f, in_dir("denied"), PAGE, true, NULL, NULL), CM_EACCES);
+    volume.denied = false;
     CHECK(cm_plat_file_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
     CHECK_EQ(cm_plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
              CM_ENOSPC);
@@ -772,16 +853,36 @@ static void get_mount_id(const char *path, uint8_t id[16])
     cm_plat_file_remove(path);
 }
 
+/* The same for all files of a volume and as long as it stays; nobody else's. */
 static void test_mount_id(void)
 {
-    uint8_t a[16], b[16];
+    static const wchar_t *const devices[] = { L"\\Device\\One\\a", L"\\Device\\One\\b\\c",
+                                              L"\\Device\\Two\\a" };
+    uint8_t own[16], id[5][16];
 
-    get_mount_id(in_dir("a"), a);
-    if (all_zero(a, 16)) {
-        SKIP("the volume of the test directory can be pulled out");
+    volume.drive_type = DRIVE_FIXED;
+    get_mount_id(in_dir("a"), own);
+    get_mount_id(in_dir("b"), id[0]);
+    CHECK(!all_zero(own, 16) && memcmp(own, id[0], 16) == 0);
+    for (unsigned i = 0; i < 3; i++) {
+        volume.device = devices[i];
+        get_mount_id(in_dir("a"), id[i]);
+        CHECK(!all_zero(id[i], 16) && memcmp(own, id[i], 16) != 0);
     }
-    get_mount_id(in_dir("b"), b);
-    CHECK(memcmp(a, b, 16) == 0);
+    CHECK(memcmp(id[0], id[1], 16) == 0); /* the files differ, the device does not */
+    CHECK(memcmp(id[0], id[2], 16) != 0);
+    volume.serial = 1; /* formatted anew */
+    get_mount_id(in_dir("a"), id[3]);
+    CHECK(!all_zero(id[3], 16) && memcmp(id[2], id[3], 16) != 0);
+    volume.serial = 0;
+    volume.device = NULL;
+    volume.drive_type = DRIVE_REMOVABLE;
+    get_mount_id(in_dir("a"), id[4]);
+    CHECK(all_zero(id[4], 16));
+    volume.drive_type = DRIVE_REMOTE;
+    get_mount_id(in_dir("a"), id[4]);
+    CHECK(all_zero(id[4], 16));
+    volume.drive_type = 0;
 }
 
 static int identify(const char *path, cm_file_id *id, cm_validator *v)
