@@ -150,6 +150,7 @@ b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
 core_suites "$b" "" 400000 5 3100000
 suite freestanding "$b/tests/freestanding/core"
+suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite mutants python3 "$here/crash/mutants.py" --quick
 need spin || :
 suite spin bash "$here/spin/run.sh"
@@ -205,6 +206,21 @@ if [ $all = yes ]; then
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
     fi
+    # The other compiler; where the linker finds the first one's library, only that one knows.
+    gcc_dir=$(dirname "$(x86_64-w64-mingw32-gcc -print-libgcc-file-name)")
+    if ! command -v clang >/dev/null; then
+      skip windows-clang "no clang here"
+    elif build windows-clang "$b-windows-clang" cc --cross-file "$here/cross/mingw64-clang.ini" \
+      -Dexamples=disabled -Dwerror=true -Dxxhash_header="$b-xxhash" -Dc_link_args="-L$gcc_dir"; then
+      passed=$((passed + 1))
+      run=wine-run exe=.exe
+      core_suites "$b-windows-clang" wine-clang/ 30000 3 none
+      run='' exe=''
+      suite wine-clang/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows-clang" objects
+      suite wine-clang/tool bash "$here/cross/tool-win32.sh" "$b-windows-clang"
+      suite wine-clang/msvc-assembly clang --target=x86_64-pc-windows-msvc -c \
+        "$top/src/persist_guard_x86.S" -o "$log/guard.obj"
+    fi
   else
     skip windows "no cross compiler or no Wine here"
   fi
@@ -217,6 +233,7 @@ if [ $all = yes ]; then
       run="qemu-aarch64 -cpu cortex-a72 -L /usr/aarch64-linux-gnu" # as in arm64.ini
       core_suites "$b-arm64" arm64/ 100000 5 50000
       suite arm64/freestanding $run "$b-arm64/tests/freestanding/core"
+      suite arm64/shared $run "$b-arm64/tests/cross/shared" "$log/arm64.pool"
       suite arm64/tree sh "$here/tree/check-tree.sh" "$top" "$b-arm64" objects
       suite arm64/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "$run $b-arm64/tests/cross/pool"
