@@ -121,7 +121,8 @@ static bool to_judge(uint64_t hash)
     return true;
 }
 
-static void crash_again(const struct snapshot *now, const struct floor *must);
+static void crash_again(const struct snapshot *now, const struct floor *must,
+                        const struct floor *closed);
 
 /* One image: the choices, its hash, the origin at that point. */
 static void judge(const uint32_t *choice, size_t doubts, const struct point *p)
@@ -144,14 +145,15 @@ static void judge(const uint32_t *choice, size_t doubts, const struct point *p)
     int variants = world_unsynced(&p->origin) ? 3 : 1;
     for (int lost = 0; lost < variants; lost++) {
         struct snapshot now = world_after(&p->origin, lost);
-        const char *wrong = world_judge(t.depth, &now, &p->must, false, &t.hits);
+        struct floor closed;
+        const char *wrong = world_judge(t.depth, &now, &p->must, NULL, &t.hits);
         t.judged++;
         t.covered += p->covered;
         t.cached += p->must.cached;
-        if (!wrong && t.depth == 0 && t.rules != RULES_PAGECACHE && (hash >> 32) % p->again == 0) {
-            wrong = world_judge(t.depth, &now, &p->must, true, &t.hits);
+        if (!wrong && t.depth == 0 && (hash >> 32) % p->again == 0) {
+            wrong = world_judge(t.depth, &now, &p->must, &closed, &t.hits);
             if (!wrong)
-                crash_again(&now, &p->must);
+                crash_again(&now, &p->must, &closed);
         }
         if (wrong)
             wrong_image(wrong, p, lost);
@@ -238,7 +240,8 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
 }
 
 /* A power cut in the session that judged an image, repaired and closed the pool. */
-static void crash_again(const struct snapshot *now, const struct floor *must)
+static void crash_again(const struct snapshot *now, const struct floor *must,
+                        const struct floor *closed)
 {
     size_t n;
     struct floor floor = *must;
@@ -251,7 +254,7 @@ static void crash_again(const struct snapshot *now, const struct floor *must)
             crash_here(i, now, &floor);
         rep_apply(&e[i]);
     }
-    crash_here(n, now, &floor);
+    crash_here(n, now, closed);
     rec_level(level);
     t.depth--;
     t.again++;

@@ -497,6 +497,51 @@ MUTANTS = [
     _m('mark below what was used', 'a session begins at the mark', 'crash full large',
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
+    _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
+       'crash pagecache full close', SUPER,
+       '''    if (e == 0)
+        e = write_both(s);
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_close''', '''    if (e == 0 && *emptied) {
+        sb->seq++;
+        sb->xxh3 = cm_format_super_sum(sb);
+        e = write_copy(s, s->first);
+    } else if (e == 0) {
+        e = write_both(s);
+    }
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_close'''),
+    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache full close', SUPER,
+       '''    if (e == 0)
+        e = write_both(s);
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_close''', '''    bool sync = s->sync;
+    s->sync = sync && !*emptied;
+    if (e == 0)
+        e = write_both(s);
+    s->sync = sync;
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_close'''),
     _m('key before the epoch', 'an epoch that was not made durable is not used', 'unit super failing_media',
        SUPER, '    if (e == 0)\n        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));\n    at_store_seq_cst',
        '        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));\n    '

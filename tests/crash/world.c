@@ -26,7 +26,8 @@ static struct {
     enum rules rules;
     uint8_t *pool;
     uint64_t bytes;
-    char path[512]; /* of the file that stands for the pool where it is not DAX */
+    char path[512], judge_path[512]; /* of files that stand for pools where they are not DAX */
+    uint8_t *mapped;                 /* what mapping one gives: the pool, or the judge's image */
     cm_cache *cache;
     cm_file *file[FILES];
     struct snapshot now;
@@ -87,11 +88,11 @@ void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
     memset(id, 0xff, 16);
 }
 
-/* A pool "file" on a volume without DAX is the live memory, and a sync is an event of the log. */
+/* A pool "file" on a volume without DAX is memory, and a sync is an event of the log. */
 int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     (void)align;
-    f->base = w.pool;
+    f->base = w.mapped;
     *durability = CM_DURABILITY_PAGECACHE;
     return 0;
 }
@@ -1083,9 +1084,9 @@ static void fill_up(void)
             fill(f, i, 2);
 }
 
-static void make_file(void)
+static void make_file(char *path, size_t n)
 {
-    if (!os_make_file(w.path, sizeof(w.path), "crash") || os_resize(w.path, w.bytes) != 0)
+    if (!os_make_file(path, n, "crash") || os_resize(path, w.bytes) != 0)
         abort();
 }
 
@@ -1133,8 +1134,11 @@ void world_reset(enum rules rules, enum start start)
     w.wrong = NULL;
     memset(w.unsure, 0, sizeof(w.unsure));
     w.rules = rules;
-    if (rules == RULES_PAGECACHE && !w.path[0])
-        make_file();
+    w.mapped = w.pool;
+    if (rules == RULES_PAGECACHE && !w.path[0]) {
+        make_file(w.path, sizeof(w.path));
+        make_file(w.judge_path, sizeof(w.judge_path));
+    }
     w.rng.s = 7;
     w.random.s = 42;
     w.now.tick = 1000;
@@ -1175,8 +1179,10 @@ void world_end(void)
     }
     for (unsigned i = 0; i < REC_LEVELS - 1; i++)
         os_aligned_free(w.image[i]);
-    if (w.path[0])
+    if (w.path[0]) {
         unlink(w.path);
+        unlink(w.judge_path);
+    }
     for (size_t i = 0; i < w.room; i++)
         for (int f = 0; f < WRITTEN; f++)
             ofile_free(&w.past[i].file[f]);
@@ -1284,17 +1290,57 @@ struct snapshot world_after(const struct snapshot *s, int lost)
     return after;
 }
 
-/* The first session after a crash. */
-static const char *session(uint8_t *image, const struct snapshot *now, const struct floor *must,
-                           bool recover, uint64_t *hits)
+/* Syncs are events of the log only where they are a file's; reading alone needs none. */
+static int open_image(bool recover, cm_cache **c)
 {
     cm_options o = options(&judge_arena);
+    judge_arena.used = 0;
+    return recover && w.rules == RULES_PAGECACHE ? cm_open(w.judge_path, &o, c)
+                                                 : cm_open_memory(w.mapped, w.bytes, &o, c);
+}
+
+/* An emptied pool is used again: what is stored now must not be mixed up with what was there. */
+static const char *store_again(cm_file *c_file, struct floor *closed)
+{
+    static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
+    cm_miss miss;
+    memset(closed->must, 0, sizeof(closed->must));
+    if (cm_read(c_file, 0, buf, BLOCK, &miss) < 0 ||
+        cm_fill(c_file, &miss, w.constant, BLOCK, 0) != 0)
+        return "an emptied pool stores nothing";
+    closed->must[FILE_C][0] = BLOCK;
+    return NULL;
+}
+
+static const char *recover(cm_cache *c, cm_file **file, struct floor *closed)
+{
+    cm_check_report r = { .struct_size = sizeof(r) };
+    const char *wrong = NULL;
+    if (cm_check(c, CM_CHECK_REPAIR, NULL, NULL, &r) < 0)
+        return "the pool cannot be repaired";
+    if (c->emptied)
+        wrong = store_again(file[FILE_C], closed);
+    for (int f = 0; f < FILES && !wrong; f++)
+        if (cm_file_close(file[f]))
+            wrong = "a file cannot be closed";
+    if (!wrong && cm_close(c))
+        wrong = "the pool does not close";
+    return wrong;
+}
+
+/* The first session after a crash. */
+static const char *session(const struct snapshot *now, const struct floor *must,
+                           struct floor *closed, uint64_t *hits)
+{
     cm_check_report r = { .struct_size = sizeof(r) };
     const char *wrong = NULL;
     cm_file *file[FILES];
     cm_cache *c;
-    judge_arena.used = 0;
-    int e = cm_open_memory(image, w.bytes, &o, &c);
+    int e = open_image(closed != NULL, &c);
+    if (closed) {
+        *closed = *must;
+        closed->clean = true;
+    }
     if ((e == CM_ENOTPOOL || e == CM_EDAMAGED) && must->unborn)
         return NULL;
     if (e)
@@ -1305,26 +1351,21 @@ static const char *session(uint8_t *image, const struct snapshot *now, const str
         return wrong;
     if (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || (r.bad_headers && !w.damaged))
         return "damaged headers after a crash";
-    if (!recover)
-        return NULL;
-    if (cm_check(c, CM_CHECK_REPAIR, NULL, NULL, &r) < 0)
-        return "the pool cannot be repaired";
-    for (int f = 0; f < FILES; f++)
-        if (cm_file_close(file[f]))
-            return "a file cannot be closed";
-    return cm_close(c) ? "the pool does not close" : NULL;
+    return closed ? recover(c, file, closed) : NULL;
 }
 
 const char *world_judge(unsigned depth, const struct snapshot *now, const struct floor *must,
-                        bool recover, uint64_t *hits)
+                        struct floor *closed, uint64_t *hits)
 {
     unsigned boot = w.boot, level = rec_level(depth + 1);
     int64_t wall = w.boot_wall;
     w.boot = now->boot;
     w.boot_wall = now->boot_tick * TICK_NS;
+    w.mapped = w.image[depth];
     rec_begin();
-    const char *wrong = session(w.image[depth], now, must, recover, hits);
+    const char *wrong = session(now, must, closed, hits);
     rec_undo();
+    w.mapped = w.pool;
     rec_level(level);
     w.boot = boot;
     w.boot_wall = wall;

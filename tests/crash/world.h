@@ -76,11 +76,12 @@ bool world_unsynced(const struct snapshot *s);
 /* Where the image of the pool after a crash is built (depth 0), and after a crash in the session that
  * judges it (1). */
 uint8_t *world_image(unsigned depth);
-/* Opens the image in another boot, and reads every block; `recover`: and then checks and repairs the
- * pool and closes it. Returns NULL or what is wrong. The image is as before then, and the session's
- * stores are in the log of the recorder's level depth + 1. */
+/* Opens the image in another boot, and reads every block; `closed` not NULL: and then checks and
+ * repairs the pool, stores a block if it was emptied, and closes it; *closed is what must hit from
+ * then on. Returns NULL or what is wrong. The image is as before then, and the session's stores are
+ * in the log of the recorder's level depth + 1. */
 const char *world_judge(unsigned depth, const struct snapshot *now, const struct floor *must,
-                        bool recover, uint64_t *hits);
+                        struct floor *closed, uint64_t *hits);
 /* Identity of what an image is judged by. */
 uint64_t world_context(const struct snapshot *s, const struct floor *must);
 
