@@ -17,8 +17,9 @@
  * image also repair and close the pool, and their own log is walked through in the same way: a
  * crash while recovering from a crash. A crash of the process alone is an operation of its own,
  * after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN before its
- * N-th fence. "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of the
- * second.
+ * N-th fence. The same with ~ for @ is a power cut, as the operation of that name is: the sequence
+ * goes on in one of the images that it may leave, and what follows is crashed in as ever.
+ * "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of the second.
  *
  * Every sequence has a number, and what it does depends on that and the seed alone. A worker is
  * told "FROM TO FILE" on its standard input, runs those sequences and writes the hashes of the
@@ -35,6 +36,9 @@
 #include "world.h"
 
 #define AT_FENCE 1000000u /* more than the events of an operation */
+#define NO_CUT 0
+#define PROCESS_DIES '@' /* as in a sequence's text */
+#define POWER_CUT '~'
 #define IMAGE_PROOF 1024u /* one image in so many is compared with what it should be */
 #define AGAIN_FEW 32u     /* one judging session in so many is crashed in: of few alike */
 #define AGAIN_MANY 2048u  /* of many */
@@ -71,7 +75,10 @@ static struct {
     uint32_t *current[2]; /* the choices that the image is made of */
     size_t current_room[2];
     unsigned sequence[LENGTH_MAX], length;
-    uint32_t cut[LENGTH_MAX]; /* 0, or the process dies at this event of the operation (from 1) */
+    struct cut {
+        char how;
+        uint32_t at; /* event of the operation, from 1; AT_FENCE + number of a fence */
+    } cut[LENGTH_MAX];
     enum start start;
     enum rules rules;
 } t;
@@ -84,12 +91,15 @@ static void print_sequence(void)
     static const char *const rules[] = { "adr", "eadr", "pagecache" };
     printf("  crash --rules %s --seed %llu %s--sequence ", rules[t.rules],
            (unsigned long long)t.seed, starts[t.start]);
-    for (unsigned i = 0; i < t.length; i++)
-        printf(t.cut[i] ? "%s%s@%u" : "%s%s", i ? "," : "", world_op_name(t.sequence[i]), t.cut[i]);
+    for (unsigned i = 0; i < t.length; i++) {
+        printf("%s%s", i ? "," : "", world_op_name(t.sequence[i]));
+        if (t.cut[i].how != NO_CUT)
+            printf("%c%u", t.cut[i].how, t.cut[i].at);
+    }
     printf("\n");
 }
 
-static void violation(const char *what, const char *where)
+static _Noreturn void violation(const char *what, const char *where)
 {
     printf("VIOLATION: %s\n", what);
     print_sequence();
@@ -97,6 +107,11 @@ static void violation(const char *what, const char *where)
     printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
     world_end();
     exit(1);
+}
+
+_Noreturn void world_impossible(const char *what)
+{
+    violation(what, "in the last operation");
 }
 
 static void wrong_image(const char *what, const struct point *p, int lost)
@@ -197,11 +212,8 @@ static void judge_some(const struct doubt *d, size_t n, const struct point *p)
     struct rng rng = { t.seed ^ rep_hash_guaranteed() ^ p->event << 32 };
     for (unsigned r = 0; r < effort[t.depth].random; r++) {
         uint64_t bias = rng_below(&rng, 3);
-        for (size_t i = 0; i < n; i++) {
-            choice[i] = (uint32_t)rng_below(&rng, d[i].choices);
-            if (bias && rng_below(&rng, 4))
-                choice[i] = bias == 1 ? 0 : d[i].choices - 1;
-        }
+        for (size_t i = 0; i < n; i++)
+            choice[i] = world_choice(&rng, bias, d[i].choices);
         judge(choice, n, p);
     }
     free(choice);
@@ -343,9 +355,9 @@ static uint32_t event_of(const struct event *e, size_t n, uint32_t cut)
     return (cut - 1) % (uint32_t)n + 1;
 }
 
-/* As step(), but the process dies after event `cut` (counted modulo the log) and another one takes
- * over; its opening is part of the log that is walked through. */
-static void step_and_die(unsigned op, uint32_t *cut)
+/* As step(), but the process dies, or the power, after event `cut` (counted modulo the log) and
+ * another process takes over; its opening is the log that is walked through. */
+static void step_and_die(unsigned op, struct cut *cut)
 {
     struct floor before = { 0 }, after = { 0 };
     size_t n;
@@ -355,9 +367,9 @@ static void step_and_die(unsigned op, uint32_t *cut)
     world_op(op);
     const struct event *e = rec_log(&n);
     if (n == 0)
-        return (void)(*cut = 0);
-    *cut = event_of(e, n, *cut);
-    for (size_t i = 0; i < *cut; i++) {
+        return (void)(cut->how = NO_CUT);
+    cut->at = event_of(e, n, cut->at);
+    for (size_t i = 0; i < cut->at; i++) {
         rep_apply(&e[i]);
         if (e[i].kind == EV_MARK && e[i].value < CHECKPOINT)
             mark = e[i].value;
@@ -366,7 +378,7 @@ static void step_and_die(unsigned op, uint32_t *cut)
     }
     rec_rewind();
     rec_begin();
-    world_die(mark, before.unborn);
+    world_die(mark, before.unborn, cut->how == POWER_CUT);
     e = rec_log(&n);
     walk(e, n, mark, &before, &after);
 }
@@ -376,10 +388,10 @@ static void run_sequence(void)
 {
     unsigned n = t.length;
     t.sequences++;
-    world_reset(t.rules, t.start);
+    world_reset(t.rules, t.start, t.seed);
     for (unsigned i = 0; i < n; i++) {
         t.length = i + 1;
-        if (t.cut[i])
+        if (t.cut[i].how != NO_CUT)
             step_and_die(t.sequence[i], &t.cut[i]);
         else
             step(t.sequence[i], i + 1 == n || n > LENGTH_ALL);
@@ -404,7 +416,8 @@ static void random_sequence(uint64_t number)
     t.length = 4 + (unsigned)rng_below(&rng, 12);
     for (unsigned i = 0; i < t.length; i++) {
         t.sequence[i] = (unsigned)rng_below(&rng, world_ops());
-        t.cut[i] = rng_below(&rng, 4) ? 0 : 1 + (uint32_t)rng_below(&rng, 1000);
+        t.cut[i].how = "\0\0\0\0\0\0@~"[rng_below(&rng, 8)];
+        t.cut[i].at = 1 + (uint32_t)rng_below(&rng, 1000);
     }
 }
 
@@ -442,11 +455,12 @@ static bool parse_sequence(char *list)
 {
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
         unsigned op = 0;
-        char *at = strchr(name, '@');
+        char *at = strpbrk(name, "@~");
         if (at && t.length < LENGTH_MAX) {
+            bool fence = at[1] == 'f';
+            uint32_t number = (uint32_t)strtoul(at + 1 + fence, NULL, 10);
+            t.cut[t.length] = (struct cut){ *at, number + (fence ? AT_FENCE : 0) };
             *at = 0;
-            t.cut[t.length] = at[1] == 'f' ? AT_FENCE + (uint32_t)strtoul(at + 2, NULL, 10)
-                                           : (uint32_t)strtoul(at + 1, NULL, 10);
         }
         while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
             op++;
@@ -557,7 +571,7 @@ int main(int argc, char **argv)
     }
     if (!parse(argc, argv, &a))
         return usage();
-    world_reset(t.rules, FRESH);
+    world_reset(t.rules, FRESH, t.seed);
     t.image[0] = world_image(0);
     t.image[1] = world_image(1);
     t.judged_before = calloc(JUDGED_SIZE, sizeof(*t.judged_before));

@@ -51,6 +51,7 @@ static struct {
     bool beside;         /* the inner one is running */
     struct rng rng;
     struct rng random; /* the system's: the same pool every time, or equal images would differ */
+    uint64_t seed;     /* of what power cuts leave */
     unsigned boot;     /* identity and time that the library is told */
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
@@ -190,10 +191,10 @@ static cm_options options(struct arena *a)
 
 static void must(int64_t e, const char *what)
 {
-    if (e < 0) {
-        fprintf(stderr, "crash world: %s: %s\n", what, cm_errname((int)e));
-        abort();
-    }
+    static char text[120];
+    snprintf(text, sizeof(text), "%s: %s", what, cm_errname((int)e));
+    if (e < 0)
+        world_impossible(text);
 }
 
 /* ---- Origin ---------------------------------------------------------------------------------- */
@@ -698,7 +699,7 @@ static void op_abort(void)
     must(cm_file_abort(w.file[FILE_A]), "cm_file_abort");
     w.bracket = false;
 }
-/* The system did not go down: what was cached durably is there in the next session, DAX or not. */
+/* What was cached durably is there in the next session. */
 static void open_warm(const struct floor *before)
 {
     live_arena.used = 0;
@@ -708,7 +709,7 @@ static void open_warm(const struct floor *before)
             struct cm_key k =
                 cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
             if (cm_block_cached(w.cache, &k) < before->must[f][i])
-                w.wrong = "a stored block is lost, and only the process ended";
+                w.wrong = "a stored block is lost in the next session";
         }
 }
 static void op_close(void)
@@ -741,6 +742,47 @@ static void op_process_crash(void)
     world_floor(&before);
     cm_plat_file_close(&w.cache->file); /* the system drops its lock */
     open_warm(&before);
+}
+
+uint32_t world_choice(struct rng *rng, uint64_t bias, uint32_t choices)
+{
+    uint32_t choice = (uint32_t)rng_below(rng, choices);
+    return bias && rng_below(rng, 4) ? (bias == 1 ? 0 : choices - 1) : choice;
+}
+
+/* The pool becomes what a power cut may leave of it, and so does the origin. */
+static void lose_power(void)
+{
+    size_t n;
+    const struct doubt *d = rep_doubts(&n);
+    struct rng rng = { w.seed ^ rep_hash_guaranteed() };
+    for (size_t i = 0; i < n; i++)
+        rng.s ^= rep_hash_choice(i, d[i].choices - 1);
+    uint64_t bias = rng_below(&rng, 3);
+    rep_image_begin(w.pool);
+    for (size_t i = 0; i < n; i++)
+        rep_choose(w.pool, i, world_choice(&rng, bias, d[i].choices));
+    rep_reset();
+    memset(w.unsure, 0, sizeof(w.unsure)); /* what is there now is durable */
+    for (int f = 0; f < WRITTEN; f++)
+        ofile_power_cut(&w.now.file[f], &rng);
+    w.now.boot_tick = ++w.now.tick;
+    w.boot_wall = w.now.boot_tick * TICK_NS;
+    w.boot = ++w.now.boot;
+    cm_plat_thread()->number++;
+    mark();
+}
+static void op_power_cut(void)
+{
+    struct floor before;
+    world_floor(&before);
+    if (w.rules == RULES_PAGECACHE)
+        memset(&before, 0, sizeof(before));
+    cm_plat_file_close(&w.cache->file);
+    lose_power();
+    open_warm(&before);
+    if (w.rules == RULES_PAGECACHE && !w.cache->emptied)
+        w.wrong = "a pool in the page cache is kept after a power cut";
 }
 static void format(void)
 {
@@ -834,7 +876,7 @@ static void note_unsure(void)
         }
 }
 
-void world_die(uint64_t m, bool unborn)
+void world_die(uint64_t m, bool unborn, bool power)
 {
     if (w.cache)
         note_unsure();
@@ -842,6 +884,8 @@ void world_die(uint64_t m, bool unborn)
     cm_plat_thread()->number++;
     copy_snapshot(&w.now, &w.past[m]);
     mark(); /* the last one again, whatever the rest of the operation would have done */
+    if (power)
+        lose_power();
     if (w.cache)
         cm_plat_file_close(&w.cache->file); /* the system drops its lock */
     live_arena.used = 0;
@@ -969,13 +1013,14 @@ static const struct {
     { "format", op_format, ALONE },
     { "damage-repair", op_damage_repair, ALONE },
 /* From here on: not in all sequences up to a length, they would cost too much. */
-#define RARE_OPS 9
+#define RARE_OPS 10
     { "fill-z", op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
     { "crowd", op_crowd, PLAIN },
     { "thread", op_thread, PLAIN },
     { "read-torn", op_read_torn, ALONE },
     { "close-unsynced", op_close_unsynced, ALONE },
+    { "power-cut", op_power_cut, ALONE },
     { "beside-1", op_beside_1, ARMS },
     { "beside-2", op_beside_2, ARMS },
     { "beside-3", op_beside_3, ARMS },
@@ -1110,7 +1155,7 @@ uint8_t *world_image(unsigned depth)
     return w.image[depth];
 }
 
-void world_reset(enum rules rules, enum start start)
+void world_reset(enum rules rules, enum start start, uint64_t seed)
 {
     if (!w.pool) {
         w.bytes = cm_pool_size_min();
@@ -1134,6 +1179,7 @@ void world_reset(enum rules rules, enum start start)
     w.wrong = NULL;
     memset(w.unsure, 0, sizeof(w.unsure));
     w.rules = rules;
+    w.seed = seed;
     w.mapped = w.pool;
     if (rules == RULES_PAGECACHE && !w.path[0]) {
         make_file(w.path, sizeof(w.path));

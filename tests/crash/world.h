@@ -40,7 +40,7 @@ struct floor {
 /* Starts over: a freshly formatted pool with all files attached; warm: full of blocks that were
  * evicted and read before; full: of blocks of A, B and C, A's the next victims. All is durable. */
 enum start { FRESH, WARM, FULL, STARTS };
-void world_reset(enum rules rules, enum start start);
+void world_reset(enum rules rules, enum start start, uint64_t seed);
 void world_end(void);
 
 unsigned world_ops(void);
@@ -51,10 +51,14 @@ const char *world_wrong(void); /* with what it did, or NULL */
 /* Did it run beside another one? Then there is no floor while the two run. */
 bool world_tangled(void);
 
-/* The process died in the middle of the last operation, after this mark: the origin is what it was
- * then. A new session begins (its stores are recorded). `unborn`: if there is no pool, it is
- * formatted. */
-void world_die(uint64_t mark, bool unborn);
+/* The process died, or (`power`) the power was cut, in the middle of the last operation, after this
+ * mark: the origin is what it was then. A new session begins (its stores are recorded). `unborn`: if
+ * there is no pool, it is formatted. What a power cut leaves depends on the state and the seed. */
+void world_die(uint64_t mark, bool unborn, bool power);
+/* One of a doubt's choices at random; bias 1: mostly the first, 2: mostly the last. */
+uint32_t world_choice(struct rng *rng, uint64_t bias, uint32_t choices);
+/* Something failed that cannot. The user defines it: it ends the run. */
+_Noreturn void world_impossible(const char *what);
 
 /* The snapshot a mark of the log stands for. */
 const struct snapshot *world_snapshot(uint64_t mark);
