@@ -49,6 +49,8 @@ static struct {
     void (*inner)(void); /* that one */
     bool tangled;        /* two operations at once: no floor in between */
     bool beside;         /* the inner one is running */
+    bool forgets; /* the last operation was to forget B: if it was cut short, the next session
+                   * does it, before it opens anything */
     struct rng rng;
     struct rng random; /* the system's: the same pool every time, or equal images would differ */
     uint64_t seed;     /* of what power cuts leave */
@@ -673,23 +675,82 @@ static void op_forget_b(void)
     must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
     rewrite_b();
 }
-static void op_forget_closed(void)
+static void detach(int f)
 {
-    must(cm_file_close(w.file[FILE_B]), "cm_file_close");
+    must(cm_file_close(w.file[f]), "cm_file_close");
+    w.file[f] = NULL;
+}
+static void forget_closed_b(void)
+{
     must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
     rewrite_b();
+}
+static void op_forget_closed(void)
+{
+    detach(FILE_B);
+    forget_closed_b();
     attach(FILE_B, false);
 }
 static void op_reattach(void)
 {
     if (w.bracket)
         return;
-    must(cm_file_close(w.file[FILE_A]), "cm_file_close");
+    detach(FILE_A);
     attach(FILE_A, true);
+}
+static void visit(uint64_t stranger)
+{
+    cm_file_id id = { STRANGERS, stranger };
+    cm_validator v = { .size = 1, .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
+    cm_file *f;
+    must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
+    must(cm_file_close(f), "cm_file_close");
+}
+static bool has_record(const cm_file_id *id)
+{
+    struct cm_record_bucket b;
+    bool found = false;
+    cm_record_load(&w.cache->media, id, &b);
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
+        found |= b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo;
+    return found;
+}
+/* Others come, until one of them is given the record of a file that is not open. Not for ever: a
+ * record that tells of a failed sync stays. */
+static void push_out(const cm_file_id *id)
+{
+    const struct cm_media *m = &w.cache->media;
+    uint64_t bucket = cm_format_record_bucket(&m->geo, m->hash_seed, id);
+    unsigned visits = 0;
+    for (uint64_t i = 1000; has_record(id) && visits < 50; i++) {
+        const cm_file_id other = { STRANGERS, i };
+        if (cm_format_record_bucket(&m->geo, m->hash_seed, &other) != bucket)
+            continue;
+        visit(i);
+        visits++;
+        checkpoint();
+    }
+}
+static void op_evict_a(void)
+{
+    if (w.bracket)
+        return;
+    detach(FILE_A);
+    checkpoint();
+    push_out(&w.id[FILE_A]);
+    attach(FILE_A, true);
+}
+static void op_evict_b(void)
+{
+    detach(FILE_B);
+    checkpoint();
+    push_out(&w.id[FILE_B]);
+    forget_closed_b();
+    attach(FILE_B, false);
 }
 static void op_offline(void)
 {
-    must(cm_file_close(w.file[FILE_B]), "cm_file_close");
+    detach(FILE_B);
     foreign_write_b();
     mark();
     attach(FILE_B, false);
@@ -896,6 +957,8 @@ void world_die(uint64_t m, bool unborn, bool power)
         e = open_cache();
     }
     must(e, "open after a crash");
+    if (w.forgets)
+        forget_closed_b();
     attach_all();
 }
 /* From here on another thread does everything. */
@@ -929,13 +992,8 @@ static void op_repair(void)
 }
 static void op_many_files(void)
 {
-    for (uint64_t i = 0; i < 10; i++) {
-        cm_file_id id = { STRANGERS, i + 1 };
-        cm_validator v = { .size = 1, .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
-        cm_file *f;
-        must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
-        must(cm_file_close(f), "cm_file_close");
-    }
+    for (uint64_t i = 1; i <= 10; i++)
+        visit(i);
 }
 static void op_pin(void)
 {
@@ -970,7 +1028,7 @@ static void op_beside_3(void)
 static const struct {
     const char *name;
     void (*op)(void);
-    enum { PLAIN, ALONE, ARMS } kind; /* ALONE: not beside another one */
+    enum { PLAIN, ALONE, FORGETS, ARMS } kind; /* ALONE, FORGETS: not beside another one */
 } ops[] = {
     { "fill-a0", op_fill_a0, PLAIN },
     { "fill-a", op_fill_a, PLAIN },
@@ -997,7 +1055,7 @@ static const struct {
     { "revalidate-a", op_revalidate_a, PLAIN },
     { "revalidate-b", op_revalidate_b, PLAIN },
     { "forget-a", op_forget_a, PLAIN },
-    { "forget-closed", op_forget_closed, ALONE },
+    { "forget-closed", op_forget_closed, FORGETS },
     { "reattach", op_reattach, ALONE },
     { "offline", op_offline, ALONE },
     { "abort", op_abort, ALONE },
@@ -1013,7 +1071,7 @@ static const struct {
     { "format", op_format, ALONE },
     { "damage-repair", op_damage_repair, ALONE },
 /* From here on: not in all sequences up to a length, they would cost too much. */
-#define RARE_OPS 10
+#define RARE_OPS 12
     { "fill-z", op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
     { "crowd", op_crowd, PLAIN },
@@ -1021,6 +1079,8 @@ static const struct {
     { "read-torn", op_read_torn, ALONE },
     { "close-unsynced", op_close_unsynced, ALONE },
     { "power-cut", op_power_cut, ALONE },
+    { "evict-a", op_evict_a, ALONE },
+    { "evict-b", op_evict_b, FORGETS },
     { "beside-1", op_beside_1, ARMS },
     { "beside-2", op_beside_2, ARMS },
     { "beside-3", op_beside_3, ARMS },
@@ -1079,7 +1139,8 @@ static void at_fence(void)
 void world_op(unsigned op)
 {
     w.tangled = false;
-    if (ops[op].kind == ALONE)
+    w.forgets = ops[op].kind == FORGETS;
+    if (ops[op].kind == ALONE || w.forgets)
         w.arm = 0;
     if (w.arm == 0 || ops[op].kind == ARMS) {
         ops[op].op();
@@ -1251,6 +1312,8 @@ void world_floor(struct floor *fl)
     memset(fl, 0, sizeof(*fl));
     for (int f = 0; f < FILES && w.cache; f++) {
         cm_file *file = w.file[f];
+        if (!file)
+            continue;
         fl->incarnation[f] = file->incarnation;
         bool covered = !file->dirty && file->has_validator && !file->validator.racy &&
                        !file->want && !file->bypassed && file->place != CM_NO_PLACE;
