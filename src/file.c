@@ -629,10 +629,14 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         struct cm_record_bucket b;
         cm_record_load(&c->media, id, &b);
         e = void_unreadable(c, &b, false);
-        for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++)
-            if (b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo &&
-                forget_record(c, b.first + i, &b.record[i]))
+        for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++) {
+            bool its = b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo;
+            /* What is no record of the file, or another one's, may be a crashed owner's doing that
+             * never reached the media: the file's record would be back after a power cut. */
+            if ((its && forget_record(c, b.first + i, &b.record[i])) ||
+                (!its && !b.unreadable[i] && cm_record_settle(&c->media, b.first + i, 1)))
                 e = bump_epoch(c);
+        }
     }
     cm_lock_release(&c->files_lock);
     return e;
