@@ -485,6 +485,14 @@ static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
     cm_count(f->cache, CM_STAT_attach_kept, 1);
 }
 
+/* Must what is at a new record's place be dropped before anything is written there? A torn record
+ * that was this very file's may lack just the words that the two have in common: a crash in writing
+ * the new one could make the old one whole. */
+static bool goes_first(const struct cm_record_bucket *b, uint64_t i, bool dirty)
+{
+    return b->whole[i] ? dirty : b->record[i].xxh3 != 0;
+}
+
 static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
@@ -505,7 +513,7 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
      * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
      * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
      * Proved clean: the record first, or the old record loses its mark. */
-    if (e == 0 && dirty && f->place != CM_NO_PLACE && b->whole[f->place - b->first] &&
+    if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place - b->first, dirty) &&
         cm_record_drop(&c->media, f->place))
         e = abandon_record(f);
     if (e == 0 && dirty)
