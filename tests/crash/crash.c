@@ -18,7 +18,8 @@
  * crash while recovering from a crash. A crash of the process alone is an operation of its own,
  * after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN before its
  * N-th fence. The same with ~ for @ is a power cut, as the operation of that name is: the sequence
- * goes on in one of the images that it may leave, and what follows is crashed in as ever.
+ * goes on in one of the images that it may leave, and what follows is crashed in as ever. In OP!N
+ * the N-th sync of the pool fails (pagecache), or else the N-th guarded load, store or flush.
  * "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of the second.
  *
  * Every sequence has a number, and what it does depends on that and the seed alone. A worker is
@@ -39,6 +40,7 @@
 #define NO_CUT 0
 #define PROCESS_DIES '@' /* as in a sequence's text */
 #define POWER_CUT '~'
+#define FAILURE '!'
 #define IMAGE_PROOF 1024u /* one image in so many is compared with what it should be */
 #define AGAIN_FEW 32u     /* one judging session in so many is crashed in: of few alike */
 #define AGAIN_MANY 2048u  /* of many */
@@ -77,7 +79,7 @@ static struct {
     unsigned sequence[LENGTH_MAX], length;
     struct cut {
         char how;
-        uint32_t at; /* event of the operation, from 1; AT_FENCE + number of a fence */
+        uint32_t at; /* event of the operation, from 1; AT_FENCE + number of a fence; what fails */
     } cut[LENGTH_MAX];
     enum start start;
     enum rules rules;
@@ -320,7 +322,7 @@ static void walk(const struct event *e, size_t n, uint64_t mark, const struct fl
     crash_here(n, world_snapshot(mark), after);
 }
 
-static void step(unsigned op, bool crash)
+static void step(unsigned op, struct cut *cut, bool crash)
 {
     struct floor before, after;
     size_t n;
@@ -328,15 +330,21 @@ static void step(unsigned op, bool crash)
     world_forget_checkpoints();
     world_floor(&before);
     rec_begin();
-    world_op(op);
+    if (cut->how == NO_CUT)
+        world_op(op);
+    else if (!world_op_failing(op, cut->at))
+        cut->how = NO_CUT; /* it did not come so far */
     world_floor(&after);
-    if (world_tangled())
+    if (world_tangled() || cut->how != NO_CUT)
         memset(&before, 0, sizeof(before));
+    before.unborn = cut->how != NO_CUT && t.rules != RULES_PAGECACHE;
     const struct event *e = rec_log(&n);
     if (crash)
         walk(e, n, mark, &before, &after);
     for (size_t i = 0; i < n && !crash; i++)
         rep_apply(&e[i]);
+    if (cut->how != NO_CUT)
+        world_trust_durable();
     uint64_t at = rep_compare();
     char where[60];
     snprintf(where, sizeof(where), "at offset %llu of the pool", (unsigned long long)at);
@@ -391,10 +399,10 @@ static void run_sequence(void)
     world_reset(t.rules, t.start, t.seed);
     for (unsigned i = 0; i < n; i++) {
         t.length = i + 1;
-        if (t.cut[i].how != NO_CUT)
+        if (t.cut[i].how == PROCESS_DIES || t.cut[i].how == POWER_CUT)
             step_and_die(t.sequence[i], &t.cut[i]);
         else
-            step(t.sequence[i], i + 1 == n || n > LENGTH_ALL);
+            step(t.sequence[i], &t.cut[i], i + 1 == n || n > LENGTH_ALL);
     }
     t.length = n;
 }
@@ -416,8 +424,10 @@ static void random_sequence(uint64_t number)
     t.length = 4 + (unsigned)rng_below(&rng, 12);
     for (unsigned i = 0; i < t.length; i++) {
         t.sequence[i] = (unsigned)rng_below(&rng, world_ops());
-        t.cut[i].how = "\0\0\0\0\0\0@~"[rng_below(&rng, 8)];
+        t.cut[i].how = "\0\0\0\0\0@~!"[rng_below(&rng, 8)];
         t.cut[i].at = 1 + (uint32_t)rng_below(&rng, 1000);
+        if (t.cut[i].how == FAILURE) /* of some there are few */
+            t.cut[i].at = 1 + t.cut[i].at % (t.rules == RULES_PAGECACHE ? 8 : 100);
     }
 }
 
@@ -455,7 +465,7 @@ static bool parse_sequence(char *list)
 {
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
         unsigned op = 0;
-        char *at = strpbrk(name, "@~");
+        char *at = strpbrk(name, "@~!");
         if (at && t.length < LENGTH_MAX) {
             bool fence = at[1] == 'f';
             uint32_t number = (uint32_t)strtoul(at + 1 + fence, NULL, 10);

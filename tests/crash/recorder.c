@@ -30,6 +30,7 @@ struct word {
     uint32_t n;
     uint32_t
         flushed[THREADS]; /* values up to here were flushed: sure after that thread's next fence */
+    bool lost;            /* since a sync failed the system thinks that it was written */
 };
 
 static struct recorder {
@@ -50,6 +51,8 @@ static struct recorder {
     uint64_t hash; /* of `sure` */
     void (*hook)(void);
     unsigned hook_after; /* fences to go */
+    unsigned fail_after; /* what can fail to go */
+    bool failed;
 } levels[REC_LEVELS], *r = levels;
 
 static void *grow(void *p, size_t *room, size_t need, size_t unit)
@@ -72,6 +75,19 @@ static struct event *add(enum event_kind kind, uint64_t at, uint64_t value, uint
     return &r->log[r->events++];
 }
 
+static bool fails(void)
+{
+    if (r->fail_after == 0 || --r->fail_after > 0)
+        return false;
+    r->failed = true;
+    return true;
+}
+
+static bool access_fails(void)
+{
+    return r->rules != RULES_PAGECACHE && fails();
+}
+
 static uint64_t offset_of(const void *p)
 {
     uint64_t at = (uint64_t)((const uint8_t *)p - r->live);
@@ -82,47 +98,63 @@ static uint64_t offset_of(const void *p)
     return at;
 }
 
+static void store(uint64_t *p, uint64_t v)
+{
+    add(EV_STORE, offset_of(p), v, 8)->old = *p;
+    *p = v;
+}
+
 static int rec_store64(void *ctx, uint64_t *p, uint64_t v)
 {
     (void)ctx;
-    add(EV_STORE, offset_of(p), v, 8)->old = *p;
-    *p = v;
+    if (access_fails())
+        return CM_EIO;
+    store(p, v);
     return 0;
 }
 
 static int rec_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
 {
+    (void)ctx;
+    if (access_fails())
+        return CM_EIO;
     if (*p != expected)
         return 0;
-    rec_store64(ctx, p, desired);
+    store(p, desired);
     return 1;
 }
 
 static int rec_write(void *ctx, void *dst, const void *src, size_t n)
 {
-    for (size_t i = 0; i < n; i += 8) {
+    (void)ctx;
+    bool fail = access_fails();
+    for (size_t i = 0; i < (fail ? n / 2 : n); i += 8) {
         uint64_t v;
         memcpy(&v, (const uint8_t *)src + i, 8);
-        rec_store64(ctx, (uint64_t *)(void *)((uint8_t *)dst + i), v);
+        store((uint64_t *)(void *)((uint8_t *)dst + i), v);
     }
-    return 0;
+    return fail ? CM_EIO : 0;
 }
 
 static int rec_copy(void *ctx, void *dst, const void *src, size_t n)
 {
     (void)ctx;
+    bool fail = access_fails();
+    n = fail ? n / 2 / LINE * LINE : n;
     r->data = grow(r->data, &r->data_room, r->data_bytes + 2 * n, 1);
     memcpy(r->data + r->data_bytes, src, n);
     memcpy(r->data + r->data_bytes + n, dst, n);
     add(EV_COPY, offset_of(dst), r->data_bytes, n)->old = r->data_bytes + n;
     r->data_bytes += 2 * n;
     memcpy(dst, src, n);
-    return 0;
+    return fail ? CM_EIO : 0;
 }
 
 static int rec_flush(void *ctx, const void *p, size_t n)
 {
     (void)ctx;
+    if (access_fails())
+        return CM_EIO;
     uint64_t first = offset_of(p) / LINE, last = (offset_of(p) + n - 1) / LINE;
     for (uint64_t line = first; line <= last; line++)
         add(EV_FLUSH, line * LINE, 0, LINE);
@@ -166,9 +198,27 @@ void rec_mark(uint64_t number)
     add(EV_MARK, 0, number, 0);
 }
 
-void rec_sync(uint64_t offset, uint64_t bytes)
+int rec_sync(uint64_t offset, uint64_t bytes)
 {
-    add(EV_SYNC, offset, bytes, bytes);
+    bool fail = fails();
+    add(fail ? EV_LOST : EV_SYNC, offset, bytes, bytes);
+    return fail ? CM_EIO : 0;
+}
+
+void rec_fail_at(unsigned n)
+{
+    r->fail_after = n;
+    r->failed = false;
+}
+
+bool rec_failed(void)
+{
+    return r->failed;
+}
+
+bool rec_load_fails(void)
+{
+    return access_fails();
 }
 
 void rec_media(uint64_t offset, uint64_t bytes, uint64_t value)
@@ -304,6 +354,7 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thre
         r->open = grow(r->open, &r->open_room, r->opens + 1, sizeof(*r->open));
         r->open[r->opens++] = k;
     }
+    w->lost = false;
     if (w->n > 0 && w->value[w->n - 1] == v) {
         if (nt)
             w->flushed[thread] = w->n;
@@ -356,8 +407,15 @@ static void fence(uint32_t thread)
 static void flush(uint64_t from, uint64_t bytes, uint32_t thread)
 {
     for (uint64_t k = from / 8; k < (from + bytes) / 8; k++)
-        if (r->word[k])
+        if (r->word[k] && !r->word[k]->lost)
             r->word[k]->flushed[thread] = r->word[k]->n;
+}
+
+static void lose(uint64_t from, uint64_t bytes)
+{
+    for (uint64_t k = from / 8; k < (from + bytes) / 8; k++)
+        if (r->word[k])
+            r->word[k]->lost = true;
 }
 
 static void media(uint64_t from, uint64_t bytes, uint64_t v)
@@ -397,6 +455,9 @@ void rep_apply(const struct event *e)
         flush(e->at, e->value, thread);
         fence(thread);
         break;
+    case EV_LOST:
+        lose(e->at, e->value);
+        break;
     case EV_MEDIA:
         media(e->at, e->bytes, e->value);
         break;
@@ -407,7 +468,7 @@ void rep_apply(const struct event *e)
 
 bool rep_settles(const struct event *e)
 {
-    return e->kind == EV_MARK || e->kind == EV_SYNC ||
+    return e->kind == EV_MARK || e->kind == EV_SYNC || e->kind == EV_LOST ||
            (e->kind == EV_FENCE && r->rules != RULES_PAGECACHE && r->opens > 0);
 }
 

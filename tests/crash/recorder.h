@@ -28,6 +28,7 @@ enum event_kind {
     EV_FLUSH, /* one line */
     EV_FENCE,
     EV_SYNC,  /* a range is on the device */
+    EV_LOST,  /* a sync of a range failed: only what is stored anew is ever written */
     EV_MEDIA, /* every word of a range became `value` by itself, durably: damage, a new file */
     EV_MARK   /* the world did something: `value` tells what */
 };
@@ -36,7 +37,7 @@ struct event {
     enum event_kind kind;
     uint32_t thread;
     uint64_t at;    /* offset in the pool */
-    uint64_t value; /* EV_STORE; EV_MARK: number; EV_COPY: offset in the log's data; EV_SYNC: bytes */
+    uint64_t value; /* EV_STORE; EV_MARK: number; EV_COPY: offset in the log's data; EV_SYNC, EV_LOST: bytes */
     uint64_t bytes; /* EV_COPY */
     uint64_t old;   /* what was there: EV_STORE; EV_COPY: offset in the log's data */
 };
@@ -56,8 +57,14 @@ void rec_detach(void);
 void rec_at_fence(unsigned n, void (*hook)(void));
 /* Adds a mark to the log. */
 void rec_mark(uint64_t number);
-/* The pool's [offset, offset + bytes) was synced to the device. */
-void rec_sync(uint64_t offset, uint64_t bytes);
+/* The pool's [offset, offset + bytes) was synced to the device. 0, or CM_EIO: it was to fail. */
+int rec_sync(uint64_t offset, uint64_t bytes);
+/* The n-th thing from now that can fail does, once; 0: nothing does. In the page cache: syncs; else:
+ * loads, stores and flushes. What fails may be half done. */
+void rec_fail_at(unsigned n);
+bool rec_failed(void); /* did it? */
+/* A guarded load is about to be made: does it fail? */
+bool rec_load_fails(void);
 /* Not the library's doing: the words of a range become `value`. */
 void rec_media(uint64_t offset, uint64_t bytes, uint64_t value);
 /* The log since the last rec_begin(). */

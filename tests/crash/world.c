@@ -8,6 +8,7 @@
  */
 #include "world.h"
 
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +36,12 @@ static struct {
     uint64_t size[FILES];       /* of the files that are never written */
     uint8_t *constant;          /* content of the blocks of C, then Z */
     uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the two buckets of A's block 0 */
-    bool no_sync;               /* the next sync fails */
     bool torn;                  /* the next copy of a payload is interrupted */
     struct snapshot *past;
     size_t marks, room;
+    bool failing;      /* something is to fail in the operation: no floor */
+    jmp_buf give_up;   /* the end of it, when an error was returned */
+    bool vague[FILES]; /* something failed: its record may say less than the library knows */
     /* Seen after a process died, but perhaps not durable: nobody was told that they are stored. */
     bool unsure[FILES][MAX_BLOCKS];
     struct floor *floors;
@@ -103,12 +106,21 @@ int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_dura
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     (void)f;
-    if (w.no_sync) { /* once: so systems report it */
-        w.no_sync = false;
-        return CM_EIO;
-    }
-    rec_sync(offset, len ? len : w.bytes);
-    return 0;
+    return rec_sync(offset, len ? len : w.bytes);
+}
+
+int __real_cm_guard_load64(const uint64_t *p, uint64_t *v);
+int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *v);
+int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *v)
+{
+    return rec_load_fails() ? CM_EIO : __real_cm_guard_load64(p, v);
+}
+
+int __real_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
+int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
+int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
+{
+    return rec_load_fails() ? CM_EIO : __real_cm_guard_load_words(p, v, n);
 }
 
 void __wrap_cm_plat_file_close(struct cm_plat_file *f)
@@ -191,12 +203,21 @@ static cm_options options(struct arena *a)
     return o;
 }
 
-static void must(int64_t e, const char *what)
+/* Succeeds, whatever the media does. */
+static void always(int64_t e, const char *what)
 {
     static char text[120];
     snprintf(text, sizeof(text), "%s: %s", what, cm_errname((int)e));
     if (e < 0)
         world_impossible(text);
+}
+
+/* Fails only with the media; its caller gives up. */
+static void must(int64_t e, const char *what)
+{
+    if (e < 0 && w.failing && rec_failed())
+        longjmp(w.give_up, 1);
+    always(e, what);
 }
 
 /* ---- Origin ---------------------------------------------------------------------------------- */
@@ -314,6 +335,7 @@ static void attach(int f, bool sole)
 {
     cm_validator v = validator_of(&w.now, f, w.now.tick);
     must(cm_file_open(w.cache, &w.id[f], &v, sole ? CM_SOLE_WRITER : 0, &w.file[f]), "open");
+    w.vague[f] = false;
 }
 
 static int open_cache(void)
@@ -323,17 +345,33 @@ static int open_cache(void)
                                       : cm_open_memory(w.pool, w.bytes, &o, &w.cache);
 }
 
-static void attach_all(void)
+static bool any_must(const struct floor *must, int f)
+{
+    unsigned any = 0;
+    for (unsigned i = 0; i < MAX_BLOCKS; i++)
+        any |= must->must[f][i];
+    return any > 0;
+}
+
+/* Those of which something must hit first: one that has no record may take another's, if that is
+ * not open. */
+static void attach_all(const struct floor *must)
 {
     for (int f = 0; f < FILES; f++)
-        attach(f, f == FILE_A);
+        if (any_must(must, f))
+            attach(f, f == FILE_A);
+    for (int f = 0; f < FILES; f++)
+        if (!any_must(must, f))
+            attach(f, f == FILE_A);
     w.bracket = false;
 }
 
-static void open_pool(void)
+static const struct floor nothing;
+
+static void open_pool(const struct floor *must_hit)
 {
     must(open_cache(), "open");
-    attach_all();
+    attach_all(must_hit);
 }
 
 /* Blocks of file Z that have both buckets in common with A's first one: 16 of them overflow. */
@@ -369,6 +407,14 @@ static unsigned blocks_of(int f)
     return n[f];
 }
 
+/* The session is over, one way or another. */
+static void gone(void)
+{
+    w.cache = NULL;
+    memset(w.file, 0, sizeof(w.file));
+    w.bracket = false;
+}
+
 static void checkpoint(void)
 {
     if (w.tangled)
@@ -379,7 +425,12 @@ static void checkpoint(void)
         if (!w.floors)
             abort();
     }
-    world_floor(&w.floors[w.checkpoints]);
+    struct floor *fl = &w.floors[w.checkpoints];
+    world_floor(fl);
+    if (w.failing) {
+        memset(fl, 0, sizeof(*fl));
+        fl->unborn = w.rules != RULES_PAGECACHE; /* both superblocks may be half written */
+    }
     rec_mark(CHECKPOINT + w.checkpoints++);
 }
 
@@ -400,7 +451,7 @@ static int fill(int f, unsigned first, unsigned n)
     cm_miss miss;
     uint64_t offset = block_number(f, first) * BLOCK;
     int64_t got = cm_read(w.file[f], offset, w.buf, (size_t)n * BLOCK, &miss);
-    must(got, "cm_read");
+    always(got, "cm_read");
     if (miss.len == 0)
         return 0;
     uint64_t len = (miss.len + BLOCK - 1) / BLOCK * BLOCK;
@@ -408,7 +459,7 @@ static int fill(int f, unsigned first, unsigned n)
     if (r <= 0)
         return 0;
     int e = cm_fill(w.file[f], &miss, w.buf, (size_t)r, r % BLOCK ? CM_FILL_EOF : 0);
-    must(e, "cm_fill");
+    always(e, "cm_fill");
     return e;
 }
 
@@ -436,6 +487,8 @@ int __real_cm_guard_copy(void *dst, const void *src, size_t n);
 int __wrap_cm_guard_copy(void *dst, const void *src, size_t n);
 int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
 {
+    if (rec_load_fails())
+        return CM_EIO;
     size_t half = w.torn && n == BLOCK ? BLOCK / 2 : 0;
     int e = __real_cm_guard_copy(dst, src, half);
     if (half) {
@@ -457,14 +510,14 @@ static void op_read_torn(void)
     int64_t n = cm_read(w.file[FILE_A], 0, w.buf, BLOCK, NULL);
     w.torn = false;
     w.cache->opts.verify = CM_VERIFY_ALWAYS;
-    must(n, "cm_read");
+    always(n, "cm_read");
     origin_of(&w.now, FILE_A, 0, want, BLOCK);
     if (memcmp(w.buf, want, (size_t)n) != 0)
-        must(CM_EIO, "a torn copy");
+        always(CM_EIO, "a torn copy");
 }
 static void op_read_a(void)
 {
-    must(cm_read(w.file[FILE_A], 0, w.buf, 6 * BLOCK, NULL), "cm_read");
+    always(cm_read(w.file[FILE_A], 0, w.buf, 6 * BLOCK, NULL), "cm_read");
 }
 static void churn(unsigned first, unsigned end)
 {
@@ -473,7 +526,7 @@ static void churn(unsigned first, unsigned end)
         if (w.beside) /* would wait for the outer one's flight, which is this very thread's */
             fill(f, i, 1);
         else
-            must(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
+            always(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
         checkpoint();
     }
 }
@@ -764,23 +817,28 @@ static void op_abort(void)
 static void open_warm(const struct floor *before)
 {
     live_arena.used = 0;
-    open_pool();
+    open_pool(before);
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k =
                 cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
-            if (cm_block_cached(w.cache, &k) < before->must[f][i])
+            if (cm_block_cached(w.cache, &k) < before->must[f][i] && !rec_failed())
                 w.wrong = "a stored block is lost in the next session";
         }
+}
+static void close_pool(void)
+{
+    cm_cache *c = w.cache;
+    gone();
+    must(cm_close(c), "cm_close");
 }
 static void op_close(void)
 {
     end_open(false);
     checkpoint();
-    must(cm_close(w.cache), "cm_close");
+    close_pool();
     struct floor closed = w.floors[w.checkpoints - 1];
     closed.clean = true;
-    w.cache = NULL;
     checkpoint();
     w.floors[w.checkpoints - 1] = closed;
     open_warm(&closed);
@@ -789,19 +847,21 @@ static void op_close(void)
 static void op_close_unsynced(void)
 {
     end_open(false);
-    w.no_sync = true;
+    if (w.rules == RULES_PAGECACHE)
+        rec_fail_at(1);
     (void)cm_close(w.cache);
-    w.no_sync = false;
-    w.cache = NULL;
+    rec_fail_at(0);
+    gone();
     checkpoint();
     live_arena.used = 0;
-    open_pool();
+    open_pool(&nothing);
 }
 static void op_process_crash(void)
 {
     struct floor before;
     world_floor(&before);
     cm_plat_file_close(&w.cache->file); /* the system drops its lock */
+    gone();
     open_warm(&before);
 }
 
@@ -840,22 +900,21 @@ static void op_power_cut(void)
     if (w.rules == RULES_PAGECACHE)
         memset(&before, 0, sizeof(before));
     cm_plat_file_close(&w.cache->file);
+    gone();
     lose_power();
     open_warm(&before);
-    if (w.rules == RULES_PAGECACHE && !w.cache->emptied)
+    if (w.rules == RULES_PAGECACHE && !w.cache->emptied && !rec_failed())
         w.wrong = "a pool in the page cache is kept after a power cut";
 }
 static void format(void)
 {
-    w.cache = NULL;
     checkpoint();
     w.floors[w.checkpoints - 1].unborn = true; /* until it is done, there may be no pool */
     if (w.rules == RULES_PAGECACHE) {
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
         o.size = w.bytes;
         rec_media(0, w.bytes, 0); /* a new file */
-        if (unlink(w.path) != 0)
-            abort();
+        (void)unlink(w.path);     /* gone where creating it failed */
         must(cm_create(w.path, &o), "cm_create");
     } else {
         must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
@@ -866,10 +925,10 @@ static void format(void)
 static void op_format(void)
 {
     end_open(false);
-    must(cm_close(w.cache), "cm_close");
+    close_pool();
     format();
     live_arena.used = 0;
-    open_pool();
+    open_pool(&nothing);
 }
 static void damage(uint64_t offset, uint64_t value)
 {
@@ -926,7 +985,7 @@ static bool cached_for_sure(const struct cm_key *k)
     return false;
 }
 
-static void note_unsure(void)
+void world_trust_durable(void)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
@@ -937,10 +996,22 @@ static void note_unsure(void)
         }
 }
 
+static void open_or_format(bool unborn)
+{
+    live_arena.used = 0;
+    int e = open_cache();
+    if (unborn && e) {
+        format();
+        live_arena.used = 0;
+        e = open_cache();
+    }
+    must(e, "open after a crash");
+}
+
 void world_die(uint64_t m, bool unborn, bool power)
 {
     if (w.cache)
-        note_unsure();
+        world_trust_durable();
     w.arm = 0;
     cm_plat_thread()->number++;
     copy_snapshot(&w.now, &w.past[m]);
@@ -949,17 +1020,11 @@ void world_die(uint64_t m, bool unborn, bool power)
         lose_power();
     if (w.cache)
         cm_plat_file_close(&w.cache->file); /* the system drops its lock */
-    live_arena.used = 0;
-    int e = open_cache();
-    if (unborn && (e == CM_ENOTPOOL || e == CM_EDAMAGED)) {
-        format();
-        live_arena.used = 0;
-        e = open_cache();
-    }
-    must(e, "open after a crash");
+    gone();
+    open_or_format(unborn);
     if (w.forgets)
         forget_closed_b();
-    attach_all();
+    attach_all(&nothing);
 }
 /* From here on another thread does everything. */
 static void op_thread(void)
@@ -1159,6 +1224,31 @@ void world_op(unsigned op)
     rec_at_fence(0, NULL);
 }
 
+bool world_op_failing(unsigned op, unsigned n)
+{
+    if (w.arm != 0 || ops[op].kind == ARMS) { /* nobody gives up with another one beside him */
+        world_op(op);
+        return false;
+    }
+    rec_fail_at(n);
+    w.failing = true;
+    if (setjmp(w.give_up) == 0)
+        world_op(op);
+    w.failing = false;
+    bool failed = rec_failed();
+    rec_fail_at(0);
+    if (!failed)
+        return false;
+    if (!w.cache)
+        open_or_format(ops[op].op == op_format);
+    for (int f = 0; f < FILES; f++) {
+        if (!w.file[f])
+            attach(f, f == FILE_A);
+        w.vague[f] = true;
+    }
+    return true;
+}
+
 const char *world_wrong(void)
 {
     return w.wrong;
@@ -1239,6 +1329,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.damaged = 0;
     w.wrong = NULL;
     memset(w.unsure, 0, sizeof(w.unsure));
+    memset(w.vague, 0, sizeof(w.vague));
     w.rules = rules;
     w.seed = seed;
     w.mapped = w.pool;
@@ -1267,7 +1358,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     }
     attach_recorder(w.pool);
     w.marks = 0;
-    open_pool();
+    open_pool(&nothing);
     choose_z();
     if (start == WARM)
         warm_up();
@@ -1315,8 +1406,9 @@ void world_floor(struct floor *fl)
         if (!file)
             continue;
         fl->incarnation[f] = file->incarnation;
-        bool covered = !file->dirty && file->has_validator && !file->validator.racy &&
-                       !file->want && !file->bypassed && file->place != CM_NO_PLACE;
+        bool covered = !w.vague[f] && !w.cache->broken && !file->dirty && file->has_validator &&
+                       !file->validator.racy && !file->want && !file->bypassed &&
+                       file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
             uint32_t cached = cm_block_cached(w.cache, &k);
@@ -1454,8 +1546,9 @@ static const char *session(const struct snapshot *now, const struct floor *must,
         return NULL;
     if (e)
         return "the pool does not open";
-    for (int f = 0; f < FILES && !wrong; f++)
-        wrong = judge_file(c, now, f, must, hits, &file[f]);
+    for (int k = 0; k < 2 * FILES && !wrong; k++) /* as attach_all() */
+        if (any_must(must, k % FILES) == (k < FILES))
+            wrong = judge_file(c, now, k % FILES, must, hits, &file[k % FILES]);
     if (wrong)
         return wrong;
     if (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || (r.bad_headers && !w.damaged))

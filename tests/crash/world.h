@@ -47,6 +47,11 @@ unsigned world_ops(void);
 unsigned world_usual_ops(void); /* the first ones, of which all sequences are tried */
 const char *world_op_name(unsigned op);
 void world_op(unsigned op);
+/* The same, and the n-th thing in it that can fail does (rec_fail_at): its caller gives up where it
+ * is told so, and what it closed is opened again. false: nothing failed. */
+bool world_op_failing(unsigned op, unsigned n);
+/* Its log was replayed: of what is cached now, only what is durable must hit from now on. */
+void world_trust_durable(void);
 const char *world_wrong(void); /* with what it did, or NULL */
 /* Did it run beside another one? Then there is no floor while the two run. */
 bool world_tangled(void);
