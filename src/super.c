@@ -156,6 +156,12 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
 {
     cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
+    /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
+     * The first is made durable, then the second is overwritten, and only then the first. It is
+     * stored again as it is: if an earlier sync of it failed, the system would not write it. */
+    int e = write_copy(s, 1 - s->first);
+    if (e == 0)
+        e = sync_copy(s, 1 - s->first);
     *emptied = cm_super_must_empty(sb, owner);
     if (*emptied) {
         sb->epoch++;
@@ -171,11 +177,6 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     /* The last owner may have used its whole range, so ours begins at its mark. */
     s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
-    /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
-     * The first is made durable, then the second is overwritten, and only then the first. */
-    int e = settle_copy(s, 1 - s->first);
-    if (e == 0)
-        e = sync_copy(s, 1 - s->first);
     if (e == 0)
         e = write_both(s);
     if (e == 0)
