@@ -7,7 +7,7 @@
  * rests on the record). A record is written as many words: until it is fenced the media may hold
  * the old one, the new one, or one that is not whole (id 0). Its state word is one persistent word:
  * 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached, written, synced,
- * renewed, detached; the process or the power fails at any step.
+ * renewed, detached, forgotten; the process or the power fails at any step.
  *
  * Proves: an attach keeps only the file's last incarnation, and never after a power cut that took
  * back what was written to the origin.
@@ -17,6 +17,7 @@
  *          given to another   RECORD_FIRST born dirty: the record before the mark
  *          CLEAN_FIRST born clean: the mark is cleared before the record
  *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before another is taken
+ *          NO_SETTLE_FORGET forgetting a closed file trusts that a record which is not its is so on the media
  *          MARK_OLD born dirty: the mark is set while the old record still stands
  *          NO_VOID (TRANSIENT, PLACES=2) a record that cannot be read is left standing
  * TRANSIENT: the second record cannot be read once, and later it can.
@@ -178,9 +179,27 @@ inline attach(f) {
   fi;
   atomic { open[f] = 1; n = 0; dup = 0; dirty = 0; seen = 1 }
 }
+inline forget(f) { /* cm_files_forget, of a file that is not open; the origin may be another one then */
+  p = 0;
+  do
+  :: p < 2 ->
+     if
+     :: mem[p].id == f + 1 -> atomic { med[p].id = 0; mem[p].id = 0; pend[p] = 0 }
+#ifdef NO_SETTLE_FORGET
+     :: else
+#else
+     :: else -> atomic { settle(p) }
+#endif
+     fi;
+     p++
+  :: else -> break
+  od;
+  atomic { last[f] = next; next++; p = 0 }
+}
 inline op(f) {
   if
   :: !open[f] -> attach(f)
+  :: !open[f] -> forget(f)
   :: open[f] -> renew(f)
   :: open[f] -> /* enroll, and the origin is written */
      if :: !fenced[f] && place[f] != NONE -> mark(f, 1) :: else fi;
@@ -190,7 +209,7 @@ inline op(f) {
   fi
 }
 active proctype Owner() {
-  byte n;
+  byte n, p;
   bit dup, dirty, seen = 1, blind;
 #if PLACES > 1
   if /* the second record may be in use at first */
@@ -210,7 +229,7 @@ again:
   } unless { crash };
   if
   :: atomic { crash -> /* what is DRAM is lost */
-       n = 0; dup = 0; dirty = 0; seen = 1;
+       n = 0; p = 0; dup = 0; dirty = 0; seen = 1;
        for (i : 0 .. (FILES - 1)) { open[i] = 0; place[i] = NONE; fenced[i] = 0; inc[i] = 0 };
        crash = 0 };
      goto again

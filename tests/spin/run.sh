@@ -183,7 +183,7 @@ ok ci record base
 ok all record 2places PLACES=2
 ok all record 2places-3crashes PLACES=2 CRASHES=3
 ok all record 6ops OPS=6
-for m in NO_FENCE6 MARK_OLD; do must ci record $m; done
+for m in NO_FENCE6 MARK_OLD NO_SETTLE_FORGET; do must ci record $m; done
 for m in RELEASE_EARLY NO_SETTLE EVICT_OPEN RECORD_FIRST CLEAN_FIRST; do must all record $m; done
 must all record NO_SETTLE_ALL PLACES=2 CRASHES=3
 ok all record transient TRANSIENT PLACES=2
