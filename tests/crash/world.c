@@ -963,7 +963,9 @@ static void op_damage_repair(void)
     }
     checkpoint();
     must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
-    if (c.dropped < w.damaged - before)
+    /* What an emptied pool without DAX has of headers that do not check counts as left over. */
+    bool emptied = w.rules == RULES_PAGECACHE && w.cache->super.now.epoch > 1;
+    if (c.dropped < w.damaged - before && !emptied)
         must(CM_EDAMAGED, "damage that repairing does not see");
 }
 static bool cached_for_sure(const struct cm_key *k)
