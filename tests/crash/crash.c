@@ -45,6 +45,7 @@
 #define AGAIN_FEW 32u     /* one judging session in so many is crashed in: of few alike */
 #define AGAIN_MANY 2048u  /* of many */
 #define FEW 256u
+#define AGAIN_PAGECACHE 6u /* so many times fewer there: there is more in doubt in them */
 #define LENGTH_MAX 64
 #define LENGTH_ALL 3u                   /* the greatest length that all sequences are numbered of */
 #define RANDOM_FROM (UINT64_C(1) << 40) /* number of the first random sequence */
@@ -246,7 +247,8 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
     rep_image_begin(t.image[t.depth]);
     for (size_t i = 0; i < n && combinations <= effort[t.depth].exhaustive; i++)
         combinations *= d[i].choices;
-    p.again = combinations <= FEW ? AGAIN_FEW : AGAIN_MANY;
+    p.again = (combinations <= FEW ? AGAIN_FEW : AGAIN_MANY) *
+              (t.rules == RULES_PAGECACHE ? AGAIN_PAGECACHE : 1);
     if (combinations <= effort[t.depth].exhaustive && n <= 64)
         judge_all(d, n, &p);
     else
