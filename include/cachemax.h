@@ -584,6 +584,7 @@ typedef struct cm_check_report {
     uint64_t dropped;        /* by repair */
     uint32_t would_empty;    /* 1: read-only check of a pool that its next open will empty */
     uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
+    uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
 } cm_check_report;
 /* Verifies the whole pool, online (beside other calls) or opened read-only. Returns 0 when the
  * pool is sound or was repaired, 1 when damage is left (unreadable media cannot be repaired). What

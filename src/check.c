@@ -64,25 +64,28 @@ static bool old_record(const struct check *k, uint64_t place, const struct cm_re
     return false;
 }
 
-/* Does a cell lead from the key to the slot, and does another lead to a second copy (*twice; of
- * two copies the one in the higher slot is told so)? */
-static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, bool *twice)
+/* Does a cell lead from the key to the slot (*second: in the second bucket), and does another lead
+ * to a second copy (*twice; of two copies the one in the higher slot is told so)? */
+static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, bool *twice,
+                      bool *second)
 {
     const struct cm_media *m = &k->c->media;
     struct cm_cells cells;
     struct cm_header h;
     bool found = false;
-    *twice = false;
+    *twice = *second = false;
     if (cm_index_load(m, key, 0, &cells) || cm_index_load(m, key, 1, &cells))
         return false;
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
         if (!cm_index_match(m, key, cells.cell[i]))
             continue;
         uint64_t s = cm_cell_slot(cells.cell[i]);
-        if (s == slot)
+        if (s == slot && !found) {
             found = true;
-        else if (s < slot && cm_slot_header(m, s, &h) == CM_SLOT_HIT && cm_slot_is(&h, key))
+            *second = i >= CM_BUCKET_CELLS;
+        } else if (s < slot && cm_slot_header(m, s, &h) == CM_SLOT_HIT && cm_slot_is(&h, key)) {
             *twice = true;
+        }
     }
     return found;
 }
@@ -102,12 +105,13 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     uint32_t got;
     uint64_t w0 = 0;
     struct cm_key key = cm_key_of(m, h->incarnation, cm_header_block(h));
-    bool twice;
-    if (!reachable(k, &key, slot, &twice)) {
+    bool twice, second;
+    if (!reachable(k, &key, slot, &twice, &second)) {
         k->r->orphaned++;
         return;
     }
     k->r->valid++;
+    k->r->second_bucket += second;
     if (twice) {
         k->r->duplicates++;
         repair_block(k, slot, &key, h->w0);

@@ -88,6 +88,39 @@ static void test_sound(void)
     pool_end(&p);
 }
 
+/* Is the block found, and by no cell of the first bucket of its key? */
+static bool only_in_second(cm_file *f, uint64_t block)
+{
+    const struct cm_media *m = &f->cache->media;
+    struct cm_key key = cm_key_of(m, f->incarnation, block);
+    uint64_t cell[CM_BUCKET_CELLS];
+    struct cm_header h;
+    if (cm_block_cached(f->cache, &key) == 0)
+        return false;
+    CHECK_EQ(cm_index_load_bucket(m, key.place.bucket[0], cell), 0);
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+        if (cm_index_match(m, &key, cell[i]) &&
+            cm_slot_header(m, cm_cell_slot(cell[i]), &h) == CM_SLOT_HIT && cm_slot_is(&h, &key))
+            return false;
+    return true;
+}
+
+static void test_second_bucket(void)
+{
+    struct pool p;
+    uint64_t expected = 0;
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_file *f = attach(&p, 1, 10000 * BLK, 1, 0);
+    for (uint64_t i = 0; i < p.c->media.geo.slots; i++)
+        (void)put(f, i, 5);
+    for (uint64_t i = 0; i < p.c->media.geo.slots; i++)
+        expected += only_in_second(f, i);
+    CHECK(expected > 20);
+    cm_check_report r = check(p.c, CM_CHECK_METADATA, 0);
+    CHECK_EQ(r.second_bucket, expected);
+    pool_end(&p);
+}
+
 /* After any amount of ordinary life a pool is sound, closed cleanly or crashed. */
 static void test_sound_after_churn(void)
 {
@@ -510,6 +543,7 @@ static void test_online(void)
 static const struct harness_test tests[] = {
     TEST(empty),
     TEST(sound),
+    TEST(second_bucket),
     TEST(sound_after_churn),
     TEST(sound_after_bump),
     TEST(kinds),
