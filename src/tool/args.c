@@ -205,10 +205,13 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
         if (rc != TOOL_OK || *help)
             return rc;
     }
-    if (args->operand && *args->operand)
+    if (args->operand ? *args->operand != '\0' : command->operand[0] == '[')
         return TOOL_OK;
     tool_message(
         NULL, args->operand ? "'%s' got an empty name for its %s" : "'%s' needs the name of a %s",
-        command->name, command->operand[0] == 'P' ? "pool" : "file");
+        command->name,
+        command->operand[0] == 'P'   ? "pool"
+        : command->operand[0] == '[' ? "directory"
+                                     : "file");
     return usage_hint(command);
 }

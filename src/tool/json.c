@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * json.c - writes one flat JSON object.
+ * json.c - writes one JSON object, which may hold others.
  *
  * The output is valid whatever the strings hold: control characters are escaped, and bytes that
  * are not UTF-8 (possible in POSIX paths) become U+FFFD. Keys are trusted.
@@ -60,7 +60,7 @@ static void put_key(struct tool_json *j, const char *key)
 {
     if (j->any)
         (void)fputs(j->one_line ? ", " : ",\n", j->out);
-    (void)fprintf(j->out, "%s\"%s\": ", j->one_line ? "" : "  ", key);
+    (void)fprintf(j->out, "%*s\"%s\": ", j->one_line ? 0 : (int)(2 * j->depth), "", key);
     j->any = true;
 }
 
@@ -69,6 +69,7 @@ void json_begin(struct tool_json *j, FILE *out, bool one_line)
     j->out = out;
     j->one_line = one_line;
     j->any = false;
+    j->depth = 1;
     (void)fputs(one_line ? "{" : "{\n", out);
 }
 
@@ -108,6 +109,23 @@ void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, 
     for (size_t i = 0; i < n; i++)
         (void)fprintf(j->out, "%s%" PRIu64, i ? ", " : "[", values[i]);
     (void)fputs(n ? "]" : "[]", j->out);
+}
+
+void json_open(struct tool_json *j, const char *key)
+{
+    put_key(j, key);
+    (void)fputs(j->one_line ? "{" : "{\n", j->out);
+    j->any = false;
+    j->depth++;
+}
+
+void json_close(struct tool_json *j)
+{
+    j->depth--;
+    if (!j->one_line)
+        (void)fprintf(j->out, "%s%*s", j->any ? "\n" : "", (int)(2 * j->depth), "");
+    (void)fputs("}", j->out);
+    j->any = true;
 }
 
 void json_end(struct tool_json *j)

@@ -15,7 +15,7 @@ static const struct {
     const struct tool_command *command;
 } commands[] = {
     { "create", &tool_create }, { "info", &tool_info }, { "check", &tool_check },
-    { "stats", &tool_stats },   { "cat", &tool_cat },
+    { "stats", &tool_stats },   { "cat", &tool_cat },   { "bench", &tool_bench },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -112,7 +112,7 @@ int main(int argc, char **argv)
 
     os_start(&argc, &argv);
     if (argc < 2) {
-        (void)fputs("cachemax: a command is needed: create, info, check, stats or cat\n"
+        (void)fputs("cachemax: a command is needed: create, info, check, stats, cat or bench\n"
                     "Try 'cachemax --help'.\n",
                     stderr);
         return TOOL_USAGE;

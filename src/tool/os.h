@@ -65,4 +65,30 @@ const char *os_error_text(int error);
 void *os_alloc_pages(size_t bytes);
 void os_free_pages(void *p);
 
+/* Maps a whole file, for reading and writing, shared. With `make` it must not exist and gets
+ * `bytes`, allocated at once. 0 or an error number (then nothing is left behind). */
+int os_map_file(const char *path, uint64_t bytes, bool make, void **base);
+void os_unmap(void *base, uint64_t bytes);
+
+/* Nanoseconds that the calling thread has run, without what it waited for a processor; where the
+ * system does not tell that finely, those of the clock. */
+uint64_t os_thread_time(void);
+
+/* Runs fn(ctx, 0) to fn(ctx, n - 1) in threads of their own and waits for them. 0, or an error
+ * number when one could not be started (the ones before it ran). */
+#define OS_THREADS_MAX 64u
+int os_run_threads(unsigned n, void (*fn)(void *ctx, unsigned i), void *ctx);
+
+struct os_machine {
+    char cpu[64];    /* "" when unknown */
+    char system[96]; /* name and release */
+    unsigned processors;
+    uint64_t cache[3];  /* bytes of level 1 (data), 2, 3; 0 unknown */
+    uint64_t available; /* bytes of memory that could be used; UINT64_MAX unknown */
+    double load;        /* processes that want to run, average of the last minute; < 0 unknown */
+};
+void os_describe_machine(struct os_machine *m);
+/* Where files lie in memory; where there is no such place, in a directory for temporary files. */
+void os_memory_directory(char *path, size_t n);
+
 #endif

@@ -14,13 +14,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -272,4 +275,134 @@ void *os_alloc_pages(size_t bytes)
 void os_free_pages(void *p)
 {
     free(p);
+}
+
+/* ---- For measuring ------------------------------------------------------------------------- */
+
+int os_map_file(const char *path, uint64_t bytes, bool make, void **base)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT | O_EXCL : 0), 0600);
+    int error = 0;
+
+    if (fd < 0)
+        return errno;
+    if (make)
+        error = posix_fallocate(fd, 0, (off_t)bytes);
+    if (error == 0) {
+        *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        error = *base == MAP_FAILED ? errno : 0;
+    }
+    (void)close(fd);
+    if (error && make)
+        (void)unlink(path);
+    return error;
+}
+
+void os_unmap(void *base, uint64_t bytes)
+{
+    (void)munmap(base, bytes);
+}
+
+uint64_t os_thread_time(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+struct worker {
+    pthread_t thread;
+    void (*fn)(void *ctx, unsigned i);
+    void *ctx;
+    unsigned i;
+};
+
+static void *work(void *p)
+{
+    struct worker *w = p;
+
+    w->fn(w->ctx, w->i);
+    return NULL;
+}
+
+int os_run_threads(unsigned n, void (*fn)(void *ctx, unsigned i), void *ctx)
+{
+    struct worker w[OS_THREADS_MAX];
+    unsigned started = 0;
+    int error = 0;
+
+    while (started < n && started < OS_THREADS_MAX && error == 0) {
+        w[started] = (struct worker){ .fn = fn, .ctx = ctx, .i = started };
+        error = pthread_create(&w[started].thread, NULL, work, &w[started]);
+        started += error == 0;
+    }
+    for (unsigned i = 0; i < started; i++)
+        (void)pthread_join(w[i].thread, NULL);
+    return error;
+}
+
+/* The rest of the first line of a file of the kernel that begins with `key`; "" when there is none.
+ */
+static void proc_line(const char *path, const char *key, char *text, size_t n)
+{
+    char line[256];
+    FILE *f = fopen(path, "r");
+
+    text[0] = '\0';
+    while (f && !text[0] && fgets(line, sizeof(line), f)) {
+        if (strncmp(line, key, strlen(key)) != 0)
+            continue;
+        const char *value = line + strlen(key);
+        value += strspn(value, " \t:");
+        (void)snprintf(text, n, "%.*s", (int)strcspn(value, "\n"), value);
+    }
+    if (f)
+        (void)fclose(f);
+}
+
+/* Data caches of the first processor, as the kernel tells them. */
+static void cache_sizes(uint64_t cache[3])
+{
+    for (unsigned i = 0; i < 8; i++) {
+        char path[80], text[3][32];
+        static const char *const names[3] = { "level", "type", "size" };
+        for (unsigned k = 0; k < 3; k++) {
+            (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu0/cache/index%u/%s", i,
+                           names[k]);
+            proc_line(path, "", text[k], sizeof(text[k]));
+        }
+        unsigned long level = strtoul(text[0], NULL, 10);
+        if (level >= 1 && level <= 3 && strcmp(text[1], "Instruction") != 0)
+            cache[level - 1] = strtoull(text[2], NULL, 10) * 1024; /* "32K" */
+    }
+}
+
+void os_describe_machine(struct os_machine *m)
+{
+    char text[64];
+    struct utsname u;
+    long n;
+
+    memset(m, 0, sizeof(*m));
+    proc_line("/proc/cpuinfo", "model name", m->cpu, sizeof(m->cpu));
+    if (uname(&u) == 0)
+        (void)snprintf(m->system, sizeof(m->system), "%.40s %.50s", u.sysname, u.release);
+    n = sysconf(_SC_NPROCESSORS_ONLN);
+    m->processors = n > 0 ? (unsigned)n : 1;
+    cache_sizes(m->cache);
+    proc_line("/proc/meminfo", "MemAvailable", text, sizeof(text));
+    m->available = text[0] ? strtoull(text, NULL, 10) * 1024 : UINT64_MAX;
+    if (getloadavg(&m->load, 1) != 1)
+        m->load = -1;
+}
+
+void os_memory_directory(char *path, size_t n)
+{
+    const char *temporary = getenv("TMPDIR");
+    struct stat st;
+
+    if (stat("/dev/shm", &st) == 0 && S_ISDIR(st.st_mode))
+        temporary = "/dev/shm";
+    (void)snprintf(path, n, "%s", temporary && *temporary ? temporary : "/tmp");
 }

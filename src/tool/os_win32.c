@@ -387,3 +387,128 @@ void os_free_pages(void *p)
 {
     _aligned_free(p);
 }
+
+/* ---- For measuring ------------------------------------------------------------------------- */
+
+int os_map_file(const char *path, uint64_t bytes, bool make, void **base)
+{
+    wchar_t *name = win32_path(path);
+    HANDLE file = INVALID_HANDLE_VALUE, mapping = NULL;
+    int error = 0;
+
+    *base = NULL;
+    if (name)
+        file = CreateFileW(name, GENERIC_READ | GENERIC_WRITE | DELETE,
+                           FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                           make ? CREATE_NEW : OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file != INVALID_HANDLE_VALUE)
+        mapping = CreateFileMappingW(file, NULL, PAGE_READWRITE, (DWORD)(bytes >> 32), (DWORD)bytes,
+                                     NULL);
+    if (mapping)
+        *base = MapViewOfFile(mapping, FILE_MAP_ALL_ACCESS, 0, 0, (SIZE_T)bytes);
+    if (!*base)
+        error = (int)GetLastError();
+    if (mapping)
+        (void)CloseHandle(mapping); /* the view keeps it */
+    if (file != INVALID_HANDLE_VALUE)
+        (void)CloseHandle(file);
+    if (error && make && file != INVALID_HANDLE_VALUE)
+        (void)DeleteFileW(name);
+    free(name);
+    return error;
+}
+
+void os_unmap(void *base, uint64_t bytes)
+{
+    (void)bytes;
+    (void)UnmapViewOfFile(base);
+}
+
+uint64_t os_thread_time(void)
+{
+    LARGE_INTEGER now, frequency; /* thread times have a grain of 16 ms here */
+
+    (void)QueryPerformanceCounter(&now);
+    (void)QueryPerformanceFrequency(&frequency);
+    return (uint64_t)((double)now.QuadPart * 1e9 / (double)frequency.QuadPart);
+}
+
+struct worker {
+    void (*fn)(void *ctx, unsigned i);
+    void *ctx;
+    unsigned i;
+};
+
+static DWORD WINAPI work(void *p)
+{
+    struct worker *w = p;
+
+    w->fn(w->ctx, w->i);
+    return 0;
+}
+
+int os_run_threads(unsigned n, void (*fn)(void *ctx, unsigned i), void *ctx)
+{
+    HANDLE thread[OS_THREADS_MAX];
+    struct worker w[OS_THREADS_MAX];
+    unsigned started = 0;
+    int error = 0;
+
+    while (started < n && started < OS_THREADS_MAX && error == 0) {
+        w[started] = (struct worker){ fn, ctx, started };
+        thread[started] = CreateThread(NULL, 0, work, &w[started], 0, NULL);
+        if (thread[started])
+            started++;
+        else
+            error = (int)GetLastError();
+    }
+    for (unsigned i = 0; i < started; i++) {
+        (void)WaitForSingleObject(thread[i], INFINITE);
+        (void)CloseHandle(thread[i]);
+    }
+    return error;
+}
+
+static void cache_sizes(uint64_t cache[3])
+{
+    DWORD bytes = 0;
+    SYSTEM_LOGICAL_PROCESSOR_INFORMATION *info;
+
+    (void)GetLogicalProcessorInformation(NULL, &bytes);
+    info = malloc(bytes);
+    if (info && GetLogicalProcessorInformation(info, &bytes)) {
+        for (DWORD i = 0; i < bytes / sizeof(*info); i++) {
+            const CACHE_DESCRIPTOR *c = &info[i].Cache;
+            if (info[i].Relationship == RelationCache && c->Type != CacheInstruction &&
+                c->Level >= 1 && c->Level <= 3)
+                cache[c->Level - 1] = c->Size;
+        }
+    }
+    free(info);
+}
+
+void os_describe_machine(struct os_machine *m)
+{
+    MEMORYSTATUSEX memory = { .dwLength = sizeof(memory) };
+    SYSTEM_INFO info;
+    DWORD n = sizeof(m->cpu) - 1;
+
+    memset(m, 0, sizeof(*m));
+    (void)RegGetValueA(HKEY_LOCAL_MACHINE, "HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0",
+                       "ProcessorNameString", RRF_RT_REG_SZ, NULL, m->cpu, &n);
+    (void)snprintf(m->system, sizeof(m->system), "Windows");
+    GetSystemInfo(&info);
+    m->processors = info.dwNumberOfProcessors;
+    cache_sizes(m->cache);
+    m->available = GlobalMemoryStatusEx(&memory) ? memory.ullAvailPhys : UINT64_MAX;
+    m->load = -1;
+}
+
+void os_memory_directory(char *path, size_t n)
+{
+    wchar_t wide[MAX_PATH + 1];
+
+    if (!GetTempPathW(MAX_PATH + 1, wide) ||
+        !WideCharToMultiByte(CP_UTF8, 0, wide, -1, path, (int)n, NULL, NULL))
+        (void)snprintf(path, n, ".");
+}

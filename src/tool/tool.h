@@ -63,7 +63,7 @@ struct tool_args {
 
 struct tool_command {
     const char *name;
-    const char *operand; /* every command takes exactly one */
+    const char *operand; /* every command takes exactly one; "[DIR]": one or none */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
     const struct tool_option *options;
@@ -71,7 +71,8 @@ struct tool_command {
     int (*run)(const struct tool_args *args);
 };
 
-extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat;
+extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
+    tool_bench;
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message;
  * *help is set when --help was among them. */
@@ -125,7 +126,8 @@ double tool_share(uint64_t part, uint64_t whole);
 struct tool_json {
     FILE *out;
     bool one_line;
-    bool any; /* a member was written */
+    bool any;       /* a member was written */
+    unsigned depth; /* objects around what comes next */
 };
 void json_begin(struct tool_json *j, FILE *out, bool one_line);
 void json_string(struct tool_json *j, const char *key, const char *value);
@@ -134,6 +136,9 @@ void json_bool(struct tool_json *j, const char *key, bool value);
 void json_decimal(struct tool_json *j, const char *key, double value, int digits);
 void json_null(struct tool_json *j, const char *key);
 void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, size_t n);
+/* An object as a member: what follows goes into it. */
+void json_open(struct tool_json *j, const char *key);
+void json_close(struct tool_json *j);
 void json_end(struct tool_json *j);
 
 /* ---- Progress (progress.c) ----------------------------------------------------------------- */
