@@ -98,6 +98,28 @@ check "cat, warm: the bytes" cmp data copy
 check "cat, warm: hits" grep -q ' 733 hits, 0 misses' err
 expect "check, warm" 0 '733  hold a block' check pool
 
+# ---- bench -------------------------------------------------------------------------------------
+mkdir bench
+expect bench 0 '"hit_vs_memcpy": [0-9.]*[1-9]' bench bench --size 64M --rounds 1 --json
+check "bench: what there is no rival for is null, with its reason" \
+  python3 -c 'import json
+v = json.load(open("out"))
+left = {k: v["details"][k]["reason"] for k in v["ratios"] if v["ratios"][k] is None}
+assert left.pop("hit_speedup_vs_lmdb") == left.pop("fill_speedup_vs_lmdb") == "built without LMDB"
+assert left.pop("open_1tib_vs_1gib", "no pool of 1 TiB").startswith("no pool of 1 TiB")
+assert all("processor" in r for r in left.values()), left'
+check "bench leaves nothing" test -z "$(ls -A bench)"
+"$here/wine-run" "$cm" bench bench --size 64M --rounds 5 >out 2>err </dev/null &
+job=$!
+for _ in $(seq 400); do
+  grep -q '^hit_vs_memcpy' out && break
+  sleep 0.05
+done
+kill -INT $job
+wait $job
+check "Ctrl-C ends bench" test $? = 58
+check "Ctrl-C: bench leaves nothing" test -z "$(ls -A bench)"
+
 # ---- names -------------------------------------------------------------------------------------
 for name in 'pöl' '池' '💾 disk'; do
   expect "create $name" 0 "^$name: made" create "$name" --size 1M
