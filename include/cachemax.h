@@ -353,7 +353,8 @@ typedef struct cm_miss {
 /* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes.
  * When that is less than len, *miss is the first absent run: its offset is block-aligned, at or
  * before offset + the returned length. With CM_MISS_EOF and len 0 the file ends there.
- * Bytes of buf past the returned length are unspecified. Takes no lock, never blocks.
+ * Bytes of buf past the returned length are unspecified: zeros or what was there before, never
+ * bytes of another block. Takes no lock, never blocks.
  * `miss` may be NULL (then nothing can be filled).
  * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
@@ -366,7 +367,8 @@ typedef struct cm_read_vec {
     int64_t result;
     cm_miss *miss; /* may be NULL */
 } cm_read_vec;
-/* As n times cm_read(). Returns how many pieces were served whole, or a negative CM_E*. */
+/* As n times cm_read(), but faster: scattered pieces wait for memory side by side. Returns how many
+ * were served whole, or a negative CM_E*; what is wrong with one piece is said in its result. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
 /* Why a fill was not stored: positive results of cm_fill(), the first reason met. */

@@ -198,6 +198,11 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
     return n;
 }
 
+static int check_vec(const cm_read_vec *v)
+{
+    return !v->buf && v->len ? CM_EINVAL : check_range(v->offset, v->len);
+}
+
 int64_t cm_read_many(cm_file *f, cm_read_vec *v, size_t n)
 {
     int e = enter(f);
@@ -206,10 +211,16 @@ int64_t cm_read_many(cm_file *f, cm_read_vec *v, size_t n)
     if (!v && n)
         return CM_EINVAL;
     int64_t whole = 0;
-    for (size_t i = 0; i < n; i++) {
-        v[i].result = cm_read(f, v[i].offset, v[i].buf, v[i].len, v[i].miss);
-        whole += v[i].result == (int64_t)v[i].len;
+    for (size_t i = 0, good; i < n; i += good) {
+        for (good = 0; i + good < n && check_vec(&v[i + good]) == 0; good++)
+            ;
+        whole += cm_range_read_many(f, v + i, good);
+        if (i + good < n) {
+            v[i + good].result = check_vec(&v[i + good]);
+            good++;
+        }
     }
+    report_trouble(f->cache);
     return whole;
 }
 

@@ -41,6 +41,12 @@
 #define at_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define at_fence_seq_cst() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
+/* A hint that never faults, wherever p points. */
+#define at_prefetch(p) __builtin_prefetch((p), 0, 3)
+
+/* Number of the lowest bit that is set, of a word that is not zero. */
+#define at_lowest_bit(word) ((unsigned)__builtin_ctz(word))
+
 #if defined(__x86_64__)
 #define at_pause() __builtin_ia32_pause()
 #elif defined(__aarch64__)

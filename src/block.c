@@ -129,12 +129,13 @@ static bool must_verify(struct cm_cache *c, uint64_t slot)
 
 /* One cell that carries the tag. */
 static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-                               uint32_t from, uint32_t len, void *dst, uint32_t *got)
+                               const struct cm_part *part, uint32_t *got)
 {
-    bool verify = must_verify(c, slot);
+    bool verify = part->verify || must_verify(c, slot);
     uint64_t w0 = 0;
     for (int i = 0; i < TRIES; i++) {
-        switch (cm_slot_read(&c->media, slot, k, from, len, verify, dst, got, &w0)) {
+        switch (
+            cm_slot_read(&c->media, slot, k, part->from, part->len, verify, part->dst, got, &w0)) {
         case CM_SLOT_HIT:
             if (verify)
                 cm_ring_set_verified(&c->ring, slot);
@@ -155,27 +156,68 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
     return CM_FOUND_CONFLICT;
 }
 
-enum cm_found cm_block_read(struct cm_cache *c, const struct cm_key *k, uint32_t from, uint32_t len,
-                            void *dst, uint32_t *got)
+/* All cells of one bucket. */
+static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, unsigned which,
+                                 const struct cm_part *part, uint32_t *got)
 {
     enum cm_found worst = CM_FOUND_ABSENT;
     struct cm_cells cells;
-    for (unsigned which = 0; which < 2; which++) {
-        if (cm_index_load(&c->media, k, which, &cells)) {
-            worst = CM_FOUND_MEDIA;
+    if (cm_index_load(&c->media, k, which, &cells))
+        return CM_FOUND_MEDIA;
+    const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
+    for (unsigned left = cm_index_matches(k, cell); left; left &= left - 1) {
+        uint64_t match = cell[at_lowest_bit(left)];
+        if (!cm_index_match(&c->media, k, match))
             continue;
-        }
-        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++) {
-            if (!cm_index_match(&c->media, k, cells.cell[i]))
-                continue;
-            enum cm_found r = read_slot(c, k, cm_cell_slot(cells.cell[i]), from, len, dst, got);
-            if (r == CM_FOUND_HIT)
-                return r;
-            if (r != CM_FOUND_ABSENT)
-                worst = r;
-        }
+        enum cm_found r = read_slot(c, k, cm_cell_slot(match), part, got);
+        if (r == CM_FOUND_HIT)
+            return r;
+        if (r != CM_FOUND_ABSENT)
+            worst = r;
     }
     return worst;
+}
+
+void cm_block_aim(const struct cm_cache *c, const struct cm_probe *p)
+{
+    cm_index_prefetch(&c->media, &p->key, 0);
+}
+
+void cm_block_probe(const struct cm_cache *c, struct cm_probe *p)
+{
+    struct cm_cells cells;
+    p->slot = CM_NO_SLOT;
+    p->more = true;
+    if (cm_index_load(&c->media, &p->key, 0, &cells))
+        return;
+    unsigned matches = cm_index_matches(&p->key, cells.cell);
+    p->more = (matches & (matches - 1)) != 0;
+    uint64_t first = matches ? cells.cell[at_lowest_bit(matches)] : 0;
+    if (cm_index_match(&c->media, &p->key, first)) {
+        p->slot = cm_cell_slot(first);
+        cm_slot_prefetch(&c->media, p->slot);
+        cm_ring_prefetch(&c->ring, p->slot);
+    }
+}
+
+void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p)
+{
+    if (p->slot != CM_NO_SLOT)
+        cm_slot_prefetch_more(&c->media, p->slot);
+}
+
+enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
+                            const struct cm_part *part, uint32_t *got)
+{
+    enum cm_found first = CM_FOUND_ABSENT, second;
+    if (p->slot != CM_NO_SLOT)
+        first = read_slot(c, &p->key, p->slot, part, got);
+    if (p->more && first != CM_FOUND_HIT)
+        first = read_bucket(c, &p->key, 0, part, got);
+    if (first == CM_FOUND_HIT)
+        return first;
+    second = read_bucket(c, &p->key, 1, part, got);
+    return second == CM_FOUND_ABSENT ? first : second;
 }
 
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
@@ -403,7 +445,7 @@ uint64_t cm_block_miss(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss)
     miss->opaque[MISS_FILE_TICKET] = at_load_seq_cst(&f->ticket);
     bool good = incarnation != 0;
     for (uint64_t g = group; g <= (first + n - 1) >> CM_GROUP_SHIFT; g++) {
-        uint64_t s = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, g);
+        uint64_t s = cm_key_home(&c->media, incarnation, g).stripe;
         good &= cm_stripe_ticket(cm_stripe_at(c, s), &miss->opaque[MISS_TICKETS + g - group]);
     }
     good &= at_load_seq_cst(&f->stale) == 0;
@@ -512,7 +554,7 @@ static int make_room(struct cm_cache *c, struct newcomer *n, const struct cm_cel
                               &h, &unreadable);
         if (!live && !unreadable && !owned && settle_stale(c, slot))
             return i;
-        uint8_t count = at_load_relaxed(&c->ring.ref[slot]);
+        uint8_t count = cm_ring_count(&c->ring, slot);
         if (live && !owned && count < lowest) {
             victim = i;
             lowest = count;
@@ -742,13 +784,13 @@ static void clear_dead_cells(struct cm_cache *c, const struct cm_key *k)
 }
 
 /* Blocks [first, end) of one group, so of one stripe. Lock held. */
-static int kill_range(struct cm_cache *c, uint64_t incarnation, uint64_t stripe, uint64_t first,
-                      uint64_t end)
+static int kill_range(struct cm_cache *c, uint64_t incarnation, const struct cm_home *home,
+                      uint64_t first, uint64_t end)
 {
     uint64_t dead = 0; /* blocks that had a match, a bit each */
     int e = 0;
     for (uint64_t b = first; b < end; b++) {
-        struct cm_key k = cm_key_make(&c->media, incarnation, b, stripe);
+        struct cm_key k = cm_key_make(&c->media, incarnation, b, home);
         bool touched = false;
         int r = kill(c, &k, &touched);
         if (r)
@@ -763,7 +805,7 @@ static int kill_range(struct cm_cache *c, uint64_t incarnation, uint64_t stripe,
     cm_media_fence(&c->media);
     for (uint64_t b = first; b < end; b++)
         if (dead >> (b - first) & 1) {
-            struct cm_key k = cm_key_make(&c->media, incarnation, b, stripe);
+            struct cm_key k = cm_key_make(&c->media, incarnation, b, home);
             clear_dead_cells(c, &k);
         }
     return e;
@@ -777,11 +819,11 @@ int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
         uint64_t stop = (group + 1) << CM_GROUP_SHIFT;
         if (stop > end)
             stop = end;
-        uint64_t stripe = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, group);
-        struct cm_stripe *s = cm_stripe_at(c, stripe);
+        struct cm_home home = cm_key_home(&c->media, incarnation, group);
+        struct cm_stripe *s = cm_stripe_at(c, home.stripe);
         cm_lock_acquire(&s->lock);
         cm_stripe_begin(s);
-        int r = kill_range(c, incarnation, stripe, first, stop);
+        int r = kill_range(c, incarnation, &home, first, stop);
         cm_lock_release(&s->lock);
         if (r)
             e = r;
@@ -794,8 +836,7 @@ void cm_block_release(struct cm_cache *c, uint64_t incarnation, uint64_t first, 
 {
     for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT;
          g++) {
-        uint64_t stripe = cm_format_stripe(&c->media.geo, c->media.hash_seed, incarnation, g);
-        struct cm_stripe *s = cm_stripe_at(c, stripe);
+        struct cm_stripe *s = cm_stripe_at(c, cm_key_home(&c->media, incarnation, g).stripe);
         cm_lock_acquire(&s->lock);
         cm_stripe_end(s);
         cm_lock_release(&s->lock);

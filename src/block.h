@@ -17,9 +17,26 @@ enum cm_found {
     CM_FOUND_MEDIA     /* unreadable; quarantined */
 };
 
-/* Copies bytes [from, from+len) of a block to dst. HIT: *got of them (possibly 0) are valid. */
-enum cm_found cm_block_read(struct cm_cache *c, const struct cm_key *k, uint32_t from, uint32_t len,
-                            void *dst, uint32_t *got);
+/* A lookup on its way, so that those of several blocks can wait for memory side by side: aim asks
+ * for the index line, probe reads it and asks for the slot, read copies. */
+struct cm_probe {
+    struct cm_key key;
+    uint64_t slot; /* that probably holds the key, or CM_NO_SLOT */
+    bool more;     /* others in the first bucket may hold it, too */
+};
+void cm_block_aim(const struct cm_cache *c, const struct cm_probe *p);
+void cm_block_probe(const struct cm_cache *c, struct cm_probe *p);
+void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p);
+/* What is wanted of a block. */
+struct cm_part {
+    uint32_t from, len;
+    bool verify; /* by its checksum, whatever was verified before */
+    void *dst;
+};
+/* Copies a part of the block to part->dst. HIT: *got bytes of it (possibly 0) are valid. The caller
+ * holds a clock: what took more than a millisecond since aim is read again with `verify`. */
+enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
+                            const struct cm_part *part, uint32_t *got);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k);
 

@@ -201,7 +201,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 10
+#define PARTS 9
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -211,11 +211,10 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
     c->ring.slots = c->ring.end = g->slots;
     c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
-    const struct part list[PARTS] = {
+    const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
         { (void **)&c->ring.ref, g->slots },
         { (void **)&c->ring.owned, words * 8 },
-        { (void **)&c->ring.verified, words * 8 },
         { (void **)&c->ring.free, (uint64_t)c->ring.free_max * 8 },
         { (void **)&c->ring.hint, CM_HINTS * 8 },
         { (void **)&c->pins, g->slots },
@@ -223,6 +222,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
     };
+    static_assert(sizeof(list) == PARTS * sizeof(list[0]), "the table is full");
     memcpy(p, list, sizeof(list));
 }
 

@@ -17,8 +17,8 @@
 #error "the pool format is little-endian and this library does not swap"
 #endif
 
-#define LARGE_ALIGN (UINT64_C(2) << 20)  /* what a huge DAX mapping needs */
-#define LARGE_POOL (UINT64_C(1) << 30)   /* below it 2 MiB of padding would cost too much */
+#define LARGE_ALIGN (UINT64_C(2) << 20) /* what a huge DAX mapping needs */
+#define LARGE_POOL (UINT64_C(1) << 30)  /* below it 2 MiB of padding would cost too much */
 #define DEFAULT_SLOTS_PER_FILE 16u
 #define CELLS_PER_SLOT 2u /* index load <= 0.5 */
 
@@ -74,7 +74,7 @@ int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g)
     plan_slots(g, low, max_files);
     if (lay_out(g) > size)
         return CM_EINVAL; /* room for the smallest pool, but not with so many files */
-    while (low < high) { /* the most slots that fit; lay_out grows with slots */
+    while (low < high) {  /* the most slots that fit; lay_out grows with slots */
         uint64_t mid = low + (high - low + 1) / 2;
         plan_slots(g, mid, max_files);
         if (lay_out(g) <= size)
@@ -153,8 +153,7 @@ uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, ui
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
 {
     uint32_t valid = cm_header_valid(h);
-    if (!(h->w0 & CM_W0_VALID) || (h->w0 & CM_W0_FLAGS_MASK) || valid == 0 ||
-        valid > CM_BLOCK_SIZE)
+    if (!(h->w0 & CM_W0_VALID) || (h->w0 & CM_W0_FLAGS_MASK) || valid == 0 || valid > CM_BLOCK_SIZE)
         return false;
     return h->w0 == cm_format_w0(key, slot, h, (uint16_t)(h->w0 & CM_W0_SEQ_MASK));
 }
@@ -174,7 +173,8 @@ uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_reco
 
 uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number)
 {
-    const uint64_t body = (dirty ? CM_STATE_DIRTY : 0) | ((uint64_t)(boot_number & 0x7fffffff) << 32);
+    const uint64_t body =
+        (dirty ? CM_STATE_DIRTY : 0) | ((uint64_t)(boot_number & 0x7fffffff) << 32);
     const uint64_t w[2] = { body, place };
     return body | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
 }
@@ -194,25 +194,33 @@ static uint64_t reduce(uint32_t hash, uint64_t n)
     return (uint64_t)hash * n >> 32;
 }
 
-uint64_t cm_format_stripe(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                          uint64_t group)
+struct cm_home cm_format_home(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
+                              uint64_t group)
 {
     const uint64_t w[2] = { incarnation, group };
-    return reduce((uint32_t)XXH3_64bits_withSeed(w, sizeof(w), seed), g->stripes);
+    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), seed);
+    struct cm_home home = { reduce((uint32_t)h, g->stripes),
+                            reduce((uint32_t)(h >> 32), g->stripe_buckets) };
+    return home;
 }
 
 void cm_format_place(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                     uint64_t block, uint64_t stripe, struct cm_place *place)
+                     uint64_t block, const struct cm_home *home, struct cm_place *place)
 {
     const uint64_t w[2] = { incarnation, block };
-    /* Another seed than the stripe's, so that group g and block g are unrelated. */
+    /* Another seed than the group's, so that group g and block g are unrelated. */
     uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), ~seed);
-    /* 20 + 20 bits choose the buckets, 24 others are the tag. */
-    uint64_t first = ((h & 0xfffff) * g->stripe_buckets) >> 20;
-    uint64_t second = (((h >> 20) & 0xfffff) * (g->stripe_buckets - 1)) >> 20;
-    second = (first + 1 + second) % g->stripe_buckets; /* never the first */
-    place->bucket[0] = stripe * g->stripe_buckets + first;
-    place->bucket[1] = stripe * g->stripe_buckets + second;
+    uint64_t n = g->stripe_buckets;
+    uint64_t first = home->start + (block & (CM_GROUP_BLOCKS - 1));
+    while (first >= n) /* once; more often only in the smallest pools */
+        first -= n;
+    /* The second bucket is the block's own, or the overflow of neighbours would meet again. 20 bits
+     * choose it, 24 others are the tag. */
+    uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
+    if (second >= n)
+        second -= n;
+    place->bucket[0] = home->stripe * n + first;
+    place->bucket[1] = home->stripe * n + second;
     place->tag = h & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
 }
 

@@ -16,7 +16,7 @@
 
 #include "cachemax.h"
 
-#define CM_FORMAT_VERSION 1u
+#define CM_FORMAT_VERSION 2u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 #define CM_SLOTS_MIN 64u
@@ -209,15 +209,21 @@ static inline uint32_t cm_header_valid(const struct cm_header *h)
 #define CM_GROUP_SHIFT 6u
 #define CM_GROUP_BLOCKS (1u << CM_GROUP_SHIFT)
 
+/* Where the blocks of a group live: in one stripe, and the first buckets of neighbours are
+ * neighbours, so that reading a run of blocks reads a run of cache lines. */
+struct cm_home {
+    uint64_t stripe;
+    uint64_t start; /* bucket of the group's first block, counted from the stripe's first */
+};
 /* Where a key may live. */
 struct cm_place {
     uint64_t bucket[2]; /* numbers in the whole index, the first one preferred */
     uint64_t tag;       /* in its place in a cell; never makes a cell zero */
 };
-uint64_t cm_format_stripe(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                          uint64_t group);
+struct cm_home cm_format_home(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
+                              uint64_t group);
 void cm_format_place(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                     uint64_t block, uint64_t stripe, struct cm_place *place);
+                     uint64_t block, const struct cm_home *home, struct cm_place *place);
 uint64_t cm_format_record_bucket(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id);
 
 static inline uint64_t cm_cell_make(uint64_t tag, uint64_t slot)

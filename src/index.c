@@ -47,6 +47,11 @@ int cm_index_load(const struct cm_media *m, const struct cm_key *k, unsigned whi
     return cm_index_load_bucket(m, k->place.bucket[which], &cells->cell[which * CM_BUCKET_CELLS]);
 }
 
+void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k, unsigned which)
+{
+    at_prefetch(bucket_at(m, k->place.bucket[which]));
+}
+
 int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell,
                    bool flush)
 {

@@ -8,6 +8,10 @@
 
 #include "media.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 /* A key and where it may live. */
 struct cm_key {
     uint64_t incarnation, block;
@@ -15,21 +19,29 @@ struct cm_key {
     struct cm_place place;
 };
 
-static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
-                                        uint64_t block, uint64_t stripe)
+static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t incarnation,
+                                         uint64_t group)
 {
-    struct cm_key k = { .incarnation = incarnation, .block = block, .stripe = stripe };
-    cm_format_place(&m->geo, m->hash_seed, incarnation, block, stripe, &k.place);
+    return cm_format_home(&m->geo, m->hash_seed, incarnation, group);
+}
+/* `home` is that of the block's group. */
+static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
+                                        uint64_t block, const struct cm_home *home)
+{
+    struct cm_key k = { .incarnation = incarnation, .block = block, .stripe = home->stripe };
+    cm_format_place(&m->geo, m->hash_seed, incarnation, block, home, &k.place);
     return k;
 }
 static inline uint64_t cm_key_stripe(const struct cm_media *m, uint64_t incarnation, uint64_t block)
 {
-    return cm_format_stripe(&m->geo, m->hash_seed, incarnation, block >> CM_GROUP_SHIFT);
+    return cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT).stripe;
 }
-/* A key whose stripe is not known yet. */
-static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarnation, uint64_t block)
+/* A key whose home is not known yet. */
+static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarnation,
+                                      uint64_t block)
 {
-    return cm_key_make(m, incarnation, block, cm_key_stripe(m, incarnation, block));
+    struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
+    return cm_key_make(m, incarnation, block, &home);
 }
 
 /* Both buckets of a key, as they were at one moment each cell. */
@@ -46,6 +58,28 @@ static inline bool cm_index_match(const struct cm_media *m, const struct cm_key 
 {
     return c != 0 && cm_cell_tag(c) == k->place.tag && cm_cell_slot(c) < m->geo.slots;
 }
+/* Which of a bucket's cells match, a bit each. Without a branch for each, which nobody could
+ * predict. An empty cell matches the tag zero: ask cm_index_match() before believing it. */
+static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *cell)
+{
+    unsigned matches = 0;
+#if defined(__SSE2__)
+    /* The tag is the upper 24 bits of a cell's upper half: four halves are compared at a time. */
+    const __m128i tag = _mm_set1_epi32((int)(k->place.tag >> CM_CELL_SLOT_BITS));
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i += 4) {
+        __m128 a = _mm_loadu_ps((const float *)(const void *)&cell[i]);
+        __m128 b = _mm_loadu_ps((const float *)(const void *)&cell[i + 2]);
+        __m128i upper = _mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+        __m128i same = _mm_cmpeq_epi32(_mm_srli_epi32(upper, CM_CELL_SLOT_BITS - 32), tag);
+        matches |= (unsigned)_mm_movemask_ps(_mm_castsi128_ps(same)) << i;
+    }
+#else
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+        matches |= (unsigned)(cm_cell_tag(cell[i]) == k->place.tag) << i;
+#endif
+    return matches;
+}
+void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k, unsigned which);
 /* The same by bucket number, for check.c. */
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
 /* Unreadable only because a full volume has no room for its page: empty. */

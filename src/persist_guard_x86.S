@@ -74,17 +74,23 @@ FUNCTION(cm_guard_load64)
         movq    %rax, (A1)
         RETURN_0
 
-/* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order */
+/* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. In pairs,
+ * each word of which is loaded whole: who compares them in pairs, too, need not wait until the
+ * stores to v have left the store buffer. */
 FUNCTION(cm_guard_load_words)
         xorl    %r10d, %r10d
-        testq   A2, A2
-        jz      2f
-1:      movq    (A0,%r10,8), %rax
+        subq    $2, A2
+        jb      2f
+1:      movdqu  (A0,%r10,8), %xmm0
+        movdqu  %xmm0, (A1,%r10,8)
+        addq    $2, %r10
+        subq    $2, A2
+        jae     1b
+2:      testq   $1, A2
+        jz      3f
+        movq    (A0,%r10,8), %rax
         movq    %rax, (A1,%r10,8)
-        incq    %r10
-        cmpq    A2, %r10
-        jb      1b
-2:      RETURN_0
+3:      RETURN_0
 
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)

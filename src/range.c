@@ -14,6 +14,10 @@
 
 #include <string.h>
 
+#define AIMED 16u   /* index lines under way before the first copy */
+#define PROBED 6u   /* slots under way */
+#define CLOCKED 64u /* blocks between two looks at the clock */
+
 /* What the call works on. */
 struct walk {
     cm_file *f;
@@ -22,17 +26,18 @@ struct walk {
     uint64_t size;        /* CM_SIZE_UNKNOWN or the adopted one */
     bool eof;             /* the size cut it */
     uint64_t incarnation;
-    uint64_t group, stripe; /* of the last key: neighbours share it */
+    uint64_t group; /* of the last key */
+    struct cm_home home;
 };
 
 static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
 {
-    memset(w, 0, sizeof(*w));
     w->f = f;
     w->c = f->cache;
     w->offset = offset;
     w->end = offset + len;
     w->size = at_load_acquire(&f->size);
+    w->eof = false;
     if (w->size != CM_SIZE_UNKNOWN && w->end > w->size) {
         w->end = w->size > offset ? w->size : offset;
         w->eof = true;
@@ -43,13 +48,17 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
            w->incarnation != 0;
 }
 
-static struct cm_key walk_key(struct walk *w, uint64_t block)
+static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
 {
     if (block >> CM_GROUP_SHIFT != w->group) {
         w->group = block >> CM_GROUP_SHIFT;
-        w->stripe = cm_key_stripe(&w->c->media, w->incarnation, block);
+        w->home = cm_key_home(&w->c->media, w->incarnation, w->group);
     }
-    return cm_key_make(&w->c->media, w->incarnation, block, w->stripe);
+    k->incarnation = w->incarnation;
+    k->block = block;
+    k->stripe = w->home.stripe;
+    cm_format_place(&w->c->media.geo, w->c->media.hash_seed, w->incarnation, block, &w->home,
+                    &k->place);
 }
 
 /* Blocks [first, end) that follow an absent one and are absent too. */
@@ -57,7 +66,8 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
 {
     uint64_t b = first;
     while (b < end) {
-        struct cm_key k = walk_key(w, b);
+        struct cm_key k;
+        walk_key(w, b, &k);
         if (cm_block_cached(w->c, &k) != 0)
             break;
         b++;
@@ -132,14 +142,18 @@ static enum cm_stat cause_of(enum cm_found r)
     }
 }
 
-/* Ends a read or pin at byte `pos`: counts and describes what is missing, if anything. */
-static int64_t walk_end(struct walk *w, uint64_t pos, uint64_t hits, bool fillable,
-                        enum cm_stat cause, uint64_t ahead, cm_miss *miss)
+static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes)
 {
-    if (pos > w->offset) {
-        cm_count(w->c, CM_STAT_hit_blocks, hits);
-        cm_count(w->c, CM_STAT_hit_bytes, pos - w->offset);
+    if (blocks > 0) {
+        cm_count(c, CM_STAT_hit_blocks, blocks);
+        cm_count(c, CM_STAT_hit_bytes, bytes);
     }
+}
+
+/* Ends a read or pin at byte `pos`: describes and counts what is missing, if anything. */
+static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_stat cause,
+                        uint64_t ahead, cm_miss *miss)
+{
     if (pos >= w->end) {
         nothing_missing(w, pos, miss);
     } else {
@@ -150,30 +164,193 @@ static int64_t walk_end(struct walk *w, uint64_t pos, uint64_t hits, bool fillab
     return (int64_t)(pos - w->offset);
 }
 
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+/* The wanted part of one block, on its way. */
+struct piece {
+    struct cm_probe probe;
+    uint64_t pos;
+    uint32_t from, want;
+};
+
+/* How far a read has come. */
+struct progress {
+    uint64_t pos, hits;
+    enum cm_stat cause; /* why no further */
+};
+
+/* Plans the piece at byte `pos`. Returns where the next one begins. */
+static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
+{
+    p->pos = pos;
+    walk_key(w, pos / CM_BLOCK_SIZE, &p->probe.key);
+    p->from = (uint32_t)(pos % CM_BLOCK_SIZE);
+    p->want = CM_BLOCK_SIZE - p->from;
+    if (p->want > w->end - pos)
+        p->want = (uint32_t)(w->end - pos);
+    return pos + p->want;
+}
+
+/* ... and asks for its index line. */
+static uint64_t aim(struct walk *w, uint64_t pos, struct piece *p)
+{
+    pos = plan(w, pos, p);
+    cm_block_aim(w->c, &p->probe);
+    return pos;
+}
+
+/* false: not all of it is cached. */
+static inline bool read_piece(struct walk *w, const struct piece *p, bool verify, uint8_t *buf,
+                              struct progress *at)
+{
+    uint32_t got = 0;
+    const struct cm_part part = { p->from, p->want, verify, buf + (p->pos - w->offset) };
+    enum cm_found r = cm_block_read(w->c, &p->probe, &part, &got);
+    if (r == CM_FOUND_HIT) {
+        at->pos += got;
+        at->hits += got > 0;
+        if (got == p->want)
+            return true;
+    }
+    at->cause = cause_of(r);
+    return false;
+}
+
+/* A reader stopped for long could miss 65536 lives of a slot (slot.c). Each takes far more than a
+ * microsecond, so under a millisecond that is impossible; after one the checksums decide. */
+static bool too_slow(uint64_t start)
+{
+    return cm_plat_ticks() - start > cm_plat_ticks_per_ms();
+}
+
+/* Reads from at->pos on, CLOCKED blocks at most, keeping AIMED index lines and PROBED slots under
+ * way ahead of the copy. false: something is not cached. */
+static bool read_some(struct walk *w, bool verify, uint8_t *buf, struct progress *at)
+{
+    struct piece p[AIMED];
+    uint64_t next = at->pos;
+    unsigned aimed = 0, probed = 0;
+    for (unsigned i = 0; i < CLOCKED && (i < aimed || next < w->end); i++) {
+        for (; aimed < i + AIMED && aimed < CLOCKED && next < w->end; aimed++)
+            next = aim(w, next, &p[aimed % AIMED]);
+        for (; probed < i + PROBED && probed < aimed; probed++)
+            cm_block_probe(w->c, &p[probed % AIMED].probe);
+        if (i + 1 < probed)
+            cm_block_soon(w->c, &p[(i + 1) % AIMED].probe);
+        if (!read_piece(w, &p[i % AIMED], verify, buf, at))
+            return false;
+    }
+    return true;
+}
+
+static void read_on(struct walk *w, uint8_t *buf, struct progress *at)
+{
+    bool go_on = true;
+    while (go_on && at->pos < w->end) {
+        const struct progress before = *at;
+        uint64_t start = cm_plat_ticks();
+        go_on = read_some(w, false, buf, at);
+        if (too_slow(start)) {
+            *at = before;
+            go_on = read_some(w, true, buf, at);
+        }
+    }
+}
+
+/* The usual request: one block, or a part of it. */
+static void read_block(struct walk *w, uint8_t *buf, struct progress *at)
+{
+    struct piece p;
+    const struct progress before = *at;
+    uint64_t start = cm_plat_ticks();
+    (void)plan(w, at->pos, &p);
+    cm_block_probe(w->c, &p.probe);
+    (void)read_piece(w, &p, false, buf, at);
+    if (too_slow(start)) {
+        *at = before;
+        (void)read_piece(w, &p, true, buf, at);
+    }
+}
+
 int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
                       cm_miss *miss)
 {
     struct walk w;
+    struct progress at = { offset, 0, CM_STAT_miss_mode };
     bool fillable = walk_begin(&w, f, offset, len);
-    enum cm_stat cause = CM_STAT_miss_mode;
-    uint64_t pos = offset, hits = 0;
-    while (fillable && pos < w.end) {
-        struct cm_key k = walk_key(&w, pos / CM_BLOCK_SIZE);
-        uint32_t from = (uint32_t)(pos % CM_BLOCK_SIZE), got = 0;
-        uint32_t want = CM_BLOCK_SIZE - from;
-        if (want > w.end - pos)
-            want = (uint32_t)(w.end - pos);
-        enum cm_found r = cm_block_read(w.c, &k, from, want, (uint8_t *)buf + (pos - offset), &got);
-        if (r == CM_FOUND_HIT) {
-            pos += got;
-            hits += got > 0;
-        }
-        if (r != CM_FOUND_HIT || got < want) {
-            cause = cause_of(r);
-            break;
-        }
+    if (fillable && w.end - offset <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && offset < w.end)
+        read_block(&w, buf, &at);
+    else if (fillable)
+        read_on(&w, buf, &at);
+    count_hits(w.c, at.hits, at.pos - offset);
+    return walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
+}
+
+/* One vector of many: its first piece is looked up beside those of the others. */
+struct request {
+    struct walk w;
+    struct piece first;
+    struct progress at;
+    bool fillable;
+    bool begun; /* there is a first piece */
+    bool whole; /* and it was cached */
+};
+
+static void aim_first(cm_file *f, const cm_read_vec *v, struct request *q)
+{
+    q->at = (struct progress){ v->offset, 0, CM_STAT_miss_mode };
+    q->fillable = walk_begin(&q->w, f, v->offset, v->len);
+    q->begun = q->fillable && v->offset < q->w.end;
+    if (q->begun)
+        (void)aim(&q->w, v->offset, &q->first);
+}
+
+/* Reads the first piece of each, asking for the next one's bytes meanwhile. */
+static void read_firsts(struct request *q, size_t n, bool verify, const cm_read_vec *v)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i + 1 < n && q[i + 1].begun)
+            cm_block_soon(q[i].w.c, &q[i + 1].first.probe);
+        if (!q[i].begun)
+            continue;
+        q[i].at = (struct progress){ v[i].offset, 0, CM_STAT_miss_mode };
+        q[i].whole = read_piece(&q[i].w, &q[i].first, verify, v[i].buf, &q[i].at);
     }
-    return walk_end(&w, pos, hits, fillable, cause, ahead, miss);
+}
+
+/* At most AIMED vectors. Returns how many were read whole. */
+static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
+{
+    struct request q[AIMED];
+    uint64_t hits = 0, bytes = 0;
+    int64_t whole = 0;
+    for (size_t i = 0; i < n; i++)
+        aim_first(f, &v[i], &q[i]);
+    for (size_t i = 0; i < n; i++)
+        if (q[i].begun)
+            cm_block_probe(f->cache, &q[i].first.probe);
+    uint64_t start = cm_plat_ticks();
+    read_firsts(q, n, false, v);
+    if (too_slow(start))
+        read_firsts(q, n, true, v);
+    for (size_t i = 0; i < n; i++) {
+        if (q[i].begun && q[i].whole)
+            read_on(&q[i].w, v[i].buf, &q[i].at);
+        v[i].result = walk_end(&q[i].w, q[i].at.pos, q[i].fillable, q[i].at.cause, 0, v[i].miss);
+        whole += v[i].result == (int64_t)v[i].len;
+        hits += q[i].at.hits;
+        bytes += q[i].at.pos - v[i].offset;
+    }
+    count_hits(f->cache, hits, bytes);
+    return whole;
+}
+
+int64_t cm_range_read_many(cm_file *f, cm_read_vec *v, size_t n)
+{
+    int64_t whole = 0;
+    for (size_t i = 0; i < n; i += AIMED)
+        whole += read_group(f, v + i, n - i < AIMED ? n - i : AIMED);
+    return whole;
 }
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -205,7 +382,8 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
     pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)w.c;
     pins->opaque[PINS_CHECK] = ~pins->opaque[PINS_CACHE];
     while (fillable && pos < w.end && pins->n < CM_PINS_MAX) {
-        struct cm_key k = walk_key(&w, pos / CM_BLOCK_SIZE);
+        struct cm_key k;
+        walk_key(&w, pos / CM_BLOCK_SIZE, &k);
         uint32_t from = (uint32_t)(pos % CM_BLOCK_SIZE), valid = 0;
         uint32_t want = CM_BLOCK_SIZE - from;
         uint64_t slot;
@@ -237,7 +415,8 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
         w.end = pos; /* not a miss: the caller's arrays are full */
         w.eof = false;
     }
-    return walk_end(&w, pos, pins->n, fillable, cause, 0, miss);
+    count_hits(w.c, pins->n, pos - offset);
+    return walk_end(&w, pos, fillable, cause, 0, miss);
 }
 
 int cm_range_unpin(cm_pins *pins)

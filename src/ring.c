@@ -21,7 +21,7 @@ uint64_t cm_ring_bytes(uint64_t slots)
 {
     uint64_t words = (slots + 63) / 64;
     uint64_t free_max = slots / 32 < CM_FREE_MAX ? slots / 32 : CM_FREE_MAX;
-    return slots + 2 * words * 8 + (free_max + CM_HINTS) * 8;
+    return slots + words * 8 + (free_max + CM_HINTS) * 8;
 }
 
 /* Owns the slot that `count` was seen in; false when it is somebody's by now. */
@@ -63,7 +63,8 @@ static uint64_t by_hand(struct cm_ring *r)
         uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only a place to look */
         if (cm_ring_is_owned(r, slot))
             continue;
-        uint8_t count = at_load_relaxed(&r->ref[slot]) & CM_REF_MAX; /* empty counts as zero */
+        uint8_t ref = at_load_relaxed(&r->ref[slot]);
+        uint8_t count = ref & CM_REF_MAX; /* empty counts as zero */
         if (count == 0 && cm_ring_own(r, slot))
             return slot;
         if (count < best_count) {
@@ -71,7 +72,7 @@ static uint64_t by_hand(struct cm_ring *r)
             best_count = count;
         }
         if (count > 0)
-            at_store_relaxed(&r->ref[slot], (uint8_t)(count - 1));
+            at_store_relaxed(&r->ref[slot], (uint8_t)(ref - 1));
     }
     return take(r, best);
 }
@@ -80,7 +81,7 @@ uint64_t cm_ring_victim(struct cm_ring *r)
 {
     uint64_t slot;
     while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
-        if (at_load_relaxed(&r->ref[slot]) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
+        if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
     slot = take(r, next_unused(r));
     return slot != CM_NO_SLOT ? slot : by_hand(r);

@@ -10,48 +10,59 @@
 #include "lock.h"
 
 #define CM_NO_SLOT UINT64_MAX
-#define CM_REF_MAX 3u       /* 2-bit counts */
-#define CM_REF_EMPTY 0x80u  /* instead of a count: hinted, and not filled since */
-#define CM_RING_STEPS 64u   /* bound of one search for a victim */
-#define CM_FREE_MAX 65536u  /* bound of the free stack */
+#define CM_REF_MAX 3u         /* 2-bit counts */
+#define CM_REF_EMPTY 0x80u    /* instead of a count: hinted, and not filled since */
+#define CM_REF_VERIFIED 0x40u /* beside either: the slot's payload was summed since open */
+#define CM_RING_STEPS 64u     /* bound of one search for a victim */
+#define CM_FREE_MAX 65536u    /* bound of the free stack */
 #define CM_HINTS 256u
 
 struct cm_ring {
     uint64_t slots;
-    uint8_t *ref;       /* a byte a slot; plain racy stores by readers, may be lost */
-    uint64_t *owned;    /* a bit a slot; compare-and-swap only */
-    uint64_t *verified; /* a bit a slot, only ever set: its payload was summed since open */
-    uint64_t hand;      /* atomic; counts steps, not slots */
-    uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
-    uint64_t end;       /* atomic; slots from here on are left alone: see cm_ring_stop */
+    uint8_t *ref;        /* a byte a slot; plain racy stores by readers, may be lost */
+    uint64_t *owned;     /* a bit a slot; compare-and-swap only */
+    uint64_t hand;       /* atomic; counts steps, not slots */
+    uint64_t frontier;   /* atomic; slots from here on were never used in this epoch */
+    uint64_t end;        /* atomic; slots from here on are left alone: see cm_ring_stop */
     struct cm_lock lock; /* the stacks below */
     uint32_t free_max, free_count, hint_count;
-    uint64_t *free;     /* owned, durably invalid slots, ready to be filled */
-    uint64_t *hint;     /* slots that were emptied lately: tried before the hand; not owned */
+    uint64_t *free; /* owned, durably invalid slots, ready to be filled */
+    uint64_t *hint; /* slots that were emptied lately: tried before the hand; not owned */
 };
 
 /* Bytes of DRAM that rings of `slots` slots take. */
 uint64_t cm_ring_bytes(uint64_t slots);
 
+/* The count of a slot, or CM_REF_EMPTY. */
+static inline uint8_t cm_ring_count(const struct cm_ring *r, uint64_t slot)
+{
+    return at_load_relaxed(&r->ref[slot]) & (uint8_t)~CM_REF_VERIFIED;
+}
 /* A hit. Tested before it is stored, so that a hot slot's byte is not written at all. */
 static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
 {
     uint8_t c = at_load_relaxed(&r->ref[slot]);
-    if (c < CM_REF_MAX)
+    if ((c & (uint8_t)~CM_REF_VERIFIED) < CM_REF_MAX)
         at_store_relaxed(&r->ref[slot], (uint8_t)(c + 1)); /* a lost update costs nothing */
 }
 static inline void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t count)
 {
-    at_store_relaxed(&r->ref[slot], count);
+    uint8_t flag = at_load_relaxed(&r->ref[slot]) & CM_REF_VERIFIED;
+    at_store_relaxed(&r->ref[slot], count | flag);
 }
 
-static inline bool cm_ring_is_verified(struct cm_ring *r, uint64_t slot)
+/* Only ever set; a store beside it may undo that, which costs another look at the payload. */
+static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
 {
-    return at_load_relaxed(&r->verified[slot / 64]) >> slot % 64 & 1;
+    return at_load_relaxed(&r->ref[slot]) & CM_REF_VERIFIED;
 }
 static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
 {
-    at_or_relaxed(&r->verified[slot / 64], UINT64_C(1) << slot % 64); /* a hint, no order needed */
+    at_store_relaxed(&r->ref[slot], at_load_relaxed(&r->ref[slot]) | CM_REF_VERIFIED);
+}
+static inline void cm_ring_prefetch(const struct cm_ring *r, uint64_t slot)
+{
+    at_prefetch(&r->ref[slot]);
 }
 
 /* Ownership: the right to overwrite a slot. Nobody waits for it. */
@@ -73,7 +84,8 @@ static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
 
 /* Owns and returns the next victim, or CM_NO_SLOT when all that was looked at was owned. */
 uint64_t cm_ring_victim(struct cm_ring *r);
-/* The volume has no room for more slots than have been used: those are used in turn from here on. */
+/* The volume has no room for more slots than have been used: those are used in turn from here on.
+ */
 static inline void cm_ring_stop(struct cm_ring *r)
 {
     at_store_relaxed(&r->end, at_load_relaxed(&r->frontier)); /* a bound for a search, no order */

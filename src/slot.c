@@ -16,6 +16,9 @@
 
 #include "platform.h"
 
+/* Of a block that is next: enough for the prefetcher of the CPU to go on by itself. */
+#define SOON_LINES 16u
+
 static struct cm_header *header_at(const struct cm_media *m, uint64_t slot)
 {
     assert(slot < m->geo.slots);
@@ -44,14 +47,17 @@ const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot)
     return payload_at(m, slot);
 }
 
-enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+static int load_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
 {
-    uint64_t w[4];
     /* w0 first, acquire: pairs with the release store in cm_slot_publish. If the words below are
      * from another life of the slot, the check over all of them fails. */
-    if (cm_guard_load_words(&header_at(m, slot)->w0, w, 4))
+    return cm_guard_load_words(&header_at(m, slot)->w0, &h->w0, 4);
+}
+
+enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    if (load_header(m, slot, h))
         return CM_SLOT_UNREADABLE;
-    *h = (struct cm_header){ w[0], w[1], w[2], w[3] };
     return cm_format_header_ok(cm_media_key(m), slot, h) ? CM_SLOT_HIT : CM_SLOT_OTHER;
 }
 
@@ -61,7 +67,7 @@ enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, str
  * the payload it has replaced w0 (cm_slot_invalidate, a full barrier) and fenced. So if any copied
  * byte is from a later life, the acquire fence below orders the second load of w0 after the load
  * that saw it, and that load sees w0 changed. w0 cannot be back to its old value: each life has
- * its own sequence, and 65536 lives inside one read are excluded by the caller (cm_slot_read).
+ * its own sequence, and 65536 lives inside one read are excluded by the caller's clock (range.c).
  * Under TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
 static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
                                  uint32_t from, uint32_t len, int *error)
@@ -96,32 +102,52 @@ static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slo
     return CM_SLOT_HIT;
 }
 
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
+{
+    at_prefetch(header_at(m, slot));
+    at_prefetch(payload_at(m, slot));
+}
+
+void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot)
+{
+    const uint8_t *p = payload_at(m, slot);
+    for (unsigned i = 1; i < SOON_LINES; i++)
+        at_prefetch(p + i * CM_CACHE_LINE);
+}
+
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   uint32_t from, uint32_t len, bool verify, void *dst,
                                   uint32_t *got, uint64_t *w0)
 {
     assert(from + len <= CM_BLOCK_SIZE);
-    uint64_t start = cm_plat_ticks();
     struct cm_header h;
-    enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
+    int e = 0;
+    if (load_header(m, slot, &h))
+        return CM_SLOT_UNREADABLE;
+    /* Copied before anything in the header is looked at: nothing depends on the header then, so its
+     * cache miss and the payload's run side by side. */
+    bool same = copy_while_unchanged(m, slot, h.w0, dst, from, len, &e);
+    enum cm_slot_verdict v = CM_SLOT_HIT;
+    if (!cm_format_header_ok(cm_media_key(m), slot, &h) || !cm_slot_is(&h, k))
+        v = CM_SLOT_OTHER;
+    else if (e)
+        v = CM_SLOT_UNREADABLE;
+    else if (!same)
+        v = CM_SLOT_CHANGED;
+    *got = 0;
+    if (v == CM_SLOT_HIT) {
+        uint32_t valid = cm_header_valid(&h);
+        *got = valid <= from ? 0 : valid - from < len ? valid - from : len;
+        if (verify)
+            v = read_verified(m, slot, &h, from, *got, dst);
+    }
     if (v != CM_SLOT_HIT)
-        return v;
-    if (!cm_slot_is(&h, k))
-        return CM_SLOT_OTHER;
-    if (w0)
-        *w0 = h.w0;
-    uint32_t valid = cm_header_valid(&h);
-    *got = valid <= from ? 0 : valid - from < len ? valid - from : len;
-    if (verify)
-        return read_verified(m, slot, &h, from, *got, dst);
-    int e;
-    if (!copy_while_unchanged(m, slot, h.w0, dst, from, *got, &e))
-        return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
-    /* A reader stopped for long could miss 65536 lives of the slot; each takes far more than a
-     * microsecond, so under a millisecond that is impossible. */
-    if (cm_plat_ticks() - start > cm_plat_ticks_per_ms())
-        return read_verified(m, slot, &h, from, *got, dst);
-    return CM_SLOT_HIT;
+        *got = 0;
+    /* What was copied in vain may be another file's: it does not stay in the caller's buffer. */
+    if (*got < len)
+        memset((uint8_t *)dst + *got, 0, len - *got);
+    *w0 = h.w0;
+    return v;
 }
 
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,

@@ -9,11 +9,11 @@
 
 /* What one look at a slot says. */
 enum cm_slot_verdict {
-    CM_SLOT_HIT,        /* holds the key */
-    CM_SLOT_OTHER,      /* empty, or another key's */
-    CM_SLOT_CHANGED,    /* changed while being looked at */
-    CM_SLOT_BAD_SUM,    /* holds the key, but its payload is wrong */
-    CM_SLOT_UNREADABLE  /* media error */
+    CM_SLOT_HIT,       /* holds the key */
+    CM_SLOT_OTHER,     /* empty, or another key's */
+    CM_SLOT_CHANGED,   /* changed while being looked at */
+    CM_SLOT_BAD_SUM,   /* holds the key, but its payload is wrong */
+    CM_SLOT_UNREADABLE /* media error */
 };
 
 /* Loads a header so that its words belong together. CM_SLOT_HIT here: VALID and check right,
@@ -25,7 +25,8 @@ static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
     return h->incarnation == k->incarnation && cm_header_block(h) == k->block;
 }
 
-/* Is the header unreadable only because a full volume has no room for its page? Then it is empty. */
+/* Is the header unreadable only because a full volume has no room for its page? Then it is empty.
+ */
 bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
 
 /* Has the volume no room for the slot's pages? */
@@ -33,10 +34,16 @@ bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 
 const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot);
 
+/* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
+/* And for more lines, of a slot that is read next. */
+void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot);
+
 /* The optimistic copy: bytes [from, from+len) of key k's block out of `slot`, without any lock.
  * HIT: dst holds them and they were the block's content all the while; *got (<= len) says how many
- * of them are valid. `verify`: the payload's checksum is tested as well. `w0`, when not NULL, is
- * the word it all was judged by. Any other verdict: dst is unspecified. */
+ * of them are valid, the rest of dst is zeros. `verify`: the payload's checksum is tested as well;
+ * without it the caller sees to it that the call took less than a millisecond (range.c). *w0 is
+ * the word it all was judged by. Any other verdict: dst is unspecified, but nobody else's bytes. */
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   uint32_t from, uint32_t len, bool verify, void *dst,
                                   uint32_t *got, uint64_t *w0);

@@ -94,15 +94,15 @@ _HELP = (BLOCK, '''if (r < 0 || cm_slot_flush(&c->media, slot))
         *touched |= r == 1;''')
 _EARLY_UNLOCK = (BLOCK, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
-    cm_lock_release(&cm_stripe_at(c, stripe)->lock);
+    cm_lock_release(&cm_stripe_at(c, home->stripe)->lock);
     cm_media_fence(&c->media);
-    cm_lock_acquire(&cm_stripe_at(c, stripe)->lock);''')
+    cm_lock_acquire(&cm_stripe_at(c, home->stripe)->lock);''')
 _EARLY_CELLS = (BLOCK, '''    if (dead == 0 && e == 0)
         return 0;
 ''', '''    if (dead == 0 && e == 0)
         return 0;
     for (uint64_t b = first; b < end; b++) {
-        struct cm_key k = cm_key_make(&c->media, incarnation, b, stripe);
+        struct cm_key k = cm_key_make(&c->media, incarnation, b, home);
         clear_dead_cells(c, &k);
     }
 ''')
@@ -281,14 +281,16 @@ MUTANTS = [
     _m('w0 after the copy', 'second look at w0 after the copy', 'crash full read-torn',
        SLOT, 'return *error == 0 && again == w0;', '(void)w0;\n    return *error == 0;'),
     _m('key in read', 'comparison of the key', 'unit block other_key',
-       SLOT, '    if (!cm_slot_is(&h, k))\n        return CM_SLOT_OTHER;\n    if (w0)', '    if (w0)'),
+       SLOT, ' || !cm_slot_is(&h, k))\n        v = CM_SLOT_OTHER;', ')\n        v = CM_SLOT_OTHER;'),
+    _m('wipe', 'wiping of what was copied in vain', 'unit block nothing_leaks', SLOT,
+       '    if (*got < len)\n        memset', '    if (*got > len)\n        memset'),
     _m('header check', 'check word of a header', 'unit block flipped_header',
        'format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint16_t)(h->w0 & CM_W0_SEQ_MASK));',
        '(void)key, (void)slot;\n    return true;'),
     _m('payload check', 'checksum of a payload', 'unit block flipped_payload',
        SLOT, 'return h->xxh3 == cm_format_payload_sum(', 'return h->xxh3 + 1 != cm_format_payload_sum('),
-    _m('slow reader', 'a reader that was stopped for long sums what it copied', 'unit block slow_reader', SLOT,
-       'if (cm_plat_ticks() - start > cm_plat_ticks_per_ms())', 'if (start == 0)'),
+    _m('slow reader', 'a reader that was stopped for long sums what it copied', 'unit block slow_reader', 'range.c',
+       'return cm_plat_ticks() - start > cm_plat_ticks_per_ms();', 'return start == 0;'),
     _m('tail length', 'valid length of a tail', 'unit block tails',
        SLOT, '*got = valid <= from ? 0 : valid - from < len ? valid - from : len;', '*got = len;\n    (void)valid;'),
     _m('pin looks again', 'second look at w0 after pinning', 'unit pin threads',
@@ -510,7 +512,7 @@ MUTANTS = [
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
     _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
-       'crash pagecache full close', SUPER,
+       'crash pagecache fill-a0,close', SUPER,
        '''    if (e == 0)
         e = write_both(s);
     if (e == 0)
@@ -533,7 +535,7 @@ int cm_super_close''', '''    if (e == 0 && *emptied) {
 }
 
 int cm_super_close'''),
-    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache full close', SUPER,
+    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache fill-a0,close', SUPER,
        '''    if (e == 0)
         e = write_both(s);
     if (e == 0)

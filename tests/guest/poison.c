@@ -434,9 +434,7 @@ static void index_part(void)
     /* The page with the victim's first bucket. */
     const struct cm_media *m = &t.cache->media;
     uint64_t incarnation = t.file->incarnation;
-    uint64_t stripe = cm_format_stripe(&m->geo, m->hash_seed, incarnation, 0);
-    struct cm_place p;
-    cm_format_place(&m->geo, m->hash_seed, incarnation, VICTIM, stripe, &p);
+    struct cm_place p = cm_key_of(m, incarnation, VICTIM).place;
     uint64_t before = hits();
     poison_page(m->base + m->geo.index_offset + p.bucket[0] * sizeof(struct cm_bucket));
     unsigned pins = pinned(); /* the first to meet it */

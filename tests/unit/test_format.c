@@ -97,9 +97,9 @@ static void test_golden_places(void)
     for (unsigned i = 0; i < sizeof(golden_places) / sizeof(golden_places[0]); i++) {
         const struct golden_place *p = &golden_places[i];
         struct cm_place at;
-        uint64_t stripe = cm_format_stripe(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
-        cm_format_place(&g, seed, p->incarnation, p->block, stripe, &at);
-        CHECK_EQ(stripe, p->stripe);
+        struct cm_home home = cm_format_home(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
+        cm_format_place(&g, seed, p->incarnation, p->block, &home, &at);
+        CHECK_EQ(home.stripe, p->stripe);
         CHECK_EQ(at.bucket[0], p->bucket[0]);
         CHECK_EQ(at.bucket[1], p->bucket[1]);
         CHECK_EQ(at.tag, p->tag);
@@ -353,11 +353,11 @@ static void test_placement_in_bounds(void)
         g.record_buckets = 1 + (next_random(&rng) >> (30 + next_random(&rng) % 34));
         uint64_t inc = next_random(&rng), block = next_random(&rng) & CM_BLOCK_MAX;
         cm_file_id id = { inc, block };
-        uint64_t stripe = cm_format_stripe(&g, seed, inc, block >> CM_GROUP_SHIFT);
-        CHECK(stripe < g.stripes);
-        cm_format_place(&g, seed, inc, block, stripe, &p);
-        CHECK(p.bucket[0] / g.stripe_buckets == stripe);
-        CHECK(p.bucket[1] / g.stripe_buckets == stripe);
+        struct cm_home home = cm_format_home(&g, seed, inc, block >> CM_GROUP_SHIFT);
+        CHECK(home.stripe < g.stripes);
+        cm_format_place(&g, seed, inc, block, &home, &p);
+        CHECK(p.bucket[0] / g.stripe_buckets == home.stripe);
+        CHECK(p.bucket[1] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[0] != p.bucket[1]);
         CHECK(cm_format_record_bucket(&g, seed, &id) < g.record_buckets);
     }

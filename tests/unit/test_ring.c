@@ -16,7 +16,6 @@ static struct cm_ring make(uint64_t slots)
     r.free_max = (uint32_t)(slots / 32);
     r.ref = calloc(slots, 1);
     r.owned = calloc((slots + 63) / 64, 8);
-    r.verified = calloc((slots + 63) / 64, 8);
     r.free = calloc(r.free_max + 1, 8);
     r.hint = calloc(CM_HINTS + 1, 8);
     return r;
@@ -26,7 +25,6 @@ static void unmake(struct cm_ring *r)
 {
     free(r->ref);
     free(r->owned);
-    free(r->verified);
     free(r->free);
     free(r->hint);
 }
@@ -201,7 +199,7 @@ static void test_free_stack(void)
     unmake(&r);
 }
 
-static void test_verified_bits(void)
+static void test_verified_flag(void)
 {
     struct cm_ring r = make(130);
     cm_ring_set_verified(&r, 0);
@@ -209,6 +207,20 @@ static void test_verified_bits(void)
     cm_ring_set_verified(&r, 129);
     for (uint64_t s = 0; s < 130; s++)
         CHECK_EQ(cm_ring_is_verified(&r, s), s == 0 || s == 64 || s == 129);
+    /* Beside the count, neither touches the other. */
+    cm_ring_touch(&r, 64);
+    cm_ring_touch(&r, 65);
+    CHECK_EQ(cm_ring_count(&r, 64), 1);
+    CHECK(cm_ring_is_verified(&r, 64) && !cm_ring_is_verified(&r, 65));
+    cm_ring_set(&r, 64, CM_REF_MAX);
+    cm_ring_touch(&r, 64);
+    CHECK_EQ(cm_ring_count(&r, 64), CM_REF_MAX);
+    cm_ring_set_verified(&r, 65);
+    CHECK_EQ(cm_ring_count(&r, 65), 1);
+    for (unsigned i = 0; i < 130 * (CM_REF_MAX + 1); i++)
+        cm_ring_disown(&r, cm_ring_victim(&r));
+    CHECK_EQ(cm_ring_count(&r, 64), 0);
+    CHECK(cm_ring_is_verified(&r, 64));
     unmake(&r);
 }
 
@@ -322,7 +334,7 @@ static void test_victims_once(void)
 static const struct harness_test tests[] = {
     TEST(zero_wins), TEST(bounded),      TEST(all_owned),     TEST(small_ring),
     TEST(counts),    TEST(ageing),       TEST(hints_first),   TEST(hints_bounded),
-    TEST(frontier),  TEST(free_stack),   TEST(verified_bits), TEST(bytes),
+    TEST(frontier),  TEST(free_stack),   TEST(verified_flag), TEST(bytes),
     TEST(exclusive), TEST(victims_once),
 };
 

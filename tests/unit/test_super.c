@@ -87,11 +87,11 @@ static void test_reasons(void)
 {
     struct pair p;
     pair_make(&p);
-    copy_of(&p, 0)->version = 2;
+    copy_of(&p, 0)->version = CM_FORMAT_VERSION + 1;
     expect_read(&p, 0);
     copy_of(&p, 1)->xxh3 ^= 1;
     expect_read(&p, CM_EVERSION);
-    copy_of(&p, 0)->version = 1;
+    copy_of(&p, 0)->version = CM_FORMAT_VERSION;
     copy_of(&p, 0)->incompat = 4;
     expect_read(&p, CM_EINCOMPAT);
     memset(copy_of(&p, 1), 0, 256);
@@ -233,7 +233,7 @@ static void test_open_refuses(void)
     struct pool p;
     pool_make(&p, MIB, 0);
     struct cm_super good = *super_at(&p, 0), sb = good;
-    sb.version = 2;
+    sb.version = CM_FORMAT_VERSION - 1;
     set_both(&p, &sb);
     expect_open(&p, CM_EVERSION);
     sb = good;
