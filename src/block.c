@@ -53,12 +53,19 @@ static int load_cells(const struct cm_cache *c, const struct cm_key *k, struct c
 static void drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
     struct cm_cells cells;
-    if (load_cells(c, k, &cells))
-        return; /* a cell that stays is harmless */
     uint64_t cell = cm_cell_make(k->place.tag, slot);
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
-        if (cells.cell[i] == cell)
-            (void)cm_index_store(&c->media, k, i, 0, false);
+    bool found = false;
+    /* Nearly always it is one cell of the first bucket. One that stays is harmless, so the second
+     * is not looked at then, nor one that cannot be read. */
+    for (unsigned which = 0; which < 2 && !found; which++) {
+        if (cm_index_load(&c->media, k, which, &cells))
+            continue;
+        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++)
+            if (cells.cell[i] == cell) {
+                (void)cm_index_store(&c->media, k, i, 0);
+                found = true;
+            }
+    }
 }
 
 /* ---- Freeing --------------------------------------------------------------------------------- */
@@ -247,6 +254,12 @@ static enum cm_found find_slot(struct cm_cache *c, const struct cm_key *k, uint6
     return worst;
 }
 
+void cm_block_aim_both(const struct cm_cache *c, const struct cm_key *k)
+{
+    cm_index_prefetch(&c->media, k, 0);
+    cm_index_prefetch(&c->media, k, 1);
+}
+
 uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k)
 {
     uint64_t slot;
@@ -320,14 +333,16 @@ void cm_block_unpin(struct cm_cache *c, uint64_t slot)
 struct victim {
     uint64_t slot;
     struct cm_key key;
-    bool keyed; /* it held a block: cells lead to it */
+    bool keyed;   /* it held a block: cells lead to it */
+    bool evicted; /* by us: a bracket was not faster */
+    bool flushed;
 };
 
 /* Makes an owned slot's header invalid, not yet durably. CM_EIO: unreadable. */
 static int unpublish(struct cm_cache *c, struct victim *v)
 {
     struct cm_header h;
-    v->keyed = false;
+    v->keyed = v->evicted = false;
     switch (cm_slot_header(&c->media, v->slot, &h)) {
     case CM_SLOT_UNREADABLE:
         return CM_EIO;
@@ -340,14 +355,14 @@ static int unpublish(struct cm_cache *c, struct victim *v)
     }
     v->key = cm_key_of(&c->media, h.incarnation, cm_header_block(&h));
     v->keyed = true;
+    cm_index_prefetch(&c->media, &v->key, 0); /* for drop_cells */
     struct cm_stripe *s = cm_stripe_at(c, v->key.stripe);
     /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
      * finds it invalid with its cell still there, and flushes for us. */
     cm_lock_acquire(&s->lock);
     int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
     cm_lock_release(&s->lock);
-    if (r == 1)
-        cm_count(c, CM_STAT_evicted, 1);
+    v->evicted = r == 1;
     return r < 0 ? r : 0; /* 0: a bracket was faster, which is as good */
 }
 
@@ -355,32 +370,43 @@ static int unpublish(struct cm_cache *c, struct victim *v)
 static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
 {
     struct victim v[BATCH_MAX];
-    unsigned count = 0, out = 0;
+    unsigned count = 0, out = 0, evicted = 0;
     for (unsigned i = 0; i < n; i++) {
         uint64_t slot = cm_ring_victim(&c->ring);
         if (slot == CM_NO_SLOT)
             break;
         v[count].slot = slot;
-        /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. */
-        if (unpublish(c, &v[count]) || cm_slot_flush(&c->media, slot))
+        if (unpublish(c, &v[count]))
             quarantine_owned(c, slot);
         else
             count++;
+    }
+    /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
+     * them now: a locked instruction between two flushes would wait for the first. */
+    for (unsigned i = 0; i < count; i++) {
+        v[i].flushed = cm_slot_flush(&c->media, v[i].slot) == 0;
+        evicted += v[i].evicted;
     }
     /* Fence 1: unpublished durably before the cells go and before the slot is overwritten; else a
      * crash shows the old key with new bytes, or a second writer trusts an absence that is not
      * durable. */
     cm_media_fence(&c->media);
+    at_fence_seq_cst(); /* as in settle_pins, for all of them */
     for (unsigned i = 0; i < count; i++) {
+        if (!v[i].flushed) {
+            quarantine_owned(c, v[i].slot);
+            continue;
+        }
         if (v[i].keyed) {
             struct cm_stripe *s = cm_stripe_at(c, v[i].key.stripe);
             cm_lock_acquire(&s->lock);
             drop_cells(c, &v[i].key, v[i].slot);
             cm_lock_release(&s->lock);
         }
-        if (settle_pins(c, v[i].slot))
+        if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }
+    cm_count(c, CM_STAT_evicted, evicted);
     cm_count(c, CM_STAT_pool_bytes, (uint64_t)count * CM_CACHE_LINE);
     return out;
 }
@@ -484,6 +510,7 @@ struct newcomer {
     uint64_t slot;
     struct cm_header header;
     uint64_t freed; /* slot that was evicted for it and is ours, or CM_NO_SLOT */
+    unsigned cell;  /* where its cell is */
     bool spoiled;   /* a store to the slot failed: nobody may fill it again */
     int result;     /* enum cm_not_stored, 0: published */
 };
@@ -611,13 +638,27 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
          * header that no cell leads to: the next session's bracket trusts the absence, and after a
          * power cut an older cell of the same key and slot may be back (found in the model). */
         uint64_t cell = cm_cell_make(n->key.place.tag, n->slot);
-        if (cm_index_store(&c->media, &n->key, (unsigned)at, cell, true))
+        n->cell = (unsigned)at;
+        if (cm_index_store(&c->media, &n->key, n->cell, cell))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
         else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA;
     }
     cm_lock_release(&s->lock);
     return r;
+}
+
+/* Starts making published newcomers durable. Not under their locks: the next one's would wait for
+ * the flush. Until the fence nothing is promised, and who forgets a block meanwhile flushes itself.
+ */
+static void flush_published(struct cm_cache *c, struct newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0 && (cm_index_flush(&c->media, &n[i].key, n[i].cell) ||
+                                 cm_slot_flush(&c->media, n[i].slot))) {
+            n[i].spoiled = true;
+            n[i].result = CM_NOT_STORED_MEDIA;
+        }
 }
 
 /* Writes payload and key of one newcomer into its owned slot. */
@@ -628,6 +669,8 @@ static void prepare(cm_file *f, const cm_miss *miss, struct newcomer *n, uint64_
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
     n->key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block);
+    cm_index_prefetch(&c->media, &n->key, 0); /* for choose_cell, while the payload is copied */
+    cm_index_prefetch(&c->media, &n->key, 1);
     if (!still_good(f, cm_stripe_at(c, n->key.stripe), miss, block))
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
     else if ((n->spoiled = cm_slot_fill(&c->media, n->slot, &n->key, data, valid, &n->header) != 0))
@@ -651,7 +694,7 @@ static void finish(struct cm_cache *c, struct newcomer *n, uint8_t count)
         cm_ring_give_free(&c->ring, n->freed);
 }
 
-static void count_result(struct cm_cache *c, const struct newcomer *n)
+static void count_results(struct cm_cache *c, const struct newcomer *n, unsigned count)
 {
     static const enum cm_stat refused[] = {
         [CM_NOT_STORED_STALE] = CM_STAT_refused_stale,
@@ -660,13 +703,20 @@ static void count_result(struct cm_cache *c, const struct newcomer *n)
         [CM_NOT_STORED_FULL] = CM_STAT_refused_full,
         [CM_NOT_STORED_MEDIA] = CM_STAT_refused_media,
     };
-    if (n->result != 0) {
-        cm_count(c, refused[n->result], 1);
-        return;
+    uint64_t blocks = 0, bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result != 0) {
+            cm_count(c, refused[n[i].result], 1);
+            continue;
+        }
+        blocks++;
+        bytes += cm_header_valid(&n[i].header);
     }
-    cm_count(c, CM_STAT_fill_blocks, 1);
-    cm_count(c, CM_STAT_fill_bytes, cm_header_valid(&n->header));
-    cm_count(c, CM_STAT_pool_bytes, CM_BLOCK_SIZE + 2 * CM_CACHE_LINE);
+    if (blocks == 0)
+        return;
+    cm_count(c, CM_STAT_fill_blocks, blocks);
+    cm_count(c, CM_STAT_fill_bytes, bytes);
+    cm_count(c, CM_STAT_pool_bytes, blocks * (CM_BLOCK_SIZE + 2 * CM_CACHE_LINE));
 }
 
 /* One batch: blocks [block, block+count) of data, at most BATCH_MAX. */
@@ -678,6 +728,9 @@ static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned 
     uint64_t slot[BATCH_MAX];
     unsigned got = get_slots(c, slot, count);
     int first = got < count ? CM_NOT_STORED_BUSY : 0;
+    for (unsigned i = 0; i < got; i++)
+        cm_slot_prefetch_header(&c->media,
+                                slot[i]); /* flushing may have thrown it out of the cache */
     for (unsigned i = 0; i < got; i++) {
         uint64_t left = len - (uint64_t)i * CM_BLOCK_SIZE;
         n[i].slot = slot[i];
@@ -689,16 +742,18 @@ static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned 
     for (unsigned i = 0; i < got; i++)
         if (n[i].result == 0)
             n[i].result = publish(f, miss, &n[i]);
+    flush_published(c, n, got);
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
     for (unsigned i = 0; i < got; i++) {
         finish(c, &n[i], ref);
-        count_result(c, &n[i]);
         if (first == 0)
             first = n[i].result;
     }
-    cm_count(c, CM_STAT_refused_busy, count - got);
+    count_results(c, n, got);
+    if (got < count)
+        cm_count(c, CM_STAT_refused_busy, count - got);
     return first;
 }
 
@@ -731,12 +786,13 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
 
 /* ---- Forgetting ------------------------------------------------------------------------------ */
 
-/* Makes every copy of one key invalid, not yet durably; *touched: something has to be fenced.
- * CM_EIO: a copy may exist where nothing can be read. Lock held. */
-static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
+/* Makes every copy of one key invalid, not yet durably. *dead: its cells that lead nowhere once
+ * that is fenced, a bit each. CM_EIO: a copy may exist where nothing can be read. Lock held. */
+static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead)
 {
     struct cm_cells cells;
     int e = load_cells(c, k, &cells);
+    *dead = 0;
     if (e)
         return e;
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
@@ -760,7 +816,7 @@ static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
         if (r < 0 || cm_slot_flush(&c->media, slot))
             e = CM_EIO;
-        *touched = true;
+        *dead |= (uint16_t)(1u << i);
         if (r == 1) {
             cm_count(c, CM_STAT_forgotten, 1);
             cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
@@ -769,45 +825,43 @@ static int kill(struct cm_cache *c, const struct cm_key *k, bool *touched)
     return e;
 }
 
-/* After the fence: clears the key's cells whose headers are invalid. Lock held. */
-static void clear_dead_cells(struct cm_cache *c, const struct cm_key *k)
+/* After the fence: clears the key's cells that kill() named. Lock held since, so they are the same.
+ */
+static void clear_cells(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
 {
-    struct cm_cells cells;
-    if (load_cells(c, k, &cells))
-        return;
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
-        struct cm_header h;
-        if (cm_index_match(&c->media, k, cells.cell[i]) &&
-            cm_slot_header(&c->media, cm_cell_slot(cells.cell[i]), &h) == CM_SLOT_OTHER)
-            (void)cm_index_store(&c->media, k, i, 0, false);
-    }
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        if (dead >> i & 1)
+            (void)cm_index_store(&c->media, k, i, 0);
 }
 
 /* Blocks [first, end) of one group, so of one stripe. Lock held. */
 static int kill_range(struct cm_cache *c, uint64_t incarnation, const struct cm_home *home,
                       uint64_t first, uint64_t end)
 {
-    uint64_t dead = 0; /* blocks that had a match, a bit each */
+    struct cm_key k[CM_GROUP_BLOCKS];
+    uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
+    unsigned n = (unsigned)(end - first);
     int e = 0;
-    for (uint64_t b = first; b < end; b++) {
-        struct cm_key k = cm_key_make(&c->media, incarnation, b, home);
-        bool touched = false;
-        int r = kill(c, &k, &touched);
-        if (r)
-            e = r;
-        else if (touched)
-            dead |= UINT64_C(1) << (b - first);
+    assert(n <= CM_GROUP_BLOCKS);
+    for (unsigned i = 0; i < n; i++) {
+        k[i] = cm_key_make(&c->media, incarnation, first + i, home);
+        cm_block_aim_both(c, &k[i]);
     }
-    if (dead == 0 && e == 0)
+    for (unsigned i = 0; i < n; i++) {
+        int r = kill(c, &k[i], &dead[i]);
+        any |= dead[i];
+        if (r) {
+            dead[i] = 0;
+            e = r;
+        }
+    }
+    if (any == 0 && e == 0)
         return 0;
     /* Fence 4: forgotten durably, and the lock is held over it: a second bracket on this stripe
      * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
-    for (uint64_t b = first; b < end; b++)
-        if (dead >> (b - first) & 1) {
-            struct cm_key k = cm_key_make(&c->media, incarnation, b, home);
-            clear_dead_cells(c, &k);
-        }
+    for (unsigned i = 0; i < n; i++)
+        clear_cells(c, &k[i], dead[i]);
     return e;
 }
 

@@ -37,6 +37,8 @@ struct cm_part {
  * holds a clock: what took more than a millisecond since aim is read again with `verify`. */
 enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
                             const struct cm_part *part, uint32_t *got);
+/* Asks for both index lines of a block that is probably absent. */
+void cm_block_aim_both(const struct cm_cache *c, const struct cm_key *k);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k);
 

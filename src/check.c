@@ -167,7 +167,7 @@ static void check_cell(struct check *k, uint64_t bucket, unsigned i, uint64_t ce
         cm_lock_acquire(&s->lock);
         uint64_t now[CM_BUCKET_CELLS];
         if (cm_index_load_bucket(m, bucket, now) == 0 && now[i] == cell &&
-            cm_index_store_bucket(m, bucket, i, 0, true) == 0)
+            cm_index_store_bucket(m, bucket, i, 0) == 0 && cm_index_flush_bucket(m, bucket, i) == 0)
             k->r->dropped++;
         cm_lock_release(&s->lock);
         return;

@@ -29,15 +29,16 @@ bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket)
     return cm_media_is_hole(m, bucket_at(m, bucket), CM_BUCKET_CELLS * sizeof(uint64_t));
 }
 
-int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell,
-                          bool flush)
+int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell)
 {
     assert(i < CM_BUCKET_CELLS);
-    uint64_t *p = bucket_at(m, bucket) + i;
-    int e = cm_media_store64(m, p, cell);
-    if (e == 0 && flush)
-        e = cm_media_flush(m, p, sizeof(*p));
-    return e;
+    return cm_media_store64(m, bucket_at(m, bucket) + i, cell);
+}
+
+int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i)
+{
+    assert(i < CM_BUCKET_CELLS);
+    return cm_media_flush(m, bucket_at(m, bucket) + i, sizeof(uint64_t));
 }
 
 int cm_index_load(const struct cm_media *m, const struct cm_key *k, unsigned which,
@@ -52,10 +53,15 @@ void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k, unsigne
     at_prefetch(bucket_at(m, k->place.bucket[which]));
 }
 
-int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell,
-                   bool flush)
+int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell)
 {
     assert(i < CM_PLACE_CELLS);
-    return cm_index_store_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS, cell,
-                                 flush);
+    return cm_index_store_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS,
+                                 cell);
+}
+
+int cm_index_flush(const struct cm_media *m, const struct cm_key *k, unsigned i)
+{
+    assert(i < CM_PLACE_CELLS);
+    return cm_index_flush_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS);
 }

@@ -84,10 +84,10 @@ void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k, unsigne
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
 /* Unreadable only because a full volume has no room for its page: empty. */
 bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket);
-int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell,
-                          bool flush);
-/* Writes the i-th of a key's cells (0..15) and, with `flush`, starts making it durable. */
-int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell,
-                   bool flush);
+int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell);
+int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i);
+/* Writes the i-th of a key's cells (0..15). Durable after cm_index_flush and a fence. */
+int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell);
+int cm_index_flush(const struct cm_media *m, const struct cm_key *k, unsigned i);
 
 #endif

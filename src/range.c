@@ -14,9 +14,10 @@
 
 #include <string.h>
 
-#define AIMED 16u   /* index lines under way before the first copy */
-#define PROBED 6u   /* slots under way */
-#define CLOCKED 64u /* blocks between two looks at the clock */
+#define AIMED 16u       /* index lines under way before the first copy */
+#define PROBED 6u       /* slots under way */
+#define CLOCKED 64u     /* blocks between two looks at the clock */
+#define ABSENT_AIMED 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */
 struct walk {
@@ -64,13 +65,15 @@ static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
 /* Blocks [first, end) that follow an absent one and are absent too. */
 static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
 {
-    uint64_t b = first;
-    while (b < end) {
-        struct cm_key k;
-        walk_key(w, b, &k);
-        if (cm_block_cached(w->c, &k) != 0)
+    struct cm_key k[ABSENT_AIMED];
+    uint64_t b = first, aimed = first;
+    for (; b < end; b++) {
+        for (; aimed < end && aimed < b + ABSENT_AIMED; aimed++) {
+            walk_key(w, aimed, &k[aimed % ABSENT_AIMED]);
+            cm_block_aim_both(w->c, &k[aimed % ABSENT_AIMED]);
+        }
+        if (cm_block_cached(w->c, &k[b % ABSENT_AIMED]) != 0)
             break;
-        b++;
     }
     return b - first;
 }

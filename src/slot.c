@@ -102,9 +102,14 @@ static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slo
     return CM_SLOT_HIT;
 }
 
-void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
+void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
 {
     at_prefetch(header_at(m, slot));
+}
+
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
+{
+    cm_slot_prefetch_header(m, slot);
     at_prefetch(payload_at(m, slot));
 }
 
@@ -200,6 +205,5 @@ int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h
     h->w0 = cm_format_w0(cm_media_key(m), slot, h, seq);
     /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
      * visible and durable before this. */
-    int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);
-    return e ? e : cm_slot_flush(m, slot);
+    return cm_media_store64(m, &header_at(m, slot)->w0, h->w0);
 }

@@ -36,6 +36,7 @@ const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot);
 
 /* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
+void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* And for more lines, of a slot that is read next. */
 void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot);
 
@@ -60,7 +61,7 @@ int cm_slot_flush(const struct cm_media *m, uint64_t slot);
  * Durable after a fence. *h is the header to publish. */
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h);
-/* Makes *h visible: VALID, next sequence. Durable after a fence. */
+/* Makes *h visible: VALID, next sequence. Durable after cm_slot_flush and a fence. */
 int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h);
 
 #endif

@@ -22,6 +22,7 @@
 /* Blocks forgotten before they are stored again: the pool knows the places of about so many; with
  * more it would evict other blocks, which are then missing. */
 #define BENCH_BRACKETS 250u
+#define BENCH_KNOWN 64u /* misses looked up before their fills */
 
 /* What is in the pool. */
 enum bench_state {

@@ -89,22 +89,20 @@ _FIRST = (BLOCK, '''            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
     return e;''')
 _HELP = (BLOCK, '''if (r < 0 || cm_slot_flush(&c->media, slot))
             e = CM_EIO;
-        *touched = true;''', '''if (r < 0 || (r == 1 && cm_slot_flush(&c->media, slot)))
+        *dead |= (uint16_t)(1u << i);''', '''if (r < 0 || (r == 1 && cm_slot_flush(&c->media, slot)))
             e = CM_EIO;
-        *touched |= r == 1;''')
+        *dead |= (uint16_t)((r == 1) << i);''')
 _EARLY_UNLOCK = (BLOCK, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
     cm_lock_release(&cm_stripe_at(c, home->stripe)->lock);
     cm_media_fence(&c->media);
     cm_lock_acquire(&cm_stripe_at(c, home->stripe)->lock);''')
-_EARLY_CELLS = (BLOCK, '''    if (dead == 0 && e == 0)
+_EARLY_CELLS = (BLOCK, '''    if (any == 0 && e == 0)
         return 0;
-''', '''    if (dead == 0 && e == 0)
+''', '''    if (any == 0 && e == 0)
         return 0;
-    for (uint64_t b = first; b < end; b++) {
-        struct cm_key k = cm_key_make(&c->media, incarnation, b, home);
-        clear_dead_cells(c, &k);
-    }
+    for (unsigned i = 0; i < n; i++)
+        clear_cells(c, &k[i], dead[i]);
 ''')
 _FILE_TICKET = (BLOCK, '''           at_load_seq_cst(&f->ticket) == miss->opaque[MISS_FILE_TICKET] &&
 ''', '')
@@ -128,25 +126,21 @@ MUTANTS = [
     # Fences and flushes of blocks.
     _m('fence 1, evict', 'fence after invalidating victims', 'crash full fill-z', BLOCK, '''     * durable. */
     cm_media_fence(&c->media);
-    for (unsigned i = 0; i < count; i++) {
-        if (v[i].keyed) {''', '''     * durable. */
-    for (unsigned i = 0; i < count; i++) {
-        if (v[i].keyed) {'''),
+    at_fence_seq_cst(); /* as''', '''     * durable. */
+    at_fence_seq_cst(); /* as'''),
     _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', BLOCK,
-       'if (unpublish(c, &v[count]) || cm_slot_flush(&c->media, slot))', 'if (unpublish(c, &v[count]))'),
+       'v[i].flushed = cm_slot_flush(&c->media, v[i].slot) == 0;', 'v[i].flushed = true;'),
     _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', BLOCK,
-       'if (unpublish(c, &v[count]) || cm_slot_flush(&c->media, slot))',
-       'if (unpublish(c, &v[count]) || (v[count].keyed && cm_slot_flush(&c->media, slot)))'),
+       'v[i].flushed = cm_slot_flush(&c->media, v[i].slot) == 0;',
+       'v[i].flushed = !v[i].keyed || cm_slot_flush(&c->media, v[i].slot) == 0;'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
        'crash full beside-1,write-sync,fill-z', BLOCK,
        '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
     cm_lock_release(&s->lock);
-    if (r == 1)
-        cm_count(c, CM_STAT_evicted, 1);''', '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+    v->evicted = r == 1;''', '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
     drop_cells(c, &v->key, v->slot);
     cm_lock_release(&s->lock);
-    if (r == 1)
-        cm_count(c, CM_STAT_evicted, 1);'''),
+    v->evicted = r == 1;'''),
     _m('fence 1, displace', 'fence before a cell is overwritten', 'crash fill-a0,crowd,fill-z@f3,write-sync', BLOCK,
        '''    /* Durable before its cell is overwritten (the invariant). */
     cm_media_fence(&c->media);
@@ -192,19 +186,18 @@ MUTANTS = [
     cm_media_fence(&c->media);
 ''', '''     * slot is disowned only after that. */
 '''),
-    _m('flush, VALID', 'flush of a published header', 'crash full fill-z', SLOT,
-       'int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);\n    return e ? e : cm_slot_flush(m, slot);',
-       'int e = cm_media_store64(m, &header_at(m, slot)->w0, h->w0);\n    return e;'),
+    _m('flush, VALID', 'flush of a published header', 'crash full fill-z', BLOCK,
+       'n[i].cell) ||\n                                 cm_slot_flush(&c->media, n[i].slot))) {', 'n[i].cell))) {'),
     _m('flush, cell', 'flush of a published cell', 'crash full fill-z', BLOCK,
-       '(unsigned)at, cell, true)', '(unsigned)at, cell, false)'),
+       '(cm_index_flush(&c->media, &n[i].key, n[i].cell) ||', '('),
     _m('header before its cell', 'the cell is stored before its header is valid',
        'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', BLOCK,
-       '''        if (cm_index_store(&c->media, &n->key, (unsigned)at, cell, true))
+       '''        if (cm_index_store(&c->media, &n->key, n->cell, cell))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
         else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA;''',
        '''        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
-                     cm_index_store(&c->media, &n->key, (unsigned)at, cell, true) != 0;'''),
+                     cm_index_store(&c->media, &n->key, n->cell, cell) != 0;'''),
     _m('fence 4', 'fence of forgetting', 'crash full beside-1,write-sync,write-plain', BLOCK, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
 ''', '''     * must not trust the absence before it is durable. */
@@ -296,7 +289,7 @@ MUTANTS = [
     _m('pin looks again', 'second look at w0 after pinning', 'unit pin threads',
        BLOCK, '== CM_SLOT_HIT && again.w0 == h.w0) {', '<= CM_SLOT_OTHER && again.w0 + 1 != 0) {'),
     _m('doom', 'pins looked at before a slot is overwritten', 'unit pin unchanged_by_churn',
-       BLOCK, 'return !cm_pin_doom(&c->pins[slot]);', '(void)c, (void)slot;\n    return true;'),
+       BLOCK, 'if (!cm_pin_doom(&c->pins[v[i].slot]))', 'if (true)'),
     _m('pins, displace', 'a displaced block that is pinned is not overwritten', 'unit pin displaced_while_pinned',
        BLOCK,
        '    if (settle_pins(c, slot))\n        n->freed = slot;', '    n->freed = slot;'),

@@ -359,7 +359,7 @@ proctype Writer(byte j) {
      lk[ST(K)] = 1;
 #endif
      wp[j] = 1 }
-  :: atomic { !dying && wp[j] == 1 -> /* fence 4, clear_dead_cells */
+  :: atomic { !dying && wp[j] == 1 -> /* fence 4, clear_cells */
 #ifndef NO_FENCE4
      if :: wf[j] & 1 -> fence_dead(0) :: else fi;
      if :: wf[j] & 2 -> fence_dead(1) :: else fi;
