@@ -138,7 +138,7 @@ static bool must_verify(struct cm_cache *c, uint64_t slot)
 static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                                const struct cm_part *part, uint32_t *got)
 {
-    bool verify = part->verify || must_verify(c, slot);
+    bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
     for (int i = 0; i < TRIES; i++) {
         switch (

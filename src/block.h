@@ -30,11 +30,9 @@ void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p);
 /* What is wanted of a block. */
 struct cm_part {
     uint32_t from, len;
-    bool verify; /* by its checksum, whatever was verified before */
     void *dst;
 };
-/* Copies a part of the block to part->dst. HIT: *got bytes of it (possibly 0) are valid. The caller
- * holds a clock: what took more than a millisecond since aim is read again with `verify`. */
+/* Copies a part of the block to part->dst. HIT: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
                             const struct cm_part *part, uint32_t *got);
 /* Asks for both index lines of a block that is probably absent. */

@@ -143,7 +143,7 @@ uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch)
     return XXH3_64bits_withSeed(uuid, 16, epoch);
 }
 
-uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint16_t seq)
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t seq)
 {
     const uint64_t w[5] = { slot, seq | CM_W0_VALID, h->incarnation, h->block_valid, h->xxh3 };
     uint64_t check = XXH3_64bits_withSeed(w, sizeof(w), key) << 32;
@@ -153,9 +153,9 @@ uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, ui
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
 {
     uint32_t valid = cm_header_valid(h);
-    if (!(h->w0 & CM_W0_VALID) || (h->w0 & CM_W0_FLAGS_MASK) || valid == 0 || valid > CM_BLOCK_SIZE)
+    if (!(h->w0 & CM_W0_VALID) || valid == 0 || valid > CM_BLOCK_SIZE)
         return false;
-    return h->w0 == cm_format_w0(key, slot, h, (uint16_t)(h->w0 & CM_W0_SEQ_MASK));
+    return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));
 }
 
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,

@@ -114,11 +114,10 @@ struct cm_bucket {
 
 /* ---- Slot headers ---------------------------------------------------------------------------- */
 
-/* w0: bits 15..0 sequence, bits 30..16 flags (zero), bit 31 VALID, bits 63..32 check. Invalid: the
- * sequence alone. The check covers flags, sequence, slot and the other three words, seeded by the
- * check key, so that neither a flipped bit nor another pool's or epoch's bytes revive a slot. */
-#define CM_W0_SEQ_MASK UINT64_C(0xffff)
-#define CM_W0_FLAGS_MASK UINT64_C(0x7fff0000)
+/* w0: bits 30..0 sequence, bit 31 VALID, bits 63..32 check. Invalid: the sequence alone. The check
+ * covers sequence, slot and the other three words, seeded by the check key, so that neither a flipped
+ * bit nor another pool's or epoch's bytes revive a slot. */
+#define CM_W0_SEQ_MASK UINT64_C(0x7fffffff)
 #define CM_W0_VALID (UINT64_C(1) << 31)
 
 struct cm_header {
@@ -182,8 +181,8 @@ uint64_t cm_format_super_sum(const struct cm_super *sb);
 /* Seed of every check below: changes with the pool and with each epoch. */
 uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
 
-uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint16_t seq);
-/* Is h a header that w0 vouches for: VALID, no unknown flag, check right, lengths in bounds? */
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t seq);
+/* Is h a header that w0 vouches for: VALID, check right, lengths in bounds? */
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h);
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                const void *data, size_t valid);

@@ -84,11 +84,6 @@ int cm_plat_random(void *buf, size_t n);
 uint64_t cm_plat_now_ns(void);      /* monotonic */
 int64_t cm_plat_wall_ns(void);      /* wall clock since 1970 */
 int64_t cm_plat_boot_wall_ns(void); /* wall clock time of the boot; INT64_MIN when unknown */
-/* CPU cycle counter, or any counter that ticks at least CM_TICKS_PER_MS times a millisecond;
- * monotonic on one CPU; cheap. */
-uint64_t cm_plat_ticks(void);
-/* A lower bound of ticks in one millisecond. */
-uint64_t cm_plat_ticks_per_ms(void);
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 

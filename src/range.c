@@ -203,11 +203,11 @@ static uint64_t aim(struct walk *w, uint64_t pos, struct piece *p)
 }
 
 /* false: not all of it is cached. */
-static inline bool read_piece(struct walk *w, const struct piece *p, bool verify, uint8_t *buf,
+static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *buf,
                               struct progress *at)
 {
     uint32_t got = 0;
-    const struct cm_part part = { p->from, p->want, verify, buf + (p->pos - w->offset) };
+    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
     enum cm_found r = cm_block_read(w->c, &p->probe, &part, &got);
     if (r == CM_FOUND_HIT) {
         at->pos += got;
@@ -219,59 +219,30 @@ static inline bool read_piece(struct walk *w, const struct piece *p, bool verify
     return false;
 }
 
-/* A reader stopped for long could miss 65536 lives of a slot (slot.c). Each takes far more than a
- * microsecond, so under a millisecond that is impossible; after one the checksums decide. */
-static bool too_slow(uint64_t start)
+/* The usual request: one block, or a part of it. */
+static void read_block(struct walk *w, uint8_t *buf, struct progress *at)
 {
-    return cm_plat_ticks() - start > cm_plat_ticks_per_ms();
+    struct piece p;
+    (void)plan(w, at->pos, &p);
+    cm_block_probe(w->c, &p.probe);
+    (void)read_piece(w, &p, buf, at);
 }
 
-/* Reads from at->pos on, CLOCKED blocks at most, keeping AIMED index lines and PROBED slots under
- * way ahead of the copy. false: something is not cached. */
-static bool read_some(struct walk *w, bool verify, uint8_t *buf, struct progress *at)
+/* From at->pos on, as far as it is cached, keeping AIMED index lines and PROBED slots under way
+ * ahead of the copy. */
+static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
 {
     struct piece p[AIMED];
-    uint64_t next = at->pos;
-    unsigned aimed = 0, probed = 0;
-    for (unsigned i = 0; i < CLOCKED && (i < aimed || next < w->end); i++) {
-        for (; aimed < i + AIMED && aimed < CLOCKED && next < w->end; aimed++)
+    uint64_t next = at->pos, aimed = 0, probed = 0;
+    for (uint64_t i = 0; i < aimed || next < w->end; i++) {
+        for (; aimed < i + AIMED && next < w->end; aimed++)
             next = aim(w, next, &p[aimed % AIMED]);
         for (; probed < i + PROBED && probed < aimed; probed++)
             cm_block_probe(w->c, &p[probed % AIMED].probe);
         if (i + 1 < probed)
             cm_block_soon(w->c, &p[(i + 1) % AIMED].probe);
-        if (!read_piece(w, &p[i % AIMED], verify, buf, at))
-            return false;
-    }
-    return true;
-}
-
-static void read_on(struct walk *w, uint8_t *buf, struct progress *at)
-{
-    bool go_on = true;
-    while (go_on && at->pos < w->end) {
-        const struct progress before = *at;
-        uint64_t start = cm_plat_ticks();
-        go_on = read_some(w, false, buf, at);
-        if (too_slow(start)) {
-            *at = before;
-            go_on = read_some(w, true, buf, at);
-        }
-    }
-}
-
-/* The usual request: one block, or a part of it. */
-static void read_block(struct walk *w, uint8_t *buf, struct progress *at)
-{
-    struct piece p;
-    const struct progress before = *at;
-    uint64_t start = cm_plat_ticks();
-    (void)plan(w, at->pos, &p);
-    cm_block_probe(w->c, &p.probe);
-    (void)read_piece(w, &p, false, buf, at);
-    if (too_slow(start)) {
-        *at = before;
-        (void)read_piece(w, &p, true, buf, at);
+        if (!read_piece(w, &p[i % AIMED], buf, at))
+            return;
     }
 }
 
@@ -284,7 +255,7 @@ int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64
     if (fillable && w.end - offset <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && offset < w.end)
         read_block(&w, buf, &at);
     else if (fillable)
-        read_on(&w, buf, &at);
+        read_run(&w, buf, &at);
     count_hits(w.c, at.hits, at.pos - offset);
     return walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
 }
@@ -296,7 +267,6 @@ struct request {
     struct progress at;
     bool fillable;
     bool begun; /* there is a first piece */
-    bool whole; /* and it was cached */
 };
 
 static void aim_first(cm_file *f, const cm_read_vec *v, struct request *q)
@@ -306,19 +276,6 @@ static void aim_first(cm_file *f, const cm_read_vec *v, struct request *q)
     q->begun = q->fillable && v->offset < q->w.end;
     if (q->begun)
         (void)aim(&q->w, v->offset, &q->first);
-}
-
-/* Reads the first piece of each, asking for the next one's bytes meanwhile. */
-static void read_firsts(struct request *q, size_t n, bool verify, const cm_read_vec *v)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n && q[i + 1].begun)
-            cm_block_soon(q[i].w.c, &q[i + 1].first.probe);
-        if (!q[i].begun)
-            continue;
-        q[i].at = (struct progress){ v[i].offset, 0, CM_STAT_miss_mode };
-        q[i].whole = read_piece(&q[i].w, &q[i].first, verify, v[i].buf, &q[i].at);
-    }
 }
 
 /* At most AIMED vectors. Returns how many were read whole. */
@@ -332,13 +289,11 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
     for (size_t i = 0; i < n; i++)
         if (q[i].begun)
             cm_block_probe(f->cache, &q[i].first.probe);
-    uint64_t start = cm_plat_ticks();
-    read_firsts(q, n, false, v);
-    if (too_slow(start))
-        read_firsts(q, n, true, v);
     for (size_t i = 0; i < n; i++) {
-        if (q[i].begun && q[i].whole)
-            read_on(&q[i].w, v[i].buf, &q[i].at);
+        if (i + 1 < n && q[i + 1].begun)
+            cm_block_soon(f->cache, &q[i + 1].first.probe);
+        if (q[i].begun && read_piece(&q[i].w, &q[i].first, v[i].buf, &q[i].at))
+            read_run(&q[i].w, v[i].buf, &q[i].at);
         v[i].result = walk_end(&q[i].w, q[i].at.pos, q[i].fillable, q[i].at.cause, 0, v[i].miss);
         whole += v[i].result == (int64_t)v[i].len;
         hits += q[i].at.hits;

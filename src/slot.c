@@ -3,7 +3,7 @@
  * slot.c - slots: 32-byte headers, 4 KiB payloads.
  *
  * Owns: the words of a header and the order in which they are read and written. A header is the
- * truth about its slot. w0 alone makes it valid: it carries VALID, a 16-bit sequence that survives
+ * truth about its slot. w0 alone makes it valid: it carries VALID, a sequence that survives
  * invalidation, and a check over everything else, so a header whose words do not belong together
  * is simply not valid.
  *
@@ -17,7 +17,7 @@
 #include "platform.h"
 
 /* Of a block that is next: enough for the prefetcher of the CPU to go on by itself. */
-#define SOON_LINES 16u
+#define SOON_LINES 12u
 
 static struct cm_header *header_at(const struct cm_media *m, uint64_t slot)
 {
@@ -67,8 +67,9 @@ enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, str
  * the payload it has replaced w0 (cm_slot_invalidate, a full barrier) and fenced. So if any copied
  * byte is from a later life, the acquire fence below orders the second load of w0 after the load
  * that saw it, and that load sees w0 changed. w0 cannot be back to its old value: each life has
- * its own sequence, and 65536 lives inside one read are excluded by the caller's clock (range.c).
- * Under TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
+ * its own sequence, and a reader would have to be stopped for 2^31 lives of the slot, and for not
+ * one more or less, and find the same key and checksum in the last one (docs/concurrency.md). Under
+ * TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
 static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
                                  uint32_t from, uint32_t len, int *error)
 {
@@ -201,7 +202,7 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
 
 int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h)
 {
-    uint16_t seq = (uint16_t)((h->w0 & CM_W0_SEQ_MASK) + 1);
+    uint32_t seq = (uint32_t)((h->w0 + 1) & CM_W0_SEQ_MASK);
     h->w0 = cm_format_w0(cm_media_key(m), slot, h, seq);
     /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
      * visible and durable before this. */

@@ -42,9 +42,8 @@ void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot);
 
 /* The optimistic copy: bytes [from, from+len) of key k's block out of `slot`, without any lock.
  * HIT: dst holds them and they were the block's content all the while; *got (<= len) says how many
- * of them are valid, the rest of dst is zeros. `verify`: the payload's checksum is tested as well;
- * without it the caller sees to it that the call took less than a millisecond (range.c). *w0 is
- * the word it all was judged by. Any other verdict: dst is unspecified, but nobody else's bytes. */
+ * of them are valid, the rest of dst is zeros. `verify`: the payload's checksum is tested as well. *w0
+ * is the word it all was judged by. Any other verdict: dst is unspecified, but nobody else's bytes. */
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   uint32_t from, uint32_t len, bool verify, void *dst,
                                   uint32_t *got, uint64_t *w0);

@@ -14,7 +14,7 @@
  * Mutants: NO_ACQUIRE  NO_RECHECK w0 not loaded again  NO_SEQ only VALID compared
  *          SEQ_LOST invalidation stores 0, sequence included  VALID_FIRST valid before the payload
  *          TRUST_TAG key words not compared  OVERWRITE_VALID no invalidation before the payload
- *          SEQ_BITS=1 a sequence that wraps within one read (why slow reads verify the checksum)
+ *          SEQ_BITS=1 a sequence that wraps within one read (why it has 31 bits)
  */
 #ifndef SEQ_BITS
 #define SEQ_BITS 3

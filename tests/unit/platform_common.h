@@ -139,20 +139,15 @@ static void test_random(void)
 
 static void test_clocks(void)
 {
-    const uint64_t now = cm_plat_now_ns(), ticks = cm_plat_ticks();
+    const uint64_t now = cm_plat_now_ns();
     const int64_t wall = cm_plat_wall_ns(), boot = cm_plat_boot_wall_ns();
-    uint64_t waited, ticked;
+    uint64_t waited;
 
     CHECK(wall / 1000000000 - (int64_t)time(NULL) <= 1);
     CHECK(boot == INT64_MIN || (boot > 0 && boot < wall));
-    CHECK(cm_plat_ticks_per_ms() > 0);
     sleep_ms(50);
-    ticked = cm_plat_ticks() - ticks;
     waited = cm_plat_now_ns() - now;
     CHECK(waited >= 50000000 && waited < UINT64_C(30000000000));
-    if (getenv("CM_TEST_EMULATED") == NULL) {
-        CHECK(ticked >= 50 * cm_plat_ticks_per_ms() * 9 / 10); /* a lower bound */
-    }
     CHECK(cm_plat_wall_ns() - wall >= 40000000);
     CHECK(boot == INT64_MIN || llabs((long long)(cm_plat_boot_wall_ns() - boot)) < BOOT_CLOCK_STEP);
     for (unsigned i = 0; i < 1000; i++) {

@@ -466,69 +466,6 @@ static void test_partial_read_verifies(void)
     pool_end(&p);
 }
 
-/* A reader that was stopped for long may have missed 65536 lives of the slot, so it sums what it
- * copied, whatever it was told to verify. Here a signal stops it, somewhere. */
-#ifndef _WIN32
-static void stop_a_while(int number)
-{
-    (void)number;
-    sleep_ms(2);
-}
-#endif
-
-enum read_by { BY_BLOCK, BY_RANGE, BY_MANY };
-
-/* Reads blocks 0 and 1 (or 0 alone): was block 0 there? */
-static bool read_by(cm_file *f, enum read_by by)
-{
-    static uint8_t buf[2 * CM_BLOCK_SIZE];
-    cm_read_vec v[2] = { { .offset = 0, .buf = buf, .len = BLK },
-                         { .offset = BLK, .buf = buf + BLK, .len = BLK } };
-    if (by == BY_MANY)
-        return cm_read_many(f, v, 2) >= 0 && v[0].result > 0;
-    return cm_read(f, 0, buf, by == BY_RANGE ? 2 * BLK : BLK, NULL) > 0;
-}
-
-#ifndef _WIN32
-static void check_slow_reader(enum read_by by)
-{
-    struct pool p;
-    const struct sigaction stop = { .sa_handler = stop_a_while, .sa_flags = SA_RESTART };
-    const struct itimerval often = { { 0, 4000 }, { 0, 4000 } }, never = { { 0, 0 }, { 0, 0 } };
-    struct sigaction before;
-    pool_make(&p, MIB, 0);
-    p.o.verify = CM_VERIFY_NEVER;
-    REQUIRE(pool_up(&p) == 0);
-    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
-    CHECK_EQ(put_all(f, 0, 2, 5), 2);
-    payload_of(p.c, slot_of(f, 0))[4000] ^= 1;
-    CHECK_EQ(look(f, 0, 5), WRONG); /* told to trust the media, it does */
-    CHECK_EQ(sigaction(SIGALRM, &stop, &before), 0);
-    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-    uint64_t end = cm_plat_now_ns() + UINT64_C(10000000000);
-    while (read_by(f, by) && cm_plat_now_ns() < end)
-        ;
-    CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
-    CHECK_EQ(sigaction(SIGALRM, &before, NULL), 0);
-    CHECK_EQ(STAT(p.c, miss_checksum), 1);
-    CHECK_EQ(look(f, 0, 5), MISS);
-    pool_end(&p);
-}
-#endif
-
-static void test_slow_reader(void)
-{
-#ifdef _WIN32
-    SKIP("no signals that stop a thread");
-#else
-    if (!cm_guard_available())
-        SKIP("the thread sanitizer lets no signal in while code runs");
-    check_slow_reader(BY_BLOCK);
-    check_slow_reader(BY_RANGE);
-    check_slow_reader(BY_MANY);
-#endif
-}
-
 /* Any flipped bit of a header: a miss, or (an invalid header) what it was before. */
 static void test_flipped_header(void)
 {
@@ -911,7 +848,6 @@ static const struct harness_test tests[] = {
     TEST(first_hit_of_session),
     TEST(partial_read_verifies),
     TEST(nothing_leaks),
-    TEST(slow_reader),
     TEST(flipped_header),
     TEST(flipped_dead_header),
     TEST(other_key),
