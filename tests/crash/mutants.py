@@ -590,7 +590,7 @@ BENIGN = [
     _m('mark not moved', 'a range of incarnations of its own for every session',
        'the first incarnation that is asked for then writes a range of its own; only a mark below what was used '
        'is harmful ("mark below what was used")',
-       SUPER, '    sb->inc_mark += CM_INCARNATION_RANGE;\n    /* The copy', '    /* The copy'),
+       SUPER, '    sb->inc_mark += CM_INCARNATION_RANGE;\n    if (e == 0)', '    if (e == 0)'),
     _m('owner of a stale cell', 'ownership test before a dead cell is used',
        'the cell is used only after its header was flushed and fenced by the one who uses it ("settle stale"); '
        'the test saves that for headers whose owner is about to do it', BLOCK,
