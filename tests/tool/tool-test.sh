@@ -778,8 +778,11 @@ test_bad_pools()
   printf x >>bad
   bad_pool longer 3 'bad: is longer than its superblock says'
   cp good bad
-  both 12 02 00 00 00
+  both 12 ff 00 00 00
   bad_pool newer-version 3 'bad: has a pool format this version does not know'
+  cp good bad
+  both 12 01 00 00 00
+  bad_pool older-version 3 'bad: has a pool format this version does not know'
   cp good bad
   both 24 00 00 00 00 00 00 00 80
   bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know'
