@@ -354,7 +354,8 @@ typedef struct cm_miss {
  * When that is less than len, *miss is the first absent run: its offset is block-aligned, at or
  * before offset + the returned length. With CM_MISS_EOF and len 0 the file ends there.
  * Bytes of buf past the returned length are unspecified: zeros or what was there before, never
- * bytes of another block. Takes no lock, never blocks.
+ * bytes of another block; while the call runs they may be, so buf must not be memory that others
+ * read who may not see the other files. Takes no lock, never blocks.
  * `miss` may be NULL (then nothing can be filled).
  * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);

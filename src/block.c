@@ -163,9 +163,9 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
     return CM_FOUND_CONFLICT;
 }
 
-/* All cells of one bucket. */
+/* All cells of one bucket, but for those that lead to the slot `judged`. */
 static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, unsigned which,
-                                 const struct cm_part *part, uint32_t *got)
+                                 uint64_t judged, const struct cm_part *part, uint32_t *got)
 {
     enum cm_found worst = CM_FOUND_ABSENT;
     struct cm_cells cells;
@@ -174,7 +174,7 @@ static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, uns
     const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
     for (unsigned left = cm_index_matches(k, cell); left; left &= left - 1) {
         uint64_t match = cell[at_lowest_bit(left)];
-        if (!cm_index_match(&c->media, k, match))
+        if (!cm_index_match(&c->media, k, match) || cm_cell_slot(match) == judged)
             continue;
         enum cm_found r = read_slot(c, k, cm_cell_slot(match), part, got);
         if (r == CM_FOUND_HIT)
@@ -216,15 +216,17 @@ void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p)
 enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
                             const struct cm_part *part, uint32_t *got)
 {
-    enum cm_found first = CM_FOUND_ABSENT, second;
+    enum cm_found found = CM_FOUND_ABSENT, r;
     if (p->slot != CM_NO_SLOT)
-        first = read_slot(c, &p->key, p->slot, part, got);
-    if (p->more && first != CM_FOUND_HIT)
-        first = read_bucket(c, &p->key, 0, part, got);
-    if (first == CM_FOUND_HIT)
-        return first;
-    second = read_bucket(c, &p->key, 1, part, got);
-    return second == CM_FOUND_ABSENT ? first : second;
+        found = read_slot(c, &p->key, p->slot, part, got);
+    if (p->more && found != CM_FOUND_HIT) {
+        r = read_bucket(c, &p->key, 0, p->slot, part, got);
+        found = r == CM_FOUND_ABSENT ? found : r;
+    }
+    if (found == CM_FOUND_HIT)
+        return found;
+    r = read_bucket(c, &p->key, 1, p->slot, part, got);
+    return r == CM_FOUND_ABSENT ? found : r;
 }
 
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
@@ -650,13 +652,13 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
 
 /* Starts making published newcomers durable. Not under their locks: the next one's would wait for
  * the flush. Until the fence nothing is promised, and who forgets a block meanwhile flushes itself.
- */
+ * What cannot be flushed is taken back. */
 static void flush_published(struct cm_cache *c, struct newcomer *n, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0 && (cm_index_flush(&c->media, &n[i].key, n[i].cell) ||
                                  cm_slot_flush(&c->media, n[i].slot))) {
-            n[i].spoiled = true;
+            n[i].spoiled = unpublish_one(c, n[i].slot, &n[i].key, n[i].header.w0) < 0;
             n[i].result = CM_NOT_STORED_MEDIA;
         }
 }

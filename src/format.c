@@ -211,8 +211,11 @@ void cm_format_place(const struct cm_geometry *g, uint64_t seed, uint64_t incarn
     /* Another seed than the group's, so that group g and block g are unrelated. */
     uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), ~seed);
     uint64_t n = g->stripe_buckets;
-    uint64_t first = home->start + (block & (CM_GROUP_BLOCKS - 1));
-    while (first >= n) /* once; more often only in the smallest pools */
+    /* Neighbours beside one another; but a stripe with fewer buckets than a group has blocks would
+     * put every n-th of them in one bucket, so there each has a place of its own. */
+    uint64_t first = n < CM_GROUP_BLOCKS ? (((h >> 20) & 0xfffff) * n) >> 20
+                                         : home->start + (block & (CM_GROUP_BLOCKS - 1));
+    if (first >= n)
         first -= n;
     /* The second bucket is the block's own, or the overflow of neighbours would meet again. 20 bits
      * choose it, 24 others are the tag. */

@@ -16,7 +16,6 @@
 
 #define AIMED 16u       /* index lines under way before the first copy */
 #define PROBED 6u       /* slots under way */
-#define CLOCKED 64u     /* blocks between two looks at the clock */
 #define ABSENT_AIMED 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */

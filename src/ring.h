@@ -51,14 +51,16 @@ static inline void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t count)
     at_store_relaxed(&r->ref[slot], count | flag);
 }
 
-/* Only ever set; a store beside it may undo that, which costs another look at the payload. */
+/* A store of a count beside it may undo it, which costs another look at the payload. */
 static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
 {
     return at_load_relaxed(&r->ref[slot]) & CM_REF_VERIFIED;
 }
 static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
 {
-    at_store_relaxed(&r->ref[slot], at_load_relaxed(&r->ref[slot]) | CM_REF_VERIFIED);
+    /* Not a load and a store: that could bring CM_REF_EMPTY back on a slot that was filled since. */
+    if (!cm_ring_is_verified(r, slot))
+        (void)at_or_relaxed(&r->ref[slot], (uint8_t)CM_REF_VERIFIED);
 }
 static inline void cm_ring_prefetch(const struct cm_ring *r, uint64_t slot)
 {

@@ -68,7 +68,7 @@ enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, str
  * byte is from a later life, the acquire fence below orders the second load of w0 after the load
  * that saw it, and that load sees w0 changed. w0 cannot be back to its old value: each life has
  * its own sequence, and a reader would have to be stopped for 2^31 lives of the slot, and for not
- * one more or less, and find the same key and checksum in the last one (docs/concurrency.md). Under
+ * one more or less, and w0's check be the same in the last one (docs/concurrency.md). Under
  * TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
 static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
                                  uint32_t from, uint32_t len, int *error)

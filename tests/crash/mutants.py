@@ -437,7 +437,7 @@ MUTANTS = [
        'crash fill-b1,forget-closed@f1', FILE,
        '(!its && !b.unreadable[i] && cm_record_settle(&c->media, b.first + i, 1))', '0'),
     _m('torn record first', 'a torn record is dropped before another is written in its place',
-       'crash fill-b1,evict-b~f26', FILE, 'return b->whole[i] ? dirty : b->record[i].xxh3 != 0;',
+       'crash fill-b1,evict-b~f104', FILE, 'return b->whole[i] ? dirty : b->record[i].xxh3 != 0;',
        'return b->whole[i] && dirty;'),
     _m('early release', 'the new incarnation is released only when its record is durable',
        'unit file stored_before_the_record', FILE,
@@ -503,7 +503,7 @@ MUTANTS = [
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
     _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
-       'crash pagecache fill-a0,close', SUPER,
+       'crash pagecache read-a,close', SUPER,
        '''    if (e == 0)
         e = write_both(s);
     if (e == 0)
@@ -526,7 +526,7 @@ int cm_super_close''', '''    if (e == 0 && *emptied) {
 }
 
 int cm_super_close'''),
-    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache fill-a0,close', SUPER,
+    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache read-a,close', SUPER,
        '''    if (e == 0)
         e = write_both(s);
     if (e == 0)

@@ -610,6 +610,41 @@ static void test_garbage_headers(void)
     pool_end(&p);
 }
 
+/* ---- Flushes that fail ----------------------------------------------------------------------- */
+
+static const struct cm_persist_ops *whole_ops;
+static const struct cm_media *flushed_media;
+
+static int flush_no_cell(void *ctx, const void *p, size_t n)
+{
+    const uint8_t *index = flushed_media->base + flushed_media->geo.index_offset;
+    const uint8_t *headers = flushed_media->base + flushed_media->geo.header_offset;
+    if ((const uint8_t *)p >= index && (const uint8_t *)p < headers)
+        return CM_EIO;
+    return whole_ops->flush(ctx, p, n);
+}
+
+/* A block whose cell cannot be flushed is not stored: it is taken back, and no slot is lost. */
+static void test_unflushable_cell(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    flushed_media = &p.c->media;
+    whole_ops = p.c->media.ops;
+    struct cm_persist_ops ops = *whole_ops;
+    ops.flush = flush_no_cell;
+    p.c->media.ops = &ops;
+    for (uint64_t b = 0; b < 100; b++)
+        CHECK_EQ(put(f, b, 5), CM_NOT_STORED_MEDIA);
+    CHECK_EQ(hits(f, 0, 100, 5), 0);
+    CHECK_EQ(STAT(p.c, quarantined), 0);
+    p.c->media.ops = whole_ops;
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    CHECK_EQ(hits(f, 0, 100, 5), 100);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* ---- Unreadable memory ----------------------------------------------------------------------- */
 
 static void forbid(void *p, bool forbidden)
@@ -847,6 +882,7 @@ static const struct harness_test tests[] = {
     TEST(flipped_payload),
     TEST(first_hit_of_session),
     TEST(partial_read_verifies),
+    TEST(unflushable_cell),
     TEST(nothing_leaks),
     TEST(flipped_header),
     TEST(flipped_dead_header),

@@ -89,13 +89,11 @@ static void test_golden_header(void)
     CHECK_EQ(cm_cell_make(UINT64_C(0xabcdef0000000000), 17), GOLDEN_CELL);
 }
 
-static void test_golden_places(void)
+static void check_places(uint64_t bytes, uint64_t max_files, const struct golden_place *p, size_t n)
 {
     struct cm_geometry g;
-    CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
-    CHECK_EQ(cm_format_record_bucket(&g, seed, &golden_id), GOLDEN_RECORD_BUCKET);
-    for (unsigned i = 0; i < sizeof(golden_places) / sizeof(golden_places[0]); i++) {
-        const struct golden_place *p = &golden_places[i];
+    CHECK_EQ(cm_format_plan(bytes, max_files, &g), 0);
+    for (size_t i = 0; i < n; i++, p++) {
         struct cm_place at;
         struct cm_home home = cm_format_home(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
         cm_format_place(&g, seed, p->incarnation, p->block, &home, &at);
@@ -104,6 +102,16 @@ static void test_golden_places(void)
         CHECK_EQ(at.bucket[1], p->bucket[1]);
         CHECK_EQ(at.tag, p->tag);
     }
+}
+
+static void test_golden_places(void)
+{
+    struct cm_geometry g;
+    CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
+    CHECK_EQ(cm_format_record_bucket(&g, seed, &golden_id), GOLDEN_RECORD_BUCKET);
+    check_places(64 * MIB, 1000, golden_places, sizeof(golden_places) / sizeof(golden_places[0]));
+    check_places(GOLDEN_IMAGE_SIZE, 0, golden_small_places,
+                 sizeof(golden_small_places) / sizeof(golden_small_places[0]));
 }
 
 static void test_golden_geometry(void)

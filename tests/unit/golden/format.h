@@ -77,6 +77,14 @@ static const struct golden_place golden_places[] = {
       UINT64_C(0xa95ae70000000000) },
 };
 
+/* In the smallest pool: one stripe of 16 buckets. */
+static const struct golden_place golden_small_places[] = {
+    { UINT64_C(0x200000), UINT64_C(0x0), 0, { 3, 7 }, UINT64_C(0xfde4920000000000) },
+    { UINT64_C(0x200000), UINT64_C(0x1), 0, { 6, 7 }, UINT64_C(0x8b82400000000000) },
+    { UINT64_C(0x200000), UINT64_C(0x8), 0, { 1, 4 }, UINT64_C(0x2440db0000000000) },
+    { UINT64_C(0x1), UINT64_C(0x12345), 0, { 9, 10 }, UINT64_C(0x4d381a0000000000) },
+};
+
 struct golden_geometry {
     uint64_t size, slots, record_buckets, stripes, stripe_buckets, data_align;
     uint64_t record_offset, index_offset, header_offset, slot_offset;
