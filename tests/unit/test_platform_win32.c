@@ -507,18 +507,18 @@ static void test_long_forms(void)
 {
     char name[700], part[301];
 
-    memset(part, 'x', 300);
+    memset(part, 'n', 300);
     part[300] = 0;
     check_form("\\\\server\\share\\pool", L"\\\\server\\share\\pool", 19); /* short: as it is */
     check_form("C:/pool", L"C:/pool", 7);
     (void)snprintf(name, sizeof name, "\\\\server\\share\\%s\\pool", part);
-    check_form(name, L"\\\\?\\UNC\\server\\share\\xxx", 8 + 13 + 300 + 5);
+    check_form(name, L"\\\\?\\UNC\\server\\share\\nnn", 8 + 13 + 300 + 5);
     (void)snprintf(name, sizeof name, "//server/share/%s/../%s", part, part);
-    check_form(name, L"\\\\?\\UNC\\server\\share\\xxx", 8 + 13 + 300);
+    check_form(name, L"\\\\?\\UNC\\server\\share\\nnn", 8 + 13 + 300);
     (void)snprintf(name, sizeof name, "C:/%s/pool", part);
-    check_form(name, L"\\\\?\\C:\\xxx", 4 + 3 + 300 + 5);
+    check_form(name, L"\\\\?\\C:\\nnn", 4 + 3 + 300 + 5);
     (void)snprintf(name, sizeof name, "\\\\?\\C:\\%s", part);
-    check_form(name, L"\\\\?\\C:\\xxx", 4 + 3 + 300);
+    check_form(name, L"\\\\?\\C:\\nnn", 4 + 3 + 300);
 }
 
 /* A short name in a directory whose own is nearly as long as one may be. */
