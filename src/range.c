@@ -6,7 +6,7 @@
  * not a snapshot, as with any read() beside a write(). The end of the file comes only from an
  * adopted size, never from a short block.
  *
- * Who: cache.c and flight.c.
+ * Who: api.c and flight.c.
  */
 #include "range.h"
 
@@ -54,11 +54,7 @@ static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
         w->group = block >> CM_GROUP_SHIFT;
         w->home = cm_key_home(&w->c->media, w->incarnation, w->group);
     }
-    k->incarnation = w->incarnation;
-    k->block = block;
-    k->stripe = w->home.stripe;
-    cm_format_place(&w->c->media.geo, w->c->media.hash_seed, w->incarnation, block, &w->home,
-                    &k->place);
+    *k = cm_key_make(&w->c->media, w->incarnation, block, &w->home);
 }
 
 /* Blocks [first, end) that follow an absent one and are absent too. */
