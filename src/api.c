@@ -37,7 +37,7 @@ static int check_range(uint64_t offset, uint64_t len)
 }
 
 /* The media gave up: said once, here, where no lock is held. */
-static void report_trouble(cm_cache *c)
+static void say_trouble(cm_cache *c)
 {
     uint32_t unsaid = 1;
     if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
@@ -47,6 +47,12 @@ static void report_trouble(cm_cache *c)
         cm_log(c, CM_LOG_ERROR,
                "too many errors writing or reading the pool (volume full, file lost or media "
                "failing); nothing more is stored until it is opened again");
+}
+
+static inline void report_trouble(cm_cache *c)
+{
+    if (at_load_relaxed(&c->broken) == 1 || at_load_relaxed(&c->failing) == 1)
+        say_trouble(c);
 }
 
 /* ---- Cache ----------------------------------------------------------------------------------- */
@@ -184,12 +190,13 @@ int cm_file_close(cm_file *f)
 
 int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
-    int e = enter(f);
+    struct cm_plat_thread *t = cm_plat_thread();
+    int e = cm_file_valid(f) ? cm_enter_thread(f->cache, t) : CM_EHANDLE;
     if (e == 0)
         e = !buf && len ? CM_EINVAL : check_range(offset, len);
     if (e)
         return e;
-    bool timed = cm_plat_thread()->sample++ % SAMPLE == 0;
+    bool timed = t->sample++ % SAMPLE == 0;
     uint64_t start = timed ? cm_plat_now_ns() : 0;
     int64_t n = cm_range_read(f, offset, buf, len, 0, miss);
     if (timed && n == (int64_t)len)

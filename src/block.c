@@ -134,18 +134,34 @@ static bool must_verify(struct cm_cache *c, uint64_t slot)
            (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
 }
 
+/* The usual hit. false: nothing is known, and nothing was left in part->dst. */
+static inline bool read_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                              const struct cm_part *part)
+{
+    if (!cm_ring_is_verified(&c->ring, slot) || c->opts.verify == CM_VERIFY_ALWAYS)
+        return false;
+    if (cm_slot_read_known(&c->media, slot, k, part)) {
+        cm_ring_touch(&c->ring, slot);
+        return true;
+    }
+    memset(part->dst, 0, part->len); /* may be another file's */
+    return false;
+}
+
 /* One cell that carries the tag. */
 static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                                const struct cm_part *part, uint32_t *got)
 {
     bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
+    if (read_known(c, k, slot, part)) {
+        *got = part->len;
+        return CM_FOUND_HIT;
+    }
     for (int i = 0; i < TRIES; i++) {
-        switch (
-            cm_slot_read(&c->media, slot, k, part->from, part->len, verify, part->dst, got, &w0)) {
+        switch (cm_slot_read(&c->media, slot, k, part, verify, got, &w0)) {
         case CM_SLOT_HIT:
-            if (verify)
-                cm_ring_set_verified(&c->ring, slot);
+            cm_ring_set_verified(&c->ring, slot);
             cm_ring_touch(&c->ring, slot);
             return CM_FOUND_HIT;
         case CM_SLOT_OTHER:
@@ -227,6 +243,24 @@ enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
         return found;
     r = read_bucket(c, &p->key, 1, p->slot, part, got);
     return r == CM_FOUND_ABSENT ? found : r;
+}
+
+enum cm_found cm_block_glance(struct cm_cache *c, const struct cm_key *k,
+                              const struct cm_part *part)
+{
+    struct cm_cells cells;
+    if (cm_index_load(&c->media, k, 0, &cells))
+        return CM_FOUND_CONFLICT;
+    unsigned matches = cm_index_matches(k, cells.cell);
+    if (matches == 0)
+        return cm_index_load(&c->media, k, 1, &cells) == 0 &&
+                       cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) == 0
+                   ? CM_FOUND_ABSENT
+                   : CM_FOUND_CONFLICT;
+    uint64_t cell = cells.cell[at_lowest_bit(matches)];
+    return cm_index_match(&c->media, k, cell) && read_known(c, k, cm_cell_slot(cell), part)
+               ? CM_FOUND_HIT
+               : CM_FOUND_CONFLICT;
 }
 
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */

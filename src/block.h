@@ -27,14 +27,14 @@ struct cm_probe {
 void cm_block_aim(const struct cm_cache *c, const struct cm_probe *p);
 void cm_block_probe(const struct cm_cache *c, struct cm_probe *p);
 void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p);
-/* What is wanted of a block. */
-struct cm_part {
-    uint32_t from, len;
-    void *dst;
-};
 /* Copies a part of the block to part->dst. HIT: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
                             const struct cm_part *part, uint32_t *got);
+/* The same for a block that comes alone, as short as can be where all of it was read before, or
+ * where no cell carries its tag. HIT: part->dst holds all of the part. ABSENT: not cached.
+ * CONFLICT: ask cm_block_read(), with an empty probe. */
+enum cm_found cm_block_glance(struct cm_cache *c, const struct cm_key *k,
+                              const struct cm_part *part);
 /* Asks for both index lines of a block that is probably absent. */
 void cm_block_aim_both(const struct cm_cache *c, const struct cm_key *k);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */

@@ -480,18 +480,6 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
 
 /* ---- Closing --------------------------------------------------------------------------------- */
 
-int cm_enter_cache(const cm_cache *c)
-{
-    if (!c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC)
-        return CM_EHANDLE;
-    if (c->fork_count != cm_plat_fork_count())
-        return CM_EFORKED;
-    for (const struct cm_callback *f = cm_plat_thread()->callback; f; f = f->outer)
-        if (f->cache == c)
-            return CM_ECALLBACK;
-    return 0;
-}
-
 /* Makes the pool's last state durable. */
 static int settle(cm_cache *c)
 {

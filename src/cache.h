@@ -7,7 +7,22 @@
 
 #include "internal.h"
 
-/* May this thread call into the cache now? 0, CM_EHANDLE, CM_EFORKED or CM_ECALLBACK. */
-int cm_enter_cache(const cm_cache *c);
+/* May thread t, which is the calling one, call into the cache now? 0, CM_EHANDLE, CM_EFORKED or
+ * CM_ECALLBACK. */
+static inline int cm_enter_thread(const cm_cache *c, const struct cm_plat_thread *t)
+{
+    if (!c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC)
+        return CM_EHANDLE;
+    if (c->fork_count != cm_plat_fork_count())
+        return CM_EFORKED;
+    for (const struct cm_callback *f = t->callback; f; f = f->outer)
+        if (f->cache == c)
+            return CM_ECALLBACK;
+    return 0;
+}
+static inline int cm_enter_cache(const cm_cache *c)
+{
+    return cm_enter_thread(c, cm_plat_thread());
+}
 
 #endif

@@ -119,7 +119,8 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     }
     if (!k->payload)
         return;
-    enum cm_slot_verdict v = cm_slot_read(m, slot, &key, 0, CM_BLOCK_SIZE, true, data, &got, &w0);
+    const struct cm_part whole = { 0, CM_BLOCK_SIZE, data };
+    enum cm_slot_verdict v = cm_slot_read(m, slot, &key, &whole, true, &got, &w0);
     if (v == CM_SLOT_UNREADABLE) {
         k->r->unreadable++;
         if (k->repair) /* out of use, not repaired: it stays counted as damage */

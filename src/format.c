@@ -187,47 +187,8 @@ bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dir
     return word == cm_format_state_word(key, place, *dirty, *boot_number);
 }
 
-/* Maps a hash evenly to [0, n) by its high bits (Lemire 2016, "A fast alternative to the modulo
- * reduction"), n < 2^32. */
-static uint64_t reduce(uint32_t hash, uint64_t n)
-{
-    return (uint64_t)hash * n >> 32;
-}
-
-struct cm_home cm_format_home(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                              uint64_t group)
-{
-    const uint64_t w[2] = { incarnation, group };
-    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), seed);
-    struct cm_home home = { reduce((uint32_t)h, g->stripes),
-                            reduce((uint32_t)(h >> 32), g->stripe_buckets) };
-    return home;
-}
-
-void cm_format_place(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                     uint64_t block, const struct cm_home *home, struct cm_place *place)
-{
-    const uint64_t w[2] = { incarnation, block };
-    /* Another seed than the group's, so that group g and block g are unrelated. */
-    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), ~seed);
-    uint64_t n = g->stripe_buckets;
-    /* Neighbours beside one another; but a stripe with fewer buckets than a group has blocks would
-     * put every n-th of them in one bucket, so there each has a place of its own. */
-    uint64_t first = n < CM_GROUP_BLOCKS ? (((h >> 20) & 0xfffff) * n) >> 20
-                                         : home->start + (block & (CM_GROUP_BLOCKS - 1));
-    if (first >= n)
-        first -= n;
-    /* The second bucket is the block's own, or the overflow of neighbours would meet again. 20 bits
-     * choose it, 24 others are the tag. */
-    uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
-    if (second >= n)
-        second -= n;
-    place->bucket[0] = home->stripe * n + first;
-    place->bucket[1] = home->stripe * n + second;
-    place->tag = h & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
-}
-
 uint64_t cm_format_record_bucket(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id)
 {
-    return reduce((uint32_t)XXH3_64bits_withSeed(id, sizeof(*id), seed), g->record_buckets);
+    return cm_format_reduce((uint32_t)XXH3_64bits_withSeed(id, sizeof(*id), seed),
+                            g->record_buckets);
 }

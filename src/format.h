@@ -30,33 +30,33 @@
 enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
 
 struct cm_super {
-    uint8_t magic[8];      /*   0 "CACHEMAX" */
-    uint32_t byte_order;   /*   8 CM_BYTE_ORDER_MARK */
-    uint32_t version;      /*  12 */
-    uint64_t compat;       /*  16 features an old library may ignore */
-    uint64_t incompat;     /*  24 features an old library must refuse */
-    uint8_t uuid[16];      /*  32 new at every format */
-    uint64_t pool_size;    /*  48 */
-    uint64_t slots;        /*  56 */
+    uint8_t magic[8];        /*   0 "CACHEMAX" */
+    uint32_t byte_order;     /*   8 CM_BYTE_ORDER_MARK */
+    uint32_t version;        /*  12 */
+    uint64_t compat;         /*  16 features an old library may ignore */
+    uint64_t incompat;       /*  24 features an old library must refuse */
+    uint8_t uuid[16];        /*  32 new at every format */
+    uint64_t pool_size;      /*  48 */
+    uint64_t slots;          /*  56 */
     uint64_t record_buckets; /* 64 */
-    uint64_t stripes;      /*  72 */
+    uint64_t stripes;        /*  72 */
     uint64_t stripe_buckets; /* 80 index buckets in a stripe */
-    uint64_t data_align;   /*  88 */
-    uint64_t hash_seed;    /*  96 */
-    uint64_t created_ns;   /* 104 wall clock */
+    uint64_t data_align;     /*  88 */
+    uint64_t hash_seed;      /*  96 */
+    uint64_t created_ns;     /* 104 wall clock */
     /* What changes while a pool is in use. */
-    uint64_t seq;          /* 112 of this superblock write; the higher of two good copies counts */
-    uint64_t epoch;        /* 120 seeds every check in the pool */
-    uint64_t inc_mark;     /* 128 no incarnation >= this was ever handed out */
-    uint64_t frontier;     /* 136 hint: slots >= this were never used in this epoch */
-    uint32_t state;        /* 144 enum cm_super_state */
-    uint32_t durability;   /* 148 enum cm_durability of the owner */
-    uint32_t boot_number;  /* 152 counts the boots this pool saw; stamps dirty marks */
-    uint32_t owner_pid;    /* 156 */
-    uint8_t boot_id[16];   /* 160 */
-    uint8_t mount_id[16];  /* 176 */
-    uint64_t reserved[7];  /* 192 zero */
-    uint64_t xxh3;         /* 248 XXH3-64 of bytes 0..247, seed 0 */
+    uint64_t seq;         /* 112 of this superblock write; the higher of two good copies counts */
+    uint64_t epoch;       /* 120 seeds every check in the pool */
+    uint64_t inc_mark;    /* 128 no incarnation >= this was ever handed out */
+    uint64_t frontier;    /* 136 hint: slots >= this were never used in this epoch */
+    uint32_t state;       /* 144 enum cm_super_state */
+    uint32_t durability;  /* 148 enum cm_durability of the owner */
+    uint32_t boot_number; /* 152 counts the boots this pool saw; stamps dirty marks */
+    uint32_t owner_pid;   /* 156 */
+    uint8_t boot_id[16];  /* 160 */
+    uint8_t mount_id[16]; /* 176 */
+    uint64_t reserved[7]; /* 192 zero */
+    uint64_t xxh3;        /* 248 XXH3-64 of bytes 0..247, seed 0 */
 };
 
 /* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */
@@ -74,13 +74,15 @@ struct cm_stats_head {
 struct cm_stats_shard {
     uint64_t word[CM_STATS_SHARD_WORDS]; /* counters, then two histograms; stats.c */
 };
-#define CM_STATS_BYTES (sizeof(struct cm_stats_head) + CM_STATS_SHARDS * sizeof(struct cm_stats_shard))
+#define CM_STATS_BYTES                                                                             \
+    (sizeof(struct cm_stats_head) + CM_STATS_SHARDS * sizeof(struct cm_stats_shard))
 
 /* ---- File table: buckets of CM_RECORD_WAYS records ------------------------------------------- */
 
 #define CM_RECORD_WAYS 8u
 #define CM_RECORD_RACY 1u
-#define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word, none worked since */
+#define CM_RECORD_SYNC_FAILED                                                                      \
+    2u /* an fsync failed in the boot of the state word, none worked since */
 
 struct cm_record {
     cm_file_id id;        /*   0 zero: empty */
@@ -115,16 +117,16 @@ struct cm_bucket {
 /* ---- Slot headers ---------------------------------------------------------------------------- */
 
 /* w0: bits 30..0 sequence, bit 31 VALID, bits 63..32 check. Invalid: the sequence alone. The check
- * covers sequence, slot and the other three words, seeded by the check key, so that neither a flipped
- * bit nor another pool's or epoch's bytes revive a slot. */
+ * covers sequence, slot and the other three words, seeded by the check key, so that neither a
+ * flipped bit nor another pool's or epoch's bytes revive a slot. */
 #define CM_W0_SEQ_MASK UINT64_C(0x7fffffff)
 #define CM_W0_VALID (UINT64_C(1) << 31)
 
 struct cm_header {
-    uint64_t w0;           /*  0 */
-    uint64_t incarnation;  /*  8 */
-    uint64_t block_valid;  /* 16 block << 13 | valid bytes (1..4096) */
-    uint64_t xxh3;         /* 24 of the valid bytes, seed: check key, key and slot */
+    uint64_t w0;          /*  0 */
+    uint64_t incarnation; /*  8 */
+    uint64_t block_valid; /* 16 block << 13 | valid bytes (1..4096) */
+    uint64_t xxh3;        /* 24 of the valid bytes, seed: check key, key and slot */
 };
 #define CM_VALID_BITS 13u
 #define CM_BLOCK_MAX ((UINT64_C(1) << 51) - 1)
@@ -202,27 +204,13 @@ static inline uint32_t cm_header_valid(const struct cm_header *h)
     return (uint32_t)(h->block_valid & ((1u << CM_VALID_BITS) - 1));
 }
 
-/* ---- Placement ------------------------------------------------------------------------------- */
-
-/* Blocks of one group share a stripe, so that a 1 MiB bracket takes at most five locks. */
-#define CM_GROUP_SHIFT 6u
-#define CM_GROUP_BLOCKS (1u << CM_GROUP_SHIFT)
-
-/* Where the blocks of a group live: in one stripe, and the first buckets of neighbours are
- * neighbours, so that reading a run of blocks reads a run of cache lines. */
-struct cm_home {
-    uint64_t stripe;
-    uint64_t start; /* bucket of the group's first block, counted from the stripe's first */
-};
-/* Where a key may live. */
-struct cm_place {
-    uint64_t bucket[2]; /* numbers in the whole index, the first one preferred */
-    uint64_t tag;       /* in its place in a cell; never makes a cell zero */
-};
-struct cm_home cm_format_home(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                              uint64_t group);
-void cm_format_place(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                     uint64_t block, const struct cm_home *home, struct cm_place *place);
+/* Maps a hash evenly to [0, n) by its high bits (Lemire 2016, "A fast alternative to the modulo
+ * reduction"), n < 2^32. */
+static inline uint64_t cm_format_reduce(uint32_t hash, uint64_t n)
+{
+    return (uint64_t)hash * n >> 32;
+}
+/* Bucket of the file table where the record of `id` lives. */
 uint64_t cm_format_record_bucket(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id);
 
 static inline uint64_t cm_cell_make(uint64_t tag, uint64_t slot)

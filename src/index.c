@@ -10,47 +10,26 @@
  */
 #include "index.h"
 
-static uint64_t *bucket_at(const struct cm_media *m, uint64_t bucket)
-{
-    assert(bucket < m->geo.stripes * m->geo.stripe_buckets);
-    uint8_t *p = m->base + m->geo.index_offset + bucket * sizeof(struct cm_bucket);
-    return ((struct cm_bucket *)(void *)p)->cell;
-}
-
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS])
 {
-    /* Acquire loads pair with the release store below. A cell promises nothing: it is stored before
-     * its header is valid, and a reader that comes in between finds an invalid header. */
-    return cm_guard_load_words(bucket_at(m, bucket), cell, CM_BUCKET_CELLS);
+    return cm_guard_load_words(cm_index_bucket(m, bucket), cell, CM_BUCKET_CELLS);
 }
 
 bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket)
 {
-    return cm_media_is_hole(m, bucket_at(m, bucket), CM_BUCKET_CELLS * sizeof(uint64_t));
+    return cm_media_is_hole(m, cm_index_bucket(m, bucket), CM_BUCKET_CELLS * sizeof(uint64_t));
 }
 
 int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell)
 {
     assert(i < CM_BUCKET_CELLS);
-    return cm_media_store64(m, bucket_at(m, bucket) + i, cell);
+    return cm_media_store64(m, cm_index_bucket(m, bucket) + i, cell);
 }
 
 int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i)
 {
     assert(i < CM_BUCKET_CELLS);
-    return cm_media_flush(m, bucket_at(m, bucket) + i, sizeof(uint64_t));
-}
-
-int cm_index_load(const struct cm_media *m, const struct cm_key *k, unsigned which,
-                  struct cm_cells *cells)
-{
-    assert(which < 2);
-    return cm_index_load_bucket(m, k->place.bucket[which], &cells->cell[which * CM_BUCKET_CELLS]);
-}
-
-void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k, unsigned which)
-{
-    at_prefetch(bucket_at(m, k->place.bucket[which]));
+    return cm_media_flush(m, cm_index_bucket(m, bucket) + i, sizeof(uint64_t));
 }
 
 int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell)

@@ -7,6 +7,7 @@
 #define CM_INDEX_H
 
 #include "media.h"
+#include "place.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -22,14 +23,14 @@ struct cm_key {
 static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t incarnation,
                                          uint64_t group)
 {
-    return cm_format_home(&m->geo, m->hash_seed, incarnation, group);
+    return cm_place_home(&m->geo, m->hash_seed, incarnation, group);
 }
 /* `home` is that of the block's group. */
 static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
                                         uint64_t block, const struct cm_home *home)
 {
     struct cm_key k = { .incarnation = incarnation, .block = block, .stripe = home->stripe };
-    cm_format_place(&m->geo, m->hash_seed, incarnation, block, home, &k.place);
+    cm_place_block(&m->geo, m->hash_seed, incarnation, block, home, &k.place);
     return k;
 }
 static inline uint64_t cm_key_stripe(const struct cm_media *m, uint64_t incarnation, uint64_t block)
@@ -50,9 +51,23 @@ struct cm_cells {
     uint64_t cell[CM_PLACE_CELLS]; /* the first bucket's, then the second's */
 };
 
+static inline uint64_t *cm_index_bucket(const struct cm_media *m, uint64_t bucket)
+{
+    assert(bucket < m->geo.stripes * m->geo.stripe_buckets);
+    uint8_t *p = m->base + m->geo.index_offset + bucket * sizeof(struct cm_bucket);
+    return ((struct cm_bucket *)(void *)p)->cell;
+}
 /* Reads bucket `which` (0, 1) of a key into its half of `cells`. CM_EIO: unreadable. */
-int cm_index_load(const struct cm_media *m, const struct cm_key *k, unsigned which,
-                  struct cm_cells *cells);
+static inline int cm_index_load(const struct cm_media *m, const struct cm_key *k, unsigned which,
+                                struct cm_cells *cells)
+{
+    /* Acquire loads pair with the release store in cm_index_store_bucket. A cell promises nothing:
+     * it is stored before its header is valid, and a reader that comes in between finds an invalid
+     * header. */
+    assert(which < 2);
+    return cm_guard_load_words(cm_index_bucket(m, k->place.bucket[which]),
+                               &cells->cell[which * CM_BUCKET_CELLS], CM_BUCKET_CELLS);
+}
 /* Does cell c carry the key's tag and name a slot that exists? */
 static inline bool cm_index_match(const struct cm_media *m, const struct cm_key *k, uint64_t c)
 {
@@ -79,7 +94,11 @@ static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *
 #endif
     return matches;
 }
-void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k, unsigned which);
+static inline void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k,
+                                     unsigned which)
+{
+    at_prefetch(cm_index_bucket(m, k->place.bucket[which]));
+}
 /* The same by bucket number, for check.c. */
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
 /* Unreadable only because a full volume has no room for its page: empty. */

@@ -14,9 +14,11 @@
 
 #include "atomic.h"
 
-/* NULL until the first copy. Every thread that finds NULL computes the same value, so a relaxed
- * race to store it is harmless; it pairs with nothing. */
-static cm_guard_copy_fn best_copy;
+static int choose_copy(void *dst, const void *src, size_t n);
+
+/* Chosen at the first copy. Every thread that comes before chooses the same, so a relaxed race to
+ * store it is harmless; it pairs with nothing. */
+static cm_guard_copy_fn best_copy = choose_copy;
 
 const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
 {
@@ -34,15 +36,18 @@ const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
     return ops;
 }
 
+/* The first copy. */
+static int choose_copy(void *dst, const void *src, size_t n)
+{
+    cm_guard_copy_fn copy = cm_guard_copy_variant(0, NULL);
+
+    at_store_relaxed(&best_copy, copy);
+    return copy(dst, src, n);
+}
+
 int cm_guard_copy(void *dst, const void *src, size_t n)
 {
-    cm_guard_copy_fn copy = at_load_relaxed(&best_copy);
-
-    if (copy == NULL) {
-        copy = cm_guard_copy_variant(0, NULL);
-        at_store_relaxed(&best_copy, copy);
-    }
-    return copy(dst, src, n);
+    return at_load_relaxed(&best_copy)(dst, src, n);
 }
 
 bool cm_guard_available(void)

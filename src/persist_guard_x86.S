@@ -78,19 +78,25 @@ FUNCTION(cm_guard_load64)
  * each word of which is loaded whole: who compares them in pairs, too, need not wait until the
  * stores to v have left the store buffer. */
 FUNCTION(cm_guard_load_words)
-        xorl    %r10d, %r10d
-        subq    $2, A2
+        subq    $4, A2
         jb      2f
-1:      movdqu  (A0,%r10,8), %xmm0
-        movdqu  %xmm0, (A1,%r10,8)
-        addq    $2, %r10
-        subq    $2, A2
+1:      movdqu  (A0), %xmm0 /* headers have four, buckets eight */
+        movdqu  16(A0), %xmm1
+        movdqu  %xmm0, (A1)
+        movdqu  %xmm1, 16(A1)
+        addq    $32, A0
+        addq    $32, A1
+        subq    $4, A2
         jae     1b
-2:      testq   $1, A2
-        jz      3f
-        movq    (A0,%r10,8), %rax
-        movq    %rax, (A1,%r10,8)
-3:      RETURN_0
+2:      addq    $4, A2
+        jz      4f
+3:      movq    (A0), %rax
+        movq    %rax, (A1)
+        addq    $8, A0
+        addq    $8, A1
+        decq    A2
+        jnz     3b
+4:      RETURN_0
 
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)

@@ -813,6 +813,7 @@ struct cm_plat_thread *cm_plat_thread(void)
 }
 
 static uint32_t fork_count;
+static uint32_t fork_watched; /* atomic; fork_register() ran: asked on every hit */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void fork_in_child(void)
@@ -823,11 +824,14 @@ static void fork_in_child(void)
 static void fork_register(void)
 {
     (void)pthread_atfork(NULL, NULL, fork_in_child);
+    at_store_release(&fork_watched, 1u); /* pairs with cm_plat_fork_count */
 }
 
 uint32_t cm_plat_fork_count(void)
 {
-    (void)pthread_once(&fork_once, fork_register);
+    if (at_load_acquire(&fork_watched) == 0) {
+        (void)pthread_once(&fork_once, fork_register);
+    }
     return at_load_relaxed(&fork_count);
 }
 

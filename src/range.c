@@ -30,6 +30,13 @@ struct walk {
     struct cm_home home;
 };
 
+/* May blocks of the file be cached now? */
+static inline bool is_cached(const cm_file *f, uint64_t incarnation)
+{
+    return incarnation != 0 && !at_load_relaxed(&f->bypassed) &&
+           cm_cache_mode(f->cache) != CM_BYPASS;
+}
+
 static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
 {
     w->f = f;
@@ -44,8 +51,7 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
     }
     w->incarnation = at_load_acquire(&f->incarnation);
     w->group = UINT64_MAX;
-    return cm_cache_mode(w->c) != CM_BYPASS && !at_load_relaxed(&f->bypassed) &&
-           w->incarnation != 0;
+    return is_cached(f, w->incarnation);
 }
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
@@ -73,13 +79,13 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
     return b - first;
 }
 
-static void nothing_missing(const struct walk *w, uint64_t pos, cm_miss *miss)
+static inline void nothing_missing(uint64_t pos, bool eof, cm_miss *miss)
 {
     if (!miss)
         return;
     memset(miss, 0, sizeof(*miss));
     miss->offset = pos;
-    miss->flags = w->eof ? CM_MISS_EOF : 0;
+    miss->flags = eof ? CM_MISS_EOF : 0;
 }
 
 /* Describes the absent run that begins with the block of byte `pos`. */
@@ -118,8 +124,7 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
 
 static void count_miss(struct cm_cache *c, enum cm_stat cause, uint64_t blocks)
 {
-    cm_count(c, CM_STAT_miss_blocks, blocks);
-    cm_count(c, cause, 1);
+    cm_stats_add2(&c->media, CM_STAT_miss_blocks, blocks, cause, 1);
     if (blocks > 1)
         cm_count(c, cause == CM_STAT_miss_mode ? cause : CM_STAT_miss_absent, blocks - 1);
 }
@@ -142,10 +147,8 @@ static enum cm_stat cause_of(enum cm_found r)
 
 static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes)
 {
-    if (blocks > 0) {
-        cm_count(c, CM_STAT_hit_blocks, blocks);
-        cm_count(c, CM_STAT_hit_bytes, bytes);
-    }
+    if (blocks > 0)
+        cm_stats_add2(&c->media, CM_STAT_hit_blocks, blocks, CM_STAT_hit_bytes, bytes);
 }
 
 /* Ends a read or pin at byte `pos`: describes and counts what is missing, if anything. */
@@ -153,7 +156,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
                         uint64_t ahead, cm_miss *miss)
 {
     if (pos >= w->end) {
-        nothing_missing(w, pos, miss);
+        nothing_missing(pos, w->eof, miss);
     } else {
         uint64_t n = describe_miss(w, pos, fillable, ahead, miss);
         uint64_t wanted = (w->end - 1) / CM_BLOCK_SIZE + 1 - pos / CM_BLOCK_SIZE;
@@ -214,15 +217,6 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
     return false;
 }
 
-/* The usual request: one block, or a part of it. */
-static void read_block(struct walk *w, uint8_t *buf, struct progress *at)
-{
-    struct piece p;
-    (void)plan(w, at->pos, &p);
-    cm_block_probe(w->c, &p.probe);
-    (void)read_piece(w, &p, buf, at);
-}
-
 /* From at->pos on, as far as it is cached, keeping AIMED index lines and PROBED slots under way
  * ahead of the copy. */
 static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
@@ -241,14 +235,34 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
     }
 }
 
+/* The usual request, one block or a part of it, without what only longer ones and misses need. HIT:
+ * all of it was copied. ABSENT: it is not cached. Else nothing is known. */
+static inline enum cm_found glance(cm_file *f, uint64_t offset, void *buf, size_t len)
+{
+    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
+    uint64_t size = at_load_acquire(&f->size);
+    uint64_t incarnation = at_load_acquire(&f->incarnation);
+    if (len > CM_BLOCK_SIZE - part.from || len == 0 || offset + len > size ||
+        !is_cached(f, incarnation))
+        return CM_FOUND_CONFLICT;
+    struct cm_key k = cm_key_of(&f->cache->media, incarnation, offset / CM_BLOCK_SIZE);
+    return cm_block_glance(f->cache, &k, &part);
+}
+
 int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
                       cm_miss *miss)
 {
+    enum cm_found seen = glance(f, offset, buf, len);
+    if (seen == CM_FOUND_HIT) {
+        count_hits(f->cache, 1, len);
+        nothing_missing(offset + len, false, miss);
+        return (int64_t)len;
+    }
     struct walk w;
     struct progress at = { offset, 0, CM_STAT_miss_mode };
     bool fillable = walk_begin(&w, f, offset, len);
-    if (fillable && w.end - offset <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && offset < w.end)
-        read_block(&w, buf, &at);
+    if (fillable && seen == CM_FOUND_ABSENT)
+        at.cause = CM_STAT_miss_absent;
     else if (fillable)
         read_run(&w, buf, &at);
     count_hits(w.c, at.hits, at.pos - offset);
@@ -348,7 +362,8 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
             break;
         }
         uint32_t got = valid <= from ? 0 : valid - from < want ? valid - from : want;
-        full = got > 0 && !add_piece(iov, n, &pieces, cm_slot_data(&w.c->media, slot) + from, got);
+        full =
+            got > 0 && !add_piece(iov, n, &pieces, cm_slot_payload(&w.c->media, slot) + from, got);
         if (got == 0 || full) {
             cm_block_unpin(w.c, slot);
             cause = CM_STAT_miss_short;

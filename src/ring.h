@@ -12,7 +12,7 @@
 #define CM_NO_SLOT UINT64_MAX
 #define CM_REF_MAX 3u         /* 2-bit counts */
 #define CM_REF_EMPTY 0x80u    /* instead of a count: hinted, and not filled since */
-#define CM_REF_VERIFIED 0x40u /* beside either: the slot's payload was summed since open */
+#define CM_REF_VERIFIED 0x40u /* beside either: the slot was judged since open */
 #define CM_RING_STEPS 64u     /* bound of one search for a victim */
 #define CM_FREE_MAX 65536u    /* bound of the free stack */
 #define CM_HINTS 256u
@@ -58,7 +58,8 @@ static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
 }
 static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
 {
-    /* Not a load and a store: that could bring CM_REF_EMPTY back on a slot that was filled since. */
+    /* Not a load and a store: that could bring CM_REF_EMPTY back on a slot that was filled since.
+     */
     if (!cm_ring_is_verified(r, slot))
         (void)at_or_relaxed(&r->ref[slot], (uint8_t)CM_REF_VERIFIED);
 }

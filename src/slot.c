@@ -19,39 +19,21 @@
 /* Of a block that is next: enough for the prefetcher of the CPU to go on by itself. */
 #define SOON_LINES 12u
 
-static struct cm_header *header_at(const struct cm_media *m, uint64_t slot)
-{
-    assert(slot < m->geo.slots);
-    uint8_t *p = m->base + m->geo.header_offset + slot * sizeof(struct cm_header);
-    return (struct cm_header *)(void *)p;
-}
-
 bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
 {
-    return cm_media_is_hole(m, header_at(m, slot), sizeof(struct cm_header));
+    return cm_media_is_hole(m, cm_slot_at(m, slot), sizeof(struct cm_header));
 }
 
 bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot)
 {
-    return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_data(m, slot), CM_BLOCK_SIZE);
-}
-
-static uint8_t *payload_at(const struct cm_media *m, uint64_t slot)
-{
-    assert(slot < m->geo.slots);
-    return m->base + m->geo.slot_offset + slot * CM_BLOCK_SIZE;
-}
-
-const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot)
-{
-    return payload_at(m, slot);
+    return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_payload(m, slot), CM_BLOCK_SIZE);
 }
 
 static int load_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
 {
     /* w0 first, acquire: pairs with the release store in cm_slot_publish. If the words below are
      * from another life of the slot, the check over all of them fails. */
-    return cm_guard_load_words(&header_at(m, slot)->w0, &h->w0, 4);
+    return cm_guard_load_words(&cm_slot_at(m, slot)->w0, &h->w0, 4);
 }
 
 enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
@@ -74,10 +56,10 @@ static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64
                                  uint32_t from, uint32_t len, int *error)
 {
     uint64_t again;
-    *error = cm_guard_copy(dst, payload_at(m, slot) + from, len);
+    *error = cm_guard_copy(dst, cm_slot_payload(m, slot) + from, len);
     at_fence_acquire();
     if (*error == 0)
-        *error = cm_guard_load64(&header_at(m, slot)->w0, &again);
+        *error = cm_guard_load64(&cm_slot_at(m, slot)->w0, &again);
     return *error == 0 && again == w0;
 }
 
@@ -105,26 +87,28 @@ static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slo
 
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
 {
-    at_prefetch(header_at(m, slot));
+    at_prefetch(cm_slot_at(m, slot));
 }
 
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
 {
     cm_slot_prefetch_header(m, slot);
-    at_prefetch(payload_at(m, slot));
+    at_prefetch(cm_slot_payload(m, slot));
 }
 
 void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot)
 {
-    const uint8_t *p = payload_at(m, slot);
+    const uint8_t *p = cm_slot_payload(m, slot);
     for (unsigned i = 1; i < SOON_LINES; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
 }
 
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
-                                  uint32_t from, uint32_t len, bool verify, void *dst,
-                                  uint32_t *got, uint64_t *w0)
+                                  const struct cm_part *part, bool verify, uint32_t *got,
+                                  uint64_t *w0)
 {
+    const uint32_t from = part->from, len = part->len;
+    uint8_t *const dst = part->dst;
     assert(from + len <= CM_BLOCK_SIZE);
     struct cm_header h;
     int e = 0;
@@ -151,7 +135,7 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
         *got = 0;
     /* What was copied in vain may be another file's: it does not stay in the caller's buffer. */
     if (*got < len)
-        memset((uint8_t *)dst + *got, 0, len - *got);
+        memset(dst + *got, 0, len - *got);
     *w0 = h.w0;
     return v;
 }
@@ -160,26 +144,26 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h)
 {
     uint8_t whole[CM_BLOCK_SIZE];
-    if (cm_guard_copy(whole, payload_at(m, slot), cm_header_valid(h)))
+    if (cm_guard_copy(whole, cm_slot_payload(m, slot), cm_header_valid(h)))
         return CM_SLOT_UNREADABLE;
     return sum_ok(m, slot, h, whole) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
 }
 
 int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
 {
-    return cm_media_cas64(m, &header_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
+    return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
 }
 
 int cm_slot_flush(const struct cm_media *m, uint64_t slot)
 {
-    return cm_media_flush(m, header_at(m, slot), sizeof(struct cm_header));
+    return cm_media_flush(m, cm_slot_at(m, slot), sizeof(struct cm_header));
 }
 
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h)
 {
     assert(valid >= 1 && valid <= CM_BLOCK_SIZE && k->block <= CM_BLOCK_MAX);
-    struct cm_header *at = header_at(m, slot);
+    struct cm_header *at = cm_slot_at(m, slot);
     uint8_t tail[CM_BLOCK_SIZE];
     if (valid < CM_BLOCK_SIZE) { /* zeros behind a tail: defined bytes, though never served */
         memcpy(tail, data, valid);
@@ -194,7 +178,7 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
     h->incarnation = k->incarnation;
     h->block_valid = k->block << CM_VALID_BITS | valid;
     h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);
-    e = cm_media_copy(m, payload_at(m, slot), data, CM_BLOCK_SIZE);
+    e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);
     if (e == 0)
         e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);
     return e ? e : cm_slot_flush(m, slot);
@@ -206,5 +190,5 @@ int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h
     h->w0 = cm_format_w0(cm_media_key(m), slot, h, seq);
     /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
      * visible and durable before this. */
-    return cm_media_store64(m, &header_at(m, slot)->w0, h->w0);
+    return cm_media_store64(m, &cm_slot_at(m, slot)->w0, h->w0);
 }

@@ -20,6 +20,18 @@ enum cm_slot_verdict {
  * whatever the key. *h is set for HIT and OTHER (w0 at least). */
 enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h);
 
+static inline struct cm_header *cm_slot_at(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.slots);
+    uint8_t *p = m->base + m->geo.header_offset + slot * sizeof(struct cm_header);
+    return (struct cm_header *)(void *)p;
+}
+static inline uint8_t *cm_slot_payload(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.slots);
+    return m->base + m->geo.slot_offset + slot * CM_BLOCK_SIZE;
+}
+
 static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
 {
     return h->incarnation == k->incarnation && cm_header_block(h) == k->block;
@@ -32,21 +44,44 @@ bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
 /* Has the volume no room for the slot's pages? */
 bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 
-const uint8_t *cm_slot_data(const struct cm_media *m, uint64_t slot);
-
 /* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* And for more lines, of a slot that is read next. */
 void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot);
 
-/* The optimistic copy: bytes [from, from+len) of key k's block out of `slot`, without any lock.
- * HIT: dst holds them and they were the block's content all the while; *got (<= len) says how many
- * of them are valid, the rest of dst is zeros. `verify`: the payload's checksum is tested as well. *w0
- * is the word it all was judged by. Any other verdict: dst is unspecified, but nobody else's bytes. */
+/* What is wanted of a block. */
+struct cm_part {
+    uint32_t from, len;
+    void *dst;
+};
+/* The optimistic copy: a part of key k's block out of `slot`, without any lock. HIT: part->dst
+ * holds it and it was the block's content all the while; *got (<= part->len) says how many bytes of
+ * it are valid, the rest is zeros. `verify`: the payload's checksum is tested as well. *w0 is the
+ * word it all was judged by. Any other verdict: part->dst is unspecified, but nobody else's bytes.
+ */
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
-                                  uint32_t from, uint32_t len, bool verify, void *dst,
-                                  uint32_t *got, uint64_t *w0);
+                                  const struct cm_part *part, bool verify, uint32_t *got,
+                                  uint64_t *w0);
+/* The same for a slot that cm_slot_read() found right since the pool was opened, where it holds all
+ * of k's block. Every header it had since was written by this session, word by word as w0 says, and
+ * w0 is the same before and after: so its check could only find media that changed by itself, and
+ * what the words are used for is compared in full here, the length included. (That of a tail cannot
+ * be: cm_slot_read.) false: nothing is known, and part->dst may hold another block's bytes. */
+static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
+                                      const struct cm_key *k, const struct cm_part *part)
+{
+    const struct cm_header *at = cm_slot_at(m, slot);
+    struct cm_header h;
+    uint64_t again;
+    if (cm_guard_load_words(&at->w0, &h.w0, 4) ||
+        cm_guard_copy(part->dst, cm_slot_payload(m, slot) + part->from, part->len))
+        return false;
+    at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */
+    return cm_guard_load64(&at->w0, &again) == 0 && again == h.w0 && (h.w0 & CM_W0_VALID) &&
+           h.incarnation == k->incarnation &&
+           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
+}
 /* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h);

@@ -37,6 +37,14 @@ void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n)
     (void)cm_guard_add64(&w[which], n); /* unreadable: nothing is counted */
 }
 
+void cm_stats_add2(const struct cm_media *m, enum cm_stat one, uint64_t n, enum cm_stat other,
+                   uint64_t n2)
+{
+    uint64_t *w = shard_at(m->base, cm_plat_thread()->number % CM_STATS_SHARDS);
+    (void)cm_guard_add64(&w[one], n);
+    (void)cm_guard_add64(&w[other], n2);
+}
+
 void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_t ns)
 {
     unsigned bucket = 0;

@@ -17,6 +17,9 @@ enum cm_histogram { CM_HISTOGRAM_HIT, CM_HISTOGRAM_ORIGIN };
 
 /* Adds to a counter of the calling thread's shard. */
 void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n);
+/* Adds n to one and n2 to the other. */
+void cm_stats_add2(const struct cm_media *m, enum cm_stat one, uint64_t n, enum cm_stat other,
+                   uint64_t n2);
 void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_t ns);
 
 /* Begins a session: folds the wear of the last one into the lifetime count, zeroes the rest. */

@@ -180,8 +180,8 @@ MUTANTS = [
     _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', SLOT,
        'return e ? e : cm_slot_flush(m, slot);\n}\n\nint cm_slot_publish', 'return e;\n}\n\nint cm_slot_publish'),
     _m('payload stored plainly', 'non-temporal copy: plain stores, no flush', 'crash full fill-z', SLOT,
-       'e = cm_media_copy(m, payload_at(m, slot), data, CM_BLOCK_SIZE);',
-       'e = cm_media_write(m, payload_at(m, slot), data, CM_BLOCK_SIZE);'),
+       'e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);',
+       'e = cm_media_write(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);'),
     _m('fence 3', 'fence between VALID and "stored"', 'crash full fill-z', BLOCK, '''     * slot is disowned only after that. */
     cm_media_fence(&c->media);
 ''', '''     * slot is disowned only after that. */
@@ -277,6 +277,16 @@ MUTANTS = [
        SLOT, ' || !cm_slot_is(&h, k))\n        v = CM_SLOT_OTHER;', ')\n        v = CM_SLOT_OTHER;'),
     _m('wipe', 'wiping of what was copied in vain', 'unit block nothing_leaks', SLOT,
        '    if (*got < len)\n        memset', '    if (*got > len)\n        memset'),
+    _m('known, w0 after the copy', 'second look at w0 after the copy from a known slot',
+       'crash full read-a,read-torn', 'slot.h', '&again) == 0 && again == h.w0 &&', '&again) == 0 &&'),
+    _m('known, VALID', 'VALID of a known slot', 'unit block flipped_known_header',
+       'slot.h', ' && (h.w0 & CM_W0_VALID) &&', ' &&'),
+    _m('known, incarnation', 'incarnation of a known slot', 'unit block flipped_known_header',
+       'slot.h', 'h.incarnation == k->incarnation &&\n           h.block', 'h.block'),
+    _m('known, block', 'block and length of a known slot', 'unit block flipped_known_header',
+       'slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
+    _m('known, judged', 'test that a slot was judged since open', 'unit block flipped_header',
+       BLOCK, 'if (!cm_ring_is_verified(&c->ring, slot) || c->', 'if (c->'),
     _m('header check', 'check word of a header', 'unit block flipped_header',
        'format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));',
        '(void)key, (void)slot;\n    return true;'),

@@ -60,7 +60,7 @@ fi
 row_of() {
   case $1 in
   atomic | platform* | format) echo 0 ;;
-  lock | persist* | media) echo 1 ;;
+  lock | persist* | media | place) echo 1 ;;
   super | index | slot | record | stripe | ring | pin | stats) echo 2 ;;
   internal | file) echo 3 ;;
   block) echo 4 ;;

@@ -95,8 +95,8 @@ static void check_places(uint64_t bytes, uint64_t max_files, const struct golden
     CHECK_EQ(cm_format_plan(bytes, max_files, &g), 0);
     for (size_t i = 0; i < n; i++, p++) {
         struct cm_place at;
-        struct cm_home home = cm_format_home(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
-        cm_format_place(&g, seed, p->incarnation, p->block, &home, &at);
+        struct cm_home home = cm_place_home(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
+        cm_place_block(&g, seed, p->incarnation, p->block, &home, &at);
         CHECK_EQ(home.stripe, p->stripe);
         CHECK_EQ(at.bucket[0], p->bucket[0]);
         CHECK_EQ(at.bucket[1], p->bucket[1]);
@@ -361,9 +361,9 @@ static void test_placement_in_bounds(void)
         g.record_buckets = 1 + (next_random(&rng) >> (30 + next_random(&rng) % 34));
         uint64_t inc = next_random(&rng), block = next_random(&rng) & CM_BLOCK_MAX;
         cm_file_id id = { inc, block };
-        struct cm_home home = cm_format_home(&g, seed, inc, block >> CM_GROUP_SHIFT);
+        struct cm_home home = cm_place_home(&g, seed, inc, block >> CM_GROUP_SHIFT);
         CHECK(home.stripe < g.stripes);
-        cm_format_place(&g, seed, inc, block, &home, &p);
+        cm_place_block(&g, seed, inc, block, &home, &p);
         CHECK(p.bucket[0] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[1] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[0] != p.bucket[1]);

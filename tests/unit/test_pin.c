@@ -259,7 +259,7 @@ static void test_merged(void)
     int used = 0;
     CHECK_EQ(cm_pin_range(f, 100, 2 * BLK - 200, v, 4, &used, &pins, NULL), 2 * BLK - 200);
     CHECK_EQ(used, touch ? 1 : 2);
-    CHECK(v[0].base == cm_slot_data(&p.c->media, slot_of(f, 0)) + 100);
+    CHECK(v[0].base == cm_slot_payload(&p.c->media, slot_of(f, 0)) + 100);
     CHECK_EQ(cm_unpin(&pins), 0);
     pool_end(&p);
 }
