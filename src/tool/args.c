@@ -104,13 +104,21 @@ static int take_option(struct reader *r, size_t i, const char *inline_value)
         tool_message(NULL, "option '--%s' takes no value", o->name);
         return usage_hint(r->command);
     }
-    if (o->argument == TOOL_NEEDS_ARG && !inline_value) {
+    if ((o->argument == TOOL_NEEDS_ARG || o->argument == TOOL_NEEDS_TWO) && !inline_value) {
         if (r->at + 1 >= r->argc) {
             tool_message(NULL, "option '--%s' needs a value: --%s %s", o->name, o->name,
                          o->argument_name);
             return usage_hint(r->command);
         }
         inline_value = r->argv[++r->at];
+    }
+    if (o->argument == TOOL_NEEDS_TWO) {
+        if (r->at + 1 >= r->argc) {
+            tool_message(NULL, "option '--%s' needs two values: --%s %s", o->name, o->name,
+                         o->argument_name);
+            return usage_hint(r->command);
+        }
+        r->args->second[i] = r->argv[++r->at];
     }
     r->args->value[i] = inline_value ? inline_value : "";
     return TOOL_OK;

@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     { "create", &tool_create }, { "info", &tool_info }, { "check", &tool_check },
     { "stats", &tool_stats },   { "cat", &tool_cat },   { "bench", &tool_bench },
+    { "replay", &tool_replay },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -65,9 +66,9 @@ static int print_command_help(const struct tool_command *c)
         if (o->letter)
             (void)snprintf(letter, sizeof(letter), "-%c, ", o->letter);
         (void)snprintf(name, sizeof(name), "%s--%s%s%s%s", letter, o->name,
-                       o->argument == TOOL_MAY_ARG     ? "[="
-                       : o->argument == TOOL_NEEDS_ARG ? " "
-                                                       : "",
+                       o->argument == TOOL_MAY_ARG  ? "[="
+                       : o->argument == TOOL_NO_ARG ? ""
+                                                    : " ",
                        o->argument == TOOL_NO_ARG ? "" : o->argument_name,
                        o->argument == TOOL_MAY_ARG ? "]" : "");
         (void)printf("  %-24s %s\n", name, o->help);
@@ -112,9 +113,10 @@ int main(int argc, char **argv)
 
     os_start(&argc, &argv);
     if (argc < 2) {
-        (void)fputs("cachemax: a command is needed: create, info, check, stats, cat or bench\n"
-                    "Try 'cachemax --help'.\n",
-                    stderr);
+        (void)fputs(
+            "cachemax: a command is needed: create, info, check, stats, cat, bench or replay\n"
+            "Try 'cachemax --help'.\n",
+            stderr);
         return TOOL_USAGE;
     }
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {

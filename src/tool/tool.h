@@ -23,9 +23,10 @@
     X(TOOL_OK, 0, "done")                                                                          \
     X(TOOL_FAILED, 1, "failed: no such file, exists already, no permission, no space, I/O error")  \
     X(TOOL_USAGE, 2, "wrong command line: unknown command or option, bad size")                    \
-    X(TOOL_REFUSED, 3, "not a usable pool: other file, damaged, wrong length, unknown version")    \
+    X(TOOL_REFUSED, 3,                                                                             \
+      "not a usable pool or trace: other file, damaged, wrong length, unknown version")            \
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
-    X(TOOL_DAMAGE, 5, "check found damage and left it")                                            \
+    X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
     X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
 
 enum tool_status {
@@ -42,7 +43,7 @@ enum tool_status {
 
 /* ---- Commands and options (main.c, args.c) ------------------------------------------------- */
 
-enum tool_argument { TOOL_NO_ARG, TOOL_NEEDS_ARG, TOOL_MAY_ARG };
+enum tool_argument { TOOL_NO_ARG, TOOL_NEEDS_ARG, TOOL_NEEDS_TWO, TOOL_MAY_ARG };
 
 struct tool_option {
     const char *name; /* without dashes */
@@ -55,10 +56,10 @@ struct tool_option {
 #define TOOL_OPTIONS_MAX 8
 
 /* What the command line said. value[i] belongs to option i of the command: NULL when absent, ""
- * when given without an argument. */
+ * when given without an argument; second[i] is the other of two. */
 struct tool_args {
     const char *operand;
-    const char *value[TOOL_OPTIONS_MAX];
+    const char *value[TOOL_OPTIONS_MAX], *second[TOOL_OPTIONS_MAX];
 };
 
 struct tool_command {
@@ -72,7 +73,7 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench;
+    tool_bench, tool_replay;
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message;
  * *help is set when --help was among them. */

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_replay.c - "cachemax replay": which share of a block trace a pool of a given size serves.
+ *
+ * Owns the options and the output: one answer, or a row for each of several sizes, for people or as
+ * JSON. The trace is read in trace.c, the library goes through it in replay_run.c, what LRU and
+ * CLOCK would have done is simulated in replay_policies.c.
+ */
+#include "replay.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    REPLAY_SIZE,
+    REPLAY_SIZES,
+    REPLAY_POLICY,
+    REPLAY_WRITES,
+    REPLAY_THREADS,
+    REPLAY_RESTART_AT,
+    REPLAY_DIR,
+    REPLAY_JSON,
+    REPLAY_OPTIONS
+};
+_Static_assert(REPLAY_OPTIONS <= TOOL_OPTIONS_MAX, "struct tool_args has room");
+
+static const struct tool_option replay_options[REPLAY_OPTIONS] = {
+    [REPLAY_SIZE] = { "size", 's', TOOL_NEEDS_ARG, "N",
+                      "of the pool: a share (0.1), blocks (5000) or bytes (64M)" },
+    [REPLAY_SIZES] = { "sizes", 0, TOOL_NEEDS_ARG, "N,...", "several, a row each" },
+    [REPLAY_POLICY] = { "policy", 'p', TOOL_NEEDS_ARG, "NAME",
+                        "only library, lru or clock (default: all)" },
+    [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
+                        "replay writes too, as brackets (default: ignored)" },
+    [REPLAY_THREADS] = { "threads", 't', TOOL_NEEDS_ARG, "N", "that read (default 1)" },
+    [REPLAY_RESTART_AT] = { "restart-at", 'r', TOOL_NEEDS_TWO, "F HOW",
+                            "restart after share F: clean, crash or cold" },
+    [REPLAY_DIR] = { "dir", 'd', TOOL_NEEDS_ARG, "DIR",
+                     "the pool is a file there (default: memory)" },
+    [REPLAY_JSON] = { "json", 'j', TOOL_NO_ARG, NULL,
+                      "print one JSON object, or an array of them" },
+};
+
+#define SIZES_MAX 64u
+#define SHARE_END 1.5 /* a number below it is a share, from it on a number of blocks */
+#define DIR_LENGTH 1024u
+
+/* All that may be asked for at once; the reference policies keep their numbers. */
+enum { POLICY_LIBRARY = REPLAY_POLICIES, POLICIES };
+static const char *const policy_names[POLICIES] = {
+    [REPLAY_LRU] = "lru", [REPLAY_CLOCK] = "clock", [POLICY_LIBRARY] = "library"
+};
+static const char *const restart_names[] = {
+    [REPLAY_CLEAN] = "clean", [REPLAY_CRASH] = "crash", [REPLAY_COLD] = "cold"
+};
+
+struct size {
+    const char *text;
+    double share;    /* of the blocks that are read; 0: */
+    uint64_t blocks; /* so many */
+};
+
+struct command {
+    struct replay replay;
+    struct trace trace;
+    const char *path;
+    struct size size[SIZES_MAX];
+    unsigned sizes;
+    bool table; /* several sizes were asked for */
+    bool wanted[POLICIES];
+    bool writes, json;
+    double restart_at;
+    char list[1024]; /* --sizes, cut up */
+};
+
+struct answer {
+    uint64_t wanted; /* slots */
+    struct replay_pool pool;
+    struct replay_result library;
+    struct replay_counts counts[POLICIES];
+};
+
+/* ---- Options ------------------------------------------------------------------------------- */
+
+static int bad_option(const char *name, const char *value, const char *want)
+{
+    tool_message(NULL, "--%s '%s': expected %s", name, value, want);
+    return TOOL_USAGE;
+}
+
+/* A plain decimal number. */
+static bool read_decimal(const char *text, double *v)
+{
+    char *end;
+
+    if (strspn(text, "0123456789.") != strlen(text) || !strpbrk(text, "0123456789"))
+        return false;
+    *v = strtod(text, &end);
+    return *end == '\0';
+}
+
+static int read_size(const char *name, const char *text, struct size *s)
+{
+    double v;
+    bool rough, good;
+
+    s->text = text;
+    s->share = 0;
+    if (read_decimal(text, &v) && v < SHARE_END) {
+        s->share = v;
+        good = v > 0;
+    } else if (tool_parse_count(text, &s->blocks) == TOOL_SIZE_OK) {
+        good = true;
+    } else {
+        good = tool_parse_size(text, &s->blocks, &rough) == TOOL_SIZE_OK;
+        s->blocks /= CM_BLOCK_SIZE;
+    }
+    return good ? TOOL_OK
+                : bad_option(name, text,
+                             "a share such as 0.1, a number of blocks such as 5000, or "
+                             "bytes of blocks such as 64M");
+}
+
+static int read_sizes(const struct tool_args *args, struct command *c)
+{
+    const char *one = args->value[REPLAY_SIZE], *list = args->value[REPLAY_SIZES];
+
+    c->table = list != NULL;
+    if (!one == !list) {
+        tool_message(NULL, "'replay' needs the pool's size, such as --size 0.1 (a tenth of the "
+                           "blocks that are read), or several: --sizes 0.01,0.1");
+        return TOOL_USAGE;
+    }
+    if (one) {
+        c->sizes = 1;
+        return read_size("size", one, &c->size[0]);
+    }
+    if (strlen(list) >= sizeof(c->list))
+        return bad_option("sizes", list, "up to 64 sizes");
+    (void)snprintf(c->list, sizeof(c->list), "%s", list);
+    for (char *p = c->list; p;) {
+        char *end = strchr(p, ',');
+        int status;
+        if (end)
+            *end++ = '\0';
+        if (c->sizes == SIZES_MAX)
+            return bad_option("sizes", list, "up to 64 sizes");
+        status = read_size("sizes", p, &c->size[c->sizes++]);
+        if (status != TOOL_OK)
+            return status;
+        p = end;
+    }
+    return TOOL_OK;
+}
+
+static int read_policy(const char *name, struct command *c)
+{
+    bool known = !name || !strcmp(name, "all");
+
+    for (unsigned i = 0; i < POLICIES; i++) {
+        c->wanted[i] = known;
+        if (!known && !strcmp(name, policy_names[i]))
+            c->wanted[i] = true;
+    }
+    for (unsigned i = 0; i < POLICIES; i++)
+        known = known || c->wanted[i];
+    return known ? TOOL_OK : bad_option("policy", name, "library, lru, clock or all");
+}
+
+static int read_restart(const char *at, const char *how, struct command *c)
+{
+    if (!at)
+        return TOOL_OK;
+    if (!read_decimal(at, &c->restart_at) || c->restart_at <= 0 || c->restart_at >= 1)
+        return bad_option("restart-at", at, "a share between 0 and 1, such as 0.5");
+    for (unsigned i = REPLAY_CLEAN; i <= REPLAY_COLD; i++)
+        if (!strcmp(how, restart_names[i]))
+            c->replay.restart = (enum replay_restart)i;
+    if (c->replay.restart != REPLAY_NO_RESTART)
+        return TOOL_OK;
+    tool_message(NULL, "--restart-at %s '%s': expected clean, crash or cold", at, how);
+    return TOOL_USAGE;
+}
+
+static int read_options(const struct tool_args *args, struct command *c)
+{
+    const char *threads = args->value[REPLAY_THREADS];
+    uint64_t n = 1;
+    int status = read_sizes(args, c);
+
+    if (status == TOOL_OK)
+        status = read_policy(args->value[REPLAY_POLICY], c);
+    if (status == TOOL_OK)
+        status = read_restart(args->value[REPLAY_RESTART_AT], args->second[REPLAY_RESTART_AT], c);
+    if (status != TOOL_OK)
+        return status;
+    if (threads && (tool_parse_count(threads, &n) != TOOL_SIZE_OK || n < 1 || n > OS_THREADS_MAX))
+        return bad_option("threads", threads, "a number from 1 to 64");
+    c->path = args->operand;
+    c->json = args->value[REPLAY_JSON] != NULL;
+    c->writes = args->value[REPLAY_WRITES] != NULL;
+    c->replay.options = (cm_options)CM_OPTIONS_INIT;
+    c->replay.threads = (unsigned)n;
+    c->replay.quiet = c->json;
+    c->replay.dir = args->value[REPLAY_DIR];
+    if (c->replay.dir && strlen(c->replay.dir) >= DIR_LENGTH)
+        return bad_option("dir", c->replay.dir, "a shorter name");
+    return TOOL_OK;
+}
+
+/* ---- Output -------------------------------------------------------------------------------- */
+
+static void json_counts(struct tool_json *j, const struct command *c, const struct replay_counts *n,
+                        bool with_reads)
+{
+    if (with_reads)
+        json_number(j, "reads", n->reads);
+    json_number(j, "hits", n->hits);
+    json_decimal(j, "hit_ratio", tool_percent(n->hits, n->reads) / 100, 6);
+    if (c->replay.restart == REPLAY_NO_RESTART)
+        return;
+    if (with_reads)
+        json_number(j, "reads_after", n->reads_after);
+    json_number(j, "hits_after", n->hits_after);
+}
+
+static void json_answer(const struct command *c, const struct answer *a)
+{
+    const bool library = c->wanted[POLICY_LIBRARY];
+    struct tool_json j;
+
+    json_begin(&j, stdout, c->table);
+    json_string(&j, "trace", c->path);
+    json_number(&j, "wanted", a->wanted);
+    json_number(&j, "slots", a->pool.slots);
+    json_number(&j, "pool_bytes", a->pool.bytes);
+    json_number(&j, "unique_blocks", c->trace.unique);
+    json_number(&j, "writes", c->trace.writes);
+    json_number(&j, "writes_ignored", c->trace.ignored);
+    json_number(&j, "threads", c->replay.threads);
+    if (c->replay.restart != REPLAY_NO_RESTART) {
+        json_string(&j, "restart", restart_names[c->replay.restart]);
+        json_decimal(&j, "restart_at", c->restart_at, 6);
+    }
+    if (library) {
+        json_counts(&j, c, &a->counts[POLICY_LIBRARY], true);
+        json_number(&j, "pool_fills", a->library.fills);
+        json_number(&j, "probation_hits", 0); /* no hit comes from anywhere but the pool */
+        json_decimal(&j, "seconds", a->library.seconds, 6);
+    }
+    json_open(&j, "policies");
+    for (unsigned i = 0; i < REPLAY_POLICIES; i++) {
+        if (!c->wanted[i])
+            continue;
+        json_open(&j, policy_names[i]);
+        json_counts(&j, c, &a->counts[i], !library);
+        json_close(&j);
+    }
+    json_close(&j);
+    json_end(&j);
+}
+
+static void print_head(const struct command *c)
+{
+    const struct trace *t = &c->trace;
+    char reads[TOOL_NUMBER_MAX], unique[TOOL_NUMBER_MAX], writes[TOOL_NUMBER_MAX];
+
+    (void)printf("%s: %s blocks read, %s different ones, in %" PRIu32 " file%s", c->path,
+                 tool_count(reads, t->reads), tool_count(unique, t->unique), t->files,
+                 t->files == 1 ? "" : "s");
+    if (t->writes || t->ignored)
+        (void)printf("; %s written%s", tool_count(writes, t->writes + t->ignored),
+                     t->ignored ? ", which was ignored (--writes)" : "");
+    (void)putchar('\n');
+    if (c->replay.restart != REPLAY_NO_RESTART)
+        (void)printf("the library is restarted after %g of it (%s); the others go on\n",
+                     c->restart_at, restart_names[c->replay.restart]);
+    (void)putchar('\n');
+}
+
+static void print_counts(const struct command *c, const char *name, const struct replay_counts *n)
+{
+    (void)printf("%-8s %12" PRIu64 " %8.2f %%", name, n->hits, tool_percent(n->hits, n->reads));
+    if (c->replay.restart != REPLAY_NO_RESTART)
+        (void)printf(" %12" PRIu64 " %8.2f %%", n->hits_after,
+                     tool_percent(n->hits_after, n->reads_after));
+}
+
+static void print_answer(const struct command *c, const struct answer *a)
+{
+    char size[TOOL_NUMBER_MAX];
+
+    (void)printf("%" PRIu64 " slots wanted, the pool has %" PRIu64 " (%s)%s\n\n", a->wanted,
+                 a->pool.slots, tool_bytes(size, a->pool.bytes),
+                 a->pool.bytes == cm_pool_size_min() ? ", the smallest there is" : "");
+    (void)printf("%-8s %12s %10s", "", "hits", "of reads");
+    if (c->replay.restart != REPLAY_NO_RESTART)
+        (void)printf(" %12s %10s", "hits after", "of reads");
+    (void)putchar('\n');
+    if (c->wanted[POLICY_LIBRARY]) {
+        print_counts(c, "library", &a->counts[POLICY_LIBRARY]);
+        (void)printf("   %" PRIu64 " blocks stored; %.2f s\n", a->library.fills,
+                     a->library.seconds);
+    }
+    for (unsigned i = 0; i < REPLAY_POLICIES; i++) {
+        if (!c->wanted[i])
+            continue;
+        print_counts(c, policy_names[i], &a->counts[i]);
+        (void)putchar('\n');
+    }
+}
+
+static void print_cell(bool known, uint64_t hits, uint64_t reads)
+{
+    if (known)
+        (void)printf(" %8.2f %%", tool_percent(hits, reads));
+    else
+        (void)printf(" %10s", "-");
+}
+
+static void print_table_head(const struct command *c)
+{
+    (void)printf("%10s %10s %10s %10s %10s", "wanted", "slots", "library", "lru", "clock");
+    if (c->replay.restart != REPLAY_NO_RESTART)
+        (void)printf(" %10s %10s %10s", "after: lib", "lru", "clock");
+    (void)printf(" %12s %9s\n", "stored", "seconds");
+}
+
+static void print_row(const struct command *c, const struct answer *a)
+{
+    static const unsigned column[POLICIES] = { POLICY_LIBRARY, REPLAY_LRU, REPLAY_CLOCK };
+
+    (void)printf("%10" PRIu64 " %10" PRIu64, a->wanted, a->pool.slots);
+    for (unsigned i = 0; i < POLICIES; i++) {
+        const struct replay_counts *n = &a->counts[column[i]];
+        print_cell(c->wanted[column[i]], n->hits, n->reads);
+    }
+    for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_NO_RESTART; i++) {
+        const struct replay_counts *n = &a->counts[column[i]];
+        print_cell(c->wanted[column[i]], n->hits_after, n->reads_after);
+    }
+    if (c->wanted[POLICY_LIBRARY])
+        (void)printf(" %12" PRIu64 " %9.2f\n", a->library.fills, a->library.seconds);
+    else
+        (void)printf(" %12s %9s\n", "-", "-");
+    (void)fflush(stdout);
+}
+
+/* ---- Running ------------------------------------------------------------------------------- */
+
+/* The first record behind the share of the trace after which the restart comes. */
+static uint64_t find_split(const struct command *c)
+{
+    const struct trace *t = &c->trace;
+    const double touch = c->restart_at * (double)t->touches;
+    uint64_t i = 0;
+
+    if (c->replay.restart == REPLAY_NO_RESTART)
+        return t->records;
+    while (i < t->records && (double)t->record[i].touch < touch)
+        i++;
+    return i;
+}
+
+static int find_answer(struct command *c, const struct size *s, struct answer *a)
+{
+    int status;
+
+    memset(a, 0, sizeof(*a));
+    a->wanted = s->share > 0 ? (uint64_t)(s->share * (double)c->trace.unique + 0.5) : s->blocks;
+    status = replay_pool_plan(&a->pool, &c->replay, a->wanted);
+    for (unsigned i = 0; i < REPLAY_POLICIES && status == TOOL_OK; i++) {
+        if (!c->wanted[i] || replay_policy(&c->replay, i, a->pool.slots, &a->counts[i]))
+            continue;
+        tool_message(NULL, "not enough memory to simulate %s", policy_names[i]);
+        status = TOOL_FAILED;
+    }
+    if (status == TOOL_OK && c->wanted[POLICY_LIBRARY]) {
+        status = replay_library(&a->pool, &a->library);
+        a->counts[POLICY_LIBRARY] = a->library.counts;
+    }
+    return status;
+}
+
+static int replay_all(struct command *c)
+{
+    static struct answer a; /* large */
+    int status = TOOL_OK;
+
+    if (!c->json)
+        print_head(c);
+    if (!c->json && c->table)
+        print_table_head(c);
+    for (unsigned i = 0; i < c->sizes; i++) {
+        status = find_answer(c, &c->size[i], &a);
+        if (status != TOOL_OK || os_interrupted())
+            break;
+        if (c->json && c->table)
+            (void)fputs(i ? "," : "[", stdout);
+        if (c->json)
+            json_answer(c, &a);
+        else if (c->table)
+            print_row(c, &a);
+        else
+            print_answer(c, &a);
+    }
+    if (c->json && c->table && status == TOOL_OK)
+        (void)fputs("]\n", stdout);
+    return status;
+}
+
+static int run_replay(const struct tool_args *args)
+{
+    static struct command c; /* large */
+    int status = read_options(args, &c);
+
+    if (status != TOOL_OK)
+        return status;
+    os_catch_interrupts();
+    status = trace_load(&c.trace, c.path, c.writes);
+    c.replay.trace = &c.trace;
+    c.replay.split = find_split(&c);
+    if (status == TOOL_OK)
+        status = replay_all(&c);
+    trace_free(&c.trace);
+    if (os_interrupted())
+        os_end_interrupted();
+    return tool_end_output(status);
+}
+
+const struct tool_command tool_replay = {
+    .name = "replay",
+    .operand = "TRACE",
+    .summary = "Replay a block trace: hit ratio for a pool of a given size",
+    .help =
+        "TRACE is a file in the format LCTRACE1, plain or compressed with xz; cachemax(1) "
+        "describes\n"
+        "it. The library itself goes through it, in a pool in memory, and every byte of every hit\n"
+        "is compared with what it has to be. Beside it stands what LRU and CLOCK would have done\n"
+        "with the same number of slots; those two are simulated.\n"
+        "\n"
+        "N below 1.5 is a share of the different blocks that are read; else it is a number of\n"
+        "blocks, or with a unit (64M) the bytes of so many. The pool is the smallest with so many\n"
+        "slots; none has less than 64.\n"
+        "\n"
+        "Each block of a read counts once, as a hit or a miss, and a miss is stored. With "
+        "--writes\n"
+        "a write forgets its blocks and stores nothing.\n"
+        "\n"
+        "--restart-at 0.5 crash restarts the library when half of the trace is done, and counts\n"
+        "what comes after apart. HOW is one of:\n"
+        "  clean   the pool is closed and opened again\n"
+        "  crash   the pool is opened as a process leaves it that is killed\n"
+        "  cold    there is a new pool\n"
+        "\n"
+        "Examples:\n"
+        "  cachemax replay p3.lct.xz --size 0.1\n"
+        "  cachemax replay p3.lct.xz --sizes 0.001,0.01,0.1,0.3 --json\n"
+        "  cachemax replay p3.lct.xz --size 64M --restart-at 0.5 crash --dir /mnt/pmem\n",
+    .options = replay_options,
+    .noptions = REPLAY_OPTIONS,
+    .run = run_replay,
+};
