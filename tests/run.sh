@@ -141,7 +141,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   failed=1
   finish
 }
-need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev ||
+need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev liblzma-dev ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 
@@ -156,6 +156,7 @@ need spin || :
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
+suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
@@ -181,6 +182,7 @@ if [ $all = yes ]; then
   if build asan "$b-asan" gcc -Db_sanitize=address,undefined; then
     core_suites "$b-asan" asan/ 100000 5 short
     suite asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
+    suite asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
     suite asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
   fi

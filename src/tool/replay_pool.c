@@ -66,6 +66,7 @@ static int count_slots(struct replay_pool *p, uint64_t *slots)
 int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wanted)
 {
     uint64_t low, high = 0, slots, good = 0; /* low: too small; high, 0 for unknown: large enough */
+    struct os_machine machine;
 
     memset(p, 0, sizeof(*p));
     p->replay = r;
@@ -74,6 +75,9 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
         tool_message(NULL, "--size: %" PRIu64 " blocks are more than a pool can hold", wanted);
         return TOOL_USAGE;
     }
+    os_describe_machine(&machine);
+    if (wanted * BLOCK / 32 > machine.available) /* what is not slots is less */
+        return no_memory(wanted * BLOCK);
     /* All files stay attached, and there is a record for each as long as they are not more than the
      * slots; by default there is one for 16 slots. */
     if (r->trace->files > wanted / 32)
