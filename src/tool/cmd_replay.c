@@ -272,11 +272,11 @@ static void print_head(const struct command *c)
     if (t->writes || t->ignored)
         (void)printf("; %s written%s", tool_count(writes, t->writes + t->ignored),
                      t->ignored ? ", which was ignored (--writes)" : "");
-    (void)putchar('\n');
+    (void)fputs("\n", stdout);
     if (c->replay.restart != REPLAY_NO_RESTART)
         (void)printf("the library is restarted after %g of it (%s); the others go on\n",
                      c->restart_at, restart_names[c->replay.restart]);
-    (void)putchar('\n');
+    (void)fputs("\n", stdout);
 }
 
 static void print_counts(const struct command *c, const char *name, const struct replay_counts *n)
@@ -297,7 +297,7 @@ static void print_answer(const struct command *c, const struct answer *a)
     (void)printf("%-8s %12s %10s", "", "hits", "of reads");
     if (c->replay.restart != REPLAY_NO_RESTART)
         (void)printf(" %12s %10s", "hits after", "of reads");
-    (void)putchar('\n');
+    (void)fputs("\n", stdout);
     if (c->wanted[POLICY_LIBRARY]) {
         print_counts(c, "library", &a->counts[POLICY_LIBRARY]);
         (void)printf("   %" PRIu64 " blocks stored; %.2f s\n", a->library.fills,
@@ -307,7 +307,7 @@ static void print_answer(const struct command *c, const struct answer *a)
         if (!c->wanted[i])
             continue;
         print_counts(c, policy_names[i], &a->counts[i]);
-        (void)putchar('\n');
+        (void)fputs("\n", stdout);
     }
 }
 

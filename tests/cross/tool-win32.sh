@@ -120,6 +120,27 @@ wait $job
 check "Ctrl-C ends bench" test $? = 58
 check "Ctrl-C: bench leaves nothing" test -z "$(ls -A bench)"
 
+# ---- replay ------------------------------------------------------------------------------------
+mkdir replay
+python3 -c 'import struct
+record = struct.pack("<QIHBB", 0, 1, 100, 0, 0)
+open("trace", "wb").write(b"LCTRACE1" + struct.pack("<Q", 2) + 2 * record)
+open("trace.xz", "wb").write(bytes.fromhex("fd377a585a000004e6d6b446"))'
+for where in "" "--dir replay"; do
+  # shellcheck disable=SC2086 # no word or two
+  for how in clean crash; do
+    expect "replay $where, $how: warm" 0 '^library +100 +50\.00 % +100 +100\.00 % +100 blocks stored' \
+      replay trace --size 400 --restart-at 0.5 $how $where
+  done
+  # shellcheck disable=SC2086
+  expect "replay $where, cold" 0 '^library +0 +0\.00 % +0 +0\.00 % +200 blocks stored' \
+    replay trace --size 400 --restart-at 0.5 cold $where
+done
+check "replay leaves nothing" test -z "$(ls -A replay)"
+expect "replay, threads" 0 '"reads": 200' replay trace --size 400 --threads 4 --json
+expect "replay, compressed" 1 'built without liblzma; unpack it before: xz -dk FILE' replay trace.xz --size 400
+expect "replay, another file" 3 'not a block trace' replay data --size 400
+
 # ---- names -------------------------------------------------------------------------------------
 for name in 'pöl' '池' '💾 disk'; do
   expect "create $name" 0 "^$name: made" create "$name" --size 1M
