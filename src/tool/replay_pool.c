@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define BLOCK ((uint64_t)CM_BLOCK_SIZE)
+#define RECORDS_PER_FILE 8u
 #define PLAN_TRIES 64 /* more than halving any range takes */
 
 static const char *name_of(const struct replay_pool *p)
@@ -66,6 +67,7 @@ static int count_slots(struct replay_pool *p, uint64_t *slots)
 int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wanted)
 {
     uint64_t low, high = 0, slots, good = 0; /* low: too small; high, 0 for unknown: large enough */
+    const uint64_t files = r->trace->files;
     struct os_machine machine;
 
     memset(p, 0, sizeof(*p));
@@ -78,11 +80,10 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
     os_describe_machine(&machine);
     if (wanted * BLOCK / 32 > machine.available) /* what is not slots is less */
         return no_memory(wanted * BLOCK);
-    /* All files stay attached, and there is a record for each as long as they are not more than the
-     * slots; by default there is one for 16 slots. */
-    if (r->trace->files > wanted / 32)
-        p->max_files = 2 * (uint64_t)r->trace->files < wanted ? 2 * (uint64_t)r->trace->files
-                                                              : wanted / 16 + 1;
+    /* By default there is a record of a file for 16 slots. Every file of the trace shall have one
+     * after a restart, so there are enough that no bucket of the table overflows. */
+    if (files * RECORDS_PER_FILE > wanted / 16)
+        p->max_files = files * RECORDS_PER_FILE < wanted ? files * RECORDS_PER_FILE : wanted;
     low = wanted * BLOCK < cm_pool_size_min() ? cm_pool_size_min() - BLOCK : wanted * BLOCK - BLOCK;
     p->bytes = low + BLOCK;
     for (int i = 0; i < PLAN_TRIES && (high == 0 || high - low > BLOCK); i++) {
