@@ -58,13 +58,16 @@ static void drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot
     /* Nearly always it is one cell of the first bucket. One that stays is harmless, so the second
      * is not looked at then, nor one that cannot be read. */
     for (unsigned which = 0; which < 2 && !found; which++) {
+        const unsigned at = which * CM_BUCKET_CELLS;
         if (cm_index_load(&c->media, k, which, &cells))
             continue;
-        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++)
+        for (unsigned left = cm_index_matches(k, &cells.cell[at]); left; left &= left - 1) {
+            const unsigned i = at + at_lowest_bit(left);
             if (cells.cell[i] == cell) {
                 (void)cm_index_store(&c->media, k, i, 0);
                 found = true;
             }
+        }
     }
 }
 
@@ -371,7 +374,6 @@ struct victim {
     struct cm_key key;
     bool keyed;   /* it held a block: cells lead to it */
     bool evicted; /* by us: a bracket was not faster */
-    bool flushed;
 };
 
 /* Makes an owned slot's header invalid, not yet durably. CM_EIO: unreadable. */
@@ -406,30 +408,30 @@ static int unpublish(struct cm_cache *c, struct victim *v)
 static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
 {
     struct victim v[BATCH_MAX];
+    uint64_t slots[BATCH_MAX];
     unsigned count = 0, out = 0, evicted = 0;
     for (unsigned i = 0; i < n; i++) {
         uint64_t slot = cm_ring_victim(&c->ring);
         if (slot == CM_NO_SLOT)
             break;
         v[count].slot = slot;
-        if (unpublish(c, &v[count]))
+        if (unpublish(c, &v[count])) {
             quarantine_owned(c, slot);
-        else
-            count++;
+        } else {
+            evicted += v[count].evicted;
+            slots[count++] = slot;
+        }
     }
     /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
      * them now: a locked instruction between two flushes would wait for the first. */
-    for (unsigned i = 0; i < count; i++) {
-        v[i].flushed = cm_slot_flush(&c->media, v[i].slot) == 0;
-        evicted += v[i].evicted;
-    }
+    uint32_t failed = cm_slot_flush_all(&c->media, slots, count);
     /* Fence 1: unpublished durably before the cells go and before the slot is overwritten; else a
      * crash shows the old key with new bytes, or a second writer trusts an absence that is not
      * durable. */
     cm_media_fence(&c->media);
     at_fence_seq_cst(); /* as in settle_pins, for all of them */
     for (unsigned i = 0; i < count; i++) {
-        if (!v[i].flushed) {
+        if (failed >> i & 1) {
             quarantine_owned(c, v[i].slot);
             continue;
         }
@@ -629,30 +631,42 @@ static int make_room(struct cm_cache *c, struct newcomer *n, const struct cm_cel
     return -1;
 }
 
+/* The i-th cell carries the newcomer's tag. 0: it leads to another key. 1: it leads to a shorter
+ * tail of the same block, which made room. Below: minus the reason why the newcomer must not be
+ * stored. Lock held. */
+static int replace(struct cm_cache *c, struct newcomer *n, uint64_t cell)
+{
+    struct cm_header h;
+    if (!cm_index_match(&c->media, &n->key, cell))
+        return 0;
+    enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), &h);
+    if (v == CM_SLOT_UNREADABLE)
+        return -CM_NOT_STORED_MEDIA; /* may hold the key: counts as present */
+    if (v != CM_SLOT_HIT || !cm_slot_is(&h, &n->key))
+        return 0;
+    if (cm_header_valid(&h) >= cm_header_valid(&n->header))
+        return -CM_NOT_STORED_PRESENT;
+    return displace(c, n, cm_cell_slot(cell), &h) ? 1 : -CM_NOT_STORED_BUSY;
+}
+
 /* Where the newcomer's cell goes: 0..15 in *at, or why it must not be stored. Lock held. */
 static int choose_cell(struct cm_cache *c, struct newcomer *n, int *at)
 {
     struct cm_cells cells;
     if (load_cells(c, &n->key, &cells))
         return CM_NOT_STORED_MEDIA; /* the key may be there, unseen */
-    *at = -1;
-    for (int i = 0; i < (int)CM_PLACE_CELLS; i++) {
-        uint64_t cell = cells.cell[i];
-        if (cell == 0 && *at < 0)
-            *at = i; /* first fit: the second bucket is rarely read */
-        if (!cm_index_match(&c->media, &n->key, cell))
-            continue;
-        struct cm_header h;
-        enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), &h);
-        if (v == CM_SLOT_UNREADABLE)
-            return CM_NOT_STORED_MEDIA; /* may hold the key: counts as present */
-        if (v != CM_SLOT_HIT || !cm_slot_is(&h, &n->key))
-            continue;
-        if (cm_header_valid(&h) >= cm_header_valid(&n->header))
-            return CM_NOT_STORED_PRESENT;
-        *at = i; /* a longer tail replaces a shorter one */
-        return displace(c, n, cm_cell_slot(cell), &h) ? 0 : CM_NOT_STORED_BUSY;
+    unsigned matches = cm_index_matches(&n->key, cells.cell) |
+                       cm_index_matches(&n->key, &cells.cell[CM_BUCKET_CELLS]) << CM_BUCKET_CELLS;
+    for (; matches; matches &= matches - 1) {
+        *at = (int)at_lowest_bit(matches);
+        int r = replace(c, n, cells.cell[*at]);
+        if (r != 0)
+            return r > 0 ? 0 : -r;
     }
+    /* First fit: the second bucket is rarely read. */
+    *at = cm_index_empty(cells.cell);
+    if (*at < 0 && (*at = cm_index_empty(&cells.cell[CM_BUCKET_CELLS])) >= 0)
+        *at += (int)CM_BUCKET_CELLS;
     if (*at < 0)
         *at = make_room(c, n, &cells);
     return *at < 0 ? CM_NOT_STORED_FULL : 0;
@@ -684,20 +698,38 @@ static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
     return r;
 }
 
+/* Flushes the headers of those newcomers whose result is 0. A bit for each that failed. */
+static uint32_t flush_headers(struct cm_cache *c, const struct newcomer *n, unsigned count)
+{
+    uint64_t slot[BATCH_MAX];
+    unsigned which[BATCH_MAX], some = 0;
+    uint32_t failed = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0) {
+            which[some] = i;
+            slot[some++] = n[i].slot;
+        }
+    uint32_t bad = cm_slot_flush_all(&c->media, slot, some);
+    for (; bad; bad &= bad - 1)
+        failed |= UINT32_C(1) << which[at_lowest_bit(bad)];
+    return failed;
+}
+
 /* Starts making published newcomers durable. Not under their locks: the next one's would wait for
  * the flush. Until the fence nothing is promised, and who forgets a block meanwhile flushes itself.
  * What cannot be flushed is taken back. */
 static void flush_published(struct cm_cache *c, struct newcomer *n, unsigned count)
 {
+    uint32_t failed = flush_headers(c, n, count);
     for (unsigned i = 0; i < count; i++)
-        if (n[i].result == 0 && (cm_index_flush(&c->media, &n[i].key, n[i].cell) ||
-                                 cm_slot_flush(&c->media, n[i].slot))) {
+        if (n[i].result == 0 &&
+            (cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)) {
             n[i].spoiled = unpublish_one(c, n[i].slot, &n[i].key, n[i].header.w0) < 0;
             n[i].result = CM_NOT_STORED_MEDIA;
         }
 }
 
-/* Writes payload and key of one newcomer into its owned slot. */
+/* Writes payload and key of one newcomer into its owned slot; the header is not flushed. */
 static void prepare(cm_file *f, const cm_miss *miss, struct newcomer *n, uint64_t block,
                     const uint8_t *data, uint32_t valid)
 {
@@ -773,6 +805,13 @@ static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned 
         prepare(f, miss, &n[i], block + i, data + (uint64_t)i * CM_BLOCK_SIZE,
                 left < CM_BLOCK_SIZE ? (uint32_t)left : CM_BLOCK_SIZE);
     }
+    /* All of them now: a neighbour would have to wait for its line to come back. */
+    uint32_t failed = flush_headers(c, n, got);
+    for (unsigned i = 0; i < got; i++)
+        if (failed >> i & 1) {
+            n[i].spoiled = true;
+            n[i].result = CM_NOT_STORED_MEDIA;
+        }
     /* Fence 2: payload and key words are durable, and visible, before any VALID is. */
     cm_media_fence(&c->media);
     for (unsigned i = 0; i < got; i++)

@@ -73,14 +73,14 @@ static inline bool cm_index_match(const struct cm_media *m, const struct cm_key 
 {
     return c != 0 && cm_cell_tag(c) == k->place.tag && cm_cell_slot(c) < m->geo.slots;
 }
-/* Which of a bucket's cells match, a bit each. Without a branch for each, which nobody could
- * predict. An empty cell matches the tag zero: ask cm_index_match() before believing it. */
-static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *cell)
+/* Which of a bucket's cells carry a tag, a bit each. Without a branch for each, which nobody could
+ * predict. */
+static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
 {
     unsigned matches = 0;
 #if defined(__SSE2__)
     /* The tag is the upper 24 bits of a cell's upper half: four halves are compared at a time. */
-    const __m128i tag = _mm_set1_epi32((int)(k->place.tag >> CM_CELL_SLOT_BITS));
+    const __m128i tag = _mm_set1_epi32((int)(wanted >> CM_CELL_SLOT_BITS));
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i += 4) {
         __m128 a = _mm_loadu_ps((const float *)(const void *)&cell[i]);
         __m128 b = _mm_loadu_ps((const float *)(const void *)&cell[i + 2]);
@@ -90,9 +90,23 @@ static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *
     }
 #else
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
-        matches |= (unsigned)(cm_cell_tag(cell[i]) == k->place.tag) << i;
+        matches |= (unsigned)(cm_cell_tag(cell[i]) == wanted) << i;
 #endif
     return matches;
+}
+/* The same with the tag of a key. An empty cell matches the tag zero: ask cm_index_match() before
+ * believing it. */
+static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *cell)
+{
+    return cm_index_tagged(k->place.tag, cell);
+}
+/* The first empty cell of a bucket, or -1. */
+static inline int cm_index_empty(const uint64_t *cell)
+{
+    for (unsigned left = cm_index_tagged(0, cell); left; left &= left - 1)
+        if (cell[at_lowest_bit(left)] == 0)
+            return (int)at_lowest_bit(left);
+    return -1;
 }
 static inline void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k,
                                      unsigned which)

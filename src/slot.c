@@ -159,6 +159,24 @@ int cm_slot_flush(const struct cm_media *m, uint64_t slot)
     return cm_media_flush(m, cm_slot_at(m, slot), sizeof(struct cm_header));
 }
 
+uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n)
+{
+    uint32_t failed = 0;
+    for (unsigned i = 0, end; i < n; i = end) {
+        uint64_t low = slot[i], high = low;
+        for (end = i + 1; end < n && (slot[end] == high + 1 || slot[end] + 1 == low); end++) {
+            low = slot[end] < low ? slot[end] : low;
+            high = slot[end] > high ? slot[end] : high;
+        }
+        if (cm_media_flush(m, cm_slot_at(m, low),
+                           (size_t)(high - low + 1) * sizeof(struct cm_header)) == 0)
+            continue;
+        for (unsigned j = i; j < end; j++) /* one of them: which? */
+            failed |= (uint32_t)(cm_slot_flush(m, slot[j]) != 0) << j;
+    }
+    return failed;
+}
+
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h)
 {
@@ -181,7 +199,7 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
     e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);
     if (e == 0)
         e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);
-    return e ? e : cm_slot_flush(m, slot);
+    return e;
 }
 
 int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h)

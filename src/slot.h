@@ -91,8 +91,12 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
 int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0);
 int cm_slot_flush(const struct cm_media *m, uint64_t slot);
 
+/* The same for n slots (32 at most), the headers of neighbours together: they share cache lines,
+ * and a line that is flushed twice is waited for in between. Returns a bit for each that failed. */
+uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n);
+
 /* Writes payload and key words of an owned, durably invalid slot; the header stays invalid.
- * Durable after a fence. *h is the header to publish. */
+ * Durable after cm_slot_flush and a fence. *h is the header to publish. */
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h);
 /* Makes *h visible: VALID, next sequence. Durable after cm_slot_flush and a fence. */

@@ -74,11 +74,11 @@ def _m(name, what, by, *words):
 
 BLOCK, SLOT, FILE, RECORD, SUPER = 'block.c', 'slot.c', 'file.c', 'record.c', 'super.c'
 
-_UNIQUE = (BLOCK, '''        if (!cm_index_match(&c->media, &n->key, cell))
-            continue;
-        struct cm_header h;''', '''        if (cell || !cell)
-            continue;
-        struct cm_header h;''')
+_UNIQUE = (BLOCK, '''    if (!cm_index_match(&c->media, &n->key, cell))
+        return 0;
+''', '''    if (cell || !cell)
+        return 0;
+''')
 _FIRST = (BLOCK, '''            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
         }
     }
@@ -129,10 +129,12 @@ MUTANTS = [
     at_fence_seq_cst(); /* as''', '''     * durable. */
     at_fence_seq_cst(); /* as'''),
     _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', BLOCK,
-       'v[i].flushed = cm_slot_flush(&c->media, v[i].slot) == 0;', 'v[i].flushed = true;'),
+       'uint32_t failed = cm_slot_flush_all(&c->media, slots, count);', 'uint32_t failed = 0;'),
     _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', BLOCK,
-       'v[i].flushed = cm_slot_flush(&c->media, v[i].slot) == 0;',
-       'v[i].flushed = !v[i].keyed || cm_slot_flush(&c->media, v[i].slot) == 0;'),
+       '            slots[count++] = slot;',
+       '            slots[count] = v[count].keyed ? slot : (slot + 8) % c->ring.slots;\n            count++;'),
+    _m('flush, neighbours', 'flush of all but the first of headers beside one another', 'unit block neighbours_flushed', SLOT,
+       '(size_t)(high - low + 1) * sizeof(struct cm_header)', 'sizeof(struct cm_header)'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
        'crash full beside-1,write-sync,fill-z', BLOCK,
        '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
@@ -177,8 +179,8 @@ MUTANTS = [
     cm_media_fence(&c->media);
 ''', '''before any VALID is. */
 '''),
-    _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', SLOT,
-       'return e ? e : cm_slot_flush(m, slot);\n}\n\nint cm_slot_publish', 'return e;\n}\n\nint cm_slot_publish'),
+    _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', BLOCK,
+       'uint32_t failed = flush_headers(c, n, got);', 'uint32_t failed = 0;'),
     _m('payload stored plainly', 'non-temporal copy: plain stores, no flush', 'crash full fill-z', SLOT,
        'e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);',
        'e = cm_media_write(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);'),
@@ -187,9 +189,9 @@ MUTANTS = [
 ''', '''     * slot is disowned only after that. */
 '''),
     _m('flush, VALID', 'flush of a published header', 'crash full fill-z', BLOCK,
-       'n[i].cell) ||\n                                 cm_slot_flush(&c->media, n[i].slot))) {', 'n[i].cell))) {'),
+       'uint32_t failed = flush_headers(c, n, count);', 'uint32_t failed = 0;'),
     _m('flush, cell', 'flush of a published cell', 'crash full fill-z', BLOCK,
-       '(cm_index_flush(&c->media, &n[i].key, n[i].cell) ||', '('),
+       '(cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)', '(failed >> i & 1)'),
     _m('header before its cell', 'the cell is stored before its header is valid',
        'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', BLOCK,
        '''        if (cm_index_store(&c->media, &n->key, n->cell, cell))

@@ -655,6 +655,44 @@ static int flush_no_cell(void *ctx, const void *p, size_t n)
     return whole_ops->flush(ctx, p, n);
 }
 
+/* How often each header was flushed. */
+static unsigned header_flushes[4096];
+
+static int flush_counted(void *ctx, const void *p, size_t n)
+{
+    const uint8_t *headers = flushed_media->base + flushed_media->geo.header_offset;
+    for (uint64_t s = 0; s < flushed_media->geo.slots; s++) {
+        const uint8_t *h = headers + s * sizeof(struct cm_header);
+        header_flushes[s] += h >= (const uint8_t *)p && h < (const uint8_t *)p + n;
+    }
+    return whole_ops->flush(ctx, p, n);
+}
+
+/* Blocks that are stored together: every header is flushed with its key words, and again with
+ * VALID; and those of the victims once before. */
+static void test_neighbours_flushed(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    const uint64_t slots = p.c->media.geo.slots;
+    whole_ops = p.c->media.ops;
+    flushed_media = &p.c->media;
+    ops.flush = flush_counted;
+    CHECK(slots <= sizeof(header_flushes) / sizeof(header_flushes[0]));
+    for (uint64_t b = 0; b < 2 * slots; b += 16) { /* a turn without victims, and one with */
+        memset(header_flushes, 0, sizeof(header_flushes));
+        p.c->media.ops = &ops;
+        cm_miss m = miss_of(f, b * BLK, 16 * BLK);
+        CHECK_EQ(fill(f, &m, 5, m.len, 0), 0);
+        p.c->media.ops = whole_ops;
+        for (uint64_t i = b; i < b + 16; i++)
+            if (look(f, i, 5) == RIGHT)
+                CHECK(header_flushes[slot_of(f, i)] >= 2);
+    }
+    pool_end(&p);
+}
+
 /* A block whose cell cannot be flushed is not stored: it is taken back, and no slot is lost. */
 static void test_unflushable_cell(void)
 {
@@ -913,6 +951,7 @@ static const struct harness_test tests[] = {
     TEST(flipped_payload),
     TEST(first_hit_of_session),
     TEST(partial_read_verifies),
+    TEST(neighbours_flushed),
     TEST(unflushable_cell),
     TEST(nothing_leaks),
     TEST(flipped_header),
