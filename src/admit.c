@@ -54,5 +54,5 @@ int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
     }
-    return cm_block_fill(f, miss, data, len, advice == CM_ADVISE_KEEP ? CM_REF_MAX : 0);
+    return cm_block_fill(f, miss, data, len, advice == CM_ADVISE_KEEP);
 }

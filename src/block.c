@@ -137,6 +137,24 @@ static bool must_verify(struct cm_cache *c, uint64_t slot)
            (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
 }
 
+/* A thread that reads on and on in small steps touches each block several times in a row, which
+ * does not make it a block that is wanted again. Is this one not among the last few? */
+static bool is_news(uint64_t hash)
+{
+    struct cm_plat_thread *t = cm_plat_thread();
+    for (unsigned i = 0; i < PLAT_RECENT; i++)
+        if (t->recent[i] == hash)
+            return false;
+    t->recent[t->recent_at++ % PLAT_RECENT] = hash;
+    return true;
+}
+
+static inline void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    if (cm_ring_counts(&c->ring, slot) && is_news(k->place.hash))
+        cm_ring_touch(&c->ring, slot);
+}
+
 /* The usual hit. false: nothing is known, and nothing was left in part->dst. */
 static inline bool read_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                               const struct cm_part *part)
@@ -144,7 +162,7 @@ static inline bool read_known(struct cm_cache *c, const struct cm_key *k, uint64
     if (!cm_ring_is_verified(&c->ring, slot) || c->opts.verify == CM_VERIFY_ALWAYS)
         return false;
     if (cm_slot_read_known(&c->media, slot, k, part)) {
-        cm_ring_touch(&c->ring, slot);
+        count_hit(c, k, slot);
         return true;
     }
     memset(part->dst, 0, part->len); /* may be another file's */
@@ -165,7 +183,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
         switch (cm_slot_read(&c->media, slot, k, part, verify, got, &w0)) {
         case CM_SLOT_HIT:
             cm_ring_set_verified(&c->ring, slot);
-            cm_ring_touch(&c->ring, slot);
+            count_hit(c, k, slot);
             return CM_FOUND_HIT;
         case CM_SLOT_OTHER:
             return CM_FOUND_ABSENT;
@@ -351,7 +369,7 @@ enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t 
             *valid = cm_header_valid(&h);
             r = verify_pinned(c, k, *slot, &h);
             if (r == CM_FOUND_HIT)
-                cm_ring_touch(&c->ring, *slot);
+                count_hit(c, k, *slot);
             return r;
         }
         cm_block_unpin(c, *slot);
@@ -372,8 +390,9 @@ void cm_block_unpin(struct cm_cache *c, uint64_t slot)
 struct victim {
     uint64_t slot;
     struct cm_key key;
-    bool keyed;   /* it held a block: cells lead to it */
-    bool evicted; /* by us: a bracket was not faster */
+    bool keyed;    /* it held a block: cells lead to it */
+    bool evicted;  /* by us: a bracket was not faster */
+    bool remember; /* as a block that may come back */
 };
 
 /* Makes an owned slot's header invalid, not yet durably. CM_EIO: unreadable. */
@@ -411,7 +430,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     uint64_t slots[BATCH_MAX];
     unsigned count = 0, out = 0, evicted = 0;
     for (unsigned i = 0; i < n; i++) {
-        uint64_t slot = cm_ring_victim(&c->ring);
+        uint64_t slot = cm_ring_victim(&c->ring, count, &v[count].remember);
         if (slot == CM_NO_SLOT)
             break;
         v[count].slot = slot;
@@ -419,6 +438,8 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             quarantine_owned(c, slot);
         } else {
             evicted += v[count].evicted;
+            if (v[count].evicted && v[count].remember)
+                cm_ghost_add(&c->ghost, v[count].key.place.hash);
             slots[count++] = slot;
         }
     }
@@ -748,10 +769,9 @@ static void prepare(cm_file *f, const cm_miss *miss, struct newcomer *n, uint64_
 }
 
 /* The fence after publishing is behind us: gives up or passes on what the newcomer owns. */
-static void finish(struct cm_cache *c, struct newcomer *n, uint8_t count)
+static void finish(struct cm_cache *c, struct newcomer *n)
 {
     if (n->result == 0) {
-        cm_ring_set(&c->ring, n->slot, count);
         cm_ring_disown(&c->ring, n->slot);
     } else if (n->spoiled) {
         quarantine_owned(c, n->slot);
@@ -760,6 +780,26 @@ static void finish(struct cm_cache *c, struct newcomer *n, uint8_t count)
     }
     if (n->freed != CM_NO_SLOT)
         cm_ring_give_free(&c->ring, n->freed);
+}
+
+/* What was stored takes its place among the others: `wanted` (CM_ADVISE_KEEP) and what the ghost
+ * remembers as members, all else on probation. */
+static void admit(struct cm_cache *c, const struct newcomer *n, unsigned count, bool wanted)
+{
+    uint64_t first_time[BATCH_MAX];
+    unsigned some = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result != 0)
+            continue;
+        (void)is_news(n[i].key.place.hash); /* its reader has touched it */
+        if (wanted)
+            cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN | CM_REF_MAX);
+        else if (cm_ghost_take(&c->ghost, n[i].key.place.hash))
+            cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN);
+        else
+            first_time[some++] = n[i].slot;
+    }
+    cm_ring_begin_probation(&c->ring, first_time, some);
 }
 
 static void count_results(struct cm_cache *c, const struct newcomer *n, unsigned count)
@@ -789,7 +829,7 @@ static void count_results(struct cm_cache *c, const struct newcomer *n, unsigned
 
 /* One batch: blocks [block, block+count) of data, at most BATCH_MAX. */
 static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned count,
-                      const uint8_t *data, uint64_t len, uint8_t ref)
+                      const uint8_t *data, uint64_t len, bool wanted)
 {
     struct cm_cache *c = f->cache;
     struct newcomer n[BATCH_MAX];
@@ -821,8 +861,9 @@ static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned 
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
+    admit(c, n, got, wanted);
     for (unsigned i = 0; i < got; i++) {
-        finish(c, &n[i], ref);
+        finish(c, &n[i]);
         if (first == 0)
             first = n[i].result;
     }
@@ -842,7 +883,7 @@ static void raise_limit(cm_file *f, uint64_t end)
     at_fence_seq_cst();
 }
 
-int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, uint8_t count)
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted)
 {
     uint64_t block = miss->offset / CM_BLOCK_SIZE;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
@@ -852,7 +893,7 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
     for (uint64_t i = 0; i < blocks; i += batch) {
         unsigned n = blocks - i < batch ? (unsigned)(blocks - i) : batch;
         uint64_t at = i * CM_BLOCK_SIZE;
-        int r = fill_batch(f, miss, block + i, n, data + at, len - at, count);
+        int r = fill_batch(f, miss, block + i, n, data + at, len - at, wanted);
         if (first == 0)
             first = r;
     }

@@ -53,9 +53,8 @@ uint64_t cm_block_miss(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss);
 bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block);
 
 /* Stores the blocks of `data`, which begins at miss->offset. 0, or the first enum cm_not_stored.
- * `count`: reference count to start with. */
-int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
-                  uint8_t count);
+ * `wanted`: without probation, and as hard to evict as any. */
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted);
 
 /* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
  * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached

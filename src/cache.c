@@ -201,7 +201,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 9
+#define PARTS 11
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -211,12 +211,15 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
     c->ring.slots = c->ring.end = g->slots;
     c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
+    c->ring.line_max = cm_ring_line(g->slots);
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
         { (void **)&c->ring.ref, g->slots },
         { (void **)&c->ring.owned, words * 8 },
         { (void **)&c->ring.free, (uint64_t)c->ring.free_max * 8 },
         { (void **)&c->ring.hint, CM_HINTS * 8 },
+        { (void **)&c->ring.line, c->ring.line_max * CM_LINE_ENTRY },
+        { (void **)&c->ghost.cell, cm_ghost_bytes(g->slots) },
         { (void **)&c->pins, g->slots },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
@@ -369,6 +372,9 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->ring.frontier =
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->ring.frontier;
+    c->ring.probation = c->media.geo.slots / 10;
+    c->ring.earn = 1;
+    cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }

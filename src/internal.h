@@ -6,6 +6,7 @@
 #ifndef CM_INTERNAL_H
 #define CM_INTERNAL_H
 
+#include "ghost.h"
 #include "pin.h"
 #include "ring.h"
 #include "slot.h"
@@ -41,6 +42,7 @@ struct cm_cache {
 
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_ring ring;
+    struct cm_ghost ghost;
     uint8_t *pins;          /* one byte a slot, pin.h */
     uint64_t pinned;        /* atomic; blocks pinned right now */
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */

@@ -25,10 +25,11 @@ struct cm_home {
 struct cm_place {
     uint64_t bucket[2]; /* numbers in the whole index, the first one preferred */
     uint64_t tag;       /* in its place in a cell; never makes a cell zero */
+    uint64_t hash;      /* of the key */
 };
 
 static inline struct cm_home cm_place_home(const struct cm_geometry *g, uint64_t seed,
-                                            uint64_t incarnation, uint64_t group)
+                                           uint64_t incarnation, uint64_t group)
 {
     const uint64_t w[2] = { incarnation, group };
     uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), seed);
@@ -38,8 +39,8 @@ static inline struct cm_home cm_place_home(const struct cm_geometry *g, uint64_t
 }
 
 static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
-                                   uint64_t block, const struct cm_home *home,
-                                   struct cm_place *place)
+                                  uint64_t block, const struct cm_home *home,
+                                  struct cm_place *place)
 {
     const uint64_t w[2] = { incarnation, block };
     /* Another seed than the group's, so that group g and block g are unrelated. */
@@ -58,6 +59,7 @@ static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, ui
         second -= n;
     place->bucket[0] = home->stripe * n + first;
     place->bucket[1] = home->stripe * n + second;
+    place->hash = h;
     place->tag = h & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
 }
 

@@ -99,10 +99,13 @@ void cm_plat_wake_one(uint32_t *word);
 void cm_plat_wake_all(uint32_t *word);
 
 /* One per thread, zeroed at its first use. */
+#define PLAT_RECENT 8u
 struct cm_plat_thread {
     uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
     uint32_t sample;      /* counter for sampled measurements */
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
+    uint64_t recent[PLAT_RECENT]; /* blocks touched lately, whose hits say nothing (block.c) */
+    uint32_t recent_at;           /* the next to be forgotten */
 };
 struct cm_plat_thread *cm_plat_thread(void);
 

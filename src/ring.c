@@ -1,28 +1,115 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * ring.c - the replacement policy: CLOCK with 2-bit counts over physical slot numbers.
+ * ring.c - the replacement policy S3R over physical slot numbers: CLOCK with 2-bit counts, and
+ * probation in place.
  *
- * Owns: the hand, one reference byte a slot, the ownership bitmap, the bounded stack of free slots
- * and the bounded list of hints. All of it is DRAM, none of it survives, none of it decides what
- * is a hit. Corbato 1968 (CLOCK); counts as in "generalized CLOCK", Smith 1978.
+ * Owns: the hand, one reference byte a slot, the line of slots on probation, the ownership bitmap,
+ * the bounded stack of free slots and the bounded list of hints. All of it is DRAM, none of it
+ * decides what is a hit. CLOCK: Corbato 1968, counts as in "generalized CLOCK", Smith 1978; the
+ * line before it and the ghost behind it (ghost.c): S3-FIFO, Yang et al., SOSP'23, whose queues
+ * would have to move blocks, while here a slot stays where it is and changes its state.
+ * docs/policy.md.
  *
- * A victim is looked for among the hinted slots, then behind the frontier (slots never used),
- * then by the hand: at most CM_RING_STEPS steps, each lowering a count; a zero count wins at once,
- * else the lowest count seen. Where blocks wait in DRAM before they earn a slot (probation), the
- * victim search will not change: that buffer sits in front of cm_block_fill, in admit.c.
+ * A victim is looked for among the hinted slots, then behind the frontier (slots never used), then,
+ * when the line is as long as it may be, at its front: a slot that was wanted again meanwhile has
+ * earned its place and stays, the first other one goes; then by the hand: at most CM_RING_STEPS
+ * steps past slots that are not on probation, each lowering a count; a zero count wins at once,
+ * else the lowest count seen.
  *
  * Who: block.c, and cache.c to set it up.
  */
 #include "ring.h"
 
+#include <string.h>
+
 #include "format.h"
+
+uint64_t cm_ring_line(uint64_t slots)
+{
+    return slots / 2 + slots / 8 + 16; /* half of the slots, and stale entries */
+}
 
 uint64_t cm_ring_bytes(uint64_t slots)
 {
     uint64_t words = (slots + 63) / 64;
     uint64_t free_max = slots / 32 < CM_FREE_MAX ? slots / 32 : CM_FREE_MAX;
-    return slots + words * 8 + (free_max + CM_HINTS) * 8;
+    return slots + words * 8 + (free_max + CM_HINTS) * 8 + cm_ring_line(slots) * CM_LINE_ENTRY;
 }
+
+/* ---- States ---------------------------------------------------------------------------------- */
+
+/* Changes the byte of a slot from `was`, by whatever came in between, to (was & keep) | state.
+ * Returns what it was. */
+static uint8_t change(struct cm_ring *r, uint64_t slot, uint8_t keep, uint8_t state)
+{
+    uint8_t was = at_load_relaxed(&r->ref[slot]);
+    while (!at_cas_acq_rel(&r->ref[slot], &was, (uint8_t)((was & keep) | state)))
+        ;
+    return was;
+}
+
+void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state)
+{
+    uint8_t was = change(r, slot, CM_REF_VERIFIED | CM_REF_GENERATION, state);
+    if (was & CM_REF_PROBATION)
+        (void)at_add_relaxed(&r->on_probation, UINT64_MAX);
+}
+
+/* ---- The line -------------------------------------------------------------------------------- */
+
+/* Lock held, there is room. */
+static void push(struct cm_ring *r, uint64_t slot, uint8_t ref)
+{
+    uint64_t at = (r->line_first + r->line_count++) % r->line_max;
+    uint64_t entry = slot << 2 | (ref & CM_REF_GENERATION) >> 4;
+    memcpy(r->line + at * CM_LINE_ENTRY, &entry, CM_LINE_ENTRY); /* little-endian: format.c */
+}
+
+/* Lock held. The oldest entry's slot, if it is still on probation since then, else CM_NO_SLOT. */
+static uint64_t pop(struct cm_ring *r, uint8_t *ref)
+{
+    uint64_t entry = 0;
+    memcpy(&entry, r->line + r->line_first * CM_LINE_ENTRY, CM_LINE_ENTRY);
+    r->line_first = r->line_first + 1 == r->line_max ? 0 : r->line_first + 1;
+    r->line_count--;
+    *ref = at_load_relaxed(&r->ref[entry >> 2]);
+    return (*ref & CM_REF_PROBATION) && (*ref & CM_REF_GENERATION) >> 4 == (entry & 3) ? entry >> 2
+                                                                                       : CM_NO_SLOT;
+}
+
+/* Lock held. */
+static void begin_one(struct cm_ring *r, uint64_t slot)
+{
+    uint8_t ref = at_load_relaxed(&r->ref[slot]);
+    uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
+    if (at_load_relaxed(&r->on_probation) > at_load_relaxed(&r->probation)) {
+        cm_ring_set(r, slot, CM_REF_KNOWN); /* while the pool fills: spared */
+        return;
+    }
+    if (r->line_count == r->line_max) { /* full of stale ones */
+        uint64_t first = pop(r, &ref);
+        if (first != CM_NO_SLOT)
+            cm_ring_set(r, first, ref & CM_REF_MAX);
+    }
+    /* Counted first: whoever ends it takes the count back. */
+    (void)at_add_relaxed(&r->on_probation, 1u);
+    ref = change(r, slot, CM_REF_VERIFIED, next | CM_REF_PROBATION);
+    if (ref & CM_REF_PROBATION)
+        (void)at_add_relaxed(&r->on_probation, UINT64_MAX);
+    push(r, slot, next);
+}
+
+void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n)
+{
+    if (n == 0)
+        return;
+    cm_lock_acquire(&r->lock);
+    for (unsigned i = 0; i < n; i++)
+        begin_one(r, slot[i]);
+    cm_lock_release(&r->lock);
+}
+
+/* ---- Victims --------------------------------------------------------------------------------- */
 
 /* Owns the slot that `count` was seen in; false when it is somebody's by now. */
 static uint64_t take(struct cm_ring *r, uint64_t slot)
@@ -55,7 +142,29 @@ static uint64_t next_unused(struct cm_ring *r)
     return CM_NO_SLOT;
 }
 
-static uint64_t by_hand(struct cm_ring *r)
+/* The first in line that has not earned a place. Those that have stay, as members. */
+static uint64_t by_line(struct cm_ring *r, unsigned taken)
+{
+    uint64_t victim = CM_NO_SLOT;
+    /* Slots that wait to be filled will be on probation, most of them. */
+    uint64_t soon = at_load_relaxed(&r->on_probation) + at_load_relaxed(&r->free_count) + taken;
+    if (soon < at_load_relaxed(&r->probation))
+        return victim;
+    cm_lock_acquire(&r->lock);
+    for (unsigned i = 0; i < CM_RING_POPS && r->line_count > 0 && victim == CM_NO_SLOT; i++) {
+        uint8_t ref;
+        uint64_t slot = pop(r, &ref);
+        if (slot == CM_NO_SLOT)
+            continue;
+        if ((ref & CM_REF_MAX) < at_load_relaxed(&r->earn))
+            victim = take(r, slot); /* if it is somebody's, that one decides */
+        cm_ring_set(r, slot, 0);
+    }
+    cm_lock_release(&r->lock);
+    return victim;
+}
+
+static uint64_t by_hand(struct cm_ring *r, bool *remember)
 {
     uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
     uint8_t best_count = CM_REF_MAX + 1;
@@ -65,32 +174,47 @@ static uint64_t by_hand(struct cm_ring *r)
             continue;
         uint8_t ref = at_load_relaxed(&r->ref[slot]);
         uint8_t count = ref & CM_REF_MAX; /* empty counts as zero */
-        if (count == 0 && cm_ring_own(r, slot))
-            return slot;
+        if (ref & CM_REF_PROBATION)
+            count = CM_REF_MAX; /* passed by, but better than nothing */
+        if (count == 0 && cm_ring_own(r, slot)) {
+            best = slot;
+            *remember = !(ref & CM_REF_KNOWN);
+            return best;
+        }
         if (count < best_count) {
             best = slot;
             best_count = count;
+            *remember = !(ref & CM_REF_KNOWN);
         }
-        if (count > 0)
-            at_store_relaxed(&r->ref[slot], (uint8_t)(ref - 1));
+        if (!(ref & CM_REF_PROBATION) && (ref & CM_REF_MAX) > 0)
+            (void)at_cas_acq_rel(&r->ref[slot], &ref, (uint8_t)(ref - 1)); /* or touched: as well */
     }
     return take(r, best);
 }
 
-uint64_t cm_ring_victim(struct cm_ring *r)
+uint64_t cm_ring_victim(struct cm_ring *r, unsigned taken, bool *remember)
 {
     uint64_t slot;
+    *remember = false;
     while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
         if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
     slot = take(r, next_unused(r));
-    return slot != CM_NO_SLOT ? slot : by_hand(r);
+    if (slot != CM_NO_SLOT)
+        return slot;
+    *remember = true;
+    slot = by_line(r, taken);
+    return slot != CM_NO_SLOT ? slot : by_hand(r, remember);
 }
 
 uint64_t cm_ring_take_free(struct cm_ring *r)
 {
     cm_lock_acquire(&r->lock);
-    uint64_t slot = r->free_count ? r->free[--r->free_count] : CM_NO_SLOT;
+    uint64_t slot = CM_NO_SLOT;
+    if (r->free_count > 0) {
+        at_store_relaxed(&r->free_count, r->free_count - 1);
+        slot = r->free[r->free_count];
+    }
     cm_lock_release(&r->lock);
     assert(slot == CM_NO_SLOT || cm_ring_is_owned(r, slot));
     return slot;
@@ -102,8 +226,10 @@ void cm_ring_give_free(struct cm_ring *r, uint64_t slot)
     cm_ring_set(r, slot, 0);
     cm_lock_acquire(&r->lock);
     bool kept = r->free_count < r->free_max;
-    if (kept)
-        r->free[r->free_count++] = slot;
+    if (kept) {
+        r->free[r->free_count] = slot;
+        at_store_relaxed(&r->free_count, r->free_count + 1);
+    }
     cm_lock_release(&r->lock);
     if (!kept) {
         cm_ring_disown(r, slot);

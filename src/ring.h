@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * ring.h - which slot goes next: the CLOCK hand, reference counts, ownership, free slots.
+ * ring.h - which slot goes next: the CLOCK hand, reference counts, probation, ownership, free
+ * slots.
  */
 #ifndef CM_RING_H
 #define CM_RING_H
@@ -10,56 +11,73 @@
 #include "lock.h"
 
 #define CM_NO_SLOT UINT64_MAX
-#define CM_REF_MAX 3u         /* 2-bit counts */
-#define CM_REF_EMPTY 0x80u    /* instead of a count: hinted, and not filled since */
-#define CM_REF_VERIFIED 0x40u /* beside either: the slot was judged since open */
-#define CM_RING_STEPS 64u     /* bound of one search for a victim */
-#define CM_FREE_MAX 65536u    /* bound of the free stack */
+
+/* The reference byte of a slot. */
+#define CM_REF_MAX 3u           /* bits 1..0: how often it was wanted again */
+#define CM_REF_PROBATION 0x04u  /* a first-time block: it stands in line, the hand passes it by */
+#define CM_REF_KNOWN 0x08u      /* came without probation: the ghost need not remember it */
+#define CM_REF_GENERATION 0x30u /* tells its place in the line from older ones */
+#define CM_REF_VERIFIED 0x40u   /* the slot was judged since open */
+#define CM_REF_EMPTY 0x80u      /* hinted, and not filled since */
+
+#define CM_RING_STEPS 64u  /* bound of one search for a victim */
+#define CM_RING_POPS 4u    /* and of what leaves the line in it */
+#define CM_FREE_MAX 65536u /* bound of the free stack */
 #define CM_HINTS 256u
+#define CM_LINE_ENTRY 5u /* bytes: slot << 2 | generation */
 
 struct cm_ring {
     uint64_t slots;
-    uint8_t *ref;        /* a byte a slot; plain racy stores by readers, may be lost */
-    uint64_t *owned;     /* a bit a slot; compare-and-swap only */
-    uint64_t hand;       /* atomic; counts steps, not slots */
-    uint64_t frontier;   /* atomic; slots from here on were never used in this epoch */
-    uint64_t end;        /* atomic; slots from here on are left alone: see cm_ring_stop */
-    struct cm_lock lock; /* the stacks below */
+    uint8_t *ref;          /* a byte a slot, above; changed by compare-and-swap only */
+    uint64_t *owned;       /* a bit a slot; compare-and-swap only */
+    uint64_t hand;         /* atomic; counts steps, not slots */
+    uint64_t frontier;     /* atomic; slots from here on were never used in this epoch */
+    uint64_t end;          /* atomic; slots from here on are left alone: see cm_ring_stop */
+    uint64_t probation;    /* atomic; so many slots may be on probation before those go first */
+    uint32_t earn;         /* atomic; hits on probation that earn a place */
+    uint64_t on_probation; /* atomic */
+    struct cm_lock lock;   /* the stacks and the line below */
     uint32_t free_max, free_count, hint_count;
     uint64_t *free; /* owned, durably invalid slots, ready to be filled */
     uint64_t *hint; /* slots that were emptied lately: tried before the hand; not owned */
+    uint8_t *line;  /* slots on probation in order of arrival, CM_LINE_ENTRY bytes each; a ring */
+    uint64_t line_max, line_first, line_count;
 };
 
 /* Bytes of DRAM that rings of `slots` slots take. */
 uint64_t cm_ring_bytes(uint64_t slots);
+/* Entries of their lines. */
+uint64_t cm_ring_line(uint64_t slots);
 
 /* The count of a slot, or CM_REF_EMPTY. */
 static inline uint8_t cm_ring_count(const struct cm_ring *r, uint64_t slot)
 {
-    return at_load_relaxed(&r->ref[slot]) & (uint8_t)~CM_REF_VERIFIED;
+    return at_load_relaxed(&r->ref[slot]) & (CM_REF_EMPTY | CM_REF_MAX);
 }
-/* A hit. Tested before it is stored, so that a hot slot's byte is not written at all. */
+/* Is a hit worth noting? Asked first, so that a hot slot's byte is not written at all. */
+static inline bool cm_ring_counts(const struct cm_ring *r, uint64_t slot)
+{
+    return cm_ring_count(r, slot) < CM_REF_MAX;
+}
+/* A hit. */
 static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
 {
     uint8_t c = at_load_relaxed(&r->ref[slot]);
-    if ((c & (uint8_t)~CM_REF_VERIFIED) < CM_REF_MAX)
-        at_store_relaxed(&r->ref[slot], (uint8_t)(c + 1)); /* a lost update costs nothing */
+    /* Once: a lost update costs nothing, but an old byte must not come back. */
+    if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
+        (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c + 1));
 }
-static inline void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t count)
-{
-    uint8_t flag = at_load_relaxed(&r->ref[slot]) & CM_REF_VERIFIED;
-    at_store_relaxed(&r->ref[slot], count | flag);
-}
+/* Gives a slot another count and state (MAX, KNOWN, EMPTY); it is on probation no more. */
+void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state);
+/* Slots that were filled with first-time blocks go on probation, if there is room for them. */
+void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n);
 
-/* A store of a count beside it may undo it, which costs another look at the payload. */
 static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
 {
     return at_load_relaxed(&r->ref[slot]) & CM_REF_VERIFIED;
 }
 static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
 {
-    /* Not a load and a store: that could bring CM_REF_EMPTY back on a slot that was filled since.
-     */
     if (!cm_ring_is_verified(r, slot))
         (void)at_or_relaxed(&r->ref[slot], (uint8_t)CM_REF_VERIFIED);
 }
@@ -85,8 +103,10 @@ static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
     at_and_release(&r->owned[slot / 64], ~(UINT64_C(1) << slot % 64)); /* pairs with cm_ring_own */
 }
 
-/* Owns and returns the next victim, or CM_NO_SLOT when all that was looked at was owned. */
-uint64_t cm_ring_victim(struct cm_ring *r);
+/* Owns and returns the next victim, or CM_NO_SLOT when all that was looked at was owned. `taken`:
+ * victims that were taken just before, for the same fills. *remember: what is in it should be
+ * remembered by the ghost. */
+uint64_t cm_ring_victim(struct cm_ring *r, unsigned taken, bool *remember);
 /* The volume has no room for more slots than have been used: those are used in turn from here on.
  */
 static inline void cm_ring_stop(struct cm_ring *r)

@@ -18,7 +18,17 @@ static struct cm_ring make(uint64_t slots)
     r.owned = calloc((slots + 63) / 64, 8);
     r.free = calloc(r.free_max + 1, 8);
     r.hint = calloc(CM_HINTS + 1, 8);
+    r.line_max = cm_ring_line(slots);
+    r.line = calloc(r.line_max, CM_LINE_ENTRY);
+    r.probation = slots / 10;
+    r.earn = 1;
     return r;
+}
+
+static uint64_t victim(struct cm_ring *r)
+{
+    bool remember;
+    return cm_ring_victim(r, 0, &remember);
 }
 
 static void unmake(struct cm_ring *r)
@@ -27,6 +37,7 @@ static void unmake(struct cm_ring *r)
     free(r->owned);
     free(r->free);
     free(r->hint);
+    free(r->line);
 }
 
 static void set_all(struct cm_ring *r, uint8_t count)
@@ -41,7 +52,7 @@ static void test_zero_wins(void)
     struct cm_ring r = make(1000);
     set_all(&r, 2);
     r.ref[40] = 0;
-    CHECK_EQ(cm_ring_victim(&r), 40);
+    CHECK_EQ(victim(&r), 40);
     CHECK_EQ(r.hand, 41);
     CHECK(cm_ring_is_owned(&r, 40));
     for (uint64_t s = 0; s < 40; s++)
@@ -57,9 +68,9 @@ static void test_bounded(void)
     set_all(&r, 3);
     r.ref[17] = 2;
     r.ref[64] = 0; /* out of reach */
-    CHECK_EQ(cm_ring_victim(&r), 17);
+    CHECK_EQ(victim(&r), 17);
     CHECK_EQ(r.hand, CM_RING_STEPS);
-    CHECK_EQ(cm_ring_victim(&r), 64);
+    CHECK_EQ(victim(&r), 64);
     unmake(&r);
 }
 
@@ -67,10 +78,10 @@ static void test_all_owned(void)
 {
     struct cm_ring r = make(1000);
     memset(r.owned, 0xff, (1000 + 63) / 64 * 8);
-    CHECK_EQ(cm_ring_victim(&r), CM_NO_SLOT);
+    CHECK_EQ(victim(&r), CM_NO_SLOT);
     CHECK_EQ(r.hand, CM_RING_STEPS);
     cm_ring_disown(&r, 100);
-    CHECK_EQ(cm_ring_victim(&r), 100);
+    CHECK_EQ(victim(&r), 100);
     unmake(&r);
 }
 
@@ -79,12 +90,12 @@ static void test_small_ring(void)
 {
     struct cm_ring r = make(64);
     set_all(&r, 3);
-    uint64_t s = cm_ring_victim(&r);
+    uint64_t s = victim(&r);
     CHECK(s < 64);
     CHECK(r.hand <= CM_RING_STEPS);
     for (unsigned i = 0; i < 63; i++)
-        CHECK(cm_ring_victim(&r) != CM_NO_SLOT);
-    CHECK_EQ(cm_ring_victim(&r), CM_NO_SLOT);
+        CHECK(victim(&r) != CM_NO_SLOT);
+    CHECK_EQ(victim(&r), CM_NO_SLOT);
     unmake(&r);
 }
 
@@ -93,7 +104,7 @@ static uint64_t next_victim(struct cm_ring *r)
 {
     uint64_t s = CM_NO_SLOT;
     for (uint64_t i = 0; i <= r->slots / CM_RING_STEPS && s == CM_NO_SLOT; i++)
-        s = cm_ring_victim(r);
+        s = victim(r);
     return s;
 }
 
@@ -122,12 +133,130 @@ static void test_ageing(void)
     cm_ring_set(&r, 10, 3);
     unsigned rounds = 0;
     for (unsigned i = 0; i < 1000 && rounds == 0; i++) {
-        uint64_t s = cm_ring_victim(&r);
+        uint64_t s = victim(&r);
         if (s == 10)
             rounds = i / 63;
         cm_ring_disown(&r, s);
     }
     CHECK_EQ(rounds, 3);
+    unmake(&r);
+}
+
+/* ---- Probation ------------------------------------------------------------------------------- */
+
+static void begin(struct cm_ring *r, uint64_t slot)
+{
+    cm_ring_begin_probation(r, &slot, 1);
+}
+
+static uint64_t remembered_victim(struct cm_ring *r, bool remember)
+{
+    bool said;
+    uint64_t s = cm_ring_victim(r, 0, &said);
+    CHECK_EQ(said, remember);
+    return s;
+}
+
+/* First come, first gone; but not before the line is as long as it may be, and not what was wanted
+ * again: that is a member from then on. */
+static void test_line(void)
+{
+    struct cm_ring r = make(100); /* ten may be on probation */
+    set_all(&r, 1);
+    for (uint64_t s = 50; s < 59; s++)
+        begin(&r, s);
+    r.ref[3] = CM_REF_KNOWN;
+    CHECK_EQ(remembered_victim(&r, false), 3); /* nine: the hand */
+    begin(&r, 59);
+    cm_ring_touch(&r, 51);
+    CHECK_EQ(remembered_victim(&r, true), 50);
+    begin(&r, 50);
+    CHECK_EQ(remembered_victim(&r, true), 52);
+    CHECK_EQ(r.on_probation, 8);
+    CHECK_EQ(r.ref[51] & ~CM_REF_GENERATION, 0); /* a member, and its count begins anew */
+    unmake(&r);
+}
+
+/* Slots that wait to be filled count as if they were on probation. */
+static void test_line_taken(void)
+{
+    struct cm_ring r = make(100);
+    bool remember;
+    set_all(&r, 1);
+    for (uint64_t s = 50; s < 58; s++)
+        begin(&r, s);
+    r.ref[60] = 0;
+    CHECK_EQ(cm_ring_victim(&r, 1, &remember), 60);
+    CHECK_EQ(cm_ring_victim(&r, 2, &remember), 50);
+    cm_ring_give_free(&r, 60);
+    cm_ring_give_free(&r, 50);
+    r.ref[80] = 0;
+    CHECK_EQ(cm_ring_victim(&r, 0, &remember), 80); /* seven and two */
+    CHECK_EQ(cm_ring_victim(&r, 1, &remember), 51);
+    unmake(&r);
+}
+
+/* The hand passes by what is on probation, and lowers no count there. */
+static void test_hand_passes_by(void)
+{
+    struct cm_ring r = make(40);
+    set_all(&r, 2);
+    r.probation = 39;
+    for (uint64_t s = 0; s < 30; s++)
+        begin(&r, s);
+    cm_ring_touch(&r, 5);
+    r.ref[35] = 0;
+    CHECK_EQ(victim(&r), 35);
+    CHECK_EQ(cm_ring_count(&r, 5), 1);
+    r.probation = 1000; /* all on probation: better one of those than none */
+    for (uint64_t s = 30; s < 40; s++)
+        begin(&r, s);
+    CHECK(victim(&r) < 40);
+    unmake(&r);
+}
+
+/* Slots that were emptied, filled anew or evicted otherwise: their old places in the line are
+ * stale, and the number of those on probation stays right. */
+static void test_stale_places(void)
+{
+    struct cm_ring r = make(100);
+    set_all(&r, 1);
+    for (uint64_t s = 0; s < 10; s++)
+        begin(&r, s);
+    cm_ring_hint(&r, 0);
+    cm_ring_set(&r, 1, CM_REF_KNOWN);
+    begin(&r, 2); /* again: at the end */
+    CHECK_EQ(r.on_probation, 8);
+    CHECK_EQ(victim(&r), 0); /* the hint */
+    begin(&r, 10);
+    begin(&r, 11);
+    CHECK_EQ(r.on_probation, 10);
+    CHECK_EQ(victim(&r), 3); /* past two that are stale, and the first place of 2 */
+    unmake(&r);
+}
+
+/* A line full of stale places is no obstacle. */
+static void test_line_full(void)
+{
+    struct cm_ring r = make(100);
+    for (uint64_t i = 0; i < 5 * r.line_max; i++) {
+        begin(&r, i % 3);
+        CHECK(r.line_count <= r.line_max);
+        CHECK(r.on_probation <= 3);
+    }
+    unmake(&r);
+}
+
+/* While the pool fills for the first time, more come than may be on probation: they are members,
+ * and the ghost need not remember them. */
+static void test_spared(void)
+{
+    struct cm_ring r = make(100);
+    for (uint64_t s = 0; s < 100; s++)
+        begin(&r, s);
+    CHECK_EQ(r.on_probation, 11);
+    for (uint64_t s = 0; s < 100; s++)
+        CHECK_EQ(!(r.ref[s] & CM_REF_PROBATION), (r.ref[s] & CM_REF_KNOWN) != 0);
     unmake(&r);
 }
 
@@ -144,8 +273,8 @@ static void test_hints_first(void)
     CHECK(cm_ring_own(&r, 800)); /* owned meanwhile: skipped */
     cm_ring_hint(&r, 900);
     cm_ring_set(&r, 900, 0); /* filled meanwhile: not empty any more */
-    CHECK_EQ(cm_ring_victim(&r), 700);
-    CHECK_EQ(cm_ring_victim(&r), 0);
+    CHECK_EQ(victim(&r), 700);
+    CHECK_EQ(victim(&r), 0);
     CHECK_EQ(r.hint_count, 0);
     unmake(&r);
 }
@@ -165,10 +294,10 @@ static void test_frontier(void)
     struct cm_ring r = make(200);
     r.frontier = 150;
     for (uint64_t s = 150; s < 200; s++)
-        CHECK_EQ(cm_ring_victim(&r), s);
+        CHECK_EQ(victim(&r), s);
     CHECK_EQ(r.frontier, 200);
     CHECK_EQ(r.hand, 0);
-    CHECK_EQ(cm_ring_victim(&r), 0);
+    CHECK_EQ(victim(&r), 0);
     CHECK_EQ(r.frontier, 200);
     unmake(&r);
 }
@@ -195,7 +324,7 @@ static void test_free_stack(void)
     for (unsigned i = 0; i < 10; i++)
         CHECK(cm_ring_is_owned(&r, cm_ring_take_free(&r)));
     CHECK_EQ(cm_ring_take_free(&r), CM_NO_SLOT);
-    CHECK_EQ(cm_ring_victim(&r), 11);
+    CHECK_EQ(victim(&r), 11);
     unmake(&r);
 }
 
@@ -218,7 +347,7 @@ static void test_verified_flag(void)
     cm_ring_set_verified(&r, 65);
     CHECK_EQ(cm_ring_count(&r, 65), 1);
     for (unsigned i = 0; i < 130 * (CM_REF_MAX + 1); i++)
-        cm_ring_disown(&r, cm_ring_victim(&r));
+        cm_ring_disown(&r, victim(&r));
     CHECK_EQ(cm_ring_count(&r, 64), 0);
     CHECK(cm_ring_is_verified(&r, 64));
     unmake(&r);
@@ -260,7 +389,7 @@ static void *owner(void *arg)
     for (unsigned i = 0; i < ROUNDS; i++) {
         uint64_t way = next_random(&rng), slot = way % shared.slots;
         if (way >> 32 & 1)
-            slot = cm_ring_victim(&shared);
+            slot = victim(&shared);
         else if (way >> 33 & 1)
             slot = cm_ring_take_free(&shared);
         else if (!cm_ring_own(&shared, slot))
@@ -311,7 +440,7 @@ static void *taker(void *arg)
 {
     (void)arg;
     for (unsigned i = 0; i < 5000; i++) {
-        uint64_t s = cm_ring_victim(&shared);
+        uint64_t s = victim(&shared);
         if (s != CM_NO_SLOT)
             hold(s);
     }
@@ -332,10 +461,11 @@ static void test_victims_once(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(zero_wins), TEST(bounded),      TEST(all_owned),     TEST(small_ring),
-    TEST(counts),    TEST(ageing),       TEST(hints_first),   TEST(hints_bounded),
-    TEST(frontier),  TEST(free_stack),   TEST(verified_flag), TEST(bytes),
-    TEST(exclusive), TEST(victims_once),
+    TEST(zero_wins),      TEST(bounded),       TEST(all_owned), TEST(small_ring),
+    TEST(counts),         TEST(ageing),        TEST(line),      TEST(line_taken),
+    TEST(hand_passes_by), TEST(stale_places),  TEST(line_full), TEST(spared),
+    TEST(hints_first),    TEST(hints_bounded), TEST(frontier),  TEST(free_stack),
+    TEST(verified_flag),  TEST(bytes),         TEST(exclusive), TEST(victims_once),
 };
 
 int main(int argc, char **argv)

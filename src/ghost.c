@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ghost.c - remembers which blocks left the pool lately, in five bytes for each.
+ *
+ * Owns: buckets of eight cells in DRAM. A cell is 16 bits of the block's hash and the time, in
+ * units of 1/4096 of the window, at which it left; the clock is the number of departures. What is
+ * older than the window does not count, and the oldest of a bucket gives way. It may be wrong both
+ * ways, rarely: fingerprints collide (1 in 13000 lookups), buckets overflow, threads overwrite one
+ * another's cells. All it decides is whether a block starts on probation, so nobody waits for it.
+ *
+ * Who: block.c, and cache.c to set it up.
+ */
+#include "ghost.h"
+
+#include "format.h"
+
+#define WAYS 8u
+#define UNITS 4096u /* to a window: 16 bits hold sixteen of them */
+
+static uint64_t buckets_for(uint64_t window)
+{
+    return window * 5 / 4 / WAYS + 1; /* a quarter more than is remembered */
+}
+
+uint64_t cm_ghost_bytes(uint64_t window)
+{
+    return buckets_for(window) * WAYS * sizeof(uint32_t);
+}
+
+void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell)
+{
+    g->cell = cell;
+    g->buckets = buckets_for(window);
+    g->window = window;
+    g->unit = window / UNITS + 1;
+    g->time = 0;
+}
+
+static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
+{
+    return g->cell + cm_format_reduce((uint32_t)hash, g->buckets) * WAYS;
+}
+
+/* Of the bits that did not choose the bucket; never zero, as an empty cell is. */
+static uint32_t fingerprint(uint64_t hash)
+{
+    uint32_t f = (uint32_t)(hash >> 48);
+    return f == 0 ? 1 : f;
+}
+
+static uint32_t now(const struct cm_ghost *g)
+{
+    return (uint32_t)(at_load_relaxed(&g->time) / g->unit) & 0xffff;
+}
+
+static uint64_t age(const struct cm_ghost *g, uint32_t cell)
+{
+    return ((now(g) - cell) & 0xffff) * g->unit;
+}
+
+void cm_ghost_add(struct cm_ghost *g, uint64_t hash)
+{
+    uint32_t *cell = bucket(g, hash), *place = cell;
+    uint64_t oldest = 0;
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t seen = at_load_relaxed(&cell[i]); /* relaxed here and below: no data hangs on it */
+        if (seen == 0 || seen >> 16 == fingerprint(hash)) {
+            place = &cell[i];
+            break;
+        }
+        if (age(g, seen) > oldest) {
+            oldest = age(g, seen);
+            place = &cell[i];
+        }
+    }
+    at_store_relaxed(place, fingerprint(hash) << 16 | now(g));
+    (void)at_add_relaxed(&g->time, 1u);
+}
+
+bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
+{
+    uint32_t *cell = bucket(g, hash);
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t seen = at_load_relaxed(&cell[i]);
+        if (seen >> 16 != fingerprint(hash))
+            continue;
+        at_store_relaxed(&cell[i], 0u);
+        return age(g, seen) < g->window;
+    }
+    return false;
+}

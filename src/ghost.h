@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ghost.h - remembers which blocks left the pool lately.
+ */
+#ifndef CM_GHOST_H
+#define CM_GHOST_H
+
+#include <stdbool.h>
+
+#include "atomic.h"
+
+struct cm_ghost {
+    uint32_t *cell; /* atomic, each */
+    uint64_t buckets;
+    uint64_t window; /* departures back to which it is believed */
+    uint64_t unit;   /* departures to a unit of time */
+    uint64_t time;   /* atomic; departures so far */
+};
+
+/* Bytes of DRAM for a window of so many departures. */
+uint64_t cm_ghost_bytes(uint64_t window);
+/* `cell`: that many bytes, zeroed. */
+void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell);
+/* A block leaves the pool. Lock-free, as all of these. */
+void cm_ghost_add(struct cm_ghost *g, uint64_t hash);
+/* A block comes. Did it leave within the window? It is forgotten. */
+bool cm_ghost_take(struct cm_ghost *g, uint64_t hash);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_ghost.c - what left lately is remembered, once, for a window; and nearly nothing else is.
+ */
+#include "fixture.h"
+
+#include "ghost.h"
+
+static struct cm_ghost make(uint64_t window)
+{
+    struct cm_ghost g;
+    cm_ghost_begin(&g, window, calloc(1, cm_ghost_bytes(window)));
+    return g;
+}
+
+/* Distinct hashes. */
+static uint64_t hash(uint64_t i)
+{
+    uint64_t s = i * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    return next_random(&s);
+}
+
+static void test_once(void)
+{
+    struct cm_ghost g = make(1000);
+    CHECK(!cm_ghost_take(&g, hash(1)));
+    cm_ghost_add(&g, hash(1));
+    CHECK(!cm_ghost_take(&g, hash(2)));
+    CHECK(cm_ghost_take(&g, hash(1)));
+    CHECK(!cm_ghost_take(&g, hash(1)));
+    free(g.cell);
+}
+
+/* All but a few of the window's, and nothing older. */
+static void test_window(void)
+{
+    struct cm_ghost g = make(10000);
+    unsigned known = 0;
+    for (uint64_t i = 0; i < 50000; i++)
+        cm_ghost_add(&g, hash(i));
+    for (uint64_t i = 40100; i < 50000; i++)
+        known += cm_ghost_take(&g, hash(i));
+    CHECK(known >= 9900 * 0.93); /* buckets that overflow */
+    known = 0;
+    for (uint64_t i = 0; i < 40000; i++)
+        known += cm_ghost_take(&g, hash(i));
+    CHECK(known <= 40000 / 1000); /* fingerprints that collide */
+    free(g.cell);
+}
+
+/* The clock of 16 bits goes round without bringing old ones back by the thousand. */
+static void test_clock_wraps(void)
+{
+    struct cm_ghost g = make(64);
+    unsigned known = 0;
+    for (uint64_t i = 0; i < 200000; i++) {
+        cm_ghost_add(&g, hash(i));
+        if (i >= 10)
+            known += cm_ghost_take(&g, hash(i - 10));
+    }
+    CHECK(known >= 199990 * 0.9);
+    CHECK(!cm_ghost_take(&g, hash(1)));
+    free(g.cell);
+}
+
+static void test_bytes(void)
+{
+    CHECK(cm_ghost_bytes(1000000) <= 5 * 1000000 + 64);
+}
+
+static const struct harness_test tests[] = { TEST(once), TEST(window), TEST(clock_wraps),
+                                             TEST(bytes) };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
