@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include "sum.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -163,7 +165,7 @@ uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation
 {
     const uint64_t w[3] = { slot, incarnation, block };
     uint64_t seed = XXH3_64bits_withSeed(w, sizeof(w), key);
-    return XXH3_64bits_withSeed(data, valid, seed);
+    return cm_sum(data, valid, seed);
 }
 
 uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r)

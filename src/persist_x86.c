@@ -2,11 +2,8 @@
  *
  * persist_x86.c - what an x86-64 CPU offers for pool memory.
  *
- * Owns the detection of CPU features and the tables that lead to the routines of
- * persist_guard_x86.S. Called by persist.c and tests through persist.h.
- *
- * A feature counts only if the operating system saves the registers it needs (XGETBV). Every CPU
- * with x86-64 has SSE2 and CLFLUSH, so there is always a table.
+ * Owns the tables that lead to the routines of persist_guard_x86.S. Called by persist.c and tests
+ * through persist.h. Every CPU with x86-64 has SSE2 and CLFLUSH, so there is always a table.
  */
 #include "persist.h"
 
@@ -14,16 +11,8 @@
 
 #if defined(__x86_64__) && !defined(CM_TSAN)
 #include <assert.h>
-#include <cpuid.h>
 
-enum {
-    X86_KNOWN = 1u << 0, /* detection has run */
-    X86_CLFLUSHOPT = 1u << 1,
-    X86_CLWB = 1u << 2,
-    X86_AVX2 = 1u << 3,
-    X86_AVX512 = 1u << 4,
-    X86_FSRM = 1u << 5
-};
+#include "cpu_x86.h"
 
 /* persist_guard_x86.S */
 extern uint32_t cm_guard_avx;
@@ -59,16 +48,16 @@ static int x86_flush_nothing(void *ctx, const void *p, size_t n)
             (features)                                                                             \
     }
 #define X86_COPIES(flush_label, flush_fn, features)                                                \
-    X86_OPS(flush_label, flush_fn, "avx512-nt", cm_x86_nt_avx512, (features) | X86_AVX512),        \
-        X86_OPS(flush_label, flush_fn, "avx2-nt", cm_x86_nt_avx2, (features) | X86_AVX2),          \
+    X86_OPS(flush_label, flush_fn, "avx512-nt", cm_x86_nt_avx512, (features) | CM_X86_AVX512),     \
+        X86_OPS(flush_label, flush_fn, "avx2-nt", cm_x86_nt_avx2, (features) | CM_X86_AVX2),       \
         X86_OPS(flush_label, flush_fn, "sse2-nt", cm_x86_nt_sse2, (features))
 
 static const struct {
     struct cm_persist_ops ops;
     uint32_t needs;
 } x86_tables[] = {
-    X86_COPIES("clwb", cm_x86_clwb, X86_CLWB),
-    X86_COPIES("clflushopt", cm_x86_clflushopt, X86_CLFLUSHOPT),
+    X86_COPIES("clwb", cm_x86_clwb, CM_X86_CLWB),
+    X86_COPIES("clflushopt", cm_x86_clflushopt, CM_X86_CLFLUSHOPT),
     X86_COPIES("clflush", cm_x86_clflush, 0u),
     X86_COPIES("none", x86_flush_nothing, 0u),
 };
@@ -78,58 +67,19 @@ static const struct {
     cm_guard_copy_fn copy;
     uint32_t needs;
 } x86_copies[] = {
-    { "avx2", cm_x86_copy_avx2, X86_AVX2 },
+    { "avx2", cm_x86_copy_avx2, CM_X86_AVX2 },
 #ifndef _WIN32
-    { "rep movsb", cm_x86_copy_rep, X86_FSRM },
+    { "rep movsb", cm_x86_copy_rep, CM_X86_FSRM },
 #endif
     { "sse2", cm_x86_copy_sse2, 0u },
 };
 
-/* Which register sets the OS saves (XCR0); 0 when it does not say. */
-static uint64_t x86_saved_state(void)
-{
-    uint32_t a, b, c, d, high;
-
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) {
-        return 0;
-    }
-    __asm__ volatile("xgetbv" : "=a"(a), "=d"(high) : "c"(0));
-    return (uint64_t)high << 32 | a;
-}
-
-static uint32_t x86_detect(void)
-{
-    const uint64_t ymm_state = 0x6, zmm_state = 0xe6;
-    const uint64_t state = x86_saved_state();
-    uint32_t features = X86_KNOWN;
-    uint32_t a, b, c, d;
-
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
-        return features;
-    }
-    features |= (b & (1u << 23)) != 0 ? (uint32_t)X86_CLFLUSHOPT : 0u;
-    features |= (b & (1u << 24)) != 0 ? (uint32_t)X86_CLWB : 0u;
-    features |= (d & (1u << 4)) != 0 ? (uint32_t)X86_FSRM : 0u;
-    if ((b & (1u << 5)) != 0 && (state & ymm_state) == ymm_state) {
-        features |= X86_AVX2;
-    }
-    if ((b & (1u << 16)) != 0 && (state & zmm_state) == zmm_state) {
-        features |= X86_AVX512;
-    }
-    return features;
-}
-
 static uint32_t x86_features(void)
 {
-    static uint32_t cached;
-    uint32_t features = at_load_acquire(&cached); /* pairs with the release below */
+    const uint32_t features = cm_x86_features();
 
-    if (features == 0) {
-        features = x86_detect(); /* two threads find the same */
-        /* Before any AVX routine can be found through these tables. */
-        at_store_relaxed(&cm_guard_avx, (features & (X86_AVX2 | X86_AVX512)) != 0 ? 1u : 0u);
-        at_store_release(&cached, features);
-    }
+    /* Before any AVX routine can be found through these tables. */
+    at_store_relaxed(&cm_guard_avx, (features & (CM_X86_AVX2 | CM_X86_AVX512)) != 0 ? 1u : 0u);
     return features;
 }
 

@@ -59,7 +59,7 @@ fi
 # and within row 0 those that stand before it.
 row_of() {
   case $1 in
-  atomic | platform* | format) echo 0 ;;
+  atomic | cpu_x86 | platform* | sum* | format) echo 0 ;;
   lock | persist* | media | place) echo 1 ;;
   super | index | slot | record | stripe | ring | ghost | pin | stats) echo 2 ;;
   internal | file) echo 3 ;;
@@ -82,6 +82,7 @@ for f in src/*.c src/*.h; do
     [ "$h" = "$m" ] || [ "$hr" -lt "$r" ] && continue
     case "$h>$m" in # inside a row: helpers that own nothing, and the two halves of the API
     atomic\>* | platform\>persist* | platform\>platform_* | persist\>persist_* | persist\>media) continue ;;
+    cpu_x86\>sum | sum\>sum_* | sum\>format) continue ;;
     platform_guard\>platform_* | platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
     internal\>file | cache\>api | index\>slot) continue ;;
     esac

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cpu_x86.c - what the x86-64 CPU at hand has.
+ *
+ * Owns the detection of CPU features, and what it found. A feature counts only if the operating
+ * system saves the registers it needs (XGETBV). Anybody may call.
+ */
+#include "cpu_x86.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+#include "atomic.h"
+
+/* Which register sets the OS saves (XCR0); 0 when it does not say. */
+static uint64_t saved_state(void)
+{
+    uint32_t a, b, c, d, high;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_OSXSAVE) == 0) {
+        return 0;
+    }
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | a;
+}
+
+static uint32_t detect(void)
+{
+    const uint64_t ymm_state = 0x6, zmm_state = 0xe6;
+    const uint64_t state = saved_state();
+    uint32_t features = CM_X86_KNOWN;
+    uint32_t a, b, c, d;
+
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        return features;
+    }
+    features |= (b & (1u << 23)) != 0 ? (uint32_t)CM_X86_CLFLUSHOPT : 0u;
+    features |= (b & (1u << 24)) != 0 ? (uint32_t)CM_X86_CLWB : 0u;
+    features |= (d & (1u << 4)) != 0 ? (uint32_t)CM_X86_FSRM : 0u;
+    if ((b & (1u << 5)) != 0 && (state & ymm_state) == ymm_state) {
+        features |= CM_X86_AVX2;
+    }
+    if ((b & (1u << 16)) != 0 && (state & zmm_state) == zmm_state) {
+        features |= CM_X86_AVX512;
+    }
+    return features;
+}
+
+uint32_t cm_x86_features(void)
+{
+    static uint32_t cached;
+    uint32_t features = at_load_relaxed(&cached); /* two threads find the same: no order needed */
+
+    if (features == 0) {
+        features = detect();
+        at_store_relaxed(&cached, features);
+    }
+    return features;
+}
+#else
+typedef int cpu_x86_is_empty;
+#endif

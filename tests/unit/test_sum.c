@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_sum.c - every way to sum a payload gives what xxhash.h gives.
+ */
+#include "sum.h"
+
+#include "harness.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define LENGTH_MAX 4160u
+
+static uint8_t bytes[LENGTH_MAX + 64];
+
+static void make_bytes(void)
+{
+    uint64_t x = 88172645463325252u;
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        bytes[i] = (uint8_t)x;
+    }
+}
+
+/* All lengths, at some alignments, with some seeds (zero is another path of XXH3). */
+static void compare(cm_sum_fn sum)
+{
+    static const uint64_t seeds[] = { 0, 1, 0x9e3779b97f4a7c15u, UINT64_MAX };
+    static const size_t offsets[] = { 0, 1, 8, 33, 63 };
+
+    for (size_t n = 0; n <= LENGTH_MAX; n++) {
+        for (size_t s = 0; s < sizeof(seeds) / sizeof(seeds[0]); s++) {
+            const uint8_t *at = bytes + offsets[(n + s) % 5];
+            CHECK(sum(at, n, seeds[s]) == XXH3_64bits_withSeed(at, n, seeds[s]));
+        }
+    }
+}
+
+static void test_every_variant(void)
+{
+    make_bytes();
+    for (size_t i = 0; cm_sum_variant(i); i++)
+        compare(cm_sum_variant(i));
+    CHECK(cm_sum_variant(0) != NULL);
+}
+
+static void test_the_chosen_one(void)
+{
+    make_bytes();
+    compare(cm_sum);
+}
+
+/* One variant agrees with itself: says so, where that is all the comparison is. */
+static void test_there_are_several(void)
+{
+    if (!cm_sum_variant(1))
+        SKIP("one way to sum here: no AVX2, or not used on this system");
+    CHECK(cm_sum_variant(0) != cm_sum_variant(1));
+}
+
+static const struct harness_test tests[] = {
+    TEST(every_variant),
+    TEST(the_chosen_one),
+    TEST(there_are_several),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
