@@ -42,6 +42,42 @@ static uint64_t limit_block(cm_file *f)
     return blocks_end(at_load_seq_cst(&f->limit)); /* after the file ticket moved: raise_limit */
 }
 
+/* Room for a bracket: in the file, unless another one of it is there. Takes the file's lock and, on
+ * success, leaves it held; the allocation hook runs without it. */
+static struct cm_open_bracket *lock_with_room(cm_file *f)
+{
+    cm_lock_acquire(&f->lock);
+    if (!f->own_used) {
+        f->own_used = true;
+        f->own = (struct cm_open_bracket){ 0 };
+        return &f->own;
+    }
+    cm_lock_release(&f->lock);
+    struct cm_open_bracket *b = cm_cache_alloc(f->cache, sizeof(*b));
+    if (b)
+        cm_lock_acquire(&f->lock);
+    return b;
+}
+
+/* File lock held. Returns what is to be freed without it, or NULL. */
+static struct cm_open_bracket *leave_room(cm_file *f, struct cm_open_bracket *b)
+{
+    if (b != &f->own)
+        return b;
+    f->own_used = false;
+    return NULL;
+}
+
+/* Lets go of the stripes and the memory of a bracket that is in no list any more. */
+static void dissolve(cm_file *f, struct cm_open_bracket *b)
+{
+    cm_block_release(f->cache, b->incarnation, b->first, b->end);
+    cm_lock_acquire(&f->lock);
+    b = leave_room(f, b);
+    cm_lock_release(&f->lock);
+    cm_cache_free(f->cache, b, sizeof(*b));
+}
+
 /* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
 static int enroll(cm_file *f, struct cm_open_bracket *b, const struct plan *p, bool *linked)
 {
@@ -95,25 +131,26 @@ static int raise(cm_file *f, struct cm_open_bracket *b, int e)
 static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
 {
     struct cm_cache *c = f->cache;
-    struct cm_open_bracket *b = cm_cache_alloc(c, sizeof(*b));
     bool linked;
+    struct cm_open_bracket *b = lock_with_room(f);
     if (!b)
         return CM_ENOMEM;
-    b->id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
-    cm_lock_acquire(&f->lock);
+    uint64_t id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
+    b->id = id;
     int e = enroll(f, b, p, &linked);
+    if (!linked)
+        b = leave_room(f, b);
     cm_lock_release(&f->lock);
-    if (linked) {
-        cm_count(c, CM_STAT_brackets, 1);
-        uint64_t id = b->id;
-        e = raise(f, b, e);
-        if (e == 0) { /* from here on the bracket may be ended by anybody */
-            w->id = id;
-            return 0;
-        }
-        cm_block_release(c, b->incarnation, b->first, b->end);
+    if (!linked) {
+        cm_cache_free(c, b, sizeof(*b));
+        return e;
     }
-    cm_cache_free(c, b, sizeof(*b));
+    cm_count(c, CM_STAT_brackets, 1);
+    e = raise(f, b, e);
+    if (e)
+        dissolve(f, b);
+    else /* from here on the bracket may be ended by anybody */
+        w->id = id;
     return e;
 }
 
@@ -150,9 +187,11 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
         f->want = true;
     bool want = f->want && f->open_brackets == 0;
     f->last_end_ns = cm_plat_now_ns();
+    const struct cm_open_bracket was = *b;
+    b = leave_room(f, b);
     cm_lock_release(&f->lock);
     /* Whoever unlinked it lets its stripes go; they are those of its own incarnation. */
-    cm_block_release(c, b->incarnation, b->first, b->end);
+    cm_block_release(c, was.incarnation, was.first, was.end);
     cm_cache_free(c, b, sizeof(*b));
     return want ? CM_WANT_VALIDATOR : 0;
 }
@@ -171,7 +210,6 @@ int cm_bracket_invalidate(cm_file *f, uint64_t offset, uint64_t len)
 
 int cm_bracket_abort(cm_file *f)
 {
-    struct cm_cache *c = f->cache;
     struct cm_open_bracket *all = NULL, *b;
     cm_lock_acquire(&f->lock);
     while ((b = cm_file_unlink(f, 0)) != NULL) {
@@ -192,8 +230,7 @@ int cm_bracket_abort(cm_file *f)
     cm_lock_release(&f->lock);
     while ((b = all) != NULL) {
         all = b->next;
-        cm_block_release(c, b->incarnation, b->first, b->end);
-        cm_cache_free(c, b, sizeof(*b));
+        dissolve(f, b);
     }
     return e;
 }

@@ -54,6 +54,8 @@ struct cm_file {
     bool dirty;                  /* DIRTY is or may be on the media */
     bool mark_fenced;            /* ... and this session knows that it is durable */
     struct cm_open_bracket *brackets;
+    struct cm_open_bracket own;  /* one of them, so that mostly nothing has to be allocated */
+    bool own_used;
     uint32_t open_brackets, open_data;
     uint64_t data_begun;         /* counts what a sync that began before it does not cover */
     uint64_t sync_failed_at;     /* data_begun after the last failed fsync */

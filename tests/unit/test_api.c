@@ -770,9 +770,12 @@ static void test_callbacks(void)
     CHECK_EQ(cm_check(p.c, 0, cb_progress, NULL, &r), 0);
     expect_called("progress");
     cm_bracket w = begin_write(cb.file, 0, 1);
+    CHECK_EQ(cb.calls, 0); /* one at a time has room in the file */
+    cm_bracket beside = begin_write(cb.file, 0, 1);
     expect_called("alloc");
-    CHECK(cm_write_end(cb.file, &w, NULL) >= 0);
+    CHECK(cm_write_end(cb.file, &beside, NULL) >= 0);
     expect_called("free");
+    CHECK(cm_write_end(cb.file, &w, NULL) >= 0);
     for (unsigned i = 0; i < 100; i++) /* more objects than are at hand */
         (void)attach(&p, 100 + i, BLK, 1, 0);
     expect_called("alloc for files");
@@ -1468,6 +1471,53 @@ static void test_open_time(void)
     (void)unlink(large_path);
 }
 
+static void *no_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx, (void)bytes;
+    return NULL;
+}
+
+/* Whether a bracket's memory is in the file or not, it may end in any order, by an abort, or not
+ * begin at all. */
+static void test_bracket_memory(void)
+{
+    static const unsigned order[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                         { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = counting_alloc;
+    p.o.free = counting_free;
+    allocated = 0;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    uint64_t before = allocated;
+    for (unsigned i = 0; i < 6; i++) {
+        cm_bracket w[3];
+        for (unsigned k = 0; k < 3; k++)
+            w[k] = begin_write(f, k * BLK, BLK);
+        CHECK(allocated > before);
+        for (unsigned k = 0; k < 3; k++) {
+            CHECK(cm_write_end(f, &w[order[i][k]], NULL) >= 0);
+            CHECK_EQ(cm_write_end(f, &w[order[i][k]], NULL), CM_EBRACKET);
+        }
+        CHECK_EQ(allocated, before);
+    }
+    cm_bracket old = begin_write(f, 0, 1);
+    (void)begin_write(f, 0, 1);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(allocated, before);
+    CHECK_EQ(cm_write_end(f, &old, NULL), CM_EBRACKET);
+    cm_bracket w = begin_write(f, 0, 1), none;
+    CHECK_EQ(allocated, before); /* the abort gave the room in the file back, too */
+    p.c->opts.alloc = no_alloc;
+    CHECK_EQ(cm_write_begin(f, 0, 1, &none), CM_ENOMEM);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    w = begin_write(f, 0, 1);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->opts.alloc = counting_alloc;
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
     TEST(codes),
     TEST(constants),
@@ -1511,6 +1561,7 @@ static const struct harness_test tests[] = {
     TEST(info_dax),
     TEST(dram),
     TEST(no_leaks),
+    TEST(bracket_memory),
     TEST(open_time),
 };
 
