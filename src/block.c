@@ -902,9 +902,10 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
 
 /* ---- Forgetting ------------------------------------------------------------------------------ */
 
-/* Makes every copy of one key invalid, not yet durably. *dead: its cells that lead nowhere once
- * that is fenced, a bit each. CM_EIO: a copy may exist where nothing can be read. Lock held. */
-static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead)
+/* Makes every copy of one key invalid, not yet durably, and counts them in *killed. *dead: its
+ * cells that lead nowhere once that is flushed and fenced, a bit each. CM_EIO: a copy may exist
+ * where nothing can be read. Lock held. */
+static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint64_t *killed)
 {
     struct cm_cells cells;
     int e = load_cells(c, k, &cells);
@@ -924,20 +925,29 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead)
         }
         if (v == CM_SLOT_HIT && !cm_slot_is(&h, k))
             continue;
-        /* Every match, not the first. And an invalid header is flushed too (helping): an evictor
-         * may have cleared it without having fenced yet, and its absence must be durable before
-         * the origin is written. */
         if (v == CM_SLOT_HIT)
             cm_ring_hint(&c->ring, slot); /* before it is empty: a filler resets the hint */
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
-        if (r < 0 || cm_slot_flush(&c->media, slot))
+        if (r < 0)
             e = CM_EIO;
-        *dead |= (uint16_t)(1u << i);
-        if (r == 1) {
-            cm_count(c, CM_STAT_forgotten, 1);
-            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
-        }
+        *dead |= (uint16_t)(1u << i); /* every match, not the first */
+        *killed += r == 1;
     }
+    return e;
+}
+
+/* Writes back the headers of the cells that kill() named. Those that it found invalid, too
+ * (helping): an evictor may have cleared one without having fenced yet, and its absence must be
+ * durable before the origin is written. Lock held. */
+static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
+{
+    struct cm_cells cells;
+    int e = dead ? load_cells(c, k, &cells) : 0;
+    if (e)
+        return e;
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        if (dead >> i & 1 && cm_slot_flush(&c->media, cm_cell_slot(cells.cell[i])))
+            e = CM_EIO;
     return e;
 }
 
@@ -950,35 +960,50 @@ static void clear_cells(struct cm_cache *c, const struct cm_key *k, uint16_t dea
             (void)cm_index_store(&c->media, k, i, 0);
 }
 
-/* Blocks [first, end) of one group, so of one stripe. Lock held. */
-static int kill_range(struct cm_cache *c, uint64_t incarnation, const struct cm_home *home,
-                      uint64_t first, uint64_t end)
+/* Asks for the header that a key's first bucket most probably leads to. */
+static void aim_header(const struct cm_cache *c, const struct cm_key *k)
 {
-    struct cm_key k[CM_GROUP_BLOCKS];
+    struct cm_cells cells;
+    if (cm_index_load(&c->media, k, 0, &cells))
+        return;
+    unsigned matches = cm_index_matches(k, cells.cell);
+    uint64_t cell = matches ? cells.cell[at_lowest_bit(matches)] : 0;
+    if (!cm_index_match(&c->media, k, cell))
+        return;
+    cm_slot_prefetch_header(&c->media, cm_cell_slot(cell));
+    cm_ring_prefetch(&c->ring, cm_cell_slot(cell)); /* for the hint */
+}
+
+/* Blocks of one group, so of one stripe. Lock held. */
+static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
+{
     uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
-    unsigned n = (unsigned)(end - first);
-    int e = 0;
-    assert(n <= CM_GROUP_BLOCKS);
+    uint64_t failed = 0, killed = 0;         /* failed: a bit each */
     for (unsigned i = 0; i < n; i++) {
-        k[i] = cm_key_make(&c->media, incarnation, first + i, home);
-        cm_block_aim_both(c, &k[i]);
-    }
-    for (unsigned i = 0; i < n; i++) {
-        int r = kill(c, &k[i], &dead[i]);
+        failed |= (uint64_t)(kill(c, &k[i], &dead[i], &killed) != 0) << i;
         any |= dead[i];
-        if (r) {
-            dead[i] = 0;
-            e = r;
-        }
     }
-    if (any == 0 && e == 0)
-        return 0;
+    if (any == 0)
+        return failed ? CM_EIO : 0;
+    /* All flushes now: a locked instruction between two of them would wait for the first. */
+    for (unsigned i = 0; i < n; i++)
+        failed |= (uint64_t)(flush_dead(c, &k[i], dead[i]) != 0) << i;
+    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
+    cm_count(c, CM_STAT_pool_bytes, killed * CM_CACHE_LINE);
     /* Fence 4: forgotten durably, and the lock is held over it: a second bracket on this stripe
      * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
     for (unsigned i = 0; i < n; i++)
-        clear_cells(c, &k[i], dead[i]);
-    return e;
+        if (!(failed >> i & 1))
+            clear_cells(c, &k[i], dead[i]);
+    return failed ? CM_EIO : 0;
+}
+
+void cm_block_aim_forget(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
+{
+    struct cm_key k = cm_key_of(&c->media, incarnation, block);
+    cm_block_aim_both(c, &k);
+    at_prefetch(cm_stripe_at(c, k.stripe));
 }
 
 int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
@@ -991,9 +1016,19 @@ int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
             stop = end;
         struct cm_home home = cm_key_home(&c->media, incarnation, group);
         struct cm_stripe *s = cm_stripe_at(c, home.stripe);
+        struct cm_key k[CM_GROUP_BLOCKS];
+        unsigned n = (unsigned)(stop - first);
+        assert(n <= CM_GROUP_BLOCKS);
+        /* What memory has to bring is asked for side by side, and before the lock is taken. */
+        for (unsigned i = 0; i < n; i++) {
+            k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
+            cm_block_aim_both(c, &k[i]);
+        }
+        for (unsigned i = 0; i < n; i++)
+            aim_header(c, &k[i]);
         cm_lock_acquire(&s->lock);
         cm_stripe_begin(s);
-        int r = kill_range(c, incarnation, &home, first, stop);
+        int r = kill_range(c, k, n);
         cm_lock_release(&s->lock);
         if (r)
             e = r;

@@ -56,6 +56,8 @@ bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block);
  * `wanted`: without probation, and as hard to evict as any. */
 int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted);
 
+/* Asks for what forgetting a block looks at first. */
+void cm_block_aim_forget(const struct cm_cache *c, uint64_t incarnation, uint64_t block);
 /* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
  * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached
  * (the caller escalates); the intents are raised all the same. */

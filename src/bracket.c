@@ -132,6 +132,8 @@ static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
 {
     struct cm_cache *c = f->cache;
     bool linked;
+    if (p->kind == RANGE) /* relaxed: only asked for */
+        cm_block_aim_forget(c, at_load_relaxed(&f->incarnation), p->first);
     struct cm_open_bracket *b = lock_with_room(f);
     if (!b)
         return CM_ENOMEM;

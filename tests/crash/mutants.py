@@ -79,28 +79,19 @@ _UNIQUE = (BLOCK, '''    if (!cm_index_match(&c->media, &n->key, cell))
 ''', '''    if (cell || !cell)
         return 0;
 ''')
-_FIRST = (BLOCK, '''            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
-        }
-    }
-    return e;''', '''            cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
+_FIRST = (BLOCK, '''        *killed += r == 1;
+''', '''        *killed += r == 1;
+        if (r == 1)
             break;
-        }
-    }
-    return e;''')
-_HELP = (BLOCK, '''if (r < 0 || cm_slot_flush(&c->media, slot))
-            e = CM_EIO;
-        *dead |= (uint16_t)(1u << i);''', '''if (r < 0 || (r == 1 && cm_slot_flush(&c->media, slot)))
-            e = CM_EIO;
-        *dead |= (uint16_t)((r == 1) << i);''')
+''')
+_HELP = (BLOCK, '*dead |= (uint16_t)(1u << i);', '*dead |= (uint16_t)((r == 1) << i);')
 _EARLY_UNLOCK = (BLOCK, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
-    cm_lock_release(&cm_stripe_at(c, home->stripe)->lock);
+    cm_lock_release(&cm_stripe_at(c, k->stripe)->lock);
     cm_media_fence(&c->media);
-    cm_lock_acquire(&cm_stripe_at(c, home->stripe)->lock);''')
-_EARLY_CELLS = (BLOCK, '''    if (any == 0 && e == 0)
-        return 0;
-''', '''    if (any == 0 && e == 0)
-        return 0;
+    cm_lock_acquire(&cm_stripe_at(c, k->stripe)->lock);''')
+_EARLY_CELLS = (BLOCK, '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
+''', '''    cm_count(c, CM_STAT_forgotten, killed);
     for (unsigned i = 0; i < n; i++)
         clear_cells(c, &k[i], dead[i]);
 ''')
@@ -205,9 +196,7 @@ MUTANTS = [
 ''', '''     * must not trust the absence before it is durable. */
 '''),
     _m('flush, forget', 'flush of what is forgotten', 'crash full beside-1,write-sync,fill-z', BLOCK,
-       '''if (r < 0 || cm_slot_flush(&c->media, slot))
-            e = CM_EIO;''', '''if (r < 0)
-            e = CM_EIO;'''),
+       'if (dead >> i & 1 && cm_slot_flush(&c->media, cm_cell_slot(cells.cell[i])))', 'if (0)'),
     _m('helping', 'flush of a header that somebody else invalidated', 'crash full beside-1,write-sync,fill-z',
        *_HELP),
     _m('unlock before fence 4, cells too', 'lock held over the fence of forgetting, and cells kept until then',
