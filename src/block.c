@@ -912,7 +912,10 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint
     *dead = 0;
     if (e)
         return e;
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+    unsigned left = cm_index_matches(k, cells.cell) |
+                    cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) << CM_BUCKET_CELLS;
+    for (; left; left &= left - 1) {
+        unsigned i = at_lowest_bit(left);
         if (!cm_index_match(&c->media, k, cells.cell[i]))
             continue;
         uint64_t slot = cm_cell_slot(cells.cell[i]);
@@ -945,8 +948,8 @@ static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
     int e = dead ? load_cells(c, k, &cells) : 0;
     if (e)
         return e;
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
-        if (dead >> i & 1 && cm_slot_flush(&c->media, cm_cell_slot(cells.cell[i])))
+    for (unsigned left = dead; left; left &= left - 1)
+        if (cm_slot_flush(&c->media, cm_cell_slot(cells.cell[at_lowest_bit(left)])))
             e = CM_EIO;
     return e;
 }
@@ -955,9 +958,8 @@ static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
  */
 static void clear_cells(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
 {
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
-        if (dead >> i & 1)
-            (void)cm_index_store(&c->media, k, i, 0);
+    for (unsigned left = dead; left; left &= left - 1)
+        (void)cm_index_store(&c->media, k, at_lowest_bit(left), 0);
 }
 
 /* Asks for the header that a key's first bucket most probably leads to. */

@@ -196,7 +196,7 @@ MUTANTS = [
 ''', '''     * must not trust the absence before it is durable. */
 '''),
     _m('flush, forget', 'flush of what is forgotten', 'crash full beside-1,write-sync,fill-z', BLOCK,
-       'if (dead >> i & 1 && cm_slot_flush(&c->media, cm_cell_slot(cells.cell[i])))', 'if (0)'),
+       'if (cm_slot_flush(&c->media, cm_cell_slot(cells.cell[at_lowest_bit(left)])))', 'if (0)'),
     _m('helping', 'flush of a header that somebody else invalidated', 'crash full beside-1,write-sync,fill-z',
        *_HELP),
     _m('unlock before fence 4, cells too', 'lock held over the fence of forgetting, and cells kept until then',
