@@ -490,6 +490,14 @@ static unsigned batch_size(const struct cm_cache *c)
     return b > BATCH_MAX ? BATCH_MAX : (unsigned)b;
 }
 
+/* How many are evicted together: so few that what is evicted ahead of its time costs no hits. (With
+ * 1.6 % of the slots it was 1.6 points in a trace.) */
+static unsigned evict_size(const struct cm_cache *c)
+{
+    uint64_t b = c->media.geo.slots / 1024;
+    return b < 2 ? 2 : b > BATCH_MAX ? BATCH_MAX : (unsigned)b;
+}
+
 /* Owned slots to fill: from the free stack, then by eviction, which gets some for later as well. */
 static unsigned get_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
@@ -499,7 +507,7 @@ static unsigned get_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
     if (got == n)
         return got;
     uint64_t ready[BATCH_MAX];
-    unsigned more = evict(c, ready, batch_size(c));
+    unsigned ahead = evict_size(c), more = evict(c, ready, n - got > ahead ? n - got : ahead);
     note_frontier(c);
     for (unsigned i = 0; i < more; i++) {
         if (got < n)

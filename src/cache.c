@@ -373,7 +373,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->ring.frontier;
     c->ring.probation = c->media.geo.slots / 10;
-    c->ring.earn = 1;
+    c->ring.earn = 2;
     cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));

@@ -111,7 +111,10 @@ uint64_t cm_ring_victim(struct cm_ring *r, unsigned taken, bool *remember);
  */
 static inline void cm_ring_stop(struct cm_ring *r)
 {
-    at_store_relaxed(&r->end, at_load_relaxed(&r->frontier)); /* a bound for a search, no order */
+    uint64_t used = at_load_relaxed(&r->frontier);
+    at_store_relaxed(&r->end, used); /* a bound for a search, no order */
+    if (at_load_relaxed(&r->probation) > used / 2)
+        at_store_relaxed(&r->probation, used / 2);
 }
 /* Takes an owned, ready slot from the free stack, or CM_NO_SLOT. */
 uint64_t cm_ring_take_free(struct cm_ring *r);
