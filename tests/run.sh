@@ -155,6 +155,8 @@ suite mutants python3 "$here/crash/mutants.py" --quick
 need spin || :
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
+suite policy/unit "$b/tests/policy/test_policy"
+suite policy python3 "$here/policy/policy-test.py" "$b"
 suite tool bash "$here/tool/tool-test.sh" "$b"
 suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"

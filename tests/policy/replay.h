@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * replay.h - a trace against a policy.
+ */
+#ifndef REPLAY_H
+#define REPLAY_H
+
+#include "curve.h"
+#include "s3r_policies.h"
+#include "trace.h"
+
+struct result {
+    uint64_t hits, buffer_hits;     /* the latter are among the former */
+    uint64_t late_reads, late_hits; /* of the trace's second half */
+    struct tally tally;
+};
+
+/* False: not enough memory. `setting` is for policies that have none of their own. */
+bool replay(const struct trace *t, const struct policy *policy, const struct s3r_setting *setting,
+            uint32_t slots, enum restart restart, struct result *r);
+
+struct curve_result {
+    uint32_t slots[CURVE_POINTS];
+    double estimate[CURVE_POINTS], truth[CURVE_POINTS]; /* hit ratios */
+    size_t bytes;
+};
+
+/* S3R with the curve beside it, by minis of so many entries, then at each size of the curve by
+ * itself. */
+bool replay_curve(const struct trace *t, const struct s3r_setting *setting, uint32_t slots,
+                  uint32_t entries, struct curve_result *r);
+
+#endif
