@@ -137,6 +137,9 @@ def check_curve(c, rows):
         off = [abs(r['hits'] - r['estimate']) for r in rows if r['policy'] == policy]
         c.check(f'the curve of {policy}', len(off) == 56 and max(off) <= 2 and max(r['bytes'] for r in rows) < 100e3,
                 'worst %.2f, mean %.2f points, %d bytes' % (max(off), mean(off), max(r['bytes'] for r in rows)))
+    own = rows[3::7]
+    c.check('the curve is true at the size that is known', len(own) == 24 and
+            all(abs(r['hits'] - r['estimate']) < 0.001 for r in own))
     small = [r for r in rows if r['slots'] <= 512]
     c.check('the curve of small pools is exact', small and all(abs(r['hits'] - r['estimate']) < 0.001
                                                                for r in small if r['size'] == 0.001))

@@ -350,7 +350,6 @@ void s3r_drop(struct s3r *s, uint32_t key)
     }
     if (s->flag[entry] & PROBATION)
         end_probation(s, entry);
-    s->generation[entry]++;
     leave(s, entry);
     s->next[entry] = s->free;
     s->free = entry;

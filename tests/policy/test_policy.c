@@ -112,6 +112,7 @@ static void test_ghost_in_place(void)
     PLAY_SET(&in_place, 4, "abcdeafghija",
              "mmmmmmmmmmmh"); /* a came back: it is not on probation */
     PLAY_SET(&in_place, 4, "abcdefghijka", "mmmmmmmmmmmm");
+    PLAY_SET(&in_place, 4, "abAcdefc", "mmmmmmh"); /* c is younger than what its slot held before */
     PLAY_SET(&in_place, 4, "abAcAadbc",
              "mmmmmhh"); /* dropped, twice: a slot for it, and for the next */
 }
@@ -124,6 +125,10 @@ static void test_buffer(void)
     struct s3r_setting set = buffer;
     set.earn = 2;
     PLAY_SET(&set, 2, "abcadcecfdd", "mmmhmbmmmmh"); /* c has not, and is remembered */
+    set.earn = 1;
+    set.window = 2000;
+    PLAY_SET(&set, 1, "abcbaa", "mmmmmb");     /* a was let in for want of others: forgotten */
+    PLAY_SET(&set, 1, "abcbdcbb", "mmmmmmmb"); /* b came by the ghost: forgotten */
     PLAY_SET(&buffer, 2, "aAa", "mm");
     PLAY_SET(&buffer, 2, "abcAa", "mmmm"); /* dropped in the pool; b takes its slot */
     CHECK_EQ(tally.fills, 2);
