@@ -115,8 +115,8 @@ typedef struct cm_file_id {
 /* What proves that an origin file is unchanged. Equal means all of size, mtime, ctime and change
  * are equal. `racy`: a timestamp was so fresh when this was taken that a second change could
  * hide behind the same value, or somebody had the file open for writing on a system where such
- * writes need not show until he closes it; such a validator never matches at attach. `taken_at`: cm_now()
- * from BEFORE the attributes were read. */
+ * writes need not show until he closes it; such a validator never matches at attach. `taken_at`:
+ * cm_now() from BEFORE the attributes were read. */
 typedef struct cm_validator {
     uint64_t size;
     int64_t mtime_ns;
@@ -129,9 +129,10 @@ typedef struct cm_validator {
 
 /* Durability of a pool, see cm_info.durability. */
 enum cm_durability {
-    CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost with the OS */
-    CM_DURABILITY_PAGECACHE = 2, /* warm after a process crash or clean close; after an OS crash empty */
-    CM_DURABILITY_DAX = 3        /* warm after a power cut; stores are flushed by the CPU */
+    CM_DURABILITY_VOLATILE = 1, /* memory or tmpfs: lost with the OS */
+    CM_DURABILITY_PAGECACHE =
+        2,                /* warm after a process crash or clean close; after an OS crash empty */
+    CM_DURABILITY_DAX = 3 /* warm after a power cut; stores are flushed by the CPU */
 };
 
 enum cm_mode {
@@ -143,7 +144,7 @@ enum cm_mode {
 enum cm_verify {
     CM_VERIFY_FIRST_HIT = 0, /* checksum a slot on its first hit after open (default) */
     CM_VERIFY_ALWAYS = 1,    /* checksum on every hit */
-    CM_VERIFY_NEVER = 2      /* trust the media; gives up "right bytes or a miss" on damaged media */
+    CM_VERIFY_NEVER = 2 /* trust the media; gives up "right bytes or a miss" on damaged media */
 };
 
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
@@ -184,7 +185,10 @@ static inline cm_create_options cm_create_options_init_(void)
 }
 #define CM_CREATE_OPTIONS_INIT cm_create_options_init_()
 #else
-#define CM_CREATE_OPTIONS_INIT { .struct_size = sizeof(cm_create_options) }
+#define CM_CREATE_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        .struct_size = sizeof(cm_create_options)                                                   \
+    }
 #endif
 
 /* Smallest pool that cm_create() accepts (64 slots) and the largest, in bytes. */
@@ -203,32 +207,43 @@ CM_API int cm_create(const char *path, const cm_create_options *opts);
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
-    CM_OPEN_NO_GUARD = 1u << 2     /* no fault guard for this pool: a damaged page ends the process */
+    CM_OPEN_NO_GUARD = 1u << 2 /* no fault guard for this pool: a damaged page ends the process */
 };
+
+#define CM_PROBATION_DEFAULT UINT64_MAX
 
 typedef struct cm_options {
     uint32_t struct_size; /* set by CM_OPTIONS_INIT */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
-    uint32_t memory_durability; /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
-    uint64_t fill_rate_limit;   /* bytes a second that fills may write to the pool; 0: no limit */
-    cm_alloc_fn alloc;          /* NULL: the system's lazily zeroed pages */
+    uint32_t
+        memory_durability; /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
+    uint64_t fill_rate_limit; /* bytes a second that fills may write to the pool; 0: no limit */
+    /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
+     * before they cost a write to the pool; what waits there is lost in a crash. 0: no such buffer.
+     * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
+    uint64_t probation_bytes;
+    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages */
     cm_free_fn free;
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    uint64_t reserved[4]; /* 0 */
+    uint64_t reserved[3]; /* 0 */
 } cm_options;
 #ifdef __cplusplus
 static inline cm_options cm_options_init_(void)
 {
     cm_options o = cm_options();
     o.struct_size = sizeof(o);
+    o.probation_bytes = CM_PROBATION_DEFAULT;
     return o;
 }
 #define CM_OPTIONS_INIT cm_options_init_()
 #else
-#define CM_OPTIONS_INIT { .struct_size = sizeof(cm_options) }
+#define CM_OPTIONS_INIT                                                                            \
+    {                                                                                              \
+        .struct_size = sizeof(cm_options), .probation_bytes = CM_PROBATION_DEFAULT                 \
+    }
 #endif
 
 /* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
@@ -236,8 +251,8 @@ static inline cm_options cm_options_init_(void)
  * After an OS crash a pool on a volume without DAX empties itself (a log line and
  * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
- * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or the 65th guarded pool) CM_EIO (also: one of the two
- * superblocks cannot be written). */
+ * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or the 65th
+ * guarded pool) CM_EIO (also: one of the two superblocks cannot be written). */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).
@@ -249,10 +264,10 @@ CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm
  * CM_EINVAL CM_EPOOLSIZE CM_EIO. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
-/* Closes the pool and leaves it clean. All files are detached by it. After 0 or CM_EIO the cache and
- * all its cm_file pointers are gone: using them again is undefined.
- * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
- * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty. */
+/* Closes the pool and leaves it clean. All files are detached by it. After 0 or CM_EIO the cache
+ * and all its cm_file pointers are gone: using them again is undefined. CM_EBUSY: pins, brackets or
+ * reads in flight are still live; nothing was closed. CM_EIO: the pool is closed, but its last
+ * state could not be made durable; it may open empty. */
 CM_API int cm_close(cm_cache *cache);
 
 /* Current mode is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget act in every mode.
@@ -266,8 +281,8 @@ CM_API uint64_t cm_now(void);
  * POSIX file descriptor or a Windows HANDLE. On POSIX the id is a 128-bit hash of volume id,
  * inode number and inode generation, the validator comes from fstat. On Windows the id is a hash of
  * volume and 128-bit file id, the validator size, times and the file's number in the volume's
- * change journal (without a journal: its time of birth). `racy` is judged. On Windows that takes an open
- * of the file that denies writing for a moment, unless `os_file` may write itself; then other
+ * change journal (without a journal: its time of birth). `racy` is judged. On Windows that takes an
+ * open of the file that denies writing for a moment, unless `os_file` may write itself; then other
  * writers are not noticed before they close it.
  * CM_EINVAL (NULL, not a file that can be cached) CM_EIO. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
@@ -278,16 +293,17 @@ CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator
 #define CM_SIZE_UNKNOWN UINT64_MAX
 
 enum {
-    CM_SOLE_WRITER = 1u << 0,     /* nobody else writes the origin while the file is attached */
-    CM_ORIGIN_VOLATILE = 1u << 1  /* the origin can lose power or connection alone: unsynced means lost */
+    CM_SOLE_WRITER = 1u << 0, /* nobody else writes the origin while the file is attached */
+    CM_ORIGIN_VOLATILE =
+        1u << 1 /* the origin can lose power or connection alone: unsynced means lost */
 };
 
 /* Attaches an origin file. One object per id: a second open returns the same object and treats
  * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
  * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
- * `validator` NULL or of size CM_SIZE_UNKNOWN: the file is new at this attach. `flags`: CM_SOLE_WRITER holds until a second
- * open comes without it.
- * CM_EINVAL CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
+ * `validator` NULL or of size CM_SIZE_UNKNOWN: the file is new at this attach. `flags`:
+ * CM_SOLE_WRITER holds until a second open comes without it. CM_EINVAL CM_EHANDLE CM_ENOMEM
+ * CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
@@ -313,12 +329,12 @@ CM_API int cm_file_advise(cm_file *file, int advice);
 typedef struct cm_file_info {
     cm_file_id id;
     uint64_t incarnation;
-    uint64_t size;      /* adopted size, or CM_SIZE_UNKNOWN */
-    uint32_t dirty;     /* 1: unsynced writes may exist; a power cut would drop the file */
-    uint32_t racy;      /* 1: revalidate once more, or the file is cold at the next attach */
-    uint32_t kept;      /* 1: blocks of an earlier session were kept at attach */
-    uint32_t brackets;  /* open now */
-    uint32_t bypassed;  /* 1: a failed fsync keeps the file out of the cache */
+    uint64_t size;           /* adopted size, or CM_SIZE_UNKNOWN */
+    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file */
+    uint32_t racy;           /* 1: revalidate once more, or the file is cold at the next attach */
+    uint32_t kept;           /* 1: blocks of an earlier session were kept at attach */
+    uint32_t brackets;       /* open now */
+    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache */
     uint32_t want_validator; /* 1: own writes moved the validator and none was adopted */
 } cm_file_info;
 /* CM_EINVAL: info is NULL. */
@@ -394,7 +410,8 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
 /* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
  * error of the caller's own, which cm_read_through() returns unchanged. off, len and buf are
  * multiples of 4096, so that an O_DIRECT descriptor works. No lock is held; it must not call
- * back into the same cache. More than len is an error of the caller's (CM_EINVAL, nothing stored). */
+ * back into the same cache. More than len is an error of the caller's (CM_EINVAL, nothing stored).
+ */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
@@ -483,26 +500,26 @@ CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 /* ---- What it says about itself ------------------------------------------------------------- */
 
 typedef struct cm_info {
-    uint32_t struct_size;  /* set by the caller to sizeof(cm_info) */
-    uint32_t version;      /* format version */
-    uint8_t uuid[16];      /* of the pool */
-    uint64_t size;         /* of the pool file */
+    uint32_t struct_size; /* set by the caller to sizeof(cm_info) */
+    uint32_t version;     /* format version */
+    uint8_t uuid[16];     /* of the pool */
+    uint64_t size;        /* of the pool file */
     uint64_t slots;
     uint64_t max_files;
     uint64_t metadata_bytes; /* all that is not slots */
     uint64_t dram_bytes;     /* that an open pool of this geometry takes */
     uint64_t epoch;
-    uint64_t used_slots;   /* slots ever used in this epoch (a hint) */
-    uint32_t durability;   /* enum cm_durability of the present owner or, if none, of the last */
-    uint32_t clean;        /* 1: closed cleanly */
-    uint32_t emptied;      /* 1: this open emptied the pool after a crash without DAX */
-    uint32_t owner_pid;    /* process that owns or last owned it; 0 unknown */
-    uint32_t owned;        /* 1: has an owner right now; who only looks is none (cm_pool_info) */
-    uint32_t mode;         /* enum cm_mode */
+    uint64_t used_slots; /* slots ever used in this epoch (a hint) */
+    uint32_t durability; /* enum cm_durability of the present owner or, if none, of the last */
+    uint32_t clean;      /* 1: closed cleanly */
+    uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX */
+    uint32_t owner_pid;  /* process that owns or last owned it; 0 unknown */
+    uint32_t owned;      /* 1: has an owner right now; who only looks is none (cm_pool_info) */
+    uint32_t mode;       /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t reserved;
-    char flush[16];        /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
-    char copy[16];         /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
+    char flush[16]; /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
+    char copy[16];  /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
 } cm_info;
 /* CM_EINVAL: NULL, or struct_size not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
@@ -544,7 +561,10 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(origin_reads, "reads of the origin by cm_read_through")                                      \
     X(origin_bytes, "bytes read from the origin by cm_read_through")                               \
     X(prefetch_blocks, "blocks read ahead of need")                                                \
-    X(pool_bytes, "bytes written to the pool, payload and metadata")
+    X(pool_bytes, "bytes written to the pool, payload and metadata")                               \
+    X(probation_hits, "of the blocks served: from the probation buffer")                           \
+    X(held, "blocks that came for the first time: to the probation buffer")                        \
+    X(promoted, "blocks that left it for the pool")
 
 #define CM_LATENCY_BUCKETS 32
 typedef struct cm_stats_data {
@@ -573,19 +593,19 @@ enum {
 typedef struct cm_check_report {
     uint32_t struct_size; /* set by the caller to sizeof(cm_check_report) */
     uint32_t reserved;
-    uint64_t slots;          /* looked at */
-    uint64_t valid;          /* hold a block that a lookup finds */
-    uint64_t orphaned;       /* valid header, but no cell leads there: wasted until reused */
-    uint64_t bad_headers;    /* VALID without a right check */
-    uint64_t bad_payload;    /* checksum wrong */
-    uint64_t unreadable;     /* media errors */
-    uint64_t stale_cells;    /* cells that lead nowhere: harmless */
-    uint64_t bad_cells;      /* cells that name a slot that does not exist */
-    uint64_t duplicates;     /* a key cached twice: a bug, reported if ever seen */
-    uint64_t records;        /* files known */
-    uint64_t torn_records;   /* cut short by a crash, or damaged: cost their files' blocks, no harm */
-    uint64_t dropped;        /* by repair */
-    uint32_t would_empty;    /* 1: read-only check of a pool that its next open will empty */
+    uint64_t slots;        /* looked at */
+    uint64_t valid;        /* hold a block that a lookup finds */
+    uint64_t orphaned;     /* valid header, but no cell leads there: wasted until reused */
+    uint64_t bad_headers;  /* VALID without a right check */
+    uint64_t bad_payload;  /* checksum wrong */
+    uint64_t unreadable;   /* media errors */
+    uint64_t stale_cells;  /* cells that lead nowhere: harmless */
+    uint64_t bad_cells;    /* cells that name a slot that does not exist */
+    uint64_t duplicates;   /* a key cached twice: a bug, reported if ever seen */
+    uint64_t records;      /* files known */
+    uint64_t torn_records; /* cut short by a crash, or damaged: cost their files' blocks, no harm */
+    uint64_t dropped;      /* by repair */
+    uint32_t would_empty;  /* 1: read-only check of a pool that its next open will empty */
     uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
 } cm_check_report;

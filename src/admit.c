@@ -2,9 +2,8 @@
  *
  * admit.c - admission: between an offered fill and the pool.
  *
- * Owns: the decision whether a block is worth a pool write. Today every block is, except for the
- * mode, the caller's advice and the fill rate limit. This is the place where the probation buffer
- * will hold first-time blocks back in DRAM: it goes between cm_admit_fill and cm_block_fill.
+ * Owns: the decision whether a block may come in at all: mode, the caller's advice, the fill rate
+ * limit. Whether it waits in DRAM or starts in the pool is decided in block.c, block by block.
  *
  * Who: api.c and flight.c.
  */

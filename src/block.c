@@ -17,8 +17,9 @@
 
 #include <string.h>
 
-#define BATCH_MAX 16u /* victims and fills that share a fence */
-#define TRIES 2       /* optimistic copies before a lookup gives up */
+#define BATCH_MAX 16u     /* victims and fills that share a fence */
+#define PROBATION_EARN 2u /* hits in the probation buffer that earn a slot */
+#define TRIES 2           /* optimistic copies before a lookup gives up */
 
 /* ---- Trouble --------------------------------------------------------------------------------- */
 
@@ -250,6 +251,27 @@ void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p)
         cm_slot_prefetch_more(&c->media, p->slot);
 }
 
+/* The block is not in the pool: is it in the probation buffer? */
+static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
+                               const struct cm_part *part, uint32_t *got)
+{
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t e;
+        switch (cm_probation_read(&c->probation, k, part, got, &e)) {
+        case CM_SLOT_HIT:
+            if (is_news(k->place.hash))
+                cm_probation_touch(&c->probation, e);
+            cm_count(c, CM_STAT_probation_hits, 1);
+            return CM_FOUND_HIT;
+        case CM_SLOT_CHANGED:
+            break;
+        default:
+            return CM_FOUND_ABSENT;
+        }
+    }
+    return CM_FOUND_CONFLICT;
+}
+
 enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
                             const struct cm_part *part, uint32_t *got)
 {
@@ -263,7 +285,19 @@ enum cm_found cm_block_read(struct cm_cache *c, const struct cm_probe *p,
     if (found == CM_FOUND_HIT)
         return found;
     r = read_bucket(c, &p->key, 1, p->slot, part, got);
-    return r == CM_FOUND_ABSENT ? found : r;
+    found = r == CM_FOUND_ABSENT ? found : r;
+    return found == CM_FOUND_ABSENT && c->probation.entries > 0 ? read_held(c, &p->key, part, got)
+                                                                : found;
+}
+
+/* No cell of the first bucket carries the tag. */
+static enum cm_found glance_elsewhere(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_cells cells;
+    return c->probation.entries == 0 && cm_index_load(&c->media, k, 1, &cells) == 0 &&
+                   cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) == 0
+               ? CM_FOUND_ABSENT
+               : CM_FOUND_CONFLICT;
 }
 
 enum cm_found cm_block_glance(struct cm_cache *c, const struct cm_key *k,
@@ -274,10 +308,7 @@ enum cm_found cm_block_glance(struct cm_cache *c, const struct cm_key *k,
         return CM_FOUND_CONFLICT;
     unsigned matches = cm_index_matches(k, cells.cell);
     if (matches == 0)
-        return cm_index_load(&c->media, k, 1, &cells) == 0 &&
-                       cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) == 0
-                   ? CM_FOUND_ABSENT
-                   : CM_FOUND_CONFLICT;
+        return glance_elsewhere(c, k);
     uint64_t cell = cells.cell[at_lowest_bit(matches)];
     return cm_index_match(&c->media, k, cell) && read_known(c, k, cm_cell_slot(cell), part)
                ? CM_FOUND_HIT
@@ -317,11 +348,19 @@ void cm_block_aim_both(const struct cm_cache *c, const struct cm_key *k)
     cm_index_prefetch(&c->media, k, 1);
 }
 
+/* Valid bytes of the block in the probation buffer; 0: it is not there. */
+static uint32_t held_valid(struct cm_cache *c, const struct cm_key *k)
+{
+    uint64_t version;
+    uint32_t e = cm_probation_find(&c->probation, k, &version);
+    return e == CM_NO_ENTRY ? 0 : cm_probation_valid(&c->probation, e);
+}
+
 uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k)
 {
     uint64_t slot;
     struct cm_header h;
-    return find_slot(c, k, &slot, &h) == CM_FOUND_HIT ? cm_header_valid(&h) : 0;
+    return find_slot(c, k, &slot, &h) == CM_FOUND_HIT ? cm_header_valid(&h) : held_valid(c, k);
 }
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -346,6 +385,30 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
     }
 }
 
+/* The numbers of entries of the probation buffer follow those of the slots. */
+static enum cm_found pin_held(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                              uint32_t *valid, bool *busy)
+{
+    uint32_t e;
+    enum cm_slot_verdict v = cm_probation_pin(&c->probation, k, &e, valid);
+    *busy = v == CM_SLOT_CHANGED;
+    if (v != CM_SLOT_HIT)
+        return *busy ? CM_FOUND_CONFLICT : CM_FOUND_ABSENT;
+    at_add_relaxed(&c->pinned, 1);
+    if (is_news(k->place.hash))
+        cm_probation_touch(&c->probation, e);
+    cm_count(c, CM_STAT_probation_hits, 1);
+    *slot = c->media.geo.slots + e;
+    return CM_FOUND_HIT;
+}
+
+const uint8_t *cm_block_data(const struct cm_cache *c, uint64_t slot)
+{
+    const uint64_t slots = c->media.geo.slots;
+    return slot < slots ? cm_slot_payload(&c->media, slot)
+                        : cm_probation_data(&c->probation, slot - slots);
+}
+
 enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            uint32_t *valid, bool *busy)
 {
@@ -353,6 +416,8 @@ enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t 
     for (int i = 0; i < TRIES; i++) {
         struct cm_header h, again;
         enum cm_found r = find_slot(c, k, slot, &h);
+        if (r == CM_FOUND_ABSENT && c->probation.entries > 0)
+            return pin_held(c, k, slot, valid, busy);
         if (r != CM_FOUND_HIT)
             return r;
         enum cm_pin_result p = cm_pin_add(&c->pins[*slot]);
@@ -379,8 +444,10 @@ enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t 
 
 void cm_block_unpin(struct cm_cache *c, uint64_t slot)
 {
-    assert(slot < c->media.geo.slots);
-    if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
+    assert(slot < c->media.geo.slots + c->probation.entries);
+    if (slot >= c->media.geo.slots)
+        cm_probation_unpin(&c->probation, (uint32_t)(slot - c->media.geo.slots));
+    else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
         cm_ring_give_free(&c->ring, slot);
     at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
 }
@@ -571,9 +638,28 @@ bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block)
 
 /* ---- Publishing ------------------------------------------------------------------------------ */
 
-/* A block on its way in: payload and header are written and durable, the header is not valid. */
+/* By what right blocks come in: that of a miss, or, with f NULL, of the stripe's ticket that each
+ * newcomer brings along. */
+struct grant {
+    cm_file *f;
+    const cm_miss *miss;
+};
+
+/* What a new block is to the policy. */
+enum start {
+    START_ASK,    /* a member if the ghost remembers it, else on probation */
+    START_MEMBER, /* it has earned its place */
+    START_KNOWN,  /* the same, and the ghost need not remember it */
+    START_WANTED  /* the same, and as hard to evict as any (CM_ADVISE_KEEP) */
+};
+
+/* A block on its way in. */
 struct newcomer {
     struct cm_key key;
+    const uint8_t *data;
+    uint32_t valid; /* bytes of it */
+    enum start start;
+    uint64_t ticket; /* of a grant without a file */
     uint64_t slot;
     struct cm_header header;
     uint64_t freed; /* slot that was evicted for it and is ours, or CM_NO_SLOT */
@@ -701,14 +787,19 @@ static int choose_cell(struct cm_cache *c, struct newcomer *n, int *at)
     return *at < 0 ? CM_NOT_STORED_FULL : 0;
 }
 
-/* The moment a block becomes visible. */
-static int publish(cm_file *f, const cm_miss *miss, struct newcomer *n)
+/* May the newcomer come in? A hint, or with its stripe locked the truth. */
+static bool is_granted(const struct grant *g, struct cm_stripe *s, const struct newcomer *n)
 {
-    struct cm_cache *c = f->cache;
+    return g->f ? still_good(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
+}
+
+/* The moment a block becomes visible. */
+static int publish(struct cm_cache *c, const struct grant *g, struct newcomer *n)
+{
     struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);
     int at, r;
     cm_lock_acquire(&s->lock);
-    if (!still_good(f, s, miss, n->key.block))
+    if (!is_granted(g, s, n))
         r = CM_NOT_STORED_STALE;
     else
         r = choose_cell(c, n, &at);
@@ -759,18 +850,16 @@ static void flush_published(struct cm_cache *c, struct newcomer *n, unsigned cou
 }
 
 /* Writes payload and key of one newcomer into its owned slot; the header is not flushed. */
-static void prepare(cm_file *f, const cm_miss *miss, struct newcomer *n, uint64_t block,
-                    const uint8_t *data, uint32_t valid)
+static void prepare(struct cm_cache *c, const struct grant *g, struct newcomer *n, uint64_t slot)
 {
-    struct cm_cache *c = f->cache;
+    n->slot = slot;
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
-    n->key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block);
-    cm_index_prefetch(&c->media, &n->key, 0); /* for choose_cell, while the payload is copied */
-    cm_index_prefetch(&c->media, &n->key, 1);
-    if (!still_good(f, cm_stripe_at(c, n->key.stripe), miss, block))
+    cm_block_aim_both(c, &n->key); /* for choose_cell, while the payload is copied */
+    if (!is_granted(g, cm_stripe_at(c, n->key.stripe), n))
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
-    else if ((n->spoiled = cm_slot_fill(&c->media, n->slot, &n->key, data, valid, &n->header) != 0))
+    else if ((n->spoiled =
+                  cm_slot_fill(&c->media, n->slot, &n->key, n->data, n->valid, &n->header) != 0))
         n->result = CM_NOT_STORED_MEDIA;
     else
         n->result = 0;
@@ -790,19 +879,19 @@ static void finish(struct cm_cache *c, struct newcomer *n)
         cm_ring_give_free(&c->ring, n->freed);
 }
 
-/* What was stored takes its place among the others: `wanted` (CM_ADVISE_KEEP) and what the ghost
- * remembers as members, all else on probation. */
-static void admit(struct cm_cache *c, const struct newcomer *n, unsigned count, bool wanted)
+/* What was stored takes its place among the others. */
+static void admit(struct cm_cache *c, const struct newcomer *n, unsigned count)
 {
     uint64_t first_time[BATCH_MAX];
     unsigned some = 0;
     for (unsigned i = 0; i < count; i++) {
         if (n[i].result != 0)
             continue;
-        (void)is_news(n[i].key.place.hash); /* its reader has touched it */
-        if (wanted)
+        if (n[i].start == START_MEMBER)
+            cm_ring_set(&c->ring, n[i].slot, 0);
+        else if (n[i].start == START_WANTED)
             cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN | CM_REF_MAX);
-        else if (cm_ghost_take(&c->ghost, n[i].key.place.hash))
+        else if (n[i].start == START_KNOWN || cm_ghost_take(&c->ghost, n[i].key.place.hash))
             cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN);
         else
             first_time[some++] = n[i].slot;
@@ -810,7 +899,7 @@ static void admit(struct cm_cache *c, const struct newcomer *n, unsigned count, 
     cm_ring_begin_probation(&c->ring, first_time, some);
 }
 
-static void count_results(struct cm_cache *c, const struct newcomer *n, unsigned count)
+static void count_refused(struct cm_cache *c, const struct newcomer *n, unsigned count)
 {
     static const enum cm_stat refused[] = {
         [CM_NOT_STORED_STALE] = CM_STAT_refused_stale,
@@ -819,15 +908,19 @@ static void count_results(struct cm_cache *c, const struct newcomer *n, unsigned
         [CM_NOT_STORED_FULL] = CM_STAT_refused_full,
         [CM_NOT_STORED_MEDIA] = CM_STAT_refused_media,
     };
-    uint64_t blocks = 0, bytes = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (n[i].result != 0) {
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result != 0)
             cm_count(c, refused[n[i].result], 1);
-            continue;
+}
+
+static void count_stored(struct cm_cache *c, const struct newcomer *n, unsigned count)
+{
+    uint64_t blocks = 0, bytes = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0) {
+            blocks++;
+            bytes += n[i].valid;
         }
-        blocks++;
-        bytes += cm_header_valid(&n[i].header);
-    }
     if (blocks == 0)
         return;
     cm_count(c, CM_STAT_fill_blocks, blocks);
@@ -835,24 +928,18 @@ static void count_results(struct cm_cache *c, const struct newcomer *n, unsigned
     cm_count(c, CM_STAT_pool_bytes, blocks * (CM_BLOCK_SIZE + 2 * CM_CACHE_LINE));
 }
 
-/* One batch: blocks [block, block+count) of data, at most BATCH_MAX. */
-static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned count,
-                      const uint8_t *data, uint64_t len, bool wanted)
+/* Stores a batch, at most BATCH_MAX; what came of each is in its result. */
+static void fill_batch(struct cm_cache *c, const struct grant *g, struct newcomer *n,
+                       unsigned count)
 {
-    struct cm_cache *c = f->cache;
-    struct newcomer n[BATCH_MAX];
     uint64_t slot[BATCH_MAX];
+    if (count == 0)
+        return;
     unsigned got = get_slots(c, slot, count);
-    int first = got < count ? CM_NOT_STORED_BUSY : 0;
+    for (unsigned i = 0; i < got; i++) /* flushing may have thrown it out of the cache */
+        cm_slot_prefetch_header(&c->media, slot[i]);
     for (unsigned i = 0; i < got; i++)
-        cm_slot_prefetch_header(&c->media,
-                                slot[i]); /* flushing may have thrown it out of the cache */
-    for (unsigned i = 0; i < got; i++) {
-        uint64_t left = len - (uint64_t)i * CM_BLOCK_SIZE;
-        n[i].slot = slot[i];
-        prepare(f, miss, &n[i], block + i, data + (uint64_t)i * CM_BLOCK_SIZE,
-                left < CM_BLOCK_SIZE ? (uint32_t)left : CM_BLOCK_SIZE);
-    }
+        prepare(c, g, &n[i], slot[i]);
     /* All of them now: a neighbour would have to wait for its line to come back. */
     uint32_t failed = flush_headers(c, n, got);
     for (unsigned i = 0; i < got; i++)
@@ -864,22 +951,140 @@ static int fill_batch(cm_file *f, const cm_miss *miss, uint64_t block, unsigned 
     cm_media_fence(&c->media);
     for (unsigned i = 0; i < got; i++)
         if (n[i].result == 0)
-            n[i].result = publish(f, miss, &n[i]);
+            n[i].result = publish(c, g, &n[i]);
     flush_published(c, n, got);
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
-    admit(c, n, got, wanted);
-    for (unsigned i = 0; i < got; i++) {
+    admit(c, n, got);
+    for (unsigned i = 0; i < got; i++)
         finish(c, &n[i]);
-        if (first == 0)
-            first = n[i].result;
-    }
-    count_results(c, n, got);
-    if (got < count)
-        cm_count(c, CM_STAT_refused_busy, count - got);
-    return first;
+    for (unsigned i = got; i < count; i++)
+        n[i].result = CM_NOT_STORED_BUSY;
+    count_stored(c, n, count);
+    count_refused(c, n, count);
 }
+
+/* ---- The probation buffer -------------------------------------------------------------------- */
+
+/* The block in a claimed entry has to leave it. true: for the pool, as *n, because it was wanted
+ * again, or because there is room. false: for the ghost, or there is none. */
+static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct newcomer *n)
+{
+    struct cm_held h, again;
+    if (!cm_probation_peek(&c->probation, e, &h))
+        return false;
+    bool earned = h.count >= PROBATION_EARN;
+    n->key = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
+    n->data = cm_probation_data(&c->probation, e);
+    n->valid = cm_probation_valid(&c->probation, e);
+    n->start = earned ? START_MEMBER : START_KNOWN;
+    if (!earned && !cm_ring_has_unused(&c->ring)) {
+        cm_ghost_add(&c->ghost, h.hash);
+        return false;
+    }
+    /* The ticket, then the look whether it is still live: a bracket that killed it before the look
+     * is seen by it, and one that comes later moves the ticket. */
+    return cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket) &&
+           cm_probation_peek(&c->probation, e, &again) && again.version == h.version;
+}
+
+/* Empties a claimed entry. false: it is pinned, and was released. */
+static bool vacate(struct cm_cache *c, uint32_t e)
+{
+    struct cm_held h;
+    if (cm_probation_peek(&c->probation, e, &h)) {
+        struct cm_key k = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
+        struct cm_stripe *s = cm_stripe_at(c, k.stripe);
+        cm_lock_acquire(&s->lock);
+        cm_probation_kill(&c->probation, &k);
+        cm_lock_release(&s->lock);
+    }
+    if (!cm_probation_is_pinned(&c->probation, e))
+        return true;
+    cm_probation_release(&c->probation, e);
+    return false;
+}
+
+/* Claims and empties up to n entries, the oldest ones. Returns how many. */
+static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
+{
+    const struct grant by_ticket = { NULL, NULL };
+    struct newcomer out[BATCH_MAX];
+    unsigned claimed = 0, leaving = 0, got = 0;
+    while (claimed < n && (entry[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
+        claimed++;
+    for (unsigned i = 0; i < claimed; i++)
+        leaving += leaves_for_pool(c, entry[i], &out[leaving]);
+    fill_batch(c, &by_ticket, out, leaving);
+    cm_count(c, CM_STAT_promoted, leaving);
+    for (unsigned i = 0; i < claimed; i++)
+        if (vacate(c, entry[i]))
+            entry[got++] = entry[i];
+    return got;
+}
+
+/* Puts a first-time block into an empty entry. */
+static int hold_one(struct cm_cache *c, const struct grant *g, const struct newcomer *n, uint32_t e)
+{
+    struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);
+    struct cm_header h;
+    uint64_t slot;
+    int r = 0;
+    cm_probation_store(&c->probation, e, &n->key, n->data, n->valid);
+    cm_lock_acquire(&s->lock);
+    enum cm_found there = find_slot(c, &n->key, &slot, &h);
+    if (!is_granted(g, s, n))
+        r = CM_NOT_STORED_STALE;
+    else if (there == CM_FOUND_HIT || held_valid(c, &n->key) >= n->valid)
+        r = CM_NOT_STORED_PRESENT;
+    else if (there != CM_FOUND_ABSENT)
+        r = CM_NOT_STORED_MEDIA; /* may be there, unseen */
+    if (r == 0) {
+        cm_probation_kill(&c->probation, &n->key); /* a shorter tail */
+        r = cm_probation_publish(&c->probation, e, &n->key) ? 0 : CM_NOT_STORED_FULL;
+    }
+    cm_lock_release(&s->lock);
+    return r;
+}
+
+static unsigned hold_some(struct cm_cache *c, const struct grant *g, struct newcomer *n,
+                          unsigned count)
+{
+    uint32_t entry[BATCH_MAX];
+    unsigned got = get_entries(c, entry, count), held = 0;
+    for (unsigned i = 0; i < count; i++) {
+        n[i].result = i < got ? hold_one(c, g, &n[i], entry[i]) : CM_NOT_STORED_BUSY;
+        held += n[i].result == 0;
+        if (i < got)
+            cm_probation_release(&c->probation, entry[i]);
+    }
+    return held;
+}
+
+/* First-time blocks wait in DRAM: nothing is written to the pool, but for those that leave. */
+static void hold_batch(struct cm_cache *c, const struct grant *g, struct newcomer *n,
+                       unsigned count)
+{
+    unsigned most = c->probation.entries < 4 * BATCH_MAX ? 1 : BATCH_MAX, held = 0;
+    for (unsigned i = 0; i < count; i += most)
+        held += hold_some(c, g, n + i, count - i < most ? count - i : most);
+    if (count > 0)
+        cm_count(c, CM_STAT_held, held);
+    count_refused(c, n, count);
+}
+
+void cm_block_settle(struct cm_cache *c)
+{
+    uint32_t entry[BATCH_MAX];
+    for (uint64_t i = 0; i < c->probation.entries; i += BATCH_MAX) {
+        unsigned got = get_entries(c, entry, BATCH_MAX);
+        while (got > 0)
+            cm_probation_release(&c->probation, entry[--got]);
+    }
+}
+
+/* ---- Filling --------------------------------------------------------------------------------- */
 
 /* Raises the file's limit before anything is published: pairs with the seq_cst ticket move and
  * limit load of a truncate bracket, one of which must see the other. */
@@ -891,19 +1096,52 @@ static void raise_limit(cm_file *f, uint64_t end)
     at_fence_seq_cst();
 }
 
+/* Does a block that comes by a miss wait in the buffer? */
+static bool must_wait(struct cm_cache *c, struct newcomer *n)
+{
+    if (c->probation.entries == 0 || n->start != START_ASK)
+        return false;
+    struct cm_header h;
+    uint64_t slot;
+    n->start = START_KNOWN;
+    /* What is in the pool already stays there: a tail that grew. */
+    return !cm_ghost_take(&c->ghost, n->key.place.hash) &&
+           find_slot(c, &n->key, &slot, &h) == CM_FOUND_ABSENT;
+}
+
+static int first_of(int first, const struct newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count && first == 0; i++)
+        first = n[i].result;
+    return first;
+}
+
 int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted)
 {
+    struct cm_cache *c = f->cache;
+    const struct grant g = { f, miss };
     uint64_t block = miss->offset / CM_BLOCK_SIZE;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
-    unsigned batch = batch_size(f->cache);
+    unsigned batch = batch_size(c);
     int first = 0;
     raise_limit(f, miss->offset + len);
-    for (uint64_t i = 0; i < blocks; i += batch) {
-        unsigned n = blocks - i < batch ? (unsigned)(blocks - i) : batch;
-        uint64_t at = i * CM_BLOCK_SIZE;
-        int r = fill_batch(f, miss, block + i, n, data + at, len - at, wanted);
-        if (first == 0)
-            first = r;
+    for (uint64_t i = 0; i < blocks;) {
+        struct newcomer in[BATCH_MAX], waits[BATCH_MAX];
+        unsigned ins = 0, waiting = 0;
+        for (; i < blocks && ins + waiting < batch; i++) {
+            uint64_t at = i * CM_BLOCK_SIZE;
+            struct newcomer n = { .data = data + at, .start = wanted ? START_WANTED : START_ASK };
+            n.key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block + i);
+            n.valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
+            (void)is_news(n.key.place.hash); /* its reader has touched it */
+            if (must_wait(c, &n))
+                waits[waiting++] = n;
+            else
+                in[ins++] = n;
+        }
+        fill_batch(c, &g, in, ins);
+        hold_batch(c, &g, waits, waiting);
+        first = first_of(first_of(first, in, ins), waits, waiting);
     }
     return first;
 }
@@ -990,6 +1228,7 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
     uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
     uint64_t failed = 0, killed = 0;         /* failed: a bit each */
     for (unsigned i = 0; i < n; i++) {
+        cm_probation_kill(&c->probation, &k[i]);
         failed |= (uint64_t)(kill(c, &k[i], &dead[i], &killed) != 0) << i;
         any |= dead[i];
     }

@@ -40,11 +40,13 @@ void cm_block_aim_both(const struct cm_cache *c, const struct cm_key *k);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_block_cached(struct cm_cache *c, const struct cm_key *k);
 
-/* Pins the slot that holds the block. HIT: *slot and *valid are set. CONFLICT also when the slot
- * has as many pins as fit (*busy). */
+/* Pins the slot that holds the block, or the entry of the probation buffer. HIT: *slot and *valid
+ * are set. CONFLICT also when the slot has as many pins as fit (*busy). */
 enum cm_found cm_block_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            uint32_t *valid, bool *busy);
 void cm_block_unpin(struct cm_cache *c, uint64_t slot);
+/* Where the bytes of what was pinned are. */
+const uint8_t *cm_block_data(const struct cm_cache *c, uint64_t slot);
 
 /* Takes tickets for blocks [first, first+n), cut to CM_MISS_STRIPES groups, into miss->opaque and
  * miss->flags (NOFILL); returns how many blocks they cover. Lock-free. */
@@ -53,11 +55,17 @@ uint64_t cm_block_miss(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss);
 bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block);
 
 /* Stores the blocks of `data`, which begins at miss->offset. 0, or the first enum cm_not_stored.
- * `wanted`: without probation, and as hard to evict as any. */
+ * Blocks that come for
+ * the first time wait in the probation buffer, if there is one; `wanted` ones do not, and are as
+ * hard to evict as any. */
 int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted);
 
 /* Asks for what forgetting a block looks at first. */
 void cm_block_aim_forget(const struct cm_cache *c, uint64_t incarnation, uint64_t block);
+/* Before the pool is closed: what waits in the probation buffer goes to the pool, where there is
+ * room or it was wanted again. */
+void cm_block_settle(struct cm_cache *c);
+
 /* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
  * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached
  * (the caller escalates); the intents are raised all the same. */

@@ -13,10 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "block.h"
 #include "flight.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
 
+#define PROBATION_MIN (UINT64_C(256) << 10) /* less than a few dozen blocks costs hits */
+#define PROBATION_MAX (UINT64_C(256) << 20)
 #define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
 
 /* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
@@ -201,7 +204,17 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 11
+static uint64_t probation_bytes(const cm_options *o, const struct cm_geometry *g)
+{
+    uint64_t share = g->slots / 100 * CM_BLOCK_SIZE;
+    if (o->flags & CM_OPEN_READONLY)
+        return 0;
+    if (o->probation_bytes != CM_PROBATION_DEFAULT)
+        return o->probation_bytes;
+    return share < PROBATION_MIN ? PROBATION_MIN : share > PROBATION_MAX ? PROBATION_MAX : share;
+}
+
+#define PARTS 14
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -212,6 +225,8 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     c->ring.slots = c->ring.end = g->slots;
     c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
     c->ring.line_max = cm_ring_line(g->slots);
+    c->probation.entries = cm_probation_entries(probation_bytes(&c->opts, g));
+    c->probation.buckets = cm_probation_buckets(c->probation.entries);
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
         { (void **)&c->ring.ref, g->slots },
@@ -220,6 +235,10 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->ring.hint, CM_HINTS * 8 },
         { (void **)&c->ring.line, c->ring.line_max * CM_LINE_ENTRY },
         { (void **)&c->ghost.cell, cm_ghost_bytes(g->slots) },
+        { (void **)&c->probation.data, c->probation.entries * CM_BLOCK_SIZE },
+        { (void **)&c->probation.held, c->probation.entries * sizeof(struct cm_held) },
+        { (void **)&c->probation.cell,
+          c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
         { (void **)&c->pins, g->slots },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
@@ -255,8 +274,8 @@ static int alloc_parts(struct cm_cache *c)
     struct part p[PARTS];
     list_parts(c, p);
     for (unsigned i = 0; i < PARTS; i++) {
-        *p[i].at = cm_cache_alloc(c, (size_t)p[i].bytes);
-        if (!*p[i].at)
+        *p[i].at = p[i].bytes > 0 ? cm_cache_alloc(c, (size_t)p[i].bytes) : NULL;
+        if (p[i].bytes > 0 && !*p[i].at)
             return CM_ENOMEM;
     }
     c->free_tail = &c->free_files;
@@ -269,9 +288,11 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
 {
     cm_options o;
     int e = take_options(&o, sizeof(o), opts);
+    if (!opts)
+        o.probation_bytes = CM_PROBATION_DEFAULT;
     uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD;
     if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
-        o.memory_durability > CM_DURABILITY_DAX || !all_zero(o.reserved, 4))
+        o.memory_durability > CM_DURABILITY_DAX || !all_zero(o.reserved, 3))
         return CM_EINVAL;
     if (!o.alloc) {
         o.alloc = default_alloc;
@@ -490,6 +511,8 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
 static int settle(cm_cache *c)
 {
     int e = 0;
+    if (cm_cache_mode(c) == CM_NORMAL)
+        cm_block_settle(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))

@@ -8,6 +8,7 @@
 
 #include "ghost.h"
 #include "pin.h"
+#include "probation.h"
 #include "ring.h"
 #include "slot.h"
 #include "stats.h"
@@ -43,6 +44,7 @@ struct cm_cache {
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_ring ring;
     struct cm_ghost ghost;
+    struct cm_probation probation;
     uint8_t *pins;          /* one byte a slot, pin.h */
     uint64_t pinned;        /* atomic; blocks pinned right now */
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */

@@ -362,8 +362,7 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
             break;
         }
         uint32_t got = valid <= from ? 0 : valid - from < want ? valid - from : want;
-        full =
-            got > 0 && !add_piece(iov, n, &pieces, cm_slot_payload(&w.c->media, slot) + from, got);
+        full = got > 0 && !add_piece(iov, n, &pieces, cm_block_data(w.c, slot) + from, got);
         if (got == 0 || full) {
             cm_block_unpin(w.c, slot);
             cause = CM_STAT_miss_short;

@@ -67,6 +67,11 @@ static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
     if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
         (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c + 1));
 }
+/* Are there slots that were never used? */
+static inline bool cm_ring_has_unused(const struct cm_ring *r)
+{
+    return at_load_relaxed(&r->frontier) < at_load_relaxed(&r->end);
+}
 /* Gives a slot another count and state (MAX, KNOWN, EMPTY); it is on probation no more. */
 void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state);
 /* Slots that were filled with first-time blocks go on probation, if there is room for them. */

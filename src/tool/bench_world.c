@@ -250,6 +250,7 @@ static void make_pool_file(struct bench *b)
 static void make_fresh(struct bench *b)
 {
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0; /* what is measured is the pool */
     uint32_t wanted;
 
     if (!b->buffer)

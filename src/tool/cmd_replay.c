@@ -17,6 +17,7 @@ enum {
     REPLAY_SIZES,
     REPLAY_POLICY,
     REPLAY_WRITES,
+    REPLAY_PROBATION,
     REPLAY_THREADS,
     REPLAY_RESTART_AT,
     REPLAY_DIR,
@@ -33,6 +34,8 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
                         "only library, lru or clock (default: all)" },
     [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
                         "replay writes too, as brackets (default: ignored)" },
+    [REPLAY_PROBATION] = { "probation", 'b', TOOL_NEEDS_ARG, "N",
+                           "the probation buffer: as --size, a share of the pool (default 0)" },
     [REPLAY_THREADS] = { "threads", 't', TOOL_NEEDS_ARG, "N", "that read (default 1)" },
     [REPLAY_RESTART_AT] = { "restart-at", 'r', TOOL_NEEDS_TWO, "F HOW",
                             "restart after share F: clean, crash or cold" },
@@ -66,6 +69,7 @@ struct command {
     struct trace trace;
     const char *path;
     struct size size[SIZES_MAX];
+    struct size probation; /* a share is one of the pool's slots */
     unsigned sizes;
     bool table; /* several sizes were asked for */
     bool wanted[POLICIES];
@@ -191,6 +195,8 @@ static int read_options(const struct tool_args *args, struct command *c)
 
     if (status == TOOL_OK)
         status = read_policy(args->value[REPLAY_POLICY], c);
+    if (status == TOOL_OK && args->value[REPLAY_PROBATION])
+        status = read_size("probation", args->value[REPLAY_PROBATION], &c->probation);
     if (status == TOOL_OK)
         status = read_restart(args->value[REPLAY_RESTART_AT], args->second[REPLAY_RESTART_AT], c);
     if (status != TOOL_OK)
@@ -201,6 +207,7 @@ static int read_options(const struct tool_args *args, struct command *c)
     c->json = args->value[REPLAY_JSON] != NULL;
     c->writes = args->value[REPLAY_WRITES] != NULL;
     c->replay.options = (cm_options)CM_OPTIONS_INIT;
+    c->replay.options.probation_bytes = 0;
     c->replay.threads = (unsigned)n;
     c->replay.quiet = c->json;
     c->replay.dir = args->value[REPLAY_DIR];
@@ -225,6 +232,12 @@ static void json_counts(struct tool_json *j, const struct command *c, const stru
     json_number(j, "hits_after", n->hits_after);
 }
 
+static uint64_t probation_blocks(const struct command *c, const struct answer *a)
+{
+    const struct size *s = &c->probation;
+    return s->share > 0 ? (uint64_t)(s->share * (double)a->pool.slots + 0.5) : s->blocks;
+}
+
 static void json_answer(const struct command *c, const struct answer *a)
 {
     const bool library = c->wanted[POLICY_LIBRARY];
@@ -246,7 +259,9 @@ static void json_answer(const struct command *c, const struct answer *a)
     if (library) {
         json_counts(&j, c, &a->counts[POLICY_LIBRARY], true);
         json_number(&j, "pool_fills", a->library.fills);
-        json_number(&j, "probation_hits", 0); /* no hit comes from anywhere but the pool */
+        json_number(&j, "first_fills", a->library.first_fills);
+        json_number(&j, "probation_blocks", probation_blocks(c, a));
+        json_number(&j, "probation_hits", a->library.probation_hits);
         json_decimal(&j, "seconds", a->library.seconds, 6);
     }
     json_open(&j, "policies");
@@ -300,8 +315,11 @@ static void print_answer(const struct command *c, const struct answer *a)
     (void)fputs("\n", stdout);
     if (c->wanted[POLICY_LIBRARY]) {
         print_counts(c, "library", &a->counts[POLICY_LIBRARY]);
-        (void)printf("   %" PRIu64 " blocks stored; %.2f s\n", a->library.fills,
-                     a->library.seconds);
+        (void)printf("   %" PRIu64 " blocks stored", a->library.fills);
+        if (probation_blocks(c, a) > 0)
+            (void)printf("; %" PRIu64 " hits in the probation buffer of %" PRIu64 " blocks",
+                         a->library.probation_hits, probation_blocks(c, a));
+        (void)printf("; %.2f s\n", a->library.seconds);
     }
     for (unsigned i = 0; i < REPLAY_POLICIES; i++) {
         if (!c->wanted[i])
@@ -377,6 +395,7 @@ static int find_answer(struct command *c, const struct size *s, struct answer *a
         status = TOOL_FAILED;
     }
     if (status == TOOL_OK && c->wanted[POLICY_LIBRARY]) {
+        c->replay.options.probation_bytes = probation_blocks(c, a) * CM_BLOCK_SIZE;
         status = replay_library(&a->pool, &a->library);
         a->counts[POLICY_LIBRARY] = a->library.counts;
     }

@@ -99,7 +99,9 @@ void replay_pool_drop(struct replay_pool *p);
 
 struct replay_result {
     struct replay_counts counts;
-    uint64_t fills; /* blocks stored in the pool */
+    uint64_t fills;       /* blocks stored in the pool */
+    uint64_t first_fills; /* of them, in slots that were never used before */
+    uint64_t probation_hits;
     double seconds;
 };
 /* TOOL_OK, or a status after a message; the pool is gone afterwards. */

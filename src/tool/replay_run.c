@@ -236,6 +236,7 @@ static int attach(struct run *u)
 static int run_until(struct run *u, uint64_t end, struct replay_result *result)
 {
     cm_stats_data stats = { .struct_size = sizeof(stats) };
+    cm_info info = { .struct_size = sizeof(info) };
     uint64_t began = cm_now();
     int status, rc = 0;
 
@@ -257,6 +258,11 @@ static int run_until(struct run *u, uint64_t end, struct replay_result *result)
     if (rc)
         return tool_pool_error("statistics", rc, TOOL_OPENING);
     result->fills += stats.fill_blocks;
+    result->probation_hits += stats.probation_hits;
+    rc = cm_get_info(u->pool->cache, &info);
+    if (rc)
+        return tool_pool_error("information", rc, TOOL_OPENING);
+    result->first_fills = info.used_slots < result->fills ? info.used_slots : result->fills;
     return TOOL_OK;
 }
 

@@ -53,7 +53,7 @@ struct tool_option {
     const char *help;
 };
 
-#define TOOL_OPTIONS_MAX 8
+#define TOOL_OPTIONS_MAX 12
 
 /* What the command line said. value[i] belongs to option i of the command: NULL when absent, ""
  * when given without an argument; second[i] is the other of two. */

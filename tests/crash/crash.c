@@ -7,6 +7,8 @@
  *   crash --worker [--seed S] [--rules ...]          for `run`
  *   crash --merge OUT IN...                          for `run`
  *
+ * --probation N, with any of them: blocks wait in a buffer of N in DRAM before they are stored.
+ *
  * Runs sequences of operations (all up to length L, then random longer ones, in which processes
  * also die in the middle of operations, until N distinct states were judged) on a tiny pool. At
  * every point of an operation's log where something is about to become durable, and where the
@@ -84,6 +86,7 @@ static struct {
     } cut[LENGTH_MAX];
     enum start start;
     enum rules rules;
+    unsigned probation;
 } t;
 
 /* ---- Judging --------------------------------------------------------------------------------- */
@@ -92,8 +95,8 @@ static void print_sequence(void)
 {
     static const char *const starts[] = { "", "--warm ", "--full " };
     static const char *const rules[] = { "adr", "eadr", "pagecache" };
-    printf("  crash --rules %s --seed %llu %s--sequence ", rules[t.rules],
-           (unsigned long long)t.seed, starts[t.start]);
+    printf("  crash --probation %u --rules %s --seed %llu %s--sequence ", t.probation,
+           rules[t.rules], (unsigned long long)t.seed, starts[t.start]);
     for (unsigned i = 0; i < t.length; i++) {
         printf("%s%s", i ? "," : "", world_op_name(t.sequence[i]));
         if (t.cut[i].how != NO_CUT)
@@ -458,7 +461,8 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
-            "[--warm|--full] [--sequence OP,OP...] [--worker] | crash --merge OUT IN...\n");
+            "[--warm|--full] [--sequence OP,OP...] [--probation N] [--worker] | crash --merge OUT "
+            "IN...\n");
     return 2;
 }
 
@@ -558,6 +562,8 @@ static bool parse(int argc, char **argv, struct arguments *a)
             t.seed = strtoull(v, NULL, 10);
         else if (strcmp(argv[i - 1], "--length") == 0)
             a->length = (unsigned)strtoul(v, NULL, 10);
+        else if (strcmp(argv[i - 1], "--probation") == 0)
+            world_probation(t.probation = (unsigned)strtoul(v, NULL, 10));
         else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "adr") == 0)
             t.rules = RULES_ADR;
         else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "eadr") == 0)

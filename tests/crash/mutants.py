@@ -61,7 +61,7 @@ SEQUENCES = [
     'full read-torn', 'pagecache fill-a0,close-unsynced', 'pagecache fill-a0,close', 'pagecache fill-a0', 'pagecache fill-a0,process-crash', 'eadr full fill-z', 'eadr full write-sync',
 ]
 OTHERS = (['crash ' + s for s in SEQUENCES] +
-          ['unit ' + u for u in ('block', 'record', 'super', 'file', 'ring', 'format', 'index')] +
+          ['unit ' + u for u in ('block', 'probation', 'record', 'super', 'file', 'ring', 'format', 'index')] +
           ['model 96 1', 'model 64 2', 'model 300 3'] +
           ['unit ' + u for u in ('pin', 'flight', 'check', 'api')] +
           ['race 2', 'crash --states 60000 --length 1 --seed 6'])
@@ -230,9 +230,9 @@ MUTANTS = [
        *(_INTENT_MISS + _INTENT_FILL)),
     _m('publish unchecked', 'second look at the tickets, under the lock',
        'crash fill-b1,beside-1,write-sync,fill-a0', BLOCK,
-       'if (!still_good(f, s, miss, n->key.block))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
+       'if (!is_granted(g, s, n))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
        'choose_cell(c, n, &at);',
-       '(void)f;\n    (void)miss;\n    r = choose_cell(c, n, &at);'),
+       '(void)g;\n    r = choose_cell(c, n, &at);'),
     _m('file ticket, incarnation', 'file ticket and incarnation at publishing', 'unit block every_change',
        *(_FILE_TICKET + _INCARNATION)),
     _m('file ticket', 'file ticket at publishing', 'unit block every_change', *_FILE_TICKET),
@@ -278,6 +278,20 @@ MUTANTS = [
        'slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
     _m('known, judged', 'test that a slot was judged since open', 'unit block flipped_header',
        BLOCK, 'if (!cm_ring_is_verified(&c->ring, slot) || c->', 'if (c->'),
+    _m('held, forget', 'forgetting of what waits in DRAM', 'unit probation write_forgets',
+       BLOCK, '        cm_probation_kill(&c->probation, &k[i]);\n', ''),
+    _m('held, ticket', 'ticket of a block on its way from DRAM to the pool', 'unit probation promotion_beside_write',
+       BLOCK, ': cm_stripe_good(s, n->ticket);', ': true;'),
+    _m('held, pins', 'look at the pins of an emptied entry', 'unit probation promotion_beside_pin',
+       BLOCK, 'if (!cm_probation_is_pinned(&c->probation, e))', 'if (e < UINT32_MAX)'),
+    _m('held, present', 'publishing to DRAM does not look for a block that is there', 'unit probation tails',
+       BLOCK, 'else if (there == CM_FOUND_HIT || held_valid(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)'),
+    _m('held, stale', 'tickets of blocks that go to DRAM', 'unit probation write_forgets',
+       BLOCK, '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
+    if (!is_granted(g, s, n))
+''', '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
+    if (!g->f)
+'''),
     _m('header check', 'check word of a header', 'unit block flipped_header',
        'format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));',
        '(void)key, (void)slot;\n    return true;'),

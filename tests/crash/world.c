@@ -190,9 +190,17 @@ static void arena_free(void *ctx, void *p, size_t bytes)
         a->used -= bytes; /* last in, first out: most of them */
 }
 
+static uint64_t probation; /* entries of the buffer */
+
+void world_probation(unsigned entries)
+{
+    probation = entries;
+}
+
 static cm_options options(struct arena *a)
 {
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = a == &judge_arena ? 0 : probation * BLOCK;
     o.flags = CM_OPEN_NO_GUARD;
     o.memory_durability = w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     /* The judge trusts the payload: checksums are for damaged media, not for crashes. */
@@ -834,10 +842,17 @@ static void close_pool(void)
     gone();
     must(cm_close(c), "cm_close");
 }
-static void op_close(void)
+/* What waits in DRAM goes to the pool first, which may evict others. */
+static void settle(void)
 {
     end_open(false);
     checkpoint();
+    cm_block_settle(w.cache);
+    checkpoint();
+}
+static void op_close(void)
+{
+    settle();
     close_pool();
     struct floor closed = w.floors[w.checkpoints - 1];
     closed.clean = true;
@@ -848,7 +863,7 @@ static void op_close(void)
 /* The same, and the system cannot write the pool back. Without syncs (DAX) it is the same. */
 static void op_close_unsynced(void)
 {
-    end_open(false);
+    settle();
     if (w.rules == RULES_PAGECACHE)
         rec_fail_at(1);
     (void)cm_close(w.cache);
@@ -1046,6 +1061,8 @@ static void op_drop(void)
     if (cm_block_pin(w.cache, &k, &slot, &valid, &busy) != CM_FOUND_HIT)
         return;
     cm_block_unpin(w.cache, slot);
+    if (slot >= POOL_SLOTS) /* it waits in DRAM */
+        return;
     if (cm_slot_header(&w.cache->media, slot, &h) == CM_SLOT_HIT)
         cm_block_drop(w.cache, slot, &k, h.w0);
 }
@@ -1415,7 +1432,9 @@ void world_floor(struct floor *fl)
                        file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
-            uint32_t cached = cm_block_cached(w.cache, &k);
+            uint64_t version; /* what waits in DRAM is lost */
+            bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
+            uint32_t cached = held ? 0 : cm_block_cached(w.cache, &k);
             fl->cached += cached > 0;
             if (!covered)
                 continue;

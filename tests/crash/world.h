@@ -33,13 +33,14 @@ struct floor {
     uint16_t must[FILES][MAX_BLOCKS]; /* this many bytes of the block */
     uint64_t incarnation[FILES];
     unsigned cached; /* blocks, whether they must hit or not */
-    bool clean;  /* the pool was just closed cleanly, and is not open yet */
-    bool unborn; /* it is being formatted: there may be none */
+    bool clean;      /* the pool was just closed cleanly, and is not open yet */
+    bool unborn;     /* it is being formatted: there may be none */
 };
 
 /* Starts over: a freshly formatted pool with all files attached; warm: full of blocks that were
  * evicted and read before; full: of blocks of A, B and C, A's the next victims. All is durable. */
 enum start { FRESH, WARM, FULL, STARTS };
+void world_probation(unsigned entries); /* of the buffer of all worlds to come */
 void world_reset(enum rules rules, enum start start, uint64_t seed);
 void world_end(void);
 
@@ -57,8 +58,9 @@ const char *world_wrong(void); /* with what it did, or NULL */
 bool world_tangled(void);
 
 /* The process died, or (`power`) the power was cut, in the middle of the last operation, after this
- * mark: the origin is what it was then. A new session begins (its stores are recorded). `unborn`: if
- * there is no pool, it is formatted. What a power cut leaves depends on the state and the seed. */
+ * mark: the origin is what it was then. A new session begins (its stores are recorded). `unborn`:
+ * if there is no pool, it is formatted. What a power cut leaves depends on the state and the seed.
+ */
 void world_die(uint64_t mark, bool unborn, bool power);
 /* One of a doubt's choices at random; bias 1: mostly the first, 2: mostly the last. */
 uint32_t world_choice(struct rng *rng, uint64_t bias, uint32_t choices);
@@ -77,13 +79,13 @@ void world_floor(struct floor *f);
 const struct floor *world_checkpoint_floor(uint64_t mark);
 void world_forget_checkpoints(void);
 
-/* The origin after a power cut: unsynced content is kept (`lost` 0), lost but for the stamps (1), or
- * lost (2). The result has no content of its own. */
+/* The origin after a power cut: unsynced content is kept (`lost` 0), lost but for the stamps (1),
+ * or lost (2). The result has no content of its own. */
 struct snapshot world_after(const struct snapshot *s, int lost);
 bool world_unsynced(const struct snapshot *s);
 
-/* Where the image of the pool after a crash is built (depth 0), and after a crash in the session that
- * judges it (1). */
+/* Where the image of the pool after a crash is built (depth 0), and after a crash in the session
+ * that judges it (1). */
 uint8_t *world_image(unsigned depth);
 /* Opens the image in another boot, and reads every block; `closed` not NULL: and then checks and
  * repairs the pool, stores a block if it was emptied, and closes it; *closed is what must hit from

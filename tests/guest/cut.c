@@ -153,6 +153,7 @@ static void judge_clean(unsigned f)
 static void open_pool(uint32_t flags)
 {
     cm_options opts = CM_OPTIONS_INIT;
+    opts.probation_bytes = 0;
     opts.flags = flags;
     doing(OPENING);
     int e = cm_open("pool", &opts, &t.cache);

@@ -200,6 +200,7 @@ static void begin(const char *part)
 {
     cm_create_options c = CM_CREATE_OPTIONS_INIT;
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
     cm_file_id id = { 1, 1 };
     cm_validator v = { .size = BLOCKS * BLOCK, .mtime_ns = 1000, .ctime_ns = 1000 };
     c.size = 4 << 20;
@@ -240,6 +241,7 @@ static void end(int close_code)
 static int reopen(void)
 {
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
     cm_file_id id = { 1, 1 };
     int e = cm_open(t.part, &o, &t.cache);
     if (e)

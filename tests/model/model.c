@@ -164,6 +164,8 @@ static void open_pool(void)
     o.flags = CM_OPEN_NO_GUARD; /* crashed sessions never take their ranges back */
     o.memory_durability = CM_DURABILITY_DAX;
     o.verify = (uint32_t)rng_below(&t.rng, 2);
+    static const uint64_t waiting[] = { 0, 3, 40 };
+    o.probation_bytes = waiting[rng_below(&t.rng, 3)] * CM_BLOCK_SIZE;
     o.alloc = arena_alloc;
     o.free = arena_free;
     must(cm_open_memory(t.pool, t.pool_bytes, &o, &t.cache), "cm_open_memory");

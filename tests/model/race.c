@@ -118,7 +118,8 @@ static void pin_some(struct worker *w, int f, uint64_t b, uint64_t n, const uint
         uint64_t done = 0;
         for (int i = 0; i < count; i++) {
             must(cm_guard_copy(w->buf + done + (round ? RUN_MAX * BLOCK : 0), iov[i].base,
-                               iov[i].len), "copy");
+                               iov[i].len),
+                 "copy");
             done += iov[i].len;
         }
         for (int i = 0; i < 500; i++)
@@ -235,11 +236,12 @@ static void check_quiet(void)
         }
 }
 
-static void set_up(void *pool, uint64_t bytes)
+static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = 1 };
     o.verify = CM_VERIFY_FIRST_HIT;
+    o.probation_bytes = waiting * BLOCK;
     must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
     for (int f = 0; f < FILES; f++) {
@@ -257,10 +259,12 @@ static uint64_t number(const char *s)
 
 int main(int argc, char **argv)
 {
-    uint64_t seconds = 3, readers = 3, writers = 2, n = 0;
+    uint64_t seconds = 3, readers = 3, writers = 2, waiting = 0, n = 0;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seconds") == 0)
             seconds = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--probation") == 0) /* blocks that the buffer holds */
+            waiting = number(argv[i + 1]);
         else if (strcmp(argv[i], "--readers") == 0)
             readers = number(argv[i + 1]);
         else if (strcmp(argv[i], "--writers") == 0)
@@ -271,12 +275,15 @@ int main(int argc, char **argv)
     struct worker *w = calloc(readers + writers + 1, sizeof(*w));
     if (!pool || !w)
         return 1;
-    set_up(pool, bytes);
+    set_up(pool, bytes, waiting);
     for (n = 0; n < readers + writers + 1; n++) {
         w[n].rng.s = n * 77 + 1;
         w[n].buf = os_aligned(BLOCK, 2 * RUN_MAX * BLOCK);
         pthread_create(&w[n].thread, NULL,
-                       n < readers ? reader : n < readers + writers ? writer : disturber, &w[n]);
+                       n < readers             ? reader
+                       : n < readers + writers ? writer
+                                               : disturber,
+                       &w[n]);
     }
     sleep((unsigned)seconds);
     at_store_relaxed(&t.stop, 1u);

@@ -408,7 +408,8 @@ test_full_volume()
   # forgotten. (A new file's record may fall on a page that is not there: cold next time.)
   make_file late 1000000
   through full-volume-late late small/p
-  check full-volume-late-stored test "$(sed -n 's/.* \([0-9]*\) blocks stored.*/\1/p' err)" -gt 100
+  through full-volume-still-warm data small/p
+  check full-volume-still-hits test "$(sed -n 's/.*; \([0-9]*\) hits.*/\1/p' err)" -gt 100
   "$cm" stats small/p --json >s.json
   check full-volume-nothing-forgotten test "$(jget s.json escalations)" = 0
   expect full-volume-sound-still 0 ': sound' "$cm" check small/p

@@ -111,6 +111,7 @@ static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
     p->base = map_bytes(bytes);
     p->bytes = bytes;
     p->o = (cm_options)CM_OPTIONS_INIT;
+    p->o.probation_bytes = 0; /* the pool alone; test_probation.c has the buffer */
     o.max_files = max_files;
     CHECK_EQ(cm_format_memory(p->base, bytes, &o), 0);
 }

@@ -62,6 +62,7 @@ static const char *make_pool(const char *name, uint64_t size, uint32_t flags)
 static cm_cache *open_pool(const char *path, uint32_t flags)
 {
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
     cm_cache *c = NULL;
     o.flags = flags;
     CHECK_EQ(cm_open(path, &o, &c), 0);
@@ -71,6 +72,7 @@ static cm_cache *open_pool(const char *path, uint32_t flags)
 static int try_open(const char *path, uint32_t flags)
 {
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
     cm_cache *c = NULL;
     o.flags = flags;
     int e = cm_open(path, &o, &c);
@@ -372,11 +374,12 @@ static void test_flags(void)
     pool_down(&p);
     for (unsigned i = 0; i < 8; i++) {
         cm_options o = CM_OPTIONS_INIT;
+        o.probation_bytes = 0;
         o.flags = i == 0 ? 8 : i == 1 ? 0x80000000u : 0;
         o.verify = i == 2 ? 3 : 0;
         o.memory_durability = i == 3 ? 4 : 0;
         o.reserved[0] = i == 4;
-        o.reserved[3] = i == 5;
+        o.reserved[2] = i == 5;
         o.alloc = i == 6 ? keep_alloc : NULL;
         o.free = i == 7 ? keep_free : NULL;
         CHECK_EQ(cm_open_memory(p.base, p.bytes, &o, &c), CM_EINVAL);
@@ -1372,6 +1375,7 @@ static void check_dram(uint64_t size)
 {
     const char *path = make_pool("dram", size, CM_CREATE_SPARSE);
     cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
     cm_cache *c = NULL;
     cm_info i = { .struct_size = sizeof(i) };
     o.alloc = counting_alloc;

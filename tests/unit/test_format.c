@@ -150,6 +150,7 @@ static void test_golden_image(void)
     memcpy(p.base + GOLDEN_IMAGE_HEADER_AT, golden_header, sizeof(golden_header));
     memcpy(p.base + GOLDEN_IMAGE_PAYLOAD_AT, want, BLK);
     p.o = (cm_options)CM_OPTIONS_INIT;
+    p.o.probation_bytes = 0;
     REQUIRE(pool_up(&p) == 0);
     v.taken_at = cm_now();
     CHECK_EQ(cm_file_open(p.c, &golden_id, &v, 0, &f), 0);

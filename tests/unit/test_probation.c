@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_probation.c - the probation buffer: first-time blocks cost no write to the pool, reach it
+ * when they are wanted again or when there is room, and keep every promise that blocks in the pool
+ * keep.
+ */
+#include "fixture.h"
+
+#include "block.h"
+
+#define HELD 16u /* blocks that the buffer holds */
+
+static cm_file *set_up(struct pool *p, uint64_t bytes)
+{
+    pool_make(p, bytes, 0);
+    p->o.probation_bytes = HELD * BLK;
+    (void)pool_up(p);
+    return attach(p, 1, CM_BLOCK_MAX / 2, 1, 0);
+}
+
+/* Slots that were never used are gone, and the buffer is empty of what is looked at later. */
+static cm_file *set_up_full(struct pool *p)
+{
+    cm_file *f = set_up(p, MIB);
+    (void)put_all(f, 100000, p->c->media.geo.slots + 2 * HELD, 5);
+    CHECK_EQ(p->c->ring.frontier, p->c->media.geo.slots);
+    return f;
+}
+
+/* A look that counts: not one of a reader that goes on in small steps. */
+static int look_anew(cm_file *f, uint64_t block, uint64_t tag)
+{
+    struct cm_plat_thread *t = cm_plat_thread();
+    memset(t->recent, 0, sizeof(t->recent));
+    return look(f, block, tag);
+}
+
+static bool in_pool(cm_file *f, uint64_t block)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_key k = cm_key_of(&c->media, f->incarnation, block);
+    uint64_t version;
+    return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY &&
+           cm_block_cached(c, &k) > 0;
+}
+
+/* ---- What it is for -------------------------------------------------------------------------- */
+
+static void test_no_write(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    int64_t written = STAT(p.c, pool_bytes), filled = STAT(p.c, fill_blocks);
+    int64_t held = STAT(p.c, held), hits_before = STAT(p.c, hit_blocks);
+    uint8_t *image = malloc((size_t)p.bytes);
+    memcpy(image, p.base, (size_t)p.bytes);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    /* But for the page of statistics not a byte has changed. */
+    size_t from = CM_STATS_OFFSET + CM_STATS_BYTES;
+    CHECK(memcmp(image, p.base, CM_STATS_OFFSET) == 0);
+    CHECK(memcmp(image + from, p.base + from, (size_t)p.bytes - from) == 0);
+    CHECK_EQ(hits(f, 0, HELD, 5), HELD);
+    CHECK_EQ(STAT(p.c, pool_bytes), written);
+    CHECK_EQ(STAT(p.c, fill_blocks), filled);
+    CHECK_EQ(STAT(p.c, held), held + HELD);
+    CHECK_EQ(STAT(p.c, probation_hits), HELD);
+    CHECK_EQ(STAT(p.c, hit_blocks), hits_before + HELD);
+    free(image);
+    pool_end(&p);
+}
+
+/* First in, first out: twice wanted goes to the pool, the rest to the ghost, which lets it start in
+ * the pool when it comes back. */
+static void test_turns(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(look_anew(f, 3, 5), RIGHT);
+    CHECK_EQ(look_anew(f, 4, 5), RIGHT); /* once is not enough */
+    CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
+    CHECK_EQ(look(f, 3, 5), RIGHT);
+    CHECK(in_pool(f, 3));
+    CHECK_EQ(hits(f, 0, HELD, 5), 1);
+    CHECK_EQ(put(f, 7, 5), 0);
+    CHECK(in_pool(f, 7));
+    CHECK_EQ(look(f, 7, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* A reader in small steps wants nothing again. */
+static void test_small_steps(void)
+{
+    struct pool p;
+    uint8_t buf[512];
+    cm_file *f = set_up_full(&p);
+    for (uint64_t b = 0; b < HELD; b++) {
+        CHECK_EQ(put(f, b, 5), 0);
+        for (uint64_t at = 0; at < BLK; at += sizeof(buf))
+            CHECK_EQ(cm_read(f, b * BLK + at, buf, sizeof(buf), NULL), (int64_t)sizeof(buf));
+    }
+    CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
+    CHECK_EQ(hits(f, 0, HELD, 5), 0);
+    pool_end(&p);
+}
+
+/* While there is room nothing is held back for good. */
+static void test_room(void)
+{
+    struct pool p;
+    cm_file *f = set_up(&p, MIB);
+    uint64_t n = p.c->media.geo.slots / 2;
+    CHECK_EQ(put_all(f, 0, n, 5), n);
+    CHECK_EQ(hits(f, 0, n, 5), n);
+    CHECK_EQ(STAT(p.c, fill_blocks), n - HELD);
+    CHECK(in_pool(f, 0) && !in_pool(f, n - 1));
+    pool_end(&p);
+}
+
+/* Closed cleanly, what waits finds a slot; after a crash it is gone, and nothing else. */
+static void test_close_and_crash(void)
+{
+    struct pool p;
+    cm_file *f = set_up(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 2 * HELD, 5), 2 * HELD);
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(hits(f, 0, 2 * HELD, 5), 2 * HELD);
+    CHECK_EQ(put_all(f, 100, 10, 5), 10);
+    pool_crash(&p);
+    CHECK_EQ(pool_up(&p), 0);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(hits(f, 0, 2 * HELD, 5), 2 * HELD);
+    CHECK_EQ(hits(f, 100, 10, 5), 0);
+    pool_end(&p);
+}
+
+/* In a full pool only what was wanted again is worth a slot, also at the end. */
+static void test_close_full(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(look_anew(f, 9, 5), RIGHT);
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, 9, 5), RIGHT);
+    CHECK_EQ(hits(f, 0, HELD, 5), 1);
+    pool_end(&p);
+}
+
+static void test_sizes(void)
+{
+    struct pool p;
+    pool_make(&p, 64 * MIB, 0);
+    p.o.probation_bytes = CM_PROBATION_DEFAULT;
+    (void)pool_up(&p);
+    CHECK_EQ(p.c->probation.entries, p.c->media.geo.slots / 100);
+    pool_down(&p);
+    p.o.probation_bytes = BLK - 1; /* less than a block: none */
+    (void)pool_up(&p);
+    CHECK_EQ(p.c->probation.entries, 0);
+    pool_down(&p);
+    p.o.probation_bytes = CM_PROBATION_DEFAULT;
+    p.o.flags = CM_OPEN_READONLY;
+    (void)pool_up(&p);
+    CHECK_EQ(p.c->probation.entries, 0);
+    pool_down(&p);
+    CHECK_EQ(cm_open_memory(p.base, p.bytes, NULL, &p.c), 0);
+    CHECK(p.c->probation.entries > 0);
+    pool_end(&p);
+}
+
+/* ---- Promises -------------------------------------------------------------------------------- */
+
+static void test_write_forgets(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    cm_miss old = miss_of(f, 20 * BLK, BLK);
+    cm_bracket w = begin_write(f, 3 * BLK, 2 * BLK);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    CHECK_EQ(look(f, 5, 5), RIGHT);
+    CHECK_EQ(put(f, 4, 6), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(put(f, 4, 6), 0);
+    CHECK_EQ(look(f, 4, 6), RIGHT);
+    CHECK_EQ(cm_invalidate(f, 20 * BLK, BLK), 0);
+    uint8_t data[CM_BLOCK_SIZE];
+    content(5, 20, data);
+    CHECK_EQ(cm_fill(f, &old, data, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    CHECK_EQ(hits(f, 0, HELD, 5), 0);
+    pool_end(&p);
+}
+
+/* What was killed while it waited does not reach the pool by another way. */
+static void test_killed_is_not_promoted(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    CHECK_EQ(cm_invalidate(f, 2 * BLK, BLK), 0);
+    CHECK_EQ(put_all(f, 1000, 2 * HELD, 5), 2 * HELD);
+    CHECK_EQ(look(f, 2, 5), MISS);
+    pool_end(&p);
+}
+
+/* A bracket that begins between a promotion's look and its publication. */
+static cm_file *other_file;
+static const struct cm_persist_ops *whole_ops;
+static bool meddled;
+
+static int copy_meddling(void *ctx, void *dst, const void *src, size_t n)
+{
+    int e = whole_ops->copy(ctx, dst, src, n);
+    if (!meddled) {
+        meddled = true;
+        CHECK_EQ(cm_invalidate(other_file, 2 * BLK, BLK), 0);
+    }
+    return e;
+}
+
+/* A pin that comes between the claim of an entry and its use. */
+static cm_iovec late_iov;
+static cm_pins late_pins;
+
+static int copy_pinning(void *ctx, void *dst, const void *src, size_t n)
+{
+    int pieces;
+    if (!meddled) {
+        meddled = true;
+        CHECK_EQ(cm_pin_range(other_file, 2 * BLK, BLK, &late_iov, 1, &pieces, &late_pins, NULL),
+                 BLK);
+    }
+    return whole_ops->copy(ctx, dst, src, n);
+}
+
+static void test_promotion_beside_pin(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    whole_ops = p.c->media.ops;
+    other_file = f;
+    meddled = false;
+    ops.copy = copy_pinning;
+    p.c->media.ops = &ops;
+    (void)put_all(f, 1000, 2 * HELD, 6);
+    p.c->media.ops = whole_ops;
+    CHECK(meddled);
+    CHECK(is_content(5, 2, late_iov.base, BLK));
+    CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
+    CHECK_EQ(cm_unpin(&late_pins), 0);
+    pool_end(&p);
+}
+
+static void test_promotion_beside_write(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    whole_ops = p.c->media.ops;
+    other_file = f;
+    meddled = false;
+    ops.copy = copy_meddling;
+    p.c->media.ops = &ops;
+    CHECK(put_all(f, 1000, HELD, 5) >= HELD - 1); /* the one on its way is stale */
+    p.c->media.ops = whole_ops;
+    CHECK(meddled);
+    CHECK_EQ(look(f, 2, 5), MISS);
+    pool_end(&p);
+}
+
+static void test_tails(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE], zero[CM_BLOCK_SIZE] = { 0 };
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    memset(buf, 0xee, sizeof(buf));
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1000);
+    CHECK(is_content(5, 4, buf, 1000));
+    CHECK(memcmp(buf + 1000, zero, sizeof(buf) - 1000) == 0);
+    CHECK_EQ(cm_read(f, 4 * BLK + 990, buf, 20, NULL), 10);
+    CHECK_EQ(cm_read(f, 4 * BLK + 1000, buf, 20, NULL), 0);
+    CHECK_EQ(put_tail(f, 4, 1000, 6), CM_NOT_STORED_PRESENT);
+    CHECK_EQ(put_tail(f, 4, 1001, 6), 0);
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1001);
+    CHECK(is_content(6, 4, buf, 1001));
+    CHECK_EQ(put(f, 4, 7), 0);
+    CHECK_EQ(look(f, 4, 7), RIGHT);
+    pool_end(&p);
+}
+
+/* Long reads, vectors and the first absent run see what waits. */
+static void test_ranges(void)
+{
+    struct pool p;
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    cm_miss m;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, 4, 5), 4);
+    CHECK_EQ(put_all(f, 6, 2, 5), 2);
+    CHECK_EQ(cm_read(f, 0, buf, 8 * BLK, &m), 4 * BLK);
+    CHECK_EQ(m.offset, 4 * BLK);
+    CHECK_EQ(m.len, 2 * BLK);
+    cm_read_vec v[2] = { { .offset = 6 * BLK, .buf = buf, .len = 2 * BLK },
+                         { .offset = 2 * BLK, .buf = buf + 4 * BLK, .len = BLK } };
+    CHECK_EQ(cm_read_many(f, v, 2), 2);
+    CHECK(is_content(5, 7, buf + BLK, BLK) && is_content(5, 2, buf + 4 * BLK, BLK));
+    pool_end(&p);
+}
+
+/* A pinned entry keeps its bytes, whoever forgets the block or comes by to use the entry. */
+static void test_pins(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    int n;
+    cm_pins pins;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    CHECK_EQ(cm_pin_range(f, 5 * BLK, BLK, &iov, 1, &n, &pins, NULL), BLK);
+    CHECK(is_content(5, 5, iov.base, BLK));
+    CHECK_EQ(cm_invalidate(f, 5 * BLK, BLK), 0);
+    CHECK(put_all(f, 1000, 4 * HELD, 6) > 3 * HELD);
+    CHECK(is_content(5, 5, iov.base, BLK));
+    CHECK_EQ(look(f, 5, 5), MISS);
+    CHECK_EQ(cm_close(p.c), CM_EBUSY);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(put_all(f, 2000, HELD, 5), HELD); /* it is used again */
+    CHECK_EQ(hits(f, 2000, HELD, 5), HELD);
+    pool_end(&p);
+}
+
+/* All entries pinned: blocks are not stored, and everything goes on. */
+static void test_all_pinned(void)
+{
+    struct pool p;
+    cm_iovec iov[HELD];
+    cm_pins pins[HELD];
+    int n;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (uint64_t b = 0; b < HELD; b++)
+        CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &iov[b], 1, &n, &pins[b], NULL), BLK);
+    CHECK_EQ(put(f, 1000, 5), CM_NOT_STORED_BUSY);
+    CHECK_EQ(hits(f, 0, HELD, 5), HELD);
+    for (uint64_t b = 0; b < HELD; b++)
+        CHECK_EQ(cm_unpin(&pins[b]), 0);
+    CHECK_EQ(put(f, 1000, 5), 0);
+    pool_end(&p);
+}
+
+/* Advice: what is to be kept does not wait, what is of no use does not come at all. */
+static void test_advice(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
+    CHECK_EQ(put(f, 1, 5), 0);
+    CHECK(in_pool(f, 1));
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
+    CHECK_EQ(put(f, 2, 5), CM_NOT_STORED_POLICY);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(no_write),
+    TEST(turns),
+    TEST(small_steps),
+    TEST(room),
+    TEST(close_and_crash),
+    TEST(close_full),
+    TEST(sizes),
+    TEST(write_forgets),
+    TEST(killed_is_not_promoted),
+    TEST(promotion_beside_write),
+    TEST(promotion_beside_pin),
+    TEST(tails),
+    TEST(ranges),
+    TEST(pins),
+    TEST(all_pinned),
+    TEST(advice),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
