@@ -59,7 +59,7 @@ static void leave(struct cm_probation *p, uint32_t e)
         if (at_cas_acq_rel(&cell[i], &own, 0u))
             return;
     }
-    assert(!"a live entry has a cell");
+    assert(false && "a live entry has a cell");
 }
 
 /* ---- Looking up ------------------------------------------------------------------------------ */
