@@ -455,38 +455,67 @@ void cm_block_unpin(struct cm_cache *c, uint64_t slot)
 /* ---- Evicting -------------------------------------------------------------------------------- */
 
 struct victim {
-    uint64_t slot;
+    uint64_t slot, w0;
     struct cm_key key;
     bool keyed;    /* it held a block: cells lead to it */
     bool evicted;  /* by us: a bracket was not faster */
     bool remember; /* as a block that may come back */
 };
 
-/* Makes an owned slot's header invalid, not yet durably. CM_EIO: unreadable. */
-static int unpublish(struct cm_cache *c, struct victim *v)
+/* Reads the header of an owned slot. CM_EIO: unreadable. */
+static int look(struct cm_cache *c, struct victim *v)
 {
     struct cm_header h;
     v->keyed = v->evicted = false;
-    switch (cm_slot_header(&c->media, v->slot, &h)) {
-    case CM_SLOT_UNREADABLE:
+    enum cm_slot_verdict r = cm_slot_header(&c->media, v->slot, &h);
+    if (r == CM_SLOT_UNREADABLE)
         return CM_EIO;
-    case CM_SLOT_HIT:
-        break;
-    default: /* not valid; leave nothing but the sequence, or a flipped bit could revive it */
-        if (h.w0 != (h.w0 & CM_W0_SEQ_MASK))
-            return cm_slot_invalidate(&c->media, v->slot, h.w0) < 0 ? CM_EIO : 0;
+    v->w0 = h.w0;
+    if (r != CM_SLOT_HIT)
         return 0;
-    }
     v->key = cm_key_of(&c->media, h.incarnation, cm_header_block(&h));
     v->keyed = true;
     cm_index_prefetch(&c->media, &v->key, 0); /* for drop_cells */
+    if (v->remember)
+        cm_ghost_prefetch(&c->ghost, v->key.place.hash);
+    return 0;
+}
+
+/* Owns up to n victims and looks at them; those that cannot be read are taken out of use. In two
+ * rounds, so that their headers, and then their index lines, are waited for side by side. */
+static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
+{
+    unsigned chosen = 0, count = 0;
+    while (chosen < n &&
+           (v[chosen].slot = cm_ring_victim(&c->ring, chosen, &v[chosen].remember)) != CM_NO_SLOT)
+        cm_slot_prefetch_header(&c->media, v[chosen++].slot);
+    for (unsigned i = 0; i < chosen; i++) {
+        v[count] = v[i];
+        if (look(c, &v[count]))
+            quarantine_owned(c, v[i].slot);
+        else
+            count++;
+    }
+    return count;
+}
+
+/* Makes an owned slot's header invalid, not yet durably. CM_EIO: it cannot be written. */
+static int unpublish(struct cm_cache *c, struct victim *v)
+{
+    if (!v->keyed) /* leave nothing but the sequence, or a flipped bit could revive it */
+        return v->w0 != (v->w0 & CM_W0_SEQ_MASK) &&
+                       cm_slot_invalidate(&c->media, v->slot, v->w0) < 0
+                   ? CM_EIO
+                   : 0;
     struct cm_stripe *s = cm_stripe_at(c, v->key.stripe);
     /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
      * finds it invalid with its cell still there, and flushes for us. */
     cm_lock_acquire(&s->lock);
-    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_lock_release(&s->lock);
     v->evicted = r == 1;
+    if (v->evicted && v->remember)
+        cm_ghost_add(&c->ghost, v->key.place.hash);
     return r < 0 ? r : 0; /* 0: a bracket was faster, which is as good */
 }
 
@@ -496,19 +525,16 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     struct victim v[BATCH_MAX];
     uint64_t slots[BATCH_MAX];
     unsigned count = 0, out = 0, evicted = 0;
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t slot = cm_ring_victim(&c->ring, count, &v[count].remember);
-        if (slot == CM_NO_SLOT)
-            break;
-        v[count].slot = slot;
+    unsigned chosen = choose_victims(c, v, n);
+    for (unsigned i = 0; i < chosen; i++) {
+        v[count] = v[i];
         if (unpublish(c, &v[count])) {
-            quarantine_owned(c, slot);
-        } else {
-            evicted += v[count].evicted;
-            if (v[count].evicted && v[count].remember)
-                cm_ghost_add(&c->ghost, v[count].key.place.hash);
-            slots[count++] = slot;
+            quarantine_owned(c, v[i].slot);
+            continue;
         }
+        evicted += v[count].evicted;
+        slots[count] = v[count].slot;
+        count++;
     }
     /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
      * them now: a locked instruction between two flushes would wait for the first. */
@@ -856,6 +882,8 @@ static void prepare(struct cm_cache *c, const struct grant *g, struct newcomer *
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
     cm_block_aim_both(c, &n->key); /* for choose_cell, while the payload is copied */
+    if (n->start == START_ASK)
+        cm_ghost_prefetch(&c->ghost, n->key.place.hash);
     if (!is_granted(g, cm_stripe_at(c, n->key.stripe), n))
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
     else if ((n->spoiled =
@@ -1130,14 +1158,16 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
         unsigned ins = 0, waiting = 0;
         for (; i < blocks && ins + waiting < batch; i++) {
             uint64_t at = i * CM_BLOCK_SIZE;
-            struct newcomer n = { .data = data + at, .start = wanted ? START_WANTED : START_ASK };
-            n.key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block + i);
-            n.valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
-            (void)is_news(n.key.place.hash); /* its reader has touched it */
-            if (must_wait(c, &n))
-                waits[waiting++] = n;
+            struct newcomer *n = &in[ins];
+            n->data = data + at;
+            n->valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
+            n->start = wanted ? START_WANTED : START_ASK;
+            n->key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block + i);
+            (void)is_news(n->key.place.hash); /* its reader has touched it */
+            if (must_wait(c, n))
+                waits[waiting++] = *n;
             else
-                in[ins++] = n;
+                ins++;
         }
         fill_batch(c, &g, in, ins);
         hold_batch(c, &g, waits, waiting);

@@ -53,27 +53,33 @@ static uint32_t now(const struct cm_ghost *g)
     return (uint32_t)(at_load_relaxed(&g->time) / g->unit) & 0xffff;
 }
 
-static uint64_t age(const struct cm_ghost *g, uint32_t cell)
+/* In units, at the time `t`. */
+static uint32_t age(uint32_t t, uint32_t cell)
 {
-    return ((now(g) - cell) & 0xffff) * g->unit;
+    return (t - cell) & 0xffff;
+}
+
+void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash)
+{
+    at_prefetch(bucket(g, hash));
 }
 
 void cm_ghost_add(struct cm_ghost *g, uint64_t hash)
 {
     uint32_t *cell = bucket(g, hash), *place = cell;
-    uint64_t oldest = 0;
+    uint32_t t = now(g), oldest = 0;
     for (unsigned i = 0; i < WAYS; i++) {
         uint32_t seen = at_load_relaxed(&cell[i]); /* relaxed here and below: no data hangs on it */
         if (seen == 0 || seen >> 16 == fingerprint(hash)) {
             place = &cell[i];
             break;
         }
-        if (age(g, seen) > oldest) {
-            oldest = age(g, seen);
+        if (age(t, seen) > oldest) {
+            oldest = age(t, seen);
             place = &cell[i];
         }
     }
-    at_store_relaxed(place, fingerprint(hash) << 16 | now(g));
+    at_store_relaxed(place, fingerprint(hash) << 16 | t);
     (void)at_add_relaxed(&g->time, 1u);
 }
 
@@ -85,7 +91,7 @@ bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
         if (seen >> 16 != fingerprint(hash))
             continue;
         at_store_relaxed(&cell[i], 0u);
-        return age(g, seen) < g->window;
+        return age(now(g), seen) * g->unit < g->window;
     }
     return false;
 }

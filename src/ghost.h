@@ -21,6 +21,8 @@ struct cm_ghost {
 uint64_t cm_ghost_bytes(uint64_t window);
 /* `cell`: that many bytes, zeroed. */
 void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell);
+/* Asks for what the others will look at. */
+void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash);
 /* A block leaves the pool. Lock-free, as all of these. */
 void cm_ghost_add(struct cm_ghost *g, uint64_t hash);
 /* A block comes. Did it leave within the window? It is forgotten. */

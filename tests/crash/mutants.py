@@ -122,15 +122,15 @@ MUTANTS = [
     _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', BLOCK,
        'uint32_t failed = cm_slot_flush_all(&c->media, slots, count);', 'uint32_t failed = 0;'),
     _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', BLOCK,
-       '            slots[count++] = slot;',
-       '            slots[count] = v[count].keyed ? slot : (slot + 8) % c->ring.slots;\n            count++;'),
+       '        slots[count] = v[count].slot;',
+       '        slots[count] = v[count].keyed ? v[count].slot : (v[count].slot + 8) % c->ring.slots;'),
     _m('flush, neighbours', 'flush of all but the first of headers beside one another', 'unit block neighbours_flushed', SLOT,
        '(size_t)(high - low + 1) * sizeof(struct cm_header)', 'sizeof(struct cm_header)'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
        'crash full beside-1,write-sync,fill-z', BLOCK,
-       '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+       '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_lock_release(&s->lock);
-    v->evicted = r == 1;''', '''    int r = cm_slot_invalidate(&c->media, v->slot, h.w0);
+    v->evicted = r == 1;''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     drop_cells(c, &v->key, v->slot);
     cm_lock_release(&s->lock);
     v->evicted = r == 1;'''),
