@@ -57,6 +57,7 @@ static int open_pool(void)
     int rc;
 
     o.verify = mnt.opt.verify;
+    o.probation_bytes = mnt.opt.probation_bytes;
     /* A process that just lost its mount may still be syncing files and closing the pool. */
     for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
          patience--)

@@ -51,6 +51,7 @@ struct options {
     double attr_timeout;
     unsigned max_background;
     unsigned verify; /* enum cm_verify */
+    uint64_t probation_bytes;
     unsigned loops;
 };
 

@@ -26,6 +26,8 @@ static const char help[] =
     "  -o entry_timeout=S   seconds the kernel remembers names (10; shared: 1)\n"
     "  -o attr_timeout=S    seconds the kernel remembers attributes (10; shared: 1)\n"
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
+    "  -o probation=MIB     memory where blocks that were read once wait to be wanted again\n"
+    "                       before they go to the pool (1 % of the pool, 256 at most); 0: none\n"
     "  -o max_background=N  requests the kernel sends ahead (64)\n"
     "  -o loops=N           threads that answer hits (2; with 8 CPUs or more 4)\n"
     "  -o allow_other, -o default_permissions\n"
@@ -39,6 +41,7 @@ static const char *const names[] = { "ro",
                                      "shared",
                                      "entry_timeout",
                                      "verify",
+                                     "probation",
                                      "attr_timeout",
                                      "max_background",
                                      "loops",
@@ -116,6 +119,20 @@ static int parse_count(const char *key, const char *value, unsigned max, unsigne
     return 0;
 }
 
+static int parse_mib(const char *key, const char *value, uint64_t *bytes)
+{
+    unsigned n = 0;
+
+    if (value && !strcmp(value, "0")) {
+        *bytes = 0;
+        return 0;
+    }
+    if (parse_count(key, value, 1u << 20, &n))
+        return EXIT_USAGE;
+    *bytes = (uint64_t)n << 20;
+    return 0;
+}
+
 static int parse_verify(const char *value, unsigned *out)
 {
     static const struct {
@@ -147,6 +164,8 @@ static int parse_o(char *key, struct options *o)
         return parse_count(key, value, 65535, &o->max_background);
     if (!strcmp(key, "loops"))
         return parse_count(key, value, 64, &o->loops);
+    if (!strcmp(key, "probation"))
+        return parse_mib(key, value, &o->probation_bytes);
     if (!strcmp(key, "verify"))
         return parse_verify(value, &o->verify);
     if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "shared") &&
@@ -233,7 +252,10 @@ static unsigned default_loops(void)
 
 int options_parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){ .entry_timeout = -1, .attr_timeout = -1, .max_background = 64 };
+    *o = (struct options){ .entry_timeout = -1,
+                           .attr_timeout = -1,
+                           .max_background = 64,
+                           .probation_bytes = CM_PROBATION_DEFAULT };
     for (int i = 1; i < argc; i++) {
         int rc = parse_word(argc, argv, &i, o);
         if (rc)
