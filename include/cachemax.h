@@ -520,6 +520,8 @@ typedef struct cm_info {
     uint32_t reserved;
     char flush[16]; /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
     char copy[16];  /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
+    uint64_t memo_bytes;    /* of the metadata: room for what the policy keeps at a clean close */
+    uint64_t created_at_ns; /* wall clock */
 } cm_info;
 /* CM_EINVAL: NULL, or struct_size not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);

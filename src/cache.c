@@ -214,7 +214,7 @@ static uint64_t probation_bytes(const cm_options *o, const struct cm_geometry *g
     return share < PROBATION_MIN ? PROBATION_MIN : share > PROBATION_MAX ? PROBATION_MAX : share;
 }
 
-#define PARTS 14
+#define PARTS 15
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -239,6 +239,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->probation.held, c->probation.entries * sizeof(struct cm_held) },
         { (void **)&c->probation.cell,
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
+        { (void **)&c->memo.reached, cm_memo_bytes(g) },
         { (void **)&c->pins, g->slots },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
@@ -377,6 +378,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     }
     c->super.sync = d == CM_DURABILITY_PAGECACHE && c->super.file;
     c->must_empty = cm_super_must_empty(&c->super.now, &o);
+    const struct cm_super last = c->super.now;
     if (c->readonly)
         return 0;
     int e = cm_super_open(&c->super, &o, &c->emptied);
@@ -396,6 +398,8 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->ring.probation = c->media.geo.slots / 10;
     c->ring.earn = 2;
     cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
+    cm_memo_begin(&c->memo, &c->media, &c->ring, &c->ghost,
+                  last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }
@@ -511,17 +515,21 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
 static int settle(cm_cache *c)
 {
     int e = 0;
+    struct cm_super_memo memo;
     if (cm_cache_mode(c) == CM_NORMAL)
         cm_block_settle(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
         e = cm_super_bump_epoch(&c->super, &c->broken);
+    /* It is a hint: what cannot be kept is not named, and the close goes on. */
+    if (e || cm_memo_write(&c->memo, cm_super_generation(&c->super), &memo))
+        memset(&memo, 0, sizeof(memo));
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
     if (e == 0 && c->super.sync)
         e = cm_plat_file_sync(&c->file, 0, 0);
     if (e == 0)
-        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier));
+        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);
     /* An unknown part was written: nothing may count. */
     (void)cm_super_bump_epoch(&c->super, &c->broken);
     return CM_EIO;
@@ -603,6 +611,8 @@ static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_
     info->slots = sb->slots;
     info->max_files = g->record_buckets * CM_RECORD_WAYS;
     info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
+    info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
+    info->created_at_ns = sb->created_ns;
     info->dram_bytes = dram_bytes(g);
     info->epoch = sb->epoch;
     info->used_slots = sb->frontier;

@@ -228,6 +228,14 @@ static void check_records(struct check *k)
     }
 }
 
+/* What the policy keeps is a hint: nothing in it can be wrong, but it can be unreadable. */
+static void check_memo(struct check *k)
+{
+    const struct cm_media *m = &k->c->media;
+    for (uint64_t i = 0; i < m->geo.memo_pages; i++)
+        k->r->unreadable += !cm_memo_readable(m, i);
+}
+
 int cm_check_pool(struct cm_cache *c, uint32_t flags,
                   int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                   cm_check_report *report)
@@ -240,6 +248,7 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
     learn_old_keys(&k);
     check_records(&k);
     check_index(&k);
+    check_memo(&k);
     for (uint64_t s = 0; s < c->media.geo.slots; s++) {
         if (progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, c->media.geo.slots))
             return CM_EBUSY;

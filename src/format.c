@@ -40,6 +40,15 @@ static void plan_index(uint64_t slots, struct cm_geometry *g)
     g->stripe_buckets = (buckets + g->stripes - 1) / g->stripes;
 }
 
+static void plan_memo(struct cm_geometry *g)
+{
+    uint64_t ring = (g->slots + CM_MEMO_SLOTS - 1) / CM_MEMO_SLOTS;
+    uint64_t buckets = cm_format_ghost_buckets(g->slots);
+    uint64_t all = ring + (buckets + CM_MEMO_BUCKETS - 1) / CM_MEMO_BUCKETS;
+    g->memo_pages = all < CM_MEMO_PAGES_MAX ? all : CM_MEMO_PAGES_MAX;
+    g->memo_ring_pages = ring < g->memo_pages ? ring : g->memo_pages;
+}
+
 /* Fills in the offsets that follow from the counts; returns the end of the last slot. */
 static uint64_t lay_out(struct cm_geometry *g)
 {
@@ -49,7 +58,9 @@ static uint64_t lay_out(struct cm_geometry *g)
     uint64_t cells = g->stripes * g->stripe_buckets * sizeof(struct cm_bucket);
     g->header_offset = round_up(g->index_offset + cells, CM_BLOCK_SIZE);
     uint64_t headers = g->slots * sizeof(struct cm_header);
-    g->slot_offset = round_up(g->header_offset + headers, g->data_align);
+    g->memo_offset = round_up(g->header_offset + headers, CM_BLOCK_SIZE);
+    plan_memo(g);
+    g->slot_offset = round_up(g->memo_offset + g->memo_pages * CM_BLOCK_SIZE, g->data_align);
     return g->slot_offset + g->slots * CM_BLOCK_SIZE;
 }
 
@@ -187,6 +198,12 @@ bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dir
     *dirty = (word & CM_STATE_DIRTY) != 0;
     *boot_number = (uint32_t)(word >> 32) & 0x7fffffff;
     return word == cm_format_state_word(key, place, *dirty, *boot_number);
+}
+
+uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p)
+{
+    const size_t from = offsetof(struct cm_memo_page, generation);
+    return XXH3_64bits_withSeed((const uint8_t *)p + from, sizeof(*p) - from, key);
 }
 
 uint64_t cm_format_record_bucket(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id)

@@ -16,7 +16,7 @@
 
 #include "cachemax.h"
 
-#define CM_FORMAT_VERSION 2u
+#define CM_FORMAT_VERSION 3u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 #define CM_SLOTS_MIN 64u
@@ -28,6 +28,13 @@
 #define CM_SUPER_COPIES 2u
 
 enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
+
+/* What a clean close leaves for the policy of the next session; all zero: nothing. */
+struct cm_super_memo {
+    uint64_t generation; /* of the memo pages that count */
+    uint64_t hand;       /* of the ring, a slot */
+    uint64_t departures; /* the ghost's clock */
+};
 
 struct cm_super {
     uint8_t magic[8];        /*   0 "CACHEMAX" */
@@ -55,8 +62,9 @@ struct cm_super {
     uint32_t owner_pid;   /* 156 */
     uint8_t boot_id[16];  /* 160 */
     uint8_t mount_id[16]; /* 176 */
-    uint64_t reserved[7]; /* 192 zero */
-    uint64_t xxh3;        /* 248 XXH3-64 of bytes 0..247, seed 0 */
+    struct cm_super_memo memo; /* 192 */
+    uint64_t reserved[4];      /* 216 zero */
+    uint64_t xxh3;             /* 248 XXH3-64 of bytes 0..247, seed 0 */
 };
 
 /* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */
@@ -131,6 +139,24 @@ struct cm_header {
 #define CM_VALID_BITS 13u
 #define CM_BLOCK_MAX ((UINT64_C(1) << 51) - 1)
 
+/* ---- Memo: what the policy knew at a clean close; a hint ---------------------------------------
+ */
+
+/* Pages of the ring come first, then those of the ghost, as many as there is room for. */
+struct cm_memo_page {
+    uint64_t xxh3;        /*  0 of bytes 8..4095, seed: check key */
+    uint64_t generation;  /*  8 counts only if it is the superblock's */
+    uint64_t number;      /* 16 of this page */
+    uint64_t reserved[5]; /* 24 zero */
+    uint8_t body[4032];   /* 64 */
+};
+/* Of the ring: four bits a slot, its count and CM_REF_KNOWN as in ring.h; the lower half of a byte
+ * first. Of the ghost: buckets as in ghost.c, CM_GHOST_WAYS cells of u32. */
+#define CM_MEMO_SLOTS 8064u
+#define CM_MEMO_BUCKETS 126u
+#define CM_MEMO_PAGES_MAX (UINT64_C(1) << 17) /* 512 MiB, so that a close takes no longer */
+#define CM_GHOST_WAYS 8u
+
 /* ---- Frozen sizes and offsets (golden bytes: tests/unit/test_format.c) ----------------------- */
 
 static_assert(sizeof(struct cm_super) == 256, "superblock size");
@@ -140,7 +166,8 @@ static_assert(offsetof(struct cm_super, uuid) == 32, "superblock");
 static_assert(offsetof(struct cm_super, seq) == 112, "superblock");
 static_assert(offsetof(struct cm_super, state) == 144, "superblock");
 static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
-static_assert(offsetof(struct cm_super, reserved) == 192, "superblock");
+static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
+static_assert(offsetof(struct cm_super, reserved) == 216, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
 static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
@@ -152,6 +179,10 @@ static_assert(offsetof(struct cm_record, state) == CM_RECORD_BODY_BYTES, "record
 static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
 static_assert(sizeof(struct cm_header) == 32, "header size");
 static_assert(offsetof(struct cm_header, xxh3) == 24, "header");
+static_assert(sizeof(struct cm_memo_page) == CM_BLOCK_SIZE, "memo page size");
+static_assert(offsetof(struct cm_memo_page, body) == 64, "memo page");
+static_assert(CM_MEMO_SLOTS / 2 == CM_BLOCK_SIZE - 64, "memo page");
+static_assert(CM_MEMO_BUCKETS * CM_GHOST_WAYS * 4 == CM_BLOCK_SIZE - 64, "memo page");
 static_assert(sizeof(cm_file_id) == 16, "file id size");
 
 /* ---- Geometry -------------------------------------------------------------------------------- */
@@ -161,7 +192,8 @@ struct cm_geometry {
     uint64_t pool_size, slots;
     uint64_t record_buckets, stripes, stripe_buckets;
     uint64_t data_align;
-    uint64_t record_offset, index_offset, header_offset, slot_offset;
+    uint64_t record_offset, index_offset, header_offset, memo_offset, slot_offset;
+    uint64_t memo_ring_pages, memo_pages; /* those of the ring; all */
 };
 
 /* Plans a pool of `size` bytes with room for at least `max_files` records (0: one for 16 slots).
@@ -194,6 +226,13 @@ uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t
 /* Decodes a dirty mark; false when its check is wrong. */
 bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
                           uint32_t *boot_number);
+
+uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p);
+/* Buckets of the ghost of a pool of so many slots. */
+static inline uint64_t cm_format_ghost_buckets(uint64_t slots)
+{
+    return slots * 5 / 4 / CM_GHOST_WAYS + 1; /* a quarter more than is remembered */
+}
 
 static inline uint64_t cm_header_block(const struct cm_header *h)
 {

@@ -12,33 +12,34 @@
  */
 #include "ghost.h"
 
+#include <string.h>
+
 #include "format.h"
 
-#define WAYS 8u
+#define WAYS CM_GHOST_WAYS
 #define UNITS 4096u /* to a window: 16 bits hold sixteen of them */
-
-static uint64_t buckets_for(uint64_t window)
-{
-    return window * 5 / 4 / WAYS + 1; /* a quarter more than is remembered */
-}
 
 uint64_t cm_ghost_bytes(uint64_t window)
 {
-    return buckets_for(window) * WAYS * sizeof(uint32_t);
+    return cm_format_ghost_buckets(window) * WAYS * sizeof(uint32_t);
 }
 
 void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell)
 {
     g->cell = cell;
-    g->buckets = buckets_for(window);
+    g->buckets = cm_format_ghost_buckets(window);
     g->window = window;
     g->unit = window / UNITS + 1;
     g->time = 0;
+    g->reach = NULL;
 }
 
 static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
 {
-    return g->cell + cm_format_reduce((uint32_t)hash, g->buckets) * WAYS;
+    uint64_t b = cm_format_reduce((uint32_t)hash, g->buckets);
+    if (g->reach)
+        g->reach(g->reach_ctx, b);
+    return g->cell + b * WAYS;
 }
 
 /* Of the bits that did not choose the bucket; never zero, as an empty cell is. */
@@ -94,4 +95,22 @@ bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
         return age(now(g), seen) * g->unit < g->window;
     }
     return false;
+}
+
+void cm_ghost_save(const struct cm_ghost *g, uint64_t first, uint64_t n, uint8_t *to)
+{
+    assert(first + n <= g->buckets);
+    memcpy(to, g->cell + first * WAYS, n * WAYS * sizeof(*g->cell)); /* little-endian: format.c */
+}
+
+void cm_ghost_load(struct cm_ghost *g, uint64_t first, uint64_t n, const uint8_t *from)
+{
+    assert(first + n <= g->buckets);
+    for (uint64_t i = 0; i < n * WAYS; i++) {
+        uint32_t kept;
+        uint32_t *cell = &g->cell[first * WAYS + i];
+        memcpy(&kept, from + i * sizeof(kept), sizeof(kept));
+        if (at_load_relaxed(cell) == 0)
+            at_store_relaxed(cell, kept);
+    }
 }

@@ -15,6 +15,10 @@ struct cm_ghost {
     uint64_t window; /* departures back to which it is believed */
     uint64_t unit;   /* departures to a unit of time */
     uint64_t time;   /* atomic; departures so far */
+    /* Called before a bucket is looked at (NULL: not): what the last session left of it may have to
+     * be loaded. */
+    void (*reach)(void *ctx, uint64_t bucket);
+    void *reach_ctx;
 };
 
 /* Bytes of DRAM for a window of so many departures. */
@@ -27,5 +31,9 @@ void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash);
 void cm_ghost_add(struct cm_ghost *g, uint64_t hash);
 /* A block comes. Did it leave within the window? It is forgotten. */
 bool cm_ghost_take(struct cm_ghost *g, uint64_t hash);
+
+/* n buckets from `first` on, to be kept; and what was kept of them, where nothing is yet. */
+void cm_ghost_save(const struct cm_ghost *g, uint64_t first, uint64_t n, uint8_t *to);
+void cm_ghost_load(struct cm_ghost *g, uint64_t first, uint64_t n, const uint8_t *from);
 
 #endif

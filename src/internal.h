@@ -6,10 +6,9 @@
 #ifndef CM_INTERNAL_H
 #define CM_INTERNAL_H
 
-#include "ghost.h"
+#include "memo.h"
 #include "pin.h"
 #include "probation.h"
-#include "ring.h"
 #include "slot.h"
 #include "stats.h"
 #include "stripe.h"
@@ -45,6 +44,7 @@ struct cm_cache {
     struct cm_ring ring;
     struct cm_ghost ghost;
     struct cm_probation probation;
+    struct cm_memo memo;
     uint8_t *pins;          /* one byte a slot, pin.h */
     uint64_t pinned;        /* atomic; blocks pinned right now */
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */

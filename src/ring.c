@@ -168,6 +168,11 @@ static uint64_t by_hand(struct cm_ring *r, bool *remember)
 {
     uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
     uint8_t best_count = CM_REF_MAX + 1;
+    if (r->reach && end > 0) { /* all that the steps below will look at */
+        uint64_t hand = at_load_relaxed(&r->hand);
+        r->reach(r->reach_ctx, hand % end);
+        r->reach(r->reach_ctx, (hand + CM_RING_STEPS) % end);
+    }
     for (unsigned i = 0; i < CM_RING_STEPS && end > 0; i++) {
         uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only a place to look */
         if (cm_ring_is_owned(r, slot))
@@ -246,4 +251,29 @@ void cm_ring_hint(struct cm_ring *r, uint64_t slot)
         at_store_relaxed(&r->hint_count, r->hint_count + 1);
     }
     cm_lock_release(&r->lock);
+}
+
+/* ---- Kept over a clean close ----------------------------------------------------------------- */
+
+void cm_ring_save(const struct cm_ring *r, uint64_t first, uint64_t n, uint8_t *to)
+{
+    assert(first + n <= r->slots);
+    for (uint64_t i = 0; i < n; i++)
+        to[i / 2] |= (uint8_t)((r->ref[first + i] & CM_RING_KEPT) << i % 2 * 4);
+}
+
+void cm_ring_load(struct cm_ring *r, uint64_t first, uint64_t n, const uint8_t *from)
+{
+    assert(first + n <= r->slots);
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t kept = from[i / 2] >> i % 2 * 4 & CM_RING_KEPT;
+        uint8_t *ref = &r->ref[first + i], was = at_load_relaxed(ref), next = 0;
+        while (kept != 0 && !(was & (CM_REF_EMPTY | CM_REF_PROBATION))) {
+            next = (uint8_t)(was | (kept & CM_REF_KNOWN));
+            if ((was & CM_REF_MAX) < (kept & CM_REF_MAX))
+                next = (uint8_t)((next & ~CM_REF_MAX) | (kept & CM_REF_MAX));
+            if (at_cas_acq_rel(ref, &was, next))
+                break;
+        }
+    }
 }

@@ -40,7 +40,11 @@ struct cm_ring {
     uint32_t free_max, free_count, hint_count;
     uint64_t *free; /* owned, durably invalid slots, ready to be filled */
     uint64_t *hint; /* slots that were emptied lately: tried before the hand; not owned */
-    uint8_t *line;  /* slots on probation in order of arrival, CM_LINE_ENTRY bytes each; a ring */
+    /* Called before the hand looks at a slot (NULL: not): what the last session left of it and its
+     * neighbours may have to be loaded. */
+    void (*reach)(void *ctx, uint64_t slot);
+    void *reach_ctx;
+    uint8_t *line; /* slots on probation in order of arrival, CM_LINE_ENTRY bytes each; a ring */
     uint64_t line_max, line_first, line_count;
 };
 
@@ -128,5 +132,12 @@ void cm_ring_give_free(struct cm_ring *r, uint64_t slot);
 /* An unowned slot became empty: worth trying before the hand moves. May be forgotten; a slot that
  * was filled meanwhile is left alone. */
 void cm_ring_hint(struct cm_ring *r, uint64_t slot);
+
+/* What is kept of slots over a clean close: four bits each, two slots a byte, the count and
+ * CM_REF_KNOWN. Probation ends with the session. */
+#define CM_RING_KEPT (CM_REF_MAX | CM_REF_KNOWN)
+void cm_ring_save(const struct cm_ring *r, uint64_t first, uint64_t n, uint8_t *to);
+/* What was kept joins what is known by now: the higher count. Any bytes will do. */
+void cm_ring_load(struct cm_ring *r, uint64_t first, uint64_t n, const uint8_t *from);
 
 #endif

@@ -174,6 +174,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->owner_pid = owner->pid;
     sb->durability = owner->durability;
     sb->state = CM_SUPER_OPEN;
+    memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
     /* The last owner may have used its whole range, so ours begins at its mark. */
     s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
@@ -185,13 +186,22 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     return e;
 }
 
-int cm_super_close(struct cm_superblocks *s, uint64_t frontier)
+uint64_t cm_super_generation(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    uint64_t next = s->now.seq + 1;
+    cm_lock_release(&s->lock);
+    return next;
+}
+
+int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo)
 {
     cm_lock_acquire(&s->lock);
     int e = s->failed ? CM_EIO : 0;
     if (e == 0) {
         s->now.state = CM_SUPER_CLEAN;
         s->now.frontier = frontier;
+        s->now.memo = *memo;
         s->now.inc_mark = s->next_incarnation; /* nobody uses the rest of the range now */
         e = write_both(s);
     }

@@ -53,8 +53,11 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
  * CM_EIO. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
 /* Leaves the pool clean. The caller synced everything else, so that it may be found either way
- * after CM_EIO: OPEN, or CLEAN where only the superblock's own sync failed. */
-int cm_super_close(struct cm_superblocks *s, uint64_t frontier);
+ * after CM_EIO: OPEN, or CLEAN where only the superblock's own sync failed. `memo`: what was kept
+ * of the policy. */
+int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo);
+/* A number for what is kept at this close: no earlier one of this pool had it. */
+uint64_t cm_super_generation(struct cm_superblocks *s);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * tells what the last bump of all came to. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);

@@ -91,6 +91,7 @@ static void print_json(const char *pool, const cm_info *info, const struct durab
     json_number(&j, "max_files", info->max_files);
     json_number(&j, "metadata_bytes", info->metadata_bytes);
     json_decimal(&j, "overhead_percent", tool_percent(info->metadata_bytes, info->size), 4);
+    json_number(&j, "memo_bytes", info->memo_bytes);
     json_number(&j, "dram_bytes", info->dram_bytes);
     json_decimal(&j, "dram_bytes_per_slot", per_slot, 4);
     json_string(&j, "durability", d->word);
@@ -139,6 +140,8 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
     (void)printf("metadata:    %s, %.2f %% of the pool\n",
                  tool_bytes_exact(a, info->metadata_bytes),
                  tool_percent(info->metadata_bytes, info->size));
+    (void)printf("policy:      %s of that, for what a clean close keeps of it\n",
+                 tool_bytes_exact(a, info->memo_bytes));
     (void)printf("memory:      %s while open, %.2f bytes a slot\n",
                  tool_bytes_exact(a, info->dram_bytes),
                  info->slots ? (double)info->dram_bytes / (double)info->slots : 0.0);

@@ -292,6 +292,17 @@ MUTANTS = [
 ''', '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
     if (!g->f)
 '''),
+    _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'memo.c',
+       'p->generation == o->generation && ', ''),
+    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'memo.c', ' && p->number == number', ''),
+    _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'memo.c',
+       ' &&\n           p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);', ';'),
+    _m('memo, named while open', 'a session takes the name of what was kept away', 'unit memo crash', SUPER,
+       '    memset(&sb->memo, 0, sizeof(sb->memo)); /*', '    /*'),
+    _m('memo, OPEN', 'an open superblock names nothing', 'unit memo open_names_nothing', 'cache.c',
+       'last.state == CM_SUPER_CLEAN ? &last.memo : NULL', '&last.memo'),
+    _m('memo, not written', 'what could not be written is not named', 'unit memo unreadable', 'cache.c',
+       '        memset(&memo, 0, sizeof(memo));\n', '        (void)0;\n'),
     _m('header check', 'check word of a header', 'unit block flipped_header',
        'format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));',
        '(void)key, (void)slot;\n    return true;'),
@@ -655,6 +666,9 @@ BENIGN = [
        'every operation fenced what it flushed; and writing CLEAN fences twice',
        'cache.c', '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */\n',
        ''),
+    _m('memo, fence', 'fence after writing the memo',
+       'writing CLEAN fences as well, and what is missing of a page fails its sum; the fence is for the sync that '
+       'may follow', 'memo.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
        BLOCK, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),

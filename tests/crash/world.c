@@ -20,6 +20,7 @@
 #include "stats.h"
 
 #define POOL_SLOTS 64
+#define MEMO_PAGES 2 /* of that many: they lie before the slots */
 #define Z_BLOCKS 20
 #define STRANGERS 99 /* their ids begin so */
 
@@ -1309,8 +1310,9 @@ static void make_file(char *path, size_t n)
 
 static void attach_recorder(uint8_t *pool)
 {
+    /* A page of what the policy keeps is one thing, as the payload of a slot. */
     rec_attach(pool, w.bytes, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES,
-               w.bytes - POOL_SLOTS * BLOCK, w.rules);
+               w.bytes - (POOL_SLOTS + MEMO_PAGES) * BLOCK, w.rules);
 }
 
 uint8_t *world_image(unsigned depth)

@@ -61,7 +61,7 @@ row_of() {
   case $1 in
   atomic | cpu_x86 | platform* | sum* | format) echo 0 ;;
   lock | persist* | media | place) echo 1 ;;
-  super | index | slot | record | stripe | ring | ghost | probation | pin | stats) echo 2 ;;
+  super | index | slot | record | stripe | ring | ghost | memo | probation | pin | stats) echo 2 ;;
   internal | file) echo 3 ;;
   block) echo 4 ;;
   bracket | admit | check | range) echo 5 ;;
@@ -84,7 +84,7 @@ for f in src/*.c src/*.h; do
     atomic\>* | platform\>persist* | platform\>platform_* | persist\>persist_* | persist\>media) continue ;;
     cpu_x86\>sum | sum\>sum_* | sum\>format) continue ;;
     platform_guard\>platform_* | platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
-    internal\>file | cache\>api | index\>slot | slot\>probation | index\>probation | pin\>probation) continue ;;
+    internal\>file | cache\>api | index\>slot | slot\>probation | index\>probation | pin\>probation | ring\>memo | ghost\>memo) continue ;;
     esac
     bad="$bad$f (row $r) includes $h.h (row $hr)
 "

@@ -1298,7 +1298,7 @@ static void check_info(const cm_info *i, uint64_t size)
     struct cm_geometry g;
     CHECK_EQ(cm_format_plan(size, 0, &g), 0);
     CHECK_EQ(i->struct_size, sizeof(*i));
-    CHECK_EQ(i->version, 2);
+    CHECK_EQ(i->version, 3);
     CHECK_EQ(i->size, size);
     CHECK_EQ(i->slots, g.slots);
     CHECK_EQ(i->max_files, g.record_buckets * CM_RECORD_WAYS);

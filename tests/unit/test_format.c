@@ -58,6 +58,7 @@ static void test_golden_super(void)
         sb.boot_id[i] = (uint8_t)(0x10 + i);
         sb.mount_id[i] = (uint8_t)(0x30 + i);
     }
+    sb.memo = (struct cm_super_memo){ UINT64_C(0x123456789abcdef0), 0x1111, 0x222222 };
     sb.xxh3 = cm_format_super_sum(&sb);
     CHECK(memcmp(&sb, golden_super, sizeof(sb)) == 0);
     CHECK_EQ(cm_format_super_check((const struct cm_super *)(const void *)&sb), 0);
@@ -87,6 +88,14 @@ static void test_golden_header(void)
     CHECK(memcmp(&h, golden_header, sizeof(h)) == 0);
     CHECK_EQ(cm_format_payload_sum(key, 17, 0x200000, 0x12345, data, 904), GOLDEN_TAIL_SUM);
     CHECK_EQ(cm_cell_make(UINT64_C(0xabcdef0000000000), 17), GOLDEN_CELL);
+}
+
+static void test_golden_memo(void)
+{
+    struct cm_memo_page p = { .generation = UINT64_C(0x123456789abcdef0), .number = 29 };
+    for (unsigned i = 0; i < sizeof(p.body); i++)
+        p.body[i] = (uint8_t)(i * 7 + (i >> 8));
+    CHECK_EQ(cm_format_memo_sum(GOLDEN_KEY, &p), GOLDEN_MEMO_SUM);
 }
 
 static void check_places(uint64_t bytes, uint64_t max_files, const struct golden_place *p, size_t n)
@@ -128,6 +137,9 @@ static void test_golden_geometry(void)
         CHECK_EQ(g.record_offset, p->record_offset);
         CHECK_EQ(g.index_offset, p->index_offset);
         CHECK_EQ(g.header_offset, p->header_offset);
+        CHECK_EQ(g.memo_offset, p->memo_offset);
+        CHECK_EQ(g.memo_ring_pages, p->memo_ring_pages);
+        CHECK_EQ(g.memo_pages, p->memo_pages);
         CHECK_EQ(g.slot_offset, p->slot_offset);
     }
 }
@@ -172,12 +184,15 @@ static bool sane(const struct cm_geometry *g)
     wide records = (wide)g->record_offset + (wide)g->record_buckets * CM_RECORD_WAYS * 128;
     wide index = (wide)g->index_offset + (wide)g->stripes * g->stripe_buckets * 64;
     wide headers = (wide)g->header_offset + (wide)g->slots * 32;
+    wide memo = (wide)g->memo_offset + (wide)g->memo_pages * BLK;
     wide slots = (wide)g->slot_offset + (wide)g->slots * BLK;
     return g->record_offset >= CM_STATS_OFFSET + CM_STATS_BYTES && g->record_buckets > 0 &&
-           records <= g->index_offset && index <= g->header_offset && headers <= g->slot_offset &&
-           slots <= g->pool_size && g->slots >= CM_SLOTS_MIN && g->stripes > 0 &&
-           g->stripe_buckets >= 2 && g->index_offset % 64 == 0 && g->header_offset % 64 == 0 &&
-           g->slot_offset % g->data_align == 0;
+           records <= g->index_offset && index <= g->header_offset && headers <= g->memo_offset &&
+           memo <= g->slot_offset && g->memo_ring_pages > 0 &&
+           g->memo_ring_pages <= g->memo_pages && g->memo_pages <= CM_MEMO_PAGES_MAX &&
+           g->memo_offset % BLK == 0 && slots <= g->pool_size && g->slots >= CM_SLOTS_MIN &&
+           g->stripes > 0 && g->stripe_buckets >= 2 && g->index_offset % 64 == 0 &&
+           g->header_offset % 64 == 0 && g->slot_offset % g->data_align == 0;
 }
 
 /* A planned geometry is sane, half empty at most, and read back from a superblock as planned. */
@@ -525,13 +540,14 @@ static void test_payload_sum(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(golden_super),   TEST(golden_record),    TEST(golden_header),
-    TEST(golden_places),  TEST(golden_geometry),  TEST(golden_image),
-    TEST(overhead),       TEST(small_sizes),      TEST(pool_size_edges),
-    TEST(max_files),      TEST(hostile_geometry), TEST(placement_in_bounds),
-    TEST(flip_super),     TEST(super_reasons),    TEST(flip_record),
-    TEST(flip_state),     TEST(flip_header),      TEST(flip_invalid_header),
-    TEST(header_belongs), TEST(header_bounds),    TEST(payload_sum),
+    TEST(golden_super),        TEST(golden_record),  TEST(golden_header),
+    TEST(golden_memo),         TEST(golden_places),  TEST(golden_geometry),
+    TEST(golden_image),        TEST(overhead),       TEST(small_sizes),
+    TEST(pool_size_edges),     TEST(max_files),      TEST(hostile_geometry),
+    TEST(placement_in_bounds), TEST(flip_super),     TEST(super_reasons),
+    TEST(flip_record),         TEST(flip_state),     TEST(flip_header),
+    TEST(flip_invalid_header), TEST(header_belongs), TEST(header_bounds),
+    TEST(payload_sum),
 };
 
 int main(int argc, char **argv)
