@@ -38,7 +38,7 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
                            "the probation buffer: as --size, a share of the pool (default 0)" },
     [REPLAY_THREADS] = { "threads", 't', TOOL_NEEDS_ARG, "N", "that read (default 1)" },
     [REPLAY_RESTART_AT] = { "restart-at", 'r', TOOL_NEEDS_TWO, "F HOW",
-                            "restart after share F: clean, crash or cold" },
+                            "restart after share F: clean, crash, cold or none" },
     [REPLAY_DIR] = { "dir", 'd', TOOL_NEEDS_ARG, "DIR",
                      "the pool is a file there (default: memory)" },
     [REPLAY_JSON] = { "json", 'j', TOOL_NO_ARG, NULL,
@@ -54,9 +54,10 @@ enum { POLICY_LIBRARY = REPLAY_POLICIES, POLICIES };
 static const char *const policy_names[POLICIES] = {
     [REPLAY_LRU] = "lru", [REPLAY_CLOCK] = "clock", [POLICY_LIBRARY] = "library"
 };
-static const char *const restart_names[] = {
-    [REPLAY_CLEAN] = "clean", [REPLAY_CRASH] = "crash", [REPLAY_COLD] = "cold"
-};
+static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
+                                             [REPLAY_CLEAN] = "clean",
+                                             [REPLAY_CRASH] = "crash",
+                                             [REPLAY_COLD] = "cold" };
 
 struct size {
     const char *text;
@@ -178,12 +179,12 @@ static int read_restart(const char *at, const char *how, struct command *c)
         return TOOL_OK;
     if (!read_decimal(at, &c->restart_at) || c->restart_at <= 0 || c->restart_at >= 1)
         return bad_option("restart-at", at, "a share between 0 and 1, such as 0.5");
-    for (unsigned i = REPLAY_CLEAN; i <= REPLAY_COLD; i++)
+    for (unsigned i = REPLAY_GO_ON; i <= REPLAY_COLD; i++)
         if (!strcmp(how, restart_names[i]))
             c->replay.restart = (enum replay_restart)i;
-    if (c->replay.restart != REPLAY_NO_RESTART)
+    if (c->replay.restart != REPLAY_WHOLE)
         return TOOL_OK;
-    tool_message(NULL, "--restart-at %s '%s': expected clean, crash or cold", at, how);
+    tool_message(NULL, "--restart-at %s '%s': expected clean, crash, cold or none", at, how);
     return TOOL_USAGE;
 }
 
@@ -225,7 +226,7 @@ static void json_counts(struct tool_json *j, const struct command *c, const stru
         json_number(j, "reads", n->reads);
     json_number(j, "hits", n->hits);
     json_decimal(j, "hit_ratio", tool_percent(n->hits, n->reads) / 100, 6);
-    if (c->replay.restart == REPLAY_NO_RESTART)
+    if (c->replay.restart == REPLAY_WHOLE)
         return;
     if (with_reads)
         json_number(j, "reads_after", n->reads_after);
@@ -252,7 +253,7 @@ static void json_answer(const struct command *c, const struct answer *a)
     json_number(&j, "writes", c->trace.writes);
     json_number(&j, "writes_ignored", c->trace.ignored);
     json_number(&j, "threads", c->replay.threads);
-    if (c->replay.restart != REPLAY_NO_RESTART) {
+    if (c->replay.restart != REPLAY_WHOLE) {
         json_string(&j, "restart", restart_names[c->replay.restart]);
         json_decimal(&j, "restart_at", c->restart_at, 6);
     }
@@ -288,7 +289,9 @@ static void print_head(const struct command *c)
         (void)printf("; %s written%s", tool_count(writes, t->writes + t->ignored),
                      t->ignored ? ", which was ignored (--writes)" : "");
     (void)fputs("\n", stdout);
-    if (c->replay.restart != REPLAY_NO_RESTART)
+    if (c->replay.restart == REPLAY_GO_ON)
+        (void)printf("after %g of it counting begins anew\n", c->restart_at);
+    else if (c->replay.restart != REPLAY_WHOLE)
         (void)printf("the library is restarted after %g of it (%s); the others go on\n",
                      c->restart_at, restart_names[c->replay.restart]);
     (void)fputs("\n", stdout);
@@ -297,7 +300,7 @@ static void print_head(const struct command *c)
 static void print_counts(const struct command *c, const char *name, const struct replay_counts *n)
 {
     (void)printf("%-8s %12" PRIu64 " %8.2f %%", name, n->hits, tool_percent(n->hits, n->reads));
-    if (c->replay.restart != REPLAY_NO_RESTART)
+    if (c->replay.restart != REPLAY_WHOLE)
         (void)printf(" %12" PRIu64 " %8.2f %%", n->hits_after,
                      tool_percent(n->hits_after, n->reads_after));
 }
@@ -310,7 +313,7 @@ static void print_answer(const struct command *c, const struct answer *a)
                  a->pool.slots, tool_bytes(size, a->pool.bytes),
                  a->pool.bytes == cm_pool_size_min() ? ", the smallest there is" : "");
     (void)printf("%-8s %12s %10s", "", "hits", "of reads");
-    if (c->replay.restart != REPLAY_NO_RESTART)
+    if (c->replay.restart != REPLAY_WHOLE)
         (void)printf(" %12s %10s", "hits after", "of reads");
     (void)fputs("\n", stdout);
     if (c->wanted[POLICY_LIBRARY]) {
@@ -340,7 +343,7 @@ static void print_cell(bool known, uint64_t hits, uint64_t reads)
 static void print_table_head(const struct command *c)
 {
     (void)printf("%10s %10s %10s %10s %10s", "wanted", "slots", "library", "lru", "clock");
-    if (c->replay.restart != REPLAY_NO_RESTART)
+    if (c->replay.restart != REPLAY_WHOLE)
         (void)printf(" %10s %10s %10s", "after: lib", "lru", "clock");
     (void)printf(" %12s %9s\n", "stored", "seconds");
 }
@@ -354,7 +357,7 @@ static void print_row(const struct command *c, const struct answer *a)
         const struct replay_counts *n = &a->counts[column[i]];
         print_cell(c->wanted[column[i]], n->hits, n->reads);
     }
-    for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_NO_RESTART; i++) {
+    for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_WHOLE; i++) {
         const struct replay_counts *n = &a->counts[column[i]];
         print_cell(c->wanted[column[i]], n->hits_after, n->reads_after);
     }
@@ -374,7 +377,7 @@ static uint64_t find_split(const struct command *c)
     const double touch = c->restart_at * (double)t->touches;
     uint64_t i = 0;
 
-    if (c->replay.restart == REPLAY_NO_RESTART)
+    if (c->replay.restart == REPLAY_WHOLE)
         return t->records;
     while (i < t->records && (double)t->record[i].touch < touch)
         i++;
@@ -472,6 +475,7 @@ const struct tool_command tool_replay = {
         "  clean   the pool is closed and opened again\n"
         "  crash   the pool is opened as a process leaves it that is killed\n"
         "  cold    there is a new pool\n"
+        "  none    nothing happens, it is only counted\n"
         "\n"
         "Examples:\n"
         "  cachemax replay p3.lct.xz --size 0.1\n"

@@ -52,7 +52,8 @@ void trace_free(struct trace *t);
 
 /* ---- Replaying ----------------------------------------------------------------------------- */
 
-enum replay_restart { REPLAY_NO_RESTART, REPLAY_CLEAN, REPLAY_CRASH, REPLAY_COLD };
+/* REPLAY_GO_ON: what comes after the split is counted apart, and nothing else happens there. */
+enum replay_restart { REPLAY_WHOLE, REPLAY_GO_ON, REPLAY_CLEAN, REPLAY_CRASH, REPLAY_COLD };
 
 struct replay {
     const struct trace *trace;

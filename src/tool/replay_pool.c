@@ -291,7 +291,8 @@ int replay_pool_restart(struct replay_pool *p)
     case REPLAY_COLD:
         replay_pool_drop(p);
         return replay_pool_make(p);
-    case REPLAY_NO_RESTART:
+    case REPLAY_WHOLE:
+    case REPLAY_GO_ON:
     default:
         return TOOL_OK;
     }

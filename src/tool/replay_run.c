@@ -266,6 +266,19 @@ static int run_until(struct run *u, uint64_t end, struct replay_result *result)
     return TOOL_OK;
 }
 
+/* What happens at the split. */
+static int restart(struct run *u, struct replay_result *result)
+{
+    int status;
+
+    if (u->pool->replay->restart == REPLAY_GO_ON) {
+        result->fills = 0; /* will be counted again: it is the same session */
+        return TOOL_OK;
+    }
+    status = replay_pool_restart(u->pool);
+    return status == TOOL_OK ? attach(u) : status;
+}
+
 static int run_all(struct run *u, struct replay_result *result)
 {
     const struct replay *r = u->pool->replay;
@@ -275,12 +288,10 @@ static int run_all(struct run *u, struct replay_result *result)
         status = attach(u);
     if (status == TOOL_OK)
         status = run_until(u, r->split, result);
-    if (status == TOOL_OK && r->restart != REPLAY_NO_RESTART && !os_interrupted()) {
+    if (status == TOOL_OK && r->restart != REPLAY_WHOLE && !os_interrupted()) {
         result->counts.reads_after = u->reads;
         result->counts.hits_after = u->hits;
-        status = replay_pool_restart(u->pool);
-        if (status == TOOL_OK)
-            status = attach(u);
+        status = restart(u, result);
         if (status == TOOL_OK)
             status = run_until(u, r->trace->records, result);
         result->counts.reads_after = u->reads - result->counts.reads_after;

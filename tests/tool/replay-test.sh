@@ -167,6 +167,10 @@ for dir in "" "--dir pools"; do
   says "much of both, crash $dir" '0 < v["hits_after"] < v["hits"] and v["reads_after"] < v["reads"]' \
     mixed --size 0.2 --writes --restart-at 0.7 crash $dir
 done
+for threads in 1 8; do
+  says "none, $threads threads" 'v["hits"] == v["hits_after"] == v["reads_after"] == 100 and v["pool_fills"] == 100 and
+    v["restart"] == "none"' twice --size 400 --restart-at 0.5 none --threads $threads
+done
 says "files stay warm" 'v["hits_after"] == 153' files --size 1000 --restart-at 0.5 crash
 says "a pool in a directory" 'v["hits"] == 100' twice --size 400 --dir pools
 says "without a restart there is nothing after it" '"hits_after" not in v and "restart" not in v' twice --size 400
@@ -306,7 +310,7 @@ expect "policy" 2 "expected library, lru, clock or all" twice --size 400 --polic
 expect "threads" 2 'from 1 to 64' twice --size 400 --threads 65
 expect "threads 0" 2 'from 1 to 64' twice --size 400 --threads 0
 expect "restart, when" 2 'a share between 0 and 1' twice --size 400 --restart-at 1 clean
-expect "restart, how" 2 "'warm': expected clean, crash or cold" twice --size 400 --restart-at 0.5 warm
+expect "restart, how" 2 "'warm': expected clean, crash, cold or none" twice --size 400 --restart-at 0.5 warm
 expect "restart, one value" 2 "needs two values: --restart-at F HOW" twice --size 400 --restart-at 0.5
 expect "restart, none" 2 "needs a value" twice --size 400 --restart-at
 says "restart, attached" 'v["restart"] == "clean"' twice --size 400 --restart-at=0.5 clean
