@@ -186,14 +186,6 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     return e;
 }
 
-uint64_t cm_super_generation(struct cm_superblocks *s)
-{
-    cm_lock_acquire(&s->lock);
-    uint64_t next = s->now.seq + 1;
-    cm_lock_release(&s->lock);
-    return next;
-}
-
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo)
 {
     cm_lock_acquire(&s->lock);
@@ -207,6 +199,14 @@ int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_
     }
     cm_lock_release(&s->lock);
     return e;
+}
+
+uint64_t cm_super_generation(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    uint64_t next = s->now.seq + 1;
+    cm_lock_release(&s->lock);
+    return next;
 }
 
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
