@@ -218,7 +218,9 @@ typedef struct cm_options {
     uint32_t verify;      /* enum cm_verify */
     uint32_t
         memory_durability; /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
-    uint64_t fill_rate_limit; /* bytes a second that fills may write to the pool; 0: no limit */
+    /* Bytes a second that may be stored in the pool, metadata aside; 0: no limit. What a second
+     * allows may come at once, and one more fill. */
+    uint64_t fill_rate_limit;
     /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
      * before they cost a write to the pool; what waits there is lost in a crash. 0: no such buffer.
      * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
@@ -582,6 +584,7 @@ typedef struct cm_stats_data {
     uint64_t hit_latency[CM_LATENCY_BUCKETS];
     /* Duration of origin reads made by cm_read_through, every one of them. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
+    uint64_t closed_at_ns; /* wall clock of the close; 0: open, or not closed cleanly */
 } cm_stats_data;
 /* CM_EINVAL (NULL, or struct_size not set) CM_EIO. */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);

@@ -559,7 +559,6 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             ready[out++] = v[i].slot;
     }
     cm_count(c, CM_STAT_evicted, evicted);
-    cm_count(c, CM_STAT_pool_bytes, (uint64_t)count * CM_CACHE_LINE);
     return out;
 }
 
@@ -953,7 +952,6 @@ static void count_stored(struct cm_cache *c, const struct newcomer *n, unsigned 
         return;
     cm_count(c, CM_STAT_fill_blocks, blocks);
     cm_count(c, CM_STAT_fill_bytes, bytes);
-    cm_count(c, CM_STAT_pool_bytes, blocks * (CM_BLOCK_SIZE + 2 * CM_CACHE_LINE));
 }
 
 /* Stores a batch, at most BATCH_MAX; what came of each is in its result. */
@@ -1268,7 +1266,6 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
     for (unsigned i = 0; i < n; i++)
         failed |= (uint64_t)(flush_dead(c, &k[i], dead[i]) != 0) << i;
     cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
-    cm_count(c, CM_STAT_pool_bytes, killed * CM_CACHE_LINE);
     /* Fence 4: forgotten durably, and the lock is held over it: a second bracket on this stripe
      * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);

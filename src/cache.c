@@ -362,6 +362,7 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     c->super.media = &c->media;
     c->media.hash_seed = sb.hash_seed;
     c->media.check_key = cm_format_check_key(sb.uuid, sb.epoch);
+    c->media.counted = !c->readonly;
     return 0;
 }
 
@@ -543,7 +544,11 @@ int cm_close(cm_cache *c)
     if (at_load_acquire(&c->pinned) || at_load_acquire(&c->live) ||
         (!c->readonly && cm_files_busy(c)))
         return CM_EBUSY;
-    e = c->readonly ? 0 : settle(c);
+    if (!c->readonly) {
+        e = settle(c);
+        if (e == 0)
+            cm_stats_end(&c->media, cm_plat_wall_ns());
+    }
     destroy(c);
     return e;
 }

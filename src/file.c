@@ -147,7 +147,6 @@ static int write_record(cm_file *f, uint64_t incarnation)
     r.change = f->validator.change;
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
-    cm_count(f->cache, CM_STAT_pool_bytes, 2 * CM_CACHE_LINE);
     return cm_record_write(&f->cache->media, f->place, &r);
 }
 
@@ -231,7 +230,6 @@ int cm_file_mark_dirty(cm_file *f)
         return 0;
     }
     struct cm_cache *c = f->cache;
-    cm_count(c, CM_STAT_pool_bytes, CM_CACHE_LINE);
     f->dirty = true;
     if (cm_record_mark(&c->media, f->place, true, c->super.now.boot_number))
         return abandon_record(f);
@@ -245,7 +243,6 @@ void cm_file_mark_clean(cm_file *f)
     f->mark_fenced = false;
     if (f->place == CM_NO_PLACE)
         return;
-    cm_count(f->cache, CM_STAT_pool_bytes, CM_CACHE_LINE);
     /* Failing leaves DIRTY (or a word that counts as it): the safe side. */
     (void)cm_record_mark(&f->cache->media, f->place, false, f->cache->super.now.boot_number);
 }

@@ -77,10 +77,17 @@ struct cm_stats_head {
     uint64_t opened_at_ns;        /*  0 wall clock */
     uint64_t lifetime_pool_bytes; /*  8 of all earlier sessions */
     uint64_t owner_pid;           /* 16 */
-    uint64_t reserved[509];       /* 24 */
+    uint64_t closed_at_ns;        /* 24 wall clock; 0: open, or crashed */
+    uint64_t reserved[508];       /* 32 */
 };
 struct cm_stats_shard {
     uint64_t word[CM_STATS_SHARD_WORDS]; /* counters, then two histograms; stats.c */
+};
+enum cm_stat {
+#define CM_X(name, text) CM_STAT_##name,
+    CM_STAT_MAP(CM_X)
+#undef CM_X
+        CM_STAT_COUNT
 };
 #define CM_STATS_BYTES                                                                             \
     (sizeof(struct cm_stats_head) + CM_STATS_SHARDS * sizeof(struct cm_stats_shard))

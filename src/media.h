@@ -20,6 +20,7 @@ struct cm_media {
     uint64_t hash_seed;        /* placement */
     uint64_t check_key;        /* seeds checks; atomic: changes with the epoch */
     struct cm_plat_file *file; /* NULL: memory */
+    bool counted;              /* what is written is added to the stats page */
 };
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
@@ -40,6 +41,13 @@ static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, siz
            bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
+/* The counters of the shard that the thread of a number adds to. */
+static inline uint64_t *cm_media_counters(const uint8_t *base, uint32_t number)
+{
+    uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
+    return ((struct cm_stats_shard *)p)[number % CM_STATS_SHARDS].word;
+}
+
 static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)
 {
     return m->ops->store64(m->ops_ctx, p, v);
@@ -54,14 +62,24 @@ static inline int cm_media_write(const struct cm_media *m, void *dst, const void
 }
 static inline int cm_media_copy(const struct cm_media *m, void *dst, const void *src, size_t n)
 {
+    cm_plat_thread()->written += n;
     return m->ops->copy(m->ops_ctx, dst, src, n);
 }
 static inline int cm_media_flush(const struct cm_media *m, const void *p, size_t n)
 {
+    cm_plat_thread()->written +=
+        ((uintptr_t)p % CM_CACHE_LINE + n + CM_CACHE_LINE - 1) / CM_CACHE_LINE * CM_CACHE_LINE;
     return m->ops->flush(m->ops_ctx, p, n);
 }
+/* Wear is counted here, where waiting is due anyway: what was copied, and the lines that were
+ * flushed. Lines that the CPU writes back by itself are not. */
 static inline void cm_media_fence(const struct cm_media *m)
 {
+    struct cm_plat_thread *t = cm_plat_thread();
+    if (m->counted && t->written != 0)
+        (void)cm_guard_add64(&cm_media_counters(m->base, t->number)[CM_STAT_pool_bytes],
+                             t->written);
+    t->written = 0;
     m->ops->fence(m->ops_ctx);
 }
 

@@ -106,6 +106,7 @@ struct cm_plat_thread {
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
     uint64_t recent[PLAT_RECENT]; /* blocks touched lately, whose hits say nothing (block.c) */
     uint32_t recent_at;           /* the next to be forgotten */
+    uint64_t written; /* bytes that were stored in a pool and are not counted yet (media.h) */
 };
 struct cm_plat_thread *cm_plat_thread(void);
 

@@ -25,22 +25,16 @@ static struct cm_stats_head *head_at(const uint8_t *base)
     return (struct cm_stats_head *)(uintptr_t)(base + CM_STATS_OFFSET);
 }
 
-static uint64_t *shard_at(const uint8_t *base, unsigned shard)
-{
-    uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
-    return ((struct cm_stats_shard *)p)[shard].word;
-}
-
 void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n)
 {
-    uint64_t *w = shard_at(m->base, cm_plat_thread()->number % CM_STATS_SHARDS);
+    uint64_t *w = cm_media_counters(m->base, cm_plat_thread()->number);
     (void)cm_guard_add64(&w[which], n); /* unreadable: nothing is counted */
 }
 
 void cm_stats_add2(const struct cm_media *m, enum cm_stat one, uint64_t n, enum cm_stat other,
                    uint64_t n2)
 {
-    uint64_t *w = shard_at(m->base, cm_plat_thread()->number % CM_STATS_SHARDS);
+    uint64_t *w = cm_media_counters(m->base, cm_plat_thread()->number);
     (void)cm_guard_add64(&w[one], n);
     (void)cm_guard_add64(&w[other], n2);
 }
@@ -71,21 +65,27 @@ void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
         put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
         for (unsigned i = 0; i < HISTOGRAM_AT(2); i++)
-            put(&shard_at(m->base, s)[i], 0);
+            put(&cm_media_counters(m->base, s)[i], 0);
     put(&h->opened_at_ns, (uint64_t)wall_ns);
+    put(&h->closed_at_ns, 0);
     put(&h->owner_pid, pid);
+}
+
+void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
+{
+    put(&head_at(m->base)->closed_at_ns, (uint64_t)wall_ns);
 }
 
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
 {
     uint64_t sum[CM_STATS_SHARD_WORDS] = { 0 }, word[CM_STATS_SHARD_WORDS];
-    uint64_t head[3];
+    uint64_t head[4];
     memset(out, 0, sizeof(*out));
     out->struct_size = sizeof(*out);
-    if (cm_guard_load_words(&head_at(base)->opened_at_ns, head, 3))
+    if (cm_guard_load_words(&head_at(base)->opened_at_ns, head, 4))
         return CM_EIO;
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++) {
-        if (cm_guard_load_words(shard_at(base, s), word, CM_STATS_SHARD_WORDS))
+        if (cm_guard_load_words(cm_media_counters(base, s), word, CM_STATS_SHARD_WORDS))
             return CM_EIO;
         for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
             sum[i] += word[i];
@@ -96,6 +96,7 @@ int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
     memcpy(out->origin_latency, &sum[HISTOGRAM_AT(CM_HISTOGRAM_ORIGIN)],
            sizeof(out->origin_latency));
     out->opened_at_ns = head[0];
+    out->closed_at_ns = head[3];
     out->lifetime_pool_bytes = head[1] + out->pool_bytes;
     return 0;
 }

@@ -7,12 +7,6 @@
 
 #include "media.h"
 
-enum cm_stat {
-#define CM_X(name, text) CM_STAT_##name,
-    CM_STAT_MAP(CM_X)
-#undef CM_X
-        CM_STAT_COUNT
-};
 enum cm_histogram { CM_HISTOGRAM_HIT, CM_HISTOGRAM_ORIGIN };
 
 /* Adds to a counter of the calling thread's shard. */
@@ -24,6 +18,8 @@ void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_
 
 /* Begins a session: folds the wear of the last one into the lifetime count, zeroes the rest. */
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
+/* And ends it. */
+void cm_stats_end(const struct cm_media *m, int64_t wall_ns);
 /* Sums the stats page at `base` (any process's mapping of it). CM_EIO: unreadable. */
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out);
 

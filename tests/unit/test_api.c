@@ -1257,7 +1257,7 @@ static void test_lifetime(void)
         CHECK_EQ(put_all(f, 30 * round, 30, 5), 30);
         cm_stats_data s = pool_stats(p.c);
         CHECK(s.lifetime_pool_bytes >= wear + 30 * BLK);
-        CHECK_EQ(s.lifetime_pool_bytes, wear + s.pool_bytes);
+        CHECK(s.lifetime_pool_bytes >= wear + s.pool_bytes); /* exactly: test_wear */
         CHECK(s.opened_at_ns > UINT64_C(1500000000) * 1000000000);
         wear = s.lifetime_pool_bytes;
         if (round % 2)

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_wear.c - what is written to a pool is counted to the byte, over its whole life, and limited.
+ *
+ * The measure is a persist table that counts what it is asked to write: all that is copied, and the
+ * lines that are flushed.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+
+static const struct cm_persist_ops *real_ops;
+static uint64_t asked; /* atomic */
+
+static int counting_copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)at_add_relaxed(&asked, n);
+    return real_ops->copy(ctx, dst, src, n);
+}
+
+static int counting_flush(void *ctx, const void *p, size_t n)
+{
+    uintptr_t first = (uintptr_t)p / CM_CACHE_LINE;
+    uintptr_t last = ((uintptr_t)p + n - 1) / CM_CACHE_LINE;
+    (void)at_add_relaxed(&asked, (last - first + 1) * CM_CACHE_LINE);
+    return real_ops->flush(ctx, p, n);
+}
+
+static void count_from_now(cm_cache *c)
+{
+    static struct cm_persist_ops ops;
+    real_ops = c->media.ops;
+    ops = *real_ops;
+    ops.copy = counting_copy;
+    ops.flush = counting_flush;
+    c->media.ops = &ops;
+    at_store_relaxed(&asked, 0);
+}
+
+/* What an open writes before a test can count: one copy of the superblock, then both. */
+#define OPEN_BYTES (3 * sizeof(struct cm_super))
+
+static void truncate_to(cm_file *f, uint64_t size)
+{
+    cm_bracket w;
+    CHECK_EQ(cm_truncate_begin(f, size, &w), 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+}
+
+static void write_to(cm_file *f, uint64_t offset, uint64_t len)
+{
+    cm_bracket w = begin_write(f, offset, len);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+}
+
+/* Everything that writes. */
+static void work(struct pool *p, uint64_t id, uint64_t seed)
+{
+    uint64_t rng = seed;
+    const uint64_t blocks = 2000;
+    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
+    for (int i = 0; i < 4000; i++) {
+        uint64_t r = next_random(&rng), b = (r >> 32) % (blocks - 40);
+        switch (r % 40) {
+        case 0:
+            write_to(f, b * BLK + 5, (r >> 8) % (40 * BLK) + 1);
+            break;
+        case 1:
+            CHECK_EQ(cm_invalidate(f, b * BLK, 3 * BLK), 0);
+            break;
+        case 2:
+            truncate_to(f, b * BLK + 100);
+            break;
+        case 3: {
+            cm_sync s;
+            CHECK_EQ(cm_sync_begin(f, &s), 0);
+            CHECK(cm_sync_end(f, &s, 1, NULL) >= 0);
+            break;
+        }
+        case 4: {
+            cm_validator v = val(blocks * BLK, (uint64_t)i);
+            CHECK(cm_file_revalidate(f, &v) >= 0);
+            break;
+        }
+        case 5:
+            write_to(f, 0, 100 * MIB); /* a new incarnation */
+            break;
+        case 6:
+            detach(f);
+            if (r & 256) {
+                cm_file_id fid = id_of(id);
+                CHECK_EQ(cm_forget(p->c, &fid), 0);
+            }
+            f = attach(p, id, blocks * BLK, 1, 0);
+            break;
+        case 7:
+            (void)put_tail(f, b, 100, id);
+            break;
+        default: {
+            static _Thread_local uint8_t data[32 * CM_BLOCK_SIZE];
+            cm_miss m = miss_of(f, b * BLK, 32 * BLK);
+            if (m.len)
+                CHECK(cm_fill(f, &m, data, m.len, 0) >= 0);
+        }
+        }
+    }
+    detach(f);
+}
+
+static void test_counted(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 2 * MIB) == 0);
+    uint64_t before = pool_stats(p.c).pool_bytes;
+    count_from_now(p.c);
+    work(&p, 1, 1);
+    CHECK_EQ(bump_epoch(p.c), 0);
+    work(&p, 2, 2);
+    cm_check_report r = { .struct_size = sizeof(r) };
+    CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, NULL, NULL, &r), 0);
+    cm_stats_data s = pool_stats(p.c);
+    CHECK(s.evicted > 1000 && s.forgotten > 100 && s.incarnations > 10 && s.fill_blocks > 5000);
+    CHECK_EQ(s.pool_bytes - before, asked);
+    CHECK(s.pool_bytes > s.fill_blocks * (BLK + 2 * CM_CACHE_LINE));
+    pool_end(&p);
+}
+
+struct worker {
+    pthread_t thread;
+    struct pool *p;
+    uint64_t number, stored;
+};
+
+static void *run_work(void *arg)
+{
+    struct worker *w = arg;
+    work(w->p, 10 + w->number, w->number);
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    struct pool p;
+    struct worker w[4];
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    uint64_t before = pool_stats(p.c).pool_bytes;
+    count_from_now(p.c);
+    for (uint64_t i = 0; i < 4; i++) {
+        w[i] = (struct worker){ .p = &p, .number = i };
+        CHECK_EQ(pthread_create(&w[i].thread, NULL, run_work, &w[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(w[i].thread, NULL);
+    CHECK_EQ(pool_stats(p.c).pool_bytes - before, asked);
+    pool_end(&p);
+}
+
+/* Closing writes, too, and so does opening; none of it is lost or counted twice. */
+static void test_life(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    uint64_t wear = OPEN_BYTES;
+    CHECK_EQ(pool_stats(p.c).lifetime_pool_bytes, wear);
+    for (int i = 0; i < 4; i++) {
+        count_from_now(p.c);
+        CHECK_EQ(pool_stats(p.c).pool_bytes, 0); /* of this session */
+        CHECK_EQ(pool_stats(p.c).closed_at_ns, 0);
+        work(&p, 1, (uint64_t)i);
+        CHECK_EQ(pool_stats(p.c).lifetime_pool_bytes, wear + asked);
+        if (i % 2) {
+            wear += asked + OPEN_BYTES;
+            pool_crash(&p);
+            (void)pool_up(&p);
+        } else {
+            uint64_t worked = asked;
+            pool_down(&p);
+            CHECK(asked >= worked + BLK + 2 * sizeof(struct cm_super)); /* a memo page at least */
+            cm_stats_data s;
+            CHECK_EQ(cm_stats_sum(p.base, &s), 0);
+            CHECK_EQ(s.lifetime_pool_bytes, wear + asked);
+            CHECK(s.closed_at_ns >= s.opened_at_ns && s.opened_at_ns > 0);
+            wear += asked + OPEN_BYTES;
+            (void)pool_up(&p);
+        }
+        CHECK_EQ(pool_stats(p.c).lifetime_pool_bytes, wear);
+    }
+    pool_end(&p);
+}
+
+/* ---- The limit ------------------------------------------------------------------------------- */
+
+#define RATE (8 * MIB)
+#define LIMITED_THREADS 4u
+#define LIMITED_MS 700u
+
+static void *run_limited(void *arg)
+{
+    struct worker *w = arg;
+    static const uint8_t data[8 * CM_BLOCK_SIZE];
+    cm_file *f = attach(w->p, 1 + w->number, GIB, 1, 0);
+    const uint64_t end = cm_now() + LIMITED_MS * UINT64_C(1000000);
+    for (uint64_t b = 0; cm_now() < end; b = (b + 8) % 100000) {
+        cm_miss m = miss_of(f, b * BLK, 8 * BLK);
+        if (m.len && cm_fill(f, &m, data, m.len, 0) == 0)
+            w->stored += m.len;
+    }
+    detach(f);
+    return NULL;
+}
+
+/* However many fill: what a second allows at once, then the rate, and one fill more. */
+static void test_limit(void)
+{
+    struct pool p;
+    struct worker w[LIMITED_THREADS];
+    uint64_t stored = 0;
+    pool_make(&p, 64 * MIB, 0);
+    p.o.fill_rate_limit = RATE;
+    REQUIRE(pool_up(&p) == 0);
+    uint64_t began = cm_now();
+    for (uint64_t i = 0; i < LIMITED_THREADS; i++) {
+        w[i] = (struct worker){ .p = &p, .number = i };
+        CHECK_EQ(pthread_create(&w[i].thread, NULL, run_limited, &w[i]), 0);
+    }
+    for (unsigned i = 0; i < LIMITED_THREADS; i++) {
+        pthread_join(w[i].thread, NULL);
+        stored += w[i].stored;
+    }
+    double seconds = (double)(cm_now() - began) / 1e9;
+    printf("# %.1f MiB in %.2f s\n", (double)stored / (double)MIB, seconds);
+    CHECK((double)stored <= (double)RATE * (1 + seconds) + 8 * BLK);
+    CHECK(stored > RATE); /* the burst, and more */
+    CHECK(STAT(p.c, refused_policy) > 0);
+    CHECK_EQ(STAT(p.c, fill_bytes), stored);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = { TEST(counted), TEST(threads), TEST(life),
+                                             TEST(limit) };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
