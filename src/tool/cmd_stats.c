@@ -64,8 +64,56 @@ static void json_owner(struct tool_json *j, const cm_info *info)
         json_null(j, "owner_pid");
 }
 
+/* Wear, as makers of drives state it: how often the whole pool was written, in all and a day. */
+struct wear {
+    double session; /* seconds; 0: it is not known when the session ended */
+    double session_daily, life, life_daily;
+};
+
+static double daily(uint64_t bytes, const cm_info *info, double seconds)
+{
+    return seconds > 0 && info->size ? (double)bytes / (double)info->size / (seconds / 86400) : 0;
+}
+
+static struct wear wear_of(const cm_stats_data *s, const cm_info *info)
+{
+    const uint64_t now = os_wall_time(), end = info->owned ? now : s->closed_at_ns;
+    struct wear w = { 0 };
+
+    if (s->opened_at_ns && end > s->opened_at_ns)
+        w.session = (double)(end - s->opened_at_ns) / 1e9;
+    w.session_daily = daily(s->pool_bytes, info, w.session);
+    w.life = info->size ? (double)s->lifetime_pool_bytes / (double)info->size : 0;
+    if (now > info->created_at_ns)
+        w.life_daily =
+            daily(s->lifetime_pool_bytes, info, (double)(now - info->created_at_ns) / 1e9);
+    return w;
+}
+
+static void json_wear(struct tool_json *j, const struct wear *w)
+{
+    if (w->session > 0) {
+        json_decimal(j, "session_seconds", w->session, 3);
+        json_decimal(j, "drive_writes_per_day", w->session_daily, 6);
+    } else {
+        json_null(j, "session_seconds");
+        json_null(j, "drive_writes_per_day");
+    }
+    json_decimal(j, "lifetime_drive_writes", w->life, 6);
+    json_decimal(j, "lifetime_drive_writes_per_day", w->life_daily, 6);
+}
+
+static void print_wear(const struct wear *w)
+{
+    (void)fputs("wear: ", stdout);
+    if (w->session > 0)
+        (void)printf("%.2f drive writes a day at the rate of this session; ", w->session_daily);
+    (void)printf("%.2f a day, %.2f in all, since the pool was made\n", w->life_daily, w->life);
+}
+
 static void print_json(const char *pool, const cm_stats_data *s, const cm_info *info)
 {
+    const struct wear wear = wear_of(s, info);
     struct tool_json j;
 
     json_begin(&j, stdout, false);
@@ -77,6 +125,8 @@ static void print_json(const char *pool, const cm_stats_data *s, const cm_info *
 #undef STATS_X
     json_number(&j, "lifetime_pool_bytes", s->lifetime_pool_bytes);
     json_number(&j, "opened_at_ns", s->opened_at_ns);
+    json_number(&j, "closed_at_ns", s->closed_at_ns);
+    json_wear(&j, &wear);
     json_numbers(&j, "hit_latency", s->hit_latency, CM_LATENCY_BUCKETS);
     json_numbers(&j, "origin_latency", s->origin_latency, CM_LATENCY_BUCKETS);
     json_end(&j);
@@ -122,6 +172,7 @@ static void print_counter(const char *name, uint64_t value, const char *explain)
 static void print_lines(const char *pool, const cm_stats_data *s, const cm_info *info)
 {
     char opened[32] = "";
+    const struct wear wear = wear_of(s, info);
     time_t at = (time_t)(s->opened_at_ns / 1000000000);
     struct tm *local = s->opened_at_ns ? localtime(&at) : NULL;
 
@@ -145,6 +196,7 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
 #undef STATS_X
     print_counter("lifetime_pool_bytes", s->lifetime_pool_bytes,
                   "bytes written to the pool since it was made");
+    print_wear(&wear);
 }
 
 /* now - before, counter by counter, as if `now` began a new session where it is smaller. */
@@ -279,6 +331,8 @@ const struct tool_command tool_stats = {
     .help = "Counters begin anew whenever the pool is opened. With --watch every line is about\n"
             "one interval: hit rate, hits, bytes served, blocks stored and bytes written to\n"
             "the pool, each per second; MB are 1000000 bytes. Ctrl-C ends it.\n"
+            "\n"
+            "A drive write is as many bytes as the pool has.\n"
             "\n"
             "Examples:\n"
             "  cachemax stats /pmem/cache.pool\n"

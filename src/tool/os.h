@@ -73,6 +73,8 @@ void os_unmap(void *base, uint64_t bytes);
 /* Nanoseconds that the calling thread has run, without what it waited for a processor; where the
  * system does not tell that finely, those of the clock. */
 uint64_t os_thread_time(void);
+/* Nanoseconds since 1970, as the library stamps them. */
+uint64_t os_wall_time(void);
 
 /* Runs fn(ctx, 0) to fn(ctx, n - 1) in threads of their own and waits for them. 0, or an error
  * number when one could not be started (the ones before it ran). */

@@ -433,6 +433,15 @@ uint64_t os_thread_time(void)
     return (uint64_t)((double)now.QuadPart * 1e9 / (double)frequency.QuadPart);
 }
 
+uint64_t os_wall_time(void)
+{
+    const uint64_t from_1601_to_1970 = UINT64_C(116444736000000000); /* in units of 100 ns */
+    FILETIME t;
+
+    GetSystemTimeAsFileTime(&t);
+    return (((uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime) - from_1601_to_1970) * 100;
+}
+
 struct worker {
     void (*fn)(void *ctx, unsigned i);
     void *ctx;

@@ -352,6 +352,7 @@ test_create()
   expect create-fresh-check 0 ': sound' "$cm" check new.pool
   check check-changes-nothing cmp new.pool copy
   expect stats-unused 0 'nothing read yet' "$cm" stats new.pool
+  expect stats-unused-wear 0 '^wear: 0.00 a day, 0.00 in all, since the pool was made$' "$cm" stats new.pool
   rm -f new.pool copy dangling
   rmdir dir
 }
@@ -640,11 +641,18 @@ test_owner()
   check owned-cat-output cmp data out
   state_is owned-info p "open (process $pid)"
   expect owned-stats 0 "p: open in process $pid" "$cm" stats p
+  expect owned-stats-wear-line 0 '^wear: [0-9.]+ drive writes a day at the rate of this session; [0-9.]+ a day, 0\.[0-9]+ in all' \
+    "$cm" stats p
   if [ -n "$json" ]; then
     expect owned-stats-json 0 '' "$cm" stats p --json
     check owned-stats-pid test "$(jget out owner_pid)" = "$pid"
     check owned-stats-owned test "$(jget out owned)" = true
     check owned-stats-fills test "$(jget out fill_blocks)" -gt 0
+    command -v python3 >/dev/null && check owned-stats-wear python3 -c 'import json, sys; v = json.load(open(sys.argv[1])); s = v["session_seconds"]
+size = int(sys.argv[2]); day = v["pool_bytes"] / size / s * 86400
+sys.exit(not (0 < s < 3600 and day > 0 and abs(v["drive_writes_per_day"] - day) < 0.01 * day and v["closed_at_ns"] == 0 and
+  abs(v["lifetime_drive_writes"] - v["lifetime_pool_bytes"] / size) < 1e-5 and v["lifetime_drive_writes_per_day"] > 0))' out \
+      "$(wc -c <p)"
   fi
   timeout 3 "$cm" stats p --watch=0.1 >out 2>err
   check watch-header test "$(grep -c 'hits/s' out)" -ge 2
