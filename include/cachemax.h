@@ -219,7 +219,7 @@ typedef struct cm_options {
     uint32_t
         memory_durability; /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
     /* Bytes a second that may be stored in the pool, metadata aside; 0: no limit. What a second
-     * allows may come at once, and one more fill. */
+     * allows may come at once, and 64 KiB more. */
     uint64_t fill_rate_limit;
     /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
      * before they cost a write to the pool; what waits there is lost in a crash. 0: no such buffer.

@@ -933,6 +933,7 @@ static void count_refused(struct cm_cache *c, const struct newcomer *n, unsigned
         [CM_NOT_STORED_PRESENT] = CM_STAT_refused_present,
         [CM_NOT_STORED_BUSY] = CM_STAT_refused_busy,
         [CM_NOT_STORED_FULL] = CM_STAT_refused_full,
+        [CM_NOT_STORED_POLICY] = CM_STAT_refused_policy,
         [CM_NOT_STORED_MEDIA] = CM_STAT_refused_media,
     };
     for (unsigned i = 0; i < count; i++)
@@ -961,6 +962,12 @@ static void fill_batch(struct cm_cache *c, const struct grant *g, struct newcome
     uint64_t slot[BATCH_MAX];
     if (count == 0)
         return;
+    if (!cm_rate_take(&c->rate, (uint64_t)count * CM_BLOCK_SIZE)) {
+        for (unsigned i = 0; i < count; i++)
+            n[i].result = CM_NOT_STORED_POLICY;
+        count_refused(c, n, count);
+        return;
+    }
     unsigned got = get_slots(c, slot, count);
     for (unsigned i = 0; i < got; i++) /* flushing may have thrown it out of the cache */
         cm_slot_prefetch_header(&c->media, slot[i]);
@@ -1043,6 +1050,9 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
     for (unsigned i = 0; i < claimed; i++)
         leaving += leaves_for_pool(c, entry[i], &out[leaving]);
     fill_batch(c, &by_ticket, out, leaving);
+    for (unsigned i = 0; i < leaving; i++)
+        if (out[i].result == CM_NOT_STORED_POLICY) /* may come in when it comes back */
+            cm_ghost_add(&c->ghost, out[i].key.place.hash);
     cm_count(c, CM_STAT_promoted, leaving);
     for (unsigned i = 0; i < claimed; i++)
         if (vacate(c, entry[i]))

@@ -303,6 +303,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     if (!c)
         return CM_ENOMEM;
     c->opts = o;
+    c->rate.limit = o.fill_rate_limit;
     c->file = (struct cm_plat_file)PLAT_FILE_INIT;
     c->readonly = (o.flags & CM_OPEN_READONLY) != 0;
     c->fork_count = cm_plat_fork_count();

@@ -9,6 +9,7 @@
 #include "memo.h"
 #include "pin.h"
 #include "probation.h"
+#include "rate.h"
 #include "slot.h"
 #include "stats.h"
 #include "stripe.h"
@@ -57,7 +58,7 @@ struct cm_cache {
     uint64_t serial;
     uint64_t bracket_id; /* atomic */
 
-    uint64_t fill_clock; /* atomic; admit.c */
+    struct cm_rate rate;
     struct cm_flight_table *flights;
     uint64_t live; /* atomic; read-throughs running */
 };

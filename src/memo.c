@@ -63,9 +63,11 @@ static bool is_reached(const struct cm_memo *o, uint64_t number)
 /* Copies a page that counts. */
 static bool fetch(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
-    return o->generation != 0 && cm_guard_copy(p, page_at(o->media, number), sizeof(*p)) == 0 &&
-           p->generation == o->generation && p->number == number &&
-           p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);
+    const struct cm_memo_page *at = page_at(o->media, number);
+    uint64_t generation; /* looked at first: many pages may never have been written */
+    return o->generation != 0 && cm_guard_load64(&at->generation, &generation) == 0 &&
+           generation == o->generation && cm_guard_copy(p, at, sizeof(*p)) == 0 &&
+           p->number == number && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);
 }
 
 static void load(struct cm_memo *o, uint64_t number)

@@ -293,10 +293,10 @@ MUTANTS = [
     if (!g->f)
 '''),
     _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'memo.c',
-       'p->generation == o->generation && ', ''),
-    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'memo.c', ' && p->number == number', ''),
+       'generation == o->generation && cm_guard', 'cm_guard'),
+    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'memo.c', 'p->number == number && ', ''),
     _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'memo.c',
-       ' &&\n           p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);', ';'),
+       ' && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);', ';'),
     _m('memo, named while open', 'a session takes the name of what was kept away', 'unit memo crash', SUPER,
        '    memset(&sb->memo, 0, sizeof(sb->memo)); /*', '    /*'),
     _m('memo, OPEN', 'an open superblock names nothing', 'unit memo open_names_nothing', 'cache.c',

@@ -61,7 +61,7 @@ row_of() {
   case $1 in
   atomic | cpu_x86 | platform* | sum* | format) echo 0 ;;
   lock | persist* | media | place) echo 1 ;;
-  super | index | slot | record | stripe | ring | ghost | memo | probation | pin | stats) echo 2 ;;
+  super | index | slot | record | stripe | ring | ghost | memo | rate | probation | pin | stats) echo 2 ;;
   internal | file) echo 3 ;;
   block) echo 4 ;;
   bracket | admit | check | range) echo 5 ;;
