@@ -31,7 +31,7 @@ enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
 
 /* What a clean close leaves for the policy of the next session; all zero: nothing. */
 struct cm_super_memo {
-    uint64_t generation; /* of the memo pages that count */
+    uint64_t generation; /* the oldest of memo pages that count */
     uint64_t hand;       /* of the ring, a slot */
     uint64_t departures; /* the ghost's clock */
 };
@@ -152,7 +152,7 @@ struct cm_header {
 /* Pages of the ring come first, then those of the ghost, as many as there is room for. */
 struct cm_memo_page {
     uint64_t xxh3;        /*  0 of bytes 8..4095, seed: check key */
-    uint64_t generation;  /*  8 counts only if it is the superblock's */
+    uint64_t generation;  /*  8 counts if it is not below the superblock's */
     uint64_t number;      /* 16 of this page */
     uint64_t reserved[5]; /* 24 zero */
     uint8_t body[4032];   /* 64 */

@@ -3,8 +3,9 @@
  * memo.c - what the policy knows, kept in the pool over a clean close.
  *
  * Owns: the memo pages. They hold counts and KNOWN of the slots, then the ghost; what has no room
- * (CM_MEMO_PAGES_MAX) is not kept. A close writes them and names their generation in the
- * superblock; the next open for use takes the name away, so nothing is ever loaded after a crash.
+ * (CM_MEMO_PAGES_MAX) is not kept. A close writes those that changed, as a new generation, and has
+ * the superblock name the oldest one that counts: that of the first of the sessions that were all
+ * closed since. The next open for use takes the name away, so nothing is ever loaded after a crash.
  * A page counts iff its generation, number and sum are right, and any bytes are good enough for
  * what is done with them: only which blocks stay depends on it.
  *
@@ -60,13 +61,19 @@ static bool is_reached(const struct cm_memo *o, uint64_t number)
     return at_load_relaxed(&o->reached[number / 64]) >> number % 64 & 1;
 }
 
+/* Does a page say that it is of a generation that counts? Many were never written. */
+static bool is_of_us(const struct cm_memo *o, uint64_t number)
+{
+    uint64_t generation;
+    return o->generation != 0 &&
+           cm_guard_load64(&page_at(o->media, number)->generation, &generation) == 0 &&
+           generation >= o->generation;
+}
+
 /* Copies a page that counts. */
 static bool fetch(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
-    const struct cm_memo_page *at = page_at(o->media, number);
-    uint64_t generation; /* looked at first: many pages may never have been written */
-    return o->generation != 0 && cm_guard_load64(&at->generation, &generation) == 0 &&
-           generation == o->generation && cm_guard_copy(p, at, sizeof(*p)) == 0 &&
+    return is_of_us(o, number) && cm_guard_copy(p, page_at(o->media, number), sizeof(*p)) == 0 &&
            p->number == number && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);
 }
 
@@ -133,15 +140,23 @@ static uint8_t join(uint8_t a, uint8_t b)
                      ((a & high) > (b & high) ? a & high : b & high) | ((a | b) & known));
 }
 
-/* Both: what a page is to say, its body zero before. false: nothing. */
+static bool is_zero(const struct cm_memo_page *p)
+{
+    return p->body[0] == 0 && memcmp(p->body, p->body + 1, sizeof(p->body) - 1) == 0;
+}
+
+/* Both: what a page is to say, its body zero before. false: what it says by now. */
 static bool gather_slots(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
     struct cm_memo_page last;
     uint64_t first, n = slots_of(o, number, &first), used = at_load_relaxed(&o->ring->frontier);
-    if (first >= used)
+    if (first < used)
+        cm_ring_save(o->ring, first, first + n <= used ? n : used - first, p->body);
+    if (is_reached(o, number))
+        return true;
+    if (is_zero(p))
         return false;
-    cm_ring_save(o->ring, first, first + n <= used ? n : used - first, p->body);
-    if (!is_reached(o, number) && fetch(o, number, &last))
+    if (fetch(o, number, &last))
         for (unsigned i = 0; i < sizeof(p->body); i++)
             p->body[i] = join(p->body[i], last.body[i]);
     return true;
@@ -151,18 +166,19 @@ static bool gather_buckets(const struct cm_memo *o, uint64_t number, struct cm_m
 {
     uint64_t first, n = buckets_of(o, number, &first);
     if (!is_reached(o, number))
-        return fetch(o, number, p); /* as it is: nobody has looked at it */
+        return false;
     cm_ghost_save(o->ghost, first, n, p->body);
     return true;
 }
 
+/* Is a page to be written? */
 static bool gather(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
     memset(p, 0, sizeof(*p));
     if (!(number < o->media->geo.memo_ring_pages ? gather_slots(o, number, p)
                                                  : gather_buckets(o, number, p)))
         return false;
-    return p->body[0] != 0 || memcmp(p->body, p->body + 1, sizeof(p->body) - 1) != 0;
+    return !is_zero(p) || is_of_us(o, number); /* an older one would come back */
 }
 
 int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept)
@@ -173,14 +189,14 @@ int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *
     for (uint64_t i = 0; i < m->geo.memo_pages && e == 0; i++) {
         struct cm_memo_page p;
         if (!gather(o, i, &p))
-            continue; /* what is there is of another generation */
+            continue;
         p.generation = generation;
         p.number = i;
         p.xxh3 = cm_format_memo_sum(cm_media_key(m), &p);
         e = cm_media_copy(m, page_at(m, i), &p, sizeof(p));
     }
     cm_media_fence(m); /* before CLEAN says that they count */
-    kept->generation = generation;
+    kept->generation = o->generation != 0 ? o->generation : generation;
     kept->hand = end > 0 ? at_load_relaxed(&o->ring->hand) % end : 0;
     kept->departures = at_load_relaxed(&o->ghost->time);
     return e;

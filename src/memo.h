@@ -13,7 +13,7 @@ struct cm_memo {
     const struct cm_media *media;
     struct cm_ring *ring;
     struct cm_ghost *ghost;
-    uint64_t generation; /* of the pages that count; 0: none do */
+    uint64_t generation; /* the oldest that counts; 0: no page does */
     uint64_t *reached;   /* atomic; a bit a page: ring or ghost have what it says */
 };
 

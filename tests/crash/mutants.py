@@ -293,7 +293,9 @@ MUTANTS = [
     if (!g->f)
 '''),
     _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'memo.c',
-       'generation == o->generation && cm_guard', 'cm_guard'),
+       '           generation >= o->generation;', '           generation <= UINT64_MAX;'),
+    _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'memo.c',
+       'return !is_zero(p) || is_of_us(o, number);', 'return !is_zero(p);'),
     _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'memo.c', 'p->number == number && ', ''),
     _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'memo.c',
        ' && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);', ';'),
