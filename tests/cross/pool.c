@@ -200,7 +200,9 @@ int main(int argc, char **argv)
         make(argv[2]);
         return 0;
     }
-    (void)must(cm_open(argv[2], NULL, &cache), "cm_open");
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0; /* every block must be found, also when this is killed */
+    (void)must(cm_open(argv[2], &o, &cache), "cm_open");
     if (strcmp(what, "warm") == 0) {
         warm(cache);
     } else if (strcmp(what, "change") == 0) {

@@ -206,7 +206,9 @@ static void open_pool(const struct worker *w)
     doing(w, DOING_opening);
     kill_after(c.t->kill_opening);
     uint64_t began = clock_ns();
-    must(cm_open(path, NULL, &c.cache), "cm_open", 0);
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0; /* what was stored must hit after a kill */
+    must(cm_open(path, &o, &c.cache), "cm_open", 0);
     c.t->open_ns = clock_ns() - began;
     must(cm_get_info(c.cache, &i), "cm_get_info", 0);
     if (i.emptied)
