@@ -404,7 +404,8 @@ enum cm_not_stored {
 
 /* Offers data read from the origin AFTER the miss was handed out. `data` begins at miss->offset;
  * len <= miss->len rounded up to a block; only with CM_FILL_EOF may it end inside a block.
- * 0: every block is stored (durable on DAX). Positive: enum cm_not_stored, others may be stored.
+ * 0: every block is stored (durable on DAX) or, where there is a probation buffer, waits in it.
+ * Positive: enum cm_not_stored, others may be stored.
  * CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss) CM_EFOREIGN. */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
@@ -509,7 +510,7 @@ typedef struct cm_info {
     uint64_t slots;
     uint64_t max_files;
     uint64_t metadata_bytes; /* all that is not slots */
-    uint64_t dram_bytes;     /* that an open pool of this geometry takes */
+    uint64_t dram_bytes;     /* that an open pool of this geometry takes, beside the probation buffer */
     uint64_t epoch;
     uint64_t used_slots; /* slots ever used in this epoch (a hint) */
     uint32_t durability; /* enum cm_durability of the present owner or, if none, of the last */

@@ -160,7 +160,8 @@ static inline void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_
 static inline bool read_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                               const struct cm_part *part)
 {
-    if (!cm_ring_is_verified(&c->ring, slot) || c->opts.verify == CM_VERIFY_ALWAYS)
+    if (!cm_ring_is_verified(&c->ring, slot) || c->opts.verify == CM_VERIFY_ALWAYS ||
+        cm_media_key(&c->media) != c->judged_key)
         return false;
     if (cm_slot_read_known(&c->media, slot, k, part)) {
         count_hit(c, k, slot);
@@ -259,6 +260,8 @@ static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
         uint32_t e;
         switch (cm_probation_read(&c->probation, k, part, got, &e)) {
         case CM_SLOT_HIT:
+            if (*got == 0) /* past the end of a tail */
+                return CM_FOUND_HIT;
             if (is_news(k->place.hash))
                 cm_probation_touch(&c->probation, e);
             cm_count(c, CM_STAT_probation_hits, 1);
@@ -965,7 +968,6 @@ static void fill_batch(struct cm_cache *c, const struct grant *g, struct newcome
     if (!cm_rate_take(&c->rate, (uint64_t)count * CM_BLOCK_SIZE)) {
         for (unsigned i = 0; i < count; i++)
             n[i].result = CM_NOT_STORED_POLICY;
-        count_refused(c, n, count);
         return;
     }
     unsigned got = get_slots(c, slot, count);
@@ -995,7 +997,6 @@ static void fill_batch(struct cm_cache *c, const struct grant *g, struct newcome
     for (unsigned i = got; i < count; i++)
         n[i].result = CM_NOT_STORED_BUSY;
     count_stored(c, n, count);
-    count_refused(c, n, count);
 }
 
 /* ---- The probation buffer -------------------------------------------------------------------- */
@@ -1016,10 +1017,13 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct newcomer *n)
         cm_ghost_add(&c->ghost, h.hash);
         return false;
     }
+    if (!cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket)) {
+        cm_ghost_add(&c->ghost, h.hash); /* a bracket beside it: when it comes back */
+        return false;
+    }
     /* The ticket, then the look whether it is still live: a bracket that killed it before the look
      * is seen by it, and one that comes later moves the ticket. */
-    return cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket) &&
-           cm_probation_peek(&c->probation, e, &again) && again.version == h.version;
+    return cm_probation_peek(&c->probation, e, &again) && again.version == h.version;
 }
 
 /* Empties a claimed entry. false: it is pinned, and was released. */
@@ -1044,16 +1048,19 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
 {
     const struct grant by_ticket = { NULL, NULL };
     struct newcomer out[BATCH_MAX];
-    unsigned claimed = 0, leaving = 0, got = 0;
+    unsigned claimed = 0, leaving = 0, promoted = 0, got = 0;
     while (claimed < n && (entry[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
         claimed++;
     for (unsigned i = 0; i < claimed; i++)
         leaving += leaves_for_pool(c, entry[i], &out[leaving]);
     fill_batch(c, &by_ticket, out, leaving);
-    for (unsigned i = 0; i < leaving; i++)
-        if (out[i].result == CM_NOT_STORED_POLICY) /* may come in when it comes back */
-            cm_ghost_add(&c->ghost, out[i].key.place.hash);
-    cm_count(c, CM_STAT_promoted, leaving);
+    for (unsigned i = 0; i < leaving; i++) {
+        promoted += out[i].result == 0;
+        if (out[i].result != 0 && out[i].result != CM_NOT_STORED_PRESENT)
+            cm_ghost_add(&c->ghost, out[i].key.place.hash); /* may come in when it comes back */
+    }
+    if (promoted > 0)
+        cm_count(c, CM_STAT_promoted, promoted);
     for (unsigned i = 0; i < claimed; i++)
         if (vacate(c, entry[i]))
             entry[got++] = entry[i];
@@ -1084,37 +1091,51 @@ static int hold_one(struct cm_cache *c, const struct grant *g, const struct newc
     return r;
 }
 
-static unsigned hold_some(struct cm_cache *c, const struct grant *g, struct newcomer *n,
-                          unsigned count)
+/* Why a first-time block need not even ask for an entry, for which another would have to leave. A
+ * hint: hold_one() asks again. */
+static int refused_early(struct cm_cache *c, const struct grant *g, const struct newcomer *n)
 {
-    uint32_t entry[BATCH_MAX];
-    unsigned got = get_entries(c, entry, count), held = 0;
-    for (unsigned i = 0; i < count; i++) {
-        n[i].result = i < got ? hold_one(c, g, &n[i], entry[i]) : CM_NOT_STORED_BUSY;
-        held += n[i].result == 0;
-        if (i < got)
-            cm_probation_release(&c->probation, entry[i]);
-    }
-    return held;
+    if (!is_granted(g, cm_stripe_at(c, n->key.stripe), n))
+        return CM_NOT_STORED_STALE;
+    return held_valid(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;
 }
 
 /* First-time blocks wait in DRAM: nothing is written to the pool, but for those that leave. */
 static void hold_batch(struct cm_cache *c, const struct grant *g, struct newcomer *n,
                        unsigned count)
 {
-    unsigned most = c->probation.entries < 4 * BATCH_MAX ? 1 : BATCH_MAX, held = 0;
-    for (unsigned i = 0; i < count; i += most)
-        held += hold_some(c, g, n + i, count - i < most ? count - i : most);
-    if (count > 0)
+    const unsigned most = c->probation.entries < 4 * BATCH_MAX ? 1 : BATCH_MAX;
+    uint32_t entry[BATCH_MAX];
+    unsigned got = 0, held = 0;
+    for (unsigned i = 0; i < count; i++) {
+        n[i].result = refused_early(c, g, &n[i]);
+        if (n[i].result != 0)
+            continue;
+        if (got == 0)
+            got = get_entries(c, entry, count - i < most ? count - i : most);
+        if (got == 0) {
+            n[i].result = CM_NOT_STORED_BUSY;
+            continue;
+        }
+        n[i].result = hold_one(c, g, &n[i], entry[got - 1]);
+        if (n[i].result == 0) { /* else the entry is the next one's */
+            cm_probation_release(&c->probation, entry[--got]);
+            held++;
+        }
+    }
+    while (got > 0)
+        cm_probation_release(&c->probation, entry[--got]);
+    if (held > 0)
         cm_count(c, CM_STAT_held, held);
-    count_refused(c, n, count);
 }
 
 void cm_block_settle(struct cm_cache *c)
 {
     uint32_t entry[BATCH_MAX];
-    for (uint64_t i = 0; i < c->probation.entries; i += BATCH_MAX) {
-        unsigned got = get_entries(c, entry, BATCH_MAX);
+    const unsigned batch = batch_size(c);
+    const uint64_t used = cm_probation_rewind(&c->probation);
+    for (uint64_t i = 0; i < used; i += batch) {
+        unsigned got = get_entries(c, entry, used - i < batch ? (unsigned)(used - i) : batch);
         while (got > 0)
             cm_probation_release(&c->probation, entry[--got]);
     }
@@ -1179,6 +1200,8 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
         }
         fill_batch(c, &g, in, ins);
         hold_batch(c, &g, waits, waiting);
+        count_refused(c, in, ins);
+        count_refused(c, waits, waiting);
         first = first_of(first_of(first, in, ins), waits, waiting);
     }
     return first;

@@ -209,8 +209,9 @@ static uint64_t probation_bytes(const cm_options *o, const struct cm_geometry *g
     uint64_t share = g->slots / 100 * CM_BLOCK_SIZE;
     if (o->flags & CM_OPEN_READONLY)
         return 0;
-    if (o->probation_bytes != CM_PROBATION_DEFAULT)
-        return o->probation_bytes;
+    if (o->probation_bytes != CM_PROBATION_DEFAULT) /* more than the pool holds is no use */
+        return o->probation_bytes < g->slots * CM_BLOCK_SIZE ? o->probation_bytes
+                                                             : g->slots * CM_BLOCK_SIZE;
     return share < PROBATION_MIN ? PROBATION_MIN : share > PROBATION_MAX ? PROBATION_MAX : share;
 }
 
@@ -397,6 +398,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->ring.frontier =
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->ring.frontier;
+    c->judged_key = cm_media_key(&c->media);
     c->ring.probation = c->media.geo.slots / 10;
     c->ring.earn = 2;
     cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);

@@ -244,7 +244,10 @@ static int64_t read_origin(struct request *q, const cm_miss *miss, bool *eof)
 static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
 {
     uint32_t advice = at_load_relaxed(&f->advice);
-    uint64_t most = f->cache->media.geo.slots / 32; /* or it would evict what it just brought */
+    /* Or it would evict what it just brought. */
+    uint64_t most = f->cache->media.geo.slots / 32, waiting = f->cache->probation.entries;
+    if (waiting > 0 && most > waiting / 2)
+        most = waiting / 2;
     uint64_t last = at_load_relaxed(&f->last_end);
     uint32_t window = at_load_relaxed(&f->window);
     at_store_relaxed(&f->last_end, offset + len);

@@ -35,6 +35,7 @@ struct cm_cache {
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
+    uint64_t judged_key;   /* check key at open; with another one judged slots are judged anew */
     uint32_t mode;         /* atomic, enum cm_mode */
     uint32_t broken;       /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
     uint32_t failing;      /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */

@@ -127,18 +127,29 @@ uint32_t cm_probation_claim(struct cm_probation *p)
     for (unsigned i = 0; i < LOOKS && found == CM_NO_ENTRY; i++) {
         uint32_t e = (uint32_t)p->next;
         p->next = p->next + 1 == p->entries ? 0 : p->next + 1;
-        if (at_load_relaxed(&p->held[e].busy) || at_load_relaxed(&p->held[e].pins))
-            continue; /* a hint: pins are asked again when it is dead */
-        at_store_relaxed(&p->held[e].busy, (uint8_t)1);
+        /* Acquire: pairs with cm_probation_release, which stores without the lock; what its caller
+         * did to the entry comes before what we do. */
+        if (at_load_acquire(&p->held[e].busy) || at_load_relaxed(&p->held[e].pins))
+            continue; /* pins are a hint: asked again when it is dead */
+        at_store_relaxed(&p->held[e].busy, (uint8_t)1); /* set here only, under the lock */
+        if (p->used <= e)
+            p->used = e + 1;
         found = e;
     }
-    cm_lock_release(&p->lock); /* orders `busy`, which is set here only */
+    cm_lock_release(&p->lock);
     return found;
+}
+
+uint64_t cm_probation_rewind(struct cm_probation *p)
+{
+    if (p->used < p->entries) /* never went round */
+        p->next = 0;
+    return p->used;
 }
 
 void cm_probation_release(struct cm_probation *p, uint32_t e)
 {
-    at_store_release(&p->held[e].busy, (uint8_t)0); /* pairs with the lock in cm_probation_claim */
+    at_store_release(&p->held[e].busy, (uint8_t)0); /* pairs with cm_probation_claim */
 }
 
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h)

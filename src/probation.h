@@ -33,6 +33,7 @@ struct cm_probation {
     uint32_t *cell;      /* atomic; buckets of CM_PROBATION_WAYS: entry + 1, or 0 */
     struct cm_lock lock; /* next */
     uint64_t next;       /* the oldest entry, and the next to be used */
+    uint64_t used;       /* entries from here on were never claimed */
 };
 
 /* How many entries `bytes` of data buy, and the cells' buckets for them. */
@@ -64,6 +65,8 @@ static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t 
 
 /* The oldest entry, which from now on only the caller may overwrite; or CM_NO_ENTRY. */
 uint32_t cm_probation_claim(struct cm_probation *p);
+/* Begins with the oldest entry that was ever used; returns how many were. Nobody else is at work. */
+uint64_t cm_probation_rewind(struct cm_probation *p);
 void cm_probation_release(struct cm_probation *p, uint32_t e);
 /* What is in a claimed entry; false: nothing. It may be killed at any time but does not change. */
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h);

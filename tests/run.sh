@@ -118,7 +118,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     suite "$2model/$slots" $run "$1/tests/model/model$exe" --ops "$3" --slots $slots
   done
   suite "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
-  suite "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 5
+  suite "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
   [ "$5" != none ] || return 0 # one thread: nothing for the thread sanitizer to see
   suite "$2crash/probation" $run "$1/tests/crash/crash$exe" --probation 3 --length 1 --states 0
   for rules in adr eadr pagecache; do

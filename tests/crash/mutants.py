@@ -278,6 +278,8 @@ MUTANTS = [
        'slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
     _m('known, judged', 'test that a slot was judged since open', 'unit block flipped_header',
        BLOCK, 'if (!cm_ring_is_verified(&c->ring, slot) || c->', 'if (c->'),
+    _m('known, epoch', 'judged slots are judged anew after a new epoch', 'unit block epoch_outdates_judged',
+       BLOCK, ' ||\n        cm_media_key(&c->media) != c->judged_key)', ')'),
     _m('held, forget', 'forgetting of what waits in DRAM', 'unit probation write_forgets',
        BLOCK, '        cm_probation_kill(&c->probation, &k[i]);\n', ''),
     _m('held, ticket', 'ticket of a block on its way from DRAM to the pool', 'unit probation promotion_beside_write',
@@ -285,13 +287,18 @@ MUTANTS = [
     _m('held, pins', 'look at the pins of an emptied entry', 'unit probation promotion_beside_pin',
        BLOCK, 'if (!cm_probation_is_pinned(&c->probation, e))', 'if (e < UINT32_MAX)'),
     _m('held, present', 'publishing to DRAM does not look for a block that is there', 'unit probation tails',
-       BLOCK, 'else if (there == CM_FOUND_HIT || held_valid(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)'),
+       BLOCK, 'else if (there == CM_FOUND_HIT || held_valid(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)',
+       BLOCK, 'return held_valid(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;', 'return 0;'),
     _m('held, stale', 'tickets of blocks that go to DRAM', 'unit probation write_forgets',
        BLOCK, '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
     if (!is_granted(g, s, n))
 ''', '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
     if (!g->f)
-'''),
+''',
+       BLOCK, '''    if (!is_granted(g, cm_stripe_at(c, n->key.stripe), n))
+        return CM_NOT_STORED_STALE;
+    return held_valid''', '''    (void)g;
+    return held_valid'''),
     _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'memo.c',
        '           generation >= o->generation;', '           generation <= UINT64_MAX;'),
     _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'memo.c',

@@ -507,6 +507,21 @@ static void test_flipped_known_header(void)
     pool_end(&p);
 }
 
+/* A new epoch outdates every header, also those that were judged before. */
+static void test_epoch_outdates_judged(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    CHECK_EQ(hits(f, 0, 5, 5), 5);
+    CHECK_EQ(cm_super_bump_epoch(&p.c->super, &p.c->broken), 0);
+    CHECK_EQ(hits(f, 0, 5, 5), 0);
+    CHECK_EQ(put_all(f, 0, 5, 6), 5);
+    CHECK_EQ(hits(f, 0, 5, 6), 5);
+    CHECK_EQ(hits(f, 0, 5, 6), 5);
+    pool_end(&p);
+}
+
 static void test_flipped_dead_header(void)
 {
     struct pool p;
@@ -958,6 +973,7 @@ static const struct harness_test tests[] = {
     TEST(nothing_leaks),
     TEST(flipped_header),
     TEST(flipped_known_header),
+    TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),
     TEST(other_key),
     TEST(garbage_cells),

@@ -173,6 +173,103 @@ static void test_sizes(void)
     pool_end(&p);
 }
 
+/* Offers that are refused push nobody out. */
+static void test_refused_early(void)
+{
+    struct pool p;
+    uint8_t data[CM_BLOCK_SIZE];
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD - 1, 5), HELD - 1);
+    cm_miss m = miss_of(f, 500 * BLK, BLK), stale = miss_of(f, 600 * BLK, BLK);
+    CHECK_EQ(cm_invalidate(f, 600 * BLK, BLK), 0);
+    m = miss_of(f, 500 * BLK, BLK);
+    content(5, 500, data);
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), 0);
+    for (unsigned i = 0; i < 2 * HELD; i++) {
+        CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_PRESENT);
+        CHECK_EQ(cm_fill(f, &stale, data, BLK, 0), CM_NOT_STORED_STALE);
+    }
+    CHECK_EQ(hits(f, 0, HELD - 1, 5), HELD - 1);
+    pool_end(&p);
+}
+
+/* A bracket on a neighbour keeps a block from the pool, but the ghost remembers it. */
+static void test_bracket_beside(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put(f, 1, 5), 0);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(look_anew(f, 1, 5), RIGHT);
+    cm_bracket w = begin_write(f, 40 * BLK, BLK);
+    cm_file *g = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
+    (void)put_all(g, 0, HELD, 5); /* stale, in a pool of one stripe */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    (void)put_all(g, 0, HELD, 5);
+    if (look(f, 1, 5) == MISS) {
+        CHECK_EQ(put(f, 1, 5), 0);
+        CHECK(in_pool(f, 1));
+    }
+    pool_end(&p);
+}
+
+/* Looks past the end of a tail are no hits; what could not be promoted is not counted. */
+static void test_counts(void)
+{
+    struct pool p;
+    uint8_t buf[20];
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    for (unsigned i = 0; i < 10; i++)
+        CHECK_EQ(cm_read(f, 4 * BLK + 2000, buf, sizeof(buf), NULL), 0);
+    CHECK_EQ(STAT(p.c, probation_hits), 0);
+    int64_t refused = STAT(p.c, refused_present), promoted = STAT(p.c, promoted);
+    CHECK_EQ(put_all(f, 100, HELD, 5), HELD);
+    CHECK_EQ(STAT(p.c, refused_present), refused);
+    CHECK_EQ(STAT(p.c, promoted), promoted);
+    pool_end(&p);
+}
+
+/* Read-ahead does not push out what it just brought. */
+static int64_t read_content(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    *(uint64_t *)ctx += len / BLK;
+    for (size_t i = 0; i < len; i += BLK)
+        content(5, (offset + i) / BLK, (uint8_t *)buf + i);
+    return (int64_t)len;
+}
+
+static void test_read_ahead(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    uint64_t blocks = 0;
+    cm_file *f = set_up(&p, 64 * MIB);
+    for (uint64_t b = 0; b < 1000; b++) {
+        CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, read_content, &blocks), BLK);
+        CHECK(is_content(5, b, buf, BLK));
+    }
+    CHECK(blocks <= 1000 + HELD);
+    pool_end(&p);
+}
+
+/* A buffer is not larger than the pool, and closing looks only at what was used. */
+static void test_huge(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.probation_bytes = UINT64_MAX - 1;
+    (void)pool_up(&p);
+    CHECK_EQ(p.c->probation.entries, p.c->media.geo.slots);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    CHECK_EQ(p.c->probation.used, 5);
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(hits(f, 0, 5, 5), 5);
+    pool_end(&p);
+}
+
 /* ---- Promises -------------------------------------------------------------------------------- */
 
 static void test_write_forgets(void)
@@ -385,6 +482,11 @@ static const struct harness_test tests[] = {
     TEST(close_and_crash),
     TEST(close_full),
     TEST(sizes),
+    TEST(refused_early),
+    TEST(bracket_beside),
+    TEST(counts),
+    TEST(read_ahead),
+    TEST(huge),
     TEST(write_forgets),
     TEST(killed_is_not_promoted),
     TEST(promotion_beside_write),
