@@ -147,6 +147,12 @@ enum cm_verify {
     CM_VERIFY_NEVER = 2 /* trust the media; gives up "right bytes or a miss" on damaged media */
 };
 
+/* Which blocks stay: the policy S3R of docs/policy.md, as it is... */
+enum cm_policy {
+    CM_POLICY_AUTO = 0, /* ... with the rule of four that serves a sample of the blocks best */
+    CM_POLICY_S3R = 1   /* ... with one rule always */
+};
+
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
 /* Called with one complete line without newline; `text` is valid during the call only. Must be
@@ -230,7 +236,11 @@ typedef struct cm_options {
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    uint64_t reserved[3]; /* 0 */
+    uint32_t policy; /* enum cm_policy */
+    /* CM_POLICY_AUTO: what storing a block is held to cost, in thousandths of a hit; more wears the
+     * pool less and serves less. 0: the default, 20; 1000 at most. */
+    uint32_t wear_weight;
+    uint64_t reserved[2]; /* 0 */
 } cm_options;
 #ifdef __cplusplus
 static inline cm_options cm_options_init_(void)
@@ -397,7 +407,8 @@ enum cm_not_stored {
     CM_NOT_STORED_BUSY = 3,    /* every slot looked at was pinned or in use */
     CM_NOT_STORED_FULL = 4,    /* no place in the index */
     CM_NOT_STORED_MODE = 5,    /* CM_FREEZE or CM_BYPASS, or the file is bypassed */
-    CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE or the fill rate limit */
+    CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds back
+                                  what comes for the first time */
     CM_NOT_STORED_MEDIA = 7    /* the pool could not be written there */
 };
 #define CM_FILL_EOF 1u /* data ends where the origin ends, possibly in the middle of a block */
@@ -572,6 +583,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(promoted, "blocks that left it for the pool")
 
 #define CM_LATENCY_BUCKETS 32
+#define CM_CURVE_POINTS 7
+#define CM_CURVE_UNKNOWN UINT64_MAX
 typedef struct cm_stats_data {
     uint32_t struct_size; /* set by the caller to sizeof(cm_stats_data) */
     uint32_t reserved;
@@ -586,6 +599,13 @@ typedef struct cm_stats_data {
     /* Duration of origin reads made by cm_read_through, every one of them. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
     uint64_t closed_at_ns; /* wall clock of the close; 0: open, or not closed cleanly */
+    /* What the pool would serve if it had 1/8, 1/4, 1/2 of its size, its own, 2, 4, 8 times it, in
+     * parts per million of all blocks looked up: estimated from a sample of the blocks. Not known
+     * before enough of them were read: CM_CURVE_UNKNOWN, for large sizes longer than for small ones.
+     * The older half of what was seen counts half now and then. */
+    uint64_t curve_hits[CM_CURVE_POINTS];
+    uint64_t curve_reads;   /* reads of blocks in the sample that stands for the pool's own size */
+    uint64_t curve_skipped; /* ... and those left out, because threads met at it */
 } cm_stats_data;
 /* CM_EINVAL (NULL, or struct_size not set) CM_EIO. */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);

@@ -3,8 +3,8 @@
  * admit.c - admission: between an offered fill and the pool.
  *
  * Owns: the decision whether a block may come in at all: mode, the caller's advice. Whether it
- * waits in DRAM or starts in the pool, if the rate limit allows it, is decided in block.c, block by
- * block.
+ * waits in DRAM, starts in the pool, if the rate limit allows it, or is refused by the policy's rule
+ * is decided in block.c, block by block.
  *
  * Who: api.c and flight.c.
  */
@@ -12,7 +12,8 @@
 
 #include "block.h"
 
-int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len)
+int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked)
 {
     struct cm_cache *c = f->cache;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
@@ -31,5 +32,5 @@ int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
     }
-    return cm_block_fill(f, miss, data, len, advice == CM_ADVISE_KEEP);
+    return cm_block_fill(f, miss, data, len, asked, advice == CM_ADVISE_KEEP);
 }

@@ -7,7 +7,15 @@
 
 #include "file.h"
 
-/* Offers `len` bytes that begin at miss->offset. 0 or the first enum cm_not_stored. */
-int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len);
+/* Offers `len` bytes that begin at miss->offset; those behind `asked` were read ahead of need. 0 or
+ * the first enum cm_not_stored. */
+int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked);
+
+/* Do first-time blocks wait in DRAM before they may cost a pool write? Then the rule is fixed. */
+static inline bool cm_admit_has_buffer(const struct cm_cache *c)
+{
+    return c->probation.entries > 0;
+}
 
 #endif

@@ -248,7 +248,7 @@ int cm_fill(cm_file *f, const cm_miss *miss, const void *data, size_t len, uint3
         return CM_ETICKET;
     if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
         return CM_EINVAL;
-    e = cm_admit_fill(f, miss, data, len);
+    e = cm_admit_fill(f, miss, data, len, len);
     report_trouble(f->cache);
     return e;
 }

@@ -15,6 +15,8 @@
  */
 #include "block.h"
 
+#include "sample.h"
+
 #include <string.h>
 
 #define BATCH_MAX 16u     /* victims and fills that share a fence */
@@ -150,9 +152,19 @@ static bool is_news(uint64_t hash)
     return true;
 }
 
+static void count_sampled_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    bool news = is_news(k->place.hash);
+    if (news && cm_ring_counts(&c->ring, slot))
+        cm_ring_touch(&c->ring, slot);
+    cm_sample_read(c, k, !news, false);
+}
+
 static inline void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
-    if (cm_ring_counts(&c->ring, slot) && is_news(k->place.hash))
+    if (cm_sample_has(c, k->incarnation, k->block))
+        count_sampled_hit(c, k, slot);
+    else if (cm_ring_counts(&c->ring, slot) && is_news(k->place.hash))
         cm_ring_touch(&c->ring, slot);
 }
 
@@ -252,6 +264,16 @@ void cm_block_soon(const struct cm_cache *c, const struct cm_probe *p)
         cm_slot_prefetch_more(&c->media, p->slot);
 }
 
+static void count_held_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)
+{
+    bool news = is_news(k->place.hash);
+    if (news)
+        cm_probation_touch(&c->probation, entry);
+    if (cm_sample_has(c, k->incarnation, k->block))
+        cm_sample_read(c, k, !news, false);
+    cm_count(c, CM_STAT_probation_hits, 1);
+}
+
 /* The block is not in the pool: is it in the probation buffer? */
 static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
                                const struct cm_part *part, uint32_t *got)
@@ -260,11 +282,8 @@ static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
         uint32_t e;
         switch (cm_probation_read(&c->probation, k, part, got, &e)) {
         case CM_SLOT_HIT:
-            if (*got == 0) /* past the end of a tail */
-                return CM_FOUND_HIT;
-            if (is_news(k->place.hash))
-                cm_probation_touch(&c->probation, e);
-            cm_count(c, CM_STAT_probation_hits, 1);
+            if (*got > 0) /* else past the end of a tail */
+                count_held_hit(c, k, e);
             return CM_FOUND_HIT;
         case CM_SLOT_CHANGED:
             break;
@@ -398,9 +417,7 @@ static enum cm_found pin_held(struct cm_cache *c, const struct cm_key *k, uint64
     if (v != CM_SLOT_HIT)
         return *busy ? CM_FOUND_CONFLICT : CM_FOUND_ABSENT;
     at_add_relaxed(&c->pinned, 1);
-    if (is_news(k->place.hash))
-        cm_probation_touch(&c->probation, e);
-    cm_count(c, CM_STAT_probation_hits, 1);
+    count_held_hit(c, k, e);
     *slot = c->media.geo.slots + e;
     return CM_FOUND_HIT;
 }
@@ -614,6 +631,16 @@ static unsigned get_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 }
 
 /* ---- Misses ---------------------------------------------------------------------------------- */
+
+void cm_block_missed(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t n)
+{
+    for (uint64_t b = first; b < first + n; b++) {
+        if (!cm_sample_has(c, incarnation, b))
+            continue;
+        struct cm_key k = cm_key_of(&c->media, incarnation, b);
+        cm_sample_read(c, &k, !is_news(k.place.hash), true);
+    }
+}
 
 enum { MISS_SERIAL, MISS_INCARNATION, MISS_FILE_TICKET, MISS_TICKETS };
 
@@ -1173,14 +1200,29 @@ static int first_of(int first, const struct newcomer *n, unsigned count)
     return first;
 }
 
-int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted)
+/* Does the rule deny a block a slot, because it comes for the first time? The next time it will be
+ * remembered. */
+static bool is_refused(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_header h;
+    uint64_t slot;
+    if (!cm_ring_refuses(&c->ring) || cm_ghost_has(&c->ghost, k->place.hash) ||
+        find_slot(c, k, &slot, &h) != CM_FOUND_ABSENT) /* such as a tail that grew */
+        return false;
+    cm_ghost_add(&c->ghost, k->place.hash);
+    cm_count(c, CM_STAT_refused_policy, 1);
+    return true;
+}
+
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked, bool wanted)
 {
     struct cm_cache *c = f->cache;
     const struct grant g = { f, miss };
     uint64_t block = miss->offset / CM_BLOCK_SIZE;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
     unsigned batch = batch_size(c);
-    int first = 0;
+    int first = 0, refused = 0;
     raise_limit(f, miss->offset + len);
     for (uint64_t i = 0; i < blocks;) {
         struct newcomer in[BATCH_MAX], waits[BATCH_MAX];
@@ -1193,7 +1235,9 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
             n->start = wanted ? START_WANTED : START_ASK;
             n->key = cm_key_of(&c->media, miss->opaque[MISS_INCARNATION], block + i);
             (void)is_news(n->key.place.hash); /* its reader has touched it */
-            if (must_wait(c, n))
+            if (!wanted && at < asked && is_refused(c, &n->key))
+                refused = CM_NOT_STORED_POLICY;
+            else if (must_wait(c, n))
                 waits[waiting++] = *n;
             else
                 ins++;
@@ -1203,6 +1247,7 @@ int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
         count_refused(c, in, ins);
         count_refused(c, waits, waiting);
         first = first_of(first_of(first, in, ins), waits, waiting);
+        first = first ? first : refused;
     }
     return first;
 }
@@ -1332,6 +1377,8 @@ int cm_block_forget(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
         for (unsigned i = 0; i < n; i++) {
             k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
             cm_block_aim_both(c, &k[i]);
+            if (cm_sample_has(c, incarnation, first + i))
+                cm_sample_drop(c, &k[i]);
         }
         for (unsigned i = 0; i < n; i++)
             aim_header(c, &k[i]);

@@ -48,6 +48,8 @@ void cm_block_unpin(struct cm_cache *c, uint64_t slot);
 /* Where the bytes of what was pinned are. */
 const uint8_t *cm_block_data(const struct cm_cache *c, uint64_t slot);
 
+/* Blocks [first, first+n) were wanted and not served: the sample is told. */
+void cm_block_missed(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t n);
 /* Takes tickets for blocks [first, first+n), cut to CM_MISS_STRIPES groups, into miss->opaque and
  * miss->flags (NOFILL); returns how many blocks they cover. Lock-free. */
 uint64_t cm_block_miss(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss);
@@ -56,9 +58,11 @@ bool cm_block_fillable(cm_file *f, const cm_miss *miss, uint64_t block);
 
 /* Stores the blocks of `data`, which begins at miss->offset. 0, or the first enum cm_not_stored.
  * Blocks that come for
- * the first time wait in the probation buffer, if there is one; `wanted` ones do not, and are as
- * hard to evict as any. */
-int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len, bool wanted);
+ * the first time wait in the probation buffer, if there is one, or are refused, if the policy's rule
+ * says so, but for what is behind `asked` bytes: that was read ahead of need. `wanted` ones do not
+ * wait, and are as hard to evict as any. */
+int cm_block_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked, bool wanted);
 
 /* Asks for what forgetting a block looks at first. */
 void cm_block_aim_forget(const struct cm_cache *c, uint64_t incarnation, uint64_t block);

@@ -13,13 +13,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admit.h"
 #include "block.h"
 #include "flight.h"
+#include "sample.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
 
 #define PROBATION_MIN (UINT64_C(256) << 10) /* less than a few dozen blocks costs hits */
 #define PROBATION_MAX (UINT64_C(256) << 20)
+#define WEAR_MAX 1000u
 #define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
 
 /* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
@@ -215,7 +218,7 @@ static uint64_t probation_bytes(const cm_options *o, const struct cm_geometry *g
     return share < PROBATION_MIN ? PROBATION_MIN : share > PROBATION_MAX ? PROBATION_MAX : share;
 }
 
-#define PARTS 15
+#define PARTS 16
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -245,6 +248,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
+        { (void **)&c->sample, cm_sample_bytes() },
     };
     static_assert(sizeof(list) == PARTS * sizeof(list[0]), "the table is full");
     memcpy(p, list, sizeof(list));
@@ -294,7 +298,8 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
         o.probation_bytes = CM_PROBATION_DEFAULT;
     uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD;
     if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
-        o.memory_durability > CM_DURABILITY_DAX || !all_zero(o.reserved, 3))
+        o.memory_durability > CM_DURABILITY_DAX || o.policy > CM_POLICY_S3R ||
+        o.wear_weight > WEAR_MAX || !all_zero(o.reserved, 2))
         return CM_EINVAL;
     if (!o.alloc) {
         o.alloc = default_alloc;
@@ -399,11 +404,10 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->ring.frontier;
     c->judged_key = cm_media_key(&c->media);
-    c->ring.probation = c->media.geo.slots / 10;
-    c->ring.earn = 2;
     cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
     cm_memo_begin(&c->memo, &c->media, &c->ring, &c->ghost,
                   last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
+    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO && !cm_admit_has_buffer(c));
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }
@@ -523,6 +527,7 @@ static int settle(cm_cache *c)
     if (cm_cache_mode(c) == CM_NORMAL)
         cm_block_settle(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
+    cm_sample_publish(c);
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
         e = cm_super_bump_epoch(&c->super, &c->broken);
@@ -704,6 +709,8 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
     int e = cm_enter_cache(c);
     if (e || !out)
         return e ? e : CM_EINVAL;
+    if (!c->readonly)
+        cm_sample_publish(c);
     e = cm_stats_sum(c->media.base, &s);
     return e ? e : give_result(out, &s, sizeof(s));
 }

@@ -186,7 +186,8 @@ static void offer(struct request *q, const cm_miss *miss, const uint8_t *data, u
         cm_count(q->f->cache, CM_STAT_prefetch_blocks,
                  (miss->offset + len - wanted) / CM_BLOCK_SIZE);
     if (len > 0 && !(miss->flags & CM_MISS_NOFILL))
-        (void)cm_admit_fill(q->f, miss, data, len); /* not stored: counted, never an error */
+        (void)cm_admit_fill(q->f, miss, data, len,
+                            wanted - miss->offset); /* not stored: counted, never an error */
 }
 
 /* Reads one run of the origin and serves the request from it. Returns bytes the request advanced

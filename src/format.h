@@ -78,7 +78,11 @@ struct cm_stats_head {
     uint64_t lifetime_pool_bytes; /*  8 of all earlier sessions */
     uint64_t owner_pid;           /* 16 */
     uint64_t closed_at_ns;        /* 24 wall clock; 0: open, or crashed */
-    uint64_t reserved[508];       /* 32 */
+    /* What the pool would serve if it had another size (sample.c). */
+    uint64_t curve_reads;                 /* 32 */
+    uint64_t curve_skipped;               /* 40 */
+    uint64_t curve_hits[CM_CURVE_POINTS]; /* 48 parts per million + 1; 0: not known */
+    uint64_t reserved[506 - CM_CURVE_POINTS];
 };
 struct cm_stats_shard {
     uint64_t word[CM_STATS_SHARD_WORDS]; /* counters, then two histograms; stats.c */
@@ -177,6 +181,7 @@ static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, reserved) == 216, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
+static_assert(offsetof(struct cm_stats_head, curve_hits) == 48, "stats head");
 static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
 static_assert(sizeof(struct cm_record) == 128, "record size");
 static_assert(offsetof(struct cm_record, incarnation) == 16, "record");

@@ -84,6 +84,17 @@ void cm_ghost_add(struct cm_ghost *g, uint64_t hash)
     (void)at_add_relaxed(&g->time, 1u);
 }
 
+bool cm_ghost_has(const struct cm_ghost *g, uint64_t hash)
+{
+    const uint32_t *cell = bucket(g, hash);
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t seen = at_load_relaxed(&cell[i]);
+        if (seen >> 16 == fingerprint(hash))
+            return age(now(g), seen) * g->unit < g->window;
+    }
+    return false;
+}
+
 bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
 {
     uint32_t *cell = bucket(g, hash);

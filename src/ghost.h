@@ -29,6 +29,8 @@ void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell);
 void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash);
 /* A block leaves the pool. Lock-free, as all of these. */
 void cm_ghost_add(struct cm_ghost *g, uint64_t hash);
+/* Would cm_ghost_take say so? */
+bool cm_ghost_has(const struct cm_ghost *g, uint64_t hash);
 /* A block comes. Did it leave within the window? It is forgotten. */
 bool cm_ghost_take(struct cm_ghost *g, uint64_t hash);
 

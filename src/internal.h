@@ -22,6 +22,7 @@
 #define CM_FLIGHTS 256u    /* origin reads that others may wait for */
 
 struct cm_flight_table;
+struct cm_sample;
 
 struct cm_cache {
     uint32_t magic;
@@ -60,6 +61,9 @@ struct cm_cache {
     uint64_t bracket_id; /* atomic */
 
     struct cm_rate rate;
+    uint64_t sample_below;    /* places below this are in the sample; set at open */
+    uint64_t sample_skipped;  /* atomic; reads of the sample that found it locked */
+    struct cm_sample *sample; /* sample.c */
     struct cm_flight_table *flights;
     uint64_t live; /* atomic; read-throughs running */
 };

@@ -11,6 +11,7 @@
 #define CM_LOCK_H
 
 #include <assert.h>
+#include <stdbool.h>
 
 #include "atomic.h"
 #include "platform.h"
@@ -32,6 +33,13 @@ static inline void cm_lock_acquire(struct cm_lock *l)
     }
     while (at_swap_acq_rel(&l->word, 2) != 0) /* acquire, as above */
         cm_plat_wait(&l->word, 2);
+}
+
+/* Does not wait. false: it is taken. */
+static inline bool cm_lock_try(struct cm_lock *l)
+{
+    uint32_t seen = 0;
+    return at_cas_acq_rel(&l->word, &seen, 1); /* as in acquire */
 }
 
 static inline void cm_lock_release(struct cm_lock *l)

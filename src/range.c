@@ -160,7 +160,10 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
     } else {
         uint64_t n = describe_miss(w, pos, fillable, ahead, miss);
         uint64_t wanted = (w->end - 1) / CM_BLOCK_SIZE + 1 - pos / CM_BLOCK_SIZE;
-        count_miss(w->c, cause, n < wanted ? n : wanted); /* not what is only read ahead */
+        n = n < wanted ? n : wanted; /* not what is only read ahead */
+        count_miss(w->c, cause, n);
+        if (fillable)
+            cm_block_missed(w->c, w->incarnation, pos / CM_BLOCK_SIZE, n);
     }
     return (int64_t)(pos - w->offset);
 }

@@ -35,6 +35,7 @@ struct cm_ring {
     uint64_t end;          /* atomic; slots from here on are left alone: see cm_ring_stop */
     uint64_t probation;    /* atomic; so many slots may be on probation before those go first */
     uint32_t earn;         /* atomic; hits on probation that earn a place */
+    uint32_t remembered;   /* atomic; first-time blocks get no slot, but for one never used */
     uint64_t on_probation; /* atomic */
     struct cm_lock lock;   /* the stacks and the line below */
     uint32_t free_max, free_count, hint_count;
@@ -124,6 +125,21 @@ static inline void cm_ring_stop(struct cm_ring *r)
     at_store_relaxed(&r->end, used); /* a bound for a search, no order */
     if (at_load_relaxed(&r->probation) > used / 2)
         at_store_relaxed(&r->probation, used / 2);
+}
+/* Sets how blocks earn a place. `probation`: slots, half of them at most. */
+static inline void cm_ring_rule(struct cm_ring *r, uint64_t probation, uint32_t earn,
+                                bool remembered)
+{
+    uint64_t most = at_load_relaxed(&r->end) / 2; /* relaxed: each is right by itself */
+    at_store_relaxed(&r->probation, probation < most ? probation : most);
+    at_store_relaxed(&r->earn, earn);
+    at_store_relaxed(&r->remembered, (uint32_t)remembered);
+}
+/* Shall first-time blocks get no slot? */
+static inline bool cm_ring_refuses(const struct cm_ring *r)
+{
+    return at_load_relaxed(&r->remembered) &&
+           at_load_relaxed(&r->frontier) >= at_load_relaxed(&r->end);
 }
 /* Takes an owned, ready slot from the free stack, or CM_NO_SLOT. */
 uint64_t cm_ring_take_free(struct cm_ring *r);

@@ -57,6 +57,25 @@ static void put(uint64_t *p, uint64_t v)
         (void)cm_guard_add64(p, v - old);
 }
 
+uint64_t cm_stats_total(const struct cm_media *m, enum cm_stat which)
+{
+    uint64_t sum = 0, n;
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
+        if (cm_guard_load64(&cm_media_counters(m->base, s)[which], &n) == 0)
+            sum += n;
+    return sum;
+}
+
+void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINTS], uint64_t reads,
+                    uint64_t skipped)
+{
+    struct cm_stats_head *h = head_at(m->base);
+    put(&h->curve_reads, reads);
+    put(&h->curve_skipped, skipped);
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        put(&h->curve_hits[i], hits[i] + 1); /* CM_CURVE_UNKNOWN becomes what an old page has: 0 */
+}
+
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
     struct cm_stats_head *h = head_at(m->base);
@@ -66,6 +85,11 @@ void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
         for (unsigned i = 0; i < HISTOGRAM_AT(2); i++)
             put(&cm_media_counters(m->base, s)[i], 0);
+    static const uint64_t unknown[CM_CURVE_POINTS] = { CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
+                                                       CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
+                                                       CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
+                                                       CM_CURVE_UNKNOWN };
+    cm_stats_curve(m, unknown, 0, 0);
     put(&h->opened_at_ns, (uint64_t)wall_ns);
     put(&h->closed_at_ns, 0);
     put(&h->owner_pid, pid);
@@ -79,10 +103,10 @@ void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
 {
     uint64_t sum[CM_STATS_SHARD_WORDS] = { 0 }, word[CM_STATS_SHARD_WORDS];
-    uint64_t head[4];
+    uint64_t head[6 + CM_CURVE_POINTS];
     memset(out, 0, sizeof(*out));
     out->struct_size = sizeof(*out);
-    if (cm_guard_load_words(&head_at(base)->opened_at_ns, head, 4))
+    if (cm_guard_load_words(&head_at(base)->opened_at_ns, head, 6 + CM_CURVE_POINTS))
         return CM_EIO;
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++) {
         if (cm_guard_load_words(cm_media_counters(base, s), word, CM_STATS_SHARD_WORDS))
@@ -98,5 +122,9 @@ int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
     out->opened_at_ns = head[0];
     out->closed_at_ns = head[3];
     out->lifetime_pool_bytes = head[1] + out->pool_bytes;
+    out->curve_reads = head[4];
+    out->curve_skipped = head[5];
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        out->curve_hits[i] = head[6 + i] - 1;
     return 0;
 }

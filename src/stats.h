@@ -16,6 +16,12 @@ void cm_stats_add2(const struct cm_media *m, enum cm_stat one, uint64_t n, enum 
                    uint64_t n2);
 void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_t ns);
 
+/* One counter, of all shards; what cannot be read counts nothing. */
+uint64_t cm_stats_total(const struct cm_media *m, enum cm_stat which);
+/* Puts the curve where every process sees it; one caller at a time. `hits`: as in cm_stats_data. */
+void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINTS], uint64_t reads,
+                    uint64_t skipped);
+
 /* Begins a session: folds the wear of the last one into the lifetime count, zeroes the rest. */
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 /* And ends it. */

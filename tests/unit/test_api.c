@@ -372,14 +372,16 @@ static void test_flags(void)
     CHECK_EQ(cm_set_mode(p.c, 3), CM_EINVAL);
     CHECK_EQ(cm_set_mode(p.c, -1), CM_EINVAL);
     pool_down(&p);
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 10; i++) {
         cm_options o = CM_OPTIONS_INIT;
         o.probation_bytes = 0;
         o.flags = i == 0 ? 8 : i == 1 ? 0x80000000u : 0;
         o.verify = i == 2 ? 3 : 0;
         o.memory_durability = i == 3 ? 4 : 0;
         o.reserved[0] = i == 4;
-        o.reserved[2] = i == 5;
+        o.reserved[sizeof(o.reserved) / sizeof(o.reserved[0]) - 1] = i == 5;
+        o.policy = i == 8 ? CM_POLICY_S3R + 1 : CM_POLICY_AUTO;
+        o.wear_weight = i == 9 ? 1001 : 1000;
         o.alloc = i == 6 ? keep_alloc : NULL;
         o.free = i == 7 ? keep_free : NULL;
         CHECK_EQ(cm_open_memory(p.base, p.bytes, &o, &c), CM_EINVAL);

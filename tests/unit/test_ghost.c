@@ -26,6 +26,7 @@ static void test_once(void)
     CHECK(!cm_ghost_take(&g, hash(1)));
     cm_ghost_add(&g, hash(1));
     CHECK(!cm_ghost_take(&g, hash(2)));
+    CHECK(cm_ghost_has(&g, hash(1)) && !cm_ghost_has(&g, hash(2)));
     CHECK(cm_ghost_take(&g, hash(1)));
     CHECK(!cm_ghost_take(&g, hash(1)));
     free(g.cell);

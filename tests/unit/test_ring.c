@@ -260,6 +260,25 @@ static void test_spared(void)
     unmake(&r);
 }
 
+/* Half of the slots on probation at most, of those there are; and nothing is refused while some
+ * were never used. */
+static void test_rule(void)
+{
+    struct cm_ring r = make(100);
+    cm_ring_rule(&r, 80, 2, true);
+    CHECK_EQ(r.probation, 50);
+    CHECK_EQ(r.earn, 2);
+    CHECK(cm_ring_refuses(&r));
+    r.frontier = 99;
+    CHECK(!cm_ring_refuses(&r));
+    cm_ring_stop(&r);
+    CHECK(cm_ring_refuses(&r));
+    cm_ring_rule(&r, 10, 1, false);
+    CHECK_EQ(r.probation, 10);
+    CHECK(!cm_ring_refuses(&r));
+    unmake(&r);
+}
+
 /* ---- Hints and frontier ---------------------------------------------------------------------- */
 
 static void test_hints_first(void)
@@ -461,11 +480,12 @@ static void test_victims_once(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(zero_wins),      TEST(bounded),       TEST(all_owned), TEST(small_ring),
-    TEST(counts),         TEST(ageing),        TEST(line),      TEST(line_taken),
-    TEST(hand_passes_by), TEST(stale_places),  TEST(line_full), TEST(spared),
-    TEST(hints_first),    TEST(hints_bounded), TEST(frontier),  TEST(free_stack),
-    TEST(verified_flag),  TEST(bytes),         TEST(exclusive), TEST(victims_once),
+    TEST(zero_wins),      TEST(bounded),       TEST(all_owned),     TEST(small_ring),
+    TEST(counts),         TEST(ageing),        TEST(line),          TEST(line_taken),
+    TEST(hand_passes_by), TEST(stale_places),  TEST(line_full),     TEST(spared),
+    TEST(rule),           TEST(hints_first),   TEST(hints_bounded), TEST(frontier),
+    TEST(free_stack),     TEST(verified_flag), TEST(bytes),         TEST(exclusive),
+    TEST(victims_once),
 };
 
 int main(int argc, char **argv)

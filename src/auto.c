@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * auto.c - chooses among rules of S3R by trying each on a sample of the blocks.
+ *
+ * Owns: a mini-simulation a rule. All see the same blocks and have the pool's share of slots, so
+ * that a rule's hit ratio in the mini is about what it would be in the pool. Score: hits less
+ * `wear` for each fill. Another rule is chosen when its score is better by a margin, and only every
+ * CHECK reads of the sample. Counts are halved now and then, so that old times weigh less. The
+ * rules, and what else was tried: docs/policy.md.
+ *
+ * Who: sample.c.
+ */
+#include "auto.h"
+
+#include <assert.h>
+
+#define SLOTS 256u /* of a mini */
+#define CHECK 16u
+#define READS_MIN 256.0
+#define SIZES_MIN 8.0       /* reads before the first choice, in minis' slots */
+#define SIZES_MAX 16.0      /* reads that count, so too... */
+#define READS_MAX 512.0     /* ... and so many more */
+#define MARGIN_DEFAULT 0.02 /* to leave the default */
+#define MARGIN 0.01         /* to leave any other */
+
+static_assert(sizeof(struct cm_auto) < 100000, "what AUTO may cost");
+
+static const struct cm_curve_rule rules[CM_AUTO_RULES] = {
+    { 100, 1, false },
+    { 100, 1, true },
+    { 500, 2, false },
+    { 100, 2, false },
+};
+
+void cm_auto_begin(struct cm_auto *a, uint64_t slots, uint32_t wear)
+{
+    a->below = cm_mini_below(SLOTS, slots);
+    a->wear = wear / 1000.0;
+    for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+        struct cm_mini_rule r = cm_curve_mini_rule(&rules[i], slots, a->below);
+        cm_mini_begin(&a->mini[i].mini, cm_mini_share(slots, a->below), &r);
+    }
+}
+
+const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a)
+{
+    return &rules[a->chosen];
+}
+
+static double score(const struct cm_auto *a, unsigned rule)
+{
+    return (a->mini[rule].hits - a->wear * a->mini[rule].fills) / a->reads;
+}
+
+static bool choose(struct cm_auto *a)
+{
+    unsigned before = a->chosen;
+    double best = score(a, before) + (before == 0 ? MARGIN_DEFAULT : MARGIN);
+    for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+        if (score(a, i) > best) {
+            best = score(a, i);
+            a->chosen = i;
+        }
+    }
+    return a->chosen != before;
+}
+
+bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
+{
+    if (place >= a->below)
+        return false;
+    const double slots = a->mini[0].mini.slots;
+    a->reads++;
+    for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+        struct cm_auto_mini *m = &a->mini[i];
+        uint64_t fills = m->mini.fills;
+        m->hits += cm_mini_read(&m->mini, key, again);
+        m->fills += (double)(m->mini.fills - fills);
+    }
+    if (a->reads >= SIZES_MAX * slots + READS_MAX) {
+        a->reads /= 2;
+        for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+            a->mini[i].hits /= 2;
+            a->mini[i].fills /= 2;
+        }
+    }
+    if (++a->since < CHECK || a->reads < READS_MIN || a->reads < SIZES_MIN * slots)
+        return false;
+    a->since = 0;
+    return choose(a);
+}
+
+void cm_auto_drop(struct cm_auto *a, uint32_t key, uint32_t place)
+{
+    for (unsigned i = 0; i < CM_AUTO_RULES && place < a->below; i++)
+        cm_mini_drop(&a->mini[i].mini, key);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * auto.h - mini-simulations that say which rule serves the pool best.
+ */
+#ifndef CM_AUTO_H
+#define CM_AUTO_H
+
+#include "curve.h"
+
+#define CM_AUTO_RULES 4u
+
+struct cm_auto_mini {
+    double hits, fills;
+    struct cm_mini mini;
+};
+
+struct cm_auto {
+    uint64_t below;  /* places below this are in the sample */
+    double wear;     /* what a fill costs, in hits */
+    double reads;    /* of the sample; halved now and then, as the minis' counts */
+    unsigned since;  /* reads since it was looked at last */
+    unsigned chosen; /* which rule; the first one is the default */
+    struct cm_auto_mini mini[CM_AUTO_RULES];
+};
+
+/* `a` is zeroed; the pool has so many slots. `wear`: thousandths of a hit that a fill costs. */
+void cm_auto_begin(struct cm_auto *a, uint64_t slots, uint32_t wear);
+const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a);
+/* A block is read. True: another rule is chosen now. */
+bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again);
+void cm_auto_drop(struct cm_auto *a, uint32_t key, uint32_t place);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * curve.c - the hit ratio as a function of the pool's size.
+ *
+ * Owns: a mini-simulation for each of seven sizes (Waldspurger et al., ATC'17). Its blocks are so
+ * many that their share of all blocks is the share that the mini's slots have of that size's; a
+ * pool not larger than the mini is simulated whole.
+ *
+ * What the sample says is held against what is known: how many misses the pool itself had, and how
+ * many of them were of blocks in the sample. Estimate: the pool's miss ratio times the mini's
+ * misses over the pool's misses in the sample. Whether a few blocks that are read very often are in
+ * the sample no longer matters then, because they miss neither here nor there. Besides, the mini of
+ * the pool's own size shows how far minis are off: that is taken from the other sizes' too, half as
+ * much with each doubling or halving. docs/policy.md.
+ *
+ * Who: sample.c.
+ */
+#include "curve.h"
+
+#include <assert.h>
+
+#define READS_PER_SLOT 2u /* of a mini: below that nearly all it saw is that it was empty */
+#define READS_MIN 512u
+
+static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
+
+/* Slots of a pool of that size. */
+static uint64_t slots_at(uint64_t slots, unsigned size)
+{
+    uint64_t n =
+        size < CM_CURVE_OWN ? slots >> (CM_CURVE_OWN - size) : slots << (size - CM_CURVE_OWN);
+    return n == 0 ? 1 : n;
+}
+
+struct cm_mini_rule cm_curve_mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
+                                       uint64_t below)
+{
+    uint64_t probation = (slots * rule->probation + 500) / 1000;
+    return (struct cm_mini_rule){ cm_mini_share(probation == 0 ? 1 : probation, below), rule->earn,
+                                  rule->remembered };
+}
+
+void cm_curve_begin(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        struct cm_curve_size *s = &c->size[i];
+        uint64_t n = slots_at(slots, i);
+        s->below = cm_mini_below(CM_MINI_SLOTS, n);
+        struct cm_mini_rule r = cm_curve_mini_rule(rule, n, s->below);
+        cm_mini_begin(&s->mini, cm_mini_share(n, s->below), &r);
+    }
+}
+
+void cm_curve_set_rule(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        c->size[i].mini.rule = cm_curve_mini_rule(rule, slots_at(slots, i), c->size[i].below);
+}
+
+void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES && place < c->size[i].below; i++) {
+        struct cm_curve_size *s = &c->size[i];
+        s->reads++;
+        s->real_misses += missed;
+        s->misses += !cm_mini_read(&s->mini, key, again);
+    }
+}
+
+void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES && place < c->size[i].below; i++)
+        cm_mini_drop(&c->size[i].mini, key);
+}
+
+void cm_curve_halve(struct cm_curve *c)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        struct cm_curve_size *s = &c->size[i];
+        s->reads /= 2;
+        s->misses /= 2;
+        s->real_misses /= 2;
+    }
+}
+
+static double ratio(uint64_t a, uint64_t b)
+{
+    return b > 0 ? (double)a / (double)b : 1;
+}
+
+double cm_curve_hit_ratio(const struct cm_curve *c, unsigned size, double missed)
+{
+    const struct cm_curve_size *s = &c->size[size], *own = &c->size[CM_CURVE_OWN];
+    unsigned doublings = size > CM_CURVE_OWN ? size - CM_CURVE_OWN : CM_CURVE_OWN - size;
+    double off = 1 + (ratio(own->real_misses, own->misses) - 1) / (double)(1u << doublings);
+    missed *= ratio(s->misses, s->real_misses) * off;
+    return missed > 1 ? 0 : 1 - missed;
+}
+
+bool cm_curve_is_known(const struct cm_curve *c, unsigned size)
+{
+    const struct cm_curve_size *s = &c->size[size];
+    return s->reads >= READS_MIN && s->reads >= READS_PER_SLOT * (uint64_t)s->mini.slots;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * curve.h - what the hit ratio would be with a smaller or a larger pool.
+ */
+#ifndef CM_CURVE_H
+#define CM_CURVE_H
+
+#include "mini.h"
+
+#define CM_CURVE_SIZES 7u /* 1/8, 1/4, 1/2 of the pool, itself, 2, 4, 8 times it */
+#define CM_CURVE_OWN 3u
+
+struct cm_curve_size {
+    uint64_t below;                      /* places below this are in its sample */
+    uint64_t reads, misses, real_misses; /* of the sample: in the mini, in the pool */
+    struct cm_mini mini;
+};
+
+struct cm_curve {
+    struct cm_curve_size size[CM_CURVE_SIZES]; /* each one's sample is part of the one before */
+};
+
+/* What a rule asks of a pool, whatever its size. */
+struct cm_curve_rule {
+    uint32_t probation; /* thousandths of the slots */
+    uint8_t earn;
+    bool remembered;
+};
+
+/* `c` is zeroed; the pool has so many slots. */
+void cm_curve_begin(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule);
+/* Another rule from here on. */
+void cm_curve_set_rule(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule);
+/* A block is read, which the pool `missed`, at `place`: cm_mini_place. */
+void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed);
+void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place);
+/* What was counted counts half from here on. */
+void cm_curve_halve(struct cm_curve *c);
+/* The estimated hit ratio at a size, where the pool's own miss ratio is `missed`. */
+double cm_curve_hit_ratio(const struct cm_curve *c, unsigned size, double missed);
+/* Has enough been read for that? */
+bool cm_curve_is_known(const struct cm_curve *c, unsigned size);
+/* The rule for a pool of so many slots, in a mini whose sample is `below`. */
+struct cm_mini_rule cm_curve_mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
+                                       uint64_t below);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * mini.c - the policy S3R simulated on a sample of the blocks, in fixed memory.
+ *
+ * Owns: a ring of a few hundred slots with keys and no data, and all that the policy has beside it:
+ * the line of slots on probation, the ghost. What ring.c does with threads and a batch of victims
+ * at a time is done here one block at a time: a miss fills at once. Every operation is bounded, and
+ * the caller holds a lock.
+ *
+ * Who: auto.c, curve.c.
+ */
+#include "mini.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define NONE 0xffffu
+#define COUNT_MAX 3u
+#define COUNT 3u     /* bits of a flag */
+#define PROBATION 4u /* the slot stands in line */
+#define KNOWN 8u     /* it did not: the ghost shall not remember the block */
+#define STEPS 64u    /* of the hand, for one victim */
+#define POPS 4u      /* of the line */
+
+void cm_mini_begin(struct cm_mini *m, uint32_t slots, const struct cm_mini_rule *rule)
+{
+    assert(slots > 0 && slots <= CM_MINI_SLOTS && cm_ghost_bytes(slots) <= sizeof(m->cell));
+    m->slots = slots;
+    m->rule = *rule;
+    m->free = NONE;
+    memset(m->head, 0xff, sizeof(m->head));
+    cm_ghost_begin(&m->ghost, slots, m->cell);
+}
+
+/* ---- Where a key is -------------------------------------------------------------------------- */
+
+static uint16_t *head_of(struct cm_mini *m, uint32_t key)
+{
+    return &m->head[key % CM_MINI_HEADS];
+}
+
+/* For the ghost, which uses other bits of a hash than we do. */
+static uint64_t hash_of(uint32_t key)
+{
+    return key * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static uint16_t find(struct cm_mini *m, uint32_t key)
+{
+    uint16_t slot = *head_of(m, key);
+    while (slot != NONE && m->key[slot] != key)
+        slot = m->next[slot];
+    return slot;
+}
+
+static void leave(struct cm_mini *m, uint16_t slot)
+{
+    uint16_t *at = head_of(m, m->key[slot]);
+    while (*at != slot)
+        at = &m->next[*at];
+    *at = m->next[slot];
+    m->flag[slot] = 0;
+    m->life[slot]++;
+}
+
+/* ---- Probation ------------------------------------------------------------------------------- */
+
+static void end_probation(struct cm_mini *m, uint16_t slot)
+{
+    m->flag[slot] = 0;
+    m->on_probation--;
+}
+
+/* The slot that has been on probation longest, or NONE where that is stale; it no longer is.
+ * *earned: it has earned its place. */
+static uint16_t pop(struct cm_mini *m, bool *earned)
+{
+    uint16_t at = m->line_first, slot = m->line[at];
+    m->line_first = (uint16_t)((at + 1u) % CM_MINI_LINE);
+    m->line_count--;
+    if (m->line_life[at] != m->life[slot] || !(m->flag[slot] & PROBATION))
+        return NONE;
+    *earned = (m->flag[slot] & COUNT) >= m->rule.earn;
+    end_probation(m, slot);
+    return slot;
+}
+
+static void begin_probation(struct cm_mini *m, uint16_t slot)
+{
+    bool earned;
+    if (m->on_probation > m->rule.probation) { /* while the pool fills: spared */
+        m->flag[slot] = KNOWN;
+        return;
+    }
+    if (m->line_count == CM_MINI_LINE)
+        (void)pop(m, &earned); /* full of stale ones */
+    uint16_t at = (uint16_t)((m->line_first + m->line_count++) % CM_MINI_LINE);
+    m->line[at] = slot;
+    m->line_life[at] = m->life[slot];
+    m->flag[slot] = PROBATION;
+    m->on_probation++;
+}
+
+/* ---- Slots ----------------------------------------------------------------------------------- */
+
+static uint16_t by_line(struct cm_mini *m)
+{
+    bool earned;
+    for (unsigned i = 0; i < POPS && m->line_count > 0 && m->on_probation >= m->rule.probation;
+         i++) {
+        uint16_t slot = pop(m, &earned);
+        if (slot != NONE && !earned)
+            return slot;
+    }
+    return NONE;
+}
+
+static uint16_t by_hand(struct cm_mini *m)
+{
+    uint16_t best = m->hand; /* where all are on probation, any will do */
+    unsigned lowest = COUNT_MAX + 1;
+    for (unsigned i = 0; i < STEPS; i++) {
+        uint16_t slot = m->hand;
+        unsigned count = m->flag[slot] & COUNT;
+        m->hand = (uint16_t)(slot + 1u == m->slots ? 0 : slot + 1u);
+        if (m->flag[slot] & PROBATION)
+            continue;
+        if (count == 0)
+            return slot;
+        if (count < lowest) {
+            lowest = count;
+            best = slot;
+        }
+        m->flag[slot]--;
+    }
+    if (m->flag[best] & PROBATION)
+        end_probation(m, best);
+    return best;
+}
+
+static uint16_t take_slot(struct cm_mini *m)
+{
+    uint16_t slot = m->free;
+    if (slot != NONE) {
+        m->free = m->next[slot];
+        return slot;
+    }
+    if (m->frontier < m->slots)
+        return m->frontier++;
+    slot = by_line(m);
+    if (slot == NONE)
+        slot = by_hand(m);
+    if (!(m->flag[slot] & KNOWN))
+        cm_ghost_add(&m->ghost, hash_of(m->key[slot]));
+    leave(m, slot);
+    return slot;
+}
+
+static uint16_t fill(struct cm_mini *m, uint32_t key)
+{
+    uint16_t slot = take_slot(m), *head = head_of(m, key);
+    m->fills++;
+    m->key[slot] = key;
+    m->flag[slot] = KNOWN;
+    m->next[slot] = *head;
+    *head = slot;
+    return slot;
+}
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
+bool cm_mini_read(struct cm_mini *m, uint32_t key, bool again)
+{
+    uint16_t slot = find(m, key);
+    if (slot != NONE) {
+        if (!again && (m->flag[slot] & COUNT) < COUNT_MAX)
+            m->flag[slot]++;
+        return true;
+    }
+    if (cm_ghost_take(&m->ghost, hash_of(key)))
+        (void)fill(m, key);
+    else if (m->rule.remembered && m->frontier == m->slots)
+        cm_ghost_add(&m->ghost, hash_of(key));
+    else
+        begin_probation(m, fill(m, key));
+    return false;
+}
+
+void cm_mini_drop(struct cm_mini *m, uint32_t key)
+{
+    uint16_t slot = find(m, key);
+    if (slot == NONE)
+        return;
+    if (m->flag[slot] & PROBATION)
+        end_probation(m, slot);
+    leave(m, slot);
+    m->next[slot] = m->free;
+    m->free = slot;
+}

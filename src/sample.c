@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sample.c - what the reads of a sample of the blocks say about the policy and the pool's size.
+ *
+ * Owns: the curve and the choice of the rule, under one lock. Every read of a block is asked for
+ * with cm_sample_has; only what is in the sample comes here, one block in hundreds where the pool
+ * is large. Who finds the lock taken goes on: a read that is left out is counted, and costs nothing
+ * else. The curve goes to the stats page now and then. The pool's own miss ratio comes from there,
+ * because every read is counted in it.
+ *
+ * Who: block.c for reads and what is forgotten, cache.c.
+ */
+#include "sample.h"
+
+#include "auto.h"
+#include "curve.h"
+
+#define PUBLISH_EVERY 1024u           /* reads of the sample */
+#define READS_MAX (UINT64_C(1) << 22) /* of the widest sample: then what was counted counts half   \
+                                       */
+#define WEAR_DEFAULT 20u
+
+static_assert(CM_CURVE_SIZES == CM_CURVE_POINTS, "the curve and cm_stats_data");
+
+struct cm_sample {
+    struct cm_lock lock; /* everything below */
+    bool automatic;
+    unsigned since;             /* reads since the curve was published */
+    uint64_t seen, seen_missed; /* the pool's reads and misses by then */
+    uint64_t reads, missed;     /* ... that count, as the curve's */
+    struct cm_curve curve;
+    struct cm_auto choice;
+};
+
+/* What the ring begins with: the first of AUTO's, or this. */
+static const struct cm_curve_rule fixed_rule = { 100, 2, false };
+
+uint64_t cm_sample_bytes(void)
+{
+    return sizeof(struct cm_sample);
+}
+
+static void set_rule(struct cm_cache *c, const struct cm_curve_rule *rule)
+{
+    cm_ring_rule(&c->ring, c->media.geo.slots * rule->probation / 1000, rule->earn,
+                 rule->remembered);
+}
+
+void cm_sample_begin(struct cm_cache *c, bool automatic)
+{
+    struct cm_sample *s = c->sample;
+    uint64_t slots = c->media.geo.slots;
+    const struct cm_curve_rule *rule = &fixed_rule;
+    s->automatic = automatic;
+    if (automatic) {
+        cm_auto_begin(&s->choice, slots, c->opts.wear_weight ? c->opts.wear_weight : WEAR_DEFAULT);
+        rule = cm_auto_rule(&s->choice);
+    }
+    cm_curve_begin(&s->curve, slots, rule);
+    set_rule(c, rule);
+    c->sample_below = s->curve.size[0].below; /* the others, AUTO's as well, are parts of it */
+}
+
+/* Lock held. */
+static void publish(struct cm_cache *c)
+{
+    struct cm_sample *s = c->sample;
+    uint64_t missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
+    uint64_t reads = missed + cm_stats_total(&c->media, CM_STAT_hit_blocks);
+    uint64_t hits[CM_CURVE_SIZES];
+    /* Anybody may write to the page: what makes no sense is nothing new. */
+    if (reads >= s->seen && missed >= s->seen_missed) {
+        s->reads += reads - s->seen;
+        s->missed += missed - s->seen_missed;
+    }
+    s->seen = reads;
+    s->seen_missed = missed;
+    s->since = 0;
+    if (s->curve.size[0].reads > READS_MAX) {
+        cm_curve_halve(&s->curve);
+        s->reads /= 2;
+        s->missed /= 2;
+    }
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        hits[i] = CM_CURVE_UNKNOWN;
+        if (s->reads > 0 && cm_curve_is_known(&s->curve, i)) {
+            double ratio = (double)s->missed / (double)s->reads;
+            hits[i] = (uint64_t)(cm_curve_hit_ratio(&s->curve, i, ratio) * 1e6 + 0.5);
+        }
+    }
+    cm_stats_curve(&c->media, hits, s->curve.size[CM_CURVE_OWN].reads,
+                   at_load_relaxed(&c->sample_skipped));
+}
+
+void cm_sample_publish(struct cm_cache *c)
+{
+    cm_lock_acquire(&c->sample->lock);
+    publish(c);
+    cm_lock_release(&c->sample->lock);
+}
+
+void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed)
+{
+    struct cm_sample *s = c->sample;
+    uint32_t place = cm_mini_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
+    if (!cm_lock_try(&s->lock)) {
+        (void)at_add_relaxed(&c->sample_skipped, 1u);
+        return;
+    }
+    cm_curve_read(&s->curve, key, place, again, missed);
+    if (s->automatic && cm_auto_read(&s->choice, key, place, again)) {
+        set_rule(c, cm_auto_rule(&s->choice));
+        cm_curve_set_rule(&s->curve, c->media.geo.slots, cm_auto_rule(&s->choice));
+    }
+    if (++s->since >= PUBLISH_EVERY)
+        publish(c);
+    cm_lock_release(&s->lock);
+}
+
+void cm_sample_drop(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_sample *s = c->sample;
+    uint32_t place = cm_mini_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
+    if (!cm_lock_try(&s->lock))
+        return; /* it stays in the minis as a block that is read no more */
+    cm_curve_drop(&s->curve, key, place);
+    if (s->automatic)
+        cm_auto_drop(&s->choice, key, place);
+    cm_lock_release(&s->lock);
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_curve.c - the mini-simulations: S3R on traces short enough to be followed by hand, which
+ * blocks are sampled, what the curve makes of the counts, which rule is chosen; and all of it in an
+ * open pool.
+ *
+ * A trace is a string: a small letter reads a block, the capital drops it. What happened is a
+ * string too: m a miss, h a hit.
+ */
+#include "fixture.h"
+
+#include <ctype.h>
+#include <math.h>
+
+#include "auto.h"
+#include "sample.h"
+
+static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const char *trace,
+                 const char *want)
+{
+    struct cm_mini *m = calloc(1, sizeof(*m));
+    char happened[100], *out = happened, last = 0;
+    cm_mini_begin(m, slots, &rule);
+    for (; *trace; trace++) {
+        if (isupper((unsigned char)*trace)) {
+            cm_mini_drop(m, (uint32_t)mix((uint64_t)tolower((unsigned char)*trace)));
+        } else {
+            bool hit = cm_mini_read(m, (uint32_t)mix((uint64_t)*trace), again && *trace == last);
+            *out++ = hit ? 'h' : 'm';
+        }
+        last = *trace;
+    }
+    *out = '\0';
+    free(m);
+    if (strcmp(happened, want) == 0)
+        return;
+    printf("# got %s, not %s\n", happened, want);
+    FAIL("another outcome");
+}
+
+/* ---- One mini -------------------------------------------------------------------------------- */
+
+static const struct cm_mini_rule one_of_four = { 1, 2, false };
+
+static void test_probation(void)
+{
+    struct cm_mini_rule rule = one_of_four;
+    play(4, rule, false, "aaabcdefghija", "mhhmmmmmmmmmh");
+    rule.earn = 3;
+    play(4, rule, false, "aaabcdefghija", "mhhmmmmmmmmmm");
+    rule.earn = 2;
+    play(4, rule, true, "aaabcdefghija", "mhhmmmmmmmmmm"); /* at once again: no reuse */
+}
+
+static void test_ghost(void)
+{
+    play(4, one_of_four, false, "abcdeafghija", "mmmmmmmmmmmh"); /* a came back: it is a member */
+    play(4, one_of_four, false, "abcdefghijka", "mmmmmmmmmmmm");
+}
+
+static void test_drop(void)
+{
+    play(4, one_of_four, false, "abAcAadbc", "mmmmmhh"); /* dropped, twice: a slot for it */
+    play(4, one_of_four, false, "aAaAaAbcdabcda", "mmmmmmmhhhh");
+}
+
+/* A slot that was used goes only to what the ghost remembers. */
+static void test_remembered(void)
+{
+    const struct cm_mini_rule rule = { 1, 2, true };
+    play(2, rule, false, "abcab", "mmmhh");
+    play(2, rule, false, "abccbc", "mmmmhh"); /* c the second time: it takes what a had */
+    play(2, rule, false, "abAcab", "mmmmh");  /* a dropped slot is no slot never used */
+}
+
+static void test_bounded(void)
+{
+    const struct cm_mini_rule rule = { CM_MINI_SLOTS / 2, 2, false };
+    struct cm_mini *m = calloc(1, sizeof(*m));
+    uint64_t rng = 1;
+    cm_mini_begin(m, CM_MINI_SLOTS, &rule);
+    for (unsigned i = 0; i < 300000; i++) { /* everything at once; a sanitizer looks on */
+        uint64_t r = next_random(&rng);
+        if (r >> 60 == 0)
+            cm_mini_drop(m, (uint32_t)mix(r % 1500));
+        else
+            (void)cm_mini_read(m, (uint32_t)mix(r % 1500), (r >> 59 & 1) != 0);
+        CHECK(m->line_count <= CM_MINI_LINE && m->on_probation <= m->slots);
+    }
+    unsigned probation = 0, linked = 0;
+    for (unsigned s = 0; s < CM_MINI_SLOTS; s++)
+        probation += (m->flag[s] & 4) != 0;
+    CHECK_EQ(probation, m->on_probation);
+    for (unsigned h = 0; h < CM_MINI_HEADS; h++)
+        for (uint16_t s = m->head[h]; s != 0xffff; s = m->next[s])
+            linked++;
+    for (uint16_t s = m->free; s != 0xffff; s = m->next[s])
+        linked++;
+    CHECK_EQ(linked, CM_MINI_SLOTS);
+    free(m);
+}
+
+/* ---- The sample ------------------------------------------------------------------------------ */
+
+/* Of any run of blocks about the sample's share is in it, also of every second or fourth one, and
+ * of the same block of many files. */
+static void test_sample(void)
+{
+    uint64_t below = cm_mini_below(1, 100);
+    for (uint64_t file = 1; file < 20; file++) {
+        for (unsigned stride = 1; stride <= 4; stride *= 2) {
+            int in = 0;
+            for (uint64_t b = 0; b < 5000; b++)
+                in += cm_mini_place(file, file * 1000 + b * stride) < below;
+            CHECK(in >= 45 && in <= 55);
+        }
+    }
+    int in = 0;
+    for (uint64_t file = 1; file <= 5000; file++)
+        in += cm_mini_place(file, 7) < below;
+    CHECK(in >= 45 && in <= 55);
+    CHECK_EQ(cm_mini_below(100, 100), UINT64_C(1) << 32);
+    CHECK_EQ(cm_mini_below(512, UINT64_C(1) << 37), 1 << 4);
+    CHECK_EQ(cm_mini_share(1000, below), 10);
+    CHECK_EQ(cm_mini_share(3, below), 1);
+    CHECK_EQ(cm_mini_share(0, below), 0);
+    CHECK_EQ(cm_mini_share(UINT64_C(1) << 37, 1 << 4), 512);
+}
+
+/* ---- The curve ------------------------------------------------------------------------------- */
+
+static const struct cm_curve_rule tenth = { 100, 2, false };
+
+static void test_sizes(void)
+{
+    struct cm_curve *c = calloc(1, sizeof(*c));
+    static const uint32_t slots[] = { 128, 256, 512, 512, 512, 512, 512 };
+    cm_curve_begin(c, 1024, &tenth);
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        CHECK_EQ(c->size[i].mini.slots, slots[i]);
+        CHECK_EQ(c->size[i].below, (UINT64_C(1) << 32) >> (i < 2 ? 0 : i - 2));
+    }
+    CHECK_EQ(c->size[0].mini.rule.probation, 13);
+    CHECK_EQ(c->size[6].mini.rule.probation, 51);
+    const struct cm_curve_rule half = { 500, 1, true };
+    cm_curve_set_rule(c, 1024, &half);
+    CHECK_EQ(c->size[6].mini.rule.probation, 256);
+    CHECK(c->size[6].mini.rule.remembered && c->size[6].mini.rule.earn == 1);
+    memset(c, 0, sizeof(*c));
+    cm_curve_begin(c, 4, &tenth); /* nothing is smaller than one slot */
+    CHECK_EQ(c->size[0].mini.slots, 1);
+    CHECK_EQ(c->size[6].mini.slots, 32);
+    free(c);
+}
+
+/* By hand: half of all reads miss. Of the sample of twice the pool 50 missed in the pool, 40 in the
+ * mini; of the pool's own, 60 in the pool and 80 in the mini, so minis are a quarter too high, and
+ * an eighth at twice the size: 0.5 x 40/50 x 0.875 = 0.35. */
+static void test_estimate(void)
+{
+    struct cm_curve *c = calloc(1, sizeof(*c));
+    struct cm_curve_size *own = &c->size[CM_CURVE_OWN], *twice = &c->size[CM_CURVE_OWN + 1];
+    own->real_misses = 60;
+    own->misses = 80;
+    twice->real_misses = 50;
+    twice->misses = 40;
+    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN + 1, 0.5) - 0.65) < 1e-9);
+    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN, 0.5) - 0.5) < 1e-9); /* what is known */
+    twice->misses = 400;
+    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN + 1, 0.5)) < 1e-9); /* never below nothing */
+    cm_curve_halve(c);
+    CHECK_EQ(own->misses, 40);
+    CHECK_EQ(own->real_misses, 30);
+    own->mini.slots = 400;
+    own->reads = 799;
+    CHECK(!cm_curve_is_known(c, CM_CURVE_OWN));
+    own->reads = 800;
+    CHECK(cm_curve_is_known(c, CM_CURVE_OWN));
+    own->mini.slots = 1;
+    own->reads = 511;
+    CHECK(!cm_curve_is_known(c, CM_CURVE_OWN));
+    free(c);
+}
+
+/* 96 blocks, again and again, in a pool of 64, all simulated: twice the pool would hold all of it
+ * but for the first round. */
+static void test_loop(void)
+{
+    enum { SLOTS = 64, LOOP = 96, ROUNDS = 100 };
+    struct cm_curve *c = calloc(1, sizeof(*c));
+    cm_curve_begin(c, SLOTS, &tenth);
+    for (unsigned i = 0; i < LOOP * ROUNDS; i++)
+        cm_curve_read(c, (uint32_t)mix(i % LOOP), 0xffffffff, false, true);
+    CHECK_EQ(c->size[CM_CURVE_OWN].reads, LOOP * ROUNDS);
+    CHECK_EQ(c->size[CM_CURVE_OWN + 1].misses, LOOP);
+    CHECK_EQ(c->size[6].misses, LOOP);
+    CHECK(c->size[CM_CURVE_OWN].misses > LOOP * ROUNDS / 3);
+    for (unsigned i = 0; i + 1 < CM_CURVE_SIZES; i++)
+        CHECK(c->size[i].misses >= c->size[i + 1].misses);
+    cm_curve_drop(c, (uint32_t)mix(5), 0xffffffff);
+    CHECK(!cm_mini_read(&c->size[6].mini, (uint32_t)mix(5), false));
+    free(c);
+}
+
+/* ---- AUTO ------------------------------------------------------------------------------------ */
+
+/* A loop longer than the pool: only holding back helps. */
+static void test_auto_loop(void)
+{
+    enum { SLOTS = 100, LOOP = 200 };
+    struct cm_auto *a = calloc(1, sizeof(*a));
+    unsigned chosen_at = 0;
+    cm_auto_begin(a, SLOTS, 20);
+    CHECK_EQ(a->mini[0].mini.slots, SLOTS);
+    CHECK_EQ(a->mini[2].mini.rule.probation, 50);
+    CHECK_EQ(cm_auto_rule(a)->earn, 1);
+    CHECK(!cm_auto_rule(a)->remembered);
+    for (unsigned i = 0; i < 50 * LOOP; i++)
+        if (cm_auto_read(a, (uint32_t)mix(i % LOOP), 0xffffffff, false) && chosen_at == 0)
+            chosen_at = i + 1;
+    CHECK_EQ(chosen_at, 800); /* eight times the mini's slots */
+    CHECK(cm_auto_rule(a)->remembered);
+    CHECK(a->reads < 16 * SLOTS + 512);
+    free(a);
+}
+
+/* The same rule for all is no reason to change; and a fill that is held to cost as much as a hit
+ * brings is. */
+static void test_auto_wear(void)
+{
+    enum { SLOTS = 100, BLOCKS = 130 };
+    unsigned chosen[2];
+    for (unsigned i = 0; i < 2; i++) {
+        struct cm_auto *a = calloc(1, sizeof(*a));
+        uint64_t rng = 1;
+        cm_auto_begin(a, SLOTS, i == 0 ? 20 : 1000);
+        for (unsigned n = 0; n < 5000; n++)
+            (void)cm_auto_read(a, (uint32_t)mix(next_random(&rng) % BLOCKS), 0, false);
+        chosen[i] = a->chosen;
+        free(a);
+    }
+    CHECK_EQ(chosen[0], 0);
+    CHECK_EQ(chosen[1], 1);
+}
+
+/* ---- In a pool ------------------------------------------------------------------------------- */
+
+/* Reads blocks [0, n) and stores what is absent. */
+static void sweep(cm_file *f, uint64_t n)
+{
+    uint8_t data[CM_BLOCK_SIZE];
+    cm_miss m;
+    for (uint64_t b = 0; b < n; b++) {
+        if (cm_read(f, b * BLK, data, BLK, &m) != 0)
+            continue;
+        content(1, b, data);
+        (void)cm_fill(f, &m, data, BLK, 0);
+    }
+}
+
+static void test_pool_curve(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    p.o.policy = CM_POLICY_S3R;
+    pool_again(&p);
+    uint64_t slots = pool_info(p.c).slots, n = slots + slots / 2;
+    cm_file *f = attach(&p, 1, n * BLK, 1, CM_SOLE_WRITER);
+    cm_stats_data s = pool_stats(p.c);
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        CHECK(s.curve_hits[i] == CM_CURVE_UNKNOWN);
+    for (unsigned round = 0; round < 50; round++)
+        sweep(f, n);
+    s = pool_stats(p.c);
+    CHECK_EQ(s.curve_reads, s.hit_blocks + s.miss_blocks); /* so small that all is sampled */
+    CHECK_EQ(s.curve_skipped, 0);
+    double hit = (double)s.hit_blocks / (double)s.curve_reads;
+    CHECK(fabs((double)s.curve_hits[CM_CURVE_OWN] / 1e6 - hit) < 2e-6);
+    for (unsigned i = CM_CURVE_OWN + 1; i < CM_CURVE_POINTS; i++)
+        CHECK(s.curve_hits[i] >= 950000 && s.curve_hits[i] <= 1000000);
+    CHECK(s.curve_hits[0] < s.curve_hits[CM_CURVE_OWN]);
+    detach(f);
+    pool_again(&p);
+    CHECK(pool_stats(p.c).curve_hits[CM_CURVE_OWN] == CM_CURVE_UNKNOWN); /* as all counters */
+    pool_end(&p);
+}
+
+/* Somebody else holds the sample: reads do not wait. */
+static void test_pool_skipped(void)
+{
+    struct pool p;
+    struct cm_lock *lock;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, CM_SOLE_WRITER);
+    lock = (struct cm_lock *)(void *)p.c->sample; /* its first member */
+    sweep(f, 10);
+    uint64_t reads = pool_stats(p.c).curve_reads;
+    CHECK(cm_lock_try(lock));
+    CHECK(!cm_lock_try(lock));
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    CHECK_EQ(cm_invalidate(f, 0, BLK), 0);
+    cm_lock_release(lock);
+    CHECK_EQ(pool_stats(p.c).curve_skipped, 10);
+    CHECK_EQ(pool_stats(p.c).curve_reads, reads);
+    pool_end(&p);
+}
+
+/* AUTO in a loop longer than the pool: first-time blocks are refused, and what stays is hit. */
+static void test_pool_auto(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    uint64_t slots = pool_info(p.c).slots, n = 2 * slots;
+    CHECK_EQ(p.c->ring.probation, slots / 10);
+    CHECK_EQ(p.c->ring.earn, 1);
+    cm_file *f = attach(&p, 1, 10 * n * BLK, 1, CM_SOLE_WRITER);
+    for (unsigned round = 0; round < 20; round++)
+        sweep(f, n);
+    CHECK(p.c->ring.remembered);
+    cm_stats_data before = pool_stats(p.c);
+    CHECK_EQ(put(f, 5 * n, 1), CM_NOT_STORED_POLICY);
+    CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 1);
+    CHECK_EQ(put(f, 5 * n, 1), 0); /* the ghost was told */
+    CHECK_EQ(look(f, 5 * n, 1), RIGHT);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
+    CHECK_EQ(put(f, 5 * n + 1, 1), 0); /* who says that he wants it knows better */
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
+    /* One run: some are remembered, some not. */
+    uint8_t data[4 * CM_BLOCK_SIZE];
+    CHECK_EQ(put(f, 6 * n + 2, 1), CM_NOT_STORED_POLICY);
+    cm_miss m = miss_of(f, 6 * n * BLK, 4 * BLK);
+    for (unsigned i = 0; i < 4; i++)
+        content(1, 6 * n + i, data + i * BLK);
+    before = pool_stats(p.c);
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), CM_NOT_STORED_POLICY);
+    CHECK_EQ(STAT(p.c, fill_blocks), before.fill_blocks + 1);
+    CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 3);
+    CHECK_EQ(look(f, 6 * n + 2, 1), RIGHT);
+    detach(f);
+    p.o.policy = CM_POLICY_S3R;
+    pool_again(&p);
+    CHECK_EQ(p.c->ring.earn, 2);
+    f = attach(&p, 1, 10 * n * BLK, 1, CM_SOLE_WRITER);
+    for (unsigned round = 0; round < 20; round++)
+        sweep(f, n);
+    CHECK(!p.c->ring.remembered);
+    CHECK_EQ(put(f, 7 * n, 1), 0);
+    detach(f);
+    pool_end(&p);
+}
+
+static int64_t origin(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    for (size_t at = 0; at < len; at += BLK)
+        content(*(uint64_t *)ctx, (off + at) / BLK, (uint8_t *)buf + at);
+    return (int64_t)len;
+}
+
+/* What was read ahead is stored all the same, or it would be read again for the next request. */
+static void test_pool_auto_ahead(void)
+{
+    struct pool p;
+    uint64_t tag = 1;
+    uint8_t buf[CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    uint64_t slots = pool_info(p.c).slots;
+    cm_file *f = attach(&p, 1, 100 * slots * BLK, 1, CM_SOLE_WRITER);
+    sweep(f, slots);
+    cm_ring_rule(&p.c->ring, slots / 10, 1, true);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+    cm_stats_data before = pool_stats(p.c);
+    for (uint64_t b = 0; b < 64; b++) {
+        CHECK_EQ(cm_read_through(f, (50 * slots + b) * BLK, buf, BLK, origin, &tag), BLK);
+        CHECK(is_content(1, 50 * slots + b, buf, BLK));
+    }
+    cm_stats_data after = pool_stats(p.c);
+    CHECK(after.origin_bytes - before.origin_bytes <= 100 * BLK);
+    CHECK(after.refused_policy > before.refused_policy);
+    detach(f);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(probation), TEST(ghost),      TEST(drop),         TEST(remembered), TEST(bounded),
+    TEST(sample),    TEST(sizes),      TEST(estimate),     TEST(loop),       TEST(auto_loop),
+    TEST(auto_wear), TEST(pool_curve), TEST(pool_skipped), TEST(pool_auto),  TEST(pool_auto_ahead),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
