@@ -24,6 +24,8 @@
 
 #include "format.h"
 
+#define IN_FLIGHT 128u /* slots that several threads fill at a time, as good as always */
+
 uint64_t cm_ring_line(uint64_t slots)
 {
     return slots / 2 + slots / 8 + 16; /* half of the slots, and stale entries */
@@ -82,8 +84,12 @@ static void begin_one(struct cm_ring *r, uint64_t slot)
 {
     uint8_t ref = at_load_relaxed(&r->ref[slot]);
     uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
-    if (at_load_relaxed(&r->on_probation) > at_load_relaxed(&r->probation)) {
-        cm_ring_set(r, slot, CM_REF_KNOWN); /* while the pool fills: spared */
+    /* While the pool fills more come than may be on probation; those are spared. Not so what only
+     * came while other threads were at it: each had made room for its own before. */
+    uint64_t most = at_load_relaxed(&r->probation);
+    most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
+    if (at_load_relaxed(&r->on_probation) > most) {
+        cm_ring_set(r, slot, CM_REF_KNOWN);
         return;
     }
     if (r->line_count == r->line_max) { /* full of stale ones */
