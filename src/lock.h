@@ -35,11 +35,16 @@ static inline void cm_lock_acquire(struct cm_lock *l)
         cm_plat_wait(&l->word, 2);
 }
 
-/* Does not wait. false: it is taken. */
+/* Never sleeps. false: it was taken all the while that acquire would spin. */
 static inline bool cm_lock_try(struct cm_lock *l)
 {
-    uint32_t seen = 0;
-    return at_cas_acq_rel(&l->word, &seen, 1); /* as in acquire */
+    for (int i = 0; i < CM_LOCK_SPINS; i++) {
+        uint32_t seen = 0;
+        if (at_load_relaxed(&l->word) == 0 && at_cas_acq_rel(&l->word, &seen, 1)) /* as acquire */
+            return true;
+        at_pause();
+    }
+    return false;
 }
 
 static inline void cm_lock_release(struct cm_lock *l)

@@ -16,6 +16,8 @@ enum {
     REPLAY_SIZE,
     REPLAY_SIZES,
     REPLAY_POLICY,
+    REPLAY_WEAR_WEIGHT,
+    REPLAY_CURVE,
     REPLAY_WRITES,
     REPLAY_PROBATION,
     REPLAY_THREADS,
@@ -31,7 +33,11 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
                       "of the pool: a share (0.1), blocks (5000) or bytes (64M)" },
     [REPLAY_SIZES] = { "sizes", 0, TOOL_NEEDS_ARG, "N,...", "several, a row each" },
     [REPLAY_POLICY] = { "policy", 'p', TOOL_NEEDS_ARG, "NAME",
-                        "only library, lru or clock (default: all)" },
+                        "only auto, s3r, lru or clock (default: all)" },
+    [REPLAY_WEAR_WEIGHT] = { "wear-weight", 0, TOOL_NEEDS_ARG, "N",
+                             "auto: a stored block costs N/1000 of a hit (default 20)" },
+    [REPLAY_CURVE] = { "curve", 'c', TOOL_NO_ARG, NULL,
+                       "print what the library thinks of other sizes, too" },
     [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
                         "replay writes too, as brackets (default: ignored)" },
     [REPLAY_PROBATION] = { "probation", 'b', TOOL_NEEDS_ARG, "N",
@@ -50,10 +56,11 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
 #define DIR_LENGTH 1024u
 
 /* All that may be asked for at once; the reference policies keep their numbers. */
-enum { POLICY_LIBRARY = REPLAY_POLICIES, POLICIES };
+enum { POLICY_AUTO = REPLAY_POLICIES, POLICY_S3R, POLICIES };
 static const char *const policy_names[POLICIES] = {
-    [REPLAY_LRU] = "lru", [REPLAY_CLOCK] = "clock", [POLICY_LIBRARY] = "library"
+    [REPLAY_LRU] = "lru", [REPLAY_CLOCK] = "clock", [POLICY_AUTO] = "auto", [POLICY_S3R] = "s3r"
 };
+static const unsigned columns[POLICIES] = { POLICY_AUTO, POLICY_S3R, REPLAY_LRU, REPLAY_CLOCK };
 static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
                                              [REPLAY_CLEAN] = "clean",
                                              [REPLAY_CRASH] = "crash",
@@ -74,7 +81,8 @@ struct command {
     unsigned sizes;
     bool table; /* several sizes were asked for */
     bool wanted[POLICIES];
-    bool writes, json;
+    unsigned library; /* the library's policy that is told about in full; POLICIES: none */
+    bool writes, json, curve;
     double restart_at;
     char list[1024]; /* --sizes, cut up */
 };
@@ -82,7 +90,7 @@ struct command {
 struct answer {
     uint64_t wanted; /* slots */
     struct replay_pool pool;
-    struct replay_result library;
+    struct replay_result library[POLICIES]; /* of those that are the library's */
     struct replay_counts counts[POLICIES];
 };
 
@@ -170,7 +178,10 @@ static int read_policy(const char *name, struct command *c)
     }
     for (unsigned i = 0; i < POLICIES; i++)
         known = known || c->wanted[i];
-    return known ? TOOL_OK : bad_option("policy", name, "library, lru, clock or all");
+    c->library = c->wanted[POLICY_AUTO]  ? POLICY_AUTO
+                 : c->wanted[POLICY_S3R] ? POLICY_S3R
+                                         : (unsigned)POLICIES;
+    return known ? TOOL_OK : bad_option("policy", name, "auto, s3r, lru, clock or all");
 }
 
 static int read_restart(const char *at, const char *how, struct command *c)
@@ -190,8 +201,8 @@ static int read_restart(const char *at, const char *how, struct command *c)
 
 static int read_options(const struct tool_args *args, struct command *c)
 {
-    const char *threads = args->value[REPLAY_THREADS];
-    uint64_t n = 1;
+    const char *threads = args->value[REPLAY_THREADS], *wear = args->value[REPLAY_WEAR_WEIGHT];
+    uint64_t n = 1, weight = 0;
     int status = read_sizes(args, c);
 
     if (status == TOOL_OK)
@@ -204,11 +215,15 @@ static int read_options(const struct tool_args *args, struct command *c)
         return status;
     if (threads && (tool_parse_count(threads, &n) != TOOL_SIZE_OK || n < 1 || n > OS_THREADS_MAX))
         return bad_option("threads", threads, "a number from 1 to 64");
+    if (wear && (tool_parse_count(wear, &weight) != TOOL_SIZE_OK || weight < 1 || weight > 1000))
+        return bad_option("wear-weight", wear, "a number from 1 to 1000");
     c->path = args->operand;
     c->json = args->value[REPLAY_JSON] != NULL;
     c->writes = args->value[REPLAY_WRITES] != NULL;
+    c->curve = args->value[REPLAY_CURVE] != NULL;
     c->replay.options = (cm_options)CM_OPTIONS_INIT;
     c->replay.options.probation_bytes = 0;
+    c->replay.options.wear_weight = (uint32_t)weight;
     c->replay.threads = (unsigned)n;
     c->replay.quiet = c->json;
     c->replay.dir = args->value[REPLAY_DIR];
@@ -241,7 +256,7 @@ static uint64_t probation_blocks(const struct command *c, const struct answer *a
 
 static void json_answer(const struct command *c, const struct answer *a)
 {
-    const bool library = c->wanted[POLICY_LIBRARY];
+    const bool library = c->library != POLICIES;
     struct tool_json j;
 
     json_begin(&j, stdout, c->table);
@@ -258,19 +273,26 @@ static void json_answer(const struct command *c, const struct answer *a)
         json_decimal(&j, "restart_at", c->restart_at, 6);
     }
     if (library) {
-        json_counts(&j, c, &a->counts[POLICY_LIBRARY], true);
-        json_number(&j, "pool_fills", a->library.fills);
-        json_number(&j, "first_fills", a->library.first_fills);
+        const struct replay_result *r = &a->library[c->library];
+        json_string(&j, "policy", policy_names[c->library]);
+        json_counts(&j, c, &a->counts[c->library], true);
+        json_number(&j, "pool_fills", r->fills);
+        json_number(&j, "first_fills", r->first_fills);
+        json_number(&j, "missed_twice", r->missed_twice);
         json_number(&j, "probation_blocks", probation_blocks(c, a));
-        json_number(&j, "probation_hits", a->library.probation_hits);
-        json_decimal(&j, "seconds", a->library.seconds, 6);
+        json_number(&j, "probation_hits", r->probation_hits);
+        json_decimal(&j, "seconds", r->seconds, 6);
+        if (c->curve)
+            json_curve(&j, r->curve);
     }
     json_open(&j, "policies");
-    for (unsigned i = 0; i < REPLAY_POLICIES; i++) {
-        if (!c->wanted[i])
+    for (unsigned i = 0; i < POLICIES; i++) {
+        if (!c->wanted[i] || i == c->library)
             continue;
         json_open(&j, policy_names[i]);
         json_counts(&j, c, &a->counts[i], !library);
+        if (i >= REPLAY_POLICIES)
+            json_number(&j, "pool_fills", a->library[i].fills);
         json_close(&j);
     }
     json_close(&j);
@@ -305,6 +327,16 @@ static void print_counts(const struct command *c, const char *name, const struct
                      tool_percent(n->hits_after, n->reads_after));
 }
 
+static void print_library(const struct command *c, const struct answer *a,
+                          const struct replay_result *r)
+{
+    (void)printf("   %" PRIu64 " blocks stored", r->fills);
+    if (probation_blocks(c, a) > 0)
+        (void)printf("; %" PRIu64 " hits in the probation buffer of %" PRIu64 " blocks",
+                     r->probation_hits, probation_blocks(c, a));
+    (void)printf("; %.2f s", r->seconds);
+}
+
 static void print_answer(const struct command *c, const struct answer *a)
 {
     char size[TOOL_NUMBER_MAX];
@@ -316,19 +348,18 @@ static void print_answer(const struct command *c, const struct answer *a)
     if (c->replay.restart != REPLAY_WHOLE)
         (void)printf(" %12s %10s", "hits after", "of reads");
     (void)fputs("\n", stdout);
-    if (c->wanted[POLICY_LIBRARY]) {
-        print_counts(c, "library", &a->counts[POLICY_LIBRARY]);
-        (void)printf("   %" PRIu64 " blocks stored", a->library.fills);
-        if (probation_blocks(c, a) > 0)
-            (void)printf("; %" PRIu64 " hits in the probation buffer of %" PRIu64 " blocks",
-                         a->library.probation_hits, probation_blocks(c, a));
-        (void)printf("; %.2f s\n", a->library.seconds);
-    }
-    for (unsigned i = 0; i < REPLAY_POLICIES; i++) {
-        if (!c->wanted[i])
+    for (unsigned i = 0; i < POLICIES; i++) {
+        const unsigned policy = columns[i];
+        if (!c->wanted[policy])
             continue;
-        print_counts(c, policy_names[i], &a->counts[i]);
+        print_counts(c, policy_names[policy], &a->counts[policy]);
+        if (policy >= REPLAY_POLICIES)
+            print_library(c, a, &a->library[policy]);
         (void)fputs("\n", stdout);
+    }
+    if (c->curve && c->library != POLICIES) {
+        (void)printf("\nwhat %s thinks of other sizes:\n", policy_names[c->library]);
+        tool_print_curve(a->library[c->library].curve, a->pool.bytes);
     }
 }
 
@@ -342,27 +373,28 @@ static void print_cell(bool known, uint64_t hits, uint64_t reads)
 
 static void print_table_head(const struct command *c)
 {
-    (void)printf("%10s %10s %10s %10s %10s", "wanted", "slots", "library", "lru", "clock");
-    if (c->replay.restart != REPLAY_WHOLE)
-        (void)printf(" %10s %10s %10s", "after: lib", "lru", "clock");
+    (void)printf("%10s %10s", "wanted", "slots");
+    for (unsigned i = 0; i < POLICIES; i++)
+        (void)printf(" %10s", policy_names[columns[i]]);
+    for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_WHOLE; i++)
+        (void)printf(" %s%*s", i ? "" : "after:", i ? 10 : 4, policy_names[columns[i]]);
     (void)printf(" %12s %9s\n", "stored", "seconds");
 }
 
 static void print_row(const struct command *c, const struct answer *a)
 {
-    static const unsigned column[POLICIES] = { POLICY_LIBRARY, REPLAY_LRU, REPLAY_CLOCK };
-
     (void)printf("%10" PRIu64 " %10" PRIu64, a->wanted, a->pool.slots);
     for (unsigned i = 0; i < POLICIES; i++) {
-        const struct replay_counts *n = &a->counts[column[i]];
-        print_cell(c->wanted[column[i]], n->hits, n->reads);
+        const struct replay_counts *n = &a->counts[columns[i]];
+        print_cell(c->wanted[columns[i]], n->hits, n->reads);
     }
     for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_WHOLE; i++) {
-        const struct replay_counts *n = &a->counts[column[i]];
-        print_cell(c->wanted[column[i]], n->hits_after, n->reads_after);
+        const struct replay_counts *n = &a->counts[columns[i]];
+        print_cell(c->wanted[columns[i]], n->hits_after, n->reads_after);
     }
-    if (c->wanted[POLICY_LIBRARY])
-        (void)printf(" %12" PRIu64 " %9.2f\n", a->library.fills, a->library.seconds);
+    if (c->library != POLICIES)
+        (void)printf(" %12" PRIu64 " %9.2f\n", a->library[c->library].fills,
+                     a->library[c->library].seconds);
     else
         (void)printf(" %12s %9s\n", "-", "-");
     (void)fflush(stdout);
@@ -397,10 +429,13 @@ static int find_answer(struct command *c, const struct size *s, struct answer *a
         tool_message(NULL, "not enough memory to simulate %s", policy_names[i]);
         status = TOOL_FAILED;
     }
-    if (status == TOOL_OK && c->wanted[POLICY_LIBRARY]) {
-        c->replay.options.probation_bytes = probation_blocks(c, a) * CM_BLOCK_SIZE;
-        status = replay_library(&a->pool, &a->library);
-        a->counts[POLICY_LIBRARY] = a->library.counts;
+    c->replay.options.probation_bytes = probation_blocks(c, a) * CM_BLOCK_SIZE;
+    for (unsigned i = REPLAY_POLICIES; i < POLICIES && status == TOOL_OK; i++) {
+        if (!c->wanted[i])
+            continue;
+        c->replay.options.policy = i == POLICY_AUTO ? CM_POLICY_AUTO : CM_POLICY_S3R;
+        status = replay_library(&a->pool, &a->library[i]);
+        a->counts[i] = a->library[i].counts;
     }
     return status;
 }
@@ -459,16 +494,22 @@ const struct tool_command tool_replay = {
         "TRACE is a file in the format LCTRACE1, plain or compressed with xz; cachemax(1) "
         "describes\n"
         "it. The library itself goes through it, in a pool in memory, and every byte of every hit\n"
-        "is compared with what it has to be. Beside it stands what LRU and CLOCK would have done\n"
-        "with the same number of slots; those two are simulated.\n"
+        "is compared with what it has to be: with its policy auto, and with s3r, whose rule is\n"
+        "always the same. Beside it stands what LRU and CLOCK would have done with the same "
+        "number\n"
+        "of slots; those two are simulated.\n"
         "\n"
         "N below 1.5 is a share of the different blocks that are read; else it is a number of\n"
         "blocks, or with a unit (64M) the bytes of so many. The pool is the smallest with so many\n"
         "slots; none has less than 64.\n"
         "\n"
-        "Each block of a read counts once, as a hit or a miss, and a miss is stored. With "
-        "--writes\n"
-        "a write forgets its blocks and stores nothing.\n"
+        "Each block of a read counts once, as a hit or a miss, and a miss is offered to the "
+        "pool.\n"
+        "With --writes a write forgets its blocks and stores nothing.\n"
+        "\n"
+        "--curve also prints which share the library, in a pool of that size, thinks that others "
+        "would\n"
+        "serve: what 'cachemax advise' says of a pool in use. With all policies it is auto's.\n"
         "\n"
         "--restart-at 0.5 crash restarts the library when half of the trace is done, and counts\n"
         "what comes after apart. HOW is one of:\n"

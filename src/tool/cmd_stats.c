@@ -129,6 +129,9 @@ static void print_json(const char *pool, const cm_stats_data *s, const cm_info *
     json_wear(&j, &wear);
     json_numbers(&j, "hit_latency", s->hit_latency, CM_LATENCY_BUCKETS);
     json_numbers(&j, "origin_latency", s->origin_latency, CM_LATENCY_BUCKETS);
+    json_curve(&j, s->curve_hits);
+    json_number(&j, "curve_reads", s->curve_reads);
+    json_number(&j, "curve_skipped", s->curve_skipped);
     json_end(&j);
 }
 

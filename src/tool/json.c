@@ -56,11 +56,14 @@ static void put_text(FILE *out, const char *text)
     (void)fputc('"', out);
 }
 
+/* `key` NULL: of an array. */
 static void put_key(struct tool_json *j, const char *key)
 {
     if (j->any)
         (void)fputs(j->one_line ? ", " : ",\n", j->out);
-    (void)fprintf(j->out, "%*s\"%s\": ", j->one_line ? 0 : (int)(2 * j->depth), "", key);
+    (void)fprintf(j->out, "%*s", j->one_line ? 0 : (int)(2 * j->depth), "");
+    if (key)
+        (void)fprintf(j->out, "\"%s\": ", key);
     j->any = true;
 }
 
@@ -111,21 +114,46 @@ void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, 
     (void)fputs(n ? "]" : "[]", j->out);
 }
 
-void json_open(struct tool_json *j, const char *key)
+static void open_with(struct tool_json *j, const char *key, char bracket)
 {
     put_key(j, key);
-    (void)fputs(j->one_line ? "{" : "{\n", j->out);
+    (void)fprintf(j->out, j->one_line ? "%c" : "%c\n", bracket);
     j->any = false;
     j->depth++;
 }
 
-void json_close(struct tool_json *j)
+static void close_with(struct tool_json *j, char bracket)
 {
     j->depth--;
     if (!j->one_line)
         (void)fprintf(j->out, "%s%*s", j->any ? "\n" : "", (int)(2 * j->depth), "");
-    (void)fputs("}", j->out);
+    (void)fputc(bracket, j->out);
     j->any = true;
+}
+
+void json_open(struct tool_json *j, const char *key)
+{
+    open_with(j, key, '{');
+}
+
+void json_close(struct tool_json *j)
+{
+    close_with(j, '}');
+}
+
+void json_curve(struct tool_json *j, const uint64_t hits[CM_CURVE_POINTS])
+{
+    open_with(j, "curve", '[');
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++) {
+        json_open(j, NULL);
+        json_decimal(j, "factor", (double)(1u << i) / (1u << CM_CURVE_POINTS / 2), 3);
+        if (hits[i] == CM_CURVE_UNKNOWN)
+            json_null(j, "hit_ratio");
+        else
+            json_decimal(j, "hit_ratio", (double)hits[i] / 1e6, 6);
+        json_close(j);
+    }
+    close_with(j, ']');
 }
 
 void json_end(struct tool_json *j)

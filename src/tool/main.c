@@ -14,9 +14,9 @@ static const struct {
     const char *name; /* first member, for tool_nearest() */
     const struct tool_command *command;
 } commands[] = {
-    { "create", &tool_create }, { "info", &tool_info }, { "check", &tool_check },
-    { "stats", &tool_stats },   { "cat", &tool_cat },   { "bench", &tool_bench },
-    { "replay", &tool_replay },
+    { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },
+    { "stats", &tool_stats },   { "cat", &tool_cat },       { "bench", &tool_bench },
+    { "replay", &tool_replay }, { "advise", &tool_advise },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -114,7 +114,8 @@ int main(int argc, char **argv)
     os_start(&argc, &argv);
     if (argc < 2) {
         (void)fputs(
-            "cachemax: a command is needed: create, info, check, stats, cat, bench or replay\n"
+            "cachemax: a command is needed: create, info, check, stats, cat, bench, replay or "
+            "advise\n"
             "Try 'cachemax --help'.\n",
             stderr);
         return TOOL_USAGE;

@@ -103,6 +103,8 @@ struct replay_result {
     uint64_t fills;       /* blocks stored in the pool */
     uint64_t first_fills; /* of them, in slots that were never used before */
     uint64_t probation_hits;
+    uint64_t missed_twice;           /* by two threads at the same time: stored by the other one */
+    uint64_t curve[CM_CURVE_POINTS]; /* as in cm_stats_data, of the last session */
     double seconds;
 };
 /* TOOL_OK, or a status after a message; the pool is gone afterwards. */

@@ -258,6 +258,8 @@ static int run_until(struct run *u, uint64_t end, struct replay_result *result)
     if (rc)
         return tool_pool_error("statistics", rc, TOOL_OPENING);
     result->fills += stats.fill_blocks;
+    result->missed_twice += stats.refused_present;
+    memcpy(result->curve, stats.curve_hits, sizeof(result->curve));
     result->probation_hits += stats.probation_hits;
     rc = cm_get_info(u->pool->cache, &info);
     if (rc)

@@ -27,6 +27,7 @@
       "not a usable pool or trace: other file, damaged, wrong length, unknown version")            \
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
     X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
+    X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
     X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
 
 enum tool_status {
@@ -73,7 +74,7 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay;
+    tool_bench, tool_replay, tool_advise;
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message;
  * *help is set when --help was among them. */
@@ -121,6 +122,11 @@ double tool_percent(uint64_t part, uint64_t whole);
 /* The same, but never shown as 100.00 when it is less. */
 double tool_share(uint64_t part, uint64_t whole);
 
+/* ---- The curve (cmd_advise.c) -------------------------------------------------------------- */
+
+/* A line of a table with a bar for each size; `bytes`: the pool's. */
+void tool_print_curve(const uint64_t hits[CM_CURVE_POINTS], uint64_t bytes);
+
 /* ---- JSON (json.c) ------------------------------------------------------------------------- */
 
 /* Writes one flat object of snake_case keys. */
@@ -137,9 +143,11 @@ void json_bool(struct tool_json *j, const char *key, bool value);
 void json_decimal(struct tool_json *j, const char *key, double value, int digits);
 void json_null(struct tool_json *j, const char *key);
 void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, size_t n);
-/* An object as a member: what follows goes into it. */
+/* An object as a member, or without a key as an array's: what follows goes into it. */
 void json_open(struct tool_json *j, const char *key);
 void json_close(struct tool_json *j);
+/* Member "curve": what the pool would serve at each of its sizes, null where that is not known. */
+void json_curve(struct tool_json *j, const uint64_t hits[CM_CURVE_POINTS]);
 void json_end(struct tool_json *j);
 
 /* ---- Progress (progress.c) ----------------------------------------------------------------- */

@@ -129,11 +129,11 @@ open("trace.xz", "wb").write(bytes.fromhex("fd377a585a000004e6d6b446"))'
 for where in "" "--dir replay"; do
   # shellcheck disable=SC2086 # no word or two
   for how in clean crash; do
-    expect "replay $where, $how: warm" 0 '^library +100 +50\.00 % +100 +100\.00 % +100 blocks stored' \
+    expect "replay $where, $how: warm" 0 '^auto +100 +50\.00 % +100 +100\.00 % +100 blocks stored' \
       replay trace --size 400 --restart-at 0.5 $how $where
   done
   # shellcheck disable=SC2086
-  expect "replay $where, cold" 0 '^library +0 +0\.00 % +0 +0\.00 % +200 blocks stored' \
+  expect "replay $where, cold" 0 '^auto +0 +0\.00 % +0 +0\.00 % +200 blocks stored' \
     replay trace --size 400 --restart-at 0.5 cold $where
 done
 check "replay leaves nothing" test -z "$(ls -A replay)"

@@ -28,7 +28,7 @@ LEAST = {'clean': 85, 'crash': 60}
 
 def replay(tool, work, trace, how, probation):
     """{size: share of the second half's reads that hit, in percent}"""
-    out = subprocess.run([tool, 'replay', os.path.join(work, trace), '--policy', 'library', '--sizes', ','.join(SIZES),
+    out = subprocess.run([tool, 'replay', os.path.join(work, trace), '--policy', 's3r', '--sizes', ','.join(SIZES),
                           '--restart-at', '0.5', how, '--json'] + (['--probation', probation] if probation != '0' else []), stdout=subprocess.PIPE, check=True)
     return {s: 100 * r['hits_after'] / r['reads_after'] for s, r in zip(SIZES, json.loads(out.stdout))}
 

@@ -211,21 +211,42 @@ except (IndexError, FileNotFoundError):
     pass
 PY
 python3 scribble.py &
-expect "a wrong byte is an error" 5 'WRONG CONTENT in a hit: block [0-9]+ of file 1' hits --size 64 --dir pools --policy library
+expect "a wrong byte is an error" 5 'WRONG CONTENT in a hit: block [0-9]+ of file 1' hits --size 64 --dir pools --policy auto
 wait
 nothing_left "after a wrong byte nothing is left"
 
 # ---- output ------------------------------------------------------------------------------------
 says "several sizes" 'len(v) == 3 and [r["slots"] for r in v] == [64, 80, 200] and [r["wanted"] for r in v] == [50, 80, 200] and
   v[2]["hits"] == 100 and all(set(r) == set(v[0]) for r in v)' twice --sizes 0.5,80,200
-expect "several sizes, a table" 0 '^ +200 +200 +50\.00 % +50\.00 % +50\.00 % +100 ' twice --sizes 0.5,80,200
+expect "several sizes, a table" 0 '^ +200 +200 +50\.00 % +50\.00 % +50\.00 % +50\.00 % +100 ' twice --sizes 0.5,80,200
 expect "several sizes, restart" 0 '^ +200 +200 .* 0\.00 % +100\.00 % +100\.00 % +200 ' twice --sizes 0.5,200 --restart-at 0.5 cold
 says "the keys" 'set("reads hits hit_ratio pool_fills probation_hits seconds slots wanted unique_blocks writes policies".split()) <= set(v)
-  and set(v["policies"]) == {"lru", "clock"} and v["policies"]["lru"]["hit_ratio"] == 0.5 and v["trace"] == "twice"' twice --size 400
-says "only the library" 'v["policies"] == {} and v["hits"] == 100' twice --size 400 --policy library
+  and set(v["policies"]) == {"s3r", "lru", "clock"} and v["policies"]["lru"]["hit_ratio"] == 0.5 and v["policy"] == "auto" and v["trace"] == "twice"' twice --size 400
+says "only AUTO" 'v["policies"] == {} and v["hits"] == 100 and v["policy"] == "auto"' twice --size 400 --policy auto
+says "only S3R" 'v["policies"] == {} and v["hits"] == 100 and v["policy"] == "s3r"' twice --size 400 --policy s3r
+trace wide <<'PY'
+for _ in range(60):
+    for b in range(130): read(b)
+PY
+# A loop over twice the pool: AUTO finds the rule that keeps what fits, and stores little.
+says "AUTO chooses, S3R does not" 'v["policy"] == "auto" and v["hits"] > 0.45 * v["reads"] > 1.05 * v["policies"]["s3r"]["hits"] and
+  v["pool_fills"] < v["policies"]["s3r"]["pool_fills"] / 5' wide --size 64
+trace chance <<'PY'
+random.seed(1)
+for _ in range(20000): read(random.randrange(130))
+PY
+says "wear weight" 'v["pool_fills"] < 0.6 * v["policies"]["s3r"]["pool_fills"]' chance --size 100 --wear-weight 1000
+says "wear weight, hardly any" 'v["pool_fills"] > 0.8 * v["policies"]["s3r"]["pool_fills"]' chance --size 100 --wear-weight 1
+says "a curve" '[c["factor"] for c in v["curve"]] == [0.125, 0.25, 0.5, 1, 2, 4, 8] and
+  abs(v["curve"][3]["hit_ratio"] - v["hit_ratio"]) < 1e-5 and all(0.97 < c["hit_ratio"] < 0.99 for c in v["curve"][5:]) and
+  v["curve"][0]["hit_ratio"] < 0.2' wide --size 64 --curve --policy s3r
+says "a curve, too early" 'all(c["hit_ratio"] is None for c in v["curve"])' twice --size 400 --curve
+says "no curve" '"curve" not in v' twice --size 400
+expect "a curve for people" 0 '^   2 x +[0-9.]+ KiB +[0-9.]+ % \|#+ *\|$' wide --size 64 --curve
+expect "a curve for people, too early" 0 '^   8 x +[0-9.]+ MiB +\?$' twice --size 400 --curve
 says "only LRU" 'set(v["policies"]) == {"lru"} and "hits" not in v and v["policies"]["lru"]["reads"] == 200' twice --size 400 --policy lru
 says "only CLOCK" 'set(v["policies"]) == {"clock"} and "hits" not in v' twice --size 400 --policy clock
-expect "for people" 0 '^library +100 +50\.00 % +100 blocks stored' twice --size 400
+expect "for people" 0 '^auto +100 +50\.00 % +100 blocks stored' twice --size 400
 expect "for people, CLOCK" 0 '^clock +100 +50\.00 %$' twice --size 400
 expect "for people, writes" 0 '20 blocks read, 10 different ones, in 1 file; 4 written, which was ignored' \
   <(head -c 80 writes | python3 -c 'import sys; d = sys.stdin.buffer.read(); sys.stdout.buffer.write(d[:8] + b"\4" + d[9:])') --size 400
@@ -285,7 +306,7 @@ hostile "a byte too many" 3 'is longer than its header says' <<<'head(1); record
 hostile "none said, one there" 3 'is longer than its header says: more follows 0 records' <<<'head(0); record()'
 hostile "a huge count" 3 'its header says 18446744073709551615 records, it has 1' <<<'head(2**64 - 1); record()'
 hostile "another batch too many" 3 'more follows 4096 records' <<<'head(4096); [record() for _ in range(4097)]'
-hostile "as many as a batch" 0 '^library +4095 ' <<<'head(4096); [record() for _ in range(4096)]'
+hostile "as many as a batch" 0 '^auto +4095 ' <<<'head(4096); [record() for _ in range(4096)]'
 hostile "no blocks" 3 'record 1 touches no block' <<<'head(2); record(); record(n=0)'
 hostile "no such operation" 3 'record 0 is neither a read nor a write' <<<'head(1); record(op=2)'
 hostile "a reserved byte" 3 'record 0 is neither' <<<'head(1); record(zero=1)'
@@ -306,7 +327,10 @@ done
 expect "an empty size among others" 2 "expected a share" twice --sizes 0.1,,0.2
 expect "too large a size" 2 'more than a pool can hold' twice --size 99999999999999
 expect "more than the memory" 1 'not enough memory for a pool of' twice --size 16T
-expect "policy" 2 "expected library, lru, clock or all" twice --size 400 --policy fifo
+expect "policy" 2 "expected auto, s3r, lru, clock or all" twice --size 400 --policy fifo
+for bad in 0 1001 x; do
+  expect "wear weight $bad" 2 'a number from 1 to 1000' twice --size 400 --wear-weight $bad
+done
 expect "threads" 2 'from 1 to 64' twice --size 400 --threads 65
 expect "threads 0" 2 'from 1 to 64' twice --size 400 --threads 0
 expect "restart, when" 2 'a share between 0 and 1' twice --size 400 --restart-at 1 clean

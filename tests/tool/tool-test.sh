@@ -205,13 +205,13 @@ test_usage()
 {
   expect version 0 '^cachemax [0-9]+\.[0-9]+\.[0-9]+$' "$cm" --version
   expect help 0 'Exit status' "$cm" --help
-  for s in 0 1 2 3 4 5 128; do
+  for s in 0 1 2 3 4 5 6 128; do
     grep -Eq "^ +$s +[a-z]" out || fail "help-status-$s" "not in --help"
     [ ! -f "$here/../../docs/cachemax.1" ] ||
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats cat; do
+  for c in create info check stats cat advise; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
@@ -353,6 +353,7 @@ test_create()
   check check-changes-nothing cmp new.pool copy
   expect stats-unused 0 'nothing read yet' "$cm" stats new.pool
   expect stats-unused-wear 0 '^wear: 0.00 a day, 0.00 in all, since the pool was made$' "$cm" stats new.pool
+  expect advise-unused 6 'new.pool: not enough reads yet: 0 in the sample' "$cm" advise new.pool
   rm -f new.pool copy dangling
   rmdir dir
 }
@@ -622,6 +623,35 @@ test_read_only_volume()
   rmdir ro
 }
 
+# ---- Advice ------------------------------------------------------------------------------------
+
+test_advise()
+{
+  "$cm" create p --size 4M -q
+  make_file data 20000000
+  through advise-cat data p
+  through advise-cat-again data p
+  expect advise 0 'p: 4.00 MiB, serves [0-9.]+ % of the blocks that are read \(when it was open last\)' "$cm" advise p
+  check advise-sizes test "$(grep -cE '^( 1/[248]|   [1248]) x +[0-9.]+ [KM]iB +([0-9.]+ % \|#* *\||\?)$' out)" = 7
+  check advise-words test "$(grep -cE '^(an eighth of the pool|a quarter of the pool|half the pool|twice the pool|four times the pool|eight times the pool): ([0-9.]+ % -> [0-9.]+ %, .*|not enough reads yet)$' out)" = 6
+  check advise-narrow test "$(awk 'length > 100' out | wc -l)" = 0
+  check advise-certain grep -q '^Estimated from [0-9]* reads of a sample' out
+  if [ -n "$json" ]; then
+    expect advise-json 0 '' "$cm" advise p --json
+    check advise-json-valid jvalid out
+    check advise-json-known test "$(jget out known)" = true
+    check advise-json-reads test "$(jget out curve_reads)" -gt 1000
+    expect advise-stats-json 0 '"factor": 8.000' "$cm" stats p --json
+    check advise-stats-valid jvalid out
+    "$cm" create q --size 4M -q
+    expect advise-json-early 6 '"hit_ratio": null' "$cm" advise q --json
+    check advise-json-early-valid jvalid out
+    check advise-json-early-known test "$(jget out known)" = false
+  fi
+  expect advise-not-a-pool 3 'data: ' "$cm" advise data
+  rm -f p q data owner.out
+}
+
 # ---- One owner, crashes, signals ---------------------------------------------------------------
 
 test_owner()
@@ -668,6 +698,7 @@ sys.exit(not (0 < s < 3600 and day > 0 and abs(v["drive_writes_per_day"] - day) 
     check watch-json jvalid line
     check watch-json-owner test "$(jget line owner_pid)" = "$pid"
   fi
+  expect owned-advise-early 6 'p: not enough reads yet' "$cm" advise p
   release_owner
   check owner-ends-well test "$owner_status" = 0
   check owner-output cmp data owner.out
@@ -762,6 +793,7 @@ test_bad_pools()
   expect missing-check 1 'missing: no such file' "$cm" check missing
   expect missing-repair 1 'missing: no such file' "$cm" check --repair missing
   expect missing-stats 1 'missing: no such file' "$cm" stats missing
+  expect missing-advise 1 'missing: no such file' "$cm" advise missing
   check missing-not-made test ! -e missing
   mkdir bad
   bad_pool directory 3 'bad: not a regular file'
@@ -919,6 +951,7 @@ test_progress
 test_cat
 test_changes
 test_names
+test_advise
 test_owner
 test_signals
 test_kill
