@@ -12,9 +12,6 @@
  */
 #include "auto.h"
 
-#include <assert.h>
-
-#define SLOTS 256u /* of a mini */
 #define CHECK 16u
 #define READS_MIN 256.0
 #define SIZES_MIN 8.0       /* reads before the first choice, in minis' slots */
@@ -23,8 +20,6 @@
 #define MARGIN_DEFAULT 0.02 /* to leave the default */
 #define MARGIN 0.01         /* to leave any other */
 
-static_assert(sizeof(struct cm_auto) < 100000, "what AUTO may cost");
-
 static const struct cm_curve_rule rules[CM_AUTO_RULES] = {
     { 100, 1, false },
     { 100, 1, true },
@@ -32,13 +27,15 @@ static const struct cm_curve_rule rules[CM_AUTO_RULES] = {
     { 100, 2, false },
 };
 
-void cm_auto_begin(struct cm_auto *a, uint64_t slots, uint32_t wear)
+void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries, uint64_t slots,
+                   uint32_t wear)
 {
-    a->below = cm_mini_below(SLOTS, slots);
+    a->below = cm_mini_below(entries, slots);
     a->wear = wear / 1000.0;
     for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
         struct cm_mini_rule r = cm_curve_mini_rule(&rules[i], slots, a->below);
-        cm_mini_begin(&a->mini[i].mini, cm_mini_share(slots, a->below), &r);
+        cm_mini_begin(&a->mini[i].mini, memory + i * CM_MINI_WORDS(entries),
+                      cm_mini_share(slots, a->below), &r);
     }
 }
 

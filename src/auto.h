@@ -23,8 +23,12 @@ struct cm_auto {
     struct cm_auto_mini mini[CM_AUTO_RULES];
 };
 
-/* `a` is zeroed; the pool has so many slots. `wear`: thousandths of a hit that a fill costs. */
-void cm_auto_begin(struct cm_auto *a, uint64_t slots, uint32_t wear);
+/* Words of memory for minis of up to so many slots each. */
+#define CM_AUTO_WORDS(entries) (CM_AUTO_RULES * CM_MINI_WORDS(entries))
+/* `a` and `memory` are zeroed; the pool has so many slots, a mini up to `entries`. `wear`:
+ * thousandths of a hit that a fill costs. */
+void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries, uint64_t slots,
+                   uint32_t wear);
 const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a);
 /* A block is read. True: another rule is chosen now. */
 bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again);

@@ -24,14 +24,6 @@
 
 static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
 
-/* Slots of a pool of that size. */
-static uint64_t slots_at(uint64_t slots, unsigned size)
-{
-    uint64_t n =
-        size < CM_CURVE_OWN ? slots >> (CM_CURVE_OWN - size) : slots << (size - CM_CURVE_OWN);
-    return n == 0 ? 1 : n;
-}
-
 struct cm_mini_rule cm_curve_mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
                                        uint64_t below)
 {
@@ -44,17 +36,18 @@ void cm_curve_begin(struct cm_curve *c, uint64_t slots, const struct cm_curve_ru
 {
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         struct cm_curve_size *s = &c->size[i];
-        uint64_t n = slots_at(slots, i);
+        uint64_t n = cm_curve_slots(slots, i);
         s->below = cm_mini_below(CM_MINI_SLOTS, n);
         struct cm_mini_rule r = cm_curve_mini_rule(rule, n, s->below);
-        cm_mini_begin(&s->mini, cm_mini_share(n, s->below), &r);
+        cm_mini_begin(&s->mini, s->memory, cm_mini_share(n, s->below), &r);
     }
 }
 
-void cm_curve_set_rule(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule)
+void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
+                       const struct cm_curve_rule *rule)
 {
-    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
-        c->size[i].mini.rule = cm_curve_mini_rule(rule, slots_at(slots, i), c->size[i].below);
+    struct cm_curve_size *s = &c->size[size];
+    s->mini.rule = cm_curve_mini_rule(rule, cm_curve_slots(slots, size), s->below);
 }
 
 void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed)

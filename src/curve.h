@@ -14,6 +14,7 @@ struct cm_curve_size {
     uint64_t below;                      /* places below this are in its sample */
     uint64_t reads, misses, real_misses; /* of the sample: in the mini, in the pool */
     struct cm_mini mini;
+    uint32_t memory[CM_MINI_WORDS(CM_MINI_SLOTS)];
 };
 
 struct cm_curve {
@@ -27,10 +28,17 @@ struct cm_curve_rule {
     bool remembered;
 };
 
+/* Slots of a size, where the pool has so many. */
+static inline uint64_t cm_curve_slots(uint64_t slots, unsigned size)
+{
+    uint64_t n = (slots << size) >> CM_CURVE_OWN;
+    return n == 0 ? 1 : n;
+}
 /* `c` is zeroed; the pool has so many slots. */
 void cm_curve_begin(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule);
-/* Another rule from here on. */
-void cm_curve_set_rule(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule);
+/* Another rule for a size from here on. */
+void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
+                       const struct cm_curve_rule *rule);
 /* A block is read, which the pool `missed`, at `place`: cm_mini_place. */
 void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed);
 void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place);

@@ -22,21 +22,31 @@
 #define STEPS 64u    /* of the hand, for one victim */
 #define POPS 4u      /* of the line */
 
-void cm_mini_begin(struct cm_mini *m, uint32_t slots, const struct cm_mini_rule *rule)
+void cm_mini_begin(struct cm_mini *m, uint32_t *memory, uint32_t slots,
+                   const struct cm_mini_rule *rule)
 {
-    assert(slots > 0 && slots <= CM_MINI_SLOTS && cm_ghost_bytes(slots) <= sizeof(m->cell));
+    assert(slots > 0 && slots <= CM_MINI_SLOTS);
+    assert(cm_ghost_bytes(slots) == CM_MINI_CELLS(slots) * sizeof(*memory));
     m->slots = slots;
     m->rule = *rule;
     m->free = NONE;
-    memset(m->head, 0xff, sizeof(m->head));
-    cm_ghost_begin(&m->ghost, slots, m->cell);
+    m->line_max = (uint16_t)CM_MINI_LINE(slots);
+    cm_ghost_begin(&m->ghost, slots, memory);
+    m->key = memory + CM_MINI_CELLS(slots);
+    m->next = (uint16_t *)(void *)(m->key + slots);
+    m->head = m->next + slots;
+    m->line = m->head + CM_MINI_HEADS(slots);
+    m->line_life = (uint8_t *)(void *)(m->line + m->line_max);
+    m->life = m->line_life + m->line_max;
+    m->flag = m->life + slots;
+    memset(m->head, 0xff, CM_MINI_HEADS(slots) * sizeof(*m->head));
 }
 
 /* ---- Where a key is -------------------------------------------------------------------------- */
 
 static uint16_t *head_of(struct cm_mini *m, uint32_t key)
 {
-    return &m->head[key % CM_MINI_HEADS];
+    return &m->head[key % CM_MINI_HEADS(m->slots)];
 }
 
 /* For the ghost, which uses other bits of a hash than we do. */
@@ -76,7 +86,7 @@ static void end_probation(struct cm_mini *m, uint16_t slot)
 static uint16_t pop(struct cm_mini *m, bool *earned)
 {
     uint16_t at = m->line_first, slot = m->line[at];
-    m->line_first = (uint16_t)((at + 1u) % CM_MINI_LINE);
+    m->line_first = (uint16_t)(at + 1u == m->line_max ? 0 : at + 1u);
     m->line_count--;
     if (m->line_life[at] != m->life[slot] || !(m->flag[slot] & PROBATION))
         return NONE;
@@ -92,9 +102,9 @@ static void begin_probation(struct cm_mini *m, uint16_t slot)
         m->flag[slot] = KNOWN;
         return;
     }
-    if (m->line_count == CM_MINI_LINE)
+    if (m->line_count == m->line_max)
         (void)pop(m, &earned); /* full of stale ones */
-    uint16_t at = (uint16_t)((m->line_first + m->line_count++) % CM_MINI_LINE);
+    uint16_t at = (uint16_t)((m->line_first + m->line_count++) % m->line_max);
     m->line[at] = slot;
     m->line_life[at] = m->life[slot];
     m->flag[slot] = PROBATION;

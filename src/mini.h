@@ -7,10 +7,16 @@
 
 #include "ghost.h"
 
-#define CM_MINI_SLOTS 512u
-#define CM_MINI_HEADS (2 * CM_MINI_SLOTS)
-#define CM_MINI_LINE (CM_MINI_SLOTS / 2 + CM_MINI_SLOTS / 8 + 16) /* as cm_ring_line */
-#define CM_MINI_CELLS ((CM_MINI_SLOTS * 5 / 4 / 8 + 1) * 8)       /* as cm_ghost_bytes */
+#define CM_MINI_SLOTS 512u /* at most */
+/* What a mini of so many slots has. */
+#define CM_MINI_HEADS(slots) (2 * (slots))
+#define CM_MINI_LINE(slots) ((slots) / 2 + (slots) / 8 + 16) /* as cm_ring_line */
+#define CM_MINI_CELLS(slots) (((slots)*5 / 4 / 8 + 1) * 8)   /* as cm_ghost_bytes */
+/* Words of memory for one of up to so many. */
+#define CM_MINI_WORDS(slots)                                                                       \
+    (CM_MINI_CELLS(slots) + (slots) +                                                              \
+     ((slots) + CM_MINI_HEADS(slots) + CM_MINI_LINE(slots) + 1) / 2 +                              \
+     (CM_MINI_LINE(slots) + 2 * (slots) + 3) / 4)
 
 /* How blocks earn a place, as struct cm_ring has it. */
 struct cm_mini_rule {
@@ -25,19 +31,19 @@ struct cm_mini {
     uint64_t fills;
     uint16_t hand, frontier, free; /* free: the first of a chain of dropped slots */
     uint16_t line_first, line_count, on_probation;
-    struct cm_ghost ghost; /* in `cell` */
-    uint32_t cell[CM_MINI_CELLS];
-    uint32_t key[CM_MINI_SLOTS];
-    uint16_t next[CM_MINI_SLOTS]; /* with the same head; of a dropped slot: the next of those */
-    uint16_t head[CM_MINI_HEADS]; /* by key */
-    uint16_t line[CM_MINI_LINE];  /* slots on probation in order of arrival; a ring */
-    uint8_t line_life[CM_MINI_LINE],
-        life[CM_MINI_SLOTS]; /* where they differ, the place is stale */
-    uint8_t flag[CM_MINI_SLOTS];
+    uint16_t line_max;
+    struct cm_ghost ghost;
+    uint32_t *key;             /* of each slot */
+    uint16_t *next;            /* with the same head; of a dropped slot: the next of those */
+    uint16_t *head;            /* by key */
+    uint16_t *line;            /* slots on probation in order of arrival; a ring */
+    uint8_t *line_life, *life; /* where they differ, the place is stale */
+    uint8_t *flag;
 };
 
-/* `m` is zeroed; 1 to CM_MINI_SLOTS slots. */
-void cm_mini_begin(struct cm_mini *m, uint32_t slots, const struct cm_mini_rule *rule);
+/* `m` and `memory` are zeroed; 1 to CM_MINI_SLOTS slots, and CM_MINI_WORDS of them. */
+void cm_mini_begin(struct cm_mini *m, uint32_t *memory, uint32_t slots,
+                   const struct cm_mini_rule *rule);
 /* A block is read; its key is a hash. `again`: among the last few that its reader touched, which
  * says nothing about reuse. True: a hit. */
 bool cm_mini_read(struct cm_mini *m, uint32_t key, bool again);

@@ -15,10 +15,12 @@
 #include "auto.h"
 #include "curve.h"
 
-#define PUBLISH_EVERY 1024u           /* reads of the sample */
-#define READS_MAX (UINT64_C(1) << 22) /* of the widest sample: then what was counted counts half   \
-                                       */
+#define PUBLISH_EVERY 1024u /* reads of the sample */
+/* Reads of the widest sample: then what was counted counts half. */
+#define READS_MAX (UINT64_C(1) << 22)
 #define WEAR_DEFAULT 20u
+#define ENTRIES 256u       /* slots of a mini that a rule is tried in */
+#define ENTRIES_OTHER 128u /* where it is the rule of another size than the pool's */
 
 static_assert(CM_CURVE_SIZES == CM_CURVE_POINTS, "the curve and cm_stats_data");
 
@@ -29,10 +31,13 @@ struct cm_sample {
     uint64_t seen, seen_missed; /* the pool's reads and misses by then */
     uint64_t reads, missed;     /* ... that count, as the curve's */
     struct cm_curve curve;
-    struct cm_auto choice;
+    struct cm_auto
+        choice[CM_CURVE_SIZES]; /* of each size's rule; that of the own one is the pool's */
+    uint32_t memory[CM_AUTO_WORDS(ENTRIES) + (CM_CURVE_SIZES - 1) * CM_AUTO_WORDS(ENTRIES_OTHER)];
 };
+static_assert(sizeof(struct cm_sample) - sizeof(struct cm_curve) < 100000, "what AUTO may cost");
 
-/* What the ring begins with: the first of AUTO's, or this. */
+/* Without a choice. */
 static const struct cm_curve_rule fixed_rule = { 100, 2, false };
 
 uint64_t cm_sample_bytes(void)
@@ -46,6 +51,18 @@ static void set_rule(struct cm_cache *c, const struct cm_curve_rule *rule)
                  rule->remembered);
 }
 
+static void begin_choices(struct cm_cache *c)
+{
+    uint32_t wear = c->opts.wear_weight ? c->opts.wear_weight : WEAR_DEFAULT;
+    uint32_t *memory = c->sample->memory;
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        uint32_t entries = i == CM_CURVE_OWN ? ENTRIES : ENTRIES_OTHER;
+        cm_auto_begin(&c->sample->choice[i], memory, entries, cm_curve_slots(c->media.geo.slots, i),
+                      wear);
+        memory += CM_AUTO_WORDS(entries);
+    }
+}
+
 void cm_sample_begin(struct cm_cache *c, bool automatic)
 {
     struct cm_sample *s = c->sample;
@@ -53,8 +70,8 @@ void cm_sample_begin(struct cm_cache *c, bool automatic)
     const struct cm_curve_rule *rule = &fixed_rule;
     s->automatic = automatic;
     if (automatic) {
-        cm_auto_begin(&s->choice, slots, c->opts.wear_weight ? c->opts.wear_weight : WEAR_DEFAULT);
-        rule = cm_auto_rule(&s->choice);
+        begin_choices(c);
+        rule = cm_auto_rule(&s->choice[CM_CURVE_OWN]);
     }
     cm_curve_begin(&s->curve, slots, rule);
     set_rule(c, rule);
@@ -108,9 +125,13 @@ void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool
         return;
     }
     cm_curve_read(&s->curve, key, place, again, missed);
-    if (s->automatic && cm_auto_read(&s->choice, key, place, again)) {
-        set_rule(c, cm_auto_rule(&s->choice));
-        cm_curve_set_rule(&s->curve, c->media.geo.slots, cm_auto_rule(&s->choice));
+    for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++) {
+        if (!cm_auto_read(&s->choice[i], key, place, again))
+            continue;
+        const struct cm_curve_rule *rule = cm_auto_rule(&s->choice[i]);
+        cm_curve_set_rule(&s->curve, i, c->media.geo.slots, rule);
+        if (i == CM_CURVE_OWN)
+            set_rule(c, rule);
     }
     if (++s->since >= PUBLISH_EVERY)
         publish(c);
@@ -124,7 +145,7 @@ void cm_sample_drop(struct cm_cache *c, const struct cm_key *k)
     if (!cm_lock_try(&s->lock))
         return; /* it stays in the minis as a block that is read no more */
     cm_curve_drop(&s->curve, key, place);
-    if (s->automatic)
-        cm_auto_drop(&s->choice, key, place);
+    for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++)
+        cm_auto_drop(&s->choice[i], key, place);
     cm_lock_release(&s->lock);
 }

@@ -20,7 +20,8 @@ static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const cha
 {
     struct cm_mini *m = calloc(1, sizeof(*m));
     char happened[100], *out = happened, last = 0;
-    cm_mini_begin(m, slots, &rule);
+    uint32_t *memory = calloc(CM_MINI_WORDS(slots), sizeof(*memory));
+    cm_mini_begin(m, memory, slots, &rule);
     for (; *trace; trace++) {
         if (isupper((unsigned char)*trace)) {
             cm_mini_drop(m, (uint32_t)mix((uint64_t)tolower((unsigned char)*trace)));
@@ -31,6 +32,7 @@ static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const cha
         last = *trace;
     }
     *out = '\0';
+    free(memory);
     free(m);
     if (strcmp(happened, want) == 0)
         return;
@@ -78,25 +80,27 @@ static void test_bounded(void)
     const struct cm_mini_rule rule = { CM_MINI_SLOTS / 2, 2, false };
     struct cm_mini *m = calloc(1, sizeof(*m));
     uint64_t rng = 1;
-    cm_mini_begin(m, CM_MINI_SLOTS, &rule);
+    uint32_t *memory = calloc(CM_MINI_WORDS(CM_MINI_SLOTS), sizeof(*memory));
+    cm_mini_begin(m, memory, CM_MINI_SLOTS, &rule);
     for (unsigned i = 0; i < 300000; i++) { /* everything at once; a sanitizer looks on */
         uint64_t r = next_random(&rng);
         if (r >> 60 == 0)
             cm_mini_drop(m, (uint32_t)mix(r % 1500));
         else
             (void)cm_mini_read(m, (uint32_t)mix(r % 1500), (r >> 59 & 1) != 0);
-        CHECK(m->line_count <= CM_MINI_LINE && m->on_probation <= m->slots);
+        CHECK(m->line_count <= m->line_max && m->on_probation <= m->slots);
     }
     unsigned probation = 0, linked = 0;
     for (unsigned s = 0; s < CM_MINI_SLOTS; s++)
         probation += (m->flag[s] & 4) != 0;
     CHECK_EQ(probation, m->on_probation);
-    for (unsigned h = 0; h < CM_MINI_HEADS; h++)
+    for (unsigned h = 0; h < CM_MINI_HEADS(CM_MINI_SLOTS); h++)
         for (uint16_t s = m->head[h]; s != 0xffff; s = m->next[s])
             linked++;
     for (uint16_t s = m->free; s != 0xffff; s = m->next[s])
         linked++;
     CHECK_EQ(linked, CM_MINI_SLOTS);
+    free(memory);
     free(m);
 }
 
@@ -143,7 +147,8 @@ static void test_sizes(void)
     CHECK_EQ(c->size[0].mini.rule.probation, 13);
     CHECK_EQ(c->size[6].mini.rule.probation, 51);
     const struct cm_curve_rule half = { 500, 1, true };
-    cm_curve_set_rule(c, 1024, &half);
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        cm_curve_set_rule(c, i, 1024, &half);
     CHECK_EQ(c->size[6].mini.rule.probation, 256);
     CHECK(c->size[6].mini.rule.remembered && c->size[6].mini.rule.earn == 1);
     memset(c, 0, sizeof(*c));
@@ -210,7 +215,8 @@ static void test_auto_loop(void)
     enum { SLOTS = 100, LOOP = 200 };
     struct cm_auto *a = calloc(1, sizeof(*a));
     unsigned chosen_at = 0;
-    cm_auto_begin(a, SLOTS, 20);
+    uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
+    cm_auto_begin(a, memory, SLOTS, SLOTS, 20);
     CHECK_EQ(a->mini[0].mini.slots, SLOTS);
     CHECK_EQ(a->mini[2].mini.rule.probation, 50);
     CHECK_EQ(cm_auto_rule(a)->earn, 1);
@@ -221,6 +227,7 @@ static void test_auto_loop(void)
     CHECK_EQ(chosen_at, 800); /* eight times the mini's slots */
     CHECK(cm_auto_rule(a)->remembered);
     CHECK(a->reads < 16 * SLOTS + 512);
+    free(memory);
     free(a);
 }
 
@@ -233,10 +240,12 @@ static void test_auto_wear(void)
     for (unsigned i = 0; i < 2; i++) {
         struct cm_auto *a = calloc(1, sizeof(*a));
         uint64_t rng = 1;
-        cm_auto_begin(a, SLOTS, i == 0 ? 20 : 1000);
+        uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
+        cm_auto_begin(a, memory, SLOTS, SLOTS, i == 0 ? 20 : 1000);
         for (unsigned n = 0; n < 5000; n++)
             (void)cm_auto_read(a, (uint32_t)mix(next_random(&rng) % BLOCKS), 0, false);
         chosen[i] = a->chosen;
+        free(memory);
         free(a);
     }
     CHECK_EQ(chosen[0], 0);
