@@ -4,13 +4,13 @@
  *
  * Owns: the decision whether a block may come in at all: mode, the caller's advice. Whether it
  * waits in DRAM, starts in the pool, if the rate limit allows it, or is refused by the policy's rule
- * is decided in block.c, block by block.
+ * is decided in fill.c, block by block.
  *
  * Who: api.c and flight.c.
  */
 #include "admit.h"
 
-#include "block.h"
+#include "fill.h"
 
 int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                   uint64_t asked)
@@ -32,5 +32,5 @@ int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
     }
-    return cm_block_fill(f, miss, data, len, asked, advice == CM_ADVISE_KEEP);
+    return cm_fill_blocks(f, miss, data, len, asked, advice == CM_ADVISE_KEEP);
 }

@@ -16,6 +16,8 @@
  */
 #include "bracket.h"
 
+#include "forget.h"
+
 #define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
 
 enum bracket_kind {
@@ -71,7 +73,7 @@ static struct cm_open_bracket *leave_room(cm_file *f, struct cm_open_bracket *b)
 /* Lets go of the stripes and the memory of a bracket that is in no list any more. */
 static void dissolve(cm_file *f, struct cm_open_bracket *b)
 {
-    cm_block_release(f->cache, b->incarnation, b->first, b->end);
+    cm_forget_end(f->cache, b->incarnation, b->first, b->end);
     cm_lock_acquire(&f->lock);
     b = leave_room(f, b);
     cm_lock_release(&f->lock);
@@ -112,7 +114,7 @@ static int enroll(cm_file *f, struct cm_open_bracket *b, const struct plan *p, b
 static int raise(cm_file *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
-    int unreached = cm_block_forget(c, b->incarnation, b->first, b->end);
+    int unreached = cm_forget_begin(c, b->incarnation, b->first, b->end);
     cm_lock_acquire(&f->lock);
     if (unreached && e == 0) {
         /* A copy may exist where it cannot be read: escalate to the whole file. */
@@ -133,7 +135,7 @@ static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
     struct cm_cache *c = f->cache;
     bool linked;
     if (p->kind == RANGE) /* relaxed: only asked for */
-        cm_block_aim_forget(c, at_load_relaxed(&f->incarnation), p->first);
+        cm_forget_aim(c, at_load_relaxed(&f->incarnation), p->first);
     struct cm_open_bracket *b = lock_with_room(f);
     if (!b)
         return CM_ENOMEM;
@@ -193,7 +195,7 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
     b = leave_room(f, b);
     cm_lock_release(&f->lock);
     /* Whoever unlinked it lets its stripes go; they are those of its own incarnation. */
-    cm_block_release(c, was.incarnation, was.first, was.end);
+    cm_forget_end(c, was.incarnation, was.first, was.end);
     cm_cache_free(c, b, sizeof(*b));
     return want ? CM_WANT_VALIDATOR : 0;
 }

@@ -5,7 +5,7 @@
 #ifndef CM_BRACKET_H
 #define CM_BRACKET_H
 
-#include "block.h"
+#include "file.h"
 
 /* As the public functions of the same names; arguments checked by cache.c. */
 int cm_bracket_write(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w);

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "admit.h"
-#include "block.h"
+#include "hold.h"
 #include "flight.h"
 #include "sample.h"
 
@@ -525,7 +525,7 @@ static int settle(cm_cache *c)
     int e = 0;
     struct cm_super_memo memo;
     if (cm_cache_mode(c) == CM_NORMAL)
-        cm_block_settle(c);
+        cm_hold_settle(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     cm_sample_publish(c);
     /* What could not be forgotten must not come back. */

@@ -4,7 +4,7 @@
  *
  * Owns: no state. Every slot, cell and record is looked at once through the same functions that
  * serve reads, so "sound" means what a reader would find. Repair only ever drops: blocks through
- * cm_block_drop (the full protocol), the rest by clearing it.
+ * cm_step_drop (the full protocol), the rest by clearing it.
  *
  * A pool that was emptied by a new epoch still holds the old epoch's bytes; they are recognised by
  * the checks of the epochs before and are not damage.
@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-#include "block.h"
+#include "steps.h"
 #include "record.h"
 
 #define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
@@ -94,7 +94,7 @@ static void repair_block(struct check *k, uint64_t slot, const struct cm_key *ke
 {
     if (!k->repair)
         return;
-    cm_block_drop(k->c, slot, key, w0);
+    cm_step_drop(k->c, slot, key, w0);
     k->r->dropped++;
 }
 
@@ -124,7 +124,7 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     if (v == CM_SLOT_UNREADABLE) {
         k->r->unreadable++;
         if (k->repair) /* out of use, not repaired: it stays counted as damage */
-            cm_block_quarantine(k->c, slot, &key);
+            cm_step_quarantine(k->c, slot, &key);
     } else if (v == CM_SLOT_BAD_SUM) {
         k->r->bad_payload++;
         repair_block(k, slot, &key, w0);

@@ -260,7 +260,7 @@ static void release_incarnation(cm_file *f, uint64_t incarnation)
     at_store_seq_cst(&f->stale, f->open_brackets);
     at_add_seq_cst(&f->ticket, 1);
     at_store_seq_cst(&f->limit, 0);
-    at_store_release(&f->incarnation, incarnation); /* pairs with the acquire in cm_block_miss */
+    at_store_release(&f->incarnation, incarnation); /* pairs with the acquire in cm_miss_take */
     cm_count(f->cache, CM_STAT_incarnations, 1);
 }
 
@@ -373,7 +373,7 @@ void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale)
     }
     b->stale = stale;
     if (stale) {
-        /* As in cm_stripe_begin: the intent before the ticket. seq_cst: cm_block_fill raises the
+        /* As in cm_stripe_begin: the intent before the ticket. seq_cst: cm_fill_blocks raises the
          * limit and then looks at the ticket; we move the ticket and then look at the limit. */
         at_add_seq_cst(&f->stale, 1);
         at_add_seq_cst(&f->ticket, 1);

@@ -24,7 +24,7 @@
 #include <string.h>
 
 #include "admit.h"
-#include "block.h"
+#include "miss.h"
 #include "range.h"
 
 #define WINDOW_MIN 4u /* blocks read ahead when a sequence is first noticed */
@@ -77,7 +77,7 @@ static enum start start_flight(cm_file *f, cm_miss *miss, bool join, struct cm_f
     cm_lock_acquire(&t->lock);
     struct cm_flight *fl = overlap(t, incarnation, block, &n);
     if (fl) {
-        bool good = join && cm_block_fillable(f, &fl->miss, block);
+        bool good = join && cm_miss_is_good(f, &fl->miss, block);
         uint32_t landed = at_load_acquire(&fl->landed);
         cm_lock_release(&t->lock);
         if (!good)

@@ -8,7 +8,7 @@
  * ways, rarely: fingerprints collide (1 in 13000 lookups), buckets overflow, threads overwrite one
  * another's cells. All it decides is whether a block starts on probation, so nobody waits for it.
  *
- * Who: block.c, and cache.c to set it up.
+ * Who: evict.c, publish.c, hold.c, fill.c, and cache.c to set it up.
  */
 #include "ghost.h"
 

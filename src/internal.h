@@ -68,7 +68,7 @@ struct cm_cache {
     uint64_t live; /* atomic; read-throughs running */
 };
 
-/* Lets the user know; formats like printf. Never called with a lock held by block.c. */
+/* Lets the user know; formats like printf. Never called with a lock held by the protocol (steps.c). */
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -104,7 +104,7 @@ struct cm_plat_thread {
     uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
     uint32_t sample;      /* counter for sampled measurements */
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
-    uint64_t recent[PLAT_RECENT]; /* blocks touched lately, whose hits say nothing (block.c) */
+    uint64_t recent[PLAT_RECENT]; /* blocks touched lately, whose hits say nothing (steps.h) */
     uint32_t recent_at;           /* the next to be forgotten */
     uint64_t written; /* bytes that were stored in a pool and are not counted yet (media.h) */
 };

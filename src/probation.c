@@ -11,7 +11,7 @@
  * so a bracket that holds it has them all. Where no cell of a bucket is free the block is not taken
  * in.
  *
- * Who: block.c, and cache.c to set it up.
+ * Who: lookup.c, hold.c, forget.c, and cache.c to set it up.
  */
 #include "probation.h"
 

@@ -10,7 +10,8 @@
  */
 #include "range.h"
 
-#include "block.h"
+#include "lookup.h"
+#include "miss.h"
 
 #include <string.h>
 
@@ -71,9 +72,9 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
     for (; b < end; b++) {
         for (; aimed < end && aimed < b + ABSENT_AIMED; aimed++) {
             walk_key(w, aimed, &k[aimed % ABSENT_AIMED]);
-            cm_block_aim_both(w->c, &k[aimed % ABSENT_AIMED]);
+            cm_step_aim(w->c, &k[aimed % ABSENT_AIMED]);
         }
-        if (cm_block_cached(w->c, &k[b % ABSENT_AIMED]) != 0)
+        if (cm_lookup_cached(w->c, &k[b % ABSENT_AIMED]) != 0)
             break;
     }
     return b - first;
@@ -111,7 +112,7 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
         end = CM_BLOCK_MAX + 1;
     uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
     miss->offset = first * CM_BLOCK_SIZE;
-    n = cm_block_miss(w->f, first, n, miss);
+    n = cm_miss_take(w->f, first, n, miss);
     miss->len = n * CM_BLOCK_SIZE;
     if (w->size != CM_SIZE_UNKNOWN && miss->offset + miss->len > w->size)
         miss->len = w->size - miss->offset;
@@ -163,7 +164,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
         n = n < wanted ? n : wanted; /* not what is only read ahead */
         count_miss(w->c, cause, n);
         if (fillable)
-            cm_block_missed(w->c, w->incarnation, pos / CM_BLOCK_SIZE, n);
+            cm_miss_sample(w->c, w->incarnation, pos / CM_BLOCK_SIZE, n);
     }
     return (int64_t)(pos - w->offset);
 }
@@ -199,7 +200,7 @@ static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
 static uint64_t aim(struct walk *w, uint64_t pos, struct piece *p)
 {
     pos = plan(w, pos, p);
-    cm_block_aim(w->c, &p->probe);
+    cm_lookup_aim(w->c, &p->probe);
     return pos;
 }
 
@@ -209,7 +210,7 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
 {
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
-    enum cm_found r = cm_block_read(w->c, &p->probe, &part, &got);
+    enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
     if (r == CM_FOUND_HIT) {
         at->pos += got;
         at->hits += got > 0;
@@ -230,9 +231,9 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
         for (; aimed < i + AIMED && next < w->end; aimed++)
             next = aim(w, next, &p[aimed % AIMED]);
         for (; probed < i + PROBED && probed < aimed; probed++)
-            cm_block_probe(w->c, &p[probed % AIMED].probe);
+            cm_lookup_probe(w->c, &p[probed % AIMED].probe);
         if (i + 1 < probed)
-            cm_block_soon(w->c, &p[(i + 1) % AIMED].probe);
+            cm_lookup_soon(w->c, &p[(i + 1) % AIMED].probe);
         if (!read_piece(w, &p[i % AIMED], buf, at))
             return;
     }
@@ -249,7 +250,7 @@ static inline enum cm_found glance(cm_file *f, uint64_t offset, void *buf, size_
         !is_cached(f, incarnation))
         return CM_FOUND_CONFLICT;
     struct cm_key k = cm_key_of(&f->cache->media, incarnation, offset / CM_BLOCK_SIZE);
-    return cm_block_glance(f->cache, &k, &part);
+    return cm_lookup_glance(f->cache, &k, &part);
 }
 
 int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
@@ -300,10 +301,10 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
         aim_first(f, &v[i], &q[i]);
     for (size_t i = 0; i < n; i++)
         if (q[i].begun)
-            cm_block_probe(f->cache, &q[i].first.probe);
+            cm_lookup_probe(f->cache, &q[i].first.probe);
     for (size_t i = 0; i < n; i++) {
         if (i + 1 < n && q[i + 1].begun)
-            cm_block_soon(f->cache, &q[i + 1].first.probe);
+            cm_lookup_soon(f->cache, &q[i + 1].first.probe);
         if (q[i].begun && read_piece(&q[i].w, &q[i].first, v[i].buf, &q[i].at))
             read_run(&q[i].w, v[i].buf, &q[i].at);
         v[i].result = walk_end(&q[i].w, q[i].at.pos, q[i].fillable, q[i].at.cause, 0, v[i].miss);
@@ -359,15 +360,15 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
         uint64_t slot;
         if (want > w.end - pos)
             want = (uint32_t)(w.end - pos);
-        enum cm_found r = cm_block_pin(w.c, &k, &slot, &valid, &busy);
+        enum cm_found r = cm_lookup_pin(w.c, &k, &slot, &valid, &busy);
         if (r != CM_FOUND_HIT) {
             cause = cause_of(r);
             break;
         }
         uint32_t got = valid <= from ? 0 : valid - from < want ? valid - from : want;
-        full = got > 0 && !add_piece(iov, n, &pieces, cm_block_data(w.c, slot) + from, got);
+        full = got > 0 && !add_piece(iov, n, &pieces, cm_lookup_data(w.c, slot) + from, got);
         if (got == 0 || full) {
-            cm_block_unpin(w.c, slot);
+            cm_lookup_unpin(w.c, slot);
             cause = CM_STAT_miss_short;
             break;
         }
@@ -396,7 +397,7 @@ int cm_range_unpin(cm_pins *pins)
         pins->opaque[PINS_CHECK] != ~pins->opaque[PINS_CACHE])
         return CM_EINVAL;
     for (uint32_t i = 0; i < pins->n; i++)
-        cm_block_unpin(c, pins->opaque[PINS_SLOTS + i]);
+        cm_lookup_unpin(c, pins->opaque[PINS_SLOTS + i]);
     pins->n = 0;
     return 0;
 }

@@ -8,7 +8,7 @@
  * else. The curve goes to the stats page now and then. The pool's own miss ratio comes from there,
  * because every read is counted in it.
  *
- * Who: block.c for reads and what is forgotten, cache.c.
+ * Who: lookup.c and miss.c for reads, forget.c, cache.c.
  */
 #include "sample.h"
 

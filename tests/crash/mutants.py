@@ -72,35 +72,36 @@ def _m(name, what, by, *words):
     return Mutant(name, what, by, list(zip(words[::3], words[1::3], words[2::3])))
 
 
-BLOCK, SLOT, FILE, RECORD, SUPER = 'block.c', 'slot.c', 'file.c', 'record.c', 'super.c'
+SLOT, FILE, RECORD, SUPER = 'slot.c', 'file.c', 'record.c', 'super.c'
+EVICT, FILL, FORGET, HOLD, LOOKUP, MISS, PUBLISH, STEPS = 'evict.c', 'fill.c', 'forget.c', 'hold.c', 'lookup.c', 'miss.c', 'publish.c', 'steps.c'
 
-_UNIQUE = (BLOCK, '''    if (!cm_index_match(&c->media, &n->key, cell))
+_UNIQUE = (PUBLISH, '''    if (!cm_index_match(&c->media, &n->key, cell))
         return 0;
 ''', '''    if (cell || !cell)
         return 0;
 ''')
-_FIRST = (BLOCK, '''        *killed += r == 1;
+_FIRST = (FORGET, '''        *killed += r == 1;
 ''', '''        *killed += r == 1;
         if (r == 1)
             break;
 ''')
-_HELP = (BLOCK, '*dead |= (uint16_t)(1u << i);', '*dead |= (uint16_t)((r == 1) << i);')
-_EARLY_UNLOCK = (BLOCK, '''     * must not trust the absence before it is durable. */
+_HELP = (FORGET, '*dead |= (uint16_t)(1u << i);', '*dead |= (uint16_t)((r == 1) << i);')
+_EARLY_UNLOCK = (FORGET, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
     cm_lock_release(&cm_stripe_at(c, k->stripe)->lock);
     cm_media_fence(&c->media);
     cm_lock_acquire(&cm_stripe_at(c, k->stripe)->lock);''')
-_EARLY_CELLS = (BLOCK, '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
+_EARLY_CELLS = (FORGET, '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
 ''', '''    cm_count(c, CM_STAT_forgotten, killed);
     for (unsigned i = 0; i < n; i++)
         clear_cells(c, &k[i], dead[i]);
 ''')
-_FILE_TICKET = (BLOCK, '''           at_load_seq_cst(&f->ticket) == miss->opaque[MISS_FILE_TICKET] &&
+_FILE_TICKET = (MISS, '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
 ''', '')
-_INCARNATION = (BLOCK, '''           at_load_acquire(&f->incarnation) == miss->opaque[MISS_INCARNATION] &&
+_INCARNATION = (MISS, '''           at_load_acquire(&f->incarnation) == miss->opaque[CM_MISS_INCARNATION] &&
 ''', '')
-_STALE_MISS = (BLOCK, '    good &= at_load_seq_cst(&f->stale) == 0;\n', '')
-_STALE_FILL = (BLOCK, ''' &&
+_STALE_MISS = (MISS, '    good &= at_load_seq_cst(&f->stale) == 0;\n', '')
+_STALE_FILL = (MISS, ''' &&
            at_load_seq_cst(&f->stale) == 0;
 }''', ''';
 }''')
@@ -115,87 +116,87 @@ _SETTLE = (FILE, 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place, 1) 
 
 MUTANTS = [
     # Fences and flushes of blocks.
-    _m('fence 1, evict', 'fence after invalidating victims', 'crash full fill-z', BLOCK, '''     * durable. */
+    _m('fence 1, evict', 'fence after invalidating victims', 'crash full fill-z', EVICT, '''     * durable. */
     cm_media_fence(&c->media);
     at_fence_seq_cst(); /* as''', '''     * durable. */
     at_fence_seq_cst(); /* as'''),
-    _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', BLOCK,
+    _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', EVICT,
        'uint32_t failed = cm_slot_flush_all(&c->media, slots, count);', 'uint32_t failed = 0;'),
-    _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', BLOCK,
+    _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', EVICT,
        '        slots[count] = v[count].slot;',
        '        slots[count] = v[count].keyed ? v[count].slot : (v[count].slot + 8) % c->ring.slots;'),
     _m('flush, neighbours', 'flush of all but the first of headers beside one another', 'unit block neighbours_flushed', SLOT,
        '(size_t)(high - low + 1) * sizeof(struct cm_header)', 'sizeof(struct cm_header)'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
-       'crash full beside-1,write-sync,fill-z', BLOCK,
+       'crash full beside-1,write-sync,fill-z', EVICT,
        '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_lock_release(&s->lock);
     v->evicted = r == 1;''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    drop_cells(c, &v->key, v->slot);
+    cm_step_drop_cells(c, &v->key, v->slot);
     cm_lock_release(&s->lock);
     v->evicted = r == 1;'''),
-    _m('fence 1, displace', 'fence before a cell is overwritten', 'crash fill-a0,crowd,fill-z@f3,write-sync', BLOCK,
+    _m('fence 1, displace', 'fence before a cell is overwritten', 'crash fill-a0,crowd,fill-z@f3,write-sync', PUBLISH,
        '''    /* Durable before its cell is overwritten (the invariant). */
     cm_media_fence(&c->media);
 ''', ''),
     _m('flush, displace', 'flush before a cell is overwritten',
-       'crash fill-a0,crowd,beside-3,write-sync,fill-z', BLOCK,
+       'crash fill-a0,crowd,beside-3,write-sync,fill-z', PUBLISH,
        '''        r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
     /* Durable before its cell''', '''        r = 1;
     /* Durable before its cell'''),
-    _m('fence 1, drop', 'fence of cm_block_drop', 'crash fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', BLOCK,
+    _m('fence 1, drop', 'fence of cm_step_drop', 'crash fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', STEPS,
        '        cm_media_fence(&c->media); /* durable before the cells go (the invariant) */\n', ''),
-    _m('flush, drop', 'flush of cm_block_drop', 'crash fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', BLOCK,
+    _m('flush, drop', 'flush of cm_step_drop', 'crash fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', STEPS,
        'r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;\n        cm_media_fence', 'cm_media_fence'),
     _m('settle stale', 'settling of a cell that leads nowhere before it is used again',
-       'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync', BLOCK,
+       'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync', PUBLISH,
        '!owned && settle_stale(c, slot)', '!owned'),
     _m('settle stale, flush', 'its flush',
        'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f4,write-sync',
-       BLOCK, '    int e = cm_slot_flush(&c->media, slot);\n    cm_media_fence(&c->media);\n    return e == 0;',
+       PUBLISH, '    int e = cm_slot_flush(&c->media, slot);\n    cm_media_fence(&c->media);\n    return e == 0;',
        '    (void)slot;\n    cm_media_fence(&c->media);\n    return true;'),
     _m('settle stale, fence', 'its fence',
        'crash fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync',
-       BLOCK, '    int e = cm_slot_flush(&c->media, slot);\n    cm_media_fence(&c->media);\n',
+       PUBLISH, '    int e = cm_slot_flush(&c->media, slot);\n    cm_media_fence(&c->media);\n',
        '    int e = cm_slot_flush(&c->media, slot);\n'),
     _m('cell of an unreadable header', 'a cell whose header cannot be read is not used again',
-       'unit block cells_of_unreadable_headers', BLOCK,
+       'unit block cells_of_unreadable_headers', PUBLISH,
        'if (!live && !unreadable && !owned && settle_stale(c, slot))',
        'if (!live && !owned && settle_stale(c, slot))'),
     _m('displace by overwriting', 'eviction of the block whose cell is taken',
-       'crash fill-a0,crowd,fill-z@f3,write-sync', BLOCK,
+       'crash fill-a0,crowd,fill-z@f3,write-sync', PUBLISH,
        'if (victim >= 0 && displace(c, n, cm_cell_slot(cells->cell[victim]), &victim_header))', 'if (victim >= 0)'),
-    _m('fence 2', 'fence between payload and VALID', 'crash full fill-z', BLOCK,
+    _m('fence 2', 'fence between payload and VALID', 'crash full fill-z', PUBLISH,
        '''before any VALID is. */
     cm_media_fence(&c->media);
 ''', '''before any VALID is. */
 '''),
-    _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', BLOCK,
+    _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', PUBLISH,
        'uint32_t failed = flush_headers(c, n, got);', 'uint32_t failed = 0;'),
     _m('payload stored plainly', 'non-temporal copy: plain stores, no flush', 'crash full fill-z', SLOT,
        'e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);',
        'e = cm_media_write(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);'),
-    _m('fence 3', 'fence between VALID and "stored"', 'crash full fill-z', BLOCK, '''     * slot is disowned only after that. */
+    _m('fence 3', 'fence between VALID and "stored"', 'crash full fill-z', PUBLISH, '''     * slot is disowned only after that. */
     cm_media_fence(&c->media);
 ''', '''     * slot is disowned only after that. */
 '''),
-    _m('flush, VALID', 'flush of a published header', 'crash full fill-z', BLOCK,
+    _m('flush, VALID', 'flush of a published header', 'crash full fill-z', PUBLISH,
        'uint32_t failed = flush_headers(c, n, count);', 'uint32_t failed = 0;'),
-    _m('flush, cell', 'flush of a published cell', 'crash full fill-z', BLOCK,
+    _m('flush, cell', 'flush of a published cell', 'crash full fill-z', PUBLISH,
        '(cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)', '(failed >> i & 1)'),
     _m('header before its cell', 'the cell is stored before its header is valid',
-       'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', BLOCK,
+       'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', PUBLISH,
        '''        if (cm_index_store(&c->media, &n->key, n->cell, cell))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
         else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA;''',
        '''        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
                      cm_index_store(&c->media, &n->key, n->cell, cell) != 0;'''),
-    _m('fence 4', 'fence of forgetting', 'crash full beside-1,write-sync,write-plain', BLOCK, '''     * must not trust the absence before it is durable. */
+    _m('fence 4', 'fence of forgetting', 'crash full beside-1,write-sync,write-plain', FORGET, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
 ''', '''     * must not trust the absence before it is durable. */
 '''),
-    _m('flush, forget', 'flush of what is forgotten', 'crash full beside-1,write-sync,fill-z', BLOCK,
+    _m('flush, forget', 'flush of what is forgotten', 'crash full beside-1,write-sync,fill-z', FORGET,
        'if (cm_slot_flush(&c->media, cm_cell_slot(cells.cell[at_lowest_bit(left)])))', 'if (0)'),
     _m('helping', 'flush of a header that somebody else invalidated', 'crash full beside-1,write-sync,fill-z',
        *_HELP),
@@ -229,8 +230,8 @@ MUTANTS = [
     _m('intents', 'intents at the miss and at publishing', 'unit block fill_during_write',
        *(_INTENT_MISS + _INTENT_FILL)),
     _m('publish unchecked', 'second look at the tickets, under the lock',
-       'crash fill-b1,beside-1,write-sync,fill-a0', BLOCK,
-       'if (!is_granted(g, s, n))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
+       'crash fill-b1,beside-1,write-sync,fill-a0', PUBLISH,
+       'if (!cm_publish_may(g, s, n))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
        'choose_cell(c, n, &at);',
        '(void)g;\n    r = choose_cell(c, n, &at);'),
     _m('file ticket, incarnation', 'file ticket and incarnation at publishing', 'unit block every_change',
@@ -242,7 +243,7 @@ MUTANTS = [
        'b->stale = true;\n    at_store_seq_cst(&f->stale, f->open_brackets);',
        'b->stale = false;\n    at_store_seq_cst(&f->stale, 0);'),
     _m('limit not raised', 'raising of the limit before publishing', 'unit file truncate',
-       BLOCK, '    raise_limit(f, miss->offset + len);\n', '    (void)raise_limit;\n'),
+       FILL, '    raise_limit(f, miss->offset + len);\n', '    (void)raise_limit;\n'),
     _m('limit of a kept file', 'limit of an attached file that was kept', 'unit file truncate_kept',
        FILE, '    f->limit = v->size; /*', '    /*'),
     _m('truncate range', 'the block that a truncation cuts through', 'unit file truncate', 'bracket.c',
@@ -277,28 +278,28 @@ MUTANTS = [
     _m('known, block', 'block and length of a known slot', 'unit block flipped_known_header',
        'slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
     _m('known, judged', 'test that a slot was judged since open', 'unit block flipped_header',
-       BLOCK, 'if (!cm_ring_is_verified(&c->ring, slot) || c->', 'if (c->'),
+       LOOKUP, 'if (!cm_ring_is_verified(&c->ring, slot) || c->', 'if (c->'),
     _m('known, epoch', 'judged slots are judged anew after a new epoch', 'unit block epoch_outdates_judged',
-       BLOCK, ' ||\n        cm_media_key(&c->media) != c->judged_key)', ')'),
+       LOOKUP, ' ||\n        cm_media_key(&c->media) != c->judged_key)', ')'),
     _m('held, forget', 'forgetting of what waits in DRAM', 'unit probation write_forgets',
-       BLOCK, '        cm_probation_kill(&c->probation, &k[i]);\n', ''),
+       FORGET, '        cm_probation_kill(&c->probation, &k[i]);\n', ''),
     _m('held, ticket', 'ticket of a block on its way from DRAM to the pool', 'unit probation promotion_beside_write',
-       BLOCK, ': cm_stripe_good(s, n->ticket);', ': true;'),
+       PUBLISH, ': cm_stripe_good(s, n->ticket);', ': true;'),
     _m('held, pins', 'look at the pins of an emptied entry', 'unit probation promotion_beside_pin',
-       BLOCK, 'if (!cm_probation_is_pinned(&c->probation, e))', 'if (e < UINT32_MAX)'),
+       HOLD, 'if (!cm_probation_is_pinned(&c->probation, e))', 'if (e < UINT32_MAX)'),
     _m('held, present', 'publishing to DRAM does not look for a block that is there', 'unit probation tails',
-       BLOCK, 'else if (there == CM_FOUND_HIT || held_valid(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)',
-       BLOCK, 'return held_valid(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;', 'return 0;'),
+       HOLD, 'else if (there == CM_FOUND_HIT || cm_step_held(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)',
+       HOLD, 'return cm_step_held(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;', 'return 0;'),
     _m('held, stale', 'tickets of blocks that go to DRAM', 'unit probation write_forgets',
-       BLOCK, '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
-    if (!is_granted(g, s, n))
-''', '''    enum cm_found there = find_slot(c, &n->key, &slot, &h);
+       HOLD, '''    enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
+    if (!cm_publish_may(g, s, n))
+''', '''    enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
     if (!g->f)
 ''',
-       BLOCK, '''    if (!is_granted(g, cm_stripe_at(c, n->key.stripe), n))
+       HOLD, '''    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         return CM_NOT_STORED_STALE;
-    return held_valid''', '''    (void)g;
-    return held_valid'''),
+    return cm_step_held''', '''    (void)g;
+    return cm_step_held'''),
     _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'memo.c',
        '           generation >= o->generation;', '           generation <= UINT64_MAX;'),
     _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'memo.c',
@@ -320,19 +321,19 @@ MUTANTS = [
     _m('tail length', 'valid length of a tail', 'unit block tails',
        SLOT, '*got = valid <= from ? 0 : valid - from < len ? valid - from : len;', '*got = len;\n    (void)valid;'),
     _m('pin looks again', 'second look at w0 after pinning', 'unit pin threads',
-       BLOCK, '== CM_SLOT_HIT && again.w0 == h.w0) {', '<= CM_SLOT_OTHER && again.w0 + 1 != 0) {'),
+       LOOKUP, '== CM_SLOT_HIT && again.w0 == h.w0) {', '<= CM_SLOT_OTHER && again.w0 + 1 != 0) {'),
     _m('doom', 'pins looked at before a slot is overwritten', 'unit pin unchanged_by_churn',
-       BLOCK, 'if (!cm_pin_doom(&c->pins[v[i].slot]))', 'if (true)'),
+       EVICT, 'if (!cm_pin_doom(&c->pins[v[i].slot]))', 'if (true)'),
     _m('pins, displace', 'a displaced block that is pinned is not overwritten', 'unit pin displaced_while_pinned',
-       BLOCK,
-       '    if (settle_pins(c, slot))\n        n->freed = slot;', '    n->freed = slot;'),
-    _m('pins, drop', 'a dropped block that is pinned is not overwritten', 'unit pin dropped_while_pinned', BLOCK,
+       PUBLISH,
+       '    if (cm_step_settle_pins(c, slot))\n        n->freed = slot;', '    n->freed = slot;'),
+    _m('pins, drop', 'a dropped block that is pinned is not overwritten', 'unit pin dropped_while_pinned', STEPS,
        '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->ring, slot);'),
     _m('tail rewritten', 'a tail that ended too soon is not joined with what is read after it',
        'unit flight tail_rewritten', 'flight.c',
        'q->done = miss.offset > q->offset ? (size_t)(miss.offset - q->offset) : 0;', '(void)0;'),
     _m('lock over publishing', 'lock held from the look at the tickets to VALID',
-       'crash fill-b1,beside-2,write-sync,fill-a0', BLOCK,
+       'crash fill-b1,beside-2,write-sync,fill-a0', PUBLISH,
        '    if (r == 0) {\n        /* Cell, then header',
        '    if (r == 0) {\n        cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
        'cm_lock_acquire(&s->lock);\n        /* Cell, then header'),
@@ -628,7 +629,7 @@ BENIGN = [
        SUPER, '    sb->inc_mark += CM_INCARNATION_RANGE;\n    if (e == 0)', '    if (e == 0)'),
     _m('owner of a stale cell', 'ownership test before a dead cell is used',
        'the cell is used only after its header was flushed and fenced by the one who uses it ("settle stale"); '
-       'the test saves that for headers whose owner is about to do it', BLOCK,
+       'the test saves that for headers whose owner is about to do it', PUBLISH,
        'if (!live && !unreadable && !owned && settle_stale(c, slot))',
        'if (!live && !unreadable && settle_stale(c, slot))'),
     _m('ticket at the begin', 'a bracket\'s begin moves the ticket',
@@ -652,13 +653,13 @@ BENIGN = [
     _m('fence before the pins', 'barrier between w0 and the pins',
        'the compare-and-swap of w0 before it is a full barrier (persist.h); the fence states what the code needs '
        'where that is far away',
-       BLOCK, '    at_fence_seq_cst();\n    return !cm_pin_doom', '    return !cm_pin_doom'),
+       STEPS, '    at_fence_seq_cst();\n    return !cm_pin_doom', '    return !cm_pin_doom'),
     _m('acquire fence', 'barrier between the copy and the second look at w0',
        'x86 does not reorder loads, and the copy is a function the compiler does not see into; on arm64 it is needed',
        SLOT, '    at_fence_acquire();\n', ''),
     _m('fence after raising the limit', 'barrier after raising the limit',
        'on x86 the compare-and-swap is the barrier already, and where it is skipped the limit was there; on arm64 '
-       'it is needed', BLOCK, "        ;\n    at_fence_seq_cst();\n", "        ;\n"),
+       'it is needed', FILL, "        ;\n    at_fence_seq_cst();\n", "        ;\n"),
     _m('limit of a new incarnation', 'limit back to zero',
        'a limit that is too high only makes truncations look at more blocks',
        FILE, '    at_store_seq_cst(&f->limit, 0);\n', ''),
@@ -680,7 +681,7 @@ BENIGN = [
        'may follow', 'memo.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
-       BLOCK, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
+       PUBLISH, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
 ]
 
 # ---- Building --------------------------------------------------------------------------------

@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #include "../os.h"
-#include "block.h"
+#include "hold.h"
+#include "lookup.h"
 #include "record.h"
 #include "stats.h"
 
@@ -833,7 +834,7 @@ static void open_warm(const struct floor *before)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k =
                 cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
-            if (cm_block_cached(w.cache, &k) < before->must[f][i] && !rec_failed())
+            if (cm_lookup_cached(w.cache, &k) < before->must[f][i] && !rec_failed())
                 w.wrong = "a stored block is lost in the next session";
         }
 }
@@ -848,7 +849,7 @@ static void settle(void)
 {
     end_open(false);
     checkpoint();
-    cm_block_settle(w.cache);
+    cm_hold_settle(w.cache);
     checkpoint();
 }
 static void op_close(void)
@@ -1011,7 +1012,7 @@ void world_trust_durable(void)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k =
                 cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
-            if (cm_block_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
+            if (cm_lookup_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
                 w.unsure[f][i] = true;
         }
 }
@@ -1059,13 +1060,13 @@ static void op_drop(void)
     uint64_t slot;
     uint32_t valid;
     bool busy;
-    if (cm_block_pin(w.cache, &k, &slot, &valid, &busy) != CM_FOUND_HIT)
+    if (cm_lookup_pin(w.cache, &k, &slot, &valid, &busy) != CM_FOUND_HIT)
         return;
-    cm_block_unpin(w.cache, slot);
+    cm_lookup_unpin(w.cache, slot);
     if (slot >= POOL_SLOTS) /* it waits in DRAM */
         return;
     if (cm_slot_header(&w.cache->media, slot, &h) == CM_SLOT_HIT)
-        cm_block_drop(w.cache, slot, &k, h.w0);
+        cm_step_drop(w.cache, slot, &k, h.w0);
 }
 static void op_check(void)
 {
@@ -1436,7 +1437,7 @@ void world_floor(struct floor *fl)
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
             uint64_t version; /* what waits in DRAM is lost */
             bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
-            uint32_t cached = held ? 0 : cm_block_cached(w.cache, &k);
+            uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
             fl->cached += cached > 0;
             if (!covered)
                 continue;

@@ -110,7 +110,7 @@ proctype Writer(byte me) {
      fenced = 1; wp[me] = 2 }
   :: atomic { wp[me] == 2 ->
      opened++; begun++; flk = 0;
-     cache = 0; /* cm_block_forget */
+     cache = 0; /* cm_forget_begin */
      wp[me] = 3 }
   :: atomic { wp[me] == 3 -> ov++; wp[me] = 4 }
   :: atomic { wp[me] == 4 && !flk -> opened--; wp[me] = 0 } /* cm_bracket_end */

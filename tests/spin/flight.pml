@@ -51,7 +51,7 @@ again:
      :: join ->
 #else
      if
-     :: join && fticket == ticket && intents == 0 -> /* cm_block_fillable */
+     :: join && fticket == ticket && intents == 0 -> /* cm_miss_is_good */
 #endif
 #ifdef LATE_LOAD
         unlock();

@@ -2,7 +2,7 @@
  *
  * incarnation.pml - a file's incarnation changes while brackets are open (cm_file_renew,
  * release_incarnation, cm_file_link, cm_file_unlink in file.c; enroll, raise, cm_bracket_end,
- * cm_bracket_abort in bracket.c; cm_block_miss, still_good in block.c).
+ * cm_bracket_abort in bracket.c; cm_miss_take, cm_miss_holds in miss.c).
  *
  * Stripes depend on the incarnation, so a new one's stripe has no intents from brackets that began
  * under the old one. One block, two writers (ordinary or large brackets; a large one forgets by
@@ -72,7 +72,7 @@ proctype Writer(byte me) {
   if :: large && next < N -> isbig[me] = 1; renew() :: else -> large = 0 fi;
   unlock();
   if
-  :: !large -> /* cm_block_forget, under the stripe's lock; lock-free misses see the stores */
+  :: !large -> /* cm_forget_begin, under the stripe's lock; lock-free misses see the stores */
      atomic { intents[winc[me]]++; cache[winc[me]] = 0 };
      ticket[winc[me]]++
   :: else
@@ -120,7 +120,7 @@ proctype Filler() {
 #ifdef MISS_STALE_FIRST
      good = (stale == 0);
 #endif
-     mi = inc;      /* cm_block_miss: each load by itself, in this order */
+     mi = inc;      /* cm_miss_take: each load by itself, in this order */
      mf = fticket;
      mt = ticket[mi];
      good = good && intents[mi] == 0;
@@ -133,7 +133,7 @@ proctype Filler() {
      if
      :: good ->
         v = ov;     /* the origin is read */
-        atomic {    /* publish, still_good: decisive under the stripe's lock */
+        atomic {    /* publish, cm_miss_holds: decisive under the stripe's lock */
           good = (mt == ticket[mi] && intents[mi] == 0);
 #ifndef NO_FILE_TICKET
           good = good && mi == inc && mf == fticket && stale == 0;
@@ -173,7 +173,7 @@ proctype Abort() {
   };
   if :: next < N -> renew() :: else fi;
   unlock();
-  for (j : 0..1) { /* cm_block_release of those that were through their begin */
+  for (j : 0..1) { /* cm_forget_end of those that were through their begin */
     if
     :: aborted[j] && raised[j] && !isbig[j] -> atomic { intents[winc[j]]--; ticket[winc[j]]++ }
     :: else

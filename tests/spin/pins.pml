@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * pins.pml - pins against eviction, doomed slots (pin.h; cm_block_pin, settle_pins in block.c).
+ * pins.pml - pins against eviction, doomed slots (pin.h; cm_lookup_pin in lookup.c, cm_step_settle_pins in steps.c).
  *
  * One slot that holds block 1. Two pinners on block 1 that run twice, an evictor that then fills the
  * slot with another block, and a filler that takes the slot if the last pin put it on the free stack.
  * w0 is a number: 0 invalid, else life * 2 + 1, so that the sequence is explicit.
  *
  * The evictor's store to w0 may sit in its store buffer while it loads the pins: it is drained by
- * settle_pins' fence or at any earlier time. The same for a pinner's count, if its compare-and-swap
+ * cm_step_settle_pins' fence or at any earlier time. The same for a pinner's count, if its compare-and-swap
  * were no barrier. The header and the payload are persistent words with masks, as in publish.pml.
  *
  * Proves: what is pinned is not overwritten; the slot is never given out twice and never lost; a
  * doomed slot is one whose invalidity is durable.
  *
- * Mutants: NO_FENCE settle_pins without its seq_cst fence   PIN_RELAXED cm_pin_add is no barrier
+ * Mutants: NO_FENCE cm_step_settle_pins without its seq_cst fence   PIN_RELAXED cm_pin_add is no barrier
  *          NO_RECHECK w0 not looked at after the pin        RECHECK_VALID only VALID, not the same w0
  *          IGNORE_PINS the evictor does not look            DOOM_EARLY pins looked at before fence 1
  *          LOST a last unpin of a doomed slot frees nothing DOUBLE any unpin to zero frees it
@@ -36,7 +36,7 @@ proctype Pinner(byte me) {
   do
   :: n > 0 ->
      n--;
-     was = w0;                                   /* find_slot */
+     was = w0;                                   /* cm_step_find */
      if
      :: !VALID(was) || data != 1 -> skip         /* absent, or another block's */
      :: else ->
@@ -75,7 +75,7 @@ proctype Pinner(byte me) {
 #ifdef PIN_RELAXED
            pinpend[me] == 0; /* own stores are seen in order */
 #endif
-           atomic {                              /* cm_block_unpin */
+           atomic {                              /* cm_lookup_unpin */
               pins--;
               if
 #ifdef DOUBLE
@@ -148,7 +148,7 @@ proctype Buffer() { /* the evictor's store buffer, drained at any time */
   :: ended >= PINNERS + 1 -> break
   od
 }
-proctype Filler() { /* get_slots: takes the slot from the free stack */
+proctype Filler() { /* cm_evict_slots: takes the slot from the free stack */
   do
   :: atomic { owner == 2 -> owner = 4; fill(); owner = 0 }
   :: ended >= PINNERS + 1 -> break

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * publish.pml - cells and headers: filling, evicting, displacing, forgetting, crashing (block.c).
+ * publish.pml - cells and headers: filling, evicting, displacing, forgetting, crashing (publish.c, evict.c, forget.c).
  *
  * Two slots, two blocks: K, whose origin content has versions 1, 2, ..., and B, whose content never
  * changes. NC cells. Two fillers, one or two writers on K, all crashing at any moment.
@@ -21,8 +21,8 @@
  *   NO_EVICT_FENCE  evict without fence 1            CLEAR_EARLY  evict drops cells before fence 1
  *   NO_DATA_FENCE   no fence 2 for the payload       NO_KEY_FLUSH ... for the key words
  *   NO_FENCE3       "stored" without fence 3         VALID_FIRST  publish before payload
- *   NO_TICKET TICKET_LATE NO_INTENTS                 CHECK_UNLOCKED  still_good outside the lock
- *   NO_FENCE4       cm_block_forget without fence    UNLOCK_EARLY  cells dropped, lock released,
+ *   NO_TICKET TICKET_LATE NO_INTENTS                 CHECK_UNLOCKED  cm_miss_holds outside the lock
+ *   NO_FENCE4       cm_forget_begin without fence    UNLOCK_EARLY  cells dropped, lock released,
  *   NO_HELP         invalid headers not flushed                    and only then fence 4
  *   NO_SETTLE       make_room without settle_stale   TRUST_TAG    reader believes the cell's tag
  *   BLIND_REUSE     (with NO_SETTLE) make_room takes a stale cell whose slot somebody owns
@@ -153,7 +153,7 @@ inline own_victim(i, S) { /* cm_ring_victim, and the header read of unpublish() 
   own[S] = 1; fs[i] = S;
   if :: hv[S] -> fo[i] = hk[S]; fp[i] = 3 :: else -> fp[i] = 4 fi
 }
-inline miss(i, k) { /* cm_block_miss */
+inline miss(i, k) { /* cm_miss_take */
   fn[i]--;
 #ifndef NO_INTENTS
   if :: intents[ST(k)] > 0 :: else ->
@@ -331,7 +331,7 @@ proctype Filler(byte i) {
 /* ---- Forgetting ---- */
 proctype Writer(byte j) {
   do
-  /* cm_block_forget: cm_stripe_begin and kill_range, up to the fence */
+  /* cm_forget_begin: cm_stripe_begin and kill_range, up to the fence */
   :: atomic { !dying && wp[j] == 0 && wn[j] > 0 && !lk[ST(K)] ->
      wn[j]--; intents[ST(K)]++; tick[ST(K)]++;
      for (c : LO(K)..HI(K)) {
@@ -372,7 +372,7 @@ proctype Writer(byte j) {
 #endif
      wf[j] = 0; wp[j] = 2 }
   :: atomic { !dying && wp[j] == 2 -> ov++; lo = ov; wp[j] = 3 } /* the caller writes the origin */
-  :: atomic { !dying && wp[j] == 3 && !lk[ST(K)] -> /* cm_block_release */
+  :: atomic { !dying && wp[j] == 3 && !lk[ST(K)] -> /* cm_forget_end */
      intents[ST(K)]--; tick[ST(K)]++; wp[j] = 0 }
   od
 }

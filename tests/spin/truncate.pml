@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * truncate.pml - brackets that no range of stripes expresses: truncations and appends (raise_limit in
- * block.c; cm_file_link, release_incarnation in file.c; enroll, limit_block in bracket.c).
+ * fill.c; cm_file_link, release_incarnation in file.c; enroll, limit_block in bracket.c).
  *
  * A truncation forgets from the new size up to `limit`. Fillers raise the limit before they look at
  * the file's ticket; a truncation moves the ticket before it looks at the limit; one must see the
@@ -36,7 +36,7 @@ proctype Filler() {
   do
   :: fills > 0 ->
      fills--;
-     mi = inc; mt = ticket; /* cm_block_miss */
+     mi = inc; mt = ticket; /* cm_miss_take */
      atomic { ms = stripe_ticket; good = (intents == 0) };
      good = good && stale == 0;
      if
@@ -53,7 +53,7 @@ proctype Filler() {
         fi;
 #endif
         lock(slk);
-        good = (ms == stripe_ticket && intents == 0 && mi == inc); /* still_good, a load a step */
+        good = (ms == stripe_ticket && intents == 0 && mi == inc); /* cm_miss_holds, a load a step */
         good = good && mt == ticket;
         good = good && stale == 0;
         if :: good -> cache[mi] = v :: else fi;
@@ -106,7 +106,7 @@ proctype Changer() { /* truncates, or appends */
   ov = TORN + 1;
 #else
   if
-  :: lim > 1 ->     /* cm_block_forget of the block */
+  :: lim > 1 ->     /* cm_forget_begin of the block */
      lock(slk);
      intents++; stripe_ticket++; cache[mine] = 0;
      unlock(slk)

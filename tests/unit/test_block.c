@@ -12,7 +12,7 @@
 #endif
 
 #include "../os.h"
-#include "block.h"
+#include "file.h"
 
 static uint8_t data[16 * MIB];
 

@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #include "../os.h"
-#include "block.h"
+#include "lookup.h"
 
 #define BLOCKS 100u
 
@@ -95,7 +95,7 @@ static bool only_in_second(cm_file *f, uint64_t block)
     struct cm_key key = cm_key_of(m, f->incarnation, block);
     uint64_t cell[CM_BUCKET_CELLS];
     struct cm_header h;
-    if (cm_block_cached(f->cache, &key) == 0)
+    if (cm_lookup_cached(f->cache, &key) == 0)
         return false;
     CHECK_EQ(cm_index_load_bucket(m, key.place.bucket[0], cell), 0);
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)

@@ -6,7 +6,7 @@
  */
 #include "fixture.h"
 
-#include "block.h"
+#include "lookup.h"
 
 #define HELD 16u /* blocks that the buffer holds */
 
@@ -41,7 +41,7 @@ static bool in_pool(cm_file *f, uint64_t block)
     struct cm_key k = cm_key_of(&c->media, f->incarnation, block);
     uint64_t version;
     return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY &&
-           cm_block_cached(c, &k) > 0;
+           cm_lookup_cached(c, &k) > 0;
 }
 
 /* ---- What it is for -------------------------------------------------------------------------- */

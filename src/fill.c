@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fill.c - blocks that were read from the origin come in.
+ *
+ * Owns: where each of them goes: to the pool, to the probation buffer, or nowhere.
+ *
+ * Who: admit.c.
+ */
+#include "fill.h"
+
+#include "evict.h"
+#include "hold.h"
+#include "miss.h"
+#include "steps.h"
+
+/* Raises the file's limit before anything is published: pairs with the seq_cst ticket move and
+ * limit load of a truncate bracket, one of which must see the other. */
+static void raise_limit(cm_file *f, uint64_t end)
+{
+    uint64_t limit = at_load_relaxed(&f->limit);
+    while (limit < end && !at_cas_seq_cst(&f->limit, &limit, end))
+        ;
+    at_fence_seq_cst();
+}
+
+/* Does a block that comes by a miss wait in the buffer? */
+static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
+{
+    if (c->probation.entries == 0 || n->start != CM_START_ASK)
+        return false;
+    struct cm_header h;
+    uint64_t slot;
+    n->start = CM_START_KNOWN;
+    /* What is in the pool already stays there: a tail that grew. */
+    return !cm_ghost_take(&c->ghost, n->key.place.hash) &&
+           cm_step_find(c, &n->key, &slot, &h) == CM_FOUND_ABSENT;
+}
+
+static int first_of(int first, const struct cm_newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count && first == 0; i++)
+        first = n[i].result;
+    return first;
+}
+
+/* Does the rule deny a block a slot, because it comes for the first time? The next time it will be
+ * remembered. */
+static bool is_refused(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_header h;
+    uint64_t slot;
+    if (!cm_ring_refuses(&c->ring) || cm_ghost_has(&c->ghost, k->place.hash) ||
+        cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT) /* such as a tail that grew */
+        return false;
+    cm_ghost_add(&c->ghost, k->place.hash);
+    cm_count(c, CM_STAT_refused_policy, 1);
+    return true;
+}
+
+int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                   uint64_t asked, bool wanted)
+{
+    struct cm_cache *c = f->cache;
+    const struct cm_grant g = { f, miss };
+    uint64_t block = miss->offset / CM_BLOCK_SIZE;
+    uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+    unsigned batch = cm_evict_batch(c);
+    int first = 0, refused = 0;
+    raise_limit(f, miss->offset + len);
+    for (uint64_t i = 0; i < blocks;) {
+        struct cm_newcomer in[CM_BATCH_MAX], waits[CM_BATCH_MAX];
+        unsigned ins = 0, waiting = 0;
+        for (; i < blocks && ins + waiting < batch; i++) {
+            uint64_t at = i * CM_BLOCK_SIZE;
+            struct cm_newcomer *n = &in[ins];
+            n->data = data + at;
+            n->valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
+            n->start = wanted ? CM_START_WANTED : CM_START_ASK;
+            n->key = cm_key_of(&c->media, miss->opaque[CM_MISS_INCARNATION], block + i);
+            (void)cm_step_is_news(n->key.place.hash); /* its reader has touched it */
+            if (!wanted && at < asked && is_refused(c, &n->key))
+                refused = CM_NOT_STORED_POLICY;
+            else if (must_wait(c, n))
+                waits[waiting++] = *n;
+            else
+                ins++;
+        }
+        cm_publish_batch(c, &g, in, ins);
+        cm_hold_batch(c, &g, waits, waiting);
+        cm_publish_count_refused(c, in, ins);
+        cm_publish_count_refused(c, waits, waiting);
+        first = first_of(first_of(first, in, ins), waits, waiting);
+        first = first ? first : refused;
+    }
+    return first;
+}
