@@ -36,6 +36,21 @@ static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
            cm_step_find(c, &n->key, &slot, &h) == CM_FOUND_ABSENT;
 }
 
+/* Blocks that the buffer's cells have no room for (one in some 10^5) need not wait: they go to the
+ * pool with the others. Returns how many are left. */
+static unsigned without_homeless(struct cm_newcomer *waits, unsigned waiting,
+                                 struct cm_newcomer *in, unsigned *ins)
+{
+    unsigned left = 0;
+    for (unsigned i = 0; i < waiting; i++) {
+        if (waits[i].result == CM_NOT_STORED_FULL)
+            in[(*ins)++] = waits[i];
+        else
+            waits[left++] = waits[i];
+    }
+    return left;
+}
+
 static int first_of(int first, const struct cm_newcomer *n, unsigned count)
 {
     for (unsigned i = 0; i < count && first == 0; i++)
@@ -85,8 +100,9 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
             else
                 ins++;
         }
-        cm_publish_batch(c, &g, in, ins);
         cm_hold_batch(c, &g, waits, waiting);
+        waiting = without_homeless(waits, waiting, in, &ins);
+        cm_publish_batch(c, &g, in, ins);
         cm_publish_count_refused(c, in, ins);
         cm_publish_count_refused(c, waits, waiting);
         first = first_of(first_of(first, in, ins), waits, waiting);

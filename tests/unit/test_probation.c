@@ -193,6 +193,21 @@ static void test_refused_early(void)
     pool_end(&p);
 }
 
+/* Blocks that the buffer's index has no room for go to the pool at once. */
+static void test_no_cell(void)
+{
+    struct pool p;
+    cm_file *f = set_up(&p, MIB);
+    struct cm_probation *b = &p.c->probation;
+    for (uint64_t i = 0; i < b->buckets * CM_PROBATION_WAYS; i++)
+        b->cell[i] = 1;
+    CHECK_EQ(put_all(f, 0, 40, 5), 40);
+    CHECK_EQ(hits(f, 0, 40, 5), 40);
+    CHECK_EQ(STAT(p.c, fill_blocks), 40);
+    memset(b->cell, 0, b->buckets * CM_PROBATION_WAYS * sizeof(*b->cell));
+    pool_end(&p);
+}
+
 /* A bracket on a neighbour keeps a block from the pool, but the ghost remembers it. */
 static void test_bracket_beside(void)
 {
@@ -483,6 +498,7 @@ static const struct harness_test tests[] = {
     TEST(close_full),
     TEST(sizes),
     TEST(refused_early),
+    TEST(no_cell),
     TEST(bracket_beside),
     TEST(counts),
     TEST(read_ahead),
