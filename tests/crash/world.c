@@ -202,6 +202,7 @@ void world_probation(unsigned entries)
 static cm_options options(struct arena *a)
 {
     cm_options o = CM_OPTIONS_INIT;
+    o.policy = CM_POLICY_S3R; /* no sequence is long enough for another rule */
     o.probation_bytes = a == &judge_arena ? 0 : probation * BLOCK;
     o.flags = CM_OPEN_NO_GUARD;
     o.memory_durability = w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
