@@ -71,6 +71,7 @@ struct cm_super {
 
 #define CM_STATS_OFFSET 8192u
 #define CM_STATS_SHARDS 32u
+#define CM_STATS_OWN_SHARDS 24u /* each has one thread that adds to it, the others any number */
 #define CM_STATS_SHARD_WORDS 128u
 
 struct cm_stats_head {

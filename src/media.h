@@ -41,11 +41,22 @@ static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, siz
            bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-/* The counters of the shard that the thread of a number adds to. */
-static inline uint64_t *cm_media_counters(const uint8_t *base, uint32_t number)
+static inline uint64_t *cm_media_counters(const uint8_t *base, uint32_t shard)
 {
     uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
-    return ((struct cm_stats_shard *)p)[number % CM_STATS_SHARDS].word;
+    return ((struct cm_stats_shard *)p)[shard].word;
+}
+/* Adds to a counter of the stats page. The first threads have shards of their own, the others share
+ * what is left. Unreadable: nothing is counted. */
+static inline void cm_media_count(const struct cm_media *m, const struct cm_plat_thread *t,
+                                  unsigned which, uint64_t n)
+{
+    if (t->number < CM_STATS_OWN_SHARDS) {
+        (void)cm_guard_add64_own(&cm_media_counters(m->base, t->number)[which], n);
+    } else {
+        uint32_t shared = t->number % (CM_STATS_SHARDS - CM_STATS_OWN_SHARDS);
+        (void)cm_guard_add64(&cm_media_counters(m->base, CM_STATS_OWN_SHARDS + shared)[which], n);
+    }
 }
 
 static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)
@@ -77,8 +88,7 @@ static inline void cm_media_fence(const struct cm_media *m)
 {
     struct cm_plat_thread *t = cm_plat_thread();
     if (m->counted && t->written != 0)
-        (void)cm_guard_add64(&cm_media_counters(m->base, t->number)[CM_STAT_pool_bytes],
-                             t->written);
+        cm_media_count(m, t, CM_STAT_pool_bytes, t->written);
     t->written = 0;
     m->ops->fence(m->ops_ctx);
 }

@@ -63,6 +63,9 @@ int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, e
 int cm_guard_copy(void *dst, const void *src, size_t n);
 /* *p += v, relaxed: statistics only, needs no durability. */
 int cm_guard_add64(uint64_t *p, uint64_t v);
+/* The same to a word that only the calling thread adds to: without a locked instruction, behind
+ * which no later load begins before all earlier stores are done. */
+int cm_guard_add64_own(uint64_t *p, uint64_t v);
 
 /* Registers or removes an address range for the guard. Registering is what installs the
  * process-wide fault handler (platform.h); without a guard it does nothing and succeeds. */

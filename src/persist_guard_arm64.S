@@ -65,6 +65,13 @@ FUNCTION(cm_guard_add64)
         cbnz    w3, 1b
         RETURN_0
 
+/* int cm_guard_add64_own(uint64_t *p, uint64_t v) */
+FUNCTION(cm_guard_add64_own)
+        ldr     x2, [x0]
+        add     x2, x2, x1
+        str     x2, [x0]
+        RETURN_0
+
 /* int cm_arm64_store64(void *ctx, uint64_t *p, uint64_t v) */
 FUNCTION(cm_arm64_store64)
         stlr    x2, [x1]

@@ -16,8 +16,9 @@
  * which both conventions give away. Windows needs no unwind data for such leaf functions.
  *
  * ORDER  x86 loads acquire and x86 stores release by themselves. The copies out of the pool use
- * plain loads, which no later load of the header word overtakes (the string move is only chosen
- * where there is no AVX2; kernels rely on the same of it in their sequence locks).
+ * plain loads, which no later load of the header word overtakes. Nor one of the loads of a string
+ * move: what the manuals loosen is the order of its stores, and kernels read behind sequence locks
+ * with it.
  */
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #if defined(__has_feature)
@@ -101,6 +102,11 @@ FUNCTION(cm_guard_load_words)
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)
         lock addq A1, (A0)
+        RETURN_0
+
+/* int cm_guard_add64_own(uint64_t *p, uint64_t v) */
+FUNCTION(cm_guard_add64_own)
+        addq    A1, (A0)
         RETURN_0
 
 /* int cm_x86_store64(void *ctx, uint64_t *p, uint64_t v) */
@@ -265,14 +271,17 @@ FUNCTION(cm_x86_copy_avx2)
         RETURN_0
 
 #ifndef _WIN32 /* RDI and RSI belong to the caller there */
-/* For CPUs whose microcode moves strings fast (FSRM). Not better than AVX2 where that exists:
- * measured 1.00 to 1.10 times its time for 4 KiB. */
+/* For CPUs whose microcode moves strings fast (FSRM). In few instructions, so that the next lookup
+ * begins before this copy's last lines have arrived: 128 KiB in 0.8, 16 scattered blocks in 0.9 of
+ * the time that AVX2 takes. The count is calculated from the address: where it is known before the
+ * address is, memory is waited for longer (1.4 instead of 1.1 times a plain memcpy, Zen 5). */
 FUNCTION(cm_x86_copy_rep)
         cmpq    $64, A2
         jbe     copy_short
         cmpq    $512, A2
         jb      copy_sse2_long
-        movq    A2, %rcx
+        leaq    (A1,A2), %rcx
+        subq    A1, %rcx
         rep movsb
         RETURN_0
 #endif

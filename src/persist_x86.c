@@ -67,10 +67,10 @@ static const struct {
     cm_guard_copy_fn copy;
     uint32_t needs;
 } x86_copies[] = {
-    { "avx2", cm_x86_copy_avx2, CM_X86_AVX2 },
 #ifndef _WIN32
     { "rep movsb", cm_x86_copy_rep, CM_X86_FSRM },
 #endif
+    { "avx2", cm_x86_copy_avx2, CM_X86_AVX2 },
     { "sse2", cm_x86_copy_sse2, 0u },
 };
 

@@ -84,8 +84,11 @@ static inline void nothing_missing(uint64_t pos, bool eof, cm_miss *miss)
 {
     if (!miss)
         return;
-    memset(miss, 0, sizeof(*miss));
+    /* The tickets stay what they were: without the file's serial nothing can be filled. */
     miss->offset = pos;
+    miss->len = 0;
+    miss->reserved = 0;
+    miss->opaque[0] = 0;
     miss->flags = eof ? CM_MISS_EOF : 0;
 }
 

@@ -3,10 +3,10 @@
  * stats.c - counters that any process may watch.
  *
  * Owns: the stats page. Each thread adds to one of CM_STATS_SHARDS shards, chosen by its number,
- * so that counting shares no cache line in the usual case. The page is neither flushed nor
- * trusted: a reader may see half of a session, an unreadable page counts nothing. Its stores are
- * the one exception to the rule that pool stores go through the persist table: no crash state
- * depends on them.
+ * so that counting shares no cache line in the usual case, and takes no locked instruction. The
+ * page is neither flushed nor trusted: a reader may see half of a session, an unreadable page
+ * counts nothing. Its stores are the one exception to the rule that pool stores go through the
+ * persist table: no crash state depends on them.
  *
  * Who: everybody adds; cache.c begins sessions and sums.
  */
@@ -27,16 +27,15 @@ static struct cm_stats_head *head_at(const uint8_t *base)
 
 void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n)
 {
-    uint64_t *w = cm_media_counters(m->base, cm_plat_thread()->number);
-    (void)cm_guard_add64(&w[which], n); /* unreadable: nothing is counted */
+    cm_media_count(m, cm_plat_thread(), which, n);
 }
 
 void cm_stats_add2(const struct cm_media *m, enum cm_stat one, uint64_t n, enum cm_stat other,
                    uint64_t n2)
 {
-    uint64_t *w = cm_media_counters(m->base, cm_plat_thread()->number);
-    (void)cm_guard_add64(&w[one], n);
-    (void)cm_guard_add64(&w[other], n2);
+    const struct cm_plat_thread *t = cm_plat_thread();
+    cm_media_count(m, t, one, n);
+    cm_media_count(m, t, other, n2);
 }
 
 void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_t ns)

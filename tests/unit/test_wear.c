@@ -155,6 +155,30 @@ static void test_threads(void)
     pool_end(&p);
 }
 
+static void *run_count(void *arg)
+{
+    struct worker *w = arg;
+    for (unsigned i = 0; i < 1000000; i++)
+        cm_stats_add(&w->p->c->media, CM_STAT_hit_blocks, 1);
+    return NULL;
+}
+
+/* So many threads that some have to share their counters. */
+static void test_shared(void)
+{
+    struct pool p;
+    struct worker w[2 * CM_STATS_SHARDS];
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    for (unsigned i = 0; i < 2 * CM_STATS_SHARDS; i++) {
+        w[i] = (struct worker){ .p = &p };
+        CHECK_EQ(pthread_create(&w[i].thread, NULL, run_count, &w[i]), 0);
+    }
+    for (unsigned i = 0; i < 2 * CM_STATS_SHARDS; i++)
+        pthread_join(w[i].thread, NULL);
+    CHECK_EQ(STAT(p.c, hit_blocks), 2 * CM_STATS_SHARDS * INT64_C(1000000));
+    pool_end(&p);
+}
+
 /* Closing writes, too, and so does opening; none of it is lost or counted twice. */
 static void test_life(void)
 {
@@ -240,8 +264,9 @@ static void test_limit(void)
     check_limit(MIB); /* what waits there costs nothing until it leaves */
 }
 
-static const struct harness_test tests[] = { TEST(counted), TEST(threads), TEST(life),
-                                             TEST(limit) };
+static const struct harness_test tests[] = { TEST(counted), TEST(threads), TEST(shared),
+
+                                             TEST(life), TEST(limit) };
 
 int main(int argc, char **argv)
 {
