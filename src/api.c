@@ -197,8 +197,8 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
     if (e)
         return e;
     bool timed = t->sample++ % SAMPLE == 0;
-    uint64_t start = timed ? cm_plat_now_ns() : 0;
-    int64_t n = cm_range_read(f, offset, buf, len, 0, miss);
+    uint64_t start = timed ? cm_plat_now_ns() : 0, counted = 0;
+    int64_t n = cm_range_read(f, offset, buf, len, 0, &counted, miss);
     if (timed && n == (int64_t)len)
         cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     report_trouble(f->cache);

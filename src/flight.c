@@ -155,6 +155,7 @@ struct request {
     uint64_t offset;
     uint8_t *buf;
     size_t len, done;
+    uint64_t counted; /* a request takes several looks, and a miss counts once: cm_range_read */
     cm_origin_read_fn origin_read;
     void *ctx;
 };
@@ -267,8 +268,8 @@ static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
 static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
 {
     cm_miss miss;
-    int64_t n =
-        cm_range_read(q->f, q->offset + q->done, q->buf + q->done, q->len - q->done, ahead, &miss);
+    int64_t n = cm_range_read(q->f, q->offset + q->done, q->buf + q->done, q->len - q->done, ahead,
+                              &q->counted, &miss);
     q->done += (size_t)n;
     if (miss.len == 0)
         return 1;
@@ -294,7 +295,7 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
 int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
                        cm_origin_read_fn origin_read, void *ctx)
 {
-    struct request q = { f, offset, buf, len, 0, origin_read, ctx };
+    struct request q = { f, offset, buf, len, 0, 0, origin_read, ctx };
     uint64_t ahead = read_ahead(f, offset, len);
     bool join = true;
     int64_t r = 0;

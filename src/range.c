@@ -29,6 +29,7 @@ struct walk {
     uint64_t incarnation;
     uint64_t group; /* of the last key */
     struct cm_home home;
+    uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
 };
 
 /* May blocks of the file be cached now? */
@@ -52,6 +53,7 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
     }
     w->incarnation = at_load_acquire(&f->incarnation);
     w->group = UINT64_MAX;
+    w->counted = 0;
     return is_cached(f, w->incarnation);
 }
 
@@ -155,6 +157,20 @@ static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes)
         cm_stats_add2(&c->media, CM_STAT_hit_blocks, blocks, CM_STAT_hit_bytes, bytes);
 }
 
+/* Blocks [first, end) are missing; each of them counts once, however often it is looked up. */
+static void count_missing(struct walk *w, uint64_t first, uint64_t end, bool fillable,
+                          enum cm_stat cause)
+{
+    if (first < w->counted)
+        first = w->counted;
+    if (first >= end)
+        return;
+    w->counted = end;
+    count_miss(w->c, cause, end - first);
+    if (fillable)
+        cm_miss_sample(w->c, w->incarnation, first, end - first);
+}
+
 /* Ends a read or pin at byte `pos`: describes and counts what is missing, if anything. */
 static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_stat cause,
                         uint64_t ahead, cm_miss *miss)
@@ -162,12 +178,10 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
     if (pos >= w->end) {
         nothing_missing(pos, w->eof, miss);
     } else {
-        uint64_t n = describe_miss(w, pos, fillable, ahead, miss);
-        uint64_t wanted = (w->end - 1) / CM_BLOCK_SIZE + 1 - pos / CM_BLOCK_SIZE;
-        n = n < wanted ? n : wanted; /* not what is only read ahead */
-        count_miss(w->c, cause, n);
-        if (fillable)
-            cm_miss_sample(w->c, w->incarnation, pos / CM_BLOCK_SIZE, n);
+        uint64_t first = pos / CM_BLOCK_SIZE;
+        uint64_t end = first + describe_miss(w, pos, fillable, ahead, miss);
+        uint64_t wanted = (w->end - 1) / CM_BLOCK_SIZE + 1; /* not what is only read ahead */
+        count_missing(w, first, end < wanted ? end : wanted, fillable, cause);
     }
     return (int64_t)(pos - w->offset);
 }
@@ -257,7 +271,7 @@ static inline enum cm_found glance(cm_file *f, uint64_t offset, void *buf, size_
 }
 
 int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
-                      cm_miss *miss)
+                      uint64_t *counted, cm_miss *miss)
 {
     enum cm_found seen = glance(f, offset, buf, len);
     if (seen == CM_FOUND_HIT) {
@@ -268,12 +282,15 @@ int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64
     struct walk w;
     struct progress at = { offset, 0, CM_STAT_miss_mode };
     bool fillable = walk_begin(&w, f, offset, len);
+    w.counted = *counted;
     if (fillable && seen == CM_FOUND_ABSENT)
         at.cause = CM_STAT_miss_absent;
     else if (fillable)
         read_run(&w, buf, &at);
     count_hits(w.c, at.hits, at.pos - offset);
-    return walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
+    int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
+    *counted = w.counted;
+    return n;
 }
 
 /* One vector of many: its first piece is looked up beside those of the others. */

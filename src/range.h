@@ -7,9 +7,10 @@
 
 #include "file.h"
 
-/* cm_read() with `ahead`: the miss may run up to this many blocks past the request. */
+/* cm_read() with `ahead`: the miss may run up to this many blocks past the request. Misses of
+ * blocks before *counted are not counted again; it moves behind those that are. */
 int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
-                      cm_miss *miss);
+                      uint64_t *counted, cm_miss *miss);
 int64_t cm_range_read_many(cm_file *f, cm_read_vec *v, size_t n);
 int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
                      cm_pins *pins, cm_miss *miss);

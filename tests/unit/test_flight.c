@@ -155,6 +155,27 @@ static void test_long(void)
     pool_end(&p);
 }
 
+/* A request that takes several looks, because staging is shorter, counts each block once. */
+static void test_counted_once(void)
+{
+    struct pool p;
+    struct origin o = make_origin(3 * MIB);
+    cm_file *f = open_both(&p, 16 * MIB, o.size);
+    uint8_t *buf = map_bytes(2 * MIB);
+    check_read(f, &o, 0, buf + 1, MIB);
+    CHECK_EQ(STAT(p.c, miss_blocks), MIB / BLK);
+    CHECK_EQ(STAT(p.c, miss_absent), MIB / BLK);
+    CHECK_EQ(STAT(p.c, hit_blocks), 0);
+    check_read(f, &o, 2 * MIB + 512, buf, 512 * 1024);
+    CHECK_EQ(STAT(p.c, miss_blocks), MIB / BLK + 512 * 1024 / BLK + 1);
+    check_read(f, &o, 0, buf + 1, MIB);
+    CHECK_EQ(STAT(p.c, miss_blocks), MIB / BLK + 512 * 1024 / BLK + 1);
+    CHECK_EQ(STAT(p.c, hit_blocks), MIB / BLK);
+    CHECK_EQ(o.misaligned, 0);
+    unmap_bytes(buf, 2 * MIB);
+    pool_end(&p);
+}
+
 /* A tail is cached as far as it goes, and served. */
 static void test_tail_is_cached(void)
 {
@@ -703,6 +724,7 @@ static void test_hasty_readers(void)
 static const struct harness_test tests[] = {
     TEST(all_ranges),
     TEST(long),
+    TEST(counted_once),
     TEST(tail_is_cached),
     TEST(growing),
     TEST(tail_rewritten),
