@@ -143,7 +143,6 @@ static void count_held_hit(struct cm_cache *c, const struct cm_key *k, uint32_t 
         cm_probation_touch(&c->probation, entry);
     if (cm_sample_has(c, k->incarnation, k->block))
         cm_sample_read(c, k, !news, false);
-    cm_count(c, CM_STAT_probation_hits, 1);
 }
 
 /* The block is not in the pool: is it in the probation buffer? */
@@ -156,7 +155,7 @@ static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
         case CM_SLOT_HIT:
             if (*got > 0) /* else past the end of a tail */
                 count_held_hit(c, k, e);
-            return CM_FOUND_HIT;
+            return CM_FOUND_HELD;
         case CM_SLOT_CHANGED:
             break;
         default:
@@ -250,7 +249,7 @@ static enum cm_found pin_held(struct cm_cache *c, const struct cm_key *k, uint64
     at_add_relaxed(&c->pinned, 1);
     count_held_hit(c, k, e);
     *slot = c->media.geo.slots + e;
-    return CM_FOUND_HIT;
+    return CM_FOUND_HELD;
 }
 
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot)

@@ -17,7 +17,7 @@ struct cm_probe {
 void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p);
 void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p);
 void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p);
-/* Copies a part of the block to part->dst. HIT: *got bytes of it (possibly 0) are valid. */
+/* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
 /* The same for a block that comes alone, as short as can be where all of it was read before, or
@@ -28,8 +28,8 @@ enum cm_found cm_lookup_glance(struct cm_cache *c, const struct cm_key *k,
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 
-/* Pins the slot that holds the block, or the entry of the probation buffer. HIT: *slot and *valid
- * are set. CONFLICT also when the slot has as many pins as fit (*busy). */
+/* Pins the slot that holds the block (HIT), or the entry of the probation buffer (HELD); *slot and
+ * *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                             uint32_t *valid, bool *busy);
 void cm_lookup_unpin(struct cm_cache *c, uint64_t slot);

@@ -139,6 +139,7 @@ static enum cm_stat cause_of(enum cm_found r)
 {
     switch (r) {
     case CM_FOUND_HIT:
+    case CM_FOUND_HELD:
         return CM_STAT_miss_short; /* cached, but not all that was wanted */
     case CM_FOUND_CONFLICT:
         return CM_STAT_miss_conflict;
@@ -151,10 +152,13 @@ static enum cm_stat cause_of(enum cm_found r)
     }
 }
 
-static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes)
+/* `held`: of the blocks, those that came from the probation buffer. */
+static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes, uint64_t held)
 {
     if (blocks > 0)
         cm_stats_add2(&c->media, CM_STAT_hit_blocks, blocks, CM_STAT_hit_bytes, bytes);
+    if (held > 0)
+        cm_count(c, CM_STAT_probation_hits, held);
 }
 
 /* Blocks [first, end) are missing; each of them counts once, however often it is looked up. */
@@ -197,8 +201,8 @@ struct piece {
 
 /* How far a read has come. */
 struct progress {
-    uint64_t pos, hits;
-    enum cm_stat cause; /* why no further */
+    uint64_t pos, hits, held; /* held: of the hits, as in count_hits */
+    enum cm_stat cause;       /* why no further */
 };
 
 /* Plans the piece at byte `pos`. Returns where the next one begins. */
@@ -228,9 +232,10 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
     enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
-    if (r == CM_FOUND_HIT) {
+    if (r == CM_FOUND_HIT || r == CM_FOUND_HELD) {
         at->pos += got;
         at->hits += got > 0;
+        at->held += got > 0 && r == CM_FOUND_HELD;
         if (got == p->want)
             return true;
     }
@@ -275,19 +280,19 @@ int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64
 {
     enum cm_found seen = glance(f, offset, buf, len);
     if (seen == CM_FOUND_HIT) {
-        count_hits(f->cache, 1, len);
+        count_hits(f->cache, 1, len, 0);
         nothing_missing(offset + len, false, miss);
         return (int64_t)len;
     }
     struct walk w;
-    struct progress at = { offset, 0, CM_STAT_miss_mode };
+    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
     bool fillable = walk_begin(&w, f, offset, len);
     w.counted = *counted;
     if (fillable && seen == CM_FOUND_ABSENT)
         at.cause = CM_STAT_miss_absent;
     else if (fillable)
         read_run(&w, buf, &at);
-    count_hits(w.c, at.hits, at.pos - offset);
+    count_hits(w.c, at.hits, at.pos - offset, at.held);
     int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
     *counted = w.counted;
     return n;
@@ -304,7 +309,7 @@ struct request {
 
 static void aim_first(cm_file *f, const cm_read_vec *v, struct request *q)
 {
-    q->at = (struct progress){ v->offset, 0, CM_STAT_miss_mode };
+    q->at = (struct progress){ v->offset, 0, 0, CM_STAT_miss_mode };
     q->fillable = walk_begin(&q->w, f, v->offset, v->len);
     q->begun = q->fillable && v->offset < q->w.end;
     if (q->begun)
@@ -315,7 +320,7 @@ static void aim_first(cm_file *f, const cm_read_vec *v, struct request *q)
 static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
 {
     struct request q[AIMED];
-    uint64_t hits = 0, bytes = 0;
+    uint64_t hits = 0, bytes = 0, held = 0;
     int64_t whole = 0;
     for (size_t i = 0; i < n; i++)
         aim_first(f, &v[i], &q[i]);
@@ -331,8 +336,9 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
         whole += v[i].result == (int64_t)v[i].len;
         hits += q[i].at.hits;
         bytes += q[i].at.pos - v[i].offset;
+        held += q[i].at.held;
     }
-    count_hits(f->cache, hits, bytes);
+    count_hits(f->cache, hits, bytes, held);
     return whole;
 }
 
@@ -367,7 +373,7 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
     struct walk w;
     bool fillable = walk_begin(&w, f, offset, len), busy = false, full = false;
     enum cm_stat cause = CM_STAT_miss_mode;
-    uint64_t pos = offset;
+    uint64_t pos = offset, held = 0;
     int pieces = 0;
     memset(pins, 0, sizeof(*pins));
     pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)w.c;
@@ -381,7 +387,7 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
         if (want > w.end - pos)
             want = (uint32_t)(w.end - pos);
         enum cm_found r = cm_lookup_pin(w.c, &k, &slot, &valid, &busy);
-        if (r != CM_FOUND_HIT) {
+        if (r != CM_FOUND_HIT && r != CM_FOUND_HELD) {
             cause = cause_of(r);
             break;
         }
@@ -393,6 +399,7 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
             break;
         }
         pins->opaque[PINS_SLOTS + pins->n++] = slot;
+        held += r == CM_FOUND_HELD;
         pos += got;
         if (got < want) {
             cause = CM_STAT_miss_short;
@@ -406,7 +413,7 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
         w.end = pos; /* not a miss: the caller's arrays are full */
         w.eof = false;
     }
-    count_hits(w.c, pins->n, pos - offset);
+    count_hits(w.c, pins->n, pos - offset, held);
     return walk_end(&w, pos, fillable, cause, 0, miss);
 }
 

@@ -10,6 +10,7 @@
 /* How a lookup ended. */
 enum cm_found {
     CM_FOUND_HIT,
+    CM_FOUND_HELD, /* a hit, too: in the probation buffer */
     CM_FOUND_ABSENT,
     CM_FOUND_CONFLICT, /* changed while being read, twice */
     CM_FOUND_CHECKSUM, /* payload wrong; dropped */

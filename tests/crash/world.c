@@ -1061,7 +1061,8 @@ static void op_drop(void)
     uint64_t slot;
     uint32_t valid;
     bool busy;
-    if (cm_lookup_pin(w.cache, &k, &slot, &valid, &busy) != CM_FOUND_HIT)
+    enum cm_found r = cm_lookup_pin(w.cache, &k, &slot, &valid, &busy);
+    if (r != CM_FOUND_HIT && r != CM_FOUND_HELD)
         return;
     cm_lookup_unpin(w.cache, slot);
     if (slot >= POOL_SLOTS) /* it waits in DRAM */

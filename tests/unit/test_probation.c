@@ -457,6 +457,25 @@ static void test_pins(void)
     pool_end(&p);
 }
 
+/* A pin that covers nothing was no hit. */
+static void test_pins_counted(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    int n;
+    cm_pins pins;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_tail(f, 0, 100, 5), 0);
+    int64_t hits_before = STAT(p.c, hit_blocks), held = STAT(p.c, probation_hits);
+    CHECK_EQ(cm_pin_range(f, 200, 50, &iov, 1, &n, &pins, NULL), 0);
+    CHECK_EQ(STAT(p.c, probation_hits), held);
+    CHECK_EQ(cm_pin_range(f, 50, 100, &iov, 1, &n, &pins, NULL), 50);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(STAT(p.c, probation_hits), held + 1);
+    CHECK_EQ(STAT(p.c, hit_blocks), hits_before + 1);
+    pool_end(&p);
+}
+
 /* All entries pinned: blocks are not stored, and everything goes on. */
 static void test_all_pinned(void)
 {
@@ -510,6 +529,7 @@ static const struct harness_test tests[] = {
     TEST(tails),
     TEST(ranges),
     TEST(pins),
+    TEST(pins_counted),
     TEST(all_pinned),
     TEST(advice),
 };
