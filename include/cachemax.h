@@ -85,7 +85,8 @@ extern "C" {
     X(CM_EFORGET, -26, "old data cannot be forgotten durably; do not write")                       \
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
     X(CM_ENOTDAX, -28, "volume does not offer DAX, which was required")                            \
-    X(CM_ENOTSUP, -29, "not supported on this system")
+    X(CM_ENOTSUP, -29, "not supported on this system")                                             \
+    X(CM_EABSENT, -30, "not all of it is cached")
 
 enum cm_error {
 #define CM_X(name, value, text) name = value,
@@ -387,6 +388,12 @@ typedef struct cm_miss {
  * `miss` may be NULL (then nothing can be filled).
  * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
+
+/* cm_read() for who turns to cm_read_through() unless all of it is cached, such as a thread that
+ * must not wait for the origin: returns len, or fewer where the adopted size ends the file, or
+ * CM_EABSENT. What is missing, and what of it is cached, is not counted then: cm_read_through()
+ * will. CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
+CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len);
 
 /* One piece of a cm_read_many(). `result`: bytes copied or a negative CM_E*. */
 typedef struct cm_read_vec {

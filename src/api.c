@@ -205,6 +205,23 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
     return n;
 }
 
+int64_t cm_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
+{
+    struct cm_plat_thread *t = cm_plat_thread();
+    int e = cm_file_valid(f) ? cm_enter_thread(f->cache, t) : CM_EHANDLE;
+    if (e == 0)
+        e = !buf && len ? CM_EINVAL : check_range(offset, len);
+    if (e)
+        return e;
+    bool timed = t->sample++ % SAMPLE == 0;
+    uint64_t start = timed ? cm_plat_now_ns() : 0;
+    int64_t n = cm_range_read_whole(f, offset, buf, len);
+    if (timed && n == (int64_t)len)
+        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
+    report_trouble(f->cache);
+    return n;
+}
+
 static int check_vec(const cm_read_vec *v)
 {
     return !v->buf && v->len ? CM_EINVAL : check_range(v->offset, v->len);

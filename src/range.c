@@ -298,6 +298,23 @@ int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64
     return n;
 }
 
+int64_t cm_range_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
+{
+    enum cm_found seen = glance(f, offset, buf, len);
+    if (seen == CM_FOUND_HIT) {
+        count_hits(f->cache, 1, len, 0);
+        return (int64_t)len;
+    }
+    struct walk w;
+    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
+    if (walk_begin(&w, f, offset, len) && seen != CM_FOUND_ABSENT)
+        read_run(&w, buf, &at);
+    if (at.pos < w.end)
+        return CM_EABSENT;
+    count_hits(w.c, at.hits, at.pos - offset, at.held);
+    return (int64_t)(at.pos - offset);
+}
+
 /* One vector of many: its first piece is looked up beside those of the others. */
 struct request {
     struct walk w;

@@ -17,10 +17,9 @@
 static bool reply_hit(fuse_req_t req, cm_file *cf, size_t size, off_t off)
 {
     char *buf = loop_scratch();
-    cm_miss m = { .len = 0 };
-    int64_t n = cm_read(cf, (uint64_t)off, buf, size, &m);
+    int64_t n = cm_read_whole(cf, (uint64_t)off, buf, size);
 
-    if (n < 0 || ((uint64_t)n < size && (m.len || !(m.flags & CM_MISS_EOF))))
+    if (n < 0)
         return false;
     fuse_reply_buf(req, buf, (size_t)n);
     return true;

@@ -127,7 +127,7 @@ static const struct code codes[] = {
     { -19, "CM_EHANDLE" },    { -20, "CM_ETICKET" },    { -21, "CM_EFOREIGN" },
     { -22, "CM_EBRACKET" },   { -23, "CM_EBUSY" },      { -24, "CM_EFORKED" },
     { -25, "CM_ECALLBACK" },  { -26, "CM_EFORGET" },    { -27, "CM_EREADONLY" },
-    { -28, "CM_ENOTDAX" },    { -29, "CM_ENOTSUP" },
+    { -28, "CM_ENOTDAX" },    { -29, "CM_ENOTSUP" },    { -30, "CM_EABSENT" },
 };
 #define CODES ((int)(sizeof(codes) / sizeof(codes[0])))
 
@@ -211,6 +211,7 @@ static void check_file_calls(cm_file *f, int code)
     CHECK_EQ(cm_file_close(f), code);
     CHECK_EQ(cm_read(f, 0, buf, 1, &m), code);
     CHECK_EQ(cm_read_many(f, &rv, 1), code);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 1), code);
     CHECK_EQ(cm_fill(f, &m, buf, 0, 0), code);
     CHECK_EQ(cm_read_through(f, 0, buf, 1, no_origin, NULL), code);
     CHECK_EQ(cm_pin_range(f, 0, 1, &v, 1, &n, &pins, &m), code);
@@ -300,6 +301,7 @@ static void test_null_arguments(void)
     CHECK_EQ(cm_read(f, 0, NULL, 1, NULL), CM_EINVAL);
     CHECK_EQ(cm_read(f, 0, NULL, 0, NULL), 0);
     CHECK_EQ(cm_read_many(f, NULL, 1), CM_EINVAL);
+    CHECK_EQ(cm_read_whole(f, 0, NULL, 1), CM_EINVAL);
     CHECK_EQ(cm_read_many(f, NULL, 0), 0);
     CHECK_EQ(cm_read_through(f, 0, NULL, 1, no_origin, NULL), CM_EINVAL);
     CHECK_EQ(cm_read_through(f, 0, buf, 1, NULL, NULL), CM_EINVAL);
@@ -1157,6 +1159,38 @@ static void test_read_many(void)
     pool_end(&p);
 }
 
+/* All or nothing, and what is nothing is not counted. */
+static void test_read_whole(void)
+{
+    struct pool p;
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK + 100, 1, 0);
+    cm_file *unknown = attach_v(&p, 2, NULL, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(put_tail(f, 10, 100, 5), 0);
+    CHECK_EQ(put_tail(unknown, 0, 100, 5), 0);
+    int64_t missed = STAT(p.c, miss_blocks), hit = STAT(p.c, hit_blocks);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 3 * BLK), 3 * BLK);
+    CHECK(is_content(5, 0, buf, BLK) && is_content(5, 2, buf + 2 * BLK, BLK));
+    CHECK_EQ(cm_read_whole(f, BLK + 7, buf, 9), 9);
+    CHECK_EQ(cm_read_whole(f, 10 * BLK, buf, BLK), 100); /* the end of the file */
+    CHECK_EQ(cm_read_whole(f, 11 * BLK, buf, BLK), 0);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 0), 0);
+    CHECK_EQ(STAT(p.c, hit_blocks), hit + 5);
+    CHECK_EQ(cm_read_whole(f, 2 * BLK, buf, 2 * BLK), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(f, 5 * BLK, buf, BLK), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(f, 9 * BLK, buf, 8 * BLK), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, BLK), CM_EABSENT); /* may have grown */
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, 100), 100);
+    CHECK_EQ(cm_read_whole(f, OFFSET_LIMIT, buf, BLK), CM_ERANGE);
+    CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK), CM_EABSENT);
+    CHECK_EQ(STAT(p.c, hit_blocks), hit + 6);
+    CHECK_EQ(STAT(p.c, miss_blocks), missed);
+    pool_end(&p);
+}
+
 /* ---- Counters -------------------------------------------------------------------------------- */
 
 static void test_stats(void)
@@ -1559,6 +1593,7 @@ static const struct harness_test tests[] = {
     TEST(modes),
     TEST(rate_limit),
     TEST(read_many),
+    TEST(read_whole),
     TEST(stats),
     TEST(latency),
     TEST(lifetime),
