@@ -51,6 +51,16 @@ static unsigned without_homeless(struct cm_newcomer *waits, unsigned waiting,
     return left;
 }
 
+/* What must_wait() took out of the ghost, and the pool did not get, may come in when it comes back.
+ */
+static void remember_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (c->probation.entries > 0 && n[i].start == CM_START_KNOWN && n[i].result != 0 &&
+            n[i].result != CM_NOT_STORED_PRESENT)
+            cm_ghost_add(&c->ghost, n[i].key.place.hash);
+}
+
 static int first_of(int first, const struct cm_newcomer *n, unsigned count)
 {
     for (unsigned i = 0; i < count && first == 0; i++)
@@ -103,6 +113,7 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
         cm_hold_batch(c, &g, waits, waiting);
         waiting = without_homeless(waits, waiting, in, &ins);
         cm_publish_batch(c, &g, in, ins);
+        remember_refused(c, in, ins);
         cm_publish_count_refused(c, in, ins);
         cm_publish_count_refused(c, waits, waiting);
         first = first_of(first_of(first, in, ins), waits, waiting);

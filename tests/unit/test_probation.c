@@ -495,6 +495,23 @@ static void test_all_pinned(void)
     pool_end(&p);
 }
 
+/* A block that may come in, but for which the rate limit has nothing left, may come in later. */
+static void test_refused_is_remembered(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    CHECK_EQ(put_all(f, 1000, HELD, 5), HELD); /* the first ones are in the ghost now */
+    p.c->rate.limit = 1;
+    p.c->rate.clock = cm_now() + UINT64_C(3600000000000);
+    CHECK_EQ(put(f, 3, 5), CM_NOT_STORED_POLICY);
+    CHECK_EQ(put(f, 3, 5), CM_NOT_STORED_POLICY);
+    p.c->rate.limit = 0;
+    CHECK_EQ(put(f, 3, 5), 0);
+    CHECK(in_pool(f, 3));
+    pool_end(&p);
+}
+
 /* Advice: what is to be kept does not wait, what is of no use does not come at all. */
 static void test_advice(void)
 {
@@ -531,6 +548,7 @@ static const struct harness_test tests[] = {
     TEST(pins),
     TEST(pins_counted),
     TEST(all_pinned),
+    TEST(refused_is_remembered),
     TEST(advice),
 };
 
