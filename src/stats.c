@@ -20,6 +20,8 @@ static_assert(HISTOGRAM_AT(2) <= CM_STATS_SHARD_WORDS, "a shard holds every coun
 static_assert(offsetof(cm_stats_data, lifetime_pool_bytes) == 8 + 8 * CM_STAT_COUNT,
               "counters lie in cm_stats_data as CM_STAT_MAP lists them");
 
+#define WHOLE 1000000u /* parts per million; more is nothing that we wrote */
+
 static struct cm_stats_head *head_at(const uint8_t *base)
 {
     return (struct cm_stats_head *)(uintptr_t)(base + CM_STATS_OFFSET);
@@ -124,6 +126,6 @@ int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
     out->curve_reads = head[4];
     out->curve_skipped = head[5];
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
-        out->curve_hits[i] = head[6 + i] - 1;
+        out->curve_hits[i] = head[6 + i] <= WHOLE + 1 ? head[6 + i] - 1 : CM_CURVE_UNKNOWN;
     return 0;
 }

@@ -1193,6 +1193,25 @@ static void test_read_whole(void)
 
 /* ---- Counters -------------------------------------------------------------------------------- */
 
+/* Anybody may write to the page: what cannot be is not known. */
+static void test_stats_damaged(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    pool_down(&p);
+    struct cm_stats_head *h = (struct cm_stats_head *)(void *)(p.base + CM_STATS_OFFSET);
+    const uint64_t words[4] = { 1000001, 1000002, UINT64_MAX, UINT64_C(1) << 63 };
+    for (unsigned i = 0; i < 4; i++)
+        h->curve_hits[i] = words[i];
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    cm_stats_data s = pool_stats(p.c);
+    CHECK_EQ(s.curve_hits[0], 1000000);
+    for (unsigned i = 1; i < CM_CURVE_POINTS; i++)
+        CHECK(s.curve_hits[i] == CM_CURVE_UNKNOWN);
+    pool_end(&p);
+}
+
 static void test_stats(void)
 {
     struct pool p;
@@ -1595,6 +1614,7 @@ static const struct harness_test tests[] = {
     TEST(read_many),
     TEST(read_whole),
     TEST(stats),
+    TEST(stats_damaged),
     TEST(latency),
     TEST(lifetime),
     TEST(stats_from_outside),
