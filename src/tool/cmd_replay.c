@@ -68,7 +68,7 @@ static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
 
 struct size {
     const char *text;
-    double share;    /* of the blocks that are read; 0: */
+    double share;    /* of the blocks that are read, or of the slots; 0: */
     uint64_t blocks; /* so many */
 };
 
@@ -113,6 +113,7 @@ static bool read_decimal(const char *text, double *v)
     return *end == '\0';
 }
 
+/* At least one block, or a share of what is not known yet. */
 static int read_size(const char *name, const char *text, struct size *s)
 {
     double v;
@@ -129,6 +130,7 @@ static int read_size(const char *name, const char *text, struct size *s)
         good = tool_parse_size(text, &s->blocks, &rough) == TOOL_SIZE_OK;
         s->blocks /= CM_BLOCK_SIZE;
     }
+    good = good && (s->share > 0 || s->blocks > 0);
     return good ? TOOL_OK
                 : bad_option(name, text,
                              "a share such as 0.1, a number of blocks such as 5000, or "
@@ -207,7 +209,8 @@ static int read_options(const struct tool_args *args, struct command *c)
 
     if (status == TOOL_OK)
         status = read_policy(args->value[REPLAY_POLICY], c);
-    if (status == TOOL_OK && args->value[REPLAY_PROBATION])
+    if (status == TOOL_OK && args->value[REPLAY_PROBATION] &&
+        strcmp(args->value[REPLAY_PROBATION], "0") != 0)
         status = read_size("probation", args->value[REPLAY_PROBATION], &c->probation);
     if (status == TOOL_OK)
         status = read_restart(args->value[REPLAY_RESTART_AT], args->second[REPLAY_RESTART_AT], c);
@@ -248,10 +251,13 @@ static void json_counts(struct tool_json *j, const struct command *c, const stru
     json_number(j, "hits_after", n->hits_after);
 }
 
+/* No more than the pool has slots, as in the library. */
 static uint64_t probation_blocks(const struct command *c, const struct answer *a)
 {
     const struct size *s = &c->probation;
-    return s->share > 0 ? (uint64_t)(s->share * (double)a->pool.slots + 0.5) : s->blocks;
+    uint64_t n = s->share > 0 ? (uint64_t)(s->share * (double)a->pool.slots + 0.5) : s->blocks;
+
+    return n < a->pool.slots ? n : a->pool.slots;
 }
 
 static void json_answer(const struct command *c, const struct answer *a)
@@ -443,6 +449,7 @@ static int find_answer(struct command *c, const struct size *s, struct answer *a
 static int replay_all(struct command *c)
 {
     static struct answer a; /* large */
+    unsigned rows = 0;
     int status = TOOL_OK;
 
     if (!c->json)
@@ -454,7 +461,7 @@ static int replay_all(struct command *c)
         if (status != TOOL_OK || os_interrupted())
             break;
         if (c->json && c->table)
-            (void)fputs(i ? "," : "[", stdout);
+            (void)fputs(rows++ ? "," : "[", stdout);
         if (c->json)
             json_answer(c, &a);
         else if (c->table)
@@ -462,7 +469,7 @@ static int replay_all(struct command *c)
         else
             print_answer(c, &a);
     }
-    if (c->json && c->table && status == TOOL_OK)
+    if (c->json && c->table && rows > 0)
         (void)fputs("]\n", stdout);
     return status;
 }

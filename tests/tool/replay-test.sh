@@ -324,8 +324,22 @@ expect "both" 2 "needs the pool's size" twice --size 1 --sizes 1
 for bad in 0 0.0 -1 2.5 x 1e3 '' . 1.2.3 64Q nan; do
   expect "size '$bad'" 2 "expected a share such as 0.1" twice "--size=$bad"
 done
+for bad in 0B 00 1K 4095B; do
+  expect "size '$bad', no block" 2 "expected a share such as 0.1" twice "--size=$bad"
+done
+for bad in 0.0 x -1 1K 99999999999P; do
+  expect "probation '$bad'" 2 "expected a share such as 0.1" twice --size 400 "--probation=$bad"
+done
+says "probation 0" 'v["probation_blocks"] == 0' twice --size 400 --probation 0
+says "probation, a share" 'v["probation_blocks"] == 40' twice --size 400 --probation 0.1
+for many in 1.4 1000 1T 4503599627370496 18446744073709551615; do
+  says "probation $many: no more than the pool" 'v["probation_blocks"] == 400 and v["probation_hits"] > 0' twice --size 400 --probation $many
+done
 expect "an empty size among others" 2 "expected a share" twice --sizes 0.1,,0.2
 expect "too large a size" 2 'more than a pool can hold' twice --size 99999999999999
+expect "too large a size behind another" 2 'more than a pool can hold' twice --sizes 400,99999999999999 --json
+check_array='import json; assert len(json.load(open("out"))) == 1'
+if python3 -c "$check_array" 2>/dev/null; then ok "... and what came before is JSON"; else fail "... and what came before is JSON" "$(cat out)"; fi
 expect "more than the memory" 1 'not enough memory for a pool of' twice --size 16T
 expect "policy" 2 "expected auto, s3r, lru, clock or all" twice --size 400 --policy fifo
 for bad in 0 1001 x; do
