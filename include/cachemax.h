@@ -457,9 +457,10 @@ typedef struct cm_pins {
     uint64_t opaque[2 + CM_PINS_MAX];
 } cm_pins;
 
-/* Like cm_read(), but returns addresses inside the pool (read-only, physically adjacent pieces
- * merged): at most n pieces and CM_PINS_MAX blocks. They stay readable and unchanged until
- * cm_unpin(), even when the block is written or evicted meanwhile; hold them briefly.
+/* Like cm_read(), but returns addresses inside the pool or the probation buffer (read-only,
+ * physically adjacent pieces merged): at most n pieces and CM_PINS_MAX blocks. They stay readable
+ * and unchanged until cm_unpin(), even when the block is written or evicted meanwhile; hold them
+ * briefly.
  * Returns bytes covered by iov; *iovcnt is set to the pieces used.
  * The lookup is guarded: damage to the index, to a header, or to a payload that this session has
  * not verified yet is a miss. Later damage is not noticed, because the guard covers the library's
@@ -552,8 +553,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 
 /* X(name, text): counters since open. */
 #define CM_STAT_MAP(X)                                                                             \
-    X(hit_blocks, "blocks served from the pool")                                                   \
-    X(hit_bytes, "bytes served from the pool")                                                     \
+    X(hit_blocks, "blocks served from the pool or the probation buffer")                           \
+    X(hit_bytes, "bytes served from there")                                                        \
     X(miss_blocks, "blocks looked up and not served")                                              \
     X(miss_absent, "misses: not cached")                                                           \
     X(miss_short, "misses: cached, but fewer valid bytes than wanted")                             \
@@ -568,7 +569,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(refused_busy, "fills refused: no slot to be had")                                            \
     X(refused_full, "fills refused: no place in the index")                                        \
     X(refused_mode, "fills refused: mode")                                                         \
-    X(refused_policy, "fills refused: advice or rate limit")                                       \
+    X(refused_policy, "fills refused: advice, rate limit or held back")                            \
     X(refused_media, "fills refused: pool memory not writable")                                    \
     X(evicted, "blocks evicted")                                                                   \
     X(displaced, "blocks evicted to make room in the index")                                       \
