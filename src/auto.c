@@ -33,9 +33,9 @@ void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries, uint64
     a->below = cm_mini_below(entries, slots);
     a->wear = wear / 1000.0;
     for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
-        struct cm_mini_rule r = cm_curve_mini_rule(&rules[i], slots, a->below);
-        cm_mini_begin(&a->mini[i].mini, memory + i * CM_MINI_WORDS(entries),
-                      cm_mini_share(slots, a->below), &r);
+        const struct cm_curve_pool pool = { slots, 0 };
+        cm_curve_begin_mini(&a->mini[i].mini, memory + i * CM_MINI_WORDS(entries, 0), &pool,
+                            a->below, &rules[i]);
     }
 }
 

@@ -24,7 +24,7 @@ struct cm_auto {
 };
 
 /* Words of memory for minis of up to so many slots each. */
-#define CM_AUTO_WORDS(entries) (CM_AUTO_RULES * CM_MINI_WORDS(entries))
+#define CM_AUTO_WORDS(entries) (CM_AUTO_RULES * CM_MINI_WORDS(entries, 0))
 /* `a` and `memory` are zeroed; the pool has so many slots, a mini up to `entries`. `wear`:
  * thousandths of a hit that a fill costs. */
 void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries, uint64_t slots,

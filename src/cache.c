@@ -13,15 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "admit.h"
 #include "hold.h"
 #include "flight.h"
 #include "sample.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
 
-#define PROBATION_MIN (UINT64_C(256) << 10) /* less than a few dozen blocks costs hits */
-#define PROBATION_MAX (UINT64_C(256) << 20)
 #define WEAR_MAX 1000u
 #define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
 
@@ -207,17 +204,6 @@ struct part {
     uint64_t bytes;
 };
 
-static uint64_t probation_bytes(const cm_options *o, const struct cm_geometry *g)
-{
-    uint64_t share = g->slots / 100 * CM_BLOCK_SIZE;
-    if (o->flags & CM_OPEN_READONLY)
-        return 0;
-    if (o->probation_bytes != CM_PROBATION_DEFAULT) /* more than the pool holds is no use */
-        return o->probation_bytes < g->slots * CM_BLOCK_SIZE ? o->probation_bytes
-                                                             : g->slots * CM_BLOCK_SIZE;
-    return share < PROBATION_MIN ? PROBATION_MIN : share > PROBATION_MAX ? PROBATION_MAX : share;
-}
-
 #define PARTS 16
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
@@ -229,7 +215,9 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     c->ring.slots = c->ring.end = g->slots;
     c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
     c->ring.line_max = cm_ring_line(g->slots);
-    c->probation.entries = cm_probation_entries(probation_bytes(&c->opts, g));
+    c->probation.entries = c->opts.flags & CM_OPEN_READONLY
+                               ? 0
+                               : cm_probation_entries(c->opts.probation_bytes, g->slots);
     c->probation.buckets = cm_probation_buckets(c->probation.entries);
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
@@ -407,7 +395,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
     cm_memo_begin(&c->memo, &c->media, &c->ring, &c->ghost,
                   last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
-    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO && !cm_admit_has_buffer(c));
+    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO && c->probation.entries == 0);
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }

@@ -24,22 +24,29 @@
 
 static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
 
-struct cm_mini_rule cm_curve_mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
-                                       uint64_t below)
+static struct cm_mini_rule mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
+                                     uint64_t below)
 {
     uint64_t probation = (slots * rule->probation + 500) / 1000;
     return (struct cm_mini_rule){ cm_mini_share(probation == 0 ? 1 : probation, below), rule->earn,
                                   rule->remembered };
 }
 
-void cm_curve_begin(struct cm_curve *c, uint64_t slots, const struct cm_curve_rule *rule)
+void cm_curve_begin_mini(struct cm_mini *m, uint32_t *memory, const struct cm_curve_pool *pool,
+                         uint64_t below, const struct cm_curve_rule *rule)
+{
+    struct cm_mini_rule r = mini_rule(rule, pool->slots, below);
+    uint32_t slots = cm_mini_share(pool->slots, below), buffer = cm_mini_share(pool->buffer, below);
+    cm_mini_begin(m, memory, slots, buffer < slots ? buffer : slots, &r);
+}
+
+void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE_SIZES],
+                    const struct cm_curve_rule *rule)
 {
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         struct cm_curve_size *s = &c->size[i];
-        uint64_t n = cm_curve_slots(slots, i);
-        s->below = cm_mini_below(CM_MINI_SLOTS, n);
-        struct cm_mini_rule r = cm_curve_mini_rule(rule, n, s->below);
-        cm_mini_begin(&s->mini, s->memory, cm_mini_share(n, s->below), &r);
+        s->below = cm_mini_below(CM_MINI_SLOTS, pool[i].slots);
+        cm_curve_begin_mini(&s->mini, s->memory, &pool[i], s->below, rule);
     }
 }
 
@@ -47,7 +54,7 @@ void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
                        const struct cm_curve_rule *rule)
 {
     struct cm_curve_size *s = &c->size[size];
-    s->mini.rule = cm_curve_mini_rule(rule, cm_curve_slots(slots, size), s->below);
+    s->mini.rule = mini_rule(rule, cm_curve_slots(slots, size), s->below);
 }
 
 void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed)

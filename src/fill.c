@@ -68,13 +68,14 @@ static int first_of(int first, const struct cm_newcomer *n, unsigned count)
     return first;
 }
 
-/* Does the rule deny a block a slot, because it comes for the first time? The next time it will be
- * remembered. */
+/* Does the rule deny a block a slot, because it comes for the first time and there is no buffer
+ * where it could earn one? The next time it will be remembered. */
 static bool is_refused(struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_header h;
     uint64_t slot;
-    if (!cm_ring_refuses(&c->ring) || cm_ghost_has(&c->ghost, k->place.hash) ||
+    if (c->probation.entries > 0 || !cm_ring_refuses(&c->ring) ||
+        cm_ghost_has(&c->ghost, k->place.hash) ||
         cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT) /* such as a tail that grew */
         return false;
     cm_ghost_add(&c->ghost, k->place.hash);

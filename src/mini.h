@@ -8,41 +8,47 @@
 #include "ghost.h"
 
 #define CM_MINI_SLOTS 512u /* at most */
-/* What a mini of so many slots has. */
+/* What a mini of so many slots has. Its buffer may have as many entries as it has slots, as the
+ * pool's. */
 #define CM_MINI_HEADS(slots) (2 * (slots))
 #define CM_MINI_LINE(slots) ((slots) / 2 + (slots) / 8 + 16) /* as cm_ring_line */
 #define CM_MINI_CELLS(slots) (((slots)*5 / 4 / 8 + 1) * 8)   /* as cm_ghost_bytes */
-/* Words of memory for one of up to so many. */
-#define CM_MINI_WORDS(slots)                                                                       \
-    (CM_MINI_CELLS(slots) + (slots) +                                                              \
-     ((slots) + CM_MINI_HEADS(slots) + CM_MINI_LINE(slots) + 1) / 2 +                              \
-     (CM_MINI_LINE(slots) + 2 * (slots) + 3) / 4)
+/* Words of memory for one of up to so many, and so many entries of a buffer. */
+#define CM_MINI_WORDS(slots, buffer)                                                               \
+    (CM_MINI_CELLS(slots) + (slots) + (buffer) +                                                   \
+     ((slots) + (buffer) + CM_MINI_HEADS(slots) + CM_MINI_LINE(slots) + 1) / 2 +                   \
+     (CM_MINI_LINE(slots) + 2 * (slots) + (buffer) + 3) / 4)
 
 /* How blocks earn a place, as struct cm_ring has it. */
 struct cm_mini_rule {
     uint32_t probation; /* slots that may be on probation before those go first */
     uint8_t earn;       /* hits on probation that earn a place */
-    bool remembered;    /* only what the ghost remembers gets a slot that was used before */
+    /* A slot that was used before is only for what the ghost remembers or, where there is a buffer,
+     * has earned it in there. */
+    bool remembered;
 };
 
 struct cm_mini {
     uint32_t slots;
+    uint32_t buffer;          /* entries that first-time blocks wait in: numbers behind the slots */
     struct cm_mini_rule rule; /* may be changed at any time */
     uint64_t fills;
     uint16_t hand, frontier, free; /* free: the first of a chain of dropped slots */
     uint16_t line_first, line_count, on_probation;
     uint16_t line_max;
+    uint16_t oldest; /* entry of the buffer, which is used in turn */
     struct cm_ghost ghost;
-    uint32_t *key;             /* of each slot */
+    uint32_t *key;             /* of each slot and entry */
     uint16_t *next;            /* with the same head; of a dropped slot: the next of those */
     uint16_t *head;            /* by key */
     uint16_t *line;            /* slots on probation in order of arrival; a ring */
-    uint8_t *line_life, *life; /* where they differ, the place is stale */
-    uint8_t *flag;
+    uint8_t *line_life, *life; /* of each slot; where they differ, the place is stale */
+    uint8_t *flag;             /* of each slot and entry */
 };
 
-/* `m` and `memory` are zeroed; 1 to CM_MINI_SLOTS slots, and CM_MINI_WORDS of them. */
-void cm_mini_begin(struct cm_mini *m, uint32_t *memory, uint32_t slots,
+/* `m` and `memory` are zeroed; 1 to CM_MINI_SLOTS slots, at most as many entries, and CM_MINI_WORDS
+ * of both. */
+void cm_mini_begin(struct cm_mini *m, uint32_t *memory, uint32_t slots, uint32_t buffer,
                    const struct cm_mini_rule *rule);
 /* A block is read; its key is a hash. `again`: among the last few that its reader touched, which
  * says nothing about reuse. True: a hit. */

@@ -19,12 +19,19 @@
 
 #include "pin.h"
 
-#define LOOKS 8u /* entries that a claim looks at */
+#define LOOKS 8u             /* entries that a claim looks at */
+#define SHARE 100u           /* of the slots: one of so many, by default */
+#define DEFAULT_MIN 64u      /* 256 KiB: less than a few dozen blocks costs hits */
+#define DEFAULT_MAX 0x10000u /* 256 MiB */
 
-uint64_t cm_probation_entries(uint64_t bytes)
+uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
 {
-    uint64_t n = bytes / CM_BLOCK_SIZE;
-    return n < CM_PROBATION_MAX ? n : CM_PROBATION_MAX;
+    uint64_t n = bytes / CM_BLOCK_SIZE, most = slots < CM_PROBATION_MAX ? slots : CM_PROBATION_MAX;
+    if (bytes == CM_PROBATION_DEFAULT) {
+        n = slots / SHARE;
+        n = n < DEFAULT_MIN ? DEFAULT_MIN : n > DEFAULT_MAX ? DEFAULT_MAX : n;
+    }
+    return n < most ? n : most;
 }
 
 uint64_t cm_probation_buckets(uint64_t entries)

@@ -36,8 +36,9 @@ struct cm_probation {
     uint64_t used;       /* entries from here on were never claimed */
 };
 
-/* How many entries `bytes` of data buy, and the cells' buckets for them. */
-uint64_t cm_probation_entries(uint64_t bytes);
+/* Entries of the buffer of a pool of so many slots, where its user asked for `bytes` of data or for
+ * CM_PROBATION_DEFAULT; never more than slots. And the cells' buckets for them. */
+uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
 uint64_t cm_probation_buckets(uint64_t entries);
 
 /* Copies a part of k's block, if it is here; lock-free. As cm_slot_read(): HIT, OTHER (not here) or
@@ -65,7 +66,8 @@ static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t 
 
 /* The oldest entry, which from now on only the caller may overwrite; or CM_NO_ENTRY. */
 uint32_t cm_probation_claim(struct cm_probation *p);
-/* Begins with the oldest entry that was ever used; returns how many were. Nobody else is at work. */
+/* Begins with the oldest entry that was ever used; returns how many were. Nobody else is at work.
+ */
 uint64_t cm_probation_rewind(struct cm_probation *p);
 void cm_probation_release(struct cm_probation *p, uint32_t e);
 /* What is in a claimed entry; false: nothing. It may be killed at any time but does not change. */

@@ -153,8 +153,9 @@ static uint64_t by_line(struct cm_ring *r, unsigned taken)
 {
     uint64_t victim = CM_NO_SLOT;
     /* Slots that wait to be filled will be on probation, most of them. */
-    uint64_t soon = at_load_relaxed(&r->on_probation) + at_load_relaxed(&r->free_count) + taken;
-    if (soon < at_load_relaxed(&r->probation))
+    uint64_t now = at_load_relaxed(&r->on_probation);
+    uint64_t soon = now + at_load_relaxed(&r->free_count) + taken;
+    if (now == 0 || soon < at_load_relaxed(&r->probation))
         return victim;
     cm_lock_acquire(&r->lock);
     for (unsigned i = 0; i < CM_RING_POPS && r->line_count > 0 && victim == CM_NO_SLOT; i++) {

@@ -37,8 +37,8 @@ struct cm_sample {
 };
 static_assert(sizeof(struct cm_sample) - sizeof(struct cm_curve) < 100000, "what AUTO may cost");
 
-/* Without a choice. */
-static const struct cm_curve_rule fixed_rule = { 100, 2, false };
+/* Without a choice: with a buffer, and without one. */
+static const struct cm_curve_rule fixed_rule[2] = { { 100, 2, false }, { 0, 2, true } };
 
 uint64_t cm_sample_bytes(void)
 {
@@ -49,6 +49,13 @@ static void set_rule(struct cm_cache *c, const struct cm_curve_rule *rule)
 {
     cm_ring_rule(&c->ring, c->media.geo.slots * rule->probation / 1000, rule->earn,
                  rule->remembered);
+}
+
+/* Who enlarges the pool gets a larger buffer only where he left its size to us. */
+static struct cm_curve_pool pool_of_size(const struct cm_cache *c, unsigned size)
+{
+    uint64_t slots = cm_curve_slots(c->media.geo.slots, size);
+    return (struct cm_curve_pool){ slots, cm_probation_entries(c->opts.probation_bytes, slots) };
 }
 
 static void begin_choices(struct cm_cache *c)
@@ -66,14 +73,16 @@ static void begin_choices(struct cm_cache *c)
 void cm_sample_begin(struct cm_cache *c, bool automatic)
 {
     struct cm_sample *s = c->sample;
-    uint64_t slots = c->media.geo.slots;
-    const struct cm_curve_rule *rule = &fixed_rule;
+    const struct cm_curve_rule *rule = &fixed_rule[c->probation.entries > 0];
+    struct cm_curve_pool pool[CM_CURVE_SIZES];
     s->automatic = automatic;
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        pool[i] = pool_of_size(c, i);
     if (automatic) {
         begin_choices(c);
         rule = cm_auto_rule(&s->choice[CM_CURVE_OWN]);
     }
-    cm_curve_begin(&s->curve, slots, rule);
+    cm_curve_begin(&s->curve, pool, rule);
     set_rule(c, rule);
     c->sample_below = s->curve.size[0].below; /* the others, AUTO's as well, are parts of it */
 }

@@ -6,7 +6,8 @@
 
 Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a trace reads,
 with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times 1 and 10 %,
-and compares with what its curve says. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
+and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, which
+for the curve stays as large as it is, with one thread. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
 N skipped" last. --tables prints what docs/policy.md has; --times N repeats each run and takes the worst
 (placement in the pool is random, so runs differ a little).
 """
@@ -26,6 +27,7 @@ CURVES = (0.01, 0.1)
 FACTORS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 BEST = ('s3fifo', 'sieve', 'arc')
 OURS = ('s3r', 'auto')
+BUFFERED = ('s3r:buffer=10', 's3r:buffer=100')  # thousandths of the slots
 
 
 class Checks:
@@ -50,8 +52,19 @@ def off(values):
     return 'worst %.2f, mean %.2f points' % (max(map(abs, values)), mean(map(abs, values)))
 
 
+def buffer_of(policy, slots):
+    """Blocks, as the simulator has it."""
+    thousandths = int(policy.partition('=')[2] or 0)
+    return max(1, (slots * thousandths + 500) // 1000) if thousandths > 0 else 0
+
+
+def job_of(sim, trace, size, policy, threads=1):
+    slots = sim[trace, size, policy]['slots']
+    return trace, policy, slots, threads, buffer_of(policy, slots)
+
+
 class Runs:
-    """Hit % by (trace, policy, slots, threads), a list each; curves by (trace, policy, slots)."""
+    """Hit % by (trace, policy, slots, threads, blocks of buffer), a list each; curves, too."""
 
     def __init__(self, build, traces, times):
         def program(*where):
@@ -63,15 +76,17 @@ class Runs:
         self.hit, self.twice, self.curve, self.fills = {}, {}, {}, {}
 
     def simulate(self):
-        out = subprocess.run([self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS),
+        out = subprocess.run([self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + BUFFERED),
                               '--sizes', ','.join(map(str, SIZES)), *self.traces.values()],
                              stdout=subprocess.PIPE, check=True)
         return {(r['trace'].split('.')[0], r['size'], r['policy']): dict(r, hit=100 * r['hits'] / r['reads'])
                 for r in json.loads(out.stdout)}
 
-    def replay(self, trace, policy, slots, threads):
-        out = subprocess.run([self.tool, 'replay', self.traces[trace], '--policy', policy, '--size', str(slots),
-                              '--threads', str(threads), '--curve', '--json'], stdout=subprocess.PIPE, check=True)
+    def replay(self, trace, policy, slots, threads, buffer):
+        options = ['--probation', f'{4 * buffer}K'] if buffer > 0 else []
+        out = subprocess.run([self.tool, 'replay', self.traces[trace], '--policy', policy.split(':')[0], '--size',
+                              str(slots), '--threads', str(threads), '--curve', '--json', *options],
+                             stdout=subprocess.PIPE, check=True)
         return json.loads(out.stdout)
 
     def replay_all(self, jobs):
@@ -86,22 +101,22 @@ class Runs:
                                                        for c in r['curve']])
 
 
-def check_simulator(c, runs, sim, threads):
+def check_simulator(c, runs, sim, policies, threads):
     # Two threads that miss a block at the same time have two misses, where one after the other has a
     # hit: in p3 4 % of the reads are of blocks that the record just before reads, too. A hit of the
     # other thread's block is reuse as well, which the rules of AUTO with one hit to earn take seriously.
-    for policy in OURS:
+    for policy in policies:
         differ = [hit + twice - sim[t, s, policy]['hit'] for t in runs.traces for s in SIZES
-                  for job in [(t, policy, sim[t, s, policy]['slots'], threads)]
+                  for job in [job_of(sim, t, s, policy, threads)]
                   for hit, twice in zip(runs.hit[job], runs.twice[job])]
         most = 1.0 if threads > 1 and policy == 'auto' else 0.5
         c.check(f'{policy} is as in the simulator, {threads} thread{"s" * (threads > 1)}', max(map(abs, differ)) <= most,
                 off(differ))
 
 
-def above(runs, sim, policy, others, threads=1):
+def above(runs, sim, policy, others):
     return [hit - max(sim[t, s, o]['hit'] for o in others) for t in runs.traces for s in SIZES
-            for hit in runs.hit[t, policy, sim[t, s, policy]['slots'], threads]]
+            for hit in runs.hit[job_of(sim, t, s, policy)]]
 
 
 def check_others(c, runs, sim):
@@ -112,25 +127,29 @@ def check_others(c, runs, sim):
     c.check('auto against CLOCK', mean(x) >= 2.5 and min(x) >= -1, 'mean %+.2f, worst %+.2f' % (mean(x), min(x)))
 
 
-def curve_sizes(sim, trace):
-    return {s: [max(64, int(sim[trace, s, 's3r']['slots'] * f)) for f in FACTORS] for s in CURVES}
+def curve_jobs(sim, trace, policy):
+    """By size, a job for each factor; the buffer stays, and is never larger than the pool."""
+    jobs = {}
+    for s in CURVES:
+        _, _, own, _, buffer = job_of(sim, trace, s, policy)
+        sizes = [max(64, int(own * f)) for f in FACTORS]
+        jobs[s] = [(trace, policy, n, 1, min(buffer, n)) for n in sizes]
+    return jobs
 
 
 def curve_errors(runs, sim, policy):
     """(trace, size, factor): points between estimate and replay; None where the library did not say."""
     errors = {}
     for t in runs.traces:
-        for s, sizes in curve_sizes(sim, t).items():
-            for curve in runs.curve[t, policy, sim[t, s, 's3r']['slots'], 1]:
-                for f, slots, said in zip(FACTORS, sizes, curve):
-                    if slots >= 64:
-                        truth = mean(runs.hit[t, policy, slots, 1])
-                        errors.setdefault((t, s, f), []).append(None if said is None else said - truth)
+        for s, jobs in curve_jobs(sim, t, policy).items():
+            for curve in runs.curve[job_of(sim, t, s, policy)]:
+                for f, job, said in zip(FACTORS, jobs, curve):
+                    errors.setdefault((t, s, f), []).append(None if said is None else said - mean(runs.hit[job]))
     return errors
 
 
 def check_curve(c, runs, sim):
-    for policy in OURS:
+    for policy in OURS + BUFFERED:
         errors = [e for many in curve_errors(runs, sim, policy).values() for e in many]
         known = [e for e in errors if e is not None]
         c.check(f'the curve of {policy}', len(known) == len(errors) >= 26 and max(map(abs, known)) <= 2,
@@ -144,12 +163,18 @@ def tables(runs, sim):
         for s in SIZES:
             row = [sim[t, s, 'clock']['hit'], max(sim[t, s, o]['hit'] for o in BEST)]
             for p in OURS:
-                slots = sim[t, s, p]['slots']
-                row += [sim[t, s, p]['hit'], mean(runs.hit[t, p, slots, 1]),
-                        mean(runs.hit[t, p, slots, 2]) + mean(runs.twice[t, p, slots, 2])]
+                two = job_of(sim, t, s, p, 2)
+                row += [sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]),
+                        mean(runs.hit[two]) + mean(runs.twice[two])]
             print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
-    for p in OURS:
-        fills = sum(mean(runs.fills[t, p, sim[t, s, p]['slots'], 1]) for t in runs.traces for s in SIZES)
+    print('\n| case | ' + ' | '.join('%s simulated | library' % p for p in BUFFERED) + ' |\n|'
+          + '---|' * (1 + 2 * len(BUFFERED)))
+    for t in runs.traces:
+        for s in SIZES:
+            row = [v for p in BUFFERED for v in (sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]))]
+            print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
+    for p in OURS + BUFFERED:
+        fills = sum(mean(runs.fills[job_of(sim, t, s, p)]) for t in runs.traces for s in SIZES)
         lru = sum(sim[t, s, 'lru']['fills'] for t in runs.traces for s in SIZES)
         b, k = above(runs, sim, p, BEST), above(runs, sim, p, ('clock',))
         print('%s: above the best of three %+.2f, %+.2f; above CLOCK %+.2f, %+.2f; fills of LRU %.3f'
@@ -175,16 +200,16 @@ def main():
             traces[name.split('.')[0]] = os.path.join(work, name)
         runs = Runs(a.build, traces, a.times)
         sim = runs.simulate()
-        jobs = {(t, p, sim[t, s, p]['slots'], n) for t in traces for p in OURS for s in SIZES for n in (1, 2)}
-        jobs |= {(t, p, slots, 1) for t in traces for p in OURS for sizes in curve_sizes(sim, t).values()
-                 for slots in sizes}
+        jobs = {job_of(sim, t, s, p, n) for t in traces for p in OURS + BUFFERED for s in SIZES
+                for n in ((1, 2) if p in OURS else (1,))}
+        jobs |= {job for t in traces for p in OURS + BUFFERED for some in curve_jobs(sim, t, p).values() for job in some}
         runs.replay_all(jobs)
     if a.tables:
         tables(runs, sim)
         return 0
     c = Checks()
-    check_simulator(c, runs, sim, 1)
-    check_simulator(c, runs, sim, 2)
+    check_simulator(c, runs, sim, OURS + BUFFERED, 1)
+    check_simulator(c, runs, sim, OURS, 2)
     check_others(c, runs, sim)
     check_curve(c, runs, sim)
     print(f'{c.passed} passed, {c.failed} failed, 0 skipped')

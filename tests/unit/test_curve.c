@@ -15,13 +15,13 @@
 #include "auto.h"
 #include "sample.h"
 
-static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const char *trace,
-                 const char *want)
+static void play_with(uint32_t slots, uint32_t buffer, struct cm_mini_rule rule, bool again,
+                      const char *trace, const char *want)
 {
     struct cm_mini *m = calloc(1, sizeof(*m));
     char happened[100], *out = happened, last = 0;
-    uint32_t *memory = calloc(CM_MINI_WORDS(slots), sizeof(*memory));
-    cm_mini_begin(m, memory, slots, &rule);
+    uint32_t *memory = calloc(CM_MINI_WORDS(slots, buffer), sizeof(*memory));
+    cm_mini_begin(m, memory, slots, buffer, &rule);
     for (; *trace; trace++) {
         if (isupper((unsigned char)*trace)) {
             cm_mini_drop(m, (uint32_t)mix((uint64_t)tolower((unsigned char)*trace)));
@@ -38,6 +38,12 @@ static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const cha
         return;
     printf("# got %s, not %s\n", happened, want);
     FAIL("another outcome");
+}
+
+static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const char *trace,
+                 const char *want)
+{
+    play_with(slots, 0, rule, again, trace, want);
 }
 
 /* ---- One mini -------------------------------------------------------------------------------- */
@@ -75,33 +81,76 @@ static void test_remembered(void)
     play(2, rule, false, "abAcab", "mmmmh");  /* a dropped slot is no slot never used */
 }
 
-static void test_bounded(void)
+/* First-time blocks wait: hits there count, and two of them earn a slot that was used before. */
+static void test_buffer(void)
 {
-    const struct cm_mini_rule rule = { CM_MINI_SLOTS / 2, 2, false };
+    struct cm_mini_rule rule = { 1, 2, true };
+    play_with(2, 1, rule, false, "abcdab", "mmmmhh");         /* a and b: there was room */
+    play_with(2, 1, rule, false, "abcdefc", "mmmmmmm");       /* c left unearned... */
+    play_with(2, 1, rule, false, "abcdcefc", "mmmmmmmh");     /* ... and was remembered */
+    play_with(2, 1, rule, false, "abccdbecc", "mmmhmhmmh");   /* one hit is not enough */
+    play_with(2, 1, rule, false, "abcccdec", "mmmhhmmh");     /* two are */
+    play_with(2, 1, rule, true, "abcccdecc", "mmmhhmmmh");    /* at once again: none */
+    play_with(2, 2, rule, false, "abcdefabcd", "mmmmmmhhmm"); /* two entries, first in, first out */
+    rule.earn = 1;
+    play_with(2, 1, rule, false, "abccdec", "mmmhmmh");
+}
+
+static void test_buffer_drop(void)
+{
+    const struct cm_mini_rule rule = { 1, 2, true };
+    play_with(2, 1, rule, false, "abcCc", "mmmm");
+    play_with(2, 2, rule, false, "abcdDefccd", "mmmmmmmhm"); /* d's entry is empty until its turn */
+    play_with(2, 1, rule, false, "abcAdca", "mmmmmm"); /* a dropped slot is no slot never used */
+}
+
+/* What leaves the buffer unearned goes on probation in place, if the rule says so. */
+static void test_buffer_passes(void)
+{
+    const struct cm_mini_rule rule = { 1, 1, false };
+    play_with(2, 1, rule, false, "abcdec", "mmmmmm");     /* c's slot is taken by d */
+    play_with(2, 1, rule, false, "abcdcedc", "mmmmhmhh"); /* unless it is wanted again there */
+}
+
+static void check_bounded(uint32_t buffer)
+{
+    struct cm_mini_rule rule = { CM_MINI_SLOTS / 2, 2, false };
     struct cm_mini *m = calloc(1, sizeof(*m));
     uint64_t rng = 1;
-    uint32_t *memory = calloc(CM_MINI_WORDS(CM_MINI_SLOTS), sizeof(*memory));
-    cm_mini_begin(m, memory, CM_MINI_SLOTS, &rule);
+    uint32_t *memory = calloc(CM_MINI_WORDS(CM_MINI_SLOTS, buffer), sizeof(*memory));
+    cm_mini_begin(m, memory, CM_MINI_SLOTS, buffer, &rule);
     for (unsigned i = 0; i < 300000; i++) { /* everything at once; a sanitizer looks on */
         uint64_t r = next_random(&rng);
+        m->rule.remembered = i / 10000 % 2 != 0;
         if (r >> 60 == 0)
             cm_mini_drop(m, (uint32_t)mix(r % 1500));
         else
             (void)cm_mini_read(m, (uint32_t)mix(r % 1500), (r >> 59 & 1) != 0);
         CHECK(m->line_count <= m->line_max && m->on_probation <= m->slots);
     }
-    unsigned probation = 0, linked = 0;
-    for (unsigned s = 0; s < CM_MINI_SLOTS; s++)
+    unsigned probation = 0, held = 0, linked = 0;
+    for (unsigned s = 0; s < CM_MINI_SLOTS + buffer; s++) {
         probation += (m->flag[s] & 4) != 0;
+        held += (m->flag[s] & 16) != 0;
+    }
     CHECK_EQ(probation, m->on_probation);
+    CHECK(buffer == 0 ? held == 0 : held > buffer / 2);
     for (unsigned h = 0; h < CM_MINI_HEADS(CM_MINI_SLOTS); h++)
         for (uint16_t s = m->head[h]; s != 0xffff; s = m->next[s])
             linked++;
     for (uint16_t s = m->free; s != 0xffff; s = m->next[s])
         linked++;
-    CHECK_EQ(linked, CM_MINI_SLOTS);
+    CHECK_EQ(linked, CM_MINI_SLOTS + held);
     free(memory);
     free(m);
+}
+
+static void test_bounded(void)
+{
+    check_bounded(0);
+    check_bounded(1);
+    check_bounded(100);
+    check_bounded(CM_MINI_SLOTS);
 }
 
 /* ---- The sample ------------------------------------------------------------------------------ */
@@ -135,11 +184,21 @@ static void test_sample(void)
 
 static const struct cm_curve_rule tenth = { 100, 2, false };
 
+static void begin(struct cm_curve *c, uint64_t slots, uint64_t probation_bytes)
+{
+    struct cm_curve_pool pool[CM_CURVE_SIZES];
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        pool[i].slots = cm_curve_slots(slots, i);
+        pool[i].buffer = cm_probation_entries(probation_bytes, pool[i].slots);
+    }
+    cm_curve_begin(c, pool, &tenth);
+}
+
 static void test_sizes(void)
 {
     struct cm_curve *c = calloc(1, sizeof(*c));
     static const uint32_t slots[] = { 128, 256, 512, 512, 512, 512, 512 };
-    cm_curve_begin(c, 1024, &tenth);
+    begin(c, 1024, 0);
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         CHECK_EQ(c->size[i].mini.slots, slots[i]);
         CHECK_EQ(c->size[i].below, (UINT64_C(1) << 32) >> (i < 2 ? 0 : i - 2));
@@ -152,10 +211,32 @@ static void test_sizes(void)
     CHECK_EQ(c->size[6].mini.rule.probation, 256);
     CHECK(c->size[6].mini.rule.remembered && c->size[6].mini.rule.earn == 1);
     memset(c, 0, sizeof(*c));
-    cm_curve_begin(c, 4, &tenth); /* nothing is smaller than one slot */
+    begin(c, 4, 0); /* nothing is smaller than one slot */
     CHECK_EQ(c->size[0].mini.slots, 1);
     CHECK_EQ(c->size[6].mini.slots, 32);
     free(c);
+}
+
+/* A buffer whose size the user chose stays as it is; else it grows with the pool. It is never
+ * larger than the pool, and the sample has its share of it. */
+static void test_buffers(void)
+{
+    static const uint32_t chosen[] = { 512, 400, 200, 100, 50, 25, 13 };
+    static const uint32_t ours[] = { 64, 32, 16, 8, 5, 5, 5 };
+    struct cm_curve *c = calloc(1, sizeof(*c));
+    begin(c, 4096, 800 * BLK);
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        CHECK_EQ(c->size[i].mini.buffer, chosen[i]);
+    memset(c, 0, sizeof(*c));
+    begin(c, 4096, CM_PROBATION_DEFAULT);
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        CHECK_EQ(c->size[i].mini.buffer, ours[i]);
+    free(c);
+    CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, 1000000), 10000);
+    CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, UINT64_C(1) << 32), 65536);
+    CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, 10), 10);
+    CHECK_EQ(cm_probation_entries(3 * BLK - 1, 10), 2);
+    CHECK_EQ(cm_probation_entries(UINT64_MAX - 1, 10), 10);
 }
 
 /* By hand: half of all reads miss. Of the sample of twice the pool 50 missed in the pool, 40 in the
@@ -193,7 +274,7 @@ static void test_loop(void)
 {
     enum { SLOTS = 64, LOOP = 96, ROUNDS = 100 };
     struct cm_curve *c = calloc(1, sizeof(*c));
-    cm_curve_begin(c, SLOTS, &tenth);
+    begin(c, SLOTS, 0);
     for (unsigned i = 0; i < LOOP * ROUNDS; i++)
         cm_curve_read(c, (uint32_t)mix(i % LOOP), 0xffffffff, false, true);
     CHECK_EQ(c->size[CM_CURVE_OWN].reads, LOOP * ROUNDS);
@@ -390,9 +471,10 @@ static void test_pool_auto_ahead(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(probation), TEST(ghost),      TEST(drop),         TEST(remembered), TEST(bounded),
-    TEST(sample),    TEST(sizes),      TEST(estimate),     TEST(loop),       TEST(auto_loop),
-    TEST(auto_wear), TEST(pool_curve), TEST(pool_skipped), TEST(pool_auto),  TEST(pool_auto_ahead),
+    TEST(probation),   TEST(ghost),         TEST(drop),      TEST(remembered),      TEST(buffer),
+    TEST(buffer_drop), TEST(buffer_passes), TEST(bounded),   TEST(sample),          TEST(sizes),
+    TEST(buffers),     TEST(estimate),      TEST(loop),      TEST(auto_loop),       TEST(auto_wear),
+    TEST(pool_curve),  TEST(pool_skipped),  TEST(pool_auto), TEST(pool_auto_ahead),
 };
 
 int main(int argc, char **argv)
