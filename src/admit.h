@@ -12,10 +12,4 @@
 int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                   uint64_t asked);
 
-/* Do first-time blocks wait in DRAM before they may cost a pool write? Then the rule is fixed. */
-static inline bool cm_admit_has_buffer(const struct cm_cache *c)
-{
-    return c->probation.entries > 0;
-}
-
 #endif

@@ -12,6 +12,8 @@
  */
 #include "auto.h"
 
+#include <assert.h>
+
 #define CHECK 16u
 #define READS_MIN 256.0
 #define SIZES_MIN 8.0       /* reads before the first choice, in minis' slots */
@@ -20,28 +22,39 @@
 #define MARGIN_DEFAULT 0.02 /* to leave the default */
 #define MARGIN 0.01         /* to leave any other */
 
-static const struct cm_curve_rule rules[CM_AUTO_RULES] = {
+static const struct cm_curve_rule in_place[CM_AUTO_RULES] = {
     { 100, 1, false },
     { 100, 1, true },
     { 500, 2, false },
     { 100, 2, false },
 };
+/* What a buffer lets go unearned is only remembered, or goes on probation in place. With the first
+ * one nobody is: who was, under another rule, leaves before all others. */
+static const struct cm_curve_rule with_buffer[CM_AUTO_BUFFER_RULES] = {
+    { 0, 2, true },
+    { 100, 1, false },
+    { 500, 2, false },
+};
 
-void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries, uint64_t slots,
-                   uint32_t wear)
+static_assert(CM_AUTO_RULES * CM_MINI_WORDS(64, 0) <= CM_AUTO_WORDS(64) &&
+                  CM_AUTO_RULES * CM_MINI_WORDS(CM_MINI_SLOTS, 0) <= CM_AUTO_WORDS(CM_MINI_SLOTS),
+              "enough for more rules without a buffer, too");
+
+void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries,
+                   const struct cm_curve_pool *pool, uint32_t wear)
 {
-    a->below = cm_mini_below(entries, slots);
+    const uint32_t words = CM_MINI_WORDS(entries, pool->buffer > 0 ? entries : 0);
+    a->below = cm_mini_below(entries, pool->slots);
     a->wear = wear / 1000.0;
-    for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
-        const struct cm_curve_pool pool = { slots, 0 };
-        cm_curve_begin_mini(&a->mini[i].mini, memory + i * CM_MINI_WORDS(entries, 0), &pool,
-                            a->below, &rules[i]);
-    }
+    a->rule = pool->buffer > 0 ? with_buffer : in_place;
+    a->rules = pool->buffer > 0 ? CM_AUTO_BUFFER_RULES : CM_AUTO_RULES;
+    for (unsigned i = 0; i < a->rules; i++)
+        cm_curve_begin_mini(&a->mini[i].mini, memory + i * words, pool, a->below, &a->rule[i]);
 }
 
 const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a)
 {
-    return &rules[a->chosen];
+    return &a->rule[a->chosen];
 }
 
 static double score(const struct cm_auto *a, unsigned rule)
@@ -53,7 +66,7 @@ static bool choose(struct cm_auto *a)
 {
     unsigned before = a->chosen;
     double best = score(a, before) + (before == 0 ? MARGIN_DEFAULT : MARGIN);
-    for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+    for (unsigned i = 0; i < a->rules; i++) {
         if (score(a, i) > best) {
             best = score(a, i);
             a->chosen = i;
@@ -68,7 +81,7 @@ bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
         return false;
     const double slots = a->mini[0].mini.slots;
     a->reads++;
-    for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+    for (unsigned i = 0; i < a->rules; i++) {
         struct cm_auto_mini *m = &a->mini[i];
         uint64_t fills = m->mini.fills;
         m->hits += cm_mini_read(&m->mini, key, again);
@@ -76,7 +89,7 @@ bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
     }
     if (a->reads >= SIZES_MAX * slots + READS_MAX) {
         a->reads /= 2;
-        for (unsigned i = 0; i < CM_AUTO_RULES; i++) {
+        for (unsigned i = 0; i < a->rules; i++) {
             a->mini[i].hits /= 2;
             a->mini[i].fills /= 2;
         }
@@ -89,6 +102,6 @@ bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
 
 void cm_auto_drop(struct cm_auto *a, uint32_t key, uint32_t place)
 {
-    for (unsigned i = 0; i < CM_AUTO_RULES && place < a->below; i++)
+    for (unsigned i = 0; i < a->rules && place < a->below; i++)
         cm_mini_drop(&a->mini[i].mini, key);
 }

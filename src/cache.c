@@ -395,7 +395,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
     cm_memo_begin(&c->memo, &c->media, &c->ring, &c->ghost,
                   last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
-    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO && c->probation.entries == 0);
+    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO);
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }

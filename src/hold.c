@@ -12,21 +12,21 @@
 #include "evict.h"
 #include "steps.h"
 
-#define EARN 2u /* hits in the buffer that earn a slot */
-
 /* The block in a claimed entry has to leave it. true: for the pool, as *n, because it was wanted
- * again, or because there is room. false: for the ghost, or there is none. */
+ * again, or because there is room, or to go on probation there, if the rule says so. false: for the
+ * ghost, or there is none. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
 {
     struct cm_held h, again;
     if (!cm_probation_peek(&c->probation, e, &h))
         return false;
-    bool earned = h.count >= EARN;
+    bool earned = h.count >= at_load_relaxed(&c->ring.earn);
+    bool unused = cm_ring_has_unused(&c->ring);
     n->key = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
     n->data = cm_probation_data(&c->probation, e);
     n->valid = cm_probation_valid(&c->probation, e);
-    n->start = earned ? CM_START_MEMBER : CM_START_KNOWN;
-    if (!earned && !cm_ring_has_unused(&c->ring)) {
+    n->start = earned ? CM_START_MEMBER : unused ? CM_START_KNOWN : CM_START_ASK;
+    if (!earned && cm_ring_refuses(&c->ring)) {
         cm_ghost_add(&c->ghost, h.hash);
         return false;
     }

@@ -34,8 +34,8 @@ struct cm_ring {
     uint64_t frontier;     /* atomic; slots from here on were never used in this epoch */
     uint64_t end;          /* atomic; slots from here on are left alone: see cm_ring_stop */
     uint64_t probation;    /* atomic; so many slots may be on probation before those go first */
-    uint32_t earn;         /* atomic; hits on probation that earn a place */
-    uint32_t remembered;   /* atomic; first-time blocks get no slot, but for one never used */
+    uint32_t earn;         /* atomic; hits on probation, or in the buffer, that earn a place */
+    uint32_t remembered;   /* atomic; what has not earned a slot gets only one never used */
     uint64_t on_probation; /* atomic */
     struct cm_lock lock;   /* the stacks and the line below */
     uint32_t free_max, free_count, hint_count;
@@ -135,7 +135,7 @@ static inline void cm_ring_rule(struct cm_ring *r, uint64_t probation, uint32_t 
     at_store_relaxed(&r->earn, earn);
     at_store_relaxed(&r->remembered, (uint32_t)remembered);
 }
-/* Shall first-time blocks get no slot? */
+/* Shall blocks that have not earned it, or are not remembered, get no slot? */
 static inline bool cm_ring_refuses(const struct cm_ring *r)
 {
     return at_load_relaxed(&r->remembered) &&

@@ -19,6 +19,7 @@
 /* Reads of the widest sample: then what was counted counts half. */
 #define READS_MAX (UINT64_C(1) << 22)
 #define WEAR_DEFAULT 20u
+#define WEAR_BUFFER 100u   /* with a buffer, which is there to spare the pool */
 #define ENTRIES 256u       /* slots of a mini that a rule is tried in */
 #define ENTRIES_OTHER 128u /* where it is the rule of another size than the pool's */
 
@@ -58,14 +59,15 @@ static struct cm_curve_pool pool_of_size(const struct cm_cache *c, unsigned size
     return (struct cm_curve_pool){ slots, cm_probation_entries(c->opts.probation_bytes, slots) };
 }
 
-static void begin_choices(struct cm_cache *c)
+static void begin_choices(struct cm_cache *c, const struct cm_curve_pool pool[CM_CURVE_SIZES])
 {
-    uint32_t wear = c->opts.wear_weight ? c->opts.wear_weight : WEAR_DEFAULT;
+    uint32_t wear = c->opts.wear_weight             ? c->opts.wear_weight
+                    : pool[CM_CURVE_OWN].buffer > 0 ? WEAR_BUFFER
+                                                    : WEAR_DEFAULT;
     uint32_t *memory = c->sample->memory;
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         uint32_t entries = i == CM_CURVE_OWN ? ENTRIES : ENTRIES_OTHER;
-        cm_auto_begin(&c->sample->choice[i], memory, entries, cm_curve_slots(c->media.geo.slots, i),
-                      wear);
+        cm_auto_begin(&c->sample->choice[i], memory, entries, &pool[i], wear);
         memory += CM_AUTO_WORDS(entries);
     }
 }
@@ -79,7 +81,7 @@ void cm_sample_begin(struct cm_cache *c, bool automatic)
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
         pool[i] = pool_of_size(c, i);
     if (automatic) {
-        begin_choices(c);
+        begin_choices(c, pool);
         rule = cm_auto_rule(&s->choice[CM_CURVE_OWN]);
     }
     cm_curve_begin(&s->curve, pool, rule);

@@ -35,7 +35,8 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
     [REPLAY_POLICY] = { "policy", 'p', TOOL_NEEDS_ARG, "NAME",
                         "only auto, s3r, lru or clock (default: all)" },
     [REPLAY_WEAR_WEIGHT] = { "wear-weight", 0, TOOL_NEEDS_ARG, "N",
-                             "auto: a stored block costs N/1000 of a hit (default 20)" },
+                             "auto: a stored block costs N/1000 of a hit (default 20; 100 with a "
+                             "probation buffer)" },
     [REPLAY_CURVE] = { "curve", 'c', TOOL_NO_ARG, NULL,
                        "print what the library thinks of other sizes, too" },
     [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
@@ -297,8 +298,10 @@ static void json_answer(const struct command *c, const struct answer *a)
             continue;
         json_open(&j, policy_names[i]);
         json_counts(&j, c, &a->counts[i], !library);
-        if (i >= REPLAY_POLICIES)
+        if (i >= REPLAY_POLICIES) {
             json_number(&j, "pool_fills", a->library[i].fills);
+            json_number(&j, "first_fills", a->library[i].first_fills);
+        }
         json_close(&j);
     }
     json_close(&j);

@@ -6,8 +6,8 @@
 
 Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a trace reads,
 with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times 1 and 10 %,
-and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, which
-for the curve stays as large as it is, with one thread. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
+and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
+one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
 N skipped" last. --tables prints what docs/policy.md has; --times N repeats each run and takes the worst
 (placement in the pool is random, so runs differ a little).
 """
@@ -27,7 +27,8 @@ CURVES = (0.01, 0.1)
 FACTORS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 BEST = ('s3fifo', 'sieve', 'arc')
 OURS = ('s3r', 'auto')
-BUFFERED = ('s3r:buffer=10', 's3r:buffer=100')  # thousandths of the slots
+BUFFERED = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100')  # thousandths of the slots
+CURVED = OURS + BUFFERED[2:]
 
 
 class Checks:
@@ -149,7 +150,7 @@ def curve_errors(runs, sim, policy):
 
 
 def check_curve(c, runs, sim):
-    for policy in OURS + BUFFERED:
+    for policy in CURVED:
         errors = [e for many in curve_errors(runs, sim, policy).values() for e in many]
         known = [e for e in errors if e is not None]
         c.check(f'the curve of {policy}', len(known) == len(errors) >= 26 and max(map(abs, known)) <= 2,
@@ -179,8 +180,9 @@ def tables(runs, sim):
         b, k = above(runs, sim, p, BEST), above(runs, sim, p, ('clock',))
         print('%s: above the best of three %+.2f, %+.2f; above CLOCK %+.2f, %+.2f; fills of LRU %.3f'
               % (p, mean(b), min(b), mean(k), min(k), fills / lru))
-        errors = curve_errors(runs, sim, p)
-        print(f'curve of {p}:', off([v for e in errors.values() for v in e]))
+        errors = curve_errors(runs, sim, p) if p in CURVED else {}
+        if errors:
+            print(f'curve of {p}:', off([v for e in errors.values() for v in e]))
         for (t, s, f), e in errors.items():
             print(f'curve of {p}: {t} {100 * s:g} % x {f:g}:', ' '.join('-' if v is None else '%+.2f' % v for v in e))
 
@@ -202,7 +204,7 @@ def main():
         sim = runs.simulate()
         jobs = {job_of(sim, t, s, p, n) for t in traces for p in OURS + BUFFERED for s in SIZES
                 for n in ((1, 2) if p in OURS else (1,))}
-        jobs |= {job for t in traces for p in OURS + BUFFERED for some in curve_jobs(sim, t, p).values() for job in some}
+        jobs |= {job for t in traces for p in CURVED for some in curve_jobs(sim, t, p).values() for job in some}
         runs.replay_all(jobs)
     if a.tables:
         tables(runs, sim)

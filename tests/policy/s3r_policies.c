@@ -51,7 +51,8 @@ static uint32_t share(uint32_t slots, unsigned thousandths)
     return n == 0 && thousandths > 0 ? 1 : n;
 }
 
-/* What AUTO chooses from; the first is the default. */
+/* What AUTO chooses from; the first is the default. With a buffer that one has nobody on probation in
+ * place: who is from an earlier rule leaves before all others. */
 struct choice {
     unsigned probation; /* thousandths */
     uint8_t earn;
@@ -61,7 +62,7 @@ static const struct choice in_place[] = { { 100, 1, false, false },
                                           { 100, 1, false, true },
                                           { 500, 2, false, false },
                                           { 100, 2, false, false } };
-static const struct choice with_buffer[] = { { 100, 2, false, false },
+static const struct choice with_buffer[] = { { 0, 2, false, false },
                                              { 100, 1, true, false },
                                              { 500, 2, true, false } };
 

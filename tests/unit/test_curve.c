@@ -297,7 +297,7 @@ static void test_auto_loop(void)
     struct cm_auto *a = calloc(1, sizeof(*a));
     unsigned chosen_at = 0;
     uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
-    cm_auto_begin(a, memory, SLOTS, SLOTS, 20);
+    cm_auto_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, 20);
     CHECK_EQ(a->mini[0].mini.slots, SLOTS);
     CHECK_EQ(a->mini[2].mini.rule.probation, 50);
     CHECK_EQ(cm_auto_rule(a)->earn, 1);
@@ -322,7 +322,7 @@ static void test_auto_wear(void)
         struct cm_auto *a = calloc(1, sizeof(*a));
         uint64_t rng = 1;
         uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
-        cm_auto_begin(a, memory, SLOTS, SLOTS, i == 0 ? 20 : 1000);
+        cm_auto_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, i == 0 ? 20 : 1000);
         for (unsigned n = 0; n < 5000; n++)
             (void)cm_auto_read(a, (uint32_t)mix(next_random(&rng) % BLOCKS), 0, false);
         chosen[i] = a->chosen;
@@ -333,19 +333,52 @@ static void test_auto_wear(void)
     CHECK_EQ(chosen[1], 1);
 }
 
+/* With a buffer. Two reads of a block, a few others between them, and blocks that are read once:
+ * only who stores all gets a hit, and has four fills for it. */
+static void test_auto_buffer(void)
+{
+    enum { SLOTS = 100, READS = 10000 };
+    const struct cm_curve_pool pool = { SLOTS, 1 };
+    for (unsigned i = 0; i < 2; i++) {
+        struct cm_auto *a = calloc(1, sizeof(*a));
+        uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
+        cm_auto_begin(a, memory, SLOTS, &pool, i == 0 ? 100 : 1000);
+        CHECK_EQ(a->mini[0].mini.buffer, 1);
+        CHECK(cm_auto_rule(a)->remembered && cm_auto_rule(a)->earn == 2);
+        for (uint64_t n = 0; n < READS; n++) {
+            (void)cm_auto_read(a, (uint32_t)mix(n), 0, false);
+            if (n % 4 == 0)
+                (void)cm_auto_read(a, (uint32_t)mix(n - 4), 0, false);
+        }
+        CHECK_EQ(cm_auto_rule(a)->remembered, i == 1); /* is a hit worth four fills? */
+        for (uint64_t n = 0; n < READS; n++)
+            (void)cm_auto_read(a, (uint32_t)mix(READS + n), 0, false);
+        CHECK(cm_auto_rule(a)->remembered); /* nothing is read twice: back to the default */
+        CHECK_EQ(cm_auto_rule(a)->probation, 0);
+        free(memory);
+        free(a);
+    }
+}
+
 /* ---- In a pool ------------------------------------------------------------------------------- */
+
+/* True: it was there. */
+static bool read_or_put(cm_file *f, uint64_t block)
+{
+    uint8_t data[CM_BLOCK_SIZE];
+    cm_miss m;
+    if (cm_read(f, block * BLK, data, BLK, &m) != 0)
+        return true;
+    content(1, block, data);
+    (void)cm_fill(f, &m, data, BLK, 0);
+    return false;
+}
 
 /* Reads blocks [0, n) and stores what is absent. */
 static void sweep(cm_file *f, uint64_t n)
 {
-    uint8_t data[CM_BLOCK_SIZE];
-    cm_miss m;
-    for (uint64_t b = 0; b < n; b++) {
-        if (cm_read(f, b * BLK, data, BLK, &m) != 0)
-            continue;
-        content(1, b, data);
-        (void)cm_fill(f, &m, data, BLK, 0);
-    }
+    for (uint64_t b = 0; b < n; b++)
+        (void)read_or_put(f, b);
 }
 
 static void test_pool_curve(void)
@@ -439,6 +472,44 @@ static void test_pool_auto(void)
     pool_end(&p);
 }
 
+/* The same in a pool with a buffer of four blocks: under another rule than the default what leaves
+ * it unearned goes on probation in place; under the default nothing stays there. */
+static void test_pool_auto_buffer(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    p.o.probation_bytes = 4 * BLK;
+    pool_again(&p);
+    const struct cm_ring *r = &p.c->ring;
+    CHECK(r->remembered && r->earn == 2 && r->probation == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
+    uint64_t n = 0;
+    for (; n < 5000; n++) {
+        (void)read_or_put(f, n);
+        if (n >= 10 && n % 4 == 0)
+            (void)read_or_put(f, n - 10);
+    }
+    CHECK(!r->remembered && r->on_probation > 0 && r->line_count > 0);
+    CHECK(r->earn == 1 || r->probation == r->slots / 2);
+    cm_stats_data before = pool_stats(p.c);
+    for (uint64_t end = n + 100; n < end; n++)
+        CHECK(!read_or_put(f, n));
+    cm_stats_data after = pool_stats(p.c);
+    CHECK_EQ(after.held - before.held, 100);
+    CHECK_EQ(after.promoted - before.promoted, 100);
+    CHECK_EQ(after.fill_blocks - before.fill_blocks, 100);
+    for (uint64_t end = n + 5000; n < end; n++)
+        (void)read_or_put(f, n);
+    CHECK(r->remembered);
+    uint64_t left = r->on_probation; /* who is on probation yet leaves when a slot is wanted */
+    for (unsigned i = 0; i < 10; i++)
+        CHECK(!read_or_put(f, n - 50 - i)); /* remembered: it takes one */
+    CHECK(r->on_probation < left || left == 0);
+    CHECK_EQ(pool_stats(p.c).refused_policy, 0);
+    detach(f);
+    pool_end(&p);
+}
+
 static int64_t origin(void *ctx, uint64_t off, void *buf, size_t len)
 {
     for (size_t at = 0; at < len; at += BLK)
@@ -471,10 +542,27 @@ static void test_pool_auto_ahead(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(probation),   TEST(ghost),         TEST(drop),      TEST(remembered),      TEST(buffer),
-    TEST(buffer_drop), TEST(buffer_passes), TEST(bounded),   TEST(sample),          TEST(sizes),
-    TEST(buffers),     TEST(estimate),      TEST(loop),      TEST(auto_loop),       TEST(auto_wear),
-    TEST(pool_curve),  TEST(pool_skipped),  TEST(pool_auto), TEST(pool_auto_ahead),
+    TEST(probation),
+    TEST(ghost),
+    TEST(drop),
+    TEST(remembered),
+    TEST(buffer),
+    TEST(buffer_drop),
+    TEST(buffer_passes),
+    TEST(bounded),
+    TEST(sample),
+    TEST(sizes),
+    TEST(buffers),
+    TEST(estimate),
+    TEST(loop),
+    TEST(auto_loop),
+    TEST(auto_wear),
+    TEST(auto_buffer),
+    TEST(pool_auto_buffer),
+    TEST(pool_curve),
+    TEST(pool_skipped),
+    TEST(pool_auto),
+    TEST(pool_auto_ahead),
 };
 
 int main(int argc, char **argv)

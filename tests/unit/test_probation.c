@@ -89,6 +89,28 @@ static void test_turns(void)
     pool_end(&p);
 }
 
+/* Under a rule that holds nothing back (CM_POLICY_AUTO may choose one) one hit can be enough, and
+ * what has none goes on probation in place. */
+static void test_passes(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    struct cm_ring *r = &p.c->ring;
+    cm_ring_rule(r, r->slots / 2, 1, false);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    CHECK_EQ(look_anew(f, 4, 5), RIGHT);
+    int64_t filled = STAT(p.c, fill_blocks), evicted = STAT(p.c, evicted);
+    uint64_t before = r->on_probation;
+    CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
+    CHECK_EQ(STAT(p.c, fill_blocks), filled + HELD);
+    CHECK(STAT(p.c, evicted) > evicted);
+    CHECK_EQ(r->on_probation, before + HELD - 1); /* but for what has earned it */
+    for (unsigned b = 0; b < HELD; b++)
+        CHECK(in_pool(f, b));
+    CHECK_EQ(hits(f, 0, HELD, 5), HELD);
+    pool_end(&p);
+}
+
 /* A reader in small steps wants nothing again. */
 static void test_small_steps(void)
 {
@@ -528,6 +550,7 @@ static void test_advice(void)
 static const struct harness_test tests[] = {
     TEST(no_write),
     TEST(turns),
+    TEST(passes),
     TEST(small_steps),
     TEST(room),
     TEST(close_and_crash),
