@@ -150,7 +150,7 @@ enum cm_verify {
 
 /* Which blocks stay: the policy S3R of docs/policy.md, as it is... */
 enum cm_policy {
-    CM_POLICY_AUTO = 0, /* ... with the rule of four that serves a sample of the blocks best */
+    CM_POLICY_AUTO = 0, /* ... with the rule of several that serves a sample of the blocks best */
     CM_POLICY_S3R = 1   /* ... with one rule always */
 };
 
@@ -239,7 +239,8 @@ typedef struct cm_options {
     void *log_ctx;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: what storing a block is held to cost, in thousandths of a hit; more wears the
-     * pool less and serves less. 0: the default, 20; 1000 at most. */
+     * pool less and serves less. 0: the default, 100 with a probation buffer and 20 without one;
+     * 1000 at most. */
     uint32_t wear_weight;
     uint64_t reserved[2]; /* 0 */
 } cm_options;
@@ -414,8 +415,8 @@ enum cm_not_stored {
     CM_NOT_STORED_BUSY = 3,    /* every slot looked at was pinned or in use */
     CM_NOT_STORED_FULL = 4,    /* no place in the index */
     CM_NOT_STORED_MODE = 5,    /* CM_FREEZE or CM_BYPASS, or the file is bypassed */
-    CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds back
-                                  what comes for the first time */
+    CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds
+                                  back  what comes for the first time */
     CM_NOT_STORED_MEDIA = 7    /* the pool could not be written there */
 };
 #define CM_FILL_EOF 1u /* data ends where the origin ends, possibly in the middle of a block */
@@ -529,7 +530,7 @@ typedef struct cm_info {
     uint64_t slots;
     uint64_t max_files;
     uint64_t metadata_bytes; /* all that is not slots */
-    uint64_t dram_bytes;     /* that an open pool of this geometry takes, beside the probation buffer */
+    uint64_t dram_bytes; /* that an open pool of this geometry takes, beside the probation buffer */
     uint64_t epoch;
     uint64_t used_slots; /* slots ever used in this epoch (a hint) */
     uint32_t durability; /* enum cm_durability of the present owner or, if none, of the last */
@@ -540,8 +541,8 @@ typedef struct cm_info {
     uint32_t mode;       /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t reserved;
-    char flush[16]; /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
-    char copy[16];  /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
+    char flush[16];         /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
+    char copy[16];          /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
     uint64_t memo_bytes;    /* of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
 } cm_info;
@@ -609,8 +610,8 @@ typedef struct cm_stats_data {
     uint64_t closed_at_ns; /* wall clock of the close; 0: open, or not closed cleanly */
     /* What the pool would serve if it had 1/8, 1/4, 1/2 of its size, its own, 2, 4, 8 times it, in
      * parts per million of all blocks looked up: estimated from a sample of the blocks. Not known
-     * before enough of them were read: CM_CURVE_UNKNOWN, for large sizes longer than for small ones.
-     * The older half of what was seen counts half now and then. */
+     * before enough of them were read: CM_CURVE_UNKNOWN, for large sizes longer than for small
+     * ones. The older half of what was seen counts half now and then. */
     uint64_t curve_hits[CM_CURVE_POINTS];
     uint64_t curve_reads;   /* reads of blocks in the sample that stands for the pool's own size */
     uint64_t curve_skipped; /* ... and those left out, because threads met at it */

@@ -169,6 +169,10 @@ static void open_pool(void)
     o.alloc = arena_alloc;
     o.free = arena_free;
     must(cm_open_memory(t.pool, t.pool_bytes, &o, &t.cache), "cm_open_memory");
+    /* Sessions are too short for CM_POLICY_AUTO to choose this one: all that waited goes to the
+     * pool. */
+    if (o.probation_bytes > 0 && rng_below(&t.rng, 2))
+        cm_ring_rule(&t.cache->ring, t.cache->ring.slots / 10, 1, false);
     t.cache->boot_wall_ns = t.boot_tick * TICK_NS;
     t.mode = CM_NORMAL;
     for (int i = 0; i < FILES; i++)
