@@ -188,37 +188,42 @@ int cm_file_close(cm_file *f)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
+static inline int begin_read(const cm_file *f, struct cm_plat_thread *t, uint64_t offset,
+                             const void *buf, size_t len, uint64_t *start)
 {
-    struct cm_plat_thread *t = cm_plat_thread();
     int e = cm_file_valid(f) ? cm_enter_thread(f->cache, t) : CM_EHANDLE;
     if (e == 0)
         e = !buf && len ? CM_EINVAL : check_range(offset, len);
-    if (e)
-        return e;
-    bool timed = t->sample++ % SAMPLE == 0;
-    uint64_t start = timed ? cm_plat_now_ns() : 0, counted = 0;
-    int64_t n = cm_range_read(f, offset, buf, len, 0, &counted, miss);
-    if (timed && n == (int64_t)len)
+    *start = e == 0 && t->sample++ % SAMPLE == 0 ? cm_plat_now_ns() : 0;
+    return e;
+}
+
+static inline void end_read(cm_file *f, uint64_t start, bool whole)
+{
+    if (start != 0 && whole)
         cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     report_trouble(f->cache);
+}
+
+int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
+{
+    uint64_t start, counted = 0;
+    int e = begin_read(f, cm_plat_thread(), offset, buf, len, &start);
+    if (e)
+        return e;
+    int64_t n = cm_range_read(f, offset, buf, len, 0, &counted, miss);
+    end_read(f, start, n == (int64_t)len);
     return n;
 }
 
 int64_t cm_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
 {
-    struct cm_plat_thread *t = cm_plat_thread();
-    int e = cm_file_valid(f) ? cm_enter_thread(f->cache, t) : CM_EHANDLE;
-    if (e == 0)
-        e = !buf && len ? CM_EINVAL : check_range(offset, len);
+    uint64_t start;
+    int e = begin_read(f, cm_plat_thread(), offset, buf, len, &start);
     if (e)
         return e;
-    bool timed = t->sample++ % SAMPLE == 0;
-    uint64_t start = timed ? cm_plat_now_ns() : 0;
     int64_t n = cm_range_read_whole(f, offset, buf, len);
-    if (timed && n == (int64_t)len)
-        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
-    report_trouble(f->cache);
+    end_read(f, start, n == (int64_t)len);
     return n;
 }
 

@@ -24,18 +24,21 @@ static bool must_verify(struct cm_cache *c, uint64_t slot)
            (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
 }
 
-static void count_sampled_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+/* The key is made again, so that the usual hit can keep its own in registers. */
+static void count_sampled_hit(struct cm_cache *c, uint64_t incarnation, uint64_t block,
+                              uint64_t slot)
 {
-    bool news = cm_step_is_news(k->place.hash);
+    const struct cm_key k = cm_key_of(&c->media, incarnation, block);
+    bool news = cm_step_is_news(k.place.hash);
     if (news && cm_ring_counts(&c->ring, slot))
         cm_ring_touch(&c->ring, slot);
-    cm_sample_read(c, k, !news, false);
+    cm_sample_read(c, &k, !news, false);
 }
 
 static inline void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
     if (cm_sample_has(c, k->incarnation, k->block))
-        count_sampled_hit(c, k, slot);
+        count_sampled_hit(c, k->incarnation, k->block, slot);
     else if (cm_ring_counts(&c->ring, slot) && cm_step_is_news(k->place.hash))
         cm_ring_touch(&c->ring, slot);
 }
@@ -184,7 +187,7 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
 }
 
 /* No cell of the first bucket carries the tag. */
-static enum cm_found glance_elsewhere(struct cm_cache *c, const struct cm_key *k)
+static inline enum cm_found glance_elsewhere(struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_cells cells;
     return c->probation.entries == 0 && cm_index_load(&c->media, k, 1, &cells) == 0 &&
@@ -193,17 +196,19 @@ static enum cm_found glance_elsewhere(struct cm_cache *c, const struct cm_key *k
                : CM_FOUND_CONFLICT;
 }
 
-enum cm_found cm_lookup_glance(struct cm_cache *c, const struct cm_key *k,
-                               const struct cm_part *part)
+enum cm_found cm_lookup_glance(struct cm_cache *c, uint64_t incarnation, uint64_t block,
+                               uint32_t from, uint32_t len, void *dst)
 {
+    const struct cm_key k = cm_key_of(&c->media, incarnation, block);
+    const struct cm_part part = { from, len, dst };
     struct cm_cells cells;
-    if (cm_index_load(&c->media, k, 0, &cells))
+    if (cm_index_load(&c->media, &k, 0, &cells))
         return CM_FOUND_CONFLICT;
-    unsigned matches = cm_index_matches(k, cells.cell);
+    unsigned matches = cm_index_matches(&k, cells.cell);
     if (matches == 0)
-        return glance_elsewhere(c, k);
+        return glance_elsewhere(c, &k);
     uint64_t cell = cells.cell[at_lowest_bit(matches)];
-    return cm_index_match(&c->media, k, cell) && read_known(c, k, cm_cell_slot(cell), part)
+    return cm_index_match(&c->media, &k, cell) && read_known(c, &k, cm_cell_slot(cell), &part)
                ? CM_FOUND_HIT
                : CM_FOUND_CONFLICT;
 }

@@ -21,10 +21,10 @@ void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p);
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
 /* The same for a block that comes alone, as short as can be where all of it was read before, or
- * where no cell carries its tag. HIT: part->dst holds all of the part. ABSENT: not cached.
+ * where no cell carries its tag. HIT: dst holds all of it. ABSENT: not cached.
  * CONFLICT: ask cm_lookup_read(), with an empty probe. */
-enum cm_found cm_lookup_glance(struct cm_cache *c, const struct cm_key *k,
-                               const struct cm_part *part);
+enum cm_found cm_lookup_glance(struct cm_cache *c, uint64_t incarnation, uint64_t block,
+                               uint32_t from, uint32_t len, void *dst);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 

@@ -800,16 +800,17 @@ void cm_plat_wake_all(uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-struct cm_plat_thread *cm_plat_thread(void)
+/* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
+__thread struct cm_plat_thread cm_plat_self;
+
+struct cm_plat_thread *cm_plat_thread_begin(void)
 {
-    /* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
-    static __thread struct cm_plat_thread self __attribute__((tls_model("initial-exec")));
     static uint32_t numbers;
 
-    while (self.number == 0) {
-        self.number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
+    while (cm_plat_self.number == 0) {
+        cm_plat_self.number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
     }
-    return &self;
+    return &cm_plat_self;
 }
 
 static uint32_t fork_count;

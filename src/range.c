@@ -265,25 +265,20 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
  * all of it was copied. ABSENT: it is not cached. Else nothing is known. */
 static inline enum cm_found glance(cm_file *f, uint64_t offset, void *buf, size_t len)
 {
-    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
+    uint32_t from = offset % CM_BLOCK_SIZE;
     uint64_t size = at_load_acquire(&f->size);
     uint64_t incarnation = at_load_acquire(&f->incarnation);
-    if (len > CM_BLOCK_SIZE - part.from || len == 0 || offset + len > size ||
-        !is_cached(f, incarnation))
+    if (len > CM_BLOCK_SIZE - from || len == 0 || offset + len > size || !is_cached(f, incarnation))
         return CM_FOUND_CONFLICT;
-    struct cm_key k = cm_key_of(&f->cache->media, incarnation, offset / CM_BLOCK_SIZE);
-    return cm_lookup_glance(f->cache, &k, &part);
+    return cm_lookup_glance(f->cache, incarnation, offset / CM_BLOCK_SIZE, from, (uint32_t)len,
+                            buf);
 }
 
-int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
-                      uint64_t *counted, cm_miss *miss)
+/* What is not done at a glance. Out of line, or hits would save registers for it. */
+static __attribute__((noinline)) int64_t read_on(cm_file *f, uint64_t offset, void *buf, size_t len,
+                                                 uint64_t ahead, uint64_t *counted, cm_miss *miss,
+                                                 enum cm_found seen)
 {
-    enum cm_found seen = glance(f, offset, buf, len);
-    if (seen == CM_FOUND_HIT) {
-        count_hits(f->cache, 1, len, 0);
-        nothing_missing(offset + len, false, miss);
-        return (int64_t)len;
-    }
     struct walk w;
     struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
     bool fillable = walk_begin(&w, f, offset, len);
@@ -296,6 +291,17 @@ int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64
     int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
     *counted = w.counted;
     return n;
+}
+
+int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
+                      uint64_t *counted, cm_miss *miss)
+{
+    enum cm_found seen = glance(f, offset, buf, len);
+    if (seen != CM_FOUND_HIT)
+        return read_on(f, offset, buf, len, ahead, counted, miss, seen);
+    count_hits(f->cache, 1, len, 0);
+    nothing_missing(offset + len, false, miss);
+    return (int64_t)len;
 }
 
 int64_t cm_range_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)

@@ -175,11 +175,11 @@ void cm_plat_wake_all(uint32_t *word)
     (void)word;
 }
 
-struct cm_plat_thread *cm_plat_thread(void)
-{
-    static struct cm_plat_thread self = { .number = 1 };
+__thread struct cm_plat_thread cm_plat_self = { .number = 1 };
 
-    return &self;
+struct cm_plat_thread *cm_plat_thread_begin(void)
+{
+    return &cm_plat_self;
 }
 
 uint32_t cm_plat_fork_count(void)
