@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "admit.h"
+#include "glance.h"
 #include "miss.h"
 #include "range.h"
 
@@ -268,9 +269,15 @@ static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
 static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
 {
     cm_miss miss;
-    int64_t n = cm_range_read(q->f, q->offset + q->done, q->buf + q->done, q->len - q->done, ahead,
-                              &q->counted, &miss);
-    q->done += (size_t)n;
+    const uint64_t offset = q->offset + q->done;
+    uint8_t *buf = q->buf + q->done;
+    const size_t len = q->len - q->done;
+    enum cm_found seen = cm_glance(q->f, cm_plat_thread(), offset, buf, len);
+    if (seen == CM_FOUND_HIT) {
+        q->done = q->len;
+        return 1;
+    }
+    q->done += (size_t)cm_range_read(q->f, seen, offset, buf, len, ahead, &q->counted, &miss);
     if (miss.len == 0)
         return 1;
     /* A tail that ended too soon: its block may be another one by the time the origin is read. */

@@ -68,7 +68,8 @@ struct cm_cache {
     uint64_t live; /* atomic; read-throughs running */
 };
 
-/* Lets the user know; formats like printf. Never called with a lock held by the protocol (steps.c). */
+/* Lets the user know; formats like printf. Never called with a lock held by the protocol (steps.c).
+ */
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -120,6 +121,11 @@ static inline uint32_t cm_cache_mode(const struct cm_cache *c)
     if (at_load_relaxed(&c->broken))
         return CM_BYPASS;
     return at_load_relaxed(&c->failing) && mode == CM_NORMAL ? CM_FREEZE : mode;
+}
+
+static inline bool cm_cache_bypassed(const struct cm_cache *c)
+{
+    return at_load_relaxed(&c->broken) != 0 || at_load_relaxed(&c->mode) == CM_BYPASS;
 }
 
 static inline struct cm_stripe *cm_stripe_at(const struct cm_cache *c, uint64_t stripe)

@@ -24,31 +24,23 @@ static bool must_verify(struct cm_cache *c, uint64_t slot)
            (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
 }
 
-/* The key is made again, so that the usual hit can keep its own in registers. */
-static void count_sampled_hit(struct cm_cache *c, uint64_t incarnation, uint64_t block,
-                              uint64_t slot)
+static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
-    const struct cm_key k = cm_key_of(&c->media, incarnation, block);
-    bool news = cm_step_is_news(k.place.hash);
+    const bool sampled = cm_sample_has(c, k->incarnation, k->block);
+    if (!sampled && !cm_ring_counts(&c->ring, slot))
+        return;
+    const bool news = cm_step_is_news(k->place.hash);
     if (news && cm_ring_counts(&c->ring, slot))
         cm_ring_touch(&c->ring, slot);
-    cm_sample_read(c, &k, !news, false);
-}
-
-static inline void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
-{
-    if (cm_sample_has(c, k->incarnation, k->block))
-        count_sampled_hit(c, k->incarnation, k->block, slot);
-    else if (cm_ring_counts(&c->ring, slot) && cm_step_is_news(k->place.hash))
-        cm_ring_touch(&c->ring, slot);
+    if (sampled)
+        cm_sample_read(c, k, !news, false);
 }
 
 /* The usual hit. false: nothing is known, and nothing was left in part->dst. */
 static inline bool read_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                               const struct cm_part *part)
 {
-    if (!cm_ring_is_verified(&c->ring, slot) || c->opts.verify == CM_VERIFY_ALWAYS ||
-        cm_media_key(&c->media) != c->judged_key)
+    if (!cm_lookup_knows(c, slot))
         return false;
     if (cm_slot_read_known(&c->media, slot, k, part)) {
         count_hit(c, k, slot);
@@ -116,23 +108,6 @@ void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p)
     cm_index_prefetch(&c->media, &p->key, 0);
 }
 
-void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
-{
-    struct cm_cells cells;
-    p->slot = CM_NO_SLOT;
-    p->more = true;
-    if (cm_index_load(&c->media, &p->key, 0, &cells))
-        return;
-    unsigned matches = cm_index_matches(&p->key, cells.cell);
-    p->more = (matches & (matches - 1)) != 0;
-    uint64_t first = matches ? cells.cell[at_lowest_bit(matches)] : 0;
-    if (cm_index_match(&c->media, &p->key, first)) {
-        p->slot = cm_cell_slot(first);
-        cm_slot_prefetch(&c->media, p->slot);
-        cm_ring_prefetch(&c->ring, p->slot);
-    }
-}
-
 void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p)
 {
     if (p->slot != CM_NO_SLOT)
@@ -186,31 +161,19 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                                                                 : found;
 }
 
-/* No cell of the first bucket carries the tag. */
-static inline enum cm_found glance_elsewhere(struct cm_cache *c, const struct cm_key *k)
+enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag)
 {
-    struct cm_cells cells;
-    return c->probation.entries == 0 && cm_index_load(&c->media, k, 1, &cells) == 0 &&
-                   cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) == 0
+    uint64_t cell[CM_BUCKET_CELLS];
+    return c->probation.entries == 0 && cm_index_load_bucket(&c->media, bucket, cell) == 0 &&
+                   cm_index_tagged(tag, cell) == 0
                ? CM_FOUND_ABSENT
                : CM_FOUND_CONFLICT;
 }
 
-enum cm_found cm_lookup_glance(struct cm_cache *c, uint64_t incarnation, uint64_t block,
-                               uint32_t from, uint32_t len, void *dst)
+void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t slot)
 {
     const struct cm_key k = cm_key_of(&c->media, incarnation, block);
-    const struct cm_part part = { from, len, dst };
-    struct cm_cells cells;
-    if (cm_index_load(&c->media, &k, 0, &cells))
-        return CM_FOUND_CONFLICT;
-    unsigned matches = cm_index_matches(&k, cells.cell);
-    if (matches == 0)
-        return glance_elsewhere(c, &k);
-    uint64_t cell = cells.cell[at_lowest_bit(matches)];
-    return cm_index_match(&c->media, &k, cell) && read_known(c, &k, cm_cell_slot(cell), &part)
-               ? CM_FOUND_HIT
-               : CM_FOUND_CONFLICT;
+    count_hit(c, &k, slot);
 }
 
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)

@@ -15,16 +15,37 @@ struct cm_probe {
     bool more;     /* others in the first bucket may hold it, too */
 };
 void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p);
-void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p);
+static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
+{
+    struct cm_cells cells;
+    p->slot = CM_NO_SLOT;
+    p->more = true;
+    if (cm_index_load(&c->media, &p->key, 0, &cells))
+        return;
+    unsigned matches = cm_index_matches(&p->key, cells.cell);
+    p->more = (matches & (matches - 1)) != 0;
+    uint64_t first = matches ? cells.cell[at_lowest_bit(matches)] : 0;
+    if (cm_index_match(&c->media, &p->key, first)) {
+        p->slot = cm_cell_slot(first);
+        cm_slot_prefetch(&c->media, p->slot);
+        cm_ring_prefetch(&c->ring, p->slot);
+    }
+}
 void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p);
 /* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
-/* The same for a block that comes alone, as short as can be where all of it was read before, or
- * where no cell carries its tag. HIT: dst holds all of it. ABSENT: not cached.
- * CONFLICT: ask cm_lookup_read(), with an empty probe. */
-enum cm_found cm_lookup_glance(struct cm_cache *c, uint64_t incarnation, uint64_t block,
-                               uint32_t from, uint32_t len, void *dst);
+/* Was all of the slot judged since the pool was opened? */
+static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
+{
+    return cm_ring_is_verified(&c->ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
+           cm_media_key(&c->media) == c->judged_key;
+}
+/* For glance.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody has
+ * to look closer. */
+enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
+/* And what a hit tells the policy. */
+void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t slot);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 

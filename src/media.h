@@ -59,6 +59,18 @@ static inline void cm_media_count(const struct cm_media *m, const struct cm_plat
     }
 }
 
+/* Adds to a counter and to the next one. */
+static inline void cm_media_count2(const struct cm_media *m, const struct cm_plat_thread *t,
+                                   unsigned which, uint64_t n, uint64_t n2)
+{
+    if (t->number < CM_STATS_OWN_SHARDS) {
+        (void)cm_guard_add64_own2(&cm_media_counters(m->base, t->number)[which], n, n2);
+    } else {
+        cm_media_count(m, t, which, n);
+        cm_media_count(m, t, which + 1, n2);
+    }
+}
+
 static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)
 {
     return m->ops->store64(m->ops_ctx, p, v);

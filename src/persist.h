@@ -66,6 +66,8 @@ int cm_guard_add64(uint64_t *p, uint64_t v);
 /* The same to a word that only the calling thread adds to: without a locked instruction, behind
  * which no later load begins before all earlier stores are done. */
 int cm_guard_add64_own(uint64_t *p, uint64_t v);
+/* Two such words: p[0] += v, p[1] += w. */
+int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w);
 
 /* Registers or removes an address range for the guard. Registering is what installs the
  * process-wide fault handler (platform.h); without a guard it does nothing and succeeds. */

@@ -50,6 +50,12 @@ int cm_guard_add64_own(uint64_t *p, uint64_t v)
     return 0;
 }
 
+int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w)
+{
+    (void)cm_guard_add64_own(p, v);
+    return cm_guard_add64_own(p + 1, w);
+}
+
 static int generic_copy_out(void *dst, const void *src, size_t n)
 {
     uint8_t *d = dst;

@@ -72,6 +72,14 @@ FUNCTION(cm_guard_add64_own)
         str     x2, [x0]
         RETURN_0
 
+/* int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w) */
+FUNCTION(cm_guard_add64_own2)
+        ldp     x3, x4, [x0]
+        add     x3, x3, x1
+        add     x4, x4, x2
+        stp     x3, x4, [x0]
+        RETURN_0
+
 /* int cm_arm64_store64(void *ctx, uint64_t *p, uint64_t v) */
 FUNCTION(cm_arm64_store64)
         stlr    x2, [x1]

@@ -109,6 +109,12 @@ FUNCTION(cm_guard_add64_own)
         addq    A1, (A0)
         RETURN_0
 
+/* int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w) */
+FUNCTION(cm_guard_add64_own2)
+        addq    A1, (A0)
+        addq    A2, 8(A0)
+        RETURN_0
+
 /* int cm_x86_store64(void *ctx, uint64_t *p, uint64_t v) */
 FUNCTION(cm_x86_store64)
         movq    A2, (A1)

@@ -205,6 +205,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
 bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k)
 {
     struct cm_held *h = &p->held[e];
+    (void)k;
     assert(is_of(h, k) && !(at_load_relaxed(&h->version) & 1));
     if (!enter(p, e))
         return false;

@@ -10,7 +10,7 @@
  */
 #include "range.h"
 
-#include "lookup.h"
+#include "glance.h"
 #include "miss.h"
 
 #include <string.h>
@@ -32,13 +32,6 @@ struct walk {
     uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
 };
 
-/* May blocks of the file be cached now? */
-static inline bool is_cached(const cm_file *f, uint64_t incarnation)
-{
-    return incarnation != 0 && !at_load_relaxed(&f->bypassed) &&
-           cm_cache_mode(f->cache) != CM_BYPASS;
-}
-
 static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
 {
     w->f = f;
@@ -54,7 +47,7 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
     w->incarnation = at_load_acquire(&f->incarnation);
     w->group = UINT64_MAX;
     w->counted = 0;
-    return is_cached(f, w->incarnation);
+    return cm_glance_may(f, w->incarnation);
 }
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
@@ -82,16 +75,11 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
     return b - first;
 }
 
-static inline void nothing_missing(uint64_t pos, bool eof, cm_miss *miss)
+static void nothing_missing(uint64_t pos, bool eof, cm_miss *miss)
 {
-    if (!miss)
-        return;
-    /* The tickets stay what they were: without the file's serial nothing can be filled. */
-    miss->offset = pos;
-    miss->len = 0;
-    miss->reserved = 0;
-    miss->opaque[0] = 0;
-    miss->flags = eof ? CM_MISS_EOF : 0;
+    cm_miss none = { .offset = pos, .flags = eof ? CM_MISS_EOF : 0 };
+    if (miss)
+        *miss = none;
 }
 
 /* Describes the absent run that begins with the block of byte `pos`. */
@@ -261,23 +249,8 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
     }
 }
 
-/* The usual request, one block or a part of it, without what only longer ones and misses need. HIT:
- * all of it was copied. ABSENT: it is not cached. Else nothing is known. */
-static inline enum cm_found glance(cm_file *f, uint64_t offset, void *buf, size_t len)
-{
-    uint32_t from = offset % CM_BLOCK_SIZE;
-    uint64_t size = at_load_acquire(&f->size);
-    uint64_t incarnation = at_load_acquire(&f->incarnation);
-    if (len > CM_BLOCK_SIZE - from || len == 0 || offset + len > size || !is_cached(f, incarnation))
-        return CM_FOUND_CONFLICT;
-    return cm_lookup_glance(f->cache, incarnation, offset / CM_BLOCK_SIZE, from, (uint32_t)len,
-                            buf);
-}
-
-/* What is not done at a glance. Out of line, or hits would save registers for it. */
-static __attribute__((noinline)) int64_t read_on(cm_file *f, uint64_t offset, void *buf, size_t len,
-                                                 uint64_t ahead, uint64_t *counted, cm_miss *miss,
-                                                 enum cm_found seen)
+int64_t cm_range_read(cm_file *f, enum cm_found seen, uint64_t offset, void *buf, size_t len,
+                      uint64_t ahead, uint64_t *counted, cm_miss *miss)
 {
     struct walk w;
     struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
@@ -293,24 +266,8 @@ static __attribute__((noinline)) int64_t read_on(cm_file *f, uint64_t offset, vo
     return n;
 }
 
-int64_t cm_range_read(cm_file *f, uint64_t offset, void *buf, size_t len, uint64_t ahead,
-                      uint64_t *counted, cm_miss *miss)
+int64_t cm_range_read_whole(cm_file *f, enum cm_found seen, uint64_t offset, void *buf, size_t len)
 {
-    enum cm_found seen = glance(f, offset, buf, len);
-    if (seen != CM_FOUND_HIT)
-        return read_on(f, offset, buf, len, ahead, counted, miss, seen);
-    count_hits(f->cache, 1, len, 0);
-    nothing_missing(offset + len, false, miss);
-    return (int64_t)len;
-}
-
-int64_t cm_range_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
-{
-    enum cm_found seen = glance(f, offset, buf, len);
-    if (seen == CM_FOUND_HIT) {
-        count_hits(f->cache, 1, len, 0);
-        return (int64_t)len;
-    }
     struct walk w;
     struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
     if (walk_begin(&w, f, offset, len) && seen != CM_FOUND_ABSENT)

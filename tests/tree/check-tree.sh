@@ -63,7 +63,7 @@ row_of() {
   lock | persist* | media | place) echo 1 ;;
   super | index | slot | record | stripe | ring | ghost | memo | rate | probation | pin | stats | mini | curve | auto) echo 2 ;;
   internal | file | sample) echo 3 ;;
-  steps | lookup | miss | evict | publish | hold | fill | forget) echo 4 ;;
+  steps | lookup | glance | miss | evict | publish | hold | fill | forget) echo 4 ;;
   bracket | admit | check | range) echo 5 ;;
   flight) echo 6 ;;
   cache | api) echo 7 ;;
@@ -85,7 +85,7 @@ for f in src/*.c src/*.h; do
     cpu_x86\>sum | sum\>sum_* | sum\>format) continue ;;
     platform_guard\>platform_* | platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
     internal\>file | cache\>api | index\>slot | slot\>probation | index\>probation | pin\>probation | ring\>memo | ghost\>memo) continue ;;
-    steps\>* | miss\>publish | evict\>publish | evict\>fill | miss\>fill) continue ;;
+    steps\>* | lookup\>glance | miss\>publish | evict\>publish | evict\>fill | miss\>fill) continue ;;
     publish\>hold | evict\>hold | hold\>fill) continue ;;
     ghost\>mini | mini\>curve | curve\>auto | internal\>sample) continue ;;
     esac

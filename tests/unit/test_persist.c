@@ -221,8 +221,10 @@ static void test_words(void)
         CHECK(v[n] == UINT64_C(0xeeeeeeeeeeeeeeee));
     }
     w[2] = UINT64_MAX - 1;
-    CHECK_EQ(cm_guard_add64(&w[2], 2), 0);
+    CHECK_EQ(cm_guard_add64(&w[2], 1), 0);
     CHECK_EQ(cm_guard_add64_own(&w[2], 1), 0);
+    w[1] -= 5;
+    CHECK_EQ(cm_guard_add64_own2(&w[1], 5, 1), 0);
     CHECK(w[2] == 1 && w[1] == UINT64_C(0x0101010101010101));
 }
 
@@ -463,6 +465,7 @@ static void check_guarded_loads(const struct poison *p)
     CHECK_EQ(cm_guard_load_words(bad - 4, v, 4), 0);
     CHECK_EQ(cm_guard_add64(bad, 1), CM_EIO);
     CHECK_EQ(cm_guard_add64_own(bad, 1), CM_EIO);
+    CHECK_EQ(cm_guard_add64_own2(bad, 1, 1), CM_EIO);
 }
 
 static void check_guarded_copies(const struct poison *p)
