@@ -26,7 +26,7 @@ static void raise_limit(cm_file *f, uint64_t end)
 /* Does a block that comes by a miss wait in the buffer? */
 static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
 {
-    if (c->probation.entries == 0 || n->start != CM_START_ASK)
+    if (c->probation.entries == 0 || (n->start != CM_START_ASK && n->start != CM_START_AHEAD))
         return false;
     struct cm_header h;
     uint64_t slot;
@@ -101,9 +101,10 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
             struct cm_newcomer *n = &in[ins];
             n->data = data + at;
             n->valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
-            n->start = wanted ? CM_START_WANTED : CM_START_ASK;
+            n->start = wanted ? CM_START_WANTED : at < asked ? CM_START_ASK : CM_START_AHEAD;
             n->key = cm_key_of(&c->media, miss->opaque[CM_MISS_INCARNATION], block + i);
-            (void)cm_step_is_news(n->key.place.hash); /* its reader has touched it */
+            if (at < asked)
+                (void)cm_step_is_news(n->key.place.hash); /* its reader has touched it */
             if (!wanted && at < asked && is_refused(c, &n->key))
                 refused = CM_NOT_STORED_POLICY;
             else if (must_wait(c, n))

@@ -201,7 +201,7 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
     cm_step_aim(c, &n->key); /* for choose_cell, while the payload is copied */
-    if (n->start == CM_START_ASK)
+    if (n->start == CM_START_ASK || n->start == CM_START_AHEAD)
         cm_ghost_prefetch(&c->ghost, n->key.place.hash);
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
@@ -230,6 +230,7 @@ static void finish(struct cm_cache *c, struct cm_newcomer *n)
 static void admit(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
     uint64_t first_time[CM_BATCH_MAX];
+    uint32_t ahead = 0; /* a bit for each of them */
     unsigned some = 0;
     for (unsigned i = 0; i < count; i++) {
         if (n[i].result != 0)
@@ -240,10 +241,12 @@ static void admit(struct cm_cache *c, const struct cm_newcomer *n, unsigned coun
             cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN | CM_REF_MAX);
         else if (n[i].start == CM_START_KNOWN || cm_ghost_take(&c->ghost, n[i].key.place.hash))
             cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN);
-        else
+        else {
+            ahead |= (uint32_t)(n[i].start == CM_START_AHEAD) << some;
             first_time[some++] = n[i].slot;
+        }
     }
-    cm_ring_begin_probation(&c->ring, first_time, some);
+    cm_ring_begin_probation(&c->ring, first_time, some, ahead);
 }
 
 void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)

@@ -80,7 +80,7 @@ static uint64_t pop(struct cm_ring *r, uint8_t *ref)
 }
 
 /* Lock held. */
-static void begin_one(struct cm_ring *r, uint64_t slot)
+static void begin_one(struct cm_ring *r, uint64_t slot, bool ahead)
 {
     uint8_t ref = at_load_relaxed(&r->ref[slot]);
     uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
@@ -99,19 +99,19 @@ static void begin_one(struct cm_ring *r, uint64_t slot)
     }
     /* Counted first: whoever ends it takes the count back. */
     (void)at_add_relaxed(&r->on_probation, 1u);
-    ref = change(r, slot, CM_REF_VERIFIED, next | CM_REF_PROBATION);
+    ref = change(r, slot, CM_REF_VERIFIED, next | (ahead ? CM_REF_AHEAD : CM_REF_PROBATION));
     if (ref & CM_REF_PROBATION)
         (void)at_add_relaxed(&r->on_probation, UINT64_MAX);
     push(r, slot, next);
 }
 
-void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n)
+void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n, uint32_t ahead)
 {
     if (n == 0)
         return;
     cm_lock_acquire(&r->lock);
     for (unsigned i = 0; i < n; i++)
-        begin_one(r, slot[i]);
+        begin_one(r, slot[i], ahead >> i & 1);
     cm_lock_release(&r->lock);
 }
 

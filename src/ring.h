@@ -13,9 +13,11 @@
 #define CM_NO_SLOT UINT64_MAX
 
 /* The reference byte of a slot. */
-#define CM_REF_MAX 3u           /* bits 1..0: how often it was wanted again */
-#define CM_REF_PROBATION 0x04u  /* a first-time block: it stands in line, the hand passes it by */
-#define CM_REF_KNOWN 0x08u      /* came without probation: the ghost need not remember it */
+#define CM_REF_MAX 3u          /* bits 1..0: how often it was wanted again */
+#define CM_REF_PROBATION 0x04u /* a first-time block: it stands in line, the hand passes it by */
+#define CM_REF_KNOWN 0x08u     /* came without probation: the ghost need not remember it */
+/* Both: it was read ahead of need, so that its first hit proves nothing. */
+#define CM_REF_AHEAD (CM_REF_PROBATION | CM_REF_KNOWN)
 #define CM_REF_GENERATION 0x30u /* tells its place in the line from older ones */
 #define CM_REF_VERIFIED 0x40u   /* the slot was judged since open */
 #define CM_REF_EMPTY 0x80u      /* hinted, and not filled since */
@@ -69,7 +71,9 @@ static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
 {
     uint8_t c = at_load_relaxed(&r->ref[slot]);
     /* Once: a lost update costs nothing, but an old byte must not come back. */
-    if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
+    if ((c & CM_REF_AHEAD) == CM_REF_AHEAD)
+        (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c & ~CM_REF_KNOWN));
+    else if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
         (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c + 1));
 }
 /* Are there slots that were never used? */
@@ -79,8 +83,9 @@ static inline bool cm_ring_has_unused(const struct cm_ring *r)
 }
 /* Gives a slot another count and state (MAX, KNOWN, EMPTY); it is on probation no more. */
 void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state);
-/* Slots that were filled with first-time blocks go on probation, if there is room for them. */
-void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n);
+/* Slots that were filled with first-time blocks go on probation, if there is room for them.
+ * `ahead`: a bit for each whose first hit does not count. */
+void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n, uint32_t ahead);
 
 static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
 {

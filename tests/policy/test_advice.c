@@ -127,15 +127,14 @@ static const struct setting {
     const char *name;
     uint32_t policy;
     uint64_t probation;
-    bool resists; /* a scan that is read ahead of need */
 } settings[] = {
-    { "s3r", CM_POLICY_S3R, 0, true },
-    { "s3r, buffer of 1 %", CM_POLICY_S3R, CM_PROBATION_DEFAULT, true },
-    { "s3r, buffer of 10 %", CM_POLICY_S3R, POOL_BYTES / 10, true },
+    { "s3r", CM_POLICY_S3R, 0 },
+    { "s3r, buffer of 1 %", CM_POLICY_S3R, CM_PROBATION_DEFAULT },
+    { "s3r, buffer of 10 %", CM_POLICY_S3R, POOL_BYTES / 10 },
     /* One hit earns a place, and the first read of what was read ahead is one: docs/policy.md. */
-    { "auto", CM_POLICY_AUTO, 0, false },
-    { "auto, buffer of 1 %", CM_POLICY_AUTO, CM_PROBATION_DEFAULT, true },
-    { "auto, buffer of 10 %", CM_POLICY_AUTO, POOL_BYTES / 10, true },
+    { "auto", CM_POLICY_AUTO, 0 },
+    { "auto, buffer of 1 %", CM_POLICY_AUTO, CM_PROBATION_DEFAULT },
+    { "auto, buffer of 10 %", CM_POLICY_AUTO, POOL_BYTES / 10 },
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
@@ -176,7 +175,7 @@ static void test_scan(void)
         for (int a = CM_ADVISE_NORMAL; a <= CM_ADVISE_SEQUENTIAL; a++) {
             double with = hot_after(&settings[i], CM_ADVISE_NORMAL, a, &cost);
             print_cost(&settings[i], advice_names[a], with, &cost);
-            CHECK(with >= without - 2 || !settings[i].resists);
+            CHECK(with >= without - 2);
         }
     }
 }
@@ -225,7 +224,7 @@ static void test_keep(void)
         double keep = kept(&settings[i], CM_ADVISE_KEEP);
         printf("# %s: of a file that was read once: normal %.1f %%, keep %.1f %%\n",
                settings[i].name, normal, keep);
-        CHECK(keep >= 90 || !settings[i].resists);
+        CHECK(keep >= 90);
         CHECK(normal <= 20);
     }
 }

@@ -147,7 +147,7 @@ static void test_joined(void)
             cm_ring_touch(r, i);
             cm_ring_touch(r, i);
         }
-        cm_ring_begin_probation(r, &slot, 1);
+        cm_ring_begin_probation(r, &slot, 1, 0);
         cm_ring_set(r, 5, CM_REF_EMPTY);
         if (reached) {
             r->reach(r->reach_ctx, 0);

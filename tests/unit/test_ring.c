@@ -146,7 +146,7 @@ static void test_ageing(void)
 
 static void begin(struct cm_ring *r, uint64_t slot)
 {
-    cm_ring_begin_probation(r, &slot, 1);
+    cm_ring_begin_probation(r, &slot, 1, 0);
 }
 
 static uint64_t remembered_victim(struct cm_ring *r, bool remember)
@@ -174,6 +174,25 @@ static void test_line(void)
     CHECK_EQ(remembered_victim(&r, true), 52);
     CHECK_EQ(r.on_probation, 8);
     CHECK_EQ(r.ref[51] & ~CM_REF_GENERATION, 0); /* a member, and its count begins anew */
+    unmake(&r);
+}
+
+/* The first reader of what was read ahead of need does not earn it a place; the second does. */
+static void test_line_ahead(void)
+{
+    struct cm_ring r = make(100);
+    const uint64_t slot[2] = { 50, 51 };
+    set_all(&r, 1);
+    cm_ring_begin_probation(&r, slot, 2, 1u << 0 | 1u << 1);
+    for (uint64_t s = 52; s < 60; s++)
+        begin(&r, s);
+    cm_ring_touch(&r, 50);
+    cm_ring_touch(&r, 51);
+    cm_ring_touch(&r, 51);
+    cm_ring_touch(&r, 52);
+    CHECK_EQ(remembered_victim(&r, true), 50);
+    begin(&r, 50);
+    CHECK_EQ(remembered_victim(&r, true), 53);
     unmake(&r);
 }
 
@@ -276,7 +295,7 @@ static void test_many_fill(void)
             CHECK(remember && slot[i % 2][i / 2] < 1000);
         }
         for (unsigned i = 0; i < 2; i++) {
-            cm_ring_begin_probation(&r, slot[i], 16);
+            cm_ring_begin_probation(&r, slot[i], 16, 0);
             for (unsigned n = 0; n < 16; n++) {
                 CHECK(r.ref[slot[i][n]] & CM_REF_PROBATION);
                 cm_ring_disown(&r, slot[i][n]);
@@ -507,12 +526,12 @@ static void test_victims_once(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(zero_wins),      TEST(bounded),      TEST(all_owned),     TEST(small_ring),
-    TEST(counts),         TEST(ageing),       TEST(line),          TEST(line_taken),
-    TEST(hand_passes_by), TEST(stale_places), TEST(line_full),     TEST(spared),
-    TEST(many_fill),      TEST(rule),         TEST(hints_first),   TEST(hints_bounded),
-    TEST(frontier),       TEST(free_stack),   TEST(verified_flag), TEST(bytes),
-    TEST(exclusive),      TEST(victims_once),
+    TEST(zero_wins),     TEST(bounded),        TEST(all_owned),    TEST(small_ring),
+    TEST(counts),        TEST(ageing),         TEST(line),         TEST(line_ahead),
+    TEST(line_taken),    TEST(hand_passes_by), TEST(stale_places), TEST(line_full),
+    TEST(spared),        TEST(many_fill),      TEST(rule),         TEST(hints_first),
+    TEST(hints_bounded), TEST(frontier),       TEST(free_stack),   TEST(verified_flag),
+    TEST(bytes),         TEST(exclusive),      TEST(victims_once),
 };
 
 int main(int argc, char **argv)
