@@ -218,12 +218,7 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
-        if (miss) { /* the tickets stay what they were: without a file nothing can be filled */
-            miss->offset = offset + len;
-            miss->len = 0;
-            miss->flags = miss->reserved = 0;
-            miss->opaque[0] = 0;
-        }
+        cm_glance_end(offset + len, miss);
     }
     end_read(f, start, n == (int64_t)len);
     return n;

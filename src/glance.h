@@ -23,6 +23,42 @@ static inline bool cm_glance_may(const cm_file *f, uint64_t incarnation)
     return incarnation != 0 && !at_load_relaxed(&f->bypassed) && !cm_cache_bypassed(f->cache);
 }
 
+/* Is a request one block or a part of it, that may be cached? */
+static inline bool cm_glance_fits(const cm_file *f, uint64_t incarnation, uint64_t offset,
+                                  size_t len)
+{
+    return len <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && len > 0 &&
+           offset + len <= at_load_acquire(&f->size) && cm_glance_may(f, incarnation);
+}
+
+/* Copies from a slot that most probably holds k. false: it does not, or is not known; nothing was
+ * left in part->dst. */
+static inline bool cm_glance_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                                  const struct cm_part *part)
+{
+    if (!cm_lookup_knows(c, slot))
+        return false;
+    if (!cm_slot_read_known(&c->media, slot, k, part)) {
+        memset(part->dst, 0, part->len); /* may be another file's */
+        return false;
+    }
+    if (cm_sample_has(c, k->incarnation, k->block) || cm_ring_counts(&c->ring, slot))
+        cm_lookup_touch(c, k->incarnation, k->block, slot);
+    return true;
+}
+
+/* What is said of a read that ended at byte `pos`, all of it served. The tickets stay what they
+ * were: without a file nothing can be filled. */
+static inline void cm_glance_end(uint64_t pos, cm_miss *miss)
+{
+    if (!miss)
+        return;
+    miss->offset = pos;
+    miss->len = 0;
+    miss->flags = miss->reserved = 0;
+    miss->opaque[0] = 0;
+}
+
 /* HIT: all of it was copied and counted. ABSENT: it is not cached. Else nothing is known, and
  * nothing was left in the buffer. */
 static inline __attribute__((always_inline)) enum cm_found
@@ -31,24 +67,17 @@ cm_glance(cm_file *f, const struct cm_plat_thread *t, uint64_t offset, void *buf
     struct cm_cache *c = f->cache;
     const struct cm_media *m = &c->media;
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
-    const struct cm_key k = cm_key_of(m, incarnation, block);
+    const uint64_t incarnation = at_load_acquire(&f->incarnation);
+    const struct cm_key k = cm_key_of(m, incarnation, offset / CM_BLOCK_SIZE);
     struct cm_cells cells;
-    if (cm_index_load(m, &k, 0, &cells) || len > CM_BLOCK_SIZE - part.from || len == 0 ||
-        offset + len > at_load_acquire(&f->size) || !cm_glance_may(f, incarnation))
+    if (cm_index_load(m, &k, 0, &cells) || !cm_glance_fits(f, incarnation, offset, len))
         return CM_FOUND_CONFLICT;
     const unsigned matches = cm_index_matches(&k, cells.cell);
     if (matches == 0)
         return cm_lookup_elsewhere(c, k.place.bucket[1], k.place.tag);
-    const uint64_t cell = cells.cell[at_lowest_bit(matches)], slot = cm_cell_slot(cell);
-    if (!cm_index_match(m, &k, cell) || !cm_lookup_knows(c, slot))
+    const uint64_t cell = cells.cell[at_lowest_bit(matches)];
+    if (!cm_index_match(m, &k, cell) || !cm_glance_copy(c, &k, cm_cell_slot(cell), &part))
         return CM_FOUND_CONFLICT;
-    if (!cm_slot_read_known(m, slot, &k, &part)) {
-        memset(buf, 0, len); /* may be another file's */
-        return CM_FOUND_CONFLICT;
-    }
-    if (cm_sample_has(c, incarnation, block) || cm_ring_counts(&c->ring, slot))
-        cm_lookup_touch(c, incarnation, block, slot);
     cm_media_count2(m, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
 }

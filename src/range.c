@@ -278,47 +278,40 @@ int64_t cm_range_read_whole(cm_file *f, enum cm_found seen, uint64_t offset, voi
     return (int64_t)(at.pos - offset);
 }
 
-/* One vector of many: its first piece is looked up beside those of the others. */
-struct request {
-    struct walk w;
-    struct piece first;
-    struct progress at;
-    bool fillable;
-    bool begun; /* there is a first piece */
-};
-
-static void aim_first(cm_file *f, const cm_read_vec *v, struct request *q)
-{
-    q->at = (struct progress){ v->offset, 0, 0, CM_STAT_miss_mode };
-    q->fillable = walk_begin(&q->w, f, v->offset, v->len);
-    q->begun = q->fillable && v->offset < q->w.end;
-    if (q->begun)
-        (void)aim(&q->w, v->offset, &q->first);
-}
-
-/* At most AIMED vectors. Returns how many were read whole. */
+/* At most AIMED vectors: what is no more than a block each is looked up side by side, the others
+ * one after the other. Returns how many were read whole. */
 static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
 {
-    struct request q[AIMED];
-    uint64_t hits = 0, bytes = 0, held = 0;
+    struct cm_cache *c = f->cache;
+    const uint64_t incarnation = at_load_acquire(&f->incarnation);
+    struct cm_probe p[AIMED];
+    uint64_t hits = 0, bytes = 0;
     int64_t whole = 0;
-    for (size_t i = 0; i < n; i++)
-        aim_first(f, &v[i], &q[i]);
-    for (size_t i = 0; i < n; i++)
-        if (q[i].begun)
-            cm_lookup_probe(f->cache, &q[i].first.probe);
     for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n && q[i + 1].begun)
-            cm_lookup_soon(f->cache, &q[i + 1].first.probe);
-        if (q[i].begun && read_piece(&q[i].w, &q[i].first, v[i].buf, &q[i].at))
-            read_run(&q[i].w, v[i].buf, &q[i].at);
-        v[i].result = walk_end(&q[i].w, q[i].at.pos, q[i].fillable, q[i].at.cause, 0, v[i].miss);
-        whole += v[i].result == (int64_t)v[i].len;
-        hits += q[i].at.hits;
-        bytes += q[i].at.pos - v[i].offset;
-        held += q[i].at.held;
+        p[i].key = cm_key_of(&c->media, incarnation, v[i].offset / CM_BLOCK_SIZE);
+        cm_lookup_aim(c, &p[i]);
     }
-    count_hits(f->cache, hits, bytes, held);
+    for (size_t i = 0; i < n; i++)
+        cm_lookup_probe(c, &p[i]);
+    for (size_t i = 0; i < n; i++) {
+        const struct cm_part part = { (uint32_t)(v[i].offset % CM_BLOCK_SIZE), (uint32_t)v[i].len,
+                                      v[i].buf };
+        if (i + 1 < n)
+            cm_lookup_soon(c, &p[i + 1]);
+        if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
+            cm_glance_copy(c, &p[i].key, p[i].slot, &part)) {
+            hits++;
+            bytes += v[i].len;
+            v[i].result = (int64_t)v[i].len;
+            cm_glance_end(v[i].offset + v[i].len, v[i].miss);
+        } else {
+            uint64_t counted = 0;
+            v[i].result = cm_range_read(f, CM_FOUND_CONFLICT, v[i].offset, v[i].buf, v[i].len, 0,
+                                        &counted, v[i].miss);
+        }
+        whole += v[i].result == (int64_t)v[i].len;
+    }
+    count_hits(c, hits, bytes, 0);
     return whole;
 }
 
