@@ -174,9 +174,10 @@ bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                const void *data, size_t valid)
 {
-    const uint64_t w[3] = { slot, incarnation, block };
-    uint64_t seed = XXH3_64bits_withSeed(w, sizeof(w), key);
-    return cm_sum(data, valid, seed);
+    /* Not the other way round, with these as the seed of the long sum: XXH3 makes 192 bytes of a
+     * seed first, which takes as long as half a block. */
+    const uint64_t w[4] = { cm_sum(data, valid), slot, incarnation, block };
+    return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
 uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r)

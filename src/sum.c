@@ -20,9 +20,9 @@
  * race to store it is harmless; it pairs with nothing. */
 static cm_sum_fn best_sum;
 
-static uint64_t sum_any(const void *data, size_t n, uint64_t seed)
+static uint64_t sum_any(const void *data, size_t n)
 {
-    return XXH3_64bits_withSeed(data, n, seed);
+    return XXH3_64bits(data, n);
 }
 
 cm_sum_fn cm_sum_variant(size_t i)
@@ -35,7 +35,7 @@ cm_sum_fn cm_sum_variant(size_t i)
     return i == 0 ? sum_any : NULL;
 }
 
-uint64_t cm_sum(const void *data, size_t n, uint64_t seed)
+uint64_t cm_sum(const void *data, size_t n)
 {
     cm_sum_fn sum = at_load_relaxed(&best_sum);
 
@@ -43,5 +43,5 @@ uint64_t cm_sum(const void *data, size_t n, uint64_t seed)
         sum = cm_sum_variant(0);
         at_store_relaxed(&best_sum, sum);
     }
-    return sum(data, n, seed);
+    return sum(data, n);
 }

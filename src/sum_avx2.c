@@ -20,9 +20,9 @@
 #define XXH_VECTOR XXH_AVX2
 #include <xxhash.h>
 
-uint64_t cm_sum_avx2(const void *data, size_t n, uint64_t seed)
+uint64_t cm_sum_avx2(const void *data, size_t n)
 {
-    return XXH3_64bits_withSeed(data, n, seed);
+    return XXH3_64bits(data, n);
 }
 
 #if defined(__clang__)

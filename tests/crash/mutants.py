@@ -539,7 +539,7 @@ MUTANTS = [
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
     _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
-       'crash pagecache fill-a,close', SUPER,
+       'crash pagecache full close', SUPER,
        '''    if (e == 0)
         e = write_both(s);
     if (e == 0)
@@ -562,7 +562,7 @@ int cm_super_close''', '''    if (e == 0 && *emptied) {
 }
 
 int cm_super_close'''),
-    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache fill-a,close', SUPER,
+    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache full close', SUPER,
        '''    if (e == 0)
         e = write_both(s);
     if (e == 0)
