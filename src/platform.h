@@ -108,7 +108,7 @@ struct cm_plat_thread {
     uint32_t recent_at;           /* the next to be forgotten */
     uint64_t written; /* bytes that were stored in a pool and are not counted yet (media.h) */
 };
-#if defined(__linux__)
+#if defined(__linux__) && __STDC_HOSTED__
 /* One instruction away: it is asked for in every call. */
 extern __thread struct cm_plat_thread cm_plat_self
     __attribute__((tls_model("initial-exec"), visibility("hidden")));

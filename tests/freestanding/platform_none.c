@@ -175,11 +175,11 @@ void cm_plat_wake_all(uint32_t *word)
     (void)word;
 }
 
-__thread struct cm_plat_thread cm_plat_self = { .number = 1 };
-
-struct cm_plat_thread *cm_plat_thread_begin(void)
+struct cm_plat_thread *cm_plat_thread(void)
 {
-    return &cm_plat_self;
+    static struct cm_plat_thread self = { .number = 1 };
+
+    return &self;
 }
 
 uint32_t cm_plat_fork_count(void)

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """library-test.py - does the library give on real traces what the simulator of its policy gives?
 
-  library-test.py BUILD [--tables] [--times N]
+  library-test.py BUILD [--tables] [--times N] [--traces DIR]
 
 Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a trace reads,
 with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times 1 and 10 %,
 and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
 one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
-N skipped" last. --tables prints what docs/policy.md has; --times N repeats each run and takes the worst
+N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left out. --tables prints what docs/policy.md has; --times N repeats each run and takes the worst
 (placement in the pool is random, so runs differ a little).
 """
 import argparse
@@ -27,6 +27,7 @@ CURVES = (0.01, 0.1)
 FACTORS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 BEST = ('s3fifo', 'sieve', 'arc')
 OURS = ('s3r', 'auto')
+SLOTS_MIN = 64
 BUFFERED = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100')  # thousandths of the slots
 CURVED = OURS + BUFFERED[2:]
 
@@ -75,13 +76,16 @@ class Runs:
         self.sim = program('tests', 'policy', 'policy-sim')
         self.traces, self.times = traces, times
         self.hit, self.twice, self.curve, self.fills = {}, {}, {}, {}
+        self.cases = []  # (trace, size)
 
     def simulate(self):
         out = subprocess.run([self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + BUFFERED),
                               '--sizes', ','.join(map(str, SIZES)), *self.traces.values()],
                              stdout=subprocess.PIPE, check=True)
-        return {(r['trace'].split('.')[0], r['size'], r['policy']): dict(r, hit=100 * r['hits'] / r['reads'])
-                for r in json.loads(out.stdout)}
+        sim = {(r['trace'].split('.')[0], r['size'], r['policy']): dict(r, hit=100 * r['hits'] / r['reads'])
+               for r in json.loads(out.stdout)}
+        self.cases = [(t, s) for t in self.traces for s in SIZES if sim[t, s, 's3r']['slots'] >= SLOTS_MIN]
+        return sim
 
     def replay(self, trace, policy, slots, threads, buffer):
         options = ['--probation', f'{4 * buffer}K'] if buffer > 0 else []
@@ -107,7 +111,7 @@ def check_simulator(c, runs, sim, policies, threads):
     # hit: in p3 4 % of the reads are of blocks that the record just before reads, too. A hit of the
     # other thread's block is reuse as well, which the rules of AUTO with one hit to earn take seriously.
     for policy in policies:
-        differ = [hit + twice - sim[t, s, policy]['hit'] for t in runs.traces for s in SIZES
+        differ = [hit + twice - sim[t, s, policy]['hit'] for t, s in runs.cases
                   for job in [job_of(sim, t, s, policy, threads)]
                   for hit, twice in zip(runs.hit[job], runs.twice[job])]
         most = 1.0 if threads > 1 and policy == 'auto' else 0.5
@@ -116,7 +120,7 @@ def check_simulator(c, runs, sim, policies, threads):
 
 
 def above(runs, sim, policy, others):
-    return [hit - max(sim[t, s, o]['hit'] for o in others) for t in runs.traces for s in SIZES
+    return [hit - max(sim[t, s, o]['hit'] for o in others) for t, s in runs.cases
             for hit in runs.hit[job_of(sim, t, s, policy)]]
 
 
@@ -132,6 +136,8 @@ def curve_jobs(sim, trace, policy):
     """By size, a job for each factor; the buffer stays, and is never larger than the pool."""
     jobs = {}
     for s in CURVES:
+        if sim[trace, s, policy]['slots'] < SLOTS_MIN:
+            continue
         _, _, own, _, buffer = job_of(sim, trace, s, policy)
         sizes = [max(64, int(own * f)) for f in FACTORS]
         jobs[s] = [(trace, policy, n, 1, min(buffer, n)) for n in sizes]
@@ -160,23 +166,21 @@ def check_curve(c, runs, sim):
 def tables(runs, sim):
     print('| case | CLOCK | best of three | S3R simulated | S3R | 2 threads | AUTO simulated | AUTO | 2 threads |\n'
           + '|---' * 9 + '|')
-    for t in runs.traces:
-        for s in SIZES:
-            row = [sim[t, s, 'clock']['hit'], max(sim[t, s, o]['hit'] for o in BEST)]
-            for p in OURS:
-                two = job_of(sim, t, s, p, 2)
-                row += [sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]),
-                        mean(runs.hit[two]) + mean(runs.twice[two])]
-            print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
+    for t, s in runs.cases:
+        row = [sim[t, s, 'clock']['hit'], max(sim[t, s, o]['hit'] for o in BEST)]
+        for p in OURS:
+            two = job_of(sim, t, s, p, 2)
+            row += [sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]),
+                    mean(runs.hit[two]) + mean(runs.twice[two])]
+        print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
     print('\n| case | ' + ' | '.join('%s simulated | library' % p for p in BUFFERED) + ' |\n|'
           + '---|' * (1 + 2 * len(BUFFERED)))
-    for t in runs.traces:
-        for s in SIZES:
-            row = [v for p in BUFFERED for v in (sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]))]
-            print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
+    for t, s in runs.cases:
+        row = [v for p in BUFFERED for v in (sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]))]
+        print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
     for p in OURS + BUFFERED:
-        fills = sum(mean(runs.fills[job_of(sim, t, s, p)]) for t in runs.traces for s in SIZES)
-        lru = sum(sim[t, s, 'lru']['fills'] for t in runs.traces for s in SIZES)
+        fills = sum(mean(runs.fills[job_of(sim, t, s, p)]) for t, s in runs.cases)
+        lru = sum(sim[t, s, 'lru']['fills'] for t, s in runs.cases)
         b, k = above(runs, sim, p, BEST), above(runs, sim, p, ('clock',))
         print('%s: above the best of three %+.2f, %+.2f; above CLOCK %+.2f, %+.2f; fills of LRU %.3f'
               % (p, mean(b), min(b), mean(k), min(k), fills / lru))
@@ -192,17 +196,19 @@ def main():
     parser.add_argument('build')
     parser.add_argument('--tables', action='store_true')
     parser.add_argument('--times', type=int, default=1)
+    parser.add_argument('--traces')
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         traces = {}
-        for path in sorted(glob.glob(os.path.join(HERE, 'traces', '*.lct.xz'))):
+        for path in sorted(p for d in (os.path.join(HERE, 'traces'), a.traces) if d
+                           for p in glob.glob(os.path.join(d, '*.lct.xz'))):
             name = os.path.basename(path)[:-3]
             with lzma.open(path) as src, open(os.path.join(work, name), 'wb') as out:
                 out.write(src.read())
             traces[name.split('.')[0]] = os.path.join(work, name)
         runs = Runs(a.build, traces, a.times)
         sim = runs.simulate()
-        jobs = {job_of(sim, t, s, p, n) for t in traces for p in OURS + BUFFERED for s in SIZES
+        jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + BUFFERED
                 for n in ((1, 2) if p in OURS else (1,))}
         jobs |= {job for t in traces for p in CURVED for some in curve_jobs(sim, t, p).values() for job in some}
         runs.replay_all(jobs)

@@ -495,9 +495,10 @@ static void test_pool_auto_buffer(void)
     for (uint64_t end = n + 100; n < end; n++)
         CHECK(!read_or_put(f, n));
     cm_stats_data after = pool_stats(p.c);
-    CHECK_EQ(after.held - before.held, 100);
-    CHECK_EQ(after.promoted - before.promoted, 100);
-    CHECK_EQ(after.fill_blocks - before.fill_blocks, 100);
+    /* But for what finds all cells of its buckets taken, in the buffer or in the pool. */
+    CHECK(after.held - before.held >= 95);
+    CHECK(after.promoted - before.promoted >= 95);
+    CHECK(after.fill_blocks - before.fill_blocks >= 95);
     for (uint64_t end = n + 5000; n < end; n++)
         (void)read_or_put(f, n);
     CHECK(r->remembered);
