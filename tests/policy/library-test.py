@@ -8,8 +8,9 @@ Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the 
 with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times 1 and 10 %,
 and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
 one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
-N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left out. --tables prints what docs/policy.md has; --times N repeats each run and takes the worst
-(placement in the pool is random, so runs differ a little).
+N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left
+out. --tables prints what docs/policy.md has; --times N repeats each run and takes the worst (placement in
+the pool is random, so runs differ a little).
 """
 import argparse
 import concurrent.futures
@@ -133,14 +134,14 @@ def check_others(c, runs, sim):
 
 
 def curve_jobs(sim, trace, policy):
-    """By size, a job for each factor; the buffer stays, and is never larger than the pool."""
+    """By size, a job for each factor, or None; the buffer stays, and is never larger than the pool."""
     jobs = {}
     for s in CURVES:
         if sim[trace, s, policy]['slots'] < SLOTS_MIN:
             continue
         _, _, own, _, buffer = job_of(sim, trace, s, policy)
-        sizes = [max(64, int(own * f)) for f in FACTORS]
-        jobs[s] = [(trace, policy, n, 1, min(buffer, n)) for n in sizes]
+        sizes = [int(own * f) for f in FACTORS]
+        jobs[s] = [(trace, policy, n, 1, min(buffer, n)) if n >= SLOTS_MIN else None for n in sizes]
     return jobs
 
 
@@ -151,6 +152,8 @@ def curve_errors(runs, sim, policy):
         for s, jobs in curve_jobs(sim, t, policy).items():
             for curve in runs.curve[job_of(sim, t, s, policy)]:
                 for f, job, said in zip(FACTORS, jobs, curve):
+                    if job is None:
+                        continue
                     errors.setdefault((t, s, f), []).append(None if said is None else said - mean(runs.hit[job]))
     return errors
 
@@ -210,7 +213,8 @@ def main():
         sim = runs.simulate()
         jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + BUFFERED
                 for n in ((1, 2) if p in OURS else (1,))}
-        jobs |= {job for t in traces for p in CURVED for some in curve_jobs(sim, t, p).values() for job in some}
+        jobs |= {job for t in traces for p in CURVED for some in curve_jobs(sim, t, p).values() for job in some
+                 if job is not None}
         runs.replay_all(jobs)
     if a.tables:
         tables(runs, sim)
