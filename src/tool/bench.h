@@ -11,6 +11,7 @@
 
 #include "tool.h"
 #include "os.h"
+#include "../persist.h"
 
 #include <math.h>
 
@@ -58,6 +59,7 @@ struct bench {
     uint8_t *scratch; /* a file like the pool, full of random bytes: for pread and NT copies */
     intptr_t scratch_file;
     uint64_t scratch_at;
+    const struct cm_persist_ops *plain; /* what the rivals copy, flush and fence with */
     struct bench_lmdb *lmdb;
 };
 
@@ -155,8 +157,9 @@ void bench_store(struct bench *b, unsigned n);    /* NT copy, XXH3, fence */
 void bench_bracket(struct bench *b, unsigned n);
 void bench_bracket_repair(struct bench *b, unsigned n);
 void bench_write_back(struct bench *b, unsigned n); /* clwb, fence */
-void bench_nt_copy(void *dst, const void *src);     /* a block, past the CPU's caches */
-void bench_fence(void);
+const struct cm_persist_ops *bench_plain(void);
+/* A block, past the CPU's caches, and a fence. */
+void bench_nt_fence(const struct bench *b, void *dst, const void *src);
 /* A call: what the compiler makes of memcpy with a constant size is slower. */
 extern void *(*volatile bench_copy)(void *dst, const void *src, size_t n);
 

@@ -60,8 +60,7 @@ static void fill(struct bench *b, struct member *m)
 
 static void store(struct bench *b, struct member *m)
 {
-    bench_nt_copy(b->scratch + b->scratch_at, b->data);
-    bench_fence();
+    bench_nt_fence(b, b->scratch + b->scratch_at, b->data);
     b->scratch_at = b->scratch_at + 2 * BENCH_BLOCK <= b->bytes ? b->scratch_at + BENCH_BLOCK : 0;
     m->done++;
 }

@@ -8,57 +8,35 @@
  */
 #include "bench.h"
 
-#include "../atomic.h"
-
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #define SOURCES 32u /* blocks that are stored come from so many places, in turns */
 
 /* ---- The rivals ---------------------------------------------------------------------------- */
 
-/* Not the library's own routines: measured by themselves, a slow one would not be noticed. */
-
-#if defined(__x86_64__)
-void bench_nt_copy(void *dst, const void *src)
+/* The plainest of the library's routines, whichever it takes itself: beside the ones it chose, a bad
+ * choice would not be noticed. */
+const struct cm_persist_ops *bench_plain(void)
 {
-    for (size_t i = 0; i < BENCH_BLOCK; i += 16)
-        _mm_stream_si128((__m128i *)(void *)((char *)dst + i),
-                         _mm_loadu_si128((const __m128i *)(const void *)((const char *)src + i)));
-}
+    const struct cm_persist_ops *first = cm_persist_variant(0), *last = first, *ops;
 
-void bench_fence(void)
-{
-    _mm_sfence();
+    for (size_t i = 1; (ops = cm_persist_variant(i)) != NULL; i++) {
+        if (!strcmp(ops->flush_name, first->flush_name))
+            last = ops; /* the best flush, with the copy that every CPU has */
+    }
+    return last;
 }
 
-__attribute__((target("clwb"))) static void write_back(void *line)
+void bench_nt_fence(const struct bench *b, void *dst, const void *src)
 {
-    _mm_clwb(line);
+    bench_must(b->plain->copy(NULL, dst, src, BENCH_BLOCK), "copy");
+    b->plain->fence(NULL);
 }
-#else
-void bench_nt_copy(void *dst, const void *src)
-{
-    (void)bench_copy(dst, src, BENCH_BLOCK);
-}
-
-void bench_fence(void)
-{
-    at_fence_seq_cst();
-}
-
-static void write_back(void *line)
-{
-    (void)line; /* not called: BENCH_NEEDS_CLWB */
-}
-#endif
 
 static const uint8_t *source(const struct bench *b, uint64_t i)
 {
@@ -72,8 +50,7 @@ void bench_store(struct bench *b, unsigned n)
     while (n--) {
         const uint8_t *from = source(b, b->scratch_at / BENCH_BLOCK);
         sum += XXH3_64bits(from, BENCH_BLOCK);
-        bench_nt_copy(b->scratch + b->scratch_at, from);
-        bench_fence();
+        bench_nt_fence(b, b->scratch + b->scratch_at, from);
         b->scratch_at += BENCH_BLOCK;
         if (b->scratch_at + BENCH_BLOCK > b->bytes)
             b->scratch_at = 0;
@@ -86,8 +63,8 @@ void bench_write_back(struct bench *b, unsigned n)
     while (n--) {
         volatile uint8_t *line = b->scratch + (uint64_t)b->order[bench_next(b)] * BENCH_BLOCK;
         *line = (uint8_t)(*line + 1);
-        write_back((void *)(uintptr_t)line);
-        bench_fence();
+        bench_must(b->plain->flush(NULL, (void *)(uintptr_t)line, 1), "flush");
+        b->plain->fence(NULL);
     }
 }
 

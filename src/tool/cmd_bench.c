@@ -114,6 +114,7 @@ static int read_options(const struct tool_args *args, struct run *u)
 
     u->b.bytes = 2048 * MIB;
     u->b.rounds = 51;
+    u->b.plain = bench_plain();
     u->b.processors = u->machine.processors;
     u->b.threads = u->machine.processors < OS_THREADS_MAX ? u->machine.processors : OS_THREADS_MAX;
     u->json = args->value[BENCH_JSON] != NULL;

@@ -100,9 +100,9 @@ empty "OS headers only in platform_*.c and the tool's os_*.c" \
   "$(grep -nE "$os_headers|#include <(errno|time)\\." src/*.c src/*.h | grep -vE '^src/platform_(posix|win32)'
     grep -nE "$os_headers" src/tool/*.c src/tool/*.h | grep -vE '^src/tool/os_(posix|win32)\.c')"
 empty "raw atomics only in atomic.h and the persist back ends" \
-  "$(grep -nE '__atomic_|__sync_|stdatomic' src/*.c src/*.h | grep -vE '^src/(atomic\.h|persist)')"
+  "$(grep -nE '__atomic_|__sync_|stdatomic' src/*.c src/*.h src/tool/*.[ch] | grep -vE '^src/(atomic\.h|persist)')"
 empty "fences, flushes and non-temporal stores only in the persist layer" \
-  "$(grep -nE '_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)|asm.*(fence|dsb)' src/*.c src/*.h |
+  "$(grep -nE '_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)|asm.*(fence|dsb)' src/*.c src/*.h src/tool/*.[ch] |
     grep -vE '^src/persist')"
 empty "no function is longer than 70 lines" "$(
   for f in src/*.c src/tool/*.c examples/*/*.c; do
