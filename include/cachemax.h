@@ -130,10 +130,9 @@ typedef struct cm_validator {
 
 /* Durability of a pool, see cm_info.durability. */
 enum cm_durability {
-    CM_DURABILITY_VOLATILE = 1, /* memory or tmpfs: lost with the OS */
-    CM_DURABILITY_PAGECACHE =
-        2,                /* warm after a process crash or clean close; after an OS crash empty */
-    CM_DURABILITY_DAX = 3 /* warm after a power cut; stores are flushed by the CPU */
+    CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost with the OS */
+    CM_DURABILITY_PAGECACHE = 2, /* warm after a process crash or a close, not an OS crash */
+    CM_DURABILITY_DAX = 3        /* warm after a power cut; stores are flushed by the CPU */
 };
 
 enum cm_mode {
@@ -223,20 +222,20 @@ typedef struct cm_options {
     uint32_t struct_size; /* set by CM_OPTIONS_INIT */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
-    uint32_t
-        memory_durability; /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
+    /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
+    uint32_t memory_durability;
     /* Bytes a second that may be stored in the pool, metadata aside; 0: no limit. What a second
      * allows may come at once, and 64 KiB more. */
     uint64_t fill_rate_limit;
-    /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
-     * before they cost a write to the pool; what waits there is lost in a crash. 0: no such buffer.
-     * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
-    uint64_t probation_bytes;
     cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages */
     cm_free_fn free;
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
+    /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
+     * before they cost a write to the pool; what waits there is lost in a crash. 0: no such buffer.
+     * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
+    uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: what storing a block is held to cost, in thousandths of a hit; more wears the
      * pool less and serves less. 0: the default, 100 with a probation buffer and 20 without one;
@@ -279,9 +278,9 @@ CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
 /* Closes the pool and leaves it clean. All files are detached by it. After 0 or CM_EIO the cache
- * and all its cm_file pointers are gone: using them again is undefined. CM_EBUSY: pins, brackets or
- * reads in flight are still live; nothing was closed. CM_EIO: the pool is closed, but its last
- * state could not be made durable; it may open empty. */
+ * and all its cm_file pointers are gone: using them again is undefined.
+ * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
+ * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty. */
 CM_API int cm_close(cm_cache *cache);
 
 /* Current mode is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget act in every mode.
@@ -307,17 +306,16 @@ CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator
 #define CM_SIZE_UNKNOWN UINT64_MAX
 
 enum {
-    CM_SOLE_WRITER = 1u << 0, /* nobody else writes the origin while the file is attached */
-    CM_ORIGIN_VOLATILE =
-        1u << 1 /* the origin can lose power or connection alone: unsynced means lost */
+    CM_SOLE_WRITER = 1u << 0,    /* nobody else writes the origin while the file is attached */
+    CM_ORIGIN_VOLATILE = 1u << 1 /* it can lose power or connection alone: unsynced means lost */
 };
 
 /* Attaches an origin file. One object per id: a second open returns the same object and treats
  * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
  * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
  * `validator` NULL or of size CM_SIZE_UNKNOWN: the file is new at this attach. `flags`:
- * CM_SOLE_WRITER holds until a second open comes without it. CM_EINVAL CM_EHANDLE CM_ENOMEM
- * CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
+ * CM_SOLE_WRITER holds until a second open comes without it.
+ * CM_EINVAL CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
@@ -393,7 +391,8 @@ CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm
 /* cm_read() for who turns to cm_read_through() unless all of it is cached, such as a thread that
  * must not wait for the origin: returns len, or fewer where the adopted size ends the file, or
  * CM_EABSENT. What is missing, and what of it is cached, is not counted then: cm_read_through()
- * will. CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
+ * will.
+ * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
 CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len);
 
 /* One piece of a cm_read_many(). `result`: bytes copied or a negative CM_E*. */
@@ -416,7 +415,7 @@ enum cm_not_stored {
     CM_NOT_STORED_FULL = 4,    /* no place in the index */
     CM_NOT_STORED_MODE = 5,    /* CM_FREEZE or CM_BYPASS, or the file is bypassed */
     CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds
-                                  back  what comes for the first time */
+                                  back what comes for the first time */
     CM_NOT_STORED_MEDIA = 7    /* the pool could not be written there */
 };
 #define CM_FILL_EOF 1u /* data ends where the origin ends, possibly in the middle of a block */
@@ -432,8 +431,7 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
 /* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
  * error of the caller's own, which cm_read_through() returns unchanged. off, len and buf are
  * multiples of 4096, so that an O_DIRECT descriptor works. No lock is held; it must not call
- * back into the same cache. More than len is an error of the caller's (CM_EINVAL, nothing stored).
- */
+ * back into the same cache. Returning more than len is CM_EINVAL, and nothing is stored. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of

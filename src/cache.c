@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "hold.h"
 #include "flight.h"
+#include "hold.h"
 #include "sample.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */

@@ -15,8 +15,8 @@
 
 #include <string.h>
 
-#include "steps.h"
 #include "record.h"
+#include "steps.h"
 
 #define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
 #define PROGRESS_SLOTS 4096u /* between two calls of progress */

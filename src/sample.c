@@ -38,7 +38,7 @@ struct cm_sample {
 };
 static_assert(sizeof(struct cm_sample) - sizeof(struct cm_curve) < 100000, "what AUTO may cost");
 
-/* Without a choice: with a buffer, and without one. */
+/* Where there is nothing to choose: without a buffer, and with one. */
 static const struct cm_curve_rule fixed_rule[2] = { { 100, 2, false }, { 0, 2, true } };
 
 uint64_t cm_sample_bytes(void)
