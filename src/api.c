@@ -218,7 +218,7 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
-        cm_glance_end(offset + len, miss);
+        cm_glance_end(offset + len, false, miss);
     }
     end_read(f, start, n == (int64_t)len);
     return n;

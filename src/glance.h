@@ -7,15 +7,12 @@
  * there are, the more of the next lookup is among them, and waits for memory at the same time
  * (docs/performance.md).
  *
- * Who: api.c, flight.c.
+ * Who: api.c, range.c, flight.c.
  */
 #ifndef CM_GLANCE_H
 #define CM_GLANCE_H
 
 #include "lookup.h"
-#include "sample.h"
-
-#include <string.h>
 
 /* May blocks of the file be cached now? */
 static inline bool cm_glance_may(const cm_file *f, uint64_t incarnation)
@@ -31,31 +28,16 @@ static inline bool cm_glance_fits(const cm_file *f, uint64_t incarnation, uint64
            offset + len <= at_load_acquire(&f->size) && cm_glance_may(f, incarnation);
 }
 
-/* Copies from a slot that most probably holds k. false: it does not, or is not known; nothing was
- * left in part->dst. */
-static inline bool cm_glance_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-                                  const struct cm_part *part)
-{
-    if (!cm_lookup_knows(c, slot))
-        return false;
-    if (!cm_slot_read_known(&c->media, slot, k, part)) {
-        memset(part->dst, 0, part->len); /* may be another file's */
-        return false;
-    }
-    if (cm_sample_has(c, k->incarnation, k->block) || cm_ring_counts(&c->ring, slot))
-        cm_lookup_touch(c, k->incarnation, k->block, slot);
-    return true;
-}
-
 /* What is said of a read that ended at byte `pos`, all of it served. The tickets stay what they
  * were: without a file nothing can be filled. */
-static inline void cm_glance_end(uint64_t pos, cm_miss *miss)
+static inline void cm_glance_end(uint64_t pos, bool eof, cm_miss *miss)
 {
     if (!miss)
         return;
     miss->offset = pos;
     miss->len = 0;
-    miss->flags = miss->reserved = 0;
+    miss->flags = eof ? CM_MISS_EOF : 0;
+    miss->reserved = 0;
     miss->opaque[0] = 0;
 }
 
@@ -76,7 +58,7 @@ cm_glance(cm_file *f, const struct cm_plat_thread *t, uint64_t offset, void *buf
     if (matches == 0)
         return cm_lookup_elsewhere(c, k.place.bucket[1], k.place.tag);
     const uint64_t cell = cells.cell[at_lowest_bit(matches)];
-    if (!cm_index_match(m, &k, cell) || !cm_glance_copy(c, &k, cm_cell_slot(cell), &part))
+    if (!cm_index_match(m, &k, cell) || !cm_lookup_copy(c, &k, cm_cell_slot(cell), &part))
         return CM_FOUND_CONFLICT;
     cm_media_count2(m, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;

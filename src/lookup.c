@@ -10,10 +10,6 @@
  */
 #include "lookup.h"
 
-#include "sample.h"
-
-#include <string.h>
-
 #define TRIES 2 /* optimistic copies before a lookup gives up */
 
 /* ---- Reading --------------------------------------------------------------------------------- */
@@ -36,27 +32,13 @@ static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
         cm_sample_read(c, k, !news, false);
 }
 
-/* The usual hit. false: nothing is known, and nothing was left in part->dst. */
-static inline bool read_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-                              const struct cm_part *part)
-{
-    if (!cm_lookup_knows(c, slot))
-        return false;
-    if (cm_slot_read_known(&c->media, slot, k, part)) {
-        count_hit(c, k, slot);
-        return true;
-    }
-    memset(part->dst, 0, part->len); /* may be another file's */
-    return false;
-}
-
 /* One cell that carries the tag. */
 static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                                const struct cm_part *part, uint32_t *got)
 {
     bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
-    if (read_known(c, k, slot, part)) {
+    if (cm_lookup_copy(c, k, slot, part)) {
         *got = part->len;
         return CM_FOUND_HIT;
     }

@@ -5,6 +5,9 @@
 #ifndef CM_LOOKUP_H
 #define CM_LOOKUP_H
 
+#include <string.h>
+
+#include "sample.h"
 #include "steps.h"
 
 /* A lookup on its way, so that those of several blocks can wait for memory side by side: aim asks
@@ -41,11 +44,26 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
     return cm_ring_is_verified(&c->ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
            cm_media_key(&c->media) == c->judged_key;
 }
+/* Tells the policy of a hit. */
+void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t slot);
+/* Copies from a slot that most probably holds k. false: it does not, or is not known; nothing was
+ * left in part->dst. */
+static inline bool cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                                  const struct cm_part *part)
+{
+    if (!cm_lookup_knows(c, slot))
+        return false;
+    if (!cm_slot_read_known(&c->media, slot, k, part)) {
+        memset(part->dst, 0, part->len); /* may be another file's */
+        return false;
+    }
+    if (cm_sample_has(c, k->incarnation, k->block) || cm_ring_counts(&c->ring, slot))
+        cm_lookup_touch(c, k->incarnation, k->block, slot);
+    return true;
+}
 /* For glance.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody has
  * to look closer. */
 enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
-/* And what a hit tells the policy. */
-void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t slot);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 

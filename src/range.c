@@ -75,13 +75,6 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
     return b - first;
 }
 
-static void nothing_missing(uint64_t pos, bool eof, cm_miss *miss)
-{
-    cm_miss none = { .offset = pos, .flags = eof ? CM_MISS_EOF : 0 };
-    if (miss)
-        *miss = none;
-}
-
 /* Describes the absent run that begins with the block of byte `pos`. */
 static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint64_t ahead,
                               cm_miss *miss)
@@ -168,7 +161,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
                         uint64_t ahead, cm_miss *miss)
 {
     if (pos >= w->end) {
-        nothing_missing(pos, w->eof, miss);
+        cm_glance_end(pos, w->eof, miss);
     } else {
         uint64_t first = pos / CM_BLOCK_SIZE;
         uint64_t end = first + describe_miss(w, pos, fillable, ahead, miss);
@@ -299,11 +292,11 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
         if (i + 1 < n)
             cm_lookup_soon(c, &p[i + 1]);
         if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
-            cm_glance_copy(c, &p[i].key, p[i].slot, &part)) {
+            cm_lookup_copy(c, &p[i].key, p[i].slot, &part)) {
             hits++;
             bytes += v[i].len;
             v[i].result = (int64_t)v[i].len;
-            cm_glance_end(v[i].offset + v[i].len, v[i].miss);
+            cm_glance_end(v[i].offset + v[i].len, false, v[i].miss);
         } else {
             uint64_t counted = 0;
             v[i].result = cm_range_read(f, CM_FOUND_CONFLICT, v[i].offset, v[i].buf, v[i].len, 0,
