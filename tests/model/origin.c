@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../later.h"
+
 uint64_t rng_next(struct rng *r)
 {
     /* splitmix64 (Steele, Lea, Flood 2014) */
@@ -83,13 +85,7 @@ void ofile_power_cut(struct ofile *f, struct rng *r)
 
 cm_validator ofile_validator(const struct ofile *f, int64_t tick)
 {
-    /* Windows' clock has ticks of 100 ns, and what is taken in the tick in which a bracket ended is
-     * held to be older. */
-    const uint64_t tick_began = cm_now();
-    cm_validator v = { .taken_at = cm_now() };
-    while (v.taken_at == tick_began)
-        v.taken_at = cm_now();
-    v.size = f->size;
+    cm_validator v = { .size = f->size, .taken_at = later() };
     v.mtime_ns = v.ctime_ns = f->stamp * TICK_NS;
     v.racy = f->stamp == tick;
     return v;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "../later.h"
 #include "harness.h"
 
 #include "file.h"
@@ -280,7 +281,7 @@ static inline cm_validator val(uint64_t size, uint64_t version)
 {
     cm_validator v = { .size = size, .mtime_ns = (int64_t)version, .ctime_ns = (int64_t)version };
     v.change = version;
-    v.taken_at = cm_now();
+    v.taken_at = later();
     return v;
 }
 

@@ -46,7 +46,7 @@ static cm_file *warm(struct pool *p, uint64_t id, const cm_validator *v, uint32_
 
 static cm_validator fresh(cm_validator v)
 {
-    v.taken_at = cm_now();
+    v.taken_at = later();
     return v;
 }
 
