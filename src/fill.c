@@ -30,10 +30,12 @@ static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
         return false;
     struct cm_header h;
     uint64_t slot;
-    n->start = CM_START_KNOWN;
     /* What is in the pool already stays there: a tail that grew. */
-    return !cm_ghost_take(&c->ghost, n->key.place.hash) &&
-           cm_step_find(c, &n->key, &slot, &h) == CM_FOUND_ABSENT;
+    if (!cm_ghost_take(&c->ghost, n->key.place.hash) &&
+        cm_step_find(c, &n->key, &slot, &h) == CM_FOUND_ABSENT)
+        return true;
+    n->start = CM_START_KNOWN;
+    return false;
 }
 
 /* Blocks that the buffer's cells have no room for (one in some 10^5) need not wait: they go to the
@@ -43,10 +45,12 @@ static unsigned without_homeless(struct cm_newcomer *waits, unsigned waiting,
 {
     unsigned left = 0;
     for (unsigned i = 0; i < waiting; i++) {
-        if (waits[i].result == CM_NOT_STORED_FULL)
-            in[(*ins)++] = waits[i];
-        else
+        if (waits[i].result != CM_NOT_STORED_FULL) {
             waits[left++] = waits[i];
+            continue;
+        }
+        in[*ins] = waits[i];
+        in[(*ins)++].start = CM_START_KNOWN;
     }
     return left;
 }

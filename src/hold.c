@@ -20,12 +20,16 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     struct cm_held h, again;
     if (!cm_probation_peek(&c->probation, e, &h))
         return false;
-    bool earned = h.count >= at_load_relaxed(&c->ring.earn);
+    const bool unread = h.count == CM_PROBATION_AHEAD;
+    bool earned = !unread && h.count >= at_load_relaxed(&c->ring.earn);
     bool unused = cm_ring_has_unused(&c->ring);
     n->key = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
     n->data = cm_probation_data(&c->probation, e);
     n->valid = cm_probation_valid(&c->probation, e);
-    n->start = earned ? CM_START_MEMBER : unused ? CM_START_KNOWN : CM_START_ASK;
+    n->start = earned   ? CM_START_MEMBER
+               : unused ? CM_START_KNOWN
+               : unread ? CM_START_AHEAD
+                        : CM_START_ASK;
     if (!earned && cm_ring_refuses(&c->ring)) {
         cm_ghost_add(&c->ghost, h.hash);
         return false;
@@ -88,7 +92,7 @@ static int hold_one(struct cm_cache *c, const struct cm_grant *g, const struct c
     struct cm_header h;
     uint64_t slot;
     int r = 0;
-    cm_probation_store(&c->probation, e, &n->key, n->data, n->valid);
+    cm_probation_store(&c->probation, e, &n->key, n->data, n->valid, n->start == CM_START_AHEAD);
     cm_lock_acquire(&s->lock);
     enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
     if (!cm_publish_may(g, s, n))

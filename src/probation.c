@@ -184,7 +184,7 @@ static void copy_in(uint8_t *to, const uint8_t *from, size_t n)
 }
 
 void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
-                        const uint8_t *data, uint32_t valid)
+                        const uint8_t *data, uint32_t valid, bool ahead)
 {
     struct cm_held *h = &p->held[e];
     uint8_t tail[CM_BLOCK_SIZE];
@@ -198,7 +198,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
     at_store_relaxed(&h->incarnation, k->incarnation);
     at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
     h->hash = k->place.hash;
-    at_store_relaxed(&h->count, (uint8_t)0);
+    at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
     copy_in(cm_probation_data(p, e), data, CM_BLOCK_SIZE);
 }
 

@@ -14,13 +14,14 @@
 #define CM_PROBATION_MAX (UINT32_MAX / 4) /* entries */
 #define CM_PROBATION_WAYS 8u
 #define CM_PROBATION_COUNT 3u
+#define CM_PROBATION_AHEAD 0x80u /* a count: read ahead of need, and nobody came yet */
 
 struct cm_held {
     uint64_t version;     /* atomic; odd: live. Each life has its own */
     uint64_t incarnation; /* stable while live, as all below */
     uint64_t block_valid; /* block << 13 | valid bytes, as in a header */
     uint64_t hash;        /* of the key */
-    uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most */
+    uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
     uint8_t busy;         /* atomic; claimed by one who may overwrite it */
     uint8_t pins;         /* pin.h; no entry is ever doomed */
 };
@@ -45,12 +46,14 @@ uint64_t cm_probation_buckets(uint64_t entries);
  * CHANGED; part->dst holds nobody else's bytes. */
 enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
                                        const struct cm_part *part, uint32_t *got, uint32_t *entry);
+/* A hit; the first one of what was read ahead is that of the reader who would have missed. */
 static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
 {
-    uint8_t count = at_load_relaxed(&p->held[e].count);
-    if (count < CM_PROBATION_COUNT)
-        at_store_relaxed(&p->held[e].count,
-                         (uint8_t)(count + 1)); /* may be lost, or be another's */
+    uint8_t count = at_load_relaxed(&p->held[e].count); /* may be lost, or be another's */
+    if (count == CM_PROBATION_AHEAD)
+        at_store_relaxed(&p->held[e].count, (uint8_t)0);
+    else if (count < CM_PROBATION_COUNT)
+        at_store_relaxed(&p->held[e].count, (uint8_t)(count + 1));
 }
 /* The entry that holds k, or CM_NO_ENTRY; lock-free, a snapshot unless k's stripe is locked. */
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version);
@@ -72,9 +75,9 @@ uint64_t cm_probation_rewind(struct cm_probation *p);
 void cm_probation_release(struct cm_probation *p, uint32_t e);
 /* What is in a claimed entry; false: nothing. It may be killed at any time but does not change. */
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h);
-/* Fills a claimed entry that is not live and not pinned. */
+/* Fills a claimed entry that is not live and not pinned. `ahead`: nobody asked for it yet. */
 void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
-                        const uint8_t *data, uint32_t valid);
+                        const uint8_t *data, uint32_t valid, bool ahead);
 
 /* ---- The stripe of the key is locked by the caller ------------------------------------------- */
 

@@ -2,8 +2,8 @@
  *
  * later.h - the time a validator of a test was taken at.
  *
- * Windows' clock has ticks of 100 ns, and what is taken in the tick in which a bracket ended is held
- * to be older than it: a test that wants to be believed waits for the next one.
+ * Windows' clock has ticks of 100 ns, and what is taken in the tick in which a bracket ended is
+ * held to be older than it: a test that wants to be believed waits for the next one.
  */
 #ifndef CM_LATER_H
 #define CM_LATER_H

@@ -290,6 +290,31 @@ static void test_read_ahead(void)
     pool_end(&p);
 }
 
+/* The first reader of what was read ahead of need is the one that would have missed: it does not
+ * earn the block a place, where one hit is enough; the second does. */
+static void test_read_ahead_once(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    uint64_t blocks = 0;
+    cm_file *f = set_up_full(&p);
+    cm_ring_rule(&p.c->ring, 0, 1, true);
+    int64_t promoted = STAT(p.c, promoted);
+    for (uint64_t b = 0; b < 8 * HELD; b++)
+        CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, read_content, &blocks), BLK);
+    CHECK(STAT(p.c, prefetch_blocks) > 4 * HELD);
+    (void)put_all(f, 1000, HELD, 5);
+    CHECK_EQ(STAT(p.c, promoted), promoted);
+    CHECK(cm_read_through(f, 2000 * BLK, buf, BLK, read_content, &blocks) == BLK);
+    CHECK(cm_read_through(f, 2001 * BLK, buf, BLK, read_content, &blocks) == BLK);
+    CHECK_EQ(look_anew(f, 2002, 5), RIGHT);
+    CHECK_EQ(look_anew(f, 2002, 5), RIGHT);
+    (void)put_all(f, 3000, HELD, 5);
+    CHECK_EQ(STAT(p.c, promoted), promoted + 1);
+    CHECK(in_pool(f, 2002));
+    pool_end(&p);
+}
+
 /* A buffer is not larger than the pool, and closing looks only at what was used. */
 static void test_huge(void)
 {
@@ -375,22 +400,31 @@ static int copy_pinning(void *ctx, void *dst, const void *src, size_t n)
     return whole_ops->copy(ctx, dst, src, n);
 }
 
+/* Block 2 has earned its place, and leaves the buffer with `copy` in between. Returns how many of
+ * the blocks that pushed it out were stored. */
+static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void *, size_t))
+{
+    struct cm_media *m = &f->cache->media;
+    struct cm_persist_ops ops = *m->ops;
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    whole_ops = m->ops;
+    other_file = f;
+    meddled = false;
+    ops.copy = copy;
+    m->ops = &ops;
+    uint64_t stored = put_all(f, 1000, 2 * HELD, 6);
+    m->ops = whole_ops;
+    CHECK(meddled);
+    return stored;
+}
+
 static void test_promotion_beside_pin(void)
 {
     struct pool p;
     cm_file *f = set_up_full(&p);
-    struct cm_persist_ops ops = *p.c->media.ops;
-    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 3; i++)
-        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
-    whole_ops = p.c->media.ops;
-    other_file = f;
-    meddled = false;
-    ops.copy = copy_pinning;
-    p.c->media.ops = &ops;
-    (void)put_all(f, 1000, 2 * HELD, 6);
-    p.c->media.ops = whole_ops;
-    CHECK(meddled);
+    (void)promote_with(f, copy_pinning);
     CHECK(is_content(5, 2, late_iov.base, BLK));
     CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
     CHECK_EQ(cm_unpin(&late_pins), 0);
@@ -401,18 +435,7 @@ static void test_promotion_beside_write(void)
 {
     struct pool p;
     cm_file *f = set_up_full(&p);
-    struct cm_persist_ops ops = *p.c->media.ops;
-    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 3; i++)
-        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
-    whole_ops = p.c->media.ops;
-    other_file = f;
-    meddled = false;
-    ops.copy = copy_meddling;
-    p.c->media.ops = &ops;
-    CHECK(put_all(f, 1000, HELD, 5) >= HELD - 1); /* the one on its way is stale */
-    p.c->media.ops = whole_ops;
-    CHECK(meddled);
+    CHECK(promote_with(f, copy_meddling) >= 2 * HELD - 1); /* the one on its way is stale */
     CHECK_EQ(look(f, 2, 5), MISS);
     pool_end(&p);
 }
@@ -561,6 +584,7 @@ static const struct harness_test tests[] = {
     TEST(bracket_beside),
     TEST(counts),
     TEST(read_ahead),
+    TEST(read_ahead_once),
     TEST(huge),
     TEST(write_forgets),
     TEST(killed_is_not_promoted),
