@@ -105,14 +105,15 @@ static int parse_seconds(const char *key, const char *value, double *out)
     return 0;
 }
 
-static int parse_count(const char *key, const char *value, unsigned max, unsigned *out)
+static int parse_count(const char *key, const char *value, unsigned min, unsigned max,
+                       unsigned *out)
 {
     char *end = NULL;
     unsigned long n = value ? strtoul(value, &end, 10) : 0;
 
-    if (!value || end == value || *end || value[0] == '-' || n < 1 || n > max) {
+    if (!value || end == value || *end || value[0] == '-' || n < min || n > max) {
         char want[48];
-        snprintf(want, sizeof(want), "a number from 1 to %u", max);
+        snprintf(want, sizeof(want), "a number from %u to %u", min, max);
         return bad_value(key, value, want);
     }
     *out = (unsigned)n;
@@ -123,11 +124,7 @@ static int parse_mib(const char *key, const char *value, uint64_t *bytes)
 {
     unsigned n = 0;
 
-    if (value && !strcmp(value, "0")) {
-        *bytes = 0;
-        return 0;
-    }
-    if (parse_count(key, value, 1u << 20, &n))
+    if (parse_count(key, value, 0, 1u << 20, &n))
         return EXIT_USAGE;
     *bytes = (uint64_t)n << 20;
     return 0;
@@ -161,9 +158,9 @@ static int parse_o(char *key, struct options *o)
     if (!strcmp(key, "attr_timeout"))
         return parse_seconds(key, value, &o->attr_timeout);
     if (!strcmp(key, "max_background"))
-        return parse_count(key, value, 65535, &o->max_background);
+        return parse_count(key, value, 1, 65535, &o->max_background);
     if (!strcmp(key, "loops"))
-        return parse_count(key, value, 64, &o->loops);
+        return parse_count(key, value, 1, 64, &o->loops);
     if (!strcmp(key, "probation"))
         return parse_mib(key, value, &o->probation_bytes);
     if (!strcmp(key, "verify"))

@@ -66,7 +66,7 @@ wrong_use() {
     "$org" --pool "$pool" -o entry_timout=3
   refused "unknown switch suggests the nearest" 2 "did you mean '--pool'" "$org" --pol "$pool"
   refused "bad number" 2 'number of seconds' "$org" --pool "$pool" -o attr_timeout=soon
-  refused "bad probation" 2 'a number from 1 to 1048576' "$org" --pool "$pool" -o probation=lots
+  refused "bad probation" 2 'a number from 0 to 1048576' "$org" --pool "$pool" -o probation=lots
   refused "bad verify" 2 'first, always or never' "$org" --pool "$pool" -o verify=maybe
   refused "mount point missing" 1 'No such file' "$work/nowhere" --pool "$pool"
   refused "mount point not a directory" 1 'not a directory' "$org/precious" --pool "$pool"
