@@ -10,44 +10,22 @@ before not counted, of at most 0.20 and 0.12 times LRU's, and on average a hit r
 CLOCK's. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped" last.
 """
 import concurrent.futures
-import glob
-import json
-import lzma
-import os
-import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SIZES = (0.001, 0.01, 0.1, 0.3)
-SHARES = {'none': None, '1 %': '0.01', '10 %': '0.1'}
+from measure import SIZES, Checks, mean, replay, tool_of, unpack
+
+SHARES = {'none': (), '1 %': ('--probation', 0.01), '10 %': ('--probation', 0.1)}
 MOST_FILLS = {'1 %': 0.20, '10 %': 0.12}
 
 
-def replay(tool, trace, size, share):
-    options = [] if share is None else ['--probation', share]
-    out = subprocess.run([tool, 'replay', trace, '--size', str(size), '--json', *options], stdout=subprocess.PIPE,
-                         check=True)
-    return json.loads(out.stdout)
-
-
 def main():
-    tool = os.path.join(sys.argv[1], 'src/tool/cachemax')
-    passed = failed = 0
-
-    def check(name, good, why):
-        nonlocal passed, failed
-        passed, failed = passed + good, failed + (not good)
-        print('ok ' + name if good else 'FAIL %s: %s' % (name, why))
-
+    tool = tool_of(sys.argv[1])
+    checks = Checks()
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        traces = []
-        for packed in sorted(glob.glob(os.path.join(HERE, 'traces', '*.lct.xz'))):
-            traces.append(os.path.join(work, os.path.basename(packed)[:-3]))
-            with lzma.open(packed) as source, open(traces[-1], 'wb') as plain:
-                plain.write(source.read())
-        runs = {(share, t, s): pool.submit(replay, tool, t, s, SHARES[share])
-                for share in SHARES for t in traces for s in SIZES}
+        traces = unpack(work).values()
+        runs = {(share, t, s): pool.submit(replay, tool, t, '--size', s, *options)
+                for share, options in SHARES.items() for t in traces for s in SIZES}
         runs = {k: r.result() for k, r in runs.items()}
     for share in SHARES:
         ours = [r for (of, _, _), r in runs.items() if of == share]
@@ -59,17 +37,16 @@ def main():
             ratio = (with_first - sum(r['first_fills'] for r in its)) / (sum(lru) - lru_first)
             above = [100 * (i['hit_ratio'] - r['policies']['clock']['hit_ratio']) for i, r in zip(its, ours)]
             print('# %s, buffer %s: fills %.3f of LRU\'s, %.3f with first ones; hits %+.2f points beside CLOCK\'s '
-                  '(worst %+.2f)' % (policy, share, ratio, with_first / sum(lru), sum(above) / len(above), min(above)))
+                  '(worst %+.2f)' % (policy, share, ratio, with_first / sum(lru), mean(above), min(above)))
             if share in MOST_FILLS:
-                check(f'fills, {policy}, {share}', ratio <= MOST_FILLS[share], '%.3f' % ratio)
-                check(f'hits, {policy}, {share}', sum(above) / len(above) >= 1.0, '%+.2f' % (sum(above) / len(above)))
+                checks.check(f'fills, {policy}, {share}', ratio <= MOST_FILLS[share], '%.3f' % ratio)
+                checks.check(f'hits, {policy}, {share}', mean(above) >= 1.0, '%+.2f' % mean(above))
         if share in MOST_FILLS:
-            check('buffer used, ' + share, all(r['probation_hits'] > 0 for r in ours if r['probation_blocks'] > 8),
-                  'no hits in it')
+            checks.check('buffer used, ' + share,
+                         all(r['probation_hits'] > 0 for r in ours if r['probation_blocks'] > 8))
         else:
-            check('no buffer', all(r['probation_hits'] == 0 for r in ours), 'hits in a buffer that is not there')
-    print('%d passed, %d failed, 0 skipped' % (passed, failed))
-    return 1 if failed else 0
+            checks.check('no buffer used', all(r['probation_hits'] == 0 for r in ours))
+    return checks.finish()
 
 
 if __name__ == '__main__':

@@ -14,41 +14,17 @@ the pool is random, so runs differ a little).
 """
 import argparse
 import concurrent.futures
-import glob
-import json
-import lzma
-import os
-import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SIZES = (0.001, 0.01, 0.1, 0.3)
+from measure import BEST, SIZES, Checks, answer, mean, replay, sim_of, tool_of, unpack
+
 CURVES = (0.01, 0.1)
 FACTORS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
-BEST = ('s3fifo', 'sieve', 'arc')
 OURS = ('s3r', 'auto')
 SLOTS_MIN = 64
 BUFFERED = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100')  # thousandths of the slots
 CURVED = OURS + BUFFERED[2:]
-
-
-class Checks:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, name, good, why=''):
-        if good:
-            self.passed += 1
-            print('ok', name, why)
-        else:
-            self.failed += 1
-            print(f'FAIL {name}: {why}')
-
-
-def mean(values):
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def off(values):
@@ -70,30 +46,23 @@ class Runs:
     """Hit % by (trace, policy, slots, threads, blocks of buffer), a list each; curves, too."""
 
     def __init__(self, build, traces, times):
-        def program(*where):
-            path = os.path.join(build, *where)
-            return path if os.path.exists(path) else path + '.exe'
-        self.tool = program('src', 'tool', 'cachemax')
-        self.sim = program('tests', 'policy', 'policy-sim')
+        self.tool, self.sim = tool_of(build), sim_of(build)
         self.traces, self.times = traces, times
         self.hit, self.twice, self.curve, self.fills = {}, {}, {}, {}
         self.cases = []  # (trace, size)
 
     def simulate(self):
-        out = subprocess.run([self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + BUFFERED),
-                              '--sizes', ','.join(map(str, SIZES)), *self.traces.values()],
-                             stdout=subprocess.PIPE, check=True)
+        rows = answer(self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + BUFFERED), '--sizes',
+                      ','.join(map(str, SIZES)), *self.traces.values())
         sim = {(r['trace'].split('.')[0], r['size'], r['policy']): dict(r, hit=100 * r['hits'] / r['reads'])
-               for r in json.loads(out.stdout)}
+               for r in rows}
         self.cases = [(t, s) for t in self.traces for s in SIZES if sim[t, s, 's3r']['slots'] >= SLOTS_MIN]
         return sim
 
     def replay(self, trace, policy, slots, threads, buffer):
-        options = ['--probation', f'{4 * buffer}K'] if buffer > 0 else []
-        out = subprocess.run([self.tool, 'replay', self.traces[trace], '--policy', policy.split(':')[0], '--size',
-                              str(slots), '--threads', str(threads), '--curve', '--json', *options],
-                             stdout=subprocess.PIPE, check=True)
-        return json.loads(out.stdout)
+        options = ('--probation', f'{4 * buffer}K') if buffer > 0 else ()
+        return replay(self.tool, self.traces[trace], '--policy', policy.split(':')[0], '--size', slots, '--threads',
+                      threads, '--curve', *options)
 
     def replay_all(self, jobs):
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -202,18 +171,11 @@ def main():
     parser.add_argument('--traces')
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        traces = {}
-        for path in sorted(p for d in (os.path.join(HERE, 'traces'), a.traces) if d
-                           for p in glob.glob(os.path.join(d, '*.lct.xz'))):
-            name = os.path.basename(path)[:-3]
-            with lzma.open(path) as src, open(os.path.join(work, name), 'wb') as out:
-                out.write(src.read())
-            traces[name.split('.')[0]] = os.path.join(work, name)
-        runs = Runs(a.build, traces, a.times)
+        runs = Runs(a.build, unpack(work, a.traces), a.times)
         sim = runs.simulate()
         jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + BUFFERED
                 for n in ((1, 2) if p in OURS else (1,))}
-        jobs |= {job for t in traces for p in CURVED for some in curve_jobs(sim, t, p).values() for job in some
+        jobs |= {job for t in runs.traces for p in CURVED for some in curve_jobs(sim, t, p).values() for job in some
                  if job is not None}
         runs.replay_all(jobs)
     if a.tables:
@@ -224,8 +186,7 @@ def main():
     check_simulator(c, runs, sim, OURS, 2)
     check_others(c, runs, sim)
     check_curve(c, runs, sim)
-    print(f'{c.passed} passed, {c.failed} failed, 0 skipped')
-    return c.failed > 0
+    return c.finish()
 
 
 if __name__ == '__main__':

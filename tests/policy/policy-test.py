@@ -11,15 +11,11 @@ that a trace reads; cases with fewer than 50 slots are left out. Without --table
 """
 import argparse
 import concurrent.futures
-import glob
-import json
-import lzma
-import os
-import subprocess
 import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+from measure import BEST, SIZES, Checks, answer, mean, sim_of, unpack
+
 # Hit % at 0.1, 1, 10, 30 %: of another simulator, which followed the papers.
 KNOWN = {
     'p3': {'lru': '8.7/11.5/26.5/68.0', 'clock': '8.7/11.4/28.5/67.6', 'sieve': '7.1/11.4/32.8/67.1',
@@ -27,8 +23,6 @@ KNOWN = {
     'oltp': {'lru': '13.8/41.6/66.5/74.4', 'clock': '14.0/42.2/66.9/74.8', 'sieve': '9.1/40.3/66.7/74.8',
              's3fifo': '17.7/46.4/67.7/74.5', 'arc': '17.6/45.4/67.3/75.1'},
 }
-SIZES = (0.001, 0.01, 0.1, 0.3)
-BEST = ('s3fifo', 'sieve', 'arc')
 S3R, AUTO, ONE, TEN = 's3r', 'auto', 's3r:buffer=10', 's3r:buffer=100'
 AUTO_ONE, AUTO_TEN = 'auto:buffer=10', 'auto:buffer=100'
 OURS = (S3R, AUTO, ONE, TEN, AUTO_ONE, AUTO_TEN)
@@ -41,8 +35,7 @@ class Runs:
         self.sim, self.traces = sim, traces
 
     def rows(self, *options):
-        out = subprocess.run([self.sim, '--json', *options, *self.traces], stdout=subprocess.PIPE, check=True)
-        return json.loads(out.stdout)
+        return answer(self.sim, '--json', *options, *self.traces)
 
     def read(self, *options):
         return {(r['trace'].split('.')[0], r['size'], r['policy']): r
@@ -52,11 +45,6 @@ class Runs:
 
 def percent(r):
     return 100 * r['hits'] / r['reads']
-
-
-def mean(values):
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def cases(d):
@@ -82,19 +70,6 @@ def kept(by_restart, policy):
             for how, d in by_restart.items()}
     lost = late['none'] - late['cold']
     return {how: 100 * (late[how] - late['cold']) / lost for how in ('clean', 'crash')}, late
-
-
-class Checks:
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, name, good, why=''):
-        if good:
-            self.passed += 1
-            print('ok', name, why)
-        else:
-            self.failed += 1
-            print(f'FAIL {name}: {why}')
 
 
 def check_literature(c, d):
@@ -171,18 +146,8 @@ def main():
     parser.add_argument('--tables', action='store_true')
     parser.add_argument('--traces', default=None)
     a = parser.parse_args()
-    sim = os.path.join(a.build, 'tests', 'policy', 'policy-sim')
-    if not os.path.exists(sim):
-        sim += '.exe'
     with tempfile.TemporaryDirectory() as work:
-        names = {}
-        for directory in [os.path.join(HERE, 'traces')] + ([a.traces] if a.traces else []):
-            for path in glob.glob(os.path.join(directory, '*.lct.xz')):
-                name = os.path.join(work, os.path.basename(path)[:-3])
-                with lzma.open(path) as src, open(name, 'wb') as out:
-                    out.write(src.read())
-                names[os.path.basename(path)] = name
-        runs = Runs(sim, [names[n] for n in sorted(names)])
+        runs = Runs(sim_of(a.build), list(unpack(work, a.traces).values()))
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             curve = pool.submit(runs.rows, '--curve', '512', '--policies', ','.join((S3R, ONE, TEN)))
             restarts = {how: pool.submit(runs.read, '--restart', how) for how in ('none', 'clean', 'crash', 'cold')}
@@ -197,8 +162,7 @@ def main():
     check_wear(c, d)
     check_restart(c, by_restart)
     check_curve(c, curve)
-    print(f'{c.passed} passed, {c.failed} failed, 0 skipped')
-    return c.failed > 0
+    return c.finish()
 
 
 if __name__ == '__main__':

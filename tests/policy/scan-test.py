@@ -19,13 +19,13 @@ fewer than with LRU or CLOCK, in one go 0.3 of theirs, for this is what resistan
 import argparse
 import concurrent.futures
 import itertools
-import json
 import os
 import random
 import struct
-import subprocess
 import sys
 import tempfile
+
+from measure import Checks, replay, tool_of
 
 SLOTS = 8192
 LEARN = 8 * SLOTS  # hot reads before the scan
@@ -79,13 +79,12 @@ CASES = [Case('%dx' % x, scan(x, length=16), length=16) for x in (1, 4, 10)] + [
 ]
 
 
-def replay(tool, path, blocks, first):
+def hits_of(tool, path, blocks, first):
     """{policy: (hits, hits from block `first` on)}; LRU and CLOCK are asked for once."""
     found = {}
     for label, buffer in BUFFERS.items():
-        out = subprocess.run([tool, 'replay', path, '--size', str(SLOTS), '--json', '--probation', buffer, '--restart-at',
-                              '%.12f' % ((first - 0.5) / blocks), 'none'], stdout=subprocess.PIPE, check=True)
-        one = json.loads(out.stdout)
+        one = replay(tool, path, '--size', SLOTS, '--probation', buffer, '--restart-at',
+                     '%.12f' % ((first - 0.5) / blocks), 'none')
         for policy, its in [('auto', one), *one['policies'].items()]:
             found[policy + ('' if policy in ('lru', 'clock') else label)] = its['hits'], its['hits_after']
     return found
@@ -96,7 +95,7 @@ def run(tool, path, records, uncounted=0, length=1):
     with open(path, 'wb') as f:
         f.write(b'LCTRACE1' + struct.pack('<Q', len(records)) + b''.join(records))
     blocks = len(records) + uncounted - uncounted // length
-    found = replay(tool, path, blocks, LEARN + uncounted)
+    found = hits_of(tool, path, blocks, LEARN + uncounted)
     os.remove(path)
     return found
 
@@ -128,10 +127,9 @@ def main():
     parser.add_argument('build')
     parser.add_argument('--table', action='store_true')
     a = parser.parse_args()
-    tool = os.path.join(a.build, 'src', 'tool', 'cachemax')
+    tool, checks = tool_of(a.build), Checks()
     longest = max(c.hot for c in CASES)
     hot = {label: hot_reads(*of, LEARN + longest) for label, of in HOT.items()}
-    failed = 0
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(2) as pool:
         def start(name, *args):
             return pool.submit(run, tool, os.path.join(work, name), *args)
@@ -148,16 +146,13 @@ def main():
                 print('| hits without a scan, % |', ' | '.join('%.1f' % (100 * base[p][1] / SLOTS) for p in COLUMNS), '|')
             for c in CASES:
                 percent, wrong = judge(h, c, runs[h, c].result(), without[h, c.hot].result())
-                failed += bool(wrong)
                 if a.table:
                     print('|', c.name, '|', ' | '.join('%.1f' % percent[p] for p in COLUMNS), '|')
                     continue
                 print('#', h, c.name, 'hits' if c.soon else 'kept',
                       ', '.join('%s %.1f' % (p, percent[p]) for p in COLUMNS))
-                name = '%s hot set, scan of %s' % (h, c.name)
-                print('FAIL %s: %s' % (name, '; '.join(wrong)) if wrong else 'ok ' + name)
-    print('%d passed, %d failed, 0 skipped' % (len(HOT) * len(CASES) - failed, failed))
-    return failed > 0
+                checks.check('%s hot set, scan of %s' % (h, c.name), not wrong, '; '.join(wrong))
+    return checks.finish()
 
 
 if __name__ == '__main__':
