@@ -52,7 +52,7 @@ static void say_trouble(cm_cache *c)
 
 static inline void report_trouble(cm_cache *c)
 {
-    if (at_load_relaxed(&c->broken) == 1 || at_load_relaxed(&c->failing) == 1)
+    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing)) & 1) /* unsaid */
         say_trouble(c);
 }
 
@@ -189,10 +189,16 @@ int cm_file_close(cm_file *f)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
+static inline bool is_open(const cm_file *f)
+{
+    return cm_file_valid(f) && cm_cache_valid(f->cache);
+}
+
+/* All that is asked of a read but whether its file is open. */
 static inline int begin_read(const cm_file *f, struct cm_plat_thread *t, uint64_t offset,
                              const void *buf, size_t len, uint64_t *start)
 {
-    int e = cm_file_valid(f) ? cm_enter_thread(f->cache, t) : CM_EHANDLE;
+    int e = cm_enter_thread(f->cache, t);
     if (e == 0)
         e = !buf && len ? CM_EINVAL : check_range(offset, len);
     *start = e == 0 && t->sample++ % SAMPLE == 0 ? cm_plat_now_ns() : 0;
@@ -208,12 +214,15 @@ static inline void end_read(cm_file *f, uint64_t start, bool whole)
 
 int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
-    struct cm_plat_thread *t = cm_plat_thread();
     uint64_t start, counted = 0;
+    if (!is_open(f))
+        return CM_EHANDLE;
+    const struct cm_glance g = cm_glance_begin(f, offset, len);
+    struct cm_plat_thread *t = cm_plat_thread();
     int64_t n = begin_read(f, t, offset, buf, len, &start);
     if (n)
         return n;
-    enum cm_found seen = cm_glance(f, t, offset, buf, len);
+    enum cm_found seen = cm_glance_read(f, t, &g, offset, buf, len);
     if (seen != CM_FOUND_HIT) {
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
@@ -226,12 +235,15 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
 
 int64_t cm_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
 {
-    struct cm_plat_thread *t = cm_plat_thread();
     uint64_t start;
+    if (!is_open(f))
+        return CM_EHANDLE;
+    const struct cm_glance g = cm_glance_begin(f, offset, len);
+    struct cm_plat_thread *t = cm_plat_thread();
     int64_t n = begin_read(f, t, offset, buf, len, &start);
     if (n)
         return n;
-    enum cm_found seen = cm_glance(f, t, offset, buf, len);
+    enum cm_found seen = cm_glance_read(f, t, &g, offset, buf, len);
     n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
     end_read(f, start, n == (int64_t)len);
     return n;

@@ -272,7 +272,8 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
     const uint64_t offset = q->offset + q->done;
     uint8_t *buf = q->buf + q->done;
     const size_t len = q->len - q->done;
-    enum cm_found seen = cm_glance(q->f, cm_plat_thread(), offset, buf, len);
+    const struct cm_glance g = cm_glance_begin(q->f, offset, len);
+    enum cm_found seen = cm_glance_read(q->f, cm_plat_thread(), &g, offset, buf, len);
     if (seen == CM_FOUND_HIT) {
         q->done = q->len;
         return 1;

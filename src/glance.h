@@ -41,26 +41,52 @@ static inline void cm_glance_end(uint64_t pos, bool eof, cm_miss *miss)
     miss->opaque[0] = 0;
 }
 
+/* Where a block is, as the index has it. */
+struct cm_glance {
+    struct cm_key key;
+    uint64_t slot; /* that probably holds it, or CM_NO_SLOT */
+    bool absent;   /* no cell of the first bucket carries its tag */
+};
+
+/* Asks memory for what a hit waits for, before anything is known of the request but its file: what
+ * else there is to test is tested meanwhile. (The other way round a hit takes a quarter longer.) */
+static inline __attribute__((always_inline)) struct cm_glance
+cm_glance_begin(const cm_file *f, uint64_t offset, size_t len)
+{
+    const struct cm_media *m = &f->cache->media;
+    const uint64_t incarnation = at_load_acquire(&f->incarnation);
+    struct cm_glance g = { cm_key_of(m, incarnation, offset / CM_BLOCK_SIZE), CM_NO_SLOT, false };
+    struct cm_cells cells;
+    if (cm_index_load(m, &g.key, 0, &cells))
+        return g;
+    const unsigned matches = cm_index_matches(&g.key, cells.cell);
+    if (matches == 0) {
+        cm_index_prefetch(m, &g.key, 1);
+        g.absent = true;
+        return g;
+    }
+    if (!cm_index_match(m, &g.key, cells.cell[at_lowest_bit(matches)]))
+        return g;
+    g.slot = cm_cell_slot(cells.cell[at_lowest_bit(matches)]);
+    cm_slot_prefetch_soon(m, g.slot, (uint32_t)(offset % CM_BLOCK_SIZE), len);
+    return g;
+}
+
 /* HIT: all of it was copied and counted. ABSENT: it is not cached. Else nothing is known, and
  * nothing was left in the buffer. */
 static inline __attribute__((always_inline)) enum cm_found
-cm_glance(cm_file *f, const struct cm_plat_thread *t, uint64_t offset, void *buf, size_t len)
+cm_glance_read(cm_file *f, const struct cm_plat_thread *t, const struct cm_glance *g,
+               uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
-    const struct cm_media *m = &c->media;
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    const struct cm_key k = cm_key_of(m, incarnation, offset / CM_BLOCK_SIZE);
-    struct cm_cells cells;
-    if (cm_index_load(m, &k, 0, &cells) || !cm_glance_fits(f, incarnation, offset, len))
+    if (!cm_glance_fits(f, g->key.incarnation, offset, len))
         return CM_FOUND_CONFLICT;
-    const unsigned matches = cm_index_matches(&k, cells.cell);
-    if (matches == 0)
-        return cm_lookup_elsewhere(c, k.place.bucket[1], k.place.tag);
-    const uint64_t cell = cells.cell[at_lowest_bit(matches)];
-    if (!cm_index_match(m, &k, cell) || !cm_lookup_copy(c, &k, cm_cell_slot(cell), &part))
+    if (g->absent)
+        return cm_lookup_elsewhere(c, g->key.place.bucket[1], g->key.place.tag);
+    if (g->slot == CM_NO_SLOT || !cm_lookup_copy(c, &g->key, g->slot, &part, true))
         return CM_FOUND_CONFLICT;
-    cm_media_count2(m, t, CM_STAT_hit_blocks, 1, len);
+    cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
 }
 

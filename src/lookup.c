@@ -38,7 +38,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
 {
     bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
-    if (cm_lookup_copy(c, k, slot, part)) {
+    if (cm_lookup_copy(c, k, slot, part, false)) {
         *got = part->len;
         return CM_FOUND_HIT;
     }
@@ -152,10 +152,9 @@ enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t 
                : CM_FOUND_CONFLICT;
 }
 
-void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t slot)
+void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
-    const struct cm_key k = cm_key_of(&c->media, incarnation, block);
-    count_hit(c, &k, slot);
+    count_hit(c, k, slot);
 }
 
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)

@@ -45,20 +45,21 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
            cm_media_key(&c->media) == c->judged_key;
 }
 /* Tells the policy of a hit. */
-void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t slot);
-/* Copies from a slot that most probably holds k. false: it does not, or is not known; nothing was
- * left in part->dst. */
-static inline bool cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-                                  const struct cm_part *part)
+void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
+/* Copies from a slot that most probably holds k. false: it does not, or is not known;
+ * nothing was left in part->dst. `soon`: cm_slot_prefetch_soon() has asked for it. */
+static inline __attribute__((always_inline)) bool
+cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+               const struct cm_part *part, bool soon)
 {
     if (!cm_lookup_knows(c, slot))
         return false;
-    if (!cm_slot_read_known(&c->media, slot, k, part)) {
+    if (!(soon ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, k, part)) {
         memset(part->dst, 0, part->len); /* may be another file's */
         return false;
     }
     if (cm_sample_has(c, k->incarnation, k->block) || cm_ring_counts(&c->ring, slot))
-        cm_lookup_touch(c, k->incarnation, k->block, slot);
+        cm_lookup_touch(c, k, slot);
     return true;
 }
 /* For glance.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody has

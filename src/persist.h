@@ -61,6 +61,15 @@ int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, e
 /* Plain copy out of the pool, any alignment. May race with a writer: the caller finds out
  * afterwards (slot.c). */
 int cm_guard_copy(void *dst, const void *src, size_t n);
+/* The same for data behind a header: 1 if the header's first word has CM_GUARD_VALID, its second
+ * and third are `w1` and `w2`, and the first is the same before and after the copy. 0: not so, and
+ * dst holds anything. CM_EIO. Made for data of which the CPU's caches have, or were asked for, the
+ * first lines only. n is 8 at least. */
+typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *dst, size_t n,
+                                uint64_t w1, uint64_t w2);
+#define CM_GUARD_VALID (UINT64_C(1) << 31)
+/* NULL: this CPU has none that is faster than the steps above. */
+cm_guard_take_fn cm_guard_take_choose(void);
 /* *p += v, relaxed: statistics only, needs no durability. */
 int cm_guard_add64(uint64_t *p, uint64_t v);
 /* The same to a word that only the calling thread adds to: without a locked instruction, behind

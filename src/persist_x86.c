@@ -31,6 +31,8 @@ int cm_x86_copy_sse2(void *dst, const void *src, size_t n);
 int cm_x86_copy_avx2(void *dst, const void *src, size_t n);
 #ifndef _WIN32
 int cm_x86_copy_rep(void *dst, const void *src, size_t n);
+int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
+                    uint64_t w2);
 #endif
 
 static int x86_flush_nothing(void *ctx, const void *p, size_t n)
@@ -108,6 +110,15 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
         }
     }
     return NULL;
+}
+
+cm_guard_take_fn cm_guard_take_choose(void)
+{
+#ifndef _WIN32
+    return (x86_features() & CM_X86_FSRM) != 0 ? cm_x86_take_rep : NULL;
+#else
+    return NULL;
+#endif
 }
 
 bool cm_guard_code(struct cm_plat_guard_code *code)

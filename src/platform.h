@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atomic.h"
 #include "cachemax.h"
 
 /* ---- The pool file ------------------------------------------------------------------------- */
@@ -121,8 +122,21 @@ static inline struct cm_plat_thread *cm_plat_thread(void)
 struct cm_plat_thread *cm_plat_thread(void);
 #endif
 
-/* Grows by one in the child of every fork(). */
+/* Grows by one in the child of every fork(), from the first call on. */
 uint32_t cm_plat_fork_count(void);
+/* The same after that. */
+#if defined(__linux__) && __STDC_HOSTED__
+extern uint32_t cm_plat_forks __attribute__((visibility("hidden")));
+static inline uint32_t cm_plat_fork_count_now(void)
+{
+    return at_load_relaxed(&cm_plat_forks); /* the child has one thread */
+}
+#else
+static inline uint32_t cm_plat_fork_count_now(void)
+{
+    return cm_plat_fork_count();
+}
+#endif
 
 /* ---- CPU ----------------------------------------------------------------------------------- */
 

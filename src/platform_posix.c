@@ -813,13 +813,17 @@ struct cm_plat_thread *cm_plat_thread_begin(void)
     return &cm_plat_self;
 }
 
-static uint32_t fork_count;
+#if defined(__linux__) && __STDC_HOSTED__
+uint32_t cm_plat_forks;
+#else
+static uint32_t cm_plat_forks;
+#endif
 static uint32_t fork_watched; /* atomic; fork_register() ran: asked on every hit */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void fork_in_child(void)
 {
-    at_add_relaxed(&fork_count, 1u); /* the child has one thread */
+    at_add_relaxed(&cm_plat_forks, 1u); /* the child has one thread */
 }
 
 static void fork_register(void)
@@ -833,7 +837,7 @@ uint32_t cm_plat_fork_count(void)
     if (at_load_acquire(&fork_watched) == 0) {
         (void)pthread_once(&fork_once, fork_register);
     }
-    return at_load_relaxed(&fork_count);
+    return at_load_relaxed(&cm_plat_forks);
 }
 
 /* ---- CPU ----------------------------------------------------------------------------------- */

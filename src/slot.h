@@ -50,6 +50,22 @@ void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* And for more lines, of a slot that is read next. */
 void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot);
 
+/* Asks for the header of a slot and the first lines of what is read of its payload: 24 to 63 are
+ * equally good, fewer are not (docs/performance.md). */
+#define CM_SOON_LINES 32u
+#define CM_TAKE_MIN (CM_SOON_LINES * CM_CACHE_LINE)
+static inline __attribute__((always_inline)) void
+cm_slot_prefetch_soon(const struct cm_media *m, uint64_t slot, uint32_t from, size_t len)
+{
+    const uint8_t *p = cm_slot_payload(m, slot) + from;
+    at_prefetch(cm_slot_at(m, slot));
+    at_prefetch(p);
+    if (len < CM_TAKE_MIN)
+        return;
+    for (unsigned i = 1; i < CM_SOON_LINES; i++)
+        at_prefetch(p + i * CM_CACHE_LINE);
+}
+
 /* What is wanted of a block. */
 struct cm_part {
     uint32_t from, len;
@@ -81,6 +97,16 @@ static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
     return cm_guard_load64(&at->w0, &again) == 0 && again == h.w0 && (h.w0 & CM_W0_VALID) &&
            h.incarnation == k->incarnation &&
            h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
+}
+/* The same, of a slot that cm_slot_prefetch_soon() asked for. */
+static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
+                                      const struct cm_key *k, const struct cm_part *part)
+{
+    static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");
+    if (!m->take || part->len < CM_TAKE_MIN)
+        return cm_slot_read_known(m, slot, k, part);
+    return m->take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
+                   part->len, k->incarnation, k->block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
 }
 /* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,

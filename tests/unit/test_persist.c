@@ -15,6 +15,7 @@
 #endif
 #include "harness.h"
 
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -291,6 +292,94 @@ static void test_copy_sizes_and_alignments(void)
     cm_plat_free(to, 32768);
 }
 
+/* ---- Copies of what is behind a header ------------------------------------------------------- */
+
+static void test_take(void)
+{
+    static const size_t sizes[] = { 8, 9, 63, 64, 65, 512, 2048, 4095, 4096 };
+    const cm_guard_take_fn take = cm_guard_take_choose();
+    uint8_t *from = cm_plat_alloc(8192), *to = cm_plat_alloc(8192);
+    uint64_t h[3] = { CM_GUARD_VALID | 7, 11, 12 };
+
+    if (take == NULL) {
+        SKIP("this CPU copies in steps");
+    }
+    REQUIRE(from != NULL && to != NULL);
+    fill_pattern(from, 8192);
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        for (size_t skew = 0; skew < 70; skew += 7) {
+            const size_t n = sizes[s];
+            memset(to, 0xcc, 8192);
+            CHECK_EQ(take(h, from + skew, to + 2 * skew, n, 11, 12), 1);
+            CHECK(all_bytes(to, 2 * skew, 0xcc));
+            CHECK(memcmp(to + 2 * skew, from + skew, n) == 0);
+            CHECK(all_bytes(to + 2 * skew + n, 8192 - 2 * skew - n, 0xcc));
+        }
+    }
+    CHECK_EQ(take(h, from, to, 4096, 10, 12), 0);
+    CHECK_EQ(take(h, from, to, 4096, 11, 13), 0);
+    CHECK_EQ(take(h, from, to, 4096, 12, 11), 0);
+    h[0] = 7;
+    CHECK_EQ(take(h, from, to, 4096, 11, 12), 0);
+    h[0] = UINT64_MAX - CM_GUARD_VALID;
+    CHECK_EQ(take(h, from, to, 4096, 11, 12), 0);
+    h[0] = UINT64_MAX;
+    CHECK_EQ(take(h, from, to, 4096, 11, 12), 1);
+    cm_plat_free(from, 8192);
+    cm_plat_free(to, 8192);
+}
+
+struct taken {
+    uint64_t header[4], stop;
+    uint64_t data[512];
+};
+
+/* Another life after the other: invalid, other bytes, valid with the next sequence. */
+static void *rewriter(void *arg)
+{
+    struct taken *t = arg;
+    for (uint64_t life = 1; !at_load_relaxed(&t->stop); life++) {
+        at_store_seq_cst(&t->header[0], life);
+        for (size_t i = 0; i < 512; i++) {
+            at_store_relaxed(&t->data[i], life);
+        }
+        at_store_release(&t->header[0], CM_GUARD_VALID | life);
+        for (uint64_t pause = life * UINT64_C(0x9e3779b97f4a7c15) >> 54; pause > 0; pause--) {
+            at_pause();
+        }
+    }
+    return NULL;
+}
+
+/* What was overwritten while it was copied is never passed off as whole. */
+static void test_take_race(void)
+{
+    static struct taken t = { .header = { CM_GUARD_VALID, 11, 12, 0 } };
+    const cm_guard_take_fn take = cm_guard_take_choose();
+    uint64_t out[512], whole = 0, others = 0;
+    pthread_t other;
+
+    if (take == NULL) {
+        SKIP("this CPU copies in steps");
+    }
+    CHECK_EQ(pthread_create(&other, NULL, rewriter, &t), 0);
+    const uint64_t end = cm_plat_now_ns() + UINT64_C(3000000000);
+    while ((others < 1000 || whole < 1000) && harness_failures == 0 && cm_plat_now_ns() < end) {
+        if (take(t.header, t.data, out, sizeof out, 11, 12) != 1) {
+            others++;
+            continue;
+        }
+        whole++;
+        for (size_t i = 1; i < 512; i++) {
+            CHECK_EQ(out[i], out[0]);
+        }
+    }
+    printf("# take: %" PRIu64 " whole copies, %" PRIu64 " others\n", whole, others);
+    CHECK(whole > 0);
+    at_store_relaxed(&t.stop, UINT64_C(1));
+    CHECK_EQ(pthread_join(other, NULL), 0);
+}
+
 static void test_nt_copy(void)
 {
     const struct cm_persist_ops *ops;
@@ -492,6 +581,24 @@ static void check_guarded_copies(const struct poison *p)
     CHECK(all_bytes(out, PAGE, 0x5a));
 }
 
+static void check_guarded_take(const struct poison *p)
+{
+    static uint8_t out[PAGE];
+    const cm_guard_take_fn take = cm_guard_take_choose();
+    const uint64_t h[3] = { CM_GUARD_VALID, 11, 12 };
+    const uint64_t *bad = (const uint64_t *)(const void *)p->bad;
+
+    if (take == NULL) {
+        return;
+    }
+    CHECK_EQ(take(h, p->bad, out, PAGE, 11, 12), CM_EIO);
+    CHECK_EQ(take(h, p->bad + 1 - PAGE, out, PAGE, 11, 12), CM_EIO); /* only the last byte */
+    CHECK_EQ(take(bad, p->good, out, PAGE, 11, 12), CM_EIO);
+    CHECK_EQ(take(bad - 2, p->good, out, PAGE, 11, 12), CM_EIO);
+    CHECK_EQ(take(h, p->good, out, PAGE, 11, 12), 1);
+    CHECK(all_bytes(out, PAGE, 0x5a));
+}
+
 static void check_guarded_stores(const struct poison *p)
 {
     static uint8_t src[PAGE];
@@ -532,6 +639,7 @@ static void test_poison_is_an_error(void)
     REQUIRE(poison_make(&p, true) == 0);
     check_guarded_loads(&p);
     check_guarded_copies(&p);
+    check_guarded_take(&p);
     check_guarded_stores(&p);
     poison_free(&p);
 }
@@ -915,6 +1023,8 @@ static const struct harness_test tests[] = {
     TEST(words),
     TEST(write),
     TEST(copy_sizes_and_alignments),
+    TEST(take),
+    TEST(take_race),
     TEST(nt_copy),
     TEST(flush_changes_nothing),
     TEST(nothing_beyond_the_edge),
