@@ -61,8 +61,8 @@ cm_glance_begin(const cm_file *f, uint64_t offset, size_t len)
         return g;
     const unsigned matches = cm_index_matches(&g.key, cells.cell);
     if (matches == 0) {
-        cm_index_prefetch(m, &g.key, 1);
-        g.absent = true;
+        g.absent = cm_lookup_elsewhere(f->cache, g.key.place.bucket[1], g.key.place.tag) ==
+                   CM_FOUND_ABSENT;
         return g;
     }
     if (!cm_index_match(m, &g.key, cells.cell[at_lowest_bit(matches)]))
@@ -83,7 +83,7 @@ cm_glance_read(cm_file *f, const struct cm_plat_thread *t, const struct cm_glanc
     if (!cm_glance_fits(f, g->key.incarnation, offset, len))
         return CM_FOUND_CONFLICT;
     if (g->absent)
-        return cm_lookup_elsewhere(c, g->key.place.bucket[1], g->key.place.tag);
+        return CM_FOUND_ABSENT;
     if (g->slot == CM_NO_SLOT || !cm_lookup_copy(c, &g->key, g->slot, &part, true))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
