@@ -47,7 +47,7 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 /* Tells the policy of a hit. */
 void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
 /* Copies from a slot that most probably holds k. false: it does not, or is not known;
- * nothing was left in part->dst. `soon`: cm_slot_prefetch_soon() has asked for it. */
+ * nothing was left in part->dst. `soon`: its lines were asked for. */
 static inline __attribute__((always_inline)) bool
 cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                const struct cm_part *part, bool soon)

@@ -16,9 +16,6 @@
 
 #include "platform.h"
 
-/* Of a block that is next: enough for the prefetcher of the CPU to go on by itself. */
-#define SOON_LINES 12u
-
 bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
 {
     return cm_media_is_hole(m, cm_slot_at(m, slot), sizeof(struct cm_header));
@@ -99,7 +96,7 @@ void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
 void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot)
 {
     const uint8_t *p = cm_slot_payload(m, slot);
-    for (unsigned i = 1; i < SOON_LINES; i++)
+    for (unsigned i = 1; i < CM_SOON_LINES; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
 }
 
