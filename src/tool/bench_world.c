@@ -290,12 +290,12 @@ static void make_fresh(struct bench *b)
     b->state = BENCH_FRESH;
 }
 
-/* Goes round once, so that all counts of use are those of blocks that were stored and not read. */
+/* Goes round until all counts of use are those of blocks that were stored and not read. */
 static void churn(struct bench *b)
 {
-    bench_fill_range(b, b->endless, b->next_block, b->next_block + b->info.slots * 2,
-                     "filling it anew");
-    b->next_block += b->info.slots * 2;
+    const uint64_t fills = b->info.slots * (HITS_COUNTED + 2);
+    bench_fill_range(b, b->endless, b->next_block, b->next_block + fills, "filling it anew");
+    b->next_block += fills;
     b->state = BENCH_CHURNED;
 }
 
