@@ -88,7 +88,8 @@ enum {
     BENCH_NEEDS_LMDB = 1u << 3,
     BENCH_NEEDS_THREADS = 1u << 4, /* two processors */
     BENCH_NEEDS_CLWB = 1u << 5,
-    BENCH_NEEDS_ROOM = 1u << 6 /* no pool, but room for twice its size */
+    BENCH_NEEDS_ROOM = 1u << 6,  /* no pool, but room for twice its size */
+    BENCH_NEEDS_SQLITE = 1u << 7 /* and room for as much as the pool */
 };
 
 /* One row of the table. Either the two sides, or `run`, which does it all. */
@@ -170,8 +171,12 @@ const char *bench_lmdb_version(void); /* NULL: not built in */
 void bench_lmdb_get(struct bench *b, unsigned n);
 void bench_lmdb_put(struct bench *b, unsigned n);
 
+/* bench_sqlite.c */
+const char *bench_sqlite_version(void); /* NULL: not built in */
+void bench_sqlite_run(struct bench *b, struct bench_result *r);
+
 /* bench_reads.c, bench_threads.c, bench_writes.c: the rows, in the order of the table. */
-#define BENCH_READS 7u
+#define BENCH_READS 8u
 #define BENCH_WRITES 3u
 #define BENCH_THREADS 3u
 #define BENCH_OTHERS 3u

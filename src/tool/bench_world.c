@@ -111,7 +111,7 @@ static uint64_t room_for(const struct bench *b, unsigned needs)
         at_once += b->bytes;
     if (needs & BENCH_NEEDS_SCRATCH)
         at_once += b->bytes;
-    if (needs & BENCH_NEEDS_LMDB)
+    if (needs & (BENCH_NEEDS_LMDB | BENCH_NEEDS_SQLITE)) /* one of them is there at a time */
         at_once += b->bytes + b->bytes / 8;
     return at_once > alone ? at_once : alone;
 }
@@ -333,6 +333,12 @@ bool bench_prepare(struct bench *b, unsigned needs, char why_not[96])
         (void)snprintf(why_not, 96, "built without LMDB");
         return false;
     }
+    if (needs & BENCH_NEEDS_SQLITE && !bench_sqlite_version()) {
+        (void)snprintf(why_not, 96, "built without SQLite");
+        return false;
+    }
+    if (needs & BENCH_NEEDS_SQLITE)
+        bench_lmdb_drop(b);
     if (needs & BENCH_NEEDS_FRESH && b->state != BENCH_FRESH)
         make_fresh(b);
     if (needs & BENCH_NEEDS_CHURNED && b->state == BENCH_NOTHING)

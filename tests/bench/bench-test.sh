@@ -96,14 +96,14 @@ judge() {
   fi
 }
 
-keys="hit_vs_memcpy hit_speedup_vs_pread hit_speedup_vs_lmdb read_many_vs_memcpy hit_128k_vs_memcpy
+keys="hit_vs_memcpy hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite read_many_vs_memcpy hit_128k_vs_memcpy
 pin_vs_hit absent_vs_hit fill_vs_nt fill_128k_vs_nt fill_speedup_vs_lmdb two_threads_random
 two_threads_hot readers_beside_filler invalidate_block_fences invalidate_file_us open_1tib_vs_1gib"
 small=(--size 64M --rounds 1)
 
 expect "everything as JSON" 0 '"ratios"' --size 64M --rounds 2 --json "$place"
 judge "all keys, all numbers above zero" out "$keys" "footprints threads index latency"
-allowed='^null [a-z_]*(lmdb built without LMDB|threads[a-z_]* there is one|filler there is one|fences this processor)'
+allowed='^null [a-z_]*(lmdb built without LMDB|sqlite built without SQLite|threads[a-z_]* there is one|filler there is one|fences this processor)'
 if grep '^null ' nulls | grep -Evq "$allowed"; then
   fail "nothing is left out without need" "$(cat nulls)"
 else
@@ -113,6 +113,11 @@ if grep -q 'built without LMDB' nulls; then
   skip "LMDB" "it is not built in (liblmdb-dev)"
 else
   ok "LMDB"
+fi
+if grep -q 'built without SQLite' nulls; then
+  skip "SQLite" "it is not built in (libsqlite3-dev)"
+else
+  ok "SQLite"
 fi
 nothing_left "nothing is left behind"
 
