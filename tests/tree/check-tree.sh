@@ -25,7 +25,7 @@ empty() { # NAME OUTPUT
 # What is left for the linker to find says whom the code calls, whatever its headers say.
 compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert'
 engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
-command="$engine|(tool|os|json|progress|bench|replay|trace|mdb|lzma)_.*|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location|__imp__errno|__imp___acrt_iob_func"
+command="$engine|(tool|os|json|progress|bench|replay|trace|mdb|sqlite3|lzma)_.*|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location|__imp__errno|__imp___acrt_iob_func"
 calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call nothing beyond ALLOWED
   nm -Au --no-sort $(echo "$@" | cut -d' ' -f3-) 2>/dev/null | grep ' U ' | grep -vE "$2" | grep -vE " U ($1)\$"
 }
