@@ -189,12 +189,13 @@ int cm_file_close(cm_file *f)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-static inline bool is_open(const cm_file *f)
+/* Before the pool's memory may be looked at: a child of fork() has none. */
+static inline int file_state(const cm_file *f)
 {
-    return cm_file_valid(f) && cm_cache_valid(f->cache);
+    return cm_file_valid(f) ? cm_cache_state(f->cache) : CM_EHANDLE;
 }
 
-/* All that is asked of a read but whether its file is open. */
+/* All else that is asked of a read. */
 static inline int begin_read(const cm_file *f, struct cm_plat_thread *t, uint64_t offset,
                              const void *buf, size_t len, uint64_t *start)
 {
@@ -215,11 +216,12 @@ static inline void end_read(cm_file *f, uint64_t start, bool whole)
 int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
     uint64_t start, counted = 0;
-    if (!is_open(f))
-        return CM_EHANDLE;
+    int64_t n = file_state(f);
+    if (n)
+        return n;
     const struct cm_glance g = cm_glance_begin(f, offset, len);
     struct cm_plat_thread *t = cm_plat_thread();
-    int64_t n = begin_read(f, t, offset, buf, len, &start);
+    n = begin_read(f, t, offset, buf, len, &start);
     if (n)
         return n;
     enum cm_found seen = cm_glance_read(f, t, &g, offset, buf, len);
@@ -236,11 +238,12 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
 int64_t cm_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
 {
     uint64_t start;
-    if (!is_open(f))
-        return CM_EHANDLE;
+    int64_t n = file_state(f);
+    if (n)
+        return n;
     const struct cm_glance g = cm_glance_begin(f, offset, len);
     struct cm_plat_thread *t = cm_plat_thread();
-    int64_t n = begin_read(f, t, offset, buf, len, &start);
+    n = begin_read(f, t, offset, buf, len, &start);
     if (n)
         return n;
     enum cm_found seen = cm_glance_read(f, t, &g, offset, buf, len);

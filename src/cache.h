@@ -7,26 +7,26 @@
 
 #include "internal.h"
 
-static inline bool cm_cache_valid(const cm_cache *c)
+/* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. */
+static inline int cm_cache_state(const cm_cache *c)
 {
-    return c && at_load_relaxed(&c->magic) == CM_CACHE_MAGIC;
+    if (!c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC)
+        return CM_EHANDLE;
+    return c->fork_count != cm_plat_fork_count_now() ? CM_EFORKED : 0;
 }
-/* May thread t, which is the calling one, call into the cache now? 0, CM_EHANDLE, CM_EFORKED or
- * CM_ECALLBACK. */
+/* May thread t, which is the calling one, call into a cache that is open? 0 or CM_ECALLBACK. */
 static inline int cm_enter_thread(const cm_cache *c, const struct cm_plat_thread *t)
 {
-    if (!cm_cache_valid(c))
-        return CM_EHANDLE;
-    if (c->fork_count != cm_plat_fork_count_now())
-        return CM_EFORKED;
     for (const struct cm_callback *f = t->callback; f; f = f->outer)
         if (f->cache == c)
             return CM_ECALLBACK;
     return 0;
 }
+/* Both, for the calling thread. */
 static inline int cm_enter_cache(const cm_cache *c)
 {
-    return cm_enter_thread(c, cm_plat_thread());
+    int e = cm_cache_state(c);
+    return e ? e : cm_enter_thread(c, cm_plat_thread());
 }
 
 #endif

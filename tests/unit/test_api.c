@@ -674,6 +674,32 @@ static void test_fork(void)
     pool_end(&p);
 }
 
+static void forked_read_body(void *arg)
+{
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    cm_file *f = arg;
+    cm_read_vec v = { .offset = 0, .buf = buf, .len = BLK };
+    CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), CM_EFORKED);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), CM_EFORKED);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK), CM_EFORKED);
+    CHECK_EQ(cm_read_many(f, &v, 1), CM_EFORKED);
+}
+
+/* A child has no part of the pool in its memory: not even to look up a block. */
+static void test_fork_without_guard(void)
+{
+    const char *path = make_pool("fork-read", MIB, 0);
+    struct pool p = { .c = open_pool(path, CM_OPEN_NO_GUARD) };
+    REQUIRE(p.c != NULL);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    in_child(forked_read_body, f);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)unlink(path);
+}
+
 static void forked_file_body(void *arg)
 {
     const char *path = arg;
@@ -1598,6 +1624,7 @@ static const struct harness_test tests[] = {
     TEST(format_again),
 #ifndef _WIN32
     TEST(fork),
+    TEST(fork_without_guard),
     TEST(fork_file),
 #endif
     TEST(callbacks),
