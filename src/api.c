@@ -3,7 +3,8 @@
  * api.c - the public calls on files: argument checks, then the module that does the work.
  *
  * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
- * callback, pointers, ranges. Nothing below this file meets a bad argument.
+ * callback, pointers, ranges. Nothing below this file meets a bad argument, but cm_glance_begin(),
+ * which is called after the second of them and only asks for memory.
  *
  * Who: users, through cachemax.h.
  */

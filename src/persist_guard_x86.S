@@ -13,7 +13,8 @@
  *
  * REGISTERS  A0..A3 are the arguments of the platform's own calling convention (System V or
  * Windows); besides them only RAX, R10, R11 and vector registers 0..5 and 16..23 are used,
- * which both conventions give away. Windows needs no unwind data for such leaf functions.
+ * which both conventions give away; and, where six arguments are passed in registers, those. Windows
+ * needs no unwind data for such leaf functions.
  *
  * ORDER  x86 loads acquire and x86 stores release by themselves. The copies out of the pool use
  * plain loads, which no later load of the header word overtakes. Nor one of the loads of a string

@@ -292,7 +292,7 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
         if (i + 1 < n)
             cm_lookup_soon(c, &p[i + 1]);
         if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
-            cm_lookup_copy(c, &p[i].key, p[i].slot, &part, true)) {
+            cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0 && part.from == 0)) {
             hits++;
             bytes += v[i].len;
             v[i].result = (int64_t)v[i].len;

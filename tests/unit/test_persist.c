@@ -297,14 +297,13 @@ static void test_copy_sizes_and_alignments(void)
 static void test_take(void)
 {
     static const size_t sizes[] = { 8, 9, 63, 64, 65, 512, 2048, 4095, 4096 };
+    static uint8_t from[8192], to[8192];
     const cm_guard_take_fn take = cm_guard_take_choose();
-    uint8_t *from = cm_plat_alloc(8192), *to = cm_plat_alloc(8192);
     uint64_t h[3] = { CM_GUARD_VALID | 7, 11, 12 };
 
     if (take == NULL) {
         SKIP("this CPU copies in steps");
     }
-    REQUIRE(from != NULL && to != NULL);
     fill_pattern(from, 8192);
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         for (size_t skew = 0; skew < 70; skew += 7) {
@@ -325,8 +324,6 @@ static void test_take(void)
     CHECK_EQ(take(h, from, to, 4096, 11, 12), 0);
     h[0] = UINT64_MAX;
     CHECK_EQ(take(h, from, to, 4096, 11, 12), 1);
-    cm_plat_free(from, 8192);
-    cm_plat_free(to, 8192);
 }
 
 struct taken {
@@ -362,7 +359,7 @@ static void test_take_race(void)
     if (take == NULL) {
         SKIP("this CPU copies in steps");
     }
-    CHECK_EQ(pthread_create(&other, NULL, rewriter, &t), 0);
+    REQUIRE(pthread_create(&other, NULL, rewriter, &t) == 0);
     const uint64_t end = cm_plat_now_ns() + UINT64_C(3000000000);
     while ((others < 1000 || whole < 1000) && harness_failures == 0 && cm_plat_now_ns() < end) {
         if (take(t.header, t.data, out, sizeof out, 11, 12) != 1) {
