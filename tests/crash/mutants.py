@@ -824,13 +824,16 @@ def complaint(text):
     return 'died'
 
 
-def notices(builder, test, objects, directory):
-    """What the test says about the mutant, or None."""
+def notices(builder, test, objects, directory, times=1):
+    """What the test says about the mutant, or None; run so often at most."""
     program = builder.link(program_of(test), objects, directory)
-    status, text = run(command_of(test, program), LIMIT, cwd=directory)
-    if status is None:
-        return None  # slow is not wrong
-    return complaint(text) if status not in (0, 77) else None
+    for _ in range(times):
+        status, text = run(command_of(test, program), LIMIT, cwd=directory)
+        if status is None:
+            return None  # slow is not wrong
+        if status not in (0, 77):
+            return complaint(text)
+    return None
 
 
 Result = collections.namedtuple('Result', 'mutant by said seconds error')
@@ -845,7 +848,8 @@ def judge(builder, mutant, quick, survey):
         tests = ([mutant.by] if mutant.by else []) + ([] if quick and not survey else
                                                       [t for t in OTHERS if t != mutant.by])
         for test in tests:
-            said = notices(builder, test, objects, directory)
+            # Some show only when threads meet, which they may not on a busy machine.
+            said = notices(builder, test, objects, directory, times=3)
             if said:
                 found.append((test, said))
                 if not survey:
