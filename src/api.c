@@ -190,20 +190,27 @@ int cm_file_close(cm_file *f)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* Before the pool's memory may be looked at: a child of fork() has none. */
-static inline int file_state(const cm_file *f)
-{
-    return cm_file_valid(f) ? cm_cache_state(f->cache) : CM_EHANDLE;
-}
+/* What the calls below begin with. */
+struct reading {
+    struct cm_glance glance;
+    const struct cm_plat_thread *thread;
+    uint64_t start; /* 0: not timed */
+};
 
-/* All else that is asked of a read. */
-static inline int begin_read(const cm_file *f, struct cm_plat_thread *t, uint64_t offset,
-                             const void *buf, size_t len, uint64_t *start)
+static inline __attribute__((always_inline)) int
+begin_read(const cm_file *f, uint64_t offset, const void *buf, size_t len, struct reading *r)
 {
-    int e = cm_enter_thread(f->cache, t);
+    /* These before the pool's memory is looked at: a child of fork() has none. */
+    int e = cm_file_valid(f) ? cm_cache_state(f->cache) : CM_EHANDLE;
+    if (e)
+        return e;
+    r->glance = cm_glance_begin(f, offset, len);
+    struct cm_plat_thread *t = cm_plat_thread();
+    r->thread = t;
+    e = cm_enter_thread(f->cache, t);
     if (e == 0)
         e = !buf && len ? CM_EINVAL : check_range(offset, len);
-    *start = e == 0 && t->sample++ % SAMPLE == 0 ? cm_plat_now_ns() : 0;
+    r->start = e == 0 && t->sample++ % SAMPLE == 0 ? cm_plat_now_ns() : 0;
     return e;
 }
 
@@ -216,40 +223,31 @@ static inline void end_read(cm_file *f, uint64_t start, bool whole)
 
 int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
-    uint64_t start, counted = 0;
-    int64_t n = file_state(f);
+    struct reading r;
+    uint64_t counted = 0;
+    int64_t n = begin_read(f, offset, buf, len, &r);
     if (n)
         return n;
-    const struct cm_glance g = cm_glance_begin(f, offset, len);
-    struct cm_plat_thread *t = cm_plat_thread();
-    n = begin_read(f, t, offset, buf, len, &start);
-    if (n)
-        return n;
-    enum cm_found seen = cm_glance_read(f, t, &g, offset, buf, len);
+    enum cm_found seen = cm_glance_read(f, r.thread, &r.glance, offset, buf, len);
     if (seen != CM_FOUND_HIT) {
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
         cm_glance_end(offset + len, false, miss);
     }
-    end_read(f, start, n == (int64_t)len);
+    end_read(f, r.start, n == (int64_t)len);
     return n;
 }
 
 int64_t cm_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
 {
-    uint64_t start;
-    int64_t n = file_state(f);
+    struct reading r;
+    int64_t n = begin_read(f, offset, buf, len, &r);
     if (n)
         return n;
-    const struct cm_glance g = cm_glance_begin(f, offset, len);
-    struct cm_plat_thread *t = cm_plat_thread();
-    n = begin_read(f, t, offset, buf, len, &start);
-    if (n)
-        return n;
-    enum cm_found seen = cm_glance_read(f, t, &g, offset, buf, len);
+    enum cm_found seen = cm_glance_read(f, r.thread, &r.glance, offset, buf, len);
     n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
-    end_read(f, start, n == (int64_t)len);
+    end_read(f, r.start, n == (int64_t)len);
     return n;
 }
 

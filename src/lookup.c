@@ -90,10 +90,10 @@ void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p)
     cm_index_prefetch(&c->media, &p->key, 0);
 }
 
-void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p)
+void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len)
 {
     if (p->slot != CM_NO_SLOT)
-        cm_slot_prefetch_more(&c->media, p->slot);
+        cm_slot_prefetch_soon(&c->media, p->slot, from, len);
 }
 
 static void count_held_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)

@@ -34,7 +34,8 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
         cm_ring_prefetch(&c->ring, p->slot);
     }
 }
-void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p);
+/* And this for a part of the block, while the one before it is copied. */
+void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len);
 /* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
@@ -47,7 +48,7 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 /* Tells the policy of a hit. */
 void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
 /* Copies from a slot that most probably holds k. false: it does not, or is not known;
- * nothing was left in part->dst. `soon`: its lines were asked for. */
+ * nothing was left in part->dst. `soon`: cm_slot_prefetch_soon() asked for it. */
 static inline __attribute__((always_inline)) bool
 cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                const struct cm_part *part, bool soon)

@@ -235,8 +235,9 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
             next = aim(w, next, &p[aimed % AIMED]);
         for (; probed < i + PROBED && probed < aimed; probed++)
             cm_lookup_probe(w->c, &p[probed % AIMED].probe);
+        const struct piece *next_one = &p[(i + 1) % AIMED];
         if (i + 1 < probed)
-            cm_lookup_soon(w->c, &p[(i + 1) % AIMED].probe);
+            cm_lookup_soon(w->c, &next_one->probe, next_one->from, next_one->want);
         if (!read_piece(w, &p[i % AIMED], buf, at))
             return;
     }
@@ -290,9 +291,9 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
         const struct cm_part part = { (uint32_t)(v[i].offset % CM_BLOCK_SIZE), (uint32_t)v[i].len,
                                       v[i].buf };
         if (i + 1 < n)
-            cm_lookup_soon(c, &p[i + 1]);
+            cm_lookup_soon(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE), v[i + 1].len);
         if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
-            cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0 && part.from == 0)) {
+            cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0)) {
             hits++;
             bytes += v[i].len;
             v[i].result = (int64_t)v[i].len;

@@ -94,13 +94,6 @@ void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
     at_prefetch(cm_slot_payload(m, slot));
 }
 
-void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot)
-{
-    const uint8_t *p = cm_slot_payload(m, slot);
-    for (unsigned i = 1; i < CM_SOON_LINES; i++)
-        at_prefetch(p + i * CM_CACHE_LINE);
-}
-
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   const struct cm_part *part, bool verify, uint32_t *got,
                                   uint64_t *w0)

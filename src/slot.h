@@ -47,12 +47,9 @@ bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 /* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
-/* And for more lines, of a slot that is read next: 24 to 63 are equally good, fewer are not
- * (docs/performance.md). */
+/* Asks for the header and for what is read first of a part of the payload, of a slot that is read
+ * next: 24 to 63 lines are equally good, fewer are not (docs/performance.md). */
 #define CM_SOON_LINES 32u
-void cm_slot_prefetch_more(const struct cm_media *m, uint64_t slot);
-
-/* All this in one, of the part of the payload that is read. */
 #define CM_TAKE_MIN (CM_SOON_LINES * CM_CACHE_LINE)
 static inline __attribute__((always_inline)) void
 cm_slot_prefetch_soon(const struct cm_media *m, uint64_t slot, uint32_t from, size_t len)
@@ -98,7 +95,7 @@ static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
            h.incarnation == k->incarnation &&
            h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
 }
-/* The same, of a slot whose lines were asked for as by cm_slot_prefetch_soon(). */
+/* The same, of a slot that cm_slot_prefetch_soon() asked for. */
 static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
                                       const struct cm_key *k, const struct cm_part *part)
 {
