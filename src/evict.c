@@ -11,26 +11,27 @@
 
 #include "steps.h"
 
+#include <string.h>
+
 struct victim {
     uint64_t slot, w0;
     struct cm_key key;
     bool keyed;    /* it held a block: cells lead to it */
-    bool evicted;  /* by us: a bracket was not faster */
     bool remember; /* as a block that may come back */
 };
 
 /* Reads the header of an owned slot. CM_EIO: unreadable. */
-static int look(struct cm_cache *c, struct victim *v)
+static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
 {
     struct cm_header h;
-    v->keyed = v->evicted = false;
+    v->keyed = false;
     enum cm_slot_verdict r = cm_slot_header(&c->media, v->slot, &h);
     if (r == CM_SLOT_UNREADABLE)
         return CM_EIO;
     v->w0 = h.w0;
     if (r != CM_SLOT_HIT)
         return 0;
-    v->key = cm_key_of(&c->media, h.incarnation, cm_header_block(&h));
+    v->key = cm_key_next(&c->media, last, h.incarnation, cm_header_block(&h));
     v->keyed = true;
     cm_index_prefetch(&c->media, &v->key, 0); /* for cm_step_drop_cells */
     if (v->remember)
@@ -42,57 +43,61 @@ static int look(struct cm_cache *c, struct victim *v)
  * rounds, so that their headers, and then their index lines, are waited for side by side. */
 static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
 {
-    unsigned chosen = 0, count = 0;
-    while (chosen < n &&
-           (v[chosen].slot = cm_ring_victim(&c->ring, chosen, &v[chosen].remember)) != CM_NO_SLOT)
-        cm_slot_prefetch_header(&c->media, v[chosen++].slot);
+    struct cm_victim found[CM_BATCH_MAX];
+    struct cm_last_home last = { 0 };
+    unsigned chosen = cm_ring_victims(&c->ring, found, n), count = 0;
+    for (unsigned i = 0; i < chosen; i++)
+        cm_slot_prefetch_header(&c->media, found[i].slot);
     for (unsigned i = 0; i < chosen; i++) {
-        v[count] = v[i];
-        if (look(c, &v[count]))
-            cm_step_quarantine_owned(c, v[i].slot);
+        v[count].slot = found[i].slot;
+        v[count].remember = found[i].remember;
+        if (look(c, &v[count], &last))
+            cm_step_quarantine_owned(c, v[count].slot);
         else
             count++;
     }
     return count;
 }
 
-/* Makes an owned slot's header invalid, not yet durably. CM_EIO: it cannot be written. */
-static int unpublish(struct cm_cache *c, struct victim *v)
+/* Makes an owned slot's header invalid, not yet durably. 1 done, 0: there was no block, or a
+ * bracket was faster, which is as good. CM_EIO: it cannot be written. */
+static int unpublish(struct cm_cache *c, const struct victim *v, struct cm_stripe **held)
 {
     if (!v->keyed) /* leave nothing but the sequence, or a flipped bit could revive it */
         return v->w0 != (v->w0 & CM_W0_SEQ_MASK) &&
                        cm_slot_invalidate(&c->media, v->slot, v->w0) < 0
                    ? CM_EIO
                    : 0;
-    struct cm_stripe *s = cm_stripe_at(c, v->key.stripe);
     /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
      * finds it invalid with its cell still there, and flushes for us. */
-    cm_lock_acquire(&s->lock);
+    cm_stripe_hold(held, cm_stripe_at(c, v->key.stripe));
     int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    cm_lock_release(&s->lock);
-    v->evicted = r == 1;
-    if (v->evicted && v->remember)
+    if (r == 1 && v->remember)
         cm_ghost_add(&c->ghost, v->key.place.hash);
-    return r < 0 ? r : 0; /* 0: a bracket was faster, which is as good */
+    return r;
 }
 
 /* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled. */
 static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
 {
     struct victim v[CM_BATCH_MAX];
+    struct cm_stripe *held = NULL;
     uint64_t slots[CM_BATCH_MAX];
     unsigned count = 0, out = 0, evicted = 0;
     unsigned chosen = choose_victims(c, v, n);
     for (unsigned i = 0; i < chosen; i++) {
-        v[count] = v[i];
-        if (unpublish(c, &v[count])) {
+        int r = unpublish(c, &v[i], &held);
+        if (r < 0) {
             cm_step_quarantine_owned(c, v[i].slot);
             continue;
         }
-        evicted += v[count].evicted;
-        slots[count] = v[count].slot;
+        evicted += r == 1;
+        slots[count] = v[i].slot;
+        if (count < i)
+            v[count] = v[i];
         count++;
     }
+    cm_stripe_hold(&held, NULL);
     /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
      * them now: a locked instruction between two flushes would wait for the first. */
     uint32_t failed = cm_slot_flush_all(&c->media, slots, count);
@@ -107,14 +112,13 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             continue;
         }
         if (v[i].keyed) {
-            struct cm_stripe *s = cm_stripe_at(c, v[i].key.stripe);
-            cm_lock_acquire(&s->lock);
+            cm_stripe_hold(&held, cm_stripe_at(c, v[i].key.stripe));
             cm_step_drop_cells(c, &v[i].key, v[i].slot);
-            cm_lock_release(&s->lock);
         }
         if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }
+    cm_stripe_hold(&held, NULL);
     cm_count(c, CM_STAT_evicted, evicted);
     return out;
 }
@@ -149,19 +153,15 @@ static unsigned evict_size(const struct cm_cache *c)
 
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
-    unsigned got = 0;
-    while (got < n && (slot[got] = cm_ring_take_free(&c->ring)) != CM_NO_SLOT)
-        got++;
+    unsigned got = cm_ring_take_free(&c->ring, slot, n);
     if (got == n)
         return got;
     uint64_t ready[CM_BATCH_MAX];
     unsigned ahead = evict_size(c), more = evict(c, ready, n - got > ahead ? n - got : ahead);
+    unsigned used = more < n - got ? more : n - got;
     note_frontier(c);
-    for (unsigned i = 0; i < more; i++) {
-        if (got < n)
-            slot[got++] = ready[i];
-        else
-            cm_ring_give_free(&c->ring, ready[i]);
-    }
-    return got;
+    memcpy(slot + got, ready, used * sizeof(*slot));
+    if (more > used)
+        cm_ring_give_free(&c->ring, ready + used, more - used);
+    return got + used;
 }

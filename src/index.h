@@ -45,6 +45,24 @@ static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarna
     return cm_key_make(m, incarnation, block, &home);
 }
 
+/* For who makes keys one after the other, of blocks that are mostly neighbours: the home of the
+ * last one's group. Begins as { 0, 0, ... }: no file has the incarnation 0. */
+struct cm_last_home {
+    uint64_t incarnation, group;
+    struct cm_home home;
+};
+static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last_home *last,
+                                        uint64_t incarnation, uint64_t block)
+{
+    const uint64_t group = block >> CM_GROUP_SHIFT;
+    if (last->incarnation != incarnation || last->group != group) {
+        last->incarnation = incarnation;
+        last->group = group;
+        last->home = cm_key_home(m, incarnation, group);
+    }
+    return cm_key_make(m, incarnation, block, &last->home);
+}
+
 /* Both buckets of a key, as they were at one moment each cell. */
 #define CM_PLACE_CELLS (2 * CM_BUCKET_CELLS)
 struct cm_cells {

@@ -247,6 +247,6 @@ void cm_lookup_unpin(struct cm_cache *c, uint64_t slot)
     if (slot >= c->media.geo.slots)
         cm_probation_unpin(&c->probation, (uint32_t)(slot - c->media.geo.slots));
     else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
-        cm_ring_give_free(&c->ring, slot);
+        cm_ring_give_free(&c->ring, &slot, 1);
     at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
 }

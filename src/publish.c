@@ -137,13 +137,11 @@ bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct 
     return g->f ? cm_miss_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
 }
 
-/* The moment a block becomes visible. */
+/* The moment a block becomes visible. Lock held. */
 static int publish(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
-    struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);
     int at, r;
-    cm_lock_acquire(&s->lock);
-    if (!cm_publish_may(g, s, n))
+    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         r = CM_NOT_STORED_STALE;
     else
         r = choose_cell(c, n, &at);
@@ -158,8 +156,20 @@ static int publish(struct cm_cache *c, const struct cm_grant *g, struct cm_newco
         else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA;
     }
-    cm_lock_release(&s->lock);
     return r;
+}
+
+/* Those whose result is 0. */
+static void publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
+                        unsigned count)
+{
+    struct cm_stripe *held = NULL;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0) {
+            cm_stripe_hold(&held, cm_stripe_at(c, n[i].key.stripe));
+            n[i].result = publish(c, g, &n[i]);
+        }
+    cm_stripe_hold(&held, NULL);
 }
 
 /* Flushes the headers of those newcomers whose result is 0. A bit for each that failed. */
@@ -212,18 +222,22 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
         n->result = 0;
 }
 
-/* The fence after publishing is behind us: gives up or passes on what the newcomer owns. */
-static void finish(struct cm_cache *c, struct cm_newcomer *n)
+/* The fence after publishing is behind us: gives up or passes on what the newcomers own. */
+static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
-    if (n->result == 0) {
-        cm_ring_disown(&c->ring, n->slot);
-    } else if (n->spoiled) {
-        cm_step_quarantine_owned(c, n->slot);
-    } else {
-        cm_ring_give_free(&c->ring, n->slot); /* still invalid, durably */
+    uint64_t stored[CM_BATCH_MAX];
+    unsigned some = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result == 0)
+            stored[some++] = n[i].slot;
+        else if (n[i].spoiled)
+            cm_step_quarantine_owned(c, n[i].slot);
+        else
+            cm_ring_give_free(&c->ring, &n[i].slot, 1); /* still invalid, durably */
+        if (n[i].freed != CM_NO_SLOT)
+            cm_ring_give_free(&c->ring, &n[i].freed, 1);
     }
-    if (n->freed != CM_NO_SLOT)
-        cm_ring_give_free(&c->ring, n->freed);
+    cm_ring_disown_all(&c->ring, stored, some);
 }
 
 /* What was stored takes its place among the others. */
@@ -274,8 +288,7 @@ static void count_stored(struct cm_cache *c, const struct cm_newcomer *n, unsign
         }
     if (blocks == 0)
         return;
-    cm_count(c, CM_STAT_fill_blocks, blocks);
-    cm_count(c, CM_STAT_fill_bytes, bytes);
+    cm_stats_add2(&c->media, CM_STAT_fill_blocks, blocks, CM_STAT_fill_bytes, bytes);
 }
 
 void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
@@ -303,16 +316,13 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
         }
     /* Fence 2: payload and key words are durable, and visible, before any VALID is. */
     cm_media_fence(&c->media);
-    for (unsigned i = 0; i < got; i++)
-        if (n[i].result == 0)
-            n[i].result = publish(c, g, &n[i]);
+    publish_all(c, g, n, got);
     flush_published(c, n, got);
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
     admit(c, n, got);
-    for (unsigned i = 0; i < got; i++)
-        finish(c, &n[i]);
+    finish(c, n, got);
     for (unsigned i = got; i < count; i++)
         n[i].result = CM_NOT_STORED_BUSY;
     count_stored(c, n, count);

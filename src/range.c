@@ -27,8 +27,7 @@ struct walk {
     uint64_t size;        /* CM_SIZE_UNKNOWN or the adopted one */
     bool eof;             /* the size cut it */
     uint64_t incarnation;
-    uint64_t group; /* of the last key */
-    struct cm_home home;
+    struct cm_last_home home;
     uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
 };
 
@@ -45,18 +44,14 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
         w->eof = true;
     }
     w->incarnation = at_load_acquire(&f->incarnation);
-    w->group = UINT64_MAX;
+    w->home.incarnation = 0;
     w->counted = 0;
     return cm_glance_may(f, w->incarnation);
 }
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
 {
-    if (block >> CM_GROUP_SHIFT != w->group) {
-        w->group = block >> CM_GROUP_SHIFT;
-        w->home = cm_key_home(&w->c->media, w->incarnation, w->group);
-    }
-    *k = cm_key_make(&w->c->media, w->incarnation, block, &w->home);
+    *k = cm_key_next(&w->c->media, &w->home, w->incarnation, block);
 }
 
 /* Blocks [first, end) that follow an absent one and are absent too. */

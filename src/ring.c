@@ -44,9 +44,10 @@ uint64_t cm_ring_bytes(uint64_t slots)
  * Returns what it was. */
 static uint8_t change(struct cm_ring *r, uint64_t slot, uint8_t keep, uint8_t state)
 {
-    uint8_t was = at_load_relaxed(&r->ref[slot]);
-    while (!at_cas_acq_rel(&r->ref[slot], &was, (uint8_t)((was & keep) | state)))
-        ;
+    uint8_t was = at_load_relaxed(&r->ref[slot]), next;
+    do
+        next = (uint8_t)((was & keep) | state);
+    while (next != was && !at_cas_acq_rel(&r->ref[slot], &was, next));
     return was;
 }
 
@@ -62,7 +63,8 @@ void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state)
 /* Lock held, there is room. */
 static void push(struct cm_ring *r, uint64_t slot, uint8_t ref)
 {
-    uint64_t at = (r->line_first + r->line_count++) % r->line_max;
+    uint64_t at = r->line_first + r->line_count++;
+    at -= at < r->line_max ? 0 : r->line_max;
     uint64_t entry = slot << 2 | (ref & CM_REF_GENERATION) >> 4;
     memcpy(r->line + at * CM_LINE_ENTRY, &entry, CM_LINE_ENTRY); /* little-endian: format.c */
 }
@@ -79,8 +81,9 @@ static uint64_t pop(struct cm_ring *r, uint8_t *ref)
                                                                                        : CM_NO_SLOT;
 }
 
-/* Lock held. */
-static void begin_one(struct cm_ring *r, uint64_t slot, bool ahead)
+/* Lock held. `counted`: so many of on_probation are not there yet, or not any more. Returns whether
+ * one of those is the slot's. */
+static bool begin_one(struct cm_ring *r, uint64_t slot, bool ahead, uint64_t counted)
 {
     uint8_t ref = at_load_relaxed(&r->ref[slot]);
     uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
@@ -88,21 +91,18 @@ static void begin_one(struct cm_ring *r, uint64_t slot, bool ahead)
      * came while other threads were at it: each had made room for its own before. */
     uint64_t most = at_load_relaxed(&r->probation);
     most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
-    if (at_load_relaxed(&r->on_probation) > most) {
+    if (at_load_relaxed(&r->on_probation) - counted > most) {
         cm_ring_set(r, slot, CM_REF_KNOWN);
-        return;
+        return false;
     }
     if (r->line_count == r->line_max) { /* full of stale ones */
         uint64_t first = pop(r, &ref);
         if (first != CM_NO_SLOT)
             cm_ring_set(r, first, ref & CM_REF_MAX);
     }
-    /* Counted first: whoever ends it takes the count back. */
-    (void)at_add_relaxed(&r->on_probation, 1u);
     ref = change(r, slot, CM_REF_VERIFIED, next | (ahead ? CM_REF_AHEAD : CM_REF_PROBATION));
-    if (ref & CM_REF_PROBATION)
-        (void)at_add_relaxed(&r->on_probation, UINT64_MAX);
     push(r, slot, next);
+    return !(ref & CM_REF_PROBATION);
 }
 
 void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n, uint32_t ahead)
@@ -110,8 +110,13 @@ void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n
     if (n == 0)
         return;
     cm_lock_acquire(&r->lock);
+    /* Counted first: whoever ends it takes the count back. */
+    uint64_t counted = n;
+    (void)at_add_relaxed(&r->on_probation, n);
     for (unsigned i = 0; i < n; i++)
-        begin_one(r, slot[i], ahead >> i & 1);
+        counted -= begin_one(r, slot[i], ahead >> i & 1, counted);
+    if (counted > 0)
+        (void)at_add_relaxed(&r->on_probation, -counted);
     cm_lock_release(&r->lock);
 }
 
@@ -148,16 +153,20 @@ static uint64_t next_unused(struct cm_ring *r)
     return CM_NO_SLOT;
 }
 
-/* The first in line that has not earned a place. Those that have stay, as members. */
-static uint64_t by_line(struct cm_ring *r, unsigned taken)
+/* Is the line as long as it may be? Slots that wait to be filled will be on probation, most of
+ * them. `taken`: for them, beside those in the stack; `ended`: they are counted, but not there any
+ * more. */
+static bool line_is_full(const struct cm_ring *r, unsigned taken, uint64_t ended)
+{
+    uint64_t now = at_load_relaxed(&r->on_probation) - ended;
+    return now > 0 &&
+           now + at_load_relaxed(&r->free_count) + taken >= at_load_relaxed(&r->probation);
+}
+
+/* Lock held. The first in line that has not earned a place. Those that have stay, as members. */
+static uint64_t first_in_line(struct cm_ring *r, uint64_t *ended)
 {
     uint64_t victim = CM_NO_SLOT;
-    /* Slots that wait to be filled will be on probation, most of them. */
-    uint64_t now = at_load_relaxed(&r->on_probation);
-    uint64_t soon = now + at_load_relaxed(&r->free_count) + taken;
-    if (now == 0 || soon < at_load_relaxed(&r->probation))
-        return victim;
-    cm_lock_acquire(&r->lock);
     for (unsigned i = 0; i < CM_RING_POPS && r->line_count > 0 && victim == CM_NO_SLOT; i++) {
         uint8_t ref;
         uint64_t slot = pop(r, &ref);
@@ -165,10 +174,26 @@ static uint64_t by_line(struct cm_ring *r, unsigned taken)
             continue;
         if ((ref & CM_REF_MAX) < at_load_relaxed(&r->earn))
             victim = take(r, slot); /* if it is somebody's, that one decides */
-        cm_ring_set(r, slot, 0);
+        *ended += (change(r, slot, CM_REF_VERIFIED | CM_REF_GENERATION, 0) & CM_REF_PROBATION) != 0;
     }
-    cm_lock_release(&r->lock);
     return victim;
+}
+
+/* Up to n, as long as the line is full. `taken` before them, for the same fills. */
+static unsigned by_line(struct cm_ring *r, struct cm_victim *v, unsigned n, unsigned taken)
+{
+    unsigned got = 0;
+    uint64_t ended = 0;
+    if (n == 0 || !line_is_full(r, taken, 0))
+        return 0;
+    cm_lock_acquire(&r->lock);
+    while (got < n && line_is_full(r, taken + got, ended) &&
+           (v[got].slot = first_in_line(r, &ended)) != CM_NO_SLOT)
+        v[got++].remember = true;
+    if (ended > 0)
+        (void)at_add_relaxed(&r->on_probation, -ended);
+    cm_lock_release(&r->lock);
+    return got;
 }
 
 static uint64_t by_hand(struct cm_ring *r, bool *remember)
@@ -204,48 +229,71 @@ static uint64_t by_hand(struct cm_ring *r, bool *remember)
     return take(r, best);
 }
 
-uint64_t cm_ring_victim(struct cm_ring *r, unsigned taken, bool *remember)
+/* A slot that holds nothing. */
+static uint64_t empty_one(struct cm_ring *r)
 {
     uint64_t slot;
-    *remember = false;
     while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
         if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
-    slot = take(r, next_unused(r));
-    if (slot != CM_NO_SLOT)
-        return slot;
-    *remember = true;
-    slot = by_line(r, taken);
-    return slot != CM_NO_SLOT ? slot : by_hand(r, remember);
+    return take(r, next_unused(r));
 }
 
-uint64_t cm_ring_take_free(struct cm_ring *r)
+unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)
 {
-    cm_lock_acquire(&r->lock);
-    uint64_t slot = CM_NO_SLOT;
-    if (r->free_count > 0) {
-        at_store_relaxed(&r->free_count, r->free_count - 1);
-        slot = r->free[r->free_count];
+    unsigned got = 0;
+    while (got < n && (v[got].slot = empty_one(r)) != CM_NO_SLOT)
+        v[got++].remember = false;
+    while (got < n) {
+        got += by_line(r, v + got, n - got, got);
+        if (got == n || (v[got].slot = by_hand(r, &v[got].remember)) == CM_NO_SLOT)
+            break;
+        got++;
     }
-    cm_lock_release(&r->lock);
-    assert(slot == CM_NO_SLOT || cm_ring_is_owned(r, slot));
-    return slot;
+    return got;
 }
 
-void cm_ring_give_free(struct cm_ring *r, uint64_t slot)
+unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n)
 {
-    assert(cm_ring_is_owned(r, slot));
-    cm_ring_set(r, slot, 0);
+    unsigned got = 0;
     cm_lock_acquire(&r->lock);
-    bool kept = r->free_count < r->free_max;
-    if (kept) {
-        r->free[r->free_count] = slot;
-        at_store_relaxed(&r->free_count, r->free_count + 1);
-    }
+    for (; got < n && got < r->free_count; got++)
+        slot[got] = r->free[r->free_count - 1 - got];
+    at_store_relaxed(&r->free_count, r->free_count - got);
     cm_lock_release(&r->lock);
-    if (!kept) {
-        cm_ring_disown(r, slot);
-        cm_ring_hint(r, slot);
+    for (unsigned i = 0; i < got; i++)
+        assert(cm_ring_is_owned(r, slot[i]));
+    return got;
+}
+
+void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; i++) {
+        assert(cm_ring_is_owned(r, slot[i]));
+        cm_ring_set(r, slot[i], 0);
+    }
+    cm_lock_acquire(&r->lock);
+    for (; kept < n && r->free_count + kept < r->free_max; kept++)
+        r->free[r->free_count + kept] = slot[kept];
+    at_store_relaxed(&r->free_count, r->free_count + kept);
+    cm_lock_release(&r->lock);
+    for (unsigned i = kept; i < n; i++) {
+        cm_ring_disown(r, slot[i]);
+        cm_ring_hint(r, slot[i]);
+    }
+}
+
+void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n)
+{
+    for (unsigned i = 0; i < n;) {
+        const uint64_t word = slot[i] / 64;
+        uint64_t bits = 0;
+        for (; i < n && slot[i] / 64 == word; i++) {
+            assert(cm_ring_is_owned(r, slot[i]));
+            bits |= UINT64_C(1) << slot[i] % 64;
+        }
+        at_and_release(&r->owned[word], ~bits); /* pairs with cm_ring_own */
     }
 }
 

@@ -117,11 +117,16 @@ static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
     assert(cm_ring_is_owned(r, slot));
     at_and_release(&r->owned[slot / 64], ~(UINT64_C(1) << slot % 64)); /* pairs with cm_ring_own */
 }
+/* The same for n slots, neighbours at once. */
+void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n);
 
-/* Owns and returns the next victim, or CM_NO_SLOT when all that was looked at was owned. `taken`:
- * victims that were taken just before, for the same fills. *remember: what is in it should be
- * remembered by the ghost. */
-uint64_t cm_ring_victim(struct cm_ring *r, unsigned taken, bool *remember);
+/* A slot to be emptied and filled anew. */
+struct cm_victim {
+    uint64_t slot;
+    bool remember; /* the ghost should remember what is in it */
+};
+/* Owns the next victims, n of them or fewer, when all that was looked at was owned. */
+unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n);
 /* The volume has no room for more slots than have been used: those are used in turn from here on.
  */
 static inline void cm_ring_stop(struct cm_ring *r)
@@ -146,10 +151,10 @@ static inline bool cm_ring_refuses(const struct cm_ring *r)
     return at_load_relaxed(&r->remembered) &&
            at_load_relaxed(&r->frontier) >= at_load_relaxed(&r->end);
 }
-/* Takes an owned, ready slot from the free stack, or CM_NO_SLOT. */
-uint64_t cm_ring_take_free(struct cm_ring *r);
-/* Gives an owned, durably invalid slot to the free stack; disowned and hinted when it is full. */
-void cm_ring_give_free(struct cm_ring *r, uint64_t slot);
+/* Takes owned, ready slots from the free stack, as many as there are, n at most. */
+unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n);
+/* Gives owned, durably invalid slots to the free stack; disowned and hinted when it is full. */
+void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n);
 /* An unowned slot became empty: worth trying before the hand moves. May be forgotten; a slot that
  * was filled meanwhile is left alone. */
 void cm_ring_hint(struct cm_ring *r, uint64_t slot);

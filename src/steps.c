@@ -78,7 +78,7 @@ bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot)
 static void free_owned(struct cm_cache *c, uint64_t slot)
 {
     if (cm_step_settle_pins(c, slot))
-        cm_ring_give_free(&c->ring, slot);
+        cm_ring_give_free(&c->ring, &slot, 1);
 }
 
 int cm_step_unpublish(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)

@@ -17,6 +17,19 @@ struct cm_stripe {
     uint64_t pad[6];
 };
 
+/* For who goes through keys of which neighbours mostly have the same stripe: takes the lock of s
+ * and gives back that of *held, unless it is the same. NULL: none. Begins and ends with none. */
+static inline void cm_stripe_hold(struct cm_stripe **held, struct cm_stripe *s)
+{
+    if (*held == s)
+        return;
+    if (*held)
+        cm_lock_release(&(*held)->lock);
+    if (s)
+        cm_lock_acquire(&s->lock);
+    *held = s;
+}
+
 /* Beginning and end of a bracket on a stripe; lock held.
  * Order matters to the lock-free miss, which loads the ticket first and the intents after it:
  * begin raises the intents before the ticket, so who sees the new ticket sees the intent. */

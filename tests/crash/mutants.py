@@ -123,18 +123,16 @@ MUTANTS = [
     _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', EVICT,
        'uint32_t failed = cm_slot_flush_all(&c->media, slots, count);', 'uint32_t failed = 0;'),
     _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', EVICT,
-       '        slots[count] = v[count].slot;',
-       '        slots[count] = v[count].keyed ? v[count].slot : (v[count].slot + 8) % c->ring.slots;'),
+       '        slots[count] = v[i].slot;',
+       '        slots[count] = v[i].keyed ? v[i].slot : (v[i].slot + 8) % c->ring.slots;'),
     _m('flush, neighbours', 'flush of all but the first of headers beside one another', 'unit block neighbours_flushed', SLOT,
        '(size_t)(high - low + 1) * sizeof(struct cm_header)', 'sizeof(struct cm_header)'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
        'crash full beside-1,write-sync,fill-z', EVICT,
        '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    cm_lock_release(&s->lock);
-    v->evicted = r == 1;''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
+    if (r == 1 && v->remember)''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_step_drop_cells(c, &v->key, v->slot);
-    cm_lock_release(&s->lock);
-    v->evicted = r == 1;'''),
+    if (r == 1 && v->remember)'''),
     _m('fence 1, displace', 'fence before a cell is overwritten', 'crash fill-a0,crowd,fill-z@f3,write-sync', PUBLISH,
        '''    /* Durable before its cell is overwritten (the invariant). */
     cm_media_fence(&c->media);
@@ -229,9 +227,11 @@ MUTANTS = [
        *_NOFILL),
     _m('intents', 'intents at the miss and at publishing', 'unit block fill_during_write',
        *(_INTENT_MISS + _INTENT_FILL)),
+    _m('lock of another stripe', 'of a run of blocks only the first one\'s stripe is locked', 'unit block stores_locked', 'stripe.h',
+       '    if (*held == s)\n', '    if (*held && s)\n'),
     _m('publish unchecked', 'second look at the tickets, under the lock',
        'crash fill-b1,beside-1,write-sync,fill-a0', PUBLISH,
-       'if (!cm_publish_may(g, s, n))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
+       'if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))\n        r = CM_NOT_STORED_STALE;\n    else\n        r = '
        'choose_cell(c, n, &at);',
        '(void)g;\n    r = choose_cell(c, n, &at);'),
     _m('file ticket, incarnation', 'file ticket and incarnation at publishing', 'unit block every_change',
@@ -328,14 +328,15 @@ MUTANTS = [
        PUBLISH,
        '    if (cm_step_settle_pins(c, slot))\n        n->freed = slot;', '    n->freed = slot;'),
     _m('pins, drop', 'a dropped block that is pinned is not overwritten', 'unit pin dropped_while_pinned', STEPS,
-       '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->ring, slot);'),
+       '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->ring, &slot, 1);'),
     _m('tail rewritten', 'a tail that ended too soon is not joined with what is read after it',
        'unit flight tail_rewritten', 'flight.c',
        'q->done = miss.offset > q->offset ? (size_t)(miss.offset - q->offset) : 0;', '(void)0;'),
     _m('lock over publishing', 'lock held from the look at the tickets to VALID',
        'crash fill-b1,beside-2,write-sync,fill-a0', PUBLISH,
        '    if (r == 0) {\n        /* Cell, then header',
-       '    if (r == 0) {\n        cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
+       '    if (r == 0) {\n        struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);\n        '
+       'cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
        'cm_lock_acquire(&s->lock);\n        /* Cell, then header'),
     _m('own before evicting', 'ownership taken by an atomic test', 'unit pin',
        'ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',

@@ -729,6 +729,80 @@ static void test_unflushable_cell(void)
     pool_end(&p);
 }
 
+/* ---- Locks ----------------------------------------------------------------------------------- */
+
+static struct cm_cache *locked_cache;
+static uint64_t stores_seen, stores_unlocked, locks_too_many;
+
+static void expect_locked(uint64_t stripe)
+{
+    unsigned held = 0;
+    for (uint64_t s = 0; s < locked_cache->media.geo.stripes; s++)
+        held += at_load_relaxed(&cm_stripe_at(locked_cache, s)->lock.word) != 0;
+    stores_seen++;
+    locks_too_many += held > 1;
+    stores_unlocked += at_load_relaxed(&cm_stripe_at(locked_cache, stripe)->lock.word) == 0;
+}
+
+/* Cells are stored under the lock of their stripe, and headers become valid, and invalid, under
+ * that of their key. */
+static void expect_lock_for(const uint64_t *p, uint64_t was, uint64_t next)
+{
+    const struct cm_media *m = &locked_cache->media;
+    const uint8_t *at = (const uint8_t *)p, *index = m->base + m->geo.index_offset;
+    const uint8_t *headers = m->base + m->geo.header_offset;
+    const uint8_t *end = headers + m->geo.slots * sizeof(struct cm_header);
+    if (at >= index && at < headers) {
+        uint64_t bucket = (uint64_t)(at - index) / sizeof(struct cm_bucket);
+        if (bucket < m->geo.stripes * m->geo.stripe_buckets)
+            expect_locked(bucket / m->geo.stripe_buckets);
+    } else if (at >= headers && at < end && ((was | next) & CM_W0_VALID)) {
+        const struct cm_header *h = (const struct cm_header *)(const void *)p; /* w0 is its first */
+        expect_locked(cm_key_stripe(m, h->incarnation, cm_header_block(h)));
+    }
+}
+
+static int store_locked(void *ctx, uint64_t *p, uint64_t v)
+{
+    expect_lock_for(p, 0, v);
+    return whole_ops->store64(ctx, p, v);
+}
+
+static int cas_locked(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    expect_lock_for(p, expected, desired);
+    return whole_ops->cas64(ctx, p, expected, desired);
+}
+
+/* Runs of blocks that end in one stripe and begin in another, and evict others like them. */
+static void test_stores_locked(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    const uint64_t slots = p.c->media.geo.slots;
+    CHECK(p.c->media.geo.stripes >= 2);
+    locked_cache = p.c;
+    stores_seen = stores_unlocked = locks_too_many = 0;
+    whole_ops = p.c->media.ops;
+    ops.store64 = store_locked;
+    ops.cas64 = cas_locked;
+    p.c->media.ops = &ops;
+    for (uint64_t b = 7; b < 3 * slots; b += 32) {
+        cm_miss m = miss_of(f, b * BLK, 32 * BLK);
+        CHECK_EQ(fill(f, &m, 5, m.len, 0), 0);
+    }
+    for (uint64_t b = 2 * slots; b < 3 * slots; b += 48) {
+        cm_bracket w = begin_write(f, b * BLK, 48 * BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    p.c->media.ops = whole_ops;
+    CHECK(stores_seen > 9 * slots); /* two a block, and two when it is evicted */
+    CHECK_EQ(stores_unlocked, 0);
+    CHECK_EQ(locks_too_many, 0);
+    pool_end(&p);
+}
+
 /* ---- Unreadable memory ----------------------------------------------------------------------- */
 
 static void forbid(void *p, bool forbidden)
@@ -969,6 +1043,7 @@ static const struct harness_test tests[] = {
     TEST(first_hit_of_session),
     TEST(partial_read_verifies),
     TEST(neighbours_flushed),
+    TEST(stores_locked),
     TEST(unflushable_cell),
     TEST(nothing_leaks),
     TEST(flipped_header),

@@ -112,7 +112,7 @@ static void test_unseen(void)
 static void test_hand(void)
 {
     struct pool p;
-    bool remember;
+    struct cm_victim v[2];
     REQUIRE(pool_new(&p, 64 * MIB) == 0);
     struct cm_ring *r = &p.c->ring;
     r->frontier = r->slots;
@@ -122,10 +122,9 @@ static void test_hand(void)
     pool_again(&p);
     r = &p.c->ring;
     r->probation = 0;
-    CHECK_EQ(cm_ring_victim(r, 0, &remember), 8040);
-    CHECK(!remember);
-    CHECK_EQ(cm_ring_victim(r, 0, &remember), 8104);
-    CHECK(!remember);
+    CHECK_EQ(cm_ring_victims(r, v, 2), 2);
+    CHECK(v[0].slot == 8040 && !v[0].remember);
+    CHECK(v[1].slot == 8104 && !v[1].remember);
     pool_end(&p);
 }
 

@@ -27,8 +27,14 @@ static struct cm_ring make(uint64_t slots)
 
 static uint64_t victim(struct cm_ring *r)
 {
-    bool remember;
-    return cm_ring_victim(r, 0, &remember);
+    struct cm_victim v;
+    return cm_ring_victims(r, &v, 1) == 1 ? v.slot : CM_NO_SLOT;
+}
+
+static uint64_t take_free(struct cm_ring *r)
+{
+    uint64_t slot;
+    return cm_ring_take_free(r, &slot, 1) == 1 ? slot : CM_NO_SLOT;
 }
 
 static void unmake(struct cm_ring *r)
@@ -151,10 +157,10 @@ static void begin(struct cm_ring *r, uint64_t slot)
 
 static uint64_t remembered_victim(struct cm_ring *r, bool remember)
 {
-    bool said;
-    uint64_t s = cm_ring_victim(r, 0, &said);
-    CHECK_EQ(said, remember);
-    return s;
+    struct cm_victim v;
+    CHECK_EQ(cm_ring_victims(r, &v, 1), 1);
+    CHECK_EQ(v.remember, remember);
+    return v.slot;
 }
 
 /* First come, first gone; but not before the line is as long as it may be, and not what was wanted
@@ -200,18 +206,69 @@ static void test_line_ahead(void)
 static void test_line_taken(void)
 {
     struct cm_ring r = make(100);
-    bool remember;
+    struct cm_victim v[3];
     set_all(&r, 1);
     for (uint64_t s = 50; s < 58; s++)
         begin(&r, s);
     r.ref[60] = 0;
-    CHECK_EQ(cm_ring_victim(&r, 1, &remember), 60);
-    CHECK_EQ(cm_ring_victim(&r, 2, &remember), 50);
-    cm_ring_give_free(&r, 60);
-    cm_ring_give_free(&r, 50);
+    r.ref[61] = 0;
+    CHECK_EQ(cm_ring_victims(&r, v, 3), 3);
+    CHECK_EQ(v[0].slot, 60);
+    CHECK_EQ(v[1].slot, 61); /* eight and one */
+    CHECK_EQ(v[2].slot, 50);
+    const uint64_t two[2] = { 60, 50 };
+    cm_ring_give_free(&r, two, 2);
     r.ref[80] = 0;
-    CHECK_EQ(cm_ring_victim(&r, 0, &remember), 80); /* seven and two */
-    CHECK_EQ(cm_ring_victim(&r, 1, &remember), 51);
+    CHECK_EQ(cm_ring_victims(&r, v, 2), 2);
+    CHECK_EQ(v[0].slot, 80); /* seven and two */
+    CHECK_EQ(v[1].slot, 51);
+    unmake(&r);
+}
+
+/* Many at once are those that would have come one after the other: what was emptied, then the line
+ * for as long as it is full, past what has earned its place, then the hand. */
+static void test_victims_at_once(void)
+{
+    struct cm_ring r = make(100);
+    struct cm_victim v[20];
+    set_all(&r, 1);
+    for (uint64_t s = 50; s < 62; s++)
+        begin(&r, s);
+    CHECK_EQ(r.on_probation, 12);
+    cm_ring_hint(&r, 90);
+    cm_ring_touch(&r, 51);      /* a member from now on */
+    CHECK(cm_ring_own(&r, 53)); /* somebody's, who decides */
+    r.ref[7] = 0;
+    r.ref[3] = CM_REF_KNOWN;
+    CHECK_EQ(cm_ring_victims(&r, v, 6), 6);
+    const uint64_t slot[6] = { 90, 50, 52, 54, 55, 56 };
+    for (unsigned i = 0; i < 6; i++) {
+        CHECK_EQ(v[i].slot, slot[i]);
+        CHECK_EQ(v[i].remember, i > 0);
+        CHECK(cm_ring_is_owned(&r, slot[i]));
+    }
+    CHECK_EQ(r.on_probation, 5); /* 57 to 61 */
+    for (unsigned i = 0; i < 6; i++)
+        cm_ring_disown(&r, v[i].slot);
+    CHECK_EQ(cm_ring_victims(&r, v, 3), 3); /* five of ten: the hand */
+    CHECK(v[0].slot == 3 && !v[0].remember);
+    CHECK(v[1].slot == 7 && v[1].remember);
+    CHECK(v[2].slot != 3 && v[2].slot != 7);
+    CHECK_EQ(r.on_probation, 5);
+    unmake(&r);
+}
+
+/* A search that finds nothing but owned slots ends, and says how many it found before. */
+static void test_victims_run_out(void)
+{
+    struct cm_ring r = make(64);
+    struct cm_victim v[32];
+    for (uint64_t s = 0; s < 60; s++)
+        CHECK(cm_ring_own(&r, s));
+    CHECK_EQ(cm_ring_victims(&r, v, 32), 4);
+    for (unsigned i = 0; i < 4; i++)
+        CHECK_EQ(v[i].slot, 60 + i);
+    CHECK_EQ(cm_ring_victims(&r, v, 32), 0);
     unmake(&r);
 }
 
@@ -289,17 +346,23 @@ static void test_many_fill(void)
     for (uint64_t s = 0; s < 100; s++)
         begin(&r, s);
     for (unsigned round = 0; round < 50; round++) {
-        for (unsigned i = 0; i < 32; i++) {
-            bool remember;
-            slot[i % 2][i / 2] = cm_ring_victim(&r, i / 2, &remember); /* the other's not counted */
-            CHECK(remember && slot[i % 2][i / 2] < 1000);
+        for (unsigned i = 0; i < 2; i++) { /* what the other one took is not counted */
+            struct cm_victim v[16];
+            CHECK_EQ(cm_ring_victims(&r, v, 16), 16);
+            for (unsigned n = 0; n < 16; n++) {
+                CHECK(v[n].remember && v[n].slot < 1000);
+                slot[i][n] = v[n].slot;
+            }
         }
         for (unsigned i = 0; i < 2; i++) {
             cm_ring_begin_probation(&r, slot[i], 16, 0);
             for (unsigned n = 0; n < 16; n++) {
                 CHECK(r.ref[slot[i][n]] & CM_REF_PROBATION);
-                cm_ring_disown(&r, slot[i][n]);
+                CHECK(cm_ring_is_owned(&r, slot[i][n]));
             }
+            cm_ring_disown_all(&r, slot[i], 16);
+            for (unsigned n = 0; n < 16; n++)
+                CHECK(!cm_ring_is_owned(&r, slot[i][n]));
         }
         CHECK(r.on_probation >= 100 && r.on_probation <= 132);
     }
@@ -373,11 +436,11 @@ static void test_free_stack(void)
 {
     struct cm_ring r = make(320);
     CHECK_EQ(r.free_max, 10);
-    CHECK_EQ(cm_ring_take_free(&r), CM_NO_SLOT);
+    CHECK_EQ(take_free(&r), CM_NO_SLOT);
     for (uint64_t s = 0; s < 12; s++) {
         CHECK(cm_ring_own(&r, s));
         cm_ring_set(&r, s, 3);
-        cm_ring_give_free(&r, s);
+        cm_ring_give_free(&r, &s, 1);
         CHECK_EQ(r.ref[s] & CM_REF_MAX, 0);
     }
     CHECK_EQ(r.free_count, 10);
@@ -387,8 +450,8 @@ static void test_free_stack(void)
     CHECK(!cm_ring_is_owned(&r, 11));
     CHECK_EQ(r.hint_count, 2);
     for (unsigned i = 0; i < 10; i++)
-        CHECK(cm_ring_is_owned(&r, cm_ring_take_free(&r)));
-    CHECK_EQ(cm_ring_take_free(&r), CM_NO_SLOT);
+        CHECK(cm_ring_is_owned(&r, take_free(&r)));
+    CHECK_EQ(take_free(&r), CM_NO_SLOT);
     CHECK_EQ(victim(&r), 11);
     unmake(&r);
 }
@@ -456,7 +519,7 @@ static void *owner(void *arg)
         if (way >> 32 & 1)
             slot = victim(&shared);
         else if (way >> 33 & 1)
-            slot = cm_ring_take_free(&shared);
+            slot = take_free(&shared);
         else if (!cm_ring_own(&shared, slot))
             slot = CM_NO_SLOT;
         if (slot == CM_NO_SLOT)
@@ -465,7 +528,7 @@ static void *owner(void *arg)
         cm_ring_touch(&shared, way % shared.slots);
         let_go(slot);
         if (way >> 34 & 1)
-            cm_ring_give_free(&shared, slot);
+            cm_ring_give_free(&shared, &slot, 1);
         else
             cm_ring_disown(&shared, slot);
         if (way >> 35 & 1)
@@ -526,12 +589,31 @@ static void test_victims_once(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(zero_wins),     TEST(bounded),        TEST(all_owned),    TEST(small_ring),
-    TEST(counts),        TEST(ageing),         TEST(line),         TEST(line_ahead),
-    TEST(line_taken),    TEST(hand_passes_by), TEST(stale_places), TEST(line_full),
-    TEST(spared),        TEST(many_fill),      TEST(rule),         TEST(hints_first),
-    TEST(hints_bounded), TEST(frontier),       TEST(free_stack),   TEST(verified_flag),
-    TEST(bytes),         TEST(exclusive),      TEST(victims_once),
+    TEST(zero_wins),
+    TEST(bounded),
+    TEST(all_owned),
+    TEST(small_ring),
+    TEST(counts),
+    TEST(ageing),
+    TEST(line),
+    TEST(line_ahead),
+    TEST(line_taken),
+    TEST(hand_passes_by),
+    TEST(stale_places),
+    TEST(line_full),
+    TEST(victims_at_once),
+    TEST(victims_run_out),
+    TEST(spared),
+    TEST(many_fill),
+    TEST(rule),
+    TEST(hints_first),
+    TEST(hints_bounded),
+    TEST(frontier),
+    TEST(free_stack),
+    TEST(verified_flag),
+    TEST(bytes),
+    TEST(exclusive),
+    TEST(victims_once),
 };
 
 int main(int argc, char **argv)
