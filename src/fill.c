@@ -95,6 +95,7 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
     uint64_t block = miss->offset / CM_BLOCK_SIZE;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
     unsigned batch = cm_evict_batch(c);
+    struct cm_last_home last = { 0 };
     int first = 0, refused = 0;
     raise_limit(f, miss->offset + len);
     for (uint64_t i = 0; i < blocks;) {
@@ -106,7 +107,7 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
             n->data = data + at;
             n->valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
             n->start = wanted ? CM_START_WANTED : at < asked ? CM_START_ASK : CM_START_AHEAD;
-            n->key = cm_key_of(&c->media, miss->opaque[CM_MISS_INCARNATION], block + i);
+            n->key = cm_key_next(&c->media, &last, miss->opaque[CM_MISS_INCARNATION], block + i);
             if (at < asked)
                 (void)cm_step_is_news(n->key.place.hash); /* its reader has touched it */
             if (!wanted && at < asked && is_refused(c, &n->key))
@@ -116,13 +117,17 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
             else
                 ins++;
         }
-        cm_hold_batch(c, &g, waits, waiting);
-        waiting = without_homeless(waits, waiting, in, &ins);
+        if (waiting > 0) {
+            cm_hold_batch(c, &g, waits, waiting);
+            waiting = without_homeless(waits, waiting, in, &ins);
+        }
         cm_publish_batch(c, &g, in, ins);
-        remember_refused(c, in, ins);
-        cm_publish_count_refused(c, in, ins);
-        cm_publish_count_refused(c, waits, waiting);
         first = first_of(first_of(first, in, ins), waits, waiting);
+        if (first != 0) {
+            remember_refused(c, in, ins);
+            cm_publish_count_refused(c, in, ins);
+            cm_publish_count_refused(c, waits, waiting);
+        }
         first = first ? first : refused;
     }
     return first;

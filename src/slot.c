@@ -153,6 +153,8 @@ int cm_slot_flush(const struct cm_media *m, uint64_t slot)
 uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n)
 {
     uint32_t failed = 0;
+    if (n == 1)
+        return cm_slot_flush(m, slot[0]) != 0;
     for (unsigned i = 0, end; i < n; i = end) {
         uint64_t low = slot[i], high = low;
         for (end = i + 1; end < n && (slot[end] == high + 1 || slot[end] + 1 == low); end++) {
