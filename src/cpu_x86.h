@@ -13,7 +13,7 @@ enum {
     CM_X86_CLWB = 1u << 2,
     CM_X86_AVX2 = 1u << 3,
     CM_X86_AVX512 = 1u << 4,
-    CM_X86_FSRM = 1u << 5
+    CM_X86_STRINGS = 1u << 5 /* copies of blocks are best made by string moves */
 };
 
 /* Found at run time once. */

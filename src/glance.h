@@ -68,7 +68,7 @@ cm_glance_begin(const cm_file *f, uint64_t offset, size_t len)
     if (!cm_index_match(m, &g.key, cells.cell[at_lowest_bit(matches)]))
         return g;
     g.slot = cm_cell_slot(cells.cell[at_lowest_bit(matches)]);
-    cm_slot_prefetch_soon(m, g.slot, (uint32_t)(offset % CM_BLOCK_SIZE), len);
+    cm_slot_prefetch_soon(m, g.slot, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_SOON_LINES);
     return g;
 }
 

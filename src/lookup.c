@@ -90,10 +90,11 @@ void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p)
     cm_index_prefetch(&c->media, &p->key, 0);
 }
 
-void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len)
+void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len,
+                    unsigned lines)
 {
     if (p->slot != CM_NO_SLOT)
-        cm_slot_prefetch_soon(&c->media, p->slot, from, len);
+        cm_slot_prefetch_soon(&c->media, p->slot, from, len, lines);
 }
 
 static void count_held_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)

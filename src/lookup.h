@@ -34,8 +34,9 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
         cm_ring_prefetch(&c->ring, p->slot);
     }
 }
-/* And this for a part of the block, while the one before it is copied. */
-void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len);
+/* And this for the first lines of a part of the block, while the one before it is copied. */
+void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len,
+                    unsigned lines);
 /* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);

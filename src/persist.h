@@ -70,6 +70,8 @@ typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *d
 #define CM_GUARD_VALID (UINT64_C(1) << 31)
 /* NULL: this CPU has none that is faster than the steps above. */
 cm_guard_take_fn cm_guard_take_choose(void);
+/* One that runs here, whatever is faster: for tests. NULL: there is none. */
+cm_guard_take_fn cm_guard_take_any(void);
 /* *p += v, relaxed: statistics only, needs no durability. */
 int cm_guard_add64(uint64_t *p, uint64_t v);
 /* The same to a word that only the calling thread adds to: without a locked instruction, behind

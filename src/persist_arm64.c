@@ -79,6 +79,11 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return cm_arm64_copy;
 }
 
+cm_guard_take_fn cm_guard_take_any(void)
+{
+    return NULL;
+}
+
 cm_guard_take_fn cm_guard_take_choose(void)
 {
     return NULL;

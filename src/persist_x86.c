@@ -70,10 +70,13 @@ static const struct {
     uint32_t needs;
 } x86_copies[] = {
 #ifndef _WIN32
-    { "rep movsb", cm_x86_copy_rep, CM_X86_FSRM },
+    { "rep movsb", cm_x86_copy_rep, CM_X86_STRINGS },
 #endif
     { "avx2", cm_x86_copy_avx2, CM_X86_AVX2 },
     { "sse2", cm_x86_copy_sse2, 0u },
+#ifndef _WIN32
+    { "slow rep movsb", cm_x86_copy_rep, 0u }, /* to be tested on every CPU */
+#endif
 };
 
 static uint32_t x86_features(void)
@@ -112,13 +115,18 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return NULL;
 }
 
-cm_guard_take_fn cm_guard_take_choose(void)
+cm_guard_take_fn cm_guard_take_any(void)
 {
 #ifndef _WIN32
-    return (x86_features() & CM_X86_FSRM) != 0 ? cm_x86_take_rep : NULL;
+    return cm_x86_take_rep;
 #else
     return NULL;
 #endif
+}
+
+cm_guard_take_fn cm_guard_take_choose(void)
+{
+    return (x86_features() & CM_X86_STRINGS) != 0 ? cm_guard_take_any() : NULL;
 }
 
 bool cm_guard_code(struct cm_plat_guard_code *code)

@@ -17,6 +17,7 @@
 
 #define AIMED 16u       /* index lines under way before the first copy */
 #define PROBED 6u       /* slots under way */
+#define RUN_LINES 16u   /* of the next block: its copy waits for nothing (docs/performance.md) */
 #define ABSENT_AIMED 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */
@@ -232,7 +233,7 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
             cm_lookup_probe(w->c, &p[probed % AIMED].probe);
         const struct piece *next_one = &p[(i + 1) % AIMED];
         if (i + 1 < probed)
-            cm_lookup_soon(w->c, &next_one->probe, next_one->from, next_one->want);
+            cm_lookup_soon(w->c, &next_one->probe, next_one->from, next_one->want, RUN_LINES);
         if (!read_piece(w, &p[i % AIMED], buf, at))
             return;
     }
@@ -286,7 +287,8 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
         const struct cm_part part = { (uint32_t)(v[i].offset % CM_BLOCK_SIZE), (uint32_t)v[i].len,
                                       v[i].buf };
         if (i + 1 < n)
-            cm_lookup_soon(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE), v[i + 1].len);
+            cm_lookup_soon(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE), v[i + 1].len,
+                           CM_SOON_LINES);
         if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
             cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0)) {
             hits++;

@@ -47,19 +47,22 @@ bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 /* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
-/* Asks for the header and for what is read first of a part of the payload, of a slot that is read
- * next: 24 to 63 lines are equally good, fewer are not (docs/performance.md). */
-#define CM_SOON_LINES 32u
+/* Asks for the header and for the first lines of a part of the payload, of a slot that is read
+ * next. Before a single block 24 to 63 are equally good, fewer are not (docs/performance.md). */
+#define CM_SOON_LINES 24u
 #define CM_TAKE_MIN (CM_SOON_LINES * CM_CACHE_LINE)
-static inline __attribute__((always_inline)) void
-cm_slot_prefetch_soon(const struct cm_media *m, uint64_t slot, uint32_t from, size_t len)
+static inline __attribute__((always_inline)) void cm_slot_prefetch_soon(const struct cm_media *m,
+                                                                        uint64_t slot,
+                                                                        uint32_t from, size_t len,
+                                                                        unsigned lines)
 {
     const uint8_t *p = cm_slot_payload(m, slot) + from;
     at_prefetch(cm_slot_at(m, slot));
     at_prefetch(p);
     if (len < CM_TAKE_MIN)
         return;
-    for (unsigned i = 1; i < CM_SOON_LINES; i++)
+    assert(lines <= CM_SOON_LINES);
+    for (unsigned i = 1; i < lines; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
 }
 
