@@ -25,9 +25,9 @@ static uint64_t saved_state(void)
     return (uint64_t)high << 32 | a;
 }
 
-/* Fast short string moves (FSRM); but not AMD's family 19h, where a copy of a block by AVX2 takes
- * 5 % less and the next lookup begins earlier (measured: Zen 3; that of 1Ah is faster by strings).
- */
+/* Fast short string moves (FSRM); but not AMD's family 19h, where hits by AVX2 are faster: measured
+ * with Zen 3, not with Zen 4, which is of it, too. (Zen 5, family 1Ah, is faster by strings:
+ * docs/performance.md.) */
 static bool strings_pay(uint32_t leaf_7_d)
 {
     uint32_t a, b, c, d, family;

@@ -88,6 +88,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     for (unsigned i = 0; i < chosen; i++) {
         int r = unpublish(c, &v[i], &held);
         if (r < 0) {
+            cm_stripe_hold(&held, NULL); /* this may ask the file system */
             cm_step_quarantine_owned(c, v[i].slot);
             continue;
         }
@@ -108,6 +109,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     at_fence_seq_cst(); /* as in cm_step_settle_pins, for all of them */
     for (unsigned i = 0; i < count; i++) {
         if (failed >> i & 1) {
+            cm_stripe_hold(&held, NULL); /* as above */
             cm_step_quarantine_owned(c, v[i].slot);
             continue;
         }

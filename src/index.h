@@ -46,7 +46,8 @@ static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarna
 }
 
 /* For who makes keys one after the other, of blocks that are mostly neighbours: the home of the
- * last one's group. Begins as { 0, 0, ... }: no file has the incarnation 0. */
+ * last one's group. Begins as zeros: no file has the incarnation 0 (a forged header may, and gets a
+ * home that is wrong, but exists). */
 struct cm_last_home {
     uint64_t incarnation, group;
     struct cm_home home;

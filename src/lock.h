@@ -3,7 +3,7 @@
  * lock.h - the one mutex of the library: 4 bytes, so that a stripe fits a cache line.
  *
  * Drepper 2011, "Futexes Are Tricky", mutex 2: 0 free, 1 held, 2 held and somebody may sleep.
- * Spins a little first, because every critical section here is shorter than a system call.
+ * Spins a little first, because nearly every critical section here is shorter than a system call.
  *
  * Lock order, outermost first: files table, file, stripe (never two), free ring / super (leaves).
  */

@@ -236,7 +236,10 @@ static uint64_t empty_one(struct cm_ring *r)
     while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
         if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
-    return take(r, next_unused(r));
+    for (unsigned i = 0; i < CM_RING_STEPS && (slot = next_unused(r)) != CM_NO_SLOT; i++)
+        if (take(r, slot) != CM_NO_SLOT) /* else a reader found it bad */
+            return slot;
+    return CM_NO_SLOT;
 }
 
 unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)

@@ -338,6 +338,14 @@ MUTANTS = [
        '    if (r == 0) {\n        struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);\n        '
        'cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
        'cm_lock_acquire(&s->lock);\n        /* Cell, then header'),
+    _m('line, ended', 'slots that have left the line in this batch, but not the count', 'unit ring victims_by_turns',
+       'ring.c', 'at_load_relaxed(&r->on_probation) - ended;', 'at_load_relaxed(&r->on_probation) - 0 * ended;'),
+    _m('line, until not full', 'look before each victim whether the line is still full', 'unit ring victims_by_turns',
+       'ring.c', 'while (got < n && line_is_full(r, taken + got, ended) &&', 'while (got < n &&'),
+    _m('line, counted', 'slots counted as on probation that are not there yet', 'unit ring spared_together',
+       'ring.c', 'at_load_relaxed(&r->on_probation) - counted > most', 'at_load_relaxed(&r->on_probation) - 1 > most'),
+    _m('line, given back', 'counts of slots that did not go on probation', 'unit ring spared_together',
+       'ring.c', '    if (counted > 0)\n', '    if (counted > 32)\n'),
     _m('own before evicting', 'ownership taken by an atomic test', 'unit pin',
        'ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',
        'at_or_acq_rel(&r->owned[slot / 64], bit);\n    return true;'),

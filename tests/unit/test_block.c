@@ -508,6 +508,31 @@ static void flip_known_header(cm_guard_take_fn take)
     pool_end(&p);
 }
 
+/* Parts of blocks about as long as what a routine for long ones takes, up to the last byte. */
+static void test_taken_parts(void)
+{
+    static const uint32_t lengths[] = { 1535, 1536, 1537, 2047, 2048, 4095, 4096 };
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE + 1], want[CM_BLOCK_SIZE];
+    if (cm_guard_take_any() == NULL)
+        SKIP("here copies are made in steps");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    p.c->media.take = cm_guard_take_any();
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(hits(f, 0, 3, 5), 3);
+    content(5, 1, want);
+    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        const uint32_t n = lengths[i], from = CM_BLOCK_SIZE - n;
+        memset(buf, 0xee, sizeof(buf));
+        CHECK_EQ(cm_read(f, BLK, buf, n, NULL), n);
+        CHECK(memcmp(buf, want, n) == 0 && buf[n] == 0xee);
+        memset(buf, 0xee, sizeof(buf));
+        CHECK_EQ(cm_read(f, BLK + from, buf, n, NULL), n);
+        CHECK(memcmp(buf, want + from, n) == 0 && buf[n] == 0xee);
+    }
+    pool_end(&p);
+}
+
 /* Copied in steps, and by one routine, which not every CPU takes by itself. */
 static void test_flipped_known_header(void)
 {
@@ -1056,6 +1081,7 @@ static const struct harness_test tests[] = {
     TEST(unflushable_cell),
     TEST(nothing_leaks),
     TEST(flipped_header),
+    TEST(taken_parts),
     TEST(flipped_known_header),
     TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),

@@ -258,6 +258,43 @@ static void test_victims_at_once(void)
     unmake(&r);
 }
 
+/* The line is left as soon as it is not full any more, and taken again when it is. */
+static void test_victims_by_turns(void)
+{
+    struct cm_ring r = make(100); /* ten may be on probation */
+    struct cm_victim v[6];
+    const uint64_t slot[6] = { 90, 50, 52, 54, 3, 55 };
+    set_all(&r, 1);
+    for (uint64_t s = 50; s < 60; s++)
+        begin(&r, s);
+    cm_ring_hint(&r, 90);
+    cm_ring_touch(&r, 51);      /* earned its place: nine and those taken */
+    CHECK(cm_ring_own(&r, 53)); /* eight */
+    r.ref[7] = 0;
+    r.ref[3] = CM_REF_KNOWN;
+    CHECK_EQ(cm_ring_victims(&r, v, 6), 6);
+    for (unsigned i = 0; i < 6; i++)
+        CHECK_EQ(v[i].slot, slot[i]);
+    unmake(&r);
+}
+
+/* A slot that was never used, but is somebody's (taken out of use by a reader), is left out; those
+ * behind it come first all the same. */
+static void test_frontier_owned(void)
+{
+    struct cm_ring r = make(1000);
+    struct cm_victim v[4];
+    const uint64_t slot[4] = { 500, 503, 504, 505 };
+    r.frontier = 500;
+    set_all(&r, 1);
+    CHECK(cm_ring_own(&r, 501));
+    CHECK(cm_ring_own(&r, 502));
+    CHECK_EQ(cm_ring_victims(&r, v, 4), 4);
+    for (unsigned i = 0; i < 4; i++)
+        CHECK(v[i].slot == slot[i] && !v[i].remember);
+    unmake(&r);
+}
+
 /* A search that finds nothing but owned slots ends, and says how many it found before. */
 static void test_victims_run_out(void)
 {
@@ -333,6 +370,20 @@ static void test_spared(void)
     CHECK_EQ(r.on_probation, 16); /* ten, half as many more, and the one that is too many */
     for (uint64_t s = 0; s < 100; s++)
         CHECK_EQ(!(r.ref[s] & CM_REF_PROBATION), (r.ref[s] & CM_REF_KNOWN) != 0);
+    unmake(&r);
+}
+
+/* The same when they come together. */
+static void test_spared_together(void)
+{
+    struct cm_ring r = make(100);
+    uint64_t slot[32];
+    for (unsigned i = 0; i < 32; i++)
+        slot[i] = i;
+    cm_ring_begin_probation(&r, slot, 32, 0);
+    CHECK_EQ(r.on_probation, 16);
+    for (unsigned i = 0; i < 32; i++)
+        CHECK_EQ((r.ref[i] & CM_REF_PROBATION) != 0, i < 16);
     unmake(&r);
 }
 
@@ -563,6 +614,52 @@ static void test_exclusive(void)
     unmake(&shared);
 }
 
+/* Batches: taken from the stack and from the policy, put on probation, given back either way. */
+static void *filler(void *arg)
+{
+    uint64_t rng = (uint64_t)(uintptr_t)arg;
+    for (unsigned i = 0; i < ROUNDS / 20; i++) {
+        uint64_t way = next_random(&rng), slot[32];
+        struct cm_victim v[32];
+        unsigned n = 1 + (unsigned)(way % 32), got = cm_ring_take_free(&shared, slot, n);
+        unsigned more = cm_ring_victims(&shared, v, n - got);
+        for (unsigned j = 0; j < more; j++)
+            slot[got + j] = v[j].slot;
+        got += more;
+        for (unsigned j = 0; j < got; j++)
+            hold(slot[j]);
+        cm_ring_touch(&shared, (way >> 8) % shared.slots);
+        unsigned kept = got ? (unsigned)(way >> 40) % (got + 1) : 0; /* the rest is not stored */
+        cm_ring_begin_probation(&shared, slot, kept, (uint32_t)(way >> 16));
+        for (unsigned j = 0; j < got; j++)
+            let_go(slot[j]);
+        cm_ring_disown_all(&shared, slot, kept);
+        if (got > kept)
+            cm_ring_give_free(&shared, slot + kept, got - kept);
+        if (way >> 60 & 1)
+            cm_ring_hint(&shared, (way >> 24) % shared.slots);
+    }
+    return NULL;
+}
+
+/* No slot is anybody's twice, none is lost, and the counts are those of what there is. */
+static void test_batches(void)
+{
+    uint64_t probation = 0, owned = 0;
+    shared = make(512);
+    violations = 0;
+    memset(holders, 0, sizeof(holders));
+    run_threads(filler);
+    CHECK_EQ(violations, 0);
+    for (uint64_t s = 0; s < 512; s++) {
+        probation += (shared.ref[s] & CM_REF_PROBATION) != 0;
+        owned += cm_ring_is_owned(&shared, s);
+    }
+    CHECK_EQ(shared.on_probation, probation);
+    CHECK_EQ(shared.free_count, owned);
+    unmake(&shared);
+}
+
 /* Victims that nobody gives back: each slot is handed out once, and all of them are. */
 static void *taker(void *arg)
 {
@@ -613,6 +710,10 @@ static const struct harness_test tests[] = {
     TEST(verified_flag),
     TEST(bytes),
     TEST(exclusive),
+    TEST(batches),
+    TEST(victims_by_turns),
+    TEST(frontier_owned),
+    TEST(spared_together),
     TEST(victims_once),
 };
 
