@@ -123,7 +123,7 @@ int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_
         }
         cm_publish_batch(c, &g, in, ins);
         first = first_of(first_of(first, in, ins), waits, waiting);
-        if (first != 0) {
+        if (first != 0) { /* not all of them are stored, or wait */
             remember_refused(c, in, ins);
             cm_publish_count_refused(c, in, ins);
             cm_publish_count_refused(c, waits, waiting);

@@ -280,8 +280,9 @@ FUNCTION(cm_x86_copy_avx2)
 #ifndef _WIN32 /* RDI and RSI belong to the caller there */
 /* For CPUs whose microcode moves strings fast (CM_X86_STRINGS). In few instructions, so that the
  * next lookup begins before this copy's last lines have arrived: 128 KiB in 0.8, 16 scattered blocks
- * in 0.9 of the time that AVX2 takes (Zen 5). The count is calculated from the address: where it is known before the
- * address is, memory is waited for longer (1.4 instead of 1.1 times a plain memcpy, Zen 5). */
+ * in 0.9 of the time that AVX2 takes (Zen 5). The count is calculated from the address: where it is
+ * known before the address is, memory is waited for longer (1.4 instead of 1.1 times a plain memcpy,
+ * Zen 5). */
 FUNCTION(cm_x86_copy_rep)
         cmpq    $64, A2
         jbe     copy_short

@@ -45,7 +45,7 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
         w->eof = true;
     }
     w->incarnation = at_load_acquire(&f->incarnation);
-    w->home.incarnation = 0;
+    w->home = (struct cm_last_home){ 0 };
     w->counted = 0;
     return cm_glance_may(f, w->incarnation);
 }

@@ -57,11 +57,11 @@ static inline __attribute__((always_inline)) void cm_slot_prefetch_soon(const st
                                                                         unsigned lines)
 {
     const uint8_t *p = cm_slot_payload(m, slot) + from;
+    assert(lines <= CM_SOON_LINES);
     at_prefetch(cm_slot_at(m, slot));
     at_prefetch(p);
     if (len < CM_TAKE_MIN)
         return;
-    assert(lines <= CM_SOON_LINES);
     for (unsigned i = 1; i < lines; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
 }

@@ -519,7 +519,7 @@ cm_guard_take_fn __wrap_cm_guard_take_choose(void)
     return NULL;
 }
 /* In pools as small as these every block is in the sample of the curve, and simulating with it what
- * other pools would serve, in DRAM alone, would be a third of the time. */
+ * other pools would serve, in DRAM alone, would be 40 % of the time. */
 void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed);
 void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed)
 {

@@ -225,21 +225,30 @@ static void test_line_taken(void)
     unmake(&r);
 }
 
+/* A hundred slots, of which ten may be on probation and those from 50 to `end` are. Of these one
+ * has earned its place, and one is somebody's, who decides. Beside them one slot was emptied, two
+ * the hand would take. */
+static struct cm_ring make_line(uint64_t end)
+{
+    struct cm_ring r = make(100);
+    set_all(&r, 1);
+    for (uint64_t s = 50; s < end; s++)
+        begin(&r, s);
+    cm_ring_hint(&r, 90);
+    cm_ring_touch(&r, 51);
+    CHECK(cm_ring_own(&r, 53));
+    r.ref[7] = 0;
+    r.ref[3] = CM_REF_KNOWN;
+    return r;
+}
+
 /* Many at once are those that would have come one after the other: what was emptied, then the line
  * for as long as it is full, past what has earned its place, then the hand. */
 static void test_victims_at_once(void)
 {
-    struct cm_ring r = make(100);
-    struct cm_victim v[20];
-    set_all(&r, 1);
-    for (uint64_t s = 50; s < 62; s++)
-        begin(&r, s);
+    struct cm_ring r = make_line(62);
+    struct cm_victim v[6];
     CHECK_EQ(r.on_probation, 12);
-    cm_ring_hint(&r, 90);
-    cm_ring_touch(&r, 51);      /* a member from now on */
-    CHECK(cm_ring_own(&r, 53)); /* somebody's, who decides */
-    r.ref[7] = 0;
-    r.ref[3] = CM_REF_KNOWN;
     CHECK_EQ(cm_ring_victims(&r, v, 6), 6);
     const uint64_t slot[6] = { 90, 50, 52, 54, 55, 56 };
     for (unsigned i = 0; i < 6; i++) {
@@ -261,17 +270,9 @@ static void test_victims_at_once(void)
 /* The line is left as soon as it is not full any more, and taken again when it is. */
 static void test_victims_by_turns(void)
 {
-    struct cm_ring r = make(100); /* ten may be on probation */
+    struct cm_ring r = make_line(60);
     struct cm_victim v[6];
     const uint64_t slot[6] = { 90, 50, 52, 54, 3, 55 };
-    set_all(&r, 1);
-    for (uint64_t s = 50; s < 60; s++)
-        begin(&r, s);
-    cm_ring_hint(&r, 90);
-    cm_ring_touch(&r, 51);      /* earned its place: nine and those taken */
-    CHECK(cm_ring_own(&r, 53)); /* eight */
-    r.ref[7] = 0;
-    r.ref[3] = CM_REF_KNOWN;
     CHECK_EQ(cm_ring_victims(&r, v, 6), 6);
     for (unsigned i = 0; i < 6; i++)
         CHECK_EQ(v[i].slot, slot[i]);
