@@ -300,6 +300,35 @@ CM_API uint64_t cm_now(void);
  * CM_EINVAL (NULL, not a file that can be cached) CM_EIO. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
+enum {
+    CM_IDENTIFY_SOLE_WRITER = 1u << 0 /* the file will be attached as CM_SOLE_WRITER */
+};
+
+typedef struct cm_identify_options {
+    uint32_t struct_size;  /* set by CM_IDENTIFY_OPTIONS_INIT */
+    uint32_t flags;        /* CM_IDENTIFY_* */
+    const char *volume_id; /* names the volume the file is on, instead of what the system says of
+                            * it; NULL: ask the system */
+    uint64_t reserved[2];  /* 0 */
+} cm_identify_options;
+#ifdef __cplusplus
+static inline cm_identify_options cm_identify_options_init_(void)
+{
+    cm_identify_options o = cm_identify_options();
+    o.struct_size = sizeof(o);
+    return o;
+}
+#define CM_IDENTIFY_OPTIONS_INIT cm_identify_options_init_()
+#else
+#define CM_IDENTIFY_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        .struct_size = sizeof(cm_identify_options)                                                 \
+    }
+#endif
+/* The same with options; `opts` may be NULL. Errors as cm_identify(). */
+CM_API int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_id *id,
+                            cm_validator *validator);
+
 /* ---- Files --------------------------------------------------------------------------------- */
 
 /* validator->size of a validator that says "I have none": the file starts cold. */

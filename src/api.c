@@ -77,7 +77,18 @@ uint64_t cm_now(void)
 
 int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator)
 {
-    return id && validator ? cm_plat_identify(os_file, id, validator) : CM_EINVAL;
+    return cm_identify_with(os_file, NULL, id, validator);
+}
+
+int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_id *id,
+                     cm_validator *validator)
+{
+    cm_identify_options o;
+    int e = cm_take_options(&o, sizeof(o), opts);
+    if (e || !id || !validator || (o.flags & ~(uint32_t)CM_IDENTIFY_SOLE_WRITER) ||
+        (o.reserved[0] | o.reserved[1]) || (o.volume_id && !*o.volume_id))
+        return CM_EINVAL;
+    return cm_plat_identify(os_file, &o, id, validator);
 }
 
 int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t done, uint64_t total),

@@ -22,9 +22,7 @@
 #define WEAR_MAX 1000u
 #define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
 
-/* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
- * one has beyond ours must be zero. */
-static int take_options(void *to, size_t size, const void *from)
+int cm_take_options(void *to, size_t size, const void *from)
 {
     uint32_t given;
     memset(to, 0, size);
@@ -151,7 +149,7 @@ int cm_create(const char *path, const cm_create_options *opts)
     struct cm_geometry g;
     struct cm_plat_file f = PLAT_FILE_INIT;
     enum cm_durability d;
-    int e = path && opts ? take_options(&o, sizeof(o), opts) : CM_EINVAL;
+    int e = path && opts ? cm_take_options(&o, sizeof(o), opts) : CM_EINVAL;
     if (e == 0)
         e = plan(&o, o.size, &g);
     if (e == 0)
@@ -178,7 +176,7 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
 {
     cm_create_options o;
     struct cm_geometry g;
-    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? take_options(&o, sizeof(o), opts)
+    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? cm_take_options(&o, sizeof(o), opts)
                                                          : CM_EINVAL;
     if (e == 0 && o.size != 0 && o.size != bytes)
         e = CM_EINVAL;
@@ -281,7 +279,7 @@ static int alloc_parts(struct cm_cache *c)
 static int new_cache(const cm_options *opts, cm_cache **cache)
 {
     cm_options o;
-    int e = take_options(&o, sizeof(o), opts);
+    int e = cm_take_options(&o, sizeof(o), opts);
     if (!opts)
         o.probation_bytes = CM_PROBATION_DEFAULT;
     uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD;

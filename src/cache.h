@@ -29,4 +29,8 @@ static inline int cm_enter_cache(const cm_cache *c)
     return e ? e : cm_enter_thread(c, cm_plat_thread());
 }
 
+/* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
+ * one has beyond ours must be zero. `from` may be NULL: all zero. CM_EINVAL. */
+int cm_take_options(void *to, size_t size, const void *from);
+
 #endif

@@ -74,8 +74,9 @@ void cm_plat_boot_id(uint8_t id[16]);
 /* Identity of the mount instance of the volume the file is on: changes when the volume was
  * unmounted and mounted again. All zero when unknown (matches nothing). */
 void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
-/* Identity and validator of an origin file, as cm_identify() documents. */
-int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v);
+/* Identity and validator of an origin file, as cm_identify_with() documents. */
+int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
+                     cm_validator *v);
 uint32_t cm_plat_pid(void);
 /* Random bytes from the system. */
 int cm_plat_random(void *buf, size_t n);

@@ -28,22 +28,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -51,23 +47,15 @@
 #include <sys/auxv.h>
 #endif
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "atomic.h"
 #include "platform_guard.h"
+#include "platform_posix.h"
 
 #ifndef MAP_SHARED_VALIDATE
 #define MAP_SHARED_VALIDATE 0x03
 #endif
 #ifndef MAP_SYNC
 #define MAP_SYNC 0x80000
-#endif
-#ifndef STATX_MNT_ID
-#define STATX_MNT_ID 0x1000u
-#endif
-#ifndef STATX_MNT_ID_UNIQUE
-#define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
 #endif
 #ifndef BUS_MCEERR_AR
 #define BUS_MCEERR_AR 4
@@ -76,7 +64,6 @@
 
 #define POSIX_PAGE 4096u /* alignment that cm_plat_alloc promises */
 #define POSIX_ALLOC_STEP (64ull << 20)
-#define NS_PER_S INT64_C(1000000000)
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
@@ -111,12 +98,6 @@ static int posix_error(int err)
     default:
         return CM_EIO;
     }
-}
-
-static int file_fd(const struct cm_plat_file *f)
-{
-    assert(f != NULL && f->handle >= 0);
-    return (int)f->handle;
 }
 
 /* ---- The pool file: lock ------------------------------------------------------------------- */
@@ -490,199 +471,7 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
     return fsync(fd) == 0 ? 0 : CM_EIO;
 }
 
-/* ---- Identity ------------------------------------------------------------------------------ */
-
-/* Reads a small text file of the kernel's; returns its length or -1. */
-static ssize_t read_text(const char *path, char *buf, size_t size)
-{
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n;
-
-    if (fd < 0) {
-        return -1;
-    }
-    do {
-        n = read(fd, buf, size - 1);
-    } while (n < 0 && errno == EINTR);
-    (void)close(fd);
-    if (n >= 0) {
-        buf[n] = '\0';
-    }
-    return n;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    return -1;
-}
-
-void cm_plat_boot_id(uint8_t id[16])
-{
-    char text[64];
-    unsigned digits = 0;
-
-    memset(id, 0, 16);
-    if (read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
-        return;
-    }
-    for (const char *c = text; *c != '\0' && digits < 32; c++) {
-        const int d = hex_digit(*c);
-
-        if (d >= 0) {
-            id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | d);
-            digits++;
-        }
-    }
-    if (digits != 32) {
-        memset(id, 0, 16);
-    }
-}
-
-/* The kernel counts every disk it ever saw: the same device number with another sequence number
- * is another disk, or the same one pulled out and put back. 0 when unknown. */
-static uint64_t disk_sequence(uint32_t major_no, uint32_t minor_no)
-{
-    static const char *const places[] = { "/sys/dev/block/%u:%u/diskseq",
-                                          "/sys/dev/block/%u:%u/../diskseq" };
-    char path[64], text[32];
-
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        (void)snprintf(path, sizeof path, i == 0 ? places[0] : places[1], major_no, minor_no);
-        if (read_text(path, text, sizeof text) > 0) {
-            return strtoull(text, NULL, 10);
-        }
-    }
-    return 0;
-}
-
-void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
-{
-    struct statx stx;
-    uint64_t word[4] = { 0, 0, 0, 0 };
-    XXH128_canonical_t canonical;
-
-    memset(id, 0, 16);
-    memset(&stx, 0, sizeof stx);
-    if (statx(file_fd(f), "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
-        (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
-        return;
-    }
-    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
-    memcpy(&word[0], (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4,
-           sizeof word[0]);
-    if (word[0] == 0) {
-        return; /* an emulator that passes on the mask but not the number */
-    }
-    word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
-    if (word[1] == 0) {
-        /* Before Linux 6.8 the number is used again after an unmount. The disk's sequence number
-         * at least tells a disk that was pulled out, which is what loses data. */
-        word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
-        word[3] = disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
-    }
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(word, sizeof word));
-    memcpy(id, canonical.digest, 16);
-}
-
-/* What tells a reused inode number from the file that had it before; 0 where there is none. */
-static uint64_t inode_generation(int fd)
-{
-    long generation = 0; /* the size in the request; file systems write an int */
-
-    if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) != 0) {
-        return 0;
-    }
-    return (uint64_t)generation;
-}
-
-/* Wraps in the year 2262: still another value for another time. */
-static int64_t timespec_ns(struct timespec t)
-{
-    return (int64_t)((uint64_t)t.tv_sec * (uint64_t)NS_PER_S + (uint64_t)t.tv_nsec);
-}
-
-/* A timestamp within the clock's granularity of now may hide a second change. 20 ms covers the
- * tick of every kernel; where both stamps are whole seconds the volume probably keeps no more
- * (FAT: even seconds). A stamp from the future proves nothing at all. */
-static uint32_t judge_racy(const struct stat *st, int64_t now)
-{
-    const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
-    const int64_t granule = INT64_C(20000000) + (coarse ? 2 * NS_PER_S : 0);
-    const int64_t latest_s = now / NS_PER_S + 1;
-
-    return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s ||
-           timespec_ns(st->st_mtim) >= now - granule || timespec_ns(st->st_ctim) >= now - granule;
-}
-
-/* File systems whose files are generated when read: neither size nor times say anything about what
- * is in them. Their magic numbers are the kernel's (linux/magic.h). */
-static bool attributes_are_made_up(uint32_t type)
-{
-    static const uint32_t made_up[] = {
-        0x9fa0 /* proc */,           0x62656572 /* sysfs */,    0x27e0eb /* cgroup */,
-        0x63677270 /* cgroup2 */,    0x64626720 /* debugfs */,  0x74726163 /* tracefs */,
-        0x73636673 /* securityfs */, 0xcafe4a11 /* bpf */,      0x6165676c /* pstore */,
-        0x62656570 /* configfs */,   0xde5e81e4 /* efivarfs */, 0xf97cff8c /* selinuxfs */,
-    };
-    for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
-        if (type == made_up[i]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
-{
-    const int fd = (int)os_file;
-    struct statfs fs;
-    struct stat st;
-    uint64_t word[3] = { 0, 0, 0 };
-    XXH128_hash_t hash;
-    const uint64_t taken_at = cm_plat_now_ns();
-    const int64_t wall = cm_plat_wall_ns();
-
-    if (id == NULL || v == NULL || os_file < 0 || os_file > INT_MAX) {
-        return CM_EINVAL;
-    }
-    if (fstat(fd, &st) != 0) {
-        return errno == EBADF ? CM_EINVAL : CM_EIO;
-    }
-    /* Nothing in the attributes of a block device tells that its content changed. */
-    if (!S_ISREG(st.st_mode)) {
-        return CM_EINVAL;
-    }
-    if (fstatfs(fd, &fs) == 0) {
-        if (attributes_are_made_up((uint32_t)fs.f_type)) {
-            return CM_EINVAL;
-        }
-        memcpy(&word[0], &fs.f_fsid, sizeof word[0]);
-    }
-    if (word[0] == 0) {
-        word[0] = (uint64_t)st.st_dev;
-    }
-    word[1] = (uint64_t)st.st_ino;
-    word[2] = inode_generation(fd);
-    hash = XXH3_128bits(word, sizeof word);
-    *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
-    if (id->hi == 0 && id->lo == 0) {
-        id->lo = 1;
-    }
-    *v = (cm_validator){
-        .size = (uint64_t)st.st_size,
-        .mtime_ns = timespec_ns(st.st_mtim),
-        .ctime_ns = timespec_ns(st.st_ctim),
-        .taken_at = taken_at,
-        .racy = judge_racy(&st, wall),
-    };
-    return 0;
-}
+/* ---- Process ------------------------------------------------------------------------------- */
 
 uint32_t cm_plat_pid(void)
 {

@@ -260,7 +260,8 @@ static uint64_t filetime_now(void)
     return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
 }
 
-int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
+int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
+                     cm_validator *v)
 {
     const HANDLE h = (HANDLE)os_file;
     const uint64_t taken_at = cm_plat_now_ns();
@@ -278,11 +279,15 @@ int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
         return CM_EINVAL; /* a volume or a disk: nothing tells that its content changed */
     }
-    written = has_writer(h); /* before its times: it may be gone by then, and they have moved */
+    /* Before its times: the writer may be gone by then, and they have moved. */
+    written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && has_writer(h);
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) ||
         !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||
         !file_words(h, word)) {
         return CM_EIO;
+    }
+    if (o->volume_id != NULL) {
+        word[0] = XXH3_64bits(o->volume_id, strlen(o->volume_id));
     }
     hash = XXH3_128bits(word, sizeof word);
     *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };

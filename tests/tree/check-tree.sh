@@ -83,7 +83,7 @@ for f in src/*.c src/*.h; do
     case "$h>$m" in # inside a row: helpers that own nothing, and the two halves of the API
     atomic\>* | platform\>persist* | platform\>platform_* | persist\>persist_* | persist\>media) continue ;;
     cpu_x86\>sum | sum\>sum_* | sum\>format) continue ;;
-    platform_guard\>platform_* | platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
+    platform_guard\>platform_* | platform_posix\>platform_posix_* | platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
     internal\>file | cache\>api | index\>slot | slot\>probation | index\>probation | pin\>probation | ring\>memo | ghost\>memo) continue ;;
     steps\>* | lookup\>glance | miss\>publish | evict\>publish | evict\>fill | miss\>fill) continue ;;
     publish\>hold | evict\>hold | hold\>fill) continue ;;

@@ -607,7 +607,7 @@ static int identify(const char *path, cm_file_id *id, cm_validator *v)
     int rc;
 
     CHECK(fd >= 0);
-    rc = cm_plat_identify(fd, id, v);
+    rc = cm_identify(fd, id, v);
     CHECK_EQ(close(fd), 0);
     return rc;
 }
@@ -654,13 +654,13 @@ static void test_identify_refused(void)
     const int null_fd = open("/dev/null", O_RDONLY), dir_fd = open(dir, O_RDONLY);
 
     REQUIRE(null_fd >= 0 && dir_fd >= 0 && pipe(pipe_fd) == 0);
-    CHECK_EQ(cm_plat_identify(-1, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(9999, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(null_fd, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(dir_fd, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(pipe_fd[0], &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(null_fd, NULL, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(null_fd, &id, NULL), CM_EINVAL);
+    CHECK_EQ(cm_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(9999, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(dir_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(pipe_fd[0], &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, NULL, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, &id, NULL), CM_EINVAL);
     CHECK_EQ(close(null_fd) + close(dir_fd) + close(pipe_fd[0]) + close(pipe_fd[1]), 0);
 }
 
@@ -719,7 +719,7 @@ static void test_identify_reused_inode(void)
     REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
     inode = st.st_ino;
     rc = ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation);
-    CHECK_EQ(cm_plat_identify(fd, &a, &v), 0);
+    CHECK_EQ(cm_identify(fd, &a, &v), 0);
     CHECK_EQ(close(fd), 0);
     if (rc != 0) {
         CHECK_EQ(unlink(in_dir("a")), 0);

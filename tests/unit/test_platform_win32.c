@@ -893,7 +893,7 @@ static int identify(const char *path, cm_file_id *id, cm_validator *v)
     int rc;
 
     CHECK(h != INVALID_HANDLE_VALUE);
-    rc = cm_plat_identify((intptr_t)h, id, v);
+    rc = cm_identify((intptr_t)h, id, v);
     CHECK(CloseHandle(h));
     return rc;
 }
@@ -943,14 +943,14 @@ static void test_identify_refused(void)
 
     REQUIRE(nul != INVALID_HANDLE_VALUE && folder != INVALID_HANDLE_VALUE &&
             CreatePipe(&read_end, &write_end, NULL, 0));
-    CHECK_EQ(cm_plat_identify(-1, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(0, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify(0x7ffffff0, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify((intptr_t)nul, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify((intptr_t)folder, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify((intptr_t)read_end, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
-    CHECK_EQ(cm_plat_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
+    CHECK_EQ(cm_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(0, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(0x7ffffff0, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify((intptr_t)nul, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify((intptr_t)folder, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify((intptr_t)read_end, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
     CHECK(CloseHandle(nul) && CloseHandle(folder) && CloseHandle(read_end) &&
           CloseHandle(write_end));
 }
@@ -1033,7 +1033,7 @@ static void test_identify_writer(void)
         REQUIRE(h != INVALID_HANDLE_VALUE);
         CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
         CHECK_EQ(v.racy, 1);
-        CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+        CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
         CHECK_EQ(v.racy, 0); /* who asks is the writer: only times tell */
         CHECK(CloseHandle(h));
         CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
@@ -1073,20 +1073,20 @@ static void test_identify_overlapped(void)
                     OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
     port = CreateIoCompletionPort(h, NULL, 1, 1);
     REQUIRE(h != INVALID_HANDLE_VALUE && port != NULL);
-    CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+    CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
     CHECK(same_id(id, same) && same_version(&v, &w));
     handles = open_files();
     for (WORD version = 2; version <= 3; version++) {
         journal.version = version;
         journal.number = UINT64_C(0x123456789abc) + version;
         journal.calls = 0;
-        CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+        CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
         CHECK_EQ(journal.calls, 1);
         CHECK(journal.port_spared);
         CHECK_EQ(v.change, journal.number);
     }
     journal.version = 4; /* unknown: the time of birth instead */
-    CHECK_EQ(cm_plat_identify((intptr_t)h, &id, &v), 0);
+    CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
     CHECK(same_version(&v, &w));
     journal.version = 0;
     CHECK_EQ(open_files(), handles);
