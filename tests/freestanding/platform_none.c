@@ -78,8 +78,10 @@ int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t off
     return CM_ENOTSUP;
 }
 
-int cm_plat_identify(intptr_t os_file, cm_file_id *id, cm_validator *v)
+int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
+                     cm_validator *v)
 {
+    (void)o;
     (void)os_file, (void)id, (void)v;
     return CM_ENOTSUP;
 }
