@@ -123,7 +123,23 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
 
 static bool validator_ok(const cm_validator *v)
 {
-    return v->reserved == 0 && v->size <= OFFSET_MAX && v->taken_at != 0;
+    return v->reserved == 0 && v->size <= OFFSET_MAX && v->taken_at != 0 &&
+           v->taken_at <= cm_plat_now_ns(); /* or it is another clock's */
+}
+
+/* The same for a validator that may lack a size. */
+static bool version_ok(const cm_validator *v)
+{
+    cm_validator sized = *v;
+    if (v->size == CM_SIZE_UNKNOWN)
+        sized.size = 0;
+    return validator_ok(&sized);
+}
+
+/* A validator of unknown size and nothing else says "I have none". */
+static bool says_nothing(const cm_validator *v)
+{
+    return v->size == CM_SIZE_UNKNOWN && v->mtime_ns == 0 && v->ctime_ns == 0 && v->change == 0;
 }
 
 int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
@@ -132,11 +148,11 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     int e = enter_owner(c);
     if (e)
         return e;
-    if (validator && validator->size == CM_SIZE_UNKNOWN)
+    if (validator && says_nothing(validator))
         validator = NULL;
     if (!id || !file || (id->hi | id->lo) == 0 ||
         (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE)) ||
-        (validator && !validator_ok(validator)))
+        (validator && !version_ok(validator)))
         return CM_EINVAL;
     return cm_files_attach(c, id, validator, flags, file);
 }

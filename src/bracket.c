@@ -184,13 +184,13 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
         cm_lock_release(&f->lock);
         return CM_EBRACKET;
     }
-    bool adopted = after && cm_file_may_adopt(f) && cm_file_proves(f, after);
-    if (adopted)
-        cm_file_adopt(f, after);
-    else
+    if (after && cm_file_may_adopt(f) && cm_file_proves(f, after)) {
+        cm_file_adopt(f, after); /* taken after the write: others from then on are as good */
+    } else {
         f->want = true;
+        cm_file_moved(f);
+    }
     bool want = f->want && f->open_brackets == 0;
-    f->last_end_ns = cm_plat_now_ns();
     const struct cm_open_bracket was = *b;
     b = leave_room(f, b);
     cm_lock_release(&f->lock);
@@ -223,12 +223,10 @@ int cm_bracket_abort(cm_file *f)
         b->next = all;
         all = b;
     }
-    f->last_end_ns = cm_plat_now_ns();
-    at_store_release(&f->size, CM_SIZE_UNKNOWN);
     /* Nobody knows what the lost owners wrote, or still write: what is cached goes, and the next
      * validator begins anew instead of being adopted for what is cached until then. */
-    f->has_validator = false;
-    f->want = false;
+    cm_file_moved(f);
+    cm_file_drop_validator(f);
     f->disowned = true;
     int e = cm_file_renew(f);
     cm_lock_release(&f->lock);

@@ -202,7 +202,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 16
+#define PARTS 17
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -233,6 +233,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->pins, g->slots },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
+        { (void **)&c->file_floor, CM_FILE_HASH * sizeof(uint64_t) },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
     };
@@ -271,6 +272,7 @@ static int alloc_parts(struct cm_cache *c)
             return CM_ENOMEM;
     }
     c->free_tail = &c->free_files;
+    c->opened_ns = cm_plat_now_ns(); /* the pool is locked: the last owner writes no more */
     return 0;
 }
 

@@ -35,10 +35,14 @@ struct cm_file_slab {
 
 /* ---- Objects --------------------------------------------------------------------------------- */
 
+static uint64_t chain_number(const struct cm_cache *c, const cm_file_id *id)
+{
+    return XXH3_64bits_withSeed(id, sizeof(*id), c->media.hash_seed) % CM_FILE_HASH;
+}
+
 static struct cm_file **chain_of(struct cm_cache *c, const cm_file_id *id)
 {
-    uint64_t h = XXH3_64bits_withSeed(id, sizeof(*id), c->media.hash_seed);
-    return &c->file_hash[h % CM_FILE_HASH];
+    return &c->file_hash[chain_number(c, id)];
 }
 
 static cm_file *find(struct cm_cache *c, const cm_file_id *id)
@@ -302,9 +306,30 @@ int cm_file_synced(cm_file *f, uint64_t since, bool ok)
 
 /* ---- Validators ------------------------------------------------------------------------------ */
 
+/* Files lock held. What cm_file.floor_ns is for a file at its attach: the object that knew of its
+ * brackets may be gone, and an owner before this session may have written until it went. */
+static uint64_t floor_at_attach(const struct cm_cache *c, const cm_file_id *id)
+{
+    uint64_t left = c->file_floor[chain_number(c, id)];
+    return left > c->opened_ns ? left : c->opened_ns;
+}
+
+/* Files lock held. */
+static void leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t floor_ns)
+{
+    uint64_t *left = &c->file_floor[chain_number(c, id)];
+    if (*left < floor_ns)
+        *left = floor_ns;
+}
+
+void cm_file_moved(cm_file *f)
+{
+    f->floor_ns = cm_plat_now_ns() + 1;
+}
+
 bool cm_file_proves(const cm_file *f, const cm_validator *v)
 {
-    return f->open_brackets == 0 && v->taken_at > f->last_end_ns;
+    return f->open_brackets == 0 && v->taken_at >= f->floor_ns;
 }
 
 bool cm_file_may_adopt(const cm_file *f)
@@ -312,12 +337,25 @@ bool cm_file_may_adopt(const cm_file *f)
     return (f->flags & CM_SOLE_WRITER) && !f->disowned;
 }
 
+/* From here on only what was taken later counts: two who ask for a file's attributes may come here
+ * in the other order. */
 static void set_validator(cm_file *f, const cm_validator *v)
 {
     f->validator = *v;
-    f->has_validator = true;
+    f->has_validator = v->size != CM_SIZE_UNKNOWN;
+    f->has_version = !f->has_validator;
     f->want = false;
+    if (f->floor_ns < v->taken_at)
+        f->floor_ns = v->taken_at;
     at_store_release(&f->size, v->size);
+}
+
+void cm_file_drop_validator(cm_file *f)
+{
+    f->has_validator = false;
+    f->has_version = false;
+    f->want = false;
+    at_store_release(&f->size, CM_SIZE_UNKNOWN);
 }
 
 void cm_file_adopt(cm_file *f, const cm_validator *v)
@@ -330,7 +368,8 @@ void cm_file_adopt(cm_file *f, const cm_validator *v)
 static bool unchanged(const cm_file *f, const cm_validator *v)
 {
     const cm_validator *o = &f->validator;
-    return f->has_validator && v->size == o->size && v->mtime_ns == o->mtime_ns &&
+    return (f->has_validator || f->has_version) &&
+           (v->size == o->size || v->size == CM_SIZE_UNKNOWN) && v->mtime_ns == o->mtime_ns &&
            v->ctime_ns == o->ctime_ns && v->change == o->change;
 }
 
@@ -341,7 +380,11 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
     bool sole = (f->flags & CM_SOLE_WRITER) != 0;
     if (unchanged(f, v) && (sole || (!f->validator.racy && !v->racy))) {
         bool settled = f->validator.racy && !v->racy;
+        if (v->size == CM_SIZE_UNKNOWN) /* the same version, and no more is known of it */
+            return 0;
         f->want = false;
+        if (f->floor_ns < v->taken_at)
+            f->floor_ns = v->taken_at;
         at_store_release(&f->size, v->size);
         if (settled)
             cm_file_adopt(f, v);
@@ -356,7 +399,7 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
     f->data_begun++;
     f->disowned = false;
     set_validator(f, v);
-    int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;
+    int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;
     return e ? e : cm_file_renew(f);
 }
 
@@ -462,7 +505,7 @@ static bool may_keep(const cm_file *f, const struct cm_record *r, const cm_valid
     struct cm_cache *c = f->cache;
     bool dirty;
     uint32_t boot;
-    if (!r || !v || v->racy || (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
+    if (!r || !v || v->size == CM_SIZE_UNKNOWN || v->racy || (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
         return false;
     if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
         return false;
@@ -505,7 +548,7 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
     if (v)
         set_validator(f, v);
     cm_count(c, CM_STAT_attach_new, 1);
-    bool dirty = born_dirty(c, v);
+    bool dirty = born_dirty(c, f->has_validator ? v : NULL);
     /* Born dirty: the mark before the record, or a crash between the two leaves a record that
      * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
      * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
@@ -533,6 +576,10 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     f->flags = flags;
     f->refs = 1;
     f->serial = ++c->serial;
+    f->floor_ns = floor_at_attach(c, id);
+    bool ignored = v && !cm_file_proves(f, v);
+    if (ignored)
+        v = NULL;
     cm_record_load(&c->media, id, &b);
     int e = cm_file_can_forget(c);
     if (e == 0)
@@ -554,7 +601,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     *chain_of(c, id) = f;
     at_store_release(&f->magic, CM_FILE_MAGIC);
     *file = f;
-    return 0;
+    return ignored ? CM_IGNORED : 0;
 }
 
 int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
@@ -601,6 +648,7 @@ int cm_files_detach(cm_file *f)
         while (*p != f)
             p = &(*p)->next;
         *p = f->next;
+        leave_floor(c, &f->id, f->floor_ns);
         if (f->place != CM_NO_PLACE)
             close_place(c, f->place);
         put_free(c, f);
@@ -628,10 +676,13 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
     cm_file *f = find(c, id);
     if (e == 0 && f) {
         cm_lock_acquire(&f->lock);
+        cm_file_drop_validator(f); /* the id may stand for another file now */
+        cm_file_moved(f);
         e = cm_file_renew(f);
         cm_lock_release(&f->lock);
     } else if (e == 0) {
         struct cm_record_bucket b;
+        leave_floor(c, id, cm_plat_now_ns() + 1);
         cm_record_load(&c->media, id, &b);
         e = void_unreadable(c, &b, false);
         for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++) {

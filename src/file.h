@@ -47,6 +47,7 @@ struct cm_file {
     bool recorded;               /* the record there may name this file */
     cm_validator validator;      /* that stands for the incarnation; taken_at unused */
     bool has_validator;
+    bool has_version;            /* only its times and change count: it came without a size */
     bool want;                   /* own writes moved the origin's validator */
     bool disowned;               /* an aborted owner may still write: no validator is adopted until
                                     one has begun a new incarnation */
@@ -59,7 +60,7 @@ struct cm_file {
     uint32_t open_brackets, open_data;
     uint64_t data_begun;         /* counts what a sync that began before it does not cover */
     uint64_t sync_failed_at;     /* data_begun after the last failed fsync */
-    uint64_t last_end_ns;        /* when a bracket was last open; cm_now() time */
+    uint64_t floor_ns;           /* a validator taken before this proves nothing; cm_now() time */
 };
 
 static inline bool cm_file_valid(const cm_file *f)
@@ -94,10 +95,15 @@ int cm_file_mark_dirty(cm_file *f);
 /* Clears it: the origin is proved to hold everything. */
 void cm_file_mark_clean(cm_file *f);
 
-/* May `v` be believed: no bracket was open at or after it was taken? */
+/* The file changed, or may have: validators taken until now prove nothing. */
+void cm_file_moved(cm_file *f);
+/* May `v` be believed: no bracket was open at or after it was taken, and none that was taken later
+ * has been believed? */
 bool cm_file_proves(const cm_file *f, const cm_validator *v);
 /* Did only we write, so that a validator that moved is our own doing? */
 bool cm_file_may_adopt(const cm_file *f);
+/* Nothing is known of the file any more, its size neither. */
+void cm_file_drop_validator(cm_file *f);
 /* Takes `v` for the validator of the present incarnation. */
 void cm_file_adopt(cm_file *f, const cm_validator *v);
 /* cm_file_revalidate(). */

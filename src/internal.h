@@ -42,6 +42,7 @@ struct cm_cache {
     uint32_t failing;      /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
     uint64_t media_errors; /* atomic */
     int64_t boot_wall_ns;
+    uint64_t opened_ns; /* when it became ours; cm_now() time */
 
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_ring ring;
@@ -54,6 +55,7 @@ struct cm_cache {
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_file **file_hash;
+    uint64_t *file_floor; /* cm_file.floor_ns of what a chain's closed files left behind */
     uint64_t *open_places; /* a bit a record: an attached file owns it */
     struct cm_file_slab *slabs;
     struct cm_file *free_files, **free_tail;

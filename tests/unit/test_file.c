@@ -805,6 +805,167 @@ static void test_second_open_judges(void)
     pool_end(&p);
 }
 
+/* ---- Validators that are older than what they stand for --------------------------------------- */
+
+/* Attaches with a validator that must prove nothing: the file starts cold, of unknown size. */
+static cm_file *attach_ignored(struct pool *p, uint64_t id, const cm_validator *v)
+{
+    cm_file *f = NULL;
+    cm_file_id fid = id_of(id);
+    CHECK_EQ(cm_file_open(p->c, &fid, v, 0, &f), CM_IGNORED);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    return f;
+}
+
+/* One thread asks for the attributes; another one opens the file, extends it, fills and closes. The
+ * first one's validator equals the recorded one, and its size is the old one. */
+static void test_older_than_a_write(void)
+{
+    struct pool p;
+    cm_validator v = val(10 * BLK, 7), early;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = fresh(v);
+    detach(warm(&p, 1, &v, 0));
+    early = fresh(v);
+    v = fresh(v);
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    w = begin_write(f, 10 * BLK, BLK);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    CHECK_EQ(put(f, 10, 2), 0);
+    detach(f);
+    f = attach_ignored(&p, 1, &early);
+    CHECK_EQ(cm_truncate_begin(f, 5 * BLK, &w), 0); /* cut, and extended with zeros */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(look(f, 10, 2), MISS);
+    detach(f);
+    /* The same when all that is left of the write is an aborted bracket. */
+    v = val(10 * BLK, 8);
+    f = attach_v(&p, 2, &v, 0);
+    early = fresh(v);
+    (void)begin_write(f, 10 * BLK, BLK);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
+    detach(f);
+    detach(attach_ignored(&p, 2, &early));
+    pool_end(&p);
+}
+
+/* The owner before this one may have written until it closed the pool, or died. */
+static void test_older_than_the_open(void)
+{
+    struct pool p;
+    cm_validator v, early;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = val(10 * BLK, 7);
+    cm_file *f = warm(&p, 1, &v, 0);
+    early = fresh(v);
+    cm_bracket w = begin_write(f, 10 * BLK, BLK);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    pool_again(&p);
+    detach(attach_ignored(&p, 1, &early));
+    pool_end(&p);
+}
+
+/* Of two validators the one that was taken later counts, whichever comes first. */
+static void test_older_than_the_last(void)
+{
+    struct pool p;
+    cm_validator early, late;
+    cm_file_id id = id_of(1);
+    cm_file *f = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    early = val(10 * BLK, 7);
+    late = val(20 * BLK, 8);
+    CHECK_EQ(cm_file_open(p.c, &id, &late, 0, &f), 0);
+    CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK_EQ(cm_file_revalidate(f, &late), 0); /* the same one again is as good */
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
+    CHECK_EQ(info_of(f).size, 20 * BLK);
+    CHECK_EQ(hits(f, 0, 20, 1), 20);
+    detach(f);
+    CHECK_EQ(cm_file_open(p.c, &id, &late, 0, &f), 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    detach(f);
+    detach(attach_ignored(&p, 1, &early));
+    pool_end(&p);
+}
+
+/* A forgotten id may stand for another file: nothing that was known of it holds. */
+static void test_older_than_forgetting(void)
+{
+    struct pool p;
+    cm_validator v, early;
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = val(10 * BLK, 7);
+    cm_file *f = warm(&p, 1, &v, 0);
+    early = fresh(v);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
+    detach(f);
+    early = val(10 * BLK, 7);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    detach(attach_ignored(&p, 1, &early));
+    pool_end(&p);
+}
+
+/* Not taken yet: another clock than cm_now(), whose validators would always be believed. */
+static void test_taken_in_the_future(void)
+{
+    struct pool p;
+    cm_validator v;
+    cm_file_id id = id_of(1);
+    cm_file *f = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = val(10 * BLK, 7);
+    cm_file *good = attach_v(&p, 1, &v, 0);
+    v.taken_at += UINT64_C(3600) * 1000000000;
+    CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), CM_EINVAL);
+    CHECK_EQ(cm_file_revalidate(good, &v), CM_EINVAL);
+    detach(good);
+    pool_end(&p);
+}
+
+/* Without a size a validator still tells whether the file is another one. */
+static void test_second_open_without_size(void)
+{
+    struct pool p;
+    cm_validator v;
+    cm_file *f, *g;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned sized = 0; sized < 2; sized++) {
+        v = val(sized ? 10 * BLK : CM_SIZE_UNKNOWN, 7);
+        f = attach_v(&p, 1 + sized, &v, 0);
+        CHECK_EQ(put_all(f, 0, 10, 1), 10);
+        v = val(CM_SIZE_UNKNOWN, 7);
+        g = attach_v(&p, 1 + sized, &v, 0);
+        CHECK(f == g);
+        CHECK_EQ(hits(f, 0, 10, 1), 10); /* the same version */
+        detach(g);
+        v = val(CM_SIZE_UNKNOWN, 8);
+        g = attach_v(&p, 1 + sized, &v, 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+        CHECK_EQ(put_all(f, 0, 10, 2), 10);
+        detach(g);
+        v = val(CM_SIZE_UNKNOWN, 8);
+        v.racy = 1; /* another version may hide behind the same times */
+        g = attach_v(&p, 1 + sized, &v, 0);
+        CHECK_EQ(hits(f, 0, 10, 2), 0);
+        detach(g);
+        detach(f);
+        v = val(10 * BLK, 8);
+        f = attach_v(&p, 1 + sized, &v, 0); /* what had no size is not kept */
+        CHECK_EQ(info_of(f).kept, 0);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
 /* ---- Size and the end of the file ------------------------------------------------------------ */
 
 static void expect_eof(cm_file *f, uint64_t offset, bool eof)
@@ -1642,6 +1803,12 @@ static const struct harness_test tests[] = {
     TEST(sole_ends),
     TEST(revalidate_changed),
     TEST(second_open_judges),
+    TEST(older_than_a_write),
+    TEST(older_than_the_open),
+    TEST(older_than_the_last),
+    TEST(older_than_forgetting),
+    TEST(taken_in_the_future),
+    TEST(second_open_without_size),
     TEST(size),
     TEST(size_brackets),
     TEST(truncate),
