@@ -117,7 +117,9 @@ typedef struct cm_file_id {
  * are equal. `racy`: a timestamp was so fresh when this was taken that a second change could
  * hide behind the same value, or somebody had the file open for writing on a system where such
  * writes need not show until he closes it; such a validator never matches at attach. `taken_at`:
- * cm_now() from BEFORE the attributes were read. */
+ * cm_now() from BEFORE the attributes were read. A validator proves nothing when it was taken
+ * before the pool was opened, before a bracket of the file ended, before the file was forgotten, or
+ * before another validator that was accepted for it. */
 typedef struct cm_validator {
     uint64_t size;
     int64_t mtime_ns;
@@ -331,7 +333,7 @@ CM_API int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, c
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* validator->size of a validator that says "I have none": the file starts cold. */
+/* validator->size of a validator that knows no size: the file starts cold. */
 #define CM_SIZE_UNKNOWN UINT64_MAX
 
 enum {
@@ -342,9 +344,13 @@ enum {
 /* Attaches an origin file. One object per id: a second open returns the same object and treats
  * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
  * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
- * `validator` NULL or of size CM_SIZE_UNKNOWN: the file is new at this attach. `flags`:
- * CM_SOLE_WRITER holds until a second open comes without it.
- * CM_EINVAL CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
+ * `validator` NULL: the file is new at its first attach, and a second open asks nothing. Of size
+ * CM_SIZE_UNKNOWN: the same, but a second open compares what else is in the two validators, unless
+ * all of it is 0. `flags`: CM_SOLE_WRITER holds until a second open comes without it.
+ * Returns 0, or CM_IGNORED: the file is attached, but the validator proves nothing (see
+ * cm_validator.taken_at), so a file that was not open starts cold and of unknown size; take a new
+ * one and present it with cm_file_revalidate().
+ * CM_EINVAL (also: taken_at is later than cm_now()) CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 

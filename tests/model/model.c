@@ -24,6 +24,7 @@
 #define MAX_MISSES 6
 #define MAX_BRACKETS 5
 #define MAX_PINS 3
+#define MAX_OLD 8
 #define BUF (96 * BLOCK)
 
 /* A miss on its way to a fill. */
@@ -53,6 +54,13 @@ struct pinned {
     uint8_t *copy;
 };
 
+/* A validator that somebody took and has not presented yet. */
+struct old {
+    bool used;
+    int file;
+    cm_validator v;
+};
+
 static struct {
     struct rng rng;
     uint64_t seed, op;
@@ -67,6 +75,7 @@ static struct {
     struct pending pending[MAX_MISSES];
     struct bracket bracket[MAX_BRACKETS];
     struct pinned pin[MAX_PINS];
+    struct old old[MAX_OLD];
     uint8_t *buf;
     uint64_t hits, reads, reopen_hits, stored, refused, crashes, cuts, closes, kept;
     bool verbose;
@@ -144,11 +153,31 @@ static void arena_drop(void)
 
 /* ---- Sessions -------------------------------------------------------------------------------- */
 
+/* One of the validators taken earlier of file i (-1: of any), or NULL. It is taken out. */
+static struct old *take_old(int i)
+{
+    struct old *o = &t.old[rng_below(&t.rng, MAX_OLD)];
+    if (!o->used || (i >= 0 && o->file != i))
+        return NULL;
+    o->used = rng_below(&t.rng, 4) == 0; /* it may come twice */
+    return o;
+}
+
+/* Changed by somebody who did not tell: what was taken before would be a lie. i: -1 all. */
+static void drop_old(int i)
+{
+    for (int k = 0; k < MAX_OLD; k++)
+        t.old[k].used = t.old[k].used && i >= 0 && t.old[k].file != i;
+}
+
 static void open_file(int i)
 {
     t.sole[i] = rng_below(&t.rng, 2);
     cm_validator v = ofile_validator(&t.origin[i], t.tick);
     cm_file_info info;
+    struct old *old = take_old(i);
+    if (old)
+        v = old->v;
     must(cm_file_open(t.cache, &t.origin[i].id, rng_below(&t.rng, 20) ? &v : NULL,
                       t.sole[i] ? CM_SOLE_WRITER : 0, &t.file[i]),
          "cm_file_open");
@@ -216,6 +245,7 @@ static void op_power_cut(void)
 {
     trace("power cut");
     lose_session();
+    drop_old(-1); /* the clock begins anew */
     for (int i = 0; i < FILES; i++)
         ofile_power_cut(&t.origin[i], &t.rng);
     change_boot();
@@ -283,6 +313,7 @@ static void op_reopen_file(void)
         random_range(i, &offset, &len);
         if (offset < o->size)
             ofile_write(o, &t.rng, t.tick, offset, len < o->size - offset ? len : o->size - offset);
+        drop_old(i);
         t.tick += (int64_t)rng_below(&t.rng, 2); /* may the next validator be believed? */
     }
     open_file(i);
@@ -629,6 +660,31 @@ static void op_revalidate(void)
         fail("revalidation gave %d", r);
 }
 
+static void op_take_validator(void)
+{
+    struct old *o = &t.old[rng_below(&t.rng, MAX_OLD)];
+    o->used = true;
+    o->file = (int)rng_below(&t.rng, FILES);
+    o->v = ofile_validator(&t.origin[o->file], t.tick);
+}
+
+/* Presents a validator late: much may have happened since it was taken. */
+static void op_late_validator(void)
+{
+    struct old *o = take_old(-1);
+    cm_file *again;
+    if (!o)
+        return;
+    int r = rng_below(&t.rng, 2) ? cm_file_revalidate(t.file[o->file], &o->v) : -1;
+    trace("late validator of file %d: %d", o->file, r);
+    if (r >= 0)
+        return;
+    must(cm_file_open(t.cache, &t.origin[o->file].id, &o->v,
+                      t.sole[o->file] ? CM_SOLE_WRITER : 0, &again),
+         "cm_file_open with a late validator");
+    must(cm_file_close(again), "cm_file_close");
+}
+
 static void op_rare(void)
 {
     int i = (int)rng_below(&t.rng, FILES);
@@ -679,7 +735,7 @@ static void step(void)
         { 60, op_pin },   { 25, op_begin },         { 50, op_write_origin }, { 60, op_end },
         { 30, op_sync },  { 10, op_foreign },       { 40, op_revalidate },   { 15, op_reopen_file },
         { 3, op_rare },   { 2, op_close },          { 2, op_crash },         { 3, op_power_cut },
-        { 1, op_check },
+        { 1, op_check },  { 20, op_take_validator }, { 15, op_late_validator },
     };
     unsigned total = 0;
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)

@@ -7,7 +7,9 @@
  * Every block of the origin holds one version number 512 times over. A read that began when the
  * origin held version v must return a whole block of version v or later, and not later than what
  * the origin holds when the read ends: reads are linearizable against brackets, versions never go
- * back, nothing is torn. Disturbers change incarnations and modes and check the pool meanwhile. At
+ * back, nothing is torn. Visitors ask for a file's attributes, open it with them a little later,
+ * read or change it, size included, and close it. Disturbers change incarnations and modes and
+ * check the pool meanwhile. At
  * the end no intent may be left raised: every block must be storable again.
  */
 #include <pthread.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "../later.h"
 #include "../os.h"
 #include "origin.h"
 
@@ -25,8 +28,22 @@
 #define BLOCK CM_BLOCK_SIZE
 #define WORDS (BLOCK / 8)
 #define RUN_MAX 8
+#define VISITED 2
+#define VISITORS 2
+#define VISITED_MAX (12 * BLOCK)
+
+/* A file that is open only while somebody visits it. The lock is the origin's: who holds it to read
+ * knows what a read must return; asking for attributes, opening and closing go without it. */
+struct visited {
+    pthread_rwlock_t lock;
+    cm_file_id id;
+    uint64_t size, stamp;
+    uint8_t data[VISITED_MAX];
+};
 
 static struct {
+    struct visited visited[VISITED];
+    uint64_t visits, kept; /* atomic */
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];
@@ -222,6 +239,93 @@ static void *disturber(void *arg)
     return NULL;
 }
 
+static cm_validator visited_validator(struct visited *o)
+{
+    cm_validator v = { .taken_at = cm_now() };
+    pthread_rwlock_rdlock(&o->lock);
+    v.size = o->size;
+    v.mtime_ns = v.ctime_ns = (int64_t)o->stamp;
+    pthread_rwlock_unlock(&o->lock);
+    return v;
+}
+
+static int64_t visited_read(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    const struct visited *o = ctx;
+    uint64_t n = offset >= o->size ? 0 : o->size - offset < len ? o->size - offset : len;
+    memcpy(buf, o->data + offset, n);
+    return (int64_t)n;
+}
+
+static void visit_read(struct worker *w, cm_file *f, struct visited *o)
+{
+    pthread_rwlock_rdlock(&o->lock);
+    int64_t n = cm_read_through(f, 0, w->buf, VISITED_MAX, visited_read, o);
+    if (n != (int64_t)o->size || memcmp(w->buf, o->data, o->size))
+        die("visited file", (int)o->id.lo, o->stamp, (uint64_t)n, o->size, o->size);
+    pthread_rwlock_unlock(&o->lock);
+}
+
+/* Longer, shorter, or other bytes. */
+static void visit_change(struct worker *w, cm_file *f, struct visited *o)
+{
+    cm_bracket k;
+    uint64_t at = rng_below(&w->rng, VISITED_MAX), len = 1 + rng_below(&w->rng, 2 * BLOCK);
+    if (len > VISITED_MAX - at)
+        len = VISITED_MAX - at;
+    pthread_rwlock_wrlock(&o->lock);
+    bool cut = rng_below(&w->rng, 2);
+    must(cut ? cm_truncate_begin(f, at, &k) : cm_write_begin(f, at, len, &k), "begin");
+    if (cut) {
+        memset(o->data + at, 0, VISITED_MAX - at);
+        o->size = at;
+    } else {
+        memset(o->data + at, (int)(o->stamp & 0xff), len);
+        o->size = at + len > o->size ? at + len : o->size;
+    }
+    o->stamp++;
+    must(cm_write_end(f, &k, NULL), "cm_write_end");
+    pthread_rwlock_unlock(&o->lock);
+}
+
+static void *visitor(void *arg)
+{
+    struct worker *w = arg;
+    while (!at_load_relaxed(&t.stop)) {
+        struct visited *o = &t.visited[rng_below(&w->rng, VISITED)];
+        cm_validator v = visited_validator(o);
+        cm_file_info info;
+        cm_file *f;
+        for (uint64_t i = rng_below(&w->rng, 4000); i > 0; i--)
+            at_pause();
+        must(cm_file_open(t.cache, &o->id, &v, 0, &f), "cm_file_open");
+        must(cm_file_get_info(f, &info), "cm_file_get_info");
+        at_add_relaxed(&t.kept, info.kept);
+        for (uint64_t n = rng_below(&w->rng, 4); n > 0; n--)
+            switch (rng_below(&w->rng, 8)) {
+            case 0:
+                visit_change(w, f, o);
+                break;
+            case 1:
+                v = visited_validator(o);
+                for (uint64_t i = rng_below(&w->rng, 2000); i > 0; i--)
+                    at_pause();
+                must(cm_file_revalidate(f, &v), "cm_file_revalidate");
+                break;
+            case 2:
+                pthread_rwlock_rdlock(&o->lock); /* nobody is in a bracket who goes on writing */
+                must(cm_file_abort(f), "cm_file_abort");
+                pthread_rwlock_unlock(&o->lock);
+                break;
+            default:
+                visit_read(w, f, o);
+            }
+        must(cm_file_close(f), "cm_file_close");
+        at_add_relaxed(&t.visits, 1);
+    }
+    return NULL;
+}
+
 /* Quiet now: every block must be storable, or an intent was left raised or slots leaked. */
 static void check_quiet(void)
 {
@@ -239,18 +343,23 @@ static void check_quiet(void)
 static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
 {
     cm_options o = CM_OPTIONS_INIT;
-    cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = 1 };
+    cm_validator v = { .size = BLOCKS * BLOCK };
     o.verify = CM_VERIFY_FIRST_HIT;
     o.probation_bytes = waiting * BLOCK;
     must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
     if (waiting > 0) /* a rule that lets all of it into the pool in the end: more to race with */
         cm_ring_rule(&t.cache->ring, t.cache->ring.slots / 10, 1, false);
+    v.taken_at = later();
     for (int f = 0; f < FILES; f++) {
         t.id[f] = (cm_file_id){ 7, (uint64_t)f + 1 };
         must(cm_file_open(t.cache, &t.id[f], &v, CM_SOLE_WRITER, &t.file[f]), "cm_file_open");
         for (int b = 0; b < BLOCKS; b++)
             pthread_mutex_init(&t.lock[f][b], NULL);
+    }
+    for (int i = 0; i < VISITED; i++) {
+        t.visited[i].id = (cm_file_id){ 8, (uint64_t)i + 1 };
+        pthread_rwlock_init(&t.visited[i].lock, NULL);
     }
 }
 
@@ -274,16 +383,18 @@ int main(int argc, char **argv)
     }
     uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
     void *pool = os_aligned(BLOCK, bytes);
-    struct worker *w = calloc(readers + writers + 1, sizeof(*w));
+    const uint64_t all = readers + writers + 1 + VISITORS;
+    struct worker *w = calloc(all, sizeof(*w));
     if (!pool || !w)
         return 1;
     set_up(pool, bytes, waiting);
-    for (n = 0; n < readers + writers + 1; n++) {
+    for (n = 0; n < all; n++) {
         w[n].rng.s = n * 77 + 1;
-        w[n].buf = os_aligned(BLOCK, 2 * RUN_MAX * BLOCK);
+        w[n].buf = os_aligned(BLOCK, VISITED_MAX + RUN_MAX * BLOCK);
         pthread_create(&w[n].thread, NULL,
                        n < readers             ? reader
                        : n < readers + writers ? writer
+                       : n < all - 1           ? visitor
                                                : disturber,
                        &w[n]);
     }
@@ -294,13 +405,15 @@ int main(int argc, char **argv)
         os_aligned_free(w[i].buf);
     }
     check_quiet();
-    printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu threads, %llu s\n",
+    printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu visits (%llu warm), "
+           "%llu threads, %llu s\n",
            (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
-           (unsigned long long)t.writes, (unsigned long long)n, (unsigned long long)seconds);
+           (unsigned long long)t.writes, (unsigned long long)t.visits, (unsigned long long)t.kept,
+           (unsigned long long)n, (unsigned long long)seconds);
     int e = cm_close(t.cache);
     free(w);
     os_aligned_free(pool);
-    if (e || t.hits == 0 || t.pins == 0 || t.writes == 0)
+    if (e || t.hits == 0 || t.pins == 0 || t.writes == 0 || t.visits == 0 || t.kept == 0)
         return fprintf(stderr, "FAILED: close %s, or nothing was exercised\n", cm_errname(e)), 1;
     return 0;
 }

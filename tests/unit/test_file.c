@@ -881,7 +881,11 @@ static void test_older_than_the_last(void)
     late = val(20 * BLK, 8);
     CHECK_EQ(cm_file_open(p.c, &id, &late, 0, &f), 0);
     CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
     CHECK_EQ(cm_file_revalidate(f, &late), 0); /* the same one again is as good */
+    early = val(10 * BLK, 7);
+    late = fresh(late);
+    CHECK_EQ(cm_file_revalidate(f, &late), 0); /* unchanged, and that is known of a later moment */
     CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
     CHECK_EQ(info_of(f).size, 20 * BLK);
     CHECK_EQ(hits(f, 0, 20, 1), 20);
