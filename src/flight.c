@@ -14,6 +14,10 @@
  * Prefetch: when reads follow one another the origin read is widened past the request, doubling
  * up to the staging size. The library starts no threads, so reading ahead is paid by the reader.
  *
+ * One version: a result of several parts (cached blocks, origin reads) during which the file got
+ * another incarnation, because it was found changed, is thrown away and read again, a bounded number
+ * of times.
+ *
  * The origin is read in whole blocks into block-aligned memory, so that O_DIRECT works: straight
  * into the caller's buffer where that is aligned and long enough, else into a staging buffer.
  *
@@ -29,6 +33,8 @@
 #include "range.h"
 
 #define WINDOW_MIN 4u /* blocks read ahead when a sequence is first noticed */
+/* A file found changed, again and again, while one read of it runs: the last try stands. */
+#define VERSION_TRIES 4u
 #define WINDOW_MAX (CM_STAGING_BYTES / CM_BLOCK_SIZE)
 
 /* ---- The table ------------------------------------------------------------------------------- */
@@ -156,6 +162,7 @@ struct request {
     uint64_t offset;
     uint8_t *buf;
     size_t len, done;
+    unsigned parts;   /* that the result was put together from */
     uint64_t counted; /* a request takes several looks, and a miss counts once: cm_range_read */
     cm_origin_read_fn origin_read;
     void *ctx;
@@ -276,9 +283,11 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
     enum cm_found seen = cm_glance_read(q->f, cm_plat_thread(), &g, offset, buf, len);
     if (seen == CM_FOUND_HIT) {
         q->done = q->len;
+        q->parts++;
         return 1;
     }
     q->done += (size_t)cm_range_read(q->f, seen, offset, buf, len, ahead, &q->counted, &miss);
+    q->parts += q->done > offset - q->offset;
     if (miss.len == 0)
         return 1;
     /* A tail that ended too soon: its block may be another one by the time the origin is read. */
@@ -296,20 +305,38 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
     if (r < 0)
         return r;
     q->done += (size_t)r;
+    q->parts++;
     *join = true;
     return eof || q->done == q->len;
+}
+
+/* The request from its beginning, until it is served. */
+static int64_t serve(struct request *q, uint64_t ahead)
+{
+    bool join = true;
+    int64_t r = 0;
+    q->done = 0;
+    q->parts = 0;
+    while (r == 0 && q->done < q->len)
+        r = round_trip(q, ahead, &join);
+    return r;
 }
 
 int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
                        cm_origin_read_fn origin_read, void *ctx)
 {
-    struct request q = { f, offset, buf, len, 0, 0, origin_read, ctx };
+    struct request q = { f, offset, buf, len, 0, 0, 0, origin_read, ctx };
     uint64_t ahead = read_ahead(f, offset, len);
-    bool join = true;
     int64_t r = 0;
     at_add_acq_rel(&f->cache->live, 1);
-    while (r == 0 && q.done < len)
-        r = round_trip(&q, ahead, &join);
+    for (unsigned tries = 0; tries < VERSION_TRIES; tries++) {
+        /* Acquire: nothing is copied before it. The second load comes after all copies, each of
+         * which ended with an acquire fence (cm_slot_read). */
+        uint64_t incarnation = at_load_acquire(&f->incarnation);
+        r = serve(&q, ahead);
+        if (r < 0 || q.parts < 2 || at_load_acquire(&f->incarnation) == incarnation)
+            break; /* of one version */
+    }
     at_sub_acq_rel(&f->cache->live, 1);
     return r < 0 ? r : (int64_t)q.done;
 }

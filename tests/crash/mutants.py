@@ -462,6 +462,8 @@ MUTANTS = [
     _m('version without a size', 'a second open without a size compares the rest',
        'unit file second_open_without_size', 'api.c', 'if (validator && says_nothing(validator))',
        'if (validator && validator->size == CM_SIZE_UNKNOWN)'),
+    _m('one version', 'a read-through of two versions is read again', 'unit flight one_version', 'flight.c',
+       'if (r < 0 || q.parts < 2 || at_load_acquire(&f->incarnation) == incarnation)', 'if (r <= 0 || incarnation)'),
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'crash begin,sync,write-open,end-plain,fill-a',
        'bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),

@@ -652,6 +652,55 @@ static void test_write_between(void)
     pool_end(&p);
 }
 
+/* Somebody else changed the file, and another thread finds out while the origin is being read. */
+struct revision {
+    cm_file *f;
+    struct origin *o;
+    uint64_t version;
+    bool once;
+};
+
+static void *revise(void *arg)
+{
+    struct revision *r = arg;
+    cm_validator v = val(r->o->size, ++r->version);
+    r->o->tag++;
+    CHECK_EQ(cm_file_revalidate(r->f, &v), 0);
+    return NULL;
+}
+
+static void revise_beside(void *arg)
+{
+    struct revision *r = arg;
+    pthread_t t;
+    (void)pthread_create(&t, NULL, revise, r); /* no call into the cache from its callback */
+    (void)pthread_join(t, NULL);
+    if (r->once)
+        r->o->during = NULL;
+}
+
+/* The cached part is of the old version, the rest would be of the new one. */
+static void test_one_version(void)
+{
+    struct pool p;
+    static uint8_t buf[8 * CM_BLOCK_SIZE] __attribute__((aligned(4096)));
+    for (unsigned endless = 0; endless < 2; endless++) {
+        struct origin o = make_origin(100 * BLK);
+        (void)pool_new(&p, MIB);
+        cm_file *f = attach(&p, 1, o.size, 1, 0);
+        struct revision r = { f, &o, 1, endless == 0 };
+        CHECK_EQ(put_all(f, 0, 3, o.tag), 3);
+        o.during = revise_beside;
+        o.during_ctx = &r;
+        CHECK_EQ(cm_read_through(f, 0, buf, sizeof(buf), origin_read, &o), (int64_t)sizeof(buf));
+        CHECK(is_range(&o, 0, buf, sizeof(buf)));
+        CHECK(o.calls <= 8); /* bounded, however often the version changes */
+        o.during = NULL;
+        detach(f);
+        pool_end(&p);
+    }
+}
+
 /* A write while others wait already: they get either version, the cache holds the new or none. */
 static void test_write_beside_waiters(void)
 {
@@ -743,6 +792,7 @@ static const struct harness_test tests[] = {
     TEST(parallel_flights),
     TEST(leader_fails),
     TEST(write_between),
+    TEST(one_version),
     TEST(write_beside_waiters),
     TEST(hasty_readers),
 };
