@@ -347,7 +347,6 @@ static void set_validator(cm_file *f, const cm_validator *v)
     f->want = false;
     if (f->floor_ns < v->taken_at)
         f->floor_ns = v->taken_at;
-    at_store_release(&f->size, v->size);
 }
 
 void cm_file_drop_validator(cm_file *f)
@@ -361,6 +360,7 @@ void cm_file_drop_validator(cm_file *f)
 void cm_file_adopt(cm_file *f, const cm_validator *v)
 {
     set_validator(f, v);
+    at_store_release(&f->size, v->size);
     if (write_record(f, f->incarnation))
         (void)abandon_record(f); /* nothing was to be forgotten; the file just is not kept */
 }
@@ -371,6 +371,21 @@ static bool unchanged(const cm_file *f, const cm_validator *v)
     return (f->has_validator || f->has_version) &&
            (v->size == o->size || v->size == CM_SIZE_UNKNOWN) && v->mtime_ns == o->mtime_ns &&
            v->ctime_ns == o->ctime_ns && v->change == o->change;
+}
+
+/* The file is another one than what is cached of it. */
+static int begin_version(cm_file *f, const cm_validator *v)
+{
+    set_validator(f, v);
+    /* No size before the new incarnation, whose release orders the two; the new size after it. Else
+     * a reader could end one version where the other one ends (walk_begin). */
+    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);
+    int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;
+    if (e == 0)
+        e = cm_file_renew(f);
+    if (e == 0)
+        at_store_release(&f->size, v->size); /* pairs with the acquire in walk_begin */
+    return e;
 }
 
 int cm_file_judge(cm_file *f, const cm_validator *v)
@@ -398,9 +413,7 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
      * by a bracket, but a sync that began before this proves nothing about it either. */
     f->data_begun++;
     f->disowned = false;
-    set_validator(f, v);
-    int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;
-    return e ? e : cm_file_renew(f);
+    return begin_version(f, v);
 }
 
 /* ---- Brackets -------------------------------------------------------------------------------- */
@@ -517,6 +530,7 @@ static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
 {
     uint32_t boot;
     set_validator(f, v);
+    f->size = v->size; /* not shared yet */
     f->kept = true;
     f->incarnation = r->incarnation;
     f->limit = v->size; /* nothing past the size of an unchanged file was cached */
@@ -545,8 +559,10 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
         f->place = choose_place(c, b);
     }
     f->size = CM_SIZE_UNKNOWN;
-    if (v)
+    if (v) {
         set_validator(f, v);
+        f->size = v->size;
+    }
     cm_count(c, CM_STAT_attach_new, 1);
     bool dirty = born_dirty(c, f->has_validator ? v : NULL);
     /* Born dirty: the mark before the record, or a crash between the two leaves a record that

@@ -15,8 +15,8 @@
  * up to the staging size. The library starts no threads, so reading ahead is paid by the reader.
  *
  * One version: a result of several parts (cached blocks, origin reads) during which the file got
- * another incarnation, because it was found changed, is thrown away and read again, a bounded number
- * of times.
+ * another incarnation, because it was found changed, is thrown away and read again; after a few
+ * times from the origin alone, in one call where a staging buffer is long enough.
  *
  * The origin is read in whole blocks into block-aligned memory, so that O_DIRECT works: straight
  * into the caller's buffer where that is aligned and long enough, else into a staging buffer.
@@ -33,7 +33,8 @@
 #include "range.h"
 
 #define WINDOW_MIN 4u /* blocks read ahead when a sequence is first noticed */
-/* A file found changed, again and again, while one read of it runs: the last try stands. */
+/* A file found changed, again and again, while one read of it runs: the last try stands, and leaves
+ * the cache out. */
 #define VERSION_TRIES 4u
 #define WINDOW_MAX (CM_STAGING_BYTES / CM_BLOCK_SIZE)
 
@@ -163,6 +164,7 @@ struct request {
     uint8_t *buf;
     size_t len, done;
     unsigned parts;   /* that the result was put together from */
+    bool direct;      /* leave the cache out */
     uint64_t counted; /* a request takes several looks, and a miss counts once: cm_range_read */
     cm_origin_read_fn origin_read;
     void *ctx;
@@ -272,27 +274,42 @@ static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
     return reach > wanted ? reach - wanted : 0; /* long requests are their own read-ahead */
 }
 
-/* One round: what is cached, then one origin read or one wait. 0 go on, 1 done, or an error. */
-static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
+/* Takes what is cached, and says what is not. false: nothing is missing. */
+static bool read_cached(struct request *q, uint64_t ahead, cm_miss *miss)
 {
-    cm_miss miss;
     const uint64_t offset = q->offset + q->done;
     uint8_t *buf = q->buf + q->done;
     const size_t len = q->len - q->done;
+    if (q->direct) {
+        *miss = (cm_miss){ .offset = offset - offset % CM_BLOCK_SIZE, .flags = CM_MISS_NOFILL };
+        miss->len = offset + len - miss->offset;
+        return true;
+    }
     const struct cm_glance g = cm_glance_begin(q->f, offset, len);
     enum cm_found seen = cm_glance_read(q->f, cm_plat_thread(), &g, offset, buf, len);
     if (seen == CM_FOUND_HIT) {
         q->done = q->len;
         q->parts++;
-        return 1;
+        return false;
     }
-    q->done += (size_t)cm_range_read(q->f, seen, offset, buf, len, ahead, &q->counted, &miss);
+    q->done += (size_t)cm_range_read(q->f, seen, offset, buf, len, ahead, &q->counted, miss);
     q->parts += q->done > offset - q->offset;
-    if (miss.len == 0)
-        return 1;
+    if (miss->len == 0) {
+        q->parts++; /* that it ends here */
+        return false;
+    }
     /* A tail that ended too soon: its block may be another one by the time the origin is read. */
-    if (miss.offset < q->offset + q->done)
-        q->done = miss.offset > q->offset ? (size_t)(miss.offset - q->offset) : 0;
+    if (miss->offset < q->offset + q->done)
+        q->done = miss->offset > q->offset ? (size_t)(miss->offset - q->offset) : 0;
+    return true;
+}
+
+/* One round: what is cached, then one origin read or one wait. 0 go on, 1 done, or an error. */
+static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
+{
+    cm_miss miss;
+    if (!read_cached(q, ahead, &miss))
+        return 1;
     struct cm_flight *flight = NULL;
     if (start_flight(q->f, &miss, *join, &flight) == JOINED) {
         *join = false; /* once is enough: then the origin itself */
@@ -325,7 +342,7 @@ static int64_t serve(struct request *q, uint64_t ahead)
 int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
                        cm_origin_read_fn origin_read, void *ctx)
 {
-    struct request q = { f, offset, buf, len, 0, 0, 0, origin_read, ctx };
+    struct request q = { f, offset, buf, len, 0, 0, false, 0, origin_read, ctx };
     uint64_t ahead = read_ahead(f, offset, len);
     int64_t r = 0;
     at_add_acq_rel(&f->cache->live, 1);
@@ -333,6 +350,7 @@ int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
         /* Acquire: nothing is copied before it. The second load comes after all copies, each of
          * which ended with an acquire fence (cm_slot_read). */
         uint64_t incarnation = at_load_acquire(&f->incarnation);
+        q.direct = tries == VERSION_TRIES - 1;
         r = serve(&q, ahead);
         if (r < 0 || q.parts < 2 || at_load_acquire(&f->incarnation) == incarnation)
             break; /* of one version */

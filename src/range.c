@@ -38,13 +38,19 @@ static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
     w->c = f->cache;
     w->offset = offset;
     w->end = offset + len;
+    /* The end must be that of the version that is read. A file found changed loses its size, then
+     * gets a new incarnation, then the new size (begin_version): a size loaded between two loads of
+     * one incarnation is this one's. Acquire, the first two: in this order; who sees the new size
+     * sees the new incarnation. */
+    w->incarnation = at_load_acquire(&f->incarnation);
     w->size = at_load_acquire(&f->size);
+    if (at_load_acquire(&f->incarnation) != w->incarnation)
+        w->size = CM_SIZE_UNKNOWN;
     w->eof = false;
     if (w->size != CM_SIZE_UNKNOWN && w->end > w->size) {
         w->end = w->size > offset ? w->size : offset;
         w->eof = true;
     }
-    w->incarnation = at_load_acquire(&f->incarnation);
     w->home = (struct cm_last_home){ 0 };
     w->counted = 0;
     return cm_glance_may(f, w->incarnation);

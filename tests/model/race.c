@@ -8,7 +8,8 @@
  * origin held version v must return a whole block of version v or later, and not later than what
  * the origin holds when the read ends: reads are linearizable against brackets, versions never go
  * back, nothing is torn. Visitors ask for a file's attributes, open it with them a little later,
- * read or change it, size included, and close it. Disturbers change incarnations and modes and
+ * read or change it, size included, and close it. One file is changed by somebody else, whole, again
+ * and again, and revalidated: what one read returns must be of one version, its length too. Disturbers change incarnations and modes and
  * check the pool meanwhile. At
  * the end no intent may be left raised: every block must be storable again.
  */
@@ -42,6 +43,9 @@ struct visited {
 };
 
 static struct {
+    struct visited revised; /* every word of it: version << 16 | size in blocks */
+    cm_file *revised_file;
+    uint64_t revisions, revised_reads; /* atomic */
     struct visited visited[VISITED];
     uint64_t visits, kept; /* atomic */
     cm_cache *cache;
@@ -326,6 +330,68 @@ static void *visitor(void *arg)
     return NULL;
 }
 
+static void revise(uint64_t blocks)
+{
+    struct visited *o = &t.revised;
+    pthread_rwlock_wrlock(&o->lock); /* no origin read before it is known */
+    o->stamp++;
+    o->size = blocks * BLOCK;
+    for (uint64_t i = 0; i < o->size; i += 8) {
+        uint64_t word = o->stamp << 16 | blocks;
+        memcpy(o->data + i, &word, 8);
+    }
+    cm_validator v = { .size = o->size, .taken_at = later() };
+    v.mtime_ns = v.ctime_ns = (int64_t)o->stamp;
+    if (!t.revised_file)
+        must(cm_file_open(t.cache, &o->id, &v, 0, &t.revised_file), "cm_file_open");
+    must(cm_file_revalidate(t.revised_file, &v), "cm_file_revalidate");
+    pthread_rwlock_unlock(&o->lock);
+}
+
+static void *reviser(void *arg)
+{
+    struct worker *w = arg;
+    while (!at_load_relaxed(&t.stop)) {
+        revise(1 + rng_below(&w->rng, VISITED_MAX / BLOCK));
+        at_add_relaxed(&t.revisions, 1);
+        for (uint64_t i = rng_below(&w->rng, 20000); i > 0; i--)
+            at_pause();
+    }
+    return NULL;
+}
+
+static int64_t revised_read(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    struct visited *o = ctx;
+    pthread_rwlock_rdlock(&o->lock);
+    int64_t n = visited_read(o, offset, buf, len);
+    pthread_rwlock_unlock(&o->lock);
+    return n;
+}
+
+static void *revised_reader(void *arg)
+{
+    struct worker *w = arg;
+    while (!at_load_relaxed(&t.stop)) {
+        cm_miss miss = { 0 };
+        bool through = rng_below(&w->rng, 2);
+        int64_t n = through ? cm_read_through(t.revised_file, 0, w->buf, VISITED_MAX, revised_read,
+                                              &t.revised)
+                            : cm_read(t.revised_file, 0, w->buf, VISITED_MAX, &miss);
+        must(n, "read of the revised file");
+        const uint64_t *word = (uint64_t *)(void *)w->buf;
+        for (int64_t i = 1; i < n / 8; i++)
+            if (word[i] != word[0])
+                die("two versions in one read", (int)through, (uint64_t)i, word[i], word[0], word[0]);
+        if (n > 0 && (through || (miss.len == 0 && (miss.flags & CM_MISS_EOF))) &&
+            (uint64_t)n != (word[0] & 0xffff) * BLOCK)
+            die("one version's bytes, another one's size", (int)through, word[0] >> 16, (uint64_t)n,
+                (word[0] & 0xffff) * BLOCK, (word[0] & 0xffff) * BLOCK);
+        at_add_relaxed(&t.revised_reads, 1);
+    }
+    return NULL;
+}
+
 /* Quiet now: every block must be storable, or an intent was left raised or slots leaked. */
 static void check_quiet(void)
 {
@@ -361,6 +427,9 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
         t.visited[i].id = (cm_file_id){ 8, (uint64_t)i + 1 };
         pthread_rwlock_init(&t.visited[i].lock, NULL);
     }
+    t.revised.id = (cm_file_id){ 9, 1 };
+    pthread_rwlock_init(&t.revised.lock, NULL);
+    revise(3);
 }
 
 static uint64_t number(const char *s)
@@ -383,7 +452,7 @@ int main(int argc, char **argv)
     }
     uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
     void *pool = os_aligned(BLOCK, bytes);
-    const uint64_t all = readers + writers + 1 + VISITORS;
+    const uint64_t all = readers + writers + VISITORS + 3;
     struct worker *w = calloc(all, sizeof(*w));
     if (!pool || !w)
         return 1;
@@ -394,7 +463,9 @@ int main(int argc, char **argv)
         pthread_create(&w[n].thread, NULL,
                        n < readers             ? reader
                        : n < readers + writers ? writer
-                       : n < all - 1           ? visitor
+                       : n < all - 3           ? visitor
+                       : n < all - 2           ? reviser
+                       : n < all - 1           ? revised_reader
                                                : disturber,
                        &w[n]);
     }
@@ -406,9 +477,10 @@ int main(int argc, char **argv)
     }
     check_quiet();
     printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu visits (%llu warm), "
-           "%llu threads, %llu s\n",
+           "%llu revisions (%llu reads), %llu threads, %llu s\n",
            (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
            (unsigned long long)t.writes, (unsigned long long)t.visits, (unsigned long long)t.kept,
+           (unsigned long long)t.revisions, (unsigned long long)t.revised_reads,
            (unsigned long long)n, (unsigned long long)seconds);
     int e = cm_close(t.cache);
     free(w);

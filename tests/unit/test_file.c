@@ -934,6 +934,42 @@ static void test_taken_in_the_future(void)
     pool_end(&p);
 }
 
+static cm_file *version_of;
+static uint64_t version_before, version_size;
+static void (*version_fence)(void *ctx);
+
+static void watch_version(void *ctx)
+{
+    if (version_of->incarnation == version_before)
+        version_size = version_of->size;
+    version_fence(ctx);
+}
+
+/* While a file gets another incarnation nobody knows its size: a reader must not end the old version
+ * where the new one ends, nor the other way round. */
+static void test_size_of_a_version(void)
+{
+    struct pool p;
+    cm_validator v;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = val(10 * BLK, 7);
+    version_of = attach_v(&p, 1, &v, 0);
+    version_before = version_of->incarnation;
+    version_size = 1;
+    struct cm_persist_ops ops = *p.c->media.ops;
+    const struct cm_persist_ops *real = p.c->media.ops;
+    version_fence = ops.fence;
+    ops.fence = watch_version;
+    p.c->media.ops = &ops;
+    v = val(20 * BLK, 8);
+    CHECK_EQ(cm_file_revalidate(version_of, &v), 0);
+    p.c->media.ops = real;
+    CHECK_EQ(version_size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(info_of(version_of).size, 20 * BLK);
+    CHECK(version_of->incarnation != version_before);
+    pool_end(&p);
+}
+
 /* Without a size a validator still tells whether the file is another one. */
 static void test_second_open_without_size(void)
 {
@@ -1813,6 +1849,7 @@ static const struct harness_test tests[] = {
     TEST(older_than_forgetting),
     TEST(taken_in_the_future),
     TEST(second_open_without_size),
+    TEST(size_of_a_version),
     TEST(size),
     TEST(size_brackets),
     TEST(truncate),
