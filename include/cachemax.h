@@ -114,12 +114,16 @@ typedef struct cm_file_id {
 } cm_file_id;
 
 /* What proves that an origin file is unchanged. Equal means all of size, mtime, ctime and change
- * are equal. `racy`: a timestamp was so fresh when this was taken that a second change could
- * hide behind the same value, or somebody had the file open for writing on a system where such
- * writes need not show until he closes it; such a validator never matches at attach. `taken_at`:
+ * are equal. `racy`: CM_RACY_* or 0; a validator that is racy never matches at attach. `taken_at`:
  * cm_now() from BEFORE the attributes were read. A validator proves nothing when it was taken
  * before the pool was opened, before a bracket of the file ended, before the file was forgotten, or
  * before another validator that was accepted for it. */
+enum {
+    CM_RACY_TIMES = 1u << 0, /* a timestamp was so fresh that a second change could hide behind the
+                              * same value: soon a new validator will not be racy */
+    CM_RACY_WRITER = 1u << 1 /* somebody had the file open for writing or mapped writable, or that
+                              * could not be found out: his writes may show late or not at all */
+};
 typedef struct cm_validator {
     uint64_t size;
     int64_t mtime_ns;
@@ -296,14 +300,19 @@ CM_API uint64_t cm_now(void);
  * POSIX file descriptor or a Windows HANDLE. On POSIX the id is a 128-bit hash of volume id,
  * inode number and inode generation, the validator comes from fstat. On Windows the id is a hash of
  * volume and 128-bit file id, the validator size, times and the file's number in the volume's
- * change journal (without a journal: its time of birth). `racy` is judged. On Windows that takes an
- * open of the file that denies writing for a moment, unless `os_file` may write itself; then other
- * writers are not noticed before they close it.
+ * change journal (without a journal: its time of birth).
+ * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
+ * found out by denying it for a moment: on Linux with a read lease, which takes a local file system
+ * and the file's owner or CAP_LEASE, on Windows with an open that does not share writing. Where that
+ * cannot be had the answer is CM_RACY_WRITER. Who opens the file for writing in these microseconds
+ * waits on Linux (with O_NONBLOCK: EWOULDBLOCK) and gets a sharing violation on Windows. Files that
+ * will be attached as CM_SOLE_WRITER are not asked for: cm_identify_with().
  * CM_EINVAL (NULL, not a file that can be cached) CM_EIO. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {
-    CM_IDENTIFY_SOLE_WRITER = 1u << 0 /* the file will be attached as CM_SOLE_WRITER */
+    /* The file will be attached as CM_SOLE_WRITER: do not look for other writers. */
+    CM_IDENTIFY_SOLE_WRITER = 1u << 0
 };
 
 typedef struct cm_identify_options {

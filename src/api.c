@@ -194,7 +194,7 @@ int cm_file_get_info(cm_file *f, cm_file_info *info)
     info->incarnation = f->incarnation;
     info->size = f->size;
     info->dirty = f->dirty;
-    info->racy = !f->has_validator || f->validator.racy;
+    info->racy = !f->has_validator || f->validator.racy != 0;
     info->kept = f->kept;
     info->brackets = f->open_brackets;
     info->bypassed = f->bypassed;

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +149,7 @@ static uint64_t inode_generation(int fd)
 /* A timestamp within the clock's granularity of now may hide a second change. 20 ms covers the
  * tick of every kernel; where both stamps are whole seconds the volume probably keeps no more
  * (FAT: even seconds). A stamp from the future proves nothing at all. */
-static uint32_t judge_racy(const struct stat *st, int64_t now)
+static bool times_are_racy(const struct stat *st, int64_t now)
 {
     const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
     const int64_t granule = INT64_C(20000000) + (coarse ? 2 * NS_PER_S : 0);
@@ -156,6 +157,74 @@ static uint32_t judge_racy(const struct stat *st, int64_t now)
 
     return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s ||
            timespec_ns(st->st_mtim) >= now - granule || timespec_ns(st->st_ctim) >= now - granule;
+}
+
+/* File systems on which this system alone writes, so that it knows who does. Their magic numbers
+ * are the kernel's (linux/magic.h). */
+static bool writes_are_local(uint32_t type)
+{
+    static const uint32_t local[] = {
+        0xef53 /* ext2, 3, 4 */, 0x58465342 /* xfs */,       0x9123683e /* btrfs */,
+        0x01021994 /* tmpfs */,  0x858458f6 /* ramfs */,     0xf2f52010 /* f2fs */,
+        0x2fc12fc1 /* zfs */,    0xca451a4e /* bcachefs */,  0x794c7630 /* overlayfs */,
+        0x4d44 /* vfat */,       0x2011bab0 /* exfat */,     0x7366746e /* ntfs3 */,
+        0x9660 /* iso9660 */,    0x73717368 /* squashfs */,  0xe0f5e1e2 /* erofs */,
+        0x15013346 /* udf */,    0x3153464a /* jfs */,       0x3434 /* nilfs2 */,
+        0x52654973 /* reiserfs */
+    };
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
+        if (type == local[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A read lease: it is granted only while nobody has the file open for writing or mapped writable,
+ * and who opens it to write then waits until the lease is gone. Taken on a descriptor of its own,
+ * for a lease belongs to the open file, and the caller's may have one, in this thread or another.
+ * The signal to its holder would be SIGIO, which ends a process that does not expect it; SIGURG is
+ * ignored by default. Returns a descriptor to close, or -1: none granted. */
+static int take_read_lease(int fd, const struct statfs *fs)
+{
+    char path[32];
+    int own;
+
+    if (!writes_are_local((uint32_t)fs->f_type)) {
+        return -1;
+    }
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (own < 0) {
+        return -1;
+    }
+    if (fcntl(own, F_SETSIG, SIGURG) != 0 || fcntl(own, F_SETLEASE, F_RDLCK) != 0) {
+        (void)close(own);
+        return -1;
+    }
+    return own;
+}
+
+/* Closing alone would do, unless a fork() has copied the descriptor meanwhile. */
+static void drop_lease(int own)
+{
+    if (own >= 0) {
+        (void)fcntl(own, F_SETLEASE, F_UNLCK);
+        (void)close(own);
+    }
+}
+
+/* fstat() at a moment at which nobody writes, where that can be had. CM_RACY_WRITER: it cannot. A
+ * write that has not ended shows in the times from its beginning on, and the data of its end do
+ * not: so nobody may be in the middle of one. */
+static int stat_unwritten(int fd, const struct statfs *fs, struct stat *st, uint32_t *racy)
+{
+    const int lease = take_read_lease(fd, fs);
+    const int rc = fstat(fd, st);
+
+    drop_lease(lease);
+    *racy = lease < 0 ? CM_RACY_WRITER : 0;
+    return rc;
 }
 
 /* File systems whose files are generated when read: neither size nor times say anything about what
@@ -186,6 +255,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     XXH128_hash_t hash;
     const uint64_t taken_at = cm_plat_now_ns();
     const int64_t wall = cm_plat_wall_ns();
+    uint32_t racy = 0;
 
     if (id == NULL || v == NULL || os_file < 0 || os_file > INT_MAX) {
         return CM_EINVAL;
@@ -202,6 +272,11 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
             return CM_EINVAL;
         }
         memcpy(&word[0], &fs.f_fsid, sizeof word[0]);
+    } else {
+        fs.f_type = 0;
+    }
+    if ((o->flags & CM_IDENTIFY_SOLE_WRITER) == 0 && stat_unwritten(fd, &fs, &st, &racy) != 0) {
+        return CM_EIO;
     }
     if (word[0] == 0) {
         word[0] = (uint64_t)st.st_dev;
@@ -221,7 +296,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         .mtime_ns = timespec_ns(st.st_mtim),
         .ctime_ns = timespec_ns(st.st_ctim),
         .taken_at = taken_at,
-        .racy = judge_racy(&st, wall),
+        .racy = racy | (times_are_racy(&st, wall) ? CM_RACY_TIMES : 0),
     };
     return 0;
 }

@@ -221,19 +221,19 @@ static bool may_write(HANDLE h)
            (access & (FILE_WRITE_DATA | FILE_APPEND_DATA)) != 0;
 }
 
-/* Has anybody else the file open, or mapped, for writing? An open that denies writing is refused
- * then; one beside a handle that may write itself always is, so that is not asked. Where the file
- * cannot be opened once more (rights given up meanwhile, some servers), its times have to do. */
-static bool has_writer(HANDLE h)
+/* Has anybody the file open, or mapped, for writing? An open that denies writing is refused then. A
+ * handle that may write itself is one. Where the file cannot be opened once more (rights given up
+ * meanwhile, some servers) nobody knows, and that is no better. */
+static bool may_have_writer(HANDLE h)
 {
     HANDLE again;
 
     if (may_write(h)) {
-        return false;
+        return true;
     }
     again = ReOpenFile(h, FILE_READ_DATA, FILE_SHARE_READ | FILE_SHARE_DELETE, 0);
     if (again == INVALID_HANDLE_VALUE) {
-        return GetLastError() == ERROR_SHARING_VIOLATION;
+        return true;
     }
     (void)CloseHandle(again);
     return false;
@@ -242,7 +242,7 @@ static bool has_writer(HANDLE h)
 /* A timestamp within the clock's granularity of now may hide a second change: 20 ms covers the
  * system's tick, whole seconds hint at FAT (even seconds). A stamp from the future proves nothing
  * at all. */
-static uint32_t judge_racy(uint64_t written, uint64_t changed, uint64_t now)
+static bool times_are_racy(uint64_t written, uint64_t changed, uint64_t now)
 {
     const bool coarse = written % 10000000 == 0 && changed % 10000000 == 0;
     const uint64_t granule = 200000 + (coarse ? 20000000 : 0);
@@ -280,7 +280,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         return CM_EINVAL; /* a volume or a disk: nothing tells that its content changed */
     }
     /* Before its times: the writer may be gone by then, and they have moved. */
-    written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && has_writer(h);
+    written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && may_have_writer(h);
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) ||
         !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||
         !file_words(h, word)) {
@@ -300,8 +300,11 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         .ctime_ns = win32_time_ns((uint64_t)times.ChangeTime.QuadPart),
         .change = journal_number(h),
         .taken_at = taken_at,
-        .racy = written || judge_racy((uint64_t)times.LastWriteTime.QuadPart,
-                                      (uint64_t)times.ChangeTime.QuadPart, wall),
+        .racy = (written ? CM_RACY_WRITER : 0) |
+                (times_are_racy((uint64_t)times.LastWriteTime.QuadPart,
+                                (uint64_t)times.ChangeTime.QuadPart, wall)
+                     ? CM_RACY_TIMES
+                     : 0),
     };
     if (v->change == 0) {
         v->change = (uint64_t)times.CreationTime.QuadPart;

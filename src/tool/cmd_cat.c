@@ -78,19 +78,21 @@ static void attach(struct cat *c)
 {
     cm_options options = CM_OPTIONS_INIT;
     cm_file_id id;
-    int rc = identify(c, &id);
+    int rc;
 
-    if (rc != 0) {
-        tool_message(c->path, "not a file that can be cached (%s)", cm_strerror(rc));
-        go_direct(c);
-        return;
-    }
     options.log = tool_log_line;
     options.log_ctx = &c->log;
     rc = cm_open(c->pool, &options, &c->cache);
-    if (rc == 0)
+    if (rc == 0) { /* the pool first: an older validator proves nothing */
+        rc = identify(c, &id);
+        if (rc != 0) {
+            tool_message(c->path, "not a file that can be cached (%s)", cm_strerror(rc));
+            go_direct(c);
+            return;
+        }
         rc = cm_file_open(c->cache, &id, &c->seen, 0, &c->file);
-    if (rc == 0)
+    }
+    if (rc >= 0)
         rc = cm_file_advise(c->file, CM_ADVISE_SEQUENTIAL);
     if (rc != 0) {
         (void)tool_pool_error(c->pool, rc, TOOL_OPENING);

@@ -143,7 +143,9 @@ static void note_stored(unsigned f, uint64_t first, uint64_t end, uint64_t since
 static cm_validator identify(unsigned f)
 {
     cm_validator v;
-    must(cm_identify(c.file[f].fd, &c.file[f].id, &v), "cm_identify", f);
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    o.flags = f == FOREIGN ? 0 : CM_IDENTIFY_SOLE_WRITER;
+    must(cm_identify_with(c.file[f].fd, &o, &c.file[f].id, &v), "cm_identify_with", f);
     if (truth_own_validator(f)) {
         v.mtime_ns = v.ctime_ns = 1000;
         v.racy = 0;

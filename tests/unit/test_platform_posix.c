@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/fs.h>
 #include <sched.h>
 #include <signal.h>
@@ -704,6 +705,79 @@ static void test_identify_racy(void)
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
+/* Writes need not show in the times before the writer is gone: a kernel sets them before it copies
+ * the data, and once for a call however long that takes. */
+static void test_identify_writer(void)
+{
+    static const int writing[] = { O_WRONLY, O_RDWR, O_WRONLY | O_APPEND };
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id, same;
+    cm_validator v;
+    void *view;
+    int fd, reader;
+
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
+    make_file(in_dir("a"), "one");
+    sleep_ms(2200);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    if (v.racy == CM_RACY_WRITER) {
+        CHECK_EQ(unlink(in_dir("a")), 0);
+        SKIP("this volume does not say who writes");
+    }
+    CHECK_EQ(v.racy, 0);
+    for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
+        fd = open(in_dir("a"), writing[i]);
+        REQUIRE(fd >= 0);
+        CHECK_EQ(identify(in_dir("a"), &same, &v), 0);
+        CHECK(same_id(id, same));
+        CHECK_EQ(v.racy, CM_RACY_WRITER);
+        CHECK_EQ(cm_identify(fd, &same, &v), 0); /* the writer itself is one */
+        CHECK_EQ(v.racy, CM_RACY_WRITER);
+        CHECK_EQ(cm_identify_with(fd, &sole, &same, &v), 0);
+        CHECK_EQ(v.racy, 0);
+        CHECK_EQ(close(fd), 0);
+        CHECK_EQ(identify(in_dir("a"), &same, &v), 0);
+        CHECK_EQ(v.racy, 0);
+    }
+    fd = open(in_dir("a"), O_RDWR);
+    view = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    REQUIRE(view != MAP_FAILED && close(fd) == 0);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_WRITER); /* no descriptor, and yet */
+    CHECK_EQ(munmap(view, 1), 0);
+    reader = open(in_dir("a"), O_RDONLY); /* readers are nobody's trouble */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    /* Nothing is left on the file: it opens for writing without waiting. */
+    fd = open(in_dir("a"), O_WRONLY | O_NONBLOCK);
+    CHECK(fd >= 0);
+    CHECK_EQ(close(fd) + close(reader), 0);
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* Who may not ask is not told that nobody writes. */
+static void stranger_body(void *arg)
+{
+    cm_file_id id;
+    cm_validator v;
+
+    (void)arg;
+    if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0) {
+        exit(77);
+    }
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_WRITER);
+}
+
+static void test_identify_stranger(void)
+{
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(chmod(dir, 0755) + chmod(in_dir("a"), 0644), 0);
+    sleep_ms(2200);
+    CHECK_CHILD_OR_SKIP(stranger_body, NULL, "may not become another user");
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
 /* The same inode number must not mean the same file, where the volume can tell. */
 static void test_identify_reused_inode(void)
 {
@@ -779,6 +853,8 @@ static const struct harness_test tests[] = {
     TEST(identify_same_and_different),
     TEST(identify_refused),
     TEST(identify_racy),
+    TEST(identify_writer),
+    TEST(identify_stranger),
     TEST(identify_reused_inode),
     TEST(random),
     TEST(clocks),

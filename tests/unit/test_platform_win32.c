@@ -1020,21 +1020,25 @@ static void test_identify_writer(void)
     static const DWORD writing[] = { GENERIC_WRITE, FILE_APPEND_DATA,
                                      GENERIC_READ | GENERIC_WRITE };
     const DWORD all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
     cm_file_id id;
     cm_validator v;
     unsigned handles;
     HANDLE h, mapping;
     void *view;
 
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
     old_file(in_dir("a"), 3600);
     handles = open_files();
     for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
         h = open_shared(in_dir("a"), writing[i], all);
         REQUIRE(h != INVALID_HANDLE_VALUE);
         CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-        CHECK_EQ(v.racy, 1);
+        CHECK_EQ(v.racy, CM_RACY_WRITER);
         CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
-        CHECK_EQ(v.racy, 0); /* who asks is the writer: only times tell */
+        CHECK_EQ(v.racy, CM_RACY_WRITER); /* the writer itself is one */
+        CHECK_EQ(cm_identify_with((intptr_t)h, &sole, &id, &v), 0);
+        CHECK_EQ(v.racy, 0);
         CHECK(CloseHandle(h));
         CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
         CHECK_EQ(v.racy, 0);
@@ -1045,7 +1049,7 @@ static void test_identify_writer(void)
     REQUIRE(view != NULL);
     CHECK(CloseHandle(mapping) && CloseHandle(h));
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 1); /* no handle, and yet */
+    CHECK_EQ(v.racy, CM_RACY_WRITER); /* no handle, and yet */
     CHECK(UnmapViewOfFile(view));
     h = open_shared(in_dir("a"), GENERIC_READ, all); /* readers are nobody's trouble */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
