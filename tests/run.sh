@@ -78,7 +78,7 @@ suite() {
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|crash:|guest:|kill:|ratio)' "$log/out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|crash:|guest:|kill:|foreign:|ratio)' "$log/out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$log/out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
@@ -169,6 +169,8 @@ suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
+need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
+suite foreign sh "$here/foreign/run.sh" "$b"
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
 suite quickstart bash "$here/mount/quickstart-test.sh"
 target "linux x86-64"

@@ -470,6 +470,8 @@ MUTANTS = [
        '    for (int i = 0; i < 20000; i++)\n        at_pause();\n    w->size = at_load_acquire(&f->size);\n    if (0)'),
     _m('size before the version', 'no size is known while the incarnation changes', 'unit file size_of_a_version', FILE,
        '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    int e = born', '    at_store_relaxed(&f->size, v->size);\n    int e = born'),
+    _m('writers unseen', 'a validator is racy while somebody may be writing', 'unit platform identify_writer',
+       'platform_posix_id.c', '*racy = lease < 0 ? CM_RACY_WRITER : 0;', '*racy = 0;'),
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'crash begin,sync,write-open,end-plain,fill-a',
        'bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
