@@ -271,7 +271,9 @@ static inline cm_options cm_options_init_(void)
  * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
  * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or the 65th
- * guarded pool) CM_EIO (also: one of the two superblocks cannot be written). */
+ * guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a volume
+ * that fails to sync what the last owner wrote empties the pool, too; if nothing can be synced the
+ * pool is void (CM_EIO, a log line): delete it and create it anew. */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).

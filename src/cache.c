@@ -379,10 +379,15 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
         return 0;
     int e = cm_super_open(&c->super, &o, &c->emptied);
     if (e) {
-        cm_log(c, CM_LOG_ERROR, "%s: superblock cannot be written", what);
+        cm_log(c, CM_LOG_ERROR, c->super.sync
+                   ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"
+                   : "%s: superblock cannot be written", what);
         return e;
     }
-    if (c->emptied)
+    if (c->emptied && !c->must_empty)
+        cm_log(c, CM_LOG_WARNING,
+               "%s: its volume lost what the last owner wrote (a sync failed): emptied", what);
+    else if (c->emptied)
         cm_log(c, CM_LOG_WARNING,
                "%s: was not closed before the system or its volume went down, and the volume has "
                "no DAX: emptied",
@@ -529,7 +534,8 @@ static int settle(cm_cache *c)
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);
     /* An unknown part was written: nothing may count. */
-    (void)cm_super_bump_epoch(&c->super, &c->broken);
+    if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)
+        cm_super_void(&c->super);
     return CM_EIO;
 }
 

@@ -60,6 +60,9 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
 int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 /* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. */
 void cm_plat_file_close(struct cm_plat_file *f);
+/* Cuts the file to nothing, as far as its volume lets it: what the volume holds of it must never be
+ * read again. Where a mapped file cannot be cut it stays. */
+void cm_plat_file_void(struct cm_plat_file *f);
 /* Removes a file that cm_plat_file_create made and makes the removal durable. */
 void cm_plat_file_remove(const char *path);
 /* Makes the directory entry of `path` durable. */

@@ -342,6 +342,13 @@ void cm_plat_file_remove(const char *path)
     (void)cm_plat_file_sync_dir(path);
 }
 
+void cm_plat_file_void(struct cm_plat_file *f)
+{
+    if (ftruncate(file_fd(f), 0) == 0) {
+        (void)fsync(file_fd(f));
+    }
+}
+
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     uint8_t *to = buf;

@@ -508,6 +508,14 @@ int cm_plat_file_sync_dir(const char *path)
                : CM_ENOENT;
 }
 
+/* A file cannot be cut while it is mapped. */
+void cm_plat_file_void(struct cm_plat_file *f)
+{
+    FILE_END_OF_FILE_INFO end = { .EndOfFile.QuadPart = 0 };
+
+    (void)SetFileInformationByHandle((HANDLE)f->handle, FileEndOfFileInfo, &end, sizeof end);
+}
+
 void cm_plat_file_remove(const char *path)
 {
     wchar_t *name;

@@ -152,21 +152,29 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
            memcmp(sb->mount_id, owner->mount_id, 16) != 0;
 }
 
+static void next_epoch(struct cm_super *sb)
+{
+    sb->epoch++;
+    sb->frontier = 0;
+}
+
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
 {
     cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
+    bool lost = false;
     /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
      * The first is made durable, then the second is overwritten, and only then the first. It is
      * stored again as it is: if an earlier sync of it failed, the system would not write it. */
     int e = write_copy(s, 1 - s->first);
     if (e == 0)
-        e = sync_copy(s, 1 - s->first);
-    *emptied = cm_super_must_empty(sb, owner);
-    if (*emptied) {
-        sb->epoch++;
-        sb->frontier = 0;
-    }
+        lost = sync_copy(s, 1 - s->first) != 0;
+    /* The sync covers all that a crashed owner left to the page cache. If it fails the system has
+     * dropped some of that, says so this once, and may read what was there long ago: nothing of the
+     * pool counts, now or in a later session. */
+    *emptied = lost || cm_super_must_empty(sb, owner);
+    if (*emptied)
+        next_epoch(sb);
     if (!same_boot(sb, owner))
         sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
     memcpy(sb->boot_id, owner->boot_id, 16);
@@ -180,10 +188,24 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->inc_mark += CM_INCARNATION_RANGE;
     if (e == 0)
         e = write_both(s);
+    if (e && s->sync) { /* the same, found out at a later sync */
+        *emptied = true;
+        next_epoch(sb);
+        e = write_both(s);
+    }
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    else if (s->sync)
+        cm_super_void(s);
     cm_lock_release(&s->lock);
     return e;
+}
+
+void cm_super_void(struct cm_superblocks *s)
+{
+    (void)cm_super_kill(s);
+    if (s->file)
+        cm_plat_file_void(s->file);
 }
 
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo)

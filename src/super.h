@@ -50,8 +50,11 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
 
 /* Takes the pool: OPEN, boot, owner and a fresh incarnation range, in both copies, durable before
  * anything else may be stored. s->now was read before. Sets *emptied when the epoch was bumped.
- * CM_EIO. */
+ * CM_EIO: without DAX, the pool is then no pool any more. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
+/* The last resort without DAX, when neither what was stored nor a new epoch can be synced: what the
+ * volume holds must not be believed by anybody, in this boot either. The session is at its end. */
+void cm_super_void(struct cm_superblocks *s);
 /* Leaves the pool clean. The caller synced everything else, so that it may be found either way
  * after CM_EIO: OPEN, or CLEAN where only the superblock's own sync failed. `memo`: what was kept
  * of the policy. */

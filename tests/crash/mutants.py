@@ -472,6 +472,12 @@ MUTANTS = [
        '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    int e = born', '    at_store_relaxed(&f->size, v->size);\n    int e = born'),
     _m('writers unseen', 'a validator is racy while somebody may be writing', 'unit platform identify_writer',
        'platform_posix_id.c', '*racy = lease < 0 ? CM_RACY_WRITER : 0;', '*racy = 0;'),
+    _m('sync failed at the open', 'a pool whose first sync fails is emptied', 'unit super open_not_synced', SUPER,
+       '*emptied = lost || cm_super_must_empty(sb, owner);', '*emptied = cm_super_must_empty(sb, owner);'),
+    _m('sync failed at the open, later', 'also when a later sync of the open fails', 'unit super open_not_synced', SUPER,
+       '        *emptied = true;\n        next_epoch(sb);\n        e = write_both(s);', '        e = write_both(s);'),
+    _m('void pool', 'a pool that cannot be synced at all is void', 'unit super open_not_synced', SUPER,
+       '    else if (s->sync)\n        cm_super_void(s);\n', ''),
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'crash begin,sync,write-open,end-plain,fill-a',
        'bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
@@ -790,7 +796,7 @@ class Builder:
         elif program in (MODEL, RACE):
             names = ['model/' + program + '.c', 'model/origin.c']
         else:
-            names = ['unit/test_' + program + '.c']
+            names = ['unit/test_' + ('platform_posix' if program == 'platform' else program) + '.c']
         return [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
 
     def prepare(self, programs, pool):

@@ -61,6 +61,11 @@ void cm_plat_file_close(struct cm_plat_file *f)
     (void)f;
 }
 
+void cm_plat_file_void(struct cm_plat_file *f)
+{
+    (void)f;
+}
+
 void cm_plat_file_remove(const char *path)
 {
     (void)path;

@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#include "../os.h"
+
 /* ---- Two copies ------------------------------------------------------------------------------ */
 
 struct pair {
@@ -474,6 +476,73 @@ static void test_failing_sync(void)
     pair_end(&p);
 }
 
+/* A volume that cannot be written for a while: bit n of `flaky_syncs` is set when the sync after n
+ * fences fails. */
+static struct cm_plat_file flaky;
+static intptr_t flaky_handle;
+static unsigned flaky_fences, flaky_syncs;
+
+static void flaky_fence(void *ctx)
+{
+    (void)ctx;
+    flaky_fences++;
+    /* Nobody has so many files open. */
+    flaky.handle = flaky_syncs >> flaky_fences & 1 ? 1 << 20 : flaky_handle;
+}
+
+static int open_flaky(struct pair *p, unsigned syncs, bool *emptied)
+{
+    struct cm_super_owner o = { .durability = CM_DURABILITY_PAGECACHE, .pid = 1 };
+    memset(o.boot_id, 7, sizeof(o.boot_id));
+    memset(o.mount_id, 7, sizeof(o.mount_id));
+    struct cm_persist_ops ops = *p->media.ops;
+    ops.fence = flaky_fence;
+    p->media.ops = &ops;
+    flaky_fences = 0;
+    flaky_syncs = syncs;
+    p->s.file = &flaky;
+    p->s.sync = true;
+    int e = cm_super_open(&p->s, &o, emptied);
+    p->media.ops = cm_persist_choose(CM_FLUSH_NONE);
+    flaky.handle = flaky_handle;
+    return e;
+}
+
+/* At an open the system says, once, that it dropped what a crashed owner wrote: it may be back as it
+ * was long ago. Nothing of the pool counts from then on, also for who tries again. */
+static void test_open_not_synced(void)
+{
+    char path[512];
+    struct pair p;
+    struct cm_plat_file file = PLAT_FILE_INIT;
+    bool emptied;
+    REQUIRE(os_make_file(path, sizeof(path), "super"));
+    CHECK_EQ(os_resize(path, 2 * CM_SUPER_STRIDE), 0);
+    CHECK_EQ(cm_plat_file_open(&file, path, false), 0);
+    flaky_handle = file.handle;
+    for (unsigned fails = 0; fails < 16; fails += 2) { /* the first three syncs */
+        pair_make(&p);
+        CHECK_EQ(open_flaky(&p, 0, &emptied), 0); /* it is a pool of this boot, and not closed */
+        const uint64_t epoch = p.s.now.epoch;
+        int e = open_flaky(&p, fails, &emptied);
+        if ((fails & 12) == 12) { /* it goes on: then there is no pool any more */
+            CHECK_EQ(e, CM_EIO);
+            expect_read(&p, CM_ENOTPOOL);
+            CHECK_EQ(os_size(path), 0);
+            CHECK_EQ(os_resize(path, 2 * CM_SUPER_STRIDE), 0);
+        } else {
+            CHECK_EQ(e, 0);
+            CHECK_EQ(emptied, fails > 0);
+            CHECK_EQ(p.s.now.epoch > epoch, fails > 0);
+            CHECK_EQ(copy_of(&p, 0)->epoch, p.s.now.epoch);
+            CHECK_EQ(copy_of(&p, 1)->epoch, p.s.now.epoch);
+        }
+        pair_end(&p);
+    }
+    cm_plat_file_close(&file);
+    cm_plat_file_remove(path);
+}
+
 /* ---- Incarnations ---------------------------------------------------------------------------- */
 
 static uint64_t last_incarnation;
@@ -721,6 +790,7 @@ static const struct harness_test tests[] = {
     TEST(epoch_bump),
     TEST(epoch_in_both),
     TEST(failing_sync),
+    TEST(open_not_synced),
     TEST(incarnations),
     TEST(file_incarnations),
     TEST(failing_media),
