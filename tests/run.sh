@@ -143,7 +143,8 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   failed=1
   finish
 }
-need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev libsqlite3-dev liblzma-dev ||
+need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev libsqlite3-dev liblzma-dev \
+  rsync e2fsprogs xfsprogs btrfs-progs ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 
@@ -168,6 +169,7 @@ suite tool bash "$here/tool/tool-test.sh" "$b"
 suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
+suite mount-devices bash "$here/mount/devices-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
 need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
 suite foreign sh "$here/foreign/run.sh" "$b"

@@ -25,10 +25,14 @@ static size_t slot_of(dev_t dev, ino_t ino)
     return (size_t)(h >> 20) & table.mask;
 }
 
-static void init_inode(struct inode *i, const struct stat *st, int fd)
+static void init_inode(struct inode *i, const struct stat *st, int fd, struct device *device)
 {
     *i = (struct inode){ .dev = st->st_dev,
                          .ino = st->st_ino,
+                         .device = device,
+                         .number = number_of(device, st->st_ino),
+                         .barred =
+                             mnt.opt.one_file_system && S_ISDIR(st->st_mode) && !number_own(device),
                          .type = st->st_mode & S_IFMT,
                          .fd = fd,
                          .refs = 1,
@@ -74,7 +78,7 @@ int inode_init(int rootfd)
     table.bucket = calloc(table.mask + 1, sizeof(*table.bucket));
     if (!table.bucket)
         return ENOMEM;
-    init_inode(&table.root, &st, rootfd);
+    init_inode(&table.root, &st, rootfd, number_init(&st, rootfd));
     table.root.nlookup = 1;
     insert(&table.root);
     return 0;
@@ -106,17 +110,19 @@ static struct inode *find_locked(dev_t dev, ino_t ino)
     return i;
 }
 
-static struct inode *add(int fd, const struct stat *st)
+static struct inode *add(int fd, const struct stat *st, struct inode *parent)
 {
     struct inode *fresh = malloc(sizeof(*fresh)), *i;
+    struct device *device = fresh ? number_device(parent->device, st, fd) : NULL;
     uint64_t count;
 
-    if (!fresh) {
+    if (!device) {
         close(fd);
+        free(fresh);
         errno = ENOMEM;
         return NULL;
     }
-    init_inode(fresh, st, fd);
+    init_inode(fresh, st, fd, device);
     pthread_mutex_lock(&table.lock);
     i = find(st->st_dev, st->st_ino);
     if (!i) {
@@ -131,6 +137,7 @@ static struct inode *add(int fd, const struct stat *st)
         return fresh;
     }
     close(fd);
+    number_put(device);
     pthread_mutex_destroy(&fresh->lock);
     free(fresh);
     return i;
@@ -141,13 +148,19 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
     struct inode *i;
     int fd;
 
+    if (parent->barred) {
+        errno = ENOENT;
+        return NULL;
+    }
     /* A known inode costs one system call: what is in the table is alive, so the numbers just
      * read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
     i = find_locked(st->st_dev, st->st_ino);
-    if (i)
+    if (i) {
+        st->st_ino = i->number;
         return i;
+    }
     fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return NULL;
@@ -157,7 +170,10 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
         errno = err;
         return NULL;
     }
-    return add(fd, st);
+    i = add(fd, st, parent);
+    if (i)
+        st->st_ino = i->number;
+    return i;
 }
 
 /* Turns a hold into one lookup of the kernel. */
@@ -232,6 +248,7 @@ static void drop(struct inode *i, uint64_t lookups, bool *last_lookup)
         return;
     assert(!i->cf && !i->users && i != &table.root);
     close(i->fd);
+    number_put(i->device);
     free(i->name);
     pthread_mutex_destroy(&i->lock);
     free(i);
@@ -269,7 +286,10 @@ bool inode_known(struct inode *i)
 
 int inode_stat(struct inode *i, struct stat *st)
 {
-    return fstatat(i->fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+    if (fstatat(i->fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return errno;
+    st->st_ino = i->number;
+    return 0;
 }
 
 uint64_t inode_count(void)

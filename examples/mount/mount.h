@@ -7,13 +7,14 @@
  *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
  *   loop.c      session loops, worker threads, the queue between them
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
+ *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   creds.c     acting as the requesting user
  *   ops_*.c     the FUSE operations
  *
- * LOCKS  inode.lock -> keeper or lru lock -> table lock. None is held in a call of the origin
- *        except inode.lock while a file is attached.
+ * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock. None is held in a call of
+ *        the origin except inode.lock while a file is attached.
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -47,6 +48,7 @@ struct options {
     bool foreground;
     bool ro;
     bool shared; /* others write the origin behind our back */
+    bool one_file_system;
     double entry_timeout;
     double attr_timeout;
     unsigned max_background;
@@ -55,13 +57,18 @@ struct options {
     unsigned loops;
 };
 
+struct device; /* number.c */
+
 /* An origin file that the kernel knows or that an operation is working on. */
 struct inode {
     struct inode *hash_next; /* table lock */
     dev_t dev;
     ino_t ino;
-    mode_t type; /* S_IFMT bits */
-    int fd;      /* O_PATH; keeps st_ino from being reused */
+    struct device *device;
+    uint64_t number; /* st_ino as the mount shows it */
+    bool barred;     /* --one-file-system: a directory elsewhere, shown empty */
+    mode_t type;     /* S_IFMT bits */
+    int fd;          /* O_PATH; keeps st_ino from being reused */
     /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
     uint64_t refs;
     uint64_t nlookup; /* the kernel's count */
@@ -127,6 +134,8 @@ int place_prepare(struct options *o, int *rootfd); /* exit status */
 bool place_is_ours(const char *dir); /* the topmost mount on dir is a cachemax mount */
 int place_detach(const char *dir);   /* lazy unmount; 0 or -errno */
 bool place_is_local(int fd);
+/* Last parts of the paths mounted below dir; the caller frees each and the list. */
+size_t place_mount_points(const char *dir, char ***names);
 void place_raise_nofile(void);
 
 /* loop.c */
@@ -141,7 +150,7 @@ void *loop_scratch(void); /* the calling thread's page-aligned buffer of READ_MA
 /* inode.c */
 int inode_init(int rootfd);
 struct inode *inode_of(fuse_ino_t ino);
-/* Holds the inode behind a name; NULL: errno. *st is filled. */
+/* Holds the inode behind a name; NULL: errno. *st is filled, st_ino as shown. */
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st);
 /* The same as an answer to the kernel, counted in its lookups. 0 or errno. */
 int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e);
@@ -149,7 +158,7 @@ void inode_hold(struct inode *i);
 void inode_put(struct inode *i);
 void inode_forget(fuse_ino_t ino, uint64_t n);
 bool inode_known(struct inode *i);                /* to the kernel */
-int inode_stat(struct inode *i, struct stat *st); /* 0 or errno */
+int inode_stat(struct inode *i, struct stat *st); /* 0 or errno; st_ino as shown */
 uint64_t inode_count(void);
 /* Only while nothing else runs. */
 void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx);
@@ -159,6 +168,18 @@ struct idle_name {
     char *name;
 };
 size_t inode_idle_names(struct idle_name *v, size_t n);
+
+/* number.c */
+struct dirent;
+struct device *number_init(const struct stat *st, int fd); /* DIR's */
+/* The device of a file behind fd, counted; `hint`: probably this one. NULL: no memory. */
+struct device *number_device(struct device *hint, const struct stat *st, int fd);
+void number_put(struct device *d);
+bool number_own(const struct device *d); /* DIR's */
+uint64_t number_of(const struct device *d, ino_t ino);
+void number_look_at_mounts(void); /* before number_listed: learns of new mount points */
+/* The number to show for an entry that readdir of the directory found. */
+uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e);
 
 /* Path of an O_PATH descriptor for calls that take no AT_EMPTY_PATH. */
 struct procpath {
@@ -229,6 +250,14 @@ void close_handle(struct handle *h);
 int set_size(struct inode *i, int fd, off_t size);
 /* ops_read.c */
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
+
+/* --one-file-system: replies that nothing is changed in or at this directory. */
+static inline bool refuse_barred(fuse_req_t req, const struct inode *i)
+{
+    if (i->barred)
+        fuse_reply_err(req, EROFS);
+    return i->barred;
+}
 
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
 {

@@ -72,6 +72,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
     struct change c;
     int err = 0;
 
+    if (refuse_barred(req, i))
+        return;
     if (to_set & FUSE_SET_ATTR_SIZE)
         err = set_size(i, fi && handle_of(fi)->writable ? handle_of(fi)->fd : -1, a->st_size);
     if (!err && (to_set & ~FUSE_SET_ATTR_SIZE)) {
@@ -165,8 +167,11 @@ static void set_xattr(fuse_req_t req, struct inode *i, const char *name, const c
 {
     bool regular = S_ISREG(i->type);
     struct change c;
-    int err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
+    int err;
 
+    if (refuse_barred(req, i))
+        return;
+    err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
     if (!err) {
         err = change_xattr(i, name, value, size, flags);
         if (regular)

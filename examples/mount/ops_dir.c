@@ -53,16 +53,23 @@ static struct dirent *next_entry(struct dir *dir)
     return dir->pending;
 }
 
+/* What --one-file-system does not show. */
+static bool hidden(const struct inode *dir, const struct dirent *d)
+{
+    return dir->barred && strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
+}
+
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                        struct fuse_file_info *fi)
 {
     struct dir *dir = dir_of(fi);
+    struct inode *i = inode_of(ino);
     char *buf = loop_scratch();
     struct dirent *d;
     size_t used = 0;
     int err = 0;
 
-    (void)ino;
+    number_look_at_mounts();
     if (size > READ_MAX)
         size = READ_MAX;
     if (off != dir->at) {
@@ -71,11 +78,14 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         dir->at = off;
     }
     while ((d = next_entry(dir))) {
-        struct stat st = { .st_ino = d->d_ino, .st_mode = (mode_t)d->d_type << 12 };
-        size_t need = fuse_add_direntry(req, buf + used, size - used, d->d_name, &st, d->d_off);
-        if (need > size - used)
-            break;
-        used += need;
+        if (!hidden(i, d)) {
+            struct stat st = { .st_ino = number_listed(i, dirfd(dir->d), d),
+                               .st_mode = (mode_t)d->d_type << 12 };
+            size_t need = fuse_add_direntry(req, buf + used, size - used, d->d_name, &st, d->d_off);
+            if (need > size - used)
+                break;
+            used += need;
+        }
         dir->at = d->d_off;
         dir->pending = NULL;
     }
@@ -109,7 +119,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct statvfs sv;
 
-    if (fstatvfs(inode_of(ino)->fd, &sv) < 0)
+    if (fstatvfs((inode_of(ino)->barred ? inode_of(FUSE_ROOT_ID) : inode_of(ino))->fd, &sv) < 0)
         fuse_reply_err(req, errno);
     else
         fuse_reply_statfs(req, &sv);

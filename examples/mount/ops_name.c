@@ -116,8 +116,11 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 {
     struct inode *parent = inode_of(parent_ino);
     struct named v;
-    int err = named_begin(&v, parent, name, true);
+    int err;
 
+    if (refuse_barred(req, parent))
+        return;
+    err = named_begin(&v, parent, name, true);
     if (!err) {
         if (unlinkat(parent->fd, name, 0) < 0)
             err = errno;
@@ -128,7 +131,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, unlinkat(inode_of(parent)->fd, name, AT_REMOVEDIR) < 0 ? errno : 0);
+    if (!refuse_barred(req, inode_of(parent)))
+        fuse_reply_err(req, unlinkat(inode_of(parent)->fd, name, AT_REMOVEDIR) < 0 ? errno : 0);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, fuse_ino_t to_ino,
@@ -136,8 +140,11 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
 {
     struct inode *parent = inode_of(parent_ino), *to = inode_of(to_ino);
     struct named from, victim;
-    int err = named_begin(&from, parent, name, false);
+    int err;
 
+    if (refuse_barred(req, parent) || refuse_barred(req, to))
+        return;
+    err = named_begin(&from, parent, name, false);
     if (err) {
         fuse_reply_err(req, err);
         return;
@@ -158,8 +165,11 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
     struct inode *i = inode_of(ino), *to = inode_of(to_ino);
     bool regular = S_ISREG(i->type);
     struct change c;
-    int err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
+    int err;
 
+    if (refuse_barred(req, to))
+        return;
+    err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
     if (err) {
         fuse_reply_err(req, err);
         return;
@@ -189,6 +199,8 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct creds c;
     int rc;
 
+    if (refuse_barred(req, inode_of(parent)))
+        return;
     creds_enter(&c, req);
     rc = mkdirat(inode_of(parent)->fd, name, creds_mode(req, mode));
     creds_leave(&c);
@@ -200,6 +212,8 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct creds c;
     int rc;
 
+    if (refuse_barred(req, inode_of(parent)))
+        return;
     creds_enter(&c, req);
     rc = mknodat(inode_of(parent)->fd, name, creds_mode(req, mode), dev);
     creds_leave(&c);
@@ -211,6 +225,8 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
     struct creds c;
     int rc;
 
+    if (refuse_barred(req, inode_of(parent)))
+        return;
     creds_enter(&c, req);
     rc = symlinkat(target, inode_of(parent)->fd, name);
     creds_leave(&c);

@@ -121,9 +121,13 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
 {
     struct inode *parent = inode_of(parent_ino);
     struct fuse_entry_param e;
-    int fd = create_origin(req, parent, name, mode, fi->flags), err;
-    bool existed = fd < 0;
+    int fd, err;
+    bool existed;
 
+    if (refuse_barred(req, parent))
+        return;
+    fd = create_origin(req, parent, name, mode, fi->flags);
+    existed = fd < 0;
     if (existed && (errno != EEXIST || (fi->flags & O_EXCL))) {
         fuse_reply_err(req, errno);
         return;

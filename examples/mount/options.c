@@ -16,6 +16,9 @@ static const char help[] =
     "Unmount with 'fusermount3 -u DIR' or SIGTERM; the files are never held by the cache alone.\n"
     "\n"
     "  --pool POOL          pool file; must not lie inside DIR\n"
+    "  --one-file-system    show directories on other devices than DIR's as empty ones that "
+    "cannot\n"
+    "                       be written into (like rsync -x)\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
@@ -47,7 +50,9 @@ static const char *const names[] = { "ro",
                                      "loops",
                                      "allow_other",
                                      "default_permissions" };
-static const char *const switches[] = { "--pool", "--help", "--version", "-f", "-o", "-h", "-V" };
+static const char *const switches[] = {
+    "--pool", "--one-file-system", "--help", "--version", "-f", "-o", "-h", "-V"
+};
 
 static size_t min3(size_t a, size_t b, size_t c)
 {
@@ -218,6 +223,10 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     }
     if (!strcmp(a, "-f")) {
         o->foreground = true;
+        return 0;
+    }
+    if (!strcmp(a, "--one-file-system")) {
+        o->one_file_system = true;
         return 0;
     }
     if (!strncmp(a, "-o", 2)) {

@@ -55,6 +55,18 @@ static void unescape(char *s)
     *w = '\0';
 }
 
+/* The mount point of a line of mountinfo, cut out in place; NULL: none. */
+static char *mount_point(char *line, char **save)
+{
+    char *tok = strtok_r(line, " ", save);
+
+    for (int k = 0; k < 4 && tok; k++)
+        tok = strtok_r(NULL, " ", save);
+    if (tok)
+        unescape(tok);
+    return tok;
+}
+
 bool place_is_ours(const char *dir)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
@@ -65,13 +77,8 @@ bool place_is_ours(const char *dir)
     if (!f)
         return false;
     while (getline(&line, &cap, f) > 0) {
-        char *save = NULL, *tok = strtok_r(line, " ", &save), *dash = NULL;
-        for (int k = 0; k < 4 && tok; k++)
-            tok = strtok_r(NULL, " ", &save);
-        if (!tok)
-            continue;
-        unescape(tok);
-        if (strcmp(tok, dir))
+        char *save = NULL, *tok = mount_point(line, &save), *dash = NULL;
+        if (!tok || strcmp(tok, dir))
             continue;
         for (dash = tok; dash && strcmp(dash, "-");)
             dash = strtok_r(NULL, " ", &save);
@@ -81,6 +88,30 @@ bool place_is_ours(const char *dir)
     free(line);
     fclose(f);
     return ours;
+}
+
+size_t place_mount_points(const char *dir, char ***names)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    size_t prefix = strcmp(dir, "/") ? strlen(dir) : 0, cap = 0, n = 0;
+    char *line = NULL, *save = NULL, *path, **list = NULL, **more;
+
+    while (f && getline(&line, &cap, f) > 0) {
+        path = mount_point(line, &save);
+        if (!path || strncmp(path, dir, prefix) || path[prefix] != '/' || !path[prefix + 1])
+            continue;
+        more = realloc(list, (n + 1) * sizeof(*list));
+        if (!more)
+            break;
+        list = more;
+        list[n] = strdup(strrchr(path, '/') + 1);
+        n += list[n] != NULL;
+    }
+    free(line);
+    if (f)
+        fclose(f);
+    *names = list;
+    return n;
 }
 
 int place_detach(const char *dir)

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * number.c - the inode numbers that the mount shows.
+ *
+ * A FUSE mount has one st_dev for everything below it, but DIR may hold file systems mounted
+ * there and btrfs subvolumes, each with numbers of its own. Programs that copy trees take equal
+ * (st_dev, st_ino) for hard links. So numbers of DIR's own device stay as they are, and those of
+ * other devices are mixed with a key of the device and get the top bit. Numbers of DIR's device
+ * that have the top bit themselves are mixed too. The mixing is a permutation: two files of one
+ * device never share a number.
+ *
+ * The key comes from what the file system keeps over a reboot. A second device that claims the
+ * same identity (a copy of an image, a snapshot) and one that has none get their device number
+ * mixed in: unique, but only as stable as that number. An entry is never dropped while the mount
+ * lives, so that a number never moves to another file. Any thread may call.
+ */
+#include "mount.h"
+
+#include <dirent.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/statfs.h>
+
+#define TOP (1ull << 63)
+#define BTRFS_MAGIC 0x9123683Eu
+#define XFS_MAGIC 0x58465342u
+
+struct fs_uuid { /* struct fsuuid2 of newer <linux/fs.h> */
+    uint8_t len, uuid[16];
+};
+#define GET_FS_UUID _IOR(0x15, 0, struct fs_uuid)
+
+struct device {
+    struct device *next;
+    dev_t dev;
+    uint64_t identity, key;
+    uint64_t inodes; /* held; while there are any, `dev` is this file system */
+    bool own;        /* DIR's */
+    bool subvolumes; /* a directory may be on another device without being a mount point */
+};
+static struct {
+    pthread_mutex_t lock;
+    struct device *head, own;
+} devices = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* Names of mount points below DIR, to know where readdir's numbers are of what is covered. */
+static struct {
+    pthread_mutex_t lock;
+    int fd; /* polled: the kernel says when mounts change */
+    char **name;
+    size_t n;
+} points = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+/* A permutation of the numbers below 2^63. */
+static uint64_t mix63(uint64_t x, uint64_t key)
+{
+    x = (x + key) & ~TOP;
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u) & ~TOP;
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EBu) & ~TOP;
+    return x ^ (x >> 31);
+}
+
+uint64_t number_of(const struct device *d, ino_t ino)
+{
+    uint64_t n = ino, high = n & TOP;
+
+    if (d->own && !high)
+        return n;
+    return TOP | mix63(n & ~TOP, high ? mix(d->key) : d->key);
+}
+
+/* xfs makes f_fsid of the device's number, but knows its UUID. */
+static uint64_t uuid_of(int fd)
+{
+    struct fs_uuid u = { .len = 0 };
+    uint64_t half[2] = { 0, 0 };
+    int f = open(procpath(fd).s, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+    if (f >= 0) {
+        if (ioctl(f, GET_FS_UUID, &u) == 0 && u.len == sizeof(u.uuid))
+            memcpy(half, u.uuid, sizeof(half));
+        close(f);
+    }
+    return half[0] ^ mix(half[1]);
+}
+
+/* 0: none that lasts. */
+static uint64_t identity_of(int fd, mode_t type, bool *subvolumes)
+{
+    struct statfs sf;
+    uint64_t id = 0;
+
+    *subvolumes = false;
+    if (fstatfs(fd, &sf) < 0)
+        return 0;
+    *subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
+    if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
+        id = uuid_of(fd);
+    if (!id)
+        memcpy(&id, &sf.f_fsid, sizeof(id));
+    return id;
+}
+
+/* Devices lock held. */
+static struct device *find(dev_t dev, uint64_t identity, bool live)
+{
+    for (struct device *d = devices.head; d; d = d->next)
+        if (d->dev == dev && (live ? d->inodes > 0 : d->identity == identity))
+            return d;
+    return NULL;
+}
+
+/* Devices lock held. */
+static void enter(struct device *d)
+{
+    bool alone = d->identity != 0;
+
+    for (struct device *o = devices.head; o; o = o->next)
+        alone = alone && o->identity != d->identity;
+    d->key = mix(d->identity) ^ (alone ? 0 : mix(~(uint64_t)d->dev));
+    d->next = devices.head;
+    devices.head = d;
+}
+
+struct device *number_device(struct device *hint, const struct stat *st, int fd)
+{
+    struct device *d, *fresh;
+    uint64_t identity;
+    bool subvolumes;
+
+    pthread_mutex_lock(&devices.lock);
+    d = hint && hint->dev == st->st_dev && hint->inodes ? hint : find(st->st_dev, 0, true);
+    if (d)
+        d->inodes++;
+    pthread_mutex_unlock(&devices.lock);
+    if (d)
+        return d;
+    identity = identity_of(fd, st->st_mode, &subvolumes); /* may wait, hence no lock */
+    fresh = malloc(sizeof(*fresh));
+    pthread_mutex_lock(&devices.lock);
+    d = find(st->st_dev, identity, false);
+    if (!d && fresh) {
+        *fresh =
+            (struct device){ .dev = st->st_dev, .identity = identity, .subvolumes = subvolumes };
+        enter(fresh);
+        d = fresh;
+        fresh = NULL;
+    }
+    if (d)
+        d->inodes++;
+    pthread_mutex_unlock(&devices.lock);
+    free(fresh);
+    return d;
+}
+
+void number_put(struct device *d)
+{
+    pthread_mutex_lock(&devices.lock);
+    assert(d->inodes > 0);
+    d->inodes--;
+    pthread_mutex_unlock(&devices.lock);
+}
+
+bool number_own(const struct device *d)
+{
+    return d->own;
+}
+
+struct device *number_init(const struct stat *st, int fd)
+{
+    struct device *d = &devices.own;
+
+    d->dev = st->st_dev;
+    d->identity = identity_of(fd, st->st_mode, &d->subvolumes);
+    d->own = true;
+    d->inodes = 1; /* for ever: the root */
+    enter(d);
+    points.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    points.n = place_mount_points(mnt.opt.dir, &points.name);
+    return d;
+}
+
+void number_look_at_mounts(void)
+{
+    struct pollfd p = { .fd = points.fd, .events = POLLPRI };
+
+    pthread_mutex_lock(&points.lock);
+    if (poll(&p, 1, 0) == 1) {
+        for (size_t i = 0; i < points.n; i++)
+            free(points.name[i]);
+        free(points.name);
+        points.n = place_mount_points(mnt.opt.dir, &points.name);
+    }
+    pthread_mutex_unlock(&points.lock);
+}
+
+static bool is_mount_point(const char *name)
+{
+    bool is = false;
+
+    pthread_mutex_lock(&points.lock);
+    for (size_t i = 0; i < points.n && !is; i++)
+        is = !strcmp(points.name[i], name);
+    pthread_mutex_unlock(&points.lock);
+    return is;
+}
+
+/* The number of what a look-up of the name finds; 0: none. */
+static uint64_t number_found(struct device *hint, int dirfd, const char *name)
+{
+    struct stat st;
+    struct device *d;
+    uint64_t n = 0;
+    int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    if (fstatat(fd, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 &&
+        (d = number_device(hint, &st, fd))) {
+        n = number_of(d, st.st_ino);
+        number_put(d);
+    }
+    close(fd);
+    return n;
+}
+
+uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e)
+{
+    bool up = !strcmp(e->d_name, ".."), directory = e->d_type == DT_DIR || e->d_type == DT_UNKNOWN;
+    uint64_t n = 0;
+
+    if (!strcmp(e->d_name, "."))
+        return dir->number;
+    if (up ? dir != inode_of(FUSE_ROOT_ID)
+           : (directory && dir->device->subvolumes) || is_mount_point(e->d_name))
+        n = number_found(dir->device, dirfd, e->d_name);
+    return n ? n : number_of(dir->device, e->d_ino);
+}

@@ -1,0 +1,266 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# devices-test.sh - a directory that holds other file systems, copied through the mount.
+#
+# Usage: devices-test.sh BUILD_DIR
+# Loop images of ext4 (two alike, and a copy of one), xfs and btrfs with subvolumes lie below the
+# directory, with equal inode numbers on purpose. tar, rsync, cp, cmp and find must tell them apart.
+# Needs root and loop devices.
+
+set -u
+build=${1:?usage: devices-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+if [ $is_root = 0 ] || ! losetup -f >/dev/null 2>&1; then
+  skip everything "needs root and loop devices"
+  summary
+  exit 0
+fi
+has() { command -v "$1" >/dev/null 2>&1; }
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
+fails() {
+  if "$@" >/dev/null 2>&1; then
+    echo "succeeded: $*" >&2
+    return 1
+  fi
+}
+points=
+below_away() {
+  for p in $points; do
+    mountpoint -q "$org/$p" && umount "$org/$p"
+  done
+  points=
+}
+trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; cleanup' EXIT
+
+# image NAME MIB MKFS...: a file system in a file; 1, with a line, when it cannot be had
+image() {
+  local name=$1 size=$2
+  shift 2
+  truncate -s "${size}M" "$work/$name.img"
+  if ! has "$1" || ! "$@" "$work/$name.img" >/dev/null 2>&1; then
+    skip "$name below the directory" "no $1"
+    return 1
+  fi
+}
+# attach NAME: mounts the image on the directory of that name
+attach() {
+  mkdir -p "$org/$1"
+  if ! mount -o loop "$work/$1.img" "$org/$1" 2>/dev/null; then
+    rmdir "$org/$1"
+    skip "$1 below the directory" "this kernel cannot mount it"
+    return 1
+  fi
+  points="$points $1"
+}
+fill() { # DIRECTORY: made in the same order everywhere, so that the numbers are the same
+  for i in 1 2 3 4 5; do
+    echo "$1 $i" > "$1/f$i"
+    ln "$1/f$i" "$1/hard$i"
+  done
+  mkdir "$1/d"
+  head -c 50000 /dev/urandom > "$1/d/big"
+  ln "$1/d/big" "$1/d/big2"
+}
+
+have_btrfs=0
+set_up() {
+  image ext4-a 16 mkfs.ext4 -q && attach ext4-a && fill "$org/ext4-a"
+  if mountpoint -q "$org/ext4-a"; then
+    image ext4-b 16 mkfs.ext4 -q && attach ext4-b && fill "$org/ext4-b"
+    umount "$org/ext4-a"
+    cp "$work/ext4-a.img" "$work/ext4-copy.img"
+    mount -o loop "$work/ext4-a.img" "$org/ext4-a"
+    attach ext4-copy && for i in 1 2 3 4 5; do echo "the copy $i" > "$org/ext4-copy/f$i"; done
+  fi
+  image xfs 300 mkfs.xfs -q && attach xfs && fill "$org/xfs"
+  if image btrfs 114 mkfs.btrfs -q && attach btrfs; then
+    have_btrfs=1
+    btrfs subvolume create "$org/btrfs/one" >/dev/null
+    btrfs subvolume create "$org/btrfs/two" >/dev/null
+    fill "$org/btrfs/one"
+    fill "$org/btrfs/two"
+    btrfs subvolume snapshot "$org/btrfs/one" "$org/btrfs/snapshot" >/dev/null
+    for i in 1 2 3 4 5; do echo "after the snapshot $i" > "$org/btrfs/snapshot/f$i"; done
+  fi
+  fill "$org"
+  echo bound > "$org/ext4-a/bound"
+  : > "$org/onto"
+  mount --bind "$org/ext4-a/bound" "$org/onto" && points="onto $points"
+  rm -rf "$org"/*/lost+found
+  cp -r "$org" "$ref/plain" # what is right: contents without hard links
+}
+
+# ---- What must hold -----------------------------------------------------------------------------
+
+t_collide() { # the images do have equal numbers, or the rest shows nothing
+  same "$(cd "$org" && stat -c %i ext4-a/f1)" "$(cd "$org" && stat -c %i ext4-b/f1)"
+}
+t_unique() {
+  find . -printf '%i %n %y %p\n' > "$work/listing"
+  python3 - "$work/listing" <<'PY'
+import os, sys
+seen = {}
+for line in open(sys.argv[1]):
+    number, links, kind, path = line.rstrip("\n").split(" ", 3)
+    seen.setdefault(number, []).append(path)
+for number, paths in seen.items():
+    a = paths[0]
+    for b in paths[1:]:
+        if {a, b} == {"./onto", "./ext4-a/bound"}: # one file, seen twice
+            continue
+        if open(a, "rb").read() != open(b, "rb").read() or os.path.dirname(a) != os.path.dirname(b):
+            sys.exit(f"{a} and {b} share number {number}")
+PY
+}
+t_listed() { # the number in a directory's list is the file's, mount points included
+  python3 - <<'PY'
+import os, sys
+for top, dirs, files in os.walk("."):
+    for e in os.scandir(top):
+        if e.inode() != os.lstat(e.path).st_ino:
+            sys.exit(f"{e.path}: {e.inode()} in the list, {os.lstat(e.path).st_ino} by itself")
+PY
+}
+t_own_numbers() { # those of the directory's own device are the origin's
+  same "$(stat -c %i f1 d/big)" "$(cd "$below" && stat -c %i f1 d/big)"
+}
+t_tar() {
+  mkdir "$work/tar"
+  tar -cf - . | tar -C "$work/tar" -xf -
+  diff -r "$ref/plain" "$work/tar"
+  same "$(stat -c %h "$work/tar/ext4-a/f1")" 2
+}
+t_rsync() {
+  rsync -aH ./ "$work/rsync/"
+  diff -r "$ref/plain" "$work/rsync"
+  same "$(stat -c %h "$work/rsync/ext4-a/f1")" 2
+}
+t_cp() {
+  cp -a . "$work/cp"
+  diff -r "$ref/plain" "$work/cp"
+}
+t_cmp() {
+  fails cmp ext4-a/f1 ext4-b/f1
+  fails cmp ext4-a/f1 ext4-copy/f1
+  cmp ext4-a/f1 ext4-a/hard1
+}
+t_cmp_subvolumes() {
+  fails cmp btrfs/one/f1 btrfs/two/f1
+  fails cmp btrfs/one/f1 btrfs/snapshot/f1
+}
+t_find() {
+  for f in ext4-a/f1 ext4-b/f1 ext4-copy/f1; do
+    same "$(find . -inum "$(stat -c %i $f)" | sort | tr '\n' ' ')" "./$f ./${f%/*}/hard1 "
+  done
+  same "$(find . -inum "$(stat -c %i ext4-b)")" ./ext4-b
+}
+t_across() {
+  python3 - <<'PY'
+import errno, os, sys
+for call in os.rename, os.link:
+    try:
+        call("f1", "ext4-a/across")
+        sys.exit(f"{call.__name__} went across")
+    except OSError as e:
+        assert e.errno == errno.EXDEV, e
+PY
+  cp f1 tomove
+  mv tomove ext4-a/moved
+  same "$(cat ext4-a/moved)" "$(cat f1)"
+  rm ext4-a/moved
+}
+t_again() {
+  find . -printf '%i %p\n' | sort -k 2 > "$work/numbers2"
+  diff "$work/numbers1" "$work/numbers2"
+}
+
+t_one_fs() {
+  for p in ext4-a ext4-b; do
+    same "$(ls -A $p)" ""
+    fails cat $p/f1
+    fails touch $p/new
+    fails mkdir $p/new
+    fails ln -s x $p/new
+    fails ln f1 $p/new
+    fails mv f1 $p/new
+    fails chmod 700 $p
+    fails setfattr -n user.x -v y $p
+    fails rmdir $p
+    python3 -c "
+import errno, os, sys
+try: os.mkdir('$p/new')
+except OSError as e: sys.exit(e.errno != errno.EROFS)
+sys.exit(1)"
+  done
+  same "$(cat f1)" "$(cat "$below/f1")"
+  [ -d ext4-a ]
+  rsync -aH ./ "$work/onefs/"
+  same "$(ls -A "$work/onefs/ext4-a")" ""
+  cmp f1 "$work/onefs/f1"
+}
+t_one_fs_subvolume() {
+  same "$(ls -A btrfs)" ""
+}
+
+# with NAME POINT PROGRAM...: false, with a line, when one is missing
+with() {
+  local name=$1 point=$2 p
+  shift 2
+  for p in "$@"; do
+    has "$p" || { skip "$name" "no $p"; return 1; }
+  done
+  case " $points " in *" $point "*) ;; *)
+    skip "$name" "no $point"
+    return 1
+    ;;
+  esac
+}
+
+new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
+set_up
+with "equal numbers" ext4-copy && check "equal numbers on the origin" t_collide
+if do_mount; then
+  check "no two files share a number" t_unique
+  check "numbers in lists of directories" t_listed
+  check "own numbers stay" t_own_numbers
+  check "tar of several devices" t_tar
+  with "rsync -aH of several devices" ext4-copy rsync &&
+    check "rsync -aH of several devices" t_rsync
+  check "cp -a of several devices" t_cp
+  with cmp ext4-copy && {
+    check "cmp across devices" t_cmp
+    check "find -inum" t_find
+    check "rename, link and mv across devices" t_across
+  }
+  [ $have_btrfs = 1 ] && check "cmp across subvolumes" t_cmp_subvolumes
+  (cd "$org" && find . -printf '%i %p\n' | sort -k 2) > "$work/numbers1"
+  do_unmount
+  # Other device numbers for the same file systems, as after a reboot.
+  for p in onto xfs ext4-b; do
+    mountpoint -q "$org/$p" && umount "$org/$p"
+  done
+  if mountpoint -q "$org/ext4-a"; then
+    mount -o loop "$work/ext4-b.img" "$org/ext4-b"
+    mount --bind "$org/ext4-a/bound" "$org/onto"
+  fi
+  [ -f "$work/xfs.img" ] && case " $points " in *" xfs "*) mount -o loop "$work/xfs.img" "$org/xfs" ;; esac
+  do_mount
+  check "the same numbers after a remount" t_again
+  do_unmount
+else
+  fail mount "$(tail -n 1 "$work/log")"
+fi
+if do_mount --one-file-system; then
+  with "--one-file-system" ext4-copy rsync && check "--one-file-system" t_one_fs
+  [ $have_btrfs = 1 ] && check "--one-file-system, btrfs" t_one_fs_subvolume
+  do_unmount
+  [ "$(cat "$org/ext4-a/f1" 2>/dev/null)" = "$org/ext4-a 1" ] && ok "--one-file-system left it alone" ||
+    fail "--one-file-system left it alone" "changed"
+else
+  fail "--one-file-system" "$(tail -n 1 "$work/log")"
+fi
+summary
