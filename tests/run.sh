@@ -170,6 +170,7 @@ suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-devices bash "$here/mount/devices-test.sh" "$b"
+suite mount-bare bash "$here/mount/bare-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
 need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
 suite foreign sh "$here/foreign/run.sh" "$b"

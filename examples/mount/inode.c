@@ -4,18 +4,23 @@
  *
  * Owns every struct inode and its O_PATH descriptor. The descriptor keeps the origin's inode
  * alive, so a (device, number) pair in the table never means two files. The address of the struct
- * is the node id given to the kernel. Counts: `nlookup` is what the kernel was given and has not
- * forgotten; `refs` are holds of this process plus one for nlookup > 0. One mutex guards the
- * table and the counts; nothing that can wait is done under it. Any thread may call.
+ * is the node id given to the kernel. An address may be used again, so that the kernel also gets a
+ * generation: a file handle (name_to_handle_at, NFS) that outlives its inode opens nothing. Counts:
+ * `nlookup` is what the kernel was given and has not forgotten; `refs` are holds of this process
+ * plus one for nlookup > 0. One mutex guards the table and the counts; nothing that can wait is
+ * done under it. Any thread may call.
  */
 #include "mount.h"
+
+#include <sys/random.h>
 
 static struct {
     pthread_mutex_t lock;
     struct inode **bucket;
     size_t mask;
     uint64_t count;
-    size_t clock; /* bucket where the search for idle names goes on */
+    uint32_t generation; /* of the next inode; begins anywhere, for handles of an earlier mount */
+    size_t clock;        /* bucket where the search for idle names goes on */
     struct inode root;
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -76,6 +81,8 @@ int inode_init(int rootfd)
         return errno;
     table.mask = (1u << 12) - 1;
     table.bucket = calloc(table.mask + 1, sizeof(*table.bucket));
+    if (getrandom(&table.generation, sizeof(table.generation), GRND_NONBLOCK) < 0)
+        table.generation = (uint32_t)cm_now();
     if (!table.bucket)
         return ENOMEM;
     init_inode(&table.root, &st, rootfd, number_init(&st, rootfd));
@@ -128,6 +135,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent)
     if (!i) {
         if (table.count > table.mask)
             grow();
+        fresh->generation = table.generation++;
         insert(fresh);
     }
     count = table.count;
@@ -207,6 +215,7 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
     }
     count_lookup(i, parent, name);
     e->ino = (uintptr_t)i;
+    e->generation = i->generation;
     return 0;
 }
 

@@ -66,9 +66,10 @@ struct inode {
     ino_t ino;
     struct device *device;
     uint64_t number; /* st_ino as the mount shows it */
-    bool barred;     /* --one-file-system: a directory elsewhere, shown empty */
-    mode_t type;     /* S_IFMT bits */
-    int fd;          /* O_PATH; keeps st_ino from being reused */
+    uint32_t generation;
+    bool barred; /* --one-file-system: a directory elsewhere, shown empty */
+    mode_t type; /* S_IFMT bits */
+    int fd;      /* O_PATH; keeps st_ino from being reused */
     /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
     uint64_t refs;
     uint64_t nlookup; /* the kernel's count */
