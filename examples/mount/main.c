@@ -109,6 +109,9 @@ static void op_init(void *user, struct fuse_conn_info *conn)
                               FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
     /* ACLs are checked by the kernel; default ACLs replace the umask, so the origin applies it. */
     conn->want |= conn->capable & (FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
+    /* Asynchronous direct writes leave old pages behind unless somebody drops them. */
+    if (!direct_on())
+        conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
     conn->max_background = mnt.opt.max_background;
     conn->congestion_threshold = mnt.opt.max_background * 3 / 4;
 }
@@ -289,6 +292,8 @@ static int run(int rootfd, int *pipe_fd)
     setup_cache();
     err = inode_init(rootfd);
     rc = err ? EXIT_RUNTIME : new_session();
+    if (!rc)
+        direct_start();
     if (!rc && (loop_start(mnt.opt.loops) || keeper_start())) {
         say(CM_LOG_ERROR, "cannot start threads");
         _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
@@ -299,6 +304,7 @@ static int run(int rootfd, int *pipe_fd)
             let_go_of_terminal();
         serve();
         loop_finish();
+        direct_finish();
         keeper_stop();
         keeper_finish();
         keeper_drop_all();

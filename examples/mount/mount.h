@@ -10,6 +10,7 @@
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
+ *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
  *   creds.c     acting as the requesting user
  *   ops_*.c     the FUSE operations
  *
@@ -87,6 +88,7 @@ struct inode {
     bool proved;           /* an fsync at attach was made or tried */
     bool kernel_cached;    /* the kernel may hold pages of incarnation `kernel_incarnation` */
     uint64_t kernel_incarnation;
+    _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
 
@@ -226,6 +228,17 @@ bool keeper_has(struct inode *i);
 uint64_t keeper_names_max(void);
 /* A lookup made this many names: lets the relief catch up when there are too many. */
 void keeper_throttle(uint64_t names);
+
+/* direct.c */
+void direct_start(void);  /* session mounted, no threads yet: forks */
+void direct_finish(void); /* loops and workers have ended: answers what is left */
+bool direct_on(void);
+bool direct_bypasses(const struct fuse_file_info *fi); /* READ, WRITE: not through pages */
+/* Before a READ through pages is answered, and a WRITE from pages. */
+void direct_note_pages(struct inode *i);
+/* The reply to a WRITE that bypassed the pages, once there are none of the range; `anywhere`: not
+ * known to be at `off`. */
+void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
 
 /* creds.c */
 struct creds {

@@ -38,6 +38,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct handle *h = handle_of(fi);
 
     (void)ino;
+    if (!direct_bypasses(fi))
+        direct_note_pages(h->inode);
     if (h->cf && size <= READ_MAX && cache_on() && !stale(h->inode) &&
         reply_hit(req, h->cf, size, off))
         return;

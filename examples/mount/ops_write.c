@@ -28,6 +28,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     int err;
 
     (void)ino;
+    if (!direct_bypasses(fi))
+        direct_note_pages(h->inode);
     err = -change_begin(&c, h->inode, CHANGE_RANGE, at_end ? CM_APPEND : (uint64_t)off, size);
     if (err) {
         fuse_reply_err(req, err);
@@ -42,7 +44,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
             err = n == 0 ? EIO : errno;
     }
     change_end(&c);
-    if (done)
+    if (done && direct_bypasses(fi))
+        direct_reply(req, h->inode, off, done, at_end && mnt.opt.shared);
+    else if (done)
         fuse_reply_write(req, done);
     else
         fuse_reply_err(req, err);

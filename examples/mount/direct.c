@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * direct.c - O_DIRECT writes of files whose pages the kernel may hold.
+ *
+ * The kernel drops the pages of a range before a direct write. A buffered reader may fill them
+ * with the old content again before the write reaches the origin. After a synchronous write the
+ * kernel drops them once more, after an asynchronous one it does not. So the reply to such a write
+ * waits until a notification has dropped them. Files that nobody reads through pages cost nothing.
+ *
+ *   worker          does the write, queues it here
+ *   notifier        a thread: hands one range after the other to the helper, then replies
+ *   helper          a process with two threads: one notifies the kernel, one looks after it
+ *
+ * WHY NOTHING WAITS FOR EVER. A notification waits for pages that are locked or written back. Who
+ * holds them waits for a READ or WRITE of this mount.
+ *  - Loops and workers answer those and never wait for a notification.
+ *  - No held write owns a page: the buffered part of an O_DIRECT write, whose pages are locked, has
+ *    no lock owner and is never held.
+ *  - The kernel sends max_background requests at a time, and held writes count. Of them at most
+ *    three quarters are held. One more is answered at once and its pages are dropped a moment
+ * later.
+ *  - When this process dies, nobody answers, and a thread that waits for a page cannot be killed:
+ *    with it the connection would stay open, the readers would hang and the pool would stay owned.
+ *    Hence the helper, which has neither the session's descriptor nor the pool. The kernel ends
+ *    what the session had read. The second thread refuses the rest, the first comes back, and the
+ *    connection ends with the helper.
+ * Without a helper (/dev/fuse cannot be opened) the mount asks the kernel for synchronous direct
+ * I/O. Called by main before and after the threads, direct_reply by workers.
+ */
+#include "mount.h"
+
+#include <linux/fuse.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define DRAIN_MS 1000
+
+struct held {
+    struct held *next;
+    fuse_req_t req; /* NULL: answered before */
+    size_t done;
+    struct fuse_notify_inval_inode_out range;
+};
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct held *head, **tail;
+    unsigned waiting; /* queued or in hand */
+    bool stop;
+    pthread_t thread;
+    pid_t pid; /* the helper */
+    int sock;  /* to it; -1: none */
+} n = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
+};
+
+/* ---- The helper ----------------------------------------------------------------------------- */
+
+static struct {
+    int dev, sock;
+    _Atomic bool busy;
+} helper;
+
+static void *helper_notify(void *arg)
+{
+    struct {
+        struct fuse_out_header h;
+        struct fuse_notify_inval_inode_out range;
+    } m = { .h = { .len = sizeof(m), .error = FUSE_NOTIFY_INVAL_INODE } };
+    ssize_t rc;
+
+    (void)arg;
+    while (recv(helper.sock, &m.range, sizeof(m.range), 0) == (ssize_t)sizeof(m.range)) {
+        atomic_store(&helper.busy, true);
+        rc = write(helper.dev, &m, sizeof(m)); /* ENOENT: no such inode, no pages */
+        atomic_store(&helper.busy, false);
+        if (send(helper.sock, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
+            break;
+    }
+    _exit(0);
+}
+
+/* The mount's process is gone: refuses what it has not read, so that the notification ends. */
+static void helper_refuse(void)
+{
+    size_t size = READ_MAX + (1u << 20);
+    struct fuse_in_header *in = malloc(size);
+    struct pollfd p = { .fd = helper.dev, .events = POLLIN };
+
+    while (in && atomic_load(&helper.busy)) {
+        struct fuse_out_header out = { .len = sizeof(out), .error = -ENOTCONN };
+        if (poll(&p, 1, 10) <= 0)
+            continue;
+        if (read(helper.dev, in, size) < (ssize_t)sizeof(*in)) {
+            if (errno == ENODEV)
+                break;
+            continue;
+        }
+        out.unique = in->unique;
+        if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET &&
+            in->opcode != FUSE_INTERRUPT && write(helper.dev, &out, sizeof(out)) < 0 &&
+            errno == ENODEV)
+            break;
+    }
+    _exit(0);
+}
+
+static _Noreturn void helper_main(int dev, int sock)
+{
+    struct pollfd p;
+    pthread_t t;
+    sigset_t all;
+
+    sigfillset(&all); /* a signal to the group is for the mount */
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    /* The session's descriptor, the pool and the origin must not live on here. */
+    helper.dev = dup2(dev, 3);
+    helper.sock = dup2(sock, 4);
+    if (helper.dev < 0 || helper.sock < 0)
+        _exit(1);
+    if (close_range(5, ~0u, 0) < 0)
+        for (long fd = sysconf(_SC_OPEN_MAX); fd >= 5; fd--)
+            close((int)fd);
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    p = (struct pollfd){ .fd = helper.sock };
+    if (pthread_create(&t, NULL, helper_notify, NULL))
+        _exit(1);
+    while (poll(&p, 1, -1) <= 0 || !(p.revents & (POLLHUP | POLLERR)))
+        ;
+    helper_refuse();
+    _exit(0);
+}
+
+/* Another descriptor of the connection. -1: none. */
+static int clone_session(void)
+{
+    int dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    uint32_t master = (uint32_t)fuse_session_fd(mnt.se);
+
+    if (dev >= 0 && ioctl(dev, FUSE_DEV_IOC_CLONE, &master) < 0) {
+        close(dev);
+        dev = -1;
+    }
+    return dev;
+}
+
+static bool start_helper(void)
+{
+    int dev = clone_session(), s[2], low, high;
+
+    if (dev < 0)
+        return false;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s) < 0) {
+        close(dev);
+        return false;
+    }
+    /* Above 4, so that the helper may move them to 3 and 4. */
+    low = fcntl(dev, F_DUPFD_CLOEXEC, 10);
+    high = fcntl(s[1], F_DUPFD_CLOEXEC, 10);
+    n.pid = low < 0 || high < 0 ? -1 : fork();
+    if (n.pid == 0)
+        helper_main(low, high);
+    close(low);
+    close(high);
+    close(dev);
+    close(s[1]);
+    n.sock = n.pid < 0 ? -1 : s[0];
+    if (n.pid < 0)
+        close(s[0]);
+    return n.pid > 0;
+}
+
+/* ---- The notifier --------------------------------------------------------------------------- */
+
+static void notify(const struct held *h)
+{
+    ssize_t rc;
+
+    if (n.sock >= 0 && send(n.sock, &h->range, sizeof(h->range), MSG_NOSIGNAL) > 0 &&
+        recv(n.sock, &rc, sizeof(rc), 0) > 0)
+        return;
+    pthread_mutex_lock(&n.lock);
+    if (n.sock >= 0 && !n.stop)
+        say(CM_LOG_ERROR, "the helper process is gone; the mount goes on without it");
+    if (n.sock >= 0)
+        close(n.sock);
+    n.sock = -1;
+    rc = n.stop;
+    pthread_mutex_unlock(&n.lock);
+    if (!rc)
+        fuse_lowlevel_notify_inval_inode(mnt.se, h->range.ino, h->range.off, h->range.len);
+}
+
+static void *notifier_main(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&n.lock);
+    while (n.head || !n.stop) {
+        struct held *h = n.head;
+        if (!h) {
+            pthread_cond_wait(&n.work, &n.lock);
+            continue;
+        }
+        n.head = h->next;
+        if (!n.head)
+            n.tail = &n.head;
+        pthread_mutex_unlock(&n.lock);
+        notify(h);
+        if (h->req)
+            fuse_reply_write(h->req, h->done);
+        free(h);
+        pthread_mutex_lock(&n.lock);
+        n.waiting--;
+    }
+    pthread_mutex_unlock(&n.lock);
+    return NULL;
+}
+
+bool direct_on(void)
+{
+    return n.pid > 0;
+}
+
+void direct_start(void)
+{
+    if (start_helper() && pthread_create(&n.thread, NULL, notifier_main, NULL)) {
+        close(n.sock);
+        waitpid(n.pid, NULL, 0);
+        n.pid = -1;
+    }
+}
+
+void direct_finish(void)
+{
+    unsigned left = 1;
+
+    if (!direct_on())
+        return;
+    for (int ms = 0; left && ms < DRAIN_MS; ms += 10) {
+        pthread_mutex_lock(&n.lock);
+        left = n.waiting;
+        pthread_mutex_unlock(&n.lock);
+        if (left)
+            usleep(10000);
+    }
+    pthread_mutex_lock(&n.lock);
+    n.stop = true;
+    if (n.sock >= 0)
+        shutdown(n.sock, SHUT_RDWR); /* a helper that waits for a page refuses its reader now */
+    pthread_cond_signal(&n.work);
+    pthread_mutex_unlock(&n.lock);
+    pthread_join(n.thread, NULL);
+    if (n.sock >= 0)
+        close(n.sock);
+    waitpid(n.pid, NULL, 0);
+}
+
+/* ---- Writes --------------------------------------------------------------------------------- */
+
+/* The kernel names an owner of locks in what bypasses its pages, and in nothing else. */
+bool direct_bypasses(const struct fuse_file_info *fi)
+{
+    return fi->lock_owner != 0 && !fi->writepage;
+}
+
+void direct_note_pages(struct inode *i)
+{
+    /* seq_cst: before the content is read. A write reaches the origin before it looks: either it
+     * finds the flag, or the reader finds its content. */
+    if (!atomic_load_explicit(&i->pages, memory_order_acquire))
+        atomic_store(&i->pages, true);
+}
+
+void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere)
+{
+    struct held *h = atomic_load(&i->pages) && direct_on() ? malloc(sizeof(*h)) : NULL;
+    bool early;
+
+    if (!h) {
+        fuse_reply_write(req, done);
+        return;
+    }
+    *h = (struct held){ .req = req,
+                        .done = done,
+                        .range = { .ino = (uintptr_t)i,
+                                   .off = anywhere ? 0 : off,
+                                   .len = anywhere ? 0 : (int64_t)done } };
+    pthread_mutex_lock(&n.lock);
+    early = n.waiting >= mnt.opt.max_background * 3 / 4;
+    if (early)
+        h->req = NULL;
+    n.waiting++;
+    *n.tail = h;
+    n.tail = &h->next;
+    pthread_cond_signal(&n.work);
+    pthread_mutex_unlock(&n.lock);
+    if (early)
+        fuse_reply_write(req, done);
+}
