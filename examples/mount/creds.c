@@ -1,38 +1,140 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * creds.c - acting as the requesting user while something is created.
+ * creds.c - acting as the requesting user.
  *
- * The kernel has checked the permissions (default_permissions); what is left is that new files
- * get the right owner, group, set-group-id bit and default ACL, all of which the origin's file
- * system derives from the creating thread. So a privileged worker takes the caller's fsuid, fsgid,
- * supplementary groups and umask for the time of the call. All of these are per thread: the raw
- * system calls avoid the C library, which would change every thread, and CLONE_FS gives the
- * thread its own umask. Called by workers, around the creating call only.
+ * The kernel has checked the permissions (default_permissions). What is left depends on who does it
+ * at the origin: the owner, group, set-group-id bit and default ACL of what is created, the
+ * set-group-id bit when an ACL is set, and room that is reserved or beyond a quota.
+ *
+ *   creds_enter   as the caller in everything: user, groups, umask, effective capabilities. Reads
+ *                 /proc, so it is for calls that create something or set an ACL.
+ *   creds_charge  the caller's user and group; capabilities of the mount but CAP_SYS_RESOURCE.
+ *                 For calls that take room. Only when there is none left, creds_more() looks in
+ *                 /proc whether the caller has that capability or a group that may have more.
+ *
+ * Workers of a privileged mount run without CAP_SYS_RESOURCE and supplementary groups from their
+ * start, and setfsuid leaves their capabilities alone (SECBIT_NO_SETUID_FIXUP). So a write of root
+ * costs nothing, and a write of another user four short system calls. The kernel writes the pages
+ * of mappings without a caller: that is done as the mount, with all it may.
+ *
+ * All of this is per thread: the raw system calls avoid the C library, which would change every
+ * thread, and CLONE_FS gives the thread its own umask. Called by workers, around single calls of
+ * the origin.
  */
 #include "mount.h"
 
 #include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sched.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#define GROUPS_MAX 256
+#define CAP_BIT(c) (1ull << (c))
+/* For a caller whose capabilities count elsewhere only: what the kernel has checked is not
+ * checked again, but nothing beyond is granted. */
+#define CHECKED_BEFORE                                                                             \
+    (CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) |               \
+     CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_MKNOD))
+
+struct identity {
+    uid_t uid;
+    gid_t gid;
+    int n; /* supplementary groups */
+    const gid_t *groups;
+    uint64_t caps;
+};
 
 static _Thread_local bool own_umask;
-static gid_t daemon_groups[GROUPS_MAX];
-static int daemon_ngroups;
+static _Thread_local bool keeps_caps; /* over setfsuid */
+static _Thread_local struct {
+    uid_t uid;
+    gid_t gid;
+    bool groups;
+    uint64_t caps;
+} now;
+static uint64_t all_caps; /* of the mount */
+static uid_t own_uid;
+static gid_t own_gid;
+static uint32_t permitted[2], inheritable[2];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void read_groups(void)
+static struct identity base(void)
 {
-    daemon_ngroups = getgroups(GROUPS_MAX, daemon_groups);
-    if (daemon_ngroups < 0)
-        daemon_ngroups = 0;
+    return (struct identity){ .uid = own_uid,
+                              .gid = own_gid,
+                              .caps = all_caps & ~CAP_BIT(CAP_SYS_RESOURCE) };
+}
+
+static void read_caps(void)
+{
+    struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct d[2] = { { 0 } };
+
+    own_uid = geteuid();
+    own_gid = getegid();
+    if (syscall(SYS_capget, &h, d) < 0)
+        return;
+    for (int i = 0; i < 2; i++) {
+        permitted[i] = d[i].permitted;
+        inheritable[i] = d[i].inheritable;
+    }
+    all_caps = d[0].effective | (uint64_t)d[1].effective << 32;
+}
+
+static void set_caps(uint64_t caps)
+{
+    struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct d[2];
+
+    if (caps == now.caps)
+        return;
+    for (int i = 0; i < 2; i++)
+        d[i] = (struct __user_cap_data_struct){ .effective =
+                                                    (uint32_t)(caps >> (32 * i)) & permitted[i],
+                                                .permitted = permitted[i],
+                                                .inheritable = inheritable[i] };
+    if (syscall(SYS_capset, &h, d) == 0)
+        now.caps = caps;
+}
+
+static void act_as(const struct identity *who)
+{
+    if (who->uid != now.uid || who->gid != now.gid || who->n || now.groups)
+        set_caps(base().caps); /* changing them takes capabilities */
+    if ((who->n || now.groups) && syscall(SYS_setgroups, (size_t)who->n, who->groups) == 0)
+        now.groups = who->n > 0;
+    if (who->gid != now.gid)
+        syscall(SYS_setfsgid, who->gid);
+    if (who->uid != now.uid) {
+        syscall(SYS_setfsuid, who->uid);
+        if (!keeps_caps)
+            now.caps = ~0ull; /* unknown */
+    }
+    now.gid = who->gid;
+    now.uid = who->uid;
+    set_caps(who->caps);
 }
 
 void creds_thread_init(void)
 {
-    pthread_once(&once, read_groups);
+    struct identity b;
+    int bits;
+
+    pthread_once(&once, read_caps);
     own_umask = unshare(CLONE_FS) == 0;
+    if (!mnt.root_user)
+        return;
+    bits = prctl(PR_GET_SECUREBITS);
+    keeps_caps =
+        bits >= 0 && prctl(PR_SET_SECUREBITS, (unsigned long)bits | SECBIT_NO_SETUID_FIXUP) == 0;
+    now.uid = own_uid;
+    now.gid = own_gid;
+    now.groups = true; /* of the process: away with them */
+    now.caps = all_caps;
+    b = base();
+    act_as(&b);
 }
 
 mode_t creds_mode(fuse_req_t req, mode_t mode)
@@ -40,38 +142,165 @@ mode_t creds_mode(fuse_req_t req, mode_t mode)
     return own_umask ? mode : mode & ~fuse_req_ctx(req)->umask;
 }
 
+/* ---- Who asks ------------------------------------------------------------------------------- */
+
+#define GROUPS_MAX 1024
+#define STATUS_MAX 32768
+
+struct caller {
+    int n;
+    gid_t groups[GROUPS_MAX];
+    uint64_t caps;
+};
+
+static bool same_user_namespace(pid_t pid)
+{
+    char path[64];
+    struct stat theirs, ours;
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+    return stat(path, &theirs) == 0 && stat("/proc/self/ns/user", &ours) == 0 &&
+           theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+static size_t read_status(pid_t pid, char *buf)
+{
+    char path[64];
+    size_t n = 0;
+    ssize_t got = 1;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && got > 0 && n < STATUS_MAX - 1) {
+        got = read(fd, buf + n, STATUS_MAX - 1 - n);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    buf[n] = '\0';
+    return n;
+}
+
+/* The last number of a line of four: what counts for files. */
+static bool fs_id_is(const char *status, const char *key, unsigned id)
+{
+    const char *line = strstr(status, key);
+    unsigned v[4];
+
+    return line && sscanf(line + strlen(key), "%u %u %u %u", &v[0], &v[1], &v[2], &v[3]) == 4 &&
+           v[3] == id;
+}
+
+static void read_groups(struct caller *c, const char *status)
+{
+    const char *p = strstr(status, "\nGroups:");
+    char *end;
+
+    for (p = p ? p + 8 : NULL; p && c->n < GROUPS_MAX; p = end) {
+        unsigned long g;
+        while (*p == ' ' || *p == '\t')
+            p++;
+        if (*p == '\n' || !*p)
+            break;
+        g = strtoul(p, &end, 10);
+        if (end == p)
+            break;
+        c->groups[c->n++] = (gid_t)g;
+    }
+}
+
+/* The caller waits for the answer, so its number is its own, unless the request is asynchronous or
+ * another process made it in its name. Then the ids tell, and it gets what the kernel has checked.
+ */
+static void look_at(struct caller *c, fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    char *status = malloc(STATUS_MAX);
+    const char *p;
+
+    c->n = 0;
+    c->caps = ctx->uid == 0 ? all_caps : all_caps & CHECKED_BEFORE;
+    if (status && ctx->pid > 0 && read_status(ctx->pid, status) &&
+        fs_id_is(status, "\nUid:", ctx->uid) && fs_id_is(status, "\nGid:", ctx->gid)) {
+        read_groups(c, status);
+        p = strstr(status, "\nCapEff:");
+        if (p && same_user_namespace(ctx->pid))
+            c->caps = strtoull(p + 8, NULL, 16) & all_caps;
+    }
+    free(status);
+}
+
+bool creds_admin(fuse_req_t req)
+{
+    struct caller c;
+
+    if (!mnt.root_user)
+        return true; /* the origin does not tell us more than the caller may know */
+    look_at(&c, req);
+    return c.caps & CAP_BIT(CAP_SYS_ADMIN);
+}
+
+/* ---- Entering and leaving ------------------------------------------------------------------- */
+
 void creds_enter(struct creds *c, fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    gid_t groups[GROUPS_MAX];
-    int n = 0;
+    struct caller who;
 
-    c->switched = false;
+    *c = (struct creds){ .umask = own_umask, .switched = mnt.root_user, .tried = true };
     if (own_umask)
         umask(ctx->umask);
-    if (!mnt.root_user || (ctx->uid == 0 && ctx->gid == 0))
+    if (!mnt.root_user)
         return;
-    if (ctx->uid != 0)
-        n = fuse_req_getgroups(req, GROUPS_MAX, groups);
-    if (n < 0 || n > GROUPS_MAX)
-        n = 0; /* the caller is gone or in another pid namespace */
-    c->switched = true;
-    if (ctx->uid != 0)
-        syscall(SYS_setgroups, (size_t)n, groups);
-    syscall(SYS_setfsgid, ctx->gid);
-    syscall(SYS_setfsuid, ctx->uid);
+    look_at(&who, req);
+    act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, who.caps });
+}
+
+void creds_charge(struct creds *c, fuse_req_t req)
+{
+    struct identity b = base();
+
+    *c = (struct creds){ .switched = mnt.root_user, .req = req };
+    if (!mnt.root_user || !req)
+        return;
+    act_as(&(struct identity){ fuse_req_ctx(req)->uid, fuse_req_ctx(req)->gid, 0, NULL, b.caps });
+}
+
+bool creds_more(struct creds *c, int err)
+{
+    struct identity who = base();
+    struct caller caller = { .n = 0 };
+
+    if (!c->switched || c->tried || (err != ENOSPC && err != EDQUOT))
+        return false;
+    c->tried = true;
+    if (!c->req) {
+        who.caps = all_caps;
+    } else {
+        look_at(&caller, c->req);
+        who.uid = fuse_req_ctx(c->req)->uid;
+        who.gid = fuse_req_ctx(c->req)->gid;
+        who.n = caller.n;
+        who.groups = caller.groups;
+        who.caps |= caller.caps & CAP_BIT(CAP_SYS_RESOURCE);
+    }
+    if (!who.n && who.caps == now.caps)
+        return false;
+    act_as(&who);
+    return true;
 }
 
 void creds_leave(struct creds *c)
 {
     int err = errno;
+    struct identity b;
 
     if (c->switched) {
-        syscall(SYS_setfsuid, geteuid());
-        syscall(SYS_setfsgid, getegid());
-        syscall(SYS_setgroups, (size_t)daemon_ngroups, daemon_groups);
+        b = base();
+        act_as(&b);
     }
-    if (own_umask)
+    if (c->umask)
         umask(0);
     errno = err;
 }

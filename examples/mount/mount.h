@@ -242,12 +242,19 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 
 /* creds.c */
 struct creds {
-    bool switched;
+    bool umask, switched, tried;
+    fuse_req_t req;
 };
 void creds_thread_init(void); /* once per worker */
 /* The mode to create with: the umask is applied by the origin, or here if it cannot be. */
 mode_t creds_mode(fuse_req_t req, mode_t mode);
+/* As the caller in everything; for what is created. */
 void creds_enter(struct creds *c, fuse_req_t req);
+/* For what takes room at the caller's expense; req NULL: at the mount's. */
+void creds_charge(struct creds *c, fuse_req_t req);
+/* After creds_charge and an error: true, once: there was no room, the caller may have more. */
+bool creds_more(struct creds *c, int err);
+bool creds_admin(fuse_req_t req);  /* the caller has CAP_SYS_ADMIN */
 void creds_leave(struct creds *c); /* keeps errno */
 
 /* ops_*.c fill their part of the table. */
@@ -261,7 +268,7 @@ void ops_open_init(struct fuse_lowlevel_ops *ops);
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
 void close_handle(struct handle *h);
 /* ops_write.c: truncate within a bracket; fd >= 0 or -1. 0 or errno. */
-int set_size(struct inode *i, int fd, off_t size);
+int set_size(fuse_req_t req, struct inode *i, int fd, off_t size);
 /* ops_read.c */
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
 

@@ -45,16 +45,28 @@ static int set_times(struct inode *i, const struct stat *a, int to_set)
     return utimensat(i->fd, "", t, AT_EMPTY_PATH) < 0 ? errno : 0;
 }
 
-static int set_others(struct inode *i, const struct stat *a, int to_set)
+/* The new owner's quota counts. */
+static int set_owner(fuse_req_t req, struct inode *i, const struct stat *a, int to_set)
+{
+    uid_t uid = to_set & FUSE_SET_ATTR_UID ? a->st_uid : (uid_t)-1;
+    gid_t gid = to_set & FUSE_SET_ATTR_GID ? a->st_gid : (gid_t)-1;
+    struct creds who;
+    int rc;
+
+    creds_charge(&who, req);
+    do
+        rc = fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+    while (rc < 0 && creds_more(&who, errno));
+    creds_leave(&who);
+    return rc < 0 ? errno : 0;
+}
+
+static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int to_set)
 {
     int err = 0;
 
-    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
-        uid_t uid = to_set & FUSE_SET_ATTR_UID ? a->st_uid : (uid_t)-1;
-        gid_t gid = to_set & FUSE_SET_ATTR_GID ? a->st_gid : (gid_t)-1;
-        if (fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-            err = errno;
-    }
+    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        err = set_owner(req, i, a, to_set);
     /* After the owner: changing that may clear bits which the kernel asks to be set. */
     if (!err && (to_set & FUSE_SET_ATTR_MODE) && chmod(procpath(i->fd).s, a->st_mode & 07777) < 0)
         err = errno;
@@ -75,11 +87,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
     if (refuse_barred(req, i))
         return;
     if (to_set & FUSE_SET_ATTR_SIZE)
-        err = set_size(i, fi && handle_of(fi)->writable ? handle_of(fi)->fd : -1, a->st_size);
+        err = set_size(req, i, fi && handle_of(fi)->writable ? handle_of(fi)->fd : -1, a->st_size);
     if (!err && (to_set & ~FUSE_SET_ATTR_SIZE)) {
         err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
         if (!err) {
-            err = set_others(i, a, to_set);
+            err = set_others(req, i, a, to_set);
             if (regular)
                 change_end(&c);
         }
@@ -134,31 +146,64 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
         fuse_reply_buf(req, buf, (size_t)n);
 }
 
+/* The kernel gives trusted attributes to CAP_SYS_ADMIN only, but leaves their names to us. */
+static size_t hide_trusted(fuse_req_t req, char *list, size_t n)
+{
+    static const char prefix[] = "trusted.";
+    size_t kept = 0;
+    int may = -1; /* not known yet */
+
+    for (size_t at = 0, len; at < n; at += len) {
+        len = strlen(list + at) + 1;
+        if (!strncmp(list + at, prefix, sizeof(prefix) - 1)) {
+            may = may < 0 ? creds_admin(req) : may;
+            if (!may)
+                continue;
+        }
+        memmove(list + kept, list + at, len);
+        kept += len;
+    }
+    return kept;
+}
+
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    char *buf = size ? loop_scratch() : NULL;
-    ssize_t n = listxattr(procpath(inode_of(ino)->fd).s, buf, size);
+    char *buf = loop_scratch();
+    ssize_t n = listxattr(procpath(inode_of(ino)->fd).s, buf, READ_MAX);
 
+    if (n > 0)
+        n = (ssize_t)hide_trusted(req, buf, (size_t)n);
     if (n < 0)
         fuse_reply_err(req, errno);
+    else if (size && (size_t)n > size)
+        fuse_reply_err(req, ERANGE);
     else if (!size)
         fuse_reply_xattr(req, (size_t)n);
     else
         fuse_reply_buf(req, buf, (size_t)n);
 }
 
-/* value NULL: remove. */
-static int change_xattr(struct inode *i, const char *name, const char *value, size_t size,
-                        int flags)
+/* value NULL: remove. An ACL takes the set-group-id bit of a file whose group the caller is not in.
+ * Others need the mount's rights: the kernel itself removes security.capability for a writer. */
+static int change_xattr(fuse_req_t req, struct inode *i, const char *name, const char *value,
+                        size_t size, int flags)
 {
     struct procpath p = procpath(i->fd);
+    struct creds who;
     int rc, err;
 
+    if (value && !strncmp(name, "system.posix_acl_", 17))
+        creds_enter(&who, req);
+    else
+        creds_charge(&who, req);
     pthread_mutex_lock(&i->lock);
     atomic_store(&i->no_caps, false);
-    rc = value ? setxattr(p.s, name, value, size, flags) : removexattr(p.s, name);
+    do
+        rc = value ? setxattr(p.s, name, value, size, flags) : removexattr(p.s, name);
+    while (rc < 0 && creds_more(&who, errno));
     err = rc < 0 ? errno : 0;
     pthread_mutex_unlock(&i->lock);
+    creds_leave(&who);
     return err;
 }
 
@@ -173,7 +218,7 @@ static void set_xattr(fuse_req_t req, struct inode *i, const char *name, const c
         return;
     err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
     if (!err) {
-        err = change_xattr(i, name, value, size, flags);
+        err = change_xattr(req, i, name, value, size, flags);
         if (regular)
             change_end(&c);
     }

@@ -140,7 +140,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
 {
     struct inode *parent = inode_of(parent_ino), *to = inode_of(to_ino);
     struct named from, victim;
-    int err;
+    struct creds who;
+    int rc, err;
 
     if (refuse_barred(req, parent) || refuse_barred(req, to))
         return;
@@ -151,9 +152,12 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
     }
     err = named_begin(&victim, to, to_name, !(flags & RENAME_EXCHANGE));
     if (!err) {
-        /* The raw call: renameat2 of the C library needs no flags to exist everywhere. */
-        if (syscall(SYS_renameat2, parent->fd, name, to->fd, to_name, flags) < 0)
-            err = errno;
+        creds_charge(&who, req);
+        do /* the raw call: renameat2 of the C library needs no flags to exist everywhere */
+            rc = (int)syscall(SYS_renameat2, parent->fd, name, to->fd, to_name, flags);
+        while (rc < 0 && creds_more(&who, errno));
+        err = rc < 0 ? errno : 0;
+        creds_leave(&who);
         named_end(&victim);
     }
     named_end(&from);
@@ -165,7 +169,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
     struct inode *i = inode_of(ino), *to = inode_of(to_ino);
     bool regular = S_ISREG(i->type);
     struct change c;
-    int err;
+    struct creds who;
+    int rc, err;
 
     if (refuse_barred(req, to))
         return;
@@ -174,8 +179,12 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
         fuse_reply_err(req, err);
         return;
     }
-    if (linkat(AT_FDCWD, procpath(i->fd).s, to->fd, name, AT_SYMLINK_FOLLOW) < 0)
-        err = errno;
+    creds_charge(&who, req);
+    do
+        rc = linkat(AT_FDCWD, procpath(i->fd).s, to->fd, name, AT_SYMLINK_FOLLOW);
+    while (rc < 0 && creds_more(&who, errno));
+    err = rc < 0 ? errno : 0;
+    creds_leave(&who);
     if (regular)
         change_end(&c);
     if (err)

@@ -142,7 +142,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
     if (existed && !S_ISREG(e.attr.st_mode))
         err = S_ISDIR(e.attr.st_mode) ? EISDIR : ENXIO;
     if (!err && existed && (fi->flags & O_TRUNC))
-        err = set_size(inode_of(e.ino), -1, 0);
+        err = set_size(req, inode_of(e.ino), -1, 0);
     if (!err)
         err = open_handle(inode_of(e.ino), fd, fi);
     if (!err && existed)

@@ -24,6 +24,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     /* Pages of a mapping are written to their place whatever the file was opened with. */
     bool at_end = (fi->flags & O_APPEND) && !fi->writepage;
     struct change c;
+    struct creds who;
     size_t done = 0;
     int err;
 
@@ -35,14 +36,16 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         fuse_reply_err(req, err);
         return;
     }
+    creds_charge(&who, fi->writepage ? NULL : req);
     while (done < size && !err) {
         ssize_t n = at_end ? append(h->fd, buf + done, size - done, off + (off_t)done)
                            : pwrite(h->fd, buf + done, size - done, off + (off_t)done);
         if (n > 0)
             done += (size_t)n;
-        else if (n == 0 || errno != EINTR)
+        else if (n == 0 || (errno != EINTR && !creds_more(&who, errno)))
             err = n == 0 ? EIO : errno;
     }
+    creds_leave(&who);
     change_end(&c);
     if (done && direct_bypasses(fi))
         direct_reply(req, h->inode, off, done, at_end && mnt.opt.shared);
@@ -52,15 +55,20 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         fuse_reply_err(req, err);
 }
 
-int set_size(struct inode *i, int fd, off_t size)
+int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
 {
     struct change c;
-    int err = -change_begin(&c, i, CHANGE_SIZE, (uint64_t)size, 0);
+    struct creds who;
+    int rc, err = -change_begin(&c, i, CHANGE_SIZE, (uint64_t)size, 0);
 
     if (err)
         return err;
-    if ((fd >= 0 ? ftruncate(fd, size) : truncate(procpath(i->fd).s, size)) < 0)
-        err = errno;
+    creds_charge(&who, req);
+    do
+        rc = fd >= 0 ? ftruncate(fd, size) : truncate(procpath(i->fd).s, size);
+    while (rc < 0 && creds_more(&who, errno));
+    err = rc < 0 ? errno : 0;
+    creds_leave(&who);
     change_end(&c);
     return err;
 }
@@ -70,13 +78,18 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 {
     struct handle *h = handle_of(fi);
     struct change c;
-    int err;
+    struct creds who;
+    int rc, err;
 
     (void)ino;
     err = -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
     if (!err) {
-        if (fallocate(h->fd, mode, off, len) < 0)
-            err = errno;
+        creds_charge(&who, req);
+        do
+            rc = fallocate(h->fd, mode, off, len);
+        while (rc < 0 && creds_more(&who, errno));
+        err = rc < 0 ? errno : 0;
+        creds_leave(&who);
         change_end(&c);
     }
     fuse_reply_err(req, err);
@@ -88,6 +101,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 {
     struct handle *in = handle_of(fi_in), *out = handle_of(fi_out);
     struct change c;
+    struct creds who;
     ssize_t n;
     int err;
 
@@ -99,8 +113,12 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
         fuse_reply_err(req, err);
         return;
     }
-    n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, (unsigned)flags);
+    creds_charge(&who, req);
+    do
+        n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, (unsigned)flags);
+    while (n < 0 && creds_more(&who, errno));
     err = errno;
+    creds_leave(&who);
     change_end(&c);
     if (n < 0)
         fuse_reply_err(req, err);

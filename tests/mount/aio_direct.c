@@ -4,9 +4,10 @@
  *
  * Usage: aio_direct FILE ROUNDS
  * In every round each block of the file is written once, many at a time, while other threads read
- * the file through the kernel's pages. When a write is done, a buffered read and a read of a mapping
- * must give what was written: nobody writes that block again before the next round. Prints the
- * number of writes; status 1 and a line when one was not seen. The raw system calls need no library.
+ * the file through the kernel's pages. When a write is done, a buffered read and a read of a
+ * mapping must give what was written: nobody writes that block again before the next round. Prints
+ * the number of writes; status 1 and a line when one was not seen. The raw system calls need no
+ * library.
  */
 #include <errno.h>
 #include <fcntl.h>

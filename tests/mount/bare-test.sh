@@ -19,8 +19,9 @@ if [ $is_root = 0 ] || [ $has_below = 0 ]; then
   exit 0
 fi
 has() { command -v "$1" >/dev/null 2>&1; }
+# One that other users may run, too.
+python=$(PATH=/usr/bin:/usr/local/bin:$PATH command -v python3 || :)
 same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
-other() { setpriv --reuid=12345 --regid=12345 --clear-groups "$@"; }
 
 # ---- Handles ------------------------------------------------------------------------------------
 
@@ -76,12 +77,163 @@ direct_writes() {
   rm -f "$below/probe"
 }
 
+# ---- Who writes ---------------------------------------------------------------------------------
+
+# Prints what this caller may do in the current directory, and what comes of it.
+rights='
+import errno, os, stat, subprocess, sys
+def say(what, call):
+    try: r = call()
+    except OSError as e: r = errno.errorcode[e.errno]
+    print(what, r)
+def mode(name): return oct(os.stat(name).st_mode)
+def made(name, flags=os.O_CREAT | os.O_EXCL | os.O_WRONLY, m=0o2775):
+    fd = os.open(name, flags, m)
+    os.close(fd)
+    s = os.stat(name)
+    return oct(s.st_mode), s.st_uid, s.st_gid
+me = sys.argv[1]
+say("create in the team directory", lambda: made("team/" + me))
+say("mkdir in the team directory", lambda: (os.mkdir("team/d" + me), mode("team/d" + me))[1])
+say("create in the private directory", lambda: made("private/" + me))
+say("mknod", lambda: (os.mknod("open/node" + me, 0o600 | stat.S_IFCHR, os.makedev(1, 3)), mode("open/node" + me))[1])
+say("set an ACL", lambda: subprocess.run(["setfacl", "-m", "u:777:r", "acl/" + me], stderr=-3).returncode)
+say("its mode", lambda: mode("acl/" + me))
+say("write keeps", lambda: (os.write(os.open("suid", os.O_WRONLY), b"x"), mode("suid"))[1])
+say("truncate keeps", lambda: (os.truncate("suid", 5), mode("suid"))[1])
+say("names", lambda: sorted(n for n in os.listxattr("xattr") if not n.startswith("security.")))
+say("trusted", lambda: os.getxattr("xattr", "trusted.t"))
+say("set trusted", lambda: os.setxattr("xattr", "trusted.u", b"x"))
+say("chown", lambda: os.chown("open/chown", -1, 888))
+'
+identities='user user+groups user+fsetid user+dac_override user+mknod root root-fsetid root-sys_admin root-dac_override'
+as() { # IDENTITY COMMAND...
+  local who=$1 user=(--reuid=12345 --regid=12345)
+  shift
+  case $who in
+  user) setpriv "${user[@]}" --clear-groups "$@" ;;
+  user+groups) setpriv "${user[@]}" --groups=777,888 "$@" ;;
+  user+*) setpriv "${user[@]}" --clear-groups --inh-caps="+${who#*+}" --ambient-caps="+${who#*+}" "$@" ;;
+  root) "$@" ;;
+  root-*) setpriv --bounding-set="-${who#*-}" --inh-caps="-${who#*-}" "$@" ;;
+  esac
+}
+prepare_rights() { # DIRECTORY
+  mkdir "$1"
+  cd "$1"
+  mkdir -m 2777 team
+  chgrp 777 team
+  chmod 2777 team
+  mkdir -m 700 private
+  mkdir -m 777 open acl
+  for i in $identities; do
+    touch "acl/$i"
+    chown 12345:777 "acl/$i"
+    chmod 2775 "acl/$i"
+  done
+  touch open/chown xattr
+  chown 12345:12345 open/chown
+  chmod 666 xattr
+  setfattr -n trusted.t -v 1 xattr
+  setfattr -n user.u -v 1 xattr
+}
+t_rights() { # IDENTITY
+  for d in "$below/rights-bare" "$org/rights-mount"; do
+    cd "$d"
+    rm -f suid
+    echo long enough > suid
+    chown 12345:777 suid
+    chmod 6777 suid
+    as "$1" "$python" -c "$rights" "$1" > "$work/rights.${d##*-}"
+  done
+  [ "$(wc -l < "$work/rights.bare")" -ge 12 ]
+  diff "$work/rights.bare" "$work/rights.mount" >&2
+}
+privileges() {
+  for p in setpriv setfacl setfattr "${python:-python3}"; do
+    has $p || { skip "rights of other users" "no $p"; return; }
+  done
+  if ! (set -e; prepare_rights "$below/rights-bare"; prepare_rights "$below/rights-mount"); then
+    skip "rights of other users" "no ACLs or trusted attributes here"
+    return
+  fi
+  for i in $identities; do
+    if as "$i" true 2>/dev/null; then check "rights: $i" t_rights "$i"; else
+      skip "rights: $i" "setpriv cannot have it"; fi
+  done
+}
+
+# ---- Room ---------------------------------------------------------------------------------------
+
+# How far each way of taking room goes for a user, in MiB (rounded to 2).
+room='
+import errno, os, sys, time
+K = 256 << 10
+data = os.urandom(K)
+open("src", "wb").write(data)
+src = os.open("src", os.O_RDONLY)
+os.fsync(src)
+free = os.statvfs(".").f_bfree
+def used(fd): return (os.fstat(fd).st_blocks * 512 + (1 << 20)) // (2 << 20) * 2
+def until_full(what, step):
+    fd = os.open("f", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        for i in range(100000): step(fd, i)
+        end = "no end"
+    except OSError as e: end = errno.errorcode[e.errno]
+    os.fsync(fd)
+    print(what, end, used(fd))
+    os.close(fd)
+    os.unlink("f")
+    for wait in range(200): # the blocks come back when nobody has the file any more
+        os.sync()
+        if os.statvfs(".").f_bfree >= free - 16: return
+        time.sleep(0.05)
+    sys.exit("the room does not come back")
+until_full("write", lambda fd, i: os.pwrite(fd, data, i * K) == K or os.pwrite(fd, data, i * K))
+until_full("fallocate", lambda fd, i: os.posix_fallocate(fd, i * K, K))
+def copy(fd, i):
+    if not os.copy_file_range(src, fd, K, 0, i * K): raise OSError(errno.EIO, "nothing copied")
+until_full("copy", copy)
+os.unlink("src")
+'
+t_room() { # IDENTITY
+  for d in "$below/room-dir" "$org/room-dir"; do
+    cd "$d"
+    as "$1" "$python" -c "$room" > "$work/room.$(basename "$(dirname "$d")")"
+  done
+  same "$(wc -l < "$work/room.below")" 3
+  diff "$work/room.below" "$work/room.org" >&2
+}
+make_room() {
+  truncate -s 48M "$work/room.img"
+  mkfs.ext4 -q -m 50 -O ^has_journal "$work/room.img" &&
+    mount -o loop,resgid=888 "$work/room.img" "$org" && mount --bind "$org" "$below" &&
+    mkdir -m 777 "$org/room-dir"
+}
+room() {
+  if ! has mkfs.ext4 || [ -z "$python" ] || ! make_room 2>/dev/null; then
+    skip "reserved room" "no loop device or no mkfs.ext4"
+  elif do_mount; then
+    for i in user user+groups root user+sys_resource; do
+      if as "$i" true 2>/dev/null; then check "reserved room: $i" t_room "$i"; else
+        skip "reserved room: $i" "setpriv cannot have it"; fi
+    done
+    do_unmount
+  else
+    fail "reserved room" "$(tail -n 1 "$work/log")"
+  fi
+  umount -l "$below" "$org" 2>/dev/null
+}
+
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 if do_mount; then
   handles
   direct_writes
+  privileges
   do_unmount
 else
   fail mount "$(tail -n 1 "$work/log")"
 fi
+room
 summary
