@@ -513,10 +513,12 @@ typedef struct cm_pins {
  * cm_open(), and a system call that is given the address fails with EFAULT. Who cannot live with
  * that uses cm_read(); who gives the addresses to system calls only answers EFAULT with
  * cm_read_through(), which also takes the slot out of use.
- * CM_EINVAL CM_EHANDLE CM_ERANGE; CM_EBUSY: too many pins on one slot, use cm_read(). */
+ * CM_EINVAL CM_EHANDLE CM_ERANGE; CM_EBUSY: too many pins on one slot (127), or too many sets of
+ * pins in this cache (4096), use cm_read(). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
                             int *iovcnt, cm_pins *pins, cm_miss *miss);
-/* Releases pins from any thread, once. CM_EINVAL: nothing pinned. */
+/* Releases pins from any thread, once. CM_EINVAL: nothing pinned, or released already by way of a
+ * copy of the struct. */
 CM_API int cm_unpin(cm_pins *pins);
 
 /* ---- Writing: brackets --------------------------------------------------------------------- */

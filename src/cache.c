@@ -202,7 +202,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 17
+#define PARTS 18
 
 /* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -231,6 +231,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
         { (void **)&c->memo.reached, cm_memo_bytes(g) },
         { (void **)&c->pins, g->slots },
+        { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
         { (void **)&c->file_floor, CM_FILE_HASH * sizeof(uint64_t) },

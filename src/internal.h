@@ -51,6 +51,7 @@ struct cm_cache {
     struct cm_memo memo;
     uint8_t *pins;          /* one byte a slot, pin.h */
     uint64_t pinned;        /* atomic; blocks pinned right now */
+    uint32_t *pin_sets;     /* CM_PIN_SETS of them */
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */

@@ -48,6 +48,32 @@ static inline bool cm_pin_drop(uint8_t *pin)
     return was == (CM_PIN_DOOMED | 1);
 }
 
+/* Sets of pins that are held: each has an entry, odd while it lives. The number stands for this life
+ * alone, so that a copy of a set that was released is found out. */
+#define CM_PIN_SETS 4096u
+
+/* An entry for a new set, or CM_PIN_SETS: all are taken. Threads that search from places of their own
+ * do not meet. */
+static inline uint32_t cm_pin_set_take(uint32_t *sets, uint32_t from, uint32_t *life)
+{
+    for (uint32_t i = 0; i < CM_PIN_SETS; i++) {
+        const uint32_t at = (from + i) % CM_PIN_SETS;
+        uint32_t was = at_load_relaxed(&sets[at]); /* the exchange decides */
+        if ((was & 1) == 0 && at_cas_acq_rel(&sets[at], &was, was + 1)) {
+            *life = was + 1;
+            return at;
+        }
+    }
+    return CM_PIN_SETS;
+}
+
+/* false: no such set is held. Who gets true releases the pins. */
+static inline bool cm_pin_set_drop(uint32_t *sets, uint32_t at, uint32_t life)
+{
+    uint32_t was = life;
+    return at < CM_PIN_SETS && (life & 1) != 0 && at_cas_acq_rel(&sets[at], &was, life + 1);
+}
+
 /* Called by the evictor after a seq_cst fence. true: it is pinned and now doomed, the slot belongs
  * to its last pin. false: no pins, the slot is the evictor's. */
 static inline bool cm_pin_doom(uint8_t *pin)

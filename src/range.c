@@ -337,6 +337,35 @@ static bool add_piece(cm_iovec *iov, int n, int *count, const uint8_t *p, size_t
 
 enum { PINS_CACHE, PINS_CHECK, PINS_SLOTS };
 
+/* The upper half of PINS_CHECK, so that a struct that was never filled in is not followed; the lower
+ * one is the set's life. */
+static uint64_t check_of(const cm_pins *pins)
+{
+    return pins->opaque[PINS_CACHE] * UINT64_C(0x9e3779b97f4a7c15) >> 32 << 32;
+}
+
+static void release(struct cm_cache *c, cm_pins *pins)
+{
+    for (uint32_t i = 0; i < pins->n; i++)
+        cm_lookup_unpin(c, pins->opaque[PINS_SLOTS + i]);
+    pins->n = 0;
+}
+
+/* false: no more sets can be held; the pins are released. */
+static bool register_set(struct cm_cache *c, cm_pins *pins)
+{
+    uint32_t life;
+    if (pins->n == 0)
+        return true;
+    pins->reserved = cm_pin_set_take(c->pin_sets, cm_plat_thread()->number * 64, &life);
+    if (pins->reserved == CM_PIN_SETS) {
+        release(c, pins);
+        return false;
+    }
+    pins->opaque[PINS_CHECK] = check_of(pins) | life;
+    return true;
+}
+
 int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
                      cm_pins *pins, cm_miss *miss)
 {
@@ -347,7 +376,6 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
     int pieces = 0;
     memset(pins, 0, sizeof(*pins));
     pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)w.c;
-    pins->opaque[PINS_CHECK] = ~pins->opaque[PINS_CACHE];
     while (fillable && pos < w.end && pins->n < CM_PINS_MAX) {
         struct cm_key k;
         walk_key(&w, pos / CM_BLOCK_SIZE, &k);
@@ -377,7 +405,7 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
         }
     }
     *iovcnt = pieces;
-    if (busy && pins->n == 0)
+    if ((busy && pins->n == 0) || !register_set(w.c, pins))
         return CM_EBUSY;
     if (full || (pins->n == CM_PINS_MAX && pos < w.end)) {
         w.end = pos; /* not a miss: the caller's arrays are full */
@@ -390,11 +418,10 @@ int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int
 int cm_range_unpin(cm_pins *pins)
 {
     struct cm_cache *c = (struct cm_cache *)(uintptr_t)pins->opaque[PINS_CACHE];
-    if (pins->n == 0 || pins->n > CM_PINS_MAX ||
-        pins->opaque[PINS_CHECK] != ~pins->opaque[PINS_CACHE])
+    const uint64_t life = pins->opaque[PINS_CHECK] ^ check_of(pins);
+    if (pins->n == 0 || pins->n > CM_PINS_MAX || life > UINT32_MAX || c == NULL ||
+        !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life))
         return CM_EINVAL;
-    for (uint32_t i = 0; i < pins->n; i++)
-        cm_lookup_unpin(c, pins->opaque[PINS_SLOTS + i]);
-    pins->n = 0;
+    release(c, pins);
     return 0;
 }

@@ -220,6 +220,50 @@ static void test_unpin_once(void)
 }
 
 /* At most n pieces and 64 blocks, and what does not fit is no miss. */
+/* A copy of a set that was released must not release the pin of somebody else on the same slot. */
+static void test_unpin_copy(void)
+{
+    struct pool p;
+    cm_iovec v[2];
+    cm_pins mine, copy, other;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 8, 5), 8);
+    CHECK_EQ(pin(f, 0, 1, &v[0], 1, &mine), BLK);
+    copy = mine;
+    CHECK_EQ(cm_unpin(&mine), 0);
+    CHECK_EQ(pin(f, 0, 1, &v[1], 1, &other), BLK);
+    CHECK_EQ(cm_unpin(&copy), CM_EINVAL);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 1);
+    (void)put_all(f, 1000, 8 * p.c->media.geo.slots, 6);
+    CHECK(pinned_is(&v[1], 5, 0));
+    CHECK_EQ(cm_unpin(&other), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* More sets than the table has: the caller is told to read. */
+static void test_many_sets(void)
+{
+    struct pool p;
+    cm_iovec v;
+    static cm_pins pins[CM_PIN_SETS + 1];
+    unsigned n = 0;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    while (n < CM_PIN_SETS && pin(f, n % 100, 1, &v, 1, &pins[n]) == (int64_t)BLK)
+        n++;
+    CHECK_EQ(n, CM_PIN_SETS);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins[n]), CM_EBUSY);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), n);
+    while (n > 0)
+        CHECK_EQ(cm_unpin(&pins[--n]), 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins[0]), BLK);
+    CHECK_EQ(cm_unpin(&pins[0]), 0);
+    pool_end(&p);
+}
+
 static void test_pieces(void)
 {
     struct pool p;
@@ -459,6 +503,8 @@ static const struct harness_test tests[] = {
     TEST(unpin_keeps),
     TEST(limit),
     TEST(unpin_once),
+    TEST(unpin_copy),
+    TEST(many_sets),
     TEST(pieces),
     TEST(merged),
     TEST(ends),
