@@ -171,6 +171,7 @@ suite bench bash "$here/bench/bench-test.sh" "$b"
 suite mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-devices bash "$here/mount/devices-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
+suite mount-end bash "$here/mount/end-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
 need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
 suite foreign sh "$here/foreign/run.sh" "$b"
@@ -199,6 +200,7 @@ if [ $all = yes ]; then
     suite asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
     suite asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
+    suite asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
   fi
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false &&

@@ -17,6 +17,10 @@
  * last reference to a deleted file, and freeing its extents takes long, hence a worker.
  *
  * Workers are started as the queue needs them and stay.
+ *
+ * When the loops are stopped the kernel may still have requests for us, pages of mappings among
+ * them; they are answered before the session ends. Hence a flag of our own: libfuse drops the
+ * request that it reads after fuse_session_exit().
  */
 #include "mount.h"
 
@@ -28,6 +32,8 @@
 #define WORKERS_MAX 32 /* bounds the origin reads in flight; a disk's queue is not longer */
 #define SMALL_MAX 16384
 #define STOCK_MAX 8
+#define DRAIN_MAX 65536 /* requests of others that an end waits for, a round */
+#define DRAIN_ROUNDS 64
 
 struct job {
     struct job *next;
@@ -44,7 +50,8 @@ static struct {
     pthread_cond_t work;
     struct job *head, **tail;
     unsigned queued, idle, workers, loops;
-    bool stop;
+    bool stop;             /* the workers */
+    _Atomic bool stopping; /* the loops */
     pthread_t worker[WORKERS_MAX];
     pthread_t loop[64];
     void *stock[STOCK_MAX];
@@ -227,23 +234,56 @@ static bool hand_over(struct fuse_buf *buf)
     return true;
 }
 
+/* At the end: what would give somebody a page, or a way to one. Pages that the kernel writes back
+ * are welcome. */
+static bool refused(const struct fuse_in_header *h)
+{
+    const struct fuse_write_in *in = (const void *)(h + 1);
+
+    switch (h->opcode) {
+    case FUSE_READ:
+    case FUSE_OPEN:
+    case FUSE_CREATE:
+        return true;
+    case FUSE_WRITE:
+        return !(in->write_flags & FUSE_WRITE_CACHE);
+    default:
+        return false;
+    }
+}
+
+/* As if the session had ended already. */
+static void refuse(const struct fuse_in_header *h)
+{
+    struct fuse_out_header out = { .len = sizeof(out), .error = -ENOTCONN, .unique = h->unique };
+
+    if (write(fuse_session_fd(mnt.se), &out, sizeof(out)) < 0 && errno != ENOENT)
+        say(CM_LOG_WARNING, "cannot answer a request: %s", strerror(errno));
+}
+
+static void take(struct fuse_buf *buf)
+{
+    if (flush_refuses() && refused(buf->mem))
+        refuse(buf->mem);
+    else if (handled_here(buf->mem) || !hand_over(buf))
+        fuse_session_process_buf(mnt.se, buf);
+}
+
 static void *loop_main(void *arg)
 {
     struct fuse_buf buf = { .mem = NULL };
 
     (void)arg;
-    while (!fuse_session_exited(mnt.se)) {
+    while (!fuse_session_exited(mnt.se) && !atomic_load(&q.stopping)) {
         int n = fuse_session_receive_buf(mnt.se, &buf);
-        if (n == -EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        if (handled_here(buf.mem) || !hand_over(&buf))
-            fuse_session_process_buf(mnt.se, &buf);
+        if (n > 0)
+            take(&buf);
+        else if (n != -EINTR)
+            fuse_session_exit(mnt.se);
     }
     free(buf.mem);
     free(scratch);
-    fuse_session_exit(mnt.se);
+    scratch = NULL;
     pthread_mutex_lock(&q.lock);
     if (--q.loops == 0)
         kill(getpid(), SIGUSR2);
@@ -279,8 +319,55 @@ bool loop_running(void)
 
 void loop_interrupt(void)
 {
+    atomic_store(&q.stopping, true);
     for (unsigned n = 0; n < started; n++)
         pthread_kill(q.loop[n], SIGUSR1); /* not joined yet, so the id is valid */
+}
+
+static void wait_for_workers(void)
+{
+    bool busy = true;
+
+    while (busy) {
+        pthread_mutex_lock(&q.lock);
+        busy = q.queued || q.idle < q.workers;
+        pthread_mutex_unlock(&q.lock);
+        if (busy)
+            usleep(1000);
+    }
+}
+
+/* All that the kernel has for us, as nobody else reads any more. False: it is too much. */
+static bool take_all(struct fuse_buf *buf, bool *wrote)
+{
+    for (unsigned n = 0; n < DRAIN_MAX; n++) {
+        int rc = fuse_session_receive_buf(mnt.se, buf);
+        if (rc <= 0 && rc != -EINTR)
+            return true; /* none left, or the session has ended */
+        if (rc > 0) {
+            *wrote |= ((struct fuse_in_header *)buf->mem)->opcode == FUSE_WRITE;
+            take(buf);
+        }
+    }
+    return false;
+}
+
+/* The kernel sends a limited number of pages ahead and the next ones after our answers: so until
+ * no page came any more. Nothing makes new ones after flush_end(). */
+static void drain(void)
+{
+    struct fuse_buf buf = { .mem = NULL };
+    int fd = fuse_session_fd(mnt.se), flags = fcntl(fd, F_GETFL);
+    bool wrote = true, all = flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+
+    for (unsigned round = 0; all && wrote && !fuse_session_exited(mnt.se); round++) {
+        wrote = false;
+        all = round < DRAIN_ROUNDS && take_all(&buf, &wrote);
+        wait_for_workers();
+    }
+    free(buf.mem);
+    if (!all)
+        flush_incomplete("the kernel's requests do not end");
 }
 
 void loop_finish(void)
@@ -288,6 +375,9 @@ void loop_finish(void)
     for (unsigned n = 0; n < started; n++)
         pthread_join(q.loop[n], NULL);
     started = 0;
+    if (!fuse_session_exited(mnt.se))
+        drain();
+    fuse_session_exit(mnt.se);
     pthread_mutex_lock(&q.lock);
     q.stop = true;
     pthread_mutex_unlock(&q.lock);

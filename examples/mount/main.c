@@ -6,7 +6,8 @@
  *   child   pool opened (after the fork: the library refuses to be used across one), session
  *           mounted on the directory, threads started, verdict sent, terminal let go
  *   main thread  sleeps in sigtimedwait until a signal or the end of the session
- *   end     mount detached, requests finished, validators and syncs done, pool closed clean
+ *   end     dirty pages of mappings flushed, mount detached, open files left a moment, pages taken
+ *           from the kernel, requests finished, validators and syncs done, pool closed clean
  *
  * The directory is opened before it is covered by the mount; everything goes through that
  * descriptor and /proc/self/fd. Nothing is renamed or moved.
@@ -220,15 +221,19 @@ static void serve(void)
         asked = wait_end(-1);
     if (loop_running() && place_is_ours(mnt.opt.dir)) {
         /* The name is free at once; who has files open may finish with them. */
-        int rc = place_detach(mnt.opt.dir);
+        int rc;
+
+        flush_begin(mnt.opt.dir);
+        rc = place_detach(mnt.opt.dir);
         if (rc < 0)
             say(CM_LOG_ERROR, "cannot unmount %s: %s", mnt.opt.dir, strerror(-rc));
         for (int ms = 0; loop_running() && ms < GRACE_MS; ms += 50)
             if (wait_end(50))
                 break;
     }
+    if (loop_running())
+        flush_end();
     while (loop_running()) {
-        fuse_session_exit(mnt.se);
         loop_interrupt();
         wait_end(10);
     }
@@ -313,6 +318,10 @@ static int run(int rootfd, int *pipe_fd)
     err = close_pool();
     if (mnt.se)
         fuse_session_destroy(mnt.se); /* not unmount: what lies below may be a mount itself */
+    if (!rc && flush_lost()) {
+        say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
+        rc = EXIT_LOST;
+    }
     return rc ? rc : err;
 }
 

@@ -11,11 +11,12 @@
  *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
+ *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
  *   ops_*.c     the FUSE operations
  *
- * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock. None is held in a call of
- *        the origin except inode.lock while a file is attached.
+ * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
+ *        lock. None is held in a call of the origin except inode.lock while a file is attached.
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -41,7 +42,7 @@
 #include "cachemax.h"
 
 /* Exit statuses, documented in --help. */
-enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3 };
+enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
 
 struct options {
     char *dir;  /* as given, then absolute */
@@ -114,6 +115,8 @@ struct handle {
     int fd;      /* inode->rfd when !own_fd */
     bool own_fd;
     bool writable;
+    bool listed; /* flush.c's lock, with the next two */
+    struct handle *prev, *next;
 };
 
 struct mount {
@@ -144,9 +147,11 @@ void place_raise_nofile(void);
 /* loop.c */
 #define READ_MAX (1u << 20)     /* largest read the kernel sends: 256 pages */
 int loop_start(unsigned loops); /* threads; SIGUSR2 to the process when the session has ended */
-void loop_interrupt(void);      /* make the loops look at fuse_session_exited() again */
+void loop_interrupt(void);      /* the loops shall end; repeat until they have */
 bool loop_running(void);
-void loop_finish(void); /* after the loops ended: completes queued work, joins the workers */
+/* After the loops ended: answers what the kernel has sent, completes queued work, joins the
+ * workers. */
+void loop_finish(void);
 void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off);
 void *loop_scratch(void); /* the calling thread's page-aligned buffer of READ_MAX bytes */
 
@@ -239,6 +244,16 @@ void direct_note_pages(struct inode *i);
 /* The reply to a WRITE that bypassed the pages, once there are none of the range; `anywhere`: not
  * known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
+/* flush.c */
+bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
+void flush_unlist(struct handle *h); /* any handle */
+void flush_begin(const char *dir);   /* an end was asked for; before the mount is detached */
+void flush_end(void);                /* the grace period is over; the loops still run */
+bool flush_refuses(void);            /* no new pages for anybody */
+/* A page of a mapping could not be written: its data is lost. */
+void flush_failed(struct inode *i, off_t off, size_t size, int err);
+void flush_incomplete(const char *why);
+bool flush_lost(void);
 
 /* creds.c */
 struct creds {

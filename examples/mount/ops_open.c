@@ -64,6 +64,10 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         if (info.racy || info.want_validator)
             keeper_schedule(i);
     }
+    if (h->writable && !flush_list(h)) {
+        close_handle(h);
+        return ENOTCONN; /* the mount is ending */
+    }
     fi->fh = (uintptr_t)h;
     fi->keep_cache = file_keep_pages(i);
     fi->noflush = !h->writable;
@@ -75,6 +79,7 @@ void close_handle(struct handle *h)
     struct inode *i = h->inode;
     cm_file_info info;
 
+    flush_unlist(h);
     if (h->writable && i->cf && cache_on())
         file_revalidate(i, &info);
     if (h->own_fd)

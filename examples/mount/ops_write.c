@@ -33,6 +33,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         direct_note_pages(h->inode);
     err = -change_begin(&c, h->inode, CHANGE_RANGE, at_end ? CM_APPEND : (uint64_t)off, size);
     if (err) {
+        if (fi->writepage)
+            flush_failed(h->inode, off, size, err);
         fuse_reply_err(req, err);
         return;
     }
@@ -47,6 +49,11 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     creds_leave(&who);
     change_end(&c);
+    /* The kernel does not look at how much of its page was written. */
+    if (err && fi->writepage) {
+        flush_failed(h->inode, off + (off_t)done, size - done, err);
+        done = 0;
+    }
     if (done && direct_bypasses(fi))
         direct_reply(req, h->inode, off, done, at_end && mnt.opt.shared);
     else if (done)

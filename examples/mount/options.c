@@ -37,7 +37,8 @@ static const char help[] =
     "                       accepted; used anyway wherever they are permitted\n"
     "\n"
     "Exit status: 0 mounted (with -f: unmounted, pool clean), 1 runtime error, 2 wrong usage,\n"
-    "             3 the pool could not be opened or not be closed cleanly.\n";
+    "             3 the pool could not be opened or not be closed cleanly, 4 data that programs\n"
+    "             stored in mappings could not be written to its file (the log names it).\n";
 
 static const char *const names[] = { "ro",
                                      "rw",

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * flush.c - what programs stored in mappings and the kernel has not written yet.
+ *
+ * Owns: the list of handles open for writing, and the count of bytes that could not be written.
+ * Dirty pages of mappings are the only data that the kernel holds alone (writeback caching is
+ * off), and a file has them only while a handle of it is open for writing: the kernel writes them
+ * when a mapping is removed.
+ *
+ * An end that was asked for goes like this:
+ *   flush_begin   a child process asks for a sync of the whole mount, while everything is served.
+ *                 A child, because whoever waits for pages of a mount cannot be killed before its
+ *                 server answers; the server must not wait for itself.
+ *   grace period  who has files open goes on; its stores are written like any others.
+ *   flush_end     from now on nothing can get new pages: reads, opens and write() are refused
+ *                 (loop.c asks flush_refuses). Then the pages of each listed file are taken from
+ *                 the kernel, which writes dirty ones first and unmaps all. A store after that
+ *                 faults, is refused its page and ends in SIGBUS; it cannot vanish.
+ * main calls both; handles are listed by ops_open.c; ops_write.c reports what could not be written.
+ */
+#include "mount.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+static struct {
+    pthread_mutex_t lock;
+    struct handle *head;
+    size_t count;
+    bool over; /* no handle is listed any more */
+} open_writers = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static _Atomic bool refusing;
+static _Atomic uint64_t lost;
+
+bool flush_list(struct handle *h)
+{
+    bool listed;
+
+    pthread_mutex_lock(&open_writers.lock);
+    listed = !open_writers.over;
+    if (listed) {
+        h->listed = true;
+        h->prev = NULL;
+        h->next = open_writers.head;
+        if (h->next)
+            h->next->prev = h;
+        open_writers.head = h;
+        open_writers.count++;
+    }
+    pthread_mutex_unlock(&open_writers.lock);
+    return listed;
+}
+
+void flush_unlist(struct handle *h)
+{
+    pthread_mutex_lock(&open_writers.lock);
+    if (h->listed) {
+        *(h->prev ? &h->prev->next : &open_writers.head) = h->next;
+        if (h->next)
+            h->next->prev = h->prev;
+        h->listed = false;
+        open_writers.count--;
+    }
+    pthread_mutex_unlock(&open_writers.lock);
+}
+
+/* ---- The first flush ----------------------------------------------------------------------- */
+
+/* In the child: keeps nothing open but the directory; the session must end with the mount's
+ * process, and so must the pool's lock. */
+static void sync_and_exit(int root)
+{
+    struct rlimit rl = { .rlim_cur = 1024 };
+    int fd;
+
+    dup2(root, 0);
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, 1u, ~0u, 0u) < 0)
+#endif
+    {
+        getrlimit(RLIMIT_NOFILE, &rl);
+        for (rlim_t n = 1; n < rl.rlim_cur; n++)
+            close((int)n);
+    }
+    fd = open("/proc/self/fd/0", O_RDONLY | O_DIRECTORY); /* answered by our loops */
+    _exit(fd < 0 || syncfs(fd) < 0);
+}
+
+void flush_begin(const char *dir)
+{
+    /* O_PATH: the open itself asks nobody. */
+    int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    pid_t pid = root < 0 ? -1 : fork();
+
+    if (pid == 0)
+        sync_and_exit(root);
+    if (pid < 0)
+        say(CM_LOG_WARNING, "cannot flush %s early: %s", dir, strerror(errno));
+    if (root >= 0)
+        close(root); /* held, it would keep the mount alive after its last user */
+}
+
+/* ---- The last one -------------------------------------------------------------------------- */
+
+bool flush_refuses(void)
+{
+    return atomic_load(&refusing);
+}
+
+/* The inodes of all listed handles, held; NULL when there are none or no memory. */
+static struct inode **take_writers(size_t *n)
+{
+    struct inode **v;
+
+    pthread_mutex_lock(&open_writers.lock);
+    open_writers.over = true;
+    v = open_writers.count ? malloc(open_writers.count * sizeof(struct inode *)) : NULL;
+    *n = 0;
+    for (struct handle *h = open_writers.head; v && h; h = h->next) {
+        inode_hold(h->inode);
+        v[(*n)++] = h->inode;
+    }
+    if (open_writers.count && !v)
+        flush_incomplete("no memory");
+    pthread_mutex_unlock(&open_writers.lock);
+    return v;
+}
+
+void flush_end(void)
+{
+    struct inode **v;
+    size_t n;
+
+    /* Before the files are listed: a page that was being read then is locked, and is waited for;
+     * a later one is refused. */
+    atomic_store(&refusing, true);
+    v = take_writers(&n);
+    for (size_t k = 0; k < n; k++) {
+        int rc = fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)v[k], 0, 0);
+        if (rc < 0 && rc != -ENOENT && rc != -ENODEV) /* forgotten; the mount has just ended */
+            flush_incomplete(strerror(-rc));
+        inode_put(v[k]);
+    }
+    free(v);
+}
+
+/* ---- What was lost ------------------------------------------------------------------------- */
+
+void flush_failed(struct inode *i, off_t off, size_t size, int err)
+{
+    char path[512];
+    ssize_t n = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
+
+    path[n < 0 ? 0 : n] = '\0';
+    atomic_fetch_add(&lost, size);
+    say(CM_LOG_ERROR, "%s: %zu bytes at %lld, stored in a mapping, cannot be written: %s",
+        n < 0 ? "a file" : path, size, (long long)off, strerror(err));
+}
+
+void flush_incomplete(const char *why)
+{
+    atomic_fetch_add(&lost, 1);
+    say(CM_LOG_ERROR, "%s: not all that was stored in mappings may have been written: %s",
+        mnt.opt.dir, why);
+}
+
+bool flush_lost(void)
+{
+    return atomic_load(&lost) != 0;
+}

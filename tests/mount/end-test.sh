@@ -1,0 +1,160 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# end-test.sh - how a mount ends: nothing that a program stored is lost without a word.
+#
+# Usage: end-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed.
+
+set -u
+build=${1:?usage: end-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+command -v python3 >/dev/null || { skip "how a mount ends" "no python3"; summary; exit 0; }
+
+# Stores a number into every fourth page of FILE through a mapping and then names it in LOG: 1, and,
+# when a line comes on standard input ("store" mode: at once), 2 and so on. A store that faults ends
+# it with SIGBUS. A page that holds less than LOG says has lost a store.
+cat > "$work/storer.py" <<'PY'
+import mmap, os, struct, sys
+path, log, mode = sys.argv[1:4]
+fd = os.open(path, os.O_RDWR)
+m = mmap.mmap(fd, 0)
+os.close(fd)
+out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+n = 0
+while True:
+    n += 1
+    for at in range(0, len(m), 16384):
+        m[at:at + 8] = struct.pack("<Q", n)
+    os.pwrite(out, struct.pack("<Q", n), 0)
+    if mode == "exit":
+        break
+    if mode != "store" and not sys.stdin.readline():
+        break
+PY
+# Every page has what was logged, or the number after it as far as the storer came with that.
+cat > "$work/stored.py" <<'PY'
+import struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", open(sys.argv[2], "rb").read(8))[0]
+have = [struct.unpack("<Q", data[at:at + 8])[0] for at in range(0, len(data), 16384)]
+wrong = [v for v in have if v not in (n, n + 1)]
+if wrong or have != sorted(have, reverse=True):
+    sys.exit("%d was stored; the origin has %s" % (n, sorted(set(have))))
+PY
+
+storing=
+mkfifo "$work/go"
+begin_storing() { # FILE MODE
+  rm -f "$work/stored"
+  python3 "$work/storer.py" "$1" "$work/stored" "$2" <"$work/go" 2>/dev/null &
+  storing=$!
+  exec 7>"$work/go"
+  until [ -s "$work/stored" ] || ! kill -0 $storing 2>/dev/null; do sleep 0.05; done
+}
+# Lets it store once more, and sets $status. Whose stores vanish never ends.
+end_storing() {
+  (trap '' PIPE; echo >&7) 2>/dev/null || :
+  exec 7>&-
+  for _ in $(seq 200); do
+    kill -0 $storing 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -KILL $storing 2>/dev/null || :
+  status=0
+  wait $storing 2>/dev/null || status=$?
+  storing=
+}
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
+stored() { python3 "$work/stored.py" "$1" "$work/stored"; }
+
+# mapped NAME MODE WANTED_STATUS COMMAND...: the mount is ended by COMMAND while a program has
+# stored in a mapping and goes on having it.
+mapped() {
+  local name=$1 mode=$2 want=$3
+  shift 3
+  new_pool 16MiB && do_mount || { fail "$name" mount; return; }
+  head -c 1048576 /dev/zero > "$org/mapped"
+  begin_storing "$org/mapped" "$mode"
+  "$@"
+  wait_mount
+  if [ "$status" = "$want" ]; then ok "$name: status $want"; else
+    fail "$name: status $want" "$status: $(tail -n 1 "$work/log")"; fi
+  is_clean && ok "$name: clean pool" || fail "$name: clean pool" "$("$cm" info "$pool" | grep state)"
+  end_storing 2>/dev/null
+  [ $status = 135 ] && ok "$name: a store after the end faults" ||
+    fail "$name: a store after the end faults" "status $status" # SIGBUS is 135
+  check "$name: the origin has what was stored" stored "$org/mapped"
+}
+twice() {
+  kill -TERM "$mount_pid"
+  while grep -q " $1 fuse.cachemax " /proc/mounts; do sleep 0.05; done # it has seen the first one
+  kill -TERM "$mount_pid"
+}
+lazily() {
+  fusermount3 -u -z "$org"
+  kill -TERM "$mount_pid"
+}
+
+once() { kill -TERM "$mount_pid"; }
+
+# Unmounted when the last user is gone, with pages still to be written.
+t_unmounted() {
+  python3 "$work/storer.py" mapped "$work/stored" exit
+  cd /
+  fusermount3 -u "$org"
+  while kill -0 "$mount_pid" 2>/dev/null; do sleep 0.05; done
+  is_clean
+  stored "$org/mapped"
+}
+t_background() {
+  local p
+  "$mount_bin" "$org" --pool "$pool"
+  p=$("$cm" info "$pool" | sed -n 's/^state: .*process \([0-9]*\).*/\1/p')
+  begin_storing "$org/mapped" wait
+  cd /
+  kill -TERM "$p"
+  while mountpoint -q "$org"; do sleep 0.05; done
+  kill -TERM "$p"
+  while kill -0 "$p" 2>/dev/null; do sleep 0.05; done
+  is_clean
+  end_storing
+  same $status 135
+  stored "$org/mapped"
+}
+# The origin has no room for what was stored: said at the time, and by the exit status.
+full() {
+  local name="pages that cannot be written" dir=$work/full
+  [ $is_root = 1 ] || { skip "$name" "needs root"; return; }
+  mkdir "$dir" && mount -t tmpfs -o size=1m none "$dir" 2>/dev/null ||
+    { skip "$name" "cannot mount a tmpfs"; return; }
+  truncate -s 8M "$dir/mapped"
+  new_pool 16MiB
+  "$mount_bin" "$dir" --pool "$pool" -f 2>"$work/full.log" &
+  mount_pid=$!
+  until [ "$(stat -f -c %t "$dir")" = 65735546 ] || ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
+  begin_storing "$dir/mapped" wait
+  twice "$dir"
+  wait_mount
+  mount_status=$status
+  end_storing 2>/dev/null
+  [ "$status" = 135 ] || fail "$name: a store after the end faults" "status $status"
+  if [ "$mount_status" != 4 ]; then fail "$name: status 4" "$mount_status"; else ok "$name: status 4"; fi
+  grep -q "mapped: .* stored in a mapping, cannot be written: No space left" "$work/full.log" &&
+    ok "$name: said" || fail "$name: said" "$(tail -n 1 "$work/full.log")"
+  umount "$dir"
+}
+
+mapped "SIGTERM" wait 0 once
+mapped "SIGTERM twice" wait 0 twice "$org"
+mapped "SIGTERM, a program goes on storing" store 0 twice "$org"
+mapped "SIGTERM after a lazy unmount" wait 0 lazily
+new_pool 16MiB && do_mount && head -c 1048576 /dev/zero > "$org/mapped" &&
+  check "fusermount3 -u: the origin has what was stored" t_unmounted
+mount_pid=
+check "in the background: the origin has what was stored" t_background
+full
+summary
