@@ -392,7 +392,7 @@ typedef struct cm_file_info {
     uint32_t racy;           /* 1: revalidate once more, or the file is cold at the next attach */
     uint32_t kept;           /* 1: blocks of an earlier session were kept at attach */
     uint32_t brackets;       /* open now */
-    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache */
+    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache in this boot */
     uint32_t want_validator; /* 1: own writes moved the validator and none was adopted */
 } cm_file_info;
 /* CM_EINVAL: info is NULL. */
@@ -547,8 +547,13 @@ CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *
 #define CM_WANT_VALIDATOR 1
 
 /* Around the origin's fsync. Only a successful sync during which no write was open proves that
- * the origin holds what was written. ok: 0 when fsync failed: the file is forgotten and
- * bypasses the cache until a sync succeeds. `after` as in cm_write_end(). */
+ * the origin holds what was written. `after` as in cm_write_end().
+ * ok: 0 when fsync failed: the file is forgotten and bypasses the cache until the system is booted
+ * again. No later sync ends that: a system may keep pages that it could not write as if they were
+ * written, and report them once, so that the next fsync succeeds with nothing done. For the same
+ * reason a sync is a proof only on a descriptor that was opened before the writes, and the first
+ * error counts: do not sync again and hand in that result. Where fsync is not possible at all
+ * (EINVAL, EROFS) nothing is known: leave the cm_sync unended. */
 typedef struct cm_sync {
     uint64_t opaque[2];
 } cm_sync;

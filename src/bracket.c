@@ -252,7 +252,7 @@ int cm_bracket_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator
     if (s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1)))
         return CM_EFOREIGN;
     cm_lock_acquire(&f->lock);
-    int e = cm_file_synced(f, s->opaque[0], ok != 0);
+    int e = ok ? 0 : cm_file_sync_failed(f);
     if (e == 0 && ok && after)
         e = cm_file_judge(f, after);
     /* Proved clean only if no write was open when the sync began and none has begun since. */

@@ -289,19 +289,16 @@ int cm_file_renew(cm_file *f)
     return e;
 }
 
-int cm_file_synced(cm_file *f, uint64_t since, bool ok)
+int cm_file_sync_failed(cm_file *f)
 {
-    if (!ok) {
-        at_store_release(&f->bypassed, 1u);
-        f->sync_failed_at = ++f->data_begun;
-        int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
-        /* Blocks read before may be newer than what the origin kept. */
-        return e ? e : cm_file_renew(f);
-    }
-    if (!at_load_relaxed(&f->bypassed) || since < f->sync_failed_at)
-        return 0; /* a sync that began before the failed one proves nothing about it */
-    at_store_release(&f->bypassed, 0u);
-    return write_record(f, f->incarnation) ? abandon_record(f) : 0;
+    /* Not lifted in this boot: the system keeps pages that it could not write, takes them for
+     * written and reports them once. What a later sync says is about other pages; and what is
+     * read, until those pages are gone, may be newer than what the origin has. */
+    at_store_release(&f->bypassed, 1u);
+    f->data_begun++;               /* a sync under way proves nothing about it */
+    int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
+    /* Blocks read before may be newer than what the origin kept. */
+    return e ? e : cm_file_renew(f);
 }
 
 /* ---- Validators ------------------------------------------------------------------------------ */

@@ -37,7 +37,7 @@ struct cm_file {
                                     first, so that reading from the start counts as a sequence */
     uint32_t stale;              /* atomic; open brackets that the stripes of the present
                                     incarnation do not know of: nothing may be filled */
-    uint32_t bypassed;           /* atomic; a failed fsync */
+    uint32_t bypassed;           /* atomic; a failed fsync in this boot */
     uint32_t advice;             /* atomic; enum cm_advice */
     uint32_t window;             /* atomic hint: blocks to read ahead */
 
@@ -59,7 +59,6 @@ struct cm_file {
     bool own_used;
     uint32_t open_brackets, open_data;
     uint64_t data_begun;         /* counts what a sync that began before it does not cover */
-    uint64_t sync_failed_at;     /* data_begun after the last failed fsync */
     uint64_t floor_ns;           /* a validator taken before this proves nothing; cm_now() time */
 };
 
@@ -87,9 +86,8 @@ void cm_files_free(struct cm_cache *c);
 int cm_file_renew(cm_file *f);
 /* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed and so does another. */
 int cm_file_can_forget(struct cm_cache *c);
-/* After an fsync that began at data_begun == since: ok ends the bypass, a failure begins it and
- * forgets the file. CM_EFORGET. */
-int cm_file_synced(cm_file *f, uint64_t since, bool ok);
+/* An fsync failed: forgets the file and bypasses it until the next boot. CM_EFORGET. */
+int cm_file_sync_failed(cm_file *f);
 /* Sets the dirty mark, durably. CM_EFORGET. */
 int cm_file_mark_dirty(cm_file *f);
 /* Clears it: the origin is proved to hold everything. */

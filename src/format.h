@@ -101,8 +101,7 @@ enum cm_stat {
 
 #define CM_RECORD_WAYS 8u
 #define CM_RECORD_RACY 1u
-#define CM_RECORD_SYNC_FAILED                                                                      \
-    2u /* an fsync failed in the boot of the state word, none worked since */
+#define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
 
 struct cm_record {
     cm_file_id id;        /*   0 zero: empty */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * dirty.pml - dirty marks and syncs: the cache is never newer than the origin (cm_file_mark_dirty,
- * cm_file_mark_clean, cm_file_synced, may_keep, keep, begin_anew in file.c; enroll,
+ * cm_file_mark_clean, cm_file_sync_failed, may_keep, keep, begin_anew in file.c; enroll,
  * cm_bracket_sync_begin, cm_bracket_sync_end in bracket.c).
  *
  * One block of one file. The origin's content lives in its page cache (ov) and on its disk (dv). Two
  * writers, a filler, two syncs that may fail, crashes of the process (the page cache stays) and of
  * the power (the origin falls back to its disk, or was written back). After a failed sync the page
- * cache may lose what the disk lacks, at any time until a later sync succeeds. The mark is one
+ * cache may lose what the disk lacks, at any time until the power goes: what could not be written
+ * counts as written, so a later sync succeeds and may have done nothing. The mark is one
  * persistent word: 0 clean, 1 dirty from this boot, 2 dirty from an earlier one. The origin is
- * assumed to be durable after a sync that succeeds, unless it began before a failure was reported;
+ * assumed to be durable after a sync that succeeds if none failed before;
  * that the origin loses pages before the failure is reported is not modelled.
  *
  * Proves: at an attach that keeps the file, and at every moment of a session, what is cached is no
@@ -19,16 +20,16 @@
  *          finds set, and attach has not fenced it   UNLOCK_FENCE the file lock is released before
  *          the mark's fence   SYNC_INFLIGHT a write open at sync_begin does
  *          not count   SYNC_NOGEN one begun since does not   SYNC_BLIND clean after any sync
- *          FAIL_KEEP a failed sync forgets nothing   NO_BYPASS ... fills go on   LIFT_BLIND a sync that
- *          began before the failed one ends the bypass   IGNORE_MARK attach keeps a dirty file
+ *          FAIL_KEEP a failed sync forgets nothing   NO_BYPASS ... fills go on   LIFT a later sync that
+ *          succeeds ends the bypass   IGNORE_MARK attach keeps a dirty file
  */
 #define BIT(x) (1 << (x))
 byte ov = 1, dv = 1, cache = 1;
 byte mark, markm = 1;     /* the record's state word */
 bit dirty, fenced;        /* f->dirty, f->mark_fenced */
-byte begun, failed_at;    /* f->data_begun, f->sync_failed_at */
+byte begun;               /* f->data_begun */
 byte opened;              /* f->open_data */
-bit bypassed, broke;      /* a sync failed and none has proved anything since */
+bit bypassed, broke;      /* a sync failed in this boot */
 bit flk;
 byte ncr, wn = 2, sn = 2, fn = 2;
 byte wp[2], wv[2];        /* writers: pc */
@@ -45,7 +46,7 @@ inline renew() { cache = 0 } /* cm_file_renew; its durability is incarnation.pml
 
 inline lose_dram() {
   for (i : 0..1) { wp[i] = 0; sp[i] = 0; sb[i] = 0; sidle[i] = 0 };
-  flk = 0; opened = 0; bypassed = 0; fenced = 0; begun = 0; failed_at = 0
+  flk = 0; opened = 0; bypassed = 0; fenced = 0; begun = 0
 }
 inline attach() { /* may_keep, keep; else begin_anew */
   if
@@ -132,15 +133,13 @@ proctype Sync(byte me) {
      sidle[me] = 1;
 #endif
      sp[me] = 1 }
-  :: atomic { sp[me] == 1 -> /* fsync; one that began before a failure proves nothing of it */
-     if :: !broke || sb[me] >= failed_at -> dv = ov :: else fi;
+  :: atomic { sp[me] == 1 -> /* fsync; after a failure it may find nothing to do */
+     if :: dv = ov :: broke -> skip fi;
      sp[me] = 2 }
   :: atomic { sp[me] == 1 -> sp[me] = 3 } /* it fails */
   :: atomic { sp[me] == 2 && !flk -> /* cm_bracket_sync_end, ok */
-#ifdef LIFT_BLIND
+#ifdef LIFT
      bypassed = 0;
-#else
-     if :: bypassed && sb[me] >= failed_at -> bypassed = 0; broke = 0 :: else fi;
 #endif
 #if defined(SYNC_BLIND)
      if :: dirty -> dirty = 0; fenced = 0; set_mark(0); fence_mark() :: else fi;
@@ -152,8 +151,8 @@ proctype Sync(byte me) {
      :: else fi;
 #endif
      sp[me] = 0; sb[me] = 0; sidle[me] = 0 }
-  :: atomic { sp[me] == 3 && !flk -> /* cm_file_synced, failed */
-     broke = 1; bypassed = 1; begun++; failed_at = begun;
+  :: atomic { sp[me] == 3 && !flk -> /* cm_file_sync_failed */
+     broke = 1; bypassed = 1; begun++;
      if :: !fenced -> dirty = 1; set_mark(1); fence_mark(); fenced = 1 :: else fi;
 #ifndef FAIL_KEEP
      renew();
