@@ -172,6 +172,7 @@ suite mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-devices bash "$here/mount/devices-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
 suite mount-end bash "$here/mount/end-test.sh" "$b"
+suite mount-sync bash "$here/mount/sync-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
 need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
 suite foreign sh "$here/foreign/run.sh" "$b"

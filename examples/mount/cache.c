@@ -392,20 +392,15 @@ void change_end(struct change *c)
 
 int file_sync(struct inode *i, int fd, bool datasync)
 {
-    cm_file_id id;
-    cm_validator v;
-    cm_sync s;
-    bool open_sync;
-    int err;
+    struct proof p = { .err = 0 };
 
     file_use(i);
-    open_sync = i->cf && cache_on() && cm_sync_begin(i->cf, &s) == 0;
-    err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;
-    if (open_sync) {
-        bool fresh = cm_identify(i->rfd, &id, &v) == 0;
-        cm_sync_end(i->cf, &s, err == 0, fresh ? &v : NULL);
-        keeper_schedule(i);
+    if (i->cf && cache_on()) {
+        proof_begin(&p, i, fd, datasync);
+        proof_end(&p);
+    } else if ((datasync ? fdatasync(fd) : fsync(fd)) < 0) {
+        p.err = errno;
     }
     file_unuse(i);
-    return err;
+    return p.err;
 }

@@ -6,7 +6,8 @@
  *    a second later, so that the file is warm after the next mount.
  *  - A file changed since boot is "born dirty" until an fsync proves that the origin holds it.
  *    Files that are only read get that fsync here, once per attachment: when the origin has not
- *    been read for a second, since an fsync may hold up reads, but after half a minute anyway.
+ *    been read for a second, since an fsync may hold up reads, but after half a minute anyway; in
+ *    batches (proof.c).
  *  - Descriptors run out before the kernel forgets names by itself: it is asked to.
  * Two lists, each in order of time because its delay is constant. A listed inode is held.
  * keeper_finish() does the rest at unmount, when nothing else runs, within SYNC_BUDGET_NS.
@@ -19,7 +20,8 @@
 #define DELAY_NS 250000000ull
 #define QUIET_NS 1000000000ull
 #define PROOF_NS 30000000000ull
-#define TRIES_MAX 40 /* a time in the future stays racy; ten seconds are enough for any granule */
+#define PROOFS_MAX 64 /* one syncfs for so many */
+#define TRIES_MAX 40  /* a time in the future stays racy; ten seconds are enough for any granule */
 #define RACY_BUDGET_NS 3000000000ull
 #define SYNC_BUDGET_NS 10000000000ull
 
@@ -112,35 +114,53 @@ static struct inode *pop_due(bool *proof)
     return NULL;
 }
 
-/* fsync of a file nobody wrote through the mount. A file system that cannot do it is left
- * alone: a failed sync would take the file out of the cache. */
-static void prove_clean(struct inode *i)
+/* Done with an inode that was listed. */
+static void let_go(struct inode *i)
 {
-    i->proved = true;
-    if (fsync(i->rfd) < 0 && (errno == EINVAL || errno == EROFS || errno == ENOSYS))
-        return;
-    file_sync(i, i->rfd, false);
+    if (!inode_known(i))
+        file_detach_idle(i);
+    inode_put(i);
 }
 
-/* Looks at a file, or with `proof` syncs it. */
-static void check(struct inode *i, bool proof)
+struct batch {
+    size_t n;
+    struct proof v[PROOFS_MAX];
+};
+
+static void settle(struct batch *b)
+{
+    proofs_end(b->v, b->n);
+    for (size_t n = 0; n < b->n; n++) {
+        file_unuse(b->v[n].inode);
+        let_go(b->v[n].inode);
+    }
+    b->n = 0;
+}
+
+/* Looks at a file, or with `proof` syncs it: one that nobody wrote through the mount. True: it is
+ * in the batch, and in use. */
+static bool check(struct inode *i, bool proof, struct batch *b)
 {
     cm_file_info info = { .size = 0 };
     struct list *again = NULL;
 
     if (!file_use_attached(i))
-        return;
+        return false;
     if (cache_on() && file_revalidate(i, &info) >= 0) {
         if ((info.racy || info.want_validator) && atomic_fetch_add(&i->tries, 1) < TRIES_MAX)
             again = &k.validators;
         else if (info.dirty && !i->written && !i->proved && !info.bypassed && !proof)
             again = &k.proofs;
-        else if (info.dirty && !i->written && !i->proved && !info.bypassed)
-            prove_clean(i);
+        else if (info.dirty && !i->written && !i->proved && !info.bypassed) {
+            i->proved = true;
+            proof_begin(&b->v[b->n++], i, i->rfd, false);
+            return true;
+        }
     }
     file_unuse(i);
     if (again && !pressed())
         append(again, i, again == &k.proofs ? PROOF_NS : DELAY_NS);
+    return false;
 }
 
 /* The kernel drops the names of idle files when we say that they may have changed. It takes the
@@ -204,24 +224,25 @@ static void wait_for_work(void)
 
 static void *keeper_main(void *arg)
 {
+    struct batch b = { .n = 0 };
+
     (void)arg;
     pthread_mutex_lock(&k.lock);
     while (!k.stop) {
         bool proof;
         struct inode *i = pop_due(&proof);
-        if (!i)
+        if (!i && !b.n)
             wait_for_work();
         pthread_mutex_unlock(&k.lock);
-        if (i) {
-            check(i, proof);
-            if (!inode_known(i))
-                file_detach_idle(i);
-            inode_put(i);
-        }
+        if (i && !check(i, proof, &b))
+            let_go(i);
+        if (b.n == PROOFS_MAX || !i)
+            settle(&b);
         relieve_descriptors();
         pthread_mutex_lock(&k.lock);
     }
     pthread_mutex_unlock(&k.lock);
+    settle(&b);
     return NULL;
 }
 
@@ -248,6 +269,7 @@ void keeper_stop(void)
 struct pass {
     uint64_t deadline;
     unsigned left, skipped;
+    struct batch batch;
 };
 
 static void sync_one(struct inode *i, void *ctx)
@@ -257,10 +279,15 @@ static void sync_one(struct inode *i, void *ctx)
 
     if (!i->cf || i->unlinked || cm_file_get_info(i->cf, &info) < 0 || !info.dirty)
         return;
-    if (cm_now() > p->deadline)
+    if (cm_now() > p->deadline) {
         p->skipped++;
-    else
-        file_sync(i, i->rfd, false);
+        return;
+    }
+    proof_begin(&p->batch.v[p->batch.n++], i, i->rfd, false);
+    if (p->batch.n == PROOFS_MAX) {
+        proofs_end(p->batch.v, p->batch.n);
+        p->batch.n = 0;
+    }
 }
 
 static void revalidate_one(struct inode *i, void *ctx)
@@ -283,6 +310,7 @@ void keeper_finish(void)
     if (!cache_on())
         return;
     inode_each(sync_one, &p);
+    proofs_end(p.batch.v, p.batch.n);
     if (p.skipped)
         say(CM_LOG_WARNING, "%u files were not synced in time; a power cut now would cost them",
             p.skipped);

@@ -295,6 +295,7 @@ static int run(int rootfd, int *pipe_fd)
     if (rc)
         return rc;
     setup_cache();
+    proof_setup(rootfd);
     err = inode_init(rootfd);
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)

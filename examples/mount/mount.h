@@ -11,6 +11,7 @@
  *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
+ *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
  *   ops_*.c     the FUSE operations
@@ -244,6 +245,18 @@ void direct_note_pages(struct inode *i);
 /* The reply to a WRITE that bypassed the pages, once there are none of the range; `anywhere`: not
  * known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
+/* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
+struct proof {
+    struct inode *inode;
+    cm_sync sync;
+    int err; /* errno of the sync */
+    bool open;
+};
+void proof_setup(int rootfd); /* before anything is read */
+void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
+void proof_end(struct proof *p);            /* on a descriptor that is older than the writes */
+void proofs_end(struct proof *v, size_t n); /* on any others */
+
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
 void flush_unlist(struct handle *h); /* any handle */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * proof.c - when a sync proves that the origin has what the cache has.
+ *
+ * The kernel reports a page that it could not write once to every descriptor that was open then,
+ * and after that to nobody; it keeps the page and takes it for written. So the first error counts,
+ * and a descriptor that is younger than the loss proves nothing by a sync that succeeds. The
+ * descriptors of the attachments may be such: somebody else may have been told before, or the
+ * kernel may have forgotten inode and error in between. Hence a witness: a descriptor of the
+ * directory, as old as the mount. syncfs on it tells of every loss on the volume since, though not
+ * in which file; after one no sync is a proof any more in this mount.
+ * syncfs writes all that is dirty on the volume, so proofs come in batches, one syncfs for each.
+ * Losses that somebody was told of before the mount began cannot be seen.
+ *
+ * Callers: keeper.c, and cache.c for the syncs of users, which have older descriptors.
+ */
+#include "mount.h"
+
+static int witness = -1;
+static dev_t witness_dev;
+static _Atomic bool broken;
+
+void proof_setup(int rootfd)
+{
+    struct stat st;
+
+    witness = openat(rootfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (witness >= 0 && fstat(witness, &st) == 0)
+        witness_dev = st.st_dev;
+}
+
+/* The file system cannot do it; that says nothing about the data. */
+static bool cannot(int err)
+{
+    return err == EINVAL || err == EROFS || err == ENOSYS;
+}
+
+static void ask_witness(void)
+{
+    if (witness < 0 || syncfs(witness) == 0 || cannot(errno))
+        return;
+    say(CM_LOG_ERROR,
+        "%s: its volume lost data that was written to some file (%s): nothing counts as synced "
+        "any more until the next mount, and a power cut then costs the blocks of changed files",
+        mnt.opt.dir, strerror(errno));
+    atomic_store(&broken, true);
+}
+
+void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync)
+{
+    *p = (struct proof){ .inode = i };
+    p->open = cm_sync_begin(i->cf, &p->sync) == 0;
+    p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;
+}
+
+void proof_end(struct proof *p)
+{
+    cm_file_id id;
+    cm_validator v;
+    bool fresh;
+
+    if (!p->open || cannot(p->err) || (p->err == 0 && atomic_load(&broken)))
+        return; /* nothing is known: what was dirty stays so */
+    fresh = cm_identify(p->inode->rfd, &id, &v) == 0;
+    cm_sync_end(p->inode->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
+    keeper_schedule(p->inode);
+}
+
+void proofs_end(struct proof *v, size_t n)
+{
+    bool ask = false;
+
+    for (size_t k = 0; k < n; k++)
+        ask |= v[k].err == 0 && v[k].inode->dev == witness_dev;
+    /* After the syncs: what they wrote, or found written, has been reported to the volume. */
+    if (ask && !atomic_load(&broken))
+        ask_witness();
+    for (size_t k = 0; k < n; k++)
+        proof_end(&v[k]);
+}
