@@ -245,6 +245,7 @@ void direct_note_pages(struct inode *i);
 /* The reply to a WRITE that bypassed the pages, once there are none of the range; `anywhere`: not
  * known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
+
 /* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
 struct proof {
     struct inode *inode;
