@@ -179,7 +179,8 @@ typedef struct cm_create_options {
     uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT */
     uint32_t flags;       /* CM_CREATE_* */
     uint64_t size;        /* of the pool file in bytes; a multiple of 4096 */
-    uint64_t max_files;   /* records in the file table; 0: one for every 16 slots */
+    uint64_t max_files;   /* that are to find a record in the file table, attached or remembered
+                           * (the table gets one for eight more); 0: one for every 16 slots */
     /* Called about once per 64 MiB preallocated with bytes done and total; return nonzero to
      * cancel (the file is removed, CM_EBUSY is returned). May be NULL. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
@@ -579,7 +580,7 @@ typedef struct cm_info {
     uint8_t uuid[16];     /* of the pool */
     uint64_t size;        /* of the pool file */
     uint64_t slots;
-    uint64_t max_files;
+    uint64_t max_files;      /* that find a record; with more, the later ones may not */
     uint64_t metadata_bytes; /* all that is not slots */
     uint64_t dram_bytes; /* that an open pool of this geometry takes, beside the probation buffer */
     uint64_t epoch;
@@ -596,6 +597,7 @@ typedef struct cm_info {
     char copy[16];          /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
     uint64_t memo_bytes;    /* of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
+    uint64_t used_files;    /* records in use; estimated from 8192 of them where there are more */
 } cm_info;
 /* CM_EINVAL: NULL, or struct_size not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
@@ -640,7 +642,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(pool_bytes, "bytes written to the pool, payload and metadata")                               \
     X(probation_hits, "of the blocks served: from the probation buffer")                           \
     X(held, "blocks that came for the first time: to the probation buffer")                        \
-    X(promoted, "blocks that left it for the pool")
+    X(promoted, "blocks that left it for the pool")                                                \
+    X(unrecorded, "files attached without a record: cold at the next open")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7

@@ -15,6 +15,7 @@
 
 #include "flight.h"
 #include "hold.h"
+#include "record.h"
 #include "sample.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
@@ -618,7 +619,7 @@ static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_
     memcpy(info->uuid, sb->uuid, 16);
     info->size = sb->pool_size;
     info->slots = sb->slots;
-    info->max_files = g->record_buckets * CM_RECORD_WAYS;
+    info->max_files = cm_format_max_files(g);
     info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
     info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
     info->created_at_ns = sb->created_ns;
@@ -642,6 +643,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     struct cm_super sb = c->super.now;
     cm_lock_release(&c->super.lock);
     describe(&sb, &c->media.geo, &info);
+    info.used_files = cm_record_estimate(&c->media);
     if (!c->readonly) {
         info.used_slots = at_load_relaxed(&c->ring.frontier);
         info.owned = 1;
@@ -690,7 +692,10 @@ int cm_pool_info(const char *path, cm_info *out)
     if (e == 0 && sb.pool_size != f.size)
         e = sb.pool_size > f.size ? CM_ETRUNCATED : CM_EOVERSIZE;
     if (e == 0) {
+        struct cm_media m = { .base = f.base, .geo = g };
+        m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
         describe(&sb, &g, &info);
+        info.used_files = cm_record_estimate(&m);
         info.superblocks_damaged = damaged;
         info.owned = cm_plat_file_is_locked(&f) == 1;
         e = give_result(out, &info, sizeof(info));

@@ -179,6 +179,8 @@ static int abandon_record(cm_file *f)
         return 0;
     open_place(c, place); /* and never closed: it would be as bad for others */
     f->place = CM_NO_PLACE;
+    if (at_load_relaxed(&f->magic) == CM_FILE_MAGIC) /* else attach_new counts it */
+        cm_count(c, CM_STAT_unrecorded, 1);
     if (cm_record_drop(&c->media, place) == 0)
         return 0;
     /* Never written for this file, and what is there is no record or another file's: nothing can
@@ -195,11 +197,11 @@ static int abandon_record(cm_file *f)
  * that is given up now: it must not count when it can be read again. `trust_dax`: with DAX it
  * cannot, the system remembers a lost line until something else is written to it; good enough
  * where validators stand behind it. */
-static int void_unreadable(struct cm_cache *c, const struct cm_record_bucket *b, bool trust_dax)
+static int void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax)
 {
     bool left = false;
-    for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
-        uint64_t place = b->first + i;
+    for (unsigned i = 0; i < b->n; i++) {
+        uint64_t place = cm_record_place(b, i);
         if (!b->unreadable[i] || place_open(c, place) || cm_record_is_hole(&c->media, place) ||
             cm_record_drop(&c->media, place) == 0 ||
             (trust_dax && c->super.now.durability == CM_DURABILITY_DAX))
@@ -465,21 +467,27 @@ static bool sync_failed(const struct cm_cache *c, uint64_t place, const struct c
            boot == c->super.now.boot_number;
 }
 
-/* Chooses the record for a file that has none: an unused one, else any that no open file owns (not
- * the oldest: reading more files in turn than fit would then forget every one before its turn). */
-static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bucket *b)
+/* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
+ * else any that no open file owns (not the oldest: reading more files in turn than fit would then
+ * forget every one before its turn). */
+static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_set *b)
 {
-    uint64_t candidate[CM_RECORD_WAYS];
-    unsigned n = 0;
-    for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
-        if (place_open(c, b->first + i) || b->unreadable[i])
+    uint64_t candidate[CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
+    unsigned n = 0, free[CM_RECORD_CHOICES] = { 0 };
+    for (unsigned i = 0; i < b->n; i++) {
+        uint64_t place = cm_record_place(b, i);
+        unsigned bucket = i / CM_RECORD_WAYS;
+        if (place_open(c, place) || b->unreadable[i])
             continue;
-        if (b->whole[i] && sync_failed(c, b->first + i, &b->record[i]))
+        if (b->whole[i] && sync_failed(c, place, &b->record[i]))
             continue; /* it keeps its file out of the cache */
-        if (!b->whole[i])
-            return b->first + i;
-        candidate[n++] = b->first + i;
+        if (b->whole[i])
+            candidate[n++] = place;
+        else if (free[bucket]++ == 0)
+            unused[bucket] = place;
     }
+    if (free[0] > 0 || free[1] > 0)
+        return free[0] >= free[1] ? unused[0] : unused[1];
     if (n == 0)
         return CM_NO_PLACE;
     cm_count(c, CM_STAT_records_evicted, 1);
@@ -487,25 +495,24 @@ static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_bu
 }
 
 /* Finds the file's record. Two of one id prove nothing: both are dropped. */
-static int find_record(cm_file *f, const struct cm_record_bucket *b, const struct cm_record **rec)
+static int find_record(cm_file *f, const struct cm_record_set *b, const struct cm_record **rec)
 {
     struct cm_cache *c = f->cache;
     unsigned found = 0;
     *rec = NULL;
     f->place = CM_NO_PLACE;
-    for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
-        if (b->whole[i] && b->record[i].id.hi == f->id.hi && b->record[i].id.lo == f->id.lo) {
+    for (unsigned i = 0; i < b->n; i++)
+        if (cm_record_names(b, i, &f->id)) {
             found++;
             *rec = &b->record[i];
-            f->place = b->first + i;
+            f->place = cm_record_place(b, i);
             f->recorded = true;
         }
     if (found <= 1)
         return 0;
     *rec = NULL;
-    for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
-        if (b->whole[i] && b->record[i].id.hi == f->id.hi && b->record[i].id.lo == f->id.lo &&
-            cm_record_drop(&c->media, b->first + i))
+    for (unsigned i = 0; i < b->n; i++)
+        if (cm_record_names(b, i, &f->id) && cm_record_drop(&c->media, cm_record_place(b, i)))
             return bump_epoch(c);
     return 0;
 }
@@ -539,12 +546,15 @@ static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
 /* Must what is at a new record's place be dropped before anything is written there? A torn record
  * that was this very file's may lack just the words that the two have in common: a crash in writing
  * the new one could make the old one whole. */
-static bool goes_first(const struct cm_record_bucket *b, uint64_t i, bool dirty)
+static bool goes_first(const struct cm_record_set *b, uint64_t place, bool dirty)
 {
+    uint64_t i = place - b->first[0];
+    if (i >= CM_RECORD_WAYS)
+        i = CM_RECORD_WAYS + (place - b->first[1]);
     return b->whole[i] ? dirty : b->record[i].xxh3 != 0;
 }
 
-static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_validator *v)
+static int begin_anew(cm_file *f, const struct cm_record_set *b, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
     int e = 0;
@@ -552,7 +562,7 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
         e = void_unreadable(c, b, true);
         /* An old record of this file may be seen torn by a crashed owner and still be whole on the
          * media: made durable as it is, it cannot come back as a second one. */
-        (void)cm_record_settle(&c->media, b->first, CM_RECORD_WAYS);
+        cm_record_settle_set(&c->media, b);
         f->place = choose_place(c, b);
     }
     f->size = CM_SIZE_UNKNOWN;
@@ -566,7 +576,7 @@ static int begin_anew(cm_file *f, const struct cm_record_bucket *b, const cm_val
      * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
      * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
      * Proved clean: the record first, or the old record loses its mark. */
-    if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place - b->first, dirty) &&
+    if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place, dirty) &&
         cm_record_drop(&c->media, f->place))
         e = abandon_record(f);
     if (e == 0 && dirty)
@@ -582,7 +592,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
                       uint32_t flags, cm_file **file)
 {
     cm_file *f = get_free(c);
-    struct cm_record_bucket b;
+    struct cm_record_set b;
     const struct cm_record *r;
     f->cache = c;
     f->id = *id;
@@ -599,7 +609,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = find_record(f, &b, &r);
     if (e == 0) {
         at_store_relaxed(&f->bypassed, r && sync_failed(c, f->place, r));
-        if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place, 1) == 0)
+        if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
             e = begin_anew(f, &b, v);
@@ -610,6 +620,8 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     }
     if (f->place != CM_NO_PLACE)
         open_place(c, f->place);
+    else
+        cm_count(c, CM_STAT_unrecorded, 1);
     f->next = *chain_of(c, id);
     *chain_of(c, id) = f;
     at_store_release(&f->magic, CM_FILE_MAGIC);
@@ -694,16 +706,18 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         e = cm_file_renew(f);
         cm_lock_release(&f->lock);
     } else if (e == 0) {
-        struct cm_record_bucket b;
+        struct cm_record_set b;
         leave_floor(c, id, cm_plat_now_ns() + 1);
         cm_record_load(&c->media, id, &b);
         e = void_unreadable(c, &b, false);
-        for (unsigned i = 0; i < CM_RECORD_WAYS && e == 0; i++) {
-            bool its = b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo;
+        for (unsigned i = 0; i < b.n && e == 0; i++) {
+            uint64_t place = cm_record_place(&b, i);
+            bool its = cm_record_names(&b, i, id);
             /* What is no record of the file, or another one's, may be a crashed owner's doing that
              * never reached the media: the file's record would be back after a power cut. */
-            if ((its && forget_record(c, b.first + i, &b.record[i])) ||
-                (!its && !b.unreadable[i] && cm_record_settle(&c->media, b.first + i, 1)))
+            if ((its && forget_record(c, place, &b.record[i])) ||
+                (!its && !b.unreadable[i] && !cm_record_is_unused(&b, i) &&
+                 cm_record_settle(&c->media, place)))
                 e = bump_epoch(c);
         }
     }

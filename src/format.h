@@ -16,7 +16,7 @@
 
 #include "cachemax.h"
 
-#define CM_FORMAT_VERSION 3u
+#define CM_FORMAT_VERSION 4u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 #define CM_SLOTS_MIN 64u
@@ -99,7 +99,8 @@ enum cm_stat {
 
 /* ---- File table: buckets of CM_RECORD_WAYS records ------------------------------------------- */
 
-#define CM_RECORD_WAYS 8u
+#define CM_RECORD_WAYS 16u
+#define CM_RECORD_CHOICES 2u /* buckets that may hold a file's record */
 #define CM_RECORD_RACY 1u
 #define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
 
@@ -208,7 +209,7 @@ struct cm_geometry {
     uint64_t memo_ring_pages, memo_pages; /* those of the ring; all */
 };
 
-/* Plans a pool of `size` bytes with room for at least `max_files` records (0: one for 16 slots).
+/* Plans a pool of `size` bytes in which `max_files` files find a record (0: one for 16 slots).
  * CM_EPOOLSIZE when size is no multiple of 4096, below 64 slots or above the limit; CM_EINVAL
  * when max_files leaves no room. */
 int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g);
@@ -261,8 +262,15 @@ static inline uint64_t cm_format_reduce(uint32_t hash, uint64_t n)
 {
     return (uint64_t)hash * n >> 32;
 }
-/* Bucket of the file table where the record of `id` lives. */
-uint64_t cm_format_record_bucket(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id);
+/* Buckets of the file table where the record of `id` may live; the same one twice where there is one
+ * only. */
+void cm_format_record_buckets(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id,
+                              uint64_t bucket[CM_RECORD_CHOICES]);
+/* Files that find a record: so many leave one of nine unused. */
+static inline uint64_t cm_format_max_files(const struct cm_geometry *g)
+{
+    return g->record_buckets * CM_RECORD_WAYS / 9 * 8;
+}
 
 static inline uint64_t cm_cell_make(uint64_t tag, uint64_t slot)
 {

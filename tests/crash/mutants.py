@@ -112,7 +112,7 @@ _NOFILL = ('admit.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 _MARK = (FILE, 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
-_SETTLE = (FILE, 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place, 1) == 0', 'may_keep(f, r, v)')
+_SETTLE = (FILE, 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0', 'may_keep(f, r, v)')
 
 MUTANTS = [
     # Fences and flushes of blocks.
@@ -368,15 +368,35 @@ MUTANTS = [
        RECORD, '        e = cm_media_flush(m, &at->xxh3, sizeof(at->xxh3));\n', '        e = 0;\n'),
     _m('mark trusted, record not flushed', 'own fence of a mark that is found set, and flush of its record',
        'crash write-plain@f1,write-plain,fill-a0',
-       RECORD, 'int e = cm_media_flush(m, record_at(m, place), n * sizeof(struct cm_record));',
-       'int e = 0;\n    (void)place, (void)n;',
+       RECORD, 'int e = cm_media_flush(m, record_at(m, place), sizeof(struct cm_record));',
+       'int e = 0;\n    (void)place;',
        *_MARK),
     _m('mark trusted, record not fenced', 'own fence of a mark that is found set, and fence of its record', 'crash write-plain@f1,thread,write-plain,fill-a0', RECORD, '''must not bring back an older incarnation. */
     cm_media_fence(m);
 ''', '''must not bring back an older incarnation. */
 ''', *_MARK),
     _m('settle bucket', 'settling of the other records before a new one', 'unit file record_order',
-       FILE, '        (void)cm_record_settle(&c->media, b->first, CM_RECORD_WAYS);\n', ''),
+       FILE, '        cm_record_settle_set(&c->media, b);\n', ''),
+    _m('settle both buckets', 'settling of the other bucket before a new record', 'unit file record_order', RECORD,
+       'i < s->n; i++)\n        if (!cm_record_is_unused', 'i < CM_RECORD_WAYS; i++)\n        if (!cm_record_is_unused'),
+    _m('torn is not unused', 'a record that is not whole is settled, too', 'unit file record_order', RECORD,
+       'return !s->unreadable[i] && memcmp(&s->record[i], zero, sizeof(zero)) == 0;',
+       '(void)zero;\n    return !s->unreadable[i] && !s->whole[i];'),
+    _m('second bucket', 'the record of a file is looked for in both its buckets', 'unit record half_full', FILE,
+       'i < b->n; i++)\n        if (cm_record_names(b, i, &f->id)) {',
+       'i < CM_RECORD_WAYS; i++)\n        if (cm_record_names(b, i, &f->id)) {'),
+    _m('second bucket, two records', 'both of two records are dropped, in different buckets too',
+       'unit record two_records', FILE, 'for (unsigned i = 0; i < b->n; i++)\n        if (cm_record_names(b, i, &f->id) &&',
+       'for (unsigned i = CM_RECORD_WAYS; i < b->n; i++)\n        if (cm_record_names(b, i, &f->id) &&'),
+    _m('second bucket, forget', 'a file that is not attached is forgotten in both its buckets',
+       'unit record forget_closed', FILE, 'i < b.n && e == 0; i++', 'i < CM_RECORD_WAYS && e == 0; i++'),
+    _m('second bucket, unreadable', 'records that cannot be read are voided in both buckets',
+       'unit file unreadable_record', FILE, 'i < b->n; i++) {\n        uint64_t place = cm_record_place(b, i);\n        if (!b->unr',
+       'i < CM_RECORD_WAYS; i++) {\n        uint64_t place = cm_record_place(b, i);\n        if (!b->unr'),
+    _m('emptier bucket', 'a new record goes to the emptier of two buckets', 'unit record emptier_bucket', FILE,
+       'return free[0] >= free[1] ?', 'return free[0] > 0 ?'),
+    _m('unrecorded', 'files without a record are counted', 'unit record buckets_full', FILE,
+       '    else\n        cm_count(c, CM_STAT_unrecorded, 1);\n', ''),
     _m('no mark', 'dirty mark before a write', 'crash fill-a0,write-plain,fill-a0',
        'bracket.c', 'e = cm_file_mark_dirty(f);', 'e = 0;'),
     _m('mark trusted, record not settled', 'own fence of a mark that is found set, and settling of its record',
@@ -528,7 +548,7 @@ MUTANTS = [
        'int e = b->data ? cm_file_can_forget(f->cache) : 0;', 'int e = 0;'),
     _m('settle forgotten', 'settling of records that are not, or no longer, the forgotten file\'s',
        'crash fill-b1,forget-closed@f1', FILE,
-       '(!its && !b.unreadable[i] && cm_record_settle(&c->media, b.first + i, 1))', '0'),
+       '(!its && !b.unreadable[i] && !cm_record_is_unused(&b, i) &&\n                 cm_record_settle(&c->media, place))', '0'),
     _m('torn record first', 'a torn record is dropped before another is written in its place',
        'crash fill-b1,evict-b~f104', FILE, 'return b->whole[i] ? dirty : b->record[i].xxh3 != 0;',
        'return b->whole[i] && dirty;'),
@@ -546,7 +566,7 @@ MUTANTS = [
     _m('unreadable record, DAX', 'forgetting does not trust that a lost line stays lost',
        'unit file unreadable_record', FILE, 'void_unreadable(c, &b, false)', 'void_unreadable(c, &b, true)'),
     _m('failed sync evicted', 'a record of a failed fsync is not given to another file',
-       'unit file failed_sync_stays', FILE, 'if (b->whole[i] && sync_failed(c, b->first + i, &b->record[i]))', 'if (0)'),
+       'unit file failed_sync_stays', FILE, 'if (b->whole[i] && sync_failed(c, place, &b->record[i]))', 'if (0)'),
     _m('failed sync forgotten', 'forgetting a file does not forget its failed fsync',
        'unit file failed_sync_stays', FILE, 'if (sync_failed(c, place, r) &&', 'if (0 &&'),
     # Superblocks.

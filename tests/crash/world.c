@@ -787,26 +787,19 @@ static void visit(uint64_t stranger)
 }
 static bool has_record(const cm_file_id *id)
 {
-    struct cm_record_bucket b;
+    struct cm_record_set b;
     bool found = false;
     cm_record_load(&w.cache->media, id, &b);
-    for (unsigned i = 0; i < CM_RECORD_WAYS; i++)
-        found |= b.whole[i] && b.record[i].id.hi == id->hi && b.record[i].id.lo == id->lo;
+    for (unsigned i = 0; i < b.n; i++)
+        found |= cm_record_names(&b, i, id);
     return found;
 }
 /* Others come, until one of them is given the record of a file that is not open. Not for ever: a
  * record that tells of a failed sync stays. */
 static void push_out(const cm_file_id *id)
 {
-    const struct cm_media *m = &w.cache->media;
-    uint64_t bucket = cm_format_record_bucket(&m->geo, m->hash_seed, id);
-    unsigned visits = 0;
-    for (uint64_t i = 1000; has_record(id) && visits < 50; i++) {
-        const cm_file_id other = { STRANGERS, i };
-        if (cm_format_record_bucket(&m->geo, m->hash_seed, &other) != bucket)
-            continue;
+    for (uint64_t i = 1000; has_record(id) && i < 1200; i++) { /* all have the same two buckets */
         visit(i);
-        visits++;
         checkpoint();
     }
 }
@@ -1310,9 +1303,12 @@ static void warm_up(void)
         fill(f, 0, blocks_of(f));
 }
 
-/* Every slot is in use, none was read, and A's first blocks are the next victims. */
+/* Every slot is in use, none was read, and A's first blocks are the next victims. So is every record:
+ * a further file takes another's. */
 static void fill_up(void)
 {
+    for (uint64_t i = 1; i <= CM_RECORD_PLACES - FILES; i++)
+        visit(2000 + i);
     for (int f = FILE_A; f <= FILE_C; f++)
         for (unsigned i = 0; i < blocks_of(f); i += 2)
             fill(f, i, 2);

@@ -3,7 +3,8 @@
  * record.pml - the file table: attaching, evicting, settling records; born dirty or clean
  * (record.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep, cm_file_renew in file.c).
  *
- * One bucket of two records, three files whose validators never change (the worst case: everything
+ * Two places, which are all that a file's buckets have, in one bucket or in two: the rules speak of all places alike,
+ * and a new record may go to any that is unused. Files whose validators never change (the worst case: everything
  * rests on the record). A record is written as many words: until it is fenced the media may hold
  * the old one, the new one, or one that is not whole (id 0). Its state word is one persistent word:
  * 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached, written, synced,
@@ -17,6 +18,7 @@
  *          given to another   RECORD_FIRST born dirty: the record before the mark
  *          CLEAN_FIRST born clean: the mark is cleared before the record
  *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before another is taken
+ *          NO_SETTLE_OTHER (PLACES=2, CRASHES=3) only those of one bucket are
  *          NO_SETTLE_FORGET forgetting a closed file trusts that a record which is not its is so on the media
  *          MARK_OLD born dirty: the mark is set while the old record still stands
  *          NO_VOID (TRANSIENT, PLACES=2) a record that cannot be read is left standing
@@ -133,9 +135,13 @@ inline attach(f) {
      fi;
 #endif
 #ifndef NO_SETTLE_ALL
+#ifdef NO_SETTLE_OTHER
+     if :: place[f] == NONE -> settle(0) :: else fi;
+#else
      if :: place[f] == NONE -> atomic { for (i : 0..1) { settle(i) } } :: else fi;
 #endif
-     atomic { /* choose_place: the first unused, else any; not an open file's */
+#endif
+     atomic { /* choose_place: an unused one, else any; not an open file's */
        if
        :: place[f] == NONE ->
 #ifdef EVICT_OPEN
@@ -146,7 +152,7 @@ inline attach(f) {
           if
           :: mem[0].id == 0 && FREE(0) -> place[f] = 0
 #if PLACES > 1
-          :: !(mem[0].id == 0 && FREE(0)) && mem[1].id == 0 && FREE(1) -> place[f] = 1
+          :: mem[1].id == 0 && FREE(1) -> place[f] = 1 /* whichever bucket is the emptier */
           :: mem[0].id > 0 && mem[1].id > 0 && FREE(0) -> place[f] = 0
           :: mem[0].id > 0 && mem[1].id > 0 && FREE(1) -> place[f] = 1
 #else

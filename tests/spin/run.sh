@@ -186,6 +186,7 @@ ok all record 6ops OPS=6
 for m in NO_FENCE6 MARK_OLD NO_SETTLE_FORGET; do must ci record $m; done
 for m in RELEASE_EARLY NO_SETTLE EVICT_OPEN RECORD_FIRST CLEAN_FIRST; do must all record $m; done
 must all record NO_SETTLE_ALL PLACES=2 CRASHES=3
+must all record NO_SETTLE_OTHER PLACES=2 CRASHES=3
 ok all record transient TRANSIENT PLACES=2
 must all record NO_VOID TRANSIENT PLACES=2
 

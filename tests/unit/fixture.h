@@ -175,6 +175,16 @@ static inline void super_seal(struct cm_super *sb)
     sb->xxh3 = cm_format_super_sum(sb);
 }
 
+/* A pool that is not open gets this hash seed instead of a random one: where things are in it is then
+ * no matter of luck. */
+static inline void pool_seed(const struct pool *p, uint64_t seed)
+{
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(p, i)->hash_seed = seed;
+        super_seal(super_at(p, i));
+    }
+}
+
 /* The image was made under another boot of the system. */
 static inline void pool_other_boot(struct pool *p)
 {

@@ -1379,10 +1379,10 @@ static void check_info(const cm_info *i, uint64_t size)
     struct cm_geometry g;
     CHECK_EQ(cm_format_plan(size, 0, &g), 0);
     CHECK_EQ(i->struct_size, sizeof(*i));
-    CHECK_EQ(i->version, 3);
+    CHECK_EQ(i->version, CM_FORMAT_VERSION);
     CHECK_EQ(i->size, size);
     CHECK_EQ(i->slots, g.slots);
-    CHECK_EQ(i->max_files, g.record_buckets * CM_RECORD_WAYS);
+    CHECK_EQ(i->max_files, g.record_buckets * CM_RECORD_WAYS / 9 * 8);
     CHECK_EQ(i->metadata_bytes, size - g.slots * BLK);
     CHECK_EQ(i->superblocks_damaged, 0);
     CHECK_EQ(i->emptied, 0);

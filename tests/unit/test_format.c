@@ -116,8 +116,11 @@ static void check_places(uint64_t bytes, uint64_t max_files, const struct golden
 static void test_golden_places(void)
 {
     struct cm_geometry g;
+    uint64_t bucket[CM_RECORD_CHOICES];
     CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
-    CHECK_EQ(cm_format_record_bucket(&g, seed, &golden_id), GOLDEN_RECORD_BUCKET);
+    cm_format_record_buckets(&g, seed, &golden_id, bucket);
+    CHECK_EQ(bucket[0], GOLDEN_RECORD_BUCKET);
+    CHECK_EQ(bucket[1], GOLDEN_SECOND_BUCKET);
     check_places(64 * MIB, 1000, golden_places, sizeof(golden_places) / sizeof(golden_places[0]));
     check_places(GOLDEN_IMAGE_SIZE, 0, golden_small_places,
                  sizeof(golden_small_places) / sizeof(golden_small_places[0]));
@@ -208,7 +211,7 @@ static void check_plan(uint64_t size)
     }
     CHECK(sane(&g));
     CHECK(g.stripes * g.stripe_buckets * CM_BUCKET_CELLS >= 2 * g.slots);
-    CHECK(g.record_buckets * CM_RECORD_WAYS >= g.slots / 16);
+    CHECK(cm_format_max_files(&g) >= g.slots / 16);
     cm_super_init(&sb, &g, uuid, 1, 1);
     CHECK_EQ(cm_format_geometry(&sb, &again), 0);
     CHECK(memcmp(&g, &again, sizeof(g)) == 0);
@@ -290,12 +293,12 @@ static void check_max_files(uint64_t size)
 {
     struct cm_geometry g;
     CHECK_EQ(cm_format_plan(size, 1, &g), 0);
-    CHECK_EQ(g.record_buckets, 1);
-    CHECK_EQ(cm_format_plan(size, 8, &g), 0);
-    CHECK_EQ(g.record_buckets, 1);
+    CHECK_EQ(g.record_buckets, 2);
+    CHECK_EQ(cm_format_plan(size, 24, &g), 0);
+    CHECK_EQ(g.record_buckets, 2);
     uint64_t most = most_files(size);
     CHECK_EQ(cm_format_plan(size, most, &g), 0);
-    CHECK(sane(&g) && g.record_buckets * CM_RECORD_WAYS >= most);
+    CHECK(sane(&g) && cm_format_max_files(&g) >= most);
     if (most < size / BLK)
         CHECK_EQ(cm_format_plan(size, most + CM_RECORD_WAYS, &g), CM_EINVAL);
     CHECK_EQ(cm_format_plan(size, size / BLK + 1, &g), CM_EINVAL);
@@ -310,10 +313,10 @@ static void test_max_files(void)
     check_max_files(MIB);
     check_max_files(GIB);
     check_max_files(CM_POOL_SIZE_MAX);
-    CHECK_EQ(cm_format_plan(cm_pool_size_min(), 9, &g), 0);
-    CHECK_EQ(g.record_buckets, 2);
+    CHECK_EQ(cm_format_plan(MIB, 25, &g), 0);
+    CHECK_EQ(g.record_buckets, 3);
     CHECK_EQ(cm_format_plan(64 * MIB, 0, &g), 0);
-    CHECK_EQ(g.record_buckets, (g.slots / 16 + 7) / 8);
+    CHECK_EQ(g.record_buckets, ((g.slots / 16 + 7) / 8 * 9 + 15) / 16);
 }
 
 /* ---- Hostile superblocks --------------------------------------------------------------------- */
@@ -383,7 +386,10 @@ static void test_placement_in_bounds(void)
         CHECK(p.bucket[0] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[1] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[0] != p.bucket[1]);
-        CHECK(cm_format_record_bucket(&g, seed, &id) < g.record_buckets);
+        uint64_t bucket[CM_RECORD_CHOICES];
+        cm_format_record_buckets(&g, seed, &id, bucket);
+        CHECK(bucket[0] < g.record_buckets && bucket[1] < g.record_buckets);
+        CHECK(bucket[0] != bucket[1] || g.record_buckets == 1);
     }
 }
 

@@ -115,85 +115,131 @@ static void test_marks(void)
     pool_end(&p);
 }
 
-/* The bucket of an id, with what is in it. */
+/* The buckets of an id, with what is in them. */
 static void test_load(void)
 {
     struct pool p;
-    struct cm_record_bucket b;
+    struct cm_record_set s;
     REQUIRE(pool_new(&p, 16 * MIB) == 0);
     for (uint64_t n = 1; n < 200; n++) {
         cm_file_id id = id_of(n);
-        cm_record_load(&p.c->media, &id, &b);
-        CHECK(b.first % CM_RECORD_WAYS == 0);
-        CHECK(b.first / CM_RECORD_WAYS < p.c->media.geo.record_buckets);
+        cm_record_load(&p.c->media, &id, &s);
+        CHECK_EQ(s.n, CM_RECORD_PLACES);
+        CHECK(s.first[0] != s.first[1]);
+        unsigned i = (unsigned)n % CM_RECORD_PLACES;
+        uint64_t place = cm_record_place(&s, i);
+        CHECK_EQ(place, s.first[i / CM_RECORD_WAYS] + i % CM_RECORD_WAYS);
+        CHECK(place < p.c->media.geo.record_buckets * CM_RECORD_WAYS);
         struct cm_record r = some_record(n);
-        CHECK_EQ(cm_record_write(&p.c->media, b.first + n % CM_RECORD_WAYS, &r), 0);
-        cm_record_load(&p.c->media, &id, &b);
-        CHECK(b.whole[n % CM_RECORD_WAYS]);
-        CHECK_EQ(b.record[n % CM_RECORD_WAYS].incarnation, 100 + n);
+        CHECK_EQ(cm_record_write(&p.c->media, place, &r), 0);
+        cm_record_load(&p.c->media, &id, &s);
+        CHECK(cm_record_names(&s, i, &id));
+        CHECK_EQ(s.record[i].incarnation, 100 + n);
     }
     pool_end(&p);
 }
 
 /* ---- Which record goes ----------------------------------------------------------------------- */
 
-/* A table of one bucket: files closed lose their record to new ones, any of them. */
+#define TABLE CM_RECORD_PLACES /* the smallest: two buckets, which are those of every file */
+
+/* Files closed lose their record to new ones, any of them. */
 static void test_eviction(void)
 {
     struct pool p;
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
-    for (uint64_t n = 1; n <= 10; n++) {
+    for (uint64_t n = 1; n <= TABLE + 2; n++) {
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f, 0, 5, n), 5);
         detach(f);
     }
-    cm_stats_data st = { .struct_size = sizeof(st) };
-    CHECK_EQ(cm_stats(p.c, &st), 0);
-    CHECK_EQ(st.records_evicted, 2);
+    CHECK_EQ(STAT(p.c, records_evicted), 2);
+    CHECK_EQ(STAT(p.c, unrecorded), 0);
     pool_again(&p);
     unsigned kept = 0;
-    for (uint64_t n = 10; n >= 1; n--) { /* a cold one takes another one's record again */
+    for (uint64_t n = TABLE + 2; n >= 1; n--) { /* a cold one takes another one's record again */
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         kept += info_of(f).kept;
         CHECK_EQ(hits(f, 0, 5, n), info_of(f).kept ? 5 : 0);
         detach(f);
     }
-    CHECK(kept >= 2 && kept <= 8);
+    CHECK(kept >= 2 && kept <= TABLE);
     pool_end(&p);
 }
 
-/* Records of open files stay. When all of a bucket are open, a further file works without one and
- * is cold after a reopen; the others are not touched. */
-static void test_bucket_full(void)
+/* Records of open files stay. When all of both buckets are open, a further file works without one,
+ * is counted, and is cold after a reopen; those that came before it are not touched. */
+static void test_buckets_full(void)
 {
     struct pool p;
-    cm_file *f[9];
+    cm_file *f[TABLE + 1];
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
-    for (uint64_t n = 0; n < 9; n++) {
+    for (uint64_t n = 0; n <= TABLE; n++) {
+        CHECK_EQ(STAT(p.c, unrecorded), 0);
         f[n] = attach(&p, n + 1, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f[n], 0, 5, n), 5);
     }
-    CHECK_EQ(f[8]->place, CM_NO_PLACE);
-    for (uint64_t n = 0; n < 9; n++)
+    CHECK_EQ(f[TABLE]->place, CM_NO_PLACE);
+    CHECK_EQ(STAT(p.c, unrecorded), 1);
+    for (uint64_t n = 0; n <= TABLE; n++)
         CHECK_EQ(hits(f[n], 0, 5, n), 5);
-    cm_bracket w = begin_write(f[8], 0, BLK); /* it can be written, too */
-    CHECK_EQ(look(f[8], 0, 8), MISS);
-    CHECK(cm_write_end(f[8], &w, NULL) >= 0);
-    CHECK_EQ(cm_file_abort(f[8]), 0);
-    CHECK_EQ(hits(f[8], 0, 5, 8), 0);
-    CHECK_EQ(put_all(f[8], 0, 5, 8), 5);
+    cm_bracket w = begin_write(f[TABLE], 0, BLK); /* it can be written, too */
+    CHECK_EQ(look(f[TABLE], 0, TABLE), MISS);
+    CHECK(cm_write_end(f[TABLE], &w, NULL) >= 0);
+    CHECK_EQ(cm_file_abort(f[TABLE]), 0);
+    CHECK_EQ(hits(f[TABLE], 0, 5, TABLE), 0);
+    CHECK_EQ(put_all(f[TABLE], 0, 5, TABLE), 5);
     pool_again(&p);
-    for (uint64_t n = 0; n < 9; n++) {
+    for (uint64_t n = 0; n <= TABLE; n++) {
         f[n] = attach(&p, n + 1, 100 * BLK, 1, 0);
-        CHECK_EQ(info_of(f[n]).kept, n < 8);
-        CHECK_EQ(hits(f[n], 0, 5, n), n < 8 ? 5 : 0);
+        CHECK_EQ(info_of(f[n]).kept, n < TABLE);
+        CHECK_EQ(hits(f[n], 0, 5, n), n < TABLE ? 5 : 0);
+    }
+    CHECK_EQ(STAT(p.c, unrecorded), 1);
+    CHECK_EQ(STAT(p.c, records_evicted), 0);
+    pool_end(&p);
+}
+
+/* New files take the emptier of their buckets. */
+static void test_emptier_bucket(void)
+{
+    struct pool p;
+    int64_t in[CM_RECORD_CHOICES] = { 0 };
+    pool_make(&p, MIB, 8);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t n = 0; n < TABLE; n++) {
+        cm_file *f = attach(&p, n + 1, 100 * BLK, 1, 0);
+        in[f->place / CM_RECORD_WAYS]++;
+        CHECK(in[0] - in[1] >= -1 && in[0] - in[1] <= 1);
     }
     pool_end(&p);
 }
 
-/* The ninth file, attached first after a reopen, takes the oldest record and not an open one's. */
+/* A table of one bucket, as a superblock may say: it is looked at once. */
+static void test_one_bucket(void)
+{
+    struct pool p;
+    struct cm_record_set s;
+    cm_file_id id = id_of(1);
+    pool_make(&p, MIB, 8);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(&p, i)->record_buckets = 1;
+        super_seal(super_at(&p, i));
+    }
+    REQUIRE(pool_up(&p) == 0);
+    cm_record_load(&p.c->media, &id, &s);
+    CHECK_EQ(s.n, CM_RECORD_WAYS);
+    for (uint64_t n = 0; n <= CM_RECORD_WAYS; n++)
+        (void)attach(&p, n + 1, 100 * BLK, 1, 0);
+    CHECK_EQ(STAT(p.c, unrecorded), 1);
+    pool_again(&p);
+    CHECK_EQ(info_of(attach(&p, 1, 100 * BLK, 1, 0)).kept, 1);
+    pool_end(&p);
+}
+
+/* One file too many, attached first after a reopen, takes a record and not an open one's. */
 static void test_open_not_evicted(void)
 {
     struct pool p;
@@ -201,7 +247,7 @@ static void test_open_not_evicted(void)
     REQUIRE(pool_up(&p) == 0);
     cm_file *first = attach(&p, 1, 100 * BLK, 1, 0); /* the oldest, and open */
     CHECK_EQ(put_all(first, 0, 5, 1), 5);
-    for (uint64_t n = 2; n <= 30; n++)
+    for (uint64_t n = 2; n <= 4 * TABLE; n++)
         detach(attach(&p, n, 100 * BLK, 1, 0));
     CHECK_EQ(hits(first, 0, 5, 1), 5);
     pool_again(&p);
@@ -211,15 +257,19 @@ static void test_open_not_evicted(void)
     pool_end(&p);
 }
 
-/* Two whole records of one id prove nothing: neither counts, both are gone. */
-static void test_two_records(void)
+/* Two whole records of one id prove nothing, wherever they are: neither counts, both are gone. */
+static void two_records(bool other_bucket)
 {
     struct pool p;
-    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_record_set s;
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 5, 1), 5);
-    uint64_t place = f->place, other = place / CM_RECORD_WAYS * CM_RECORD_WAYS;
-    other += (place + 3) % CM_RECORD_WAYS;
+    cm_record_load(&p.c->media, &id, &s);
+    uint64_t place = f->place, own = place - s.first[0] < CM_RECORD_WAYS ? s.first[0] : s.first[1];
+    uint64_t other = own == s.first[0] && other_bucket ? s.first[1] : s.first[0];
+    other = (other_bucket ? other : own) + (place + 3) % CM_RECORD_WAYS;
     struct cm_record twin = *record_of(p.c, place);
     twin.incarnation += 1000;
     CHECK_EQ(cm_record_write(&p.c->media, other, &twin), 0);
@@ -230,8 +280,40 @@ static void test_two_records(void)
     f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(info_of(f).kept, 0);
     CHECK_EQ(hits(f, 0, 5, 1), 0);
-    CHECK(whole_at(&p, place) + whole_at(&p, other) == 1);
+    CHECK(whole_at(&p, place) + whole_at(&p, other) <= 1);
+    cm_record_load(&p.c->media, &id, &s);
+    unsigned left = 0;
+    for (unsigned i = 0; i < s.n; i++)
+        left += cm_record_names(&s, i, &id);
+    CHECK_EQ(left, 1); /* the new one */
     pool_end(&p);
+}
+static void test_two_records(void)
+{
+    two_records(false);
+    two_records(true);
+}
+
+/* Forgetting a file that is not attached finds its record in either bucket. */
+static void test_forget_closed(void)
+{
+    for (uint64_t n = 1; n <= 40; n++) {
+        struct pool p;
+        cm_file_id id = id_of(n);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        for (uint64_t k = 100; k < 100 + n % 4; k++) /* so that it is now the one, now the other */
+            detach(attach(&p, k, 100 * BLK, 1, 0));
+        cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, 5, n), 5);
+        uint64_t place = f->place;
+        detach(f);
+        CHECK_EQ(cm_forget(p.c, &id), 0);
+        CHECK(!whole_at(&p, place));
+        f = attach(&p, n, 100 * BLK, 1, 0);
+        CHECK_EQ(info_of(f).kept, 0);
+        CHECK_EQ(hits(f, 0, 5, n), 0);
+        pool_end(&p);
+    }
 }
 
 /* Garbage in the table is no record; a damaged one costs its file's blocks and nothing else. */
@@ -274,11 +356,91 @@ static void test_garbage_table(void)
     pool_end(&p);
 }
 
+/* ---- How many files find a record ------------------------------------------------------------ */
+
+/* Attaches files 1..n, all at once, and closes the pool; attaches them again: how many are cold?
+ * Those before the first cold one are `first`. */
+static uint64_t cold_of(struct pool *p, uint64_t n, uint64_t *first)
+{
+    cm_file **f = calloc(n, sizeof(cm_file *));
+    uint64_t cold = 0;
+    *first = n;
+    for (uint64_t i = 0; f && i < n; i++)
+        f[i] = attach(p, 1 + i, 100 * BLK, 1, 0);
+    for (uint64_t i = 0; f && i < n; i++)
+        detach(f[i]);
+    pool_again(p);
+    for (uint64_t i = 0; f && i < n; i++)
+        f[i] = attach(p, 1 + i, 100 * BLK, 1, 0);
+    for (uint64_t i = 0; f && i < n; i++) {
+        if (!info_of(f[i]).kept && cold++ == 0)
+            *first = i;
+        detach(f[i]);
+    }
+    free(f);
+    return cold;
+}
+
+/* Twice as many records as files: none is cold the second time. */
+static void test_half_full(void)
+{
+    struct pool p;
+    uint64_t first;
+    pool_make(&p, 16 * MIB, 2070);
+    pool_seed(&p, 1);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cold_of(&p, 1003, &first), 0);
+    pool_end(&p);
+}
+
+/* Cold files by how full the table is, of a million. */
+static void test_loss_by_load(void)
+{
+    static const unsigned percent[] = { 50, 80, 90, 95 }, most[] = { 0, 0, 200, 4000 };
+    for (unsigned i = 0; i < 4; i++) {
+        struct pool p;
+        uint64_t first;
+        pool_make(&p, 64 * MIB, 12000);
+        pool_seed(&p, 1 + i);
+        REQUIRE(pool_up(&p) == 0);
+        uint64_t records = p.c->media.geo.record_buckets * CM_RECORD_WAYS;
+        uint64_t n = records * percent[i] / 100, cold = cold_of(&p, n, &first);
+        printf("# %llu records, %u %% full: %llu files cold, %.0f of a million\n",
+               (unsigned long long)records, percent[i], (unsigned long long)cold,
+               (double)cold * 1e6 / (double)n);
+        CHECK(cold * 1000000 <= n * most[i]);
+        pool_end(&p);
+    }
+}
+
+/* More files than the table takes, all attached: those that came first are the ones that are kept,
+ * and every other one is counted. */
+static void test_first_are_kept(void)
+{
+    struct pool p;
+    uint64_t first;
+    pool_make(&p, 16 * MIB, 1000);
+    pool_seed(&p, 1);
+    REQUIRE(pool_up(&p) == 0);
+    uint64_t records = p.c->media.geo.record_buckets * CM_RECORD_WAYS, n = 2 * records;
+    for (uint64_t i = 0; i < n; i++)
+        (void)attach(&p, 1 + i, 100 * BLK, 1, 0);
+    uint64_t lost = (uint64_t)STAT(p.c, unrecorded);
+    CHECK(lost >= n - records && lost < n - records * 98 / 100);
+    CHECK_EQ(STAT(p.c, records_evicted), 0);
+    pool_again(&p);
+    CHECK_EQ(cold_of(&p, n, &first), lost);
+    CHECK(first >= records * 8 / 9);
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
-    TEST(write_and_drop), TEST(torn),           TEST(belongs),
-    TEST(no_id),          TEST(marks),          TEST(load),
-    TEST(eviction),       TEST(bucket_full),    TEST(open_not_evicted),
-    TEST(two_records),    TEST(damaged_record), TEST(garbage_table),
+    TEST(write_and_drop),  TEST(torn),            TEST(belongs),
+    TEST(no_id),           TEST(marks),           TEST(load),
+    TEST(eviction),        TEST(buckets_full),    TEST(emptier_bucket),
+    TEST(one_bucket),      TEST(open_not_evicted), TEST(two_records),
+    TEST(forget_closed),   TEST(damaged_record),  TEST(garbage_table),
+    TEST(half_full),       TEST(loss_by_load),    TEST(first_are_kept),
 };
 
 int main(int argc, char **argv)
