@@ -1649,17 +1649,19 @@ static void prefer_second(struct pool *p, const cm_file_id *id)
     CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
 }
 
-/* A record that cannot be read today must not bring its incarnation back tomorrow. */
-static void transient(bool forget, enum cm_durability durability, bool second)
+/* A record that cannot be read today must not bring its incarnation back tomorrow: where all records
+ * are lost, where those of its own bucket are and the other one is at hand. */
+enum lost { ALL, FIRST, SECOND };
+static void transient(bool forget, enum cm_durability durability, enum lost lost)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_file_id id = id_of(1);
-    pool_make(&p, 16 * MIB, 0);
+    pool_make(&p, lost == ALL ? MIB : 16 * MIB, 0);
     pool_seed(&p, 1);
     REQUIRE(pool_up(&p) == 0);
     p.c->super.now.durability = durability;
-    if (second)
+    if (lost == SECOND)
         prefer_second(&p, &id);
     cm_file *f = warm(&p, 1, &v, 0);
     uint64_t incarnation = info_of(f).incarnation;
@@ -1695,11 +1697,11 @@ static void test_unreadable_record(void)
 {
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
-    for (unsigned second = 0; second < 2; second++) {
-        transient(false, CM_DURABILITY_PAGECACHE, second);
-        transient(true, CM_DURABILITY_PAGECACHE, second);
-        transient(false, CM_DURABILITY_VOLATILE, second);
-        transient(true, CM_DURABILITY_DAX, second); /* forgetting trusts nobody */
+    for (enum lost lost = ALL; lost <= SECOND; lost++) {
+        transient(false, CM_DURABILITY_PAGECACHE, lost);
+        transient(true, CM_DURABILITY_PAGECACHE, lost);
+        transient(false, CM_DURABILITY_VOLATILE, lost);
+        transient(true, CM_DURABILITY_DAX, lost); /* forgetting trusts nobody */
     }
 }
 
