@@ -161,6 +161,12 @@ enum cm_policy {
 
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
+/* Callbacks. All of them must return, but the origin's (cm_origin_read_fn) and cm_check's progress, in
+ * which, on POSIX, the thread may also end or a C++ exception be thrown. None may be left by
+ * longjmp(). A thread that pthread_cancel() was called for ends in these two or outside of the
+ * library, not in it: its other calls and callbacks come to their end first. (Asynchronous
+ * cancellation is not supported.) */
+
 /* Called with one complete line without newline; `text` is valid during the call only. Must be
  * safe to call from any thread. */
 typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
@@ -478,7 +484,10 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
 /* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
  * error of the caller's own, which cm_read_through() returns unchanged. off, len and buf are
  * multiples of 4096, so that an O_DIRECT descriptor works. No lock is held; it must not call
- * back into the same cache. Returning more than len is CM_EINVAL, and nothing is stored. */
+ * back into the same cache. Returning more than len is CM_EINVAL, and nothing is stored. If its
+ * thread ends in it (cancelled, pthread_exit) or an exception leaves it, nothing is stored and those
+ * who waited for the read go to the origin themselves; one that never returns keeps them waiting.
+ * Windows: it must return. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of

@@ -91,6 +91,27 @@ int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_
     return cm_plat_identify(os_file, &o, id, validator);
 }
 
+struct check_call {
+    cm_cache *c;
+    uint32_t flags;
+    int (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+    cm_check_report *report;
+    struct cm_callback frame;
+    int result;
+};
+
+static void run_check(void *arg)
+{
+    struct check_call *k = arg;
+    k->result = cm_check_pool(k->c, k->flags, k->progress, k->ctx, k->report);
+}
+
+static void end_check(void *arg)
+{
+    cm_callback_end(&((struct check_call *)arg)->frame);
+}
+
 int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t done, uint64_t total),
              void *ctx, cm_check_report *report)
 {
@@ -103,12 +124,12 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
     cm_check_report r = { .struct_size = report->struct_size };
-    struct cm_callback frame;
-    cm_callback_begin(c, &frame);
-    e = cm_check_pool(c, flags, progress, ctx, &r);
-    cm_callback_end(&frame);
+    struct check_call k = { .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r };
+    cm_callback_begin(c, &k.frame);
+    cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
+    end_check(&k);
     memcpy(report, &r, r.struct_size < sizeof(r) ? r.struct_size : sizeof(r));
-    return e;
+    return k.result;
 }
 
 int cm_forget(cm_cache *c, const cm_file_id *id)

@@ -53,7 +53,9 @@ static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list
     if (!log)
         return;
     vsnprintf(text, sizeof(text), format, ap);
+    int cancel = cm_plat_cancel_off();
     log(ctx, level, text);
+    cm_plat_cancel_back(cancel);
 }
 
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)

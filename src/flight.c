@@ -21,6 +21,9 @@
  * The origin is read in whole blocks into block-aligned memory, so that O_DIRECT works: straight
  * into the caller's buffer where that is aligned and long enough, else into a staging buffer.
  *
+ * The origin's call may end the thread (cancelled, pthread_exit) or throw: then its flight lands,
+ * empty, so that those who wait for it go to the origin themselves (give_up).
+ *
  * Who: cache.c.
  */
 #include "flight.h"
@@ -168,17 +171,49 @@ struct request {
     uint64_t counted; /* a request takes several looks, and a miss counts once: cm_range_read */
     cm_origin_read_fn origin_read;
     void *ctx;
+    /* What it holds while the origin is called. */
+    struct cm_flight *flight; /* that it leads, or NULL */
+    void *staging;            /* or NULL */
+    struct cm_callback frame;
 };
+
+/* The origin's call will not come back: gives back everything that the request holds. */
+static void give_up(void *arg)
+{
+    struct request *q = arg;
+    struct cm_cache *c = q->f->cache;
+    cm_callback_end(&q->frame);
+    if (q->flight)
+        land(c, q->flight);
+    if (q->staging)
+        put_staging(c, q->staging);
+    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+}
+
+struct origin_call {
+    struct request *q;
+    uint64_t offset;
+    void *p;
+    size_t len;
+    int64_t result;
+};
+
+static void run_origin(void *arg)
+{
+    struct origin_call *k = arg;
+    k->result = k->q->origin_read(k->q->ctx, k->offset, k->p, k->len);
+}
 
 /* Calls the origin; the bytes it gave, or its error. */
 static int64_t call_origin(struct request *q, uint64_t offset, void *p, size_t len)
 {
     struct cm_cache *c = q->f->cache;
     uint64_t start = cm_plat_now_ns();
-    struct cm_callback frame;
-    cm_callback_begin(c, &frame); /* a read of ours in there could wait for itself */
-    int64_t r = q->origin_read(q->ctx, offset, p, len);
-    cm_callback_end(&frame);
+    struct origin_call k = { q, offset, p, len, 0 };
+    cm_callback_begin(c, &q->frame); /* a read of ours in there could wait for itself */
+    cm_plat_call(run_origin, &k, give_up, q);
+    cm_callback_end(&q->frame);
+    int64_t r = k.result;
     cm_stats_latency(&c->media, CM_HISTOGRAM_ORIGIN, cm_plat_now_ns() - start);
     cm_count(c, CM_STAT_origin_reads, 1);
     if (r > 0 && r <= (int64_t)len)
@@ -239,13 +274,14 @@ static int64_t read_origin(struct request *q, const cm_miss *miss, bool *eof)
     if (miss->offset == q->offset + q->done && (uintptr_t)to % CM_BLOCK_SIZE == 0 &&
         (miss->len <= left || left >= CM_STAGING_BYTES))
         return read_run(q, miss, to, left, eof);
-    void *staging = get_staging(q->f->cache);
-    if (!staging) {
+    q->staging = get_staging(q->f->cache);
+    if (!q->staging) {
         uint8_t small[2 * CM_BLOCK_SIZE];
         return read_run(q, miss, aligned(small), CM_BLOCK_SIZE, eof);
     }
-    int64_t r = read_run(q, miss, aligned(staging), CM_STAGING_BYTES, eof);
-    put_staging(q->f->cache, staging);
+    int64_t r = read_run(q, miss, aligned(q->staging), CM_STAGING_BYTES, eof);
+    put_staging(q->f->cache, q->staging);
+    q->staging = NULL;
     return r;
 }
 
@@ -310,15 +346,15 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
     cm_miss miss;
     if (!read_cached(q, ahead, &miss))
         return 1;
-    struct cm_flight *flight = NULL;
-    if (start_flight(q->f, &miss, *join, &flight) == JOINED) {
+    q->flight = NULL;
+    if (start_flight(q->f, &miss, *join, &q->flight) == JOINED) {
         *join = false; /* once is enough: then the origin itself */
         return 0;
     }
     bool eof = false;
     int64_t r = read_origin(q, &miss, &eof);
-    if (flight)
-        land(q->f->cache, flight);
+    if (q->flight)
+        land(q->f->cache, q->flight);
     if (r < 0)
         return r;
     q->done += (size_t)r;
@@ -342,7 +378,9 @@ static int64_t serve(struct request *q, uint64_t ahead)
 int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
                        cm_origin_read_fn origin_read, void *ctx)
 {
-    struct request q = { f, offset, buf, len, 0, 0, false, 0, origin_read, ctx };
+    struct request q = { .f = f, .offset = offset, .buf = buf, .len = len };
+    q.origin_read = origin_read;
+    q.ctx = ctx;
     uint64_t ahead = read_ahead(f, offset, len);
     int64_t r = 0;
     at_add_acq_rel(&f->cache->live, 1);

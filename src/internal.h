@@ -104,7 +104,9 @@ static inline void *cm_cache_alloc(const struct cm_cache *c, size_t bytes)
 {
     struct cm_callback frame;
     cm_callback_begin(c, &frame);
+    int cancel = cm_plat_cancel_off();
     void *p = c->opts.alloc(c->opts.alloc_ctx, bytes);
+    cm_plat_cancel_back(cancel);
     cm_callback_end(&frame);
     return p;
 }
@@ -114,7 +116,9 @@ static inline void cm_cache_free(const struct cm_cache *c, void *p, size_t bytes
         return;
     struct cm_callback frame;
     cm_callback_begin(c, &frame);
+    int cancel = cm_plat_cancel_off();
     c->opts.free(c->opts.alloc_ctx, p, bytes);
+    cm_plat_cancel_back(cancel);
     cm_callback_end(&frame);
 }
 

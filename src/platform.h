@@ -103,6 +103,15 @@ void cm_plat_wait(uint32_t *word, uint32_t expected);
 void cm_plat_wake_one(uint32_t *word);
 void cm_plat_wake_all(uint32_t *word);
 
+/* Calls fn(arg). If the thread ends in there (POSIX: cancelled, or pthread_exit) or a C++ exception
+ * leaves it, cleanup(cleanup_arg) runs and that goes on. Windows: a function that does not return
+ * leaves things as they are. */
+void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg);
+/* Between the two the thread is not cancelled: around calls that may not end in the middle. Nests;
+ * cancel_off gives what cancel_back takes. */
+int cm_plat_cancel_off(void);
+void cm_plat_cancel_back(int was);
+
 /* One per thread, zeroed at its first use. */
 #define PLAT_RECENT 8u
 struct cm_plat_thread {

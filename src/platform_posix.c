@@ -225,6 +225,7 @@ static bool file_size_allowed(uint64_t size)
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
+    POSIX_NO_CANCEL;
     int rc;
     int fd;
 
@@ -258,6 +259,7 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
 
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
+    POSIX_NO_CANCEL;
     struct stat st;
     int fd;
 
@@ -287,6 +289,7 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 
 void cm_plat_file_close(struct cm_plat_file *f)
 {
+    POSIX_NO_CANCEL;
     assert(f != NULL);
     if (f->handle < 0) {
         return;
@@ -307,6 +310,7 @@ void cm_plat_file_close(struct cm_plat_file *f)
 
 int cm_plat_file_sync_dir(const char *path)
 {
+    POSIX_NO_CANCEL;
     const char *slash;
     char *dir;
     int fd;
@@ -337,6 +341,7 @@ int cm_plat_file_sync_dir(const char *path)
 
 void cm_plat_file_remove(const char *path)
 {
+    POSIX_NO_CANCEL;
     assert(path != NULL);
     (void)unlink(path);
     (void)cm_plat_file_sync_dir(path);
@@ -351,6 +356,7 @@ void cm_plat_file_void(struct cm_plat_file *f)
 
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
+    POSIX_NO_CANCEL;
     uint8_t *to = buf;
 
     assert(buf != NULL || n == 0);
@@ -425,6 +431,7 @@ static uint8_t *reserve_aligned(size_t size, size_t align)
 
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
+    POSIX_NO_CANCEL;
     const int fd = file_fd(f);
     const int prot = f->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
     bool sync;
@@ -463,6 +470,7 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
 
 int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
+    POSIX_NO_CANCEL;
     const int fd = file_fd(f);
 
     if (f->base != NULL) {
@@ -487,6 +495,7 @@ uint32_t cm_plat_pid(void)
 
 int cm_plat_random(void *buf, size_t n)
 {
+    POSIX_NO_CANCEL;
     uint8_t *to = buf;
 
     while (n > 0) {
@@ -579,6 +588,30 @@ void cm_plat_free(void *p, size_t bytes)
 }
 
 /* ---- Threads ------------------------------------------------------------------------------- */
+
+int cm_plat_cancel_off(void)
+{
+    int was = PTHREAD_CANCEL_ENABLE;
+
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
+    return was;
+}
+
+void cm_plat_cancel_back(int was)
+{
+    int ours;
+
+    (void)pthread_setcancelstate(was, &ours);
+}
+
+/* With -fexceptions (meson.build) the C library makes of this pair what the compiler makes of C++
+ * destructors; without it, what pthread_exit() alone knows of. */
+void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg)
+{
+    pthread_cleanup_push(cleanup, cleanup_arg);
+    fn(arg);
+    pthread_cleanup_pop(0);
+}
 
 void cm_plat_wait(uint32_t *word, uint32_t expected)
 {

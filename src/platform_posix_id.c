@@ -69,6 +69,7 @@ static int hex_digit(char c)
 
 void cm_plat_boot_id(uint8_t id[16])
 {
+    POSIX_NO_CANCEL;
     char text[64];
     unsigned digits = 0;
 
@@ -108,6 +109,7 @@ static uint64_t disk_sequence(uint32_t major_no, uint32_t minor_no)
 
 void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
+    POSIX_NO_CANCEL;
     struct statx stx;
     uint64_t word[4] = { 0, 0, 0, 0 };
     XXH128_canonical_t canonical;
@@ -248,6 +250,7 @@ static bool attributes_are_made_up(uint32_t type)
 int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
                      cm_validator *v)
 {
+    POSIX_NO_CANCEL;
     const int fd = (int)os_file;
     struct statfs fs;
     struct stat st;

@@ -146,6 +146,22 @@ struct cm_plat_thread *cm_plat_thread(void)
     return self;
 }
 
+void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg)
+{
+    (void)cleanup, (void)cleanup_arg;
+    fn(arg);
+}
+
+int cm_plat_cancel_off(void)
+{
+    return 0; /* nobody ends another's thread here in a way that could be told off */
+}
+
+void cm_plat_cancel_back(int was)
+{
+    (void)was;
+}
+
 uint32_t cm_plat_fork_count(void)
 {
     return 0; /* no process here is a copy of another */

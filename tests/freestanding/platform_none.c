@@ -122,6 +122,24 @@ int cm_plat_random(void *buf, size_t n)
     return 0;
 }
 
+/* ---- Calls back, and threads that end in them ----------------------------------------------- */
+
+void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg)
+{
+    (void)cleanup, (void)cleanup_arg;
+    fn(arg);
+}
+
+int cm_plat_cancel_off(void)
+{
+    return 0; /* nobody ends another's thread here in a way that could be told off */
+}
+
+void cm_plat_cancel_back(int was)
+{
+    (void)was;
+}
+
 /* ---- Clocks -------------------------------------------------------------------------------- */
 
 uint64_t cm_plat_now_ns(void)

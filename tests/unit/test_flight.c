@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "flight.h"
 
@@ -555,6 +556,119 @@ static void test_single_flight(void)
     pool_end(&p);
 }
 
+#ifndef _WIN32
+/* ---- A leader that does not come back --------------------------------------------------------- */
+
+static uint32_t exits; /* threads that are still to end in their call */
+static void exit_once(void *ctx)
+{
+    uint32_t one = 1;
+    (void)ctx;
+    if (at_cas_acq_rel(&exits, &one, 0u))
+        pthread_exit(NULL);
+}
+
+/* The leader's thread ends in the origin's call, cancelled or by itself: those that wait for it read
+ * the origin themselves, and nothing of it is left in the cache. */
+static void leader_ends(bool cancelled)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    pthread_t t[READERS];
+    struct reader r[READERS];
+    cm_file *f = open_both(&p, MIB, o.size);
+    (void)alarm(60); /* they would wait for ever */
+    o.gate = 1;
+    exits = cancelled ? 0 : 1;
+    o.during = exit_once;
+    for (unsigned i = 0; i < READERS; i++)
+        r[i] = (struct reader){ f, &o, 50 * BLK + i, 100, 0, false };
+    start_readers(t, r, 1);
+    until(&o.waiting, 1);
+    start_readers(t + 1, r + 1, READERS - 1);
+    until_joined(p.c, READERS - 1);
+    if (cancelled) {
+        CHECK_EQ(pthread_cancel(t[0]), 0);
+        (void)pthread_join(t[0], NULL);
+    }
+    at_store_release(&o.gate, 0u);
+    join_all(t + (cancelled ? 1 : 0), READERS - (cancelled ? 1 : 0));
+    CHECK_EQ(r[0].right, false);
+    for (unsigned i = 1; i < READERS; i++)
+        CHECK(r[i].result == 100 && r[i].right);
+    CHECK(p.c->flights->spares > 0); /* the leader's buffer, too */
+    CHECK_EQ(p.c->flights->top, 0);
+    CHECK_EQ(p.c->live, 0);
+    check_read(f, &o, 50 * BLK, (uint8_t[100]){ 0 }, 100);
+    pool_end(&p);
+    (void)alarm(0);
+}
+static void test_leader_cancelled(void)
+{
+    leader_ends(true);
+}
+static void test_leader_exits(void)
+{
+    leader_ends(false);
+}
+
+/* A thread with a cancellation pending is not ended in the library: not by a file operation of the
+ * pool that a fill needs, with locks held, and not in a callback but the origin's. */
+static void log_sleeps(void *ctx, int level, const char *text)
+{
+    (void)ctx, (void)level, (void)text;
+    sleep_ms(1); /* a cancellation point */
+}
+static void *work_cancelled(void *arg)
+{
+    struct pool *p = arg;
+    cm_log(p->c, CM_LOG_INFO, "%s", "cancelled?");
+    void *memory = cm_cache_alloc(p->c, 100);
+    cm_cache_free(p->c, memory, 100);
+    CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0); /* stores, syncs, under a lock */
+    ((uint32_t *)p->o.log_ctx)[0] = 1;
+    pthread_testcancel();
+    ((uint32_t *)p->o.log_ctx)[0] = 2;
+    return NULL;
+}
+static uint32_t asked; /* pthread_cancel() has been called */
+static void *wait_and_work(void *arg)
+{
+    int old;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    while (at_load_acquire(&asked) == 0)
+        sleep_ms(1);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    return work_cancelled(arg);
+}
+static void test_cancelled_elsewhere(void)
+{
+    char path[] = "flight-cancel-XXXXXX";
+    struct pool p = { .o = CM_OPTIONS_INIT };
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    uint32_t reached = 0;
+    pthread_t t;
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0);
+    (void)close(fd);
+    (void)unlink(path);
+    o.size = MIB;
+    p.o.log = log_sleeps;
+    p.o.log_ctx = &reached;
+    CHECK_EQ(cm_create(path, &o), 0);
+    REQUIRE(cm_open(path, &p.o, &p.c) == 0);
+    CHECK_EQ(pthread_create(&t, NULL, wait_and_work, &p), 0);
+    CHECK_EQ(pthread_cancel(t), 0);
+    at_store_release(&asked, 1u);
+    (void)pthread_join(t, NULL);
+    CHECK_EQ(reached, 1);
+    (void)alarm(60);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)alarm(0);
+    (void)unlink(path);
+}
+#endif
+
 /* Different blocks are read side by side, not one after the other. */
 static void test_parallel_flights(void)
 {
@@ -789,6 +903,11 @@ static const struct harness_test tests[] = {
     TEST(advice),
     TEST(keep_survives),
     TEST(single_flight),
+#ifndef _WIN32
+    TEST(leader_cancelled),
+    TEST(leader_exits),
+    TEST(cancelled_elsewhere),
+#endif
     TEST(parallel_flights),
     TEST(leader_fails),
     TEST(write_between),
