@@ -226,7 +226,8 @@ CM_API int cm_create(const char *path, const cm_create_options *opts);
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
-    CM_OPEN_NO_GUARD = 1u << 2 /* no fault guard for this pool: a damaged page ends the process */
+    CM_OPEN_NO_GUARD = 1u << 2 /* no fault guard for this pool: a damaged page ends the process.
+                                * Neither handlers nor signal masks are touched for it */
 };
 
 #define CM_PROBATION_DEFAULT UINT64_MAX
@@ -275,7 +276,10 @@ static inline cm_options cm_options_init_(void)
 /* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
  * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close().
  * After an OS crash a pool on a volume without DAX empties itself (a log line and
- * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard.
+ * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard: handlers
+ * of SIGBUS and SIGSEGV (Windows: a vectored handler) that turn a damaged page of a pool into a
+ * miss and pass on everything else. A thread that blocks these signals would be ended by the kernel,
+ * so the first call of every thread, and cm_open, unblocks them there; block them no more.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
  * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or the 65th
  * guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a volume

@@ -252,8 +252,8 @@ begin_read(const cm_file *f, uint64_t offset, const void *buf, size_t len, struc
     int e = cm_file_valid(f) ? cm_cache_state(f->cache) : CM_EHANDLE;
     if (e)
         return e;
+    struct cm_plat_thread *t = cm_plat_thread(); /* first: a thread's first call makes it ready */
     r->glance = cm_glance_begin(f, offset, len);
-    struct cm_plat_thread *t = cm_plat_thread();
     r->thread = t;
     e = cm_enter_thread(f->cache, t);
     if (e == 0)

@@ -116,6 +116,7 @@ void cm_plat_cancel_back(int was);
 #define PLAT_RECENT 8u
 struct cm_plat_thread {
     uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
+    uint32_t ready;       /* the implementation's own */
     uint32_t sample;      /* counter for sampled measurements */
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
     uint64_t recent[PLAT_RECENT]; /* blocks touched lately, whose hits say nothing (steps.h) */
@@ -127,9 +128,13 @@ struct cm_plat_thread {
 extern __thread struct cm_plat_thread cm_plat_self
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 struct cm_plat_thread *cm_plat_thread_begin(void);
+/* What a thread must be at least: 1 begun, 2 ready for guarded faults (since the guard is there). */
+extern uint32_t cm_plat_ready __attribute__((visibility("hidden"))); /* atomic */
 static inline struct cm_plat_thread *cm_plat_thread(void)
 {
-    return cm_plat_self.number != 0 ? &cm_plat_self : cm_plat_thread_begin();
+    /* Relaxed: who has a handle of a pool with a guard got it from the thread that put it there. */
+    return cm_plat_self.ready == at_load_relaxed(&cm_plat_ready) ? &cm_plat_self
+                                                                 : cm_plat_thread_begin();
 }
 #else
 struct cm_plat_thread *cm_plat_thread(void);
@@ -168,7 +173,8 @@ struct cm_plat_guard_code {
 };
 /* Registers [base, base+len) as guarded and installs the process-wide handler at the first call,
  * chained to the one that was there: faults elsewhere go on to it. CM_ENOMEM when the bounded
- * table of ranges (64) is full. Thread-safe. */
+ * table of ranges (64) is full. Thread-safe. POSIX: unblocks SIGBUS and SIGSEGV in this thread, and
+ * cm_plat_thread() once in every other one: a fault whose signal is blocked ends the process. */
 int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code);
 void cm_plat_guard_remove(const void *base);
 

@@ -17,7 +17,8 @@
  * code of persist and the address in a registered range, the handler moves the program counter to
  * the code's landing and returns: the routine then returns CM_EIO. No unwinding, no longjmp, no
  * lock, nothing but reads of a fixed table. Everything else goes to the handler that was there
- * before, as if the kernel had called it.
+ * before, as if the kernel had called it. Threads that block the two signals get them unblocked when
+ * they first call the library.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -402,31 +403,45 @@ static bool file_has_map_sync(int fd, int prot)
     return true;
 }
 
-/* Address space of `size` bytes at a multiple of `align`; MAP_FAILED when there is none. */
-static uint8_t *reserve_aligned(size_t size, size_t align)
+#define MAP_TRIES 16
+
+/* An address with room for `size` bytes just now; NULL: there is none. */
+static void *find_aligned(size_t size, size_t align)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t slack, total, head;
+    const size_t slack = align > page ? align : page;
     uint8_t *raw;
 
     if (size > SIZE_MAX / 2 || align > SIZE_MAX / 4) {
-        return MAP_FAILED;
+        return NULL;
     }
-    size = (size + page - 1) / page * page;
-    slack = align > page ? align : page;
-    total = size + slack;
-    raw = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (raw == MAP_FAILED) {
-        return raw;
+    raw = mmap(NULL, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED || munmap(raw, size + slack) != 0) {
+        return NULL;
     }
-    head = (size_t)(-(uintptr_t)raw & (slack - 1));
-    if (head > 0) {
-        (void)munmap(raw, head);
+    return raw + (-(uintptr_t)raw & (slack - 1));
+}
+
+/* Maps a file at an aligned address. The address is a hint: should somebody have taken it meanwhile,
+ * the kernel chooses another one and nothing is overwritten. (MAP_FIXED_NOREPLACE says the same, but
+ * not together with MAP_SHARED_VALIDATE.) */
+static void *map_aligned(int fd, size_t size, size_t align, int prot, int flags)
+{
+    for (unsigned i = 0; i < MAP_TRIES; i++) {
+        void *const hint = find_aligned(size, align);
+        void *p;
+
+        if (hint == NULL) {
+            break;
+        }
+        p = mmap(hint, size, prot, flags, fd, 0);
+        if (p == MAP_FAILED || ((uintptr_t)p & (align - 1)) == 0) {
+            return p;
+        }
+        (void)munmap(p, size);
     }
-    if (total - head > size) {
-        (void)munmap(raw + head + size, total - head - size);
-    }
-    return raw + head;
+    errno = ENOMEM;
+    return MAP_FAILED;
 }
 
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
@@ -443,13 +458,9 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
         return CM_EIO;
     }
     sync = file_has_map_sync(fd, prot);
-    base = reserve_aligned(f->size, align);
+    base = map_aligned(fd, f->size, align, prot,
+                       sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
     if (base == MAP_FAILED) {
-        return CM_ENOMEM;
-    }
-    if (mmap(base, f->size, prot, MAP_FIXED | (sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED),
-             fd, 0) == MAP_FAILED) {
-        /* The reservation stays: it may have been torn, and the hole may be somebody's by now. */
         return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
     }
     /* Without the first a child's stores would reach the pool. The second is kindness only. */
@@ -579,11 +590,10 @@ void cm_plat_free(void *p, size_t bytes)
     }
     if (bytes < POSIX_SMALL) {
         free(p);
-    } else {
-        const int rc = munmap(p, bytes);
-
-        assert(rc == 0);
-        (void)rc;
+    } else if (munmap(p, bytes) != 0) {
+        /* It lies in the middle of another mapping and the process may have no more of them. The
+         * addresses stay taken, the memory does not. */
+        (void)madvise(p, bytes, MADV_DONTNEED);
     }
 }
 
@@ -632,10 +642,31 @@ void cm_plat_wake_all(uint32_t *word)
 /* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
 __thread struct cm_plat_thread cm_plat_self;
 
+#define THREAD_BEGUN 1u
+#define THREAD_GUARDED 2u
+uint32_t cm_plat_ready = THREAD_BEGUN;
+
+/* The kernel ends a process that faults while it blocks the signal, handler or not. A thread that
+ * blocks them again later is on its own. */
+static void guard_unblock(void)
+{
+    sigset_t faults;
+
+    (void)sigemptyset(&faults);
+    (void)sigaddset(&faults, SIGBUS);
+    (void)sigaddset(&faults, SIGSEGV);
+    (void)pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
+}
+
 struct cm_plat_thread *cm_plat_thread_begin(void)
 {
     static uint32_t numbers;
+    const uint32_t ready = at_load_acquire(&cm_plat_ready); /* pairs with guard_install */
 
+    if (ready == THREAD_GUARDED) {
+        guard_unblock();
+    }
+    cm_plat_self.ready = ready;
     while (cm_plat_self.number == 0) {
         cm_plat_self.number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
     }
@@ -828,6 +859,7 @@ static int guard_install(const struct cm_plat_guard_code *code)
         return CM_EIO;
     }
     guard_installed = true;
+    at_store_release(&cm_plat_ready, THREAD_GUARDED); /* every thread passes cm_plat_thread_begin */
     return 0;
 }
 
@@ -842,6 +874,7 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
         rc = guard_range_add(base, len);
     }
     (void)pthread_mutex_unlock(&guard_mutex);
+    guard_unblock(); /* this thread is about to read the pool */
     return rc;
 }
 

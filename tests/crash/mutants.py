@@ -36,6 +36,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wra
         '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_take_choose',
         '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read', '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
 CRASH, MODEL, RACE = 'crash', 'model', 'race'
+LINKS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=munmap']}
 LIMIT = 60  # seconds for one test
 
 # What is tried on a mutant that its own test does not notice, cheapest first.
@@ -383,6 +384,17 @@ MUTANTS = [
        '    at_sub_acq_rel(&c->live, 1); /* the last', '    at_sub_acq_rel(&c->live, 0); /* the last'),
     _m('cancelled in a sync', 'a thread is not cancelled in a sync of the pool', 'unit flight cancelled_elsewhere',
        'platform_posix.h', '= cm_plat_cancel_off()', '= PTHREAD_CANCEL_ENABLE'),
+    _m('blocked signals', 'SIGBUS of a thread is unblocked when it first calls', 'unit platform blocked_signals',
+       'platform_posix.c', '    if (ready == THREAD_GUARDED) {\n        guard_unblock();\n    }\n', ''),
+    _m('blocked signals, old thread', '... also of one that called before there was a guard',
+       'unit platform blocked_signals', 'platform_posix.c',
+       '    at_store_release(&cm_plat_ready, THREAD_GUARDED); /* every thread passes cm_plat_thread_begin */\n', ''),
+    _m('blocked signals, order', 'a thread is made ready before it looks at the pool', 'unit platform blocked_signals',
+       'api.c', '    r->glance = cm_glance_begin(f, offset, len);\n', '',
+       'api.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
+       '    r->glance = cm_glance_begin(f, offset, len);\n    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
+    _m('failed map', 'a mapping at the wrong address is taken back', 'unit platform', 'platform_posix.c',
+       '    if (raw == MAP_FAILED || munmap(raw, size + slack) != 0) {', '    if (raw == MAP_FAILED) {'),
     _m('settle both buckets', 'settling of the other bucket before a new record', 'unit file record_order', RECORD,
        'i < s->n; i++)\n        if (!cm_record_is_unused', 'i < CM_RECORD_WAYS; i++)\n        if (!cm_record_is_unused'),
     _m('torn is not unused', 'a record that is not whole is settled, too', 'unit file record_order', RECORD,
@@ -828,7 +840,7 @@ class Builder:
         elif program in (MODEL, RACE):
             names = ['model/' + program + '.c', 'model/origin.c']
         else:
-            names = ['unit/test_' + ('platform_posix' if program == 'platform' else program) + '.c']
+            names = ['unit/test_' + program + ('_posix.c' if program == 'platform' else '.c')]
         return [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
 
     def prepare(self, programs, pool):
@@ -868,7 +880,7 @@ class Builder:
         parts = [os.path.join(self.objects, 'test-' + os.path.basename(s) + '.o')
                  for s in self.program_sources(program)]
         parts += [objects.get(f, os.path.join(self.objects, f + '.o')) for f in self.modules]
-        status, text = run(self.cc + parts + ['-o', out, '-pthread'] + (WRAP if program == CRASH else []), 120)
+        status, text = run(self.cc + parts + ['-o', out, '-pthread'] + LINKS.get(program, []), 120)
         if status != 0:
             raise Failure('does not link: ' + text.strip()[:300])
         return out

@@ -10,12 +10,14 @@
 #define _GNU_SOURCE
 #endif
 #include "child.h"
+#include "persist.h"
 #include "platform_common.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -446,6 +448,136 @@ static void test_map_leaves_nothing_behind(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
+/* A mapping that fails takes no address space with it. */
+static void test_failed_map_leaves_nothing(void)
+{
+    enum cm_durability durability;
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    long before;
+
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), 64 * MIB, false, NULL, NULL) == 0);
+    cm_plat_file_close(&f);
+    REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
+    f.readonly = false; /* so that it is to be mapped for writing, and cannot */
+    before = address_space();
+    for (unsigned i = 0; i < 20; i++) {
+        CHECK_EQ(cm_plat_file_map(&f, 2 * MIB, &durability), CM_EIO);
+        CHECK(f.base == NULL);
+    }
+    if (getenv("CM_TEST_EMULATED") == NULL) {
+        CHECK(address_space() - before < 64 * MIB / PAGE);
+    }
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
+}
+
+/* ---- Memory that cannot be given back ------------------------------------------------------ */
+
+static bool munmap_fails;
+int __real_munmap(void *p, size_t n);
+int __wrap_munmap(void *p, size_t n);
+int __wrap_munmap(void *p, size_t n)
+{
+    if (munmap_fails) {
+        errno = ENOMEM; /* as where the process has all the mappings it may have */
+        return -1;
+    }
+    return __real_munmap(p, n);
+}
+
+static void free_body(void *arg)
+{
+    const size_t bytes = 1 << 20;
+    uint8_t *p = cm_plat_alloc(bytes);
+    unsigned char resident[1];
+
+    (void)arg;
+    REQUIRE(p != NULL);
+    memset(p, 7, bytes);
+    munmap_fails = true;
+    cm_plat_free(p, bytes);
+    munmap_fails = false;
+    CHECK_EQ(mincore(p, PAGE, resident), 0); /* the addresses are still taken, */
+    CHECK_EQ(resident[0] & 1, 0);            /* the memory is not */
+    CHECK_EQ(__real_munmap(p, bytes), 0);
+}
+static void test_free_fails(void)
+{
+    CHECK_CHILD_OK(free_body, NULL);
+}
+
+/* ---- Threads that block signals ------------------------------------------------------------ */
+
+static cm_file *blocked_file;
+static uint32_t blocked_step; /* 1: the thread has begun; 2: it may read */
+
+static void *blocked_thread(void *began)
+{
+    uint8_t buf[CM_BLOCK_SIZE];
+    sigset_t all;
+
+    (void)sigfillset(&all);
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, &all, NULL), 0);
+    if (began != NULL) {
+        CHECK(cm_plat_thread()->number > 0);
+    }
+    at_store_release(&blocked_step, 1u);
+    while (at_load_acquire(&blocked_step) != 2) {
+        sleep_ms(1);
+    }
+    CHECK_EQ(cm_read(blocked_file, 0, buf, sizeof buf, NULL), 0); /* a miss */
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &all), 0);
+    CHECK_EQ(sigismember(&all, SIGTERM), 1);
+    return NULL;
+}
+
+/* The pool is truncated; a thread that blocks all signals reads from it. `began`: it called the
+ * library before there was a guard. */
+static void blocked_body(void *began)
+{
+    static const uint8_t data[CM_BLOCK_SIZE];
+    const cm_file_id id = { 1, 2 };
+    cm_create_options create = CM_CREATE_OPTIONS_INIT;
+    cm_options options = CM_OPTIONS_INIT;
+    cm_cache *c;
+    cm_miss miss;
+    pthread_t t;
+    sigset_t all;
+
+    REQUIRE(pthread_create(&t, NULL, blocked_thread, began) == 0);
+    while (at_load_acquire(&blocked_step) != 1) {
+        sleep_ms(1);
+    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL); /* this one, too */
+    create.size = MIB;
+    options.probation_bytes = 0;
+    options.verify = CM_VERIFY_NEVER;
+    REQUIRE(cm_create(in_dir("pool"), &create) == 0);
+    REQUIRE(cm_open(in_dir("pool"), &options, &c) == 0);
+    REQUIRE(cm_file_open(c, &id, NULL, 0, &blocked_file) == 0);
+    CHECK_EQ(cm_read(blocked_file, 0, (uint8_t[CM_BLOCK_SIZE]){ 0 }, CM_BLOCK_SIZE, &miss), 0);
+    CHECK_EQ(cm_fill(blocked_file, &miss, data, CM_BLOCK_SIZE, 0), 0);
+    CHECK_EQ(truncate(in_dir("pool"), 0), 0);
+    at_store_release(&blocked_step, 2u);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK_EQ(cm_read(blocked_file, 0, (uint8_t[CM_BLOCK_SIZE]){ 0 }, CM_BLOCK_SIZE, NULL), 0);
+    (void)cm_close(c);
+}
+static void test_blocked_signals(void)
+{
+    static int began;
+
+    if (!cm_guard_available()) {
+        SKIP("no fault guard in this build");
+    }
+    blocked_step = 0;
+    CHECK_CHILD_OK(blocked_body, NULL);
+    CHECK_EQ(unlink(in_dir("pool")), 0);
+    CHECK_CHILD_OK(blocked_body, &began);
+    CHECK_EQ(unlink(in_dir("pool")), 0);
+}
+
 static void store_body(void *arg)
 {
     *(volatile uint8_t *)arg = 1;
@@ -845,6 +977,9 @@ static const struct harness_test tests[] = {
     TEST(lock_goes_with_the_owner),
     TEST(map_alignment),
     TEST(map_leaves_nothing_behind),
+    TEST(failed_map_leaves_nothing),
+    TEST(free_fails),
+    TEST(blocked_signals),
     TEST(map_protection),
     TEST(durability),
     TEST(sync_dir),
