@@ -296,10 +296,12 @@ CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm
  * CM_EINVAL CM_EPOOLSIZE CM_EIO. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
-/* Closes the pool and leaves it clean. All files are detached by it. After 0 or CM_EIO the cache
- * and all its cm_file pointers are gone: using them again is undefined.
+/* Closes the pool and leaves it clean. All files are detached by it. After 0, CM_EIO or
+ * CM_ETRUNCATED the cache and all its cm_file pointers are gone: using them again is undefined.
  * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
- * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty. */
+ * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty.
+ * CM_ETRUNCATED: the pool file became smaller while it was open (said to the log when it was
+ * noticed); it is closed, and empty or no pool any more. Delete it and make it anew. */
 CM_API int cm_close(cm_cache *cache);
 
 /* Current mode is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget act in every mode.
@@ -612,7 +614,9 @@ typedef struct cm_info {
     uint64_t created_at_ns; /* wall clock */
     uint64_t used_files;    /* records in use; estimated from 8192 of them where there are more */
 } cm_info;
-/* CM_EINVAL: NULL, or struct_size not set. */
+/* Also looks whether the pool file still has its size; one that was truncated is said to the log,
+ * once, and nothing is cached any more (cm_close()).
+ * CM_EINVAL: NULL, or struct_size not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
 /* The same for a pool file that need not be open, or is open elsewhere. Errors as cm_open(); with
  * a fault guard, see cm_create(). */

@@ -42,6 +42,8 @@ static int check_range(uint64_t offset, uint64_t len)
 static void say_trouble(cm_cache *c)
 {
     uint32_t unsaid = 1;
+    if (at_load_relaxed(&c->suspect) == 1)
+        (void)cm_cache_whole(c);
     if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
         cm_log(c, CM_LOG_ERROR, "old data could not be forgotten durably; the cache is bypassed");
     unsaid = 1;
@@ -53,7 +55,9 @@ static void say_trouble(cm_cache *c)
 
 static inline void report_trouble(cm_cache *c)
 {
-    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing)) & 1) /* unsaid */
+    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) |
+         at_load_relaxed(&c->suspect)) &
+        1) /* unsaid */
         say_trouble(c);
 }
 

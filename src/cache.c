@@ -459,9 +459,21 @@ static bool too_small(const struct cm_plat_file *f)
     return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
 }
 
+static void keep_name(cm_cache *c, const char *path)
+{
+    size_t length = 0, cut = 0;
+    while (path[length])
+        length++;
+    if (length >= CM_NAME_MAX)
+        for (cut = length - CM_NAME_MAX + 1; (path[cut] & 0xc0) == 0x80; cut++)
+            ; /* not into the middle of a character */
+    memcpy(c->name, path + cut, length - cut + 1);
+}
+
 static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
+    keep_name(c, path);
     int e = cm_plat_file_open(&c->file, path, c->readonly);
     if (e == 0 && too_small(&c->file)) {
         e = judge_small(&c->file);
@@ -517,6 +529,42 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
 
 /* ---- Closing --------------------------------------------------------------------------------- */
 
+/* What was cut off may come back as zeros, and what is left may be cut off next: nothing of it
+ * counts any more, here and in the file, and nothing is added. */
+int cm_cache_whole(struct cm_cache *c)
+{
+    uint64_t size = c->file.size;
+    bool named = true;
+    uint32_t looked = 1;
+    if (at_load_relaxed(&c->suspect) == 2)
+        return CM_ETRUNCATED;
+    if (c->file.handle == -1 || cm_plat_file_state(&c->file, &size, &named) ||
+        size >= c->file.size) {
+        (void)at_cas_acq_rel(&c->suspect, &looked, 0);
+        return 0;
+    }
+    looked = at_load_relaxed(&c->suspect);
+    if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
+        return CM_ETRUNCATED; /* another thread says it */
+    at_store_seq_cst(&c->failing, 2u);
+    (void)cm_super_bump_epoch(&c->super, &c->broken);
+    cm_log(c, CM_LOG_ERROR,
+           "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
+           "nothing is cached any more; close it, delete it and make it anew (the cached files "
+           "themselves are not affected)",
+           c->name, (unsigned long long)size, (unsigned long long)c->file.size);
+    return CM_ETRUNCATED;
+}
+
+static void say_if_deleted(struct cm_cache *c)
+{
+    uint64_t size;
+    bool named = true;
+    if (c->file.handle != -1 && cm_plat_file_state(&c->file, &size, &named) == 0 && !named)
+        cm_log(c, CM_LOG_WARNING,
+               "%s: the pool file was deleted while it was open: nothing of it is left", c->name);
+}
+
 /* Makes the pool's last state durable. */
 static int settle(cm_cache *c)
 {
@@ -535,6 +583,8 @@ static int settle(cm_cache *c)
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
     if (e == 0 && c->super.sync)
         e = cm_plat_file_sync(&c->file, 0, 0);
+    if (cm_cache_whole(c))
+        return CM_ETRUNCATED; /* it stays OPEN, and empty */
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);
     /* An unknown part was written: nothing may count. */
@@ -555,6 +605,7 @@ int cm_close(cm_cache *c)
         e = settle(c);
         if (e == 0)
             cm_stats_end(&c->media, cm_plat_wall_ns());
+        say_if_deleted(c);
     }
     destroy(c);
     return e;
@@ -641,6 +692,8 @@ int cm_get_info(cm_cache *c, cm_info *out)
     int e = cm_enter_cache(c);
     if (e || !out)
         return e ? e : CM_EINVAL;
+    if (!c->readonly)
+        (void)cm_cache_whole(c); /* said; the call itself is about something else */
     cm_lock_acquire(&c->super.lock);
     struct cm_super sb = c->super.now;
     cm_lock_release(&c->super.lock);

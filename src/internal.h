@@ -24,6 +24,8 @@
 struct cm_flight_table;
 struct cm_sample;
 
+#define CM_NAME_MAX 128u
+
 struct cm_cache {
     uint32_t magic;
     uint32_t fork_count; /* cm_plat_fork_count() at open */
@@ -41,6 +43,8 @@ struct cm_cache {
     uint32_t broken;       /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
     uint32_t failing;      /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
     uint64_t media_errors; /* atomic */
+    uint32_t suspect;      /* atomic; a media error: is the file whole? 1 to be looked at, 2 no */
+    char name[CM_NAME_MAX]; /* end of the file's path, for messages */
     int64_t boot_wall_ns;
     uint64_t opened_ns; /* when it became ours; cm_now() time */
 
@@ -80,6 +84,16 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
 {
     cm_stats_add(&c->media, which, n);
 }
+
+/* Part of the pool cannot be read or written. api.c looks why, where no lock is held. */
+static inline void cm_suspect(struct cm_cache *c)
+{
+    if (at_load_relaxed(&c->suspect) == 0)
+        at_store_relaxed(&c->suspect, 1u); /* relaxed: whoever sees it asks the system */
+}
+/* 0 while the file has its size (or there is none); CM_ETRUNCATED, having said so and emptied the
+ * pool once. No lock held. cache.c. */
+int cm_cache_whole(struct cm_cache *c);
 
 /* Callbacks run with the thread marked, so that calls back into the same cache are refused, also by
  * way of another one. The frames lie on the stack of the thread. */

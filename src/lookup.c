@@ -69,8 +69,10 @@ static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, uns
 {
     enum cm_found worst = CM_FOUND_ABSENT;
     struct cm_cells cells;
-    if (cm_index_load(&c->media, k, which, &cells))
+    if (cm_index_load(&c->media, k, which, &cells)) {
+        cm_suspect(c);
         return CM_FOUND_MEDIA;
+    }
     const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
     for (unsigned left = cm_index_matches(k, cell); left; left &= left - 1) {
         uint64_t match = cell[at_lowest_bit(left)];

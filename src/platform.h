@@ -67,6 +67,8 @@ void cm_plat_file_void(struct cm_plat_file *f);
 void cm_plat_file_remove(const char *path);
 /* Makes the directory entry of `path` durable. */
 int cm_plat_file_sync_dir(const char *path);
+/* The file as it is now: its size, and whether it still has a name. CM_EIO. */
+int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named);
 /* Reads `n` bytes at `offset` with plain file I/O; fewer is CM_EIO. */
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset);
 

@@ -355,6 +355,18 @@ void cm_plat_file_void(struct cm_plat_file *f)
     }
 }
 
+int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named)
+{
+    struct stat st;
+
+    if (fstat(file_fd(f), &st) != 0) {
+        return CM_EIO;
+    }
+    *size = (uint64_t)st.st_size;
+    *named = st.st_nlink > 0;
+    return 0;
+}
+
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     POSIX_NO_CANCEL;

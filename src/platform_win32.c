@@ -528,6 +528,18 @@ void cm_plat_file_remove(const char *path)
     }
 }
 
+int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named)
+{
+    FILE_STANDARD_INFO info;
+
+    if (!GetFileInformationByHandleEx(win32_handle(f), FileStandardInfo, &info, sizeof info)) {
+        return CM_EIO;
+    }
+    *size = (uint64_t)info.EndOfFile.QuadPart;
+    *named = info.NumberOfLinks > 0 && !info.DeletePending;
+    return 0;
+}
+
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     uint8_t *to = buf;

@@ -24,6 +24,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->ring, slot));
     cm_count(c, CM_STAT_quarantined, 1);
+    cm_suspect(c);
     /* A sparse pool on a full volume: it grows no more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
         cm_ring_stop(&c->ring);
@@ -37,10 +38,12 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
 
 /* ---- Cells ----------------------------------------------------------------------------------- */
 
-int cm_step_cells(const struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells)
+int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells)
 {
     int e0 = cm_index_load(&c->media, k, 0, cells);
     int e1 = cm_index_load(&c->media, k, 1, cells);
+    if (e0 | e1)
+        cm_suspect(c);
     return e0 ? e0 : e1;
 }
 

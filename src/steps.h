@@ -27,7 +27,7 @@ void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *
 void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
 
 /* Both buckets of a key. */
-int cm_step_cells(const struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells);
+int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells);
 /* Clears the cells that lead from k to slot. Stripe lock held; the header's invalidity is durable.
  * Not flushed: a cell that comes back after a crash leads to an invalid header. */
 void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot);

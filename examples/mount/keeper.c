@@ -8,6 +8,8 @@
  *    Files that are only read get that fsync here, once per attachment: when the origin has not
  *    been read for a second, since an fsync may hold up reads, but after half a minute anyway; in
  *    batches (proof.c).
+ *  - The library notices that its pool file was truncated when it meets a hole; once a second it is
+ *    asked to look.
  *  - Descriptors run out before the kernel forgets names by itself: it is asked to.
  * Two lists, each in order of time because its delay is constant. A listed inode is held.
  * keeper_finish() does the rest at unmount, when nothing else runs, within SYNC_BUDGET_NS.
@@ -18,6 +20,7 @@
 #include <time.h>
 
 #define DELAY_NS 250000000ull
+#define LOOK_NS 1000000000ull
 #define QUIET_NS 1000000000ull
 #define PROOF_NS 30000000000ull
 #define PROOFS_MAX 64 /* one syncfs for so many */
@@ -222,6 +225,17 @@ static void wait_for_work(void)
     pthread_cond_timedwait(&k.wake, &k.lock, &ts);
 }
 
+static void look_at_pool(void)
+{
+    static uint64_t looked; /* the keeper's own */
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_now() - looked < LOOK_NS)
+        return;
+    looked = cm_now();
+    cm_get_info(mnt.cache, &info);
+}
+
 static void *keeper_main(void *arg)
 {
     struct batch b = { .n = 0 };
@@ -239,6 +253,7 @@ static void *keeper_main(void *arg)
         if (b.n == PROOFS_MAX || !i)
             settle(&b);
         relieve_descriptors();
+        look_at_pool();
         pthread_mutex_lock(&k.lock);
     }
     pthread_mutex_unlock(&k.lock);

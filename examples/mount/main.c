@@ -96,7 +96,7 @@ static int close_pool(void)
 
     if (rc < 0 && cache_on())
         say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
-    return rc < 0 && cache_on() ? EXIT_POOL : 0;
+    return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: said then */
 }
 
 /* ---- Session ------------------------------------------------------------------------------- */

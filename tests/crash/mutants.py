@@ -587,6 +587,13 @@ MUTANTS = [
        'unit file failed_sync_stays', FILE, 'if (b->whole[i] && sync_failed(c, place, &b->record[i]))', 'if (0)'),
     _m('failed sync forgotten', 'forgetting a file does not forget its failed fsync',
        'unit file failed_sync_stays', FILE, 'if (sync_failed(c, place, r) &&', 'if (0 &&'),
+    # A pool file that is lost while it is open.
+    _m('cut off, close', 'the close looks at the size of the file', 'unit api cut_off_unnoticed',
+       'cache.c', '    if (cm_cache_whole(c))\n        return CM_ETRUNCATED; /* it stays OPEN, and empty */\n', ''),
+    _m('cut off, noticed', 'an error of the media makes the library look', 'unit api cut_off_while_open',
+       'lookup.c', '        cm_suspect(c);\n', ''),
+    _m('cut off, emptied', 'nothing of a pool that was cut off counts', 'unit api cut_off_and_back',
+       'cache.c', '    (void)cm_super_bump_epoch(&c->super, &c->broken);\n    cm_log', '    cm_log'),
     # Superblocks.
     _m('fence, superblock', 'fence between the two copies', 'crash process-crash@f3', SUPER, '''one of them is always whole. */
     cm_media_fence(s->media);

@@ -77,6 +77,12 @@ int cm_plat_file_sync_dir(const char *path)
     return CM_ENOTSUP;
 }
 
+int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named)
+{
+    (void)f, (void)size, (void)named;
+    return CM_ENOTSUP;
+}
+
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     (void)f, (void)buf, (void)n, (void)offset;

@@ -726,9 +726,10 @@ t_odd_path() {
   same "$(cat "$odd/file")" kept
 }
 
-lost_pool() { # NAME COMMAND: the pool is harmed while mounted
-  local name=$1 n
-  shift
+lost_pool() { # NAME STATUS SAID COMMAND: the pool is harmed while mounted
+  local name=$1 want=$2 said=$3 n
+  shift 3
+  : > "$work/log"
   rm -f "$pool"
   new_pool 64MiB
   do_mount || { fail "$name" mount; return; }
@@ -737,6 +738,11 @@ lost_pool() { # NAME COMMAND: the pool is harmed while mounted
   hits_of "$org/lp" >/dev/null
   hits_of "$org/lp" >/dev/null
   "$@"
+  for n in $(seq 100); do
+    [ "$want" != 0 ] && ! grep -q "$said" "$work/log" || break
+    sleep 0.1
+  done
+  [ "$want" = 0 ] || check "$name: said at the time" grep -q "$said" "$work/log"
   for n in 4k 128k 1M; do
     check "$name: right bytes at $n" bash -c \
       "dd if=lp bs=$n iflag=direct status=none | cmp - '$ref/lp'"
@@ -750,6 +756,9 @@ lost_pool() { # NAME COMMAND: the pool is harmed while mounted
   check "$name: the origin has it" bash -c "[ $has_below = 0 ] || cmp '$below/lp' '$ref/lp'"
   fusermount3 -u "$org"
   wait_mount
+  [ "$status" = "$want" ] && ok "$name: exit status $want" ||
+    fail "$name: exit status $want" "$status: $(tail -n 1 "$work/log")"
+  check "$name: said at the end" grep -q "$said" "$work/log"
 }
 
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
@@ -770,8 +779,8 @@ need_root "an ordinary user, few descriptors" && need "an ordinary user" setpriv
 if grep -q __tsan_init "$mount_bin"; then
   skip "pool truncated" "the thread sanitizer's build has no fault guard"
 else
-  lost_pool "pool truncated to nothing" truncate -s 0 "$pool"
-  lost_pool "pool truncated to half" truncate -s 32M "$pool"
+  lost_pool "pool truncated to nothing" 3 "truncated while it was open" truncate -s 0 "$pool"
+  lost_pool "pool truncated to half" 3 "truncated while it was open" truncate -s 32M "$pool"
 fi
-lost_pool "pool deleted" rm -f "$pool"
+lost_pool "pool deleted" 0 "deleted while it was open" rm -f "$pool"
 summary

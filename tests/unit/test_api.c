@@ -1022,8 +1022,110 @@ static void test_open_refused(void)
     (void)unlink(path);
 }
 
-/* cut off while it is open: reads are misses, nothing dies */
+/* ---- A pool file that is lost while it is open ------------------------------------------------ */
+
+#ifndef _WIN32
+static struct said {
+    unsigned cut, deleted;
+} said;
+
+static void log_lost(void *ctx, int level, const char *text)
+{
+    struct said *s = ctx;
+    s->cut += level == CM_LOG_ERROR && strstr(text, "truncated") != NULL;
+    s->deleted += level == CM_LOG_WARNING && strstr(text, "deleted") != NULL;
+}
+
+static cm_file *open_to_lose(const char *path, struct pool *p)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
+    o.log = log_lost;
+    o.log_ctx = &said;
+    memset(&said, 0, sizeof(said));
+    memset(p, 0, sizeof(*p));
+    CHECK_EQ(cm_open(path, &o, &p->c), 0);
+    return p->c ? attach(p, 1, 100 * BLK, 1, 0) : NULL;
+}
+#endif
+
+/* Cut off while it is open: reads are misses, nothing dies, it is said at once, and the close does
+ * not call the pool clean. */
 static void test_cut_off_while_open(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody cut a mapped file (test_platform: cut_refused)");
+#else
+    static const uint64_t left[] = { 0, 65536, MIB / 4 };
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    for (unsigned i = 0; i < 3; i++) {
+        const char *path = make_pool("cut", MIB, 0);
+        struct pool p;
+        cm_file *f = open_to_lose(path, &p);
+        REQUIRE(f != NULL);
+        CHECK_EQ(put_all(f, 0, 100, 5), 100);
+        CHECK_EQ(os_resize(path, left[i]), 0);
+        CHECK(hits(f, 0, 100, 5) < 60);
+        CHECK_EQ(said.cut, 1);
+        CHECK_EQ(hits(f, 0, 100, 5), 0); /* what is left may be gone next */
+        CHECK_EQ(put_all(f, 50, 50, 5), 0);
+        cm_bracket w;
+        int e = cm_write_begin(f, 0, 10 * BLK, &w);
+        CHECK(e == 0 || e == CM_EFORGET);
+        if (e == 0)
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+        CHECK_EQ(said.cut, 1);
+        expect_refused(path, left[i] ? CM_ETRUNCATED : CM_ENOTPOOL);
+        (void)unlink(path);
+    }
+#endif
+}
+
+/* Nobody touched what is lost between the cut and the close, or asked whether all is well. */
+#ifndef _WIN32
+static void cut_off_unnoticed(bool ask)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    const char *path = make_pool("cut", MIB, 0);
+    struct pool p;
+    cm_file *f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    CHECK_EQ(os_resize(path, MIB - BLK), 0);
+    if (ask) {
+        CHECK_EQ(cm_get_info(p.c, &info), 0);
+        CHECK_EQ(said.cut, 1);
+        CHECK_EQ(hits(f, 0, 50, 5), 0);
+    }
+    CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+    CHECK_EQ(said.cut, 1);
+    /* Brought to its length again it is a pool, and an empty one. */
+    CHECK_EQ(os_resize(path, MIB), 0);
+    f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(hits(f, 0, 50, 5), 0);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(said.cut, 0);
+    (void)unlink(path);
+}
+#endif
+static void test_cut_off_unnoticed(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody cut a mapped file (test_platform: cut_refused)");
+#else
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cut_off_unnoticed(false);
+    cut_off_unnoticed(true);
+#endif
+}
+
+/* Cut and brought to its length again: holes, which read as zeros. Nothing of it is served once the
+ * cut was noticed. */
+static void test_cut_off_and_back(void)
 {
 #ifdef _WIN32
     SKIP("the system lets nobody cut a mapped file (test_platform: cut_refused)");
@@ -1031,23 +1133,42 @@ static void test_cut_off_while_open(void)
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     const char *path = make_pool("cut", MIB, 0);
-    struct pool p = { 0 };
-    p.c = open_pool(path, 0);
-    REQUIRE(p.c != NULL);
-    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    struct pool p;
+    cm_file *f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    CHECK_EQ(os_resize(path, MIB / 4), 0);
+    CHECK(hits(f, 0, 100, 5) < 60);
+    CHECK_EQ(os_resize(path, MIB), 0);
+    CHECK_EQ(hits(f, 0, 100, 5), 0);
+    CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+    f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(hits(f, 0, 100, 5), 0);
     CHECK_EQ(put_all(f, 0, 50, 5), 50);
-    CHECK_EQ(os_resize(path, 65536), 0);
-    CHECK(hits(f, 0, 50, 5) < 5);
-    (void)put_all(f, 50, 50, 5);
-    cm_bracket w;
-    int e = cm_write_begin(f, 0, 10 * BLK, &w);
-    CHECK(e == 0 || e == CM_EFORGET);
-    if (e == 0)
-        CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK(pool_stats(p.c).miss_media > 0);
-    e = cm_close(p.c);
-    CHECK(e == 0 || e == CM_EIO);
+    CHECK_EQ(hits(f, 0, 50, 5), 50);
+    CHECK_EQ(cm_close(p.c), 0);
     (void)unlink(path);
+#endif
+}
+
+/* Deleted: it goes on, and the close says that nothing of it is left. */
+static void test_deleted_while_open(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody delete a mapped file");
+#else
+    const char *path = make_pool("deleted", MIB, 0);
+    struct pool p;
+    cm_file *f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(hits(f, 0, 50, 5), 50);
+    CHECK_EQ(said.deleted, 0);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(said.deleted, 1);
+    CHECK_EQ(said.cut, 0);
 #endif
 }
 
@@ -1634,6 +1755,9 @@ static const struct harness_test tests[] = {
     TEST(create),
     TEST(open_refused),
     TEST(cut_off_while_open),
+    TEST(cut_off_unnoticed),
+    TEST(cut_off_and_back),
+    TEST(deleted_while_open),
     TEST(reopen_file),
     TEST(readonly),
     TEST(modes),
