@@ -46,6 +46,12 @@ if wrong or have != sorted(have, reverse=True):
     sys.exit("%d was stored; the origin has %s" % (n, sorted(set(have))))
 PY
 
+take_down() {
+  exec 2>/dev/null
+  [ -z "$storing" ] || kill -KILL "$storing"
+  while mountpoint -q "$work/full"; do umount -l "$work/full" || break; done
+}
+trap 'take_down; cleanup' EXIT
 storing=
 mkfifo "$work/go"
 begin_storing() { # FILE MODE
@@ -145,7 +151,6 @@ full() {
   if [ "$mount_status" != 4 ]; then fail "$name: status 4" "$mount_status"; else ok "$name: status 4"; fi
   grep -q "mapped: .* stored in a mapping, cannot be written: No space left" "$work/full.log" &&
     ok "$name: said" || fail "$name: said" "$(tail -n 1 "$work/full.log")"
-  umount "$dir"
 }
 
 mapped "SIGTERM" wait 0 once

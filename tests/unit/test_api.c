@@ -1022,7 +1022,7 @@ static void test_open_refused(void)
     (void)unlink(path);
 }
 
-/* ---- A pool file that is lost while it is open ------------------------------------------------ */
+/* ---- A pool file that is lost while it is open ---------------------------------------------- */
 
 #ifndef _WIN32
 static struct said {
