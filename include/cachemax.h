@@ -86,7 +86,8 @@ extern "C" {
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
     X(CM_ENOTDAX, -28, "volume does not offer DAX, which was required")                            \
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
-    X(CM_EABSENT, -30, "not all of it is cached")
+    X(CM_EABSENT, -30, "not all of it is cached")                                                  \
+    X(CM_ECLONE, -32, "another mounted volume has the same identity; name one with a volume id")
 
 enum cm_error {
 #define CM_X(name, value, text) name = value,
@@ -312,8 +313,12 @@ CM_API int cm_set_mode(cm_cache *cache, int mode);
 CM_API uint64_t cm_now(void);
 
 /* Derives id and validator of an open origin file from the operating system. `os_file` is a
- * POSIX file descriptor or a Windows HANDLE. On POSIX the id is a 128-bit hash of volume id,
- * inode number and inode generation, the validator comes from fstat. On Windows the id is a hash of
+ * POSIX file descriptor or a Windows HANDLE. On Linux the id is a 128-bit hash of volume, inode
+ * number and inode generation, the validator comes from fstat. What stands for the volume is the
+ * same after a restart, and differs between copies of one volume: the file system's id and what its
+ * disk says of itself; the subvolume (btrfs), the layers (overlayfs), type and source of the mount
+ * (FUSE, network). Where two mounted volumes say the same, the first that this process identified a
+ * file of has the ids; the other one's files are CM_ECLONE until the first is gone. On Windows the id is a hash of
  * volume and 128-bit file id, the validator size, times and the file's number in the volume's
  * change journal (without a journal: its time of birth).
  * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
@@ -322,7 +327,8 @@ CM_API uint64_t cm_now(void);
  * cannot be had the answer is CM_RACY_WRITER. Who opens the file for writing in these microseconds
  * waits on Linux (with O_NONBLOCK: EWOULDBLOCK) and gets a sharing violation on Windows. Files that
  * will be attached as CM_SOLE_WRITER are not asked for: cm_identify_with().
- * CM_EINVAL (NULL, not a file that can be cached) CM_EIO. */
+ * The first call for a mount reads /proc and /sys.
+ * CM_EINVAL (NULL, not a file that can be cached) CM_EIO CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {
@@ -333,8 +339,9 @@ enum {
 typedef struct cm_identify_options {
     uint32_t struct_size;  /* set by CM_IDENTIFY_OPTIONS_INIT */
     uint32_t flags;        /* CM_IDENTIFY_* */
-    const char *volume_id; /* names the volume the file is on, instead of what the system says of
-                            * it; NULL: ask the system */
+    /* Names the volume the file is on, instead of what the system says of it; NULL: ask the
+     * system. Nobody checks then that no other volume is called the same. Not "". */
+    const char *volume_id;
     uint64_t reserved[2];  /* 0 */
 } cm_identify_options;
 #ifdef __cplusplus

@@ -7,6 +7,8 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #include "platform.h"
@@ -33,5 +35,22 @@ static inline int file_fd(const struct cm_plat_file *f)
     assert(f != NULL && f->handle >= 0);
     return (int)f->handle;
 }
+
+/* platform_posix_id.c */
+
+/* Reads a small text file of the kernel's; returns its length or -1. */
+ssize_t cm_posix_read_text(const char *path, char *buf, size_t size);
+/* The kernel counts every disk it ever saw: the same device number with another sequence number
+ * is another disk, or the same one pulled out and put back. 0 when unknown. */
+uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
+/* The number of the mount that a file was opened through: one that is never used again (`unique`,
+ * Linux 6.8), or that of mountinfo. 0: the kernel does not say. */
+uint64_t cm_posix_mount_number(int fd, bool unique);
+
+/* platform_posix_volume.c */
+
+/* What stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another volume that
+ * is mounted has the same. CM_ENOMEM. */
+int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
 
 #endif

@@ -37,8 +37,7 @@
 #define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
 #endif
 
-/* Reads a small text file of the kernel's; returns its length or -1. */
-static ssize_t read_text(const char *path, char *buf, size_t size)
+ssize_t cm_posix_read_text(const char *path, char *buf, size_t size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n;
@@ -74,7 +73,7 @@ void cm_plat_boot_id(uint8_t id[16])
     unsigned digits = 0;
 
     memset(id, 0, 16);
-    if (read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
+    if (cm_posix_read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
         return;
     }
     for (const char *c = text; *c != '\0' && digits < 32; c++) {
@@ -90,9 +89,7 @@ void cm_plat_boot_id(uint8_t id[16])
     }
 }
 
-/* The kernel counts every disk it ever saw: the same device number with another sequence number
- * is another disk, or the same one pulled out and put back. 0 when unknown. */
-static uint64_t disk_sequence(uint32_t major_no, uint32_t minor_no)
+uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no)
 {
     static const char *const places[] = { "/sys/dev/block/%u:%u/diskseq",
                                           "/sys/dev/block/%u:%u/../diskseq" };
@@ -100,11 +97,28 @@ static uint64_t disk_sequence(uint32_t major_no, uint32_t minor_no)
 
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         (void)snprintf(path, sizeof path, i == 0 ? places[0] : places[1], major_no, minor_no);
-        if (read_text(path, text, sizeof text) > 0) {
+        if (cm_posix_read_text(path, text, sizeof text) > 0) {
             return strtoull(text, NULL, 10);
         }
     }
     return 0;
+}
+
+uint64_t cm_posix_mount_number(int fd, bool unique)
+{
+    const unsigned wanted = unique ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
+    struct statx stx;
+    uint64_t number;
+
+    memset(&stx, 0, sizeof stx);
+    /* Nothing else is wanted: no server is asked for attributes. */
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) != 0 ||
+        (stx.stx_mask & wanted) == 0) {
+        return 0;
+    }
+    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
+    memcpy(&number, (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4, sizeof number);
+    return number;
 }
 
 void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
@@ -131,7 +145,7 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
         /* Before Linux 6.8 the number is used again after an unmount. The disk's sequence number
          * at least tells a disk that was pulled out, which is what loses data. */
         word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
-        word[3] = disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
+        word[3] = cm_posix_disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
     }
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(word, sizeof word));
     memcpy(id, canonical.digest, 16);
@@ -247,6 +261,17 @@ static bool attributes_are_made_up(uint32_t type)
     return false;
 }
 
+/* What stands for the volume in an id: the caller's name for it, or what the system says. */
+static int volume_word(int fd, const struct stat *st, const struct statfs *fs,
+                       const cm_identify_options *o, uint64_t *word)
+{
+    if (o->volume_id != NULL) {
+        *word = XXH3_64bits(o->volume_id, strlen(o->volume_id));
+        return 0;
+    }
+    return cm_posix_volume_word(fd, (uint64_t)st->st_dev, fs, word);
+}
+
 int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
                      cm_validator *v)
 {
@@ -259,6 +284,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     const uint64_t taken_at = cm_plat_now_ns();
     const int64_t wall = cm_plat_wall_ns();
     uint32_t racy = 0;
+    int rc;
 
     if (id == NULL || v == NULL || os_file < 0 || os_file > INT_MAX) {
         return CM_EINVAL;
@@ -274,18 +300,15 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         if (attributes_are_made_up((uint32_t)fs.f_type)) {
             return CM_EINVAL;
         }
-        memcpy(&word[0], &fs.f_fsid, sizeof word[0]);
     } else {
-        fs.f_type = 0;
+        memset(&fs, 0, sizeof fs);
     }
     if ((o->flags & CM_IDENTIFY_SOLE_WRITER) == 0 && stat_unwritten(fd, &fs, &st, &racy) != 0) {
         return CM_EIO;
     }
-    if (word[0] == 0) {
-        word[0] = (uint64_t)st.st_dev;
-    }
-    if (o->volume_id != NULL) {
-        word[0] = XXH3_64bits(o->volume_id, strlen(o->volume_id));
+    rc = volume_word(fd, &st, &fs, o, &word[0]);
+    if (rc != 0) {
+        return rc;
     }
     word[1] = (uint64_t)st.st_ino;
     word[2] = inode_generation(fd);

@@ -136,6 +136,32 @@ static uint32_t attach_flags(void)
     return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) | (mnt.local ? 0 : CM_ORIGIN_VOLATILE);
 }
 
+static void say_clone(const struct inode *i)
+{
+    static _Atomic bool said;
+
+    if (!atomic_exchange(&said, true))
+        say(CM_LOG_WARNING,
+            "%s: another mounted volume has the same identity as that of inode %llu, whose files "
+            "pass through uncached; --volume-id NAME tells the volume of the directory apart",
+            mnt.opt.dir, (unsigned long long)i->ino);
+}
+
+int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v)
+{
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    int rc;
+
+    o.flags = mnt.opt.shared ? 0 : CM_IDENTIFY_SOLE_WRITER;
+    /* The name is that of one volume: others below the directory have their own inode numbers. */
+    if (i->dev == inode_of(FUSE_ROOT_ID)->dev)
+        o.volume_id = mnt.opt.volume_id;
+    rc = cm_identify_with(fd, &o, id, v);
+    if (rc == CM_ECLONE)
+        say_clone(i);
+    return rc;
+}
+
 /* i->lock held. Failing is no error: the file then passes through. */
 static void attach(struct inode *i)
 {
@@ -146,7 +172,7 @@ static void attach(struct inode *i)
 
     if (fd < 0)
         return;
-    rc = cm_identify(fd, &i->id, &v);
+    rc = file_identify(i, fd, &i->id, &v);
     if (rc == 0)
         rc = cm_file_open(mnt.cache, &i->id, &v, attach_flags(), &cf);
     if (rc < 0) {
@@ -272,7 +298,7 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 {
     cm_file_id id;
     cm_validator v;
-    int rc = cm_identify(i->rfd, &id, &v);
+    int rc = file_identify(i, i->rfd, &id, &v);
 
     if (rc < 0)
         return rc;
@@ -379,7 +405,7 @@ void change_end(struct change *c)
         /* After a write the keeper takes the validator: one for every write would be too young
          * to be worth anything. Attributes change rarely and should not cost the file. */
         if (c->kind != CHANGE_RANGE)
-            fresh = cm_identify(i->rfd, &id, &v) == 0;
+            fresh = file_identify(i, i->rfd, &id, &v) == 0;
         cm_write_end(i->cf, &c->w, fresh ? &v : NULL);
         keeper_schedule(i);
     } else {

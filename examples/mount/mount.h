@@ -58,6 +58,7 @@ struct options {
     unsigned verify; /* enum cm_verify */
     uint64_t probation_bytes;
     unsigned loops;
+    char *volume_id; /* names the volume DIR is on; NULL: the system's word for it */
 };
 
 struct device; /* number.c */
@@ -221,6 +222,8 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
                  uint64_t len);
 void change_end(struct change *c);
 int file_sync(struct inode *i, int fd, bool datasync); /* 0 or errno */
+/* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
+int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
 void cache_detach_all(void);
 
 /* keeper.c */

@@ -70,7 +70,7 @@ static void prepare_forget(struct named *v, struct inode *i)
     int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
 
     v->last = true;
-    v->forget = fd >= 0 && cm_identify(fd, &v->id, &ignored) == 0;
+    v->forget = fd >= 0 && file_identify(i, fd, &v->id, &ignored) == 0;
     if (fd >= 0)
         close(fd);
 }

@@ -19,6 +19,8 @@ static const char help[] =
     "  --one-file-system    show directories on other devices than DIR's as empty ones that "
     "cannot\n"
     "                       be written into (like rsync -x)\n"
+    "  --volume-id NAME     name of the volume DIR is on, for volumes that the system does not\n"
+    "                       tell apart or names anew each time: FUSE, network, copied disks\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
@@ -51,9 +53,9 @@ static const char *const names[] = { "ro",
                                      "loops",
                                      "allow_other",
                                      "default_permissions" };
-static const char *const switches[] = {
-    "--pool", "--one-file-system", "--help", "--version", "-f", "-o", "-h", "-V"
-};
+static const char *const switches[] = { "--pool", "--one-file-system", "--volume-id",
+                                        "--help", "--version",         "-f",
+                                        "-o",     "-h",                "-V" };
 
 static size_t min3(size_t a, size_t b, size_t c)
 {
@@ -239,6 +241,12 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
         free(o->pool);
         o->pool = v && *v ? strdup(v) : NULL;
         return o->pool ? 0 : usage_error("--pool needs a file name");
+    }
+    if (!strcmp(a, "--volume-id") || !strncmp(a, "--volume-id=", 12)) {
+        v = a[11] ? a + 12 : argument("", argc, argv, i);
+        free(o->volume_id);
+        o->volume_id = v && *v ? strdup(v) : NULL;
+        return o->volume_id ? 0 : usage_error("--volume-id needs a name");
     }
     if (a[0] == '-' && a[1])
         return unknown("option", a, switches, sizeof(switches) / sizeof(switches[0]));

@@ -61,7 +61,7 @@ void proof_end(struct proof *p)
 
     if (!p->open || cannot(p->err) || (p->err == 0 && atomic_load(&broken)))
         return; /* nothing is known: what was dirty stays so */
-    fresh = cm_identify(p->inode->rfd, &id, &v) == 0;
+    fresh = file_identify(p->inode, p->inode->rfd, &id, &v) == 0;
     cm_sync_end(p->inode->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
     keeper_schedule(p->inode);
 }

@@ -14,10 +14,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CAT_POOL, CAT_VERBOSE, CAT_OPTIONS };
+enum { CAT_POOL, CAT_VOLUME_ID, CAT_VERBOSE, CAT_OPTIONS };
 
 static const struct tool_option cat_options[CAT_OPTIONS] = {
     [CAT_POOL] = { "pool", 'p', TOOL_NEEDS_ARG, "POOL", "pool to read through (required)" },
+    [CAT_VOLUME_ID] = { "volume-id", 0, TOOL_NEEDS_ARG, "NAME",
+                        "name of the volume FILE is on, as given to cachemax-mount" },
     [CAT_VERBOSE] = { "verbose", 'v', TOOL_NO_ARG, NULL,
                       "print a summary of hits on standard error" },
 };
@@ -29,7 +31,7 @@ static const struct tool_option cat_options[CAT_OPTIONS] = {
 #define RACY_WAITS 5
 
 struct cat {
-    const char *path, *pool;
+    const char *path, *pool, *volume_id;
     struct tool_log log;
     intptr_t fd;
     cm_cache *cache; /* NULL: read directly */
@@ -63,13 +65,21 @@ static void go_direct(struct cat *c)
     tool_message(c->path, "is read without the cache");
 }
 
+static int identify_once(const struct cat *c, cm_file_id *id, cm_validator *v)
+{
+    cm_identify_options options = CM_IDENTIFY_OPTIONS_INIT;
+
+    options.volume_id = c->volume_id;
+    return cm_identify_with(c->fd, &options, id, v);
+}
+
 static int identify(struct cat *c, cm_file_id *id)
 {
-    int rc = cm_identify(c->fd, id, &c->seen);
+    int rc = identify_once(c, id, &c->seen);
 
     for (int i = 0; rc == 0 && c->seen.racy && i < RACY_WAITS && !os_interrupted(); i++) {
         os_sleep(RACY_WAIT_SECONDS);
-        rc = cm_identify(c->fd, id, &c->seen);
+        rc = identify_once(c, id, &c->seen);
     }
     return rc;
 }
@@ -122,7 +132,7 @@ static bool still_attached(struct cat *c)
 
     if (!c->file)
         return false;
-    rc = cm_identify(c->fd, &id, &now);
+    rc = identify_once(c, &id, &now);
     if (rc == 0) {
         if (same_validator(&now, &c->seen))
             return true;
@@ -196,7 +206,7 @@ static void prove_synced(struct cat *c)
         return;
     /* A failed sync of a file that was only read is not the reader's trouble: the file merely
      * stays out of the cache. */
-    if (os_sync_file(c->fd) == 0 && cm_identify(c->fd, &id, &validator) == 0)
+    if (os_sync_file(c->fd) == 0 && identify_once(c, &id, &validator) == 0)
         (void)cm_sync_end(c->file, &sync, 1, &validator);
     else
         (void)cm_sync_end(c->file, &sync, 0, NULL);
@@ -249,6 +259,11 @@ static int run_cat(const struct tool_args *args)
     struct cat c = { .path = args->operand, .pool = args->value[CAT_POOL] };
     int rc;
 
+    c.volume_id = args->value[CAT_VOLUME_ID];
+    if (c.volume_id && !*c.volume_id) {
+        tool_message(NULL, "'--volume-id' needs a name");
+        return TOOL_USAGE;
+    }
     if (!c.pool) {
         tool_message(NULL, "'cat' needs a pool to read through: --pool POOL");
         return TOOL_USAGE;

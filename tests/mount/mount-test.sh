@@ -68,6 +68,7 @@ wrong_use() {
   refused "bad number" 2 'number of seconds' "$org" --pool "$pool" -o attr_timeout=soon
   refused "bad probation" 2 'a number from 0 to 1048576' "$org" --pool "$pool" -o probation=lots
   refused "bad verify" 2 'first, always or never' "$org" --pool "$pool" -o verify=maybe
+  refused "volume without a name" 2 'needs a name' "$org" --pool "$pool" --volume-id ''
   refused "mount point missing" 1 'No such file' "$work/nowhere" --pool "$pool"
   refused "mount point not a directory" 1 'not a directory' "$org/precious" --pool "$pool"
   refused "pool missing" 3 'No such file' "$org" --pool "$shm/nowhere"
@@ -726,6 +727,61 @@ t_odd_path() {
   same "$(cat "$odd/file")" kept
 }
 
+# The name of the volume is part of a file's identity: warm under the same one, cold under another.
+volume_id() {
+  new_pool 64MiB
+  head -c 4194304 /dev/urandom > "$org/vi"
+  do_mount --volume-id one || { fail "--volume-id" mount; return; }
+  hits_of "$org/vi" >/dev/null
+  end_by "--volume-id" -
+  do_mount --volume-id=one || return
+  warm "--volume-id: warm under the same name" 900 "$org/vi"
+  fusermount3 -u "$org"
+  wait_mount
+  do_mount --volume-id two || return
+  before=$(stat_of hit_blocks)
+  dd if="$org/vi" of=/dev/null bs=128k iflag=direct status=none
+  # What was read ahead hits, too.
+  if [ $(($(stat_of hit_blocks) - before)) -lt 512 ]; then ok "--volume-id: cold under another name"; else
+    fail "--volume-id: cold under another name" "$(($(stat_of hit_blocks) - before)) blocks hit"; fi
+  fusermount3 -u "$org"
+  wait_mount
+  rm "$org/vi"
+}
+
+# Two disks below the directory that say the same of themselves (two loop devices of one image).
+clones() {
+  if ! truncate -s 64M "$work/img" || ! PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -qF "$work/img" >/dev/null 2>&1 ||
+    ! mkdir "$org/clone1" "$org/clone2" || ! mount -o loop "$work/img" "$org/clone1" 2>/dev/null; then
+    skip "two volumes of one identity" "no loop images here"
+    return
+  fi
+  head -c 1048576 /dev/urandom > "$org/clone1/f"
+  umount "$org/clone1"
+  new_pool 64MiB
+  loop1=$(losetup -f --show -r "$work/img") && loop2=$(losetup -f --show -r "$work/img")
+  mount -o ro,noload "$loop1" "$org/clone1" && mount -o ro,noload "$loop2" "$org/clone2"
+  if ! do_mount; then
+    fail "two volumes of one identity" mount
+  elif [ ! -e "$org/clone1/f" ]; then
+    skip "two volumes of one identity" "the mount does not cross file systems"
+  else
+    cat "$org/clone1/f" >/dev/null
+    : >"$work/log"
+    check "two volumes of one identity: right bytes" cmp clone1/f clone2/f
+    for i in 1 2 3; do
+      dd if="$org/clone2/f" of=/dev/null bs=128k iflag=direct status=none
+    done
+    if [ "$(grep -c 'has the same identity' "$work/log")" = 1 ]; then ok "two volumes of one identity: said once"; else
+      fail "two volumes of one identity: said once" "$(tail -n 3 "$work/log")"; fi
+  fi
+  fusermount3 -u "$org"
+  wait_mount
+  umount "$org/clone1" "$org/clone2"
+  losetup -d "$loop1" "$loop2"
+  rm -r "$work/img" "$org/clone1" "$org/clone2"
+}
+
 lost_pool() { # NAME STATUS SAID COMMAND: the pool is harmed while mounted
   local name=$1 want=$2 said=$3 n
   shift 3
@@ -773,6 +829,8 @@ else
   fail mount "$(tail -n 1 "$work/log")"
 fi
 shared
+volume_id
+need_root "two volumes of one identity" && clones
 check "odd characters in paths, background, killed, again" t_odd_path
 need_root "an ordinary user, few descriptors" && need "an ordinary user" setpriv unshare &&
   check "an ordinary user, few descriptors" t_user

@@ -120,7 +120,7 @@ misses() { sed -En 's/.* hits, ([0-9]+) misses.*/\1/p' err; }
 # through NAME FILE POOL: prints the file through the pool; the output has to be the file.
 through()
 {
-  if ! "$cm" cat "$2" --pool "$3" -v >through.out 2>err </dev/null; then
+  if ! "$cm" cat "$2" --pool "$3" -v "${@:4}" >through.out 2>err </dev/null; then
     fail "$1" "failed: $(head -c 300 err)"
   elif ! cmp -s "$2" through.out; then
     fail "$1" "output differs: $(cmp "$2" through.out 2>&1)"
@@ -488,6 +488,11 @@ test_cat()
   expect cat-directory 1 '/: ' "$cm" cat / --pool p
   expect cat-write-error 1 'standard output: No space' bash -c "'$cm' cat data --pool p >/dev/full"
   state_is cat-write-error-clean p clean
+  through cat-volume-id data p --volume-id one
+  through cat-volume-id-warm data p --volume-id one && all_hits cat-volume-id-all-hits
+  through cat-volume-id-other data p --volume-id two
+  check cat-volume-id-other-misses test "$(misses)" -gt 0
+  expect cat-volume-id-empty 2 'needs a name' "$cm" cat data --pool p --volume-id ''
   mkfifo pipe
   cat data >pipe &
   "$cm" cat pipe --pool p >out 2>err

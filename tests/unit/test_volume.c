@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_volume.c - one id never stands for files of two mounted volumes, and stays the same when a
+ * volume is unmounted, detached and mounted again (Linux).
+ *
+ * Works on loop images and mounts in a mount namespace of its own, so what it mounts goes with it.
+ * Needs root and what each test asks for; the rest is skipped with its reason.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[128]; /* of this run */
+static const char *cannot;
+
+/* ---- Commands and mounts --------------------------------------------------------------------- */
+
+/* Runs a shell command in `dir`; what it says goes to a file. */
+static int sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int sh(const char *format, ...)
+{
+    char text[1024], line[1400];
+    va_list ap;
+    va_start(ap, format);
+    (void)vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    (void)snprintf(line, sizeof(line), "cd %s && PATH=$PATH:/sbin:/usr/sbin && { %s; } >out 2>&1",
+                   dir, text);
+    return system(line);
+}
+
+static void clean_up(void)
+{
+    (void)sh("for d in a b c d l; do while umount $d; do :; done; umount -l $d; done; "
+             "for l in $(losetup -l -n -O NAME,BACK-FILE | grep \" $PWD/\" | cut -d' ' -f1); do "
+             "delpart $l 1; delpart $l 2; losetup -d $l; done; rm -rf *.img a b c d l low* up* "
+             "work* src*");
+}
+
+#define MUST(...) REQUIRE(sh(__VA_ARGS__) == 0)
+#define NEED(program)                                                                              \
+    if (cannot)                                                                                    \
+        SKIP(cannot);                                                                              \
+    if (sh("command -v %s", program) != 0)                                                         \
+        SKIP("no " program " here");                                                               \
+    clean_up()
+
+static const char *at(const char *name)
+{
+    static char path[4][256];
+    static unsigned next;
+    char *p = path[next++ % 4];
+    (void)snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
+    return p;
+}
+
+/* Names a file of `dir`; with volume_id NULL by the system. */
+static int identify_as(const char *name, const char *volume_id, cm_file_id *id, cm_validator *v)
+{
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    int fd = open(at(name), O_RDONLY | O_CLOEXEC);
+    o.volume_id = volume_id;
+    *id = (cm_file_id){ 0 };
+    CHECK(fd >= 0);
+    int e = cm_identify_with(fd, &o, id, v);
+    (void)close(fd);
+    return e;
+}
+
+static cm_file_id id_at(const char *name)
+{
+    cm_file_id id;
+    cm_validator v;
+    CHECK_EQ(identify_as(name, NULL, &id, &v), 0);
+    return id;
+}
+
+static int error_at(const char *name)
+{
+    cm_file_id id;
+    cm_validator v;
+    return identify_as(name, NULL, &id, &v);
+}
+
+static bool same(cm_file_id a, cm_file_id b)
+{
+    return a.hi == b.hi && a.lo == b.lo;
+}
+
+/* Images a.img and b.img, one the copy of the other, each with a file f of 8 blocks. */
+static int make_clones(const char *mkfs)
+{
+    return sh("rm -f a.img b.img && truncate -s 320M a.img && %s a.img && mkdir -p a b c && "
+              "mount -o loop a.img a && head -c 32768 /dev/urandom >a/f && umount a && "
+              "cp --sparse=always a.img b.img",
+              mkfs);
+}
+
+#define EXT4 "mkfs.ext4 -q -F"
+#define XFS "mkfs.xfs -q -f"
+
+/* ---- Reading through the library ------------------------------------------------------------- */
+
+static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    return pread(*(int *)ctx, buf, len, (off_t)off);
+}
+
+struct front {
+    int fd;
+    cm_file *f;
+};
+
+static int front_open(struct front *o, struct pool *p, const char *name)
+{
+    cm_file_id id;
+    cm_validator v;
+    *o = (struct front){ .fd = open(at(name), O_RDWR | O_CLOEXEC) };
+    int e = cm_identify(o->fd, &id, &v);
+    return e ? e : cm_file_open(p->c, &id, &v, CM_SOLE_WRITER, &o->f);
+}
+
+static bool front_right(struct front *o)
+{
+    uint8_t a[CM_BLOCK_SIZE], b[CM_BLOCK_SIZE];
+    CHECK_EQ(pread(o->fd, b, sizeof(b), 0), BLK);
+    CHECK_EQ(cm_read_through(o->f, 0, a, sizeof(a), origin_read, &o->fd), BLK);
+    return memcmp(a, b, sizeof(a)) == 0;
+}
+
+static void front_write(struct front *o)
+{
+    uint8_t b[CM_BLOCK_SIZE];
+    cm_bracket w = begin_write(o->f, 0, BLK);
+    memset(b, 0x77, sizeof(b));
+    CHECK_EQ(pwrite(o->fd, b, sizeof(b), 0), BLK);
+    CHECK(cm_write_end(o->f, &w, NULL) >= 0);
+}
+
+/* ---- Tests ----------------------------------------------------------------------------------- */
+
+/* Two mounted copies of one image, both open: each reads its own bytes. */
+static void read_both(void)
+{
+    struct pool p;
+    struct front a, b;
+    (void)pool_new(&p, 4 * MIB);
+    CHECK_EQ(front_open(&a, &p, "a/f"), 0);
+    CHECK(front_right(&a));
+    if (front_open(&b, &p, "b/f") == 0) {
+        CHECK(front_right(&b));
+        front_write(&a);
+        CHECK(front_right(&a));
+        CHECK(front_right(&b));
+        detach(b.f);
+    }
+    detach(a.f);
+    (void)close(a.fd);
+    (void)close(b.fd);
+    pool_end(&p);
+}
+
+static void clones(const char *mkfs, const char *options)
+{
+    cm_file_id a, b;
+    if (make_clones(mkfs) != 0)
+        SKIP("cannot mount a loop image here");
+    MUST("mount -o loop%s a.img a && mount -o loop%s b.img b", options, options);
+    a = id_at("a/f");
+    b = id_at("b/f");
+    CHECK(!same(a, b));
+    read_both();
+    /* As after a restart of the machine: other devices, in another order. */
+    MUST("umount a && umount b && mount -o loop%s b.img b && mount -o loop%s a.img a", options,
+         options);
+    CHECK(same(a, id_at("a/f")));
+    CHECK(same(b, id_at("b/f")));
+    clean_up();
+}
+
+static void test_clones_ext4(void)
+{
+    NEED("mkfs.ext4");
+    clones(EXT4, "");
+}
+
+static void test_clones_xfs(void)
+{
+    NEED("mkfs.xfs");
+    clones(XFS, ",nouuid");
+}
+
+/* A partition is told from the one beside it, which may have been copied from it. */
+static void test_clones_partitions(void)
+{
+    const char *parts = "losetup -f --show d.img >loop && addpart $(cat loop) 1 2048 655360 && "
+                        "addpart $(cat loop) 2 657408 655360";
+    NEED("addpart");
+    if (make_clones(EXT4) != 0 ||
+        sh("truncate -s 660M d.img && dd if=a.img of=d.img bs=1M seek=1 conv=notrunc,sparse && "
+           "dd if=a.img of=d.img bs=1M seek=321 conv=notrunc,sparse && %s && "
+           "mount $(cat loop)p1 a && mount $(cat loop)p2 b",
+           parts) != 0) {
+        clean_up();
+        SKIP("no partitions on loop devices here");
+    }
+    cm_file_id a = id_at("a/f");
+    CHECK(!same(a, id_at("b/f")));
+    MUST("umount a && umount b && delpart $(cat loop) 1 && delpart $(cat loop) 2 && "
+         "losetup -d $(cat loop) && %s && mount $(cat loop)p2 b && "
+         "mount $(cat loop)p1 a",
+         parts);
+    CHECK(same(a, id_at("a/f")));
+    CHECK(!same(a, id_at("b/f")));
+    clean_up();
+}
+
+/* Two names for one disk, or two disks that say the same of themselves: one of them at a time. */
+static void test_same_claim(void)
+{
+    cm_file_id a, b;
+    cm_validator v;
+    NEED("mkfs.ext4");
+    if (make_clones(EXT4) != 0)
+        SKIP("cannot mount a loop image here");
+    MUST("losetup -f --show -r a.img >loop1 && mount -o ro,noload $(cat loop1) a && losetup -f "
+         "--show -r a.img >loop2 && "
+         "mount -o ro,noload $(cat loop2) b");
+    a = id_at("a/f");
+    CHECK_EQ(error_at("b/f"), CM_ECLONE);
+    CHECK_EQ(error_at("b/f"), CM_ECLONE);
+    CHECK(same(a, id_at("a/f")));
+    /* Named by the caller, who knows better. */
+    CHECK_EQ(identify_as("b/f", "second", &b, &v), 0);
+    CHECK(!same(a, b));
+    CHECK_EQ(identify_as("a/f", "second", &a, &v), 0);
+    CHECK(same(a, b));
+    a = id_at("a/f");
+    /* The same volume at another place is no second one. */
+    MUST("mount --bind a c && umount a");
+    CHECK(same(a, id_at("c/f")));
+    CHECK_EQ(error_at("b/f"), CM_ECLONE);
+    /* With the first gone the second is fine, and then the first is not. */
+    MUST("umount c");
+    CHECK(same(a, id_at("b/f")));
+    MUST("mount -o ro,noload $(cat loop1) a");
+    CHECK_EQ(error_at("a/f"), CM_ECLONE);
+    CHECK(same(a, id_at("b/f")));
+    clean_up();
+}
+
+/* Unmounted from the tree but still open somewhere: it lives. */
+static void test_claim_of_lazily_unmounted(void)
+{
+    NEED("mkfs.ext4");
+    if (make_clones(EXT4) != 0)
+        SKIP("cannot mount a loop image here");
+    MUST("mount -o loop,ro,noload a.img a && losetup -f --show -r a.img >loop2 && "
+         "mount -o ro,noload $(cat loop2) b");
+    cm_file_id a = id_at("a/f"), again;
+    cm_validator v;
+    int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
+    MUST("umount -l a");
+    CHECK_EQ(error_at("b/f"), CM_ECLONE);
+    CHECK_EQ(cm_identify(fd, &again, &v), 0);
+    CHECK(same(a, again));
+    (void)close(fd);
+    for (int i = 0; i < 100 && error_at("b/f") != 0; i++)
+        sleep_ms(20); /* the kernel ends it a moment later */
+    CHECK(same(a, id_at("b/f")));
+    clean_up();
+}
+
+static pthread_barrier_t start;
+
+static void *identify_often(void *name)
+{
+    intptr_t right = 0;
+    (void)pthread_barrier_wait(&start);
+    for (int i = 0; i < 50; i++)
+        right += error_at(name) == 0;
+    return (void *)right;
+}
+
+/* All threads at once see the same volume win. */
+static void test_claim_threads(void)
+{
+    pthread_t t[6];
+    void *n[6];
+    NEED("mkfs.ext4");
+    if (make_clones(EXT4) != 0)
+        SKIP("cannot mount a loop image here");
+    MUST("mount -o loop,ro,noload a.img a && losetup -f --show -r a.img >loop2 && "
+         "mount -o ro,noload $(cat loop2) b");
+    static char name[2][8] = { "a/f", "b/f" };
+    (void)pthread_barrier_init(&start, NULL, 6);
+    for (int i = 0; i < 6; i++)
+        REQUIRE(pthread_create(&t[i], NULL, identify_often, name[i % 2]) == 0);
+    for (int i = 0; i < 6; i++)
+        (void)pthread_join(t[i], &n[i]);
+    for (int i = 2; i < 6; i++)
+        CHECK(n[i] == n[i % 2]);
+    CHECK_EQ((intptr_t)n[0] + (intptr_t)n[1], 50);
+    clean_up();
+}
+
+/* The same device number, another disk. `moved`: the first one is met under its new number before
+ * the second one is under its old. */
+static void reuse_device(bool moved)
+{
+    if (make_clones(EXT4) != 0)
+        SKIP("cannot mount a loop image here");
+    MUST("losetup -f --show a.img >loop && mount $(cat loop) a");
+    cm_file_id a = id_at("a/f");
+    if (sh("umount a && losetup -d $(cat loop) && losetup $(cat loop) b.img && "
+           "mount $(cat loop) a") != 0) {
+        clean_up();
+        SKIP("somebody else took the loop device");
+    }
+    MUST("mount -o loop a.img b");
+    if (moved)
+        CHECK(same(a, id_at("b/f")));
+    CHECK(!same(a, id_at("a/f")));
+    CHECK(same(a, id_at("b/f")));
+    clean_up();
+}
+
+static void test_reused_device(void)
+{
+    NEED("mkfs.ext4");
+    reuse_device(false);
+    reuse_device(true);
+}
+
+static void test_btrfs(void)
+{
+    NEED("btrfs");
+    MUST("truncate -s 320M a.img && mkfs.btrfs -q a.img && mkdir -p a b c");
+    if (sh("mount -o loop a.img a") != 0) {
+        clean_up();
+        SKIP("cannot mount btrfs here");
+    }
+    MUST("btrfs subvolume create a/one && echo 1 >a/one/f && sync && "
+         "btrfs subvolume snapshot a/one a/two && [ $(stat -c %%i a/one/f) = $(stat -c %%i "
+         "a/two/f) ]");
+    cm_file_id one = id_at("a/one/f"), two = id_at("a/two/f");
+    CHECK(!same(one, two));
+    MUST("mount -o subvol=two $(findmnt -n -o SOURCE a | sed 's/\\[.*//') b");
+    CHECK(same(two, id_at("b/f")));
+    MUST("umount b && umount a && mount -o loop,subvol=one a.img c && mount -o loop a.img a; "
+         "findmnt a || mount -o subvol=/ $(findmnt -n -o SOURCE c | sed 's/\\[.*//') a");
+    CHECK(same(one, id_at("c/f")));
+    CHECK(same(one, id_at("a/one/f")));
+    CHECK(same(two, id_at("a/two/f")));
+    /* A copy of the image beside it: where the kernel takes it, it is another volume. */
+    MUST("umount a && umount c && cp --sparse=always a.img b.img && mount -o loop a.img a");
+    if (sh("mount -o loop b.img b") == 0) {
+        CHECK(!same(id_at("a/one/f"), id_at("b/one/f")));
+        CHECK(same(one, id_at("a/one/f")));
+    }
+    clean_up();
+}
+
+#define OVERLAY "mount -t overlay overlay -o lowerdir=low%d,upperdir=up%d,workdir=work%d %s"
+
+static void test_overlay(void)
+{
+    if (cannot)
+        SKIP(cannot);
+    MUST("mkdir -p a b c low1 low2 up1 up2 work1 work2 && echo 1 >low1/f && cp -a low1/f low2/f");
+    if (sh("mkdir -p l && mount -t tmpfs tmpfs l && cd l && mkdir low1 low2 up1 up2 work1 work2 && "
+           "echo 1 >low1/f && echo 2 >low2/f && " OVERLAY " && " OVERLAY,
+           1, 1, 1, "../a", 2, 2, 2, "../b") != 0) {
+        clean_up();
+        SKIP("cannot mount overlayfs here");
+    }
+    cm_file_id a = id_at("a/f"), b = id_at("b/f");
+    CHECK(!same(a, b));
+    CHECK(!same(a, id_at("l/low1/f")));
+    MUST("umount a && umount b && cd l && " OVERLAY " && " OVERLAY, 2, 2, 2, "../b", 1, 1, 1,
+         "../a");
+    CHECK(same(a, id_at("a/f")));
+    CHECK(same(b, id_at("b/f")));
+    MUST("umount a && umount b && umount l");
+    /* Layers on several volumes: the same inode number in each of them. */
+    MUST(
+        "mkdir -p l/one l/two l/up && mount -t tmpfs tmpfs l/one && mount -t tmpfs tmpfs l/two && "
+        "mount -t tmpfs tmpfs l/up && mkdir l/up/u l/up/w && echo 1 >l/one/x && echo 1 >l/two/y && "
+        "mount -t overlay overlay -o xino=off,lowerdir=l/one:l/two,upperdir=l/up/u,workdir=l/up/w "
+        "a");
+    CHECK(!same(id_at("a/x"), id_at("a/y")));
+    clean_up();
+    (void)sh("umount -l l/one l/two l/up; rm -rf l");
+}
+
+static void test_bind_and_tmpfs(void)
+{
+    if (cannot)
+        SKIP(cannot);
+    MUST("mkdir -p a b c d && mount -t tmpfs tmpfs a && mount -t tmpfs tmpfs b && "
+         "echo 1 >a/f && echo 1 >b/f && mkdir a/sub && echo 2 >a/sub/g && mount --bind a/sub c && "
+         "mount --bind a d && [ $(stat -c %%i a/f) = $(stat -c %%i b/f) ]");
+    CHECK(!same(id_at("a/f"), id_at("b/f")));
+    CHECK(same(id_at("a/f"), id_at("d/f")));
+    CHECK(same(id_at("a/sub/g"), id_at("c/g")));
+    clean_up();
+}
+
+static void test_fuse(void)
+{
+    cm_file_id a, b;
+    cm_validator v;
+    NEED("bindfs");
+    MUST("mkdir -p a b c src1 src2 && echo 1 >src1/f && echo 2 >src2/f");
+    if (sh("bindfs $PWD/src1 a && bindfs $PWD/src2 b") != 0) {
+        clean_up();
+        SKIP("cannot mount FUSE here");
+    }
+    a = id_at("a/f");
+    b = id_at("b/f");
+    CHECK(!same(a, b));
+    CHECK(!same(a, id_at("src1/f")));
+    MUST("mount --bind a c && umount c && umount a && umount b && bindfs $PWD/src2 b && "
+         "bindfs $PWD/src1 a");
+    CHECK(same(a, id_at("a/f")));
+    CHECK(same(b, id_at("b/f")));
+    /* The second of two that call themselves the same is told so. */
+    MUST("umount a && umount b && bindfs $PWD/src1 a && mv src1 src3 && mv src2 src1 && "
+         "bindfs $PWD/src1 b");
+    bool first = error_at("a/f") == 0;
+    CHECK_EQ(error_at("a/f"), first ? 0 : CM_ECLONE);
+    CHECK_EQ(error_at("b/f"), first ? CM_ECLONE : 0);
+    CHECK_EQ(identify_as("a/f", "two", &a, &v), 0);
+    CHECK_EQ(identify_as("b/f", "three", &b, &v), 0);
+    CHECK(!same(a, b));
+    MUST("umount a b");
+    clean_up();
+    /* Unmounted from the tree, and nobody can say whether it lives: its word is another one's then. */
+    MUST("mkdir -p a b src1 src2 && echo 1 >src1/f && echo 2 >src2/f && bindfs $PWD/src1 a");
+    a = id_at("a/f");
+    int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
+    MUST("umount -l a && mv src1 src3 && mv src2 src1 && bindfs $PWD/src1 b");
+    CHECK_EQ(error_at("b/f"), 0);
+    CHECK(cm_identify(fd, &b, &v) != 0 || !same(a, b));
+    (void)close(fd);
+    clean_up();
+}
+
+/* Device mapper: a snapshot and its origin carry one file system. */
+static void test_device_mapper(void)
+{
+    NEED("dmsetup");
+    if (make_clones(EXT4) != 0 ||
+        sh("losetup -f --show a.img >la && losetup -f --show b.img >lb && "
+           "dmsetup create cmtest$$ --table \"0 655360 linear $(cat la) 0\" && echo cmtest$$ >dma "
+           "&& "
+           "dmsetup create cmtest$$b --table \"0 655360 linear $(cat lb) 0\" && echo cmtest$$b "
+           ">dmb") != 0) {
+        (void)sh("dmsetup remove $(cat dma) $(cat dmb)");
+        clean_up();
+        SKIP("no device mapper in this kernel");
+    }
+    MUST("mount /dev/mapper/$(cat dma) a && mount /dev/mapper/$(cat dmb) b");
+    cm_file_id a = id_at("a/f");
+    CHECK(!same(a, id_at("b/f")));
+    (void)sh("umount a; umount b; dmsetup remove $(cat dma); dmsetup remove $(cat dmb)");
+    clean_up();
+}
+
+/* The best of several rounds, in microseconds. */
+static double cost(int fd, const cm_identify_options *o)
+{
+    enum { ROUNDS = 20, TIMES = 1000 };
+    cm_file_id id;
+    cm_validator v;
+    double best = 1e9;
+    for (int r = 0; r < ROUNDS; r++) {
+        uint64_t began = cm_now();
+        for (int i = 0; i < TIMES; i++)
+            CHECK_EQ(cm_identify_with(fd, o, &id, &v), 0);
+        double us = (double)(cm_now() - began) / 1e3 / TIMES;
+        best = us < best ? us : best;
+    }
+    return best;
+}
+
+/* Prints what naming a file costs; judges nothing. */
+static void test_cost(void)
+{
+    cm_identify_options named = CM_IDENTIFY_OPTIONS_INIT;
+    named.volume_id = "volume";
+    CHECK_EQ(sh("mkdir -p a && echo 1 >a/f"), 0);
+    int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
+    REQUIRE(fd >= 0);
+    double without = cost(fd, &named);
+    printf("# naming a file: %.2f us, %.2f us of it its volume\n", cost(fd, NULL),
+           cost(fd, NULL) - without);
+    (void)close(fd);
+    clean_up();
+}
+
+static const struct harness_test tests[] = {
+    TEST(cost),           TEST(clones_ext4),
+    TEST(clones_xfs),     TEST(clones_partitions),
+    TEST(same_claim),     TEST(claim_of_lazily_unmounted),
+    TEST(claim_threads),  TEST(reused_device),
+    TEST(btrfs),          TEST(overlay),
+    TEST(bind_and_tmpfs), TEST(fuse),
+    TEST(device_mapper),
+};
+
+int main(int argc, char **argv)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(dir, sizeof(dir), "%s/cm-volume-XXXXXX", tmp && strlen(tmp) < 64 ? tmp : "/tmp");
+    if (!mkdtemp(dir))
+        return 1;
+    if (geteuid() != 0)
+        cannot = "needs root";
+    else if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        cannot = "no mount namespace of its own here";
+    int status = HARNESS_MAIN(tests, argc, argv);
+    clean_up();
+    char line[200];
+    (void)snprintf(line, sizeof(line), "rm -rf %s", dir);
+    return system(line) == 0 ? status : 1;
+}
