@@ -718,7 +718,9 @@ typedef struct cm_check_report {
     uint64_t records;      /* files known */
     uint64_t torn_records; /* cut short by a crash, or damaged: cost their files' blocks, no harm */
     uint64_t dropped;      /* by repair */
-    uint32_t would_empty;  /* 1: read-only check of a pool that its next open will empty */
+    /* 1: read-only check of a pool that its next owner will empty: at open, or as soon as he meets a
+     * block that is newer than the superblock */
+    uint32_t would_empty;
     uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
 } cm_check_report;

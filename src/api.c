@@ -51,12 +51,17 @@ static void say_trouble(cm_cache *c)
         cm_log(c, CM_LOG_ERROR,
                "too many errors writing or reading the pool (volume full, file lost or media "
                "failing); nothing more is stored until it is opened again");
+    unsaid = 1;
+    if (at_load_relaxed(&c->older) == 1 && at_cas_acq_rel(&c->older, &unsaid, 2))
+        cm_log(c, CM_LOG_WARNING,
+               "the pool holds blocks that are newer than its superblock (was a part of an older "
+               "copy put back?): emptied");
 }
 
 static inline void report_trouble(cm_cache *c)
 {
     if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) |
-         at_load_relaxed(&c->suspect)) &
+         at_load_relaxed(&c->suspect) | at_load_relaxed(&c->older)) &
         1) /* unsaid */
         say_trouble(c);
 }

@@ -358,6 +358,7 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
         cm_log(c, CM_LOG_WARNING, "%s: one superblock is torn or damaged, the other one serves",
                what);
     c->super.now = sb;
+    c->super.open_mark = c->super.first_incarnation = c->super.next_incarnation = sb.inc_mark;
     c->super.media = &c->media;
     c->media.hash_seed = sb.hash_seed;
     c->media.check_key = cm_format_check_key(sb.uuid, sb.epoch);
@@ -381,7 +382,13 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     const struct cm_super last = c->super.now;
     if (c->readonly)
         return 0;
-    int e = cm_super_open(&c->super, &o, &c->emptied);
+    uint8_t gap[CM_GAP_BYTES];
+    int e = cm_plat_random(gap, sizeof(gap));
+    if (e)
+        return e;
+    for (unsigned i = 0; i < sizeof(gap); i++)
+        o.gap = o.gap << 8 | gap[i];
+    e = cm_super_open(&c->super, &o, &c->emptied);
     if (e) {
         cm_log(c, CM_LOG_ERROR, c->super.sync
                    ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"

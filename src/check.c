@@ -131,17 +131,33 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     } /* else sound, or changed under our eyes and so none of our business */
 }
 
+/* A block is newer than the superblock. true: it is none any more. */
+static bool disbelieve(struct check *k, uint64_t key)
+{
+    if (k->c->readonly) {
+        k->r->would_empty = 1;
+        return false;
+    }
+    if (cm_file_disbelieve(k->c, key))
+        return false;
+    k->old_keys = 0;
+    learn_old_keys(k);
+    return true;
+}
+
 static void check_slot(struct check *k, uint64_t slot)
 {
     const struct cm_media *m = &k->c->media;
     struct cm_header h;
+    uint64_t key = cm_media_key(m);
     k->r->slots++;
     enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
     if (v == CM_SLOT_UNREADABLE) {
         k->r->unreadable += !cm_slot_is_hole(m, slot);
         return;
     }
-    if (v == CM_SLOT_HIT) {
+    if (v == CM_SLOT_HIT &&
+        !(cm_super_is_older(&k->c->super, h.incarnation) && disbelieve(k, key))) {
         check_block(k, slot, &h);
         return;
     }

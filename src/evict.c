@@ -25,12 +25,15 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
 {
     struct cm_header h;
     v->keyed = false;
+    uint64_t key = cm_media_key(&c->media);
     enum cm_slot_verdict r = cm_slot_header(&c->media, v->slot, &h);
     if (r == CM_SLOT_UNREADABLE)
         return CM_EIO;
     v->w0 = h.w0;
     if (r != CM_SLOT_HIT)
         return 0;
+    if (cm_super_is_older(&c->super, h.incarnation))
+        (void)cm_file_disbelieve(c, key); /* the block is evicted all the same */
     v->key = cm_key_next(&c->media, last, h.incarnation, cm_header_block(&h));
     v->keyed = true;
     cm_index_prefetch(&c->media, &v->key, 0); /* for cm_step_drop_cells */

@@ -162,6 +162,29 @@ static int bump_epoch(struct cm_cache *c)
     return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
 }
 
+int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
+{
+    uint32_t unsaid = 0;
+    cm_count(c, CM_STAT_escalations, 1);
+    (void)at_cas_acq_rel(&c->older, &unsaid, 1);
+    return cm_super_disbelieve(&c->super, key, &c->broken) ? CM_EFORGET : 0;
+}
+
+/* Reads the records where the file's may be. One with a number that this pool has not given yet
+ * empties the pool. */
+static int load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b)
+{
+    uint64_t key = cm_media_key(&c->media);
+    int e = 0;
+    cm_record_load(&c->media, id, b);
+    for (unsigned i = 0; i < b->n && e == 0; i++)
+        if (b->whole[i] && cm_super_is_older(&c->super, b->record[i].incarnation)) {
+            e = cm_file_disbelieve(c, key);
+            cm_record_load(&c->media, id, b);
+        }
+    return e;
+}
+
 int cm_file_can_forget(struct cm_cache *c)
 {
     return at_load_seq_cst(&c->broken) ? bump_epoch(c) : 0;
@@ -603,8 +626,9 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     bool ignored = v && !cm_file_proves(f, v);
     if (ignored)
         v = NULL;
-    cm_record_load(&c->media, id, &b);
     int e = cm_file_can_forget(c);
+    if (e == 0)
+        e = load_records(c, id, &b);
     if (e == 0)
         e = find_record(f, &b, &r);
     if (e == 0) {

@@ -86,6 +86,9 @@ void cm_files_free(struct cm_cache *c);
 int cm_file_renew(cm_file *f);
 /* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed and so does another. */
 int cm_file_can_forget(struct cm_cache *c);
+/* Something in the pool is newer than its superblock (cm_super_is_older); it was found while `key`
+ * was the check key. Empties the pool once. CM_EFORGET. */
+int cm_file_disbelieve(struct cm_cache *c, uint64_t key);
 /* An fsync failed: forgets the file and bypasses it until the next boot. CM_EFORGET. */
 int cm_file_sync_failed(cm_file *f);
 /* Sets the dirty mark, durably. CM_EFORGET. */

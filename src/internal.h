@@ -42,6 +42,7 @@ struct cm_cache {
     uint32_t mode;         /* atomic, enum cm_mode */
     uint32_t broken;       /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
     uint32_t failing;      /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
+    uint32_t older;        /* atomic; the superblock was older than the pool. 1 unsaid, 2 said */
     uint64_t media_errors; /* atomic */
     uint32_t suspect;      /* atomic; a media error: is the file whole? 1 to be looked at, 2 no */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */

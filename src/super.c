@@ -183,8 +183,12 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->durability = owner->durability;
     sb->state = CM_SUPER_OPEN;
     memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
-    /* The last owner may have used its whole range, so ours begins at its mark. */
-    s->next_incarnation = sb->inc_mark;
+    /* The last owner may have used its whole range, so ours begins at its mark; and at a random
+     * distance from it, so that our numbers are not those of a session that an older superblock
+     * does not know of (docs/crash.md). */
+    if (sb->inc_mark < CM_GAP_END)
+        sb->inc_mark += owner->gap;
+    s->first_incarnation = s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
     if (e == 0)
         e = write_both(s);
@@ -231,9 +235,9 @@ uint64_t cm_super_generation(struct cm_superblocks *s)
     return next;
 }
 
-int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
+/* Lock held. */
+static int bump(struct cm_superblocks *s, uint32_t *failed)
 {
-    cm_lock_acquire(&s->lock);
     s->now.epoch++;
     s->now.frontier = 0;
     int e = write_both(s);
@@ -243,6 +247,21 @@ int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
     at_store_seq_cst(failed, e ? 1u : 0u);
+    return e;
+}
+
+int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
+{
+    cm_lock_acquire(&s->lock);
+    int e = bump(s, failed);
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_disbelieve(struct cm_superblocks *s, uint64_t key, uint32_t *failed)
+{
+    cm_lock_acquire(&s->lock);
+    int e = cm_media_key(s->media) == key ? bump(s, failed) : 0;
     cm_lock_release(&s->lock);
     return e;
 }
@@ -257,8 +276,10 @@ int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
         if (e)
             s->now.inc_mark -= CM_INCARNATION_RANGE; /* not proved durable: stay below */
     }
-    if (e == 0)
-        *incarnation = s->next_incarnation++;
+    if (e == 0) {
+        *incarnation = s->next_incarnation;
+        at_store_relaxed(&s->next_incarnation, *incarnation + 1);
+    }
     cm_lock_release(&s->lock);
     return e;
 }

@@ -10,17 +10,23 @@
 
 /* Incarnations are handed out from ranges of this size; one superblock write a range. */
 #define CM_INCARNATION_RANGE (UINT64_C(1) << 20)
+/* Random bytes of the gap between the mark that a pool is opened with and the session's first
+ * number, while the numbers are below CM_GAP_END. */
+#define CM_GAP_BYTES 5u
+#define CM_GAP_END (UINT64_C(1) << 62)
 
 struct cm_superblocks {
     struct cm_media *media;
-    struct cm_plat_file *file; /* to sync; NULL: memory */
-    bool sync;                 /* page cache: a superblock counts only once it was synced */
-    struct cm_lock lock;       /* everything below */
-    struct cm_super now;       /* what both copies say */
-    uint64_t next_incarnation;
-    uint32_t damaged; /* copies found damaged at load: 0 or 1 */
-    unsigned first;   /* copy that is written first: not the one that was believed at load */
-    bool failed;      /* the last write failed: CLEAN and new ranges are refused until one works */
+    struct cm_plat_file *file;  /* to sync; NULL: memory */
+    bool sync;                  /* page cache: a superblock counts only once it was synced */
+    struct cm_lock lock;        /* everything below */
+    struct cm_super now;        /* what both copies say */
+    uint64_t open_mark;         /* mark at load: all numbers in the pool were below it */
+    uint64_t first_incarnation; /* of this session; */
+    uint64_t next_incarnation;  /* atomic; these two set at open, and the second under the lock */
+    uint32_t damaged;           /* copies found damaged at load: 0 or 1 */
+    unsigned first; /* copy that is written first: not the one that was believed at load */
+    bool failed;    /* the last write failed: CLEAN and new ranges are refused until one works */
 };
 
 /* Who opens, for the rule that decides whether a crashed pool may be kept. */
@@ -29,6 +35,7 @@ struct cm_super_owner {
     uint8_t boot_id[16];
     uint8_t mount_id[16];
     uint32_t pid;
+    uint64_t gap; /* numbers left out before this session's first */
 };
 
 /* Reads both copies at `base` (at least two strides readable) and chooses. *damaged: 0 or 1.
@@ -64,6 +71,19 @@ uint64_t cm_super_generation(struct cm_superblocks *s);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * tells what the last bump of all came to. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
+/* A number that is found in the pool, under a right check: does it show that the superblock is
+ * older than what is in the pool (a copy put back, or one made up)? Numbers would be given twice
+ * then. */
+static inline bool cm_super_is_older(const struct cm_superblocks *s, uint64_t incarnation)
+{
+    if (incarnation < s->open_mark)
+        return false;
+    /* Relaxed: whoever meets a number of this session met what was published after it. */
+    return incarnation < s->first_incarnation ||
+           incarnation >= at_load_relaxed(&s->next_incarnation);
+}
+/* Empties the pool for that reason, unless that was done since `key` was the check key. */
+int cm_super_disbelieve(struct cm_superblocks *s, uint64_t key, uint32_t *failed);
 /* A number never used in this pool. CM_EIO when no new range can be had. */
 int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation);
 /* Remembers (a hint, best effort) that slots below `frontier` may be in use. */

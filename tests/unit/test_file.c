@@ -76,6 +76,114 @@ static void test_keep(void)
 }
 
 /* Each field alone tells a changed file. */
+/* A superblock that sums right, with an older mark of incarnations: `mark` of both copies. */
+static void set_mark(struct pool *p, uint64_t mark)
+{
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(p, i)->inc_mark = mark;
+        super_seal(super_at(p, i));
+    }
+}
+
+/* Fills a pool with file 1, and closes it; returns the mark before that file had a number. */
+static uint64_t pool_of_one(struct pool *p, uint64_t bytes, uint64_t blocks)
+{
+    pool_make(p, bytes, 1); /* all records in one bucket */
+    (void)pool_up(p);
+    uint64_t mark = p->c->super.next_incarnation;
+    cm_file *f = attach(p, 1, blocks * BLK, 1, 0);
+    CHECK(put_all(f, 0, blocks, 1) > 0);
+    detach(f);
+    pool_down(p);
+    return mark;
+}
+
+/* A mark below a number in use is not believed: that number would be given to another file, and the
+ * old one's blocks are still there. */
+static void test_mark_too_old(void)
+{
+    struct pool p;
+    set_mark(&p, pool_of_one(&p, 4 * MIB, 32));
+    (void)pool_up(&p);
+    uint64_t epoch = pool_info(p.c).epoch;
+    cm_file *f = attach(&p, 2, 32 * BLK, 1, 0); /* its record would lie beside the first one's */
+    CHECK_EQ(hits(f, 0, 32, 2), 0);
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    CHECK_EQ(put(f, 0, 2), 0);
+    CHECK_EQ(look(f, 0, 2), RIGHT);
+    cm_file *g = attach(&p, 1, 32 * BLK, 1, 0);
+    CHECK_EQ(hits(g, 0, 32, 1), 0); /* forgotten, durably */
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    detach(g);
+    detach(f);
+    pool_again(&p);
+    f = attach(&p, 2, 32 * BLK, 1, 0);
+    CHECK_EQ(look(f, 0, 2), RIGHT);
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    detach(f);
+    pool_end(&p);
+}
+
+/* The same where no record shows it: not the number of a new file, which begins somewhere else. */
+static void test_mark_too_old_unseen(void)
+{
+    struct pool p;
+    set_mark(&p, pool_of_one(&p, 4 * MIB, 32));
+    (void)pool_up(&p);
+    memset(record_of(p.c, 0), 0,
+           (size_t)(p.c->media.geo.record_buckets * CM_RECORD_WAYS) * sizeof(struct cm_record));
+    cm_file *f = attach(&p, 2, 32 * BLK, 1, 0);
+    CHECK_EQ(hits(f, 0, 32, 2), 0);
+    detach(f);
+    pool_end(&p);
+}
+
+/* ... and where only the slots show it, when they are used again. */
+static void test_mark_too_old_evicted(void)
+{
+    struct pool p;
+    pool_make(&p, cm_pool_size_min(), 0);
+    (void)pool_up(&p);
+    uint64_t mark = p.c->super.next_incarnation;
+    cm_file *f = attach(&p, 1, 200 * BLK, 1, 0);
+    (void)put_all(f, 0, 200, 1);
+    detach(f);
+    pool_down(&p);
+    set_mark(&p, mark);
+    (void)pool_up(&p);
+    memset(record_of(p.c, 0), 0,
+           (size_t)(p.c->media.geo.record_buckets * CM_RECORD_WAYS) * sizeof(struct cm_record));
+    uint64_t epoch = pool_info(p.c).epoch;
+    f = attach(&p, 2, 200 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 200, 2), 200);
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    CHECK(hits(f, 0, 200, 2) > 0);
+    detach(f);
+    pool_end(&p);
+}
+
+/* cm_check sees it, too. */
+static void test_mark_too_old_checked(void)
+{
+    struct pool p;
+    cm_check_report r = { .struct_size = sizeof(r) };
+    set_mark(&p, pool_of_one(&p, 4 * MIB, 32));
+    p.o.flags = CM_OPEN_READONLY;
+    (void)pool_up(&p);
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.would_empty, 1);
+    pool_down(&p);
+    p.o.flags = 0;
+    (void)pool_up(&p);
+    uint64_t epoch = pool_info(p.c).epoch;
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.valid, 0);
+    CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    pool_end(&p);
+}
+
 static void test_changed_validator(void)
 {
     for (unsigned field = 0; field < 4; field++) {
@@ -1851,6 +1959,10 @@ static const struct harness_test tests[] = {
     TEST(sync_then_change),
     TEST(abort_disowns),
     TEST(keep),
+    TEST(mark_too_old),
+    TEST(mark_too_old_unseen),
+    TEST(mark_too_old_evicted),
+    TEST(mark_too_old_checked),
     TEST(changed_validator),
     TEST(racy),
     TEST(racy_settles),

@@ -445,7 +445,7 @@ static void test_fuse(void)
     CHECK(!same(a, b));
     MUST("umount a b");
     clean_up();
-    /* Unmounted from the tree, and nobody can say whether it lives: its word is another one's then. */
+    /* Unmounted from the tree, and nobody can say whether it lives: another has its word then. */
     MUST("mkdir -p a b src1 src2 && echo 1 >src1/f && echo 2 >src2/f && bindfs $PWD/src1 a");
     a = id_at("a/f");
     int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
