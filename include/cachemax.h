@@ -87,6 +87,7 @@ extern "C" {
     X(CM_ENOTDAX, -28, "volume does not offer DAX, which was required")                            \
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
     X(CM_EABSENT, -30, "not all of it is cached")                                                  \
+    X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
     X(CM_ECLONE, -32, "another mounted volume has the same identity; name one with a volume id")
 
 enum cm_error {
@@ -227,8 +228,9 @@ CM_API int cm_create(const char *path, const cm_create_options *opts);
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
-    CM_OPEN_NO_GUARD = 1u << 2 /* no fault guard for this pool: a damaged page ends the process.
-                                * Neither handlers nor signal masks are touched for it */
+    CM_OPEN_NO_GUARD = 1u << 2, /* no fault guard for this pool: a damaged page ends the process.
+                                 * Neither handlers nor signal masks are touched for it */
+    CM_OPEN_ANY_OWNER = 1u << 3 /* also a pool that others own or may write: their bytes are served */
 };
 
 #define CM_PROBATION_DEFAULT UINT64_MAX
@@ -275,6 +277,11 @@ static inline cm_options cm_options_init_(void)
 #endif
 
 /* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
+ * Who can write a pool decides what its files hold. So the pool must belong to the effective user
+ * or to root, and nobody else may write it; the same of every directory on the way from the root,
+ * where others may write with the sticky bit only, and of the owners of symbolic links. Else:
+ * CM_EUNTRUSTED, and a log line says what is wrong. Not asked with CM_OPEN_READONLY, which serves
+ * nothing, nor with CM_OPEN_ANY_OWNER. (Windows: not asked so far; docs/security.md.)
  * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close().
  * After an OS crash a pool on a volume without DAX empties itself (a log line and
  * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard: handlers
@@ -282,8 +289,8 @@ static inline cm_options cm_options_init_(void)
  * miss and pass on everything else. A thread that blocks these signals would be ended by the kernel,
  * so the first call of every thread, and cm_open, unblocks them there; block them no more.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
- * CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or the 65th
- * guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a volume
+ * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or
+ * the 65th guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a volume
  * that fails to sync what the last owner wrote empties the pool, too; if nothing can be synced the
  * pool is void (CM_EIO, a log line): delete it and create it anew. */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
@@ -291,7 +298,7 @@ CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 /* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).
  * `base` must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes; the caller
  * keeps it mapped until cm_close() and sees to it that nobody else opens it.
- * Errors as cm_open(), without those of files. */
+ * Errors as cm_open(), without those of files; who may write the memory is the caller's business. */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
 /* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`.
  * CM_EINVAL CM_EPOOLSIZE CM_EIO. */

@@ -288,7 +288,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     int e = cm_take_options(&o, sizeof(o), opts);
     if (!opts)
         o.probation_bytes = CM_PROBATION_DEFAULT;
-    uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD;
+    uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
     if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
         o.memory_durability > CM_DURABILITY_DAX || o.policy > CM_POLICY_S3R ||
         o.wear_weight > WEAR_MAX || !all_zero(o.reserved, 2))
@@ -480,8 +480,13 @@ static void keep_name(cm_cache *c, const char *path)
 static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
+    char why[PLAT_WHY];
+    bool any = c->readonly || (c->opts.flags & CM_OPEN_ANY_OWNER);
     keep_name(c, path);
-    int e = cm_plat_file_open(&c->file, path, c->readonly);
+    int e = any ? cm_plat_file_open(&c->file, path, c->readonly)
+                : cm_plat_file_open_trusted(&c->file, path, why);
+    if (e == CM_EUNTRUSTED)
+        cm_log(c, CM_LOG_ERROR, "%s: %s", path, why);
     if (e == 0 && too_small(&c->file)) {
         e = judge_small(&c->file);
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));

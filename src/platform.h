@@ -45,6 +45,10 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
+/* The same to use it, if nobody but the effective user and the system's administrator could have
+ * written the file or put it there. CM_EUNTRUSTED: `why` is a sentence about what it is. */
+#define PLAT_WHY 512u
+int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY]);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process
  * dies). CM_EOWNED. Two opens of one pool in the SAME process must also refuse each other. */
 int cm_plat_file_lock(struct cm_plat_file *f);

@@ -258,6 +258,23 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */
 
+/* Takes over a descriptor. */
+static int file_adopt(struct cm_plat_file *f, int fd, bool readonly)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return CM_ENOTFILE;
+    }
+    *f = (struct cm_plat_file){ .handle = fd,
+                                .size = (uint64_t)st.st_size,
+                                .pid = cm_plat_pid(),
+                                .readonly = readonly,
+                                .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
+    return 0;
+}
+
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
     POSIX_NO_CANCEL;
@@ -276,16 +293,20 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
     if (fd < 0) {
         return posix_error(errno);
     }
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        (void)close(fd);
-        return CM_ENOTFILE;
+    return file_adopt(f, fd, readonly);
+}
+
+int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
+{
+    int fd;
+    int rc;
+
+    assert(f != NULL && f->handle < 0 && path != NULL);
+    rc = cm_posix_open_trusted(path, why, &fd);
+    if (rc != 0) {
+        return rc < 0 ? rc : posix_error(rc);
     }
-    *f = (struct cm_plat_file){ .handle = fd,
-                                .size = (uint64_t)st.st_size,
-                                .pid = cm_plat_pid(),
-                                .readonly = readonly,
-                                .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
-    return 0;
+    return file_adopt(f, fd, false);
 }
 
 void cm_plat_file_close(struct cm_plat_file *f)

@@ -47,6 +47,12 @@ uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
  * Linux 6.8), or that of mountinfo. 0: the kernel does not say. */
 uint64_t cm_posix_mount_number(int fd, bool unique);
 
+/* platform_posix_trust.c */
+
+/* Opens a file for reading and writing that nobody else could have written or put there. 0, an
+ * errno, or CM_EUNTRUSTED with the reason in `why`. */
+int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd);
+
 /* platform_posix_volume.c */
 
 /* What stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another volume that

@@ -64,6 +64,7 @@ static int open_pool(void)
          patience--)
         usleep(100000);
     o.log = log_line;
+    o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
     rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
     if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid) {
         say(CM_LOG_ERROR, "pool %s: %s (pid %u)", mnt.opt.pool, cm_strerror(rc), info.owner_pid);

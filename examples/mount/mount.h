@@ -50,7 +50,8 @@ struct options {
     char *pool; /* as given, then absolute */
     bool foreground;
     bool ro;
-    bool shared; /* others write the origin behind our back */
+    bool any_owner; /* take a pool that others own or may write */
+    bool shared;    /* others write the origin behind our back */
     bool one_file_system;
     double entry_timeout;
     double attr_timeout;

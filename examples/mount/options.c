@@ -33,6 +33,7 @@ static const char help[] =
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
     "  -o probation=MIB     memory where blocks that were read once wait to be wanted again\n"
     "                       before they go to the pool (1 % of the pool, 256 at most); 0: none\n"
+    "  -o any_owner         take a pool that others own or may write: they decide what is read\n"
     "  -o max_background=N  requests the kernel sends ahead (64)\n"
     "  -o loops=N           threads that answer hits (2; with 8 CPUs or more 4)\n"
     "  -o allow_other, -o default_permissions\n"
@@ -42,17 +43,9 @@ static const char help[] =
     "             3 the pool could not be opened or not be closed cleanly, 4 data that programs\n"
     "             stored in mappings could not be written to its file (the log names it).\n";
 
-static const char *const names[] = { "ro",
-                                     "rw",
-                                     "shared",
-                                     "entry_timeout",
-                                     "verify",
-                                     "probation",
-                                     "attr_timeout",
-                                     "max_background",
-                                     "loops",
-                                     "allow_other",
-                                     "default_permissions" };
+static const char *const names[] = { "ro",     "rw",        "shared",       "entry_timeout",
+                                     "verify", "probation", "attr_timeout", "max_background",
+                                     "loops",  "any_owner", "allow_other",  "default_permissions" };
 static const char *const switches[] = { "--pool", "--one-file-system", "--volume-id",
                                         "--help", "--version",         "-f",
                                         "-o",     "-h",                "-V" };
@@ -174,10 +167,13 @@ static int parse_o(char *key, struct options *o)
     if (!strcmp(key, "verify"))
         return parse_verify(value, &o->verify);
     if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "shared") &&
-                   strcmp(key, "allow_other") && strcmp(key, "default_permissions")))
+                   strcmp(key, "any_owner") && strcmp(key, "allow_other") &&
+                   strcmp(key, "default_permissions")))
         return bad_value(key, value, "no value");
     if (!strcmp(key, "ro") || !strcmp(key, "rw"))
         o->ro = key[1] == 'o';
+    else if (!strcmp(key, "any_owner"))
+        o->any_owner = true;
     else if (!strcmp(key, "shared"))
         o->shared = true;
     else if (strcmp(key, "allow_other") && strcmp(key, "default_permissions"))

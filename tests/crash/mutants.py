@@ -74,7 +74,7 @@ def _m(name, what, by, *words):
 
 
 SLOT, FILE, RECORD, SUPER = 'slot.c', 'file.c', 'record.c', 'super.c'
-VOLUME = 'platform_posix_volume.c'
+VOLUME, TRUST = 'platform_posix_volume.c', 'platform_posix_trust.c'
 EVICT, FILL, FORGET, HOLD, LOOKUP, MISS, PUBLISH, STEPS = 'evict.c', 'fill.c', 'forget.c', 'hold.c', 'lookup.c', 'miss.c', 'publish.c', 'steps.c'
 
 _UNIQUE = (PUBLISH, '''    if (!cm_index_match(&c->media, &n->key, cell))
@@ -730,6 +730,20 @@ int cm_super_close'''),
        'unit file mark_too_old_checked', 'check.c', 'cm_super_is_older(&k->c->super, h.incarnation)', 'false'),
     _m('gap', "a gap before a session's first number",
        'unit file mark_too_old_unseen', SUPER, '        sb->inc_mark += owner->gap;', '        sb->inc_mark += 0;'),
+    _m('trust, mode', 'a pool that others may write is refused', 'unit trust writable_by_others',
+       TRUST, "!is_ours(seen) || (seen->st_mode & 022) != 0", "!is_ours(seen)"),
+    _m('trust, owner', 'a pool of another user is refused', 'unit trust of_another_owner',
+       TRUST, "return st->st_uid == 0 || st->st_uid == geteuid();", "return st->st_uid != (uid_t)-1;"),
+    _m('trust, directory', 'a directory that others may write', 'unit trust directories',
+       TRUST, "!is_ours(&st) || ((st.st_mode & 022) != 0 && (st.st_mode & S_ISVTX) == 0)", "!is_ours(&st)"),
+    _m('trust, owner of a directory', 'a directory of another user', 'unit trust directories',
+       TRUST, "!is_ours(&st) || ((st.st_mode", "((st.st_mode"),
+    _m('trust, sticky', 'others may write a directory with the sticky bit', 'unit trust directories',
+       TRUST, " && (st.st_mode & S_ISVTX) == 0", ""),
+    _m('trust, link', 'a symbolic link of another user', 'unit trust links',
+       TRUST, "    if (!is_ours(st)) {\n        return untrusted(w, \"the symbolic link\"", "    if (0) {\n        return untrusted(w, \"the symbolic link\""),
+    _m('trust, where a path begins', 'a relative path is judged from the root', 'unit trust directories',
+       TRUST, "    if (path[0] != '/') {", "    if (path[0] == '\\0') {"),
     _m('volume, disk', 'what a disk says of itself in the id of a file', 'unit volume clones_ext4',
        VOLUME, '{ system, identity, 0 }', '{ system, 0, 0 }'),
     _m('volume, partition', 'the number of the partition', 'unit volume clones_partitions',
@@ -1008,7 +1022,7 @@ def sound(builder, mutants, pool):
         builder.link(program, {}, directory)
     said = list(pool.map(lambda t: notices(builder, t, {}, directory), tests))
     # Some tests need root and what it may do: they say so by their status.
-    idle = {t for t in tests if t.startswith('unit volume') and
+    idle = {t for t in tests if t.startswith(('unit volume', 'unit trust')) and
             run(command_of(t, builder.link(program_of(t), {}, directory)), LIMIT, cwd=directory)[0] == 77}
     return ['%s: %s' % (t, s) for t, s in zip(tests, said) if s], idle
 

@@ -76,6 +76,10 @@ wrong_use() {
   cp "$shm/garbage" "$work/garbage"
   refused "not a pool" 3 'garbage' "$org" --pool "$shm/garbage"
   refused "a directory as pool" 3 '.' "$org" --pool "$shm"
+  cp "$pool" "$shm/theirs"
+  chmod 666 "$shm/theirs"
+  refused "a pool that others may write" 3 'may be written by others' "$org" --pool "$shm/theirs"
+  rm "$shm/theirs"
   if cmp -s "$shm/garbage" "$work/garbage"; then ok "what is no pool is left alone"; else
     fail "what is no pool is left alone" "changed"; fi
   cp "$pool" "$org/pool"

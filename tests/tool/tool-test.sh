@@ -503,6 +503,13 @@ test_cat()
   check cat-fifo-says-so grep -q 'not a file that can be cached' err
   rm -f pipe
 
+  chmod 666 p
+  expect cat-pool-writable 0 'p: error: p: the file .*may be written by others' "$cm" cat data --pool p
+  check cat-pool-writable-output cmp data out
+  expect check-pool-writable 0 ': sound' "$cm" check p
+  expect repair-pool-writable 3 'others could have written the pool' "$cm" check p --repair
+  expect info-pool-writable 0 'state' "$cm" info p
+  chmod 600 p
   expect cat-pool-missing 0 'no.pool: no such file' "$cm" cat data --pool no.pool
   check cat-pool-missing-output cmp data out
   check cat-pool-missing-says-direct grep -q 'data: is read without the cache' err

@@ -163,7 +163,7 @@ static void test_constants(void)
     CHECK(CM_NORMAL == 0 && CM_FREEZE == 1 && CM_BYPASS == 2);
     CHECK(CM_VERIFY_FIRST_HIT == 0 && CM_VERIFY_ALWAYS == 1 && CM_VERIFY_NEVER == 2);
     CHECK(CM_CREATE_SPARSE == 1 && CM_OPEN_READONLY == 1 && CM_OPEN_REQUIRE_DAX == 2 &&
-          CM_OPEN_NO_GUARD == 4);
+          CM_OPEN_NO_GUARD == 4 && CM_OPEN_ANY_OWNER == 8);
     CHECK(CM_SOLE_WRITER == 1 && CM_ORIGIN_VOLATILE == 2 && CM_FILL_EOF == 1);
     CHECK(CM_MISS_EOF == 1 && CM_MISS_NOFILL == 2 && CM_WANT_VALIDATOR == 1 && CM_IGNORED == 2);
     CHECK(CM_NOT_STORED_STALE == 1 && CM_NOT_STORED_PRESENT == 2 && CM_NOT_STORED_BUSY == 3 &&
@@ -377,7 +377,7 @@ static void test_flags(void)
     for (unsigned i = 0; i < 10; i++) {
         cm_options o = CM_OPTIONS_INIT;
         o.probation_bytes = 0;
-        o.flags = i == 0 ? 8 : i == 1 ? 0x80000000u : 0;
+        o.flags = i == 0 ? 16 : i == 1 ? 0x80000000u : 0;
         o.verify = i == 2 ? 3 : 0;
         o.memory_durability = i == 3 ? 4 : 0;
         o.reserved[0] = i == 4;

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_trust.c - a pool that others could have written is not used (Linux).
+ *
+ * In a directory of its own below $TMPDIR or /tmp. What needs another owner needs root.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "fixture.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+
+static char dir[128];
+static char said[600];
+
+static const char *at(const char *name)
+{
+    static char path[4][256];
+    static unsigned next;
+    char *p = path[next++ % 4];
+    (void)snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
+    return p;
+}
+
+static void listen_to(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    if (level == CM_LOG_ERROR)
+        (void)snprintf(said, sizeof(said), "%s", text);
+}
+
+static int open_as(const char *path, uint32_t flags)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c;
+    o.flags = flags;
+    o.log = listen_to;
+    said[0] = '\0';
+    int e = cm_open(path, &o, &c);
+    if (e == 0)
+        CHECK_EQ(cm_close(c), 0);
+    return e;
+}
+
+/* Refused with a word of the reason, but not to who looks or insists. */
+static void expect_refused(const char *path, const char *what, const char *why)
+{
+    CHECK_EQ(open_as(path, 0), CM_EUNTRUSTED);
+    if (!strstr(said, what) || !strstr(said, why))
+        printf("# said: %s\n", said);
+    CHECK(strstr(said, what) && strstr(said, why));
+    CHECK_EQ(open_as(path, CM_OPEN_READONLY), 0);
+    CHECK_EQ(open_as(path, CM_OPEN_ANY_OWNER), 0);
+    cm_info info = { .struct_size = sizeof(info) };
+    CHECK_EQ(cm_pool_info(path, &info), 0);
+}
+
+static void make_pool(const char *name)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    o.size = cm_pool_size_min();
+    (void)unlink(at(name));
+    CHECK_EQ(cm_create(at(name), &o), 0);
+    CHECK_EQ(open_as(at(name), 0), 0);
+}
+
+#define NEED_ROOT                                                                                  \
+    if (geteuid() != 0)                                                                            \
+    SKIP("needs root to give files away")
+
+static void test_writable_by_others(void)
+{
+    make_pool("p");
+    const mode_t bad[] = { 0666, 0620, 0602 };
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(chmod(at("p"), bad[i]), 0);
+        expect_refused(at("p"), "the file", "may be written by others");
+    }
+    CHECK_EQ(chmod(at("p"), 0644), 0);
+    CHECK_EQ(open_as(at("p"), 0), 0);
+}
+
+static void test_of_another_owner(void)
+{
+    NEED_ROOT;
+    make_pool("p");
+    CHECK_EQ(chown(at("p"), NOBODY, NOBODY), 0);
+    expect_refused(at("p"), "the file", "belongs to user 65534");
+    CHECK_EQ(chmod(at("p"), 0666), 0);
+    expect_refused(at("p"), "the file", "belongs to user 65534");
+}
+
+/* Root's pool is good for a user who may not write it only to look at; what a user owns is not
+ * good for another one. */
+static void test_as_a_user(void)
+{
+    NEED_ROOT;
+    make_pool("p");
+    CHECK_EQ(chown(dir, NOBODY, NOBODY), 0);
+    CHECK_EQ(seteuid(NOBODY), 0);
+    CHECK_EQ(open_as(at("p"), 0), CM_EACCES);
+    make_pool("q");
+    CHECK_EQ(seteuid(0), 0);
+    CHECK_EQ(open_as(at("q"), 0), CM_EUNTRUSTED);
+    CHECK_EQ(unlink(at("q")), 0);
+    CHECK_EQ(chown(dir, 0, 0), 0);
+}
+
+static void test_directories(void)
+{
+    CHECK_EQ(mkdir(at("d"), 0755), 0);
+    CHECK_EQ(mkdir(at("d/e"), 0755), 0);
+    make_pool("d/e/p");
+    CHECK_EQ(chmod(at("d"), 0777), 0);
+    expect_refused(at("d/e/p"), "/d may", "may be written by others (mode 0777)");
+    CHECK_EQ(chmod(at("d"), 01777), 0); /* sticky: others cannot touch what is not theirs */
+    CHECK_EQ(open_as(at("d/e/p"), 0), 0);
+    CHECK_EQ(chmod(at("d"), 0755), 0);
+    CHECK_EQ(chmod(at("d/e"), 0775), 0);
+    expect_refused(at("d/e/p"), "/d/e may", "may be written by others");
+    CHECK_EQ(chmod(at("d/e"), 0755), 0);
+    /* By any way: relative, by "..", with slashes. */
+    CHECK_EQ(chdir(at("d/e")), 0);
+    CHECK_EQ(open_as("p", 0), 0);
+    CHECK_EQ(open_as("./p", 0), 0);
+    CHECK_EQ(open_as("../e//p", 0), 0);
+    CHECK_EQ(open_as("p/", 0), CM_ENOENT);
+    CHECK_EQ(open_as("..", 0), CM_ENOTFILE);
+    CHECK_EQ(open_as("../../../../../../../../../../..", 0), CM_ENOTFILE);
+    CHECK_EQ(open_as("no", 0), CM_ENOENT);
+    CHECK_EQ(open_as("", 0), CM_ENOENT);
+    CHECK_EQ(chmod(at("d"), 0777), 0);
+    CHECK_EQ(open_as("p", 0), CM_EUNTRUSTED);
+    CHECK_EQ(open_as("../e/p", 0), CM_EUNTRUSTED);
+    CHECK_EQ(chmod(at("d"), 0755), 0);
+    CHECK_EQ(chdir("/"), 0);
+    if (geteuid() == 0) {
+        CHECK_EQ(chown(at("d"), NOBODY, NOBODY), 0);
+        expect_refused(at("d/e/p"), "the directory", "belongs to user 65534");
+    }
+    CHECK_EQ(unlink(at("d/e/p")), 0);
+    CHECK_EQ(rmdir(at("d/e")), 0);
+    CHECK_EQ(rmdir(at("d")), 0);
+}
+
+static void test_links(void)
+{
+    char target[300];
+    CHECK_EQ(mkdir(at("d"), 0755), 0);
+    make_pool("p");
+    CHECK_EQ(symlink("../p", at("d/l")), 0);
+    CHECK_EQ(symlink(dir, at("d/m")), 0);
+    CHECK_EQ(symlink("d/m/d/l", at("n")), 0);
+    CHECK_EQ(open_as(at("d/l"), 0), 0);
+    CHECK_EQ(open_as(at("d/m/p"), 0), 0);
+    CHECK_EQ(open_as(at("n"), 0), 0);
+    CHECK_EQ(symlink("loop", at("loop")), 0);
+    CHECK_EQ(open_as(at("loop"), 0), CM_ENOENT);
+    (void)snprintf(target, sizeof(target), "%s/nowhere", dir);
+    CHECK_EQ(symlink(target, at("dead")), 0);
+    CHECK_EQ(open_as(at("dead"), 0), CM_ENOENT);
+    if (geteuid() == 0) {
+        CHECK_EQ(lchown(at("d/l"), NOBODY, NOBODY), 0);
+        expect_refused(at("d/l"), "the symbolic link", "belongs to user 65534");
+        expect_refused(at("n"), "the symbolic link", "belongs to user 65534");
+    }
+    /* The link is good, what it leads through is not. */
+    CHECK_EQ(mkdir(at("open"), 0755), 0);
+    make_pool("open/p");
+    CHECK_EQ(chmod(at("open"), 0777), 0);
+    CHECK_EQ(symlink("../open/p", at("d/o")), 0);
+    expect_refused(at("d/o"), "/open may", "may be written by others");
+    const char *const names[] = { "d/l", "d/m", "d/o", "n", "loop", "dead", "open/p", "p" };
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        CHECK_EQ(unlink(at(names[i])), 0);
+    CHECK_EQ(rmdir(at("open")), 0);
+    CHECK_EQ(rmdir(at("d")), 0);
+}
+
+static void test_not_files(void)
+{
+    CHECK_EQ(mkfifo(at("fifo"), 0600), 0);
+    CHECK_EQ(open_as(at("fifo"), 0), CM_ENOTFILE);
+    CHECK_EQ(open_as("/dev/null", 0), CM_ENOTFILE);
+    CHECK_EQ(unlink(at("fifo")), 0);
+}
+
+static int swaps_end;
+
+/* Makes the good directory a bad one with another pool, and back, again and again. */
+static void *swap(void *arg)
+{
+    (void)arg;
+    while (!at_load_acquire(&swaps_end)) {
+        (void)renameat2(AT_FDCWD, at("good"), AT_FDCWD, at("bad"), RENAME_EXCHANGE);
+    }
+    return NULL;
+}
+
+/* Whatever is exchanged meanwhile, the pool opened is one that was judged. */
+static void test_exchanged_meanwhile(void)
+{
+    pthread_t t;
+    cm_info good = { .struct_size = sizeof(good) };
+    unsigned refused = 0, opened = 0;
+    CHECK_EQ(mkdir(at("good"), 0755), 0);
+    CHECK_EQ(mkdir(at("bad"), 0755), 0);
+    make_pool("good/p");
+    make_pool("bad/p");
+    CHECK_EQ(cm_pool_info(at("good/p"), &good), 0);
+    CHECK_EQ(chmod(at("bad"), 0777), 0);
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s", at("good/p"));
+    swaps_end = 0;
+    REQUIRE(pthread_create(&t, NULL, swap, NULL) == 0);
+    for (int i = 0; i < 2000; i++) {
+        cm_cache *c;
+        int e = cm_open(path, NULL, &c);
+        if (e == CM_EUNTRUSTED)
+            refused++;
+        if (e != 0)
+            continue;
+        opened++;
+        cm_info info = { .struct_size = sizeof(info) };
+        CHECK_EQ(cm_get_info(c, &info), 0);
+        CHECK(memcmp(info.uuid, good.uuid, 16) == 0);
+        CHECK_EQ(cm_close(c), 0);
+    }
+    at_store_release(&swaps_end, 1);
+    (void)pthread_join(t, NULL);
+    printf("# %u times opened, %u times refused\n", opened, refused);
+    (void)chmod(at("bad"), 0755);
+    (void)chmod(at("good"), 0755);
+    CHECK_EQ(unlink(at("good/p")), 0);
+    CHECK_EQ(unlink(at("bad/p")), 0);
+    CHECK_EQ(rmdir(at("good")), 0);
+    CHECK_EQ(rmdir(at("bad")), 0);
+}
+
+static const struct harness_test tests[] = {
+    TEST(writable_by_others),
+    TEST(of_another_owner),
+    TEST(as_a_user),
+    TEST(directories),
+    TEST(links),
+    TEST(not_files),
+    TEST(exchanged_meanwhile),
+};
+
+int main(int argc, char **argv)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)umask(022);
+    (void)snprintf(dir, sizeof(dir), "%s/cm-trust-XXXXXX", tmp && strlen(tmp) < 64 ? tmp : "/tmp");
+    if (!mkdtemp(dir))
+        return 1;
+    (void)chmod(dir, 0755);
+    struct stat root;
+    int status = 77;
+    if (stat("/", &root) == 0 && (root.st_uid == 0 || root.st_uid == geteuid()))
+        status = HARNESS_MAIN(tests, argc, argv);
+    else
+        printf("# / belongs to nobody that is known here\n0 passed, 0 failed, 1 skipped\n");
+    (void)unlink(at("p"));
+    return rmdir(dir) == 0 ? status : 1;
+}
