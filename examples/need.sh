@@ -1,8 +1,11 @@
+#!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # need.sh - sourced by quickstart.sh and tests/run.sh: installs Debian packages that are missing.
 
 # need PACKAGE...: installs what is not there; returns 1, having said what to do, when it cannot.
+# Sets need_log and need_ticker while it works; need_end removes both, also in a trap.
+need_log='' need_ticker=''
 need() {
   missing=
   for p in "$@"; do
@@ -22,14 +25,48 @@ need() {
     fi
   fi
   echo "installing:$missing"
+  need_log=$(mktemp "${TMPDIR:-/tmp}/cachemax-apt.XXXXXX") || return 1
+  need_tick "$need_log" &
+  need_ticker=$!
+  # Not in the background: sudo may have to ask for a password. A lock that another apt holds is waited for.
   # shellcheck disable=SC2086 # a list
-  { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing ||
-    { $sudo apt-get update -qq &&
-      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; }
-  } >"${TMPDIR:-/tmp}/cachemax-apt.$$" 2>&1 || {
-    tail -n 5 "${TMPDIR:-/tmp}/cachemax-apt.$$" >&2
+  { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+    -o DPkg::Lock::Timeout=120 $missing ||
+    { $sudo apt-get update -qq -o DPkg::Lock::Timeout=120 &&
+      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        -o DPkg::Lock::Timeout=120 $missing; }
+  } >"$need_log" 2>&1 || {
+    tail -n 5 "$need_log" >&2
     echo "could not install:$missing" >&2
+    need_end
     return 1
   }
-  rm -f "${TMPDIR:-/tmp}/cachemax-apt.$$"
+  need_end
+}
+
+need_end() {
+  [ -z "$need_ticker" ] || kill "$need_ticker" 2>/dev/null || :
+  [ -z "$need_log" ] || rm -f "$need_log"
+  need_ticker='' need_log=''
+}
+
+# need_tick LOG: every 10 s, how far apt is and how long the rest may take, on stderr. Each package is
+# fetched, unpacked and set up. Ends when LOG is gone.
+need_tick() {
+  trap 'kill $! 2>/dev/null; exit 0' TERM
+  passed=0
+  while :; do
+    sleep 10 &
+    wait $!
+    passed=$((passed + 10))
+    [ -f "$1" ] || exit 0
+    steps=$(sed -n 's/.* \([0-9]*\) newly installed.*/\1/p' "$1" | tail -n 1)
+    steps=$((${steps:-0} * 3))
+    at=$(grep -c -E '^(Get:|Unpacking |Setting up )' "$1")
+    if [ "$at" -gt 0 ] && [ "$steps" -ge "$at" ]; then
+      echo "  installing: step $at of $steps, about $((passed * (steps - at) / at)) s left" >&2
+    else
+      echo "  installing: $passed s" >&2
+    fi
+  done
 }

@@ -3,82 +3,208 @@
 #
 # quickstart.sh [DIR] - shows the cache at its main job on real files.
 #
-# Installs what is missing, builds, makes a pool, mounts it over DIR in place (or over a sample
-# copied from files of this machine), reads everything cold and warm, compares every byte with the
-# origin, restarts the mount to show that the cache is still warm, and cleans up after itself.
-# Nobody should write files in DIR meanwhile: they could not be compared.
+# Installs what is missing, builds, makes a pool, mounts it over DIR in place (or over a copy of files
+# of this machine), reads a sample of the files cold and warm, compares every byte with the origin,
+# and restarts the mount to show that the cache is still warm. Then the same over a slow storage: a
+# small FUSE program serves DIR again, one read at a time, at 64 MB/s and with 5 ms for each read.
+# Takes a minute or two, most of it for building and for the slow storage; cleans up after itself.
+#
+# As root, or as a user who may open /dev/fuse; only packages are installed with sudo. What the user
+# may not mount over is copied first. Nobody should write files in DIR meanwhile: they could not be
+# compared. CACHEMAX_BUILD=BUILDDIR takes the programs from a build that is there already.
+#
+# Exit status: 0 every byte was right; 1 a byte was wrong, a file changed meanwhile, or the pool is not
+# sound; 2 wrong usage, or nothing to read; 3 something that is needed is missing or failed (a package,
+# the build, a mount); 4 something could not be unmounted and was left behind, it says what;
+# 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM.
 set -eu
+rate=64 delay=5 # of the slow storage: MB/s, ms a read
+budget=10       # seconds that it may take to read the sample from there
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
+say() { echo "quickstart.sh: $*" >&2; }
 case "${1:-}" in
 -h | --help)
   sed -n '/^# quickstart/,/^set/s/^# \{0,1\}//p' "$0"
   exit 0
   ;;
 -*)
-  echo "quickstart.sh: unknown option $1; usage: quickstart.sh [DIR]" >&2
+  say "unknown option $1; usage: quickstart.sh [DIR]"
   exit 2
   ;;
 esac
-dir=${1:-}
-[ -z "$dir" ] || [ -d "$dir" ] || {
-  echo "quickstart.sh: $dir is not a directory" >&2
-  exit 2
+dir=
+[ $# = 0 ] || {
+  dir=$(CDPATH='' cd -- "$1" 2>/dev/null && pwd -P) || {
+    say "$1 is not a directory, or may not be entered"
+    exit 2
+  }
 }
 
+# ---- cleaning up, in every case ------------------------------------------------------------------
 . "$here/need.sh"
-need build-essential meson ninja-build pkg-config libxxhash-dev || exit 1
-fuse=yes why=
-if [ ! -c /dev/fuse ]; then
-  fuse=no why="there is no /dev/fuse here"
-elif ! need libfuse3-dev fuse3; then
-  fuse=no why="libfuse3 could not be installed"
-fi
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-quickstart.XXXXXX")
-pool=
+work='' child='' pools='' left=no
+origin_dir='' cache_pid='' slow_pid='' # what is mounted where, and by whom
+# alive PID: a child of ours that still runs. One that has ended is a zombie until it is waited for.
+alive() {
+  [ -r "/proc/$1/stat" ] && { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+  case ${line##*) } in Z* | X*) return 1 ;; esac
+}
+# alive_for TENTHS PID: returns 1 when it ended in time.
+alive_for() {
+  tenths=$1
+  while alive "$2"; do
+    [ "$tenths" -gt 0 ] || return 0
+    sleep 0.1
+    tenths=$((tenths - 1))
+  done
+  return 1
+}
+# top_mount DIR: the type of the topmost mount there, nothing if there is none. From the kernel: a dead
+# mount does not answer, and a machine may have no /etc/mtab.
+top_mount() {
+  DIR=$1 awk '{
+    at = $5
+    gsub(/\\040/, " ", at); gsub(/\\011/, "\t", at); gsub(/\\012/, "\n", at); gsub(/\\134/, "\\", at)
+    if (at == ENVIRON["DIR"]) { for (i = 6; $i != "-"; i++); type = $(i + 1) }
+  } END { print type }' /proc/self/mountinfo
+}
+# unmount DIR TYPE PID: ends the program that serves DIR, which unmounts it; if it did not, by all other
+# means. Sets $ended to the program's exit status.
+unmount() {
+  kill -TERM "$3" 2>/dev/null || :
+  if alive_for 300 "$3"; then
+    say "the process that serves $1 does not end, so it is killed"
+    kill -KILL "$3" 2>/dev/null || :
+    alive_for 50 "$3" || :
+  fi
+  ended=0
+  alive "$3" || wait "$3" || ended=$?
+  said=
+  for how in "fusermount3 -u" "fusermount3 -u -z" "umount -l"; do
+    [ "$(top_mount "$1")" = "$2" ] || {
+      [ -z "$said" ] || say "$1 was unmounted with trouble:$said"
+      return 0
+    }
+    said="$said
+  $how: $($how "$1" 2>&1)" || :
+  done
+  [ "$(top_mount "$1")" = "$2" ] || {
+    say "$1 was unmounted with trouble:$said"
+    return 0
+  }
+  left=yes
+  say "cannot unmount $1:$said"
+  say "left behind: the mount on $1; as root: umount -l '$1'"
+}
 cleanup() {
-  trap - EXIT INT TERM
-  [ -z "${mounted:-}" ] || fusermount3 -u "$dir" 2>/dev/null || fusermount3 -uz "$dir" 2>/dev/null || :
-  [ -z "$pool" ] || rm -f "$pool"
-  rm -rf "$work"
+  status=$?
+  trap '' INT TERM HUP
+  trap - EXIT
+  set +e
+  need_end
+  if [ -n "$child" ]; then
+    kill -TERM "-$child" "$child" 2>/dev/null
+    alive_for 50 "$child"
+    kill -KILL "-$child" 2>/dev/null
+    alive "$child" || wait "$child" 2>/dev/null
+  fi
+  [ -z "$cache_pid" ] || unmount "$origin_dir" fuse.cachemax "$cache_pid"
+  [ -z "$slow_pid" ] || unmount "$work/slow" fuse.throttle "$slow_pid"
+  for p in $pools; do
+    rm -f -- "$place/$p"
+  done
+  # Never through a mount that is still there. Again, when a compiler that is just ending wrote something.
+  [ -z "$work" ] || [ $left = yes ] || rm -rf --one-file-system -- "$work" 2>/dev/null ||
+    { sleep 0.5 && rm -rf --one-file-system -- "$work"; }
+  [ $left = no ] || {
+    say "left behind: $work"
+    status=4
+  }
+  exit $status
 }
 trap cleanup EXIT
-trap 'cleanup; exit 130' INT TERM
-
-build=$work/build
-echo "building in $build"
-meson setup "$build" "$top" -Dtests=false --buildtype=release >"$work/log" 2>&1 &&
-  ninja -C "$build" >>"$work/log" 2>&1 || {
-  tail -n 20 "$work/log" >&2
-  exit 1
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+# run COMMAND...: in a process group of its own, so that a signal is answered at once and takes all of it.
+run() {
+  setsid "$@" &
+  child=$!
+  rc=0
+  wait "$child" || rc=$?
+  child=
+  return $rc
 }
+# watch LABEL LOG COMMAND...: the same, with ninja's "[done/all]" in LOG as progress on stderr.
+watch() {
+  label=$1 log=$2 began=$(date +%s) next=5
+  shift 2
+  setsid "$@" >>"$log" 2>&1 &
+  child=$!
+  while alive "$child"; do
+    sleep 0.3
+    passed=$(($(date +%s) - began))
+    [ $passed -ge $next ] || continue
+    steps=$(tail -c 1000 "$log" | sed -n 's/^\[\([0-9]*\)\/\([0-9]*\)\].*/\1 \2/p' | tail -n 1)
+    at=${steps% *} all=${steps#* }
+    note="$passed s"
+    [ -z "$steps" ] || note="step $at of $all, about $((passed * (all - at) / at + 1)) s left"
+    if [ -t 2 ]; then
+      next=$((passed + 1))
+      printf '\r%s: %s\033[K' "$label" "$note" >&2
+    else
+      next=$((passed + 10))
+      echo "  $label: $note" >&2
+    fi
+  done
+  [ ! -t 2 ] || printf '\r\033[K' >&2
+  rc=0
+  wait "$child" || rc=$?
+  child=
+  return $rc
+}
+
+# ---- what is needed ------------------------------------------------------------------------------
+if [ -z "${CACHEMAX_BUILD:-}" ]; then
+  need build-essential meson ninja-build pkg-config libxxhash-dev || exit 3
+fi
+fuse=yes why=
+if [ ! -e /dev/fuse ]; then
+  fuse=no why="there is no /dev/fuse here (modprobe fuse; a container needs --device /dev/fuse and CAP_SYS_ADMIN)"
+elif ! (: <>/dev/fuse) 2>/dev/null; then
+  fuse=no why="$(id -un) may not open /dev/fuse (as root: chmod 666 /dev/fuse, or run this as root)"
+elif [ -z "${CACHEMAX_BUILD:-}" ] && ! need libfuse3-dev fuse3; then
+  fuse=no why="libfuse3 could not be installed"
+elif [ "$(id -u)" != 0 ] && [ ! -r /etc/mtab ]; then
+  # The program that mounts for ordinary users looks there whether it may unmount.
+  fuse=no why="there is no /etc/mtab, without which fusermount3 unmounts for root only (as root: ln -s /proc/self/mounts /etc/mtab)"
+fi
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-quickstart.XXXXXX")
+work=$(CDPATH='' cd -- "$work" && pwd -P)
+build=${CACHEMAX_BUILD:-$work/build}
+if [ -z "${CACHEMAX_BUILD:-}" ]; then
+  echo "building in $build"
+  watch building "$work/log" sh -c 'meson setup "$1" "$2" -Dtests=false --buildtype=release && ninja -C "$1"' \
+    - "$build" "$top" || {
+    tail -n 20 "$work/log" >&2
+    say "the build failed"
+    exit 3
+  }
+fi
 cachemax=$build/src/tool/cachemax
 mount=$build/examples/mount/cachemax-mount
-[ -x "$mount" ] || { fuse=no why=${why:-"the mount was not built"}; }
+throttle=$build/examples/quickstart/throttle
+quickread=$build/examples/quickstart/quickread
+for p in "$cachemax" "$quickread"; do
+  [ -x "$p" ] || {
+    say "there is no $p; build it first, or leave CACHEMAX_BUILD empty"
+    exit 3
+  }
+done
+[ -x "$mount" ] && [ -x "$throttle" ] || { fuse=no why=${why:-"the mount was not built"}; }
 
-# ---- files to read ---------------------------------------------------------------------------
-if [ -z "$dir" ]; then
-  dir=$work/sample
-  mkdir "$dir"
-  from=/usr/lib
-  echo "copying a sample of $from to $dir"
-  # Middle-sized files, 200 MiB of them at most.
-  find "$from" -xdev -type f -size +128k -size -24M -printf '%s %p\n' 2>/dev/null | LC_ALL=C sort -k 2 |
-    awk '{ sum += $1; if (sum > 200 * 1048576) exit; sub(/^[0-9]+ /, ""); printf "%s%c", $0, 0 }' |
-    tar --create --file=- --null --files-from=- --absolute-names | tar --extract --file=- -C "$dir" \
-    --transform='s,^/,,'
-fi
-bytes=$(find "$dir" -xdev -type f -printf '%s\n' | awk '{ s += $1 } END { printf "%.0f", s }')
-files=$(find "$dir" -xdev -type f | wc -l)
-[ "$bytes" -gt 0 ] || {
-  echo "quickstart.sh: no files below $dir" >&2
-  exit 2
-}
-
-# ---- a pool: on DAX if there is such a volume, else in memory ------------------------------------
-# Room for every block, and a block for every file's last bytes.
-size=$((((bytes + files * 4096) * 5 / 4 / 1048576 + 64) * 1048576))
+# ---- a place for the pool: on DAX if there is such a volume, else in memory -------------------------
 place=
 for m in $(findmnt -rno TARGET,FS-OPTIONS 2>/dev/null | awk '$2 ~ /(^|,)dax(=always)?(,|$)/ { print $1 }'); do
   [ -w "$m" ] && place=$m && break
@@ -92,119 +218,237 @@ else
   place=$work
   echo "pool: in $work, there is neither a DAX volume nor /dev/shm here"
 fi
-pool=$place/cachemax-quickstart.$$
-"$cachemax" create "$pool" --size $size --max-files $((files * 2 + 64)) --quiet
 
-# ---- reading ---------------------------------------------------------------------------------
-# Every file below the directory, in a fixed order: read, and summed.
-list() {
-  find . -xdev -type f -print0 | LC_ALL=C sort -z
+# ---- files to read -------------------------------------------------------------------------------
+# sample DIR [MIN MAX]: chooses files; sets $files and $bytes.
+sample() {
+  from=$1
+  shift
+  run "$quickread" sample "$from" "$work/names" "$work/n" $rate $delay $budget "$@" || exit 3
+  read -r files bytes <"$work/n"
+  [ "$bytes" -gt 0 ] || {
+    say "no files with something in them to read below $from"
+    exit 2
+  }
 }
-read_all() {
-  (cd "$dir" && list | xargs -0 cat >/dev/null)
+copy=
+if [ -z "$dir" ]; then
+  dir=/usr/lib copy="no directory was given"
+  sample $dir 131072 25165824 # of a middle size
+else
+  sample "$dir"
+  # holds PATH...: does one of them lie in DIR? What this script needs must not be covered.
+  holds() {
+    for f in "$@"; do
+      f=$(realpath -- "$f" 2>/dev/null) || continue
+      case "$f/" in "${dir%/}"/*) return 0 ;; esac
+    done
+    return 1
+  }
+  if holds "$work" "$place" "$build" "$top" /bin/sh /etc/passwd /lib/*/libc.so.6 /lib64/libc.so.6; then
+    copy="what this script needs lies in $dir"
+  elif [ $fuse = yes ] && [ "$(id -u)" != 0 ] && [ ! -w "$dir" ]; then
+    copy="$(id -un) may not mount over $dir"
+  fi
+fi
+if [ -n "$copy" ]; then
+  echo "$copy: copying $((bytes / 1048576)) MiB of $dir to $work/sample"
+  mkdir "$work/sample"
+  run sh -c 'tar -C "$1" --null --no-recursion -T "$2" -cf - | tar -C "$3" -xf -' - "$dir" "$work/names" \
+    "$work/sample" || {
+    say "copying failed"
+    exit 3
+  }
+  dir=$work/sample
+fi
+
+# ---- reading -------------------------------------------------------------------------------------
+drop() { # DIR: the kernel's page cache would answer, and there would be nothing to see
+  run "$quickread" drop "$1" "$work/names" || exit 3
 }
-sums() {
-  (cd "$dir" && list | xargs -0 sha256sum)
-}
-# Without this the page cache would answer and there would be nothing to see.
-drop_caches() {
-  sync
-  { echo 3 >/proc/sys/vm/drop_caches; } 2>/dev/null || dropped=no
-}
-now_ms() {
-  awk '{ printf "%.0f", $1 * 1000 }' /proc/uptime
-}
-counter() { # NAME: of the pool's present session
+counter() { # NAME: of the pool's present session; nothing if it does not count that
   "$cachemax" stats "$pool" --json | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" |
     head -n 1
 }
-start() {
-  if [ $fuse = yes ]; then
-    if "$mount" "$dir" --pool "$pool" >"$work/mount.log" 2>&1; then
-      mounted=yes
-    else
-      fuse=no why="mounting failed: $(tail -n 1 "$work/mount.log")"
-    fi
-  fi
+# wait_mount DIR TYPE PID LOG: until it is mounted; 1: it ended instead.
+wait_mount() {
+  while alive "$3"; do
+    [ "$(top_mount "$1")" != "$2" ] || return 0
+    sleep 0.05
+  done
+  why="mounting failed: $(tail -n 3 "$4" | tr '\n' ';')"
+  return 1
+}
+start() { # DIR [OPTION...]: mounts the cache over it
+  [ $fuse = yes ] || return 0
+  origin_dir=$1
+  shift
+  setsid "$mount" "$origin_dir" --pool "$pool" -f "$@" >"$work/mount.log" 2>&1 &
+  cache_pid=$!
+  wait_mount "$origin_dir" fuse.cachemax $cache_pid "$work/mount.log" || {
+    unmount "$origin_dir" fuse.cachemax $cache_pid
+    cache_pid=
+    fuse=no
+  }
 }
 stop() {
-  [ -z "${mounted:-}" ] || {
-    fusermount3 -u "$dir"
-    mounted=
-    i=0
-    while [ $i -lt 100 ] && ! "$cachemax" info "$pool" | grep -q '^state: *clean'; do
-      sleep 0.2 # until the pool is closed
-      i=$((i + 1))
-    done
+  [ -n "$cache_pid" ] || return 0
+  n=$(counter unrecorded)
+  [ "${n:-0}" -le "$unrecorded" ] || unrecorded=$n
+  unmount "$origin_dir" fuse.cachemax "$cache_pid"
+  cache_pid=
+  [ $left = no ] || exit 4
+  [ "$ended" = 0 ] || {
+    say "the mount ended with status $ended: $(tail -n 1 "$work/mount.log")"
+    exit 1
   }
+}
+new_pool() { # NAME
+  pools="$pools $1"
+  pool=$place/$1
+  # Room for every block, a block for every file's last bytes, and twice as many files.
+  run "$cachemax" create "$pool" --size $((((bytes + files * 4096) * 5 / 4 / 1048576 + 64) * 1048576)) \
+    --max-files $((files * 2 + 64)) --quiet || exit 3
 }
 # What was read is not what the origin was: is it still that?
 differs() {
   stop
-  sums >"$work/now"
-  diff "$work/truth" "$work/sums" | sed -n 's/^[<>] [0-9a-f]* *//p' | LC_ALL=C sort -u >"$work/wrong"
-  diff "$work/truth" "$work/now" | sed -n 's/^[<>] [0-9a-f]* *//p' | LC_ALL=C sort -u >"$work/changed"
-  if [ -z "$(LC_ALL=C comm -23 "$work/wrong" "$work/changed")" ]; then
-    echo "quickstart.sh: files in $dir were changed while they were read, so nothing can be compared:" >&2
-    head -n 5 "$work/wrong" >&2
-    echo "give a directory that nobody writes, or none for a sample" >&2
+  run "$quickread" read "comparing" "$dir" "$work/names" "$work/now" "$work/n" "$bytes" || exit 3
+  for f in sums now; do
+    diff "$work/truth" "$work/$f" | sed -n 's/^[<>] .\{33\}//p' | LC_ALL=C sort -u >"$work/$f.names"
+  done
+  LC_ALL=C comm -23 "$work/sums.names" "$work/now.names" >"$work/wrong"
+  if [ ! -s "$work/wrong" ]; then
+    say "files in $dir were changed while they were read, so nothing can be compared:"
+    head -n 5 "$work/sums.names" >&2
+    say "give a directory that nobody writes, or none for a sample"
   else
     echo "WRONG BYTES: what was read differs from the origin" >&2
-    LC_ALL=C comm -23 "$work/wrong" "$work/changed" | head -n 5 >&2
+    head -n 5 "$work/wrong" >&2
   fi
   exit 1
 }
-# Reads everything once more and prints a row of the table.
-row() { # LABEL
-  drop_caches
+print_row() { # LABEL MS [HITS MIB]
+  printf '  %-26s %8d ms %8d MB/s   %8s  %10s\n' "$1" "$2" $((bytes / 1000 / $2)) "${3:-}" "${4:-}"
+}
+# row LABEL DIR: reads everything once more and prints a row of the table; sets $ms.
+row() {
   h0=$(counter hit_blocks) m0=$(counter miss_blocks) w0=$(counter pool_bytes)
-  t0=$(now_ms)
-  if [ $fuse = yes ]; then
-    read_all
-    t1=$(now_ms)
-    sums >"$work/sums"
-  else
-    (cd "$dir" && list | xargs -0 -I{} sh -c '"$0" cat "$2" --pool "$1" | sha256sum |
-      sed "s|-\$|$2|"' "$cachemax" "$pool" {}) >"$work/sums"
-    t1=$(now_ms)
-  fi
+  run "$quickread" read "$1" "$2" "$work/names" "$work/sums" "$work/n" "$bytes" || exit 3
+  read -r ms _ <"$work/n"
   cmp -s "$work/sums" "$work/truth" || differs
-  if [ $fuse = yes ]; then
-    h=$(($(counter hit_blocks) - h0)) m=$(($(counter miss_blocks) - m0))
-    rate=$(awk -v h=$h -v m=$m 'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')
-    wrote=$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')
-  else
-    rate="-" wrote="-" # one session a file: only the last one's counters are left
-  fi
-  ms=$((t1 - t0))
-  [ $ms -gt 0 ] || ms=1
-  printf '%-28s %8d ms %8d MB/s   %8s  %10s\n' "$1" $ms $((bytes / 1000 / ms)) "$rate" "$wrote"
+  [ "$ms" -gt 0 ] || ms=1
+  h=$(($(counter hit_blocks) - h0)) m=$(($(counter miss_blocks) - m0))
+  print_row "$1" "$ms" "$(awk -v h=$h -v m=$m 'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
+    "$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')"
+}
+# rows DIR [OPTION...]: cold, warm, warm after a restart; sets $warm to the time of the last. Each with an empty page
+# cache: that of a fresh mount is.
+rows() {
+  start "$@"
+  [ $fuse = yes ] || return 0
+  row 'cold' "$1"
+  drop "$1"
+  row 'warm' "$1"
+  stop
+  start "$@"
+  [ $fuse = yes ] || return 0
+  row 'warm, after a restart' "$1"
+  warm=$ms
+  stop
+}
+sound() {
+  "$cachemax" check "$pool" >/dev/null || {
+    say "every byte equals the origin, but the pool does not check sound"
+    exit 1
+  }
 }
 
-dropped=yes
-echo "reading $files files, $((bytes / 1048576)) MiB, in $dir"
-drop_caches
-t0=$(now_ms)
-read_all
-t1=$(now_ms)
-origin_ms=$((t1 - t0))
-sums >"$work/truth"
-start
-[ $fuse = yes ] || echo "FUSE: $why; the same through 'cachemax cat' instead, a process a file: slow for many"
-printf '%-28s %11s %13s   %8s  %10s\n' '' time speed 'hit rate' 'MiB to pool'
-printf '%-28s %8d ms %8d MB/s\n' 'origin, without the cache' $origin_ms $((bytes / 1000 / (origin_ms + 1)))
-row 'cold'
-row 'warm'
-stop
-start
-row 'warm, after a restart'
-stop
-[ $dropped = yes ] || echo "(the page cache could not be dropped without root: it helped every row)"
-"$cachemax" check "$pool" >/dev/null || {
-  echo "every byte equals the origin, but the pool does not check sound" >&2
-  exit 1
+# rows_of_cat DIR: where nothing can be mounted over it the tool reads, a process a file: cold and warm, a
+# restart for every file. Sets $warm.
+rows_of_cat() {
+  for label in cold warm; do
+    : >"$work/count"
+    t0=$(date +%s%N)
+    watch "$label" "$work/cat.log" sh -c 'cd "$1" && exec xargs -0 -a "$2" -I{} sh -c '\''"$0" cat "$5" --pool "$1" |
+      cmp -n 67108864 - "$2/$5" && echo >>"$3" && echo "[$(wc -l <"$3")/$4]"'\'' "$3" "$4" "$5" "$6" "$7" {}' \
+      - "$1" "$work/names" "$cachemax" "$pool" "$dir" "$work/count" "$files" || {
+      run "$quickread" read "comparing" "$1" "$work/names" "$work/sums" "$work/n" "$bytes" || exit 3
+      cmp -s "$work/sums" "$work/truth" || differs
+      echo "WRONG BYTES: what was read differs from the origin" >&2
+      tail -n 3 "$work/cat.log" >&2
+      exit 1
+    }
+    warm=$((($(date +%s%N) - t0) / 1000000 + 1))
+    print_row "$label" $warm -
+  done
 }
-echo "every byte equals the origin; the pool checks sound"
+
+# ---- the table -----------------------------------------------------------------------------------
+unrecorded=0
+drop "$dir"
+run "$quickread" read "reading the origin" "$dir" "$work/names" "$work/truth" "$work/n" "$bytes" \
+  $((budget + 5)) "$work/readable" || exit 3
+mv "$work/readable" "$work/names"
+read -r origin_ms files bytes <"$work/n"
+[ "$bytes" -gt 0 ] || {
+  say "nothing in $dir could be read"
+  exit 2
+}
+[ "$origin_ms" -gt 0 ] || origin_ms=1
+new_pool cachemax-quickstart.$$.a
+echo "reading $files files, $((bytes / 1048576)) MiB, in $dir"
+printf '%-28s %11s %13s   %8s  %10s\n' '' time speed 'hit rate' 'MiB to pool'
+echo "this machine's own storage"
+print_row 'without the cache' "$origin_ms"
+drop "$dir"
+[ $fuse = no ] || rows "$dir"
+if [ $fuse = no ]; then
+  echo "FUSE: $why; the same through 'cachemax cat' instead, a process a file"
+  rows_of_cat "$dir"
+  sound
+  echo "every byte equals the origin; the pool checks sound"
+  "$cachemax" info "$pool" | grep -E '^(state|durability):'
+  exit 0
+fi
+sound
+own=$warm
+
+echo "slow storage: the same files through a throttle, $rate MB/s and $delay ms a read"
+mkdir "$work/slow"
+setsid "$throttle" "$dir" "$work/slow" $rate $delay >"$work/slow.log" 2>&1 &
+slow_pid=$!
+wait_mount "$work/slow" fuse.throttle $slow_pid "$work/slow.log" || {
+  say "$why"
+  exit 3
+}
+run "$quickread" read 'slow storage, without the cache' "$work/slow" "$work/names" "$work/sums" "$work/n" "$bytes" ||
+  exit 3
+read -r slow_ms _ <"$work/n"
+cmp -s "$work/sums" "$work/truth" || differs
+print_row 'without the cache' "$slow_ms"
+new_pool cachemax-quickstart.$$.b
+if [ "$(id -u)" != 0 ] && ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null; then
+  echo "  ($(id -un) may not mount over a FUSE mount without user_allow_other in /etc/fuse.conf: read by 'cachemax cat')"
+  rows_of_cat "$work/slow"
+else
+  rows "$work/slow" -o ro
+  [ $fuse = yes ] || {
+    say "$why"
+    exit 3
+  }
+fi
+unmount "$work/slow" fuse.throttle "$slow_pid"
+slow_pid=
+[ $left = no ] || exit 4
+sound
+
+echo "every byte equals the origin; the pools check sound"
 "$cachemax" info "$pool" | grep -E '^(state|durability):'
-[ $fuse = no ] || [ $ms -le $origin_ms ] ||
+[ "$unrecorded" = 0 ] ||
+  echo "$unrecorded files had no place in the pool's file table: they were not kept warm"
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a / b }'; }
+echo "warm against without the cache: $(ratio "$slow_ms" "$warm") times as fast as the slow storage, \
+$(ratio "$origin_ms" "$own") times as fast as this machine's own"
+[ "$own" -le "$origin_ms" ] ||
   echo "(this machine's storage outruns a FUSE mount: a cache helps where storage is slower than that)"

@@ -1,16 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# run.sh [--all] [FILTER] - builds and runs the tests.
+# run.sh [--all] [FILTER...] - builds and runs the tests.
 #
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
-# (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it. The last lines are
-# "TARGET: N passed, N failed, N skipped", one a target, and the same without one: the total.
+# (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several. Each
+# suite says how many seconds it took. The last lines are the seconds of all, then "TARGET: N passed, N
+# failed, N skipped", one a target, and the same without one: the total.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
-all=no filter=
+all=no filter='' began_all=$(date +%s)
 for a in "$@"; do
   case $a in
   --all) all=yes ;;
@@ -19,16 +20,17 @@ for a in "$@"; do
     exit 0
     ;;
   -*)
-    echo "run.sh: unknown option $a; usage: run.sh [--all] [FILTER]" >&2
+    echo "run.sh: unknown option $a; usage: run.sh [--all] [FILTER...]" >&2
     exit 2
     ;;
-  *) filter=$a ;;
+  *) filter="$filter $a" ;;
   esac
 done
 
+. "$top/examples/need.sh"
 passed=0 failed=0 skipped=0
 log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX")
-trap 'rm -rf "$log"' EXIT
+trap 'need_end; rm -rf "$log"' EXIT
 trap 'exit 130' INT TERM
 
 # target NAME: what was counted since the last one belongs to it.
@@ -39,6 +41,7 @@ target() {
   passed_before=$passed failed_before=$failed skipped_before=$skipped
 }
 finish() {
+  echo "all of it took $(($(date +%s) - began_all)) s"
   printf '%s' "$targets"
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ] || exit 1
@@ -49,13 +52,22 @@ skip() { # NAME REASON
   echo "skip $1: $2"
 }
 
+# wanted NAME: does a FILTER name this suite?
+wanted() {
+  [ -n "$filter" ] || return 0
+  for f in $filter; do
+    case $1 in *"$f"*) return 0 ;; esac
+  done
+  return 1
+}
+
 # suite NAME COMMAND...: runs it, for $patience seconds at most; counts what its last line says, or
 # else its exit status as one test (77: skipped).
 patience=600
 suite() {
   name=$1
   shift
-  case $name in *"$filter"*) ;; *) return 0 ;; esac
+  wanted "$name" || return 0
   began=$(date +%s)
   timeout -k 10 $patience "$@" >"$log/out" 2>&1
   status=$?
@@ -138,7 +150,6 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
 }
 
 # ---- what is needed ----------------------------------------------------------------------------
-. "$top/examples/need.sh"
 need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   failed=1
   finish
@@ -177,7 +188,7 @@ suite kill "$b/tests/kill/kill" --cycles 100
 need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
 suite foreign sh "$here/foreign/run.sh" "$b"
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
-suite quickstart bash "$here/mount/quickstart-test.sh"
+suite quickstart bash "$here/mount/quickstart-test.sh" "$b"
 target "linux x86-64"
 
 # ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------

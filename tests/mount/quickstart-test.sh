@@ -1,58 +1,330 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# quickstart-test.sh - the README's first command: over files that are quiet, over files that somebody
-# writes meanwhile, and over nothing. The last line is "N passed, N failed, N skipped".
+# quickstart-test.sh [BUILD] - the README's first command: what it prints, and that it leaves nothing
+# behind, however it ends. The last line is "N passed, N failed, N skipped".
+#
+# BUILD (default ${TMPDIR:-/tmp}/cachemax-build) has the programs. Where a run has to be stopped in some phase, one of
+# them is replaced by a script that says that it was reached and waits; so nothing here depends on how
+# fast the machine is. As root, other users and broken machines are made in a mount namespace.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
+build=$(realpath "${1:-${TMPDIR:-/tmp}/cachemax-build}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-quick-test.XXXXXX")
-passed=0 failed=0
+work=$(realpath "$work")
+chmod 755 "$work"
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
+fail() { # NAME WHY
+  failed=$((failed + 1))
+  echo "FAIL $1: $2"
+  tail -n 12 "$work/out" | sed 's/^/  /'
+}
 cleanup() {
-  [ -z "${writer:-}" ] || kill "$writer" 2>/dev/null
-  rm -rf "$work"
+  exec 2>/dev/null
+  [ -z "${runner:-}" ] || kill -9 -- "-$runner"
+  for m in $(awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo | tac); do
+    fusermount3 -u -z "$m" || umount -l "$m"
+  done
+  rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-# runs NAME STATUS PATTERN [DIR]
+# ---- places ----------------------------------------------------------------------------------------
+files() { # DIR: some files to read, one of them odd
+  mkdir -p "$1/docs"
+  cp "$top"/docs/*.md "$1/docs"
+  : >"$1/empty"
+  printf 'x' >"$1/odd name with 'quotes'"
+  truncate -s 3M "$1/sparse"
+}
+# programs: a build whose programs are those of $build, to replace some of them.
+programs() {
+  bin=$work/bin
+  rm -rf "$bin"
+  mkdir -p "$bin/src/tool" "$bin/examples/mount" "$bin/examples/quickstart"
+  for p in src/tool/cachemax examples/mount/cachemax-mount examples/quickstart/{throttle,quickread}; do
+    if [ "${1:-}" = copy ]; then cp "$build/$p" "$bin/$p"; else ln -s "$build/$p" "$bin/$p"; fi
+  done
+}
+# at CALL PROGRAM BODY: a shell script in the place of the program, run at its CALLth call instead of it. Otherwise, and
+# with "$real" in BODY, it runs the program.
+at() {
+  rm -f "$bin/$2" "$work/calls"
+  cat >"$bin/$2" <<EOF
+#!/bin/bash
+real=$build/$2
+echo >>$work/calls
+[ "\$(wc -l <$work/calls)" != $1 ] || {
+  $3
+}
+exec "\$real" "\$@"
+EOF
+  chmod +x "$bin/$2"
+}
+block="echo >$work/reached; exec sleep 600"
+
+# ---- what is left ------------------------------------------------------------------------------------
+# clean NAME [PID]: says what a run left; files below $tmp, mounts, programs, pools.
+clean() {
+  left=
+  [ -z "$(ls -A "$tmp")" ] || left="files: $(find "$tmp" | head -n 3 | tr '\n' ' ')"
+  ! grep -q " $work/" /proc/self/mountinfo || left="$left mounts: $(grep -o " $work/[^ ]*" /proc/self/mountinfo | tr '\n' ' ')"
+  for p in /proc/[0-9]*; do
+    case $({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null) in
+    *"$tmp"* | *cachemax-quickstart.*"$2".*) left="$left program: $(tr '\0' ' ' <"$p/cmdline" | cut -c 1-100)" ;;
+    esac
+  done
+  for p in /dev/shm/cachemax-quickstart."$2".*; do
+    [ ! -e "$p" ] || left="$left pool: $p"
+  done
+  if [ -z "$left" ]; then ok "$1: nothing is left"; else fail "$1: nothing is left" "$left"; fi
+}
+# ended NAME: waits for $runner, 2 minutes at most; sets $got.
+ended() {
+  local i
+  for i in $(seq 1200); do
+    kill -0 "$runner" 2>/dev/null || break
+    sleep 0.1
+  done
+  if [ "$i" = 1200 ]; then
+    kill -9 -- "-$runner" "$runner" 2>/dev/null
+    echo "it did not end within 2 minutes" >>"$work/out"
+  fi
+  wait "$runner" 2>/dev/null
+  got=$?
+}
+# runs NAME STATUS PATTERN [DIR]: with $bin's programs, to its end.
 runs() {
   local name=$1 want=$2 pattern=$3 got
   shift 3
-  sh "$top/examples/quickstart.sh" "$@" >"$work/out" 2>&1
-  got=$?
-  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then
-    passed=$((passed + 1))
-    echo "ok $name"
-  else
-    failed=$((failed + 1))
-    echo "FAIL $name: status $got"
-    tail -n 12 "$work/out" | sed 's/^/  /'
-  fi
+  tmp=$work/tmp
+  mkdir -p "$tmp"
+  TMPDIR=$tmp CACHEMAX_BUILD=$bin sh "$top/examples/quickstart.sh" "$@" >"$work/out" 2>&1 &
+  runner=$!
+  ended
+  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then ok "$name"; else fail "$name" "status $got"; fi
+  clean "$name" $runner
+  runner=
+}
+# stopped NAME SIGNAL STATUS [DIR]: the same, with a signal once a program was reached. Ctrl-C goes to all
+# programs of the terminal, the others to the script only.
+stopped() {
+  local name=$1 signal=$2 want=$3 got to
+  shift 3
+  tmp=$work/tmp
+  mkdir -p "$tmp"
+  rm -f "$work/reached" "$work/calls"
+  # A shell has SIGINT ignored in what it starts in the background, and nobody could trap it then.
+  TMPDIR=$tmp CACHEMAX_BUILD=${use-$bin} setsid env --default-signal=INT,TERM,HUP sh "$top/examples/quickstart.sh" "$@" \
+    >"$work/out" 2>&1 &
+  runner=$!
+  while [ ! -e "$work/reached" ] && kill -0 $runner 2>/dev/null; do sleep 0.05; done
+  to=$runner
+  [ "$signal" != INT ] || to=-$runner
+  kill -"$signal" -- $to 2>/dev/null
+  ended
+  if [ $got = "$want" ]; then ok "$name"; else fail "$name" "status $got"; fi
+  clean "$name" $runner
+  runner=
 }
 
-mkdir "$work/quiet"
-cp -R "$top/src" "$top/docs" "$work/quiet"
-: >"$work/quiet/empty"
-printf 'x' >"$work/quiet/odd name with 'quotes'"
-truncate -s 3M "$work/quiet/sparse"
-find "$work/quiet" -type f -exec sha256sum {} + >"$work/before"
-runs "quiet files" 0 'every byte equals the origin; the pool checks sound' "$work/quiet"
-if find "$work/quiet" -type f -exec sha256sum {} + | cmp -s - "$work/before" &&
-  ! mountpoint -q "$work/quiet"; then
-  passed=$((passed + 1))
+# ---- without FUSE there is little to see -----------------------------------------------------------
+for p in src/tool/cachemax examples/quickstart/quickread examples/mount/cachemax-mount; do
+  [ -x "$build/$p" ] || { skip everything "there is no $build/$p"; echo "$passed passed, $failed failed, $skipped skipped"; exit 0; }
+done
+if ! (: <>/dev/fuse) 2>/dev/null || ! command -v fusermount3 >/dev/null; then
+  skip "all but the usage" "no FUSE here for $(id -un)"
+  programs
+  runs "no such directory" 2 'is not a directory' "$work/none"
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ $failed = 0 ]
+  exit
+fi
+
+# ---- whole runs ------------------------------------------------------------------------------------
+org=$work/org
+files "$org"
+find "$org" -type f -exec sha256sum {} + >"$work/before"
+programs
+runs "files are read" 0 'every byte equals the origin; the pools check sound' "$org"
+if find "$org" -type f -exec sha256sum {} + | cmp -s - "$work/before"; then
+  ok "the directory is as it was"
 else
-  failed=$((failed + 1))
-  echo "FAIL the directory is not as it was"
+  fail "the directory is as it was" "it is not"
 fi
-mkdir "$work/busy"
-cp "$top/README.md" "$work/busy"
-while sleep 0.05; do date +%N >>"$work/busy/log"; done &
-writer=$!
-runs "files that are written meanwhile" 1 'were changed while they were read' "$work/busy"
+# Every read takes 5 ms at least in the slow storage, and none once all is in the pool.
+n=$(find "$org" -type f -size +0 | wc -l)
+if awk -v n="$n" '
+  /^this machine/ { own = 1 } /^slow storage: .* 64 MB\/s and 5 ms a read/ { slow = 1; own = 0 }
+  own && /without the cache/ { a = 1 }
+  slow && /without the cache/ { b = $4 >= 5 * n }
+  own && /warm, after a restart/ { c = $9 > 90 }
+  slow && /^  cold/ { d = $2 > 0 }
+  slow && /warm, after a restart/ { e = $9 > 90 }
+  /times as fast as the slow storage, .* times as fast as this/ { f = 1 }
+  END { exit !(a && b && c && d && e && f) }' "$work/out"; then
+  ok "the table has both storages, and what the cache gains"
+else
+  fail "the table has both storages, and what the cache gains" "see there"
+fi
 runs "no such directory" 2 'is not a directory' "$work/none"
-if ls /dev/shm/cachemax-quickstart.* >/dev/null 2>&1; then
-  failed=$((failed + 1))
-  echo "FAIL a pool was left behind"
+mkdir "$work/nothing"
+: >"$work/nothing/empty"
+runs "nothing to read" 2 'no files with something in them' "$work/nothing"
+
+"$build/examples/quickstart/quickread" sample "$top" "$work/names" "$work/n" 64 5 0.1 >"$work/out"
+read -r n bytes <"$work/n"
+if grep -q "^this is a sample, .*: $n of " "$work/out" && [ $((n * 5 + bytes / 64000)) -le 100 ] && [ "$n" -ge 10 ]; then
+  ok "a large directory is sampled"
+else
+  fail "a large directory is sampled" "$n files, $bytes bytes"
 fi
-echo "$passed passed, $failed failed, 0 skipped"
+truncate -s 1G "$work/nothing/huge"
+"$build/examples/quickstart/quickread" sample "$work/nothing" "$work/names" "$work/n" 64 5 4 >"$work/out"
+if grep -q 'files larger than 64 MiB' "$work/out" && [ "$(cat "$work/n")" = "2 67108864" ]; then
+  ok "a huge file is read from its beginning only"
+else
+  fail "a huge file is read from its beginning only" "$(cat "$work/n")"
+fi
+
+# quickread's calls: 1 sample, 2 drop, 3 origin, 4 drop, 5 cold, 6 drop, 7 warm, 8 restart; 9 slow storage,
+# 10 cold, 11 drop, 12 warm, 13 restart.
+programs
+at 5 examples/quickstart/quickread "echo more >>$org/docs/crash.md"
+runs "a file is written meanwhile" 1 'were changed while they were read' "$org"
+at 7 examples/quickstart/quickread '"$real" "$@"; sed -i s/^....../000000/ "$5"; exit'
+runs "wrong bytes" 1 '^WRONG BYTES' "$org"
+
+# ---- stopped in each phase -------------------------------------------------------------------------
+mkdir "$work/path"
+stub() { # PROGRAM: one that blocks, first in $PATH
+  rm -f "$work/path/"*
+  printf '#!/bin/bash\n%s\n' "$block" >"$work/path/$1"
+  chmod +x "$work/path/$1"
+}
+if dpkg-query -W build-essential meson ninja-build pkg-config libxxhash-dev libfuse3-dev >/dev/null 2>&1; then
+  stub ninja
+  use='' PATH=$work/path:$PATH stopped "Ctrl-C while building" INT 130 "$org"
+else
+  skip "Ctrl-C while building" "something for building is not installed"
+fi
+programs
+stub tar
+PATH=$work/path:$PATH stopped "Ctrl-C while copying" INT 130
+for phase in "1 INT choosing files" "3 TERM reading the origin" "5 INT reading cold" "8 TERM reading after the restart" \
+  "9 INT reading the slow storage" "10 INT reading the slow storage cold" "13 HUP reading it after the restart"; do
+  read -r call signal name <<<"$phase"
+  at "$call" examples/quickstart/quickread "$block"
+  stopped "$signal while $name" "$signal" "$((128 + $(kill -l "$signal")))" "$org"
+done
+programs
+at 1 examples/mount/cachemax-mount "$block"
+stopped "TERM while mounting" TERM 143 "$org"
+programs
+at 1 examples/quickstart/throttle "$block"
+stopped "Ctrl-C while mounting the slow storage" INT 130 "$org"
+
+# ---- a cache, a storage that dies --------------------------------------------------------------------
+programs
+at 1 examples/mount/cachemax-mount 'echo "cachemax-mount: out of luck" >&2; exit 1'
+runs "mounting fails" 0 'mounting failed: cachemax-mount: out of luck' "$org"
+programs
+at 5 examples/quickstart/quickread "kill -9 \$(ps -o pid= -C cachemax-mount --ppid \$(ps -o ppid= \$PPID) | head -n 0); for p in /proc/[0-9]*; do
+    case \$(tr '\\\\0' ' ' <\$p/cmdline 2>/dev/null) in *cachemax-mount*$org*) kill -9 \${p#/proc/} ;; esac; done"
+runs "the mount is killed" 3 'quickread:' "$org"
+
+# ---- other users, broken machines ------------------------------------------------------------------
+# in_ns COMMAND: there a user may open /dev/fuse; $etc is what lies over /etc.
+etc=
+in_ns() {
+  # shellcheck disable=SC2016
+  unshare -m bash -c 'set -e
+    mount --make-rprivate /
+    mount --bind "$1" /dev/fuse
+    [ -z "$2" ] || mount --bind "$2" /etc
+    shift 2
+    exec "$@"' - "$work/fuse" "$etc" "$@"
+}
+ns=no
+if [ "$(id -u)" = 0 ]; then
+  if mknod -m 666 "$work/fuse" c 10 229 2>/dev/null && in_ns true 2>"$work/out"; then
+    ns=yes
+    as_user=(in_ns setpriv --reuid=65534 --regid=65534 --clear-groups)
+  else
+    skip "as an ordinary user, and on broken machines" "no mount namespace here: $(tail -n 1 "$work/out" 2>/dev/null)"
+  fi
+else
+  as_user=(env)
+fi
+# of_user NAME STATUS PATTERN COMMAND...: what the user runs, and what is left in that namespace.
+of_user() {
+  local name=$1 want=$2 pattern=$3 got
+  shift 3
+  tmp=$work/usertmp
+  rm -rf "$tmp" && mkdir -p "$tmp"
+  [ "$(id -u)" != 0 ] || chown -R 65534:65534 "$tmp" "$work/userorg"
+  # shellcheck disable=SC2016
+  TMPDIR=$tmp CACHEMAX_BUILD=$bin "$@" bash -c 'sh "$1/examples/quickstart.sh" "$2"
+    rc=$?
+    echo "mounts left: $(grep -c " $3/[^ ]* [^ ]* [^-]*- fuse\." /proc/self/mountinfo)"
+    exit $rc' - "$src" "$work/userorg" "$work" >"$work/out" 2>&1
+  got=$?
+  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then ok "$name"; else fail "$name" "status $got"; fi
+}
+mounts() { # NAME N
+  if grep -q "^mounts left: $2\$" "$work/out"; then ok "$1: $2 mounts are left"; else fail "$1: mounts" "not $2"; fi
+}
+if [ "$(id -u)" != 0 ] || [ $ns = yes ]; then
+  programs copy # the build, and the source, may lie where others cannot look
+  src=$work/src
+  mkdir -p "$src"
+  cp -r "$top/examples" "$src"
+  files "$work/userorg"
+  echo secret >"$work/userorg/secret"
+  echo secret >"$work/userorg/docs/secret"
+  mkdir "$work/userorg/closed"
+  chmod 0 "$work/userorg/secret" "$work/userorg/docs/secret" "$work/userorg/closed"
+  of_user "files that may not be read" 0 'skipped 2 files and 1 directory that cannot be read (.*: Permission denied)' \
+    "${as_user[@]}"
+  mounts "files that may not be read" 0
+  clean "files that may not be read" none
+  mkdir "$work/fake"
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\necho "fusermount3: no luck with $*" >&2\nexit 1\n' >"$work/fake/fusermount3"
+  chmod 755 "$work/fake" "$work/fake/fusermount3"
+  of_user "fusermount3 fails, umount works" 0 'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env \
+    "PATH=$work/fake:$PATH"
+  mounts "fusermount3 fails, umount works" 0
+  cp "$work/fake/fusermount3" "$work/fake/umount"
+  of_user "nothing unmounts" 4 'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env "PATH=$work/fake:$PATH"
+  if grep -q "left behind: the mount on $work/userorg; as root: umount -l" "$work/out"; then
+    ok "what is left is named"
+  else
+    fail "what is left is named" "no"
+  fi
+  [ "$(id -u)" = 0 ] || fusermount3 -u -z "$work/userorg"
+fi
+if [ $ns = yes ]; then
+  cp -a /etc "$work/etc"
+  rm -f "$work/etc/mtab"
+  etc=$work/etc
+  of_user "no /etc/mtab, a user" 0 'there is no /etc/mtab, without which fusermount3' "${as_user[@]}"
+  mounts "no /etc/mtab, a user" 0
+  of_user "no /etc/mtab, root" 0 'the pools check sound' in_ns
+  mounts "no /etc/mtab, root" 0
+  clean "no /etc/mtab" none
+  etc=
+  if setpriv --reuid=65534 --regid=65534 --clear-groups sh -c '(: <>/dev/fuse) 2>/dev/null'; then
+    skip "a user without /dev/fuse" "every user may open it here"
+  else
+    of_user "a user without /dev/fuse" 0 'may not open /dev/fuse (as root: chmod' setpriv --reuid=65534 --regid=65534 --clear-groups
+    mounts "a user without /dev/fuse" 0
+  fi
+elif [ "$(id -u)" != 0 ]; then
+  skip "no /etc/mtab" "needs root"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
