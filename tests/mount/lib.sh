@@ -73,7 +73,7 @@ new_pool() { # SIZE [OPTION...]
 do_mount() {
   "$mount_bin" "$org" --pool "$pool" -f "$@" 2>>"$work/log" &
   mount_pid=$!
-  for _ in $(seq 100); do
+  for _ in $(seq 1200); do # as long as it lives, a minute at most
     kill -0 $mount_pid 2>/dev/null || break
     # A dead mount is still a mount point, but does not answer statfs.
     [ "$(stat -f -c %t "$org" 2>/dev/null)" = 65735546 ] && return 0
@@ -89,7 +89,7 @@ wait_mount() {
   mount_pid=
 }
 do_unmount() {
-  for _ in $(seq 50); do # a reader that just ended may still count as a user
+  for _ in $(seq 300); do # a reader that just ended may still count as a user
     fusermount3 -u "$org" 2>/dev/null && break
     sleep 0.1
   done

@@ -519,17 +519,17 @@ static void join_all(pthread_t *t, unsigned n)
         (void)pthread_join(t[i], NULL);
 }
 
-/* Waits, at most some seconds, until *counter is `n` or more. */
+/* Waits, at most a minute, until *counter is `n` or more. */
 static void until(const uint32_t *counter, uint32_t n)
 {
-    for (int i = 0; i < 5000 && at_load_acquire(counter) < n; i++)
+    for (int i = 0; i < 60000 && at_load_acquire(counter) < n; i++)
         sleep_ms(1);
     CHECK(at_load_acquire(counter) >= n);
 }
 
 static void until_joined(cm_cache *c, int64_t n)
 {
-    for (int i = 0; i < 5000 && STAT(c, flights_joined) < n; i++)
+    for (int i = 0; i < 60000 && STAT(c, flights_joined) < n; i++)
         sleep_ms(1);
     CHECK_EQ(STAT(c, flights_joined), n);
 }

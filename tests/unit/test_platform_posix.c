@@ -804,8 +804,14 @@ static void test_identify_racy(void)
     cm_validator v;
     unsigned waited = 0;
 
-    make_file(in_dir("a"), "one");
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    /* Looked at within the granule, which a busy machine may not manage at once. */
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t began = cm_now();
+        make_file(in_dir("a"), "one");
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        if (v.racy != 0 || cm_now() - began < 3000000)
+            break;
+    }
     CHECK_EQ(v.racy, 1);
     do { /* whole-second volumes take two seconds, others 20 ms */
         sleep_ms(25);
@@ -828,8 +834,13 @@ static void test_identify_racy(void)
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy, 1);
     times[1].tv_sec = -1000000; /* before 1970 */
-    (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t began = cm_now();
+        (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        if (v.racy != 0 || cm_now() - began < 3000000)
+            break;
+    }
     CHECK_EQ(v.racy, 1); /* for its ctime alone */
     sleep_ms(2200);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
