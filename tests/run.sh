@@ -30,7 +30,15 @@ done
 . "$top/examples/need.sh"
 passed=0 failed=0 skipped=0
 log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX")
-trap 'need_end; rm -rf "$log"' EXIT
+end_all() {
+  need_end
+  # A suite's timeout leads its group of processes.
+  for f in "$log"/*.pid; do
+    [ ! -f "$f" ] || kill -TERM "-$(cat "$f")" 2>/dev/null
+  done
+  rm -rf "$log"
+}
+trap end_all EXIT
 trap 'exit 130' INT TERM
 
 # target NAME: what was counted since the last one belongs to it.
@@ -61,40 +69,70 @@ wanted() {
   return 1
 }
 
-# suite NAME COMMAND...: runs it, for $patience seconds at most; counts what its last line says, or
-# else its exit status as one test (77: skipped).
-patience=600
+# suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow machine); counts what its
+# last line says, or else its exit status as one test (77: skipped). also NAME COMMAND...: begins it, and the next
+# suite runs beside it: for those that use one processor.
+patience=3600
+running=''
+also() {
+  wanted "$1" || return 0
+  running="$running $1"
+  # A shell has SIGINT ignored in what it begins in the background.
+  timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" &
+}
 suite() {
-  name=$1
+  if wanted "$1"; then
+    running="$running $1"
+    timed "$(echo "$1" | tr / _)" env "$@"
+  fi
+  wait
+  for name in $running; do
+    report "$name"
+  done
+  running=''
+}
+# timed FILE env [OPTION] NAME COMMAND...
+timed() {
+  began=$(date +%s) file=$log/$1 options=$2
+  shift 2
+  case $1 in --*)
+    options="$options $1"
+    shift
+    ;;
+  esac
   shift
-  wanted "$name" || return 0
-  began=$(date +%s)
-  timeout -k 10 $patience "$@" >"$log/out" 2>&1
+  # shellcheck disable=SC2086 # words
+  $options timeout -k 10 $patience sh -c 'echo $PPID >"$0"; exec "$@"' "$file.pid" "$@" >"$file.out" 2>&1
   status=$?
-  [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$log/out"
-  took=$(($(date +%s) - began))
-  sed -i 's/\r$//' "$log/out"
-  counts=$(tail -n 1 "$log/out" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
+  rm -f "$file.pid"
+  [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$file.out"
+  echo "$status $(($(date +%s) - began))" >"$file.status"
+}
+report() { # NAME
+  name=$1 out=$log/$(echo "$1" | tr / _)
+  read -r status took <"$out.status" || status=1 took=0
+  sed -i 's/\r$//' "$out.out"
+  counts=$(tail -n 1 "$out.out" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
   if [ -n "$counts" ]; then
     # shellcheck disable=SC2086 # three numbers
     set -- $counts
-  elif [ $status = 77 ]; then
+  elif [ "$status" = 77 ]; then
     set -- 0 0 1
-  elif [ $status = 0 ]; then
+  elif [ "$status" = 0 ]; then
     set -- 1 0 0
   else
     set -- 0 1 0
   fi
-  if [ $status != 0 ] && [ $status != 77 ] && [ "$2" = 0 ]; then
+  if [ "$status" != 0 ] && [ "$status" != 77 ] && [ "$2" = 0 ]; then
     set -- "$1" 1 "$3" # it says all is well, and died
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|crash:|guest:|kill:|foreign:|ratio)' "$log/out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
-    grep -E '^(FAIL|not ok|FAILED)' "$log/out" | head -n 20 | sed 's/^/  /'
+    grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
-    tail -n 25 "$log/out" | sed 's/^/  | /'
+    tail -n 25 "$out.out" | sed 's/^/  | /'
   fi
 }
 
@@ -117,8 +155,8 @@ build() {
 }
 
 # Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-# STATES: of crashes, with all sequences up to length 2 (up to 1 where $run is set); short: those of
-# length 1; none.
+# STATES: of crashes, with all sequences up to length 2 (up to 1 where $run is set; half of length 2 without
+# DAX); short: those of length 1; none.
 # $run: what runs the programs, where they are another system's; $exe: how their names end.
 run=
 exe=
@@ -126,9 +164,9 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   for t in "$1"/tests/unit/test_*"$exe"; do
     [ -x "$t" ] && [ -f "$t" ] && suite "$2unit/$(basename "$t" "$exe" | sed s/test_//)" $run "$t"
   done
-  for slots in 64 96 300; do
-    suite "$2model/$slots" $run "$1/tests/model/model$exe" --ops "$3" --slots $slots
-  done
+  also "$2model/64" $run "$1/tests/model/model$exe" --ops "$3" --slots 64
+  suite "$2model/96" $run "$1/tests/model/model$exe" --ops "$3" --slots 96
+  suite "$2model/300" $run "$1/tests/model/model$exe" --ops "$3" --slots 300
   suite "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   suite "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
   [ "$5" != none ] || return 0 # one thread: nothing for the thread sanitizer to see
@@ -139,12 +177,14 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
       continue
     fi
     states=$5
+    every=1
     [ $rules = adr ] || states=$(($5 / 10))
+    [ $rules != pagecache ] || every=2 # of a pool that mostly empties itself: half of length 2
     if [ "$run" ]; then
       suite "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 --states "$states"
       continue
     fi
-    suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --no-mutants \
+    suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --every $every --no-mutants \
       --resume "$log/crash.$rules" "$1"
   done
 }
@@ -159,10 +199,12 @@ need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmd
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 
+quick=--quick
+[ $all = no ] || quick=
 # ---- native ------------------------------------------------------------------------------------
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
-core_suites "$b" "" 400000 5 3100000
+core_suites "$b" "" 400000 5 2000000
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite mutants python3 "$here/crash/mutants.py" --quick
@@ -175,19 +217,18 @@ suite policy/buffer python3 "$here/policy/buffer-test.py" "$b"
 suite policy/restart python3 "$here/policy/restart-test.py" "$b"
 suite policy/scan python3 "$here/policy/scan-test.py" "$b"
 suite policy/advice "$b/tests/policy/test_advice"
-suite policy/library python3 "$here/policy/library-test.py" "$b"
-suite tool bash "$here/tool/tool-test.sh" "$b"
+suite policy/library python3 "$here/policy/library-test.py" "$b" $quick
+also tool bash "$here/tool/tool-test.sh" "$b"
 suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
-suite mount bash "$here/mount/mount-test.sh" "$b"
+also mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-devices bash "$here/mount/devices-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
 suite mount-end bash "$here/mount/end-test.sh" "$b"
 suite mount-sync bash "$here/mount/sync-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
-need e2fsprogs xfsprogs btrfs-progs >/dev/null 2>&1 || :
 suite foreign sh "$here/foreign/run.sh" "$b"
-suite mount-kill bash "$here/mount/kill-test.sh" "$b"
+also mount-kill bash "$here/mount/kill-test.sh" "$b"
 suite quickstart bash "$here/mount/quickstart-test.sh" "$b"
 target "linux x86-64"
 

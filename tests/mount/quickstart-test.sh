@@ -144,6 +144,10 @@ if ! (: <>/dev/fuse) 2>/dev/null || ! command -v fusermount3 >/dev/null; then
   exit
 fi
 
+# An ordinary user may not mount over the slow storage, a FUSE mount, unless that lets others in.
+nested=yes
+[ "$(id -u)" = 0 ] || grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null || nested=no
+
 # ---- whole runs ------------------------------------------------------------------------------------
 org=$work/org
 files "$org"
@@ -164,6 +168,8 @@ if awk -v n="$n" '
   own && /warm, after a restart/ { c = $9 > 90 }
   slow && /^  cold/ { d = $2 > 0 }
   slow && /warm, after a restart/ { e = $9 > 90 }
+  slow && /read by .cachemax cat/ { cat = 1 }
+  slow && cat && /^  warm/ { e = 1 }
   /times as fast as the slow storage, .* times as fast as this/ { f = 1 }
   END { exit !(a && b && c && d && e && f) }' "$work/out"; then
   ok "the table has both storages, and what the cache gains"
@@ -217,9 +223,18 @@ PATH=$work/path:$PATH stopped "Ctrl-C while copying" INT 130
 for phase in "1 INT choosing files" "3 TERM reading the origin" "5 INT reading cold" "8 TERM reading after the restart" \
   "9 INT reading the slow storage" "10 INT reading the slow storage cold" "13 HUP reading it after the restart"; do
   read -r call signal name <<<"$phase"
+  [ "$call" -lt 10 ] || [ $nested = yes ] || continue
   at "$call" examples/quickstart/quickread "$block"
   stopped "$signal while $name" "$signal" "$((128 + $(kill -l "$signal")))" "$org"
 done
+if [ $nested = no ]; then
+  programs
+  rm "$bin/src/tool/cachemax"
+  # shellcheck disable=SC2016
+  printf '#!/bin/bash\n[ "$1" != cat ] || { %s; }\nexec %s "$@"\n' "$block" "$build/src/tool/cachemax" >"$bin/src/tool/cachemax"
+  chmod +x "$bin/src/tool/cachemax"
+  stopped "Ctrl-C while the slow storage is read by 'cachemax cat'" INT 130 "$org"
+fi
 programs
 at 1 examples/mount/cachemax-mount "$block"
 stopped "TERM while mounting" TERM 143 "$org"
@@ -232,8 +247,12 @@ programs
 at 1 examples/mount/cachemax-mount 'echo "cachemax-mount: out of luck" >&2; exit 1'
 runs "mounting fails" 0 'mounting failed: cachemax-mount: out of luck' "$org"
 programs
-at 5 examples/quickstart/quickread "kill -9 \$(ps -o pid= -C cachemax-mount --ppid \$(ps -o ppid= \$PPID) | head -n 0); for p in /proc/[0-9]*; do
-    case \$(tr '\\\\0' ' ' <\$p/cmdline 2>/dev/null) in *cachemax-mount*$org*) kill -9 \${p#/proc/} ;; esac; done"
+cat >"$work/kill-mount" <<EOF
+for p in /proc/[0-9]*; do
+  case \$({ tr '\0' ' ' <\$p/cmdline; } 2>/dev/null) in *cachemax-mount\ $org\ *) kill -9 \${p#/proc/} ;; esac
+done
+EOF
+at 5 examples/quickstart/quickread "bash $work/kill-mount"
 runs "the mount is killed" 3 'quickread:' "$org"
 
 # ---- other users, broken machines ------------------------------------------------------------------

@@ -7,7 +7,7 @@
 # bitstate hashing), in a temporary directory, with one core and at most 6 GB, and prints
 #   model variant | expected | result | states | seconds
 # OK: no violation in the whole state space. VIOLATED: a counterexample; every mutant must have one.
-# Default: a subset within a minute; --all: everything. REGEX: only rows "model variant" that match.
+# Default: a subset within a minute or two, a row a core; --all: everything, one after the other. REGEX: only rows "model variant" that match.
 # To see a counterexample: spin -a FLAGS model.pml; cc -o pan pan.c; ./pan -E; spin -t -p -g FLAGS model.pml
 # The last line is "N passed, N failed, N skipped"; 77 when Spin is missing.
 set -u
@@ -37,7 +37,9 @@ done
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-spin.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 rows=0
+jobs=$(nproc)
+[ $all = no ] || jobs=1 # for the memory
 
 # verify DIR MODEL EXPECTED FLAG...: prints OK, VIOLATED or what went wrong.
 verify() {
@@ -72,22 +74,23 @@ verify() {
 
 # row WHEN MODEL VARIANT EXPECTED FLAG...: WHEN: ci or all. Flags without their -D.
 row() {
-  local when=$1 model=$2 variant=$3 expected=$4 flags=() f dir result states seconds
+  local when=$1 model=$2 variant=$3 expected=$4 flags=() f
   shift 4
   [ $all = yes ] || [ "$when" = ci ] || return
   [[ "$model $variant" =~ $regex ]] || return
   for f in "$@"; do flags+=("-D$f"); done
-  dir=$tmp/$passed-$failed
+  while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+  rows=$((rows + 1))
+  judge "$tmp/$rows" "$model" "$variant" "$expected" ${flags[@]+"${flags[@]}"} >"$tmp/$rows.row" &
+}
+# judge DIR MODEL VARIANT EXPECTED FLAG...: prints the row.
+judge() {
+  local dir=$1 model=$2 variant=$3 expected=$4 flags=("${@:5}") result states seconds
   mkdir -p "$dir"
   result=$(verify "$dir" "$model" "$expected" ${flags[@]+"${flags[@]}"})
   states=$(awk '/states, stored/ { print $1; exit }' "$dir/pan.out" 2>/dev/null)
   seconds=$(sed -n 's/.*elapsed time \([0-9.e+]*\) .*/\1/p' "$dir/pan.out" 2>/dev/null)
-  if [ "$result" = "$expected" ]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    result="$result (FAILED)"
-  fi
+  [ "$result" = "$expected" ] || result="$result (FAILED)"
   echo "$model $variant | $expected | $result | $states | $seconds"
   rm -rf "$dir"
 }
@@ -211,5 +214,12 @@ for m in NO_LAND LATE_LOAD; do must ci flight $m; done
 must all flight TAKE_DATA
 must all flight JOIN_AGAIN READERS=3
 
+# ---- the answer, in the order of the rows --------------------------------------------------------------
+wait
+for i in $(seq $rows); do
+  cat "$tmp/$i.row"
+  # A row without a word is one whose shell died.
+  if [ -s "$tmp/$i.row" ] && ! grep -q '(FAILED)' "$tmp/$i.row"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
