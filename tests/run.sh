@@ -155,8 +155,8 @@ build() {
 }
 
 # Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-# STATES: of crashes, with all sequences up to length 2 (up to 1 where $run is set; half of length 2 without
-# DAX); short: those of length 1; none.
+# STATES: of crashes, with all sequences up to length 2 (up to 1 where $run is set; a quarter of length 2
+# without DAX); short: those of length 1; none.
 # $run: what runs the programs, where they are another system's; $exe: how their names end.
 run=
 exe=
@@ -179,7 +179,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     states=$5
     every=1
     [ $rules = adr ] || states=$(($5 / 10))
-    [ $rules != pagecache ] || every=2 # of a pool that mostly empties itself: half of length 2
+    [ $rules != pagecache ] || every=4 # of a pool that mostly empties itself: a quarter of length 2
     if [ "$run" ]; then
       suite "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 --states "$states"
       continue

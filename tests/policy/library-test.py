@@ -9,8 +9,8 @@ with one thread and with two, and compares with policy-sim; and replays it at 1/
 and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
 one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
 N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left
-out. --quick leaves out half of the curves' sizes. --tables prints what docs/policy.md has; --times N repeats each
-run and takes the worst (placement in the pool is random, so runs differ a little).
+out. --quick leaves out half of the curves and half of their sizes. --tables prints what docs/policy.md has;
+--times N repeats each run and takes the worst (placement in the pool is random, so runs differ a little).
 """
 import argparse
 import concurrent.futures
@@ -26,6 +26,7 @@ OURS = ('s3r', 'auto')
 SLOTS_MIN = 64
 BUFFERED = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100')  # thousandths of the slots
 CURVED = OURS + BUFFERED[2:]
+CURVED_QUICK = ('auto', 'auto:buffer=10')  # with --quick
 
 
 def off(values):
@@ -46,9 +47,10 @@ def job_of(sim, trace, size, policy, threads=1):
 class Runs:
     """Hit % by (trace, policy, slots, threads, blocks of buffer), a list each; curves, too."""
 
-    def __init__(self, build, traces, times, factors):
+    def __init__(self, build, traces, times, quick):
         self.tool, self.sim = tool_of(build), sim_of(build)
-        self.traces, self.times, self.factors = traces, times, factors
+        self.traces, self.times = traces, times
+        self.factors, self.curved = (QUICK, CURVED_QUICK) if quick else (FACTORS, CURVED)
         self.hit, self.twice, self.curve, self.fills = {}, {}, {}, {}
         self.cases = []  # (trace, size)
 
@@ -130,7 +132,7 @@ def curve_errors(runs, sim, policy):
 
 
 def check_curve(c, runs, sim):
-    for policy in CURVED:
+    for policy in runs.curved:
         errors = [e for many in curve_errors(runs, sim, policy).values() for e in many]
         known = [e for e in errors if e is not None]
         least = 26 * len(runs.factors) // len(FACTORS)
@@ -159,7 +161,7 @@ def tables(runs, sim):
         b, k = above(runs, sim, p, BEST), above(runs, sim, p, ('clock',))
         print('%s: above the best of three %+.2f, %+.2f; above CLOCK %+.2f, %+.2f; fills of LRU %.3f'
               % (p, mean(b), min(b), mean(k), min(k), fills / lru))
-        errors = curve_errors(runs, sim, p) if p in CURVED else {}
+        errors = curve_errors(runs, sim, p) if p in runs.curved else {}
         if errors:
             print(f'curve of {p}:', off([v for e in errors.values() for v in e]))
         for (t, s, f), e in errors.items():
@@ -175,12 +177,12 @@ def main():
     parser.add_argument('--quick', action='store_true')
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        runs = Runs(a.build, unpack(work, a.traces), a.times, QUICK if a.quick else FACTORS)
+        runs = Runs(a.build, unpack(work, a.traces), a.times, a.quick)
         sim = runs.simulate()
         jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + BUFFERED
                 for n in ((1, 2) if p in OURS else (1,))}
-        jobs |= {job for t in runs.traces for p in CURVED for some in curve_jobs(sim, t, p, runs.factors).values() for job in some
-                 if job is not None}
+        jobs |= {job for t in runs.traces for p in runs.curved
+                 for some in curve_jobs(sim, t, p, runs.factors).values() for job in some if job is not None}
         runs.replay_all(jobs)
     if a.tables:
         tables(runs, sim)
