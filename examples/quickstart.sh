@@ -136,7 +136,7 @@ run() {
   child=
   return $rc
 }
-# watch LABEL LOG COMMAND...: the same, with ninja's "[done/all]" in LOG as progress on stderr.
+# watch LABEL LOG COMMAND...: the same, with the last "[done/all]" in LOG as progress on stderr.
 watch() {
   label=$1 log=$2 began=$(date +%s) next=5
   shift 2
@@ -146,10 +146,10 @@ watch() {
     sleep 0.3
     passed=$(($(date +%s) - began))
     [ $passed -ge $next ] || continue
-    steps=$(tail -c 1000 "$log" | sed -n 's/^\[\([0-9]*\)\/\([0-9]*\)\].*/\1 \2/p' | tail -n 1)
+    steps=$(tail -c 1000 "$log" | sed -n 's/.*\[\([0-9]*\)\/\([0-9]*\)\].*/\1 \2/p' | tail -n 1)
     at=${steps% *} all=${steps#* }
     note="$passed s"
-    [ -z "$steps" ] || note="step $at of $all, about $((passed * (all - at) / at + 1)) s left"
+    [ "${at:-0}" = 0 ] || note="step $at of $all, about $((passed * (all - at) / at + 1)) s left"
     if [ -t 2 ]; then
       next=$((passed + 1))
       printf '\r%s: %s\033[K' "$label" "$note" >&2
@@ -182,7 +182,8 @@ elif [ "$(id -u)" != 0 ] && [ ! -r /etc/mtab ]; then
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-quickstart.XXXXXX")
 work=$(CDPATH='' cd -- "$work" && pwd -P)
-build=${CACHEMAX_BUILD:-$work/build}
+build=$work/build
+[ -z "${CACHEMAX_BUILD:-}" ] || build=$(realpath -- "$CACHEMAX_BUILD")
 if [ -z "${CACHEMAX_BUILD:-}" ]; then
   echo "building in $build"
   watch building "$work/log" sh -c 'meson setup "$1" "$2" -Dtests=false --buildtype=release && ninja -C "$1"' \
@@ -254,8 +255,11 @@ fi
 if [ -n "$copy" ]; then
   echo "$copy: copying $((bytes / 1048576)) MiB of $dir to $work/sample"
   mkdir "$work/sample"
-  run sh -c 'tar -C "$1" --null --no-recursion -T "$2" -cf - | tar -C "$3" -xf -' - "$dir" "$work/names" \
-    "$work/sample" || {
+  # tar counts records of 10 KiB.
+  watch copying "$work/log" sh -c 'tar -C "$1" --null --no-recursion --checkpoint=100 \
+    --checkpoint-action="echo=[%u/$4]" -T "$2" -cf - | tar -C "$3" -xf -' - "$dir" "$work/names" "$work/sample" \
+    $((bytes / 10240 + files / 10 + 1)) || {
+    tail -n 3 "$work/log" >&2
     say "copying failed"
     exit 3
   }
