@@ -221,7 +221,7 @@ suite policy/library python3 "$here/policy/library-test.py" "$b" $quick
 also tool bash "$here/tool/tool-test.sh" "$b"
 suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
-also mount bash "$here/mount/mount-test.sh" "$b"
+suite mount bash "$here/mount/mount-test.sh" "$b"
 suite mount-devices bash "$here/mount/devices-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
 suite mount-end bash "$here/mount/end-test.sh" "$b"
