@@ -573,6 +573,37 @@ static void test_flipped_dead_header(void)
     pool_end(&p);
 }
 
+/* The media bring back the header of a slot that waits to be filled: readers may believe it, so its
+ * payload is not overwritten. */
+static void test_valid_in_owned_slot(void)
+{
+    struct pool p;
+    struct cm_header h;
+    uint64_t before = 0;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    struct cm_ring *r = &p.c->ring;
+    for (; r->frontier < r->slots || r->free_count > 0; before++)
+        CHECK_EQ(put(f, before, 5), 0);
+    uint8_t *image = malloc((size_t)p.c->media.geo.slot_offset);
+    REQUIRE(image != NULL);
+    memcpy(image, p.base, (size_t)p.c->media.geo.slot_offset);
+    CHECK_EQ(put(f, before, 5), 0); /* evicts ahead: some slots wait now */
+    REQUIRE(r->free_count > 0);
+    uint64_t slot = r->free[r->free_count - 1];
+    const uint64_t at = p.c->media.geo.header_offset + slot * sizeof(h);
+    memcpy(&h, image + at, sizeof(h));
+    memcpy(header_of(p.c, slot), &h, sizeof(h)); /* an old one: its fence had lied */
+    const uint64_t block = cm_header_block(&h);
+    CHECK(is_content(5, block, payload_of(p.c, slot), BLK));
+    CHECK_EQ(put(f, before + 1, 5), CM_NOT_STORED_MEDIA);
+    CHECK(is_content(5, block, payload_of(p.c, slot), BLK));
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK_EQ(put(f, before + 2, 5), 0);
+    CHECK(slot_of(f, before + 2) != slot);
+    free(image);
+    pool_end(&p);
+}
+
 /* A header that says another block, with everything right: not the block that is asked for. */
 static void test_other_key(void)
 {
@@ -1085,6 +1116,7 @@ static const struct harness_test tests[] = {
     TEST(flipped_known_header),
     TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),
+    TEST(valid_in_owned_slot),
     TEST(other_key),
     TEST(garbage_cells),
     TEST(same_tag_cells),

@@ -1350,6 +1350,27 @@ static void test_abort_then_validator(void)
     pool_end(&p);
 }
 
+/* One that was taken before the abort proves nothing: the lost owner may have written since. */
+static void test_abort_then_older_validator(void)
+{
+    struct pool p;
+    cm_bracket w;
+    uint8_t buf[2 * CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, BLK, 7, CM_SOLE_WRITER);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, BLK, &w), 0);
+    cm_validator early = val(BLK, 8); /* and then the owner wrote its block, and died */
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
+    cm_file *again = attach_v(&p, 1, &early, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(put_all(f, 0, 2, 1), 2);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), (int64_t)sizeof(buf));
+    detach(again);
+    detach(f);
+    pool_end(&p);
+}
+
 /* Nor may the next bracket's validator be adopted while the lost owner may still write. */
 static void test_abort_disowns(void)
 {
@@ -1957,6 +1978,7 @@ static const struct harness_test tests[] = {
     TEST(stored_before_the_record),
     TEST(record_order),
     TEST(sync_then_change),
+    TEST(abort_then_older_validator),
     TEST(abort_disowns),
     TEST(keep),
     TEST(mark_too_old),

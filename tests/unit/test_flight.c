@@ -429,9 +429,34 @@ static void test_ahead_in_a_small_pool(void)
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
     for (uint64_t b = 0; b < 256; b++)
         check_read(f, &o, b * BLK, buf, BLK);
-    CHECK(o.most <= 64 / 2 * BLK);
+    CHECK(o.most <= p.c->media.geo.slots / 32 * BLK);
     CHECK(STAT(p.c, origin_bytes) < (int64_t)(MIB + MIB / 8)); /* hardly anything read twice */
     pool_end(&p);
+}
+
+/* How far at most: a share of the pool, or of the buffer where first-time blocks wait. */
+static void test_ahead_bound(void)
+{
+    static const uint64_t held[] = { 0, 6, 16, 64 };
+    uint8_t buf[CM_BLOCK_SIZE];
+    for (unsigned i = 0; i < 4; i++) {
+        struct pool p;
+        struct origin o = make_origin(4 * MIB);
+        pool_make(&p, MIB, 0);
+        p.o.probation_bytes = held[i] * BLK;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
+        uint64_t share = p.c->media.geo.slots / 32;
+        CHECK(share > 3 && share < 8); /* else it bounds nothing here, or the buffer does not */
+        if (held[i] > 0 && held[i] / 2 < share)
+            share = held[i] / 2;
+        CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+        for (uint64_t b = 0; b < 4 * share; b++)
+            check_read(f, &o, b * BLK, buf, BLK);
+        CHECK_EQ(o.most, share * BLK);
+        CHECK_EQ(o.calls, 4); /* and all of it was there when its turn came */
+        pool_end(&p);
+    }
 }
 
 static void test_advice(void)
@@ -900,6 +925,7 @@ static const struct harness_test tests[] = {
     TEST(random_reads_one_block),
     TEST(ahead_ends),
     TEST(ahead_in_a_small_pool),
+    TEST(ahead_bound),
     TEST(advice),
     TEST(keep_survives),
     TEST(single_flight),
