@@ -128,7 +128,7 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|turns:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
@@ -169,6 +169,9 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   suite "$2model/300" $run "$1/tests/model/model$exe" --ops "$3" --slots 300
   suite "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   suite "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
+  every=1 # place where one thread may come between another's steps
+  case $5 in none | short) every=13 ;; esac
+  suite "$2turns" $run "$1/tests/model/turns$exe" --every $every
   [ "$5" != none ] || return 0 # one thread: nothing for the thread sanitizer to see
   suite "$2crash/probation" $run "$1/tests/crash/crash$exe" --probation 3 --length 1 --states 0
   for rules in adr eadr pagecache; do

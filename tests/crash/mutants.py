@@ -35,7 +35,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wra
         '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
         '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_take_choose',
         '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read', '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
-CRASH, MODEL, RACE = 'crash', 'model', 'race'
+CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=munmap'], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
 LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
 
@@ -65,7 +65,7 @@ OTHERS = (['crash ' + s for s in SEQUENCES] +
           ['unit ' + u for u in ('block', 'probation', 'record', 'super', 'file', 'ring', 'format', 'index')] +
           ['model 96 1', 'model 64 2', 'model 300 3'] +
           ['unit ' + u for u in ('pin', 'flight', 'check', 'api')] +
-          ['race 2', 'crash --states 60000 --length 1 --seed 6'])
+          ['turns victim', 'turns leaving', 'turns absent', 'race 2', 'crash --states 60000 --length 1 --seed 6'])
 
 Mutant = collections.namedtuple('Mutant', 'name what by edits')
 
@@ -75,7 +75,8 @@ def _m(name, what, by, *words):
 
 SLOT, FILE, RECORD, SUPER = 'slot.c', 'file.c', 'record.c', 'super.c'
 VOLUME, TRUST = 'platform_posix_volume.c', 'platform_posix_trust.c'
-EVICT, FILL, FORGET, HOLD, LOOKUP, MISS, PUBLISH, STEPS = 'evict.c', 'fill.c', 'forget.c', 'hold.c', 'lookup.c', 'miss.c', 'publish.c', 'steps.c'
+EVICT, FILL, FORGET, HOLD, LOOKUP, MISS = 'evict.c', 'fill.c', 'forget.c', 'hold.c', 'lookup.c', 'miss.c'
+PROBATION, PUBLISH, STEPS = 'probation.c', 'publish.c', 'steps.c'
 
 _UNIQUE = (PUBLISH, '''    if (!cm_index_match(&c->media, &n->key, cell))
         return 0;
@@ -351,6 +352,36 @@ MUTANTS = [
     _m('own before evicting', 'ownership taken by an atomic test', 'unit ring victims_at_once',
        'ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',
        'at_or_acq_rel(&r->owned[slot / 64], bit);\n    return true;'),
+    # What only the other thread's turn shows (turns.c).
+    _m('held, pinned and then looked at', 'second look at an entry of the probation buffer that was pinned',
+       'turns leaving: pin, push', PROBATION, 'if (at_load_seq_cst(&p->held[*e].version) == version) {',
+       'if (version & 1) {'),
+    _m('held, ticket and then looked at', 'second look at an entry that leaves the buffer, after its ticket',
+       'turns leaving: push, write', HOLD,
+       'return cm_probation_peek(&c->probation, e, &again) && again.version == h.version;',
+       'again = h;\n    return again.version == h.version;'),
+    _m('stale, and then the incarnation', 'brackets are counted as stale before the new incarnation is seen',
+       'turns absent open: forget, fill', FILE, '''    at_store_seq_cst(&f->stale, f->open_brackets);
+    at_add_seq_cst(&f->ticket, 1);
+    at_store_seq_cst(&f->limit, 0);
+    at_store_release(&f->incarnation, incarnation);''', '''    at_add_seq_cst(&f->ticket, 1);
+    at_store_seq_cst(&f->limit, 0);
+    at_store_release(&f->incarnation, incarnation);
+    at_store_seq_cst(&f->stale, f->open_brackets);'''),
+    _m('acquire fence', 'fence between the copy and the second look at w0', 'turns order', SLOT,
+       '    at_fence_acquire();\n', ''),
+    _m('known, acquire fence', 'the same for a known slot', 'turns order', 'slot.h',
+       '    at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */\n', ''),
+    _m('VALID in an owned slot', 'a slot that shows VALID is not overwritten, whoever owns it',
+       'unit block valid_in_owned_slot', SLOT, 'if (e == 0 && (h->w0 & CM_W0_VALID))', 'if (0)'),
+    _m('read-ahead, pool', 'read-ahead is a small share of the pool', 'unit flight ahead_bound', 'flight.c',
+       'uint64_t most = f->cache->media.geo.slots / 32,', 'uint64_t most = f->cache->media.geo.slots / 2,'),
+    _m('read-ahead, buffer', 'read-ahead is half of the probation buffer at most', 'unit flight ahead_bound', 'flight.c',
+       'if (waiting > 0 && most > waiting / 2)', 'if (0)'),
+    _m('read-ahead, reach', 'read-ahead keeps to its bound', 'unit flight ahead_bound', 'flight.c',
+       'reach = window < most ? window : most;', 'reach = most ? window : most;'),
+    _m('miss, reach', 'a miss is looked for no further than tickets reach', 'turns bounded', 'range.c',
+       '    if (end > reach)\n        end = reach;\n', ''),
     # Records, marks, validators.
     _m('fence 6', 'fence after writing a record', 'crash fill-b1,forget-b', RECORD, '''must not bring the old one back. */
     cm_media_fence(m);
@@ -557,6 +588,9 @@ MUTANTS = [
     _m('abort forgets', 'new incarnation after an abort', 'unit file abort',
        'bracket.c', '    int e = cm_file_renew(f);\n    cm_lock_release(&f->lock);\n    while',
        '    int e = 0;\n    cm_lock_release(&f->lock);\n    while'),
+    _m('abort, older validator', 'a validator taken before an abort proves nothing',
+       'unit file abort_then_older_validator', 'bracket.c',
+       '    f->last_end_ns = cm_plat_now_ns();\n    at_store_release(&f->size', '    at_store_release(&f->size'),
     _m('abort disowns', 'no validator is adopted after an abort', 'unit file abort_disowns',
        'bracket.c', '    f->disowned = true;\n', ''),
     _m('record not written', 'escalation when a record cannot be written', 'unit file forget_unwritable',
@@ -801,9 +835,6 @@ BENIGN = [
        'the compare-and-swap of w0 before it is a full barrier (persist.h); the fence states what the code needs '
        'where that is far away',
        STEPS, '    at_fence_seq_cst();\n    return !cm_pin_doom', '    return !cm_pin_doom'),
-    _m('acquire fence', 'barrier between the copy and the second look at w0',
-       'x86 does not reorder loads, and the copy is a function the compiler does not see into; on arm64 it is needed',
-       SLOT, '    at_fence_acquire();\n', ''),
     _m('fence after raising the limit', 'barrier after raising the limit',
        'on x86 the compare-and-swap is the barrier already, and where it is skipped the limit was there; on arm64 '
        'it is needed', FILL, "        ;\n    at_fence_seq_cst();\n", "        ;\n"),
@@ -864,6 +895,9 @@ class Builder:
         self.modules = sorted(f for f in os.listdir(source)
                               if f.endswith(('.c', '.S')) and not f.startswith('platform_win32'))
         self.includes = {f: self.included(f) for f in os.listdir(source) if f.endswith(('.c', '.h', '.S'))}
+        with open(os.path.join(TOP, 'tests', 'model', 'meson.build'), encoding='utf-8') as f:
+            names = re.search(r'foreach name : \[([^]]*)\]\n  turns_sources', f.read()).group(1)
+        self.stepped = [n + '.c' for n in re.findall(r"'(\w+)'", names)]  # see turns.h
 
     def included(self, name):
         with open(os.path.join(self.source, name), encoding='utf-8') as f:
@@ -880,17 +914,27 @@ class Builder:
                 todo += self.includes.get(f, ())
         return False
 
-    def compile(self, path, out, source):
-        command = self.cc + self.flags + ['-I' + source, '-I' + os.path.join(TOP, 'include'), '-c', path, '-o', out]
+    def compile(self, path, out, source, *flags):
+        # The map: equal code is equal, wherever it was compiled.
+        command = self.cc + self.flags + ['-fmacro-prefix-map=%s=.' % source, '-I' + source, *flags,
+                                          '-I' + os.path.join(TOP, 'include'), '-c', path, '-o', out]
         status, text = run(command, 120)
         if status != 0:
             raise Failure('does not compile: ' + text.strip()[:300])
+
+    def compile_stepped(self, module, directory, source):
+        out = os.path.join(directory, 'stepped-' + module + '.o')
+        self.compile(os.path.join(source, module), out, source, '-include',
+                     os.path.join(TOP, 'tests', 'model', 'turns.h'))
+        return out
 
     def program_sources(self, program):
         if program == CRASH:
             names = ['crash/crash.c', 'crash/hashes.c', 'crash/recorder.c', 'crash/world.c', 'model/origin.c']
         elif program in (MODEL, RACE):
             names = ['model/' + program + '.c', 'model/origin.c']
+        elif program == TURNS:
+            names = ['model/turns.c']
         else:
             names = ['unit/test_' + program + ('_posix.c' if program == 'platform' else '.c')]
         return [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
@@ -900,12 +944,14 @@ class Builder:
         todo = {os.path.join(self.source, f): f + '.o' for f in self.modules}
         for program in programs:
             todo.update({s: 'test-' + os.path.basename(s) + '.o' for s in self.program_sources(program)})
-        for job in [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source)
-                    for s, o in todo.items()]:
+        jobs = [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source) for s, o in todo.items()]
+        if TURNS in programs:
+            jobs += [pool.submit(self.compile_stepped, f, self.objects, self.source) for f in self.stepped]
+        for job in jobs:
             job.result()
 
     def change(self, mutant, directory):
-        """The mutant's objects by name."""
+        """The mutant's objects by name; its source is beside them."""
         source = os.path.join(directory, 'src')
         shutil.copytree(self.source, source, ignore=shutil.ignore_patterns('tool'))
         changed = set()
@@ -925,13 +971,28 @@ class Builder:
                 self.compile(os.path.join(source, f), objects[f], source)
         return objects
 
+    def differs(self, name, source):
+        with open(os.path.join(self.source, name), 'rb') as a, open(os.path.join(source, name), 'rb') as b:
+            return a.read() != b.read()
+
     def link(self, program, objects, directory):
         out = os.path.join(directory, program)
         if os.path.exists(out):
             return out
-        parts = [os.path.join(self.objects, 'test-' + os.path.basename(s) + '.o')
-                 for s in self.program_sources(program)]
-        parts += [objects.get(f, os.path.join(self.objects, f + '.o')) for f in self.modules]
+        source = os.path.join(directory, 'src') if objects else self.source
+        # What a header holds is part of the test programs, too.
+        header = any(n not in objects and self.differs(n, source) for n in self.includes) if objects else False
+        parts = []
+        for s in self.program_sources(program):
+            parts.append(os.path.join(directory if header else self.objects, 'test-' + os.path.basename(s) + '.o'))
+            if header:
+                self.compile(s, parts[-1], source)
+        for f in self.modules:
+            if program == TURNS and f in self.stepped:
+                parts.append(self.compile_stepped(f, directory, source) if f in objects else
+                             os.path.join(self.objects, 'stepped-' + f + '.o'))
+            else:
+                parts.append(objects.get(f, os.path.join(self.objects, f + '.o')))
         status, text = run(self.cc + parts + ['-o', out, '-pthread'] + WRAPS.get(program, []), 120)
         if status != 0:
             raise Failure('does not link: ' + text.strip()[:300])
@@ -947,14 +1008,16 @@ def program_of(test):
 
 
 def command_of(test, program):
-    """crash [warm|full] [eadr|pagecache] OP,OP... | crash --OPTION... | model SLOTS SEED | race SECONDS | unit MODULE [TEST]"""
+    """crash [warm|full] [eadr|pagecache] OP,OP... | crash --OPTION... | model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
     words = test.split()
     if words[0] == 'unit':
         return [program] + words[2:]
     if words[0] == MODEL:
         return [program, '--slots', words[1], '--seed', words[2], '--ops', '200000']
+    if words[0] == TURNS:
+        return [program, '--only', ' '.join(words[1:])]
     if words[0] == RACE:
-        return [program, '--seconds', words[1]]
+        return [program, '--seconds', words[1]] + (['--probation', words[2]] if len(words) > 2 else [])
     if words[1].startswith('--'):
         return [program] + words[1:]
     args = ['--' + w for w in ('warm', 'full') if w in words]

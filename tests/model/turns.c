@@ -1,0 +1,841 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * turns.c - two threads that take turns: every place where one may come between another's steps.
+ *
+ *   turns [--only TEXT] [--every N] [--verbose]
+ *
+ * Of each pair of operations, in each of several situations of one block: the first one runs up to
+ * its n-th step (an atomic access, a guarded load, half a copy, a store to the pool: turns.h), then
+ * the second one runs, to its end or up to a lock that the first one holds, and then the first one
+ * ends; for every n. So a check that one of them makes too early, or not at all, is found by going
+ * through the places, not by luck.
+ *
+ * Judged as in race.c: a read gives a whole block, of a version not older than the origin's when
+ * the read began; pinned bytes stay; and when both are done and the last bracket is ended, what is
+ * cached is the origin's present content, no slot is lost and every block can be stored again.
+ */
+#define TURNS_ITSELF
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lookup.h"
+#include "turns.h"
+
+#include "../later.h"
+#include "../os.h"
+
+#define BLOCK CM_BLOCK_SIZE
+#define WORDS (BLOCK / 8)
+#define BLOCKS 4u        /* of the file; the first one is the one that all is about */
+#define HELD 4u          /* of the probation buffer */
+#define WIDE (40u << 20) /* a pool of several stripes */
+#define AHEAD 1000u      /* blocks of the other file from here on push others out */
+
+/* ---- Turns ----------------------------------------------------------------------------------- */
+
+enum { FIRST, SECOND };
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int turn;
+    bool begun, done;         /* the second one */
+    bool armed;               /* the first one is at work */
+    bool over;                /* all of it */
+    uint64_t pairs, runs;     /* so far */
+    uint64_t step, switch_at; /* of the first one */
+    const void *wanted[2];    /* a lock or a word that each of them waits for */
+    char trace[64]; /* copies 'c', acquire fences 'f', loads of one word 'l', of several 'w' */
+    char where[160];
+} t;
+
+static _Thread_local int me;
+
+static void fail(const char *what, uint64_t a, uint64_t b)
+{
+    fprintf(stderr, "FAILED: %s: %llx, %llx (%s, step %llu)\n", what, (unsigned long long)a,
+            (unsigned long long)b, t.where, (unsigned long long)t.switch_at);
+    exit(1);
+}
+
+static void must(int64_t e, const char *what)
+{
+    if (e < 0)
+        fail(what, (uint64_t)-e, 0);
+}
+
+/* Lets the other one run until it gives the turn back. */
+static void give_turn(void)
+{
+    pthread_mutex_lock(&t.lock);
+    t.turn = !me;
+    pthread_cond_broadcast(&t.changed);
+    while (t.turn != me)
+        pthread_cond_wait(&t.changed, &t.lock);
+    pthread_mutex_unlock(&t.lock);
+}
+
+void turns_step(void)
+{
+    if (me != FIRST || !t.armed || t.step++ != t.switch_at)
+        return;
+    t.begun = true;
+    give_turn();
+}
+
+/* The other one has to go on first. */
+static void wait_for(const void *what)
+{
+    if (!t.armed || (me == FIRST ? !t.begun || t.done : false) || t.wanted[!me])
+        fail("both wait, or nobody can wake the one that waits", (uint64_t)me, t.step);
+    t.wanted[me] = what;
+    give_turn();
+    t.wanted[me] = NULL;
+}
+
+void turns_acquire(struct cm_lock *l)
+{
+    turns_step();
+    while (at_load_relaxed(&l->word) != 0)
+        wait_for(l);
+    at_store_release(&l->word, 1);
+}
+
+bool turns_try(struct cm_lock *l)
+{
+    turns_step();
+    if (at_load_relaxed(&l->word) != 0)
+        return false;
+    at_store_release(&l->word, 1);
+    return true;
+}
+
+void turns_release(struct cm_lock *l)
+{
+    if (at_load_relaxed(&l->word) == 0)
+        fail("released a lock that was not held", 0, 0);
+    at_store_release(&l->word, 0);
+    if (t.wanted[!me] == l)
+        give_turn();
+}
+
+void turns_wait(const uint32_t *word, uint32_t expected)
+{
+    while (at_load_relaxed(word) == expected)
+        wait_for(word);
+}
+
+/* ---- Steps that are not atomic accesses ------------------------------------------------------ */
+
+static void did(char what)
+{
+    size_t n = strlen(t.trace);
+    if (!t.armed && n + 1 < sizeof(t.trace))
+        t.trace[n] = what;
+}
+
+void turns_fence(void)
+{
+    turns_step();
+    did('f');
+    at_fence_acquire();
+}
+
+int turns_load64(const uint64_t *p, uint64_t *v)
+{
+    turns_step();
+    did('l');
+    return cm_guard_load64(p, v);
+}
+
+int turns_load_words(const uint64_t *p, uint64_t *v, size_t n)
+{
+    int e = 0;
+    for (size_t i = 0; i < n && e == 0; i++) {
+        turns_step();
+        e = cm_guard_load64(p + i, v + i);
+    }
+    did('w');
+    return e;
+}
+
+int turns_copy(void *dst, const void *src, size_t n)
+{
+    turns_step();
+    int e = cm_guard_copy(dst, src, n / 2);
+    turns_step();
+    if (e == 0)
+        e = cm_guard_copy((uint8_t *)dst + n / 2, (const uint8_t *)src + n / 2, n - n / 2);
+    did('c');
+    return e;
+}
+
+static const struct cm_persist_ops *real_ops;
+
+static int step_store64(void *ctx, uint64_t *p, uint64_t v)
+{
+    turns_step();
+    return real_ops->store64(ctx, p, v);
+}
+
+static int step_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    turns_step();
+    return real_ops->cas64(ctx, p, expected, desired);
+}
+
+static int step_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    turns_step();
+    return real_ops->write(ctx, dst, src, n);
+}
+
+static int step_copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    turns_step();
+    int e = real_ops->copy(ctx, dst, src, n / 2 / 64 * 64);
+    turns_step();
+    if (e == 0)
+        e = real_ops->copy(ctx, (uint8_t *)dst + n / 2 / 64 * 64,
+                           (const uint8_t *)src + n / 2 / 64 * 64, n - n / 2 / 64 * 64);
+    return e;
+}
+
+static int step_flush(void *ctx, const void *p, size_t n)
+{
+    turns_step();
+    return real_ops->flush(ctx, p, n);
+}
+
+static void step_fence(void *ctx)
+{
+    turns_step();
+    real_ops->fence(ctx);
+}
+
+static struct cm_persist_ops step_ops;
+
+/* ---- The world ------------------------------------------------------------------------------- */
+
+static struct {
+    uint8_t *pool;
+    uint8_t
+        *image[2]; /* formatted, all but the slots: as small as can be, and of several stripes */
+    uint64_t bytes[2], front[2]; /* front: of them, before the slots */
+    cm_cache *cache;
+    cm_file *file, *other;
+    cm_file_id id;
+    uint64_t version[BLOCKS]; /* what the origin holds */
+    uint64_t floor[BLOCKS];   /* what a read that begins now must give at least */
+    uint64_t stamp;
+    uint32_t flags;  /* of the file: is somebody else a writer, too? */
+    cm_bracket open; /* if it is */
+    bool opened;
+    uint64_t open_block; /* that it covers */
+    unsigned aborts;     /* who began a bracket before one of them is dead, and writes no more */
+    cm_pins pins[2];
+    cm_iovec iov[2];
+    uint64_t pinned[2]; /* bytes */
+    uint8_t seen[2][BLOCK];
+    uint64_t next_other; /* block of the other file */
+} w;
+
+static uint64_t word_of(uint64_t block, uint64_t version)
+{
+    return (block + 1) << 32 | version;
+}
+
+static void content(uint64_t block, uint64_t version, void *to)
+{
+    for (unsigned i = 0; i < WORDS; i++)
+        ((uint64_t *)to)[i] = word_of(block, version);
+}
+
+static void check(const char *what, uint64_t block, const void *data, uint64_t low)
+{
+    const uint64_t *word = data;
+    for (unsigned i = 0; i < WORDS; i++)
+        if (word[i] != word[0])
+            fail("torn block", word[0], word[i]);
+    if (word[0] < word_of(block, low) || word[0] > word_of(block, w.version[block]))
+        fail(what, word[0], word_of(block, low));
+}
+
+static cm_validator validator(void)
+{
+    cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = later() };
+    v.mtime_ns = v.ctime_ns = (int64_t)++w.stamp;
+    return v;
+}
+
+static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx;
+    turns_step();
+    uint64_t n = 0;
+    for (uint64_t b = offset / BLOCK; n + BLOCK <= len && b < BLOCKS; b++, n += BLOCK)
+        content(b, w.version[b], (uint8_t *)buf + n);
+    turns_step();
+    return (int64_t)n;
+}
+
+/* A miss, an origin read, a fill. What cm_fill said. */
+static int store(cm_file *f, uint64_t block)
+{
+    static _Thread_local uint8_t buf[BLOCK] __attribute__((aligned(4096)));
+    cm_miss miss;
+    int64_t n = cm_read(f, block * BLOCK, buf, BLOCK, &miss);
+    must(n, "cm_read");
+    if (n > 0)
+        return CM_NOT_STORED_PRESENT;
+    if (f == w.file)
+        (void)origin_read(NULL, block * BLOCK, buf, BLOCK);
+    else
+        content(block, 1, buf);
+    return cm_fill(f, &miss, buf, BLOCK, 0);
+}
+
+static void hit(uint64_t block)
+{
+    uint8_t buf[BLOCK];
+    memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent)); /* wanted anew */
+    if (cm_read(w.file, block * BLOCK, buf, BLOCK, NULL) != BLOCK)
+        fail("not cached in the beginning", block, 0);
+}
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
+static void op_read(void)
+{
+    static _Thread_local uint8_t buf[BLOCK];
+    uint64_t low = w.floor[0];
+    int64_t n = cm_read(w.file, 0, buf, BLOCK, NULL);
+    must(n, "cm_read");
+    if (n > 0)
+        check("cm_read", 0, buf, low);
+}
+
+static void op_fill(void)
+{
+    must(store(w.file, 0), "cm_fill");
+}
+
+static void op_through(void)
+{
+    static _Thread_local uint8_t buf[2 * BLOCK] __attribute__((aligned(4096)));
+    uint64_t low = w.floor[0], low1 = w.floor[1];
+    int64_t n = cm_read_through(w.file, 0, buf, 2 * BLOCK, origin_read, NULL);
+    if (n != 2 * BLOCK)
+        fail("cm_read_through", (uint64_t)n, 2 * BLOCK);
+    check("cm_read_through", 0, buf, low);
+    check("cm_read_through", 1, buf + BLOCK, low1);
+}
+
+static void op_pin(void)
+{
+    int used;
+    uint64_t low = w.floor[0];
+    int64_t n = cm_pin_range(w.file, 0, BLOCK, &w.iov[me], 1, &used, &w.pins[me], NULL);
+    if (n == CM_EBUSY)
+        return;
+    must(n, "cm_pin_range");
+    w.pinned[me] = (uint64_t)n;
+    if (n == 0)
+        return;
+    memcpy(w.seen[me], w.iov[me].base, BLOCK);
+    check("cm_pin_range", 0, w.seen[me], low);
+}
+
+static void write_blocks(uint64_t first, uint64_t n)
+{
+    for (uint64_t b = first; b < first + n; b++)
+        w.floor[b] = ++w.version[b];
+}
+
+/* An abort may have ended a bracket, or be first to know of it. */
+static bool good(int e, const char *what)
+{
+    if (e != CM_EBRACKET)
+        must(e, what);
+    return e != CM_EBRACKET;
+}
+
+static void op_write(void)
+{
+    cm_bracket b;
+    unsigned aborts = w.aborts;
+    if (!good(cm_write_begin(w.file, 0, 2 * BLOCK, &b), "cm_write_begin"))
+        return;
+    turns_step();
+    if (w.aborts == aborts)
+        write_blocks(0, 2);
+    turns_step();
+    cm_validator v = validator();
+    (void)good(cm_write_end(w.file, &b, &v), "cm_write_end");
+}
+
+/* The owner of the bracket that has been open all the while. */
+static void op_end(void)
+{
+    turns_step();
+    if (w.aborts == 0)
+        write_blocks(w.open_block, 1);
+    turns_step();
+    (void)good(cm_write_end(w.file, &w.open, NULL), "cm_write_end");
+    w.opened = false;
+}
+
+static void op_truncate(void)
+{
+    cm_bracket b;
+    unsigned aborts = w.aborts;
+    if (!good(cm_truncate_begin(w.file, 0, &b), "cm_truncate_begin"))
+        return;
+    turns_step();
+    if (w.aborts == aborts)
+        write_blocks(0, BLOCKS); /* cut off, and zeros: another content anyway */
+    turns_step();
+    (void)good(cm_write_end(w.file, &b, NULL), "cm_write_end");
+}
+
+static void op_append(void)
+{
+    cm_bracket b;
+    if (!good(cm_write_begin(w.file, CM_APPEND, BLOCK, &b), "cm_write_begin"))
+        return;
+    turns_step();
+    (void)good(cm_write_end(w.file, &b, NULL), "cm_write_end");
+}
+
+static void op_invalidate(void)
+{
+    must(cm_invalidate(w.file, 0, BLOCK), "cm_invalidate");
+}
+
+/* Somebody else wrote, and the front end finds out. */
+static void op_revalidate(void)
+{
+    uint64_t now[BLOCKS];
+    for (unsigned b = 0; b < BLOCKS; b++)
+        now[b] = ++w.version[b];
+    cm_validator v = validator();
+    turns_step();
+    int e = cm_file_revalidate(w.file, &v);
+    must(e, "cm_file_revalidate");
+    if (e == CM_IGNORED) /* a bracket was open: the next validator decides */
+        must(cm_invalidate(w.file, 0, CM_ALL), "cm_invalidate");
+    for (unsigned b = 0; b < BLOCKS; b++)
+        if (w.floor[b] < now[b])
+            w.floor[b] = now[b];
+}
+
+static void op_forget(void)
+{
+    must(cm_forget(w.cache, &w.id), "cm_forget");
+}
+
+static void op_abort(void)
+{
+    if (w.aborts++ == 0 && w.opened) /* the owner wrote before it died */
+        write_blocks(w.open_block, 1);
+    must(cm_file_abort(w.file), "cm_file_abort");
+}
+
+static void op_sync(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file, &s), "cm_sync_begin");
+    turns_step();
+    must(cm_sync_end(w.file, &s, 1, NULL), "cm_sync_end");
+}
+
+/* Two blocks that come in; what they push out is what the situation says. */
+static void op_push(void)
+{
+    for (unsigned i = 0; i < 2; i++)
+        must(store(w.other, w.next_other++), "cm_fill");
+}
+
+static void op_reopen(void)
+{
+    cm_file *again;
+    must(cm_file_open(w.cache, &w.id, NULL, w.flags, &again), "cm_file_open");
+    must(cm_file_close(again), "cm_file_close");
+}
+
+static void op_mode(void)
+{
+    must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
+    must(cm_set_mode(w.cache, CM_NORMAL), "cm_set_mode");
+}
+
+static const struct op {
+    const char *name;
+    void (*run)(void);
+    bool changes; /* what others may see */
+} ops[] = {
+    { "read", op_read, false },
+    { "fill", op_fill, true },
+    { "through", op_through, true },
+    { "pin", op_pin, true },
+    { "write", op_write, true },
+    { "end", op_end, true },
+    { "truncate", op_truncate, true },
+    { "append", op_append, true },
+    { "invalidate", op_invalidate, true },
+    { "revalidate", op_revalidate, true },
+    { "forget", op_forget, true },
+    { "abort", op_abort, true },
+    { "sync", op_sync, true },
+    { "push", op_push, true },
+    { "reopen", op_reopen, false },
+    { "mode", op_mode, true },
+};
+#define OPS (sizeof(ops) / sizeof(ops[0]))
+
+/* ---- Situations ------------------------------------------------------------------------------ */
+
+/* The block is not there; in the pool, and the next victim; in the probation buffer, has earned a
+ * place, and is the next to leave. `open`: a bracket over it is open. */
+enum place { ABSENT, VICTIM, LEAVING };
+static const char *const place_name[] = { "absent", "victim", "leaving" };
+
+static void fill_pool(void)
+{
+    struct cm_ring *r = &w.cache->ring;
+    while (r->frontier < r->slots || (w.cache->probation.entries == 0 && r->free_count > 0))
+        must(store(w.other, w.next_other++), "cm_fill");
+}
+
+static void to_leave(void)
+{
+    struct cm_probation *p = &w.cache->probation;
+    uint64_t version;
+    for (unsigned i = 0; i < 3; i++)
+        hit(0);
+    struct cm_key k = cm_key_of(&w.cache->media, w.file->incarnation, 0);
+    p->next = cm_probation_find(p, &k, &version);
+    if (p->next >= p->entries)
+        fail("not in the buffer", p->next, 0);
+}
+
+static void to_be_victim(void)
+{
+    struct cm_ring *r = &w.cache->ring;
+    struct cm_key k = cm_key_of(&w.cache->media, w.file->incarnation, 0);
+    struct cm_header h;
+    uint64_t slot;
+    if (cm_step_find(w.cache, &k, &slot, &h) != CM_FOUND_HIT)
+        fail("not in the pool", 0, 0);
+    for (uint64_t s = 0; s < r->slots; s++)
+        if (!cm_ring_is_owned(r, s))
+            cm_ring_set(r, s, CM_REF_MAX | CM_REF_KNOWN);
+    cm_ring_set(r, slot, CM_REF_KNOWN);
+    r->hand = slot;
+}
+
+/* The second superblock is a copy of the first. */
+static void seal(uint8_t *image)
+{
+    struct cm_super *sb = (void *)image;
+    sb->xxh3 = cm_format_super_sum(sb);
+    memcpy(image + CM_SUPER_STRIDE, sb, sizeof(*sb));
+}
+
+static void open_pool(bool wide, const cm_options *o)
+{
+    memcpy(w.pool, w.image[wide], (size_t)w.front[wide]);
+    must(cm_open_memory(w.pool, w.bytes[wide], o, &w.cache), "cm_open_memory");
+}
+
+/* The same image in every run. In the wide one the first incarnations of a block have stripes of
+ * their own: what a bracket did to the stripe of one does not help the next. */
+static void make_image(bool wide)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    w.bytes[wide] = wide ? WIDE : cm_pool_size_min();
+    must(cm_format_memory(w.pool, w.bytes[wide], NULL), "cm_format_memory");
+    must(cm_open_memory(w.pool, w.bytes[wide], &o, &w.cache), "cm_open_memory");
+    w.front[wide] = w.cache->media.geo.slot_offset;
+    must(cm_close(w.cache), "cm_close");
+    must(cm_format_memory(w.pool, w.bytes[wide], NULL), "cm_format_memory");
+    w.image[wide] = malloc((size_t)w.front[wide]);
+    if (!w.image[wide])
+        exit(1);
+    memcpy(w.image[wide], w.pool, (size_t)w.front[wide]);
+    struct cm_super *sb = (void *)w.image[wide];
+    memset(sb->uuid, 7, sizeof(sb->uuid));
+    sb->hash_seed = 1;
+    for (uint64_t seen = 0; __builtin_popcountll(seen) != 4; sb->hash_seed++) {
+        if (sb->hash_seed > 1000)
+            fail("no such image", sb->hash_seed, 0);
+        seal(w.image[wide]);
+        open_pool(wide, &o);
+        seen = wide ? 0 : 15;
+        for (uint64_t i = 0; i < 4; i++)
+            seen |= UINT64_C(1) << cm_key_stripe(&w.cache->media, sb->inc_mark + i, 0);
+        must(cm_close(w.cache), "cm_close");
+    }
+    sb->hash_seed--;
+}
+
+static void set_up(enum place place, bool open)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = place == LEAVING ? HELD * BLOCK : 0;
+    open_pool(place == ABSENT, &o);
+    w.cache->media.take = NULL; /* written in assembler: no steps in it */
+    w.stamp = 1;
+    w.id = (cm_file_id){ 7, 1 };
+    cm_file_id other = { 7, 2 };
+    cm_validator v = validator(), far = v;
+    far.size = CM_BLOCK_MAX / 2 * BLOCK;
+    must(cm_file_open(w.cache, &w.id, &v, w.flags, &w.file), "cm_file_open");
+    must(cm_file_open(w.cache, &other, &far, CM_SOLE_WRITER, &w.other), "cm_file_open");
+    for (unsigned b = 0; b < BLOCKS; b++)
+        w.version[b] = w.floor[b] = 1;
+    w.next_other = AHEAD;
+    if (place == VICTIM && store(w.file, 0) != 0)
+        fail("not stored in the beginning", 0, 0);
+    if (place != ABSENT)
+        fill_pool();
+    if (place == LEAVING) {
+        if (store(w.file, 0) != 0)
+            fail("not held in the beginning", 0, 0);
+        to_leave();
+    } else if (place == VICTIM) {
+        to_be_victim();
+    }
+    w.aborts = 0;
+    w.opened = open;
+    w.open_block = place == ABSENT ? 0 : 1; /* of the same stripe, but the first one is to stay */
+    if (open)
+        must(cm_write_begin(w.file, w.open_block * BLOCK, BLOCK, &w.open), "cm_write_begin");
+    memset(w.pinned, 0, sizeof(w.pinned));
+    step_ops = *w.cache->media.ops;
+    real_ops = w.cache->media.ops;
+    step_ops.store64 = step_store64;
+    step_ops.cas64 = step_cas64;
+    step_ops.write = step_write;
+    step_ops.copy = step_copy;
+    step_ops.flush = step_flush;
+    step_ops.fence = step_fence;
+    w.cache->media.ops = &step_ops;
+}
+
+static void tear_down(void)
+{
+    w.cache->media.ops = real_ops;
+    must(cm_file_close(w.file), "cm_file_close");
+    must(cm_file_close(w.other), "cm_file_close");
+    must(cm_close(w.cache), "cm_close");
+}
+
+/* Both are done. */
+static void judge(void)
+{
+    struct cm_ring *r = &w.cache->ring;
+    uint8_t buf[BLOCK];
+    for (int i = 0; i < 2; i++)
+        if (w.pinned[i] > 0) {
+            for (unsigned n = 0; n < 4; n++)
+                must(store(w.other, w.next_other++), "cm_fill");
+            if (memcmp(w.iov[i].base, w.seen[i], BLOCK))
+                fail("pinned bytes changed", *(uint64_t *)(void *)w.iov[i].base,
+                     *(uint64_t *)(void *)w.seen[i]);
+            must(cm_unpin(&w.pins[i]), "cm_unpin");
+        }
+    if (w.opened) { /* its owner writes at last */
+        if (w.aborts == 0)
+            write_blocks(w.open_block, 1);
+        (void)good(cm_write_end(w.file, &w.open, NULL), "cm_write_end");
+    }
+    must(cm_invalidate(w.file, 3 * BLOCK, BLOCK), "cm_invalidate");
+    for (unsigned b = 0; b < BLOCKS; b++) {
+        int64_t n = cm_read(w.file, b * BLOCK, buf, BLOCK, NULL);
+        must(n, "cm_read");
+        if (n > 0)
+            check("cached at the end", b, buf, w.version[b]);
+        int e = store(w.file, b);
+        if (e != 0 && e != CM_NOT_STORED_PRESENT && e != CM_NOT_STORED_POLICY)
+            fail("not storable at the end", b, (uint64_t)e);
+    }
+    int64_t astray = -(int64_t)r->free_count;
+    for (uint64_t s = 0; s < r->slots; s++)
+        astray += cm_ring_is_owned(r, s);
+    if (astray != 0)
+        fail("slots are lost", (uint64_t)astray, r->free_count);
+}
+
+/* ---- The run --------------------------------------------------------------------------------- */
+
+static const struct op *second_op;
+
+static void *second(void *arg)
+{
+    (void)arg;
+    me = SECOND;
+    pthread_mutex_lock(&t.lock);
+    while (t.turn != SECOND)
+        pthread_cond_wait(&t.changed, &t.lock);
+    pthread_mutex_unlock(&t.lock);
+    while (!t.over) {
+        second_op->run();
+        t.done = true;
+        give_turn();
+    }
+    return NULL;
+}
+
+/* Returns how many steps the first one had. */
+static uint64_t run_once(enum place place, bool open, const struct op *a, const struct op *b,
+                         uint64_t at)
+{
+    w.flags = a->run == op_revalidate || b->run == op_revalidate ? 0 : CM_SOLE_WRITER;
+    set_up(place, open);
+    t.step = 0;
+    t.switch_at = at;
+    t.begun = t.done = false;
+    second_op = b;
+    t.armed = true;
+    a->run();
+    if (t.begun)
+        while (!t.done)
+            give_turn();
+    t.armed = false;
+    judge();
+    tear_down();
+    return t.step;
+}
+
+/* The order that another processor may need and this one may not show: what was copied counts by a
+ * load of the header that a fence keeps behind the copy (slot.c, and slot.h for a known slot). */
+static void check_order(void)
+{
+    static const char *const want[] = { "a slot's first hit", "a known slot" };
+    snprintf(t.where, sizeof(t.where), "order");
+    set_up(VICTIM, false);
+    cm_ring_set(&w.cache->ring, w.cache->ring.hand, 0); /* not verified: as after an open */
+    for (unsigned i = 0; i < 2; i++) {
+        memset(t.trace, 0, sizeof(t.trace));
+        op_read();
+        const char *c = strchr(t.trace, 'c');
+        if (!c)
+            fail(want[i], 0, 0);
+        for (; c; c = strchr(c + 1, 'c'))
+            if (strncmp(c, "cfl", 3) != 0)
+                fprintf(stderr, "FAILED: %s: no fence between copy and second look: %s\n", want[i],
+                        t.trace),
+                    exit(1);
+    }
+    tear_down();
+}
+
+/* What a long read costs where nothing is cached does not grow with its length: no more is looked
+ * for than the tickets of one miss cover. */
+static void check_bounded(void)
+{
+    uint64_t steps[2];
+    uint8_t *buf = malloc(64 << 20);
+    cm_miss miss;
+    snprintf(t.where, sizeof(t.where), "bounded");
+    if (!buf)
+        exit(1);
+    set_up(ABSENT, false);
+    t.switch_at = UINT64_MAX;
+    for (unsigned i = 0; i < 2; i++) {
+        t.step = 0;
+        t.armed = true;
+        must(cm_read(w.other, AHEAD * BLOCK, buf, i ? 64 << 20 : 4 << 20, &miss), "cm_read");
+        t.armed = false;
+        steps[i] = t.step;
+    }
+    if (steps[0] == 0 || steps[0] != steps[1])
+        fail("steps of reads of 4 and 64 MiB", steps[0], steps[1]);
+    tear_down();
+    free(buf);
+}
+
+static bool makes_sense(enum place place, bool open, const struct op *a, const struct op *b)
+{
+    if (!a->changes && !b->changes)
+        return false;
+    if ((a->run == op_end || b->run == op_end) && (!open || a == b))
+        return false;
+    return place != ABSENT || (a->run != op_push && b->run != op_push);
+}
+
+/* All places of all pairs of operations in one situation. */
+static void run_situation(enum place place, bool open, const char *only, uint64_t every,
+                          bool verbose)
+{
+    for (unsigned i = 0; i < OPS * OPS; i++) {
+        const struct op *a = &ops[i / OPS], *b = &ops[i % OPS];
+        uint64_t runs = 0, steps = 1;
+        snprintf(t.where, sizeof(t.where), "%s%s: %s, %s", place_name[place], open ? " open" : "",
+                 a->name, b->name);
+        if (!makes_sense(place, open, a, b) || !strstr(t.where, only))
+            continue;
+        for (uint64_t at = 0; at < steps; at += every, runs++)
+            steps = run_once(place, open, a, b, at);
+        if (verbose)
+            printf("%s: %llu\n", t.where, (unsigned long long)runs);
+        t.pairs++;
+        t.runs += runs;
+    }
+}
+
+static void run_all(const char *only, uint64_t every, bool verbose)
+{
+    pthread_t thread;
+    if (strstr("order", only)) {
+        check_order();
+        t.pairs++;
+    }
+    if (strstr("bounded", only)) {
+        check_bounded();
+        t.pairs++;
+    }
+    pthread_create(&thread, NULL, second, NULL);
+    for (unsigned s = 0; s < 6; s++)
+        run_situation(s / 2, s % 2, only, every, verbose);
+    t.over = true;
+    pthread_mutex_lock(&t.lock);
+    t.turn = SECOND;
+    pthread_cond_broadcast(&t.changed);
+    pthread_mutex_unlock(&t.lock);
+    pthread_join(thread, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    const char *only = "";
+    uint64_t every = 1;
+    bool verbose = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = argv[++i];
+        else if (strcmp(argv[i], "--every") == 0 && i + 1 < argc)
+            every = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--verbose") == 0)
+            verbose = true;
+        else
+            return fprintf(stderr, "usage: turns [--only TEXT] [--every N] [--verbose]\n"), 2;
+    }
+    w.pool = os_aligned(BLOCK, WIDE);
+    if (!w.pool || every == 0)
+        return 1;
+    make_image(false);
+    make_image(true);
+    pthread_mutex_init(&t.lock, NULL);
+    pthread_cond_init(&t.changed, NULL);
+    run_all(only, every, verbose);
+    os_aligned_free(w.pool);
+    free(w.image[0]);
+    free(w.image[1]);
+    printf("turns: %llu pairs of operations, %llu runs\n", (unsigned long long)t.pairs,
+           (unsigned long long)t.runs);
+    return t.pairs == 0; /* nothing is called so */
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * turns.h - makes every atomic access, guarded load and lock of the library a step of turns.c.
+ *
+ * Put in front of each source of the library (-include). What the code does stays the same; before
+ * each step turns.c may let the other thread run, and who finds a lock taken lets it run until the
+ * lock is free.
+ */
+#ifndef CM_TESTS_TURNS_H
+#define CM_TESTS_TURNS_H
+
+#include "lock.h"
+#include "persist.h"
+
+void turns_step(void);
+void turns_acquire(struct cm_lock *l);
+bool turns_try(struct cm_lock *l);
+void turns_release(struct cm_lock *l);
+void turns_wait(const uint32_t *word, uint32_t expected);
+int turns_load64(const uint64_t *p, uint64_t *v);
+int turns_load_words(const uint64_t *p, uint64_t *v, size_t n);
+int turns_copy(void *dst, const void *src, size_t n);
+void turns_fence(void);
+
+#ifndef TURNS_ITSELF
+#undef at_load_relaxed
+#undef at_load_acquire
+#undef at_load_seq_cst
+#undef at_store_relaxed
+#undef at_store_release
+#undef at_store_seq_cst
+#undef at_add_seq_cst
+#undef at_or_acq_rel
+#undef at_and_release
+#undef at_cas_acq_rel
+#undef at_cas_seq_cst
+#undef at_fence_acquire
+#define at_load_relaxed(p) (turns_step(), __atomic_load_n((p), __ATOMIC_RELAXED))
+#define at_load_acquire(p) (turns_step(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
+#define at_load_seq_cst(p) (turns_step(), __atomic_load_n((p), __ATOMIC_SEQ_CST))
+#define at_store_relaxed(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
+#define at_store_release(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
+#define at_store_seq_cst(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
+#define at_add_seq_cst(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+#define at_or_acq_rel(p, v) (turns_step(), __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL))
+#define at_and_release(p, v) (turns_step(), __atomic_fetch_and((p), (v), __ATOMIC_RELEASE))
+#define at_cas_acq_rel(p, e, d)                                                                    \
+    (turns_step(),                                                                                 \
+     __atomic_compare_exchange_n((p), (e), (d), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+#define at_cas_seq_cst(p, e, d)                                                                    \
+    (turns_step(),                                                                                 \
+     __atomic_compare_exchange_n((p), (e), (d), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+#define at_fence_acquire() turns_fence()
+#define cm_lock_acquire(l) turns_acquire(l)
+#define cm_lock_try(l) turns_try(l)
+#define cm_lock_release(l) turns_release(l)
+#define cm_plat_wait(word, expected) turns_wait((word), (expected))
+#define cm_plat_wake_all(word) ((void)(word))
+#define cm_guard_load64(p, v) turns_load64((p), (v))
+#define cm_guard_load_words(p, v, n) turns_load_words((p), (v), (n))
+#define cm_guard_copy(dst, src, n) turns_copy((dst), (src), (n))
+#endif
+
+#endif
