@@ -211,6 +211,7 @@ core_suites "$b" "" 400000 5 2000000
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite mutants python3 "$here/crash/mutants.py" --quick
+suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500 # all of src/ can be changed
 need spin || :
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
