@@ -226,6 +226,7 @@ static struct {
     uint64_t bytes[2], front[2]; /* front: of them, before the slots */
     cm_cache *cache;
     cm_file *file, *other;
+    cm_file *third[3]; /* that each opened, and that was open before; NULL: none */
     cm_file_id id;
     uint64_t version[BLOCKS]; /* what the origin holds */
     uint64_t floor[BLOCKS];   /* what a read that begins now must give at least */
@@ -465,6 +466,21 @@ static void op_reopen(void)
     must(cm_file_close(again), "cm_file_close");
 }
 
+/* A file that nobody has open, or that is being closed: one object for all. */
+static void op_attach(void)
+{
+    const cm_file_id id = { 7, 3 };
+    cm_validator v = validator();
+    v.mtime_ns = v.ctime_ns = 1;
+    must(cm_file_open(w.cache, &id, &v, 0, &w.third[me]), "cm_file_open");
+}
+
+static void op_detach(void)
+{
+    must(cm_file_close(w.third[2]), "cm_file_close");
+    w.third[2] = NULL;
+}
+
 static void op_mode(void)
 {
     must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
@@ -492,6 +508,8 @@ static const struct op {
     { "push", op_push, true },
     { "reopen", op_reopen, false },
     { "mode", op_mode, true },
+    { "attach", op_attach, true },
+    { "detach", op_detach, true },
 };
 #define OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -647,6 +665,14 @@ static void judge(void)
                      *(uint64_t *)(void *)w.seen[i]);
             must(cm_unpin(&w.pins[i]), "cm_unpin");
         }
+    if (w.third[0] && w.third[1] && w.third[0] != w.third[1])
+        fail("two objects of one file", 0, 0);
+    for (int i = 0; i < 2; i++)
+        if (w.third[i]) {
+            must(store(w.third[i], 0), "cm_fill");
+            must(cm_file_close(w.third[i]), "cm_file_close");
+            w.third[i] = NULL;
+        }
     if (w.opened) { /* its owner writes at last */
         if (w.aborts == 0)
             write_blocks(w.open_block, 1);
@@ -695,6 +721,11 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
 {
     w.flags = a->run == op_revalidate || b->run == op_revalidate ? 0 : CM_SOLE_WRITER;
     set_up(place, open);
+    if (a->run == op_detach || b->run == op_detach) {
+        op_attach();
+        w.third[2] = w.third[me];
+        w.third[me] = NULL;
+    }
     t.step = 0;
     t.switch_at = at;
     t.begun = t.done = false;
@@ -764,6 +795,10 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
         return false;
     if ((a->run == op_end || b->run == op_end) && (!open || a == b))
         return false;
+    bool third_a = a->run == op_attach || a->run == op_detach;
+    bool third_b = b->run == op_attach || b->run == op_detach;
+    if (third_a || third_b) /* of another file */
+        return place == ABSENT && !open && third_a && third_b && (a != b || a->run == op_attach);
     return place != ABSENT || (a->run != op_push && b->run != op_push);
 }
 

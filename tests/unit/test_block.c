@@ -13,6 +13,7 @@
 
 #include "../os.h"
 #include "file.h"
+#include "sample.h"
 
 static uint8_t data[16 * MIB];
 
@@ -604,6 +605,41 @@ static void test_valid_in_owned_slot(void)
     pool_end(&p);
 }
 
+/* What came for the first time is on probation, and nobody read it ahead of need; its first hit
+ * counts, in a pool too large for every block to be in the sample, too. */
+static void test_first_hit_counts(void)
+{
+    struct pool p;
+    unsigned unsampled = 0;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    for (uint64_t b = 0; b < 64 * GROUP; b += GROUP) {
+        CHECK_EQ(put(f, b, 5), 0);
+        uint64_t slot = slot_of(f, b);
+        CHECK_EQ(p.c->ring.ref[slot] & CM_REF_AHEAD, CM_REF_PROBATION);
+        CHECK_EQ(cm_ring_count(&p.c->ring, slot), 0);
+        memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
+        CHECK_EQ(look(f, b, 5), RIGHT);
+        CHECK_EQ(cm_ring_count(&p.c->ring, slot), 1);
+        unsampled += !cm_sample_has(p.c, f->incarnation, b);
+    }
+    CHECK(unsampled > 0);
+    pool_end(&p);
+}
+
+/* A read that was served in full leaves nothing that could be filled, whatever was in the miss. */
+static void test_no_miss_no_fill(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 1, 5), 0);
+    cm_miss m = miss_of(f, 2 * BLK, BLK);
+    CHECK_EQ(cm_read(f, BLK, data, BLK, &m), BLK);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(cm_fill(f, &m, data, 0, 0), CM_EFOREIGN);
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_EFOREIGN);
+    pool_end(&p);
+}
+
 /* A header that says another block, with everything right: not the block that is asked for. */
 static void test_other_key(void)
 {
@@ -987,6 +1023,38 @@ static void test_unreadable_index(void)
     pool_end(&p);
 }
 
+/* The first bucket of a block cannot be read, and the second has room: it may be there already. */
+static void test_unreadable_first_bucket(void)
+{
+    struct pool p;
+    uint64_t wanted[CM_BUCKET_CELLS + 1], n = 0, page = 0;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    /* Blocks enough for one bucket, with a second bucket in another page each. */
+    for (uint64_t b = 0, bucket = 0; n <= CM_BUCKET_CELLS; b++) {
+        struct cm_key k = key_of(f, b);
+        uint64_t first = k.place.bucket[0] / 64;
+        if (k.place.bucket[1] / 64 == first || (n > 0 && k.place.bucket[0] != bucket))
+            continue;
+        bucket = k.place.bucket[0];
+        page = first;
+        wanted[n++] = b;
+    }
+    cm_miss again = miss_of(f, wanted[0] * BLK, BLK), m;
+    content(5, wanted[0], data);
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+        CHECK_EQ(put(f, wanted[i], 5), 0);
+    m = miss_of(f, wanted[CM_BUCKET_CELLS] * BLK, BLK);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    forbid(cell_of(p.c, page * 64, 0), true);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_MEDIA);
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_MEDIA);
+    forbid(cell_of(p.c, page * 64, 0), false);
+    CHECK_EQ(hits(f, wanted[0], 1, 5), 1);
+    pool_end(&p);
+}
+
 /* When page after page fails the cache stops filling, says so once, and serves what it can. */
 static void count_lines(void *ctx, int level, const char *text)
 {
@@ -1117,6 +1185,9 @@ static const struct harness_test tests[] = {
     TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),
     TEST(valid_in_owned_slot),
+    TEST(first_hit_counts),
+    TEST(no_miss_no_fill),
+    TEST(unreadable_first_bucket),
     TEST(other_key),
     TEST(garbage_cells),
     TEST(same_tag_cells),

@@ -1686,16 +1686,21 @@ static void test_cannot_forget_twice(void)
 static void test_cannot_forget_yet(void)
 {
     struct pool p;
-    cm_validator v = val(100 * BLK, 7);
+    cm_validator v = val(100 * BLK, 7), v2 = v;
     cm_bracket w;
+    cm_file_id other = id_of(2);
+    cm_file *g = NULL;
     REQUIRE(pool_new(&p, MIB) == 0);
+    detach(warm(&p, 2, &v2, 0));
     cm_file *f = warm(&p, 1, &v, 0);
+    v2 = fresh(v2);
     uint64_t epoch = pool_info(p.c).epoch;
     break_range(&p, 0, p.bytes);
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
     p.c->media.ops = &real;
     break_range(&p, 0, CM_SUPER_COPIES * CM_SUPER_STRIDE);
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    CHECK_EQ(cm_file_open(p.c, &other, &v2, 0, &g), CM_EFORGET); /* nor is one found kept */
     p.c->media.ops = &real;
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), 0);
     CHECK(pool_info(p.c).epoch > epoch);

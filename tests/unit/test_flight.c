@@ -716,6 +716,71 @@ static void test_parallel_flights(void)
     pool_end(&p);
 }
 
+/* A miss that runs into what another is reading ends before it, and waits for the rest. */
+static void test_up_to_a_flight(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK), before = make_origin(100 * BLK);
+    pthread_t t[2];
+    struct reader r[2];
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+    o.gate = before.gate = 1;
+    r[0] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
+    start_readers(t, r, 1);
+    until(&o.waiting, 1);
+    r[1] = (struct reader){ f, &before, 48 * BLK, BLK, 0, false };
+    start_readers(t + 1, r + 1, 1);
+    until(&before.waiting, 1);
+    CHECK_EQ(before.first, 48 * BLK);
+    CHECK_EQ(before.end, 50 * BLK);
+    at_store_release(&before.gate, 0u);
+    at_store_release(&o.gate, 0u);
+    join_all(t, 2);
+    CHECK(r[0].right && r[1].right);
+    pool_end(&p);
+}
+
+/* More staging buffers at a time than are kept: the others go back. */
+static int64_t outstanding; /* atomic */
+static void *count_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    (void)at_add_relaxed(&outstanding, (int64_t)bytes);
+    return map_bytes(bytes);
+}
+static void count_free(void *ctx, void *at, size_t bytes)
+{
+    (void)ctx;
+    (void)at_add_relaxed(&outstanding, -(int64_t)bytes);
+    unmap_bytes(at, bytes);
+}
+
+static void test_staging_freed(void)
+{
+    struct pool p;
+    struct origin o = make_origin(4000 * BLK);
+    pthread_t t[CM_STAGING_SPARE + 3];
+    struct reader r[CM_STAGING_SPARE + 3];
+    const unsigned n = CM_STAGING_SPARE + 3;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = count_alloc;
+    p.o.free = count_free;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    o.gate = 1;
+    for (unsigned i = 0; i < n; i++)
+        r[i] = (struct reader){ f, &o, (10 + i * 100) * BLK + 1, 100, 0, false };
+    start_readers(t, r, n);
+    until(&o.waiting, n);
+    at_store_release(&o.gate, 0u);
+    join_all(t, n);
+    for (unsigned i = 0; i < n; i++)
+        CHECK(r[i].result == 100 && r[i].right);
+    pool_end(&p);
+    CHECK_EQ(outstanding, 0);
+}
+
 /* Fails the first call only, after everybody waits for it. */
 static int64_t first_call_fails(void *ctx, uint64_t offset, void *buf, size_t len)
 {
@@ -935,6 +1000,8 @@ static const struct harness_test tests[] = {
     TEST(cancelled_elsewhere),
 #endif
     TEST(parallel_flights),
+    TEST(up_to_a_flight),
+    TEST(staging_freed),
     TEST(leader_fails),
     TEST(write_between),
     TEST(one_version),

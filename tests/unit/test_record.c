@@ -265,7 +265,9 @@ static void two_records(bool other_bucket)
     cm_file_id id = id_of(1);
     REQUIRE(pool_new(&p, 16 * MIB) == 0);
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    cm_file *g = attach(&p, 2, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 5, 1), 5);
+    CHECK_EQ(put_all(g, 0, 5, 2), 5);
     cm_record_load(&p.c->media, &id, &s);
     uint64_t place = f->place, own = place - s.first[0] < CM_RECORD_WAYS ? s.first[0] : s.first[1];
     uint64_t other = own == s.first[0] && other_bucket ? s.first[1] : s.first[0];
@@ -274,18 +276,23 @@ static void two_records(bool other_bucket)
     twin.incarnation += 1000;
     CHECK_EQ(cm_record_write(&p.c->media, other, &twin), 0);
     CHECK_EQ(cm_record_mark(&p.c->media, other, false, 1), 0);
+    CHECK(other != g->place);
     detach(f);
+    detach(g);
     pool_again(&p);
     CHECK(whole_at(&p, place) && whole_at(&p, other));
     f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(info_of(f).kept, 0);
     CHECK_EQ(hits(f, 0, 5, 1), 0);
-    CHECK(whole_at(&p, place) + whole_at(&p, other) <= 1);
+    CHECK(whole_at(&p, place) + whole_at(&p, other) == 1);
     cm_record_load(&p.c->media, &id, &s);
     unsigned left = 0;
     for (unsigned i = 0; i < s.n; i++)
         left += cm_record_names(&s, i, &id);
     CHECK_EQ(left, 1); /* the new one */
+    CHECK_EQ(STAT(p.c, escalations), 0);
+    g = attach(&p, 2, 100 * BLK, 1, 0);
+    CHECK_EQ(hits(g, 0, 5, 2), 5); /* another's */
     pool_end(&p);
 }
 static void test_two_records(void)

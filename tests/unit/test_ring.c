@@ -540,6 +540,30 @@ static void test_bytes(void)
         uint64_t bound = slots / 8 * 34 + 128 + (CM_FREE_MAX + CM_HINTS) * 8;
         CHECK(cm_ring_bytes(slots) >= slots && cm_ring_bytes(slots) <= bound);
     }
+    for (uint64_t slots = 64; slots < 5000; slots += 67) {
+        const uint64_t words = (slots + 63) / 64, line = cm_ring_line(slots) * CM_LINE_ENTRY;
+        CHECK_EQ(cm_ring_bytes(slots), slots + 8 * (words + slots / 32 + CM_HINTS) + line);
+    }
+}
+
+/* What is kept of any run of slots, odd ones too, comes back, and nothing behind it is touched. */
+static void test_kept(void)
+{
+    struct cm_ring r = make(100), again = make(100);
+    for (uint64_t s = 0; s < r.slots; s++)
+        r.ref[s] = (uint8_t)(mix(s) & CM_RING_KEPT);
+    for (uint64_t n = 0; n < 40; n++) {
+        uint8_t kept[32] = { 0 };
+        set_all(&again, 0);
+        cm_ring_save(&r, 5, n, kept);
+        for (uint64_t i = (n + 1) / 2; i < sizeof(kept); i++)
+            CHECK_EQ(kept[i], 0);
+        cm_ring_load(&again, 5, n, kept);
+        for (uint64_t s = 0; s < r.slots; s++)
+            CHECK_EQ(again.ref[s], s >= 5 && s < 5 + n ? r.ref[s] : 0);
+    }
+    unmake(&r);
+    unmake(&again);
 }
 
 /* ---- Threads --------------------------------------------------------------------------------- */
@@ -710,6 +734,7 @@ static const struct harness_test tests[] = {
     TEST(free_stack),
     TEST(verified_flag),
     TEST(bytes),
+    TEST(kept),
     TEST(exclusive),
     TEST(batches),
     TEST(victims_by_turns),
