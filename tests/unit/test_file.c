@@ -1371,6 +1371,46 @@ static void test_abort_then_older_validator(void)
     pool_end(&p);
 }
 
+/* What the caller's hooks do is their own: they run without the file's lock. */
+static cm_file *hooked;
+static unsigned freed_unlocked, freed_locked;
+static void look_at_locks(void *ctx, void *at, size_t bytes)
+{
+    (void)ctx;
+    unmap_bytes(at, bytes);
+    if (hooked) {
+        freed_locked += at_load_relaxed(&hooked->lock.word) != 0;
+        freed_unlocked += at_load_relaxed(&hooked->lock.word) == 0;
+    }
+}
+static void *plain_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return map_bytes(bytes);
+}
+
+static void test_hooks_unlocked(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = plain_alloc;
+    p.o.free = look_at_locks;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = hooked = attach(&p, 1, 100 * BLK, 7, CM_SOLE_WRITER);
+    freed_locked = freed_unlocked = 0;
+    (void)begin_write(f, 3 * BLK, BLK); /* this one has room in the file, the others have not */
+    (void)begin_write(f, 5 * BLK, BLK);
+    CHECK_EQ(cm_file_abort(f), 0);
+    (void)begin_write(f, 3 * BLK, BLK);
+    cm_bracket w = begin_write(f, 5 * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    hooked = NULL;
+    CHECK_EQ(freed_locked, 0);
+    CHECK_EQ(freed_unlocked, 2);
+    CHECK_EQ(cm_file_abort(f), 0);
+    pool_end(&p);
+}
+
 /* Nor may the next bracket's validator be adopted while the lost owner may still write. */
 static void test_abort_disowns(void)
 {
@@ -1609,6 +1649,42 @@ static void test_escalate_to_file(void)
     v = fresh(v);
     f = attach_v(&p, 1, &v, 0);
     CHECK_EQ(look(f, 3, 1), MISS);
+    pool_end(&p);
+}
+
+/* A new file's place holds another file's record and cannot be written: nothing of the new file can
+ * come back, so nothing else has to go. */
+static void test_place_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    pool_make(&p, MIB, 8);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t n = 1; n <= CM_RECORD_WAYS; n++)
+        detach(warm(&p, n, &v, 0));
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    v = fresh(v);
+    cm_file *f = attach_v(&p, CM_RECORD_WAYS + 1, &v, 0);
+    CHECK_EQ(f->place, CM_NO_PLACE);
+    CHECK_EQ(STAT(p.c, escalations), 0);
+    p.c->media.ops = &real;
+    pool_end(&p);
+}
+
+/* The record that this session wrote reads as damaged and cannot be dropped: what is on the media
+ * may be whole, or be the one before it. */
+static void test_own_record_damaged(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    record_of(p.c, f->place)->size ^= 1;
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    p.c->media.ops = &real;
     pool_end(&p);
 }
 
@@ -1984,6 +2060,7 @@ static const struct harness_test tests[] = {
     TEST(record_order),
     TEST(sync_then_change),
     TEST(abort_then_older_validator),
+    TEST(hooks_unlocked),
     TEST(abort_disowns),
     TEST(keep),
     TEST(mark_too_old),
@@ -2044,6 +2121,8 @@ static const struct harness_test tests[] = {
     TEST(close_rules),
     TEST(many_files),
     TEST(escalate_to_file),
+    TEST(place_unwritable),
+    TEST(own_record_damaged),
     TEST(escalate_to_pool),
     TEST(cannot_forget),
     TEST(cannot_forget_yet),

@@ -80,6 +80,16 @@ static void test_bounded(void)
     unmake(&r);
 }
 
+/* Of equal ones the first that was passed. */
+static void test_first_of_equals(void)
+{
+    struct cm_ring r = make(1000);
+    set_all(&r, 3);
+    r.ref[7] = r.ref[9] = r.ref[50] = 2;
+    CHECK_EQ(victim(&r), 7);
+    unmake(&r);
+}
+
 static void test_all_owned(void)
 {
     struct cm_ring r = make(1000);
@@ -713,6 +723,7 @@ static void test_victims_once(void)
 static const struct harness_test tests[] = {
     TEST(zero_wins),
     TEST(bounded),
+    TEST(first_of_equals),
     TEST(all_owned),
     TEST(small_ring),
     TEST(counts),
