@@ -388,6 +388,13 @@ static void op_end(void)
     w.opened = false;
 }
 
+/* A bracket that stays open until both are done. */
+static void op_begin(void)
+{
+    w.open_block = 0;
+    w.opened = good(cm_write_begin(w.file, 0, BLOCK, &w.open), "cm_write_begin");
+}
+
 static void op_truncate(void)
 {
     cm_bracket b;
@@ -498,6 +505,7 @@ static const struct op {
     { "pin", op_pin, true },
     { "write", op_write, true },
     { "end", op_end, true },
+    { "begin", op_begin, true },
     { "truncate", op_truncate, true },
     { "append", op_append, true },
     { "invalidate", op_invalidate, true },
@@ -673,7 +681,9 @@ static void judge(void)
             must(cm_file_close(w.third[i]), "cm_file_close");
             w.third[i] = NULL;
         }
-    if (w.opened) { /* its owner writes at last */
+    if (w.opened) { /* somebody still wants to store what is there now; then its owner writes */
+        if (store(w.file, w.open_block) == 0 && w.aborts == 0)
+            fail("stored under an open bracket", w.open_block, 0);
         if (w.aborts == 0)
             write_blocks(w.open_block, 1);
         (void)good(cm_write_end(w.file, &w.open, NULL), "cm_write_end");
@@ -799,6 +809,8 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
     bool third_b = b->run == op_attach || b->run == op_detach;
     if (third_a || third_b) /* of another file */
         return place == ABSENT && !open && third_a && third_b && (a != b || a->run == op_attach);
+    if ((a->run == op_begin || b->run == op_begin) && (open || a == b))
+        return false;
     return place != ABSENT || (a->run != op_push && b->run != op_push);
 }
 

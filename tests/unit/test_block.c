@@ -904,6 +904,89 @@ static void test_stores_locked(void)
     pool_end(&p);
 }
 
+static int cas_fails(void *ctx, uint64_t *word, uint64_t expected, uint64_t desired)
+{
+    (void)ctx, (void)word, (void)expected, (void)desired;
+    return CM_EIO;
+}
+
+/* A shorter tail whose header cannot be written does not make room: it is still there. */
+static void test_displace_unwritable(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    uint64_t slot = slot_of(f, 4);
+    struct cm_media *m = &p.c->media;
+    struct cm_persist_ops ops = *m->ops;
+    whole_ops = m->ops;
+    ops.cas64 = cas_fails;
+    cm_miss miss = miss_of(f, 4 * BLK, BLK);
+    content(6, 4, buf);
+    m->ops = &ops;
+    CHECK_EQ(cm_fill(f, &miss, buf, BLK, 0), CM_NOT_STORED_BUSY);
+    m->ops = whole_ops;
+    CHECK_EQ(slot_of(f, 4), slot);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1000);
+    CHECK(is_content(5, 4, buf, 1000));
+    pool_end(&p);
+}
+
+/* What another owns is not judged: whoever finds it wrong or unreadable leaves it to its owner. */
+static void test_owned_is_left_alone(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    uint64_t wrong = slot_of(f, 0), lost = slot_of(f, 1);
+    CHECK(cm_ring_own(&p.c->ring, wrong) && cm_ring_own(&p.c->ring, lost));
+    payload_of(p.c, wrong)[100] ^= 1;
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(slot_of(f, 0), wrong);
+    CHECK(cm_ring_is_owned(&p.c->ring, wrong));
+    if (cm_guard_available()) {
+        os_protect(payload_of(p.c, lost), BLK, OS_NOTHING);
+        CHECK_EQ(look(f, 1, 5), MISS);
+        os_protect(payload_of(p.c, lost), BLK, OS_WRITE);
+        CHECK_EQ(STAT(p.c, quarantined), 0);
+        CHECK_EQ(slot_of(f, 1), lost);
+    }
+    cm_ring_disown(&p.c->ring, wrong);
+    cm_ring_disown(&p.c->ring, lost);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(slot_of(f, 0), CM_NO_SLOT); /* now it is dropped */
+    CHECK_EQ(look(f, 1, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* Many single blocks at once, all known: each is served, and counted once. */
+static void test_read_many_known(void)
+{
+    struct pool p;
+    cm_read_vec v[40];
+    cm_miss m[40];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 40, 5), 40);
+    CHECK_EQ(hits(f, 0, 40, 5), 40); /* judged, from here on */
+    int64_t before = STAT(p.c, hit_blocks);
+    memset(m, 0xee, sizeof(m));
+    for (unsigned i = 0; i < 40; i++)
+        v[i] = (cm_read_vec){
+            .offset = i * BLK, .buf = data + i * BLK, .len = BLK, .result = -1, .miss = &m[i]
+        };
+    CHECK_EQ(cm_read_many(f, v, 40), 40);
+    for (unsigned i = 0; i < 40; i++) {
+        CHECK_EQ(v[i].result, BLK);
+        CHECK(is_content(5, i, data + i * BLK, BLK));
+        CHECK(m[i].offset == (i + 1) * BLK && m[i].len == 0 && m[i].flags == 0);
+    }
+    CHECK_EQ(STAT(p.c, hit_blocks), before + 40);
+    pool_end(&p);
+}
+
 /* ---- Unreadable memory ----------------------------------------------------------------------- */
 
 static void forbid(void *p, bool forbidden)
@@ -1192,6 +1275,9 @@ static const struct harness_test tests[] = {
     TEST(garbage_cells),
     TEST(same_tag_cells),
     TEST(garbage_headers),
+    TEST(displace_unwritable),
+    TEST(owned_is_left_alone),
+    TEST(read_many_known),
     TEST(unreadable_payload),
     TEST(unwritable_payload),
     TEST(unreadable_header),

@@ -266,6 +266,9 @@ static void test_errors_unchanged(void)
     check_read(f, &o, 3 * BLK + 5, buf, BLK);
     o.fail = -5; /* what is cached needs no origin */
     CHECK_EQ(cm_read_through(f, 3 * BLK + 5, buf, 100, origin_read, &o), 100);
+    for (unsigned i = 0; i < 4; i++) /* a cached beginning does not make up for the rest */
+        if ((o.fail = codes[i]) < -1)
+            CHECK_EQ(cm_read_through(f, 4 * BLK, buf, 2 * BLK, origin_read, &o), codes[i]);
     pool_end(&p);
 }
 
@@ -437,9 +440,9 @@ static void test_ahead_in_a_small_pool(void)
 /* How far at most: a share of the pool, or of the buffer where first-time blocks wait. */
 static void test_ahead_bound(void)
 {
-    static const uint64_t held[] = { 0, 6, 16, 64 };
+    static const uint64_t held[] = { 0, 1, 6, 16, 64 };
     uint8_t buf[CM_BLOCK_SIZE];
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         struct pool p;
         struct origin o = make_origin(4 * MIB);
         pool_make(&p, MIB, 0);
@@ -449,7 +452,7 @@ static void test_ahead_bound(void)
         uint64_t share = p.c->media.geo.slots / 32;
         CHECK(share > 3 && share < 8); /* else it bounds nothing here, or the buffer does not */
         if (held[i] > 0 && held[i] / 2 < share)
-            share = held[i] / 2;
+            share = held[i] > 1 ? held[i] / 2 : 1; /* one: what was asked for */
         CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
         for (uint64_t b = 0; b < 4 * share; b++)
             check_read(f, &o, b * BLK, buf, BLK);

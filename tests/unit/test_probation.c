@@ -230,6 +230,26 @@ static void test_no_cell(void)
     pool_end(&p);
 }
 
+/* The same of several blocks that come together, each with its own bytes. */
+static void test_no_cell_together(void)
+{
+    struct pool p;
+    static uint8_t data[64 * CM_BLOCK_SIZE];
+    const uint64_t n = sizeof(data) / BLK; /* two full batches */
+    cm_file *f = set_up(&p, 8 * MIB);
+    struct cm_probation *b = &p.c->probation;
+    for (uint64_t i = 0; i < b->buckets * CM_PROBATION_WAYS; i++)
+        b->cell[i] = 1;
+    cm_miss m = miss_of(f, 0, sizeof(data));
+    for (uint64_t i = 0; i < n; i++)
+        content(5, i, data + i * BLK);
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), 0);
+    CHECK_EQ(hits(f, 0, n, 5), n);
+    CHECK_EQ(STAT(p.c, fill_blocks), n);
+    memset(b->cell, 0, b->buckets * CM_PROBATION_WAYS * sizeof(*b->cell));
+    pool_end(&p);
+}
+
 /* A bracket on a neighbour keeps a block from the pool, but the ghost remembers it. */
 static void test_bracket_beside(void)
 {
@@ -581,6 +601,7 @@ static const struct harness_test tests[] = {
     TEST(sizes),
     TEST(refused_early),
     TEST(no_cell),
+    TEST(no_cell_together),
     TEST(bracket_beside),
     TEST(counts),
     TEST(read_ahead),
