@@ -809,6 +809,29 @@ static void test_neighbours_flushed(void)
     pool_end(&p);
 }
 
+/* Headers that lie apart are flushed one by one, neighbours together, and nothing between them. */
+static void test_only_those_flushed(void)
+{
+    static const uint64_t slots[] = { 1, 100, 101, 102, 7, 6, 40, 42 };
+    struct pool p;
+    (void)open_pool_and_file(&p, 4 * MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    unsigned all = 0;
+    whole_ops = p.c->media.ops;
+    flushed_media = &p.c->media;
+    ops.flush = flush_counted;
+    memset(header_flushes, 0, sizeof(header_flushes));
+    p.c->media.ops = &ops;
+    CHECK_EQ(cm_slot_flush_all(&p.c->media, slots, 8), 0);
+    p.c->media.ops = whole_ops;
+    for (uint64_t s = 0; s < p.c->media.geo.slots; s++)
+        all += header_flushes[s];
+    for (unsigned i = 0; i < 8; i++)
+        CHECK_EQ(header_flushes[slots[i]], 1);
+    CHECK_EQ(all, 8);
+    pool_end(&p);
+}
+
 /* A block whose cell cannot be flushed is not stored: it is taken back, and no slot is lost. */
 static void test_unflushable_cell(void)
 {
@@ -1259,6 +1282,7 @@ static const struct harness_test tests[] = {
     TEST(first_hit_of_session),
     TEST(partial_read_verifies),
     TEST(neighbours_flushed),
+    TEST(only_those_flushed),
     TEST(stores_locked),
     TEST(unflushable_cell),
     TEST(nothing_leaks),

@@ -440,9 +440,9 @@ static void test_ahead_in_a_small_pool(void)
 /* How far at most: a share of the pool, or of the buffer where first-time blocks wait. */
 static void test_ahead_bound(void)
 {
-    static const uint64_t held[] = { 0, 1, 6, 16, 64 };
+    static const uint64_t held[] = { 0, 1, 6, 10, 16, 64 };
     uint8_t buf[CM_BLOCK_SIZE];
-    for (unsigned i = 0; i < 5; i++) {
+    for (unsigned i = 0; i < 6; i++) {
         struct pool p;
         struct origin o = make_origin(4 * MIB);
         pool_make(&p, MIB, 0);

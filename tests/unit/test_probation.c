@@ -86,6 +86,8 @@ static void test_turns(void)
     CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
     CHECK_EQ(look(f, 3, 5), RIGHT);
     CHECK(in_pool(f, 3));
+    CHECK(!cm_ghost_has(&p.c->ghost, key_of(f, 3).place.hash)); /* that is for those that left */
+    CHECK(cm_ghost_has(&p.c->ghost, key_of(f, 4).place.hash));
     CHECK_EQ(hits(f, 0, HELD, 5), 1);
     CHECK_EQ(put(f, 7, 5), 0);
     CHECK(in_pool(f, 7));
@@ -230,6 +232,7 @@ static void test_no_cell(void)
     CHECK_EQ(put_all(f, 0, 40, 5), 40);
     CHECK_EQ(hits(f, 0, 40, 5), 40);
     CHECK_EQ(STAT(p.c, fill_blocks), 40);
+    CHECK_EQ(STAT(p.c, held), 0);
     memset(b->cell, 0, b->buckets * CM_PROBATION_WAYS * sizeof(*b->cell));
     pool_end(&p);
 }
@@ -250,6 +253,7 @@ static void test_no_cell_together(void)
     CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), 0);
     CHECK_EQ(hits(f, 0, n, 5), n);
     CHECK_EQ(STAT(p.c, fill_blocks), n);
+    CHECK_EQ(STAT(p.c, held), 0);
     memset(b->cell, 0, b->buckets * CM_PROBATION_WAYS * sizeof(*b->cell));
     pool_end(&p);
 }
