@@ -382,6 +382,49 @@ MUTANTS = [
        'reach = window < most ? window : most;', 'reach = most ? window : most;'),
     _m('miss, reach', 'a miss is looked for no further than tickets reach', 'turns bounded', 'range.c',
        '    if (end > reach)\n        end = reach;\n', ''),
+    # Found by random-mutants.py.
+    _m('unreadable bucket', 'a block is not stored where it may be already, unseen',
+       'unit block unreadable_first_bucket', PUBLISH, 'if (cm_step_cells(c, &n->key, &cells))',
+       'if (cm_step_cells(c, &n->key, &cells) && 0)'),
+    _m('displace, unwritable', 'a block whose header cannot be written does not make room',
+       'unit block displace_unwritable', PUBLISH, '''h->w0);
+    if (r == 1)
+        r = cm_slot_flush''', '''h->w0);
+    if (r == 1 || 1)
+        r = cm_slot_flush'''),
+    _m('quarantine, owned', 'what another owns is not taken out of use', 'unit block owned_is_left_alone', STEPS,
+       '''        return; /* its owner will find out by itself */''', '''        (void)0;'''),
+    _m('drop, owned', 'what another owns is not dropped', 'unit block owned_is_left_alone', STEPS,
+       '''uint64_t w0)
+{
+    if (!cm_ring_own(&c->ring, slot))
+        return;
+    int r = cm_step''', '''uint64_t w0)
+{
+    (void)cm_ring_own(&c->ring, slot);
+    int r = cm_step'''),
+    _m('attach, locked', 'two threads that attach a file get one object', 'turns absent: attach, attach', FILE,
+       '''        e = attach_new(c, id, v, flags, file);
+        cm_lock_release(&c->files_lock);''', '''        cm_lock_release(&c->files_lock);
+        e = attach_new(c, id, v, flags, file);'''),
+    _m('forget, locked', 'forgetting an open file holds its lock', 'turns absent: forget, begin', FILE,
+       '''        e = cm_file_renew(f);
+        cm_lock_release(&f->lock);
+    } else if''', '''        cm_lock_release(&f->lock);
+        e = cm_file_renew(f);
+    } else if'''),
+    _m('attach, broken', 'no file is attached while the pool cannot forget', 'unit file cannot_forget_yet', FILE,
+       '''    if (e == 0)
+        e = find_record(f, &b, &r);''', '''    if (e == 0 || 1)
+        e = find_record(f, &b, &r);'''),
+    _m('own record, damaged', 'a record that this session wrote counts, damaged or not',
+       'unit file own_record_damaged', FILE, '        f->recorded = true;\n    } else {', '    } else {'),
+    _m('files freed', 'the list of objects is not read in freed memory', 'unit file hooks_unlocked', FILE,
+       '''        c->slabs = s->next;
+        cm_cache_free(c, s, sizeof(*s));''', '''        cm_cache_free(c, s, sizeof(*s));
+        c->slabs = s->next;'''),
+    _m('many, all of them', 'each of many blocks read at once is served', 'unit block read_many_known', 'range.c',
+       '            v[i].result = (int64_t)v[i].len;\n', '            if (i == 0)\n                v[i].result = (int64_t)v[i].len;\n'),
     # Records, marks, validators.
     _m('fence 6', 'fence after writing a record', 'crash fill-b1,forget-b', RECORD, '''must not bring the old one back. */
     cm_media_fence(m);
