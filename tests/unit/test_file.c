@@ -1362,7 +1362,9 @@ static void test_abort_then_older_validator(void)
     cm_validator early = val(BLK, 8); /* and then the owner wrote its block, and died */
     CHECK_EQ(cm_file_abort(f), 0);
     CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
-    cm_file *again = attach_v(&p, 1, &early, CM_SOLE_WRITER);
+    cm_file_id id = id_of(1);
+    cm_file *again = NULL;
+    CHECK_EQ(cm_file_open(p.c, &id, &early, CM_SOLE_WRITER, &again), CM_IGNORED);
     CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
     CHECK_EQ(put_all(f, 0, 2, 1), 2);
     CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), (int64_t)sizeof(buf));

@@ -273,7 +273,7 @@ static void two_records(bool other_bucket)
     uint64_t other = own == s.first[0] && other_bucket ? s.first[1] : s.first[0];
     other = (other_bucket ? other : own) + (place + 3) % CM_RECORD_WAYS;
     struct cm_record twin = *record_of(p.c, place);
-    twin.incarnation += 1000;
+    twin.incarnation = info_of(g).incarnation; /* one that this pool has given */
     CHECK_EQ(cm_record_write(&p.c->media, other, &twin), 0);
     CHECK_EQ(cm_record_mark(&p.c->media, other, false, 1), 0);
     CHECK(other != g->place);
