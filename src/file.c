@@ -677,7 +677,7 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
         return e;
     }
     *file = f;
-    return 0;
+    return e;
 }
 
 int cm_files_detach(cm_file *f)
