@@ -439,7 +439,7 @@ static void refill(void)
         if (slot_of(refilled_file, b) == between_slot)
             return;
     }
-    CHECK(!"the slot was filled again");
+    FAIL("the slot was filled again");
 }
 
 static void test_refilled_before_the_pin(void)
