@@ -217,8 +217,10 @@ CM_API uint64_t cm_pool_size_min(void);
 CM_API uint64_t cm_pool_size_max(void);
 
 /* Makes a pool file at `path`, which must not exist, readable and writable by its owner only
- * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns.
- * On any error nothing is left behind.
+ * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns. It has its name
+ * when it is done: until then `path` does not exist, and may be taken by somebody else (CM_EEXIST).
+ * On any error nothing is left behind. If the process is killed, nothing either, or, on a file system
+ * without files that have no name, a file `path`.cachemax-new that the next call removes.
  * Blocks for the time the volume needs to allocate `size` bytes.
  * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
  * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory

@@ -168,10 +168,11 @@ int cm_create(const char *path, const cm_create_options *opts)
     if (e == 0)
         e = cm_plat_file_sync(&f, 0, g.index_offset);
     if (e == 0)
-        e = cm_plat_file_sync_dir(path);
-    cm_plat_file_close(&f); /* first: not every system removes a file that is open */
+        e = cm_plat_file_publish(&f, path); /* last: who is killed before that leaves no pool */
     if (e)
-        cm_plat_file_remove(path);
+        cm_plat_file_abandon(&f, path);
+    else
+        cm_plat_file_close(&f);
     return e;
 }
 

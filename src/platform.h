@@ -36,13 +36,19 @@ struct cm_plat_file {
         .handle = -1                                                                               \
     }
 
-/* Creates `path` exclusively with mode 0600 and sets its size; with `prealloc` all of it is
- * allocated, in steps, calling progress (may be NULL; nonzero return cancels: CM_EBUSY) after
- * each. The lock of cm_plat_file_lock is taken before anything is written. On error the file is
- * removed again. CM_EEXIST CM_ENOENT CM_EACCES CM_ENOSPC CM_EPOOLSIZE (more than the file system
+/* Makes a file with mode 0600 that is to be `path`, which must not exist and does not before
+ * cm_plat_file_publish, and sets its size; with `prealloc` all of it is allocated, in steps, calling
+ * progress (may be NULL; nonzero return cancels: CM_EBUSY) after each. The lock of
+ * cm_plat_file_lock is taken before anything is written. On error nothing is left. Of a process that
+ * is killed nothing is left, or (where the file system has no files without a name) a file beside
+ * `path` that the next call for it removes. CM_EEXIST (also: another process makes one there) CM_ENOENT CM_EACCES CM_ENOSPC CM_EPOOLSIZE (more than the file system
  * takes in one file) CM_ENOTFILE CM_EIO CM_EBUSY. */
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+/* Gives the file its name, durably. It stays open. CM_EEXIST (taken meanwhile), else as above. */
+int cm_plat_file_publish(struct cm_plat_file *f, const char *path);
+/* Instead of that: closes and removes it. Safe on PLAT_FILE_INIT. */
+void cm_plat_file_abandon(struct cm_plat_file *f, const char *path);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
 /* The same to use it, if nobody but the effective user and the system's administrator could have
@@ -67,7 +73,7 @@ void cm_plat_file_close(struct cm_plat_file *f);
 /* Cuts the file to nothing, as far as its volume lets it: what the volume holds of it must never be
  * read again. Where a mapped file cannot be cut it stays. */
 void cm_plat_file_void(struct cm_plat_file *f);
-/* Removes a file that cm_plat_file_create made and makes the removal durable. */
+/* Removes a file and makes the removal durable. */
 void cm_plat_file_remove(const char *path);
 /* Makes the directory entry of `path` durable. */
 int cm_plat_file_sync_dir(const char *path);

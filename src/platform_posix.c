@@ -4,7 +4,7 @@
  *
  * Owns every system call of the library and three pieces of process-wide state: the fork counter,
  * the thread numbers, and the fault guard (a table of address ranges and the signal handlers).
- * Any module may call; nothing here calls back except the progress function of cm_plat_file_create.
+ * Any module may call; nothing here calls back.
  *
  * LOCK  The owner holds an open-file-description lock (F_OFD_SETLK) over the whole file. Unlike
  * POSIX record locks it belongs to the open file: a second open in the same process is refused,
@@ -37,7 +37,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -64,11 +63,10 @@
 #endif
 
 #define POSIX_PAGE 4096u /* alignment that cm_plat_alloc promises */
-#define POSIX_ALLOC_STEP (64ull << 20)
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
-static int posix_error(int err)
+int posix_error(int err)
 {
     switch (err) {
     case ENOENT:
@@ -129,131 +127,6 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
         return CM_EIO;
     }
     return range.l_type == F_WRLCK; /* not F_RDLCK: somebody who only looks */
-}
-
-/* ---- The pool file: creation --------------------------------------------------------------- */
-
-/* For file systems that cannot allocate: zeros, written, occupy space like anything else. */
-static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
-{
-    const size_t chunk = 1u << 20;
-    void *zeros = cm_plat_alloc(chunk);
-    int rc = 0;
-
-    if (zeros == NULL) {
-        return CM_ENOMEM;
-    }
-    while (len > 0) {
-        const size_t n = len < chunk ? (size_t)len : chunk;
-        const ssize_t done = pwrite(fd, zeros, n, (off_t)offset);
-
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done <= 0) {
-            rc = done < 0 ? posix_error(errno) : CM_EIO;
-            break;
-        }
-        offset += (uint64_t)done;
-        len -= (uint64_t)done;
-    }
-    cm_plat_free(zeros, chunk);
-    return rc;
-}
-
-static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
-{
-    int rc;
-
-    do {
-        rc = fallocate(fd, 0, (off_t)offset, (off_t)len);
-    } while (rc != 0 && errno == EINTR);
-    if (rc == 0) {
-        return 0;
-    }
-    if (errno == EOPNOTSUPP || errno == ENOSYS) {
-        return file_write_zeros(fd, offset, len);
-    }
-    return posix_error(errno);
-}
-
-/* Refuses what cannot succeed before it takes the last byte from everybody else on the volume;
- * on tmpfs that would be the machine's memory. */
-static bool file_space_possible(int fd, uint64_t size)
-{
-    struct statfs fs;
-
-    if (fstatfs(fd, &fs) != 0 || fs.f_blocks == 0 || fs.f_bsize <= 0) {
-        return true; /* unknown or unlimited */
-    }
-    return size / (uint64_t)fs.f_bsize <= (uint64_t)fs.f_bfree;
-}
-
-static int file_allocate(int fd, uint64_t size,
-                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
-{
-    if (!file_space_possible(fd, size)) {
-        return CM_ENOSPC;
-    }
-    for (uint64_t done = 0; done < size;) {
-        const uint64_t left = size - done;
-        const uint64_t step = left < POSIX_ALLOC_STEP ? left : POSIX_ALLOC_STEP;
-        const int rc = file_allocate_step(fd, done, step);
-
-        if (rc != 0) {
-            return rc;
-        }
-        done += step;
-        if (progress != NULL && progress(ctx, done, size) != 0) {
-            return CM_EBUSY;
-        }
-    }
-    return 0;
-}
-
-/* A file beyond the process's limit would not just fail: SIGXFSZ would end the process. */
-static bool file_size_allowed(uint64_t size)
-{
-    struct rlimit limit;
-
-    if (size > (uint64_t)INT64_MAX) {
-        return false;
-    }
-    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-           size <= limit.rlim_cur;
-}
-
-int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
-                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
-{
-    POSIX_NO_CANCEL;
-    int rc;
-    int fd;
-
-    assert(f != NULL && f->handle < 0 && path != NULL);
-    if (!file_size_allowed(size)) {
-        return CM_ENOSPC;
-    }
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        return posix_error(errno);
-    }
-    *f = (struct cm_plat_file){
-        .handle = fd, .size = size, .pid = cm_plat_pid(), .sparse = !prealloc
-    };
-    rc = cm_plat_file_lock(f);
-    if (rc == 0) {
-        if (prealloc) {
-            rc = file_allocate(fd, size, progress, ctx);
-        } else if (ftruncate(fd, (off_t)size) != 0) {
-            rc = posix_error(errno);
-        }
-    }
-    if (rc != 0) {
-        (void)unlink(path);
-        cm_plat_file_close(f);
-    }
-    return rc;
 }
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */
@@ -333,23 +206,9 @@ void cm_plat_file_close(struct cm_plat_file *f)
 int cm_plat_file_sync_dir(const char *path)
 {
     POSIX_NO_CANCEL;
-    const char *slash;
-    char *dir;
-    int fd;
+    const int fd = posix_open_dir(path, O_RDONLY);
     int rc = 0;
 
-    assert(path != NULL);
-    slash = strrchr(path, '/');
-    if (slash == NULL) {
-        dir = strdup(".");
-    } else {
-        dir = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    }
-    if (dir == NULL) {
-        return CM_ENOMEM;
-    }
-    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(dir);
     if (fd < 0) {
         return posix_error(errno);
     }

@@ -21,6 +21,11 @@ static inline int64_t timespec_ns(struct timespec t)
     return (int64_t)((uint64_t)t.tv_sec * (uint64_t)NS_PER_S + (uint64_t)t.tv_nsec);
 }
 
+/* An errno as CM_E*. */
+int posix_error(int err);
+/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno. */
+int posix_open_dir(const char *path, int flags);
+
 /* A cancelled thread ends at the next of its system calls that may wait, whatever locks it holds and
  * whatever it opened. First line of every function that makes such calls: not before it returns. */
 static inline void posix_cancel_back(const int *was)

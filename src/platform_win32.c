@@ -43,7 +43,8 @@
 
 enum {                        /* of struct cm_plat_file.state */
        WIN32_TAKEN = 1u << 0, /* opened although another has it open for writing: only to look */
-       WIN32_LOCKED = 1u << 1 /* holds the lock */
+       WIN32_LOCKED = 1u << 1, /* holds the lock */
+       WIN32_NAMED = 1u << 2   /* made here, and has its name */
 };
 
 /* ---- Errors -------------------------------------------------------------------------------- */
@@ -313,7 +314,7 @@ static HANDLE file_create_private(const wchar_t *path)
             NULL)) {
         return INVALID_HANDLE_VALUE;
     }
-    h = CreateFileW(path, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, &sa, CREATE_NEW,
+    h = CreateFileW(path, GENERIC_READ | GENERIC_WRITE | DELETE, FILE_SHARE_READ, &sa, CREATE_NEW,
                     FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (h == INVALID_HANDLE_VALUE) {
         const DWORD error = GetLastError();
@@ -326,21 +327,56 @@ static HANDLE file_create_private(const wchar_t *path)
     return h;
 }
 
+/* A file is made beside its place, under its name and NEW, and renamed when it is done: whoever is
+ * killed in the middle leaves nothing that stands in the way. As long as a process has it open
+ * nobody can delete it; one that can be deleted was left by a process that was killed. */
+#define NEW L".cachemax-new"
+
+static wchar_t *name_beside(const wchar_t *path)
+{
+    const size_t n = wcslen(path);
+    wchar_t *name = malloc((n + 1) * sizeof *name + sizeof NEW);
+
+    if (name != NULL) {
+        memcpy(name, path, n * sizeof *name);
+        memcpy(name + n, NEW, sizeof NEW);
+    }
+    return name;
+}
+
+/* 0: nothing of this name. CM_EEXIST CM_ENOTFILE ("NUL" can be created again and again) ... */
+static int name_is_free(const wchar_t *path)
+{
+    const HANDLE h =
+        CreateFileW(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                    OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    DWORD error, type;
+
+    if (h != INVALID_HANDLE_VALUE) {
+        type = GetFileType(h);
+        (void)CloseHandle(h);
+        return type == FILE_TYPE_DISK ? CM_EEXIST : CM_ENOTFILE;
+    }
+    error = GetLastError();
+    if (error == ERROR_FILE_NOT_FOUND) {
+        return 0;
+    }
+    return GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? CM_EEXIST : win32_error(error);
+}
+
 static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t size, bool prealloc,
                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
-    const HANDLE h = file_create_private(path);
+    HANDLE h;
     int rc;
 
+    (void)DeleteFileW(path);
+    h = file_create_private(path);
     if (h == INVALID_HANDLE_VALUE) {
         rc = win32_error(GetLastError());
-        /* Of a directory of that name the system says only that access is denied. */
+        /* Of a file that is open or a directory the system says only that access is denied. */
         return rc == CM_EACCES && GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? CM_EEXIST
                                                                                       : rc;
-    }
-    if (GetFileType(h) != FILE_TYPE_DISK) { /* "NUL" can be created again and again */
-        (void)CloseHandle(h);
-        return CM_ENOTFILE;
     }
     *f = (struct cm_plat_file){
         .handle = (intptr_t)h, .size = size, .pid = cm_plat_pid(), .sparse = !prealloc
@@ -370,9 +406,70 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     if (name == NULL) {
         return win32_error(GetLastError());
     }
-    rc = file_create(f, name, size, prealloc, progress, ctx);
+    rc = name_is_free(name);
+    if (rc == 0) {
+        wchar_t *beside = name_beside(name);
+
+        rc = beside == NULL ? CM_ENOMEM : file_create(f, beside, size, prealloc, progress, ctx);
+        free(beside);
+    }
     free(name);
     return rc;
+}
+
+/* Renames an open file, never over another one; `path` in full, as this call wants it. */
+static int file_rename(HANDLE h, const wchar_t *path)
+{
+    const DWORD room = GetFullPathNameW(path, 0, NULL, NULL);
+    FILE_RENAME_INFO *info = calloc(1, sizeof *info + room * sizeof(wchar_t));
+    int rc = 0;
+
+    if (info == NULL || room == 0) {
+        free(info);
+        return CM_ENOMEM;
+    }
+    info->FileNameLength =
+        GetFullPathNameW(path, room, info->FileName, NULL) * (DWORD)sizeof(wchar_t);
+    if (!SetFileInformationByHandle(h, FileRenameInfo, info,
+                                    (DWORD)(sizeof *info + room * sizeof(wchar_t)))) {
+        rc = win32_error(GetLastError());
+        if (rc == CM_EACCES && GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES) {
+            rc = CM_EEXIST;
+        }
+    }
+    free(info);
+    return rc;
+}
+
+int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
+{
+    wchar_t *name = win32_path(path);
+    int rc;
+
+    if (name == NULL) {
+        return win32_error(GetLastError());
+    }
+    rc = file_rename(win32_handle(f), name);
+    if (rc == 0) {
+        f->state |= WIN32_NAMED;
+        rc = FlushFileBuffers(win32_handle(f)) ? 0 : CM_EIO;
+    }
+    free(name);
+    return rc != 0 ? rc : cm_plat_file_sync_dir(path);
+}
+
+void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
+{
+    wchar_t *name = f->handle == -1 ? NULL : win32_path(path);
+    wchar_t *beside = name == NULL ? NULL : name_beside(name);
+    const bool named = (f->state & WIN32_NAMED) != 0;
+
+    cm_plat_file_close(f); /* first: a file that is open is not deleted */
+    if (beside != NULL) {
+        delete_patiently(named ? name : beside);
+    }
+    free(beside);
+    free(name);
 }
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */

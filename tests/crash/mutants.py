@@ -36,7 +36,9 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wra
         '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_take_choose',
         '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read', '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
-WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=munmap'], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
+WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=' + c for c in (
+    'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64', 'linkat', 'renameat2',
+    'unlink')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
 LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
 
 # What is tried on a mutant that its own test does not notice, cheapest first.
@@ -468,6 +470,18 @@ MUTANTS = [
        'api.c', '    r->glance = cm_glance_begin(f, offset, len);\n', '',
        'api.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
        '    r->glance = cm_glance_begin(f, offset, len);\n    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
+    _m('dead file', 'what a killed cm_create left is removed by the next', 'unit platform create_killed',
+       'platform_posix_create.c', '            rc = remove_dead(name);', '            rc = CM_EEXIST;'),
+    _m('name at the end', 'a pool file has its name when it is done', 'unit platform create_killed', 'cache.c',
+       '    e = cm_plat_file_map(&f, g.data_align, &d);\n    if (e == 0)\n        e = format_at',
+       '    e = cm_plat_file_publish(&f, path);\n    if (e == 0)\n        e = cm_plat_file_map(&f, g.data_align, &d);\n'
+       '    if (e == 0)\n        e = format_at',
+       'cache.c', '        e = cm_plat_file_publish(&f, path); /* last', '        e = 0; /* last'),
+    _m('live file', 'what a live cm_create makes is not removed', 'unit platform create_beside', 'platform_posix_create.c',
+       '    if (rc == 0 && leads_to(name, file_fd(&f)) && unlink(name) != 0) {', '    if (unlink(name) != 0) {'),
+    _m('name taken', 'a name that was taken meanwhile is not replaced', 'unit platform create_taken',
+       'platform_posix_create.c', 'renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_NOREPLACE)',
+       'renameat2(AT_FDCWD, name, AT_FDCWD, path, 0)'),
     _m('failed map', 'a mapping at the wrong address is taken back', 'unit platform', 'platform_posix.c',
        '    if (raw == MAP_FAILED || munmap(raw, size + slack) != 0) {', '    if (raw == MAP_FAILED) {'),
     _m('settle both buckets', 'settling of the other bucket before a new record', 'unit file record_order', RECORD,

@@ -26,6 +26,17 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     return CM_ENOTSUP;
 }
 
+int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
+{
+    (void)f, (void)path;
+    return CM_ENOTSUP;
+}
+
+void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
+{
+    (void)f, (void)path;
+}
+
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
     (void)f, (void)path, (void)readonly;

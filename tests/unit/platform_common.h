@@ -16,7 +16,9 @@
 #include <time.h>
 
 #include "../os.h"
+#include "../plat_create.h"
 #include "atomic.h"
+#include "../plat_create.h"
 #include "platform.h"
 
 #define PAGE 4096u
@@ -72,7 +74,7 @@ static void test_create_progress_and_cancel(void)
     struct cm_plat_file f = PLAT_FILE_INIT;
     struct progress p = { 0 };
     const unsigned fds = open_files();
-    int rc = cm_plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p);
+    int rc = plat_create(&f, in_dir("pool"), size, true, on_progress, &p);
 
     if (rc == CM_ENOSPC) {
         SKIP("less than 130 MiB free");
@@ -84,7 +86,7 @@ static void test_create_progress_and_cancel(void)
     cm_plat_file_remove(in_dir("pool"));
     for (unsigned at = 1; at <= 3; at++) {
         p = (struct progress){ .cancel_at = at };
-        CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
+        CHECK_EQ(plat_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
         CHECK_EQ(p.calls, at);
         CHECK_EQ(f.handle, -1);
         CHECK_EQ(os_size(in_dir("pool")), -1);
@@ -283,7 +285,7 @@ static void test_map_alignment(void)
     struct cm_plat_file f = PLAT_FILE_INIT;
     char text[6];
 
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
     cm_plat_file_close(&f);
     for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
         for (unsigned n = 0; n < 5; n++) {

@@ -12,6 +12,7 @@
 #endif
 
 #include "../os.h"
+#include "../plat_create.h"
 #include "file.h"
 #include "sample.h"
 
@@ -1216,7 +1217,7 @@ static void test_full_volume(void)
     struct cm_plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
     char path[256];
     (void)snprintf(path, sizeof(path), "%s/cachemax-holes.%u", os_temp(), cm_plat_pid());
-    REQUIRE(cm_plat_file_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
+    REQUIRE(plat_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
     p.c->media.file = &holes;
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 200, 5), 200);

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "../os.h"
+#include "../plat_create.h"
 #include "atomic.h"
 #include "persist.h"
 
@@ -484,7 +485,7 @@ static int poison_make(struct poison *p, bool guarded)
     *p = (struct poison){ .file = PLAT_FILE_INIT };
     (void)snprintf(p->path, sizeof p->path, "%s/cachemax-poison-%u-%u", os_temp(), cm_plat_pid(),
                    number++);
-    if (cm_plat_file_create(&p->file, p->path, POISON_PAGES * PAGE, false, NULL, NULL) != 0) {
+    if (plat_create(&p->file, p->path, POISON_PAGES * PAGE, false, NULL, NULL) != 0) {
         return -1;
     }
     (void)unlink(p->path); /* where it may go: some children die without cleaning up */

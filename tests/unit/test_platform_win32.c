@@ -236,11 +236,16 @@ static void test_create(void)
     const char *path = in_dir("pool");
     struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
 
+    make_file(in_dir("pool.cachemax-new"), "left by one that was killed");
     CHECK_EQ(cm_plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
+    CHECK_EQ(os_size(path), -1);
+    CHECK_EQ(cm_plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(cm_plat_file_publish(&f, path), 0);
+    CHECK_EQ(os_size(in_dir("pool.cachemax-new")), -1);
     CHECK_EQ(os_size(path), 3 * MIB + PAGE);
     CHECK(os_space(path) >= 3 * MIB + PAGE);
     CHECK_EQ(f.size, 3 * MIB + PAGE);
-    CHECK_EQ(cm_plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(plat_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK_EQ(g.handle, -1);
     CHECK_EQ(os_size(path), 3 * MIB + PAGE); /* the failed one touched nothing */
     cm_plat_file_close(&f);
@@ -248,7 +253,7 @@ static void test_create(void)
     CHECK_EQ(f.handle, -1);
     cm_plat_file_remove(path);
     CHECK_EQ(os_size(path), -1);
-    CHECK_EQ(cm_plat_file_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
     CHECK_EQ(os_size(path), 64 * MIB);
     CHECK(os_space(path) < MIB);
     cm_plat_file_close(&f);
@@ -265,7 +270,7 @@ static void test_create_zeros(void)
     for (unsigned dax = 0; dax < 2; dax++) {
         volume.flags = dax ? 0x20000000 /* FILE_DAX_VOLUME */ : 0;
         volume.allocates = true;
-        CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), size, true, NULL, NULL), 0);
+        CHECK_EQ(plat_create(&f, in_dir("pool"), size, true, NULL, NULL), 0);
         REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
         CHECK_EQ(durability, dax ? CM_DURABILITY_DAX : CM_DURABILITY_PAGECACHE);
         volume.allocates = false;
@@ -273,7 +278,7 @@ static void test_create_zeros(void)
         cm_plat_file_close(&f);
         cm_plat_file_remove(in_dir("pool"));
     }
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), size, false, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), size, false, NULL, NULL), 0);
     REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     CHECK_EQ(durability, CM_DURABILITY_PAGECACHE); /* DAX, but sparse */
     volume.flags = 0;
@@ -301,7 +306,7 @@ static void test_create_size_refused(void)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         volume.end_error = cases[i].error;
         volume.type = cases[i].type;
-        CHECK_EQ(cm_plat_file_create(&f, in_dir("pool"), cases[i].size, false, NULL, NULL),
+        CHECK_EQ(plat_create(&f, in_dir("pool"), cases[i].size, false, NULL, NULL),
                  cases[i].rc);
         CHECK_EQ(f.handle, -1);
         CHECK_EQ(os_size(in_dir("pool")), -1);
@@ -343,7 +348,7 @@ static void test_create_private(void)
     PSECURITY_DESCRIPTOR sd = NULL;
 
     asked.look = true;
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     asked.look = false;
     CHECK_EQ(asked.creations, 1);
     CHECK(asked.protected);
@@ -362,19 +367,19 @@ static void test_create_refused(void)
     struct cm_plat_file f = PLAT_FILE_INIT;
     const unsigned handles = open_files();
 
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
-    CHECK_EQ(cm_plat_file_create(&f, "Q:\\pool", PAGE, true, NULL, NULL), CM_ENOENT);
-    CHECK_EQ(cm_plat_file_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("\xff\xfe"), PAGE, true, NULL, NULL), CM_EINVAL);
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("a*b?"), PAGE, true, NULL, NULL), CM_EINVAL);
-    CHECK_EQ(cm_plat_file_create(&f, "", PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_create(&f, "Q:\\pool", PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(plat_create(&f, in_dir("\xff\xfe"), PAGE, true, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(plat_create(&f, in_dir("a*b?"), PAGE, true, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(plat_create(&f, "", PAGE, true, NULL, NULL), CM_ENOENT);
     volume.denied = true;
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("denied"), PAGE, true, NULL, NULL), CM_EACCES);
+    CHECK_EQ(plat_create(&f, in_dir("denied"), PAGE, true, NULL, NULL), CM_EACCES);
     volume.denied = false;
-    CHECK(cm_plat_file_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
+    CHECK(plat_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
+    CHECK_EQ(plat_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
              CM_ENOSPC);
-    CHECK_EQ(cm_plat_file_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL),
+    CHECK_EQ(plat_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL),
              CM_ENOSPC);
     CHECK_EQ(os_size(in_dir("huge")), -1);
     CHECK_EQ(os_size(in_dir("full")), -1);
@@ -448,7 +453,7 @@ static void test_names(void)
         for (unsigned form = 0; form < 3; form++) {
             (void)snprintf(path, sizeof path, "%s%s%s%s", form == 1 ? "\\\\?\\" : "",
                            form == 2 ? dir : full, form == 2 ? "/" : "\\", names[i]);
-            CHECK_EQ(cm_plat_file_create(&f, path, PAGE, true, NULL, NULL), 0);
+            CHECK_EQ(plat_create(&f, path, PAGE, true, NULL, NULL), 0);
             cm_plat_file_close(&f);
             CHECK_EQ(cm_plat_file_open(&f, in_dir(names[i]), true), 0);
             cm_plat_file_close(&f);
@@ -478,7 +483,7 @@ static void test_long_names(void)
     }
     REQUIRE(strlen(path) > 300);
     (void)snprintf(full, sizeof full, "%s/pool", path + 4); /* without the prefix */
-    CHECK_EQ(cm_plat_file_create(&f, full, PAGE, true, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&f, full, PAGE, true, NULL, NULL), 0);
     cm_plat_file_close(&f);
     CHECK_EQ(cm_plat_file_open(&f, full, false), 0);
     cm_plat_file_close(&f);
@@ -540,7 +545,7 @@ static void test_long_relative_names(void)
     REQUIRE(CreateDirectoryW(deep, NULL) && SetCurrentDirectoryW(deep));
     check_form(name, L"\\\\?\\", 4 + 240 + 1 + 20);
     check_form("a", L"a", 1);
-    CHECK_EQ(cm_plat_file_create(&f, name, PAGE, true, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&f, name, PAGE, true, NULL, NULL), 0);
     cm_plat_file_close(&f);
     CHECK_EQ(cm_plat_file_open(&f, name, false), 0);
     cm_plat_file_close(&f);
@@ -565,7 +570,7 @@ static void test_share(void)
     for (unsigned form = 0; form < 2; form++) {
         (void)snprintf(path, sizeof path, "%slocalhost\\%c$%s\\pool",
                        form ? "\\\\?\\UNC\\" : "\\\\", full[0], full + 2);
-        CHECK_EQ(cm_plat_file_create(&f, path, PAGE, true, NULL, NULL), 0);
+        CHECK_EQ(plat_create(&f, path, PAGE, true, NULL, NULL), 0);
         cm_plat_file_close(&f);
         CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), true), 0);
         cm_plat_file_close(&f);
@@ -608,7 +613,7 @@ static void test_lock(void)
     struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
     char first[4] = { 0 };
 
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* by another, that is */
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
     CHECK_EQ(cm_plat_file_is_locked(&g), 1);
@@ -643,7 +648,7 @@ static void test_sharing(void)
     struct cm_plat_file f = PLAT_FILE_INIT;
     HANDLE h;
 
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     h = open_shared(in_dir("pool"), GENERIC_READ, all);
     CHECK(h != INVALID_HANDLE_VALUE);
     CHECK(CloseHandle(h));
@@ -704,7 +709,7 @@ static void test_passing_opens(void)
     uint64_t began;
     pthread_t thread;
 
-    REQUIRE(cm_plat_file_create(&f, s.path, PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, s.path, PAGE, true, NULL, NULL) == 0);
     began = cm_plat_now_ns();
     REQUIRE(cm_plat_file_open(&g, s.path, false) == 0); /* the owner does not pass: at once */
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
@@ -738,7 +743,7 @@ static void test_map_leaves_nothing_behind(void)
     struct cm_plat_file f = PLAT_FILE_INIT;
     unsigned handles;
 
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, in_dir("pool"), MIB + PAGE, false, NULL, NULL) == 0);
     cm_plat_file_close(&f);
     handles = open_files();
     for (unsigned i = 0; i < 100; i++) {
@@ -796,7 +801,7 @@ static void test_durability(void)
     enum cm_durability durability = 0;
     struct cm_plat_file f = PLAT_FILE_INIT;
 
-    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
+    REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     printf("# durability of %s: %d\n", dir, (int)durability);
     CHECK_EQ(durability, expected != NULL ? atoi(expected) : CM_DURABILITY_PAGECACHE);
