@@ -163,8 +163,8 @@ enum cm_policy {
 
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
-/* Callbacks. All of them must return, but the origin's (cm_origin_read_fn) and cm_check's progress, in
- * which, on POSIX, the thread may also end or a C++ exception be thrown. None may be left by
+/* Callbacks. All of them must return, but the origin's (cm_origin_read_fn) and cm_check's progress,
+ * in which, on POSIX, the thread may also end or a C++ exception be thrown. None may be left by
  * longjmp(). A thread that pthread_cancel() was called for ends in these two or outside of the
  * library, not in it: its other calls and callbacks come to their end first. (Asynchronous
  * cancellation is not supported.) */
@@ -219,8 +219,8 @@ CM_API uint64_t cm_pool_size_max(void);
 /* Makes a pool file at `path`, which must not exist, readable and writable by its owner only
  * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns. It has its name
  * when it is done: until then `path` does not exist, and may be taken by somebody else (CM_EEXIST).
- * On any error nothing is left behind. If the process is killed, nothing either, or, on a file system
- * without files that have no name, a file `path`.cachemax-new that the next call removes.
+ * On any error nothing is left behind. If the process is killed, nothing either, or, on a file
+ * system without files that have no name, a file `path`.cachemax-new that the next call removes.
  * Blocks for the time the volume needs to allocate `size` bytes.
  * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
  * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory
@@ -288,8 +288,8 @@ static inline cm_options cm_options_init_(void)
  * After an OS crash a pool on a volume without DAX empties itself (a log line and
  * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard: handlers
  * of SIGBUS and SIGSEGV (Windows: a vectored handler) that turn a damaged page of a pool into a
- * miss and pass on everything else. A thread that blocks these signals would be ended by the kernel,
- * so the first call of every thread, and cm_open, unblocks them there; block them no more.
+ * miss and pass on everything else. A thread that blocks these signals would be ended by the
+ * kernel, so the first call of every thread, and cm_open, unblocks them there; block them no more.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
  * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or
  * the 65th guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a volume
@@ -507,9 +507,9 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
  * error of the caller's own, which cm_read_through() returns unchanged. off, len and buf are
  * multiples of 4096, so that an O_DIRECT descriptor works. No lock is held; it must not call
  * back into the same cache. Returning more than len is CM_EINVAL, and nothing is stored. If its
- * thread ends in it (cancelled, pthread_exit) or an exception leaves it, nothing is stored and those
- * who waited for the read go to the origin themselves; one that never returns keeps them waiting.
- * Windows: it must return. */
+ * thread ends in it (cancelled, pthread_exit) or an exception leaves it, nothing is stored and
+ * those who waited for the read go to the origin themselves; one that never returns keeps them
+ * waiting. Windows: it must return. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of

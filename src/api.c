@@ -133,7 +133,9 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
     cm_check_report r = { .struct_size = report->struct_size };
-    struct check_call k = { .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r };
+    struct check_call k = {
+        .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r
+    };
     cm_callback_begin(c, &k.frame);
     cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
     end_check(&k);

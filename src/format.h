@@ -262,8 +262,8 @@ static inline uint64_t cm_format_reduce(uint32_t hash, uint64_t n)
 {
     return (uint64_t)hash * n >> 32;
 }
-/* Buckets of the file table where the record of `id` may live; the same one twice where there is one
- * only. */
+/* Buckets of the file table where the record of `id` may live; the same one twice where there is
+ * one only. */
 void cm_format_record_buckets(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id,
                               uint64_t bucket[CM_RECORD_CHOICES]);
 /* Files that find a record: so many leave one of nine unused. */

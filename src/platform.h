@@ -37,12 +37,13 @@ struct cm_plat_file {
     }
 
 /* Makes a file with mode 0600 that is to be `path`, which must not exist and does not before
- * cm_plat_file_publish, and sets its size; with `prealloc` all of it is allocated, in steps, calling
- * progress (may be NULL; nonzero return cancels: CM_EBUSY) after each. The lock of
- * cm_plat_file_lock is taken before anything is written. On error nothing is left. Of a process that
- * is killed nothing is left, or (where the file system has no files without a name) a file beside
- * `path` that the next call for it removes. CM_EEXIST (also: another process makes one there) CM_ENOENT CM_EACCES CM_ENOSPC CM_EPOOLSIZE (more than the file system
- * takes in one file) CM_ENOTFILE CM_EIO CM_EBUSY. */
+ * cm_plat_file_publish, and sets its size; with `prealloc` all of it is allocated, in steps,
+ * calling progress (may be NULL; nonzero return cancels: CM_EBUSY) after each. The lock of
+ * cm_plat_file_lock is taken before anything is written. On error nothing is left. Of a process
+ * that is killed nothing is left, or (where the file system has no files without a name) a file
+ * beside `path` that the next call for it removes. CM_EEXIST (also: another process makes one
+ * there) CM_ENOENT CM_EACCES CM_ENOSPC CM_EPOOLSIZE (more than the file system takes in one file)
+ * CM_ENOTFILE CM_EIO CM_EBUSY. */
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* Gives the file its name, durably. It stays open. CM_EEXIST (taken meanwhile), else as above. */
@@ -140,7 +141,8 @@ struct cm_plat_thread {
 extern __thread struct cm_plat_thread cm_plat_self
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 struct cm_plat_thread *cm_plat_thread_begin(void);
-/* What a thread must be at least: 1 begun, 2 ready for guarded faults (since the guard is there). */
+/* What a thread must be at least: 1 begun, 2 ready for guarded faults (since the guard is there).
+ */
 extern uint32_t cm_plat_ready __attribute__((visibility("hidden"))); /* atomic */
 static inline struct cm_plat_thread *cm_plat_thread(void)
 {

@@ -17,8 +17,8 @@
  * code of persist and the address in a registered range, the handler moves the program counter to
  * the code's landing and returns: the routine then returns CM_EIO. No unwinding, no longjmp, no
  * lock, nothing but reads of a fixed table. Everything else goes to the handler that was there
- * before, as if the kernel had called it. Threads that block the two signals get them unblocked when
- * they first call the library.
+ * before, as if the kernel had called it. Threads that block the two signals get them unblocked
+ * when they first call the library.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -66,7 +66,7 @@
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
-int posix_error(int err)
+int cm_posix_error(int err)
 {
     switch (err) {
     case ENOENT:
@@ -157,14 +157,14 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
     assert(f != NULL && f->handle < 0 && path != NULL);
     /* Looked at before the open as well, because opening a device may already do something. */
     if (stat(path, &st) != 0) {
-        return posix_error(errno);
+        return cm_posix_error(errno);
     }
     if (!S_ISREG(st.st_mode)) {
         return CM_ENOTFILE;
     }
     fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        return posix_error(errno);
+        return cm_posix_error(errno);
     }
     return file_adopt(f, fd, readonly);
 }
@@ -177,7 +177,7 @@ int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why
     assert(f != NULL && f->handle < 0 && path != NULL);
     rc = cm_posix_open_trusted(path, why, &fd);
     if (rc != 0) {
-        return rc < 0 ? rc : posix_error(rc);
+        return rc < 0 ? rc : cm_posix_error(rc);
     }
     return file_adopt(f, fd, false);
 }
@@ -206,15 +206,15 @@ void cm_plat_file_close(struct cm_plat_file *f)
 int cm_plat_file_sync_dir(const char *path)
 {
     POSIX_NO_CANCEL;
-    const int fd = posix_open_dir(path, O_RDONLY);
+    const int fd = cm_posix_open_dir(path, O_RDONLY);
     int rc = 0;
 
     if (fd < 0) {
-        return posix_error(errno);
+        return cm_posix_error(errno);
     }
     /* EINVAL: this file system has nothing to sync for a directory. */
     if (fsync(fd) != 0 && errno != EINVAL) {
-        rc = posix_error(errno);
+        rc = cm_posix_error(errno);
     }
     (void)close(fd);
     return rc;
@@ -314,9 +314,9 @@ static void *find_aligned(size_t size, size_t align)
     return raw + (-(uintptr_t)raw & (slack - 1));
 }
 
-/* Maps a file at an aligned address. The address is a hint: should somebody have taken it meanwhile,
- * the kernel chooses another one and nothing is overwritten. (MAP_FIXED_NOREPLACE says the same, but
- * not together with MAP_SHARED_VALIDATE.) */
+/* Maps a file at an aligned address. The address is a hint: should somebody have taken it
+ * meanwhile, the kernel chooses another one and nothing is overwritten. (MAP_FIXED_NOREPLACE says
+ * the same, but not together with MAP_SHARED_VALIDATE.) */
 static void *map_aligned(int fd, size_t size, size_t align, int prot, int flags)
 {
     for (unsigned i = 0; i < MAP_TRIES; i++) {
@@ -350,8 +350,8 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
         return CM_EIO;
     }
     sync = file_has_map_sync(fd, prot);
-    base = map_aligned(fd, f->size, align, prot,
-                       sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+    base =
+        map_aligned(fd, f->size, align, prot, sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
     if (base == MAP_FAILED) {
         return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
     }

@@ -22,18 +22,21 @@ static inline int64_t timespec_ns(struct timespec t)
 }
 
 /* An errno as CM_E*. */
-int posix_error(int err);
-/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno. */
-int posix_open_dir(const char *path, int flags);
+int cm_posix_error(int err);
+/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno.
+ */
+int cm_posix_open_dir(const char *path, int flags);
 
-/* A cancelled thread ends at the next of its system calls that may wait, whatever locks it holds and
- * whatever it opened. First line of every function that makes such calls: not before it returns. */
+/* A cancelled thread ends at the next of its system calls that may wait, whatever locks it holds
+ * and whatever it opened. First line of every function that makes such calls: not before it
+ * returns. */
 static inline void posix_cancel_back(const int *was)
 {
     cm_plat_cancel_back(*was);
 }
 #define POSIX_NO_CANCEL                                                                            \
-    __attribute__((cleanup(posix_cancel_back), unused)) const int posix_cancel = cm_plat_cancel_off()
+    __attribute__((cleanup(posix_cancel_back), unused)) const int posix_cancel =                   \
+        cm_plat_cancel_off()
 
 static inline int file_fd(const struct cm_plat_file *f)
 {

@@ -5,11 +5,11 @@
  * Owns: how a file gets its space, and how it gets its name: last, so that a process that is killed
  * in the middle leaves nothing that stands in the way.
  *
- * How: the file is made without a name (O_TMPFILE) and linked when it is done; the kernel frees what
- * was never linked. Where the file system has no such files, it is made beside its place under its
- * name and NEW, and renamed. One of that name whose lock nobody holds was left by a process that was
- * killed: the next one removes it. Whoever found it looks again, with its lock, whether the name
- * still leads to it. Neither way ever replaces a file of the name itself.
+ * How: the file is made without a name (O_TMPFILE) and linked when it is done; the kernel frees
+ * what was never linked. Where the file system has no such files, it is made beside its place under
+ * its name and NEW, and renamed. One of that name whose lock nobody holds was left by a process
+ * that was killed: the next one removes it. Whoever found it looks again, with its lock, whether
+ * the name still leads to it. Neither way ever replaces a file of the name itself.
  *
  * Who: cm_create, by way of platform.h. Calls back the progress function.
  */
@@ -55,7 +55,7 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
             continue;
         }
         if (done <= 0) {
-            rc = done < 0 ? posix_error(errno) : CM_EIO;
+            rc = done < 0 ? cm_posix_error(errno) : CM_EIO;
             break;
         }
         offset += (uint64_t)done;
@@ -78,7 +78,7 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
     if (errno == EOPNOTSUPP || errno == ENOSYS) {
         return file_write_zeros(fd, offset, len);
     }
-    return posix_error(errno);
+    return cm_posix_error(errno);
 }
 
 /* Refuses what cannot succeed before it takes the last byte from everybody else on the volume;
@@ -117,7 +117,7 @@ static int file_allocate(int fd, uint64_t size,
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
-int posix_open_dir(const char *path, int flags)
+int cm_posix_open_dir(const char *path, int flags)
 {
     const char *slash = strrchr(path, '/');
     const size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
@@ -164,7 +164,7 @@ static int remove_dead(const char *name)
     }
     rc = cm_plat_file_lock(&f);
     if (rc == 0 && leads_to(name, file_fd(&f)) && unlink(name) != 0) {
-        rc = posix_error(errno);
+        rc = cm_posix_error(errno);
     }
     cm_plat_file_close(&f);
     return rc == CM_EOWNED ? CM_EEXIST : rc;
@@ -177,7 +177,7 @@ static int open_beside(struct cm_plat_file *f, const char *name)
 
         f->handle = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (f->handle < 0 && errno != EEXIST) {
-            return posix_error(errno);
+            return cm_posix_error(errno);
         }
         if (f->handle < 0) {
             rc = remove_dead(name);
@@ -218,19 +218,19 @@ static int open_new(struct cm_plat_file *f, const char *path)
         return CM_EEXIST;
     }
     if (errno != ENOENT || *path == 0) {
-        return posix_error(errno);
+        return cm_posix_error(errno);
     }
     if (path[strlen(path) - 1] == '/') {
         return CM_ENOTFILE;
     }
-    f->handle = posix_open_dir(path, O_RDWR | O_TMPFILE);
+    f->handle = cm_posix_open_dir(path, O_RDWR | O_TMPFILE);
     if (f->handle >= 0 && can_link(file_fd(f))) {
         f->state = CREATE_NAMELESS;
         return cm_plat_file_lock(f);
     }
     if (f->handle < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL &&
         errno != ENOSYS) {
-        return posix_error(errno);
+        return cm_posix_error(errno);
     }
     cm_plat_file_close(f);
     name = name_beside(path);
@@ -271,7 +271,7 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     if (rc == 0 && prealloc) {
         rc = file_allocate(file_fd(f), size, progress, ctx);
     } else if (rc == 0 && ftruncate(file_fd(f), (off_t)size) != 0) {
-        rc = posix_error(errno);
+        rc = cm_posix_error(errno);
     }
     if (rc != 0) {
         cm_plat_file_abandon(f, path);
@@ -338,11 +338,11 @@ int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
         free(name);
     }
     if (failed != 0) {
-        return posix_error(errno);
+        return cm_posix_error(errno);
     }
     f->state = CREATE_NAMED;
     /* Its inode, which has a name now, and the name. */
-    rc = fsync(fd) != 0 ? posix_error(errno) : cm_plat_file_sync_dir(path);
+    rc = fsync(fd) != 0 ? cm_posix_error(errno) : cm_plat_file_sync_dir(path);
     if (rc != 0) {
         cm_plat_file_remove(path);
     }

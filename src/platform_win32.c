@@ -41,8 +41,8 @@
 #define WIN32_FLUSH_TRIES 600u /* half a minute in all */
 #define WIN32_FLUSH_PAUSE_MS 50
 
-enum {                        /* of struct cm_plat_file.state */
-       WIN32_TAKEN = 1u << 0, /* opened although another has it open for writing: only to look */
+enum {                         /* of struct cm_plat_file.state */
+       WIN32_TAKEN = 1u << 0,  /* opened although another has it open for writing: only to look */
        WIN32_LOCKED = 1u << 1, /* holds the lock */
        WIN32_NAMED = 1u << 2   /* made here, and has its name */
 };

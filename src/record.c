@@ -41,8 +41,7 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
     for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
         s->first[i] = bucket[i] * CM_RECORD_WAYS;
     for (unsigned i = 0; i < s->n; i++)
-        s->unreadable[i] =
-            cm_record_at(m, cm_record_place(s, i), &s->record[i], &s->whole[i]) != 0;
+        s->unreadable[i] = cm_record_at(m, cm_record_place(s, i), &s->record[i], &s->whole[i]) != 0;
 }
 
 uint64_t cm_record_estimate(const struct cm_media *m)

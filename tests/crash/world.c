@@ -1304,8 +1304,8 @@ static void warm_up(void)
         fill(f, 0, blocks_of(f));
 }
 
-/* Every slot is in use, none was read, and A's first blocks are the next victims. So is every record:
- * a further file takes another's. */
+/* Every slot is in use, none was read, and A's first blocks are the next victims. So is every
+ * record: a further file takes another's. */
 static void fill_up(void)
 {
     for (uint64_t i = 1; i <= CM_RECORD_PLACES - FILES; i++)

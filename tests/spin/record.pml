@@ -3,8 +3,8 @@
  * record.pml - the file table: attaching, evicting, settling records; born dirty or clean
  * (record.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep, cm_file_renew in file.c).
  *
- * Two places, which are all that a file's buckets have, in one bucket or in two: the rules speak of all places alike,
- * and a new record may go to any that is unused. Files whose validators never change (the worst case: everything
+ * Two places, each a bucket of its own (PLACES=2), which the two files try in different order: the rules speak of all
+ * places of an id alike. Files whose validators never change (the worst case: everything
  * rests on the record). A record is written as many words: until it is fenced the media may hold
  * the old one, the new one, or one that is not whole (id 0). Its state word is one persistent word:
  * 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached, written, synced,
@@ -150,9 +150,13 @@ inline attach(f) {
 #define FREE(p) (!TAKEN(p, f) && (p == 0 || seen))
 #endif
           if
+#if PLACES > 1 /* the emptier bucket; where both are, its first: 0 of file 0, 1 of file 1 */
+          :: mem[0].id == 0 && FREE(0) && (f == 0 || mem[1].id > 0 || !FREE(1)) -> place[f] = 0
+          :: mem[1].id == 0 && FREE(1) && (f == 1 || mem[0].id > 0 || !FREE(0)) -> place[f] = 1
+#else
           :: mem[0].id == 0 && FREE(0) -> place[f] = 0
+#endif
 #if PLACES > 1
-          :: mem[1].id == 0 && FREE(1) -> place[f] = 1 /* whichever bucket is the emptier */
           :: mem[0].id > 0 && mem[1].id > 0 && FREE(0) -> place[f] = 0
           :: mem[0].id > 0 && mem[1].id > 0 && FREE(1) -> place[f] = 1
 #else

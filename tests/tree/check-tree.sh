@@ -121,6 +121,7 @@ empty "every exported function is in the version map and the header" "$(
   sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/cachemax.h | sort >"${TMPDIR:-/tmp}/cm-hdr.$$"
   diff "${TMPDIR:-/tmp}/cm-map.$$" "${TMPDIR:-/tmp}/cm-hdr.$$"
   rm -f "${TMPDIR:-/tmp}/cm-map.$$" "${TMPDIR:-/tmp}/cm-hdr.$$")"
+# DW.ref...: what compilers make for unwinding (-fexceptions), hidden and the same in every object.
 empty "the static library defines no name but cm_..." \
   "$(nm -g --defined-only "$build/src/libcachemax.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | grep -vE '^(cm_|DW\.ref\.)')"
 empty "links in the docs lead somewhere" "$(

@@ -175,8 +175,8 @@ static inline void super_seal(struct cm_super *sb)
     sb->xxh3 = cm_format_super_sum(sb);
 }
 
-/* A pool that is not open gets this hash seed instead of a random one: where things are in it is then
- * no matter of luck. */
+/* A pool that is not open gets this hash seed instead of a random one: where things are in it is
+ * then no matter of luck. */
 static inline void pool_seed(const struct pool *p, uint64_t seed)
 {
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {

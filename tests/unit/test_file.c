@@ -1861,8 +1861,8 @@ static void prefer_second(struct pool *p, const cm_file_id *id)
     CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
 }
 
-/* A record that cannot be read today must not bring its incarnation back tomorrow: where all records
- * are lost, where those of its own bucket are and the other one is at hand. */
+/* A record that cannot be read today must not bring its incarnation back tomorrow: where all
+ * records are lost, where those of its own bucket are and the other one is at hand. */
 enum lost { ALL, FIRST, SECOND };
 static void transient(bool forget, enum cm_durability durability, enum lost lost)
 {

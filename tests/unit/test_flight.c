@@ -585,7 +585,8 @@ static void test_single_flight(void)
 }
 
 #ifndef _WIN32
-/* ---- A leader that does not come back --------------------------------------------------------- */
+/* ---- A leader that does not come back ---------------------------------------------------------
+ */
 
 static uint32_t exits; /* threads that are still to end in their call */
 static void exit_once(void *ctx)
@@ -596,8 +597,8 @@ static void exit_once(void *ctx)
         pthread_exit(NULL);
 }
 
-/* The leader's thread ends in the origin's call, cancelled or by itself: those that wait for it read
- * the origin themselves, and nothing of it is left in the cache. */
+/* The leader's thread ends in the origin's call, cancelled or by itself: those that wait for it
+ * read the origin themselves, and nothing of it is left in the cache. */
 static void leader_ends(bool cancelled)
 {
     struct pool p;

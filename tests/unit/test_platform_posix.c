@@ -166,8 +166,7 @@ static void test_create_refused(void)
     CHECK_EQ(plat_create(&f, in_dir("link"), PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK(stat(in_dir("elsewhere"), &st) != 0);
     CHECK_EQ(unlink(in_dir("link")), 0);
-    CHECK_EQ(plat_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
-             CM_ENOSPC);
+    CHECK_EQ(plat_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
     CHECK(stat(in_dir("huge"), &st) != 0);
     if (geteuid() != 0) {
         CHECK_EQ(mkdir(in_dir("shut"), 0500), 0);
@@ -207,7 +206,8 @@ STEP(int, ftruncate64, (int fd, off_t n), (fd, n))
 STEP(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
 STEP(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
 STEP(int, unlink, (const char *path), (path))
-STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags), (a, from, b, to, flags))
+STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
+     (a, from, b, to, flags))
 STEP(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
      (a, from, b, to, flags))
 
@@ -269,7 +269,8 @@ static unsigned names_there(void)
     return n;
 }
 
-/* Whenever the process dies, the next one makes its pool as if nothing had been, unless it was done. */
+/* Whenever the process dies, the next one makes its pool as if nothing had been, unless it was
+ * done. */
 static void check_killed(void)
 {
     const cm_create_options o = small_pool();
@@ -363,8 +364,7 @@ static void enospc_midway_body(void *arg)
     mount_here("tmpfs", dir, "size=128m");
     CHECK_EQ(plat_create(&f, in_dir("pool"), 129 * MIB, true, on_progress, &p), CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
-    CHECK_EQ(plat_create(&f, in_dir("pool"), 100 * MIB, true, shrink_volume, &calls),
-             CM_ENOSPC);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 100 * MIB, true, shrink_volume, &calls), CM_ENOSPC);
     CHECK_EQ(calls, 1);
     CHECK_EQ(f.handle, -1);
     CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
@@ -379,8 +379,7 @@ static void enospc_body(void *arg)
     (void)arg;
     mount_here("tmpfs", dir, "size=1m,nr_inodes=8");
     /* Impossible from the start: nothing is taken, not even for a while. */
-    CHECK_EQ(plat_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p),
-             CM_ENOSPC);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p), CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
     CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
     CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
@@ -1143,7 +1142,8 @@ static void test_fork_count(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(blocked_signals), /* first: before this process has a fault guard, which its children inherit */
+    TEST(blocked_signals), /* first: before this process has a fault guard, which its children
+                              inherit */
     TEST(create),
     TEST(create_refused),
     TEST(create_killed),

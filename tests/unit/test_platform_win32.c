@@ -306,8 +306,7 @@ static void test_create_size_refused(void)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         volume.end_error = cases[i].error;
         volume.type = cases[i].type;
-        CHECK_EQ(plat_create(&f, in_dir("pool"), cases[i].size, false, NULL, NULL),
-                 cases[i].rc);
+        CHECK_EQ(plat_create(&f, in_dir("pool"), cases[i].size, false, NULL, NULL), cases[i].rc);
         CHECK_EQ(f.handle, -1);
         CHECK_EQ(os_size(in_dir("pool")), -1);
     }
@@ -377,10 +376,8 @@ static void test_create_refused(void)
     CHECK_EQ(plat_create(&f, in_dir("denied"), PAGE, true, NULL, NULL), CM_EACCES);
     volume.denied = false;
     CHECK(plat_create(&f, "NUL", PAGE, true, NULL, NULL) < 0);
-    CHECK_EQ(plat_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL),
-             CM_ENOSPC);
-    CHECK_EQ(plat_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL),
-             CM_ENOSPC);
+    CHECK_EQ(plat_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(plat_create(&f, in_dir("full"), UINT64_C(1) << 50, true, NULL, NULL), CM_ENOSPC);
     CHECK_EQ(os_size(in_dir("huge")), -1);
     CHECK_EQ(os_size(in_dir("full")), -1);
     CHECK_EQ(f.handle, -1);

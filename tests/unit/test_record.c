@@ -442,12 +442,11 @@ static void test_first_are_kept(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(write_and_drop),  TEST(torn),            TEST(belongs),
-    TEST(no_id),           TEST(marks),           TEST(load),
-    TEST(eviction),        TEST(buckets_full),    TEST(emptier_bucket),
-    TEST(one_bucket),      TEST(open_not_evicted), TEST(two_records),
-    TEST(forget_closed),   TEST(damaged_record),  TEST(garbage_table),
-    TEST(half_full),       TEST(loss_by_load),    TEST(first_are_kept),
+    TEST(write_and_drop), TEST(torn),           TEST(belongs),          TEST(no_id),
+    TEST(marks),          TEST(load),           TEST(eviction),         TEST(buckets_full),
+    TEST(emptier_bucket), TEST(one_bucket),     TEST(open_not_evicted), TEST(two_records),
+    TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(half_full),
+    TEST(loss_by_load),   TEST(first_are_kept),
 };
 
 int main(int argc, char **argv)
