@@ -460,7 +460,7 @@ MUTANTS = [
     _m('leader ends, live', 'a read that ended so is not live any more', 'unit flight leader_', 'flight.c',
        '    at_sub_acq_rel(&c->live, 1); /* the last', '    at_sub_acq_rel(&c->live, 0); /* the last'),
     _m('cancelled in a sync', 'a thread is not cancelled in a sync of the pool', 'unit flight cancelled_elsewhere',
-       'platform_posix.h', '= cm_plat_cancel_off()', '= PTHREAD_CANCEL_ENABLE'),
+       'platform_posix.h', '        cm_plat_cancel_off()', '        PTHREAD_CANCEL_ENABLE'),
     _m('blocked signals', 'SIGBUS of a thread is unblocked when it first calls', 'unit platform blocked_signals',
        'platform_posix.c', '    if (ready == THREAD_GUARDED) {\n        guard_unblock();\n    }\n', ''),
     _m('blocked signals, old thread', '... also of one that called before there was a guard',
