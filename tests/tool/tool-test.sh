@@ -439,7 +439,10 @@ signalled()
   local signal=$1
   shift
   "${plain[@]}" "$@" >out 2>err &
-  wait_for catches $! "$signal"
+  for _ in $(seq 6000); do # as soon as can be: some commands take a moment only
+    catches $! "$signal" && break
+    sleep 0.01
+  done
   kill -"$signal" $! 2>/dev/null
   wait $!
   got=$?
