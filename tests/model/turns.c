@@ -755,23 +755,30 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
  * load of the header that a fence keeps behind the copy (slot.c, and slot.h for a known slot). */
 static void check_order(void)
 {
-    static const char *const want[] = { "a slot's first hit", "a known slot" };
+    static const struct {
+        const char *what, *order;
+    } want[] = { { "a slot's first hit", "cfl" },
+                 { "a known slot", "cfl" },
+                 { "an entry of the buffer", "cf" } };
     snprintf(t.where, sizeof(t.where), "order");
-    set_up(VICTIM, false);
-    cm_ring_set(&w.cache->ring, w.cache->ring.hand, 0); /* not verified: as after an open */
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 3; i++) {
+        set_up(i < 2 ? VICTIM : LEAVING, false);
+        if (i == 0)
+            cm_ring_set(&w.cache->ring, w.cache->ring.hand, 0); /* not verified, as after an open */
+        else
+            op_read();
         memset(t.trace, 0, sizeof(t.trace));
         op_read();
         const char *c = strchr(t.trace, 'c');
         if (!c)
-            fail(want[i], 0, 0);
+            fail(want[i].what, 0, 0);
         for (; c; c = strchr(c + 1, 'c'))
-            if (strncmp(c, "cfl", 3) != 0)
-                fprintf(stderr, "FAILED: %s: no fence between copy and second look: %s\n", want[i],
-                        t.trace),
+            if (strncmp(c, want[i].order, strlen(want[i].order)) != 0)
+                fprintf(stderr, "FAILED: %s: no fence between copy and second look: %s\n",
+                        want[i].what, t.trace),
                     exit(1);
+        tear_down();
     }
-    tear_down();
 }
 
 /* What a long read costs where nothing is cached does not grow with its length: no more is looked

@@ -1121,6 +1121,7 @@ static void test_unreadable_index(void)
     uint64_t inc = info_of(f).incarnation;
     forbid(cell_of(p.c, 0, 0), true);
     CHECK_EQ(hits(f, 0, 50, 5), 0);
+    CHECK_EQ(STAT(p.c, miss_media), 50);
     CHECK_EQ(put(f, 60, 5), CM_NOT_STORED_MEDIA);
     cm_bracket w = begin_write(f, 3 * BLK, BLK);
     CHECK(info_of(f).incarnation > inc);
@@ -1130,24 +1131,52 @@ static void test_unreadable_index(void)
     pool_end(&p);
 }
 
+/* Nine blocks with one first bucket, and second ones in other pages. Returns the page of the first,
+ * in buckets / 64. */
+static uint64_t one_bucket(cm_file *f, uint64_t *block)
+{
+    uint64_t n = 0, bucket = 0;
+    for (uint64_t b = 0; n <= CM_BUCKET_CELLS; b++) {
+        struct cm_key k = key_of(f, b);
+        if (k.place.bucket[1] / 64 == k.place.bucket[0] / 64 ||
+            (n > 0 && k.place.bucket[0] != bucket))
+            continue;
+        bucket = k.place.bucket[0];
+        block[n++] = b;
+    }
+    return bucket / 64;
+}
+
+/* A block whose first bucket was full lies in its second one: there, too, it is found. */
+static void test_second_bucket(void)
+{
+    struct pool p;
+    uint64_t wanted[CM_BUCKET_CELLS + 1];
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    (void)one_bucket(f, wanted);
+    const uint64_t last = wanted[CM_BUCKET_CELLS];
+    cm_miss again = miss_of(f, last * BLK, BLK);
+    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++)
+        CHECK_EQ(put(f, wanted[i], 5), 0);
+    content(5, last, data);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++)
+        CHECK_EQ(look(f, wanted[i], 5), RIGHT);
+    cm_bracket w = begin_write(f, last * BLK, BLK);
+    CHECK_EQ(slot_of(f, last), CM_NO_SLOT);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
 /* The first bucket of a block cannot be read, and the second has room: it may be there already. */
 static void test_unreadable_first_bucket(void)
 {
     struct pool p;
-    uint64_t wanted[CM_BUCKET_CELLS + 1], n = 0, page = 0;
+    uint64_t wanted[CM_BUCKET_CELLS + 1];
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     cm_file *f = open_pool_and_file(&p, 64 * MIB);
-    /* Blocks enough for one bucket, with a second bucket in another page each. */
-    for (uint64_t b = 0, bucket = 0; n <= CM_BUCKET_CELLS; b++) {
-        struct cm_key k = key_of(f, b);
-        uint64_t first = k.place.bucket[0] / 64;
-        if (k.place.bucket[1] / 64 == first || (n > 0 && k.place.bucket[0] != bucket))
-            continue;
-        bucket = k.place.bucket[0];
-        page = first;
-        wanted[n++] = b;
-    }
+    const uint64_t page = one_bucket(f, wanted);
     cm_miss again = miss_of(f, wanted[0] * BLK, BLK), m;
     content(5, wanted[0], data);
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
@@ -1159,6 +1188,77 @@ static void test_unreadable_first_bucket(void)
     CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_MEDIA);
     forbid(cell_of(p.c, page * 64, 0), false);
     CHECK_EQ(hits(f, wanted[0], 1, 5), 1);
+    pool_end(&p);
+}
+
+/* A header that cannot be read, found by those who do not know what it holds. */
+static void test_unreadable_unseen(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    const uint64_t a_page = BLK / sizeof(struct cm_header);
+    CHECK_EQ(put_all(f, 0, 3 * a_page, 5), 3 * a_page);
+    uint8_t *page = (uint8_t *)((uintptr_t)header_of(p.c, a_page) / BLK * BLK);
+    uint64_t b = 0, inc = info_of(f).incarnation;
+    while ((uint8_t *)header_of(p.c, slot_of(f, b)) < page ||
+           (uint8_t *)header_of(p.c, slot_of(f, b)) >= page + BLK)
+        b++;
+    uint64_t slot = slot_of(f, b), next = slot_of(f, b + 1);
+    forbid(page, true);
+    CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &iov, 1, &n, &pins, NULL), 0);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->ring, slot));
+    cm_bracket w = begin_write(f, (b + 1) * BLK, BLK);
+    CHECK_EQ(STAT(p.c, quarantined), 1 + ((uint8_t *)header_of(p.c, next) >= page));
+    CHECK(info_of(f).incarnation > inc); /* what it holds is gone with the file's incarnation */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(page, false);
+    pool_end(&p);
+}
+
+static uint64_t unflushable; /* a block; its header, once it is VALID */
+
+static int flush_but_one(void *ctx, const void *p, size_t n)
+{
+    const struct cm_media *m = flushed_media;
+    const uint8_t *from = p, *headers = m->base + m->geo.header_offset;
+    for (uint64_t s = 0; s < m->geo.slots; s++) {
+        const struct cm_header *h = cm_slot_at(m, s);
+        const uint8_t *at = headers + s * sizeof(*h);
+        if (at >= from && at < from + n && (h->w0 & CM_W0_VALID) &&
+            cm_header_block(h) == unflushable)
+            return CM_EIO;
+    }
+    return whole_ops->flush(ctx, p, n);
+}
+
+/* Of blocks that come together the header of one cannot be written back: that one is not stored,
+ * and found by nobody; the others are. */
+static void test_unflushable_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (uint64_t bad = 0; bad < 4; bad++) {
+        struct cm_persist_ops ops = *p.c->media.ops;
+        const uint64_t at = 10 * bad;
+        cm_miss m = miss_of(f, at * BLK, 4 * BLK);
+        for (unsigned i = 0; i < 4; i++)
+            content(5, at + i, data + i * BLK);
+        unflushable = at + bad;
+        flushed_media = &p.c->media;
+        whole_ops = p.c->media.ops;
+        ops.flush = flush_but_one;
+        p.c->media.ops = &ops;
+        CHECK_EQ(cm_fill(f, &m, data, 4 * BLK, 0), CM_NOT_STORED_MEDIA);
+        p.c->media.ops = whole_ops;
+        CHECK_EQ(hits(f, at, 4, 5), 3);
+        CHECK_EQ(STAT(p.c, refused_media), (int64_t)bad + 1);
+    }
     pool_end(&p);
 }
 
@@ -1295,7 +1395,10 @@ static const struct harness_test tests[] = {
     TEST(valid_in_owned_slot),
     TEST(first_hit_counts),
     TEST(no_miss_no_fill),
+    TEST(second_bucket),
     TEST(unreadable_first_bucket),
+    TEST(unreadable_unseen),
+    TEST(unflushable_header),
     TEST(other_key),
     TEST(garbage_cells),
     TEST(same_tag_cells),

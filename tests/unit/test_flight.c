@@ -827,6 +827,7 @@ static void test_leader_fails(void)
         CHECK(r[i].result == -77 || (r[i].result == (int64_t)BLK && r[i].right));
     }
     CHECK_EQ(failed, 1);
+    CHECK_EQ(STAT(p.c, miss_blocks), READERS); /* once each, however often they looked */
     CHECK_EQ(look(f, 50, 5), RIGHT);
     pool_end(&p);
 }
