@@ -23,6 +23,7 @@ import concurrent.futures
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -919,6 +920,8 @@ BENIGN = [
        PUBLISH, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
 ]
 
+RUNNING = set()  # tests and compilers
+
 # ---- Building --------------------------------------------------------------------------------
 
 
@@ -927,13 +930,27 @@ class Failure(Exception):
 
 
 def run(command, limit, cwd=None):
-    """Exit status, output. None: it took too long."""
-    try:
-        p = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           timeout=limit, check=False)
-        return p.returncode, p.stdout.decode(errors='replace')
-    except subprocess.TimeoutExpired as e:
-        return None, (e.stdout or b'').decode(errors='replace')
+    """Exit status, output. None: it took too long, and was ended with all that it started."""
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          start_new_session=True) as p:
+        RUNNING.add(p)
+        try:
+            text = p.communicate(timeout=limit)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            return None, p.communicate()[0].decode(errors='replace')
+        finally:
+            RUNNING.discard(p)
+    return p.returncode, text.decode(errors='replace')
+
+
+def end_all():
+    """What still runs, before the end of a run that is cut short."""
+    for p in list(RUNNING):
+        try:
+            os.killpg(p.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 class Builder:
@@ -1176,6 +1193,8 @@ def main():
         return 1
     tests = {m.by for m in mutants if m.by} | (set() if o.quick else set(OTHERS))
     scratch = tempfile.mkdtemp(prefix='cachemax-mutants.')
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, lambda *_: (end_all(), shutil.rmtree(scratch, ignore_errors=True), os._exit(130)))
     try:
         with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
             builder = Builder(os.path.abspath(o.source), scratch)

@@ -519,7 +519,8 @@ def main():
         return show_draws(o)
     scratch = tempfile.mkdtemp(prefix='cachemax-random-mutants.')
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGTERM, lambda *_: (shutil.rmtree(scratch, ignore_errors=True), os._exit(2)))
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, lambda *_: (mutants.end_all(), shutil.rmtree(scratch, ignore_errors=True), os._exit(2)))
     os.environ['TMPDIR'] = scratch  # a mutant that dies leaves its files behind
     settings = {'seed': o.seed, 'number': o.number, 'files': o.files, 'tests': o.tests, 'again': o.again or ''}
     try:
