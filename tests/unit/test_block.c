@@ -627,6 +627,42 @@ static void test_first_hit_counts(void)
     pool_end(&p);
 }
 
+/* Of what is evicted the ghost remembers what came for the first time, and not what was known. */
+static void test_victims_remembered(void)
+{
+    struct pool p;
+    uint64_t n = 0, far = 1000000;
+    pool_make(&p, 4 * MIB, 0);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) { /* the same in every run: fingerprints collide */
+        super_at(&p, i)->hash_seed = 1;
+        super_seal(super_at(&p, i));
+    }
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    struct cm_ring *r = &p.c->ring;
+    for (; r->frontier < r->slots || r->free_count > 0; n++)
+        CHECK_EQ(put(f, n, 5), 0);
+    for (unsigned round = 0; round < 8; round++) {
+        const bool known = round % 2;
+        for (uint64_t s = 0; s < r->slots; s++)
+            if (!cm_ring_is_owned(r, s))
+                cm_ring_set(r, s, CM_REF_MAX | CM_REF_KNOWN);
+        while (r->free_count > 0)
+            CHECK_EQ(put(f, far++, 5), 0);
+        uint64_t block = 10 + 100 * round;
+        while (block < n && slot_of(f, block) == CM_NO_SLOT)
+            block++;
+        const uint64_t slot = slot_of(f, block);
+        REQUIRE(slot != CM_NO_SLOT);
+        cm_ring_set(r, slot, known ? CM_REF_KNOWN : 0);
+        r->hand = slot;
+        CHECK_EQ(put(f, far++, 5), 0);
+        CHECK_EQ(slot_of(f, block), CM_NO_SLOT);
+        CHECK_EQ(cm_ghost_has(&p.c->ghost, key_of(f, block).place.hash), !known);
+    }
+    pool_end(&p);
+}
+
 /* A read that was served in full leaves nothing that could be filled, whatever was in the miss. */
 static void test_no_miss_no_fill(void)
 {
@@ -1394,6 +1430,7 @@ static const struct harness_test tests[] = {
     TEST(flipped_dead_header),
     TEST(valid_in_owned_slot),
     TEST(first_hit_counts),
+    TEST(victims_remembered),
     TEST(no_miss_no_fill),
     TEST(second_bucket),
     TEST(unreadable_first_bucket),

@@ -745,6 +745,30 @@ static void test_up_to_a_flight(void)
     pool_end(&p);
 }
 
+/* What one reads ends where its miss ends, however far away the next flight is: who wants a block in
+ * between waits for neither. */
+static void test_between_flights(void)
+{
+    struct pool p;
+    struct origin o = make_origin(1000 * BLK);
+    pthread_t t[3];
+    struct reader r[3];
+    static const uint64_t block[3] = { 100, 50, 60 };
+    cm_file *f = open_both(&p, MIB, o.size);
+    o.gate = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        r[i] = (struct reader){ f, &o, block[i] * BLK, BLK, 0, false };
+        start_readers(t + i, r + i, 1);
+        until(&o.waiting, i + 1);
+    }
+    CHECK_EQ(STAT(p.c, flights_joined), 0);
+    at_store_release(&o.gate, 0u);
+    join_all(t, 3);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK(r[i].result == (int64_t)BLK && r[i].right);
+    pool_end(&p);
+}
+
 /* More staging buffers at a time than are kept: the others go back. */
 static int64_t outstanding; /* atomic */
 static void *count_alloc(void *ctx, size_t bytes)
@@ -1006,6 +1030,7 @@ static const struct harness_test tests[] = {
 #endif
     TEST(parallel_flights),
     TEST(up_to_a_flight),
+    TEST(between_flights),
     TEST(staging_freed),
     TEST(leader_fails),
     TEST(write_between),
