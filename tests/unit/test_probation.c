@@ -456,6 +456,8 @@ static void test_promotion_beside_pin(void)
     CHECK(is_content(5, 2, late_iov.base, BLK));
     CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
     CHECK_EQ(cm_unpin(&late_pins), 0);
+    for (unsigned e = 0; e < HELD; e++)
+        CHECK_EQ(p.c->probation.held[e].busy, 0); /* nobody kept one */
     pool_end(&p);
 }
 
