@@ -512,6 +512,9 @@ static int open_flaky(struct pair *p, unsigned syncs, bool *emptied)
  * was long ago. Nothing of the pool counts from then on, also for who tries again. */
 static void test_open_not_synced(void)
 {
+#ifdef _WIN32
+    SKIP("the file that stands for the volume cannot be resized here while it is open");
+#endif
     char path[512];
     struct pair p;
     struct cm_plat_file file = PLAT_FILE_INIT;
