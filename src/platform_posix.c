@@ -171,6 +171,7 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
 {
+    POSIX_NO_CANCEL;
     int fd;
     int rc;
 
@@ -230,6 +231,7 @@ void cm_plat_file_remove(const char *path)
 
 void cm_plat_file_void(struct cm_plat_file *f)
 {
+    POSIX_NO_CANCEL;
     if (ftruncate(file_fd(f), 0) == 0) {
         (void)fsync(file_fd(f));
     }
