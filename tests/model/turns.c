@@ -530,8 +530,7 @@ static const char *const place_name[] = { "absent", "victim", "leaving" };
 
 static void fill_pool(void)
 {
-    struct cm_ring *r = &w.cache->ring;
-    while (r->frontier < r->slots || (w.cache->probation.entries == 0 && r->free_count > 0))
+    while (w.cache->ring.frontier < w.cache->ring.slots)
         must(store(w.other, w.next_other++), "cm_fill");
 }
 
@@ -553,6 +552,8 @@ static void to_be_victim(void)
     struct cm_key k = cm_key_of(&w.cache->media, w.file->incarnation, 0);
     struct cm_header h;
     uint64_t slot;
+    while (r->free_count > 0) /* what was evicted ahead: used up without evicting anything */
+        must(store(w.other, w.next_other++), "cm_fill");
     if (cm_step_find(w.cache, &k, &slot, &h) != CM_FOUND_HIT)
         fail("not in the pool", 0, 0);
     for (uint64_t s = 0; s < r->slots; s++)
@@ -623,16 +624,14 @@ static void set_up(enum place place, bool open)
     for (unsigned b = 0; b < BLOCKS; b++)
         w.version[b] = w.floor[b] = 1;
     w.next_other = AHEAD;
-    if (place == VICTIM && store(w.file, 0) != 0)
-        fail("not stored in the beginning", 0, 0);
-    if (place != ABSENT)
+    if (place != ABSENT) {
         fill_pool();
-    if (place == LEAVING) {
         if (store(w.file, 0) != 0)
-            fail("not held in the beginning", 0, 0);
-        to_leave();
-    } else if (place == VICTIM) {
-        to_be_victim();
+            fail("not stored in the beginning", 0, 0);
+        if (place == LEAVING)
+            to_leave();
+        else
+            to_be_victim();
     }
     w.aborts = 0;
     w.opened = open;
