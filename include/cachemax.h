@@ -172,7 +172,8 @@ enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 /* Called with one complete line without newline; `text` is valid during the call only. Must be
  * safe to call from any thread. */
 typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
-/* Must return zeroed memory aligned to 64 bytes, or NULL. Large requests (one to eight bytes a
+/* Must return zeroed memory aligned to 64 bytes, at an address below 2^48 (handles use the bits above),
+ * or NULL. Large requests (one to eight bytes a
  * slot) must be lazily zeroed, or opening a large pool takes time in proportion to its size. */
 typedef void *(*cm_alloc_fn)(void *ctx, size_t bytes);
 typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
@@ -381,7 +382,7 @@ enum {
     CM_ORIGIN_VOLATILE = 1u << 1 /* it can lose power or connection alone: unsynced means lost */
 };
 
-/* Attaches an origin file. One object per id: a second open returns the same object and treats
+/* Attaches an origin file. One handle per id: a second open returns the same one and treats
  * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
  * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
  * `validator` NULL: the file is new at its first attach, and a second open asks nothing. Of size
@@ -431,7 +432,8 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
  * CM_EHANDLE CM_EFORGET. */
 CM_API int cm_file_abort(cm_file *file);
 
-/* Drops one reference. CM_EBUSY: it is the last one and brackets are open (cm_file_abort). */
+/* Drops one reference. CM_EBUSY: it is the last one and brackets are open (cm_file_abort). After the
+ * last one every call on the handle returns CM_EHANDLE, for as long as the cache is open. */
 CM_API int cm_file_close(cm_file *file);
 
 /* ---- Reading ------------------------------------------------------------------------------- */

@@ -3,8 +3,8 @@
  * admit.c - admission: between an offered fill and the pool.
  *
  * Owns: the decision whether a block may come in at all: mode, the caller's advice. Whether it
- * waits in DRAM, starts in the pool, if the rate limit allows it, or is refused by the policy's rule
- * is decided in fill.c, block by block.
+ * waits in DRAM, starts in the pool, if the rate limit allows it, or is refused by the policy's
+ * rule is decided in fill.c, block by block.
  *
  * Who: api.c and flight.c.
  */
@@ -12,7 +12,7 @@
 
 #include "fill.h"
 
-int cm_admit_fill(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+int cm_admit_fill(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                   uint64_t asked)
 {
     struct cm_cache *c = f->cache;

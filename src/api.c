@@ -22,9 +22,10 @@
 #define OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
 #define SAMPLE 64u /* one in so many hits is timed */
 
-static int enter(const cm_file *f)
+static int enter(const cm_file *file, struct cm_object **f)
 {
-    return cm_file_valid(f) ? cm_enter_cache(f->cache) : CM_EHANDLE;
+    *f = cm_object_of(file);
+    return cm_object_attached(*f, file) ? cm_enter_cache((*f)->cache) : CM_EHANDLE;
 }
 
 static int enter_owner(const cm_cache *c)
@@ -60,8 +61,8 @@ static void say_trouble(cm_cache *c)
 
 static inline void report_trouble(cm_cache *c)
 {
-    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) |
-         at_load_relaxed(&c->suspect) | at_load_relaxed(&c->older)) &
+    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
+         at_load_relaxed(&c->older)) &
         1) /* unsaid */
         say_trouble(c);
 }
@@ -189,9 +190,10 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     return cm_files_attach(c, id, validator, flags, file);
 }
 
-int cm_file_revalidate(cm_file *f, const cm_validator *validator)
+int cm_file_revalidate(cm_file *file, const cm_validator *validator)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!validator || !validator_ok(validator))
@@ -202,9 +204,10 @@ int cm_file_revalidate(cm_file *f, const cm_validator *validator)
     return e;
 }
 
-int cm_file_advise(cm_file *f, int advice)
+int cm_file_advise(cm_file *file, int advice)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (advice < CM_ADVISE_NORMAL || advice > CM_ADVISE_KEEP)
@@ -213,9 +216,10 @@ int cm_file_advise(cm_file *f, int advice)
     return 0;
 }
 
-int cm_file_get_info(cm_file *f, cm_file_info *info)
+int cm_file_get_info(cm_file *file, cm_file_info *info)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!info)
@@ -235,15 +239,17 @@ int cm_file_get_info(cm_file *f, cm_file_info *info)
     return 0;
 }
 
-int cm_file_abort(cm_file *f)
+int cm_file_abort(cm_file *file)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     return e ? e : cm_bracket_abort(f);
 }
 
-int cm_file_close(cm_file *f)
+int cm_file_close(cm_file *file)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     return e ? e : cm_files_detach(f);
 }
 
@@ -257,10 +263,11 @@ struct reading {
 };
 
 static inline __attribute__((always_inline)) int
-begin_read(const cm_file *f, uint64_t offset, const void *buf, size_t len, struct reading *r)
+begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, struct reading *r)
 {
+    const struct cm_object *f = cm_object_of(file);
     /* These before the pool's memory is looked at: a child of fork() has none. */
-    int e = cm_file_valid(f) ? cm_cache_state(f->cache) : CM_EHANDLE;
+    int e = cm_object_attached(f, file) ? cm_cache_state(f->cache) : CM_EHANDLE;
     if (e)
         return e;
     struct cm_plat_thread *t = cm_plat_thread(); /* first: a thread's first call makes it ready */
@@ -273,20 +280,21 @@ begin_read(const cm_file *f, uint64_t offset, const void *buf, size_t len, struc
     return e;
 }
 
-static inline void end_read(cm_file *f, uint64_t start, bool whole)
+static inline void end_read(struct cm_object *f, uint64_t start, bool whole)
 {
     if (start != 0 && whole)
         cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     report_trouble(f->cache);
 }
 
-int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *miss)
+int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
     struct reading r;
     uint64_t counted = 0;
-    int64_t n = begin_read(f, offset, buf, len, &r);
+    int64_t n = begin_read(file, offset, buf, len, &r);
     if (n)
         return n;
+    struct cm_object *f = cm_object_of(file);
     enum cm_found seen = cm_glance_read(f, r.thread, &r.glance, offset, buf, len);
     if (seen != CM_FOUND_HIT) {
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
@@ -298,12 +306,13 @@ int64_t cm_read(cm_file *f, uint64_t offset, void *buf, size_t len, cm_miss *mis
     return n;
 }
 
-int64_t cm_read_whole(cm_file *f, uint64_t offset, void *buf, size_t len)
+int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len)
 {
     struct reading r;
-    int64_t n = begin_read(f, offset, buf, len, &r);
+    int64_t n = begin_read(file, offset, buf, len, &r);
     if (n)
         return n;
+    struct cm_object *f = cm_object_of(file);
     enum cm_found seen = cm_glance_read(f, r.thread, &r.glance, offset, buf, len);
     n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
     end_read(f, r.start, n == (int64_t)len);
@@ -315,9 +324,10 @@ static int check_vec(const cm_read_vec *v)
     return !v->buf && v->len ? CM_EINVAL : check_range(v->offset, v->len);
 }
 
-int64_t cm_read_many(cm_file *f, cm_read_vec *v, size_t n)
+int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!v && n)
@@ -336,9 +346,10 @@ int64_t cm_read_many(cm_file *f, cm_read_vec *v, size_t n)
     return whole;
 }
 
-int cm_fill(cm_file *f, const cm_miss *miss, const void *data, size_t len, uint32_t flags)
+int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, uint32_t flags)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!miss || (!data && len) || (flags & ~CM_FILL_EOF))
@@ -358,10 +369,11 @@ int cm_fill(cm_file *f, const cm_miss *miss, const void *data, size_t len, uint3
     return e;
 }
 
-int64_t cm_read_through(cm_file *f, uint64_t offset, void *buf, size_t len,
+int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                         cm_origin_read_fn origin_read, void *ctx)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e == 0)
         e = (!buf && len) || !origin_read ? CM_EINVAL : check_range(offset, len);
     if (e)
@@ -373,10 +385,11 @@ int64_t cm_read_through(cm_file *f, uint64_t offset, void *buf, size_t len,
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
 
-int64_t cm_pin_range(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
+int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
                      cm_pins *pins, cm_miss *miss)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e == 0)
         e = !iov || n < 1 || !iovcnt || !pins ? CM_EINVAL : check_range(offset, len);
     return e ? e : cm_range_pin(f, offset, len, iov, n, iovcnt, pins, miss);
@@ -389,25 +402,28 @@ int cm_unpin(cm_pins *pins)
 
 /* ---- Brackets -------------------------------------------------------------------------------- */
 
-int cm_write_begin(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w)
+int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e == 0)
         e = !w ? CM_EINVAL : offset == CM_APPEND ? 0 : check_range(offset, len);
     return e ? e : cm_bracket_write(f, offset, len, w);
 }
 
-int cm_truncate_begin(cm_file *f, uint64_t new_size, cm_bracket *w)
+int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e == 0)
         e = !w ? CM_EINVAL : check_range(new_size, 0);
     return e ? e : cm_bracket_truncate(f, new_size, w);
 }
 
-int cm_write_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
+int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!w || (after && !validator_ok(after)))
@@ -415,9 +431,10 @@ int cm_write_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
     return cm_bracket_end(f, w, after);
 }
 
-int cm_sync_begin(cm_file *f, cm_sync *s)
+int cm_sync_begin(cm_file *file, cm_sync *s)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!s)
@@ -426,9 +443,10 @@ int cm_sync_begin(cm_file *f, cm_sync *s)
     return 0;
 }
 
-int cm_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator *after)
+int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e)
         return e;
     if (!s || (after && !validator_ok(after)))
@@ -436,9 +454,10 @@ int cm_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator *after)
     return cm_bracket_sync_end(f, s, ok, after);
 }
 
-int cm_invalidate(cm_file *f, uint64_t offset, uint64_t len)
+int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)
 {
-    int e = enter(f);
+    struct cm_object *f;
+    int e = enter(file, &f);
     if (e == 0)
         e = check_range(offset, len == CM_ALL ? 0 : len);
     if (e || len == 0)

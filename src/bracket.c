@@ -39,14 +39,14 @@ static uint64_t blocks_end(uint64_t end)
 }
 
 /* First block after the last one that may be cached of the file. */
-static uint64_t limit_block(cm_file *f)
+static uint64_t limit_block(struct cm_object *f)
 {
     return blocks_end(at_load_seq_cst(&f->limit)); /* after the file ticket moved: raise_limit */
 }
 
 /* Room for a bracket: in the file, unless another one of it is there. Takes the file's lock and, on
  * success, leaves it held; the allocation hook runs without it. */
-static struct cm_open_bracket *lock_with_room(cm_file *f)
+static struct cm_open_bracket *lock_with_room(struct cm_object *f)
 {
     cm_lock_acquire(&f->lock);
     if (!f->own_used) {
@@ -62,7 +62,7 @@ static struct cm_open_bracket *lock_with_room(cm_file *f)
 }
 
 /* File lock held. Returns what is to be freed without it, or NULL. */
-static struct cm_open_bracket *leave_room(cm_file *f, struct cm_open_bracket *b)
+static struct cm_open_bracket *leave_room(struct cm_object *f, struct cm_open_bracket *b)
 {
     if (b != &f->own)
         return b;
@@ -71,7 +71,7 @@ static struct cm_open_bracket *leave_room(cm_file *f, struct cm_open_bracket *b)
 }
 
 /* Lets go of the stripes and the memory of a bracket that is in no list any more. */
-static void dissolve(cm_file *f, struct cm_open_bracket *b)
+static void dissolve(struct cm_object *f, struct cm_open_bracket *b)
 {
     cm_forget_end(f->cache, b->incarnation, b->first, b->end);
     cm_lock_acquire(&f->lock);
@@ -81,7 +81,8 @@ static void dissolve(cm_file *f, struct cm_open_bracket *b)
 }
 
 /* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
-static int enroll(cm_file *f, struct cm_open_bracket *b, const struct plan *p, bool *linked)
+static int enroll(struct cm_object *f, struct cm_open_bracket *b, const struct plan *p,
+                  bool *linked)
 {
     *linked = false;
     b->data = p->kind != ATTRIBUTES;
@@ -111,7 +112,7 @@ static int enroll(cm_file *f, struct cm_open_bracket *b, const struct plan *p, b
 }
 
 /* Raises the stripes of an enrolled bracket and settles whether it stands. */
-static int raise(cm_file *f, struct cm_open_bracket *b, int e)
+static int raise(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
     int unreached = cm_forget_begin(c, b->incarnation, b->first, b->end);
@@ -130,7 +131,7 @@ static int raise(cm_file *f, struct cm_open_bracket *b, int e)
     return e;
 }
 
-static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
+static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
 {
     struct cm_cache *c = f->cache;
     bool linked;
@@ -158,7 +159,7 @@ static int begin(cm_file *f, const struct plan *p, cm_bracket *w)
     return e;
 }
 
-int cm_bracket_write(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w)
+int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_bracket *w)
 {
     struct plan p = { .kind = ATTRIBUTES };
     if (len != 0 && offset == CM_APPEND) {
@@ -169,13 +170,13 @@ int cm_bracket_write(cm_file *f, uint64_t offset, uint64_t len, cm_bracket *w)
     return begin(f, &p, w);
 }
 
-int cm_bracket_truncate(cm_file *f, uint64_t new_size, cm_bracket *w)
+int cm_bracket_truncate(struct cm_object *f, uint64_t new_size, cm_bracket *w)
 {
     struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };
     return begin(f, &p, w);
 }
 
-int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
+int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator *after)
 {
     struct cm_cache *c = f->cache;
     cm_lock_acquire(&f->lock);
@@ -200,7 +201,7 @@ int cm_bracket_end(cm_file *f, const cm_bracket *w, const cm_validator *after)
     return want ? CM_WANT_VALIDATOR : 0;
 }
 
-int cm_bracket_invalidate(cm_file *f, uint64_t offset, uint64_t len)
+int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
 {
     struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, 0 };
     if (len != CM_ALL)
@@ -212,7 +213,7 @@ int cm_bracket_invalidate(cm_file *f, uint64_t offset, uint64_t len)
     return e < 0 && e != CM_EBRACKET ? e : 0; /* an abort may have ended it: as good */
 }
 
-int cm_bracket_abort(cm_file *f)
+int cm_bracket_abort(struct cm_object *f)
 {
     struct cm_open_bracket *all = NULL, *b;
     cm_lock_acquire(&f->lock);
@@ -239,7 +240,7 @@ int cm_bracket_abort(cm_file *f)
 
 /* ---- Sync ------------------------------------------------------------------------------------ */
 
-void cm_bracket_sync_begin(cm_file *f, cm_sync *s)
+void cm_bracket_sync_begin(struct cm_object *f, cm_sync *s)
 {
     cm_lock_acquire(&f->lock);
     s->opaque[0] = f->data_begun;
@@ -247,7 +248,7 @@ void cm_bracket_sync_begin(cm_file *f, cm_sync *s)
     cm_lock_release(&f->lock);
 }
 
-int cm_bracket_sync_end(cm_file *f, const cm_sync *s, int ok, const cm_validator *after)
+int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_validator *after)
 {
     if (s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1)))
         return CM_EFOREIGN;

@@ -237,7 +237,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->pins, g->slots },
         { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
-        { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_file *) },
+        { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_object *) },
         { (void **)&c->file_floor, CM_FILE_HASH * sizeof(uint64_t) },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
@@ -391,9 +391,12 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
         o.gap = o.gap << 8 | gap[i];
     e = cm_super_open(&c->super, &o, &c->emptied);
     if (e) {
-        cm_log(c, CM_LOG_ERROR, c->super.sync
-                   ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"
-                   : "%s: superblock cannot be written", what);
+        cm_log(
+            c, CM_LOG_ERROR,
+            c->super.sync
+                ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"
+                : "%s: superblock cannot be written",
+            what);
         return e;
     }
     if (c->emptied && !c->must_empty)

@@ -30,7 +30,7 @@
 
 struct cm_file_slab {
     struct cm_file_slab *next;
-    struct cm_file file[SLAB_FILES];
+    struct cm_object object[SLAB_FILES];
 };
 
 /* ---- Objects --------------------------------------------------------------------------------- */
@@ -40,37 +40,46 @@ static uint64_t chain_number(const struct cm_cache *c, const cm_file_id *id)
     return XXH3_64bits_withSeed(id, sizeof(*id), c->media.hash_seed) % CM_FILE_HASH;
 }
 
-static struct cm_file **chain_of(struct cm_cache *c, const cm_file_id *id)
+static struct cm_object **chain_of(struct cm_cache *c, const cm_file_id *id)
 {
     return &c->file_hash[chain_number(c, id)];
 }
 
-static cm_file *find(struct cm_cache *c, const cm_file_id *id)
+static struct cm_object *find(struct cm_cache *c, const cm_file_id *id)
 {
-    for (cm_file *f = *chain_of(c, id); f; f = f->next)
+    for (struct cm_object *f = *chain_of(c, id); f; f = f->next)
         if (f->id.hi == id->hi && f->id.lo == id->lo)
             return f;
     return NULL;
 }
 
-/* Objects are reused oldest first and their memory stays readable until cm_close, so that a handle
- * used after its close is found out rather than followed. */
-static void put_free(struct cm_cache *c, cm_file *f)
+/* The memory of objects stays readable until cm_close, so that a handle used after its close is
+ * found out rather than followed. One that had all generations is left to cm_close. */
+static void put_free(struct cm_cache *c, struct cm_object *f)
 {
-    at_store_relaxed(&f->magic, 0u);
+    at_store_relaxed(&f->handle, 0u);
+    if (f->generation == UINT16_MAX)
+        return;
     f->next = NULL;
     *c->free_tail = f;
     c->free_tail = &f->next;
 }
 
-static cm_file *get_free(struct cm_cache *c)
+static struct cm_object *get_free(struct cm_cache *c)
 {
-    cm_file *f = c->free_files;
+    struct cm_object *f = c->free_files;
     c->free_files = f->next;
     if (!c->free_files)
         c->free_tail = &c->free_files;
+    uint16_t generation = f->generation;
     memset(f, 0, sizeof(*f));
+    f->generation = generation + 1u;
     return f;
+}
+
+static cm_file *handle_of(const struct cm_object *f)
+{
+    return (cm_file *)((uintptr_t)f | (uintptr_t)f->generation << CM_ADDRESS_BITS);
 }
 
 /* Sees to it, holding the files lock on return, that get_free finds an object. The allocation hook
@@ -85,11 +94,15 @@ static int lock_with_free(struct cm_cache *c)
         struct cm_file_slab *s = cm_cache_alloc(c, sizeof(*s));
         if (!s)
             return CM_ENOMEM;
+        if ((uintptr_t)(s + 1) >> CM_ADDRESS_BITS) { /* no room for a generation */
+            cm_cache_free(c, s, sizeof(*s));
+            return CM_ENOMEM;
+        }
         cm_lock_acquire(&c->files_lock);
         s->next = c->slabs;
         c->slabs = s;
         for (unsigned i = 0; i < SLAB_FILES; i++)
-            put_free(c, &s->file[i]);
+            put_free(c, &s->object[i]);
         cm_lock_release(&c->files_lock);
     }
 }
@@ -108,7 +121,7 @@ bool cm_files_busy(struct cm_cache *c)
     bool busy = false;
     cm_lock_acquire(&c->files_lock);
     for (unsigned i = 0; i < CM_FILE_HASH && !busy; i++)
-        for (cm_file *f = c->file_hash[i]; f && !busy; f = f->next) {
+        for (struct cm_object *f = c->file_hash[i]; f && !busy; f = f->next) {
             cm_lock_acquire(&f->lock);
             busy = f->open_brackets > 0;
             cm_lock_release(&f->lock);
@@ -140,7 +153,7 @@ static bool same_validator(const cm_validator *v, const struct cm_record *r)
            v->change == r->change;
 }
 
-static int write_record(cm_file *f, uint64_t incarnation)
+static int write_record(struct cm_object *f, uint64_t incarnation)
 {
     if (f->place == CM_NO_PLACE)
         return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
@@ -192,7 +205,7 @@ int cm_file_can_forget(struct cm_cache *c)
 
 /* The file's record cannot be written: make sure that nothing on the media leads to the old
  * incarnation, and go on without a record. */
-static int abandon_record(cm_file *f)
+static int abandon_record(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
     struct cm_record r;
@@ -202,7 +215,7 @@ static int abandon_record(cm_file *f)
         return 0;
     open_place(c, place); /* and never closed: it would be as bad for others */
     f->place = CM_NO_PLACE;
-    if (at_load_relaxed(&f->magic) == CM_FILE_MAGIC) /* else attach_new counts it */
+    if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
         cm_count(c, CM_STAT_unrecorded, 1);
     if (cm_record_drop(&c->media, place) == 0)
         return 0;
@@ -249,7 +262,7 @@ static bool born_dirty(const struct cm_cache *c, const cm_validator *v)
     return last > boot - BOOT_MARGIN_NS;
 }
 
-int cm_file_mark_dirty(cm_file *f)
+int cm_file_mark_dirty(struct cm_object *f)
 {
     /* A mark found set is trusted only if this session fenced it: one left in the CPU cache by a
      * crashed owner could still be lost. The lock is held over the fence, so no second writer can
@@ -266,7 +279,7 @@ int cm_file_mark_dirty(cm_file *f)
     return 0;
 }
 
-void cm_file_mark_clean(cm_file *f)
+void cm_file_mark_clean(struct cm_object *f)
 {
     f->dirty = false;
     f->mark_fenced = false;
@@ -279,7 +292,7 @@ void cm_file_mark_clean(cm_file *f)
 /* ---- Incarnations ---------------------------------------------------------------------------- */
 
 /* Lets lookups and fills use the new incarnation, whose record is durable. */
-static void release_incarnation(cm_file *f, uint64_t incarnation)
+static void release_incarnation(struct cm_object *f, uint64_t incarnation)
 {
     /* Open brackets raised intents on the OLD incarnation's stripes only. Count them as stale
      * before the new incarnation can be seen: a miss loads the incarnation first and `stale` last.
@@ -293,7 +306,7 @@ static void release_incarnation(cm_file *f, uint64_t incarnation)
     cm_count(f->cache, CM_STAT_incarnations, 1);
 }
 
-int cm_file_renew(cm_file *f)
+int cm_file_renew(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
     uint64_t incarnation;
@@ -314,7 +327,7 @@ int cm_file_renew(cm_file *f)
     return e;
 }
 
-int cm_file_sync_failed(cm_file *f)
+int cm_file_sync_failed(struct cm_object *f)
 {
     /* Not lifted in this boot: the system keeps pages that it could not write, takes them for
      * written and reports them once. What a later sync says is about other pages; and what is
@@ -328,7 +341,7 @@ int cm_file_sync_failed(cm_file *f)
 
 /* ---- Validators ------------------------------------------------------------------------------ */
 
-/* Files lock held. What cm_file.floor_ns is for a file at its attach: the object that knew of its
+/* Files lock held. What cm_object.floor_ns is for a file at its attach: the object that knew of its
  * brackets may be gone, and an owner before this session may have written until it went. */
 static uint64_t floor_at_attach(const struct cm_cache *c, const cm_file_id *id)
 {
@@ -344,24 +357,24 @@ static void leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t floor
         *left = floor_ns;
 }
 
-void cm_file_moved(cm_file *f)
+void cm_file_moved(struct cm_object *f)
 {
     f->floor_ns = cm_plat_now_ns() + 1;
 }
 
-bool cm_file_proves(const cm_file *f, const cm_validator *v)
+bool cm_file_proves(const struct cm_object *f, const cm_validator *v)
 {
     return f->open_brackets == 0 && v->taken_at >= f->floor_ns;
 }
 
-bool cm_file_may_adopt(const cm_file *f)
+bool cm_file_may_adopt(const struct cm_object *f)
 {
     return (f->flags & CM_SOLE_WRITER) && !f->disowned;
 }
 
 /* From here on only what was taken later counts: two who ask for a file's attributes may come here
  * in the other order. */
-static void set_validator(cm_file *f, const cm_validator *v)
+static void set_validator(struct cm_object *f, const cm_validator *v)
 {
     f->validator = *v;
     f->has_validator = v->size != CM_SIZE_UNKNOWN;
@@ -371,7 +384,7 @@ static void set_validator(cm_file *f, const cm_validator *v)
         f->floor_ns = v->taken_at;
 }
 
-void cm_file_drop_validator(cm_file *f)
+void cm_file_drop_validator(struct cm_object *f)
 {
     f->has_validator = false;
     f->has_version = false;
@@ -379,7 +392,7 @@ void cm_file_drop_validator(cm_file *f)
     at_store_release(&f->size, CM_SIZE_UNKNOWN);
 }
 
-void cm_file_adopt(cm_file *f, const cm_validator *v)
+void cm_file_adopt(struct cm_object *f, const cm_validator *v)
 {
     set_validator(f, v);
     at_store_release(&f->size, v->size);
@@ -387,7 +400,7 @@ void cm_file_adopt(cm_file *f, const cm_validator *v)
         (void)abandon_record(f); /* nothing was to be forgotten; the file just is not kept */
 }
 
-static bool unchanged(const cm_file *f, const cm_validator *v)
+static bool unchanged(const struct cm_object *f, const cm_validator *v)
 {
     const cm_validator *o = &f->validator;
     return (f->has_validator || f->has_version) &&
@@ -396,7 +409,7 @@ static bool unchanged(const cm_file *f, const cm_validator *v)
 }
 
 /* The file is another one than what is cached of it. */
-static int begin_version(cm_file *f, const cm_validator *v)
+static int begin_version(struct cm_object *f, const cm_validator *v)
 {
     set_validator(f, v);
     /* No size before the new incarnation, whose release orders the two; the new size after it. Else
@@ -410,7 +423,7 @@ static int begin_version(cm_file *f, const cm_validator *v)
     return e;
 }
 
-int cm_file_judge(cm_file *f, const cm_validator *v)
+int cm_file_judge(struct cm_object *f, const cm_validator *v)
 {
     if (!cm_file_proves(f, v))
         return CM_IGNORED;
@@ -440,7 +453,7 @@ int cm_file_judge(cm_file *f, const cm_validator *v)
 
 /* ---- Brackets -------------------------------------------------------------------------------- */
 
-void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale)
+void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale)
 {
     b->next = f->brackets;
     f->brackets = b;
@@ -458,7 +471,7 @@ void cm_file_link(cm_file *f, struct cm_open_bracket *b, bool stale)
     }
 }
 
-struct cm_open_bracket *cm_file_unlink(cm_file *f, uint64_t id)
+struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
 {
     struct cm_open_bracket **p = &f->brackets;
     while (*p && id != 0 && ((*p)->id != id || !(*p)->raised))
@@ -518,7 +531,8 @@ static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_se
 }
 
 /* Finds the file's record. Two of one id prove nothing: both are dropped. */
-static int find_record(cm_file *f, const struct cm_record_set *b, const struct cm_record **rec)
+static int find_record(struct cm_object *f, const struct cm_record_set *b,
+                       const struct cm_record **rec)
 {
     struct cm_cache *c = f->cache;
     unsigned found = 0;
@@ -540,12 +554,13 @@ static int find_record(cm_file *f, const struct cm_record_set *b, const struct c
     return 0;
 }
 
-static bool may_keep(const cm_file *f, const struct cm_record *r, const cm_validator *v)
+static bool may_keep(const struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
     bool dirty;
     uint32_t boot;
-    if (!r || !v || v->size == CM_SIZE_UNKNOWN || v->racy || (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
+    if (!r || !v || v->size == CM_SIZE_UNKNOWN || v->racy || (r->flags & CM_RECORD_RACY) ||
+        !same_validator(v, r))
         return false;
     if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
         return false;
@@ -553,7 +568,7 @@ static bool may_keep(const cm_file *f, const struct cm_record *r, const cm_valid
     return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));
 }
 
-static void keep(cm_file *f, const struct cm_record *r, const cm_validator *v)
+static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
     uint32_t boot;
     set_validator(f, v);
@@ -577,7 +592,7 @@ static bool goes_first(const struct cm_record_set *b, uint64_t place, bool dirty
     return b->whole[i] ? dirty : b->record[i].xxh3 != 0;
 }
 
-static int begin_anew(cm_file *f, const struct cm_record_set *b, const cm_validator *v)
+static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
     int e = 0;
@@ -614,7 +629,7 @@ static int begin_anew(cm_file *f, const struct cm_record_set *b, const cm_valida
 static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
                       uint32_t flags, cm_file **file)
 {
-    cm_file *f = get_free(c);
+    struct cm_object *f = get_free(c);
     struct cm_record_set b;
     const struct cm_record *r;
     f->cache = c;
@@ -648,8 +663,8 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         cm_count(c, CM_STAT_unrecorded, 1);
     f->next = *chain_of(c, id);
     *chain_of(c, id) = f;
-    at_store_release(&f->magic, CM_FILE_MAGIC);
-    *file = f;
+    *file = handle_of(f);
+    at_store_release(&f->handle, (uintptr_t)*file);
     return ignored ? CM_IGNORED : 0;
 }
 
@@ -659,7 +674,7 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
     int e = lock_with_free(c);
     if (e)
         return e;
-    cm_file *f = find(c, id);
+    struct cm_object *f = find(c, id);
     if (!f) {
         e = attach_new(c, id, v, flags, file);
         cm_lock_release(&c->files_lock);
@@ -676,11 +691,11 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
         (void)cm_files_detach(f);
         return e;
     }
-    *file = f;
+    *file = handle_of(f);
     return e;
 }
 
-int cm_files_detach(cm_file *f)
+int cm_files_detach(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
     int e = 0;
@@ -693,7 +708,7 @@ int cm_files_detach(cm_file *f)
         f->refs--;
     cm_lock_release(&f->lock);
     if (e == 0 && last) {
-        struct cm_file **p = chain_of(c, &f->id);
+        struct cm_object **p = chain_of(c, &f->id);
         while (*p != f)
             p = &(*p)->next;
         *p = f->next;
@@ -722,7 +737,7 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
 {
     cm_lock_acquire(&c->files_lock);
     int e = cm_file_can_forget(c);
-    cm_file *f = find(c, id);
+    struct cm_object *f = find(c, id);
     if (e == 0 && f) {
         cm_lock_acquire(&f->lock);
         cm_file_drop_validator(f); /* the id may stand for another file now */

@@ -15,7 +15,7 @@
 
 /* Raises the file's limit before anything is published: pairs with the seq_cst ticket move and
  * limit load of a truncate bracket, one of which must see the other. */
-static void raise_limit(cm_file *f, uint64_t end)
+static void raise_limit(struct cm_object *f, uint64_t end)
 {
     uint64_t limit = at_load_relaxed(&f->limit);
     while (limit < end && !at_cas_seq_cst(&f->limit, &limit, end))
@@ -87,7 +87,7 @@ static bool is_refused(struct cm_cache *c, const struct cm_key *k)
     return true;
 }
 
-int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                    uint64_t asked, bool wanted)
 {
     struct cm_cache *c = f->cache;

@@ -12,7 +12,7 @@
  * the first time wait in the probation buffer, if there is one, or are refused, if the policy's
  * rule says so, but for what is behind `asked` bytes: that was read ahead of need. `wanted` ones do
  * not wait, and are as hard to evict as any. */
-int cm_fill_blocks(cm_file *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                    uint64_t asked, bool wanted);
 
 #endif

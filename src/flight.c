@@ -76,7 +76,8 @@ enum start { LEAD, JOINED, ALONE };
 
 /* Becomes the leader of a flight over the miss (which may be shortened), or waits for another's,
  * or, where neither can be, goes alone. */
-static enum start start_flight(cm_file *f, cm_miss *miss, bool join, struct cm_flight **flight)
+static enum start start_flight(struct cm_object *f, cm_miss *miss, bool join,
+                               struct cm_flight **flight)
 {
     struct cm_cache *c = f->cache;
     struct cm_flight_table *t = c->flights;
@@ -162,7 +163,7 @@ static uint8_t *aligned(void *p)
 
 /* A request and how far it is served. */
 struct request {
-    cm_file *f;
+    struct cm_object *f;
     uint64_t offset;
     uint8_t *buf;
     size_t len, done;
@@ -289,7 +290,7 @@ static int64_t read_origin(struct request *q, const cm_miss *miss, bool *eof)
 
 /* Blocks to read past the request. Racy hints: two threads reading one file in turns look random,
  * which costs read-ahead and nothing else. */
-static uint64_t read_ahead(cm_file *f, uint64_t offset, size_t len)
+static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
 {
     uint32_t advice = at_load_relaxed(&f->advice);
     /* Or it would evict what it just brought. */
@@ -375,7 +376,7 @@ static int64_t serve(struct request *q, uint64_t ahead)
     return r;
 }
 
-int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
+int64_t cm_flight_read(struct cm_object *f, uint64_t offset, void *buf, size_t len,
                        cm_origin_read_fn origin_read, void *ctx)
 {
     struct request q = { .f = f, .offset = offset, .buf = buf, .len = len };

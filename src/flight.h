@@ -7,8 +7,9 @@
 
 #include "file.h"
 
-#define CM_STAGING_BYTES (256u * 1024u) /* largest origin read that is not into the caller's buffer */
-#define CM_STAGING_SPARE 8u             /* buffers kept for the next read */
+#define CM_STAGING_BYTES                                                                           \
+    (256u * 1024u)          /* largest origin read that is not into the caller's buffer */
+#define CM_STAGING_SPARE 8u /* buffers kept for the next read */
 
 struct cm_flight {
     uint64_t incarnation; /* 0: free */
@@ -25,7 +26,7 @@ struct cm_flight_table {
     struct cm_flight flight[CM_FLIGHTS];
 };
 
-int64_t cm_flight_read(cm_file *f, uint64_t offset, void *buf, size_t len,
+int64_t cm_flight_read(struct cm_object *f, uint64_t offset, void *buf, size_t len,
                        cm_origin_read_fn origin_read, void *ctx);
 /* Frees the spare buffers; no read is running. */
 void cm_flight_free(struct cm_cache *c);

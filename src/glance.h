@@ -15,13 +15,13 @@
 #include "lookup.h"
 
 /* May blocks of the file be cached now? */
-static inline bool cm_glance_may(const cm_file *f, uint64_t incarnation)
+static inline bool cm_glance_may(const struct cm_object *f, uint64_t incarnation)
 {
     return incarnation != 0 && !at_load_relaxed(&f->bypassed) && !cm_cache_bypassed(f->cache);
 }
 
 /* Is a request one block or a part of it, that may be cached? */
-static inline bool cm_glance_fits(const cm_file *f, uint64_t incarnation, uint64_t offset,
+static inline bool cm_glance_fits(const struct cm_object *f, uint64_t incarnation, uint64_t offset,
                                   size_t len)
 {
     return len <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && len > 0 &&
@@ -51,7 +51,7 @@ struct cm_glance {
 /* Asks memory for what a hit waits for, before anything is known of the request but its file: what
  * else there is to test is tested meanwhile. (The other way round a hit takes a quarter longer.) */
 static inline __attribute__((always_inline)) struct cm_glance
-cm_glance_begin(const cm_file *f, uint64_t offset, size_t len)
+cm_glance_begin(const struct cm_object *f, uint64_t offset, size_t len)
 {
     const struct cm_media *m = &f->cache->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
@@ -75,7 +75,7 @@ cm_glance_begin(const cm_file *f, uint64_t offset, size_t len)
 /* HIT: all of it was copied and counted. ABSENT: it is not cached. Else nothing is known, and
  * nothing was left in the buffer. */
 static inline __attribute__((always_inline)) enum cm_found
-cm_glance_read(cm_file *f, const struct cm_plat_thread *t, const struct cm_glance *g,
+cm_glance_read(struct cm_object *f, const struct cm_plat_thread *t, const struct cm_glance *g,
                uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;

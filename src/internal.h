@@ -16,7 +16,6 @@
 #include "super.h"
 
 #define CM_CACHE_MAGIC 0x43616368u
-#define CM_FILE_MAGIC 0x46696c65u
 
 #define CM_FILE_HASH 4096u /* chains of open files */
 #define CM_FLIGHTS 256u    /* origin reads that others may wait for */
@@ -38,13 +37,13 @@ struct cm_cache {
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
-    uint64_t judged_key;   /* check key at open; with another one judged slots are judged anew */
-    uint32_t mode;         /* atomic, enum cm_mode */
-    uint32_t broken;       /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
-    uint32_t failing;      /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
-    uint32_t older;        /* atomic; the superblock was older than the pool. 1 unsaid, 2 said */
-    uint64_t media_errors; /* atomic */
-    uint32_t suspect;      /* atomic; a media error: is the file whole? 1 to be looked at, 2 no */
+    uint64_t judged_key;    /* check key at open; with another one judged slots are judged anew */
+    uint32_t mode;          /* atomic, enum cm_mode */
+    uint32_t broken;        /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
+    uint32_t failing;       /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
+    uint32_t older;         /* atomic; the superblock was older than the pool. 1 unsaid, 2 said */
+    uint64_t media_errors;  /* atomic */
+    uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be looked at, 2 no */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */
     int64_t boot_wall_ns;
     uint64_t opened_ns; /* when it became ours; cm_now() time */
@@ -60,11 +59,11 @@ struct cm_cache {
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
-    struct cm_file **file_hash;
-    uint64_t *file_floor; /* cm_file.floor_ns of what a chain's closed files left behind */
+    struct cm_object **file_hash;
+    uint64_t *file_floor;  /* cm_object.floor_ns of what a chain's closed files left behind */
     uint64_t *open_places; /* a bit a record: an attached file owns it */
     struct cm_file_slab *slabs;
-    struct cm_file *free_files, **free_tail;
+    struct cm_object *free_files, **free_tail;
     uint64_t serial;
     uint64_t bracket_id; /* atomic */
 

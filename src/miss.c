@@ -21,7 +21,7 @@ void cm_miss_sample(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
     }
 }
 
-uint64_t cm_miss_take(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss)
+uint64_t cm_miss_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss *miss)
 {
     struct cm_cache *c = f->cache;
     uint64_t group = first >> CM_GROUP_SHIFT;
@@ -52,7 +52,7 @@ static uint64_t ticket_of(const cm_miss *miss, uint64_t block)
     return miss->opaque[CM_MISS_TICKETS + (block >> CM_GROUP_SHIFT) - (first >> CM_GROUP_SHIFT)];
 }
 
-bool cm_miss_holds(cm_file *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
+bool cm_miss_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
 {
     return cm_stripe_good(s, ticket_of(miss, block)) &&
            at_load_acquire(&f->incarnation) == miss->opaque[CM_MISS_INCARNATION] &&
@@ -60,7 +60,7 @@ bool cm_miss_holds(cm_file *f, struct cm_stripe *s, const cm_miss *miss, uint64_
            at_load_seq_cst(&f->stale) == 0;
 }
 
-bool cm_miss_is_good(cm_file *f, const cm_miss *miss, uint64_t block)
+bool cm_miss_is_good(struct cm_object *f, const cm_miss *miss, uint64_t block)
 {
     struct cm_cache *c = f->cache;
     uint64_t s = cm_key_stripe(&c->media, miss->opaque[CM_MISS_INCARNATION], block);

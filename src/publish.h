@@ -10,7 +10,7 @@
 /* By what right blocks come in: that of a miss, or, with f NULL, of the stripe's ticket that each
  * newcomer brings along. */
 struct cm_grant {
-    cm_file *f;
+    struct cm_object *f;
     const cm_miss *miss;
 };
 

@@ -22,7 +22,7 @@
 
 /* What the call works on. */
 struct walk {
-    cm_file *f;
+    struct cm_object *f;
     struct cm_cache *c;
     uint64_t offset, end; /* bytes wanted, cut to the adopted size */
     uint64_t size;        /* CM_SIZE_UNKNOWN or the adopted one */
@@ -32,7 +32,7 @@ struct walk {
     uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
 };
 
-static bool walk_begin(struct walk *w, cm_file *f, uint64_t offset, size_t len)
+static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, size_t len)
 {
     w->f = f;
     w->c = f->cache;
@@ -245,8 +245,8 @@ static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
     }
 }
 
-int64_t cm_range_read(cm_file *f, enum cm_found seen, uint64_t offset, void *buf, size_t len,
-                      uint64_t ahead, uint64_t *counted, cm_miss *miss)
+int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
+                      size_t len, uint64_t ahead, uint64_t *counted, cm_miss *miss)
 {
     struct walk w;
     struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
@@ -262,7 +262,8 @@ int64_t cm_range_read(cm_file *f, enum cm_found seen, uint64_t offset, void *buf
     return n;
 }
 
-int64_t cm_range_read_whole(cm_file *f, enum cm_found seen, uint64_t offset, void *buf, size_t len)
+int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
+                            size_t len)
 {
     struct walk w;
     struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
@@ -276,7 +277,7 @@ int64_t cm_range_read_whole(cm_file *f, enum cm_found seen, uint64_t offset, voi
 
 /* At most AIMED vectors: what is no more than a block each is looked up side by side, the others
  * one after the other. Returns how many were read whole. */
-static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
+static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
 {
     struct cm_cache *c = f->cache;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
@@ -312,7 +313,7 @@ static int64_t read_group(cm_file *f, cm_read_vec *v, size_t n)
     return whole;
 }
 
-int64_t cm_range_read_many(cm_file *f, cm_read_vec *v, size_t n)
+int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n)
 {
     int64_t whole = 0;
     for (size_t i = 0; i < n; i += AIMED)
@@ -337,8 +338,8 @@ static bool add_piece(cm_iovec *iov, int n, int *count, const uint8_t *p, size_t
 
 enum { PINS_CACHE, PINS_CHECK, PINS_SLOTS };
 
-/* The upper half of PINS_CHECK, so that a struct that was never filled in is not followed; the lower
- * one is the set's life. */
+/* The upper half of PINS_CHECK, so that a struct that was never filled in is not followed; the
+ * lower one is the set's life. */
 static uint64_t check_of(const cm_pins *pins)
 {
     return pins->opaque[PINS_CACHE] * UINT64_C(0x9e3779b97f4a7c15) >> 32 << 32;
@@ -366,8 +367,8 @@ static bool register_set(struct cm_cache *c, cm_pins *pins)
     return true;
 }
 
-int64_t cm_range_pin(cm_file *f, uint64_t offset, size_t len, cm_iovec *iov, int n, int *iovcnt,
-                     cm_pins *pins, cm_miss *miss)
+int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
+                     int *iovcnt, cm_pins *pins, cm_miss *miss)
 {
     struct walk w;
     bool fillable = walk_begin(&w, f, offset, len), busy = false, full = false;

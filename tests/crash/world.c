@@ -391,9 +391,9 @@ static void open_pool(const struct floor *must_hit)
 static void choose_z(void)
 {
     const struct cm_media *m = &w.cache->media;
-    uint64_t incarnation = w.file[FILE_Z]->incarnation;
+    uint64_t incarnation = cm_object_of(w.file[FILE_Z])->incarnation;
     unsigned n = 0;
-    struct cm_key first = cm_key_of(m, w.file[FILE_A]->incarnation, 0);
+    struct cm_key first = cm_key_of(m, cm_object_of(w.file[FILE_A])->incarnation, 0);
     for (uint64_t b = 0; n < Z_BLOCKS && b < 4000000; b++) {
         struct cm_key k = cm_key_of(m, incarnation, b);
         if (k.place.bucket[0] == first.place.bucket[0] &&
@@ -840,8 +840,8 @@ static void open_warm(const struct floor *before)
     open_pool(before);
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k =
-                cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
+            struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
+                                        block_number(f, i));
             if (cm_lookup_cached(w.cache, &k) < before->must[f][i] && !rec_failed())
                 w.wrong = "a stored block is lost in the next session";
         }
@@ -967,7 +967,7 @@ static void op_damage_repair(void)
 {
     const struct cm_media *m = &w.cache->media;
     const struct cm_geometry *g = &m->geo;
-    struct cm_key k = cm_key_of(m, w.file[FILE_A]->incarnation, 0);
+    struct cm_key k = cm_key_of(m, cm_object_of(w.file[FILE_A])->incarnation, 0);
     cm_check_report c = { .struct_size = sizeof(c) };
     unsigned before = w.damaged;
     struct cm_cells cells;
@@ -1018,8 +1018,8 @@ void world_trust_durable(void)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k =
-                cm_key_of(&w.cache->media, w.file[f]->incarnation, block_number(f, i));
+            struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
+                                        block_number(f, i));
             if (cm_lookup_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
                 w.unsure[f][i] = true;
         }
@@ -1063,7 +1063,7 @@ static void op_thread(void)
 /* A's first block is found to be damaged. */
 static void op_drop(void)
 {
-    struct cm_key k = cm_key_of(&w.cache->media, w.file[FILE_A]->incarnation, 0);
+    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[FILE_A])->incarnation, 0);
     struct cm_header h;
     uint64_t slot;
     uint32_t valid;
@@ -1206,7 +1206,7 @@ static bool locked(void)
     for (uint64_t s = 0; s < c->media.geo.stripes; s++)
         any |= c->stripes[s].lock.word;
     for (int f = 0; f < FILES; f++)
-        any |= w.file[f]->lock.word;
+        any |= cm_object_of(w.file[f])->lock.word;
     return any != 0;
 }
 
@@ -1438,7 +1438,7 @@ void world_floor(struct floor *fl)
 {
     memset(fl, 0, sizeof(*fl));
     for (int f = 0; f < FILES && w.cache; f++) {
-        cm_file *file = w.file[f];
+        const struct cm_object *file = cm_object_of(w.file[f]);
         if (!file)
             continue;
         fl->incarnation[f] = file->incarnation;

@@ -435,7 +435,7 @@ static void index_part(void)
     begin("index");
     /* The page with the victim's first bucket. */
     const struct cm_media *m = &t.cache->media;
-    uint64_t incarnation = t.file->incarnation;
+    uint64_t incarnation = cm_object_of(t.file)->incarnation;
     struct cm_place p = cm_key_of(m, incarnation, VICTIM).place;
     uint64_t before = hits();
     poison_page(m->base + m->geo.index_offset + p.bucket[0] * sizeof(struct cm_bucket));
@@ -453,7 +453,7 @@ static void index_part(void)
 static const uint8_t *record_page(void)
 {
     const struct cm_media *m = &t.cache->media;
-    return m->base + m->geo.record_offset + t.file->place * sizeof(struct cm_record);
+    return m->base + m->geo.record_offset + cm_object_of(t.file)->place * sizeof(struct cm_record);
 }
 
 static void record_part(void)

@@ -540,7 +540,7 @@ static void to_leave(void)
     uint64_t version;
     for (unsigned i = 0; i < 3; i++)
         hit(0);
-    struct cm_key k = cm_key_of(&w.cache->media, w.file->incarnation, 0);
+    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file)->incarnation, 0);
     p->next = cm_probation_find(p, &k, &version);
     if (p->next >= p->entries)
         fail("not in the buffer", p->next, 0);
@@ -549,7 +549,7 @@ static void to_leave(void)
 static void to_be_victim(void)
 {
     struct cm_ring *r = &w.cache->ring;
-    struct cm_key k = cm_key_of(&w.cache->media, w.file->incarnation, 0);
+    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file)->incarnation, 0);
     struct cm_header h;
     uint64_t slot;
     while (r->free_count > 0) /* what was evicted ahead: used up without evicting anything */

@@ -157,8 +157,8 @@ static inline void pool_crash(struct pool *p)
     memcpy(image, p->base, (size_t)p->bytes);
     /* The old session is put away without leaving a trace in the image. */
     for (unsigned i = 0; i < CM_FILE_HASH; i++)
-        for (cm_file *f = p->c->file_hash[i]; f; f = f->next)
-            (void)cm_file_abort(f);
+        for (struct cm_object *f = p->c->file_hash[i]; f; f = f->next)
+            (void)cm_file_abort((cm_file *)(uintptr_t)f->handle);
     (void)cm_close(p->c);
     unmap_bytes(p->base, p->bytes);
     p->base = image;
@@ -247,10 +247,11 @@ static inline bool slot_ok(cm_cache *c, uint64_t slot)
 /* The slot that holds a block of an attached file, found without the index; CM_NO_SLOT: none. */
 static inline uint64_t slot_of(cm_file *f, uint64_t block)
 {
-    cm_cache *c = f->cache;
+    cm_cache *c = cm_object_of(f)->cache;
     for (uint64_t s = 0; s < c->media.geo.slots; s++) {
         struct cm_header *h = header_of(c, s);
-        if (slot_ok(c, s) && h->incarnation == f->incarnation && cm_header_block(h) == block)
+        if (slot_ok(c, s) && h->incarnation == cm_object_of(f)->incarnation &&
+            cm_header_block(h) == block)
             return s;
     }
     return CM_NO_SLOT;
@@ -258,7 +259,7 @@ static inline uint64_t slot_of(cm_file *f, uint64_t block)
 
 static inline struct cm_key key_of(cm_file *f, uint64_t block)
 {
-    return cm_key_of(&f->cache->media, f->incarnation, block);
+    return cm_key_of(&cm_object_of(f)->cache->media, cm_object_of(f)->incarnation, block);
 }
 
 /* The cell that leads to a block's slot, or NULL. */
@@ -267,7 +268,8 @@ static inline uint64_t *cell_to(cm_file *f, uint64_t block)
     struct cm_key k = key_of(f, block);
     uint64_t cell = cm_cell_make(k.place.tag, slot_of(f, block));
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
-        uint64_t *at = cell_of(f->cache, k.place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS);
+        uint64_t *at = cell_of(cm_object_of(f)->cache, k.place.bucket[i / CM_BUCKET_CELLS],
+                               i % CM_BUCKET_CELLS);
         if (*at == cell)
             return at;
     }

@@ -256,6 +256,82 @@ static void test_closed_file(void)
     pool_end(&p);
 }
 
+/* The same when other files have been opened since, and in the memory of the closed one. */
+static void test_closed_long_ago(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *old = attach(&p, 1, 10 * BLK, 1, 0);
+    struct cm_object *object = cm_object_of(old);
+    unsigned reused = 0;
+    detach(old);
+    for (uint64_t i = 2; i < 400; i++) {
+        cm_file *f = attach(&p, i, 10 * BLK, 1, 0);
+        reused += cm_object_of(f) == object;
+        CHECK_EQ(put(f, 0, i), 0);
+        check_file_calls(old, CM_EHANDLE);
+        CHECK_EQ(hits(f, 0, 1, i), 1);
+        detach(f);
+    }
+    CHECK(reused > 1);
+    pool_end(&p);
+}
+
+/* When an object had its last generation, nothing is attached there again. */
+static void test_last_generation(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *old = attach(&p, 1, 10 * BLK, 1, 0);
+    struct cm_object *object = cm_object_of(old);
+    detach(old);
+    object->generation = UINT16_MAX - 2;
+    unsigned reused = 0;
+    for (uint64_t i = 2; i < 400; i++) {
+        cm_file *f = attach(&p, i, 10 * BLK, 1, 0);
+        reused += cm_object_of(f) == object;
+        CHECK(f != old);
+        detach(f);
+        check_file_calls(f, CM_EHANDLE);
+    }
+    CHECK_EQ(reused, 2);
+    pool_end(&p);
+}
+
+/* Memory above the addresses that leave room for a generation is given back. */
+static void *high, *high_freed;
+static void *high_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return high ? high : map_bytes(bytes);
+}
+static void high_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    if (p == high)
+        high_freed = p;
+    else
+        unmap_bytes(p, bytes);
+}
+
+static void test_high_memory(void)
+{
+    struct pool p;
+    cm_file_id id = id_of(1);
+    cm_file *f;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = high_alloc;
+    p.o.free = high_free;
+    REQUIRE(pool_up(&p) == 0);
+    high = (void *)(uintptr_t)(UINT64_C(1) << 52);
+    CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), CM_ENOMEM);
+    CHECK(high_freed == high);
+    high = NULL;
+    CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
+    detach(f);
+    pool_end(&p);
+}
+
 /* A closed cache is found out where its memory is still there. */
 static void *keep_alloc(void *ctx, size_t bytes)
 {
@@ -654,12 +730,12 @@ static void test_format_again(void)
 static void forked_body(void *arg)
 {
     struct pool *p = arg;
-    cm_file *f = NULL;
+    struct cm_object *f = NULL;
     check_cache_calls(p->c, CM_EFORKED);
     for (unsigned i = 0; i < CM_FILE_HASH && !f; i++)
         f = p->c->file_hash[i];
     CHECK(f != NULL);
-    check_file_calls(f, CM_EFORKED);
+    check_file_calls((cm_file *)(uintptr_t)f->handle, CM_EFORKED);
 }
 
 static void test_fork(void)
@@ -1730,6 +1806,9 @@ static const struct harness_test tests[] = {
     TEST(constants),
     TEST(null_handles),
     TEST(closed_file),
+    TEST(closed_long_ago),
+    TEST(last_generation),
+    TEST(high_memory),
     TEST(closed_cache),
     TEST(null_arguments),
     TEST(null_paths),

@@ -621,7 +621,7 @@ static void test_first_hit_counts(void)
         memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
         CHECK_EQ(look(f, b, 5), RIGHT);
         CHECK_EQ(cm_ring_count(&p.c->ring, slot), 1);
-        unsampled += !cm_sample_has(p.c, f->incarnation, b);
+        unsampled += !cm_sample_has(p.c, cm_object_of(f)->incarnation, b);
     }
     CHECK(unsampled > 0);
     pool_end(&p);

@@ -91,11 +91,11 @@ static void test_sound(void)
 /* Is the block found, and by no cell of the first bucket of its key? */
 static bool only_in_second(cm_file *f, uint64_t block)
 {
-    const struct cm_media *m = &f->cache->media;
-    struct cm_key key = cm_key_of(m, f->incarnation, block);
+    const struct cm_media *m = &cm_object_of(f)->cache->media;
+    struct cm_key key = cm_key_of(m, cm_object_of(f)->incarnation, block);
     uint64_t cell[CM_BUCKET_CELLS];
     struct cm_header h;
-    if (cm_lookup_cached(f->cache, &key) == 0)
+    if (cm_lookup_cached(cm_object_of(f)->cache, &key) == 0)
         return false;
     CHECK_EQ(cm_index_load_bucket(m, key.place.bucket[0], cell), 0);
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
@@ -199,13 +199,13 @@ static uint64_t *empty_cell(cm_file *f, const struct cm_key *k)
 {
     unsigned i = CM_PLACE_CELLS;
     while (i-- > 0) {
-        uint64_t *cell =
-            cell_of(f->cache, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS);
+        uint64_t *cell = cell_of(cm_object_of(f)->cache, k->place.bucket[i / CM_BUCKET_CELLS],
+                                 i % CM_BUCKET_CELLS);
         if (*cell == 0)
             return cell;
     }
     FAIL("room in the buckets");
-    return cell_of(f->cache, k->place.bucket[1], 0);
+    return cell_of(cm_object_of(f)->cache, k->place.bucket[1], 0);
 }
 
 /* A record nobody ever used. */
@@ -222,7 +222,7 @@ static void damage_cell(cm_file *f, enum kind kind)
 {
     struct cm_key k = key_of(f, 50);
     uint64_t *cell = cell_to(f, 50), *empty = empty_cell(f, &k);
-    struct cm_geometry *g = &f->cache->media.geo;
+    struct cm_geometry *g = &cm_object_of(f)->cache->media.geo;
     if (kind == CELL_LOST)
         *cell = 0;
     else if (kind == CELL_FAR)
@@ -235,7 +235,7 @@ static void damage_cell(cm_file *f, enum kind kind)
 
 static void make_twin(cm_file *f)
 {
-    cm_cache *c = f->cache;
+    cm_cache *c = cm_object_of(f)->cache;
     struct cm_key k = key_of(f, 50);
     uint64_t slot = slot_of(f, 50), twin = c->media.geo.slots - 1;
     struct cm_header *h = header_of(c, twin);
@@ -249,7 +249,7 @@ static void make_twin(cm_file *f)
 
 static void seed_damage(cm_file *f, enum kind kind)
 {
-    cm_cache *c = f->cache;
+    cm_cache *c = cm_object_of(f)->cache;
     uint64_t last = c->media.geo.slots - 1, slot = slot_of(f, 50);
     switch (kind) {
     case HEADER_BIT:
@@ -265,7 +265,7 @@ static void seed_damage(cm_file *f, enum kind kind)
         payload_of(c, slot)[4095] ^= 1;
         break;
     case RECORD_BIT:
-        record_of(c, f->place)->size ^= 1;
+        record_of(c, cm_object_of(f)->place)->size ^= 1;
         break;
     case RECORD_JUNK:
         memset(empty_record(c), 0x5a, CM_RECORD_BODY_BYTES);
@@ -317,9 +317,9 @@ static void check_kind(enum kind kind)
     /* Records are judged while their file is not attached. */
     pool_again(&p);
     f = attach(&p, 1, 1000 * BLK, 1, 0);
-    struct cm_file copy = *f;
+    struct cm_object copy = *cm_object_of(f);
     detach(f);
-    seed_damage(&copy, kind);
+    seed_damage((cm_file *)&copy, kind); /* looks at the object only */
     cm_check_report r = look_only(&p, 0, found);
     CHECK_EQ(named(&r, kind), 1);
     CHECK_EQ(damage(&r), found);

@@ -469,7 +469,7 @@ static void test_damaged_mark(void)
     cm_validator v = val(100 * BLK, 7);
     REQUIRE(dax_pool(&p) == 0);
     cm_file *f = warm(&p, 1, &v, 0);
-    struct cm_record *r = record_of(p.c, f->place);
+    struct cm_record *r = record_of(p.c, cm_object_of(f)->place);
     detach(f);
     r->state ^= 2; /* the check of a clean mark */
     v = fresh(v);
@@ -1058,8 +1058,8 @@ static void (*version_fence)(void *ctx);
 
 static void watch_version(void *ctx)
 {
-    if (version_of->incarnation == version_before)
-        version_size = version_of->size;
+    if (cm_object_of(version_of)->incarnation == version_before)
+        version_size = cm_object_of(version_of)->size;
     version_fence(ctx);
 }
 
@@ -1072,7 +1072,7 @@ static void test_size_of_a_version(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     v = val(10 * BLK, 7);
     version_of = attach_v(&p, 1, &v, 0);
-    version_before = version_of->incarnation;
+    version_before = cm_object_of(version_of)->incarnation;
     version_size = 1;
     struct cm_persist_ops ops = *p.c->media.ops;
     const struct cm_persist_ops *real = p.c->media.ops;
@@ -1084,7 +1084,7 @@ static void test_size_of_a_version(void)
     p.c->media.ops = real;
     CHECK_EQ(version_size, CM_SIZE_UNKNOWN);
     CHECK_EQ(info_of(version_of).size, 20 * BLK);
-    CHECK(version_of->incarnation != version_before);
+    CHECK(cm_object_of(version_of)->incarnation != version_before);
     pool_end(&p);
 }
 
@@ -1324,7 +1324,7 @@ static void test_abort(void)
     CHECK_EQ(hits(f, 0, 30, 2), 30);
     for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
         CHECK_EQ(p.c->stripes[s].intents, 0);
-    CHECK_EQ(f->stale, 0);
+    CHECK_EQ(cm_object_of(f)->stale, 0);
     detach(f);
     pool_end(&p);
 }
@@ -1381,8 +1381,8 @@ static void look_at_locks(void *ctx, void *at, size_t bytes)
     (void)ctx;
     unmap_bytes(at, bytes);
     if (hooked) {
-        freed_locked += at_load_relaxed(&hooked->lock.word) != 0;
-        freed_unlocked += at_load_relaxed(&hooked->lock.word) == 0;
+        freed_locked += at_load_relaxed(&cm_object_of(hooked)->lock.word) != 0;
+        freed_unlocked += at_load_relaxed(&cm_object_of(hooked)->lock.word) == 0;
     }
 }
 static void *plain_alloc(void *ctx, size_t bytes)
@@ -1471,7 +1471,7 @@ static void test_abort_beside(void)
     (void)pthread_join(t, NULL);
     CHECK(begun > 0);
     CHECK_EQ(info_of(f).brackets, 0);
-    CHECK_EQ(f->stale, 0);
+    CHECK_EQ(cm_object_of(f)->stale, 0);
     for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
         CHECK_EQ(p.c->stripes[s].intents, 0);
     CHECK_EQ(put(f, 3, 1), 0);
@@ -1667,7 +1667,7 @@ static void test_place_unwritable(void)
     break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     v = fresh(v);
     cm_file *f = attach_v(&p, CM_RECORD_WAYS + 1, &v, 0);
-    CHECK_EQ(f->place, CM_NO_PLACE);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
     CHECK_EQ(STAT(p.c, escalations), 0);
     p.c->media.ops = &real;
     pool_end(&p);
@@ -1682,7 +1682,7 @@ static void test_own_record_damaged(void)
     cm_file_id id = id_of(1);
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = warm(&p, 1, &v, 0);
-    record_of(p.c, f->place)->size ^= 1;
+    record_of(p.c, cm_object_of(f)->place)->size ^= 1;
     break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     CHECK_EQ(cm_forget(p.c, &id), 0);
     CHECK_EQ(STAT(p.c, escalations), 1);
@@ -1877,7 +1877,7 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
         prefer_second(&p, &id);
     cm_file *f = warm(&p, 1, &v, 0);
     uint64_t incarnation = info_of(f).incarnation;
-    uint64_t at = p.c->media.geo.record_offset + f->place * sizeof(struct cm_record);
+    uint64_t at = p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record);
     uint8_t *page = p.base + at / BLK * BLK;
     detach(f);
     os_protect(page, BLK, OS_NOTHING);

@@ -41,8 +41,8 @@ static int look_anew(cm_file *f, uint64_t block, uint64_t tag)
 
 static bool in_pool(cm_file *f, uint64_t block)
 {
-    struct cm_cache *c = f->cache;
-    struct cm_key k = cm_key_of(&c->media, f->incarnation, block);
+    struct cm_cache *c = cm_object_of(f)->cache;
+    struct cm_key k = cm_key_of(&c->media, cm_object_of(f)->incarnation, block);
     uint64_t version;
     return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY &&
            cm_lookup_cached(c, &k) > 0;
@@ -432,7 +432,7 @@ static int copy_pinning(void *ctx, void *dst, const void *src, size_t n)
  * the blocks that pushed it out were stored. */
 static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void *, size_t))
 {
-    struct cm_media *m = &f->cache->media;
+    struct cm_media *m = &cm_object_of(f)->cache->media;
     struct cm_persist_ops ops = *m->ops;
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
     for (unsigned i = 0; i < 3; i++)

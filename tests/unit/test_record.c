@@ -181,7 +181,7 @@ static void test_buckets_full(void)
         f[n] = attach(&p, n + 1, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f[n], 0, 5, n), 5);
     }
-    CHECK_EQ(f[TABLE]->place, CM_NO_PLACE);
+    CHECK_EQ(cm_object_of(f[TABLE])->place, CM_NO_PLACE);
     CHECK_EQ(STAT(p.c, unrecorded), 1);
     for (uint64_t n = 0; n <= TABLE; n++)
         CHECK_EQ(hits(f[n], 0, 5, n), 5);
@@ -211,7 +211,7 @@ static void test_emptier_bucket(void)
     REQUIRE(pool_up(&p) == 0);
     for (uint64_t n = 0; n < TABLE; n++) {
         cm_file *f = attach(&p, n + 1, 100 * BLK, 1, 0);
-        in[f->place / CM_RECORD_WAYS]++;
+        in[cm_object_of(f)->place / CM_RECORD_WAYS]++;
         CHECK(in[0] - in[1] >= -1 && in[0] - in[1] <= 1);
     }
     pool_end(&p);
@@ -269,14 +269,15 @@ static void two_records(bool other_bucket)
     CHECK_EQ(put_all(f, 0, 5, 1), 5);
     CHECK_EQ(put_all(g, 0, 5, 2), 5);
     cm_record_load(&p.c->media, &id, &s);
-    uint64_t place = f->place, own = place - s.first[0] < CM_RECORD_WAYS ? s.first[0] : s.first[1];
+    uint64_t place = cm_object_of(f)->place,
+             own = place - s.first[0] < CM_RECORD_WAYS ? s.first[0] : s.first[1];
     uint64_t other = own == s.first[0] && other_bucket ? s.first[1] : s.first[0];
     other = (other_bucket ? other : own) + (place + 3) % CM_RECORD_WAYS;
     struct cm_record twin = *record_of(p.c, place);
     twin.incarnation = info_of(g).incarnation; /* one that this pool has given */
     CHECK_EQ(cm_record_write(&p.c->media, other, &twin), 0);
     CHECK_EQ(cm_record_mark(&p.c->media, other, false, 1), 0);
-    CHECK(other != g->place);
+    CHECK(other != cm_object_of(g)->place);
     detach(f);
     detach(g);
     pool_again(&p);
@@ -312,7 +313,7 @@ static void test_forget_closed(void)
             detach(attach(&p, k, 100 * BLK, 1, 0));
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f, 0, 5, n), 5);
-        uint64_t place = f->place;
+        uint64_t place = cm_object_of(f)->place;
         detach(f);
         CHECK_EQ(cm_forget(p.c, &id), 0);
         CHECK(!whole_at(&p, place));
@@ -331,7 +332,7 @@ static void test_damaged_record(void)
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0), *g = attach(&p, 2, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 5, 1), 5);
     CHECK_EQ(put_all(g, 0, 5, 2), 5);
-    uint64_t place = f->place;
+    uint64_t place = cm_object_of(f)->place;
     pool_down(&p);
     pool_up(&p);
     record_of(p.c, place)->size ^= 1;
