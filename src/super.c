@@ -55,6 +55,8 @@ static int write_both(struct cm_superblocks *s)
         int e_second = write_copy(s, 1 - s->first);
         e = e ? e : e_second;
         e_sync = sync_copy(s, 1 - s->first);
+        if (e_sync) /* the first is durable, so this one is written first the next time */
+            s->first = 1 - s->first;
     }
     e = e ? e : e_sync;
     s->failed = e != 0;
@@ -169,6 +171,8 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     int e = write_copy(s, 1 - s->first);
     if (e == 0)
         lost = sync_copy(s, 1 - s->first) != 0;
+    if (lost) /* perhaps only the other copy is durable: it stays until this one is */
+        s->first = 1 - s->first;
     /* The sync covers all that a crashed owner left to the page cache. If it fails the system has
      * dropped some of that, says so this once, and may read what was there long ago: nothing of the
      * pool counts, now or in a later session. */

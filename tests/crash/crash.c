@@ -4,6 +4,7 @@
  *
  *   crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache]
  *   crash --sequence OP,OP.. [--warm|--full] [--seed S] [--rules ...]
+ *   crash --failures N [--rules ...]
  *   crash --worker [--seed S] [--rules ...]          for `run`
  *   crash --merge OUT IN...                          for `run`
  *
@@ -23,6 +24,9 @@
  * goes on in one of the images that it may leave, and what follows is crashed in as ever. In OP!N
  * the N-th sync of the pool fails (pagecache), or else the N-th guarded load, store or flush.
  * "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of the second.
+ *
+ * --failures: instead of these, every operation with its first, second ... N-th failure, alone and
+ * with a crash of the process after it.
  *
  * Every sequence has a number, and what it does depends on that and the seed alone. A worker is
  * told "FROM TO FILE" on its standard input, runs those sequences and writes the hashes of the
@@ -461,16 +465,23 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
-            "[--warm|--full] [--sequence OP,OP...] [--probation N] [--worker] | crash --merge OUT "
-            "IN...\n");
+            "[--warm|--full] [--sequence OP,OP...] [--failures N] [--probation N] [--worker] | "
+            "crash --merge OUT IN...\n");
     return 2;
+}
+
+static unsigned op_named(const char *name)
+{
+    unsigned op = 0;
+    while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
+        op++;
+    return op;
 }
 
 /* "op,op,op" by name. */
 static bool parse_sequence(char *list)
 {
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
-        unsigned op = 0;
         char *at = strpbrk(name, "@~!");
         if (at && t.length < LENGTH_MAX) {
             bool fence = at[1] == 'f';
@@ -478,8 +489,7 @@ static bool parse_sequence(char *list)
             t.cut[t.length] = (struct cut){ *at, number + (fence ? AT_FENCE : 0) };
             *at = 0;
         }
-        while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
-            op++;
+        unsigned op = op_named(name);
         if (op == world_ops() || t.length == LENGTH_MAX)
             return false;
         t.sequence[t.length++] = op;
@@ -498,6 +508,21 @@ static void run_all(unsigned length, uint64_t states)
            (unsigned long long)end, length, world_usual_ops(), (unsigned long long)t.seen.used);
     for (number = RANDOM_FROM; t.seen.used < states; number++)
         run_number(number);
+}
+
+static void run_failures(unsigned most)
+{
+    for (unsigned i = 0; i < STARTS * world_usual_ops(); i++)
+        for (unsigned n = 1, met = 1; n <= most && met; n++)
+            for (unsigned length = 1; length <= 2 && met; length++) {
+                t.start = (enum start)(i % STARTS);
+                t.sequence[0] = i / STARTS;
+                t.sequence[1] = op_named("process-crash");
+                t.length = length;
+                t.cut[0] = (struct cut){ FAILURE, n };
+                run_sequence();
+                met = t.cut[0].how == FAILURE;
+            }
 }
 
 /* For each line "FROM TO FILE": runs them, and says what was done since the last. First of all: how
@@ -540,7 +565,7 @@ static void report(void)
 
 struct arguments {
     uint64_t states;
-    unsigned length;
+    unsigned length, failures;
     bool given, worker;
 };
 
@@ -562,6 +587,8 @@ static bool parse(int argc, char **argv, struct arguments *a)
             t.seed = strtoull(v, NULL, 10);
         else if (strcmp(argv[i - 1], "--length") == 0)
             a->length = (unsigned)strtoul(v, NULL, 10);
+        else if (strcmp(argv[i - 1], "--failures") == 0)
+            a->failures = (unsigned)strtoul(v, NULL, 10);
         else if (strcmp(argv[i - 1], "--probation") == 0)
             world_probation(t.probation = (unsigned)strtoul(v, NULL, 10));
         else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "adr") == 0)
@@ -599,6 +626,8 @@ int main(int argc, char **argv)
         status = work();
     else if (a.given)
         run_sequence();
+    else if (a.failures)
+        run_failures(a.failures);
     else
         run_all(a.length, a.states);
     if (!a.worker)

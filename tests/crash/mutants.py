@@ -337,7 +337,7 @@ MUTANTS = [
        '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->ring, &slot, 1);'),
     _m('tail rewritten', 'a tail that ended too soon is not joined with what is read after it',
        'unit flight tail_rewritten', 'flight.c',
-       'q->done = miss.offset > q->offset ? (size_t)(miss.offset - q->offset) : 0;', '(void)0;'),
+       'q->done = miss->offset > q->offset ? (size_t)(miss->offset - q->offset) : 0;', '(void)0;'),
     _m('lock over publishing', 'lock held from the look at the tickets to VALID',
        'crash fill-b1,beside-2,write-sync,fill-a0', PUBLISH,
        '    if (r == 0) {\n        /* Cell, then header',
@@ -515,13 +515,15 @@ MUTANTS = [
     _m('damaged mark', 'a damaged mark counts as DIRTY', 'unit record marks',
        RECORD, '&dirty, &boot))\n        return true;', '&dirty, &boot))\n        return false;'),
     _m('born dirty', 'DIRTY of a file changed in this boot', 'unit file born_dirty',
-       FILE, 'bool dirty = born_dirty(c, v);', 'bool dirty = false;'),
+       FILE, 'bool dirty = born_dirty(c, f->has_validator ? v : NULL);', 'bool dirty = false;'),
     _m('born dirty at revalidation', 'the same for a file that changed while open', 'crash revalidate-b,fill-b1',
-       FILE, 'int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;\n    return', 'int e = 0;\n    return'),
+       FILE, 'int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;', 'int e = 0;'),
     _m('mark after the record at revalidation', 'such a file is marked before its new record',
        'crash revalidate-b@f1,fill-b1', FILE,
-       '    int e = born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;\n    return e ? e : cm_file_renew(f);',
-       '    int e = cm_file_renew(f);\n    return e == 0 && born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : e;'),
+       '    int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;\n'
+       '    if (e == 0)\n        e = cm_file_renew(f);\n    if',
+       '    int e = cm_file_renew(f);\n    if (e == 0 && born_dirty(f->cache, f->has_validator ? v : NULL))\n'
+       '        e = cm_file_mark_dirty(f);\n    if'),
     _m('mark after the record', 'a file born dirty is marked before its record', 'crash offline@f2,fill-b1', FILE,
        '''    if (e == 0 && dirty)
         e = cm_file_mark_dirty(f);
@@ -549,7 +551,7 @@ MUTANTS = [
     _m('racy not recorded', 'racy flag of a record', 'unit file racy',
        FILE, 'f->validator.racy ? CM_RECORD_RACY : 0;', '0 ? CM_RECORD_RACY : 0;'),
     _m('racy validator', 'a racy validator matches nothing at attach', 'unit file racy',
-       FILE, '!v || v->racy || (r->flags', '!v || (r->flags'),
+       FILE, ' || v->racy || (r->flags', ' || (r->flags'),
     _m('racy revalidation', 'a racy validator proves nothing at revalidation', 'unit file racy_settles',
        FILE, '(sole || (!f->validator.racy && !v->racy))) {', '(sole || !v->racy)) {'),
     _m('racy when presented', 'nor does one that is racy now, and was not', 'unit file racy_later',
@@ -570,8 +572,8 @@ MUTANTS = [
        'unit file older_than_the_open', FILE, 'return left > c->opened_ns ? left : c->opened_ns;', 'return left;'),
     _m('floor of a validator', 'of two validators the one taken later counts',
        'unit file older_than_the_last', FILE,
-       '    f->want = false;\n    if (f->floor_ns < v->taken_at)\n        f->floor_ns = v->taken_at;\n    at_store',
-       '    f->want = false;\n    at_store'),
+       '    f->want = false;\n    if (f->floor_ns < v->taken_at)\n        f->floor_ns = v->taken_at;\n}',
+       '    f->want = false;\n}'),
     _m('floor of an unchanged one', 'also when it says that nothing changed',
        'unit file older_than_the_last', FILE,
        '        f->want = false;\n        if (f->floor_ns < v->taken_at)\n            f->floor_ns = v->taken_at;\n',
@@ -654,7 +656,7 @@ MUTANTS = [
        '    int e = 0;\n    cm_lock_release(&f->lock);\n    while'),
     _m('abort, older validator', 'a validator taken before an abort proves nothing',
        'unit file abort_then_older_validator', 'bracket.c',
-       '    f->last_end_ns = cm_plat_now_ns();\n    at_store_release(&f->size', '    at_store_release(&f->size'),
+       '    cm_file_moved(f);\n    cm_file_drop_validator(f);\n    f->dis', '    cm_file_drop_validator(f);\n    f->dis'),
     _m('abort disowns', 'no validator is adopted after an abort', 'unit file abort_disowns',
        'bracket.c', '    f->disowned = true;\n', ''),
     _m('record not written', 'escalation when a record cannot be written', 'unit file forget_unwritable',
@@ -705,9 +707,15 @@ MUTANTS = [
        SUPER, 'int e = write_copy(s, 1 - s->first);', 'int e = 0;'),
     _m('settle superblock, sync', 'the copy that was believed is synced before the other one goes',
        'crash pagecache fill-a0,process-crash', SUPER,
-       '    if (e == 0)\n        e = sync_copy(s, 1 - s->first);\n    *emptied', '    *emptied'),
+       'lost = sync_copy(s, 1 - s->first) != 0;', 'lost = false;'),
+    _m('lost superblock', 'the copy whose sync failed at the open is written before the other one',
+       'crash pagecache fill-a,process-crash!1', SUPER,
+       '    if (lost) /* perhaps only the other copy is durable: it stays until this one is */\n        s->first = 1 - s->first;\n', ''),
+    _m('half of a superblock pair', 'the copy whose sync failed is the first to be written the next time',
+       'crash pagecache fill-a,process-crash!3', SUPER,
+       '        if (e_sync) /* the first is durable, so this one is written first the next time */\n            s->first = 1 - s->first;\n', ''),
     _m('settle superblock, again', 'that copy is stored again before it is synced',
-       'crash pagecache fill-a,process-crash!2', SUPER,
+       'crash pagecache close!2', SUPER,
        'int e = write_copy(s, 1 - s->first);', 'int e = settle_copy(s, 1 - s->first);'),
     _m('superblock order', 'the copy that was believed is written last', 'crash process-crash@71,process-crash',
        'cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
@@ -740,50 +748,24 @@ MUTANTS = [
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - CM_INCARNATION_RANGE : 1;\n'),
     _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
-       'crash pagecache full close', SUPER,
-       '''    if (e == 0)
-        e = write_both(s);
-    if (e == 0)
-        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
-    cm_lock_release(&s->lock);
-    return e;
-}
-
-int cm_super_close''', '''    if (e == 0 && *emptied) {
+       'unit super open_not_synced', SUPER,
+       '    if (e == 0)\n        e = write_both(s);\n    if (e && s->sync) {',
+       '''    if (e == 0 && *emptied) {
         sb->seq++;
         sb->xxh3 = cm_format_super_sum(sb);
         e = write_copy(s, s->first);
     } else if (e == 0) {
         e = write_both(s);
     }
-    if (e == 0)
-        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
-    cm_lock_release(&s->lock);
-    return e;
-}
-
-int cm_super_close'''),
-    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache full close', SUPER,
-       '''    if (e == 0)
-        e = write_both(s);
-    if (e == 0)
-        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
-    cm_lock_release(&s->lock);
-    return e;
-}
-
-int cm_super_close''', '''    bool sync = s->sync;
+    if (e && s->sync) {'''),
+    _m('emptying open not synced', 'sync of the copies when a pool is emptied', 'crash pagecache fill-a,power-cut', SUPER,
+       '    if (e == 0)\n        e = write_both(s);\n    if (e && s->sync) {',
+       '''    bool sync = s->sync;
     s->sync = sync && !*emptied;
     if (e == 0)
         e = write_both(s);
     s->sync = sync;
-    if (e == 0)
-        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
-    cm_lock_release(&s->lock);
-    return e;
-}
-
-int cm_super_close'''),
+    if (e && s->sync) {'''),
     _m('key before the epoch', 'an epoch that was not made durable is not used', 'unit super failing_media',
        SUPER, '    if (e == 0)\n        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));\n    at_store_seq_cst',
        '        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));\n    '
@@ -800,7 +782,7 @@ int cm_super_close'''),
        'is_zero(owner->mount_id);'),
     _m('OPEN', 'OPEN before other stores', 'unit super crash_table', SUPER, '    sb->state = CM_SUPER_OPEN;\n', ''),
     _m('new epoch for another boot', 'emptying by a new epoch', 'unit super crash_table',
-       SUPER, '        sb->epoch++;\n        sb->frontier = 0;\n', '        sb->frontier = 0;\n'),
+       SUPER, '    sb->epoch++;\n    sb->frontier = 0;\n', '    sb->frontier = 0;\n'),
     _m('CLEAN after a failed sync', 'an error at the close leaves OPEN', 'crash pagecache fill-a0,close-unsynced',
        'cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);',
        '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);'),
@@ -813,7 +795,7 @@ int cm_super_close'''),
        '    if (at_load_relaxed(&c->broken))\n        e = cm_super', '    if (0)\n        e = cm_super'),
     _m('epoch after a failed sync', 'a new epoch when the data could not be synced at the close',
        'unit super data_not_synced', 'cache.c',
-       'may count. */\n    (void)cm_super_bump_epoch(&c->super, &c->broken);\n', 'may count. */\n'),
+       '    if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)\n        cm_super_void(&c->super);\n', ''),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
        'cache.c', '        e = cm_plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close', SUPER,
