@@ -208,6 +208,7 @@ quick=--quick
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 build native "$b" "${CC:-cc}" || finish
 core_suites "$b" "" 400000 5 2000000
+suite crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite mutants python3 "$here/crash/mutants.py" --quick

@@ -6,7 +6,9 @@
  * one, or a torn one that fails its checksum (seq 0). An owner opens, bumps the epoch, takes
  * incarnations, moves the frontier (one copy, not made durable), closes, opens again; crashes come
  * at any step: of the process (what is in memory stays, durable or not) or of the power. With
- * -DLOSS one copy is destroyed by the media, once, at a crash.
+ * -DLOSS one copy is destroyed by the media, once, at a crash. With -DFAILS=N the pool lies in the page
+ * cache, and up to N syncs of a copy fail: the system drops what it could not write and says so once;
+ * from then on it takes the copy for written, until it is stored again.
  *
  * Proves: an epoch that took effect, an incarnation that was handed out, a session that had begun
  * are never forgotten; without LOSS one copy is always whole.
@@ -16,12 +18,18 @@
  *          durable   NO_RANGE cm_super_open begins at the mark and does not raise it
  *          OPEN_EARLY the session begins before OPEN is durable   NO_SETTLE cm_super_open does not
  *          make the believed copy durable   WRONG_FIRST the believed copy is overwritten first
+ *          (FAILS) NO_AGAIN cm_super_open syncs the believed copy and does not store it again
+ *          NO_SWAP, NO_SWAP_OPEN the copy whose sync failed is not the next one to be written
+ *          FIRST_ANYWAY the second copy is written although the first could not be synced
  */
 #ifndef CRASHES
 #define CRASHES 2
 #endif
 #ifndef OPS
 #define OPS 3
+#endif
+#ifndef FAILS
+#define FAILS 0
 #endif
 typedef copy { byte seq, epoch, mark; bit open };
 copy mem[2], med[2], now; /* in memory; on the media if pend; the owner's */
@@ -31,21 +39,44 @@ bit session;              /* stores to the pool may have happened since the last
 bit crash, lossy;
 byte ncr, ops;
 byte pick, first, nextinc;
+byte writing;             /* 1 + the copy that is being stored */
+bit lost[2], bad, failed; /* taken for written; a sync failed; in the last write of both */
+byte nfails;
 
 inline set(to, from) {
   to.seq = from.seq; to.epoch = from.epoch; to.mark = from.mark; to.open = from.open
 }
+#define same(a, b) (a.seq == b.seq && a.epoch == b.epoch && a.mark == b.mark && a.open == b.open)
 inline arrive(i) { /* what is pending reached the media, or not, or in part */
   if
-  :: pend[i] -> if :: set(med[i], mem[i]) :: med[i].seq = 0 :: true fi; pend[i] = 0
+  :: pend[i] && same(med[i], mem[i]) -> pend[i] = 0 /* the same bytes over themselves */
+  :: pend[i] && !same(med[i], mem[i]) ->
+     if :: set(med[i], mem[i]) :: med[i].seq = 0 :: true fi; pend[i] = 0
   :: else
   fi
 }
-inline settle_copy(i) { atomic { set(med[i], mem[i]); pend[i] = 0 } }
+inline settle_copy(i) {
+  atomic {
+    bad = 0;
+    if
+    :: pend[i] -> set(med[i], mem[i]); pend[i] = 0
+    :: pend[i] && nfails < FAILS -> nfails++; arrive(i); lost[i] = 1; bad = 1
+    :: else /* nothing that the system would write */
+    fi
+  }
+}
 inline write_copy(i) {
-  atomic { arrive(i); set(mem[i], now); pend[i] = 1 };
+  atomic { arrive(i); set(mem[i], now); pend[i] = 1; lost[i] = 0; writing = 1 + i };
+  writing = 0;
 #ifndef NO_FENCE
   settle_copy(i)
+#endif
+}
+inline swap() {
+#ifdef NO_SWAP
+  skip
+#else
+  first = 1 - first
 #endif
 }
 inline write_both() {
@@ -54,11 +85,19 @@ inline write_both() {
 #ifdef ONE_COPY
   effect();
 #endif
-  write_copy((1 - first));
+  if
+#ifndef FIRST_ANYWAY
+  :: bad
+#endif
+  :: else ->
+     write_copy((1 - first));
+     if :: bad -> swap() :: else fi
+  fi;
 #ifdef NO_FENCE
   settle_copy(first); settle_copy((1 - first));
 #endif
-  effect()
+  failed = bad;
+  if :: bad :: else -> effect() fi
 }
 inline effect() {
   atomic {
@@ -98,22 +137,41 @@ again:
     read_super();
     /* cm_super_open */
     atomic {
-      now.open = 1; nextinc = now.mark; handing = 0;
+      now.open = 1; nextinc = now.mark; handing = 0; bad = 0;
 #ifndef NO_RANGE
       now.mark++
 #endif
     };
+#ifndef NO_AGAIN
+    atomic { /* stored again as it is */
+      if :: lost[1 - first] -> lost[1 - first] = 0; pend[1 - first] = 1 :: else fi
+    };
+#endif
 #ifndef NO_SETTLE
     settle_copy((1 - first));
 #endif
+    if
+    :: bad -> /* the system lost what a crashed owner left to it: the pool is emptied */
+       now.epoch++;
+#ifndef NO_SWAP_OPEN
+       first = 1 - first;
+#endif
+       bad = 0
+    :: else
+    fi;
 #ifdef OPEN_EARLY
     session = 1;
 #endif
     write_both();
+    if
+    :: failed -> now.epoch++; write_both()
+    :: else
+    fi;
+    if :: failed -> goto dead :: else fi;                             /* cm_super_void */
     session = 1;
     do
     :: ops < OPS -> atomic { ops++; now.epoch++ }; write_both()       /* cm_super_bump_epoch */
-    :: ops < OPS ->                                                   /* cm_super_incarnation */
+    :: ops < OPS && !(failed && nextinc == now.mark) ->               /* cm_super_incarnation */
        ops++;
 #ifndef NO_RANGE
        if
@@ -121,15 +179,31 @@ again:
 #ifdef HAND_EARLY
           used = nextinc;
 #endif
-          atomic { now.mark++; handing = 1 }; write_both()
+          atomic { now.mark++; handing = 1 }; write_both();
+          if :: failed -> now.mark-- :: else fi
        :: else
        fi;
 #endif
-       atomic { used = nextinc; nextinc++; handing = 0 }
-    :: ops < OPS ->                                                   /* cm_super_frontier */
+       atomic {
+         if
+         :: nextinc < now.mark -> used = nextinc; nextinc++
+         :: else
+#ifdef NO_RANGE
+            -> used = nextinc; nextinc++
+#endif
+         fi;
+         handing = 0
+       }
+    :: ops < OPS && !failed ->                                        /* cm_super_frontier */
        ops++; now.seq++;
-       atomic { arrive(first); set(mem[first], now); pend[first] = 1 }
-    :: atomic { now.open = 0; now.mark = nextinc };                   /* cm_super_close */
+       atomic { arrive(first); set(mem[first], now); pend[first] = 1; lost[first] = 0; writing = 1 + first };
+       writing = 0
+    :: failed ->                                                      /* cm_super_close */
+       ops++; now.epoch++;
+       write_both();
+       if :: failed -> goto dead :: else fi;
+       break
+    :: !failed -> atomic { now.open = 0; now.mark = nextinc };
        ops++; session = 0; /* the data was synced before */
        write_both();
        break
@@ -147,9 +221,9 @@ active proctype Crash() {
        ncr++;
        if
        :: true -> /* the process, perhaps in the middle of a copy */
-          if :: pend[0] -> mem[0].seq = 0 :: true fi;
-          if :: pend[1] -> mem[1].seq = 0 :: true fi
-       :: true -> arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]) /* the power */
+          if :: writing > 0 -> mem[writing - 1].seq = 0 :: true fi
+       :: true -> /* the power */
+          arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]); lost[0] = 0; lost[1] = 0
        fi;
 #ifdef LOSS
        if
@@ -158,7 +232,7 @@ active proctype Crash() {
        :: true
        fi;
 #endif
-       crash = 1
+       writing = 0; crash = 1
      };
      !crash
   :: break
