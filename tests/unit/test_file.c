@@ -1855,7 +1855,8 @@ static void test_failed_sync_stays(void)
 static void prefer_second(struct pool *p, const cm_file_id *id)
 {
     struct cm_record_set s;
-    struct cm_record r = { .id = { 77, 77 }, .incarnation = 1 };
+    struct cm_record r = { .id = { 77, 77 } };
+    CHECK_EQ(cm_super_incarnation(&p->c->super, &r.incarnation), 0);
     cm_record_load(&p->c->media, id, &s);
     CHECK(s.first[0] / CM_RECORD_PLACES != s.first[1] / CM_RECORD_PLACES);
     CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
@@ -1876,6 +1877,10 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
     if (lost == SECOND)
         prefer_second(&p, &id);
     cm_file *f = warm(&p, 1, &v, 0);
+    struct cm_record_set s;
+    cm_record_load(&p.c->media, &id, &s);
+    if (lost != ALL)
+        CHECK_EQ(cm_object_of(f)->place - s.first[lost == SECOND] < CM_RECORD_WAYS, true);
     uint64_t incarnation = info_of(f).incarnation;
     uint64_t at = p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record);
     uint8_t *page = p.base + at / BLK * BLK;
