@@ -335,7 +335,7 @@ void cm_ring_load(struct cm_ring *r, uint64_t first, uint64_t n, const uint8_t *
 {
     assert(first + n <= r->slots);
     for (uint64_t i = 0; i < n; i++) {
-        uint8_t kept = from[i / 2] >> i % 2 * 4 & CM_RING_KEPT;
+        uint8_t kept = (uint8_t)((unsigned)from[i / 2] >> i % 2 * 4 & CM_RING_KEPT);
         uint8_t *ref = &r->ref[first + i], was = at_load_relaxed(ref), next = 0;
         while (kept != 0 && !(was & (CM_REF_EMPTY | CM_REF_PROBATION))) {
             next = (uint8_t)(was | (kept & CM_REF_KNOWN));

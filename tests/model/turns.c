@@ -594,6 +594,7 @@ static void make_image(bool wide)
     memcpy(w.image[wide], w.pool, (size_t)w.front[wide]);
     struct cm_super *sb = (void *)w.image[wide];
     memset(sb->uuid, 7, sizeof(sb->uuid));
+    sb->inc_mark = CM_GAP_END; /* no random gap before a session's first incarnation */
     sb->hash_seed = 1;
     for (uint64_t seen = 0; __builtin_popcountll(seen) != 4; sb->hash_seed++) {
         if (sb->hash_seed > 1000)

@@ -57,8 +57,8 @@ static void clean_up(void)
 
 static const char *at(const char *name)
 {
-    static char path[4][256];
-    static unsigned next;
+    static _Thread_local char path[4][256];
+    static _Thread_local unsigned next;
     char *p = path[next++ % 4];
     (void)snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
     return p;
