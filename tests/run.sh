@@ -308,14 +308,14 @@ if [ $all = yes ]; then
       -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
       export CM_TEST_EMULATED=1
-      run="qemu-aarch64 -cpu cortex-a72 -L /usr/aarch64-linux-gnu" # as in arm64.ini
+      run="qemu-aarch64 -cpu cortex-a72" # as in arm64.ini
       core_suites "$b-arm64" arm64/ 100000 5 50000
       suite arm64/freestanding $run "$b-arm64/tests/freestanding/core"
       suite arm64/shared $run "$b-arm64/tests/cross/shared" "$log/arm64.pool"
       suite arm64/tree sh "$here/tree/check-tree.sh" "$top" "$b-arm64" objects
       suite arm64/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "$run $b-arm64/tests/cross/pool"
-      run="qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu"
+      run="qemu-aarch64 -cpu max"
       if $run "$b-arm64/tests/unit/test_persist" flush_changes_nothing >/dev/null 2>&1; then
         suite arm64/unit/persist-cvap $run "$b-arm64/tests/unit/test_persist"
       else
