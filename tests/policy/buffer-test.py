@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """buffer-test.py - what the probation buffer saves and costs, measured with the library itself.
 
-  buffer-test.py BUILD
+  buffer-test.py BUILD [--quick]
 
 Replays tests/policy/traces through the library (cachemax replay) at 0.1, 1, 10 and 30 % of the blocks that a trace
 reads, without a buffer and with one of 1 % and of 10 % of the pool, with both policies. Wanted, with a buffer: pool fills, those into slots never used
 before not counted, of at most 0.20 and 0.12 times LRU's, and on average a hit ratio of at least a point more than
-CLOCK's. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped" last.
+CLOCK's. --quick takes p3 alone. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped" last.
 """
 import concurrent.futures
 import sys
@@ -23,7 +23,7 @@ def main():
     tool = tool_of(sys.argv[1])
     checks = Checks()
     with tempfile.TemporaryDirectory() as work, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        traces = unpack(work).values()
+        traces = unpack(work, quick='--quick' in sys.argv).values()
         runs = {(share, t, s): pool.submit(replay, tool, t, '--size', s, *options)
                 for share, options in SHARES.items() for t in traces for s in SIZES}
         runs = {k: r.result() for k, r in runs.items()}

@@ -9,7 +9,8 @@ with one thread and with two, and compares with policy-sim; and replays it at 1/
 and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
 one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
 N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left
-out. --quick leaves out half of the curves and half of their sizes. --tables prints what docs/policy.md has;
+out. --quick takes p3 alone, leaves out half of the curves and half of their sizes, and grants
+what differs from run to run more. --tables prints what docs/policy.md has;
 --times N repeats each run and takes the worst (placement in the pool is random, so runs differ a little).
 """
 import argparse
@@ -27,6 +28,7 @@ SLOTS_MIN = 64
 BUFFERED = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100')  # thousandths of the slots
 CURVED = OURS + BUFFERED[2:]
 CURVED_QUICK = ('auto', 'auto:buffer=10')  # with --quick
+MORE = 2  # times the usual bounds of what threads and placement do, with --quick
 
 
 def off(values):
@@ -51,6 +53,7 @@ class Runs:
         self.tool, self.sim = tool_of(build), sim_of(build)
         self.traces, self.times = traces, times
         self.factors, self.curved = (QUICK, CURVED_QUICK) if quick else (FACTORS, CURVED)
+        self.more = MORE if quick else 1
         self.hit, self.twice, self.curve, self.fills = {}, {}, {}, {}
         self.cases = []  # (trace, size)
 
@@ -87,7 +90,7 @@ def check_simulator(c, runs, sim, policies, threads):
         differ = [hit + twice - sim[t, s, policy]['hit'] for t, s in runs.cases
                   for job in [job_of(sim, t, s, policy, threads)]
                   for hit, twice in zip(runs.hit[job], runs.twice[job])]
-        most = 1.0 if threads > 1 and policy == 'auto' else 0.5
+        most = 1.0 * runs.more if threads > 1 and policy == 'auto' else 0.5
         c.check(f'{policy} is as in the simulator, {threads} thread{"s" * (threads > 1)}', max(map(abs, differ)) <= most,
                 off(differ))
 
@@ -99,7 +102,7 @@ def above(runs, sim, policy, others):
 
 def check_others(c, runs, sim):
     x = above(runs, sim, 'auto', BEST)
-    c.check('auto against the best of S3-FIFO, SIEVE, ARC', mean(x) >= 0 and min(x) >= -2,
+    c.check('auto against the best of S3-FIFO, SIEVE, ARC', mean(x) >= (0 if len(runs.traces) > 1 else -0.5) and min(x) >= -2,
             'mean %+.2f, worst %+.2f' % (mean(x), min(x)))
     x = above(runs, sim, 'auto', ('clock',))
     c.check('auto against CLOCK', mean(x) >= 2.5 and min(x) >= -1, 'mean %+.2f, worst %+.2f' % (mean(x), min(x)))
@@ -135,8 +138,9 @@ def check_curve(c, runs, sim):
     for policy in runs.curved:
         errors = [e for many in curve_errors(runs, sim, policy).values() for e in many]
         known = [e for e in errors if e is not None]
-        least = 26 * len(runs.factors) // len(FACTORS)
-        c.check(f'the curve of {policy}', len(known) == len(errors) >= least and max(map(abs, known)) <= 2,
+        least = 13 * len(runs.traces) * len(runs.factors) // len(FACTORS)
+        c.check(f'the curve of {policy}', len(known) == len(errors) >= least and
+                max(map(abs, known)) <= 2 * runs.more and mean(map(abs, known)) <= 1,
                 f'{len(known)} of {len(errors)} known, {off(known)}')
 
 
@@ -177,7 +181,7 @@ def main():
     parser.add_argument('--quick', action='store_true')
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        runs = Runs(a.build, unpack(work, a.traces), a.times, a.quick)
+        runs = Runs(a.build, unpack(work, a.traces, a.quick), a.times, a.quick)
         sim = runs.simulate()
         jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + BUFFERED
                 for n in ((1, 2) if p in OURS else (1,))}
