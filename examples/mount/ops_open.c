@@ -12,7 +12,10 @@
 
 static int origin_flags(int flags)
 {
-    return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_APPEND | O_NOFOLLOW | O_NOCTTY)) |
+    /* Not O_NONBLOCK: with a regular file it says only that nobody waits for a lease, and somebody
+     * who names the file for a cache may hold one for a moment. */
+    return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_APPEND | O_NOFOLLOW | O_NOCTTY |
+                      O_NONBLOCK)) |
            O_CLOEXEC;
 }
 

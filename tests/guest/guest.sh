@@ -122,7 +122,7 @@ done
 appears() { # TEST PATH WHAT: waits until it is there
   i=0
   while ! [ $1 $2 ]; do
-    [ $((i += 1)) -le 1000 ] || fail "no $3"
+    [ $((i += 1)) -le 6000 ] || fail "no $3" # a minute: the host may be busy
     usleep 10000
   done
 }

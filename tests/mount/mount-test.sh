@@ -673,10 +673,27 @@ t_shared() {
   same "$(cat shnew)" new
 }
 
+# Somebody holds a lease on the file for a moment, as cm_identify does: a program that opens it without
+# waiting is not refused.
+t_leased() {
+  echo old > leased
+  python3 - "$below/leased" leased <<'PY'
+import fcntl, os, signal, sys, threading
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+held = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+threading.Timer(0.3, lambda: fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)).start()
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND)
+os.write(fd, b'new\n')
+PY
+  same "$(cat "$below/leased")" "$(printf 'old\nnew')"
+}
+
 shared() {
   [ $has_below = 1 ] || { skip "shared" "needs a bind mount"; return; }
   do_mount -o shared || { fail shared mount; return; }
   check "shared: changes of others are seen" t_shared
+  check "shared: a lease of others is waited for" t_leased
   end_by "shared" -
 }
 
