@@ -12,6 +12,7 @@
 #include "mount.h"
 
 #include <libgen.h>
+#include <limits.h>
 
 static struct {
     pthread_mutex_t lock; /* of the list */
@@ -139,12 +140,17 @@ static uint32_t attach_flags(void)
 static void say_clone(const struct inode *i)
 {
     static _Atomic bool said;
+    char path[PATH_MAX];
+    ssize_t n;
 
-    if (!atomic_exchange(&said, true))
-        say(CM_LOG_WARNING,
-            "%s: another mounted volume has the same identity as that of inode %llu, whose files "
-            "pass through uncached; --volume-id NAME tells the volume of the directory apart",
-            mnt.opt.dir, (unsigned long long)i->ino);
+    if (atomic_exchange(&said, true))
+        return;
+    n = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
+    path[n < 0 ? 0 : n] = '\0';
+    say(CM_LOG_WARNING,
+        "%s: its volume has the same identity as another mounted one, so the files of this volume "
+        "pass through uncached; a mount of that volume alone with --volume-id NAME caches them",
+        n < 0 ? mnt.opt.dir : path);
 }
 
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v)

@@ -40,6 +40,19 @@ static char *absolute(const char *path)
     return out;
 }
 
+/* The same path from the root on; its links stay, for cm_open judges who made them. */
+static char *from_root(const char *path)
+{
+    char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *out = NULL;
+
+    if (path[0] == '/')
+        return strdup(path);
+    if (cwd && asprintf(&out, "%s/%s", cwd, path) < 0)
+        out = NULL;
+    free(cwd);
+    return out;
+}
+
 /* Undoes the octal escapes of mountinfo in place. */
 static void unescape(char *s)
 {
@@ -228,7 +241,8 @@ static int open_dir(const char *dir, int *rootfd)
     struct stat st;
     int err = open_alive(dir, rootfd), rc;
 
-    if (err == ENOTCONN && place_is_ours(dir)) {
+    /* ECONNABORTED: asked while it died, of which another process of it may be the last. */
+    if ((err == ENOTCONN || err == ECONNABORTED) && place_is_ours(dir)) {
         rc = place_detach(dir);
         if (rc < 0)
             return fail("cannot detach the dead mount on", dir, strerror(-rc));
@@ -246,10 +260,30 @@ static int open_dir(const char *dir, int *rootfd)
     return 0;
 }
 
+/* 0 or an exit status. */
+static int prepare_pool(struct options *o, int rootfd)
+{
+    char *pool = from_root(o->pool), *real = realpath(o->pool, NULL);
+    bool inside;
+
+    if (!pool || !real) {
+        fail("pool", o->pool, strerror(errno));
+        free(pool);
+        free(real);
+        return EXIT_POOL;
+    }
+    free(o->pool);
+    o->pool = pool;
+    inside = pool_inside(real, rootfd) != 0;
+    if (inside)
+        fail("pool", real, "lies inside the directory to be mounted; put it elsewhere");
+    free(real);
+    return inside ? EXIT_POOL : 0;
+}
+
 int place_prepare(struct options *o, int *rootfd)
 {
-    char *dir = absolute(o->dir), *pool = absolute(o->pool);
-    struct stat st;
+    char *dir = absolute(o->dir);
     int rc;
 
     if (!dir)
@@ -259,20 +293,5 @@ int place_prepare(struct options *o, int *rootfd)
     free(o->dir);
     o->dir = dir;
     rc = open_dir(dir, rootfd);
-    if (rc) {
-        free(pool);
-        return rc;
-    }
-    if (!pool || stat(pool, &st) < 0) {
-        fail("pool", o->pool, strerror(errno));
-        free(pool);
-        return EXIT_POOL;
-    }
-    free(o->pool);
-    o->pool = pool;
-    if (pool_inside(pool, *rootfd) != 0) {
-        fail("pool", pool, "lies inside the directory to be mounted; put it elsewhere");
-        return EXIT_POOL;
-    }
-    return 0;
+    return rc ? rc : prepare_pool(o, *rootfd);
 }

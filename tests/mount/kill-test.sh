@@ -145,4 +145,16 @@ if [ -n "$mount_pid" ]; then
   "$cm" check "$pool" >"$work/check" 2>&1 && ok "cachemax check finds nothing" ||
     fail "cachemax check finds nothing" "$(tail -n 3 "$work/check" | tr '\n' ' ')"
 fi
+# At once after a kill, while the system still takes the dead mount apart.
+restarts=0
+while [ $restarts -lt 10 ] && do_mount; do
+  echo new >"$org/restart"
+  kill -9 "$mount_pid"
+  wait "$mount_pid" 2>/dev/null
+  do_mount || break
+  do_unmount
+  restarts=$((restarts + 1))
+done
+[ $restarts = 10 ] && ok "started at once after a kill, $restarts times" ||
+  fail "started at once after a kill" "$(tail -n 1 "$work/log")"
 summary

@@ -80,6 +80,19 @@ wrong_use() {
   chmod 666 "$shm/theirs"
   refused "a pool that others may write" 3 'may be written by others' "$org" --pool "$shm/theirs"
   rm "$shm/theirs"
+  if [ $is_root = 1 ]; then
+    mkdir "$shm/real"
+    cp "$pool" "$shm/real/p"
+    ln -s "$shm/real/p" "$shm/link"
+    ln -s "$shm/real" "$shm/dirlink"
+    chown -h 65534 "$shm/link" "$shm/dirlink"
+    refused "a pool behind another user's link" 3 'symbolic link .*/link belongs' "$org" --pool "$shm/link"
+    cd "$shm" || return
+    refused "a pool behind another user's link to a directory" 3 'symbolic link .*/dirlink belongs' \
+      "$org" --pool dirlink/p
+    cd / || return
+    rm -r "$shm/link" "$shm/dirlink" "$shm/real"
+  fi
   if cmp -s "$shm/garbage" "$work/garbage"; then ok "what is no pool is left alone"; else
     fail "what is no pool is left alone" "changed"; fi
   cp "$pool" "$org/pool"
@@ -793,7 +806,7 @@ clones() {
     for i in 1 2 3; do
       dd if="$org/clone2/f" of=/dev/null bs=128k iflag=direct status=none
     done
-    if [ "$(grep -c 'has the same identity' "$work/log")" = 1 ]; then ok "two volumes of one identity: said once"; else
+    if [ "$(grep -c 'clone2/f: its volume has the same identity' "$work/log")" = 1 ]; then ok "two volumes of one identity: said once"; else
       fail "two volumes of one identity: said once" "$(tail -n 3 "$work/log")"; fi
   fi
   fusermount3 -u "$org"

@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "../os.h"
+
 #include "flight.h"
 
 /* ---- An origin ------------------------------------------------------------------------------- */
@@ -691,14 +693,12 @@ static void *wait_and_work(void *arg)
 static void test_cancelled_elsewhere(void)
 {
     NO_ASAN;
-    char path[] = "flight-cancel-XXXXXX";
+    char path[300];
     struct pool p = { .o = CM_OPTIONS_INIT };
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     uint32_t reached = 0;
     pthread_t t;
-    int fd = mkstemp(path);
-    REQUIRE(fd >= 0);
-    (void)close(fd);
+    REQUIRE(os_make_file(path, sizeof(path), "flight"));
     (void)unlink(path);
     o.size = MIB;
     p.o.log = log_sleeps;
