@@ -42,17 +42,22 @@ static int write_copy(struct cm_superblocks *s, unsigned i)
     return e ? e : settle_copy(s, i);
 }
 
+static int write_next(struct cm_superblocks *s, unsigned i)
+{
+    s->now.seq++; /* of each copy: the one that was written last is told from the other */
+    s->now.xxh3 = cm_format_super_sum(&s->now);
+    return write_copy(s, i);
+}
+
 /* Lock held. The second copy is written even where the first cannot be: a new epoch that is in one
  * of them forgets more than one that is in none. Not so while the page cache may still have the
  * first in flight, which then counts at a crash of the process and may be torn by a power cut. */
 static int write_both(struct cm_superblocks *s)
 {
-    s->now.seq++;
-    s->now.xxh3 = cm_format_super_sum(&s->now);
-    int e = write_copy(s, s->first);
+    int e = write_next(s, s->first);
     int e_sync = sync_copy(s, s->first);
     if (e_sync == 0) {
-        int e_second = write_copy(s, 1 - s->first);
+        int e_second = write_next(s, 1 - s->first);
         e = e ? e : e_second;
         e_sync = sync_copy(s, 1 - s->first);
         if (e_sync) /* the first is durable, so this one is written first the next time */
@@ -171,7 +176,10 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     int e = write_copy(s, 1 - s->first);
     if (e == 0)
         lost = sync_copy(s, 1 - s->first) != 0;
-    if (lost) /* perhaps only the other copy is durable: it stays until this one is */
+    /* One copy is durable: the other one if it is whole, for it is the older one and was durable
+     * before this one was written. It stays until this one is, too. */
+    struct cm_super other;
+    if (lost && read_copy(s->media->base, s->first, &other) == 0)
         s->first = 1 - s->first;
     /* The sync covers all that a crashed owner left to the page cache. If it fails the system has
      * dropped some of that, says so this once, and may read what was there long ago: nothing of the
@@ -293,11 +301,9 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
     cm_lock_acquire(&s->lock);
     if (!s->failed && frontier > s->now.frontier) {
         s->now.frontier = frontier;
-        s->now.seq++;
-        s->now.xxh3 = cm_format_super_sum(&s->now);
         /* A hint, so not synced; and therefore into one copy only: two that the page cache has in
          * flight could both be torn by a crash. */
-        (void)write_copy(s, s->first);
+        (void)write_next(s, s->first);
     }
     cm_lock_release(&s->lock);
 }

@@ -710,7 +710,14 @@ MUTANTS = [
        'lost = sync_copy(s, 1 - s->first) != 0;', 'lost = false;'),
     _m('lost superblock', 'the copy whose sync failed at the open is written before the other one',
        'crash pagecache fill-a,process-crash!1', SUPER,
-       '    if (lost) /* perhaps only the other copy is durable: it stays until this one is */\n        s->first = 1 - s->first;\n', ''),
+       '    if (lost && read_copy(s->media->base, s->first, &other) == 0)', '    (void)other;\n    if (false)'),
+    _m('lost superblock, torn', 'not where the other one is torn', 'crash pagecache seed=8 fill-a,write-back-failed', SUPER,
+       'if (lost && read_copy(s->media->base, s->first, &other) == 0)', '(void)other;\n    if (lost)'),
+    _m('number of a copy', 'of two copies one was written last', 'unit super one_damaged', SUPER,
+       'int e_second = write_next(s, 1 - s->first);', 'int e_second = write_copy(s, 1 - s->first);'),
+    _m('write-back failed', 'a pool whose first sync fails is emptied, though the system has dropped a part of it',
+       'crash pagecache warm seed=2 write-sync,write-back-failed', SUPER,
+       '*emptied = lost || cm_super_must_empty(sb, owner);', '*emptied = cm_super_must_empty(sb, owner);'),
     _m('half of a superblock pair', 'the copy whose sync failed is the first to be written the next time',
        'crash pagecache fill-a,process-crash!3', SUPER,
        '        if (e_sync) /* the first is durable, so this one is written first the next time */\n            s->first = 1 - s->first;\n', ''),
@@ -728,8 +735,8 @@ MUTANTS = [
     _m('fence, format', 'emptiness durable before it is a pool', 'crash full format',
        'cache.c', "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n", ''),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy', 'crash pagecache fill-a0',
-       SUPER, '(void)write_copy(s, s->first);',
-       '(void)write_copy(s, s->first);\n        (void)write_copy(s, 1 - s->first);'),
+       SUPER, '(void)write_next(s, s->first);',
+       '(void)write_next(s, s->first);\n        (void)write_next(s, 1 - s->first);'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write', 'a new epoch in one copy where the other cannot be written',
@@ -1070,7 +1077,7 @@ def program_of(test):
 
 
 def command_of(test, program):
-    """crash [warm|full] [eadr|pagecache] OP,OP... | crash --OPTION... | model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
+    """crash [warm|full] [eadr|pagecache] [seed=N] OP,OP... | crash --OPTION... | model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
     words = test.split()
     if words[0] == 'unit':
         return [program] + words[2:]
@@ -1085,6 +1092,7 @@ def command_of(test, program):
     args = ['--' + w for w in ('warm', 'full') if w in words]
     for rules in ('eadr', 'pagecache'):
         args += ['--rules', rules] if rules in words else []
+    args += [a for w in words if w.startswith('seed=') for a in ('--seed', w[5:])]
     return [program] + args + ['--sequence', words[-1]]
 
 

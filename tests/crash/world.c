@@ -898,20 +898,34 @@ uint32_t world_choice(struct rng *rng, uint64_t bias, uint32_t choices)
     return bias && rng_below(rng, 4) ? (bias == 1 ? 0 : choices - 1) : choice;
 }
 
-/* The pool becomes what a power cut may leave of it, and so does the origin. */
-static void lose_power(void)
+/* The pool becomes what it may be when only a part of what is in doubt reached the media. `pages`:
+ * of most pages all of it or nothing. */
+static void lose_writes(struct rng *rng, bool pages)
 {
     size_t n;
     const struct doubt *d = rep_doubts(&n);
-    struct rng rng = { w.seed ^ rep_hash_guaranteed() };
+    rng->s = w.seed ^ rep_hash_guaranteed();
     for (size_t i = 0; i < n; i++)
-        rng.s ^= rep_hash_choice(i, d[i].choices - 1);
-    uint64_t bias = rng_below(&rng, 3);
+        rng->s ^= rep_hash_choice(i, d[i].choices - 1);
+    uint64_t bias = rng_below(rng, 3), seed = rng->s;
     rep_image_begin(w.pool);
-    for (size_t i = 0; i < n; i++)
-        rep_choose(w.pool, i, world_choice(&rng, bias, d[i].choices));
+    for (size_t i = 0; i < n; i++) {
+        struct rng page = { seed + d[i].at / BLOCK * UINT64_C(0x9e3779b97f4a7c15) };
+        uint64_t how = pages ? rng_below(&page, 3) : 2;
+        uint32_t choice = how == 0   ? 0
+                          : how == 1 ? d[i].choices - 1
+                                     : world_choice(rng, bias, d[i].choices);
+        rep_choose(w.pool, i, choice);
+    }
     rep_reset();
     memset(w.unsure, 0, sizeof(w.unsure)); /* what is there now is durable */
+}
+
+/* The pool becomes what a power cut may leave of it, and so does the origin. */
+static void lose_power(void)
+{
+    struct rng rng;
+    lose_writes(&rng, false);
     for (int f = 0; f < WRITTEN; f++)
         ofile_power_cut(&w.now.file[f], &rng);
     w.now.boot_tick = ++w.now.tick;
@@ -919,6 +933,32 @@ static void lose_power(void)
     w.boot = ++w.now.boot;
     cm_plat_thread()->number++;
     mark();
+}
+static void look_at_all(void);
+/* The process crashes, and the system could not write the pool back: it drops what did not reach
+ * the media, and says so at the next sync, once. Who gets an error from the open tries again.
+ * Without syncs (DAX) it is a crash of the process. */
+static void op_write_back_failed(void)
+{
+    if (w.rules != RULES_PAGECACHE) {
+        op_process_crash();
+        return;
+    }
+    struct rng rng;
+    cm_plat_file_close(&w.cache->file);
+    gone();
+    lose_writes(&rng, true);
+    live_arena.used = 0;
+    rec_fail_at(1);
+    int e = open_cache();
+    rec_fail_at(0);
+    if (e) {
+        live_arena.used = 0;
+        e = open_cache();
+    }
+    must(e, "open after the error");
+    attach_all(&nothing);
+    look_at_all(); /* the images of this boot are not judged: another one empties the pool */
 }
 static void op_power_cut(void)
 {
@@ -1168,13 +1208,14 @@ static const struct {
     { "format", op_format, ALONE },
     { "damage-repair", op_damage_repair, ALONE },
 /* From here on: not in all sequences up to a length, they would cost too much. */
-#define RARE_OPS 12
+#define RARE_OPS 13
     { "fill-z", op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
     { "crowd", op_crowd, PLAIN },
     { "thread", op_thread, PLAIN },
     { "read-torn", op_read_torn, ALONE },
     { "close-unsynced", op_close_unsynced, ALONE },
+    { "write-back-failed", op_write_back_failed, ALONE },
     { "power-cut", op_power_cut, ALONE },
     { "evict-a", op_evict_a, ALONE },
     { "evict-b", op_evict_b, FORGETS },
@@ -1487,6 +1528,18 @@ static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int6
     uint64_t at = i * BLOCK;
     *n = at >= o->size ? 0 : o->size - at < BLOCK ? (int64_t)(o->size - at) : BLOCK;
     return o->data + at;
+}
+
+/* What the session itself reads. */
+static void look_at_all(void)
+{
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            int64_t have, n = cm_read(w.file[f], block_number(f, i) * BLOCK, w.buf, BLOCK, NULL);
+            const uint8_t *want = expected(&w.now, f, i, &have);
+            if (n > have || (n > 0 && memcmp(w.buf, want, (size_t)n) != 0))
+                w.wrong = "wrong bytes in the same boot";
+        }
 }
 
 static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,

@@ -8,7 +8,8 @@
  * at any step: of the process (what is in memory stays, durable or not) or of the power. With
  * -DLOSS one copy is destroyed by the media, once, at a crash. With -DFAILS=N the pool lies in the page
  * cache, and up to N syncs of a copy fail: the system drops what it could not write and says so once;
- * from then on it takes the copy for written, until it is stored again.
+ * from then on it takes the copy for written, until it is stored again. It may also find out while
+ * nobody asks, and read again what is on the media; the next sync says so.
  *
  * Proves: an epoch that took effect, an incarnation that was handed out, a session that had begun
  * are never forgotten; without LOSS one copy is always whole.
@@ -20,6 +21,7 @@
  *          make the believed copy durable   WRONG_FIRST the believed copy is overwritten first
  *          (FAILS) NO_AGAIN cm_super_open syncs the believed copy and does not store it again
  *          NO_SWAP, NO_SWAP_OPEN the copy whose sync failed is not the next one to be written
+ *          SWAP_ANYWAY it is, though the other one is torn   ONE_NUMBER both copies have one number
  *          FIRST_ANYWAY the second copy is written although the first could not be synced
  */
 #ifndef CRASHES
@@ -40,6 +42,7 @@ bit crash, lossy;
 byte ncr, ops;
 byte pick, first, nextinc;
 byte writing;             /* 1 + the copy that is being stored */
+bit unsaid;               /* the system could not write something, and the next sync says so */
 bit lost[2], bad, failed; /* taken for written; a sync failed; in the last write of both */
 byte nfails;
 
@@ -60,9 +63,13 @@ inline settle_copy(i) {
     bad = 0;
     if
     :: pend[i] -> set(med[i], mem[i]); pend[i] = 0
-    :: pend[i] && nfails < FAILS -> nfails++; arrive(i); lost[i] = 1; bad = 1
-    :: else /* nothing that the system would write */
-    fi
+    :: !pend[i] /* nothing that the system would write */
+    :: nfails < FAILS -> /* of this copy, the other one, or anything else in the file */
+       nfails++; bad = 1;
+       if :: pend[0] -> arrive(0); lost[0] = 1 :: else fi;
+       if :: pend[1] -> arrive(1); lost[1] = 1 :: else fi
+    fi;
+    bad = bad || unsaid; unsaid = 0
   }
 }
 inline write_copy(i) {
@@ -90,6 +97,9 @@ inline write_both() {
   :: bad
 #endif
   :: else ->
+#ifndef ONE_NUMBER
+     now.seq++;
+#endif
      write_copy((1 - first));
      if :: bad -> swap() :: else fi
   fi;
@@ -153,9 +163,16 @@ again:
     if
     :: bad -> /* the system lost what a crashed owner left to it: the pool is emptied */
        now.epoch++;
+       if
 #ifndef NO_SWAP_OPEN
-       first = 1 - first;
+#ifdef SWAP_ANYWAY
+       :: first = 1 - first
+#else
+       :: mem[first].seq > 0 -> first = 1 - first /* whole, so durable */
 #endif
+#endif
+       :: else
+       fi;
        bad = 0
     :: else
     fi;
@@ -221,9 +238,15 @@ active proctype Crash() {
        ncr++;
        if
        :: true -> /* the process, perhaps in the middle of a copy */
-          if :: writing > 0 -> mem[writing - 1].seq = 0 :: true fi
+          if :: writing > 0 -> mem[writing - 1].seq = 0 :: true fi;
+          if
+          :: nfails < FAILS -> /* what was not written is dropped */
+             nfails++; unsaid = 1;
+             arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]); lost[0] = 0; lost[1] = 0
+          :: true
+          fi
        :: true -> /* the power */
-          arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]); lost[0] = 0; lost[1] = 0
+          arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]); lost[0] = 0; lost[1] = 0; unsaid = 0
        fi;
 #ifdef LOSS
        if

@@ -34,6 +34,14 @@ static struct cm_super *copy_of(struct pair *p, unsigned i)
     return (struct cm_super *)(void *)(p->base + i * CM_SUPER_STRIDE);
 }
 
+/* But for the number of the write and its sum. */
+static bool same_super(const struct cm_super *a, const struct cm_super *b)
+{
+    struct cm_super x = *a, y = *b;
+    x.seq = y.seq = x.xxh3 = y.xxh3 = 0;
+    return memcmp(&x, &y, sizeof(x)) == 0;
+}
+
 static void pair_end(struct pair *p)
 {
     unmap_bytes(p->base, 2 * CM_SUPER_STRIDE);
@@ -45,7 +53,8 @@ static void test_one_damaged(void)
     struct pair p;
     struct cm_super sb;
     pair_make(&p);
-    CHECK(memcmp(copy_of(&p, 0), copy_of(&p, 1), sizeof(sb)) == 0);
+    CHECK(same_super(copy_of(&p, 0), copy_of(&p, 1)));
+    CHECK(copy_of(&p, 0)->seq != copy_of(&p, 1)->seq); /* which one was written last */
     const struct cm_super good = *copy_of(&p, 0);
     for (unsigned bit = 0; bit < 2 * sizeof(sb) * 8; bit++) {
         uint32_t damaged = 9;
@@ -53,7 +62,7 @@ static void test_one_damaged(void)
         *at ^= (uint8_t)(1u << bit % 8);
         CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
         CHECK_EQ(damaged, 1);
-        CHECK(memcmp(&sb, &good, sizeof(sb)) == 0);
+        CHECK(same_super(&sb, &good));
         *at ^= (uint8_t)(1u << bit % 8);
     }
     uint32_t damaged = 9;
@@ -190,7 +199,7 @@ static void test_open_repairs(void)
         REQUIRE(pool_up(&p) == 0);
         CHECK_EQ(pool_info(p.c).superblocks_damaged, 1);
         CHECK_EQ(cm_format_super_check(super_at(&p, i)), 0);
-        CHECK(memcmp(super_at(&p, 0), super_at(&p, 1), sizeof(struct cm_super)) == 0);
+        CHECK(same_super(super_at(&p, 0), super_at(&p, 1)));
         f = attach(&p, 1, 64 * BLK, 1, 0);
         CHECK_EQ(hits(f, 0, 10, 5), 10);
         pool_again(&p);
@@ -508,8 +517,8 @@ static int open_flaky(struct pair *p, unsigned syncs, bool *emptied)
     return e;
 }
 
-/* At an open the system says, once, that it dropped what a crashed owner wrote: it may be back as it
- * was long ago. Nothing of the pool counts from then on, also for who tries again. */
+/* At an open the system says, once, that it dropped what a crashed owner wrote: it may be back as
+ * it was long ago. Nothing of the pool counts from then on, also for who tries again. */
 static void test_open_not_synced(void)
 {
 #ifdef _WIN32
