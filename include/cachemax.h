@@ -72,7 +72,7 @@ extern "C" {
     X(CM_EINCOMPAT, -13, "pool uses a feature this library does not know")                         \
     X(CM_EBYTEORDER, -14, "pool was made on a machine of the other byte order")                    \
     X(CM_EDAMAGED, -15, "both superblocks of the pool are damaged")                                \
-    X(CM_EOWNED, -16, "pool is open in another process")                                           \
+    X(CM_EOWNED, -16, "pool is open already, in this process or another")                          \
     X(CM_EPOOLSIZE, -17, "pool size is out of bounds or not a multiple of 4096")                   \
     X(CM_ERANGE, -18, "offset plus length is beyond the largest file")                             \
     X(CM_EHANDLE, -19, "handle is NULL or was closed")                                             \

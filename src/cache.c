@@ -451,9 +451,14 @@ static int lock_pool(cm_cache *c, const char *path)
     if (e != CM_EOWNED)
         return e;
     if (cm_plat_file_is_locked(&c->file) != 1) /* its owner in the superblock is gone */
-        cm_log(c, CM_LOG_ERROR, "%s: is being looked at by another process", path);
-    else if (cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
-        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u", path, sb.owner_pid);
+        cm_log(c, CM_LOG_ERROR, "%s: is being looked at, in this process or another", path);
+    else if (cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) != 0)
+        return e;
+    else if (sb.owner_pid == cm_plat_pid())
+        cm_log(c, CM_LOG_ERROR, "%s: is open in this process already: use that cache", path);
+    else
+        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u (or still held by a child it forked)",
+               path, sb.owner_pid);
     return e;
 }
 

@@ -953,6 +953,25 @@ static void dying_owner_body(void *arg)
     CHECK_EQ(put_all(f, 0, 30, 5), 30); /* ... and dies without a word */
 }
 
+static void keep_text(void *ctx, int level, const char *text)
+{
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(ctx, 200, "%s", text);
+}
+
+/* The owner is named, also when it is the caller itself. */
+static void check_says(const char *path, uint32_t flags, const char *what)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    char text[200] = "";
+    cm_cache *c = NULL;
+    o.flags = flags;
+    o.log = keep_text;
+    o.log_ctx = text;
+    CHECK_EQ(cm_open(path, &o, &c), CM_EOWNED);
+    CHECK(strstr(text, what) != NULL);
+}
+
 static void test_owned(void)
 {
     static char owner[40];
@@ -960,12 +979,14 @@ static void test_owned(void)
     cm_cache *c = open_pool(path, 0);
     REQUIRE(c != NULL);
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
+    check_says(path, 0, "is open in this process already");
     (void)snprintf(owner, sizeof(owner), "CM_TEST_OWNER=%u", cm_plat_pid());
     CHECK_EQ(putenv(owner), 0);
     in_child(owner_body, (void *)(uintptr_t)path);
     CHECK_EQ(cm_close(c), 0);
     c = open_pool(path, CM_OPEN_READONLY);
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
+    check_says(path, 0, "is being looked at, in this process or another");
     CHECK_EQ(cm_close(c), 0);
     CHECK_EQ(try_open(path, 0), 0);
     (void)unlink(path);
