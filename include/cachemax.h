@@ -80,7 +80,7 @@ extern "C" {
     X(CM_EFOREIGN, -21, "miss, bracket or pins belong to another file or cache")                   \
     X(CM_EBRACKET, -22, "no such open bracket (ended already?)")                                   \
     X(CM_EBUSY, -23, "still in use")                                                               \
-    X(CM_EFORKED, -24, "cache was opened before fork(); open it again in the child")               \
+    X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child opens one of its own") \
     X(CM_ECALLBACK, -25, "called from inside a callback of the same cache")                        \
     X(CM_EFORGET, -26, "old data cannot be forgotten durably; do not write")                       \
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
