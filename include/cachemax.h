@@ -388,9 +388,10 @@ enum {
  * `validator` NULL: the file is new at its first attach, and a second open asks nothing. Of size
  * CM_SIZE_UNKNOWN: the same, but a second open compares what else is in the two validators, unless
  * all of it is 0. `flags`: CM_SOLE_WRITER holds until a second open comes without it.
- * Returns 0, or CM_IGNORED: the file is attached, but the validator proves nothing (see
- * cm_validator.taken_at), so a file that was not open starts cold and of unknown size; take a new
- * one and present it with cm_file_revalidate().
+ * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
+ * proves nothing (see cm_validator.taken_at). A file that was not open starts cold and of unknown
+ * size then, and its blocks of earlier sessions are forgotten for good. So take the validator after
+ * cm_open(). Take a new one now and present it with cm_file_revalidate().
  * CM_EINVAL (also: taken_at is later than cm_now()) CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
