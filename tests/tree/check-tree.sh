@@ -147,6 +147,8 @@ if [ -f README.md ]; then
     else
       fail "the README's example reads a file wrong"
     fi
+    why=$( (cd "$t" && ./example data none) 2>&1) && why="it did not fail"
+    check "the README's example says why it fails" test "$why" = "none: no such file or directory"
   else
     fail "the README's example does not compile" "$(cat "$t/err")"
   fi
