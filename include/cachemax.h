@@ -253,7 +253,9 @@ typedef struct cm_options {
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
     /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
-     * before they cost a write to the pool; what waits there is lost in a crash. 0: no such buffer.
+     * before they cost a write to the pool; what waits there is lost in a crash. While the pool has
+     * slots that were never used, every block that leaves the buffer is stored, wanted again or
+     * not; cm_close() stores what still waits, where there is room. 0: no such buffer.
      * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */

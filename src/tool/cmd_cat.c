@@ -212,30 +212,48 @@ static void prove_synced(struct cat *c)
         (void)cm_sync_end(c->file, &sync, 0, NULL);
 }
 
-static void print_summary(const struct cat *c, uint64_t began)
+struct summary {
+    cm_stats_data stats;
+    double seconds; /* without the close */
+    bool cached;    /* the pool was there to the end */
+};
+
+static void begin_summary(const struct cat *c, struct summary *s, uint64_t began)
 {
-    cm_stats_data s = { .struct_size = sizeof(s) };
+    s->stats.struct_size = sizeof(s->stats);
+    s->seconds = (double)(cm_now() - began) / 1e9;
+    s->cached = c->cache && cm_stats(c->cache, &s->stats) == 0;
+}
+
+/* The pool is closed, which stores what waited in memory: the file knows how many that were, unless
+ * another process has opened it already. */
+static void print_summary(const struct cat *c, struct summary *s)
+{
+    cm_stats_data closed = { .struct_size = sizeof(closed) };
     char size[TOOL_NUMBER_MAX], rate[TOOL_NUMBER_MAX], origin[TOOL_NUMBER_MAX];
-    double seconds = (double)(cm_now() - began) / 1e9;
+    cm_stats_data *d = &s->stats;
 
     (void)tool_bytes(size, c->bytes);
-    (void)tool_bytes(rate, seconds > 0 ? (uint64_t)((double)c->bytes / seconds) : 0);
-    if (!c->cache || cm_stats(c->cache, &s) != 0) {
-        tool_message(c->path, "%s in %.2f s, %s/s; no cache", size, seconds, rate);
+    (void)tool_bytes(rate, s->seconds > 0 ? (uint64_t)((double)c->bytes / s->seconds) : 0);
+    if (!s->cached) {
+        tool_message(c->path, "%s in %.2f s, %s/s; no cache", size, s->seconds, rate);
         return;
     }
+    if (cm_pool_stats(c->pool, &closed) == 0 && closed.opened_at_ns == d->opened_at_ns)
+        d->fill_blocks = closed.fill_blocks;
     tool_message(c->path,
                  "%s in %.2f s, %s/s; %" PRIu64 " hits, %" PRIu64 " misses (%.2f %% hits); %" PRIu64
                  " blocks stored; %s read from the origin",
-                 size, seconds, rate, s.hit_blocks, s.miss_blocks,
-                 tool_share(s.hit_blocks, s.hit_blocks + s.miss_blocks), s.fill_blocks,
-                 tool_bytes(origin, s.origin_bytes));
+                 size, s->seconds, rate, d->hit_blocks, d->miss_blocks,
+                 tool_share(d->hit_blocks, d->hit_blocks + d->miss_blocks), d->fill_blocks,
+                 tool_bytes(origin, d->origin_bytes));
 }
 
 static int cat_file(struct cat *c, bool verbose)
 {
     uint64_t began = cm_now();
     void *buf = os_alloc_pages(CHUNK);
+    struct summary summary;
     int rc;
 
     if (!buf) {
@@ -244,11 +262,12 @@ static int cat_file(struct cat *c, bool verbose)
     }
     attach(c);
     rc = copy(c, buf);
-    if (verbose)
-        print_summary(c, began);
+    begin_summary(c, &summary, began);
     if (rc == 0 && still_attached(c))
         prove_synced(c);
     detach(c);
+    if (verbose)
+        print_summary(c, &summary);
     os_free_pages(buf);
     return rc;
 }

@@ -115,6 +115,7 @@ make_file() # NAME BYTES
 }
 
 hits() { sed -En 's/.*; ([0-9]+) hits, .*/\1/p' err; }
+stored() { sed -En 's/.*; ([0-9]+) blocks stored; .*/\1/p' err; }
 misses() { sed -En 's/.* hits, ([0-9]+) misses.*/\1/p' err; }
 
 # through NAME FILE POOL: prints the file through the pool; the output has to be the file.
@@ -513,6 +514,7 @@ test_cat()
   make_file data 20000001
   through cat-cold data p
   check cat-cold-misses test "$(misses)" -gt 0
+  check cat-cold-stored test "$(stored)" = 4883
   through cat-warm data p && all_hits cat-warm-all-hits
   state_is cat-leaves-clean p clean
   : >empty
