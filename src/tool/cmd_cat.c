@@ -21,7 +21,7 @@ static const struct tool_option cat_options[CAT_OPTIONS] = {
     [CAT_VOLUME_ID] = { "volume-id", 0, TOOL_NEEDS_ARG, "NAME",
                         "name of the volume FILE is on, as given to cachemax-mount" },
     [CAT_VERBOSE] = { "verbose", 'v', TOOL_NO_ARG, NULL,
-                      "print a summary of hits on standard error" },
+                      "print a summary of hits, and why FILE stays cold, on standard error" },
 };
 
 #define CHUNK ((size_t)1 << 20)
@@ -225,6 +225,16 @@ static void begin_summary(const struct cat *c, struct summary *s, uint64_t began
     s->cached = c->cache && cm_stats(c->cache, &s->stats) == 0;
 }
 
+/* Why nothing of the file will be there the next time, if that is so. */
+static void print_coldness(const struct cat *c)
+{
+    if (c->seen.racy & CM_RACY_WRITER)
+        tool_message(c->path, "nobody could be ruled out as a writer: cold next time (that takes "
+                              "the file's owner or root, a local file system, and no writer)");
+    else if (c->seen.racy)
+        tool_message(c->path, "was changed a moment ago: cold next time");
+}
+
 /* The pool is closed, which stores what waited in memory: the file knows how many that were, unless
  * another process has opened it already. */
 static void print_summary(const struct cat *c, struct summary *s)
@@ -247,6 +257,7 @@ static void print_summary(const struct cat *c, struct summary *s)
                  size, s->seconds, rate, d->hit_blocks, d->miss_blocks,
                  tool_share(d->hit_blocks, d->hit_blocks + d->miss_blocks), d->fill_blocks,
                  tool_bytes(origin, d->origin_bytes));
+    print_coldness(c);
 }
 
 static int cat_file(struct cat *c, bool verbose)
@@ -312,6 +323,10 @@ const struct tool_command tool_cat = {
     .help = "Blocks of FILE that the pool has come from there, the others from the file, and\n"
             "the pool keeps them. Trouble with the pool is reported on standard error and the\n"
             "file is read directly: it does not change the exit status.\n"
+            "\n"
+            "FILE is warm the next time only if nobody could be writing it. To find that out\n"
+            "takes its owner or root, a local file system (not FUSE, NFS or SMB), and a file\n"
+            "that nobody has open for writing. Else it is read right, but cold each time.\n"
             "\n"
             "Examples:\n"
             "  cachemax cat /slow/big.iso --pool /pmem/cache.pool -v > /dev/null\n"

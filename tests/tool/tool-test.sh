@@ -569,6 +569,26 @@ test_cat()
   rm -f p data larger empty one holes
 }
 
+# Warm is only what nobody could be writing.
+test_writers()
+{
+  local cold='data: nobody could be ruled out as a writer: cold next time'
+  "$cm" create p --size 8M -q
+  make_file data 1000000
+  expect help-cat-writers 0 'warm the next time only if nobody' "$cm" cat --help
+  exec 7<>data # a writer, who does nothing
+  through writer-first data p
+  check writer-first-says grep -q "$cold" err
+  through writer-again data p
+  check writer-again-cold test "$(hits)" = 0
+  check writer-again-says grep -q "$cold" err
+  exec 7>&-
+  through writer-gone data p
+  check writer-gone-silent test "$(grep -c 'cold next time' err)" = 0
+  through writer-gone-again data p && all_hits writer-gone-warm
+  rm -f p data
+}
+
 test_changes()
 {
   "$cm" create p --size 32M -q
@@ -1001,6 +1021,7 @@ test_full_volume
 test_interrupted_create
 test_progress
 test_cat
+test_writers
 test_changes
 test_names
 test_advise
