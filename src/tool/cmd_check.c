@@ -75,7 +75,7 @@ static struct outcome judge(const cm_check_report *r, int found, bool repair)
 }
 
 static void print_json(const char *pool, const cm_check_report *r, const struct outcome *o,
-                       const struct tool_args *args)
+                       const char *why, const struct tool_args *args)
 {
     struct tool_json j;
 
@@ -89,11 +89,13 @@ static void print_json(const char *pool, const cm_check_report *r, const struct 
 #undef CHECK_X
     json_bool(&j, "would_empty", r->would_empty);
     json_number(&j, "superblocks_damaged", r->superblocks_damaged);
+    json_bool(&j, "untrusted", why[0] != '\0');
     json_end(&j);
 }
 
 /* Harmless counters and those that are damage are always shown, zero or not. */
-static void print_lines(const char *pool, const cm_check_report *r, const struct outcome *o)
+static void print_lines(const char *pool, const cm_check_report *r, const struct outcome *o,
+                        const char *why)
 {
     char count[TOOL_NUMBER_MAX];
 
@@ -110,10 +112,13 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
     if (r->would_empty)
         (void)puts("  the next open will empty this pool: it was not closed before the system "
                    "stopped, and its volume has no DAX");
+    if (why[0])
+        (void)printf("  the next open will refuse this pool: %s\n", why);
 }
 
-/* Opens, checks and closes; *found is the library's verdict. */
-static int check_pool(const struct tool_args *args, cm_check_report *report, int *found)
+/* Opens, checks and closes; *found is the library's verdict. `why` an open will refuse it, or "". */
+static int check_pool(const struct tool_args *args, cm_check_report *report, int *found,
+                      char why[TOOL_WHY])
 {
     struct tool_log log = { args->operand, CM_LOG_WARNING };
     cm_info info = { .struct_size = sizeof(info) };
@@ -136,6 +141,8 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
     if (cm_get_info(cache, &info) != 0)
         info.size = 0;
+    if (!tool_is_untrusted(args->operand, why))
+        why[0] = '\0';
     progress_begin(&progress, "check", flags & CM_CHECK_METADATA ? 0 : info.size, false);
     *found = cm_check(cache, flags, progress_step, &progress, report);
     progress_end(&progress);
@@ -153,18 +160,19 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
 static int run_check(const struct tool_args *args)
 {
     cm_check_report report = { .struct_size = sizeof(report) };
+    char why[TOOL_WHY] = "";
     struct outcome outcome;
     int found = 0, status;
 
     os_catch_interrupts();
-    status = check_pool(args, &report, &found);
+    status = check_pool(args, &report, &found, why);
     if (status != TOOL_OK)
         return status;
     outcome = judge(&report, found, args->value[CHECK_REPAIR] != NULL);
     if (args->value[CHECK_JSON])
-        print_json(args->operand, &report, &outcome, args);
+        print_json(args->operand, &report, &outcome, why, args);
     else
-        print_lines(args->operand, &report, &outcome);
+        print_lines(args->operand, &report, &outcome, why);
     return tool_end_output(outcome.status);
 }
 

@@ -123,6 +123,21 @@ static void print_result(const char *pool, bool sparse)
                  tool_percent(info.metadata_bytes, info.size), tool_bytes(dram, info.dram_bytes));
 }
 
+/* A pool in a directory that others may write is made, but no open will take it. */
+static void warn_if_untrusted(const char *pool)
+{
+    cm_options options = CM_OPTIONS_INIT;
+    char why[TOOL_WHY];
+    cm_cache *cache;
+
+    options.flags = CM_OPEN_READONLY;
+    if (cm_open(pool, &options, &cache) != 0)
+        return;
+    if (tool_is_untrusted(pool, why))
+        tool_message(pool, "warning: was made, but will be refused when it is used: %s", why);
+    (void)cm_close(cache);
+}
+
 static int run_create(const struct tool_args *args)
 {
     struct tool_progress progress;
@@ -162,6 +177,7 @@ static int run_create(const struct tool_args *args)
     }
     if (rc != 0)
         return tool_pool_error(args->operand, rc, TOOL_CREATING);
+    warn_if_untrusted(args->operand);
     if (!quiet)
         print_result(args->operand, options.flags & CM_CREATE_SPARSE);
     return tool_end_output(TOOL_OK);

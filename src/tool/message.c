@@ -181,6 +181,30 @@ void tool_log_line(void *ctx, int level, const char *text)
         tool_message(log->pool, "%s%s", kind, text);
 }
 
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)level;
+    (void)snprintf(ctx, TOOL_WHY, "%s", text);
+}
+
+bool tool_is_untrusted(const char *pool, char why[TOOL_WHY])
+{
+    cm_options options = CM_OPTIONS_INIT;
+    const size_t n = strlen(pool);
+    cm_cache *cache;
+    int rc;
+
+    why[0] = '\0';
+    options.log = keep_line;
+    options.log_ctx = why;
+    rc = cm_open(pool, &options, &cache);
+    if (rc == 0) /* nobody had it open */
+        (void)cm_close(cache);
+    if (rc == CM_EUNTRUSTED && strncmp(why, pool, n) == 0 && strncmp(why + n, ": ", 2) == 0)
+        (void)memmove(why, why + n + 2, strlen(why + n + 2) + 1);
+    return rc == CM_EUNTRUSTED;
+}
+
 int tool_end_output(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

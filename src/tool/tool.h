@@ -24,7 +24,7 @@
     X(TOOL_FAILED, 1, "failed: no such file, exists already, no permission, no space, I/O error")  \
     X(TOOL_USAGE, 2, "wrong command line: unknown command or option, bad size")                    \
     X(TOOL_REFUSED, 3,                                                                             \
-      "not a usable pool or trace: other file, damaged, wrong length, unknown version")            \
+      "not a usable pool or trace: other file, damaged, not trusted, wrong length or version")     \
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
     X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
     X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
@@ -99,6 +99,10 @@ struct tool_log {
     int max_level; /* enum cm_log_level that is still shown */
 };
 void tool_log_line(void *ctx, int level, const char *text);
+/* Would an open refuse the pool, because others could have written it? Then `why` says what is wrong.
+ * Ask while the pool is open here, so that nothing is opened by it. */
+#define TOOL_WHY 800
+bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
 /* Flushes standard output; returns `status`, or TOOL_FAILED when output was lost. */
 int tool_end_output(int status);
 

@@ -547,9 +547,24 @@ test_cat()
   expect cat-pool-writable 0 'p: error: p: the file .*may be written by others' "$cm" cat data --pool p
   check cat-pool-writable-output cmp data out
   expect check-pool-writable 0 ': sound' "$cm" check p
+  check check-pool-writable-says grep -q \
+    'the next open will refuse this pool: the file .*p may be written by others (mode 0666)' out
+  "$cm" check p --json >out
+  check check-pool-writable-json grep -q '"untrusted": true' out
   expect repair-pool-writable 3 'others could have written the pool' "$cm" check p --repair
   expect info-pool-writable 0 'state' "$cm" info p
   chmod 600 p
+  expect check-pool-trusted 0 ': sound' "$cm" check p
+  check check-pool-trusted-silent test "$(grep -c 'will refuse' out)" = 0
+  "$cm" check p --json >out
+  check check-pool-trusted-json grep -q '"untrusted": false' out
+  state_is check-pool-trusted-clean p clean
+  mkdir -m 777 open
+  expect create-writable-directory 0 'made, 4.00 MiB' "$cm" create open/p --size 4M
+  check create-writable-directory-warns grep -q \
+    'warning: was made, but will be refused when it is used: the directory .*/open may be written' err
+  state_is create-writable-directory-clean open/p clean
+  rm -r open
   expect cat-pool-missing 0 'no.pool: no such file' "$cm" cat data --pool no.pool
   check cat-pool-missing-output cmp data out
   check cat-pool-missing-says-direct grep -q 'data: is read without the cache' err
