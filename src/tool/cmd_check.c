@@ -116,7 +116,8 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
         (void)printf("  the next open will refuse this pool: %s\n", why);
 }
 
-/* Opens, checks and closes; *found is the library's verdict. `why` an open will refuse it, or "". */
+/* Opens, checks and closes; *found is the library's verdict. `why` an open will refuse it, or "".
+ */
 static int check_pool(const struct tool_args *args, cm_check_report *report, int *found,
                       char why[TOOL_WHY])
 {

@@ -99,8 +99,8 @@ struct tool_log {
     int max_level; /* enum cm_log_level that is still shown */
 };
 void tool_log_line(void *ctx, int level, const char *text);
-/* Would an open refuse the pool, because others could have written it? Then `why` says what is wrong.
- * Ask while the pool is open here, so that nothing is opened by it. */
+/* Would an open refuse the pool, because others could have written it? Then `why` says what is
+ * wrong. Ask while the pool is open here, so that nothing is opened by it. */
 #define TOOL_WHY 800
 bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
 /* Flushes standard output; returns `status`, or TOOL_FAILED when output was lost. */
