@@ -23,22 +23,25 @@ budget=10       # seconds that it may take to read the sample from there
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
 say() { echo "quickstart.sh: $*" >&2; }
+usage() {
+  say "$*"
+  exit 2
+}
 case "${1:-}" in
 -h | --help)
   sed -n '/^# quickstart/,/^set/s/^# \{0,1\}//p' "$0"
   exit 0
   ;;
--*)
-  say "unknown option $1; usage: quickstart.sh [DIR]"
-  exit 2
-  ;;
+-*) usage "unknown option $1; usage: quickstart.sh [DIR]" ;;
 esac
+[ $# -le 1 ] || usage "one directory at most, but got $#: quote a name that has spaces; usage: quickstart.sh [DIR]"
 dir=
 [ $# = 0 ] || {
-  dir=$(CDPATH='' cd -- "$1" 2>/dev/null && pwd -P) || {
-    say "$1 is not a directory, or may not be entered"
-    exit 2
-  }
+  # Some shells take an empty name for the present directory.
+  [ -n "$1" ] || usage "the directory's name is empty; name one, or leave it out"
+  [ -e "$1" ] || usage "$1 does not exist, or may not be looked at"
+  [ -d "$1" ] || usage "$1 is not a directory; name the directory that it is in"
+  dir=$(CDPATH='' cd -- "$1" 2>/dev/null && pwd -P) || usage "$1 may not be entered by $(id -un)"
 }
 
 # ---- cleaning up, in every case ------------------------------------------------------------------

@@ -131,6 +131,28 @@ stopped() {
   runner=
 }
 
+# What is no directory is refused at once; for an empty name, in a directory that must not be mounted over.
+wrong_usage() {
+  runs "no such directory" 2 'none does not exist' "$work/none"
+  : >"$work/file"
+  runs "a file for a directory" 2 'file is not a directory' "$work/file"
+  runs "two directories" 2 'one directory at most, but got 2' "$work" "$work"
+  runs "an unknown option" 2 'unknown option --fast' --fast
+  mkdir -p "$work/here"
+  echo x >"$work/here/file"
+  cd "$work/here" || exit 1
+  runs "an empty name" 2 'name is empty' ''
+  cd "$OLDPWD" || exit 1
+  mkdir -p "$work/shut"
+  chmod 0 "$work/shut"
+  if (cd "$work/shut") 2>/dev/null; then
+    skip "a directory that may not be entered" "$(id -un) may enter all"
+  else
+    runs "a directory that may not be entered" 2 'shut may not be entered by' "$work/shut"
+  fi
+  rmdir "$work/shut"
+}
+
 # ---- without FUSE there is little to see -----------------------------------------------------------
 for p in src/tool/cachemax examples/quickstart/quickread examples/mount/cachemax-mount; do
   [ -x "$build/$p" ] || { skip everything "there is no $build/$p"; echo "$passed passed, $failed failed, $skipped skipped"; exit 0; }
@@ -138,7 +160,7 @@ done
 if ! (: <>/dev/fuse) 2>/dev/null || ! command -v fusermount3 >/dev/null; then
   skip "all but the usage" "no FUSE here for $(id -un)"
   programs
-  runs "no such directory" 2 'is not a directory' "$work/none"
+  wrong_usage
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ]
   exit
@@ -176,7 +198,7 @@ if awk -v n="$n" '
 else
   fail "the table has both storages, and what the cache gains" "see there"
 fi
-runs "no such directory" 2 'is not a directory' "$work/none"
+wrong_usage
 mkdir "$work/nothing"
 : >"$work/nothing/empty"
 runs "nothing to read" 2 'no files with something in them' "$work/nothing"
