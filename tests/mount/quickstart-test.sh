@@ -191,8 +191,10 @@ if awk -v n="$n" '
   slow && /^  cold/ { d = $2 > 0 }
   slow && /warm, after a restart/ { e = $9 > 90 }
   slow && /read by .cachemax cat/ { cat = 1 }
-  slow && cat && /^  warm/ { e = 1 }
-  /times as fast as the slow storage, .* times as fast as this/ { f = 1 }
+  slow && /came from the pool: .cachemax cat. keeps a file warm only if/ { why = 1 }
+  slow && cat && /^  again, not warm/ { e = $8 < 10 }
+  /times as fast as the slow storage, .* times as fast as this/ { f = !cat }
+  /^warm against without the cache: [0-9.]* times as fast as this/ { f = cat && why }
   END { exit !(a && b && c && d && e && f) }' "$work/out"; then
   ok "the table has both storages, and what the cache gains"
 else
@@ -343,6 +345,14 @@ if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   of_user "files that may not be read" 0 'skipped 2 files and 1 directory that cannot be read (.*: Permission denied)' \
     "${as_user[@]}"
   mounts "files that may not be read" 0
+  if ! grep -q "read by 'cachemax cat'" "$work/out"; then
+    skip "what stays cold is not called warm" "$(id -un) may mount over a FUSE mount here"
+  elif grep -q '^  again, not warm .* 0\.0 %' "$work/out" && grep -q '^  (only 0 of [1-9]' "$work/out" &&
+    ! grep -q 'times as fast as the slow storage' "$work/out"; then
+    ok "what stays cold is not called warm"
+  else
+    fail "what stays cold is not called warm" "see there"
+  fi
   clean "files that may not be read" none
   mkdir "$work/fake"
   # shellcheck disable=SC2016
@@ -375,6 +385,11 @@ if [ $ns = yes ]; then
   else
     of_user "a user without /dev/fuse" 0 'may not open /dev/fuse (as root: chmod' setpriv --reuid=65534 --regid=65534 --clear-groups
     mounts "a user without /dev/fuse" 0
+    if grep -q '^  warm .* 100\.0 %' "$work/out"; then
+      ok "the user's own files are warm"
+    else
+      fail "the user's own files are warm" "they are not"
+    fi
   fi
 elif [ "$(id -u)" != 0 ]; then
   skip "no /etc/mtab" "needs root"
