@@ -971,6 +971,32 @@ static void test_older_than_a_write(void)
     pool_end(&p);
 }
 
+/* A validator from before the open costs the blocks of earlier sessions for good: a newer one does
+ * not bring them back. */
+static void test_ignored_forgets(void)
+{
+    struct pool p;
+    cm_validator v = val(10 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = fresh(v);
+    detach(warm(&p, 1, &v, 0));
+    v = fresh(v);
+    pool_again(&p);
+    cm_file *f = attach_ignored(&p, 1, &v);
+    v = fresh(v);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    detach(f);
+    pool_again(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 1); /* what came after the newer one */
+    detach(f);
+    pool_end(&p);
+}
+
 /* The owner before this one may have written until it closed the pool, or died. */
 static void test_older_than_the_open(void)
 {
@@ -2106,6 +2132,7 @@ static const struct harness_test tests[] = {
     TEST(revalidate_changed),
     TEST(second_open_judges),
     TEST(older_than_a_write),
+    TEST(ignored_forgets),
     TEST(older_than_the_open),
     TEST(older_than_the_last),
     TEST(older_than_forgetting),
