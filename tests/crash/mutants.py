@@ -602,6 +602,8 @@ MUTANTS = [
        '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    int e = born', '    at_store_relaxed(&f->size, v->size);\n    int e = born'),
     _m('writers unseen', 'a validator is racy while somebody may be writing', 'unit platform identify_writer',
        'platform_posix_id.c', '*racy = lease < 0 ? CM_RACY_WRITER : 0;', '*racy = 0;'),
+    _m('writers on overlayfs', 'a lease on overlayfs proves nothing', 'unit volume overlay_writer',
+       'platform_posix_id.c', '        0xef53 /* ext2, 3, 4 */,', '        0x794c7630, 0xef53,'),
     _m('sync failed at the open', 'a pool whose first sync fails is emptied', 'unit super open_not_synced', SUPER,
        '*emptied = lost || cm_super_must_empty(sb, owner);', '*emptied = cm_super_must_empty(sb, owner);'),
     _m('sync failed at the open, later', 'also when a later sync of the open fails', 'unit super open_not_synced', SUPER,

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -409,6 +410,35 @@ static void test_overlay(void)
     (void)sh("umount -l l/one l/two l/up; rm -rf l");
 }
 
+/* A lease of an overlayfs does not see who maps the file: nothing there says that nobody writes. */
+static void test_overlay_writer(void)
+{
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id;
+    cm_validator v;
+    if (cannot)
+        SKIP(cannot);
+    if (sh("mkdir -p a l && mount -t tmpfs tmpfs l && cd l && mkdir low1 up1 work1 && "
+           "echo 1 >up1/f && " OVERLAY,
+           1, 1, 1, "../a") != 0) {
+        clean_up();
+        SKIP("cannot mount overlayfs here");
+    }
+    int fd = open(at("a/f"), O_RDWR | O_CLOEXEC);
+    char *view = mmap(NULL, 2, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    REQUIRE(view != MAP_FAILED && close(fd) == 0);
+    view[0] = '2';
+    CHECK_EQ(identify_as("a/f", NULL, &id, &v), 0);
+    CHECK(v.racy & CM_RACY_WRITER);
+    view[0] = '3'; /* the page is dirty already: no time moves */
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
+    fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(cm_identify_with(fd, &sole, &id, &v), 0);
+    CHECK((v.racy & CM_RACY_WRITER) == 0);
+    CHECK_EQ(munmap(view, 2) + close(fd), 0);
+    clean_up();
+}
+
 static void test_bind_and_tmpfs(void)
 {
     if (cannot)
@@ -522,8 +552,8 @@ static const struct harness_test tests[] = {
     TEST(same_claim),     TEST(claim_of_lazily_unmounted),
     TEST(claim_threads),  TEST(reused_device),
     TEST(btrfs),          TEST(overlay),
-    TEST(bind_and_tmpfs), TEST(fuse),
-    TEST(device_mapper),
+    TEST(overlay_writer), TEST(bind_and_tmpfs),
+    TEST(fuse),           TEST(device_mapper),
 };
 
 int main(int argc, char **argv)
