@@ -338,7 +338,8 @@ CM_API uint64_t cm_now(void);
  * (not overlayfs, whose leases miss mappings) and the file's owner or CAP_LEASE, on Windows with an
  * open that does not share writing. Where that cannot be had the answer is CM_RACY_WRITER. Who opens
  * the file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK) and gets
- * a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not asked for: cm_identify_with().
+ * a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not asked for:
+ * cm_identify_with().
  * The first call for a mount reads /proc and /sys.
  * CM_EINVAL (NULL, not a file that can be cached) CM_EIO CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
