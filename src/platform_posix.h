@@ -13,6 +13,10 @@
 
 #include "platform.h"
 
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546 /* linux/magic.h, since Linux 5.11 */
+#endif
+
 #define NS_PER_S INT64_C(1000000000)
 
 /* Wraps in the year 2262: still another value for another time. */

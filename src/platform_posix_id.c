@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,9 @@
 
 #include "platform_posix.h"
 
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle is for telling files apart only */
+#endif
 #ifndef STATX_MNT_ID
 #define STATX_MNT_ID 0x1000u
 #endif
@@ -160,6 +164,34 @@ static uint64_t inode_generation(int fd)
         return 0;
     }
     return (uint64_t)generation;
+}
+
+/* What stands for the file in its volume: the inode number. But a FUSE server may give one to two
+ * files (those of two devices below it), unless the caller knows better, who named the volume. The
+ * kernel itself knows such a file by node and generation, which are in its handle. The inode number
+ * counts all the same: some servers use nodes again and leave the generation as it is. */
+static uint64_t file_number(int fd, const struct stat *st, const struct statfs *fs,
+                            const cm_identify_options *o)
+{
+    static const int asked[] = { AT_EMPTY_PATH, AT_EMPTY_PATH | AT_HANDLE_FID };
+    const uint64_t inode = (uint64_t)st->st_ino;
+    union {
+        struct file_handle h;
+        char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } u;
+    int mount;
+
+    if ((uint32_t)fs->f_type != FUSE_SUPER_MAGIC || o->volume_id != NULL) {
+        return inode;
+    }
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        memset(&u, 0, sizeof u);
+        u.h.handle_bytes = MAX_HANDLE_SZ;
+        if (name_to_handle_at(fd, "", &u.h, &mount, asked[i]) == 0) {
+            return XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);
+        }
+    }
+    return inode;
 }
 
 /* A timestamp within the clock's granularity of now may hide a second change. 20 ms covers the
@@ -296,12 +328,12 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (!S_ISREG(st.st_mode)) {
         return CM_EINVAL;
     }
-    if (fstatfs(fd, &fs) == 0) {
-        if (attributes_are_made_up((uint32_t)fs.f_type)) {
-            return CM_EINVAL;
-        }
-    } else {
-        memset(&fs, 0, sizeof fs);
+    memset(&fs, 0, sizeof fs);
+    if (fstatfs(fd, &fs) != 0 && o->volume_id == NULL) {
+        return CM_EIO; /* a FUSE server may refuse that, and then nothing tells it is one */
+    }
+    if (attributes_are_made_up((uint32_t)fs.f_type)) {
+        return CM_EINVAL;
     }
     if ((o->flags & CM_IDENTIFY_SOLE_WRITER) == 0 && stat_unwritten(fd, &fs, &st, &racy) != 0) {
         return CM_EIO;
@@ -310,7 +342,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (rc != 0) {
         return rc;
     }
-    word[1] = (uint64_t)st.st_ino;
+    word[1] = file_number(fd, &st, &fs, o);
     word[2] = inode_generation(fd);
     hash = XXH3_128bits(word, sizeof word);
     *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };

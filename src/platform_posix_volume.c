@@ -12,9 +12,11 @@
  *                  itself: dm or md UUID, file behind the loop, WWID, serial, partition
  *   btrfs          f_fsid: one for each subvolume, and the kernel mounts no two with the same
  *   overlayfs      its layers
- *   f_fsid 0       type and source of the mount (FUSE, NFS)
- * Two volumes can still say the same: disks without a serial number, FUSE servers that call
- * themselves the same. The first one that is seen has the word while it is mounted; for another the
+ *   f_fsid 0       type and source of the mount (NFS)
+ *   FUSE           this one mount, for nobody knows how its server numbers files the next time:
+ *                  the word ends with it
+ * Two volumes can still say the same: disks without a serial number, exports that are called the
+ * same. The first one that is seen has the word while it is mounted; for another the
  * answer is CM_ECLONE.
  *
  * Nothing of this is read twice: what was found is kept under the number of the mount, which the
@@ -35,6 +37,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -360,6 +363,39 @@ static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type, const
     return mix(h, "device", &k->dev, sizeof k->dev);
 }
 
+/* A number that the kernel gave to one mounted FUSE file system and gives to no other before the
+ * next boot, wherever that one is bound to: the inode number of its directory in sysfs, which are
+ * counted. 0: there is no such directory. */
+static uint64_t fuse_instance(uint64_t dev)
+{
+    static const char *const forms[] = { "/sys/class/bdi/%u:%u", "/sys/class/bdi/%u:%u-fuseblk" };
+    char path[64];
+    struct stat st;
+
+    (void)snprintf(path, sizeof path, major(dev) == 0 ? forms[0] : forms[1], major(dev),
+                   minor(dev));
+    return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+/* The word of a FUSE file system: no other ever has it, so it needs no claim. CM_ECLONE: the kernel
+ * tells nothing that a later one could not have, too. */
+static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
+{
+    static const uint8_t unknown[16];
+    uint8_t boot[16];
+    uint64_t of[3] = { k->dev, fuse_instance(k->dev), 0 };
+
+    if (of[1] == 0) { /* part of another FUSE file system (virtiofs), or no sysfs */
+        of[2] = cm_posix_mount_number(fd, true);
+    }
+    cm_plat_boot_id(boot); /* all of these begin anew with it */
+    if (memcmp(boot, unknown, sizeof boot) == 0 || (of[1] == 0 && of[2] == 0)) {
+        return CM_ECLONE;
+    }
+    *word = mix(mix(0, "boot", boot, sizeof boot), "fuse", of, sizeof of);
+    return 0;
+}
+
 /* ---- Claims ---------------------------------------------------------------------------------- */
 
 /* Is the file system still there that was mounted from a disk? The kernel keeps a directory for
@@ -498,6 +534,9 @@ static int judge(int fd, const struct volume_key *k, uint32_t type, uint64_t *wo
     if (type == BTRFS_SUPER_MAGIC) {
         *word = mix(0, "btrfs", &k->fsid, sizeof k->fsid);
         return 0;
+    }
+    if (type == FUSE_SUPER_MAGIC) {
+        return word_of_fuse(fd, k, word);
     }
     read_mounts(&m);
     l = line_of(&m, fd);

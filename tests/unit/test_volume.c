@@ -452,43 +452,100 @@ static void test_bind_and_tmpfs(void)
     clean_up();
 }
 
+static cm_file_id id_as(const char *name, const char *volume_id)
+{
+    cm_file_id id;
+    cm_validator v;
+    CHECK_EQ(identify_as(name, volume_id, &id, &v), 0);
+    return id;
+}
+
+#define BINDFS(dir, at) "bindfs -o fsname=one $PWD/" dir " " at
+
+/* The ids of a FUSE mount are that mount's, at all places it is bound to, and end with it: nobody
+ * knows what its server counts by. Named by the caller they stay. */
 static void test_fuse(void)
 {
-    cm_file_id a, b;
+    cm_file_id a, b, named, again;
     cm_validator v;
-    NOT_EMULATED;
     NEED("bindfs");
-    MUST("mkdir -p a b c src1 src2 && echo 1 >src1/f && echo 2 >src2/f");
-    if (sh("bindfs $PWD/src1 a && bindfs $PWD/src2 b") != 0) {
+    MUST("mkdir -p a b c src1 src2 && echo 1 >src1/f && echo 2 >src2/f && touch src1/g");
+    if (sh(BINDFS("src1", "a") " && " BINDFS("src2", "b")) != 0) {
         clean_up();
         SKIP("cannot mount FUSE here");
     }
     a = id_at("a/f");
-    b = id_at("b/f");
+    b = id_at("b/f"); /* calls itself the same */
+    named = id_as("a/f", "two");
     CHECK(!same(a, b));
     CHECK(!same(a, id_at("src1/f")));
-    MUST("mount --bind a c && umount c && umount a && umount b && bindfs $PWD/src2 b && "
-         "bindfs $PWD/src1 a");
+    CHECK(!same(named, id_as("b/f", "three")));
+    MUST("mount --bind a c");
     CHECK(same(a, id_at("a/f")));
-    CHECK(same(b, id_at("b/f")));
-    /* The second of two that call themselves the same is told so. */
-    MUST("umount a && umount b && bindfs $PWD/src1 a && mv src1 src3 && mv src2 src1 && "
-         "bindfs $PWD/src1 b");
-    bool first = error_at("a/f") == 0;
-    CHECK_EQ(error_at("a/f"), first ? 0 : CM_ECLONE);
-    CHECK_EQ(error_at("b/f"), first ? CM_ECLONE : 0);
-    CHECK_EQ(identify_as("a/f", "two", &a, &v), 0);
-    CHECK_EQ(identify_as("b/f", "three", &b, &v), 0);
-    CHECK(!same(a, b));
-    MUST("umount a b");
-    clean_up();
-    /* Unmounted from the tree, and nobody can say whether it lives: another has its word then. */
-    MUST("mkdir -p a b src1 src2 && echo 1 >src1/f && echo 2 >src2/f && bindfs $PWD/src1 a");
-    a = id_at("a/f");
+    CHECK(same(a, id_at("c/f")));
+    /* Unmounted from the tree, and open. */
     int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
-    MUST("umount -l a && mv src1 src3 && mv src2 src1 && bindfs $PWD/src1 b");
+    MUST("umount c && umount -l a && " BINDFS("src2", "a"));
+    CHECK_EQ(cm_identify(fd, &again, &v), 0);
+    CHECK(same(a, again));
+    CHECK(!same(a, id_at("a/f")));
+    (void)close(fd);
+    MUST("umount a && umount b && " BINDFS("src1", "a") " && " BINDFS("src2", "b"));
+    CHECK(!same(a, id_at("a/f")) && !same(b, id_at("a/f")));
+    CHECK(!same(b, id_at("b/f")) && !same(a, id_at("b/f")));
+    /* Now the server meets it as another of its files. */
+    MUST("umount a && " BINDFS("src1", "a") " && cat a/g");
+    CHECK(same(named, id_as("a/f", "two")));
+    clean_up();
+}
+
+/* A server may pass on the inode numbers of two devices, so that one stands for two files. */
+static void test_fuse_inodes(void)
+{
+    struct stat x, y;
+    NEED("bindfs");
+    MUST("mkdir -p a src1/one src1/two && mount -t tmpfs tmpfs src1/one && "
+         "mount -t tmpfs tmpfs src1/two && echo 1 >src1/one/x && echo 2 >src1/two/y");
+    if (sh(BINDFS("src1", "a")) != 0) {
+        (void)sh("umount src1/one src1/two");
+        clean_up();
+        SKIP("cannot mount FUSE here");
+    }
+    CHECK_EQ(stat(at("a/one/x"), &x) + stat(at("a/two/y"), &y), 0);
+    CHECK(x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+    CHECK(!same(id_at("a/one/x"), id_at("a/two/y")));
+    CHECK(same(id_at("a/one/x"), id_at("a/one/x")));
+    MUST("umount a && umount src1/one src1/two");
+    clean_up();
+}
+
+/* Volumes of which only the source of their mount is known, where files cannot even be written. */
+#define HUGE(source, at) "mount -t hugetlbfs " source " " at " && touch " at "/f"
+
+static void test_source(void)
+{
+    cm_file_id a, again;
+    cm_validator v;
+    NOT_EMULATED;
+    if (cannot)
+        SKIP(cannot);
+    MUST("mkdir -p a b");
+    if (sh(HUGE("one", "a") " && " HUGE("two", "b")) != 0) {
+        clean_up();
+        SKIP("cannot mount hugetlbfs here");
+    }
+    a = id_at("a/f");
     CHECK_EQ(error_at("b/f"), 0);
-    CHECK(cm_identify(fd, &b, &v) != 0 || !same(a, b));
+    /* The second of two that call themselves the same is told so. */
+    MUST("umount b && " HUGE("one", "b"));
+    CHECK_EQ(error_at("b/f"), CM_ECLONE);
+    CHECK(same(a, id_at("a/f")));
+    /* Unmounted from the tree, and nobody can say whether it lives: another has its word then. */
+    MUST("umount b");
+    int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
+    MUST("umount -l a && " HUGE("one", "b"));
+    CHECK_EQ(error_at("b/f"), 0);
+    CHECK(cm_identify(fd, &again, &v) != 0 || !same(a, again));
     (void)close(fd);
     clean_up();
 }
@@ -553,7 +610,8 @@ static const struct harness_test tests[] = {
     TEST(claim_threads),  TEST(reused_device),
     TEST(btrfs),          TEST(overlay),
     TEST(overlay_writer), TEST(bind_and_tmpfs),
-    TEST(fuse),           TEST(device_mapper),
+    TEST(fuse),           TEST(fuse_inodes),
+    TEST(source),         TEST(device_mapper),
 };
 
 int main(int argc, char **argv)
