@@ -329,13 +329,13 @@ CM_API uint64_t cm_now(void);
  * number and inode generation, the validator comes from fstat. What stands for the volume is the
  * same after a restart, and differs between copies of one volume: the file system's id and what its
  * disk says of itself; the subvolume (btrfs), the layers (overlayfs), type and source of the mount
- * (network). Where two mounted volumes say the same, the first that this process identified a
- * file of has the ids; the other one's files are CM_ECLONE until the first is gone.
+ * (network). Where two mounted volumes say the same, the first that this process identified a file
+ * of has the ids; the other one's files are CM_ECLONE until the first is gone.
  * On FUSE nobody knows how the server numbers its files the next time. So an id is good for this
  * one mounted file system (wherever it is bound to) and as long as the kernel remembers the file,
- * whose handle counts beside its inode number: all files are cold after a remount, unless the volume
- * is named (volume_id below). CM_ECLONE where the kernel tells nothing of the mount (no sysfs before
- * Linux 6.8).
+ * whose handle counts beside its inode number: all files are cold after a remount, unless the
+ * volume is named (volume_id below). CM_ECLONE where the kernel tells nothing of the mount (no
+ * sysfs, before Linux 6.8).
  * On Windows the id is a hash of volume and 128-bit file id, the validator size, times and the
  * file's number in the volume's change journal (without a journal: its time of birth).
  * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
@@ -346,8 +346,8 @@ CM_API uint64_t cm_now(void);
  * a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not asked for:
  * cm_identify_with().
  * The first call for a mount reads /proc and /sys.
- * CM_EINVAL (NULL, not a file that can be cached) CM_EIO (also: the file system does not say what it
- * is, and no volume_id is given) CM_ENOMEM CM_ECLONE. */
+ * CM_EINVAL (NULL, not a file that can be cached) CM_EIO (also: the file system does not say what
+ * it is, and no volume_id is given) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {

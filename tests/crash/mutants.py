@@ -845,6 +845,8 @@ MUTANTS = [
        VOLUME, 'return mix(h, "source", &l->source, sizeof l->source);', 'return mix(h, "source", "", 0);'),
     _m('volume, FUSE', 'the ids of a FUSE mount end with it', 'unit volume fuse',
        VOLUME, 'k->dev, fuse_instance(k->dev), 0 }', 'k->dev, 1, 0 }'),
+    _m('volume, FUSE mount', 'without sysfs, the number of the mount', 'unit volume fuse_without_sysfs',
+       VOLUME, '        of[2] = cm_posix_mount_number(fd, true);', '        of[2] = 1;'),
     _m('volume, FUSE inodes', 'one inode number for two files of a FUSE mount', 'unit volume fuse_inodes',
        'platform_posix_id.c', 'return XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);', 'return inode;'),
     _m('volume, FUSE named', 'the id of a file on a named FUSE volume stays', 'unit volume fuse',

@@ -499,6 +499,33 @@ static void test_fuse(void)
     clean_up();
 }
 
+/* Where the kernel's directory of the file system cannot be seen, its mount has to tell. */
+static void test_fuse_without_sysfs(void)
+{
+    cm_file_id a, v;
+    cm_validator ignored;
+    NEED("bindfs");
+    MUST("mkdir -p a src1 && echo 1 >src1/f");
+    if (sh("mount -t tmpfs tmpfs /sys/class/bdi") != 0)
+        SKIP("cannot cover a directory of sysfs here");
+    if (sh(BINDFS("src1", "a")) != 0) {
+        (void)sh("umount /sys/class/bdi");
+        clean_up();
+        SKIP("cannot mount FUSE here");
+    }
+    int e = identify_as("a/f", NULL, &a, &ignored);
+    if (e == 0) {
+        CHECK(same(a, id_at("a/f")));
+        CHECK_EQ(sh("umount a && " BINDFS("src1", "a")), 0);
+        CHECK(!same(a, id_at("a/f")));
+    } else {
+        CHECK_EQ(e, CM_ECLONE); /* before Linux 6.8 */
+        CHECK_EQ(identify_as("a/f", "two", &v, &ignored), 0);
+    }
+    MUST("umount /sys/class/bdi");
+    clean_up();
+}
+
 /* A server may pass on the inode numbers of two devices, so that one stands for two files. */
 static void test_fuse_inodes(void)
 {
@@ -610,8 +637,9 @@ static const struct harness_test tests[] = {
     TEST(claim_threads),  TEST(reused_device),
     TEST(btrfs),          TEST(overlay),
     TEST(overlay_writer), TEST(bind_and_tmpfs),
-    TEST(fuse),           TEST(fuse_inodes),
-    TEST(source),         TEST(device_mapper),
+    TEST(fuse),           TEST(fuse_without_sysfs),
+    TEST(fuse_inodes),    TEST(source),
+    TEST(device_mapper),
 };
 
 int main(int argc, char **argv)
