@@ -513,7 +513,8 @@ enum cm_not_stored {
 /* Offers data read from the origin AFTER the miss was handed out. `data` begins at miss->offset;
  * len <= miss->len rounded up to a block; only with CM_FILL_EOF may it end inside a block.
  * 0: every block is stored (durable on DAX) or, where there is a probation buffer, waits in it.
- * Positive: enum cm_not_stored, others may be stored.
+ * Positive: enum cm_not_stored, others may be stored. Nobody may change `data` during the call: what
+ * is stored is what others read.
  * CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss) CM_EFOREIGN. */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
@@ -529,7 +530,9 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
  * the file, or a negative error. Threads that miss the same block wait for one origin read;
- * sequential readers get wider ones. Trouble of the cache never fails the read.
+ * sequential readers get wider ones. Trouble of the cache never fails the read. The origin may be
+ * read into `buf` and stored from there, so it must not be memory that others can write meanwhile (of
+ * a guest, of a client): read those into memory of your own.
  * Blocks as long as the origin does. */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);

@@ -210,7 +210,12 @@ int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
     int e = begin(f, &p, &w);
     if (e == 0)
         e = cm_bracket_end(f, &w, NULL);
-    return e < 0 && e != CM_EBRACKET ? e : 0; /* an abort may have ended it: as good */
+    if (e >= 0 || e == CM_EBRACKET)
+        return 0; /* an abort may have ended it: as good */
+    cm_lock_acquire(&f->lock);
+    (void)cm_file_stop(f, e); /* the change was made by others: it stands whatever we return */
+    cm_lock_release(&f->lock);
+    return e;
 }
 
 int cm_bracket_abort(struct cm_object *f)

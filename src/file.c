@@ -306,13 +306,24 @@ static void release_incarnation(struct cm_object *f, uint64_t incarnation)
     cm_count(f->cache, CM_STAT_incarnations, 1);
 }
 
+int cm_file_stop(struct cm_object *f, int e)
+{
+    if (e)
+        release_incarnation(f, 0);
+    return e;
+}
+
 int cm_file_renew(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
     uint64_t incarnation;
+    /* Nothing is cached of it until the next boot. A record that is written may be torn by a crash,
+     * and the failed fsync be forgotten with it. */
+    if (at_load_relaxed(&f->bypassed) && f->incarnation == 0)
+        return 0;
     int e = cm_file_can_forget(c);
     if (e)
-        return e;
+        return cm_file_stop(f, e);
     e = cm_super_incarnation(&c->super, &incarnation);
     if (e == 0) {
         if (write_record(f, incarnation))
@@ -322,8 +333,7 @@ int cm_file_renew(struct cm_object *f)
         incarnation = 0; /* none to be had: the file is not cached any more */
         e = abandon_record(f);
     }
-    if (e == 0)
-        release_incarnation(f, incarnation);
+    release_incarnation(f, e == 0 ? incarnation : 0);
     return e;
 }
 
@@ -336,7 +346,9 @@ int cm_file_sync_failed(struct cm_object *f)
     f->data_begun++;               /* a sync under way proves nothing about it */
     int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
     /* Blocks read before may be newer than what the origin kept. */
-    return e ? e : cm_file_renew(f);
+    e = e ? e : cm_file_renew(f);
+    release_incarnation(f, 0); /* the record stays as it is now */
+    return e;
 }
 
 /* ---- Validators ------------------------------------------------------------------------------ */
@@ -416,8 +428,7 @@ static int begin_version(struct cm_object *f, const cm_validator *v)
      * a reader could end one version where the other one ends (walk_begin). */
     at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);
     int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;
-    if (e == 0)
-        e = cm_file_renew(f);
+    e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
     if (e == 0)
         at_store_release(&f->size, v->size); /* pairs with the acquire in walk_begin */
     return e;
@@ -581,6 +592,19 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
     cm_count(f->cache, CM_STAT_attach_kept, 1);
 }
 
+/* A file that an fsync failed for in this boot: its record stays as it is, and nothing is cached.
+ */
+static void stay_out(struct cm_object *f, const cm_validator *v)
+{
+    f->size = CM_SIZE_UNKNOWN;
+    if (v) {
+        set_validator(f, v);
+        f->size = v->size;
+    }
+    f->dirty = true;
+    cm_count(f->cache, CM_STAT_attach_new, 1);
+}
+
 /* Must what is at a new record's place be dropped before anything is written there? A torn record
  * that was this very file's may lack just the words that the two have in common: a crash in writing
  * the new one could make the old one whole. */
@@ -648,7 +672,9 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = find_record(f, &b, &r);
     if (e == 0) {
         at_store_relaxed(&f->bypassed, r && sync_failed(c, f->place, r));
-        if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
+        if (at_load_relaxed(&f->bypassed))
+            stay_out(f, v);
+        else if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
             e = begin_anew(f, &b, v);
@@ -738,11 +764,11 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
     cm_lock_acquire(&c->files_lock);
     int e = cm_file_can_forget(c);
     struct cm_object *f = find(c, id);
-    if (e == 0 && f) {
+    if (f) {
         cm_lock_acquire(&f->lock);
         cm_file_drop_validator(f); /* the id may stand for another file now */
         cm_file_moved(f);
-        e = cm_file_renew(f);
+        e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);
     } else if (e == 0) {
         struct cm_record_set b;

@@ -411,10 +411,10 @@ MUTANTS = [
         cm_lock_release(&c->files_lock);''', '''        cm_lock_release(&c->files_lock);
         e = attach_new(c, id, v, flags, file);'''),
     _m('forget, locked', 'forgetting an open file holds its lock', 'turns absent: forget, begin', FILE,
-       '''        e = cm_file_renew(f);
+       '''        e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);
     } else if''', '''        cm_lock_release(&f->lock);
-        e = cm_file_renew(f);
+        e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
     } else if'''),
     _m('attach, broken', 'no file is attached while the pool cannot forget', 'unit file cannot_forget_yet', FILE,
        '''    if (e == 0)
@@ -521,7 +521,7 @@ MUTANTS = [
     _m('mark after the record at revalidation', 'such a file is marked before its new record',
        'crash revalidate-b@f1,fill-b1', FILE,
        '    int e = born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;\n'
-       '    if (e == 0)\n        e = cm_file_renew(f);\n    if',
+       '    e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);\n    if',
        '    int e = cm_file_renew(f);\n    if (e == 0 && born_dirty(f->cache, f->has_validator ? v : NULL))\n'
        '        e = cm_file_mark_dirty(f);\n    if'),
     _m('mark after the record', 'a file born dirty is marked before its record', 'crash offline@f2,fill-b1', FILE,
@@ -582,7 +582,8 @@ MUTANTS = [
        'unit file open_bracket_ignores', 'bracket.c', '        f->want = true;\n        cm_file_moved(f);\n',
        '        f->want = true;\n'),
     _m('floor of forgetting', 'no validator counts that was taken before the file was forgotten',
-       'unit file older_than_forgetting', FILE, '        cm_file_moved(f);\n        e = cm_file_renew(f);', '        e = cm_file_renew(f);'),
+       'unit file older_than_forgetting', FILE,
+       '        cm_file_moved(f);\n        e = e == 0 ?', '        e = e == 0 ?'),
     _m('floor of forgetting, closed', 'the same for a file that nobody has open',
        'unit file older_than_forgetting', FILE, '        leave_floor(c, id, cm_plat_now_ns() + 1);\n', ''),
     _m('forgotten size', 'forgetting an attached file forgets its size',
@@ -616,6 +617,16 @@ MUTANTS = [
        '    if (f->generation == UINT16_MAX)\n        return;\n', ''),
     _m('high memory', 'memory whose address leaves no room for a generation is given back', 'unit api high_memory', 'file.c',
        '>> CM_ADDRESS_BITS) {', '>> CM_ADDRESS_BITS && false) {'),
+    _m('stop, invalidate', 'what could not be forgotten is not used after the pool forgets again',
+       'unit file forgets_after_healing', 'bracket.c', '(void)cm_file_stop(f, e); /* the', '(void)e; /* the'),
+    _m('stop, renew', 'the same for a new version, an abort', 'unit file forgets_after_healing', FILE,
+       'return cm_file_stop(f, e);\n    e = cm_super', 'return e;\n    e = cm_super'),
+    _m('stop, first time', 'the same where the attempt itself fails', 'unit file forgets_after_healing', FILE,
+       '    release_incarnation(f, e == 0 ? incarnation : 0);', '    if (e == 0)\n        release_incarnation(f, incarnation);'),
+    _m('stop, forget', 'the same for cm_forget', 'unit file forgets_after_healing', FILE,
+       'e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);\n        cm_lock', 'e = e == 0 ? cm_file_renew(f) : e;\n        cm_lock'),
+    _m('failed fsync, attach', 'the record of a file that an fsync failed for stays', 'unit file failed_sync_killed', FILE,
+       '        if (at_load_relaxed(&f->bypassed))\n            stay_out(f, v);\n        else if (may', '        if (may'),
     _m('copied pins', 'a set of pins is released once', 'unit pin unpin_copy', 'range.c',
        '        !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life))',
        '        !(cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life) || 1))'),
@@ -629,7 +640,7 @@ MUTANTS = [
        'unit file sync_then_change',
        FILE, '    f->data_begun++;\n    f->disowned = false;', '    f->disowned = false;'),
     _m('failed fsync', 'new incarnation after a failed fsync', 'unit file failed_sync_reattach',
-       FILE, '    return e ? e : cm_file_renew(f);\n}\n\n/* ---- Validators', '    return e;\n}\n\n/* ---- Validators'),
+       FILE, '    e = e ? e : cm_file_renew(f);\n', ''),
     _m('failed fsync, bypass', 'bypass after a failed fsync', 'unit file failed_sync',
        FILE, '    at_store_release(&f->bypassed, 1u);\n', ''),
     _m('failed fsync, reattach', 'bypass kept over a reattach', 'unit file failed_sync_reattach',
@@ -645,8 +656,8 @@ MUTANTS = [
     _m('failed fsync, order', 'a failed fsync marks before the new record', 'unit file failed_sync_order', FILE,
        '    int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */\n'
        '    /* Blocks read before may be newer than what the origin kept. */\n'
-       '    return e ? e : cm_file_renew(f);',
-       '    int e = cm_file_renew(f);\n    return e ? e : cm_file_mark_dirty(f);'),
+       '    e = e ? e : cm_file_renew(f);',
+       '    int e = cm_file_renew(f);\n    e = e ? e : cm_file_mark_dirty(f);'),
     _m('failed fsync, boot', 'a failed fsync bypasses the file in its own boot only', 'unit file failed_sync_boots', FILE,
        '           boot == c->super.now.boot_number;\n}', '           true;\n}'),
     _m('two records', 'two records of one id are dropped', 'unit record two_records',
@@ -678,8 +689,8 @@ MUTANTS = [
        '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
        '        release_incarnation(f, incarnation);\n        if (write_record(f, incarnation))\n            e = '
        'abandon_record(f);',
-       FILE, '    if (e == 0)\n        release_incarnation(f, incarnation);',
-       '    if (e == 0 && incarnation == 0)\n        release_incarnation(f, incarnation);'),
+       FILE, '    release_incarnation(f, e == 0 ? incarnation : 0);',
+       '    if (e || incarnation == 0)\n        release_incarnation(f, 0);'),
     _m('unreadable record, attach', 'a record that cannot be read is voided before another is made',
        'unit file unreadable_record', FILE, 'e = void_unreadable(c, b, true);', ''),
     _m('unreadable record, forget', 'a record that cannot be read is forgotten too',
@@ -743,8 +754,8 @@ MUTANTS = [
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write', 'a new epoch in one copy where the other cannot be written',
        'unit super one_copy_unwritable', SUPER,
-       '        int e_second = write_copy(s, 1 - s->first);\n        e = e ? e : e_second;',
-       '        e = e ? e : write_copy(s, 1 - s->first);'),
+       '        int e_second = write_next(s, 1 - s->first);\n        e = e ? e : e_second;',
+       '        e = e ? e : write_next(s, 1 - s->first);'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER, '''    s->now.frontier = 0;
     int e = write_both(s);''', '''    s->now.frontier = 0;
     s->now.seq++;

@@ -923,7 +923,8 @@ static void test_second_open_judges(void)
     pool_end(&p);
 }
 
-/* ---- Validators that are older than what they stand for --------------------------------------- */
+/* ---- Validators that are older than what they stand for ---------------------------------------
+ */
 
 /* Attaches with a validator that must prove nothing: the file starts cold, of unknown size. */
 static cm_file *attach_ignored(struct pool *p, uint64_t id, const cm_validator *v)
@@ -1089,8 +1090,8 @@ static void watch_version(void *ctx)
     version_fence(ctx);
 }
 
-/* While a file gets another incarnation nobody knows its size: a reader must not end the old version
- * where the new one ends, nor the other way round. */
+/* While a file gets another incarnation nobody knows its size: a reader must not end the old
+ * version where the new one ends, nor the other way round. */
 static void test_size_of_a_version(void)
 {
     struct pool p;
@@ -1888,6 +1889,115 @@ static void prefer_second(struct pool *p, const cm_file_id *id)
     CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
 }
 
+/* While records and superblocks cannot be written something is to be forgotten of a file; then they
+ * can again, and what is done with another file makes the pool forget all it has. That reaches
+ * neither the buffer nor a ticket: nothing of the file is used any more. */
+enum failing_forget { BY_INVALIDATE, BY_VERSION, BY_FORGET, BY_ABORT, FORGETS };
+static int forget_by(enum failing_forget how, struct pool *p, cm_file *f, cm_validator *v)
+{
+    const cm_file_id id = id_of(1);
+    *v = fresh(*v);
+    switch (how) {
+    case BY_INVALIDATE:
+        return cm_invalidate(f, 3 * BLK, BLK);
+    case BY_VERSION:
+        return cm_file_revalidate(f, v);
+    case BY_FORGET:
+        return cm_forget(p->c, &id);
+    default:
+        return cm_file_abort(f);
+    }
+}
+static void heal_elsewhere(struct pool *p)
+{
+    cm_file *g = attach(p, 9, 10 * BLK, 7, 0);
+    cm_bracket w = begin_write(g, 0, BLK);
+    CHECK(cm_write_end(g, &w, NULL) >= 0);
+    detach(g);
+    CHECK_EQ(pool_info(p->c).mode, CM_NORMAL);
+}
+static void test_forgets_after_healing(void)
+{
+    for (unsigned i = 0; i < 4 * FORGETS; i++) {
+        const enum failing_forget how = (enum failing_forget)(i / 4);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 8);
+        uint8_t old[CM_BLOCK_SIZE];
+        pool_make(&p, 16 * MIB, 0);
+        p.o.probation_bytes = i & 1 ? CM_PROBATION_DEFAULT : 0;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, 100 * BLK, 7, 0), *h = attach(&p, 8, 10 * BLK, 7, 0);
+        CHECK_EQ(put(f, 3, 1), 0);
+        const cm_miss ticket = miss_of(f, 4 * BLK, BLK);
+        content(1, 4, old);
+        break_range(&p, 0, p.c->media.geo.index_offset);
+        if (i & 2) /* it is known already that nothing can be forgotten */
+            CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
+        CHECK_EQ(forget_by(how, &p, f, &v), CM_EFORGET);
+        p.c->media.ops = &real;
+        heal_elsewhere(&p);
+        if (how == BY_VERSION) {
+            v = fresh(v);
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        }
+        CHECK(cm_fill(f, &ticket, old, BLK, 0) > 0);
+        CHECK_EQ(look(f, 3, 1), MISS);
+        CHECK_EQ(look(f, 4, 1), MISS);
+        pool_end(&p);
+    }
+}
+
+/* The process dies at a fence of an attach of a file that an fsync failed for: it is still known.
+ */
+static struct pool *dying;
+static uint8_t *left_at[16];
+static unsigned fences;
+static void fence_and_copy(void *ctx)
+{
+    real.fence(ctx);
+    if (fences == sizeof(left_at) / sizeof(left_at[0]))
+        return;
+    left_at[fences] = map_bytes(dying->bytes);
+    memcpy(left_at[fences++], dying->base, (size_t)dying->bytes);
+}
+static void test_failed_sync_killed(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    detach(f);
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns(); /* it was written before */
+    v = fresh(v);
+    dying = &p;
+    fences = 0;
+    ops = real = *p.c->media.ops;
+    ops.fence = fence_and_copy;
+    p.c->media.ops = &ops;
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 0, 90 * BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->media.ops = &real;
+    detach(f);
+    pool_down(&p);
+    uint8_t *whole = p.base;
+    for (unsigned i = 0; i < fences; i++) {
+        p.base = left_at[i];
+        REQUIRE(pool_up(&p) == 0);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+        detach(f);
+        pool_down(&p);
+        unmap_bytes(p.base, p.bytes);
+    }
+    p.base = whole;
+    pool_end(&p);
+}
+
 /* A record that cannot be read today must not bring its incarnation back tomorrow: where all
  * records are lost, where those of its own bucket are and the other one is at hand. */
 enum lost { ALL, FIRST, SECOND };
@@ -2089,6 +2199,8 @@ static const struct harness_test tests[] = {
     TEST(forget_unwritable),
     TEST(failed_sync_stays),
     TEST(unreadable_record),
+    TEST(forgets_after_healing),
+    TEST(failed_sync_killed),
     TEST(stored_before_the_record),
     TEST(record_order),
     TEST(sync_then_change),
