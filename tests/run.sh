@@ -209,7 +209,7 @@ b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
-core_suites "$b" "" 400000 5 1000000
+core_suites "$b" "" 400000 5 500000
 suite crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
