@@ -223,11 +223,8 @@ suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite policy/unit "$b/tests/policy/test_policy"
 suite policy python3 "$here/policy/policy-test.py" "$b"
-suite policy/buffer python3 "$here/policy/buffer-test.py" "$b" --quick
-suite policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
 suite policy/scan python3 "$here/policy/scan-test.py" "$b"
 suite policy/advice "$b/tests/policy/test_advice"
-suite policy/library python3 "$here/policy/library-test.py" "$b" --quick
 also tool bash "$here/tool/tool-test.sh" "$b"
 suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
@@ -244,6 +241,10 @@ target "linux x86-64"
 [ $all = no ] || {
   suite guest bash "$here/guest/run.sh" "$b"
   target "guest with DAX"
+  suite policy/buffer python3 "$here/policy/buffer-test.py" "$b" --quick
+  suite policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
+  suite policy/library python3 "$here/policy/library-test.py" "$b" --quick
+  target "the library beside its simulator"
 }
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------

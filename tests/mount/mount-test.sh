@@ -120,7 +120,7 @@ wrong_use_mounted() {
   mkdir -p "$work/second"
   "$mount_bin" "$work/second" --pool "$pool" >/dev/null 2>"$work/err"
   r=$?
-  if [ $r = 3 ] && grep -Eq "another process.*pid $mount_pid" "$work/err"; then
+  if [ $r = 3 ] && grep -q "is open in process $mount_pid" "$work/err"; then
     ok "pool owned by another process"
   else
     fail "pool owned by another process" "status $r: $(cat "$work/err")"

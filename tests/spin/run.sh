@@ -201,7 +201,7 @@ ok all super loss-3crashes LOSS CRASHES=3
 must ci super LOSS ONE_COPY
 must ci super NO_FENCE
 for m in HAND_EARLY NO_RANGE OPEN_EARLY NO_SETTLE WRONG_FIRST; do must all super $m; done
-ok ci super fails FAILS=1
+ok ci super fails FAILS=1 OPS=2
 ok all super 2fails FAILS=2 OPS=2
 for m in NO_AGAIN NO_SWAP NO_SWAP_OPEN SWAP_ANYWAY ONE_NUMBER FIRST_ANYWAY; do must all super FAILS=2 OPS=2 $m; done
 ok ci boot base
