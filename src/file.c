@@ -313,14 +313,10 @@ int cm_file_stop(struct cm_object *f, int e)
     return e;
 }
 
-int cm_file_renew(struct cm_object *f)
+static int renew(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
     uint64_t incarnation;
-    /* Nothing is cached of it until the next boot. A record that is written may be torn by a crash,
-     * and the failed fsync be forgotten with it. */
-    if (at_load_relaxed(&f->bypassed) && f->incarnation == 0)
-        return 0;
     int e = cm_file_can_forget(c);
     if (e)
         return cm_file_stop(f, e);
@@ -337,17 +333,27 @@ int cm_file_renew(struct cm_object *f)
     return e;
 }
 
+int cm_file_renew(struct cm_object *f)
+{
+    /* Nothing is cached of a bypassed file until the next boot. A record that is written may be
+     * torn by a crash, and the failed fsync be forgotten with it. */
+    assert(!at_load_relaxed(&f->bypassed) || f->incarnation == 0);
+    return at_load_relaxed(&f->bypassed) ? 0 : renew(f);
+}
+
 int cm_file_sync_failed(struct cm_object *f)
 {
     /* Not lifted in this boot: the system keeps pages that it could not write, takes them for
      * written and reports them once. What a later sync says is about other pages; and what is
      * read, until those pages are gone, may be newer than what the origin has. */
+    const bool known = at_load_relaxed(&f->bypassed) != 0;
     at_store_release(&f->bypassed, 1u);
     f->data_begun++;               /* a sync under way proves nothing about it */
     int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
-    /* Blocks read before may be newer than what the origin kept. */
-    e = e ? e : cm_file_renew(f);
-    release_incarnation(f, 0); /* the record stays as it is now */
+    /* Blocks read before may be newer than what the origin kept. The record says so from now on. */
+    if (e == 0 && !known)
+        e = renew(f);
+    release_incarnation(f, 0);
     return e;
 }
 

@@ -640,7 +640,7 @@ MUTANTS = [
        'unit file sync_then_change',
        FILE, '    f->data_begun++;\n    f->disowned = false;', '    f->disowned = false;'),
     _m('failed fsync', 'new incarnation after a failed fsync', 'unit file failed_sync_reattach',
-       FILE, '    e = e ? e : cm_file_renew(f);\n', ''),
+       FILE, '        e = renew(f);\n    release_incarnation(f, 0);', '        e = 0;\n    release_incarnation(f, 0);'),
     _m('failed fsync, bypass', 'bypass after a failed fsync', 'unit file failed_sync',
        FILE, '    at_store_release(&f->bypassed, 1u);\n', ''),
     _m('failed fsync, reattach', 'bypass kept over a reattach', 'unit file failed_sync_reattach',
@@ -655,9 +655,11 @@ MUTANTS = [
        '    int e = cm_file_mark_dirty(f); /* also', '    int e = 0; /* also'),
     _m('failed fsync, order', 'a failed fsync marks before the new record', 'unit file failed_sync_order', FILE,
        '    int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */\n'
-       '    /* Blocks read before may be newer than what the origin kept. */\n'
-       '    e = e ? e : cm_file_renew(f);',
-       '    int e = cm_file_renew(f);\n    e = e ? e : cm_file_mark_dirty(f);'),
+       '    /* Blocks read before may be newer than what the origin kept. The record says so from now on. */\n'
+       '    if (e == 0 && !known)\n        e = renew(f);',
+       '    int e = known ? 0 : renew(f);\n    e = e ? e : cm_file_mark_dirty(f);'),
+    _m('failed fsync, stopped', 'also of a file without an incarnation', 'unit file failed_sync_stopped', FILE,
+       '    if (e == 0 && !known)\n', '    if (e == 0 && !known && f->incarnation != 0)\n'),
     _m('failed fsync, boot', 'a failed fsync bypasses the file in its own boot only', 'unit file failed_sync_boots', FILE,
        '           boot == c->super.now.boot_number;\n}', '           true;\n}'),
     _m('two records', 'two records of one id are dropped', 'unit record two_records',

@@ -1947,6 +1947,31 @@ static void test_forgets_after_healing(void)
     }
 }
 
+/* An fsync fails for a file that is not used any more because something of it could not be
+ * forgotten: the next attach knows. */
+static void test_failed_sync_stopped(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
+    break_range(&p, 0, p.c->media.geo.index_offset);
+    CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET); /* loses its record, and f does not */
+    CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
+    p.c->media.ops = &real;
+    heal_elsewhere(&p);
+    for (unsigned i = 0; i < 2; i++) {
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+    }
+    pool_end(&p);
+}
+
 /* The process dies at a fence of an attach of a file that an fsync failed for: it is still known.
  */
 static struct pool *dying;
@@ -2201,6 +2226,7 @@ static const struct harness_test tests[] = {
     TEST(unreadable_record),
     TEST(forgets_after_healing),
     TEST(failed_sync_killed),
+    TEST(failed_sync_stopped),
     TEST(stored_before_the_record),
     TEST(record_order),
     TEST(sync_then_change),
