@@ -1383,19 +1383,24 @@ uint8_t *world_image(unsigned depth)
     return w.image[depth];
 }
 
+/* What every world needs, once. */
+static void make_room(void)
+{
+    w.bytes = cm_pool_size_min();
+    w.pool = os_aligned(4096, w.bytes);
+    w.buf = os_aligned(4096, 64 * BLOCK);
+    w.other_buf = os_aligned(4096, 64 * BLOCK);
+    w.constant = os_aligned(4096, (MAX_BLOCKS + Z_BLOCKS) * BLOCK);
+    for (int f = 0; f < WRITTEN; f++)
+        ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
+    if (!w.pool || !w.buf || !w.other_buf || !w.constant)
+        abort();
+}
+
 void world_reset(enum rules rules, enum start start, uint64_t seed)
 {
-    if (!w.pool) {
-        w.bytes = cm_pool_size_min();
-        w.pool = os_aligned(4096, w.bytes);
-        w.buf = os_aligned(4096, 64 * BLOCK);
-        w.other_buf = os_aligned(4096, 64 * BLOCK);
-        w.constant = os_aligned(4096, (MAX_BLOCKS + Z_BLOCKS) * BLOCK);
-        for (int f = 0; f < WRITTEN; f++)
-            ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
-        if (!w.pool || !w.buf || !w.other_buf || !w.constant)
-            abort();
-    }
+    if (!w.pool)
+        make_room();
     rec_detach();
     if (w.cache)
         cm_plat_file_close(&w.cache->file);

@@ -230,19 +230,19 @@ runs "wrong bytes" 1 '^WRONG BYTES' "$org"
 
 # ---- stopped in each phase -------------------------------------------------------------------------
 mkdir "$work/path"
-stub() { # PROGRAM: one that blocks, first in $PATH
+blocking() { # PROGRAM: one that blocks, first in $PATH
   rm -f "$work/path/"*
   printf '#!/bin/bash\n%s\n' "$block" >"$work/path/$1"
   chmod +x "$work/path/$1"
 }
 if dpkg-query -W build-essential meson ninja-build pkg-config libxxhash-dev libfuse3-dev >/dev/null 2>&1; then
-  stub ninja
+  blocking ninja
   use='' PATH=$work/path:$PATH stopped "Ctrl-C while building" INT 130 "$org"
 else
   skip "Ctrl-C while building" "something for building is not installed"
 fi
 programs
-stub tar
+blocking tar
 PATH=$work/path:$PATH stopped "Ctrl-C while copying" INT 130
 for phase in "1 INT choosing files" "3 TERM reading the origin" "5 INT reading cold" "8 TERM reading after the restart" \
   "9 INT reading the slow storage" "10 INT reading the slow storage cold" "13 HUP reading it after the restart"; do
