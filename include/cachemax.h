@@ -172,9 +172,9 @@ enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 /* Called with one complete line without newline; `text` is valid during the call only. Must be
  * safe to call from any thread. */
 typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
-/* Must return zeroed memory aligned to 64 bytes, at an address below 2^48 (handles use the bits above),
- * or NULL. Large requests (one to eight bytes a
- * slot) must be lazily zeroed, or opening a large pool takes time in proportion to its size. */
+/* Must return zeroed memory aligned to 64 bytes, at an address below 2^48 (handles use the bits
+ * above), or NULL. Large requests (one to eight bytes a slot) must be lazily zeroed, or opening a
+ * large pool takes time in proportion to its size. */
 typedef void *(*cm_alloc_fn)(void *ctx, size_t bytes);
 typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
 
@@ -231,9 +231,10 @@ CM_API int cm_create(const char *path, const cm_create_options *opts);
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
-    CM_OPEN_NO_GUARD = 1u << 2, /* no fault guard for this pool: a damaged page ends the process.
-                                 * Neither handlers nor signal masks are touched for it */
-    CM_OPEN_ANY_OWNER = 1u << 3 /* also a pool that others own or may write: their bytes are served */
+    CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
+                                    * Neither handlers nor signal masks are touched for it */
+    CM_OPEN_ANY_OWNER =
+        1u << 3 /* also a pool that others own or may write: their bytes are served */
 };
 
 #define CM_PROBATION_DEFAULT UINT64_MAX
@@ -295,15 +296,16 @@ static inline cm_options cm_options_init_(void)
  * kernel, so the first call of every thread, and cm_open, unblocks them there; block them no more.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
  * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or
- * the 65th guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a volume
- * that fails to sync what the last owner wrote empties the pool, too; if nothing can be synced the
- * pool is void (CM_EIO, a log line): delete it and create it anew. */
+ * the 65th guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a
+ * volume that fails to sync what the last owner wrote empties the pool, too; if nothing can be
+ * synced the pool is void (CM_EIO, a log line): delete it and create it anew. */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).
  * `base` must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes; the caller
  * keeps it mapped until cm_close() and sees to it that nobody else opens it.
- * Errors as cm_open(), without those of files; who may write the memory is the caller's business. */
+ * Errors as cm_open(), without those of files; who may write the memory is the caller's business.
+ */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
 /* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`.
  * CM_EINVAL CM_EPOOLSIZE CM_EIO. */
@@ -341,13 +343,12 @@ CM_API uint64_t cm_now(void);
  * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
  * found out by denying it for a moment: on Linux with a read lease, which takes a local file system
  * (not overlayfs, whose leases miss mappings) and the file's owner or CAP_LEASE, on Windows with an
- * open that does not share writing. Where that cannot be had the answer is CM_RACY_WRITER. Who opens
- * the file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK) and gets
- * a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not asked for:
- * cm_identify_with().
- * The first call for a mount reads /proc and /sys.
- * CM_EINVAL (NULL, not a file that can be cached) CM_EIO (also: the file system does not say what
- * it is, and no volume_id is given) CM_ENOMEM CM_ECLONE. */
+ * open that does not share writing. Where that cannot be had the answer is CM_RACY_WRITER. Who
+ * opens the file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK)
+ * and gets a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not
+ * asked for: cm_identify_with(). The first call for a mount reads /proc and /sys. CM_EINVAL (NULL,
+ * not a file that can be cached) CM_EIO (also: the file system does not say what it is, and no
+ * volume_id is given) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {
@@ -356,15 +357,15 @@ enum {
 };
 
 typedef struct cm_identify_options {
-    uint32_t struct_size;  /* set by CM_IDENTIFY_OPTIONS_INIT */
-    uint32_t flags;        /* CM_IDENTIFY_* */
+    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT */
+    uint32_t flags;       /* CM_IDENTIFY_* */
     /* Names the volume the file is on, instead of what the system says of it; NULL: ask the
      * system. Nobody checks then that no other volume is called the same. The caller vouches that
      * inode numbers on it are unique and stay the same: a FUSE server that gives one number to two
      * files, or another file's number after a remount, makes the cache serve the wrong file. Right
      * for a server that passes on the numbers of one device. Not "". */
     const char *volume_id;
-    uint64_t reserved[2];  /* 0 */
+    uint64_t reserved[2]; /* 0 */
 } cm_identify_options;
 #ifdef __cplusplus
 static inline cm_identify_options cm_identify_options_init_(void)
@@ -404,7 +405,8 @@ enum {
  * proves nothing (see cm_validator.taken_at). A file that was not open starts cold and of unknown
  * size then, and its blocks of earlier sessions are forgotten for good. So take the validator after
  * cm_open(). Take a new one now and present it with cm_file_revalidate().
- * CM_EINVAL (also: taken_at is later than cm_now()) CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED CM_ECALLBACK CM_EFORGET. */
+ * CM_EINVAL (also: taken_at is later than cm_now()) CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED
+ * CM_ECALLBACK CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
@@ -445,8 +447,8 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
  * CM_EHANDLE CM_EFORGET. */
 CM_API int cm_file_abort(cm_file *file);
 
-/* Drops one reference. CM_EBUSY: it is the last one and brackets are open (cm_file_abort). After the
- * last one every call on the handle returns CM_EHANDLE, for as long as the cache is open. */
+/* Drops one reference. CM_EBUSY: it is the last one and brackets are open (cm_file_abort). After
+ * the last one every call on the handle returns CM_EHANDLE, for as long as the cache is open. */
 CM_API int cm_file_close(cm_file *file);
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -513,9 +515,9 @@ enum cm_not_stored {
 /* Offers data read from the origin AFTER the miss was handed out. `data` begins at miss->offset;
  * len <= miss->len rounded up to a block; only with CM_FILL_EOF may it end inside a block.
  * 0: every block is stored (durable on DAX) or, where there is a probation buffer, waits in it.
- * Positive: enum cm_not_stored, others may be stored. Nobody may change `data` during the call: what
- * is stored is what others read.
- * CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss) CM_EFOREIGN. */
+ * Positive: enum cm_not_stored, others may be stored. Nobody may change `data` during the call:
+ * what is stored is what others read. CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss)
+ * CM_EFOREIGN. */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
@@ -531,9 +533,9 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
  * the file, or a negative error. Threads that miss the same block wait for one origin read;
  * sequential readers get wider ones. Trouble of the cache never fails the read. The origin may be
- * read into `buf` and stored from there, so it must not be memory that others can write meanwhile (of
- * a guest, of a client): read those into memory of your own.
- * Blocks as long as the origin does. */
+ * read into `buf` and stored from there, so it must not be memory that others can write meanwhile
+ * (of a guest, of a client): read those into memory of your own. Blocks as long as the origin does.
+ */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
 
@@ -745,8 +747,8 @@ typedef struct cm_check_report {
     uint64_t records;      /* files known */
     uint64_t torn_records; /* cut short by a crash, or damaged: cost their files' blocks, no harm */
     uint64_t dropped;      /* by repair */
-    /* 1: read-only check of a pool that its next owner will empty: at open, or as soon as he meets a
-     * block that is newer than the superblock */
+    /* 1: read-only check of a pool that its next owner will empty: at open, or as soon as he meets
+     * a block that is newer than the superblock */
     uint32_t would_empty;
     uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */

@@ -96,9 +96,10 @@ void cm_files_free(struct cm_cache *c);
 /* Gives the file a new incarnation: everything cached of it is unreachable, durably, when this
  * returns 0. Escalates to the pool's epoch when the record cannot be written. CM_EFORGET. */
 int cm_file_renew(struct cm_object *f);
-/* e: why something of the file could not be forgotten. If it is an error, nothing of the file that is
- * known now is used any more while it is attached: not when the pool can forget again, either, for the
- * new epoch then reaches neither what waits in DRAM nor tickets that were given out. Returns e. */
+/* e: why something of the file could not be forgotten. If it is an error, nothing of the file that
+ * is known now is used any more while it is attached: not when the pool can forget again, either,
+ * for the new epoch then reaches neither what waits in DRAM nor tickets that were given out.
+ * Returns e. */
 int cm_file_stop(struct cm_object *f, int e);
 /* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed and so does another. */
 int cm_file_can_forget(struct cm_cache *c);

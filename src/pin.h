@@ -48,12 +48,12 @@ static inline bool cm_pin_drop(uint8_t *pin)
     return was == (CM_PIN_DOOMED | 1);
 }
 
-/* Sets of pins that are held: each has an entry, odd while it lives. The number stands for this life
- * alone, so that a copy of a set that was released is found out. */
+/* Sets of pins that are held: each has an entry, odd while it lives. The number stands for this
+ * life alone, so that a copy of a set that was released is found out. */
 #define CM_PIN_SETS 4096u
 
-/* An entry for a new set, or CM_PIN_SETS: all are taken. Threads that search from places of their own
- * do not meet. */
+/* An entry for a new set, or CM_PIN_SETS: all are taken. Threads that search from places of their
+ * own do not meet. */
 static inline uint32_t cm_pin_set_take(uint32_t *sets, uint32_t from, uint32_t *life)
 {
     for (uint32_t i = 0; i < CM_PIN_SETS; i++) {

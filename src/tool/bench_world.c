@@ -259,8 +259,8 @@ static void make_pool_file(struct bench *b)
 static void make_fresh(struct bench *b)
 {
     cm_options o = CM_OPTIONS_INIT;
-    /* What is measured is the pool: nothing waits beside it, and no rule refuses blocks that come in
-     * random order and are never wanted again. */
+    /* What is measured is the pool: nothing waits beside it, and no rule refuses blocks that come
+     * in random order and are never wanted again. */
     o.probation_bytes = 0;
     o.policy = CM_POLICY_S3R;
     uint32_t wanted;

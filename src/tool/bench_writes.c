@@ -19,8 +19,8 @@
 
 /* ---- The rivals ---------------------------------------------------------------------------- */
 
-/* The plainest of the library's routines, whichever it takes itself: beside the ones it chose, a bad
- * choice would not be noticed. */
+/* The plainest of the library's routines, whichever it takes itself: beside the ones it chose, a
+ * bad choice would not be noticed. */
 const struct cm_persist_ops *bench_plain(void)
 {
     const struct cm_persist_ops *first = cm_persist_variant(0), *last = first, *ops;

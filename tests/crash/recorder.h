@@ -37,7 +37,8 @@ struct event {
     enum event_kind kind;
     uint32_t thread;
     uint64_t at;    /* offset in the pool */
-    uint64_t value; /* EV_STORE; EV_MARK: number; EV_COPY: offset in the log's data; EV_SYNC, EV_LOST: bytes */
+    uint64_t value; /* EV_STORE; EV_MARK: number; EV_COPY: offset in the log's data; EV_SYNC,
+                       EV_LOST: bytes */
     uint64_t bytes; /* EV_COPY */
     uint64_t old;   /* what was there: EV_STORE; EV_COPY: offset in the log's data */
 };
@@ -59,8 +60,8 @@ void rec_at_fence(unsigned n, void (*hook)(void));
 void rec_mark(uint64_t number);
 /* The pool's [offset, offset + bytes) was synced to the device. 0, or CM_EIO: it was to fail. */
 int rec_sync(uint64_t offset, uint64_t bytes);
-/* The n-th thing from now that can fail does, once; 0: nothing does. In the page cache: syncs; else:
- * loads, stores and flushes. What fails may be half done. */
+/* The n-th thing from now that can fail does, once; 0: nothing does. In the page cache: syncs;
+ * else: loads, stores and flushes. What fails may be half done. */
 void rec_fail_at(unsigned n);
 bool rec_failed(void); /* did it? */
 /* A guarded load is about to be made: does it fail? */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * foreign.c - another process writes the origin, in single long calls, beside readers that identify,
- * attach, fill and close all the while.
+ * foreign.c - another process writes the origin, in single long calls, beside readers that
+ * identify, attach, fill and close all the while.
  *
  *   foreign DIR [--kib N] [--rounds N]
  *

@@ -95,8 +95,8 @@ int64_t ofile_read(void *ctx, uint64_t offset, void *buf, size_t len)
 {
     const struct ofile *f = ctx;
     if (offset % CM_BLOCK_SIZE || len % CM_BLOCK_SIZE || (uintptr_t)buf % CM_BLOCK_SIZE) {
-        fprintf(stderr, "origin read is not aligned: %llu %zu %p\n", (unsigned long long)offset, len,
-                buf);
+        fprintf(stderr, "origin read is not aligned: %llu %zu %p\n", (unsigned long long)offset,
+                len, buf);
         abort();
     }
     if (offset >= f->size)

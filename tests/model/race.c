@@ -8,10 +8,10 @@
  * origin held version v must return a whole block of version v or later, and not later than what
  * the origin holds when the read ends: reads are linearizable against brackets, versions never go
  * back, nothing is torn. Visitors ask for a file's attributes, open it with them a little later,
- * read or change it, size included, and close it. One file is changed by somebody else, whole, again
- * and again, and revalidated: what one read returns must be of one version, its length too. Disturbers change incarnations and modes and
- * check the pool meanwhile. At
- * the end no intent may be left raised: every block must be storable again.
+ * read or change it, size included, and close it. One file is changed by somebody else, whole,
+ * again and again, and revalidated: what one read returns must be of one version, its length too.
+ * Disturbers change incarnations and modes and check the pool meanwhile. At the end no intent may
+ * be left raised: every block must be storable again.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -382,7 +382,8 @@ static void *revised_reader(void *arg)
         const uint64_t *word = (uint64_t *)(void *)w->buf;
         for (int64_t i = 1; i < n / 8; i++)
             if (word[i] != word[0])
-                die("two versions in one read", (int)through, (uint64_t)i, word[i], word[0], word[0]);
+                die("two versions in one read", (int)through, (uint64_t)i, word[i], word[0],
+                    word[0]);
         if (n > 0 && (through || (miss.len == 0 && (miss.flags & CM_MISS_EOF))) &&
             (uint64_t)n != (word[0] & 0xffff) * BLOCK)
             die("one version's bytes, another one's size", (int)through, word[0] >> 16, (uint64_t)n,

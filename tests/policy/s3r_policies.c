@@ -51,8 +51,8 @@ static uint32_t share(uint32_t slots, unsigned thousandths)
     return n == 0 && thousandths > 0 ? 1 : n;
 }
 
-/* What AUTO chooses from; the first is the default. With a buffer that one has nobody on probation in
- * place: who is from an earlier rule leaves before all others. */
+/* What AUTO chooses from; the first is the default. With a buffer that one has nobody on probation
+ * in place: who is from an earlier rule leaves before all others. */
 struct choice {
     unsigned probation; /* thousandths */
     uint8_t earn;

@@ -633,7 +633,8 @@ static void test_victims_remembered(void)
     struct pool p;
     uint64_t n = 0, far = 1000000;
     pool_make(&p, 4 * MIB, 0);
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) { /* the same in every run: fingerprints collide */
+    for (unsigned i = 0; i < CM_SUPER_COPIES;
+         i++) { /* the same in every run: fingerprints collide */
         super_at(&p, i)->hash_seed = 1;
         super_seal(super_at(&p, i));
     }

@@ -635,8 +635,8 @@ static void leader_ends(bool cancelled)
     (void)alarm(0);
 }
 
-/* The address sanitizer takes the stack that a thread unwound when it was cancelled for one still in
- * use; the thread sanitizer does not see the locks that it takes while it unwinds. */
+/* The address sanitizer takes the stack that a thread unwound when it was cancelled for one still
+ * in use; the thread sanitizer does not see the locks that it takes while it unwinds. */
 #if defined(__SANITIZE_ADDRESS__)
 #define NO_ASAN SKIP("the address sanitizer does not follow a thread that ends in a call")
 #else
@@ -764,8 +764,8 @@ static void test_up_to_a_flight(void)
     pool_end(&p);
 }
 
-/* What one reads ends where its miss ends, however far away the next flight is: who wants a block in
- * between waits for neither. */
+/* What one reads ends where its miss ends, however far away the next flight is: who wants a block
+ * in between waits for neither. */
 static void test_between_flights(void)
 {
     struct pool p;

@@ -13,7 +13,8 @@
 static cm_file *set_up(struct pool *p, uint64_t bytes)
 {
     pool_make(p, bytes, 0);
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) { /* the same in every run: fingerprints collide */
+    for (unsigned i = 0; i < CM_SUPER_COPIES;
+         i++) { /* the same in every run: fingerprints collide */
         super_at(p, i)->hash_seed = 1;
         super_seal(super_at(p, i));
     }
