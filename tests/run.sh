@@ -71,9 +71,11 @@ wanted() {
 
 # suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow machine); counts what its
 # last line says, or else its exit status as one test (77: skipped). also NAME COMMAND...: begins it, and the next
-# suite runs beside it: for those that use one processor.
+# suite runs beside it: for those that use one processor. beside NAME COMMAND...: the same, and waits once there is
+# one for each processor; settle waits for the rest.
 patience=3600
 running=''
+processors=$(nproc)
 also() {
   wanted "$1" || return 0
   running="$running $1"
@@ -85,6 +87,15 @@ suite() {
     running="$running $1"
     timed "$(echo "$1" | tr / _)" env "$@"
   fi
+  settle
+}
+beside() {
+  also "$@"
+  # shellcheck disable=SC2086 # words
+  set -- $running
+  [ $# -lt "$processors" ] || settle
+}
+settle() {
   wait
   for name in $running; do
     report "$name"
@@ -165,33 +176,35 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
     [ "$5" != none ] || [ "$run" ] || grep -qE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
-    suite "$2unit/$name" $run "$t"
+    beside "$2unit/$name" $run "$t"
   done
-  also "$2model/64" $run "$1/tests/model/model$exe" --ops "$3" --slots 64
-  suite "$2model/96" $run "$1/tests/model/model$exe" --ops "$3" --slots 96
-  suite "$2model/300" $run "$1/tests/model/model$exe" --ops "$3" --slots 300
-  suite "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
-  suite "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
+  beside "$2model/64" $run "$1/tests/model/model$exe" --ops "$3" --slots 64
+  beside "$2model/96" $run "$1/tests/model/model$exe" --ops "$3" --slots 96
+  beside "$2model/300" $run "$1/tests/model/model$exe" --ops "$3" --slots 300
   every=3 # places where one thread may come between another's steps
   [ -z "$run" ] || every=13
   case $5 in none | short) every=13 ;; esac
-  suite "$2turns" $run "$1/tests/model/turns$exe" --every $every
-  [ "$5" != none ] || return 0
-  suite "$2crash/probation" $run "$1/tests/crash/crash$exe" --probation 3 --length 1 --states 0
+  beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
+  beside "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
+  beside "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
+  if [ "$5" = none ]; then
+    settle
+    return 0
+  fi
+  beside "$2crash/probation" $run "$1/tests/crash/crash$exe" --probation 3 --length 1 --states 0
   for rules in adr eadr pagecache; do
-    if [ "$5" = short ]; then
-      suite "$2crash/$rules" "$1/tests/crash/crash" --rules $rules --length 1 --states 0
-      continue
-    fi
     states=$5
-    [ $rules = adr ] || states=$(($5 / 10))
-    if [ "$run" ]; then
-      suite "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 --states "$states"
-      continue
+    [ $rules = adr ] || [ "$states" = short ] || states=$(($5 / 10))
+    if [ "$5" = short ]; then
+      beside "$2crash/$rules" "$1/tests/crash/crash" --rules $rules --length 1 --states 0
+    elif [ "$run" ]; then
+      beside "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 --states "$states"
+    else
+      suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --every 4 --no-mutants \
+        --resume "$log/crash.$rules" "$1"
     fi
-    suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --every 4 --no-mutants \
-      --resume "$log/crash.$rules" "$1"
   done
+  settle
 }
 
 # ---- what is needed ----------------------------------------------------------------------------
@@ -210,7 +223,7 @@ werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
 core_suites "$b" "" 400000 5 500000
-suite crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+also crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite mutants python3 "$here/crash/mutants.py" --quick
@@ -222,7 +235,7 @@ also quickstart bash "$here/mount/quickstart-test.sh" "$b"
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite policy/unit "$b/tests/policy/test_policy"
-suite policy python3 "$here/policy/policy-test.py" "$b"
+also policy python3 "$here/policy/policy-test.py" "$b"
 suite policy/scan python3 "$here/policy/scan-test.py" "$b"
 suite policy/advice "$b/tests/policy/test_advice"
 also tool bash "$here/tool/tool-test.sh" "$b"
