@@ -354,6 +354,8 @@ int cm_file_sync_failed(struct cm_object *f)
     if (e == 0 && !known)
         e = renew(f);
     release_incarnation(f, 0);
+    /* After the record: where that could not be written, the file is one without. */
+    (void)cm_super_sync_failed(&f->cache->super, f->place != CM_NO_PLACE);
     return e;
 }
 
@@ -520,6 +522,22 @@ static bool sync_failed(const struct cm_cache *c, uint64_t place, const struct c
            boot == c->super.now.boot_number;
 }
 
+/* Is a file in this boot one that an fsync failed for, as far as anybody knows? `r`: its record, or
+ * NULL. A record that cannot be read may be its own, and is dropped if it can be. */
+static bool may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
+                            const struct cm_record *r)
+{
+    if (r)
+        return sync_failed(c, place, r);
+    const struct cm_super_failed failed = cm_super_failed(&c->super);
+    bool unreadable = false;
+    for (unsigned i = 0; i < b->n; i++)
+        unreadable |= b->unreadable[i];
+    if (failed.any && unreadable && !failed.unnamed)
+        (void)cm_super_sync_failed(&c->super, false);
+    return failed.unnamed || (failed.any && unreadable);
+}
+
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
  * else any that no open file owns (not the oldest: reading more files in turn than fit would then
  * forget every one before its turn). */
@@ -565,9 +583,14 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
     if (found <= 1)
         return 0;
     *rec = NULL;
-    for (unsigned i = 0; i < b->n; i++)
-        if (cm_record_names(b, i, &f->id) && cm_record_drop(&c->media, cm_record_place(b, i)))
+    for (unsigned i = 0; i < b->n; i++) {
+        if (!cm_record_names(b, i, &f->id))
+            continue;
+        if (sync_failed(c, cm_record_place(b, i), &b->record[i]))
+            (void)cm_super_sync_failed(&c->super, false);
+        if (cm_record_drop(&c->media, cm_record_place(b, i)))
             return bump_epoch(c);
+    }
     return 0;
 }
 
@@ -677,7 +700,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0)
         e = find_record(f, &b, &r);
     if (e == 0) {
-        at_store_relaxed(&f->bypassed, r && sync_failed(c, f->place, r));
+        at_store_relaxed(&f->bypassed, may_have_failed(c, &b, f->place, r));
         if (at_load_relaxed(&f->bypassed))
             stay_out(f, v);
         else if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
@@ -757,10 +780,12 @@ int cm_files_detach(struct cm_object *f)
  * not forgotten with it. */
 static int forget_record(struct cm_cache *c, uint64_t place, struct cm_record *r)
 {
-    if (sync_failed(c, place, r) && cm_super_incarnation(&c->super, &r->incarnation) == 0) {
+    if (sync_failed(c, place, r)) {
         r->flags |= CM_RECORD_RACY;
-        if (cm_record_write(&c->media, place, r) == 0)
+        if (cm_super_incarnation(&c->super, &r->incarnation) == 0 &&
+            cm_record_write(&c->media, place, r) == 0)
             return 0;
+        (void)cm_super_sync_failed(&c->super, false);
     }
     return cm_record_drop(&c->media, place);
 }

@@ -63,7 +63,9 @@ struct cm_super {
     uint8_t boot_id[16];  /* 160 */
     uint8_t mount_id[16]; /* 176 */
     struct cm_super_memo memo; /* 192 */
-    uint64_t reserved[4];      /* 216 zero */
+    uint32_t failed_boot;      /* 216 boot of the last fsync of an origin file that failed */
+    uint32_t unnamed_boot;     /* 220 the same, and no record names the file */
+    uint64_t reserved[3];      /* 224 zero */
     uint64_t xxh3;             /* 248 XXH3-64 of bytes 0..247, seed 0 */
 };
 
@@ -179,7 +181,7 @@ static_assert(offsetof(struct cm_super, seq) == 112, "superblock");
 static_assert(offsetof(struct cm_super, state) == 144, "superblock");
 static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
 static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
-static_assert(offsetof(struct cm_super, reserved) == 216, "superblock");
+static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
 static_assert(offsetof(struct cm_stats_head, curve_hits) == 48, "stats head");

@@ -159,10 +159,12 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
            memcmp(sb->mount_id, owner->mount_id, 16) != 0;
 }
 
+/* The records go with the epoch, and what they say of fsyncs that failed. */
 static void next_epoch(struct cm_super *sb)
 {
     sb->epoch++;
     sb->frontier = 0;
+    sb->unnamed_boot = sb->failed_boot;
 }
 
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
@@ -250,8 +252,7 @@ uint64_t cm_super_generation(struct cm_superblocks *s)
 /* Lock held. */
 static int bump(struct cm_superblocks *s, uint32_t *failed)
 {
-    s->now.epoch++;
-    s->now.frontier = 0;
+    next_epoch(&s->now);
     int e = write_both(s);
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: what is valid on the media must go on being found, or a later bracket would take
@@ -276,6 +277,29 @@ int cm_super_disbelieve(struct cm_superblocks *s, uint64_t key, uint32_t *failed
     int e = cm_media_key(s->media) == key ? bump(s, failed) : 0;
     cm_lock_release(&s->lock);
     return e;
+}
+
+int cm_super_sync_failed(struct cm_superblocks *s, bool named)
+{
+    int e = 0;
+    cm_lock_acquire(&s->lock);
+    struct cm_super *sb = &s->now;
+    if (sb->failed_boot != sb->boot_number || (!named && sb->unnamed_boot != sb->boot_number)) {
+        sb->failed_boot = sb->boot_number;
+        sb->unnamed_boot = named ? sb->unnamed_boot : sb->boot_number;
+        e = write_both(s);
+    }
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
+                                       s->now.unnamed_boot == s->now.boot_number };
+    cm_lock_release(&s->lock);
+    return f;
 }
 
 int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)

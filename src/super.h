@@ -71,6 +71,14 @@ uint64_t cm_super_generation(struct cm_superblocks *s);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * tells what the last bump of all came to. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
+/* An fsync of an origin file failed; `named`: its record says so. Known in this boot's sessions, and
+ * of all files without a record once the records are gone. CM_EIO: in this session only. */
+int cm_super_sync_failed(struct cm_superblocks *s, bool named);
+/* What is known so: did an fsync fail in this boot; of a file that no record names? */
+struct cm_super_failed {
+    bool any, unnamed;
+};
+struct cm_super_failed cm_super_failed(struct cm_superblocks *s);
 /* A number that is found in the pool, under a right check: does it show that the superblock is
  * older than what is in the pool (a copy put back, or one made up)? Numbers would be given twice
  * then. */

@@ -494,8 +494,8 @@ MUTANTS = [
        'i < b->n; i++)\n        if (cm_record_names(b, i, &f->id)) {',
        'i < CM_RECORD_WAYS; i++)\n        if (cm_record_names(b, i, &f->id)) {'),
     _m('second bucket, two records', 'both of two records are dropped, in different buckets too',
-       'unit record two_records', FILE, 'for (unsigned i = 0; i < b->n; i++)\n        if (cm_record_names(b, i, &f->id) &&',
-       'for (unsigned i = CM_RECORD_WAYS; i < b->n; i++)\n        if (cm_record_names(b, i, &f->id) &&'),
+       'unit record two_records', FILE, 'for (unsigned i = 0; i < b->n; i++) {\n        if (!cm_record_names(b, i, &f->id))',
+       'for (unsigned i = CM_RECORD_WAYS; i < b->n; i++) {\n        if (!cm_record_names(b, i, &f->id))'),
     _m('second bucket, forget', 'a file that is not attached is forgotten in both its buckets',
        'unit record forget_closed', FILE, 'i < b.n && e == 0; i++', 'i < CM_RECORD_WAYS && e == 0; i++'),
     _m('second bucket, unreadable', 'records that cannot be read are voided in both buckets',
@@ -644,7 +644,7 @@ MUTANTS = [
     _m('failed fsync, bypass', 'bypass after a failed fsync', 'unit file failed_sync',
        FILE, '    at_store_release(&f->bypassed, 1u);\n', ''),
     _m('failed fsync, reattach', 'bypass kept over a reattach', 'unit file failed_sync_reattach',
-       FILE, 'at_store_relaxed(&f->bypassed, r && sync_failed(c, f->place, r));', '(void)sync_failed;'),
+       FILE, 'at_store_relaxed(&f->bypassed, may_have_failed(c, &b, f->place, r));', '(void)may_have_failed;'),
     _m('failed fsync, later sync', 'a sync that succeeds ends no bypass', 'unit file failed_sync',
        'bracket.c', '    int e = ok ? 0 : cm_file_sync_failed(f);',
        '    if (ok)\n        at_store_release(&f->bypassed, 0u);\n    int e = ok ? 0 : cm_file_sync_failed(f);'),
@@ -660,6 +660,21 @@ MUTANTS = [
        '    int e = known ? 0 : renew(f);\n    e = e ? e : cm_file_mark_dirty(f);'),
     _m('failed fsync, stopped', 'also of a file without an incarnation', 'unit file failed_sync_stopped', FILE,
        '    if (e == 0 && !known)\n', '    if (e == 0 && !known && f->incarnation != 0)\n'),
+    _m('failed fsync, no record', 'a failed fsync of a file without a record is in the superblock',
+       'unit file failed_sync_unnamed', FILE,
+       '    (void)cm_super_sync_failed(&f->cache->super, f->place != CM_NO_PLACE);\n', ''),
+    _m('failed fsync, epoch', 'a bump of the epoch keeps what the records say of failed fsyncs',
+       'unit file failed_sync_unnamed', 'super.c', '    sb->unnamed_boot = sb->failed_boot;\n', ''),
+    _m('failed fsync, two records', 'two records that are dropped, and say that an fsync failed',
+       'unit file failed_sync_unnamed', FILE, """            (void)cm_super_sync_failed(&c->super, false);
+        if (cm_record_drop""", """            (void)0;
+        if (cm_record_drop"""),
+    _m('failed fsync, unreadable', 'a record that cannot be read may say that an fsync failed',
+       'unit file failed_sync_unnamed', FILE, 'return failed.unnamed || (failed.any && unreadable);',
+       'return failed.unnamed;'),
+    _m('failed fsync, dropped', 'a record that is dropped in the place of a new one, and says that an fsync failed',
+       'unit file failed_sync_unnamed', FILE, '        (void)cm_super_sync_failed(&c->super, false);\n    }\n    return cm_record_drop',
+       '    }\n    return cm_record_drop'),
     _m('failed fsync, boot', 'a failed fsync bypasses the file in its own boot only', 'unit file failed_sync_boots', FILE,
        '           boot == c->super.now.boot_number;\n}', '           true;\n}'),
     _m('two records', 'two records of one id are dropped', 'unit record two_records',
@@ -702,7 +717,7 @@ MUTANTS = [
     _m('failed sync evicted', 'a record of a failed fsync is not given to another file',
        'unit file failed_sync_stays', FILE, 'if (b->whole[i] && sync_failed(c, place, &b->record[i]))', 'if (0)'),
     _m('failed sync forgotten', 'forgetting a file does not forget its failed fsync',
-       'unit file failed_sync_stays', FILE, 'if (sync_failed(c, place, r) &&', 'if (0 &&'),
+       'unit file failed_sync_stays', FILE, '    if (sync_failed(c, place, r)) {', '    if (0) {'),
     # A pool file that is lost while it is open.
     _m('cut off, close', 'the close looks at the size of the file', 'unit api cut_off_unnoticed',
        'cache.c', '    if (cm_cache_whole(c))\n        return CM_ETRUNCATED; /* it stays OPEN, and empty */\n', ''),
@@ -758,8 +773,8 @@ MUTANTS = [
        'unit super one_copy_unwritable', SUPER,
        '        int e_second = write_next(s, 1 - s->first);\n        e = e ? e : e_second;',
        '        e = e ? e : write_next(s, 1 - s->first);'),
-    _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER, '''    s->now.frontier = 0;
-    int e = write_both(s);''', '''    s->now.frontier = 0;
+    _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER, '''    next_epoch(&s->now);
+    int e = write_both(s);''', '''    next_epoch(&s->now);
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
     int e = write_copy(s, 0);'''),

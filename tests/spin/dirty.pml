@@ -21,7 +21,9 @@
  *          the mark's fence   SYNC_INFLIGHT a write open at sync_begin does
  *          not count   SYNC_NOGEN one begun since does not   SYNC_BLIND clean after any sync
  *          FAIL_KEEP a failed sync forgets nothing   NO_BYPASS ... fills go on   LIFT a later sync that
- *          succeeds ends the bypass   IGNORE_MARK attach keeps a dirty file
+ *          succeeds ends the bypass   IGNORE_MARK attach keeps a dirty file   NO_NOTE a failed sync of
+ *          a file without a record is in no superblock   NO_NOTE_EPOCH nor one whose record goes with
+ *          an epoch
  */
 #define BIT(x) (1 << (x))
 byte ov = 1, dv = 1, cache = 1;
@@ -30,6 +32,8 @@ bit dirty, fenced;        /* f->dirty, f->mark_fenced */
 byte begun;               /* f->data_begun */
 byte opened;              /* f->open_data */
 bit bypassed, broke;      /* a sync failed in this boot */
+bit named;                /* the file's record says so */
+bit unnamed;              /* the superblock does: of some file without a record */
 bit flk;
 byte ncr, wn = 2, sn = 2, fn = 2;
 byte wp[2], wv[2];        /* writers: pc */
@@ -69,10 +73,16 @@ inline attach() { /* may_keep, keep; else begin_anew */
 active proctype World() {
   do
   :: atomic { assert(cache == 0 || cache <= ov); break }
-  :: atomic { ncr < CRASHES -> /* the process; a failed sync stays known through the record */
-       ncr++; lose_dram(); attach(); bypassed = broke }
+  :: atomic { ncr < CRASHES -> /* the process; a failed sync stays known */
+       ncr++; lose_dram(); attach(); bypassed = (named || unnamed) }
+  :: atomic { named -> /* all records go at once: cm_super_bump_epoch */
+       named = 0; cache = 0;
+#ifndef NO_NOTE_EPOCH
+       unnamed = 1
+#endif
+     }
   :: atomic { ncr < CRASHES -> /* the power */
-       ncr++; lose_dram(); broke = 0;
+       ncr++; lose_dram(); broke = 0; named = 0; unnamed = 0;
        if :: dv = ov :: true fi; ov = dv;
        if
        :: markm & 1 -> mark = 0
@@ -153,6 +163,15 @@ proctype Sync(byte me) {
      sp[me] = 0; sb[me] = 0; sidle[me] = 0 }
   :: atomic { sp[me] == 3 && !flk -> /* cm_file_sync_failed */
      broke = 1; bypassed = 1; begun++;
+     if
+     :: named = 1
+     :: !named -> /* it has no record */
+#ifdef NO_NOTE
+        skip
+#else
+        unnamed = 1
+#endif
+     fi;
      if :: !fenced -> dirty = 1; set_mark(1); fence_mark(); fenced = 1 :: else fi;
 #ifndef FAIL_KEEP
      renew();

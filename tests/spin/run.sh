@@ -177,7 +177,7 @@ for m in END_ADOPTS WANT_ADOPTS RACY_SAME KEEP_RACY; do must all validator FOREI
 ok ci dirty base
 ok all dirty 3crashes CRASHES=3
 for m in TRUST_FOUND NO_SETTLE; do ok all dirty benign-$m $m; done
-for m in NO_MARK_FENCE SYNC_INFLIGHT; do must ci dirty $m; done
+for m in NO_MARK_FENCE SYNC_INFLIGHT NO_NOTE NO_NOTE_EPOCH; do must ci dirty $m; done
 for m in NO_MARK UNLOCK_FENCE SYNC_NOGEN SYNC_BLIND FAIL_KEEP NO_BYPASS LIFT IGNORE_MARK; do
   must all dirty $m
 done

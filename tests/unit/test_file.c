@@ -1947,6 +1947,99 @@ static void test_forgets_after_healing(void)
     }
 }
 
+/* An fsync fails for a file, and no record says so: there was no room for one, the pool forgot all
+ * records at once, a second record of the same file turned up, the record cannot be read, or was
+ * dropped because a new one could not be written. No file without a record is cached in that boot,
+ * in this session or a later one. */
+enum unnamed { NO_ROOM, EPOCH, EPOCH_LATER, TWICE, UNREADABLE, FORGOTTEN, UNNAMED };
+static uint64_t without_record(struct pool *p, cm_file **owner, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        owner[i] = attach(p, 1000 + i, 100 * BLK, 7, 0);
+        if (cm_object_of(owner[i])->place == CM_NO_PLACE)
+            return i;
+    }
+    CHECK(false);
+    return 0;
+}
+static void second_record(struct pool *p, const cm_file_id *id)
+{
+    struct cm_record_set s;
+    struct cm_record r = { 0 };
+    unsigned its = CM_RECORD_PLACES;
+    cm_record_load(&p->c->media, id, &s);
+    for (unsigned i = 0; i < s.n; i++)
+        if (cm_record_names(&s, i, id))
+            its = i;
+    REQUIRE(its < s.n);
+    r = s.record[its];
+    CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
+}
+static void test_failed_sync_unnamed(void)
+{
+    for (unsigned i = 0; i < UNNAMED * 3; i++) {
+        const enum unnamed how = (enum unnamed)(i % UNNAMED);
+        if (how == UNREADABLE && !cm_guard_available())
+            continue;
+        struct pool p;
+        cm_file *owner[400] = { 0 };
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        const uint64_t last = how == NO_ROOM ? without_record(&p, owner, 400) : 0;
+        const uint64_t n = how == NO_ROOM ? 1000 + last : 1;
+        cm_file *f = how == NO_ROOM ? owner[last] : warm(&p, 1, &v, 0);
+        const cm_file_id id = id_of(n);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        for (unsigned k = 0; k < 400; k++)
+            if (owner[k])
+                detach(owner[k]);
+        if (how != NO_ROOM)
+            detach(f);
+        if (how == EPOCH_LATER) /* the session that forgets has never seen the file */
+            pool_again(&p);
+        if (how == EPOCH || how == EPOCH_LATER)
+            CHECK_EQ(cm_super_bump_epoch(&p.c->super, &p.c->broken), 0);
+        if (how == TWICE)
+            second_record(&p, &id);
+        if (how == FORGOTTEN) {
+            break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+            ops.store64 = real.store64;
+            CHECK_EQ(cm_forget(p.c, &id), 0);
+            p.c->media.ops = &real;
+        }
+        uint8_t *records = p.base + p.c->media.geo.record_offset / BLK * BLK;
+        if (how == UNREADABLE) {
+            p.c->super.now.durability = CM_DURABILITY_DAX; /* where no epoch is given up for it */
+            os_protect(records, BLK, OS_NOTHING);
+        }
+        f = attach_v(&p, n, &v, 0);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        os_protect(records, BLK, OS_WRITE);
+        detach(f);
+        if (i / UNNAMED == 1)
+            pool_again(&p);
+        if (i / UNNAMED == 2) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+        v = fresh(v);
+        f = attach_v(&p, n, &v, 0);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        detach(f);
+        pool_down(&p);
+        pool_other_boot(&p);
+        (void)pool_up(&p);
+        v = fresh(v);
+        f = attach_v(&p, n, &v, 0);
+        CHECK_EQ(info_of(f).bypassed, 0);
+        CHECK_EQ(put(f, 20, 3), 0);
+        pool_end(&p);
+    }
+}
+
 /* An fsync fails for a file that is not used any more because something of it could not be
  * forgotten: the next attach knows. */
 static void test_failed_sync_stopped(void)
@@ -2227,6 +2320,7 @@ static const struct harness_test tests[] = {
     TEST(forgets_after_healing),
     TEST(failed_sync_killed),
     TEST(failed_sync_stopped),
+    TEST(failed_sync_unnamed),
     TEST(stored_before_the_record),
     TEST(record_order),
     TEST(sync_then_change),
