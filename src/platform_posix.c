@@ -443,12 +443,20 @@ int64_t cm_plat_wall_ns(void)
 int64_t cm_plat_boot_wall_ns(void)
 {
     struct timespec up;
+    struct stat proc;
+    int64_t boot;
 
     /* CLOCK_BOOTTIME goes on while the system sleeps, CLOCK_MONOTONIC does not. */
     if (clock_gettime(CLOCK_BOOTTIME, &up) != 0) {
         return INT64_MIN;
     }
-    return cm_plat_wall_ns() - timespec_ns(up);
+    boot = cm_plat_wall_ns() - timespec_ns(up);
+    /* The wall clock may have been set forward since, or have gone on while a virtual machine stood
+     * still. /proc is mounted early in a boot and keeps the time of that. */
+    if (stat("/proc", &proc) == 0 && timespec_ns(proc.st_ctim) < boot) {
+        boot = timespec_ns(proc.st_ctim);
+    }
+    return boot;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */

@@ -39,7 +39,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wra
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=' + c for c in (
     'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64', 'linkat', 'renameat2',
-    'unlink')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
+    'unlink', 'clock_gettime')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
 LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
 
 # What is tried on a mutant that its own test does not notice, cheapest first.
@@ -675,6 +675,9 @@ MUTANTS = [
     _m('failed fsync, dropped', 'a record that is dropped in the place of a new one, and says that an fsync failed',
        'unit file failed_sync_unnamed', FILE, '        (void)cm_super_sync_failed(&c->super, false);\n    }\n    return cm_record_drop',
        '    }\n    return cm_record_drop'),
+    _m('boot, clock set', 'a clock that was set forward makes nothing older than the boot',
+       'unit platform clock_set_forward', 'platform_posix.c',
+       'timespec_ns(proc.st_ctim) < boot', 'timespec_ns(proc.st_ctim) < INT64_MIN'),
     _m('failed fsync, boot', 'a failed fsync bypasses the file in its own boot only', 'unit file failed_sync_boots', FILE,
        '           boot == c->super.now.boot_number;\n}', '           true;\n}'),
     _m('two records', 'two records of one id are dropped', 'unit record two_records',

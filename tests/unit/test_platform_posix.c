@@ -636,6 +636,36 @@ static void test_failed_map_leaves_nothing(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
+/* ---- A clock that was set -------------------------------------------------------------------- */
+
+static time_t clock_set_by;
+int __real_clock_gettime(clockid_t clock, struct timespec *t);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
+{
+    const int rc = __real_clock_gettime(clock, t);
+    if (clock == CLOCK_REALTIME)
+        t->tv_sec += clock_set_by;
+    return rc;
+}
+
+/* The wall clock is set after the boot, or stood still with a virtual machine: a file that was
+ * changed in this boot must not look older than the boot. */
+static void test_clock_set_forward(void)
+{
+    struct stat proc;
+    if (stat("/proc/self", &proc) != 0 || stat("/proc", &proc) != 0)
+        SKIP("no /proc here");
+    const int64_t before = cm_plat_boot_wall_ns();
+    clock_set_by = 86400;
+    CHECK(cm_plat_boot_wall_ns() <= (int64_t)proc.st_ctim.tv_sec * 1000000000 + 999999999);
+    CHECK(cm_plat_boot_wall_ns() <= before + 20000000);
+    clock_set_by = -86400;
+    CHECK(cm_plat_boot_wall_ns() <= before);
+    CHECK(cm_plat_boot_wall_ns() <= cm_plat_wall_ns());
+    clock_set_by = 0;
+}
+
 /* ---- Memory that cannot be given back ------------------------------------------------------ */
 
 static bool munmap_fails;
@@ -1144,6 +1174,7 @@ static void test_fork_count(void)
 static const struct harness_test tests[] = {
     TEST(blocked_signals), /* first: before this process has a fault guard, which its children
                               inherit */
+    TEST(clock_set_forward),
     TEST(create),
     TEST(create_refused),
     TEST(create_killed),
