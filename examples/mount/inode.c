@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * inode.c - the inode table: (st_dev, st_ino) -> struct inode.
+ * inode.c - the inode table: (st_dev, st_ino, node of FUSE) -> struct inode.
  *
  * Owns every struct inode and its O_PATH descriptor. The descriptor keeps the origin's inode
- * alive, so a (device, number) pair in the table never means two files. The address of the struct
- * is the node id given to the kernel. An address may be used again, so that the kernel also gets a
+ * alive, so a (device, number) pair in the table never means two files, but for FUSE servers that
+ * give one number to two: there the server's node counts, too. A server may also have one node for
+ * each name of a file; so files of several names are told apart by their numbers alone. The address
+ * of the struct is the node id given to the kernel. An address may be used again, so that the kernel also gets a
  * generation: a file handle (name_to_handle_at, NFS) that outlives its inode opens nothing. Counts:
  * `nlookup` is what the kernel was given and has not forgotten; `refs` are holds of this process
  * plus one for nlookup > 0. One mutex guards the table and the counts; nothing that can wait is
@@ -97,22 +99,26 @@ struct inode *inode_of(fuse_ino_t ino)
 }
 
 /* Held, or NULL. Table lock held. */
-static struct inode *find(dev_t dev, ino_t ino)
+static struct inode *find(const struct stat *st, uint64_t node)
 {
-    for (struct inode *i = table.bucket[slot_of(dev, ino)]; i; i = i->hash_next)
-        if (i->ino == ino && i->dev == dev) {
+    const bool linked = !S_ISDIR(st->st_mode) && st->st_nlink > 1;
+
+    for (struct inode *i = table.bucket[slot_of(st->st_dev, st->st_ino)]; i; i = i->hash_next)
+        if (i->ino == st->st_ino && i->dev == st->st_dev &&
+            (i->node == node || linked || i->linked)) {
+            i->linked |= linked;
             i->refs++;
             return i;
         }
     return NULL;
 }
 
-static struct inode *find_locked(dev_t dev, ino_t ino)
+static struct inode *find_locked(const struct stat *st, uint64_t node)
 {
     struct inode *i;
 
     pthread_mutex_lock(&table.lock);
-    i = find(dev, ino);
+    i = find(st, node);
     pthread_mutex_unlock(&table.lock);
     return i;
 }
@@ -130,8 +136,10 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent)
         return NULL;
     }
     init_inode(fresh, st, fd, device);
+    fresh->node = number_node(device, fd, "");
+    fresh->linked = !S_ISDIR(st->st_mode) && st->st_nlink > 1;
     pthread_mutex_lock(&table.lock);
-    i = find(st->st_dev, st->st_ino);
+    i = find(st, fresh->node);
     if (!i) {
         if (table.count > table.mask)
             grow();
@@ -164,7 +172,9 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
      * read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
-    i = find_locked(st->st_dev, st->st_ino);
+    i = st->st_dev == parent->dev
+            ? find_locked(st, number_node(parent->device, parent->fd, name))
+            : NULL;
     if (i) {
         st->st_ino = i->number;
         return i;

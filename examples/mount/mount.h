@@ -71,6 +71,8 @@ struct inode {
     ino_t ino;
     struct device *device;
     uint64_t number; /* st_ino as the mount shows it */
+    uint64_t node;   /* number_node's */
+    bool linked;     /* table lock; had several names, each of which may be a node of its own */
     uint32_t generation;
     bool barred; /* --one-file-system: a directory elsewhere, shown empty */
     mode_t type; /* S_IFMT bits */
@@ -187,6 +189,9 @@ struct device *number_init(const struct stat *st, int fd); /* DIR's */
 struct device *number_device(struct device *hint, const struct stat *st, int fd);
 void number_put(struct device *d);
 bool number_own(const struct device *d); /* DIR's */
+/* What tells a file from others of its number, for as long as it is held: FUSE's node. "": of dirfd
+ * itself. 0: the number does. */
+uint64_t number_node(const struct device *d, int dirfd, const char *name);
 uint64_t number_of(const struct device *d, ino_t ino);
 void number_look_at_mounts(void); /* before number_listed: learns of new mount points */
 /* The number to show for an entry that readdir of the directory found. */

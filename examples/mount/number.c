@@ -25,6 +25,7 @@
 #define TOP (1ull << 63)
 #define BTRFS_MAGIC 0x9123683Eu
 #define XFS_MAGIC 0x58465342u
+#define FUSE_MAGIC 0x65735546u
 
 struct fs_uuid { /* struct fsuuid2 of newer <linux/fs.h> */
     uint8_t len, uuid[16];
@@ -38,6 +39,7 @@ struct device {
     uint64_t inodes; /* held; while there are any, `dev` is this file system */
     bool own;        /* DIR's */
     bool subvolumes; /* a directory may be on another device without being a mount point */
+    bool nodes;      /* FUSE, whose server may give one number to two files */
 };
 static struct {
     pthread_mutex_t lock;
@@ -92,21 +94,23 @@ static uint64_t uuid_of(int fd)
     return half[0] ^ mix(half[1]);
 }
 
-/* 0: none that lasts. */
-static uint64_t identity_of(int fd, mode_t type, bool *subvolumes)
+/* What the file system says of itself. identity 0: none that lasts. */
+static void describe(struct device *d, int fd, mode_t type)
 {
     struct statfs sf;
     uint64_t id = 0;
 
-    *subvolumes = false;
+    d->identity = 0;
+    d->subvolumes = d->nodes = false;
     if (fstatfs(fd, &sf) < 0)
-        return 0;
-    *subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
+        return;
+    d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
+    d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !mnt.opt.volume_id;
     if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
         id = uuid_of(fd);
     if (!id)
         memcpy(&id, &sf.f_fsid, sizeof(id));
-    return id;
+    d->identity = id;
 }
 
 /* Devices lock held. */
@@ -132,9 +136,7 @@ static void enter(struct device *d)
 
 struct device *number_device(struct device *hint, const struct stat *st, int fd)
 {
-    struct device *d, *fresh;
-    uint64_t identity;
-    bool subvolumes;
+    struct device *d, *fresh, now = { .dev = st->st_dev };
 
     pthread_mutex_lock(&devices.lock);
     d = hint && hint->dev == st->st_dev && hint->inodes ? hint : find(st->st_dev, 0, true);
@@ -143,13 +145,12 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
     pthread_mutex_unlock(&devices.lock);
     if (d)
         return d;
-    identity = identity_of(fd, st->st_mode, &subvolumes); /* may wait, hence no lock */
+    describe(&now, fd, st->st_mode); /* may wait, hence no lock */
     fresh = malloc(sizeof(*fresh));
     pthread_mutex_lock(&devices.lock);
-    d = find(st->st_dev, identity, false);
+    d = find(st->st_dev, now.identity, false);
     if (!d && fresh) {
-        *fresh =
-            (struct device){ .dev = st->st_dev, .identity = identity, .subvolumes = subvolumes };
+        *fresh = now;
         enter(fresh);
         d = fresh;
         fresh = NULL;
@@ -174,12 +175,30 @@ bool number_own(const struct device *d)
     return d->own;
 }
 
+uint64_t number_node(const struct device *d, int dirfd, const char *name)
+{
+    union {
+        struct file_handle h;
+        char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } u = { .h = { .handle_bytes = MAX_HANDLE_SZ } };
+    uint64_t h = 0;
+    int mount;
+
+    if (!d->nodes)
+        return 0;
+    if (name_to_handle_at(dirfd, name, &u.h, &mount, *name ? 0 : AT_EMPTY_PATH) < 0)
+        return 0;
+    for (unsigned i = 0; i < u.h.handle_bytes; i++)
+        h = mix(h ^ u.h.f_handle[i]);
+    return h;
+}
+
 struct device *number_init(const struct stat *st, int fd)
 {
     struct device *d = &devices.own;
 
     d->dev = st->st_dev;
-    d->identity = identity_of(fd, st->st_mode, &d->subvolumes);
+    describe(d, fd, st->st_mode);
     d->own = true;
     d->inodes = 1; /* for ever: the root */
     enter(d);

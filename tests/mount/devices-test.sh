@@ -34,7 +34,14 @@ below_away() {
   done
   points=
 }
-trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; cleanup' EXIT
+trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; twins_away; cleanup' EXIT
+
+twins=$work/twins
+twins_away() {
+  for p in a b; do
+    mountpoint -q "$twins/$p" && umount "$twins/$p"
+  done
+}
 
 # image NAME MIB MKFS...: a file system in a file; 1, with a line, when it cannot be had
 image() {
@@ -202,6 +209,56 @@ sys.exit(1)"
   same "$(ls -A "$work/onefs/ext4-a")" ""
   cmp f1 "$work/onefs/f1"
 }
+# A FUSE server that passes on the numbers of two devices: one number, two files.
+set_up_fuse() {
+  mkdir -p "$twins/a" "$twins/b" "$org/fuse"
+  mount --bind "$org/ext4-a" "$twins/a" && mount --bind "$org/ext4-b" "$twins/b" || return 1
+  bindfs "$twins" "$org/fuse" && points="fuse $points"
+}
+t_fuse_collide() {
+  cd "$org/fuse"
+  same "$(stat -c %i a/f1)" "$(stat -c %i b/f1)"
+}
+t_fuse() {
+  cd fuse
+  rm -f a/single b/single
+  for round in 1 2; do
+    for i in 1 2 3; do # also of files without hard links
+      rm -f "a/lone$i" "b/lone$i"
+      echo "a $i $round" > "a/lone$i"
+      echo "b $i $round" > "b/lone$i"
+    done
+    same "$(stat -c %i a/lone1)" "$(stat -c %i b/lone1)"
+    for i in 1 2 3; do
+      same "$(cat "a/lone$i" "b/lone$i")" "a $i $round
+b $i $round"
+    done
+  done
+  same "$(ls a/d)" "$(ls "$twins/a/d")"
+  : > b/d/only-b
+  fails ls a/d/only-b
+  cmp a/d/big "$twins/a/d/big"
+  echo "all of it" > a/lone1
+  same "$(cat b/lone1)" "b 1 2"
+}
+t_fuse_links() { # a name more, a name less: still one file
+  cd fuse/a
+  echo one > first
+  same "$(cat first)" one
+  ln first second
+  echo two > second
+  same "$(cat first second)" "two
+two"
+  rm first
+  same "$(cat second)" two
+  exec 7<second
+  echo three > second
+  same "$(cat second)" three
+  same "$(cat <&7)" three
+  exec 7<&-
+  same "$(cat "$twins/a/second")" three
+}
+
 t_one_fs_subvolume() {
   same "$(ls -A btrfs)" ""
 }
@@ -262,5 +319,11 @@ if do_mount --one-file-system; then
     fail "--one-file-system left it alone" "changed"
 else
   fail "--one-file-system" "$(tail -n 1 "$work/log")"
+fi
+if with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; then
+  check "equal numbers of a FUSE server" t_fuse_collide
+  check "files of a FUSE server with equal numbers" t_fuse
+  check "links below a FUSE server" t_fuse_links
+  do_unmount
 fi
 summary
