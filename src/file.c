@@ -346,16 +346,23 @@ int cm_file_sync_failed(struct cm_object *f)
     /* Not lifted in this boot: the system keeps pages that it could not write, takes them for
      * written and reports them once. What a later sync says is about other pages; and what is
      * read, until those pages are gone, may be newer than what the origin has. */
+    struct cm_cache *c = f->cache;
     const bool known = at_load_relaxed(&f->bypassed) != 0;
     at_store_release(&f->bypassed, 1u);
-    f->data_begun++;               /* a sync under way proves nothing about it */
-    int e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
+    f->data_begun++; /* a sync under way proves nothing about it */
+    int e = cm_file_can_forget(c);
+    /* Before the record, which the next bump of the epoch takes away. If it cannot be written this
+     * session knows it all the same. */
+    (void)cm_super_sync_failed(&c->super, true);
+    f->mark_fenced = false; /* it may be of an earlier epoch */
+    if (e == 0)
+        e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
     /* Blocks read before may be newer than what the origin kept. The record says so from now on. */
     if (e == 0 && !known)
         e = renew(f);
     release_incarnation(f, 0);
-    /* After the record: where that could not be written, the file is one without. */
-    (void)cm_super_sync_failed(&f->cache->super, f->place != CM_NO_PLACE);
+    if (f->place == CM_NO_PLACE)
+        (void)cm_super_sync_failed(&c->super, false);
     return e;
 }
 
@@ -416,7 +423,9 @@ void cm_file_adopt(struct cm_object *f, const cm_validator *v)
 {
     set_validator(f, v);
     at_store_release(&f->size, v->size);
-    if (write_record(f, f->incarnation))
+    /* Of a file that is not used nothing is to be kept; and a record that says that an fsync failed
+     * stays, for a crash could tear the new one. */
+    if (f->incarnation != 0 && write_record(f, f->incarnation))
         (void)abandon_record(f); /* nothing was to be forgotten; the file just is not kept */
 }
 
@@ -513,13 +522,17 @@ struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
 /* Did an fsync of the file fail in this boot? Its page cache may hold what the origin lost. */
-static bool sync_failed(const struct cm_cache *c, uint64_t place, const struct cm_record *r)
+static bool sync_failed(struct cm_cache *c, uint64_t place, const struct cm_record *r)
 {
     bool dirty;
     uint32_t boot;
-    return (r->flags & CM_RECORD_SYNC_FAILED) &&
-           cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot) &&
-           boot == c->super.now.boot_number;
+    if (!(r->flags & CM_RECORD_SYNC_FAILED))
+        return false;
+    if (cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot) &&
+        boot == c->super.now.boot_number)
+        return true;
+    /* The epoch may have been bumped between the mark and the record. */
+    return cm_super_failed(&c->super).unnamed;
 }
 
 /* Is a file in this boot one that an fsync failed for, as far as anybody knows? `r`: its record, or
@@ -541,7 +554,7 @@ static bool may_have_failed(struct cm_cache *c, const struct cm_record_set *b, u
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
  * else any that no open file owns (not the oldest: reading more files in turn than fit would then
  * forget every one before its turn). */
-static uint64_t choose_place(const struct cm_cache *c, const struct cm_record_set *b)
+static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
     uint64_t candidate[CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
     unsigned n = 0, free[CM_RECORD_CHOICES] = { 0 };
@@ -599,8 +612,8 @@ static bool may_keep(const struct cm_object *f, const struct cm_record *r, const
     struct cm_cache *c = f->cache;
     bool dirty;
     uint32_t boot;
-    if (!r || !v || v->size == CM_SIZE_UNKNOWN || v->racy || (r->flags & CM_RECORD_RACY) ||
-        !same_validator(v, r))
+    if (!r || r->incarnation == 0 || !v || v->size == CM_SIZE_UNKNOWN || v->racy ||
+        (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
         return false;
     if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
         return false;
@@ -776,18 +789,12 @@ int cm_files_detach(struct cm_object *f)
     return e;
 }
 
-/* Makes the incarnation of a record that nobody has open unreachable, durably. A failed fsync is
- * not forgotten with it. */
-static int forget_record(struct cm_cache *c, uint64_t place, struct cm_record *r)
+/* Makes the incarnation of a record that nobody has open unreachable, durably. One that says that
+ * an fsync failed stays as it is: nothing is cached under it. */
+static int forget_record(struct cm_cache *c, uint64_t place, const struct cm_record *r)
 {
-    if (sync_failed(c, place, r)) {
-        r->flags |= CM_RECORD_RACY;
-        if (cm_super_incarnation(&c->super, &r->incarnation) == 0 &&
-            cm_record_write(&c->media, place, r) == 0)
-            return 0;
-        (void)cm_super_sync_failed(&c->super, false);
-    }
-    return cm_record_drop(&c->media, place);
+    return sync_failed(c, place, r) ? cm_record_settle(&c->media, place)
+                                    : cm_record_drop(&c->media, place);
 }
 
 int cm_files_forget(struct cm_cache *c, const cm_file_id *id)

@@ -167,6 +167,17 @@ static void next_epoch(struct cm_super *sb)
     sb->unnamed_boot = sb->failed_boot;
 }
 
+/* Where the system does not say which boot it is, this may still be the one in which an fsync
+ * failed; the marks in the records are of another number then. */
+static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
+    const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
+    sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
+    if (unknown && failed)
+        sb->failed_boot = sb->unnamed_boot = sb->boot_number;
+}
+
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
 {
     cm_lock_acquire(&s->lock);
@@ -190,7 +201,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     if (*emptied)
         next_epoch(sb);
     if (!same_boot(sb, owner))
-        sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
+        next_boot(sb, owner);
     memcpy(sb->boot_id, owner->boot_id, 16);
     memcpy(sb->mount_id, owner->mount_id, 16);
     sb->owner_pid = owner->pid;

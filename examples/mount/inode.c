@@ -6,11 +6,11 @@
  * alive, so a (device, number) pair in the table never means two files, but for FUSE servers that
  * give one number to two: there the server's node counts, too. A server may also have one node for
  * each name of a file; so files of several names are told apart by their numbers alone. The address
- * of the struct is the node id given to the kernel. An address may be used again, so that the kernel also gets a
- * generation: a file handle (name_to_handle_at, NFS) that outlives its inode opens nothing. Counts:
- * `nlookup` is what the kernel was given and has not forgotten; `refs` are holds of this process
- * plus one for nlookup > 0. One mutex guards the table and the counts; nothing that can wait is
- * done under it. Any thread may call.
+ * of the struct is the node id given to the kernel. An address may be used again, so that the
+ * kernel also gets a generation: a file handle (name_to_handle_at, NFS) that outlives its inode
+ * opens nothing. Counts: `nlookup` is what the kernel was given and has not forgotten; `refs` are
+ * holds of this process plus one for nlookup > 0. One mutex guards the table and the counts;
+ * nothing that can wait is done under it. Any thread may call.
  */
 #include "mount.h"
 
@@ -172,9 +172,8 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
      * read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
-    i = st->st_dev == parent->dev
-            ? find_locked(st, number_node(parent->device, parent->fd, name))
-            : NULL;
+    i = st->st_dev == parent->dev ? find_locked(st, number_node(parent->device, parent->fd, name))
+                                  : NULL;
     if (i) {
         st->st_ino = i->number;
         return i;

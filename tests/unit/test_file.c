@@ -2065,9 +2065,143 @@ static void test_failed_sync_stopped(void)
     pool_end(&p);
 }
 
+/* The pool forgets all it has between a write and its fsync, which fails; or in the call that says
+ * so. */
+static void test_failed_sync_bumped(void)
+{
+    for (unsigned in_call = 0; in_call < 2; in_call++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK); /* its mark is set under the old epoch */
+        v = val(100 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        break_range(&p, 0, p.c->media.geo.index_offset);
+        CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
+        p.c->media.ops = &real;
+        if (!in_call)
+            heal_elsewhere(&p);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+        detach(f);
+        f = attach(&p, 77, 10 * BLK, 7, 0); /* and of the others nothing is known */
+        CHECK_EQ(info_of(f).bypassed, 0);
+        pool_end(&p);
+    }
+}
+
+/* The process dies in the middle of writing the record of a file that an fsync failed for. */
+static struct pool *dying;
+static uint8_t *left_torn;
+static int torn_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    const uint64_t at = (uint64_t)((uint8_t *)dst - dying->base);
+    if (!left_torn && at >= dying->c->media.geo.record_offset &&
+        at < dying->c->media.geo.index_offset) {
+        CHECK_EQ(real.write(ctx, dst, src, n / 16 * 8), 0);
+        left_torn = map_bytes(dying->bytes);
+        memcpy(left_torn, dying->base, (size_t)dying->bytes);
+    }
+    return real.write(ctx, dst, src, n);
+}
+enum rewrite { AT_END, AT_FORGET, AT_REVALIDATE, REWRITES };
+static void rewrite_record(enum rewrite how, struct pool *p, cm_file *f, cm_validator *v)
+{
+    const cm_file_id id = id_of(1);
+    if (how == AT_FORGET) {
+        detach(f);
+        p->c->media.ops = &ops;
+        CHECK_EQ(cm_forget(p->c, &id), 0);
+        return;
+    }
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    *v = val(101 * BLK, 8);
+    if (how == AT_REVALIDATE) {
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        *v = fresh(*v);
+    }
+    p->c->media.ops = &ops;
+    CHECK_EQ(how == AT_END ? cm_write_end(f, &w, v) : cm_file_revalidate(f, v), 0);
+    p->c->media.ops = &real;
+    detach(f);
+}
+static void test_failed_sync_torn(void)
+{
+    for (enum rewrite how = AT_END; how < REWRITES; how++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        dying = &p;
+        left_torn = NULL;
+        ops = real = *p.c->media.ops;
+        ops.write = torn_write;
+        rewrite_record(how, &p, f, &v);
+        p.c->media.ops = &real;
+        pool_down(&p);
+        uint8_t *whole = p.base;
+        p.base = left_torn ? left_torn : whole;
+        REQUIRE(pool_up(&p) == 0);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+        if (left_torn)
+            unmap_bytes(whole, p.bytes);
+        pool_end(&p);
+    }
+}
+
+/* A file that nothing is cached of (an fsync failed, something of it could not be forgotten) is
+ * written, its times adopted: in the next boot, or attached anew, it is cached again. */
+static void test_cached_again(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
+        cm_sync s = sync_begin(f);
+        if (i % 2) {
+            CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        } else {
+            break_range(&p, 0, p.c->media.geo.index_offset);
+            CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
+            CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
+            p.c->media.ops = &real;
+        }
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        v = val(101 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        detach(f);
+        if (i / 2 == 1 && i % 2 == 0)
+            pool_again(&p);
+        if (i / 2 == 2 || i % 2) {
+            pool_down(&p);
+            pool_other_boot(&p);
+            (void)pool_up(&p);
+        }
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK(info_of(f).incarnation != 0);
+        CHECK_EQ(put(f, 3, 2), 0);
+        CHECK_EQ(look(f, 3, 2), RIGHT);
+        pool_end(&p);
+    }
+}
+
 /* The process dies at a fence of an attach of a file that an fsync failed for: it is still known.
  */
-static struct pool *dying;
 static uint8_t *left_at[16];
 static unsigned fences;
 static void fence_and_copy(void *ctx)
@@ -2113,6 +2247,30 @@ static void test_failed_sync_killed(void)
         unmap_bytes(p.base, p.bytes);
     }
     p.base = whole;
+    pool_end(&p);
+}
+
+/* A record that names no incarnation is none, whoever wrote it. */
+static void test_zero_incarnation(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    const cm_file_id id = id_of(1);
+    detach(f);
+    struct cm_record_set s;
+    cm_record_load(&p.c->media, &id, &s);
+    for (unsigned i = 0; i < s.n; i++)
+        if (cm_record_names(&s, i, &id)) {
+            s.record[i].incarnation = 0;
+            CHECK_EQ(cm_record_write(&p.c->media, cm_record_place(&s, i), &s.record[i]), 0);
+        }
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(put(f, 3, 2), 0);
+    CHECK_EQ(look(f, 3, 2), RIGHT);
     pool_end(&p);
 }
 
@@ -2321,6 +2479,10 @@ static const struct harness_test tests[] = {
     TEST(failed_sync_killed),
     TEST(failed_sync_stopped),
     TEST(failed_sync_unnamed),
+    TEST(failed_sync_bumped),
+    TEST(failed_sync_torn),
+    TEST(cached_again),
+    TEST(zero_incarnation),
     TEST(stored_before_the_record),
     TEST(record_order),
     TEST(sync_then_change),

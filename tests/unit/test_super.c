@@ -485,6 +485,60 @@ static void test_failing_sync(void)
     pair_end(&p);
 }
 
+static void open_in_boot(struct pair *p, unsigned boot)
+{
+    struct cm_super_owner o = { .durability = CM_DURABILITY_DAX, .pid = 1 };
+    bool emptied;
+    memset(o.boot_id, (int)boot, sizeof(o.boot_id)); /* 0: unknown */
+    CHECK_EQ(cm_super_open(&p->s, &o, &emptied), 0);
+}
+static void expect_failed(struct pair *p, bool any, bool unnamed)
+{
+    const struct cm_super_failed f = cm_super_failed(&p->s);
+    CHECK_EQ(f.any, any);
+    CHECK_EQ(f.unnamed, unnamed);
+}
+
+/* That an fsync failed is known to the end of the boot, and of which files while their records
+ * count; where boots cannot be told apart, until they can. */
+static void test_failed_sync(void)
+{
+    struct pair p;
+    pair_make(&p);
+    open_in_boot(&p, 1);
+    expect_failed(&p, false, false);
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
+    expect_failed(&p, false, false);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    expect_failed(&p, true, false);
+    open_in_boot(&p, 1);
+    expect_failed(&p, true, false);
+    CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
+    expect_failed(&p, true, true);
+    open_in_boot(&p, 2);
+    expect_failed(&p, false, false);
+    CHECK_EQ(cm_super_sync_failed(&p.s, false), 0);
+    expect_failed(&p, true, true);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        CHECK_EQ(copy_of(&p, i)->failed_boot, 2);
+        CHECK_EQ(copy_of(&p, i)->unnamed_boot, 2);
+    }
+    open_in_boot(&p, 3);
+    expect_failed(&p, false, false);
+    open_in_boot(&p, 0);
+    expect_failed(&p, false, false);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    expect_failed(&p, true, false);
+    open_in_boot(&p, 0);
+    expect_failed(&p, true, true); /* the records are of another boot now, as far as they know */
+    open_in_boot(&p, 4);
+    expect_failed(&p, true, true);
+    open_in_boot(&p, 5);
+    expect_failed(&p, false, false);
+    pair_end(&p);
+}
+
 /* A volume that cannot be written for a while: bit n of `flaky_syncs` is set when the sync after n
  * fences fails. */
 static struct cm_plat_file flaky;
@@ -805,6 +859,7 @@ static const struct harness_test tests[] = {
     TEST(epoch_bump),
     TEST(epoch_in_both),
     TEST(failing_sync),
+    TEST(failed_sync),
     TEST(open_not_synced),
     TEST(incarnations),
     TEST(file_incarnations),
