@@ -121,10 +121,12 @@ typedef struct cm_file_id {
  * before the pool was opened, before a bracket of the file ended, before the file was forgotten, or
  * before another validator that was accepted for it. */
 enum {
-    CM_RACY_TIMES = 1u << 0, /* a timestamp was so fresh that a second change could hide behind the
-                              * same value: soon a new validator will not be racy */
-    CM_RACY_WRITER = 1u << 1 /* somebody had the file open for writing or mapped writable, or that
-                              * could not be found out: his writes may show late or not at all */
+    CM_RACY_TIMES = 1u << 0,  /* a timestamp was so fresh that a second change could hide behind the
+                               * same value: soon a new validator will not be racy */
+    CM_RACY_WRITER = 1u << 1, /* somebody had the file open for writing or mapped writable, or that
+                               * could not be found out: his writes may show late or not at all */
+    CM_RACY_VOLUME = 1u << 2  /* after a restart nothing may tell the file from another one of its
+                               * size and times: it stays so on this volume */
 };
 typedef struct cm_validator {
     uint64_t size;
@@ -337,7 +339,11 @@ CM_API uint64_t cm_now(void);
  * one mounted file system (wherever it is bound to) and as long as the kernel remembers the file,
  * whose handle counts beside its inode number: all files are cold after a remount, unless the
  * volume is named (volume_id below). CM_ECLONE where the kernel tells nothing of the mount (no
- * sysfs, before Linux 6.8).
+ * sysfs, before Linux 6.8) or of the file.
+ * Some file systems tell too little for a restart; files there are CM_RACY_VOLUME: vfat and exfat,
+ * which number files as they are looked up; and images without an identity of their own (squashfs,
+ * iso9660, udf, erofs, cramfs, romfs), where the next image may have the same numbers and times,
+ * unless the volume is named: name it after what is in it.
  * On Windows the id is a hash of volume and 128-bit file id, the validator size, times and the
  * file's number in the volume's change journal (without a journal: its time of birth).
  * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
@@ -347,8 +353,8 @@ CM_API uint64_t cm_now(void);
  * opens the file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK)
  * and gets a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not
  * asked for: cm_identify_with(). The first call for a mount reads /proc and /sys. CM_EINVAL (NULL,
- * not a file that can be cached) CM_EIO (also: the file system does not say what it is, and no
- * volume_id is given) CM_ENOMEM CM_ECLONE. */
+ * not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system does not say
+ * what it is, and no volume_id is given) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {

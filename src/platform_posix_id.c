@@ -155,23 +155,36 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
     memcpy(id, canonical.digest, 16);
 }
 
-/* What tells a reused inode number from the file that had it before; 0 where there is none. */
-static uint64_t inode_generation(int fd)
+/* What tells a reused inode number from the file that had it before; 0 where there is none. An
+ * error is not taken for that: the file would have two ids. */
+static int inode_generation(int fd, uint32_t type, uint64_t *number)
 {
     long generation = 0; /* the size in the request; file systems write an int */
 
-    if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) != 0) {
+    *number = 0;
+    if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) == 0) {
+        *number = (uint64_t)generation;
         return 0;
     }
-    return (uint64_t)generation;
+    switch (errno) {
+    case ENOTTY:
+    case EOPNOTSUPP:
+    case ENOSYS:
+    case EINVAL:
+    case EPERM: /* a filter of system calls */
+    case EACCES:
+        return 0;
+    default:
+        return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO; /* a server answers as it likes */
+    }
 }
 
 /* What stands for the file in its volume: the inode number. But a FUSE server may give one to two
  * files (those of two devices below it), unless the caller knows better, who named the volume. The
  * kernel itself knows such a file by node and generation, which are in its handle. The inode number
  * counts all the same: some servers use nodes again and leave the generation as it is. */
-static uint64_t file_number(int fd, const struct stat *st, const struct statfs *fs,
-                            const cm_identify_options *o)
+static int file_number(int fd, const struct stat *st, const struct statfs *fs,
+                       const cm_identify_options *o, uint64_t *number)
 {
     static const int asked[] = { AT_EMPTY_PATH, AT_EMPTY_PATH | AT_HANDLE_FID };
     const uint64_t inode = (uint64_t)st->st_ino;
@@ -181,17 +194,19 @@ static uint64_t file_number(int fd, const struct stat *st, const struct statfs *
     } u;
     int mount;
 
+    *number = inode;
     if ((uint32_t)fs->f_type != FUSE_SUPER_MAGIC || o->volume_id != NULL) {
-        return inode;
+        return 0;
     }
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
         memset(&u, 0, sizeof u);
         u.h.handle_bytes = MAX_HANDLE_SZ;
         if (name_to_handle_at(fd, "", &u.h, &mount, asked[i]) == 0) {
-            return XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);
+            *number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);
+            return 0;
         }
     }
-    return inode;
+    return CM_ECLONE; /* a kernel without handles, a filter of system calls */
 }
 
 /* A timestamp within the clock's granularity of now may hide a second change. 20 ms covers the
@@ -293,6 +308,31 @@ static bool attributes_are_made_up(uint32_t type)
     return false;
 }
 
+/* Could another file have the same id, size and times after a restart? Magic numbers as above. */
+static bool may_be_another(uint32_t type, const cm_identify_options *o)
+{
+    /* Inode numbers are counted as files are looked up, and begin anew with every boot. */
+    static const uint32_t counted[] = { 0x4d44 /* vfat */, 0x2011bab0 /* exfat */ };
+    /* Written at once by a program that may set all times and numbers, to make equal images of
+     * equal contents: an image's numbers are those of the next one. */
+    static const uint32_t images[] = {
+        0x73717368 /* squashfs */, 0x9660 /* iso9660 */,    0x15013346 /* udf */,
+        0xe0f5e1e2 /* erofs */,    0x28cd3d45 /* cramfs */, 0x7275 /* romfs */
+    };
+
+    for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++) {
+        if (type == counted[i]) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof images / sizeof images[0] && o->volume_id == NULL; i++) {
+        if (type == images[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What stands for the volume in an id: the caller's name for it, or what the system says. */
 static int volume_word(int fd, const struct stat *st, const struct statfs *fs,
                        const cm_identify_options *o, uint64_t *word)
@@ -324,6 +364,9 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (fstat(fd, &st) != 0) {
         return errno == EBADF ? CM_EINVAL : CM_EIO;
     }
+    if ((fcntl(fd, F_GETFL) & O_PATH) != 0) {
+        return CM_EINVAL; /* does not tell the generation */
+    }
     /* Nothing in the attributes of a block device tells that its content changed. */
     if (!S_ISREG(st.st_mode)) {
         return CM_EINVAL;
@@ -342,8 +385,11 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (rc != 0) {
         return rc;
     }
-    word[1] = file_number(fd, &st, &fs, o);
-    word[2] = inode_generation(fd);
+    rc = file_number(fd, &st, &fs, o, &word[1]);
+    rc = rc != 0 ? rc : inode_generation(fd, (uint32_t)fs.f_type, &word[2]);
+    if (rc != 0) {
+        return rc;
+    }
     hash = XXH3_128bits(word, sizeof word);
     *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
     if (id->hi == 0 && id->lo == 0) {
@@ -354,7 +400,8 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         .mtime_ns = timespec_ns(st.st_mtim),
         .ctime_ns = timespec_ns(st.st_ctim),
         .taken_at = taken_at,
-        .racy = racy | (times_are_racy(&st, wall) ? CM_RACY_TIMES : 0),
+        .racy = racy | (times_are_racy(&st, wall) ? CM_RACY_TIMES : 0) |
+                (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0),
     };
     return 0;
 }

@@ -213,7 +213,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   finish
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev libsqlite3-dev liblzma-dev \
-  rsync e2fsprogs xfsprogs btrfs-progs bindfs ||
+  rsync e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 

@@ -228,7 +228,10 @@ static void begin_summary(const struct cat *c, struct summary *s, uint64_t began
 /* Why nothing of the file will be there the next time, if that is so. */
 static void print_coldness(const struct cat *c)
 {
-    if (c->seen.racy & CM_RACY_WRITER)
+    if (c->seen.racy & CM_RACY_VOLUME)
+        tool_message(c->path, "its file system does not tell files apart after a restart: cold "
+                              "next time");
+    else if (c->seen.racy & CM_RACY_WRITER)
         tool_message(c->path, "nobody could be ruled out as a writer: cold next time (that takes "
                               "the file's owner or root, a local file system, and no writer)");
     else if (c->seen.racy)

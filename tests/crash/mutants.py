@@ -39,7 +39,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wra
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=' + c for c in (
     'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64', 'linkat', 'renameat2',
-    'unlink', 'clock_gettime')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
+    'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64', 'name_to_handle_at', 'ioctl')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
 LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
 
 # What is tried on a mutant that its own test does not notice, cheapest first.
@@ -684,6 +684,20 @@ MUTANTS = [
     _m('failed fsync, unreadable', 'a record that cannot be read may say that an fsync failed',
        'unit file failed_sync_unnamed', FILE, 'return failed.unnamed || (failed.any && unreadable);',
        'return failed.unnamed;'),
+    _m('identify, counted numbers', 'validators where inode numbers are counted prove nothing',
+       'unit platform identify_volume', 'platform_posix_id.c', """        if (type == counted[i]) {
+            return true;""", """        if (type == counted[i]) {
+            return false;"""),
+    _m('identify, images', 'nor do those of an image that nobody named', 'unit platform identify_volume',
+       'platform_posix_id.c', """        if (type == images[i]) {
+            return true;""", """        if (type == images[i]) {
+            return false;"""),
+    _m('identify, O_PATH', 'what does not tell the generation is refused', 'unit platform identify_one_id',
+       'platform_posix_id.c', '(fcntl(fd, F_GETFL) & O_PATH) != 0', 'false'),
+    _m('identify, generation', 'an error is not taken for no generation', 'unit platform identify_one_id',
+       'platform_posix_id.c', 'return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO;', 'return type == FUSE_SUPER_MAGIC ? 0 : 0;'),
+    _m('identify, no handle', 'on FUSE a file without a handle has no id', 'unit platform identify_one_id',
+       'platform_posix_id.c', 'return CM_ECLONE; /* a kernel', 'return 0; /* a kernel'),
     _m('boot, clock set', 'a clock that was set forward makes nothing older than the boot',
        'unit platform clock_set_forward', 'platform_posix.c',
        'timespec_ns(proc.st_ctim) < boot', 'timespec_ns(proc.st_ctim) < INT64_MIN'),

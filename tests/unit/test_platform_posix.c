@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* ---- Files and children -------------------------------------------------------------------- */
@@ -636,6 +637,116 @@ static void test_failed_map_leaves_nothing(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
+/* ---- Another file system --------------------------------------------------------------------- */
+
+static uint32_t says_type; /* what fstatfs() is to say */
+static int no_handles;     /* errno of name_to_handle_at() */
+static int no_generation;  /* errno of FS_IOC_GETVERSION */
+#define FSTATFS(name, kind)                                                                        \
+    int __real_##name(int fd, struct kind *fs);                                                    \
+    int __wrap_##name(int fd, struct kind *fs);                                                    \
+    int __wrap_##name(int fd, struct kind *fs)                                                     \
+    {                                                                                              \
+        const int rc = __real_##name(fd, fs);                                                      \
+        if (rc == 0 && says_type != 0)                                                             \
+            fs->f_type = (__typeof__(fs->f_type))says_type;                                        \
+        return rc;                                                                                 \
+    }
+FSTATFS(fstatfs, statfs)
+#ifdef __USE_LARGEFILE64
+FSTATFS(fstatfs64, statfs64)
+#endif
+
+int __real_name_to_handle_at(int at, const char *name, struct file_handle *h, int *mount, int how);
+int __wrap_name_to_handle_at(int at, const char *name, struct file_handle *h, int *mount, int how);
+int __wrap_name_to_handle_at(int at, const char *name, struct file_handle *h, int *mount, int how)
+{
+    if (no_handles) {
+        errno = no_handles;
+        return -1;
+    }
+    return __real_name_to_handle_at(at, name, h, mount, how);
+}
+
+int __real_ioctl(int fd, unsigned long what, void *arg);
+int __wrap_ioctl(int fd, unsigned long what, void *arg);
+int __wrap_ioctl(int fd, unsigned long what, void *arg)
+{
+    if (no_generation && what == (unsigned long)FS_IOC_GETVERSION) {
+        errno = no_generation;
+        return -1;
+    }
+    return __real_ioctl(fd, what, arg);
+}
+
+/* File systems whose numbers and times do not tell files apart after a restart; those of images do
+ * if the caller says which image it is. */
+static void test_identify_volume(void)
+{
+    static const struct {
+        uint32_t type;
+        bool racy, racy_named;
+    } of[] = { { 0, false, false },         { 0x4d44, true, true },
+               { 0x2011bab0, true, true },  { 0x73717368, true, false },
+               { 0x9660, true, false },     { 0x15013346, true, false },
+               { 0xe0f5e1e2, true, false }, { 0x28cd3d45, true, false },
+               { 0x7275, true, false },     { 0x58465342, false, false },
+               { 0xef53, false, false } };
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id;
+    cm_validator v;
+
+    make_file(in_dir("a"), "one");
+    const int fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        says_type = of[i].type;
+        o.volume_id = NULL;
+        o.flags = CM_IDENTIFY_SOLE_WRITER; /* of which the sole writer knows no more */
+        CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
+        CHECK_EQ((v.racy & CM_RACY_VOLUME) != 0, of[i].racy);
+        o.volume_id = "the image of Monday";
+        CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
+        CHECK_EQ((v.racy & CM_RACY_VOLUME) != 0, of[i].racy_named);
+    }
+    says_type = 0;
+    CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
+}
+
+/* A file has one id or an error, never two ids: whichever way it was opened, whatever fails. */
+static void test_identify_one_id(void)
+{
+    static const int unknown[] = { ENOTTY, EOPNOTSUPP, ENOSYS, EINVAL, EPERM, EACCES };
+    static const int broken[] = { EIO, ENOMEM, EINTR, EBADF };
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id, same;
+    cm_validator v;
+
+    make_file(in_dir("a"), "one");
+    int fd = open(in_dir("a"), O_PATH | O_CLOEXEC);
+    CHECK_EQ(cm_identify(fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(close(fd), 0);
+    fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        no_generation = unknown[i];
+        CHECK_EQ(cm_identify(fd, i == 0 ? &id : &same, &v), 0);
+        CHECK(i == 0 || same_id(id, same));
+    }
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        no_generation = broken[i];
+        CHECK_EQ(cm_identify(fd, &id, &v), CM_EIO);
+    }
+    no_generation = 0;
+    /* On FUSE the inode number may be that of two files. */
+    says_type = 0x65735546;
+    no_handles = ENOSYS;
+    CHECK_EQ(cm_identify(fd, &id, &v), CM_ECLONE);
+    o.volume_id = "numbers of one device";
+    CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
+    no_handles = 0;
+    says_type = 0;
+    CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
+}
+
 /* ---- A clock that was set -------------------------------------------------------------------- */
 
 static time_t clock_set_by;
@@ -1175,6 +1286,8 @@ static const struct harness_test tests[] = {
     TEST(blocked_signals), /* first: before this process has a fault guard, which its children
                               inherit */
     TEST(clock_set_forward),
+    TEST(identify_volume),
+    TEST(identify_one_id),
     TEST(create),
     TEST(create_refused),
     TEST(create_killed),

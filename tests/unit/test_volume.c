@@ -546,6 +546,32 @@ static void test_fuse_inodes(void)
     clean_up();
 }
 
+/* An image whose maker sets all times is replaced by the next one: nothing tells their files apart
+ * but the caller, who names it. */
+static void test_images(void)
+{
+    cm_file_id a, b;
+    cm_validator v, w;
+    NEED("mksquashfs");
+    MUST("mkdir -p a src1 src2 && echo 1 >src1/f && echo 2 >src2/f && for i in 1 2; do "
+         "mksquashfs src$i $i.img -noappend -all-root -mkfs-time 1 -all-time 1; done");
+    if (sh("mv 1.img a.img && mount -o loop,ro a.img a") != 0) {
+        clean_up();
+        SKIP("this kernel cannot mount squashfs");
+    }
+    CHECK_EQ(identify_as("a/f", NULL, &a, &v), 0);
+    CHECK(v.racy & CM_RACY_VOLUME);
+    CHECK_EQ(identify_as("a/f", "the first", &a, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    MUST("umount a && mv 2.img a.img && mount -o loop,ro a.img a");
+    CHECK_EQ(identify_as("a/f", "the second", &b, &w), 0);
+    CHECK(!same(a, b));
+    CHECK(v.size == w.size && v.mtime_ns == w.mtime_ns && v.ctime_ns == w.ctime_ns);
+    CHECK_EQ(identify_as("a/f", "the first", &b, &w), 0);
+    CHECK(same(a, b));
+    clean_up();
+}
+
 /* Volumes of which only the source of their mount is known, where files cannot even be written. */
 #define HUGE(source, at) "mount -t hugetlbfs " source " " at " && touch " at "/f"
 
@@ -638,8 +664,8 @@ static const struct harness_test tests[] = {
     TEST(btrfs),          TEST(overlay),
     TEST(overlay_writer), TEST(bind_and_tmpfs),
     TEST(fuse),           TEST(fuse_without_sysfs),
-    TEST(fuse_inodes),    TEST(source),
-    TEST(device_mapper),
+    TEST(fuse_inodes),    TEST(images),
+    TEST(source),         TEST(device_mapper),
 };
 
 int main(int argc, char **argv)
