@@ -223,7 +223,8 @@ CM_API uint64_t cm_pool_size_max(void);
  * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns. It has its name
  * when it is done: until then `path` does not exist, and may be taken by somebody else (CM_EEXIST).
  * On any error nothing is left behind. If the process is killed, nothing either, or, on a file
- * system without files that have no name, a file `path`.cachemax-new that the next call removes.
+ * system without files that have no name, a file `path`.cachemax-new: the next call removes what has
+ * that name and is not in use.
  * Blocks for the time the volume needs to allocate `size` bytes.
  * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
  * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory

@@ -70,5 +70,8 @@ int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd);
 /* What stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another volume that
  * is mounted has the same. CM_ENOMEM. */
 int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
+/* Whose program answers for the FUSE file system of an open file? false: the kernel's own client
+ * (virtiofs), or no FUSE at all. *user: UINT32_MAX where the mount is not listed. */
+bool cm_posix_fuse_user(int fd, uint32_t *user);
 
 #endif

@@ -13,6 +13,7 @@
  *   directory    the same; writable for all it may be with the sticky bit, under which others
  *                cannot touch what is not theirs
  *   link         owned by the effective user or root
+ *   FUSE         mounted by the effective user or root: what a server says of owners is no proof
  *
  * Who: platform_posix.c.
  */
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "platform_posix.h"
@@ -74,6 +76,31 @@ static int untrusted(const struct walk *w, const char *what, const char *name,
     return CM_EUNTRUSTED;
 }
 
+/* A FUSE server says of its files what it likes: it must be trusted itself. */
+static int judge_server(const struct walk *w, int fd, const char *name)
+{
+    struct statfs fs;
+    uint32_t user;
+    char at[PATH_MAX] = "", self[64];
+    ssize_t n;
+
+    if (fstatfs(fd, &fs) == 0 && (uint32_t)fs.f_type != FUSE_SUPER_MAGIC) {
+        return 0;
+    }
+    if (!cm_posix_fuse_user(fd, &user) || user == 0 || user == geteuid()) {
+        return 0;
+    }
+    (void)snprintf(self, sizeof self, "/proc/self/fd/%d", w->dir);
+    n = readlink(self, at, sizeof at - 1);
+    at[n > 0 ? n : 0] = '\0';
+    (void)snprintf(w->why, PLAT_WHY,
+                   "%.300s%s%.100s is on a FUSE file system of %s%.0u, whose server could change "
+                   "what the pool holds: make the pool elsewhere",
+                   at, name != NULL ? "/" : "", name != NULL ? name : "",
+                   user == UINT32_MAX ? "an unknown user" : "user ", user == UINT32_MAX ? 0 : user);
+    return CM_EUNTRUSTED;
+}
+
 /* Takes over `fd`, a directory. */
 static int enter(struct walk *w, int fd)
 {
@@ -93,7 +120,7 @@ static int enter(struct walk *w, int fd)
     if (!is_ours(&st) || ((st.st_mode & 022) != 0 && (st.st_mode & S_ISVTX) == 0)) {
         return untrusted(w, "the directory", NULL, &st);
     }
-    return 0;
+    return judge_server(w, fd, NULL);
 }
 
 /* Puts the text of a link before the rest of the path. */
@@ -131,7 +158,7 @@ static int follow(struct walk *w, int fd, const char *name, const struct stat *s
 static int open_file(struct walk *w, const char *name, const struct stat *seen, int *out)
 {
     struct stat st;
-    int fd;
+    int fd, rc;
 
     /* Looked at before the open as well, because opening a device may already do something. */
     if (!S_ISREG(seen->st_mode)) {
@@ -147,6 +174,11 @@ static int open_file(struct walk *w, const char *name, const struct stat *seen, 
     if (fstat(fd, &st) != 0 || st.st_dev != seen->st_dev || st.st_ino != seen->st_ino) {
         (void)close(fd);
         return ENOENT; /* renamed under us by one of those who may */
+    }
+    rc = judge_server(w, fd, name); /* a file can be a mount point, too */
+    if (rc != 0) {
+        (void)close(fd);
+        return rc;
     }
     *out = fd;
     return 0;

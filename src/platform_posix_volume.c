@@ -72,6 +72,7 @@ struct line {
     unsigned major_no, minor_no;
     const char *type;
     uint64_t source;
+    int64_t fuse_user; /* who mounted it, as FUSE says; -1: not said */
 };
 
 /* known_mutex is taken inside claims_mutex; it is never held over a system call. */
@@ -277,6 +278,12 @@ static bool next_line(char **text, struct line *l)
     }
     l->type = mount;
     l->source = mix(0, mount, source, strlen(source));
+    l->fuse_user = -1;
+    if (options != NULL && strncmp(mount, "fuse", 4) == 0) {
+        const char *user = strstr(options, ",user_id=");
+
+        l->fuse_user = user != NULL ? (int64_t)strtoul(user + 9, NULL, 10) : -1;
+    }
     if (strcmp(mount, "overlay") == 0 && options != NULL) {
         const uint64_t layers = layers_of(options);
 
@@ -334,6 +341,25 @@ static const struct line *line_of(const struct mounts *m, int fd)
         }
     }
     return NULL;
+}
+
+bool cm_posix_fuse_user(int fd, uint32_t *user)
+{
+    struct mounts m;
+    const struct line *l;
+    bool is = false;
+
+    read_mounts(&m);
+    l = line_of(&m, fd);
+    if (l == NULL) {
+        *user = UINT32_MAX;
+        is = true;
+    } else if (l->fuse_user >= 0) {
+        *user = (uint32_t)l->fuse_user;
+        is = true;
+    }
+    free_mounts(&m);
+    return is;
 }
 
 /* ---- Words ----------------------------------------------------------------------------------- */

@@ -698,6 +698,8 @@ MUTANTS = [
        'platform_posix_id.c', 'return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO;', 'return type == FUSE_SUPER_MAGIC ? 0 : 0;'),
     _m('identify, no handle', 'on FUSE a file without a handle has no id', 'unit platform identify_one_id',
        'platform_posix_id.c', 'return CM_ECLONE; /* a kernel', 'return 0; /* a kernel'),
+    _m('trust, FUSE', 'a FUSE server of another user is not believed', 'unit trust fuse', TRUST,
+       'user == 0 || user == geteuid()) {', 'true) {'),
     _m('boot, clock set', 'a clock that was set forward makes nothing older than the boot',
        'unit platform clock_set_forward', 'platform_posix.c',
        'timespec_ns(proc.st_ctim) < boot', 'timespec_ns(proc.st_ctim) < INT64_MIN'),

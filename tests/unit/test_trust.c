@@ -11,7 +11,10 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define NOBODY 65534
@@ -243,6 +246,42 @@ static void test_exchanged_meanwhile(void)
     CHECK_EQ(rmdir(at("bad")), 0);
 }
 
+/* Another user's FUSE server says that all files are root's. In a mount namespace of its own, so
+ * that what is mounted goes with it. */
+static int sh(const char *text)
+{
+    char line[1200];
+    (void)snprintf(line, sizeof(line), "cd %s && { %s; } >out 2>&1", dir, text);
+    return system(line);
+}
+static void test_fuse(void)
+{
+    NEED_ROOT;
+    make_pool("p");
+    CHECK_EQ(chmod(at("p"), 0644), 0);
+    CHECK_EQ(sh("mkdir src mine his && mv p src/p && chown 65534 src/p src his"), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (unshare(CLONE_NEWNS) != 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+            sh("(cat /etc/fuse.conf; echo; echo user_allow_other) >conf && "
+               "mount --bind conf /etc/fuse.conf && mknod fuse c 10 229 && chmod 666 fuse && "
+               "mount --bind fuse /dev/fuse && bindfs -o allow_other -u root src mine && "
+               "setpriv --reuid=65534 --regid=65534 --clear-groups "
+               "bindfs -o allow_other -u root src his") != 0)
+            _exit(77);
+        CHECK_EQ(open_as(at("mine/p"), 0), 0);
+        expect_refused(at("his/p"), "FUSE", "user 65534");
+        CHECK_EQ(sh("umount his mine"), 0);
+        _exit(harness_failures != 0);
+    }
+    int status = 0;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(sh("rm -rf src mine his conf fuse; rm out"), 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        SKIP("cannot mount FUSE as another user here (bindfs, fusermount3, a mount namespace)");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static const struct harness_test tests[] = {
     TEST(writable_by_others),
     TEST(of_another_owner),
@@ -251,6 +290,7 @@ static const struct harness_test tests[] = {
     TEST(links),
     TEST(not_files),
     TEST(exchanged_meanwhile),
+    TEST(fuse),
 };
 
 int main(int argc, char **argv)
