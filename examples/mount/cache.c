@@ -132,9 +132,10 @@ static struct inode *lru_put(struct inode *i)
 
 /* ---- Attaching ----------------------------------------------------------------------------- */
 
-static uint32_t attach_flags(void)
+static uint32_t attach_flags(const struct inode *i)
 {
-    return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) | (mnt.local ? 0 : CM_ORIGIN_VOLATILE);
+    return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) |
+           (number_local(i->device) ? 0 : CM_ORIGIN_VOLATILE);
 }
 
 static void say_clone(const struct inode *i)
@@ -165,6 +166,13 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
         say_clone(i);
+    /* Once the mount is gone from its name others write the origin. What was changed since then,
+     * or when is not known, is not ours to vouch for. */
+    if (rc == 0 && !place_still_ours()) {
+        int64_t changed = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
+        if (!number_local(i->device) || changed >= place_ours_until())
+            v->racy |= CM_RACY_WRITER;
+    }
     return rc;
 }
 
@@ -180,7 +188,7 @@ static void attach(struct inode *i)
         return;
     rc = file_identify(i, fd, &i->id, &v);
     if (rc == 0)
-        rc = cm_file_open(mnt.cache, &i->id, &v, attach_flags(), &cf);
+        rc = cm_file_open(mnt.cache, &i->id, &v, attach_flags(i), &cf);
     if (rc < 0) {
         if (rc == CM_EFORGET)
             give_up(rc);
@@ -413,6 +421,7 @@ void change_end(struct change *c)
         if (c->kind != CHANGE_RANGE)
             fresh = file_identify(i, i->rfd, &id, &v) == 0;
         cm_write_end(i->cf, &c->w, fresh ? &v : NULL);
+        (void)place_still_ours(); /* noted: what was written so far is ours */
         keeper_schedule(i);
     } else {
         pthread_mutex_lock(&i->lock);

@@ -65,6 +65,17 @@ void flush_unlist(struct handle *h)
     pthread_mutex_unlock(&open_writers.lock);
 }
 
+bool flush_may_be_mapped(struct inode *i)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&open_writers.lock);
+    for (struct handle *h = open_writers.head; h && !found; h = h->next)
+        found = h->inode == i && h->maps;
+    pthread_mutex_unlock(&open_writers.lock);
+    return found;
+}
+
 /* ---- The first flush ----------------------------------------------------------------------- */
 
 /* In the child: keeps nothing open but the directory; the session must end with the mount's

@@ -175,7 +175,7 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
     i = st->st_dev == parent->dev ? find_locked(st, number_node(parent->device, parent->fd, name))
                                   : NULL;
     if (i) {
-        st->st_ino = i->number;
+        number_show(i, st);
         return i;
     }
     fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -189,7 +189,7 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
     }
     i = add(fd, st, parent);
     if (i)
-        st->st_ino = i->number;
+        number_show(i, st);
     return i;
 }
 
@@ -306,7 +306,7 @@ int inode_stat(struct inode *i, struct stat *st)
 {
     if (fstatat(i->fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
         return errno;
-    st->st_ino = i->number;
+    number_show(i, st);
     return 0;
 }
 

@@ -184,7 +184,8 @@ static bool opens_attached(const struct fuse_in_header *h)
 {
     const struct fuse_open_in *in = (const void *)(h + 1);
 
-    return mnt.local && (in->flags & O_ACCMODE) == O_RDONLY && inode_of(h->nodeid)->cf;
+    return number_local(inode_of(h->nodeid)->device) && (in->flags & O_ACCMODE) == O_RDONLY &&
+           inode_of(h->nodeid)->cf;
 }
 
 static bool closes_reader(const struct fuse_in_header *h)
@@ -192,7 +193,7 @@ static bool closes_reader(const struct fuse_in_header *h)
     const struct fuse_release_in *in = (const void *)(h + 1);
     const struct handle *handle = (const struct handle *)(uintptr_t)in->fh;
 
-    return mnt.local && !handle->own_fd && !handle->inode->unlinked;
+    return number_local(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
 }
 
 static bool handled_here(const struct fuse_in_header *h)
@@ -204,7 +205,7 @@ static bool handled_here(const struct fuse_in_header *h)
     case FUSE_INTERRUPT:
         return true;
     case FUSE_GETATTR:
-        return mnt.local;
+        return number_local(inode_of(h->nodeid)->device);
     case FUSE_GETXATTR:
         return asks_for_caps(h);
     case FUSE_OPEN:

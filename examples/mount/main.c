@@ -167,6 +167,8 @@ static int new_session(void)
         fuse_opt_add_arg(&args, list) == 0) {
         mnt.se = fuse_session_new(&args, &ops, sizeof(ops), NULL);
         rc = mnt.se && fuse_session_mount(mnt.se, mnt.opt.dir) == 0 ? 0 : EXIT_RUNTIME;
+        if (!rc)
+            place_mounted(mnt.opt.dir);
     }
     if (rc)
         say(CM_LOG_ERROR, "cannot mount on %s", mnt.opt.dir);
@@ -196,11 +198,18 @@ static sigset_t end_signals(void)
 static void setup_signals(void)
 {
     struct sigaction sa = { .sa_handler = nothing };
+    struct rlimit rl;
     sigset_t s = end_signals();
 
     sigaction(SIGUSR1, &sa, NULL);
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
+    sigaction(SIGXFSZ, &sa, NULL); /* a limit of whoever started the mount is not its users' */
+    if (getrlimit(RLIMIT_FSIZE, &rl) == 0) {
+        rl.rlim_cur = mnt.root_user ? RLIM_INFINITY : rl.rlim_max;
+        rl.rlim_max = mnt.root_user ? RLIM_INFINITY : rl.rlim_max;
+        setrlimit(RLIMIT_FSIZE, &rl);
+    }
     pthread_sigmask(SIG_BLOCK, &s, NULL); /* inherited by every thread */
 }
 
@@ -225,6 +234,7 @@ static void serve(void)
         int rc;
 
         flush_begin(mnt.opt.dir);
+        (void)place_still_ours(); /* the last moment at which it was */
         rc = place_detach(mnt.opt.dir);
         if (rc < 0)
             say(CM_LOG_ERROR, "cannot unmount %s: %s", mnt.opt.dir, strerror(-rc));
@@ -296,7 +306,6 @@ static int run(int rootfd, int *pipe_fd)
     if (rc)
         return rc;
     setup_cache();
-    proof_setup(rootfd);
     err = inode_init(rootfd);
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)
@@ -347,7 +356,6 @@ int main(int argc, char **argv)
     umask(0);
     place_raise_nofile();
     mnt.root_user = geteuid() == 0;
-    mnt.local = place_is_local(rootfd);
     rc = run(rootfd, &pipe_fd);
     verdict(&pipe_fd, rc);
     return rc;

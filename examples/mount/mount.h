@@ -120,7 +120,9 @@ struct handle {
     int fd;      /* inode->rfd when !own_fd */
     bool own_fd;
     bool writable;
-    bool listed; /* flush.c's lock, with the next two */
+    bool maps;    /* open for reading and writing, as a mapping for writing must be */
+    bool appends; /* the origin's descriptor can do nothing else */
+    bool listed;  /* flush.c's lock, with the next two */
     struct handle *prev, *next;
 };
 
@@ -130,7 +132,6 @@ struct mount {
     _Atomic bool gave_up; /* the pool is gone for good: no brackets, no hits */
     struct fuse_session *se;
     bool root_user; /* privileged: may act as the requesting user */
-    bool local;     /* origin on a local file system: fstat of a held inode never waits */
 };
 extern struct mount mnt;
 
@@ -144,6 +145,11 @@ int options_parse(int argc, char **argv, struct options *o);
 int place_prepare(struct options *o, int *rootfd); /* exit status */
 bool place_is_ours(const char *dir); /* the topmost mount on dir is a cachemax mount */
 int place_detach(const char *dir);   /* lazy unmount; 0 or -errno */
+void place_mounted(const char *dir); /* by us, just now */
+/* Is our mount still there, so that nobody changes what lies below it? Also notes that. */
+bool place_still_ours(void);
+/* Wall clock up to which it was, once it is not. */
+int64_t place_ours_until(void);
 bool place_is_local(int fd);
 /* Last parts of the paths mounted below dir; the caller frees each and the list. */
 size_t place_mount_points(const char *dir, char ***names);
@@ -189,6 +195,16 @@ struct device *number_init(const struct stat *st, int fd); /* DIR's */
 struct device *number_device(struct device *hint, const struct stat *st, int fd);
 void number_put(struct device *d);
 bool number_own(const struct device *d); /* DIR's */
+/* A local file system: fstat of an inode that is held never waits. */
+bool number_local(const struct device *d);
+/* ST_NOSUID, ST_NODEV, ST_NOEXEC: what it is mounted with, and DIR is not. */
+unsigned long number_limits(const struct device *d);
+/* A descriptor of it, older than all that was written to it through this mount; -1: none. */
+int number_witness(const struct device *d);
+/* It lost data, so that no sync proves anything any more. Sets, and says whether it was so. */
+bool number_lost(struct device *d, bool now);
+/* Attributes as the mount shows them: the number, and nothing that the limits forbid. */
+void number_show(const struct inode *i, struct stat *st);
 /* What tells a file from others of its number, for as long as it is held: FUSE's node. "": of dirfd
  * itself. 0: the number does. */
 uint64_t number_node(const struct device *d, int dirfd, const char *name);
@@ -262,7 +278,6 @@ struct proof {
     int err; /* errno of the sync */
     bool open;
 };
-void proof_setup(int rootfd); /* before anything is read */
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
 void proof_end(struct proof *p);            /* on a descriptor that is older than the writes */
 void proofs_end(struct proof *v, size_t n); /* on any others */
@@ -277,6 +292,7 @@ bool flush_refuses(void);            /* no new pages for anybody */
 void flush_failed(struct inode *i, off_t off, size_t size, int err);
 void flush_incomplete(const char *why);
 bool flush_lost(void);
+bool flush_may_be_mapped(struct inode *i); /* for writing */
 
 /* creds.c */
 struct creds {

@@ -21,11 +21,14 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 #define TOP (1ull << 63)
 #define BTRFS_MAGIC 0x9123683Eu
 #define XFS_MAGIC 0x58465342u
 #define FUSE_MAGIC 0x65735546u
+#define LIMITS (ST_NOSUID | ST_NODEV | ST_NOEXEC)
 
 struct fs_uuid { /* struct fsuuid2 of newer <linux/fs.h> */
     uint8_t len, uuid[16];
@@ -40,6 +43,10 @@ struct device {
     bool own;        /* DIR's */
     bool subvolumes; /* a directory may be on another device without being a mount point */
     bool nodes;      /* FUSE, whose server may give one number to two files */
+    bool local;
+    unsigned long limits; /* number_limits */
+    int witness;          /* number_witness */
+    _Atomic bool lost;
 };
 static struct {
     pthread_mutex_t lock;
@@ -101,9 +108,12 @@ static void describe(struct device *d, int fd, mode_t type)
     uint64_t id = 0;
 
     d->identity = 0;
-    d->subvolumes = d->nodes = false;
+    d->subvolumes = d->nodes = d->local = false;
+    d->limits = LIMITS; /* if it does not say */
     if (fstatfs(fd, &sf) < 0)
         return;
+    d->local = place_is_local(fd);
+    d->limits = (unsigned long)sf.f_flags & LIMITS;
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
     d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !mnt.opt.volume_id;
     if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
@@ -111,6 +121,12 @@ static void describe(struct device *d, int fd, mode_t type)
     if (!id)
         memcpy(&id, &sf.f_fsid, sizeof(id));
     d->identity = id;
+}
+
+/* For proof.c: syncfs on it tells of every loss on the file system since it was opened. */
+static int open_witness(int fd, mode_t type)
+{
+    return S_ISDIR(type) || S_ISREG(type) ? open(procpath(fd).s, O_RDONLY | O_CLOEXEC) : -1;
 }
 
 /* Devices lock held. */
@@ -136,7 +152,7 @@ static void enter(struct device *d)
 
 struct device *number_device(struct device *hint, const struct stat *st, int fd)
 {
-    struct device *d, *fresh, now = { .dev = st->st_dev };
+    struct device *d, *fresh, now = { .dev = st->st_dev, .witness = -1 };
 
     pthread_mutex_lock(&devices.lock);
     d = hint && hint->dev == st->st_dev && hint->inodes ? hint : find(st->st_dev, 0, true);
@@ -146,6 +162,8 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
     if (d)
         return d;
     describe(&now, fd, st->st_mode); /* may wait, hence no lock */
+    now.limits &= ~devices.own.limits;
+    now.witness = open_witness(fd, st->st_mode);
     fresh = malloc(sizeof(*fresh));
     pthread_mutex_lock(&devices.lock);
     d = find(st->st_dev, now.identity, false);
@@ -154,20 +172,66 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
         enter(fresh);
         d = fresh;
         fresh = NULL;
+        now.witness = -1;
     }
-    if (d)
-        d->inodes++;
+    if (d && d->inodes++ == 0) { /* perhaps mounted anew, with other flags */
+        d->limits = now.limits;
+        if (d->witness < 0) {
+            d->witness = now.witness;
+            now.witness = -1;
+        }
+    }
     pthread_mutex_unlock(&devices.lock);
+    if (now.witness >= 0)
+        close(now.witness);
     free(fresh);
     return d;
 }
 
 void number_put(struct device *d)
 {
+    int witness = -1;
+
     pthread_mutex_lock(&devices.lock);
     assert(d->inodes > 0);
-    d->inodes--;
+    if (--d->inodes == 0) { /* or it could not be unmounted */
+        witness = d->witness;
+        d->witness = -1;
+    }
     pthread_mutex_unlock(&devices.lock);
+    if (witness >= 0)
+        close(witness);
+}
+
+bool number_local(const struct device *d)
+{
+    return d->local;
+}
+
+unsigned long number_limits(const struct device *d)
+{
+    return d->own ? 0 : d->limits; /* the mount itself has those of DIR */
+}
+
+int number_witness(const struct device *d)
+{
+    return d->witness;
+}
+
+bool number_lost(struct device *d, bool now)
+{
+    return now ? atomic_exchange(&d->lost, true) : atomic_load(&d->lost);
+}
+
+void number_show(const struct inode *i, struct stat *st)
+{
+    const unsigned long limits = number_limits(i->device);
+
+    st->st_ino = i->number;
+    if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))
+        st->st_mode &= ~(mode_t)(S_ISUID | S_ISGID);
+    if ((limits & ST_NODEV) && (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode)))
+        st->st_rdev = makedev(0, 0); /* which nothing answers for */
 }
 
 bool number_own(const struct device *d)
@@ -199,6 +263,7 @@ struct device *number_init(const struct stat *st, int fd)
 
     d->dev = st->st_dev;
     describe(d, fd, st->st_mode);
+    d->witness = open_witness(fd, st->st_mode);
     d->own = true;
     d->inodes = 1; /* for ever: the root */
     enter(d);

@@ -8,6 +8,8 @@
  */
 #include "mount.h"
 
+#include <sys/statvfs.h>
+
 #include <stdio.h>
 #include <sys/xattr.h>
 
@@ -108,7 +110,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
  * is remembered; the lock keeps that in step with setting it. Never waits when it is known. */
 static bool known_without_caps(struct inode *i, const char *name)
 {
-    return atomic_load(&i->no_caps) && !strcmp(name, caps_name);
+    /* Mounted with nosuid, its capabilities do not count. */
+    return (atomic_load(&i->no_caps) || (number_limits(i->device) & ST_NOSUID)) &&
+           !strcmp(name, caps_name);
 }
 
 static ssize_t get_xattr(struct inode *i, const char *name, void *buf, size_t size)

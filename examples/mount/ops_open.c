@@ -5,10 +5,14 @@
  * A read-only handle borrows the descriptor of the attachment, so opening an attached file again
  * costs one fstat; handles that write have a descriptor of their own. O_DIRECT is not passed on
  * (requests lie unaligned in their buffer; the kernel bypasses its own pages by itself), nor
- * O_APPEND (ops_write.c decides by each write's flags), nor O_TRUNC (needs a bracket).
- * Called by workers.
+ * O_APPEND (ops_write.c decides by each write's flags; but for append-only files), nor O_TRUNC
+ * (needs a bracket). Called by workers.
  */
 #include "mount.h"
+
+#include <sys/statvfs.h>
+
+#define FMODE_EXEC 0x20 /* how the kernel says that the file is opened to be executed */
 
 static int origin_flags(int flags)
 {
@@ -34,6 +38,11 @@ static int open_origin(struct handle *h, int fd, int flags)
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
         h->fd = open(procpath(h->inode->fd).s, origin_flags(flags));
+        /* An append-only file (chattr +a) is opened in no other way. */
+        if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
+            h->fd = open(procpath(h->inode->fd).s, origin_flags(flags) | O_APPEND);
+            h->appends = h->fd >= 0;
+        }
     }
     return h->fd < 0 ? errno : 0;
 }
@@ -52,6 +61,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     }
     h->inode = i;
     h->writable = writes(fi->flags);
+    h->maps = (fi->flags & O_ACCMODE) == O_RDWR;
     inode_hold(i);
     fresh = file_use(i);
     err = open_origin(h, fd, fi->flags);
@@ -94,8 +104,11 @@ void close_handle(struct handle *h)
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    int err = open_handle(inode_of(ino), -1, fi);
+    const bool executes = fi->flags & FMODE_EXEC;
+    int err = executes && number_limits(inode_of(ino)->device) & ST_NOEXEC ? EACCES : 0;
 
+    if (!err)
+        err = open_handle(inode_of(ino), -1, fi);
     if (err)
         fuse_reply_err(req, err);
     else if (fuse_reply_open(req, fi) == -ENOENT) /* interrupted: no RELEASE will follow */
@@ -109,8 +122,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     fuse_reply_err(req, 0);
 }
 
-/* The name was free for the kernel; somebody may have taken it since, hence O_EXCL first.
- * -1 with errno EEXIST: open what is there. */
+/* The name was free for the kernel; somebody may have taken it since, hence O_EXCL. */
 static int create_origin(fuse_req_t req, struct inode *parent, const char *name, mode_t mode,
                          int flags)
 {
@@ -130,31 +142,23 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
     struct inode *parent = inode_of(parent_ino);
     struct fuse_entry_param e;
     int fd, err;
-    bool existed;
 
     if (refuse_barred(req, parent))
         return;
     fd = create_origin(req, parent, name, mode, fi->flags);
-    existed = fd < 0;
-    if (existed && (errno != EEXIST || (fi->flags & O_EXCL))) {
-        fuse_reply_err(req, errno);
+    if (fd < 0) {
+        /* The kernel would take what is there for new, and not ask whether the caller may open it.
+         * ESTALE: it looks the name up again, and finds it. */
+        fuse_reply_err(req, errno == EEXIST && !(fi->flags & O_EXCL) ? ESTALE : errno);
         return;
     }
     err = inode_entry(parent, name, &e);
     if (err) {
-        if (!existed)
-            close(fd);
+        close(fd);
         fuse_reply_err(req, err);
         return;
     }
-    if (existed && !S_ISREG(e.attr.st_mode))
-        err = S_ISDIR(e.attr.st_mode) ? EISDIR : ENXIO;
-    if (!err && existed && (fi->flags & O_TRUNC))
-        err = set_size(req, inode_of(e.ino), -1, 0);
-    if (!err)
-        err = open_handle(inode_of(e.ino), fd, fi);
-    if (!err && existed)
-        err = inode_stat(inode_of(e.ino), &e.attr);
+    err = open_handle(inode_of(e.ino), fd, fi);
     if (err) {
         inode_forget(e.ino, 1);
         fuse_reply_err(req, err);

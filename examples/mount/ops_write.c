@@ -31,7 +31,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     (void)ino;
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode);
-    err = -change_begin(&c, h->inode, CHANGE_RANGE, at_end ? CM_APPEND : (uint64_t)off, size);
+    if (h->appends && !at_end)
+        err = EPERM;
+    else
+        err = -change_begin(&c, h->inode, CHANGE_RANGE, at_end ? CM_APPEND : (uint64_t)off, size);
     if (err) {
         if (fi->writepage)
             flush_failed(h->inode, off, size, err);
@@ -160,9 +163,21 @@ static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
                      struct fuse_file_info *fi)
 {
-    off_t at = lseek(handle_of(fi)->fd, off, whence);
+    struct handle *h = handle_of(fi);
+    struct stat st;
+    off_t at;
 
     (void)ino;
+    /* What was stored in a mapping is in the kernel alone, which does not write it for this: where
+     * that may be so all of the file is data. */
+    if (atomic_load(&h->inode->pages) && flush_may_be_mapped(h->inode) && fstat(h->fd, &st) == 0) {
+        if (off < 0 || off >= st.st_size)
+            fuse_reply_err(req, ENXIO);
+        else
+            fuse_reply_lseek(req, whence == SEEK_HOLE ? st.st_size : off);
+        return;
+    }
+    at = lseek(h->fd, off, whence);
     if (at < 0)
         fuse_reply_err(req, errno);
     else

@@ -46,9 +46,9 @@ static const char help[] =
 static const char *const names[] = { "ro",     "rw",        "shared",       "entry_timeout",
                                      "verify", "probation", "attr_timeout", "max_background",
                                      "loops",  "any_owner", "allow_other",  "default_permissions" };
-static const char *const switches[] = { "--pool", "--one-file-system", "--volume-id",
-                                        "--help", "--version",         "-f",
-                                        "-o",     "-h",                "-V" };
+static const char *const switches[] = {
+    "--pool", "--one-file-system", "--volume-id", "--help", "--version", "-f", "-o", "-h", "-V"
+};
 
 static size_t min3(size_t a, size_t b, size_t c)
 {

@@ -9,11 +9,13 @@
 #include "mount.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* Resolves all but the last component: the last one may be a dead mount, which realpath cannot
  * look at. A live last component is resolved too. */
@@ -125,6 +127,73 @@ size_t place_mount_points(const char *dir, char ***names)
         fclose(f);
     *names = list;
     return n;
+}
+
+/* ---- Is the mount still where it was made? --------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    const char *dir;
+    int mounts;            /* polled: the kernel says when mounts change */
+    unsigned long long id; /* of ours, in mountinfo; 0: not known */
+    bool left;
+    int64_t until;
+} here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1 };
+
+/* The number of the topmost mount on dir; with `id` only that one's. 0: none of ours there. */
+static unsigned long long mount_on(const char *dir, unsigned long long id)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL, *save;
+    size_t cap = 0;
+    unsigned long long found = 0, number;
+
+    while (f && getline(&line, &cap, f) > 0) {
+        const bool ours = strstr(line, " - fuse.cachemax ") != NULL;
+        const char *at;
+        number = strtoull(line, NULL, 10);
+        at = mount_point(line, &save);
+        if (at && !strcmp(at, dir) && (id ? number == id : true))
+            found = ours ? number : 0;
+    }
+    free(line);
+    if (f)
+        fclose(f);
+    return found;
+}
+
+void place_mounted(const char *dir)
+{
+    here.dir = dir;
+    here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    here.id = mount_on(dir, 0);
+}
+
+bool place_still_ours(void)
+{
+    struct pollfd p = { .fd = here.mounts, .events = POLLPRI };
+    struct timespec now; /* coarse, as the times of files are */
+    bool ours;
+
+    pthread_mutex_lock(&here.lock);
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (!here.left && (here.mounts < 0 || poll(&p, 1, 0) != 0))
+        here.left = mount_on(here.dir, here.id) == 0;
+    if (!here.left)
+        here.until = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    ours = !here.left;
+    pthread_mutex_unlock(&here.lock);
+    return ours;
+}
+
+int64_t place_ours_until(void)
+{
+    int64_t until;
+
+    pthread_mutex_lock(&here.lock);
+    until = here.until;
+    pthread_mutex_unlock(&here.lock);
+    return until;
 }
 
 int place_detach(const char *dir)

@@ -6,28 +6,15 @@
  * and after that to nobody; it keeps the page and takes it for written. So the first error counts,
  * and a descriptor that is younger than the loss proves nothing by a sync that succeeds. The
  * descriptors of the attachments may be such: somebody else may have been told before, or the
- * kernel may have forgotten inode and error in between. Hence a witness: a descriptor of the
- * directory, as old as the mount. syncfs on it tells of every loss on the volume since, though not
- * in which file; after one no sync is a proof any more in this mount.
- * syncfs writes all that is dirty on the volume, so proofs come in batches, one syncfs for each.
- * Losses that somebody was told of before the mount began cannot be seen.
+ * kernel may have forgotten inode and error in between. Hence a witness for every volume
+ * (number.c): a descriptor as old as its first file here. syncfs on it tells of every loss on the
+ * volume since, though not in which file; after one no sync there is a proof any more in this
+ * mount. syncfs writes all that is dirty on the volume, so proofs come in batches, one syncfs for
+ * each. Losses that somebody was told of before the mount began cannot be seen.
  *
  * Callers: keeper.c, and cache.c for the syncs of users, which have older descriptors.
  */
 #include "mount.h"
-
-static int witness = -1;
-static dev_t witness_dev;
-static _Atomic bool broken;
-
-void proof_setup(int rootfd)
-{
-    struct stat st;
-
-    witness = openat(rootfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (witness >= 0 && fstat(witness, &st) == 0)
-        witness_dev = st.st_dev;
-}
 
 /* The file system cannot do it; that says nothing about the data. */
 static bool cannot(int err)
@@ -35,15 +22,14 @@ static bool cannot(int err)
     return err == EINVAL || err == EROFS || err == ENOSYS;
 }
 
-static void ask_witness(void)
+static void ask_witness(struct device *d)
 {
-    if (witness < 0 || syncfs(witness) == 0 || cannot(errno))
+    if (syncfs(number_witness(d)) == 0 || cannot(errno) || number_lost(d, true))
         return;
     say(CM_LOG_ERROR,
-        "%s: its volume lost data that was written to some file (%s): nothing counts as synced "
+        "%s: a volume lost data that was written to some file (%s): nothing on it counts as synced "
         "any more until the next mount, and a power cut then costs the blocks of changed files",
         mnt.opt.dir, strerror(errno));
-    atomic_store(&broken, true);
 }
 
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync)
@@ -59,22 +45,33 @@ void proof_end(struct proof *p)
     cm_validator v;
     bool fresh;
 
-    if (!p->open || cannot(p->err) || (p->err == 0 && atomic_load(&broken)))
+    if (!p->open || cannot(p->err) || (p->err == 0 && number_lost(p->inode->device, false)))
         return; /* nothing is known: what was dirty stays so */
     fresh = file_identify(p->inode, p->inode->rfd, &id, &v) == 0;
     cm_sync_end(p->inode->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
     keeper_schedule(p->inode);
 }
 
+/* Was the device of v[k] asked for an earlier one? */
+static bool asked(const struct proof *v, size_t k)
+{
+    for (size_t j = 0; j < k; j++)
+        if (v[j].err == 0 && v[j].inode->device == v[k].inode->device)
+            return true;
+    return false;
+}
+
 void proofs_end(struct proof *v, size_t n)
 {
-    bool ask = false;
-
-    for (size_t k = 0; k < n; k++)
-        ask |= v[k].err == 0 && v[k].inode->dev == witness_dev;
     /* After the syncs: what they wrote, or found written, has been reported to the volume. */
-    if (ask && !atomic_load(&broken))
-        ask_witness();
-    for (size_t k = 0; k < n; k++)
+    for (size_t k = 0; k < n; k++) {
+        struct device *d = v[k].inode->device;
+        if (v[k].err == 0 && !asked(v, k) && number_witness(d) >= 0 && !number_lost(d, false))
+            ask_witness(d);
+    }
+    for (size_t k = 0; k < n; k++) {
+        if (v[k].err == 0 && number_witness(v[k].inode->device) < 0)
+            v[k].open = false; /* nobody can tell what was lost before */
         proof_end(&v[k]);
+    }
 }

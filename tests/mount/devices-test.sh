@@ -259,6 +259,33 @@ two"
   same "$(cat "$twins/a/second")" three
 }
 
+# What a file system below is mounted with holds in the mount, too.
+set_up_strict() {
+  mkdir "$org/nosuid" "$org/noexec"
+  mount -t tmpfs -o nosuid,nodev,mode=755 none "$org/nosuid" && points="nosuid $points" || return 1
+  mount -t tmpfs -o noexec,mode=755 none "$org/noexec" && points="noexec $points" || return 1
+  cp "$(command -v id)" "$org/nosuid/id" && chmod 6755 "$org/nosuid/id"
+  cp "$(command -v id)" "$org/noexec/id" && chmod 4755 "$org/noexec/id"
+  cp "$(command -v id)" "$org/id" && chmod 4755 "$org/id"
+  mknod -m 666 "$org/nosuid/zero" c 1 5 && mknod -m 666 "$org/zero" c 1 5
+}
+as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+t_strict() { # the same beside the mount and in it, but for the names of errors
+  same "$(as_nobody ./id -u)" 0
+  same "$(as_nobody ./nosuid/id -u)" 65534
+  same "$(as_nobody ./nosuid/id -g)" 65534
+  fails as_nobody ./noexec/id -u
+  fails ./noexec/id -u
+  same "$(head -c 1 zero | od -An -tx1)" " 00"
+  fails head -c 1 nosuid/zero
+  fails as_nobody head -c 1 nosuid/zero
+}
+t_strict_shown() { # with a capability the file would run with it
+  same "$(stat -c %a id noexec/id)" "4755
+4755"
+  fails getfattr -n security.capability nosuid/id
+}
+
 t_one_fs_subvolume() {
   same "$(ls -A btrfs)" ""
 }
@@ -325,5 +352,16 @@ if with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; the
   check "files of a FUSE server with equal numbers" t_fuse
   check "links below a FUSE server" t_fuse_links
   do_unmount
+fi
+if command -v setpriv >/dev/null && set_up_strict; then
+  if [ -n "$(findmnt -n -o OPTIONS -T "$org" | grep -E 'nosuid|nodev|noexec')" ]; then
+    skip "flags of mounts below" "the directory itself is mounted so"
+  else
+    check "flags of mounts below, without the mount" t_strict
+    do_mount
+    check "flags of mounts below" t_strict
+    check "flags of mounts below, as shown" t_strict_shown
+    do_unmount
+  fi
 fi
 summary

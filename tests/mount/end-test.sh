@@ -131,6 +131,45 @@ t_background() {
   same $status 135
   stored "$org/mapped"
 }
+# What others write once the name is free is theirs: after a program wrote in the mount and still has
+# the file open the mount ends, and the file is changed in the bare directory.
+freed() { # NAME WORD: how it ends
+  local name=$1
+  [ $has_below = 1 ] || { skip "$name" "needs root"; return; }
+  new_pool 16MiB --quiet && head -c 2097152 /dev/urandom > "$org/mine" && do_mount -o probation=0 ||
+    { fail "$name" "$(tail -n 1 "$work/log")"; return; }
+  check "$name" t_freed "$2" "$mount_pid"
+  wait_mount
+  do_mount
+  cmp "$org/mine" "$below/mine" >/dev/null && ok "$name: seen after a remount" ||
+    fail "$name: seen after a remount" "$(cmp "$org/mine" "$below/mine" 2>&1)"
+  do_unmount
+  rm "$org/mine"
+}
+t_freed() {
+  cd /
+  sleep 1.2 # its times prove something
+  for _ in 1 2 3; do
+    dd if="$org/mine" of=/dev/null bs=64k iflag=direct status=none
+  done
+  python3 - "$org" "$below" "$@" <<'PY'
+import os, signal, subprocess, sys, time
+org, below, how, pid = sys.argv[1:5]
+fd = os.open(org + "/mine", os.O_RDWR)
+os.pwrite(fd, b"A", 0)
+if how == "lazily":
+    subprocess.check_call(["fusermount3", "-u", "-z", org])
+else:
+    os.kill(int(pid), signal.SIGTERM)
+while os.stat(org).st_dev != os.stat(below).st_dev:
+    time.sleep(0.01)
+bare = os.open(org + "/mine", os.O_RDWR)
+os.pwrite(bare, b"written beside it", 1 << 20)
+os.close(bare)
+time.sleep(1)
+os.close(fd)
+PY
+}
 # The origin has no room for what was stored: said at the time, and by the exit status.
 full() {
   local name="pages that cannot be written" dir=$work/full
@@ -157,6 +196,10 @@ mapped "SIGTERM" wait 0 once
 mapped "SIGTERM twice" wait 0 twice "$org"
 mapped "SIGTERM, a program goes on storing" store 0 twice "$org"
 mapped "SIGTERM after a lazy unmount" wait 0 lazily
+freed "changed after SIGTERM" once
+mount_pid=
+freed "changed after a lazy unmount" lazily
+mount_pid=
 new_pool 16MiB && do_mount && head -c 1048576 /dev/zero > "$org/mapped" &&
   check "fusermount3 -u: the origin has what was stored" t_unmounted
 mount_pid=
