@@ -267,8 +267,10 @@ bool direct_bypasses(const struct fuse_file_info *fi)
     return fi->lock_owner != 0 && !fi->writepage;
 }
 
-void direct_note_pages(struct inode *i)
+void direct_note_pages(struct inode *i, bool read)
 {
+    if (read && !atomic_load_explicit(&i->pages_read, memory_order_relaxed))
+        atomic_store(&i->pages_read, true);
     /* seq_cst: before the content is read. A write reaches the origin before it looks: either it
      * finds the flag, or the reader finds its content. */
     if (!atomic_load_explicit(&i->pages, memory_order_acquire))

@@ -198,6 +198,7 @@ static sigset_t end_signals(void)
 static void setup_signals(void)
 {
     struct sigaction sa = { .sa_handler = nothing };
+    const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
     struct rlimit rl;
     sigset_t s = end_signals();
 
@@ -205,9 +206,8 @@ static void setup_signals(void)
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
     sigaction(SIGXFSZ, &sa, NULL); /* a limit of whoever started the mount is not its users' */
-    if (getrlimit(RLIMIT_FSIZE, &rl) == 0) {
-        rl.rlim_cur = mnt.root_user ? RLIM_INFINITY : rl.rlim_max;
-        rl.rlim_max = mnt.root_user ? RLIM_INFINITY : rl.rlim_max;
+    if (setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit(RLIMIT_FSIZE, &rl) == 0) {
+        rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_FSIZE, &rl);
     }
     pthread_sigmask(SIG_BLOCK, &s, NULL); /* inherited by every thread */

@@ -95,6 +95,7 @@ struct inode {
     bool kernel_cached;    /* the kernel may hold pages of incarnation `kernel_incarnation` */
     uint64_t kernel_incarnation;
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
+    _Atomic bool pages_read;     /* reads: a mapping cannot do without */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
 
@@ -266,7 +267,7 @@ void direct_finish(void); /* loops and workers have ended: answers what is left 
 bool direct_on(void);
 bool direct_bypasses(const struct fuse_file_info *fi); /* READ, WRITE: not through pages */
 /* Before a READ through pages is answered, and a WRITE from pages. */
-void direct_note_pages(struct inode *i);
+void direct_note_pages(struct inode *i, bool read);
 /* The reply to a WRITE that bypassed the pages, once there are none of the range; `anywhere`: not
  * known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);

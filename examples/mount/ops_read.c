@@ -39,7 +39,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
     (void)ino;
     if (!direct_bypasses(fi))
-        direct_note_pages(h->inode);
+        direct_note_pages(h->inode, true);
     if (h->cf && size <= READ_MAX && cache_on() && !stale(h->inode) &&
         reply_hit(req, h->cf, size, off))
         return;

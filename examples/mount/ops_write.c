@@ -30,7 +30,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
     (void)ino;
     if (!direct_bypasses(fi))
-        direct_note_pages(h->inode);
+        direct_note_pages(h->inode, false);
     if (h->appends && !at_end)
         err = EPERM;
     else
@@ -170,7 +170,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
     (void)ino;
     /* What was stored in a mapping is in the kernel alone, which does not write it for this: where
      * that may be so all of the file is data. */
-    if (atomic_load(&h->inode->pages) && flush_may_be_mapped(h->inode) && fstat(h->fd, &st) == 0) {
+    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&
+        fstat(h->fd, &st) == 0) {
         if (off < 0 || off >= st.st_size)
             fuse_reply_err(req, ENXIO);
         else

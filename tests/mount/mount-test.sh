@@ -417,6 +417,105 @@ if sys.argv[2] == "1":
 assert os.lseek(fd, 0, os.SEEK_END) == 2 << 20
 PY
 }
+# What is stored in a mapping is data, also before the kernel has written it.
+t_seek_mapped() {
+  truncate -s 1M spm
+  cat spm spm >/dev/null # the kernel has its pages
+  python3 - <<'PY'
+import mmap, os
+before, fd = os.open("spm", os.O_RDONLY), os.open("spm", os.O_RDWR)
+m = mmap.mmap(fd, 1 << 20)
+m[512 * 1024:512 * 1024 + 4] = b"DATA"
+for r in before, os.open("spm", os.O_RDONLY):
+    assert os.lseek(r, 0, os.SEEK_DATA) <= 512 * 1024
+    assert os.lseek(r, 0, os.SEEK_HOLE) > 0
+    assert os.lseek(r, 512 * 1024, os.SEEK_DATA) == 512 * 1024
+    assert os.lseek(r, 512 * 1024, os.SEEK_HOLE) > 512 * 1024
+    for at in 1 << 20, -1:
+        try:
+            os.lseek(r, at, os.SEEK_DATA)
+            raise SystemExit("no ENXIO at %d" % at)
+        except OSError as e:
+            assert e.errno in (6, 22), e
+PY
+}
+# chattr +a: appended to, and nothing else.
+t_append_only() {
+  echo one > ao
+  chattr +a "$below/ao"
+  trap 'chattr -a "$below/ao"' EXIT
+  echo two >> ao
+  same "$(cat ao)" "one
+two"
+  fails sh -c 'echo three > ao'
+  fails sh -c 'echo three 1<> ao'
+  fails rm -f ao
+  python3 - <<'PY'
+import os
+fd = os.open("ao", os.O_RDWR | os.O_APPEND)
+assert os.pwrite(fd, b"three\n", 0) == 6 # at the end, as everywhere
+PY
+  same "$(head -c 3 "$below/ao")" one
+  same "$(tail -n 1 "$below/ao")" three
+}
+# A file that appears after the kernel was told that there is none is opened with its own rights.
+t_appears() {
+  chmod 1777 .
+  rm -f appears
+  mkfifo "$work/appear"
+  python3 - appears 3<"$work/appear" >"$work/appeared" 2>&1 <<'PY' &
+import os, sys
+name = sys.argv[1]
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+try:
+    os.stat(name)
+except FileNotFoundError:
+    pass
+print("ready", flush=True)
+os.read(3, 1)
+for flags in (os.O_RDWR | os.O_CREAT, os.O_RDWR | os.O_CREAT | os.O_TRUNC, os.O_CREAT,
+              os.O_CREAT | os.O_EXCL | os.O_RDWR):
+    try:
+        os.open(name, flags, 0o600)
+        print("opened", flags)
+    except OSError as e:
+        print(e.errno)
+PY
+  exec 9>"$work/appear"
+  while ! grep -q . "$work/appeared"; do sleep 0.05; done
+  (umask 077 && echo secret > "$below/appears")
+  echo >&9
+  wait $!
+  exec 9>&-
+  chmod 755 .
+  same "$(cat "$work/appeared" | tr '\n' ' ')" "ready 13 13 13 17 "
+  same "$(cat "$below/appears")" secret
+}
+# A limit of whoever started the mount is no limit of its users.
+file_size_limit() {
+  new_pool 16MiB
+  (ulimit -f 2000; exec "$mount_bin" "$org" --pool "$pool" -f 2>>"$work/log") &
+  mount_pid=$!
+  for _ in $(seq 1200); do
+    [ "$(stat -f -c %t "$org" 2>/dev/null)" = 65735546 ] && break
+    kill -0 $mount_pid 2>/dev/null || break
+    sleep 0.05
+  done
+  check "a file size limit of the starter" t_file_size_limit
+  do_unmount
+}
+t_file_size_limit() {
+  if (ulimit -f 2000 && ulimit -f unlimited) 2>/dev/null; then # who may, takes it away
+    head -c 5000000 /dev/zero > limited
+    same "$(stat -c %s limited)" 5000000
+  else
+    fails sh -c 'head -c 5000000 /dev/zero > limited'
+  fi
+  head -c 100000 /dev/zero > limited # the mount lives
+  same "$(stat -c %s limited)" 100000
+}
 t_direct() {
   head -c 1048576 /dev/urandom > "$ref/di"
   dd if="$ref/di" of=di bs=64k oflag=direct status=none
@@ -566,6 +665,15 @@ programs() {
   if need "system calls" python3; then
     check "copy_file_range" t_copy_range
     check "SEEK_DATA, SEEK_HOLE" t_seek
+    check "SEEK_DATA of what is stored in a mapping" t_seek_mapped
+    [ $has_below = 0 ] || check "a file that appears is opened with its own rights" t_appears
+    : > "$org/ao"
+    if [ $has_below = 1 ] && command -v chattr >/dev/null && chattr +a "$below/ao" 2>/dev/null; then
+      chattr -a "$below/ao"
+      check "append-only files" t_append_only
+    else
+      skip "append-only files" "chattr +a does not work here"
+    fi
   fi
   check "O_DIRECT read and write" t_direct
   need flock flock && check "locks" t_locks
@@ -863,6 +971,7 @@ else
   fail mount "$(tail -n 1 "$work/log")"
 fi
 shared
+file_size_limit
 volume_id
 need_root "two volumes of one identity" && clones
 check "odd characters in paths, background, killed, again" t_odd_path
