@@ -259,6 +259,29 @@ two"
   same "$(cat "$twins/a/second")" three
 }
 
+# A file system below that does not answer holds up those who use it, and nobody else.
+t_fuse_stopped() {
+  local server p pids='' watchdog
+  server=$(pgrep -f "bindfs $twins $org/fuse")
+  ls -l fuse/a >/dev/null
+  kill -STOP "$server"
+  sleep 1.1 # attributes are asked for again
+  for _ in 1 2 3 4; do
+    stat fuse/a/first fuse/a/second fuse/a/f1 fuse/a/f2 >/dev/null 2>&1 &
+    pids="$pids $!"
+  done
+  rm -f "$work/late"
+  (sleep 15; : > "$work/late"; kill -CONT "$server") &
+  watchdog=$!
+  sleep 0.5
+  cat f1 >/dev/null
+  touch beside
+  [ ! -e "$work/late" ]
+  kill "$watchdog"
+  kill -CONT "$server"
+  for p in $pids; do wait "$p" || :; done
+}
+
 # What a file system below is mounted with holds in the mount, too.
 set_up_strict() {
   mkdir "$org/nosuid" "$org/noexec"
@@ -352,6 +375,10 @@ if with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; the
   check "files of a FUSE server with equal numbers" t_fuse
   check "links below a FUSE server" t_fuse_links
   do_unmount
+  do_mount -o attr_timeout=0 && {
+    check "a FUSE server that does not answer" t_fuse_stopped
+    do_unmount
+  }
 fi
 if command -v setpriv >/dev/null && set_up_strict; then
   if [ -n "$(findmnt -n -o OPTIONS -T "$org" | grep -E 'nosuid|nodev|noexec')" ]; then

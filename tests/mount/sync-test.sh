@@ -23,7 +23,9 @@ small=$work/small org=$work/small/org
 take_down() {
   exec 2>/dev/null
   cd /
-  for dir in "$org" "$org" "$small"; do umount "$dir" || umount -l "$dir"; done
+  fusermount3 -u -z "$work/top"
+  umount "$work/top/below"
+  for dir in "$small/org" "$small/org" "$small"; do umount "$dir" || umount -l "$dir"; done
 }
 trap 'take_down; cleanup' EXIT
 mkdir "$small" && mount -t tmpfs -o size=12m none "$small" 2>/dev/null ||
@@ -136,4 +138,40 @@ read_it "$org/later"
 check "a loss that somebody else was told of is seen" t_told_before
 exec 8<&-
 do_unmount && is_clean && ok "a clean pool" || fail "a clean pool" "status $status: $(tail -n 1 "$work/log")"
+
+# The same where the volume lies below the directory: every volume has its own witness.
+t_below() {
+  local n
+  read_it "$org/below/also"
+  for _ in $(seq 16); do
+    n=$(grep -c 'lost data that was written' "$work/log")
+    [ "$n" -lt 2 ] || return 0
+    sleep 0.5
+  done
+  echo "not said" >&2
+  return 1
+}
+org=$work/top
+mkdir "$org" "$org/below"
+mount --bind "$small/org" "$org/below"
+rm -f "$small/full"
+fallocate -l 1M "$org/below/also"
+sync -f "$org/below" 2>/dev/null
+sync -f "$org/below" 2>/dev/null
+new_pool 16MiB
+fill_up
+exec 8<"$org/below"
+if do_mount; then
+  : "$(stat "$org/below")" # the first that is seen of the volume
+  lose /proc/self/fd/8/also
+  python3 - /proc/self/fd/8/also <<'PY' 2>/dev/null
+import os, sys
+os.fsync(os.open(sys.argv[1], os.O_RDWR))
+PY
+  check "a loss on a volume below the directory" t_below
+  exec 8<&-
+  do_unmount
+else
+  fail "a loss on a volume below the directory" "$(tail -n 1 "$work/log")"
+fi
 summary
