@@ -119,7 +119,9 @@ typedef struct cm_file_id {
  * are equal. `racy`: CM_RACY_* or 0; a validator that is racy never matches at attach. `taken_at`:
  * cm_now() from BEFORE the attributes were read. A validator proves nothing when it was taken
  * before the pool was opened, before a bracket of the file ended, before the file was forgotten, or
- * before another validator that was accepted for it. */
+ * before another validator that was accepted for it. Of files that are not attached the library
+ * remembers these moments in groups (4096 of them): such an event of another file counts, too, if
+ * the two share one. So take validators right before you use them. */
 enum {
     CM_RACY_TIMES = 1u << 0,  /* a timestamp was so fresh that a second change could hide behind the
                                * same value: soon a new validator will not be racy */
