@@ -136,52 +136,61 @@ static struct {
     const char *dir;
     int mounts;            /* polled: the kernel says when mounts change */
     unsigned long long id; /* of ours, in mountinfo; 0: not known */
+    bool changed;          /* the mounts, since they were read */
     bool left;
     int64_t until;
 } here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1 };
 
-/* The number of the topmost mount on dir; with `id` only that one's. 0: none of ours there. */
-static unsigned long long mount_on(const char *dir, unsigned long long id)
+/* *number: of the topmost mount on dir; with `id` only that one's. 0: none of ours there. False:
+ * the mounts cannot be read just now. */
+static bool mount_on(const char *dir, unsigned long long id, unsigned long long *number)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     char *line = NULL, *save;
     size_t cap = 0;
-    unsigned long long found = 0, number;
+    unsigned long long n;
 
-    while (f && getline(&line, &cap, f) > 0) {
+    *number = 0;
+    if (!f)
+        return false;
+    while (getline(&line, &cap, f) > 0) {
         const bool ours = strstr(line, " - fuse.cachemax ") != NULL;
         const char *at;
-        number = strtoull(line, NULL, 10);
+        n = strtoull(line, NULL, 10);
         at = mount_point(line, &save);
-        if (at && !strcmp(at, dir) && (id ? number == id : true))
-            found = ours ? number : 0;
+        if (at && !strcmp(at, dir) && (!id || n == id))
+            *number = ours ? n : 0;
     }
     free(line);
-    if (f)
-        fclose(f);
-    return found;
+    fclose(f);
+    return true;
 }
 
 void place_mounted(const char *dir)
 {
     here.dir = dir;
     here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    here.id = mount_on(dir, 0);
+    if (!mount_on(dir, 0, &here.id))
+        here.changed = true;
 }
 
 bool place_still_ours(void)
 {
     struct pollfd p = { .fd = here.mounts, .events = POLLPRI };
     struct timespec now; /* coarse, as the times of files are */
+    unsigned long long id;
     bool ours;
 
     pthread_mutex_lock(&here.lock);
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    if (!here.left && (here.mounts < 0 || poll(&p, 1, 0) != 0))
-        here.left = mount_on(here.dir, here.id) == 0;
-    if (!here.left)
+    here.changed = here.changed || here.mounts < 0 || poll(&p, 1, 0) != 0;
+    if (!here.left && here.changed && mount_on(here.dir, here.id, &id)) {
+        here.left = id == 0;
+        here.changed = false;
+    }
+    ours = !here.left && !here.changed;
+    if (ours)
         here.until = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-    ours = !here.left;
     pthread_mutex_unlock(&here.lock);
     return ours;
 }

@@ -40,6 +40,7 @@ CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=' + c for c in (
     'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64', 'linkat', 'renameat2',
     'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64', 'name_to_handle_at', 'ioctl')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
+QUICKLY = '-O0'  # what is compiled for one mutant; the rest is with -O1
 LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
 
 # What is tried on a mutant that its own test does not notice, cheapest first.
@@ -904,7 +905,7 @@ MUTANTS = [
     _m('volume, FUSE mount', 'without sysfs, the number of the mount', 'unit volume fuse_without_sysfs',
        VOLUME, '        of[2] = cm_posix_mount_number(fd, true);', '        of[2] = 1;'),
     _m('volume, FUSE inodes', 'one inode number for two files of a FUSE mount', 'unit volume fuse_inodes',
-       'platform_posix_id.c', 'return XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);', 'return inode;'),
+       'platform_posix_id.c', '*number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);', ';'),
     _m('volume, FUSE named', 'the id of a file on a named FUSE volume stays', 'unit volume fuse',
        'platform_posix_id.c', 'fs->f_type != FUSE_SUPER_MAGIC || o->volume_id != NULL', 'fs->f_type != FUSE_SUPER_MAGIC'),
     _m('volume, claim', 'no second volume with the same word', 'unit volume same_claim',
@@ -1057,9 +1058,9 @@ class Builder:
         if status != 0:
             raise Failure('does not compile: ' + text.strip()[:300])
 
-    def compile_stepped(self, module, directory, source):
+    def compile_stepped(self, module, directory, source, *flags):
         out = os.path.join(directory, 'stepped-' + module + '.o')
-        self.compile(os.path.join(source, module), out, source, '-include',
+        self.compile(os.path.join(source, module), out, source, *flags, '-include',
                      os.path.join(TOP, 'tests', 'model', 'turns.h'))
         return out
 
@@ -1103,7 +1104,7 @@ class Builder:
         for f in self.modules:
             if any(self.depends(f, name) for name in changed):
                 objects[f] = os.path.join(directory, f + '.o')
-                self.compile(os.path.join(source, f), objects[f], source)
+                self.compile(os.path.join(source, f), objects[f], source, QUICKLY)
         return objects
 
     def differs(self, name, source):
@@ -1121,10 +1122,10 @@ class Builder:
         for s in self.program_sources(program):
             parts.append(os.path.join(directory if header else self.objects, 'test-' + os.path.basename(s) + '.o'))
             if header:
-                self.compile(s, parts[-1], source)
+                self.compile(s, parts[-1], source, QUICKLY)
         for f in self.modules:
             if program == TURNS and f in self.stepped:
-                parts.append(self.compile_stepped(f, directory, source) if f in objects else
+                parts.append(self.compile_stepped(f, directory, source, QUICKLY) if f in objects else
                              os.path.join(self.objects, 'stepped-' + f + '.o'))
             else:
                 parts.append(objects.get(f, os.path.join(self.objects, f + '.o')))
