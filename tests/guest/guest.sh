@@ -121,7 +121,7 @@ for m in $(cat /modules); do
 done
 appears() { # TEST PATH WHAT: waits until it is there
   i=0
-  while ! [ $1 $2 ]; do
+  while ! eval "[ $1 $2 ]"; do
     [ $((i += 1)) -le 6000 ] || fail "no $3" # a minute: the host may be busy
     usleep 10000
   done
@@ -133,12 +133,15 @@ appears -b /dev/pmem0 NVDIMM
 nd=/sys/bus/nd
 if [ "$(cat /sys/block/pmem0/queue/dax)" != 1 ]; then
   echo namespace0.0 >$nd/drivers/nd_pmem/unbind
-  appears -e $nd/devices/pfn0.0 "pfn seed"
-  echo ram >$nd/devices/pfn0.0/mode
-  echo 2097152 >$nd/devices/pfn0.0/align
-  cat /proc/sys/kernel/random/uuid >$nd/devices/pfn0.0/uuid
-  echo namespace0.0 >$nd/devices/pfn0.0/namespace
-  echo pfn0.0 >$nd/drivers/nd_pmem/bind
+  # Usually pfn0.0; another one if that number was taken while the namespace was probed.
+  appears -n '"$(cat $nd/devices/region0/pfn_seed)"' "pfn seed"
+  seed=$(cat $nd/devices/region0/pfn_seed)
+  appears -e $nd/devices/$seed "pfn device"
+  echo ram >$nd/devices/$seed/mode
+  echo 2097152 >$nd/devices/$seed/align
+  cat /proc/sys/kernel/random/uuid >$nd/devices/$seed/uuid
+  echo namespace0.0 >$nd/devices/$seed/namespace
+  echo $seed >$nd/drivers/nd_pmem/bind
   appears -b /dev/pmem0 "fsdax device"
 fi
 mount -t $FS -o dax /dev/pmem0 /mnt/pmem || fail "cannot mount $FS with dax"
