@@ -347,10 +347,17 @@ bool cm_posix_fuse_user(int fd, uint32_t *user)
 {
     struct mounts m;
     const struct line *l;
+    struct stat st;
     bool is = false;
 
     read_mounts(&m);
     l = line_of(&m, fd);
+    /* A FUSE file system has a device number of its own, wherever it is mounted. */
+    for (size_t i = 0; l == NULL && fstat(fd, &st) == 0 && i < m.count; i++) {
+        if (makedev(m.line[i].major_no, m.line[i].minor_no) == st.st_dev) {
+            l = &m.line[i];
+        }
+    }
     if (l == NULL) {
         *user = UINT32_MAX;
         is = true;
