@@ -239,11 +239,12 @@ also policy python3 "$here/policy/policy-test.py" "$b"
 suite policy/scan python3 "$here/policy/scan-test.py" "$b"
 suite policy/advice "$b/tests/policy/test_advice"
 also tool bash "$here/tool/tool-test.sh" "$b"
-suite replay bash "$here/tool/replay-test.sh" "$b"
+# With --all these two run under the address sanitizer only.
+[ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
 suite mount-devices bash "$here/mount/devices-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
-suite mount-end bash "$here/mount/end-test.sh" "$b"
+[ $all = yes ] || suite mount-end bash "$here/mount/end-test.sh" "$b"
 suite mount-sync bash "$here/mount/sync-test.sh" "$b"
 suite kill "$b/tests/kill/kill" --cycles 100
 suite foreign sh "$here/foreign/run.sh" "$b"
@@ -288,7 +289,7 @@ if [ $all = yes ]; then
       -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
-      core_suites "$b-windows" wine/ 100000 5 50000
+      core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
       suite wine/tool bash "$here/cross/tool-win32.sh" "$b-windows"
@@ -319,7 +320,7 @@ if [ $all = yes ]; then
       passed=$((passed + 1))
       export CM_TEST_EMULATED=1
       run="qemu-aarch64 -cpu cortex-a72" # as in arm64.ini
-      core_suites "$b-arm64" arm64/ 100000 5 50000
+      core_suites "$b-arm64" arm64/ 100000 5 20000
       suite arm64/freestanding $run "$b-arm64/tests/freestanding/core"
       suite arm64/shared $run "$b-arm64/tests/cross/shared" "$log/arm64.pool"
       suite arm64/tree sh "$here/tree/check-tree.sh" "$top" "$b-arm64" objects
