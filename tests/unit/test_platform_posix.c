@@ -768,9 +768,8 @@ static void test_clock_set_forward(void)
     if (stat("/proc/self", &proc) != 0 || stat("/proc", &proc) != 0)
         SKIP("no /proc here");
     const int64_t before = cm_plat_boot_wall_ns();
-    clock_set_by = 86400;
+    clock_set_by = 86400; /* in a container /proc may be younger than the boot, but no more */
     CHECK(cm_plat_boot_wall_ns() <= (int64_t)proc.st_ctim.tv_sec * 1000000000 + 999999999);
-    CHECK(cm_plat_boot_wall_ns() <= before + 20000000);
     clock_set_by = -86400;
     CHECK(cm_plat_boot_wall_ns() <= before);
     CHECK(cm_plat_boot_wall_ns() <= cm_plat_wall_ns());
