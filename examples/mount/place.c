@@ -82,27 +82,36 @@ static char *mount_point(char *line, char **save)
     return tok;
 }
 
-bool place_is_ours(const char *dir)
+/* *number: of the topmost mount on dir; with `id` only that one's. 0: none of ours there. False:
+ * the mounts cannot be read just now. */
+static bool mount_on(const char *dir, unsigned long long id, unsigned long long *number)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL;
+    char *line = NULL, *save;
     size_t cap = 0;
-    bool ours = false;
+    unsigned long long n;
 
+    *number = 0;
     if (!f)
         return false;
     while (getline(&line, &cap, f) > 0) {
-        char *save = NULL, *tok = mount_point(line, &save), *dash = NULL;
-        if (!tok || strcmp(tok, dir))
-            continue;
-        for (dash = tok; dash && strcmp(dash, "-");)
-            dash = strtok_r(NULL, " ", &save);
-        tok = dash ? strtok_r(NULL, " ", &save) : NULL;
-        ours = tok && !strcmp(tok, "fuse.cachemax"); /* the last line is the topmost mount */
+        const bool ours = strstr(line, " - fuse.cachemax ") != NULL;
+        const char *at;
+        n = strtoull(line, NULL, 10);
+        at = mount_point(line, &save);
+        if (at && !strcmp(at, dir) && (!id || n == id))
+            *number = ours ? n : 0;
     }
     free(line);
     fclose(f);
-    return ours;
+    return true;
+}
+
+bool place_is_ours(const char *dir)
+{
+    unsigned long long number;
+
+    return mount_on(dir, 0, &number) && number != 0;
 }
 
 size_t place_mount_points(const char *dir, char ***names)
@@ -140,31 +149,6 @@ static struct {
     bool left;
     int64_t until;
 } here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1 };
-
-/* *number: of the topmost mount on dir; with `id` only that one's. 0: none of ours there. False:
- * the mounts cannot be read just now. */
-static bool mount_on(const char *dir, unsigned long long id, unsigned long long *number)
-{
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL, *save;
-    size_t cap = 0;
-    unsigned long long n;
-
-    *number = 0;
-    if (!f)
-        return false;
-    while (getline(&line, &cap, f) > 0) {
-        const bool ours = strstr(line, " - fuse.cachemax ") != NULL;
-        const char *at;
-        n = strtoull(line, NULL, 10);
-        at = mount_point(line, &save);
-        if (at && !strcmp(at, dir) && (!id || n == id))
-            *number = ours ? n : 0;
-    }
-    free(line);
-    fclose(f);
-    return true;
-}
 
 void place_mounted(const char *dir)
 {
