@@ -1975,6 +1975,22 @@ static void second_record(struct pool *p, const cm_file_id *id)
     r = s.record[its];
     CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
 }
+/* The file's record goes. */
+static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
+{
+    if (how == EPOCH_LATER) /* the session that forgets has never seen the file */
+        pool_again(p);
+    if (how == EPOCH || how == EPOCH_LATER)
+        CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
+    if (how == TWICE)
+        second_record(p, id);
+    if (how == FORGOTTEN) {
+        break_range(p, p->c->media.geo.record_offset, p->c->media.geo.index_offset);
+        ops.store64 = real.store64;
+        CHECK_EQ(cm_forget(p->c, id), 0);
+        p->c->media.ops = &real;
+    }
+}
 static void test_failed_sync_unnamed(void)
 {
     for (unsigned i = 0; i < UNNAMED * 3; i++) {
@@ -1996,18 +2012,7 @@ static void test_failed_sync_unnamed(void)
                 detach(owner[k]);
         if (how != NO_ROOM)
             detach(f);
-        if (how == EPOCH_LATER) /* the session that forgets has never seen the file */
-            pool_again(&p);
-        if (how == EPOCH || how == EPOCH_LATER)
-            CHECK_EQ(cm_super_bump_epoch(&p.c->super, &p.c->broken), 0);
-        if (how == TWICE)
-            second_record(&p, &id);
-        if (how == FORGOTTEN) {
-            break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
-            ops.store64 = real.store64;
-            CHECK_EQ(cm_forget(p.c, &id), 0);
-            p.c->media.ops = &real;
-        }
+        lose_record(how, &p, &id);
         uint8_t *records = p.base + p.c->media.geo.record_offset / BLK * BLK;
         if (how == UNREADABLE) {
             p.c->super.now.durability = CM_DURABILITY_DAX; /* where no epoch is given up for it */
