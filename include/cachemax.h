@@ -225,9 +225,8 @@ CM_API uint64_t cm_pool_size_max(void);
  * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns. It has its name
  * when it is done: until then `path` does not exist, and may be taken by somebody else (CM_EEXIST).
  * On any error nothing is left behind. If the process is killed, nothing either, or, on a file
- * system without files that have no name, a file `path`.cachemax-new: the next call removes what has
- * that name and is not in use.
- * Blocks for the time the volume needs to allocate `size` bytes.
+ * system without files that have no name, a file `path`.cachemax-new: the next call removes what
+ * has that name and is not in use. Blocks for the time the volume needs to allocate `size` bytes.
  * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
  * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory
  * missing) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM CM_EIO CM_EBUSY (cancelled). */
@@ -238,8 +237,7 @@ enum {
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
     CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
                                     * Neither handlers nor signal masks are touched for it */
-    CM_OPEN_ANY_OWNER =
-        1u << 3 /* also a pool that others own or may write: their bytes are served */
+    CM_OPEN_ANY_OWNER = 1u << 3 /* a pool that others own or may write, too: serves their bytes */
 };
 
 #define CM_PROBATION_DEFAULT UINT64_MAX

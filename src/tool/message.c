@@ -40,8 +40,7 @@ static const struct {
       "system takes in one file; choose another --size or a smaller --max-files" },
     { CM_EUNTRUSTED, TOOL_REFUSED,
       "others could have written the pool, or put another one in its place, so what is in it is "
-      "not "
-      "believed; make that right, or delete the pool and make it anew where only you may write "
+      "not believed; make that right, or delete the pool and make it anew where only you may write "
       "(" NOTHING_LOST ")" },
     { CM_ENOTFILE, TOOL_REFUSED, "not a regular file, so not a pool; name the pool file itself" },
     { CM_ENOTPOOL, TOOL_REFUSED,
