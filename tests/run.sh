@@ -147,14 +147,26 @@ report() { # NAME
   fi
 }
 
-# build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted).
+# build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted). A directory that was set up with another compiler,
+# other options or another cross file begins anew: meson reads a cross file's options at the first setup only.
 build() {
   name=$1 dir=$2 cc=$3
   shift 3
+  set_up=$({
+    echo "$cc $*"
+    cat "$here"/cross/*.ini
+  } | cksum)
   setup=setup
-  [ ! -f "$dir/build.ninja" ] || setup="setup --reconfigure"
+  if [ -f "$dir/build.ninja" ]; then
+    setup="setup --reconfigure"
+    [ "$(cat "$dir/set-up" 2>/dev/null)" = "$set_up" ] || {
+      rm -rf "$dir"
+      setup=setup
+    }
+  fi
   # shellcheck disable=SC2086
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
+    echo "$set_up" >"$dir/set-up" &&
     ninja -C "$dir" >>"$log/build" 2>&1; then
     echo "build $name: ok"
     return 0
