@@ -33,6 +33,7 @@ t_handles() {
 }
 
 handles() {
+  wanted "files opened by handle" || return
   mkdir "$below/probe"
   "$(bin handles)" "$below/probe" bare 2>/dev/null
   if [ $? = 77 ] || ! [ -w /proc/sys/vm/drop_caches ]; then
@@ -83,6 +84,7 @@ t_killed() {
 }
 
 direct_writes() {
+  wanted "asynchronous direct writes" || return
   if ! dd if=/dev/zero of="$below/probe" bs=4k count=1 oflag=direct 2>/dev/null; then
     skip "asynchronous direct writes beside buffered readers" "no O_DIRECT here"
   else
@@ -165,6 +167,7 @@ t_rights() { # IDENTITY
   diff "$work/rights.bare" "$work/rights.mount" >&2
 }
 privileges() {
+  wanted "rights" || return
   for p in setpriv setfacl setfattr "${python:-python3}"; do
     has $p || { skip "rights of other users" "no $p"; return; }
   done
@@ -227,6 +230,7 @@ make_room() {
     mkdir -m 777 "$org/room-dir"
 }
 room() {
+  wanted "reserved room" || return
   if ! has mkfs.ext4 || [ -z "$python" ] || ! make_room 2>/dev/null; then
     skip "reserved room" "no loop device or no mkfs.ext4"
   elif do_mount; then

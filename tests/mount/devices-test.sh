@@ -361,7 +361,9 @@ if do_mount; then
 else
   fail mount "$(tail -n 1 "$work/log")"
 fi
-if do_mount --one-file-system; then
+if ! wanted "--one-file-system"; then
+  :
+elif do_mount --one-file-system; then
   with "--one-file-system" ext4-copy rsync && check "--one-file-system" t_one_fs
   [ $have_btrfs = 1 ] && check "--one-file-system, btrfs" t_one_fs_subvolume
   do_unmount
@@ -370,7 +372,7 @@ if do_mount --one-file-system; then
 else
   fail "--one-file-system" "$(tail -n 1 "$work/log")"
 fi
-if with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; then
+if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; then
   check "equal numbers of a FUSE server" t_fuse_collide
   check "files of a FUSE server with equal numbers" t_fuse
   check "links below a FUSE server" t_fuse_links
@@ -380,7 +382,7 @@ if with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; the
     do_unmount
   }
 fi
-if command -v setpriv >/dev/null && set_up_strict; then
+if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_strict; then
   if [ -n "$(findmnt -n -o OPTIONS -T "$org" | grep -E 'nosuid|nodev|noexec')" ]; then
     skip "flags of mounts below" "the directory itself is mounted so"
   else

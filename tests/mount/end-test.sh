@@ -81,6 +81,7 @@ stored() { python3 "$work/stored.py" "$1" "$work/stored"; }
 # stored in a mapping and goes on having it.
 mapped() {
   local name=$1 mode=$2 want=$3
+  wanted "$name" || return
   shift 3
   new_pool 16MiB && do_mount || { fail "$name" mount; return; }
   head -c 1048576 /dev/zero > "$org/mapped"
@@ -135,6 +136,7 @@ t_background() {
 # the file open the mount ends, and the file is changed in the bare directory.
 freed() { # NAME WORD: how it ends
   local name=$1
+  wanted "$name" || return
   [ $has_below = 1 ] || { skip "$name" "needs root"; return; }
   new_pool 16MiB --quiet && head -c 2097152 /dev/urandom > "$org/mine" && do_mount -o probation=0 ||
     { fail "$name" "$(tail -n 1 "$work/log")"; return; }
@@ -173,6 +175,7 @@ PY
 # The origin has no room for what was stored: said at the time, and by the exit status.
 full() {
   local name="pages that cannot be written" dir=$work/full
+  wanted "$name" || return
   [ $is_root = 1 ] || { skip "$name" "needs root"; return; }
   mkdir "$dir" && mount -t tmpfs -o size=1m none "$dir" 2>/dev/null ||
     { skip "$name" "cannot mount a tmpfs"; return; }
@@ -200,7 +203,7 @@ freed "changed after SIGTERM" once
 mount_pid=
 freed "changed after a lazy unmount" lazily
 mount_pid=
-new_pool 16MiB && do_mount && head -c 1048576 /dev/zero > "$org/mapped" &&
+wanted "fusermount3 -u:" && new_pool 16MiB && do_mount && head -c 1048576 /dev/zero > "$org/mapped" &&
   check "fusermount3 -u: the origin has what was stored" t_unmounted
 mount_pid=
 check "in the background: the origin has what was stored" t_background

@@ -151,6 +151,10 @@ t_below() {
   echo "not said" >&2
   return 1
 }
+if ! wanted "a loss on a volume below the directory"; then
+  summary
+  exit
+fi
 org=$work/top
 mkdir "$org" "$org/below"
 mount --bind "$small/org" "$org/below"
