@@ -421,7 +421,6 @@ void change_end(struct change *c)
         if (c->kind != CHANGE_RANGE)
             fresh = file_identify(i, i->rfd, &id, &v) == 0;
         cm_write_end(i->cf, &c->w, fresh ? &v : NULL);
-        (void)place_still_ours(); /* noted: what was written so far is ours */
         keeper_schedule(i);
     } else {
         pthread_mutex_lock(&i->lock);

@@ -9,6 +9,7 @@
  *
  * An end that was asked for goes like this:
  *   flush_begin   a child process asks for a sync of the whole mount, while everything is served.
+ *                 The name stays until that is done, or for the time of a grace period.
  *                 A child, because whoever waits for pages of a mount cannot be killed before its
  *                 server answers; the server must not wait for itself.
  *   grace period  who has files open goes on; its stores are written like any others.
@@ -22,6 +23,7 @@
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static struct {
     pthread_mutex_t lock;
@@ -98,6 +100,8 @@ static void sync_and_exit(int root)
     _exit(fd < 0 || syncfs(fd) < 0);
 }
 
+static pid_t flusher = -1;
+
 void flush_begin(const char *dir)
 {
     /* O_PATH: the open itself asks nobody. */
@@ -110,6 +114,14 @@ void flush_begin(const char *dir)
         say(CM_LOG_WARNING, "cannot flush %s early: %s", dir, strerror(errno));
     if (root >= 0)
         close(root); /* held, it would keep the mount alive after its last user */
+    flusher = pid;
+}
+
+bool flush_running(void)
+{
+    if (flusher > 0 && waitpid(flusher, NULL, WNOHANG) != 0)
+        flusher = -1;
+    return flusher > 0;
 }
 
 /* ---- The last one -------------------------------------------------------------------------- */

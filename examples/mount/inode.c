@@ -161,7 +161,9 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent)
 
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st)
 {
+    struct stat own;
     struct inode *i;
+    uint64_t node;
     int fd;
 
     if (parent->barred) {
@@ -172,9 +174,12 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
      * read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
-    i = st->st_dev == parent->dev ? find_locked(st, number_node(parent->device, parent->fd, name))
-                                  : NULL;
+    node = st->st_dev == parent->dev ? number_node(parent->device, parent->fd, name) : 0;
+    i = st->st_dev == parent->dev ? find_locked(st, node) : NULL;
     if (i) {
+        /* FUSE remembers attributes for every node: those of another name's may be old. */
+        if (i->node != node && fstatat(i->fd, "", &own, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0)
+            *st = own;
         number_show(i, st);
         return i;
     }

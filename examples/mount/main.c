@@ -21,7 +21,7 @@
 #include <sys/statvfs.h>
 #include <syslog.h>
 
-#define GRACE_MS 5000 /* for open files after SIGTERM; a second signal ends it */
+#define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both */
 
 struct mount mnt;
 static bool use_syslog;
@@ -223,25 +223,32 @@ static bool wait_end(int ms)
     return sig > 0 && sig != SIGUSR2;
 }
 
+/* The name is free as soon as the origin has what was stored before; who has files open may finish
+ * with them. A second signal ends both. */
+static void leave(void)
+{
+    bool hurry = false;
+    int rc;
+
+    flush_begin(mnt.opt.dir);
+    for (int ms = 0; flush_running() && loop_running() && !hurry && ms < GRACE_MS; ms += 10)
+        hurry = wait_end(10);
+    (void)place_still_ours(); /* the last moment at which it was */
+    rc = place_detach(mnt.opt.dir);
+    if (rc < 0)
+        say(CM_LOG_ERROR, "cannot unmount %s: %s", mnt.opt.dir, strerror(-rc));
+    for (int ms = 0; loop_running() && !hurry && ms < GRACE_MS; ms += 50)
+        hurry = wait_end(50);
+}
+
 static void serve(void)
 {
     bool asked = false;
 
     while (loop_running() && !asked)
         asked = wait_end(-1);
-    if (loop_running() && place_is_ours(mnt.opt.dir)) {
-        /* The name is free at once; who has files open may finish with them. */
-        int rc;
-
-        flush_begin(mnt.opt.dir);
-        (void)place_still_ours(); /* the last moment at which it was */
-        rc = place_detach(mnt.opt.dir);
-        if (rc < 0)
-            say(CM_LOG_ERROR, "cannot unmount %s: %s", mnt.opt.dir, strerror(-rc));
-        for (int ms = 0; loop_running() && ms < GRACE_MS; ms += 50)
-            if (wait_end(50))
-                break;
-    }
+    if (loop_running() && place_is_ours(mnt.opt.dir))
+        leave();
     if (loop_running())
         flush_end();
     while (loop_running()) {

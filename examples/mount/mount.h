@@ -287,6 +287,7 @@ void proofs_end(struct proof *v, size_t n); /* on any others */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
 void flush_unlist(struct handle *h); /* any handle */
 void flush_begin(const char *dir);   /* an end was asked for; before the mount is detached */
+bool flush_running(void);            /* what was stored until then is being written */
 void flush_end(void);                /* the grace period is over; the loops still run */
 bool flush_refuses(void);            /* no new pages for anybody */
 /* A page of a mapping could not be written: its data is lost. */

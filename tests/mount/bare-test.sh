@@ -52,7 +52,15 @@ t_aio() { # DIRECTORY ROUNDS
 }
 
 # Killed while a notification waits for the page of a reader who waits for the origin: nobody hangs,
-# and the pool is free. The origin is slow on purpose: the write takes half a second, the read ten.
+# and the pool is free. The origin is slow on purpose (slow.c): the write ends when the read has begun.
+begun() { # FILE: within a minute
+  for _ in $(seq 1200); do
+    [ ! -e "$1" ] || return 0
+    sleep 0.05
+  done
+  echo "no $1" >&2
+  return 1
+}
 t_killed() {
   local shim reader writer
   shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
@@ -65,15 +73,16 @@ t_killed() {
   touch "$SLOW_ORIGIN"
   dd if=/dev/zero of="$org/killed" bs=256k count=1 seek=32 conv=notrunc oflag=direct 2>/dev/null &
   writer=$!
-  sleep 0.2
+  begun "$SLOW_ORIGIN.writing"
   dd if="$org/killed" of=/dev/null bs=4k count=1 skip=2064 2>/dev/null &
   reader=$!
-  sleep 1.5
+  begun "$SLOW_ORIGIN.reading"
+  sleep 0.5 # for the notification
   kill -0 $writer # it waits for the page
   kill -9 "$mount_pid"
   rm "$SLOW_ORIGIN"
-  if ! timeout 8 tail --pid=$reader -f /dev/null || ! timeout 8 tail --pid=$writer -f /dev/null ||
-    ! timeout 8 tail --pid="$mount_pid" -f /dev/null; then
+  if ! timeout 30 tail --pid=$reader -f /dev/null || ! timeout 30 tail --pid=$writer -f /dev/null ||
+    ! timeout 30 tail --pid="$mount_pid" -f /dev/null; then
     umount -f "$org" || :
     echo "who used the mount hangs" >&2
     return 1

@@ -28,7 +28,11 @@ fails() {
   fi
 }
 points=
+taken=
 below_away() {
+  # shellcheck disable=SC2086 # words
+  [ -z "$taken" ] || losetup -d $taken
+  taken=
   for p in $points; do
     mountpoint -q "$org/$p" && umount "$org/$p"
   done
@@ -165,6 +169,19 @@ t_find() {
   done
   same "$(find . -inum "$(stat -c %i ext4-b)")" ./ext4-b
 }
+t_later() { # descriptor 8: the directory beneath the mount
+  mkdir later
+  trap 'umount -c -l /proc/self/fd/8/later 2>/dev/null || :' EXIT
+  t_listed
+  mount -c -t tmpfs none /proc/self/fd/8/later
+  echo later > later/file
+  t_listed
+  same "$(cat later/file)" later
+  umount -c -l /proc/self/fd/8/later # it holds what the kernel remembers
+  t_listed
+  same "$(ls later)" ""
+  rmdir later
+}
 t_across() {
   python3 - <<'PY'
 import errno, os, sys
@@ -179,6 +196,9 @@ PY
   mv tomove ext4-a/moved
   same "$(cat ext4-a/moved)" "$(cat f1)"
   rm ext4-a/moved
+}
+t_moved() { # or the next one shows nothing
+  [ "$(stat -c %d ext4-b)" != "$numbers_before" ]
 }
 t_again() {
   find . -printf '%i %p\n' | sort -k 2 > "$work/numbers2"
@@ -249,9 +269,10 @@ t_fuse_links() { # a name more, a name less: still one file
   echo two > second
   same "$(cat first second)" "two
 two"
+  exec 7<second
+  cat first second >/dev/null # the kernel has pages of it
   rm first
   same "$(cat second)" two
-  exec 7<second
   echo three > second
   same "$(cat second)" three
   same "$(cat <&7)" three
@@ -288,6 +309,11 @@ set_up_strict() {
   mount -t tmpfs -o nosuid,nodev,mode=755 none "$org/nosuid" && points="nosuid $points" || return 1
   mount -t tmpfs -o noexec,mode=755 none "$org/noexec" && points="noexec $points" || return 1
   cp "$(command -v id)" "$org/nosuid/id" && chmod 6755 "$org/nosuid/id"
+  # cap_net_raw=ep; where the kernel keeps no capabilities on tmpfs there are none to show
+  python3 -c '
+import os, struct, sys
+os.setxattr(sys.argv[1], "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))' \
+    "$org/nosuid/id" 2>/dev/null
   cp "$(command -v id)" "$org/noexec/id" && chmod 4755 "$org/noexec/id"
   cp "$(command -v id)" "$org/id" && chmod 4755 "$org/id"
   mknod -m 666 "$org/nosuid/zero" c 1 5 && mknod -m 666 "$org/zero" c 1 5
@@ -346,17 +372,26 @@ if do_mount; then
   [ $have_btrfs = 1 ] && check "cmp across subvolumes" t_cmp_subvolumes
   (cd "$org" && find . -printf '%i %p\n' | sort -k 2) > "$work/numbers1"
   do_unmount
+  numbers_before=$(cd "$org" && stat -c %d ext4-b)
+  truncate -s 1M "$work/taken.img"
   # Other device numbers for the same file systems, as after a reboot.
   for p in onto xfs ext4-b; do
     mountpoint -q "$org/$p" && umount "$org/$p"
   done
+  for _ in 1 2 3; do taken="$taken $(losetup -f --show "$work/taken.img")"; done
   if mountpoint -q "$org/ext4-a"; then
     mount -o loop "$work/ext4-b.img" "$org/ext4-b"
     mount --bind "$org/ext4-a/bound" "$org/onto"
+    check "other device numbers" t_moved
   fi
   [ -f "$work/xfs.img" ] && case " $points " in *" xfs "*) mount -o loop "$work/xfs.img" "$org/xfs" ;; esac
   do_mount
   check "the same numbers after a remount" t_again
+  do_unmount
+  exec 8<"$org"
+  do_mount -o entry_timeout=0,attr_timeout=0 # the kernel asks again
+  check "a device that is mounted later" t_later
+  exec 8<&-
   do_unmount
 else
   fail mount "$(tail -n 1 "$work/log")"
@@ -372,7 +407,7 @@ elif do_mount --one-file-system; then
 else
   fail "--one-file-system" "$(tail -n 1 "$work/log")"
 fi
-if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount; then
+if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount -o entry_timeout=0; then # the kernel asks for names again
   check "equal numbers of a FUSE server" t_fuse_collide
   check "files of a FUSE server with equal numbers" t_fuse
   check "links below a FUSE server" t_fuse_links

@@ -106,7 +106,37 @@ lazily() {
   kill -TERM "$mount_pid"
 }
 
-once() { kill -TERM "$mount_pid"; }
+once() {
+  kill -TERM "$mount_pid"
+  while grep -q " $org fuse.cachemax " /proc/mounts; do sleep 0.05; done
+  check "SIGTERM: written before the name is free" stored "$org/mapped"
+}
+# What a program wrote up to the end is vouched for: warm in the next mount.
+just_before() {
+  local name="written just before SIGTERM" before
+  wanted "$name" || return
+  new_pool 16MiB --quiet && head -c 2097152 /dev/urandom > "$org/mine" && do_mount -o probation=0 ||
+    { fail "$name" "$(tail -n 1 "$work/log")"; return; }
+  check "$name" t_just_before "$mount_pid"
+  wait_mount
+  do_mount
+  before=$(stat_of hit_blocks)
+  cat "$org/mine" >/dev/null
+  [ $(($(stat_of hit_blocks) - before)) -ge 500 ] && ok "$name: warm after a remount" ||
+    fail "$name: warm after a remount" "$(($(stat_of hit_blocks) - before)) of 512 blocks hit"
+  do_unmount
+  rm "$org/mine"
+}
+t_just_before() {
+  dd if=mine of=/dev/null bs=64k iflag=direct status=none
+  python3 - "$1" <<'PY'
+import os, signal, sys, time
+fd = os.open("mine", os.O_RDWR)
+os.pwrite(fd, b"A", 0)
+time.sleep(0.02) # a tick of the clock that files have their times from
+os.kill(int(sys.argv[1]), signal.SIGTERM)
+PY
+}
 
 # Unmounted when the last user is gone, with pages still to be written.
 t_unmounted() {
@@ -201,6 +231,7 @@ mapped "SIGTERM, a program goes on storing" store 0 twice "$org"
 mapped "SIGTERM after a lazy unmount" wait 0 lazily
 freed "changed after SIGTERM" once
 mount_pid=
+just_before
 freed "changed after a lazy unmount" lazily
 mount_pid=
 wanted "fusermount3 -u:" && new_pool 16MiB && do_mount && head -c 1048576 /dev/zero > "$org/mapped" &&

@@ -453,12 +453,19 @@ two"
   fails sh -c 'echo three 1<> ao'
   fails rm -f ao
   python3 - <<'PY'
-import os
+import fcntl, os
 fd = os.open("ao", os.O_RDWR | os.O_APPEND)
 assert os.pwrite(fd, b"three\n", 0) == 6 # at the end, as everywhere
+try:
+    fcntl.fcntl(fd, fcntl.F_SETFL, 0) # the bare file system refuses this, the mount what follows
+    os.pwrite(fd, b"four\n", 0)
+    raise SystemExit("written in place")
+except PermissionError:
+    pass
 PY
   same "$(head -c 3 "$below/ao")" one
   same "$(tail -n 1 "$below/ao")" three
+  same "$(stat -c %s "$below/ao")" 14
 }
 # A file that appears after the kernel was told that there is none is opened with its own rights.
 t_appears() {
@@ -495,6 +502,20 @@ PY
   same "$(cat "$work/appeared" | tr '\n' ' ')" "ready 13 13 13 17 "
   same "$(cat "$below/appears")" secret
 }
+# And who may open it gets it as it is, or emptied, as asked for.
+t_appears_to_owner() {
+  rm -f appears1 appears2
+  python3 - "$below" <<'PY'
+import os, sys
+for name, flags, want in ("appears1", os.O_RDWR | os.O_CREAT, b"content"), \
+        ("appears2", os.O_RDWR | os.O_CREAT | os.O_TRUNC, b""):
+    assert not os.path.exists(name) # the kernel remembers that
+    with open(os.path.join(sys.argv[1], name), "wb") as f:
+        f.write(b"content")
+    got = os.read(os.open(name, flags, 0o600), 100)
+    assert got == want, (name, got)
+PY
+}
 # A limit of whoever started the mount is no limit of its users.
 file_size_limit() {
   wanted "a file size limit" || return
@@ -506,16 +527,20 @@ file_size_limit() {
     kill -0 $mount_pid 2>/dev/null || break
     sleep 0.05
   done
-  check "a file size limit of the starter" t_file_size_limit
+  if (ulimit -f 2000 && ulimit -f unlimited) 2>/dev/null; then
+    check "a file size limit that the mount may take away" t_no_file_size_limit
+  else
+    skip "a file size limit that the mount may take away" "needs CAP_SYS_RESOURCE"
+    check "a file size limit that the mount has to keep" t_file_size_limit
+  fi
   do_unmount
 }
+t_no_file_size_limit() {
+  head -c 5000000 /dev/zero > limited
+  same "$(stat -c %s limited)" 5000000
+}
 t_file_size_limit() {
-  if (ulimit -f 2000 && ulimit -f unlimited) 2>/dev/null; then # who may, takes it away
-    head -c 5000000 /dev/zero > limited
-    same "$(stat -c %s limited)" 5000000
-  else
-    fails sh -c 'head -c 5000000 /dev/zero > limited'
-  fi
+  fails sh -c 'head -c 5000000 /dev/zero > limited'
   head -c 100000 /dev/zero > limited # the mount lives
   same "$(stat -c %s limited)" 100000
 }
@@ -669,7 +694,10 @@ programs() {
     check "copy_file_range" t_copy_range
     check "SEEK_DATA, SEEK_HOLE" t_seek
     check "SEEK_DATA of what is stored in a mapping" t_seek_mapped
-    [ $has_below = 0 ] || check "a file that appears is opened with its own rights" t_appears
+    [ $has_below = 0 ] || {
+      check "a file that appears is opened with its own rights" t_appears
+      check "a file that appears is opened as it is" t_appears_to_owner
+    }
     : > "$org/ao"
     if [ $has_below = 1 ] && command -v chattr >/dev/null && chattr +a "$below/ao" 2>/dev/null; then
       chattr -a "$below/ao"

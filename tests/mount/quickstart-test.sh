@@ -9,11 +9,14 @@
 # fast the machine is. As root, other users and broken machines are made in a mount namespace.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
+examples=${CM_EXAMPLES:-$top/examples}
 build=$(realpath "${1:-${TMPDIR:-/tmp}/cachemax-build}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-quick-test.XXXXXX")
 work=$(realpath "$work")
 chmod 755 "$work"
 passed=0 failed=0 skipped=0
+# wanted NAME: see CM_CHECKS in lib.sh.
+wanted() { [[ -z "${CM_CHECKS:-}" || $1 =~ $CM_CHECKS ]]; }
 ok() { passed=$((passed + 1)); echo "ok $1"; }
 skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
 fail() { # NAME WHY
@@ -69,6 +72,7 @@ block="echo >$work/reached; exec sleep 600"
 # ---- what is left ------------------------------------------------------------------------------------
 # clean NAME [PID]: says what a run left; files below $tmp, mounts, programs, pools.
 clean() {
+  wanted "$1" || return 0
   left=
   [ -z "$(ls -A "$tmp")" ] || left="files: $(find "$tmp" | head -n 3 | tr '\n' ' ')"
   ! grep -q " $work/" /proc/self/mountinfo || left="$left mounts: $(grep -o " $work/[^ ]*" /proc/self/mountinfo | tr '\n' ' ')"
@@ -99,10 +103,11 @@ ended() {
 # runs NAME STATUS PATTERN [DIR]: with $bin's programs, to its end.
 runs() {
   local name=$1 want=$2 pattern=$3 got
+  wanted "$1" || return 0
   shift 3
   tmp=$work/tmp
   mkdir -p "$tmp"
-  TMPDIR=$tmp CACHEMAX_BUILD=$bin sh "$top/examples/quickstart.sh" "$@" >"$work/out" 2>&1 &
+  TMPDIR=$tmp CACHEMAX_BUILD=$bin sh "$examples/quickstart.sh" "$@" >"$work/out" 2>&1 &
   runner=$!
   ended
   if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then ok "$name"; else fail "$name" "status $got"; fi
@@ -113,12 +118,13 @@ runs() {
 # programs of the terminal, the others to the script only.
 stopped() {
   local name=$1 signal=$2 want=$3 got to
+  wanted "$1" || return 0
   shift 3
   tmp=$work/tmp
   mkdir -p "$tmp"
   rm -f "$work/reached" "$work/calls"
   # A shell has SIGINT ignored in what it starts in the background, and nobody could trap it then.
-  TMPDIR=$tmp CACHEMAX_BUILD=${use-$bin} setsid env --default-signal=INT,TERM,HUP sh "$top/examples/quickstart.sh" "$@" \
+  TMPDIR=$tmp CACHEMAX_BUILD=${use-$bin} setsid env --default-signal=INT,TERM,HUP sh "$examples/quickstart.sh" "$@" \
     >"$work/out" 2>&1 &
   runner=$!
   while [ ! -e "$work/reached" ] && kill -0 $runner 2>/dev/null; do sleep 0.05; done
@@ -176,14 +182,18 @@ files "$org"
 find "$org" -type f -exec sha256sum {} + >"$work/before"
 programs
 runs "files are read" 0 'every byte equals the origin; the pools check sound' "$org"
-if find "$org" -type f -exec sha256sum {} + | cmp -s - "$work/before"; then
+if ! wanted "files are read"; then
+  :
+elif find "$org" -type f -exec sha256sum {} + | cmp -s - "$work/before"; then
   ok "the directory is as it was"
 else
   fail "the directory is as it was" "it is not"
 fi
 # Every read takes 5 ms at least in the slow storage, and none once all is in the pool.
 n=$(find "$org" -type f -size +0 | wc -l)
-if awk -v n="$n" '
+if ! wanted "files are read"; then
+  :
+elif awk -v n="$n" '
   /^this machine/ { own = 1 } /^slow storage: .* 64 MB\/s and 5 ms a read/ { slow = 1; own = 0 }
   own && /without the cache/ { a = 1 }
   slow && /without the cache/ { b = $4 >= 5 * n }
@@ -305,6 +315,7 @@ fi
 # of_user NAME STATUS PATTERN COMMAND...: what the user runs, and what is left in that namespace.
 of_user() {
   local name=$1 want=$2 pattern=$3 got
+  wanted "$1" || return 0
   shift 3
   tmp=$work/usertmp
   rm -rf "$tmp" && mkdir -p "$tmp"
@@ -318,6 +329,7 @@ of_user() {
   if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then ok "$name"; else fail "$name" "status $got"; fi
 }
 mounts() { # NAME N
+  wanted "$1" || return 0
   if grep -q "^mounts left: $2\$" "$work/out"; then ok "$1: $2 mounts are left"; else fail "$1: mounts" "not $2"; fi
 }
 # What fusermount3 unmounts by for ordinary users; a minimal root has no such table.
@@ -335,8 +347,8 @@ fi
 if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   programs copy # the build, and the source, may lie where others cannot look
   src=$work/src
-  mkdir -p "$src"
-  cp -r "$top/examples" "$src"
+  mkdir -p "$src/examples"
+  cp -r "$examples/." "$src/examples"
   files "$work/userorg"
   echo secret >"$work/userorg/secret"
   echo secret >"$work/userorg/docs/secret"
@@ -345,7 +357,9 @@ if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   of_user "files that may not be read" 0 'skipped 2 files and 1 directory that cannot be read (.*: Permission denied)' \
     "${as_user[@]}"
   mounts "files that may not be read" 0
-  if ! grep -q "read by 'cachemax cat'" "$work/out"; then
+  if ! wanted "files that may not be read"; then
+    :
+  elif ! grep -q "read by 'cachemax cat'" "$work/out"; then
     skip "what stays cold is not called warm" "$(id -un) may mount over a FUSE mount here"
   elif grep -q '^  again, not warm .* 0\.0 %' "$work/out" && grep -q '^  (only 0 of [1-9]' "$work/out" &&
     ! grep -q 'times as fast as the slow storage' "$work/out"; then
@@ -363,7 +377,9 @@ if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   mounts "fusermount3 fails, umount works" 0
   cp "$work/fake/fusermount3" "$work/fake/umount"
   of_user "nothing unmounts" 4 'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env "PATH=$work/fake:$PATH"
-  if grep -q "left behind: the mount on $work/userorg; as root: umount -l" "$work/out"; then
+  if ! wanted "nothing unmounts"; then
+    :
+  elif grep -q "left behind: the mount on $work/userorg; as root: umount -l" "$work/out"; then
     ok "what is left is named"
   else
     fail "what is left is named" "no"
@@ -385,7 +401,9 @@ if [ $ns = yes ]; then
   else
     of_user "a user without /dev/fuse" 0 'may not open /dev/fuse (as root: chmod' setpriv --reuid=65534 --regid=65534 --clear-groups
     mounts "a user without /dev/fuse" 0
-    if grep -q '^  warm .* 100\.0 %' "$work/out"; then
+    if ! wanted "a user without /dev/fuse"; then
+      :
+    elif grep -q '^  warm .* 100\.0 %' "$work/out"; then
       ok "the user's own files are warm"
     else
       fail "the user's own files are warm" "they are not"

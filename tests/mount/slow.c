@@ -2,10 +2,14 @@
  *
  * slow.c - a slow origin: loaded into the mount by LD_PRELOAD.
  *
- * While the file named by $SLOW_ORIGIN exists, pread takes 10 s and pwrite half a second.
+ * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and takes a
+ * minute; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread, a minute at most.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -13,12 +17,18 @@
 ssize_t pread(int fd, void *buf, size_t n, off_t off);
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off);
 
-static void wait_if_slow(unsigned microseconds)
+/* The file $SLOW_ORIGIN.SUFFIX: is it there? `make`: now it is. False unless the origin is slow. */
+static bool marked(const char *suffix, bool make)
 {
     const char *flag = getenv("SLOW_ORIGIN");
+    char path[PATH_MAX];
 
-    if (flag && access(flag, F_OK) == 0)
-        usleep(microseconds);
+    if (!flag || access(flag, F_OK) < 0)
+        return false;
+    snprintf(path, sizeof(path), "%s.%s", flag, suffix);
+    if (make)
+        close(open(path, O_WRONLY | O_CREAT, 0600));
+    return access(path, F_OK) == 0;
 }
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off)
@@ -26,7 +36,8 @@ ssize_t pread(int fd, void *buf, size_t n, off_t off)
     ssize_t (*next)(int, void *, size_t, off_t) =
         (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
 
-    wait_if_slow(10000000);
+    if (marked("reading", true))
+        sleep(60);
     return next(fd, buf, n, off);
 }
 
@@ -35,6 +46,8 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
     ssize_t (*next)(int, const void *, size_t, off_t) =
         (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
 
-    wait_if_slow(500000);
+    if (marked("writing", true))
+        for (int i = 0; i < 6000 && !marked("reading", false); i++)
+            usleep(10000);
     return next(fd, buf, n, off);
 }

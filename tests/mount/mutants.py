@@ -1,0 +1,425 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""mutants.py - would the tests of the mount notice it? Takes one thing at a time out of cachemax-mount
+and of the quick start, and wants the check that the row names to fail.
+
+  mutants.py [--only NAME] [--list] [--jobs N] [--markdown] BUILD_DIR
+
+For every row of the table below: a private copy of examples/, the change made in it (text that is not
+there exactly once fails the row, so the table stays in step with the code), the changed files compiled
+and linked as in BUILD_DIR, and the script of the row run with CM_CHECKS, which is the row's expression
+for the checks and the part of the script that they lie in. A check of that name must fail. First of all
+the checks of all rows must pass on the unchanged programs; a row with a check that is skipped there is
+skipped.
+
+--list looks only whether the text of every row is there. Needs root, as the checks do. The mutants of
+the library itself are in tests/crash/mutants.py. The last line is "N passed, N failed, N skipped";
+passed: noticed.
+"""
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+EXAMPLES = os.path.join(TOP, 'examples')
+LIMIT = 300  # seconds for one script: for a hang, not for a slow machine
+PROGRAM = 'examples/mount/cachemax-mount'
+# What the scripts look for in a build directory; without the last one they skip a check.
+BUILT = [PROGRAM, 'src/tool/cachemax', 'examples/quickstart/quickread', 'examples/quickstart/throttle',
+         'tests/mount/handles', 'tests/mount/aio_direct', 'tests/mount/slow_origin.so']
+
+Mutant = collections.namedtuple('Mutant', 'name what script checks edits')
+
+
+def _m(name, what, script, checks, *words):
+    return Mutant(name, what, script, checks, list(zip(words[::3], words[1::3], words[2::3])))
+
+
+NUMBER, PLACE, CACHE, INODE, OPEN = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c', 'mount/ops_open.c'
+CREDS, DIRECT, FLUSH, PROOF, KEEPER = 'mount/creds.c', 'mount/direct.c', 'mount/flush.c', 'mount/proof.c', 'mount/keeper.c'
+LOOP, MAIN, ATTR, WRITE, NAME = 'mount/loop.c', 'mount/main.c', 'mount/ops_attr.c', 'mount/ops_write.c', 'mount/ops_name.c'
+QUICK = 'quickstart.sh'
+ROOM = r'^reserved room(: user(\+sys_resource)?)?$'  # the second needs what the mount needs for the difference
+
+MUTANTS = [
+    # Several devices below DIR
+    _m('numbers as they are', 'other devices\' inode numbers are not mixed', 'devices', '^no two files share a number$',
+       NUMBER, '    if (d->own && !high)\n', '    if (!high)\n'),
+    _m('key of a twin', 'a second device of the same identity gets the same key', 'devices',
+       '^no two files share a number$',
+       NUMBER, 'mix(d->identity) ^ (alone ? 0 : mix(~(uint64_t)d->dev))', 'mix(d->identity)'),
+    _m('key of the device number', 'keys come from device numbers alone', 'devices', '^the same numbers after a remount$',
+       NUMBER, 'mix(d->identity) ^ (alone ? 0 : mix(~(uint64_t)d->dev))', 'mix(~(uint64_t)d->dev)'),
+    _m('identity of xfs', 'the UUID of xfs is not asked for', 'devices', '^the same numbers after a remount$',
+       NUMBER, '        id = uuid_of(fd);\n', '        id = 0;\n'),
+    _m('lists of mount points', 'a directory\'s list has the numbers of what is covered', 'devices',
+       '^numbers in lists of directories$',
+       NUMBER, '(directory && dir->device->subvolumes) || is_mount_point(e->d_name))',
+       '(directory && dir->device->subvolumes))'),
+    _m('lists of subvolumes', 'a directory\'s list has the subvolumes\' own numbers', 'devices',
+       '^numbers in lists of directories$',
+       NUMBER, '(directory && dir->device->subvolumes) || is_mount_point(e->d_name))', 'is_mount_point(e->d_name))'),
+    _m('new mount points', 'mounts made later are not looked at', 'devices', '^a device that is mounted later$',
+       NUMBER, '    if (poll(&p, 1, 0) == 1) {\n', '    if (poll(&p, 1, 0) == 2) {\n'),
+    _m('one file system', '--one-file-system shows what is mounted below', 'devices', '^--one-file-system$',
+       INODE, 'mnt.opt.one_file_system && S_ISDIR(st->st_mode) && !number_own(device)', 'false'),
+    _m('one file system, made', 'mkdir in a directory that --one-file-system covers', 'devices', '^--one-file-system$',
+       NAME, '    if (refuse_barred(req, inode_of(parent)))\n        return;\n    creds_enter(&c, req);\n    rc = mkdirat',
+       '    creds_enter(&c, req);\n    rc = mkdirat'),
+    _m('node of FUSE', 'a FUSE server\'s files are told apart by their numbers', 'devices',
+       '^(FUSE below the directory|files of a FUSE server with equal numbers)$',
+       NUMBER, '    return h;\n}\n\nstruct device *number_init', '    return h & 0;\n}\n\nstruct device *number_init'),
+    _m('node of FUSE, known', 'a known inode is found without its node', 'devices',
+       '^(FUSE below the directory|files of a FUSE server with equal numbers)$',
+       INODE, '(i->node == node || linked || i->linked)) {', 'true) {'),
+    _m('links of FUSE', 'names of one file are files of their own', 'devices',
+       '^(FUSE below the directory|links below a FUSE server)$',
+       INODE, '(i->node == node || linked || i->linked)) {', 'i->node == node) {'),
+    _m('attributes of a dead server', 'GETATTR of every file system is answered by the loop', 'devices',
+       '^(FUSE below the directory|a FUSE server that does not answer)$',
+       LOOP, '        return number_local(inode_of(h->nodeid)->device);\n', '        return true;\n'),
+    _m('nosuid below', 'set-user-id bits of a nosuid mount below count', 'devices', '^flags of mounts below$',
+       NUMBER, '    if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))\n', '    if (0)\n'),
+    _m('nodev below', 'devices of a nodev mount below open', 'devices', '^flags of mounts below$',
+       NUMBER, '    if ((limits & ST_NODEV) && (S_ISBLK', '    if (0 && (S_ISBLK'),
+    _m('noexec below', 'programs of a noexec mount below run', 'devices', '^flags of mounts below$',
+       OPEN, 'executes && number_limits(inode_of(ino)->device) & ST_NOEXEC ? EACCES : 0', 'executes && false ? EACCES : 0'),
+    _m('capabilities of nosuid', 'security.capability of a nosuid mount below is shown', 'devices',
+       '^flags of mounts below(, as shown)?$',
+       ATTR, '(atomic_load(&i->no_caps) || (number_limits(i->device) & ST_NOSUID))', 'atomic_load(&i->no_caps)'),
+    _m('name of the volume', '--volume-id is not part of the identity', 'mount', '^--volume-id',
+       CACHE, '        o.volume_id = mnt.opt.volume_id;\n', '        o.volume_id = NULL;\n'),
+    _m('generation', 'an inode\'s generation is always 0', 'bare', '^files opened by handle$',
+       INODE, '    e->generation = i->generation;\n', '    e->generation = 0;\n'),
+
+    # The end
+    _m('pages left', 'the pages of open files are not taken from the kernel at the end', 'end',
+       '^SIGTERM, a program goes on storing',
+       FLUSH, '        int rc = fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)v[k], 0, 0);\n', '        int rc = 0;\n'),
+    _m('new pages', 'pages are given out while the mount ends', 'end', '^SIGTERM, a program goes on storing',
+       FLUSH, '    atomic_store(&refusing, true);\n', ''),
+    _m('lost pages', 'a page that cannot be written is not counted', 'end', '^pages that cannot be written',
+       FLUSH, '    atomic_fetch_add(&lost, size);\n', ''),
+    _m('vouched for later', 'a validator counts although the mount is gone from its name', 'end', '^changed after SIGTERM',
+       CACHE, '    if (rc == 0 && !place_still_ours()) {\n', '    if (0) {\n'),
+    _m('vouched for later, lazily', 'our mount is taken for there while it has any name', 'end',
+       '^changed after a lazy unmount',
+       PLACE, '        here.left = id == 0;\n', '        here.left = false;\n'),
+    _m('the name is free', 'what changed after the name was free counts as ours', 'end', '^changed after SIGTERM',
+       CACHE, '|| changed >= place_ours_until())', '|| changed < 0)'),
+    _m('flushed before', 'what is stored in mappings is not written before the name is free', 'end', '^SIGTERM(:|$)',
+       MAIN, '    flush_begin(mnt.opt.dir);\n', ''),
+    _m('last moment', 'nobody notes until when the name was ours', 'end', '^written just before SIGTERM',
+       MAIN, '    (void)place_still_ours(); /* the last moment at which it was */\n', ''),
+    _m('two volumes', 'a volume that is not cached for its twin is not named', 'mount', '^two volumes of one identity',
+       CACHE, '        say_clone(i);\n', '        (void)say_clone;\n'),
+    _m('holes in mappings', 'SEEK_DATA asks the origin about what a mapping may have', 'mount',
+       '^SEEK_DATA of what is stored in a mapping$',
+       WRITE, '    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&\n', '    if (0 &&\n'),
+
+    # Direct writes beside pages
+    _m('pages of readers', 'pages are not dropped after a direct write', 'bare', '^asynchronous direct writes',
+       DIRECT, 'atomic_load(&i->pages) && direct_on() ? malloc(sizeof(*h)) : NULL', 'NULL'),
+    _m('note of readers', 'nobody notes that a file is read through pages', 'bare', '^asynchronous direct writes',
+       DIRECT, '        atomic_store(&i->pages, true);\n', '        (void)0;\n'),
+    _m('refusing helper', 'the helper goes with the mount and refuses nothing', 'bare', '^killed beside a direct write$',
+       DIRECT, '    while (in && atomic_load(&helper.busy)) {\n', '    while (in && 0) {\n'),
+
+    # Who writes
+    _m('charged to the mount', 'room is taken as the mount, not as the caller', 'bare', '^reserved room(: user)?$',
+       CREDS, '    act_as(&(struct identity){ fuse_req_ctx(req)->uid, fuse_req_ctx(req)->gid, 0, NULL, b.caps });\n',
+       '    act_as(&b);\n'),
+    _m('reserved room', 'the mount\'s CAP_SYS_RESOURCE counts for everybody', 'bare', ROOM,
+       CREDS, '                              .caps = all_caps & ~CAP_BIT(CAP_SYS_RESOURCE) };\n',
+       '                              .caps = all_caps };\n'),
+    _m('more room', 'who may have more room does not get it', 'bare', r'^reserved room(: user\+groups)?$',
+       CREDS, 'if (!c->switched || c->tried || (err != ENOSPC && err != EDQUOT))', 'if (c->tried || err)'),
+    _m('room of a group', 'supplementary groups do not count for room', 'bare', r'^reserved room(: user\+groups)?$',
+       CREDS, '        who.n = caller.n;\n', '        who.n = 0;\n'),
+    _m('groups of the caller', 'a file is made without the caller\'s groups', 'bare', r'^rights(: user\+groups)?$',
+       CREDS, '{ ctx->uid, ctx->gid, who.n, who.groups, who.caps }', '{ ctx->uid, ctx->gid, 0, NULL, who.caps }'),
+    _m('capabilities of the caller', 'a file is made with the mount\'s capabilities', 'bare', '^rights(: user)?$',
+       CREDS, '{ ctx->uid, ctx->gid, who.n, who.groups, who.caps }', '{ ctx->uid, ctx->gid, who.n, who.groups, all_caps }'),
+    _m('effective capabilities', 'a caller with few capabilities has those of its user', 'bare',
+       r'^rights(: (user\+fsetid|user\+dac_override|root-fsetid))?$',
+       CREDS, '            c->caps = strtoull(p + 8, NULL, 16) & all_caps;\n', '            c->caps |= 0;\n'),
+    _m('ACL of the caller', 'an ACL is set as the mount', 'bare', '^rights(: user)?$',
+       ATTR, '    if (value && !strncmp(name, "system.posix_acl_", 17))\n', '    if (0)\n'),
+    _m('trusted names', 'everybody sees the names of trusted attributes', 'bare', '^rights(: user)?$',
+       ATTR, '            if (!may)\n                continue;\n', ''),
+
+    # Trouble with the pool
+    _m('look at the pool', 'nobody looks whether the pool was truncated', 'mount', '^pool truncated to half',
+       KEEPER, '    cm_get_info(mnt.cache, &info);\n}\n', '    (void)info;\n}\n'),
+    _m('status of the pool', 'a pool that was lost is no reason for a status', 'mount', '^pool truncated to half',
+       MAIN, '    return rc < 0 || !cache_on() ? EXIT_POOL : 0;', '    return 0;'),
+
+    # A failed fsync
+    _m('second fsync', 'a second fsync decides', 'sync', '^a background sync that fails',
+       PROOF, '    p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;\n',
+       '    (void)fsync(fd);\n    p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;\n'),
+    _m('fsync of a user', 'a user\'s fsync that failed counts as one that did not', 'sync', '^a failed fsync is not forgotten',
+       PROOF, '&p->sync, p->err == 0, fresh', '&p->sync, true, fresh'),
+    _m('witness', 'the volume is not asked for losses', 'sync', '^a loss that somebody else was told of',
+       PROOF, '            ask_witness(d);\n', '            (void)d;\n'),
+    _m('witness of each volume', 'only the directory\'s own volume is asked', 'sync', '^a loss on a volume below',
+       NUMBER, '    now.witness = open_witness(fd, st->st_mode);\n', ''),
+
+    # Opening
+    _m('what appeared', 'a file that appeared is opened as if it had been made', 'mount',
+       '^a file that appears is opened as it is$',
+       OPEN, 'O_CREAT | O_EXCL | O_NOFOLLOW', 'O_CREAT | O_NOFOLLOW'),
+    _m('what appeared, error', 'a file that appeared is an error', 'mount',
+       '^a file that appears is opened as it is$',
+       OPEN, 'errno == EEXIST && !(fi->flags & O_EXCL) ? ESTALE : errno', 'errno'),
+    _m('append-only', 'an append-only file is not opened', 'mount', '^append-only files$',
+       OPEN, '        if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {\n', '        if (0) {\n'),
+    _m('append-only, in place', 'a write to a place goes to the end of an append-only file', 'mount', '^append-only files$',
+       WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
+    _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'mount', '^shared',
+       OPEN, 'O_NOCTTY |\n                      O_NONBLOCK)) |', 'O_NOCTTY)) |'),
+    _m('limit of the starter', 'a file size limit of the starter counts for all', 'mount',
+       '^a file size limit( that the mount may take away)?$',
+       MAIN, 'setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit', 'getrlimit',
+       MAIN, '        rl.rlim_cur = rl.rlim_max;\n', ''),
+    _m('signal of the limit', 'a file size limit kills the mount', 'mount',
+       '^a file size limit( that the mount has to keep)?$',
+       MAIN, 'setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit', 'getrlimit',
+       MAIN, '        rl.rlim_cur = rl.rlim_max;\n', '', MAIN, '    sigaction(SIGXFSZ, &sa, NULL);', '   '),
+
+    # The quick start
+    _m('quick start, wrong bytes', 'what was read is not compared', 'quickstart', '^wrong bytes$',
+       QUICK, '  cmp -s "$work/sums" "$work/truth" || differs\n  [ "$ms"', '  [ "$ms"'),
+    _m('quick start, mount left', 'the cache\'s mount is left', 'quickstart', '^INT while reading cold',
+       QUICK, '  [ -z "$cache_pid" ] || unmount "$origin_dir" fuse.cachemax "$cache_pid"\n', ''),
+    _m('quick start, storage left', 'the slow storage is left', 'quickstart', '^INT while reading the slow storage',
+       QUICK, '  [ -z "$slow_pid" ] || unmount "$work/slow" fuse.throttle "$slow_pid"\n', ''),
+    _m('quick start, pool left', 'the pools are left', 'quickstart', '^files are read',
+       QUICK, '    rm -f -- "$place/$p"\n', '    :\n'),
+    _m('quick start, reason', 'what fusermount3 says is hidden', 'quickstart', '^fusermount3 fails, umount works',
+       QUICK, '  $how: $($how "$1" 2>&1)" || :\n', '  $how: $($how "$1" 2>/dev/null)" || :\n'),
+    _m('quick start, Ctrl-C', 'the copying is not ended by Ctrl-C', 'quickstart', '^Ctrl-C while copying',
+       QUICK, '    kill -TERM "-$child" "$child" 2>/dev/null\n', '', QUICK, '    kill -KILL "-$child" 2>/dev/null\n', ''),
+]
+
+
+class Failure(Exception):
+    pass
+
+
+RUNNING = set()
+
+
+def run(command, limit, env=None):
+    """Exit status, output. None: it took too long."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, start_new_session=True,
+                          stdin=subprocess.DEVNULL) as p:
+        RUNNING.add(p)
+        try:
+            text = p.communicate(timeout=limit)[0]
+        except subprocess.TimeoutExpired:
+            p.terminate()  # the script's trap unmounts
+            try:
+                text = p.communicate(timeout=30)[0]
+            except subprocess.TimeoutExpired:
+                os.killpg(p.pid, signal.SIGKILL)
+                text = p.communicate()[0]
+            return None, text.decode(errors='replace')
+        finally:
+            RUNNING.discard(p)
+    return p.returncode, text.decode(errors='replace')
+
+
+class Build:
+    """A build directory, and how its mount is compiled and linked."""
+
+    def __init__(self, directory):
+        self.directory = os.path.realpath(directory)
+        with open(os.path.join(self.directory, 'compile_commands.json'), encoding='utf-8') as f:
+            entries = [e for e in json.load(f) if PROGRAM + '.p' in e['output']]
+        self.compile = {os.path.basename(e['file']): e for e in entries}
+        said = subprocess.run(['ninja', '-C', self.directory, '-t', 'commands', PROGRAM], check=True,
+                              stdout=subprocess.PIPE).stdout.decode()
+        self.link = shlex.split(said.strip().splitlines()[-1])
+
+    def lay_out(self, directory):
+        for name in BUILT:
+            path = os.path.join(self.directory, name)
+            if os.path.exists(path):
+                os.makedirs(os.path.join(directory, os.path.dirname(name)), exist_ok=True)
+                shutil.copy(path, os.path.join(directory, name))
+
+    def _command(self, command):
+        p = subprocess.run(command, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if p.returncode != 0:
+            raise Failure('does not build: ' + p.stdout.decode(errors='replace').strip()[:300])
+
+    def rebuild(self, directory, examples, changed):
+        """Links the mount of `directory` with the changed files of the copy of examples/."""
+        link = list(self.link)
+        for name in sorted(changed):
+            entry = self.compile[name]
+            command, out = shlex.split(entry['command']), os.path.join(directory, name + '.o')
+            command[command.index('-o') + 1] = out
+            command[command.index('-c') + 1] = os.path.join(examples, 'mount', name)
+            self._command(command + ['-w', '-O0', '-I' + os.path.join(examples, 'mount'), '-MF', out + '.d'])
+            link[link.index(entry['output'])] = out
+        link[link.index('-o') + 1] = os.path.join(directory, PROGRAM)
+        self._command(link)
+
+
+def change(mutant, examples):
+    """Makes the mutant's edits in a copy of examples/; the names of the changed files."""
+    changed = set()
+    for name, old, new in mutant.edits:
+        path = os.path.join(examples, name)
+        with open(path, encoding='utf-8') as f:
+            text = f.read()
+        if text.count(old) != 1:
+            raise Failure('%s: text is there %d times: %s' % (name, text.count(old), old.strip()[:80]))
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text.replace(old, new))
+        changed.add(name)
+    return changed
+
+
+def checked(script, checks, directory, examples):
+    """The script's lines on these checks, and whether it ended."""
+    env = dict(os.environ, CM_CHECKS=checks, CM_EXAMPLES=examples)
+    status, text = run(['bash', os.path.join(HERE, script + '-test.sh'), directory], LIMIT, env)
+    lines = [m.groups() for m in re.finditer(r'^(ok|FAIL|skip) (.*)$', text, re.M)]
+
+    def of_these(kind, name):
+        parts = name.split(': ')  # of a check's name, which may have two, and for some of a reason
+        whole = ': '.join(parts[:2])
+        return re.search(checks, whole) or (kind != 'skip' or len(parts) < 3) and re.search(checks, parts[0])
+    return [(kind, name) for kind, name in lines if of_these(kind, name)], status is not None
+
+
+Result = collections.namedtuple('Result', 'mutant said seconds error')
+
+
+def judge(build, mutant, scratch):
+    start, said, error = time.time(), None, None
+    directory = tempfile.mkdtemp(dir=scratch)
+    examples = os.path.join(directory, 'examples-changed')
+    try:
+        shutil.copytree(EXAMPLES, examples)
+        changed = change(mutant, examples)
+        build.lay_out(directory)
+        files = {os.path.basename(n) for n in changed if n.endswith('.c')}
+        if files:
+            build.rebuild(directory, examples, files)
+        lines, ended = checked(mutant.script, mutant.checks, directory, examples)
+        said = next((name for kind, name in lines if kind == 'FAIL'), None) or (None if ended else 'it did not end')
+    except Failure as e:
+        error = str(e)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return Result(mutant, said, time.time() - start, error)
+
+
+def sound(build, mutants, pool, scratch):
+    """Rows whose checks fail on the unchanged programs, and those whose checks are skipped there."""
+    directory = os.path.join(scratch, 'unchanged')
+    build.lay_out(directory)
+    keys = sorted({(m.script, m.checks) for m in mutants})
+    lines = dict(zip(keys, pool.map(lambda k: checked(*k, directory, EXAMPLES)[0], keys)))
+    wrong, idle = [], []
+    for m in mutants:
+        kinds = [kind for kind, _ in lines[m.script, m.checks]]
+        if 'FAIL' in kinds:
+            wrong.append(m)
+        elif 'ok' not in kinds or 'skip' in kinds:
+            idle.append(m)
+    return wrong, idle
+
+
+def markdown(results):
+    lines = ['| mutant | changed | noticed by |', '|---|---|---|']
+    for r in results:
+        by = '`%s-test.sh`, "%s"' % (r.mutant.script, r.said.split(':')[0]) if r.said else '**nothing**'
+        lines.append('| %s | %s | %s |' % (r.mutant.name, r.mutant.what, by))
+    return '\n'.join(lines)
+
+
+def look(mutants):
+    failed = 0
+    for m in mutants:
+        with tempfile.TemporaryDirectory() as d:
+            examples = os.path.join(d, 'examples')
+            shutil.copytree(EXAMPLES, examples)
+            try:
+                change(m, examples)
+            except Failure as e:
+                failed += 1
+                print('FAILED %s: %s' % (m.name, e))
+    print('%d passed, %d failed, 0 skipped' % (len(mutants) - failed, failed))
+    return 1 if failed else 0
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
+    a.add_argument('--list', action='store_true', help='is the text of every row there?')
+    a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1, help='the scripts mostly wait')
+    a.add_argument('--markdown', action='store_true', help='print the table as in docs/mount.md')
+    a.add_argument('build', nargs='?')
+    o = a.parse_args()
+    mutants = [m for m in MUTANTS if m.name.startswith(o.only or '')]
+    if len({m.name for m in MUTANTS}) != len(MUTANTS) or not mutants:
+        print('two rows of one name, or none of that name')
+        return 1
+    if o.list:
+        return look(mutants)
+    if not o.build:
+        a.error('a build directory is needed')
+    scratch = tempfile.mkdtemp(prefix='cachemax-mount-mutants.')
+    os.chmod(scratch, 0o755)
+
+    def end(*_):
+        for p in list(RUNNING):
+            p.terminate()
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(130)
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, end)
+    results = []
+    try:
+        build = Build(o.build)
+        with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
+            wrong, idle = sound(build, mutants, pool, scratch)
+            for m in wrong:
+                print('FAILED %s: %s-test.sh fails on the unchanged programs' % (m.name, m.script))
+            for m in idle:
+                print('skip %s: its check cannot run here' % m.name)
+            rest = [m for m in mutants if m not in wrong and m not in idle]
+            for r in pool.map(lambda m: judge(build, m, scratch), rest):
+                results.append(r)
+                if not o.markdown:
+                    print('%s%s | %s | %s | %.1f' % ('' if r.said else 'FAILED ', r.mutant.name, r.mutant.what,
+                                                     r.said or r.error or 'nothing noticed', r.seconds), flush=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if o.markdown:
+        print(markdown(results))
+    passed = sum(1 for r in results if r.said)
+    failed = len(results) - passed + len(wrong)
+    if not o.markdown:
+        print('%d passed, %d failed, %d skipped' % (passed, failed, len(idle)))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
