@@ -88,7 +88,7 @@ extern "C" {
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
     X(CM_EABSENT, -30, "not all of it is cached")                                                  \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
-    X(CM_ECLONE, -32, "another mounted volume has the same identity; name one with a volume id")
+    X(CM_ECLONE, -32, "the file cannot be told from that of another volume; name its volume with a volume id")
 
 enum cm_error {
 #define CM_X(name, value, text) name = value,
@@ -341,6 +341,9 @@ CM_API uint64_t cm_now(void);
  * whose handle counts beside its inode number: all files are cold after a remount, unless the
  * volume is named (volume_id below). CM_ECLONE where the kernel tells nothing of the mount (no
  * sysfs, before Linux 6.8) or of the file.
+ * On overlayfs the inode numbers are those of the layers. Unless the volume is named, files are
+ * CM_ECLONE where the kernel does not say which layer has the file (before Linux 6.5) or where that
+ * layer has no numbers of its own that last: btrfs with its subvolumes, FUSE, images without a UUID.
  * Some file systems tell too little for a restart; files there are CM_RACY_VOLUME: vfat and exfat,
  * which number files as they are looked up; and images without an identity of their own (squashfs,
  * iso9660, udf, erofs, cramfs, romfs), where the next image may have the same numbers and times,
@@ -619,6 +622,7 @@ typedef struct cm_sync {
 /* CM_EINVAL: s is NULL. */
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
 /* 0, or CM_IGNORED: `after` proves nothing, a bracket was open at or after its taken_at.
+ * With ok 0 the failure counts even so.
  * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN CM_EFORGET (of a failed sync). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 

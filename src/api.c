@@ -449,9 +449,12 @@ int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *aft
     int e = enter(file, &f);
     if (e)
         return e;
-    if (!s || (after && !validator_ok(after)))
+    const bool sound = s && (!after || validator_ok(after));
+    if (!sound && ok)
         return CM_EINVAL;
-    return cm_bracket_sync_end(f, s, ok, after);
+    /* That the fsync failed is nowhere else: it counts whatever else is wrong. */
+    e = cm_bracket_sync_end(f, s, ok, sound ? after : NULL);
+    return sound ? e : CM_EINVAL;
 }
 
 int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)

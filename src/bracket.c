@@ -255,7 +255,8 @@ void cm_bracket_sync_begin(struct cm_object *f, cm_sync *s)
 
 int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_validator *after)
 {
-    if (s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1)))
+    const bool foreign = !s || s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1));
+    if (foreign && ok)
         return CM_EFOREIGN;
     cm_lock_acquire(&f->lock);
     int e = ok ? 0 : cm_file_sync_failed(f);
@@ -265,5 +266,5 @@ int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_
     if (ok && e >= 0 && (s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty)
         cm_file_mark_clean(f);
     cm_lock_release(&f->lock);
-    return e;
+    return foreign ? CM_EFOREIGN : e;
 }

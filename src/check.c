@@ -237,6 +237,9 @@ static void check_records(struct check *k)
         cm_lock_acquire(&k->c->files_lock); /* nobody attaches, so nobody takes the place */
         if (!in_use(k->c, p)) {
             k->r->torn_records++;
+            /* It may be the only one that knows of an fsync that failed in this boot. */
+            if (k->repair && (r.flags & CM_RECORD_SYNC_FAILED) && cm_super_failed(&k->c->super).any)
+                (void)cm_super_sync_failed(&k->c->super, false);
             if (k->repair && cm_record_drop(m, p) == 0)
                 k->r->dropped++;
         }

@@ -354,7 +354,6 @@ int cm_file_sync_failed(struct cm_object *f)
     /* Before the record, which the next bump of the epoch takes away. If it cannot be written this
      * session knows it all the same. */
     (void)cm_super_sync_failed(&c->super, true);
-    f->mark_fenced = false; /* it may be of an earlier epoch */
     if (e == 0)
         e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
     /* Blocks read before may be newer than what the origin kept. The record says so from now on. */
@@ -528,27 +527,35 @@ static bool sync_failed(struct cm_cache *c, uint64_t place, const struct cm_reco
     uint32_t boot;
     if (!(r->flags & CM_RECORD_SYNC_FAILED))
         return false;
-    if (cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot) &&
-        boot == c->super.now.boot_number)
-        return true;
-    /* The epoch may have been bumped between the mark and the record. */
-    return cm_super_failed(&c->super).unnamed;
+    const struct cm_super_failed failed = cm_super_failed(&c->super);
+    if (!cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot))
+        return failed.any; /* a damaged mark, or one of an earlier epoch */
+    return boot == c->super.now.boot_number || failed.unnamed;
+}
+
+/* Is there a record whose file nobody can tell, and for which an fsync may have failed? */
+static bool any_lost(const struct cm_record_set *b)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&
+                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED)))
+            return true;
+    return false;
 }
 
 /* Is a file in this boot one that an fsync failed for, as far as anybody knows? `r`: its record, or
- * NULL. A record that cannot be read may be its own, and is dropped if it can be. */
+ * NULL. A record that cannot be read, or is damaged, may be its own, and is dropped if it can be.
+ */
 static bool may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
                             const struct cm_record *r)
 {
     if (r)
         return sync_failed(c, place, r);
     const struct cm_super_failed failed = cm_super_failed(&c->super);
-    bool unreadable = false;
-    for (unsigned i = 0; i < b->n; i++)
-        unreadable |= b->unreadable[i];
-    if (failed.any && unreadable && !failed.unnamed)
+    const bool lost = failed.any && any_lost(b);
+    if (lost && !failed.unnamed)
         (void)cm_super_sync_failed(&c->super, false);
-    return failed.unnamed || (failed.any && unreadable);
+    return failed.unnamed || lost;
 }
 
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
@@ -812,6 +819,7 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         struct cm_record_set b;
         leave_floor(c, id, cm_plat_now_ns() + 1);
         cm_record_load(&c->media, id, &b);
+        (void)may_have_failed(c, &b, CM_NO_PLACE, NULL); /* noted, before a record is dropped */
         e = void_unreadable(c, &b, false);
         for (unsigned i = 0; i < b.n && e == 0; i++) {
             uint64_t place = cm_record_place(&b, i);

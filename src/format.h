@@ -62,11 +62,12 @@ struct cm_super {
     uint32_t owner_pid;   /* 156 */
     uint8_t boot_id[16];  /* 160 */
     uint8_t mount_id[16]; /* 176 */
-    struct cm_super_memo memo; /* 192 */
-    uint32_t failed_boot;      /* 216 boot of the last fsync of an origin file that failed */
-    uint32_t unnamed_boot;     /* 220 the same, and no record names the file */
-    uint64_t reserved[3];      /* 224 zero */
-    uint64_t xxh3;             /* 248 XXH3-64 of bytes 0..247, seed 0 */
+    struct cm_super_memo memo;  /* 192 */
+    uint32_t failed_boot;       /* 216 boot of the last fsync of an origin file that failed */
+    uint32_t unnamed_boot;      /* 220 the same, and no record names the file */
+    uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which another may have come after */
+    uint64_t reserved[1];       /* 240 zero */
+    uint64_t xxh3;              /* 248 XXH3-64 of bytes 0..247, seed 0 */
 };
 
 /* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */

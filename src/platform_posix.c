@@ -33,6 +33,7 @@
 #include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -440,6 +441,21 @@ int64_t cm_plat_wall_ns(void)
     return clock_ns(CLOCK_REALTIME);
 }
 
+/* In a time namespace the clock does not say how long ago the system booted. */
+static bool has_own_clock(void)
+{
+    char text[256];
+    const char *line;
+    long long seconds = 0, ns = 0;
+
+    if (cm_posix_read_text("/proc/self/timens_offsets", text, sizeof text) <= 0) {
+        return false; /* a kernel without them */
+    }
+    line = strstr(text, "boottime");
+    return line == NULL || sscanf(line, "boottime %lld %lld", &seconds, &ns) != 2 || seconds != 0 ||
+           ns != 0;
+}
+
 int64_t cm_plat_boot_wall_ns(void)
 {
     struct timespec up;
@@ -447,7 +463,7 @@ int64_t cm_plat_boot_wall_ns(void)
     int64_t boot;
 
     /* CLOCK_BOOTTIME goes on while the system sleeps, CLOCK_MONOTONIC does not. */
-    if (clock_gettime(CLOCK_BOOTTIME, &up) != 0) {
+    if (clock_gettime(CLOCK_BOOTTIME, &up) != 0 || has_own_clock()) {
         return INT64_MIN;
     }
     boot = cm_plat_wall_ns() - timespec_ns(up);

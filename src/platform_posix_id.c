@@ -70,6 +70,24 @@ static int hex_digit(char c)
     return -1;
 }
 
+/* Some containers (systemd-nspawn) have another boot_id at every start, a file of theirs that is
+ * mounted over the kernel's. It says nothing about the page cache. */
+static bool mounted_over(const char *dir, const char *name)
+{
+    const int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const int fd = at < 0 ? -1 : openat(at, name, O_PATH | O_CLOEXEC);
+    const bool over =
+        fd >= 0 && cm_posix_mount_number(fd, false) != cm_posix_mount_number(at, false);
+
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (at >= 0) {
+        (void)close(at);
+    }
+    return over;
+}
+
 void cm_plat_boot_id(uint8_t id[16])
 {
     POSIX_NO_CANCEL;
@@ -77,7 +95,8 @@ void cm_plat_boot_id(uint8_t id[16])
     unsigned digits = 0;
 
     memset(id, 0, 16);
-    if (cm_posix_read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
+    if (mounted_over("/proc/sys/kernel/random", "boot_id") ||
+        cm_posix_read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
         return;
     }
     for (const char *c = text; *c != '\0' && digits < 32; c++) {
@@ -179,6 +198,43 @@ static int inode_generation(int fd, uint32_t type, uint64_t *number)
     }
 }
 
+union handle {
+    struct file_handle h;
+    char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+};
+
+/* false: a kernel without handles, a filter of system calls. */
+static bool get_handle(int fd, union handle *u)
+{
+    static const int asked[] = { AT_EMPTY_PATH, AT_EMPTY_PATH | AT_HANDLE_FID };
+    int mount;
+
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        memset(u, 0, sizeof *u);
+        u->h.handle_bytes = MAX_HANDLE_SZ;
+        if (name_to_handle_at(fd, "", &u->h, &mount, asked[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does the layer that an overlay has the file in give every file a number of its own, and is it one
+ * that lasts? The overlay shows that number. Not so btrfs (a number in each subvolume) and FUSE;
+ * and an image without a UUID (squashfs, iso9660) has the numbers of the next one. The kernel's
+ * form of such a handle is struct ovl_fh: 3 bytes, version, magic, length, flags, type of the
+ * layer's handle, its UUID. */
+static bool layer_numbers_files(const union handle *u)
+{
+    enum { OVL_FILEID_V1 = 0xf8, INO32_GEN = 0x01, INO64_GEN = 0x81, TYPE = 7, UUID = 8 };
+    static const uint8_t no_uuid[16];
+    const uint8_t *of = u->h.f_handle;
+
+    return u->h.handle_type == OVL_FILEID_V1 && u->h.handle_bytes >= UUID + sizeof no_uuid &&
+           (of[TYPE] == INO32_GEN || of[TYPE] == INO64_GEN) &&
+           memcmp(of + UUID, no_uuid, sizeof no_uuid) != 0;
+}
+
 /* What stands for the file in its volume: the inode number. But a FUSE server may give one to two
  * files (those of two devices below it), unless the caller knows better, who named the volume. The
  * kernel itself knows such a file by node and generation, which are in its handle. The inode number
@@ -186,40 +242,51 @@ static int inode_generation(int fd, uint32_t type, uint64_t *number)
 static int file_number(int fd, const struct stat *st, const struct statfs *fs,
                        const cm_identify_options *o, uint64_t *number)
 {
-    static const int asked[] = { AT_EMPTY_PATH, AT_EMPTY_PATH | AT_HANDLE_FID };
-    const uint64_t inode = (uint64_t)st->st_ino;
-    union {
-        struct file_handle h;
-        char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
-    } u;
-    int mount;
+    union handle u;
 
-    *number = inode;
-    if ((uint32_t)fs->f_type != FUSE_SUPER_MAGIC || o->volume_id != NULL) {
+    *number = (uint64_t)st->st_ino;
+    if (o->volume_id != NULL) {
         return 0;
     }
-    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
-        memset(&u, 0, sizeof u);
-        u.h.handle_bytes = MAX_HANDLE_SZ;
-        if (name_to_handle_at(fd, "", &u.h, &mount, asked[i]) == 0) {
-            *number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, inode);
-            return 0;
-        }
+    if ((uint32_t)fs->f_type == OVERLAYFS_SUPER_MAGIC) {
+        return get_handle(fd, &u) && layer_numbers_files(&u) ? 0 : CM_ECLONE;
     }
-    return CM_ECLONE; /* a kernel without handles, a filter of system calls */
+    if ((uint32_t)fs->f_type != FUSE_SUPER_MAGIC) {
+        return 0;
+    }
+    if (!get_handle(fd, &u)) {
+        return CM_ECLONE;
+    }
+    *number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, (uint64_t)st->st_ino);
+    return 0;
 }
 
-/* A timestamp within the clock's granularity of now may hide a second change. 20 ms covers the
- * tick of every kernel; where both stamps are whole seconds the volume probably keeps no more
- * (FAT: even seconds). A stamp from the future proves nothing at all. */
-static bool times_are_racy(const struct stat *st, int64_t now)
+/* Two moments before the attributes are read: `tick` by the clock that files get their times from.
+ * A virtual machine that waits for its processor may have that clock stand still for a while. */
+struct moment {
+    int64_t wall, tick;
+};
+
+static struct moment now(void)
+{
+    struct timespec tick = { 0, 0 }; /* if it cannot be read: nothing is old enough */
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &tick);
+    return (struct moment){ .wall = cm_plat_wall_ns(), .tick = timespec_ns(tick) };
+}
+
+/* A timestamp within the clock's granularity of now may hide a second change: one of the present
+ * tick, and as kernels differ one of the last 20 ms. Where both stamps are whole seconds the volume
+ * probably keeps no more (FAT: even seconds). A stamp from the future proves nothing at all. */
+static bool times_are_racy(const struct stat *st, const struct moment *m)
 {
     const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
     const int64_t granule = INT64_C(20000000) + (coarse ? 2 * NS_PER_S : 0);
-    const int64_t latest_s = now / NS_PER_S + 1;
+    const int64_t latest_s = m->wall / NS_PER_S + 1;
+    const int64_t first = m->tick < m->wall - granule ? m->tick : m->wall - granule;
 
     return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s ||
-           timespec_ns(st->st_mtim) >= now - granule || timespec_ns(st->st_ctim) >= now - granule;
+           timespec_ns(st->st_mtim) >= first || timespec_ns(st->st_ctim) >= first;
 }
 
 /* File systems on which this system alone writes, so that it knows who does. Their magic numbers
@@ -295,10 +362,29 @@ static int stat_unwritten(int fd, const struct statfs *fs, struct stat *st, uint
 static bool attributes_are_made_up(uint32_t type)
 {
     static const uint32_t made_up[] = {
-        0x9fa0 /* proc */,           0x62656572 /* sysfs */,    0x27e0eb /* cgroup */,
-        0x63677270 /* cgroup2 */,    0x64626720 /* debugfs */,  0x74726163 /* tracefs */,
-        0x73636673 /* securityfs */, 0xcafe4a11 /* bpf */,      0x6165676c /* pstore */,
-        0x62656570 /* configfs */,   0xde5e81e4 /* efivarfs */, 0xf97cff8c /* selinuxfs */,
+        0x9fa0 /* proc */,
+        0x62656572 /* sysfs */,
+        0x27e0eb /* cgroup */,
+        0x63677270 /* cgroup2 */,
+        0x64626720 /* debugfs */,
+        0x74726163 /* tracefs */,
+        0x73636673 /* securityfs */,
+        0xcafe4a11 /* bpf */,
+        0x6165676c /* pstore */,
+        0x62656570 /* configfs */,
+        0xde5e81e4 /* efivarfs */,
+        0xf97cff8c /* selinuxfs */,
+        0x42494e4d /* binfmt_misc */,
+        0x65735543 /* fusectl */,
+        0x7655821 /* resctrl */,
+        0x6e667364 /* nfsd */,
+        0x67596969 /* rpc_pipefs */,
+        0x5a3c69f0 /* apparmorfs */,
+        0x43415d53 /* smackfs */,
+        0x19800202 /* mqueue */,
+        0xabba1974 /* xenfs */,
+        0x1cd1 /* devpts */,
+        0x187 /* autofs */,
     };
     for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
         if (type == made_up[i]) {
@@ -354,7 +440,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     uint64_t word[3] = { 0, 0, 0 };
     XXH128_hash_t hash;
     const uint64_t taken_at = cm_plat_now_ns();
-    const int64_t wall = cm_plat_wall_ns();
+    const struct moment before = now();
     uint32_t racy = 0;
     int rc;
 
@@ -400,7 +486,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         .mtime_ns = timespec_ns(st.st_mtim),
         .ctime_ns = timespec_ns(st.st_ctim),
         .taken_at = taken_at,
-        .racy = racy | (times_are_racy(&st, wall) ? CM_RACY_TIMES : 0) |
+        .racy = racy | (times_are_racy(&st, &before) ? CM_RACY_TIMES : 0) |
                 (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0),
     };
     return 0;

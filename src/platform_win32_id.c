@@ -239,17 +239,26 @@ static bool may_have_writer(HANDLE h)
     return false;
 }
 
-/* A timestamp within the clock's granularity of now may hide a second change: 20 ms covers the
- * system's tick, whole seconds hint at FAT (even seconds). A stamp from the future proves nothing
- * at all. */
-static bool times_are_racy(uint64_t written, uint64_t changed, uint64_t now)
+/* A timestamp within the clock's granularity of now may hide a second change: one of the present
+ * `tick` of the clock that files get their times from, which may stand still in a virtual machine,
+ * and one of the last 20 ms. Whole seconds hint at FAT (even seconds). A stamp from the future
+ * proves nothing at all. */
+static bool times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick)
 {
     const bool coarse = written % 10000000 == 0 && changed % 10000000 == 0;
     const uint64_t granule = 200000 + (coarse ? 20000000 : 0);
     const uint64_t latest = now + 10000000;
 
     return written > latest || changed > latest || written + granule >= now ||
-           changed + granule >= now;
+           changed + granule >= now || written >= tick || changed >= tick;
+}
+
+static uint64_t filetime_tick(void)
+{
+    FILETIME t;
+
+    GetSystemTimeAsFileTime(&t);
+    return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
 }
 
 static uint64_t filetime_now(void)
@@ -265,7 +274,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
 {
     const HANDLE h = (HANDLE)os_file;
     const uint64_t taken_at = cm_plat_now_ns();
-    const uint64_t wall = filetime_now();
+    const uint64_t tick = filetime_tick(), wall = filetime_now();
     FILE_STANDARD_INFO size;
     FILE_BASIC_INFO times;
     uint64_t word[3] = { 0, 0, 0 };
@@ -302,7 +311,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         .taken_at = taken_at,
         .racy = (written ? CM_RACY_WRITER : 0) |
                 (times_are_racy((uint64_t)times.LastWriteTime.QuadPart,
-                                (uint64_t)times.ChangeTime.QuadPart, wall)
+                                (uint64_t)times.ChangeTime.QuadPart, wall, tick)
                      ? CM_RACY_TIMES
                      : 0),
     };

@@ -168,13 +168,16 @@ static void next_epoch(struct cm_super *sb)
 }
 
 /* Where the system does not say which boot it is, this may still be the one in which an fsync
- * failed; the marks in the records are of another number then. */
+ * failed; and it is that one where it says so, after the pool was used in another (a container,
+ * another machine). The marks in the records are of another number then. */
 static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
     const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
+    const bool back = !is_zero(owner->boot_id) &&
+                      memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
     sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
-    if (unknown && failed)
+    if ((unknown && failed) || back)
         sb->failed_boot = sb->unnamed_boot = sb->boot_number;
 }
 
@@ -297,6 +300,7 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named)
     struct cm_super *sb = &s->now;
     if (sb->failed_boot != sb->boot_number || (!named && sb->unnamed_boot != sb->boot_number)) {
         sb->failed_boot = sb->boot_number;
+        memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));
         sb->unnamed_boot = named ? sb->unnamed_boot : sb->boot_number;
         e = write_both(s);
     }

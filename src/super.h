@@ -71,8 +71,8 @@ uint64_t cm_super_generation(struct cm_superblocks *s);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * tells what the last bump of all came to. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
-/* An fsync of an origin file failed; `named`: its record says so. Known in this boot's sessions, and
- * of all files without a record once the records are gone. CM_EIO: in this session only. */
+/* An fsync of an origin file failed; `named`: its record says so. Known in this boot's sessions,
+ * and of all files without a record once the records are gone. CM_EIO: in this session only. */
 int cm_super_sync_failed(struct cm_superblocks *s, bool named);
 /* What is known so: did an fsync fail in this boot; of a file that no record names? */
 struct cm_super_failed {

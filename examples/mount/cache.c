@@ -149,8 +149,9 @@ static void say_clone(const struct inode *i)
     n = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
     path[n < 0 ? 0 : n] = '\0';
     say(CM_LOG_WARNING,
-        "%s: its volume has the same identity as another mounted one, so the files of this volume "
-        "pass through uncached; a mount of that volume alone with --volume-id NAME caches them",
+        "%s: its volume has the same identity as another mounted one, or does not tell its files "
+        "apart, so they pass through uncached; a mount of that volume alone with --volume-id NAME "
+        "caches them",
         n < 0 ? mnt.opt.dir : path);
 }
 

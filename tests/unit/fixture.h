@@ -190,6 +190,7 @@ static inline void pool_other_boot(struct pool *p)
 {
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
         super_at(p, i)->boot_id[3] ^= 0x5a;
+        super_at(p, i)->failed_boot_id[3] ^= 0x5a;
         super_seal(super_at(p, i));
     }
 }

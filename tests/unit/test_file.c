@@ -1951,7 +1951,32 @@ static void test_forgets_after_healing(void)
  * records at once, a second record of the same file turned up, the record cannot be read, or was
  * dropped because a new one could not be written. No file without a record is cached in that boot,
  * in this session or a later one. */
-enum unnamed { NO_ROOM, EPOCH, EPOCH_LATER, TWICE, UNREADABLE, FORGOTTEN, UNNAMED };
+enum unnamed {
+    NO_ROOM,
+    EPOCH,
+    EPOCH_LATER,
+    TWICE,
+    UNREADABLE,
+    FORGOTTEN,
+    EPOCH_REUSED,
+    UNREADABLE_FORGOTTEN,
+    DAMAGED,
+    DAMAGED_MARK,
+    DAMAGED_FORGOTTEN,
+    DAMAGED_CHECKED,
+    UNNAMED
+};
+static struct cm_record *its_record(struct pool *p, const cm_file_id *id)
+{
+    struct cm_record_set b;
+    cm_record_load(&p->c->media, id, &b);
+    for (unsigned i = 0; i < b.n; i++)
+        if (cm_record_names(&b, i, id))
+            return (struct cm_record *)(void *)(p->base + p->c->media.geo.record_offset) +
+                   cm_record_place(&b, i);
+    CHECK(false);
+    return NULL;
+}
 static uint64_t without_record(struct pool *p, cm_file **owner, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -1976,14 +2001,47 @@ static void second_record(struct pool *p, const cm_file_id *id)
     CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
 }
 /* The file's record goes. */
+/* What could not be read can be when it is written. */
+static uint8_t *healed_by_writing;
+static int healing_store64(void *ctx, uint64_t *dst, uint64_t v)
+{
+    os_protect(healed_by_writing, BLK, OS_WRITE);
+    return real.store64(ctx, dst, v);
+}
 static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
 {
     if (how == EPOCH_LATER) /* the session that forgets has never seen the file */
         pool_again(p);
     if (how == EPOCH || how == EPOCH_LATER)
         CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
+    if (how == EPOCH_REUSED) { /* by others */
+        CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
+        memset(p->base + p->c->media.geo.record_offset, 0,
+               (size_t)(p->c->media.geo.index_offset - p->c->media.geo.record_offset));
+    }
+    if (how == UNREADABLE_FORGOTTEN) {
+        healed_by_writing = p->base + p->c->media.geo.record_offset / BLK * BLK;
+        os_protect(healed_by_writing, BLK, OS_NOTHING);
+        ops = real = *p->c->media.ops;
+        ops.store64 = healing_store64;
+        p->c->media.ops = &ops;
+        CHECK_EQ(cm_forget(p->c, id), 0);
+        ops.store64 = real.store64;
+        p->c->media.ops = &real;
+    }
     if (how == TWICE)
         second_record(p, id);
+    if (how == DAMAGED || how == DAMAGED_FORGOTTEN || how == DAMAGED_CHECKED)
+        its_record(p, id)->mtime_ns ^= 1;
+    if (how == DAMAGED_FORGOTTEN)
+        CHECK_EQ(cm_forget(p->c, id), 0);
+    if (how == DAMAGED_CHECKED) {
+        cm_check_report r = { .struct_size = sizeof(r) };
+        (void)cm_check(p->c, CM_CHECK_REPAIR, NULL, NULL, &r);
+        CHECK_EQ(r.dropped, 1);
+    }
+    if (how == DAMAGED_MARK)
+        its_record(p, id)->state ^= 1;
     if (how == FORGOTTEN) {
         break_range(p, p->c->media.geo.record_offset, p->c->media.geo.index_offset);
         ops.store64 = real.store64;
@@ -1995,7 +2053,7 @@ static void test_failed_sync_unnamed(void)
 {
     for (unsigned i = 0; i < UNNAMED * 3; i++) {
         const enum unnamed how = (enum unnamed)(i % UNNAMED);
-        if (how == UNREADABLE && !cm_guard_available())
+        if ((how == UNREADABLE || how == UNREADABLE_FORGOTTEN) && !cm_guard_available())
             continue;
         struct pool p;
         cm_file *owner[400] = { 0 };
@@ -2068,6 +2126,29 @@ static void test_failed_sync_stopped(void)
         CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
     }
     pool_end(&p);
+}
+
+/* That an fsync failed counts, whatever else the call is given. */
+static void test_failed_sync_wrong_use(void)
+{
+    const cm_validator nothing = { .size = 0 };
+    for (unsigned how = 0; how < 3; how++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_sync s = sync_begin(f);
+        if (how == 1) { /* a token of the file's last time */
+            detach(f);
+            f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        }
+        CHECK_EQ(cm_sync_end(f, how == 2 ? NULL : &s, 0, how == 0 ? &nothing : NULL),
+                 how == 1 ? CM_EFOREIGN : CM_EINVAL);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK(look(f, 3, 2) != RIGHT);
+        detach(f);
+        pool_end(&p);
+    }
 }
 
 /* The pool forgets all it has between a write and its fsync, which fails; or in the call that says
@@ -2485,6 +2566,7 @@ static const struct harness_test tests[] = {
     TEST(failed_sync_stopped),
     TEST(failed_sync_unnamed),
     TEST(failed_sync_bumped),
+    TEST(failed_sync_wrong_use),
     TEST(failed_sync_torn),
     TEST(cached_again),
     TEST(zero_incarnation),

@@ -536,6 +536,17 @@ static void test_failed_sync(void)
     expect_failed(&p, true, true);
     open_in_boot(&p, 5);
     expect_failed(&p, false, false);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    open_in_boot(&p, 6); /* a container, say, with a boot_id of its own */
+    expect_failed(&p, false, false);
+    open_in_boot(&p, 5);
+    expect_failed(&p, true, true);
+    open_in_boot(&p, 0);
+    expect_failed(&p, true, true);
+    open_in_boot(&p, 7);
+    expect_failed(&p, true, true);
+    open_in_boot(&p, 8);
+    expect_failed(&p, false, false);
     pair_end(&p);
 }
 

@@ -9,6 +9,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "child.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -515,8 +516,15 @@ static void test_fuse_without_sysfs(void)
     }
     int e = identify_as("a/f", NULL, &a, &ignored);
     if (e == 0) {
+        struct stat before, after;
         CHECK(same(a, id_at("a/f")));
-        CHECK_EQ(sh("umount a && " BINDFS("src1", "a")), 0);
+        CHECK_EQ(stat(at("a"), &before), 0);
+        for (unsigned i = 0; i < 50; i++) { /* until it has the same device number */
+            CHECK_EQ(sh("umount a && " BINDFS("src1", "a")), 0);
+            CHECK_EQ(stat(at("a"), &after), 0);
+            if (before.st_dev == after.st_dev)
+                break;
+        }
         CHECK(!same(a, id_at("a/f")));
     } else {
         CHECK_EQ(e, CM_ECLONE); /* before Linux 6.8 */
@@ -548,6 +556,35 @@ static void test_fuse_inodes(void)
 
 /* An image whose maker sets all times is replaced by the next one: nothing tells their files apart
  * but the caller, who names it. */
+static void test_overlay_layers(void)
+{
+    cm_file_id id;
+    cm_validator v;
+    NEED("mkfs.btrfs");
+    MUST("truncate -s 320M a.img && mkfs.btrfs -q a.img && mkdir -p a b c src1 && echo 1 >src1/f");
+    if (sh("mount -o loop a.img a") != 0) {
+        clean_up();
+        SKIP("cannot mount btrfs here");
+    }
+    /* Two subvolumes: one number, one device, two files. */
+    MUST("btrfs subvolume create a/one && btrfs subvolume create a/two && echo 1 >a/one/f && "
+         "echo 2 >a/two/g && mkdir a/up a/work");
+    if (sh("mount -t overlay overlay -o lowerdir=a/one:a/two,upperdir=a/up,workdir=a/work b") !=
+        0) {
+        clean_up();
+        SKIP("cannot mount overlayfs here");
+    }
+    CHECK_EQ(error_at("b/f"), CM_ECLONE);
+    CHECK_EQ(error_at("b/g"), CM_ECLONE);
+    CHECK_EQ(identify_as("b/f", "numbers are unique", &id, &v), 0);
+    /* An image whose numbers and times are those of the next one. */
+    if (sh("umount b && mksquashfs src1 b.img -noappend && mount -o loop,ro b.img c && "
+           "mount -t overlay overlay -o lowerdir=c,upperdir=a/up,workdir=a/work b") == 0) {
+        CHECK_EQ(error_at("b/f"), CM_ECLONE);
+        CHECK_EQ(identify_as("b/f", "the first", &id, &v), 0);
+    }
+    clean_up();
+}
 static void test_images(void)
 {
     cm_file_id a, b;
@@ -656,16 +693,80 @@ static void test_cost(void)
     clean_up();
 }
 
+/* ---- Containers --------------------------------------------------------------------------------
+ */
+
+/* A boot_id of the container's own, mounted over the kernel's, says nothing about the page cache.
+ */
+static void test_boot_of_container(void)
+{
+    static const uint8_t unknown[16];
+    uint8_t before[16], inside[16], after[16];
+    if (cannot)
+        SKIP(cannot);
+    cm_plat_boot_id(before);
+    CHECK(memcmp(before, unknown, 16) != 0);
+    MUST("echo 01234567-89ab-cdef-0123-456789abcdef >source");
+    if (sh("mount --bind source /proc/sys/kernel/random/boot_id") != 0)
+        SKIP("nothing can be mounted over the boot_id here");
+    cm_plat_boot_id(inside);
+    CHECK(memcmp(inside, unknown, 16) == 0);
+    MUST("umount /proc/sys/kernel/random/boot_id");
+    cm_plat_boot_id(after);
+    CHECK(memcmp(before, after, 16) == 0);
+}
+
+static void look_at_boot(void *arg)
+{
+    (void)arg;
+    CHECK(cm_plat_boot_wall_ns() == INT64_MIN);
+}
+static void with_own_clock(void *arg)
+{
+    const int fd = unshare(0x80 /* CLONE_NEWTIME */) == 0
+                       ? open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC)
+                       : -1;
+    (void)arg;
+    if (fd < 0 || write(fd, "boottime 1000000 0", 18) != 18)
+        _exit(77);
+    (void)close(fd);
+    const int status = child_run(NULL, look_at_boot, NULL);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+/* Where the clock begins with the container it does not say how old the boot is. */
+static void test_own_clock(void)
+{
+    if (cannot)
+        SKIP(cannot);
+    CHECK(cm_plat_boot_wall_ns() != INT64_MIN);
+    const int status = child_run(NULL, with_own_clock, NULL);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        SKIP("no time namespaces here");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static const struct harness_test tests[] = {
-    TEST(cost),           TEST(clones_ext4),
-    TEST(clones_xfs),     TEST(clones_partitions),
-    TEST(same_claim),     TEST(claim_of_lazily_unmounted),
-    TEST(claim_threads),  TEST(reused_device),
-    TEST(btrfs),          TEST(overlay),
-    TEST(overlay_writer), TEST(bind_and_tmpfs),
-    TEST(fuse),           TEST(fuse_without_sysfs),
-    TEST(fuse_inodes),    TEST(images),
-    TEST(source),         TEST(device_mapper),
+    TEST(cost),
+    TEST(clones_ext4),
+    TEST(clones_xfs),
+    TEST(clones_partitions),
+    TEST(same_claim),
+    TEST(claim_of_lazily_unmounted),
+    TEST(claim_threads),
+    TEST(reused_device),
+    TEST(btrfs),
+    TEST(overlay),
+    TEST(overlay_writer),
+    TEST(overlay_layers),
+    TEST(bind_and_tmpfs),
+    TEST(boot_of_container),
+    TEST(own_clock),
+    TEST(fuse),
+    TEST(fuse_without_sysfs),
+    TEST(fuse_inodes),
+    TEST(images),
+    TEST(source),
+    TEST(device_mapper),
 };
 
 int main(int argc, char **argv)
