@@ -71,8 +71,8 @@ wanted() {
 
 # suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow machine); counts what its
 # last line says, or else its exit status as one test (77: skipped). also NAME COMMAND...: begins it, and the next
-# suite runs beside it: for those that use one processor. beside NAME COMMAND...: the same, and waits once there is
-# one for each processor; settle waits for the rest.
+# suite runs beside it: for those that use one processor. next NAME COMMAND...: as suite, and what was begun goes on.
+# beside NAME COMMAND...: as also, and waits once there is one for each processor; settle waits for the rest.
 patience=3600
 running=''
 processors=$(nproc)
@@ -82,11 +82,13 @@ also() {
   # A shell has SIGINT ignored in what it begins in the background.
   timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" &
 }
+next() {
+  wanted "$1" || return 0
+  running="$running $1"
+  timed "$(echo "$1" | tr / _)" env "$@"
+}
 suite() {
-  if wanted "$1"; then
-    running="$running $1"
-    timed "$(echo "$1" | tr / _)" env "$@"
-  fi
+  next "$@"
   settle
 }
 beside() {
@@ -254,23 +256,24 @@ also tool bash "$here/tool/tool-test.sh" "$b"
 # With --all these two run under the address sanitizer only.
 [ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
-suite mount-devices bash "$here/mount/devices-test.sh" "$b"
+# These, too.
+also mount-devices bash "$here/mount/devices-test.sh" "$b"
+also mount-sync bash "$here/mount/sync-test.sh" "$b"
+[ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
-[ $all = yes ] || suite mount-end bash "$here/mount/end-test.sh" "$b"
-suite mount-sync bash "$here/mount/sync-test.sh" "$b"
-suite kill "$b/tests/kill/kill" --cycles 100
-suite foreign sh "$here/foreign/run.sh" "$b"
+suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
+also kill "$b/tests/kill/kill" --cycles 100
 suite mount-kill bash "$here/mount/kill-test.sh" "$b"
+suite foreign sh "$here/foreign/run.sh" "$b"
 target "linux x86-64"
 
 # ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------
 [ $all = no ] || {
-  suite guest bash "$here/guest/run.sh" "$b"
-  target "guest with DAX"
-  suite policy/buffer python3 "$here/policy/buffer-test.py" "$b" --quick
-  suite policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
+  also guest bash "$here/guest/run.sh" "$b" # one processor
+  next policy/buffer python3 "$here/policy/buffer-test.py" "$b" --quick
+  next policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
   suite policy/library python3 "$here/policy/library-test.py" "$b" --quick
-  target "the library beside its simulator"
+  target "guest with DAX; the library beside its simulator"
 }
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
@@ -281,8 +284,8 @@ if [ $all = yes ]; then
     also asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
     suite asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
+    also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
-    suite asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
   fi
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
