@@ -47,6 +47,32 @@ static void init_inode(struct inode *i, const struct stat *st, int fd, struct de
     pthread_mutex_init(&i->lock, NULL);
 }
 
+/* 0: the kernel does not say, or the C library has no word for it. Never waits. */
+static uint64_t mount_of(int fd)
+{
+#ifdef STATX_MNT_ID
+    struct statx sx = { .stx_mask = 0 };
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &sx) == 0 &&
+        (sx.stx_mask & STATX_MNT_ID))
+        return sx.stx_mnt_id;
+#endif
+    (void)fd;
+    return 0;
+}
+
+/* Flags belong to the mount, not to the device: two mounts of one file system may differ, and DIR's
+ * own may be bound below DIR with others. What is on its parent's mount, which cannot go away while
+ * the parent is held, has the parent's; others ask. */
+static void set_limits(struct inode *i, const struct inode *parent)
+{
+    i->mount = mount_of(i->fd);
+    if (parent && i->mount && i->mount == parent->mount)
+        i->limits = parent->limits;
+    else
+        i->limits = number_limits(i->fd);
+}
+
 static void insert(struct inode *i)
 {
     size_t s = slot_of(i->dev, i->ino);
@@ -88,6 +114,7 @@ int inode_init(int rootfd)
     if (!table.bucket)
         return ENOMEM;
     init_inode(&table.root, &st, rootfd, number_init(&st, rootfd));
+    set_limits(&table.root, NULL);
     table.root.nlookup = 1;
     insert(&table.root);
     return 0;
@@ -136,6 +163,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent)
         return NULL;
     }
     init_inode(fresh, st, fd, device);
+    set_limits(fresh, parent);
     fresh->node = number_node(device, fd, "");
     fresh->linked = !S_ISDIR(st->st_mode) && st->st_nlink > 1;
     pthread_mutex_lock(&table.lock);

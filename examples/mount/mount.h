@@ -74,9 +74,11 @@ struct inode {
     uint64_t node;   /* number_node's */
     bool linked;     /* table lock; had several names, each of which may be a node of its own */
     uint32_t generation;
-    bool barred; /* --one-file-system: a directory elsewhere, shown empty */
-    mode_t type; /* S_IFMT bits */
-    int fd;      /* O_PATH; keeps st_ino from being reused */
+    bool barred;          /* --one-file-system: a directory elsewhere, shown empty */
+    mode_t type;          /* S_IFMT bits */
+    uint64_t mount;       /* that fd is on; 0: not known */
+    unsigned long limits; /* number_limits of that mount */
+    int fd;               /* O_PATH; keeps st_ino from being reused */
     /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
     uint64_t refs;
     uint64_t nlookup; /* the kernel's count */
@@ -198,13 +200,13 @@ void number_put(struct device *d);
 bool number_own(const struct device *d); /* DIR's */
 /* A local file system: fstat of an inode that is held never waits. */
 bool number_local(const struct device *d);
-/* ST_NOSUID, ST_NODEV, ST_NOEXEC: what it is mounted with, and DIR is not. */
-unsigned long number_limits(const struct device *d);
+/* ST_NOSUID, ST_NODEV, ST_NOEXEC: what the mount behind fd has, and DIR does not. May wait. */
+unsigned long number_limits(int fd);
 /* A descriptor of it, older than all that was written to it through this mount; -1: none. */
 int number_witness(const struct device *d);
 /* It lost data, so that no sync proves anything any more. Sets, and says whether it was so. */
 bool number_lost(struct device *d, bool now);
-/* Attributes as the mount shows them: the number, and nothing that the limits forbid. */
+/* Attributes as the mount shows them: the number, and nothing that its limits forbid. */
 void number_show(const struct inode *i, struct stat *st);
 /* What tells a file from others of its number, for as long as it is held: FUSE's node. "": of dirfd
  * itself. 0: the number does. */

@@ -44,13 +44,13 @@ struct device {
     bool subvolumes; /* a directory may be on another device without being a mount point */
     bool nodes;      /* FUSE, whose server may give one number to two files */
     bool local;
-    unsigned long limits; /* number_limits */
-    int witness;          /* number_witness */
+    int witness; /* number_witness */
     _Atomic bool lost;
 };
 static struct {
     pthread_mutex_t lock;
     struct device *head, own;
+    unsigned long limits; /* of DIR */
 } devices = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Names of mount points below DIR, to know where readdir's numbers are of what is covered. */
@@ -109,11 +109,9 @@ static void describe(struct device *d, int fd, mode_t type)
 
     d->identity = 0;
     d->subvolumes = d->nodes = d->local = false;
-    d->limits = LIMITS; /* if it does not say */
     if (fstatfs(fd, &sf) < 0)
         return;
     d->local = place_is_local(fd);
-    d->limits = (unsigned long)sf.f_flags & LIMITS;
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
     d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !mnt.opt.volume_id;
     if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
@@ -162,7 +160,6 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
     if (d)
         return d;
     describe(&now, fd, st->st_mode); /* may wait, hence no lock */
-    now.limits &= ~devices.own.limits;
     now.witness = open_witness(fd, st->st_mode);
     fresh = malloc(sizeof(*fresh));
     pthread_mutex_lock(&devices.lock);
@@ -174,12 +171,9 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
         fresh = NULL;
         now.witness = -1;
     }
-    if (d && d->inodes++ == 0) { /* perhaps mounted anew, with other flags */
-        d->limits = now.limits;
-        if (d->witness < 0) {
-            d->witness = now.witness;
-            now.witness = -1;
-        }
+    if (d && d->inodes++ == 0 && d->witness < 0) {
+        d->witness = now.witness;
+        now.witness = -1;
     }
     pthread_mutex_unlock(&devices.lock);
     if (now.witness >= 0)
@@ -208,9 +202,12 @@ bool number_local(const struct device *d)
     return d->local;
 }
 
-unsigned long number_limits(const struct device *d)
+unsigned long number_limits(int fd)
 {
-    return d->own ? 0 : d->limits; /* the mount itself has those of DIR */
+    struct statfs sf;
+    unsigned long limits = fstatfs(fd, &sf) < 0 ? LIMITS : (unsigned long)sf.f_flags & LIMITS;
+
+    return limits & ~devices.limits; /* the mount itself has those of DIR */
 }
 
 int number_witness(const struct device *d)
@@ -225,7 +222,7 @@ bool number_lost(struct device *d, bool now)
 
 void number_show(const struct inode *i, struct stat *st)
 {
-    const unsigned long limits = number_limits(i->device);
+    const unsigned long limits = i->limits;
 
     st->st_ino = i->number;
     if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))
@@ -263,6 +260,7 @@ struct device *number_init(const struct stat *st, int fd)
 
     d->dev = st->st_dev;
     describe(d, fd, st->st_mode);
+    devices.limits = number_limits(fd);
     d->witness = open_witness(fd, st->st_mode);
     d->own = true;
     d->inodes = 1; /* for ever: the root */

@@ -105,7 +105,7 @@ void close_handle(struct handle *h)
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     const bool executes = fi->flags & FMODE_EXEC;
-    int err = executes && number_limits(inode_of(ino)->device) & ST_NOEXEC ? EACCES : 0;
+    int err = executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0;
 
     if (!err)
         err = open_handle(inode_of(ino), -1, fi);

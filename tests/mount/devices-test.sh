@@ -29,12 +29,13 @@ fails() {
 }
 points=
 taken=
+whole=$org # one check mounts on a part of it
 below_away() {
   # shellcheck disable=SC2086 # words
   [ -z "$taken" ] || losetup -d $taken
   taken=
   for p in $points; do
-    mountpoint -q "$org/$p" && umount "$org/$p"
+    mountpoint -q "$whole/$p" && umount "$whole/$p"
   done
   points=
 }
@@ -335,6 +336,39 @@ t_strict_shown() { # with a capability the file would run with it
   fails getfattr -n security.capability nosuid/id
 }
 
+# One file system with several flags: the directory's own, bound below it from elsewhere, and one that
+# is mounted twice, the lax mount first.
+set_up_bound() {
+  local p v=$org/bound
+  mkdir "$v" && mount -t tmpfs -o suid,dev,exec,mode=755 none "$v" && points="bound $points" || return 1
+  mkdir "$v/dir" "$v/dir/strict" "$v/dir/twice" "$v/outside" || return 1
+  for p in outside dir; do
+    cp "$(command -v id)" "$v/$p/id" && chmod 6755 "$v/$p/id" && mknod -m 666 "$v/$p/zero" c 1 5 || return 1
+  done
+  mount --bind "$v/outside" "$v/dir/strict" && points="bound/dir/strict $points" &&
+    mount -o remount,bind,nosuid,nodev,noexec "$v/dir/strict" || return 1
+  mount -t tmpfs -o suid,dev,exec,mode=755 none "$v/dir/twice" && points="bound/dir/twice $points" || return 1
+  mkdir "$v/dir/twice/lax" "$v/dir/twice/strict" "$v/dir/twice/source" || return 1
+  cp -a "$v/outside/." "$v/dir/twice/lax" && cp -a "$v/outside/." "$v/dir/twice/source" || return 1
+  mount --bind "$v/dir/twice/source" "$v/dir/twice/strict" && points="bound/dir/twice/strict $points" &&
+    mount -o remount,bind,nosuid,nodev,noexec "$v/dir/twice/strict"
+}
+t_bound() {
+  local p
+  for p in . twice/lax; do
+    same "$(as_nobody $p/id -u)" 0
+    same "$(head -c 1 $p/zero | od -An -tx1)" " 00"
+  done
+  for p in strict twice/strict; do
+    fails $p/id -u
+    fails as_nobody $p/id -u
+    fails head -c 1 $p/zero
+  done
+}
+t_bound_shown() {
+  same "$(stat -c %a id twice/lax/id strict/id twice/strict/id | tr '\n' ' ')" "6755 6755 755 755 "
+}
+
 t_one_fs_subvolume() {
   same "$(ls -A btrfs)" ""
 }
@@ -426,6 +460,17 @@ if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_str
     check "flags of mounts below" t_strict
     check "flags of mounts below, as shown" t_strict_shown
     do_unmount
+    if set_up_bound; then
+      org=$org/bound/dir
+      check "flags of binds below, without the mount" t_bound
+      do_mount
+      check "flags of binds below" t_bound
+      check "flags of binds below, as shown" t_bound_shown
+      do_unmount
+      org=$whole
+    else
+      skip "flags of binds below" "they cannot be mounted here"
+    fi
   fi
 fi
 summary
