@@ -220,12 +220,11 @@ static void detach(struct inode *i)
     i->rfd = -1;
 }
 
-/* What the keeper still has to look at stays until it has, unless there are too many. */
+/* i->lock held, which it gives back. */
 static void detach_idle(struct inode *i, bool always)
 {
     bool taken = false;
 
-    pthread_mutex_lock(&i->lock);
     if (i->cf && i->users == 0 && (always || !keeper_has(i))) {
         taken = lru_take(i);
         detach(i);
@@ -252,18 +251,28 @@ bool file_use(struct inode *i)
     return fresh;
 }
 
-bool file_use_attached(struct inode *i)
+/* i->lock held, which it gives back. */
+static bool use_attached(struct inode *i)
 {
-    bool attached, taken = false;
+    bool attached = i->cf != NULL, taken = false;
 
-    pthread_mutex_lock(&i->lock);
-    attached = i->cf != NULL;
     if (attached && i->users++ == 0)
         taken = lru_take(i);
     pthread_mutex_unlock(&i->lock);
     if (taken)
         inode_put(i);
     return attached;
+}
+
+bool file_use_attached(struct inode *i)
+{
+    pthread_mutex_lock(&i->lock);
+    return use_attached(i);
+}
+
+bool file_try_use(struct inode *i)
+{
+    return pthread_mutex_trylock(&i->lock) == 0 && use_attached(i);
 }
 
 void file_unuse(struct inode *i)
@@ -280,13 +289,17 @@ void file_unuse(struct inode *i)
     }
     pthread_mutex_unlock(&i->lock);
     if (over) {
-        detach_idle(over, true);
+        /* Where the lock is taken somebody uses it again, who perhaps waits for the origin. */
+        if (pthread_mutex_trylock(&over->lock) == 0)
+            detach_idle(over, true);
         inode_put(over);
     }
 }
 
+/* What the keeper still has to look at stays until it has. */
 void file_detach_idle(struct inode *i)
 {
+    pthread_mutex_lock(&i->lock);
     detach_idle(i, false);
 }
 

@@ -179,13 +179,17 @@ static bool asks_for_caps(const struct fuse_in_header *h)
 }
 
 /* Reopening what is attached to read it, and closing that: an fstat of a held inode and list
- * work. */
-static bool opens_attached(const struct fuse_in_header *h)
+ * work. In use it stays attached, so that nobody has its lock while he waits for the origin. */
+static bool opens_attached(const struct fuse_in_header *h, struct inode **used)
 {
     const struct fuse_open_in *in = (const void *)(h + 1);
+    struct inode *i = inode_of(h->nodeid);
 
-    return number_local(inode_of(h->nodeid)->device) && (in->flags & O_ACCMODE) == O_RDONLY &&
-           inode_of(h->nodeid)->cf;
+    if (!number_local(i->device) || (in->flags & O_ACCMODE) != O_RDONLY || !file_try_use(i))
+        return false;
+    inode_hold(i);
+    *used = i;
+    return true;
 }
 
 static bool closes_reader(const struct fuse_in_header *h)
@@ -196,7 +200,8 @@ static bool closes_reader(const struct fuse_in_header *h)
     return number_local(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
 }
 
-static bool handled_here(const struct fuse_in_header *h)
+/* *used: in use, and held, until it has been handled. */
+static bool handled_here(const struct fuse_in_header *h, struct inode **used)
 {
     switch (h->opcode) {
     case FUSE_READ:
@@ -209,7 +214,7 @@ static bool handled_here(const struct fuse_in_header *h)
     case FUSE_GETXATTR:
         return asks_for_caps(h);
     case FUSE_OPEN:
-        return opens_attached(h);
+        return opens_attached(h, used);
     case FUSE_RELEASE:
         return closes_reader(h);
     default:
@@ -264,10 +269,16 @@ static void refuse(const struct fuse_in_header *h)
 
 static void take(struct fuse_buf *buf)
 {
+    struct inode *used = NULL;
+
     if (flush_refuses() && refused(buf->mem))
         refuse(buf->mem);
-    else if (handled_here(buf->mem) || !hand_over(buf))
+    else if (handled_here(buf->mem, &used) || !hand_over(buf))
         fuse_session_process_buf(mnt.se, buf);
+    if (used) {
+        file_unuse(used);
+        inode_put(used);
+    }
 }
 
 static void *loop_main(void *arg)

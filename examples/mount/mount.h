@@ -100,6 +100,7 @@ struct inode {
     _Atomic bool pages_read;     /* reads: a mapping cannot do without */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
+    unsigned xattr_changes;      /* that have ended */
 
     /* lru lock: idle attached inodes; membership holds a reference. */
     struct inode *lru_prev, *lru_next;
@@ -235,6 +236,7 @@ void cache_setup(const char *pool, uint64_t limit); /* before the pool is opened
 /* Attaches unless attached and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
 bool file_use_attached(struct inode *i); /* false: it is not, and is not made so */
+bool file_try_use(struct inode *i);      /* the same, also false rather than wait */
 void file_unuse(struct inode *i);
 void file_detach_idle(struct inode *i);
 /* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */

@@ -107,7 +107,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
 /* ---- Extended attributes ------------------------------------------------------------------- */
 
 /* The kernel asks for security.capability before every write. Where nobody else changes it, "none"
- * is remembered; the lock keeps that in step with setting it. Never waits when it is known. */
+ * is remembered, unless a change ended meanwhile. Never waits when it is known. */
 static bool known_without_caps(struct inode *i, const char *name)
 {
     /* Mounted with nosuid, its capabilities do not count. */
@@ -117,15 +117,22 @@ static bool known_without_caps(struct inode *i, const char *name)
 static ssize_t get_xattr(struct inode *i, const char *name, void *buf, size_t size)
 {
     bool caps = S_ISREG(i->type) && !mnt.opt.shared && !strcmp(name, caps_name);
+    unsigned changes;
     ssize_t n;
+    int err;
 
     if (!caps)
         return getxattr(procpath(i->fd).s, name, buf, size);
     pthread_mutex_lock(&i->lock);
+    changes = i->xattr_changes;
+    pthread_mutex_unlock(&i->lock);
     n = getxattr(procpath(i->fd).s, name, buf, size);
-    if (n < 0 && errno == ENODATA)
+    err = errno;
+    pthread_mutex_lock(&i->lock);
+    if (n < 0 && err == ENODATA && changes == i->xattr_changes)
         atomic_store(&i->no_caps, true);
     pthread_mutex_unlock(&i->lock);
+    errno = err;
     return n;
 }
 
@@ -199,12 +206,13 @@ static int change_xattr(fuse_req_t req, struct inode *i, const char *name, const
         creds_enter(&who, req);
     else
         creds_charge(&who, req);
-    pthread_mutex_lock(&i->lock);
-    atomic_store(&i->no_caps, false);
     do
         rc = value ? setxattr(p.s, name, value, size, flags) : removexattr(p.s, name);
     while (rc < 0 && creds_more(&who, errno));
     err = rc < 0 ? errno : 0;
+    pthread_mutex_lock(&i->lock);
+    i->xattr_changes++;
+    atomic_store(&i->no_caps, false);
     pthread_mutex_unlock(&i->lock);
     creds_leave(&who);
     return err;

@@ -31,6 +31,8 @@ points=
 taken=
 whole=$org # one check mounts on a part of it
 below_away() {
+  fsfreeze -u "$work/alias" 2>/dev/null
+  mountpoint -q "$work/alias" && umount "$work/alias"
   # shellcheck disable=SC2086 # words
   [ -z "$taken" ] || losetup -d $taken
   taken=
@@ -304,6 +306,47 @@ t_fuse_stopped() {
   for p in $pids; do wait "$p" || :; done
 }
 
+# A file system below that is frozen: who changes something there waits. Who reads does not, even the
+# same file.
+set_up_frozen() {
+  image frozen 16 mkfs.ext4 -q && attach frozen || return 1
+  echo changed > "$org/frozen/changed" && echo other > "$org/frozen/other" && sync -f "$org/frozen"
+  mkdir "$work/alias" && mount --bind "$org/frozen" "$work/alias"
+}
+waits_at_origin() { # a thread of the mount
+  local _
+  for _ in $(seq 200); do
+    grep -qs '^[0-9]* (.*) D ' /proc/"$mount_pid"/task/*/stat && return 0
+    sleep 0.05
+  done
+  echo "nothing waits" >&2
+  return 1
+}
+t_frozen() {
+  local changer p pids=''
+  cat frozen/changed frozen/other >/dev/null
+  rm -f "$work/late"
+  trap 'kill "$watchdog" 2>/dev/null; fsfreeze -u "$work/alias" 2>/dev/null || :' EXIT
+  # Who waits for the mount cannot be killed: thawed in any case, by one who does not look at it.
+  (cd /; sleep 30; : > "$work/late"; fsfreeze -u "$work/alias") &
+  watchdog=$!
+  fsfreeze -f "$work/alias"
+  setfattr -n user.a -v 1 frozen/changed &
+  changer=$!
+  waits_at_origin
+  for p in 1 2 3 4 5; do # more than there are loops
+    cat frozen/changed >/dev/null &
+    pids="$pids $!"
+  done
+  for p in $pids; do wait "$p"; done
+  cat frozen/other f1 >/dev/null
+  [ ! -e "$work/late" ]
+  kill -0 $changer
+  fsfreeze -u "$work/alias"
+  wait $changer
+  getfattr -n user.a frozen/changed
+}
+
 # What a file system below is mounted with holds in the mount, too.
 set_up_strict() {
   mkdir "$org/nosuid" "$org/noexec"
@@ -450,6 +493,14 @@ if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b b
     check "a FUSE server that does not answer" t_fuse_stopped
     do_unmount
   }
+fi
+if ! wanted "a frozen file system"; then
+  :
+elif ! has fsfreeze || ! has setfattr; then
+  skip "a frozen file system" "no fsfreeze or setfattr"
+elif set_up_frozen && do_mount; then
+  check "a frozen file system" t_frozen
+  do_unmount
 fi
 if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_strict; then
   if [ -n "$(findmnt -n -o OPTIONS -T "$org" | grep -E 'nosuid|nodev|noexec')" ]; then
