@@ -11,6 +11,9 @@
  *   creds_charge  the caller's user and group; capabilities of the mount but CAP_SYS_RESOURCE.
  *                 For calls that take room. Only when there is none left, creds_more() looks in
  *                 /proc whether the caller has that capability or a group that may have more.
+ *                 The kernel clears set-user-id and set-group-id bits for a caller without
+ *                 CAP_FSETID, but not those that the mount hides (nosuid below DIR). There the
+ *                 origin does it, for all but root: /proc would be asked for every write.
  *
  * Workers of a privileged mount run without CAP_SYS_RESOURCE and supplementary groups from their
  * start, and setfsuid leaves their capabilities alone (SECBIT_NO_SETUID_FIXUP). So a write of root
@@ -29,6 +32,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #define CAP_BIT(c) (1ull << (c))
@@ -257,14 +261,21 @@ void creds_enter(struct creds *c, fuse_req_t req)
     act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, who.caps });
 }
 
-void creds_charge(struct creds *c, fuse_req_t req)
+/* The mount's own capabilities, for a caller that creds_charge has entered. */
+static uint64_t charged_caps(const struct creds *c)
 {
-    struct identity b = base();
+    return base().caps & ~(c->clears ? CAP_BIT(CAP_FSETID) : 0);
+}
+
+void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i)
+{
+    const struct fuse_ctx *ctx = req ? fuse_req_ctx(req) : NULL;
 
     *c = (struct creds){ .switched = mnt.root_user, .req = req };
     if (!mnt.root_user || !req)
         return;
-    act_as(&(struct identity){ fuse_req_ctx(req)->uid, fuse_req_ctx(req)->gid, 0, NULL, b.caps });
+    c->clears = i && (i->limits & ST_NOSUID) && ctx->uid != 0;
+    act_as(&(struct identity){ ctx->uid, ctx->gid, 0, NULL, charged_caps(c) });
 }
 
 bool creds_more(struct creds *c, int err)
@@ -283,7 +294,7 @@ bool creds_more(struct creds *c, int err)
         who.gid = fuse_req_ctx(c->req)->gid;
         who.n = caller.n;
         who.groups = caller.groups;
-        who.caps |= caller.caps & CAP_BIT(CAP_SYS_RESOURCE);
+        who.caps = charged_caps(c) | (caller.caps & CAP_BIT(CAP_SYS_RESOURCE));
     }
     if (!who.n && who.caps == now.caps)
         return false;

@@ -303,6 +303,7 @@ bool flush_may_be_mapped(struct inode *i); /* for writing */
 /* creds.c */
 struct creds {
     bool umask, switched, tried;
+    bool clears; /* set-user-id and set-group-id bits, by changing the content */
     fuse_req_t req;
 };
 void creds_thread_init(void); /* once per worker */
@@ -310,8 +311,9 @@ void creds_thread_init(void); /* once per worker */
 mode_t creds_mode(fuse_req_t req, mode_t mode);
 /* As the caller in everything; for what is created. */
 void creds_enter(struct creds *c, fuse_req_t req);
-/* For what takes room at the caller's expense; req NULL: at the mount's. */
-void creds_charge(struct creds *c, fuse_req_t req);
+/* For what takes room at the caller's expense, and changes the inode or NULL; req NULL: at the
+ * mount's. */
+void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i);
 /* After creds_charge and an error: true, once: there was no room, the caller may have more. */
 bool creds_more(struct creds *c, int err);
 bool creds_admin(fuse_req_t req);  /* the caller has CAP_SYS_ADMIN */

@@ -55,7 +55,7 @@ static int set_owner(fuse_req_t req, struct inode *i, const struct stat *a, int 
     struct creds who;
     int rc;
 
-    creds_charge(&who, req);
+    creds_charge(&who, req, i);
     do
         rc = fchownat(i->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
     while (rc < 0 && creds_more(&who, errno));
@@ -205,7 +205,7 @@ static int change_xattr(fuse_req_t req, struct inode *i, const char *name, const
     if (value && !strncmp(name, "system.posix_acl_", 17))
         creds_enter(&who, req);
     else
-        creds_charge(&who, req);
+        creds_charge(&who, req, i);
     do
         rc = value ? setxattr(p.s, name, value, size, flags) : removexattr(p.s, name);
     while (rc < 0 && creds_more(&who, errno));

@@ -152,7 +152,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
     }
     err = named_begin(&victim, to, to_name, !(flags & RENAME_EXCHANGE));
     if (!err) {
-        creds_charge(&who, req);
+        creds_charge(&who, req, NULL);
         do /* the raw call: renameat2 of the C library needs no flags to exist everywhere */
             rc = (int)syscall(SYS_renameat2, parent->fd, name, to->fd, to_name, flags);
         while (rc < 0 && creds_more(&who, errno));
@@ -179,7 +179,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
         fuse_reply_err(req, err);
         return;
     }
-    creds_charge(&who, req);
+    creds_charge(&who, req, NULL);
     do
         rc = linkat(AT_FDCWD, procpath(i->fd).s, to->fd, name, AT_SYMLINK_FOLLOW);
     while (rc < 0 && creds_more(&who, errno));

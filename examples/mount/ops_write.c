@@ -41,7 +41,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         fuse_reply_err(req, err);
         return;
     }
-    creds_charge(&who, fi->writepage ? NULL : req);
+    creds_charge(&who, fi->writepage ? NULL : req, h->inode);
     while (done < size && !err) {
         ssize_t n = at_end ? append(h->fd, buf + done, size - done, off + (off_t)done)
                            : pwrite(h->fd, buf + done, size - done, off + (off_t)done);
@@ -73,7 +73,7 @@ int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
 
     if (err)
         return err;
-    creds_charge(&who, req);
+    creds_charge(&who, req, i);
     do
         rc = fd >= 0 ? ftruncate(fd, size) : truncate(procpath(i->fd).s, size);
     while (rc < 0 && creds_more(&who, errno));
@@ -94,7 +94,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
     (void)ino;
     err = -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
     if (!err) {
-        creds_charge(&who, req);
+        creds_charge(&who, req, h->inode);
         do
             rc = fallocate(h->fd, mode, off, len);
         while (rc < 0 && creds_more(&who, errno));
@@ -123,7 +123,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
         fuse_reply_err(req, err);
         return;
     }
-    creds_charge(&who, req);
+    creds_charge(&who, req, out->inode);
     do
         n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, (unsigned)flags);
     while (n < 0 && creds_more(&who, errno));

@@ -32,7 +32,9 @@ taken=
 whole=$org # one check mounts on a part of it
 below_away() {
   fsfreeze -u "$work/alias" 2>/dev/null
-  mountpoint -q "$work/alias" && umount "$work/alias"
+  for p in "$work/alias" "$work/strict"; do
+    mountpoint -q "$p" && umount "$p"
+  done
   # shellcheck disable=SC2086 # words
   [ -z "$taken" ] || losetup -d $taken
   taken=
@@ -360,7 +362,8 @@ os.setxattr(sys.argv[1], "security.capability", struct.pack("<5I", 0x02000001, 1
     "$org/nosuid/id" 2>/dev/null
   cp "$(command -v id)" "$org/noexec/id" && chmod 4755 "$org/noexec/id"
   cp "$(command -v id)" "$org/id" && chmod 4755 "$org/id"
-  mknod -m 666 "$org/nosuid/zero" c 1 5 && mknod -m 666 "$org/zero" c 1 5
+  mknod -m 666 "$org/nosuid/zero" c 1 5 && mknod -m 666 "$org/zero" c 1 5 || return 1
+  mkdir "$work/strict" && mount --bind "$org/nosuid" "$work/strict"
 }
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 t_strict() { # the same beside the mount and in it, but for the names of errors
@@ -372,6 +375,16 @@ t_strict() { # the same beside the mount and in it, but for the names of errors
   same "$(head -c 1 zero | od -An -tx1)" " 00"
   fails head -c 1 nosuid/zero
   fails as_nobody head -c 1 nosuid/zero
+}
+# What is hidden is cleared all the same, when another writes or truncates.
+t_strict_cleared() {
+  for f in written cut grown roots; do
+    echo data > "$work/strict/$f"
+    chmod 6777 "$work/strict/$f"
+  done
+  as_nobody sh -c 'printf x 1<> nosuid/written && truncate -s 2 nosuid/cut && fallocate -l 5000 nosuid/grown'
+  printf x 1<> nosuid/roots
+  (cd "$work/strict" && same "$(stat -c %a written cut grown roots | tr '\n' ' ')" "777 777 777 6777 ")
 }
 t_strict_shown() { # with a capability the file would run with it
   same "$(stat -c %a id noexec/id)" "4755
@@ -507,8 +520,10 @@ if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_str
     skip "flags of mounts below" "the directory itself is mounted so"
   else
     check "flags of mounts below, without the mount" t_strict
+    check "hidden set-user-id is cleared, without the mount" t_strict_cleared
     do_mount
     check "flags of mounts below" t_strict
+    check "hidden set-user-id is cleared" t_strict_cleared
     check "flags of mounts below, as shown" t_strict_shown
     do_unmount
     if set_up_bound; then

@@ -99,6 +99,9 @@ MUTANTS = [
        NUMBER, '    if ((limits & ST_NODEV) && (S_ISBLK', '    if (0 && (S_ISBLK'),
     _m('noexec below', 'programs of a noexec mount below run', 'devices', '^flags of mounts below$',
        OPEN, 'executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0', 'executes && false ? EACCES : 0'),
+    _m('hidden bits stay', 'a write leaves the set-user-id bits that the mount hides', 'devices',
+       '^(flags of mounts below|hidden set-user-id is cleared)$',
+       CREDS, '    c->clears = i && (i->limits & ST_NOSUID) && ctx->uid != 0;\n', '    (void)i;\n'),
     _m('flags of binds', 'what is mounted below has the flags of the directory it is mounted in', 'devices',
        '^flags of (mounts|binds) below$',
        INODE, '    if (parent && i->mount && i->mount == parent->mount)\n', '    if (parent)\n'),
@@ -149,8 +152,8 @@ MUTANTS = [
 
     # Who writes
     _m('charged to the mount', 'room is taken as the mount, not as the caller', 'bare', '^reserved room(: user)?$',
-       CREDS, '    act_as(&(struct identity){ fuse_req_ctx(req)->uid, fuse_req_ctx(req)->gid, 0, NULL, b.caps });\n',
-       '    act_as(&b);\n'),
+       CREDS, 'act_as(&(struct identity){ ctx->uid, ctx->gid, 0, NULL, charged_caps(c) });\n',
+       'act_as(&(struct identity){ own_uid, own_gid, 0, NULL, charged_caps(c) });\n'),
     _m('reserved room', 'the mount\'s CAP_SYS_RESOURCE counts for everybody', 'bare', ROOM,
        CREDS, '                              .caps = all_caps & ~CAP_BIT(CAP_SYS_RESOURCE) };\n',
        '                              .caps = all_caps };\n'),
