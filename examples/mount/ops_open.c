@@ -84,6 +84,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     fi->fh = (uintptr_t)h;
     fi->keep_cache = file_keep_pages(i);
     fi->noflush = !h->writable;
+    fi->direct_io = h->appends; /* no shared mapping, whose stores could not be written */
     return 0;
 }
 

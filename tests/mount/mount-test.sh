@@ -441,7 +441,7 @@ for r in before, os.open("spm", os.O_RDONLY):
             assert e.errno in (6, 22), e
 PY
 }
-# chattr +a: appended to, and nothing else.
+# chattr +a: appended to, and nothing else. Who reads it through the kernel's pages sees what is added.
 t_append_only() {
   echo one > ao
   chattr +a "$below/ao"
@@ -449,11 +449,13 @@ t_append_only() {
   echo two >> ao
   same "$(cat ao)" "one
 two"
+  echo more >> ao
+  same "$(tail -n 1 ao)" more
   fails sh -c 'echo three > ao'
   fails sh -c 'echo three 1<> ao'
   fails rm -f ao
   python3 - <<'PY'
-import fcntl, os
+import fcntl, mmap, os
 fd = os.open("ao", os.O_RDWR | os.O_APPEND)
 assert os.pwrite(fd, b"three\n", 0) == 6 # at the end, as everywhere
 try:
@@ -462,10 +464,18 @@ try:
     raise SystemExit("written in place")
 except PermissionError:
     pass
+for how in mmap.MAP_SHARED, mmap.MAP_PRIVATE:
+    fd = os.open("ao", os.O_RDWR | os.O_APPEND)
+    try:
+        mmap.mmap(fd, 3, how)[0:3] = b"new"
+        assert how == mmap.MAP_PRIVATE, "mapped to be shared"
+    except OSError:
+        assert how == mmap.MAP_SHARED, "not mapped"
 PY
+  same "$(head -c 3 ao)" one
   same "$(head -c 3 "$below/ao")" one
   same "$(tail -n 1 "$below/ao")" three
-  same "$(stat -c %s "$below/ao")" 14
+  same "$(stat -c %s "$below/ao")" 19
 }
 # A file that appears after the kernel was told that there is none is opened with its own rights.
 t_appears() {

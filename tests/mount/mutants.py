@@ -199,6 +199,8 @@ MUTANTS = [
        OPEN, 'errno == EEXIST && !(fi->flags & O_EXCL) ? ESTALE : errno', 'errno'),
     _m('append-only', 'an append-only file is not opened', 'mount', '^append-only files$',
        OPEN, '        if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {\n', '        if (0) {\n'),
+    _m('append-only, mapped', 'an append-only file is mapped for stores', 'mount', '^append-only files$',
+       OPEN, '    fi->direct_io = h->appends;', '    fi->direct_io = false;'),
     _m('append-only, in place', 'a write to a place goes to the end of an append-only file', 'mount', '^append-only files$',
        WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
     _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'mount', '^shared',
