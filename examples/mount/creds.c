@@ -148,12 +148,9 @@ mode_t creds_mode(fuse_req_t req, mode_t mode)
 
 /* ---- Who asks ------------------------------------------------------------------------------- */
 
-#define GROUPS_MAX 1024
-#define STATUS_MAX 32768
-
 struct caller {
     int n;
-    gid_t groups[GROUPS_MAX];
+    gid_t *groups; /* to be freed */
     uint64_t caps;
 };
 
@@ -167,23 +164,33 @@ static bool same_user_namespace(pid_t pid)
            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
-static size_t read_status(pid_t pid, char *buf)
+/* All of it, which the caller frees; with 65536 groups it is long. NULL: none. */
+static char *read_status(pid_t pid)
 {
-    char path[64];
-    size_t n = 0;
-    ssize_t got = 1;
+    char path[64], *buf = NULL, *more = NULL;
+    size_t room = 4096, n = 0;
+    ssize_t got = -1;
     int fd;
 
     snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && got > 0 && n < STATUS_MAX - 1) {
-        got = read(fd, buf + n, STATUS_MAX - 1 - n);
-        n += got > 0 ? (size_t)got : 0;
+    if (fd < 0)
+        return NULL;
+    while ((more = realloc(buf, room))) {
+        buf = more;
+        got = read(fd, buf + n, room - 1 - n);
+        if (got <= 0)
+            break;
+        n += (size_t)got;
+        room += n == room - 1 ? room : 0;
     }
-    if (fd >= 0)
-        close(fd);
+    close(fd);
+    if (got != 0) {
+        free(buf);
+        return NULL;
+    }
     buf[n] = '\0';
-    return n;
+    return buf;
 }
 
 /* The last number of a line of four: what counts for files. */
@@ -201,7 +208,9 @@ static void read_groups(struct caller *c, const char *status)
     const char *p = strstr(status, "\nGroups:");
     char *end;
 
-    for (p = p ? p + 8 : NULL; p && c->n < GROUPS_MAX; p = end) {
+    if (p)
+        c->groups = malloc((strcspn(p + 8, "\n") / 2 + 1) * sizeof(*c->groups));
+    for (p = c->groups ? p + 8 : NULL; p; p = end) {
         unsigned long g;
         while (*p == ' ' || *p == '\t')
             p++;
@@ -220,13 +229,13 @@ static void read_groups(struct caller *c, const char *status)
 static void look_at(struct caller *c, fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    char *status = malloc(STATUS_MAX);
+    char *status = ctx->pid > 0 ? read_status(ctx->pid) : NULL;
     const char *p;
 
     c->n = 0;
+    c->groups = NULL;
     c->caps = ctx->uid == 0 ? all_caps : all_caps & CHECKED_BEFORE;
-    if (status && ctx->pid > 0 && read_status(ctx->pid, status) &&
-        fs_id_is(status, "\nUid:", ctx->uid) && fs_id_is(status, "\nGid:", ctx->gid)) {
+    if (status && fs_id_is(status, "\nUid:", ctx->uid) && fs_id_is(status, "\nGid:", ctx->gid)) {
         read_groups(c, status);
         p = strstr(status, "\nCapEff:");
         if (p && same_user_namespace(ctx->pid))
@@ -242,6 +251,7 @@ bool creds_admin(fuse_req_t req)
     if (!mnt.root_user)
         return true; /* the origin does not tell us more than the caller may know */
     look_at(&c, req);
+    free(c.groups);
     return c.caps & CAP_BIT(CAP_SYS_ADMIN);
 }
 
@@ -259,6 +269,7 @@ void creds_enter(struct creds *c, fuse_req_t req)
         return;
     look_at(&who, req);
     act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, who.caps });
+    free(who.groups);
 }
 
 /* The mount's own capabilities, for a caller that creds_charge has entered. */
@@ -281,7 +292,8 @@ void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i)
 bool creds_more(struct creds *c, int err)
 {
     struct identity who = base();
-    struct caller caller = { .n = 0 };
+    struct caller caller = { .groups = NULL };
+    bool more;
 
     if (!c->switched || c->tried || (err != ENOSPC && err != EDQUOT))
         return false;
@@ -296,10 +308,11 @@ bool creds_more(struct creds *c, int err)
         who.groups = caller.groups;
         who.caps = charged_caps(c) | (caller.caps & CAP_BIT(CAP_SYS_RESOURCE));
     }
-    if (!who.n && who.caps == now.caps)
-        return false;
-    act_as(&who);
-    return true;
+    more = who.n || who.caps != now.caps;
+    if (more)
+        act_as(&who);
+    free(caller.groups);
+    return more;
 }
 
 void creds_leave(struct creds *c)

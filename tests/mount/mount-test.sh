@@ -343,6 +343,20 @@ t_others() {
   setpriv --reuid=65534 --regid=65534 --groups=777 sh -c 'echo t > team/f'
   same "$(stat -c '%u %g' team/f)" '65534 777'
 }
+t_groups() { # as many as there may be; that of the directory is the last
+  mkdir groups
+  chgrp 300000 groups
+  chmod 2777 groups
+  python3 - <<'PY'
+import os
+os.setgroups(range(300001 - 65536, 300001))
+os.setresgid(12345, 12345, 12345)
+os.setresuid(12345, 12345, 12345)
+os.umask(0)
+os.close(os.open("groups/f", os.O_CREAT | os.O_WRONLY, 0o2755))
+PY
+  same "$(stat -c '%a %u %g' groups/f)" '2755 12345 300000'
+}
 t_suid() {
   cp /bin/true su
   chmod 4777 su
@@ -694,6 +708,7 @@ programs() {
   if need_root "owners" && need owners setpriv; then
     check "chown" t_chown
     check "other users" t_others
+    need "many groups" python3 && check "many groups" t_groups
     check "a write clears set-user-id" t_suid
     need acl setfacl getfacl && check "access control lists" t_acl
   fi
