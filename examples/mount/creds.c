@@ -225,6 +225,8 @@ static void read_groups(struct caller *c, const char *status)
 
 /* The caller waits for the answer, so its number is its own, unless the request is asynchronous or
  * another process made it in its name. Then the ids tell, and it gets what the kernel has checked.
+ * One whose number means nothing here (0, of another PID namespace) gets no more as root: a
+ * container's root has few capabilities.
  */
 static void look_at(struct caller *c, fuse_req_t req)
 {
@@ -234,7 +236,7 @@ static void look_at(struct caller *c, fuse_req_t req)
 
     c->n = 0;
     c->groups = NULL;
-    c->caps = ctx->uid == 0 ? all_caps : all_caps & CHECKED_BEFORE;
+    c->caps = ctx->uid == 0 && ctx->pid > 0 ? all_caps : all_caps & CHECKED_BEFORE;
     if (status && fs_id_is(status, "\nUid:", ctx->uid) && fs_id_is(status, "\nGid:", ctx->gid)) {
         read_groups(c, status);
         p = strstr(status, "\nCapEff:");

@@ -1034,9 +1034,36 @@ file_size_limit
 volume_id
 wanted "two volumes of one identity" && need_root "two volumes of one identity" && clones
 check "odd characters in paths, background, killed, again" t_odd_path
-may_unshare() { # a container may forbid it
-  unshare -m true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
+may_unshare() { # NAME [OPTION...]; a container may forbid it
+  unshare -m "${@:2}" true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
 }
+# Callers that the mount's PID namespace has no number for get nothing beyond what the kernel checked.
+t_pid_namespace() {
+  local inner=''
+  echo x > foreign
+  setfattr -n trusted.t -v 1 foreign
+  cd /
+  unshare --pid --fork --kill-child --mount-proc "$mount_bin" "$org" --pool "$pool" -f 2>>"$work/log" &
+  mount_pid=$!
+  trap 'kill -9 "$mount_pid" 2>/dev/null || :' EXIT
+  for _ in $(seq 1200); do
+    kill -0 "$mount_pid"
+    inner=$(pgrep -P "$mount_pid" || :)
+    [ -n "$inner" ] && same "$(nsenter -t "$inner" -m stat -f -c %t "$org" 2>/dev/null)" 65735546 && break
+    sleep 0.05
+  done
+  nsenter -t "$inner" -m -p getfattr -m - "$org/foreign" > "$work/inside" 2>&1
+  nsenter -t "$inner" -m getfattr -m - "$org/foreign" > "$work/outside" 2>&1
+  nsenter -t "$inner" -m sh -c 'echo made > "$1/made"' sh "$org"
+  kill "$inner"
+  wait_mount
+  grep -q trusted.t "$work/inside"
+  fails grep -q trusted.t "$work/outside"
+  same "$(cat "$org/made")" made
+}
+wanted "another PID namespace" && need_root "another PID namespace" &&
+  need "another PID namespace" unshare nsenter setfattr pgrep && may_unshare "another PID namespace" --pid --fork --mount-proc &&
+  check "another PID namespace" t_pid_namespace
 wanted "an ordinary user" && need_root "an ordinary user, few descriptors" && need "an ordinary user" setpriv unshare &&
   may_unshare "an ordinary user, few descriptors" &&
   check "an ordinary user, few descriptors" t_user

@@ -99,6 +99,8 @@ MUTANTS = [
        NUMBER, '    if ((limits & ST_NODEV) && (S_ISBLK', '    if (0 && (S_ISBLK'),
     _m('noexec below', 'programs of a noexec mount below run', 'devices', '^flags of mounts below$',
        OPEN, 'executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0', 'executes && false ? EACCES : 0'),
+    _m('root of elsewhere', 'root of another PID namespace has all capabilities', 'mount', '^another PID namespace$',
+       CREDS, 'ctx->uid == 0 && ctx->pid > 0 ? all_caps', 'ctx->uid == 0 ? all_caps'),
     _m('many groups', 'the first thousand groups of a caller count', 'mount', '^many groups$',
        CREDS, '    for (p = c->groups ? p + 8 : NULL; p; p = end) {\n',
        '    for (p = c->groups ? p + 8 : NULL; p && c->n < 1000; p = end) {\n'),
