@@ -162,7 +162,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
 
     o.flags = mnt.opt.shared ? 0 : CM_IDENTIFY_SOLE_WRITER;
     /* The name is that of one volume: others below the directory have their own inode numbers. */
-    if (i->dev == inode_of(FUSE_ROOT_ID)->dev)
+    if (number_own(i->device))
         o.volume_id = mnt.opt.volume_id;
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
@@ -213,7 +213,7 @@ static void detach(struct inode *i)
         cm_file_abort(i->cf);
         cm_file_close(i->cf);
     }
-    if (i->unlinked && cache_on())
+    if ((i->unlinked || i->linked) && cache_on())
         cm_forget(mnt.cache, &i->id);
     close(i->rfd);
     i->cf = NULL;
@@ -242,7 +242,7 @@ bool file_use(struct inode *i)
     if (i->users++ == 0 && i->cf)
         taken = lru_take(i);
     fresh = !i->cf;
-    if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && cache_on())
+    if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && cache_on())
         attach(i);
     fresh = fresh && i->cf;
     pthread_mutex_unlock(&i->lock);
@@ -282,7 +282,7 @@ void file_unuse(struct inode *i)
     pthread_mutex_lock(&i->lock);
     assert(i->users > 0);
     if (--i->users == 0 && i->cf) {
-        if (i->unlinked)
+        if (i->unlinked || i->linked)
             detach(i);
         else
             over = lru_put(i);
@@ -301,6 +301,11 @@ void file_detach_idle(struct inode *i)
 {
     pthread_mutex_lock(&i->lock);
     detach_idle(i, false);
+}
+
+void file_detach_linked(struct inode *i)
+{
+    detach_idle(i, true);
 }
 
 static void detach_any(struct inode *i, void *ctx)
@@ -345,7 +350,7 @@ bool file_keep_pages(struct inode *i)
     bool keep = false;
 
     pthread_mutex_lock(&i->lock);
-    if (i->cf && cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
+    if (i->cf && !i->linked && cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
         /* The mount's own writes go through the kernel's pages and leave the incarnation; any
          * other change of the content starts a new one. */
         keep = i->kernel_cached && i->kernel_incarnation == info.incarnation;
@@ -396,6 +401,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         if (rc < 0)
             return rc;
     }
+    inode_changes(i);
     file_use(i);
     if (i->cf && cache_on()) {
         rc = bracket(c, off, len);
@@ -440,6 +446,7 @@ void change_end(struct change *c)
         pthread_mutex_lock(&i->lock);
         i->raw--;
         pthread_mutex_unlock(&i->lock);
+        inode_changes(i); /* it may have been copied up by this */
     }
     file_unuse(i);
 }

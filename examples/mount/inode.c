@@ -3,13 +3,15 @@
  * inode.c - the inode table: (st_dev, st_ino, node of FUSE) -> struct inode.
  *
  * Owns every struct inode and its O_PATH descriptor. The descriptor keeps the origin's inode
- * alive, so a (device, number) pair in the table never means two files, but for FUSE servers that
- * give one number to two: there the server's node counts, too. A server may also have one node for
- * each name of a file; so files of several names are told apart by their numbers alone. The address
- * of the struct is the node id given to the kernel. An address may be used again, so that the
- * kernel also gets a generation: a file handle (name_to_handle_at, NFS) that outlives its inode
- * opens nothing. Counts: `nlookup` is what the kernel was given and has not forgotten; `refs` are
- * holds of this process plus one for nlookup > 0. One mutex guards the table and the counts;
+ * alive, so a (device, number) pair in the table never means two files, but for two kinds of file
+ * systems. FUSE servers may give one number to two files: there the server's node counts, too. And
+ * where names of one number need not be one file (number_doubtful), each name of a file that has
+ * several is an inode of its own. Those are `linked`: nothing of them is in the pool, and the
+ * kernel asks for their attributes every time, so that they agree as far as they do without the
+ * mount. The address of the struct is the node id given to the kernel. It may be used again, so
+ * that the kernel also gets a generation: a file handle (name_to_handle_at, NFS) that outlives its
+ * inode opens nothing. Counts: `nlookup` is what the kernel was given and has not forgotten; `refs`
+ * are holds of this process plus one for nlookup > 0. One mutex guards the table and the counts;
  * nothing that can wait is done under it. Any thread may call.
  */
 #include "mount.h"
@@ -82,6 +84,16 @@ static void insert(struct inode *i)
     table.count++;
 }
 
+static void unhash(struct inode *i)
+{
+    struct inode **p = &table.bucket[slot_of(i->dev, i->ino)];
+
+    while (*p != i)
+        p = &(*p)->hash_next;
+    *p = i->hash_next;
+    table.count--;
+}
+
 /* Twice the buckets; staying small is no error. */
 static void grow(void)
 {
@@ -128,16 +140,40 @@ struct inode *inode_of(fuse_ino_t ino)
 /* Held, or NULL. Table lock held. */
 static struct inode *find(const struct stat *st, uint64_t node)
 {
-    const bool linked = !S_ISDIR(st->st_mode) && st->st_nlink > 1;
-
     for (struct inode *i = table.bucket[slot_of(st->st_dev, st->st_ino)]; i; i = i->hash_next)
-        if (i->ino == st->st_ino && i->dev == st->st_dev &&
-            (i->node == node || linked || i->linked)) {
-            i->linked |= linked;
+        if (i->ino == st->st_ino && i->dev == st->st_dev && i->node == node) {
             i->refs++;
             return i;
         }
     return NULL;
+}
+
+/* Any of that number that is linked, or is not. Table lock held. */
+static struct inode *of_number(const struct stat *st, bool linked)
+{
+    for (struct inode *i = table.bucket[slot_of(st->st_dev, st->st_ino)]; i; i = i->hash_next)
+        if (i->ino == st->st_ino && i->dev == st->st_dev && atomic_load(&i->linked) == linked)
+            return i;
+    return NULL;
+}
+
+static bool is_linked(const struct device *d, const struct stat *st)
+{
+    return number_doubtful(d) && !S_ISDIR(st->st_mode) && st->st_nlink > 1;
+}
+
+/* What has to be equal beside the numbers. The file is `at` in dirfd, and `name` in parent. */
+static uint64_t node_of(const struct device *d, const struct stat *st, int dirfd, const char *at,
+                        const struct inode *parent, const char *name)
+{
+    uint64_t node = number_node(d, dirfd, at), h;
+
+    if (!is_linked(d, st))
+        return node;
+    h = node ^ parent->number ^ (uint64_t)parent->generation << 32;
+    for (; *name; name++)
+        h = (h ^ (unsigned char)*name) * 0x100000001B3u;
+    return h ^ h >> 32;
 }
 
 static struct inode *find_locked(const struct stat *st, uint64_t node)
@@ -150,7 +186,7 @@ static struct inode *find_locked(const struct stat *st, uint64_t node)
     return i;
 }
 
-static struct inode *add(int fd, const struct stat *st, struct inode *parent)
+static struct inode *add(int fd, const struct stat *st, struct inode *parent, const char *name)
 {
     struct inode *fresh = malloc(sizeof(*fresh)), *i;
     struct device *device = fresh ? number_device(parent->device, st, fd) : NULL;
@@ -164,14 +200,15 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent)
     }
     init_inode(fresh, st, fd, device);
     set_limits(fresh, parent);
-    fresh->node = number_node(device, fd, "");
-    fresh->linked = !S_ISDIR(st->st_mode) && st->st_nlink > 1;
+    fresh->node = node_of(device, st, fd, "", parent, name);
     pthread_mutex_lock(&table.lock);
     i = find(st, fresh->node);
     if (!i) {
         if (table.count > table.mask)
             grow();
         fresh->generation = table.generation++;
+        /* Somebody may still write through what was another name. */
+        fresh->linked = is_linked(device, st) || of_number(st, true);
         insert(fresh);
     }
     count = table.count;
@@ -189,9 +226,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent)
 
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st)
 {
-    struct stat own;
-    struct inode *i;
-    uint64_t node;
+    struct inode *i = NULL;
     int fd;
 
     if (parent->barred) {
@@ -202,12 +237,9 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
      * read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
-    node = st->st_dev == parent->dev ? number_node(parent->device, parent->fd, name) : 0;
-    i = st->st_dev == parent->dev ? find_locked(st, node) : NULL;
+    if (st->st_dev == parent->dev)
+        i = find_locked(st, node_of(parent->device, st, parent->fd, name, parent, name));
     if (i) {
-        /* FUSE remembers attributes for every node: those of another name's may be old. */
-        if (i->node != node && fstatat(i->fd, "", &own, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0)
-            *st = own;
         number_show(i, st);
         return i;
     }
@@ -220,7 +252,7 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
         errno = err;
         return NULL;
     }
-    i = add(fd, st, parent);
+    i = add(fd, st, parent, name);
     if (i)
         number_show(i, st);
     return i;
@@ -246,8 +278,7 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
 {
     struct inode *i;
 
-    *e = (struct fuse_entry_param){ .attr_timeout = mnt.opt.attr_timeout,
-                                    .entry_timeout = mnt.opt.entry_timeout };
+    *e = (struct fuse_entry_param){ .entry_timeout = mnt.opt.entry_timeout };
     i = inode_child(parent, name, &e->attr);
     if (!i)
         return errno;
@@ -256,6 +287,7 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
         return ELOOP;
     }
     count_lookup(i, parent, name);
+    e->attr_timeout = inode_attr_timeout(i);
     e->ino = (uintptr_t)i;
     e->generation = i->generation;
     return 0;
@@ -267,16 +299,6 @@ void inode_hold(struct inode *i)
     assert(i->refs > 0);
     i->refs++;
     pthread_mutex_unlock(&table.lock);
-}
-
-static void unhash(struct inode *i)
-{
-    struct inode **p = &table.bucket[slot_of(i->dev, i->ino)];
-
-    while (*p != i)
-        p = &(*p)->hash_next;
-    *p = i->hash_next;
-    table.count--;
 }
 
 static void drop(struct inode *i, uint64_t lookups, bool *last_lookup)
@@ -341,6 +363,53 @@ int inode_stat(struct inode *i, struct stat *st)
         return errno;
     number_show(i, st);
     return 0;
+}
+
+double inode_attr_timeout(struct inode *i)
+{
+    return atomic_load(&i->linked) ? 0 : mnt.opt.attr_timeout;
+}
+
+/* Not under a lock. */
+static void link_now(struct inode *i)
+{
+    file_detach_linked(i);
+    /* Attributes alone, for which the kernel waits for nobody; pages go when they have changed. */
+    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
+}
+
+void inode_gets_name(struct inode *i)
+{
+    if (number_doubtful(i->device) && !atomic_exchange(&i->linked, true))
+        link_now(i);
+}
+
+void inode_changes(struct inode *i)
+{
+    struct inode *other;
+    struct stat st;
+
+    if (!atomic_load(&i->linked) || fstatat(i->fd, "", &st, AT_EMPTY_PATH) < 0)
+        return;
+    do {
+        pthread_mutex_lock(&table.lock);
+        if (st.st_ino != i->ino || st.st_dev != i->dev) { /* copied up: a file of its own now */
+            unhash(i);
+            i->dev = st.st_dev;
+            i->ino = st.st_ino;
+            insert(i);
+        }
+        other = of_number(&st, false);
+        if (other) {
+            other->refs++;
+            atomic_store(&other->linked, true);
+        }
+        pthread_mutex_unlock(&table.lock);
+        if (other) {
+            link_now(other);
+            inode_put(other);
+        }
+    } while (other);
 }
 
 uint64_t inode_count(void)

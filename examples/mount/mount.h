@@ -67,12 +67,13 @@ struct device; /* number.c */
 /* An origin file that the kernel knows or that an operation is working on. */
 struct inode {
     struct inode *hash_next; /* table lock */
-    dev_t dev;
+    dev_t dev;               /* with ino: table lock when `linked`, else they stay */
     ino_t ino;
     struct device *device;
     uint64_t number; /* st_ino as the mount shows it */
-    uint64_t node;   /* number_node's */
-    bool linked;     /* table lock; had several names, each of which may be a node of its own */
+    uint64_t node;   /* number_node's, mixed with the name if it has several */
+    /* Has or had several names, and may be reached by other inodes: never cached. Set once. */
+    _Atomic bool linked;
     uint32_t generation;
     bool barred;          /* --one-file-system: a directory elsewhere, shown empty */
     mode_t type;          /* S_IFMT bits */
@@ -182,6 +183,11 @@ void inode_put(struct inode *i);
 void inode_forget(fuse_ino_t ino, uint64_t n);
 bool inode_known(struct inode *i);                /* to the kernel */
 int inode_stat(struct inode *i, struct stat *st); /* 0 or errno; st_ino as shown */
+double inode_attr_timeout(struct inode *i);
+/* It is about to get one more name. */
+void inode_gets_name(struct inode *i);
+/* Before and after a change: no other inode of a file of several names is cached. */
+void inode_changes(struct inode *i);
 uint64_t inode_count(void);
 /* Only while nothing else runs. */
 void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx);
@@ -199,6 +205,8 @@ struct device *number_init(const struct stat *st, int fd); /* DIR's */
 struct device *number_device(struct device *hint, const struct stat *st, int fd);
 void number_put(struct device *d);
 bool number_own(const struct device *d); /* DIR's */
+/* FUSE and overlayfs: names of one number may be two files, or become so (copied up by a write). */
+bool number_doubtful(const struct device *d);
 /* A local file system: fstat of an inode that is held never waits. */
 bool number_local(const struct device *d);
 /* ST_NOSUID, ST_NODEV, ST_NOEXEC: what the mount behind fd has, and DIR does not. May wait. */
@@ -239,6 +247,7 @@ bool file_use_attached(struct inode *i); /* false: it is not, and is not made so
 bool file_try_use(struct inode *i);      /* the same, also false rather than wait */
 void file_unuse(struct inode *i);
 void file_detach_idle(struct inode *i);
+void file_detach_linked(struct inode *i); /* unless it is used: then at the end of that */
 /* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */
 int file_revalidate(struct inode *i, cm_file_info *info);
 /* After file_use: may the kernel keep the pages it has? */

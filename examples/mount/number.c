@@ -28,6 +28,7 @@
 #define BTRFS_MAGIC 0x9123683Eu
 #define XFS_MAGIC 0x58465342u
 #define FUSE_MAGIC 0x65735546u
+#define OVERLAY_MAGIC 0x794C7630u
 #define LIMITS (ST_NOSUID | ST_NODEV | ST_NOEXEC)
 
 struct fs_uuid { /* struct fsuuid2 of newer <linux/fs.h> */
@@ -43,6 +44,7 @@ struct device {
     bool own;        /* DIR's */
     bool subvolumes; /* a directory may be on another device without being a mount point */
     bool nodes;      /* FUSE, whose server may give one number to two files */
+    bool doubtful;   /* number_doubtful */
     bool local;
     int witness; /* number_witness */
     _Atomic bool lost;
@@ -108,12 +110,13 @@ static void describe(struct device *d, int fd, mode_t type)
     uint64_t id = 0;
 
     d->identity = 0;
-    d->subvolumes = d->nodes = d->local = false;
+    d->subvolumes = d->nodes = d->doubtful = d->local = false;
     if (fstatfs(fd, &sf) < 0)
         return;
     d->local = place_is_local(fd);
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
     d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !mnt.opt.volume_id;
+    d->doubtful = d->nodes || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
         id = uuid_of(fd);
     if (!id)
@@ -224,7 +227,9 @@ void number_show(const struct inode *i, struct stat *st)
 {
     const unsigned long limits = i->limits;
 
-    st->st_ino = i->number;
+    /* A file of several names on overlayfs has another number once it is written. */
+    st->st_ino =
+        i->linked && st->st_dev == i->device->dev ? number_of(i->device, st->st_ino) : i->number;
     if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))
         st->st_mode &= ~(mode_t)(S_ISUID | S_ISGID);
     if ((limits & ST_NODEV) && (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode)))
@@ -234,6 +239,11 @@ void number_show(const struct inode *i, struct stat *st)
 bool number_own(const struct device *d)
 {
     return d->own;
+}
+
+bool number_doubtful(const struct device *d)
+{
+    return d->doubtful;
 }
 
 uint64_t number_node(const struct device *d, int dirfd, const char *name)

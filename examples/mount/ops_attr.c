@@ -23,7 +23,7 @@ static void reply_attr(fuse_req_t req, struct inode *i)
     if (err)
         fuse_reply_err(req, err);
     else
-        fuse_reply_attr(req, &st, mnt.opt.attr_timeout);
+        fuse_reply_attr(req, &st, inode_attr_timeout(i));
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -174,6 +174,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
 
     if (refuse_barred(req, to))
         return;
+    inode_gets_name(i);
     err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
     if (err) {
         fuse_reply_err(req, err);

@@ -32,6 +32,12 @@ static bool stale(struct inode *i)
            (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
 }
 
+/* Its file may have become one that is not cached since it was opened. */
+static bool cached(const struct handle *h)
+{
+    return h->cf && cache_on() && !atomic_load(&h->inode->linked);
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
@@ -40,8 +46,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     (void)ino;
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode, true);
-    if (h->cf && size <= READ_MAX && cache_on() && !stale(h->inode) &&
-        reply_hit(req, h->cf, size, off))
+    if (cached(h) && size <= READ_MAX && !stale(h->inode) && reply_hit(req, h->cf, size, off))
         return;
     loop_defer_read(req, h, size, off);
 }
@@ -77,7 +82,7 @@ void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
 
     if (size > READ_MAX)
         size = READ_MAX;
-    if (h->cf && cache_on()) {
+    if (cached(h)) {
         if (stale(h->inode))
             file_revalidate(h->inode, &info);
         n = cm_read_through(h->cf, (uint64_t)off, buf, size, origin_read, h);

@@ -30,6 +30,7 @@ fails() {
 points=
 taken=
 whole=$org # one check mounts on a part of it
+layers=$work/layers
 below_away() {
   fsfreeze -u "$work/alias" 2>/dev/null
   for p in "$work/alias" "$work/strict"; do
@@ -43,7 +44,8 @@ below_away() {
   done
   points=
 }
-trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; twins_away; cleanup' EXIT
+trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; twins_away; umount "$layers" 2>/dev/null
+  cleanup' EXIT
 
 twins=$work/twins
 twins_away() {
@@ -244,6 +246,20 @@ t_fuse_collide() {
   cd "$org/fuse"
   same "$(stat -c %i a/f1)" "$(stat -c %i b/f1)"
 }
+t_fuse_several() { # equal numbers, of which one or both have several names
+  cd fuse
+  same "$(cat a/f4 b/f4)" "$org/ext4-a 4
+$org/ext4-b 4"
+  rm "$twins/b/hard5"
+  same "$(cat a/f5 b/f5 a/hard5)" "$org/ext4-a 5
+$org/ext4-b 5
+$org/ext4-a 5"
+  echo changed > b/f5
+  same "$(cat a/f5 a/hard5 "$twins/a/f5" "$twins/b/f5")" "$org/ext4-a 5
+$org/ext4-a 5
+$org/ext4-a 5
+changed"
+}
 t_fuse() {
   cd fuse
   rm -f a/single b/single
@@ -268,6 +284,27 @@ b $i $round"
 }
 t_fuse_links() { # a name more, a name less: still one file
   cd fuse/a
+  echo "one name" > before
+  python3 - <<'PY'
+import mmap, os, sys, time
+def same(a, b):
+    if a != b:
+        sys.exit("%s is not %s" % (a, b))
+fd = os.open("before", os.O_RDONLY)
+same(os.pread(fd, 20, 0), b"one name\n")
+direct = os.open("before", os.O_RDONLY | os.O_DIRECT) # past the kernel's pages
+os.link("before", "after")
+writer = os.open("after", os.O_RDWR)
+time.sleep(0.02) # a tick of the clock: the kernel sees by the times that pages are old
+os.pwrite(writer, b"two", 0)
+time.sleep(1.2) # for so long it believes what the server said of the other name
+with open("before", "rb") as f:
+    same(f.read(), b"two name\n")
+same(os.pread(fd, 20, 0), b"two name\n")
+buf = mmap.mmap(-1, 4096)
+os.preadv(direct, [buf], 0)
+same(buf[:9], b"two name\n")
+PY
   echo one > first
   same "$(cat first)" one
   ln first second
@@ -347,6 +384,63 @@ t_frozen() {
   fsfreeze -u "$work/alias"
   wait $changer
   getfattr -n user.a frozen/changed
+}
+# Two names of one file in a lower layer are two files once one of them is written.
+set_up_overlay() {
+  mkdir -p "$layers" "$org/overlay"
+  mount -t tmpfs none "$layers" || return 1
+  mkdir "$layers/lo" "$layers/up" "$layers/work"
+  for f in a c e; do
+    echo "first $f" > "$layers/lo/$f"
+    ln "$layers/lo/$f" "$layers/lo/$f-too"
+  done
+  mount -t overlay -o "lowerdir=$layers/lo,upperdir=$layers/up,workdir=$layers/work,index=off" none \
+    "$org/overlay" && points="overlay $points"
+}
+t_overlay() {
+  cd overlay
+  same "$(stat -c %i a)" "$(stat -c %i a-too)"
+  same "$(cat a a-too)" "first a
+first a"
+  echo second > a-too
+  same "$(cat a a-too)" "first a
+second"
+  same "$(cat "$layers/lo/a" "$layers/up/a-too")" "first a
+second"
+}
+t_overlay_open() { # what is open is still the file, also after it has another number
+  cd overlay
+  python3 - <<'PY'
+import os, sys, time
+def same(a, b):
+    if a != b:
+        sys.exit("%s is not %s" % (a, b))
+def content(name):
+    with open(name, "rb") as f:
+        return f.read()
+tick = 0.02 # of the clock: the kernel sees by the times that pages are old
+reader = os.open("c", os.O_RDONLY)
+same(os.pread(reader, 20, 0), b"first c\n")
+with open("c", "w") as f:
+    f.write("second\n")
+time.sleep(tick)
+same(os.pread(reader, 20, 0), b"second\n")
+for text in "third!\n", "fourth\n":
+    with open("c", "r+") as f:
+        f.write(text)
+    time.sleep(tick)
+    same(os.pread(reader, 20, 0), text.encode())
+writer = os.open("e", os.O_RDWR) # known by the number that it had until now
+late = os.open("e", os.O_RDONLY)
+for _ in range(3):
+    same(content("e"), b"first e\n")
+same(os.pread(late, 20, 0), b"first e\n")
+os.pwrite(writer, b"FIRST", 0)
+time.sleep(tick)
+same(os.pread(late, 20, 0), b"FIRST e\n")
+same(content("e"), b"FIRST e\n")
+same(content("e-too"), b"first e\n")
+PY
 }
 
 # What a file system below is mounted with holds in the mount, too.
@@ -497,8 +591,9 @@ elif do_mount --one-file-system; then
 else
   fail "--one-file-system" "$(tail -n 1 "$work/log")"
 fi
-if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount -o entry_timeout=0; then # the kernel asks for names again
+if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount -o entry_timeout=0,attr_timeout=60; then # the kernel asks for names again
   check "equal numbers of a FUSE server" t_fuse_collide
+  check "several names and equal numbers" t_fuse_several
   check "files of a FUSE server with equal numbers" t_fuse
   check "links below a FUSE server" t_fuse_links
   do_unmount
@@ -513,6 +608,15 @@ elif ! has fsfreeze || ! has setfattr; then
   skip "a frozen file system" "no fsfreeze or setfattr"
 elif set_up_frozen && do_mount; then
   check "a frozen file system" t_frozen
+  do_unmount
+fi
+if ! wanted "overlayfs below the directory"; then
+  :
+elif ! set_up_overlay 2>"$work/err"; then
+  skip "overlayfs below the directory" "$(tail -n 1 "$work/err")"
+elif do_mount -o entry_timeout=0,attr_timeout=60; then
+  check "two names in a lower layer" t_overlay
+  check "open files of a lower layer" t_overlay_open
   do_unmount
 fi
 if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_strict; then

@@ -49,6 +49,7 @@ def _m(name, what, script, checks, *words):
 NUMBER, PLACE, CACHE, INODE, OPEN = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c', 'mount/ops_open.c'
 CREDS, DIRECT, FLUSH, PROOF, KEEPER = 'mount/creds.c', 'mount/direct.c', 'mount/flush.c', 'mount/proof.c', 'mount/keeper.c'
 LOOP, MAIN, ATTR, WRITE, NAME = 'mount/loop.c', 'mount/main.c', 'mount/ops_attr.c', 'mount/ops_write.c', 'mount/ops_name.c'
+READ = 'mount/ops_read.c'
 QUICK = 'quickstart.sh'
 ROOM = r'^reserved room(: user(\+sys_resource)?)?$'  # the second needs what the mount needs for the difference
 
@@ -82,10 +83,27 @@ MUTANTS = [
        NUMBER, '    return h;\n}\n\nstruct device *number_init', '    return h & 0;\n}\n\nstruct device *number_init'),
     _m('node of FUSE, known', 'a known inode is found without its node', 'devices',
        '^(FUSE below the directory|files of a FUSE server with equal numbers)$',
-       INODE, '(i->node == node || linked || i->linked)) {', 'true) {'),
-    _m('links of FUSE', 'names of one file are files of their own', 'devices',
+       INODE, 'i->dev == st->st_dev && i->node == node) {', 'i->dev == st->st_dev) {'),
+    _m('names of FUSE', 'several names are told apart by their number', 'devices',
+       '^(FUSE below the directory|several names and equal numbers)$',
+       INODE, 'i->dev == st->st_dev && i->node == node) {',
+       'i->dev == st->st_dev && (i->node == node || st->st_nlink > 1 || i->linked)) {'),
+    _m('links of FUSE', 'names of one file are files that nobody else writes', 'devices',
        '^(FUSE below the directory|links below a FUSE server)$',
-       INODE, '(i->node == node || linked || i->linked)) {', 'i->node == node) {'),
+       NUMBER, '    d->doubtful = d->nodes ||', '    d->doubtful ='),
+    _m('links of overlayfs', 'names of a lower layer are told apart by their number', 'devices',
+       '^(overlayfs below the directory|two names in a lower layer)$',
+       NUMBER, 'd->nodes || (uint32_t)sf.f_type == OVERLAY_MAGIC', 'd->nodes'),
+    _m('copied up', 'nobody sees that a file got another number', 'devices',
+       '^(overlayfs below the directory|open files of a lower layer)$',
+       INODE, 'fstatat(i->fd, "", &st, AT_EMPTY_PATH) < 0)\n        return;\n    do {',
+       'fstatat(i->fd, "", &st, AT_EMPTY_PATH) <= 0)\n        return;\n    do {'),
+    _m('attributes of names', 'the kernel remembers attributes of a file of several names', 'devices',
+       '^(overlayfs below the directory|open files of a lower layer)$',
+       INODE, '    return atomic_load(&i->linked) ? 0 : mnt.opt.attr_timeout;', '    return mnt.opt.attr_timeout;'),
+    _m('cached before the link', 'what is open goes on reading from the cache after a link', 'devices',
+       '^(FUSE below the directory|links below a FUSE server)$',
+       READ, 'h->cf && cache_on() && !atomic_load(&h->inode->linked)', 'h->cf && cache_on()'),
     _m('attributes of a dead server', 'GETATTR of every file system is answered by the loop', 'devices',
        '^(FUSE below the directory|a FUSE server that does not answer)$',
        LOOP, '        return number_local(inode_of(h->nodeid)->device);\n', '        return true;\n'),
