@@ -451,17 +451,19 @@ void change_end(struct change *c)
     file_unuse(i);
 }
 
-int file_sync(struct inode *i, int fd, bool datasync)
+int file_sync(struct handle *h, bool datasync)
 {
     struct proof p = { .err = 0 };
+    struct inode *i = h->inode;
 
     file_use(i);
     if (i->cf && cache_on()) {
-        proof_begin(&p, i, fd, datasync);
+        proof_begin(&p, i, h->fd, datasync);
         proof_end(&p);
-    } else if ((datasync ? fdatasync(fd) : fsync(fd)) < 0) {
+    } else if ((datasync ? fdatasync(h->fd) : fsync(h->fd)) < 0) {
         p.err = errno;
     }
+    p.err = proof_tell(h, p.err);
     file_unuse(i);
     return p.err;
 }

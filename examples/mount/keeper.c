@@ -156,7 +156,7 @@ static bool check(struct inode *i, bool proof, struct batch *b)
             again = &k.proofs;
         else if (info.dirty && !i->written && !i->proved && !info.bypassed) {
             i->proved = true;
-            proof_begin(&b->v[b->n++], i, i->rfd, false);
+            proof_begin_alone(&b->v[b->n++], i);
             return true;
         }
     }

@@ -95,7 +95,12 @@ struct inode {
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
     bool proved;           /* an fsync at attach was made or tried */
-    bool kernel_cached;    /* the kernel may hold pages of incarnation `kernel_incarnation` */
+    /* Errors of fsync on rfd, which the kernel reports there once for all who share it. */
+    unsigned losses;    /* how many */
+    int loss;           /* errno of the last one */
+    bool told;          /* to a user */
+    bool proving;       /* proof_begin_alone is at work */
+    bool kernel_cached; /* the kernel may hold pages of incarnation `kernel_incarnation` */
     uint64_t kernel_incarnation;
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic bool pages_read;     /* reads: a mapping cannot do without */
@@ -127,7 +132,11 @@ struct handle {
     bool writable;
     bool maps;    /* open for reading and writing, as a mapping for writing must be */
     bool appends; /* the origin's descriptor can do nothing else */
-    bool listed;  /* flush.c's lock, with the next two */
+    /* inode.lock, all three: errors of fsync that its descriptor does not report. */
+    bool owed;       /* there was one at open that no user had been told of */
+    bool shares;     /* later ones count, too */
+    unsigned losses; /* how many it knows of */
+    bool listed;     /* flush.c's lock, with the next two */
     struct handle *prev, *next;
 };
 
@@ -257,7 +266,7 @@ void file_gone(struct inode *i); /* sets unlinked when no name is left */
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
                  uint64_t len);
 void change_end(struct change *c);
-int file_sync(struct inode *i, int fd, bool datasync); /* 0 or errno */
+int file_sync(struct handle *h, bool datasync); /* 0 or errno */
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
 void cache_detach_all(void);
@@ -293,6 +302,11 @@ struct proof {
     bool open;
 };
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
+/* With the attachment's descriptor and for nobody; users are told of an error later. */
+void proof_begin_alone(struct proof *p, struct inode *i);
+void proof_opened(struct handle *h);
+/* After a sync with the handle's descriptor: what to tell the user. 0 or errno. */
+int proof_tell(struct handle *h, int err);
 void proof_end(struct proof *p);            /* on a descriptor that is older than the writes */
 void proofs_end(struct proof *v, size_t n); /* on any others */
 

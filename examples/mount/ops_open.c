@@ -71,6 +71,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         free(h);
         return err;
     }
+    proof_opened(h);
     h->cf = cache_on() ? i->cf : NULL;
     if (h->cf && !fresh) { /* attaching has just done it */
         file_revalidate(i, &info);

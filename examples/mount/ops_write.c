@@ -141,7 +141,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
     struct handle *h = handle_of(fi);
 
     (void)ino;
-    fuse_reply_err(req, file_sync(h->inode, h->fd, datasync != 0));
+    fuse_reply_err(req, file_sync(h, datasync != 0));
 }
 
 /* close(): a network file system reports its write errors here. The handle's own descriptor

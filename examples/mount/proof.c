@@ -12,6 +12,11 @@
  * mount. syncfs writes all that is dirty on the volume, so proofs come in batches, one syncfs for
  * each. Losses that somebody was told of before the mount began cannot be seen.
  *
+ * An error that a background sync was told of would be news to a user's descriptor opened later,
+ * and readers share the descriptor of the attachment. So it is kept with the inode, and every
+ * handle that the kernel does not tell is told once: those that were open, and those opened before
+ * any user was.
+ *
  * Callers: keeper.c, and cache.c for the syncs of users, which have older descriptors.
  */
 #include "mount.h"
@@ -37,6 +42,58 @@ void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync)
     *p = (struct proof){ .inode = i };
     p->open = cm_sync_begin(i->cf, &p->sync) == 0;
     p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;
+}
+
+/* Of the descriptor that all share. Lock held. */
+static void note_loss(struct inode *i, int err, bool told)
+{
+    i->losses++;
+    i->loss = err;
+    i->told = told;
+}
+
+void proof_begin_alone(struct proof *p, struct inode *i)
+{
+    pthread_mutex_lock(&i->lock);
+    i->proving = true;
+    pthread_mutex_unlock(&i->lock);
+    proof_begin(p, i, i->rfd, false);
+    pthread_mutex_lock(&i->lock);
+    i->proving = false;
+    if (p->err && !cannot(p->err))
+        note_loss(i, p->err, false);
+    pthread_mutex_unlock(&i->lock);
+}
+
+void proof_opened(struct handle *h)
+{
+    struct inode *i = h->inode;
+
+    pthread_mutex_lock(&i->lock);
+    h->owed = i->losses > 0 && !i->told;
+    h->shares = !h->own_fd || i->proving; /* which may have been told already */
+    h->losses = i->losses;
+    pthread_mutex_unlock(&i->lock);
+}
+
+int proof_tell(struct handle *h, int err)
+{
+    struct inode *i = h->inode;
+
+    if (cannot(err))
+        return err;
+    pthread_mutex_lock(&i->lock);
+    if (err && !h->own_fd)
+        note_loss(i, err, true);
+    if (!err && (h->owed || (h->shares && h->losses != i->losses)))
+        err = i->loss;
+    if (err) {
+        i->told = true;
+        h->owed = false;
+        h->losses = i->losses;
+    }
+    pthread_mutex_unlock(&i->lock);
+    return err;
 }
 
 void proof_end(struct proof *p)

@@ -50,7 +50,7 @@ hits_now() {
   echo $(($(stat_of hit_blocks) - before))
 }
 
-for f in bare told later user; do
+for f in bare told later user late shared; do
   fallocate -l 1M "$org/$f"
 done
 sync -f "$org"
@@ -123,11 +123,61 @@ t_told_before() {
   return 1
 }
 
+# A background sync was told of the loss; who opens the file after it is told, too, and only once.
+t_opened_later() {
+  local n
+  read_it "$org/late"
+  for _ in $(seq 16); do # the first sync of it takes it out of the cache
+    sleep 1.2
+    n=$(hits_now "$org/late")
+    [ "$n" != 0 ] || break
+  done
+  same "$n" 0
+  python3 - "$org/late" <<'PY'
+import os, sys
+for mode in os.O_RDWR, os.O_RDONLY:
+    first, second = os.open(sys.argv[1], mode), os.open(sys.argv[1], mode)
+    for fd in first, second:
+        try:
+            os.fsync(fd)
+            if mode == os.O_RDWR:
+                sys.exit("fsync succeeds")
+        except OSError:
+            if mode != os.O_RDWR:
+                sys.exit("fsync fails after others were told")
+        os.fsync(fd)
+        os.close(fd)
+PY
+}
+# Readers share a descriptor of the origin. Each is told once, as without the mount.
+t_readers() {
+  python3 - "$1" <<'PY'
+import os, sys
+w, a, b = (os.open(sys.argv[1], mode) for mode in (os.O_RDWR, os.O_RDONLY, os.O_RDONLY))
+os.pread(a, 10, 0)
+os.pwrite(w, os.urandom(1 << 20), 0)
+for name, fd in ("writer", w), ("first reader", a), ("second reader", b):
+    try:
+        os.fsync(fd)
+        sys.exit("fsync of the %s succeeds" % name)
+    except OSError:
+        pass
+for name, fd in ("writer", w), ("first reader", a), ("second reader", b):
+    os.fsync(fd)
+os.fsync(os.open(sys.argv[1], os.O_RDONLY))
+PY
+}
+
+check "a loss that two readers are told of, without the mount" t_readers "$org/bare"
+sync -f "$org" 2>/dev/null
 lose "$org/told"
+lose "$org/late"
 exec 8<"$org" # the directory beneath the mount
 do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 read_it "$org/told"
 check "a background sync that fails takes the file out of the cache" t_background
+check "a loss that a background sync was told of" t_opened_later
+check "a loss that two readers are told of" t_readers "$org/shared"
 check "a failed fsync is not forgotten by the next one" t_user
 lose "/proc/self/fd/8/later"
 python3 - /proc/self/fd/8/later <<'PY' 2>/dev/null
