@@ -102,16 +102,16 @@ static void sync_and_exit(int root)
 
 static pid_t flusher = -1;
 
-void flush_begin(const char *dir)
+void flush_begin(void)
 {
-    /* O_PATH: the open itself asks nobody. */
-    int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int root = place_open();
     pid_t pid = root < 0 ? -1 : fork();
 
     if (pid == 0)
         sync_and_exit(root);
-    if (pid < 0)
-        say(CM_LOG_WARNING, "cannot flush %s early: %s", dir, strerror(errno));
+    if (pid < 0 && root != -ENOENT)
+        say(CM_LOG_WARNING, "cannot flush %s early: %s", mnt.opt.dir,
+            strerror(root < 0 ? -root : errno));
     if (root >= 0)
         close(root); /* held, it would keep the mount alive after its last user */
     flusher = pid;

@@ -224,37 +224,44 @@ static bool wait_end(int ms)
 }
 
 /* The name is free as soon as the origin has what was stored before; who has files open may finish
- * with them. A second signal ends both. */
-static void leave(void)
+ * with them. A second signal ends both. Exit status. */
+static int leave(void)
 {
     bool hurry = false;
     int rc;
 
-    flush_begin(mnt.opt.dir);
+    flush_begin();
     for (int ms = 0; flush_running() && loop_running() && !hurry && ms < GRACE_MS; ms += 10)
         hurry = wait_end(10);
     (void)place_still_ours(); /* the last moment at which it was */
-    rc = place_detach(mnt.opt.dir);
+    rc = place_leave();
+    if (rc == -ENOENT) /* somebody else has */
+        rc = 0;
     if (rc < 0)
-        say(CM_LOG_ERROR, "cannot unmount %s: %s", mnt.opt.dir, strerror(-rc));
+        say(CM_LOG_ERROR, "cannot unmount %s, which stays as a dead mount: %s", mnt.opt.dir,
+            rc == -EBUSY ? "another mount covers it" : strerror(-rc));
     for (int ms = 0; loop_running() && !hurry && ms < GRACE_MS; ms += 50)
         hurry = wait_end(50);
+    return rc < 0 ? EXIT_RUNTIME : 0;
 }
 
-static void serve(void)
+/* Exit status. */
+static int serve(void)
 {
     bool asked = false;
+    int rc = 0;
 
     while (loop_running() && !asked)
         asked = wait_end(-1);
-    if (loop_running() && place_is_ours(mnt.opt.dir))
-        leave();
+    if (loop_running())
+        rc = leave();
     if (loop_running())
         flush_end();
     while (loop_running()) {
         loop_interrupt();
         wait_end(10);
     }
+    return rc;
 }
 
 /* ---- Daemon -------------------------------------------------------------------------------- */
@@ -306,7 +313,7 @@ static int daemonize(int *pipe_fd)
 
 static int run(int rootfd, int *pipe_fd)
 {
-    int rc, err;
+    int rc, err, left = 0;
 
     setup_signals();
     rc = open_pool();
@@ -325,7 +332,7 @@ static int run(int rootfd, int *pipe_fd)
         verdict(pipe_fd, EXIT_OK);
         if (!mnt.opt.foreground)
             let_go_of_terminal();
-        serve();
+        left = serve();
         loop_finish();
         direct_finish();
         keeper_stop();
@@ -340,6 +347,7 @@ static int run(int rootfd, int *pipe_fd)
         say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
         rc = EXIT_LOST;
     }
+    rc = rc ? rc : left;
     return rc ? rc : err;
 }
 

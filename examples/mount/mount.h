@@ -157,9 +157,11 @@ int options_parse(int argc, char **argv, struct options *o);
 
 /* place.c */
 int place_prepare(struct options *o, int *rootfd); /* exit status */
-bool place_is_ours(const char *dir); /* the topmost mount on dir is a cachemax mount */
-int place_detach(const char *dir);   /* lazy unmount; 0 or -errno */
-void place_mounted(const char *dir); /* by us, just now */
+void place_mounted(const char *dir);               /* by us, just now */
+/* An O_PATH descriptor of our mount, wherever it is now. -ENOENT: nowhere; -EBUSY: another mount
+ * covers it; or another -errno. */
+int place_open(void);
+int place_leave(void); /* unmounts it, lazily; 0 or -errno as above */
 /* Is our mount still there, so that nobody changes what lies below it? Also notes that. */
 bool place_still_ours(void);
 /* Wall clock up to which it was, once it is not. */
@@ -313,7 +315,7 @@ void proofs_end(struct proof *v, size_t n); /* on any others */
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
 void flush_unlist(struct handle *h); /* any handle */
-void flush_begin(const char *dir);   /* an end was asked for; before the mount is detached */
+void flush_begin(void);              /* an end was asked for; before the mount is detached */
 bool flush_running(void);            /* what was stored until then is being written */
 void flush_end(void);                /* the grace period is over; the loops still run */
 bool flush_refuses(void);            /* no new pages for anybody */

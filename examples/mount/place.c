@@ -4,7 +4,7 @@
  *
  * Makes both paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mount
  * that a killed process leaves behind, refuses a pool inside the directory, opens the directory.
- * Called by main before the fork; place_is_ours and place_detach also at shutdown.
+ * Called by main before the fork. Then it knows where the mount is now, and takes it away.
  */
 #include "mount.h"
 
@@ -82,36 +82,48 @@ static char *mount_point(char *line, char **save)
     return tok;
 }
 
-/* *number: of the topmost mount on dir; with `id` only that one's. 0: none of ours there. False:
- * the mounts cannot be read just now. */
-static bool mount_on(const char *dir, unsigned long long id, unsigned long long *number)
+/* A mount of ours. Ids and devices of mounts are used again, but not both at once. */
+struct found {
+    unsigned long long id; /* in mountinfo; 0: none of ours there */
+    char device[32];
+};
+
+/* The topmost mount on dir; `like`: only that one; dir NULL: anywhere, *path is then its path,
+ * freed by the caller. False: the mounts cannot be read just now. */
+static bool find_mount(const char *dir, const struct found *like, struct found *f, char **path)
 {
-    FILE *f = fopen("/proc/self/mountinfo", "re");
+    FILE *mounts = fopen("/proc/self/mountinfo", "re");
     char *line = NULL, *save;
     size_t cap = 0;
-    unsigned long long n;
 
-    *number = 0;
-    if (!f)
+    f->id = 0;
+    if (!mounts)
         return false;
-    while (getline(&line, &cap, f) > 0) {
+    while (getline(&line, &cap, mounts) > 0) {
         const bool ours = strstr(line, " - fuse.cachemax ") != NULL;
+        struct found here = { .id = 0 };
         const char *at;
-        n = strtoull(line, NULL, 10);
+        if (sscanf(line, "%llu %*u %31s", &here.id, here.device) != 2)
+            continue;
         at = mount_point(line, &save);
-        if (at && !strcmp(at, dir) && (!id || n == id))
-            *number = ours ? n : 0;
+        if (!at || (dir && strcmp(at, dir)) ||
+            (like && (here.id != like->id || strcmp(here.device, like->device))))
+            continue;
+        *f = here;
+        f->id = ours ? here.id : 0;
+        if (!dir)
+            *path = strdup(at);
     }
     free(line);
-    fclose(f);
+    fclose(mounts);
     return true;
 }
 
-bool place_is_ours(const char *dir)
+static bool is_ours(const char *dir)
 {
-    unsigned long long number;
+    struct found f;
 
-    return mount_on(dir, 0, &number) && number != 0;
+    return find_mount(dir, NULL, &f, NULL) && f.id != 0;
 }
 
 size_t place_mount_points(const char *dir, char ***names)
@@ -143,9 +155,9 @@ size_t place_mount_points(const char *dir, char ***names)
 static struct {
     pthread_mutex_t lock;
     const char *dir;
-    int mounts;            /* polled: the kernel says when mounts change */
-    unsigned long long id; /* of ours, in mountinfo; 0: not known */
-    bool changed;          /* the mounts, since they were read */
+    int mounts; /* polled: the kernel says when mounts change */
+    struct found mount;
+    bool changed; /* the mounts, since they were read */
     bool left;
     int64_t until;
 } here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1 };
@@ -154,7 +166,7 @@ void place_mounted(const char *dir)
 {
     here.dir = dir;
     here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    if (!mount_on(dir, 0, &here.id))
+    if (!find_mount(dir, NULL, &here.mount, NULL))
         here.changed = true;
 }
 
@@ -162,14 +174,14 @@ bool place_still_ours(void)
 {
     struct pollfd p = { .fd = here.mounts, .events = POLLPRI };
     struct timespec now; /* coarse, as the times of files are */
-    unsigned long long id;
+    struct found f;
     bool ours;
 
     pthread_mutex_lock(&here.lock);
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
     here.changed = here.changed || here.mounts < 0 || poll(&p, 1, 0) != 0;
-    if (!here.left && here.changed && mount_on(here.dir, here.id, &id)) {
-        here.left = id == 0;
+    if (!here.left && here.changed && find_mount(here.dir, &here.mount, &f, NULL)) {
+        here.left = f.id == 0;
         here.changed = false;
     }
     ours = !here.left && !here.changed;
@@ -189,14 +201,17 @@ int64_t place_ours_until(void)
     return until;
 }
 
-int place_detach(const char *dir)
+/* ---- Taking it away -------------------------------------------------------------------------- */
+
+/* Lazy; 0 or -errno. `at` leads to the mount on dir. */
+static int detach(const char *at, const char *dir)
 {
     char cmd[] = "fusermount3", unmount[] = "-u", lazy[] = "-z", end[] = "--";
     char *const argv[] = { cmd, unmount, lazy, end, (char *)(uintptr_t)dir, NULL };
     pid_t pid;
     int status;
 
-    if (umount2(dir, MNT_DETACH) == 0)
+    if (umount2(at, MNT_DETACH) == 0)
         return 0;
     if (errno != EPERM)
         return -errno;
@@ -208,6 +223,68 @@ int place_detach(const char *dir)
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
         return -errno;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+/* The number of the mount that fd is on; 0: not known. */
+static unsigned long long mount_of(int fd)
+{
+    char name[40], line[128];
+    unsigned long long id = 0;
+    FILE *f;
+
+    snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+    f = fopen(name, "re");
+    while (f && !id && fgets(line, sizeof(line), f))
+        if (sscanf(line, "mnt_id: %llu", &id) != 1)
+            id = 0;
+    if (f)
+        fclose(f);
+    return id;
+}
+
+/* *dir: where it is now, for the caller to free also after an error. */
+static int open_ours(char **dir)
+{
+    struct found f;
+    int fd;
+
+    *dir = NULL;
+    if (!here.mount.id)
+        return -EIO; /* it could not be found when it was made */
+    if (!find_mount(NULL, &here.mount, &f, dir))
+        return -errno;
+    if (!f.id || !*dir)
+        return -ENOENT;
+    /* O_PATH: the open itself asks nobody. */
+    fd = open(*dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (mount_of(fd) == f.id)
+        return fd;
+    close(fd);
+    return -EBUSY;
+}
+
+int place_open(void)
+{
+    char *dir;
+    int fd = open_ours(&dir);
+
+    free(dir);
+    return fd;
+}
+
+int place_leave(void)
+{
+    char *dir;
+    int fd = open_ours(&dir), rc = fd;
+
+    if (fd >= 0) {
+        rc = detach(procpath(fd).s, dir);
+        close(fd);
+    }
+    free(dir);
+    return rc;
 }
 
 bool place_is_local(int fd)
@@ -304,8 +381,8 @@ static int open_dir(const char *dir, int *rootfd)
     int err = open_alive(dir, rootfd), rc;
 
     /* ECONNABORTED: asked while it died, of which another process of it may be the last. */
-    if ((err == ENOTCONN || err == ECONNABORTED) && place_is_ours(dir)) {
-        rc = place_detach(dir);
+    if ((err == ENOTCONN || err == ECONNABORTED) && is_ours(dir)) {
+        rc = detach(dir, dir);
         if (rc < 0)
             return fail("cannot detach the dead mount on", dir, strerror(-rc));
         fprintf(stderr, "cachemax-mount: detached the dead mount on %s\n", dir);
@@ -317,7 +394,7 @@ static int open_dir(const char *dir, int *rootfd)
         return fail("mount point", dir, strerror(err));
     if (!S_ISDIR(st.st_mode))
         return fail("mount point", dir, "not a directory");
-    if (place_is_ours(dir))
+    if (is_ours(dir))
         return fail("mount point", dir, "is mounted by cachemax-mount already");
     return 0;
 }

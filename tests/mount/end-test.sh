@@ -225,10 +225,76 @@ full() {
     ok "$name: said" || fail "$name: said" "$(tail -n 1 "$work/full.log")"
 }
 
+# elsewhere NAME WANTED_STATUS HOW: SIGTERM when the mount is not, or not alone, where it was made.
+# HOW sets $now, its present directory, and $name_free, to know when the signal was seen.
+elsewhere() {
+  local name=$1 want=$2 how=$3 place=$work/place now name_free=not_mounted second=
+  wanted "$name" || return
+  [ $is_root = 1 ] || { skip "$name" "needs root"; return; }
+  mkdir "$place" && mount -t tmpfs none "$place" 2>/dev/null && mount --make-private "$place" ||
+    { skip "$name" "cannot mount a tmpfs"; return; }
+  mkdir -p "$place/a/dir" "$place/b"
+  echo origin > "$place/a/dir/file"
+  new_pool 16MiB
+  "$mount_bin" "$place/a/dir" --pool "$pool" -f 2>"$work/place.log" &
+  mount_pid=$!
+  until [ "$(stat -f -c %t "$place/a/dir")" = 65735546 ] || ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
+  exec 6<>"$place/a/dir/file"
+  $how
+  kill -TERM $mount_pid
+  for _ in $(seq 200); do
+    $name_free && break # words
+    sleep 0.05
+  done
+  check "$name: a write in the grace period" eval 'echo grace >&6'
+  exec 6<&-
+  wait_mount
+  [ "$status" = "$want" ] && ok "$name: status $want" || fail "$name: status $want" "$status: $(cat "$work/place.log")"
+  check "$name: what is there afterwards" "after_$how"
+  [ -z "$second" ] || { fusermount3 -u "$place/a/dir"; wait "$second"; rm "$pool.2"; }
+  while umount -l "$place/a/dir" 2>/dev/null; do :; done
+  umount -l "$place" && rmdir "$place"
+}
+not_mounted() { ! grep -q " $now fuse.cachemax " /proc/mounts; }
+renamed() { mv "$place/a" "$place/c"; now=$place/c/dir; }
+after_renamed() { not_mounted && same "$(cat "$now/file")" grace; }
+replaced() { # and another mount is where it was
+  renamed
+  mkdir -p "$place/a/dir"
+  echo second > "$place/a/dir/file"
+  "$cm" create "$pool.2" --size=16MiB >/dev/null
+  "$mount_bin" "$place/a/dir" --pool "$pool.2" -f 2>>"$work/place.log" &
+  second=$!
+  until [ "$(stat -f -c %t "$place/a/dir")" = 65735546 ] || ! kill -0 $second 2>/dev/null; do sleep 0.05; done
+}
+after_replaced() {
+  after_renamed
+  grep -q " $place/a/dir fuse.cachemax " /proc/mounts
+  same "$(cat "$place/a/dir/file")" second
+}
+moved() { mount --move "$place/a/dir" "$place/b"; now=$place/b; }
+after_moved() { not_mounted && same "$(cat "$place/a/dir/file")" grace; }
+covered() {
+  now=$place/a/dir name_free="grep -q unmount $work/place.log"
+  mount -t tmpfs none "$now"
+}
+after_covered() {
+  grep -q 'cannot unmount .*: another mount covers it' "$work/place.log"
+  same "$(stat -f -c %T "$now")" tmpfs
+  umount "$now"
+  umount -l "$now"
+  same "$(cat "$now/file")" grace
+}
+
 mapped "SIGTERM" wait 0 once
 mapped "SIGTERM twice" wait 0 twice "$org"
 mapped "SIGTERM, a program goes on storing" store 0 twice "$org"
 mapped "SIGTERM after a lazy unmount" wait 0 lazily
+elsewhere "SIGTERM, renamed above" 0 renamed
+elsewhere "SIGTERM, another mount on the name" 0 replaced
+elsewhere "SIGTERM, moved" 0 moved
+elsewhere "SIGTERM, covered" 1 covered
+mount_pid=
 freed "changed after SIGTERM" once
 mount_pid=
 just_before
