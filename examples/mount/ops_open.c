@@ -138,6 +138,15 @@ static int create_origin(fuse_req_t req, struct inode *parent, const char *name,
     return fd;
 }
 
+/* Is what the name led to afterwards what was made? */
+static bool is_made(int fd, const struct fuse_entry_param *e)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_dev == e->attr.st_dev &&
+           number_of(inode_of(e->ino)->device, st.st_ino) == e->attr.st_ino;
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
@@ -155,9 +164,13 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         return;
     }
     err = inode_entry(parent, name, &e);
+    if (!err && !is_made(fd, &e)) {
+        inode_forget(e.ino, 1);
+        err = ESTALE;
+    }
     if (err) {
         close(fd);
-        fuse_reply_err(req, err);
+        fuse_reply_err(req, err == ENOENT ? ESTALE : err); /* replaced or removed: once more */
         return;
     }
     err = open_handle(inode_of(e.ino), fd, fi);

@@ -92,6 +92,27 @@ t_killed() {
   fusermount3 -u "$org"
 }
 
+# A file that is replaced between being made and being looked up: the descriptor is of what is there.
+t_replaced() {
+  local shim
+  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+  export SLOW_ORIGIN=$work/slow
+  LD_PRELOAD=$shim do_mount -o shared
+  echo another one > "$SLOW_ORIGIN.other"
+  python3 - "$org/replaced" "$below/replaced" "$SLOW_ORIGIN.other" <<'PY'
+import os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+if os.path.exists(sys.argv[3]):
+    sys.exit("nothing was replaced")
+os.pwrite(fd, b"ANOTHER", 0)
+for got in os.pread(fd, 20, 0), open(sys.argv[2], "rb").read():
+    if got != b"ANOTHER one\n":
+        sys.exit("%s" % got)
+PY
+  cd /
+  do_unmount
+}
+
 direct_writes() {
   wanted "asynchronous direct writes" || return
   if ! dd if=/dev/zero of="$below/probe" bs=4k count=1 oflag=direct 2>/dev/null; then
@@ -262,7 +283,13 @@ if do_mount; then
   do_unmount
   if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
     skip "killed beside a direct write" "a sanitizer's build takes no LD_PRELOAD"
+    skip "a file that is replaced while it is made" "a sanitizer's build takes no LD_PRELOAD"
   else
+    if [ $has_below = 1 ] && command -v python3 >/dev/null; then
+      check "a file that is replaced while it is made" t_replaced
+    else
+      skip "a file that is replaced while it is made" "needs a bind mount and python3"
+    fi
     check "killed beside a direct write" t_killed
   fi
 else

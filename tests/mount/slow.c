@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * slow.c - a slow origin: loaded into the mount by LD_PRELOAD.
+ * slow.c - a slow origin with other writers: loaded into the mount by LD_PRELOAD.
  *
  * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and takes a
- * minute; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread, a minute at most.
+ * minute; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread, a minute at most. If there is
+ * a file $SLOW_ORIGIN.other, the next file that an openat makes is replaced by it at once.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off);
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off);
+int openat(int dir, const char *name, int flags, ...);
 
 /* The file $SLOW_ORIGIN.SUFFIX: is it there? `make`: now it is. False unless the origin is slow. */
 static bool marked(const char *suffix, bool make)
@@ -50,4 +53,24 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
         for (int i = 0; i < 6000 && !marked("reading", false); i++)
             usleep(10000);
     return next(fd, buf, n, off);
+}
+
+int openat(int dir, const char *name, int flags, ...)
+{
+    int (*next)(int, const char *, int, ...) =
+        (int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, "openat");
+    const char *flag = getenv("SLOW_ORIGIN");
+    char path[PATH_MAX];
+    va_list ap;
+    int fd;
+
+    if (!(flags & O_CREAT))
+        return next(dir, name, flags);
+    va_start(ap, flags);
+    fd = next(dir, name, flags, va_arg(ap, mode_t));
+    va_end(ap);
+    snprintf(path, sizeof(path), "%s.other", flag ? flag : "");
+    if (fd >= 0 && flag)
+        (void)renameat(AT_FDCWD, path, dir, name);
+    return fd;
 }
