@@ -305,6 +305,7 @@ void file_detach_idle(struct inode *i)
 
 void file_detach_linked(struct inode *i)
 {
+    pthread_mutex_lock(&i->lock);
     detach_idle(i, true);
 }
 
