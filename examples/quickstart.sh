@@ -83,6 +83,8 @@ unmount() {
   fi
   ended=0
   alive "$3" || wait "$3" || ended=$?
+  # It could not unmount, and nothing else is wrong: then this does.
+  [ "$ended" != 1 ] || [ "$(top_mount "$1")" != "$2" ] || ended=0
   said=
   for how in "fusermount3 -u" "fusermount3 -u -z" "umount -l"; do
     [ "$(top_mount "$1")" = "$2" ] || {
