@@ -298,7 +298,8 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named)
     int e = 0;
     cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
-    if (sb->failed_boot != sb->boot_number || (!named && sb->unnamed_boot != sb->boot_number)) {
+    if (sb->failed_boot != sb->boot_number || (!named && sb->unnamed_boot != sb->boot_number) ||
+        memcmp(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id)) != 0) {
         sb->failed_boot = sb->boot_number;
         memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));
         sb->unnamed_boot = named ? sb->unnamed_boot : sb->boot_number;

@@ -12,8 +12,9 @@
  *                 For calls that take room. Only when there is none left, creds_more() looks in
  *                 /proc whether the caller has that capability or a group that may have more.
  *                 The kernel clears set-user-id and set-group-id bits for a caller without
- *                 CAP_FSETID, but not those that the mount hides (nosuid below DIR). There the
- *                 origin does it, for all but root: /proc would be asked for every write.
+ *                 CAP_FSETID, but not those that the mount hides (nosuid below DIR), nor those
+ *                 that were set by another name of the file. There the origin does it, for all but
+ *                 root: /proc would be asked for every write.
  *
  * Workers of a privileged mount run without CAP_SYS_RESOURCE and supplementary groups from their
  * start, and setfsuid leaves their capabilities alone (SECBIT_NO_SETUID_FIXUP). So a write of root
@@ -287,7 +288,7 @@ void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i)
     *c = (struct creds){ .switched = mnt.root_user, .req = req };
     if (!mnt.root_user || !req)
         return;
-    c->clears = i && (i->limits & ST_NOSUID) && ctx->uid != 0;
+    c->clears = i && ((i->limits & ST_NOSUID) || i->linked) && ctx->uid != 0;
     act_as(&(struct identity){ ctx->uid, ctx->gid, 0, NULL, charged_caps(c) });
 }
 

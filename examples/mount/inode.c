@@ -70,7 +70,7 @@ static void set_limits(struct inode *i, const struct inode *parent)
 {
     i->mount = mount_of(i->fd);
     if (parent && i->mount && i->mount == parent->mount)
-        i->limits = parent->limits;
+        i->limits = atomic_load(&parent->limits);
     else
         i->limits = number_limits(i->fd);
 }
@@ -157,32 +157,43 @@ static struct inode *of_number(const struct stat *st, bool linked)
     return NULL;
 }
 
-static bool is_linked(const struct device *d, const struct stat *st)
+/* *node: what has to be equal beside the numbers. True: each of the file's names is an inode of its
+ * own. The file is `at` in dirfd, and `name` in parent. */
+static bool node_of(const struct device *d, const struct stat *st, int dirfd, const char *at,
+                    const struct inode *parent, const char *name, uint64_t *node)
 {
-    return number_doubtful(d) && !S_ISDIR(st->st_mode) && st->st_nlink > 1;
-}
+    const bool known = number_node(d, dirfd, at, node), directory = S_ISDIR(st->st_mode);
+    uint64_t h = *node ^ parent->number ^ (uint64_t)parent->generation << 32;
 
-/* What has to be equal beside the numbers. The file is `at` in dirfd, and `name` in parent. */
-static uint64_t node_of(const struct device *d, const struct stat *st, int dirfd, const char *at,
-                        const struct inode *parent, const char *name)
-{
-    uint64_t node = number_node(d, dirfd, at), h;
-
-    if (!is_linked(d, st))
-        return node;
-    h = node ^ parent->number ^ (uint64_t)parent->generation << 32;
+    if (known && !(number_doubtful(d) && !directory && st->st_nlink > 1))
+        return false;
     for (; *name; name++)
         h = (h ^ (unsigned char)*name) * 0x100000001B3u;
-    return h ^ h >> 32;
+    *node = h ^ h >> 32;
+    return !directory;
 }
 
-static struct inode *find_locked(const struct stat *st, uint64_t node)
+/* What one of its mounts forbids is forbidden. */
+static void limit(struct inode *i, unsigned long limits)
+{
+    if (limits & ~atomic_load(&i->limits))
+        atomic_fetch_or(&i->limits, limits);
+}
+
+/* A known inode, held, or NULL. The name is no mount point. */
+static struct inode *find_known(const struct stat *st, struct inode *parent, const char *name)
 {
     struct inode *i;
+    uint64_t node;
 
+    if (st->st_dev != parent->dev)
+        return NULL;
+    (void)node_of(parent->device, st, parent->fd, name, parent, name, &node);
     pthread_mutex_lock(&table.lock);
     i = find(st, node);
     pthread_mutex_unlock(&table.lock);
+    if (i)
+        limit(i, atomic_load(&parent->limits));
     return i;
 }
 
@@ -191,6 +202,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
     struct inode *fresh = malloc(sizeof(*fresh)), *i;
     struct device *device = fresh ? number_device(parent->device, st, fd) : NULL;
     uint64_t count;
+    bool linked;
 
     if (!device) {
         close(fd);
@@ -200,7 +212,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
     }
     init_inode(fresh, st, fd, device);
     set_limits(fresh, parent);
-    fresh->node = node_of(device, st, fd, "", parent, name);
+    linked = node_of(device, st, fd, "", parent, name, &fresh->node);
     pthread_mutex_lock(&table.lock);
     i = find(st, fresh->node);
     if (!i) {
@@ -208,7 +220,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
             grow();
         fresh->generation = table.generation++;
         /* Somebody may still write through what was another name. */
-        fresh->linked = is_linked(device, st) || of_number(st, true);
+        fresh->linked = linked || of_number(st, true);
         insert(fresh);
     }
     count = table.count;
@@ -217,6 +229,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
         keeper_throttle(count);
         return fresh;
     }
+    limit(i, atomic_load(&fresh->limits));
     close(fd);
     number_put(device);
     pthread_mutex_destroy(&fresh->lock);
@@ -237,8 +250,9 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
      * read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
-    if (st->st_dev == parent->dev)
-        i = find_locked(st, node_of(parent->device, st, parent->fd, name, parent, name));
+    number_look_at_mounts();
+    if (!number_is_point(name))
+        i = find_known(st, parent, name);
     if (i) {
         number_show(i, st);
         return i;

@@ -175,7 +175,7 @@ static bool asks_for_caps(const struct fuse_in_header *h)
     return h->len > sizeof(*h) + sizeof(struct fuse_getxattr_in) &&
            !strncmp(name, "security.capability",
                     h->len - sizeof(*h) - sizeof(struct fuse_getxattr_in)) &&
-           atomic_load(&inode_of(h->nodeid)->no_caps);
+           atomic_load(&inode_of(h->nodeid)->no_caps) && !inode_of(h->nodeid)->linked;
 }
 
 /* Reopening what is attached to read it, and closing that: an fstat of a held inode and list
@@ -185,7 +185,8 @@ static bool opens_attached(const struct fuse_in_header *h, struct inode **used)
     const struct fuse_open_in *in = (const void *)(h + 1);
     struct inode *i = inode_of(h->nodeid);
 
-    if (!number_local(i->device) || (in->flags & O_ACCMODE) != O_RDONLY || !file_try_use(i))
+    if (!number_local(i->device) || i->linked || (in->flags & O_ACCMODE) != O_RDONLY ||
+        !file_try_use(i))
         return false;
     inode_hold(i);
     *used = i;
@@ -277,6 +278,8 @@ static void take(struct fuse_buf *buf)
         fuse_session_process_buf(mnt.se, buf);
     if (used) {
         file_unuse(used);
+        if (!inode_known(used)) /* forgotten meanwhile: nobody else would */
+            file_detach_idle(used);
         inode_put(used);
     }
 }

@@ -75,11 +75,12 @@ struct inode {
     /* Has or had several names, and may be reached by other inodes: never cached. Set once. */
     _Atomic bool linked;
     uint32_t generation;
-    bool barred;          /* --one-file-system: a directory elsewhere, shown empty */
-    mode_t type;          /* S_IFMT bits */
-    uint64_t mount;       /* that fd is on; 0: not known */
-    unsigned long limits; /* number_limits of that mount */
-    int fd;               /* O_PATH; keeps st_ino from being reused */
+    bool barred;    /* --one-file-system: a directory elsewhere, shown empty */
+    mode_t type;    /* S_IFMT bits */
+    uint64_t mount; /* that fd is on; 0: not known */
+    /* number_limits of that mount, and of others that it was found on (hard links, binds). */
+    _Atomic unsigned long limits;
+    int fd; /* O_PATH; keeps st_ino from being reused */
     /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
     uint64_t refs;
     uint64_t nlookup; /* the kernel's count */
@@ -130,6 +131,7 @@ struct handle {
     int fd;      /* inode->rfd when !own_fd */
     bool own_fd;
     bool writable;
+    bool readable;
     bool maps;    /* open for reading and writing, as a mapping for writing must be */
     bool appends; /* the origin's descriptor can do nothing else */
     /* inode.lock, all three: errors of fsync that its descriptor does not report. */
@@ -229,10 +231,11 @@ bool number_lost(struct device *d, bool now);
 /* Attributes as the mount shows them: the number, and nothing that its limits forbid. */
 void number_show(const struct inode *i, struct stat *st);
 /* What tells a file from others of its number, for as long as it is held: FUSE's node. "": of dirfd
- * itself. 0: the number does. */
-uint64_t number_node(const struct device *d, int dirfd, const char *name);
+ * itself. *node 0: the number does. False: nothing does that the kernel says. */
+bool number_node(const struct device *d, int dirfd, const char *name, uint64_t *node);
 uint64_t number_of(const struct device *d, ino_t ino);
-void number_look_at_mounts(void); /* before number_listed: learns of new mount points */
+void number_look_at_mounts(void);       /* before the next two: learns of new mount points */
+bool number_is_point(const char *name); /* the last part of a mount point below DIR */
 /* The number to show for an entry that readdir of the directory found. */
 uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e);
 

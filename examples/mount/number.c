@@ -24,6 +24,9 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle is for telling files apart only */
+#endif
 #define TOP (1ull << 63)
 #define BTRFS_MAGIC 0x9123683Eu
 #define XFS_MAGIC 0x58465342u
@@ -115,7 +118,8 @@ static void describe(struct device *d, int fd, mode_t type)
         return;
     d->local = place_is_local(fd);
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
-    d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !mnt.opt.volume_id;
+    /* The name of DIR's volume vouches for the numbers of that one alone. */
+    d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !(d->own && mnt.opt.volume_id);
     d->doubtful = d->nodes || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
         id = uuid_of(fd);
@@ -246,22 +250,26 @@ bool number_doubtful(const struct device *d)
     return d->doubtful;
 }
 
-uint64_t number_node(const struct device *d, int dirfd, const char *name)
+bool number_node(const struct device *d, int dirfd, const char *name, uint64_t *node)
 {
+    static const int asked[] = { 0, AT_HANDLE_FID };
     union {
         struct file_handle h;
         char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
     } u = { .h = { .handle_bytes = MAX_HANDLE_SZ } };
-    uint64_t h = 0;
-    int mount;
+    const int flags = *name ? 0 : AT_EMPTY_PATH;
+    int mount, rc = -1;
 
+    *node = 0;
     if (!d->nodes)
-        return 0;
-    if (name_to_handle_at(dirfd, name, &u.h, &mount, *name ? 0 : AT_EMPTY_PATH) < 0)
-        return 0;
-    for (unsigned i = 0; i < u.h.handle_bytes; i++)
-        h = mix(h ^ u.h.f_handle[i]);
-    return h;
+        return true;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]) && rc < 0; i++) {
+        u.h.handle_bytes = MAX_HANDLE_SZ;
+        rc = name_to_handle_at(dirfd, name, &u.h, &mount, flags | asked[i]);
+    }
+    for (unsigned i = 0; rc == 0 && i < u.h.handle_bytes; i++)
+        *node = mix(*node ^ u.h.f_handle[i]);
+    return rc == 0;
 }
 
 struct device *number_init(const struct stat *st, int fd)
@@ -269,10 +277,10 @@ struct device *number_init(const struct stat *st, int fd)
     struct device *d = &devices.own;
 
     d->dev = st->st_dev;
+    d->own = true;
     describe(d, fd, st->st_mode);
     devices.limits = number_limits(fd);
     d->witness = open_witness(fd, st->st_mode);
-    d->own = true;
     d->inodes = 1; /* for ever: the root */
     enter(d);
     points.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
@@ -294,7 +302,7 @@ void number_look_at_mounts(void)
     pthread_mutex_unlock(&points.lock);
 }
 
-static bool is_mount_point(const char *name)
+bool number_is_point(const char *name)
 {
     bool is = false;
 
@@ -332,7 +340,7 @@ uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e)
     if (!strcmp(e->d_name, "."))
         return dir->number;
     if (up ? dir != inode_of(FUSE_ROOT_ID)
-           : (directory && dir->device->subvolumes) || is_mount_point(e->d_name))
+           : (directory && dir->device->subvolumes) || number_is_point(e->d_name))
         n = number_found(dir->device, dirfd, e->d_name);
     return n ? n : number_of(dir->device, e->d_ino);
 }

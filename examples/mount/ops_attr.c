@@ -111,7 +111,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
 static bool known_without_caps(struct inode *i, const char *name)
 {
     /* Mounted with nosuid, its capabilities do not count. */
-    return (atomic_load(&i->no_caps) || (i->limits & ST_NOSUID)) && !strcmp(name, caps_name);
+    return ((atomic_load(&i->no_caps) && !i->linked) || (i->limits & ST_NOSUID)) &&
+           !strcmp(name, caps_name);
 }
 
 static ssize_t get_xattr(struct inode *i, const char *name, void *buf, size_t size)

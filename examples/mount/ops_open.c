@@ -28,12 +28,19 @@ static bool writes(int flags)
     return (flags & O_ACCMODE) != O_RDONLY;
 }
 
+/* The attachment's descriptor serves a reader where nobody else changes the file, or the kernel
+ * sees it. A network or FUSE file system looks for changes when a file is opened. */
+static bool may_share(const struct inode *i)
+{
+    return i->rfd >= 0 && !i->linked && (number_local(i->device) || !mnt.opt.shared);
+}
+
 /* Own descriptor, or the attachment's for a reader. 0 or errno. */
 static int open_origin(struct handle *h, int fd, int flags)
 {
     h->own_fd = true;
     h->fd = fd;
-    if (fd < 0 && !h->writable && h->inode->rfd >= 0) {
+    if (fd < 0 && !h->writable && may_share(h->inode)) {
         h->own_fd = false;
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
@@ -61,6 +68,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     }
     h->inode = i;
     h->writable = writes(fi->flags);
+    h->readable = (fi->flags & O_ACCMODE) != O_WRONLY;
     h->maps = (fi->flags & O_ACCMODE) == O_RDWR;
     inode_hold(i);
     fresh = file_use(i);

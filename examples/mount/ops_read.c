@@ -71,7 +71,9 @@ static int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
 
 static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 {
-    return read_origin(((struct handle *)ctx)->inode->rfd, off, buf, len);
+    const struct handle *h = ctx;
+
+    return read_origin(h->readable ? h->fd : h->inode->rfd, off, buf, len);
 }
 
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)

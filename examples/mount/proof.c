@@ -83,6 +83,12 @@ int proof_tell(struct handle *h, int err)
     if (cannot(err))
         return err;
     pthread_mutex_lock(&i->lock);
+    /* A background sync that is under way may have been told what this one was not. */
+    while (!err && h->shares && i->proving) {
+        pthread_mutex_unlock(&i->lock);
+        usleep(1000);
+        pthread_mutex_lock(&i->lock);
+    }
     if (err && !h->own_fd)
         note_loss(i, err, true);
     if (!err && (h->owed || (h->shares && h->losses != i->losses)))

@@ -304,6 +304,10 @@ same(os.pread(fd, 20, 0), b"two name\n")
 buf = mmap.mmap(-1, 4096)
 os.preadv(direct, [buf], 0)
 same(buf[:9], b"two name\n")
+os.pwrite(writer, b"TWO", 0)
+time.sleep(1.2)
+with open("before", "rb") as f: # not through what was open before
+    same(f.read(), b"TWO name\n")
 PY
   echo one > first
   same "$(cat first)" one
@@ -320,6 +324,21 @@ two"
   same "$(cat <&7)" three
   exec 7<&-
   same "$(cat "$twins/a/second")" three
+}
+
+t_fuse_shared() { # with nobody having it open, and with somebody
+  cd fuse/a
+  echo old > changed
+  cat changed changed >/dev/null
+  sleep 1.1
+  echo new > "$twins/a/changed"
+  sleep 2.2 # as long as the kernel and the server's kernel believe what they know
+  same "$(cat changed)" new
+  exec 7<changed
+  cat <&7 >/dev/null
+  echo NEW > "$twins/a/changed"
+  sleep 2.2
+  same "$(cat changed)" NEW
 }
 
 # A file system below that does not answer holds up those who use it, and nobody else.
@@ -408,6 +427,34 @@ second"
   same "$(cat "$layers/lo/a" "$layers/up/a-too")" "first a
 second"
 }
+t_overlay_rights() { # what is set by one name holds for the other
+  cd overlay
+  cp "$(command -v id)" one
+  ln one two
+  fails getfattr -n security.capability two
+  python3 - <<'PY'
+import os, struct
+os.setxattr("one", "security.capability", struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0))
+PY
+  getfattr -n security.capability two
+  chown 65534:65534 one
+  chmod 777 one
+  python3 - <<'PY'
+import os
+writer = os.open("two", os.O_WRONLY)
+if os.fork() == 0:
+    os.setgroups([])
+    os.setresgid(1000, 1000, 1000)
+    os.setresuid(1000, 1000, 1000)
+    while not os.stat("one").st_mode & 0o4000:
+        pass
+    os.write(writer, b"evil")
+    os._exit(0)
+os.chmod("one", 0o6777)
+assert os.wait()[1] == 0
+PY
+  same "$(stat -c %a "$layers/up/one")" 777
+}
 t_overlay_open() { # what is open is still the file, also after it has another number
   cd overlay
   python3 - <<'PY'
@@ -495,6 +542,10 @@ set_up_bound() {
   for p in outside dir; do
     cp "$(command -v id)" "$v/$p/id" && chmod 6755 "$v/$p/id" && mknod -m 666 "$v/$p/zero" c 1 5 || return 1
   done
+  mkdir "$v/dir/linked" "$v/dir/bind" && cp -a "$v/dir/id" "$v/dir/both" &&
+    ln "$v/dir/both" "$v/dir/linked/both" || return 1
+  mount --bind "$v/dir/linked" "$v/dir/bind" && points="bound/dir/bind $points" &&
+    mount -o remount,bind,nosuid,nodev,noexec "$v/dir/bind" || return 1
   mount --bind "$v/outside" "$v/dir/strict" && points="bound/dir/strict $points" &&
     mount -o remount,bind,nosuid,nodev,noexec "$v/dir/strict" || return 1
   mount -t tmpfs -o suid,dev,exec,mode=755 none "$v/dir/twice" && points="bound/dir/twice $points" || return 1
@@ -514,6 +565,11 @@ t_bound() {
     fails as_nobody $p/id -u
     fails head -c 1 $p/zero
   done
+}
+t_bound_links() { # a file that was seen elsewhere first has the flags of both
+  stat both >/dev/null
+  fails as_nobody bind/both -u
+  fails bind/both -u
 }
 t_bound_shown() {
   same "$(stat -c %a id twice/lax/id strict/id twice/strict/id | tr '\n' ' ')" "6755 6755 755 755 "
@@ -601,6 +657,27 @@ if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b b
     check "a FUSE server that does not answer" t_fuse_stopped
     do_unmount
   }
+  do_mount -o entry_timeout=0,attr_timeout=60 --volume-id disk && { # which says nothing of what is below
+    check "equal numbers where the volume has a name" t_fuse
+    do_unmount
+  }
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
+    skip "equal numbers where the kernel tells less" "a sanitizer's build takes no LD_PRELOAD"
+  else
+    shim=$(realpath "$(find "$build" -name no_handles.so | head -n 1)")
+    for NO_HANDLES in export all; do
+      export NO_HANDLES
+      LD_PRELOAD=$shim do_mount -o entry_timeout=0,attr_timeout=60 && {
+        check "equal numbers where the kernel tells less: $NO_HANDLES" t_fuse
+        do_unmount
+      }
+    done
+    unset NO_HANDLES
+  fi
+  do_mount -o shared && {
+    check "a FUSE server's files are changed by others" t_fuse_shared
+    do_unmount
+  }
 fi
 if ! wanted "a frozen file system"; then
   :
@@ -617,6 +694,7 @@ elif ! set_up_overlay 2>"$work/err"; then
 elif do_mount -o entry_timeout=0,attr_timeout=60; then
   check "two names in a lower layer" t_overlay
   check "open files of a lower layer" t_overlay_open
+  check "rights of another name" t_overlay_rights
   do_unmount
 fi
 if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_strict; then
@@ -633,8 +711,10 @@ if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_str
     if set_up_bound; then
       org=$org/bound/dir
       check "flags of binds below, without the mount" t_bound
+      check "flags of binds below, without the mount: links" t_bound_links
       do_mount
       check "flags of binds below" t_bound
+      check "flags of binds below: links" t_bound_links
       check "flags of binds below, as shown" t_bound_shown
       do_unmount
       org=$whole
