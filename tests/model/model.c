@@ -229,6 +229,7 @@ static void change_boot(void)
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
         struct cm_super *sb = (struct cm_super *)(void *)(t.pool + i * CM_SUPER_STRIDE);
         sb->boot_id[0] ^= 0x55;
+        sb->failed_boot_id[0] ^= 0x55;
         sb->xxh3 = cm_format_super_sum(sb);
     }
 }
