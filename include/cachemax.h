@@ -88,7 +88,7 @@ extern "C" {
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
     X(CM_EABSENT, -30, "not all of it is cached")                                                  \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
-    X(CM_ECLONE, -32, "the file cannot be told from that of another volume; name its volume with a volume id")
+    X(CM_ECLONE, -32, "the file may be taken for one of another volume; give its volume a volume id")
 
 enum cm_error {
 #define CM_X(name, value, text) name = value,
@@ -343,7 +343,7 @@ CM_API uint64_t cm_now(void);
  * sysfs, before Linux 6.8) or of the file.
  * On overlayfs the inode numbers are those of the layers. Unless the volume is named, files are
  * CM_ECLONE where the kernel does not say which layer has the file (before Linux 6.5) or where that
- * layer has no numbers of its own that last: btrfs with its subvolumes, FUSE, images without a UUID.
+ * layer has no numbers of its own that last: btrfs (its subvolumes), FUSE, images without a UUID.
  * Some file systems tell too little for a restart; files there are CM_RACY_VOLUME: vfat and exfat,
  * which number files as they are looked up; and images without an identity of their own (squashfs,
  * iso9660, udf, erofs, cramfs, romfs), where the next image may have the same numbers and times,

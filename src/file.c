@@ -533,29 +533,29 @@ static bool sync_failed(struct cm_cache *c, uint64_t place, const struct cm_reco
     return boot == c->super.now.boot_number || failed.unnamed;
 }
 
-/* Is there a record whose file nobody can tell, and for which an fsync may have failed? */
-static bool any_lost(const struct cm_record_set *b)
+/* Is there a record whose file nobody can tell, and for which an fsync may have failed? Then it is
+ * noted in the superblock, before the record is dropped. */
+static bool note_lost(struct cm_cache *c, const struct cm_record_set *b)
 {
+    if (!cm_super_failed(&c->super).any)
+        return false;
     for (unsigned i = 0; i < b->n; i++)
         if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&
-                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED)))
+                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {
+            (void)cm_super_sync_failed(&c->super, false); /* known in this session all the same */
             return true;
+        }
     return false;
 }
 
 /* Is a file in this boot one that an fsync failed for, as far as anybody knows? `r`: its record, or
- * NULL. A record that cannot be read, or is damaged, may be its own, and is dropped if it can be.
- */
+ * NULL: then one that cannot be read, or is damaged, may be its own. */
 static bool may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
                             const struct cm_record *r)
 {
     if (r)
         return sync_failed(c, place, r);
-    const struct cm_super_failed failed = cm_super_failed(&c->super);
-    const bool lost = failed.any && any_lost(b);
-    if (lost && !failed.unnamed)
-        (void)cm_super_sync_failed(&c->super, false);
-    return failed.unnamed || lost;
+    return note_lost(c, b) || cm_super_failed(&c->super).unnamed;
 }
 
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
@@ -819,7 +819,7 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         struct cm_record_set b;
         leave_floor(c, id, cm_plat_now_ns() + 1);
         cm_record_load(&c->media, id, &b);
-        (void)may_have_failed(c, &b, CM_NO_PLACE, NULL); /* noted, before a record is dropped */
+        (void)note_lost(c, &b);
         e = void_unreadable(c, &b, false);
         for (unsigned i = 0; i < b.n && e == 0; i++) {
             uint64_t place = cm_record_place(&b, i);
