@@ -471,10 +471,10 @@ echo "every byte equals the origin; the pools check sound"
   echo "$unrecorded files had no place in the pool's file table: they were not kept warm"
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a / b }'; }
 if [ -n "$warm" ]; then
-  echo "warm against without the cache: $(ratio "$slow_ms" "$warm") times as fast as the slow storage, \
+  echo "the warm cache is $(ratio "$slow_ms" "$warm") times as fast as the slow storage, \
 $(ratio "$origin_ms" "$own") times as fast as this machine's own"
 else
-  echo "warm against without the cache: $(ratio "$origin_ms" "$own") times as fast as this machine's own storage"
+  echo "the warm cache is $(ratio "$origin_ms" "$own") times as fast as this machine's own storage"
 fi
 [ "$own" -le "$origin_ms" ] ||
   echo "(this machine's storage outruns a FUSE mount: a cache helps where storage is slower than that)"

@@ -204,7 +204,7 @@ elif awk -v n="$n" '
   slow && /came from the pool: .cachemax cat. keeps a file warm only if/ { why = 1 }
   slow && cat && /^  again, not warm/ { e = $8 < 10 }
   /times as fast as the slow storage, .* times as fast as this/ { f = !cat }
-  /^warm against without the cache: [0-9.]* times as fast as this/ { f = cat && why }
+  /^the warm cache is [0-9.]* times as fast as this/ { f = cat && why }
   END { exit !(a && b && c && d && e && f) }' "$work/out"; then
   ok "the table has both storages, and what the cache gains"
 else
