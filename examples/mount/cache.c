@@ -373,6 +373,7 @@ void file_gone(struct inode *i)
     pthread_mutex_lock(&i->lock);
     i->unlinked = true;
     pthread_mutex_unlock(&i->lock);
+    proof_gone(i);
 }
 
 /* ---- Changing the origin ------------------------------------------------------------------- */

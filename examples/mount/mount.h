@@ -101,6 +101,7 @@ struct inode {
     int loss;           /* errno of the last one */
     bool told;          /* to a user */
     bool proving;       /* proof_begin_alone is at work */
+    bool kept;          /* proof.c holds a reference: no user has been told */
     bool kernel_cached; /* the kernel may hold pages of incarnation `kernel_incarnation` */
     uint64_t kernel_incarnation;
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
@@ -312,6 +313,7 @@ void proof_begin_alone(struct proof *p, struct inode *i);
 void proof_opened(struct handle *h);
 /* After a sync with the handle's descriptor: what to tell the user. 0 or errno. */
 int proof_tell(struct handle *h, int err);
+void proof_gone(struct inode *i);           /* the file has no name: nobody can be told */
 void proof_end(struct proof *p);            /* on a descriptor that is older than the writes */
 void proofs_end(struct proof *v, size_t n); /* on any others */
 

@@ -15,11 +15,13 @@
  * An error that a background sync was told of would be news to a user's descriptor opened later,
  * and readers share the descriptor of the attachment. So it is kept with the inode, and every
  * handle that the kernel does not tell is told once: those that were open, and those opened before
- * any user was.
+ * any user was. Until a user is told, the inode is held: the kernel may forget the name.
  *
  * Callers: keeper.c, and cache.c for the syncs of users, which have older descriptors.
  */
 #include "mount.h"
+
+static _Atomic uint64_t kept; /* inodes that are held for a loss */
 
 /* The file system cannot do it; that says nothing about the data. */
 static bool cannot(int err)
@@ -52,6 +54,38 @@ static void note_loss(struct inode *i, int err, bool told)
     i->told = told;
 }
 
+/* A loss that no user was told of outlives the name of the file. Lock held. */
+static void keep(struct inode *i)
+{
+    if (i->kept || i->unlinked || atomic_load(&kept) >= keeper_names_max() / 8)
+        return;
+    i->kept = true;
+    atomic_fetch_add(&kept, 1);
+    inode_hold(i);
+}
+
+/* True: the reference is the caller's. Lock held. */
+static bool unkeep(struct inode *i)
+{
+    bool was = i->kept;
+
+    if (was)
+        atomic_fetch_sub(&kept, 1);
+    i->kept = false;
+    return was;
+}
+
+void proof_gone(struct inode *i)
+{
+    bool was;
+
+    pthread_mutex_lock(&i->lock);
+    was = unkeep(i);
+    pthread_mutex_unlock(&i->lock);
+    if (was)
+        inode_put(i);
+}
+
 void proof_begin_alone(struct proof *p, struct inode *i)
 {
     pthread_mutex_lock(&i->lock);
@@ -60,8 +94,10 @@ void proof_begin_alone(struct proof *p, struct inode *i)
     proof_begin(p, i, i->rfd, false);
     pthread_mutex_lock(&i->lock);
     i->proving = false;
-    if (p->err && !cannot(p->err))
+    if (p->err && !cannot(p->err)) {
         note_loss(i, p->err, false);
+        keep(i);
+    }
     pthread_mutex_unlock(&i->lock);
 }
 
@@ -79,12 +115,14 @@ void proof_opened(struct handle *h)
 int proof_tell(struct handle *h, int err)
 {
     struct inode *i = h->inode;
+    bool was = false;
 
     if (cannot(err))
         return err;
     pthread_mutex_lock(&i->lock);
-    /* A background sync that is under way may have been told what this one was not. */
-    while (!err && h->shares && i->proving) {
+    /* A background sync that is under way may be told of the same loss: the handle knows it then.
+     */
+    while (h->shares && i->proving) {
         pthread_mutex_unlock(&i->lock);
         usleep(1000);
         pthread_mutex_lock(&i->lock);
@@ -97,8 +135,11 @@ int proof_tell(struct handle *h, int err)
         i->told = true;
         h->owed = false;
         h->losses = i->losses;
+        was = unkeep(i);
     }
     pthread_mutex_unlock(&i->lock);
+    if (was)
+        inode_put(i); /* the handle has another */
     return err;
 }
 

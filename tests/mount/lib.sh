@@ -110,7 +110,7 @@ check() {
   local name=$1 rc
   wanted "$name" || return 0
   shift
-  (set -eE; trap 'echo "line $LINENO: $BASH_COMMAND" >&2' ERR; cd "$org"; "$@") \
+  (set -eE; trap 'echo "line $LINENO: ${BASH_COMMAND%%$'"'\n'"'*}" >&2' ERR; cd "$org"; "$@") \
     >"$work/out" 2>"$work/err" # not in an "if": that would switch -e off
   rc=$?
   if [ $rc = 0 ]; then
