@@ -49,7 +49,8 @@ target() {
   passed_before=$passed failed_before=$failed skipped_before=$skipped
 }
 finish() {
-  echo "all of it took $(($(date +%s) - began_all)) s"
+  echo "all of it took $(($(date +%s) - began_all)) s; times of the shell, and of what it ran:"
+  times
   printf '%s' "$targets"
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ] || exit 1
@@ -72,30 +73,35 @@ wanted() {
 # suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow machine); counts what its
 # last line says, or else its exit status as one test (77: skipped). also NAME COMMAND...: begins it, and the next
 # suite runs beside it: for those that use one processor. next NAME COMMAND...: as suite, and what was begun goes on.
-# beside NAME COMMAND...: as also, and waits once there is one for each processor; settle waits for the rest.
+# beside NAME COMMAND...: as also, as soon as a processor is free; settle waits for all.
 patience=3600
 running=''
-processors=$(nproc)
+mkfifo "$log/free" && exec 9<>"$log/free" # a line for each processor that nothing was begun on
+for processor in $(seq "$(nproc)"); do echo "$processor" >&9; done
 also() {
   wanted "$1" || return 0
   running="$running $1"
   # A shell has SIGINT ignored in what it begins in the background.
-  timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" &
+  timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 9>&- &
 }
 next() {
   wanted "$1" || return 0
   running="$running $1"
-  timed "$(echo "$1" | tr / _)" env "$@"
+  timed "$(echo "$1" | tr / _)" env "$@" 9>&-
 }
 suite() {
   next "$@"
   settle
 }
 beside() {
-  also "$@"
-  # shellcheck disable=SC2086 # words
-  set -- $running
-  [ $# -lt "$processors" ] || settle
+  wanted "$1" || return 0
+  read -r processor <&9
+  settled
+  running="$running $1"
+  {
+    timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 9>&-
+    echo "$processor" >&9
+  } &
 }
 settle() {
   wait
@@ -103,6 +109,18 @@ settle() {
     report "$name"
   done
   running=''
+}
+# Reports those that have ended.
+settled() {
+  still=''
+  for name in $running; do
+    if [ -f "$log/$(echo "$name" | tr / _).status" ]; then
+      report "$name"
+    else
+      still="$still $name"
+    fi
+  done
+  running=$still
 }
 # timed FILE env [OPTION] NAME COMMAND...
 timed() {
@@ -119,7 +137,8 @@ timed() {
   status=$?
   rm -f "$file.pid"
   [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$file.out"
-  echo "$status $(($(date +%s) - began))" >"$file.status"
+  echo "$status $(($(date +%s) - began))" >"$file.took"
+  mv "$file.took" "$file.status" # whole when it is there
 }
 report() { # NAME
   name=$1 out=$log/$(echo "$1" | tr / _)
@@ -179,49 +198,44 @@ build() {
   return 1
 }
 
-# Everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-# STATES: of crashes, with a quarter of all sequences of length 2 (none where $run is set: tests/crash/run has the
-# others); short: those of length 1; none: only what has threads, for the thread sanitizer.
+# Begins everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
+# STATES: of crashes, where $run is set (natively tests/crash/run has more of them); short: sequences of length 1;
+# none: only what has threads, for the thread sanitizer.
 # $run: what runs the programs, where they are another system's; $exe: how their names end.
 run=
 exe=
 core_suites() { # DIR LABEL OPS SECONDS STATES
-  for t in "$1"/tests/unit/test_*"$exe"; do
-    name=$(basename "$t" "$exe" | sed s/test_//)
-    [ -x "$t" ] && [ -f "$t" ] || continue
-    # For the thread sanitizer those that have threads, and do not take a minute with it.
-    [ "$5" != none ] || [ "$run" ] || [ "$name" != wear ] || continue
-    [ "$5" != none ] || [ "$run" ] || grep -qE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
-    beside "$2unit/$name" $run "$t"
+  for rules in adr eadr pagecache; do # first what takes longest
+    case $5 in
+    none) ;;
+    short) beside "$2crash/$rules" "$1/tests/crash/crash" --rules $rules --length 1 --states 0 ;;
+    *) [ -z "$run" ] || beside "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 \
+      --states "$(crash_states $rules "$5")" ;;
+    esac
   done
-  beside "$2model/64" $run "$1/tests/model/model$exe" --ops "$3" --slots 64
-  beside "$2model/96" $run "$1/tests/model/model$exe" --ops "$3" --slots 96
-  beside "$2model/300" $run "$1/tests/model/model$exe" --ops "$3" --slots 300
   every=3 # places where one thread may come between another's steps
   [ -z "$run" ] || every=13
   case $5 in none | short) every=13 ;; esac
   # Taking turns the threads never meet: nothing for the thread sanitizer.
   [ "$5" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
+  for t in "$1"/tests/unit/test_*"$exe"; do
+    name=$(basename "$t" "$exe" | sed s/test_//)
+    [ -x "$t" ] && [ -f "$t" ] || continue
+    # For the thread sanitizer those that have threads, and do not take a minute with it.
+    [ "$5" != none ] || [ "$run" ] || [ "$name" != wear ] || continue
+    [ "$5" != none ] || [ "$run" ] || grep -qsE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
+    beside "$2unit/$name" $run "$t"
+  done
+  for slots in 64 96 300; do
+    beside "$2model/$slots" $run "$1/tests/model/model$exe" --ops "$3" --slots $slots
+  done
   beside "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   beside "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
-  if [ "$5" = none ]; then
-    settle
-    return 0
-  fi
-  [ "$run" ] || beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
-  for rules in adr eadr pagecache; do
-    states=$5
-    [ $rules = adr ] || [ "$states" = short ] || states=$(($5 / 10))
-    if [ "$5" = short ]; then
-      beside "$2crash/$rules" "$1/tests/crash/crash" --rules $rules --length 1 --states 0
-    elif [ "$run" ]; then
-      beside "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 --states "$states"
-    else
-      suite "$2crash/$rules" "$here/crash/run" --rules $rules --states "$states" --every 4 --no-mutants \
-        --resume "$log/crash.$rules" "$1"
-    fi
-  done
-  settle
+  [ "$5" = none ] || [ "$run" ] ||
+    beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
+}
+crash_states() { # RULES STATES
+  [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
 }
 
 # ---- what is needed ----------------------------------------------------------------------------
@@ -240,7 +254,12 @@ werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
 core_suites "$b" "" 400000 5 500000
-also crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+settle
+for rules in adr eadr pagecache; do # a job for each processor
+  suite crash/$rules "$here/crash/run" --rules $rules --states "$(crash_states $rules 500000)" --every 4 --no-mutants \
+    --resume "$log/crash.$rules" "$b"
+done
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite mutants python3 "$here/crash/mutants.py" --quick
@@ -283,16 +302,18 @@ target "linux x86-64"
 if [ $all = yes ]; then
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   if build asan "$b-asan" gcc -Db_sanitize=address,undefined; then
+    also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next mostly wait
+    also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
     core_suites "$b-asan" asan/ 100000 5 short
-    also asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
-    also asan/mount bash "$here/mount/mount-test.sh" "$b-asan"
-    also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan" # mostly waits
-    next asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
+    beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
+    beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
+    settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
   fi
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
       core_suites "$b-tsan" tsan/ 50000 10 none
+    settle
   else
     skip tsan "no clang here"
   fi
@@ -307,10 +328,10 @@ if [ $all = yes ]; then
       -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
+      also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
       core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
-      suite wine/tool bash "$here/cross/tool-win32.sh" "$b-windows"
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
     fi
@@ -324,6 +345,7 @@ if [ $all = yes ]; then
       run=wine-run exe=.exe
       core_suites "$b-windows-clang" wine-clang/ 30000 3 none
       run='' exe=''
+      settle
       suite wine-clang/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows-clang" objects
       suite wine-clang/msvc-assembly clang --target=x86_64-pc-windows-msvc -c \
         "$top/src/persist_guard_x86.S" -o "$log/guard.obj"
@@ -339,6 +361,7 @@ if [ $all = yes ]; then
       export CM_TEST_EMULATED=1
       run="qemu-aarch64 -cpu cortex-a72" # as in arm64.ini
       core_suites "$b-arm64" arm64/ 100000 5 20000
+      settle
       suite arm64/freestanding $run "$b-arm64/tests/freestanding/core"
       suite arm64/shared $run "$b-arm64/tests/cross/shared" "$log/arm64.pool"
       suite arm64/tree sh "$here/tree/check-tree.sh" "$top" "$b-arm64" objects

@@ -31,6 +31,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+from mutation import Failure, edit, edits_of, end_all, run  # noqa: E402
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wrap=cm_plat_boot_wall_ns',
         '-Wl,--wrap=cm_plat_random', '-Wl,--wrap=cm_plat_mount_id', '-Wl,--wrap=cm_plat_file_map',
         '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
@@ -74,7 +77,7 @@ OTHERS = (['crash ' + s for s in SEQUENCES] +
 Mutant = collections.namedtuple('Mutant', 'name what by edits')
 
 def _m(name, what, by, *words):
-    return Mutant(name, what, by, list(zip(words[::3], words[1::3], words[2::3])))
+    return Mutant(name, what, by, edits_of(words))
 
 
 SLOT, FILE, RECORD, SUPER = 'slot.c', 'file.c', 'record.c', 'super.c'
@@ -1015,37 +1018,7 @@ BENIGN = [
        PUBLISH, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
 ]
 
-RUNNING = set()  # tests and compilers
-
 # ---- Building --------------------------------------------------------------------------------
-
-
-class Failure(Exception):
-    pass
-
-
-def run(command, limit, cwd=None):
-    """Exit status, output. None: it took too long, and was ended with all that it started."""
-    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          start_new_session=True) as p:
-        RUNNING.add(p)
-        try:
-            text = p.communicate(timeout=limit)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(p.pid, signal.SIGKILL)
-            return None, p.communicate()[0].decode(errors='replace')
-        finally:
-            RUNNING.discard(p)
-    return p.returncode, text.decode(errors='replace')
-
-
-def end_all():
-    """What still runs, before the end of a run that is cut short."""
-    for p in list(RUNNING):
-        try:
-            os.killpg(p.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 class Builder:
@@ -1123,16 +1096,7 @@ class Builder:
         """The mutant's objects by name; its source is beside them."""
         source = os.path.join(directory, 'src')
         shutil.copytree(self.source, source, ignore=shutil.ignore_patterns('tool'))
-        changed = set()
-        for name, old, new in mutant.edits:
-            path = os.path.join(source, name)
-            with open(path, encoding='utf-8') as f:
-                text = f.read()
-            if text.count(old) != 1:
-                raise Failure('%s: text is there %d times: %s' % (name, text.count(old), old.strip()[:80]))
-            with open(path, 'w', encoding='utf-8') as f:
-                f.write(text.replace(old, new))
-            changed.add(name)
+        changed = edit(source, mutant.edits)
         objects = {}
         for f in self.modules:
             if any(self.depends(f, name) for name in changed):

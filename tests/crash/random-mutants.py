@@ -40,6 +40,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 import mutants  # noqa: E402
+from mutation import Failure, end_all, run  # noqa: E402
 
 PROTOCOL = ('admit.c bracket.c evict.c file.c fill.c flight.c forget.c glance.h hold.c index.c index.h lookup.c '
             'miss.c pin.h probation.c publish.c range.c record.c ring.c slot.c steps.c stripe.h super.c').split()
@@ -360,12 +361,12 @@ class Judge:
                 wrong.append('%s: %s' % (test, said))
         list(pool.map(one, tests))
         if wrong:
-            raise mutants.Failure('\n'.join('fails on the unchanged code: ' + w for w in wrong))
+            raise Failure('\n'.join('fails on the unchanged code: ' + w for w in wrong))
 
     def say(self, test, objects, directory, limit):
         """What a test says about the mutant; None: nothing."""
         program = self.builder.link(mutants.program_of(test), objects, directory)
-        status, text = mutants.run(mutants.command_of(test, program), limit, cwd=directory)
+        status, text = run(mutants.command_of(test, program), limit, cwd=directory)
         if status is None:
             return 'hangs'
         return None if status in (0, 77) else mutants.complaint(text)
@@ -392,7 +393,7 @@ class Judge:
                     if said:
                         result.update(by=test, said=said)
                         break
-        except mutants.Failure as e:
+        except Failure as e:
             result['skipped'] = str(e).splitlines()[0][:160]
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -412,7 +413,7 @@ class Log:
             with open(path, encoding='utf-8') as f:
                 lines = [json.loads(line) for line in f if line.endswith('\n')]
             if not lines or lines[0] != settings:
-                raise mutants.Failure('%s was begun with other settings: %s' % (path, lines[:1]))
+                raise Failure('%s was begun with other settings: %s' % (path, lines[:1]))
             self.done = {r['draw']: r for r in lines[1:]}
             with open(path, 'w', encoding='utf-8') as f:  # without a line that was cut short
                 f.writelines(json.dumps(x) + '\n' for x in lines)
@@ -520,7 +521,7 @@ def main():
     scratch = tempfile.mkdtemp(prefix='cachemax-random-mutants.')
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for sig in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sig, lambda *_: (mutants.end_all(), shutil.rmtree(scratch, ignore_errors=True), os._exit(2)))
+        signal.signal(sig, lambda *_: (end_all(), shutil.rmtree(scratch, ignore_errors=True), os._exit(2)))
     os.environ['TMPDIR'] = scratch  # a mutant that dies leaves its files behind
     settings = {'seed': o.seed, 'number': o.number, 'files': o.files, 'tests': o.tests, 'again': o.again or ''}
     try:
@@ -528,7 +529,7 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
             judge = Judge(mutants.Builder(o.source, scratch), o.tests, pool)
             results = (run_again if o.again else run_all)(o, judge, log, pool)
-    except mutants.Failure as e:
+    except Failure as e:
         print('random-mutants: %s' % e)
         return 2
     finally:

@@ -32,6 +32,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+from mutation import RUNNING, Failure, edit, edits_of, run  # noqa: E402
 EXAMPLES = os.path.join(TOP, 'examples')
 LIMIT = 300  # seconds for one script: for a hang, not for a slow machine
 TRIES = 3  # some mutants open a window of an instant, at the end of the mount
@@ -44,7 +47,7 @@ Mutant = collections.namedtuple('Mutant', 'name what script checks edits')
 
 
 def _m(name, what, script, checks, *words):
-    return Mutant(name, what, script, checks, list(zip(words[::3], words[1::3], words[2::3])))
+    return Mutant(name, what, script, checks, edits_of(words))
 
 
 NUMBER, PLACE, CACHE, INODE, OPEN = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c', 'mount/ops_open.c'
@@ -298,33 +301,6 @@ MUTANTS = [
 ]
 
 
-class Failure(Exception):
-    pass
-
-
-RUNNING = set()
-
-
-def run(command, limit, env=None):
-    """Exit status, output. None: it took too long."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, start_new_session=True,
-                          stdin=subprocess.DEVNULL) as p:
-        RUNNING.add(p)
-        try:
-            text = p.communicate(timeout=limit)[0]
-        except subprocess.TimeoutExpired:
-            p.terminate()  # the script's trap unmounts
-            try:
-                text = p.communicate(timeout=30)[0]
-            except subprocess.TimeoutExpired:
-                os.killpg(p.pid, signal.SIGKILL)
-                text = p.communicate()[0]
-            return None, text.decode(errors='replace')
-        finally:
-            RUNNING.discard(p)
-    return p.returncode, text.decode(errors='replace')
-
-
 class Build:
     """A build directory, and how its mount is compiled and linked."""
 
@@ -363,25 +339,10 @@ class Build:
         self._command(link)
 
 
-def change(mutant, examples):
-    """Makes the mutant's edits in a copy of examples/; the names of the changed files."""
-    changed = set()
-    for name, old, new in mutant.edits:
-        path = os.path.join(examples, name)
-        with open(path, encoding='utf-8') as f:
-            text = f.read()
-        if text.count(old) != 1:
-            raise Failure('%s: text is there %d times: %s' % (name, text.count(old), old.strip()[:80]))
-        with open(path, 'w', encoding='utf-8') as f:
-            f.write(text.replace(old, new))
-        changed.add(name)
-    return changed
-
-
 def checked(script, checks, directory, examples):
     """The script's lines on these checks, and whether it ended."""
     env = dict(os.environ, CM_CHECKS=checks, CM_EXAMPLES=examples)
-    status, text = run(['bash', os.path.join(HERE, script + '-test.sh'), directory], LIMIT, env)
+    status, text = run(['bash', os.path.join(HERE, script + '-test.sh'), directory], LIMIT, env=env, grace=30)
     lines = [m.groups() for m in re.finditer(r'^(ok|FAIL|skip) (.*)$', text, re.M)]
 
     def of_these(kind, name):
@@ -400,7 +361,7 @@ def judge(build, mutant, scratch):
     examples = os.path.join(directory, 'examples-changed')
     try:
         shutil.copytree(EXAMPLES, examples)
-        changed = change(mutant, examples)
+        changed = edit(examples, mutant.edits)
         build.lay_out(directory)
         files = {os.path.basename(n) for n in changed if n.endswith('.c')}
         if files:
@@ -448,7 +409,7 @@ def look(mutants):
             examples = os.path.join(d, 'examples')
             shutil.copytree(EXAMPLES, examples)
             try:
-                change(m, examples)
+                edit(examples, m.edits)
             except Failure as e:
                 failed += 1
                 print('FAILED %s: %s' % (m.name, e))
