@@ -238,7 +238,9 @@ static bool layer_numbers_files(const union handle *u)
 /* What stands for the file in its volume: the inode number. But a FUSE server may give one to two
  * files (those of two devices below it), unless the caller knows better, who named the volume. The
  * kernel itself knows such a file by node and generation, which are in its handle. The inode number
- * counts all the same: some servers use nodes again and leave the generation as it is. */
+ * counts all the same: some servers use nodes again and leave the generation as it is. overlayfs
+ * shows the numbers of its layers' files; they tell files apart where the layers' file system does.
+ */
 static int file_number(int fd, const struct stat *st, const struct statfs *fs,
                        const cm_identify_options *o, uint64_t *number)
 {
