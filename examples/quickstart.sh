@@ -351,19 +351,26 @@ row() {
   print_row "$1" "$ms" "$(awk -v h=$h -v m=$m 'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
     "$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')"
 }
-# rows DIR [OPTION...]: cold, warm, warm after a restart; sets $warm to the time of the last. Each with an empty page
-# cache: that of a fresh mount is.
+# rows DIR [OPTION...]: cold, warm, warm after a restart; sets $warm to the time of the last that was warm. Each with an
+# empty page cache: that of a fresh mount is.
 rows() {
   start "$@"
   [ $fuse = yes ] || return 0
   row 'cold' "$1"
   drop "$1"
   row 'warm' "$1"
+  warm=$ms
   stop
   start "$@"
   [ $fuse = yes ] || return 0
   row 'warm, after a restart' "$1"
-  warm=$ms
+  # A tenth may miss: files that were read while they were written.
+  if [ $h -ge $(((h + m) * 9 / 10)) ]; then
+    warm=$ms
+  else
+    echo "  (only $h of $((h + m)) blocks came from the pool: files are cold after a restart where nobody can say that they"
+    echo "  are still the same, as on FUSE without --volume-id; docs/mount.md says where)"
+  fi
   stop
 }
 sound() {
@@ -454,7 +461,8 @@ if [ "$(id -u)" != 0 ] && ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/nu
   echo "  ($(id -un) may not mount over a FUSE mount without user_allow_other in /etc/fuse.conf: read by 'cachemax cat')"
   rows_of_cat "$work/slow"
 else
-  rows "$work/slow" -o ro
+  # On FUSE: the throttle numbers files as the system below does, and they keep their numbers.
+  rows "$work/slow" -o ro --volume-id quickstart
   [ $fuse = yes ] || {
     say "$why"
     exit 3

@@ -33,6 +33,7 @@
 #define TIMEOUT_S 60 /* for names and attributes: nobody changes the files */
 
 static int root; /* the source; opened before anything may cover it */
+static dev_t root_dev;
 static long long ns_a_read, bytes_a_second;
 static long long free_at; /* when the storage has done what it was asked for, ns */
 
@@ -74,10 +75,14 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
     return NULL;
 }
 
+/* Files of other devices (the layers of an overlayfs are some) must not share a number with ours. */
 static int op_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
 {
-    return result(fi ? fstat((int)fi->fh, st)
-                     : fstatat(root, below(path), st, AT_SYMLINK_NOFOLLOW));
+    int r = fi ? fstat((int)fi->fh, st) : fstatat(root, below(path), st, AT_SYMLINK_NOFOLLOW);
+
+    if (r == 0)
+        st->st_ino ^= (st->st_dev ^ root_dev) * 0x9E3779B97F4A7C15u;
+    return result(r);
 }
 
 static int op_readlink(const char *path, char *buf, size_t size)
@@ -217,6 +222,7 @@ static int serve(const char *source, const char *dir)
 
 int main(int argc, char **argv)
 {
+    struct stat st;
     char *source;
     int rc;
 
@@ -228,11 +234,12 @@ int main(int argc, char **argv)
     }
     source = realpath(argv[1], NULL);
     root = source ? open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (root < 0) {
+    if (root < 0 || fstat(root, &st) < 0) {
         fprintf(stderr, "throttle: %s: %s\n", argv[1], strerror(errno));
         free(source);
         return 1;
     }
+    root_dev = st.st_dev;
     rc = serve(source, argv[2]);
     free(source);
     return rc;

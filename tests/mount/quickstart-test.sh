@@ -210,6 +210,32 @@ elif awk -v n="$n" '
 else
   fail "the table has both storages, and what the cache gains" "see there"
 fi
+# The mount's calls: 1 and 2 this machine's own storage, 3 and 4 the slow one. The second knows the files by another
+# name; before the fourth the kernel forgets the names in the slow storage, which is on FUSE and could then number its
+# files anew.
+if [ "$(id -u)" != 0 ]; then
+  skip "names are forgotten between two mounts" "needs root"
+elif wanted "names are forgotten between two mounts"; then
+  # shellcheck disable=SC2016
+  at 4 examples/mount/cachemax-mount 'mount -i -o remount,rw "$1"; echo "forgotten: $1"'" >$work/forgotten"
+  sed -i '/^exec/i [ "$(wc -l <'"$work/calls"')" != 2 ] || exec "$real" "$@" --volume-id another' \
+    "$bin/examples/mount/cachemax-mount"
+  runs "names are forgotten between two mounts" 0 'the pools check sound' "$org"
+  if grep -q 'forgotten: .*/slow' "$work/forgotten" && awk '/^slow storage/ { slow = 1 }
+    slow && /warm, after a restart/ { warm = $9 > 90 } END { exit !warm }' "$work/out"; then
+    ok "the slow storage is warm all the same"
+  else
+    fail "the slow storage is warm all the same" "$(cat "$work/forgotten")"
+  fi
+  if awk '/^slow storage/ { slow = 1 } !slow && /warm, after a restart/ { cold = $9 < 90 }
+    /^  \(only [0-9]* of [1-9][0-9]* blocks came from the pool/ { said++; own = !slow }
+    END { exit !(cold && said == 1 && own) }' "$work/out"; then
+    ok "what is cold after a restart is said"
+  else
+    fail "what is cold after a restart is said" "see there"
+  fi
+  programs
+fi
 wrong_usage
 mkdir "$work/nothing"
 : >"$work/nothing/empty"
