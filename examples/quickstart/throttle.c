@@ -75,7 +75,7 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *cfg)
     return NULL;
 }
 
-/* Files of other devices (the layers of an overlayfs are some) must not share a number with ours. */
+/* Files of other devices, such as layers of an overlayfs, must not share a number with ours. */
 static int op_getattr(const char *path, struct stat *st, struct fuse_file_info *fi)
 {
     int r = fi ? fstat((int)fi->fh, st) : fstatat(root, below(path), st, AT_SYMLINK_NOFOLLOW);
