@@ -149,6 +149,10 @@ if [ -f README.md ]; then
     fi
     why=$( (cd "$t" && ./example data none) 2>&1) && why="it did not fail"
     check "the README's example says why it fails" test "$why" = "none: no such file or directory"
+    if [ -c /dev/full ]; then
+      why=$( (cd "$t" && ./example data pool >/dev/full) 2>&1) && why="it did not fail"
+      check "the README's example says that its output is lost" test "$why" = "standard output: cannot be written"
+    fi
   else
     fail "the README's example does not compile" "$(cat "$t/err")"
   fi
