@@ -268,6 +268,7 @@ need spin || :
 # These two mostly wait.
 also mount bash "$here/mount/mount-test.sh" "$b"
 also quickstart bash "$here/mount/quickstart-test.sh" "$b"
+also mount-options bash "$here/mount/options-test.sh" "$b"
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 suite policy/unit "$b/tests/policy/test_policy"

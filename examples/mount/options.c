@@ -77,15 +77,26 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
-static int unknown(const char *what, const char *word, const char *const *list, size_t n)
+/* From what was typed; the beginning of a name, of some length, is as good as one edit. */
+static size_t edits(const char *word, const char *name)
+{
+    size_t n = strlen(word);
+
+    return n > 3 && !strncmp(word, name, n) ? 1 : distance(word, name);
+}
+
+static int unknown(const char *what, const char *typed, const char *const *list, size_t n)
 {
     const char *best = list[0];
+    char word[64], near[64] = "";
 
+    snprintf(word, sizeof(word), "%.*s", (int)strcspn(typed, "="), typed);
     for (size_t i = 1; i < n; i++)
-        if (distance(word, list[i]) < distance(word, best))
+        if (edits(word, list[i]) < edits(word, best))
             best = list[i];
-    fprintf(stderr, "cachemax-mount: unknown %s '%s'; did you mean '%s'? (--help lists all)\n",
-            what, word, best);
+    if (edits(word, best) <= strlen(word) / 3)
+        snprintf(near, sizeof(near), "; did you mean '%s'?", best);
+    fprintf(stderr, "cachemax-mount: unknown %s '%s'%s (--help lists all)\n", what, typed, near);
     return EXIT_USAGE;
 }
 
@@ -207,18 +218,35 @@ static int usage_error(const char *why)
     return EXIT_USAGE;
 }
 
+/* -1: what was asked for stands on standard output. */
+static int printed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return -1;
+    fprintf(stderr, "cachemax-mount: standard output: cannot be written\n");
+    return EXIT_RUNTIME;
+}
+
+static int take_dir(const char *a, struct options *o)
+{
+    if (o->dir)
+        return usage_error("more than one directory given");
+    o->dir = strdup(a);
+    return o->dir ? 0 : EXIT_RUNTIME;
+}
+
 static int parse_word(int argc, char **argv, int *i, struct options *o)
 {
     const char *a = argv[*i], *v;
 
     if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
         fputs(help, stdout);
-        return -1;
+        return printed();
     }
     if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
         printf("cachemax-mount %d.%d.%d, libcachemax %s, libfuse %s\n", CM_VERSION_MAJOR,
                CM_VERSION_MINOR, CM_VERSION_PATCH, cm_version(), fuse_pkgversion());
-        return -1;
+        return printed();
     }
     if (!strcmp(a, "-f")) {
         o->foreground = true;
@@ -246,10 +274,7 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     }
     if (a[0] == '-' && a[1])
         return unknown("option", a, switches, sizeof(switches) / sizeof(switches[0]));
-    if (o->dir)
-        return usage_error("more than one directory given");
-    o->dir = strdup(a);
-    return o->dir ? 0 : EXIT_RUNTIME;
+    return take_dir(a, o);
 }
 
 /* With two loops one is mostly awake and next to the reader: measured on two CPUs, 4 KiB hits of
@@ -263,12 +288,17 @@ static unsigned default_loops(void)
 
 int options_parse(int argc, char **argv, struct options *o)
 {
+    bool switches_end = false;
+
     *o = (struct options){ .entry_timeout = -1,
                            .attr_timeout = -1,
                            .max_background = 64,
                            .probation_bytes = CM_PROBATION_DEFAULT };
-    for (int i = 1; i < argc; i++) {
-        int rc = parse_word(argc, argv, &i, o);
+    for (int i = 1, rc; i < argc; i++) {
+        if (switches_end || strcmp(argv[i], "--"))
+            rc = switches_end ? take_dir(argv[i], o) : parse_word(argc, argv, &i, o);
+        else
+            rc = 0, switches_end = true;
         if (rc)
             return rc;
     }

@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# options-test.sh - the command line of cachemax-mount, as far as nothing is mounted; needs no FUSE.
+#
+# Usage: options-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last line. Exit status 1
+# when something failed.
+set -u
+build=$(realpath "${1:?usage: options-test.sh BUILD_DIR}") || exit 1
+mount_bin=$build/examples/mount/cachemax-mount
+passed=0 failed=0 skipped=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-options.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+# says NAME STATUS PATTERN COMMAND...: exit status, and a line that matches; with !PATTERN none does.
+says() {
+  local name=$1 want=$2 pattern=${3#!} expected=0 got matches=0
+  [ "$3" = "$pattern" ] || expected=1 # of grep
+  shift 3
+  "$@" >out 2>&1 </dev/null
+  got=$?
+  grep -Eq -- "$pattern" out || matches=1
+  if [ $got = "$want" ] && [ $matches = $expected ]; then
+    passed=$((passed + 1))
+    echo "ok $name"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $name: status $got ($want expected), says: $(head -n 2 out | tr '\n' ' ')"
+  fi
+}
+if [ ! -x "$mount_bin" ]; then
+  echo "skip everything: there is no $mount_bin"
+  echo "0 passed, 0 failed, 1 skipped"
+  exit 0
+fi
+
+says "--help" 0 '^usage: cachemax-mount DIR --pool POOL' "$mount_bin" --help
+says "--version" 0 '^cachemax-mount [0-9.]+, libcachemax [0-9.]+, libfuse' "$mount_bin" --version
+if [ -c /dev/full ]; then
+  says "--help is lost" 1 'standard output: cannot be written' sh -c '"$0" --help >/dev/full' "$mount_bin"
+  says "--version is lost" 1 'standard output: cannot be written' sh -c '"$0" --version >/dev/full' "$mount_bin"
+else
+  skipped=$((skipped + 1))
+  echo "skip lost output: no /dev/full here"
+fi
+
+says "-- ends the options" 1 '/-dir: No such file' "$mount_bin" --pool pool -- -dir
+says "options after --" 2 'more than one directory' "$mount_bin" --pool pool -- -dir -f
+says "-- and no directory" 2 'no directory' "$mount_bin" --pool pool --
+says "a mistyped switch" 2 "unknown option '--pol'; did you mean '--pool'" "$mount_bin" dir --pol pool
+says "a mistyped switch with a value" 2 "did you mean '--volume-id'" "$mount_bin" dir --volume-di=x
+says "the beginning of a switch" 2 "did you mean '--one-file-system'" "$mount_bin" dir --one-file
+says "a mistyped -o" 2 "unknown option -o 'atr_timeout'; did you mean 'attr_timeout'" "$mount_bin" dir -o atr_timeout=1
+says "a switch like none" 2 '!did you mean' "$mount_bin" dir --frobnicate
+says "a letter like none" 2 '!did you mean' "$mount_bin" dir -x
+says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
+says "an -o of two letters" 2 '!did you mean' "$mount_bin" dir -o xy
+says "where all of them are" 2 '--help lists all' "$mount_bin" dir -o nonempty
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
