@@ -7,7 +7,8 @@
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
 # (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several. Each
 # suite says how many seconds it took. The last lines are the seconds of all, then "TARGET: N passed, N
-# failed, N skipped", one a target, and the same without one: the total.
+# failed, N skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1 something failed,
+# 2 wrong usage, as a FILTER that names no suite.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
@@ -54,6 +55,13 @@ finish() {
   printf '%s' "$targets"
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ] || exit 1
+  for f in $filter; do
+    case "$named " in *" $f "*) continue ;; esac
+    more=''
+    [ $all = yes ] || more=' (some are run with --all only)'
+    echo "run.sh: no suite has a name with: $f$more" >&2
+    exit 2
+  done
   exit 0
 }
 skip() { # NAME REASON
@@ -61,13 +69,15 @@ skip() { # NAME REASON
   echo "skip $1: $2"
 }
 
-# wanted NAME: does a FILTER name this suite?
+# wanted NAME: does a FILTER name this suite? $named: those that named one.
+named=''
 wanted() {
   [ -n "$filter" ] || return 0
+  want=1
   for f in $filter; do
-    case $1 in *"$f"*) return 0 ;; esac
+    case $1 in *"$f"*) named="$named $f" want=0 ;; esac
   done
-  return 1
+  return $want
 }
 
 # suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow machine); counts what its

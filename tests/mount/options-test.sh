@@ -38,6 +38,7 @@ fi
 
 says "--help" 0 '^usage: cachemax-mount DIR --pool POOL' "$mount_bin" --help
 says "--version" 0 '^cachemax-mount [0-9.]+, libcachemax [0-9.]+, libfuse' "$mount_bin" --version
+# shellcheck disable=SC2016
 if [ -c /dev/full ]; then
   says "--help is lost" 1 'standard output: cannot be written' sh -c '"$0" --help >/dev/full' "$mount_bin"
   says "--version is lost" 1 'standard output: cannot be written' sh -c '"$0" --version >/dev/full' "$mount_bin"
