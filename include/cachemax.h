@@ -55,7 +55,8 @@ extern "C" {
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
-/* X(name, value, text). Values are part of the ABI and never change or get reused. */
+/* X(name, value, text). Values are part of the ABI and never change or get reused; none will be
+ * below -1000. */
 #define CM_ERROR_MAP(X)                                                                            \
     X(CM_EINVAL, -1, "invalid argument")                                                           \
     X(CM_ENOMEM, -2, "out of memory")                                                              \
@@ -532,12 +533,12 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
                    uint32_t flags);
 
 /* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
- * error of the caller's own, which cm_read_through() returns unchanged. off, len and buf are
- * multiples of 4096, so that an O_DIRECT descriptor works. No lock is held; it must not call
- * back into the same cache. Returning more than len is CM_EINVAL, and nothing is stored. If its
- * thread ends in it (cancelled, pthread_exit) or an exception leaves it, nothing is stored and
- * those who waited for the read go to the origin themselves; one that never returns keeps them
- * waiting. Windows: it must return. */
+ * error of the caller's own, which cm_read_through() returns unchanged: one below -1000 cannot be
+ * taken for the library's. off, len and buf are multiples of 4096, so that an O_DIRECT descriptor
+ * works. No lock is held; it must not call back into the same cache. Returning more than len is
+ * CM_EINVAL, and nothing is stored. If its thread ends in it (cancelled, pthread_exit) or an
+ * exception leaves it, nothing is stored and those who waited for the read go to the origin
+ * themselves; one that never returns keeps them waiting. Windows: it must return. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
@@ -545,7 +546,8 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
  * sequential readers get wider ones. Trouble of the cache never fails the read. The origin may be
  * read into `buf` and stored from there, so it must not be memory that others can write meanwhile
  * (of a guest, of a client): read those into memory of your own. Blocks as long as the origin does.
- */
+ * Its own errors: CM_EINVAL (buf or origin_read is NULL, or the origin gave more than was asked
+ * for) CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK. */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
 

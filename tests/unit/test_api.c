@@ -147,6 +147,8 @@ static void test_codes(void)
         for (int k = 0; k < i; k++)
             CHECK(strcmp(cm_strerror(codes[i].value), cm_strerror(codes[k].value)) != 0);
     }
+    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+        CHECK(map[i].value >= -1000 && map[i].value < 0); /* below: errors of a caller's origin */
     const int unknown[] = { 1, 77, -1000, INT32_MIN, INT32_MAX };
     for (int i = 0; i < 5; i++) {
         CHECK(strcmp(cm_errname(unknown[i]), "CM_?") == 0);
@@ -189,6 +191,27 @@ static int64_t no_origin(void *ctx, uint64_t offset, void *buf, size_t len)
     (void)ctx, (void)offset, (void)buf, (void)len;
     FAIL("the origin must not be asked");
     return -1;
+}
+
+static int64_t origin_fails(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)offset, (void)buf, (void)len;
+    return *(const int64_t *)ctx;
+}
+
+static void test_origin_error(void)
+{
+    static const int64_t codes_of_origin[] = { -1, -1001, INT32_MIN, INT64_MIN };
+    struct pool p;
+    uint8_t buf[BLK];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    for (int i = 0; i < 4; i++) {
+        int64_t code = codes_of_origin[i];
+        CHECK_EQ(cm_read_through(f, 0, buf, BLK, origin_fails, &code), code);
+    }
+    CHECK_EQ(cm_file_close(f), 0);
+    pool_end(&p);
 }
 
 /* Every call that takes a file: all must answer `code`. */
@@ -1825,6 +1848,7 @@ static void test_bracket_memory(void)
 static const struct harness_test tests[] = {
     TEST(codes),
     TEST(constants),
+    TEST(origin_error),
     TEST(null_handles),
     TEST(closed_file),
     TEST(closed_long_ago),
