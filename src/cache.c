@@ -489,12 +489,12 @@ static void keep_name(cm_cache *c, const char *path)
 static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
-    char why[PLAT_WHY];
+    char why[PLAT_WHY] = "";
     bool any = c->readonly || (c->opts.flags & CM_OPEN_ANY_OWNER);
     keep_name(c, path);
     int e = any ? cm_plat_file_open(&c->file, path, c->readonly)
                 : cm_plat_file_open_trusted(&c->file, path, why);
-    if (e == CM_EUNTRUSTED)
+    if (why[0])
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, why);
     if (e == 0 && too_small(&c->file)) {
         e = judge_small(&c->file);

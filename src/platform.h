@@ -53,7 +53,8 @@ void cm_plat_file_abandon(struct cm_plat_file *f, const char *path);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
 /* The same to use it, if nobody but the effective user and the system's administrator could have
- * written the file or put it there. CM_EUNTRUSTED: `why` is a sentence about what it is. */
+ * written the file or put it there. CM_EUNTRUSTED: `why` is a sentence about what it is. Of other
+ * errors it may be one, too: of those whose code says too little. Else it is not touched. */
 #define PLAT_WHY 512u
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY]);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process

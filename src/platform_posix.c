@@ -178,6 +178,9 @@ int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why
 
     assert(f != NULL && f->handle < 0 && path != NULL);
     rc = cm_posix_open_trusted(path, why, &fd);
+    if (rc == EROFS) {
+        (void)snprintf(why, PLAT_WHY, "its volume is mounted read-only");
+    }
     if (rc != 0) {
         return rc < 0 ? rc : cm_posix_error(rc);
     }

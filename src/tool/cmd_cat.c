@@ -90,9 +90,7 @@ static void attach(struct cat *c)
     cm_file_id id;
     int rc;
 
-    options.log = tool_log_line;
-    options.log_ctx = &c->log;
-    rc = cm_open(c->pool, &options, &c->cache);
+    rc = tool_open(&c->log, &options, &c->cache);
     if (rc == 0) { /* the pool first: an older validator proves nothing */
         rc = identify(c, &id);
         if (rc != 0) {

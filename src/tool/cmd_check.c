@@ -121,7 +121,7 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
 static int check_pool(const struct tool_args *args, cm_check_report *report, int *found,
                       char why[TOOL_WHY])
 {
-    struct tool_log log = { args->operand, CM_LOG_WARNING };
+    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
     cm_info info = { .struct_size = sizeof(info) };
     cm_options options = CM_OPTIONS_INIT;
     struct tool_progress progress;
@@ -135,9 +135,7 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
         options.flags |= CM_OPEN_READONLY;
     if (args->value[CHECK_METADATA])
         flags |= CM_CHECK_METADATA;
-    options.log = tool_log_line;
-    options.log_ctx = &log;
-    rc = cm_open(args->operand, &options, &cache);
+    rc = tool_open(&log, &options, &cache);
     if (rc != 0)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
     if (cm_get_info(cache, &info) != 0)

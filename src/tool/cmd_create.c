@@ -141,7 +141,7 @@ static void warn_if_untrusted(const char *pool)
 static int run_create(const struct tool_args *args)
 {
     struct tool_progress progress;
-    struct tool_log log = { args->operand, CM_LOG_WARNING };
+    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
     cm_create_options options = CM_CREATE_OPTIONS_INIT;
     bool quiet = args->value[CREATE_QUIET] != NULL;
     int rc;

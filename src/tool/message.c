@@ -170,15 +170,51 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
     return TOOL_FAILED;
 }
 
-void tool_log_line(void *ctx, int level, const char *text)
+static void print_log_line(const struct tool_log *log, int level, const char *text)
 {
-    const struct tool_log *log = ctx;
     const char *kind = level == CM_LOG_ERROR     ? "error: "
                        : level == CM_LOG_WARNING ? "warning: "
                                                  : "";
+    const size_t n = log->pool ? strlen(log->pool) : 0;
 
+    if (n && strncmp(text, log->pool, n) == 0 && strncmp(text + n, ": ", 2) == 0)
+        text += n + 2; /* the message begins with it */
     if (level <= log->max_level)
         tool_message(log->pool, "%s%s", kind, text);
+}
+
+static void print_held(struct tool_log *log)
+{
+    if (log->held[0])
+        print_log_line(log, CM_LOG_ERROR, log->held);
+    log->held[0] = '\0';
+}
+
+void tool_log_line(void *ctx, int level, const char *text)
+{
+    struct tool_log *log = ctx;
+
+    if (!log->opening || level != CM_LOG_ERROR) {
+        print_log_line(log, level, text);
+        return;
+    }
+    print_held(log);
+    (void)snprintf(log->held, sizeof(log->held), "%s", text);
+}
+
+int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache)
+{
+    int rc;
+
+    options->log = tool_log_line;
+    options->log_ctx = log;
+    log->opening = true;
+    rc = cm_open(log->pool, options, cache);
+    log->opening = false;
+    if (rc == CM_EOWNED || rc == CM_EACCES) /* tool_pool_error() says who, and where */
+        log->held[0] = '\0';
+    print_held(log);
+    return rc;
 }
 
 static void keep_line(void *ctx, int level, const char *text)

@@ -72,7 +72,7 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
 
     memset(p, 0, sizeof(*p));
     p->replay = r;
-    p->log = (struct tool_log){ NULL, CM_LOG_WARNING };
+    p->log = (struct tool_log){ .max_level = CM_LOG_WARNING };
     if (wanted > cm_pool_size_max() / BLOCK / 2) {
         tool_message(NULL, "--size: %" PRIu64 " blocks are more than a pool can hold", wanted);
         return TOOL_USAGE;

@@ -93,15 +93,19 @@ enum tool_action { TOOL_OPENING, TOOL_CREATING };
 void tool_message(const char *where, const char *format, ...) TOOL_PRINTF(2, 3);
 /* Says what is wrong with the pool and what to do; returns the exit status. */
 int tool_pool_error(const char *pool, int code, enum tool_action action);
+#define TOOL_WHY 800
 /* cm_log_fn; ctx is a struct tool_log. */
 struct tool_log {
     const char *pool;
     int max_level; /* enum cm_log_level that is still shown */
+    bool opening;
+    char held[TOOL_WHY]; /* the last error of an open; "": none */
 };
 void tool_log_line(void *ctx, int level, const char *text);
+/* cm_open() with that log; what tool_pool_error() will say of a failure is not said twice. */
+int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache);
 /* Would an open refuse the pool, because others could have written it? Then `why` says what is
  * wrong. Ask while the pool is open here, so that nothing is opened by it. */
-#define TOOL_WHY 800
 bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
 /* Flushes standard output; returns `status`, or TOOL_FAILED when output was lost. */
 int tool_end_output(int status);

@@ -11,7 +11,7 @@ build=$(realpath "${1:?usage: options-test.sh BUILD_DIR}") || exit 1
 mount_bin=$build/examples/mount/cachemax-mount
 passed=0 failed=0 skipped=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-options.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap '! mountpoint -q "$work/ro" || umount "$work/ro"; rm -rf --one-file-system "$work"' EXIT
 cd "$work" || exit 1
 
 # says NAME STATUS PATTERN COMMAND...: exit status, and a line that matches; with !PATTERN none does.
@@ -59,6 +59,17 @@ says "a letter like none" 2 '!did you mean' "$mount_bin" dir -x
 says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
 says "an -o of two letters" 2 '!did you mean' "$mount_bin" dir -o xy
 says "where all of them are" 2 '--help lists all' "$mount_bin" dir -o nonempty
+
+# A pool that cannot be written.
+mkdir dir ro
+if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
+  skipped=$((skipped + 1))
+  echo "skip a pool on a read-only volume: mounting is not permitted"
+else
+  "$build/src/tool/cachemax" create ro/pool --size 1M -q
+  mount -o remount,ro ro
+  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only' "$mount_bin" dir --pool ro/pool -f
+fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

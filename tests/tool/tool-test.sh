@@ -544,7 +544,7 @@ test_cat()
   rm -f pipe
 
   chmod 666 p
-  expect cat-pool-writable 0 'p: error: p: the file .*may be written by others' "$cm" cat data --pool p
+  expect cat-pool-writable 0 'p: error: the file .*may be written by others' "$cm" cat data --pool p
   check cat-pool-writable-output cmp data out
   expect check-pool-writable 0 ': sound' "$cm" check p
   check check-pool-writable-says grep -q \
@@ -704,6 +704,7 @@ test_read_only_volume()
   mount -o remount,ro ro
   expect read-only-create 1 'mounted read-only' "$cm" create ro/q --size 1M
   expect read-only-repair 1 'mounted read-only' "$cm" check ro/p --repair
+  check read-only-said-once test "$(grep -c . err)" = 1
   expect read-only-check 0 'sound' "$cm" check ro/p
   expect read-only-info 0 'clean' "$cm" info ro/p
   umount ro
@@ -752,9 +753,11 @@ test_owner()
   fi
   local pid=$owner
   expect owned-check 4 "p: is open in process $pid; use 'cachemax stats'" "$cm" check p
+  check owned-said-once test "$(grep -c 'is open' err)" = 1
   expect owned-repair 4 "is open in process $pid" "$cm" check p --repair
   expect owned-create 1 'exists already' "$cm" create p --size 4M
   expect owned-cat 0 "p: is open in process $pid" "$cm" cat data --pool p
+  check owned-cat-said-once test "$(grep -c 'is open' err)" = 1
   check owned-cat-output cmp data out
   state_is owned-info p "open (process $pid)"
   expect owned-stats 0 "p: open in process $pid" "$cm" stats p
