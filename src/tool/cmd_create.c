@@ -178,9 +178,13 @@ static int run_create(const struct tool_args *args)
     if (rc != 0)
         return tool_pool_error(args->operand, rc, TOOL_CREATING);
     warn_if_untrusted(args->operand);
-    if (!quiet)
-        print_result(args->operand, options.flags & CM_CREATE_SPARSE);
-    return tool_end_output(TOOL_OK);
+    if (quiet)
+        return TOOL_OK;
+    print_result(args->operand, options.flags & CM_CREATE_SPARSE);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return TOOL_OK;
+    tool_message(args->operand, "the pool was made, but standard output cannot be written");
+    return TOOL_FAILED;
 }
 
 const struct tool_command tool_create = {

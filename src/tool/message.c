@@ -147,6 +147,10 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
 
     if (action == TOOL_CREATING && (code == CM_ENOENT || code == CM_EACCES || code == CM_ENOSPC))
         return create_error(pool, code);
+    if (action == TOOL_CREATING && code == CM_EEXIST && os_is_directory(pool)) {
+        tool_message(pool, "is a directory; name the file in it that shall be made");
+        return TOOL_FAILED;
+    }
     if (action == TOOL_CREATING && code == CM_ENOTFILE) {
         tool_message(pool, "not a place where a regular file can be made; choose another name");
         return TOOL_FAILED;

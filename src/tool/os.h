@@ -47,6 +47,7 @@ int os_sync_file(intptr_t file);
 void os_close_file(intptr_t file);
 int os_remove_file(const char *path);
 bool os_file_size(const char *path, uint64_t *size);
+bool os_is_directory(const char *path);
 /* Directory that holds `path`, cut to n bytes. */
 void os_parent(const char *path, char *parent, size_t n);
 

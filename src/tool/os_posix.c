@@ -199,6 +199,13 @@ bool os_file_size(const char *path, uint64_t *size)
     return true;
 }
 
+bool os_is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 void os_parent(const char *path, char *parent, size_t n)
 {
     const char *slash = strrchr(path, '/');

@@ -317,6 +317,19 @@ bool os_file_size(const char *path, uint64_t *size)
     return known;
 }
 
+bool os_is_directory(const char *path)
+{
+    HANDLE h = open_path(path, FILE_READ_ATTRIBUTES);
+    BY_HANDLE_FILE_INFORMATION info;
+    bool is;
+
+    if (h == INVALID_HANDLE_VALUE)
+        return false;
+    is = GetFileInformationByHandle(h, &info) && (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY);
+    (void)CloseHandle(h);
+    return is;
+}
+
 void os_parent(const char *path, char *parent, size_t n)
 {
     const char *name = path; /* what follows the last separator */

@@ -335,7 +335,7 @@ test_create()
   expect exists-already 1 'new.pool: exists already' "$cm" create new.pool --size 8M
   check exists-already-untouched cmp new.pool copy
   mkdir -p dir
-  expect create-on-directory 1 'dir: ' "$cm" create dir --size 4M
+  expect create-on-directory 1 'dir: is a directory' "$cm" create dir --size 4M
   expect create-no-directory 1 "no directory 'nowhere/deep'" "$cm" create nowhere/deep/p --size 4M
   expect create-quiet 0 '' "$cm" create quiet.pool --size 4M --quiet
   check create-quiet-silent test ! -s out -a ! -s err
@@ -350,6 +350,11 @@ test_create()
     grep -q "^$word: *[^ ]" out || fail "info-$word" "no such line"
   done
   expect info-write-error 1 'standard output' bash -c "'$cm' info new.pool >/dev/full"
+  expect create-write-error 1 'lost.pool: the pool was made, but standard output cannot be written' \
+    bash -c "'$cm' create lost.pool --size 1M >/dev/full"
+  state_is create-write-error-whole lost.pool clean
+  expect create-write-error-quiet 0 '' bash -c "rm lost.pool; '$cm' create lost.pool --size 1M -q >/dev/full"
+  rm -f lost.pool
   expect create-fresh-check 0 ': sound' "$cm" check new.pool
   check check-changes-nothing cmp new.pool copy
   expect stats-unused 0 'nothing read yet' "$cm" stats new.pool
