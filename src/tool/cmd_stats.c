@@ -67,18 +67,23 @@ static void json_owner(struct tool_json *j, const cm_info *info)
 /* Wear, as makers of drives state it: how often the whole pool was written, in all and a day. */
 struct wear {
     double session; /* seconds; 0: it is not known when the session ended */
-    double session_daily, life, life_daily;
+    double life;
+    double session_daily, life_daily; /* negative: too early */
 };
+
+#define DAILY_FROM 600 /* seconds: what was written in less says little about a day */
 
 static double daily(uint64_t bytes, const cm_info *info, double seconds)
 {
-    return seconds > 0 && info->size ? (double)bytes / (double)info->size / (seconds / 86400) : 0;
+    return seconds < DAILY_FROM || !info->size
+               ? -1
+               : (double)bytes / (double)info->size / (seconds / 86400);
 }
 
 static struct wear wear_of(const cm_stats_data *s, const cm_info *info)
 {
     const uint64_t now = os_wall_time(), end = info->owned ? now : s->closed_at_ns;
-    struct wear w = { 0 };
+    struct wear w = { .life_daily = -1 };
 
     if (s->opened_at_ns && end > s->opened_at_ns)
         w.session = (double)(end - s->opened_at_ns) / 1e9;
@@ -90,25 +95,38 @@ static struct wear wear_of(const cm_stats_data *s, const cm_info *info)
     return w;
 }
 
+static void json_daily(struct tool_json *j, const char *name, double figure)
+{
+    if (figure >= 0)
+        json_decimal(j, name, figure, 6);
+    else
+        json_null(j, name);
+}
+
 static void json_wear(struct tool_json *j, const struct wear *w)
 {
-    if (w->session > 0) {
+    if (w->session > 0)
         json_decimal(j, "session_seconds", w->session, 3);
-        json_decimal(j, "drive_writes_per_day", w->session_daily, 6);
-    } else {
+    else
         json_null(j, "session_seconds");
-        json_null(j, "drive_writes_per_day");
-    }
+    json_daily(j, "drive_writes_per_day", w->session_daily);
     json_decimal(j, "lifetime_drive_writes", w->life, 6);
-    json_decimal(j, "lifetime_drive_writes_per_day", w->life_daily, 6);
+    json_daily(j, "lifetime_drive_writes_per_day", w->life_daily);
 }
 
 static void print_wear(const struct wear *w)
 {
     (void)fputs("wear: ", stdout);
-    if (w->session > 0)
+    if (w->session_daily >= 0)
         (void)printf("%.2f drive writes a day at the rate of this session; ", w->session_daily);
-    (void)printf("%.2f a day, %.2f in all, since the pool was made\n", w->life_daily, w->life);
+    else if (w->session > 0)
+        (void)fputs("too early for the rate of this session; ", stdout);
+    if (w->life_daily >= 0)
+        (void)printf("%.2f a day, %.2f in all, since the pool was made\n", w->life_daily, w->life);
+    else
+        (void)printf(
+            "%.2f drive writes in all since the pool was made, too early for a daily rate\n",
+            w->life);
 }
 
 static void print_json(const char *pool, const cm_stats_data *s, const cm_info *info)
