@@ -292,6 +292,7 @@ suite bench bash "$here/bench/bench-test.sh" "$b"
 # These, too.
 also mount-devices bash "$here/mount/devices-test.sh" "$b"
 also mount-sync bash "$here/mount/sync-test.sh" "$b"
+also mount-far bash "$here/mount/far-test.sh" "$b"
 [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
 suite mount-bare bash "$here/mount/bare-test.sh" "$b"
 suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made

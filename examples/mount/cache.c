@@ -200,6 +200,7 @@ static void attach(struct inode *i)
     i->cf = cf;
     i->written = i->proved = false;
     atomic_store(&i->checked_ns, cm_now());
+    proof_attached(i);
     cm_file_get_info(cf, &info);
     if (info.racy || info.dirty || info.want_validator)
         keeper_schedule(i);
@@ -288,7 +289,12 @@ void file_unuse(struct inode *i)
             over = lru_put(i);
     }
     pthread_mutex_unlock(&i->lock);
-    if (over) {
+    if (over && number_far(over->device)) { /* closing it may wait, and we may be a loop */
+        if (lru_take(over))
+            inode_put(over);
+        keeper_detach(over);
+        inode_put(over);
+    } else if (over) {
         /* Where the lock is taken somebody uses it again, who perhaps waits for the origin. */
         if (pthread_mutex_trylock(&over->lock) == 0)
             detach_idle(over, true);
@@ -309,11 +315,12 @@ void file_detach_linked(struct inode *i)
     detach_idle(i, true);
 }
 
-static void detach_any(struct inode *i, void *ctx)
+static void detach_any(struct inode *i, void *far)
 {
     bool taken = false;
 
-    (void)ctx;
+    if (number_far(i->device) != *(bool *)far)
+        return;
     if (i->cf) {
         taken = lru_take(i);
         detach(i);
@@ -323,9 +330,9 @@ static void detach_any(struct inode *i, void *ctx)
         inode_put(i);
 }
 
-void cache_detach_all(void)
+void cache_detach_all(bool far)
 {
-    inode_each(detach_any, NULL);
+    inode_each(detach_any, &far);
 }
 
 int file_revalidate(struct inode *i, cm_file_info *info)
@@ -345,23 +352,30 @@ int file_revalidate(struct inode *i, cm_file_info *info)
     return rc;
 }
 
-bool file_keep_pages(struct inode *i)
+bool file_keep_pages(struct inode *i, uint64_t *fresh)
 {
     cm_file_info info;
     bool keep = false;
 
+    *fresh = 0;
     pthread_mutex_lock(&i->lock);
     if (i->cf && !i->linked && cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
         /* The mount's own writes go through the kernel's pages and leave the incarnation; any
          * other change of the content starts a new one. */
-        keep = i->kernel_cached && i->kernel_incarnation == info.incarnation;
-        i->kernel_cached = true;
-        i->kernel_incarnation = info.incarnation;
+        keep = i->kernel_incarnation != 0 && i->kernel_incarnation == info.incarnation;
+        *fresh = keep ? 0 : info.incarnation;
     } else {
-        i->kernel_cached = false;
+        i->kernel_incarnation = 0;
     }
     pthread_mutex_unlock(&i->lock);
     return keep;
+}
+
+void file_has_pages(struct inode *i, uint64_t incarnation)
+{
+    pthread_mutex_lock(&i->lock);
+    i->kernel_incarnation = incarnation;
+    pthread_mutex_unlock(&i->lock);
 }
 
 void file_gone(struct inode *i)
@@ -461,7 +475,7 @@ int file_sync(struct handle *h, bool datasync)
     file_use(i);
     if (i->cf && cache_on()) {
         proof_begin(&p, i, h->fd, datasync);
-        proof_end(&p);
+        proof_end_of(&p, h);
     } else if ((datasync ? fdatasync(h->fd) : fsync(h->fd)) < 0) {
         p.err = errno;
     }

@@ -243,6 +243,8 @@ static void look_at(struct caller *c, fuse_req_t req)
         p = strstr(status, "\nCapEff:");
         if (p && same_user_namespace(ctx->pid))
             c->caps = strtoull(p + 8, NULL, 16) & all_caps;
+        else
+            c->caps = all_caps & CHECKED_BEFORE; /* what it has counts in its own namespace */
     }
     free(status);
 }

@@ -438,11 +438,24 @@ uint64_t inode_count(void)
 
 void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx)
 {
-    for (size_t s = 0; s <= table.mask; s++)
-        for (struct inode *i = table.bucket[s], *next; i; i = next) {
-            next = i->hash_next;
-            fn(i, ctx);
+    struct inode **v;
+    size_t n = 0;
+
+    pthread_mutex_lock(&table.lock);
+    v = malloc(table.count * sizeof(*v));
+    for (size_t s = 0; v && s <= table.mask; s++)
+        for (struct inode *i = table.bucket[s]; i; i = i->hash_next) {
+            i->refs++;
+            v[n++] = i;
         }
+    pthread_mutex_unlock(&table.lock);
+    if (!v)
+        say(CM_LOG_ERROR, "out of memory: files are not looked at");
+    for (size_t k = 0; k < n; k++) {
+        fn(v[k], ctx);
+        inode_put(v[k]);
+    }
+    free(v);
 }
 
 size_t inode_idle_names(struct idle_name *v, size_t n)

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * keeper.c - what has to be done a little later, by one background thread.
+ * keeper.c - what has to be done a little later, by background threads.
  *
  *  - A validator taken right after a change proves nothing (racy): it is taken again a quarter of
- *    a second later, so that the file is warm after the next mount.
+ *    a second later, so that the file is warm after the next mount. Meanwhile it is noted every few
+ *    milliseconds that the mount is still there: what was changed until then is ours.
  *  - A file changed since boot is "born dirty" until an fsync proves that the origin holds it.
  *    Files that are only read get that fsync here, once per attachment: when the origin has not
  *    been read for a second, since an fsync may hold up reads, but after half a minute anyway; in
- *    batches (proof.c).
+ *    batches (proof.c). So do files for which a user's sync proved nothing, half a minute later.
  *  - The library notices that its pool file was truncated when it meets a hole; once a second it is
  *    asked to look.
  *  - Descriptors run out before the kernel forgets names by itself: it is asked to.
- * Two lists, each in order of time because its delay is constant. A listed inode is held.
- * keeper_finish() does the rest at unmount, when nothing else runs, within SYNC_BUDGET_NS.
+ * Two lists, each in order of time because its delay is constant. A listed inode is held. At the
+ * end finish() does the rest, within SYNC_BUDGET_NS.
+ *
+ * There are two such threads: one for file systems that may wait for a server, and detaches their
+ * idle files; and one for all others, and what concerns no file system. A server that does not
+ * answer stops the first alone, and at the end is waited for for FAR_BUDGET_NS.
  */
 #include "mount.h"
 
@@ -20,31 +25,39 @@
 #include <time.h>
 
 #define DELAY_NS 250000000ull
+#define TICK_NS 10000000ull /* a program that unmounts takes longer to start */
 #define LOOK_NS 1000000000ull
+#define GONE_NS 10000000000ull
 #define QUIET_NS 1000000000ull
 #define PROOF_NS 30000000000ull
 #define PROOFS_MAX 64 /* one syncfs for so many */
 #define TRIES_MAX 40  /* a time in the future stays racy; ten seconds are enough for any granule */
 #define RACY_BUDGET_NS 3000000000ull
 #define SYNC_BUDGET_NS 10000000000ull
+#define FAR_BUDGET_NS (SYNC_BUDGET_NS + RACY_BUDGET_NS + 1000000000)
 
 struct list {
     struct inode *head, **tail;
 };
-static struct {
+static struct keeper {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct list validators, proofs;
     pthread_t thread;
-    bool stop;
-} k = { .lock = PTHREAD_MUTEX_INITIALIZER,
-        .validators.tail = &k.validators.head,
-        .proofs.tail = &k.proofs.head };
+    bool far; /* number_far */
+    bool stop, ended;
+    uint64_t looked_ns; /* by the thread itself */
+} keepers[2];
 static _Atomic uint64_t origin_read_ns; /* cm_now() of the last read of the origin */
 
-static void append(struct list *l, struct inode *i, uint64_t delay_ns)
+static struct keeper *keeper_of(const struct inode *i)
 {
-    pthread_mutex_lock(&k.lock);
+    return &keepers[number_far(i->device)];
+}
+
+static void append(struct keeper *k, struct list *l, struct inode *i, uint64_t delay_ns)
+{
+    pthread_mutex_lock(&k->lock);
     if (!i->scheduled) {
         inode_hold(i);
         i->scheduled = true;
@@ -53,15 +66,33 @@ static void append(struct list *l, struct inode *i, uint64_t delay_ns)
         *l->tail = i;
         l->tail = &i->due_next;
         if (l->head == i)
-            pthread_cond_signal(&k.wake);
+            pthread_cond_signal(&k->wake);
     }
-    pthread_mutex_unlock(&k.lock);
+    pthread_mutex_unlock(&k->lock);
 }
 
 void keeper_schedule(struct inode *i)
 {
+    struct keeper *k = keeper_of(i);
+
     atomic_store(&i->tries, 0);
-    append(&k.validators, i, DELAY_NS);
+    append(k, &k->validators, i, DELAY_NS);
+}
+
+void keeper_prove(struct inode *i)
+{
+    struct keeper *k = keeper_of(i);
+
+    atomic_store(&i->asked, true);
+    append(k, &k->proofs, i, PROOF_NS);
+}
+
+void keeper_detach(struct inode *i)
+{
+    struct keeper *k = keeper_of(i);
+
+    atomic_store(&i->surplus, true);
+    append(k, &k->validators, i, 0);
 }
 
 void keeper_origin_read(void)
@@ -71,11 +102,12 @@ void keeper_origin_read(void)
 
 bool keeper_has(struct inode *i)
 {
+    struct keeper *k = keeper_of(i);
     bool has;
 
-    pthread_mutex_lock(&k.lock);
+    pthread_mutex_lock(&k->lock);
     has = i->scheduled;
-    pthread_mutex_unlock(&k.lock);
+    pthread_mutex_unlock(&k->lock);
     return has;
 }
 
@@ -102,18 +134,23 @@ static bool quiet(void)
     return cm_now() - atomic_load_explicit(&origin_read_ns, memory_order_relaxed) > QUIET_NS;
 }
 
-/* NULL when there is nothing to do yet. *proof: it is a proof's turn. */
-static struct inode *pop_due(bool *proof)
+/* A file that is asked for may be written and synced all the time: not more often. */
+static bool proof_due(const struct inode *i)
 {
-    struct inode *v = k.validators.head, *p = k.proofs.head;
-    uint64_t now = cm_now();
+    return i->due_ns <= cm_now() || pressed() || (quiet() && !atomic_load(&i->asked));
+}
+
+/* NULL when there is nothing to do yet. *proof: it is a proof's turn. */
+static struct inode *pop_due(struct keeper *k, bool *proof)
+{
+    struct inode *v = k->validators.head, *p = k->proofs.head;
 
     *proof = false;
-    if (v && (v->due_ns <= now || pressed()))
-        return pop(&k.validators);
+    if (v && (v->due_ns <= cm_now() || pressed()))
+        return pop(&k->validators);
     *proof = true;
-    if (p && (p->due_ns <= now || pressed() || quiet()))
-        return pop(&k.proofs);
+    if (p && proof_due(p))
+        return pop(&k->proofs);
     return NULL;
 }
 
@@ -140,9 +177,15 @@ static void settle(struct batch *b)
     b->n = 0;
 }
 
-/* Looks at a file, or with `proof` syncs it: one that nobody wrote through the mount. True: it is
- * in the batch, and in use. */
-static bool check(struct inode *i, bool proof, struct batch *b)
+static bool wants_proof(const struct inode *i, const cm_file_info *info)
+{
+    return info->dirty && !info->bypassed &&
+           (atomic_load(&i->asked) || (!i->written && !i->proved));
+}
+
+/* Looks at a file, or with `proof` syncs it: one that nobody wrote through the mount, or that is
+ * asked for. True: it is in the batch, and in use. */
+static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b)
 {
     cm_file_info info = { .size = 0 };
     struct list *again = NULL;
@@ -150,19 +193,20 @@ static bool check(struct inode *i, bool proof, struct batch *b)
     if (!file_use_attached(i))
         return false;
     if (cache_on() && file_revalidate(i, &info) >= 0) {
-        if ((info.racy || info.want_validator) && atomic_fetch_add(&i->tries, 1) < TRIES_MAX)
-            again = &k.validators;
-        else if (info.dirty && !i->written && !i->proved && !info.bypassed && !proof)
-            again = &k.proofs;
-        else if (info.dirty && !i->written && !i->proved && !info.bypassed) {
+        if ((info.racy || info.want_validator) && atomic_fetch_add(&i->tries, 1) < TRIES_MAX) {
+            again = &k->validators;
+        } else if (wants_proof(i, &info) && !proof) {
+            again = &k->proofs;
+        } else if (wants_proof(i, &info)) {
             i->proved = true;
+            atomic_store(&i->asked, false);
             proof_begin_alone(&b->v[b->n++], i);
             return true;
         }
     }
     file_unuse(i);
     if (again && !pressed())
-        append(again, i, again == &k.proofs ? PROOF_NS : DELAY_NS);
+        append(k, again, i, again == &k->proofs ? PROOF_NS : DELAY_NS);
     return false;
 }
 
@@ -204,101 +248,72 @@ void keeper_throttle(uint64_t names)
 
     if (names < max)
         return;
-    pthread_cond_signal(&k.wake);
+    pthread_cond_signal(&keepers[false].wake);
     if (names > max + max / 8)
         usleep(names > max + max / 4 ? 4000 : 500);
 }
 
-static void wait_for_work(void)
+/* Up to `ns`, for a signal. Lock held. */
+static void wait_for_signal(struct keeper *k, uint64_t ns)
 {
     struct timespec ts;
-    uint64_t now = cm_now(), ns = 200000000;
 
-    struct inode *v = k.validators.head;
-
-    if (v && v->due_ns > now && v->due_ns - now < ns)
-        ns = v->due_ns - now;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     ns += (uint64_t)ts.tv_nsec;
     ts.tv_sec += (time_t)(ns / 1000000000);
     ts.tv_nsec = (long)(ns % 1000000000);
-    pthread_cond_timedwait(&k.wake, &k.lock, &ts);
+    pthread_cond_timedwait(&k->wake, &k->lock, &ts);
 }
 
-static void look_at_pool(void)
+static void look_around(struct keeper *k)
 {
-    static uint64_t looked; /* the keeper's own */
     cm_info info = { .struct_size = sizeof(info) };
 
-    if (cm_now() - looked < LOOK_NS)
-        return;
-    looked = cm_now();
-    cm_get_info(mnt.cache, &info);
-}
-
-static void *keeper_main(void *arg)
-{
-    struct batch b = { .n = 0 };
-
-    (void)arg;
-    pthread_mutex_lock(&k.lock);
-    while (!k.stop) {
-        bool proof;
-        struct inode *i = pop_due(&proof);
-        if (!i && !b.n)
-            wait_for_work();
-        pthread_mutex_unlock(&k.lock);
-        if (i && !check(i, proof, &b))
-            let_go(i);
-        if (b.n == PROOFS_MAX || !i)
-            settle(&b);
+    (void)place_still_ours();
+    if (!k->far)
         relieve_descriptors();
-        look_at_pool();
-        pthread_mutex_lock(&k.lock);
-    }
-    pthread_mutex_unlock(&k.lock);
-    settle(&b);
-    return NULL;
+    if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))
+        return;
+    k->looked_ns = cm_now();
+    proof_look(k->far);
+    if (!k->far)
+        cm_get_info(mnt.cache, &info);
 }
 
-int keeper_start(void)
-{
-    pthread_condattr_t a;
-
-    pthread_condattr_init(&a);
-    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-    pthread_cond_init(&k.wake, &a);
-    pthread_condattr_destroy(&a);
-    return pthread_create(&k.thread, NULL, keeper_main, NULL);
-}
-
-void keeper_stop(void)
-{
-    pthread_mutex_lock(&k.lock);
-    k.stop = true;
-    pthread_cond_signal(&k.wake);
-    pthread_mutex_unlock(&k.lock);
-    pthread_join(k.thread, NULL);
-}
+/* ---- The end -------------------------------------------------------------------------------- */
 
 struct pass {
+    const struct keeper *keeper;
     uint64_t deadline;
     unsigned left, skipped;
+    struct device *asked; /* its witness, just now */
     struct batch batch;
 };
 
+static bool to_finish(const struct pass *p, const struct inode *i, cm_file_info *info)
+{
+    return keeper_of(i) == p->keeper && i->cf && !i->unlinked && cm_file_get_info(i->cf, info) >= 0;
+}
+
+/* An fsync that fails tells us and then nobody else, so the witness goes first: what the volume
+ * lost the next program is told of by the kernel. */
 static void sync_one(struct inode *i, void *ctx)
 {
     struct pass *p = ctx;
     cm_file_info info;
 
-    if (!i->cf || i->unlinked || cm_file_get_info(i->cf, &info) < 0 || !info.dirty)
+    if (!to_finish(p, i, &info) || !info.dirty || info.bypassed)
         return;
     if (cm_now() > p->deadline) {
         p->skipped++;
         return;
     }
-    proof_begin(&p->batch.v[p->batch.n++], i, i->rfd, false);
+    if (!p->keeper->far && p->asked != i->device && !proof_vouched(i->device)) {
+        proof_fail(i);
+        return;
+    }
+    p->asked = i->device;
+    proof_begin_alone(&p->batch.v[p->batch.n++], i);
     if (p->batch.n == PROOFS_MAX) {
         proofs_end(p->batch.v, p->batch.n);
         p->batch.n = 0;
@@ -310,38 +325,120 @@ static void revalidate_one(struct inode *i, void *ctx)
     struct pass *p = ctx;
     cm_file_info info = { .racy = 0 };
 
-    if (!i->cf || i->unlinked || cm_file_get_info(i->cf, &info) < 0)
-        return;
-    if (!info.racy && !info.want_validator)
+    if (!to_finish(p, i, &info) || (!info.racy && !info.want_validator))
         return;
     if (file_revalidate(i, &info) >= 0 && (info.racy || info.want_validator))
         p->left++;
 }
 
-void keeper_finish(void)
+/* The loops and workers have ended: leaves warm what can be, and detaches all. */
+static void finish(struct keeper *k)
 {
-    struct pass p = { .deadline = cm_now() + SYNC_BUDGET_NS };
+    struct pass p = { .keeper = k, .deadline = cm_now() + SYNC_BUDGET_NS };
 
-    if (!cache_on())
-        return;
-    inode_each(sync_one, &p);
-    proofs_end(p.batch.v, p.batch.n);
-    if (p.skipped)
-        say(CM_LOG_WARNING, "%u files were not synced in time; a power cut now would cost them",
-            p.skipped);
-    p.deadline = cm_now() + RACY_BUDGET_NS;
-    do {
-        p.left = 0;
-        inode_each(revalidate_one, &p);
-        if (p.left)
-            usleep(20000);
-    } while (p.left && cm_now() < p.deadline);
+    if (cache_on()) {
+        inode_each(sync_one, &p);
+        proofs_end(p.batch.v, p.batch.n);
+        if (p.skipped)
+            say(CM_LOG_WARNING, "%u files were not synced in time; a power cut now would cost them",
+                p.skipped);
+        p.deadline = cm_now() + RACY_BUDGET_NS;
+        do {
+            p.left = 0;
+            inode_each(revalidate_one, &p);
+            if (p.left)
+                usleep(20000);
+        } while (p.left && cm_now() < p.deadline);
+    }
+    while (k->validators.head)
+        inode_put(pop(&k->validators));
+    while (k->proofs.head)
+        inode_put(pop(&k->proofs));
+    cache_detach_all(k->far);
 }
 
-void keeper_drop_all(void)
+/* ---- The threads ---------------------------------------------------------------------------- */
+
+static void *keeper_main(void *arg)
 {
-    while (k.validators.head)
-        inode_put(pop(&k.validators));
-    while (k.proofs.head)
-        inode_put(pop(&k.proofs));
+    struct keeper *k = arg;
+    struct batch b = { .n = 0 };
+
+    pthread_mutex_lock(&k->lock);
+    while (!k->stop) {
+        bool proof;
+        struct inode *i = pop_due(k, &proof);
+        if (!i && !b.n)
+            wait_for_signal(k, k->validators.head ? TICK_NS : 200000000);
+        pthread_mutex_unlock(&k->lock);
+        if (i && atomic_exchange(&i->surplus, false))
+            file_detach_linked(i);
+        if (i && !check(k, i, proof, &b))
+            let_go(i);
+        if (b.n == PROOFS_MAX || !i)
+            settle(&b);
+        look_around(k);
+        pthread_mutex_lock(&k->lock);
+    }
+    pthread_mutex_unlock(&k->lock);
+    settle(&b);
+    finish(k);
+    pthread_mutex_lock(&k->lock);
+    k->ended = true;
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->lock);
+    return NULL;
+}
+
+int keeper_start(void)
+{
+    int err = 0;
+
+    for (int far = 0; far < 2 && !err; far++) {
+        struct keeper *k = &keepers[far];
+        pthread_condattr_t a;
+
+        k->far = far;
+        k->validators.tail = &k->validators.head;
+        k->proofs.tail = &k->proofs.head;
+        pthread_mutex_init(&k->lock, NULL);
+        pthread_condattr_init(&a);
+        pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+        pthread_cond_init(&k->wake, &a);
+        pthread_condattr_destroy(&a);
+        err = pthread_create(&k->thread, NULL, keeper_main, k);
+    }
+    return err;
+}
+
+/* False: it waits for a server, and goes on doing so. */
+static bool end(struct keeper *k)
+{
+    const uint64_t deadline = cm_now() + FAR_BUDGET_NS;
+    bool ended;
+
+    pthread_mutex_lock(&k->lock);
+    while (!k->ended && (!k->far || cm_now() < deadline))
+        wait_for_signal(k, 100000000);
+    ended = k->ended;
+    pthread_mutex_unlock(&k->lock);
+    if (ended)
+        pthread_join(k->thread, NULL);
+    return ended;
+}
+
+bool keeper_stop(pthread_t *waiting)
+{
+    bool ended = true;
+
+    for (int far = 0; far < 2; far++) {
+        pthread_mutex_lock(&keepers[far].lock);
+        keepers[far].stop = true;
+        pthread_cond_signal(&keepers[far].wake);
+        pthread_mutex_unlock(&keepers[far].lock);
+    }
+    for (int far = 0; far < 2; far++)
+        ended = end(&keepers[far]) && ended;
+    *waiting = keepers[true].thread;
+    return ended;
 }

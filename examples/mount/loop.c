@@ -185,7 +185,7 @@ static bool opens_attached(const struct fuse_in_header *h, struct inode **used)
     const struct fuse_open_in *in = (const void *)(h + 1);
     struct inode *i = inode_of(h->nodeid);
 
-    if (!number_local(i->device) || i->linked || (in->flags & O_ACCMODE) != O_RDONLY ||
+    if (number_far(i->device) || i->linked || (in->flags & O_ACCMODE) != O_RDONLY ||
         !file_try_use(i))
         return false;
     inode_hold(i);
@@ -198,7 +198,7 @@ static bool closes_reader(const struct fuse_in_header *h)
     const struct fuse_release_in *in = (const void *)(h + 1);
     const struct handle *handle = (const struct handle *)(uintptr_t)in->fh;
 
-    return number_local(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
+    return !number_far(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
 }
 
 /* *used: in use, and held, until it has been handled. */
@@ -211,7 +211,7 @@ static bool handled_here(const struct fuse_in_header *h, struct inode **used)
     case FUSE_INTERRUPT:
         return true;
     case FUSE_GETATTR:
-        return number_local(inode_of(h->nodeid)->device);
+        return !number_far(inode_of(h->nodeid)->device);
     case FUSE_GETXATTR:
         return asks_for_caps(h);
     case FUSE_OPEN:

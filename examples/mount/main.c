@@ -311,9 +311,32 @@ static int daemonize(int *pipe_fd)
     return read(p[0], &c, 1) == 1 ? c : EXIT_RUNTIME;
 }
 
+static void rest(int sig)
+{
+    (void)sig;
+    for (;;)
+        pause();
+}
+
+/* A thread waits for a server: whenever it comes back it must not meet a closed pool. The kernel
+ * lets go of the process, and of the pool if it is open, only when the server answers. */
+static _Noreturn void end_without(pthread_t waiting)
+{
+    struct sigaction sa = { .sa_handler = rest };
+
+    say(CM_LOG_ERROR, "a file system below %s does not answer: ended without it", mnt.opt.dir);
+    sigaction(SIGUSR1, &sa, NULL);
+    pthread_kill(waiting, SIGUSR1);
+    alarm(10); /* should it have a lock of the pool just now: then as after a kill */
+    close_pool();
+    _exit(EXIT_RUNTIME);
+}
+
 static int run(int rootfd, int *pipe_fd)
 {
     int rc, err, left = 0;
+    bool untold = false;
+    pthread_t waiting;
 
     setup_signals();
     rc = open_pool();
@@ -335,10 +358,9 @@ static int run(int rootfd, int *pipe_fd)
         left = serve();
         loop_finish();
         direct_finish();
-        keeper_stop();
-        keeper_finish();
-        keeper_drop_all();
-        cache_detach_all();
+        if (!keeper_stop(&waiting))
+            end_without(waiting);
+        untold = proof_untold();
     }
     err = close_pool();
     if (mnt.se)
@@ -347,7 +369,7 @@ static int run(int rootfd, int *pipe_fd)
         say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
         rc = EXIT_LOST;
     }
-    rc = rc ? rc : left;
+    rc = rc ? rc : untold ? EXIT_LOST : left;
     return rc ? rc : err;
 }
 

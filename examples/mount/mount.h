@@ -97,13 +97,15 @@ struct inode {
     _Atomic bool written;  /* through this mount, since attach */
     bool proved;           /* an fsync at attach was made or tried */
     /* Errors of fsync on rfd, which the kernel reports there once for all who share it. */
-    unsigned losses;    /* how many */
-    int loss;           /* errno of the last one */
-    bool told;          /* to a user */
-    bool proving;       /* proof_begin_alone is at work */
-    bool kept;          /* proof.c holds a reference: no user has been told */
-    bool kernel_cached; /* the kernel may hold pages of incarnation `kernel_incarnation` */
-    uint64_t kernel_incarnation;
+    unsigned losses;             /* how many */
+    int loss;                    /* errno of the last one */
+    bool told;                   /* to a user */
+    bool proving;                /* proof_begin_alone is at work */
+    bool kept;                   /* proof.c holds a reference: no user has been told */
+    uint64_t proofs;             /* how often the origin was proved to hold all */
+    uint64_t rfd_needs;          /* as handle.needs, of rfd */
+    _Atomic bool asked;          /* for a proof in the background, by a sync that was none */
+    uint64_t kernel_incarnation; /* of the pages that the kernel may hold; 0: not known */
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic bool pages_read;     /* reads: a mapping cannot do without */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
@@ -118,6 +120,7 @@ struct inode {
     struct inode *due_next;
     uint64_t due_ns;
     bool scheduled;
+    _Atomic bool surplus; /* to be detached */
     _Atomic unsigned tries;
 
     /* Where it was found last, for descriptor relief; table lock. */
@@ -139,7 +142,11 @@ struct handle {
     bool owed;       /* there was one at open that no user had been told of */
     bool shares;     /* later ones count, too */
     unsigned losses; /* how many it knows of */
-    bool listed;     /* flush.c's lock, with the next two */
+    uint64_t needs;  /* inode.proofs from which on its sync proves something */
+    /* The kernel drops the file's pages while it opens the file for this handle: what it has after
+     * the first use of the handle is of this incarnation. 0: already noted. */
+    _Atomic uint64_t fresh;
+    bool listed; /* flush.c's lock, with the next two */
     struct handle *prev, *next;
 };
 
@@ -203,7 +210,6 @@ void inode_gets_name(struct inode *i);
 /* Before and after a change: no other inode of a file of several names is cached. */
 void inode_changes(struct inode *i);
 uint64_t inode_count(void);
-/* Only while nothing else runs. */
 void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx);
 /* Names of up to n inodes nobody uses, for fuse_lowlevel_notify_inval_entry; caller frees. */
 struct idle_name {
@@ -221,8 +227,9 @@ void number_put(struct device *d);
 bool number_own(const struct device *d); /* DIR's */
 /* FUSE and overlayfs: names of one number may be two files, or become so (copied up by a write). */
 bool number_doubtful(const struct device *d);
-/* A local file system: fstat of an inode that is held never waits. */
-bool number_local(const struct device *d);
+bool number_local(const struct device *d); /* nobody else's machine or process */
+/* It may wait for a server, itself or (overlayfs) one of its layers: fstat and close, too. */
+bool number_far(const struct device *d);
 /* ST_NOSUID, ST_NODEV, ST_NOEXEC: what the mount behind fd has, and DIR does not. May wait. */
 unsigned long number_limits(int fd);
 /* A descriptor of it, older than all that was written to it through this mount; -1: none. */
@@ -265,8 +272,10 @@ void file_detach_idle(struct inode *i);
 void file_detach_linked(struct inode *i); /* unless it is used: then at the end of that */
 /* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */
 int file_revalidate(struct inode *i, cm_file_info *info);
-/* After file_use: may the kernel keep the pages it has? */
-bool file_keep_pages(struct inode *i);
+/* After file_use: may the kernel keep the pages it has? If not, *fresh is the incarnation of those
+ * that it will have once it has dropped them, for file_has_pages(); 0: of none. */
+bool file_keep_pages(struct inode *i, uint64_t *fresh);
+void file_has_pages(struct inode *i, uint64_t incarnation);
 void file_gone(struct inode *i); /* sets unlinked when no name is left */
 /* 0: the origin may be changed now. -errno: it must not. */
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
@@ -275,15 +284,17 @@ void change_end(struct change *c);
 int file_sync(struct handle *h, bool datasync); /* 0 or errno */
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
-void cache_detach_all(void);
+void cache_detach_all(bool far); /* of file systems that are so; at the end */
 
 /* keeper.c */
 int keeper_start(void);
-void keeper_stop(void);     /* ends the thread */
-void keeper_finish(void);   /* at unmount, alone: leave warm what can be */
-void keeper_drop_all(void); /* after that: empties the list */
-void keeper_schedule(struct inode *i);
-void keeper_origin_read(void); /* the origin is being read: no time for fsync */
+/* After loops and workers: leaves warm what can be, and detaches all files. False: a server below
+ * DIR does not answer, and *waiting still waits for it. */
+bool keeper_stop(pthread_t *waiting);
+void keeper_schedule(struct inode *i); /* its validator */
+void keeper_prove(struct inode *i);    /* that it is synced */
+void keeper_detach(struct inode *i);   /* it is far, and idle for longest */
+void keeper_origin_read(void);         /* the origin is being read: no time for fsync */
 bool keeper_has(struct inode *i);
 uint64_t keeper_names_max(void);
 /* A lookup made this many names: lets the relief catch up when there are too many. */
@@ -310,12 +321,18 @@ struct proof {
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
 /* With the attachment's descriptor and for nobody; users are told of an error later. */
 void proof_begin_alone(struct proof *p, struct inode *i);
+void proof_attached(struct inode *i); /* inode.lock held */
 void proof_opened(struct handle *h);
 /* After a sync with the handle's descriptor: what to tell the user. 0 or errno. */
 int proof_tell(struct handle *h, int err);
-void proof_gone(struct inode *i);           /* the file has no name: nobody can be told */
-void proof_end(struct proof *p);            /* on a descriptor that is older than the writes */
-void proofs_end(struct proof *v, size_t n); /* on any others */
+void proof_gone(struct inode *i); /* the file has no name: nobody can be told */
+void proof_end_of(struct proof *p,
+                  const struct handle *h);  /* of a user's sync with its descriptor */
+void proofs_end(struct proof *v, size_t n); /* of syncs with any */
+void proof_fail(struct inode *i);           /* attached: what is not synced may be lost */
+bool proof_vouched(struct device *d);       /* asks its witness; false: it lost something */
+void proof_look(bool far);                  /* now and then: lets go of deleted files */
+bool proof_untold(void);                    /* at the end: names losses that no user was told of */
 
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
@@ -358,6 +375,8 @@ void ops_dir_init(struct fuse_lowlevel_ops *ops);
 void ops_open_init(struct fuse_lowlevel_ops *ops);
 /* ops_open.c: fills fi and the handle; `fd` >= 0 is taken over. 0 or errno. */
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
+/* The kernel has opened it: a READ or RELEASE came. */
+void handle_in_use(struct handle *h);
 void close_handle(struct handle *h);
 /* ops_write.c: truncate within a bracket; fd >= 0 or -1. 0 or errno. */
 int set_size(fuse_req_t req, struct inode *i, int fd, off_t size);

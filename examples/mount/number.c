@@ -49,6 +49,7 @@ struct device {
     bool nodes;      /* FUSE, whose server may give one number to two files */
     bool doubtful;   /* number_doubtful */
     bool local;
+    bool far;    /* number_far */
     int witness; /* number_witness */
     _Atomic bool lost;
 };
@@ -114,9 +115,11 @@ static void describe(struct device *d, int fd, mode_t type)
 
     d->identity = 0;
     d->subvolumes = d->nodes = d->doubtful = d->local = false;
+    d->far = true;
     if (fstatfs(fd, &sf) < 0)
         return;
     d->local = place_is_local(fd);
+    d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
     /* The name of DIR's volume vouches for the numbers of that one alone. */
     d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !(d->own && mnt.opt.volume_id);
@@ -207,6 +210,11 @@ void number_put(struct device *d)
 bool number_local(const struct device *d)
 {
     return d->local;
+}
+
+bool number_far(const struct device *d)
+{
+    return d->far;
 }
 
 unsigned long number_limits(int fd)

@@ -58,6 +58,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
 {
     struct handle *h = calloc(1, sizeof(*h));
     cm_file_info info = { .racy = 0 };
+    uint64_t incarnation;
     bool fresh;
     int err;
 
@@ -91,10 +92,19 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         return ENOTCONN; /* the mount is ending */
     }
     fi->fh = (uintptr_t)h;
-    fi->keep_cache = file_keep_pages(i);
+    fi->keep_cache = file_keep_pages(i, &incarnation);
+    atomic_store(&h->fresh, incarnation);
     fi->noflush = !h->writable;
     fi->direct_io = h->appends; /* no shared mapping, whose stores could not be written */
     return 0;
+}
+
+void handle_in_use(struct handle *h)
+{
+    const uint64_t fresh = atomic_exchange(&h->fresh, 0);
+
+    if (fresh)
+        file_has_pages(h->inode, fresh);
 }
 
 void close_handle(struct handle *h)
@@ -128,6 +138,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
+    handle_in_use(handle_of(fi));
     close_handle(handle_of(fi));
     fuse_reply_err(req, 0);
 }

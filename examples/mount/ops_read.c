@@ -44,6 +44,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     struct handle *h = handle_of(fi);
 
     (void)ino;
+    if (atomic_load_explicit(&h->fresh, memory_order_relaxed))
+        handle_in_use(h);
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode, true);
     if (cached(h) && size <= READ_MAX && !stale(h->inode) && reply_hit(req, h->cf, size, off))

@@ -17,9 +17,15 @@
  * handle that the kernel does not tell is told once: those that were open, and those opened before
  * any user was. Until a user is told, the inode is held: the kernel may forget the name.
  *
- * Callers: keeper.c, and cache.c for the syncs of users, which have older descriptors.
+ * A user's sync needs no witness if its descriptor is older than what was not synced when it was
+ * opened: no change was unproved then, or all that were have been proved since. Else the keeper is
+ * asked for a proof.
+ *
+ * Callers: keeper.c, and cache.c for the syncs of users.
  */
 #include "mount.h"
+
+#include <limits.h>
 
 static _Atomic uint64_t kept; /* inodes that are held for a loss */
 
@@ -101,11 +107,25 @@ void proof_begin_alone(struct proof *p, struct inode *i)
     pthread_mutex_unlock(&i->lock);
 }
 
+/* From which number of proofs on a sync with a descriptor that was opened just now is one. */
+static uint64_t needs(const struct inode *i)
+{
+    cm_file_info info;
+
+    return i->proofs + (!i->cf || cm_file_get_info(i->cf, &info) < 0 || info.dirty);
+}
+
+void proof_attached(struct inode *i)
+{
+    i->rfd_needs = needs(i);
+}
+
 void proof_opened(struct handle *h)
 {
     struct inode *i = h->inode;
 
     pthread_mutex_lock(&i->lock);
+    h->needs = h->own_fd ? needs(i) : i->rfd_needs;
     h->owed = i->losses > 0 && !i->told;
     h->shares = !h->own_fd || i->proving; /* which may have been told already */
     h->losses = i->losses;
@@ -143,17 +163,91 @@ int proof_tell(struct handle *h, int err)
     return err;
 }
 
-void proof_end(struct proof *p)
+static void proof_end(struct proof *p)
 {
+    struct inode *i = p->inode;
+    cm_file_info info;
     cm_file_id id;
     cm_validator v;
     bool fresh;
 
-    if (!p->open || cannot(p->err) || (p->err == 0 && number_lost(p->inode->device, false)))
+    if (!p->open || cannot(p->err) || (p->err == 0 && number_lost(i->device, false)))
         return; /* nothing is known: what was dirty stays so */
-    fresh = file_identify(p->inode, p->inode->rfd, &id, &v) == 0;
-    cm_sync_end(p->inode->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
-    keeper_schedule(p->inode);
+    fresh = file_identify(i, i->rfd, &id, &v) == 0;
+    cm_sync_end(i->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
+    if (p->err == 0 && cm_file_get_info(i->cf, &info) >= 0 && !info.dirty) {
+        pthread_mutex_lock(&i->lock);
+        i->proofs++;
+        pthread_mutex_unlock(&i->lock);
+    }
+    keeper_schedule(i);
+}
+
+void proof_end_of(struct proof *p, const struct handle *h)
+{
+    struct inode *i = p->inode;
+    bool proves;
+
+    pthread_mutex_lock(&i->lock);
+    proves = i->proofs >= h->needs;
+    pthread_mutex_unlock(&i->lock);
+    if (p->err || proves)
+        proof_end(p);
+    else
+        keeper_prove(i);
+}
+
+void proof_fail(struct inode *i)
+{
+    cm_sync s;
+
+    if (cm_sync_begin(i->cf, &s) == 0)
+        cm_sync_end(i->cf, &s, 0, NULL);
+}
+
+/* A user who opens it later would be told, if there were a later. */
+static void say_untold(struct inode *i, void *n)
+{
+    char path[PATH_MAX];
+    ssize_t len;
+
+    if (!i->kept)
+        return;
+    ++*(unsigned *)n;
+    len = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    say(CM_LOG_ERROR, "%s: data that was written to it is lost, and no program was told: %s", path,
+        strerror(i->loss));
+}
+
+bool proof_untold(void)
+{
+    unsigned n = 0;
+
+    inode_each(say_untold, &n);
+    return n > 0;
+}
+
+/* Files without a name whose loss is kept: they take room. */
+static void let_go_of_gone(struct inode *i, void *far)
+{
+    struct stat st;
+
+    if (i->kept && number_far(i->device) == *(bool *)far && !inode_stat(i, &st) && !st.st_nlink)
+        proof_gone(i);
+}
+
+void proof_look(bool far)
+{
+    if (atomic_load(&kept))
+        inode_each(let_go_of_gone, &far);
+}
+
+bool proof_vouched(struct device *d)
+{
+    if (number_witness(d) >= 0 && !number_lost(d, false))
+        ask_witness(d);
+    return !number_lost(d, false);
 }
 
 /* Was the device of v[k] asked for an earlier one? */

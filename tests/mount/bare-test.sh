@@ -113,6 +113,36 @@ PY
   do_unmount
 }
 
+# An OPEN that found a change is answered late: another one meanwhile does not keep the old pages.
+t_late_open() {
+  local shim
+  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+  export SLOW_OPEN=$work/open
+  echo old > "$below/late"
+  LD_PRELOAD=$shim do_mount -o shared,entry_timeout=60,attr_timeout=60
+  python3 - "$org/late" "$below/late" "$SLOW_OPEN" <<'PY'
+import os, sys, threading, time
+path, bare, slow = sys.argv[1:]
+for _ in range(2):
+    open(path).read() # the kernel has pages of it
+time.sleep(0.3) # a change that its times show
+with open(bare, "w") as f:
+    f.write("new")
+open(slow, "w").close()
+first = threading.Thread(target=lambda: os.open(path, os.O_RDONLY))
+first.start()
+while not os.path.exists(slow + ".late"):
+    time.sleep(0.05)
+got = os.pread(os.open(path, os.O_RDONLY), 3, 0)
+os.unlink(slow + ".late")
+first.join()
+if got != b"new":
+    sys.exit("%s" % got)
+PY
+  cd /
+  do_unmount
+}
+
 direct_writes() {
   wanted "asynchronous direct writes" || return
   if ! dd if=/dev/zero of="$below/probe" bs=4k count=1 oflag=direct 2>/dev/null; then
@@ -284,11 +314,14 @@ if do_mount; then
   if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
     skip "killed beside a direct write" "a sanitizer's build takes no LD_PRELOAD"
     skip "a file that is replaced while it is made" "a sanitizer's build takes no LD_PRELOAD"
+    skip "an open that is answered late" "a sanitizer's build takes no LD_PRELOAD"
   else
     if [ $has_below = 1 ] && command -v python3 >/dev/null; then
       check "a file that is replaced while it is made" t_replaced
+      check "an open that is answered late" t_late_open
     else
       skip "a file that is replaced while it is made" "needs a bind mount and python3"
+      skip "an open that is answered late" "needs a bind mount and python3"
     fi
     check "killed beside a direct write" t_killed
   fi

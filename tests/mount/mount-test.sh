@@ -1061,6 +1061,23 @@ t_pid_namespace() {
   fails grep -q trusted.t "$work/outside"
   same "$(cat "$org/made")" made
 }
+# Root of another user namespace is user 0 here, too: names of trusted attributes are not for it.
+t_user_namespace() {
+  setfattr -n trusted.t -v 1 "$below/foreign"
+  do_mount
+  for at in "$below" "$org"; do
+    unshare -U -r python3 -c 'import os, sys; print(os.listxattr(sys.argv[1]))' "$at/foreign" > "$work/${at##*/}.names"
+  done
+  cd /
+  do_unmount
+  same "$(cat "$work/org.names")" "$(cat "$work/below.names")"
+}
+may_have_user_namespace() {
+  unshare -U -r true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
+}
+: > "$org/foreign"
+wanted "another user namespace" && need_root "another user namespace" && need "another user namespace" unshare setfattr python3 &&
+  may_have_user_namespace "another user namespace" && check "another user namespace" t_user_namespace
 wanted "another PID namespace" && need_root "another PID namespace" &&
   need "another PID namespace" unshare nsenter setfattr pgrep && may_unshare "another PID namespace" --pid --fork --mount-proc &&
   check "another PID namespace" t_pid_namespace

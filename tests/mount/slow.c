@@ -5,19 +5,25 @@
  * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and takes a
  * minute; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread, a minute at most. If there is
  * a file $SLOW_ORIGIN.other, the next file that an openat makes is replaced by it at once.
+ *
+ * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
+ * renames it to $SLOW_OPEN.late and waits until that is gone, a minute at most.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fuse.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off);
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off);
+ssize_t writev(int fd, const struct iovec *v, int n);
 int openat(int dir, const char *name, int flags, ...);
 
 /* The file $SLOW_ORIGIN.SUFFIX: is it there? `make`: now it is. False unless the origin is slow. */
@@ -53,6 +59,24 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
         for (int i = 0; i < 6000 && !marked("reading", false); i++)
             usleep(10000);
     return next(fd, buf, n, off);
+}
+
+ssize_t writev(int fd, const struct iovec *v, int n)
+{
+    ssize_t (*next)(int, const struct iovec *, int) =
+        (ssize_t(*)(int, const struct iovec *, int))dlsym(RTLD_NEXT, "writev");
+    const char *flag = getenv("SLOW_OPEN");
+    char late[PATH_MAX];
+
+    if (flag && n == 2 && v[0].iov_len == sizeof(struct fuse_out_header) &&
+        v[1].iov_len == sizeof(struct fuse_open_out)) {
+        const struct fuse_open_out *o = v[1].iov_base;
+        snprintf(late, sizeof(late), "%s.late", flag);
+        if (!(o->open_flags & FOPEN_KEEP_CACHE) && rename(flag, late) == 0)
+            for (int i = 0; i < 6000 && access(late, F_OK) == 0; i++)
+                usleep(10000);
+    }
+    return next(fd, v, n);
 }
 
 int openat(int dir, const char *name, int flags, ...)

@@ -1,0 +1,161 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# far-test.sh - cachemax-mount and a server below the directory that does not answer.
+#
+# Usage: far-test.sh BUILD_DIR
+# The server is a bindfs that is stopped; each check has a mount of its own. It goes on after 40 s in
+# any case, so that nothing hangs, and the check has failed then.
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
+# line. Exit status 1 when something failed.
+
+set -u
+build=${1:?usage: far-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+[ $is_root = 1 ] || { skip "a server that does not answer" "needs root"; summary; exit 0; }
+for p in python3 bindfs; do
+  command -v $p >/dev/null || { skip "a server that does not answer" "no $p"; summary; exit 0; }
+done
+
+server='' watchdog=''
+take_down() {
+  exec 2>/dev/null
+  kill "$watchdog"
+  kill -CONT "$server"
+  cd /
+  fusermount3 -u -z "$org"
+  for dir in "$org/layers" "$org/far"; do umount "$dir" || umount -l "$dir"; done
+  kill "$server"
+}
+trap 'take_down; cleanup' EXIT
+mkdir "$work/src" "$work/up" "$work/wk" "$org/far" "$org/layers" "$org/many"
+for k in $(seq 9); do echo "$k" > "$work/src/f$k"; done
+for k in $(seq 60); do head -c 8k /dev/urandom > "$org/h$k"; done
+bindfs -f -o attr_timeout=0,entry_timeout=0 "$work/src" "$org/far" 2>"$work/err" &
+server=$!
+for _ in $(seq 200); do
+  ! mountpoint -q "$org/far" || break
+  sleep 0.05
+done
+mountpoint -q "$org/far" ||
+  { skip "a server that does not answer" "cannot mount FUSE: $(tail -n 1 "$work/err")"; summary; exit 0; }
+
+stop_server() {
+  rm -f "$work/late"
+  kill -STOP "$server"
+  # Its sleep may outlive it, and must not keep the mount busy.
+  (cd / && exec 5<&- 6<&- && sleep 40 && : > "$work/late" && kill -CONT "$server") &
+  watchdog=$!
+}
+start_server() { # fails where it was too late
+  kill "$watchdog"
+  kill -CONT "$server"
+  [ ! -e "$work/late" ] || { echo "it hung until the server went on" >&2; return 1; }
+}
+# By threads, so that all are asked for at once.
+fstat_all() { # FD...
+  python3 - "$@" <<'PY'
+import os, sys, threading
+threads = [threading.Thread(target=os.fstat, args=(int(n),)) for n in sys.argv[1:]]
+for t in threads: t.start()
+for t in threads: t.join()
+PY
+}
+
+# Files of it are idle, and others push them out: closing them waits, and nobody else does.
+t_idle() {
+  local few many # whose names are looked for before it stops
+  few=$(echo far/f[1-9] h[1-9])
+  many=$(echo h[1-5]?)
+  # shellcheck disable=SC2086 # words
+  cat $few >/dev/null
+  stop_server
+  # shellcheck disable=SC2086
+  cat $many >/dev/null # more than may be idle
+  dd if=h1 iflag=direct bs=4k of=/dev/null status=none
+  start_server
+}
+# Attributes of files that lie on a layer of it.
+t_layers() {
+  local asker
+  exec 5<layers/f1 6<layers/f2
+  cat <&5 <&6 h1 >/dev/null
+  sleep 1 # until attributes are asked for again
+  stop_server
+  fstat_all 5 6 &
+  asker=$!
+  sleep 1
+  dd if=h1 iflag=direct bs=4k of=/dev/null status=none
+  start_server
+  wait $asker
+}
+# What is to be looked at a little later waits for it: names of others are forgotten in time all the same.
+t_names() {
+  echo more >> "$work/src/f1"
+  cat far/f1 >/dev/null
+  stop_server
+  sleep 1
+  python3 - many <<'PY'
+import os, sys
+for k in range(2500):
+    try:
+        os.stat("%s/%d" % (sys.argv[1], k))
+    except FileNotFoundError:
+        sys.exit("not there")
+PY
+  start_server
+}
+# The same at the end, which waits for it, and not for ever: then the pool is free, and warm. The
+# process is gone when the server goes on: closing its files sends requests there.
+t_end() {
+  local first
+  cd /
+  do_mount
+  first=$mount_pid
+  cat "$org/h1" >/dev/null
+  echo more >> "$work/src/f2"
+  cat "$org/far/f2" >/dev/null
+  sleep 0.1 # until its RELEASE is through, which the end would wait for
+  stop_server
+  fusermount3 -u "$org"
+  for _ in $(seq 60); do
+    ! "$cm" info "$pool" | grep -q '^state: *open (process' || { sleep 0.5; continue; }
+    break
+  done
+  do_mount
+  cat "$org/h1" >/dev/null
+  start_server
+  do_unmount
+  mount_pid=$first
+  wait_mount || :
+  [ "$status" = 0 ] || { # 0: it was through before the server stopped
+    [ "$status" = 1 ]
+    grep -q 'does not answer: ended without it' "$work/log"
+  }
+}
+with_mount() { # NAME FUNCTION [OPTION...]
+  local name=$1 function=$2
+  wanted "$name" || return 0
+  shift 2
+  if do_mount "$@"; then check "$name" "$function"; else fail mount "$(tail -n 1 "$work/log")"; fi
+  kill "$watchdog" 2>/dev/null
+  kill -CONT "$server"
+  [ "$(stat -f -c %t "$org")" != 65735546 ] || [ -e "$org/gone" ] || do_unmount || :
+}
+
+new_pool 16MiB --max-files=64 # so that few files may be idle
+with_mount "idle files of a server that stopped" t_idle -o loops=2
+if mount -t overlay -o lowerdir="$org/far",upperdir="$work/up",workdir="$work/wk" none "$org/layers" 2>"$work/err"; then
+  with_mount "a layer whose server stopped" t_layers -o loops=2,attr_timeout=0.5
+  umount "$org/layers"
+else
+  skip "a layer whose server stopped" "no overlayfs on FUSE here: $(tail -n 1 "$work/err")"
+fi
+(cd "$org/many" && for k in $(seq 0 2499); do : > "$k"; done)
+new_pool 16MiB
+ulimit -n 2048
+with_mount "names while a server is stopped" t_names
+check "the end while a server is stopped" t_end
+summary
