@@ -41,7 +41,8 @@ static const char help[] =
     "\n"
     "Exit status: 0 mounted (with -f: unmounted, pool clean), 1 runtime error, 2 wrong usage,\n"
     "             3 the pool could not be opened or not be closed cleanly, 4 data that programs\n"
-    "             stored in mappings could not be written to its file (the log names it).\n";
+    "             stored in mappings could not be written to its file, or was lost and no\n"
+    "             program was told (the log names the file).\n";
 
 static const char *const names[] = { "ro",     "rw",        "shared",       "entry_timeout",
                                      "verify", "probation", "attr_timeout", "max_background",

@@ -406,7 +406,9 @@ static int prepare_pool(struct options *o, int rootfd)
     bool inside;
 
     if (!pool || !real) {
-        fail("pool", o->pool, strerror(errno));
+        fail("pool", o->pool,
+             errno == ENOENT ? "does not exist; make a pool with 'cachemax create'"
+                             : strerror(errno));
         free(pool);
         free(real);
         return EXIT_POOL;

@@ -128,6 +128,7 @@ for _ in range(2):
 time.sleep(0.3) # a change that its times show
 with open(bare, "w") as f:
     f.write("new")
+time.sleep(0.3) # what the times of the change prove, they prove by then
 open(slow, "w").close()
 first = threading.Thread(target=lambda: os.open(path, os.O_RDONLY))
 first.start()
