@@ -72,7 +72,7 @@ wrong_use() {
   refused "volume without a name" 2 'needs a name' "$org" --pool "$pool" --volume-id ''
   refused "mount point missing" 1 'No such file' "$work/nowhere" --pool "$pool"
   refused "mount point not a directory" 1 'not a directory' "$org/precious" --pool "$pool"
-  refused "pool missing" 3 'No such file' "$org" --pool "$shm/nowhere"
+  refused "pool missing" 3 "does not exist; make a pool with 'cachemax create'" "$org" --pool "$shm/nowhere"
   head -c 100000 /dev/urandom > "$shm/garbage"
   cp "$shm/garbage" "$work/garbage"
   refused "not a pool" 3 'garbage' "$org" --pool "$shm/garbage"

@@ -130,7 +130,7 @@ MUTANTS = [
        READ, 'h->cf && cache_on() && !atomic_load(&h->inode->linked)', 'h->cf && cache_on()'),
     _m('attributes of a dead server', 'GETATTR of every file system is answered by the loop', 'devices',
        '^(FUSE below the directory|a FUSE server that does not answer)$',
-       LOOP, '        return number_local(inode_of(h->nodeid)->device);\n', '        return true;\n'),
+       LOOP, '        return !number_far(inode_of(h->nodeid)->device);\n', '        return true;\n'),
     _m('lock over a change', 'an attribute is set at the origin under the lock that readers take', 'devices',
        '^a frozen file system$',
        ATTR, '    do\n        rc = value ? setxattr', '    pthread_mutex_lock(&i->lock);\n    do\n        rc = value ? setxattr',
