@@ -205,13 +205,23 @@ void proof_fail(struct inode *i)
         cm_sync_end(i->cf, &s, 0, NULL);
 }
 
+static bool is_kept(struct inode *i)
+{
+    bool is;
+
+    pthread_mutex_lock(&i->lock);
+    is = i->kept;
+    pthread_mutex_unlock(&i->lock);
+    return is;
+}
+
 /* A user who opens it later would be told, if there were a later. */
 static void say_untold(struct inode *i, void *n)
 {
     char path[PATH_MAX];
     ssize_t len;
 
-    if (!i->kept)
+    if (!is_kept(i))
         return;
     ++*(unsigned *)n;
     len = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
@@ -233,7 +243,7 @@ static void let_go_of_gone(struct inode *i, void *far)
 {
     struct stat st;
 
-    if (i->kept && number_far(i->device) == *(bool *)far && !inode_stat(i, &st) && !st.st_nlink)
+    if (number_far(i->device) == *(bool *)far && is_kept(i) && !inode_stat(i, &st) && !st.st_nlink)
         proof_gone(i);
 }
 
