@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
@@ -160,7 +161,8 @@ static struct {
     bool changed; /* the mounts, since they were read */
     bool left;
     int64_t until;
-} here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1 };
+    int starting; /* DIR, locked until we are mounted there */
+} here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1, .starting = -1 };
 
 void place_mounted(const char *dir)
 {
@@ -168,6 +170,9 @@ void place_mounted(const char *dir)
     here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     if (!find_mount(dir, NULL, &here.mount, NULL))
         here.changed = true;
+    if (here.starting >= 0)
+        close(here.starting);
+    here.starting = -1;
 }
 
 bool place_still_ours(void)
@@ -375,6 +380,18 @@ static int open_alive(const char *dir, int *fd)
     return err;
 }
 
+/* Two that start at once would each find the directory free, and cover each other. Whoever else has
+ * a lock of it is waited for for a while, and no longer. */
+static void one_at_a_time(const char *dir)
+{
+    here.starting = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int tries = 100; here.starting >= 0 && tries > 0; tries--) {
+        if (flock(here.starting, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            break;
+        usleep(50000);
+    }
+}
+
 static int open_dir(const char *dir, int *rootfd)
 {
     struct stat st;
@@ -394,6 +411,7 @@ static int open_dir(const char *dir, int *rootfd)
         return fail("mount point", dir, strerror(err));
     if (!S_ISDIR(st.st_mode))
         return fail("mount point", dir, "not a directory");
+    one_at_a_time(dir);
     if (is_ours(dir))
         return fail("mount point", dir, "is mounted by cachemax-mount already");
     return 0;

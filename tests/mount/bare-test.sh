@@ -144,6 +144,30 @@ PY
   do_unmount
 }
 
+# Two that start at once: the second one finds the first.
+t_at_once() {
+  local shim one two first second
+  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+  new_pool 16MiB
+  rm -f "$pool.two"
+  "$cm" create "$pool.two" --size=16MiB >/dev/null
+  SLOW_MOUNT=1 LD_PRELOAD=$shim "$mount_bin" "$org" --pool "$pool" 2>"$work/one" &
+  one=$!
+  SLOW_MOUNT=1 LD_PRELOAD=$shim "$mount_bin" "$org" --pool "$pool.two" 2>"$work/two" &
+  two=$!
+  cd /
+  wait $one && first=0 || first=$?
+  wait $two && second=0 || second=$?
+  fusermount3 -u "$org"
+  if [ "$(stat -f -c %t "$org")" = 65735546 ]; then
+    fusermount3 -u "$org"
+    echo "two are mounted: $first $second" >&2
+    return 1
+  fi
+  case $first$second in 01 | 10) ;; *) echo "$first $second" >&2; return 1 ;; esac
+  grep -q 'is mounted by cachemax-mount already' "$work/one" "$work/two"
+}
+
 direct_writes() {
   wanted "asynchronous direct writes" || return
   if ! dd if=/dev/zero of="$below/probe" bs=4k count=1 oflag=direct 2>/dev/null; then
@@ -316,13 +340,16 @@ if do_mount; then
     skip "killed beside a direct write" "a sanitizer's build takes no LD_PRELOAD"
     skip "a file that is replaced while it is made" "a sanitizer's build takes no LD_PRELOAD"
     skip "an open that is answered late" "a sanitizer's build takes no LD_PRELOAD"
+    skip "two that start at once" "a sanitizer's build takes no LD_PRELOAD"
   else
     if [ $has_below = 1 ] && command -v python3 >/dev/null; then
       check "a file that is replaced while it is made" t_replaced
       check "an open that is answered late" t_late_open
+      check "two that start at once" t_at_once
     else
       skip "a file that is replaced while it is made" "needs a bind mount and python3"
       skip "an open that is answered late" "needs a bind mount and python3"
+      skip "two that start at once" "needs a bind mount and python3"
     fi
     check "killed beside a direct write" t_killed
   fi

@@ -276,6 +276,8 @@ MUTANTS = [
        KEEPER, '    (void)place_still_ours();\n', ''),
     _m('late open', 'an open notes its pages before it is answered', 'bare', '^an open that is answered late$',
        OPEN, '    atomic_store(&h->fresh, incarnation);\n', '    atomic_store(&h->fresh, incarnation);\n    handle_in_use(h);\n'),
+    _m('start alone', 'two start on one directory at once', 'bare', '^two that start at once$',
+       PLACE, '    one_at_a_time(dir);\n', ''),
     _m('caller\'s namespace', 'root of another user namespace has the mount\'s capabilities', 'mount', '^another user namespace$',
        CREDS, '            c->caps = all_caps & CHECKED_BEFORE; /* what', '            (void)0; /* what'),
 

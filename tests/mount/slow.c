@@ -8,6 +8,8 @@
  *
  * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
  * renames it to $SLOW_OPEN.late and waits until that is gone, a minute at most.
+ *
+ * With $SLOW_MOUNT in the environment a mount takes a second.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -23,6 +25,8 @@
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off);
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off);
+int mount(const char *what, const char *where, const char *type, unsigned long flags,
+          const void *data);
 ssize_t writev(int fd, const struct iovec *v, int n);
 int openat(int dir, const char *name, int flags, ...);
 
@@ -59,6 +63,18 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
         for (int i = 0; i < 6000 && !marked("reading", false); i++)
             usleep(10000);
     return next(fd, buf, n, off);
+}
+
+int mount(const char *what, const char *where, const char *type, unsigned long flags,
+          const void *data)
+{
+    int (*next)(const char *, const char *, const char *, unsigned long, const void *) =
+        (int (*)(const char *, const char *, const char *, unsigned long, const void *))dlsym(
+            RTLD_NEXT, "mount");
+
+    if (getenv("SLOW_MOUNT"))
+        sleep(1);
+    return next(what, where, type, flags, data);
 }
 
 ssize_t writev(int fd, const struct iovec *v, int n)
