@@ -357,7 +357,10 @@ void inode_forget(fuse_ino_t ino, uint64_t n)
     if (!last)
         return;
     /* The reference that stood for nlookup > 0 is still ours. */
-    file_detach_idle(i);
+    if (!number_far(i->device))
+        file_detach_idle(i);
+    else if (!keeper_has(i)) /* closing it may wait, and nobody shall for that */
+        keeper_detach(i);
     inode_put(i);
 }
 

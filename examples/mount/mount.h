@@ -293,7 +293,7 @@ int keeper_start(void);
 bool keeper_stop(pthread_t *waiting);
 void keeper_schedule(struct inode *i); /* its validator */
 void keeper_prove(struct inode *i);    /* that it is synced */
-void keeper_detach(struct inode *i);   /* it is far, and idle for longest */
+void keeper_detach(struct inode *i);   /* it is far, and not needed any more */
 void keeper_origin_read(void);         /* the origin is being read: no time for fsync */
 bool keeper_has(struct inode *i);
 uint64_t keeper_names_max(void);

@@ -77,6 +77,22 @@ t_idle() {
   dd if=h1 iflag=direct bs=4k of=/dev/null status=none
   start_server
 }
+# The kernel forgets their names: the same.
+t_forgotten() {
+  cat far/f[1-9] h1 >/dev/null
+  stop_server
+  echo 2 > /proc/sys/vm/drop_caches
+  sleep 0.2
+  for _ in $(seq 3); do dd if=h1 iflag=direct bs=4k of=/dev/null status=none; done
+  start_server
+  for _ in $(seq 100); do # they are closed, then
+    ls -l "/proc/$mount_pid/fd" > "$work/fds"
+    grep -q ' -> .*/far/f[1-9]' "$work/fds" || return 0
+    sleep 0.1
+  done
+  grep ' -> .*/far/f[1-9]' "$work/fds" >&2
+  return 1
+}
 # Attributes of files that lie on a layer of it.
 t_layers() {
   local asker
@@ -147,6 +163,7 @@ with_mount() { # NAME FUNCTION [OPTION...]
 
 new_pool 16MiB --max-files=64 # so that few files may be idle
 with_mount "idle files of a server that stopped" t_idle -o loops=2
+with_mount "forgotten names of a server that stopped" t_forgotten -o loops=1
 if mount -t overlay -o lowerdir="$org/far",upperdir="$work/up",workdir="$work/wk" none "$org/layers" 2>"$work/err"; then
   with_mount "a layer whose server stopped" t_layers -o loops=2,attr_timeout=0.5
   umount "$org/layers"

@@ -263,6 +263,8 @@ MUTANTS = [
     # A server that does not answer
     _m('idle and far', 'the loops detach idle files of a stopped server', 'far', '^idle files of a server that stopped$',
        CACHE, '    if (over && number_far(over->device)) {', '    if (over && !over->device) {'),
+    _m('forgotten and far', 'a far file whose name is forgotten stays attached', 'far', '^forgotten names of a server that stopped$',
+       INODE, '        keeper_detach(i);\n', '        (void)0;\n'),
     _m('layers are far', 'overlayfs is asked on the loops', 'far', '^a layer whose server stopped$',
        NUMBER, '    d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;', '    d->far = !d->local;'),
     _m('one keeper', 'what is far and what is not has one keeper', 'far', '^names while a server is stopped$',
