@@ -80,6 +80,7 @@ t_idle() {
 # The kernel forgets their names: the same.
 t_forgotten() {
   cat far/f[1-9] h1 >/dev/null
+  sleep 2.5 # until the keeper is done with them
   stop_server
   echo 2 > /proc/sys/vm/drop_caches
   sleep 0.2
