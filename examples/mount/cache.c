@@ -90,6 +90,11 @@ static int give_up(int why)
     return rc;
 }
 
+void cache_give_up(void)
+{
+    (void)give_up(CM_EFORGET);
+}
+
 /* ---- The list of idle attached inodes ------------------------------------------------------ */
 
 /* True if the inode was on the list; the list's reference is then the caller's. */
@@ -122,7 +127,7 @@ static struct inode *lru_put(struct inode *i)
     i->lru_prev = lru.list.lru_prev;
     i->lru_prev->lru_next = i;
     lru.list.lru_prev = i;
-    if (++lru.count > lru.limit) {
+    if (++lru.count > lru.limit && !keeper_ending()) { /* each thread detaches its own, then */
         over = lru.list.lru_next;
         inode_hold(over);
     }
@@ -135,7 +140,7 @@ static struct inode *lru_put(struct inode *i)
 static uint32_t attach_flags(const struct inode *i)
 {
     return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) |
-           (number_local(i->device) ? 0 : CM_ORIGIN_VOLATILE);
+           (number_far(i->device) ? CM_ORIGIN_VOLATILE : 0); /* no loss there can be seen */
 }
 
 static void say_clone(const struct inode *i)
@@ -209,6 +214,10 @@ static void attach(struct inode *i)
 /* i->lock held, users 0. */
 static void detach(struct inode *i)
 {
+    cm_file_info info;
+    const bool dirty =
+        cache_on() && cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed;
+
     if (cm_file_close(i->cf) == CM_EBUSY) {
         /* Only at an aborted unmount: operations died within their brackets. */
         cm_file_abort(i->cf);
@@ -216,6 +225,8 @@ static void detach(struct inode *i)
     }
     if ((i->unlinked || i->linked) && cache_on())
         cm_forget(mnt.cache, &i->id);
+    else if (dirty && !number_far(i->device))
+        number_leave(i->device, &i->id);
     close(i->rfd);
     i->cf = NULL;
     i->rfd = -1;
@@ -315,12 +326,11 @@ void file_detach_linked(struct inode *i)
     detach_idle(i, true);
 }
 
-static void detach_any(struct inode *i, void *far)
+static void detach_any(struct inode *i, void *ctx)
 {
     bool taken = false;
 
-    if (number_far(i->device) != *(bool *)far)
-        return;
+    (void)ctx;
     if (i->cf) {
         taken = lru_take(i);
         detach(i);
@@ -332,7 +342,7 @@ static void detach_any(struct inode *i, void *far)
 
 void cache_detach_all(bool far)
 {
-    inode_each(detach_any, &far);
+    inode_each(far, detach_any, NULL);
 }
 
 int file_revalidate(struct inode *i, cm_file_info *info)

@@ -359,7 +359,7 @@ void inode_forget(fuse_ino_t ino, uint64_t n)
     /* The reference that stood for nlookup > 0 is still ours. */
     if (!number_far(i->device))
         file_detach_idle(i);
-    else if (!keeper_has(i)) /* closing it may wait, and nobody shall for that */
+    else if (i->cf && !keeper_has(i)) /* closing it may wait, and nobody shall for that */
         keeper_detach(i);
     inode_put(i);
 }
@@ -439,7 +439,7 @@ uint64_t inode_count(void)
     return n;
 }
 
-void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx)
+void inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx)
 {
     struct inode **v;
     size_t n = 0;
@@ -447,10 +447,11 @@ void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx)
     pthread_mutex_lock(&table.lock);
     v = malloc(table.count * sizeof(*v));
     for (size_t s = 0; v && s <= table.mask; s++)
-        for (struct inode *i = table.bucket[s]; i; i = i->hash_next) {
-            i->refs++;
-            v[n++] = i;
-        }
+        for (struct inode *i = table.bucket[s]; i; i = i->hash_next)
+            if (number_far(i->device) == far) {
+                i->refs++;
+                v[n++] = i;
+            }
     pthread_mutex_unlock(&table.lock);
     if (!v)
         say(CM_LOG_ERROR, "out of memory: files are not looked at");
@@ -461,7 +462,7 @@ void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx)
     free(v);
 }
 
-size_t inode_idle_names(struct idle_name *v, size_t n)
+size_t inode_idle_names(bool far, struct idle_name *v, size_t n)
 {
     size_t found = 0;
 
@@ -470,7 +471,8 @@ size_t inode_idle_names(struct idle_name *v, size_t n)
         struct inode *i = table.bucket[table.clock++ & table.mask];
         for (; i && found < n; i = i->hash_next) {
             /* One ref beside the lookups: idle and attached. More: in use. */
-            if (!i->nlookup || i->refs > 2 || !i->name || S_ISDIR(i->type))
+            if (!i->nlookup || i->refs > 2 || !i->name || S_ISDIR(i->type) ||
+                number_far(i->device) != far)
                 continue;
             v[found].parent = i->parent == &table.root ? FUSE_ROOT_ID : (uintptr_t)i->parent;
             v[found].name = strdup(i->name);

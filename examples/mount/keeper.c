@@ -48,6 +48,7 @@ static struct keeper {
     bool stop, ended;
     uint64_t looked_ns; /* by the thread itself */
 } keepers[2];
+static _Atomic bool ending;
 static _Atomic uint64_t origin_read_ns; /* cm_now() of the last read of the origin */
 
 static struct keeper *keeper_of(const struct inode *i)
@@ -213,7 +214,7 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
 /* The kernel drops the names of idle files when we say that they may have changed. It takes the
  * directory's lock for that and so gets in between two lookups, never inside one. Half of the
  * limit is for names, a quarter for attachments, the rest for open files. */
-static void relieve_descriptors(void)
+static void relieve_descriptors(bool far)
 {
     struct idle_name v[256];
     uint64_t many = keeper_names_max() / 4 * 3;
@@ -224,7 +225,7 @@ static void relieve_descriptors(void)
     for (unsigned round = 0; n == sizeof(v) / sizeof(v[0]) && round < 4096; round++) {
         if (inode_count() < many)
             break;
-        n = inode_idle_names(v, sizeof(v) / sizeof(v[0]));
+        n = inode_idle_names(far, v, sizeof(v) / sizeof(v[0]));
         for (size_t j = 0; j < n; j++) {
             fuse_lowlevel_notify_inval_entry(mnt.se, v[j].parent, v[j].name, strlen(v[j].name));
             free(v[j].name);
@@ -249,6 +250,7 @@ void keeper_throttle(uint64_t names)
     if (names < max)
         return;
     pthread_cond_signal(&keepers[false].wake);
+    pthread_cond_signal(&keepers[true].wake);
     if (names > max + max / 8)
         usleep(names > max + max / 4 ? 4000 : 500);
 }
@@ -270,8 +272,7 @@ static void look_around(struct keeper *k)
     cm_info info = { .struct_size = sizeof(info) };
 
     (void)place_still_ours();
-    if (!k->far)
-        relieve_descriptors();
+    relieve_descriptors(k->far);
     if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))
         return;
     k->looked_ns = cm_now();
@@ -290,9 +291,9 @@ struct pass {
     struct batch batch;
 };
 
-static bool to_finish(const struct pass *p, const struct inode *i, cm_file_info *info)
+static bool to_finish(const struct inode *i, cm_file_info *info)
 {
-    return keeper_of(i) == p->keeper && i->cf && !i->unlinked && cm_file_get_info(i->cf, info) >= 0;
+    return i->cf && !i->unlinked && cm_file_get_info(i->cf, info) >= 0;
 }
 
 /* An fsync that fails tells us and then nobody else, so the witness goes first: what the volume
@@ -302,7 +303,7 @@ static void sync_one(struct inode *i, void *ctx)
     struct pass *p = ctx;
     cm_file_info info;
 
-    if (!to_finish(p, i, &info) || !info.dirty || info.bypassed)
+    if (!to_finish(i, &info) || !info.dirty || info.bypassed)
         return;
     if (cm_now() > p->deadline) {
         p->skipped++;
@@ -325,7 +326,7 @@ static void revalidate_one(struct inode *i, void *ctx)
     struct pass *p = ctx;
     cm_file_info info = { .racy = 0 };
 
-    if (!to_finish(p, i, &info) || (!info.racy && !info.want_validator))
+    if (!to_finish(i, &info) || (!info.racy && !info.want_validator))
         return;
     if (file_revalidate(i, &info) >= 0 && (info.racy || info.want_validator))
         p->left++;
@@ -337,7 +338,8 @@ static void finish(struct keeper *k)
     struct pass p = { .keeper = k, .deadline = cm_now() + SYNC_BUDGET_NS };
 
     if (cache_on()) {
-        inode_each(sync_one, &p);
+        number_ask_left(k->far);
+        inode_each(k->far, sync_one, &p);
         proofs_end(p.batch.v, p.batch.n);
         if (p.skipped)
             say(CM_LOG_WARNING, "%u files were not synced in time; a power cut now would cost them",
@@ -345,16 +347,16 @@ static void finish(struct keeper *k)
         p.deadline = cm_now() + RACY_BUDGET_NS;
         do {
             p.left = 0;
-            inode_each(revalidate_one, &p);
+            inode_each(k->far, revalidate_one, &p);
             if (p.left)
                 usleep(20000);
         } while (p.left && cm_now() < p.deadline);
     }
+    cache_detach_all(k->far); /* first: what is listed may have no other reference */
     while (k->validators.head)
         inode_put(pop(&k->validators));
     while (k->proofs.head)
         inode_put(pop(&k->proofs));
-    cache_detach_all(k->far);
 }
 
 /* ---- The threads ---------------------------------------------------------------------------- */
@@ -427,10 +429,16 @@ static bool end(struct keeper *k)
     return ended;
 }
 
+bool keeper_ending(void)
+{
+    return atomic_load(&ending);
+}
+
 bool keeper_stop(pthread_t *waiting)
 {
     bool ended = true;
 
+    atomic_store(&ending, true);
     for (int far = 0; far < 2; far++) {
         pthread_mutex_lock(&keepers[far].lock);
         keepers[far].stop = true;

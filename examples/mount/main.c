@@ -328,8 +328,9 @@ static _Noreturn void end_without(pthread_t waiting)
     sigaction(SIGUSR1, &sa, NULL);
     pthread_kill(waiting, SIGUSR1);
     alarm(10); /* should it have a lock of the pool just now: then as after a kill */
+    close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the name is still there */
     close_pool();
-    _exit(EXIT_RUNTIME);
+    _exit(proof_untold(false) || flush_lost() ? EXIT_LOST : EXIT_RUNTIME);
 }
 
 static int run(int rootfd, int *pipe_fd)
@@ -360,7 +361,8 @@ static int run(int rootfd, int *pipe_fd)
         direct_finish();
         if (!keeper_stop(&waiting))
             end_without(waiting);
-        untold = proof_untold();
+        untold = proof_untold(false);
+        untold = proof_untold(true) || untold;
     }
     err = close_pool();
     if (mnt.se)

@@ -100,6 +100,7 @@ struct inode {
     unsigned losses;             /* how many */
     int loss;                    /* errno of the last one */
     bool told;                   /* to a user */
+    bool told_now;               /* while a background sync is under way */
     bool proving;                /* proof_begin_alone is at work */
     bool kept;                   /* proof.c holds a reference: no user has been told */
     uint64_t proofs;             /* how often the origin was proved to hold all */
@@ -210,13 +211,14 @@ void inode_gets_name(struct inode *i);
 /* Before and after a change: no other inode of a file of several names is cached. */
 void inode_changes(struct inode *i);
 uint64_t inode_count(void);
-void inode_each(void (*fn)(struct inode *i, void *ctx), void *ctx);
+/* Those on file systems that are far, or the others. */
+void inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx);
 /* Names of up to n inodes nobody uses, for fuse_lowlevel_notify_inval_entry; caller frees. */
 struct idle_name {
     fuse_ino_t parent;
     char *name;
 };
-size_t inode_idle_names(struct idle_name *v, size_t n);
+size_t inode_idle_names(bool far, struct idle_name *v, size_t n);
 
 /* number.c */
 struct dirent;
@@ -230,12 +232,19 @@ bool number_doubtful(const struct device *d);
 bool number_local(const struct device *d); /* nobody else's machine or process */
 /* It may wait for a server, itself or (overlayfs) one of its layers: fstat and close, too. */
 bool number_far(const struct device *d);
+/* Does a sync there prove anything? overlayfs tells nobody what its layers lost. */
+bool number_proves(const struct device *d);
 /* ST_NOSUID, ST_NODEV, ST_NOEXEC: what the mount behind fd has, and DIR does not. May wait. */
 unsigned long number_limits(int fd);
 /* A descriptor of it, older than all that was written to it through this mount; -1: none. */
 int number_witness(const struct device *d);
 /* It lost data, so that no sync proves anything any more. Sets, and says whether it was so. */
 bool number_lost(struct device *d, bool now);
+/* A file that is not synced is detached: forgotten as soon as the file system is known to have lost
+ * something. */
+void number_leave(struct device *d, const cm_file_id *id);
+void number_forget_left(struct device *d);
+void number_ask_left(bool far); /* at the end: the witnesses, for these files */
 /* Attributes as the mount shows them: the number, and nothing that its limits forbid. */
 void number_show(const struct inode *i, struct stat *st);
 /* What tells a file from others of its number, for as long as it is held: FUSE's node. "": of dirfd
@@ -284,6 +293,7 @@ void change_end(struct change *c);
 int file_sync(struct handle *h, bool datasync); /* 0 or errno */
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
+void cache_give_up(void);        /* something must be forgotten, and nobody knows what it is */
 void cache_detach_all(bool far); /* of file systems that are so; at the end */
 
 /* keeper.c */
@@ -291,6 +301,7 @@ int keeper_start(void);
 /* After loops and workers: leaves warm what can be, and detaches all files. False: a server below
  * DIR does not answer, and *waiting still waits for it. */
 bool keeper_stop(pthread_t *waiting);
+bool keeper_ending(void);              /* keeper_stop has begun */
 void keeper_schedule(struct inode *i); /* its validator */
 void keeper_prove(struct inode *i);    /* that it is synced */
 void keeper_detach(struct inode *i);   /* it is far, and not needed any more */
@@ -322,7 +333,8 @@ void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
 /* With the attachment's descriptor and for nobody; users are told of an error later. */
 void proof_begin_alone(struct proof *p, struct inode *i);
 void proof_attached(struct inode *i); /* inode.lock held */
-void proof_opened(struct handle *h);
+void proof_opened(struct handle *h,
+                  bool made); /* made: the file is new, and this its first handle */
 /* After a sync with the handle's descriptor: what to tell the user. 0 or errno. */
 int proof_tell(struct handle *h, int err);
 void proof_gone(struct inode *i); /* the file has no name: nobody can be told */
@@ -332,7 +344,7 @@ void proofs_end(struct proof *v, size_t n); /* of syncs with any */
 void proof_fail(struct inode *i);           /* attached: what is not synced may be lost */
 bool proof_vouched(struct device *d);       /* asks its witness; false: it lost something */
 void proof_look(bool far);                  /* now and then: lets go of deleted files */
-bool proof_untold(void);                    /* at the end: names losses that no user was told of */
+bool proof_untold(bool far);                /* at the end: names losses that no user was told of */
 
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */

@@ -32,6 +32,7 @@
 #define XFS_MAGIC 0x58465342u
 #define FUSE_MAGIC 0x65735546u
 #define OVERLAY_MAGIC 0x794C7630u
+#define LEFT_MAX 65536u
 #define LIMITS (ST_NOSUID | ST_NODEV | ST_NOEXEC)
 
 struct fs_uuid { /* struct fsuuid2 of newer <linux/fs.h> */
@@ -52,6 +53,9 @@ struct device {
     bool far;    /* number_far */
     int witness; /* number_witness */
     _Atomic bool lost;
+    cm_file_id *left; /* number_leave */
+    size_t lefts;
+    bool too_many; /* of them */
 };
 static struct {
     pthread_mutex_t lock;
@@ -132,9 +136,11 @@ static void describe(struct device *d, int fd, mode_t type)
 }
 
 /* For proof.c: syncfs on it tells of every loss on the file system since it was opened. */
-static int open_witness(int fd, mode_t type)
+static int open_witness(const struct device *d, int fd, mode_t type)
 {
-    return S_ISDIR(type) || S_ISREG(type) ? open(procpath(fd).s, O_RDONLY | O_CLOEXEC) : -1;
+    if (!number_proves(d) || (!S_ISDIR(type) && !S_ISREG(type)))
+        return -1;
+    return open(procpath(fd).s, O_RDONLY | O_CLOEXEC);
 }
 
 /* Devices lock held. */
@@ -170,7 +176,7 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
     if (d)
         return d;
     describe(&now, fd, st->st_mode); /* may wait, hence no lock */
-    now.witness = open_witness(fd, st->st_mode);
+    now.witness = open_witness(&now, fd, st->st_mode);
     fresh = malloc(sizeof(*fresh));
     pthread_mutex_lock(&devices.lock);
     d = find(st->st_dev, now.identity, false);
@@ -217,6 +223,11 @@ bool number_far(const struct device *d)
     return d->far;
 }
 
+bool number_proves(const struct device *d)
+{
+    return !d->far || !d->local; /* not overlayfs */
+}
+
 unsigned long number_limits(int fd)
 {
     struct statfs sf;
@@ -228,6 +239,70 @@ unsigned long number_limits(int fd)
 int number_witness(const struct device *d)
 {
     return d->witness;
+}
+
+static bool leave(struct device *d, const cm_file_id *id)
+{
+    cm_file_id *more;
+
+    if (d->lefts == LEFT_MAX)
+        return false;
+    if ((d->lefts & (d->lefts - 1)) == 0) { /* full at each power of two */
+        more = realloc(d->left, (d->lefts ? d->lefts * 2 : 1) * sizeof(*more));
+        if (!more)
+            return false;
+        d->left = more;
+    }
+    d->left[d->lefts++] = *id;
+    return true;
+}
+
+void number_leave(struct device *d, const cm_file_id *id)
+{
+    if (number_lost(d, false)) {
+        cm_forget(mnt.cache, id);
+        return;
+    }
+    pthread_mutex_lock(&devices.lock);
+    if (!leave(d, id))
+        d->too_many = true;
+    pthread_mutex_unlock(&devices.lock);
+    if (number_lost(d, false)) /* since the first look */
+        number_forget_left(d);
+}
+
+void number_forget_left(struct device *d)
+{
+    cm_file_id *left;
+    size_t n;
+    bool too_many;
+
+    pthread_mutex_lock(&devices.lock);
+    left = d->left;
+    n = d->lefts;
+    too_many = d->too_many;
+    d->left = NULL;
+    d->lefts = 0;
+    d->too_many = false;
+    pthread_mutex_unlock(&devices.lock);
+    for (size_t k = 0; k < n; k++)
+        if (cm_forget(mnt.cache, &left[k]) < 0)
+            too_many = true;
+    free(left);
+    if (too_many)
+        cache_give_up();
+}
+
+void number_ask_left(bool far)
+{
+    struct device *d;
+
+    pthread_mutex_lock(&devices.lock);
+    d = devices.head;
+    pthread_mutex_unlock(&devices.lock);
+    for (; d; d = d->next) /* which are for ever, and new ones come first */
+        if (d->far == far && (d->lefts || d->too_many))
+            (void)proof_vouched(d);
 }
 
 bool number_lost(struct device *d, bool now)
@@ -288,7 +363,7 @@ struct device *number_init(const struct stat *st, int fd)
     d->own = true;
     describe(d, fd, st->st_mode);
     devices.limits = number_limits(fd);
-    d->witness = open_witness(fd, st->st_mode);
+    d->witness = open_witness(d, fd, st->st_mode);
     d->inodes = 1; /* for ever: the root */
     enter(d);
     points.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);

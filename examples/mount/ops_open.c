@@ -80,7 +80,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         free(h);
         return err;
     }
-    proof_opened(h);
+    proof_opened(h, fd >= 0);
     h->cf = cache_on() ? i->cf : NULL;
     if (h->cf && !fresh) { /* attaching has just done it */
         file_revalidate(i, &info);

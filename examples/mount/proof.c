@@ -43,6 +43,7 @@ static void ask_witness(struct device *d)
         "%s: a volume lost data that was written to some file (%s): nothing on it counts as synced "
         "any more until the next mount, and a power cut then costs the blocks of changed files",
         mnt.opt.dir, strerror(errno));
+    number_forget_left(d);
 }
 
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync)
@@ -96,13 +97,15 @@ void proof_begin_alone(struct proof *p, struct inode *i)
 {
     pthread_mutex_lock(&i->lock);
     i->proving = true;
+    i->told_now = false;
     pthread_mutex_unlock(&i->lock);
     proof_begin(p, i, i->rfd, false);
     pthread_mutex_lock(&i->lock);
     i->proving = false;
     if (p->err && !cannot(p->err)) {
-        note_loss(i, p->err, false);
-        keep(i);
+        note_loss(i, p->err, i->told_now);
+        if (!i->told)
+            keep(i);
     }
     pthread_mutex_unlock(&i->lock);
 }
@@ -120,12 +123,12 @@ void proof_attached(struct inode *i)
     i->rfd_needs = needs(i);
 }
 
-void proof_opened(struct handle *h)
+void proof_opened(struct handle *h, bool made)
 {
     struct inode *i = h->inode;
 
     pthread_mutex_lock(&i->lock);
-    h->needs = h->own_fd ? needs(i) : i->rfd_needs;
+    h->needs = made ? i->proofs : h->own_fd ? needs(i) : i->rfd_needs;
     h->owed = i->losses > 0 && !i->told;
     h->shares = !h->own_fd || i->proving; /* which may have been told already */
     h->losses = i->losses;
@@ -152,7 +155,7 @@ int proof_tell(struct handle *h, int err)
     if (!err && (h->owed || (h->shares && h->losses != i->losses)))
         err = i->loss;
     if (err) {
-        i->told = true;
+        i->told = i->told_now = true;
         h->owed = false;
         h->losses = i->losses;
         was = unkeep(i);
@@ -189,7 +192,7 @@ void proof_end_of(struct proof *p, const struct handle *h)
     bool proves;
 
     pthread_mutex_lock(&i->lock);
-    proves = i->proofs >= h->needs;
+    proves = i->proofs >= h->needs && number_proves(i->device);
     pthread_mutex_unlock(&i->lock);
     if (p->err || proves)
         proof_end(p);
@@ -215,13 +218,23 @@ static bool is_kept(struct inode *i)
     return is;
 }
 
+static bool is_untold(struct inode *i)
+{
+    bool is;
+
+    pthread_mutex_lock(&i->lock);
+    is = i->losses > 0 && !i->told && !i->unlinked;
+    pthread_mutex_unlock(&i->lock);
+    return is;
+}
+
 /* A user who opens it later would be told, if there were a later. */
 static void say_untold(struct inode *i, void *n)
 {
     char path[PATH_MAX];
     ssize_t len;
 
-    if (!is_kept(i))
+    if (!is_untold(i))
         return;
     ++*(unsigned *)n;
     len = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
@@ -230,27 +243,28 @@ static void say_untold(struct inode *i, void *n)
         strerror(i->loss));
 }
 
-bool proof_untold(void)
+bool proof_untold(bool far)
 {
     unsigned n = 0;
 
-    inode_each(say_untold, &n);
+    inode_each(far, say_untold, &n);
     return n > 0;
 }
 
 /* Files without a name whose loss is kept: they take room. */
-static void let_go_of_gone(struct inode *i, void *far)
+static void let_go_of_gone(struct inode *i, void *ctx)
 {
     struct stat st;
 
-    if (number_far(i->device) == *(bool *)far && is_kept(i) && !inode_stat(i, &st) && !st.st_nlink)
+    (void)ctx;
+    if (is_kept(i) && !inode_stat(i, &st) && !st.st_nlink)
         proof_gone(i);
 }
 
 void proof_look(bool far)
 {
     if (atomic_load(&kept))
-        inode_each(let_go_of_gone, &far);
+        inode_each(far, let_go_of_gone, NULL);
 }
 
 bool proof_vouched(struct device *d)

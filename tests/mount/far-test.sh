@@ -124,6 +124,22 @@ for k in range(2500):
 PY
   start_server
 }
+# Listed for a later look, pushed out by others and forgotten by the kernel, when the end comes.
+t_listed() {
+  cd /
+  do_mount
+  echo more >> "$work/src/f3"
+  cat "$org/far/f3" >/dev/null # its times are too young
+  sleep 0.1
+  stop_server
+  for k in $(seq 60); do cat "$org/h$k" >/dev/null; done
+  echo 2 > /proc/sys/vm/drop_caches
+  fusermount3 -u "$org"
+  sleep 0.5
+  start_server
+  wait_mount
+  "$cm" info "$pool" | grep -q '^state: *clean'
+}
 # The same at the end, which waits for it, and not for ever: then the pool is free, and warm. The
 # process is gone when the server goes on: closing its files sends requests there.
 t_end() {
@@ -164,6 +180,7 @@ with_mount() { # NAME FUNCTION [OPTION...]
 
 new_pool 16MiB --max-files=64 # so that few files may be idle
 with_mount "idle files of a server that stopped" t_idle -o loops=2
+check "an end while files are listed" t_listed
 with_mount "forgotten names of a server that stopped" t_forgotten -o loops=1
 if mount -t overlay -o lowerdir="$org/far",upperdir="$work/up",workdir="$work/wk" none "$org/layers" 2>"$work/err"; then
   with_mount "a layer whose server stopped" t_layers -o loops=2,attr_timeout=0.5

@@ -299,6 +299,24 @@ t_younger() {
   cmp -n 1048576 "$org/younger" /dev/zero
   do_unmount
 }
+# The same without the fsync: the mount learns of the loss by another file, when this one is idle, and
+# the kernel has forgotten it.
+t_left() {
+  do_mount
+  lose "$org/left"
+  read_it "$org/left"
+  read_it "$org/left"
+  sync -f /proc/self/fd/8 2>/dev/null || :
+  until_forgotten /proc/self/fd/8/left
+  rm "$small/full"
+  cd /
+  exec 8<&-
+  do_unmount
+  grep -q 'lost data that was written' "$work/log"
+  do_mount
+  cmp -n 1048576 "$org/left" /dev/zero
+  do_unmount
+}
 with_loss() { # CHECK NAME FUNCTION [written before]
   wanted "$1" || return 0
   losing "$2"
@@ -315,6 +333,7 @@ with_loss() { # CHECK NAME FUNCTION [written before]
 with_loss "a loss is left to tell at the end" end t_end
 with_loss "a loss that nobody was told of at the end" untold t_untold before
 with_loss "a deleted file with a loss" gone t_gone before
+with_loss "a loss in a file that is idle" left t_left
 with_loss "an fsync on a descriptor younger than a loss" younger t_younger
 
 # The same where the volume lies below the directory: every volume has its own witness.
