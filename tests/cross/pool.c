@@ -116,7 +116,7 @@ static void make(const char *path)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
 
-    o.size = 8u << 20;
+    o.size = 32u << 20; /* so large that no bucket of the index is ever full: all must be found */
     (void)must(cm_create(path, &o), "cm_create");
 }
 
