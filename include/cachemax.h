@@ -89,7 +89,7 @@ extern "C" {
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
     X(CM_EABSENT, -30, "not all of it is cached")                                                  \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
-    X(CM_ECLONE, -32, "the file may be taken for one of another volume; give its volume a volume id")
+    X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")
 
 enum cm_error {
 #define CM_X(name, value, text) name = value,
