@@ -231,8 +231,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   for t in "$1"/tests/unit/test_*"$exe"; do
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
-    # For the thread sanitizer those that have threads, and do not take a minute with it.
-    [ "$5" != none ] || [ "$run" ] || [ "$name" != wear ] || continue
+    # For the thread sanitizer those that have threads.
     [ "$5" != none ] || [ "$run" ] || grep -qsE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
     beside "$2unit/$name" $run "$t"
   done

@@ -175,12 +175,13 @@ static inline void super_seal(struct cm_super *sb)
     sb->xxh3 = cm_format_super_sum(sb);
 }
 
-/* A pool that is not open gets this hash seed instead of a random one: where things are in it is
- * then no matter of luck. */
+/* A pool that is not open gets this hash seed instead of a random one, and no random gap before its
+ * incarnations: where things are in it is then no matter of luck. */
 static inline void pool_seed(const struct pool *p, uint64_t seed)
 {
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
         super_at(p, i)->hash_seed = seed;
+        super_at(p, i)->inc_mark = CM_GAP_END;
         super_seal(super_at(p, i));
     }
 }
