@@ -296,10 +296,11 @@ int options_parse(int argc, char **argv, struct options *o)
                            .max_background = 64,
                            .probation_bytes = CM_PROBATION_DEFAULT };
     for (int i = 1, rc; i < argc; i++) {
-        if (switches_end || strcmp(argv[i], "--"))
-            rc = switches_end ? take_dir(argv[i], o) : parse_word(argc, argv, &i, o);
-        else
-            rc = 0, switches_end = true;
+        if (!switches_end && !strcmp(argv[i], "--")) {
+            switches_end = true;
+            continue;
+        }
+        rc = switches_end ? take_dir(argv[i], o) : parse_word(argc, argv, &i, o);
         if (rc)
             return rc;
     }
