@@ -23,6 +23,7 @@ static struct {
     struct inode **bucket;
     size_t mask;
     uint64_t count;
+    uint64_t far;        /* of these, on a device that may wait */
     uint32_t generation; /* of the next inode; begins anywhere, for handles of an earlier mount */
     size_t clock;        /* bucket where the search for idle names goes on */
     struct inode root;
@@ -82,6 +83,7 @@ static void insert(struct inode *i)
     i->hash_next = table.bucket[s];
     table.bucket[s] = i;
     table.count++;
+    table.far += number_far(i->device);
 }
 
 static void unhash(struct inode *i)
@@ -92,6 +94,7 @@ static void unhash(struct inode *i)
         p = &(*p)->hash_next;
     *p = i->hash_next;
     table.count--;
+    table.far -= number_far(i->device);
 }
 
 /* Twice the buckets; staying small is no error. */
@@ -104,7 +107,7 @@ static void grow(void)
         return;
     table.bucket = to;
     table.mask = old * 2 - 1;
-    table.count = 0;
+    table.count = table.far = 0;
     for (size_t s = 0; s < old; s++)
         for (struct inode *i = from[s], *next; i; i = next) {
             next = i->hash_next;
@@ -467,7 +470,7 @@ size_t inode_idle_names(bool far, struct idle_name *v, size_t n)
     size_t found = 0;
 
     pthread_mutex_lock(&table.lock);
-    for (size_t k = 0; k <= table.mask && found < n; k++) {
+    for (size_t k = 0; (!far || table.far) && k <= table.mask && found < n; k++) {
         struct inode *i = table.bucket[table.clock++ & table.mask];
         for (; i && found < n; i = i->hash_next) {
             /* One ref beside the lookups: idle and attached. More: in use. */

@@ -333,13 +333,13 @@ void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
 /* With the attachment's descriptor and for nobody; users are told of an error later. */
 void proof_begin_alone(struct proof *p, struct inode *i);
 void proof_attached(struct inode *i); /* inode.lock held */
-void proof_opened(struct handle *h,
-                  bool made); /* made: the file is new, and this its first handle */
+/* `made`: the file is new, and this its first handle. */
+void proof_opened(struct handle *h, bool made);
 /* After a sync with the handle's descriptor: what to tell the user. 0 or errno. */
 int proof_tell(struct handle *h, int err);
 void proof_gone(struct inode *i); /* the file has no name: nobody can be told */
-void proof_end_of(struct proof *p,
-                  const struct handle *h);  /* of a user's sync with its descriptor */
+/* Of a user's sync with the descriptor of h. */
+void proof_end_of(struct proof *p, const struct handle *h);
 void proofs_end(struct proof *v, size_t n); /* of syncs with any */
 void proof_fail(struct inode *i);           /* attached: what is not synced may be lost */
 bool proof_vouched(struct device *d);       /* asks its witness; false: it lost something */

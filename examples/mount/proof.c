@@ -35,15 +35,36 @@ static bool cannot(int err)
     return err == EINVAL || err == EROFS || err == ENOSYS;
 }
 
+void proof_fail(struct inode *i)
+{
+    cm_file_info info;
+    cm_sync s;
+
+    if (cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed &&
+        cm_sync_begin(i->cf, &s) == 0)
+        cm_sync_end(i->cf, &s, 0, NULL);
+}
+
+/* Attached files of the volume d: their cached blocks may be what was lost. */
+static void fail_on(struct inode *i, void *d)
+{
+    if (i->device == d && file_use_attached(i)) {
+        proof_fail(i);
+        file_unuse(i);
+    }
+}
+
 static void ask_witness(struct device *d)
 {
     if (syncfs(number_witness(d)) == 0 || cannot(errno) || number_lost(d, true))
         return;
     say(CM_LOG_ERROR,
-        "%s: a volume lost data that was written to some file (%s): nothing on it counts as synced "
-        "any more until the next mount, and a power cut then costs the blocks of changed files",
+        "%s: a volume lost data that was written to some file (%s): files on it that are not "
+        "synced "
+        "are not cached any more, and nothing counts as synced there until the next mount",
         mnt.opt.dir, strerror(errno));
     number_forget_left(d);
+    inode_each(number_far(d), fail_on, d);
 }
 
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync)
@@ -198,14 +219,6 @@ void proof_end_of(struct proof *p, const struct handle *h)
         proof_end(p);
     else
         keeper_prove(i);
-}
-
-void proof_fail(struct inode *i)
-{
-    cm_sync s;
-
-    if (cm_sync_begin(i->cf, &s) == 0)
-        cm_sync_end(i->cf, &s, 0, NULL);
 }
 
 static bool is_kept(struct inode *i)

@@ -257,6 +257,8 @@ MUTANTS = [
        KEEPER, '        proof_fail(i);\n', ''),
     _m('idle and lost', 'idle files that are not synced stay when data is lost', 'sync', '^a loss in a file that is idle$',
        CACHE, '        number_leave(i->device, &i->id);\n', '        (void)0;\n'),
+    _m('open and lost', 'open files that are not synced stay when data is lost', 'sync', '^a loss in a file that is open$',
+       PROOF, '    inode_each(number_far(d), fail_on, d);\n', ''),
     _m('untold at the end', 'a loss that nobody was told of is no reason for a status', 'sync', '^a loss that nobody was told of at the end$',
        MAIN, 'untold ? EXIT_LOST : left', 'untold && false ? EXIT_LOST : left'),
     _m('room of a loss', 'a kept loss holds a deleted file', 'sync', '^a deleted file with a loss$',

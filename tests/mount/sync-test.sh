@@ -113,11 +113,11 @@ PY
   read_it "$org/user"
   same "$(hits_now "$org/user")" 0
 }
-# Somebody else was told of the loss before the file is attached: only the volume still tells.
-t_told_before() {
-  for _ in $(seq 16); do
+# Somebody else was told of the loss before a file is attached: only the volume still tells.
+until_said() {
+  for _ in $(seq 40); do
     ! grep -q 'lost data that was written' "$work/log" || return 0
-    sleep 0.5
+    sleep 0.2
   done
   echo "not said" >&2
   return 1
@@ -186,7 +186,7 @@ import os, sys
 os.fsync(os.open(sys.argv[1], os.O_RDWR))
 PY
 read_it "$org/later"
-check "a loss that somebody else was told of is seen" t_told_before
+check "a loss that somebody else was told of is seen" until_said
 exec 8<&-
 for f in told late shared; do # who is told ends the mount's memory of it
   python3 -c 'import os, sys; os.fsync(os.open(sys.argv[1], os.O_RDWR))' "$org/$f" 2>/dev/null
@@ -281,41 +281,58 @@ until_forgotten() { # FILE
   until_lost "$1"
   echo 3 > /proc/sys/vm/drop_caches
 }
-# A program writes, the write is lost, the kernel forgets that; the fsync of the next program succeeds
-# and proves nothing.
+# What was written to FILE is lost and cached, another program was told, and the kernel forgets it.
+lost_and_forgotten() { # FILE
+  lose "$org/$1"
+  read_it "$org/$1"
+  read_it "$org/$1"
+  sync -f /proc/self/fd/8 2>/dev/null || :
+  until_forgotten "/proc/self/fd/8/$1"
+  rm "$small/full"
+}
+serves_what_is_there() { # FILE
+  do_mount
+  cmp -n 1048576 "$org/$1" /dev/zero
+  do_unmount
+}
+# The fsync of the next program succeeds and proves nothing.
 t_younger() {
   do_mount
-  lose "$org/younger"
-  read_it "$org/younger"
-  read_it "$org/younger"
-  sync -f /proc/self/fd/8 2>/dev/null || :
-  until_forgotten /proc/self/fd/8/younger
-  rm "$small/full"
+  lost_and_forgotten younger
   python3 -c 'import os, sys; os.fsync(os.open(sys.argv[1], os.O_RDWR))' "$org/younger"
   cd /
   exec 8<&-
   do_unmount
-  do_mount
-  cmp -n 1048576 "$org/younger" /dev/zero
-  do_unmount
+  serves_what_is_there younger
 }
-# The same without the fsync: the mount learns of the loss by another file, when this one is idle, and
-# the kernel has forgotten it.
+# The same without the fsync: the mount learns of the loss by another file, when this one is idle.
 t_left() {
   do_mount
-  lose "$org/left"
-  read_it "$org/left"
-  read_it "$org/left"
-  sync -f /proc/self/fd/8 2>/dev/null || :
-  until_forgotten /proc/self/fd/8/left
-  rm "$small/full"
+  lost_and_forgotten left
   cd /
   exec 8<&-
   do_unmount
   grep -q 'lost data that was written' "$work/log"
+  serves_what_is_there left
+}
+# The same while the file is open: it is right as soon as the loss is known.
+t_open() {
   do_mount
-  cmp -n 1048576 "$org/left" /dev/zero
+  exec 7<"$org/open"
+  lose "$org/open"
+  read_it "$org/open"
+  read_it "$org/open"
+  sync -f /proc/self/fd/8 2>/dev/null || :
+  until_lost /proc/self/fd/8/open
+  rm "$small/full"
+  read_it "$org/told" # which was changed since the boot: a background sync, and the volume is asked
+  until_said
+  dd if="$org/open" of="$work/got" bs=64k iflag=direct status=none
+  exec 7<&-
+  cd /
+  exec 8<&-
   do_unmount
+  cmp -n 1048576 "$work/got" /dev/zero
 }
 with_loss() { # CHECK NAME FUNCTION [written before]
   wanted "$1" || return 0
@@ -334,17 +351,13 @@ with_loss "a loss is left to tell at the end" end t_end
 with_loss "a loss that nobody was told of at the end" untold t_untold before
 with_loss "a deleted file with a loss" gone t_gone before
 with_loss "a loss in a file that is idle" left t_left
+with_loss "a loss in a file that is open" open t_open
 with_loss "an fsync on a descriptor younger than a loss" younger t_younger
 
 # The same where the volume lies below the directory: every volume has its own witness.
 t_below() {
   read_it "$org/below/also"
-  for _ in $(seq 16); do
-    ! grep -q 'lost data that was written' "$work/log" || return 0
-    sleep 0.5
-  done
-  echo "not said" >&2
-  return 1
+  until_said
 }
 if ! wanted "a loss on a volume below the directory"; then
   summary
