@@ -5,7 +5,7 @@
 #ifndef CM_PLAT_CREATE_H
 #define CM_PLAT_CREATE_H
 
-#include "platform.h"
+#include "platform/platform.h"
 
 static inline int plat_create(struct cm_plat_file *f, const char *path, uint64_t size,
                               bool prealloc,

@@ -362,7 +362,7 @@ if [ $all = yes ]; then
       settle
       suite wine-clang/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows-clang" objects
       suite wine-clang/msvc-assembly clang --target=x86_64-pc-windows-msvc -c \
-        "$top/src/persist_guard_x86.S" -o "$log/guard.obj"
+        "$top/src/persist/guard_x86.S" -o "$log/guard.obj"
     fi
   else
     skip windows "no cross compiler or no Wine here"

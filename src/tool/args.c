@@ -7,7 +7,7 @@
  * Own code instead of getopt_long(), because a mistyped option shall be answered with the
  * nearest one, and equally on every system.
  */
-#include "tool.h"
+#include "tool/tool.h"
 
 #include <string.h>
 

@@ -6,7 +6,7 @@
  * pool works, and puts them on the statistics page (docs/policy.md). So nothing is measured here,
  * and nobody is disturbed; this is the table, the plot and the words.
  */
-#include "tool.h"
+#include "tool/tool.h"
 
 #include <inttypes.h>
 #include <string.h>

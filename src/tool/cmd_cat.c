@@ -8,8 +8,8 @@
  * the file or with standard output is an error. A signal or a reader that went away ends the
  * loop, so the pool is always closed.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <inttypes.h>
 #include <string.h>

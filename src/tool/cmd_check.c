@@ -6,8 +6,8 @@
  * is the pool's owner for that time, and closes it before it prints anything, so that neither
  * Ctrl-C nor a closed pipe leaves the pool open.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <inttypes.h>
 

@@ -6,8 +6,8 @@
  * written and what a good one nearby would be. Ctrl-C cancels through the progress callback; the
  * library then removes what it made.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <inttypes.h>
 #include <string.h>

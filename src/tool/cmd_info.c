@@ -6,8 +6,8 @@
  * durability promise no more than the volume holds: whatever the library recorded, a pool on a
  * file system in memory is called volatile.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <inttypes.h>
 #include <string.h>

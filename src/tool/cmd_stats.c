@@ -6,8 +6,8 @@
  * and disturbs nobody. --watch prints what happened between two looks; counters that fell begin
  * a new session, whose own values are then the difference.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <errno.h>
 #include <inttypes.h>

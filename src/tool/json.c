@@ -5,7 +5,7 @@
  * The output is valid whatever the strings hold: control characters are escaped, and bytes that
  * are not UTF-8 (possible in POSIX paths) become U+FFFD. Keys are trusted.
  */
-#include "tool.h"
+#include "tool/tool.h"
 
 #include <inttypes.h>
 #include <string.h>

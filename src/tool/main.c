@@ -5,8 +5,8 @@
  * Everything about a command is in its table (cmd_*.c); this file only walks the tables, so a
  * new command is one line here.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <string.h>
 

@@ -6,8 +6,8 @@
  * few codes say more than a table can (who owns the pool, how long the file is, how much space
  * is left); they have a function each.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

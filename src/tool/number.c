@@ -7,7 +7,7 @@
  * box of a drive. A fraction is folded from its last digit to its first, so that the division by
  * ten at each step rounds down exactly.
  */
-#include "tool.h"
+#include "tool/tool.h"
 
 #include <ctype.h>
 #include <inttypes.h>

@@ -10,7 +10,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#include "os.h"
+#include "tool/os.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,9 +8,9 @@
  * waits for. After the window's close the process lives as long as the handler does not return, so
  * it waits there for the main thread to end the process.
  */
-#include "os.h"
+#include "tool/os.h"
 
-#include "../platform_win32_path.h"
+#include "platform/win32_path.h"
 
 #include <fcntl.h>
 #include <io.h>

@@ -6,8 +6,8 @@
  * stays beside the messages. The rate is the average since the start; the time left follows
  * from it. The same callback carries the wish to stop: it cancels once a signal was caught.
  */
-#include "tool.h"
-#include "os.h"
+#include "tool/tool.h"
+#include "tool/os.h"
 
 #include <inttypes.h>
 #include <string.h>

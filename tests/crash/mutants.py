@@ -80,10 +80,10 @@ def _m(name, what, by, *words):
     return Mutant(name, what, by, edits_of(words))
 
 
-SLOT, FILE, RECORD, SUPER = 'slot.c', 'file.c', 'record.c', 'super.c'
-VOLUME, TRUST = 'platform_posix_volume.c', 'platform_posix_trust.c'
-EVICT, FILL, FORGET, HOLD, LOOKUP, MISS = 'evict.c', 'fill.c', 'forget.c', 'hold.c', 'lookup.c', 'miss.c'
-PROBATION, PUBLISH, STEPS = 'probation.c', 'publish.c', 'steps.c'
+SLOT, FILE, RECORD, SUPER = 'media/slot.c', 'state/file.c', 'media/file_table.c', 'media/superblock.c'
+VOLUME, TRUST = 'platform/posix_volume.c', 'platform/posix_trust.c'
+EVICT, FILL, FORGET, HOLD, LOOKUP, MISS = 'protocol/evict.c', 'protocol/fill.c', 'protocol/forget.c', 'protocol/fill_buffered.c', 'protocol/lookup.c', 'protocol/fill_ticket.c'
+PROBATION, PUBLISH, STEPS = 'state/probation_buffer.c', 'protocol/publish.c', 'protocol/steps.c'
 
 _UNIQUE = (PUBLISH, '''    if (!cm_index_match(&c->media, &n->key, cell))
         return 0;
@@ -115,10 +115,10 @@ _STALE_FILL = (MISS, ''' &&
            at_load_seq_cst(&f->stale) == 0;
 }''', ''';
 }''')
-_INTENT_MISS = ('stripe.h', 'return at_load_acquire(&s->intents) == 0;', 'return true;')
-_INTENT_FILL = ('stripe.h', 'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
+_INTENT_MISS = ('state/stripe.h', 'return at_load_acquire(&s->intents) == 0;', 'return true;')
+_INTENT_FILL = ('state/stripe.h', 'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
                 'at_load_acquire(&s->ticket) == ticket')
-_NOFILL = ('admit.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
+_NOFILL = ('protocol/admit.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 _MARK = (FILE, 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
@@ -221,23 +221,23 @@ MUTANTS = [
     _m('stale at publishing', 'stale at publishing', 'unit block large_bracket', *_STALE_FILL),
     _m('intents at the miss', 'intents at the miss', 'unit block fill_during_write', *_INTENT_MISS),
     _m('intents at publishing', 'intents at publishing', 'unit block fill_during_write', *_INTENT_FILL),
-    _m('ticket at the end', 'a bracket\'s end moves the ticket', 'unit block fill_during_write', 'stripe.h',
+    _m('ticket at the end', 'a bracket\'s end moves the ticket', 'unit block fill_during_write', 'state/stripe.h',
        'at_store_release(&s->intents, s->intents - 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
        'at_store_release(&s->intents, s->intents - 1);'),
     _m('every match, present', 'forgetting stops at the first match, and publishing does not look for one',
        'unit block forget_all_matches',
        *(_UNIQUE + _FIRST)),
-    _m('ticket', 'ticket check of the stripe', 'unit block fill_after_write', 'stripe.h',
+    _m('ticket', 'ticket check of the stripe', 'unit block fill_after_write', 'state/stripe.h',
        'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
        '(void)ticket, at_load_acquire(&s->intents) == 0'),
     _m('ticket at the end, NOFILL', 'a bracket\'s end moves the ticket, and a miss says NOFILL',
-       'unit block fill_during_write', 'stripe.h',
+       'unit block fill_during_write', 'state/stripe.h',
        'at_store_release(&s->intents, s->intents - 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
        'at_store_release(&s->intents, s->intents - 1);',
        *_NOFILL),
     _m('intents', 'intents at the miss and at publishing', 'unit block fill_during_write',
        *(_INTENT_MISS + _INTENT_FILL)),
-    _m('lock of another stripe', 'of a run of blocks only the first one\'s stripe is locked', 'unit block stores_locked', 'stripe.h',
+    _m('lock of another stripe', 'of a run of blocks only the first one\'s stripe is locked', 'unit block stores_locked', 'state/stripe.h',
        '    if (*held == s)\n', '    if (*held && s)\n'),
     _m('publish unchecked', 'second look at the tickets, under the lock',
        'crash fill-b1,beside-1,write-sync,fill-a0', PUBLISH,
@@ -256,16 +256,16 @@ MUTANTS = [
        FILL, '    raise_limit(f, miss->offset + len);\n', '    (void)raise_limit;\n'),
     _m('limit of a kept file', 'limit of an attached file that was kept', 'unit file truncate_kept',
        FILE, '    f->limit = v->size; /*', '    /*'),
-    _m('truncate range', 'the block that a truncation cuts through', 'unit file truncate', 'bracket.c',
+    _m('truncate range', 'the block that a truncation cuts through', 'unit file truncate', 'protocol/bracket.c',
        'struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };',
        'struct plan p = { OPEN_END, blocks_end(new_size), UINT64_MAX, 0 };'),
-    _m('large bracket', 'new incarnation for a range over 64 MiB', 'unit block every_change', 'bracket.c',
+    _m('large bracket', 'new incarnation for a range over 64 MiB', 'unit block every_change', 'protocol/bracket.c',
        'b->end = b->first; /* no stripes: everything goes at once */\n    return cm_file_renew(f);',
        'b->end = b->first;\n    return 0;'),
-    _m('size under a bracket', 'size unknown while it may change', 'unit file size', 'bracket.c',
+    _m('size under a bracket', 'size unknown while it may change', 'unit file size', 'protocol/bracket.c',
        "        at_store_release(&f->size, CM_SIZE_UNKNOWN);\n    if (p->kind == ATTRIBUTES", "        (void)0;\n    if (p->kind == ATTRIBUTES"),
     _m('unreadable copies', 'a new incarnation when a copy cannot be reached', 'unit file escalate_to_file',
-       'bracket.c',
+       'protocol/bracket.c',
        '        e = cm_file_renew(f);\n    }\n    b->raised = true;', '        e = 0;\n    }\n    b->raised = true;'),
     # Slots and readers.
     _m('sequence', 'next sequence at publishing', 'unit block sequence',
@@ -280,17 +280,17 @@ MUTANTS = [
     _m('wipe', 'wiping of what was copied in vain', 'unit block nothing_leaks', SLOT,
        '    if (*got < len)\n        memset', '    if (*got > len)\n        memset'),
     _m('known, w0 after the copy', 'second look at w0 after the copy from a known slot',
-       'crash full read-a,read-torn', 'slot.h', '&again) == 0 && again == h.w0 &&', '&again) == 0 &&'),
+       'crash full read-a,read-torn', 'media/slot.h', '&again) == 0 && again == h.w0 &&', '&again) == 0 &&'),
     _m('known, VALID', 'VALID of a known slot', 'unit block flipped_known_header',
-       'slot.h', ' && (h.w0 & CM_W0_VALID) &&', ' &&'),
+       'media/slot.h', ' && (h.w0 & CM_W0_VALID) &&', ' &&'),
     _m('known, incarnation', 'incarnation of a known slot', 'unit block flipped_known_header',
-       'slot.h', 'h.incarnation == k->incarnation &&\n           h.block', 'h.block'),
+       'media/slot.h', 'h.incarnation == k->incarnation &&\n           h.block', 'h.block'),
     _m('known, block', 'block and length of a known slot', 'unit block flipped_known_header',
-       'slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
+       'media/slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
     _m('known, judged', 'test that a slot was judged since open', 'unit block flipped_header',
-       'lookup.h', 'return cm_ring_is_verified(&c->ring, slot) && c->', 'return c->'),
+       'protocol/lookup.h', 'return cm_ring_is_verified(&c->ring, slot) && c->', 'return c->'),
     _m('known, epoch', 'judged slots are judged anew after a new epoch', 'unit block epoch_outdates_judged',
-       'lookup.h', ' &&\n           cm_media_key(&c->media) == c->judged_key;', ';'),
+       'protocol/lookup.h', ' &&\n           cm_media_key(&c->media) == c->judged_key;', ';'),
     _m('held, forget', 'forgetting of what waits in DRAM', 'unit probation write_forgets',
        FORGET, '        cm_probation_kill(&c->probation, &k[i]);\n', ''),
     _m('held, ticket', 'ticket of a block on its way from DRAM to the pool', 'unit probation promotion_beside_write',
@@ -310,21 +310,21 @@ MUTANTS = [
         return CM_NOT_STORED_STALE;
     return cm_step_held''', '''    (void)g;
     return cm_step_held'''),
-    _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'memo.c',
+    _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'media/saved_policy.c',
        '           generation >= o->generation;', '           generation <= UINT64_MAX;'),
-    _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'memo.c',
+    _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'media/saved_policy.c',
        'return !is_zero(p) || is_of_us(o, number);', 'return !is_zero(p);'),
-    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'memo.c', 'p->number == number && ', ''),
-    _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'memo.c',
+    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'media/saved_policy.c', 'p->number == number && ', ''),
+    _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'media/saved_policy.c',
        ' && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);', ';'),
     _m('memo, named while open', 'a session takes the name of what was kept away', 'unit memo crash', SUPER,
        '    memset(&sb->memo, 0, sizeof(sb->memo)); /*', '    /*'),
-    _m('memo, OPEN', 'an open superblock names nothing', 'unit memo open_names_nothing', 'cache.c',
+    _m('memo, OPEN', 'an open superblock names nothing', 'unit memo open_names_nothing', 'api/cache.c',
        'last.state == CM_SUPER_CLEAN ? &last.memo : NULL', '&last.memo'),
-    _m('memo, not written', 'what could not be written is not named', 'unit memo unreadable', 'cache.c',
+    _m('memo, not written', 'what could not be written is not named', 'unit memo unreadable', 'api/cache.c',
        '        memset(&memo, 0, sizeof(memo));\n', '        (void)0;\n'),
     _m('header check', 'check word of a header', 'unit block flipped_header',
-       'format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));',
+       'media/format.c', 'return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));',
        '(void)key, (void)slot;\n    return true;'),
     _m('payload check', 'checksum of a payload', 'unit block flipped_payload',
        SLOT, 'return h->xxh3 == cm_format_payload_sum(', 'return h->xxh3 + 1 != cm_format_payload_sum('),
@@ -340,7 +340,7 @@ MUTANTS = [
     _m('pins, drop', 'a dropped block that is pinned is not overwritten', 'unit pin dropped_while_pinned', STEPS,
        '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->ring, &slot, 1);'),
     _m('tail rewritten', 'a tail that ended too soon is not joined with what is read after it',
-       'unit flight tail_rewritten', 'flight.c',
+       'unit flight tail_rewritten', 'api/read_through.c',
        'q->done = miss->offset > q->offset ? (size_t)(miss->offset - q->offset) : 0;', '(void)0;'),
     _m('lock over publishing', 'lock held from the look at the tickets to VALID',
        'crash fill-b1,beside-2,write-sync,fill-a0', PUBLISH,
@@ -349,15 +349,15 @@ MUTANTS = [
        'cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
        'cm_lock_acquire(&s->lock);\n        /* Cell, then header'),
     _m('line, ended', 'slots that have left the line in this batch, but not the count', 'unit ring victims_by_turns',
-       'ring.c', 'at_load_relaxed(&r->on_probation) - ended;', 'at_load_relaxed(&r->on_probation) - 0 * ended;'),
+       'policy/ring.c', 'at_load_relaxed(&r->on_probation) - ended;', 'at_load_relaxed(&r->on_probation) - 0 * ended;'),
     _m('line, until not full', 'look before each victim whether the line is still full', 'unit ring victims_by_turns',
-       'ring.c', 'while (got < n && line_is_full(r, taken + got, ended) &&', 'while (got < n &&'),
+       'policy/ring.c', 'while (got < n && line_is_full(r, taken + got, ended) &&', 'while (got < n &&'),
     _m('line, counted', 'slots counted as on probation that are not there yet', 'unit ring spared_together',
-       'ring.c', 'at_load_relaxed(&r->on_probation) - counted > most', 'at_load_relaxed(&r->on_probation) - 1 > most'),
+       'policy/ring.c', 'at_load_relaxed(&r->on_probation) - counted > most', 'at_load_relaxed(&r->on_probation) - 1 > most'),
     _m('line, given back', 'counts of slots that did not go on probation', 'unit ring spared_together',
-       'ring.c', '    if (counted > 0)\n', '    if (counted > 32)\n'),
+       'policy/ring.c', '    if (counted > 0)\n', '    if (counted > 32)\n'),
     _m('own before evicting', 'ownership taken by an atomic test', 'unit ring victims_at_once',
-       'ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',
+       'policy/ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',
        'at_or_acq_rel(&r->owned[slot / 64], bit);\n    return true;'),
     # What only the other thread's turn shows (turns.c).
     _m('held, pinned and then looked at', 'second look at an entry of the probation buffer that was pinned',
@@ -377,17 +377,17 @@ MUTANTS = [
     at_store_seq_cst(&f->stale, f->open_brackets);'''),
     _m('acquire fence', 'fence between the copy and the second look at w0', 'turns order', SLOT,
        '    at_fence_acquire();\n', ''),
-    _m('known, acquire fence', 'the same for a known slot', 'turns order', 'slot.h',
+    _m('known, acquire fence', 'the same for a known slot', 'turns order', 'media/slot.h',
        '    at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */\n', ''),
     _m('VALID in an owned slot', 'a slot that shows VALID is not overwritten, whoever owns it',
        'unit block valid_in_owned_slot', SLOT, 'if (e == 0 && (h->w0 & CM_W0_VALID))', 'if (0)'),
-    _m('read-ahead, pool', 'read-ahead is a small share of the pool', 'unit flight ahead_bound', 'flight.c',
+    _m('read-ahead, pool', 'read-ahead is a small share of the pool', 'unit flight ahead_bound', 'api/read_through.c',
        'uint64_t most = f->cache->media.geo.slots / 32,', 'uint64_t most = f->cache->media.geo.slots / 2,'),
-    _m('read-ahead, buffer', 'read-ahead is half of the probation buffer at most', 'unit flight ahead_bound', 'flight.c',
+    _m('read-ahead, buffer', 'read-ahead is half of the probation buffer at most', 'unit flight ahead_bound', 'api/read_through.c',
        'if (waiting > 0 && most > waiting / 2)', 'if (0)'),
-    _m('read-ahead, reach', 'read-ahead keeps to its bound', 'unit flight ahead_bound', 'flight.c',
+    _m('read-ahead, reach', 'read-ahead keeps to its bound', 'unit flight ahead_bound', 'api/read_through.c',
        'reach = window < most ? window : most;', 'reach = most ? window : most;'),
-    _m('miss, reach', 'a miss is looked for no further than tickets reach', 'turns bounded', 'range.c',
+    _m('miss, reach', 'a miss is looked for no further than tickets reach', 'turns bounded', 'api/read_range.c',
        '    if (end > reach)\n        end = reach;\n', ''),
     # Found by random-mutants.py.
     _m('unreadable bucket', 'a block is not stored where it may be already, unseen',
@@ -430,7 +430,7 @@ MUTANTS = [
        '''        c->slabs = s->next;
         cm_cache_free(c, s, sizeof(*s));''', '''        cm_cache_free(c, s, sizeof(*s));
         c->slabs = s->next;'''),
-    _m('many, all of them', 'each of many blocks read at once is served', 'unit block read_many_known', 'range.c',
+    _m('many, all of them', 'each of many blocks read at once is served', 'unit block read_many_known', 'api/read_range.c',
        '            v[i].result = (int64_t)v[i].len;\n', '            if (i == 0)\n                v[i].result = (int64_t)v[i].len;\n'),
     # Records, marks, validators.
     _m('fence 6', 'fence after writing a record', 'crash fill-b1,forget-b', RECORD, '''must not bring the old one back. */
@@ -460,34 +460,34 @@ MUTANTS = [
 ''', *_MARK),
     _m('settle bucket', 'settling of the other records before a new one', 'unit file record_order',
        FILE, '        cm_record_settle_set(&c->media, b);\n', ''),
-    _m('leader ends', 'a flight whose leader ends in the origin\'s call lands', 'unit flight leader_', 'flight.c',
+    _m('leader ends', 'a flight whose leader ends in the origin\'s call lands', 'unit flight leader_', 'api/read_through.c',
        '    if (q->flight)\n        land(c, q->flight);\n    if (q->staging)', '    if (q->staging)'),
-    _m('leader ends, live', 'a read that ended so is not live any more', 'unit flight leader_', 'flight.c',
+    _m('leader ends, live', 'a read that ended so is not live any more', 'unit flight leader_', 'api/read_through.c',
        '    at_sub_acq_rel(&c->live, 1); /* the last', '    at_sub_acq_rel(&c->live, 0); /* the last'),
     _m('cancelled in a sync', 'a thread is not cancelled in a sync of the pool', 'unit flight cancelled_elsewhere',
-       'platform_posix.h', '        cm_plat_cancel_off()', '        PTHREAD_CANCEL_ENABLE'),
+       'platform/posix.h', '        cm_plat_cancel_off()', '        PTHREAD_CANCEL_ENABLE'),
     _m('blocked signals', 'SIGBUS of a thread is unblocked when it first calls', 'unit platform blocked_signals',
-       'platform_posix.c', '    if (ready == THREAD_GUARDED) {\n        guard_unblock();\n    }\n', ''),
+       'platform/posix.c', '    if (ready == THREAD_GUARDED) {\n        guard_unblock();\n    }\n', ''),
     _m('blocked signals, old thread', '... also of one that called before there was a guard',
-       'unit platform blocked_signals', 'platform_posix.c',
+       'unit platform blocked_signals', 'platform/posix.c',
        '    at_store_release(&cm_plat_ready, THREAD_GUARDED); /* every thread passes cm_plat_thread_begin */\n', ''),
     _m('blocked signals, order', 'a thread is made ready before it looks at the pool', 'unit platform blocked_signals',
-       'api.c', '    r->glance = cm_glance_begin(f, offset, len);\n', '',
-       'api.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
+       'api/calls.c', '    r->glance = cm_glance_begin(f, offset, len);\n', '',
+       'api/calls.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
        '    r->glance = cm_glance_begin(f, offset, len);\n    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
     _m('dead file', 'what a killed cm_create left is removed by the next', 'unit platform create_killed',
-       'platform_posix_create.c', '            rc = remove_dead(name);', '            rc = CM_EEXIST;'),
-    _m('name at the end', 'a pool file has its name when it is done', 'unit platform create_killed', 'cache.c',
+       'platform/posix_create.c', '            rc = remove_dead(name);', '            rc = CM_EEXIST;'),
+    _m('name at the end', 'a pool file has its name when it is done', 'unit platform create_killed', 'api/cache.c',
        '    e = cm_plat_file_map(&f, g.data_align, &d);\n    if (e == 0)\n        e = format_at',
        '    e = cm_plat_file_publish(&f, path);\n    if (e == 0)\n        e = cm_plat_file_map(&f, g.data_align, &d);\n'
        '    if (e == 0)\n        e = format_at',
-       'cache.c', '        e = cm_plat_file_publish(&f, path); /* last', '        e = 0; /* last'),
-    _m('live file', 'what a live cm_create makes is not removed', 'unit platform create_beside', 'platform_posix_create.c',
+       'api/cache.c', '        e = cm_plat_file_publish(&f, path); /* last', '        e = 0; /* last'),
+    _m('live file', 'what a live cm_create makes is not removed', 'unit platform create_beside', 'platform/posix_create.c',
        '    if (rc == 0 && leads_to(name, file_fd(&f)) && unlink(name) != 0) {', '    if (unlink(name) != 0) {'),
     _m('name taken', 'a name that was taken meanwhile is not replaced', 'unit platform create_taken',
-       'platform_posix_create.c', 'renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_NOREPLACE)',
+       'platform/posix_create.c', 'renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_NOREPLACE)',
        'renameat2(AT_FDCWD, name, AT_FDCWD, path, 0)'),
-    _m('failed map', 'a mapping at the wrong address is taken back', 'unit platform', 'platform_posix.c',
+    _m('failed map', 'a mapping at the wrong address is taken back', 'unit platform', 'platform/posix.c',
        '    if (raw == MAP_FAILED || munmap(raw, size + slack) != 0) {', '    if (raw == MAP_FAILED) {'),
     _m('settle both buckets', 'settling of the other bucket before a new record', 'unit file record_order', RECORD,
        'i < s->n; i++)\n        if (!cm_record_is_unused', 'i < CM_RECORD_WAYS; i++)\n        if (!cm_record_is_unused'),
@@ -510,7 +510,7 @@ MUTANTS = [
     _m('unrecorded', 'files without a record are counted', 'unit record buckets_full', FILE,
        '    else\n        cm_count(c, CM_STAT_unrecorded, 1);\n', ''),
     _m('no mark', 'dirty mark before a write', 'crash fill-a0,write-plain,fill-a0',
-       'bracket.c', 'e = cm_file_mark_dirty(f);', 'e = 0;'),
+       'protocol/bracket.c', 'e = cm_file_mark_dirty(f);', 'e = 0;'),
     _m('mark trusted, record not settled', 'own fence of a mark that is found set, and settling of its record',
        'crash write-plain@f1,write-plain,fill-a0',
        *(_MARK + _SETTLE)),
@@ -569,7 +569,7 @@ MUTANTS = [
        FILE, 'return f->open_brackets == 0 && v->taken_at >= f->floor_ns;',
        '(void)v;\n    return f->open_brackets == 0;'),
     _m('adoption of others\' writes', 'only a sole writer adopts at the end of a bracket', 'unit file not_sole',
-       'bracket.c', 'after && cm_file_may_adopt(f) && cm_file_proves(f, after)', 'after && cm_file_proves(f, after)'),
+       'protocol/bracket.c', 'after && cm_file_may_adopt(f) && cm_file_proves(f, after)', 'after && cm_file_proves(f, after)'),
     _m('floor of a closed file', 'the time of a closed file\'s last bracket is kept',
        'unit file older_than_a_write', FILE, '        leave_floor(c, &f->id, f->floor_ns);\n', ''),
     _m('floor of the session', 'no validator counts that was taken before the pool was opened',
@@ -583,7 +583,7 @@ MUTANTS = [
        '        f->want = false;\n        if (f->floor_ns < v->taken_at)\n            f->floor_ns = v->taken_at;\n',
        '        f->want = false;\n'),
     _m('floor of a bracket', 'no validator counts that was taken before a bracket ended',
-       'unit file open_bracket_ignores', 'bracket.c', '        f->want = true;\n        cm_file_moved(f);\n',
+       'unit file open_bracket_ignores', 'protocol/bracket.c', '        f->want = true;\n        cm_file_moved(f);\n',
        '        f->want = true;\n'),
     _m('floor of forgetting', 'no validator counts that was taken before the file was forgotten',
        'unit file older_than_forgetting', FILE,
@@ -592,50 +592,50 @@ MUTANTS = [
        'unit file older_than_forgetting', FILE, '        leave_floor(c, id, cm_plat_now_ns() + 1);\n', ''),
     _m('forgotten size', 'forgetting an attached file forgets its size',
        'unit file older_than_forgetting', FILE, '        cm_file_drop_validator(f); /*', '        /*'),
-    _m('taken in the future', 'a validator of another clock is refused', 'unit file taken_in_the_future', 'api.c',
+    _m('taken in the future', 'a validator of another clock is refused', 'unit file taken_in_the_future', 'api/calls.c',
        ' &&\n           v->taken_at <= cm_plat_now_ns();', ';'),
     _m('version without a size', 'a second open without a size compares the rest',
-       'unit file second_open_without_size', 'api.c', 'if (validator && says_nothing(validator))',
+       'unit file second_open_without_size', 'api/calls.c', 'if (validator && says_nothing(validator))',
        'if (validator && validator->size == CM_SIZE_UNKNOWN)'),
-    _m('one version', 'a read-through of two versions is read again', 'unit flight one_version', 'flight.c',
+    _m('one version', 'a read-through of two versions is read again', 'unit flight one_version', 'api/read_through.c',
        'if (r < 0 || q.parts < 2 || at_load_acquire(&f->incarnation) == incarnation)', 'if (r <= 0 || incarnation)'),
     _m('size of another version', 'second load of the incarnation after the size (the window between them is widened)',
-       'race 4', 'range.c',
+       'race 4', 'api/read_range.c',
        '    w->size = at_load_acquire(&f->size);\n    if (at_load_acquire(&f->incarnation) != w->incarnation)',
        '    for (int i = 0; i < 20000; i++)\n        at_pause();\n    w->size = at_load_acquire(&f->size);\n    if (0)'),
     _m('size before the version', 'no size is known while the incarnation changes', 'unit file size_of_a_version', FILE,
        '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    int e = born', '    at_store_relaxed(&f->size, v->size);\n    int e = born'),
     _m('tick that stands still', 'times of the present tick prove nothing', 'unit platform identify_tick',
-       'platform_posix_id.c', 'm->tick < m->wall - granule ? m->tick : m->wall - granule', 'm->wall - granule'),
+       'platform/posix_identity.c', 'm->tick < m->wall - granule ? m->tick : m->wall - granule', 'm->wall - granule'),
     _m('writers unseen', 'a validator is racy while somebody may be writing', 'unit platform identify_writer',
-       'platform_posix_id.c', '*racy = lease < 0 ? CM_RACY_WRITER : 0;', '*racy = 0;'),
+       'platform/posix_identity.c', '*racy = lease < 0 ? CM_RACY_WRITER : 0;', '*racy = 0;'),
     _m('numbers of a layer', 'a layer of an overlay numbers its files', 'unit volume overlay_layers',
-       'platform_posix_id.c', 'get_handle(fd, &u) && layer_numbers_files(&u) ? 0 : CM_ECLONE', '0'),
+       'platform/posix_identity.c', 'get_handle(fd, &u) && layer_numbers_files(&u) ? 0 : CM_ECLONE', '0'),
     _m('a layer without a UUID', 'a layer of an overlay is an image that says who it is', 'unit volume overlay_layers',
-       'platform_posix_id.c', ' &&\n           memcmp(of + UUID, no_uuid, sizeof no_uuid) != 0;', ';'),
+       'platform/posix_identity.c', ' &&\n           memcmp(of + UUID, no_uuid, sizeof no_uuid) != 0;', ';'),
     _m('boot of a container', 'a boot_id that is mounted over the system\'s is none', 'unit volume boot_of_container',
-       'platform_posix_id.c', '    if (mounted_over("/proc/sys/kernel/random", "boot_id") ||\n        cm_posix',
+       'platform/posix_identity.c', '    if (mounted_over("/proc/sys/kernel/random", "boot_id") ||\n        cm_posix',
        '    if ((void)mounted_over, cm_posix'),
     _m('clock of a container', 'a clock of the container\'s own does not tell the boot', 'unit volume own_clock',
-       'platform_posix.c', ' || has_own_clock()) {', ' || (has_own_clock() && 0)) {'),
+       'platform/posix.c', ' || has_own_clock()) {', ' || (has_own_clock() && 0)) {'),
     _m('files made up when read', 'binfmt_misc and the like are no origin', 'unit platform identify_one_id',
-       'platform_posix_id.c', '        0x42494e4d /* binfmt_misc */,\n', ''),
+       'platform/posix_identity.c', '        0x42494e4d /* binfmt_misc */,\n', ''),
     _m('writers on overlayfs', 'a lease on overlayfs proves nothing', 'unit volume overlay_writer',
-       'platform_posix_id.c', '        0xef53 /* ext2, 3, 4 */,', '        0x794c7630, 0xef53,'),
+       'platform/posix_identity.c', '        0xef53 /* ext2, 3, 4 */,', '        0x794c7630, 0xef53,'),
     _m('sync failed at the open', 'a pool whose first sync fails is emptied', 'unit super open_not_synced', SUPER,
        '*emptied = lost || cm_super_must_empty(sb, owner);', '*emptied = cm_super_must_empty(sb, owner);'),
     _m('sync failed at the open, later', 'also when a later sync of the open fails', 'unit super open_not_synced', SUPER,
        '        *emptied = true;\n        next_epoch(sb);\n        e = write_both(s);', '        e = write_both(s);'),
     _m('void pool', 'a pool that cannot be synced at all is void', 'unit super open_not_synced', SUPER,
        '    else if (s->sync)\n        cm_super_void(s);\n', ''),
-    _m('handle of another', 'each attachment has a generation of its own', 'unit api closed_long_ago', 'file.c',
+    _m('handle of another', 'each attachment has a generation of its own', 'unit api closed_long_ago', 'state/file.c',
        '    f->generation = generation + 1u;\n', '    f->generation = generation;\n'),
-    _m('generations used up', 'no generation comes twice', 'unit api last_generation', 'file.c',
+    _m('generations used up', 'no generation comes twice', 'unit api last_generation', 'state/file.c',
        '    if (f->generation == UINT16_MAX)\n        return;\n', ''),
-    _m('high memory', 'memory whose address leaves no room for a generation is given back', 'unit api high_memory', 'file.c',
+    _m('high memory', 'memory whose address leaves no room for a generation is given back', 'unit api high_memory', 'state/file.c',
        '>> CM_ADDRESS_BITS) {', '>> CM_ADDRESS_BITS && false) {'),
     _m('stop, invalidate', 'what could not be forgotten is not used after the pool forgets again',
-       'unit file forgets_after_healing', 'bracket.c', '(void)cm_file_stop(f, e); /* the', '(void)e; /* the'),
+       'unit file forgets_after_healing', 'protocol/bracket.c', '(void)cm_file_stop(f, e); /* the', '(void)e; /* the'),
     _m('stop, renew', 'the same for a new version, an abort', 'unit file forgets_after_healing', FILE,
        'return cm_file_stop(f, e);\n    e = cm_super', 'return e;\n    e = cm_super'),
     _m('stop, first time', 'the same where the attempt itself fails', 'unit file forgets_after_healing', FILE,
@@ -644,14 +644,14 @@ MUTANTS = [
        'e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);\n        cm_lock', 'e = e == 0 ? cm_file_renew(f) : e;\n        cm_lock'),
     _m('failed fsync, attach', 'the record of a file that an fsync failed for stays', 'unit file failed_sync_killed', FILE,
        '        if (at_load_relaxed(&f->bypassed))\n            stay_out(f, v);\n        else if (may', '        if (may'),
-    _m('copied pins', 'a set of pins is released once', 'unit pin unpin_copy', 'range.c',
+    _m('copied pins', 'a set of pins is released once', 'unit pin unpin_copy', 'api/read_range.c',
        '        !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life))',
        '        !(cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life) || 1))'),
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'crash begin,sync,write-open,end-plain,fill-a',
-       'bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
+       'protocol/bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
     _m('sync, begun since', 'a sync proves nothing about what began since', 'crash fill-a0,sync-beside,fill-a0',
-       'bracket.c', '(s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty',
+       'protocol/bracket.c', '(s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty',
        '(s->opaque[1] & 1) && f->dirty'),
     _m('sync, changed since', 'a sync proves nothing about another\'s change found since',
        'unit file sync_then_change',
@@ -663,7 +663,7 @@ MUTANTS = [
     _m('failed fsync, reattach', 'bypass kept over a reattach', 'unit file failed_sync_reattach',
        FILE, 'at_store_relaxed(&f->bypassed, may_have_failed(c, &b, f->place, r));', '(void)may_have_failed;'),
     _m('failed fsync, later sync', 'a sync that succeeds ends no bypass', 'unit file failed_sync',
-       'bracket.c', '    int e = ok ? 0 : cm_file_sync_failed(f);',
+       'protocol/bracket.c', '    int e = ok ? 0 : cm_file_sync_failed(f);',
        '    if (ok)\n        at_store_release(&f->bypassed, 0u);\n    int e = ok ? 0 : cm_file_sync_failed(f);'),
     _m('failed fsync, older sync', 'a sync from before the failed one proves nothing',
        'unit file failed_sync_overlapped',
@@ -698,7 +698,7 @@ MUTANTS = [
     _m('failed fsync, boot by name', 'a failed fsync notes the name of its boot', 'unit super failed_sync', SUPER,
        '        memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));\n', ''),
     _m('failed fsync, epoch', 'a bump of the epoch keeps what the records say of failed fsyncs',
-       'unit file failed_sync_unnamed', 'super.c', '    sb->unnamed_boot = sb->failed_boot;\n', ''),
+       'unit file failed_sync_unnamed', 'media/superblock.c', '    sb->unnamed_boot = sb->failed_boot;\n', ''),
     _m('failed fsync, two records', 'two records that are dropped, and say that an fsync failed',
        'unit file failed_sync_unnamed', FILE, """            (void)cm_super_sync_failed(&c->super, false);
         if (cm_record_drop""", """            (void)0;
@@ -713,32 +713,32 @@ MUTANTS = [
        'unit file failed_sync_unnamed', FILE,
        '        (void)note_lost(c, &b);\n', ''),
     _m('failed fsync, damaged and checked', 'noted before a damaged record is dropped by a check',
-       'unit file failed_sync_unnamed', 'check.c',
+       'unit file failed_sync_unnamed', 'api/check.c',
        '                (void)cm_super_sync_failed(&k->c->super, false);\n', '                (void)0;\n'),
     _m('failed fsync, wrong use', 'an fsync that failed counts although the call is wrong',
-       'unit file failed_sync_wrong_use', 'api.c', '    if (!sound && ok)\n', '    if (!sound)\n'),
+       'unit file failed_sync_wrong_use', 'api/calls.c', '    if (!sound && ok)\n', '    if (!sound)\n'),
     _m('failed fsync, old token', 'an fsync that failed counts although its token is of an earlier time',
-       'unit file failed_sync_wrong_use', 'bracket.c', '    if (foreign && ok)\n', '    if (foreign)\n'),
+       'unit file failed_sync_wrong_use', 'protocol/bracket.c', '    if (foreign && ok)\n', '    if (foreign)\n'),
     _m('failed fsync, unreadable', 'a record that cannot be read may say that an fsync failed',
        'unit file failed_sync_unnamed', FILE, '        if (b->unreadable[i] || (!b', '        if ((!b'),
     _m('identify, counted numbers', 'validators where inode numbers are counted prove nothing',
-       'unit platform identify_volume', 'platform_posix_id.c', """        if (type == counted[i]) {
+       'unit platform identify_volume', 'platform/posix_identity.c', """        if (type == counted[i]) {
             return true;""", """        if (type == counted[i]) {
             return false;"""),
     _m('identify, images', 'nor do those of an image that nobody named', 'unit platform identify_volume',
-       'platform_posix_id.c', """        if (type == images[i]) {
+       'platform/posix_identity.c', """        if (type == images[i]) {
             return true;""", """        if (type == images[i]) {
             return false;"""),
     _m('identify, O_PATH', 'what does not tell the generation is refused', 'unit platform identify_one_id',
-       'platform_posix_id.c', '(fcntl(fd, F_GETFL) & O_PATH) != 0', 'false'),
+       'platform/posix_identity.c', '(fcntl(fd, F_GETFL) & O_PATH) != 0', 'false'),
     _m('identify, generation', 'an error is not taken for no generation', 'unit platform identify_one_id',
-       'platform_posix_id.c', 'return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO;', 'return type == FUSE_SUPER_MAGIC ? 0 : 0;'),
+       'platform/posix_identity.c', 'return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO;', 'return type == FUSE_SUPER_MAGIC ? 0 : 0;'),
     _m('identify, no handle', 'on FUSE a file without a handle has no id', 'unit platform identify_one_id',
-       'platform_posix_id.c', '    if (!get_handle(fd, &u)) {\n        return CM_ECLONE;', '    if (!get_handle(fd, &u)) {\n        return 0;'),
+       'platform/posix_identity.c', '    if (!get_handle(fd, &u)) {\n        return CM_ECLONE;', '    if (!get_handle(fd, &u)) {\n        return 0;'),
     _m('trust, FUSE', 'a FUSE server of another user is not believed', 'unit trust fuse', TRUST,
        'user == 0 || user == geteuid()) {', 'true) {'),
     _m('boot, clock set', 'a clock that was set forward makes nothing older than the boot',
-       'unit platform clock_set_forward', 'platform_posix.c',
+       'unit platform clock_set_forward', 'platform/posix.c',
        'timespec_ns(proc.st_ctim) < boot', 'timespec_ns(proc.st_ctim) < INT64_MIN'),
     _m('failed fsync, boot', 'a failed fsync bypasses the file in its own boot only', 'unit file failed_sync_boots', FILE,
        '    return boot == c->super.now.boot_number || failed.unnamed;', '    return true;'),
@@ -747,18 +747,18 @@ MUTANTS = [
     _m('origin volatile', 'DIRTY of an origin that loses power alone', 'unit file origin_volatile',
        FILE, 'return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));', '(void)dirty;\n    return true;'),
     _m('abort forgets', 'new incarnation after an abort', 'unit file abort',
-       'bracket.c', '    int e = cm_file_renew(f);\n    cm_lock_release(&f->lock);\n    while',
+       'protocol/bracket.c', '    int e = cm_file_renew(f);\n    cm_lock_release(&f->lock);\n    while',
        '    int e = 0;\n    cm_lock_release(&f->lock);\n    while'),
     _m('abort, older validator', 'a validator taken before an abort proves nothing',
-       'unit file abort_then_older_validator', 'bracket.c',
+       'unit file abort_then_older_validator', 'protocol/bracket.c',
        '    cm_file_moved(f);\n    cm_file_drop_validator(f);\n    f->dis', '    cm_file_drop_validator(f);\n    f->dis'),
     _m('abort disowns', 'no validator is adopted after an abort', 'unit file abort_disowns',
-       'bracket.c', '    f->disowned = true;\n', ''),
+       'protocol/bracket.c', '    f->disowned = true;\n', ''),
     _m('record not written', 'escalation when a record cannot be written', 'unit file forget_unwritable',
        FILE, '        if (write_record(f, incarnation))\n            e = abandon_record(f);',
        '        (void)write_record(f, incarnation);'),
     _m('write before forgetting', 'no write while something could not be forgotten',
-       'unit file cannot_forget_yet', 'bracket.c',
+       'unit file cannot_forget_yet', 'protocol/bracket.c',
        'int e = b->data ? cm_file_can_forget(f->cache) : 0;', 'int e = 0;'),
     _m('settle forgotten', 'settling of records that are not, or no longer, the forgotten file\'s',
        'crash fill-b1,forget-closed@f1', FILE,
@@ -785,11 +785,11 @@ MUTANTS = [
        'unit file failed_sync_stays', FILE, 'return sync_failed(c, place, r) ? cm_record_settle', 'return 0 ? cm_record_settle'),
     # A pool file that is lost while it is open.
     _m('cut off, close', 'the close looks at the size of the file', 'unit api cut_off_unnoticed',
-       'cache.c', '    if (cm_cache_whole(c))\n        return CM_ETRUNCATED; /* it stays OPEN, and empty */\n', ''),
+       'api/cache.c', '    if (cm_cache_whole(c))\n        return CM_ETRUNCATED; /* it stays OPEN, and empty */\n', ''),
     _m('cut off, noticed', 'an error of the media makes the library look', 'unit api cut_off_while_open',
-       'lookup.c', '        cm_suspect(c);\n', ''),
+       'protocol/lookup.c', '        cm_suspect(c);\n', ''),
     _m('cut off, emptied', 'nothing of a pool that was cut off counts', 'unit api cut_off_and_back',
-       'cache.c', '    (void)cm_super_bump_epoch(&c->super, &c->broken);\n    cm_log', '    cm_log'),
+       'api/cache.c', '    (void)cm_super_bump_epoch(&c->super, &c->broken);\n    cm_log', '    cm_log'),
     # Superblocks.
     _m('fence, superblock', 'fence between the two copies', 'crash process-crash@f3', SUPER, '''one of them is always whole. */
     cm_media_fence(s->media);
@@ -820,15 +820,15 @@ MUTANTS = [
        'crash pagecache close!2', SUPER,
        'int e = write_copy(s, 1 - s->first);', 'int e = settle_copy(s, 1 - s->first);'),
     _m('superblock order', 'the copy that was believed is written last', 'crash process-crash@71,process-crash',
-       'cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
+       'api/cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
     _m('old superblocks killed', 'format kills the old superblocks first',
-       'crash full format', 'cache.c', '    e = cm_super_kill(&s);\n', '    e = 0;\n'),
+       'crash full format', 'api/cache.c', '    e = cm_super_kill(&s);\n', '    e = 0;\n'),
     _m('fence, kill', 'fence after killing them', 'crash full format', SUPER, '''leaves no pool. */
     cm_media_fence(s->media);
 ''', '''leaves no pool. */
 '''),
     _m('fence, format', 'emptiness durable before it is a pool', 'crash full format',
-       'cache.c', "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n", ''),
+       'api/cache.c', "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n", ''),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy', 'crash pagecache fill-a0',
        SUPER, '(void)write_next(s, s->first);',
        '(void)write_next(s, s->first);\n        (void)write_next(s, 1 - s->first);'),
@@ -886,20 +886,20 @@ MUTANTS = [
     _m('new epoch for another boot', 'emptying by a new epoch', 'unit super crash_table',
        SUPER, '    sb->epoch++;\n    sb->frontier = 0;\n', '    sb->frontier = 0;\n'),
     _m('CLEAN after a failed sync', 'an error at the close leaves OPEN', 'crash pagecache fill-a0,close-unsynced',
-       'cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);',
+       'api/cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);',
        '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);'),
     _m('CLEAN after a failed superblock', 'a superblock that could not be written leaves OPEN at the close',
        'unit super failed_before_close', SUPER,
        '    int e = s->failed ? CM_EIO : 0;\n    if (e == 0) {\n        s->now.state',
        '    int e = 0;\n    if (e == 0) {\n        s->now.state'),
     _m('broken at the close', 'a new epoch at the close for what could not be forgotten',
-       'unit file cannot_forget_until_close', 'cache.c',
+       'unit file cannot_forget_until_close', 'api/cache.c',
        '    if (at_load_relaxed(&c->broken))\n        e = cm_super', '    if (0)\n        e = cm_super'),
     _m('epoch after a failed sync', 'a new epoch when the data could not be synced at the close',
-       'unit super data_not_synced', 'cache.c',
+       'unit super data_not_synced', 'api/cache.c',
        '    if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)\n        cm_super_void(&c->super);\n', ''),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
-       'cache.c', '        e = cm_plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
+       'api/cache.c', '        e = cm_plat_file_sync(&c->file, 0, 0);\n', '        e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close', SUPER,
        'return s->sync && s->file ?', 'return 0 ?'),
     _m('seq decides', 'of two whole copies the newer counts', 'unit super higher_seq_wins',
@@ -909,7 +909,7 @@ MUTANTS = [
     _m('older, victim', 'a victim with a number not given yet empties the pool',
        'unit file mark_too_old_evicted', EVICT, '    if (cm_super_is_older(&c->super, h.incarnation))\n        (void)cm_file_disbelieve(c, key);', '    if (0)\n        (void)cm_file_disbelieve(c, key);'),
     _m('older, check', 'the same where cm_check meets one',
-       'unit file mark_too_old_checked', 'check.c', 'cm_super_is_older(&k->c->super, h.incarnation)', 'false'),
+       'unit file mark_too_old_checked', 'api/check.c', 'cm_super_is_older(&k->c->super, h.incarnation)', 'false'),
     _m('gap', "a gap before a session's first number",
        'unit file mark_too_old_unseen', SUPER, '        sb->inc_mark += owner->gap;', '        sb->inc_mark += 0;'),
     _m('trust, mode', 'a pool that others may write is refused', 'unit trust writable_by_others',
@@ -941,9 +941,9 @@ MUTANTS = [
     _m('volume, FUSE mount', 'without sysfs, the number of the mount', 'unit volume fuse_without_sysfs',
        VOLUME, '        of[2] = cm_posix_mount_number(fd, true);', '        of[2] = 1;'),
     _m('volume, FUSE inodes', 'one inode number for two files of a FUSE mount', 'unit volume fuse_inodes',
-       'platform_posix_id.c', '    *number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, (uint64_t)st->st_ino);\n', ''),
+       'platform/posix_identity.c', '    *number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, (uint64_t)st->st_ino);\n', ''),
     _m('volume, FUSE named', 'the id of a file on a named FUSE volume stays', 'unit volume fuse',
-       'platform_posix_id.c', '    if (o->volume_id != NULL) {\n        return 0;\n    }\n    if ((uint32_t)fs->f_type == OVER', '    if ((uint32_t)fs->f_type == OVER'),
+       'platform/posix_identity.c', '    if (o->volume_id != NULL) {\n        return 0;\n    }\n    if ((uint32_t)fs->f_type == OVER', '    if ((uint32_t)fs->f_type == OVER'),
     _m('volume, claim', 'no second volume with the same word', 'unit volume same_claim',
        VOLUME, '                return CM_ECLONE;', '                continue;'),
     _m('volume, claim for ever', 'the word is free when its volume is gone', 'unit volume same_claim',
@@ -970,7 +970,7 @@ BENIGN = [
        'if (!live && !unreadable && !owned && settle_stale(c, slot))',
        'if (!live && !unreadable && settle_stale(c, slot))'),
     _m('ticket at the begin', 'a bracket\'s begin moves the ticket',
-       'until the end the intents refuse, and the end moves the ticket', 'stripe.h',
+       'until the end the intents refuse, and the end moves the ticket', 'state/stripe.h',
        'at_store_release(&s->intents, s->intents + 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
        'at_store_release(&s->intents, s->intents + 1);'),
     _m('mark trusted', 'own fence of a mark that is found set',
@@ -1003,22 +1003,26 @@ BENIGN = [
        '    at_store_seq_cst(&f->limit, 0);\n'),
     _m('flush, repaired header', 'flush of a header that repairing cleared',
        'no reader believed the header, before or after',
-       'check.c', ' == 1 && cm_slot_flush(m, slot) == 0)', ' == 1)'),
+       'api/check.c', ' == 1 && cm_slot_flush(m, slot) == 0)', ' == 1)'),
     _m('fence of a repair', 'fence after repairing', 'as above: what comes back is found damaged again',
-       'check.c', '        cm_media_fence(&c->media); /* what was dropped stays dropped */\n', '        (void)0;\n'),
+       'api/check.c', '        cm_media_fence(&c->media); /* what was dropped stays dropped */\n', '        (void)0;\n'),
     _m('fence at the close', 'fence before closing',
        'every operation fenced what it flushed; and writing CLEAN fences twice',
-       'cache.c', '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */\n',
+       'api/cache.c', '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */\n',
        ''),
     _m('memo, fence', 'fence after writing the memo',
        'writing CLEAN fences as well, and what is missing of a page fails its sum; the fence is for the sync that '
-       'may follow', 'memo.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
+       'may follow', 'media/saved_policy.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
        PUBLISH, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
 ]
 
 # ---- Building --------------------------------------------------------------------------------
+
+
+def object_of(module):
+    return module.replace('/', '_') + '.o'
 
 
 class Builder:
@@ -1034,16 +1038,18 @@ class Builder:
         self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-pthread'] + flags
         self.objects = os.path.join(scratch, 'objects')
         os.mkdir(self.objects)
-        self.modules = sorted(f for f in os.listdir(source)
-                              if f.endswith(('.c', '.S')) and not f.startswith('platform_win32'))
-        self.includes = {f: self.included(f) for f in os.listdir(source) if f.endswith(('.c', '.h', '.S'))}
+        files = [os.path.relpath(os.path.join(d, f), source) for d, _, names in os.walk(source) for f in names]
+        files = [f for f in files if not f.startswith('tool/')]  # as rows name them
+        self.modules = sorted(f for f in files
+                              if f.endswith(('.c', '.S')) and not f.startswith('platform/win32'))
+        self.includes = {f: self.included(f) for f in files if f.endswith(('.c', '.h', '.S'))}
         with open(os.path.join(TOP, 'tests', 'model', 'meson.build'), encoding='utf-8') as f:
             names = re.search(r'foreach name : \[([^]]*)\]\n  turns_sources', f.read()).group(1)
-        self.stepped = [n + '.c' for n in re.findall(r"'(\w+)'", names)]  # see turns.h
+        self.stepped = [n + '.c' for n in re.findall(r"'([\w/]+)'", names)]  # see turns.h
 
     def included(self, name):
         with open(os.path.join(self.source, name), encoding='utf-8') as f:
-            return set(re.findall(r'^#include "([\w.]+)"', f.read(), re.M))
+            return set(re.findall(r'^#include "([\w./]+)"', f.read(), re.M))
 
     def depends(self, name, header):
         seen, todo = set(), [name]
@@ -1065,7 +1071,7 @@ class Builder:
             raise Failure('does not compile: ' + text.strip()[:300])
 
     def compile_stepped(self, module, directory, source, *flags):
-        out = os.path.join(directory, 'stepped-' + module + '.o')
+        out = os.path.join(directory, 'stepped-' + object_of(module))
         self.compile(os.path.join(source, module), out, source, *flags, '-include',
                      os.path.join(TOP, 'tests', 'model', 'turns.h'))
         return out
@@ -1083,7 +1089,7 @@ class Builder:
 
     def prepare(self, programs, pool):
         """Objects of the unchanged library and of the test programs."""
-        todo = {os.path.join(self.source, f): f + '.o' for f in self.modules}
+        todo = {os.path.join(self.source, f): object_of(f) for f in self.modules}
         for program in programs:
             todo.update({s: 'test-' + os.path.basename(s) + '.o' for s in self.program_sources(program)})
         jobs = [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source) for s, o in todo.items()]
@@ -1100,7 +1106,7 @@ class Builder:
         objects = {}
         for f in self.modules:
             if any(self.depends(f, name) for name in changed):
-                objects[f] = os.path.join(directory, f + '.o')
+                objects[f] = os.path.join(directory, object_of(f))
                 self.compile(os.path.join(source, f), objects[f], source, QUICKLY)
         return objects
 
@@ -1123,9 +1129,9 @@ class Builder:
         for f in self.modules:
             if program == TURNS and f in self.stepped:
                 parts.append(self.compile_stepped(f, directory, source, QUICKLY) if f in objects else
-                             os.path.join(self.objects, 'stepped-' + f + '.o'))
+                             os.path.join(self.objects, 'stepped-' + object_of(f)))
             else:
-                parts.append(objects.get(f, os.path.join(self.objects, f + '.o')))
+                parts.append(objects.get(f, os.path.join(self.objects, object_of(f))))
         status, text = run(self.cc + parts + ['-o', out, '-pthread'] + WRAPS.get(program, []), 120)
         if status != 0:
             raise Failure('does not link: ' + text.strip()[:300])

@@ -42,18 +42,33 @@ sys.dont_write_bytecode = True
 import mutants  # noqa: E402
 from mutation import Failure, end_all, run  # noqa: E402
 
-PROTOCOL = ('admit.c bracket.c evict.c file.c fill.c flight.c forget.c glance.h hold.c index.c index.h lookup.c '
-            'miss.c pin.h probation.c publish.c range.c record.c ring.c slot.c steps.c stripe.h super.c').split()
-
-# Unit programs that know the file best; then all others.
+# Unit programs that know the file best; then all others. The keys are what is changed by default.
 UNITS = {
-    'admit.c': 'block probation flight', 'bracket.c': 'file block', 'evict.c': 'pin block', 'file.c': 'file record block',
-    'fill.c': 'probation block', 'flight.c': 'flight', 'forget.c': 'block probation', 'glance.h': 'block',
-    'hold.c': 'probation', 'index.c': 'index block', 'index.h': 'block index', 'lookup.c': 'block pin probation',
-    'miss.c': 'block', 'pin.h': 'pin', 'probation.c': 'probation', 'publish.c': 'block pin', 'range.c': 'block api',
-    'record.c': 'record file', 'ring.c': 'ring', 'slot.c': 'block', 'steps.c': 'block pin', 'stripe.h': 'block',
-    'super.c': 'super',
+    'protocol/admit.c': 'block probation flight',
+    'protocol/bracket.c': 'file block',
+    'protocol/evict.c': 'pin block',
+    'state/file.c': 'file record block',
+    'protocol/fill.c': 'probation block',
+    'api/read_through.c': 'flight',
+    'protocol/forget.c': 'block probation',
+    'api/read_fast.h': 'block',
+    'protocol/fill_buffered.c': 'probation',
+    'media/index.c': 'index block',
+    'media/index.h': 'block index',
+    'protocol/lookup.c': 'block pin probation',
+    'protocol/fill_ticket.c': 'block',
+    'state/pin.h': 'pin',
+    'state/probation_buffer.c': 'probation',
+    'protocol/publish.c': 'block pin',
+    'api/read_range.c': 'block api',
+    'media/file_table.c': 'record file',
+    'policy/ring.c': 'ring',
+    'media/slot.c': 'block',
+    'protocol/steps.c': 'block pin',
+    'state/stripe.h': 'block',
+    'media/superblock.c': 'super',
 }
+PROTOCOL = sorted(UNITS)
 PROGRAMS = 'record probation block ring pin super file curve flight format check ghost api memo index wear'.split()
 QUICK = {'unit ' + u for u in 'record probation block ring pin super file format ghost'.split()} | {'model 96 1'}
 HANG = 15  # times what the test takes on the unchanged code

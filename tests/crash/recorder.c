@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "persist.h"
+#include "persist/persist.h"
 
 #define LINE 64u
 #define BLOCK 4096u

@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include "../os.h"
-#include "hold.h"
-#include "lookup.h"
-#include "record.h"
-#include "stats.h"
+#include "protocol/fill_buffered.h"
+#include "protocol/lookup.h"
+#include "media/file_table.h"
+#include "media/stats.h"
 
 #define POOL_SLOTS 64
 #define MEMO_PAGES 2 /* of that many: they lie before the slots */

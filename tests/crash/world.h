@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "../model/origin.h"
-#include "file.h"
+#include "state/file.h"
 #include "recorder.h"
 
 #define BLOCK CM_BLOCK_SIZE

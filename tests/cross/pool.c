@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "platform.h"
+#include "platform/platform.h"
 
 #define FILES 3u
 #define BLOCKS 400u

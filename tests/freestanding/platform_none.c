@@ -6,11 +6,11 @@
  * mapped (cm_open_memory), so there are no files; one thread, so nobody to wait for; memory from an
  * arena; a clock that is the CPU's counter; no guard, so unreadable memory ends everything.
  */
-#include "platform.h"
+#include "platform/platform.h"
 
 #include <string.h>
 
-#include "atomic.h"
+#include "platform/atomic.h"
 
 #define ARENA_BYTES (16u << 20)
 

@@ -13,7 +13,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "persist.h"
+#include "persist/persist.h"
 
 #define PORT 0xf4 /* qemu's isa-debug-exit */
 

@@ -24,8 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "file.h"
-#include "platform.h"
+#include "state/file.h"
+#include "platform/platform.h"
 
 #define BLOCKS 300u
 #define BLOCK ((uint64_t)CM_BLOCK_SIZE)

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "state/cache_state.h"
 #include "../os.h"
 #include "origin.h"
 

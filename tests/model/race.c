@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "state/cache_state.h"
 #include "../later.h"
 #include "../os.h"
 #include "origin.h"

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lookup.h"
+#include "protocol/lookup.h"
 #include "turns.h"
 
 #include "../later.h"

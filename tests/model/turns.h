@@ -9,8 +9,8 @@
 #ifndef CM_TESTS_TURNS_H
 #define CM_TESTS_TURNS_H
 
-#include "lock.h"
-#include "persist.h"
+#include "platform/lock.h"
+#include "persist/persist.h"
 
 void turns_step(void);
 void turns_acquire(struct cm_lock *l);

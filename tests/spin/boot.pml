@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * boot.pml - a pool without DAX: the page cache holds the truth (cm_super_must_empty, cm_super_open,
- * cm_super_close in super.c; settle in cache.c).
+ * cm_super_close in superblock.c; settle in cache.c).
  *
  * One cached block, which the disk may hold in any of its past versions until a sync, and one
  * superblock (super.pml has the pair): epoch, state, boot, mount, always written through. A block

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * flight.pml - single flight: who misses a block that somebody is reading waits and then looks the
- * block up again (start_flight, land, round_trip in flight.c).
+ * block up again (start_flight, land, round_trip in read_through.c).
  *
  * One block, one flight entry that is used again and again, two readers or more, a writer, and an origin
  * read that may fail. cache and the bracket's ticket and intents are those of stripes.pml, taken

@@ -2,7 +2,7 @@
  *
  * incarnation.pml - a file's incarnation changes while brackets are open (cm_file_renew,
  * release_incarnation, cm_file_link, cm_file_unlink in file.c; enroll, raise, cm_bracket_end,
- * cm_bracket_abort in bracket.c; cm_miss_take, cm_miss_holds in miss.c).
+ * cm_bracket_abort in bracket.c; cm_miss_take, cm_miss_holds in fill_ticket.c).
  *
  * Stripes depend on the incarnation, so a new one's stripe has no intents from brackets that began
  * under the old one. One block, two writers (ordinary or large brackets; a large one forgets by

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * record.pml - the file table: attaching, evicting, settling records; born dirty or clean
- * (record.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep, cm_file_renew in file.c).
+ * (file_table.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep, cm_file_renew in file.c).
  *
  * Two places, each a bucket of its own (PLACES=2), which the two files try in different order: the rules speak of all
  * places of an id alike. Files whose validators never change (the worst case: everything

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * super.pml - the superblock pair: epoch, OPEN, incarnation mark (super.c).
+ * super.pml - the superblock pair: epoch, OPEN, incarnation mark (superblock.c).
  *
  * Each copy is written as many words: until it is fenced the media may hold the old copy, the new
  * one, or a torn one that fails its checksum (seq 0). An owner opens, bumps the epoch, takes

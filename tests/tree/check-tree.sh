@@ -29,7 +29,7 @@ command="$engine|(tool|os|json|progress|bench|replay|trace|mdb|sqlite3|lzma)_.*|
 calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call nothing beyond ALLOWED
   nm -Au --no-sort $(echo "$@" | cut -d' ' -f3-) 2>/dev/null | grep ' U ' | grep -vE "$2" | grep -vE " U ($1)\$"
 }
-empty "the library calls the system from platform_*.c only" \
+empty "the library calls the system from platform/ only" \
   "$(calls "$engine" 'platform_(posix|win32)[a-z_]*\.c' "$build/src/libcachemax.a")"
 empty "the tool calls the system from os_*.c only" \
   "$(calls "$command" 'os_(posix|win32)\.c' "$build"/src/tool/cachemax*.p/*.o*)"
@@ -55,64 +55,50 @@ if [ $# = 3 ]; then
   exit
 fi
 
-# Rows of docs/architecture.md: a file includes only headers of rows above its own, its own header,
-# and within row 0 those that stand before it.
-row_of() {
-  case $1 in
-  atomic | cpu_x86 | platform* | sum* | format) echo 0 ;;
-  lock | persist* | media | place) echo 1 ;;
-  super | index | slot | record | stripe | ring | ghost | memo | rate | probation | pin | stats | mini | curve | auto) echo 2 ;;
-  internal | file | sample) echo 3 ;;
-  steps | lookup | glance | miss | evict | publish | hold | fill | forget) echo 4 ;;
-  bracket | admit | check | range) echo 5 ;;
-  flight) echo 6 ;;
-  cache | api) echo 7 ;;
-  *) echo unknown ;;
-  esac
-}
-bad=
-for f in src/*.c src/*.h; do
-  m=$(basename "$f" | sed 's/\.[ch]$//')
-  r=$(row_of "$m")
-  [ "$r" != unknown ] || bad="$bad$f: module has no row
-"
-  for h in $(sed -n 's/^#include "\([a-z_]*\)\.h"$/\1/p' "$f"); do
-    [ "$h" != cachemax ] || continue
-    hr=$(row_of "$h")
-    [ "$h" = "$m" ] || [ "$hr" -lt "$r" ] && continue
-    case "$h>$m" in # inside a row: helpers that own nothing, and the two halves of the API
-    atomic\>* | platform\>persist* | platform\>platform_* | persist\>persist_* | persist\>media) continue ;;
-    cpu_x86\>sum | sum\>sum_* | sum\>format) continue ;;
-    platform_guard\>platform_* | platform_posix\>platform_posix_* | platform_win32\>platform_win32_* | platform_win32_path\>platform_win32) continue ;;
-    internal\>file | cache\>api | index\>slot | slot\>probation | index\>probation | pin\>probation | ring\>memo | ghost\>memo) continue ;;
-    steps\>* | lookup\>glance | miss\>publish | evict\>publish | evict\>fill | miss\>fill) continue ;;
-    publish\>hold | evict\>hold | hold\>fill) continue ;;
-    ghost\>mini | mini\>curve | curve\>auto | internal\>sample) continue ;;
-    esac
-    bad="$bad$f (row $r) includes $h.h (row $hr)
-"
-  done
-done
-empty "every module includes only rows above its own" "$bad"
+# The folders of src/ are its floors (src/MAP.md): a file uses its own floor and those below it, by what it includes
+# and by what the linker finds for it. tool/ stands on all of them.
+floors='platform persist policy media state protocol api tool'
+empty "every source file stands on a floor" \
+  "$(find src -name '*.[chS]' | grep -vE "^src/($(echo $floors | tr ' ' '|'))/")"
+empty "includes only look down" "$(
+  find src -name '*.[chS]' -exec grep -H '^#include "' {} + | awk -v floors="$floors" -F'[/":]+' '
+    BEGIN { n = split(floors, f, " "); for (i = 1; i <= n; i++) number[f[i]] = i }
+    { file = $0; sub(/:.*/, "", file); line = $0; sub(/.*#include "/, "", line); split(line, part, "/") }
+    line ~ /^cachemax\.h/ { next }
+    !(part[1] in number) { print file ": include it with its folder: " line; next }
+    number[part[1]] > number[$2] { print file " looks up: " line }')"
+empty "calls only look down" "$(
+  nm -A "$build/src/libcachemax.a" 2>/dev/null | awk -v floors="$floors" '
+    BEGIN { n = split(floors, f, " "); for (i = 1; i <= n; i++) number[f[i]] = i }
+    { object = $1; sub(/^.*libcachemax\.a:/, "", object); sub(/:.*/, "", object); floor = object; sub(/_.*/, "", floor) }
+    $(NF - 1) == "U" { used[object " " $NF] = floor; next }
+    $(NF - 1) ~ /^[A-TVWZ]$/ { defined[$NF] = floor; by[$NF] = object }
+    END { for (k in used) { split(k, u, " "); if (number[defined[u[2]]] > number[used[k]])
+      print u[1] " calls " u[2] " of " by[u[2]] } }')"
+empty "modules do not include one another in a circle" "$(
+  find src -name '*.[ch]' | while read -r f; do
+    sed -n 's|^#include "\(.*\)\.[ch]"$|src/\1|p' "$f" | grep -vx "${f%.*}" | sed "s|^|${f%.*} |"
+  done | tsort 2>&1 >/dev/null)"
 
 os_headers='#include <(unistd|pthread|sys/|fcntl|signal|linux/|dirent|ucontext|windows|win[a-z]*\.h|bcrypt|sddl|aclapi|shellapi|io\.h|malloc)'
-empty "OS headers only in platform_*.c and the tool's os_*.c" \
-  "$(grep -nE "$os_headers|#include <(errno|time)\\." src/*.c src/*.h | grep -vE '^src/platform_(posix|win32)'
-    grep -nE "$os_headers" src/tool/*.c src/tool/*.h | grep -vE '^src/tool/os_(posix|win32)\.c')"
+empty "OS headers only in platform/ and the tool's os_*.c" \
+  "$(grep -rnE "$os_headers|#include <(errno|time)\\." src --include='*.[ch]' --exclude-dir=tool |
+    grep -vE '^src/platform/(posix|win32)'
+    grep -rnE "$os_headers" src/tool --include='*.[ch]' | grep -vE '^src/tool/os_(posix|win32)\.c')"
 empty "raw atomics only in atomic.h and the persist back ends" \
-  "$(grep -nE '__atomic_|__sync_|stdatomic' src/*.c src/*.h src/tool/*.[ch] | grep -vE '^src/(atomic\.h|persist)')"
+  "$(grep -rnE '__atomic_|__sync_|stdatomic' src --include='*.[ch]' | grep -vE '^src/(platform/atomic\.h|persist/)')"
 empty "fences, flushes and non-temporal stores only in the persist layer" \
-  "$(grep -nE '_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)|asm.*(fence|dsb)' src/*.c src/*.h src/tool/*.[ch] |
-    grep -vE '^src/persist')"
+  "$(grep -nE '_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)|asm.*(fence|dsb)' src -r --include='*.[ch]' |
+    grep -vE '^src/persist/')"
 empty "no function is longer than 70 lines" "$(
-  for f in src/*.c src/tool/*.c examples/*/*.c; do
+  for f in $(find src -name '*.c') examples/*/*.c; do
     [ -f "$f" ] || continue
     awk -v f="$f" '/^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { name = $0; start = FNR }
       /^\{/ { if (!start) start = FNR }
       /^\}/ { if (start && FNR - start > 70) printf "%s:%d: %d lines\n", f, start, FNR - start; start = 0 }' "$f"
   done)"
 empty "every .c opens with what it owns" "$(
-  for f in src/*.c src/tool/*.c examples/*/*.c; do
+  for f in $(find src -name '*.c') examples/*/*.c; do
     [ -f "$f" ] || continue
     sed -n 3p "$f" | grep -q " $(basename "$f") - " || echo "$f: line 3 does not name it"
   done)"

@@ -17,8 +17,8 @@
 #include "../later.h"
 #include "harness.h"
 
-#include "file.h"
-#include "record.h"
+#include "state/file.h"
+#include "media/file_table.h"
 
 #define FAIL(text) harness_fail(__FILE__, __LINE__, text)
 

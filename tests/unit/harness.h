@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "atomic.h"
+#include "platform/atomic.h"
 
 struct harness_test {
     const char *name;

@@ -17,9 +17,9 @@
 
 #include "../os.h"
 #include "../plat_create.h"
-#include "atomic.h"
+#include "platform/atomic.h"
 #include "../plat_create.h"
-#include "platform.h"
+#include "platform/platform.h"
 
 #define PAGE 4096u
 #define MIB (1u << 20)

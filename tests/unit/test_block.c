@@ -13,8 +13,8 @@
 
 #include "../os.h"
 #include "../plat_create.h"
-#include "file.h"
-#include "sample.h"
+#include "state/file.h"
+#include "state/policy_sample.h"
 
 static uint8_t data[16 * MIB];
 

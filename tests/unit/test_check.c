@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 #include "../os.h"
-#include "lookup.h"
+#include "protocol/lookup.h"
 
 #define BLOCKS 100u
 

@@ -12,8 +12,8 @@
 #include <ctype.h>
 #include <math.h>
 
-#include "auto.h"
-#include "sample.h"
+#include "policy/rule_choice.h"
+#include "state/policy_sample.h"
 
 static void play_with(uint32_t slots, uint32_t buffer, struct cm_mini_rule rule, bool again,
                       const char *trace, const char *want)

@@ -11,7 +11,7 @@
 
 #include "../os.h"
 
-#include "flight.h"
+#include "api/read_through.h"
 
 /* ---- An origin ------------------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
  */
 #include "fixture.h"
 
-#include "ghost.h"
+#include "policy/ghost.h"
 
 static struct cm_ghost make(uint64_t window)
 {

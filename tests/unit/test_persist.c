@@ -24,8 +24,8 @@
 
 #include "../os.h"
 #include "../plat_create.h"
-#include "atomic.h"
-#include "persist.h"
+#include "platform/atomic.h"
+#include "persist/persist.h"
 
 #ifndef _WIN32
 #include <errno.h>

@@ -7,9 +7,9 @@
 
 #include <pthread.h>
 
-#include "persist.h"
-#include "pin.h"
-#include "slot.h"
+#include "persist/persist.h"
+#include "state/pin.h"
+#include "media/slot.h"
 
 /* ---- What happens between two steps of a reader ------------------------------------------------
  */

@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #endif
 #include "child.h"
-#include "persist.h"
+#include "persist/persist.h"
 #include "platform_common.h"
 
 #include <dirent.h>

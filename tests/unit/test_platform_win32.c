@@ -15,8 +15,8 @@
 #include <wchar.h>
 #include <winioctl.h>
 
-#include "persist.h"
-#include "platform_win32_path.h"
+#include "persist/persist.h"
+#include "platform/win32_path.h"
 
 static unsigned open_files(void)
 {

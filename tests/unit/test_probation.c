@@ -6,7 +6,7 @@
  */
 #include "fixture.h"
 
-#include "lookup.h"
+#include "protocol/lookup.h"
 
 #define HELD 16u /* blocks that the buffer holds */
 

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#include "ring.h"
+#include "policy/ring.h"
 
 /* All slots used, none owned, counts zero. */
 static struct cm_ring make(uint64_t slots)

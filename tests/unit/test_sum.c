@@ -2,7 +2,7 @@
  *
  * test_sum.c - every way to sum a payload gives what xxhash.h gives.
  */
-#include "sum.h"
+#include "media/checksum.h"
 
 #include "harness.h"
 

@@ -1,0 +1,809 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cache.c - a pool's life: create, open, close, and what it says about itself.
+ *
+ * Owns: struct cm_cache, and the order in which its parts come up and go down. Opening reads one
+ * page, writes two and allocates lazily zeroed memory: it takes the same time for any size.
+ *
+ * Who: users, through cachemax.h. The calls on files are in calls.c.
+ */
+#include "api/cache.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/read_through.h"
+#include "protocol/fill_buffered.h"
+#include "media/file_table.h"
+#include "state/policy_sample.h"
+
+/* ---- Options and messages -------------------------------------------------------------------- */
+
+#define WEAR_MAX 1000u
+#define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
+
+int cm_take_options(void *to, size_t size, const void *from)
+{
+    uint32_t given;
+    memset(to, 0, size);
+    if (!from)
+        return 0;
+    memcpy(&given, from, sizeof(given));
+    if (given < 2 * sizeof(given) || given > OPTIONS_MAX)
+        return CM_EINVAL;
+    memcpy(to, from, given < size ? given : size);
+    for (size_t i = size; i < given; i++)
+        if (((const uint8_t *)from)[i])
+            return CM_EINVAL;
+    return 0;
+}
+
+static bool all_zero(const uint64_t *v, size_t n)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= v[i];
+    return any == 0;
+}
+
+static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
+{
+    char text[512];
+    if (!log)
+        return;
+    vsnprintf(text, sizeof(text), format, ap);
+    int cancel = cm_plat_cancel_off();
+    log(ctx, level, text);
+    cm_plat_cancel_back(cancel);
+}
+
+void cm_log(const struct cm_cache *c, int level, const char *format, ...)
+{
+    va_list ap;
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
+    va_start(ap, format);
+    say(c->opts.log, c->opts.log_ctx, level, format, ap);
+    va_end(ap);
+    cm_callback_end(&frame);
+}
+
+static int refuse(const cm_create_options *o, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(const cm_create_options *o, int code, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    say(o->log, o->log_ctx, CM_LOG_ERROR, format, ap);
+    va_end(ap);
+    return code;
+}
+
+static void *default_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return cm_plat_alloc(bytes);
+}
+
+static void default_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    cm_plat_free(p, bytes);
+}
+
+/* ---- Creating -------------------------------------------------------------------------------- */
+
+uint64_t cm_pool_size_min(void)
+{
+    return cm_format_size_min();
+}
+
+uint64_t cm_pool_size_max(void)
+{
+    return CM_POOL_SIZE_MAX;
+}
+
+static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
+{
+    if ((o->flags & ~(uint32_t)CM_CREATE_SPARSE) || !all_zero(o->reserved, 4))
+        return refuse(o, CM_EINVAL, "unknown option flags");
+    int e = cm_format_plan(size, o->max_files, g);
+    if (e == CM_EPOOLSIZE)
+        return refuse(o, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
+                      (unsigned long long)size, CM_BLOCK_SIZE,
+                      (unsigned long long)cm_format_size_min(),
+                      (unsigned long long)CM_POOL_SIZE_MAX);
+    if (e)
+        return refuse(o, e, "no room for %llu files in a pool of %llu bytes",
+                      (unsigned long long)o->max_files, (unsigned long long)size);
+    return 0;
+}
+
+/* Writes the superblocks of a new pool at `base`; everything else is zero. */
+static int format_at(uint8_t *base, const struct cm_geometry *g, struct cm_plat_file *file,
+                     enum cm_durability durability)
+{
+    struct cm_media m = { .base = base, .geo = *g };
+    struct cm_superblocks s = { .media = &m, .file = file };
+    uint8_t uuid[16];
+    uint64_t seed;
+    int e = cm_plat_random(uuid, sizeof(uuid));
+    if (e == 0)
+        e = cm_plat_random(&seed, sizeof(seed));
+    if (e)
+        return e;
+    m.ops = cm_persist_choose(durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
+    s.sync = durability == CM_DURABILITY_PAGECACHE;
+    cm_super_init(&s.now, g, uuid, seed, (uint64_t)cm_plat_wall_ns());
+    s.now.durability = durability;
+    /* Guarded: a sparse file on a full volume faults at its first store. */
+    e = cm_guard_add(base, (size_t)g->pool_size);
+    if (e)
+        return e;
+    e = cm_super_format(&s);
+    cm_guard_remove(base);
+    return e;
+}
+
+int cm_create(const char *path, const cm_create_options *opts)
+{
+    cm_create_options o;
+    struct cm_geometry g;
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    enum cm_durability d;
+    int e = path && opts ? cm_take_options(&o, sizeof(o), opts) : CM_EINVAL;
+    if (e == 0)
+        e = plan(&o, o.size, &g);
+    if (e == 0)
+        e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
+                                o.progress_ctx);
+    if (e)
+        return e;
+    e = cm_plat_file_map(&f, g.data_align, &d);
+    if (e == 0)
+        e = format_at(f.base, &g, &f, d);
+    if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
+        e = CM_ENOSPC; /* what a hole that cannot be filled means */
+    if (e == 0)
+        e = cm_plat_file_sync(&f, 0, g.index_offset);
+    if (e == 0)
+        e = cm_plat_file_publish(&f, path); /* last: who is killed before that leaves no pool */
+    if (e)
+        cm_plat_file_abandon(&f, path);
+    else
+        cm_plat_file_close(&f);
+    return e;
+}
+
+int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
+{
+    cm_create_options o;
+    struct cm_geometry g;
+    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? cm_take_options(&o, sizeof(o), opts)
+                                                         : CM_EINVAL;
+    if (e == 0 && o.size != 0 && o.size != bytes)
+        e = CM_EINVAL;
+    if (e == 0)
+        e = plan(&o, bytes, &g);
+    if (e)
+        return e;
+    /* Old superblocks first, durably, and new ones last: a crash in between leaves no pool. */
+    struct cm_media m = { .base = base, .geo = g, .ops = cm_persist_choose(CM_FLUSH_LINES) };
+    struct cm_superblocks s = { .media = &m };
+    e = cm_super_kill(&s);
+    static const uint8_t zero[CM_BLOCK_SIZE];
+    for (uint64_t at = CM_STATS_OFFSET; at < g.slot_offset && e == 0; at += CM_BLOCK_SIZE)
+        e = cm_media_copy(&m, (uint8_t *)base + at, zero, CM_BLOCK_SIZE);
+    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */
+    return e ? e : format_at(base, &g, NULL, CM_DURABILITY_DAX);
+}
+
+/* ---- DRAM ------------------------------------------------------------------------------------ */
+
+struct part {
+    void **at;
+    uint64_t bytes;
+};
+
+#define PARTS 18
+
+/* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
+static void list_parts(struct cm_cache *c, struct part p[PARTS])
+{
+    const struct cm_geometry *g = &c->media.geo;
+    uint64_t words = (g->slots + 63) / 64;
+    uint64_t records = g->record_buckets * CM_RECORD_WAYS;
+    c->ring.slots = c->ring.end = g->slots;
+    c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
+    c->ring.line_max = cm_ring_line(g->slots);
+    c->probation.entries = c->opts.flags & CM_OPEN_READONLY
+                               ? 0
+                               : cm_probation_entries(c->opts.probation_bytes, g->slots);
+    c->probation.buckets = cm_probation_buckets(c->probation.entries);
+    const struct part list[] = {
+        { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
+        { (void **)&c->ring.ref, g->slots },
+        { (void **)&c->ring.owned, words * 8 },
+        { (void **)&c->ring.free, (uint64_t)c->ring.free_max * 8 },
+        { (void **)&c->ring.hint, CM_HINTS * 8 },
+        { (void **)&c->ring.line, c->ring.line_max * CM_LINE_ENTRY },
+        { (void **)&c->ghost.cell, cm_ghost_bytes(g->slots) },
+        { (void **)&c->probation.data, c->probation.entries * CM_BLOCK_SIZE },
+        { (void **)&c->probation.held, c->probation.entries * sizeof(struct cm_held) },
+        { (void **)&c->probation.cell,
+          c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
+        { (void **)&c->memo.reached, cm_memo_bytes(g) },
+        { (void **)&c->pins, g->slots },
+        { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
+        { (void **)&c->open_places, (records + 63) / 64 * 8 },
+        { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_object *) },
+        { (void **)&c->file_floor, CM_FILE_HASH * sizeof(uint64_t) },
+        { (void **)&c->flights, sizeof(struct cm_flight_table) },
+        { (void **)&c->sample, cm_sample_bytes() },
+    };
+    static_assert(sizeof(list) == PARTS * sizeof(list[0]), "the table is full");
+    memcpy(p, list, sizeof(list));
+}
+
+static uint64_t dram_bytes(const struct cm_geometry *g)
+{
+    struct cm_cache c = { .media.geo = *g };
+    struct part p[PARTS];
+    uint64_t sum = sizeof(c);
+    list_parts(&c, p);
+    for (unsigned i = 0; i < PARTS; i++)
+        sum += p[i].bytes;
+    return sum;
+}
+
+static void free_parts(struct cm_cache *c)
+{
+    struct part p[PARTS];
+    list_parts(c, p);
+    for (unsigned i = 0; i < PARTS; i++) {
+        cm_cache_free(c, *p[i].at, (size_t)p[i].bytes);
+        *p[i].at = NULL;
+    }
+}
+
+static int alloc_parts(struct cm_cache *c)
+{
+    struct part p[PARTS];
+    list_parts(c, p);
+    for (unsigned i = 0; i < PARTS; i++) {
+        *p[i].at = p[i].bytes > 0 ? cm_cache_alloc(c, (size_t)p[i].bytes) : NULL;
+        if (p[i].bytes > 0 && !*p[i].at)
+            return CM_ENOMEM;
+    }
+    c->free_tail = &c->free_files;
+    c->opened_ns = cm_plat_now_ns(); /* the pool is locked: the last owner writes no more */
+    return 0;
+}
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+static int new_cache(const cm_options *opts, cm_cache **cache)
+{
+    cm_options o;
+    int e = cm_take_options(&o, sizeof(o), opts);
+    if (!opts)
+        o.probation_bytes = CM_PROBATION_DEFAULT;
+    uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
+    if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
+        o.memory_durability > CM_DURABILITY_DAX || o.policy > CM_POLICY_S3R ||
+        o.wear_weight > WEAR_MAX || !all_zero(o.reserved, 2))
+        return CM_EINVAL;
+    if (!o.alloc) {
+        o.alloc = default_alloc;
+        o.free = default_free;
+    }
+    cm_cache *c = o.alloc(o.alloc_ctx, sizeof(*c));
+    if (!c)
+        return CM_ENOMEM;
+    c->opts = o;
+    c->rate.limit = o.fill_rate_limit;
+    c->file = (struct cm_plat_file)PLAT_FILE_INIT;
+    c->readonly = (o.flags & CM_OPEN_READONLY) != 0;
+    c->fork_count = cm_plat_fork_count();
+    c->boot_wall_ns = cm_plat_boot_wall_ns();
+    *cache = c;
+    return 0;
+}
+
+/* Gives back what an open cache holds; the pool's state is the caller's business. */
+static void destroy(cm_cache *c)
+{
+    at_store_relaxed(&c->magic, 0u);
+    if (c->flights)
+        cm_flight_free(c);
+    cm_files_free(c);
+    free_parts(c);
+    if (c->guarded)
+        cm_guard_remove(c->media.base);
+    cm_plat_file_close(&c->file);
+    cm_options o = c->opts;
+    o.free(o.alloc_ctx, c, sizeof(*c));
+}
+
+static int guard(cm_cache *c, uint64_t bytes)
+{
+    if (c->opts.flags & CM_OPEN_NO_GUARD)
+        return 0;
+    int e = cm_guard_add(c->media.base, (size_t)bytes);
+    c->guarded = e == 0;
+    return e;
+}
+
+static int load_super(cm_cache *c, const char *what, uint64_t bytes)
+{
+    struct cm_super sb;
+    int e = cm_super_read(c->media.base, &sb, &c->super.damaged);
+    if (e < 0) {
+        cm_log(c, CM_LOG_ERROR, "%s: %s", what, cm_strerror(e));
+        return e;
+    }
+    c->super.first = 1 - (unsigned)e;
+    if (sb.pool_size != bytes) {
+        e = sb.pool_size > bytes ? CM_ETRUNCATED : CM_EOVERSIZE;
+        cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu", what,
+               (unsigned long long)bytes, (unsigned long long)sb.pool_size);
+        return e;
+    }
+    e = cm_format_geometry(&sb, &c->media.geo);
+    if (e) {
+        cm_log(c, CM_LOG_ERROR, "%s: superblock contradicts itself", what);
+        return e;
+    }
+    if (c->super.damaged)
+        cm_log(c, CM_LOG_WARNING, "%s: one superblock is torn or damaged, the other one serves",
+               what);
+    c->super.now = sb;
+    c->super.open_mark = c->super.first_incarnation = c->super.next_incarnation = sb.inc_mark;
+    c->super.media = &c->media;
+    c->media.hash_seed = sb.hash_seed;
+    c->media.check_key = cm_format_check_key(sb.uuid, sb.epoch);
+    c->media.counted = !c->readonly;
+    return 0;
+}
+
+/* Takes ownership: from here on the pool says that it is open. */
+static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
+{
+    struct cm_super_owner o = { .durability = d, .pid = cm_plat_pid() };
+    cm_plat_boot_id(o.boot_id);
+    if (c->file.handle != -1) {
+        cm_plat_mount_id(&c->file, o.mount_id);
+        c->super.file = &c->file;
+    } else {
+        memset(o.mount_id, 0xff, sizeof(o.mount_id)); /* memory: always the same "volume" */
+    }
+    c->super.sync = d == CM_DURABILITY_PAGECACHE && c->super.file;
+    c->must_empty = cm_super_must_empty(&c->super.now, &o);
+    const struct cm_super last = c->super.now;
+    if (c->readonly)
+        return 0;
+    uint8_t gap[CM_GAP_BYTES];
+    int e = cm_plat_random(gap, sizeof(gap));
+    if (e)
+        return e;
+    for (unsigned i = 0; i < sizeof(gap); i++)
+        o.gap = o.gap << 8 | gap[i];
+    e = cm_super_open(&c->super, &o, &c->emptied);
+    if (e) {
+        cm_log(
+            c, CM_LOG_ERROR,
+            c->super.sync
+                ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"
+                : "%s: superblock cannot be written",
+            what);
+        return e;
+    }
+    if (c->emptied && !c->must_empty)
+        cm_log(c, CM_LOG_WARNING,
+               "%s: its volume lost what the last owner wrote (a sync failed): emptied", what);
+    else if (c->emptied)
+        cm_log(c, CM_LOG_WARNING,
+               "%s: was not closed before the system or its volume went down, and the volume has "
+               "no DAX: emptied",
+               what);
+    c->must_empty = false;
+    c->ring.frontier =
+        c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
+    c->frontier_mark = c->ring.frontier;
+    c->judged_key = cm_media_key(&c->media);
+    cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
+    cm_memo_begin(&c->memo, &c->media, &c->ring, &c->ghost,
+                  last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
+    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO);
+    cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
+    return cm_plat_random(&c->serial, sizeof(c->serial));
+}
+
+/* The pool is mapped at media.base. */
+static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const char *what)
+{
+    c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
+    if (d == CM_DURABILITY_DAX && strcmp(c->media.ops->flush_name, "none") == 0)
+        d = CM_DURABILITY_PAGECACHE; /* a CPU that cannot write lines back: claim no more */
+    c->media.take = cm_guard_take_choose();
+    int e = guard(c, bytes);
+    if (e == 0)
+        e = load_super(c, what, bytes);
+    if (e == 0 && (c->opts.flags & CM_OPEN_REQUIRE_DAX) && d != CM_DURABILITY_DAX) {
+        cm_log(c, CM_LOG_ERROR, "%s: its volume offers no DAX", what);
+        e = CM_ENOTDAX;
+    }
+    if (e == 0 && !c->readonly)
+        e = alloc_parts(c);
+    if (e == 0)
+        e = take_pool(c, d, what);
+    if (e == 0)
+        c->magic = CM_CACHE_MAGIC;
+    return e;
+}
+
+/* Locks, or says who holds the lock. */
+static int lock_pool(cm_cache *c, const char *path)
+{
+    int e = cm_plat_file_lock(&c->file);
+    struct cm_super sb;
+    if (e != CM_EOWNED)
+        return e;
+    if (cm_plat_file_is_locked(&c->file) != 1) /* its owner in the superblock is gone */
+        cm_log(c, CM_LOG_ERROR, "%s: is being looked at, in this process or another", path);
+    else if (cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) != 0)
+        return e;
+    else if (sb.owner_pid == cm_plat_pid())
+        cm_log(c, CM_LOG_ERROR, "%s: is open in this process already: use that cache", path);
+    else
+        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u (or still held by a child it forked)",
+               path, sb.owner_pid);
+    return e;
+}
+
+/* A file too small for two superblocks: cut off, or never a pool? */
+static int judge_small(struct cm_plat_file *f)
+{
+    uint8_t magic[8];
+    bool pool = cm_plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
+    return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
+}
+
+static bool too_small(const struct cm_plat_file *f)
+{
+    return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
+}
+
+static void keep_name(cm_cache *c, const char *path)
+{
+    size_t length = 0, cut = 0;
+    while (path[length])
+        length++;
+    if (length >= CM_NAME_MAX)
+        for (cut = length - CM_NAME_MAX + 1; (path[cut] & 0xc0) == 0x80; cut++)
+            ; /* not into the middle of a character */
+    memcpy(c->name, path + cut, length - cut + 1);
+}
+
+static int open_file(cm_cache *c, const char *path)
+{
+    enum cm_durability d;
+    char why[PLAT_WHY] = "";
+    bool any = c->readonly || (c->opts.flags & CM_OPEN_ANY_OWNER);
+    keep_name(c, path);
+    int e = any ? cm_plat_file_open(&c->file, path, c->readonly)
+                : cm_plat_file_open_trusted(&c->file, path, why);
+    if (why[0])
+        cm_log(c, CM_LOG_ERROR, "%s: %s", path, why);
+    if (e == 0 && too_small(&c->file)) {
+        e = judge_small(&c->file);
+        cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
+    }
+    if (e == 0)
+        e = lock_pool(c, path);
+    if (e == 0)
+        e = cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
+                             &d);
+    if (e)
+        return e;
+    c->media.base = c->file.base;
+    c->media.file = &c->file;
+    return open_mapped(c, c->file.size, d, path);
+}
+
+int cm_open(const char *path, const cm_options *opts, cm_cache **cache)
+{
+    cm_cache *c;
+    if (!path || !cache)
+        return CM_EINVAL;
+    int e = new_cache(opts, &c);
+    if (e)
+        return e;
+    e = open_file(c, path);
+    if (e)
+        destroy(c);
+    else
+        *cache = c;
+    return e;
+}
+
+int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache)
+{
+    cm_cache *c;
+    if (!base || !cache || (uintptr_t)base % CM_BLOCK_SIZE ||
+        bytes < CM_STATS_OFFSET + CM_STATS_BYTES)
+        return CM_EINVAL;
+    int e = new_cache(opts, &c);
+    if (e)
+        return e;
+    enum cm_durability d = c->opts.memory_durability ? (enum cm_durability)c->opts.memory_durability
+                                                     : CM_DURABILITY_VOLATILE;
+    c->media.base = base;
+    e = open_mapped(c, bytes, d, "pool in memory");
+    if (e)
+        destroy(c);
+    else
+        *cache = c;
+    return e;
+}
+
+/* ---- Closing --------------------------------------------------------------------------------- */
+
+/* What was cut off may come back as zeros, and what is left may be cut off next: nothing of it
+ * counts any more, here and in the file, and nothing is added. */
+int cm_cache_whole(struct cm_cache *c)
+{
+    uint64_t size = c->file.size;
+    bool named = true;
+    uint32_t looked = 1;
+    if (at_load_relaxed(&c->suspect) == 2)
+        return CM_ETRUNCATED;
+    if (c->file.handle == -1 || cm_plat_file_state(&c->file, &size, &named) ||
+        size >= c->file.size) {
+        (void)at_cas_acq_rel(&c->suspect, &looked, 0);
+        return 0;
+    }
+    looked = at_load_relaxed(&c->suspect);
+    if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
+        return CM_ETRUNCATED; /* another thread says it */
+    at_store_seq_cst(&c->failing, 2u);
+    (void)cm_super_bump_epoch(&c->super, &c->broken);
+    cm_log(c, CM_LOG_ERROR,
+           "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
+           "nothing is cached any more; close it, delete it and make it anew (the cached files "
+           "themselves are not affected)",
+           c->name, (unsigned long long)size, (unsigned long long)c->file.size);
+    return CM_ETRUNCATED;
+}
+
+static void say_if_deleted(struct cm_cache *c)
+{
+    uint64_t size;
+    bool named = true;
+    if (c->file.handle != -1 && cm_plat_file_state(&c->file, &size, &named) == 0 && !named)
+        cm_log(c, CM_LOG_WARNING,
+               "%s: the pool file was deleted while it was open: nothing of it is left", c->name);
+}
+
+/* Makes the pool's last state durable. */
+static int settle(cm_cache *c)
+{
+    int e = 0;
+    struct cm_super_memo memo;
+    if (cm_cache_mode(c) == CM_NORMAL)
+        cm_hold_settle(c);
+    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
+    cm_sample_publish(c);
+    /* What could not be forgotten must not come back. */
+    if (at_load_relaxed(&c->broken))
+        e = cm_super_bump_epoch(&c->super, &c->broken);
+    /* It is a hint: what cannot be kept is not named, and the close goes on. */
+    if (e || cm_memo_write(&c->memo, cm_super_generation(&c->super), &memo))
+        memset(&memo, 0, sizeof(memo));
+    /* Data first, then CLEAN: a crash in between leaves OPEN. */
+    if (e == 0 && c->super.sync)
+        e = cm_plat_file_sync(&c->file, 0, 0);
+    if (cm_cache_whole(c))
+        return CM_ETRUNCATED; /* it stays OPEN, and empty */
+    if (e == 0)
+        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);
+    /* An unknown part was written: nothing may count. */
+    if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)
+        cm_super_void(&c->super);
+    return CM_EIO;
+}
+
+int cm_close(cm_cache *c)
+{
+    int e = cm_enter_cache(c);
+    if (e)
+        return e;
+    if (at_load_acquire(&c->pinned) || at_load_acquire(&c->live) ||
+        (!c->readonly && cm_files_busy(c)))
+        return CM_EBUSY;
+    if (!c->readonly) {
+        e = settle(c);
+        if (e == 0)
+            cm_stats_end(&c->media, cm_plat_wall_ns());
+        say_if_deleted(c);
+    }
+    destroy(c);
+    return e;
+}
+
+/* ---- Saying ---------------------------------------------------------------------------------- */
+
+const char *cm_strerror(int code)
+{
+    switch (code) {
+    case 0:
+        return "success";
+#define CM_X(name, value, text)                                                                    \
+    case value:                                                                                    \
+        return text;
+        CM_ERROR_MAP(CM_X)
+#undef CM_X
+    default:
+        return "unknown error";
+    }
+}
+
+const char *cm_errname(int code)
+{
+    switch (code) {
+    case 0:
+        return "CM_OK";
+#define CM_X(name, value, text)                                                                    \
+    case value:                                                                                    \
+        return #name;
+        CM_ERROR_MAP(CM_X)
+#undef CM_X
+    default:
+        return "CM_?";
+    }
+}
+
+#define TEXT_OF(n) #n
+#define TEXT(n) TEXT_OF(n)
+
+const char *cm_version(void)
+{
+    return TEXT(CM_VERSION_MAJOR) "." TEXT(CM_VERSION_MINOR) "." TEXT(CM_VERSION_PATCH);
+}
+
+/* Copies a filled-in result to a caller whose struct may be an older, shorter one. */
+static int give_result(void *to, const void *from, size_t size)
+{
+    uint32_t room;
+    memcpy(&room, to, sizeof(room));
+    if (room < 2 * sizeof(room))
+        return CM_EINVAL;
+    memcpy(to, from, room < size ? room : size);
+    memcpy(to, &room, sizeof(room));
+    return 0;
+}
+
+static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_info *info)
+{
+    const struct cm_persist_ops *ops =
+        cm_persist_choose(sb->durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
+    memset(info, 0, sizeof(*info));
+    info->version = sb->version;
+    memcpy(info->uuid, sb->uuid, 16);
+    info->size = sb->pool_size;
+    info->slots = sb->slots;
+    info->max_files = cm_format_max_files(g);
+    info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
+    info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
+    info->created_at_ns = sb->created_ns;
+    info->dram_bytes = dram_bytes(g);
+    info->epoch = sb->epoch;
+    info->used_slots = sb->frontier;
+    info->durability = sb->durability;
+    info->clean = sb->state == CM_SUPER_CLEAN;
+    info->owner_pid = sb->owner_pid;
+    snprintf(info->flush, sizeof(info->flush), "%s", ops->flush_name);
+    snprintf(info->copy, sizeof(info->copy), "%s", ops->copy_name);
+}
+
+int cm_get_info(cm_cache *c, cm_info *out)
+{
+    cm_info info;
+    int e = cm_enter_cache(c);
+    if (e || !out)
+        return e ? e : CM_EINVAL;
+    if (!c->readonly)
+        (void)cm_cache_whole(c); /* said; the call itself is about something else */
+    cm_lock_acquire(&c->super.lock);
+    struct cm_super sb = c->super.now;
+    cm_lock_release(&c->super.lock);
+    describe(&sb, &c->media.geo, &info);
+    info.used_files = cm_record_estimate(&c->media);
+    if (!c->readonly) {
+        info.used_slots = at_load_relaxed(&c->ring.frontier);
+        info.owned = 1;
+    }
+    info.emptied = c->emptied;
+    info.mode = cm_cache_mode(c);
+    info.superblocks_damaged = c->super.damaged;
+    return give_result(out, &info, sizeof(info));
+}
+
+/* Maps a pool file to look at, beside its owner if it has one. */
+static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
+                struct cm_geometry *g, uint32_t *damaged)
+{
+    enum cm_durability d;
+    int e = path ? cm_plat_file_open(f, path, true) : CM_EINVAL;
+    if (e == 0 && too_small(f))
+        e = judge_small(f);
+    if (e == 0)
+        e = cm_plat_file_map(f, CM_BLOCK_SIZE, &d);
+    if (e == 0)
+        e = cm_guard_add(f->base, (size_t)f->size);
+    if (e)
+        return e;
+    for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */
+        if ((e = cm_super_read(f->base, sb, damaged)) >= 0)
+            break;
+    return e < 0 ? e : cm_format_geometry(sb, g);
+}
+
+static void unpeek(struct cm_plat_file *f)
+{
+    if (f->base)
+        cm_guard_remove(f->base);
+    cm_plat_file_close(f);
+}
+
+int cm_pool_info(const char *path, cm_info *out)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct cm_super sb;
+    struct cm_geometry g;
+    cm_info info;
+    uint32_t damaged;
+    int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
+    if (e == 0 && sb.pool_size != f.size)
+        e = sb.pool_size > f.size ? CM_ETRUNCATED : CM_EOVERSIZE;
+    if (e == 0) {
+        struct cm_media m = { .base = f.base, .geo = g };
+        m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
+        describe(&sb, &g, &info);
+        info.used_files = cm_record_estimate(&m);
+        info.superblocks_damaged = damaged;
+        info.owned = cm_plat_file_is_locked(&f) == 1;
+        e = give_result(out, &info, sizeof(info));
+    }
+    unpeek(&f);
+    return e;
+}
+
+int cm_stats(cm_cache *c, cm_stats_data *out)
+{
+    cm_stats_data s;
+    int e = cm_enter_cache(c);
+    if (e || !out)
+        return e ? e : CM_EINVAL;
+    if (!c->readonly)
+        cm_sample_publish(c);
+    e = cm_stats_sum(c->media.base, &s);
+    return e ? e : give_result(out, &s, sizeof(s));
+}
+
+int cm_pool_stats(const char *path, cm_stats_data *out)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct cm_super sb;
+    struct cm_geometry g;
+    cm_stats_data s;
+    uint32_t damaged;
+    int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
+    if (e == 0)
+        e = cm_stats_sum(f.base, &s);
+    if (e == 0)
+        e = give_result(out, &s, sizeof(s));
+    unpeek(&f);
+    return e;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cache.h - what the two halves of the public API share.
+ */
+#ifndef CM_CACHE_H
+#define CM_CACHE_H
+
+#include "state/cache_state.h"
+
+/* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. */
+static inline int cm_cache_state(const cm_cache *c)
+{
+    if (!c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC)
+        return CM_EHANDLE;
+    return c->fork_count != cm_plat_fork_count_now() ? CM_EFORKED : 0;
+}
+/* May thread t, which is the calling one, call into a cache that is open? 0 or CM_ECALLBACK. */
+static inline int cm_enter_thread(const cm_cache *c, const struct cm_plat_thread *t)
+{
+    for (const struct cm_callback *f = t->callback; f; f = f->outer)
+        if (f->cache == c)
+            return CM_ECALLBACK;
+    return 0;
+}
+/* Both, for the calling thread. */
+static inline int cm_enter_cache(const cm_cache *c)
+{
+    int e = cm_cache_state(c);
+    return e ? e : cm_enter_thread(c, cm_plat_thread());
+}
+
+/* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
+ * one has beyond ours must be zero. `from` may be NULL: all zero. CM_EINVAL. */
+int cm_take_options(void *to, size_t size, const void *from);
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * check.c - verifying a whole pool, online or read-only, and repairing it by dropping.
+ *
+ * Owns: no state. Every slot, cell and record is looked at once through the same functions that
+ * serve reads, so "sound" means what a reader would find. Repair only ever drops: blocks through
+ * cm_step_drop (the full protocol), the rest by clearing it.
+ *
+ * A pool that was emptied by a new epoch still holds the old epoch's bytes; they are recognised by
+ * the checks of the epochs before and are not damage.
+ *
+ * Who: cache.c.
+ */
+#include "api/check.h"
+
+#include <string.h>
+
+#include "media/file_table.h"
+#include "protocol/steps.h"
+
+#define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
+#define PROGRESS_SLOTS 4096u /* between two calls of progress */
+
+struct check {
+    struct cm_cache *c;
+    bool repair, payload;
+    cm_check_report *r;
+    uint64_t old_key[OLD_EPOCHS];
+    unsigned old_keys;
+};
+
+static void learn_old_keys(struct check *k)
+{
+    const struct cm_super *sb = &k->c->super.now;
+    for (uint64_t e = sb->epoch; e > 1 && k->old_keys < OLD_EPOCHS; e--)
+        k->old_key[k->old_keys++] = cm_format_check_key(sb->uuid, e - 1);
+}
+
+/* After an OS crash the page cache's bytes are in any state, and emptying the pool left them there:
+ * then what does not check is as likely old as damaged, and harmless either way. */
+static bool torn_leftovers(const struct check *k)
+{
+    const struct cm_super *sb = &k->c->super.now;
+    return sb->epoch > 1 && sb->durability != CM_DURABILITY_DAX;
+}
+
+static bool old_header(const struct check *k, uint64_t slot, const struct cm_header *h)
+{
+    if (torn_leftovers(k))
+        return true;
+    for (unsigned i = 0; i < k->old_keys; i++)
+        if (cm_format_header_ok(k->old_key[i], slot, h))
+            return true;
+    return false;
+}
+
+static bool old_record(const struct check *k, uint64_t place, const struct cm_record *r)
+{
+    if (torn_leftovers(k))
+        return true;
+    for (unsigned i = 0; i < k->old_keys; i++)
+        if (r->xxh3 == cm_format_record_sum(k->old_key[i], place, r))
+            return true;
+    return false;
+}
+
+/* Does a cell lead from the key to the slot (*second: in the second bucket), and does another lead
+ * to a second copy (*twice; of two copies the one in the higher slot is told so)? */
+static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, bool *twice,
+                      bool *second)
+{
+    const struct cm_media *m = &k->c->media;
+    struct cm_cells cells;
+    struct cm_header h;
+    bool found = false;
+    *twice = *second = false;
+    if (cm_index_load(m, key, 0, &cells) || cm_index_load(m, key, 1, &cells))
+        return false;
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        if (!cm_index_match(m, key, cells.cell[i]))
+            continue;
+        uint64_t s = cm_cell_slot(cells.cell[i]);
+        if (s == slot && !found) {
+            found = true;
+            *second = i >= CM_BUCKET_CELLS;
+        } else if (s < slot && cm_slot_header(m, s, &h) == CM_SLOT_HIT && cm_slot_is(&h, key)) {
+            *twice = true;
+        }
+    }
+    return found;
+}
+
+static void repair_block(struct check *k, uint64_t slot, const struct cm_key *key, uint64_t w0)
+{
+    if (!k->repair)
+        return;
+    cm_step_drop(k->c, slot, key, w0);
+    k->r->dropped++;
+}
+
+static void check_block(struct check *k, uint64_t slot, const struct cm_header *h)
+{
+    const struct cm_media *m = &k->c->media;
+    uint8_t data[CM_BLOCK_SIZE];
+    uint32_t got;
+    uint64_t w0 = 0;
+    struct cm_key key = cm_key_of(m, h->incarnation, cm_header_block(h));
+    bool twice, second;
+    if (!reachable(k, &key, slot, &twice, &second)) {
+        k->r->orphaned++;
+        return;
+    }
+    k->r->valid++;
+    k->r->second_bucket += second;
+    if (twice) {
+        k->r->duplicates++;
+        repair_block(k, slot, &key, h->w0);
+        return;
+    }
+    if (!k->payload)
+        return;
+    const struct cm_part whole = { 0, CM_BLOCK_SIZE, data };
+    enum cm_slot_verdict v = cm_slot_read(m, slot, &key, &whole, true, &got, &w0);
+    if (v == CM_SLOT_UNREADABLE) {
+        k->r->unreadable++;
+        if (k->repair) /* out of use, not repaired: it stays counted as damage */
+            cm_step_quarantine(k->c, slot, &key);
+    } else if (v == CM_SLOT_BAD_SUM) {
+        k->r->bad_payload++;
+        repair_block(k, slot, &key, w0);
+    } /* else sound, or changed under our eyes and so none of our business */
+}
+
+/* A block is newer than the superblock. true: it is none any more. */
+static bool disbelieve(struct check *k, uint64_t key)
+{
+    if (k->c->readonly) {
+        k->r->would_empty = 1;
+        return false;
+    }
+    if (cm_file_disbelieve(k->c, key))
+        return false;
+    k->old_keys = 0;
+    learn_old_keys(k);
+    return true;
+}
+
+static void check_slot(struct check *k, uint64_t slot)
+{
+    const struct cm_media *m = &k->c->media;
+    struct cm_header h;
+    uint64_t key = cm_media_key(m);
+    k->r->slots++;
+    enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
+    if (v == CM_SLOT_UNREADABLE) {
+        k->r->unreadable += !cm_slot_is_hole(m, slot);
+        return;
+    }
+    if (v == CM_SLOT_HIT &&
+        !(cm_super_is_older(&k->c->super, h.incarnation) && disbelieve(k, key))) {
+        check_block(k, slot, &h);
+        return;
+    }
+    if (!(h.w0 & CM_W0_VALID) || old_header(k, slot, &h))
+        return;
+    /* Online a header may be caught between two of its words: look again before judging. */
+    if (cm_slot_header(m, slot, &h) != CM_SLOT_OTHER || !(h.w0 & CM_W0_VALID))
+        return;
+    k->r->bad_headers++;
+    if (k->repair && cm_slot_invalidate(m, slot, h.w0) == 1 && cm_slot_flush(m, slot) == 0)
+        k->r->dropped++; /* no reader believed it, so no cell has to go first */
+}
+
+static void check_cell(struct check *k, uint64_t bucket, unsigned i, uint64_t cell)
+{
+    const struct cm_media *m = &k->c->media;
+    uint64_t slot = cm_cell_slot(cell);
+    struct cm_header h;
+    if (slot >= m->geo.slots) {
+        k->r->bad_cells++;
+        if (!k->repair)
+            return;
+        struct cm_stripe *s = cm_stripe_at(k->c, bucket / m->geo.stripe_buckets);
+        cm_lock_acquire(&s->lock);
+        uint64_t now[CM_BUCKET_CELLS];
+        if (cm_index_load_bucket(m, bucket, now) == 0 && now[i] == cell &&
+            cm_index_store_bucket(m, bucket, i, 0) == 0 && cm_index_flush_bucket(m, bucket, i) == 0)
+            k->r->dropped++;
+        cm_lock_release(&s->lock);
+        return;
+    }
+    if (cm_slot_header(m, slot, &h) == CM_SLOT_HIT) {
+        struct cm_key key = cm_key_of(m, h.incarnation, cm_header_block(&h));
+        if (key.place.tag == cm_cell_tag(cell) &&
+            (key.place.bucket[0] == bucket || key.place.bucket[1] == bucket))
+            return;
+    }
+    k->r->stale_cells++;
+}
+
+static void check_index(struct check *k)
+{
+    const struct cm_media *m = &k->c->media;
+    uint64_t cell[CM_BUCKET_CELLS];
+    for (uint64_t b = 0; b < m->geo.stripes * m->geo.stripe_buckets; b++) {
+        if (cm_index_load_bucket(m, b, cell)) {
+            k->r->unreadable += !cm_index_is_hole(m, b);
+            continue;
+        }
+        for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+            if (cell[i] != 0)
+                check_cell(k, b, i, cell[i]);
+    }
+}
+
+/* The record of an attached file may be in the middle of a rewrite. */
+static bool in_use(const struct cm_cache *c, uint64_t place)
+{
+    return c->open_places && (at_load_relaxed(&c->open_places[place / 64]) >> place % 64 & 1);
+}
+
+static void check_records(struct check *k)
+{
+    const struct cm_media *m = &k->c->media;
+    struct cm_record r;
+    bool whole;
+    for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS; p++) {
+        if (cm_record_at(m, p, &r, &whole)) {
+            k->r->unreadable += !cm_record_is_hole(m, p);
+            continue;
+        }
+        if (whole)
+            k->r->records++;
+        /* Sum zero: dropped on purpose. */
+        if (whole || (r.id.hi | r.id.lo) == 0 || r.xxh3 == 0 || old_record(k, p, &r))
+            continue;
+        cm_lock_acquire(&k->c->files_lock); /* nobody attaches, so nobody takes the place */
+        if (!in_use(k->c, p)) {
+            k->r->torn_records++;
+            /* It may be the only one that knows of an fsync that failed in this boot. */
+            if (k->repair && (r.flags & CM_RECORD_SYNC_FAILED) && cm_super_failed(&k->c->super).any)
+                (void)cm_super_sync_failed(&k->c->super, false);
+            if (k->repair && cm_record_drop(m, p) == 0)
+                k->r->dropped++;
+        }
+        cm_lock_release(&k->c->files_lock);
+    }
+}
+
+/* What the policy keeps is a hint: nothing in it can be wrong, but it can be unreadable. */
+static void check_memo(struct check *k)
+{
+    const struct cm_media *m = &k->c->media;
+    for (uint64_t i = 0; i < m->geo.memo_pages; i++)
+        k->r->unreadable += !cm_memo_readable(m, i);
+}
+
+int cm_check_pool(struct cm_cache *c, uint32_t flags,
+                  int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                  cm_check_report *report)
+{
+    struct check k = { .c = c, .r = report };
+    k.repair = (flags & CM_CHECK_REPAIR) != 0;
+    k.payload = !(flags & CM_CHECK_METADATA);
+    report->superblocks_damaged = c->super.damaged;
+    report->would_empty = c->must_empty;
+    learn_old_keys(&k);
+    check_records(&k);
+    check_index(&k);
+    check_memo(&k);
+    for (uint64_t s = 0; s < c->media.geo.slots; s++) {
+        if (progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, c->media.geo.slots))
+            return CM_EBUSY;
+        check_slot(&k, s);
+    }
+    if (progress)
+        (void)progress(ctx, c->media.geo.slots, c->media.geo.slots);
+    if (k.repair)
+        cm_media_fence(&c->media); /* what was dropped stays dropped */
+    uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +
+                      report->bad_cells + report->duplicates;
+    if (report->would_empty)
+        return 0;
+    /* A torn record and one torn superblock copy are what a crash leaves, and neither is believed:
+     * no damage, but the former was dropped as well. */
+    return k.repair ? damage + report->torn_records > report->dropped : damage > 0;
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * read_range.c - reads that span blocks: the cached prefix, the end of the file, the first absent run.
+ *
+ * Owns: no state. A block counts for what its lookup said at one moment inside the call; a range is
+ * not a snapshot, as with any read() beside a write(). The end of the file comes only from an
+ * adopted size, never from a short block.
+ *
+ * Who: calls.c and read_through.c.
+ */
+#include "api/read_range.h"
+
+#include "api/read_fast.h"
+#include "protocol/fill_ticket.h"
+
+#include <string.h>
+
+#define AIMED 16u       /* index lines under way before the first copy */
+#define PROBED 6u       /* slots under way */
+#define RUN_LINES 16u   /* of the next block: its copy waits for nothing (docs/performance.md) */
+#define ABSENT_AIMED 8u /* pairs of index lines under way where blocks are likely absent */
+
+/* What the call works on. */
+struct walk {
+    struct cm_object *f;
+    struct cm_cache *c;
+    uint64_t offset, end; /* bytes wanted, cut to the adopted size */
+    uint64_t size;        /* CM_SIZE_UNKNOWN or the adopted one */
+    bool eof;             /* the size cut it */
+    uint64_t incarnation;
+    struct cm_last_home home;
+    uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
+};
+
+static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, size_t len)
+{
+    w->f = f;
+    w->c = f->cache;
+    w->offset = offset;
+    w->end = offset + len;
+    /* The end must be that of the version that is read. A file found changed loses its size, then
+     * gets a new incarnation, then the new size (begin_version): a size loaded between two loads of
+     * one incarnation is this one's. Acquire, the first two: in this order; who sees the new size
+     * sees the new incarnation. */
+    w->incarnation = at_load_acquire(&f->incarnation);
+    w->size = at_load_acquire(&f->size);
+    if (at_load_acquire(&f->incarnation) != w->incarnation)
+        w->size = CM_SIZE_UNKNOWN;
+    w->eof = false;
+    if (w->size != CM_SIZE_UNKNOWN && w->end > w->size) {
+        w->end = w->size > offset ? w->size : offset;
+        w->eof = true;
+    }
+    w->home = (struct cm_last_home){ 0 };
+    w->counted = 0;
+    return cm_glance_may(f, w->incarnation);
+}
+
+static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
+{
+    *k = cm_key_next(&w->c->media, &w->home, w->incarnation, block);
+}
+
+/* Blocks [first, end) that follow an absent one and are absent too. */
+static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
+{
+    struct cm_key k[ABSENT_AIMED];
+    uint64_t b = first, aimed = first;
+    for (; b < end; b++) {
+        for (; aimed < end && aimed < b + ABSENT_AIMED; aimed++) {
+            walk_key(w, aimed, &k[aimed % ABSENT_AIMED]);
+            cm_step_aim(w->c, &k[aimed % ABSENT_AIMED]);
+        }
+        if (cm_lookup_cached(w->c, &k[b % ABSENT_AIMED]) != 0)
+            break;
+    }
+    return b - first;
+}
+
+/* Describes the absent run that begins with the block of byte `pos`. */
+static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint64_t ahead,
+                              cm_miss *miss)
+{
+    uint64_t first = pos / CM_BLOCK_SIZE;
+    uint64_t end = (w->end - 1) / CM_BLOCK_SIZE + 1;
+    cm_miss scratch;
+    if (!miss)
+        miss = &scratch;
+    memset(miss, 0, sizeof(*miss));
+    if (fillable && ahead) {
+        end += ahead;
+        if (w->size != CM_SIZE_UNKNOWN && end > (w->size - 1) / CM_BLOCK_SIZE + 1)
+            end = (w->size - 1) / CM_BLOCK_SIZE + 1;
+    }
+    /* No further than tickets reach: the work is bounded, whatever was asked for. */
+    uint64_t reach = ((first >> CM_GROUP_SHIFT) + CM_MISS_STRIPES) << CM_GROUP_SHIFT;
+    if (end > reach)
+        end = reach;
+    if (end > CM_BLOCK_MAX + 1)
+        end = CM_BLOCK_MAX + 1;
+    uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
+    miss->offset = first * CM_BLOCK_SIZE;
+    n = cm_miss_take(w->f, first, n, miss);
+    miss->len = n * CM_BLOCK_SIZE;
+    if (w->size != CM_SIZE_UNKNOWN && miss->offset + miss->len > w->size)
+        miss->len = w->size - miss->offset;
+    if (!fillable || cm_cache_mode(w->c) != CM_NORMAL)
+        miss->flags |= CM_MISS_NOFILL;
+    if (w->eof && miss->offset + miss->len >= w->end)
+        miss->flags |= CM_MISS_EOF;
+    return n;
+}
+
+static void count_miss(struct cm_cache *c, enum cm_stat cause, uint64_t blocks)
+{
+    cm_stats_add2(&c->media, CM_STAT_miss_blocks, blocks, cause, 1);
+    if (blocks > 1)
+        cm_count(c, cause == CM_STAT_miss_mode ? cause : CM_STAT_miss_absent, blocks - 1);
+}
+
+static enum cm_stat cause_of(enum cm_found r)
+{
+    switch (r) {
+    case CM_FOUND_HIT:
+    case CM_FOUND_HELD:
+        return CM_STAT_miss_short; /* cached, but not all that was wanted */
+    case CM_FOUND_CONFLICT:
+        return CM_STAT_miss_conflict;
+    case CM_FOUND_CHECKSUM:
+        return CM_STAT_miss_checksum;
+    case CM_FOUND_MEDIA:
+        return CM_STAT_miss_media;
+    default:
+        return CM_STAT_miss_absent;
+    }
+}
+
+/* `held`: of the blocks, those that came from the probation buffer. */
+static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes, uint64_t held)
+{
+    if (blocks > 0)
+        cm_stats_add2(&c->media, CM_STAT_hit_blocks, blocks, CM_STAT_hit_bytes, bytes);
+    if (held > 0)
+        cm_count(c, CM_STAT_probation_hits, held);
+}
+
+/* Blocks [first, end) are missing; each of them counts once, however often it is looked up. */
+static void count_missing(struct walk *w, uint64_t first, uint64_t end, bool fillable,
+                          enum cm_stat cause)
+{
+    if (first < w->counted)
+        first = w->counted;
+    if (first >= end)
+        return;
+    w->counted = end;
+    count_miss(w->c, cause, end - first);
+    if (fillable)
+        cm_miss_sample(w->c, w->incarnation, first, end - first);
+}
+
+/* Ends a read or pin at byte `pos`: describes and counts what is missing, if anything. */
+static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_stat cause,
+                        uint64_t ahead, cm_miss *miss)
+{
+    if (pos >= w->end) {
+        cm_glance_end(pos, w->eof, miss);
+    } else {
+        uint64_t first = pos / CM_BLOCK_SIZE;
+        uint64_t end = first + describe_miss(w, pos, fillable, ahead, miss);
+        uint64_t wanted = (w->end - 1) / CM_BLOCK_SIZE + 1; /* not what is only read ahead */
+        count_missing(w, first, end < wanted ? end : wanted, fillable, cause);
+    }
+    return (int64_t)(pos - w->offset);
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+/* The wanted part of one block, on its way. */
+struct piece {
+    struct cm_probe probe;
+    uint64_t pos;
+    uint32_t from, want;
+};
+
+/* How far a read has come. */
+struct progress {
+    uint64_t pos, hits, held; /* held: of the hits, as in count_hits */
+    enum cm_stat cause;       /* why no further */
+};
+
+/* Plans the piece at byte `pos`. Returns where the next one begins. */
+static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
+{
+    p->pos = pos;
+    walk_key(w, pos / CM_BLOCK_SIZE, &p->probe.key);
+    p->from = (uint32_t)(pos % CM_BLOCK_SIZE);
+    p->want = CM_BLOCK_SIZE - p->from;
+    if (p->want > w->end - pos)
+        p->want = (uint32_t)(w->end - pos);
+    return pos + p->want;
+}
+
+/* ... and asks for its index line. */
+static uint64_t aim(struct walk *w, uint64_t pos, struct piece *p)
+{
+    pos = plan(w, pos, p);
+    cm_lookup_aim(w->c, &p->probe);
+    return pos;
+}
+
+/* false: not all of it is cached. */
+static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *buf,
+                              struct progress *at)
+{
+    uint32_t got = 0;
+    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
+    enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
+    if (r == CM_FOUND_HIT || r == CM_FOUND_HELD) {
+        at->pos += got;
+        at->hits += got > 0;
+        at->held += got > 0 && r == CM_FOUND_HELD;
+        if (got == p->want)
+            return true;
+    }
+    at->cause = cause_of(r);
+    return false;
+}
+
+/* From at->pos on, as far as it is cached, keeping AIMED index lines and PROBED slots under way
+ * ahead of the copy. */
+static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
+{
+    struct piece p[AIMED];
+    uint64_t next = at->pos, aimed = 0, probed = 0;
+    for (uint64_t i = 0; i < aimed || next < w->end; i++) {
+        for (; aimed < i + AIMED && next < w->end; aimed++)
+            next = aim(w, next, &p[aimed % AIMED]);
+        for (; probed < i + PROBED && probed < aimed; probed++)
+            cm_lookup_probe(w->c, &p[probed % AIMED].probe);
+        const struct piece *next_one = &p[(i + 1) % AIMED];
+        if (i + 1 < probed)
+            cm_lookup_soon(w->c, &next_one->probe, next_one->from, next_one->want, RUN_LINES);
+        if (!read_piece(w, &p[i % AIMED], buf, at))
+            return;
+    }
+}
+
+int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
+                      size_t len, uint64_t ahead, uint64_t *counted, cm_miss *miss)
+{
+    struct walk w;
+    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
+    bool fillable = walk_begin(&w, f, offset, len);
+    w.counted = *counted;
+    if (fillable && seen == CM_FOUND_ABSENT)
+        at.cause = CM_STAT_miss_absent;
+    else if (fillable)
+        read_run(&w, buf, &at);
+    count_hits(w.c, at.hits, at.pos - offset, at.held);
+    int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
+    *counted = w.counted;
+    return n;
+}
+
+int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
+                            size_t len)
+{
+    struct walk w;
+    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
+    if (walk_begin(&w, f, offset, len) && seen != CM_FOUND_ABSENT)
+        read_run(&w, buf, &at);
+    if (at.pos < w.end)
+        return CM_EABSENT;
+    count_hits(w.c, at.hits, at.pos - offset, at.held);
+    return (int64_t)(at.pos - offset);
+}
+
+/* At most AIMED vectors: what is no more than a block each is looked up side by side, the others
+ * one after the other. Returns how many were read whole. */
+static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
+{
+    struct cm_cache *c = f->cache;
+    const uint64_t incarnation = at_load_acquire(&f->incarnation);
+    struct cm_probe p[AIMED];
+    uint64_t hits = 0, bytes = 0;
+    int64_t whole = 0;
+    for (size_t i = 0; i < n; i++) {
+        p[i].key = cm_key_of(&c->media, incarnation, v[i].offset / CM_BLOCK_SIZE);
+        cm_lookup_aim(c, &p[i]);
+    }
+    for (size_t i = 0; i < n; i++)
+        cm_lookup_probe(c, &p[i]);
+    for (size_t i = 0; i < n; i++) {
+        const struct cm_part part = { (uint32_t)(v[i].offset % CM_BLOCK_SIZE), (uint32_t)v[i].len,
+                                      v[i].buf };
+        if (i + 1 < n)
+            cm_lookup_soon(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE), v[i + 1].len,
+                           CM_SOON_LINES);
+        if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
+            cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0)) {
+            hits++;
+            bytes += v[i].len;
+            v[i].result = (int64_t)v[i].len;
+            cm_glance_end(v[i].offset + v[i].len, false, v[i].miss);
+        } else {
+            uint64_t counted = 0;
+            v[i].result = cm_range_read(f, CM_FOUND_CONFLICT, v[i].offset, v[i].buf, v[i].len, 0,
+                                        &counted, v[i].miss);
+        }
+        whole += v[i].result == (int64_t)v[i].len;
+    }
+    count_hits(c, hits, bytes, 0);
+    return whole;
+}
+
+int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n)
+{
+    int64_t whole = 0;
+    for (size_t i = 0; i < n; i += AIMED)
+        whole += read_group(f, v + i, n - i < AIMED ? n - i : AIMED);
+    return whole;
+}
+
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
+/* Adds a piece of the pool to the list, merged with the last one where they touch. */
+static bool add_piece(cm_iovec *iov, int n, int *count, const uint8_t *p, size_t len)
+{
+    if (*count > 0 && (const uint8_t *)iov[*count - 1].base + iov[*count - 1].len == p) {
+        iov[*count - 1].len += len;
+        return true;
+    }
+    if (*count == n)
+        return false;
+    iov[(*count)++] = (cm_iovec){ p, len };
+    return true;
+}
+
+enum { PINS_CACHE, PINS_CHECK, PINS_SLOTS };
+
+/* The upper half of PINS_CHECK, so that a struct that was never filled in is not followed; the
+ * lower one is the set's life. */
+static uint64_t check_of(const cm_pins *pins)
+{
+    return pins->opaque[PINS_CACHE] * UINT64_C(0x9e3779b97f4a7c15) >> 32 << 32;
+}
+
+static void release(struct cm_cache *c, cm_pins *pins)
+{
+    for (uint32_t i = 0; i < pins->n; i++)
+        cm_lookup_unpin(c, pins->opaque[PINS_SLOTS + i]);
+    pins->n = 0;
+}
+
+/* false: no more sets can be held; the pins are released. */
+static bool register_set(struct cm_cache *c, cm_pins *pins)
+{
+    uint32_t life;
+    if (pins->n == 0)
+        return true;
+    pins->reserved = cm_pin_set_take(c->pin_sets, cm_plat_thread()->number * 64, &life);
+    if (pins->reserved == CM_PIN_SETS) {
+        release(c, pins);
+        return false;
+    }
+    pins->opaque[PINS_CHECK] = check_of(pins) | life;
+    return true;
+}
+
+int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
+                     int *iovcnt, cm_pins *pins, cm_miss *miss)
+{
+    struct walk w;
+    bool fillable = walk_begin(&w, f, offset, len), busy = false, full = false;
+    enum cm_stat cause = CM_STAT_miss_mode;
+    uint64_t pos = offset, held = 0;
+    int pieces = 0;
+    memset(pins, 0, sizeof(*pins));
+    pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)w.c;
+    while (fillable && pos < w.end && pins->n < CM_PINS_MAX) {
+        struct cm_key k;
+        walk_key(&w, pos / CM_BLOCK_SIZE, &k);
+        uint32_t from = (uint32_t)(pos % CM_BLOCK_SIZE), valid = 0;
+        uint32_t want = CM_BLOCK_SIZE - from;
+        uint64_t slot;
+        if (want > w.end - pos)
+            want = (uint32_t)(w.end - pos);
+        enum cm_found r = cm_lookup_pin(w.c, &k, &slot, &valid, &busy);
+        if (r != CM_FOUND_HIT && r != CM_FOUND_HELD) {
+            cause = cause_of(r);
+            break;
+        }
+        uint32_t got = valid <= from ? 0 : valid - from < want ? valid - from : want;
+        full = got > 0 && !add_piece(iov, n, &pieces, cm_lookup_data(w.c, slot) + from, got);
+        if (got == 0 || full) {
+            cm_lookup_unpin(w.c, slot);
+            cause = CM_STAT_miss_short;
+            break;
+        }
+        pins->opaque[PINS_SLOTS + pins->n++] = slot;
+        held += r == CM_FOUND_HELD;
+        pos += got;
+        if (got < want) {
+            cause = CM_STAT_miss_short;
+            break;
+        }
+    }
+    *iovcnt = pieces;
+    if ((busy && pins->n == 0) || !register_set(w.c, pins))
+        return CM_EBUSY;
+    if (full || (pins->n == CM_PINS_MAX && pos < w.end)) {
+        w.end = pos; /* not a miss: the caller's arrays are full */
+        w.eof = false;
+    }
+    count_hits(w.c, pins->n, pos - offset, held);
+    return walk_end(&w, pos, fillable, cause, 0, miss);
+}
+
+int cm_range_unpin(cm_pins *pins)
+{
+    struct cm_cache *c = (struct cm_cache *)(uintptr_t)pins->opaque[PINS_CACHE];
+    const uint64_t life = pins->opaque[PINS_CHECK] ^ check_of(pins);
+    if (pins->n == 0 || pins->n > CM_PINS_MAX || life > UINT32_MAX || c == NULL ||
+        !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life))
+        return CM_EINVAL;
+    release(c, pins);
+    return 0;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file_table.c - the file table.
+ *
+ * Owns: the 128-byte records. A record is written in place and is whole iff its checksum, seeded
+ * by the pool's check key and its own place, is right; a torn one is no record, which costs the
+ * file's blocks and nothing else. The state word stands outside the checksum, because the dirty
+ * mark must change atomically and alone. A file has two buckets of 16 places for its record; at
+ * attach, where all of them are looked at, nothing is assumed about which one it is in.
+ *
+ * Who: file.c (holding the files lock or owning the open file's record) and check.c.
+ */
+#include "media/file_table.h"
+
+#include <string.h>
+
+#define SAMPLE_RECORDS 8192u /* a MiB: a look at a pool takes no longer, whatever its size */
+
+static struct cm_record *record_at(const struct cm_media *m, uint64_t place)
+{
+    assert(place < m->geo.record_buckets * CM_RECORD_WAYS);
+    uint8_t *p = m->base + m->geo.record_offset + place * sizeof(struct cm_record);
+    return (struct cm_record *)(void *)p;
+}
+
+int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole)
+{
+    *whole = false;
+    int e = cm_guard_copy(r, record_at(m, place), sizeof(*r));
+    if (e == 0)
+        *whole = (r->id.hi | r->id.lo) != 0 &&
+                 r->xxh3 == cm_format_record_sum(cm_media_key(m), place, r);
+    return e;
+}
+
+void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_record_set *s)
+{
+    uint64_t bucket[CM_RECORD_CHOICES];
+    cm_format_record_buckets(&m->geo, m->hash_seed, id, bucket);
+    s->n = bucket[0] == bucket[1] ? CM_RECORD_WAYS : CM_RECORD_PLACES;
+    for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
+        s->first[i] = bucket[i] * CM_RECORD_WAYS;
+    for (unsigned i = 0; i < s->n; i++)
+        s->unreadable[i] = cm_record_at(m, cm_record_place(s, i), &s->record[i], &s->whole[i]) != 0;
+}
+
+uint64_t cm_record_estimate(const struct cm_media *m)
+{
+    const uint64_t all = m->geo.record_buckets, most = SAMPLE_RECORDS / CM_RECORD_WAYS;
+    const uint64_t n = all < most ? all : most;
+    struct cm_record r;
+    uint64_t used = 0;
+    for (uint64_t i = 0; i < n * CM_RECORD_WAYS; i++) {
+        /* Evenly over the table; n is small, so the product is within 64 bits. */
+        uint64_t bucket = i / CM_RECORD_WAYS * all / n;
+        bool whole;
+        (void)cm_record_at(m, bucket * CM_RECORD_WAYS + i % CM_RECORD_WAYS, &r, &whole);
+        used += whole;
+    }
+    return all == n ? used : (uint64_t)((double)used * (double)all / (double)n);
+}
+
+int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r)
+{
+    struct cm_record *at = record_at(m, place);
+    r->xxh3 = cm_format_record_sum(cm_media_key(m), place, r);
+    int e = cm_media_write(m, at, r, CM_RECORD_BODY_BYTES);
+    if (e == 0)
+        e = cm_media_flush(m, at, CM_RECORD_BODY_BYTES);
+    /* The incarnation is used only after this: a crash must not bring the old one back. */
+    cm_media_fence(m);
+    return e;
+}
+
+int cm_record_settle(const struct cm_media *m, uint64_t place)
+{
+    int e = cm_media_flush(m, record_at(m, place), sizeof(struct cm_record));
+    /* Before anything is based on it: a power cut must not bring back an older incarnation. */
+    cm_media_fence(m);
+    return e;
+}
+
+bool cm_record_is_unused(const struct cm_record_set *s, unsigned i)
+{
+    static const uint8_t zero[CM_RECORD_BODY_BYTES];
+    return !s->unreadable[i] && memcmp(&s->record[i], zero, sizeof(zero)) == 0;
+}
+
+void cm_record_settle_set(const struct cm_media *m, const struct cm_record_set *s)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        if (!cm_record_is_unused(s, i))
+            (void)cm_media_flush(m, record_at(m, cm_record_place(s, i)), sizeof(struct cm_record));
+    cm_media_fence(m); /* as in cm_record_settle */
+}
+
+bool cm_record_is_hole(const struct cm_media *m, uint64_t place)
+{
+    return cm_media_is_hole(m, record_at(m, place), sizeof(struct cm_record));
+}
+
+int cm_record_drop(const struct cm_media *m, uint64_t place)
+{
+    struct cm_record *at = record_at(m, place);
+    int e = cm_media_store64(m, &at->xxh3, 0);
+    if (e == 0)
+        e = cm_media_flush(m, &at->xxh3, sizeof(at->xxh3));
+    cm_media_fence(m); /* dropped when this returns, whatever crashes next */
+    return e;
+}
+
+int cm_record_mark(const struct cm_media *m, uint64_t place, bool dirty, uint32_t boot_number)
+{
+    struct cm_record *at = record_at(m, place);
+    uint64_t word = cm_format_state_word(cm_media_key(m), place, dirty, boot_number);
+    int e = cm_media_store64(m, &at->state, word);
+    if (e == 0)
+        e = cm_media_flush(m, &at->state, sizeof(at->state));
+    /* DIRTY: durable before the caller writes the origin. Clean: the record it vouches for was
+     * made durable earlier. */
+    cm_media_fence(m);
+    return e;
+}
+
+bool cm_record_lost(const struct cm_media *m, uint64_t place, uint64_t state, uint32_t boot_number)
+{
+    bool dirty;
+    uint32_t boot;
+    if (!cm_format_state_read(cm_media_key(m), place, state, &dirty, &boot))
+        return true;
+    return dirty && boot != boot_number;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * format.c - the pool's bytes as pure functions.
+ *
+ * Owns: how the layout is planned and checked, how every checksum is computed, and where a key
+ * may live. Touches no pool and no state; callable from anywhere. XXH3 (xxHash library) is the
+ * only hash: for checks its quality matters, for placement its speed.
+ */
+#include "media/format.h"
+
+#include <string.h>
+
+#include "media/checksum.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the pool format is little-endian and this library does not swap"
+#endif
+
+#define LARGE_ALIGN (UINT64_C(2) << 20) /* what a huge DAX mapping needs */
+#define LARGE_POOL (UINT64_C(1) << 30)  /* below it 2 MiB of padding would cost too much */
+#define DEFAULT_SLOTS_PER_FILE 16u
+#define CELLS_PER_SLOT 2u /* index load <= 0.5 */
+
+static uint64_t round_up(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Stripes for `slots` slots: as near to CM_STRIPE_BUCKETS buckets each as divides evenly. Small
+ * pools get one stripe: fewer buckets would let one group of neighbours fill a stripe. */
+static void plan_index(uint64_t slots, struct cm_geometry *g)
+{
+    uint64_t buckets = (slots * CELLS_PER_SLOT + CM_BUCKET_CELLS - 1) / CM_BUCKET_CELLS;
+    g->stripes = buckets / CM_STRIPE_BUCKETS;
+    if (g->stripes == 0)
+        g->stripes = 1;
+    g->stripe_buckets = (buckets + g->stripes - 1) / g->stripes;
+}
+
+static void plan_memo(struct cm_geometry *g)
+{
+    uint64_t ring = (g->slots + CM_MEMO_SLOTS - 1) / CM_MEMO_SLOTS;
+    uint64_t buckets = cm_ghost_buckets(g->slots);
+    uint64_t all = ring + (buckets + CM_MEMO_BUCKETS - 1) / CM_MEMO_BUCKETS;
+    g->memo_pages = all < CM_MEMO_PAGES_MAX ? all : CM_MEMO_PAGES_MAX;
+    g->memo_ring_pages = ring < g->memo_pages ? ring : g->memo_pages;
+}
+
+/* Fills in the offsets that follow from the counts; returns the end of the last slot. */
+static uint64_t lay_out(struct cm_geometry *g)
+{
+    g->record_offset = round_up(CM_STATS_OFFSET + CM_STATS_BYTES, CM_BLOCK_SIZE);
+    uint64_t records = g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record);
+    g->index_offset = round_up(g->record_offset + records, CM_BLOCK_SIZE);
+    uint64_t cells = g->stripes * g->stripe_buckets * sizeof(struct cm_bucket);
+    g->header_offset = round_up(g->index_offset + cells, CM_BLOCK_SIZE);
+    uint64_t headers = g->slots * sizeof(struct cm_header);
+    g->memo_offset = round_up(g->header_offset + headers, CM_BLOCK_SIZE);
+    plan_memo(g);
+    g->slot_offset = round_up(g->memo_offset + g->memo_pages * CM_BLOCK_SIZE, g->data_align);
+    return g->slot_offset + g->slots * CM_BLOCK_SIZE;
+}
+
+static void plan_slots(struct cm_geometry *g, uint64_t slots, uint64_t max_files)
+{
+    uint64_t files = max_files ? max_files : slots / DEFAULT_SLOTS_PER_FILE;
+    g->slots = slots;
+    /* Of a table that is full to 8/9, one file in 20 000 finds both its buckets full (test_record
+     * measures it); the room of a page costs nothing. */
+    uint64_t records = (files + 7) / 8 * 9;
+    g->record_buckets = (records + CM_RECORD_WAYS - 1) / CM_RECORD_WAYS;
+    if (g->record_buckets < CM_RECORD_CHOICES)
+        g->record_buckets = CM_RECORD_CHOICES;
+    plan_index(slots, g);
+}
+
+int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g)
+{
+    if (size % CM_BLOCK_SIZE || size > CM_POOL_SIZE_MAX || size < cm_format_size_min())
+        return CM_EPOOLSIZE;
+    memset(g, 0, sizeof(*g));
+    g->pool_size = size;
+    g->data_align = size >= LARGE_POOL ? LARGE_ALIGN : CM_BLOCK_SIZE;
+    if (max_files > size / CM_BLOCK_SIZE)
+        return CM_EINVAL;
+    uint64_t low = CM_SLOTS_MIN, high = size / CM_BLOCK_SIZE;
+    plan_slots(g, low, max_files);
+    if (lay_out(g) > size)
+        return CM_EINVAL; /* room for the smallest pool, but not with so many files */
+    while (low < high) {  /* the most slots that fit; lay_out grows with slots */
+        uint64_t mid = low + (high - low + 1) / 2;
+        plan_slots(g, mid, max_files);
+        if (lay_out(g) <= size)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    plan_slots(g, low, max_files);
+    uint64_t end = lay_out(g);
+    assert(end <= size && g->slots >= CM_SLOTS_MIN);
+    (void)end;
+    return 0;
+}
+
+uint64_t cm_format_size_min(void)
+{
+    struct cm_geometry g = { .data_align = CM_BLOCK_SIZE };
+    plan_slots(&g, CM_SLOTS_MIN, 0);
+    return lay_out(&g);
+}
+
+int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
+{
+    const uint64_t limit = CM_POOL_SIZE_MAX / CM_BLOCK_SIZE;
+    /* Bounds first, so that no product below can overflow. */
+    if (sb->pool_size > CM_POOL_SIZE_MAX || sb->pool_size % CM_BLOCK_SIZE ||
+        sb->slots < CM_SLOTS_MIN || sb->slots > limit || sb->record_buckets == 0 ||
+        sb->record_buckets > limit || sb->stripes == 0 || sb->stripes > limit ||
+        sb->stripe_buckets < 2 || sb->stripe_buckets > 2 * CM_STRIPE_BUCKETS ||
+        (sb->data_align != CM_BLOCK_SIZE && sb->data_align != LARGE_ALIGN))
+        return CM_EDAMAGED;
+    memset(g, 0, sizeof(*g));
+    g->pool_size = sb->pool_size;
+    g->slots = sb->slots;
+    g->record_buckets = sb->record_buckets;
+    g->stripes = sb->stripes;
+    g->stripe_buckets = sb->stripe_buckets;
+    g->data_align = sb->data_align;
+    return lay_out(g) <= sb->pool_size ? 0 : CM_EDAMAGED;
+}
+
+uint64_t cm_format_super_sum(const struct cm_super *sb)
+{
+    return XXH3_64bits(sb, offsetof(struct cm_super, xxh3));
+}
+
+int cm_format_super_check(const struct cm_super *sb)
+{
+    if (memcmp(sb->magic, "CACHEMAX", 8) != 0)
+        return CM_ENOTPOOL;
+    /* These three are judged before the checksum: a newer format may sum differently. */
+    if (sb->byte_order == 0x04030201u)
+        return CM_EBYTEORDER;
+    if (sb->byte_order == CM_BYTE_ORDER_MARK && sb->version != CM_FORMAT_VERSION)
+        return CM_EVERSION;
+    if (sb->byte_order == CM_BYTE_ORDER_MARK && sb->incompat != 0)
+        return CM_EINCOMPAT;
+    if (sb->byte_order != CM_BYTE_ORDER_MARK || sb->xxh3 != cm_format_super_sum(sb) ||
+        (sb->state != CM_SUPER_CLEAN && sb->state != CM_SUPER_OPEN))
+        return CM_EDAMAGED;
+    return 0;
+}
+
+uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch)
+{
+    return XXH3_64bits_withSeed(uuid, 16, epoch);
+}
+
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t seq)
+{
+    const uint64_t w[5] = { slot, seq | CM_W0_VALID, h->incarnation, h->block_valid, h->xxh3 };
+    uint64_t check = XXH3_64bits_withSeed(w, sizeof(w), key) << 32;
+    return check | CM_W0_VALID | seq;
+}
+
+bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
+{
+    uint32_t valid = cm_header_valid(h);
+    if (!(h->w0 & CM_W0_VALID) || valid == 0 || valid > CM_BLOCK_SIZE)
+        return false;
+    return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));
+}
+
+uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+                               const void *data, size_t valid)
+{
+    /* Not the other way round, with these as the seed of the long sum: XXH3 makes 192 bytes of a
+     * seed first, which takes as long as half a block. */
+    const uint64_t w[4] = { cm_sum(data, valid), slot, incarnation, block };
+    return XXH3_64bits_withSeed(w, sizeof(w), key);
+}
+
+uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r)
+{
+    return XXH3_64bits_withSeed(r, offsetof(struct cm_record, xxh3), key ^ (place + 1));
+}
+
+uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number)
+{
+    const uint64_t body =
+        (dirty ? CM_STATE_DIRTY : 0) | ((uint64_t)(boot_number & 0x7fffffff) << 32);
+    const uint64_t w[2] = { body, place };
+    return body | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
+}
+
+bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
+                          uint32_t *boot_number)
+{
+    *dirty = (word & CM_STATE_DIRTY) != 0;
+    *boot_number = (uint32_t)(word >> 32) & 0x7fffffff;
+    return word == cm_format_state_word(key, place, *dirty, *boot_number);
+}
+
+uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p)
+{
+    const size_t from = offsetof(struct cm_memo_page, generation);
+    return XXH3_64bits_withSeed((const uint8_t *)p + from, sizeof(*p) - from, key);
+}
+
+void cm_format_record_buckets(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id,
+                              uint64_t bucket[CM_RECORD_CHOICES])
+{
+    uint64_t h = XXH3_64bits_withSeed(id, sizeof(*id), seed), n = g->record_buckets;
+    bucket[0] = cm_format_reduce((uint32_t)h, n);
+    bucket[1] = n == 1 ? 0 : (bucket[0] + 1 + cm_format_reduce((uint32_t)(h >> 32), n - 1)) % n;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * format.h - the pool's bytes: structures, offsets, and the pure functions that encode, check and
+ * place. No access to a pool happens here. docs/format.md is the normative table.
+ *
+ * All fields are little-endian and of fixed width. A big-endian build refuses pools instead of
+ * swapping (no user has asked).
+ */
+#ifndef CM_FORMAT_H
+#define CM_FORMAT_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cachemax.h"
+#include "policy/ghost.h"
+
+#define CM_FORMAT_VERSION 4u
+#define CM_BYTE_ORDER_MARK 0x01020304u
+
+#define CM_SLOTS_MIN 64u
+#define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: 2^34 slots fit the 40 bits of a cell */
+
+/* ---- Superblock: two copies, at 0 and at CM_SUPER_STRIDE ------------------------------------- */
+
+#define CM_SUPER_STRIDE 4096u
+#define CM_SUPER_COPIES 2u
+
+enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
+
+/* What a clean close leaves for the policy of the next session; all zero: nothing. */
+struct cm_super_memo {
+    uint64_t generation; /* the oldest of memo pages that count */
+    uint64_t hand;       /* of the ring, a slot */
+    uint64_t departures; /* the ghost's clock */
+};
+
+struct cm_super {
+    uint8_t magic[8];        /*   0 "CACHEMAX" */
+    uint32_t byte_order;     /*   8 CM_BYTE_ORDER_MARK */
+    uint32_t version;        /*  12 */
+    uint64_t compat;         /*  16 features an old library may ignore */
+    uint64_t incompat;       /*  24 features an old library must refuse */
+    uint8_t uuid[16];        /*  32 new at every format */
+    uint64_t pool_size;      /*  48 */
+    uint64_t slots;          /*  56 */
+    uint64_t record_buckets; /* 64 */
+    uint64_t stripes;        /*  72 */
+    uint64_t stripe_buckets; /* 80 index buckets in a stripe */
+    uint64_t data_align;     /*  88 */
+    uint64_t hash_seed;      /*  96 */
+    uint64_t created_ns;     /* 104 wall clock */
+    /* What changes while a pool is in use. */
+    uint64_t seq;         /* 112 of this superblock write; the higher of two good copies counts */
+    uint64_t epoch;       /* 120 seeds every check in the pool */
+    uint64_t inc_mark;    /* 128 no incarnation >= this was ever handed out */
+    uint64_t frontier;    /* 136 hint: slots >= this were never used in this epoch */
+    uint32_t state;       /* 144 enum cm_super_state */
+    uint32_t durability;  /* 148 enum cm_durability of the owner */
+    uint32_t boot_number; /* 152 counts the boots this pool saw; stamps dirty marks */
+    uint32_t owner_pid;   /* 156 */
+    uint8_t boot_id[16];  /* 160 */
+    uint8_t mount_id[16]; /* 176 */
+    struct cm_super_memo memo;  /* 192 */
+    uint32_t failed_boot;       /* 216 boot of the last fsync of an origin file that failed */
+    uint32_t unnamed_boot;      /* 220 the same, and no record names the file */
+    uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which another may have come after */
+    uint64_t reserved[1];       /* 240 zero */
+    uint64_t xxh3;              /* 248 XXH3-64 of bytes 0..247, seed 0 */
+};
+
+/* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */
+
+#define CM_STATS_OFFSET 8192u
+#define CM_STATS_SHARDS 32u
+#define CM_STATS_OWN_SHARDS 24u /* each has one thread that adds to it, the others any number */
+#define CM_STATS_SHARD_WORDS 128u
+
+struct cm_stats_head {
+    uint64_t opened_at_ns;        /*  0 wall clock */
+    uint64_t lifetime_pool_bytes; /*  8 of all earlier sessions */
+    uint64_t owner_pid;           /* 16 */
+    uint64_t closed_at_ns;        /* 24 wall clock; 0: open, or crashed */
+    /* What the pool would serve if it had another size (policy_sample.c). */
+    uint64_t curve_reads;                 /* 32 */
+    uint64_t curve_skipped;               /* 40 */
+    uint64_t curve_hits[CM_CURVE_POINTS]; /* 48 parts per million + 1; 0: not known */
+    uint64_t reserved[506 - CM_CURVE_POINTS];
+};
+struct cm_stats_shard {
+    uint64_t word[CM_STATS_SHARD_WORDS]; /* counters, then two histograms; stats.c */
+};
+enum cm_stat {
+#define CM_X(name, text) CM_STAT_##name,
+    CM_STAT_MAP(CM_X)
+#undef CM_X
+        CM_STAT_COUNT
+};
+#define CM_STATS_BYTES                                                                             \
+    (sizeof(struct cm_stats_head) + CM_STATS_SHARDS * sizeof(struct cm_stats_shard))
+
+/* ---- File table: buckets of CM_RECORD_WAYS records ------------------------------------------- */
+
+#define CM_RECORD_WAYS 16u
+#define CM_RECORD_CHOICES 2u /* buckets that may hold a file's record */
+#define CM_RECORD_RACY 1u
+#define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
+
+struct cm_record {
+    cm_file_id id;        /*   0 zero: empty */
+    uint64_t incarnation; /*  16 */
+    uint64_t size;        /*  24 validator */
+    int64_t mtime_ns;     /*  32 */
+    int64_t ctime_ns;     /*  40 */
+    uint64_t change;      /*  48 */
+    uint64_t flags;       /*  56 CM_RECORD_RACY ... */
+    uint64_t reserved[6]; /*  64 zero */
+    uint64_t xxh3;        /* 112 of bytes 0..111, seed: check key and place */
+    uint64_t state;       /* 120 self-checked dirty mark, stands alone */
+};
+/* The part that is written and checked as a whole. */
+#define CM_RECORD_BODY_BYTES 120u
+
+/* Dirty mark: bit 63 DIRTY, bits 62..32 boot number, bits 31..0 check. Any word whose check is
+ * wrong counts as DIRTY of another boot. */
+#define CM_STATE_DIRTY (UINT64_C(1) << 63)
+
+/* ---- Index: buckets of CM_BUCKET_CELLS cells ------------------------------------------------- */
+
+#define CM_BUCKET_CELLS 8u
+/* Cell: bits 63..40 tag, bits 39..0 slot + 1; zero: empty. A hint, never the truth. */
+#define CM_CELL_SLOT_BITS 40u
+#define CM_STRIPE_BUCKETS 512u
+
+struct cm_bucket {
+    uint64_t cell[CM_BUCKET_CELLS];
+};
+
+/* ---- Slot headers ---------------------------------------------------------------------------- */
+
+/* w0: bits 30..0 sequence, bit 31 VALID, bits 63..32 check. Invalid: the sequence alone. The check
+ * covers sequence, slot and the other three words, seeded by the check key, so that neither a
+ * flipped bit nor another pool's or epoch's bytes revive a slot. */
+#define CM_W0_SEQ_MASK UINT64_C(0x7fffffff)
+#define CM_W0_VALID (UINT64_C(1) << 31)
+
+struct cm_header {
+    uint64_t w0;          /*  0 */
+    uint64_t incarnation; /*  8 */
+    uint64_t block_valid; /* 16 block << 13 | valid bytes (1..4096) */
+    uint64_t xxh3;        /* 24 of the valid bytes, seed: check key, key and slot */
+};
+#define CM_VALID_BITS 13u
+#define CM_BLOCK_MAX ((UINT64_C(1) << 51) - 1)
+
+/* ---- Memo: what the policy knew at a clean close; a hint ---------------------------------------
+ */
+
+/* Pages of the ring come first, then those of the ghost, as many as there is room for. */
+struct cm_memo_page {
+    uint64_t xxh3;        /*  0 of bytes 8..4095, seed: check key */
+    uint64_t generation;  /*  8 counts if it is not below the superblock's */
+    uint64_t number;      /* 16 of this page */
+    uint64_t reserved[5]; /* 24 zero */
+    uint8_t body[4032];   /* 64 */
+};
+/* Of the ring: four bits a slot, its count and CM_REF_KNOWN as in ring.h; the lower half of a byte
+ * first. Of the ghost: buckets as in ghost.c, CM_GHOST_WAYS cells of u32. */
+#define CM_MEMO_SLOTS 8064u
+#define CM_MEMO_BUCKETS 126u
+#define CM_MEMO_PAGES_MAX (UINT64_C(1) << 17) /* 512 MiB, so that a close takes no longer */
+
+/* ---- Frozen sizes and offsets (golden bytes: tests/unit/test_format.c) ----------------------- */
+
+static_assert(sizeof(struct cm_super) == 256, "superblock size");
+static_assert(offsetof(struct cm_super, byte_order) == 8, "superblock");
+static_assert(offsetof(struct cm_super, incompat) == 24, "superblock");
+static_assert(offsetof(struct cm_super, uuid) == 32, "superblock");
+static_assert(offsetof(struct cm_super, seq) == 112, "superblock");
+static_assert(offsetof(struct cm_super, state) == 144, "superblock");
+static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
+static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
+static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
+static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
+static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
+static_assert(offsetof(struct cm_stats_head, curve_hits) == 48, "stats head");
+static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
+static_assert(sizeof(struct cm_record) == 128, "record size");
+static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
+static_assert(offsetof(struct cm_record, flags) == 56, "record");
+static_assert(offsetof(struct cm_record, xxh3) == 112, "record");
+static_assert(offsetof(struct cm_record, state) == CM_RECORD_BODY_BYTES, "record");
+static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
+static_assert(sizeof(struct cm_header) == 32, "header size");
+static_assert(offsetof(struct cm_header, xxh3) == 24, "header");
+static_assert(sizeof(struct cm_memo_page) == CM_BLOCK_SIZE, "memo page size");
+static_assert(offsetof(struct cm_memo_page, body) == 64, "memo page");
+static_assert(CM_MEMO_SLOTS / 2 == CM_BLOCK_SIZE - 64, "memo page");
+static_assert(CM_MEMO_BUCKETS * CM_GHOST_WAYS * 4 == CM_BLOCK_SIZE - 64, "memo page");
+static_assert(sizeof(cm_file_id) == 16, "file id size");
+
+/* ---- Geometry -------------------------------------------------------------------------------- */
+
+/* Where everything is. Derived from the superblock alone; checked before it is believed. */
+struct cm_geometry {
+    uint64_t pool_size, slots;
+    uint64_t record_buckets, stripes, stripe_buckets;
+    uint64_t data_align;
+    uint64_t record_offset, index_offset, header_offset, memo_offset, slot_offset;
+    uint64_t memo_ring_pages, memo_pages; /* those of the ring; all */
+};
+
+/* Plans a pool of `size` bytes in which `max_files` files find a record (0: one for 16 slots).
+ * CM_EPOOLSIZE when size is no multiple of 4096, below 64 slots or above the limit; CM_EINVAL
+ * when max_files leaves no room. */
+int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g);
+/* Size of the smallest pool. */
+uint64_t cm_format_size_min(void);
+/* Geometry of a superblock whose checksum is right. CM_EDAMAGED when it contradicts itself. */
+int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g);
+
+/* Judges one copy of a superblock without trusting it: 0, CM_ENOTPOOL (no magic), CM_EBYTEORDER,
+ * CM_EVERSION, CM_EINCOMPAT, CM_EDAMAGED (checksum). */
+int cm_format_super_check(const struct cm_super *sb);
+uint64_t cm_format_super_sum(const struct cm_super *sb);
+
+/* ---- Checks and keys ------------------------------------------------------------------------- */
+
+/* Seed of every check below: changes with the pool and with each epoch. */
+uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
+
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t seq);
+/* Is h a header that w0 vouches for: VALID, check right, lengths in bounds? */
+bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h);
+uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+                               const void *data, size_t valid);
+
+uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r);
+uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number);
+/* Decodes a dirty mark; false when its check is wrong. */
+bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
+                          uint32_t *boot_number);
+
+uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p);
+
+static inline uint64_t cm_header_block(const struct cm_header *h)
+{
+    return h->block_valid >> CM_VALID_BITS;
+}
+static inline uint32_t cm_header_valid(const struct cm_header *h)
+{
+    return (uint32_t)(h->block_valid & ((1u << CM_VALID_BITS) - 1));
+}
+
+/* Maps a hash evenly to [0, n) by its high bits (Lemire 2016, "A fast alternative to the modulo
+ * reduction"), n < 2^32. */
+static inline uint64_t cm_format_reduce(uint32_t hash, uint64_t n)
+{
+    return (uint64_t)hash * n >> 32;
+}
+/* Buckets of the file table where the record of `id` may live; the same one twice where there is
+ * one only. */
+void cm_format_record_buckets(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id,
+                              uint64_t bucket[CM_RECORD_CHOICES]);
+/* Files that find a record: so many leave one of nine unused. */
+static inline uint64_t cm_format_max_files(const struct cm_geometry *g)
+{
+    return g->record_buckets * CM_RECORD_WAYS / 9 * 8;
+}
+
+static inline uint64_t cm_cell_make(uint64_t tag, uint64_t slot)
+{
+    return tag | (slot + 1);
+}
+static inline uint64_t cm_cell_tag(uint64_t cell)
+{
+    return cell & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+}
+/* Slot number of a nonempty cell; UINT64_MAX (never a slot) when its slot field is zero. */
+static inline uint64_t cm_cell_slot(uint64_t cell)
+{
+    return (cell & ((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1)) - 1;
+}
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * index.h - the cells: hints that lead from a key to a slot. No locks here; who writes holds the
+ * key's stripe.
+ */
+#ifndef CM_INDEX_H
+#define CM_INDEX_H
+
+#include "media/media.h"
+#include "media/placement.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+/* A key and where it may live. */
+struct cm_key {
+    uint64_t incarnation, block;
+    uint64_t stripe;
+    struct cm_place place;
+};
+
+static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t incarnation,
+                                         uint64_t group)
+{
+    return cm_place_home(&m->geo, m->hash_seed, incarnation, group);
+}
+/* `home` is that of the block's group. */
+static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
+                                        uint64_t block, const struct cm_home *home)
+{
+    struct cm_key k = { .incarnation = incarnation, .block = block, .stripe = home->stripe };
+    cm_place_block(&m->geo, m->hash_seed, incarnation, block, home, &k.place);
+    return k;
+}
+static inline uint64_t cm_key_stripe(const struct cm_media *m, uint64_t incarnation, uint64_t block)
+{
+    return cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT).stripe;
+}
+/* A key whose home is not known yet. */
+static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarnation,
+                                      uint64_t block)
+{
+    struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
+    return cm_key_make(m, incarnation, block, &home);
+}
+
+/* For who makes keys one after the other, of blocks that are mostly neighbours: the home of the
+ * last one's group. Begins as zeros: no file has the incarnation 0 (a forged header may, and gets a
+ * home that is wrong, but exists). */
+struct cm_last_home {
+    uint64_t incarnation, group;
+    struct cm_home home;
+};
+static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last_home *last,
+                                        uint64_t incarnation, uint64_t block)
+{
+    const uint64_t group = block >> CM_GROUP_SHIFT;
+    if (last->incarnation != incarnation || last->group != group) {
+        last->incarnation = incarnation;
+        last->group = group;
+        last->home = cm_key_home(m, incarnation, group);
+    }
+    return cm_key_make(m, incarnation, block, &last->home);
+}
+
+/* Both buckets of a key, as they were at one moment each cell. */
+#define CM_PLACE_CELLS (2 * CM_BUCKET_CELLS)
+struct cm_cells {
+    uint64_t cell[CM_PLACE_CELLS]; /* the first bucket's, then the second's */
+};
+
+static inline uint64_t *cm_index_bucket(const struct cm_media *m, uint64_t bucket)
+{
+    assert(bucket < m->geo.stripes * m->geo.stripe_buckets);
+    uint8_t *p = m->base + m->geo.index_offset + bucket * sizeof(struct cm_bucket);
+    return ((struct cm_bucket *)(void *)p)->cell;
+}
+/* Reads bucket `which` (0, 1) of a key into its half of `cells`. CM_EIO: unreadable. */
+static inline int cm_index_load(const struct cm_media *m, const struct cm_key *k, unsigned which,
+                                struct cm_cells *cells)
+{
+    /* Acquire loads pair with the release store in cm_index_store_bucket. A cell promises nothing:
+     * it is stored before its header is valid, and a reader that comes in between finds an invalid
+     * header. */
+    assert(which < 2);
+    return cm_guard_load_words(cm_index_bucket(m, k->place.bucket[which]),
+                               &cells->cell[which * CM_BUCKET_CELLS], CM_BUCKET_CELLS);
+}
+/* Does cell c carry the key's tag and name a slot that exists? */
+static inline bool cm_index_match(const struct cm_media *m, const struct cm_key *k, uint64_t c)
+{
+    return c != 0 && cm_cell_tag(c) == k->place.tag && cm_cell_slot(c) < m->geo.slots;
+}
+/* Which of a bucket's cells carry a tag, a bit each. Without a branch for each, which nobody could
+ * predict. */
+static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
+{
+    unsigned matches = 0;
+#if defined(__SSE2__)
+    /* The tag is the upper 24 bits of a cell's upper half: four halves are compared at a time. */
+    const __m128i tag = _mm_set1_epi32((int)(wanted >> CM_CELL_SLOT_BITS));
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i += 4) {
+        __m128 a = _mm_loadu_ps((const float *)(const void *)&cell[i]);
+        __m128 b = _mm_loadu_ps((const float *)(const void *)&cell[i + 2]);
+        __m128i upper = _mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+        __m128i same = _mm_cmpeq_epi32(_mm_srli_epi32(upper, CM_CELL_SLOT_BITS - 32), tag);
+        matches |= (unsigned)_mm_movemask_ps(_mm_castsi128_ps(same)) << i;
+    }
+#else
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+        matches |= (unsigned)(cm_cell_tag(cell[i]) == wanted) << i;
+#endif
+    return matches;
+}
+/* The same with the tag of a key. An empty cell matches the tag zero: ask cm_index_match() before
+ * believing it. */
+static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *cell)
+{
+    return cm_index_tagged(k->place.tag, cell);
+}
+/* The first empty cell of a bucket, or -1. */
+static inline int cm_index_empty(const uint64_t *cell)
+{
+    for (unsigned left = cm_index_tagged(0, cell); left; left &= left - 1)
+        if (cell[at_lowest_bit(left)] == 0)
+            return (int)at_lowest_bit(left);
+    return -1;
+}
+static inline void cm_index_prefetch(const struct cm_media *m, const struct cm_key *k,
+                                     unsigned which)
+{
+    at_prefetch(cm_index_bucket(m, k->place.bucket[which]));
+}
+/* The same by bucket number, for check.c. */
+int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
+/* Unreadable only because a full volume has no room for its page: empty. */
+bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket);
+int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell);
+int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i);
+/* Writes the i-th of a key's cells (0..15). Durable after cm_index_flush and a fence. */
+int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell);
+int cm_index_flush(const struct cm_media *m, const struct cm_key *k, unsigned i);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * media.h - an open pool as the media modules (super, index, slot, record, stats) see it: where
+ * it is mapped, how it is laid out, how it is written.
+ */
+#ifndef CM_MEDIA_H
+#define CM_MEDIA_H
+
+#include <string.h>
+
+#include "platform/atomic.h"
+#include "media/format.h"
+#include "persist/persist.h"
+
+struct cm_media {
+    uint8_t *base;
+    struct cm_geometry geo;
+    const struct cm_persist_ops *ops;
+    void *ops_ctx;             /* for a recorder; NULL for the CPU's own operations */
+    uint64_t hash_seed;        /* placement */
+    uint64_t check_key;        /* seeds checks; atomic: changes with the epoch */
+    cm_guard_take_fn take;     /* or NULL */
+    struct cm_plat_file *file; /* NULL: memory */
+    bool counted;              /* what is written is added to the stats page */
+};
+
+static inline uint64_t cm_media_key(const struct cm_media *m)
+{
+    /* Pairs with the release store in cm_super_bump_epoch: who sees the new key sees the epoch
+     * durable. Who still uses the old one judges as if it had come a moment earlier. */
+    return at_load_acquire(&m->check_key);
+}
+
+/* Are [p, p+n) of the pool unreadable only because they are a hole of a sparse file that a full
+ * volume cannot fill? Reading the file without the mapping gives zeros then. n: up to a block. */
+static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, size_t n)
+{
+    uint8_t bytes[CM_BLOCK_SIZE];
+    uint64_t offset = (uint64_t)((const uint8_t *)p - m->base);
+    assert(n > 1 && n <= sizeof(bytes));
+    return m->file && m->file->sparse && cm_plat_file_pread(m->file, bytes, n, offset) == 0 &&
+           bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
+}
+
+static inline uint64_t *cm_media_counters(const uint8_t *base, uint32_t shard)
+{
+    uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
+    return ((struct cm_stats_shard *)p)[shard].word;
+}
+/* Adds to a counter of the stats page. The first threads have shards of their own, the others share
+ * what is left. Unreadable: nothing is counted. */
+static inline void cm_media_count(const struct cm_media *m, const struct cm_plat_thread *t,
+                                  unsigned which, uint64_t n)
+{
+    if (t->number < CM_STATS_OWN_SHARDS) {
+        (void)cm_guard_add64_own(&cm_media_counters(m->base, t->number)[which], n);
+    } else {
+        uint32_t shared = t->number % (CM_STATS_SHARDS - CM_STATS_OWN_SHARDS);
+        (void)cm_guard_add64(&cm_media_counters(m->base, CM_STATS_OWN_SHARDS + shared)[which], n);
+    }
+}
+
+/* Adds to a counter and to the next one. */
+static inline void cm_media_count2(const struct cm_media *m, const struct cm_plat_thread *t,
+                                   unsigned which, uint64_t n, uint64_t n2)
+{
+    if (t->number < CM_STATS_OWN_SHARDS) {
+        (void)cm_guard_add64_own2(&cm_media_counters(m->base, t->number)[which], n, n2);
+    } else {
+        cm_media_count(m, t, which, n);
+        cm_media_count(m, t, which + 1, n2);
+    }
+}
+
+static inline int cm_media_store64(const struct cm_media *m, uint64_t *p, uint64_t v)
+{
+    return m->ops->store64(m->ops_ctx, p, v);
+}
+static inline int cm_media_cas64(const struct cm_media *m, uint64_t *p, uint64_t old, uint64_t v)
+{
+    return m->ops->cas64(m->ops_ctx, p, old, v);
+}
+static inline int cm_media_write(const struct cm_media *m, void *dst, const void *src, size_t n)
+{
+    return m->ops->write(m->ops_ctx, dst, src, n);
+}
+static inline int cm_media_copy(const struct cm_media *m, void *dst, const void *src, size_t n)
+{
+    cm_plat_thread()->written += n;
+    return m->ops->copy(m->ops_ctx, dst, src, n);
+}
+static inline int cm_media_flush(const struct cm_media *m, const void *p, size_t n)
+{
+    cm_plat_thread()->written +=
+        ((uintptr_t)p % CM_CACHE_LINE + n + CM_CACHE_LINE - 1) / CM_CACHE_LINE * CM_CACHE_LINE;
+    return m->ops->flush(m->ops_ctx, p, n);
+}
+/* Wear is counted here, where waiting is due anyway: what was copied, and the lines that were
+ * flushed. Lines that the CPU writes back by itself are not. */
+static inline void cm_media_fence(const struct cm_media *m)
+{
+    struct cm_plat_thread *t = cm_plat_thread();
+    if (m->counted && t->written != 0)
+        cm_media_count(m, t, CM_STAT_pool_bytes, t->written);
+    t->written = 0;
+    m->ops->fence(m->ops_ctx);
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * placement.h - where in the index a block may live: the placement of docs/format.md as pure functions,
+ * in a header because every hit computes them.
+ */
+#ifndef CM_PLACE_H
+#define CM_PLACE_H
+
+#include "media/format.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* Blocks of one group share a stripe, so that a 1 MiB bracket takes at most five locks. */
+#define CM_GROUP_SHIFT 6u
+#define CM_GROUP_BLOCKS (1u << CM_GROUP_SHIFT)
+
+/* Where the blocks of a group live: in one stripe, and the first buckets of neighbours are
+ * neighbours, so that reading a run of blocks reads a run of cache lines. */
+struct cm_home {
+    uint64_t stripe;
+    uint64_t start; /* bucket of the group's first block, counted from the stripe's first */
+};
+/* Where a key may live. */
+struct cm_place {
+    uint64_t bucket[2]; /* numbers in the whole index, the first one preferred */
+    uint64_t tag;       /* in its place in a cell; never makes a cell zero */
+    uint64_t hash;      /* of the key */
+};
+
+static inline struct cm_home cm_place_home(const struct cm_geometry *g, uint64_t seed,
+                                           uint64_t incarnation, uint64_t group)
+{
+    const uint64_t w[2] = { incarnation, group };
+    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), seed);
+    struct cm_home home = { cm_format_reduce((uint32_t)h, g->stripes),
+                            cm_format_reduce((uint32_t)(h >> 32), g->stripe_buckets) };
+    return home;
+}
+
+static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
+                                  uint64_t block, const struct cm_home *home,
+                                  struct cm_place *place)
+{
+    const uint64_t w[2] = { incarnation, block };
+    /* Another seed than the group's, so that group g and block g are unrelated. */
+    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), ~seed);
+    uint64_t n = g->stripe_buckets;
+    /* Neighbours beside one another; but a stripe with fewer buckets than a group has blocks would
+     * put every n-th of them in one bucket, so there each has a place of its own. */
+    uint64_t first = n < CM_GROUP_BLOCKS ? (((h >> 20) & 0xfffff) * n) >> 20
+                                         : home->start + (block & (CM_GROUP_BLOCKS - 1));
+    if (first >= n)
+        first -= n;
+    /* The second bucket is the block's own, or the overflow of neighbours would meet again. 20 bits
+     * choose it, 24 others are the tag. */
+    uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
+    if (second >= n)
+        second -= n;
+    place->bucket[0] = home->stripe * n + first;
+    place->bucket[1] = home->stripe * n + second;
+    place->hash = h;
+    place->tag = h & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+}
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * saved_policy.c - what the policy knows, kept in the pool over a clean close.
+ *
+ * Owns: the memo pages. They hold counts and KNOWN of the slots, then the ghost; what has no room
+ * (CM_MEMO_PAGES_MAX) is not kept. A close writes those that changed, as a new generation, and has
+ * the superblock name the oldest one that counts: that of the first of the sessions that were all
+ * closed since. The next open for use takes the name away, so nothing is ever loaded after a crash.
+ * A page counts iff its generation, number and sum are right, and any bytes are good enough for
+ * what is done with them: only which blocks stay depends on it.
+ *
+ * Opening reads none of them. A page is loaded when hand or ghost first get there, and joins what
+ * is known by then; a second thread that comes meanwhile does without, nobody waits. Slots that
+ * are filled before the hand has reached their page may inherit the count of what was in them.
+ *
+ * Who: cache.c; ring.c and ghost.c by their `reach`.
+ */
+#include "media/saved_policy.h"
+
+#include <string.h>
+
+uint64_t cm_memo_bytes(const struct cm_geometry *g)
+{
+    return (g->memo_pages + 63) / 64 * 8;
+}
+
+static struct cm_memo_page *page_at(const struct cm_media *m, uint64_t number)
+{
+    assert(number < m->geo.memo_pages);
+    return (struct cm_memo_page *)(void *)(m->base + m->geo.memo_offset + number * CM_BLOCK_SIZE);
+}
+
+bool cm_memo_readable(const struct cm_media *m, uint64_t number)
+{
+    struct cm_memo_page p;
+    return cm_guard_copy(&p, page_at(m, number), sizeof(p)) == 0 ||
+           cm_media_is_hole(m, page_at(m, number), sizeof(p));
+}
+
+/* The slots, or buckets, of a page: how many, and the first. */
+static uint64_t slots_of(const struct cm_memo *o, uint64_t number, uint64_t *first)
+{
+    uint64_t left;
+    *first = number * CM_MEMO_SLOTS;
+    left = o->ring->slots - *first;
+    return left < CM_MEMO_SLOTS ? left : CM_MEMO_SLOTS;
+}
+
+static uint64_t buckets_of(const struct cm_memo *o, uint64_t number, uint64_t *first)
+{
+    uint64_t left;
+    *first = (number - o->media->geo.memo_ring_pages) * CM_MEMO_BUCKETS;
+    left = o->ghost->buckets - *first;
+    return left < CM_MEMO_BUCKETS ? left : CM_MEMO_BUCKETS;
+}
+
+/* ---- Loading --------------------------------------------------------------------------------- */
+
+static bool is_reached(const struct cm_memo *o, uint64_t number)
+{
+    return at_load_relaxed(&o->reached[number / 64]) >> number % 64 & 1;
+}
+
+/* Does a page say that it is of a generation that counts? Many were never written. */
+static bool is_of_us(const struct cm_memo *o, uint64_t number)
+{
+    uint64_t generation;
+    return o->generation != 0 &&
+           cm_guard_load64(&page_at(o->media, number)->generation, &generation) == 0 &&
+           generation >= o->generation;
+}
+
+/* Copies a page that counts. */
+static bool fetch(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
+{
+    return is_of_us(o, number) && cm_guard_copy(p, page_at(o->media, number), sizeof(*p)) == 0 &&
+           p->number == number && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);
+}
+
+static void load(struct cm_memo *o, uint64_t number)
+{
+    struct cm_memo_page p;
+    uint64_t first, n, bit = UINT64_C(1) << number % 64;
+    /* acq_rel not needed for the data, which is atomic; this lets one thread load. */
+    if ((at_or_acq_rel(&o->reached[number / 64], bit) & bit) || !fetch(o, number, &p))
+        return;
+    if (number < o->media->geo.memo_ring_pages) {
+        n = slots_of(o, number, &first);
+        cm_ring_load(o->ring, first, n, p.body);
+    } else {
+        n = buckets_of(o, number, &first);
+        cm_ghost_load(o->ghost, first, n, p.body);
+    }
+}
+
+static void reach(struct cm_memo *o, uint64_t number, uint64_t end)
+{
+    if (number < end && !is_reached(o, number))
+        load(o, number);
+}
+
+static void reach_slot(void *memo, uint64_t slot)
+{
+    struct cm_memo *o = memo;
+    reach(o, slot / CM_MEMO_SLOTS, o->media->geo.memo_ring_pages);
+}
+
+static void reach_bucket(void *memo, uint64_t bucket)
+{
+    struct cm_memo *o = memo;
+    const struct cm_geometry *g = &o->media->geo;
+    reach(o, g->memo_ring_pages + bucket / CM_MEMO_BUCKETS, g->memo_pages);
+}
+
+void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_ring *ring,
+                   struct cm_ghost *ghost, const struct cm_super_memo *kept)
+{
+    o->media = m;
+    o->ring = ring;
+    o->ghost = ghost;
+    o->generation = kept ? kept->generation : 0;
+    if (o->generation != 0) {
+        ring->hand = kept->hand;
+        ghost->time = kept->departures;
+    }
+    ring->reach = reach_slot;
+    ring->reach_ctx = o;
+    ghost->reach = reach_bucket;
+    ghost->reach_ctx = o;
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+/* Of both halves of two bytes of a page of the ring: the higher count, and whether it is known. */
+static uint8_t join(uint8_t a, uint8_t b)
+{
+    const uint8_t low = CM_REF_MAX, high = CM_REF_MAX << 4;
+    const uint8_t known = CM_REF_KNOWN | CM_REF_KNOWN << 4;
+    return (uint8_t)(((a & low) > (b & low) ? a & low : b & low) |
+                     ((a & high) > (b & high) ? a & high : b & high) | ((a | b) & known));
+}
+
+static bool is_zero(const struct cm_memo_page *p)
+{
+    return p->body[0] == 0 && memcmp(p->body, p->body + 1, sizeof(p->body) - 1) == 0;
+}
+
+/* Both: what a page is to say, its body zero before. false: what it says by now. */
+static bool gather_slots(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
+{
+    struct cm_memo_page last;
+    uint64_t first, n = slots_of(o, number, &first), used = at_load_relaxed(&o->ring->frontier);
+    if (first < used)
+        cm_ring_save(o->ring, first, first + n <= used ? n : used - first, p->body);
+    if (is_reached(o, number))
+        return true;
+    if (is_zero(p))
+        return false;
+    if (fetch(o, number, &last))
+        for (unsigned i = 0; i < sizeof(p->body); i++)
+            p->body[i] = join(p->body[i], last.body[i]);
+    return true;
+}
+
+static bool gather_buckets(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
+{
+    uint64_t first, n = buckets_of(o, number, &first);
+    if (!is_reached(o, number))
+        return false;
+    cm_ghost_save(o->ghost, first, n, p->body);
+    return true;
+}
+
+/* Is a page to be written? */
+static bool gather(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
+{
+    memset(p, 0, sizeof(*p));
+    if (!(number < o->media->geo.memo_ring_pages ? gather_slots(o, number, p)
+                                                 : gather_buckets(o, number, p)))
+        return false;
+    return !is_zero(p) || is_of_us(o, number); /* an older one would come back */
+}
+
+int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept)
+{
+    const struct cm_media *m = o->media;
+    const uint64_t end = at_load_relaxed(&o->ring->end);
+    int e = 0;
+    for (uint64_t i = 0; i < m->geo.memo_pages && e == 0; i++) {
+        struct cm_memo_page p;
+        if (!gather(o, i, &p))
+            continue;
+        p.generation = generation;
+        p.number = i;
+        p.xxh3 = cm_format_memo_sum(cm_media_key(m), &p);
+        e = cm_media_copy(m, page_at(m, i), &p, sizeof(p));
+    }
+    cm_media_fence(m); /* before CLEAN says that they count */
+    kept->generation = o->generation != 0 ? o->generation : generation;
+    kept->hand = end > 0 ? at_load_relaxed(&o->ring->hand) % end : 0;
+    kept->departures = at_load_relaxed(&o->ghost->time);
+    return e;
+}

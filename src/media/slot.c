@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * slot.c - slots: 32-byte headers, 4 KiB payloads.
+ *
+ * Owns: the words of a header and the order in which they are read and written. A header is the
+ * truth about its slot. w0 alone makes it valid: it carries VALID, a sequence that survives
+ * invalidation, and a check over everything else, so a header whose words do not belong together
+ * is simply not valid.
+ *
+ * Who: the protocol (steps.c) and check.c. Writers own the slot (ring.h); invalidating needs no
+ * ownership, only the stripe of the key, because it is a compare-and-swap of w0 and touches nothing
+ * else.
+ */
+#include "media/slot.h"
+
+#include <string.h>
+
+#include "platform/platform.h"
+
+bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
+{
+    return cm_media_is_hole(m, cm_slot_at(m, slot), sizeof(struct cm_header));
+}
+
+bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot)
+{
+    return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_payload(m, slot), CM_BLOCK_SIZE);
+}
+
+static int load_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    /* w0 first, acquire: pairs with the release store in cm_slot_publish. If the words below are
+     * from another life of the slot, the check over all of them fails. */
+    return cm_guard_load_words(&cm_slot_at(m, slot)->w0, &h->w0, 4);
+}
+
+enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    if (load_header(m, slot, h))
+        return CM_SLOT_UNREADABLE;
+    return cm_format_header_ok(cm_media_key(m), slot, h) ? CM_SLOT_HIT : CM_SLOT_OTHER;
+}
+
+/* THE DELIBERATE RACE. The payload may be overwritten while it is copied; cm_guard_copy reads it
+ * without any order, and the bytes are used only if w0 is the same word after the copy as before.
+ * Why that suffices: whoever overwrites the payload owns the slot, and before its first store to
+ * the payload it has replaced w0 (cm_slot_invalidate, a full barrier) and fenced. So if any copied
+ * byte is from a later life, the acquire fence below orders the second load of w0 after the load
+ * that saw it, and that load sees w0 changed. w0 cannot be back to its old value: each life has
+ * its own sequence, and a reader would have to be stopped for 2^31 lives of the slot, and for not
+ * one more or less, and w0's check be the same in the last one (docs/concurrency.md). Under
+ * TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
+static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
+                                 uint32_t from, uint32_t len, int *error)
+{
+    uint64_t again;
+    *error = cm_guard_copy(dst, cm_slot_payload(m, slot) + from, len);
+    at_fence_acquire();
+    if (*error == 0)
+        *error = cm_guard_load64(&cm_slot_at(m, slot)->w0, &again);
+    return *error == 0 && again == w0;
+}
+
+static bool sum_ok(const struct cm_media *m, uint64_t slot, const struct cm_header *h,
+                   const void *data)
+{
+    return h->xxh3 == cm_format_payload_sum(cm_media_key(m), slot, h->incarnation,
+                                            cm_header_block(h), data, cm_header_valid(h));
+}
+
+/* The rare case: the whole valid part is copied aside, summed, and the wanted part taken. */
+static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slot,
+                                          const struct cm_header *h, uint32_t from, uint32_t len,
+                                          void *dst)
+{
+    uint8_t whole[CM_BLOCK_SIZE];
+    int e;
+    if (!copy_while_unchanged(m, slot, h->w0, whole, 0, cm_header_valid(h), &e))
+        return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
+    if (!sum_ok(m, slot, h, whole)) /* counts, because w0 proved unchanged */
+        return CM_SLOT_BAD_SUM;
+    memcpy(dst, whole + from, len);
+    return CM_SLOT_HIT;
+}
+
+void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
+{
+    at_prefetch(cm_slot_at(m, slot));
+}
+
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
+{
+    cm_slot_prefetch_header(m, slot);
+    at_prefetch(cm_slot_payload(m, slot));
+}
+
+enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
+                                  const struct cm_part *part, bool verify, uint32_t *got,
+                                  uint64_t *w0)
+{
+    const uint32_t from = part->from, len = part->len;
+    uint8_t *const dst = part->dst;
+    assert(from + len <= CM_BLOCK_SIZE);
+    struct cm_header h;
+    int e = 0;
+    if (load_header(m, slot, &h))
+        return CM_SLOT_UNREADABLE;
+    /* Copied before anything in the header is looked at: nothing depends on the header then, so its
+     * cache miss and the payload's run side by side. */
+    bool same = copy_while_unchanged(m, slot, h.w0, dst, from, len, &e);
+    enum cm_slot_verdict v = CM_SLOT_HIT;
+    if (!cm_format_header_ok(cm_media_key(m), slot, &h) || !cm_slot_is(&h, k))
+        v = CM_SLOT_OTHER;
+    else if (e)
+        v = CM_SLOT_UNREADABLE;
+    else if (!same)
+        v = CM_SLOT_CHANGED;
+    *got = 0;
+    if (v == CM_SLOT_HIT) {
+        uint32_t valid = cm_header_valid(&h);
+        *got = valid <= from ? 0 : valid - from < len ? valid - from : len;
+        if (verify)
+            v = read_verified(m, slot, &h, from, *got, dst);
+    }
+    if (v != CM_SLOT_HIT)
+        *got = 0;
+    /* What was copied in vain may be another file's: it does not stay in the caller's buffer. */
+    if (*got < len)
+        memset(dst + *got, 0, len - *got);
+    *w0 = h.w0;
+    return v;
+}
+
+enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
+                                    const struct cm_header *h)
+{
+    uint8_t whole[CM_BLOCK_SIZE];
+    if (cm_guard_copy(whole, cm_slot_payload(m, slot), cm_header_valid(h)))
+        return CM_SLOT_UNREADABLE;
+    return sum_ok(m, slot, h, whole) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
+}
+
+int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
+{
+    return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
+}
+
+int cm_slot_flush(const struct cm_media *m, uint64_t slot)
+{
+    return cm_media_flush(m, cm_slot_at(m, slot), sizeof(struct cm_header));
+}
+
+uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n)
+{
+    uint32_t failed = 0;
+    if (n == 1)
+        return cm_slot_flush(m, slot[0]) != 0;
+    for (unsigned i = 0, end; i < n; i = end) {
+        uint64_t low = slot[i], high = low;
+        for (end = i + 1; end < n && (slot[end] == high + 1 || slot[end] + 1 == low); end++) {
+            low = slot[end] < low ? slot[end] : low;
+            high = slot[end] > high ? slot[end] : high;
+        }
+        if (cm_media_flush(m, cm_slot_at(m, low),
+                           (size_t)(high - low + 1) * sizeof(struct cm_header)) == 0)
+            continue;
+        for (unsigned j = i; j < end; j++) /* one of them: which? */
+            failed |= (uint32_t)(cm_slot_flush(m, slot[j]) != 0) << j;
+    }
+    return failed;
+}
+
+int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
+                 uint32_t valid, struct cm_header *h)
+{
+    assert(valid >= 1 && valid <= CM_BLOCK_SIZE && k->block <= CM_BLOCK_MAX);
+    struct cm_header *at = cm_slot_at(m, slot);
+    uint8_t tail[CM_BLOCK_SIZE];
+    if (valid < CM_BLOCK_SIZE) { /* zeros behind a tail: defined bytes, though never served */
+        memcpy(tail, data, valid);
+        memset(tail + valid, 0, sizeof(tail) - valid);
+        data = tail;
+    }
+    int e = cm_guard_load64(&at->w0, &h->w0);
+    if (e == 0 && (h->w0 & CM_W0_VALID))
+        e = CM_EIO; /* an owned slot was invalidated: the media or a stranger brought it back */
+    if (e)
+        return e;
+    h->incarnation = k->incarnation;
+    h->block_valid = k->block << CM_VALID_BITS | valid;
+    e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);
+    /* Behind the copy: its stores are on their way meanwhile, and the fence waits less. */
+    h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);
+    if (e == 0)
+        e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);
+    return e;
+}
+
+int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    uint32_t seq = (uint32_t)((h->w0 + 1) & CM_W0_SEQ_MASK);
+    h->w0 = cm_format_w0(cm_media_key(m), slot, h, seq);
+    /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
+     * visible and durable before this. */
+    return cm_media_store64(m, &cm_slot_at(m, slot)->w0, h->w0);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * slot.h - headers and payload of slots, and the optimistic copy.
+ */
+#ifndef CM_SLOT_H
+#define CM_SLOT_H
+
+#include "media/index.h"
+
+/* What one look at a slot says. */
+enum cm_slot_verdict {
+    CM_SLOT_HIT,       /* holds the key */
+    CM_SLOT_OTHER,     /* empty, or another key's */
+    CM_SLOT_CHANGED,   /* changed while being looked at */
+    CM_SLOT_BAD_SUM,   /* holds the key, but its payload is wrong */
+    CM_SLOT_UNREADABLE /* media error */
+};
+
+/* Loads a header so that its words belong together. CM_SLOT_HIT here: VALID and check right,
+ * whatever the key. *h is set for HIT and OTHER (w0 at least). */
+enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h);
+
+static inline struct cm_header *cm_slot_at(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.slots);
+    uint8_t *p = m->base + m->geo.header_offset + slot * sizeof(struct cm_header);
+    return (struct cm_header *)(void *)p;
+}
+static inline uint8_t *cm_slot_payload(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.slots);
+    return m->base + m->geo.slot_offset + slot * CM_BLOCK_SIZE;
+}
+
+static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
+{
+    return h->incarnation == k->incarnation && cm_header_block(h) == k->block;
+}
+
+/* Is the header unreadable only because a full volume has no room for its page? Then it is empty.
+ */
+bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
+
+/* Has the volume no room for the slot's pages? */
+bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
+
+/* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
+void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
+/* Asks for the header and for the first lines of a part of the payload, of a slot that is read
+ * next. Before a single block 24 to 63 are equally good, fewer are not (docs/performance.md). */
+#define CM_SOON_LINES 24u
+#define CM_TAKE_MIN (CM_SOON_LINES * CM_CACHE_LINE)
+static inline __attribute__((always_inline)) void cm_slot_prefetch_soon(const struct cm_media *m,
+                                                                        uint64_t slot,
+                                                                        uint32_t from, size_t len,
+                                                                        unsigned lines)
+{
+    const uint8_t *p = cm_slot_payload(m, slot) + from;
+    assert(lines <= CM_SOON_LINES);
+    at_prefetch(cm_slot_at(m, slot));
+    at_prefetch(p);
+    if (len < CM_TAKE_MIN)
+        return;
+    for (unsigned i = 1; i < lines; i++)
+        at_prefetch(p + i * CM_CACHE_LINE);
+}
+
+/* What is wanted of a block. */
+struct cm_part {
+    uint32_t from, len;
+    void *dst;
+};
+/* The optimistic copy: a part of key k's block out of `slot`, without any lock. HIT: part->dst
+ * holds it and it was the block's content all the while; *got (<= part->len) says how many bytes of
+ * it are valid, the rest is zeros. `verify`: the payload's checksum is tested as well. *w0 is the
+ * word it all was judged by. Any other verdict: part->dst is unspecified, but nobody else's bytes.
+ */
+enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
+                                  const struct cm_part *part, bool verify, uint32_t *got,
+                                  uint64_t *w0);
+/* The same for a slot that cm_slot_read() found right since the pool was opened, where it holds all
+ * of k's block. Every header it had since was written by this session, word by word as w0 says, and
+ * w0 is the same before and after: so its check could only find media that changed by itself, and
+ * what the words are used for is compared in full here, the length included. (That of a tail cannot
+ * be: cm_slot_read.) false: nothing is known, and part->dst may hold another block's bytes. */
+static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
+                                      const struct cm_key *k, const struct cm_part *part)
+{
+    const struct cm_header *at = cm_slot_at(m, slot);
+    struct cm_header h;
+    uint64_t again;
+    if (cm_guard_load_words(&at->w0, &h.w0, 4) ||
+        cm_guard_copy(part->dst, cm_slot_payload(m, slot) + part->from, part->len))
+        return false;
+    at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */
+    return cm_guard_load64(&at->w0, &again) == 0 && again == h.w0 && (h.w0 & CM_W0_VALID) &&
+           h.incarnation == k->incarnation &&
+           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
+}
+/* The same, of a slot that cm_slot_prefetch_soon() asked for. */
+static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
+                                      const struct cm_key *k, const struct cm_part *part)
+{
+    static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");
+    if (!m->take || part->len < CM_TAKE_MIN)
+        return cm_slot_read_known(m, slot, k, part);
+    return m->take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
+                   part->len, k->incarnation, k->block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
+}
+/* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
+enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
+                                    const struct cm_header *h);
+
+/* Makes the header invalid, keeping its sequence, iff w0 is still `w0`. 1 done, 0 changed,
+ * CM_EIO. Durable after cm_slot_flush and a fence. */
+int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0);
+int cm_slot_flush(const struct cm_media *m, uint64_t slot);
+
+/* The same for n slots (32 at most), the headers of neighbours together: they share cache lines,
+ * and a line that is flushed twice is waited for in between. Returns a bit for each that failed. */
+uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n);
+
+/* Writes payload and key words of an owned, durably invalid slot; the header stays invalid.
+ * Durable after cm_slot_flush and a fence. *h is the header to publish. */
+int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
+                 uint32_t valid, struct cm_header *h);
+/* Makes *h visible: VALID, next sequence. Durable after cm_slot_flush and a fence. */
+int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h);
+
+#endif

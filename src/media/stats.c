@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * stats.c - counters that any process may watch.
+ *
+ * Owns: the stats page. Each thread adds to one of CM_STATS_SHARDS shards, chosen by its number,
+ * so that counting shares no cache line in the usual case, and takes no locked instruction. The
+ * page is neither flushed nor trusted: a reader may see half of a session, an unreadable page
+ * counts nothing. Its stores are the one exception to the rule that pool stores go through the
+ * persist table: no crash state depends on them.
+ *
+ * Who: everybody adds; cache.c begins sessions and sums.
+ */
+#include "media/stats.h"
+
+#include <string.h>
+
+#define HISTOGRAM_AT(which) (CM_STAT_COUNT + (unsigned)(which)*CM_LATENCY_BUCKETS)
+
+static_assert(HISTOGRAM_AT(2) <= CM_STATS_SHARD_WORDS, "a shard holds every counter");
+static_assert(offsetof(cm_stats_data, lifetime_pool_bytes) == 8 + 8 * CM_STAT_COUNT,
+              "counters lie in cm_stats_data as CM_STAT_MAP lists them");
+
+#define WHOLE 1000000u /* parts per million; more is nothing that we wrote */
+
+static struct cm_stats_head *head_at(const uint8_t *base)
+{
+    return (struct cm_stats_head *)(uintptr_t)(base + CM_STATS_OFFSET);
+}
+
+void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n)
+{
+    cm_media_count(m, cm_plat_thread(), which, n);
+}
+
+void cm_stats_add2(const struct cm_media *m, enum cm_stat one, uint64_t n, enum cm_stat other,
+                   uint64_t n2)
+{
+    const struct cm_plat_thread *t = cm_plat_thread();
+    cm_media_count(m, t, one, n);
+    cm_media_count(m, t, other, n2);
+}
+
+void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_t ns)
+{
+    unsigned bucket = 0;
+    while (ns > 1 && bucket < CM_LATENCY_BUCKETS - 1) {
+        ns >>= 1;
+        bucket++;
+    }
+    cm_stats_add(m, (enum cm_stat)(HISTOGRAM_AT(which) + bucket), 1);
+}
+
+/* Adds *p += v - *p, that is, stores v, through the guard. Only one process writes the page. */
+static void put(uint64_t *p, uint64_t v)
+{
+    uint64_t old;
+    if (cm_guard_load64(p, &old) == 0)
+        (void)cm_guard_add64(p, v - old);
+}
+
+uint64_t cm_stats_total(const struct cm_media *m, enum cm_stat which)
+{
+    uint64_t sum = 0, n;
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
+        if (cm_guard_load64(&cm_media_counters(m->base, s)[which], &n) == 0)
+            sum += n;
+    return sum;
+}
+
+void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINTS], uint64_t reads,
+                    uint64_t skipped)
+{
+    struct cm_stats_head *h = head_at(m->base);
+    put(&h->curve_reads, reads);
+    put(&h->curve_skipped, skipped);
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        put(&h->curve_hits[i], hits[i] + 1); /* CM_CURVE_UNKNOWN becomes what an old page has: 0 */
+}
+
+void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
+{
+    struct cm_stats_head *h = head_at(m->base);
+    cm_stats_data last;
+    if (cm_stats_sum(m->base, &last) == 0)
+        put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
+        for (unsigned i = 0; i < HISTOGRAM_AT(2); i++)
+            put(&cm_media_counters(m->base, s)[i], 0);
+    static const uint64_t unknown[CM_CURVE_POINTS] = { CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
+                                                       CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
+                                                       CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
+                                                       CM_CURVE_UNKNOWN };
+    cm_stats_curve(m, unknown, 0, 0);
+    put(&h->opened_at_ns, (uint64_t)wall_ns);
+    put(&h->closed_at_ns, 0);
+    put(&h->owner_pid, pid);
+}
+
+void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
+{
+    put(&head_at(m->base)->closed_at_ns, (uint64_t)wall_ns);
+}
+
+int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
+{
+    uint64_t sum[CM_STATS_SHARD_WORDS] = { 0 }, word[CM_STATS_SHARD_WORDS];
+    uint64_t head[6 + CM_CURVE_POINTS];
+    memset(out, 0, sizeof(*out));
+    out->struct_size = sizeof(*out);
+    if (cm_guard_load_words(&head_at(base)->opened_at_ns, head, 6 + CM_CURVE_POINTS))
+        return CM_EIO;
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++) {
+        if (cm_guard_load_words(cm_media_counters(base, s), word, CM_STATS_SHARD_WORDS))
+            return CM_EIO;
+        for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
+            sum[i] += word[i];
+    }
+    uint64_t *named = &out->hit_blocks; /* the first of CM_STAT_MAP; layout asserted above */
+    memcpy(named, sum, CM_STAT_COUNT * sizeof(uint64_t));
+    memcpy(out->hit_latency, &sum[HISTOGRAM_AT(CM_HISTOGRAM_HIT)], sizeof(out->hit_latency));
+    memcpy(out->origin_latency, &sum[HISTOGRAM_AT(CM_HISTOGRAM_ORIGIN)],
+           sizeof(out->origin_latency));
+    out->opened_at_ns = head[0];
+    out->closed_at_ns = head[3];
+    out->lifetime_pool_bytes = head[1] + out->pool_bytes;
+    out->curve_reads = head[4];
+    out->curve_skipped = head[5];
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        out->curve_hits[i] = head[6 + i] <= WHOLE + 1 ? head[6 + i] - 1 : CM_CURVE_UNKNOWN;
+    return 0;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * superblock.c - the superblock pair.
+ *
+ * Owns: the two copies at the start of the pool, and what they alone decide: whether a pool may be
+ * kept after a crash, the epoch that seeds every check, the incarnation high-water mark.
+ *
+ * How: a write goes to one copy, is made durable, then to the other. A torn copy fails its checksum
+ * and the other one counts; of two good ones the higher sequence counts. Nothing that a superblock
+ * says takes effect before BOTH copies hold it: otherwise losing the newer copy to a media error
+ * would bring back an old epoch, and with it every slot that was forgotten by bumping it.
+ *
+ * Who: cache.c opens and closes; file.c asks for incarnations and escalate.
+ */
+#include "media/superblock.h"
+
+#include <string.h>
+
+static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
+{
+    return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
+}
+
+static int settle_copy(struct cm_superblocks *s, unsigned i)
+{
+    int e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(struct cm_super));
+    /* Before the other copy is touched: one of them is always whole. */
+    cm_media_fence(s->media);
+    return e;
+}
+
+/* Through the page cache as well, where there is no DAX. */
+static int sync_copy(struct cm_superblocks *s, unsigned i)
+{
+    return s->sync && s->file ? cm_plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE)
+                              : 0;
+}
+
+static int write_copy(struct cm_superblocks *s, unsigned i)
+{
+    int e = cm_media_write(s->media, copy_at(s->media, i), &s->now, sizeof(s->now));
+    return e ? e : settle_copy(s, i);
+}
+
+static int write_next(struct cm_superblocks *s, unsigned i)
+{
+    s->now.seq++; /* of each copy: the one that was written last is told from the other */
+    s->now.xxh3 = cm_format_super_sum(&s->now);
+    return write_copy(s, i);
+}
+
+/* Lock held. The second copy is written even where the first cannot be: a new epoch that is in one
+ * of them forgets more than one that is in none. Not so while the page cache may still have the
+ * first in flight, which then counts at a crash of the process and may be torn by a power cut. */
+static int write_both(struct cm_superblocks *s)
+{
+    int e = write_next(s, s->first);
+    int e_sync = sync_copy(s, s->first);
+    if (e_sync == 0) {
+        int e_second = write_next(s, 1 - s->first);
+        e = e ? e : e_second;
+        e_sync = sync_copy(s, 1 - s->first);
+        if (e_sync) /* the first is durable, so this one is written first the next time */
+            s->first = 1 - s->first;
+    }
+    e = e ? e : e_sync;
+    s->failed = e != 0;
+    return e;
+}
+
+static int read_copy(const uint8_t *base, unsigned i, struct cm_super *sb)
+{
+    int e = cm_guard_copy(sb, base + i * CM_SUPER_STRIDE, sizeof(*sb));
+    return e ? CM_EDAMAGED : cm_format_super_check(sb);
+}
+
+int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
+{
+    struct cm_super c[CM_SUPER_COPIES];
+    int e[CM_SUPER_COPIES];
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        e[i] = read_copy(base, i, &c[i]);
+    if (e[0] && e[1]) {
+        /* A code that names the reason beats "damaged", which beats "no pool at all". */
+        for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+            if (e[i] != CM_ENOTPOOL && e[i] != CM_EDAMAGED)
+                return e[i];
+        return e[0] == CM_ENOTPOOL && e[1] == CM_ENOTPOOL ? CM_ENOTPOOL : CM_EDAMAGED;
+    }
+    int pick = e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
+    *sb = c[pick];
+    *damaged = (e[0] || e[1]) ? 1 : 0;
+    return pick;
+}
+
+void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],
+                   uint64_t hash_seed, uint64_t wall_ns)
+{
+    memset(sb, 0, sizeof(*sb));
+    memcpy(sb->magic, "CACHEMAX", 8);
+    sb->byte_order = CM_BYTE_ORDER_MARK;
+    sb->version = CM_FORMAT_VERSION;
+    memcpy(sb->uuid, uuid, 16);
+    sb->pool_size = g->pool_size;
+    sb->slots = g->slots;
+    sb->record_buckets = g->record_buckets;
+    sb->stripes = g->stripes;
+    sb->stripe_buckets = g->stripe_buckets;
+    sb->data_align = g->data_align;
+    sb->hash_seed = hash_seed;
+    sb->created_ns = wall_ns;
+    sb->epoch = 1;
+    sb->inc_mark = 1; /* zero is no incarnation */
+    sb->state = CM_SUPER_CLEAN;
+    sb->durability = CM_DURABILITY_VOLATILE;
+}
+
+int cm_super_kill(struct cm_superblocks *s)
+{
+    static const uint64_t zero[sizeof(struct cm_super) / 8];
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        int e = cm_media_write(s->media, copy_at(s->media, i), zero, sizeof(zero));
+        if (e == 0)
+            e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(zero));
+        if (e)
+            return e;
+    }
+    /* Before anything of the new pool is stored: a crash during formatting leaves no pool. */
+    cm_media_fence(s->media);
+    return 0;
+}
+
+int cm_super_format(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    int e = write_both(s);
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+static bool is_zero(const uint8_t id[16])
+{
+    static const uint8_t zero[16];
+    return memcmp(id, zero, 16) == 0;
+}
+
+static bool same_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return !is_zero(owner->boot_id) && memcmp(sb->boot_id, owner->boot_id, 16) == 0;
+}
+
+bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    if (sb->state == CM_SUPER_CLEAN || sb->durability == CM_DURABILITY_DAX)
+        return false;
+    /* The page cache held the truth, so it must be the same page cache: same boot of the system
+     * and same mount of the volume. Unknown identities match nothing. */
+    return !same_boot(sb, owner) || is_zero(owner->mount_id) ||
+           memcmp(sb->mount_id, owner->mount_id, 16) != 0;
+}
+
+/* The records go with the epoch, and what they say of fsyncs that failed. */
+static void next_epoch(struct cm_super *sb)
+{
+    sb->epoch++;
+    sb->frontier = 0;
+    sb->unnamed_boot = sb->failed_boot;
+}
+
+/* Where the system does not say which boot it is, this may still be the one in which an fsync
+ * failed; and it is that one where it says so, after the pool was used in another (a container,
+ * another machine). The marks in the records are of another number then. */
+static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
+    const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
+    const bool back = !is_zero(owner->boot_id) &&
+                      memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
+    sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
+    if ((unknown && failed) || back)
+        sb->failed_boot = sb->unnamed_boot = sb->boot_number;
+}
+
+int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
+{
+    cm_lock_acquire(&s->lock);
+    struct cm_super *sb = &s->now;
+    bool lost = false;
+    /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
+     * The first is made durable, then the second is overwritten, and only then the first. It is
+     * stored again as it is: if an earlier sync of it failed, the system would not write it. */
+    int e = write_copy(s, 1 - s->first);
+    if (e == 0)
+        lost = sync_copy(s, 1 - s->first) != 0;
+    /* One copy is durable: the other one if it is whole, for it is the older one and was durable
+     * before this one was written. It stays until this one is, too. */
+    struct cm_super other;
+    if (lost && read_copy(s->media->base, s->first, &other) == 0)
+        s->first = 1 - s->first;
+    /* The sync covers all that a crashed owner left to the page cache. If it fails the system has
+     * dropped some of that, says so this once, and may read what was there long ago: nothing of the
+     * pool counts, now or in a later session. */
+    *emptied = lost || cm_super_must_empty(sb, owner);
+    if (*emptied)
+        next_epoch(sb);
+    if (!same_boot(sb, owner))
+        next_boot(sb, owner);
+    memcpy(sb->boot_id, owner->boot_id, 16);
+    memcpy(sb->mount_id, owner->mount_id, 16);
+    sb->owner_pid = owner->pid;
+    sb->durability = owner->durability;
+    sb->state = CM_SUPER_OPEN;
+    memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
+    /* The last owner may have used its whole range, so ours begins at its mark; and at a random
+     * distance from it, so that our numbers are not those of a session that an older superblock
+     * does not know of (docs/crash.md). */
+    if (sb->inc_mark < CM_GAP_END)
+        sb->inc_mark += owner->gap;
+    s->first_incarnation = s->next_incarnation = sb->inc_mark;
+    sb->inc_mark += CM_INCARNATION_RANGE;
+    if (e == 0)
+        e = write_both(s);
+    if (e && s->sync) { /* the same, found out at a later sync */
+        *emptied = true;
+        next_epoch(sb);
+        e = write_both(s);
+    }
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
+    else if (s->sync)
+        cm_super_void(s);
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+void cm_super_void(struct cm_superblocks *s)
+{
+    (void)cm_super_kill(s);
+    if (s->file)
+        cm_plat_file_void(s->file);
+}
+
+int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo)
+{
+    cm_lock_acquire(&s->lock);
+    int e = s->failed ? CM_EIO : 0;
+    if (e == 0) {
+        s->now.state = CM_SUPER_CLEAN;
+        s->now.frontier = frontier;
+        s->now.memo = *memo;
+        s->now.inc_mark = s->next_incarnation; /* nobody uses the rest of the range now */
+        e = write_both(s);
+    }
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+uint64_t cm_super_generation(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    uint64_t next = s->now.seq + 1;
+    cm_lock_release(&s->lock);
+    return next;
+}
+
+/* Lock held. */
+static int bump(struct cm_superblocks *s, uint32_t *failed)
+{
+    next_epoch(&s->now);
+    int e = write_both(s);
+    /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
+     * key stays: what is valid on the media must go on being found, or a later bracket would take
+     * it for gone. */
+    if (e == 0)
+        at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
+    at_store_seq_cst(failed, e ? 1u : 0u);
+    return e;
+}
+
+int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
+{
+    cm_lock_acquire(&s->lock);
+    int e = bump(s, failed);
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_disbelieve(struct cm_superblocks *s, uint64_t key, uint32_t *failed)
+{
+    cm_lock_acquire(&s->lock);
+    int e = cm_media_key(s->media) == key ? bump(s, failed) : 0;
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_sync_failed(struct cm_superblocks *s, bool named)
+{
+    int e = 0;
+    cm_lock_acquire(&s->lock);
+    struct cm_super *sb = &s->now;
+    if (sb->failed_boot != sb->boot_number || (!named && sb->unnamed_boot != sb->boot_number) ||
+        memcmp(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id)) != 0) {
+        sb->failed_boot = sb->boot_number;
+        memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));
+        sb->unnamed_boot = named ? sb->unnamed_boot : sb->boot_number;
+        e = write_both(s);
+    }
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
+                                       s->now.unnamed_boot == s->now.boot_number };
+    cm_lock_release(&s->lock);
+    return f;
+}
+
+int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
+{
+    int e = 0;
+    cm_lock_acquire(&s->lock);
+    if (s->next_incarnation == s->now.inc_mark) {
+        s->now.inc_mark += CM_INCARNATION_RANGE;
+        e = s->failed ? CM_EIO : write_both(s);
+        if (e)
+            s->now.inc_mark -= CM_INCARNATION_RANGE; /* not proved durable: stay below */
+    }
+    if (e == 0) {
+        *incarnation = s->next_incarnation;
+        at_store_relaxed(&s->next_incarnation, *incarnation + 1);
+    }
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
+{
+    cm_lock_acquire(&s->lock);
+    if (!s->failed && frontier > s->now.frontier) {
+        s->now.frontier = frontier;
+        /* A hint, so not synced; and therefore into one copy only: two that the page cache has in
+         * flight could both be torn by a crash. */
+        (void)write_next(s, s->first);
+    }
+    cm_lock_release(&s->lock);
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * guard_x86.S - the guarded routines of persist.h for x86-64.
+ *
+ * Owns every instruction of the library that touches pool memory on this CPU. Called through
+ * persist.h and the tables of x86.c only.
+ *
+ * THE GUARD  All routines lie between cm_guard_begin and cm_guard_end, call nothing and never
+ * touch the stack or a register that the caller expects back. So at each of their instructions
+ * the return address is where RET looks for it, and the fault handler of platform_*.c needs no
+ * unwinding: it sets the program counter to cm_guard_landing, which returns CM_EIO to the caller.
+ * What was stored before the fault stays stored.
+ *
+ * REGISTERS  A0..A3 are the arguments of the platform's own calling convention (System V or
+ * Windows); besides them only RAX, R10, R11 and vector registers 0..5 and 16..23 are used,
+ * which both conventions give away; and, where six arguments are passed in registers, those. Windows
+ * needs no unwind data for such leaf functions.
+ *
+ * ORDER  x86 loads acquire and x86 stores release by themselves. The copies out of the pool use
+ * plain loads, which no later load of the header word overtakes. Nor one of the loads of a string
+ * move: what the manuals loosen is the order of its stores, and kernels read behind sequence locks
+ * with it.
+ */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CM_TSAN 1
+#endif
+#endif
+#ifndef CM_TSAN
+
+#ifdef __CET__
+#include <cet.h>
+#endif
+#ifndef _CET_ENDBR
+#define _CET_ENDBR
+#endif
+
+#ifdef _WIN32
+#define A0 %rcx
+#define A1 %rdx
+#define A2 %r8
+#define A3 %r9
+#define HIDE(name)
+#define TYPE(name)
+#else
+#define A0 %rdi
+#define A1 %rsi
+#define A2 %rdx
+#define A3 %rcx
+#define HIDE(name) .hidden name
+#define TYPE(name) .type name, @function
+#endif
+
+#define FUNCTION(name) .globl name; HIDE(name); TYPE(name); .p2align 5; name: _CET_ENDBR
+#define RETURN_0 xorl %eax, %eax; ret
+
+        .data
+        .globl  cm_guard_avx
+        HIDE(cm_guard_avx)
+        .p2align 2
+cm_guard_avx: /* 1: the CPU has AVX, set by x86.c before an AVX routine can run */
+        .long   0
+
+        .text
+        .globl  cm_guard_begin
+        HIDE(cm_guard_begin)
+        .p2align 6
+cm_guard_begin:
+
+/* ---- Words --------------------------------------------------------------------------------- */
+
+/* int cm_guard_load64(const uint64_t *p, uint64_t *v) */
+FUNCTION(cm_guard_load64)
+        movq    (A0), %rax
+        movq    %rax, (A1)
+        RETURN_0
+
+/* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. In pairs,
+ * each word of which is loaded whole: who compares them in pairs, too, need not wait until the
+ * stores to v have left the store buffer. */
+FUNCTION(cm_guard_load_words)
+        subq    $4, A2
+        jb      2f
+1:      movdqu  (A0), %xmm0 /* headers have four, buckets eight */
+        movdqu  16(A0), %xmm1
+        movdqu  %xmm0, (A1)
+        movdqu  %xmm1, 16(A1)
+        addq    $32, A0
+        addq    $32, A1
+        subq    $4, A2
+        jae     1b
+2:      addq    $4, A2
+        jz      4f
+3:      movq    (A0), %rax
+        movq    %rax, (A1)
+        addq    $8, A0
+        addq    $8, A1
+        decq    A2
+        jnz     3b
+4:      RETURN_0
+
+/* int cm_guard_add64(uint64_t *p, uint64_t v) */
+FUNCTION(cm_guard_add64)
+        lock addq A1, (A0)
+        RETURN_0
+
+/* int cm_guard_add64_own(uint64_t *p, uint64_t v) */
+FUNCTION(cm_guard_add64_own)
+        addq    A1, (A0)
+        RETURN_0
+
+/* int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w) */
+FUNCTION(cm_guard_add64_own2)
+        addq    A1, (A0)
+        addq    A2, 8(A0)
+        RETURN_0
+
+/* int cm_x86_store64(void *ctx, uint64_t *p, uint64_t v) */
+FUNCTION(cm_x86_store64)
+        movq    A2, (A1)
+        RETURN_0
+
+/* int cm_x86_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired) */
+FUNCTION(cm_x86_cas64)
+        movq    A2, %rax
+        lock cmpxchgq A3, (A1)
+        sete    %al
+        movzbl  %al, %eax
+        ret
+
+/* int cm_x86_write(void *ctx, void *dst, const void *src, size_t n): 8-byte stores */
+FUNCTION(cm_x86_write)
+        xorl    %r10d, %r10d
+        testq   A3, A3
+        jz      2f
+1:      movq    (A2,%r10), %rax
+        movq    %rax, (A1,%r10)
+        addq    $8, %r10
+        cmpq    A3, %r10
+        jb      1b
+2:      RETURN_0
+
+/* ---- Copies out of the pool: int f(void *dst, const void *src, size_t n) ------------------- */
+
+/* Up to 64 bytes: two (or four) moves that overlap in the middle. Bytes copied twice may come
+ * from two different moments; a caller who races finds out by the header word. */
+FUNCTION(cm_x86_copy_sse2)
+        cmpq    $64, A2
+        ja      copy_sse2_long
+copy_short:
+        cmpq    $16, A2
+        jb      copy_tiny
+        movdqu  (A1), %xmm0
+        movdqu  -16(A1,A2), %xmm1
+        cmpq    $32, A2
+        jbe     1f
+        movdqu  16(A1), %xmm2
+        movdqu  -32(A1,A2), %xmm3
+        movdqu  %xmm2, 16(A0)
+        movdqu  %xmm3, -32(A0,A2)
+1:      movdqu  %xmm0, (A0)
+        movdqu  %xmm1, -16(A0,A2)
+        RETURN_0
+copy_tiny:
+        cmpq    $8, A2
+        jb      2f
+        movq    (A1), %rax
+        movq    -8(A1,A2), %r10
+        movq    %rax, (A0)
+        movq    %r10, -8(A0,A2)
+        RETURN_0
+2:      cmpq    $4, A2
+        jb      3f
+        movl    (A1), %eax
+        movl    -4(A1,A2), %r10d
+        movl    %eax, (A0)
+        movl    %r10d, -4(A0,A2)
+        RETURN_0
+3:      testq   A2, A2
+        jz      4f
+        movq    A2, %r11 /* 1..3 bytes: first, middle, last */
+        shrq    $1, %r11
+        movzbl  (A1), %eax
+        movzbl  -1(A1,A2), %r10d
+        movb    %al, (A0)
+        movzbl  (A1,%r11), %eax
+        movb    %al, (A0,%r11)
+        movb    %r10b, -1(A0,A2)
+4:      RETURN_0
+
+/* More than 64: the first 64 unaligned, the rest with an aligned destination, the last 64 again
+ * unaligned. R10, R11: source and destination of the last 64. */
+copy_sse2_long:
+        leaq    -64(A1,A2), %r10
+        leaq    -64(A0,A2), %r11
+        movdqu  (A1), %xmm0
+        movdqu  16(A1), %xmm1
+        movdqu  32(A1), %xmm2
+        movdqu  48(A1), %xmm3
+        movdqu  %xmm0, (A0)
+        movdqu  %xmm1, 16(A0)
+        movdqu  %xmm2, 32(A0)
+        movdqu  %xmm3, 48(A0)
+        movq    A0, %rax
+        orq     $63, %rax
+        incq    %rax /* next aligned destination */
+        subq    A0, %rax
+        addq    %rax, A0
+        addq    %rax, A1
+        jmp     2f
+        .p2align 4
+1:      movdqu  (A1), %xmm0
+        movdqu  16(A1), %xmm1
+        movdqu  32(A1), %xmm2
+        movdqu  48(A1), %xmm3
+        movdqa  %xmm0, (A0)
+        movdqa  %xmm1, 16(A0)
+        movdqa  %xmm2, 32(A0)
+        movdqa  %xmm3, 48(A0)
+        addq    $64, A1
+        addq    $64, A0
+2:      cmpq    %r10, A1
+        jb      1b
+        movdqu  (%r10), %xmm0
+        movdqu  16(%r10), %xmm1
+        movdqu  32(%r10), %xmm2
+        movdqu  48(%r10), %xmm3
+        movdqu  %xmm0, (%r11)
+        movdqu  %xmm1, 16(%r11)
+        movdqu  %xmm2, 32(%r11)
+        movdqu  %xmm3, 48(%r11)
+        RETURN_0
+
+/* As above in runs of 128. A block into an aligned buffer skips the unaligned start. */
+FUNCTION(cm_x86_copy_avx2)
+        cmpq    $64, A2
+        jbe     copy_short
+        cmpq    $128, A2
+        jbe     copy_sse2_long
+        leaq    -128(A1,A2), %r10
+        leaq    -128(A0,A2), %r11
+        movq    A0, %rax
+        testb   $63, %al
+        jz      2f
+        vmovdqu (A1), %ymm0
+        vmovdqu 32(A1), %ymm1
+        vmovdqu %ymm0, (A0)
+        vmovdqu %ymm1, 32(A0)
+        orq     $63, %rax
+        incq    %rax
+        subq    A0, %rax
+        addq    %rax, A0
+        addq    %rax, A1
+        jmp     2f
+        .p2align 5
+1:      vmovdqu (A1), %ymm0
+        vmovdqu 32(A1), %ymm1
+        vmovdqu 64(A1), %ymm2
+        vmovdqu 96(A1), %ymm3
+        addq    $128, A1
+        vmovdqa %ymm0, (A0)
+        vmovdqa %ymm1, 32(A0)
+        vmovdqa %ymm2, 64(A0)
+        vmovdqa %ymm3, 96(A0)
+        addq    $128, A0
+2:      cmpq    %r10, A1
+        jb      1b
+        vmovdqu (%r10), %ymm0
+        vmovdqu 32(%r10), %ymm1
+        vmovdqu 64(%r10), %ymm2
+        vmovdqu 96(%r10), %ymm3
+        vmovdqu %ymm0, (%r11)
+        vmovdqu %ymm1, 32(%r11)
+        vmovdqu %ymm2, 64(%r11)
+        vmovdqu %ymm3, 96(%r11)
+        vzeroupper
+        RETURN_0
+
+#ifndef _WIN32 /* RDI and RSI belong to the caller there */
+/* For CPUs whose microcode moves strings fast (CM_X86_STRINGS). In few instructions, so that the
+ * next lookup begins before this copy's last lines have arrived: 128 KiB in 0.8, 16 scattered blocks
+ * in 0.9 of the time that AVX2 takes (Zen 5). The count is calculated from the address: where it is
+ * known before the address is, memory is waited for longer (1.4 instead of 1.1 times a plain memcpy,
+ * Zen 5). */
+FUNCTION(cm_x86_copy_rep)
+        cmpq    $64, A2
+        jbe     copy_short
+        cmpq    $512, A2
+        jb      copy_sse2_long
+        leaq    (A1,A2), %rcx
+        subq    A1, %rcx
+        rep movsb
+        RETURN_0
+
+/* int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
+ * uint64_t w2): the caller has asked for the first lines of src. The count waits for the first of
+ * them, so that the copy does not fill the reorder buffer while it can do nothing (a fifth of a hit's
+ * time: docs/performance.md). */
+FUNCTION(cm_x86_take_rep)
+        movq    (%rdi), %r10
+        xorq    8(%rdi), %r8
+        xorq    16(%rdi), %r9
+        orq     %r9, %r8 /* zero: they are the wanted ones */
+        movq    %rdi, %r9
+        movq    %rdx, %rdi
+        xorl    %eax, %eax
+        andq    (%rsi), %rax
+        addq    %rax, %rcx
+        rep movsb
+        xorl    %eax, %eax
+        testq   %r8, %r8
+        jne     1f
+        testl   %r10d, %r10d /* CM_GUARD_VALID */
+        jns     1f
+        cmpq    %r10, (%r9) /* loads are not reordered: behind the copy */
+        sete    %al
+1:      ret
+#endif
+
+/* ---- Non-temporal copies into the pool: int f(void *ctx, void *dst, const void *src, size_t n),
+ * dst aligned to 64, n a multiple of 64 -------------------------------------------------------- */
+
+FUNCTION(cm_x86_nt_sse2)
+        xorl    %r10d, %r10d
+        testq   A3, A3
+        jz      2f
+        .p2align 4
+1:      movdqu  (A2,%r10), %xmm0
+        movdqu  16(A2,%r10), %xmm1
+        movdqu  32(A2,%r10), %xmm2
+        movdqu  48(A2,%r10), %xmm3
+        movntdq %xmm0, (A1,%r10)
+        movntdq %xmm1, 16(A1,%r10)
+        movntdq %xmm2, 32(A1,%r10)
+        movntdq %xmm3, 48(A1,%r10)
+        addq    $64, %r10
+        cmpq    A3, %r10
+        jb      1b
+2:      RETURN_0
+
+FUNCTION(cm_x86_nt_avx2)
+        xorl    %r10d, %r10d
+        testq   A3, A3
+        jz      2f
+        .p2align 4
+1:      vmovdqu (A2,%r10), %ymm0
+        vmovdqu 32(A2,%r10), %ymm1
+        vmovntdq %ymm0, (A1,%r10)
+        vmovntdq %ymm1, 32(A1,%r10)
+        addq    $64, %r10
+        cmpq    A3, %r10
+        jb      1b
+        vzeroupper
+2:      RETURN_0
+
+/* ZMM16 and up leave the state that VZEROUPPER cleans alone. */
+FUNCTION(cm_x86_nt_avx512)
+        xorl    %r10d, %r10d
+        testq   A3, A3
+        jz      2f
+        .p2align 4
+1:      vmovdqu64 (A2,%r10), %zmm16
+        vmovntdq %zmm16, (A1,%r10)
+        addq    $64, %r10
+        cmpq    A3, %r10
+        jb      1b
+2:      RETURN_0
+
+/* ---- Write-back of lines: int f(void *ctx, const void *p, size_t n) ------------------------ */
+
+#define FLUSH(name, instruction) \
+FUNCTION(name); \
+        testq   A2, A2; \
+        jz      2f; \
+        addq    A1, A2; /* the end */ \
+        andq    $-64, A1; \
+1:      instruction (A1); \
+        addq    $64, A1; \
+        cmpq    A2, A1; \
+        jb      1b; \
+2:      RETURN_0
+
+FLUSH(cm_x86_clwb, clwb)
+FLUSH(cm_x86_clflushopt, clflushopt)
+FLUSH(cm_x86_clflush, clflush)
+
+/* ---- Where a fault continues --------------------------------------------------------------- */
+
+        .p2align 5
+        .globl  cm_guard_landing
+        HIDE(cm_guard_landing)
+cm_guard_landing:
+        cmpl    $0, cm_guard_avx(%rip)
+        je      1f
+        vzeroupper /* the fault may have come from the middle of an AVX routine */
+1:      movl    $-3, %eax /* CM_EIO */
+        ret
+
+        .globl  cm_guard_end
+        HIDE(cm_guard_end)
+cm_guard_end:
+
+/* void cm_x86_sfence(void *ctx): not guarded, it touches no memory. A real instruction: a name
+ * that a compiler may take for a compiler barrier once cost others their durability. */
+FUNCTION(cm_x86_sfence)
+        sfence
+        ret
+
+#endif
+#endif
+
+#if defined(__linux__) && defined(__ELF__)
+        .section .note.GNU-stack, "", @progbits
+#endif

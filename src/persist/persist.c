@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * persist.c - chooses how this CPU accesses pool memory.
+ *
+ * Owns the choice, no state but one function pointer. The routines themselves are in the back end
+ * of the CPU: x86.c, arm64.c or generic.c, of which exactly one is not
+ * empty after preprocessing; it provides the cm_persist_variant(), cm_guard_copy_variant(),
+ * cm_guard_code() and the guarded loads of persist.h. Anybody may call.
+ */
+#include "persist/persist.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "platform/atomic.h"
+
+static int choose_copy(void *dst, const void *src, size_t n);
+
+/* Chosen at the first copy. Every thread that comes before chooses the same, so a relaxed race to
+ * store it is harmless; it pairs with nothing. */
+static cm_guard_copy_fn best_copy = choose_copy;
+
+const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
+{
+    const struct cm_persist_ops *ops;
+
+    assert(need == CM_FLUSH_LINES || need == CM_FLUSH_NONE);
+    for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
+        if ((strcmp(ops->flush_name, "none") == 0) == (need == CM_FLUSH_NONE)) {
+            return ops;
+        }
+    }
+    /* A CPU that cannot write lines back: the caller sees "none" and reports it. */
+    ops = cm_persist_variant(0);
+    assert(ops != NULL);
+    return ops;
+}
+
+/* The first copy. */
+static int choose_copy(void *dst, const void *src, size_t n)
+{
+    cm_guard_copy_fn copy = cm_guard_copy_variant(0, NULL);
+
+    at_store_relaxed(&best_copy, copy);
+    return copy(dst, src, n);
+}
+
+int cm_guard_copy(void *dst, const void *src, size_t n)
+{
+    return at_load_relaxed(&best_copy)(dst, src, n);
+}
+
+bool cm_guard_available(void)
+{
+    struct cm_plat_guard_code code;
+
+    return cm_guard_code(&code);
+}
+
+int cm_guard_add(const void *base, size_t len)
+{
+    struct cm_plat_guard_code code;
+
+    if (!cm_guard_code(&code)) {
+        return 0;
+    }
+    assert(code.begin <= code.landing && code.landing < code.end);
+    return cm_plat_guard_add(base, len, &code);
+}
+
+void cm_guard_remove(const void *base)
+{
+    if (cm_guard_available()) {
+        cm_plat_guard_remove(base);
+    }
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * guard_ranges.h - the table of guarded address ranges, which the fault handler of every system
+ * looks into. Included by the one file of a platform that implements cm_plat_guard_add(); that file
+ * has the lock for those who write. The handler reads without it.
+ */
+#ifndef CM_PLATFORM_GUARD_H
+#define CM_PLATFORM_GUARD_H
+
+#include "platform/atomic.h"
+#include "platform/platform.h"
+
+#define GUARD_RANGES 64u
+
+/* base 0: free. */
+static struct {
+    uintptr_t base;
+    uintptr_t len;
+} guard_ranges[GUARD_RANGES];
+
+/* Does [addr, addr + span) meet a registered range? Safe in a handler. */
+static bool guard_covers(uintptr_t addr, uintptr_t span)
+{
+    for (size_t i = 0; i < GUARD_RANGES; i++) {
+        /* Pairs with the release in guard_range_add: a base that is seen brings its len. */
+        const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
+        const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
+
+        if (base != 0 && addr < base + len && base < addr + span) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Lock held. CM_ENOMEM: the table is full. */
+static int guard_range_add(const void *base, size_t len)
+{
+    for (size_t i = 0; i < GUARD_RANGES; i++) {
+        if (at_load_relaxed(&guard_ranges[i].base) == 0) {
+            at_store_relaxed(&guard_ranges[i].len, (uintptr_t)len);
+            at_store_release(&guard_ranges[i].base, (uintptr_t)base); /* see guard_covers */
+            return 0;
+        }
+    }
+    return CM_ENOMEM;
+}
+
+/* Lock held. The handlers stay: taking them out could undo what others installed since. */
+static void guard_range_remove(const void *base)
+{
+    for (size_t i = 0; i < GUARD_RANGES; i++) {
+        if (at_load_relaxed(&guard_ranges[i].base) == (uintptr_t)base) {
+            at_store_release(&guard_ranges[i].base, (uintptr_t)0);
+            break;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * lock.h - the one mutex of the library: 4 bytes, so that a stripe fits a cache line.
+ *
+ * Drepper 2011, "Futexes Are Tricky", mutex 2: 0 free, 1 held, 2 held and somebody may sleep.
+ * Spins a little first, because nearly every critical section here is shorter than a system call.
+ *
+ * Lock order, outermost first: files table, file, stripe (never two), free ring / super (leaves).
+ */
+#ifndef CM_LOCK_H
+#define CM_LOCK_H
+
+#include <assert.h>
+#include <stdbool.h>
+
+#include "platform/atomic.h"
+#include "platform/platform.h"
+
+struct cm_lock {
+    uint32_t word;
+};
+
+#define CM_LOCK_SPINS 64
+
+static inline void cm_lock_acquire(struct cm_lock *l)
+{
+    uint32_t seen = 0;
+    for (int i = 0; i < CM_LOCK_SPINS; i++) {
+        seen = 0;
+        if (at_cas_acq_rel(&l->word, &seen, 1)) /* acquire pairs with the swap in release */
+            return;
+        at_pause();
+    }
+    while (at_swap_acq_rel(&l->word, 2) != 0) /* acquire, as above */
+        cm_plat_wait(&l->word, 2);
+}
+
+/* Never sleeps. false: it was taken all the while that acquire would spin. */
+static inline bool cm_lock_try(struct cm_lock *l)
+{
+    for (int i = 0; i < CM_LOCK_SPINS; i++) {
+        uint32_t seen = 0;
+        if (at_load_relaxed(&l->word) == 0 && at_cas_acq_rel(&l->word, &seen, 1)) /* as acquire */
+            return true;
+        at_pause();
+    }
+    return false;
+}
+
+static inline void cm_lock_release(struct cm_lock *l)
+{
+    /* Release: what was done under the lock is seen by the next holder. */
+    uint32_t was = at_swap_acq_rel(&l->word, 0);
+    assert(was != 0 && "released a lock that was not held");
+    if (was == 2)
+        cm_plat_wake_one(&l->word);
+}
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix.h - what the files of the Linux platform share.
+ */
+#ifndef CM_PLATFORM_POSIX_H
+#define CM_PLATFORM_POSIX_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#include "platform/platform.h"
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546 /* linux/magic.h, since Linux 5.11 */
+#endif
+
+#define NS_PER_S INT64_C(1000000000)
+
+/* Wraps in the year 2262: still another value for another time. */
+static inline int64_t timespec_ns(struct timespec t)
+{
+    return (int64_t)((uint64_t)t.tv_sec * (uint64_t)NS_PER_S + (uint64_t)t.tv_nsec);
+}
+
+/* An errno as CM_E*. */
+int cm_posix_error(int err);
+/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno.
+ */
+int cm_posix_open_dir(const char *path, int flags);
+
+/* A cancelled thread ends at the next of its system calls that may wait, whatever locks it holds
+ * and whatever it opened. First line of every function that makes such calls: not before it
+ * returns. */
+static inline void posix_cancel_back(const int *was)
+{
+    cm_plat_cancel_back(*was);
+}
+#define POSIX_NO_CANCEL                                                                            \
+    __attribute__((cleanup(posix_cancel_back), unused)) const int posix_cancel =                   \
+        cm_plat_cancel_off()
+
+static inline int file_fd(const struct cm_plat_file *f)
+{
+    assert(f != NULL && f->handle >= 0);
+    return (int)f->handle;
+}
+
+/* posix_identity.c */
+
+/* Reads a small text file of the kernel's; returns its length or -1. */
+ssize_t cm_posix_read_text(const char *path, char *buf, size_t size);
+/* The kernel counts every disk it ever saw: the same device number with another sequence number
+ * is another disk, or the same one pulled out and put back. 0 when unknown. */
+uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
+/* The number of the mount that a file was opened through: one that is never used again (`unique`,
+ * Linux 6.8), or that of mountinfo. 0: the kernel does not say. */
+uint64_t cm_posix_mount_number(int fd, bool unique);
+
+/* posix_trust.c */
+
+/* Opens a file for reading and writing that nobody else could have written or put there. 0, an
+ * errno, or CM_EUNTRUSTED with the reason in `why`. */
+int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd);
+
+/* posix_volume.c */
+
+/* What stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another volume that
+ * is mounted has the same. CM_ENOMEM. */
+int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
+/* Whose program answers for the FUSE file system of an open file? false: the kernel's own client
+ * (virtiofs), or no FUSE at all. *user: UINT32_MAX where the mount is not listed. */
+bool cm_posix_fuse_user(int fd, uint32_t *user);
+
+#endif

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_create.c - the operating system contract on Linux: making a pool file.
+ *
+ * Owns: how a file gets its space, and how it gets its name: last, so that a process that is killed
+ * in the middle leaves nothing that stands in the way.
+ *
+ * How: the file is made without a name (O_TMPFILE) and linked when it is done; the kernel frees
+ * what was never linked. Where the file system has no such files, it is made beside its place under
+ * its name and NEW, and renamed. One of that name whose lock nobody holds was left by a process
+ * that was killed: the next one removes it. Whoever found it looks again, with its lock, whether
+ * the name still leads to it. Neither way ever replaces a file of the name itself.
+ *
+ * Who: cm_create, by way of platform.h. Calls back the progress function.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#define POSIX_ALLOC_STEP (64ull << 20)
+#define NEW ".cachemax-new"
+#define NEW_TRIES 100
+
+/* Of struct cm_plat_file.state: where the file is. */
+enum { CREATE_NAMED, CREATE_NAMELESS, CREATE_BESIDE };
+
+/* ---- Space --------------------------------------------------------------------------------- */
+
+/* For file systems that cannot allocate: zeros, written, occupy space like anything else. */
+static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
+{
+    const size_t chunk = 1u << 20;
+    void *zeros = cm_plat_alloc(chunk);
+    int rc = 0;
+
+    if (zeros == NULL) {
+        return CM_ENOMEM;
+    }
+    while (len > 0) {
+        const size_t n = len < chunk ? (size_t)len : chunk;
+        const ssize_t done = pwrite(fd, zeros, n, (off_t)offset);
+
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            rc = done < 0 ? cm_posix_error(errno) : CM_EIO;
+            break;
+        }
+        offset += (uint64_t)done;
+        len -= (uint64_t)done;
+    }
+    cm_plat_free(zeros, chunk);
+    return rc;
+}
+
+static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
+{
+    int rc;
+
+    do {
+        rc = fallocate(fd, 0, (off_t)offset, (off_t)len);
+    } while (rc != 0 && errno == EINTR);
+    if (rc == 0) {
+        return 0;
+    }
+    if (errno == EOPNOTSUPP || errno == ENOSYS) {
+        return file_write_zeros(fd, offset, len);
+    }
+    return cm_posix_error(errno);
+}
+
+/* Refuses what cannot succeed before it takes the last byte from everybody else on the volume;
+ * on tmpfs that would be the machine's memory. */
+static bool file_space_possible(int fd, uint64_t size)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) != 0 || fs.f_blocks == 0 || fs.f_bsize <= 0) {
+        return true; /* unknown or unlimited */
+    }
+    return size / (uint64_t)fs.f_bsize <= (uint64_t)fs.f_bfree;
+}
+
+static int file_allocate(int fd, uint64_t size,
+                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+{
+    if (!file_space_possible(fd, size)) {
+        return CM_ENOSPC;
+    }
+    for (uint64_t done = 0; done < size;) {
+        const uint64_t left = size - done;
+        const uint64_t step = left < POSIX_ALLOC_STEP ? left : POSIX_ALLOC_STEP;
+        const int rc = file_allocate_step(fd, done, step);
+
+        if (rc != 0) {
+            return rc;
+        }
+        done += step;
+        if (progress != NULL && progress(ctx, done, size) != 0) {
+            return CM_EBUSY;
+        }
+    }
+    return 0;
+}
+
+/* ---- Names --------------------------------------------------------------------------------- */
+
+int cm_posix_open_dir(const char *path, int flags)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    char *dir = n == 0 ? strdup(".") : strndup(path, n);
+    int fd;
+
+    if (dir == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    fd = open(dir, flags | O_DIRECTORY | O_CLOEXEC, 0600);
+    free(dir);
+    return fd;
+}
+
+static char *name_beside(const char *path)
+{
+    const size_t n = strlen(path);
+    char *name = malloc(n + sizeof NEW);
+
+    if (name != NULL) {
+        memcpy(name, path, n);
+        memcpy(name + n, NEW, sizeof NEW);
+    }
+    return name;
+}
+
+static bool leads_to(const char *name, int fd)
+{
+    struct stat there, here;
+
+    return lstat(name, &there) == 0 && fstat(fd, &here) == 0 && there.st_dev == here.st_dev &&
+           there.st_ino == here.st_ino;
+}
+
+/* Removes what a killed process left. CM_EEXIST: somebody is at work on it. */
+static int remove_dead(const char *name)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    int rc = cm_plat_file_open(&f, name, false);
+
+    if (rc != 0) {
+        return rc == CM_ENOENT ? 0 : rc;
+    }
+    rc = cm_plat_file_lock(&f);
+    if (rc == 0 && leads_to(name, file_fd(&f)) && unlink(name) != 0) {
+        rc = cm_posix_error(errno);
+    }
+    cm_plat_file_close(&f);
+    return rc == CM_EOWNED ? CM_EEXIST : rc;
+}
+
+static int open_beside(struct cm_plat_file *f, const char *name)
+{
+    for (unsigned i = 0; i < NEW_TRIES; i++) {
+        int rc;
+
+        f->handle = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (f->handle < 0 && errno != EEXIST) {
+            return cm_posix_error(errno);
+        }
+        if (f->handle < 0) {
+            rc = remove_dead(name);
+        } else {
+            /* Another process may have taken it for a dead one before it was locked. */
+            rc = cm_plat_file_lock(f);
+            if (rc == 0 && leads_to(name, file_fd(f))) {
+                f->state = CREATE_BESIDE;
+                return 0;
+            }
+            cm_plat_file_close(f);
+            rc = rc == CM_EOWNED ? 0 : rc;
+        }
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return CM_EEXIST;
+}
+
+/* Can a file without a name be given one? */
+static bool can_link(int fd)
+{
+    char link[32];
+    struct stat st;
+
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    return lstat(link, &st) == 0 || geteuid() == 0;
+}
+
+static int open_new(struct cm_plat_file *f, const char *path)
+{
+    struct stat st;
+    char *name;
+    int rc;
+
+    if (lstat(path, &st) == 0) {
+        return CM_EEXIST;
+    }
+    if (errno != ENOENT || *path == 0) {
+        return cm_posix_error(errno);
+    }
+    if (path[strlen(path) - 1] == '/') {
+        return CM_ENOTFILE;
+    }
+    f->handle = cm_posix_open_dir(path, O_RDWR | O_TMPFILE);
+    if (f->handle >= 0 && can_link(file_fd(f))) {
+        f->state = CREATE_NAMELESS;
+        return cm_plat_file_lock(f);
+    }
+    if (f->handle < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL &&
+        errno != ENOSYS) {
+        return cm_posix_error(errno);
+    }
+    cm_plat_file_close(f);
+    name = name_beside(path);
+    if (name == NULL) {
+        return CM_ENOMEM;
+    }
+    rc = open_beside(f, name);
+    free(name);
+    return rc;
+}
+
+/* A file beyond the process's limit would not just fail: SIGXFSZ would end the process. */
+static bool file_size_allowed(uint64_t size)
+{
+    struct rlimit limit;
+
+    if (size > (uint64_t)INT64_MAX) {
+        return false;
+    }
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+           size <= limit.rlim_cur;
+}
+
+int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
+                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+{
+    POSIX_NO_CANCEL;
+    int rc;
+
+    assert(f != NULL && f->handle < 0 && path != NULL);
+    if (!file_size_allowed(size)) {
+        return CM_ENOSPC;
+    }
+    rc = open_new(f, path);
+    f->pid = cm_plat_pid();
+    f->size = size;
+    f->sparse = !prealloc;
+    if (rc == 0 && prealloc) {
+        rc = file_allocate(file_fd(f), size, progress, ctx);
+    } else if (rc == 0 && ftruncate(file_fd(f), (off_t)size) != 0) {
+        rc = cm_posix_error(errno);
+    }
+    if (rc != 0) {
+        cm_plat_file_abandon(f, path);
+    }
+    return rc;
+}
+
+/* ---- The end ------------------------------------------------------------------------------- */
+
+static int link_nameless(int fd, const char *path)
+{
+    char link[32];
+
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0) {
+        return 0;
+    }
+    if (errno == ENOENT) { /* no /proc */
+        return linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH);
+    }
+    return -1;
+}
+
+/* Renames, never over another file. */
+static int rename_beside(const char *name, const char *path)
+{
+    int fd;
+
+    if (renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) {
+        return -1;
+    }
+    if (link(name, path) == 0) {
+        return unlink(name);
+    }
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) {
+        return -1;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* takes the name */
+    if (fd < 0) {
+        return -1;
+    }
+    (void)close(fd);
+    return rename(name, path);
+}
+
+int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
+{
+    POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
+    int failed, rc;
+
+    if (f->state == CREATE_NAMELESS) {
+        failed = link_nameless(fd, path);
+    } else {
+        char *name = name_beside(path);
+
+        if (name == NULL) {
+            return CM_ENOMEM;
+        }
+        failed = rename_beside(name, path);
+        free(name);
+    }
+    if (failed != 0) {
+        return cm_posix_error(errno);
+    }
+    f->state = CREATE_NAMED;
+    /* Its inode, which has a name now, and the name. */
+    rc = fsync(fd) != 0 ? cm_posix_error(errno) : cm_plat_file_sync_dir(path);
+    if (rc != 0) {
+        cm_plat_file_remove(path);
+    }
+    return rc;
+}
+
+void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
+{
+    POSIX_NO_CANCEL;
+    char *name = f->handle >= 0 && f->state == CREATE_BESIDE ? name_beside(path) : NULL;
+
+    if (name != NULL) {
+        (void)unlink(name); /* while it is locked: nobody else takes the name */
+        free(name);
+    }
+    cm_plat_file_close(f);
+}

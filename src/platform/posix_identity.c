@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_identity.c - identity on Linux: of the boot, of a mount, of an origin file.
+ *
+ * Owns: what makes two files different and one file the same, and what proves it unchanged.
+ *
+ * Who: cache.c and calls.c, through platform.h.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "platform/posix.h"
+
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle is for telling files apart only */
+#endif
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000u
+#endif
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
+#endif
+
+ssize_t cm_posix_read_text(const char *path, char *buf, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    if (fd < 0) {
+        return -1;
+    }
+    do {
+        n = read(fd, buf, size - 1);
+    } while (n < 0 && errno == EINTR);
+    (void)close(fd);
+    if (n >= 0) {
+        buf[n] = '\0';
+    }
+    return n;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return -1;
+}
+
+/* Some containers (systemd-nspawn) have another boot_id at every start, a file of theirs that is
+ * mounted over the kernel's. It says nothing about the page cache. */
+static bool mounted_over(const char *dir, const char *name)
+{
+    const int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const int fd = at < 0 ? -1 : openat(at, name, O_PATH | O_CLOEXEC);
+    const bool over =
+        fd >= 0 && cm_posix_mount_number(fd, false) != cm_posix_mount_number(at, false);
+
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (at >= 0) {
+        (void)close(at);
+    }
+    return over;
+}
+
+void cm_plat_boot_id(uint8_t id[16])
+{
+    POSIX_NO_CANCEL;
+    char text[64];
+    unsigned digits = 0;
+
+    memset(id, 0, 16);
+    if (mounted_over("/proc/sys/kernel/random", "boot_id") ||
+        cm_posix_read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
+        return;
+    }
+    for (const char *c = text; *c != '\0' && digits < 32; c++) {
+        const int d = hex_digit(*c);
+
+        if (d >= 0) {
+            id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | d);
+            digits++;
+        }
+    }
+    if (digits != 32) {
+        memset(id, 0, 16);
+    }
+}
+
+uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no)
+{
+    static const char *const places[] = { "/sys/dev/block/%u:%u/diskseq",
+                                          "/sys/dev/block/%u:%u/../diskseq" };
+    char path[64], text[32];
+
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        (void)snprintf(path, sizeof path, i == 0 ? places[0] : places[1], major_no, minor_no);
+        if (cm_posix_read_text(path, text, sizeof text) > 0) {
+            return strtoull(text, NULL, 10);
+        }
+    }
+    return 0;
+}
+
+uint64_t cm_posix_mount_number(int fd, bool unique)
+{
+    const unsigned wanted = unique ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
+    struct statx stx;
+    uint64_t number;
+
+    memset(&stx, 0, sizeof stx);
+    /* Nothing else is wanted: no server is asked for attributes. */
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) != 0 ||
+        (stx.stx_mask & wanted) == 0) {
+        return 0;
+    }
+    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
+    memcpy(&number, (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4, sizeof number);
+    return number;
+}
+
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
+{
+    POSIX_NO_CANCEL;
+    struct statx stx;
+    uint64_t word[4] = { 0, 0, 0, 0 };
+    XXH128_canonical_t canonical;
+
+    memset(id, 0, 16);
+    memset(&stx, 0, sizeof stx);
+    if (statx(file_fd(f), "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
+        (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
+        return;
+    }
+    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
+    memcpy(&word[0], (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4,
+           sizeof word[0]);
+    if (word[0] == 0) {
+        return; /* an emulator that passes on the mask but not the number */
+    }
+    word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
+    if (word[1] == 0) {
+        /* Before Linux 6.8 the number is used again after an unmount. The disk's sequence number
+         * at least tells a disk that was pulled out, which is what loses data. */
+        word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
+        word[3] = cm_posix_disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
+    }
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(word, sizeof word));
+    memcpy(id, canonical.digest, 16);
+}
+
+/* What tells a reused inode number from the file that had it before; 0 where there is none. An
+ * error is not taken for that: the file would have two ids. */
+static int inode_generation(int fd, uint32_t type, uint64_t *number)
+{
+    long generation = 0; /* the size in the request; file systems write an int */
+
+    *number = 0;
+    if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) == 0) {
+        *number = (uint64_t)generation;
+        return 0;
+    }
+    switch (errno) {
+    case ENOTTY:
+    case EOPNOTSUPP:
+    case ENOSYS:
+    case EINVAL:
+    case EPERM: /* a filter of system calls */
+    case EACCES:
+        return 0;
+    default:
+        return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO; /* a server answers as it likes */
+    }
+}
+
+union handle {
+    struct file_handle h;
+    char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+};
+
+/* false: a kernel without handles, a filter of system calls. */
+static bool get_handle(int fd, union handle *u)
+{
+    static const int asked[] = { AT_EMPTY_PATH, AT_EMPTY_PATH | AT_HANDLE_FID };
+    int mount;
+
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        memset(u, 0, sizeof *u);
+        u->h.handle_bytes = MAX_HANDLE_SZ;
+        if (name_to_handle_at(fd, "", &u->h, &mount, asked[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does the layer that an overlay has the file in give every file a number of its own, and is it one
+ * that lasts? The overlay shows that number. Not so btrfs (a number in each subvolume) and FUSE;
+ * and an image without a UUID (squashfs, iso9660) has the numbers of the next one. The kernel's
+ * form of such a handle is struct ovl_fh: 3 bytes, version, magic, length, flags, type of the
+ * layer's handle, its UUID. */
+static bool layer_numbers_files(const union handle *u)
+{
+    enum { OVL_FILEID_V1 = 0xf8, INO32_GEN = 0x01, INO64_GEN = 0x81, TYPE = 7, UUID = 8 };
+    static const uint8_t no_uuid[16];
+    const uint8_t *of = u->h.f_handle;
+
+    return u->h.handle_type == OVL_FILEID_V1 && u->h.handle_bytes >= UUID + sizeof no_uuid &&
+           (of[TYPE] == INO32_GEN || of[TYPE] == INO64_GEN) &&
+           memcmp(of + UUID, no_uuid, sizeof no_uuid) != 0;
+}
+
+/* What stands for the file in its volume: the inode number. But a FUSE server may give one to two
+ * files (those of two devices below it), unless the caller knows better, who named the volume. The
+ * kernel itself knows such a file by node and generation, which are in its handle. The inode number
+ * counts all the same: some servers use nodes again and leave the generation as it is. overlayfs
+ * shows the numbers of its layers' files; they tell files apart where the layers' file system does.
+ */
+static int file_number(int fd, const struct stat *st, const struct statfs *fs,
+                       const cm_identify_options *o, uint64_t *number)
+{
+    union handle u;
+
+    *number = (uint64_t)st->st_ino;
+    if (o->volume_id != NULL) {
+        return 0;
+    }
+    if ((uint32_t)fs->f_type == OVERLAYFS_SUPER_MAGIC) {
+        return get_handle(fd, &u) && layer_numbers_files(&u) ? 0 : CM_ECLONE;
+    }
+    if ((uint32_t)fs->f_type != FUSE_SUPER_MAGIC) {
+        return 0;
+    }
+    if (!get_handle(fd, &u)) {
+        return CM_ECLONE;
+    }
+    *number = XXH3_64bits_withSeed(u.h.f_handle, u.h.handle_bytes, (uint64_t)st->st_ino);
+    return 0;
+}
+
+/* Two moments before the attributes are read: `tick` by the clock that files get their times from.
+ * A virtual machine that waits for its processor may have that clock stand still for a while. */
+struct moment {
+    int64_t wall, tick;
+};
+
+static struct moment now(void)
+{
+    struct timespec tick = { 0, 0 }; /* if it cannot be read: nothing is old enough */
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &tick);
+    return (struct moment){ .wall = cm_plat_wall_ns(), .tick = timespec_ns(tick) };
+}
+
+/* A timestamp within the clock's granularity of now may hide a second change: one of the present
+ * tick, and as kernels differ one of the last 20 ms. Where both stamps are whole seconds the volume
+ * probably keeps no more (FAT: even seconds). A stamp from the future proves nothing at all. */
+static bool times_are_racy(const struct stat *st, const struct moment *m)
+{
+    const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
+    const int64_t granule = INT64_C(20000000) + (coarse ? 2 * NS_PER_S : 0);
+    const int64_t latest_s = m->wall / NS_PER_S + 1;
+    const int64_t first = m->tick < m->wall - granule ? m->tick : m->wall - granule;
+
+    return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s ||
+           timespec_ns(st->st_mtim) >= first || timespec_ns(st->st_ctim) >= first;
+}
+
+/* File systems on which this system alone writes, so that it knows who does. Their magic numbers
+ * are the kernel's (linux/magic.h). Not overlayfs: a writable mapping holds the file of the layer
+ * below, so a lease of the file above is granted although somebody can still store. */
+static bool writes_are_local(uint32_t type)
+{
+    static const uint32_t local[] = {
+        0xef53 /* ext2, 3, 4 */,   0x58465342 /* xfs */,      0x9123683e /* btrfs */,
+        0x01021994 /* tmpfs */,    0x858458f6 /* ramfs */,    0xf2f52010 /* f2fs */,
+        0x2fc12fc1 /* zfs */,      0xca451a4e /* bcachefs */, 0x4d44 /* vfat */,
+        0x2011bab0 /* exfat */,    0x7366746e /* ntfs3 */,    0x9660 /* iso9660 */,
+        0x73717368 /* squashfs */, 0xe0f5e1e2 /* erofs */,    0x15013346 /* udf */,
+        0x3153464a /* jfs */,      0x3434 /* nilfs2 */,       0x52654973 /* reiserfs */
+    };
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
+        if (type == local[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A read lease: it is granted only while nobody has the file open for writing or mapped writable,
+ * and who opens it to write then waits until the lease is gone. Taken on a descriptor of its own,
+ * for a lease belongs to the open file, and the caller's may have one, in this thread or another.
+ * The signal to its holder would be SIGIO, which ends a process that does not expect it; SIGURG is
+ * ignored by default. Returns a descriptor to close, or -1: none granted. */
+static int take_read_lease(int fd, const struct statfs *fs)
+{
+    char path[32];
+    int own;
+
+    if (!writes_are_local((uint32_t)fs->f_type)) {
+        return -1;
+    }
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (own < 0) {
+        return -1;
+    }
+    if (fcntl(own, F_SETSIG, SIGURG) != 0 || fcntl(own, F_SETLEASE, F_RDLCK) != 0) {
+        (void)close(own);
+        return -1;
+    }
+    return own;
+}
+
+/* Closing alone would do, unless a fork() has copied the descriptor meanwhile. */
+static void drop_lease(int own)
+{
+    if (own >= 0) {
+        (void)fcntl(own, F_SETLEASE, F_UNLCK);
+        (void)close(own);
+    }
+}
+
+/* fstat() at a moment at which nobody writes, where that can be had. CM_RACY_WRITER: it cannot. A
+ * write that has not ended shows in the times from its beginning on, and the data of its end do
+ * not: so nobody may be in the middle of one. */
+static int stat_unwritten(int fd, const struct statfs *fs, struct stat *st, uint32_t *racy)
+{
+    const int lease = take_read_lease(fd, fs);
+    const int rc = fstat(fd, st);
+
+    drop_lease(lease);
+    *racy = lease < 0 ? CM_RACY_WRITER : 0;
+    return rc;
+}
+
+/* File systems whose files are generated when read: neither size nor times say anything about what
+ * is in them. Their magic numbers are the kernel's (linux/magic.h). */
+static bool attributes_are_made_up(uint32_t type)
+{
+    static const uint32_t made_up[] = {
+        0x9fa0 /* proc */,
+        0x62656572 /* sysfs */,
+        0x27e0eb /* cgroup */,
+        0x63677270 /* cgroup2 */,
+        0x64626720 /* debugfs */,
+        0x74726163 /* tracefs */,
+        0x73636673 /* securityfs */,
+        0xcafe4a11 /* bpf */,
+        0x6165676c /* pstore */,
+        0x62656570 /* configfs */,
+        0xde5e81e4 /* efivarfs */,
+        0xf97cff8c /* selinuxfs */,
+        0x42494e4d /* binfmt_misc */,
+        0x65735543 /* fusectl */,
+        0x7655821 /* resctrl */,
+        0x6e667364 /* nfsd */,
+        0x67596969 /* rpc_pipefs */,
+        0x5a3c69f0 /* apparmorfs */,
+        0x43415d53 /* smackfs */,
+        0x19800202 /* mqueue */,
+        0xabba1974 /* xenfs */,
+        0x1cd1 /* devpts */,
+        0x187 /* autofs */,
+    };
+    for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
+        if (type == made_up[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could another file have the same id, size and times after a restart? Magic numbers as above. */
+static bool may_be_another(uint32_t type, const cm_identify_options *o)
+{
+    /* Inode numbers are counted as files are looked up, and begin anew with every boot. */
+    static const uint32_t counted[] = { 0x4d44 /* vfat */, 0x2011bab0 /* exfat */ };
+    /* Written at once by a program that may set all times and numbers, to make equal images of
+     * equal contents: an image's numbers are those of the next one. */
+    static const uint32_t images[] = {
+        0x73717368 /* squashfs */, 0x9660 /* iso9660 */,    0x15013346 /* udf */,
+        0xe0f5e1e2 /* erofs */,    0x28cd3d45 /* cramfs */, 0x7275 /* romfs */
+    };
+
+    for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++) {
+        if (type == counted[i]) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof images / sizeof images[0] && o->volume_id == NULL; i++) {
+        if (type == images[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What stands for the volume in an id: the caller's name for it, or what the system says. */
+static int volume_word(int fd, const struct stat *st, const struct statfs *fs,
+                       const cm_identify_options *o, uint64_t *word)
+{
+    if (o->volume_id != NULL) {
+        *word = XXH3_64bits(o->volume_id, strlen(o->volume_id));
+        return 0;
+    }
+    return cm_posix_volume_word(fd, (uint64_t)st->st_dev, fs, word);
+}
+
+int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
+                     cm_validator *v)
+{
+    POSIX_NO_CANCEL;
+    const int fd = (int)os_file;
+    struct statfs fs;
+    struct stat st;
+    uint64_t word[3] = { 0, 0, 0 };
+    XXH128_hash_t hash;
+    const uint64_t taken_at = cm_plat_now_ns();
+    const struct moment before = now();
+    uint32_t racy = 0;
+    int rc;
+
+    if (id == NULL || v == NULL || os_file < 0 || os_file > INT_MAX) {
+        return CM_EINVAL;
+    }
+    if (fstat(fd, &st) != 0) {
+        return errno == EBADF ? CM_EINVAL : CM_EIO;
+    }
+    if ((fcntl(fd, F_GETFL) & O_PATH) != 0) {
+        return CM_EINVAL; /* does not tell the generation */
+    }
+    /* Nothing in the attributes of a block device tells that its content changed. */
+    if (!S_ISREG(st.st_mode)) {
+        return CM_EINVAL;
+    }
+    memset(&fs, 0, sizeof fs);
+    if (fstatfs(fd, &fs) != 0 && o->volume_id == NULL) {
+        return CM_EIO; /* a FUSE server may refuse that, and then nothing tells it is one */
+    }
+    if (attributes_are_made_up((uint32_t)fs.f_type)) {
+        return CM_EINVAL;
+    }
+    if ((o->flags & CM_IDENTIFY_SOLE_WRITER) == 0 && stat_unwritten(fd, &fs, &st, &racy) != 0) {
+        return CM_EIO;
+    }
+    rc = volume_word(fd, &st, &fs, o, &word[0]);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = file_number(fd, &st, &fs, o, &word[1]);
+    rc = rc != 0 ? rc : inode_generation(fd, (uint32_t)fs.f_type, &word[2]);
+    if (rc != 0) {
+        return rc;
+    }
+    hash = XXH3_128bits(word, sizeof word);
+    *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
+    if (id->hi == 0 && id->lo == 0) {
+        id->lo = 1;
+    }
+    *v = (cm_validator){
+        .size = (uint64_t)st.st_size,
+        .mtime_ns = timespec_ns(st.st_mtim),
+        .ctime_ns = timespec_ns(st.st_ctim),
+        .taken_at = taken_at,
+        .racy = racy | (times_are_racy(&st, &before) ? CM_RACY_TIMES : 0) |
+                (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0),
+    };
+    return 0;
+}

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_volume.c - what stands for a volume in the id of a file, on Linux.
+ *
+ * Owns: a table of volume words that are known, and the claims: which mounted volume has which
+ * word.
+ *
+ * How: the word must differ between volumes that are mounted side by side, also between copies of
+ * one image, and be the same after a restart. f_fsid alone does neither: ext4 makes it from the
+ * UUID, which is copied with the image, xfs and FAT from the device number. So:
+ *   block device   f_fsid (where that is the device number: the UUID) and what the disk says of
+ *                  itself: dm or md UUID, file behind the loop, WWID, serial, partition
+ *   btrfs          f_fsid: one for each subvolume, and the kernel mounts no two with the same
+ *   overlayfs      its layers
+ *   f_fsid 0       type and source of the mount (NFS)
+ *   FUSE           this one mount, for nobody knows how its server numbers files the next time:
+ *                  the word ends with it
+ * Two volumes can still say the same: disks without a serial number, exports that are called the
+ * same. The first one that is seen has the word while it is mounted; for another the
+ * answer is CM_ECLONE.
+ *
+ * Nothing of this is read twice: what was found is kept under the number of the mount, which the
+ * kernel never uses again (Linux 6.8), or else under the disk's sequence number.
+ *
+ * Who: posix_identity.c.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "platform/posix.h"
+
+#define KNOWN 64u
+
+/* Under which a word is kept. `disk` only where the mount's number may be used again. */
+struct volume_key {
+    uint64_t dev, fsid, mount, disk;
+};
+struct known {
+    struct volume_key key;
+    uint64_t word;
+    bool used;
+};
+/* A volume that has a word. */
+struct claim {
+    uint64_t word;
+    uint64_t dev, fsid; /* of its files */
+    uint64_t disk;      /* sequence number; 0: not a disk, or unknown */
+    uint64_t source;    /* hash of what its mount is of; 0: not listed */
+    unsigned major_no, minor_no;
+    char type[16];
+};
+/* A line of mountinfo. */
+struct line {
+    unsigned long long id;
+    unsigned major_no, minor_no;
+    const char *type;
+    uint64_t source;
+    int64_t fuse_user; /* who mounted it, as FUSE says; -1: not said */
+};
+
+/* known_mutex is taken inside claims_mutex; it is never held over a system call. */
+static pthread_mutex_t claims_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t known_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static struct known known[KNOWN]; /* under known_mutex */
+static struct claim *claims;      /* under claims_mutex, as is what follows */
+static size_t claim_count, claim_room;
+
+/* A child must not find a mutex locked by a thread that it does not have. */
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&claims_mutex);
+    (void)pthread_mutex_lock(&known_mutex);
+}
+
+static void after_fork(void)
+{
+    (void)pthread_mutex_unlock(&known_mutex);
+    (void)pthread_mutex_unlock(&claims_mutex);
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+static uint64_t mix(uint64_t h, const char *what, const void *data, size_t n)
+{
+    return XXH3_64bits_withSeed(data, n, XXH3_64bits_withSeed(what, strlen(what), h));
+}
+
+/* ---- What a disk says of itself -------------------------------------------------------------- */
+
+/* A line of /sys/dev/block/MAJOR:MINOR/NAME without the white space around it; "" if there is none.
+ */
+static const char *disk_says(unsigned major_no, unsigned minor_no, const char *name, char text[512])
+{
+    char path[128];
+    size_t n;
+
+    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major_no, minor_no, name);
+    if (cm_posix_read_text(path, text, 512) <= 0) {
+        return "";
+    }
+    for (n = strlen(text); n > 0 && (unsigned char)text[n - 1] <= ' '; n--) {
+        text[n - 1] = '\0';
+    }
+    while (*text != '\0' && (unsigned char)*text <= ' ') {
+        text++;
+    }
+    return text;
+}
+
+/* The same line of the whole disk where the device is a partition. */
+static const char *whole_disk_says(unsigned major_no, unsigned minor_no, const char *name,
+                                   char text[512])
+{
+    char up[64];
+    const char *says = disk_says(major_no, minor_no, name, text);
+
+    if (*says != '\0') {
+        return says;
+    }
+    (void)snprintf(up, sizeof up, "../%s", name);
+    return disk_says(major_no, minor_no, up, text);
+}
+
+/* A hash of what tells this disk from others and stays; 0: it says nothing. */
+static uint64_t disk_identity(unsigned major_no, unsigned minor_no)
+{
+    static const char *const names[] = { "dm/uuid", "dm/name",     "md/uuid", "loop/backing_file",
+                                         "wwid",    "device/wwid", "serial",  "device/serial",
+                                         "cid",     "device/cid" };
+    char text[512];
+    const char *says;
+    uint64_t h = 0;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && h == 0; i++) {
+        says = whole_disk_says(major_no, minor_no, names[i], text);
+        if (*says == '\0') {
+            continue;
+        }
+        h = mix(0, names[i], says, strlen(says));
+        says = whole_disk_says(major_no, minor_no, "loop/offset", text);
+        h = mix(h, "offset", says, strlen(says));
+        says = disk_says(major_no, minor_no, "partition", text);
+        h = mix(h, "partition", says, strlen(says));
+    }
+    if (h == 0 && *disk_says(major_no, minor_no, "uevent", text) != '\0') {
+        says = strstr(text, "PARTUUID=");
+        h = says != NULL ? mix(0, "partition", says, strcspn(says, "\n")) : 0;
+    }
+    return h;
+}
+
+/* The kernel's form of a device number: what some file systems give for an f_fsid. */
+static uint64_t device_as_fsid(uint64_t dev)
+{
+    const uint64_t major_no = major(dev), minor_no = minor(dev);
+
+    return (minor_no & 0xff) | major_no << 8 | (minor_no & ~UINT64_C(0xff)) << 12;
+}
+
+/* The UUID of the file system, from those that tell; 0: none. */
+static uint64_t uuid_of(int fd)
+{
+    struct {
+        uint8_t len, uuid[16];
+    } u;
+
+    memset(&u, 0, sizeof u);
+    /* FS_IOC_GETFSUUID, Linux 6.9 */
+    if (ioctl(fd, (unsigned long)_IOR(0x15, 0, u), &u) != 0 || u.len == 0 || u.len > 16) {
+        return 0;
+    }
+    return mix(0, "uuid", u.uuid, u.len);
+}
+
+static uint64_t word_of_disk(int fd, const struct volume_key *k)
+{
+    const unsigned major_no = major(k->dev), minor_no = minor(k->dev);
+    const uint64_t identity = disk_identity(major_no, minor_no);
+    const bool fsid_is_device = k->fsid == 0 || k->fsid == device_as_fsid(k->dev);
+    const uint64_t system = fsid_is_device ? uuid_of(fd) : k->fsid;
+    uint64_t word[3] = { system, identity, 0 };
+
+    if (system == 0 && identity == 0) { /* nothing that stays: at least not another disk's */
+        word[1] = k->dev;
+        word[2] = cm_posix_disk_sequence(major_no, minor_no);
+    }
+    return mix(0, "disk", word, sizeof word);
+}
+
+/* ---- Mounts ---------------------------------------------------------------------------------- */
+
+/* All of a file of the kernel's; NULL: it cannot be read. The caller frees it. */
+static char *read_all(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t room = 65536, have = 0;
+    char *text = fd < 0 ? NULL : malloc(room);
+
+    while (text != NULL) {
+        const ssize_t n = read(fd, text + have, room - have - 1);
+        char *more;
+
+        if (n <= 0) {
+            text[have] = '\0';
+            break;
+        }
+        have += (size_t)n;
+        if (have + 1 < room) {
+            continue;
+        }
+        more = realloc(text, room *= 2);
+        if (more == NULL) {
+            free(text);
+        }
+        text = more;
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return text;
+}
+
+/* The layers of an overlay: what tells one from another. */
+static uint64_t layers_of(char *options)
+{
+    char *save = NULL;
+    uint64_t h = 1;
+
+    for (char *o = strtok_r(options, ",", &save); o != NULL; o = strtok_r(NULL, ",", &save)) {
+        if (strncmp(o, "lowerdir", 8) == 0 || strncmp(o, "upperdir=", 9) == 0 ||
+            strncmp(o, "datadir", 7) == 0) {
+            h = mix(h, "layer", o, strlen(o));
+        }
+    }
+    return h;
+}
+
+/* Cuts the next line off *text, which it changes. false: there is none, or it makes no sense. */
+static bool next_line(char **text, struct line *l)
+{
+    char *rest = NULL, *words, *mount, *source, *options, *start = strsep(text, "\n");
+
+    memset(l, 0, sizeof *l);
+    if (start == NULL || *start == '\0' ||
+        sscanf(start, "%llu %*u %u:%u", &l->id, &l->major_no, &l->minor_no) != 3) {
+        return false;
+    }
+    words = strstr(start, " - ");
+    if (words == NULL) {
+        return false;
+    }
+    mount = strtok_r(words + 3, " ", &rest);
+    source = strtok_r(NULL, " ", &rest);
+    options = strtok_r(NULL, " ", &rest);
+    if (mount == NULL || source == NULL) {
+        return false;
+    }
+    l->type = mount;
+    l->source = mix(0, mount, source, strlen(source));
+    l->fuse_user = -1;
+    if (options != NULL && strncmp(mount, "fuse", 4) == 0) {
+        const char *user = strstr(options, ",user_id=");
+
+        l->fuse_user = user != NULL ? (int64_t)strtoul(user + 9, NULL, 10) : -1;
+    }
+    if (strcmp(mount, "overlay") == 0 && options != NULL) {
+        const uint64_t layers = layers_of(options);
+
+        l->source = mix(0, mount, &layers, sizeof layers);
+    }
+    return true;
+}
+
+/* All mounts that can be seen. */
+struct mounts {
+    struct line *line;
+    size_t count;
+    char *text; /* NULL: /proc cannot be read */
+};
+
+static void read_mounts(struct mounts *m)
+{
+    size_t room = 0;
+    char *rest;
+
+    *m = (struct mounts){ .text = read_all("/proc/self/mountinfo") };
+    rest = m->text;
+    while (rest != NULL) {
+        struct line l;
+
+        if (!next_line(&rest, &l)) {
+            continue;
+        }
+        if (m->count == room) {
+            struct line *more = realloc(m->line, (room = room * 2 + 64) * sizeof *more);
+
+            if (more == NULL) {
+                return;
+            }
+            m->line = more;
+        }
+        m->line[m->count++] = l;
+    }
+}
+
+static void free_mounts(struct mounts *m)
+{
+    free(m->line);
+    free(m->text);
+}
+
+/* The line of the mount that a file was opened through; NULL: it is not listed. */
+static const struct line *line_of(const struct mounts *m, int fd)
+{
+    const uint64_t id = cm_posix_mount_number(fd, false);
+
+    for (size_t i = 0; id != 0 && i < m->count; i++) {
+        if (m->line[i].id == id) {
+            return &m->line[i];
+        }
+    }
+    return NULL;
+}
+
+bool cm_posix_fuse_user(int fd, uint32_t *user)
+{
+    struct mounts m;
+    const struct line *l;
+    struct stat st;
+    bool is = false;
+
+    read_mounts(&m);
+    l = line_of(&m, fd);
+    /* A FUSE file system has a device number of its own, wherever it is mounted. */
+    for (size_t i = 0; l == NULL && fstat(fd, &st) == 0 && i < m.count; i++) {
+        if (makedev(m.line[i].major_no, m.line[i].minor_no) == st.st_dev) {
+            l = &m.line[i];
+        }
+    }
+    if (l == NULL) {
+        *user = UINT32_MAX;
+        is = true;
+    } else if (l->fuse_user >= 0) {
+        *user = (uint32_t)l->fuse_user;
+        is = true;
+    }
+    free_mounts(&m);
+    return is;
+}
+
+/* ---- Words ----------------------------------------------------------------------------------- */
+
+static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type, const struct line *l)
+{
+    uint64_t h = 0;
+
+    if (major(k->dev) != 0) {
+        return word_of_disk(fd, k);
+    }
+    if (type == OVERLAYFS_SUPER_MAGIC && l != NULL) {
+        /* With layers on several volumes the files of each have its inode numbers, and a device
+         * number that the overlay made up for it. */
+        const bool one = k->dev == makedev(l->major_no, l->minor_no);
+
+        return mix(l->source, "layer", &k->dev, one ? 0 : sizeof k->dev);
+    }
+    h = mix(h, "type", &type, sizeof type);
+    if (k->fsid != 0 && k->fsid != device_as_fsid(k->dev) && type != OVERLAYFS_SUPER_MAGIC) {
+        return mix(h, "fsid", &k->fsid, sizeof k->fsid);
+    }
+    /* Memory: gone at the next start, and all of it from the same source. */
+    if (l != NULL && type != TMPFS_MAGIC && type != RAMFS_MAGIC) {
+        return mix(h, "source", &l->source, sizeof l->source);
+    }
+    return mix(h, "device", &k->dev, sizeof k->dev);
+}
+
+/* A number that the kernel gave to one mounted FUSE file system and gives to no other before the
+ * next boot, wherever that one is bound to: the inode number of its directory in sysfs, which are
+ * counted. 0: there is no such directory. */
+static uint64_t fuse_instance(uint64_t dev)
+{
+    static const char *const forms[] = { "/sys/class/bdi/%u:%u", "/sys/class/bdi/%u:%u-fuseblk" };
+    char path[64];
+    struct stat st;
+
+    (void)snprintf(path, sizeof path, major(dev) == 0 ? forms[0] : forms[1], major(dev),
+                   minor(dev));
+    return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+/* The word of a FUSE file system: no other ever has it, so it needs no claim. CM_ECLONE: the kernel
+ * tells nothing that a later one could not have, too. */
+static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
+{
+    static const uint8_t unknown[16];
+    uint8_t boot[16];
+    uint64_t of[3] = { k->dev, fuse_instance(k->dev), 0 };
+
+    if (of[1] == 0) { /* part of another FUSE file system (virtiofs), or no sysfs */
+        of[2] = cm_posix_mount_number(fd, true);
+    }
+    cm_plat_boot_id(boot); /* all of these begin anew with it */
+    if (memcmp(boot, unknown, sizeof boot) == 0 || (of[1] == 0 && of[2] == 0)) {
+        return CM_ECLONE;
+    }
+    *word = mix(mix(0, "boot", boot, sizeof boot), "fuse", of, sizeof of);
+    return 0;
+}
+
+/* ---- Claims ---------------------------------------------------------------------------------- */
+
+/* Is the file system still there that was mounted from a disk? The kernel keeps a directory for
+ * these as long as anybody has one of its files open, unmounted or not. */
+static bool disk_in_use(const struct claim *c)
+{
+    char path[128], link[512];
+    const char *name;
+    ssize_t n;
+
+    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u", c->major_no, c->minor_no);
+    n = readlink(path, link, sizeof link - 1);
+    if (n <= 0) {
+        return false;
+    }
+    link[n] = '\0';
+    name = strrchr(link, '/');
+    name = name != NULL ? name + 1 : link;
+    (void)snprintf(path, sizeof path, "/sys/fs/%s/%.32s", c->type, name);
+    if (access(path, F_OK) == 0) {
+        return true;
+    }
+    (void)snprintf(path, sizeof path, "/sys/fs/ext4/%.32s", name); /* ext2 and ext3, too */
+    return access(path, F_OK) == 0;
+}
+
+/* Is the volume that made the claim still there? */
+static bool is_alive(const struct claim *c, const struct mounts *m)
+{
+    if (m->text == NULL) {
+        return true; /* cannot be said: nobody takes its word */
+    }
+    if (c->disk != 0 && cm_posix_disk_sequence(c->major_no, c->minor_no) != c->disk) {
+        return false; /* another disk has the number now */
+    }
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->line[i].major_no == c->major_no && m->line[i].minor_no == c->minor_no &&
+            (c->major_no != 0 || m->line[i].source == c->source)) {
+            return true;
+        }
+    }
+    return c->major_no != 0 && disk_in_use(c);
+}
+
+static void drop_known(uint64_t word)
+{
+    (void)pthread_mutex_lock(&known_mutex);
+    for (size_t i = 0; i < KNOWN; i++) {
+        known[i].used = known[i].used && known[i].word != word;
+    }
+    (void)pthread_mutex_unlock(&known_mutex);
+}
+
+static void drop_claim(size_t i)
+{
+    drop_known(claims[i].word);
+    claims[i] = claims[--claim_count];
+}
+
+/* Room for one more. The table grows only when all claims in it are alive. */
+static int make_room(const struct mounts *m)
+{
+    struct claim *more;
+
+    if (claim_count < claim_room) {
+        return 0;
+    }
+    for (size_t i = claim_count; i-- > 0;) {
+        if (!is_alive(&claims[i], m)) {
+            drop_claim(i);
+        }
+    }
+    if (claim_count < claim_room) {
+        return 0;
+    }
+    more = realloc(claims, (claim_room * 2 + 16) * sizeof *more);
+    if (more == NULL) {
+        return CM_ENOMEM;
+    }
+    claims = more;
+    claim_room = claim_room * 2 + 16;
+    return 0;
+}
+
+/* Gives the word to the volume that files of k->dev are on, unless another one has it. */
+static int claim_word(const struct volume_key *k, uint64_t word, const struct line *l,
+                      const struct mounts *m)
+{
+    struct claim c = { .word = word, .dev = k->dev, .fsid = k->fsid };
+    int rc;
+
+    for (size_t i = claim_count; i-- > 0;) {
+        if (claims[i].dev == k->dev) {
+            drop_claim(i); /* its own, or of what had the number before */
+        } else if (claims[i].word == word) {
+            if (is_alive(&claims[i], m)) {
+                return CM_ECLONE;
+            }
+            drop_claim(i);
+        }
+    }
+    rc = make_room(m);
+    if (rc != 0) {
+        return rc;
+    }
+    c.major_no = l != NULL ? l->major_no : major(k->dev);
+    c.minor_no = l != NULL ? l->minor_no : minor(k->dev);
+    c.source = l != NULL ? l->source : 0;
+    (void)snprintf(c.type, sizeof c.type, "%s", l != NULL ? l->type : "");
+    if (c.major_no != 0) {
+        c.disk = cm_posix_disk_sequence(c.major_no, c.minor_no);
+    }
+    claims[claim_count++] = c;
+    return 0;
+}
+
+/* One volume may be mounted from several sources (NFS): its first word stays while it lives. */
+static const struct claim *claim_of(const struct volume_key *k, const struct mounts *m)
+{
+    for (size_t i = 0; i < claim_count; i++) {
+        if (claims[i].dev == k->dev && claims[i].fsid == k->fsid && k->fsid == 0 &&
+            major(k->dev) == 0 && is_alive(&claims[i], m)) {
+            return &claims[i];
+        }
+    }
+    return NULL;
+}
+
+static int judge(int fd, const struct volume_key *k, uint32_t type, uint64_t *word)
+{
+    const struct claim *held;
+    const struct line *l;
+    struct mounts m;
+    int rc = 0;
+
+    if (type == BTRFS_SUPER_MAGIC) {
+        *word = mix(0, "btrfs", &k->fsid, sizeof k->fsid);
+        return 0;
+    }
+    if (type == FUSE_SUPER_MAGIC) {
+        return word_of_fuse(fd, k, word);
+    }
+    read_mounts(&m);
+    l = line_of(&m, fd);
+    held = claim_of(k, &m);
+    if (held != NULL) {
+        *word = held->word;
+    } else {
+        *word = word_of(fd, k, type, l);
+        rc = claim_word(k, *word, l, &m);
+    }
+    free_mounts(&m);
+    return rc;
+}
+
+/* ---- What is known --------------------------------------------------------------------------- */
+
+static struct known *known_at(const struct volume_key *k)
+{
+    return &known[XXH3_64bits(k, sizeof *k) % KNOWN];
+}
+
+static bool same_key(const struct volume_key *a, const struct volume_key *b)
+{
+    return a->dev == b->dev && a->fsid == b->fsid && a->mount == b->mount && a->disk == b->disk;
+}
+
+static bool look_up(const struct volume_key *k, uint64_t *word)
+{
+    const struct known *at = known_at(k);
+    bool found;
+
+    (void)pthread_mutex_lock(&known_mutex);
+    found = at->used && same_key(&at->key, k);
+    *word = at->word;
+    (void)pthread_mutex_unlock(&known_mutex);
+    return found;
+}
+
+static void remember(const struct volume_key *k, uint64_t word)
+{
+    (void)pthread_mutex_lock(&known_mutex);
+    *known_at(k) = (struct known){ .key = *k, .word = word, .used = true };
+    (void)pthread_mutex_unlock(&known_mutex);
+}
+
+int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word)
+{
+    struct volume_key k = { .dev = dev };
+    bool lasting = true;
+    int rc;
+
+    memcpy(&k.fsid, &fs->f_fsid, sizeof k.fsid);
+    k.mount = cm_posix_mount_number(fd, true);
+    if (k.mount == 0) {
+        /* The number is used again after an unmount; then at least not the disk's. */
+        k.mount = cm_posix_mount_number(fd, false);
+        k.disk = major(dev) != 0 ? cm_posix_disk_sequence(major(dev), minor(dev)) : 0;
+        lasting = k.disk != 0;
+    }
+    if (lasting && look_up(&k, word)) {
+        return 0;
+    }
+    (void)pthread_once(&fork_once, watch_forks);
+    (void)pthread_mutex_lock(&claims_mutex);
+    rc = judge(fd, &k, (uint32_t)fs->f_type, word);
+    if (rc == 0 && lasting) {
+        remember(&k, *word);
+    }
+    (void)pthread_mutex_unlock(&claims_mutex);
+    return rc;
+}

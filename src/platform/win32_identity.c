@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * win32_identity.c - the operating system contract on Windows: what is the same as before.
+ *
+ * Owns nothing but calls. Any module may call.
+ *
+ * BOOT   The system's boot time as it was first set, which moves with no later change of the
+ * clock, and its count of boots. A resume from hibernation (and "fast startup") is no new boot.
+ * MOUNT  The volume's serial number and the name of its device, which a disk that comes back does
+ * not get again. A volume that was dismounted by force keeps both, so such a pool counts as warm:
+ * the same limit as on Linux before 6.8. A volume that can be pulled out is never the same.
+ * FILES  Volume and file id. Ids may be reused, and a time of birth can be set or is handed on to a
+ * successor of the same name, so it counts for the validator and not for the id: the change counter
+ * is the number of the file's last record in the volume's journal, else the time of birth.
+ * WRITERS  Writes need move neither times nor journal until the writer's handle is closed (stores
+ * through a mapping, until much later). So a validator is racy while somebody has the file open for
+ * writing, which an open that denies writing finds out.
+ */
+#include "platform/win32.h"
+
+#include <bcrypt.h>
+#include <winioctl.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define NS_PER_S INT64_C(1000000000)
+#define FILETIME_1970 UINT64_C(116444736000000000)
+
+int64_t win32_time_ns(uint64_t filetime)
+{
+    return (int64_t)((filetime - FILETIME_1970) * 100);
+}
+
+static void hash_to_id(const uint64_t *words, size_t n, uint8_t id[16])
+{
+    XXH128_canonical_t canonical;
+
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(words, n * sizeof *words));
+    memcpy(id, canonical.digest, 16);
+}
+
+/* ---- Boot ---------------------------------------------------------------------------------- */
+
+/* SystemTimeOfDayInformation, as far as it is needed (see any list of the native API). */
+struct time_of_day {
+    LARGE_INTEGER boot_time, current_time, zone_bias;
+    ULONG zone_id, reserved;
+    ULONGLONG boot_time_bias; /* how far later changes of the clock moved boot_time */
+    ULONGLONG sleep_time_bias;
+};
+
+static uint64_t original_boot_time(void)
+{
+    typedef LONG(NTAPI * query_fn)(int, PVOID, ULONG, PULONG);
+    const query_fn query = (query_fn)(void *)win32_find(L"ntdll.dll", "NtQuerySystemInformation");
+    struct time_of_day t;
+
+    memset(&t, 0, sizeof t);
+    if (query == NULL || query(3, &t, sizeof t, NULL) < 0) {
+        return 0;
+    }
+    return (uint64_t)t.boot_time.QuadPart - t.boot_time_bias;
+}
+
+/* The number of the boot; 0 where the system does not count. */
+static uint64_t boot_count(void)
+{
+    DWORD count = 0, n = sizeof count;
+
+    if (RegGetValueW(HKEY_LOCAL_MACHINE,
+                     L"SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Memory Management\\"
+                     L"PrefetchParameters",
+                     L"BootId", RRF_RT_REG_DWORD, NULL, &count, &n) != ERROR_SUCCESS) {
+        return 0;
+    }
+    return count;
+}
+
+void cm_plat_boot_id(uint8_t id[16])
+{
+    const uint64_t words[2] = { original_boot_time(), boot_count() };
+
+    memset(id, 0, 16);
+    if (words[0] != 0) {
+        hash_to_id(words, 2, id);
+    }
+}
+
+/* ---- Volumes ------------------------------------------------------------------------------- */
+
+/* "\Device\HarddiskVolume3" of "\Device\HarddiskVolume3\dir\file", hashed; 0 when unknown. */
+static uint64_t device_of(HANDLE h)
+{
+    const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, VOLUME_NAME_NT);
+    wchar_t *name = room == 0 ? NULL : malloc((room + 1) * sizeof *name);
+    uint64_t hash = 0;
+
+    if (name != NULL && GetFinalPathNameByHandleW(h, name, room + 1, VOLUME_NAME_NT) != 0 &&
+        wcsncmp(name, L"\\Device\\", 8) == 0) {
+        const wchar_t *end = wcschr(name + 8, L'\\');
+        const size_t n = end == NULL ? wcslen(name) : (size_t)(end - name);
+
+        hash = XXH3_64bits(name, n * sizeof *name);
+    }
+    free(name);
+    return hash;
+}
+
+/* Does the volume stay where it is while the system runs? */
+static bool is_fixed(HANDLE h)
+{
+    wchar_t *slash;
+    const DWORD n = GetFinalPathNameByHandleW(h, NULL, 0, VOLUME_NAME_DOS);
+    wchar_t *path = n == 0 ? NULL : malloc((n + 1) * sizeof *path);
+    wchar_t *name = n == 0 ? NULL : malloc((n + 2) * sizeof *name);
+    bool fixed = false;
+
+    if (path != NULL && name != NULL &&
+        GetFinalPathNameByHandleW(h, path, n + 1, VOLUME_NAME_DOS) != 0 &&
+        GetVolumePathNameW(path, name, n + 2)) {
+        slash = name + wcslen(name);
+        fixed = slash > name && GetDriveTypeW(name) == DRIVE_FIXED;
+    }
+    free(path);
+    free(name);
+    return fixed;
+}
+
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
+{
+    uint64_t words[2] = { 0, 0 };
+    FILE_ID_INFO info;
+
+    memset(id, 0, 16);
+    if (!is_fixed(win32_handle(f))) {
+        return;
+    }
+    if (GetFileInformationByHandleEx(win32_handle(f), FileIdInfo, &info, sizeof info)) {
+        words[0] = info.VolumeSerialNumber;
+    }
+    words[1] = device_of(win32_handle(f));
+    if (words[1] != 0) {
+        hash_to_id(words, 2, id);
+    }
+}
+
+/* ---- Files --------------------------------------------------------------------------------- */
+
+/* Volume and file as three words. */
+static bool file_words(HANDLE h, uint64_t word[3])
+{
+    BY_HANDLE_FILE_INFORMATION old;
+    FILE_ID_INFO info;
+
+    if (GetFileInformationByHandleEx(h, FileIdInfo, &info, sizeof info)) {
+        word[0] = info.VolumeSerialNumber;
+        memcpy(&word[1], &info.FileId, 16);
+        return true;
+    }
+    if (!GetFileInformationByHandle(h, &old)) { /* FAT, some servers */
+        return false;
+    }
+    word[0] = old.dwVolumeSerialNumber;
+    word[1] = (uint64_t)old.nFileIndexHigh << 32 | old.nFileIndexLow;
+    word[2] = 0;
+    return true;
+}
+
+/* DeviceIoControl for a handle of either kind. One for overlapped calls may belong to a completion
+ * port, which must not hear of this: hence the lowest bit of the event. */
+static bool control(HANDLE h, DWORD code, void *in, DWORD in_len, void *out, DWORD out_len,
+                    DWORD *n)
+{
+    const HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    OVERLAPPED call = { .hEvent = (HANDLE)((ULONG_PTR)event | 1) };
+    bool done;
+
+    if (event == NULL) {
+        return false;
+    }
+    done = DeviceIoControl(h, code, in, in_len, out, out_len, n, &call) != 0;
+    if (!done && GetLastError() == ERROR_IO_PENDING) {
+        done = GetOverlappedResult(h, &call, n, TRUE) != 0;
+    }
+    (void)CloseHandle(event);
+    return done;
+}
+
+/* The number of the file's last record in the journal of its volume; 0 where there is none. */
+static uint64_t journal_number(HANDLE h)
+{
+    static const WORD versions[2] = { 2, 3 };
+    /* USN_RECORD_V2 or _V3: length, version, ids, number, and a name of up to 255 characters. */
+    _Alignas(8) uint8_t record[80 + 2 * MAX_PATH];
+    WORD version = 0;
+    DWORD n = 0;
+    int64_t number = 0;
+
+    if (!control(h, FSCTL_READ_FILE_USN_DATA, (void *)(uintptr_t)versions, sizeof versions, record,
+                 sizeof record, &n) ||
+        n < 48) {
+        return 0;
+    }
+    memcpy(&version, record + 4, sizeof version);
+    if (version == 2 || version == 3) {
+        memcpy(&number, record + (version == 2 ? 24 : 40), sizeof number);
+    }
+    return (uint64_t)number;
+}
+
+/* May this handle write itself? Yes, where that cannot be known. */
+static bool may_write(HANDLE h)
+{
+    typedef LONG(NTAPI * query_fn)(HANDLE, PVOID, PVOID, ULONG, int);
+    const query_fn query = (query_fn)(void *)win32_find(L"ntdll.dll", "NtQueryInformationFile");
+    ULONG_PTR status[2]; /* IO_STATUS_BLOCK */
+    ACCESS_MASK access = 0;
+
+    return query == NULL || query(h, status, &access, sizeof access, 8 /* access */) < 0 ||
+           (access & (FILE_WRITE_DATA | FILE_APPEND_DATA)) != 0;
+}
+
+/* Has anybody the file open, or mapped, for writing? An open that denies writing is refused then. A
+ * handle that may write itself is one. Where the file cannot be opened once more (rights given up
+ * meanwhile, some servers) nobody knows, and that is no better. */
+static bool may_have_writer(HANDLE h)
+{
+    HANDLE again;
+
+    if (may_write(h)) {
+        return true;
+    }
+    again = ReOpenFile(h, FILE_READ_DATA, FILE_SHARE_READ | FILE_SHARE_DELETE, 0);
+    if (again == INVALID_HANDLE_VALUE) {
+        return true;
+    }
+    (void)CloseHandle(again);
+    return false;
+}
+
+/* A timestamp within the clock's granularity of now may hide a second change: one of the present
+ * `tick` of the clock that files get their times from, which may stand still in a virtual machine,
+ * and one of the last 20 ms. Whole seconds hint at FAT (even seconds). A stamp from the future
+ * proves nothing at all. */
+static bool times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick)
+{
+    const bool coarse = written % 10000000 == 0 && changed % 10000000 == 0;
+    const uint64_t granule = 200000 + (coarse ? 20000000 : 0);
+    const uint64_t latest = now + 10000000;
+
+    return written > latest || changed > latest || written + granule >= now ||
+           changed + granule >= now || written >= tick || changed >= tick;
+}
+
+static uint64_t filetime_tick(void)
+{
+    FILETIME t;
+
+    GetSystemTimeAsFileTime(&t);
+    return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
+}
+
+static uint64_t filetime_now(void)
+{
+    FILETIME t;
+
+    GetSystemTimePreciseAsFileTime(&t);
+    return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
+}
+
+int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
+                     cm_validator *v)
+{
+    const HANDLE h = (HANDLE)os_file;
+    const uint64_t taken_at = cm_plat_now_ns();
+    const uint64_t tick = filetime_tick(), wall = filetime_now();
+    FILE_STANDARD_INFO size;
+    FILE_BASIC_INFO times;
+    uint64_t word[3] = { 0, 0, 0 };
+    XXH128_hash_t hash;
+    bool written;
+
+    if (id == NULL || v == NULL || h == NULL || h == INVALID_HANDLE_VALUE ||
+        GetFileType(h) != FILE_TYPE_DISK) {
+        return CM_EINVAL;
+    }
+    if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
+        return CM_EINVAL; /* a volume or a disk: nothing tells that its content changed */
+    }
+    /* Before its times: the writer may be gone by then, and they have moved. */
+    written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && may_have_writer(h);
+    if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) ||
+        !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||
+        !file_words(h, word)) {
+        return CM_EIO;
+    }
+    if (o->volume_id != NULL) {
+        word[0] = XXH3_64bits(o->volume_id, strlen(o->volume_id));
+    }
+    hash = XXH3_128bits(word, sizeof word);
+    *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
+    if (id->hi == 0 && id->lo == 0) {
+        id->lo = 1;
+    }
+    *v = (cm_validator){
+        .size = (uint64_t)size.EndOfFile.QuadPart,
+        .mtime_ns = win32_time_ns((uint64_t)times.LastWriteTime.QuadPart),
+        .ctime_ns = win32_time_ns((uint64_t)times.ChangeTime.QuadPart),
+        .change = journal_number(h),
+        .taken_at = taken_at,
+        .racy = (written ? CM_RACY_WRITER : 0) |
+                (times_are_racy((uint64_t)times.LastWriteTime.QuadPart,
+                                (uint64_t)times.ChangeTime.QuadPart, wall, tick)
+                     ? CM_RACY_TIMES
+                     : 0),
+    };
+    if (v->change == 0) {
+        v->change = (uint64_t)times.CreationTime.QuadPart;
+    }
+    return 0;
+}
+
+uint32_t cm_plat_pid(void)
+{
+    return GetCurrentProcessId();
+}
+
+int cm_plat_random(void *buf, size_t n)
+{
+    uint8_t *to = buf;
+
+    while (n > 0) {
+        const ULONG step = n < (1u << 30) ? (ULONG)n : 1u << 30;
+
+        if (BCryptGenRandom(NULL, to, step, BCRYPT_USE_SYSTEM_PREFERRED_RNG) < 0) {
+            return CM_EIO;
+        }
+        to += step;
+        n -= step;
+    }
+    return 0;
+}
+
+int64_t cm_plat_wall_ns(void)
+{
+    return win32_time_ns(filetime_now());
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * win32_path.h - UTF-8 names for a system that speaks UTF-16.
+ *
+ * Shared by the library's Windows back end and the tool's. Owns nothing.
+ */
+#ifndef CM_PLATFORM_WIN32_PATH_H
+#define CM_PLATFORM_WIN32_PATH_H
+
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <windows.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A directory's name must leave room for a file's in it, so this is where plain names end. */
+#define WIN32_PLAIN_PATH (MAX_PATH - 12)
+
+/* The full form of a long name, of `room` characters, with the prefix that lifts the limit on its
+ * length. Frees `name`. */
+static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
+{
+    static const wchar_t unc[] = L"\\\\?\\UNC\\", plain[] = L"\\\\?\\";
+    wchar_t *full = malloc((room + 8) * sizeof *full);
+    DWORD n = 0;
+
+    if (full != NULL) {
+        n = GetFullPathNameW(name, room, full + 8, NULL);
+    }
+    free(name);
+    if (n == 0 || n >= room) {
+        free(full);
+        return NULL;
+    }
+    if (full[8] == L'\\' && full[9] == L'\\') { /* \\server\share: UNC\ stands for the first two */
+        memcpy(full, unc, 8 * sizeof *full);
+        memmove(full + 8, full + 10, (n - 1) * sizeof *full);
+    } else {
+        memcpy(full, plain, 4 * sizeof *full);
+        memmove(full + 4, full + 8, (n + 1) * sizeof *full);
+    }
+    return full;
+}
+
+/* The name as the system wants it, to be freed; NULL with the last error set: not UTF-8, or no
+ * memory. Drive letters, \\server\share, \\?\ and / for \ are as everywhere. */
+static inline wchar_t *win32_path(const char *utf8)
+{
+    const int room = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, utf8, -1, NULL, 0);
+    wchar_t *name;
+    DWORD full;
+
+    if (room <= 0) {
+        SetLastError(ERROR_INVALID_NAME);
+        return NULL;
+    }
+    name = malloc((size_t)room * sizeof *name);
+    if (name == NULL) {
+        SetLastError(ERROR_NOT_ENOUGH_MEMORY);
+        return NULL;
+    }
+    (void)MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, utf8, -1, name, room);
+    if (wcsncmp(name, L"\\\\?\\", 4) == 0 || wcsncmp(name, L"\\\\.\\", 4) == 0) {
+        return name;
+    }
+    full = GetFullPathNameW(name, 0, NULL, NULL); /* a short name of a deep directory is long */
+    if (full > WIN32_PLAIN_PATH) {
+        name = win32_lengthen(name, full);
+        if (name == NULL) {
+            SetLastError(ERROR_INVALID_NAME);
+        }
+    }
+    return name;
+}
+
+#endif

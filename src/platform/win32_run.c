@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * win32_run.c - the operating system contract on Windows: clocks, memory, threads, faults.
+ *
+ * Owns three pieces of process-wide state: the slot of the threads' own data, the counter of their
+ * numbers, and the fault guard (a table of address ranges and the handler). Any module may call;
+ * nothing here calls back.
+ *
+ * THREADS      Own data hangs on a fiber-local slot, because its callback frees it when the thread
+ * ends. (The compiler's __thread allocates behind calls on this system; a slot can be read
+ * anywhere.) FAULT GUARD  A vectored handler, first in the row. If the program counter lies in the
+ * guarded code of persist and the address in a registered range, it moves the program counter to
+ * the code's landing and lets the thread go on: the routine then returns CM_EIO. No unwinding,
+ * nothing but reads of a fixed table. Every other exception goes on to whoever wants it. Unreadable
+ * media is EXCEPTION_IN_PAGE_ERROR; a page that is gone may also come as
+ * EXCEPTION_ACCESS_VIOLATION.
+ */
+#include "platform/win32.h"
+
+#include <assert.h>
+#include <malloc.h>
+
+#include "platform/atomic.h"
+#include "platform/guard_ranges.h"
+
+#define WIN32_PAGE 4096u        /* alignment that cm_plat_alloc promises */
+#define WIN32_SMALL (64u << 10) /* below: from malloc; above: pages, lazily zero */
+
+void win32_stay_loaded(void)
+{
+    static const char in_this_module;
+    HMODULE module;
+
+    (void)GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                             (LPCWSTR)(const void *)&in_this_module, &module);
+}
+
+/* ---- Clocks -------------------------------------------------------------------------------- */
+
+uint64_t cm_plat_now_ns(void)
+{
+    static uint64_t frequency; /* constant: every thread finds the same */
+    uint64_t hz = at_load_relaxed(&frequency);
+    LARGE_INTEGER count;
+
+    if (hz == 0) {
+        LARGE_INTEGER f;
+
+        (void)QueryPerformanceFrequency(&f);
+        hz = (uint64_t)f.QuadPart;
+        at_store_relaxed(&frequency, hz);
+    }
+    (void)QueryPerformanceCounter(&count);
+    return (uint64_t)count.QuadPart / hz * 1000000000u +
+           (uint64_t)count.QuadPart % hz * 1000000000u / hz;
+}
+
+int64_t cm_plat_boot_wall_ns(void)
+{
+    return cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* sleep included */
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+void *cm_plat_alloc(size_t bytes)
+{
+    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    if (bytes < WIN32_SMALL) {
+        void *p = _aligned_malloc(bytes, WIN32_PAGE);
+
+        return p == NULL ? NULL : memset(p, 0, bytes);
+    }
+    /* Lazily zeroed, but the system counts all of it against memory and page file. */
+    return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+void cm_plat_free(void *p, size_t bytes)
+{
+    if (p == NULL) {
+        return;
+    }
+    if (bytes < WIN32_SMALL) {
+        _aligned_free(p);
+    } else {
+        const BOOL freed = VirtualFree(p, 0, MEM_RELEASE);
+
+        assert(freed);
+        (void)freed;
+    }
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+void cm_plat_wait(uint32_t *word, uint32_t expected)
+{
+    assert(word != NULL);
+    (void)WaitOnAddress(word, &expected, sizeof expected, INFINITE);
+}
+
+void cm_plat_wake_one(uint32_t *word)
+{
+    WakeByAddressSingle(word);
+}
+
+void cm_plat_wake_all(uint32_t *word)
+{
+    WakeByAddressAll(word);
+}
+
+static INIT_ONCE thread_once = INIT_ONCE_STATIC_INIT;
+static DWORD thread_slot; /* under thread_once */
+
+static VOID NTAPI thread_ends(PVOID self)
+{
+    free(self);
+}
+
+static BOOL CALLBACK thread_slot_make(PINIT_ONCE once, PVOID parameter, PVOID *context)
+{
+    (void)once, (void)parameter, (void)context;
+    win32_stay_loaded();
+    thread_slot = FlsAlloc(thread_ends);
+    return thread_slot != FLS_OUT_OF_INDEXES;
+}
+
+struct cm_plat_thread *cm_plat_thread(void)
+{
+    static uint32_t numbers;
+    struct cm_plat_thread *self;
+
+    if (!InitOnceExecuteOnce(&thread_once, thread_slot_make, NULL, NULL)) {
+        abort(); /* the process used up its slots: nobody can be told apart any more */
+    }
+    self = FlsGetValue(thread_slot);
+    if (self == NULL) {
+        self = calloc(1, sizeof *self);
+        if (self == NULL || !FlsSetValue(thread_slot, self)) {
+            abort(); /* as the compilers' own thread variables do */
+        }
+        while (self->number == 0) {
+            self->number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
+        }
+    }
+    return self;
+}
+
+void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg)
+{
+    (void)cleanup, (void)cleanup_arg;
+    fn(arg);
+}
+
+int cm_plat_cancel_off(void)
+{
+    return 0; /* nobody ends another's thread here in a way that could be told off */
+}
+
+void cm_plat_cancel_back(int was)
+{
+    (void)was;
+}
+
+uint32_t cm_plat_fork_count(void)
+{
+    return 0; /* no process here is a copy of another */
+}
+
+uint32_t cm_plat_cpu_flags(void)
+{
+    return 0;
+}
+
+/* ---- Fault guard --------------------------------------------------------------------------- */
+
+static SRWLOCK guard_lock = SRWLOCK_INIT;
+static bool guard_installed; /* under guard_lock */
+/* Set before the handler is installed, constant afterwards. */
+static struct cm_plat_guard_code guard_code;
+
+#if defined(_M_ARM64) || defined(__aarch64__)
+#define GUARD_PC(context) ((context)->Pc)
+#else
+#define GUARD_PC(context) ((context)->Rip)
+#endif
+
+static LONG CALLBACK guard_handler(EXCEPTION_POINTERS *fault)
+{
+    const EXCEPTION_RECORD *what = fault->ExceptionRecord;
+    const uintptr_t pc = (uintptr_t)GUARD_PC(fault->ContextRecord);
+
+    if ((what->ExceptionCode != EXCEPTION_ACCESS_VIOLATION &&
+         what->ExceptionCode != EXCEPTION_IN_PAGE_ERROR) ||
+        what->NumberParameters < 2 || pc < guard_code.begin || pc >= guard_code.end ||
+        !guard_covers((uintptr_t)what->ExceptionInformation[1], 1)) {
+        return EXCEPTION_CONTINUE_SEARCH;
+    }
+    GUARD_PC(fault->ContextRecord) = guard_code.landing;
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
+/* Under guard_lock. */
+static int guard_install(const struct cm_plat_guard_code *code)
+{
+    if (guard_installed) {
+        assert(code->begin == guard_code.begin && code->end == guard_code.end);
+        return 0;
+    }
+    guard_code = *code;
+    win32_stay_loaded();
+    if (AddVectoredExceptionHandler(1, guard_handler) == NULL) {
+        return CM_EIO;
+    }
+    guard_installed = true;
+    return 0;
+}
+
+int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
+{
+    int rc;
+
+    assert(base != NULL && len > 0 && code != NULL);
+    AcquireSRWLockExclusive(&guard_lock);
+    rc = guard_install(code);
+    if (rc == 0) {
+        rc = guard_range_add(base, len);
+    }
+    ReleaseSRWLockExclusive(&guard_lock);
+    return rc;
+}
+
+void cm_plat_guard_remove(const void *base)
+{
+    AcquireSRWLockExclusive(&guard_lock);
+    guard_range_remove(base);
+    ReleaseSRWLockExclusive(&guard_lock);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ghost.c - remembers which blocks left the pool lately, in five bytes for each.
+ *
+ * Owns: buckets of eight cells in DRAM. A cell is 16 bits of the block's hash and the time, in
+ * units of 1/4096 of the window, at which it left; the clock is the number of departures. What is
+ * older than the window does not count, and the oldest of a bucket gives way. It may be wrong both
+ * ways, rarely: fingerprints collide (1 in 13000 lookups), buckets overflow, threads overwrite one
+ * another's cells. All it decides is whether a block starts on probation, so nobody waits for it.
+ *
+ * Who: evict.c, publish.c, fill_buffered.c, fill.c, and cache.c to set it up.
+ */
+#include "policy/ghost.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define WAYS CM_GHOST_WAYS
+#define UNITS 4096u /* to a window: 16 bits hold sixteen of them */
+
+uint64_t cm_ghost_bytes(uint64_t window)
+{
+    return cm_ghost_buckets(window) * WAYS * sizeof(uint32_t);
+}
+
+void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell)
+{
+    g->cell = cell;
+    g->buckets = cm_ghost_buckets(window);
+    g->window = window;
+    g->unit = window / UNITS + 1;
+    g->time = 0;
+    g->reach = NULL;
+}
+
+static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
+{
+    uint64_t b = (hash & UINT32_MAX) * g->buckets >> 32; /* Lemire 2016, as cm_format_reduce */
+    if (g->reach)
+        g->reach(g->reach_ctx, b);
+    return g->cell + b * WAYS;
+}
+
+/* Of the bits that did not choose the bucket; never zero, as an empty cell is. */
+static uint32_t fingerprint(uint64_t hash)
+{
+    uint32_t f = (uint32_t)(hash >> 48);
+    return f == 0 ? 1 : f;
+}
+
+static uint32_t now(const struct cm_ghost *g)
+{
+    return (uint32_t)(at_load_relaxed(&g->time) / g->unit) & 0xffff;
+}
+
+/* In units, at the time `t`. */
+static uint32_t age(uint32_t t, uint32_t cell)
+{
+    return (t - cell) & 0xffff;
+}
+
+void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash)
+{
+    at_prefetch(bucket(g, hash));
+}
+
+void cm_ghost_add(struct cm_ghost *g, uint64_t hash)
+{
+    uint32_t *cell = bucket(g, hash), *place = cell;
+    uint32_t t = now(g), oldest = 0;
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t seen = at_load_relaxed(&cell[i]); /* relaxed here and below: no data hangs on it */
+        if (seen == 0 || seen >> 16 == fingerprint(hash)) {
+            place = &cell[i];
+            break;
+        }
+        if (age(t, seen) > oldest) {
+            oldest = age(t, seen);
+            place = &cell[i];
+        }
+    }
+    at_store_relaxed(place, fingerprint(hash) << 16 | t);
+    (void)at_add_relaxed(&g->time, 1u);
+}
+
+bool cm_ghost_has(const struct cm_ghost *g, uint64_t hash)
+{
+    const uint32_t *cell = bucket(g, hash);
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t seen = at_load_relaxed(&cell[i]);
+        if (seen >> 16 == fingerprint(hash))
+            return age(now(g), seen) * g->unit < g->window;
+    }
+    return false;
+}
+
+bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
+{
+    uint32_t *cell = bucket(g, hash);
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t seen = at_load_relaxed(&cell[i]);
+        if (seen >> 16 != fingerprint(hash))
+            continue;
+        at_store_relaxed(&cell[i], 0u);
+        return age(now(g), seen) * g->unit < g->window;
+    }
+    return false;
+}
+
+void cm_ghost_save(const struct cm_ghost *g, uint64_t first, uint64_t n, uint8_t *to)
+{
+    assert(first + n <= g->buckets);
+    memcpy(to, g->cell + first * WAYS, n * WAYS * sizeof(*g->cell)); /* little-endian: format.c */
+}
+
+void cm_ghost_load(struct cm_ghost *g, uint64_t first, uint64_t n, const uint8_t *from)
+{
+    assert(first + n <= g->buckets);
+    for (uint64_t i = 0; i < n * WAYS; i++) {
+        uint32_t kept;
+        uint32_t *cell = &g->cell[first * WAYS + i];
+        memcpy(&kept, from + i * sizeof(kept), sizeof(kept));
+        if (at_load_relaxed(cell) == 0)
+            at_store_relaxed(cell, kept);
+    }
+}

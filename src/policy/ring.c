@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ring.c - the replacement policy S3R over physical slot numbers: CLOCK with 2-bit counts, and
+ * probation in place.
+ *
+ * Owns: the hand, one reference byte a slot, the line of slots on probation, the ownership bitmap,
+ * the bounded stack of free slots and the bounded list of hints. All of it is DRAM, none of it
+ * decides what is a hit. CLOCK: Corbato 1968, counts as in "generalized CLOCK", Smith 1978; the
+ * line before it and the ghost behind it (ghost.c): S3-FIFO, Yang et al., SOSP'23, whose queues
+ * would have to move blocks, while here a slot stays where it is and changes its state.
+ * docs/policy.md.
+ *
+ * A victim is looked for among the hinted slots, then behind the frontier (slots never used), then,
+ * when the line is as long as it may be, at its front: a slot that was wanted again meanwhile has
+ * earned its place and stays, the first other one goes; then by the hand: at most CM_RING_STEPS
+ * steps past slots that are not on probation, each lowering a count; a zero count wins at once,
+ * else the lowest count seen.
+ *
+ * Who: the protocol (steps.c), and cache.c to set it up.
+ */
+#include "policy/ring.h"
+
+#include <string.h>
+
+#define IN_FLIGHT 128u /* slots that several threads fill at a time, as good as always */
+
+uint64_t cm_ring_line(uint64_t slots)
+{
+    return slots / 2 + slots / 8 + 16; /* half of the slots, and stale entries */
+}
+
+uint64_t cm_ring_bytes(uint64_t slots)
+{
+    uint64_t words = (slots + 63) / 64;
+    uint64_t free_max = slots / 32 < CM_FREE_MAX ? slots / 32 : CM_FREE_MAX;
+    return slots + words * 8 + (free_max + CM_HINTS) * 8 + cm_ring_line(slots) * CM_LINE_ENTRY;
+}
+
+/* ---- States ---------------------------------------------------------------------------------- */
+
+/* Changes the byte of a slot from `was`, by whatever came in between, to (was & keep) | state.
+ * Returns what it was. */
+static uint8_t change(struct cm_ring *r, uint64_t slot, uint8_t keep, uint8_t state)
+{
+    uint8_t was = at_load_relaxed(&r->ref[slot]), next;
+    do
+        next = (uint8_t)((was & keep) | state);
+    while (next != was && !at_cas_acq_rel(&r->ref[slot], &was, next));
+    return was;
+}
+
+void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state)
+{
+    uint8_t was = change(r, slot, CM_REF_VERIFIED | CM_REF_GENERATION, state);
+    if (was & CM_REF_PROBATION)
+        (void)at_add_relaxed(&r->on_probation, UINT64_MAX);
+}
+
+/* ---- The line -------------------------------------------------------------------------------- */
+
+/* Lock held, there is room. */
+static void push(struct cm_ring *r, uint64_t slot, uint8_t ref)
+{
+    uint64_t at = r->line_first + r->line_count++;
+    at -= at < r->line_max ? 0 : r->line_max;
+    uint64_t entry = slot << 2 | (ref & CM_REF_GENERATION) >> 4;
+    memcpy(r->line + at * CM_LINE_ENTRY, &entry, CM_LINE_ENTRY); /* little-endian: format.h */
+}
+
+/* Lock held. The oldest entry's slot, if it is still on probation since then, else CM_NO_SLOT. */
+static uint64_t pop(struct cm_ring *r, uint8_t *ref)
+{
+    uint64_t entry = 0;
+    memcpy(&entry, r->line + r->line_first * CM_LINE_ENTRY, CM_LINE_ENTRY);
+    r->line_first = r->line_first + 1 == r->line_max ? 0 : r->line_first + 1;
+    r->line_count--;
+    *ref = at_load_relaxed(&r->ref[entry >> 2]);
+    return (*ref & CM_REF_PROBATION) && (*ref & CM_REF_GENERATION) >> 4 == (entry & 3) ? entry >> 2
+                                                                                       : CM_NO_SLOT;
+}
+
+/* Lock held. `counted`: so many of on_probation are not there yet, or not any more. Returns whether
+ * one of those is the slot's. */
+static bool begin_one(struct cm_ring *r, uint64_t slot, bool ahead, uint64_t counted)
+{
+    uint8_t ref = at_load_relaxed(&r->ref[slot]);
+    uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
+    /* While the pool fills more come than may be on probation; those are spared. Not so what only
+     * came while other threads were at it: each had made room for its own before. */
+    uint64_t most = at_load_relaxed(&r->probation);
+    most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
+    if (at_load_relaxed(&r->on_probation) - counted > most) {
+        cm_ring_set(r, slot, CM_REF_KNOWN);
+        return false;
+    }
+    if (r->line_count == r->line_max) { /* full of stale ones */
+        uint64_t first = pop(r, &ref);
+        if (first != CM_NO_SLOT)
+            cm_ring_set(r, first, ref & CM_REF_MAX);
+    }
+    ref = change(r, slot, CM_REF_VERIFIED, next | (ahead ? CM_REF_AHEAD : CM_REF_PROBATION));
+    push(r, slot, next);
+    return !(ref & CM_REF_PROBATION);
+}
+
+void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n, uint32_t ahead)
+{
+    if (n == 0)
+        return;
+    cm_lock_acquire(&r->lock);
+    /* Counted first: whoever ends it takes the count back. */
+    uint64_t counted = n;
+    (void)at_add_relaxed(&r->on_probation, n);
+    for (unsigned i = 0; i < n; i++)
+        counted -= begin_one(r, slot[i], ahead >> i & 1, counted);
+    if (counted > 0)
+        (void)at_add_relaxed(&r->on_probation, -counted);
+    cm_lock_release(&r->lock);
+}
+
+/* ---- Victims --------------------------------------------------------------------------------- */
+
+/* Owns the slot that `count` was seen in; false when it is somebody's by now. */
+static uint64_t take(struct cm_ring *r, uint64_t slot)
+{
+    return slot != CM_NO_SLOT && cm_ring_own(r, slot) ? slot : CM_NO_SLOT;
+}
+
+static uint64_t pop_hint(struct cm_ring *r)
+{
+    if (at_load_relaxed(&r->hint_count) == 0) /* mostly empty: do not lock for nothing */
+        return CM_NO_SLOT;
+    cm_lock_acquire(&r->lock);
+    uint64_t slot = CM_NO_SLOT;
+    if (r->hint_count > 0) {
+        at_store_relaxed(&r->hint_count, r->hint_count - 1);
+        slot = r->hint[r->hint_count];
+    }
+    cm_lock_release(&r->lock);
+    return slot;
+}
+
+static uint64_t next_unused(struct cm_ring *r)
+{
+    uint64_t f = at_load_relaxed(&r->frontier);
+    while (f < at_load_relaxed(&r->end)) {
+        /* acq_rel not needed for the data: ownership orders that; this hands out each once. */
+        if (at_cas_acq_rel(&r->frontier, &f, f + 1))
+            return f;
+    }
+    return CM_NO_SLOT;
+}
+
+/* Is the line as long as it may be? Slots that wait to be filled will be on probation, most of
+ * them. `taken`: for them, beside those in the stack; `ended`: they are counted, but not there any
+ * more. */
+static bool line_is_full(const struct cm_ring *r, unsigned taken, uint64_t ended)
+{
+    uint64_t now = at_load_relaxed(&r->on_probation) - ended;
+    return now > 0 &&
+           now + at_load_relaxed(&r->free_count) + taken >= at_load_relaxed(&r->probation);
+}
+
+/* Lock held. The first in line that has not earned a place. Those that have stay, as members. */
+static uint64_t first_in_line(struct cm_ring *r, uint64_t *ended)
+{
+    uint64_t victim = CM_NO_SLOT;
+    for (unsigned i = 0; i < CM_RING_POPS && r->line_count > 0 && victim == CM_NO_SLOT; i++) {
+        uint8_t ref;
+        uint64_t slot = pop(r, &ref);
+        if (slot == CM_NO_SLOT)
+            continue;
+        if ((ref & CM_REF_MAX) < at_load_relaxed(&r->earn))
+            victim = take(r, slot); /* if it is somebody's, that one decides */
+        *ended += (change(r, slot, CM_REF_VERIFIED | CM_REF_GENERATION, 0) & CM_REF_PROBATION) != 0;
+    }
+    return victim;
+}
+
+/* Up to n, as long as the line is full. `taken` before them, for the same fills. */
+static unsigned by_line(struct cm_ring *r, struct cm_victim *v, unsigned n, unsigned taken)
+{
+    unsigned got = 0;
+    uint64_t ended = 0;
+    if (n == 0 || !line_is_full(r, taken, 0))
+        return 0;
+    cm_lock_acquire(&r->lock);
+    while (got < n && line_is_full(r, taken + got, ended) &&
+           (v[got].slot = first_in_line(r, &ended)) != CM_NO_SLOT)
+        v[got++].remember = true;
+    if (ended > 0)
+        (void)at_add_relaxed(&r->on_probation, -ended);
+    cm_lock_release(&r->lock);
+    return got;
+}
+
+static uint64_t by_hand(struct cm_ring *r, bool *remember)
+{
+    uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
+    uint8_t best_count = CM_REF_MAX + 1;
+    if (r->reach && end > 0) { /* all that the steps below will look at */
+        uint64_t hand = at_load_relaxed(&r->hand);
+        r->reach(r->reach_ctx, hand % end);
+        r->reach(r->reach_ctx, (hand + CM_RING_STEPS) % end);
+    }
+    for (unsigned i = 0; i < CM_RING_STEPS && end > 0; i++) {
+        uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only a place to look */
+        if (cm_ring_is_owned(r, slot))
+            continue;
+        uint8_t ref = at_load_relaxed(&r->ref[slot]);
+        uint8_t count = ref & CM_REF_MAX; /* empty counts as zero */
+        if (ref & CM_REF_PROBATION)
+            count = CM_REF_MAX; /* passed by, but better than nothing */
+        if (count == 0 && cm_ring_own(r, slot)) {
+            best = slot;
+            *remember = !(ref & CM_REF_KNOWN);
+            return best;
+        }
+        if (count < best_count) {
+            best = slot;
+            best_count = count;
+            *remember = !(ref & CM_REF_KNOWN);
+        }
+        if (!(ref & CM_REF_PROBATION) && (ref & CM_REF_MAX) > 0)
+            (void)at_cas_acq_rel(&r->ref[slot], &ref, (uint8_t)(ref - 1)); /* or touched: as well */
+    }
+    return take(r, best);
+}
+
+/* A slot that holds nothing. */
+static uint64_t empty_one(struct cm_ring *r)
+{
+    uint64_t slot;
+    while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
+        if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
+            return slot;
+    for (unsigned i = 0; i < CM_RING_STEPS && (slot = next_unused(r)) != CM_NO_SLOT; i++)
+        if (take(r, slot) != CM_NO_SLOT) /* else a reader found it bad */
+            return slot;
+    return CM_NO_SLOT;
+}
+
+unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)
+{
+    unsigned got = 0;
+    while (got < n && (v[got].slot = empty_one(r)) != CM_NO_SLOT)
+        v[got++].remember = false;
+    while (got < n) {
+        got += by_line(r, v + got, n - got, got);
+        if (got == n || (v[got].slot = by_hand(r, &v[got].remember)) == CM_NO_SLOT)
+            break;
+        got++;
+    }
+    return got;
+}
+
+unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n)
+{
+    unsigned got = 0;
+    cm_lock_acquire(&r->lock);
+    for (; got < n && got < r->free_count; got++)
+        slot[got] = r->free[r->free_count - 1 - got];
+    at_store_relaxed(&r->free_count, r->free_count - got);
+    cm_lock_release(&r->lock);
+    for (unsigned i = 0; i < got; i++)
+        assert(cm_ring_is_owned(r, slot[i]));
+    return got;
+}
+
+void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < n; i++) {
+        assert(cm_ring_is_owned(r, slot[i]));
+        cm_ring_set(r, slot[i], 0);
+    }
+    cm_lock_acquire(&r->lock);
+    for (; kept < n && r->free_count + kept < r->free_max; kept++)
+        r->free[r->free_count + kept] = slot[kept];
+    at_store_relaxed(&r->free_count, r->free_count + kept);
+    cm_lock_release(&r->lock);
+    for (unsigned i = kept; i < n; i++) {
+        cm_ring_disown(r, slot[i]);
+        cm_ring_hint(r, slot[i]);
+    }
+}
+
+void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n)
+{
+    for (unsigned i = 0; i < n;) {
+        const uint64_t word = slot[i] / 64;
+        uint64_t bits = 0;
+        for (; i < n && slot[i] / 64 == word; i++) {
+            assert(cm_ring_is_owned(r, slot[i]));
+            bits |= UINT64_C(1) << slot[i] % 64;
+        }
+        at_and_release(&r->owned[word], ~bits); /* pairs with cm_ring_own */
+    }
+}
+
+void cm_ring_hint(struct cm_ring *r, uint64_t slot)
+{
+    cm_ring_set(r, slot, CM_REF_EMPTY);
+    cm_lock_acquire(&r->lock);
+    if (r->hint_count < CM_HINTS) {
+        r->hint[r->hint_count] = slot;
+        at_store_relaxed(&r->hint_count, r->hint_count + 1);
+    }
+    cm_lock_release(&r->lock);
+}
+
+/* ---- Kept over a clean close ----------------------------------------------------------------- */
+
+void cm_ring_save(const struct cm_ring *r, uint64_t first, uint64_t n, uint8_t *to)
+{
+    const uint64_t kept = CM_RING_KEPT * UINT64_C(0x0101010101010101);
+    uint64_t i = 0;
+    assert(first + n <= r->slots);
+    for (; i + 8 <= n; i += 8) { /* eight bytes become four; little-endian: format.h */
+        uint64_t eight;
+        memcpy(&eight, &r->ref[first + i], sizeof(eight));
+        eight &= kept;
+        eight = (eight | eight >> 4) & UINT64_C(0x00ff00ff00ff00ff);
+        eight = (eight | eight >> 8) & UINT64_C(0x0000ffff0000ffff);
+        eight |= eight >> 16;
+        memcpy(to + i / 2, &eight, 4);
+    }
+    for (; i < n; i++)
+        to[i / 2] |= (uint8_t)((r->ref[first + i] & CM_RING_KEPT) << i % 2 * 4);
+}
+
+void cm_ring_load(struct cm_ring *r, uint64_t first, uint64_t n, const uint8_t *from)
+{
+    assert(first + n <= r->slots);
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t kept = (uint8_t)((unsigned)from[i / 2] >> i % 2 * 4 & CM_RING_KEPT);
+        uint8_t *ref = &r->ref[first + i], was = at_load_relaxed(ref), next = 0;
+        while (kept != 0 && !(was & (CM_REF_EMPTY | CM_REF_PROBATION))) {
+            next = (uint8_t)(was | (kept & CM_REF_KNOWN));
+            if ((was & CM_REF_MAX) < (kept & CM_REF_MAX))
+                next = (uint8_t)((next & ~CM_REF_MAX) | (kept & CM_REF_MAX));
+            if (at_cas_acq_rel(ref, &was, next))
+                break;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * rule_choice.c - chooses among rules of S3R by trying each on a sample of the blocks.
+ *
+ * Owns: a mini-simulation a rule. All see the same blocks and have the pool's share of slots, so
+ * that a rule's hit ratio in the mini is about what it would be in the pool. Score: hits less
+ * `wear` for each fill. Another rule is chosen when its score is better by a margin, and only every
+ * CHECK reads of the sample. Counts are halved now and then, so that old times weigh less. The
+ * rules, and what else was tried: docs/policy.md.
+ *
+ * Who: policy_sample.c.
+ */
+#include "policy/rule_choice.h"
+
+#include <assert.h>
+
+#define CHECK 16u
+#define READS_MIN 256.0
+#define SIZES_MIN 8.0       /* reads before the first choice, in minis' slots */
+#define SIZES_MAX 16.0      /* reads that count, so too... */
+#define READS_MAX 512.0     /* ... and so many more */
+#define MARGIN_DEFAULT 0.02 /* to leave the default */
+#define MARGIN 0.01         /* to leave any other */
+
+static const struct cm_curve_rule in_place[CM_AUTO_RULES] = {
+    { 100, 1, false },
+    { 100, 1, true },
+    { 500, 2, false },
+    { 100, 2, false },
+};
+/* What a buffer lets go unearned is only remembered, or goes on probation in place. With the first
+ * one nobody is: who was, under another rule, leaves before all others. */
+static const struct cm_curve_rule with_buffer[CM_AUTO_BUFFER_RULES] = {
+    { 0, 2, true },
+    { 100, 1, false },
+    { 500, 2, false },
+};
+
+static_assert(CM_AUTO_RULES * CM_MINI_WORDS(64, 0) <= CM_AUTO_WORDS(64) &&
+                  CM_AUTO_RULES * CM_MINI_WORDS(CM_MINI_SLOTS, 0) <= CM_AUTO_WORDS(CM_MINI_SLOTS),
+              "enough for more rules without a buffer, too");
+
+void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries,
+                   const struct cm_curve_pool *pool, uint32_t wear)
+{
+    const uint32_t words = CM_MINI_WORDS(entries, pool->buffer > 0 ? entries : 0);
+    a->below = cm_mini_below(entries, pool->slots);
+    a->wear = wear / 1000.0;
+    a->rule = pool->buffer > 0 ? with_buffer : in_place;
+    a->rules = pool->buffer > 0 ? CM_AUTO_BUFFER_RULES : CM_AUTO_RULES;
+    for (unsigned i = 0; i < a->rules; i++)
+        cm_curve_begin_mini(&a->mini[i].mini, memory + i * words, pool, a->below, &a->rule[i]);
+}
+
+const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a)
+{
+    return &a->rule[a->chosen];
+}
+
+static double score(const struct cm_auto *a, unsigned rule)
+{
+    return (a->mini[rule].hits - a->wear * a->mini[rule].fills) / a->reads;
+}
+
+static bool choose(struct cm_auto *a)
+{
+    unsigned before = a->chosen;
+    double best = score(a, before) + (before == 0 ? MARGIN_DEFAULT : MARGIN);
+    for (unsigned i = 0; i < a->rules; i++) {
+        if (score(a, i) > best) {
+            best = score(a, i);
+            a->chosen = i;
+        }
+    }
+    return a->chosen != before;
+}
+
+bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
+{
+    if (place >= a->below)
+        return false;
+    const double slots = a->mini[0].mini.slots;
+    a->reads++;
+    for (unsigned i = 0; i < a->rules; i++) {
+        struct cm_auto_mini *m = &a->mini[i];
+        uint64_t fills = m->mini.fills;
+        m->hits += cm_mini_read(&m->mini, key, again);
+        m->fills += (double)(m->mini.fills - fills);
+    }
+    if (a->reads >= SIZES_MAX * slots + READS_MAX) {
+        a->reads /= 2;
+        for (unsigned i = 0; i < a->rules; i++) {
+            a->mini[i].hits /= 2;
+            a->mini[i].fills /= 2;
+        }
+    }
+    if (++a->since < CHECK || a->reads < READS_MIN || a->reads < SIZES_MIN * slots)
+        return false;
+    a->since = 0;
+    return choose(a);
+}
+
+void cm_auto_drop(struct cm_auto *a, uint32_t key, uint32_t place)
+{
+    for (unsigned i = 0; i < a->rules && place < a->below; i++)
+        cm_mini_drop(&a->mini[i].mini, key);
+}

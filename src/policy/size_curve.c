@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * size_curve.c - the hit ratio as a function of the pool's size.
+ *
+ * Owns: a mini-simulation for each of seven sizes (Waldspurger et al., ATC'17). Its blocks are so
+ * many that their share of all blocks is the share that the mini's slots have of that size's; a
+ * pool not larger than the mini is simulated whole.
+ *
+ * What the sample says is held against what is known: how many misses the pool itself had, and how
+ * many of them were of blocks in the sample. Estimate: the pool's miss ratio times the mini's
+ * misses over the pool's misses in the sample. Whether a few blocks that are read very often are in
+ * the sample no longer matters then, because they miss neither here nor there. Besides, the mini of
+ * the pool's own size shows how far minis are off: that is taken from the other sizes' too, half as
+ * much with each doubling or halving. docs/policy.md.
+ *
+ * Who: policy_sample.c.
+ */
+#include "policy/size_curve.h"
+
+#include <assert.h>
+
+#define READS_PER_SLOT 2u /* of a mini: below that nearly all it saw is that it was empty */
+#define READS_MIN 512u
+
+static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
+
+static struct cm_mini_rule mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
+                                     uint64_t below)
+{
+    uint64_t probation = (slots * rule->probation + 500) / 1000;
+    return (struct cm_mini_rule){ cm_mini_share(probation == 0 ? 1 : probation, below), rule->earn,
+                                  rule->remembered };
+}
+
+void cm_curve_begin_mini(struct cm_mini *m, uint32_t *memory, const struct cm_curve_pool *pool,
+                         uint64_t below, const struct cm_curve_rule *rule)
+{
+    struct cm_mini_rule r = mini_rule(rule, pool->slots, below);
+    uint32_t slots = cm_mini_share(pool->slots, below), buffer = cm_mini_share(pool->buffer, below);
+    cm_mini_begin(m, memory, slots, buffer < slots ? buffer : slots, &r);
+}
+
+void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE_SIZES],
+                    const struct cm_curve_rule *rule)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        struct cm_curve_size *s = &c->size[i];
+        s->below = cm_mini_below(CM_MINI_SLOTS, pool[i].slots);
+        cm_curve_begin_mini(&s->mini, s->memory, &pool[i], s->below, rule);
+    }
+}
+
+void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
+                       const struct cm_curve_rule *rule)
+{
+    struct cm_curve_size *s = &c->size[size];
+    s->mini.rule = mini_rule(rule, cm_curve_slots(slots, size), s->below);
+}
+
+void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES && place < c->size[i].below; i++) {
+        struct cm_curve_size *s = &c->size[i];
+        s->reads++;
+        s->real_misses += missed;
+        s->misses += !cm_mini_read(&s->mini, key, again);
+    }
+}
+
+void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES && place < c->size[i].below; i++)
+        cm_mini_drop(&c->size[i].mini, key);
+}
+
+void cm_curve_halve(struct cm_curve *c)
+{
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        struct cm_curve_size *s = &c->size[i];
+        s->reads /= 2;
+        s->misses /= 2;
+        s->real_misses /= 2;
+    }
+}
+
+static double ratio(uint64_t a, uint64_t b)
+{
+    return b > 0 ? (double)a / (double)b : 1;
+}
+
+double cm_curve_hit_ratio(const struct cm_curve *c, unsigned size, double missed)
+{
+    const struct cm_curve_size *s = &c->size[size], *own = &c->size[CM_CURVE_OWN];
+    unsigned doublings = size > CM_CURVE_OWN ? size - CM_CURVE_OWN : CM_CURVE_OWN - size;
+    double off = 1 + (ratio(own->real_misses, own->misses) - 1) / (double)(1u << doublings);
+    missed *= ratio(s->misses, s->real_misses) * off;
+    return missed > 1 ? 0 : 1 - missed;
+}
+
+bool cm_curve_is_known(const struct cm_curve *c, unsigned size)
+{
+    const struct cm_curve_size *s = &c->size[size];
+    return s->reads >= READS_MIN && s->reads >= READS_PER_SLOT * (uint64_t)s->mini.slots;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * bracket.c - what surrounds a change of the origin.
+ *
+ * Owns: the order of the steps. Begin: dirty mark durable, bracket in the file's list, then either
+ * the stripes of the range one by one (tickets, intents, copies killed durably), or, for a range
+ * too large for that, a new incarnation. Only then may the caller write. End: out of the list,
+ * then the same stripes let go, their tickets moved once more.
+ *
+ * Two kinds of brackets are not expressed by stripes alone. An append does not know its range; but
+ * it changes no byte that exists, so nothing has to be forgotten, only fills have to be refused. A
+ * truncation reaches from the new size to wherever blocks were cached. Both count in the file's
+ * `stale` while they are open and move its ticket, which refuses fills of the whole file.
+ *
+ * Who: cache.c.
+ */
+#include "protocol/bracket.h"
+
+#include "protocol/forget.h"
+
+#define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
+
+enum bracket_kind {
+    ATTRIBUTES, /* content stays as it is */
+    RANGE,      /* [first, end) */
+    APPEND,     /* at the end, wherever that is */
+    OPEN_END    /* from first to the end */
+};
+
+struct plan {
+    enum bracket_kind kind;
+    uint64_t first, end; /* blocks; RANGE and OPEN_END */
+    uint64_t end_byte;   /* RANGE */
+};
+
+static uint64_t blocks_end(uint64_t end)
+{
+    return end / CM_BLOCK_SIZE + (end % CM_BLOCK_SIZE != 0);
+}
+
+/* First block after the last one that may be cached of the file. */
+static uint64_t limit_block(struct cm_object *f)
+{
+    return blocks_end(at_load_seq_cst(&f->limit)); /* after the file ticket moved: raise_limit */
+}
+
+/* Room for a bracket: in the file, unless another one of it is there. Takes the file's lock and, on
+ * success, leaves it held; the allocation hook runs without it. */
+static struct cm_open_bracket *lock_with_room(struct cm_object *f)
+{
+    cm_lock_acquire(&f->lock);
+    if (!f->own_used) {
+        f->own_used = true;
+        f->own = (struct cm_open_bracket){ 0 };
+        return &f->own;
+    }
+    cm_lock_release(&f->lock);
+    struct cm_open_bracket *b = cm_cache_alloc(f->cache, sizeof(*b));
+    if (b)
+        cm_lock_acquire(&f->lock);
+    return b;
+}
+
+/* File lock held. Returns what is to be freed without it, or NULL. */
+static struct cm_open_bracket *leave_room(struct cm_object *f, struct cm_open_bracket *b)
+{
+    if (b != &f->own)
+        return b;
+    f->own_used = false;
+    return NULL;
+}
+
+/* Lets go of the stripes and the memory of a bracket that is in no list any more. */
+static void dissolve(struct cm_object *f, struct cm_open_bracket *b)
+{
+    cm_forget_end(f->cache, b->incarnation, b->first, b->end);
+    cm_lock_acquire(&f->lock);
+    b = leave_room(f, b);
+    cm_lock_release(&f->lock);
+    cm_cache_free(f->cache, b, sizeof(*b));
+}
+
+/* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
+static int enroll(struct cm_object *f, struct cm_open_bracket *b, const struct plan *p,
+                  bool *linked)
+{
+    *linked = false;
+    b->data = p->kind != ATTRIBUTES;
+    b->incarnation = at_load_relaxed(&f->incarnation);
+    int e = b->data ? cm_file_can_forget(f->cache) : 0;
+    if (e == 0 && b->data)
+        e = cm_file_mark_dirty(f);
+    if (e)
+        return e;
+    cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
+    *linked = true;
+    /* Unknown from here to the next adoption, if the size may be another afterwards. */
+    if (p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size))
+        at_store_release(&f->size, CM_SIZE_UNKNOWN);
+    if (p->kind == ATTRIBUTES || p->kind == APPEND || b->incarnation == 0)
+        return 0;
+    b->first = p->first;
+    b->end = p->end;
+    if (p->kind == OPEN_END && b->end > limit_block(f))
+        b->end = limit_block(f);
+    if (b->end < b->first)
+        b->end = b->first;
+    if (b->end - b->first <= LARGE_BLOCKS)
+        return 0;
+    b->end = b->first; /* no stripes: everything goes at once */
+    return cm_file_renew(f);
+}
+
+/* Raises the stripes of an enrolled bracket and settles whether it stands. */
+static int raise(struct cm_object *f, struct cm_open_bracket *b, int e)
+{
+    struct cm_cache *c = f->cache;
+    int unreached = cm_forget_begin(c, b->incarnation, b->first, b->end);
+    cm_lock_acquire(&f->lock);
+    if (unreached && e == 0) {
+        /* A copy may exist where it cannot be read: escalate to the whole file. */
+        cm_count(c, CM_STAT_escalations, 1);
+        e = cm_file_renew(f);
+    }
+    b->raised = true;
+    if (b->orphaned) /* aborted beside us; what it covers is forgotten all the same */
+        e = e ? e : CM_EBRACKET;
+    else if (e)
+        (void)cm_file_unlink(f, b->id);
+    cm_lock_release(&f->lock);
+    return e;
+}
+
+static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
+{
+    struct cm_cache *c = f->cache;
+    bool linked;
+    if (p->kind == RANGE) /* relaxed: only asked for */
+        cm_forget_aim(c, at_load_relaxed(&f->incarnation), p->first);
+    struct cm_open_bracket *b = lock_with_room(f);
+    if (!b)
+        return CM_ENOMEM;
+    uint64_t id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
+    b->id = id;
+    int e = enroll(f, b, p, &linked);
+    if (!linked)
+        b = leave_room(f, b);
+    cm_lock_release(&f->lock);
+    if (!linked) {
+        cm_cache_free(c, b, sizeof(*b));
+        return e;
+    }
+    cm_count(c, CM_STAT_brackets, 1);
+    e = raise(f, b, e);
+    if (e)
+        dissolve(f, b);
+    else /* from here on the bracket may be ended by anybody */
+        w->id = id;
+    return e;
+}
+
+int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_bracket *w)
+{
+    struct plan p = { .kind = ATTRIBUTES };
+    if (len != 0 && offset == CM_APPEND) {
+        p.kind = APPEND;
+    } else if (len != 0) {
+        p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, blocks_end(offset + len), offset + len };
+    }
+    return begin(f, &p, w);
+}
+
+int cm_bracket_truncate(struct cm_object *f, uint64_t new_size, cm_bracket *w)
+{
+    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };
+    return begin(f, &p, w);
+}
+
+int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator *after)
+{
+    struct cm_cache *c = f->cache;
+    cm_lock_acquire(&f->lock);
+    struct cm_open_bracket *b = w->id ? cm_file_unlink(f, w->id) : NULL;
+    if (!b) {
+        cm_lock_release(&f->lock);
+        return CM_EBRACKET;
+    }
+    if (after && cm_file_may_adopt(f) && cm_file_proves(f, after)) {
+        cm_file_adopt(f, after); /* taken after the write: others from then on are as good */
+    } else {
+        f->want = true;
+        cm_file_moved(f);
+    }
+    bool want = f->want && f->open_brackets == 0;
+    const struct cm_open_bracket was = *b;
+    b = leave_room(f, b);
+    cm_lock_release(&f->lock);
+    /* Whoever unlinked it lets its stripes go; they are those of its own incarnation. */
+    cm_forget_end(c, was.incarnation, was.first, was.end);
+    cm_cache_free(c, b, sizeof(*b));
+    return want ? CM_WANT_VALIDATOR : 0;
+}
+
+int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
+{
+    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, 0 };
+    if (len != CM_ALL)
+        p.end = blocks_end(offset + len);
+    cm_bracket w;
+    int e = begin(f, &p, &w);
+    if (e == 0)
+        e = cm_bracket_end(f, &w, NULL);
+    if (e >= 0 || e == CM_EBRACKET)
+        return 0; /* an abort may have ended it: as good */
+    cm_lock_acquire(&f->lock);
+    (void)cm_file_stop(f, e); /* the change was made by others: it stands whatever we return */
+    cm_lock_release(&f->lock);
+    return e;
+}
+
+int cm_bracket_abort(struct cm_object *f)
+{
+    struct cm_open_bracket *all = NULL, *b;
+    cm_lock_acquire(&f->lock);
+    while ((b = cm_file_unlink(f, 0)) != NULL) {
+        b->orphaned = true;
+        if (!b->raised)
+            continue; /* still in its begin, which lets go of what it raises */
+        b->next = all;
+        all = b;
+    }
+    /* Nobody knows what the lost owners wrote, or still write: what is cached goes, and the next
+     * validator begins anew instead of being adopted for what is cached until then. */
+    cm_file_moved(f);
+    cm_file_drop_validator(f);
+    f->disowned = true;
+    int e = cm_file_renew(f);
+    cm_lock_release(&f->lock);
+    while ((b = all) != NULL) {
+        all = b->next;
+        dissolve(f, b);
+    }
+    return e;
+}
+
+/* ---- Sync ------------------------------------------------------------------------------------ */
+
+void cm_bracket_sync_begin(struct cm_object *f, cm_sync *s)
+{
+    cm_lock_acquire(&f->lock);
+    s->opaque[0] = f->data_begun;
+    s->opaque[1] = f->serial << 1 | (f->open_data == 0);
+    cm_lock_release(&f->lock);
+}
+
+int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_validator *after)
+{
+    const bool foreign = !s || s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1));
+    if (foreign && ok)
+        return CM_EFOREIGN;
+    cm_lock_acquire(&f->lock);
+    int e = ok ? 0 : cm_file_sync_failed(f);
+    if (e == 0 && ok && after)
+        e = cm_file_judge(f, after);
+    /* Proved clean only if no write was open when the sync began and none has begun since. */
+    if (ok && e >= 0 && (s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty)
+        cm_file_mark_clean(f);
+    cm_lock_release(&f->lock);
+    return foreign ? CM_EFOREIGN : e;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * evict.c - slots to fill: free ones, never-used ones, or those of the policy's victims.
+ *
+ * Owns: the order in which victims are made invalid, flushed, fenced once for all of them, and
+ * cut off from their cells.
+ *
+ * Who: publish.c; fill_buffered.c and fill.c for the size of a batch.
+ */
+#include "protocol/evict.h"
+
+#include "protocol/steps.h"
+
+#include <string.h>
+
+struct victim {
+    uint64_t slot, w0;
+    struct cm_key key;
+    bool keyed;    /* it held a block: cells lead to it */
+    bool remember; /* as a block that may come back */
+};
+
+/* Reads the header of an owned slot. CM_EIO: unreadable. */
+static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
+{
+    struct cm_header h;
+    v->keyed = false;
+    uint64_t key = cm_media_key(&c->media);
+    enum cm_slot_verdict r = cm_slot_header(&c->media, v->slot, &h);
+    if (r == CM_SLOT_UNREADABLE)
+        return CM_EIO;
+    v->w0 = h.w0;
+    if (r != CM_SLOT_HIT)
+        return 0;
+    if (cm_super_is_older(&c->super, h.incarnation))
+        (void)cm_file_disbelieve(c, key); /* the block is evicted all the same */
+    v->key = cm_key_next(&c->media, last, h.incarnation, cm_header_block(&h));
+    v->keyed = true;
+    cm_index_prefetch(&c->media, &v->key, 0); /* for cm_step_drop_cells */
+    if (v->remember)
+        cm_ghost_prefetch(&c->ghost, v->key.place.hash);
+    return 0;
+}
+
+/* Owns up to n victims and looks at them; those that cannot be read are taken out of use. In two
+ * rounds, so that their headers, and then their index lines, are waited for side by side. */
+static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
+{
+    struct cm_victim found[CM_BATCH_MAX];
+    struct cm_last_home last = { 0 };
+    unsigned chosen = cm_ring_victims(&c->ring, found, n), count = 0;
+    for (unsigned i = 0; i < chosen; i++)
+        cm_slot_prefetch_header(&c->media, found[i].slot);
+    for (unsigned i = 0; i < chosen; i++) {
+        v[count].slot = found[i].slot;
+        v[count].remember = found[i].remember;
+        if (look(c, &v[count], &last))
+            cm_step_quarantine_owned(c, v[count].slot);
+        else
+            count++;
+    }
+    return count;
+}
+
+/* Makes an owned slot's header invalid, not yet durably. 1 done, 0: there was no block, or a
+ * bracket was faster, which is as good. CM_EIO: it cannot be written. */
+static int unpublish(struct cm_cache *c, const struct victim *v, struct cm_stripe **held)
+{
+    if (!v->keyed) /* leave nothing but the sequence, or a flipped bit could revive it */
+        return v->w0 != (v->w0 & CM_W0_SEQ_MASK) &&
+                       cm_slot_invalidate(&c->media, v->slot, v->w0) < 0
+                   ? CM_EIO
+                   : 0;
+    /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
+     * finds it invalid with its cell still there, and flushes for us. */
+    cm_stripe_hold(held, cm_stripe_at(c, v->key.stripe));
+    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
+    if (r == 1 && v->remember)
+        cm_ghost_add(&c->ghost, v->key.place.hash);
+    return r;
+}
+
+/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled. */
+static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
+{
+    struct victim v[CM_BATCH_MAX];
+    struct cm_stripe *held = NULL;
+    uint64_t slots[CM_BATCH_MAX];
+    unsigned count = 0, out = 0, evicted = 0;
+    unsigned chosen = choose_victims(c, v, n);
+    for (unsigned i = 0; i < chosen; i++) {
+        int r = unpublish(c, &v[i], &held);
+        if (r < 0) {
+            cm_stripe_hold(&held, NULL); /* this may ask the file system */
+            cm_step_quarantine_owned(c, v[i].slot);
+            continue;
+        }
+        evicted += r == 1;
+        slots[count] = v[i].slot;
+        if (count < i)
+            v[count] = v[i];
+        count++;
+    }
+    cm_stripe_hold(&held, NULL);
+    /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
+     * them now: a locked instruction between two flushes would wait for the first. */
+    uint32_t failed = cm_slot_flush_all(&c->media, slots, count);
+    /* Fence 1: unpublished durably before the cells go and before the slot is overwritten; else a
+     * crash shows the old key with new bytes, or a second writer trusts an absence that is not
+     * durable. */
+    cm_media_fence(&c->media);
+    at_fence_seq_cst(); /* as in cm_step_settle_pins, for all of them */
+    for (unsigned i = 0; i < count; i++) {
+        if (failed >> i & 1) {
+            cm_stripe_hold(&held, NULL); /* as above */
+            cm_step_quarantine_owned(c, v[i].slot);
+            continue;
+        }
+        if (v[i].keyed) {
+            cm_stripe_hold(&held, cm_stripe_at(c, v[i].key.stripe));
+            cm_step_drop_cells(c, &v[i].key, v[i].slot);
+        }
+        if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
+            ready[out++] = v[i].slot;
+    }
+    cm_stripe_hold(&held, NULL);
+    cm_count(c, CM_STAT_evicted, evicted);
+    return out;
+}
+
+/* Remembers in the pool, in wide steps, how far never-used slots have been used. */
+static void note_frontier(struct cm_cache *c)
+{
+    uint64_t f = at_load_relaxed(&c->ring.frontier);
+    uint64_t mark = at_load_relaxed(&c->frontier_mark);
+    if (f <= mark)
+        return;
+    uint64_t next = f + c->media.geo.slots / 64 + CM_SLOTS_MIN;
+    if (next > c->media.geo.slots)
+        next = c->media.geo.slots;
+    if (at_cas_acq_rel(&c->frontier_mark, &mark, next))
+        cm_super_frontier(&c->super, next);
+}
+
+unsigned cm_evict_batch(const struct cm_cache *c)
+{
+    uint64_t b = c->media.geo.slots / 32; /* batch plus free stack stay below slots/16 */
+    return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
+}
+
+/* How many are evicted together: so few that what is evicted ahead of its time costs no hits. (With
+ * 1.6 % of the slots it was 1.6 points in a trace.) */
+static unsigned evict_size(const struct cm_cache *c)
+{
+    uint64_t b = c->media.geo.slots / 1024;
+    return b < 2 ? 2 : b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
+}
+
+unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    unsigned got = cm_ring_take_free(&c->ring, slot, n);
+    if (got == n)
+        return got;
+    uint64_t ready[CM_BATCH_MAX];
+    unsigned ahead = evict_size(c), more = evict(c, ready, n - got > ahead ? n - got : ahead);
+    unsigned used = more < n - got ? more : n - got;
+    note_frontier(c);
+    memcpy(slot + got, ready, used * sizeof(*slot));
+    if (more > used)
+        cm_ring_give_free(&c->ring, ready + used, more - used);
+    return got + used;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fill_buffered.c - first-time blocks wait in the probation buffer, and leave it for the pool or the ghost.
+ *
+ * Owns: the order between an entry of the buffer, the stripe of its block, and the pool. The
+ * buffer's memory is probation_buffer.c's.
+ *
+ * Who: fill.c; cache.c at a clean close.
+ */
+#include "protocol/fill_buffered.h"
+
+#include "protocol/evict.h"
+#include "protocol/steps.h"
+
+/* The block in a claimed entry has to leave it. true: for the pool, as *n, because it was wanted
+ * again, or because there is room, or to go on probation there, if the rule says so. false: for the
+ * ghost, or there is none. */
+static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
+{
+    struct cm_held h, again;
+    if (!cm_probation_peek(&c->probation, e, &h))
+        return false;
+    const bool unread = h.count == CM_PROBATION_AHEAD;
+    bool earned = !unread && h.count >= at_load_relaxed(&c->ring.earn);
+    bool unused = cm_ring_has_unused(&c->ring);
+    n->key = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
+    n->data = cm_probation_data(&c->probation, e);
+    n->valid = cm_probation_valid(&c->probation, e);
+    n->start = earned   ? CM_START_MEMBER
+               : unused ? CM_START_KNOWN
+               : unread ? CM_START_AHEAD
+                        : CM_START_ASK;
+    if (!earned && cm_ring_refuses(&c->ring)) {
+        cm_ghost_add(&c->ghost, h.hash);
+        return false;
+    }
+    if (!cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket)) {
+        cm_ghost_add(&c->ghost, h.hash); /* a bracket beside it: when it comes back */
+        return false;
+    }
+    /* The ticket, then the look whether it is still live: a bracket that killed it before the look
+     * is seen by it, and one that comes later moves the ticket. */
+    return cm_probation_peek(&c->probation, e, &again) && again.version == h.version;
+}
+
+/* Empties a claimed entry. false: it is pinned, and was released. */
+static bool vacate(struct cm_cache *c, uint32_t e)
+{
+    struct cm_held h;
+    if (cm_probation_peek(&c->probation, e, &h)) {
+        struct cm_key k = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
+        struct cm_stripe *s = cm_stripe_at(c, k.stripe);
+        cm_lock_acquire(&s->lock);
+        cm_probation_kill(&c->probation, &k);
+        cm_lock_release(&s->lock);
+    }
+    if (!cm_probation_is_pinned(&c->probation, e))
+        return true;
+    cm_probation_release(&c->probation, e);
+    return false;
+}
+
+/* Claims and empties up to n entries, the oldest ones. Returns how many. */
+static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
+{
+    const struct cm_grant by_ticket = { NULL, NULL };
+    struct cm_newcomer out[CM_BATCH_MAX];
+    unsigned claimed = 0, leaving = 0, promoted = 0, got = 0;
+    while (claimed < n && (entry[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
+        claimed++;
+    for (unsigned i = 0; i < claimed; i++)
+        leaving += leaves_for_pool(c, entry[i], &out[leaving]);
+    cm_publish_batch(c, &by_ticket, out, leaving);
+    for (unsigned i = 0; i < leaving; i++) {
+        promoted += out[i].result == 0;
+        if (out[i].result != 0 && out[i].result != CM_NOT_STORED_PRESENT)
+            cm_ghost_add(&c->ghost, out[i].key.place.hash); /* may come in when it comes back */
+    }
+    if (promoted > 0)
+        cm_count(c, CM_STAT_promoted, promoted);
+    for (unsigned i = 0; i < claimed; i++)
+        if (vacate(c, entry[i]))
+            entry[got++] = entry[i];
+    return got;
+}
+
+/* Puts a first-time block into an empty entry. */
+static int hold_one(struct cm_cache *c, const struct cm_grant *g, const struct cm_newcomer *n,
+                    uint32_t e)
+{
+    struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);
+    struct cm_header h;
+    uint64_t slot;
+    int r = 0;
+    cm_probation_store(&c->probation, e, &n->key, n->data, n->valid, n->start == CM_START_AHEAD);
+    cm_lock_acquire(&s->lock);
+    enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
+    if (!cm_publish_may(g, s, n))
+        r = CM_NOT_STORED_STALE;
+    else if (there == CM_FOUND_HIT || cm_step_held(c, &n->key) >= n->valid)
+        r = CM_NOT_STORED_PRESENT;
+    else if (there != CM_FOUND_ABSENT)
+        r = CM_NOT_STORED_MEDIA; /* may be there, unseen */
+    if (r == 0) {
+        cm_probation_kill(&c->probation, &n->key); /* a shorter tail */
+        r = cm_probation_publish(&c->probation, e, &n->key) ? 0 : CM_NOT_STORED_FULL;
+    }
+    cm_lock_release(&s->lock);
+    return r;
+}
+
+/* Why a first-time block need not even ask for an entry, for which another would have to leave. A
+ * hint: hold_one() asks again. */
+static int refused_early(struct cm_cache *c, const struct cm_grant *g, const struct cm_newcomer *n)
+{
+    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
+        return CM_NOT_STORED_STALE;
+    return cm_step_held(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;
+}
+
+void cm_hold_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
+                   unsigned count)
+{
+    const unsigned most = c->probation.entries < 4 * CM_BATCH_MAX ? 1 : CM_BATCH_MAX;
+    uint32_t entry[CM_BATCH_MAX];
+    unsigned got = 0, held = 0;
+    for (unsigned i = 0; i < count; i++) {
+        n[i].result = refused_early(c, g, &n[i]);
+        if (n[i].result != 0)
+            continue;
+        if (got == 0)
+            got = get_entries(c, entry, count - i < most ? count - i : most);
+        if (got == 0) {
+            n[i].result = CM_NOT_STORED_BUSY;
+            continue;
+        }
+        n[i].result = hold_one(c, g, &n[i], entry[got - 1]);
+        if (n[i].result == 0) { /* else the entry is the next one's */
+            cm_probation_release(&c->probation, entry[--got]);
+            held++;
+        }
+    }
+    while (got > 0)
+        cm_probation_release(&c->probation, entry[--got]);
+    if (held > 0)
+        cm_count(c, CM_STAT_held, held);
+}
+
+void cm_hold_settle(struct cm_cache *c)
+{
+    uint32_t entry[CM_BATCH_MAX];
+    const unsigned batch = cm_evict_batch(c);
+    const uint64_t used = cm_probation_rewind(&c->probation);
+    for (uint64_t i = 0; i < used; i += batch) {
+        unsigned got = get_entries(c, entry, used - i < batch ? (unsigned)(used - i) : batch);
+        while (got > 0)
+            cm_probation_release(&c->probation, entry[--got]);
+    }
+}

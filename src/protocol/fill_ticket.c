@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fill_ticket.c - the right to fill that a miss is handed, and whether it still holds.
+ *
+ * Owns: the order in which incarnation, tickets, intents and staleness are loaded.
+ *
+ * Who: publish.c, read_range.c, read_through.c.
+ */
+#include "protocol/fill_ticket.h"
+
+#include "state/policy_sample.h"
+#include "protocol/steps.h"
+
+void cm_miss_sample(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t n)
+{
+    for (uint64_t b = first; b < first + n; b++) {
+        if (!cm_sample_has(c, incarnation, b))
+            continue;
+        struct cm_key k = cm_key_of(&c->media, incarnation, b);
+        cm_sample_read(c, &k, !cm_step_is_news(k.place.hash), true);
+    }
+}
+
+uint64_t cm_miss_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss *miss)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t group = first >> CM_GROUP_SHIFT;
+    uint64_t end = (group + CM_MISS_STRIPES) << CM_GROUP_SHIFT;
+    if (n > end - first)
+        n = end - first;
+    /* In this order, all acquire, all before the origin is read: incarnation, file ticket, stripe
+     * tickets each with its intents, stale. Whoever changes the incarnation raises `stale` before
+     * releasing the new one, so a new incarnation is never seen without its `stale`. */
+    uint64_t incarnation = at_load_acquire(&f->incarnation);
+    miss->opaque[CM_MISS_SERIAL] = f->serial;
+    miss->opaque[CM_MISS_INCARNATION] = incarnation;
+    miss->opaque[CM_MISS_FILE_TICKET] = at_load_seq_cst(&f->ticket);
+    bool good = incarnation != 0;
+    for (uint64_t g = group; g <= (first + n - 1) >> CM_GROUP_SHIFT; g++) {
+        uint64_t s = cm_key_home(&c->media, incarnation, g).stripe;
+        good &= cm_stripe_ticket(cm_stripe_at(c, s), &miss->opaque[CM_MISS_TICKETS + g - group]);
+    }
+    good &= at_load_seq_cst(&f->stale) == 0;
+    if (!good)
+        miss->flags |= CM_MISS_NOFILL;
+    return n;
+}
+
+static uint64_t ticket_of(const cm_miss *miss, uint64_t block)
+{
+    uint64_t first = miss->offset / CM_BLOCK_SIZE;
+    return miss->opaque[CM_MISS_TICKETS + (block >> CM_GROUP_SHIFT) - (first >> CM_GROUP_SHIFT)];
+}
+
+bool cm_miss_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
+{
+    return cm_stripe_good(s, ticket_of(miss, block)) &&
+           at_load_acquire(&f->incarnation) == miss->opaque[CM_MISS_INCARNATION] &&
+           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
+           at_load_seq_cst(&f->stale) == 0;
+}
+
+bool cm_miss_is_good(struct cm_object *f, const cm_miss *miss, uint64_t block)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t s = cm_key_stripe(&c->media, miss->opaque[CM_MISS_INCARNATION], block);
+    return cm_miss_holds(f, cm_stripe_at(c, s), miss, block);
+}

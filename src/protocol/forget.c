@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * forget.c - what a bracket does to the blocks it names.
+ *
+ * Owns: the order in which intents are raised, tickets moved, and every cached copy made invalid,
+ * durably, before the origin may be written.
+ *
+ * Who: bracket.c.
+ */
+#include "protocol/forget.h"
+
+#include "state/policy_sample.h"
+#include "protocol/steps.h"
+
+/* Makes every copy of one key invalid, not yet durably, and counts them in *killed. *dead: its
+ * cells that lead nowhere once that is flushed and fenced, a bit each. CM_EIO: a copy may exist
+ * where nothing can be read. Lock held. */
+static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint64_t *killed)
+{
+    struct cm_cells cells;
+    int e = cm_step_cells(c, k, &cells);
+    *dead = 0;
+    if (e)
+        return e;
+    unsigned left = cm_index_matches(k, cells.cell) |
+                    cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) << CM_BUCKET_CELLS;
+    for (; left; left &= left - 1) {
+        unsigned i = at_lowest_bit(left);
+        if (!cm_index_match(&c->media, k, cells.cell[i]))
+            continue;
+        uint64_t slot = cm_cell_slot(cells.cell[i]);
+        struct cm_header h;
+        enum cm_slot_verdict v = cm_slot_header(&c->media, slot, &h);
+        if (v == CM_SLOT_UNREADABLE) {
+            cm_step_quarantine(c, slot, NULL);
+            e = CM_EIO;
+            continue;
+        }
+        if (v == CM_SLOT_HIT && !cm_slot_is(&h, k))
+            continue;
+        if (v == CM_SLOT_HIT)
+            cm_ring_hint(&c->ring, slot); /* before it is empty: a filler resets the hint */
+        int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
+        if (r < 0)
+            e = CM_EIO;
+        *dead |= (uint16_t)(1u << i); /* every match, not the first */
+        *killed += r == 1;
+    }
+    return e;
+}
+
+/* Writes back the headers of the cells that kill() named. Those that it found invalid, too
+ * (helping): an evictor may have cleared one without having fenced yet, and its absence must be
+ * durable before the origin is written. Lock held. */
+static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
+{
+    struct cm_cells cells;
+    int e = dead ? cm_step_cells(c, k, &cells) : 0;
+    if (e)
+        return e;
+    for (unsigned left = dead; left; left &= left - 1)
+        if (cm_slot_flush(&c->media, cm_cell_slot(cells.cell[at_lowest_bit(left)])))
+            e = CM_EIO;
+    return e;
+}
+
+/* After the fence: clears the key's cells that kill() named. Lock held since, so they are the same.
+ */
+static void clear_cells(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
+{
+    for (unsigned left = dead; left; left &= left - 1)
+        (void)cm_index_store(&c->media, k, at_lowest_bit(left), 0);
+}
+
+/* Asks for the header that a key's first bucket most probably leads to. */
+static void aim_header(const struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_cells cells;
+    if (cm_index_load(&c->media, k, 0, &cells))
+        return;
+    unsigned matches = cm_index_matches(k, cells.cell);
+    uint64_t cell = matches ? cells.cell[at_lowest_bit(matches)] : 0;
+    if (!cm_index_match(&c->media, k, cell))
+        return;
+    cm_slot_prefetch_header(&c->media, cm_cell_slot(cell));
+    cm_ring_prefetch(&c->ring, cm_cell_slot(cell)); /* for the hint */
+}
+
+/* Blocks of one group, so of one stripe. Lock held. */
+static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
+{
+    uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
+    uint64_t failed = 0, killed = 0;         /* failed: a bit each */
+    for (unsigned i = 0; i < n; i++) {
+        cm_probation_kill(&c->probation, &k[i]);
+        failed |= (uint64_t)(kill(c, &k[i], &dead[i], &killed) != 0) << i;
+        any |= dead[i];
+    }
+    if (any == 0)
+        return failed ? CM_EIO : 0;
+    /* All flushes now: a locked instruction between two of them would wait for the first. */
+    for (unsigned i = 0; i < n; i++)
+        failed |= (uint64_t)(flush_dead(c, &k[i], dead[i]) != 0) << i;
+    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
+    /* Fence 4: forgotten durably, and the lock is held over it: a second bracket on this stripe
+     * must not trust the absence before it is durable. */
+    cm_media_fence(&c->media);
+    for (unsigned i = 0; i < n; i++)
+        if (!(failed >> i & 1))
+            clear_cells(c, &k[i], dead[i]);
+    return failed ? CM_EIO : 0;
+}
+
+void cm_forget_aim(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
+{
+    struct cm_key k = cm_key_of(&c->media, incarnation, block);
+    cm_step_aim(c, &k);
+    at_prefetch(cm_stripe_at(c, k.stripe));
+}
+
+int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
+{
+    int e = 0;
+    while (first < end) {
+        uint64_t group = first >> CM_GROUP_SHIFT;
+        uint64_t stop = (group + 1) << CM_GROUP_SHIFT;
+        if (stop > end)
+            stop = end;
+        struct cm_home home = cm_key_home(&c->media, incarnation, group);
+        struct cm_stripe *s = cm_stripe_at(c, home.stripe);
+        struct cm_key k[CM_GROUP_BLOCKS];
+        unsigned n = (unsigned)(stop - first);
+        assert(n <= CM_GROUP_BLOCKS);
+        /* What memory has to bring is asked for side by side, and before the lock is taken. */
+        for (unsigned i = 0; i < n; i++) {
+            k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
+            cm_step_aim(c, &k[i]);
+            if (cm_sample_has(c, incarnation, first + i))
+                cm_sample_drop(c, &k[i]);
+        }
+        for (unsigned i = 0; i < n; i++)
+            aim_header(c, &k[i]);
+        cm_lock_acquire(&s->lock);
+        cm_stripe_begin(s);
+        int r = kill_range(c, k, n);
+        cm_lock_release(&s->lock);
+        if (r)
+            e = r;
+        first = stop;
+    }
+    return e;
+}
+
+void cm_forget_end(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
+{
+    for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT;
+         g++) {
+        struct cm_stripe *s = cm_stripe_at(c, cm_key_home(&c->media, incarnation, g).stripe);
+        cm_lock_acquire(&s->lock);
+        cm_stripe_end(s);
+        cm_lock_release(&s->lock);
+    }
+}

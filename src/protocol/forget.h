@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * forget.h - what a bracket does to the blocks it names.
+ */
+#ifndef CM_FORGET_H
+#define CM_FORGET_H
+
+#include "state/file.h"
+
+/* Asks for what forgetting a block looks at first. */
+void cm_forget_aim(const struct cm_cache *c, uint64_t incarnation, uint64_t block);
+/* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
+ * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached
+ * (the caller escalates); the intents are raised all the same. */
+int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end);
+/* Ends it. */
+void cm_forget_end(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end);
+
+#endif

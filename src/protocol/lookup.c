@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * lookup.c - reading and pinning cached blocks, without a lock.
+ *
+ * Owns: the order in which a reader looks at cells, header, payload and header again, and what a
+ * hit tells the policy. A lookup of several blocks goes in three steps (aim, probe, read), so that
+ * they wait for memory side by side.
+ *
+ * Who: read_range.c, calls.c, bracket.c, read_through.c.
+ */
+#include "protocol/lookup.h"
+
+#define TRIES 2 /* optimistic copies before a lookup gives up */
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+static bool must_verify(struct cm_cache *c, uint64_t slot)
+{
+    return c->opts.verify == CM_VERIFY_ALWAYS ||
+           (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
+}
+
+static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    const bool sampled = cm_sample_has(c, k->incarnation, k->block);
+    if (!sampled && !cm_ring_counts(&c->ring, slot))
+        return;
+    const bool news = cm_step_is_news(k->place.hash);
+    if (news && cm_ring_counts(&c->ring, slot))
+        cm_ring_touch(&c->ring, slot);
+    if (sampled)
+        cm_sample_read(c, k, !news, false);
+}
+
+/* One cell that carries the tag. */
+static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                               const struct cm_part *part, uint32_t *got)
+{
+    bool verify = must_verify(c, slot);
+    uint64_t w0 = 0;
+    if (cm_lookup_copy(c, k, slot, part, false)) {
+        *got = part->len;
+        return CM_FOUND_HIT;
+    }
+    for (int i = 0; i < TRIES; i++) {
+        switch (cm_slot_read(&c->media, slot, k, part, verify, got, &w0)) {
+        case CM_SLOT_HIT:
+            cm_ring_set_verified(&c->ring, slot);
+            count_hit(c, k, slot);
+            return CM_FOUND_HIT;
+        case CM_SLOT_OTHER:
+            return CM_FOUND_ABSENT;
+        case CM_SLOT_CHANGED:
+            break;
+        case CM_SLOT_BAD_SUM:
+            cm_step_drop(c, slot, k, w0);
+            return CM_FOUND_CHECKSUM;
+        case CM_SLOT_UNREADABLE:
+            cm_step_quarantine(c, slot, k);
+            return CM_FOUND_MEDIA;
+        }
+    }
+    return CM_FOUND_CONFLICT;
+}
+
+/* All cells of one bucket, but for those that lead to the slot `judged`. */
+static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, unsigned which,
+                                 uint64_t judged, const struct cm_part *part, uint32_t *got)
+{
+    enum cm_found worst = CM_FOUND_ABSENT;
+    struct cm_cells cells;
+    if (cm_index_load(&c->media, k, which, &cells)) {
+        cm_suspect(c);
+        return CM_FOUND_MEDIA;
+    }
+    const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
+    for (unsigned left = cm_index_matches(k, cell); left; left &= left - 1) {
+        uint64_t match = cell[at_lowest_bit(left)];
+        if (!cm_index_match(&c->media, k, match) || cm_cell_slot(match) == judged)
+            continue;
+        enum cm_found r = read_slot(c, k, cm_cell_slot(match), part, got);
+        if (r == CM_FOUND_HIT)
+            return r;
+        if (r != CM_FOUND_ABSENT)
+            worst = r;
+    }
+    return worst;
+}
+
+void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p)
+{
+    cm_index_prefetch(&c->media, &p->key, 0);
+}
+
+void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len,
+                    unsigned lines)
+{
+    if (p->slot != CM_NO_SLOT)
+        cm_slot_prefetch_soon(&c->media, p->slot, from, len, lines);
+}
+
+static void count_held_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)
+{
+    bool news = cm_step_is_news(k->place.hash);
+    if (news)
+        cm_probation_touch(&c->probation, entry);
+    if (cm_sample_has(c, k->incarnation, k->block))
+        cm_sample_read(c, k, !news, false);
+}
+
+/* The block is not in the pool: is it in the probation buffer? */
+static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
+                               const struct cm_part *part, uint32_t *got)
+{
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t e;
+        switch (cm_probation_read(&c->probation, k, part, got, &e)) {
+        case CM_SLOT_HIT:
+            if (*got > 0) /* else past the end of a tail */
+                count_held_hit(c, k, e);
+            return CM_FOUND_HELD;
+        case CM_SLOT_CHANGED:
+            break;
+        default:
+            return CM_FOUND_ABSENT;
+        }
+    }
+    return CM_FOUND_CONFLICT;
+}
+
+enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
+                             const struct cm_part *part, uint32_t *got)
+{
+    enum cm_found found = CM_FOUND_ABSENT, r;
+    if (p->slot != CM_NO_SLOT)
+        found = read_slot(c, &p->key, p->slot, part, got);
+    if (p->more && found != CM_FOUND_HIT) {
+        r = read_bucket(c, &p->key, 0, p->slot, part, got);
+        found = r == CM_FOUND_ABSENT ? found : r;
+    }
+    if (found == CM_FOUND_HIT)
+        return found;
+    r = read_bucket(c, &p->key, 1, p->slot, part, got);
+    found = r == CM_FOUND_ABSENT ? found : r;
+    return found == CM_FOUND_ABSENT && c->probation.entries > 0 ? read_held(c, &p->key, part, got)
+                                                                : found;
+}
+
+enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag)
+{
+    uint64_t cell[CM_BUCKET_CELLS];
+    return c->probation.entries == 0 && cm_index_load_bucket(&c->media, bucket, cell) == 0 &&
+                   cm_index_tagged(tag, cell) == 0
+               ? CM_FOUND_ABSENT
+               : CM_FOUND_CONFLICT;
+}
+
+void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    count_hit(c, k, slot);
+}
+
+uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)
+{
+    uint64_t slot;
+    struct cm_header h;
+    return cm_step_find(c, k, &slot, &h) == CM_FOUND_HIT ? cm_header_valid(&h) : cm_step_held(c, k);
+}
+
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
+static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                                   const struct cm_header *h)
+{
+    if (!must_verify(c, slot))
+        return CM_FOUND_HIT;
+    switch (cm_slot_verify(&c->media, slot, h)) {
+    case CM_SLOT_HIT:
+        cm_ring_set_verified(&c->ring, slot);
+        return CM_FOUND_HIT;
+    case CM_SLOT_UNREADABLE:
+        cm_lookup_unpin(c, slot);
+        cm_step_quarantine(c, slot, k);
+        return CM_FOUND_MEDIA;
+    default:
+        cm_lookup_unpin(c, slot);
+        cm_step_drop(c, slot, k, h->w0);
+        return CM_FOUND_CHECKSUM;
+    }
+}
+
+/* The numbers of entries of the probation buffer follow those of the slots. */
+static enum cm_found pin_held(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                              uint32_t *valid, bool *busy)
+{
+    uint32_t e;
+    enum cm_slot_verdict v = cm_probation_pin(&c->probation, k, &e, valid);
+    *busy = v == CM_SLOT_CHANGED;
+    if (v != CM_SLOT_HIT)
+        return *busy ? CM_FOUND_CONFLICT : CM_FOUND_ABSENT;
+    at_add_relaxed(&c->pinned, 1);
+    count_held_hit(c, k, e);
+    *slot = c->media.geo.slots + e;
+    return CM_FOUND_HELD;
+}
+
+const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot)
+{
+    const uint64_t slots = c->media.geo.slots;
+    return slot < slots ? cm_slot_payload(&c->media, slot)
+                        : cm_probation_data(&c->probation, slot - slots);
+}
+
+enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                            uint32_t *valid, bool *busy)
+{
+    *busy = false;
+    for (int i = 0; i < TRIES; i++) {
+        struct cm_header h, again;
+        enum cm_found r = cm_step_find(c, k, slot, &h);
+        if (r == CM_FOUND_ABSENT && c->probation.entries > 0)
+            return pin_held(c, k, slot, valid, busy);
+        if (r != CM_FOUND_HIT)
+            return r;
+        enum cm_pin_result p = cm_pin_add(&c->pins[*slot]);
+        if (p == CM_PIN_TOO_MANY) {
+            *busy = true;
+            return CM_FOUND_CONFLICT;
+        }
+        if (p == CM_PIN_GONE)
+            continue;
+        at_add_relaxed(&c->pinned, 1);
+        /* Again after the pin: whoever invalidates from here on sees the pin. The same w0 means
+         * the same life of the slot. */
+        if (cm_slot_header(&c->media, *slot, &again) == CM_SLOT_HIT && again.w0 == h.w0) {
+            *valid = cm_header_valid(&h);
+            r = verify_pinned(c, k, *slot, &h);
+            if (r == CM_FOUND_HIT)
+                count_hit(c, k, *slot);
+            return r;
+        }
+        cm_lookup_unpin(c, *slot);
+    }
+    return CM_FOUND_CONFLICT;
+}
+
+void cm_lookup_unpin(struct cm_cache *c, uint64_t slot)
+{
+    assert(slot < c->media.geo.slots + c->probation.entries);
+    if (slot >= c->media.geo.slots)
+        cm_probation_unpin(&c->probation, (uint32_t)(slot - c->media.geo.slots));
+    else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
+        cm_ring_give_free(&c->ring, &slot, 1);
+    at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * lookup.h - reading and pinning cached blocks.
+ */
+#ifndef CM_LOOKUP_H
+#define CM_LOOKUP_H
+
+#include <string.h>
+
+#include "state/policy_sample.h"
+#include "protocol/steps.h"
+
+/* A lookup on its way, so that those of several blocks can wait for memory side by side: aim asks
+ * for the index line, probe reads it and asks for the slot, read copies. */
+struct cm_probe {
+    struct cm_key key;
+    uint64_t slot; /* that probably holds the key, or CM_NO_SLOT */
+    bool more;     /* others in the first bucket may hold it, too */
+};
+void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p);
+static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
+{
+    struct cm_cells cells;
+    p->slot = CM_NO_SLOT;
+    p->more = true;
+    if (cm_index_load(&c->media, &p->key, 0, &cells))
+        return;
+    unsigned matches = cm_index_matches(&p->key, cells.cell);
+    p->more = (matches & (matches - 1)) != 0;
+    uint64_t first = matches ? cells.cell[at_lowest_bit(matches)] : 0;
+    if (cm_index_match(&c->media, &p->key, first)) {
+        p->slot = cm_cell_slot(first);
+        cm_slot_prefetch(&c->media, p->slot);
+        cm_ring_prefetch(&c->ring, p->slot);
+    }
+}
+/* And this for the first lines of a part of the block, while the one before it is copied. */
+void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len,
+                    unsigned lines);
+/* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
+enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
+                             const struct cm_part *part, uint32_t *got);
+/* Was all of the slot judged since the pool was opened? */
+static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
+{
+    return cm_ring_is_verified(&c->ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
+           cm_media_key(&c->media) == c->judged_key;
+}
+/* Tells the policy of a hit. */
+void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
+/* Copies from a slot that most probably holds k. false: it does not, or is not known;
+ * nothing was left in part->dst. `soon`: cm_slot_prefetch_soon() asked for it. */
+static inline __attribute__((always_inline)) bool
+cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+               const struct cm_part *part, bool soon)
+{
+    if (!cm_lookup_knows(c, slot))
+        return false;
+    if (!(soon ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, k, part)) {
+        memset(part->dst, 0, part->len); /* may be another file's */
+        return false;
+    }
+    if (cm_sample_has(c, k->incarnation, k->block) || cm_ring_counts(&c->ring, slot))
+        cm_lookup_touch(c, k, slot);
+    return true;
+}
+/* For read_fast.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody has
+ * to look closer. */
+enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
+/* How many bytes of the block are cached, judged by the header alone; 0: none. */
+uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
+
+/* Pins the slot that holds the block (HIT), or the entry of the probation buffer (HELD); *slot and
+ * *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
+enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                            uint32_t *valid, bool *busy);
+void cm_lookup_unpin(struct cm_cache *c, uint64_t slot);
+/* Where the bytes of what was pinned are. */
+const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot);
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * publish.c - new blocks become visible, and durable, a batch at a time.
+ *
+ * Owns: the order of payload, header, cell and the fences between; which cell a block gets, and
+ * what has to leave for it.
+ *
+ * Who: fill.c, fill_buffered.c.
+ */
+#include "protocol/publish.h"
+
+#include "protocol/evict.h"
+#include "protocol/fill_ticket.h"
+#include "protocol/steps.h"
+
+/* Evicts, under the lock of its stripe, the slot that the i-th cell names, so that the cell may be
+ * overwritten. false: it is someone else's. */
+static bool displace(struct cm_cache *c, struct cm_newcomer *n, uint64_t slot,
+                     const struct cm_header *h)
+{
+    if (!cm_ring_own(&c->ring, slot))
+        return false;
+    int r = cm_slot_invalidate(&c->media, slot, h->w0);
+    if (r == 1)
+        r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
+    /* Durable before its cell is overwritten (the invariant). */
+    cm_media_fence(&c->media);
+    if (r != 1) {
+        if (r < 0)
+            cm_step_quarantine_owned(c, slot);
+        else
+            cm_ring_disown(&c->ring, slot);
+        return false;
+    }
+    cm_count(c, CM_STAT_displaced, 1);
+    if (cm_step_settle_pins(c, slot))
+        n->freed = slot;
+    return true;
+}
+
+/* Does the slot that cell c of bucket `bucket` names hold a key that belongs there? */
+static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell, struct cm_header *h,
+                      bool *unreadable)
+{
+    enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), h);
+    *unreadable = v == CM_SLOT_UNREADABLE;
+    if (v != CM_SLOT_HIT)
+        return false;
+    struct cm_key k = cm_key_of(&c->media, h->incarnation, cm_header_block(h));
+    return k.place.tag == cm_cell_tag(cell) &&
+           (k.place.bucket[0] == bucket || k.place.bucket[1] == bucket);
+}
+
+/* A cell that leads nowhere is about to be overwritten. Its slot's invalidity may not be durable:
+ * an owner that died in a process crash may have cleared w0 without fencing, and ownership died
+ * with it. The next bracket on that key would find no cell, and so nothing to flush for. */
+static bool settle_stale(struct cm_cache *c, uint64_t slot)
+{
+    int e = cm_slot_flush(&c->media, slot);
+    cm_media_fence(&c->media);
+    return e == 0;
+}
+
+/* No cell is empty: find one that leads nowhere, else make room. Lock held. Returns its number or
+ * -1. A cell whose slot is owned by someone else is left alone: its owner's fence may be pending,
+ * and a bracket must be able to find the cell and flush for it. */
+static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_cells *cells)
+{
+    struct cm_header h, victim_header = { 0 };
+    bool unreadable;
+    int victim = -1;
+    uint8_t lowest = CM_REF_MAX + 1;
+    for (int i = 0; i < (int)CM_PLACE_CELLS; i++) {
+        uint64_t slot = cm_cell_slot(cells->cell[i]);
+        if (slot >= c->media.geo.slots)
+            return i; /* garbage */
+        bool owned = slot != n->slot && cm_ring_is_owned(&c->ring, slot);
+        bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS], cells->cell[i],
+                              &h, &unreadable);
+        if (!live && !unreadable && !owned && settle_stale(c, slot))
+            return i;
+        uint8_t count = cm_ring_count(&c->ring, slot);
+        if (live && !owned && count < lowest) {
+            victim = i;
+            lowest = count;
+            victim_header = h;
+        }
+    }
+    if (victim >= 0 && displace(c, n, cm_cell_slot(cells->cell[victim]), &victim_header))
+        return victim;
+    return -1;
+}
+
+/* The i-th cell carries the newcomer's tag. 0: it leads to another key. 1: it leads to a shorter
+ * tail of the same block, which made room. Below: minus the reason why the newcomer must not be
+ * stored. Lock held. */
+static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
+{
+    struct cm_header h;
+    if (!cm_index_match(&c->media, &n->key, cell))
+        return 0;
+    enum cm_slot_verdict v = cm_slot_header(&c->media, cm_cell_slot(cell), &h);
+    if (v == CM_SLOT_UNREADABLE)
+        return -CM_NOT_STORED_MEDIA; /* may hold the key: counts as present */
+    if (v != CM_SLOT_HIT || !cm_slot_is(&h, &n->key))
+        return 0;
+    if (cm_header_valid(&h) >= cm_header_valid(&n->header))
+        return -CM_NOT_STORED_PRESENT;
+    return displace(c, n, cm_cell_slot(cell), &h) ? 1 : -CM_NOT_STORED_BUSY;
+}
+
+/* Where the newcomer's cell goes: 0..15 in *at, or why it must not be stored. Lock held. */
+static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
+{
+    struct cm_cells cells;
+    if (cm_step_cells(c, &n->key, &cells))
+        return CM_NOT_STORED_MEDIA; /* the key may be there, unseen */
+    unsigned matches = cm_index_matches(&n->key, cells.cell) |
+                       cm_index_matches(&n->key, &cells.cell[CM_BUCKET_CELLS]) << CM_BUCKET_CELLS;
+    for (; matches; matches &= matches - 1) {
+        *at = (int)at_lowest_bit(matches);
+        int r = replace(c, n, cells.cell[*at]);
+        if (r != 0)
+            return r > 0 ? 0 : -r;
+    }
+    /* First fit: the second bucket is rarely read. */
+    *at = cm_index_empty(cells.cell);
+    if (*at < 0 && (*at = cm_index_empty(&cells.cell[CM_BUCKET_CELLS])) >= 0)
+        *at += (int)CM_BUCKET_CELLS;
+    if (*at < 0)
+        *at = make_room(c, n, &cells);
+    return *at < 0 ? CM_NOT_STORED_FULL : 0;
+}
+
+bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct cm_newcomer *n)
+{
+    return g->f ? cm_miss_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
+}
+
+/* The moment a block becomes visible. Lock held. */
+static int publish(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
+{
+    int at, r;
+    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
+        r = CM_NOT_STORED_STALE;
+    else
+        r = choose_cell(c, n, &at);
+    if (r == 0) {
+        /* Cell, then header. The other way round a process that dies in between leaves a valid
+         * header that no cell leads to: the next session's bracket trusts the absence, and after a
+         * power cut an older cell of the same key and slot may be back (found in the model). */
+        uint64_t cell = cm_cell_make(n->key.place.tag, n->slot);
+        n->cell = (unsigned)at;
+        if (cm_index_store(&c->media, &n->key, n->cell, cell))
+            r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
+        else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
+            r = CM_NOT_STORED_MEDIA;
+    }
+    return r;
+}
+
+/* Those whose result is 0. */
+static void publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
+                        unsigned count)
+{
+    struct cm_stripe *held = NULL;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0) {
+            cm_stripe_hold(&held, cm_stripe_at(c, n[i].key.stripe));
+            n[i].result = publish(c, g, &n[i]);
+        }
+    cm_stripe_hold(&held, NULL);
+}
+
+/* Flushes the headers of those newcomers whose result is 0. A bit for each that failed. */
+static uint32_t flush_headers(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    uint64_t slot[CM_BATCH_MAX];
+    unsigned which[CM_BATCH_MAX], some = 0;
+    uint32_t failed = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0) {
+            which[some] = i;
+            slot[some++] = n[i].slot;
+        }
+    uint32_t bad = cm_slot_flush_all(&c->media, slot, some);
+    for (; bad; bad &= bad - 1)
+        failed |= UINT32_C(1) << which[at_lowest_bit(bad)];
+    return failed;
+}
+
+/* Starts making published newcomers durable. Not under their locks: the next one's would wait for
+ * the flush. Until the fence nothing is promised, and who forgets a block meanwhile flushes itself.
+ * What cannot be flushed is taken back. */
+static void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned count)
+{
+    uint32_t failed = flush_headers(c, n, count);
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0 &&
+            (cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)) {
+            n[i].spoiled = cm_step_unpublish(c, n[i].slot, &n[i].key, n[i].header.w0) < 0;
+            n[i].result = CM_NOT_STORED_MEDIA;
+        }
+}
+
+/* Writes payload and key of one newcomer into its owned slot; the header is not flushed. */
+static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
+                    uint64_t slot)
+{
+    n->slot = slot;
+    n->freed = CM_NO_SLOT;
+    n->spoiled = false;
+    cm_step_aim(c, &n->key); /* for choose_cell, while the payload is copied */
+    if (n->start == CM_START_ASK || n->start == CM_START_AHEAD)
+        cm_ghost_prefetch(&c->ghost, n->key.place.hash);
+    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
+        n->result = CM_NOT_STORED_STALE; /* not worth the copy */
+    else if ((n->spoiled =
+                  cm_slot_fill(&c->media, n->slot, &n->key, n->data, n->valid, &n->header) != 0))
+        n->result = CM_NOT_STORED_MEDIA;
+    else
+        n->result = 0;
+}
+
+/* The fence after publishing is behind us: gives up or passes on what the newcomers own. */
+static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    uint64_t stored[CM_BATCH_MAX];
+    unsigned some = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result == 0)
+            stored[some++] = n[i].slot;
+        else if (n[i].spoiled)
+            cm_step_quarantine_owned(c, n[i].slot);
+        else
+            cm_ring_give_free(&c->ring, &n[i].slot, 1); /* still invalid, durably */
+        if (n[i].freed != CM_NO_SLOT)
+            cm_ring_give_free(&c->ring, &n[i].freed, 1);
+    }
+    cm_ring_disown_all(&c->ring, stored, some);
+}
+
+/* What was stored takes its place among the others. */
+static void admit(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    uint64_t first_time[CM_BATCH_MAX];
+    uint32_t ahead = 0; /* a bit for each of them */
+    unsigned some = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result != 0)
+            continue;
+        if (n[i].start == CM_START_MEMBER)
+            cm_ring_set(&c->ring, n[i].slot, 0);
+        else if (n[i].start == CM_START_WANTED)
+            cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN | CM_REF_MAX);
+        else if (n[i].start == CM_START_KNOWN || cm_ghost_take(&c->ghost, n[i].key.place.hash))
+            cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN);
+        else {
+            ahead |= (uint32_t)(n[i].start == CM_START_AHEAD) << some;
+            first_time[some++] = n[i].slot;
+        }
+    }
+    cm_ring_begin_probation(&c->ring, first_time, some, ahead);
+}
+
+void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    static const enum cm_stat refused[] = {
+        [CM_NOT_STORED_STALE] = CM_STAT_refused_stale,
+        [CM_NOT_STORED_PRESENT] = CM_STAT_refused_present,
+        [CM_NOT_STORED_BUSY] = CM_STAT_refused_busy,
+        [CM_NOT_STORED_FULL] = CM_STAT_refused_full,
+        [CM_NOT_STORED_POLICY] = CM_STAT_refused_policy,
+        [CM_NOT_STORED_MEDIA] = CM_STAT_refused_media,
+    };
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result != 0)
+            cm_count(c, refused[n[i].result], 1);
+}
+
+static void count_stored(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    uint64_t blocks = 0, bytes = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0) {
+            blocks++;
+            bytes += n[i].valid;
+        }
+    if (blocks == 0)
+        return;
+    cm_stats_add2(&c->media, CM_STAT_fill_blocks, blocks, CM_STAT_fill_bytes, bytes);
+}
+
+void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
+                      unsigned count)
+{
+    uint64_t slot[CM_BATCH_MAX];
+    if (count == 0)
+        return;
+    if (!cm_rate_take(&c->rate, (uint64_t)count * CM_BLOCK_SIZE)) {
+        for (unsigned i = 0; i < count; i++)
+            n[i].result = CM_NOT_STORED_POLICY;
+        return;
+    }
+    unsigned got = cm_evict_slots(c, slot, count);
+    for (unsigned i = 0; i < got; i++) /* flushing may have thrown it out of the cache */
+        cm_slot_prefetch_header(&c->media, slot[i]);
+    for (unsigned i = 0; i < got; i++)
+        prepare(c, g, &n[i], slot[i]);
+    /* All of them now: a neighbour would have to wait for its line to come back. */
+    uint32_t failed = flush_headers(c, n, got);
+    for (unsigned i = 0; i < got; i++)
+        if (failed >> i & 1) {
+            n[i].spoiled = true;
+            n[i].result = CM_NOT_STORED_MEDIA;
+        }
+    /* Fence 2: payload and key words are durable, and visible, before any VALID is. */
+    cm_media_fence(&c->media);
+    publish_all(c, g, n, got);
+    flush_published(c, n, got);
+    /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
+     * slot is disowned only after that. */
+    cm_media_fence(&c->media);
+    admit(c, n, got);
+    finish(c, n, got);
+    for (unsigned i = got; i < count; i++)
+        n[i].result = CM_NOT_STORED_BUSY;
+    count_stored(c, n, count);
+}

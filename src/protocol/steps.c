@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * steps.c - the steps of the protocol that several of its parts take.
+ *
+ * Owns: no data. How a block ends (invalid, durably; then its cells; then the slot is free, unless
+ * it is pinned), what happens to a slot whose media fails, and where a block is found.
+ *
+ * The protocol is in lookup.c, evict.c, publish.c and forget.c. Its rule: a block is cached iff a
+ * cell of one of its buckets carries its tag and names slot s, header s is valid, and header s
+ * names exactly this (incarnation, block). Its invariant: no valid header loses its last cell
+ * before its invalidity is durable.
+ *
+ * Who may write what: cells, under the stripe of their bucket; w0 from valid to invalid, under the
+ * stripe of the header's key, by compare-and-swap; everything else of a slot, its owner. At most
+ * one stripe lock is held at a time. Checked exhaustively in tests/spin.
+ *
+ * Who: the parts of the protocol, fill_buffered.c, fill.c, check.c.
+ */
+#include "protocol/steps.h"
+
+/* ---- Trouble --------------------------------------------------------------------------------- */
+
+void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
+{
+    assert(cm_ring_is_owned(&c->ring, slot));
+    cm_count(c, CM_STAT_quarantined, 1);
+    cm_suspect(c);
+    /* A sparse pool on a full volume: it grows no more. */
+    if (cm_slot_has_no_room(&c->media, slot)) {
+        cm_ring_stop(&c->ring);
+        return;
+    }
+    /* Past this many it is not a page of the media (a lost file, a failing volume): stop filling,
+     * but go on serving what can be read. calls.c says so. */
+    if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
+        at_store_seq_cst(&c->failing, 1u);
+}
+
+/* ---- Cells ----------------------------------------------------------------------------------- */
+
+int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells)
+{
+    int e0 = cm_index_load(&c->media, k, 0, cells);
+    int e1 = cm_index_load(&c->media, k, 1, cells);
+    if (e0 | e1)
+        cm_suspect(c);
+    return e0 ? e0 : e1;
+}
+
+void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    struct cm_cells cells;
+    uint64_t cell = cm_cell_make(k->place.tag, slot);
+    bool found = false;
+    /* Nearly always it is one cell of the first bucket. One that stays is harmless, so the second
+     * is not looked at then, nor one that cannot be read. */
+    for (unsigned which = 0; which < 2 && !found; which++) {
+        const unsigned at = which * CM_BUCKET_CELLS;
+        if (cm_index_load(&c->media, k, which, &cells))
+            continue;
+        for (unsigned left = cm_index_matches(k, &cells.cell[at]); left; left &= left - 1) {
+            const unsigned i = at + at_lowest_bit(left);
+            if (cells.cell[i] == cell) {
+                (void)cm_index_store(&c->media, k, i, 0);
+                found = true;
+            }
+        }
+    }
+}
+
+/* ---- Freeing --------------------------------------------------------------------------------- */
+
+bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot)
+{
+    /* Our store to w0 before our load of the pins (the store fence of the flush does not order
+     * that): pairs with the seq_cst increment in cm_pin_add, which comes before its load of w0. */
+    at_fence_seq_cst();
+    return !cm_pin_doom(&c->pins[slot]);
+}
+
+static void free_owned(struct cm_cache *c, uint64_t slot)
+{
+    if (cm_step_settle_pins(c, slot))
+        cm_ring_give_free(&c->ring, &slot, 1);
+}
+
+int cm_step_unpublish(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
+{
+    struct cm_stripe *s = cm_stripe_at(c, k->stripe);
+    cm_lock_acquire(&s->lock);
+    int r = cm_slot_invalidate(&c->media, slot, w0);
+    if (r == 1) {
+        r = cm_slot_flush(&c->media, slot) ? CM_EIO : 1;
+        cm_media_fence(&c->media); /* durable before the cells go (the invariant) */
+    }
+    if (r == 1)
+        cm_step_drop_cells(c, k, slot);
+    cm_lock_release(&s->lock);
+    return r;
+}
+
+void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k)
+{
+    struct cm_header h;
+    if (!cm_ring_own(&c->ring, slot))
+        return; /* its owner will find out by itself */
+    if (k && cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k))
+        (void)cm_step_unpublish(c, slot, k, h.w0); /* else every read would fault on it again */
+    cm_step_quarantine_owned(c, slot);
+}
+
+void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
+{
+    if (!cm_ring_own(&c->ring, slot))
+        return;
+    int r = cm_step_unpublish(c, slot, k, w0);
+    if (r == 1)
+        free_owned(c, slot);
+    else if (r == 0)
+        cm_ring_disown(&c->ring, slot);
+    else
+        cm_step_quarantine_owned(c, slot);
+}
+
+/* ---- Finding ----------------------------------------------------------------------------------
+ */
+
+void cm_step_aim(const struct cm_cache *c, const struct cm_key *k)
+{
+    cm_index_prefetch(&c->media, k, 0);
+    cm_index_prefetch(&c->media, k, 1);
+}
+
+enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                           struct cm_header *h)
+{
+    enum cm_found worst = CM_FOUND_ABSENT;
+    struct cm_cells cells;
+    for (unsigned which = 0; which < 2; which++) {
+        if (cm_index_load(&c->media, k, which, &cells)) {
+            worst = CM_FOUND_MEDIA;
+            continue;
+        }
+        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++) {
+            if (!cm_index_match(&c->media, k, cells.cell[i]))
+                continue;
+            *slot = cm_cell_slot(cells.cell[i]);
+            enum cm_slot_verdict v = cm_slot_header(&c->media, *slot, h);
+            if (v == CM_SLOT_HIT && cm_slot_is(h, k))
+                return CM_FOUND_HIT;
+            if (v == CM_SLOT_UNREADABLE) {
+                cm_step_quarantine(c, *slot, NULL);
+                worst = CM_FOUND_MEDIA;
+            }
+        }
+    }
+    return worst;
+}
+
+uint32_t cm_step_held(struct cm_cache *c, const struct cm_key *k)
+{
+    uint64_t version;
+    uint32_t e = cm_probation_find(&c->probation, k, &version);
+    return e == CM_NO_ENTRY ? 0 : cm_probation_valid(&c->probation, e);
+}

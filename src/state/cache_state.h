@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cache_state.h - an open cache: the modules of the lower rows put together. Included by file.c and
+ * everything above it, never by a media or DRAM module.
+ */
+#ifndef CM_INTERNAL_H
+#define CM_INTERNAL_H
+
+#include "media/saved_policy.h"
+#include "state/pin.h"
+#include "state/probation_buffer.h"
+#include "policy/rate.h"
+#include "media/slot.h"
+#include "media/stats.h"
+#include "state/stripe.h"
+#include "media/superblock.h"
+
+#define CM_CACHE_MAGIC 0x43616368u
+
+#define CM_FILE_HASH 4096u /* chains of open files */
+#define CM_FLIGHTS 256u    /* origin reads that others may wait for */
+
+struct cm_flight_table;
+struct cm_sample;
+
+#define CM_NAME_MAX 128u
+
+struct cm_cache {
+    uint32_t magic;
+    uint32_t fork_count; /* cm_plat_fork_count() at open */
+    cm_options opts;
+    struct cm_media media;
+    struct cm_superblocks super;
+    struct cm_plat_file file; /* handle -1: caller's memory */
+    bool guarded;
+    bool readonly;
+    bool emptied;
+    bool must_empty; /* read-only: the next owner will empty it */
+
+    uint64_t judged_key;    /* check key at open; with another one judged slots are judged anew */
+    uint32_t mode;          /* atomic, enum cm_mode */
+    uint32_t broken;        /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
+    uint32_t failing;       /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
+    uint32_t older;         /* atomic; the superblock was older than the pool. 1 unsaid, 2 said */
+    uint64_t media_errors;  /* atomic */
+    uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be looked at, 2 no */
+    char name[CM_NAME_MAX]; /* end of the file's path, for messages */
+    int64_t boot_wall_ns;
+    uint64_t opened_ns; /* when it became ours; cm_now() time */
+
+    struct cm_stripe *stripes; /* geo.stripes of them */
+    struct cm_ring ring;
+    struct cm_ghost ghost;
+    struct cm_probation probation;
+    struct cm_memo memo;
+    uint8_t *pins;          /* one byte a slot, pin.h */
+    uint64_t pinned;        /* atomic; blocks pinned right now */
+    uint32_t *pin_sets;     /* CM_PIN_SETS of them */
+    uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
+
+    struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
+    struct cm_object **file_hash;
+    uint64_t *file_floor;  /* cm_object.floor_ns of what a chain's closed files left behind */
+    uint64_t *open_places; /* a bit a record: an attached file owns it */
+    struct cm_file_slab *slabs;
+    struct cm_object *free_files, **free_tail;
+    uint64_t serial;
+    uint64_t bracket_id; /* atomic */
+
+    struct cm_rate rate;
+    uint64_t sample_below;    /* places below this are in the sample; set at open */
+    uint64_t sample_skipped;  /* atomic; reads of the sample that found it locked */
+    struct cm_sample *sample; /* policy_sample.c */
+    struct cm_flight_table *flights;
+    uint64_t live; /* atomic; read-throughs running */
+};
+
+/* Lets the user know; formats like printf. Never called with a lock held by the protocol (steps.c).
+ */
+void cm_log(const struct cm_cache *c, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64_t n)
+{
+    cm_stats_add(&c->media, which, n);
+}
+
+/* Part of the pool cannot be read or written. calls.c looks why, where no lock is held. */
+static inline void cm_suspect(struct cm_cache *c)
+{
+    if (at_load_relaxed(&c->suspect) == 0)
+        at_store_relaxed(&c->suspect, 1u); /* relaxed: whoever sees it asks the system */
+}
+/* 0 while the file has its size (or there is none); CM_ETRUNCATED, having said so and emptied the
+ * pool once. No lock held. cache.c. */
+int cm_cache_whole(struct cm_cache *c);
+
+/* Callbacks run with the thread marked, so that calls back into the same cache are refused, also by
+ * way of another one. The frames lie on the stack of the thread. */
+struct cm_callback {
+    const struct cm_cache *cache;
+    const struct cm_callback *outer;
+};
+static inline void cm_callback_begin(const struct cm_cache *c, struct cm_callback *frame)
+{
+    struct cm_plat_thread *t = cm_plat_thread();
+    frame->cache = c;
+    frame->outer = t->callback;
+    t->callback = frame;
+}
+static inline void cm_callback_end(const struct cm_callback *frame)
+{
+    cm_plat_thread()->callback = frame->outer;
+}
+
+/* Memory through the caller's hook: zeroed, lazily where it is large. */
+static inline void *cm_cache_alloc(const struct cm_cache *c, size_t bytes)
+{
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
+    int cancel = cm_plat_cancel_off();
+    void *p = c->opts.alloc(c->opts.alloc_ctx, bytes);
+    cm_plat_cancel_back(cancel);
+    cm_callback_end(&frame);
+    return p;
+}
+static inline void cm_cache_free(const struct cm_cache *c, void *p, size_t bytes)
+{
+    if (!p)
+        return;
+    struct cm_callback frame;
+    cm_callback_begin(c, &frame);
+    int cancel = cm_plat_cancel_off();
+    c->opts.free(c->opts.alloc_ctx, p, bytes);
+    cm_plat_cancel_back(cancel);
+    cm_callback_end(&frame);
+}
+
+static inline uint32_t cm_cache_mode(const struct cm_cache *c)
+{
+    uint32_t mode = at_load_relaxed(&c->mode);
+    if (at_load_relaxed(&c->broken))
+        return CM_BYPASS;
+    return at_load_relaxed(&c->failing) && mode == CM_NORMAL ? CM_FREEZE : mode;
+}
+
+static inline bool cm_cache_bypassed(const struct cm_cache *c)
+{
+    return at_load_relaxed(&c->broken) != 0 || at_load_relaxed(&c->mode) == CM_BYPASS;
+}
+
+static inline struct cm_stripe *cm_stripe_at(const struct cm_cache *c, uint64_t stripe)
+{
+    assert(stripe < c->media.geo.stripes);
+    return &c->stripes[stripe];
+}
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * policy_sample.c - what the reads of a sample of the blocks say about the policy and the pool's size.
+ *
+ * Owns: the curve and the choice of the rule, under one lock. Every read of a block is asked for
+ * with cm_sample_has; only what is in the sample comes here, one block in hundreds where the pool
+ * is large. Who finds the lock taken goes on: a read that is left out is counted, and costs nothing
+ * else. The curve goes to the stats page now and then. The pool's own miss ratio comes from there,
+ * because every read is counted in it.
+ *
+ * Who: lookup.c and fill_ticket.c for reads, forget.c, cache.c.
+ */
+#include "state/policy_sample.h"
+
+#include "policy/rule_choice.h"
+#include "policy/size_curve.h"
+
+#define PUBLISH_EVERY 1024u /* reads of the sample */
+/* Reads of the widest sample: then what was counted counts half. */
+#define READS_MAX (UINT64_C(1) << 22)
+#define WEAR_DEFAULT 20u
+#define WEAR_BUFFER 100u   /* with a buffer, which is there to spare the pool */
+#define ENTRIES 256u       /* slots of a mini that a rule is tried in */
+#define ENTRIES_OTHER 128u /* where it is the rule of another size than the pool's */
+
+static_assert(CM_CURVE_SIZES == CM_CURVE_POINTS, "the curve and cm_stats_data");
+
+struct cm_sample {
+    struct cm_lock lock; /* everything below */
+    bool automatic;
+    unsigned since;             /* reads since the curve was published */
+    uint64_t seen, seen_missed; /* the pool's reads and misses by then */
+    uint64_t reads, missed;     /* ... that count, as the curve's */
+    struct cm_curve curve;
+    struct cm_auto
+        choice[CM_CURVE_SIZES]; /* of each size's rule; that of the own one is the pool's */
+    uint32_t memory[CM_AUTO_WORDS(ENTRIES) + (CM_CURVE_SIZES - 1) * CM_AUTO_WORDS(ENTRIES_OTHER)];
+};
+static_assert(sizeof(struct cm_sample) - sizeof(struct cm_curve) < 100000, "what AUTO may cost");
+
+/* Where there is nothing to choose: without a buffer, and with one. */
+static const struct cm_curve_rule fixed_rule[2] = { { 100, 2, false }, { 0, 2, true } };
+
+uint64_t cm_sample_bytes(void)
+{
+    return sizeof(struct cm_sample);
+}
+
+static void set_rule(struct cm_cache *c, const struct cm_curve_rule *rule)
+{
+    cm_ring_rule(&c->ring, c->media.geo.slots * rule->probation / 1000, rule->earn,
+                 rule->remembered);
+}
+
+/* Who enlarges the pool gets a larger buffer only where he left its size to us. */
+static struct cm_curve_pool pool_of_size(const struct cm_cache *c, unsigned size)
+{
+    uint64_t slots = cm_curve_slots(c->media.geo.slots, size);
+    return (struct cm_curve_pool){ slots, cm_probation_entries(c->opts.probation_bytes, slots) };
+}
+
+static void begin_choices(struct cm_cache *c, const struct cm_curve_pool pool[CM_CURVE_SIZES])
+{
+    uint32_t wear = c->opts.wear_weight             ? c->opts.wear_weight
+                    : pool[CM_CURVE_OWN].buffer > 0 ? WEAR_BUFFER
+                                                    : WEAR_DEFAULT;
+    uint32_t *memory = c->sample->memory;
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        uint32_t entries = i == CM_CURVE_OWN ? ENTRIES : ENTRIES_OTHER;
+        cm_auto_begin(&c->sample->choice[i], memory, entries, &pool[i], wear);
+        memory += CM_AUTO_WORDS(entries);
+    }
+}
+
+void cm_sample_begin(struct cm_cache *c, bool automatic)
+{
+    struct cm_sample *s = c->sample;
+    const struct cm_curve_rule *rule = &fixed_rule[c->probation.entries > 0];
+    struct cm_curve_pool pool[CM_CURVE_SIZES];
+    s->automatic = automatic;
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        pool[i] = pool_of_size(c, i);
+    if (automatic) {
+        begin_choices(c, pool);
+        rule = cm_auto_rule(&s->choice[CM_CURVE_OWN]);
+    }
+    cm_curve_begin(&s->curve, pool, rule);
+    set_rule(c, rule);
+    c->sample_below = s->curve.size[0].below; /* the others, AUTO's as well, are parts of it */
+}
+
+/* Lock held. */
+static void publish(struct cm_cache *c)
+{
+    struct cm_sample *s = c->sample;
+    uint64_t missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
+    uint64_t reads = missed + cm_stats_total(&c->media, CM_STAT_hit_blocks);
+    uint64_t hits[CM_CURVE_SIZES];
+    /* Anybody may write to the page: what makes no sense is nothing new. */
+    if (reads >= s->seen && missed >= s->seen_missed) {
+        s->reads += reads - s->seen;
+        s->missed += missed - s->seen_missed;
+    }
+    s->seen = reads;
+    s->seen_missed = missed;
+    s->since = 0;
+    if (s->curve.size[0].reads > READS_MAX) {
+        cm_curve_halve(&s->curve);
+        s->reads /= 2;
+        s->missed /= 2;
+    }
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        hits[i] = CM_CURVE_UNKNOWN;
+        if (s->reads > 0 && cm_curve_is_known(&s->curve, i)) {
+            double ratio = (double)s->missed / (double)s->reads;
+            hits[i] = (uint64_t)(cm_curve_hit_ratio(&s->curve, i, ratio) * 1e6 + 0.5);
+        }
+    }
+    cm_stats_curve(&c->media, hits, s->curve.size[CM_CURVE_OWN].reads,
+                   at_load_relaxed(&c->sample_skipped));
+}
+
+void cm_sample_publish(struct cm_cache *c)
+{
+    cm_lock_acquire(&c->sample->lock);
+    publish(c);
+    cm_lock_release(&c->sample->lock);
+}
+
+void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed)
+{
+    struct cm_sample *s = c->sample;
+    uint32_t place = cm_mini_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
+    if (!cm_lock_try(&s->lock)) {
+        (void)at_add_relaxed(&c->sample_skipped, 1u);
+        return;
+    }
+    cm_curve_read(&s->curve, key, place, again, missed);
+    for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++) {
+        if (!cm_auto_read(&s->choice[i], key, place, again))
+            continue;
+        const struct cm_curve_rule *rule = cm_auto_rule(&s->choice[i]);
+        cm_curve_set_rule(&s->curve, i, c->media.geo.slots, rule);
+        if (i == CM_CURVE_OWN)
+            set_rule(c, rule);
+    }
+    if (++s->since >= PUBLISH_EVERY)
+        publish(c);
+    cm_lock_release(&s->lock);
+}
+
+void cm_sample_drop(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_sample *s = c->sample;
+    uint32_t place = cm_mini_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
+    if (!cm_lock_try(&s->lock))
+        return; /* it stays in the minis as a block that is read no more */
+    cm_curve_drop(&s->curve, key, place);
+    for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++)
+        cm_auto_drop(&s->choice[i], key, place);
+    cm_lock_release(&s->lock);
+}

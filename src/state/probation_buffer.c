@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * probation_buffer.c - the probation buffer: blocks in DRAM that were read once and wait to be wanted
+ * again.
+ *
+ * Owns: entries, used in turn, so that the next one is always the oldest; and the cells that lead
+ * to them. An entry is a sequence lock of one writer: its version is odd while it is live, and
+ * grows by one when it becomes live and when it is killed. Whoever may overwrite an entry has
+ * claimed it, and found it dead and without pins; readers copy without a lock and look at the
+ * version again, as in slot.c. Becoming live and being killed happen under the stripe of the key,
+ * so a bracket that holds it has them all. Where no cell of a bucket is free the block is not taken
+ * in.
+ *
+ * Who: lookup.c, fill_buffered.c, forget.c, and cache.c to set it up.
+ */
+#include "state/probation_buffer.h"
+
+#include <string.h>
+
+#include "state/pin.h"
+
+#define LOOKS 8u             /* entries that a claim looks at */
+#define SHARE 100u           /* of the slots: one of so many, by default */
+#define DEFAULT_MIN 64u      /* 256 KiB: less than a few dozen blocks costs hits */
+#define DEFAULT_MAX 0x10000u /* 256 MiB */
+
+uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
+{
+    uint64_t n = bytes / CM_BLOCK_SIZE, most = slots < CM_PROBATION_MAX ? slots : CM_PROBATION_MAX;
+    if (bytes == CM_PROBATION_DEFAULT) {
+        n = slots / SHARE;
+        n = n < DEFAULT_MIN ? DEFAULT_MIN : n > DEFAULT_MAX ? DEFAULT_MAX : n;
+    }
+    return n < most ? n : most;
+}
+
+uint64_t cm_probation_buckets(uint64_t entries)
+{
+    return entries; /* one of eight cells taken: one block in a million finds its bucket full */
+}
+
+/* ---- Cells ----------------------------------------------------------------------------------- */
+
+static uint32_t *bucket(const struct cm_probation *p, uint64_t hash)
+{
+    return p->cell + cm_format_reduce((uint32_t)(hash >> 16), p->buckets) * CM_PROBATION_WAYS;
+}
+
+static bool enter(struct cm_probation *p, uint32_t e)
+{
+    uint32_t *cell = bucket(p, p->held[e].hash);
+    for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
+        uint32_t empty = 0;
+        /* Release: who follows the cell finds at least this life of the entry. */
+        if (at_cas_acq_rel(&cell[i], &empty, e + 1))
+            return true;
+    }
+    return false;
+}
+
+static void leave(struct cm_probation *p, uint32_t e)
+{
+    uint32_t *cell = bucket(p, p->held[e].hash);
+    for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
+        uint32_t own = e + 1;
+        if (at_cas_acq_rel(&cell[i], &own, 0u))
+            return;
+    }
+    assert(false && "a live entry has a cell");
+}
+
+/* ---- Looking up ------------------------------------------------------------------------------ */
+
+static bool is_of(const struct cm_held *h, const struct cm_key *k)
+{
+    return at_load_relaxed(&h->incarnation) == k->incarnation &&
+           at_load_relaxed(&h->block_valid) >> CM_VALID_BITS == k->block;
+}
+
+/* Has nothing been done to the entry since its version was read? */
+static bool unchanged(const struct cm_probation *p, uint32_t e, uint64_t version)
+{
+    /* What was read is ordered before this load; the writer's first store to an entry comes after
+     * its version is even, with a fence in between (cm_probation_store). */
+    at_fence_acquire();
+    return at_load_relaxed(&p->held[e].version) == version;
+}
+
+uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version)
+{
+    if (p->entries == 0)
+        return CM_NO_ENTRY;
+    const uint32_t *cell = bucket(p, k->place.hash);
+    for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
+        uint32_t e = at_load_acquire(&cell[i]) - 1;
+        if (e == CM_NO_ENTRY)
+            continue;
+        /* Acquire: pairs with the release in cm_probation_publish; the words are of that life. */
+        *version = at_load_acquire(&p->held[e].version);
+        if ((*version & 1) && is_of(&p->held[e], k) && unchanged(p, e, *version))
+            return e;
+    }
+    return CM_NO_ENTRY;
+}
+
+enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
+                                       const struct cm_part *part, uint32_t *got, uint32_t *entry)
+{
+    uint64_t version;
+    uint32_t e = *entry = cm_probation_find(p, k, &version);
+    *got = 0;
+    if (e == CM_NO_ENTRY)
+        return CM_SLOT_OTHER;
+    uint32_t valid = cm_probation_valid(p, e);
+    uint32_t n = valid <= part->from ? 0 : valid - part->from;
+    if (n > part->len)
+        n = part->len;
+    /* The race of slot.c; this copy is one that the thread sanitizer knows. */
+    if (n > 0)
+        (void)cm_guard_copy(part->dst, cm_probation_data(p, e) + part->from, n);
+    bool good = unchanged(p, e, version);
+    *got = good ? n : 0;
+    if (*got < part->len)
+        memset((uint8_t *)part->dst + *got, 0, part->len - *got);
+    return good ? CM_SLOT_HIT : CM_SLOT_CHANGED;
+}
+
+/* ---- Filling --------------------------------------------------------------------------------- */
+
+uint32_t cm_probation_claim(struct cm_probation *p)
+{
+    uint32_t found = CM_NO_ENTRY;
+    cm_lock_acquire(&p->lock);
+    for (unsigned i = 0; i < LOOKS && found == CM_NO_ENTRY; i++) {
+        uint32_t e = (uint32_t)p->next;
+        p->next = p->next + 1 == p->entries ? 0 : p->next + 1;
+        /* Acquire: pairs with cm_probation_release, which stores without the lock; what its caller
+         * did to the entry comes before what we do. */
+        if (at_load_acquire(&p->held[e].busy) || at_load_relaxed(&p->held[e].pins))
+            continue; /* pins are a hint: asked again when it is dead */
+        at_store_relaxed(&p->held[e].busy, (uint8_t)1); /* set here only, under the lock */
+        if (p->used <= e)
+            p->used = e + 1;
+        found = e;
+    }
+    cm_lock_release(&p->lock);
+    return found;
+}
+
+uint64_t cm_probation_rewind(struct cm_probation *p)
+{
+    if (p->used < p->entries) /* never went round */
+        p->next = 0;
+    return p->used;
+}
+
+void cm_probation_release(struct cm_probation *p, uint32_t e)
+{
+    at_store_release(&p->held[e].busy, (uint8_t)0); /* pairs with cm_probation_claim */
+}
+
+bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h)
+{
+    h->version = at_load_acquire(&p->held[e].version);
+    h->incarnation = p->held[e].incarnation;
+    h->block_valid = p->held[e].block_valid;
+    h->hash = p->held[e].hash;
+    h->count = at_load_relaxed(&p->held[e].count);
+    return h->version & 1;
+}
+
+/* Plain stores, but the thread sanitizer is told that readers may look on. */
+static void copy_in(uint8_t *to, const uint8_t *from, size_t n)
+{
+#ifdef CM_TSAN
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t word;
+        memcpy(&word, from + i, 8);
+        at_store_relaxed((uint64_t *)(void *)(to + i), word);
+    }
+#else
+    memcpy(to, from, n);
+#endif
+}
+
+void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
+                        const uint8_t *data, uint32_t valid, bool ahead)
+{
+    struct cm_held *h = &p->held[e];
+    uint8_t tail[CM_BLOCK_SIZE];
+    assert(!(at_load_relaxed(&h->version) & 1) && at_load_relaxed(&h->busy));
+    if (valid < CM_BLOCK_SIZE) {
+        memcpy(tail, data, valid);
+        memset(tail + valid, 0, sizeof(tail) - valid);
+        data = tail;
+    }
+    at_fence_seq_cst(); /* the even version before the first new byte: see unchanged() */
+    at_store_relaxed(&h->incarnation, k->incarnation);
+    at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
+    h->hash = k->place.hash;
+    at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
+    copy_in(cm_probation_data(p, e), data, CM_BLOCK_SIZE);
+}
+
+bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k)
+{
+    struct cm_held *h = &p->held[e];
+    (void)k;
+    assert(is_of(h, k) && !(at_load_relaxed(&h->version) & 1));
+    if (!enter(p, e))
+        return false;
+    at_store_release(&h->version, h->version + 1); /* pairs with cm_probation_find */
+    return true;
+}
+
+void cm_probation_kill(struct cm_probation *p, const struct cm_key *k)
+{
+    uint64_t version;
+    uint32_t e = cm_probation_find(p, k, &version);
+    if (e == CM_NO_ENTRY)
+        return;
+    leave(p, e);
+    at_store_seq_cst(&p->held[e].version, version + 1); /* before a claimer's look at the pins */
+}
+
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
+enum cm_slot_verdict cm_probation_pin(struct cm_probation *p, const struct cm_key *k, uint32_t *e,
+                                      uint32_t *valid)
+{
+    uint64_t version;
+    *e = cm_probation_find(p, k, &version);
+    if (*e == CM_NO_ENTRY)
+        return CM_SLOT_OTHER;
+    if (cm_pin_add(&p->held[*e].pins) != CM_PIN_OK)
+        return CM_SLOT_CHANGED;
+    /* After the pin (seq_cst): whoever kills it from here on sees the pin before it overwrites. */
+    if (at_load_seq_cst(&p->held[*e].version) == version) {
+        *valid = cm_probation_valid(p, *e);
+        return CM_SLOT_HIT;
+    }
+    cm_probation_unpin(p, *e);
+    return CM_SLOT_OTHER;
+}
+
+void cm_probation_unpin(struct cm_probation *p, uint32_t e)
+{
+    (void)cm_pin_drop(&p->held[e].pins);
+}

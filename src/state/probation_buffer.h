@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * probation_buffer.h - the probation buffer: blocks in DRAM that were read once and wait to be wanted
+ * again.
+ */
+#ifndef CM_PROBATION_H
+#define CM_PROBATION_H
+
+#include "media/index.h"
+#include "platform/lock.h"
+#include "media/slot.h"
+
+#define CM_NO_ENTRY UINT32_MAX
+#define CM_PROBATION_MAX (UINT32_MAX / 4) /* entries */
+#define CM_PROBATION_WAYS 8u
+#define CM_PROBATION_COUNT 3u
+#define CM_PROBATION_AHEAD 0x80u /* a count: read ahead of need, and nobody came yet */
+
+struct cm_held {
+    uint64_t version;     /* atomic; odd: live. Each life has its own */
+    uint64_t incarnation; /* stable while live, as all below */
+    uint64_t block_valid; /* block << 13 | valid bytes, as in a header */
+    uint64_t hash;        /* of the key */
+    uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
+    uint8_t busy;         /* atomic; claimed by one who may overwrite it */
+    uint8_t pins;         /* pin.h; no entry is ever doomed */
+};
+
+struct cm_probation {
+    uint64_t entries; /* 0: there is no buffer */
+    uint64_t buckets;
+    struct cm_held *held;
+    uint8_t *data;       /* a block for each entry */
+    uint32_t *cell;      /* atomic; buckets of CM_PROBATION_WAYS: entry + 1, or 0 */
+    struct cm_lock lock; /* next */
+    uint64_t next;       /* the oldest entry, and the next to be used */
+    uint64_t used;       /* entries from here on were never claimed */
+};
+
+/* Entries of the buffer of a pool of so many slots, where its user asked for `bytes` of data or for
+ * CM_PROBATION_DEFAULT; never more than slots. And the cells' buckets for them. */
+uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
+uint64_t cm_probation_buckets(uint64_t entries);
+
+/* Copies a part of k's block, if it is here; lock-free. As cm_slot_read(): HIT, OTHER (not here) or
+ * CHANGED; part->dst holds nobody else's bytes. */
+enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
+                                       const struct cm_part *part, uint32_t *got, uint32_t *entry);
+/* A hit; the first one of what was read ahead is that of the reader who would have missed. */
+static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
+{
+    uint8_t count = at_load_relaxed(&p->held[e].count); /* may be lost, or be another's */
+    if (count == CM_PROBATION_AHEAD)
+        at_store_relaxed(&p->held[e].count, (uint8_t)0);
+    else if (count < CM_PROBATION_COUNT)
+        at_store_relaxed(&p->held[e].count, (uint8_t)(count + 1));
+}
+/* The entry that holds k, or CM_NO_ENTRY; lock-free, a snapshot unless k's stripe is locked. */
+uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version);
+static inline uint32_t cm_probation_valid(const struct cm_probation *p, uint32_t e)
+{
+    return (uint32_t)(at_load_relaxed(&p->held[e].block_valid) & ((1u << CM_VALID_BITS) - 1));
+}
+static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t e)
+{
+    assert(e < p->entries);
+    return p->data + e * CM_BLOCK_SIZE;
+}
+
+/* The oldest entry, which from now on only the caller may overwrite; or CM_NO_ENTRY. */
+uint32_t cm_probation_claim(struct cm_probation *p);
+/* Begins with the oldest entry that was ever used; returns how many were. Nobody else is at work.
+ */
+uint64_t cm_probation_rewind(struct cm_probation *p);
+void cm_probation_release(struct cm_probation *p, uint32_t e);
+/* What is in a claimed entry; false: nothing. It may be killed at any time but does not change. */
+bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h);
+/* Fills a claimed entry that is not live and not pinned. `ahead`: nobody asked for it yet. */
+void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
+                        const uint8_t *data, uint32_t valid, bool ahead);
+
+/* ---- The stripe of the key is locked by the caller ------------------------------------------- */
+
+/* Makes a filled entry live. false: no cell is free. */
+bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k);
+/* Forgets the block; what a pin holds stays as it is. */
+void cm_probation_kill(struct cm_probation *p, const struct cm_key *k);
+
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
+/* Pins the entry that holds k. HIT: *e, *valid are set. CHANGED: it has as many pins as fit. */
+enum cm_slot_verdict cm_probation_pin(struct cm_probation *p, const struct cm_key *k, uint32_t *e,
+                                      uint32_t *valid);
+void cm_probation_unpin(struct cm_probation *p, uint32_t e);
+/* Of a dead entry: seen here or not, no pin comes from here on. */
+static inline bool cm_probation_is_pinned(const struct cm_probation *p, uint32_t e)
+{
+    /* Pairs with the seq_cst pin and look at the version in cm_probation_pin. */
+    return at_load_seq_cst(&p->held[e].pins) != 0;
+}
+
+#endif

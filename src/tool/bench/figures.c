@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * figures.c - figures without a limit: hits from footprints of all sizes, throughput of more
+ * threads, how long the slowest operations take, and how well the index is filled.
+ *
+ * Owns: no state. Like the ratios, each figure stands beside its rival's, and both took turns.
+ */
+#include "tool/bench/bench.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Footprints ---------------------------------------------------------------------------- */
+
+static void footprint(struct bench *b, struct tool_json *j, uint32_t blocks)
+{
+    static const struct bench_side ours = { .op = bench_hit }, rival = { .op = bench_memcpy };
+    struct bench_result r = { 0 };
+    char key[32], size[TOOL_NUMBER_MAX];
+
+    b->span = blocks;
+    bench_turns(b, &ours, &rival, false, &r);
+    b->span = b->blocks;
+    if (j) {
+        (void)snprintf(key, sizeof(key), "%" PRIu64, blocks * (uint64_t)BENCH_BLOCK);
+        json_open(j, key);
+        json_decimal(j, "hit_ns", r.ours, 1);
+        json_decimal(j, "memcpy_ns", r.rival, 1);
+        json_decimal(j, "ratio", r.ratio, 3);
+        json_close(j);
+        return;
+    }
+    (void)printf("  %-12s %8.1f %8.1f %8.3f  (%.3f to %.3f)\n",
+                 tool_bytes(size, blocks * (uint64_t)BENCH_BLOCK), r.ours, r.rival, r.ratio, r.low,
+                 r.high);
+}
+
+/* From what the first cache level holds up, by factors of 8. */
+static void footprints(struct bench *b, struct tool_json *j)
+{
+    if (!j)
+        (void)printf("\nrandom 4 KiB hits by footprint, ns\n  %-12s %8s %8s %8s  quartiles\n", "",
+                     "hit", "memcpy", "ratio");
+    for (uint32_t blocks = 4; blocks < b->blocks; blocks *= 8)
+        footprint(b, j, blocks);
+    footprint(b, j, b->blocks);
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+static void threads(struct bench *b, struct tool_json *j)
+{
+    double *hits = bench_alloc(2 * b->rounds * sizeof(*hits)), *copies = hits + b->rounds;
+    char key[16];
+
+    if (!j)
+        (void)printf("\nrandom 4 KiB hits by threads, millions a second\n  %-12s %8s %8s %8s\n", "",
+                     "hit", "memcpy", "quotient");
+    for (unsigned n = 1;; n = n * 2 < b->threads ? n * 2 : b->threads) {
+        for (unsigned i = 0; i < b->rounds; i++) {
+            hits[i] = bench_rate(b, n, true) / 1e6;
+            copies[i] = (bench_rate(b, n, false) + bench_rate(b, n, false)) / 2e6;
+            hits[i] = (hits[i] + bench_rate(b, n, true) / 1e6) / 2;
+        }
+        double h = bench_median(hits, b->rounds), c = bench_median(copies, b->rounds);
+        if (j) {
+            (void)snprintf(key, sizeof(key), "%u", n);
+            json_open(j, key);
+            json_decimal(j, "hits_per_us", h, 3);
+            json_decimal(j, "memcpy_per_us", c, 3);
+            json_close(j);
+        } else {
+            (void)printf("  %-12u %8.3f %8.3f %8.3f\n", n, h, c, h / c);
+        }
+        if (n >= b->threads)
+            break;
+    }
+    free(hits);
+}
+
+/* ---- Latency ------------------------------------------------------------------------------- */
+
+#define TURN BENCH_BRACKETS /* operations of one side before the other takes its turn */
+
+static int by_ns(const void *x, const void *y)
+{
+    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+
+    return a < b ? -1 : a > b;
+}
+
+static void sample(struct bench *b, const struct bench_side *s, uint32_t *ns)
+{
+    for (unsigned i = 0; i < TURN; i++) {
+        uint64_t began = cm_now(), took;
+        s->op(b, 1);
+        took = cm_now() - began;
+        ns[i] = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
+    }
+    if (s->repair)
+        s->repair(b, TURN);
+    bench_stop_if_asked();
+}
+
+static void print_latency(const char *name, uint32_t *ns, unsigned n, struct tool_json *j)
+{
+    qsort(ns, n, sizeof(*ns), by_ns);
+    if (j) {
+        json_open(j, name);
+        json_number(j, "p50_ns", ns[n / 2]);
+        json_number(j, "p99_ns", ns[n - n / 100 - 1]);
+        json_number(j, "p999_ns", ns[n - n / 1000 - 1]);
+        json_close(j);
+    } else {
+        (void)printf("  %-24s %8" PRIu32 " %8" PRIu32 " %8" PRIu32 "\n", name, ns[n / 2],
+                     ns[n - n / 100 - 1], ns[n - n / 1000 - 1]);
+    }
+}
+
+static void nothing(struct bench *b, unsigned n)
+{
+    (void)b, (void)n;
+}
+
+static void latency(struct bench *b, struct tool_json *j)
+{
+    static const struct pair {
+        const char *name[2];
+        struct bench_side side[2];
+        unsigned needs;
+    } pairs[] = {
+        { { "hit", "memcpy" }, { { .op = bench_hit }, { .op = bench_memcpy } }, BENCH_NEEDS_FRESH },
+        { { "bracket", "clwb_fence" },
+          { { .op = bench_bracket, .repair = bench_bracket_repair }, { .op = bench_write_back } },
+          BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH | BENCH_NEEDS_CLWB },
+        { { "fill", "nt_xxh3_fence" },
+          { { .op = bench_fill_one }, { .op = bench_store } },
+          BENCH_NEEDS_CHURNED | BENCH_NEEDS_SCRATCH },
+        { { "clock_alone", NULL }, { { .op = nothing }, { .op = nothing } }, 0 },
+    };
+    unsigned n = 4 * b->rounds * TURN;
+    uint32_t *ns[2] = { bench_alloc(n * sizeof(uint32_t)), bench_alloc(n * sizeof(uint32_t)) };
+    char why_not[96];
+
+    if (!j)
+        (void)printf("\nlatency of 4 KiB operations, ns, clock included\n  %-24s %8s %8s %8s\n", "",
+                     "p50", "p99", "p99.9");
+    for (const struct pair *p = pairs; p < pairs + sizeof(pairs) / sizeof(pairs[0]); p++) {
+        if (!bench_prepare(b, p->needs, why_not))
+            continue;
+        for (unsigned at = 0; at < n; at += 2 * TURN) {
+            sample(b, &p->side[0], ns[0] + at);
+            sample(b, &p->side[1], ns[1] + at);
+            sample(b, &p->side[1], ns[1] + at + TURN);
+            sample(b, &p->side[0], ns[0] + at + TURN);
+        }
+        for (unsigned i = 0; i < 2 && p->name[i]; i++)
+            print_latency(p->name[i], ns[i], n, j);
+        if (p->side[0].repair)
+            b->state = BENCH_CHURNED; /* blocks lie elsewhere now */
+    }
+    free(ns[0]);
+    free(ns[1]);
+}
+
+/* ---- The index ----------------------------------------------------------------------------- */
+
+/* After the pool was filled anew by evicting. */
+static void index_shares(struct bench *b, struct tool_json *j)
+{
+    cm_check_report c = { .struct_size = sizeof(c) };
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    double second, full;
+
+    bench_must(cm_check(b->cache, CM_CHECK_METADATA, NULL, NULL, &c), "cm_check");
+    bench_must(cm_stats(b->cache, &s), "cm_stats");
+    second = c.valid ? (double)c.second_bucket / (double)c.valid : 0;
+    full = (double)(s.displaced + s.refused_full) / (double)(s.fill_blocks + s.refused_full);
+    if (j) {
+        json_number(j, "blocks", c.valid);
+        json_number(j, "fills", s.fill_blocks);
+        json_decimal(j, "second_bucket_share", second, 5);
+        json_decimal(j, "both_full_share", full, 5);
+        return;
+    }
+    (void)printf("\nindex, full pool: %" PRIu64
+                 " blocks, %.2f %% of them found in their second bucket;"
+                 "\n  %.3f %% of %" PRIu64 " fills found both buckets full\n",
+                 c.valid, 100 * second, 100 * full, s.fill_blocks);
+}
+
+const struct bench_more bench_more[BENCH_MORE] = {
+    { "footprints", footprints, BENCH_NEEDS_FRESH },
+    { "threads", threads, BENCH_NEEDS_FRESH },
+    { "index", index_shares, BENCH_NEEDS_CHURNED },
+    { "latency", latency, BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH },
+};

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * reads.c - hits, beside memcpy of the very same blocks out of the pool, and beside pread of
+ * as many blocks out of the page cache.
+ *
+ * Owns the list of 128 KiB groups. Blocks come in an order that is random and goes through all of
+ * the pool before one comes again, so both sides wait for the same memory; they take turns in one
+ * order, so no side finds in the CPU's caches what the other one left there. All is copied to one
+ * buffer. Every read asks for the right to fill what is missing, as callers do that have an origin.
+ */
+#include "tool/bench/bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MANY 16u /* blocks of one cm_read_many */
+
+void *(*volatile bench_copy)(void *dst, const void *src, size_t n) = memcpy;
+
+static uint64_t offset_of(const struct bench *b, uint32_t at)
+{
+    return (uint64_t)b->order[at] * BENCH_BLOCK;
+}
+
+static void must_be(int64_t got, int64_t wanted)
+{
+    if (got != wanted)
+        bench_must(got < 0 ? got : CM_EIO, "a block that is cached");
+}
+
+void bench_hit(struct bench *b, unsigned n)
+{
+    cm_miss miss;
+
+    while (n--)
+        must_be(cm_read(b->file, offset_of(b, bench_next(b)), b->buffer, BENCH_BLOCK, &miss),
+                (int64_t)BENCH_BLOCK);
+}
+
+void bench_memcpy(struct bench *b, unsigned n)
+{
+    while (n--)
+        (void)bench_copy(b->buffer, b->where[bench_next(b)], BENCH_BLOCK);
+}
+
+static void page_cache(struct bench *b, unsigned n)
+{
+    int error;
+
+    while (n--)
+        if (os_read_at(b->scratch_file, offset_of(b, bench_next(b)), b->buffer, BENCH_BLOCK,
+                       &error) != (int64_t)BENCH_BLOCK)
+            bench_fail("pread", "a block is missing");
+}
+
+static void many(struct bench *b, unsigned n)
+{
+    cm_read_vec v[MANY];
+    cm_miss miss[MANY];
+
+    while (n--) {
+        for (unsigned i = 0; i < MANY; i++)
+            v[i] = (cm_read_vec){ offset_of(b, bench_next(b)), b->buffer + i * BENCH_BLOCK,
+                                  BENCH_BLOCK, 0, &miss[i] };
+        must_be(cm_read_many(b->file, v, MANY), MANY);
+    }
+}
+
+static void many_copies(struct bench *b, unsigned n)
+{
+    while (n--)
+        for (unsigned i = 0; i < MANY; i++)
+            (void)bench_copy(b->buffer + i * BENCH_BLOCK, b->where[bench_next(b)], BENCH_BLOCK);
+}
+
+static void pin(struct bench *b, unsigned n)
+{
+    const uint64_t hot = offset_of(b, 0);
+    cm_iovec iov;
+    cm_pins pins;
+    int count;
+
+    while (n--) {
+        must_be(cm_pin_range(b->file, hot, BENCH_BLOCK, &iov, 1, &count, &pins, NULL),
+                (int64_t)BENCH_BLOCK);
+        (void)cm_unpin(&pins);
+    }
+}
+
+static void absent(struct bench *b, unsigned n)
+{
+    const uint64_t beyond = UINT64_C(1) << 40;
+    cm_miss miss;
+
+    while (n--)
+        must_be(
+            cm_read(b->file, beyond + offset_of(b, bench_next(b)), b->buffer, BENCH_BLOCK, &miss),
+            0);
+}
+
+/* ---- 128 KiB ------------------------------------------------------------------------------- */
+
+static uint32_t *groups, group_count, group_at; /* numbers of groups that are whole in the pool */
+static const uint8_t **group_where;             /* of a group's blocks, by its number */
+
+static void find_groups(struct bench *b)
+{
+    uint32_t most = (uint32_t)(b->info.slots / BENCH_GROUP);
+    uint8_t *present = calloc(most, 1);
+
+    groups = bench_alloc(most * sizeof(*groups));
+    group_where = bench_alloc((size_t)most * BENCH_GROUP * sizeof(*group_where));
+    if (!present)
+        bench_fail("memory", "there is not enough");
+    for (uint32_t i = 0; i < b->blocks; i++) {
+        group_where[b->order[i]] = b->where[i];
+        present[b->order[i] / BENCH_GROUP]++;
+    }
+    group_count = 0;
+    for (uint32_t i = 0; i < most; i++)
+        if (present[i] == BENCH_GROUP)
+            groups[group_count++] = i;
+    free(present);
+    if (group_count == 0)
+        bench_fail("pool", "no 128 KiB of the file are whole in it; try a larger --size");
+    bench_shuffle(groups, group_count);
+}
+
+static uint32_t next_group(void)
+{
+    group_at = group_at + 1 < group_count ? group_at + 1 : 0;
+    return groups[group_at];
+}
+
+static void large(struct bench *b, unsigned n)
+{
+    cm_miss miss;
+
+    while (n--)
+        must_be(cm_read(b->file, (uint64_t)next_group() * BENCH_GROUP * BENCH_BLOCK, b->buffer,
+                        BENCH_GROUP * BENCH_BLOCK, &miss),
+                (int64_t)(BENCH_GROUP * BENCH_BLOCK));
+}
+
+static void large_copies(struct bench *b, unsigned n)
+{
+    while (n--) {
+        const uint8_t **from = group_where + (size_t)next_group() * BENCH_GROUP;
+        for (unsigned i = 0; i < BENCH_GROUP; i++)
+            (void)bench_copy(b->buffer + i * BENCH_BLOCK, from[i], BENCH_BLOCK);
+    }
+}
+
+static void run_large(struct bench *b, struct bench_result *r)
+{
+    static const struct bench_side ours = { .op = large, .units = BENCH_GROUP },
+                                   rival = { .op = large_copies, .units = BENCH_GROUP };
+
+    find_groups(b);
+    bench_turns(b, &ours, &rival, false, r);
+    free(groups);
+    free(group_where);
+}
+
+const struct bench_ratio bench_reads[BENCH_READS] = {
+    { "hit_vs_memcpy",
+      "random 4 KiB hit / memcpy of it",
+      "ns",
+      1.15,
+      false,
+      BENCH_NEEDS_FRESH,
+      { .op = bench_hit },
+      { .op = bench_memcpy },
+      NULL },
+    { "hit_speedup_vs_pread",
+      "pread from the page cache / hit",
+      "ns",
+      1.7,
+      true,
+      BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH,
+      { .op = bench_hit },
+      { .op = page_cache },
+      NULL },
+    { "hit_speedup_vs_lmdb",
+      "LMDB get and copy / hit",
+      "ns",
+      2.5,
+      true,
+      BENCH_NEEDS_FRESH | BENCH_NEEDS_LMDB,
+      { .op = bench_hit },
+      { .op = bench_lmdb_get },
+      NULL },
+    { "hit_speedup_vs_sqlite",
+      "SQLite get / hit",
+      "ns",
+      2.5,
+      true,
+      BENCH_NEEDS_FRESH | BENCH_NEEDS_SQLITE,
+      { 0 },
+      { 0 },
+      bench_sqlite_run },
+    { "read_many_vs_memcpy",
+      "16 scattered hits in one call / 16 memcpy, a block",
+      "ns",
+      0.65,
+      false,
+      BENCH_NEEDS_FRESH,
+      { .op = many, .units = MANY },
+      { .op = many_copies, .units = MANY },
+      NULL },
+    { "hit_128k_vs_memcpy",
+      "128 KiB in one hit / 32 memcpy, a block",
+      "ns",
+      1.15,
+      false,
+      BENCH_NEEDS_FRESH,
+      { 0 },
+      { 0 },
+      run_large },
+    { "pin_vs_hit",
+      "pin and unpin of a hot block / random hit",
+      "ns",
+      0.15,
+      false,
+      BENCH_NEEDS_FRESH,
+      { .op = pin },
+      { .op = bench_hit },
+      NULL },
+    { "absent_vs_hit",
+      "lookup of an absent block / random hit",
+      "ns",
+      0.10,
+      false,
+      BENCH_NEEDS_FRESH,
+      { .op = absent },
+      { .op = bench_hit },
+      NULL },
+};
