@@ -707,7 +707,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(prefetch_blocks, "blocks read ahead of need")                                                \
     X(pool_bytes, "bytes written to the pool, payload and metadata")                               \
     X(probation_hits, "of the blocks served: from the probation buffer")                           \
-    X(held, "blocks that came for the first time: to the probation buffer")                        \
+    X(buffered, "blocks that came for the first time: to the probation buffer")                    \
     X(promoted, "blocks that left it for the pool")                                                \
     X(unrecorded, "files attached without a record: cold at the next open")
 

@@ -13,7 +13,7 @@ static inline int plat_create(struct cm_plat_file *f, const char *path, uint64_t
 {
     int rc = cm_plat_file_create(f, path, size, prealloc, progress, ctx);
     if (rc == 0) {
-        rc = cm_plat_file_publish(f, path);
+        rc = cm_plat_file_link(f, path);
         if (rc != 0)
             cm_plat_file_abandon(f, path);
     }

@@ -168,7 +168,7 @@ int cm_create(const char *path, const cm_create_options *opts)
     if (e == 0)
         e = cm_plat_file_sync(&f, 0, g.index_offset);
     if (e == 0)
-        e = cm_plat_file_publish(&f, path); /* last: who is killed before that leaves no pool */
+        e = cm_plat_file_link(&f, path); /* last: who is killed before that leaves no pool */
     if (e)
         cm_plat_file_abandon(&f, path);
     else
@@ -230,7 +230,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->ring.line, c->ring.line_max * CM_LINE_ENTRY },
         { (void **)&c->ghost.cell, cm_ghost_bytes(g->slots) },
         { (void **)&c->probation.data, c->probation.entries * CM_BLOCK_SIZE },
-        { (void **)&c->probation.held, c->probation.entries * sizeof(struct cm_held) },
+        { (void **)&c->probation.entry, c->probation.entries * sizeof(struct cm_buffered) },
         { (void **)&c->probation.cell,
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
         { (void **)&c->memo.reached, cm_memo_bytes(g) },
@@ -592,9 +592,9 @@ static int settle(cm_cache *c)
     int e = 0;
     struct cm_super_memo memo;
     if (cm_cache_mode(c) == CM_NORMAL)
-        cm_hold_settle(c);
+        cm_fill_buffered_drain(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
-    cm_sample_publish(c);
+    cm_sample_report(c);
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
         e = cm_super_bump_epoch(&c->super, &c->broken);
@@ -787,7 +787,7 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
     if (e || !out)
         return e ? e : CM_EINVAL;
     if (!c->readonly)
-        cm_sample_publish(c);
+        cm_sample_report(c);
     e = cm_stats_sum(c->media.base, &s);
     return e ? e : give_result(out, &s, sizeof(s));
 }

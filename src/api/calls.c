@@ -3,7 +3,7 @@
  * calls.c - the public calls on files: argument checks, then the module that does the work.
  *
  * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
- * callback, pointers, ranges. Nothing below this file meets a bad argument, but cm_glance_begin(),
+ * callback, pointers, ranges. Nothing below this file meets a bad argument, but cm_fast_begin(),
  * which is called after the second of them and only asks for memory.
  *
  * Who: users, through cachemax.h.
@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#include "protocol/admit.h"
+#include "protocol/fill.h"
 #include "protocol/bracket.h"
 #include "api/check.h"
 #include "api/read_through.h"
@@ -257,7 +257,7 @@ int cm_file_close(cm_file *file)
 
 /* What the calls below begin with. */
 struct reading {
-    struct cm_glance glance;
+    struct cm_fast fast;
     const struct cm_plat_thread *thread;
     uint64_t start; /* 0: not timed */
 };
@@ -271,7 +271,7 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
     if (e)
         return e;
     struct cm_plat_thread *t = cm_plat_thread(); /* first: a thread's first call makes it ready */
-    r->glance = cm_glance_begin(f, offset, len);
+    r->fast = cm_fast_begin(f, offset, len);
     r->thread = t;
     e = cm_enter_thread(f->cache, t);
     if (e == 0)
@@ -295,12 +295,12 @@ int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    enum cm_found seen = cm_glance_read(f, r.thread, &r.glance, offset, buf, len);
+    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, offset, buf, len);
     if (seen != CM_FOUND_HIT) {
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
-        cm_glance_end(offset + len, false, miss);
+        cm_fast_end(offset + len, false, miss);
     }
     end_read(f, r.start, n == (int64_t)len);
     return n;
@@ -313,7 +313,7 @@ int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len)
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    enum cm_found seen = cm_glance_read(f, r.thread, &r.glance, offset, buf, len);
+    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, offset, buf, len);
     n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
     end_read(f, r.start, n == (int64_t)len);
     return n;
@@ -364,7 +364,7 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
         return CM_ETICKET;
     if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
         return CM_EINVAL;
-    e = cm_admit_fill(f, miss, data, len, len);
+    e = cm_fill_offer(f, miss, data, len, len);
     report_trouble(f->cache);
     return e;
 }

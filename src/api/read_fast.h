@@ -9,28 +9,28 @@
  *
  * Who: calls.c, read_range.c, read_through.c.
  */
-#ifndef CM_GLANCE_H
-#define CM_GLANCE_H
+#ifndef CM_READ_FAST_H
+#define CM_READ_FAST_H
 
 #include "protocol/lookup.h"
 
 /* May blocks of the file be cached now? */
-static inline bool cm_glance_may(const struct cm_object *f, uint64_t incarnation)
+static inline bool cm_fast_may(const struct cm_object *f, uint64_t incarnation)
 {
     return incarnation != 0 && !at_load_relaxed(&f->bypassed) && !cm_cache_bypassed(f->cache);
 }
 
 /* Is a request one block or a part of it, that may be cached? */
-static inline bool cm_glance_fits(const struct cm_object *f, uint64_t incarnation, uint64_t offset,
-                                  size_t len)
+static inline bool cm_fast_fits(const struct cm_object *f, uint64_t incarnation, uint64_t offset,
+                                size_t len)
 {
     return len <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && len > 0 &&
-           offset + len <= at_load_acquire(&f->size) && cm_glance_may(f, incarnation);
+           offset + len <= at_load_acquire(&f->size) && cm_fast_may(f, incarnation);
 }
 
 /* What is said of a read that ended at byte `pos`, all of it served. The tickets stay what they
  * were: without a file nothing can be filled. */
-static inline void cm_glance_end(uint64_t pos, bool eof, cm_miss *miss)
+static inline void cm_fast_end(uint64_t pos, bool eof, cm_miss *miss)
 {
     if (!miss)
         return;
@@ -42,7 +42,7 @@ static inline void cm_glance_end(uint64_t pos, bool eof, cm_miss *miss)
 }
 
 /* Where a block is, as the index has it. */
-struct cm_glance {
+struct cm_fast {
     struct cm_key key;
     uint64_t slot; /* that probably holds it, or CM_NO_SLOT */
     bool absent;   /* no cell of the first bucket carries its tag */
@@ -50,12 +50,12 @@ struct cm_glance {
 
 /* Asks memory for what a hit waits for, before anything is known of the request but its file: what
  * else there is to test is tested meanwhile. (The other way round a hit takes a quarter longer.) */
-static inline __attribute__((always_inline)) struct cm_glance
-cm_glance_begin(const struct cm_object *f, uint64_t offset, size_t len)
+static inline __attribute__((always_inline)) struct cm_fast
+cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len)
 {
     const struct cm_media *m = &f->cache->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    struct cm_glance g = { cm_key_of(m, incarnation, offset / CM_BLOCK_SIZE), CM_NO_SLOT, false };
+    struct cm_fast g = { cm_key_of(m, incarnation, offset / CM_BLOCK_SIZE), CM_NO_SLOT, false };
     struct cm_cells cells;
     if (cm_index_load(m, &g.key, 0, &cells))
         return g;
@@ -68,19 +68,19 @@ cm_glance_begin(const struct cm_object *f, uint64_t offset, size_t len)
     if (!cm_index_match(m, &g.key, cells.cell[at_lowest_bit(matches)]))
         return g;
     g.slot = cm_cell_slot(cells.cell[at_lowest_bit(matches)]);
-    cm_slot_prefetch_soon(m, g.slot, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_SOON_LINES);
+    cm_slot_prefetch_payload(m, g.slot, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_PREFETCH_LINES);
     return g;
 }
 
 /* HIT: all of it was copied and counted. ABSENT: it is not cached. Else nothing is known, and
  * nothing was left in the buffer. */
 static inline __attribute__((always_inline)) enum cm_found
-cm_glance_read(struct cm_object *f, const struct cm_plat_thread *t, const struct cm_glance *g,
-               uint64_t offset, void *buf, size_t len)
+cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct cm_fast *g,
+             uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    if (!cm_glance_fits(f, g->key.incarnation, offset, len))
+    if (!cm_fast_fits(f, g->key.incarnation, offset, len))
         return CM_FOUND_CONFLICT;
     if (g->absent)
         return CM_FOUND_ABSENT;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * read_range.c - reads that span blocks: the cached prefix, the end of the file, the first absent run.
+ * read_range.c - reads that span blocks: the cached prefix, the end of the file, the first absent
+ * run.
  *
  * Owns: no state. A block counts for what its lookup said at one moment inside the call; a range is
  * not a snapshot, as with any read() beside a write(). The end of the file comes only from an
@@ -15,10 +16,10 @@
 
 #include <string.h>
 
-#define AIMED 16u       /* index lines under way before the first copy */
-#define PROBED 6u       /* slots under way */
+#define INDEX_AHEAD 16u /* index lines under way before the first copy */
+#define SLOTS_AHEAD 6u  /* slots under way */
 #define RUN_LINES 16u   /* of the next block: its copy waits for nothing (docs/performance.md) */
-#define ABSENT_AIMED 8u /* pairs of index lines under way where blocks are likely absent */
+#define ABSENT_AHEAD 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */
 struct walk {
@@ -53,7 +54,7 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
     }
     w->home = (struct cm_last_home){ 0 };
     w->counted = 0;
-    return cm_glance_may(f, w->incarnation);
+    return cm_fast_may(f, w->incarnation);
 }
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
@@ -64,14 +65,14 @@ static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
 /* Blocks [first, end) that follow an absent one and are absent too. */
 static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
 {
-    struct cm_key k[ABSENT_AIMED];
-    uint64_t b = first, aimed = first;
+    struct cm_key k[ABSENT_AHEAD];
+    uint64_t b = first, asked = first;
     for (; b < end; b++) {
-        for (; aimed < end && aimed < b + ABSENT_AIMED; aimed++) {
-            walk_key(w, aimed, &k[aimed % ABSENT_AIMED]);
-            cm_step_aim(w->c, &k[aimed % ABSENT_AIMED]);
+        for (; asked < end && asked < b + ABSENT_AHEAD; asked++) {
+            walk_key(w, asked, &k[asked % ABSENT_AHEAD]);
+            cm_step_prefetch(w->c, &k[asked % ABSENT_AHEAD]);
         }
-        if (cm_lookup_cached(w->c, &k[b % ABSENT_AIMED]) != 0)
+        if (cm_lookup_cached(w->c, &k[b % ABSENT_AHEAD]) != 0)
             break;
     }
     return b - first;
@@ -100,7 +101,7 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
         end = CM_BLOCK_MAX + 1;
     uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
     miss->offset = first * CM_BLOCK_SIZE;
-    n = cm_miss_take(w->f, first, n, miss);
+    n = cm_ticket_take(w->f, first, n, miss);
     miss->len = n * CM_BLOCK_SIZE;
     if (w->size != CM_SIZE_UNKNOWN && miss->offset + miss->len > w->size)
         miss->len = w->size - miss->offset;
@@ -122,7 +123,7 @@ static enum cm_stat cause_of(enum cm_found r)
 {
     switch (r) {
     case CM_FOUND_HIT:
-    case CM_FOUND_HELD:
+    case CM_FOUND_BUFFERED:
         return CM_STAT_miss_short; /* cached, but not all that was wanted */
     case CM_FOUND_CONFLICT:
         return CM_STAT_miss_conflict;
@@ -135,13 +136,13 @@ static enum cm_stat cause_of(enum cm_found r)
     }
 }
 
-/* `held`: of the blocks, those that came from the probation buffer. */
-static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes, uint64_t held)
+/* `buffered`: of the blocks, those that came from the probation buffer. */
+static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes, uint64_t buffered)
 {
     if (blocks > 0)
         cm_stats_add2(&c->media, CM_STAT_hit_blocks, blocks, CM_STAT_hit_bytes, bytes);
-    if (held > 0)
-        cm_count(c, CM_STAT_probation_hits, held);
+    if (buffered > 0)
+        cm_count(c, CM_STAT_probation_hits, buffered);
 }
 
 /* Blocks [first, end) are missing; each of them counts once, however often it is looked up. */
@@ -155,7 +156,7 @@ static void count_missing(struct walk *w, uint64_t first, uint64_t end, bool fil
     w->counted = end;
     count_miss(w->c, cause, end - first);
     if (fillable)
-        cm_miss_sample(w->c, w->incarnation, first, end - first);
+        cm_ticket_sample_miss(w->c, w->incarnation, first, end - first);
 }
 
 /* Ends a read or pin at byte `pos`: describes and counts what is missing, if anything. */
@@ -163,7 +164,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
                         uint64_t ahead, cm_miss *miss)
 {
     if (pos >= w->end) {
-        cm_glance_end(pos, w->eof, miss);
+        cm_fast_end(pos, w->eof, miss);
     } else {
         uint64_t first = pos / CM_BLOCK_SIZE;
         uint64_t end = first + describe_miss(w, pos, fillable, ahead, miss);
@@ -184,8 +185,8 @@ struct piece {
 
 /* How far a read has come. */
 struct progress {
-    uint64_t pos, hits, held; /* held: of the hits, as in count_hits */
-    enum cm_stat cause;       /* why no further */
+    uint64_t pos, hits, buffered; /* buffered: of the hits, as in count_hits */
+    enum cm_stat cause;           /* why no further */
 };
 
 /* Plans the piece at byte `pos`. Returns where the next one begins. */
@@ -201,10 +202,10 @@ static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
 }
 
 /* ... and asks for its index line. */
-static uint64_t aim(struct walk *w, uint64_t pos, struct piece *p)
+static uint64_t prefetch(struct walk *w, uint64_t pos, struct piece *p)
 {
     pos = plan(w, pos, p);
-    cm_lookup_aim(w->c, &p->probe);
+    cm_lookup_prefetch(w->c, &p->probe);
     return pos;
 }
 
@@ -215,10 +216,10 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
     enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
-    if (r == CM_FOUND_HIT || r == CM_FOUND_HELD) {
+    if (r == CM_FOUND_HIT || r == CM_FOUND_BUFFERED) {
         at->pos += got;
         at->hits += got > 0;
-        at->held += got > 0 && r == CM_FOUND_HELD;
+        at->buffered += got > 0 && r == CM_FOUND_BUFFERED;
         if (got == p->want)
             return true;
     }
@@ -226,21 +227,22 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
     return false;
 }
 
-/* From at->pos on, as far as it is cached, keeping AIMED index lines and PROBED slots under way
- * ahead of the copy. */
+/* From at->pos on, as far as it is cached, keeping INDEX_AHEAD index lines and SLOTS_AHEAD slots
+ * under way ahead of the copy. */
 static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
 {
-    struct piece p[AIMED];
-    uint64_t next = at->pos, aimed = 0, probed = 0;
-    for (uint64_t i = 0; i < aimed || next < w->end; i++) {
-        for (; aimed < i + AIMED && next < w->end; aimed++)
-            next = aim(w, next, &p[aimed % AIMED]);
-        for (; probed < i + PROBED && probed < aimed; probed++)
-            cm_lookup_probe(w->c, &p[probed % AIMED].probe);
-        const struct piece *next_one = &p[(i + 1) % AIMED];
+    struct piece p[INDEX_AHEAD];
+    uint64_t next = at->pos, asked = 0, probed = 0;
+    for (uint64_t i = 0; i < asked || next < w->end; i++) {
+        for (; asked < i + INDEX_AHEAD && next < w->end; asked++)
+            next = prefetch(w, next, &p[asked % INDEX_AHEAD]);
+        for (; probed < i + SLOTS_AHEAD && probed < asked; probed++)
+            cm_lookup_probe(w->c, &p[probed % INDEX_AHEAD].probe);
+        const struct piece *next_one = &p[(i + 1) % INDEX_AHEAD];
         if (i + 1 < probed)
-            cm_lookup_soon(w->c, &next_one->probe, next_one->from, next_one->want, RUN_LINES);
-        if (!read_piece(w, &p[i % AIMED], buf, at))
+            cm_lookup_prefetch_payload(w->c, &next_one->probe, next_one->from, next_one->want,
+                                       RUN_LINES);
+        if (!read_piece(w, &p[i % INDEX_AHEAD], buf, at))
             return;
     }
 }
@@ -256,7 +258,7 @@ int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, 
         at.cause = CM_STAT_miss_absent;
     else if (fillable)
         read_run(&w, buf, &at);
-    count_hits(w.c, at.hits, at.pos - offset, at.held);
+    count_hits(w.c, at.hits, at.pos - offset, at.buffered);
     int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
     *counted = w.counted;
     return n;
@@ -271,22 +273,22 @@ int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t of
         read_run(&w, buf, &at);
     if (at.pos < w.end)
         return CM_EABSENT;
-    count_hits(w.c, at.hits, at.pos - offset, at.held);
+    count_hits(w.c, at.hits, at.pos - offset, at.buffered);
     return (int64_t)(at.pos - offset);
 }
 
-/* At most AIMED vectors: what is no more than a block each is looked up side by side, the others
- * one after the other. Returns how many were read whole. */
+/* At most INDEX_AHEAD vectors: what is no more than a block each is looked up side by side, the
+ * others one after the other. Returns how many were read whole. */
 static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
 {
     struct cm_cache *c = f->cache;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    struct cm_probe p[AIMED];
+    struct cm_probe p[INDEX_AHEAD];
     uint64_t hits = 0, bytes = 0;
     int64_t whole = 0;
     for (size_t i = 0; i < n; i++) {
         p[i].key = cm_key_of(&c->media, incarnation, v[i].offset / CM_BLOCK_SIZE);
-        cm_lookup_aim(c, &p[i]);
+        cm_lookup_prefetch(c, &p[i]);
     }
     for (size_t i = 0; i < n; i++)
         cm_lookup_probe(c, &p[i]);
@@ -294,14 +296,14 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
         const struct cm_part part = { (uint32_t)(v[i].offset % CM_BLOCK_SIZE), (uint32_t)v[i].len,
                                       v[i].buf };
         if (i + 1 < n)
-            cm_lookup_soon(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE), v[i + 1].len,
-                           CM_SOON_LINES);
-        if (p[i].slot != CM_NO_SLOT && cm_glance_fits(f, incarnation, v[i].offset, v[i].len) &&
+            cm_lookup_prefetch_payload(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE),
+                                       v[i + 1].len, CM_PREFETCH_LINES);
+        if (p[i].slot != CM_NO_SLOT && cm_fast_fits(f, incarnation, v[i].offset, v[i].len) &&
             cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0)) {
             hits++;
             bytes += v[i].len;
             v[i].result = (int64_t)v[i].len;
-            cm_glance_end(v[i].offset + v[i].len, false, v[i].miss);
+            cm_fast_end(v[i].offset + v[i].len, false, v[i].miss);
         } else {
             uint64_t counted = 0;
             v[i].result = cm_range_read(f, CM_FOUND_CONFLICT, v[i].offset, v[i].buf, v[i].len, 0,
@@ -316,8 +318,8 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
 int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n)
 {
     int64_t whole = 0;
-    for (size_t i = 0; i < n; i += AIMED)
-        whole += read_group(f, v + i, n - i < AIMED ? n - i : AIMED);
+    for (size_t i = 0; i < n; i += INDEX_AHEAD)
+        whole += read_group(f, v + i, n - i < INDEX_AHEAD ? n - i : INDEX_AHEAD);
     return whole;
 }
 
@@ -352,7 +354,7 @@ static void release(struct cm_cache *c, cm_pins *pins)
     pins->n = 0;
 }
 
-/* false: no more sets can be held; the pins are released. */
+/* false: no more sets can be buffered; the pins are released. */
 static bool register_set(struct cm_cache *c, cm_pins *pins)
 {
     uint32_t life;
@@ -373,7 +375,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     struct walk w;
     bool fillable = walk_begin(&w, f, offset, len), busy = false, full = false;
     enum cm_stat cause = CM_STAT_miss_mode;
-    uint64_t pos = offset, held = 0;
+    uint64_t pos = offset, buffered = 0;
     int pieces = 0;
     memset(pins, 0, sizeof(*pins));
     pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)w.c;
@@ -386,7 +388,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
         if (want > w.end - pos)
             want = (uint32_t)(w.end - pos);
         enum cm_found r = cm_lookup_pin(w.c, &k, &slot, &valid, &busy);
-        if (r != CM_FOUND_HIT && r != CM_FOUND_HELD) {
+        if (r != CM_FOUND_HIT && r != CM_FOUND_BUFFERED) {
             cause = cause_of(r);
             break;
         }
@@ -398,7 +400,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
             break;
         }
         pins->opaque[PINS_SLOTS + pins->n++] = slot;
-        held += r == CM_FOUND_HELD;
+        buffered += r == CM_FOUND_BUFFERED;
         pos += got;
         if (got < want) {
             cause = CM_STAT_miss_short;
@@ -412,7 +414,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
         w.end = pos; /* not a miss: the caller's arrays are full */
         w.eof = false;
     }
-    count_hits(w.c, pins->n, pos - offset, held);
+    count_hits(w.c, pins->n, pos - offset, buffered);
     return walk_end(&w, pos, fillable, cause, 0, miss);
 }
 

@@ -2,14 +2,14 @@
  *
  * read_range.h - reads of any range, made of lookups of blocks.
  */
-#ifndef CM_RANGE_H
-#define CM_RANGE_H
+#ifndef CM_READ_RANGE_H
+#define CM_READ_RANGE_H
 
 #include "protocol/lookup.h"
 
-/* What a glance did not answer; it has `seen` something. cm_read() with `ahead`: the miss may run
- * up to this many blocks past the request. Misses of blocks before *counted are not counted again;
- * it moves behind those that are. */
+/* What read_fast.h did not answer; it has `seen` something. cm_read() with `ahead`: the miss may
+ * run up to this many blocks past the request. Misses of blocks before *counted are not counted
+ * again; it moves behind those that are. */
 int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                       size_t len, uint64_t ahead, uint64_t *counted, cm_miss *miss);
 /* The same for cm_read_whole(). */

@@ -30,7 +30,7 @@
 
 #include <string.h>
 
-#include "protocol/admit.h"
+#include "protocol/fill.h"
 #include "api/read_fast.h"
 #include "protocol/fill_ticket.h"
 #include "api/read_range.h"
@@ -89,7 +89,7 @@ static enum start start_flight(struct cm_object *f, cm_miss *miss, bool join,
     cm_lock_acquire(&t->lock);
     struct cm_flight *fl = overlap(t, incarnation, block, &n);
     if (fl) {
-        bool good = join && cm_miss_is_good(f, &fl->miss, block);
+        bool good = join && cm_ticket_may_hold(f, &fl->miss, block);
         uint32_t landed = at_load_acquire(&fl->landed);
         cm_lock_release(&t->lock);
         if (!good)
@@ -233,7 +233,7 @@ static void offer(struct request *q, const cm_miss *miss, const uint8_t *data, u
         cm_count(q->f->cache, CM_STAT_prefetch_blocks,
                  (miss->offset + len - wanted) / CM_BLOCK_SIZE);
     if (len > 0 && !(miss->flags & CM_MISS_NOFILL))
-        (void)cm_admit_fill(q->f, miss, data, len,
+        (void)cm_fill_offer(q->f, miss, data, len,
                             wanted - miss->offset); /* not stored: counted, never an error */
 }
 
@@ -322,8 +322,8 @@ static bool read_cached(struct request *q, uint64_t ahead, cm_miss *miss)
         miss->len = offset + len - miss->offset;
         return true;
     }
-    const struct cm_glance g = cm_glance_begin(q->f, offset, len);
-    enum cm_found seen = cm_glance_read(q->f, cm_plat_thread(), &g, offset, buf, len);
+    const struct cm_fast g = cm_fast_begin(q->f, offset, len);
+    enum cm_found seen = cm_fast_read(q->f, cm_plat_thread(), &g, offset, buf, len);
     if (seen == CM_FOUND_HIT) {
         q->done = q->len;
         q->parts++;

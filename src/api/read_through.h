@@ -2,8 +2,8 @@
  *
  * read_through.h - read-through: origin reads on behalf of callers.
  */
-#ifndef CM_FLIGHT_H
-#define CM_FLIGHT_H
+#ifndef CM_READ_THROUGH_H
+#define CM_READ_THROUGH_H
 
 #include "state/file.h"
 

@@ -12,35 +12,35 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#ifdef CM_SUM_HAS_AVX2
+#ifdef CM_CHECKSUM_HAS_AVX2
 #include "persist/cpu_x86.h"
 #endif
 
 /* NULL until the first sum. Every thread that finds NULL computes the same value, so a relaxed
  * race to store it is harmless; it pairs with nothing. */
-static cm_sum_fn best_sum;
+static cm_checksum_fn best_sum;
 
 static uint64_t sum_any(const void *data, size_t n)
 {
     return XXH3_64bits(data, n);
 }
 
-cm_sum_fn cm_sum_variant(size_t i)
+cm_checksum_fn cm_checksum_variant(size_t i)
 {
-#ifdef CM_SUM_HAS_AVX2
+#ifdef CM_CHECKSUM_HAS_AVX2
     if ((cm_x86_features() & CM_X86_AVX2) != 0 && i-- == 0) {
-        return cm_sum_avx2;
+        return cm_checksum_avx2;
     }
 #endif
     return i == 0 ? sum_any : NULL;
 }
 
-uint64_t cm_sum(const void *data, size_t n)
+uint64_t cm_checksum(const void *data, size_t n)
 {
-    cm_sum_fn sum = at_load_relaxed(&best_sum);
+    cm_checksum_fn sum = at_load_relaxed(&best_sum);
 
     if (sum == NULL) {
-        sum = cm_sum_variant(0);
+        sum = cm_checksum_variant(0);
         at_store_relaxed(&best_sum, sum);
     }
     return sum(data, n);

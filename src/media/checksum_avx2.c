@@ -7,7 +7,7 @@
  */
 #include "media/checksum.h"
 
-#ifdef CM_SUM_HAS_AVX2
+#ifdef CM_CHECKSUM_HAS_AVX2
 #if defined(__clang__)
 #include <immintrin.h> /* before the attribute: its functions have their own */
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
@@ -20,7 +20,7 @@
 #define XXH_VECTOR XXH_AVX2
 #include <xxhash.h>
 
-uint64_t cm_sum_avx2(const void *data, size_t n)
+uint64_t cm_checksum_avx2(const void *data, size_t n)
 {
     return XXH3_64bits(data, n);
 }

@@ -2,8 +2,8 @@
  *
  * file_table.h - the file table: which incarnation stands for which file, and dirty marks.
  */
-#ifndef CM_RECORD_H
-#define CM_RECORD_H
+#ifndef CM_FILE_TABLE_H
+#define CM_FILE_TABLE_H
 
 #include "media/media.h"
 

@@ -179,7 +179,7 @@ uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation
 {
     /* Not the other way round, with these as the seed of the long sum: XXH3 makes 192 bytes of a
      * seed first, which takes as long as half a block. */
-    const uint64_t w[4] = { cm_sum(data, valid), slot, incarnation, block };
+    const uint64_t w[4] = { cm_checksum(data, valid), slot, incarnation, block };
     return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * placement.h - where in the index a block may live: the placement of docs/format.md as pure functions,
- * in a header because every hit computes them.
+ * placement.h - where in the index a block may live: the placement of docs/format.md as pure
+ * functions, in a header because every hit computes them.
  */
-#ifndef CM_PLACE_H
-#define CM_PLACE_H
+#ifndef CM_PLACEMENT_H
+#define CM_PLACEMENT_H
 
 #include "media/format.h"
 

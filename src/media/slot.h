@@ -49,15 +49,14 @@ void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* Asks for the header and for the first lines of a part of the payload, of a slot that is read
  * next. Before a single block 24 to 63 are equally good, fewer are not (docs/performance.md). */
-#define CM_SOON_LINES 24u
-#define CM_TAKE_MIN (CM_SOON_LINES * CM_CACHE_LINE)
-static inline __attribute__((always_inline)) void cm_slot_prefetch_soon(const struct cm_media *m,
-                                                                        uint64_t slot,
-                                                                        uint32_t from, size_t len,
-                                                                        unsigned lines)
+#define CM_PREFETCH_LINES 24u
+#define CM_TAKE_MIN (CM_PREFETCH_LINES * CM_CACHE_LINE)
+static inline __attribute__((always_inline)) void
+cm_slot_prefetch_payload(const struct cm_media *m, uint64_t slot, uint32_t from, size_t len,
+                         unsigned lines)
 {
     const uint8_t *p = cm_slot_payload(m, slot) + from;
-    assert(lines <= CM_SOON_LINES);
+    assert(lines <= CM_PREFETCH_LINES);
     at_prefetch(cm_slot_at(m, slot));
     at_prefetch(p);
     if (len < CM_TAKE_MIN)
@@ -98,7 +97,7 @@ static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
            h.incarnation == k->incarnation &&
            h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
 }
-/* The same, of a slot that cm_slot_prefetch_soon() asked for. */
+/* The same, of a slot that cm_slot_prefetch_payload() asked for. */
 static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
                                       const struct cm_key *k, const struct cm_part *part)
 {

@@ -2,8 +2,8 @@
  *
  * superblock.h - the superblock pair of an open pool: epoch, incarnation ranges, frontier, state.
  */
-#ifndef CM_SUPER_H
-#define CM_SUPER_H
+#ifndef CM_SUPERBLOCK_H
+#define CM_SUPERBLOCK_H
 
 #include "platform/lock.h"
 #include "media/media.h"

@@ -4,8 +4,8 @@
  * looks into. Included by the one file of a platform that implements cm_plat_guard_add(); that file
  * has the lock for those who write. The handler reads without it.
  */
-#ifndef CM_PLATFORM_GUARD_H
-#define CM_PLATFORM_GUARD_H
+#ifndef CM_GUARD_RANGES_H
+#define CM_GUARD_RANGES_H
 
 #include "platform/atomic.h"
 #include "platform/platform.h"

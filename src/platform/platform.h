@@ -37,7 +37,7 @@ struct cm_plat_file {
     }
 
 /* Makes a file with mode 0600 that is to be `path`, which must not exist and does not before
- * cm_plat_file_publish, and sets its size; with `prealloc` all of it is allocated, in steps,
+ * cm_plat_file_link, and sets its size; with `prealloc` all of it is allocated, in steps,
  * calling progress (may be NULL; nonzero return cancels: CM_EBUSY) after each. The lock of
  * cm_plat_file_lock is taken before anything is written. On error nothing is left. Of a process
  * that is killed nothing is left, or (where the file system has no files without a name) a file
@@ -47,7 +47,7 @@ struct cm_plat_file {
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* Gives the file its name, durably. It stays open. CM_EEXIST (taken meanwhile), else as above. */
-int cm_plat_file_publish(struct cm_plat_file *f, const char *path);
+int cm_plat_file_link(struct cm_plat_file *f, const char *path);
 /* Instead of that: closes and removes it. Safe on PLAT_FILE_INIT. */
 void cm_plat_file_abandon(struct cm_plat_file *f, const char *path);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */

@@ -320,7 +320,7 @@ static int rename_beside(const char *name, const char *path)
     return rename(name, path);
 }
 
-int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
+int cm_plat_file_link(struct cm_plat_file *f, const char *path)
 {
     POSIX_NO_CANCEL;
     const int fd = file_fd(f);

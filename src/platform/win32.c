@@ -441,7 +441,7 @@ static int file_rename(HANDLE h, const wchar_t *path)
     return rc;
 }
 
-int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
+int cm_plat_file_link(struct cm_plat_file *f, const char *path)
 {
     wchar_t *name = win32_path(path);
     int rc;

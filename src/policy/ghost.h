@@ -11,7 +11,7 @@
 
 #define CM_GHOST_WAYS 8u /* cells of a bucket */
 
-/* Buckets for a window of so many departures. Part of the pool format: saved_policy.c keeps them. */
+/* Buckets for a window of so many departures. Part of the pool format: memo.c keeps them. */
 static inline uint64_t cm_ghost_buckets(uint64_t window)
 {
     return window * 5 / 4 / CM_GHOST_WAYS + 1; /* a quarter more than is remembered */

@@ -22,7 +22,7 @@
 #define MARGIN_DEFAULT 0.02 /* to leave the default */
 #define MARGIN 0.01         /* to leave any other */
 
-static const struct cm_curve_rule in_place[CM_AUTO_RULES] = {
+static const struct cm_curve_rule in_place[CM_CHOICE_RULES] = {
     { 100, 1, false },
     { 100, 1, true },
     { 500, 2, false },
@@ -30,39 +30,39 @@ static const struct cm_curve_rule in_place[CM_AUTO_RULES] = {
 };
 /* What a buffer lets go unearned is only remembered, or goes on probation in place. With the first
  * one nobody is: who was, under another rule, leaves before all others. */
-static const struct cm_curve_rule with_buffer[CM_AUTO_BUFFER_RULES] = {
+static const struct cm_curve_rule with_buffer[CM_CHOICE_BUFFER_RULES] = {
     { 0, 2, true },
     { 100, 1, false },
     { 500, 2, false },
 };
 
-static_assert(CM_AUTO_RULES * CM_MINI_WORDS(64, 0) <= CM_AUTO_WORDS(64) &&
-                  CM_AUTO_RULES * CM_MINI_WORDS(CM_MINI_SLOTS, 0) <= CM_AUTO_WORDS(CM_MINI_SLOTS),
+static_assert(CM_CHOICE_RULES * CM_SIM_WORDS(64, 0) <= CM_CHOICE_WORDS(64) &&
+                  CM_CHOICE_RULES * CM_SIM_WORDS(CM_SIM_SLOTS, 0) <= CM_CHOICE_WORDS(CM_SIM_SLOTS),
               "enough for more rules without a buffer, too");
 
-void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries,
-                   const struct cm_curve_pool *pool, uint32_t wear)
+void cm_choice_begin(struct cm_choice *a, uint32_t *memory, uint32_t entries,
+                     const struct cm_curve_pool *pool, uint32_t wear)
 {
-    const uint32_t words = CM_MINI_WORDS(entries, pool->buffer > 0 ? entries : 0);
-    a->below = cm_mini_below(entries, pool->slots);
+    const uint32_t words = CM_SIM_WORDS(entries, pool->buffer > 0 ? entries : 0);
+    a->below = cm_sim_below(entries, pool->slots);
     a->wear = wear / 1000.0;
     a->rule = pool->buffer > 0 ? with_buffer : in_place;
-    a->rules = pool->buffer > 0 ? CM_AUTO_BUFFER_RULES : CM_AUTO_RULES;
+    a->rules = pool->buffer > 0 ? CM_CHOICE_BUFFER_RULES : CM_CHOICE_RULES;
     for (unsigned i = 0; i < a->rules; i++)
         cm_curve_begin_mini(&a->mini[i].mini, memory + i * words, pool, a->below, &a->rule[i]);
 }
 
-const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a)
+const struct cm_curve_rule *cm_choice_rule(const struct cm_choice *a)
 {
     return &a->rule[a->chosen];
 }
 
-static double score(const struct cm_auto *a, unsigned rule)
+static double score(const struct cm_choice *a, unsigned rule)
 {
     return (a->mini[rule].hits - a->wear * a->mini[rule].fills) / a->reads;
 }
 
-static bool choose(struct cm_auto *a)
+static bool choose(struct cm_choice *a)
 {
     unsigned before = a->chosen;
     double best = score(a, before) + (before == 0 ? MARGIN_DEFAULT : MARGIN);
@@ -75,16 +75,16 @@ static bool choose(struct cm_auto *a)
     return a->chosen != before;
 }
 
-bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
+bool cm_choice_read(struct cm_choice *a, uint32_t key, uint32_t place, bool again)
 {
     if (place >= a->below)
         return false;
     const double slots = a->mini[0].mini.slots;
     a->reads++;
     for (unsigned i = 0; i < a->rules; i++) {
-        struct cm_auto_mini *m = &a->mini[i];
+        struct cm_choice_mini *m = &a->mini[i];
         uint64_t fills = m->mini.fills;
-        m->hits += cm_mini_read(&m->mini, key, again);
+        m->hits += cm_sim_read(&m->mini, key, again);
         m->fills += (double)(m->mini.fills - fills);
     }
     if (a->reads >= SIZES_MAX * slots + READS_MAX) {
@@ -100,8 +100,8 @@ bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again)
     return choose(a);
 }
 
-void cm_auto_drop(struct cm_auto *a, uint32_t key, uint32_t place)
+void cm_choice_drop(struct cm_choice *a, uint32_t key, uint32_t place)
 {
     for (unsigned i = 0; i < a->rules && place < a->below; i++)
-        cm_mini_drop(&a->mini[i].mini, key);
+        cm_sim_drop(&a->mini[i].mini, key);
 }

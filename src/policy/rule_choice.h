@@ -2,39 +2,39 @@
  *
  * rule_choice.h - mini-simulations that say which rule serves the pool best.
  */
-#ifndef CM_AUTO_H
-#define CM_AUTO_H
+#ifndef CM_RULE_CHOICE_H
+#define CM_RULE_CHOICE_H
 
 #include "policy/size_curve.h"
 
-#define CM_AUTO_RULES 4u /* at most */
-#define CM_AUTO_BUFFER_RULES 3u
+#define CM_CHOICE_RULES 4u /* at most */
+#define CM_CHOICE_BUFFER_RULES 3u
 
-struct cm_auto_mini {
+struct cm_choice_mini {
     double hits, fills;
-    struct cm_mini mini;
+    struct cm_sim mini;
 };
 
-struct cm_auto {
+struct cm_choice {
     uint64_t below; /* places below this are in the sample */
     double wear;    /* what a fill costs, in hits */
     double reads;   /* of the sample; halved now and then, as the minis' counts */
     unsigned since; /* reads since it was looked at last */
     const struct cm_curve_rule *rule;
     unsigned rules, chosen; /* the first one is the default */
-    struct cm_auto_mini mini[CM_AUTO_RULES];
+    struct cm_choice_mini mini[CM_CHOICE_RULES];
 };
 
 /* Words of memory for minis of up to so many slots each; the fewer rules with a buffer take more.
  */
-#define CM_AUTO_WORDS(entries) (CM_AUTO_BUFFER_RULES * CM_MINI_WORDS(entries, entries))
+#define CM_CHOICE_WORDS(entries) (CM_CHOICE_BUFFER_RULES * CM_SIM_WORDS(entries, entries))
 /* `a` and `memory` are zeroed; a mini of `pool` has up to `entries` slots. `wear`: thousandths of a
  * hit that a fill costs. */
-void cm_auto_begin(struct cm_auto *a, uint32_t *memory, uint32_t entries,
-                   const struct cm_curve_pool *pool, uint32_t wear);
-const struct cm_curve_rule *cm_auto_rule(const struct cm_auto *a);
+void cm_choice_begin(struct cm_choice *a, uint32_t *memory, uint32_t entries,
+                     const struct cm_curve_pool *pool, uint32_t wear);
+const struct cm_curve_rule *cm_choice_rule(const struct cm_choice *a);
 /* A block is read. True: another rule is chosen now. */
-bool cm_auto_read(struct cm_auto *a, uint32_t key, uint32_t place, bool again);
-void cm_auto_drop(struct cm_auto *a, uint32_t key, uint32_t place);
+bool cm_choice_read(struct cm_choice *a, uint32_t key, uint32_t place, bool again);
+void cm_choice_drop(struct cm_choice *a, uint32_t key, uint32_t place);
 
 #endif

@@ -4,8 +4,8 @@
  *
  * Owns: a ring of a few hundred slots with keys and no data, and all that the policy has beside it:
  * the line of slots on probation, the ghost, the buffer that first-time blocks wait in. What ring.c
- * and fill_buffered.c do with threads and a batch at a time is done here one block at a time: a miss fills
- * at once. Every operation is bounded, and the caller holds a lock.
+ * and fill_buffered.c do with threads and a batch at a time is done here one block at a time: a
+ * miss fills at once. Every operation is bounded, and the caller holds a lock.
  *
  * Who: rule_choice.c, size_curve.c.
  */
@@ -19,36 +19,36 @@
 #define COUNT 3u     /* bits of a flag */
 #define PROBATION 4u /* the slot stands in line */
 #define KNOWN 8u     /* it did not: the ghost shall not remember the block */
-#define HELD 16u     /* an entry of the buffer that holds a block */
+#define WAITING 16u  /* an entry of the buffer that holds a block */
 #define STEPS 64u    /* of the hand, for one victim */
 #define POPS 4u      /* of the line */
 
-void cm_mini_begin(struct cm_mini *m, uint32_t *memory, uint32_t slots, uint32_t buffer,
-                   const struct cm_mini_rule *rule)
+void cm_sim_begin(struct cm_sim *m, uint32_t *memory, uint32_t slots, uint32_t buffer,
+                  const struct cm_sim_rule *rule)
 {
-    assert(slots > 0 && slots <= CM_MINI_SLOTS && buffer <= slots);
-    assert(cm_ghost_bytes(slots) == CM_MINI_CELLS(slots) * sizeof(*memory));
+    assert(slots > 0 && slots <= CM_SIM_SLOTS && buffer <= slots);
+    assert(cm_ghost_bytes(slots) == CM_SIM_CELLS(slots) * sizeof(*memory));
     m->slots = slots;
     m->buffer = buffer;
     m->rule = *rule;
     m->free = NONE;
-    m->line_max = (uint16_t)CM_MINI_LINE(slots);
+    m->line_max = (uint16_t)CM_SIM_LINE(slots);
     cm_ghost_begin(&m->ghost, slots, memory);
-    m->key = memory + CM_MINI_CELLS(slots);
+    m->key = memory + CM_SIM_CELLS(slots);
     m->next = (uint16_t *)(void *)(m->key + slots + buffer);
     m->head = m->next + slots + buffer;
-    m->line = m->head + CM_MINI_HEADS(slots);
+    m->line = m->head + CM_SIM_HEADS(slots);
     m->line_life = (uint8_t *)(void *)(m->line + m->line_max);
     m->life = m->line_life + m->line_max;
     m->flag = m->life + slots;
-    memset(m->head, 0xff, CM_MINI_HEADS(slots) * sizeof(*m->head));
+    memset(m->head, 0xff, CM_SIM_HEADS(slots) * sizeof(*m->head));
 }
 
 /* ---- Where a key is -------------------------------------------------------------------------- */
 
-static uint16_t *head_of(struct cm_mini *m, uint32_t key)
+static uint16_t *head_of(struct cm_sim *m, uint32_t key)
 {
-    return &m->head[key % CM_MINI_HEADS(m->slots)];
+    return &m->head[key % CM_SIM_HEADS(m->slots)];
 }
 
 /* For the ghost, which uses other bits of a hash than we do. */
@@ -58,7 +58,7 @@ static uint64_t hash_of(uint32_t key)
 }
 
 /* In a slot or an entry of the buffer, or NONE. */
-static uint16_t find(struct cm_mini *m, uint32_t key)
+static uint16_t find(struct cm_sim *m, uint32_t key)
 {
     uint16_t place = *head_of(m, key);
     while (place != NONE && m->key[place] != key)
@@ -66,7 +66,7 @@ static uint16_t find(struct cm_mini *m, uint32_t key)
     return place;
 }
 
-static void enter(struct cm_mini *m, uint16_t place, uint32_t key, uint8_t flag)
+static void enter(struct cm_sim *m, uint16_t place, uint32_t key, uint8_t flag)
 {
     uint16_t *head = head_of(m, key);
     m->key[place] = key;
@@ -75,7 +75,7 @@ static void enter(struct cm_mini *m, uint16_t place, uint32_t key, uint8_t flag)
     *head = place;
 }
 
-static void leave(struct cm_mini *m, uint16_t place)
+static void leave(struct cm_sim *m, uint16_t place)
 {
     uint16_t *at = head_of(m, m->key[place]);
     while (*at != place)
@@ -86,7 +86,7 @@ static void leave(struct cm_mini *m, uint16_t place)
 
 /* ---- Probation ------------------------------------------------------------------------------- */
 
-static void end_probation(struct cm_mini *m, uint16_t slot)
+static void end_probation(struct cm_sim *m, uint16_t slot)
 {
     m->flag[slot] = 0;
     m->on_probation--;
@@ -94,7 +94,7 @@ static void end_probation(struct cm_mini *m, uint16_t slot)
 
 /* The slot that has been on probation longest, or NONE where that is stale; it no longer is.
  * *earned: it has earned its place. */
-static uint16_t pop(struct cm_mini *m, bool *earned)
+static uint16_t pop(struct cm_sim *m, bool *earned)
 {
     uint16_t at = m->line_first, slot = m->line[at];
     m->line_first = (uint16_t)(at + 1u == m->line_max ? 0 : at + 1u);
@@ -106,7 +106,7 @@ static uint16_t pop(struct cm_mini *m, bool *earned)
     return slot;
 }
 
-static void begin_probation(struct cm_mini *m, uint16_t slot)
+static void begin_probation(struct cm_sim *m, uint16_t slot)
 {
     bool earned;
     if (m->on_probation > m->rule.probation) { /* while the pool fills: spared */
@@ -124,7 +124,7 @@ static void begin_probation(struct cm_mini *m, uint16_t slot)
 
 /* ---- Slots ----------------------------------------------------------------------------------- */
 
-static uint16_t by_line(struct cm_mini *m)
+static uint16_t by_line(struct cm_sim *m)
 {
     bool earned;
     for (unsigned i = 0; i < POPS && m->line_count > 0 && m->on_probation >= m->rule.probation;
@@ -136,7 +136,7 @@ static uint16_t by_line(struct cm_mini *m)
     return NONE;
 }
 
-static uint16_t by_hand(struct cm_mini *m)
+static uint16_t by_hand(struct cm_sim *m)
 {
     uint16_t best = m->hand; /* where all are on probation, any will do */
     unsigned lowest = COUNT_MAX + 1;
@@ -159,7 +159,7 @@ static uint16_t by_hand(struct cm_mini *m)
     return best;
 }
 
-static uint16_t take_slot(struct cm_mini *m)
+static uint16_t take_slot(struct cm_sim *m)
 {
     uint16_t slot = m->free;
     if (slot != NONE) {
@@ -177,7 +177,7 @@ static uint16_t take_slot(struct cm_mini *m)
     return slot;
 }
 
-static uint16_t fill(struct cm_mini *m, uint32_t key, uint8_t flag)
+static uint16_t fill(struct cm_sim *m, uint32_t key, uint8_t flag)
 {
     uint16_t slot = take_slot(m);
     m->fills++;
@@ -190,7 +190,7 @@ static uint16_t fill(struct cm_mini *m, uint32_t key, uint8_t flag)
 
 /* The block in an entry leaves it for the pool, because it has earned that or because there is
  * room, or by the rule; else for the ghost. As fill_buffered.c. */
-static void let_go(struct cm_mini *m, uint16_t entry)
+static void let_go(struct cm_sim *m, uint16_t entry)
 {
     uint32_t key = m->key[entry];
     bool earned = (m->flag[entry] & COUNT) >= m->rule.earn;
@@ -204,18 +204,18 @@ static void let_go(struct cm_mini *m, uint16_t entry)
 }
 
 /* A first-time block waits in the entry whose turn it is. */
-static void hold(struct cm_mini *m, uint32_t key)
+static void wait(struct cm_sim *m, uint32_t key)
 {
     uint16_t entry = (uint16_t)(m->slots + m->oldest);
     m->oldest = (uint16_t)(m->oldest + 1u == m->buffer ? 0 : m->oldest + 1u);
-    if (m->flag[entry] & HELD) /* else it was dropped */
+    if (m->flag[entry] & WAITING) /* else it was dropped */
         let_go(m, entry);
-    enter(m, entry, key, HELD);
+    enter(m, entry, key, WAITING);
 }
 
 /* ---- Operations ------------------------------------------------------------------------------ */
 
-bool cm_mini_read(struct cm_mini *m, uint32_t key, bool again)
+bool cm_sim_read(struct cm_sim *m, uint32_t key, bool again)
 {
     uint16_t place = find(m, key);
     if (place != NONE) {
@@ -226,7 +226,7 @@ bool cm_mini_read(struct cm_mini *m, uint32_t key, bool again)
     if (cm_ghost_take(&m->ghost, hash_of(key)))
         (void)fill(m, key, KNOWN);
     else if (m->buffer > 0)
-        hold(m, key);
+        wait(m, key);
     else if (m->rule.remembered && m->frontier == m->slots)
         cm_ghost_add(&m->ghost, hash_of(key));
     else
@@ -234,7 +234,7 @@ bool cm_mini_read(struct cm_mini *m, uint32_t key, bool again)
     return false;
 }
 
-void cm_mini_drop(struct cm_mini *m, uint32_t key)
+void cm_sim_drop(struct cm_sim *m, uint32_t key)
 {
     uint16_t slot = find(m, key);
     if (slot == NONE)

@@ -2,25 +2,25 @@
  *
  * simulation.h - the policy S3R simulated on a sample of the blocks, in fixed memory.
  */
-#ifndef CM_MINI_H
-#define CM_MINI_H
+#ifndef CM_SIMULATION_H
+#define CM_SIMULATION_H
 
 #include "policy/ghost.h"
 
-#define CM_MINI_SLOTS 512u /* at most */
+#define CM_SIM_SLOTS 512u /* at most */
 /* What a mini of so many slots has. Its buffer may have as many entries as it has slots, as the
  * pool's. */
-#define CM_MINI_HEADS(slots) (2 * (slots))
-#define CM_MINI_LINE(slots) ((slots) / 2 + (slots) / 8 + 16) /* as cm_ring_line */
-#define CM_MINI_CELLS(slots) (((slots)*5 / 4 / 8 + 1) * 8)   /* as cm_ghost_bytes */
+#define CM_SIM_HEADS(slots) (2 * (slots))
+#define CM_SIM_LINE(slots) ((slots) / 2 + (slots) / 8 + 16) /* as cm_ring_line */
+#define CM_SIM_CELLS(slots) (((slots)*5 / 4 / 8 + 1) * 8)   /* as cm_ghost_bytes */
 /* Words of memory for one of up to so many, and so many entries of a buffer. */
-#define CM_MINI_WORDS(slots, buffer)                                                               \
-    (CM_MINI_CELLS(slots) + (slots) + (buffer) +                                                   \
-     ((slots) + (buffer) + CM_MINI_HEADS(slots) + CM_MINI_LINE(slots) + 1) / 2 +                   \
-     (CM_MINI_LINE(slots) + 2 * (slots) + (buffer) + 3) / 4)
+#define CM_SIM_WORDS(slots, buffer)                                                                \
+    (CM_SIM_CELLS(slots) + (slots) + (buffer) +                                                    \
+     ((slots) + (buffer) + CM_SIM_HEADS(slots) + CM_SIM_LINE(slots) + 1) / 2 +                     \
+     (CM_SIM_LINE(slots) + 2 * (slots) + (buffer) + 3) / 4)
 
 /* How blocks earn a place, as struct cm_ring has it. */
-struct cm_mini_rule {
+struct cm_sim_rule {
     uint32_t probation; /* slots that may be on probation before those go first */
     uint8_t earn;       /* hits on probation that earn a place */
     /* A slot that was used before is only for what the ghost remembers or, where there is a buffer,
@@ -28,10 +28,10 @@ struct cm_mini_rule {
     bool remembered;
 };
 
-struct cm_mini {
+struct cm_sim {
     uint32_t slots;
-    uint32_t buffer;          /* entries that first-time blocks wait in: numbers behind the slots */
-    struct cm_mini_rule rule; /* may be changed at any time */
+    uint32_t buffer;         /* entries that first-time blocks wait in: numbers behind the slots */
+    struct cm_sim_rule rule; /* may be changed at any time */
     uint64_t fills;
     uint16_t hand, frontier, free; /* free: the first of a chain of dropped slots */
     uint16_t line_first, line_count, on_probation;
@@ -46,15 +46,15 @@ struct cm_mini {
     uint8_t *flag;             /* of each slot and entry */
 };
 
-/* `m` and `memory` are zeroed; 1 to CM_MINI_SLOTS slots, at most as many entries, and CM_MINI_WORDS
+/* `m` and `memory` are zeroed; 1 to CM_SIM_SLOTS slots, at most as many entries, and CM_SIM_WORDS
  * of both. */
-void cm_mini_begin(struct cm_mini *m, uint32_t *memory, uint32_t slots, uint32_t buffer,
-                   const struct cm_mini_rule *rule);
+void cm_sim_begin(struct cm_sim *m, uint32_t *memory, uint32_t slots, uint32_t buffer,
+                  const struct cm_sim_rule *rule);
 /* A block is read; its key is a hash. `again`: among the last few that its reader touched, which
  * says nothing about reuse. True: a hit. */
-bool cm_mini_read(struct cm_mini *m, uint32_t key, bool again);
+bool cm_sim_read(struct cm_sim *m, uint32_t key, bool again);
 /* It is forgotten. */
-void cm_mini_drop(struct cm_mini *m, uint32_t key);
+void cm_sim_drop(struct cm_sim *m, uint32_t key);
 
 /* ---- The sample ------------------------------------------------------------------------------ */
 
@@ -62,18 +62,18 @@ void cm_mini_drop(struct cm_mini *m, uint32_t key);
  * to the next the place moves by the golden section of the circle, so that of any run of blocks, at
  * any stride, about the sample's share is in it. Blocks of a run have much in common; a plain hash
  * would take more of one run and fewer of another (twice the error, measured). */
-static inline uint32_t cm_mini_place(uint64_t incarnation, uint64_t block)
+static inline uint32_t cm_sample_place(uint64_t incarnation, uint64_t block)
 {
     uint32_t file = (uint32_t)(incarnation * UINT64_C(0xd1342543de82ef95) >> 32);
     return file + (uint32_t)block * UINT32_C(2654435769);
 }
 /* Blocks with places below this are so many that `entries` are to them as `slots` are to all. */
-static inline uint64_t cm_mini_below(uint32_t entries, uint64_t slots)
+static inline uint64_t cm_sim_below(uint32_t entries, uint64_t slots)
 {
     return entries >= slots ? UINT64_C(1) << 32 : ((uint64_t)entries << 32) / slots;
 }
 /* That share of n slots, at least one. In floating point, because the product does not fit. */
-static inline uint32_t cm_mini_share(uint64_t n, uint64_t below)
+static inline uint32_t cm_sim_share(uint64_t n, uint64_t below)
 {
     double share = (double)n * (double)below / 4294967296.0 + 0.5;
     return n > 0 && share < 1 ? 1 : (uint32_t)share;

@@ -24,20 +24,20 @@
 
 static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
 
-static struct cm_mini_rule mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
-                                     uint64_t below)
+static struct cm_sim_rule mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
+                                    uint64_t below)
 {
     uint64_t probation = (slots * rule->probation + 500) / 1000;
-    return (struct cm_mini_rule){ cm_mini_share(probation == 0 ? 1 : probation, below), rule->earn,
-                                  rule->remembered };
+    return (struct cm_sim_rule){ cm_sim_share(probation == 0 ? 1 : probation, below), rule->earn,
+                                 rule->remembered };
 }
 
-void cm_curve_begin_mini(struct cm_mini *m, uint32_t *memory, const struct cm_curve_pool *pool,
+void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_curve_pool *pool,
                          uint64_t below, const struct cm_curve_rule *rule)
 {
-    struct cm_mini_rule r = mini_rule(rule, pool->slots, below);
-    uint32_t slots = cm_mini_share(pool->slots, below), buffer = cm_mini_share(pool->buffer, below);
-    cm_mini_begin(m, memory, slots, buffer < slots ? buffer : slots, &r);
+    struct cm_sim_rule r = mini_rule(rule, pool->slots, below);
+    uint32_t slots = cm_sim_share(pool->slots, below), buffer = cm_sim_share(pool->buffer, below);
+    cm_sim_begin(m, memory, slots, buffer < slots ? buffer : slots, &r);
 }
 
 void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE_SIZES],
@@ -45,7 +45,7 @@ void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE
 {
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         struct cm_curve_size *s = &c->size[i];
-        s->below = cm_mini_below(CM_MINI_SLOTS, pool[i].slots);
+        s->below = cm_sim_below(CM_SIM_SLOTS, pool[i].slots);
         cm_curve_begin_mini(&s->mini, s->memory, &pool[i], s->below, rule);
     }
 }
@@ -63,14 +63,14 @@ void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again,
         struct cm_curve_size *s = &c->size[i];
         s->reads++;
         s->real_misses += missed;
-        s->misses += !cm_mini_read(&s->mini, key, again);
+        s->misses += !cm_sim_read(&s->mini, key, again);
     }
 }
 
 void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place)
 {
     for (unsigned i = 0; i < CM_CURVE_SIZES && place < c->size[i].below; i++)
-        cm_mini_drop(&c->size[i].mini, key);
+        cm_sim_drop(&c->size[i].mini, key);
 }
 
 void cm_curve_halve(struct cm_curve *c)

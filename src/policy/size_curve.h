@@ -2,8 +2,8 @@
  *
  * size_curve.h - what the hit ratio would be with a smaller or a larger pool.
  */
-#ifndef CM_CURVE_H
-#define CM_CURVE_H
+#ifndef CM_SIZE_CURVE_H
+#define CM_SIZE_CURVE_H
 
 #include "policy/simulation.h"
 
@@ -13,8 +13,8 @@
 struct cm_curve_size {
     uint64_t below;                      /* places below this are in its sample */
     uint64_t reads, misses, real_misses; /* of the sample: in the mini, in the pool */
-    struct cm_mini mini;
-    uint32_t memory[CM_MINI_WORDS(CM_MINI_SLOTS, CM_MINI_SLOTS)];
+    struct cm_sim mini;
+    uint32_t memory[CM_SIM_WORDS(CM_SIM_SLOTS, CM_SIM_SLOTS)];
 };
 
 struct cm_curve {
@@ -46,9 +46,9 @@ void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE
 void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
                        const struct cm_curve_rule *rule);
 /* Begins a mini of a pool under a rule; its sample is `below`. */
-void cm_curve_begin_mini(struct cm_mini *m, uint32_t *memory, const struct cm_curve_pool *pool,
+void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_curve_pool *pool,
                          uint64_t below, const struct cm_curve_rule *rule);
-/* A block is read, which the pool `missed`, at `place`: cm_mini_place. */
+/* A block is read, which the pool `missed`, at `place`: cm_sample_place. */
 void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed);
 void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place);
 /* What was counted counts half from here on. */

@@ -71,7 +71,7 @@ static struct cm_open_bracket *leave_room(struct cm_object *f, struct cm_open_br
 }
 
 /* Lets go of the stripes and the memory of a bracket that is in no list any more. */
-static void dissolve(struct cm_object *f, struct cm_open_bracket *b)
+static void release_bracket(struct cm_object *f, struct cm_open_bracket *b)
 {
     cm_forget_end(f->cache, b->incarnation, b->first, b->end);
     cm_lock_acquire(&f->lock);
@@ -81,8 +81,8 @@ static void dissolve(struct cm_object *f, struct cm_open_bracket *b)
 }
 
 /* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
-static int enroll(struct cm_object *f, struct cm_open_bracket *b, const struct plan *p,
-                  bool *linked)
+static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const struct plan *p,
+                         bool *linked)
 {
     *linked = false;
     b->data = p->kind != ATTRIBUTES;
@@ -111,8 +111,8 @@ static int enroll(struct cm_object *f, struct cm_open_bracket *b, const struct p
     return cm_file_renew(f);
 }
 
-/* Raises the stripes of an enrolled bracket and settles whether it stands. */
-static int raise(struct cm_object *f, struct cm_open_bracket *b, int e)
+/* Raises the stripes of a bracket that is in its file's list and settles whether it stands. */
+static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
     int unreached = cm_forget_begin(c, b->incarnation, b->first, b->end);
@@ -136,13 +136,13 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
     struct cm_cache *c = f->cache;
     bool linked;
     if (p->kind == RANGE) /* relaxed: only asked for */
-        cm_forget_aim(c, at_load_relaxed(&f->incarnation), p->first);
+        cm_forget_prefetch(c, at_load_relaxed(&f->incarnation), p->first);
     struct cm_open_bracket *b = lock_with_room(f);
     if (!b)
         return CM_ENOMEM;
     uint64_t id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
     b->id = id;
-    int e = enroll(f, b, p, &linked);
+    int e = begin_in_file(f, b, p, &linked);
     if (!linked)
         b = leave_room(f, b);
     cm_lock_release(&f->lock);
@@ -151,9 +151,9 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
         return e;
     }
     cm_count(c, CM_STAT_brackets, 1);
-    e = raise(f, b, e);
+    e = raise_stripes(f, b, e);
     if (e)
-        dissolve(f, b);
+        release_bracket(f, b);
     else /* from here on the bracket may be ended by anybody */
         w->id = id;
     return e;
@@ -238,7 +238,7 @@ int cm_bracket_abort(struct cm_object *f)
     cm_lock_release(&f->lock);
     while ((b = all) != NULL) {
         all = b->next;
-        dissolve(f, b);
+        release_bracket(f, b);
     }
     return e;
 }

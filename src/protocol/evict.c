@@ -64,7 +64,7 @@ static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
 
 /* Makes an owned slot's header invalid, not yet durably. 1 done, 0: there was no block, or a
  * bracket was faster, which is as good. CM_EIO: it cannot be written. */
-static int unpublish(struct cm_cache *c, const struct victim *v, struct cm_stripe **held)
+static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stripe **held)
 {
     if (!v->keyed) /* leave nothing but the sequence, or a flipped bit could revive it */
         return v->w0 != (v->w0 & CM_W0_SEQ_MASK) &&
@@ -73,7 +73,7 @@ static int unpublish(struct cm_cache *c, const struct victim *v, struct cm_strip
                    : 0;
     /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
      * finds it invalid with its cell still there, and flushes for us. */
-    cm_stripe_hold(held, cm_stripe_at(c, v->key.stripe));
+    cm_stripe_relock(held, cm_stripe_at(c, v->key.stripe));
     int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     if (r == 1 && v->remember)
         cm_ghost_add(&c->ghost, v->key.place.hash);
@@ -89,9 +89,9 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     unsigned count = 0, out = 0, evicted = 0;
     unsigned chosen = choose_victims(c, v, n);
     for (unsigned i = 0; i < chosen; i++) {
-        int r = unpublish(c, &v[i], &held);
+        int r = invalidate(c, &v[i], &held);
         if (r < 0) {
-            cm_stripe_hold(&held, NULL); /* this may ask the file system */
+            cm_stripe_relock(&held, NULL); /* this may ask the file system */
             cm_step_quarantine_owned(c, v[i].slot);
             continue;
         }
@@ -101,7 +101,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             v[count] = v[i];
         count++;
     }
-    cm_stripe_hold(&held, NULL);
+    cm_stripe_relock(&held, NULL);
     /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
      * them now: a locked instruction between two flushes would wait for the first. */
     uint32_t failed = cm_slot_flush_all(&c->media, slots, count);
@@ -112,18 +112,18 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     at_fence_seq_cst(); /* as in cm_step_settle_pins, for all of them */
     for (unsigned i = 0; i < count; i++) {
         if (failed >> i & 1) {
-            cm_stripe_hold(&held, NULL); /* as above */
+            cm_stripe_relock(&held, NULL); /* as above */
             cm_step_quarantine_owned(c, v[i].slot);
             continue;
         }
         if (v[i].keyed) {
-            cm_stripe_hold(&held, cm_stripe_at(c, v[i].key.stripe));
+            cm_stripe_relock(&held, cm_stripe_at(c, v[i].key.stripe));
             cm_step_drop_cells(c, &v[i].key, v[i].slot);
         }
         if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }
-    cm_stripe_hold(&held, NULL);
+    cm_stripe_relock(&held, NULL);
     cm_count(c, CM_STAT_evicted, evicted);
     return out;
 }

@@ -2,9 +2,10 @@
  *
  * fill.c - blocks that were read from the origin come in.
  *
- * Owns: where each of them goes: to the pool, to the probation buffer, or nowhere.
+ * Owns: where each of them goes: to the pool, to the probation buffer, or nowhere, because of the
+ * mode, the caller's advice, or the policy's rule.
  *
- * Who: admit.c.
+ * Who: calls.c and read_through.c.
  */
 #include "protocol/fill.h"
 
@@ -40,8 +41,8 @@ static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
 
 /* Blocks that the buffer's cells have no room for (one in some 10^5) need not wait: they go to the
  * pool with the others. Returns how many are left. */
-static unsigned without_homeless(struct cm_newcomer *waits, unsigned waiting,
-                                 struct cm_newcomer *in, unsigned *ins)
+static unsigned keep_buffered(struct cm_newcomer *waits, unsigned waiting, struct cm_newcomer *in,
+                              unsigned *ins)
 {
     unsigned left = 0;
     for (unsigned i = 0; i < waiting; i++) {
@@ -87,8 +88,8 @@ static bool is_refused(struct cm_cache *c, const struct cm_key *k)
     return true;
 }
 
-int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
-                   uint64_t asked, bool wanted)
+static int fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                       uint64_t asked, bool wanted)
 {
     struct cm_cache *c = f->cache;
     const struct cm_grant g = { f, miss };
@@ -109,7 +110,7 @@ int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data
             n->start = wanted ? CM_START_WANTED : at < asked ? CM_START_ASK : CM_START_AHEAD;
             n->key = cm_key_next(&c->media, &last, miss->opaque[CM_MISS_INCARNATION], block + i);
             if (at < asked)
-                (void)cm_step_is_news(n->key.place.hash); /* its reader has touched it */
+                (void)cm_step_first_touch(n->key.place.hash); /* its reader has touched it */
             if (!wanted && at < asked && is_refused(c, &n->key))
                 refused = CM_NOT_STORED_POLICY;
             else if (must_wait(c, n))
@@ -118,8 +119,8 @@ int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data
                 ins++;
         }
         if (waiting > 0) {
-            cm_hold_batch(c, &g, waits, waiting);
-            waiting = without_homeless(waits, waiting, in, &ins);
+            cm_fill_buffered(c, &g, waits, waiting);
+            waiting = keep_buffered(waits, waiting, in, &ins);
         }
         cm_publish_batch(c, &g, in, ins);
         first = first_of(first_of(first, in, ins), waits, waiting);
@@ -131,4 +132,27 @@ int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data
         first = first ? first : refused;
     }
     return first;
+}
+
+int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+    uint32_t advice = at_load_relaxed(&f->advice);
+    if (blocks == 0)
+        return 0;
+    if (cm_cache_mode(c) != CM_NORMAL || at_load_relaxed(&f->bypassed)) {
+        cm_count(c, CM_STAT_refused_mode, blocks);
+        return CM_NOT_STORED_MODE;
+    }
+    if (miss->flags & CM_MISS_NOFILL) {
+        cm_count(c, CM_STAT_refused_stale, blocks);
+        return CM_NOT_STORED_STALE;
+    }
+    if (advice == CM_ADVISE_NOREUSE) {
+        cm_count(c, CM_STAT_refused_policy, blocks);
+        return CM_NOT_STORED_POLICY;
+    }
+    return fill_blocks(f, miss, data, len, asked, advice == CM_ADVISE_KEEP);
 }

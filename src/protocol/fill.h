@@ -7,12 +7,10 @@
 
 #include "state/file.h"
 
-/* Stores the blocks of `data`, which begins at miss->offset. 0, or the first enum cm_not_stored.
- * Blocks that come for
- * the first time wait in the probation buffer, if there is one, or are refused, if the policy's
- * rule says so, but for what is behind `asked` bytes: that was read ahead of need. `wanted` ones do
- * not wait, and are as hard to evict as any. */
-int cm_fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
-                   uint64_t asked, bool wanted);
+/* Offers `len` bytes that begin at miss->offset; those behind `asked` were read ahead of need. 0,
+ * or the first enum cm_not_stored. Blocks that come for the first time wait in the probation
+ * buffer, if there is one, or are refused, if the policy's rule says so. */
+int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked);
 
 #endif

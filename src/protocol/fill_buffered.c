@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * fill_buffered.c - first-time blocks wait in the probation buffer, and leave it for the pool or the ghost.
+ * fill_buffered.c - first-time blocks wait in the probation buffer, and leave it for the pool or
+ * the ghost.
  *
  * Owns: the order between an entry of the buffer, the stripe of its block, and the pool. The
  * buffer's memory is probation_buffer.c's.
@@ -17,7 +18,7 @@
  * ghost, or there is none. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
 {
-    struct cm_held h, again;
+    struct cm_buffered h, again;
     if (!cm_probation_peek(&c->probation, e, &h))
         return false;
     const bool unread = h.count == CM_PROBATION_AHEAD;
@@ -46,7 +47,7 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
 /* Empties a claimed entry. false: it is pinned, and was released. */
 static bool vacate(struct cm_cache *c, uint32_t e)
 {
-    struct cm_held h;
+    struct cm_buffered h;
     if (cm_probation_peek(&c->probation, e, &h)) {
         struct cm_key k = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
         struct cm_stripe *s = cm_stripe_at(c, k.stripe);
@@ -85,8 +86,8 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
 }
 
 /* Puts a first-time block into an empty entry. */
-static int hold_one(struct cm_cache *c, const struct cm_grant *g, const struct cm_newcomer *n,
-                    uint32_t e)
+static int buffer_one(struct cm_cache *c, const struct cm_grant *g, const struct cm_newcomer *n,
+                      uint32_t e)
 {
     struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);
     struct cm_header h;
@@ -97,7 +98,7 @@ static int hold_one(struct cm_cache *c, const struct cm_grant *g, const struct c
     enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
     if (!cm_publish_may(g, s, n))
         r = CM_NOT_STORED_STALE;
-    else if (there == CM_FOUND_HIT || cm_step_held(c, &n->key) >= n->valid)
+    else if (there == CM_FOUND_HIT || cm_step_buffered(c, &n->key) >= n->valid)
         r = CM_NOT_STORED_PRESENT;
     else if (there != CM_FOUND_ABSENT)
         r = CM_NOT_STORED_MEDIA; /* may be there, unseen */
@@ -110,20 +111,20 @@ static int hold_one(struct cm_cache *c, const struct cm_grant *g, const struct c
 }
 
 /* Why a first-time block need not even ask for an entry, for which another would have to leave. A
- * hint: hold_one() asks again. */
+ * hint: buffer_one() asks again. */
 static int refused_early(struct cm_cache *c, const struct cm_grant *g, const struct cm_newcomer *n)
 {
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         return CM_NOT_STORED_STALE;
-    return cm_step_held(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;
+    return cm_step_buffered(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;
 }
 
-void cm_hold_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
-                   unsigned count)
+void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
+                      unsigned count)
 {
     const unsigned most = c->probation.entries < 4 * CM_BATCH_MAX ? 1 : CM_BATCH_MAX;
     uint32_t entry[CM_BATCH_MAX];
-    unsigned got = 0, held = 0;
+    unsigned got = 0, stored = 0;
     for (unsigned i = 0; i < count; i++) {
         n[i].result = refused_early(c, g, &n[i]);
         if (n[i].result != 0)
@@ -134,19 +135,19 @@ void cm_hold_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newco
             n[i].result = CM_NOT_STORED_BUSY;
             continue;
         }
-        n[i].result = hold_one(c, g, &n[i], entry[got - 1]);
+        n[i].result = buffer_one(c, g, &n[i], entry[got - 1]);
         if (n[i].result == 0) { /* else the entry is the next one's */
             cm_probation_release(&c->probation, entry[--got]);
-            held++;
+            stored++;
         }
     }
     while (got > 0)
         cm_probation_release(&c->probation, entry[--got]);
-    if (held > 0)
-        cm_count(c, CM_STAT_held, held);
+    if (stored > 0)
+        cm_count(c, CM_STAT_buffered, stored);
 }
 
-void cm_hold_settle(struct cm_cache *c)
+void cm_fill_buffered_drain(struct cm_cache *c)
 {
     uint32_t entry[CM_BATCH_MAX];
     const unsigned batch = cm_evict_batch(c);

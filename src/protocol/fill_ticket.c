@@ -11,17 +11,17 @@
 #include "state/policy_sample.h"
 #include "protocol/steps.h"
 
-void cm_miss_sample(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t n)
+void cm_ticket_sample_miss(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t n)
 {
     for (uint64_t b = first; b < first + n; b++) {
         if (!cm_sample_has(c, incarnation, b))
             continue;
         struct cm_key k = cm_key_of(&c->media, incarnation, b);
-        cm_sample_read(c, &k, !cm_step_is_news(k.place.hash), true);
+        cm_sample_read(c, &k, !cm_step_first_touch(k.place.hash), true);
     }
 }
 
-uint64_t cm_miss_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss *miss)
+uint64_t cm_ticket_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss *miss)
 {
     struct cm_cache *c = f->cache;
     uint64_t group = first >> CM_GROUP_SHIFT;
@@ -52,7 +52,7 @@ static uint64_t ticket_of(const cm_miss *miss, uint64_t block)
     return miss->opaque[CM_MISS_TICKETS + (block >> CM_GROUP_SHIFT) - (first >> CM_GROUP_SHIFT)];
 }
 
-bool cm_miss_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
+bool cm_ticket_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
 {
     return cm_stripe_good(s, ticket_of(miss, block)) &&
            at_load_acquire(&f->incarnation) == miss->opaque[CM_MISS_INCARNATION] &&
@@ -60,9 +60,9 @@ bool cm_miss_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss
            at_load_seq_cst(&f->stale) == 0;
 }
 
-bool cm_miss_is_good(struct cm_object *f, const cm_miss *miss, uint64_t block)
+bool cm_ticket_may_hold(struct cm_object *f, const cm_miss *miss, uint64_t block)
 {
     struct cm_cache *c = f->cache;
     uint64_t s = cm_key_stripe(&c->media, miss->opaque[CM_MISS_INCARNATION], block);
-    return cm_miss_holds(f, cm_stripe_at(c, s), miss, block);
+    return cm_ticket_holds(f, cm_stripe_at(c, s), miss, block);
 }

@@ -73,7 +73,7 @@ static void clear_cells(struct cm_cache *c, const struct cm_key *k, uint16_t dea
 }
 
 /* Asks for the header that a key's first bucket most probably leads to. */
-static void aim_header(const struct cm_cache *c, const struct cm_key *k)
+static void prefetch_header(const struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_cells cells;
     if (cm_index_load(&c->media, k, 0, &cells))
@@ -111,10 +111,10 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
     return failed ? CM_EIO : 0;
 }
 
-void cm_forget_aim(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
+void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
 {
     struct cm_key k = cm_key_of(&c->media, incarnation, block);
-    cm_step_aim(c, &k);
+    cm_step_prefetch(c, &k);
     at_prefetch(cm_stripe_at(c, k.stripe));
 }
 
@@ -134,12 +134,12 @@ int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
         /* What memory has to bring is asked for side by side, and before the lock is taken. */
         for (unsigned i = 0; i < n; i++) {
             k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
-            cm_step_aim(c, &k[i]);
+            cm_step_prefetch(c, &k[i]);
             if (cm_sample_has(c, incarnation, first + i))
                 cm_sample_drop(c, &k[i]);
         }
         for (unsigned i = 0; i < n; i++)
-            aim_header(c, &k[i]);
+            prefetch_header(c, &k[i]);
         cm_lock_acquire(&s->lock);
         cm_stripe_begin(s);
         int r = kill_range(c, k, n);

@@ -3,8 +3,8 @@
  * lookup.c - reading and pinning cached blocks, without a lock.
  *
  * Owns: the order in which a reader looks at cells, header, payload and header again, and what a
- * hit tells the policy. A lookup of several blocks goes in three steps (aim, probe, read), so that
- * they wait for memory side by side.
+ * hit tells the policy. A lookup of several blocks goes in three steps (prefetch, probe, read), so
+ * that they wait for memory side by side.
  *
  * Who: read_range.c, calls.c, bracket.c, read_through.c.
  */
@@ -25,11 +25,11 @@ static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
     const bool sampled = cm_sample_has(c, k->incarnation, k->block);
     if (!sampled && !cm_ring_counts(&c->ring, slot))
         return;
-    const bool news = cm_step_is_news(k->place.hash);
-    if (news && cm_ring_counts(&c->ring, slot))
+    const bool first = cm_step_first_touch(k->place.hash);
+    if (first && cm_ring_counts(&c->ring, slot))
         cm_ring_touch(&c->ring, slot);
     if (sampled)
-        cm_sample_read(c, k, !news, false);
+        cm_sample_read(c, k, !first, false);
 }
 
 /* One cell that carries the tag. */
@@ -87,38 +87,38 @@ static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, uns
     return worst;
 }
 
-void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p)
+void cm_lookup_prefetch(const struct cm_cache *c, const struct cm_probe *p)
 {
     cm_index_prefetch(&c->media, &p->key, 0);
 }
 
-void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len,
-                    unsigned lines)
+void cm_lookup_prefetch_payload(const struct cm_cache *c, const struct cm_probe *p, uint32_t from,
+                                size_t len, unsigned lines)
 {
     if (p->slot != CM_NO_SLOT)
-        cm_slot_prefetch_soon(&c->media, p->slot, from, len, lines);
+        cm_slot_prefetch_payload(&c->media, p->slot, from, len, lines);
 }
 
-static void count_held_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)
+static void count_buffered_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)
 {
-    bool news = cm_step_is_news(k->place.hash);
-    if (news)
+    bool first = cm_step_first_touch(k->place.hash);
+    if (first)
         cm_probation_touch(&c->probation, entry);
     if (cm_sample_has(c, k->incarnation, k->block))
-        cm_sample_read(c, k, !news, false);
+        cm_sample_read(c, k, !first, false);
 }
 
 /* The block is not in the pool: is it in the probation buffer? */
-static enum cm_found read_held(struct cm_cache *c, const struct cm_key *k,
-                               const struct cm_part *part, uint32_t *got)
+static enum cm_found read_buffered(struct cm_cache *c, const struct cm_key *k,
+                                   const struct cm_part *part, uint32_t *got)
 {
     for (int i = 0; i < TRIES; i++) {
         uint32_t e;
         switch (cm_probation_read(&c->probation, k, part, got, &e)) {
         case CM_SLOT_HIT:
             if (*got > 0) /* else past the end of a tail */
-                count_held_hit(c, k, e);
-            return CM_FOUND_HELD;
+                count_buffered_hit(c, k, e);
+            return CM_FOUND_BUFFERED;
         case CM_SLOT_CHANGED:
             break;
         default:
@@ -142,8 +142,9 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
         return found;
     r = read_bucket(c, &p->key, 1, p->slot, part, got);
     found = r == CM_FOUND_ABSENT ? found : r;
-    return found == CM_FOUND_ABSENT && c->probation.entries > 0 ? read_held(c, &p->key, part, got)
-                                                                : found;
+    return found == CM_FOUND_ABSENT && c->probation.entries > 0
+               ? read_buffered(c, &p->key, part, got)
+               : found;
 }
 
 enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag)
@@ -164,7 +165,8 @@ uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)
 {
     uint64_t slot;
     struct cm_header h;
-    return cm_step_find(c, k, &slot, &h) == CM_FOUND_HIT ? cm_header_valid(&h) : cm_step_held(c, k);
+    return cm_step_find(c, k, &slot, &h) == CM_FOUND_HIT ? cm_header_valid(&h)
+                                                         : cm_step_buffered(c, k);
 }
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -190,8 +192,8 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
 }
 
 /* The numbers of entries of the probation buffer follow those of the slots. */
-static enum cm_found pin_held(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
-                              uint32_t *valid, bool *busy)
+static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
+                                  uint32_t *valid, bool *busy)
 {
     uint32_t e;
     enum cm_slot_verdict v = cm_probation_pin(&c->probation, k, &e, valid);
@@ -199,9 +201,9 @@ static enum cm_found pin_held(struct cm_cache *c, const struct cm_key *k, uint64
     if (v != CM_SLOT_HIT)
         return *busy ? CM_FOUND_CONFLICT : CM_FOUND_ABSENT;
     at_add_relaxed(&c->pinned, 1);
-    count_held_hit(c, k, e);
+    count_buffered_hit(c, k, e);
     *slot = c->media.geo.slots + e;
-    return CM_FOUND_HELD;
+    return CM_FOUND_BUFFERED;
 }
 
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot)
@@ -219,7 +221,7 @@ enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t
         struct cm_header h, again;
         enum cm_found r = cm_step_find(c, k, slot, &h);
         if (r == CM_FOUND_ABSENT && c->probation.entries > 0)
-            return pin_held(c, k, slot, valid, busy);
+            return pin_buffered(c, k, slot, valid, busy);
         if (r != CM_FOUND_HIT)
             return r;
         enum cm_pin_result p = cm_pin_add(&c->pins[*slot]);

@@ -10,14 +10,14 @@
 #include "state/policy_sample.h"
 #include "protocol/steps.h"
 
-/* A lookup on its way, so that those of several blocks can wait for memory side by side: aim asks
- * for the index line, probe reads it and asks for the slot, read copies. */
+/* A lookup on its way, so that those of several blocks can wait for memory side by side: prefetch
+ * asks for the index line, probe reads it and asks for the slot, read copies. */
 struct cm_probe {
     struct cm_key key;
     uint64_t slot; /* that probably holds the key, or CM_NO_SLOT */
     bool more;     /* others in the first bucket may hold it, too */
 };
-void cm_lookup_aim(const struct cm_cache *c, const struct cm_probe *p);
+void cm_lookup_prefetch(const struct cm_cache *c, const struct cm_probe *p);
 static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
 {
     struct cm_cells cells;
@@ -35,8 +35,8 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
     }
 }
 /* And this for the first lines of a part of the block, while the one before it is copied. */
-void cm_lookup_soon(const struct cm_cache *c, const struct cm_probe *p, uint32_t from, size_t len,
-                    unsigned lines);
+void cm_lookup_prefetch_payload(const struct cm_cache *c, const struct cm_probe *p, uint32_t from,
+                                size_t len, unsigned lines);
 /* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
@@ -49,14 +49,14 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 /* Tells the policy of a hit. */
 void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
 /* Copies from a slot that most probably holds k. false: it does not, or is not known;
- * nothing was left in part->dst. `soon`: cm_slot_prefetch_soon() asked for it. */
+ * nothing was left in part->dst. `prefetched`: cm_slot_prefetch_payload() asked for it. */
 static inline __attribute__((always_inline)) bool
 cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-               const struct cm_part *part, bool soon)
+               const struct cm_part *part, bool prefetched)
 {
     if (!cm_lookup_knows(c, slot))
         return false;
-    if (!(soon ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, k, part)) {
+    if (!(prefetched ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, k, part)) {
         memset(part->dst, 0, part->len); /* may be another file's */
         return false;
     }
@@ -64,8 +64,8 @@ cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
         cm_lookup_touch(c, k, slot);
     return true;
 }
-/* For read_fast.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody has
- * to look closer. */
+/* For read_fast.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody
+ * has to look closer. */
 enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);

@@ -134,11 +134,11 @@ static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
 
 bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct cm_newcomer *n)
 {
-    return g->f ? cm_miss_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
+    return g->f ? cm_ticket_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
 }
 
 /* The moment a block becomes visible. Lock held. */
-static int publish(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
+static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
     int at, r;
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
@@ -166,10 +166,10 @@ static void publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_
     struct cm_stripe *held = NULL;
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0) {
-            cm_stripe_hold(&held, cm_stripe_at(c, n[i].key.stripe));
-            n[i].result = publish(c, g, &n[i]);
+            cm_stripe_relock(&held, cm_stripe_at(c, n[i].key.stripe));
+            n[i].result = make_visible(c, g, &n[i]);
         }
-    cm_stripe_hold(&held, NULL);
+    cm_stripe_relock(&held, NULL);
 }
 
 /* Flushes the headers of those newcomers whose result is 0. A bit for each that failed. */
@@ -198,7 +198,7 @@ static void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned 
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0 &&
             (cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)) {
-            n[i].spoiled = cm_step_unpublish(c, n[i].slot, &n[i].key, n[i].header.w0) < 0;
+            n[i].spoiled = cm_step_invalidate(c, n[i].slot, &n[i].key, n[i].header.w0) < 0;
             n[i].result = CM_NOT_STORED_MEDIA;
         }
 }
@@ -210,7 +210,7 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
     n->slot = slot;
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
-    cm_step_aim(c, &n->key); /* for choose_cell, while the payload is copied */
+    cm_step_prefetch(c, &n->key); /* for choose_cell, while the payload is copied */
     if (n->start == CM_START_ASK || n->start == CM_START_AHEAD)
         cm_ghost_prefetch(&c->ghost, n->key.place.hash);
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
@@ -241,7 +241,7 @@ static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned cou
 }
 
 /* What was stored takes its place among the others. */
-static void admit(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+static void tell_policy(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
     uint64_t first_time[CM_BATCH_MAX];
     uint32_t ahead = 0; /* a bit for each of them */
@@ -321,7 +321,7 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
-    admit(c, n, got);
+    tell_policy(c, n, got);
     finish(c, n, got);
     for (unsigned i = got; i < count; i++)
         n[i].result = CM_NOT_STORED_BUSY;

@@ -84,7 +84,7 @@ static void free_owned(struct cm_cache *c, uint64_t slot)
         cm_ring_give_free(&c->ring, &slot, 1);
 }
 
-int cm_step_unpublish(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
+int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
 {
     struct cm_stripe *s = cm_stripe_at(c, k->stripe);
     cm_lock_acquire(&s->lock);
@@ -105,7 +105,7 @@ void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *
     if (!cm_ring_own(&c->ring, slot))
         return; /* its owner will find out by itself */
     if (k && cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k))
-        (void)cm_step_unpublish(c, slot, k, h.w0); /* else every read would fault on it again */
+        (void)cm_step_invalidate(c, slot, k, h.w0); /* else every read would fault on it again */
     cm_step_quarantine_owned(c, slot);
 }
 
@@ -113,7 +113,7 @@ void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uin
 {
     if (!cm_ring_own(&c->ring, slot))
         return;
-    int r = cm_step_unpublish(c, slot, k, w0);
+    int r = cm_step_invalidate(c, slot, k, w0);
     if (r == 1)
         free_owned(c, slot);
     else if (r == 0)
@@ -125,7 +125,7 @@ void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uin
 /* ---- Finding ----------------------------------------------------------------------------------
  */
 
-void cm_step_aim(const struct cm_cache *c, const struct cm_key *k)
+void cm_step_prefetch(const struct cm_cache *c, const struct cm_key *k)
 {
     cm_index_prefetch(&c->media, k, 0);
     cm_index_prefetch(&c->media, k, 1);
@@ -157,7 +157,7 @@ enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t 
     return worst;
 }
 
-uint32_t cm_step_held(struct cm_cache *c, const struct cm_key *k)
+uint32_t cm_step_buffered(struct cm_cache *c, const struct cm_key *k)
 {
     uint64_t version;
     uint32_t e = cm_probation_find(&c->probation, k, &version);

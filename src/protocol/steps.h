@@ -10,7 +10,7 @@
 /* How a lookup ended. */
 enum cm_found {
     CM_FOUND_HIT,
-    CM_FOUND_HELD, /* a hit, too: in the probation buffer */
+    CM_FOUND_BUFFERED, /* a hit, too: in the probation buffer */
     CM_FOUND_ABSENT,
     CM_FOUND_CONFLICT, /* changed while being read, twice */
     CM_FOUND_CHECKSUM, /* payload wrong; dropped */
@@ -36,19 +36,19 @@ void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slo
 bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot);
 /* Unpublishes an owned slot that holds k under w0, durably, and drops its cells. 1 done, 0 w0 has
  * changed, CM_EIO. */
-int cm_step_unpublish(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
+int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
 
 /* Asks for both index lines of a block. */
-void cm_step_aim(const struct cm_cache *c, const struct cm_key *k);
+void cm_step_prefetch(const struct cm_cache *c, const struct cm_key *k);
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            struct cm_header *h);
 /* Valid bytes of the block in the probation buffer; 0: it is not there. */
-uint32_t cm_step_held(struct cm_cache *c, const struct cm_key *k);
+uint32_t cm_step_buffered(struct cm_cache *c, const struct cm_key *k);
 
 /* A thread that reads on and on in small steps touches each block several times in a row, which
  * does not make it a block that is wanted again. Is this one not among the last few? */
-static inline bool cm_step_is_news(uint64_t hash)
+static inline bool cm_step_first_touch(uint64_t hash)
 {
     struct cm_plat_thread *t = cm_plat_thread();
     for (unsigned i = 0; i < PLAT_RECENT; i++)

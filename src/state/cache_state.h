@@ -3,10 +3,10 @@
  * cache_state.h - an open cache: the modules of the lower rows put together. Included by file.c and
  * everything above it, never by a media or DRAM module.
  */
-#ifndef CM_INTERNAL_H
-#define CM_INTERNAL_H
+#ifndef CM_CACHE_STATE_H
+#define CM_CACHE_STATE_H
 
-#include "media/saved_policy.h"
+#include "media/memo.h"
 #include "state/pin.h"
 #include "state/probation_buffer.h"
 #include "policy/rate.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * policy_sample.c - what the reads of a sample of the blocks say about the policy and the pool's size.
+ * policy_sample.c - what the reads of a sample of the blocks say about the policy and the pool's
+ * size.
  *
  * Owns: the curve and the choice of the rule, under one lock. Every read of a block is asked for
  * with cm_sample_has; only what is in the sample comes here, one block in hundreds where the pool
@@ -15,7 +16,7 @@
 #include "policy/rule_choice.h"
 #include "policy/size_curve.h"
 
-#define PUBLISH_EVERY 1024u /* reads of the sample */
+#define REPORT_EVERY 1024u /* reads of the sample */
 /* Reads of the widest sample: then what was counted counts half. */
 #define READS_MAX (UINT64_C(1) << 22)
 #define WEAR_DEFAULT 20u
@@ -28,13 +29,14 @@ static_assert(CM_CURVE_SIZES == CM_CURVE_POINTS, "the curve and cm_stats_data");
 struct cm_sample {
     struct cm_lock lock; /* everything below */
     bool automatic;
-    unsigned since;             /* reads since the curve was published */
+    unsigned since;             /* reads since the curve was reported */
     uint64_t seen, seen_missed; /* the pool's reads and misses by then */
     uint64_t reads, missed;     /* ... that count, as the curve's */
     struct cm_curve curve;
-    struct cm_auto
+    struct cm_choice
         choice[CM_CURVE_SIZES]; /* of each size's rule; that of the own one is the pool's */
-    uint32_t memory[CM_AUTO_WORDS(ENTRIES) + (CM_CURVE_SIZES - 1) * CM_AUTO_WORDS(ENTRIES_OTHER)];
+    uint32_t
+        memory[CM_CHOICE_WORDS(ENTRIES) + (CM_CURVE_SIZES - 1) * CM_CHOICE_WORDS(ENTRIES_OTHER)];
 };
 static_assert(sizeof(struct cm_sample) - sizeof(struct cm_curve) < 100000, "what AUTO may cost");
 
@@ -67,8 +69,8 @@ static void begin_choices(struct cm_cache *c, const struct cm_curve_pool pool[CM
     uint32_t *memory = c->sample->memory;
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         uint32_t entries = i == CM_CURVE_OWN ? ENTRIES : ENTRIES_OTHER;
-        cm_auto_begin(&c->sample->choice[i], memory, entries, &pool[i], wear);
-        memory += CM_AUTO_WORDS(entries);
+        cm_choice_begin(&c->sample->choice[i], memory, entries, &pool[i], wear);
+        memory += CM_CHOICE_WORDS(entries);
     }
 }
 
@@ -82,7 +84,7 @@ void cm_sample_begin(struct cm_cache *c, bool automatic)
         pool[i] = pool_of_size(c, i);
     if (automatic) {
         begin_choices(c, pool);
-        rule = cm_auto_rule(&s->choice[CM_CURVE_OWN]);
+        rule = cm_choice_rule(&s->choice[CM_CURVE_OWN]);
     }
     cm_curve_begin(&s->curve, pool, rule);
     set_rule(c, rule);
@@ -90,7 +92,7 @@ void cm_sample_begin(struct cm_cache *c, bool automatic)
 }
 
 /* Lock held. */
-static void publish(struct cm_cache *c)
+static void report(struct cm_cache *c)
 {
     struct cm_sample *s = c->sample;
     uint64_t missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
@@ -120,43 +122,43 @@ static void publish(struct cm_cache *c)
                    at_load_relaxed(&c->sample_skipped));
 }
 
-void cm_sample_publish(struct cm_cache *c)
+void cm_sample_report(struct cm_cache *c)
 {
     cm_lock_acquire(&c->sample->lock);
-    publish(c);
+    report(c);
     cm_lock_release(&c->sample->lock);
 }
 
 void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed)
 {
     struct cm_sample *s = c->sample;
-    uint32_t place = cm_mini_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
+    uint32_t place = cm_sample_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
     if (!cm_lock_try(&s->lock)) {
         (void)at_add_relaxed(&c->sample_skipped, 1u);
         return;
     }
     cm_curve_read(&s->curve, key, place, again, missed);
     for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++) {
-        if (!cm_auto_read(&s->choice[i], key, place, again))
+        if (!cm_choice_read(&s->choice[i], key, place, again))
             continue;
-        const struct cm_curve_rule *rule = cm_auto_rule(&s->choice[i]);
+        const struct cm_curve_rule *rule = cm_choice_rule(&s->choice[i]);
         cm_curve_set_rule(&s->curve, i, c->media.geo.slots, rule);
         if (i == CM_CURVE_OWN)
             set_rule(c, rule);
     }
-    if (++s->since >= PUBLISH_EVERY)
-        publish(c);
+    if (++s->since >= REPORT_EVERY)
+        report(c);
     cm_lock_release(&s->lock);
 }
 
 void cm_sample_drop(struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_sample *s = c->sample;
-    uint32_t place = cm_mini_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
+    uint32_t place = cm_sample_place(k->incarnation, k->block), key = (uint32_t)k->place.hash;
     if (!cm_lock_try(&s->lock))
         return; /* it stays in the minis as a block that is read no more */
     cm_curve_drop(&s->curve, key, place);
     for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++)
-        cm_auto_drop(&s->choice[i], key, place);
+        cm_choice_drop(&s->choice[i], key, place);
     cm_lock_release(&s->lock);
 }

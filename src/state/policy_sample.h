@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * policy_sample.h - what the reads of a sample of the blocks say about the policy and the pool's size.
+ * policy_sample.h - what the reads of a sample of the blocks say about the policy and the pool's
+ * size.
  */
-#ifndef CM_SAMPLE_H
-#define CM_SAMPLE_H
+#ifndef CM_POLICY_SAMPLE_H
+#define CM_POLICY_SAMPLE_H
 
 #include "state/cache_state.h"
 #include "policy/simulation.h"
@@ -16,13 +17,13 @@ void cm_sample_begin(struct cm_cache *c, bool automatic);
 /* Is a block in the sample? Asked for every block that is read, so it is next to nothing. */
 static inline bool cm_sample_has(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
 {
-    return cm_mini_place(incarnation, block) < c->sample_below;
+    return cm_sample_place(incarnation, block) < c->sample_below;
 }
 /* One that is was looked up. `again`: its reader has touched it a moment ago. Never waits. */
 void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed);
 /* One that is was forgotten. Never waits. */
 void cm_sample_drop(struct cm_cache *c, const struct cm_key *k);
 /* Puts the estimates of this moment on the stats page. */
-void cm_sample_publish(struct cm_cache *c);
+void cm_sample_report(struct cm_cache *c);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * probation_buffer.c - the probation buffer: blocks in DRAM that were read once and wait to be wanted
- * again.
+ * probation_buffer.c - the probation buffer: blocks in DRAM that were read once and wait to be
+ * wanted again.
  *
  * Owns: entries, used in turn, so that the next one is always the oldest; and the cells that lead
  * to them. An entry is a sequence lock of one writer: its version is odd while it is live, and
@@ -48,7 +48,7 @@ static uint32_t *bucket(const struct cm_probation *p, uint64_t hash)
 
 static bool enter(struct cm_probation *p, uint32_t e)
 {
-    uint32_t *cell = bucket(p, p->held[e].hash);
+    uint32_t *cell = bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t empty = 0;
         /* Release: who follows the cell finds at least this life of the entry. */
@@ -60,7 +60,7 @@ static bool enter(struct cm_probation *p, uint32_t e)
 
 static void leave(struct cm_probation *p, uint32_t e)
 {
-    uint32_t *cell = bucket(p, p->held[e].hash);
+    uint32_t *cell = bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t own = e + 1;
         if (at_cas_acq_rel(&cell[i], &own, 0u))
@@ -71,7 +71,7 @@ static void leave(struct cm_probation *p, uint32_t e)
 
 /* ---- Looking up ------------------------------------------------------------------------------ */
 
-static bool is_of(const struct cm_held *h, const struct cm_key *k)
+static bool is_of(const struct cm_buffered *h, const struct cm_key *k)
 {
     return at_load_relaxed(&h->incarnation) == k->incarnation &&
            at_load_relaxed(&h->block_valid) >> CM_VALID_BITS == k->block;
@@ -83,7 +83,7 @@ static bool unchanged(const struct cm_probation *p, uint32_t e, uint64_t version
     /* What was read is ordered before this load; the writer's first store to an entry comes after
      * its version is even, with a fence in between (cm_probation_store). */
     at_fence_acquire();
-    return at_load_relaxed(&p->held[e].version) == version;
+    return at_load_relaxed(&p->entry[e].version) == version;
 }
 
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version)
@@ -96,8 +96,8 @@ uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k,
         if (e == CM_NO_ENTRY)
             continue;
         /* Acquire: pairs with the release in cm_probation_publish; the words are of that life. */
-        *version = at_load_acquire(&p->held[e].version);
-        if ((*version & 1) && is_of(&p->held[e], k) && unchanged(p, e, *version))
+        *version = at_load_acquire(&p->entry[e].version);
+        if ((*version & 1) && is_of(&p->entry[e], k) && unchanged(p, e, *version))
             return e;
     }
     return CM_NO_ENTRY;
@@ -136,9 +136,9 @@ uint32_t cm_probation_claim(struct cm_probation *p)
         p->next = p->next + 1 == p->entries ? 0 : p->next + 1;
         /* Acquire: pairs with cm_probation_release, which stores without the lock; what its caller
          * did to the entry comes before what we do. */
-        if (at_load_acquire(&p->held[e].busy) || at_load_relaxed(&p->held[e].pins))
+        if (at_load_acquire(&p->entry[e].busy) || at_load_relaxed(&p->entry[e].pins))
             continue; /* pins are a hint: asked again when it is dead */
-        at_store_relaxed(&p->held[e].busy, (uint8_t)1); /* set here only, under the lock */
+        at_store_relaxed(&p->entry[e].busy, (uint8_t)1); /* set here only, under the lock */
         if (p->used <= e)
             p->used = e + 1;
         found = e;
@@ -156,16 +156,16 @@ uint64_t cm_probation_rewind(struct cm_probation *p)
 
 void cm_probation_release(struct cm_probation *p, uint32_t e)
 {
-    at_store_release(&p->held[e].busy, (uint8_t)0); /* pairs with cm_probation_claim */
+    at_store_release(&p->entry[e].busy, (uint8_t)0); /* pairs with cm_probation_claim */
 }
 
-bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h)
+bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h)
 {
-    h->version = at_load_acquire(&p->held[e].version);
-    h->incarnation = p->held[e].incarnation;
-    h->block_valid = p->held[e].block_valid;
-    h->hash = p->held[e].hash;
-    h->count = at_load_relaxed(&p->held[e].count);
+    h->version = at_load_acquire(&p->entry[e].version);
+    h->incarnation = p->entry[e].incarnation;
+    h->block_valid = p->entry[e].block_valid;
+    h->hash = p->entry[e].hash;
+    h->count = at_load_relaxed(&p->entry[e].count);
     return h->version & 1;
 }
 
@@ -186,7 +186,7 @@ static void copy_in(uint8_t *to, const uint8_t *from, size_t n)
 void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
                         const uint8_t *data, uint32_t valid, bool ahead)
 {
-    struct cm_held *h = &p->held[e];
+    struct cm_buffered *h = &p->entry[e];
     uint8_t tail[CM_BLOCK_SIZE];
     assert(!(at_load_relaxed(&h->version) & 1) && at_load_relaxed(&h->busy));
     if (valid < CM_BLOCK_SIZE) {
@@ -204,7 +204,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
 
 bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k)
 {
-    struct cm_held *h = &p->held[e];
+    struct cm_buffered *h = &p->entry[e];
     (void)k;
     assert(is_of(h, k) && !(at_load_relaxed(&h->version) & 1));
     if (!enter(p, e))
@@ -220,7 +220,7 @@ void cm_probation_kill(struct cm_probation *p, const struct cm_key *k)
     if (e == CM_NO_ENTRY)
         return;
     leave(p, e);
-    at_store_seq_cst(&p->held[e].version, version + 1); /* before a claimer's look at the pins */
+    at_store_seq_cst(&p->entry[e].version, version + 1); /* before a claimer's look at the pins */
 }
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -232,10 +232,10 @@ enum cm_slot_verdict cm_probation_pin(struct cm_probation *p, const struct cm_ke
     *e = cm_probation_find(p, k, &version);
     if (*e == CM_NO_ENTRY)
         return CM_SLOT_OTHER;
-    if (cm_pin_add(&p->held[*e].pins) != CM_PIN_OK)
+    if (cm_pin_add(&p->entry[*e].pins) != CM_PIN_OK)
         return CM_SLOT_CHANGED;
     /* After the pin (seq_cst): whoever kills it from here on sees the pin before it overwrites. */
-    if (at_load_seq_cst(&p->held[*e].version) == version) {
+    if (at_load_seq_cst(&p->entry[*e].version) == version) {
         *valid = cm_probation_valid(p, *e);
         return CM_SLOT_HIT;
     }
@@ -245,5 +245,5 @@ enum cm_slot_verdict cm_probation_pin(struct cm_probation *p, const struct cm_ke
 
 void cm_probation_unpin(struct cm_probation *p, uint32_t e)
 {
-    (void)cm_pin_drop(&p->held[e].pins);
+    (void)cm_pin_drop(&p->entry[e].pins);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * probation_buffer.h - the probation buffer: blocks in DRAM that were read once and wait to be wanted
- * again.
+ * probation_buffer.h - the probation buffer: blocks in DRAM that were read once and wait to be
+ * wanted again.
  */
-#ifndef CM_PROBATION_H
-#define CM_PROBATION_H
+#ifndef CM_PROBATION_BUFFER_H
+#define CM_PROBATION_BUFFER_H
 
 #include "media/index.h"
 #include "platform/lock.h"
@@ -16,7 +16,7 @@
 #define CM_PROBATION_COUNT 3u
 #define CM_PROBATION_AHEAD 0x80u /* a count: read ahead of need, and nobody came yet */
 
-struct cm_held {
+struct cm_buffered {
     uint64_t version;     /* atomic; odd: live. Each life has its own */
     uint64_t incarnation; /* stable while live, as all below */
     uint64_t block_valid; /* block << 13 | valid bytes, as in a header */
@@ -29,7 +29,7 @@ struct cm_held {
 struct cm_probation {
     uint64_t entries; /* 0: there is no buffer */
     uint64_t buckets;
-    struct cm_held *held;
+    struct cm_buffered *entry;
     uint8_t *data;       /* a block for each entry */
     uint32_t *cell;      /* atomic; buckets of CM_PROBATION_WAYS: entry + 1, or 0 */
     struct cm_lock lock; /* next */
@@ -49,17 +49,17 @@ enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_k
 /* A hit; the first one of what was read ahead is that of the reader who would have missed. */
 static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
 {
-    uint8_t count = at_load_relaxed(&p->held[e].count); /* may be lost, or be another's */
+    uint8_t count = at_load_relaxed(&p->entry[e].count); /* may be lost, or be another's */
     if (count == CM_PROBATION_AHEAD)
-        at_store_relaxed(&p->held[e].count, (uint8_t)0);
+        at_store_relaxed(&p->entry[e].count, (uint8_t)0);
     else if (count < CM_PROBATION_COUNT)
-        at_store_relaxed(&p->held[e].count, (uint8_t)(count + 1));
+        at_store_relaxed(&p->entry[e].count, (uint8_t)(count + 1));
 }
 /* The entry that holds k, or CM_NO_ENTRY; lock-free, a snapshot unless k's stripe is locked. */
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version);
 static inline uint32_t cm_probation_valid(const struct cm_probation *p, uint32_t e)
 {
-    return (uint32_t)(at_load_relaxed(&p->held[e].block_valid) & ((1u << CM_VALID_BITS) - 1));
+    return (uint32_t)(at_load_relaxed(&p->entry[e].block_valid) & ((1u << CM_VALID_BITS) - 1));
 }
 static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t e)
 {
@@ -74,7 +74,7 @@ uint32_t cm_probation_claim(struct cm_probation *p);
 uint64_t cm_probation_rewind(struct cm_probation *p);
 void cm_probation_release(struct cm_probation *p, uint32_t e);
 /* What is in a claimed entry; false: nothing. It may be killed at any time but does not change. */
-bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_held *h);
+bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h);
 /* Fills a claimed entry that is not live and not pinned. `ahead`: nobody asked for it yet. */
 void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
                         const uint8_t *data, uint32_t valid, bool ahead);
@@ -96,7 +96,7 @@ void cm_probation_unpin(struct cm_probation *p, uint32_t e);
 static inline bool cm_probation_is_pinned(const struct cm_probation *p, uint32_t e)
 {
     /* Pairs with the seq_cst pin and look at the version in cm_probation_pin. */
-    return at_load_seq_cst(&p->held[e].pins) != 0;
+    return at_load_seq_cst(&p->entry[e].pins) != 0;
 }
 
 #endif

@@ -19,7 +19,7 @@ struct cm_stripe {
 
 /* For who goes through keys of which neighbours mostly have the same stripe: takes the lock of s
  * and gives back that of *held, unless it is the same. NULL: none. Begins and ends with none. */
-static inline void cm_stripe_hold(struct cm_stripe **held, struct cm_stripe *s)
+static inline void cm_stripe_relock(struct cm_stripe **held, struct cm_stripe *s)
 {
     if (*held == s)
         return;

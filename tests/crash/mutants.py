@@ -118,7 +118,7 @@ _STALE_FILL = (MISS, ''' &&
 _INTENT_MISS = ('state/stripe.h', 'return at_load_acquire(&s->intents) == 0;', 'return true;')
 _INTENT_FILL = ('state/stripe.h', 'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
                 'at_load_acquire(&s->ticket) == ticket')
-_NOFILL = ('protocol/admit.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
+_NOFILL = ('protocol/fill.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 _MARK = (FILE, 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
@@ -298,8 +298,8 @@ MUTANTS = [
     _m('held, pins', 'look at the pins of an emptied entry', 'unit probation promotion_beside_pin',
        HOLD, 'if (!cm_probation_is_pinned(&c->probation, e))', 'if (e < UINT32_MAX)'),
     _m('held, present', 'publishing to DRAM does not look for a block that is there', 'unit probation tails',
-       HOLD, 'else if (there == CM_FOUND_HIT || cm_step_held(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)',
-       HOLD, 'return cm_step_held(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;', 'return 0;'),
+       HOLD, 'else if (there == CM_FOUND_HIT || cm_step_buffered(c, &n->key) >= n->valid)', 'else if (there == CM_FOUND_HIT)',
+       HOLD, 'return cm_step_buffered(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;', 'return 0;'),
     _m('held, stale', 'tickets of blocks that go to DRAM', 'unit probation write_forgets',
        HOLD, '''    enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
     if (!cm_publish_may(g, s, n))
@@ -308,14 +308,14 @@ MUTANTS = [
 ''',
        HOLD, '''    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         return CM_NOT_STORED_STALE;
-    return cm_step_held''', '''    (void)g;
-    return cm_step_held'''),
-    _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'media/saved_policy.c',
+    return cm_step_buffered''', '''    (void)g;
+    return cm_step_buffered'''),
+    _m('memo, generation', 'generation of a page of the memo', 'unit memo page_checks', 'media/memo.c',
        '           generation >= o->generation;', '           generation <= UINT64_MAX;'),
-    _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'media/saved_policy.c',
+    _m('memo, emptied page', 'what was forgotten since is overwritten', 'unit memo clean', 'media/memo.c',
        'return !is_zero(p) || is_of_us(o, number);', 'return !is_zero(p);'),
-    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'media/saved_policy.c', 'p->number == number && ', ''),
-    _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'media/saved_policy.c',
+    _m('memo, number', 'number of a page of the memo', 'unit memo page_checks', 'media/memo.c', 'p->number == number && ', ''),
+    _m('memo, sum', 'checksum of a page of the memo', 'unit memo page_checks', 'media/memo.c',
        ' && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);', ';'),
     _m('memo, named while open', 'a session takes the name of what was kept away', 'unit memo crash', SUPER,
        '    memset(&sb->memo, 0, sizeof(sb->memo)); /*', '    /*'),
@@ -361,7 +361,7 @@ MUTANTS = [
        'at_or_acq_rel(&r->owned[slot / 64], bit);\n    return true;'),
     # What only the other thread's turn shows (turns.c).
     _m('held, pinned and then looked at', 'second look at an entry of the probation buffer that was pinned',
-       'turns leaving: pin, push', PROBATION, 'if (at_load_seq_cst(&p->held[*e].version) == version) {',
+       'turns leaving: pin, push', PROBATION, 'if (at_load_seq_cst(&p->entry[*e].version) == version) {',
        'if (version & 1) {'),
     _m('held, ticket and then looked at', 'second look at an entry that leaves the buffer, after its ticket',
        'turns leaving: push, write', HOLD,
@@ -472,16 +472,16 @@ MUTANTS = [
        'unit platform blocked_signals', 'platform/posix.c',
        '    at_store_release(&cm_plat_ready, THREAD_GUARDED); /* every thread passes cm_plat_thread_begin */\n', ''),
     _m('blocked signals, order', 'a thread is made ready before it looks at the pool', 'unit platform blocked_signals',
-       'api/calls.c', '    r->glance = cm_glance_begin(f, offset, len);\n', '',
+       'api/calls.c', '    r->fast = cm_fast_begin(f, offset, len);\n', '',
        'api/calls.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
-       '    r->glance = cm_glance_begin(f, offset, len);\n    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
+       '    r->fast = cm_fast_begin(f, offset, len);\n    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
     _m('dead file', 'what a killed cm_create left is removed by the next', 'unit platform create_killed',
        'platform/posix_create.c', '            rc = remove_dead(name);', '            rc = CM_EEXIST;'),
     _m('name at the end', 'a pool file has its name when it is done', 'unit platform create_killed', 'api/cache.c',
        '    e = cm_plat_file_map(&f, g.data_align, &d);\n    if (e == 0)\n        e = format_at',
-       '    e = cm_plat_file_publish(&f, path);\n    if (e == 0)\n        e = cm_plat_file_map(&f, g.data_align, &d);\n'
+       '    e = cm_plat_file_link(&f, path);\n    if (e == 0)\n        e = cm_plat_file_map(&f, g.data_align, &d);\n'
        '    if (e == 0)\n        e = format_at',
-       'api/cache.c', '        e = cm_plat_file_publish(&f, path); /* last', '        e = 0; /* last'),
+       'api/cache.c', '        e = cm_plat_file_link(&f, path); /* last', '        e = 0; /* last'),
     _m('live file', 'what a live cm_create makes is not removed', 'unit platform create_beside', 'platform/posix_create.c',
        '    if (rc == 0 && leads_to(name, file_fd(&f)) && unlink(name) != 0) {', '    if (unlink(name) != 0) {'),
     _m('name taken', 'a name that was taken meanwhile is not replaced', 'unit platform create_taken',
@@ -1012,7 +1012,7 @@ BENIGN = [
        ''),
     _m('memo, fence', 'fence after writing the memo',
        'writing CLEAN fences as well, and what is missing of a page fails its sum; the fence is for the sync that '
-       'may follow', 'media/saved_policy.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
+       'may follow', 'media/memo.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
        PUBLISH, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),

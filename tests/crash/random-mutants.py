@@ -44,11 +44,10 @@ from mutation import Failure, end_all, run  # noqa: E402
 
 # Unit programs that know the file best; then all others. The keys are what is changed by default.
 UNITS = {
-    'protocol/admit.c': 'block probation flight',
     'protocol/bracket.c': 'file block',
     'protocol/evict.c': 'pin block',
     'state/file.c': 'file record block',
-    'protocol/fill.c': 'probation block',
+    'protocol/fill.c': 'probation block flight',
     'api/read_through.c': 'flight',
     'protocol/forget.c': 'block probation',
     'api/read_fast.h': 'block',

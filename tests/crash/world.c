@@ -857,7 +857,7 @@ static void settle(void)
 {
     end_open(false);
     checkpoint();
-    cm_hold_settle(w.cache);
+    cm_fill_buffered_drain(w.cache);
     checkpoint();
 }
 static void op_close(void)
@@ -1109,7 +1109,7 @@ static void op_drop(void)
     uint32_t valid;
     bool busy;
     enum cm_found r = cm_lookup_pin(w.cache, &k, &slot, &valid, &busy);
-    if (r != CM_FOUND_HIT && r != CM_FOUND_HELD)
+    if (r != CM_FOUND_HIT && r != CM_FOUND_BUFFERED)
         return;
     cm_lookup_unpin(w.cache, slot);
     if (slot >= POOL_SLOTS) /* it waits in DRAM */

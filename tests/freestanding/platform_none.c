@@ -26,7 +26,7 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     return CM_ENOTSUP;
 }
 
-int cm_plat_file_publish(struct cm_plat_file *f, const char *path)
+int cm_plat_file_link(struct cm_plat_file *f, const char *path)
 {
     (void)f, (void)path;
     return CM_ENOTSUP;

@@ -680,8 +680,8 @@ static void op_late_validator(void)
     trace("late validator of file %d: %d", o->file, r);
     if (r >= 0)
         return;
-    must(cm_file_open(t.cache, &t.origin[o->file].id, &o->v,
-                      t.sole[o->file] ? CM_SOLE_WRITER : 0, &again),
+    must(cm_file_open(t.cache, &t.origin[o->file].id, &o->v, t.sole[o->file] ? CM_SOLE_WRITER : 0,
+                      &again),
          "cm_file_open with a late validator");
     must(cm_file_close(again), "cm_file_close");
 }
@@ -732,11 +732,25 @@ static void step(void)
         unsigned weight;
         void (*op)(void);
     } ops[] = {
-        { 400, op_read }, { 100, op_read_through }, { 300, op_read_origin }, { 400, op_fill },
-        { 60, op_pin },   { 25, op_begin },         { 50, op_write_origin }, { 60, op_end },
-        { 30, op_sync },  { 10, op_foreign },       { 40, op_revalidate },   { 15, op_reopen_file },
-        { 3, op_rare },   { 2, op_close },          { 2, op_crash },         { 3, op_power_cut },
-        { 1, op_check },  { 20, op_take_validator }, { 15, op_late_validator },
+        { 400, op_read },
+        { 100, op_read_through },
+        { 300, op_read_origin },
+        { 400, op_fill },
+        { 60, op_pin },
+        { 25, op_begin },
+        { 50, op_write_origin },
+        { 60, op_end },
+        { 30, op_sync },
+        { 10, op_foreign },
+        { 40, op_revalidate },
+        { 15, op_reopen_file },
+        { 3, op_rare },
+        { 2, op_close },
+        { 2, op_crash },
+        { 3, op_power_cut },
+        { 1, op_check },
+        { 20, op_take_validator },
+        { 15, op_late_validator },
     };
     unsigned total = 0;
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)

@@ -17,10 +17,10 @@
 
 struct ofile {
     cm_file_id id;
-    uint64_t max;                   /* bytes the arrays hold */
-    uint8_t *data, *synced;         /* now, and what a power cut leaves */
+    uint64_t max;           /* bytes the arrays hold */
+    uint8_t *data, *synced; /* now, and what a power cut leaves */
     uint64_t size, synced_size;
-    int64_t stamp, synced_stamp;    /* tick of the last change */
+    int64_t stamp, synced_stamp; /* tick of the last change */
     bool unsynced;
 };
 

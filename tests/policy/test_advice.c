@@ -153,7 +153,7 @@ static double hot_after(const struct setting *s, int hot, int scanned, cm_stats_
     *cost = stats_of(&w);
     cost->pool_bytes -= before.pool_bytes;
     cost->evicted -= before.evicted;
-    cost->held -= before.held;
+    cost->buffered -= before.buffered;
     double percent = 100.0 * (double)read_hot(&w, w.slots) / (double)w.slots;
     end(&w);
     return percent;
@@ -191,7 +191,7 @@ static void test_noreuse(void)
         CHECK(with >= without - 1); /* placement is random */
         CHECK_EQ(cost.pool_bytes, 0);
         CHECK_EQ(cost.evicted, 0);
-        CHECK_EQ(cost.held, 0);
+        CHECK_EQ(cost.buffered, 0);
     }
 }
 

@@ -51,7 +51,7 @@ again:
      :: join ->
 #else
      if
-     :: join && fticket == ticket && intents == 0 -> /* cm_miss_is_good */
+     :: join && fticket == ticket && intents == 0 -> /* cm_ticket_may_hold */
 #endif
 #ifdef LATE_LOAD
         unlock();

@@ -2,7 +2,7 @@
  *
  * incarnation.pml - a file's incarnation changes while brackets are open (cm_file_renew,
  * release_incarnation, cm_file_link, cm_file_unlink in file.c; enroll, raise, cm_bracket_end,
- * cm_bracket_abort in bracket.c; cm_miss_take, cm_miss_holds in fill_ticket.c).
+ * cm_bracket_abort in bracket.c; cm_ticket_take, cm_ticket_holds in fill_ticket.c).
  *
  * Stripes depend on the incarnation, so a new one's stripe has no intents from brackets that began
  * under the old one. One block, two writers (ordinary or large brackets; a large one forgets by
@@ -120,7 +120,7 @@ proctype Filler() {
 #ifdef MISS_STALE_FIRST
      good = (stale == 0);
 #endif
-     mi = inc;      /* cm_miss_take: each load by itself, in this order */
+     mi = inc;      /* cm_ticket_take: each load by itself, in this order */
      mf = fticket;
      mt = ticket[mi];
      good = good && intents[mi] == 0;
@@ -133,7 +133,7 @@ proctype Filler() {
      if
      :: good ->
         v = ov;     /* the origin is read */
-        atomic {    /* publish, cm_miss_holds: decisive under the stripe's lock */
+        atomic {    /* publish, cm_ticket_holds: decisive under the stripe's lock */
           good = (mt == ticket[mi] && intents[mi] == 0);
 #ifndef NO_FILE_TICKET
           good = good && mi == inc && mf == fticket && stale == 0;

@@ -21,7 +21,7 @@
  *   NO_EVICT_FENCE  evict without fence 1            CLEAR_EARLY  evict drops cells before fence 1
  *   NO_DATA_FENCE   no fence 2 for the payload       NO_KEY_FLUSH ... for the key words
  *   NO_FENCE3       "stored" without fence 3         VALID_FIRST  publish before payload
- *   NO_TICKET TICKET_LATE NO_INTENTS                 CHECK_UNLOCKED  cm_miss_holds outside the lock
+ *   NO_TICKET TICKET_LATE NO_INTENTS                 CHECK_UNLOCKED  cm_ticket_holds outside the lock
  *   NO_FENCE4       cm_forget_begin without fence    UNLOCK_EARLY  cells dropped, lock released,
  *   NO_HELP         invalid headers not flushed                    and only then fence 4
  *   NO_SETTLE       make_room without settle_stale   TRUST_TAG    reader believes the cell's tag
@@ -149,11 +149,11 @@ inline filled(i) {
   fp[i] = 0; fk[i] = 0; ft[i] = 0; fd[i] = 0; fs[i] = 0; fo[i] = 0; fo2[i] = 0; fb[i] = 0;
   fx[i] = NONE
 }
-inline own_victim(i, S) { /* cm_ring_victim, and the header read of unpublish() */
+inline own_victim(i, S) { /* cm_ring_victim, and the header read of invalidate() */
   own[S] = 1; fs[i] = S;
   if :: hv[S] -> fo[i] = hk[S]; fp[i] = 3 :: else -> fp[i] = 4 fi
 }
-inline miss(i, k) { /* cm_miss_take */
+inline miss(i, k) { /* cm_ticket_take */
   fn[i]--;
 #ifndef NO_INTENTS
   if :: intents[ST(k)] > 0 :: else ->

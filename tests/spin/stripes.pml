@@ -2,7 +2,7 @@
  *
  * stripes.pml - brackets and misses over several stripes; the lock-free miss against the two stores
  * of a begin (cm_stripe_begin, cm_stripe_end, cm_stripe_ticket in stripe.h; cm_forget_begin,
- * cm_forget_end in forget.c, cm_miss_take in fill_ticket.c, publish in publish.c).
+ * cm_forget_end in forget.c, cm_ticket_take in fill_ticket.c, publish in publish.c).
  *
  * Two blocks, in two stripes (-DSAME: in one, as when two groups hash alike). One writer brackets
  * both blocks, the other one block 1. A filler takes both tickets, reads the origin once and

@@ -36,7 +36,7 @@ proctype Filler() {
   do
   :: fills > 0 ->
      fills--;
-     mi = inc; mt = ticket; /* cm_miss_take */
+     mi = inc; mt = ticket; /* cm_ticket_take */
      atomic { ms = stripe_ticket; good = (intents == 0) };
      good = good && stale == 0;
      if
@@ -53,7 +53,7 @@ proctype Filler() {
         fi;
 #endif
         lock(slk);
-        good = (ms == stripe_ticket && intents == 0 && mi == inc); /* cm_miss_holds, a load a step */
+        good = (ms == stripe_ticket && intents == 0 && mi == inc); /* cm_ticket_holds, a load a step */
         good = good && mt == ticket;
         good = good && stale == 0;
         if :: good -> cache[mi] = v :: else fi;

@@ -25,7 +25,10 @@ struct harness_test {
     const char *name;
     void (*run)(void);
 };
-#define TEST(name) { #name, test_##name }
+#define TEST(name)                                                                                 \
+    {                                                                                              \
+#name, test_##name                                                                         \
+    }
 
 static unsigned harness_failures; /* of the running test */
 static const char *harness_skip;  /* reason, or NULL */

@@ -15,18 +15,18 @@
 #include "policy/rule_choice.h"
 #include "state/policy_sample.h"
 
-static void play_with(uint32_t slots, uint32_t buffer, struct cm_mini_rule rule, bool again,
+static void play_with(uint32_t slots, uint32_t buffer, struct cm_sim_rule rule, bool again,
                       const char *trace, const char *want)
 {
-    struct cm_mini *m = calloc(1, sizeof(*m));
+    struct cm_sim *m = calloc(1, sizeof(*m));
     char happened[100], *out = happened, last = 0;
-    uint32_t *memory = calloc(CM_MINI_WORDS(slots, buffer), sizeof(*memory));
-    cm_mini_begin(m, memory, slots, buffer, &rule);
+    uint32_t *memory = calloc(CM_SIM_WORDS(slots, buffer), sizeof(*memory));
+    cm_sim_begin(m, memory, slots, buffer, &rule);
     for (; *trace; trace++) {
         if (isupper((unsigned char)*trace)) {
-            cm_mini_drop(m, (uint32_t)mix((uint64_t)tolower((unsigned char)*trace)));
+            cm_sim_drop(m, (uint32_t)mix((uint64_t)tolower((unsigned char)*trace)));
         } else {
-            bool hit = cm_mini_read(m, (uint32_t)mix((uint64_t)*trace), again && *trace == last);
+            bool hit = cm_sim_read(m, (uint32_t)mix((uint64_t)*trace), again && *trace == last);
             *out++ = hit ? 'h' : 'm';
         }
         last = *trace;
@@ -40,7 +40,7 @@ static void play_with(uint32_t slots, uint32_t buffer, struct cm_mini_rule rule,
     FAIL("another outcome");
 }
 
-static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const char *trace,
+static void play(uint32_t slots, struct cm_sim_rule rule, bool again, const char *trace,
                  const char *want)
 {
     play_with(slots, 0, rule, again, trace, want);
@@ -48,11 +48,11 @@ static void play(uint32_t slots, struct cm_mini_rule rule, bool again, const cha
 
 /* ---- One mini -------------------------------------------------------------------------------- */
 
-static const struct cm_mini_rule one_of_four = { 1, 2, false };
+static const struct cm_sim_rule one_of_four = { 1, 2, false };
 
 static void test_probation(void)
 {
-    struct cm_mini_rule rule = one_of_four;
+    struct cm_sim_rule rule = one_of_four;
     play(4, rule, false, "aaabcdefghija", "mhhmmmmmmmmmh");
     rule.earn = 3;
     play(4, rule, false, "aaabcdefghija", "mhhmmmmmmmmmm");
@@ -75,7 +75,7 @@ static void test_drop(void)
 /* A slot that was used goes only to what the ghost remembers. */
 static void test_remembered(void)
 {
-    const struct cm_mini_rule rule = { 1, 2, true };
+    const struct cm_sim_rule rule = { 1, 2, true };
     play(2, rule, false, "abcab", "mmmhh");
     play(2, rule, false, "abccbc", "mmmmhh"); /* c the second time: it takes what a had */
     play(2, rule, false, "abAcab", "mmmmh");  /* a dropped slot is no slot never used */
@@ -84,7 +84,7 @@ static void test_remembered(void)
 /* First-time blocks wait: hits there count, and two of them earn a slot that was used before. */
 static void test_buffer(void)
 {
-    struct cm_mini_rule rule = { 1, 2, true };
+    struct cm_sim_rule rule = { 1, 2, true };
     play_with(2, 1, rule, false, "abcdab", "mmmmhh");         /* a and b: there was room */
     play_with(2, 1, rule, false, "abcdefc", "mmmmmmm");       /* c left unearned... */
     play_with(2, 1, rule, false, "abcdcefc", "mmmmmmmh");     /* ... and was remembered */
@@ -98,7 +98,7 @@ static void test_buffer(void)
 
 static void test_buffer_drop(void)
 {
-    const struct cm_mini_rule rule = { 1, 2, true };
+    const struct cm_sim_rule rule = { 1, 2, true };
     play_with(2, 1, rule, false, "abcCc", "mmmm");
     play_with(2, 2, rule, false, "abcdDefccd", "mmmmmmmhm"); /* d's entry is empty until its turn */
     play_with(2, 1, rule, false, "abcAdca", "mmmmmm"); /* a dropped slot is no slot never used */
@@ -107,40 +107,40 @@ static void test_buffer_drop(void)
 /* What leaves the buffer unearned goes on probation in place, if the rule says so. */
 static void test_buffer_passes(void)
 {
-    const struct cm_mini_rule rule = { 1, 1, false };
+    const struct cm_sim_rule rule = { 1, 1, false };
     play_with(2, 1, rule, false, "abcdec", "mmmmmm");     /* c's slot is taken by d */
     play_with(2, 1, rule, false, "abcdcedc", "mmmmhmhh"); /* unless it is wanted again there */
 }
 
 static void check_bounded(uint32_t buffer)
 {
-    struct cm_mini_rule rule = { CM_MINI_SLOTS / 2, 2, false };
-    struct cm_mini *m = calloc(1, sizeof(*m));
+    struct cm_sim_rule rule = { CM_SIM_SLOTS / 2, 2, false };
+    struct cm_sim *m = calloc(1, sizeof(*m));
     uint64_t rng = 1;
-    uint32_t *memory = calloc(CM_MINI_WORDS(CM_MINI_SLOTS, buffer), sizeof(*memory));
-    cm_mini_begin(m, memory, CM_MINI_SLOTS, buffer, &rule);
+    uint32_t *memory = calloc(CM_SIM_WORDS(CM_SIM_SLOTS, buffer), sizeof(*memory));
+    cm_sim_begin(m, memory, CM_SIM_SLOTS, buffer, &rule);
     for (unsigned i = 0; i < 300000; i++) { /* everything at once; a sanitizer looks on */
         uint64_t r = next_random(&rng);
         m->rule.remembered = i / 10000 % 2 != 0;
         if (r >> 60 == 0)
-            cm_mini_drop(m, (uint32_t)mix(r % 1500));
+            cm_sim_drop(m, (uint32_t)mix(r % 1500));
         else
-            (void)cm_mini_read(m, (uint32_t)mix(r % 1500), (r >> 59 & 1) != 0);
+            (void)cm_sim_read(m, (uint32_t)mix(r % 1500), (r >> 59 & 1) != 0);
         CHECK(m->line_count <= m->line_max && m->on_probation <= m->slots);
     }
     unsigned probation = 0, held = 0, linked = 0;
-    for (unsigned s = 0; s < CM_MINI_SLOTS + buffer; s++) {
+    for (unsigned s = 0; s < CM_SIM_SLOTS + buffer; s++) {
         probation += (m->flag[s] & 4) != 0;
         held += (m->flag[s] & 16) != 0;
     }
     CHECK_EQ(probation, m->on_probation);
     CHECK(buffer == 0 ? held == 0 : held > buffer / 2);
-    for (unsigned h = 0; h < CM_MINI_HEADS(CM_MINI_SLOTS); h++)
+    for (unsigned h = 0; h < CM_SIM_HEADS(CM_SIM_SLOTS); h++)
         for (uint16_t s = m->head[h]; s != 0xffff; s = m->next[s])
             linked++;
     for (uint16_t s = m->free; s != 0xffff; s = m->next[s])
         linked++;
-    CHECK_EQ(linked, CM_MINI_SLOTS + held);
+    CHECK_EQ(linked, CM_SIM_SLOTS + held);
     free(memory);
     free(m);
 }
@@ -150,7 +150,7 @@ static void test_bounded(void)
     check_bounded(0);
     check_bounded(1);
     check_bounded(100);
-    check_bounded(CM_MINI_SLOTS);
+    check_bounded(CM_SIM_SLOTS);
 }
 
 /* ---- The sample ------------------------------------------------------------------------------ */
@@ -159,25 +159,25 @@ static void test_bounded(void)
  * of the same block of many files. */
 static void test_sample(void)
 {
-    uint64_t below = cm_mini_below(1, 100);
+    uint64_t below = cm_sim_below(1, 100);
     for (uint64_t file = 1; file < 20; file++) {
         for (unsigned stride = 1; stride <= 4; stride *= 2) {
             int in = 0;
             for (uint64_t b = 0; b < 5000; b++)
-                in += cm_mini_place(file, file * 1000 + b * stride) < below;
+                in += cm_sample_place(file, file * 1000 + b * stride) < below;
             CHECK(in >= 45 && in <= 55);
         }
     }
     int in = 0;
     for (uint64_t file = 1; file <= 5000; file++)
-        in += cm_mini_place(file, 7) < below;
+        in += cm_sample_place(file, 7) < below;
     CHECK(in >= 45 && in <= 55);
-    CHECK_EQ(cm_mini_below(100, 100), UINT64_C(1) << 32);
-    CHECK_EQ(cm_mini_below(512, UINT64_C(1) << 37), 1 << 4);
-    CHECK_EQ(cm_mini_share(1000, below), 10);
-    CHECK_EQ(cm_mini_share(3, below), 1);
-    CHECK_EQ(cm_mini_share(0, below), 0);
-    CHECK_EQ(cm_mini_share(UINT64_C(1) << 37, 1 << 4), 512);
+    CHECK_EQ(cm_sim_below(100, 100), UINT64_C(1) << 32);
+    CHECK_EQ(cm_sim_below(512, UINT64_C(1) << 37), 1 << 4);
+    CHECK_EQ(cm_sim_share(1000, below), 10);
+    CHECK_EQ(cm_sim_share(3, below), 1);
+    CHECK_EQ(cm_sim_share(0, below), 0);
+    CHECK_EQ(cm_sim_share(UINT64_C(1) << 37, 1 << 4), 512);
 }
 
 /* ---- The curve ------------------------------------------------------------------------------- */
@@ -284,7 +284,7 @@ static void test_loop(void)
     for (unsigned i = 0; i + 1 < CM_CURVE_SIZES; i++)
         CHECK(c->size[i].misses >= c->size[i + 1].misses);
     cm_curve_drop(c, (uint32_t)mix(5), 0xffffffff);
-    CHECK(!cm_mini_read(&c->size[6].mini, (uint32_t)mix(5), false));
+    CHECK(!cm_sim_read(&c->size[6].mini, (uint32_t)mix(5), false));
     free(c);
 }
 
@@ -294,19 +294,19 @@ static void test_loop(void)
 static void test_auto_loop(void)
 {
     enum { SLOTS = 100, LOOP = 200 };
-    struct cm_auto *a = calloc(1, sizeof(*a));
+    struct cm_choice *a = calloc(1, sizeof(*a));
     unsigned chosen_at = 0;
-    uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
-    cm_auto_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, 20);
+    uint32_t *memory = calloc(CM_CHOICE_WORDS(SLOTS), sizeof(*memory));
+    cm_choice_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, 20);
     CHECK_EQ(a->mini[0].mini.slots, SLOTS);
     CHECK_EQ(a->mini[2].mini.rule.probation, 50);
-    CHECK_EQ(cm_auto_rule(a)->earn, 1);
-    CHECK(!cm_auto_rule(a)->remembered);
+    CHECK_EQ(cm_choice_rule(a)->earn, 1);
+    CHECK(!cm_choice_rule(a)->remembered);
     for (unsigned i = 0; i < 50 * LOOP; i++)
-        if (cm_auto_read(a, (uint32_t)mix(i % LOOP), 0xffffffff, false) && chosen_at == 0)
+        if (cm_choice_read(a, (uint32_t)mix(i % LOOP), 0xffffffff, false) && chosen_at == 0)
             chosen_at = i + 1;
     CHECK_EQ(chosen_at, 800); /* eight times the mini's slots */
-    CHECK(cm_auto_rule(a)->remembered);
+    CHECK(cm_choice_rule(a)->remembered);
     CHECK(a->reads < 16 * SLOTS + 512);
     free(memory);
     free(a);
@@ -319,12 +319,12 @@ static void test_auto_wear(void)
     enum { SLOTS = 100, BLOCKS = 130 };
     unsigned chosen[2];
     for (unsigned i = 0; i < 2; i++) {
-        struct cm_auto *a = calloc(1, sizeof(*a));
+        struct cm_choice *a = calloc(1, sizeof(*a));
         uint64_t rng = 1;
-        uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
-        cm_auto_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, i == 0 ? 20 : 1000);
+        uint32_t *memory = calloc(CM_CHOICE_WORDS(SLOTS), sizeof(*memory));
+        cm_choice_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, i == 0 ? 20 : 1000);
         for (unsigned n = 0; n < 5000; n++)
-            (void)cm_auto_read(a, (uint32_t)mix(next_random(&rng) % BLOCKS), 0, false);
+            (void)cm_choice_read(a, (uint32_t)mix(next_random(&rng) % BLOCKS), 0, false);
         chosen[i] = a->chosen;
         free(memory);
         free(a);
@@ -340,21 +340,21 @@ static void test_auto_buffer(void)
     enum { SLOTS = 100, READS = 10000 };
     const struct cm_curve_pool pool = { SLOTS, 1 };
     for (unsigned i = 0; i < 2; i++) {
-        struct cm_auto *a = calloc(1, sizeof(*a));
-        uint32_t *memory = calloc(CM_AUTO_WORDS(SLOTS), sizeof(*memory));
-        cm_auto_begin(a, memory, SLOTS, &pool, i == 0 ? 100 : 1000);
+        struct cm_choice *a = calloc(1, sizeof(*a));
+        uint32_t *memory = calloc(CM_CHOICE_WORDS(SLOTS), sizeof(*memory));
+        cm_choice_begin(a, memory, SLOTS, &pool, i == 0 ? 100 : 1000);
         CHECK_EQ(a->mini[0].mini.buffer, 1);
-        CHECK(cm_auto_rule(a)->remembered && cm_auto_rule(a)->earn == 2);
+        CHECK(cm_choice_rule(a)->remembered && cm_choice_rule(a)->earn == 2);
         for (uint64_t n = 0; n < READS; n++) {
-            (void)cm_auto_read(a, (uint32_t)mix(n), 0, false);
+            (void)cm_choice_read(a, (uint32_t)mix(n), 0, false);
             if (n % 4 == 0)
-                (void)cm_auto_read(a, (uint32_t)mix(n - 4), 0, false);
+                (void)cm_choice_read(a, (uint32_t)mix(n - 4), 0, false);
         }
-        CHECK_EQ(cm_auto_rule(a)->remembered, i == 1); /* is a hit worth four fills? */
+        CHECK_EQ(cm_choice_rule(a)->remembered, i == 1); /* is a hit worth four fills? */
         for (uint64_t n = 0; n < READS; n++)
-            (void)cm_auto_read(a, (uint32_t)mix(READS + n), 0, false);
-        CHECK(cm_auto_rule(a)->remembered); /* nothing is read twice: back to the default */
-        CHECK_EQ(cm_auto_rule(a)->probation, 0);
+            (void)cm_choice_read(a, (uint32_t)mix(READS + n), 0, false);
+        CHECK(cm_choice_rule(a)->remembered); /* nothing is read twice: back to the default */
+        CHECK_EQ(cm_choice_rule(a)->probation, 0);
         free(memory);
         free(a);
     }
@@ -496,7 +496,7 @@ static void test_pool_auto_buffer(void)
         CHECK(!read_or_put(f, n));
     cm_stats_data after = pool_stats(p.c);
     /* But for what finds all cells of its buckets taken, in the buffer or in the pool. */
-    CHECK(after.held - before.held >= 95);
+    CHECK(after.buffered - before.buffered >= 95);
     CHECK(after.promoted - before.promoted >= 95);
     CHECK(after.fill_blocks - before.fill_blocks >= 95);
     for (uint64_t end = n + 5000; n < end; n++)

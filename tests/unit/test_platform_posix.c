@@ -315,7 +315,7 @@ static void test_create_beside(void)
     CHECK_EQ(names_there(), 1);
     CHECK_EQ(cm_plat_file_create(&g, in_dir("pool"), MIB, true, NULL, NULL), CM_EEXIST);
     CHECK_EQ(g.handle, -1);
-    CHECK_EQ(cm_plat_file_publish(&f, in_dir("pool")), 0);
+    CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), 0);
     CHECK_EQ(names_there(), 1);
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
@@ -335,7 +335,7 @@ static void test_create_taken(void)
         no_nameless = beside != 0;
         REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
         make_file(in_dir("pool"), "mine");
-        CHECK_EQ(cm_plat_file_publish(&f, in_dir("pool")), CM_EEXIST);
+        CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), CM_EEXIST);
         cm_plat_file_abandon(&f, in_dir("pool"));
         CHECK_EQ(stat(in_dir("pool"), &st), 0);
         CHECK_EQ(st.st_size, 4);

@@ -240,7 +240,7 @@ static void test_create(void)
     CHECK_EQ(cm_plat_file_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
     CHECK_EQ(os_size(path), -1);
     CHECK_EQ(cm_plat_file_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
-    CHECK_EQ(cm_plat_file_publish(&f, path), 0);
+    CHECK_EQ(cm_plat_file_link(&f, path), 0);
     CHECK_EQ(os_size(in_dir("pool.cachemax-new")), -1);
     CHECK_EQ(os_size(path), 3 * MIB + PAGE);
     CHECK(os_space(path) >= 3 * MIB + PAGE);

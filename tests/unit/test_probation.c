@@ -52,7 +52,7 @@ static void test_no_write(void)
     struct pool p;
     cm_file *f = set_up_full(&p);
     int64_t written = STAT(p.c, pool_bytes), filled = STAT(p.c, fill_blocks);
-    int64_t held = STAT(p.c, held), hits_before = STAT(p.c, hit_blocks);
+    int64_t held = STAT(p.c, buffered), hits_before = STAT(p.c, hit_blocks);
     uint8_t *image = malloc((size_t)p.bytes);
     memcpy(image, p.base, (size_t)p.bytes);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
@@ -63,7 +63,7 @@ static void test_no_write(void)
     CHECK_EQ(hits(f, 0, HELD, 5), HELD);
     CHECK_EQ(STAT(p.c, pool_bytes), written);
     CHECK_EQ(STAT(p.c, fill_blocks), filled);
-    CHECK_EQ(STAT(p.c, held), held + HELD);
+    CHECK_EQ(STAT(p.c, buffered), held + HELD);
     CHECK_EQ(STAT(p.c, probation_hits), HELD);
     CHECK_EQ(STAT(p.c, hit_blocks), hits_before + HELD);
     free(image);
@@ -229,7 +229,7 @@ static void test_no_cell(void)
     CHECK_EQ(put_all(f, 0, 40, 5), 40);
     CHECK_EQ(hits(f, 0, 40, 5), 40);
     CHECK_EQ(STAT(p.c, fill_blocks), 40);
-    CHECK_EQ(STAT(p.c, held), 0);
+    CHECK_EQ(STAT(p.c, buffered), 0);
     memset(b->cell, 0, b->buckets * CM_PROBATION_WAYS * sizeof(*b->cell));
     pool_end(&p);
 }
@@ -250,7 +250,7 @@ static void test_no_cell_together(void)
     CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), 0);
     CHECK_EQ(hits(f, 0, n, 5), n);
     CHECK_EQ(STAT(p.c, fill_blocks), n);
-    CHECK_EQ(STAT(p.c, held), 0);
+    CHECK_EQ(STAT(p.c, buffered), 0);
     memset(b->cell, 0, b->buckets * CM_PROBATION_WAYS * sizeof(*b->cell));
     pool_end(&p);
 }
@@ -454,7 +454,7 @@ static void test_promotion_beside_pin(void)
     CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
     CHECK_EQ(cm_unpin(&late_pins), 0);
     for (unsigned e = 0; e < HELD; e++)
-        CHECK_EQ(p.c->probation.held[e].busy, 0); /* nobody kept one */
+        CHECK_EQ(p.c->probation.entry[e].busy, 0); /* nobody kept one */
     pool_end(&p);
 }
 

@@ -26,7 +26,7 @@ static void make_bytes(void)
 }
 
 /* All lengths, at some alignments. */
-static void compare(cm_sum_fn sum)
+static void compare(cm_checksum_fn sum)
 {
     static const size_t offsets[] = { 0, 1, 8, 33, 63 };
 
@@ -41,23 +41,23 @@ static void compare(cm_sum_fn sum)
 static void test_every_variant(void)
 {
     make_bytes();
-    for (size_t i = 0; cm_sum_variant(i); i++)
-        compare(cm_sum_variant(i));
-    CHECK(cm_sum_variant(0) != NULL);
+    for (size_t i = 0; cm_checksum_variant(i); i++)
+        compare(cm_checksum_variant(i));
+    CHECK(cm_checksum_variant(0) != NULL);
 }
 
 static void test_the_chosen_one(void)
 {
     make_bytes();
-    compare(cm_sum);
+    compare(cm_checksum);
 }
 
 /* One variant agrees with itself: says so, where that is all the comparison is. */
 static void test_there_are_several(void)
 {
-    if (!cm_sum_variant(1))
+    if (!cm_checksum_variant(1))
         SKIP("one way to sum here: no AVX2, or not used on this system");
-    CHECK(cm_sum_variant(0) != cm_sum_variant(1));
+    CHECK(cm_checksum_variant(0) != cm_checksum_variant(1));
 }
 
 static const struct harness_test tests[] = {

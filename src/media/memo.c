@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * saved_policy.c - what the policy knows, kept in the pool over a clean close.
+ * memo.c - what the policy knows, kept in the pool over a clean close.
  *
  * Owns: the memo pages. They hold counts and KNOWN of the slots, then the ghost; what has no room
  * (CM_MEMO_PAGES_MAX) is not kept. A close writes those that changed, as a new generation, and has
@@ -15,7 +15,7 @@
  *
  * Who: cache.c; ring.c and ghost.c by their `reach`.
  */
-#include "media/saved_policy.h"
+#include "media/memo.h"
 
 #include <string.h>
 

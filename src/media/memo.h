@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * saved_policy.h - what the policy knows, kept in the pool over a clean close.
+ * memo.h - what the policy knows, kept in the pool over a clean close.
  */
 #ifndef CM_MEMO_H
 #define CM_MEMO_H
