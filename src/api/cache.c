@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cache.c - a pool's life: create, open, close, and what it says about itself.
+ * cache.c - an open pool: open, close, and the memory that it takes.
  *
  * Owns: struct cm_cache, and the order in which its parts come up and go down. Opening reads one
  * page, writes two and allocates lazily zeroed memory: it takes the same time for any size.
  *
- * Who: users, through cachemax.h. The calls on files are in calls.c.
+ * Who: users, through cachemax.h. create.c makes pools, info.c tells about them, calls.c has the
+ * calls on files.
  */
 #include "api/cache.h"
 
@@ -15,8 +16,9 @@
 
 #include "api/read_through.h"
 #include "protocol/fill_buffered.h"
-#include "media/file_table.h"
+#include "state/object.h"
 #include "state/policy_sample.h"
+#include "media/file_table.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
 
@@ -39,7 +41,7 @@ int cm_take_options(void *to, size_t size, const void *from)
     return 0;
 }
 
-static bool all_zero(const uint64_t *v, size_t n)
+bool cm_all_zero(const uint64_t *v, size_t n)
 {
     uint64_t any = 0;
     for (size_t i = 0; i < n; i++)
@@ -47,7 +49,7 @@ static bool all_zero(const uint64_t *v, size_t n)
     return any == 0;
 }
 
-static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
+void cm_say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
 {
     char text[512];
     if (!log)
@@ -64,20 +66,9 @@ void cm_log(const struct cm_cache *c, int level, const char *format, ...)
     struct cm_callback frame;
     cm_callback_begin(c, &frame);
     va_start(ap, format);
-    say(c->opts.log, c->opts.log_ctx, level, format, ap);
+    cm_say(c->opts.log, c->opts.log_ctx, level, format, ap);
     va_end(ap);
     cm_callback_end(&frame);
-}
-
-static int refuse(const cm_create_options *o, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static int refuse(const cm_create_options *o, int code, const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    say(o->log, o->log_ctx, CM_LOG_ERROR, format, ap);
-    va_end(ap);
-    return code;
 }
 
 static void *default_alloc(void *ctx, size_t bytes)
@@ -90,113 +81,6 @@ static void default_free(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
     cm_plat_free(p, bytes);
-}
-
-/* ---- Creating -------------------------------------------------------------------------------- */
-
-uint64_t cm_pool_size_min(void)
-{
-    return cm_format_size_min();
-}
-
-uint64_t cm_pool_size_max(void)
-{
-    return CM_POOL_SIZE_MAX;
-}
-
-static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
-{
-    if ((o->flags & ~(uint32_t)CM_CREATE_SPARSE) || !all_zero(o->reserved, 4))
-        return refuse(o, CM_EINVAL, "unknown option flags");
-    int e = cm_format_plan(size, o->max_files, g);
-    if (e == CM_EPOOLSIZE)
-        return refuse(o, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
-                      (unsigned long long)size, CM_BLOCK_SIZE,
-                      (unsigned long long)cm_format_size_min(),
-                      (unsigned long long)CM_POOL_SIZE_MAX);
-    if (e)
-        return refuse(o, e, "no room for %llu files in a pool of %llu bytes",
-                      (unsigned long long)o->max_files, (unsigned long long)size);
-    return 0;
-}
-
-/* Writes the superblocks of a new pool at `base`; everything else is zero. */
-static int format_at(uint8_t *base, const struct cm_geometry *g, struct cm_plat_file *file,
-                     enum cm_durability durability)
-{
-    struct cm_media m = { .base = base, .geo = *g };
-    struct cm_superblocks s = { .media = &m, .file = file };
-    uint8_t uuid[16];
-    uint64_t seed;
-    int e = cm_plat_random(uuid, sizeof(uuid));
-    if (e == 0)
-        e = cm_plat_random(&seed, sizeof(seed));
-    if (e)
-        return e;
-    m.ops = cm_persist_choose(durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
-    s.sync = durability == CM_DURABILITY_PAGECACHE;
-    cm_super_init(&s.now, g, uuid, seed, (uint64_t)cm_plat_wall_ns());
-    s.now.durability = durability;
-    /* Guarded: a sparse file on a full volume faults at its first store. */
-    e = cm_guard_add(base, (size_t)g->pool_size);
-    if (e)
-        return e;
-    e = cm_super_format(&s);
-    cm_guard_remove(base);
-    return e;
-}
-
-int cm_create(const char *path, const cm_create_options *opts)
-{
-    cm_create_options o;
-    struct cm_geometry g;
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    enum cm_durability d;
-    int e = path && opts ? cm_take_options(&o, sizeof(o), opts) : CM_EINVAL;
-    if (e == 0)
-        e = plan(&o, o.size, &g);
-    if (e == 0)
-        e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
-                                o.progress_ctx);
-    if (e)
-        return e;
-    e = cm_plat_file_map(&f, g.data_align, &d);
-    if (e == 0)
-        e = format_at(f.base, &g, &f, d);
-    if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
-        e = CM_ENOSPC; /* what a hole that cannot be filled means */
-    if (e == 0)
-        e = cm_plat_file_sync(&f, 0, g.index_offset);
-    if (e == 0)
-        e = cm_plat_file_link(&f, path); /* last: who is killed before that leaves no pool */
-    if (e)
-        cm_plat_file_abandon(&f, path);
-    else
-        cm_plat_file_close(&f);
-    return e;
-}
-
-int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
-{
-    cm_create_options o;
-    struct cm_geometry g;
-    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? cm_take_options(&o, sizeof(o), opts)
-                                                         : CM_EINVAL;
-    if (e == 0 && o.size != 0 && o.size != bytes)
-        e = CM_EINVAL;
-    if (e == 0)
-        e = plan(&o, bytes, &g);
-    if (e)
-        return e;
-    /* Old superblocks first, durably, and new ones last: a crash in between leaves no pool. */
-    struct cm_media m = { .base = base, .geo = g, .ops = cm_persist_choose(CM_FLUSH_LINES) };
-    struct cm_superblocks s = { .media = &m };
-    e = cm_super_kill(&s);
-    static const uint8_t zero[CM_BLOCK_SIZE];
-    for (uint64_t at = CM_STATS_OFFSET; at < g.slot_offset && e == 0; at += CM_BLOCK_SIZE)
-        e = cm_media_copy(&m, (uint8_t *)base + at, zero, CM_BLOCK_SIZE);
-    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */
-    return e ? e : format_at(base, &g, NULL, CM_DURABILITY_DAX);
 }
 
 /* ---- DRAM ------------------------------------------------------------------------------------ */
@@ -246,7 +130,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     memcpy(p, list, sizeof(list));
 }
 
-static uint64_t dram_bytes(const struct cm_geometry *g)
+uint64_t cm_cache_dram_bytes(const struct cm_geometry *g)
 {
     struct cm_cache c = { .media.geo = *g };
     struct part p[PARTS];
@@ -292,7 +176,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
     if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
         o.memory_durability > CM_DURABILITY_DAX || o.policy > CM_POLICY_S3R ||
-        o.wear_weight > WEAR_MAX || !all_zero(o.reserved, 2))
+        o.wear_weight > WEAR_MAX || !cm_all_zero(o.reserved, 2))
         return CM_EINVAL;
     if (!o.alloc) {
         o.alloc = default_alloc;
@@ -463,14 +347,14 @@ static int lock_pool(cm_cache *c, const char *path)
 }
 
 /* A file too small for two superblocks: cut off, or never a pool? */
-static int judge_small(struct cm_plat_file *f)
+int cm_judge_small_file(struct cm_plat_file *f)
 {
     uint8_t magic[8];
     bool pool = cm_plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
     return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
 }
 
-static bool too_small(const struct cm_plat_file *f)
+bool cm_file_too_small(const struct cm_plat_file *f)
 {
     return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
 }
@@ -496,8 +380,8 @@ static int open_file(cm_cache *c, const char *path)
                 : cm_plat_file_open_trusted(&c->file, path, why);
     if (why[0])
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, why);
-    if (e == 0 && too_small(&c->file)) {
-        e = judge_small(&c->file);
+    if (e == 0 && cm_file_too_small(&c->file)) {
+        e = cm_judge_small_file(&c->file);
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
     }
     if (e == 0)
@@ -629,181 +513,5 @@ int cm_close(cm_cache *c)
         say_if_deleted(c);
     }
     destroy(c);
-    return e;
-}
-
-/* ---- Saying ---------------------------------------------------------------------------------- */
-
-const char *cm_strerror(int code)
-{
-    switch (code) {
-    case 0:
-        return "success";
-#define CM_X(name, value, text)                                                                    \
-    case value:                                                                                    \
-        return text;
-        CM_ERROR_MAP(CM_X)
-#undef CM_X
-    default:
-        return "unknown error";
-    }
-}
-
-const char *cm_errname(int code)
-{
-    switch (code) {
-    case 0:
-        return "CM_OK";
-#define CM_X(name, value, text)                                                                    \
-    case value:                                                                                    \
-        return #name;
-        CM_ERROR_MAP(CM_X)
-#undef CM_X
-    default:
-        return "CM_?";
-    }
-}
-
-#define TEXT_OF(n) #n
-#define TEXT(n) TEXT_OF(n)
-
-const char *cm_version(void)
-{
-    return TEXT(CM_VERSION_MAJOR) "." TEXT(CM_VERSION_MINOR) "." TEXT(CM_VERSION_PATCH);
-}
-
-/* Copies a filled-in result to a caller whose struct may be an older, shorter one. */
-static int give_result(void *to, const void *from, size_t size)
-{
-    uint32_t room;
-    memcpy(&room, to, sizeof(room));
-    if (room < 2 * sizeof(room))
-        return CM_EINVAL;
-    memcpy(to, from, room < size ? room : size);
-    memcpy(to, &room, sizeof(room));
-    return 0;
-}
-
-static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_info *info)
-{
-    const struct cm_persist_ops *ops =
-        cm_persist_choose(sb->durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
-    memset(info, 0, sizeof(*info));
-    info->version = sb->version;
-    memcpy(info->uuid, sb->uuid, 16);
-    info->size = sb->pool_size;
-    info->slots = sb->slots;
-    info->max_files = cm_format_max_files(g);
-    info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
-    info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
-    info->created_at_ns = sb->created_ns;
-    info->dram_bytes = dram_bytes(g);
-    info->epoch = sb->epoch;
-    info->used_slots = sb->frontier;
-    info->durability = sb->durability;
-    info->clean = sb->state == CM_SUPER_CLEAN;
-    info->owner_pid = sb->owner_pid;
-    snprintf(info->flush, sizeof(info->flush), "%s", ops->flush_name);
-    snprintf(info->copy, sizeof(info->copy), "%s", ops->copy_name);
-}
-
-int cm_get_info(cm_cache *c, cm_info *out)
-{
-    cm_info info;
-    int e = cm_enter_cache(c);
-    if (e || !out)
-        return e ? e : CM_EINVAL;
-    if (!c->readonly)
-        (void)cm_cache_whole(c); /* said; the call itself is about something else */
-    cm_lock_acquire(&c->super.lock);
-    struct cm_super sb = c->super.now;
-    cm_lock_release(&c->super.lock);
-    describe(&sb, &c->media.geo, &info);
-    info.used_files = cm_record_estimate(&c->media);
-    if (!c->readonly) {
-        info.used_slots = at_load_relaxed(&c->ring.frontier);
-        info.owned = 1;
-    }
-    info.emptied = c->emptied;
-    info.mode = cm_cache_mode(c);
-    info.superblocks_damaged = c->super.damaged;
-    return give_result(out, &info, sizeof(info));
-}
-
-/* Maps a pool file to look at, beside its owner if it has one. */
-static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
-                struct cm_geometry *g, uint32_t *damaged)
-{
-    enum cm_durability d;
-    int e = path ? cm_plat_file_open(f, path, true) : CM_EINVAL;
-    if (e == 0 && too_small(f))
-        e = judge_small(f);
-    if (e == 0)
-        e = cm_plat_file_map(f, CM_BLOCK_SIZE, &d);
-    if (e == 0)
-        e = cm_guard_add(f->base, (size_t)f->size);
-    if (e)
-        return e;
-    for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */
-        if ((e = cm_super_read(f->base, sb, damaged)) >= 0)
-            break;
-    return e < 0 ? e : cm_format_geometry(sb, g);
-}
-
-static void unpeek(struct cm_plat_file *f)
-{
-    if (f->base)
-        cm_guard_remove(f->base);
-    cm_plat_file_close(f);
-}
-
-int cm_pool_info(const char *path, cm_info *out)
-{
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    struct cm_super sb;
-    struct cm_geometry g;
-    cm_info info;
-    uint32_t damaged;
-    int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
-    if (e == 0 && sb.pool_size != f.size)
-        e = sb.pool_size > f.size ? CM_ETRUNCATED : CM_EOVERSIZE;
-    if (e == 0) {
-        struct cm_media m = { .base = f.base, .geo = g };
-        m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
-        describe(&sb, &g, &info);
-        info.used_files = cm_record_estimate(&m);
-        info.superblocks_damaged = damaged;
-        info.owned = cm_plat_file_is_locked(&f) == 1;
-        e = give_result(out, &info, sizeof(info));
-    }
-    unpeek(&f);
-    return e;
-}
-
-int cm_stats(cm_cache *c, cm_stats_data *out)
-{
-    cm_stats_data s;
-    int e = cm_enter_cache(c);
-    if (e || !out)
-        return e ? e : CM_EINVAL;
-    if (!c->readonly)
-        cm_sample_report(c);
-    e = cm_stats_sum(c->media.base, &s);
-    return e ? e : give_result(out, &s, sizeof(s));
-}
-
-int cm_pool_stats(const char *path, cm_stats_data *out)
-{
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    struct cm_super sb;
-    struct cm_geometry g;
-    cm_stats_data s;
-    uint32_t damaged;
-    int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
-    if (e == 0)
-        e = cm_stats_sum(f.base, &s);
-    if (e == 0)
-        e = give_result(out, &s, sizeof(s));
-    unpeek(&f);
     return e;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cache.h - what the two halves of the public API share.
+ * cache.h - what the parts of the public API share.
  */
 #ifndef CM_CACHE_H
 #define CM_CACHE_H
+
+#include <stdarg.h>
 
 #include "state/cache_state.h"
 
@@ -32,5 +34,24 @@ static inline int cm_enter_cache(const cm_cache *c)
 /* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
  * one has beyond ours must be zero. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
+
+bool cm_all_zero(const uint64_t *v, size_t n);
+/* A line to a log, which may be NULL; formats like vprintf. */
+void cm_say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+/* The same for an open cache. No lock is held. */
+void cm_log(const struct cm_cache *c, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* 0 while the file has its size (or there is none); CM_ETRUNCATED, having said so and emptied the
+ * pool once. No lock held. */
+int cm_cache_whole(struct cm_cache *c);
+/* Bytes of DRAM that an open pool takes, beside the probation buffer. */
+uint64_t cm_cache_dram_bytes(const struct cm_geometry *g);
+
+/* Is a file too small for the superblocks and the stats page? Then: was it cut off (CM_ETRUNCATED),
+ * or never a pool (CM_ENOTPOOL)? */
+bool cm_file_too_small(const struct cm_plat_file *f);
+int cm_judge_small_file(struct cm_plat_file *f);
 
 #endif

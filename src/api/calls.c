@@ -8,16 +8,16 @@
  *
  * Who: users, through cachemax.h.
  */
-#include "api/cache.h"
-
 #include <string.h>
 
-#include "protocol/fill.h"
-#include "protocol/bracket.h"
+#include "api/cache.h"
 #include "api/check.h"
-#include "api/read_through.h"
 #include "api/read_fast.h"
 #include "api/read_range.h"
+#include "api/read_through.h"
+#include "protocol/bracket.h"
+#include "protocol/fill.h"
+#include "state/attach.h"
 
 #define OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
 #define SAMPLE 64u /* one in so many hits is timed */

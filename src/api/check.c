@@ -15,8 +15,9 @@
 
 #include <string.h>
 
-#include "media/file_table.h"
 #include "protocol/steps.h"
+#include "state/file_record.h"
+#include "media/file_table.h"
 
 #define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
 #define PROGRESS_SLOTS 4096u /* between two calls of progress */

@@ -17,6 +17,7 @@
 #include "protocol/bracket.h"
 
 #include "protocol/forget.h"
+#include "state/file_record.h"
 
 #define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
 

@@ -9,9 +9,10 @@
  */
 #include "protocol/evict.h"
 
-#include "protocol/steps.h"
-
 #include <string.h>
+
+#include "protocol/steps.h"
+#include "state/file_record.h"
 
 struct victim {
     uint64_t slot, w0;

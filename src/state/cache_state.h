@@ -75,11 +75,6 @@ struct cm_cache {
     uint64_t live; /* atomic; read-throughs running */
 };
 
-/* Lets the user know; formats like printf. Never called with a lock held by the protocol (steps.c).
- */
-void cm_log(const struct cm_cache *c, int level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64_t n)
 {
     cm_stats_add(&c->media, which, n);
@@ -91,9 +86,6 @@ static inline void cm_suspect(struct cm_cache *c)
     if (at_load_relaxed(&c->suspect) == 0)
         at_store_relaxed(&c->suspect, 1u); /* relaxed: whoever sees it asks the system */
 }
-/* 0 while the file has its size (or there is none); CM_ETRUNCATED, having said so and emptied the
- * pool once. No lock held. cache.c. */
-int cm_cache_whole(struct cm_cache *c);
 
 /* Callbacks run with the thread marked, so that calls back into the same cache are refused, also by
  * way of another one. The frames lie on the stack of the thread. */

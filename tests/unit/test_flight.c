@@ -11,6 +11,7 @@
 
 #include "../os.h"
 
+#include "api/cache.h"
 #include "api/read_through.h"
 
 /* ---- An origin ------------------------------------------------------------------------------- */

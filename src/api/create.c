@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * create.c - a pool is made.
+ *
+ * Owns: the order in which a new pool gets its bytes: emptiness first, superblocks last, so that a
+ * crash in between leaves no pool.
+ *
+ * Who: users, through cachemax.h.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "api/cache.h"
+
+static int refuse(const cm_create_options *o, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(const cm_create_options *o, int code, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    cm_say(o->log, o->log_ctx, CM_LOG_ERROR, format, ap);
+    va_end(ap);
+    return code;
+}
+
+uint64_t cm_pool_size_min(void)
+{
+    return cm_format_size_min();
+}
+
+uint64_t cm_pool_size_max(void)
+{
+    return CM_POOL_SIZE_MAX;
+}
+
+static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
+{
+    if ((o->flags & ~(uint32_t)CM_CREATE_SPARSE) || !cm_all_zero(o->reserved, 4))
+        return refuse(o, CM_EINVAL, "unknown option flags");
+    int e = cm_format_plan(size, o->max_files, g);
+    if (e == CM_EPOOLSIZE)
+        return refuse(o, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
+                      (unsigned long long)size, CM_BLOCK_SIZE,
+                      (unsigned long long)cm_format_size_min(),
+                      (unsigned long long)CM_POOL_SIZE_MAX);
+    if (e)
+        return refuse(o, e, "no room for %llu files in a pool of %llu bytes",
+                      (unsigned long long)o->max_files, (unsigned long long)size);
+    return 0;
+}
+
+/* Writes the superblocks of a new pool at `base`; everything else is zero. */
+static int format_at(uint8_t *base, const struct cm_geometry *g, struct cm_plat_file *file,
+                     enum cm_durability durability)
+{
+    struct cm_media m = { .base = base, .geo = *g };
+    struct cm_superblocks s = { .media = &m, .file = file };
+    uint8_t uuid[16];
+    uint64_t seed;
+    int e = cm_plat_random(uuid, sizeof(uuid));
+    if (e == 0)
+        e = cm_plat_random(&seed, sizeof(seed));
+    if (e)
+        return e;
+    m.ops = cm_persist_choose(durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
+    s.sync = durability == CM_DURABILITY_PAGECACHE;
+    cm_super_init(&s.now, g, uuid, seed, (uint64_t)cm_plat_wall_ns());
+    s.now.durability = durability;
+    /* Guarded: a sparse file on a full volume faults at its first store. */
+    e = cm_guard_add(base, (size_t)g->pool_size);
+    if (e)
+        return e;
+    e = cm_super_format(&s);
+    cm_guard_remove(base);
+    return e;
+}
+
+int cm_create(const char *path, const cm_create_options *opts)
+{
+    cm_create_options o;
+    struct cm_geometry g;
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    enum cm_durability d;
+    int e = path && opts ? cm_take_options(&o, sizeof(o), opts) : CM_EINVAL;
+    if (e == 0)
+        e = plan(&o, o.size, &g);
+    if (e == 0)
+        e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
+                                o.progress_ctx);
+    if (e)
+        return e;
+    e = cm_plat_file_map(&f, g.data_align, &d);
+    if (e == 0)
+        e = format_at(f.base, &g, &f, d);
+    if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
+        e = CM_ENOSPC; /* what a hole that cannot be filled means */
+    if (e == 0)
+        e = cm_plat_file_sync(&f, 0, g.index_offset);
+    if (e == 0)
+        e = cm_plat_file_link(&f, path); /* last: who is killed before that leaves no pool */
+    if (e)
+        cm_plat_file_abandon(&f, path);
+    else
+        cm_plat_file_close(&f);
+    return e;
+}
+
+int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
+{
+    cm_create_options o;
+    struct cm_geometry g;
+    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? cm_take_options(&o, sizeof(o), opts)
+                                                         : CM_EINVAL;
+    if (e == 0 && o.size != 0 && o.size != bytes)
+        e = CM_EINVAL;
+    if (e == 0)
+        e = plan(&o, bytes, &g);
+    if (e)
+        return e;
+    /* Old superblocks first, durably, and new ones last: a crash in between leaves no pool. */
+    struct cm_media m = { .base = base, .geo = g, .ops = cm_persist_choose(CM_FLUSH_LINES) };
+    struct cm_superblocks s = { .media = &m };
+    e = cm_super_kill(&s);
+    static const uint8_t zero[CM_BLOCK_SIZE];
+    for (uint64_t at = CM_STATS_OFFSET; at < g.slot_offset && e == 0; at += CM_BLOCK_SIZE)
+        e = cm_media_copy(&m, (uint8_t *)base + at, zero, CM_BLOCK_SIZE);
+    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */
+    return e ? e : format_at(base, &g, NULL, CM_DURABILITY_DAX);
+}

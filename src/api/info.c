@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * info.c - what the library says about itself and about a pool: errors, version, info, statistics.
+ *
+ * Owns: no state. A pool that another process has open is mapped to be looked at, and let go.
+ *
+ * Who: users, through cachemax.h.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/cache.h"
+#include "state/policy_sample.h"
+#include "media/file_table.h"
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+const char *cm_strerror(int code)
+{
+    switch (code) {
+    case 0:
+        return "success";
+#define CM_X(name, value, text)                                                                    \
+    case value:                                                                                    \
+        return text;
+        CM_ERROR_MAP(CM_X)
+#undef CM_X
+    default:
+        return "unknown error";
+    }
+}
+
+const char *cm_errname(int code)
+{
+    switch (code) {
+    case 0:
+        return "CM_OK";
+#define CM_X(name, value, text)                                                                    \
+    case value:                                                                                    \
+        return #name;
+        CM_ERROR_MAP(CM_X)
+#undef CM_X
+    default:
+        return "CM_?";
+    }
+}
+
+#define TEXT_OF(n) #n
+#define TEXT(n) TEXT_OF(n)
+
+const char *cm_version(void)
+{
+    return TEXT(CM_VERSION_MAJOR) "." TEXT(CM_VERSION_MINOR) "." TEXT(CM_VERSION_PATCH);
+}
+
+/* Copies a filled-in result to a caller whose struct may be an older, shorter one. */
+static int give_result(void *to, const void *from, size_t size)
+{
+    uint32_t room;
+    memcpy(&room, to, sizeof(room));
+    if (room < 2 * sizeof(room))
+        return CM_EINVAL;
+    memcpy(to, from, room < size ? room : size);
+    memcpy(to, &room, sizeof(room));
+    return 0;
+}
+
+static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_info *info)
+{
+    const struct cm_persist_ops *ops =
+        cm_persist_choose(sb->durability == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
+    memset(info, 0, sizeof(*info));
+    info->version = sb->version;
+    memcpy(info->uuid, sb->uuid, 16);
+    info->size = sb->pool_size;
+    info->slots = sb->slots;
+    info->max_files = cm_format_max_files(g);
+    info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
+    info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
+    info->created_at_ns = sb->created_ns;
+    info->dram_bytes = cm_cache_dram_bytes(g);
+    info->epoch = sb->epoch;
+    info->used_slots = sb->frontier;
+    info->durability = sb->durability;
+    info->clean = sb->state == CM_SUPER_CLEAN;
+    info->owner_pid = sb->owner_pid;
+    snprintf(info->flush, sizeof(info->flush), "%s", ops->flush_name);
+    snprintf(info->copy, sizeof(info->copy), "%s", ops->copy_name);
+}
+
+int cm_get_info(cm_cache *c, cm_info *out)
+{
+    cm_info info;
+    int e = cm_enter_cache(c);
+    if (e || !out)
+        return e ? e : CM_EINVAL;
+    if (!c->readonly)
+        (void)cm_cache_whole(c); /* said; the call itself is about something else */
+    cm_lock_acquire(&c->super.lock);
+    struct cm_super sb = c->super.now;
+    cm_lock_release(&c->super.lock);
+    describe(&sb, &c->media.geo, &info);
+    info.used_files = cm_record_estimate(&c->media);
+    if (!c->readonly) {
+        info.used_slots = at_load_relaxed(&c->ring.frontier);
+        info.owned = 1;
+    }
+    info.emptied = c->emptied;
+    info.mode = cm_cache_mode(c);
+    info.superblocks_damaged = c->super.damaged;
+    return give_result(out, &info, sizeof(info));
+}
+
+/* Maps a pool file to look at, beside its owner if it has one. */
+static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
+                struct cm_geometry *g, uint32_t *damaged)
+{
+    enum cm_durability d;
+    int e = path ? cm_plat_file_open(f, path, true) : CM_EINVAL;
+    if (e == 0 && cm_file_too_small(f))
+        e = cm_judge_small_file(f);
+    if (e == 0)
+        e = cm_plat_file_map(f, CM_BLOCK_SIZE, &d);
+    if (e == 0)
+        e = cm_guard_add(f->base, (size_t)f->size);
+    if (e)
+        return e;
+    for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */
+        if ((e = cm_super_read(f->base, sb, damaged)) >= 0)
+            break;
+    return e < 0 ? e : cm_format_geometry(sb, g);
+}
+
+static void unpeek(struct cm_plat_file *f)
+{
+    if (f->base)
+        cm_guard_remove(f->base);
+    cm_plat_file_close(f);
+}
+
+int cm_pool_info(const char *path, cm_info *out)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct cm_super sb;
+    struct cm_geometry g;
+    cm_info info;
+    uint32_t damaged;
+    int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
+    if (e == 0 && sb.pool_size != f.size)
+        e = sb.pool_size > f.size ? CM_ETRUNCATED : CM_EOVERSIZE;
+    if (e == 0) {
+        struct cm_media m = { .base = f.base, .geo = g };
+        m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
+        describe(&sb, &g, &info);
+        info.used_files = cm_record_estimate(&m);
+        info.superblocks_damaged = damaged;
+        info.owned = cm_plat_file_is_locked(&f) == 1;
+        e = give_result(out, &info, sizeof(info));
+    }
+    unpeek(&f);
+    return e;
+}
+
+int cm_stats(cm_cache *c, cm_stats_data *out)
+{
+    cm_stats_data s;
+    int e = cm_enter_cache(c);
+    if (e || !out)
+        return e ? e : CM_EINVAL;
+    if (!c->readonly)
+        cm_sample_report(c);
+    e = cm_stats_sum(c->media.base, &s);
+    return e ? e : give_result(out, &s, sizeof(s));
+}
+
+int cm_pool_stats(const char *path, cm_stats_data *out)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct cm_super sb;
+    struct cm_geometry g;
+    cm_stats_data s;
+    uint32_t damaged;
+    int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
+    if (e == 0)
+        e = cm_stats_sum(f.base, &s);
+    if (e == 0)
+        e = give_result(out, &s, sizeof(s));
+    unpeek(&f);
+    return e;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * attach.c - a file comes and goes.
+ *
+ * Owns: the judgement whether what an earlier session cached of a file may be kept, the choice of
+ * a record for a file that has none, and forgetting a file by its id.
+ *
+ * Locks: files_lock.
+ * Who: calls.c, read_through.c.
+ */
+#include "state/attach.h"
+
+#include <string.h>
+
+#include "state/file.h"
+#include "state/file_record.h"
+#include "state/object.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* ---- Attaching ------------------------------------------------------------------------------- */
+
+/* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
+ * else any that no open file owns (not the oldest: reading more files in turn than fit would then
+ * forget every one before its turn). */
+static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
+{
+    uint64_t candidate[CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
+    unsigned n = 0, free[CM_RECORD_CHOICES] = { 0 };
+    for (unsigned i = 0; i < b->n; i++) {
+        uint64_t place = cm_record_place(b, i);
+        unsigned bucket = i / CM_RECORD_WAYS;
+        if (cm_file_place_is_open(c, place) || b->unreadable[i])
+            continue;
+        if (b->whole[i] && cm_file_record_failed(c, place, &b->record[i]))
+            continue; /* it keeps its file out of the cache */
+        if (b->whole[i])
+            candidate[n++] = place;
+        else if (free[bucket]++ == 0)
+            unused[bucket] = place;
+    }
+    if (free[0] > 0 || free[1] > 0)
+        return free[0] >= free[1] ? unused[0] : unused[1];
+    if (n == 0)
+        return CM_NO_PLACE;
+    cm_count(c, CM_STAT_records_evicted, 1);
+    return candidate[XXH3_64bits(&c->serial, sizeof(c->serial)) % n];
+}
+
+/* Finds the file's record. Two of one id prove nothing: both are dropped. */
+static int find_record(struct cm_object *f, const struct cm_record_set *b,
+                       const struct cm_record **rec)
+{
+    struct cm_cache *c = f->cache;
+    unsigned found = 0;
+    *rec = NULL;
+    f->place = CM_NO_PLACE;
+    for (unsigned i = 0; i < b->n; i++)
+        if (cm_record_names(b, i, &f->id)) {
+            found++;
+            *rec = &b->record[i];
+            f->place = cm_record_place(b, i);
+            f->recorded = true;
+        }
+    if (found <= 1)
+        return 0;
+    *rec = NULL;
+    for (unsigned i = 0; i < b->n; i++) {
+        if (!cm_record_names(b, i, &f->id))
+            continue;
+        if (cm_file_record_failed(c, cm_record_place(b, i), &b->record[i]))
+            (void)cm_super_sync_failed(&c->super, false);
+        if (cm_record_drop(&c->media, cm_record_place(b, i)))
+            return cm_file_bump_epoch(c);
+    }
+    return 0;
+}
+
+static bool same_validator(const cm_validator *v, const struct cm_record *r)
+{
+    return v->size == r->size && v->mtime_ns == r->mtime_ns && v->ctime_ns == r->ctime_ns &&
+           v->change == r->change;
+}
+
+static bool may_keep(const struct cm_object *f, const struct cm_record *r, const cm_validator *v)
+{
+    struct cm_cache *c = f->cache;
+    bool dirty;
+    uint32_t boot;
+    if (!r || r->incarnation == 0 || !v || v->size == CM_SIZE_UNKNOWN || v->racy ||
+        (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
+        return false;
+    if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
+        return false;
+    (void)cm_format_state_read(cm_media_key(&c->media), f->place, r->state, &dirty, &boot);
+    return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));
+}
+
+static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
+{
+    uint32_t boot;
+    cm_file_set_validator(f, v);
+    f->size = v->size; /* not shared yet */
+    f->kept = true;
+    f->incarnation = r->incarnation;
+    f->limit = v->size; /* nothing past the size of an unchanged file was cached */
+    (void)cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &f->dirty,
+                               &boot);
+    cm_count(f->cache, CM_STAT_attach_kept, 1);
+}
+
+/* A file that an fsync failed for in this boot: its record stays as it is, and nothing is cached.
+ */
+static void stay_out(struct cm_object *f, const cm_validator *v)
+{
+    f->size = CM_SIZE_UNKNOWN;
+    if (v) {
+        cm_file_set_validator(f, v);
+        f->size = v->size;
+    }
+    f->dirty = true;
+    cm_count(f->cache, CM_STAT_attach_new, 1);
+}
+
+/* Must what is at a new record's place be dropped before anything is written there? A torn record
+ * that was this very file's may lack just the words that the two have in common: a crash in writing
+ * the new one could make the old one whole. */
+static bool goes_first(const struct cm_record_set *b, uint64_t place, bool dirty)
+{
+    uint64_t i = place - b->first[0];
+    if (i >= CM_RECORD_WAYS)
+        i = CM_RECORD_WAYS + (place - b->first[1]);
+    return b->whole[i] ? dirty : b->record[i].xxh3 != 0;
+}
+
+static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const cm_validator *v)
+{
+    struct cm_cache *c = f->cache;
+    int e = 0;
+    if (f->place == CM_NO_PLACE) {
+        e = cm_file_void_unreadable(c, b, true);
+        /* An old record of this file may be seen torn by a crashed owner and still be whole on the
+         * media: made durable as it is, it cannot come back as a second one. */
+        cm_record_settle_set(&c->media, b);
+        f->place = choose_place(c, b);
+    }
+    f->size = CM_SIZE_UNKNOWN;
+    if (v) {
+        cm_file_set_validator(f, v);
+        f->size = v->size;
+    }
+    cm_count(c, CM_STAT_attach_new, 1);
+    bool dirty = cm_file_born_dirty(c, f->has_validator ? v : NULL);
+    /* Born dirty: the mark before the record, or a crash between the two leaves a record that
+     * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
+     * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
+     * Proved clean: the record first, or the old record loses its mark. */
+    if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place, dirty) &&
+        cm_record_drop(&c->media, f->place))
+        e = cm_file_abandon_record(f);
+    if (e == 0 && dirty)
+        e = cm_file_mark_dirty(f);
+    if (e == 0)
+        e = cm_file_renew(f);
+    if (e == 0 && !dirty)
+        cm_file_mark_clean(f);
+    return e;
+}
+
+static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
+                      uint32_t flags, cm_file **file)
+{
+    struct cm_object *f = cm_object_get_free(c);
+    struct cm_record_set b;
+    const struct cm_record *r;
+    f->cache = c;
+    f->id = *id;
+    f->flags = flags;
+    f->refs = 1;
+    f->serial = ++c->serial;
+    f->floor_ns = cm_object_floor(c, id);
+    bool ignored = v && !cm_file_proves(f, v);
+    if (ignored)
+        v = NULL;
+    int e = cm_file_can_forget(c);
+    if (e == 0)
+        e = cm_file_load_records(c, id, &b);
+    if (e == 0)
+        e = find_record(f, &b, &r);
+    if (e == 0) {
+        at_store_relaxed(&f->bypassed, cm_file_may_have_failed(c, &b, f->place, r));
+        if (at_load_relaxed(&f->bypassed))
+            stay_out(f, v);
+        else if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
+            keep(f, r, v);
+        else
+            e = begin_anew(f, &b, v);
+    }
+    if (e) {
+        cm_object_put_free(c, f);
+        return e;
+    }
+    if (f->place != CM_NO_PLACE)
+        cm_file_open_place(c, f->place);
+    else
+        cm_count(c, CM_STAT_unrecorded, 1);
+    f->next = *cm_object_chain(c, id);
+    *cm_object_chain(c, id) = f;
+    *file = cm_object_handle(f);
+    at_store_release(&f->handle, (uintptr_t)*file);
+    return ignored ? CM_IGNORED : 0;
+}
+
+int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
+                    cm_file **file)
+{
+    int e = cm_object_lock_with_free(c);
+    if (e)
+        return e;
+    struct cm_object *f = cm_object_find(c, id);
+    if (!f) {
+        e = attach_new(c, id, v, flags, file);
+        cm_lock_release(&c->files_lock);
+        return e;
+    }
+    f->refs++;
+    cm_lock_release(&c->files_lock);
+    cm_lock_acquire(&f->lock);
+    f->flags = (f->flags & flags & CM_SOLE_WRITER) | ((f->flags | flags) & CM_ORIGIN_VOLATILE);
+    if (v)
+        e = cm_file_judge(f, v);
+    cm_lock_release(&f->lock);
+    if (e < 0) {
+        (void)cm_files_detach(f);
+        return e;
+    }
+    *file = cm_object_handle(f);
+    return e;
+}
+
+int cm_files_detach(struct cm_object *f)
+{
+    struct cm_cache *c = f->cache;
+    int e = 0;
+    cm_lock_acquire(&c->files_lock);
+    cm_lock_acquire(&f->lock);
+    bool last = f->refs == 1;
+    if (last && f->open_brackets > 0)
+        e = CM_EBUSY;
+    else
+        f->refs--;
+    cm_lock_release(&f->lock);
+    if (e == 0 && last) {
+        struct cm_object **p = cm_object_chain(c, &f->id);
+        while (*p != f)
+            p = &(*p)->next;
+        *p = f->next;
+        cm_object_leave_floor(c, &f->id, f->floor_ns);
+        if (f->place != CM_NO_PLACE)
+            cm_file_close_place(c, f->place);
+        cm_object_put_free(c, f);
+    }
+    cm_lock_release(&c->files_lock);
+    return e;
+}
+
+/* ---- Forgetting ------------------------------------------------------------------------------ */
+
+/* Makes the incarnation of a record that nobody has open unreachable, durably. One that says that
+ * an fsync failed stays as it is: nothing is cached under it. */
+static int forget_record(struct cm_cache *c, uint64_t place, const struct cm_record *r)
+{
+    return cm_file_record_failed(c, place, r) ? cm_record_settle(&c->media, place)
+                                              : cm_record_drop(&c->media, place);
+}
+
+int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
+{
+    cm_lock_acquire(&c->files_lock);
+    int e = cm_file_can_forget(c);
+    struct cm_object *f = cm_object_find(c, id);
+    if (f) {
+        cm_lock_acquire(&f->lock);
+        cm_file_drop_validator(f); /* the id may stand for another file now */
+        cm_file_moved(f);
+        e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
+        cm_lock_release(&f->lock);
+    } else if (e == 0) {
+        struct cm_record_set b;
+        cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);
+        cm_record_load(&c->media, id, &b);
+        (void)cm_file_note_lost(c, &b);
+        e = cm_file_void_unreadable(c, &b, false);
+        for (unsigned i = 0; i < b.n && e == 0; i++) {
+            uint64_t place = cm_record_place(&b, i);
+            bool its = cm_record_names(&b, i, id);
+            /* What is no record of the file, or another one's, may be a crashed owner's doing that
+             * never reached the media: the file's record would be back after a power cut. */
+            if ((its && forget_record(c, place, &b.record[i])) ||
+                (!its && !b.unreadable[i] && !cm_record_is_unused(&b, i) &&
+                 cm_record_settle(&c->media, place)))
+                e = cm_file_bump_epoch(c);
+        }
+    }
+    cm_lock_release(&c->files_lock);
+    return e;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file_record.c - what is durable of a file: its record, its dirty mark, a failed fsync.
+ *
+ * Owns: which records open files own, and what happens when one cannot be written or read: then
+ * nothing on the media may lead to an incarnation that was given up, and if that cannot be had by
+ * the record it is had by a new epoch of the pool.
+ *
+ * Locks: a file's own lock, or files_lock while it is attached.
+ * Who: file.c, attach.c; protocol/ for cm_file_can_forget and cm_file_disbelieve.
+ */
+#include "state/file_record.h"
+
+/* A file changed later than this before the boot was synced by the shutdown that ended the last
+ * boot. Wide, because the wall clock may have been set since. */
+#define BOOT_MARGIN_NS (INT64_C(300) * 1000000000)
+
+/* ---- Records --------------------------------------------------------------------------------- */
+
+bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place)
+{
+    return at_load_acquire(&c->open_places[place / 64]) >> place % 64 & 1;
+}
+
+void cm_file_open_place(struct cm_cache *c, uint64_t place)
+{
+    at_or_acq_rel(&c->open_places[place / 64], UINT64_C(1) << place % 64);
+}
+
+void cm_file_close_place(struct cm_cache *c, uint64_t place)
+{
+    at_and_release(&c->open_places[place / 64], ~(UINT64_C(1) << place % 64));
+}
+
+int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
+{
+    if (f->place == CM_NO_PLACE)
+        return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
+    struct cm_record r = { .id = f->id, .incarnation = incarnation };
+    r.size = f->validator.size;
+    r.mtime_ns = f->validator.mtime_ns;
+    r.ctime_ns = f->validator.ctime_ns;
+    r.change = f->validator.change;
+    r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
+    r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
+    return cm_record_write(&f->cache->media, f->place, &r);
+}
+
+/* The last resort of forgetting. */
+int cm_file_bump_epoch(struct cm_cache *c)
+{
+    cm_count(c, CM_STAT_escalations, 1);
+    /* Failed: this session serves nothing any more, and says so until a bump succeeds. */
+    return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
+}
+
+int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
+{
+    uint32_t unsaid = 0;
+    cm_count(c, CM_STAT_escalations, 1);
+    (void)at_cas_acq_rel(&c->older, &unsaid, 1);
+    return cm_super_disbelieve(&c->super, key, &c->broken) ? CM_EFORGET : 0;
+}
+
+/* Reads the records where the file's may be. One with a number that this pool has not given yet
+ * empties the pool. */
+int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b)
+{
+    uint64_t key = cm_media_key(&c->media);
+    int e = 0;
+    cm_record_load(&c->media, id, b);
+    for (unsigned i = 0; i < b->n && e == 0; i++)
+        if (b->whole[i] && cm_super_is_older(&c->super, b->record[i].incarnation)) {
+            e = cm_file_disbelieve(c, key);
+            cm_record_load(&c->media, id, b);
+        }
+    return e;
+}
+
+int cm_file_can_forget(struct cm_cache *c)
+{
+    return at_load_seq_cst(&c->broken) ? cm_file_bump_epoch(c) : 0;
+}
+
+/* The file's record cannot be written: make sure that nothing on the media leads to the old
+ * incarnation, and go on without a record. */
+int cm_file_abandon_record(struct cm_object *f)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_record r;
+    bool whole;
+    uint64_t place = f->place;
+    if (place == CM_NO_PLACE)
+        return 0;
+    cm_file_open_place(c, place); /* and never closed: it would be as bad for others */
+    f->place = CM_NO_PLACE;
+    if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
+        cm_count(c, CM_STAT_unrecorded, 1);
+    if (cm_record_drop(&c->media, place) == 0)
+        return 0;
+    /* Never written for this file, and what is there is no record or another file's: nothing can
+     * come back. (A hole of a sparse pool on a full volume reads as zeros and cannot be written.)
+     */
+    if (!f->recorded && (cm_record_is_hole(&c->media, place) ||
+                         (cm_record_at(&c->media, place, &r, &whole) == 0 &&
+                          (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))))
+        return 0;
+    return cm_file_bump_epoch(c);
+}
+
+/* A record that cannot be read may be that of the file which is looked for, with an incarnation
+ * that is given up now: it must not count when it can be read again. `trust_dax`: with DAX it
+ * cannot, the system remembers a lost line until something else is written to it; good enough
+ * where validators stand behind it. */
+int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax)
+{
+    bool left = false;
+    for (unsigned i = 0; i < b->n; i++) {
+        uint64_t place = cm_record_place(b, i);
+        if (!b->unreadable[i] || cm_file_place_is_open(c, place) ||
+            cm_record_is_hole(&c->media, place) || cm_record_drop(&c->media, place) == 0 ||
+            (trust_dax && c->super.now.durability == CM_DURABILITY_DAX))
+            continue;
+        cm_file_open_place(c, place); /* and never closed: dealt with, and no place for others */
+        left = true;
+    }
+    return left ? cm_file_bump_epoch(c) : 0;
+}
+
+/* ---- Dirty marks ----------------------------------------------------------------------------- */
+
+/* Could the origin hold writes that a power cut would take back? */
+bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)
+{
+    int64_t boot = cm_plat_boot_wall_ns();
+    if (boot > c->boot_wall_ns)
+        boot = c->boot_wall_ns; /* the clock was set since: the earlier claim is the safer one */
+    if (!v || boot < INT64_MIN + BOOT_MARGIN_NS)
+        return true; /* unknown */
+    int64_t last = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
+    return last > boot - BOOT_MARGIN_NS;
+}
+
+int cm_file_mark_dirty(struct cm_object *f)
+{
+    /* A mark found set is trusted only if this session fenced it: one left in the CPU cache by a
+     * crashed owner could still be lost. The lock is held over the fence, so no second writer can
+     * slip by while the first is still setting it. */
+    if (f->mark_fenced || f->place == CM_NO_PLACE) {
+        f->dirty = true;
+        return 0;
+    }
+    struct cm_cache *c = f->cache;
+    f->dirty = true;
+    if (cm_record_mark(&c->media, f->place, true, c->super.now.boot_number))
+        return cm_file_abandon_record(f);
+    f->mark_fenced = true;
+    return 0;
+}
+
+void cm_file_mark_clean(struct cm_object *f)
+{
+    f->dirty = false;
+    f->mark_fenced = false;
+    if (f->place == CM_NO_PLACE)
+        return;
+    /* Failing leaves DIRTY (or a word that counts as it): the safe side. */
+    (void)cm_record_mark(&f->cache->media, f->place, false, f->cache->super.now.boot_number);
+}
+
+/* ---- Failed fsyncs --------------------------------------------------------------------------- */
+
+/* Did an fsync of the file fail in this boot? Its page cache may hold what the origin lost. */
+bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_record *r)
+{
+    bool dirty;
+    uint32_t boot;
+    if (!(r->flags & CM_RECORD_SYNC_FAILED))
+        return false;
+    const struct cm_super_failed failed = cm_super_failed(&c->super);
+    if (!cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot))
+        return failed.any; /* a damaged mark, or one of an earlier epoch */
+    return boot == c->super.now.boot_number || failed.unnamed;
+}
+
+/* Is there a record whose file nobody can tell, and for which an fsync may have failed? Then it is
+ * noted in the superblock, before the record is dropped. */
+bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
+{
+    if (!cm_super_failed(&c->super).any)
+        return false;
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&
+                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {
+            (void)cm_super_sync_failed(&c->super, false); /* known in this session all the same */
+            return true;
+        }
+    return false;
+}
+
+/* Is a file in this boot one that an fsync failed for, as far as anybody knows? `r`: its record, or
+ * NULL: then one that cannot be read, or is damaged, may be its own. */
+bool cm_file_may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
+                             const struct cm_record *r)
+{
+    if (r)
+        return cm_file_record_failed(c, place, r);
+    return cm_file_note_lost(c, b) || cm_super_failed(&c->super).unnamed;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * object.h - attached files: what an open cache knows of each, and the table of them.
+ */
+#ifndef CM_OBJECT_H
+#define CM_OBJECT_H
+
+#include "state/cache_state.h"
+
+/* An open bracket. */
+struct cm_open_bracket {
+    struct cm_open_bracket *next;
+    uint64_t id;
+    uint64_t incarnation; /* whose stripes it raised */
+    uint64_t first, end;  /* blocks; first == end: no stripes */
+    bool data;            /* may change content or size */
+    bool stale;           /* counted in cm_object.stale */
+    bool raised;          /* its begin is through; until then only that may free it */
+    bool orphaned;        /* aborted before that */
+};
+
+/* An attached origin file. */
+struct cm_object {
+    uint64_t handle;     /* atomic; what cm_file_open() gives out, 0: not attached */
+    uint32_t refs;       /* files lock */
+    uint16_t generation; /* files lock; of the handle, another one at each attach */
+    struct cm_cache *cache;
+    struct cm_object *next; /* hash chain or free list */
+    cm_file_id id;
+    uint64_t serial; /* of this attachment; misses carry it */
+
+    /* Read without lock. */
+    uint64_t incarnation; /* atomic; 0: none, nothing can be cached */
+    uint64_t size;        /* atomic; adopted size or CM_SIZE_UNKNOWN */
+    uint64_t ticket;      /* atomic; moves when a bracket begins or ends that raises no
+                             stripes of the present incarnation, and when that changes */
+    uint64_t limit;       /* atomic; no byte from here on was cached in this incarnation */
+    uint64_t last_end;    /* atomic hint: where the last read ended; 0 at
+                             first, so that reading from the start counts as a sequence */
+    uint32_t stale;       /* atomic; open brackets that the stripes of the present
+                             incarnation do not know of: nothing may be filled */
+    uint32_t bypassed;    /* atomic; a failed fsync in this boot */
+    uint32_t advice;      /* atomic; enum cm_advice */
+    uint32_t window;      /* atomic hint: blocks to read ahead */
+
+    struct cm_lock lock;    /* everything below, and stores to most of the above */
+    uint32_t flags;         /* CM_SOLE_WRITER ... */
+    uint64_t place;         /* of the record; CM_NO_PLACE: volatile file */
+    bool recorded;          /* the record there may name this file */
+    cm_validator validator; /* that stands for the incarnation; taken_at unused */
+    bool has_validator;
+    bool has_version; /* only its times and change count: it came without a size */
+    bool want;        /* own writes moved the origin's validator */
+    bool disowned;    /* an aborted owner may still write: no validator is adopted until
+                         one has begun a new incarnation */
+    bool kept;
+    bool dirty;       /* DIRTY is or may be on the media */
+    bool mark_fenced; /* ... and this session knows that it is durable */
+    struct cm_open_bracket *brackets;
+    struct cm_open_bracket own; /* one of them, so that mostly nothing has to be allocated */
+    bool own_used;
+    uint32_t open_brackets, open_data;
+    uint64_t data_begun; /* counts what a sync that began before it does not cover */
+    uint64_t floor_ns;   /* a validator taken before this proves nothing; cm_now() time */
+};
+
+/* A handle is the address of an object, and the generation in the bits that no address uses. No two
+ * attachments share one: an object that had all generations is not used again. So a call on a file
+ * that was closed is found out for as long as the cache is open, and never meets another file. */
+#define CM_ADDRESS_BITS 48
+
+static inline struct cm_object *cm_object_of(const cm_file *handle)
+{
+    return (struct cm_object *)((uintptr_t)handle & ((UINT64_C(1) << CM_ADDRESS_BITS) - 1));
+}
+
+static inline bool cm_object_attached(const struct cm_object *f, const cm_file *handle)
+{
+    return f && at_load_relaxed(&f->handle) == (uintptr_t)handle;
+}
+
+/* ---- The table: files lock held by the caller, unless it says so ----------------------------- */
+
+/* The chain that an id belongs to, and its object there; NULL: the file is not attached. */
+struct cm_object **cm_object_chain(struct cm_cache *c, const cm_file_id *id);
+struct cm_object *cm_object_find(struct cm_cache *c, const cm_file_id *id);
+/* Takes the files lock, and on success leaves it held: cm_object_get_free finds an object. Called
+ * without it. CM_ENOMEM. */
+int cm_object_lock_with_free(struct cm_cache *c);
+/* An object, zeroed but for its generation, and back. */
+struct cm_object *cm_object_get_free(struct cm_cache *c);
+void cm_object_put_free(struct cm_cache *c, struct cm_object *f);
+/* What cm_file_open() gives out. */
+cm_file *cm_object_handle(const struct cm_object *f);
+/* What cm_object.floor_ns is for a file at its attach, and what it leaves when it goes. */
+uint64_t cm_object_floor(const struct cm_cache *c, const cm_file_id *id);
+void cm_object_leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t floor_ns);
+
+/* Takes the files lock. */
+/* Any bracket open anywhere? */
+bool cm_files_busy(struct cm_cache *c);
+/* Frees every object; only cm_close calls it. */
+void cm_files_free(struct cm_cache *c);
+
+#endif
