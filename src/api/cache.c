@@ -308,7 +308,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const char *what)
 {
     c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
-    if (d == CM_DURABILITY_DAX && strcmp(c->media.ops->flush_name, "none") == 0)
+    if (d == CM_DURABILITY_DAX && !c->media.ops->flushes)
         d = CM_DURABILITY_PAGECACHE; /* a CPU that cannot write lines back: claim no more */
     c->media.take = cm_guard_take_choose();
     int e = guard(c, bytes);

@@ -86,6 +86,7 @@ cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct c
         return CM_FOUND_ABSENT;
     if (g->slot == CM_NO_SLOT || !cm_lookup_copy(c, &g->key, g->slot, &part, true))
         return CM_FOUND_CONFLICT;
+    static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
 }

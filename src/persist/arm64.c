@@ -37,17 +37,18 @@ static int arm64_flush_nothing(void *ctx, const void *p, size_t n)
     return 0;
 }
 
-#define ARM64_OPS(flush_label, flush_fn, copy_fn, fence_fn)                                        \
+#define ARM64_OPS(flush_label, flush_fn, does_flush, copy_fn, fence_fn)                            \
     {                                                                                              \
-        flush_label, "stnp", cm_arm64_store64, cm_arm64_cas64, cm_arm64_write, copy_fn, flush_fn,  \
-            fence_fn                                                                               \
+        .flush_name = flush_label, .copy_name = "stnp", .flushes = does_flush,                     \
+        .store64 = cm_arm64_store64, .cas64 = cm_arm64_cas64, .write = cm_arm64_write,             \
+        .copy = copy_fn, .flush = flush_fn, .fence = fence_fn                                      \
     }
 
 /* Best first; the first one needs PLAT_CPU_DCPOP. */
 static const struct cm_persist_ops arm64_tables[] = {
-    ARM64_OPS("dc cvap", cm_arm64_cvap, cm_arm64_nt_cvap, cm_arm64_dsb),
-    ARM64_OPS("dc cvac", cm_arm64_cvac, cm_arm64_nt_cvac, cm_arm64_dsb),
-    ARM64_OPS("none", arm64_flush_nothing, cm_arm64_nt, cm_arm64_dmb),
+    ARM64_OPS("dc cvap", cm_arm64_cvap, true, cm_arm64_nt_cvap, cm_arm64_dsb),
+    ARM64_OPS("dc cvac", cm_arm64_cvac, true, cm_arm64_nt_cvac, cm_arm64_dsb),
+    ARM64_OPS("none", arm64_flush_nothing, false, cm_arm64_nt, cm_arm64_dmb),
 };
 
 /* The line size until now is the architecture's minimum: correct, only slower. */

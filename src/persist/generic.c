@@ -140,6 +140,7 @@ static void generic_fence(void *ctx)
 static const struct cm_persist_ops generic_ops = {
     .flush_name = "none",
     .copy_name = "generic",
+    .flushes = false,
     .store64 = generic_store64,
     .cas64 = generic_cas64,
     .write = generic_write,

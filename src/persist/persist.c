@@ -10,7 +10,6 @@
 #include "persist/persist.h"
 
 #include <assert.h>
-#include <string.h>
 
 #include "platform/atomic.h"
 
@@ -26,11 +25,11 @@ const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
 
     assert(need == CM_FLUSH_LINES || need == CM_FLUSH_NONE);
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
-        if ((strcmp(ops->flush_name, "none") == 0) == (need == CM_FLUSH_NONE)) {
+        if (ops->flushes == (need == CM_FLUSH_LINES)) {
             return ops;
         }
     }
-    /* A CPU that cannot write lines back: the caller sees "none" and reports it. */
+    /* A CPU that cannot write lines back: the caller sees that nothing is flushed. */
     ops = cm_persist_variant(0);
     assert(ops != NULL);
     return ops;

@@ -29,6 +29,7 @@
 struct cm_persist_ops {
     const char *flush_name; /* as in cm_info.flush */
     const char *copy_name;  /* as in cm_info.copy */
+    bool flushes;           /* `flush` writes lines back; false: it does nothing */
     /* 8-byte store, release. 0 or CM_EIO. */
     int (*store64)(void *ctx, uint64_t *p, uint64_t v);
     /* 1 swapped, 0 *p differs from expected, CM_EIO. Full barrier. */
@@ -50,8 +51,8 @@ enum cm_flush_need {
 
 /* The best operations this CPU has, found at run time once. Never NULL. */
 const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need);
-/* Every table this CPU can run, best first; NULL from the first index beyond them on. Tables for
- * CM_FLUSH_NONE have the flush_name "none". */
+/* Every table this CPU can run, best first; NULL from the first index beyond them on. Those
+ * for CM_FLUSH_NONE do not flush. */
 const struct cm_persist_ops *cm_persist_variant(size_t i);
 
 /* Guarded loads. Each returns 0 or CM_EIO. They are safe on any mapped or once-mapped address

@@ -43,25 +43,32 @@ static int x86_flush_nothing(void *ctx, const void *p, size_t n)
 
 /* Every combination of a flush and a non-temporal copy, best first. CLWB leaves the line in the
  * cache, CLFLUSHOPT only does not wait for the one before, CLFLUSH waits. */
-#define X86_OPS(flush_label, flush_fn, copy_label, copy_fn, features)                              \
+#define X86_OPS(flush_label, flush_fn, does_flush, copy_label, copy_fn, features)                  \
     {                                                                                              \
-        { flush_label,  copy_label, cm_x86_store64, cm_x86_cas64,                                  \
-          cm_x86_write, copy_fn,    flush_fn,       cm_x86_sfence },                               \
+        { .flush_name = flush_label,                                                               \
+          .copy_name = copy_label,                                                                 \
+          .flushes = does_flush,                                                                   \
+          .store64 = cm_x86_store64,                                                               \
+          .cas64 = cm_x86_cas64,                                                                   \
+          .write = cm_x86_write,                                                                   \
+          .copy = copy_fn,                                                                         \
+          .flush = flush_fn,                                                                       \
+          .fence = cm_x86_sfence },                                                                \
             (features)                                                                             \
     }
-#define X86_COPIES(flush_label, flush_fn, features)                                                \
-    X86_OPS(flush_label, flush_fn, "avx512-nt", cm_x86_nt_avx512, (features) | CM_X86_AVX512),     \
-        X86_OPS(flush_label, flush_fn, "avx2-nt", cm_x86_nt_avx2, (features) | CM_X86_AVX2),       \
-        X86_OPS(flush_label, flush_fn, "sse2-nt", cm_x86_nt_sse2, (features))
+#define X86_COPIES(label, fn, flushes, features)                                                   \
+    X86_OPS(label, fn, flushes, "avx512-nt", cm_x86_nt_avx512, (features) | CM_X86_AVX512),        \
+        X86_OPS(label, fn, flushes, "avx2-nt", cm_x86_nt_avx2, (features) | CM_X86_AVX2),          \
+        X86_OPS(label, fn, flushes, "sse2-nt", cm_x86_nt_sse2, (features))
 
 static const struct {
     struct cm_persist_ops ops;
     uint32_t needs;
 } x86_tables[] = {
-    X86_COPIES("clwb", cm_x86_clwb, CM_X86_CLWB),
-    X86_COPIES("clflushopt", cm_x86_clflushopt, CM_X86_CLFLUSHOPT),
-    X86_COPIES("clflush", cm_x86_clflush, 0u),
-    X86_COPIES("none", x86_flush_nothing, 0u),
+    X86_COPIES("clwb", cm_x86_clwb, true, CM_X86_CLWB),
+    X86_COPIES("clflushopt", cm_x86_clflushopt, true, CM_X86_CLFLUSHOPT),
+    X86_COPIES("clflush", cm_x86_clflush, true, 0u),
+    X86_COPIES("none", x86_flush_nothing, false, 0u),
 };
 
 static const struct {

@@ -172,7 +172,15 @@ static void rec_fence(void *ctx)
 }
 
 static const struct cm_persist_ops table = {
-    "recorded", "recorded", rec_store64, rec_cas64, rec_write, rec_copy, rec_flush, rec_fence,
+    .flush_name = "recorded",
+    .copy_name = "recorded",
+    .flushes = true,
+    .store64 = rec_store64,
+    .cas64 = rec_cas64,
+    .write = rec_write,
+    .copy = rec_copy,
+    .flush = rec_flush,
+    .fence = rec_fence,
 };
 
 const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)

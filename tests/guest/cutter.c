@@ -96,8 +96,15 @@ const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
         abort();
     }
     k.cpu = cpu;
-    k.table = (struct cm_persist_ops){ cpu->flush_name, cpu->copy_name, cut_store64, cut_cas64,
-                                       cut_write,       cut_copy,       cut_flush,   cut_fence };
+    k.table = (struct cm_persist_ops){ .flush_name = cpu->flush_name,
+                                       .copy_name = cpu->copy_name,
+                                       .flushes = cpu->flushes,
+                                       .store64 = cut_store64,
+                                       .cas64 = cut_cas64,
+                                       .write = cut_write,
+                                       .copy = cut_copy,
+                                       .flush = cut_flush,
+                                       .fence = cut_fence };
     return &k.table;
 }
 

@@ -101,7 +101,7 @@ struct pool {
 /* Can this build promise DAX? A plain C one cannot write lines back, and says so. */
 static inline bool cpu_flushes(void)
 {
-    return strcmp(cm_persist_choose(CM_FLUSH_LINES)->flush_name, "none") != 0;
+    return cm_persist_choose(CM_FLUSH_LINES)->flushes;
 }
 
 /* A formatted pool, not open. */

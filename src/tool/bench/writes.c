@@ -26,7 +26,7 @@ const struct cm_persist_ops *bench_plain(void)
     const struct cm_persist_ops *first = cm_persist_variant(0), *last = first, *ops;
 
     for (size_t i = 1; (ops = cm_persist_variant(i)) != NULL; i++) {
-        if (!strcmp(ops->flush_name, first->flush_name))
+        if (ops->flush == first->flush)
             last = ops; /* the best flush, with the copy that every CPU has */
     }
     return last;
