@@ -166,6 +166,10 @@ enum cm_policy {
     CM_POLICY_S3R = 1   /* ... with one rule always */
 };
 
+/* Name of a policy, such as "s3r"; NULL: there is none with this number. They are numbered from 0
+ * on without a gap. Static storage. */
+CM_API const char *cm_policy_name(int policy);
+
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
 /* Callbacks. All of them must return, but the origin's (cm_origin_read_fn) and cm_check's progress,

@@ -98,21 +98,21 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     const struct cm_geometry *g = &c->media.geo;
     uint64_t words = (g->slots + 63) / 64;
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
-    c->ring.slots = c->ring.end = g->slots;
-    c->ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
-    c->ring.line_max = cm_ring_line(g->slots);
+    c->policy.ring.slots = c->policy.ring.end = g->slots;
+    c->policy.ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
+    c->policy.ring.line_max = cm_ring_line(g->slots);
     c->probation.entries = c->opts.flags & CM_OPEN_READONLY
                                ? 0
                                : cm_probation_entries(c->opts.probation_bytes, g->slots);
     c->probation.buckets = cm_probation_buckets(c->probation.entries);
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
-        { (void **)&c->ring.ref, g->slots },
-        { (void **)&c->ring.owned, words * 8 },
-        { (void **)&c->ring.free, (uint64_t)c->ring.free_max * 8 },
-        { (void **)&c->ring.hint, CM_HINTS * 8 },
-        { (void **)&c->ring.line, c->ring.line_max * CM_LINE_ENTRY },
-        { (void **)&c->ghost.cell, cm_ghost_bytes(g->slots) },
+        { (void **)&c->policy.ring.ref, g->slots },
+        { (void **)&c->policy.ring.owned, words * 8 },
+        { (void **)&c->policy.ring.free, (uint64_t)c->policy.ring.free_max * 8 },
+        { (void **)&c->policy.ring.hint, CM_HINTS * 8 },
+        { (void **)&c->policy.ring.line, c->policy.ring.line_max * CM_LINE_ENTRY },
+        { (void **)&c->policy.ghost.cell, cm_ghost_bytes(g->slots) },
         { (void **)&c->probation.data, c->probation.entries * CM_BLOCK_SIZE },
         { (void **)&c->probation.entry, c->probation.entries * sizeof(struct cm_buffered) },
         { (void **)&c->probation.cell,
@@ -175,9 +175,11 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
         o.probation_bytes = CM_PROBATION_DEFAULT;
     uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
     if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
-        o.memory_durability > CM_DURABILITY_DAX || o.policy > CM_POLICY_S3R ||
+        o.memory_durability > CM_DURABILITY_DAX || !cm_policy_kind_of(o.policy) ||
         o.wear_weight > WEAR_MAX || !cm_all_zero(o.reserved, 2))
         return CM_EINVAL;
+    if (!cm_policy_kind_of(o.policy)->buffer)
+        o.probation_bytes = 0;
     if (!o.alloc) {
         o.alloc = default_alloc;
         o.free = default_free;
@@ -292,14 +294,14 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
                "no DAX: emptied",
                what);
     c->must_empty = false;
-    c->ring.frontier =
+    c->policy.ring.frontier =
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
-    c->frontier_mark = c->ring.frontier;
+    c->frontier_mark = c->policy.ring.frontier;
     c->judged_key = cm_media_key(&c->media);
-    cm_ghost_begin(&c->ghost, c->media.geo.slots, c->ghost.cell);
-    cm_memo_begin(&c->memo, &c->media, &c->ring, &c->ghost,
+    cm_ghost_begin(&c->policy.ghost, c->media.geo.slots, c->policy.ghost.cell);
+    cm_memo_begin(&c->memo, &c->media, &c->policy,
                   last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
-    cm_sample_begin(c, c->opts.policy == CM_POLICY_AUTO);
+    cm_sample_begin(c, cm_policy_kind_of(c->opts.policy));
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }
@@ -491,7 +493,7 @@ static int settle(cm_cache *c)
     if (cm_cache_whole(c))
         return CM_ETRUNCATED; /* it stays OPEN, and empty */
     if (e == 0)
-        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);
+        return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);
     /* An unknown part was written: nothing may count. */
     if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)
         cm_super_void(&c->super);

@@ -102,7 +102,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     describe(&sb, &c->media.geo, &info);
     info.used_files = cm_record_estimate(&c->media);
     if (!c->readonly) {
-        info.used_slots = at_load_relaxed(&c->ring.frontier);
+        info.used_slots = at_load_relaxed(&c->policy.ring.frontier);
         info.owned = 1;
     }
     info.emptied = c->emptied;

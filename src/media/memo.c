@@ -42,7 +42,7 @@ static uint64_t slots_of(const struct cm_memo *o, uint64_t number, uint64_t *fir
 {
     uint64_t left;
     *first = number * CM_MEMO_SLOTS;
-    left = o->ring->slots - *first;
+    left = o->policy->ring.slots - *first;
     return left < CM_MEMO_SLOTS ? left : CM_MEMO_SLOTS;
 }
 
@@ -50,7 +50,7 @@ static uint64_t buckets_of(const struct cm_memo *o, uint64_t number, uint64_t *f
 {
     uint64_t left;
     *first = (number - o->media->geo.memo_ring_pages) * CM_MEMO_BUCKETS;
-    left = o->ghost->buckets - *first;
+    left = o->policy->ghost.buckets - *first;
     return left < CM_MEMO_BUCKETS ? left : CM_MEMO_BUCKETS;
 }
 
@@ -86,10 +86,10 @@ static void load(struct cm_memo *o, uint64_t number)
         return;
     if (number < o->media->geo.memo_ring_pages) {
         n = slots_of(o, number, &first);
-        cm_ring_load(o->ring, first, n, p.body);
+        cm_policy_load_slots(o->policy, first, n, p.body);
     } else {
         n = buckets_of(o, number, &first);
-        cm_ghost_load(o->ghost, first, n, p.body);
+        cm_policy_load_ghost(o->policy, first, n, p.body);
     }
 }
 
@@ -112,12 +112,13 @@ static void reach_bucket(void *memo, uint64_t bucket)
     reach(o, g->memo_ring_pages + bucket / CM_MEMO_BUCKETS, g->memo_pages);
 }
 
-void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_ring *ring,
-                   struct cm_ghost *ghost, const struct cm_super_memo *kept)
+void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy_state *policy,
+                   const struct cm_super_memo *kept)
 {
     o->media = m;
-    o->ring = ring;
-    o->ghost = ghost;
+    struct cm_ring *ring = &policy->ring;
+    struct cm_ghost *ghost = &policy->ghost;
+    o->policy = policy;
     o->generation = kept ? kept->generation : 0;
     if (o->generation != 0) {
         ring->hand = kept->hand;
@@ -149,9 +150,10 @@ static bool is_zero(const struct cm_memo_page *p)
 static bool gather_slots(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
     struct cm_memo_page last;
-    uint64_t first, n = slots_of(o, number, &first), used = at_load_relaxed(&o->ring->frontier);
+    uint64_t first, n = slots_of(o, number, &first),
+                    used = at_load_relaxed(&o->policy->ring.frontier);
     if (first < used)
-        cm_ring_save(o->ring, first, first + n <= used ? n : used - first, p->body);
+        cm_policy_save_slots(o->policy, first, first + n <= used ? n : used - first, p->body);
     if (is_reached(o, number))
         return true;
     if (is_zero(p))
@@ -167,7 +169,7 @@ static bool gather_buckets(const struct cm_memo *o, uint64_t number, struct cm_m
     uint64_t first, n = buckets_of(o, number, &first);
     if (!is_reached(o, number))
         return false;
-    cm_ghost_save(o->ghost, first, n, p->body);
+    cm_policy_save_ghost(o->policy, first, n, p->body);
     return true;
 }
 
@@ -184,7 +186,7 @@ static bool gather(const struct cm_memo *o, uint64_t number, struct cm_memo_page
 int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept)
 {
     const struct cm_media *m = o->media;
-    const uint64_t end = at_load_relaxed(&o->ring->end);
+    const uint64_t end = at_load_relaxed(&o->policy->ring.end);
     int e = 0;
     for (uint64_t i = 0; i < m->geo.memo_pages && e == 0; i++) {
         struct cm_memo_page p;
@@ -197,7 +199,7 @@ int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *
     }
     cm_media_fence(m); /* before CLEAN says that they count */
     kept->generation = o->generation != 0 ? o->generation : generation;
-    kept->hand = end > 0 ? at_load_relaxed(&o->ring->hand) % end : 0;
-    kept->departures = at_load_relaxed(&o->ghost->time);
+    kept->hand = end > 0 ? at_load_relaxed(&o->policy->ring.hand) % end : 0;
+    kept->departures = at_load_relaxed(&o->policy->ghost.time);
     return e;
 }

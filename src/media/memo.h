@@ -5,27 +5,25 @@
 #ifndef CM_MEMO_H
 #define CM_MEMO_H
 
-#include "policy/ghost.h"
 #include "media/media.h"
-#include "policy/ring.h"
+#include "policy/policy.h"
 
 struct cm_memo {
     const struct cm_media *media;
-    struct cm_ring *ring;
-    struct cm_ghost *ghost;
+    struct cm_policy_state *policy;
     uint64_t generation; /* the oldest that counts; 0: no page does */
-    uint64_t *reached;   /* atomic; a bit a page: ring or ghost have what it says */
+    uint64_t *reached;   /* atomic; a bit a page: the policy has what it says */
 };
 
 /* Bytes of DRAM for `reached`. */
 uint64_t cm_memo_bytes(const struct cm_geometry *g);
 /* Can a page be read? A hole of a sparse file that a full volume cannot fill counts as empty. */
 bool cm_memo_readable(const struct cm_media *m, uint64_t number);
-/* Ring and ghost were set up. `kept`: what the last session left; NULL: it was not closed. Reads no
+/* The policy was set up. `kept`: what the last session left; NULL: it was not closed. Reads no
  * page. */
-void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_ring *ring,
-                   struct cm_ghost *ghost, const struct cm_super_memo *kept);
-/* Keeps what ring and ghost know under `generation`, durable after a fence, which it makes, and
+void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy_state *policy,
+                   const struct cm_super_memo *kept);
+/* Keeps what the policy knows under `generation`, durable after a fence, which it makes, and
  * *kept, which the superblock is to say. Nobody else uses them. CM_EIO: nothing is kept. */
 int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept);
 

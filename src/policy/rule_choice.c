@@ -22,7 +22,7 @@
 #define MARGIN_DEFAULT 0.02 /* to leave the default */
 #define MARGIN 0.01         /* to leave any other */
 
-static const struct cm_curve_rule in_place[CM_CHOICE_RULES] = {
+static const struct cm_rule in_place[CM_CHOICE_RULES] = {
     { 100, 1, false },
     { 100, 1, true },
     { 500, 2, false },
@@ -30,7 +30,7 @@ static const struct cm_curve_rule in_place[CM_CHOICE_RULES] = {
 };
 /* What a buffer lets go unearned is only remembered, or goes on probation in place. With the first
  * one nobody is: who was, under another rule, leaves before all others. */
-static const struct cm_curve_rule with_buffer[CM_CHOICE_BUFFER_RULES] = {
+static const struct cm_rule with_buffer[CM_CHOICE_BUFFER_RULES] = {
     { 0, 2, true },
     { 100, 1, false },
     { 500, 2, false },
@@ -52,7 +52,7 @@ void cm_choice_begin(struct cm_choice *a, uint32_t *memory, uint32_t entries,
         cm_curve_begin_mini(&a->mini[i].mini, memory + i * words, pool, a->below, &a->rule[i]);
 }
 
-const struct cm_curve_rule *cm_choice_rule(const struct cm_choice *a)
+const struct cm_rule *cm_choice_rule(const struct cm_choice *a)
 {
     return &a->rule[a->chosen];
 }

@@ -20,7 +20,7 @@ struct cm_choice {
     double wear;    /* what a fill costs, in hits */
     double reads;   /* of the sample; halved now and then, as the minis' counts */
     unsigned since; /* reads since it was looked at last */
-    const struct cm_curve_rule *rule;
+    const struct cm_rule *rule;
     unsigned rules, chosen; /* the first one is the default */
     struct cm_choice_mini mini[CM_CHOICE_RULES];
 };
@@ -32,7 +32,7 @@ struct cm_choice {
  * hit that a fill costs. */
 void cm_choice_begin(struct cm_choice *a, uint32_t *memory, uint32_t entries,
                      const struct cm_curve_pool *pool, uint32_t wear);
-const struct cm_curve_rule *cm_choice_rule(const struct cm_choice *a);
+const struct cm_rule *cm_choice_rule(const struct cm_choice *a);
 /* A block is read. True: another rule is chosen now. */
 bool cm_choice_read(struct cm_choice *a, uint32_t key, uint32_t place, bool again);
 void cm_choice_drop(struct cm_choice *a, uint32_t key, uint32_t place);

@@ -6,6 +6,7 @@
 #define CM_SIMULATION_H
 
 #include "policy/ghost.h"
+#include "policy/rule.h"
 
 #define CM_SIM_SLOTS 512u /* at most */
 /* What a mini of so many slots has. Its buffer may have as many entries as it has slots, as the

@@ -24,8 +24,7 @@
 
 static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
 
-static struct cm_sim_rule mini_rule(const struct cm_curve_rule *rule, uint64_t slots,
-                                    uint64_t below)
+static struct cm_sim_rule mini_rule(const struct cm_rule *rule, uint64_t slots, uint64_t below)
 {
     uint64_t probation = (slots * rule->probation + 500) / 1000;
     return (struct cm_sim_rule){ cm_sim_share(probation == 0 ? 1 : probation, below), rule->earn,
@@ -33,7 +32,7 @@ static struct cm_sim_rule mini_rule(const struct cm_curve_rule *rule, uint64_t s
 }
 
 void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_curve_pool *pool,
-                         uint64_t below, const struct cm_curve_rule *rule)
+                         uint64_t below, const struct cm_rule *rule)
 {
     struct cm_sim_rule r = mini_rule(rule, pool->slots, below);
     uint32_t slots = cm_sim_share(pool->slots, below), buffer = cm_sim_share(pool->buffer, below);
@@ -41,7 +40,7 @@ void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_cur
 }
 
 void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE_SIZES],
-                    const struct cm_curve_rule *rule)
+                    const struct cm_rule *rule)
 {
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         struct cm_curve_size *s = &c->size[i];
@@ -51,7 +50,7 @@ void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE
 }
 
 void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
-                       const struct cm_curve_rule *rule)
+                       const struct cm_rule *rule)
 {
     struct cm_curve_size *s = &c->size[size];
     s->mini.rule = mini_rule(rule, cm_curve_slots(slots, size), s->below);

@@ -21,13 +21,6 @@ struct cm_curve {
     struct cm_curve_size size[CM_CURVE_SIZES]; /* each one's sample is part of the one before */
 };
 
-/* What a rule asks of a pool, whatever its size. */
-struct cm_curve_rule {
-    uint32_t probation; /* thousandths of the slots */
-    uint8_t earn;
-    bool remembered;
-};
-
 /* A pool of some size. */
 struct cm_curve_pool {
     uint64_t slots, buffer; /* buffer: entries that first-time blocks wait in */
@@ -41,13 +34,13 @@ static inline uint64_t cm_curve_slots(uint64_t slots, unsigned size)
 }
 /* `c` is zeroed; `pool` is what the pool would be at each size. */
 void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE_SIZES],
-                    const struct cm_curve_rule *rule);
+                    const struct cm_rule *rule);
 /* Another rule for a size from here on. */
 void cm_curve_set_rule(struct cm_curve *c, unsigned size, uint64_t slots,
-                       const struct cm_curve_rule *rule);
+                       const struct cm_rule *rule);
 /* Begins a mini of a pool under a rule; its sample is `below`. */
 void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_curve_pool *pool,
-                         uint64_t below, const struct cm_curve_rule *rule);
+                         uint64_t below, const struct cm_rule *rule);
 /* A block is read, which the pool `missed`, at `place`: cm_sample_place. */
 void cm_curve_read(struct cm_curve *c, uint32_t key, uint32_t place, bool again, bool missed);
 void cm_curve_drop(struct cm_curve *c, uint32_t key, uint32_t place);

@@ -38,8 +38,7 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
     v->key = cm_key_next(&c->media, last, h.incarnation, cm_header_block(&h));
     v->keyed = true;
     cm_index_prefetch(&c->media, &v->key, 0); /* for cm_step_drop_cells */
-    if (v->remember)
-        cm_ghost_prefetch(&c->ghost, v->key.place.hash);
+    cm_policy_prefetch_evicted(&c->policy, v->remember, v->key.place.hash);
     return 0;
 }
 
@@ -49,7 +48,7 @@ static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
 {
     struct cm_victim found[CM_BATCH_MAX];
     struct cm_last_home last = { 0 };
-    unsigned chosen = cm_ring_victims(&c->ring, found, n), count = 0;
+    unsigned chosen = cm_policy_victims(&c->policy, found, n), count = 0;
     for (unsigned i = 0; i < chosen; i++)
         cm_slot_prefetch_header(&c->media, found[i].slot);
     for (unsigned i = 0; i < chosen; i++) {
@@ -76,8 +75,8 @@ static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stri
      * finds it invalid with its cell still there, and flushes for us. */
     cm_stripe_relock(held, cm_stripe_at(c, v->key.stripe));
     int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    if (r == 1 && v->remember)
-        cm_ghost_add(&c->ghost, v->key.place.hash);
+    if (r == 1)
+        cm_policy_evicted(&c->policy, v->remember, v->key.place.hash);
     return r;
 }
 
@@ -132,7 +131,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
 /* Remembers in the pool, in wide steps, how far never-used slots have been used. */
 static void note_frontier(struct cm_cache *c)
 {
-    uint64_t f = at_load_relaxed(&c->ring.frontier);
+    uint64_t f = at_load_relaxed(&c->policy.ring.frontier);
     uint64_t mark = at_load_relaxed(&c->frontier_mark);
     if (f <= mark)
         return;
@@ -159,7 +158,7 @@ static unsigned evict_size(const struct cm_cache *c)
 
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
-    unsigned got = cm_ring_take_free(&c->ring, slot, n);
+    unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
     if (got == n)
         return got;
     uint64_t ready[CM_BATCH_MAX];
@@ -168,6 +167,6 @@ unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
     note_frontier(c);
     memcpy(slot + got, ready, used * sizeof(*slot));
     if (more > used)
-        cm_ring_give_free(&c->ring, ready + used, more - used);
+        cm_ring_give_free(&c->policy.ring, ready + used, more - used);
     return got + used;
 }

@@ -32,7 +32,7 @@ static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
     struct cm_header h;
     uint64_t slot;
     /* What is in the pool already stays there: a tail that grew. */
-    if (!cm_ghost_take(&c->ghost, n->key.place.hash) &&
+    if (cm_policy_is_first_fill(&c->policy, n->key.place.hash) &&
         cm_step_find(c, &n->key, &slot, &h) == CM_FOUND_ABSENT)
         return true;
     n->start = CM_START_KNOWN;
@@ -63,7 +63,7 @@ static void remember_refused(struct cm_cache *c, const struct cm_newcomer *n, un
     for (unsigned i = 0; i < count; i++)
         if (c->probation.entries > 0 && n[i].start == CM_START_KNOWN && n[i].result != 0 &&
             n[i].result != CM_NOT_STORED_PRESENT)
-            cm_ghost_add(&c->ghost, n[i].key.place.hash);
+            cm_policy_remember(&c->policy, n[i].key.place.hash);
 }
 
 static int first_of(int first, const struct cm_newcomer *n, unsigned count)
@@ -79,11 +79,10 @@ static bool is_refused(struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_header h;
     uint64_t slot;
-    if (c->probation.entries > 0 || !cm_ring_refuses(&c->ring) ||
-        cm_ghost_has(&c->ghost, k->place.hash) ||
+    if (c->probation.entries > 0 || !cm_policy_refuses(&c->policy, k->place.hash) ||
         cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT) /* such as a tail that grew */
         return false;
-    cm_ghost_add(&c->ghost, k->place.hash);
+    cm_policy_remember(&c->policy, k->place.hash);
     cm_count(c, CM_STAT_refused_policy, 1);
     return true;
 }

@@ -21,22 +21,16 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     struct cm_buffered h, again;
     if (!cm_probation_peek(&c->probation, e, &h))
         return false;
-    const bool unread = h.count == CM_PROBATION_AHEAD;
-    bool earned = !unread && h.count >= at_load_relaxed(&c->ring.earn);
-    bool unused = cm_ring_has_unused(&c->ring);
     n->key = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
     n->data = cm_probation_data(&c->probation, e);
     n->valid = cm_probation_valid(&c->probation, e);
-    n->start = earned   ? CM_START_MEMBER
-               : unused ? CM_START_KNOWN
-               : unread ? CM_START_AHEAD
-                        : CM_START_ASK;
-    if (!earned && cm_ring_refuses(&c->ring)) {
-        cm_ghost_add(&c->ghost, h.hash);
+    n->start = cm_policy_leaves_buffer(&c->policy, h.count, h.count == CM_PROBATION_AHEAD);
+    if (n->start == CM_START_NOT) {
+        cm_policy_remember(&c->policy, h.hash);
         return false;
     }
     if (!cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket)) {
-        cm_ghost_add(&c->ghost, h.hash); /* a bracket beside it: when it comes back */
+        cm_policy_remember(&c->policy, h.hash); /* a bracket beside it: when it comes back */
         return false;
     }
     /* The ticket, then the look whether it is still live: a bracket that killed it before the look
@@ -75,7 +69,8 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
     for (unsigned i = 0; i < leaving; i++) {
         promoted += out[i].result == 0;
         if (out[i].result != 0 && out[i].result != CM_NOT_STORED_PRESENT)
-            cm_ghost_add(&c->ghost, out[i].key.place.hash); /* may come in when it comes back */
+            cm_policy_remember(&c->policy,
+                               out[i].key.place.hash); /* may come in when it comes back */
     }
     if (promoted > 0)
         cm_count(c, CM_STAT_promoted, promoted);

@@ -39,7 +39,7 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint
         if (v == CM_SLOT_HIT && !cm_slot_is(&h, k))
             continue;
         if (v == CM_SLOT_HIT)
-            cm_ring_hint(&c->ring, slot); /* before it is empty: a filler resets the hint */
+            cm_policy_forget(&c->policy, slot); /* before it is empty: a filler resets the hint */
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
         if (r < 0)
             e = CM_EIO;
@@ -83,7 +83,7 @@ static void prefetch_header(const struct cm_cache *c, const struct cm_key *k)
     if (!cm_index_match(&c->media, k, cell))
         return;
     cm_slot_prefetch_header(&c->media, cm_cell_slot(cell));
-    cm_ring_prefetch(&c->ring, cm_cell_slot(cell)); /* for the hint */
+    cm_policy_prefetch_forget(&c->policy, cm_cell_slot(cell));
 }
 
 /* Blocks of one group, so of one stripe. Lock held. */

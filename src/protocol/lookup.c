@@ -17,17 +17,17 @@
 static bool must_verify(struct cm_cache *c, uint64_t slot)
 {
     return c->opts.verify == CM_VERIFY_ALWAYS ||
-           (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->ring, slot));
+           (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->policy.ring, slot));
 }
 
 static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
     const bool sampled = cm_sample_has(c, k->incarnation, k->block);
-    if (!sampled && !cm_ring_counts(&c->ring, slot))
+    if (!sampled && !cm_policy_notes_hit(&c->policy, slot))
         return;
     const bool first = cm_step_first_touch(k->place.hash);
-    if (first && cm_ring_counts(&c->ring, slot))
-        cm_ring_touch(&c->ring, slot);
+    if (first && cm_policy_notes_hit(&c->policy, slot))
+        cm_policy_hit(&c->policy, slot);
     if (sampled)
         cm_sample_read(c, k, !first, false);
 }
@@ -45,7 +45,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
     for (int i = 0; i < TRIES; i++) {
         switch (cm_slot_read(&c->media, slot, k, part, verify, got, &w0)) {
         case CM_SLOT_HIT:
-            cm_ring_set_verified(&c->ring, slot);
+            cm_ring_set_verified(&c->policy.ring, slot);
             count_hit(c, k, slot);
             return CM_FOUND_HIT;
         case CM_SLOT_OTHER:
@@ -178,7 +178,7 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
         return CM_FOUND_HIT;
     switch (cm_slot_verify(&c->media, slot, h)) {
     case CM_SLOT_HIT:
-        cm_ring_set_verified(&c->ring, slot);
+        cm_ring_set_verified(&c->policy.ring, slot);
         return CM_FOUND_HIT;
     case CM_SLOT_UNREADABLE:
         cm_lookup_unpin(c, slot);
@@ -252,6 +252,6 @@ void cm_lookup_unpin(struct cm_cache *c, uint64_t slot)
     if (slot >= c->media.geo.slots)
         cm_probation_unpin(&c->probation, (uint32_t)(slot - c->media.geo.slots));
     else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
-        cm_ring_give_free(&c->ring, &slot, 1);
+        cm_ring_give_free(&c->policy.ring, &slot, 1);
     at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
 }

@@ -31,7 +31,7 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
     if (cm_index_match(&c->media, &p->key, first)) {
         p->slot = cm_cell_slot(first);
         cm_slot_prefetch(&c->media, p->slot);
-        cm_ring_prefetch(&c->ring, p->slot);
+        cm_ring_prefetch(&c->policy.ring, p->slot);
     }
 }
 /* And this for the first lines of a part of the block, while the one before it is copied. */
@@ -43,7 +43,7 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
 /* Was all of the slot judged since the pool was opened? */
 static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 {
-    return cm_ring_is_verified(&c->ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
+    return cm_ring_is_verified(&c->policy.ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
            cm_media_key(&c->media) == c->judged_key;
 }
 /* Tells the policy of a hit. */
@@ -60,7 +60,7 @@ cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
         memset(part->dst, 0, part->len); /* may be another file's */
         return false;
     }
-    if (cm_sample_has(c, k->incarnation, k->block) || cm_ring_counts(&c->ring, slot))
+    if (cm_sample_has(c, k->incarnation, k->block) || cm_policy_notes_hit(&c->policy, slot))
         cm_lookup_touch(c, k, slot);
     return true;
 }

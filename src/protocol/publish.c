@@ -18,7 +18,7 @@
 static bool displace(struct cm_cache *c, struct cm_newcomer *n, uint64_t slot,
                      const struct cm_header *h)
 {
-    if (!cm_ring_own(&c->ring, slot))
+    if (!cm_ring_own(&c->policy.ring, slot))
         return false;
     int r = cm_slot_invalidate(&c->media, slot, h->w0);
     if (r == 1)
@@ -29,7 +29,7 @@ static bool displace(struct cm_cache *c, struct cm_newcomer *n, uint64_t slot,
         if (r < 0)
             cm_step_quarantine_owned(c, slot);
         else
-            cm_ring_disown(&c->ring, slot);
+            cm_ring_disown(&c->policy.ring, slot);
         return false;
     }
     cm_count(c, CM_STAT_displaced, 1);
@@ -69,20 +69,20 @@ static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_
     struct cm_header h, victim_header = { 0 };
     bool unreadable;
     int victim = -1;
-    uint8_t lowest = CM_REF_MAX + 1;
+    unsigned lowest = CM_POLICY_WORTH_END;
     for (int i = 0; i < (int)CM_PLACE_CELLS; i++) {
         uint64_t slot = cm_cell_slot(cells->cell[i]);
         if (slot >= c->media.geo.slots)
             return i; /* garbage */
-        bool owned = slot != n->slot && cm_ring_is_owned(&c->ring, slot);
+        bool owned = slot != n->slot && cm_ring_is_owned(&c->policy.ring, slot);
         bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS], cells->cell[i],
                               &h, &unreadable);
         if (!live && !unreadable && !owned && settle_stale(c, slot))
             return i;
-        uint8_t count = cm_ring_count(&c->ring, slot);
-        if (live && !owned && count < lowest) {
+        unsigned worth = cm_policy_worth(&c->policy, slot);
+        if (live && !owned && worth < lowest) {
             victim = i;
-            lowest = count;
+            lowest = worth;
             victim_header = h;
         }
     }
@@ -211,8 +211,7 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
     cm_step_prefetch(c, &n->key); /* for choose_cell, while the payload is copied */
-    if (n->start == CM_START_ASK || n->start == CM_START_AHEAD)
-        cm_ghost_prefetch(&c->ghost, n->key.place.hash);
+    cm_policy_prefetch_stored(&c->policy, n->key.place.hash, n->start);
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
     else if ((n->spoiled =
@@ -233,34 +232,22 @@ static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned cou
         else if (n[i].spoiled)
             cm_step_quarantine_owned(c, n[i].slot);
         else
-            cm_ring_give_free(&c->ring, &n[i].slot, 1); /* still invalid, durably */
+            cm_ring_give_free(&c->policy.ring, &n[i].slot, 1); /* still invalid, durably */
         if (n[i].freed != CM_NO_SLOT)
-            cm_ring_give_free(&c->ring, &n[i].freed, 1);
+            cm_ring_give_free(&c->policy.ring, &n[i].freed, 1);
     }
-    cm_ring_disown_all(&c->ring, stored, some);
+    cm_ring_disown_all(&c->policy.ring, stored, some);
 }
 
-/* What was stored takes its place among the others. */
 static void tell_policy(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
-    uint64_t first_time[CM_BATCH_MAX];
-    uint32_t ahead = 0; /* a bit for each of them */
-    unsigned some = 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (n[i].result != 0)
-            continue;
-        if (n[i].start == CM_START_MEMBER)
-            cm_ring_set(&c->ring, n[i].slot, 0);
-        else if (n[i].start == CM_START_WANTED)
-            cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN | CM_REF_MAX);
-        else if (n[i].start == CM_START_KNOWN || cm_ghost_take(&c->ghost, n[i].key.place.hash))
-            cm_ring_set(&c->ring, n[i].slot, CM_REF_KNOWN);
-        else {
-            ahead |= (uint32_t)(n[i].start == CM_START_AHEAD) << some;
-            first_time[some++] = n[i].slot;
-        }
-    }
-    cm_ring_begin_probation(&c->ring, first_time, some, ahead);
+    struct cm_policy_batch b;
+    static_assert(CM_BATCH_MAX <= CM_POLICY_BATCH, "all at once");
+    b.n = b.ahead = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0)
+            cm_policy_stored(&c->policy, &b, n[i].slot, n[i].key.place.hash, n[i].start);
+    cm_policy_stored_all(&c->policy, &b);
 }
 
 void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)

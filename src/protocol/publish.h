@@ -14,15 +14,6 @@ struct cm_grant {
     const cm_miss *miss;
 };
 
-/* What a new block is to the policy. */
-enum cm_start {
-    CM_START_ASK,    /* a member if the ghost remembers it, else on probation */
-    CM_START_AHEAD,  /* the same; it was read ahead of need, so its first reader proves nothing */
-    CM_START_MEMBER, /* it has earned its place */
-    CM_START_KNOWN,  /* the same, and the ghost need not remember it */
-    CM_START_WANTED  /* the same, and as hard to evict as any (CM_ADVISE_KEEP) */
-};
-
 /* A block on its way in. */
 struct cm_newcomer {
     struct cm_key key;

@@ -22,12 +22,12 @@
 
 void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
 {
-    assert(cm_ring_is_owned(&c->ring, slot));
+    assert(cm_ring_is_owned(&c->policy.ring, slot));
     cm_count(c, CM_STAT_quarantined, 1);
     cm_suspect(c);
     /* A sparse pool on a full volume: it grows no more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
-        cm_ring_stop(&c->ring);
+        cm_ring_stop(&c->policy.ring);
         return;
     }
     /* Past this many it is not a page of the media (a lost file, a failing volume): stop filling,
@@ -81,7 +81,7 @@ bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot)
 static void free_owned(struct cm_cache *c, uint64_t slot)
 {
     if (cm_step_settle_pins(c, slot))
-        cm_ring_give_free(&c->ring, &slot, 1);
+        cm_ring_give_free(&c->policy.ring, &slot, 1);
 }
 
 int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
@@ -102,7 +102,7 @@ int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k
 void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k)
 {
     struct cm_header h;
-    if (!cm_ring_own(&c->ring, slot))
+    if (!cm_ring_own(&c->policy.ring, slot))
         return; /* its owner will find out by itself */
     if (k && cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k))
         (void)cm_step_invalidate(c, slot, k, h.w0); /* else every read would fault on it again */
@@ -111,13 +111,13 @@ void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *
 
 void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
 {
-    if (!cm_ring_own(&c->ring, slot))
+    if (!cm_ring_own(&c->policy.ring, slot))
         return;
     int r = cm_step_invalidate(c, slot, k, w0);
     if (r == 1)
         free_owned(c, slot);
     else if (r == 0)
-        cm_ring_disown(&c->ring, slot);
+        cm_ring_disown(&c->policy.ring, slot);
     else
         cm_step_quarantine_owned(c, slot);
 }

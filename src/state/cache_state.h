@@ -49,8 +49,7 @@ struct cm_cache {
     uint64_t opened_ns; /* when it became ours; cm_now() time */
 
     struct cm_stripe *stripes; /* geo.stripes of them */
-    struct cm_ring ring;
-    struct cm_ghost ghost;
+    struct cm_policy_state policy;
     struct cm_probation probation;
     struct cm_memo memo;
     uint8_t *pins;          /* one byte a slot, pin.h */

@@ -40,18 +40,9 @@ struct cm_sample {
 };
 static_assert(sizeof(struct cm_sample) - sizeof(struct cm_curve) < 100000, "what AUTO may cost");
 
-/* Where there is nothing to choose: without a buffer, and with one. */
-static const struct cm_curve_rule fixed_rule[2] = { { 100, 2, false }, { 0, 2, true } };
-
 uint64_t cm_sample_bytes(void)
 {
     return sizeof(struct cm_sample);
-}
-
-static void set_rule(struct cm_cache *c, const struct cm_curve_rule *rule)
-{
-    cm_ring_rule(&c->ring, c->media.geo.slots * rule->probation / 1000, rule->earn,
-                 rule->remembered);
 }
 
 /* Who enlarges the pool gets a larger buffer only where he left its size to us. */
@@ -74,20 +65,20 @@ static void begin_choices(struct cm_cache *c, const struct cm_curve_pool pool[CM
     }
 }
 
-void cm_sample_begin(struct cm_cache *c, bool automatic)
+void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
 {
     struct cm_sample *s = c->sample;
-    const struct cm_curve_rule *rule = &fixed_rule[c->probation.entries > 0];
+    const struct cm_rule *rule = &kind->rule[c->probation.entries > 0];
     struct cm_curve_pool pool[CM_CURVE_SIZES];
-    s->automatic = automatic;
+    s->automatic = kind->automatic;
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
         pool[i] = pool_of_size(c, i);
-    if (automatic) {
+    if (kind->automatic) {
         begin_choices(c, pool);
         rule = cm_choice_rule(&s->choice[CM_CURVE_OWN]);
     }
     cm_curve_begin(&s->curve, pool, rule);
-    set_rule(c, rule);
+    cm_policy_set_rule(&c->policy, rule);
     c->sample_below = s->curve.size[0].below; /* the others, AUTO's as well, are parts of it */
 }
 
@@ -141,10 +132,10 @@ void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool
     for (unsigned i = 0; i < CM_CURVE_SIZES && s->automatic; i++) {
         if (!cm_choice_read(&s->choice[i], key, place, again))
             continue;
-        const struct cm_curve_rule *rule = cm_choice_rule(&s->choice[i]);
+        const struct cm_rule *rule = cm_choice_rule(&s->choice[i]);
         cm_curve_set_rule(&s->curve, i, c->media.geo.slots, rule);
         if (i == CM_CURVE_OWN)
-            set_rule(c, rule);
+            cm_policy_set_rule(&c->policy, rule);
     }
     if (++s->since >= REPORT_EVERY)
         report(c);

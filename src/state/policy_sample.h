@@ -11,8 +11,8 @@
 
 /* Bytes of DRAM for c->sample, zeroed; the same for any pool. */
 uint64_t cm_sample_bytes(void);
-/* The pool is about to be used; `automatic`: the rule is chosen here, else it is the fixed one. */
-void cm_sample_begin(struct cm_cache *c, bool automatic);
+/* The pool is about to be used, with a policy whose rule is set here. */
+void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind);
 
 /* Is a block in the sample? Asked for every block that is read, so it is next to nothing. */
 static inline bool cm_sample_has(const struct cm_cache *c, uint64_t incarnation, uint64_t block)

@@ -134,15 +134,17 @@ MUTANTS = [
        'uint32_t failed = cm_slot_flush_all(&c->media, slots, count);', 'uint32_t failed = 0;'),
     _m('flush, evict empty', 'flush of a victim that was invalid before', 'crash full write-plain@f2,fill-z', EVICT,
        '        slots[count] = v[i].slot;',
-       '        slots[count] = v[i].keyed ? v[i].slot : (v[i].slot + 8) % c->ring.slots;'),
+       '        slots[count] = v[i].keyed ? v[i].slot : (v[i].slot + 8) % c->policy.ring.slots;'),
     _m('flush, neighbours', 'flush of all but the first of headers beside one another', 'unit block neighbours_flushed', SLOT,
        '(size_t)(high - low + 1) * sizeof(struct cm_header)', 'sizeof(struct cm_header)'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
        'crash full beside-1,write-sync,fill-z', EVICT,
        '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    if (r == 1 && v->remember)''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
+    if (r == 1)
+        cm_policy_evicted''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_step_drop_cells(c, &v->key, v->slot);
-    if (r == 1 && v->remember)'''),
+    if (r == 1)
+        cm_policy_evicted'''),
     _m('fence 1, displace', 'fence before a cell is overwritten', 'crash fill-a0,crowd,fill-z@f3,write-sync', PUBLISH,
        '''    /* Durable before its cell is overwritten (the invariant). */
     cm_media_fence(&c->media);
@@ -288,7 +290,7 @@ MUTANTS = [
     _m('known, block', 'block and length of a known slot', 'unit block flipped_known_header',
        'media/slot.h', ' &&\n           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);', ';'),
     _m('known, judged', 'test that a slot was judged since open', 'unit block flipped_header',
-       'protocol/lookup.h', 'return cm_ring_is_verified(&c->ring, slot) && c->', 'return c->'),
+       'protocol/lookup.h', 'return cm_ring_is_verified(&c->policy.ring, slot) && c->', 'return c->'),
     _m('known, epoch', 'judged slots are judged anew after a new epoch', 'unit block epoch_outdates_judged',
        'protocol/lookup.h', ' &&\n           cm_media_key(&c->media) == c->judged_key;', ';'),
     _m('held, forget', 'forgetting of what waits in DRAM', 'unit probation write_forgets',
@@ -338,7 +340,7 @@ MUTANTS = [
        PUBLISH,
        '    if (cm_step_settle_pins(c, slot))\n        n->freed = slot;', '    n->freed = slot;'),
     _m('pins, drop', 'a dropped block that is pinned is not overwritten', 'unit pin dropped_while_pinned', STEPS,
-       '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->ring, &slot, 1);'),
+       '    if (r == 1)\n        free_owned(c, slot);', '    if (r == 1)\n        cm_ring_give_free(&c->policy.ring, &slot, 1);'),
     _m('tail rewritten', 'a tail that ended too soon is not joined with what is read after it',
        'unit flight tail_rewritten', 'api/read_through.c',
        'q->done = miss->offset > q->offset ? (size_t)(miss->offset - q->offset) : 0;', '(void)0;'),
@@ -404,11 +406,11 @@ MUTANTS = [
     _m('drop, owned', 'what another owns is not dropped', 'unit block owned_is_left_alone', STEPS,
        '''uint64_t w0)
 {
-    if (!cm_ring_own(&c->ring, slot))
+    if (!cm_ring_own(&c->policy.ring, slot))
         return;
     int r = cm_step''', '''uint64_t w0)
 {
-    (void)cm_ring_own(&c->ring, slot);
+    (void)cm_ring_own(&c->policy.ring, slot);
     int r = cm_step'''),
     _m('attach, locked', 'two threads that attach a file get one object', 'turns absent: attach, attach', 'state/attach.c',
        '''        e = attach_new(c, id, v, flags, file);
@@ -886,8 +888,8 @@ MUTANTS = [
     _m('new epoch for another boot', 'emptying by a new epoch', 'unit super crash_table',
        SUPER, '    sb->epoch++;\n    sb->frontier = 0;\n', '    sb->frontier = 0;\n'),
     _m('CLEAN after a failed sync', 'an error at the close leaves OPEN', 'crash pagecache fill-a0,close-unsynced',
-       'api/cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);',
-       '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->ring.frontier), &memo);'),
+       'api/cache.c', '    if (e == 0)\n        return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);',
+       '    if (e == 0 || e)\n        return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);'),
     _m('CLEAN after a failed superblock', 'a superblock that could not be written leaves OPEN at the close',
        'unit super failed_before_close', SUPER,
        '    int e = s->failed ? CM_EIO : 0;\n    if (e == 0) {\n        s->now.state',
@@ -1015,7 +1017,7 @@ BENIGN = [
        'may follow', 'media/memo.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
-       PUBLISH, 'if (live && !owned && count < lowest) {', 'if (live && count < lowest) {'),
+       PUBLISH, 'if (live && !owned && worth < lowest) {', 'if (live && worth < lowest) {'),
 ]
 
 # ---- Building --------------------------------------------------------------------------------

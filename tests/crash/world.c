@@ -532,7 +532,7 @@ static void op_read_torn(void)
     static uint8_t want[BLOCK] __attribute__((aligned(4096)));
     w.cache->opts.verify = CM_VERIFY_NEVER;
     for (uint64_t s = 0; s < POOL_SLOTS; s++) /* reads before this one make it no worse a victim */
-        cm_ring_set(&w.cache->ring, s, 0);
+        cm_ring_set(&w.cache->policy.ring, s, 0);
     w.torn = true;
     int64_t n = cm_read(w.file[FILE_A], 0, w.buf, BLOCK, NULL);
     w.torn = false;
@@ -1243,7 +1243,7 @@ const char *world_op_name(unsigned op)
 static bool locked(void)
 {
     const cm_cache *c = w.cache;
-    uint32_t any = c->files_lock.word | c->super.lock.word | c->ring.lock.word;
+    uint32_t any = c->files_lock.word | c->super.lock.word | c->policy.ring.lock.word;
     for (uint64_t s = 0; s < c->media.geo.stripes; s++)
         any |= c->stripes[s].lock.word;
     for (int f = 0; f < FILES; f++)

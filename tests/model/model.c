@@ -201,7 +201,7 @@ static void open_pool(void)
     /* Sessions are too short for CM_POLICY_AUTO to choose this one: all that waited goes to the
      * pool. */
     if (o.probation_bytes > 0 && rng_below(&t.rng, 2))
-        cm_ring_rule(&t.cache->ring, t.cache->ring.slots / 10, 1, false);
+        cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     t.cache->boot_wall_ns = t.boot_tick * TICK_NS;
     t.mode = CM_NORMAL;
     for (int i = 0; i < FILES; i++)

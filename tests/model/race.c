@@ -416,7 +416,7 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
     must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
     if (waiting > 0) /* a rule that lets all of it into the pool in the end: more to race with */
-        cm_ring_rule(&t.cache->ring, t.cache->ring.slots / 10, 1, false);
+        cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     v.taken_at = later();
     for (int f = 0; f < FILES; f++) {
         t.id[f] = (cm_file_id){ 7, (uint64_t)f + 1 };

@@ -530,7 +530,7 @@ static const char *const place_name[] = { "absent", "victim", "leaving" };
 
 static void fill_pool(void)
 {
-    while (w.cache->ring.frontier < w.cache->ring.slots)
+    while (w.cache->policy.ring.frontier < w.cache->policy.ring.slots)
         must(store(w.other, w.next_other++), "cm_fill");
 }
 
@@ -548,7 +548,7 @@ static void to_leave(void)
 
 static void to_be_victim(void)
 {
-    struct cm_ring *r = &w.cache->ring;
+    struct cm_ring *r = &w.cache->policy.ring;
     struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file)->incarnation, 0);
     struct cm_header h;
     uint64_t slot;
@@ -662,7 +662,7 @@ static void tear_down(void)
 /* Both are done. */
 static void judge(void)
 {
-    struct cm_ring *r = &w.cache->ring;
+    struct cm_ring *r = &w.cache->policy.ring;
     uint8_t buf[BLOCK];
     for (int i = 0; i < 2; i++)
         if (w.pinned[i] > 0) {
@@ -764,7 +764,7 @@ static void check_order(void)
     for (unsigned i = 0; i < 3; i++) {
         set_up(i < 2 ? VICTIM : LEAVING, false);
         if (i == 0)
-            cm_ring_set(&w.cache->ring, w.cache->ring.hand, 0); /* not verified, as after an open */
+            cm_ring_set(&w.cache->policy.ring, w.cache->policy.ring.hand, 0); /* not verified, as after an open */
         else
             op_read();
         memset(t.trace, 0, sizeof(t.trace));

@@ -283,8 +283,8 @@ static inline int64_t slots_astray(cm_cache *c)
 {
     int64_t n = 0;
     for (uint64_t s = 0; s < c->media.geo.slots; s++)
-        n += cm_ring_is_owned(&c->ring, s);
-    return n - c->ring.free_count;
+        n += cm_ring_is_owned(&c->policy.ring, s);
+    return n - c->policy.ring.free_count;
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */

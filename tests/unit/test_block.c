@@ -477,7 +477,7 @@ static void test_flipped_header(void)
     uint64_t slot = slot_of(f, 1);
     uint8_t *h = (uint8_t *)header_of(p.c, slot);
     for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
-        p.c->ring.ref[slot] = 0; /* as after an open: not judged yet */
+        p.c->policy.ring.ref[slot] = 0; /* as after an open: not judged yet */
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
         CHECK_EQ(look(f, 1, 5), MISS);
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -583,7 +583,7 @@ static void test_valid_in_owned_slot(void)
     struct cm_header h;
     uint64_t before = 0;
     cm_file *f = open_pool_and_file(&p, MIB);
-    struct cm_ring *r = &p.c->ring;
+    struct cm_ring *r = &p.c->policy.ring;
     for (; r->frontier < r->slots || r->free_count > 0; before++)
         CHECK_EQ(put(f, before, 5), 0);
     uint8_t *image = malloc((size_t)p.c->media.geo.slot_offset);
@@ -616,11 +616,11 @@ static void test_first_hit_counts(void)
     for (uint64_t b = 0; b < 64 * GROUP; b += GROUP) {
         CHECK_EQ(put(f, b, 5), 0);
         uint64_t slot = slot_of(f, b);
-        CHECK_EQ(p.c->ring.ref[slot] & CM_REF_AHEAD, CM_REF_PROBATION);
-        CHECK_EQ(cm_ring_count(&p.c->ring, slot), 0);
+        CHECK_EQ(p.c->policy.ring.ref[slot] & CM_REF_AHEAD, CM_REF_PROBATION);
+        CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot), 0);
         memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
         CHECK_EQ(look(f, b, 5), RIGHT);
-        CHECK_EQ(cm_ring_count(&p.c->ring, slot), 1);
+        CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot), 1);
         unsampled += !cm_sample_has(p.c, cm_object_of(f)->incarnation, b);
     }
     CHECK(unsampled > 0);
@@ -640,7 +640,7 @@ static void test_victims_remembered(void)
     }
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
-    struct cm_ring *r = &p.c->ring;
+    struct cm_ring *r = &p.c->policy.ring;
     for (; r->frontier < r->slots || r->free_count > 0; n++)
         CHECK_EQ(put(f, n, 5), 0);
     for (unsigned round = 0; round < 8; round++) {
@@ -659,7 +659,7 @@ static void test_victims_remembered(void)
         r->hand = slot;
         CHECK_EQ(put(f, far++, 5), 0);
         CHECK_EQ(slot_of(f, block), CM_NO_SLOT);
-        CHECK_EQ(cm_ghost_has(&p.c->ghost, key_of(f, block).place.hash), !known);
+        CHECK_EQ(cm_ghost_has(&p.c->policy.ghost, key_of(f, block).place.hash), !known);
     }
     pool_end(&p);
 }
@@ -1003,11 +1003,11 @@ static void test_owned_is_left_alone(void)
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_all(f, 0, 2, 5), 2);
     uint64_t wrong = slot_of(f, 0), lost = slot_of(f, 1);
-    CHECK(cm_ring_own(&p.c->ring, wrong) && cm_ring_own(&p.c->ring, lost));
+    CHECK(cm_ring_own(&p.c->policy.ring, wrong) && cm_ring_own(&p.c->policy.ring, lost));
     payload_of(p.c, wrong)[100] ^= 1;
     CHECK_EQ(look(f, 0, 5), MISS);
     CHECK_EQ(slot_of(f, 0), wrong);
-    CHECK(cm_ring_is_owned(&p.c->ring, wrong));
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, wrong));
     if (cm_guard_available()) {
         os_protect(payload_of(p.c, lost), BLK, OS_NOTHING);
         CHECK_EQ(look(f, 1, 5), MISS);
@@ -1015,8 +1015,8 @@ static void test_owned_is_left_alone(void)
         CHECK_EQ(STAT(p.c, quarantined), 0);
         CHECK_EQ(slot_of(f, 1), lost);
     }
-    cm_ring_disown(&p.c->ring, wrong);
-    cm_ring_disown(&p.c->ring, lost);
+    cm_ring_disown(&p.c->policy.ring, wrong);
+    cm_ring_disown(&p.c->policy.ring, lost);
     CHECK_EQ(look(f, 0, 5), MISS);
     CHECK_EQ(slot_of(f, 0), CM_NO_SLOT); /* now it is dropped */
     CHECK_EQ(look(f, 1, 5), RIGHT);
@@ -1068,7 +1068,7 @@ static void test_unreadable_payload(void)
     CHECK_EQ(look(f, 2, 5), MISS);
     CHECK_EQ(STAT(p.c, miss_media), 1);
     CHECK_EQ(STAT(p.c, quarantined), 1);
-    CHECK(cm_ring_is_owned(&p.c->ring, slot));
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
     CHECK_EQ(hits(f, 0, 2, 5), 2);
     /* Writing it is still possible: the header is readable. */
     cm_bracket w = begin_write(f, 2 * BLK, BLK);
@@ -1249,7 +1249,7 @@ static void test_unreadable_unseen(void)
     forbid(page, true);
     CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &iov, 1, &n, &pins, NULL), 0);
     CHECK_EQ(STAT(p.c, quarantined), 1);
-    CHECK(cm_ring_is_owned(&p.c->ring, slot));
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
     cm_bracket w = begin_write(f, (b + 1) * BLK, BLK);
     CHECK_EQ(STAT(p.c, quarantined), 1 + ((uint8_t *)header_of(p.c, next) >= page));
     CHECK(info_of(f).incarnation > inc); /* what it holds is gone with the file's incarnation */
@@ -1358,7 +1358,7 @@ static void test_full_volume(void)
     p.c->media.file = &holes;
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 200, 5), 200);
-    uint64_t used = p.c->ring.frontier;
+    uint64_t used = p.c->policy.ring.frontier;
     size_t rest = (size_t)((p.c->media.geo.slots - used) * BLK);
     os_protect(payload_of(p.c, used), rest, OS_NOTHING);
     unsigned stored = put_all(f, 1000, 2000, 5);

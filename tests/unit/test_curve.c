@@ -182,7 +182,7 @@ static void test_sample(void)
 
 /* ---- The curve ------------------------------------------------------------------------------- */
 
-static const struct cm_curve_rule tenth = { 100, 2, false };
+static const struct cm_rule tenth = { 100, 2, false };
 
 static void begin(struct cm_curve *c, uint64_t slots, uint64_t probation_bytes)
 {
@@ -205,7 +205,7 @@ static void test_sizes(void)
     }
     CHECK_EQ(c->size[0].mini.rule.probation, 13);
     CHECK_EQ(c->size[6].mini.rule.probation, 51);
-    const struct cm_curve_rule half = { 500, 1, true };
+    const struct cm_rule half = { 500, 1, true };
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
         cm_curve_set_rule(c, i, 1024, &half);
     CHECK_EQ(c->size[6].mini.rule.probation, 256);
@@ -434,12 +434,12 @@ static void test_pool_auto(void)
     struct pool p;
     REQUIRE(pool_new(&p, MIB) == 0);
     uint64_t slots = pool_info(p.c).slots, n = 2 * slots;
-    CHECK_EQ(p.c->ring.probation, slots / 10);
-    CHECK_EQ(p.c->ring.earn, 1);
+    CHECK_EQ(p.c->policy.ring.probation, slots / 10);
+    CHECK_EQ(p.c->policy.ring.earn, 1);
     cm_file *f = attach(&p, 1, 10 * n * BLK, 1, CM_SOLE_WRITER);
     for (unsigned round = 0; round < 20; round++)
         sweep(f, n);
-    CHECK(p.c->ring.remembered);
+    CHECK(p.c->policy.ring.remembered);
     cm_stats_data before = pool_stats(p.c);
     CHECK_EQ(put(f, 5 * n, 1), CM_NOT_STORED_POLICY);
     CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 1);
@@ -462,11 +462,11 @@ static void test_pool_auto(void)
     detach(f);
     p.o.policy = CM_POLICY_S3R;
     pool_again(&p);
-    CHECK_EQ(p.c->ring.earn, 2);
+    CHECK_EQ(p.c->policy.ring.earn, 2);
     f = attach(&p, 1, 10 * n * BLK, 1, CM_SOLE_WRITER);
     for (unsigned round = 0; round < 20; round++)
         sweep(f, n);
-    CHECK(!p.c->ring.remembered);
+    CHECK(!p.c->policy.ring.remembered);
     CHECK_EQ(put(f, 7 * n, 1), 0);
     detach(f);
     pool_end(&p);
@@ -480,7 +480,7 @@ static void test_pool_auto_buffer(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     p.o.probation_bytes = 4 * BLK;
     pool_again(&p);
-    const struct cm_ring *r = &p.c->ring;
+    const struct cm_ring *r = &p.c->policy.ring;
     CHECK(r->remembered && r->earn == 2 && r->probation == 0);
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
     uint64_t n = 0;
@@ -528,7 +528,7 @@ static void test_pool_auto_ahead(void)
     uint64_t slots = pool_info(p.c).slots;
     cm_file *f = attach(&p, 1, 100 * slots * BLK, 1, CM_SOLE_WRITER);
     sweep(f, slots);
-    cm_ring_rule(&p.c->ring, slots / 10, 1, true);
+    cm_ring_rule(&p.c->policy.ring, slots / 10, 1, true);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
     cm_stats_data before = pool_stats(p.c);
     for (uint64_t b = 0; b < 64; b++) {

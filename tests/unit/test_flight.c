@@ -486,10 +486,10 @@ static void test_advice(void)
     CHECK_EQ(put(f, 20, 5), CM_NOT_STORED_POLICY);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
     CHECK_EQ(put(f, 20, 5), 0);
-    CHECK_EQ(cm_ring_count(&p.c->ring, slot_of(f, 20)), CM_REF_MAX);
+    CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot_of(f, 20)), CM_REF_MAX);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
     CHECK_EQ(put(f, 21, 5), 0);
-    CHECK_EQ(cm_ring_count(&p.c->ring, slot_of(f, 21)), 0);
+    CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot_of(f, 21)), 0);
     CHECK_EQ(cm_file_advise(f, 4), CM_EINVAL);
     CHECK_EQ(cm_file_advise(f, -1), CM_EINVAL);
     pool_end(&p);

@@ -42,18 +42,18 @@ static void make(struct pool *p)
 {
     REQUIRE(pool_new(p, 64 * MIB) == 0);
     CHECK(p->c->media.geo.memo_ring_pages == 2);
-    p->c->ring.frontier = p->c->ring.slots;
-    for (uint64_t i = 0; i < p->c->ring.slots; i++)
-        cm_ring_set(&p->c->ring, i, state_of(i));
-    p->c->ring.hand = 3 * p->c->ring.slots + 1234;
+    p->c->policy.ring.frontier = p->c->policy.ring.slots;
+    for (uint64_t i = 0; i < p->c->policy.ring.slots; i++)
+        cm_ring_set(&p->c->policy.ring, i, state_of(i));
+    p->c->policy.ring.hand = 3 * p->c->policy.ring.slots + 1234;
     for (uint64_t i = 0; i < DEPARTED; i++)
-        cm_ghost_add(&p->c->ghost, ghost_hash(i));
+        cm_ghost_add(&p->c->policy.ghost, ghost_hash(i));
 }
 
 /* How many slots of page `number` are as the tests set them, after the hand got to it. */
 static uint64_t right_slots(struct pool *p, uint64_t number)
 {
-    struct cm_ring *r = &p->c->ring;
+    struct cm_ring *r = &p->c->policy.ring;
     uint64_t n = 0;
     r->reach(r->reach_ctx, number * CM_MEMO_SLOTS);
     for (uint64_t i = 0; i < CM_MEMO_SLOTS && number * CM_MEMO_SLOTS + i < r->slots; i++)
@@ -65,7 +65,7 @@ static uint64_t known_departed(struct pool *p)
 {
     uint64_t n = 0;
     for (uint64_t i = 0; i < DEPARTED; i++)
-        n += cm_ghost_take(&p->c->ghost, ghost_hash(i));
+        n += cm_ghost_take(&p->c->policy.ghost, ghost_hash(i));
     return n;
 }
 
@@ -81,11 +81,11 @@ static void test_clean(void)
 {
     struct pool p;
     make(&p);
-    uint64_t rest = p.c->ring.slots - CM_MEMO_SLOTS;
+    uint64_t rest = p.c->policy.ring.slots - CM_MEMO_SLOTS;
     pool_again(&p);
-    CHECK_EQ(p.c->ring.hand, 1234);
-    CHECK_EQ(p.c->ghost.time, DEPARTED);
-    CHECK_EQ(p.c->ring.ref[0] + p.c->ring.ref[1] + p.c->ring.ref[5000], 0); /* not yet */
+    CHECK_EQ(p.c->policy.ring.hand, 1234);
+    CHECK_EQ(p.c->policy.ghost.time, DEPARTED);
+    CHECK_EQ(p.c->policy.ring.ref[0] + p.c->policy.ring.ref[1] + p.c->policy.ring.ref[5000], 0); /* not yet */
     CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
     CHECK(known_departed(&p) >= DEPARTED - 2);
     CHECK_EQ(known_departed(&p), 0);
@@ -114,13 +114,13 @@ static void test_hand(void)
     struct pool p;
     struct cm_victim v[2];
     REQUIRE(pool_new(&p, 64 * MIB) == 0);
-    struct cm_ring *r = &p.c->ring;
+    struct cm_ring *r = &p.c->policy.ring;
     r->frontier = r->slots;
     for (uint64_t i = 0; i < r->slots; i++)
         cm_ring_set(r, i, i % 64 == 40 ? CM_REF_KNOWN : 2);
     r->hand = CM_MEMO_SLOTS - 40;
     pool_again(&p);
-    r = &p.c->ring;
+    r = &p.c->policy.ring;
     r->probation = 0;
     CHECK_EQ(cm_ring_victims(r, v, 2), 2);
     CHECK(v[0].slot == 8040 && !v[0].remember);
@@ -134,13 +134,13 @@ static void test_joined(void)
     struct pool p;
     for (int reached = 0; reached < 2; reached++) {
         REQUIRE(pool_new(&p, 64 * MIB) == 0);
-        p.c->ring.frontier = 8;
-        cm_ring_set(&p.c->ring, 0, 1);
-        cm_ring_set(&p.c->ring, 1, 3 | CM_REF_KNOWN);
-        cm_ring_set(&p.c->ring, 2, 2);
-        cm_ring_set(&p.c->ring, 5, 3);
+        p.c->policy.ring.frontier = 8;
+        cm_ring_set(&p.c->policy.ring, 0, 1);
+        cm_ring_set(&p.c->policy.ring, 1, 3 | CM_REF_KNOWN);
+        cm_ring_set(&p.c->policy.ring, 2, 2);
+        cm_ring_set(&p.c->policy.ring, 5, 3);
         pool_again(&p);
-        struct cm_ring *r = &p.c->ring;
+        struct cm_ring *r = &p.c->policy.ring;
         const uint64_t slot = 4;
         for (uint64_t i = 0; i < 4; i++) { /* counts 2, 2, 2, 2 */
             cm_ring_touch(r, i);
@@ -154,7 +154,7 @@ static void test_joined(void)
             CHECK(r->ref[4] & CM_REF_PROBATION);
         }
         pool_again(&p);
-        r = &p.c->ring;
+        r = &p.c->policy.ring;
         r->reach(r->reach_ctx, 0);
         CHECK_EQ(r->ref[0], 2);
         CHECK_EQ(r->ref[1], 3 | CM_REF_KNOWN);
@@ -171,7 +171,7 @@ static void test_crash(void)
     make(&p);
     pool_crash(&p); /* never closed */
     REQUIRE(pool_up(&p) == 0);
-    CHECK_EQ(p.c->ring.hand, 0);
+    CHECK_EQ(p.c->policy.ring.hand, 0);
     check_nothing(&p);
     pool_end(&p);
 
@@ -180,8 +180,8 @@ static void test_crash(void)
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(super_at(&p, 0)->memo.generation, 0);
-    CHECK_EQ(p.c->ring.hand, 0);
-    CHECK_EQ(p.c->ghost.time, 0);
+    CHECK_EQ(p.c->policy.ring.hand, 0);
+    CHECK_EQ(p.c->policy.ghost.time, 0);
     check_nothing(&p);
     pool_end(&p);
 }
@@ -196,12 +196,12 @@ static void test_generation(void)
     CHECK_EQ(cm_memo_write(&p.c->memo, cm_super_generation(&p.c->super), &unused), 0);
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
-    p.c->ring.frontier = 8;
-    cm_ring_set(&p.c->ring, 3, 3);
+    p.c->policy.ring.frontier = 8;
+    cm_ring_set(&p.c->policy.ring, 3, 3);
     pool_again(&p);                               /* writes page 0 */
     CHECK(super_at(&p, 0)->memo.generation == 0); /* open */
-    p.c->ring.reach(p.c->ring.reach_ctx, 0);
-    CHECK_EQ(p.c->ring.ref[3], 3);
+    p.c->policy.ring.reach(p.c->policy.ring.reach_ctx, 0);
+    CHECK_EQ(p.c->policy.ring.ref[3], 3);
     check_nothing(&p);
     pool_end(&p);
 }
@@ -246,12 +246,12 @@ static void test_page_checks(void)
         REQUIRE(pool_up(&p) == 0);
         uint64_t right = right_slots(&p, 0), set = 0;
         for (uint64_t slot = 0; slot < CM_MEMO_SLOTS; slot++)
-            set += p.c->ring.ref[slot] != 0;
+            set += p.c->policy.ring.ref[slot] != 0;
         if (i < 5)
             CHECK_EQ(set, 0);
         else
             CHECK_EQ(right, CM_MEMO_SLOTS);
-        CHECK_EQ(right_slots(&p, 1), p.c->ring.slots - CM_MEMO_SLOTS);
+        CHECK_EQ(right_slots(&p, 1), p.c->policy.ring.slots - CM_MEMO_SLOTS);
         pool_down(&p);
     }
     free(image);
@@ -269,7 +269,7 @@ static void test_open_names_nothing(void)
         super_seal(super_at(&p, i));
     }
     REQUIRE(pool_up(&p) == 0);
-    CHECK_EQ(p.c->ring.hand, 0);
+    CHECK_EQ(p.c->policy.ring.hand, 0);
     check_nothing(&p);
     pool_end(&p);
 }
@@ -280,7 +280,7 @@ static void test_garbage(void)
     struct pool p;
     uint64_t rng = 5;
     REQUIRE(pool_new(&p, 2 * MIB) == 0);
-    const uint64_t blocks = p.c->ring.slots * 3;
+    const uint64_t blocks = p.c->policy.ring.slots * 3;
     cm_file *f = attach(&p, 1, blocks * BLK, 1, 0);
     (void)put_all(f, 0, blocks, 1);
     detach(f);
@@ -303,8 +303,8 @@ static void test_garbage(void)
         REQUIRE(pool_up(&p) == 0);
         f = attach(&p, 1, blocks * BLK, 1, 0);
         (void)put_all(f, 0, blocks, 1);
-        CHECK(hits(f, 0, blocks, 1) >= p.c->ring.slots * 3 / 4);
-        CHECK(p.c->ring.on_probation <= p.c->ring.slots);
+        CHECK(hits(f, 0, blocks, 1) >= p.c->policy.ring.slots * 3 / 4);
+        CHECK(p.c->policy.ring.on_probation <= p.c->policy.ring.slots);
         detach(f);
     }
     pool_end(&p);
@@ -322,11 +322,11 @@ static void test_unreadable(void)
     REQUIRE(pool_up(&p) == 0);
     os_protect(page, BLK, OS_NOTHING);
     CHECK(right_slots(&p, 0) < CM_MEMO_SLOTS / 4);
-    CHECK_EQ(right_slots(&p, 1), p.c->ring.slots - CM_MEMO_SLOTS);
+    CHECK_EQ(right_slots(&p, 1), p.c->policy.ring.slots - CM_MEMO_SLOTS);
     cm_check_report report = { .struct_size = sizeof(report) };
     CHECK_EQ(cm_check(p.c, CM_CHECK_METADATA, NULL, NULL, &report), 1);
     CHECK_EQ(report.unreadable, 1);
-    cm_ring_set(&p.c->ring, 3, 3);
+    cm_ring_set(&p.c->policy.ring, 3, 3);
     CHECK_EQ(cm_close(p.c), 0); /* no error: it is a hint */
     os_protect(page, BLK, OS_WRITE);
     CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN);
@@ -348,7 +348,7 @@ static void test_readonly(void)
     memcpy(image, p.base, p.bytes);
     p.o.flags = CM_OPEN_READONLY;
     REQUIRE(pool_up(&p) == 0);
-    CHECK(p.c->ring.ref == NULL && p.c->memo.reached == NULL);
+    CHECK(p.c->policy.ring.ref == NULL && p.c->memo.reached == NULL);
     pool_down(&p);
     CHECK(memcmp(image, p.base, p.bytes) == 0);
     p.o.flags = 0;

@@ -137,7 +137,7 @@ static void test_doomed_is_freed(void)
     CHECK_EQ(p.c->pins[slot], 2);
     (void)put_all(f, 100, 400, 6);
     CHECK_EQ(p.c->pins[slot], CM_PIN_DOOMED | 2);
-    CHECK(cm_ring_is_owned(&p.c->ring, slot));
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
     CHECK_EQ(slots_astray(p.c), 1);
     CHECK_EQ(cm_unpin(&pins[0]), 0);
     CHECK_EQ(p.c->pins[slot], CM_PIN_DOOMED | 1);

@@ -24,7 +24,7 @@ static cm_file *set_up_full(struct pool *p)
 {
     cm_file *f = set_up(p, MIB);
     (void)put_all(f, 100000, p->c->media.geo.slots + 2 * HELD, 5);
-    CHECK_EQ(p->c->ring.frontier, p->c->media.geo.slots);
+    CHECK_EQ(p->c->policy.ring.frontier, p->c->media.geo.slots);
     return f;
 }
 
@@ -83,8 +83,8 @@ static void test_turns(void)
     CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
     CHECK_EQ(look(f, 3, 5), RIGHT);
     CHECK(in_pool(f, 3));
-    CHECK(!cm_ghost_has(&p.c->ghost, key_of(f, 3).place.hash)); /* that is for those that left */
-    CHECK(cm_ghost_has(&p.c->ghost, key_of(f, 4).place.hash));
+    CHECK(!cm_ghost_has(&p.c->policy.ghost, key_of(f, 3).place.hash)); /* that is for those that left */
+    CHECK(cm_ghost_has(&p.c->policy.ghost, key_of(f, 4).place.hash));
     CHECK_EQ(hits(f, 0, HELD, 5), 1);
     CHECK_EQ(put(f, 7, 5), 0);
     CHECK(in_pool(f, 7));
@@ -98,7 +98,7 @@ static void test_passes(void)
 {
     struct pool p;
     cm_file *f = set_up_full(&p);
-    struct cm_ring *r = &p.c->ring;
+    struct cm_ring *r = &p.c->policy.ring;
     cm_ring_rule(r, r->slots / 2, 1, false);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
     CHECK_EQ(look_anew(f, 4, 5), RIGHT);
@@ -323,7 +323,7 @@ static void test_read_ahead_once(void)
     uint8_t buf[CM_BLOCK_SIZE];
     uint64_t blocks = 0;
     cm_file *f = set_up_full(&p);
-    cm_ring_rule(&p.c->ring, 0, 1, true);
+    cm_ring_rule(&p.c->policy.ring, 0, 1, true);
     int64_t promoted = STAT(p.c, promoted);
     for (uint64_t b = 0; b < 8 * HELD; b++)
         CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, read_content, &blocks), BLK);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * policy.c - the policies there are, and what they decide about fills.
+ *
+ * Owns: the table of policies. What S3R remembers of blocks is in ring.c and ghost.c; what AUTO
+ * measures is in simulation.c and rule_choice.c. docs/policy.md says what each is good for.
+ *
+ * Who: api/, protocol/, state/, media/.
+ */
+#include "policy/policy.h"
+
+static const struct cm_policy_kind kinds[] = {
+    [CM_POLICY_AUTO] = { .name = "auto",
+                         .automatic = true,
+                         .buffer = true,
+                         .rule = { { .probation = 100, .earn = 2 },
+                                   { .probation = 0, .earn = 2, .remembered = true } } },
+    [CM_POLICY_S3R] = { .name = "s3r",
+                        .buffer = true,
+                        .rule = { { .probation = 100, .earn = 2 },
+                                  { .probation = 0, .earn = 2, .remembered = true } } },
+};
+
+const struct cm_policy_kind *cm_policy_kind_of(uint32_t number)
+{
+    return number < sizeof(kinds) / sizeof(kinds[0]) ? &kinds[number] : NULL;
+}
+
+const char *cm_policy_name(int policy)
+{
+    const struct cm_policy_kind *kind = policy < 0 ? NULL : cm_policy_kind_of((uint32_t)policy);
+    return kind ? kind->name : NULL;
+}
+
+void cm_policy_set_rule(struct cm_policy_state *p, const struct cm_rule *rule)
+{
+    cm_ring_rule(&p->ring, p->ring.slots * rule->probation / 1000, rule->earn, rule->remembered);
+}
+
+/* ---- Fill ------------------------------------------------------------------------------------ */
+
+bool cm_policy_refuses(const struct cm_policy_state *p, uint64_t hash)
+{
+    return cm_ring_refuses(&p->ring) && !cm_ghost_has(&p->ghost, hash);
+}
+
+enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count, bool unread)
+{
+    if (!unread && count >= at_load_relaxed(&p->ring.earn))
+        return CM_START_MEMBER;
+    if (cm_ring_refuses(&p->ring))
+        return CM_START_NOT;
+    if (cm_ring_has_unused(&p->ring))
+        return CM_START_KNOWN;
+    return unread ? CM_START_AHEAD : CM_START_ASK;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * policy.h - which blocks stay: the seam between the protocol and the policy.
+ *
+ * The protocol tells the policy what happens to blocks and asks it what to do; it never looks at
+ * counts or ghosts itself. A policy is a row of the table in policy.c: what it is called, and its
+ * rule, the named numbers by which the hooks below decide. The simulations (simulation.h) and
+ * tests/policy go by the same rules.
+ *
+ * What else a ring knows, which slots are owned, free or never used, is no matter of policy: the
+ * protocol asks ring.h for it.
+ */
+#ifndef CM_POLICY_H
+#define CM_POLICY_H
+
+#include "policy/ghost.h"
+#include "policy/ring.h"
+#include "policy/rule.h"
+
+/* A policy that cm_options.policy names. */
+struct cm_policy_kind {
+    const char *name;
+    bool automatic;         /* simulations choose the rule; `rule` is the default */
+    bool buffer;            /* first-time blocks may wait in the probation buffer */
+    struct cm_rule rule[2]; /* without such a buffer, with one */
+};
+
+/* NULL: no policy has this number (enum cm_policy). */
+const struct cm_policy_kind *cm_policy_kind_of(uint32_t number);
+
+/* The policy of an open pool. Every hook may be called by any thread at any time. */
+struct cm_policy_state {
+    struct cm_ring ring;   /* the slots */
+    struct cm_ghost ghost; /* blocks that left lately */
+};
+
+/* How blocks earn a place from here on; what has one keeps it. */
+void cm_policy_set_rule(struct cm_policy_state *p, const struct cm_rule *rule);
+
+/* ---- Hit ------------------------------------------------------------------------------------- */
+
+/* Does a hit of a slot's block change anything? Asked at every hit, so it is one load. */
+static inline bool cm_policy_notes_hit(const struct cm_policy_state *p, uint64_t slot)
+{
+    return cm_ring_counts(&p->ring, slot);
+}
+static inline void cm_policy_hit(struct cm_policy_state *p, uint64_t slot)
+{
+    cm_ring_touch(&p->ring, slot);
+}
+
+/* ---- Fill ------------------------------------------------------------------------------------ */
+
+/* What a new block is to the policy. */
+enum cm_start {
+    CM_START_ASK,    /* a member if the ghost remembers it, else on probation */
+    CM_START_AHEAD,  /* the same; it was read ahead of need, so its first reader proves nothing */
+    CM_START_MEMBER, /* it has earned its place */
+    CM_START_KNOWN,  /* the same, and the ghost need not remember it */
+    CM_START_WANTED, /* the same, and as hard to evict as any (CM_ADVISE_KEEP) */
+    CM_START_NOT     /* it gets no slot */
+};
+
+/* The first fill: may the block with this hash wait in the probation buffer, which there is? If not
+ * it is a refill: it left lately, and the ghost has forgotten it with this call. */
+static inline bool cm_policy_is_first_fill(struct cm_policy_state *p, uint64_t hash)
+{
+    return !cm_ghost_take(&p->ghost, hash);
+}
+/* Does the rule deny a slot to a block that comes by a miss, where there is no buffer? Then
+ * cm_policy_remember() follows, so that it may come in the next time. */
+bool cm_policy_refuses(const struct cm_policy_state *p, uint64_t hash);
+static inline void cm_policy_remember(struct cm_policy_state *p, uint64_t hash)
+{
+    cm_ghost_add(&p->ghost, hash);
+}
+/* A block leaves the probation buffer, where it was hit `count` times. `unread`: it was read ahead
+ * of need, and not even its first reader has come. */
+enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count, bool unread);
+
+/* Blocks that were stored together: those that go on probation do so with one lock. */
+#define CM_POLICY_BATCH 16u
+struct cm_policy_batch {
+    uint64_t first_time[CM_POLICY_BATCH];
+    uint32_t ahead; /* a bit for each of them */
+    unsigned n;
+};
+/* A block was stored in a slot: a first fill or a refill. `n` and `ahead` of b are zero before the
+ * first of a batch, of CM_POLICY_BATCH blocks at most. */
+static inline void cm_policy_stored(struct cm_policy_state *p, struct cm_policy_batch *b,
+                                    uint64_t slot, uint64_t hash, enum cm_start start)
+{
+    assert(start != CM_START_NOT && b->n < CM_POLICY_BATCH);
+    if (start == CM_START_MEMBER)
+        cm_ring_set(&p->ring, slot, 0);
+    else if (start == CM_START_WANTED)
+        cm_ring_set(&p->ring, slot, CM_REF_KNOWN | CM_REF_MAX);
+    else if (start == CM_START_KNOWN || cm_ghost_take(&p->ghost, hash))
+        cm_ring_set(&p->ring, slot, CM_REF_KNOWN);
+    else {
+        b->ahead |= (uint32_t)(start == CM_START_AHEAD) << b->n;
+        b->first_time[b->n++] = slot;
+    }
+}
+/* The batch is whole. */
+static inline void cm_policy_stored_all(struct cm_policy_state *p, const struct cm_policy_batch *b)
+{
+    cm_ring_begin_probation(&p->ring, b->first_time, b->n, b->ahead);
+}
+/* Asks memory for what cm_policy_stored() will look at. */
+static inline void cm_policy_prefetch_stored(const struct cm_policy_state *p, uint64_t hash,
+                                             enum cm_start start)
+{
+    if (start == CM_START_ASK || start == CM_START_AHEAD)
+        cm_ghost_prefetch(&p->ghost, hash);
+}
+
+/* ---- Victim ---------------------------------------------------------------------------------- */
+
+/* Owns up to n slots to be emptied and filled anew. */
+static inline unsigned cm_policy_victims(struct cm_policy_state *p, struct cm_victim *v, unsigned n)
+{
+    return cm_ring_victims(&p->ring, v, n);
+}
+/* The victim's block is gone. */
+static inline void cm_policy_evicted(struct cm_policy_state *p, bool remember, uint64_t hash)
+{
+    if (remember)
+        cm_ghost_add(&p->ghost, hash);
+}
+static inline void cm_policy_prefetch_evicted(const struct cm_policy_state *p, bool remember,
+                                              uint64_t hash)
+{
+    if (remember)
+        cm_ghost_prefetch(&p->ghost, hash);
+}
+/* How much a block is worth, where one of some few has to go: the least goes. */
+#define CM_POLICY_WORTH_END (CM_REF_MAX + 1u) /* from here on it stays */
+static inline unsigned cm_policy_worth(const struct cm_policy_state *p, uint64_t slot)
+{
+    return cm_ring_count(&p->ring, slot);
+}
+
+/* ---- Forget ---------------------------------------------------------------------------------- */
+
+/* The slot's block is about to be forgotten: the slot is worth a try before others. */
+static inline void cm_policy_forget(struct cm_policy_state *p, uint64_t slot)
+{
+    cm_ring_hint(&p->ring, slot);
+}
+static inline void cm_policy_prefetch_forget(const struct cm_policy_state *p, uint64_t slot)
+{
+    cm_ring_prefetch(&p->ring, slot);
+}
+
+/* ---- Save, load ------------------------------------------------------------------------------ */
+
+/* What is kept over a clean close: of slots [first, first+n), two to a byte, and of buckets of the
+ * ghost. What was kept joins what is known by now; any bytes will do. memo.c has the pages. */
+static inline void cm_policy_save_slots(const struct cm_policy_state *p, uint64_t first, uint64_t n,
+                                        uint8_t *to)
+{
+    cm_ring_save(&p->ring, first, n, to);
+}
+static inline void cm_policy_load_slots(struct cm_policy_state *p, uint64_t first, uint64_t n,
+                                        const uint8_t *from)
+{
+    cm_ring_load(&p->ring, first, n, from);
+}
+static inline void cm_policy_save_ghost(const struct cm_policy_state *p, uint64_t first, uint64_t n,
+                                        uint8_t *to)
+{
+    cm_ghost_save(&p->ghost, first, n, to);
+}
+static inline void cm_policy_load_ghost(struct cm_policy_state *p, uint64_t first, uint64_t n,
+                                        const uint8_t *from)
+{
+    cm_ghost_load(&p->ghost, first, n, from);
+}
+
+#endif
