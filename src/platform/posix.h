@@ -25,12 +25,6 @@ static inline int64_t timespec_ns(struct timespec t)
     return (int64_t)((uint64_t)t.tv_sec * (uint64_t)NS_PER_S + (uint64_t)t.tv_nsec);
 }
 
-/* An errno as CM_E*. */
-int cm_posix_error(int err);
-/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno.
- */
-int cm_posix_open_dir(const char *path, int flags);
-
 /* A cancelled thread ends at the next of its system calls that may wait, whatever locks it holds
  * and whatever it opened. First line of every function that makes such calls: not before it
  * returns. */
@@ -47,6 +41,25 @@ static inline int file_fd(const struct cm_plat_file *f)
     assert(f != NULL && f->handle >= 0);
     return (int)f->handle;
 }
+
+/* posix_create.c */
+
+/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno.
+ */
+int cm_posix_open_dir(const char *path, int flags);
+
+/* posix_file.c */
+
+/* An errno as CM_E*. */
+int cm_posix_error(int err);
+
+/* posix_guard.c */
+
+/* cm_plat_ready, from platform.h: what a thread must be. */
+#define THREAD_BEGUN 1u
+#define THREAD_GUARDED 2u /* has the signals of faults unblocked */
+/* Unblocks them in this thread. */
+void cm_posix_guard_unblock(void);
 
 /* posix_identity.c */
 

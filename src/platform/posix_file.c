@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_file.c - the operating system contract (platform.h) on Linux: the pool file.
+ *
+ * Owns the calls that open, lock, map, sync, read and remove a pool file, and what an errno means
+ * (cm_posix_error). It has no state of its own. posix_create.c makes the file.
+ *
+ * LOCK  The owner holds an open-file-description lock (F_OFD_SETLK) over the whole file. Unlike
+ * POSIX record locks it belongs to the open file: a second open in the same process is refused,
+ * and closing some other descriptor does not drop it. Unlike flock() it can be asked about
+ * (F_OFD_GETLK) without taking it for a moment, which would refuse an owner who opens just then.
+ * On NFS it protects against other clients only as far as the mount passes locks on to the
+ * server (not with local_lock or nolock). A forked child shares the lock until it execs or exits.
+ *
+ * Who: any module, by way of platform.h; cm_posix_error: the other posix_*.c. Nothing here calls
+ * back.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "platform/posix.h"
+
+#ifndef MAP_SHARED_VALIDATE
+#define MAP_SHARED_VALIDATE 0x03
+#endif
+#ifndef MAP_SYNC
+#define MAP_SYNC 0x80000
+#endif
+
+#define PROBE_BYTES 4096u /* of a mapping that is made to see whether it can be made */
+
+/* ---- Errors -------------------------------------------------------------------------------- */
+
+int cm_posix_error(int err)
+{
+    switch (err) {
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+        return CM_ENOENT;
+    case EEXIST:
+        return CM_EEXIST;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ETXTBSY:
+        return CM_EACCES;
+    case ENOSPC:
+    case EDQUOT:
+        return CM_ENOSPC;
+    case EFBIG: /* the largest file of this file system */
+        return CM_EPOOLSIZE;
+    case EISDIR:
+    case ENXIO:
+    case ENODEV:
+        return CM_ENOTFILE;
+    case ENOMEM:
+        return CM_ENOMEM;
+    case EINVAL:
+    case ENAMETOOLONG:
+        return CM_EINVAL;
+    default:
+        return CM_EIO;
+    }
+}
+
+/* ---- The pool file: lock ------------------------------------------------------------------- */
+
+static int file_lock_call(const struct cm_plat_file *f, int cmd, short type, struct flock *range)
+{
+    *range = (struct flock){ .l_type = type, .l_whence = SEEK_SET };
+    return fcntl(file_fd(f), cmd, range);
+}
+
+int cm_plat_file_lock(struct cm_plat_file *f)
+{
+    struct flock range;
+
+    /* A shared lock is all that a descriptor open for reading can hold; it still keeps an owner
+     * out, but the readers of this library take none. */
+    if (file_lock_call(f, F_OFD_SETLK, f->readonly ? F_RDLCK : F_WRLCK, &range) == 0) {
+        return 0;
+    }
+    return errno == EAGAIN || errno == EACCES ? CM_EOWNED : CM_EIO;
+}
+
+int cm_plat_file_is_locked(struct cm_plat_file *f)
+{
+    struct flock range;
+
+    if (file_lock_call(f, F_OFD_GETLK, F_WRLCK, &range) != 0) {
+        return CM_EIO;
+    }
+    return range.l_type == F_WRLCK; /* not F_RDLCK: somebody who only looks */
+}
+
+/* ---- The pool file: opening ---------------------------------------------------------------- */
+
+/* Takes over a descriptor. */
+static int file_adopt(struct cm_plat_file *f, int fd, bool readonly)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return CM_ENOTFILE;
+    }
+    *f = (struct cm_plat_file){ .handle = fd,
+                                .size = (uint64_t)st.st_size,
+                                .pid = cm_plat_pid(),
+                                .readonly = readonly,
+                                .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
+    return 0;
+}
+
+int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
+{
+    POSIX_NO_CANCEL;
+    struct stat st;
+    int fd;
+
+    assert(f != NULL && f->handle < 0 && path != NULL);
+    /* Looked at before the open as well, because opening a device may already do something. */
+    if (stat(path, &st) != 0) {
+        return cm_posix_error(errno);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return CM_ENOTFILE;
+    }
+    fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        return cm_posix_error(errno);
+    }
+    return file_adopt(f, fd, readonly);
+}
+
+int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
+{
+    POSIX_NO_CANCEL;
+    int fd;
+    int rc;
+
+    assert(f != NULL && f->handle < 0 && path != NULL);
+    rc = cm_posix_open_trusted(path, why, &fd);
+    if (rc == EROFS) {
+        (void)snprintf(why, PLAT_WHY, "its volume is mounted read-only");
+    }
+    if (rc != 0) {
+        return rc < 0 ? rc : cm_posix_error(rc);
+    }
+    return file_adopt(f, fd, false);
+}
+
+void cm_plat_file_close(struct cm_plat_file *f)
+{
+    POSIX_NO_CANCEL;
+    assert(f != NULL);
+    if (f->handle < 0) {
+        return;
+    }
+    /* In a forked child the mapping was never there, and the lock is the parent's. In the parent
+     * the lock goes by hand: a child that still has the descriptor would keep it otherwise. */
+    if (f->pid == cm_plat_pid()) {
+        struct flock range;
+
+        if (f->base != NULL) {
+            (void)munmap(f->base, f->mapped);
+        }
+        (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
+    }
+    (void)close(file_fd(f));
+    *f = (struct cm_plat_file)PLAT_FILE_INIT;
+}
+
+int cm_plat_file_sync_dir(const char *path)
+{
+    POSIX_NO_CANCEL;
+    const int fd = cm_posix_open_dir(path, O_RDONLY);
+    int rc = 0;
+
+    if (fd < 0) {
+        return cm_posix_error(errno);
+    }
+    /* EINVAL: this file system has nothing to sync for a directory. */
+    if (fsync(fd) != 0 && errno != EINVAL) {
+        rc = cm_posix_error(errno);
+    }
+    (void)close(fd);
+    return rc;
+}
+
+void cm_plat_file_remove(const char *path)
+{
+    POSIX_NO_CANCEL;
+    assert(path != NULL);
+    (void)unlink(path);
+    (void)cm_plat_file_sync_dir(path);
+}
+
+void cm_plat_file_void(struct cm_plat_file *f)
+{
+    POSIX_NO_CANCEL;
+    if (ftruncate(file_fd(f), 0) == 0) {
+        (void)fsync(file_fd(f));
+    }
+}
+
+int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named)
+{
+    struct stat st;
+
+    if (fstat(file_fd(f), &st) != 0) {
+        return CM_EIO;
+    }
+    *size = (uint64_t)st.st_size;
+    *named = st.st_nlink > 0;
+    return 0;
+}
+
+int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
+{
+    POSIX_NO_CANCEL;
+    uint8_t *to = buf;
+
+    assert(buf != NULL || n == 0);
+    while (n > 0) {
+        const ssize_t got = pread(file_fd(f), to, n, (off_t)offset);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return CM_EIO;
+        }
+        to += got;
+        offset += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+/* ---- The pool file: mapping ---------------------------------------------------------------- */
+
+static bool file_is_volatile(int fd)
+{
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) != 0) {
+        return false;
+    }
+    return fs.f_type == TMPFS_MAGIC || (uint32_t)fs.f_type == RAMFS_MAGIC ||
+           (uint32_t)fs.f_type == HUGETLBFS_MAGIC;
+}
+
+/* Whether the file system promises synchronous mappings. Asked with a page of its own: a mapping
+ * at a fixed address that fails may already have torn a hole into what was reserved there. */
+static bool file_has_map_sync(int fd, int prot)
+{
+    void *probe = mmap(NULL, PROBE_BYTES, prot, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
+
+    if (probe == MAP_FAILED) {
+        return false;
+    }
+    (void)munmap(probe, PROBE_BYTES);
+    return true;
+}
+
+#define MAP_TRIES 16
+
+/* An address with room for `size` bytes just now; NULL: there is none. */
+static void *find_aligned(size_t size, size_t align)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t slack = align > page ? align : page;
+    uint8_t *raw;
+
+    if (size > SIZE_MAX / 2 || align > SIZE_MAX / 4) {
+        return NULL;
+    }
+    raw = mmap(NULL, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED || munmap(raw, size + slack) != 0) {
+        return NULL;
+    }
+    return raw + (-(uintptr_t)raw & (slack - 1));
+}
+
+/* Maps a file at an aligned address. The address is a hint: should somebody have taken it
+ * meanwhile, the kernel chooses another one and nothing is overwritten. (MAP_FIXED_NOREPLACE says
+ * the same, but not together with MAP_SHARED_VALIDATE.) */
+static void *map_aligned(int fd, size_t size, size_t align, int prot, int flags)
+{
+    for (unsigned i = 0; i < MAP_TRIES; i++) {
+        void *const hint = find_aligned(size, align);
+        void *p;
+
+        if (hint == NULL) {
+            break;
+        }
+        p = mmap(hint, size, prot, flags, fd, 0);
+        if (p == MAP_FAILED || ((uintptr_t)p & (align - 1)) == 0) {
+            return p;
+        }
+        (void)munmap(p, size);
+    }
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
+
+int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
+{
+    POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
+    const int prot = f->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+    bool sync;
+    uint8_t *base;
+
+    assert(f->base == NULL && durability != NULL);
+    assert(align != 0 && (align & (align - 1)) == 0);
+    if (f->size == 0) {
+        return CM_EIO;
+    }
+    sync = file_has_map_sync(fd, prot);
+    base =
+        map_aligned(fd, f->size, align, prot, sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+    if (base == MAP_FAILED) {
+        return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
+    }
+    /* Without the first a child's stores would reach the pool. The second is kindness only. */
+    if (madvise(base, f->size, MADV_DONTFORK) != 0) {
+        (void)munmap(base, f->size);
+        return CM_EIO;
+    }
+    (void)madvise(base, f->size, MADV_DONTDUMP);
+    f->base = base;
+    f->mapped = f->size;
+    if (sync) {
+        *durability = CM_DURABILITY_DAX;
+    } else {
+        *durability = file_is_volatile(fd) ? CM_DURABILITY_VOLATILE : CM_DURABILITY_PAGECACHE;
+    }
+    return 0;
+}
+
+int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
+{
+    POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
+
+    if (f->base != NULL) {
+        const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        const uint64_t start = offset / page * page;
+        const uint64_t end = len == 0 ? f->mapped : offset + len;
+
+        assert(offset <= f->mapped && len <= f->mapped - offset);
+        if (msync(f->base + start, end - start, MS_SYNC) != 0) {
+            return CM_EIO;
+        }
+    }
+    return fsync(fd) == 0 ? 0 : CM_EIO;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_guard.c - the operating system contract (platform.h) on Linux: the fault guard.
+ *
+ * Owns a table of address ranges (guard_ranges.h), the signal handlers of the process and those
+ * that were there before.
+ *
+ * How: SIGBUS and SIGSEGV run guard_handler(). If the program counter lies in the guarded code of
+ * persist and the address in a registered range, the handler moves the program counter to the
+ * code's landing and returns: the routine then returns CM_EIO. No unwinding, no longjmp, no lock,
+ * nothing but reads of a fixed table. Everything else goes to the handler that was there
+ * before, as if the kernel had called it. Threads that block the two signals get them unblocked
+ * when they first call the library.
+ *
+ * Who: persist.c, by way of platform.h; posix_run.c for each thread. What was there before is
+ * called for faults that are not ours.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "platform/atomic.h"
+#include "platform/guard_ranges.h"
+#include "platform/posix.h"
+
+#ifndef BUS_MCEERR_AR
+#define BUS_MCEERR_AR 4
+#define BUS_MCEERR_AO 5
+#endif
+
+static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
+static bool guard_installed; /* under guard_mutex */
+/* Set before the handlers are installed, constant afterwards. */
+static struct cm_plat_guard_code guard_code;
+static struct sigaction guard_old_bus, guard_old_segv;
+
+static void guard_handler(int sig, siginfo_t *info, void *context);
+
+#if defined(__x86_64__)
+#define GUARD_PC(uc) (&(uc)->uc_mcontext.gregs[REG_RIP])
+#elif defined(__aarch64__)
+#define GUARD_PC(uc) (&(uc)->uc_mcontext.pc)
+#endif
+
+/* True when the fault was the guard's business and execution may go on. */
+static bool guard_absorbs(int sig, const siginfo_t *info, void *context)
+{
+    uintptr_t addr = (uintptr_t)info->si_addr;
+    uintptr_t span = 1;
+
+    if (info->si_code <= 0 || info->si_code == SI_KERNEL) {
+        return false; /* sent by a process, or no address (x86: not canonical) */
+    }
+    if (sig == SIGBUS && (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO)) {
+        /* Machine check: si_addr is the start of a damaged area of 2^lsb bytes. */
+        const unsigned lsb = (unsigned)info->si_addr_lsb;
+
+        span = (uintptr_t)1 << (lsb < 40 ? lsb : 12);
+        addr &= ~(span - 1);
+    }
+    if (!guard_covers(addr, span)) {
+        return false;
+    }
+    /* "Action optional": the kernel found damage that nobody has read yet; the program counter is
+     * anywhere. Nothing needs doing: who reads that page later gets a synchronous fault. */
+    if (sig == SIGBUS && info->si_code == BUS_MCEERR_AO) {
+        return true;
+    }
+#ifdef GUARD_PC
+    ucontext_t *uc = context;
+    const uintptr_t pc = (uintptr_t)*GUARD_PC(uc);
+
+    if (pc >= guard_code.begin && pc < guard_code.end) {
+        *GUARD_PC(uc) = (__typeof__(*GUARD_PC(uc)))guard_code.landing;
+        return true;
+    }
+#else
+    (void)context;
+#endif
+    return false;
+}
+
+/* Calls the previous handler with the signals blocked that it asked for; the return from our own
+ * handler restores the mask. */
+static void guard_call(int sig, siginfo_t *info, void *context, struct sigaction *old)
+{
+    const struct sigaction wanted = *old;
+    sigset_t this_one;
+
+    (void)sigemptyset(&this_one);
+    (void)sigaddset(&this_one, sig);
+    (void)pthread_sigmask(SIG_BLOCK, &wanted.sa_mask, NULL);
+    if ((wanted.sa_flags & SA_NODEFER) != 0 && sigismember(&wanted.sa_mask, sig) == 0) {
+        (void)pthread_sigmask(SIG_UNBLOCK, &this_one, NULL);
+    }
+    if (((unsigned)wanted.sa_flags & (unsigned)SA_RESETHAND) != 0) {
+        old->sa_handler = SIG_DFL;
+        old->sa_flags = 0;
+    }
+    if ((wanted.sa_flags & SA_SIGINFO) != 0) {
+        wanted.sa_sigaction(sig, info, context);
+    } else {
+        wanted.sa_handler(sig);
+    }
+}
+
+/* Does with a signal what the kernel would have done had guard_handler() not been there. */
+static void guard_chain(int sig, siginfo_t *info, void *context)
+{
+    struct sigaction *old = sig == SIGBUS ? &guard_old_bus : &guard_old_segv;
+    const bool repeats = info->si_code > 0 && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
+
+    if (old->sa_handler == SIG_IGN && !repeats) {
+        return;
+    }
+    if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
+        /* On return the instruction faults again and the kernel decides, with a core dump that
+         * shows the true place. A signal that will not repeat is sent again (and held back until
+         * the return). */
+        (void)sigaction(sig, old, NULL);
+        if (!repeats) {
+            (void)raise(sig);
+        }
+        return;
+    }
+    guard_call(sig, info, context, old);
+}
+
+static void guard_handler(int sig, siginfo_t *info, void *context)
+{
+    const int saved_errno = errno;
+
+    if (!guard_absorbs(sig, info, context)) {
+        guard_chain(sig, info, context);
+    }
+    errno = saved_errno;
+}
+
+static int guard_install_one(int sig, struct sigaction *old)
+{
+    struct sigaction ours;
+
+    /* Read first: a fault may arrive the moment the new handler is there. */
+    if (sigaction(sig, NULL, old) != 0) {
+        return CM_EIO;
+    }
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = guard_handler;
+    /* On the alternate stack where a thread has one: the previous handler may rely on it. */
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (old->sa_flags & SA_RESTART);
+    (void)sigemptyset(&ours.sa_mask);
+    return sigaction(sig, &ours, NULL) == 0 ? 0 : CM_EIO;
+}
+
+/* Under guard_mutex. */
+static int guard_install(const struct cm_plat_guard_code *code)
+{
+    if (guard_installed) {
+        assert(code->begin == guard_code.begin && code->end == guard_code.end);
+        return 0;
+    }
+    guard_code = *code;
+    if (guard_install_one(SIGBUS, &guard_old_bus) != 0) {
+        return CM_EIO;
+    }
+    if (guard_install_one(SIGSEGV, &guard_old_segv) != 0) {
+        (void)sigaction(SIGBUS, &guard_old_bus, NULL);
+        return CM_EIO;
+    }
+    guard_installed = true;
+    at_store_release(&cm_plat_ready, THREAD_GUARDED); /* every thread passes cm_plat_thread_begin */
+    return 0;
+}
+
+/* The kernel ends a process that faults while it blocks the signal, handler or not. A thread that
+ * blocks them again later is on its own. */
+void cm_posix_guard_unblock(void)
+{
+    sigset_t faults;
+
+    (void)sigemptyset(&faults);
+    (void)sigaddset(&faults, SIGBUS);
+    (void)sigaddset(&faults, SIGSEGV);
+    (void)pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
+}
+
+int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
+{
+    int rc;
+
+    assert(base != NULL && len > 0 && code != NULL);
+    (void)pthread_mutex_lock(&guard_mutex);
+    rc = guard_install(code);
+    if (rc == 0) {
+        rc = guard_range_add(base, len);
+    }
+    (void)pthread_mutex_unlock(&guard_mutex);
+    cm_posix_guard_unblock(); /* this thread is about to read the pool */
+    return rc;
+}
+
+void cm_plat_guard_remove(const void *base)
+{
+    (void)pthread_mutex_lock(&guard_mutex);
+    guard_range_remove(base);
+    (void)pthread_mutex_unlock(&guard_mutex);
+}

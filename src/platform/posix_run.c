@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_run.c - the operating system contract (platform.h) on Linux: what runs, and what it needs.
+ *
+ * Owns the process, clocks, memory, threads and what only the system can say about the CPU. It has
+ * two pieces of process-wide state: the fork counter and the thread numbers.
+ *
+ * How: a thread has its own data in thread-local memory. It is made ready there at its first call,
+ * and once more when the fault guard was installed since (cm_plat_ready, posix_guard.c). Forks are
+ * counted in the child, by a handler that is registered at the first question.
+ *
+ * Who: any module, by way of platform.h. Only cm_plat_call calls back: what it is given.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
+#include "platform/atomic.h"
+#include "platform/posix.h"
+
+#define POSIX_PAGE 4096u /* alignment that cm_plat_alloc promises */
+
+/* ---- Process ------------------------------------------------------------------------------- */
+
+uint32_t cm_plat_pid(void)
+{
+    return (uint32_t)getpid();
+}
+
+int cm_plat_random(void *buf, size_t n)
+{
+    POSIX_NO_CANCEL;
+    uint8_t *to = buf;
+
+    while (n > 0) {
+        const ssize_t got = getrandom(to, n, 0);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return CM_EIO;
+        }
+        to += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+/* ---- Clocks -------------------------------------------------------------------------------- */
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec t = { 0, 0 };
+    const int rc = clock_gettime(clock, &t);
+
+    assert(rc == 0);
+    (void)rc;
+    return timespec_ns(t);
+}
+
+uint64_t cm_plat_now_ns(void)
+{
+    return (uint64_t)clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t cm_plat_wall_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
+}
+
+/* In a time namespace the clock does not say how long ago the system booted. */
+static bool has_own_clock(void)
+{
+    char text[256];
+    const char *line;
+    long long seconds = 0, ns = 0;
+
+    if (cm_posix_read_text("/proc/self/timens_offsets", text, sizeof text) <= 0) {
+        return false; /* a kernel without them */
+    }
+    line = strstr(text, "boottime");
+    return line == NULL || sscanf(line, "boottime %lld %lld", &seconds, &ns) != 2 || seconds != 0 ||
+           ns != 0;
+}
+
+int64_t cm_plat_boot_wall_ns(void)
+{
+    struct timespec up;
+    struct stat proc;
+    int64_t boot;
+
+    /* CLOCK_BOOTTIME goes on while the system sleeps, CLOCK_MONOTONIC does not. */
+    if (clock_gettime(CLOCK_BOOTTIME, &up) != 0 || has_own_clock()) {
+        return INT64_MIN;
+    }
+    boot = cm_plat_wall_ns() - timespec_ns(up);
+    /* The wall clock may have been set forward since, or have gone on while a virtual machine stood
+     * still. /proc is mounted early in a boot and keeps the time of that. */
+    if (stat("/proc", &proc) == 0 && timespec_ns(proc.st_ctim) < boot) {
+        boot = timespec_ns(proc.st_ctim);
+    }
+    return boot;
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+#define POSIX_SMALL                                                                                \
+    (64u << 10) /* below: from malloc, cleared at once; above: mapped, lazily zero */
+
+static size_t round_to_page(size_t bytes)
+{
+    return (bytes + POSIX_PAGE - 1) / POSIX_PAGE * POSIX_PAGE;
+}
+
+void *cm_plat_alloc(size_t bytes)
+{
+    void *p;
+
+    if (bytes == 0 || bytes > SIZE_MAX / 2) {
+        return NULL;
+    }
+    if (bytes < POSIX_SMALL) {
+        p = aligned_alloc(POSIX_PAGE, round_to_page(bytes));
+        return p == NULL ? NULL : memset(p, 0, bytes);
+    }
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+             0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void cm_plat_free(void *p, size_t bytes)
+{
+    if (p == NULL) {
+        return;
+    }
+    if (bytes < POSIX_SMALL) {
+        free(p);
+    } else if (munmap(p, bytes) != 0) {
+        /* It lies in the middle of another mapping and the process may have no more of them. The
+         * addresses stay taken, the memory does not. */
+        (void)madvise(p, bytes, MADV_DONTNEED);
+    }
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+int cm_plat_cancel_off(void)
+{
+    int was = PTHREAD_CANCEL_ENABLE;
+
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
+    return was;
+}
+
+void cm_plat_cancel_back(int was)
+{
+    int ours;
+
+    (void)pthread_setcancelstate(was, &ours);
+}
+
+/* With -fexceptions (meson.build) the C library makes of this pair what the compiler makes of C++
+ * destructors; without it, what pthread_exit() alone knows of. */
+void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg)
+{
+    pthread_cleanup_push(cleanup, cleanup_arg);
+    fn(arg);
+    pthread_cleanup_pop(0);
+}
+
+void cm_plat_wait(uint32_t *word, uint32_t expected)
+{
+    assert(word != NULL);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void cm_plat_wake_one(uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void cm_plat_wake_all(uint32_t *word)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
+__thread struct cm_plat_thread cm_plat_self;
+
+uint32_t cm_plat_ready = THREAD_BEGUN;
+
+struct cm_plat_thread *cm_plat_thread_begin(void)
+{
+    static uint32_t numbers;
+    const uint32_t ready = at_load_acquire(&cm_plat_ready); /* pairs with guard_install */
+
+    if (ready == THREAD_GUARDED) {
+        cm_posix_guard_unblock();
+    }
+    cm_plat_self.ready = ready;
+    while (cm_plat_self.number == 0) {
+        cm_plat_self.number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
+    }
+    return &cm_plat_self;
+}
+
+#if defined(__linux__) && __STDC_HOSTED__
+uint32_t cm_plat_forks;
+#else
+static uint32_t cm_plat_forks;
+#endif
+static uint32_t fork_watched; /* atomic; fork_register() ran: asked on every hit */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void fork_in_child(void)
+{
+    at_add_relaxed(&cm_plat_forks, 1u); /* the child has one thread */
+}
+
+static void fork_register(void)
+{
+    (void)pthread_atfork(NULL, NULL, fork_in_child);
+    at_store_release(&fork_watched, 1u); /* pairs with cm_plat_fork_count */
+}
+
+uint32_t cm_plat_fork_count(void)
+{
+    if (at_load_acquire(&fork_watched) == 0) {
+        (void)pthread_once(&fork_once, fork_register);
+    }
+    return at_load_relaxed(&cm_plat_forks);
+}
+
+/* ---- CPU ----------------------------------------------------------------------------------- */
+
+uint32_t cm_plat_cpu_flags(void)
+{
+    uint32_t flags = 0;
+
+#if defined(__aarch64__)
+#ifndef HWCAP_DCPOP
+#define HWCAP_DCPOP (1ul << 16)
+#endif
+    if ((getauxval(AT_HWCAP) & HWCAP_DCPOP) != 0) {
+        flags |= PLAT_CPU_DCPOP;
+    }
+#endif
+    return flags;
+}
