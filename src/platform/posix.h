@@ -71,6 +71,34 @@ uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
 /* The number of the mount that a file was opened through: one that is never used again (`unique`,
  * Linux 6.8), or that of mountinfo. 0: the kernel does not say. */
 uint64_t cm_posix_mount_number(int fd, bool unique);
+/* A hash that goes on from `h` with `n` bytes, which are said to be `what`. Ids of files are made
+ * of it: it stays as it is. */
+uint64_t cm_posix_mix(uint64_t h, const char *what, const void *data, size_t n);
+
+/* posix_mounts.c */
+
+/* A line of mountinfo. */
+struct mount_line {
+    unsigned long long id;
+    unsigned major_no, minor_no;
+    const char *type;
+    uint64_t source;
+    int64_t fuse_user; /* who mounted it, as FUSE says; -1: not said */
+};
+/* All mounts that can be seen. */
+struct mounts {
+    struct mount_line *line;
+    size_t count;
+    char *text; /* NULL: /proc cannot be read */
+};
+/* To be given to cm_posix_mounts_free. */
+void cm_posix_mounts_read(struct mounts *m);
+void cm_posix_mounts_free(struct mounts *m);
+/* The line of the mount that a file was opened through; NULL: it is not listed. */
+const struct mount_line *cm_posix_mount_of(const struct mounts *m, int fd);
+/* Whose program answers for the FUSE file system of an open file? false: the kernel's own client
+ * (virtiofs), or no FUSE at all. *user: UINT32_MAX where the mount is not listed. */
+bool cm_posix_fuse_user(int fd, uint32_t *user);
 
 /* posix_trust.c */
 
@@ -83,8 +111,5 @@ int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd);
 /* What stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another volume that
  * is mounted has the same. CM_ENOMEM. */
 int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
-/* Whose program answers for the FUSE file system of an open file? false: the kernel's own client
- * (virtiofs), or no FUSE at all. *user: UINT32_MAX where the mount is not listed. */
-bool cm_posix_fuse_user(int fd, uint32_t *user);
 
 #endif

@@ -4,7 +4,7 @@
  *
  * Owns: what makes two files different and one file the same, and what proves it unchanged.
  *
- * Who: cache.c and calls.c, through platform.h.
+ * Who: cache.c and calls.c, through platform.h; what posix.h has of it, the other posix_*.c.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -40,6 +40,11 @@
 #ifndef STATX_MNT_ID_UNIQUE
 #define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
 #endif
+
+uint64_t cm_posix_mix(uint64_t h, const char *what, const void *data, size_t n)
+{
+    return XXH3_64bits_withSeed(data, n, XXH3_64bits_withSeed(what, strlen(what), h));
+}
 
 ssize_t cm_posix_read_text(const char *path, char *buf, size_t size)
 {

@@ -29,7 +29,6 @@
 #endif
 #include "platform/platform.h"
 
-#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <pthread.h>
@@ -66,14 +65,6 @@ struct claim {
     unsigned major_no, minor_no;
     char type[16];
 };
-/* A line of mountinfo. */
-struct line {
-    unsigned long long id;
-    unsigned major_no, minor_no;
-    const char *type;
-    uint64_t source;
-    int64_t fuse_user; /* who mounted it, as FUSE says; -1: not said */
-};
 
 /* known_mutex is taken inside claims_mutex; it is never held over a system call. */
 static pthread_mutex_t claims_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -99,11 +90,6 @@ static void after_fork(void)
 static void watch_forks(void)
 {
     (void)pthread_atfork(before_fork, after_fork, after_fork);
-}
-
-static uint64_t mix(uint64_t h, const char *what, const void *data, size_t n)
-{
-    return XXH3_64bits_withSeed(data, n, XXH3_64bits_withSeed(what, strlen(what), h));
 }
 
 /* ---- What a disk says of itself -------------------------------------------------------------- */
@@ -157,15 +143,15 @@ static uint64_t disk_identity(unsigned major_no, unsigned minor_no)
         if (*says == '\0') {
             continue;
         }
-        h = mix(0, names[i], says, strlen(says));
+        h = cm_posix_mix(0, names[i], says, strlen(says));
         says = whole_disk_says(major_no, minor_no, "loop/offset", text);
-        h = mix(h, "offset", says, strlen(says));
+        h = cm_posix_mix(h, "offset", says, strlen(says));
         says = disk_says(major_no, minor_no, "partition", text);
-        h = mix(h, "partition", says, strlen(says));
+        h = cm_posix_mix(h, "partition", says, strlen(says));
     }
     if (h == 0 && *disk_says(major_no, minor_no, "uevent", text) != '\0') {
         says = strstr(text, "PARTUUID=");
-        h = says != NULL ? mix(0, "partition", says, strcspn(says, "\n")) : 0;
+        h = says != NULL ? cm_posix_mix(0, "partition", says, strcspn(says, "\n")) : 0;
     }
     return h;
 }
@@ -190,7 +176,7 @@ static uint64_t uuid_of(int fd)
     if (ioctl(fd, (unsigned long)_IOR(0x15, 0, u), &u) != 0 || u.len == 0 || u.len > 16) {
         return 0;
     }
-    return mix(0, "uuid", u.uuid, u.len);
+    return cm_posix_mix(0, "uuid", u.uuid, u.len);
 }
 
 static uint64_t word_of_disk(int fd, const struct volume_key *k)
@@ -205,173 +191,13 @@ static uint64_t word_of_disk(int fd, const struct volume_key *k)
         word[1] = k->dev;
         word[2] = cm_posix_disk_sequence(major_no, minor_no);
     }
-    return mix(0, "disk", word, sizeof word);
-}
-
-/* ---- Mounts ---------------------------------------------------------------------------------- */
-
-/* All of a file of the kernel's; NULL: it cannot be read. The caller frees it. */
-static char *read_all(const char *path)
-{
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t room = 65536, have = 0;
-    char *text = fd < 0 ? NULL : malloc(room);
-
-    while (text != NULL) {
-        const ssize_t n = read(fd, text + have, room - have - 1);
-        char *more;
-
-        if (n <= 0) {
-            text[have] = '\0';
-            break;
-        }
-        have += (size_t)n;
-        if (have + 1 < room) {
-            continue;
-        }
-        more = realloc(text, room *= 2);
-        if (more == NULL) {
-            free(text);
-        }
-        text = more;
-    }
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return text;
-}
-
-/* The layers of an overlay: what tells one from another. */
-static uint64_t layers_of(char *options)
-{
-    char *save = NULL;
-    uint64_t h = 1;
-
-    for (char *o = strtok_r(options, ",", &save); o != NULL; o = strtok_r(NULL, ",", &save)) {
-        if (strncmp(o, "lowerdir", 8) == 0 || strncmp(o, "upperdir=", 9) == 0 ||
-            strncmp(o, "datadir", 7) == 0) {
-            h = mix(h, "layer", o, strlen(o));
-        }
-    }
-    return h;
-}
-
-/* Cuts the next line off *text, which it changes. false: there is none, or it makes no sense. */
-static bool next_line(char **text, struct line *l)
-{
-    char *rest = NULL, *words, *mount, *source, *options, *start = strsep(text, "\n");
-
-    memset(l, 0, sizeof *l);
-    if (start == NULL || *start == '\0' ||
-        sscanf(start, "%llu %*u %u:%u", &l->id, &l->major_no, &l->minor_no) != 3) {
-        return false;
-    }
-    words = strstr(start, " - ");
-    if (words == NULL) {
-        return false;
-    }
-    mount = strtok_r(words + 3, " ", &rest);
-    source = strtok_r(NULL, " ", &rest);
-    options = strtok_r(NULL, " ", &rest);
-    if (mount == NULL || source == NULL) {
-        return false;
-    }
-    l->type = mount;
-    l->source = mix(0, mount, source, strlen(source));
-    l->fuse_user = -1;
-    if (options != NULL && strncmp(mount, "fuse", 4) == 0) {
-        const char *user = strstr(options, ",user_id=");
-
-        l->fuse_user = user != NULL ? (int64_t)strtoul(user + 9, NULL, 10) : -1;
-    }
-    if (strcmp(mount, "overlay") == 0 && options != NULL) {
-        const uint64_t layers = layers_of(options);
-
-        l->source = mix(0, mount, &layers, sizeof layers);
-    }
-    return true;
-}
-
-/* All mounts that can be seen. */
-struct mounts {
-    struct line *line;
-    size_t count;
-    char *text; /* NULL: /proc cannot be read */
-};
-
-static void read_mounts(struct mounts *m)
-{
-    size_t room = 0;
-    char *rest;
-
-    *m = (struct mounts){ .text = read_all("/proc/self/mountinfo") };
-    rest = m->text;
-    while (rest != NULL) {
-        struct line l;
-
-        if (!next_line(&rest, &l)) {
-            continue;
-        }
-        if (m->count == room) {
-            struct line *more = realloc(m->line, (room = room * 2 + 64) * sizeof *more);
-
-            if (more == NULL) {
-                return;
-            }
-            m->line = more;
-        }
-        m->line[m->count++] = l;
-    }
-}
-
-static void free_mounts(struct mounts *m)
-{
-    free(m->line);
-    free(m->text);
-}
-
-/* The line of the mount that a file was opened through; NULL: it is not listed. */
-static const struct line *line_of(const struct mounts *m, int fd)
-{
-    const uint64_t id = cm_posix_mount_number(fd, false);
-
-    for (size_t i = 0; id != 0 && i < m->count; i++) {
-        if (m->line[i].id == id) {
-            return &m->line[i];
-        }
-    }
-    return NULL;
-}
-
-bool cm_posix_fuse_user(int fd, uint32_t *user)
-{
-    struct mounts m;
-    const struct line *l;
-    struct stat st;
-    bool is = false;
-
-    read_mounts(&m);
-    l = line_of(&m, fd);
-    /* A FUSE file system has a device number of its own, wherever it is mounted. */
-    for (size_t i = 0; l == NULL && fstat(fd, &st) == 0 && i < m.count; i++) {
-        if (makedev(m.line[i].major_no, m.line[i].minor_no) == st.st_dev) {
-            l = &m.line[i];
-        }
-    }
-    if (l == NULL) {
-        *user = UINT32_MAX;
-        is = true;
-    } else if (l->fuse_user >= 0) {
-        *user = (uint32_t)l->fuse_user;
-        is = true;
-    }
-    free_mounts(&m);
-    return is;
+    return cm_posix_mix(0, "disk", word, sizeof word);
 }
 
 /* ---- Words ----------------------------------------------------------------------------------- */
 
-static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type, const struct line *l)
+static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type,
+                        const struct mount_line *l)
 {
     uint64_t h = 0;
 
@@ -383,17 +209,17 @@ static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type, const
          * number that the overlay made up for it. */
         const bool one = k->dev == makedev(l->major_no, l->minor_no);
 
-        return mix(l->source, "layer", &k->dev, one ? 0 : sizeof k->dev);
+        return cm_posix_mix(l->source, "layer", &k->dev, one ? 0 : sizeof k->dev);
     }
-    h = mix(h, "type", &type, sizeof type);
+    h = cm_posix_mix(h, "type", &type, sizeof type);
     if (k->fsid != 0 && k->fsid != device_as_fsid(k->dev) && type != OVERLAYFS_SUPER_MAGIC) {
-        return mix(h, "fsid", &k->fsid, sizeof k->fsid);
+        return cm_posix_mix(h, "fsid", &k->fsid, sizeof k->fsid);
     }
     /* Memory: gone at the next start, and all of it from the same source. */
     if (l != NULL && type != TMPFS_MAGIC && type != RAMFS_MAGIC) {
-        return mix(h, "source", &l->source, sizeof l->source);
+        return cm_posix_mix(h, "source", &l->source, sizeof l->source);
     }
-    return mix(h, "device", &k->dev, sizeof k->dev);
+    return cm_posix_mix(h, "device", &k->dev, sizeof k->dev);
 }
 
 /* A number that the kernel gave to one mounted FUSE file system and gives to no other before the
@@ -425,7 +251,7 @@ static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
     if (memcmp(boot, unknown, sizeof boot) == 0 || (of[1] == 0 && of[2] == 0)) {
         return CM_ECLONE;
     }
-    *word = mix(mix(0, "boot", boot, sizeof boot), "fuse", of, sizeof of);
+    *word = cm_posix_mix(cm_posix_mix(0, "boot", boot, sizeof boot), "fuse", of, sizeof of);
     return 0;
 }
 
@@ -514,7 +340,7 @@ static int make_room(const struct mounts *m)
 }
 
 /* Gives the word to the volume that files of k->dev are on, unless another one has it. */
-static int claim_word(const struct volume_key *k, uint64_t word, const struct line *l,
+static int claim_word(const struct volume_key *k, uint64_t word, const struct mount_line *l,
                       const struct mounts *m)
 {
     struct claim c = { .word = word, .dev = k->dev, .fsid = k->fsid };
@@ -560,19 +386,19 @@ static const struct claim *claim_of(const struct volume_key *k, const struct mou
 static int judge(int fd, const struct volume_key *k, uint32_t type, uint64_t *word)
 {
     const struct claim *held;
-    const struct line *l;
+    const struct mount_line *l;
     struct mounts m;
     int rc = 0;
 
     if (type == BTRFS_SUPER_MAGIC) {
-        *word = mix(0, "btrfs", &k->fsid, sizeof k->fsid);
+        *word = cm_posix_mix(0, "btrfs", &k->fsid, sizeof k->fsid);
         return 0;
     }
     if (type == FUSE_SUPER_MAGIC) {
         return word_of_fuse(fd, k, word);
     }
-    read_mounts(&m);
-    l = line_of(&m, fd);
+    cm_posix_mounts_read(&m);
+    l = cm_posix_mount_of(&m, fd);
     held = claim_of(k, &m);
     if (held != NULL) {
         *word = held->word;
@@ -580,7 +406,7 @@ static int judge(int fd, const struct volume_key *k, uint32_t type, uint64_t *wo
         *word = word_of(fd, k, type, l);
         rc = claim_word(k, *word, l, &m);
     }
-    free_mounts(&m);
+    cm_posix_mounts_free(&m);
     return rc;
 }
 

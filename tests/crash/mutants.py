@@ -937,7 +937,7 @@ MUTANTS = [
     _m('volume, layers', 'the device number that overlayfs makes up for a layer', 'unit volume overlay',
        VOLUME, 'one ? 0 : sizeof k->dev', '0'),
     _m('volume, source', 'the source of a mount without f_fsid', 'unit volume source',
-       VOLUME, 'return mix(h, "source", &l->source, sizeof l->source);', 'return mix(h, "source", "", 0);'),
+       VOLUME, 'return cm_posix_mix(h, "source", &l->source, sizeof l->source);', 'return cm_posix_mix(h, "source", "", 0);'),
     _m('volume, FUSE', 'the ids of a FUSE mount end with it', 'unit volume fuse',
        VOLUME, 'k->dev, fuse_instance(k->dev), 0 }', 'k->dev, 1, 0 }'),
     _m('volume, FUSE mount', 'without sysfs, the number of the mount', 'unit volume fuse_without_sysfs',

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_mounts.c - the mounts that can be seen, on Linux.
+ *
+ * Owns: reading /proc/self/mountinfo, and what is taken from each of its lines.
+ *
+ * How: the whole file is read at once and cut into lines and words where it lies; the lines point
+ * into that text. What a mount is of (of an overlay: its layers) is kept as a hash. Nothing is kept
+ * between two calls.
+ *
+ * Who: posix_volume.c; cm_posix_fuse_user: posix_trust.c.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "platform/posix.h"
+
+/* All of a file of the kernel's; NULL: it cannot be read. The caller frees it. */
+static char *read_all(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t room = 65536, have = 0;
+    char *text = fd < 0 ? NULL : malloc(room);
+
+    while (text != NULL) {
+        const ssize_t n = read(fd, text + have, room - have - 1);
+        char *more;
+
+        if (n <= 0) {
+            text[have] = '\0';
+            break;
+        }
+        have += (size_t)n;
+        if (have + 1 < room) {
+            continue;
+        }
+        more = realloc(text, room *= 2);
+        if (more == NULL) {
+            free(text);
+        }
+        text = more;
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return text;
+}
+
+/* The layers of an overlay: what tells one from another. */
+static uint64_t layers_of(char *options)
+{
+    char *save = NULL;
+    uint64_t h = 1;
+
+    for (char *o = strtok_r(options, ",", &save); o != NULL; o = strtok_r(NULL, ",", &save)) {
+        if (strncmp(o, "lowerdir", 8) == 0 || strncmp(o, "upperdir=", 9) == 0 ||
+            strncmp(o, "datadir", 7) == 0) {
+            h = cm_posix_mix(h, "layer", o, strlen(o));
+        }
+    }
+    return h;
+}
+
+/* Cuts the next line off *text, which it changes. false: there is none, or it makes no sense. */
+static bool next_line(char **text, struct mount_line *l)
+{
+    char *rest = NULL, *words, *mount, *source, *options, *start = strsep(text, "\n");
+
+    memset(l, 0, sizeof *l);
+    if (start == NULL || *start == '\0' ||
+        sscanf(start, "%llu %*u %u:%u", &l->id, &l->major_no, &l->minor_no) != 3) {
+        return false;
+    }
+    words = strstr(start, " - ");
+    if (words == NULL) {
+        return false;
+    }
+    mount = strtok_r(words + 3, " ", &rest);
+    source = strtok_r(NULL, " ", &rest);
+    options = strtok_r(NULL, " ", &rest);
+    if (mount == NULL || source == NULL) {
+        return false;
+    }
+    l->type = mount;
+    l->source = cm_posix_mix(0, mount, source, strlen(source));
+    l->fuse_user = -1;
+    if (options != NULL && strncmp(mount, "fuse", 4) == 0) {
+        const char *user = strstr(options, ",user_id=");
+
+        l->fuse_user = user != NULL ? (int64_t)strtoul(user + 9, NULL, 10) : -1;
+    }
+    if (strcmp(mount, "overlay") == 0 && options != NULL) {
+        const uint64_t layers = layers_of(options);
+
+        l->source = cm_posix_mix(0, mount, &layers, sizeof layers);
+    }
+    return true;
+}
+
+void cm_posix_mounts_read(struct mounts *m)
+{
+    size_t room = 0;
+    char *rest;
+
+    *m = (struct mounts){ .text = read_all("/proc/self/mountinfo") };
+    rest = m->text;
+    while (rest != NULL) {
+        struct mount_line l;
+
+        if (!next_line(&rest, &l)) {
+            continue;
+        }
+        if (m->count == room) {
+            struct mount_line *more = realloc(m->line, (room = room * 2 + 64) * sizeof *more);
+
+            if (more == NULL) {
+                return;
+            }
+            m->line = more;
+        }
+        m->line[m->count++] = l;
+    }
+}
+
+void cm_posix_mounts_free(struct mounts *m)
+{
+    free(m->line);
+    free(m->text);
+}
+
+const struct mount_line *cm_posix_mount_of(const struct mounts *m, int fd)
+{
+    const uint64_t id = cm_posix_mount_number(fd, false);
+
+    for (size_t i = 0; id != 0 && i < m->count; i++) {
+        if (m->line[i].id == id) {
+            return &m->line[i];
+        }
+    }
+    return NULL;
+}
+
+bool cm_posix_fuse_user(int fd, uint32_t *user)
+{
+    struct mounts m;
+    const struct mount_line *l;
+    struct stat st;
+    bool is = false;
+
+    cm_posix_mounts_read(&m);
+    l = cm_posix_mount_of(&m, fd);
+    /* A FUSE file system has a device number of its own, wherever it is mounted. */
+    for (size_t i = 0; l == NULL && fstat(fd, &st) == 0 && i < m.count; i++) {
+        if (makedev(m.line[i].major_no, m.line[i].minor_no) == st.st_dev) {
+            l = &m.line[i];
+        }
+    }
+    if (l == NULL) {
+        *user = UINT32_MAX;
+        is = true;
+    } else if (l->fuse_user >= 0) {
+        *user = (uint32_t)l->fuse_user;
+        is = true;
+    }
+    cm_posix_mounts_free(&m);
+    return is;
+}
