@@ -3,7 +3,7 @@
  * platform.h - the operating system contract.
  *
  * Everything the library asks of an operating system, and nothing else. posix_*.c implement
- * it, or win32*.c; meson chooses. Nobody else includes an OS header.
+ * it, or win32_*.c; meson chooses. Nobody else includes an OS header.
  *
  * Errors are negative CM_E* codes. A function that fails leaves nothing behind. Preconditions
  * are asserted by the implementation, not reported.

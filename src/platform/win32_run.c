@@ -35,6 +35,13 @@ void win32_stay_loaded(void)
                              (LPCWSTR)(const void *)&in_this_module, &module);
 }
 
+FARPROC win32_find(const wchar_t *module, const char *name)
+{
+    const HMODULE m = GetModuleHandleW(module);
+
+    return m == NULL ? NULL : GetProcAddress(m, name);
+}
+
 /* ---- Clocks -------------------------------------------------------------------------------- */
 
 uint64_t cm_plat_now_ns(void)
