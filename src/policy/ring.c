@@ -89,7 +89,7 @@ static bool begin_one(struct cm_ring *r, uint64_t slot, bool ahead, uint64_t cou
      * came while other threads were at it: each had made room for its own before. */
     uint64_t most = at_load_relaxed(&r->probation);
     most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
-    if (at_load_relaxed(&r->on_probation) - counted > most) {
+    if (most == 0 || at_load_relaxed(&r->on_probation) - counted > most) {
         cm_ring_set(r, slot, CM_REF_KNOWN);
         return false;
     }

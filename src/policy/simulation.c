@@ -109,7 +109,8 @@ static uint16_t pop(struct cm_sim *m, bool *earned)
 static void begin_probation(struct cm_sim *m, uint16_t slot)
 {
     bool earned;
-    if (m->on_probation > m->rule.probation) { /* while the pool fills: spared */
+    /* Spared: all, if the rule has no probation; or while the pool fills. */
+    if (m->rule.probation == 0 || m->on_probation > m->rule.probation) {
         m->flag[slot] = KNOWN;
         return;
     }

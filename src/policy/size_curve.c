@@ -27,8 +27,9 @@ static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
 static struct cm_sim_rule mini_rule(const struct cm_rule *rule, uint64_t slots, uint64_t below)
 {
     uint64_t probation = (slots * rule->probation + 500) / 1000;
-    return (struct cm_sim_rule){ cm_sim_share(probation == 0 ? 1 : probation, below), rule->earn,
-                                 rule->remembered };
+    if (rule->probation > 0 && probation == 0)
+        probation = 1;
+    return (struct cm_sim_rule){ cm_sim_share(probation, below), rule->earn, rule->remembered };
 }
 
 void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_curve_pool *pool,

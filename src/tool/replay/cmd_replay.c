@@ -56,12 +56,27 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
 #define SHARE_END 1.5 /* a number below it is a share, from it on a number of blocks */
 #define DIR_LENGTH 1024u
 
-/* All that may be asked for at once; the reference policies keep their numbers. */
-enum { POLICY_AUTO = REPLAY_POLICIES, POLICY_S3R, POLICIES };
-static const char *const policy_names[POLICIES] = {
-    [REPLAY_LRU] = "lru", [REPLAY_CLOCK] = "clock", [POLICY_AUTO] = "auto", [POLICY_S3R] = "s3r"
-};
-static const unsigned columns[POLICIES] = { POLICY_AUTO, POLICY_S3R, REPLAY_LRU, REPLAY_CLOCK };
+/* All that may be asked for at once: the reference policies keep their numbers, and the library's
+ * follow in theirs. */
+#define POLICIES_MAX (REPLAY_POLICIES + 16u)
+
+static const char *policy_name(unsigned policy)
+{
+    static const char *const reference[REPLAY_POLICIES] = {
+        [REPLAY_LRU] = "lru", [REPLAY_CLOCK] = "clock"
+    };
+    return policy < REPLAY_POLICIES ? reference[policy]
+                                    : cm_policy_name((int)(policy - REPLAY_POLICIES));
+}
+
+static unsigned count_policies(void)
+{
+    unsigned n = REPLAY_POLICIES;
+    while (n < POLICIES_MAX && policy_name(n))
+        n++;
+    return n;
+}
+
 static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
                                              [REPLAY_CLEAN] = "clean",
                                              [REPLAY_CRASH] = "crash",
@@ -80,9 +95,10 @@ struct command {
     struct size size[SIZES_MAX];
     struct size probation; /* a share is one of the pool's slots */
     unsigned sizes;
-    bool table; /* several sizes were asked for */
-    bool wanted[POLICIES];
-    unsigned library; /* the library's policy that is told about in full; POLICIES: none */
+    bool table;        /* several sizes were asked for */
+    unsigned policies; /* so many there are */
+    bool wanted[POLICIES_MAX];
+    unsigned library; /* the library's policy that is told about in full; `policies`: none */
     bool writes, json, curve;
     double restart_at;
     char list[1024]; /* --sizes, cut up */
@@ -91,8 +107,8 @@ struct command {
 struct answer {
     uint64_t wanted; /* slots */
     struct replay_pool pool;
-    struct replay_result library[POLICIES]; /* of those that are the library's */
-    struct replay_counts counts[POLICIES];
+    struct replay_result library[POLICIES_MAX]; /* of those that are the library's */
+    struct replay_counts counts[POLICIES_MAX];
 };
 
 /* ---- Options ------------------------------------------------------------------------------- */
@@ -170,21 +186,39 @@ static int read_sizes(const struct tool_args *args, struct command *c)
     return TOOL_OK;
 }
 
+/* The i-th in what is printed: the library's come first. */
+static unsigned column(const struct command *c, unsigned i)
+{
+    const unsigned ours = c->policies - REPLAY_POLICIES;
+    return i < ours ? i + REPLAY_POLICIES : i - ours;
+}
+
+static int bad_policy(const struct command *c, const char *name)
+{
+    char want[256];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < c->policies && n < sizeof(want); i++)
+        n += (size_t)snprintf(want + n, sizeof(want) - n, "%s%s", i ? ", " : "",
+                              policy_name(column(c, i)));
+    if (n < sizeof(want))
+        (void)snprintf(want + n, sizeof(want) - n, " or all");
+    return bad_option("policy", name, want);
+}
+
 static int read_policy(const char *name, struct command *c)
 {
-    bool known = !name || !strcmp(name, "all");
+    const bool all = !name || !strcmp(name, "all");
+    bool known = all;
 
-    for (unsigned i = 0; i < POLICIES; i++) {
-        c->wanted[i] = known;
-        if (!known && !strcmp(name, policy_names[i]))
-            c->wanted[i] = true;
-    }
-    for (unsigned i = 0; i < POLICIES; i++)
+    c->policies = c->library = count_policies();
+    for (unsigned i = c->policies; i-- > 0;) {
+        c->wanted[i] = all || !strcmp(name, policy_name(i));
         known = known || c->wanted[i];
-    c->library = c->wanted[POLICY_AUTO]  ? POLICY_AUTO
-                 : c->wanted[POLICY_S3R] ? POLICY_S3R
-                                         : (unsigned)POLICIES;
-    return known ? TOOL_OK : bad_option("policy", name, "auto, s3r, lru, clock or all");
+        if (c->wanted[i] && i >= REPLAY_POLICIES)
+            c->library = i; /* the first one in the end */
+    }
+    return known ? TOOL_OK : bad_policy(c, name);
 }
 
 static int read_restart(const char *at, const char *how, struct command *c)
@@ -263,7 +297,7 @@ static uint64_t probation_blocks(const struct command *c, const struct answer *a
 
 static void json_answer(const struct command *c, const struct answer *a)
 {
-    const bool library = c->library != POLICIES;
+    const bool library = c->library != c->policies;
     struct tool_json j;
 
     json_begin(&j, stdout, c->table);
@@ -281,7 +315,7 @@ static void json_answer(const struct command *c, const struct answer *a)
     }
     if (library) {
         const struct replay_result *r = &a->library[c->library];
-        json_string(&j, "policy", policy_names[c->library]);
+        json_string(&j, "policy", policy_name(c->library));
         json_counts(&j, c, &a->counts[c->library], true);
         json_number(&j, "pool_fills", r->fills);
         json_number(&j, "first_fills", r->first_fills);
@@ -293,10 +327,10 @@ static void json_answer(const struct command *c, const struct answer *a)
             json_curve(&j, r->curve);
     }
     json_open(&j, "policies");
-    for (unsigned i = 0; i < POLICIES; i++) {
+    for (unsigned i = 0; i < c->policies; i++) {
         if (!c->wanted[i] || i == c->library)
             continue;
-        json_open(&j, policy_names[i]);
+        json_open(&j, policy_name(i));
         json_counts(&j, c, &a->counts[i], !library);
         if (i >= REPLAY_POLICIES) {
             json_number(&j, "pool_fills", a->library[i].fills);
@@ -357,17 +391,17 @@ static void print_answer(const struct command *c, const struct answer *a)
     if (c->replay.restart != REPLAY_WHOLE)
         (void)printf(" %12s %10s", "hits after", "of reads");
     (void)fputs("\n", stdout);
-    for (unsigned i = 0; i < POLICIES; i++) {
-        const unsigned policy = columns[i];
+    for (unsigned i = 0; i < c->policies; i++) {
+        const unsigned policy = column(c, i);
         if (!c->wanted[policy])
             continue;
-        print_counts(c, policy_names[policy], &a->counts[policy]);
+        print_counts(c, policy_name(policy), &a->counts[policy]);
         if (policy >= REPLAY_POLICIES)
             print_library(c, a, &a->library[policy]);
         (void)fputs("\n", stdout);
     }
-    if (c->curve && c->library != POLICIES) {
-        (void)printf("\nwhat %s thinks of other sizes:\n", policy_names[c->library]);
+    if (c->curve && c->library != c->policies) {
+        (void)printf("\nwhat %s thinks of other sizes:\n", policy_name(c->library));
         tool_print_curve(a->library[c->library].curve, a->pool.bytes);
     }
 }
@@ -383,25 +417,25 @@ static void print_cell(bool known, uint64_t hits, uint64_t reads)
 static void print_table_head(const struct command *c)
 {
     (void)printf("%10s %10s", "wanted", "slots");
-    for (unsigned i = 0; i < POLICIES; i++)
-        (void)printf(" %10s", policy_names[columns[i]]);
-    for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_WHOLE; i++)
-        (void)printf(" %s%*s", i ? "" : "after:", i ? 10 : 4, policy_names[columns[i]]);
+    for (unsigned i = 0; i < c->policies; i++)
+        (void)printf(" %10s", policy_name(column(c, i)));
+    for (unsigned i = 0; i < c->policies && c->replay.restart != REPLAY_WHOLE; i++)
+        (void)printf(" %s%*s", i ? "" : "after:", i ? 10 : 4, policy_name(column(c, i)));
     (void)printf(" %12s %9s\n", "stored", "seconds");
 }
 
 static void print_row(const struct command *c, const struct answer *a)
 {
     (void)printf("%10" PRIu64 " %10" PRIu64, a->wanted, a->pool.slots);
-    for (unsigned i = 0; i < POLICIES; i++) {
-        const struct replay_counts *n = &a->counts[columns[i]];
-        print_cell(c->wanted[columns[i]], n->hits, n->reads);
+    for (unsigned i = 0; i < c->policies; i++) {
+        const struct replay_counts *n = &a->counts[column(c, i)];
+        print_cell(c->wanted[column(c, i)], n->hits, n->reads);
     }
-    for (unsigned i = 0; i < POLICIES && c->replay.restart != REPLAY_WHOLE; i++) {
-        const struct replay_counts *n = &a->counts[columns[i]];
-        print_cell(c->wanted[columns[i]], n->hits_after, n->reads_after);
+    for (unsigned i = 0; i < c->policies && c->replay.restart != REPLAY_WHOLE; i++) {
+        const struct replay_counts *n = &a->counts[column(c, i)];
+        print_cell(c->wanted[column(c, i)], n->hits_after, n->reads_after);
     }
-    if (c->library != POLICIES)
+    if (c->library != c->policies)
         (void)printf(" %12" PRIu64 " %9.2f\n", a->library[c->library].fills,
                      a->library[c->library].seconds);
     else
@@ -435,14 +469,14 @@ static int find_answer(struct command *c, const struct size *s, struct answer *a
     for (unsigned i = 0; i < REPLAY_POLICIES && status == TOOL_OK; i++) {
         if (!c->wanted[i] || replay_policy(&c->replay, i, a->pool.slots, &a->counts[i]))
             continue;
-        tool_message(NULL, "not enough memory to simulate %s", policy_names[i]);
+        tool_message(NULL, "not enough memory to simulate %s", policy_name(i));
         status = TOOL_FAILED;
     }
     c->replay.options.probation_bytes = probation_blocks(c, a) * CM_BLOCK_SIZE;
-    for (unsigned i = REPLAY_POLICIES; i < POLICIES && status == TOOL_OK; i++) {
+    for (unsigned i = REPLAY_POLICIES; i < c->policies && status == TOOL_OK; i++) {
         if (!c->wanted[i])
             continue;
-        c->replay.options.policy = i == POLICY_AUTO ? CM_POLICY_AUTO : CM_POLICY_S3R;
+        c->replay.options.policy = i - REPLAY_POLICIES;
         status = replay_library(&a->pool, &a->library[i]);
         a->counts[i] = a->library[i].counts;
     }
@@ -504,8 +538,8 @@ const struct tool_command tool_replay = {
         "TRACE is a file in the format LCTRACE1, plain or compressed with xz; cachemax(1) "
         "describes\n"
         "it. The library itself goes through it, in a pool in memory, and every byte of every hit\n"
-        "is compared with what it has to be: with its policy auto, and with s3r, whose rule is\n"
-        "always the same. Beside it stands what LRU and CLOCK would have done with the same "
+        "is compared with what it has to be: with each of its policies. Beside it stands what LRU "
+        "and CLOCK would have done with the same "
         "number\n"
         "of slots; those two are simulated.\n"
         "\n"
