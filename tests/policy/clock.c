@@ -98,6 +98,6 @@ static const uint8_t one_bit = 1, two_bits = 3;
 const struct policy policy_clock = {
     "clock", "CLOCK, one reference bit", create, read_block, drop, destroy, NULL, &one_bit
 };
-const struct policy policy_clock2 = {
-    "clock2", "CLOCK, counts of two bits", create, read_block, drop, destroy, NULL, &two_bits
+const struct policy policy_gclock = {
+    "gclock", "CLOCK, counts of two bits", create, read_block, drop, destroy, NULL, &two_bits
 };

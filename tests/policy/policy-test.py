@@ -39,7 +39,7 @@ class Runs:
 
     def read(self, *options):
         return {(r['trace'].split('.')[0], r['size'], r['policy']): r
-                for r in self.rows('--policies', ','.join(('lru', 'clock', 'clock2') + BEST + OURS), *options)
+                for r in self.rows('--policies', ','.join(('lru', 'clock', 'gclock') + BEST + OURS), *options)
                 if r['slots'] >= 50}
 
 
@@ -121,14 +121,14 @@ def check_curve(c, rows):
 
 
 def tables(d, by_restart, curve):
-    columns = ('lru', 'clock', 'clock2', 'sieve', 's3fifo', 'arc') + OURS
+    columns = ('lru', 'clock', 'gclock', 'sieve', 's3fifo', 'arc') + OURS
     print('| case |', ' | '.join(columns), '|\n|---|' + '---|' * len(columns))
     for t, s in cases(d):
         print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % percent(d[t, s, p]) for p in columns), '|')
     print('\n| policy | above the best of three: mean, worst | above CLOCK: mean, worst | above CLOCK, two bits |'
           ' fills of LRU | with first ones | kept: clean | crash |\n|---|---|---|---|---|---|---|---|')
     for p in columns:
-        row = [above(d, p, BEST), above(d, p, ('clock',)), above(d, p, ('clock2',))]
+        row = [above(d, p, BEST), above(d, p, ('clock',)), above(d, p, ('gclock',))]
         share = kept(by_restart, p)[0] if p in OURS else None
         print(f'| {p} |', ' | '.join('%+.2f, %+.2f' % (mean(x), min(x)) for x in row), '| %.3f | %.3f |'
               % (wear(d, p, False), wear(d, p, True)), '%.0f %% | %.0f %% |' % (share['clean'], share['crash'])

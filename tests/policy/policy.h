@@ -40,7 +40,7 @@ struct policy {
     const void *setting;
 };
 
-extern const struct policy policy_lru, policy_clock, policy_clock2, policy_sieve, policy_s3fifo,
+extern const struct policy policy_lru, policy_clock, policy_gclock, policy_sieve, policy_s3fifo,
     policy_arc;
 
 #endif

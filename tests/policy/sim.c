@@ -30,7 +30,7 @@ static struct {
     unsigned rows;
 } o = { .size = { 0.001, 0.01, 0.1, 0.3 }, .sizes = 4 };
 
-static const struct policy *const known[] = { &policy_lru,   &policy_clock,  &policy_clock2,
+static const struct policy *const known[] = { &policy_lru,   &policy_clock,  &policy_gclock,
                                               &policy_sieve, &policy_s3fifo, &policy_arc,
                                               &policy_s3r,   &policy_auto };
 

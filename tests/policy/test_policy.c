@@ -67,7 +67,7 @@ static void test_lru(void)
 static void test_clock(void)
 {
     PLAY(clock, 2, "aaabcbc", "mhhmmmh");  /* b takes the place of a, whose one bit is spent on c */
-    PLAY(clock2, 2, "aaabcbc", "mhhmmmm"); /* a had two: b takes c's */
+    PLAY(gclock, 2, "aaabcbc", "mhhmmmm"); /* a had two: b takes c's */
     PLAY(clock, 2, "abAcab", "mmmmh");     /* c takes what a left, and is the next to go */
     CHECK_EQ(tally.first_fills, 2);
 }
