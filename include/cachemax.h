@@ -160,10 +160,12 @@ enum cm_verify {
     CM_VERIFY_NEVER = 2 /* trust the media; gives up "right bytes or a miss" on damaged media */
 };
 
-/* Which blocks stay: the policy S3R of docs/policy.md, as it is... */
+/* Which blocks stay (docs/policy.md). */
 enum cm_policy {
-    CM_POLICY_AUTO = 0, /* ... with the rule of several that serves a sample of the blocks best */
-    CM_POLICY_S3R = 1   /* ... with one rule always */
+    CM_POLICY_AUTO = 0,  /* S3R, with the rule of several that serves a sample of the blocks best */
+    CM_POLICY_S3R = 1,   /* with one rule always: blocks that come once leave first */
+    CM_POLICY_GCLOCK = 2 /* CLOCK with counts of two bits: every block is stored when it comes, and
+                          * there is no probation buffer, whatever probation_bytes says */
 };
 
 /* Name of a policy, such as "s3r"; NULL: there is none with this number. They are numbered from 0

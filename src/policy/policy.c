@@ -19,6 +19,8 @@ static const struct cm_policy_kind kinds[] = {
                         .buffer = true,
                         .rule = { { .probation = 100, .earn = 2 },
                                   { .probation = 0, .earn = 2, .remembered = true } } },
+    /* "Generalized CLOCK", Smith 1978, "Sequentiality and prefetching in database systems". */
+    [CM_POLICY_GCLOCK] = { .name = "gclock", .rule = { { .probation = 0, .earn = 1 } } },
 };
 
 const struct cm_policy_kind *cm_policy_kind_of(uint32_t number)

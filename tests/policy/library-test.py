@@ -25,8 +25,9 @@ FACTORS = (0.125, 0.25, 0.5, 1, 2, 4, 8)  # as the library's curve
 QUICK = (0.125, 0.5, 1, 4)  # of these, replayed with --quick
 OURS = ('s3r', 'auto')
 SLOTS_MIN = 64
-BUFFERED = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100')  # thousandths of the slots
-CURVED = OURS + BUFFERED[2:]
+# With one thread; buffers in thousandths of the slots.
+ALONE = ('s3r:buffer=10', 's3r:buffer=100', 'auto:buffer=10', 'auto:buffer=100', 'gclock')
+CURVED = OURS + ALONE[2:]
 CURVED_QUICK = ('auto', 'auto:buffer=10')  # with --quick
 MORE = 2  # times the usual bounds of what threads and placement do, with --quick
 
@@ -58,7 +59,7 @@ class Runs:
         self.cases = []  # (trace, size)
 
     def simulate(self):
-        rows = answer(self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + BUFFERED), '--sizes',
+        rows = answer(self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + ALONE), '--sizes',
                       ','.join(map(str, SIZES)), *self.traces.values())
         sim = {(r['trace'].split('.')[0], r['size'], r['policy']): dict(r, hit=100 * r['hits'] / r['reads'])
                for r in rows}
@@ -154,12 +155,12 @@ def tables(runs, sim):
             row += [sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]),
                     mean(runs.hit[two]) + mean(runs.twice[two])]
         print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
-    print('\n| case | ' + ' | '.join('%s simulated | library' % p for p in BUFFERED) + ' |\n|'
-          + '---|' * (1 + 2 * len(BUFFERED)))
+    print('\n| case | ' + ' | '.join('%s simulated | library' % p for p in ALONE) + ' |\n|'
+          + '---|' * (1 + 2 * len(ALONE)))
     for t, s in runs.cases:
-        row = [v for p in BUFFERED for v in (sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]))]
+        row = [v for p in ALONE for v in (sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]))]
         print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
-    for p in OURS + BUFFERED:
+    for p in OURS + ALONE:
         fills = sum(mean(runs.fills[job_of(sim, t, s, p)]) for t, s in runs.cases)
         lru = sum(sim[t, s, 'lru']['fills'] for t, s in runs.cases)
         b, k = above(runs, sim, p, BEST), above(runs, sim, p, ('clock',))
@@ -183,7 +184,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         runs = Runs(a.build, unpack(work, a.traces, a.quick), a.times, a.quick)
         sim = runs.simulate()
-        jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + BUFFERED
+        jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + ALONE
                 for n in ((1, 2) if p in OURS else (1,))}
         jobs |= {job for t in runs.traces for p in runs.curved
                  for some in curve_jobs(sim, t, p, runs.factors).values() for job in some if job is not None}
@@ -192,7 +193,7 @@ def main():
         tables(runs, sim)
         return 0
     c = Checks()
-    check_simulator(c, runs, sim, OURS + BUFFERED, 1)
+    check_simulator(c, runs, sim, OURS + ALONE, 1)
     check_simulator(c, runs, sim, OURS, 2)
     check_others(c, runs, sim)
     check_curve(c, runs, sim)
