@@ -1086,7 +1086,10 @@ class Builder:
         elif program == TURNS:
             names = ['model/turns.c']
         else:
-            names = ['unit/test_' + program + ('_posix.c' if program == 'platform' else '.c')]
+            # test_PROGRAM.c and test_PROGRAM_*.c, those for the other system excepted
+            names = ['unit/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'unit')))
+                     if re.fullmatch(r'test_%s(_.*)?\.c' % program, f) and '_win32' not in f]
+            names.append('unit/harness.c')
         return [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
 
     def prepare(self, programs, pool):

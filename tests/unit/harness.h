@@ -2,11 +2,19 @@
  *
  * harness.h - what a unit test program is made of.
  *
- * A program is one .c file: functions that check, one table that names them, one main:
+ * A program is harness.c and a .c file: functions that check, one table that names them, one main:
  *
  *     static void test_addition(void) { CHECK_EQ(1 + 1, 2); }
  *     static const struct harness_test tests[] = { TEST(addition) };
  *     int main(int argc, char **argv) { return HARNESS_MAIN(tests, argc, argv); }
+ *
+ * A long one, test_NAME.c, has further files, test_NAME_*.c. The table of each ends with TEST_END
+ * and is declared in the header that they share; main has the list of them:
+ *
+ *     const struct harness_test sum_far_tests[] = { TEST(addition_far_off), TEST_END };
+ *
+ *     static const struct harness_test *const tables[] = { sum_tests, sum_far_tests };
+ *     int main(int argc, char **argv) { return HARNESS_TABLES(tables, argc, argv); }
  *
  * Run without arguments it does all of them, with one those whose name contains it. It prints TAP
  * and a closing line. Exit status: 0 passed, 1 failed, 77 nothing was run (all skipped).
@@ -25,13 +33,17 @@ struct harness_test {
     const char *name;
     void (*run)(void);
 };
+#define TEST_END                                                                                   \
+    {                                                                                              \
+        NULL, NULL                                                                                 \
+    }
 #define TEST(name)                                                                                 \
     {                                                                                              \
 #name, test_##name                                                                         \
     }
 
-static unsigned harness_failures; /* of the running test */
-static const char *harness_skip;  /* reason, or NULL */
+extern unsigned harness_failures; /* of the running test */
+extern const char *harness_skip;  /* reason, or NULL */
 
 /* Reports one failure; the first few of a test are enough to read. */
 static inline void harness_fail(const char *file, int line, const char *what)
@@ -66,39 +78,13 @@ static inline void harness_check_eq(const char *file, int line, const char *what
         return;                                                                                    \
     } while (0)
 
-static inline int harness_main(const struct harness_test *tests, size_t n, int argc, char **argv)
-{
-    const char *filter = argc > 1 ? argv[1] : "";
-    unsigned passed = 0, failed = 0, skipped = 0, number = 0;
-
-    setvbuf(stdout, NULL, _IOLBF, 1024); /* a crash must not swallow what was said before */
-    for (size_t i = 0; i < n; i++) {
-        if (strstr(tests[i].name, filter) == NULL) {
-            continue;
-        }
-        harness_failures = 0;
-        harness_skip = NULL;
-        tests[i].run();
-        number++;
-        if (harness_failures != 0) {
-            printf("not ok %u - %s\n", number, tests[i].name);
-            failed++;
-        } else if (harness_skip != NULL) {
-            printf("ok %u - %s # SKIP %s\n", number, tests[i].name, harness_skip);
-            skipped++;
-        } else {
-            printf("ok %u - %s\n", number, tests[i].name);
-            passed++;
-        }
-    }
-    printf("1..%u\n", number);
-    printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);
-    if (failed != 0 || number == 0) {
-        return 1;
-    }
-    return passed == 0 ? 77 : 0;
-}
+/* Runs the `n` tests of the table, or those of it that are wanted; the exit status. */
+int harness_main(const struct harness_test *tests, size_t n, int argc, char **argv);
 #define HARNESS_MAIN(tests, argc, argv)                                                            \
     harness_main((tests), sizeof(tests) / sizeof((tests)[0]), (argc), (argv))
+/* The same with `n` tables. */
+int harness_tables(const struct harness_test *const *tables, size_t n, int argc, char **argv);
+#define HARNESS_TABLES(tables, argc, argv)                                                         \
+    harness_tables((tables), sizeof(tables) / sizeof((tables)[0]), (argc), (argv))
 
 #endif
