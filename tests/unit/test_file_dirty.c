@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_file_dirty.c - dirty marks over crashes, syncs, and what is adopted from a writer.
+ */
+#include "file_common.h"
+
+/* ---- Dirty marks ----------------------------------------------------------------------------- */
+
+/* Written and not synced: a crash of the process keeps the file, a crash of the system drops it. */
+static void check_unsynced(bool other_boot)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2 = val(100 * BLK, 8);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    detach(warm(&p, 2, &v, 0)); /* a neighbour that nobody writes */
+    CHECK_EQ(info_of(f).dirty, 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    CHECK_EQ(info_of(f).dirty, 1);
+    v2 = fresh(v2);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    if (other_boot)
+        crash_and_boot(&p);
+    else {
+        pool_crash(&p);
+        (void)pool_up(&p);
+    }
+    v = fresh(v);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, !other_boot);
+    expect_kept(&p, 2, &v, true);
+    pool_end(&p);
+}
+
+static void test_unsynced(void)
+{
+    NEED_DAX;
+    check_unsynced(false);
+    check_unsynced(true);
+}
+
+/* Unsynced, closed cleanly, then the system crashes: the origin lost the write all the same. */
+static void test_unsynced_clean_close(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    pool_down(&p);
+    pool_other_boot(&p);
+    (void)pool_up(&p);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, false);
+    pool_end(&p);
+}
+
+/* A mark that a session before this one set, and a second session found, still counts. */
+static void test_mark_over_sessions(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    crash_and_boot(&p);
+    expect_kept(&p, 1, &v2, false);
+    pool_end(&p);
+}
+
+/* The mark is on the media before write_begin returns; attribute brackets need none. */
+static void test_which_brackets_mark(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = warm(&p, 1, &v, 0);
+        if (kind == 0)
+            CHECK_EQ(cm_write_begin(f, 5 * BLK, 0, &w), 0);
+        else if (kind == 1)
+            CHECK_EQ(cm_write_begin(f, 50 * BLK, 1, &w), 0);
+        else if (kind == 2)
+            CHECK_EQ(cm_truncate_begin(f, 99 * BLK, &w), 0);
+        else if (kind == 3)
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 10, &w), 0);
+        else
+            CHECK_EQ(cm_invalidate(f, 50 * BLK, BLK), 0);
+        CHECK_EQ(info_of(f).dirty, kind > 0);
+        crash_and_boot(&p);
+        v = fresh(v);
+        expect_kept(&p, 1, &v, kind == 0);
+        pool_end(&p);
+    }
+}
+
+/* An origin whose power can fail alone: dirty is lost even in the same boot. */
+static void test_origin_volatile(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned dirty = 0; dirty < 2; dirty++) {
+        cm_file *f = warm(&p, 1 + dirty, &v, CM_SOLE_WRITER | CM_ORIGIN_VOLATILE);
+        v2 = val(100 * BLK, 7);
+        if (dirty) {
+            cm_bracket w = begin_write(f, 20 * BLK, BLK);
+            v2 = val(100 * BLK, 8);
+            CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        }
+        detach(f);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1 + dirty, &v2, CM_ORIGIN_VOLATILE);
+        CHECK_EQ(info_of(f).kept, !dirty);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* Changed after the boot and never synced in our sight: born dirty. */
+static void test_born_dirty(void)
+{
+    NEED_DAX;
+    struct pool p;
+    REQUIRE(dax_pool(&p) == 0);
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    cm_validator v = val(100 * BLK, 7);
+    for (unsigned field = 0; field < 3; field++) {
+        v = val(100 * BLK, 7);
+        if (field == 1)
+            v.mtime_ns = t.tv_sec * INT64_C(1000000000);
+        if (field == 2)
+            v.ctime_ns = t.tv_sec * INT64_C(1000000000);
+        cm_file *f = warm(&p, 1 + field, &v, 0);
+        CHECK_EQ(info_of(f).dirty, field > 0);
+        detach(f);
+    }
+    detach(warm(&p, 4, &v, 0)); /* ... and proved clean by a sync */
+    v = fresh(v);
+    cm_file *f = attach_v(&p, 4, &v, 0);
+    cm_sync s;
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    crash_and_boot(&p);
+    cm_validator old = val(100 * BLK, 7), recent = fresh(v);
+    expect_kept(&p, 1, &old, true);
+    expect_kept(&p, 3, &recent, false);
+    expect_kept(&p, 4, &recent, true);
+    pool_end(&p);
+}
+
+static void test_damaged_mark(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    struct cm_record *r = record_of(p.c, cm_object_of(f)->place);
+    detach(f);
+    r->state ^= 2; /* the check of a clean mark */
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* ---- Sync ------------------------------------------------------------------------------------ */
+
+/* A sync proves the file clean only if no write was open when it began and none has begun since. */
+static void test_sync_rules(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    s = sync_begin(f); /* open at its begin */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+
+    s = sync_begin(f);
+    write_and_end(f); /* begun and ended since */
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+
+    s = sync_begin(f);
+    w = begin_write(f, 20 * BLK, BLK); /* begun since and open */
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+
+    s = sync_begin(f); /* an attribute bracket is no write */
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* What the sync proved survives; what it did not prove does not. */
+static void test_sync_survives(void)
+{
+    NEED_DAX;
+    for (unsigned proved = 0; proved < 2; proved++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), v2;
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        cm_sync s = sync_begin(f);
+        v2 = val(100 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        if (proved)
+            s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        crash_and_boot(&p);
+        v2 = fresh(v2);
+        expect_kept(&p, 1, &v2, proved);
+        pool_end(&p);
+    }
+}
+
+/* A new write after a sync sets the mark again. */
+static void test_sync_then_write(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 9);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    crash_and_boot(&p);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, false);
+    pool_end(&p);
+}
+
+/* Another one's change, found while a sync ran, may be later than what the sync wrote. */
+static void test_sync_then_change(void)
+{
+    struct pool p;
+    cm_sync s;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    cm_validator v = val(100 * BLK, 8);
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK(info_of(f).dirty);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK(info_of(f).dirty);
+    detach(f);
+    pool_end(&p);
+}
+
+static void test_failed_sync(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    CHECK_EQ(info_of(f).dirty, 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK(STAT(p.c, miss_mode) >= 10);
+    cm_miss m = miss_of(f, 50 * BLK, BLK);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    CHECK_EQ(put(f, 50, 1), CM_NOT_STORED_MODE);
+    /* The system reports a lost page once, and keeps it as if it were written: a sync that then
+     * succeeds, on whatever descriptor, has written nothing of it. What is read now may be newer
+     * than what the device has, and must be neither cached nor proved. */
+    s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    CHECK_EQ(put(f, 50, 1), CM_NOT_STORED_MODE);
+    CHECK_EQ(hits(f, 0, 100, 1), 0);
+    pool_end(&p);
+}
+
+/* The bypass lasts to the end of the boot: opening the file or the pool again does not end it, and
+ * no sync does. What was cached before the failure may be what the origin lost. */
+static void test_failed_sync_reattach(void)
+{
+    for (unsigned again = 0; again < 3; again++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), v2;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        v2 = val(100 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        CHECK_EQ(put(f, 20, 2), 0); /* the new bytes, which the failing fsync then loses */
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        if (again == 1)
+            pool_again(&p);
+        if (again == 2) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+        CHECK_EQ(look(f, 20, 2), MISS);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        CHECK_EQ(look(f, 20, 2), MISS); /* what was cached before the failure never comes back */
+        CHECK_EQ(put(f, 20, 3), CM_NOT_STORED_MODE);
+        detach(f);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        detach(f);
+        pool_down(&p);
+        pool_other_boot(&p);
+        (void)pool_up(&p);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 0);
+        CHECK_EQ(look(f, 20, 2), MISS);
+        CHECK_EQ(put(f, 20, 3), 0);
+        CHECK_EQ(look(f, 20, 3), RIGHT);
+        pool_end(&p);
+    }
+}
+
+/* A failure counts in its own boot: the page cache is gone with that, and a mark of an earlier boot
+ * does not stand for it. */
+static void test_failed_sync_boots(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    detach(warm(&p, 1, &v, 0));
+    for (unsigned boot = 0; boot < 2; boot++) {
+        pool_down(&p);
+        pool_other_boot(&p);
+        (void)pool_up(&p);
+        v = fresh(v);
+        cm_file *f = attach_v(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).kept, boot == 0);
+        CHECK_EQ(info_of(f).dirty, 0);
+        CHECK_EQ(info_of(f).bypassed, 0);
+        CHECK_EQ(put(f, 20, 2), 0);
+        if (boot == 0) {
+            cm_sync s = sync_begin(f);
+            CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+            CHECK_EQ(info_of(f).dirty, 1);
+            detach(f);
+            v = fresh(v);
+            f = attach_v(&p, 1, &v, 0);
+            CHECK_EQ(info_of(f).bypassed, 1);
+        }
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* No more does one that began before the failed one. */
+static void test_failed_sync_overlapped(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    cm_sync early = sync_begin(f), failing = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &failing, 0, NULL), 0);
+    CHECK_EQ(cm_sync_end(f, &early, 1, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    CHECK_EQ(info_of(f).dirty, 1);
+    pool_end(&p);
+}
+
+static void test_foreign_sync(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0), *g = attach(&p, 2, 100 * BLK, 1, 0);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(g, &s, 1, NULL), CM_EFOREIGN);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    pool_end(&p);
+}
+
+/* ---- Adoption -------------------------------------------------------------------------------- */
+
+/* The last end of a sole writer adopts; what it adopted is what the next attach must present. */
+static void test_adopt(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(101 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(info_of(f).size, 101 * BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    detach(f);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    f = warm(&p, 2, &v, CM_SOLE_WRITER);
+    w = begin_write(f, 20 * BLK, BLK);
+    v2 = fresh(v2);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    detach(f);
+    pool_again(&p);
+    v2 = fresh(v2);
+    expect_kept(&p, 2, &v2, true);
+    pool_end(&p);
+}
+
+/* With other writers the end adopts nothing: the next revalidation decides. */
+static void test_not_sole(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), CM_WANT_VALIDATOR);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 10); /* the bracket told what it changed */
+    v2 = fresh(v2);
+    uint64_t inc = info_of(f).incarnation;
+    CHECK_EQ(cm_file_revalidate(f, &v2), 0);
+    CHECK(info_of(f).incarnation != inc);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    detach(f);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, true);
+    pool_end(&p);
+}
+
+/* A validator taken while another bracket was open proves nothing. */
+static void test_taken_too_early(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), early, late;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
+    early = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &a, &early), 0); /* not the last: no answer needed yet */
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(cm_write_end(f, &b, &early), CM_WANT_VALIDATOR); /* taken while a was open */
+    CHECK_EQ(info_of(f).size, 100 * BLK);
+    CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    late = val(100 * BLK, 9);
+    CHECK_EQ(cm_file_revalidate(f, &late), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    detach(f);
+    late = fresh(late);
+    expect_kept(&p, 1, &late, true);
+    pool_end(&p);
+}
+
+/* The last of several brackets, with a validator from after the others' ends: adopted. */
+static void test_last_end_adopts(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), late;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
+    CHECK_EQ(cm_write_end(f, &a, NULL), 0);
+    late = val(100 * BLK, 9);
+    CHECK_EQ(cm_write_end(f, &b, &late), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    detach(f);
+    late = fresh(late);
+    expect_kept(&p, 1, &late, true);
+    pool_end(&p);
+}
+
+/* While a bracket is open no validator is believed, at no door. */
+static void test_open_bracket_ignores(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    cm_file_id id = id_of(1);
+    cm_file *f2 = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    uint64_t inc = info_of(f).incarnation;
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_file_revalidate(f, &v2), CM_IGNORED);
+    CHECK(cm_file_open(p.c, &id, &v2, CM_SOLE_WRITER, &f2) >= 0);
+    CHECK(f2 == f);
+    CHECK_EQ(info_of(f).incarnation, inc);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    CHECK_EQ(cm_file_revalidate(f, &v2), CM_IGNORED); /* still from before the end */
+    detach(f2);
+    detach(f);
+    pool_end(&p);
+}
+
+/* An empty bracket may supply what was wanted; it is how chmod and rename are told. */
+static void test_empty_bracket(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    detach(f);
+    v2 = fresh(v2);
+    expect_kept(&p, 1, &v2, true);
+    pool_end(&p);
+}
+
+/* SOLE_WRITER is over when anybody opens without it. */
+static void test_sole_ends(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    v = fresh(v);
+    cm_file *f2 = attach_v(&p, 1, &v, 0);
+    CHECK(f2 == f);
+    detach(f2);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v2 = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v2), CM_WANT_VALIDATOR);
+    pool_end(&p);
+}
+
+static void test_revalidate_changed(void)
+{
+    for (unsigned sole = 0; sole < 2; sole++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), v2 = val(90 * BLK, 8);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, sole ? CM_SOLE_WRITER : 0);
+        v = fresh(v);
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 10);
+        v2 = fresh(v2);
+        CHECK_EQ(cm_file_revalidate(f, &v2), 0); /* nobody here wrote: somebody else did */
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        CHECK_EQ(info_of(f).size, 90 * BLK);
+        CHECK_EQ(put_all(f, 0, 10, 2), 10);
+        detach(f);
+        v2 = fresh(v2);
+        f = attach_v(&p, 1, &v2, 0);
+        CHECK_EQ(hits(f, 0, 10, 2), 10);
+        pool_end(&p);
+    }
+}
+
+/* A racy change that is seen again, unchanged and not racy, may hide a second one. */
+static void test_second_open_judges(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2 = val(100 * BLK, 8);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    v2 = fresh(v2);
+    cm_file *f2 = attach_v(&p, 1, &v2, 0);
+    CHECK(f == f2);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    detach(f);
+    CHECK_EQ(put_all(f2, 0, 10, 1), 10); /* the other reference is good */
+    detach(f2);
+    CHECK_EQ(cm_file_close(f2), CM_EHANDLE);
+    pool_end(&p);
+}
+
+const struct harness_test file_dirty_tests[] = {
+    TEST(sync_then_change),
+    TEST(unsynced),
+    TEST(unsynced_clean_close),
+    TEST(mark_over_sessions),
+    TEST(which_brackets_mark),
+    TEST(origin_volatile),
+    TEST(born_dirty),
+    TEST(damaged_mark),
+    TEST(sync_rules),
+    TEST(sync_survives),
+    TEST(sync_then_write),
+    TEST(failed_sync),
+    TEST(failed_sync_reattach),
+    TEST(failed_sync_boots),
+    TEST(failed_sync_overlapped),
+    TEST(foreign_sync),
+    TEST(adopt),
+    TEST(not_sole),
+    TEST(taken_too_early),
+    TEST(last_end_adopts),
+    TEST(open_bracket_ignores),
+    TEST(empty_bracket),
+    TEST(sole_ends),
+    TEST(revalidate_changed),
+    TEST(second_open_judges),
+    TEST_END,
+};

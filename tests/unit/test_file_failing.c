@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_file_failing.c - media that cannot be written: what is forgotten then, and how far that
+ * goes.
+ */
+#include "file_failing.h"
+
+/* ---- Failing media --------------------------------------------------------------------------- */
+
+/* Headers that cannot be written: forgetting goes on to the whole file, and still succeeds. */
+static void test_escalate_to_file(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    break_range(&p, p.c->media.geo.header_offset, p.c->media.geo.slot_offset);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(look(f, 3, 1), MISS);
+    pool_end(&p);
+}
+
+/* A new file's place holds another file's record and cannot be written: nothing of the new file can
+ * come back, so nothing else has to go. */
+static void test_place_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    pool_make(&p, MIB, 8);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t n = 1; n <= CM_RECORD_WAYS; n++)
+        detach(warm(&p, n, &v, 0));
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    v = fresh(v);
+    cm_file *f = attach_v(&p, CM_RECORD_WAYS + 1, &v, 0);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    CHECK_EQ(STAT(p.c, escalations), 0);
+    p.c->media.ops = &real;
+    pool_end(&p);
+}
+
+/* The record that this session wrote reads as damaged and cannot be dropped: what is on the media
+ * may be whole, or be the one before it. */
+static void test_own_record_damaged(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    record_of(p.c, cm_object_of(f)->place)->size ^= 1;
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    p.c->media.ops = &real;
+    pool_end(&p);
+}
+
+/* Records cannot be written either: the whole pool goes. */
+static void test_escalate_to_pool(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0), *g = warm(&p, 2, &v, 0);
+    uint64_t epoch = pool_info(p.c).epoch;
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.slot_offset);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 0);
+    CHECK(pool_info(p.c).epoch > epoch);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    expect_kept(&p, 2, &v, false);
+    pool_end(&p);
+}
+
+/* Nothing can be written: the caller must not write, and this session serves nothing any more. */
+static void test_cannot_forget(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0), *g = warm(&p, 2, &v, 0);
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    CHECK_EQ(info_of(f).brackets, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 0);
+    CHECK_EQ(pool_info(p.c).mode, CM_BYPASS);
+    CHECK_EQ(cm_invalidate(g, 3 * BLK, BLK), CM_EFORGET);
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    p.c = NULL;
+    pool_end(&p);
+}
+
+/* "Not until the pool is deleted": asking a second time must not be answered with yes, because a
+ * crash still brings back what could not be forgotten. */
+static void test_cannot_forget_twice(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    int again = cm_write_begin(f, 3 * BLK, BLK, &w);
+    CHECK_EQ(again, CM_EFORGET);
+    CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
+    CHECK_EQ(cm_truncate_begin(f, 0, &w), CM_EFORGET);
+    CHECK_EQ(cm_file_abort(f), CM_EFORGET);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    if (again == 0) /* the caller wrote block 3: its old bytes must never be seen again (P2) */
+        CHECK(look(f, 3, 1) != RIGHT);
+    pool_end(&p);
+}
+
+/* Only the superblocks still fail: the file's stripes could be raised, but its mark was lost with
+ * its record, so the answer stays no until the epoch has moved. */
+static void test_cannot_forget_yet(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), v2 = v;
+    cm_bracket w;
+    cm_file_id other = id_of(2);
+    cm_file *g = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    detach(warm(&p, 2, &v2, 0));
+    cm_file *f = warm(&p, 1, &v, 0);
+    v2 = fresh(v2);
+    uint64_t epoch = pool_info(p.c).epoch;
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    p.c->media.ops = &real;
+    break_range(&p, 0, CM_SUPER_COPIES * CM_SUPER_STRIDE);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    CHECK_EQ(cm_file_open(p.c, &other, &v2, 0, &g), CM_EFORGET); /* nor is one found kept */
+    p.c->media.ops = &real;
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), 0);
+    CHECK(pool_info(p.c).epoch > epoch);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* Writing works again by the time of the close, which then makes up for it. */
+static void test_cannot_forget_until_close(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    break_range(&p, 0, p.bytes);
+    CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+    p.c->media.ops = &real;
+    pool_again(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* Only its record cannot be written: forgetting a file then takes the pool with it. */
+static void test_forget_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    (void)warm(&p, 1, &v, 0);
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    p.c->media.ops = &real;
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* While records and superblocks cannot be written something is to be forgotten of a file; then they
+ * can again, and what is done with another file makes the pool forget all it has. That reaches
+ * neither the buffer nor a ticket: nothing of the file is used any more. */
+enum failing_forget { BY_INVALIDATE, BY_VERSION, BY_FORGET, BY_ABORT, FORGETS };
+static int forget_by(enum failing_forget how, struct pool *p, cm_file *f, cm_validator *v)
+{
+    const cm_file_id id = id_of(1);
+    *v = fresh(*v);
+    switch (how) {
+    case BY_INVALIDATE:
+        return cm_invalidate(f, 3 * BLK, BLK);
+    case BY_VERSION:
+        return cm_file_revalidate(f, v);
+    case BY_FORGET:
+        return cm_forget(p->c, &id);
+    default:
+        return cm_file_abort(f);
+    }
+}
+
+static void test_forgets_after_healing(void)
+{
+    for (unsigned i = 0; i < 4 * FORGETS; i++) {
+        const enum failing_forget how = (enum failing_forget)(i / 4);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 8);
+        uint8_t old[CM_BLOCK_SIZE];
+        pool_make(&p, 16 * MIB, 0);
+        p.o.probation_bytes = i & 1 ? CM_PROBATION_DEFAULT : 0;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, 100 * BLK, 7, 0), *h = attach(&p, 8, 10 * BLK, 7, 0);
+        CHECK_EQ(put(f, 3, 1), 0);
+        const cm_miss ticket = miss_of(f, 4 * BLK, BLK);
+        content(1, 4, old);
+        break_range(&p, 0, p.c->media.geo.index_offset);
+        if (i & 2) /* it is known already that nothing can be forgotten */
+            CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
+        CHECK_EQ(forget_by(how, &p, f, &v), CM_EFORGET);
+        p.c->media.ops = &real;
+        heal_elsewhere(&p);
+        if (how == BY_VERSION) {
+            v = fresh(v);
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        }
+        CHECK(cm_fill(f, &ticket, old, BLK, 0) > 0);
+        CHECK_EQ(look(f, 3, 1), MISS);
+        CHECK_EQ(look(f, 4, 1), MISS);
+        pool_end(&p);
+    }
+}
+
+/* A file that nothing is cached of (an fsync failed, something of it could not be forgotten) is
+ * written, its times adopted: in the next boot, or attached anew, it is cached again. */
+static void test_cached_again(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
+        cm_sync s = sync_begin(f);
+        if (i % 2) {
+            CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        } else {
+            break_range(&p, 0, p.c->media.geo.index_offset);
+            CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
+            CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
+            p.c->media.ops = &real;
+        }
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        v = val(101 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        detach(f);
+        if (i / 2 == 1 && i % 2 == 0)
+            pool_again(&p);
+        if (i / 2 == 2 || i % 2) {
+            pool_down(&p);
+            pool_other_boot(&p);
+            (void)pool_up(&p);
+        }
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK(info_of(f).incarnation != 0);
+        CHECK_EQ(put(f, 3, 2), 0);
+        CHECK_EQ(look(f, 3, 2), RIGHT);
+        pool_end(&p);
+    }
+}
+
+const struct harness_test file_failing_tests[] = {
+    TEST(forget_unwritable),         TEST(forgets_after_healing), TEST(cached_again),
+    TEST(escalate_to_file),          TEST(place_unwritable),      TEST(own_record_damaged),
+    TEST(escalate_to_pool),          TEST(cannot_forget),         TEST(cannot_forget_yet),
+    TEST(cannot_forget_until_close), TEST(cannot_forget_twice),   TEST_END,
+};

@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_file_record.c - records that are missing, torn or unreadable after a failed fsync, and the
+ * order of stores to a record.
+ */
+#include "file_failing.h"
+
+#include "../os.h"
+
+/* ---- After a failed fsync -------------------------------------------------------------------- */
+
+/* The record of a failed fsync outlives a crowd of other files, and being forgotten: the file stays
+ * out of the cache. */
+static void test_failed_sync_stays(void)
+{
+    for (unsigned forget = 0; forget < 2; forget++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file_id id = id_of(1);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        if (forget)
+            CHECK_EQ(cm_forget(p.c, &id), 0);
+        for (uint64_t i = 0; i < 60 * p.c->media.geo.record_buckets; i++)
+            detach(attach_v(&p, 100 + i, &v, 0));
+        pool_again(&p);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        pool_end(&p);
+    }
+}
+
+/* The next file goes to the second of its buckets, which lies in another page than the first. */
+static void prefer_second(struct pool *p, const cm_file_id *id)
+{
+    struct cm_record_set s;
+    struct cm_record r = { .id = { 77, 77 } };
+    CHECK_EQ(cm_super_incarnation(&p->c->super, &r.incarnation), 0);
+    cm_record_load(&p->c->media, id, &s);
+    CHECK(s.first[0] / CM_RECORD_PLACES != s.first[1] / CM_RECORD_PLACES);
+    CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
+}
+
+/* An fsync fails for a file, and no record says so: there was no room for one, the pool forgot all
+ * records at once, a second record of the same file turned up, the record cannot be read, or was
+ * dropped because a new one could not be written. No file without a record is cached in that boot,
+ * in this session or a later one. */
+enum unnamed {
+    NO_ROOM,
+    EPOCH,
+    EPOCH_LATER,
+    TWICE,
+    UNREADABLE,
+    FORGOTTEN,
+    EPOCH_REUSED,
+    UNREADABLE_FORGOTTEN,
+    DAMAGED,
+    DAMAGED_MARK,
+    DAMAGED_FORGOTTEN,
+    DAMAGED_CHECKED,
+    UNNAMED
+};
+static struct cm_record *its_record(struct pool *p, const cm_file_id *id)
+{
+    struct cm_record_set b;
+    cm_record_load(&p->c->media, id, &b);
+    for (unsigned i = 0; i < b.n; i++)
+        if (cm_record_names(&b, i, id))
+            return (struct cm_record *)(void *)(p->base + p->c->media.geo.record_offset) +
+                   cm_record_place(&b, i);
+    CHECK(false);
+    return NULL;
+}
+static uint64_t without_record(struct pool *p, cm_file **owner, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        owner[i] = attach(p, 1000 + i, 100 * BLK, 7, 0);
+        if (cm_object_of(owner[i])->place == CM_NO_PLACE)
+            return i;
+    }
+    CHECK(false);
+    return 0;
+}
+static void second_record(struct pool *p, const cm_file_id *id)
+{
+    struct cm_record_set s;
+    struct cm_record r = { 0 };
+    unsigned its = CM_RECORD_PLACES;
+    cm_record_load(&p->c->media, id, &s);
+    for (unsigned i = 0; i < s.n; i++)
+        if (cm_record_names(&s, i, id))
+            its = i;
+    REQUIRE(its < s.n);
+    r = s.record[its];
+    CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
+}
+/* The file's record goes. */
+/* What could not be read can be when it is written. */
+static uint8_t *healed_by_writing;
+static int healing_store64(void *ctx, uint64_t *dst, uint64_t v)
+{
+    os_protect(healed_by_writing, BLK, OS_WRITE);
+    return real.store64(ctx, dst, v);
+}
+static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
+{
+    if (how == EPOCH_LATER) /* the session that forgets has never seen the file */
+        pool_again(p);
+    if (how == EPOCH || how == EPOCH_LATER)
+        CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
+    if (how == EPOCH_REUSED) { /* by others */
+        CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
+        memset(p->base + p->c->media.geo.record_offset, 0,
+               (size_t)(p->c->media.geo.index_offset - p->c->media.geo.record_offset));
+    }
+    if (how == UNREADABLE_FORGOTTEN) {
+        healed_by_writing = p->base + p->c->media.geo.record_offset / BLK * BLK;
+        os_protect(healed_by_writing, BLK, OS_NOTHING);
+        ops = real = *p->c->media.ops;
+        ops.store64 = healing_store64;
+        p->c->media.ops = &ops;
+        CHECK_EQ(cm_forget(p->c, id), 0);
+        ops.store64 = real.store64;
+        p->c->media.ops = &real;
+    }
+    if (how == TWICE)
+        second_record(p, id);
+    if (how == DAMAGED || how == DAMAGED_FORGOTTEN || how == DAMAGED_CHECKED)
+        its_record(p, id)->mtime_ns ^= 1;
+    if (how == DAMAGED_FORGOTTEN)
+        CHECK_EQ(cm_forget(p->c, id), 0);
+    if (how == DAMAGED_CHECKED) {
+        cm_check_report r = { .struct_size = sizeof(r) };
+        (void)cm_check(p->c, CM_CHECK_REPAIR, NULL, NULL, &r);
+        CHECK_EQ(r.dropped, 1);
+    }
+    if (how == DAMAGED_MARK)
+        its_record(p, id)->state ^= 1;
+    if (how == FORGOTTEN) {
+        break_range(p, p->c->media.geo.record_offset, p->c->media.geo.index_offset);
+        ops.store64 = real.store64;
+        CHECK_EQ(cm_forget(p->c, id), 0);
+        p->c->media.ops = &real;
+    }
+}
+static void test_failed_sync_unnamed(void)
+{
+    for (unsigned i = 0; i < UNNAMED * 3; i++) {
+        const enum unnamed how = (enum unnamed)(i % UNNAMED);
+        if ((how == UNREADABLE || how == UNREADABLE_FORGOTTEN) && !cm_guard_available())
+            continue;
+        struct pool p;
+        cm_file *owner[400] = { 0 };
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        const uint64_t last = how == NO_ROOM ? without_record(&p, owner, 400) : 0;
+        const uint64_t n = how == NO_ROOM ? 1000 + last : 1;
+        cm_file *f = how == NO_ROOM ? owner[last] : warm(&p, 1, &v, 0);
+        const cm_file_id id = id_of(n);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        for (unsigned k = 0; k < 400; k++)
+            if (owner[k])
+                detach(owner[k]);
+        if (how != NO_ROOM)
+            detach(f);
+        lose_record(how, &p, &id);
+        uint8_t *records = p.base + p.c->media.geo.record_offset / BLK * BLK;
+        if (how == UNREADABLE) {
+            p.c->super.now.durability = CM_DURABILITY_DAX; /* where no epoch is given up for it */
+            os_protect(records, BLK, OS_NOTHING);
+        }
+        f = attach_v(&p, n, &v, 0);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        os_protect(records, BLK, OS_WRITE);
+        detach(f);
+        if (i / UNNAMED == 1)
+            pool_again(&p);
+        if (i / UNNAMED == 2) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+        v = fresh(v);
+        f = attach_v(&p, n, &v, 0);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
+        detach(f);
+        pool_down(&p);
+        pool_other_boot(&p);
+        (void)pool_up(&p);
+        v = fresh(v);
+        f = attach_v(&p, n, &v, 0);
+        CHECK_EQ(info_of(f).bypassed, 0);
+        CHECK_EQ(put(f, 20, 3), 0);
+        pool_end(&p);
+    }
+}
+
+/* An fsync fails for a file that is not used any more because something of it could not be
+ * forgotten: the next attach knows. */
+static void test_failed_sync_stopped(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
+    break_range(&p, 0, p.c->media.geo.index_offset);
+    CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET); /* loses its record, and f does not */
+    CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
+    p.c->media.ops = &real;
+    heal_elsewhere(&p);
+    for (unsigned i = 0; i < 2; i++) {
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+    }
+    pool_end(&p);
+}
+
+/* That an fsync failed counts, whatever else the call is given. */
+static void test_failed_sync_wrong_use(void)
+{
+    const cm_validator nothing = { .size = 0 };
+    for (unsigned how = 0; how < 3; how++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_sync s = sync_begin(f);
+        if (how == 1) { /* a token of the file's last time */
+            detach(f);
+            f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        }
+        CHECK_EQ(cm_sync_end(f, how == 2 ? NULL : &s, 0, how == 0 ? &nothing : NULL),
+                 how == 1 ? CM_EFOREIGN : CM_EINVAL);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK(look(f, 3, 2) != RIGHT);
+        detach(f);
+        pool_end(&p);
+    }
+}
+
+/* The pool forgets all it has between a write and its fsync, which fails; or in the call that says
+ * so. */
+static void test_failed_sync_bumped(void)
+{
+    for (unsigned in_call = 0; in_call < 2; in_call++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK); /* its mark is set under the old epoch */
+        v = val(100 * BLK, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        break_range(&p, 0, p.c->media.geo.index_offset);
+        CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
+        p.c->media.ops = &real;
+        if (!in_call)
+            heal_elsewhere(&p);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        detach(f);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+        detach(f);
+        f = attach(&p, 77, 10 * BLK, 7, 0); /* and of the others nothing is known */
+        CHECK_EQ(info_of(f).bypassed, 0);
+        pool_end(&p);
+    }
+}
+
+/* The process dies in the middle of writing the record of a file that an fsync failed for. */
+static struct pool *dying;
+static uint8_t *left_torn;
+static int torn_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    const uint64_t at = (uint64_t)((uint8_t *)dst - dying->base);
+    if (!left_torn && at >= dying->c->media.geo.record_offset &&
+        at < dying->c->media.geo.index_offset) {
+        CHECK_EQ(real.write(ctx, dst, src, n / 16 * 8), 0);
+        left_torn = map_bytes(dying->bytes);
+        memcpy(left_torn, dying->base, (size_t)dying->bytes);
+    }
+    return real.write(ctx, dst, src, n);
+}
+enum rewrite { AT_END, AT_FORGET, AT_REVALIDATE, REWRITES };
+static void rewrite_record(enum rewrite how, struct pool *p, cm_file *f, cm_validator *v)
+{
+    const cm_file_id id = id_of(1);
+    if (how == AT_FORGET) {
+        detach(f);
+        p->c->media.ops = &ops;
+        CHECK_EQ(cm_forget(p->c, &id), 0);
+        return;
+    }
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    *v = val(101 * BLK, 8);
+    if (how == AT_REVALIDATE) {
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        *v = fresh(*v);
+    }
+    p->c->media.ops = &ops;
+    CHECK_EQ(how == AT_END ? cm_write_end(f, &w, v) : cm_file_revalidate(f, v), 0);
+    p->c->media.ops = &real;
+    detach(f);
+}
+static void test_failed_sync_torn(void)
+{
+    for (enum rewrite how = AT_END; how < REWRITES; how++) {
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        cm_sync s = sync_begin(f);
+        CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+        dying = &p;
+        left_torn = NULL;
+        ops = real = *p.c->media.ops;
+        ops.write = torn_write;
+        rewrite_record(how, &p, f, &v);
+        p.c->media.ops = &real;
+        pool_down(&p);
+        uint8_t *whole = p.base;
+        p.base = left_torn ? left_torn : whole;
+        REQUIRE(pool_up(&p) == 0);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+        if (left_torn)
+            unmap_bytes(whole, p.bytes);
+        pool_end(&p);
+    }
+}
+
+/* The process dies at a fence of an attach of a file that an fsync failed for: it is still known.
+ */
+static uint8_t *left_at[16];
+static unsigned fences;
+static void fence_and_copy(void *ctx)
+{
+    real.fence(ctx);
+    if (fences == sizeof(left_at) / sizeof(left_at[0]))
+        return;
+    left_at[fences] = map_bytes(dying->bytes);
+    memcpy(left_at[fences++], dying->base, (size_t)dying->bytes);
+}
+static void test_failed_sync_killed(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    detach(f);
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns(); /* it was written before */
+    v = fresh(v);
+    dying = &p;
+    fences = 0;
+    ops = real = *p.c->media.ops;
+    ops.fence = fence_and_copy;
+    p.c->media.ops = &ops;
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 0, 90 * BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->media.ops = &real;
+    detach(f);
+    pool_down(&p);
+    uint8_t *whole = p.base;
+    for (unsigned i = 0; i < fences; i++) {
+        p.base = left_at[i];
+        REQUIRE(pool_up(&p) == 0);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
+        detach(f);
+        pool_down(&p);
+        unmap_bytes(p.base, p.bytes);
+    }
+    p.base = whole;
+    pool_end(&p);
+}
+
+/* A record that names no incarnation is none, whoever wrote it. */
+static void test_zero_incarnation(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    const cm_file_id id = id_of(1);
+    detach(f);
+    struct cm_record_set s;
+    cm_record_load(&p.c->media, &id, &s);
+    for (unsigned i = 0; i < s.n; i++)
+        if (cm_record_names(&s, i, &id)) {
+            s.record[i].incarnation = 0;
+            CHECK_EQ(cm_record_write(&p.c->media, cm_record_place(&s, i), &s.record[i]), 0);
+        }
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(put(f, 3, 2), 0);
+    CHECK_EQ(look(f, 3, 2), RIGHT);
+    pool_end(&p);
+}
+
+/* A record that cannot be read today must not bring its incarnation back tomorrow: where all
+ * records are lost, where those of its own bucket are and the other one is at hand. */
+enum lost { ALL, FIRST, SECOND };
+static void transient(bool forget, enum cm_durability durability, enum lost lost)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    pool_make(&p, lost == ALL ? MIB : 16 * MIB, 0);
+    pool_seed(&p, 1);
+    REQUIRE(pool_up(&p) == 0);
+    p.c->super.now.durability = durability;
+    if (lost == SECOND)
+        prefer_second(&p, &id);
+    cm_file *f = warm(&p, 1, &v, 0);
+    struct cm_record_set s;
+    cm_record_load(&p.c->media, &id, &s);
+    if (lost != ALL)
+        CHECK_EQ(cm_object_of(f)->place - s.first[lost == SECOND] < CM_RECORD_WAYS, true);
+    uint64_t incarnation = info_of(f).incarnation;
+    uint64_t at = p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record);
+    uint8_t *page = p.base + at / BLK * BLK;
+    detach(f);
+    os_protect(page, BLK, OS_NOTHING);
+    if (forget) {
+        CHECK_EQ(cm_forget(p.c, &id), 0);
+    } else {
+        f = attach_v(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).kept, 0);
+        detach(f);
+        f = attach_v(&p, 2, &v, 0); /* perhaps in the same bucket */
+        CHECK(put_all(f, 0, 10, 2) > 0);
+        detach(f);
+    }
+    CHECK(pool_stats(p.c).escalations <= 2); /* once for a place, not at every attach */
+    os_protect(page, BLK, OS_WRITE);
+    for (unsigned i = 0; i < 2; i++) { /* a record that was made meanwhile may be kept */
+        f = attach_v(&p, 1, &v, 0);
+        CHECK(info_of(f).incarnation != incarnation);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        detach(f);
+        pool_crash(&p);
+        (void)pool_up(&p);
+        v = fresh(v);
+    }
+    pool_end(&p);
+}
+
+static void test_unreadable_record(void)
+{
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    for (enum lost lost = ALL; lost <= SECOND; lost++) {
+        transient(false, CM_DURABILITY_PAGECACHE, lost);
+        transient(true, CM_DURABILITY_PAGECACHE, lost);
+        transient(false, CM_DURABILITY_VOLATILE, lost);
+        transient(true, CM_DURABILITY_DAX, lost); /* forgetting trusts nobody */
+    }
+}
+
+/* ---- The order of stores to a record --------------------------------------------------------- */
+
+static struct cm_cache *watched;
+static char order[64]; /* R body written, M mark, D dropped, f flushed */
+static size_t orders;
+
+static void note(const void *p, char body, char word)
+{
+    const struct cm_geometry *g = &watched->media.geo;
+    uint64_t at = (uint64_t)((const uint8_t *)p - watched->media.base) - g->record_offset;
+    if (at >= g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) ||
+        orders + 1 == sizeof(order))
+        return;
+    bool state = at % sizeof(struct cm_record) == offsetof(struct cm_record, state);
+    order[orders++] = word && state ? word : body;
+}
+static int noted_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    note(dst, 'R', 0);
+    return real.write(ctx, dst, src, n);
+}
+static int noted_store(void *ctx, uint64_t *p, uint64_t v)
+{
+    note(p, 'D', 'M');
+    return real.store64(ctx, p, v);
+}
+static int noted_flush(void *ctx, const void *p, size_t n)
+{
+    note(p, 'f', 0);
+    return real.flush(ctx, p, n);
+}
+
+static void watch(struct pool *p)
+{
+    ops = real = *p->c->media.ops;
+    ops.write = noted_write;
+    ops.store64 = noted_store;
+    ops.flush = noted_flush;
+    watched = p->c;
+    memset(order, 0, sizeof(order));
+    orders = 0;
+    p->c->media.ops = &ops;
+}
+
+/* What was stored to records since watch() must be `want`. */
+static void expect_stores(struct pool *p, const char *want)
+{
+    p->c->media.ops = &real;
+    if (strcmp(order, want) != 0) {
+        printf("# stores to records: %s, want %s\n", order, want);
+        FAIL("order of stores to a record");
+    }
+}
+
+/* Attaches file 1 with `v`. */
+static void expect_order(struct pool *p, const cm_validator *v, const char *want)
+{
+    watch(p);
+    detach(attach_v(p, 1, v, 0));
+    expect_stores(p, want);
+}
+
+/* A failed fsync marks before it renews: a record that is new and claims to be clean would keep
+ * after a crash of the system what was filled from the page cache after one of the process. */
+static void test_failed_sync_order(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    cm_sync s = sync_begin(f);
+    watch(&p);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    expect_stores(&p, "MfRf");
+    pool_end(&p);
+}
+
+static void test_record_order(void)
+{
+    struct pool p;
+    cm_file_id own = id_of(1), other = id_of(2);
+    pool_make(&p, MIB, CM_RECORD_WAYS); /* two buckets, of every file */
+    pool_seed(&p, 3);
+    REQUIRE(pool_up(&p) == 0);
+    /* Clean: the record, then its mark is cleared: else the old record loses its own. */
+    detach(attach(&p, 2, 100 * BLK, 1, 0));
+    cm_validator v = val(100 * BLK, 7);
+    expect_order(&p, &v, "fRfMf");
+    v = val(100 * BLK, 8);
+    expect_order(&p, &v, "RfMf");
+    /* Kept: made durable as it was found. */
+    expect_order(&p, &v, "f");
+    /* Born dirty: the old record goes, then the mark, then the new one. */
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
+    expect_order(&p, &v, "DfMfRf");
+    /* Torn, and an earlier place is free: the torn one is settled before another is written. */
+    CHECK_EQ(cm_forget(p.c, &other), 0);
+    struct cm_record_set s;
+    cm_record_load(&p.c->media, &own, &s);
+    unsigned torn = 0;
+    for (unsigned i = 0; i < s.n; i++)
+        if (cm_record_names(&s, i, &own)) {
+            record_of(p.c, cm_record_place(&s, i))->size++;
+            torn = i;
+        }
+    CHECK(torn >= CM_RECORD_WAYS); /* in the second bucket; the new one goes to the first */
+    v = val(100 * BLK, 9);
+    expect_order(&p, &v, "ffRfMf");
+    pool_end(&p);
+}
+
+static cm_file *filled;
+static void filling_fence(void *ctx)
+{
+    ops.fence = real.fence; /* once */
+    CHECK_EQ(put(filled, 50, 2), 0);
+    real.fence(ctx);
+}
+
+/* What somebody else stores before the fence of a new record belongs to the old incarnation: under
+ * the new one it would be lost, "stored" or not, if a crash brought the old record back. */
+static void test_stored_before_the_record(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    filled = attach(&p, 1, 100 * BLK, 7, 0);
+    uint64_t before = info_of(filled).incarnation;
+    ops = real = *p.c->media.ops;
+    ops.fence = filling_fence;
+    p.c->media.ops = &ops;
+    CHECK_EQ(cm_file_abort(filled), 0);
+    CHECK(ops.fence == real.fence);
+    p.c->media.ops = &real;
+    CHECK(info_of(filled).incarnation > before);
+    CHECK_EQ(look(filled, 50, 2), MISS);
+    pool_end(&p);
+}
+
+const struct harness_test file_record_tests[] = {
+    TEST(failed_sync_stays),
+    TEST(unreadable_record),
+    TEST(failed_sync_killed),
+    TEST(failed_sync_stopped),
+    TEST(failed_sync_unnamed),
+    TEST(failed_sync_bumped),
+    TEST(failed_sync_wrong_use),
+    TEST(failed_sync_torn),
+    TEST(zero_incarnation),
+    TEST(stored_before_the_record),
+    TEST(record_order),
+    TEST(failed_sync_order),
+    TEST_END,
+};
