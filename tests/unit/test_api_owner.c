@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_api_owner.c - forks, callbacks, and who owns a pool.
+ */
+#include "api_common.h"
+
+/* ---- Fork ------------------------------------------------------------------------------------ */
+
+#ifndef _WIN32
+static void forked_body(void *arg)
+{
+    struct pool *p = arg;
+    struct cm_object *f = NULL;
+    check_cache_calls(p->c, CM_EFORKED);
+    for (unsigned i = 0; i < CM_FILE_HASH && !f; i++)
+        f = p->c->file_hash[i];
+    CHECK(f != NULL);
+    check_file_calls((cm_file *)(uintptr_t)f->handle, CM_EFORKED);
+}
+
+static void test_fork(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    in_child(forked_body, &p);
+    CHECK_EQ(look(f, 0, 5), RIGHT); /* the parent goes on */
+    CHECK_EQ(put(f, 1, 5), 0);
+    pool_end(&p);
+}
+
+static void forked_read_body(void *arg)
+{
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    cm_file *f = arg;
+    cm_read_vec v = { .offset = 0, .buf = buf, .len = BLK };
+    CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), CM_EFORKED);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), CM_EFORKED);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK), CM_EFORKED);
+    CHECK_EQ(cm_read_many(f, &v, 1), CM_EFORKED);
+}
+
+/* A child has no part of the pool in its memory: not even to look up a block. */
+static void test_fork_without_guard(void)
+{
+    const char *path = make_pool("fork-read", MIB, 0);
+    struct pool p = { .c = open_pool(path, CM_OPEN_NO_GUARD) };
+    REQUIRE(p.c != NULL);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    in_child(forked_read_body, f);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)unlink(path);
+}
+
+static void forked_file_body(void *arg)
+{
+    const char *path = arg;
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* the parent's lock is not the child's */
+}
+
+static void test_fork_file(void)
+{
+    const char *path = make_pool("fork", MIB, 0);
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    in_child(forked_file_body, (void *)(uintptr_t)path);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* and the child's end did not drop it */
+    CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+#endif
+/* ---- Callbacks ------------------------------------------------------------------------------- */
+
+static struct {
+    cm_cache *cache, *other;
+    cm_file *file, *other_file;
+    unsigned calls;
+    bool armed;
+} cb;
+
+static void callback_body(void)
+{
+    if (!cb.armed)
+        return;
+    cb.armed = false; /* a check inside a check would not end */
+    cb.calls++;
+    check_cache_calls(cb.cache, CM_ECALLBACK);
+    check_file_calls(cb.file, CM_ECALLBACK);
+    cb.armed = true;
+}
+
+static int64_t cb_origin(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx, (void)offset;
+    callback_body();
+    memset(buf, 0, len);
+    return (int64_t)len;
+}
+
+static int cb_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    CHECK(done <= total);
+    callback_body();
+    return 0;
+}
+
+static void cb_log(void *ctx, int level, const char *text)
+{
+    (void)ctx, (void)level;
+    CHECK(strlen(text) > 0 && !strchr(text, '\n'));
+    callback_body();
+}
+
+static void *cb_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    callback_body();
+    return map_bytes(bytes);
+}
+
+static void cb_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    callback_body();
+    unmap_bytes(p, bytes);
+}
+
+static void expect_called(const char *what)
+{
+    if (cb.calls == 0)
+        printf("# no callback: %s\n", what);
+    CHECK(cb.calls > 0);
+    cb.calls = 0;
+}
+
+static void test_callbacks(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_check_report r = { .struct_size = sizeof(r) };
+    pool_make(&p, MIB, 0);
+    p.o.alloc = cb_alloc;
+    p.o.free = cb_free;
+    p.o.log = cb_log;
+    memset(&cb, 0, sizeof(cb));
+    REQUIRE(pool_up(&p) == 0);
+    cb.cache = p.c;
+    cb.file = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    cb.armed = true;
+    CHECK_EQ(cm_read_through(cb.file, 0, buf, BLK, cb_origin, NULL), BLK);
+    expect_called("origin_read");
+    CHECK_EQ(cm_check(p.c, 0, cb_progress, NULL, &r), 0);
+    expect_called("progress");
+    cm_bracket w = begin_write(cb.file, 0, 1);
+    CHECK_EQ(cb.calls, 0); /* one at a time has room in the file */
+    cm_bracket beside = begin_write(cb.file, 0, 1);
+    expect_called("alloc");
+    CHECK(cm_write_end(cb.file, &beside, NULL) >= 0);
+    expect_called("free");
+    CHECK(cm_write_end(cb.file, &w, NULL) >= 0);
+    for (unsigned i = 0; i < 100; i++) /* more objects than are at hand */
+        (void)attach(&p, 100 + i, BLK, 1, 0);
+    expect_called("alloc for files");
+    p.c->failing = 1; /* too many media errors: the next call says so */
+    CHECK(cm_read(cb.file, 0, buf, 1, NULL) >= 0);
+    expect_called("log");
+    cb.armed = false;
+    pool_end(&p);
+}
+
+/* Another cache may be used in there, and the way back is still refused. */
+static int64_t cb_inner(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx, (void)offset;
+    cb.calls++;
+    CHECK_EQ(cm_read(cb.file, 0, buf, 1, NULL), CM_ECALLBACK);
+    memset(buf, 0, len);
+    return (int64_t)len;
+}
+
+static int64_t cb_outer(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx;
+    int64_t n = cm_read_through(cb.other_file, offset, buf, len, cb_inner, NULL);
+    CHECK_EQ(n, len);
+    CHECK_EQ(cm_read(cb.file, 0, buf, 1, NULL), CM_ECALLBACK);
+    return n;
+}
+
+static void test_nested_callbacks(void)
+{
+    struct pool p, q;
+    uint8_t buf[CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    REQUIRE(pool_new(&q, MIB) == 0);
+    memset(&cb, 0, sizeof(cb));
+    cb.file = attach(&p, 1, 10 * BLK, 1, 0);
+    cb.other_file = attach(&q, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(cm_read_through(cb.file, 5 * BLK, buf, BLK, cb_outer, NULL), BLK);
+    CHECK_EQ(cb.calls, 1);
+    CHECK(cm_read(cb.file, 0, buf, 1, NULL) >= 0); /* outside again */
+    pool_end(&p);
+    pool_end(&q);
+}
+
+/* ---- Owners ---------------------------------------------------------------------------------- */
+
+void owner_body(void *arg)
+{
+    CHECK_EQ(try_open(arg, 0), CM_EOWNED);
+    CHECK_EQ(try_open(arg, CM_OPEN_READONLY), CM_EOWNED);
+    cm_info info = { .struct_size = sizeof(info) };
+    CHECK_EQ(cm_pool_info(arg, &info), 0);
+    CHECK_EQ(info.owned, 1);
+    CHECK_EQ(info.owner_pid, atoi(getenv("CM_TEST_OWNER")));
+}
+
+void dying_owner_body(void *arg)
+{
+    cm_cache *c = open_pool(arg, 0);
+    cm_file_id id = id_of(1);
+    cm_validator v = val(100 * BLK, 1);
+    cm_file *f = NULL;
+    CHECK(c != NULL);
+    CHECK_EQ(cm_file_open(c, &id, &v, 0, &f), 0);
+    CHECK_EQ(put_all(f, 0, 30, 5), 30); /* ... and dies without a word */
+}
+
+static void keep_text(void *ctx, int level, const char *text)
+{
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(ctx, 200, "%s", text);
+}
+
+/* The owner is named, also when it is the caller itself. */
+static void check_says(const char *path, uint32_t flags, const char *what)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    char text[200] = "";
+    cm_cache *c = NULL;
+    o.flags = flags;
+    o.log = keep_text;
+    o.log_ctx = text;
+    CHECK_EQ(cm_open(path, &o, &c), CM_EOWNED);
+    CHECK(strstr(text, what) != NULL);
+}
+
+static void test_owned(void)
+{
+    static char owner[40];
+    const char *path = make_pool("owned", MIB, 0);
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED);
+    check_says(path, 0, "is open in this process already");
+    (void)snprintf(owner, sizeof(owner), "CM_TEST_OWNER=%u", cm_plat_pid());
+    CHECK_EQ(putenv(owner), 0);
+    in_child(owner_body, (void *)(uintptr_t)path);
+    CHECK_EQ(cm_close(c), 0);
+    c = open_pool(path, CM_OPEN_READONLY);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED);
+    check_says(path, 0, "is being looked at, in this process or another");
+    CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+static bool mount_known(const char *path)
+{
+    static const uint8_t unknown[16];
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    uint8_t id[16];
+    CHECK_EQ(cm_plat_file_open(&f, path, true), 0);
+    cm_plat_mount_id(&f, id);
+    cm_plat_file_close(&f);
+    return memcmp(id, unknown, 16) != 0;
+}
+
+/* The owner dies: the pool is free, and warm, because it is the same boot and mount. */
+static void test_owner_dies(void)
+{
+    const char *path = make_pool("dies", MIB, 0);
+    struct pool p = { 0 };
+    in_child(dying_owner_body, (void *)(uintptr_t)path);
+    bool known = mount_known(path);
+    p.c = open_pool(path, 0);
+    REQUIRE(p.c != NULL);
+    CHECK_EQ(pool_info(p.c).emptied, !known);
+    if (!known) {
+        CHECK_EQ(cm_close(p.c), 0);
+        (void)unlink(path);
+        SKIP("no mount ids here: the pool of a dead owner empties itself, as it must");
+    }
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(hits(f, 0, 30, 5), 30);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)unlink(path);
+}
+
+const struct harness_test api_owner_tests[] = {
+#ifndef _WIN32
+    TEST(fork),      TEST(fork_without_guard), TEST(fork_file),
+#endif
+    TEST(callbacks), TEST(nested_callbacks),   TEST(owned),     TEST(owner_dies), TEST_END,
+};

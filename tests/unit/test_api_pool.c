@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_api_pool.c - files as pools: made, refused, lost while they are open, looked at only.
+ */
+#include "api_common.h"
+
+#include "../os.h"
+#ifndef _WIN32
+#include <sys/stat.h>
+#endif
+
+/* ---- Files as pools -------------------------------------------------------------------------- */
+
+static int cancel_at_once(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    ++*(int *)ctx;
+    return 1;
+}
+
+static void test_create(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    const char *path = path_of("create");
+    int calls = 0;
+    o.size = MIB;
+    CHECK_EQ(cm_create(path, &o), 0);
+#ifndef _WIN32
+    struct stat st;
+    CHECK_EQ(stat(path, &st), 0);
+    CHECK_EQ(st.st_mode & 07777, 0600);
+#endif
+    CHECK_EQ(os_size(path), MIB);
+    CHECK(os_space(path) >= (int64_t)MIB); /* preallocated */
+    CHECK_EQ(cm_create(path, &o), CM_EEXIST);
+    CHECK_EQ(try_open(path, 0), 0); /* what was there is untouched */
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(cm_create(path_of("no/such/dir"), &o), CM_ENOENT);
+    o.size = MIB + 1;
+    CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
+    o.size = 0;
+    CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
+    o.size = cm_pool_size_max() + BLK;
+    CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
+    o.size = 256 * MIB;
+    o.max_files = UINT64_MAX;
+    CHECK_EQ(cm_create(path, &o), CM_EINVAL);
+    o.max_files = 0;
+    o.progress = cancel_at_once;
+    o.progress_ctx = &calls;
+    CHECK_EQ(cm_create(path, &o), CM_EBUSY);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(os_size(path), -1); /* nothing is left behind */
+    o.flags = CM_CREATE_SPARSE;
+    o.progress = NULL;
+    CHECK_EQ(cm_create(path, &o), 0);
+    CHECK(os_space(path) >= 0 && os_space(path) < (int64_t)MIB);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void write_file(const char *path, const void *bytes, size_t n)
+{
+    FILE *file = fopen(path, "wb");
+    CHECK(file && fwrite(bytes, 1, n, file) == n && fclose(file) == 0);
+}
+
+/* cm_open and cm_pool_info must give the same reason. */
+static void expect_refused(const char *path, int code)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    CHECK_EQ(try_open(path, 0), code);
+    CHECK_EQ(try_open(path, CM_OPEN_READONLY), code);
+    CHECK_EQ(cm_pool_info(path, &info), code);
+}
+
+static void test_open_refused(void)
+{
+    static uint8_t garbage[128 * 1024];
+    const char *path = path_of("refused");
+    expect_refused(path_of("absent"), CM_ENOENT);
+    expect_refused(dir, CM_ENOTFILE);
+    write_file(path, "", 0);
+    expect_refused(path, CM_ENOTPOOL);
+    write_file(path, "short", 5);
+    expect_refused(path, CM_ENOTPOOL);
+    memset(garbage, 0x77, sizeof(garbage));
+    write_file(path, garbage, sizeof(garbage));
+    expect_refused(path, CM_ENOTPOOL);
+    path = make_pool("refused", MIB, 0);
+    CHECK_EQ(os_resize(path, MIB + 4096), 0);
+    expect_refused(path, CM_EOVERSIZE);
+    CHECK_EQ(os_resize(path, MIB - 4096), 0);
+    expect_refused(path, CM_ETRUNCATED);
+    CHECK_EQ(os_resize(path, 65536), 0);
+    expect_refused(path, CM_ETRUNCATED);
+    CHECK_EQ(os_resize(path, 5000), 0);
+    expect_refused(path, CM_ETRUNCATED);
+    CHECK_EQ(os_resize(path, 100), 0);
+    expect_refused(path, CM_ETRUNCATED);
+    path = make_pool("refused", MIB, 0);
+    CHECK_EQ(try_open(path, CM_OPEN_REQUIRE_DAX), CM_ENOTDAX);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+/* ---- A pool file that is lost while it is open ---------------------------------------------- */
+
+#ifndef _WIN32
+static struct said {
+    unsigned cut, deleted;
+} said;
+
+static void log_lost(void *ctx, int level, const char *text)
+{
+    struct said *s = ctx;
+    s->cut += level == CM_LOG_ERROR && strstr(text, "truncated") != NULL;
+    s->deleted += level == CM_LOG_WARNING && strstr(text, "deleted") != NULL;
+}
+
+static cm_file *open_to_lose(const char *path, struct pool *p)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
+    o.log = log_lost;
+    o.log_ctx = &said;
+    memset(&said, 0, sizeof(said));
+    memset(p, 0, sizeof(*p));
+    CHECK_EQ(cm_open(path, &o, &p->c), 0);
+    return p->c ? attach(p, 1, 100 * BLK, 1, 0) : NULL;
+}
+#endif
+
+/* Cut off while it is open: reads are misses, nothing dies, it is said at once, and the close does
+ * not call the pool clean. */
+static void test_cut_off_while_open(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody cut a mapped file (test_platform: cut_refused)");
+#else
+    static const uint64_t left[] = { 0, 65536, MIB / 4 };
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    for (unsigned i = 0; i < 3; i++) {
+        const char *path = make_pool("cut", MIB, 0);
+        struct pool p;
+        cm_file *f = open_to_lose(path, &p);
+        REQUIRE(f != NULL);
+        CHECK_EQ(put_all(f, 0, 100, 5), 100);
+        CHECK_EQ(os_resize(path, left[i]), 0);
+        CHECK(hits(f, 0, 100, 5) < 60);
+        CHECK_EQ(said.cut, 1);
+        CHECK_EQ(hits(f, 0, 100, 5), 0); /* what is left may be gone next */
+        CHECK_EQ(put_all(f, 50, 50, 5), 0);
+        cm_bracket w;
+        int e = cm_write_begin(f, 0, 10 * BLK, &w);
+        CHECK(e == 0 || e == CM_EFORGET);
+        if (e == 0)
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+        CHECK_EQ(said.cut, 1);
+        expect_refused(path, left[i] ? CM_ETRUNCATED : CM_ENOTPOOL);
+        (void)unlink(path);
+    }
+#endif
+}
+
+/* Nobody touched what is lost between the cut and the close, or asked whether all is well. */
+#ifndef _WIN32
+static void cut_off_unnoticed(bool ask)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    const char *path = make_pool("cut", MIB, 0);
+    struct pool p;
+    cm_file *f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    CHECK_EQ(os_resize(path, MIB - BLK), 0);
+    if (ask) {
+        CHECK_EQ(cm_get_info(p.c, &info), 0);
+        CHECK_EQ(said.cut, 1);
+        CHECK_EQ(hits(f, 0, 50, 5), 0);
+    }
+    CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+    CHECK_EQ(said.cut, 1);
+    /* Brought to its length again it is a pool, and an empty one. */
+    CHECK_EQ(os_resize(path, MIB), 0);
+    f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(hits(f, 0, 50, 5), 0);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(said.cut, 0);
+    (void)unlink(path);
+}
+#endif
+static void test_cut_off_unnoticed(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody cut a mapped file (test_platform: cut_refused)");
+#else
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cut_off_unnoticed(false);
+    cut_off_unnoticed(true);
+#endif
+}
+
+/* Cut and brought to its length again: holes, which read as zeros. Nothing of it is served once the
+ * cut was noticed. */
+static void test_cut_off_and_back(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody cut a mapped file (test_platform: cut_refused)");
+#else
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    const char *path = make_pool("cut", MIB, 0);
+    struct pool p;
+    cm_file *f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    CHECK_EQ(os_resize(path, MIB / 4), 0);
+    CHECK(hits(f, 0, 100, 5) < 60);
+    CHECK_EQ(os_resize(path, MIB), 0);
+    CHECK_EQ(hits(f, 0, 100, 5), 0);
+    CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+    f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(hits(f, 0, 100, 5), 0);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    CHECK_EQ(hits(f, 0, 50, 5), 50);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)unlink(path);
+#endif
+}
+
+/* Deleted: it goes on, and the close says that nothing of it is left. */
+static void test_deleted_while_open(void)
+{
+#ifdef _WIN32
+    SKIP("the system lets nobody delete a mapped file");
+#else
+    const char *path = make_pool("deleted", MIB, 0);
+    struct pool p;
+    cm_file *f = open_to_lose(path, &p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    CHECK_EQ(unlink(path), 0);
+    CHECK_EQ(hits(f, 0, 50, 5), 50);
+    CHECK_EQ(said.deleted, 0);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(said.deleted, 1);
+    CHECK_EQ(said.cut, 0);
+#endif
+}
+
+static void test_reopen_file(void)
+{
+    const char *path = make_pool("reopen", MIB, 0);
+    struct pool p = { 0 };
+    for (unsigned round = 0; round < 3; round++) {
+        p.c = open_pool(path, 0);
+        REQUIRE(p.c != NULL);
+        cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+        CHECK_EQ(hits(f, 0, 100, 5), 20 * round);
+        CHECK_EQ(put_all(f, 20 * round, 20, 5), 20);
+        CHECK_EQ(cm_close(p.c), 0);
+    }
+    (void)unlink(path);
+}
+
+/* ---- Read-only ------------------------------------------------------------------------------- */
+
+static void test_readonly(void)
+{
+    struct pool p;
+    cm_file_id id = id_of(1);
+    cm_file *f = NULL;
+    cm_check_report r = { .struct_size = sizeof(r) };
+    REQUIRE(pool_new(&p, MIB) == 0);
+    CHECK_EQ(put_all(attach(&p, 1, 100 * BLK, 1, 0), 0, 20, 5), 20);
+    pool_down(&p);
+    uint8_t *before = map_bytes(p.bytes);
+    memcpy(before, p.base, (size_t)p.bytes);
+    os_protect(p.base, (size_t)p.bytes, OS_READ); /* a store would show */
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), CM_EREADONLY);
+    CHECK_EQ(cm_forget(p.c, &id), CM_EREADONLY);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), CM_EREADONLY);
+    CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, NULL, NULL, &r), CM_EREADONLY);
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.valid, 20);
+    CHECK_EQ(r.records, 1);
+    cm_info info = pool_info(p.c);
+    CHECK_EQ(info.clean, 1);
+    CHECK(info.used_slots >= 20);
+    CHECK_EQ(STAT(p.c, fill_blocks), 20); /* of the last session */
+    pool_down(&p);
+    CHECK(memcmp(before, p.base, (size_t)p.bytes) == 0);
+    unmap_bytes(before, p.bytes);
+    pool_end(&p);
+}
+
+const struct harness_test api_pool_tests[] = {
+    TEST(create),
+    TEST(open_refused),
+    TEST(cut_off_while_open),
+    TEST(cut_off_unnoticed),
+    TEST(cut_off_and_back),
+    TEST(deleted_while_open),
+    TEST(reopen_file),
+    TEST(readonly),
+    TEST_END,
+};

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_api_stats.c - modes, limits, reading many, and what the public interface says about itself:
+ * counters, memory and the time an open takes.
+ */
+#include "api_common.h"
+
+/* Wine reserves memory for what it maps, so pools end where the machine's memory does; a user-mode
+ * emulator (CM_TEST_EMULATED=1) keeps a list of all pages; and the thread sanitizer leaves no
+ * terabyte of addresses in one piece. */
+static uint64_t large_pool(void)
+{
+#if defined(_WIN32) || defined(CM_TSAN)
+    return 8 * GIB;
+#else
+    return getenv("CM_TEST_EMULATED") ? 8 * GIB : 1024 * GIB;
+#endif
+}
+
+/* ---- Modes and limits ------------------------------------------------------------------------ */
+
+static void test_modes(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 10, 5), 10);
+    cm_miss before = miss_of(f, 20 * BLK, BLK);
+    uint8_t data[CM_BLOCK_SIZE] = { 0 };
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
+    CHECK_EQ(hits(f, 0, 10, 5), 10);
+    CHECK(miss_of(f, 20 * BLK, BLK).flags & CM_MISS_NOFILL);
+    CHECK_EQ(cm_fill(f, &before, data, BLK, 0), CM_NOT_STORED_MODE);
+    CHECK_EQ(cm_invalidate(f, 0, BLK), 0); /* forgetting acts in every mode */
+    CHECK_EQ(hits(f, 0, 10, 5), 9);
+
+    CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
+    CHECK_EQ(hits(f, 0, 10, 5), 0);
+    CHECK_EQ(STAT(p.c, miss_mode), 10);
+    CHECK_EQ(cm_fill(f, &before, data, BLK, 0), CM_NOT_STORED_MODE);
+    cm_bracket w = begin_write(f, BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    cm_iovec v;
+    cm_pins pins;
+    int n;
+    CHECK_EQ(cm_pin_range(f, 5 * BLK, BLK, &v, 1, &n, &pins, NULL), 0);
+
+    CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+    CHECK_EQ(hits(f, 0, 10, 5), 8);
+    CHECK_EQ(STAT(p.c, refused_mode), 2);
+    CHECK_EQ(put(f, 0, 5), 0);
+    pool_end(&p);
+}
+
+/* About a second's worth comes at once, then no more than the rate. */
+static void test_rate_limit(void)
+{
+    struct pool p;
+    pool_make(&p, 8 * MIB, 0);
+    p.o.fill_rate_limit = MIB;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    uint64_t start = cm_now();
+    unsigned stored = put_all(f, 0, 900, 5);
+    uint64_t allowed = 257 + 256 * ((cm_now() - start) / 1000000 + 1) / 1000;
+    CHECK(stored >= 256);
+    CHECK(stored <= allowed);
+    CHECK_EQ(STAT(p.c, refused_policy), 900 - stored);
+    CHECK_EQ(hits(f, 0, 900, 5), stored);
+    sleep_ms(300); /* some more has become due: about 77 blocks */
+    unsigned more = put_all(f, 0, 900, 5);
+    CHECK(more >= 60);
+    pool_end(&p);
+}
+
+/* ---- Reading many ---------------------------------------------------------------------------- */
+
+static void test_read_many(void)
+{
+    struct pool p;
+    static uint8_t buf[5][CM_BLOCK_SIZE];
+    cm_miss m[5];
+    cm_read_vec v[5];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(put_tail(f, 50, 100, 5), 0);
+    const uint64_t at[5] = { 0, 2 * BLK, 50 * BLK, 70 * BLK, OFFSET_LIMIT };
+    for (unsigned i = 0; i < 5; i++)
+        v[i] = (cm_read_vec){ at[i], buf[i], BLK, 99, i == 1 ? NULL : &m[i] };
+    CHECK_EQ(cm_read_many(f, v, 5), 2);
+    CHECK(v[0].result == (int64_t)BLK && is_content(5, 0, buf[0], BLK));
+    CHECK(v[1].result == (int64_t)BLK && is_content(5, 2, buf[1], BLK));
+    CHECK_EQ(v[2].result, 100);
+    CHECK_EQ(m[2].offset, 50 * BLK);
+    CHECK_EQ(v[3].result, 0);
+    CHECK_EQ(m[3].offset, 70 * BLK);
+    CHECK_EQ(v[4].result, CM_ERANGE);
+    CHECK_EQ(cm_fill(f, &m[3], buf[0], BLK, 0), 0);
+    pool_end(&p);
+}
+
+/* All or nothing, and what is nothing is not counted. */
+static void test_read_whole(void)
+{
+    struct pool p;
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK + 100, 1, 0);
+    cm_file *unknown = attach_v(&p, 2, NULL, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(put_tail(f, 10, 100, 5), 0);
+    CHECK_EQ(put_tail(unknown, 0, 100, 5), 0);
+    int64_t missed = STAT(p.c, miss_blocks), hit = STAT(p.c, hit_blocks);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 3 * BLK), 3 * BLK);
+    CHECK(is_content(5, 0, buf, BLK) && is_content(5, 2, buf + 2 * BLK, BLK));
+    CHECK_EQ(cm_read_whole(f, BLK + 7, buf, 9), 9);
+    CHECK_EQ(cm_read_whole(f, 10 * BLK, buf, BLK), 100); /* the end of the file */
+    CHECK_EQ(cm_read_whole(f, 11 * BLK, buf, BLK), 0);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 0), 0);
+    CHECK_EQ(STAT(p.c, hit_blocks), hit + 5);
+    CHECK_EQ(cm_read_whole(f, 2 * BLK, buf, 2 * BLK), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(f, 5 * BLK, buf, BLK), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(f, 9 * BLK, buf, 8 * BLK), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, BLK), CM_EABSENT); /* may have grown */
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, 100), 100);
+    CHECK_EQ(cm_read_whole(f, OFFSET_LIMIT, buf, BLK), CM_ERANGE);
+    CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK), CM_EABSENT);
+    CHECK_EQ(STAT(p.c, hit_blocks), hit + 6);
+    CHECK_EQ(STAT(p.c, miss_blocks), missed);
+    pool_end(&p);
+}
+
+/* ---- Counters -------------------------------------------------------------------------------- */
+
+/* Anybody may write to the page: what cannot be is not known. */
+static void test_stats_damaged(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    pool_down(&p);
+    struct cm_stats_head *h = (struct cm_stats_head *)(void *)(p.base + CM_STATS_OFFSET);
+    const uint64_t words[4] = { 1000001, 1000002, UINT64_MAX, UINT64_C(1) << 63 };
+    for (unsigned i = 0; i < 4; i++)
+        h->curve_hits[i] = words[i];
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    cm_stats_data s = pool_stats(p.c);
+    CHECK_EQ(s.curve_hits[0], 1000000);
+    for (unsigned i = 1; i < CM_CURVE_POINTS; i++)
+        CHECK(s.curve_hits[i] == CM_CURVE_UNKNOWN);
+    pool_end(&p);
+}
+
+static void test_stats(void)
+{
+    struct pool p;
+    uint8_t buf[8 * CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 9000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 4, 5), 4);
+    cm_stats_data s = pool_stats(p.c);
+    CHECK_EQ(s.fill_blocks, 4);
+    CHECK_EQ(s.fill_bytes, 4 * BLK);
+    CHECK_EQ(s.miss_blocks, 4);
+    CHECK_EQ(s.miss_absent, 4);
+    CHECK_EQ(s.attach_new, 1);
+    CHECK(s.pool_bytes >= 4 * BLK && s.pool_bytes < 5 * BLK);
+    CHECK_EQ(cm_read(f, 0, buf, 4 * BLK, NULL), 4 * BLK);
+    CHECK_EQ(cm_read(f, 10, buf, 20, NULL), 20);
+    CHECK_EQ(cm_read(f, BLK, buf, 6 * BLK, NULL), 3 * BLK);
+    s = pool_stats(p.c);
+    CHECK_EQ(s.hit_blocks, 4 + 1 + 3);
+    CHECK_EQ(s.hit_bytes, 4 * BLK + 20 + 3 * BLK);
+    CHECK_EQ(s.miss_blocks, 4 + 3);
+    CHECK_EQ(s.miss_absent, 4 + 3);
+    cm_bracket w = begin_write(f, 0, 2 * BLK);
+    CHECK_EQ(put(f, 0, 5), CM_NOT_STORED_STALE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_invalidate(f, 2 * BLK, 1), 0);
+    s = pool_stats(p.c);
+    CHECK_EQ(s.brackets, 2);
+    CHECK_EQ(s.forgotten, 3);
+    CHECK_EQ(s.refused_stale, 1);
+    uint64_t inc = s.incarnations;
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(pool_stats(p.c).incarnations, inc + 1);
+    cm_validator v = val(9000 * BLK, 2);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    (void)put_all(f, 0, 10, 5);
+    detach(f);
+    f = attach(&p, 1, 9000 * BLK, 2, 0);
+    CHECK_EQ(pool_stats(p.c).attach_kept, 1);
+    for (unsigned round = 0; round < 4; round++)
+        for (uint64_t b = 0; b < 300; b++)
+            (void)put(f, b + 1000 * round, 5);
+    s = pool_stats(p.c);
+    CHECK(s.evicted > 300);
+    CHECK_EQ(s.miss_checksum + s.miss_media + s.miss_mode + s.quarantined + s.escalations, 0);
+    /* All causes together are all misses. */
+    CHECK_EQ(s.miss_blocks, s.miss_absent + s.miss_short + s.miss_conflict + s.miss_checksum +
+                                s.miss_media + s.miss_mode);
+    pool_end(&p);
+}
+
+static uint64_t sum_of(const uint64_t *h)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < CM_LATENCY_BUCKETS; i++)
+        n += h[i];
+    return n;
+}
+
+static int64_t slow_origin(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx, (void)offset;
+    sleep_ms(3);
+    memset(buf, 0, len);
+    return (int64_t)len;
+}
+
+static void test_latency(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    for (unsigned i = 0; i < 640; i++)
+        CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), BLK);
+    for (uint64_t b = 50; b > 40; b -= 2)
+        CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, slow_origin, NULL), BLK);
+    cm_stats_data s = pool_stats(p.c);
+    CHECK_EQ(sum_of(s.hit_latency), 10);   /* one in 64 */
+    CHECK_EQ(sum_of(s.origin_latency), 5); /* every one */
+    for (unsigned i = 0; i < 21; i++)
+        CHECK_EQ(s.origin_latency[i], 0); /* 3 ms are 2^21.5 ns */
+    CHECK_EQ(s.origin_reads, 5);
+    CHECK_EQ(s.origin_bytes, 5 * BLK);
+    pool_end(&p);
+}
+
+/* Counters are of the session; the wear is of the pool's life. */
+static void test_lifetime(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    uint64_t wear = 0;
+    for (unsigned round = 0; round < 4; round++) {
+        cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+        CHECK_EQ(STAT(p.c, fill_blocks), 0);
+        CHECK_EQ(put_all(f, 30 * round, 30, 5), 30);
+        cm_stats_data s = pool_stats(p.c);
+        CHECK(s.lifetime_pool_bytes >= wear + 30 * BLK);
+        CHECK(s.lifetime_pool_bytes >= wear + s.pool_bytes); /* exactly: test_wear */
+        CHECK(s.opened_at_ns > UINT64_C(1500000000) * 1000000000);
+        wear = s.lifetime_pool_bytes;
+        if (round % 2)
+            pool_again(&p);
+        else {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+    }
+    pool_end(&p);
+}
+
+void stats_body(void *arg)
+{
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    CHECK_EQ(cm_pool_stats(arg, &s), 0);
+    CHECK_EQ(s.fill_blocks, 25);
+}
+
+static void test_stats_from_outside(void)
+{
+    const char *path = make_pool("stats", MIB, 0);
+    struct pool p = { 0 };
+    p.c = open_pool(path, 0);
+    REQUIRE(p.c != NULL);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 25, 5), 25);
+    in_child(stats_body, (void *)(uintptr_t)path);
+    CHECK_EQ(cm_close(p.c), 0);
+    stats_body((void *)(uintptr_t)path); /* and after the owner is gone */
+    (void)unlink(path);
+}
+
+/* ---- What a pool says about itself ----------------------------------------------------------- */
+
+static void check_info(const cm_info *i, uint64_t size)
+{
+    struct cm_geometry g;
+    CHECK_EQ(cm_format_plan(size, 0, &g), 0);
+    CHECK_EQ(i->struct_size, sizeof(*i));
+    CHECK_EQ(i->version, CM_FORMAT_VERSION);
+    CHECK_EQ(i->size, size);
+    CHECK_EQ(i->slots, g.slots);
+    CHECK_EQ(i->max_files, g.record_buckets * CM_RECORD_WAYS / 9 * 8);
+    CHECK_EQ(i->metadata_bytes, size - g.slots * BLK);
+    CHECK_EQ(i->superblocks_damaged, 0);
+    CHECK_EQ(i->emptied, 0);
+    CHECK_EQ(i->mode, CM_NORMAL);
+    CHECK(i->epoch >= 1);
+    CHECK(strlen(i->flush) > 0 && strlen(i->copy) > 0);
+    CHECK(i->durability == CM_DURABILITY_VOLATILE || i->durability == CM_DURABILITY_PAGECACHE);
+    CHECK(strcmp(i->flush, "none") == 0);
+}
+
+static void test_info(void)
+{
+    const char *path = make_pool("info", 3 * MIB, 0);
+    struct pool p = { 0 };
+    cm_info i = { .struct_size = sizeof(i) }, j;
+    CHECK_EQ(cm_pool_info(path, &i), 0);
+    check_info(&i, 3 * MIB);
+    CHECK(i.clean == 1 && i.owned == 0);
+    p.c = open_pool(path, 0);
+    REQUIRE(p.c != NULL);
+    j = pool_info(p.c);
+    check_info(&j, 3 * MIB);
+    CHECK(memcmp(i.uuid, j.uuid, 16) == 0);
+    CHECK(j.clean == 0 && j.owned == 1);
+    CHECK_EQ(j.owner_pid, cm_plat_pid());
+    CHECK_EQ(j.used_slots, 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 25, 5), 25);
+    CHECK(pool_info(p.c).used_slots >= 25);
+    CHECK_EQ(cm_pool_info(path, &i), 0);
+    CHECK(i.clean == 0 && i.owned == 1);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(cm_pool_info(path, &i), 0);
+    CHECK(i.clean == 1 && i.owned == 0);
+    CHECK(i.used_slots >= 25);
+    (void)unlink(path);
+}
+
+static void test_info_dax(void)
+{
+    struct pool p;
+    if (!cpu_flushes())
+        SKIP("no flush instruction in this build");
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_DAX;
+    p.o.flags = CM_OPEN_REQUIRE_DAX;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(pool_info(p.c).durability, CM_DURABILITY_DAX);
+    CHECK(strcmp(pool_info(p.c).flush, "none") != 0);
+    pool_end(&p);
+}
+
+/* ---- Memory and time ------------------------------------------------------------------------- */
+
+static uint64_t allocated;
+static void *counting_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    allocated += bytes;
+    return map_bytes(bytes);
+}
+static void counting_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    allocated -= bytes;
+    unmap_bytes(p, bytes);
+}
+
+/* At most 12 bytes of DRAM a slot, as it says, and as it allocates. */
+static void check_dram(uint64_t size)
+{
+    const char *path = make_pool("dram", size, CM_CREATE_SPARSE);
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = 0;
+    cm_cache *c = NULL;
+    cm_info i = { .struct_size = sizeof(i) };
+    o.alloc = counting_alloc;
+    o.free = counting_free;
+    allocated = 0;
+    CHECK_EQ(cm_open(path, &o, &c), 0);
+    REQUIRE(c != NULL);
+    CHECK_EQ(cm_get_info(c, &i), 0);
+    CHECK(i.dram_bytes <= 12 * i.slots);
+    CHECK(allocated <= i.dram_bytes + 4096 && allocated + 4096 >= i.dram_bytes);
+    printf("# %llu MiB: %.2f bytes of DRAM a slot\n", (unsigned long long)(size / MIB),
+           (double)i.dram_bytes / (double)i.slots);
+    CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(allocated, 0); /* all of it is given back */
+    (void)unlink(path);
+}
+
+static void test_dram(void)
+{
+    check_dram(GIB);
+    check_dram(GIB + 5 * BLK);
+    check_dram(large_pool() / 32 + GIB);
+    check_dram(large_pool());
+}
+
+/* Nothing leaks on the ways out either. */
+static void test_no_leaks(void)
+{
+    struct pool p;
+    cm_cache *c = NULL;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = counting_alloc;
+    p.o.free = counting_free;
+    allocated = 0;
+    struct cm_super sb = *super_at(&p, 0);
+    memset(p.base, 0, 8192);
+    CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &c), CM_ENOTPOOL);
+    CHECK_EQ(allocated, 0);
+    *super_at(&p, 0) = sb;
+    REQUIRE(pool_up(&p) == 0);
+    for (unsigned i = 0; i < 300; i++) {
+        cm_file *f = attach(&p, 1 + i, 100 * BLK, 1, 0);
+        cm_bracket w = begin_write(f, 0, 1);
+        (void)begin_write(f, 0, 1);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(cm_file_abort(f), 0);
+        uint8_t buf[100];
+        CHECK_EQ(cm_read_through(f, 1, buf, 100, slow_origin, NULL), 100);
+    }
+    pool_down(&p);
+    CHECK_EQ(allocated, 0);
+    pool_end(&p);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+#define OPENS 61
+
+static uint64_t time_open(const char *path)
+{
+    cm_cache *c = NULL;
+    uint64_t start = cm_now();
+    int e = cm_open(path, NULL, &c);
+    uint64_t took = cm_now() - start;
+    CHECK_EQ(e, 0);
+    if (c)
+        CHECK_EQ(cm_close(c), 0);
+    return took;
+}
+
+/* Opening a large pool takes what opening 1 GiB takes. */
+static void test_open_time(void)
+{
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator takes time for each page that is mapped");
+    uint64_t small[OPENS], large[OPENS];
+    char small_path[512], large_path[512];
+    (void)snprintf(small_path, sizeof(small_path), "%s", make_pool("small", GIB, CM_CREATE_SPARSE));
+    (void)snprintf(large_path, sizeof(large_path), "%s",
+                   make_pool("large", large_pool(), CM_CREATE_SPARSE));
+    for (unsigned i = 0; i < OPENS; i++) {
+        small[i] = time_open(small_path);
+        large[i] = time_open(large_path);
+    }
+    qsort(small, OPENS, sizeof(*small), by_value);
+    qsort(large, OPENS, sizeof(*large), by_value);
+    /* The quick ones: a busy machine makes the others as slow as it likes. */
+    double ratio = (double)large[OPENS / 8] / (double)small[OPENS / 8];
+    printf("# open: 1 GiB %llu us, %llu GiB %llu us, ratio %.2f\n",
+           (unsigned long long)small[OPENS / 8] / 1000, (unsigned long long)(large_pool() / GIB),
+           (unsigned long long)large[OPENS / 8] / 1000, ratio);
+    CHECK(ratio <= 2.0);
+    (void)unlink(small_path);
+    (void)unlink(large_path);
+}
+
+static void *no_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx, (void)bytes;
+    return NULL;
+}
+
+/* Whether a bracket's memory is in the file or not, it may end in any order, by an abort, or not
+ * begin at all. */
+static void test_bracket_memory(void)
+{
+    static const unsigned order[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                         { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = counting_alloc;
+    p.o.free = counting_free;
+    allocated = 0;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    uint64_t before = allocated;
+    for (unsigned i = 0; i < 6; i++) {
+        cm_bracket w[3];
+        for (unsigned k = 0; k < 3; k++)
+            w[k] = begin_write(f, k * BLK, BLK);
+        CHECK(allocated > before);
+        for (unsigned k = 0; k < 3; k++) {
+            CHECK(cm_write_end(f, &w[order[i][k]], NULL) >= 0);
+            CHECK_EQ(cm_write_end(f, &w[order[i][k]], NULL), CM_EBRACKET);
+        }
+        CHECK_EQ(allocated, before);
+    }
+    cm_bracket old = begin_write(f, 0, 1);
+    (void)begin_write(f, 0, 1);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK_EQ(allocated, before);
+    CHECK_EQ(cm_write_end(f, &old, NULL), CM_EBRACKET);
+    cm_bracket w = begin_write(f, 0, 1), none;
+    CHECK_EQ(allocated, before); /* the abort gave the room in the file back, too */
+    p.c->opts.alloc = no_alloc;
+    CHECK_EQ(cm_write_begin(f, 0, 1, &none), CM_ENOMEM);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    w = begin_write(f, 0, 1);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    p.c->opts.alloc = counting_alloc;
+    pool_end(&p);
+}
+
+const struct harness_test api_stats_tests[] = {
+    TEST(modes),      TEST(rate_limit),     TEST(read_many),
+    TEST(read_whole), TEST(stats),          TEST(stats_damaged),
+    TEST(latency),    TEST(lifetime),       TEST(stats_from_outside),
+    TEST(info),       TEST(info_dax),       TEST(dram),
+    TEST(no_leaks),   TEST(bracket_memory), TEST(open_time),
+    TEST_END,
+};
