@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_block_damage.c - garbage in the pool is never more than a miss: only what its checks vouch
+ * for is served.
+ */
+#include "block_common.h"
+
+#include "state/file.h"
+#include "state/policy_sample.h"
+
+/* ---- Damage ---------------------------------------------------------------------------------- */
+
+/* One flipped bit of the payload, with each verify policy. */
+static void check_flipped_payload(uint32_t verify, bool hit_before, bool caught)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.verify = verify;
+    (void)pool_up(&p);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    if (hit_before)
+        CHECK_EQ(look(f, 1, 5), RIGHT);
+    uint64_t slot = slot_of(f, 1);
+    payload_of(p.c, slot)[4095] ^= 0x80;
+    CHECK_EQ(look(f, 1, 5), caught ? MISS : WRONG);
+    CHECK_EQ(STAT(p.c, miss_checksum), caught);
+    CHECK_EQ(slot_ok(p.c, slot), !caught); /* dropped, and stays dropped */
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    if (caught) {
+        CHECK_EQ(look(f, 1, 5), MISS);
+        CHECK_EQ(STAT(p.c, miss_checksum), 1);
+        CHECK_EQ(put(f, 1, 5), 0);
+        CHECK_EQ(look(f, 1, 5), RIGHT);
+    }
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static void test_flipped_payload(void)
+{
+    check_flipped_payload(CM_VERIFY_FIRST_HIT, false, true);
+    check_flipped_payload(CM_VERIFY_FIRST_HIT, true, false);
+    check_flipped_payload(CM_VERIFY_ALWAYS, false, true);
+    check_flipped_payload(CM_VERIFY_ALWAYS, true, true);
+    check_flipped_payload(CM_VERIFY_NEVER, false, false);
+    check_flipped_payload(CM_VERIFY_NEVER, true, false);
+}
+
+/* "First hit" is the first of each session: also what was verified before a reopen. */
+static void test_first_hit_of_session(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    uint64_t slot = slot_of(f, 0);
+    pool_again(&p);
+    payload_of(p.c, slot)[17] ^= 4;
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    pool_end(&p);
+}
+
+/* Verified through a part of the block only: damage outside the part is found all the same. */
+static void test_partial_read_verifies(void)
+{
+    struct pool p;
+    uint8_t buf[10];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    payload_of(p.c, slot_of(f, 0))[4000] ^= 1;
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 0);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    pool_end(&p);
+}
+
+/* Any flipped bit of a header: a miss, or (an invalid header) what it was before. */
+static void test_flipped_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    uint64_t slot = slot_of(f, 1);
+    uint8_t *h = (uint8_t *)header_of(p.c, slot);
+    for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        p.c->policy.ring.ref[slot] = 0; /* as after an open: not judged yet */
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(look(f, 1, 5), MISS);
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(look(f, 1, 5), RIGHT);
+    }
+    pool_end(&p);
+}
+
+/* The words of a header that was judged before: whatever decides which bytes are served counts, bit
+ * by bit; only the sequence, the check and the sum need not be looked at again. */
+static void flip_known_header(cm_guard_take_fn take)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    p.c->media.take = take;
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    for (uint64_t block = 1; block <= 4; block += 3) {
+        const int good = block == 4 ? SHORT : RIGHT;
+        uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, block));
+        for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+            CHECK_EQ(look(f, block, 5), good); /* judged */
+            h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            const bool key = bit == 31 || (bit >= 64 && bit < 192);
+            int seen = look(f, block, 5);
+            CHECK(seen == MISS || (seen == RIGHT && !key && good == RIGHT));
+            h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    }
+    pool_end(&p);
+}
+
+/* Parts of blocks about as long as what a routine for long ones takes, up to the last byte. */
+static void test_taken_parts(void)
+{
+    static const uint32_t lengths[] = { 1535, 1536, 1537, 2047, 2048, 4095, 4096 };
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE + 1], want[CM_BLOCK_SIZE];
+    if (cm_guard_take_any() == NULL)
+        SKIP("here copies are made in steps");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    p.c->media.take = cm_guard_take_any();
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(hits(f, 0, 3, 5), 3);
+    content(5, 1, want);
+    for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        const uint32_t n = lengths[i], from = CM_BLOCK_SIZE - n;
+        memset(buf, 0xee, sizeof(buf));
+        CHECK_EQ(cm_read(f, BLK, buf, n, NULL), n);
+        CHECK(memcmp(buf, want, n) == 0 && buf[n] == 0xee);
+        memset(buf, 0xee, sizeof(buf));
+        CHECK_EQ(cm_read(f, BLK + from, buf, n, NULL), n);
+        CHECK(memcmp(buf, want + from, n) == 0 && buf[n] == 0xee);
+    }
+    pool_end(&p);
+}
+
+/* Copied in steps, and by one routine, which not every CPU takes by itself. */
+static void test_flipped_known_header(void)
+{
+    flip_known_header(NULL);
+    if (cm_guard_take_any() != NULL)
+        flip_known_header(cm_guard_take_any());
+}
+
+/* A new epoch outdates every header, also those that were judged before. */
+static void test_epoch_outdates_judged(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    CHECK_EQ(hits(f, 0, 5, 5), 5);
+    CHECK_EQ(cm_super_bump_epoch(&p.c->super, &p.c->broken), 0);
+    CHECK_EQ(hits(f, 0, 5, 5), 0);
+    CHECK_EQ(put_all(f, 0, 5, 6), 5);
+    CHECK_EQ(hits(f, 0, 5, 6), 5);
+    CHECK_EQ(hits(f, 0, 5, 6), 5);
+    pool_end(&p);
+}
+
+static void test_flipped_dead_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 1, 5), 0);
+    uint64_t *cell = cell_to(f, 1), was = *cell;
+    uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, 1));
+    CHECK_EQ(cm_invalidate(f, BLK, 1), 0);
+    *cell = was; /* a cell that came back after a crash */
+    for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        CHECK_EQ(look(f, 1, 5), MISS);
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    pool_end(&p);
+}
+
+/* The media bring back the header of a slot that waits to be filled: readers may believe it, so its
+ * payload is not overwritten. */
+static void test_valid_in_owned_slot(void)
+{
+    struct pool p;
+    struct cm_header h;
+    uint64_t before = 0;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    struct cm_ring *r = &p.c->policy.ring;
+    for (; r->frontier < r->slots || r->free_count > 0; before++)
+        CHECK_EQ(put(f, before, 5), 0);
+    uint8_t *image = malloc((size_t)p.c->media.geo.slot_offset);
+    REQUIRE(image != NULL);
+    memcpy(image, p.base, (size_t)p.c->media.geo.slot_offset);
+    CHECK_EQ(put(f, before, 5), 0); /* evicts ahead: some slots wait now */
+    REQUIRE(r->free_count > 0);
+    uint64_t slot = r->free[r->free_count - 1];
+    const uint64_t at = p.c->media.geo.header_offset + slot * sizeof(h);
+    memcpy(&h, image + at, sizeof(h));
+    memcpy(header_of(p.c, slot), &h, sizeof(h)); /* an old one: its fence had lied */
+    const uint64_t block = cm_header_block(&h);
+    CHECK(is_content(5, block, payload_of(p.c, slot), BLK));
+    CHECK_EQ(put(f, before + 1, 5), CM_NOT_STORED_MEDIA);
+    CHECK(is_content(5, block, payload_of(p.c, slot), BLK));
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK_EQ(put(f, before + 2, 5), 0);
+    CHECK(slot_of(f, before + 2) != slot);
+    free(image);
+    pool_end(&p);
+}
+
+/* What came for the first time is on probation, and nobody read it ahead of need; its first hit
+ * counts, in a pool too large for every block to be in the sample, too. */
+static void test_first_hit_counts(void)
+{
+    struct pool p;
+    unsigned unsampled = 0;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    for (uint64_t b = 0; b < 64 * GROUP; b += GROUP) {
+        CHECK_EQ(put(f, b, 5), 0);
+        uint64_t slot = slot_of(f, b);
+        CHECK_EQ(p.c->policy.ring.ref[slot] & CM_REF_AHEAD, CM_REF_PROBATION);
+        CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot), 0);
+        memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
+        CHECK_EQ(look(f, b, 5), RIGHT);
+        CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot), 1);
+        unsampled += !cm_sample_has(p.c, cm_object_of(f)->incarnation, b);
+    }
+    CHECK(unsampled > 0);
+    pool_end(&p);
+}
+
+/* Of what is evicted the ghost remembers what came for the first time, and not what was known. */
+static void test_victims_remembered(void)
+{
+    struct pool p;
+    uint64_t n = 0, far = 1000000;
+    pool_make(&p, 4 * MIB, 0);
+    for (unsigned i = 0; i < CM_SUPER_COPIES;
+         i++) { /* the same in every run: fingerprints collide */
+        super_at(&p, i)->hash_seed = 1;
+        super_seal(super_at(&p, i));
+    }
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    struct cm_ring *r = &p.c->policy.ring;
+    for (; r->frontier < r->slots || r->free_count > 0; n++)
+        CHECK_EQ(put(f, n, 5), 0);
+    for (unsigned round = 0; round < 8; round++) {
+        const bool known = round % 2;
+        for (uint64_t s = 0; s < r->slots; s++)
+            if (!cm_ring_is_owned(r, s))
+                cm_ring_set(r, s, CM_REF_MAX | CM_REF_KNOWN);
+        while (r->free_count > 0)
+            CHECK_EQ(put(f, far++, 5), 0);
+        uint64_t block = 10 + 100 * round;
+        while (block < n && slot_of(f, block) == CM_NO_SLOT)
+            block++;
+        const uint64_t slot = slot_of(f, block);
+        REQUIRE(slot != CM_NO_SLOT);
+        cm_ring_set(r, slot, known ? CM_REF_KNOWN : 0);
+        r->hand = slot;
+        CHECK_EQ(put(f, far++, 5), 0);
+        CHECK_EQ(slot_of(f, block), CM_NO_SLOT);
+        CHECK_EQ(cm_ghost_has(&p.c->policy.ghost, key_of(f, block).place.hash), !known);
+    }
+    pool_end(&p);
+}
+
+/* A header that says another block, with everything right: not the block that is asked for. */
+static void test_other_key(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    struct cm_key k = key_of(f, 0);
+    *cell_to(f, 0) = cm_cell_make(k.place.tag, slot_of(f, 1));
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(look(f, 1, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* Stale cells, cells that name no slot, whole buckets of garbage: misses, and fills still work. */
+static void test_garbage_cells(void)
+{
+    struct pool p;
+    uint64_t rng = 8;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    struct cm_geometry *g = &p.c->media.geo;
+    for (unsigned round = 0; round < 5; round++) {
+        for (uint64_t b = 0; b < g->stripes * g->stripe_buckets; b++)
+            for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+                uint64_t r = next_random(&rng), *cell = cell_of(p.c, b, i);
+                if (round == 0)
+                    *cell = r; /* slots that do not exist */
+                else if (round == 1)
+                    *cell = cm_cell_make(cm_cell_tag(r), r % g->slots);
+                else if (round == 2)
+                    *cell = UINT64_MAX;
+                else if (round == 3)
+                    *cell = cm_cell_tag(r); /* slot field zero */
+                else
+                    *cell = cm_cell_tag(r) | (g->slots + 1); /* one too far */
+            }
+        for (uint64_t block = 0; block < 100; block++)
+            CHECK(look(f, block, 5) == MISS);
+        unsigned stored = put_all(f, 0, 100, 5);
+        CHECK(stored >= 95);
+        CHECK_EQ(hits(f, 0, 100, 5), stored);
+        CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+        CHECK_EQ(hits(f, 0, 100, 5), 0);
+        CHECK_EQ(slots_astray(p.c), 0);
+    }
+    pool_end(&p);
+}
+
+/* Cells with the key's own tag that lead astray, inside the pool or far outside of it, do not hide
+ * the right one. */
+static void test_same_tag_cells(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    struct cm_key k = key_of(f, 50);
+    uint64_t right = cm_cell_make(k.place.tag, slot_of(f, 50));
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        uint64_t far = p.c->media.geo.slots + i * UINT64_C(0x123456789);
+        *cell_of(p.c, k.place.bucket[i / 8], i % 8) =
+            cm_cell_make(k.place.tag, i % 2 ? far : 100 + i);
+    }
+    CHECK_EQ(look(f, 50, 5), MISS);
+    *cell_of(p.c, k.place.bucket[1], 7) = right;
+    CHECK_EQ(look(f, 50, 5), RIGHT);
+    cm_bracket w = begin_write(f, 50 * BLK, 1);
+    CHECK_EQ(look(f, 50, 5), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* Bytes are copied before it is known whose they are. What turns out to be another block's, or lies
+ * behind a tail, does not stay in the caller's buffer. */
+static void test_nothing_leaks(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE], zero[CM_BLOCK_SIZE] = { 0 };
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    struct cm_key k = key_of(f, 200);
+    *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, slot_of(f, 50));
+    memset(buf, 0xee, sizeof(buf));
+    CHECK_EQ(cm_read(f, 200 * BLK, buf, BLK, NULL), 0);
+    CHECK(memcmp(buf, zero, BLK) == 0);
+    /* A payload that changed under a header that did not: nobody's either. */
+    payload_of(p.c, slot_of(f, 60))[9] ^= 1;
+    memset(buf, 0xee, sizeof(buf));
+    CHECK_EQ(cm_read(f, 60 * BLK, buf, BLK, NULL), 0);
+    CHECK(memcmp(buf, zero, BLK) == 0);
+    /* A slot that was judged before, and then holds another block. */
+    *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, slot_of(f, 70));
+    CHECK_EQ(look(f, 70, 5), RIGHT);
+    memset(buf, 0xee, sizeof(buf));
+    CHECK_EQ(cm_read(f, 200 * BLK, buf, BLK, NULL), 0);
+    CHECK(memcmp(buf, zero, BLK) == 0);
+    pool_end(&p);
+}
+
+/* All headers garbage: no hit, and the slots can be used. */
+static void test_garbage_headers(void)
+{
+    struct pool p;
+    uint64_t rng = 12;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    pool_again(&p);
+    uint64_t *w = (uint64_t *)(void *)header_of(p.c, 0);
+    for (uint64_t i = 0; i < p.c->media.geo.slots * 4; i++)
+        w[i] = next_random(&rng);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(hits(f, 0, 200, 5), 0);
+    CHECK(put_all(f, 0, 200, 5) >= 198);
+    CHECK(hits(f, 0, 200, 5) >= 198);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+const struct harness_test block_damage_tests[] = {
+    TEST(flipped_payload),
+    TEST(first_hit_of_session),
+    TEST(partial_read_verifies),
+    TEST(nothing_leaks),
+    TEST(flipped_header),
+    TEST(taken_parts),
+    TEST(flipped_known_header),
+    TEST(epoch_outdates_judged),
+    TEST(flipped_dead_header),
+    TEST(valid_in_owned_slot),
+    TEST(first_hit_counts),
+    TEST(victims_remembered),
+    TEST(other_key),
+    TEST(garbage_cells),
+    TEST(same_tag_cells),
+    TEST(garbage_headers),
+    TEST_END,
+};

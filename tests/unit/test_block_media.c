@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_block_media.c - flushes that fail, locks, and memory that cannot be read or written.
+ */
+#include "block_common.h"
+
+#include "../os.h"
+#include "../plat_create.h"
+#include "state/file.h"
+
+/* ---- Flushes that fail ----------------------------------------------------------------------- */
+
+static const struct cm_persist_ops *whole_ops;
+static const struct cm_media *flushed_media;
+
+static int flush_no_cell(void *ctx, const void *p, size_t n)
+{
+    const uint8_t *index = flushed_media->base + flushed_media->geo.index_offset;
+    const uint8_t *headers = flushed_media->base + flushed_media->geo.header_offset;
+    if ((const uint8_t *)p >= index && (const uint8_t *)p < headers)
+        return CM_EIO;
+    return whole_ops->flush(ctx, p, n);
+}
+
+/* How often each header was flushed. */
+static unsigned header_flushes[4096];
+
+static int flush_counted(void *ctx, const void *p, size_t n)
+{
+    const uint8_t *headers = flushed_media->base + flushed_media->geo.header_offset;
+    for (uint64_t s = 0; s < flushed_media->geo.slots; s++) {
+        const uint8_t *h = headers + s * sizeof(struct cm_header);
+        header_flushes[s] += h >= (const uint8_t *)p && h < (const uint8_t *)p + n;
+    }
+    return whole_ops->flush(ctx, p, n);
+}
+
+/* Blocks that are stored together: every header is flushed with its key words, and again with
+ * VALID; and those of the victims once before. */
+static void test_neighbours_flushed(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    const uint64_t slots = p.c->media.geo.slots;
+    whole_ops = p.c->media.ops;
+    flushed_media = &p.c->media;
+    ops.flush = flush_counted;
+    CHECK(slots <= sizeof(header_flushes) / sizeof(header_flushes[0]));
+    for (uint64_t b = 0; b < 2 * slots; b += 16) { /* a turn without victims, and one with */
+        memset(header_flushes, 0, sizeof(header_flushes));
+        p.c->media.ops = &ops;
+        cm_miss m = miss_of(f, b * BLK, 16 * BLK);
+        CHECK_EQ(fill(f, &m, 5, m.len, 0), 0);
+        p.c->media.ops = whole_ops;
+        for (uint64_t i = b; i < b + 16; i++)
+            if (look(f, i, 5) == RIGHT)
+                CHECK(header_flushes[slot_of(f, i)] >= 2);
+    }
+    pool_end(&p);
+}
+
+/* Headers that lie apart are flushed one by one, neighbours together, and nothing between them. */
+static void test_only_those_flushed(void)
+{
+    static const uint64_t slots[] = { 1, 100, 101, 102, 7, 6, 40, 42 };
+    struct pool p;
+    (void)open_pool_and_file(&p, 4 * MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    unsigned all = 0;
+    whole_ops = p.c->media.ops;
+    flushed_media = &p.c->media;
+    ops.flush = flush_counted;
+    memset(header_flushes, 0, sizeof(header_flushes));
+    p.c->media.ops = &ops;
+    CHECK_EQ(cm_slot_flush_all(&p.c->media, slots, 8), 0);
+    p.c->media.ops = whole_ops;
+    for (uint64_t s = 0; s < p.c->media.geo.slots; s++)
+        all += header_flushes[s];
+    for (unsigned i = 0; i < 8; i++)
+        CHECK_EQ(header_flushes[slots[i]], 1);
+    CHECK_EQ(all, 8);
+    pool_end(&p);
+}
+
+/* A block whose cell cannot be flushed is not stored: it is taken back, and no slot is lost. */
+static void test_unflushable_cell(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    flushed_media = &p.c->media;
+    whole_ops = p.c->media.ops;
+    struct cm_persist_ops ops = *whole_ops;
+    ops.flush = flush_no_cell;
+    p.c->media.ops = &ops;
+    for (uint64_t b = 0; b < 100; b++)
+        CHECK_EQ(put(f, b, 5), CM_NOT_STORED_MEDIA);
+    CHECK_EQ(hits(f, 0, 100, 5), 0);
+    CHECK_EQ(STAT(p.c, quarantined), 0);
+    p.c->media.ops = whole_ops;
+    CHECK_EQ(put_all(f, 0, 100, 5), 100);
+    CHECK_EQ(hits(f, 0, 100, 5), 100);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* ---- Locks ----------------------------------------------------------------------------------- */
+
+static struct cm_cache *locked_cache;
+static uint64_t stores_seen, stores_unlocked, locks_too_many;
+
+static void expect_locked(uint64_t stripe)
+{
+    unsigned held = 0;
+    for (uint64_t s = 0; s < locked_cache->media.geo.stripes; s++)
+        held += at_load_relaxed(&cm_stripe_at(locked_cache, s)->lock.word) != 0;
+    stores_seen++;
+    locks_too_many += held > 1;
+    stores_unlocked += at_load_relaxed(&cm_stripe_at(locked_cache, stripe)->lock.word) == 0;
+}
+
+/* Cells are stored under the lock of their stripe, and headers become valid, and invalid, under
+ * that of their key. */
+static void expect_lock_for(const uint64_t *p, uint64_t was, uint64_t next)
+{
+    const struct cm_media *m = &locked_cache->media;
+    const uint8_t *at = (const uint8_t *)p, *index = m->base + m->geo.index_offset;
+    const uint8_t *headers = m->base + m->geo.header_offset;
+    const uint8_t *end = headers + m->geo.slots * sizeof(struct cm_header);
+    if (at >= index && at < headers) {
+        uint64_t bucket = (uint64_t)(at - index) / sizeof(struct cm_bucket);
+        if (bucket < m->geo.stripes * m->geo.stripe_buckets)
+            expect_locked(bucket / m->geo.stripe_buckets);
+    } else if (at >= headers && at < end && ((was | next) & CM_W0_VALID)) {
+        const struct cm_header *h = (const struct cm_header *)(const void *)p; /* w0 is its first */
+        expect_locked(cm_key_stripe(m, h->incarnation, cm_header_block(h)));
+    }
+}
+
+static int store_locked(void *ctx, uint64_t *p, uint64_t v)
+{
+    expect_lock_for(p, 0, v);
+    return whole_ops->store64(ctx, p, v);
+}
+
+static int cas_locked(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    expect_lock_for(p, expected, desired);
+    return whole_ops->cas64(ctx, p, expected, desired);
+}
+
+/* Runs of blocks that end in one stripe and begin in another, and evict others like them. */
+static void test_stores_locked(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    const uint64_t slots = p.c->media.geo.slots;
+    CHECK(p.c->media.geo.stripes >= 2);
+    locked_cache = p.c;
+    stores_seen = stores_unlocked = locks_too_many = 0;
+    whole_ops = p.c->media.ops;
+    ops.store64 = store_locked;
+    ops.cas64 = cas_locked;
+    p.c->media.ops = &ops;
+    for (uint64_t b = 7; b < 3 * slots; b += 32) {
+        cm_miss m = miss_of(f, b * BLK, 32 * BLK);
+        CHECK_EQ(fill(f, &m, 5, m.len, 0), 0);
+    }
+    for (uint64_t b = 2 * slots; b < 3 * slots; b += 48) {
+        cm_bracket w = begin_write(f, b * BLK, 48 * BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    p.c->media.ops = whole_ops;
+    CHECK(stores_seen > 9 * slots); /* two a block, and two when it is evicted */
+    CHECK_EQ(stores_unlocked, 0);
+    CHECK_EQ(locks_too_many, 0);
+    pool_end(&p);
+}
+
+static int cas_fails(void *ctx, uint64_t *word, uint64_t expected, uint64_t desired)
+{
+    (void)ctx, (void)word, (void)expected, (void)desired;
+    return CM_EIO;
+}
+
+/* A shorter tail whose header cannot be written does not make room: it is still there. */
+static void test_displace_unwritable(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    uint64_t slot = slot_of(f, 4);
+    struct cm_media *m = &p.c->media;
+    struct cm_persist_ops ops = *m->ops;
+    whole_ops = m->ops;
+    ops.cas64 = cas_fails;
+    cm_miss miss = miss_of(f, 4 * BLK, BLK);
+    content(6, 4, buf);
+    m->ops = &ops;
+    CHECK_EQ(cm_fill(f, &miss, buf, BLK, 0), CM_NOT_STORED_BUSY);
+    m->ops = whole_ops;
+    CHECK_EQ(slot_of(f, 4), slot);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1000);
+    CHECK(is_content(5, 4, buf, 1000));
+    pool_end(&p);
+}
+
+/* What another owns is not judged: whoever finds it wrong or unreadable leaves it to its owner. */
+static void test_owned_is_left_alone(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    uint64_t wrong = slot_of(f, 0), lost = slot_of(f, 1);
+    CHECK(cm_ring_own(&p.c->policy.ring, wrong) && cm_ring_own(&p.c->policy.ring, lost));
+    payload_of(p.c, wrong)[100] ^= 1;
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(slot_of(f, 0), wrong);
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, wrong));
+    if (cm_guard_available()) {
+        os_protect(payload_of(p.c, lost), BLK, OS_NOTHING);
+        CHECK_EQ(look(f, 1, 5), MISS);
+        os_protect(payload_of(p.c, lost), BLK, OS_WRITE);
+        CHECK_EQ(STAT(p.c, quarantined), 0);
+        CHECK_EQ(slot_of(f, 1), lost);
+    }
+    cm_ring_disown(&p.c->policy.ring, wrong);
+    cm_ring_disown(&p.c->policy.ring, lost);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(slot_of(f, 0), CM_NO_SLOT); /* now it is dropped */
+    CHECK_EQ(look(f, 1, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* ---- Unreadable memory ----------------------------------------------------------------------- */
+
+static void forbid(void *p, bool forbidden)
+{
+    os_protect(p, BLK, forbidden ? OS_NOTHING : OS_WRITE);
+}
+
+/* A payload page that cannot be read: a miss, counted; the slot is out of use. */
+static void test_unreadable_payload(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    uint64_t slot = slot_of(f, 2);
+    forbid(payload_of(p.c, slot), true);
+    CHECK_EQ(look(f, 2, 5), MISS);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
+    CHECK_EQ(hits(f, 0, 2, 5), 2);
+    /* Writing it is still possible: the header is readable. */
+    cm_bracket w = begin_write(f, 2 * BLK, BLK);
+    CHECK(!slot_ok(p.c, slot));
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(payload_of(p.c, slot), false);
+    CHECK_EQ(look(f, 2, 5), MISS);
+    CHECK_EQ(put(f, 2, 6), 0);
+    CHECK(slot_of(f, 2) != slot);
+    pool_end(&p);
+}
+
+/* A slot that cannot be written: the fill is refused, the next one goes elsewhere. */
+static void test_unwritable_payload(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    forbid(payload_of(p.c, 0), true);
+    forbid(payload_of(p.c, 1), true);
+    unsigned stored = put_all(f, 0, 100, 5);
+    CHECK_EQ(stored, 98);
+    CHECK_EQ(STAT(p.c, refused_media), 2);
+    CHECK_EQ(STAT(p.c, quarantined), 2);
+    CHECK_EQ(hits(f, 0, 100, 5), 98);
+    forbid(payload_of(p.c, 0), false);
+    forbid(payload_of(p.c, 1), false);
+    pool_end(&p);
+}
+
+/* A header page that cannot be read may hold the block: a write forgets the whole file. */
+static void test_unreadable_header(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    uint64_t hidden = 0;
+    uint8_t *page = (uint8_t *)header_of(p.c, 0);
+    CHECK_EQ((uintptr_t)page % BLK, 0);
+    while ((uint8_t *)header_of(p.c, slot_of(f, hidden)) >= page + BLK)
+        hidden++;
+    uint64_t inc = info_of(f).incarnation;
+    forbid(page, true);
+    CHECK_EQ(look(f, hidden, 5), MISS);
+    CHECK(STAT(p.c, miss_media) >= 1);
+    cm_bracket w = begin_write(f, hidden * BLK, BLK);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(page, false);
+    CHECK_EQ(hits(f, 0, 200, 5), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    pool_end(&p);
+}
+
+/* A cell that leads to a header which cannot be read is not used again: once the page reads again
+ * the header may be valid, and without its cell no write would find it. */
+static void test_cells_of_unreadable_headers(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200); /* the next fill takes a slot of another page */
+    struct cm_key k = key_of(f, 500);
+    uint64_t cell = cm_cell_make(k.place.tag ^ (UINT64_C(1) << 63), 3);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        *cell_of(p.c, k.place.bucket[i / 8], i % 8) = cell;
+    forbid(header_of(p.c, 0), true);
+    CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_FULL);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        CHECK(*cell_of(p.c, k.place.bucket[i / 8], i % 8) == cell);
+    forbid(header_of(p.c, 0), false);
+    pool_end(&p);
+}
+
+/* An index page that cannot be read: misses, refused fills, and writes that escalate. */
+static void test_unreadable_index(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    uint64_t inc = info_of(f).incarnation;
+    forbid(cell_of(p.c, 0, 0), true);
+    CHECK_EQ(hits(f, 0, 50, 5), 0);
+    CHECK_EQ(STAT(p.c, miss_media), 50);
+    CHECK_EQ(put(f, 60, 5), CM_NOT_STORED_MEDIA);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(cell_of(p.c, 0, 0), false);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    pool_end(&p);
+}
+
+/* Nine blocks with one first bucket, and second ones in other pages. Returns the page of the first,
+ * in buckets / 64. */
+static uint64_t one_bucket(cm_file *f, uint64_t *block)
+{
+    uint64_t n = 0, bucket = 0;
+    for (uint64_t b = 0; n <= CM_BUCKET_CELLS; b++) {
+        struct cm_key k = key_of(f, b);
+        if (k.place.bucket[1] / 64 == k.place.bucket[0] / 64 ||
+            (n > 0 && k.place.bucket[0] != bucket))
+            continue;
+        bucket = k.place.bucket[0];
+        block[n++] = b;
+    }
+    return bucket / 64;
+}
+
+/* A block whose first bucket was full lies in its second one: there, too, it is found. */
+static void test_second_bucket(void)
+{
+    struct pool p;
+    uint64_t wanted[CM_BUCKET_CELLS + 1];
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    (void)one_bucket(f, wanted);
+    const uint64_t last = wanted[CM_BUCKET_CELLS];
+    cm_miss again = miss_of(f, last * BLK, BLK);
+    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++)
+        CHECK_EQ(put(f, wanted[i], 5), 0);
+    content(5, last, data);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++)
+        CHECK_EQ(look(f, wanted[i], 5), RIGHT);
+    cm_bracket w = begin_write(f, last * BLK, BLK);
+    CHECK_EQ(slot_of(f, last), CM_NO_SLOT);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* The first bucket of a block cannot be read, and the second has room: it may be there already. */
+static void test_unreadable_first_bucket(void)
+{
+    struct pool p;
+    uint64_t wanted[CM_BUCKET_CELLS + 1];
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    const uint64_t page = one_bucket(f, wanted);
+    cm_miss again = miss_of(f, wanted[0] * BLK, BLK), m;
+    content(5, wanted[0], data);
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+        CHECK_EQ(put(f, wanted[i], 5), 0);
+    m = miss_of(f, wanted[CM_BUCKET_CELLS] * BLK, BLK);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    forbid(cell_of(p.c, page * 64, 0), true);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_MEDIA);
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_MEDIA);
+    forbid(cell_of(p.c, page * 64, 0), false);
+    CHECK_EQ(hits(f, wanted[0], 1, 5), 1);
+    pool_end(&p);
+}
+
+/* A header that cannot be read, found by those who do not know what it holds. */
+static void test_unreadable_unseen(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    const uint64_t a_page = BLK / sizeof(struct cm_header);
+    CHECK_EQ(put_all(f, 0, 3 * a_page, 5), 3 * a_page);
+    uint8_t *page = (uint8_t *)((uintptr_t)header_of(p.c, a_page) / BLK * BLK);
+    uint64_t b = 0, inc = info_of(f).incarnation;
+    while ((uint8_t *)header_of(p.c, slot_of(f, b)) < page ||
+           (uint8_t *)header_of(p.c, slot_of(f, b)) >= page + BLK)
+        b++;
+    uint64_t slot = slot_of(f, b), next = slot_of(f, b + 1);
+    forbid(page, true);
+    CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &iov, 1, &n, &pins, NULL), 0);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
+    cm_bracket w = begin_write(f, (b + 1) * BLK, BLK);
+    CHECK_EQ(STAT(p.c, quarantined), 1 + ((uint8_t *)header_of(p.c, next) >= page));
+    CHECK(info_of(f).incarnation > inc); /* what it holds is gone with the file's incarnation */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(page, false);
+    pool_end(&p);
+}
+
+static uint64_t unflushable; /* a block; its header, once it is VALID */
+
+static int flush_but_one(void *ctx, const void *p, size_t n)
+{
+    const struct cm_media *m = flushed_media;
+    const uint8_t *from = p, *headers = m->base + m->geo.header_offset;
+    for (uint64_t s = 0; s < m->geo.slots; s++) {
+        const struct cm_header *h = cm_slot_at(m, s);
+        const uint8_t *at = headers + s * sizeof(*h);
+        if (at >= from && at < from + n && (h->w0 & CM_W0_VALID) &&
+            cm_header_block(h) == unflushable)
+            return CM_EIO;
+    }
+    return whole_ops->flush(ctx, p, n);
+}
+
+/* Of blocks that come together the header of one cannot be written back: that one is not stored,
+ * and found by nobody; the others are. */
+static void test_unflushable_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (uint64_t bad = 0; bad < 4; bad++) {
+        struct cm_persist_ops ops = *p.c->media.ops;
+        const uint64_t at = 10 * bad;
+        cm_miss m = miss_of(f, at * BLK, 4 * BLK);
+        for (unsigned i = 0; i < 4; i++)
+            content(5, at + i, data + i * BLK);
+        unflushable = at + bad;
+        flushed_media = &p.c->media;
+        whole_ops = p.c->media.ops;
+        ops.flush = flush_but_one;
+        p.c->media.ops = &ops;
+        CHECK_EQ(cm_fill(f, &m, data, 4 * BLK, 0), CM_NOT_STORED_MEDIA);
+        p.c->media.ops = whole_ops;
+        CHECK_EQ(hits(f, at, 4, 5), 3);
+        CHECK_EQ(STAT(p.c, refused_media), (int64_t)bad + 1);
+    }
+    pool_end(&p);
+}
+
+/* When page after page fails the cache stops filling, says so once, and serves what it can. */
+static void count_lines(void *ctx, int level, const char *text)
+{
+    (void)text;
+    *(int *)ctx += level == CM_LOG_ERROR;
+}
+
+static void test_failing_media(void)
+{
+    struct pool p;
+    int lines = 0;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    pool_make(&p, MIB, 0);
+    p.o.log = count_lines;
+    p.o.log_ctx = &lines;
+    (void)pool_up(&p);
+    size_t rest = (size_t)((p.c->media.geo.slots - 20) * BLK);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    (void)put_all(f, 1000, p.c->media.geo.slots, 5); /* every slot was in use before */
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 10, 5), 10);
+    os_protect(payload_of(p.c, 20), rest, OS_NOTHING);
+    CHECK(put_all(f, 100, 150, 5) <= 20);
+    CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
+    CHECK_EQ(lines, 1);
+    CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_MODE);
+    unsigned kept = hits(f, 0, 10, 5); /* rarely one made room in the index */
+    CHECK(kept >= 8);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting works as ever */
+    CHECK_EQ(look(f, 3, 5), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    os_protect(payload_of(p.c, 20), rest, OS_WRITE);
+    pool_again(&p);
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    CHECK(hits(f, 0, 10, 5) >= kept - 1);
+    CHECK_EQ(put(f, 500, 5), 0);
+    pool_end(&p);
+}
+
+/* Slots that cannot be written and never were: the volume is full. Those there are go on in turn,
+ * and nothing that hits is lost for it. */
+static void test_full_volume(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    struct cm_plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s/cachemax-holes.%u", os_temp(), cm_plat_pid());
+    REQUIRE(plat_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
+    p.c->media.file = &holes;
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    uint64_t used = p.c->policy.ring.frontier;
+    size_t rest = (size_t)((p.c->media.geo.slots - used) * BLK);
+    os_protect(payload_of(p.c, used), rest, OS_NOTHING);
+    unsigned stored = put_all(f, 1000, 2000, 5);
+    CHECK(stored > 1800);
+    CHECK(hits(f, 0, 200, 5) + hits(f, 1000, 2000, 5) > 100);
+    CHECK(STAT(p.c, quarantined) < (int64_t)(p.c->media.geo.slots / 8));
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+    CHECK_EQ(STAT(p.c, escalations), 0);
+    os_protect(payload_of(p.c, used), rest, OS_WRITE);
+    pool_again(&p); /* there is room now */
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK(put_all(f, 5000, 600, 5) > 590);
+    CHECK(hits(f, 5000, 600, 5) > 590);
+    pool_end(&p);
+    cm_plat_file_close(&holes);
+    cm_plat_file_remove(path);
+}
+
+const struct harness_test block_media_tests[] = {
+    TEST(neighbours_flushed),  TEST(only_those_flushed),
+    TEST(stores_locked),       TEST(unflushable_cell),
+    TEST(second_bucket),       TEST(unreadable_first_bucket),
+    TEST(unreadable_unseen),   TEST(unflushable_header),
+    TEST(displace_unwritable), TEST(owned_is_left_alone),
+    TEST(unreadable_payload),  TEST(unwritable_payload),
+    TEST(unreadable_header),   TEST(cells_of_unreadable_headers),
+    TEST(unreadable_index),    TEST(failing_media),
+    TEST(full_volume),         TEST_END,
+};
