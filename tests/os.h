@@ -3,7 +3,7 @@
  * os.h - what the tests want from the operating system beyond C and threads.
  *
  * os_posix.c or os_win32.c implements it; the build chooses. A test whose very subject is one
- * system stays with that system (test_platform_posix.c, test_platform_win32.c).
+ * system stays with that system (test_platform_posix*.c, test_platform_win32*.c).
  */
 #ifndef CM_TESTS_OS_H
 #define CM_TESTS_OS_H

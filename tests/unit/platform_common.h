@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * platform_common.h - the part of the operating system contract that every system is tested for in
- * the same words. Included by test_platform_posix.c and test_platform_win32.c.
- *
- * CM_TEST_EMULATED=1 leaves out what a user-mode emulator cannot do.
+ * platform_common.h - what the tests of the operating system contract share on every system.
  */
 #ifndef CM_PLATFORM_COMMON_H
 #define CM_PLATFORM_COMMON_H
@@ -18,20 +15,17 @@
 #include "../os.h"
 #include "../plat_create.h"
 #include "platform/atomic.h"
-#include "../plat_create.h"
 #include "platform/platform.h"
+
+/* The tests that every system has. */
+extern const struct harness_test platform_tests[];
 
 #define PAGE 4096u
 #define MIB (1u << 20)
-#ifdef _WIN32
-#define BOOT_CLOCK_STEP 50000000 /* two ticks of 15.6 ms, and then some */
-#else
-#define BOOT_CLOCK_STEP 20000000
-#endif
 
-static char dir[256]; /* of this run; emptied and removed by main */
+extern char dir[256]; /* of this run; emptied and removed by main */
 
-static const char *in_dir(const char *name)
+static inline const char *in_dir(const char *name)
 {
     static char path[4][512];
     static unsigned next;
@@ -41,14 +35,14 @@ static const char *in_dir(const char *name)
     return p;
 }
 
-static void sleep_ms(long ms)
+static inline void sleep_ms(long ms)
 {
     const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
 
     (void)nanosleep(&t, NULL);
 }
 
-static unsigned open_files(void); /* descriptors or handles of this process */
+unsigned open_files(void); /* descriptors or handles of this process */
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
@@ -57,7 +51,7 @@ struct progress {
     uint64_t last, total;
 };
 
-static int on_progress(void *ctx, uint64_t done, uint64_t total)
+static inline int on_progress(void *ctx, uint64_t done, uint64_t total)
 {
     struct progress *p = ctx;
 
@@ -68,35 +62,9 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
     return p->calls == p->cancel_at;
 }
 
-static void test_create_progress_and_cancel(void)
-{
-    const uint64_t size = 130 * MIB;
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    struct progress p = { 0 };
-    const unsigned fds = open_files();
-    int rc = plat_create(&f, in_dir("pool"), size, true, on_progress, &p);
-
-    if (rc == CM_ENOSPC) {
-        SKIP("less than 130 MiB free");
-    }
-    CHECK_EQ(rc, 0);
-    CHECK_EQ(p.calls, 3);
-    CHECK(p.last == size && p.total == size);
-    cm_plat_file_close(&f);
-    cm_plat_file_remove(in_dir("pool"));
-    for (unsigned at = 1; at <= 3; at++) {
-        p = (struct progress){ .cancel_at = at };
-        CHECK_EQ(plat_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
-        CHECK_EQ(p.calls, at);
-        CHECK_EQ(f.handle, -1);
-        CHECK_EQ(os_size(in_dir("pool")), -1);
-    }
-    CHECK_EQ(open_files(), fds);
-}
-
 /* ---- Identity ------------------------------------------------------------------------------ */
 
-static int all_zero(const uint8_t *p, size_t n)
+static inline int all_zero(const uint8_t *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (p[i] != 0) {
@@ -106,205 +74,15 @@ static int all_zero(const uint8_t *p, size_t n)
     return 1;
 }
 
-static int same_id(cm_file_id a, cm_file_id b)
+static inline int same_id(cm_file_id a, cm_file_id b)
 {
     return a.hi == b.hi && a.lo == b.lo;
 }
 
-static int same_version(const cm_validator *a, const cm_validator *b)
+static inline int same_version(const cm_validator *a, const cm_validator *b)
 {
     return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns &&
            a->change == b->change;
-}
-
-static void test_random(void)
-{
-    static uint8_t a[MIB], b[64], c[64];
-    unsigned seen[256] = { 0 };
-
-    CHECK_EQ(cm_plat_random(a, 0), 0);
-    CHECK_EQ(cm_plat_random(a, sizeof a), 0);
-    CHECK_EQ(cm_plat_random(b, sizeof b), 0);
-    CHECK_EQ(cm_plat_random(c, sizeof c), 0);
-    CHECK(memcmp(b, c, sizeof b) != 0);
-    for (size_t i = 0; i < sizeof a; i++) {
-        seen[a[i]]++;
-    }
-    for (size_t i = 0; i < 256; i++) { /* 4096 expected, 64 the deviation */
-        CHECK(seen[i] > 3500 && seen[i] < 4700);
-    }
-    CHECK(!all_zero(a + MIB - 64, 64));
-    CHECK(cm_plat_pid() != 0);
-}
-
-/* ---- Clocks -------------------------------------------------------------------------------- */
-
-static void test_clocks(void)
-{
-    const uint64_t now = cm_plat_now_ns();
-    const int64_t wall = cm_plat_wall_ns(), boot = cm_plat_boot_wall_ns();
-    uint64_t waited;
-
-    CHECK(wall / 1000000000 - (int64_t)time(NULL) <= 1);
-    CHECK(boot == INT64_MIN || (boot > 0 && boot < wall));
-    sleep_ms(50);
-    waited = cm_plat_now_ns() - now;
-    CHECK(waited >= 50000000 && waited < UINT64_C(30000000000));
-    CHECK(cm_plat_wall_ns() - wall >= 40000000);
-    CHECK(boot == INT64_MIN || llabs((long long)(cm_plat_boot_wall_ns() - boot)) < BOOT_CLOCK_STEP);
-    for (unsigned i = 0; i < 1000; i++) {
-        const uint64_t a = cm_plat_now_ns(), b = cm_plat_now_ns();
-
-        CHECK(b >= a);
-    }
-}
-
-/* ---- Memory -------------------------------------------------------------------------------- */
-
-static void test_alloc(void)
-{
-    static const size_t sizes[] = { 1, 100, 4096, 4097, 65535, 65536, 65537, MIB, 10 * MIB + 1 };
-
-    for (unsigned round = 0; round < 3; round++) {
-        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-            uint8_t *p = cm_plat_alloc(sizes[i]);
-
-            REQUIRE(p != NULL);
-            CHECK_EQ((uintptr_t)p % 4096, 0);
-            CHECK(all_zero(p, sizes[i]));
-            memset(p, 0xff, sizes[i]);
-            cm_plat_free(p, sizes[i]);
-        }
-    }
-    CHECK(cm_plat_alloc(SIZE_MAX) == NULL);
-    CHECK(cm_plat_alloc(0) == NULL);
-    cm_plat_free(NULL, 0);
-    cm_plat_free(NULL, MIB);
-#if !defined(CM_TSAN) && !defined(_WIN32) /* there all of it counts against the page file */
-    if (getenv("CM_TEST_EMULATED") == NULL) {
-        const size_t much = (size_t)256 << 30; /* lazily: nobody has that much */
-        uint8_t *p = cm_plat_alloc(much);
-
-        REQUIRE(p != NULL);
-        p[much - 1] = 1;
-        CHECK_EQ(p[much / 2], 0);
-        cm_plat_free(p, much);
-    }
-#endif
-}
-
-/* ---- Threads ------------------------------------------------------------------------------- */
-
-static uint32_t wait_word, wait_awake, wait_ready;
-
-static void *waiter_main(void *arg)
-{
-    (void)arg;
-    at_add_acq_rel(&wait_ready, 1u);
-    while (at_load_acquire(&wait_word) == 0) { /* pairs with the release of the waker */
-        cm_plat_wait(&wait_word, 0);
-    }
-    at_add_acq_rel(&wait_awake, 1u);
-    return NULL;
-}
-
-static void test_wait_and_wake(void)
-{
-    const uint64_t begin = cm_plat_now_ns();
-    pthread_t id[4];
-
-    wait_word = 1;
-    cm_plat_wait(&wait_word, 0);  /* differs: returns at once */
-    cm_plat_wake_one(&wait_word); /* nobody there: no harm */
-    cm_plat_wake_all(&wait_word);
-    for (unsigned round = 0; round < 50; round++) {
-        wait_word = wait_awake = wait_ready = 0;
-        for (unsigned i = 0; i < 4; i++) {
-            REQUIRE(pthread_create(&id[i], NULL, waiter_main, NULL) == 0);
-        }
-        while (at_load_acquire(&wait_ready) < 4) {
-            at_pause();
-        }
-        sleep_ms((long)(round % 3)); /* asleep, falling asleep, still awake */
-        CHECK_EQ(at_load_acquire(&wait_awake), 0);
-        at_store_release(&wait_word, 1u);
-        if (round % 2 == 0) {
-            cm_plat_wake_all(&wait_word);
-        } else {
-            for (unsigned i = 0; i < 4; i++) {
-                cm_plat_wake_one(&wait_word);
-            }
-        }
-        for (unsigned i = 0; i < 4; i++) {
-            CHECK_EQ(pthread_join(id[i], NULL), 0);
-        }
-        CHECK_EQ(wait_awake, 4);
-    }
-    CHECK(cm_plat_now_ns() - begin < UINT64_C(60000000000));
-}
-
-static void *thread_main(void *arg)
-{
-    struct cm_plat_thread *t = cm_plat_thread();
-
-    CHECK_EQ(t->sample, 0);
-    CHECK(t->callback == NULL);
-    t->sample = 5;
-    t->callback = arg;
-    CHECK(cm_plat_thread() == t && t->sample == 5 && t->callback == arg);
-    *(uint32_t *)arg = t->number;
-    return NULL;
-}
-
-static void test_thread(void)
-{
-    pthread_t id[8];
-    uint32_t number[9];
-
-    for (unsigned i = 0; i < 8; i++) {
-        REQUIRE(pthread_create(&id[i], NULL, thread_main, &number[i]) == 0);
-    }
-    for (unsigned i = 0; i < 8; i++) {
-        CHECK_EQ(pthread_join(id[i], NULL), 0);
-    }
-    number[8] = cm_plat_thread()->number;
-    for (unsigned i = 0; i < 9; i++) {
-        CHECK(number[i] != 0);
-        for (unsigned j = 0; j < i; j++) {
-            CHECK(number[i] != number[j]);
-        }
-    }
-}
-
-/* ---- Mapping ------------------------------------------------------------------------------- */
-
-static void test_map_alignment(void)
-{
-    static const uint64_t aligns[] = { 1, PAGE, 65536, 2 * MIB, 1024ull * MIB };
-    enum cm_durability durability;
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    char text[6];
-
-    REQUIRE(plat_create(&f, in_dir("pool"), MIB + 3 * PAGE, false, NULL, NULL) == 0);
-    cm_plat_file_close(&f);
-    for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
-        for (unsigned n = 0; n < 5; n++) {
-            REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
-            durability = 0;
-            REQUIRE(cm_plat_file_map(&f, aligns[i], &durability) == 0);
-            CHECK(durability >= CM_DURABILITY_VOLATILE && durability <= CM_DURABILITY_DAX);
-            CHECK_EQ((uintptr_t)f.base % aligns[i], 0);
-            CHECK_EQ(f.mapped, MIB + 3 * PAGE);
-            memcpy(f.base + MIB + 3 * PAGE - 6, "end!!", 6);
-            CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
-            CHECK_EQ(cm_plat_file_sync(&f, MIB + 100, 200), 0);
-            CHECK_EQ(cm_plat_file_pread(&f, text, 6, MIB + 3 * PAGE - 6), 0);
-            CHECK(memcmp(text, "end!!", 6) == 0);
-            cm_plat_file_close(&f);
-            CHECK(f.base == NULL);
-        }
-    }
-    cm_plat_file_remove(in_dir("pool"));
 }
 
 #endif

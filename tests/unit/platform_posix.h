@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * platform_posix.h - what the tests of the operating system contract share on Linux.
+ */
+#ifndef CM_PLATFORM_POSIX_H
+#define CM_PLATFORM_POSIX_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "child.h"
+#include "platform_common.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* The tests of the other files. */
+extern const struct harness_test platform_posix_create_tests[], platform_posix_identity_tests[];
+
+/* ---- Files and children -------------------------------------------------------------------- */
+
+/* Faults end a child, whatever a sanitizer made of them. */
+static inline void default_faults(void)
+{
+    (void)signal(SIGBUS, SIG_DFL);
+    (void)signal(SIGSEGV, SIG_DFL);
+}
+
+static inline int in_child(void (*body)(void *), void *arg)
+{
+    return child_run(default_faults, body, arg);
+}
+
+/* A child that leaves with this could not do what the test needs. */
+#define CHILD_CANNOT 77
+#define CHECK_CHILD_OR_SKIP(body, arg, reason)                                                     \
+    do {                                                                                           \
+        const int child_status = in_child(body, arg);                                              \
+        if (WIFEXITED(child_status) && WEXITSTATUS(child_status) == CHILD_CANNOT) {                \
+            SKIP(reason);                                                                          \
+        }                                                                                          \
+        CHECK(WIFEXITED(child_status));                                                            \
+        CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
+    } while (0)
+
+/* In a child: mounts over `at`, seen by this process only. Leaves when that is not allowed. */
+void mount_here(const char *type, const char *at, const char *options);
+
+static inline void make_file(const char *path, const char *text)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    CHECK(fd >= 0);
+    CHECK_EQ(write(fd, text, strlen(text)), strlen(text));
+    CHECK_EQ(close(fd), 0);
+}
+
+#endif

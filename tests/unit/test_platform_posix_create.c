@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_platform_posix_create.c - creating a pool on Linux: on full volumes, killed in the middle,
+ * beside another one.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform_posix.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+/* ---- Creating ------------------------------------------------------------------------------ */
+
+static void test_create(void)
+{
+    const char *path = in_dir("pool");
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct stat st;
+
+    (void)umask(0);
+    CHECK_EQ(plat_create(&f, path, 3 * MIB + PAGE, true, NULL, NULL), 0);
+    REQUIRE(stat(path, &st) == 0);
+    CHECK_EQ(st.st_mode, S_IFREG | 0600);
+    CHECK_EQ(st.st_size, 3 * MIB + PAGE);
+    CHECK((uint64_t)st.st_blocks * 512 >= 3 * MIB + PAGE);
+    CHECK_EQ(f.size, 3 * MIB + PAGE);
+    CHECK(fcntl((int)f.handle, F_GETFD) & FD_CLOEXEC);
+    CHECK_EQ(plat_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(g.handle, -1);
+    REQUIRE(stat(path, &st) == 0); /* the failed one touched nothing */
+    CHECK_EQ(st.st_size, 3 * MIB + PAGE);
+    cm_plat_file_close(&f);
+    cm_plat_file_close(&f); /* safe after itself */
+    CHECK_EQ(f.handle, -1);
+    cm_plat_file_remove(path);
+    CHECK(stat(path, &st) != 0 && errno == ENOENT);
+
+    CHECK_EQ(plat_create(&f, path, 64 * MIB, false, NULL, NULL), 0);
+    REQUIRE(stat(path, &st) == 0);
+    CHECK_EQ(st.st_size, 64 * MIB);
+    CHECK(st.st_blocks * 512 < MIB);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
+}
+
+static void test_create_refused(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    const unsigned fds = open_files();
+    struct stat st;
+
+    CHECK_EQ(plat_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    CHECK_EQ(plat_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
+    REQUIRE(symlink("elsewhere", in_dir("link")) == 0);
+    CHECK_EQ(plat_create(&f, in_dir("link"), PAGE, true, NULL, NULL), CM_EEXIST);
+    CHECK(stat(in_dir("elsewhere"), &st) != 0);
+    CHECK_EQ(unlink(in_dir("link")), 0);
+    CHECK_EQ(plat_create(&f, in_dir("huge"), UINT64_MAX / 2 + 1, true, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("huge"), &st) != 0);
+    if (geteuid() != 0) {
+        CHECK_EQ(mkdir(in_dir("shut"), 0500), 0);
+        CHECK_EQ(plat_create(&f, in_dir("shut/pool"), PAGE, true, NULL, NULL), CM_EACCES);
+        CHECK_EQ(rmdir(in_dir("shut")), 0);
+    }
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(open_files(), fds);
+}
+
+/* ---- Creating, killed in the middle --------------------------------------------------------- */
+
+static bool no_nameless;             /* as on a file system that knows no O_TMPFILE */
+static unsigned steps, kill_at_step; /* system calls that make a pool; 0: nobody is killed */
+
+static void step(void)
+{
+    if (kill_at_step != 0 && ++steps == kill_at_step) {
+        (void)kill(getpid(), SIGKILL);
+    }
+}
+
+/* Before the call and after it. */
+#define STEP(ret, name, params, args)                                                              \
+    ret __real_##name params;                                                                      \
+    ret __wrap_##name params;                                                                      \
+    ret __wrap_##name params                                                                       \
+    {                                                                                              \
+        step();                                                                                    \
+        ret r = __real_##name args;                                                                \
+        step();                                                                                    \
+        return r;                                                                                  \
+    }
+STEP(int, fsync, (int fd), (fd))
+STEP(int, ftruncate, (int fd, off_t n), (fd, n))
+STEP(int, ftruncate64, (int fd, off_t n), (fd, n))
+STEP(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
+STEP(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
+STEP(int, unlink, (const char *path), (path))
+STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
+     (a, from, b, to, flags))
+STEP(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
+     (a, from, b, to, flags))
+
+#define OPEN(name)                                                                                 \
+    int __real_##name(const char *path, int flags, ...);                                           \
+    int __wrap_##name(const char *path, int flags, ...);                                           \
+    int __wrap_##name(const char *path, int flags, ...)                                            \
+    {                                                                                              \
+        if (no_nameless && (flags & O_TMPFILE) == O_TMPFILE) {                                     \
+            errno = EOPNOTSUPP;                                                                    \
+            return -1;                                                                             \
+        }                                                                                          \
+        step();                                                                                    \
+        int fd = __real_##name(path, flags, 0600);                                                 \
+        step();                                                                                    \
+        return fd;                                                                                 \
+    }
+OPEN(open)
+OPEN(open64)
+
+static int kill_in_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx, (void)done, (void)total;
+    step();
+    return 0;
+}
+
+static cm_create_options small_pool(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+
+    o.size = MIB;
+    o.progress = kill_in_progress;
+    return o;
+}
+
+static void create_body(void *arg)
+{
+    const cm_create_options o = small_pool();
+
+    steps = 0;
+    kill_at_step = *(const unsigned *)arg;
+    CHECK_EQ(cm_create(in_dir("pool"), &o), 0);
+}
+
+/* Names in the directory of the test. */
+static unsigned names_there(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir(dir);
+
+    if (d == NULL) {
+        return 99;
+    }
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        n += e->d_name[0] != '.';
+    }
+    (void)closedir(d);
+    return n;
+}
+
+/* Whenever the process dies, the next one makes its pool as if nothing had been, unless it was
+ * done. */
+static void check_killed(void)
+{
+    const cm_create_options o = small_pool();
+    unsigned at = 0, killed = 0;
+    int status;
+
+    do {
+        cm_cache *c = NULL;
+        bool there;
+
+        at++;
+        status = in_child(create_body, &at);
+        killed += WIFSIGNALED(status);
+        there = access(in_dir("pool"), F_OK) == 0;
+        CHECK_EQ(cm_create(in_dir("pool"), &o), there ? CM_EEXIST : 0);
+        CHECK_EQ(cm_open(in_dir("pool"), NULL, &c), 0);
+        CHECK(c != NULL && cm_close(c) == 0);
+        CHECK_EQ(__real_unlink(in_dir("pool")), 0);
+        CHECK_EQ(names_there(), 0);
+    } while (WIFSIGNALED(status) && at < 100);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    printf("# killed at %u of its steps\n", killed);
+    CHECK(killed >= 8);
+}
+static void test_create_killed(void)
+{
+    check_killed();
+    no_nameless = true;
+    check_killed();
+    no_nameless = false;
+}
+
+/* Two at once, where the name beside is needed: the second is told so, and harms nothing. */
+static void test_create_beside(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+
+    no_nameless = true;
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
+    CHECK_EQ(access(in_dir("pool"), F_OK), -1);
+    CHECK_EQ(names_there(), 1);
+    CHECK_EQ(cm_plat_file_create(&g, in_dir("pool"), MIB, true, NULL, NULL), CM_EEXIST);
+    CHECK_EQ(g.handle, -1);
+    CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), 0);
+    CHECK_EQ(names_there(), 1);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
+    REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
+    cm_plat_file_abandon(&f, in_dir("pool"));
+    CHECK_EQ(names_there(), 0);
+    no_nameless = false;
+}
+
+/* The name is taken while the file is made. */
+static void test_create_taken(void)
+{
+    for (unsigned beside = 0; beside < 2; beside++) {
+        struct cm_plat_file f = PLAT_FILE_INIT;
+        struct stat st;
+
+        no_nameless = beside != 0;
+        REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
+        make_file(in_dir("pool"), "mine");
+        CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), CM_EEXIST);
+        cm_plat_file_abandon(&f, in_dir("pool"));
+        CHECK_EQ(stat(in_dir("pool"), &st), 0);
+        CHECK_EQ(st.st_size, 4);
+        CHECK_EQ(names_there(), 1);
+        CHECK_EQ(__real_unlink(in_dir("pool")), 0);
+    }
+    no_nameless = false;
+}
+
+/* Somebody else takes what is left. */
+static int shrink_volume(void *ctx, uint64_t done, uint64_t total)
+{
+    (*(unsigned *)ctx)++;
+    CHECK(done < total);
+    CHECK_EQ(mount("tmpfs", dir, "tmpfs", MS_REMOUNT, "size=66m"), 0);
+    return 0;
+}
+
+static void enospc_midway_body(void *arg)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    unsigned calls = 0;
+    struct stat st;
+
+    (void)arg;
+    mount_here("tmpfs", dir, "size=128m");
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 129 * MIB, true, on_progress, &p), CM_ENOSPC);
+    CHECK_EQ(p.calls, 0);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 100 * MIB, true, shrink_volume, &calls), CM_ENOSPC);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(f.handle, -1);
+    CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
+}
+
+static void enospc_body(void *arg)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    struct stat st;
+
+    (void)arg;
+    mount_here("tmpfs", dir, "size=1m,nr_inodes=8");
+    /* Impossible from the start: nothing is taken, not even for a while. */
+    CHECK_EQ(plat_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p), CM_ENOSPC);
+    CHECK_EQ(p.calls, 0);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
+    CHECK_EQ(f.handle, -1);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), MIB / 2, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(plat_create(&f, in_dir("sparse"), 2 * MIB, false, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(plat_create(&g, in_dir("rest"), 3 * MIB / 4, true, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("rest"), &st) != 0 && errno == ENOENT);
+}
+
+static void test_create_on_full_volume(void)
+{
+    CHECK_CHILD_OR_SKIP(enospc_body, NULL, "may not mount a tmpfs");
+    CHECK_CHILD_OR_SKIP(enospc_midway_body, NULL, "may not mount a tmpfs");
+}
+
+static void limit_body(void *arg)
+{
+    const struct rlimit limit = { MIB, MIB };
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct stat st;
+
+    (void)arg;
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, false, NULL, NULL), CM_ENOSPC);
+    CHECK(stat(in_dir("pool"), &st) != 0);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), MIB, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
+}
+
+static void test_create_beyond_file_size_limit(void)
+{
+    CHECK_CHILD_OK(limit_body, NULL); /* SIGXFSZ would kill the child */
+}
+
+/* ramfs has no fallocate: the fallback writes. */
+static void no_fallocate_body(void *arg)
+{
+    enum cm_durability durability = 0;
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct progress p = { 0 };
+    struct stat st;
+
+    (void)arg;
+    mount_here("ramfs", dir, NULL);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), 3 * MIB + PAGE, true, on_progress, &p), 0);
+    REQUIRE(fstat((int)f.handle, &st) == 0);
+    CHECK_EQ(st.st_size, 3 * MIB + PAGE);
+    CHECK_EQ(p.calls, 1);
+    CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), 0);
+    CHECK_EQ(durability, CM_DURABILITY_VOLATILE);
+    cm_plat_file_close(&f);
+}
+
+static void test_create_without_fallocate(void)
+{
+    CHECK_CHILD_OR_SKIP(no_fallocate_body, NULL, "may not mount a ramfs");
+}
+
+const struct harness_test platform_posix_create_tests[] = {
+    TEST(create),
+    TEST(create_refused),
+    TEST(create_killed),
+    TEST(create_beside),
+    TEST(create_taken),
+    TEST(create_on_full_volume),
+    TEST(create_beyond_file_size_limit),
+    TEST(create_without_fallocate),
+    TEST_END,
+};

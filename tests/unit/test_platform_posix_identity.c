@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_platform_posix_identity.c - which file it is and which version of it, on Linux; also where
+ * the file system or the clock says otherwise.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform_posix.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+/* ---- Another file system --------------------------------------------------------------------- */
+
+static uint32_t says_type; /* what fstatfs() is to say */
+static int no_handles;     /* errno of name_to_handle_at() */
+static int no_generation;  /* errno of FS_IOC_GETVERSION */
+#define FSTATFS(name, kind)                                                                        \
+    int __real_##name(int fd, struct kind *fs);                                                    \
+    int __wrap_##name(int fd, struct kind *fs);                                                    \
+    int __wrap_##name(int fd, struct kind *fs)                                                     \
+    {                                                                                              \
+        const int rc = __real_##name(fd, fs);                                                      \
+        if (rc == 0 && says_type != 0)                                                             \
+            fs->f_type = (__typeof__(fs->f_type))says_type;                                        \
+        return rc;                                                                                 \
+    }
+FSTATFS(fstatfs, statfs)
+#ifdef __USE_LARGEFILE64
+FSTATFS(fstatfs64, statfs64)
+#endif
+
+int __real_name_to_handle_at(int at, const char *name, struct file_handle *h, int *mount, int how);
+int __wrap_name_to_handle_at(int at, const char *name, struct file_handle *h, int *mount, int how);
+int __wrap_name_to_handle_at(int at, const char *name, struct file_handle *h, int *mount, int how)
+{
+    if (no_handles) {
+        errno = no_handles;
+        return -1;
+    }
+    return __real_name_to_handle_at(at, name, h, mount, how);
+}
+
+int __real_ioctl(int fd, unsigned long what, void *arg);
+int __wrap_ioctl(int fd, unsigned long what, void *arg);
+int __wrap_ioctl(int fd, unsigned long what, void *arg)
+{
+    if (no_generation && what == (unsigned long)FS_IOC_GETVERSION) {
+        errno = no_generation;
+        return -1;
+    }
+    return __real_ioctl(fd, what, arg);
+}
+
+/* File systems whose numbers and times do not tell files apart after a restart; those of images do
+ * if the caller says which image it is. */
+static void test_identify_volume(void)
+{
+    static const struct {
+        uint32_t type;
+        bool racy, racy_named;
+    } of[] = { { 0, false, false },         { 0x4d44, true, true },
+               { 0x2011bab0, true, true },  { 0x73717368, true, false },
+               { 0x9660, true, false },     { 0x15013346, true, false },
+               { 0xe0f5e1e2, true, false }, { 0x28cd3d45, true, false },
+               { 0x7275, true, false },     { 0x58465342, false, false },
+               { 0xef53, false, false } };
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id;
+    cm_validator v;
+
+    make_file(in_dir("a"), "one");
+    const int fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        says_type = of[i].type;
+        o.volume_id = NULL;
+        o.flags = CM_IDENTIFY_SOLE_WRITER; /* of which the sole writer knows no more */
+        CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
+        CHECK_EQ((v.racy & CM_RACY_VOLUME) != 0, of[i].racy);
+        o.volume_id = "the image of Monday";
+        CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
+        CHECK_EQ((v.racy & CM_RACY_VOLUME) != 0, of[i].racy_named);
+    }
+    says_type = 0;
+    CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
+}
+
+/* A file has one id or an error, never two ids: whichever way it was opened, whatever fails. */
+static void test_identify_one_id(void)
+{
+    static const int unknown[] = { ENOTTY, EOPNOTSUPP, ENOSYS, EINVAL, EPERM, EACCES };
+    static const int broken[] = { EIO, ENOMEM, EINTR, EBADF };
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id, same;
+    cm_validator v;
+
+    make_file(in_dir("a"), "one");
+    int fd = open(in_dir("a"), O_PATH | O_CLOEXEC);
+    CHECK_EQ(cm_identify(fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(close(fd), 0);
+    fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        no_generation = unknown[i];
+        CHECK_EQ(cm_identify(fd, i == 0 ? &id : &same, &v), 0);
+        CHECK(i == 0 || same_id(id, same));
+    }
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        no_generation = broken[i];
+        CHECK_EQ(cm_identify(fd, &id, &v), CM_EIO);
+    }
+    no_generation = 0;
+    /* On FUSE the inode number may be that of two files. */
+    says_type = 0x65735546;
+    no_handles = ENOSYS;
+    CHECK_EQ(cm_identify(fd, &id, &v), CM_ECLONE);
+    o.volume_id = "numbers of one device";
+    CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
+    no_handles = 0;
+    /* Made up when read: of some, size 0 is all that the attributes say. */
+    static const uint32_t made_up[] = { 0x42494e4d, 0x65735543, 0x7655821, 0x6e667364, 0x67596969 };
+    for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
+        says_type = made_up[i];
+        CHECK_EQ(cm_identify(fd, &id, &v), CM_EINVAL);
+    }
+    says_type = 0;
+    CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
+}
+
+/* ---- A clock that was set -------------------------------------------------------------------- */
+
+static time_t clock_set_by;
+static struct timespec tick_at; /* 0: of the system */
+int __real_clock_gettime(clockid_t clock, struct timespec *t);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
+{
+    const int rc = __real_clock_gettime(clock, t);
+    if (clock == CLOCK_REALTIME)
+        t->tv_sec += clock_set_by;
+    if (clock == CLOCK_REALTIME_COARSE && tick_at.tv_sec != 0)
+        *t = tick_at;
+    return rc;
+}
+
+/* The wall clock is set after the boot, or stood still with a virtual machine: a file that was
+ * changed in this boot must not look older than the boot. */
+static void test_clock_set_forward(void)
+{
+    struct stat proc;
+    if (stat("/proc/self", &proc) != 0 || stat("/proc", &proc) != 0)
+        SKIP("no /proc here");
+    const int64_t before = cm_plat_boot_wall_ns();
+    clock_set_by = 86400; /* in a container /proc may be younger than the boot, but no more */
+    CHECK(cm_plat_boot_wall_ns() <= (int64_t)proc.st_ctim.tv_sec * 1000000000 + 999999999);
+    clock_set_by = -86400;
+    CHECK(cm_plat_boot_wall_ns() <= before);
+    CHECK(cm_plat_boot_wall_ns() <= cm_plat_wall_ns());
+    clock_set_by = 0;
+}
+
+/* ---- Identity ------------------------------------------------------------------------------ */
+
+static void test_boot_id(void)
+{
+    uint8_t a[16], b[16];
+    char text[64] = "", hex[64] = "";
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+
+    cm_plat_boot_id(a);
+    cm_plat_boot_id(b);
+    CHECK(memcmp(a, b, 16) == 0);
+    if (f == NULL || fgets(text, sizeof text, f) == NULL) {
+        CHECK(all_zero(a, 16));
+        SKIP("no boot id in this system");
+    }
+    (void)fclose(f);
+    for (unsigned i = 0; i < 16; i++) {
+        const size_t n = strlen(hex);
+
+        (void)snprintf(hex + n, sizeof hex - n, "%s%02x",
+                       i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", a[i]);
+    }
+    CHECK(strncmp(text, hex, 36) == 0);
+}
+
+static void get_mount_id(const char *path, uint8_t id[16])
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+
+    make_file(path, "x");
+    REQUIRE(cm_plat_file_open(&f, path, true) == 0);
+    cm_plat_mount_id(&f, id);
+    cm_plat_file_close(&f);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void remount_body(void *arg)
+{
+    uint8_t before[16], again[16], inside[16], after[16];
+
+    (void)arg;
+    get_mount_id(in_dir("a"), before);
+    mount_here("tmpfs", dir, "size=1m");
+    get_mount_id(in_dir("a"), inside);
+    get_mount_id(in_dir("b"), again);
+    CHECK(memcmp(inside, again, 16) == 0);
+    CHECK(memcmp(inside, before, 16) != 0);
+    CHECK_EQ(umount(dir), 0);
+    mount_here("tmpfs", dir, "size=1m");
+    get_mount_id(in_dir("a"), after);
+    if (arg != NULL) { /* only a kernel with unique numbers can promise this */
+        CHECK(memcmp(inside, after, 16) != 0);
+    }
+}
+
+static void test_mount_id(void)
+{
+    struct statx stx;
+    uint8_t a[16], b[16];
+    void *unique = NULL;
+
+    get_mount_id(in_dir("a"), a);
+    if (all_zero(a, 16)) {
+        SKIP("no mount ids in this kernel");
+    }
+    get_mount_id(in_dir("b"), b);
+    CHECK(memcmp(a, b, 16) == 0);
+    if (statx(AT_FDCWD, dir, 0, 0x4000u, &stx) == 0 && (stx.stx_mask & 0x4000u) != 0) {
+        unique = &stx;
+    }
+    CHECK_CHILD_OR_SKIP(remount_body, unique, "may not mount a tmpfs");
+}
+
+static int identify(const char *path, cm_file_id *id, cm_validator *v)
+{
+    const int fd = open(path, O_RDONLY);
+    int rc;
+
+    CHECK(fd >= 0);
+    rc = cm_identify(fd, id, v);
+    CHECK_EQ(close(fd), 0);
+    return rc;
+}
+
+static void test_identify_same_and_different(void)
+{
+    cm_file_id a, b, c;
+    cm_validator va, vb, vc;
+    const uint64_t before = cm_plat_now_ns();
+
+    make_file(in_dir("a"), "one");
+    make_file(in_dir("c"), "one");
+    CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
+    CHECK(va.taken_at >= before && va.taken_at <= cm_plat_now_ns());
+    CHECK_EQ(va.size, 3);
+    CHECK_EQ(va.reserved, 0);
+    CHECK(a.hi != 0 || a.lo != 0);
+    CHECK_EQ(identify(in_dir("a"), &b, &vb), 0);
+    CHECK(same_id(a, b) && same_version(&va, &vb));
+    CHECK_EQ(link(in_dir("a"), in_dir("b")), 0);
+    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
+    CHECK(same_id(a, b));
+    CHECK_EQ(rename(in_dir("a"), in_dir("d")), 0);
+    CHECK_EQ(identify(in_dir("d"), &b, &vb), 0);
+    CHECK(same_id(a, b));
+    CHECK_EQ(identify(in_dir("c"), &c, &vc), 0);
+    CHECK(!same_id(a, c));
+
+    CHECK_EQ(identify(in_dir("d"), &a, &va), 0);
+    sleep_ms(30);
+    make_file(in_dir("d"), "two"); /* same size */
+    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
+    CHECK(same_id(a, b) && !same_version(&va, &vb));
+    CHECK_EQ(unlink(in_dir("b")), 0);
+    CHECK_EQ(unlink(in_dir("c")), 0);
+    CHECK_EQ(unlink(in_dir("d")), 0);
+}
+
+static void test_identify_refused(void)
+{
+    cm_file_id id;
+    cm_validator v;
+    int pipe_fd[2];
+    const int null_fd = open("/dev/null", O_RDONLY), dir_fd = open(dir, O_RDONLY);
+
+    REQUIRE(null_fd >= 0 && dir_fd >= 0 && pipe(pipe_fd) == 0);
+    CHECK_EQ(cm_identify(-1, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(9999, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(dir_fd, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(pipe_fd[0], &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, NULL, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, &id, NULL), CM_EINVAL);
+    CHECK_EQ(close(null_fd) + close(dir_fd) + close(pipe_fd[0]) + close(pipe_fd[1]), 0);
+}
+
+static void test_identify_racy(void)
+{
+    struct timespec times[2];
+    cm_file_id id;
+    cm_validator v;
+    unsigned waited = 0;
+
+    /* Looked at within the granule, which a busy machine may not manage at once. */
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t began = cm_now();
+        make_file(in_dir("a"), "one");
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        if (v.racy != 0 || cm_now() - began < 3000000)
+            break;
+    }
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 1);
+    do { /* whole-second volumes take two seconds, others 20 ms */
+        sleep_ms(25);
+        waited += 25;
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    } while (v.racy != 0 && waited < 5000);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
+    memset(times, 0, sizeof times);
+    (void)clock_gettime(CLOCK_REALTIME, &times[1]);
+    times[1].tv_sec += 3600;
+    times[1].tv_nsec = 5; /* surely no volume of whole seconds now, or 5 is lost */
+    times[0] = times[1];
+    CHECK_EQ(utimensat(AT_FDCWD, in_dir("a"), times, 0), 0);
+    sleep_ms(50); /* ctime is old again, mtime lies ahead */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 1);
+    times[1].tv_sec = 15000000000; /* beyond 64 bits of nanoseconds, where a volume keeps it */
+    (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
+    sleep_ms(50);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 1);
+    times[1].tv_sec = -1000000; /* before 1970 */
+    for (int i = 0; i < 1000; i++) {
+        const uint64_t began = cm_now();
+        (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        if (v.racy != 0 || cm_now() - began < 3000000)
+            break;
+    }
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 1); /* for its ctime alone */
+    sleep_ms(2200);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* The clock that files get their times from may stand still for longer than the granule: what is
+ * written later has the same time. */
+static void test_identify_tick(void)
+{
+    struct stat st;
+    cm_file_id id;
+    cm_validator v;
+
+    make_file(in_dir("a"), "one");
+    sleep_ms(2200);
+    CHECK_EQ(stat(in_dir("a"), &st), 0);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
+    tick_at = st.st_ctim;
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, CM_RACY_TIMES);
+    tick_at.tv_nsec += 1; /* beyond a second: any time, for this */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
+    tick_at.tv_sec = 0;
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* Writes need not show in the times before the writer is gone: a kernel sets them before it copies
+ * the data, and once for a call however long that takes. */
+static void test_identify_writer(void)
+{
+    static const int writing[] = { O_WRONLY, O_RDWR, O_WRONLY | O_APPEND };
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id, same;
+    cm_validator v;
+    void *view;
+    int fd, reader;
+
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
+    make_file(in_dir("a"), "one");
+    sleep_ms(2200);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    if (v.racy == CM_RACY_WRITER) {
+        CHECK_EQ(unlink(in_dir("a")), 0);
+        SKIP("this volume does not say who writes");
+    }
+    CHECK_EQ(v.racy, 0);
+    for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
+        fd = open(in_dir("a"), writing[i]);
+        REQUIRE(fd >= 0);
+        CHECK_EQ(identify(in_dir("a"), &same, &v), 0);
+        CHECK(same_id(id, same));
+        CHECK_EQ(v.racy, CM_RACY_WRITER);
+        CHECK_EQ(cm_identify(fd, &same, &v), 0); /* the writer itself is one */
+        CHECK_EQ(v.racy, CM_RACY_WRITER);
+        CHECK_EQ(cm_identify_with(fd, &sole, &same, &v), 0);
+        CHECK_EQ(v.racy, 0);
+        CHECK_EQ(close(fd), 0);
+        CHECK_EQ(identify(in_dir("a"), &same, &v), 0);
+        CHECK_EQ(v.racy, 0);
+    }
+    fd = open(in_dir("a"), O_RDWR);
+    view = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    REQUIRE(view != MAP_FAILED && close(fd) == 0);
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_WRITER); /* no descriptor, and yet */
+    CHECK_EQ(munmap(view, 1), 0);
+    reader = open(in_dir("a"), O_RDONLY); /* readers are nobody's trouble */
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    /* Nothing is left on the file: it opens for writing without waiting. */
+    fd = open(in_dir("a"), O_WRONLY | O_NONBLOCK);
+    CHECK(fd >= 0);
+    CHECK_EQ(close(fd) + close(reader), 0);
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* Who may not ask is not told that nobody writes. */
+static void stranger_body(void *arg)
+{
+    cm_file_id id;
+    cm_validator v;
+
+    (void)arg;
+    if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0) {
+        exit(77);
+    }
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_WRITER);
+}
+
+static void test_identify_stranger(void)
+{
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(chmod(dir, 0755) + chmod(in_dir("a"), 0644), 0);
+    sleep_ms(2200);
+    CHECK_CHILD_OR_SKIP(stranger_body, NULL, "may not become another user");
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* The same inode number must not mean the same file, where the volume can tell. */
+static void test_identify_reused_inode(void)
+{
+    cm_file_id a, b;
+    cm_validator v;
+    struct stat st;
+    ino_t inode;
+    long generation = 0;
+    int fd, rc;
+
+    make_file(in_dir("a"), "one");
+    fd = open(in_dir("a"), O_RDONLY);
+    REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
+    inode = st.st_ino;
+    rc = ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation);
+    CHECK_EQ(cm_identify(fd, &a, &v), 0);
+    CHECK_EQ(close(fd), 0);
+    if (rc != 0) {
+        CHECK_EQ(unlink(in_dir("a")), 0);
+        SKIP("this volume has no inode generations");
+    }
+    for (unsigned i = 0; i < 200; i++) {
+        CHECK_EQ(unlink(in_dir("a")), 0);
+        make_file(in_dir("a"), "one");
+        REQUIRE(stat(in_dir("a"), &st) == 0);
+        CHECK_EQ(identify(in_dir("a"), &b, &v), 0);
+        CHECK(!same_id(a, b));
+        if (st.st_ino == inode) {
+            CHECK_EQ(unlink(in_dir("a")), 0);
+            return;
+        }
+    }
+    CHECK_EQ(unlink(in_dir("a")), 0);
+    SKIP("the volume did not use the inode number again");
+}
+
+const struct harness_test platform_posix_identity_tests[] = {
+    TEST(clock_set_forward),
+    TEST(identify_tick),
+    TEST(identify_volume),
+    TEST(identify_one_id),
+    TEST(boot_id),
+    TEST(mount_id),
+    TEST(identify_same_and_different),
+    TEST(identify_refused),
+    TEST(identify_racy),
+    TEST(identify_writer),
+    TEST(identify_stranger),
+    TEST(identify_reused_inode),
+    TEST_END,
+};
