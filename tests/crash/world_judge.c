@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * world_judge.c - whether an image of the pool is right: what must hit, and with which bytes.
+ */
+#include "world_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "protocol/lookup.h"
+#include "media/file_table.h"
+
+void world_floor(struct floor *fl)
+{
+    memset(fl, 0, sizeof(*fl));
+    for (int f = 0; f < FILES && w.cache; f++) {
+        const struct cm_object *file = cm_object_of(w.file[f]);
+        if (!file)
+            continue;
+        fl->incarnation[f] = file->incarnation;
+        bool covered = !w.vague[f] && !w.cache->broken && !file->dirty && file->has_validator &&
+                       !file->validator.racy && !file->want && !file->bypassed &&
+                       file->place != CM_NO_PLACE;
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
+            uint64_t version; /* what waits in DRAM is lost */
+            bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
+            uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
+            fl->cached += cached > 0;
+            if (!covered)
+                continue;
+            w.unsure[f][i] &= cached > 0; /* gone: what comes next is another story */
+            fl->must[f][i] = w.unsure[f][i] ? 0 : (uint16_t)cached;
+        }
+    }
+}
+
+uint64_t world_context(const struct snapshot *s, const struct floor *must)
+{
+    uint64_t h = hash_words(s->hash, must->must, sizeof(must->must));
+    return h * 4 + must->unborn * 2u + (w.damaged > 0);
+}
+
+/* What a power cut made of a file. */
+static void lose(struct ofile *o, int lost)
+{
+    if (!o->unsynced || lost == 0)
+        return;
+    o->data = o->synced;
+    if (lost > 1) {
+        o->size = o->synced_size;
+        o->stamp = o->synced_stamp;
+    }
+}
+
+/* What a block must be, in place; *n: how much of it there is. */
+static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int64_t *n)
+{
+    *n = BLOCK;
+    if (f == FILE_C || f == FILE_Z)
+        return w.constant + (f == FILE_C ? i : MAX_BLOCKS + i) * BLOCK;
+    const struct ofile *o = &s->file[f];
+    uint64_t at = i * BLOCK;
+    *n = at >= o->size ? 0 : o->size - at < BLOCK ? (int64_t)(o->size - at) : BLOCK;
+    return o->data + at;
+}
+
+/* What the session itself reads. */
+void look_at_all(void)
+{
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            int64_t have, n = cm_read(w.file[f], block_number(f, i) * BLOCK, w.buf, BLOCK, NULL);
+            const uint8_t *want = expected(&w.now, f, i, &have);
+            if (n > have || (n > 0 && memcmp(w.buf, want, (size_t)n) != 0))
+                w.wrong = "wrong bytes in the same boot";
+        }
+}
+
+static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
+                              const struct floor *must, uint64_t *hits, cm_file **file)
+{
+    static uint8_t got[BLOCK] __attribute__((aligned(4096)));
+    static char text[120];
+    cm_validator v = validator_of(s, f, s->tick);
+    int e = cm_file_open(c, &w.id[f], &v, 0, file);
+    if (e < 0)
+        return "a file cannot be attached";
+    for (unsigned i = 0; i < blocks_of(f); i++) {
+        int64_t have, n = cm_read(*file, block_number(f, i) * BLOCK, got, BLOCK, NULL);
+        const uint8_t *want = expected(s, f, i, &have);
+        *hits += n > 0;
+        if (n < 0 || n > have || memcmp(got, want, (size_t)n) != 0) {
+            snprintf(text, sizeof(text), "wrong bytes: file %d block %u (%lld of %lld bytes)", f, i,
+                     (long long)n, (long long)have);
+            return text;
+        }
+        if (n < must->must[f][i]) {
+            snprintf(text, sizeof(text), "stored block lost: file %d block %u", f, i);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+struct snapshot world_after(const struct snapshot *s, int lost)
+{
+    struct snapshot after = *s;
+    for (int f = 0; f < WRITTEN; f++) {
+        lose(&after.file[f], lost);
+        after.file[f].unsynced = false;
+    }
+    after.tick++;
+    after.boot++;
+    after.boot_tick = after.tick;
+    after.hash = s->hash * 3 + (uint64_t)lost;
+    return after;
+}
+
+/* Syncs are events of the log only where they are a file's; reading alone needs none. */
+static int open_image(bool recover, cm_cache **c)
+{
+    cm_options o = options(&judge_arena);
+    judge_arena.used = 0;
+    return recover && w.rules == RULES_PAGECACHE ? cm_open(w.judge_path, &o, c)
+                                                 : cm_open_memory(w.mapped, w.bytes, &o, c);
+}
+
+/* An emptied pool is used again: what is stored now must not be mixed up with what was there. */
+static const char *store_again(cm_file *c_file, struct floor *closed)
+{
+    static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
+    cm_miss miss;
+    memset(closed->must, 0, sizeof(closed->must));
+    if (cm_read(c_file, 0, buf, BLOCK, &miss) < 0 ||
+        cm_fill(c_file, &miss, w.constant, BLOCK, 0) != 0)
+        return "an emptied pool stores nothing";
+    closed->must[FILE_C][0] = BLOCK;
+    return NULL;
+}
+
+static const char *recover(cm_cache *c, cm_file **file, struct floor *closed)
+{
+    cm_check_report r = { .struct_size = sizeof(r) };
+    const char *wrong = NULL;
+    if (cm_check(c, CM_CHECK_REPAIR, NULL, NULL, &r) < 0)
+        return "the pool cannot be repaired";
+    if (c->emptied)
+        wrong = store_again(file[FILE_C], closed);
+    for (int f = 0; f < FILES && !wrong; f++)
+        if (cm_file_close(file[f]))
+            wrong = "a file cannot be closed";
+    if (!wrong && cm_close(c))
+        wrong = "the pool does not close";
+    return wrong;
+}
+
+/* The first session after a crash. */
+static const char *session(const struct snapshot *now, const struct floor *must,
+                           struct floor *closed, uint64_t *hits)
+{
+    cm_check_report r = { .struct_size = sizeof(r) };
+    const char *wrong = NULL;
+    cm_file *file[FILES];
+    cm_cache *c;
+    int e = open_image(closed != NULL, &c);
+    if (closed) {
+        *closed = *must;
+        closed->clean = true;
+    }
+    if ((e == CM_ENOTPOOL || e == CM_EDAMAGED) && must->unborn)
+        return NULL;
+    if (e)
+        return "the pool does not open";
+    for (int k = 0; k < 2 * FILES && !wrong; k++) /* as attach_all() */
+        if (any_must(must, k % FILES) == (k < FILES))
+            wrong = judge_file(c, now, k % FILES, must, hits, &file[k % FILES]);
+    if (wrong)
+        return wrong;
+    if (cm_check(c, CM_CHECK_METADATA, NULL, NULL, &r) < 0 || (r.bad_headers && !w.damaged))
+        return "damaged headers after a crash";
+    return closed ? recover(c, file, closed) : NULL;
+}
+
+const char *world_judge(unsigned depth, const struct snapshot *now, const struct floor *must,
+                        struct floor *closed, uint64_t *hits)
+{
+    unsigned boot = w.boot, level = rec_level(depth + 1);
+    int64_t wall = w.boot_wall;
+    w.boot = now->boot;
+    w.boot_wall = now->boot_tick * TICK_NS;
+    w.mapped = w.image[depth];
+    rec_begin();
+    const char *wrong = session(now, must, closed, hits);
+    rec_undo();
+    w.mapped = w.pool;
+    rec_level(level);
+    w.boot = boot;
+    w.boot_wall = wall;
+    return wrong;
+}

@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * world_operations.c - the operations that sequences are made of, and how one of them runs,
+ * alone, beside another one, or with something in it that fails.
+ */
+#include "world_parts.h"
+
+#include "protocol/lookup.h"
+#include "media/file_table.h"
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
+int fill(int f, unsigned first, unsigned n)
+{
+    cm_miss miss;
+    uint64_t offset = block_number(f, first) * BLOCK;
+    int64_t got = cm_read(w.file[f], offset, w.buf, (size_t)n * BLOCK, &miss);
+    always(got, "cm_read");
+    if (miss.len == 0)
+        return 0;
+    uint64_t len = (miss.len + BLOCK - 1) / BLOCK * BLOCK;
+    int64_t r = read_origin(&f, miss.offset, w.buf, len);
+    if (r <= 0)
+        return 0;
+    int e = cm_fill(w.file[f], &miss, w.buf, (size_t)r, r % BLOCK ? CM_FILL_EOF : 0);
+    always(e, "cm_fill");
+    return e;
+}
+
+static void op_fill_a0(void)
+{
+    fill(FILE_A, 0, 1);
+}
+static void op_fill_a(void)
+{
+    for (unsigned i = 0; i < 6; i += 2) {
+        fill(FILE_A, i, 2);
+        checkpoint();
+    }
+}
+static void op_fill_b1(void)
+{
+    fill(FILE_B, 1, 1);
+}
+static void op_fill_b_tail(void)
+{
+    fill(FILE_B, 2, 2);
+}
+static void op_fill_z(void);
+int __real_cm_guard_copy(void *dst, const void *src, size_t n);
+int __wrap_cm_guard_copy(void *dst, const void *src, size_t n);
+int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
+{
+    if (rec_load_fails())
+        return CM_EIO;
+    size_t half = w.torn && n == BLOCK ? BLOCK / 2 : 0;
+    int e = __real_cm_guard_copy(dst, src, half);
+    if (half) {
+        uint8_t *buf = w.buf;
+        w.torn = false;
+        w.buf = w.other_buf;
+        op_fill_z();
+        w.buf = buf;
+    }
+    return e ? e
+             : __real_cm_guard_copy((uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
+}
+/* All in one piece there would be no middle. */
+cm_guard_take_fn __wrap_cm_guard_take_choose(void);
+cm_guard_take_fn __wrap_cm_guard_take_choose(void)
+{
+    return NULL;
+}
+/* In pools as small as these every block is in the sample of the curve, and simulating with it what
+ * other pools would serve, in DRAM alone, would be 40 % of the time. */
+void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed);
+void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed)
+{
+    (void)c, (void)k, (void)again, (void)missed;
+}
+/* A block is evicted, and its slot filled again, while it is copied. */
+static void op_read_torn(void)
+{
+    static uint8_t want[BLOCK] __attribute__((aligned(4096)));
+    w.cache->opts.verify = CM_VERIFY_NEVER;
+    for (uint64_t s = 0; s < POOL_SLOTS; s++) /* reads before this one make it no worse a victim */
+        cm_ring_set(&w.cache->policy.ring, s, 0);
+    w.torn = true;
+    int64_t n = cm_read(w.file[FILE_A], 0, w.buf, BLOCK, NULL);
+    w.torn = false;
+    w.cache->opts.verify = CM_VERIFY_ALWAYS;
+    always(n, "cm_read");
+    origin_of(&w.now, FILE_A, 0, want, BLOCK);
+    if (memcmp(w.buf, want, (size_t)n) != 0)
+        always(CM_EIO, "a torn copy");
+}
+static void op_read_a(void)
+{
+    always(cm_read(w.file[FILE_A], 0, w.buf, 6 * BLOCK, NULL), "cm_read");
+}
+static void churn(unsigned first, unsigned end)
+{
+    int f = FILE_C;
+    for (unsigned i = first; i < end; i++) {
+        if (w.beside) /* would wait for the outer one's flight, which is this very thread's */
+            fill(f, i, 1);
+        else
+            always(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
+        checkpoint();
+    }
+}
+void op_churn_low(void)
+{
+    churn(0, 16);
+}
+void op_churn_high(void)
+{
+    churn(16, 40);
+}
+/* As many as fit beside A's first block. */
+static void op_crowd(void)
+{
+    for (unsigned i = 0; i < 15; i++) {
+        fill(FILE_Z, i, 1);
+        checkpoint();
+    }
+}
+static void op_fill_z(void)
+{
+    fill(FILE_Z, 15, 1);
+}
+void op_overflow(void)
+{
+    for (unsigned i = 0; i < Z_BLOCKS; i++) {
+        fill(FILE_Z, i, 1);
+        checkpoint();
+    }
+}
+
+static void write_a(uint64_t offset, uint64_t len)
+{
+    ofile_write(&w.now.file[FILE_A], &w.rng, w.now.tick, offset, len);
+    mark();
+}
+
+static void write_bracket(uint64_t offset, uint64_t len, bool validate)
+{
+    cm_bracket k;
+    must(cm_write_begin(w.file[FILE_A], offset, len, &k), "cm_write_begin");
+    write_a(offset, len);
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_write_end(w.file[FILE_A], &k, validate ? &v : NULL), "cm_write_end");
+}
+static void op_write_adopt(void)
+{
+    write_bracket(100, 50, true);
+}
+static void op_write_plain(void)
+{
+    write_bracket(0, 2 * BLOCK, false);
+}
+static void op_begin(void)
+{
+    if (w.bracket)
+        return;
+    must(cm_write_begin(w.file[FILE_A], BLOCK, BLOCK, &w.open), "cm_write_begin");
+    w.bracket = true;
+    w.written = false;
+}
+static void op_write_open(void)
+{
+    if (w.bracket && !w.written)
+        write_a(BLOCK, BLOCK);
+    w.written = w.bracket;
+}
+void end_open(bool validate)
+{
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    if (w.bracket)
+        must(cm_write_end(w.file[FILE_A], &w.open, validate ? &v : NULL), "cm_write_end");
+    w.bracket = false;
+}
+static void op_end_adopt(void)
+{
+    end_open(true);
+}
+static void op_end_plain(void)
+{
+    end_open(false);
+}
+static void op_append(void)
+{
+    cm_bracket k;
+    struct ofile *o = &w.now.file[FILE_A];
+    if (o->size + 600 > o->max)
+        return;
+    must(cm_write_begin(w.file[FILE_A], CM_APPEND, 600, &k), "append");
+    write_a(o->size, 600);
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_write_end(w.file[FILE_A], &k, &v), "cm_write_end");
+}
+static void truncate_a(uint64_t size)
+{
+    cm_bracket k;
+    must(cm_truncate_begin(w.file[FILE_A], size, &k), "cm_truncate_begin");
+    ofile_truncate(&w.now.file[FILE_A], w.now.tick, size);
+    mark();
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_write_end(w.file[FILE_A], &k, &v), "cm_write_end");
+}
+static void op_shrink(void)
+{
+    truncate_a(BLOCK + 100);
+}
+static void op_grow(void)
+{
+    truncate_a(5 * BLOCK);
+}
+static void op_large(void)
+{
+    cm_bracket k;
+    must(cm_write_begin(w.file[FILE_A], 0, UINT64_C(65) << 20, &k), "large");
+    write_a(0, 10);
+    must(cm_write_end(w.file[FILE_A], &k, NULL), "cm_write_end");
+}
+static void op_sync(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
+    ofile_sync(&w.now.file[FILE_A]);
+    mark();
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_sync_end(w.file[FILE_A], &s, 1, &v), "cm_sync_end");
+}
+/* A bracket that begins and ends while the sync runs: the sync proves nothing about it. */
+static void op_sync_beside(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
+    ofile_sync(&w.now.file[FILE_A]);
+    mark();
+    write_bracket(200, 20, false);
+    must(cm_sync_end(w.file[FILE_A], &s, 1, NULL), "cm_sync_end");
+}
+static void op_write_sync(void)
+{
+    write_bracket(0, 2 * BLOCK, false);
+    checkpoint();
+    w.now.tick++; /* or the validator would be racy, and prove nothing after a crash */
+    op_sync();
+}
+static void op_sync_failed(void)
+{
+    cm_sync s;
+    must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
+    must(cm_sync_end(w.file[FILE_A], &s, 0, NULL), "cm_sync_end");
+}
+/* Somebody else writes B. Fills read before are void from the moment it is known; between the
+ * change and that moment nothing is promised, so the two are one step here. */
+static void foreign_write_b(void)
+{
+    w.now.tick++;
+    ofile_write(&w.now.file[FILE_B], &w.rng, w.now.tick, 10, 50);
+    w.now.tick++;
+}
+/* The same, and no stamp shows it: only the caller knows. */
+static void rewrite_b(void)
+{
+    struct ofile *o = &w.now.file[FILE_B];
+    ofile_write(o, &w.rng, o->stamp, 0, 2 * BLOCK);
+    ofile_sync(o);
+    mark();
+}
+static void op_invalidate(void)
+{
+    must(cm_invalidate(w.file[FILE_B], 0, BLOCK), "cm_invalidate");
+    foreign_write_b();
+    mark();
+}
+static void op_revalidate_b(void)
+{
+    foreign_write_b();
+    cm_validator v = validator_of(&w.now, FILE_B, w.now.tick);
+    mark();
+    must(cm_file_revalidate(w.file[FILE_B], &v), "cm_file_revalidate");
+}
+static void op_revalidate_a(void)
+{
+    w.now.tick++;
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    must(cm_file_revalidate(w.file[FILE_A], &v), "cm_file_revalidate");
+}
+static void op_forget_a(void)
+{
+    must(cm_forget(w.cache, &w.id[FILE_A]), "cm_forget");
+}
+static void op_rewrite_b(void)
+{
+    cm_sync s;
+    must(cm_invalidate(w.file[FILE_B], 0, 2 * BLOCK), "cm_invalidate");
+    rewrite_b();
+    must(cm_sync_begin(w.file[FILE_B], &s), "cm_sync_begin");
+    must(cm_sync_end(w.file[FILE_B], &s, 1, NULL), "cm_sync_end");
+}
+static void op_forget_b(void)
+{
+    must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
+    rewrite_b();
+}
+static void detach(int f)
+{
+    must(cm_file_close(w.file[f]), "cm_file_close");
+    w.file[f] = NULL;
+}
+void forget_closed_b(void)
+{
+    must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
+    rewrite_b();
+}
+static void op_forget_closed(void)
+{
+    detach(FILE_B);
+    forget_closed_b();
+    attach(FILE_B, false);
+}
+static void op_reattach(void)
+{
+    if (w.bracket)
+        return;
+    detach(FILE_A);
+    attach(FILE_A, true);
+}
+void visit(uint64_t stranger)
+{
+    cm_file_id id = { STRANGERS, stranger };
+    cm_validator v = { .size = 1, .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
+    cm_file *f;
+    must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
+    must(cm_file_close(f), "cm_file_close");
+}
+static bool has_record(const cm_file_id *id)
+{
+    struct cm_record_set b;
+    bool found = false;
+    cm_record_load(&w.cache->media, id, &b);
+    for (unsigned i = 0; i < b.n; i++)
+        found |= cm_record_names(&b, i, id);
+    return found;
+}
+/* Others come, until one of them is given the record of a file that is not open. Not for ever: a
+ * record that tells of a failed sync stays. */
+static void push_out(const cm_file_id *id)
+{
+    for (uint64_t i = 1000; has_record(id) && i < 1200; i++) { /* all have the same two buckets */
+        visit(i);
+        checkpoint();
+    }
+}
+static void op_evict_a(void)
+{
+    if (w.bracket)
+        return;
+    detach(FILE_A);
+    checkpoint();
+    push_out(&w.id[FILE_A]);
+    attach(FILE_A, true);
+}
+static void op_evict_b(void)
+{
+    detach(FILE_B);
+    checkpoint();
+    push_out(&w.id[FILE_B]);
+    forget_closed_b();
+    attach(FILE_B, false);
+}
+static void op_offline(void)
+{
+    detach(FILE_B);
+    foreign_write_b();
+    mark();
+    attach(FILE_B, false);
+}
+static void op_abort(void)
+{
+    must(cm_file_abort(w.file[FILE_A]), "cm_file_abort");
+    w.bracket = false;
+}
+
+/* From here on another thread does everything. */
+static void op_thread(void)
+{
+    cm_plat_thread()->number++;
+}
+/* A's first block is found to be damaged. */
+static void op_drop(void)
+{
+    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[FILE_A])->incarnation, 0);
+    struct cm_header h;
+    uint64_t slot;
+    uint32_t valid;
+    bool busy;
+    enum cm_found r = cm_lookup_pin(w.cache, &k, &slot, &valid, &busy);
+    if (r != CM_FOUND_HIT && r != CM_FOUND_BUFFERED)
+        return;
+    cm_lookup_unpin(w.cache, slot);
+    if (slot >= POOL_SLOTS) /* it waits in DRAM */
+        return;
+    if (cm_slot_header(&w.cache->media, slot, &h) == CM_SLOT_HIT)
+        cm_step_drop(w.cache, slot, &k, h.w0);
+}
+static void op_check(void)
+{
+    cm_check_report c = { .struct_size = sizeof(c) };
+    must(cm_check(w.cache, 0, NULL, NULL, &c), "cm_check");
+}
+static void op_repair(void)
+{
+    cm_check_report c = { .struct_size = sizeof(c) };
+    must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
+}
+static void op_many_files(void)
+{
+    for (uint64_t i = 1; i <= 10; i++)
+        visit(i);
+}
+static void op_pin(void)
+{
+    cm_iovec iov[4];
+    cm_pins pins;
+    int n;
+    must(cm_pin_range(w.file[FILE_A], 0, 2 * BLOCK, iov, 4, &n, &pins, NULL), "cm_pin_range");
+    op_churn_low();
+    if (pins.n)
+        must(cm_unpin(&pins), "cm_unpin");
+}
+
+/* The next operation runs at the n-th fence of the one after it, in another thread. */
+static void beside_at(unsigned n)
+{
+    w.arm = n;
+    w.inner = NULL;
+}
+static void op_beside_1(void)
+{
+    beside_at(1);
+}
+static void op_beside_2(void)
+{
+    beside_at(2);
+}
+static void op_beside_3(void)
+{
+    beside_at(3);
+}
+
+static const struct {
+    const char *name;
+    void (*op)(void);
+    enum { PLAIN, ALONE, FORGETS, ARMS } kind; /* ALONE, FORGETS: not beside another one */
+} ops[] = {
+    { "fill-a0", op_fill_a0, PLAIN },
+    { "fill-a", op_fill_a, PLAIN },
+    { "fill-b1", op_fill_b1, PLAIN },
+    { "fill-b-tail", op_fill_b_tail, PLAIN },
+    { "read-a", op_read_a, PLAIN },
+    { "churn-low", op_churn_low, PLAIN },
+    { "churn-high", op_churn_high, PLAIN },
+    { "overflow", op_overflow, PLAIN },
+    { "write-adopt", op_write_adopt, PLAIN },
+    { "write-plain", op_write_plain, PLAIN },
+    { "begin", op_begin, PLAIN },
+    { "write-open", op_write_open, PLAIN },
+    { "end-adopt", op_end_adopt, PLAIN },
+    { "end-plain", op_end_plain, PLAIN },
+    { "append", op_append, PLAIN },
+    { "shrink", op_shrink, PLAIN },
+    { "grow", op_grow, PLAIN },
+    { "large", op_large, PLAIN },
+    { "sync", op_sync, PLAIN },
+    { "sync-beside", op_sync_beside, PLAIN },
+    { "sync-failed", op_sync_failed, PLAIN },
+    { "invalidate", op_invalidate, PLAIN },
+    { "revalidate-a", op_revalidate_a, PLAIN },
+    { "revalidate-b", op_revalidate_b, PLAIN },
+    { "forget-a", op_forget_a, PLAIN },
+    { "forget-closed", op_forget_closed, FORGETS },
+    { "reattach", op_reattach, ALONE },
+    { "offline", op_offline, ALONE },
+    { "abort", op_abort, ALONE },
+    { "close", op_close, ALONE },
+    { "process-crash", op_process_crash, ALONE },
+    { "check", op_check, PLAIN },
+    { "repair", op_repair, PLAIN },
+    { "many-files", op_many_files, PLAIN },
+    { "pin", op_pin, PLAIN },
+    { "write-sync", op_write_sync, PLAIN },
+    { "forget-b", op_forget_b, PLAIN },
+    { "rewrite-b", op_rewrite_b, PLAIN },
+    { "format", op_format, ALONE },
+    { "damage-repair", op_damage_repair, ALONE },
+/* From here on: not in all sequences up to a length, they would cost too much. */
+#define RARE_OPS 13
+    { "fill-z", op_fill_z, PLAIN },
+    { "drop", op_drop, PLAIN },
+    { "crowd", op_crowd, PLAIN },
+    { "thread", op_thread, PLAIN },
+    { "read-torn", op_read_torn, ALONE },
+    { "close-unsynced", op_close_unsynced, ALONE },
+    { "write-back-failed", op_write_back_failed, ALONE },
+    { "power-cut", op_power_cut, ALONE },
+    { "evict-a", op_evict_a, ALONE },
+    { "evict-b", op_evict_b, FORGETS },
+    { "beside-1", op_beside_1, ARMS },
+    { "beside-2", op_beside_2, ARMS },
+    { "beside-3", op_beside_3, ARMS },
+};
+
+unsigned world_ops(void)
+{
+    return sizeof(ops) / sizeof(*ops);
+}
+
+unsigned world_usual_ops(void)
+{
+    return world_ops() - RARE_OPS;
+}
+
+const char *world_op_name(unsigned op)
+{
+    return ops[op].name;
+}
+
+/* Would another thread have to wait? */
+static bool locked(void)
+{
+    const cm_cache *c = w.cache;
+    uint32_t any = c->files_lock.word | c->super.lock.word | c->policy.ring.lock.word;
+    for (uint64_t s = 0; s < c->media.geo.stripes; s++)
+        any |= c->stripes[s].lock.word;
+    for (int f = 0; f < FILES; f++)
+        any |= cm_object_of(w.file[f])->lock.word;
+    return any != 0;
+}
+
+static void run_inner(void)
+{
+    void (*inner)(void) = w.inner;
+    uint8_t *buf = w.buf;
+    struct cm_plat_thread *t = cm_plat_thread(), outer = *t;
+    w.inner = NULL;
+    rec_at_fence(0, NULL);
+    w.buf = w.other_buf;
+    t->number++;
+    t->callback = NULL;
+    w.beside = true;
+    inner();
+    w.beside = false;
+    *t = outer;
+    w.buf = buf;
+}
+
+static void at_fence(void)
+{
+    if (!locked()) /* else it waits, at least until the next fence */
+        run_inner();
+}
+
+void world_op(unsigned op)
+{
+    w.tangled = false;
+    w.forgets = ops[op].kind == FORGETS;
+    if (ops[op].kind == ALONE || w.forgets)
+        w.arm = 0;
+    if (w.arm == 0 || ops[op].kind == ARMS) {
+        ops[op].op();
+        return;
+    }
+    if (!w.inner) {
+        w.inner = ops[op].op;
+        return;
+    }
+    w.tangled = true;
+    rec_at_fence(w.arm, at_fence);
+    w.arm = 0;
+    ops[op].op();
+    if (w.inner)
+        run_inner();
+    rec_at_fence(0, NULL);
+}
+
+bool world_op_failing(unsigned op, unsigned n)
+{
+    if (w.arm != 0 || ops[op].kind == ARMS) { /* nobody gives up with another one beside him */
+        world_op(op);
+        return false;
+    }
+    rec_fail_at(n);
+    w.failing = true;
+    if (setjmp(w.give_up) == 0)
+        world_op(op);
+    w.failing = false;
+    bool failed = rec_failed();
+    rec_fail_at(0);
+    if (!failed)
+        return false;
+    if (!w.cache)
+        open_or_format(ops[op].op == op_format);
+    for (int f = 0; f < FILES; f++) {
+        if (!w.file[f])
+            attach(f, f == FILE_A);
+        w.vague[f] = true;
+    }
+    return true;
+}
+
+const char *world_wrong(void)
+{
+    return w.wrong;
+}
+
+bool world_tangled(void)
+{
+    return w.tangled;
+}

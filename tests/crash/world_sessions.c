@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * world_sessions.c - how sessions end: by a close, with the process, with the power, by a
+ * format; and what the next one finds.
+ */
+#include "world_parts.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "protocol/fill_buffered.h"
+#include "protocol/lookup.h"
+#include "media/file_table.h"
+
+/* What was cached durably is there in the next session. */
+static void open_warm(const struct floor *before)
+{
+    live_arena.used = 0;
+    open_pool(before);
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
+                                        block_number(f, i));
+            if (cm_lookup_cached(w.cache, &k) < before->must[f][i] && !rec_failed())
+                w.wrong = "a stored block is lost in the next session";
+        }
+}
+static void close_pool(void)
+{
+    cm_cache *c = w.cache;
+    gone();
+    must(cm_close(c), "cm_close");
+}
+/* What waits in DRAM goes to the pool first, which may evict others. */
+static void settle(void)
+{
+    end_open(false);
+    checkpoint();
+    cm_fill_buffered_drain(w.cache);
+    checkpoint();
+}
+void op_close(void)
+{
+    settle();
+    close_pool();
+    struct floor closed = w.floors[w.checkpoints - 1];
+    closed.clean = true;
+    checkpoint();
+    w.floors[w.checkpoints - 1] = closed;
+    open_warm(&closed);
+}
+/* The same, and the system cannot write the pool back. Without syncs (DAX) it is the same. */
+void op_close_unsynced(void)
+{
+    settle();
+    if (w.rules == RULES_PAGECACHE)
+        rec_fail_at(1);
+    (void)cm_close(w.cache);
+    rec_fail_at(0);
+    gone();
+    checkpoint();
+    live_arena.used = 0;
+    open_pool(&nothing);
+}
+void op_process_crash(void)
+{
+    struct floor before;
+    world_floor(&before);
+    cm_plat_file_close(&w.cache->file); /* the system drops its lock */
+    gone();
+    open_warm(&before);
+}
+
+uint32_t world_choice(struct rng *rng, uint64_t bias, uint32_t choices)
+{
+    uint32_t choice = (uint32_t)rng_below(rng, choices);
+    return bias && rng_below(rng, 4) ? (bias == 1 ? 0 : choices - 1) : choice;
+}
+
+/* The pool becomes what it may be when only a part of what is in doubt reached the media. `pages`:
+ * of most pages all of it or nothing. */
+static void lose_writes(struct rng *rng, bool pages)
+{
+    size_t n;
+    const struct doubt *d = rep_doubts(&n);
+    rng->s = w.seed ^ rep_hash_guaranteed();
+    for (size_t i = 0; i < n; i++)
+        rng->s ^= rep_hash_choice(i, d[i].choices - 1);
+    uint64_t bias = rng_below(rng, 3), seed = rng->s;
+    rep_image_begin(w.pool);
+    for (size_t i = 0; i < n; i++) {
+        struct rng page = { seed + d[i].at / BLOCK * UINT64_C(0x9e3779b97f4a7c15) };
+        uint64_t how = pages ? rng_below(&page, 3) : 2;
+        uint32_t choice = how == 0   ? 0
+                          : how == 1 ? d[i].choices - 1
+                                     : world_choice(rng, bias, d[i].choices);
+        rep_choose(w.pool, i, choice);
+    }
+    rep_reset();
+    memset(w.unsure, 0, sizeof(w.unsure)); /* what is there now is durable */
+}
+
+/* The pool becomes what a power cut may leave of it, and so does the origin. */
+static void lose_power(void)
+{
+    struct rng rng;
+    lose_writes(&rng, false);
+    for (int f = 0; f < WRITTEN; f++)
+        ofile_power_cut(&w.now.file[f], &rng);
+    w.now.boot_tick = ++w.now.tick;
+    w.boot_wall = w.now.boot_tick * TICK_NS;
+    w.boot = ++w.now.boot;
+    cm_plat_thread()->number++;
+    mark();
+}
+/* The process crashes, and the system could not write the pool back: it drops what did not reach
+ * the media, and says so at the next sync, once. Who gets an error from the open tries again.
+ * Without syncs (DAX) it is a crash of the process. */
+void op_write_back_failed(void)
+{
+    if (w.rules != RULES_PAGECACHE) {
+        op_process_crash();
+        return;
+    }
+    struct rng rng;
+    cm_plat_file_close(&w.cache->file);
+    gone();
+    lose_writes(&rng, true);
+    live_arena.used = 0;
+    rec_fail_at(1);
+    int e = open_cache();
+    rec_fail_at(0);
+    if (e) {
+        live_arena.used = 0;
+        e = open_cache();
+    }
+    must(e, "open after the error");
+    attach_all(&nothing);
+    look_at_all(); /* the images of this boot are not judged: another one empties the pool */
+}
+void op_power_cut(void)
+{
+    struct floor before;
+    world_floor(&before);
+    if (w.rules == RULES_PAGECACHE)
+        memset(&before, 0, sizeof(before));
+    cm_plat_file_close(&w.cache->file);
+    gone();
+    lose_power();
+    open_warm(&before);
+    if (w.rules == RULES_PAGECACHE && !w.cache->emptied && !rec_failed())
+        w.wrong = "a pool in the page cache is kept after a power cut";
+}
+static void format(void)
+{
+    checkpoint();
+    w.floors[w.checkpoints - 1].unborn = true; /* until it is done, there may be no pool */
+    if (w.rules == RULES_PAGECACHE) {
+        cm_create_options o = CM_CREATE_OPTIONS_INIT;
+        o.size = w.bytes;
+        rec_media(0, w.bytes, 0); /* a new file */
+        (void)unlink(w.path);     /* gone where creating it failed */
+        must(cm_create(w.path, &o), "cm_create");
+    } else {
+        must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
+    }
+    checkpoint();
+}
+/* The pool is formatted over an old one. */
+void op_format(void)
+{
+    end_open(false);
+    close_pool();
+    format();
+    live_arena.used = 0;
+    open_pool(&nothing);
+}
+static void damage(uint64_t offset, uint64_t value)
+{
+    rec_media(offset, 8, value);
+    w.damaged++;
+}
+/* The media damages headers, cells and records of files that are not attached; then repair. */
+void op_damage_repair(void)
+{
+    const struct cm_media *m = &w.cache->media;
+    const struct cm_geometry *g = &m->geo;
+    struct cm_key k = cm_key_of(m, cm_object_of(w.file[FILE_A])->incarnation, 0);
+    cm_check_report c = { .struct_size = sizeof(c) };
+    unsigned before = w.damaged;
+    struct cm_cells cells;
+    struct cm_header h;
+    must(cm_index_load(m, &k, 0, &cells), "cells");
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+        uint64_t slot = cm_cell_slot(cells.cell[i]);
+        if (cells.cell[i] == 0)
+            damage(g->index_offset + (k.place.bucket[0] * CM_BUCKET_CELLS + i) * 8,
+                   (UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+        else if (slot < g->slots && cm_slot_header(m, slot, &h) == CM_SLOT_HIT)
+            damage(g->header_offset + slot * sizeof(h) + offsetof(struct cm_header, xxh3), ~h.xxh3);
+    }
+    for (uint64_t p = 0; p < g->record_buckets * CM_RECORD_WAYS; p++) {
+        struct cm_record r;
+        bool whole;
+        must(cm_record_at(m, p, &r, &whole), "record");
+        if (whole && r.id.hi == STRANGERS)
+            damage(g->record_offset + p * sizeof(r) + offsetof(struct cm_record, size), ~r.size);
+    }
+    checkpoint();
+    must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
+    /* What an emptied pool without DAX has of headers that do not check counts as left over. */
+    bool emptied = w.rules == RULES_PAGECACHE && w.cache->super.now.epoch > 1;
+    if (c.dropped < w.damaged - before && !emptied)
+        must(CM_EDAMAGED, "damage that repairing does not see");
+}
+static bool cached_for_sure(const struct cm_key *k)
+{
+    const struct cm_media *m = &w.cache->media;
+    const struct cm_geometry *g = &m->geo;
+    struct cm_cells cells;
+    struct cm_header h;
+    must(cm_index_load(m, k, 0, &cells) | cm_index_load(m, k, 1, &cells), "cells");
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        uint64_t slot = cm_cell_slot(cells.cell[i]);
+        uint64_t cell =
+            (k->place.bucket[i / CM_BUCKET_CELLS] * CM_BUCKET_CELLS + i % CM_BUCKET_CELLS) * 8;
+        if (cm_index_match(m, k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
+            cm_slot_is(&h, k) && !rep_doubtful(g->index_offset + cell, 8) &&
+            !rep_doubtful(g->header_offset + slot * sizeof(h), sizeof(h)))
+            return true;
+    }
+    return false;
+}
+
+void world_trust_durable(void)
+{
+    for (int f = 0; f < FILES; f++)
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
+                                        block_number(f, i));
+            if (cm_lookup_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
+                w.unsure[f][i] = true;
+        }
+}
+
+void open_or_format(bool unborn)
+{
+    live_arena.used = 0;
+    int e = open_cache();
+    if (unborn && e) {
+        format();
+        live_arena.used = 0;
+        e = open_cache();
+    }
+    must(e, "open after a crash");
+}
+
+void world_die(uint64_t m, bool unborn, bool power)
+{
+    if (w.cache)
+        world_trust_durable();
+    w.arm = 0;
+    cm_plat_thread()->number++;
+    copy_snapshot(&w.now, &w.past[m]);
+    mark(); /* the last one again, whatever the rest of the operation would have done */
+    if (power)
+        lose_power();
+    if (w.cache)
+        cm_plat_file_close(&w.cache->file); /* the system drops its lock */
+    gone();
+    open_or_format(unborn);
+    if (w.forgets)
+        forget_closed_b();
+    attach_all(&nothing);
+}
