@@ -290,6 +290,7 @@ also tool bash "$here/tool/tool-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
 # These, too.
 also mount-devices bash "$here/mount/devices-test.sh" "$b"
+also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
 also mount-sync bash "$here/mount/sync-test.sh" "$b"
 also mount-far bash "$here/mount/far-test.sh" "$b"
 [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
@@ -316,7 +317,8 @@ asan=''
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
   if [ "$asan" ]; then
-    also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next mostly wait
+    also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
+    also asan/mount-sessions bash "$here/mount/sessions-test.sh" "$b-asan"
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
     core_suites "$b-asan" asan/ 100000 5 short
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"

@@ -18,10 +18,8 @@ if [ $is_root = 0 ] || [ $has_below = 0 ]; then
   summary
   exit 0
 fi
-has() { command -v "$1" >/dev/null 2>&1; }
 # One that other users may run, too.
 python=$(PATH=/usr/bin:/usr/local/bin:$PATH command -v python3 || :)
-same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
 
 # ---- Handles ------------------------------------------------------------------------------------
 

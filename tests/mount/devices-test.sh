@@ -19,14 +19,6 @@ if [ $is_root = 0 ] || ! losetup -f >/dev/null 2>&1; then
   summary
   exit 0
 fi
-has() { command -v "$1" >/dev/null 2>&1; }
-same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
-fails() {
-  if "$@" >/dev/null 2>&1; then
-    echo "succeeded: $*" >&2
-    return 1
-  fi
-}
 points=
 taken=
 whole=$org # one check mounts on a part of it

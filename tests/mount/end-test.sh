@@ -74,7 +74,6 @@ end_storing() {
   wait $storing 2>/dev/null || status=$?
   storing=
 }
-same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
 stored() { python3 "$work/stored.py" "$1" "$work/stored"; }
 
 # mapped NAME MODE WANTED_STATUS COMMAND...: the mount is ended by COMMAND while a program has

@@ -119,3 +119,21 @@ check() {
     fail "$name" "status $rc; $(tail -n 3 "$work/err" | tr '\n' ' ')"
   fi
 }
+
+has() { command -v "$1" >/dev/null 2>&1; }
+# need NAME PROGRAM...: false, with a line, when one is missing
+need() {
+  local name=$1 p
+  shift
+  for p in "$@"; do
+    has "$p" || { skip "$name" "no $p"; return 1; }
+  done
+}
+need_root() { [ $is_root = 1 ] || { skip "$1" "needs root"; return 1; }; }
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
+fails() {
+  if "$@" >/dev/null 2>&1; then
+    echo "succeeded: $*" >&2
+    return 1
+  fi
+}

@@ -141,7 +141,7 @@ MUTANTS = [
        NUMBER, '    if ((limits & ST_NODEV) && (S_ISBLK', '    if (0 && (S_ISBLK'),
     _m('noexec below', 'programs of a noexec mount below run', 'devices', '^flags of mounts below$',
        OPEN, 'executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0', 'executes && false ? EACCES : 0'),
-    _m('root of elsewhere', 'root of another PID namespace has all capabilities', 'mount', '^another PID namespace$',
+    _m('root of elsewhere', 'root of another PID namespace has all capabilities', 'sessions', '^another PID namespace$',
        CREDS, 'ctx->uid == 0 && ctx->pid > 0 ? all_caps', 'ctx->uid == 0 ? all_caps'),
     _m('many groups', 'the first thousand groups of a caller count', 'mount', '^many groups$',
        CREDS, '    for (p = c->groups ? p + 8 : NULL; p; p = end) {\n',
@@ -162,7 +162,7 @@ MUTANTS = [
     _m('capabilities of nosuid', 'security.capability of a nosuid mount below is shown', 'devices',
        '^flags of mounts below(, as shown)?$',
        ATTR, '((atomic_load(&i->no_caps) && !i->linked) || (i->limits & ST_NOSUID))', 'atomic_load(&i->no_caps)'),
-    _m('name of the volume', '--volume-id is not part of the identity', 'mount', '^--volume-id',
+    _m('name of the volume', '--volume-id is not part of the identity', 'sessions', '^--volume-id',
        CACHE, '        o.volume_id = mnt.opt.volume_id;\n', '        o.volume_id = NULL;\n'),
     _m('generation', 'an inode\'s generation is always 0', 'bare', '^files opened by handle$',
        INODE, '    e->generation = i->generation;\n', '    e->generation = 0;\n'),
@@ -193,7 +193,7 @@ MUTANTS = [
        MAIN, '    return rc < 0 ? EXIT_RUNTIME : 0;\n', '    return 0;\n'),
     _m('last moment', 'nobody notes until when the name was ours', 'end', '^written just before SIGTERM',
        MAIN, '    (void)place_still_ours(); /* the last moment at which it was */\n', ''),
-    _m('two volumes', 'a volume that is not cached for its twin is not named', 'mount', '^two volumes of one identity',
+    _m('two volumes', 'a volume that is not cached for its twin is not named', 'sessions', '^two volumes of one identity',
        CACHE, '        say_clone(i);\n', '        (void)say_clone;\n'),
     _m('holes in mappings', 'SEEK_DATA asks the origin about what a mapping may have', 'mount',
        '^SEEK_DATA of what is stored in a mapping$',
@@ -231,9 +231,9 @@ MUTANTS = [
        ATTR, '            if (!may)\n                continue;\n', ''),
 
     # Trouble with the pool
-    _m('look at the pool', 'nobody looks whether the pool was truncated', 'mount', '^pool truncated to half',
+    _m('look at the pool', 'nobody looks whether the pool was truncated', 'sessions', '^pool truncated to half',
        KEEPER, '    cm_get_info(mnt.cache, &info);\n}\n', '    (void)info;\n}\n'),
-    _m('status of the pool', 'a pool that was lost is no reason for a status', 'mount', '^pool truncated to half',
+    _m('status of the pool', 'a pool that was lost is no reason for a status', 'sessions', '^pool truncated to half',
        MAIN, '    return rc < 0 || !cache_on() ? EXIT_POOL : 0;', '    return 0;'),
 
     # A failed fsync
@@ -287,7 +287,7 @@ MUTANTS = [
        OPEN, '    atomic_store(&h->fresh, incarnation);\n', '    atomic_store(&h->fresh, incarnation);\n    handle_in_use(h);\n'),
     _m('start alone', 'two start on one directory at once', 'bare', '^two that start at once$',
        PLACE, '    one_at_a_time(dir);\n', ''),
-    _m('caller\'s namespace', 'root of another user namespace has the mount\'s capabilities', 'mount', '^another user namespace$',
+    _m('caller\'s namespace', 'root of another user namespace has the mount\'s capabilities', 'sessions', '^another user namespace$',
        CREDS, '            c->caps = all_caps & CHECKED_BEFORE; /* what', '            (void)0; /* what'),
 
     _m('loss told for good', 'who opens the file is told of a loss that users know', 'sync',
@@ -316,7 +316,7 @@ MUTANTS = [
        OPEN, '    fi->direct_io = h->appends;', '    fi->direct_io = false;'),
     _m('append-only, in place', 'a write to a place goes to the end of an append-only file', 'mount', '^append-only files$',
        WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
-    _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'mount', '^shared',
+    _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'sessions', '^shared',
        OPEN, 'O_NOCTTY |\n                      O_NONBLOCK)) |', 'O_NOCTTY)) |'),
     _m('limit of the starter', 'a file size limit of the starter counts for all', 'mount',
        '^a file size limit( that the mount may take away)?$',

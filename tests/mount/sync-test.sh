@@ -37,7 +37,6 @@ mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=0 "$small/image"
 mount -o loop "$small/image" "$org" 2>"$work/err" ||
   { skip "failing fsync" "no loop device: $(head -n 1 "$work/err")"; summary; exit 0; }
 
-same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'" >&2; return 1; }; }
 fill_up() { dd if=/dev/zero of="$small/full" bs=64k status=none 2>/dev/null || :; }
 # Written back, and lost: dirty pages of FILE in the page cache that nobody has synced.
 lose() { dd if=/dev/urandom of="$1" bs=64k count=16 conv=notrunc status=none; }

@@ -1,0 +1,364 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# sessions-test.sh - cachemax-mount from one mount to the next: what is warm, whose volume it is, a pool
+# that is lost, other users, other namespaces.
+#
+# Usage: sessions-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed. Works below $TMPDIR, needs 300 MiB there and
+# 100 MiB in /dev/shm; checks of other users and of the origin beneath the mount need root.
+
+set -u
+build=${1:?usage: sessions-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+# ---- Sessions ---------------------------------------------------------------------------------
+
+# Reads FILE twice past the kernel's pages; says how many of its blocks hit the second time.
+hits_of() {
+  local before after
+  dd if="$1" of=/dev/null bs=128k iflag=direct status=none
+  before=$(stat_of hit_blocks)
+  dd if="$1" of=/dev/null bs=128k iflag=direct status=none
+  after=$(stat_of hit_blocks)
+  echo $((after - before))
+}
+
+end_by() { # NAME SIGNAL|-
+  local name=$1
+  if [ "$2" = - ]; then fusermount3 -u "$org"; else kill -"$2" "$mount_pid"; fi
+  wait_mount
+  if [ "$status" != 0 ]; then
+    fail "$name leaves a clean pool" "exit status $status: $(tail -n 1 "$work/log")"
+  elif mountpoint -q "$org"; then
+    fail "$name leaves a clean pool" "still mounted"
+  elif ! is_clean; then
+    fail "$name leaves a clean pool" "$("$cm" info "$pool" | grep state)"
+  else
+    ok "$name leaves a clean pool"
+  fi
+}
+
+warm() { # NAME WANTED_BLOCKS FILE: one read after a mount hits
+  local before after
+  before=$(stat_of hit_blocks)
+  dd if="$3" of=/dev/null bs=128k iflag=direct status=none
+  after=$(stat_of hit_blocks)
+  if [ $((after - before)) -ge "$2" ]; then ok "$1 ($((after - before)) blocks hit)"; else
+    fail "$1" "$((after - before)) of $2 blocks hit"; fi
+}
+
+# A block that is missing is one miss, although two threads of the mount look for it.
+counted_once() { # FILE BLOCKS
+  local missed hit
+  missed=$(stat_of miss_blocks) hit=$(stat_of hit_blocks)
+  dd if="$1" of=/dev/null bs=128k iflag=direct status=none
+  missed=$(($(stat_of miss_blocks) - missed)) hit=$(($(stat_of hit_blocks) - hit))
+  if [ $((missed + hit)) = "$2" ]; then ok "every block that is read counts once"; else
+    fail "every block that is read counts once" "$missed misses and $hit hits of $2 blocks"; fi
+}
+
+sessions() {
+  head -c 4194304 /dev/urandom > "$org/w"
+  counted_once "$org/w" 1024
+  cp "$org/w" "$ref/w"
+  local n
+  n=$(hits_of "$org/w")
+  n=$(hits_of "$org/w")
+  if [ "$n" -ge 1000 ]; then ok "reading again hits ($n of 1024 blocks)"; else
+    fail "reading again hits" "$n of 1024 blocks"; fi
+  end_by "fusermount3 -u" -
+  do_mount || return
+  warm "warm after unmount, though just written" 1000 "$org/w"
+  chmod 600 "$org/w"
+  mv "$org/w" "$org/w2"
+  ln "$org/w2" "$org/w3"
+  rm "$org/w3"
+  touch "$org/w2"
+  warm "chmod, rename, link, unlink, utimes keep it" 1000 "$org/w2"
+  end_by SIGINT INT
+  do_mount || return
+  warm "warm after SIGINT" 1000 "$org/w2"
+  end_by SIGTERM TERM
+  printf CHANGED | dd of="$org/w2" bs=1 seek=5000 conv=notrunc status=none
+  printf CHANGED | dd of="$ref/w" bs=1 seek=5000 conv=notrunc status=none
+  do_mount || return
+  check "changed while not mounted: right bytes" cmp w2 "$ref/w"
+  end_by "fusermount3 -u again" -
+  "$mount_bin" "$org" --pool "$pool" 2>"$work/err"
+  if [ $? = 0 ] && mountpoint -q "$org"; then
+    ok "background"
+    check "background: right bytes" cmp w2 "$ref/w"
+  else
+    fail background "$(cat "$work/err")"
+  fi
+  fusermount3 -u "$org"
+  for _ in $(seq 600); do
+    is_clean && break
+    sleep 0.1
+  done
+  if is_clean; then ok "background: clean pool"; else fail "background: clean pool" "no"; fi
+  do_mount -o ro || return
+  check "ro: reads" cmp w2 "$ref/w"
+  check "ro: no writes" bash -c '! touch w2 2>/dev/null && ! echo x 2>/dev/null > new'
+  end_by "ro" -
+}
+
+t_shared() {
+  head -c 100000 /dev/urandom > sh
+  cat sh > /dev/null
+  cat sh > /dev/null
+  exec 5< sh
+  head -c 100000 /dev/urandom > "$below/sh"
+  sleep 1.1
+  cmp sh "$below/sh"
+  cmp - "$below/sh" <&5
+  printf XYZ | dd of="$below/sh" bs=1 seek=50000 conv=notrunc status=none
+  sleep 1.1
+  cmp sh "$below/sh"
+  echo new > "$below/shnew"
+  same "$(cat shnew)" new
+}
+
+# Somebody holds a lease on the file for a moment, as cm_identify does: a program that opens it without
+# waiting is not refused.
+t_leased() {
+  echo old > leased
+  python3 - "$below/leased" leased <<'PY'
+import fcntl, os, signal, sys, threading
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+held = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+threading.Timer(0.3, lambda: fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)).start()
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND)
+os.write(fd, b'new\n')
+PY
+  same "$(cat "$below/leased")" "$(printf 'old\nnew')"
+}
+
+shared() {
+  wanted "shared" || return
+  [ $has_below = 1 ] || { skip "shared" "needs a bind mount"; return; }
+  do_mount -o shared || { fail shared mount; return; }
+  check "shared: changes of others are seen" t_shared
+  check "shared: a lease of others is waited for" t_leased
+  end_by "shared" -
+}
+
+# As an ordinary user, in a mount namespace where that user may open /dev/fuse; with so few
+# descriptors that not every name can have one.
+user_script='
+  ulimit -n 300
+  "$1" "$2" --pool "$3" -f 2>"$4/user.log" &
+  for i in $(seq 1200); do [ "$(stat -f -c %t "$2")" = 65735546 ] && break; kill -0 $! || break; sleep 0.05; done
+  [ "$(ls -l "$2" | wc -l)" = 1201 ] || { echo "ls -l"; exit 1; }
+  [ "$(cat "$2"/* | md5sum)" = "$5" ] || { echo "cat"; exit 1; }
+  echo new > "$2/new" && [ "$(cat "$2/new")" = new ] || { echo "write"; exit 1; }
+  rm "$2/new"
+  kill $!
+  wait $!
+  [ $? = 0 ] || { echo "exit status"; tail -n 1 "$4/user.log"; exit 1; }'
+t_user() {
+  mkdir "$shm/user" "$work/userdir"
+  "$cm" create "$shm/user/pool" --size=16MiB >/dev/null
+  for i in $(seq 1200); do
+    echo "content $i" > "$work/userdir/f$i"
+  done
+  cp "$mount_bin" "$shm/user/cachemax-mount" # the build may lie where others cannot look
+  mknod -m 666 "$work/fuse" c 10 229
+  chown -R 65534:65534 "$shm/user" "$work/userdir"
+  chmod 755 "$shm"
+  mkdir -m 777 "$work/userlog"
+  sum=$(cat "$work"/userdir/* | md5sum)
+  unshare -m bash -c 'mount --bind "$1" /dev/fuse; shift; exec "$@"' - "$work/fuse" \
+    setpriv --reuid=65534 --regid=65534 --clear-groups bash -c "$user_script" - \
+    "$shm/user/cachemax-mount" "$work/userdir" "$shm/user/pool" "$work/userlog" "$sum" >&2
+  "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'
+}
+
+t_odd_path() {
+  local odd="$work/a b,c\\d" p
+  mkdir "$odd"
+  echo kept > "$odd/file"
+  "$cm" create "$shm/odd, pool" --size=8MiB >/dev/null
+  "$mount_bin" "$odd/" --pool "$shm/odd, pool"
+  same "$(stat -f -c %t "$odd")" 65735546
+  same "$(cat "$odd/file")" kept
+  p=$("$cm" info "$shm/odd, pool" | sed -n 's/^state: .*process \([0-9]*\).*/\1/p')
+  kill -9 "$p"
+  for i in $(seq 50); do
+    kill -0 "$p" 2>/dev/null || break
+    sleep 0.1
+  done
+  "$mount_bin" "$odd" --pool "$shm/odd, pool"
+  same "$(cat "$odd/file")" kept
+  fusermount3 -u "$odd"
+  same "$(cat "$odd/file")" kept
+}
+
+# The name of the volume is part of a file's identity: warm under the same one, cold under another.
+volume_id() {
+  wanted "--volume-id" || return
+  new_pool 64MiB
+  head -c 4194304 /dev/urandom > "$org/vi"
+  do_mount --volume-id one || { fail "--volume-id" mount; return; }
+  hits_of "$org/vi" >/dev/null
+  end_by "--volume-id" -
+  do_mount --volume-id=one || return
+  warm "--volume-id: warm under the same name" 900 "$org/vi"
+  fusermount3 -u "$org"
+  wait_mount
+  do_mount --volume-id two || return
+  before=$(stat_of hit_blocks)
+  dd if="$org/vi" of=/dev/null bs=128k iflag=direct status=none
+  # What was read ahead hits, too.
+  if [ $(($(stat_of hit_blocks) - before)) -lt 512 ]; then ok "--volume-id: cold under another name"; else
+    fail "--volume-id: cold under another name" "$(($(stat_of hit_blocks) - before)) blocks hit"; fi
+  fusermount3 -u "$org"
+  wait_mount
+  rm "$org/vi"
+}
+
+# Two disks below the directory that say the same of themselves (two loop devices of one image).
+clones() {
+  if ! truncate -s 64M "$work/img" || ! PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -qF "$work/img" >/dev/null 2>&1 ||
+    ! mkdir "$org/clone1" "$org/clone2" || ! mount -o loop "$work/img" "$org/clone1" 2>/dev/null; then
+    skip "two volumes of one identity" "no loop images here"
+    return
+  fi
+  head -c 1048576 /dev/urandom > "$org/clone1/f"
+  umount "$org/clone1"
+  new_pool 64MiB
+  loop1=$(losetup -f --show -r "$work/img") && loop2=$(losetup -f --show -r "$work/img")
+  mount -o ro,noload "$loop1" "$org/clone1" && mount -o ro,noload "$loop2" "$org/clone2"
+  if ! do_mount; then
+    fail "two volumes of one identity" mount
+  elif [ ! -e "$org/clone1/f" ]; then
+    skip "two volumes of one identity" "the mount does not cross file systems"
+  else
+    cat "$org/clone1/f" >/dev/null
+    : >"$work/log"
+    check "two volumes of one identity: right bytes" cmp clone1/f clone2/f
+    for i in 1 2 3; do
+      dd if="$org/clone2/f" of=/dev/null bs=128k iflag=direct status=none
+    done
+    if [ "$(grep -c 'clone2/f: its volume has the same identity' "$work/log")" = 1 ]; then ok "two volumes of one identity: said once"; else
+      fail "two volumes of one identity: said once" "$(tail -n 3 "$work/log")"; fi
+  fi
+  fusermount3 -u "$org"
+  wait_mount
+  umount "$org/clone1" "$org/clone2"
+  losetup -d "$loop1" "$loop2"
+  rm -r "$work/img" "$org/clone1" "$org/clone2"
+}
+
+lost_pool() { # NAME STATUS SAID COMMAND: the pool is harmed while mounted
+  local name=$1 want=$2 said=$3 n
+  wanted "$name" || return
+  shift 3
+  : > "$work/log"
+  rm -f "$pool"
+  new_pool 64MiB
+  do_mount || { fail "$name" mount; return; }
+  head -c 8388608 /dev/urandom > "$org/lp"
+  cp "$org/lp" "$ref/lp"
+  hits_of "$org/lp" >/dev/null
+  hits_of "$org/lp" >/dev/null
+  "$@"
+  for n in $(seq 100); do
+    [ "$want" != 0 ] && ! grep -q "$said" "$work/log" || break
+    sleep 0.1
+  done
+  [ "$want" = 0 ] || check "$name: said at the time" grep -q "$said" "$work/log"
+  for n in 4k 128k 1M; do
+    check "$name: right bytes at $n" bash -c \
+      "dd if=lp bs=$n iflag=direct status=none | cmp - '$ref/lp'"
+  done
+  printf NEW | dd of="$org/lp" bs=1 seek=70000 conv=notrunc status=none
+  printf NEW | dd of="$ref/lp" bs=1 seek=70000 conv=notrunc status=none
+  check "$name: right bytes after a write" bash -c "dd if=lp bs=128k iflag=direct status=none | cmp - '$ref/lp'"
+  echo fresh > "$org/fresh"
+  check "$name: new files" grep -q fresh fresh
+  kill -0 "$mount_pid" 2>/dev/null && ok "$name: the mount lives" || fail "$name: the mount lives" "died"
+  check "$name: the origin has it" bash -c "[ $has_below = 0 ] || cmp '$below/lp' '$ref/lp'"
+  fusermount3 -u "$org"
+  wait_mount
+  [ "$status" = "$want" ] && ok "$name: exit status $want" ||
+    fail "$name: exit status $want" "$status: $(tail -n 1 "$work/log")"
+  check "$name: said at the end" grep -q "$said" "$work/log"
+}
+
+# ---- Namespaces -------------------------------------------------------------------------------
+
+may_unshare() { # NAME [OPTION...]; a container may forbid it
+  unshare -m "${@:2}" true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
+}
+# Callers that the mount's PID namespace has no number for get nothing beyond what the kernel checked.
+t_pid_namespace() {
+  local inner=''
+  echo x > foreign
+  setfattr -n trusted.t -v 1 foreign
+  cd /
+  unshare --pid --fork --kill-child --mount-proc "$mount_bin" "$org" --pool "$pool" -f 2>>"$work/log" &
+  mount_pid=$!
+  trap 'kill -9 "$mount_pid" 2>/dev/null || :' EXIT
+  for _ in $(seq 1200); do
+    kill -0 "$mount_pid"
+    inner=$(pgrep -P "$mount_pid" || :)
+    [ -n "$inner" ] && same "$(nsenter -t "$inner" -m stat -f -c %t "$org" 2>/dev/null)" 65735546 && break
+    sleep 0.05
+  done
+  nsenter -t "$inner" -m -p getfattr -m - "$org/foreign" > "$work/inside" 2>&1
+  nsenter -t "$inner" -m getfattr -m - "$org/foreign" > "$work/outside" 2>&1
+  nsenter -t "$inner" -m sh -c 'echo made > "$1/made"' sh "$org"
+  kill "$inner"
+  wait_mount
+  grep -q trusted.t "$work/inside"
+  fails grep -q trusted.t "$work/outside"
+  same "$(cat "$org/made")" made
+}
+# Root of another user namespace is user 0 here, too: names of trusted attributes are not for it.
+t_user_namespace() {
+  setfattr -n trusted.t -v 1 "$below/foreign"
+  do_mount
+  for at in "$below" "$org"; do
+    unshare -U -r python3 -c 'import os, sys; print(os.listxattr(sys.argv[1]))' "$at/foreign" > "$work/${at##*/}.names"
+  done
+  cd /
+  do_unmount
+  same "$(cat "$work/org.names")" "$(cat "$work/below.names")"
+}
+may_have_user_namespace() {
+  unshare -U -r true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
+}
+
+new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
+if do_mount; then
+  if wanted "sessions"; then sessions; else do_unmount; fi
+else
+  fail mount "$(tail -n 1 "$work/log")"
+fi
+shared
+volume_id
+wanted "two volumes of one identity" && need_root "two volumes of one identity" && clones
+check "odd characters in paths, background, killed, again" t_odd_path
+: > "$org/foreign"
+wanted "another user namespace" && need_root "another user namespace" && need "another user namespace" unshare setfattr python3 &&
+  may_have_user_namespace "another user namespace" && check "another user namespace" t_user_namespace
+wanted "another PID namespace" && need_root "another PID namespace" &&
+  need "another PID namespace" unshare nsenter setfattr pgrep && may_unshare "another PID namespace" --pid --fork --mount-proc &&
+  check "another PID namespace" t_pid_namespace
+wanted "an ordinary user" && need_root "an ordinary user, few descriptors" && need "an ordinary user" setpriv unshare &&
+  may_unshare "an ordinary user, few descriptors" &&
+  check "an ordinary user, few descriptors" t_user
+if grep -q __tsan_init "$mount_bin"; then
+  skip "pool truncated" "the thread sanitizer's build has no fault guard"
+else
+  lost_pool "pool truncated to nothing" 3 "truncated while it was open" truncate -s 0 "$pool"
+  lost_pool "pool truncated to half" 3 "truncated while it was open" truncate -s 32M "$pool"
+fi
+lost_pool "pool deleted" 0 "deleted while it was open" rm -f "$pool"
+summary
