@@ -285,6 +285,7 @@ also policy python3 "$here/policy/policy-test.py" "$b"
 suite policy/scan python3 "$here/policy/scan-test.py" "$b"
 suite policy/advice "$b/tests/policy/test_advice"
 also tool bash "$here/tool/tool-test.sh" "$b"
+also tool-pools bash "$here/tool/pools-test.sh" "$b"
 # With --all these two run under the address sanitizer only.
 [ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
@@ -322,6 +323,7 @@ if [ $all = yes ]; then
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
     core_suites "$b-asan" asan/ 100000 5 short
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
+    beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
     beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
     settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"

@@ -1,0 +1,253 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# pools-test.sh - what the cachemax command line tool does with pools that are damaged, foreign, looked
+# at by others or not to be written, and what it says about a good one in JSON.
+#
+# Usage: pools-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
+# last line. Exit status 1 when something failed. Some checks need root.
+
+set -u
+build=${1:?usage: pools-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+# ---- Bad pools ---------------------------------------------------------------------------------
+
+# bad_pool NAME STATUS PATTERN: what every command says about ./bad, and that it stays as it is.
+bad_pool()
+{
+  local name=$1 status=$2 pattern=$3 before='' c
+  [ -f bad ] && [ -r bad ] && before=$(sha256sum <bad)
+  for c in info check 'check --repair' 'check --metadata' stats 'info --json' 'stats --json'; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "$name-${c// /}" "$status" "$pattern" "$cm" $c bad
+    check "$name-${c// /}-no-result" test ! -s out
+  done
+  expect "$name-cat" 0 "$pattern" "$cm" cat data --pool bad
+  check "$name-cat-output" cmp data out
+  expect "$name-create" 1 'bad: ' "$cm" create bad --size 4M
+  if [ -n "$before" ]; then
+    check "$name-untouched" test "$before" = "$(sha256sum <bad)"
+  fi
+}
+
+both() # OFFSET HEX...: into both copies of the superblock of ./bad
+{
+  local offset=$1
+  shift
+  poke bad "$offset" "$@"
+  poke bad $((4096 + offset)) "$@"
+}
+
+test_bad_pools()
+{
+  make_file data 3000000
+  "$cm" create good --size 16M -q
+  "$cm" cat data --pool good >/dev/null
+  expect missing-info 1 'missing: no such file' "$cm" info missing
+  expect missing-check 1 'missing: no such file' "$cm" check missing
+  expect missing-repair 1 'missing: no such file' "$cm" check --repair missing
+  expect missing-stats 1 'missing: no such file' "$cm" stats missing
+  expect missing-advise 1 'missing: no such file' "$cm" advise missing
+  check missing-not-made test ! -e missing
+  mkdir bad
+  bad_pool directory 3 'bad: not a regular file'
+  rmdir bad
+  mkfifo bad
+  expect fifo-info 3 'bad: not a regular file' timeout 60 "$cm" info bad
+  expect fifo-check 3 'bad: not a regular file' timeout 60 "$cm" check bad
+  rm bad
+  head -c 1000000 /dev/urandom >bad
+  bad_pool other-file 3 'bad: not a cachemax pool'
+  : >bad
+  bad_pool empty-file 3 'bad: (not a cachemax pool|is shorter)'
+  echo hello >bad
+  bad_pool tiny-file 3 'bad: (not a cachemax pool|is shorter)'
+  truncate -s 16M bad
+  bad_pool zeros 3 'bad: not a cachemax pool'
+  cp good bad
+  truncate -s 8M bad
+  bad_pool truncated 3 'bad: is shorter than its superblock says \(it has 8.00 MiB'
+  truncate -s 5000 bad
+  bad_pool truncated-in-superblocks 3 'bad: (is shorter|not a cachemax pool|both superblocks)'
+  cp good bad
+  printf x >>bad
+  bad_pool longer 3 'bad: is longer than its superblock says'
+  cp good bad
+  both 12 ff 00 00 00
+  bad_pool newer-version 3 'bad: has a pool format this version does not know'
+  cp good bad
+  both 12 01 00 00 00
+  bad_pool older-version 3 'bad: has a pool format this version does not know'
+  cp good bad
+  both 24 00 00 00 00 00 00 00 80
+  bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know'
+  cp good bad
+  both 8 01 02 03 04
+  bad_pool byte-order 3 'bad: was made on a machine of the other byte order'
+  cp good bad
+  both 50 77 77
+  bad_pool both-superblocks 3 'bad: both superblocks are damaged'
+  rm -f bad
+}
+
+# One damaged copy: everything works, and says so, until it is repaired.
+test_half_damaged()
+{
+  for copy in 0 4096; do
+    for offset in 0 8 60 250; do
+      cp good bad
+      poke bad $((copy + offset)) 99 99
+      local name=one-superblock-$copy-$offset
+      expect "$name-info" 0 'one of the two superblocks is not whole' "$cm" info bad
+      expect "$name-check" 0 'one of the two superblocks is not whole' "$cm" check bad
+      expect "$name-repair" 0 'repaired' "$cm" check --repair bad
+      expect "$name-check-again" 0 ': sound' "$cm" check bad
+      through "$name-cat" data bad && all_hits "$name-warm"
+      "$cm" info bad >out
+      if grep -q 'superblocks is not whole' out; then
+        fail "$name-mended" "info still says it is damaged"
+      else
+        ok "$name-mended"
+      fi
+    done
+  done
+  rm -f bad
+}
+
+# A flipped bit in a cached block is found, is never served, and is dropped by a repair.
+test_payload()
+{
+  cp good bad
+  if ! python3 - <<'END' 2>err
+block = open("data", "rb").read(4096)
+with open("bad", "r+b") as pool:
+    at = pool.read().find(block)
+    assert at >= 0, "the first block of the file is not in the pool"
+    pool.seek(at + 1000)
+    pool.write(bytes([block[1000] ^ 16]))
+END
+  then
+    if command -v python3 >/dev/null; then
+      fail payload "$(tail -n 1 err)"
+    else
+      skip payload "no python3"
+    fi
+    rm -f bad
+    return
+  fi
+  cp bad bad2
+  expect payload-check 5 'blocks with a wrong checksum' "$cm" check bad
+  expect payload-metadata-only 0 ': sound' "$cm" check --metadata bad
+  check payload-check-changes-nothing cmp bad bad2
+  if [ -n "$json" ]; then
+    "$cm" check bad --json >c.json
+    check payload-json test "$(jget c.json bad_payload)" = 1 -a "$(jget c.json result)" = damaged
+  fi
+  expect payload-repair 0 'repaired' "$cm" check --repair bad
+  expect payload-check-again 0 ': sound' "$cm" check bad
+  through payload-cat data bad2
+  check payload-cat-missed-one test "$(misses)" -gt 0
+  rm -f bad bad2
+}
+
+test_no_permission()
+{
+  local as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  if [ "$(id -u)" != 0 ] || ! "${as[@]}" "$cm" --version >/dev/null 2>&1; then
+    skip no-permission "cannot run the tool as another user"
+    return
+  fi
+  cp -p good bad
+  chmod 644 data
+  local before
+  before=$(sha256sum <bad)
+  for c in info check 'check --repair' stats; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "no-permission-${c// /}" 1 'bad: permission denied' "${as[@]}" "$cm" $c bad
+  done
+  expect no-permission-cat 0 'bad: permission denied' "${as[@]}" "$cm" cat data --pool bad
+  check no-permission-cat-output cmp data out
+  expect no-permission-create 1 'new: permission denied' "${as[@]}" "$cm" create new --size 4M
+  check no-permission-create-nothing test ! -e new
+  check no-permission-untouched test "$before" = "$(sha256sum <bad)"
+  chmod 600 data
+  expect no-permission-file 1 'data: Permission denied' "${as[@]}" "$cm" cat data --pool bad
+  rm -f bad
+}
+
+test_json()
+{
+  if [ -z "$json" ]; then
+    skip json "needs jq or python3"
+    return
+  fi
+  for c in info check stats; do
+    "$cm" $c good --json >j.json
+    check "json-$c-valid" jvalid j.json
+    check "json-$c-pool" test "$(jget j.json pool)" = good
+    check "json-$c-keys" bash -c "! grep -Eo '^ +\"[^\"]*\":' j.json | grep -Ev '^ +\"[a-z][a-z0-9_]*\":'"
+  done
+  "$cm" info good --json >j.json
+  check json-info-state test "$(jget j.json state)" = clean
+  check json-info-uuid bash -c "grep -Eq '\"uuid\": \"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\"' j.json"
+  "$cm" check good --json >j.json
+  check json-check-result test "$(jget j.json result)" = sound
+  check json-check-valid-slots test "$(jget j.json valid)" -ge 700
+}
+
+# ---- Somebody looks ------------------------------------------------------------------------------
+
+# A pool that "cachemax check" has open: locked, but without an owner.
+test_looker()
+{
+  command -v python3 >/dev/null || { skip looker "no python3"; return; }
+  "$cm" create p --size 1M -q
+  python3 -c 'import fcntl, struct, time
+f = open("p", "rb")
+fcntl.fcntl(f, 37, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0)) # F_OFD_SETLK
+print("held", flush=True); time.sleep(60)' >held &
+  local holder=$!
+  wait_for test -s held
+  expect looker-info 0 'state: *clean' "$cm" info p
+  expect looker-check 0 'sound' "$cm" check p
+  expect looker-repair 4 'looked at by another process' "$cm" check p --repair
+  expect looker-cat 0 'looked at by another process' "$cm" cat held --pool p
+  kill $holder
+  wait $holder 2>/dev/null
+  expect looker-gone 0 'sound' "$cm" check p --repair
+  rm -f p held
+}
+
+# A volume that takes no writes.
+test_read_only_volume()
+{
+  mkdir ro
+  if ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
+    skip read-only-volume "mounting is not permitted"
+    rmdir ro
+    return
+  fi
+  "$cm" create ro/p --size 1M -q
+  mount -o remount,ro ro
+  expect read-only-create 1 'mounted read-only' "$cm" create ro/q --size 1M
+  expect read-only-repair 1 'mounted read-only' "$cm" check ro/p --repair
+  check read-only-said-once test "$(grep -c . err)" = 1
+  expect read-only-check 0 'sound' "$cm" check ro/p
+  expect read-only-info 0 'clean' "$cm" info ro/p
+  umount ro
+  rmdir ro
+}
+
+test_bad_pools
+test_half_damaged
+test_looker
+test_read_only_volume
+test_payload
+test_no_permission
+test_json
+
+summary
