@@ -52,9 +52,9 @@ _INTENT_FILL = ('state/stripe.h', 'at_load_acquire(&s->ticket) == ticket && at_l
                 'at_load_acquire(&s->ticket) == ticket')
 _NOFILL = ('protocol/fill.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
-_MARK = (FILE, 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
+_MARK = ('state/file_record.c', 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
-_SETTLE = (FILE, 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0', 'may_keep(f, r, v)')
+_SETTLE = ('state/attach.c', 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0', 'may_keep(f, r, v)')
 
 # Here the third column is not the test but why there cannot be one.
 BENIGN = [

@@ -138,7 +138,7 @@ BLOCKS = [
     _m('limit not raised', 'raising of the limit before publishing', 'unit file truncate',
        FILL, '    raise_limit(f, miss->offset + len);\n', '    (void)raise_limit;\n'),
     _m('limit of a kept file', 'limit of an attached file that was kept', 'unit file truncate_kept',
-       FILE, '    f->limit = v->size; /*', '    /*'),
+       'state/attach.c', '    f->limit = v->size; /*', '    /*'),
     _m('truncate range', 'the block that a truncation cuts through', 'unit file truncate', 'protocol/bracket.c',
        'struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };',
        'struct plan p = { OPEN_END, blocks_end(new_size), UINT64_MAX, 0 };'),
@@ -293,23 +293,23 @@ BLOCKS = [
 {
     (void)cm_ring_own(&c->policy.ring, slot);
     int r = cm_step'''),
-    _m('attach, locked', 'two threads that attach a file get one object', 'turns absent: attach, attach', FILE,
+    _m('attach, locked', 'two threads that attach a file get one object', 'turns absent: attach, attach', 'state/attach.c',
        '''        e = attach_new(c, id, v, flags, file);
         cm_lock_release(&c->files_lock);''', '''        cm_lock_release(&c->files_lock);
         e = attach_new(c, id, v, flags, file);'''),
-    _m('forget, locked', 'forgetting an open file holds its lock', 'turns absent: forget, begin', FILE,
+    _m('forget, locked', 'forgetting an open file holds its lock', 'turns absent: forget, begin', 'state/attach.c',
        '''        e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);
     } else if''', '''        cm_lock_release(&f->lock);
         e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
     } else if'''),
-    _m('attach, broken', 'no file is attached while the pool cannot forget', 'unit file cannot_forget_yet', FILE,
+    _m('attach, broken', 'no file is attached while the pool cannot forget', 'unit file cannot_forget_yet', 'state/attach.c',
        '''    if (e == 0)
         e = find_record(f, &b, &r);''', '''    if (e == 0 || 1)
         e = find_record(f, &b, &r);'''),
     _m('own record, damaged', 'a record that this session wrote counts, damaged or not',
        'unit file own_record_damaged', FILE, '        f->recorded = true;\n    } else {', '    } else {'),
-    _m('files freed', 'the list of objects is not read in freed memory', 'unit file hooks_unlocked', FILE,
+    _m('files freed', 'the list of objects is not read in freed memory', 'unit file hooks_unlocked', 'state/object.c',
        '''        c->slabs = s->next;
         cm_cache_free(c, s, sizeof(*s));''', '''        cm_cache_free(c, s, sizeof(*s));
         c->slabs = s->next;'''),

@@ -382,7 +382,7 @@ static void test_flags(void)
         o.memory_durability = i == 3 ? 4 : 0;
         o.reserved[0] = i == 4;
         o.reserved[sizeof(o.reserved) / sizeof(o.reserved[0]) - 1] = i == 5;
-        o.policy = i == 8 ? CM_POLICY_S3R + 1 : CM_POLICY_AUTO;
+        o.policy = i == 8 ? 1000 : CM_POLICY_AUTO;
         o.wear_weight = i == 9 ? 1001 : 1000;
         o.alloc = i == 6 ? keep_alloc : NULL;
         o.free = i == 7 ? keep_free : NULL;

@@ -10,6 +10,7 @@
 
 #include "../os.h"
 
+#include "api/cache.h"
 #include "api/read_through.h"
 
 /* ---- Many readers ---------------------------------------------------------------------------- */
