@@ -9,7 +9,7 @@
  * A pool that was emptied by a new epoch still holds the old epoch's bytes; they are recognised by
  * the checks of the epochs before and are not damage.
  *
- * Who: cache.c.
+ * Who: api/.
  */
 #include "api/check.h"
 

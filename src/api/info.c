@@ -4,7 +4,7 @@
  *
  * Owns: no state. A pool that another process has open is mapped to be looked at, and let go.
  *
- * Who: users, through cachemax.h.
+ * Who: users, through cachemax.h; api/.
  */
 #include <stdio.h>
 #include <string.h>

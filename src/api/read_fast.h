@@ -7,7 +7,6 @@
  * there are, the more of the next lookup is among them, and waits for memory at the same time
  * (docs/performance.md).
  *
- * Who: calls.c, read_range.c, read_through.c.
  */
 #ifndef CM_READ_FAST_H
 #define CM_READ_FAST_H

@@ -7,7 +7,7 @@
  * not a snapshot, as with any read() beside a write(). The end of the file comes only from an
  * adopted size, never from a short block.
  *
- * Who: calls.c and read_through.c.
+ * Who: api/.
  */
 #include "api/read_range.h"
 

@@ -24,7 +24,7 @@
  * The origin's call may end the thread (cancelled, pthread_exit) or throw: then its flight lands,
  * empty, so that those who wait for it go to the origin themselves (give_up).
  *
- * Who: cache.c.
+ * Who: api/.
  */
 #include "api/read_through.h"
 

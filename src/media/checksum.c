@@ -4,6 +4,8 @@
  *
  * Owns the choice, no state but one function pointer, and the routine that every CPU can run.
  * Called by format.c and tests through checksum.h.
+ *
+ * Who: media/.
  */
 #include "media/checksum.h"
 

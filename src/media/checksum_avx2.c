@@ -4,6 +4,8 @@
  *
  * Owns nothing. All that xxhash.h defines is compiled for AVX2 here, and stays in this file. Called
  * by checksum.c, where the CPU has AVX2.
+ *
+ * Who: media/.
  */
 #include "media/checksum.h"
 

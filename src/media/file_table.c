@@ -8,7 +8,7 @@
  * mark must change atomically and alone. A file has two buckets of 16 places for its record; at
  * attach, where all of them are looked at, nothing is assumed about which one it is in.
  *
- * Who: file.c (holding the files lock or owning the open file's record) and check.c.
+ * Who: api/, state/.
  */
 #include "media/file_table.h"
 

@@ -5,6 +5,8 @@
  * Owns: how the layout is planned and checked, how every checksum is computed, and where a key
  * may live. Touches no pool and no state; callable from anywhere. XXH3 (xxHash library) is the
  * only hash: for checks its quality matters, for placement its speed.
+ *
+ * Who: api/, state/, media/.
  */
 #include "media/format.h"
 

@@ -6,8 +6,7 @@
  * stale one is harmless; a key has two buckets and no other place, so a lookup reads two lines at
  * most and deletion leaves no tombstone. Nothing ever moves and nothing ever resizes.
  *
- * Who: the protocol (steps.c) and check.c. Readers need no lock. Writers hold the stripe that owns
- * the bucket.
+ * Who: api/, protocol/. Readers need no lock. Writers hold the stripe that owns the bucket.
  */
 #include "media/index.h"
 

@@ -13,7 +13,7 @@
  * is known by then; a second thread that comes meanwhile does without, nobody waits. Slots that
  * are filled before the hand has reached their page may inherit the count of what was in them.
  *
- * Who: cache.c; ring.c and ghost.c by their `reach`.
+ * Who: api/.
  */
 #include "media/memo.h"
 

@@ -8,7 +8,7 @@
  * counts nothing. Its stores are the one exception to the rule that pool stores go through the
  * persist table: no crash state depends on them.
  *
- * Who: everybody adds; cache.c begins sessions and sums.
+ * Who: api/, protocol/, state/.
  */
 #include "media/stats.h"
 

@@ -10,7 +10,7 @@
  * says takes effect before BOTH copies hold it: otherwise losing the newer copy to a media error
  * would bring back an old epoch, and with it every slot that was forgotten by bumping it.
  *
- * Who: cache.c opens and closes; file.c asks for incarnations and escalate.
+ * Who: api/, protocol/, state/.
  */
 #include "media/superblock.h"
 

@@ -4,6 +4,8 @@
  *
  * Owns the detection of CPU features, and what it found. A feature counts only if the operating
  * system saves the registers it needs (XGETBV). Anybody may call.
+ *
+ * Who: media/, persist/.
  */
 #include "persist/cpu_x86.h"
 

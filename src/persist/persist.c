@@ -6,6 +6,8 @@
  * of the CPU: x86.c, arm64.c or generic.c, of which exactly one is not
  * empty after preprocessing; it provides the cm_persist_variant(), cm_guard_copy_variant(),
  * cm_guard_code() and the guarded loads of persist.h. Anybody may call.
+ *
+ * Who: api/, protocol/, state/, media/.
  */
 #include "persist/persist.h"
 

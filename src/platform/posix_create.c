@@ -11,7 +11,7 @@
  * that was killed: the next one removes it. Whoever found it looks again, with its lock, whether
  * the name still leads to it. Neither way ever replaces a file of the name itself.
  *
- * Who: cm_create, by way of platform.h. Calls back the progress function.
+ * Who: api/, platform/. Calls back the progress function.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

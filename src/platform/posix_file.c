@@ -12,8 +12,7 @@
  * On NFS it protects against other clients only as far as the mount passes locks on to the
  * server (not with local_lock or nolock). A forked child shares the lock until it execs or exits.
  *
- * Who: any module, by way of platform.h; cm_posix_error: the other posix_*.c. Nothing here calls
- * back.
+ * Who: api/, media/, platform/. Nothing here calls back.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

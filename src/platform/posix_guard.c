@@ -12,8 +12,7 @@
  * before, as if the kernel had called it. Threads that block the two signals get them unblocked
  * when they first call the library.
  *
- * Who: persist.c, by way of platform.h; posix_run.c for each thread. What was there before is
- * called for faults that are not ours.
+ * Who: persist/, platform/. What was there before is called for faults that are not ours.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -4,7 +4,7 @@
  *
  * Owns: what makes two files different and one file the same, and what proves it unchanged.
  *
- * Who: cache.c and calls.c, through platform.h; what posix.h has of it, the other posix_*.c.
+ * Who: api/, platform/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -8,7 +8,7 @@
  * into that text. What a mount is of (of an overlay: its layers) is kept as a hash. Nothing is kept
  * between two calls.
  *
- * Who: posix_volume.c; cm_posix_fuse_user: posix_trust.c.
+ * Who: platform/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -9,7 +9,8 @@
  * and once more when the fault guard was installed since (cm_plat_ready, posix_guard.c). Forks are
  * counted in the child, by a handler that is registered at the first question.
  *
- * Who: any module, by way of platform.h. Only cm_plat_call calls back: what it is given.
+ * Who: api/, protocol/, state/, media/, policy/, platform/. Only cm_plat_call calls back: what it
+ * is given.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -15,7 +15,7 @@
  *   link         owned by the effective user or root
  *   FUSE         mounted by the effective user or root: what a server says of owners is no proof
  *
- * Who: posix_file.c.
+ * Who: platform/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -22,7 +22,7 @@
  * Nothing of this is read twice: what was found is kept under the number of the mount, which the
  * kernel never uses again (Linux 6.8), or else under the disk's sequence number.
  *
- * Who: posix_identity.c.
+ * Who: platform/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

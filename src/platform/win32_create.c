@@ -12,7 +12,7 @@
  * whoever is killed in the middle leaves nothing that stands in the way. As long as a process has
  * it open nobody can delete it; one that can be deleted was left by a process that was killed.
  *
- * Who: cm_create, by way of platform.h. Calls back the progress function.
+ * Who: api/. Calls back the progress function.
  */
 #include "platform/win32.h"
 

@@ -15,8 +15,7 @@
  * SYNC  FlushViewOfFile starts the writing of mapped pages, FlushFileBuffers waits for the device
  * and takes the metadata along. Directories need no sync: NTFS journals its names.
  *
- * Who: any module, by way of platform.h; what win32.h has of it, the other win32_*.c. Nothing here
- * calls back.
+ * Who: api/, media/, platform/. Nothing here calls back.
  */
 #include "platform/win32.h"
 

@@ -15,6 +15,8 @@
  * WRITERS  Writes need move neither times nor journal until the writer's handle is closed (stores
  * through a mapping, until much later). So a validator is racy while somebody has the file open for
  * writing, which an open that denies writing finds out.
+ *
+ * Who: api/, platform/.
  */
 #include "platform/win32.h"
 

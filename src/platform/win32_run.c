@@ -14,6 +14,8 @@
  * nothing but reads of a fixed table. Every other exception goes on to whoever wants it. Unreadable
  * media is EXCEPTION_IN_PAGE_ERROR; a page that is gone may also come as
  * EXCEPTION_ACCESS_VIOLATION.
+ *
+ * Who: api/, protocol/, state/, media/, policy/, persist/, platform/.
  */
 #include "platform/win32.h"
 

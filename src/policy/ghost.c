@@ -8,7 +8,7 @@
  * ways, rarely: fingerprints collide (1 in 13000 lookups), buckets overflow, threads overwrite one
  * another's cells. All it decides is whether a block starts on probation, so nobody waits for it.
  *
- * Who: evict.c, publish.c, fill_buffered.c, fill.c, and cache.c to set it up.
+ * Who: api/, protocol/, media/, policy/.
  */
 #include "policy/ghost.h"
 

@@ -5,7 +5,7 @@
  * Owns: the table of policies. What S3R remembers of blocks is in ring.c and ghost.c; what AUTO
  * measures is in simulation.c and rule_choice.c. docs/policy.md says what each is good for.
  *
- * Who: api/, protocol/, state/, media/.
+ * Who: api/, protocol/, state/.
  */
 #include "policy/policy.h"
 

@@ -6,7 +6,7 @@
  * ahead. Lock-free: over any time of t seconds, and however many threads ask, no more is granted
  * than the limit allows in t + 1 seconds, and one request.
  *
- * Who: publish.c.
+ * Who: protocol/.
  */
 #include "policy/rate.h"
 

@@ -16,7 +16,7 @@
  * steps past slots that are not on probation, each lowering a count; a zero count wins at once,
  * else the lowest count seen.
  *
- * Who: the protocol (steps.c), and cache.c to set it up.
+ * Who: api/, protocol/, media/.
  */
 #include "policy/ring.h"
 

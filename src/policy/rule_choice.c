@@ -8,7 +8,7 @@
  * CHECK reads of the sample. Counts are halved now and then, so that old times weigh less. The
  * rules, and what else was tried: docs/policy.md.
  *
- * Who: policy_sample.c.
+ * Who: state/.
  */
 #include "policy/rule_choice.h"
 

@@ -7,7 +7,7 @@
  * and fill_buffered.c do with threads and a batch at a time is done here one block at a time: a
  * miss fills at once. Every operation is bounded, and the caller holds a lock.
  *
- * Who: rule_choice.c, size_curve.c.
+ * Who: policy/.
  */
 #include "policy/simulation.h"
 

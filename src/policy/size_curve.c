@@ -13,7 +13,7 @@
  * the pool's own size shows how far minis are off: that is taken from the other sizes' too, half as
  * much with each doubling or halving. docs/policy.md.
  *
- * Who: policy_sample.c.
+ * Who: state/, policy/.
  */
 #include "policy/size_curve.h"
 

@@ -12,7 +12,7 @@
  * truncation reaches from the new size to wherever blocks were cached. Both count in the file's
  * `stale` while they are open and move its ticket, which refuses fills of the whole file.
  *
- * Who: cache.c.
+ * Who: api/.
  */
 #include "protocol/bracket.h"
 

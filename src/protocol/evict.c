@@ -5,7 +5,7 @@
  * Owns: the order in which victims are made invalid, flushed, fenced once for all of them, and
  * cut off from their cells.
  *
- * Who: publish.c; fill_buffered.c and fill.c for the size of a batch.
+ * Who: protocol/.
  */
 #include "protocol/evict.h"
 

@@ -5,7 +5,7 @@
  * Owns: where each of them goes: to the pool, to the probation buffer, or nowhere, because of the
  * mode, the caller's advice, or the policy's rule.
  *
- * Who: calls.c and read_through.c.
+ * Who: api/.
  */
 #include "protocol/fill.h"
 

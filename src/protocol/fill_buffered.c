@@ -6,7 +6,7 @@
  * Owns: the order between an entry of the buffer, the stripe of its block, and the pool. The
  * buffer's memory is probation_buffer.c's.
  *
- * Who: fill.c; cache.c at a clean close.
+ * Who: api/, protocol/.
  */
 #include "protocol/fill_buffered.h"
 

@@ -4,7 +4,7 @@
  *
  * Owns: the order in which incarnation, tickets, intents and staleness are loaded.
  *
- * Who: publish.c, read_range.c, read_through.c.
+ * Who: api/, protocol/.
  */
 #include "protocol/fill_ticket.h"
 

@@ -5,7 +5,7 @@
  * Owns: the order in which intents are raised, tickets moved, and every cached copy made invalid,
  * durably, before the origin may be written.
  *
- * Who: bracket.c.
+ * Who: protocol/.
  */
 #include "protocol/forget.h"
 

@@ -6,7 +6,7 @@
  * hit tells the policy. A lookup of several blocks goes in three steps (prefetch, probe, read), so
  * that they wait for memory side by side.
  *
- * Who: read_range.c, calls.c, bracket.c, read_through.c.
+ * Who: api/.
  */
 #include "protocol/lookup.h"
 

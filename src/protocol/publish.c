@@ -5,7 +5,7 @@
  * Owns: the order of payload, header, cell and the fences between; which cell a block gets, and
  * what has to leave for it.
  *
- * Who: fill.c, fill_buffered.c.
+ * Who: protocol/.
  */
 #include "protocol/publish.h"
 

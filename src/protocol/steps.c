@@ -14,7 +14,7 @@
  * stripe of the header's key, by compare-and-swap; everything else of a slot, its owner. At most
  * one stripe lock is held at a time. Checked exhaustively in tests/spin.
  *
- * Who: the parts of the protocol, fill_buffered.c, fill.c, check.c.
+ * Who: api/, protocol/.
  */
 #include "protocol/steps.h"
 

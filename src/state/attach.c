@@ -6,7 +6,7 @@
  * a record for a file that has none, and forgetting a file by its id.
  *
  * Locks: files_lock.
- * Who: calls.c, read_through.c.
+ * Who: api/.
  */
 #include "state/attach.h"
 

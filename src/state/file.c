@@ -12,7 +12,7 @@
  * and while that is not zero nothing is filled.
  *
  * Locks: the file's own.
- * Who: bracket.c, calls.c, attach.c.
+ * Who: api/, protocol/, state/.
  */
 #include "state/file.h"
 

@@ -7,7 +7,7 @@
  * the record it is had by a new epoch of the pool.
  *
  * Locks: a file's own lock, or files_lock while it is attached.
- * Who: file.c, attach.c; protocol/ for cm_file_can_forget and cm_file_disbelieve.
+ * Who: api/, protocol/, state/.
  */
 #include "state/file_record.h"
 

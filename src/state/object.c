@@ -7,7 +7,7 @@
  * moment before which a validator of it proves nothing.
  *
  * Locks: files_lock.
- * Who: attach.c, calls.c, cache.c.
+ * Who: api/, state/.
  */
 #include "state/object.h"
 

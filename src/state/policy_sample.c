@@ -9,7 +9,7 @@
  * else. The curve goes to the stats page now and then. The pool's own miss ratio comes from there,
  * because every read is counted in it.
  *
- * Who: lookup.c and fill_ticket.c for reads, forget.c, cache.c.
+ * Who: api/, protocol/.
  */
 #include "state/policy_sample.h"
 

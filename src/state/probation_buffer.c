@@ -11,7 +11,7 @@
  * so a bracket that holds it has them all. Where no cell of a bucket is free the block is not taken
  * in.
  *
- * Who: lookup.c, fill_buffered.c, forget.c, and cache.c to set it up.
+ * Who: api/, protocol/, state/.
  */
 #include "state/probation_buffer.h"
 

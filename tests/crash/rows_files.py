@@ -233,7 +233,7 @@ FILES = [
     _m('failed fsync, bypass', 'bypass after a failed fsync', 'unit file failed_sync',
        FILE, '    at_store_release(&f->bypassed, 1u);\n', ''),
     _m('failed fsync, reattach', 'bypass kept over a reattach', 'unit file failed_sync_reattach',
-       'state/attach.c', 'at_store_relaxed(&f->bypassed, cm_file_may_have_failed(c, &b, f->place, r));', '(void)may_have_failed;'),
+       'state/attach.c', 'at_store_relaxed(&f->bypassed, cm_file_may_have_failed(c, &b, f->place, r));', '(void)cm_file_may_have_failed(c, &b, f->place, r);'),
     _m('failed fsync, later sync', 'a sync that succeeds ends no bypass', 'unit file failed_sync',
        'protocol/bracket.c', '    int e = ok ? 0 : cm_file_sync_failed(f);',
        '    if (ok)\n        at_store_release(&f->bypassed, 0u);\n    int e = ok ? 0 : cm_file_sync_failed(f);'),

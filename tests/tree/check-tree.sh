@@ -10,6 +10,8 @@ set -u
   exit 2
 }
 top=$1 build=$2 passed=0 failed=0
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tree.XXXXXX") || exit 1
+trap 'rm -rf "$scratch"' EXIT
 cd "$top" || exit 1
 ok() { passed=$((passed + 1)); echo "ok $1"; }
 fail() { failed=$((failed + 1)); echo "FAIL $1"; [ -z "${2:-}" ] || echo "$2" | sed 's/^/  /'; }
@@ -75,6 +77,21 @@ empty "calls only look down" "$(
     $(NF - 1) ~ /^[A-TVWZ]$/ { defined[$NF] = floor; by[$NF] = object }
     END { for (k in used) { split(k, u, " "); if (number[defined[u[2]]] > number[used[k]])
       print u[1] " calls " u[2] " of " by[u[2]] } }')"
+empty "the Who: line of a module names the folders that call it" "$(
+  nm -A "$build/src/libcachemax.a" 2>/dev/null | awk '
+    { object = $1; sub(/^.*libcachemax\.a:/, "", object); sub(/\.[oS].*/, "", object); floor = object; sub(/_.*/, "/", floor) }
+    $(NF - 1) == "U" { used[object " " floor " " $NF] = 1; next }
+    $(NF - 1) ~ /^[A-TVWZ]$/ { by[$NF] = object }
+    END { for (k in used) { split(k, u, " "); if (u[3] in by && by[u[3]] != u[1]) print by[u[3]], u[2] } }' | sort -u |
+    grep '\.c ' >"$scratch/callers"
+  find src -name '*.c' ! -path 'src/tool/*' | while read -r f; do
+    object=$(echo "${f#src/}" | tr / _)
+    sed -n 's/^ \* Who: //p' "$f" | grep -oE '[a-z]+/([,.]|$)' | tr -d ',.' |
+      sed "s|^|$object |"
+  done | sort -u >"$scratch/said"
+  # Of what another system's build has nothing is known here.
+  cut -d' ' -f1 "$scratch/callers" | sort -u >"$scratch/known"
+  grep -Ff "$scratch/known" "$scratch/said" | diff - "$scratch/callers")"
 empty "modules do not include one another in a circle" "$(
   find src -name '*.[ch]' | while read -r f; do
     sed -n 's|^#include "\(.*\)\.[ch]"$|src/\1|p' "$f" | grep -vx "${f%.*}" | sed "s|^|${f%.*} |"

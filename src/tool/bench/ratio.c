@@ -7,7 +7,6 @@
  * matter who else wanted the processor meanwhile. A round is A B B A, so that what drifts steadily
  * (a clock speed, another process that grows) falls out of its ratio.
  *
- * Who: the other parts of bench.
  */
 #include "tool/bench/bench.h"
 

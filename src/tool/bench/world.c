@@ -12,7 +12,6 @@
  * every fence is executed, which cm_open would leave out on tmpfs. The rivals' memory is a file of
  * the same directory, mapped the same way.
  *
- * Who: cmd_bench.c and the other parts of bench.
  */
 #include "tool/bench/bench.h"
 

@@ -7,7 +7,6 @@
  * the pool as they are while it is open, opened by somebody else. Those bytes are copied, the copy
  * is opened, and only then is the old one closed and dropped.
  *
- * Who: cmd_replay.c to plan, run.c.
  */
 #include "tool/replay/replay.h"
 

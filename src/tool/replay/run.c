@@ -13,7 +13,6 @@
  * the promise, too: the count is raised inside the bracket, so whoever reads the new one beforehand
  * can no longer be served the old content.
  *
- * Who: cmd_replay.c.
  */
 #include "tool/replay/replay.h"
 

@@ -8,7 +8,6 @@
  * The count is believed only once so many records were read, memory grows with what is there, and
  * no single array takes more than half of the memory that is free.
  *
- * Who: cmd_replay.c.
  */
 #include "tool/replay/replay.h"
 

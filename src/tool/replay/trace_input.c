@@ -6,7 +6,6 @@
  * is compressed, not its name. Pipes will do. xz needs liblzma, where it was there when this was
  * built, and is never given more memory than XZ_MEMORY, whatever the file asks for.
  *
- * Who: trace.c.
  */
 #include "tool/replay/replay.h"
 
