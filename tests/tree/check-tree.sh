@@ -127,8 +127,15 @@ empty "every exported function is in the version map and the header" "$(
 # DW.ref...: what compilers make for unwinding (-fexceptions), hidden and the same in every object.
 empty "the static library defines no name but cm_..." \
   "$(nm -g --defined-only "$build/src/libcachemax.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | grep -vE '^(cm_|DW\.ref\.)')"
+empty "what src/MAP.md names is there" "$(
+  grep -oE '`[a-z]+/[a-z_0-9]+\.[ch]:[a-z_0-9]+`' src/MAP.md | tr -d '`' | while IFS=: read -r file name; do
+    grep -qE "(^|[ *])$name\(" "src/$file" || echo "$file: no function $name"
+  done
+  for d in src/*/; do
+    grep -q "^| \`$(basename "$d")/\` |" src/MAP.md || echo "$d: not in the table of floors"
+  done)"
 empty "links in the docs lead somewhere" "$(
-  for f in README.md docs/*.md CONTRIBUTING.md; do
+  for f in README.md docs/*.md docs/*/*.md CONTRIBUTING.md src/MAP.md; do
     [ -f "$f" ] || continue
     grep -oE '\]\([^)#: ]+' "$f" | sed 's/^](//' | while read -r l; do
       [ -e "$(dirname "$f")/$l" ] || echo "$f: $l"
