@@ -644,6 +644,10 @@ CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
 
+/* The structs below grow at their end. The caller sets struct_size before each call; what his
+ * struct and the library's both have is filled in, the rest of his is zeroed, and struct_size is
+ * the number of bytes that were filled in. */
+
 typedef struct cm_info {
     uint32_t struct_size; /* set by the caller to sizeof(cm_info) */
     uint32_t version;     /* format version */
@@ -677,7 +681,7 @@ CM_API int cm_get_info(cm_cache *cache, cm_info *info);
  * a fault guard, see cm_create(). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
-/* X(name, text): counters since open. */
+/* X(name, text): counters since open. New ones come last: their numbers are part of the ABI. */
 #define CM_STAT_MAP(X)                                                                             \
     X(hit_blocks, "blocks served from the pool or the probation buffer")                           \
     X(hit_bytes, "bytes served from there")                                                        \
@@ -721,19 +725,11 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 #define CM_CURVE_POINTS 7
 #define CM_CURVE_UNKNOWN UINT64_MAX
 typedef struct cm_stats_data {
-    uint32_t struct_size; /* set by the caller to sizeof(cm_stats_data) */
-    uint32_t reserved;
-#define CM_X(name, text) uint64_t name;
-    CM_STAT_MAP(CM_X)
-#undef CM_X
-    uint64_t lifetime_pool_bytes; /* bytes written to the pool since it was made: its wear */
-    uint64_t opened_at_ns;        /* wall clock of the open these counters began with */
-    /* Sampled (1 in 64) duration of cm_read calls served whole; bucket i counts calls of
-     * [2^i, 2^(i+1)) ns. */
-    uint64_t hit_latency[CM_LATENCY_BUCKETS];
-    /* Duration of origin reads made by cm_read_through, every one of them. */
-    uint64_t origin_latency[CM_LATENCY_BUCKETS];
+    uint32_t struct_size;  /* set by the caller to sizeof(cm_stats_data) */
+    uint32_t counters;     /* that the pool has; a newer library's may be more than are below */
+    uint64_t opened_at_ns; /* wall clock of the open these counters began with */
     uint64_t closed_at_ns; /* wall clock of the close; 0: open, or not closed cleanly */
+    uint64_t lifetime_pool_bytes; /* bytes written to the pool since it was made: its wear */
     /* What the pool would serve if it had 1/8, 1/4, 1/2 of its size, its own, 2, 4, 8 times it, in
      * parts per million of all blocks looked up: estimated from a sample of the blocks. Not known
      * before enough of them were read: CM_CURVE_UNKNOWN, for large sizes longer than for small
@@ -741,11 +737,29 @@ typedef struct cm_stats_data {
     uint64_t curve_hits[CM_CURVE_POINTS];
     uint64_t curve_reads;   /* reads of blocks in the sample that stands for the pool's own size */
     uint64_t curve_skipped; /* ... and those left out, because threads met at it */
+    /* Sampled (1 in 64) duration of cm_read calls served whole; bucket i counts calls of
+     * [2^i, 2^(i+1)) ns. */
+    uint64_t hit_latency[CM_LATENCY_BUCKETS];
+    /* Duration of origin reads made by cm_read_through, every one of them. */
+    uint64_t origin_latency[CM_LATENCY_BUCKETS];
+#define CM_X(name, text) uint64_t name;
+    CM_STAT_MAP(CM_X)
+#undef CM_X
 } cm_stats_data;
-/* CM_EINVAL (NULL, or struct_size not set) CM_EIO. */
+/* CM_EINVAL (NULL, or struct_size not set) CM_EIO CM_EVERSION (statistics of a library that this
+ * one does not understand). */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);
-/* Counters of a pool that another process has open, read from the pool file. */
+/* Counters of a pool that another process has open, read from the pool file. Errors as cm_open().
+ */
 CM_API int cm_pool_stats(const char *path, cm_stats_data *stats);
+
+/* The counters by number, for programs that show all there are, also those that came after the
+ * program was compiled. Name, such as "hit_blocks", and what it counts; NULL beyond the last one.
+ * Static storage. */
+CM_API const char *cm_stat_name(unsigned i);
+CM_API const char *cm_stat_text(unsigned i);
+/* The value of the i-th; 0 where `stats`, by its struct_size, has none. */
+CM_API uint64_t cm_stat_value(const cm_stats_data *stats, unsigned i);
 
 enum {
     CM_CHECK_REPAIR = 1u << 0,  /* drop what is wrong */

@@ -271,6 +271,7 @@ for rules in adr eadr pagecache; do # a job for each processor
 done
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
+suite abi "$b/tests/abi/client"
 suite mutants python3 "$here/crash/mutants.py" --quick
 suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500 # all of src/ can be changed
 need spin || :

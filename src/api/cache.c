@@ -167,16 +167,53 @@ static int alloc_parts(struct cm_cache *c)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
+static int refuse(const cm_options *o, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int refuse(const cm_options *o, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    cm_say(o->log, o->log_ctx, CM_LOG_ERROR, format, ap);
+    va_end(ap);
+    return CM_EINVAL;
+}
+
+/* CM_EINVAL, having said what is wrong. */
+static int check_options(const cm_options *o)
+{
+    const uint32_t known =
+        CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
+    if (o->flags & ~known)
+        return refuse(o, "cm_options.flags: 0x%x is unknown to this library (version %s)",
+                      o->flags & ~known, cm_version());
+    if (o->verify > CM_VERIFY_NEVER)
+        return refuse(o, "cm_options.verify: %u is no enum cm_verify", o->verify);
+    if (!cm_policy_kind_of(o->policy))
+        return refuse(o, "cm_options.policy: %u is unknown to this library (version %s)", o->policy,
+                      cm_version());
+    if (o->memory_durability > CM_DURABILITY_DAX)
+        return refuse(o, "cm_options.memory_durability: %u is no enum cm_durability",
+                      o->memory_durability);
+    if (!o->alloc != !o->free)
+        return refuse(o, "cm_options: alloc and free must be set together");
+    if (o->wear_weight > WEAR_MAX)
+        return refuse(o, "cm_options.wear_weight: %u is more than %u", o->wear_weight, WEAR_MAX);
+    if (!cm_all_zero(o->reserved, 2))
+        return refuse(o, "cm_options.reserved is not zero: begin with CM_OPTIONS_INIT");
+    return 0;
+}
+
 static int new_cache(const cm_options *opts, cm_cache **cache)
 {
     cm_options o;
-    int e = cm_take_options(&o, sizeof(o), opts);
+    if (cm_take_options(&o, sizeof(o), opts))
+        return refuse(&o,
+                      "cm_options: struct_size is wrong, or an option is set that this library "
+                      "(version %s) does not know",
+                      cm_version());
     if (!opts)
         o.probation_bytes = CM_PROBATION_DEFAULT;
-    uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
-    if (e || (o.flags & ~known) || o.verify > CM_VERIFY_NEVER || !o.alloc != !o.free ||
-        o.memory_durability > CM_DURABILITY_DAX || !cm_policy_kind_of(o.policy) ||
-        o.wear_weight > WEAR_MAX || !cm_all_zero(o.reserved, 2))
+    if (check_options(&o))
         return CM_EINVAL;
     if (!cm_policy_kind_of(o.policy)->buffer)
         o.probation_bytes = 0;

@@ -35,6 +35,9 @@ static inline int cm_enter_cache(const cm_cache *c)
  * one has beyond ours must be zero. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
 
+/* Gives a result to a caller whose struct may be a shorter or longer one: what both have is copied,
+ * the rest of his is zeroed, struct_size says how much was copied. CM_EINVAL: it was not set. */
+int cm_give_result(void *to, const void *from, uint32_t size);
 bool cm_all_zero(const uint64_t *v, size_t n);
 /* A line to a log, which may be NULL; formats like vprintf. */
 void cm_say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)

@@ -133,14 +133,14 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
         return CM_EINVAL;
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
-    cm_check_report r = { .struct_size = report->struct_size };
+    cm_check_report r = { 0 };
     struct check_call k = {
         .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r
     };
     cm_callback_begin(c, &k.frame);
     cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
     end_check(&k);
-    memcpy(report, &r, r.struct_size < sizeof(r) ? r.struct_size : sizeof(r));
+    (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was looked at above */
     return k.result;
 }
 

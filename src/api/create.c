@@ -36,7 +36,10 @@ uint64_t cm_pool_size_max(void)
 static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
 {
     if ((o->flags & ~(uint32_t)CM_CREATE_SPARSE) || !cm_all_zero(o->reserved, 4))
-        return refuse(o, CM_EINVAL, "unknown option flags");
+        return refuse(o, CM_EINVAL,
+                      "cm_create_options: flags 0x%x, or what is reserved, is unknown to this "
+                      "library (version %s)",
+                      o->flags & ~(uint32_t)CM_CREATE_SPARSE, cm_version());
     int e = cm_format_plan(size, o->max_files, g);
     if (e == CM_EPOOLSIZE)
         return refuse(o, e, "pool size %llu: must be a multiple of %u between %llu and %llu",

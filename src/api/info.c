@@ -53,16 +53,46 @@ const char *cm_version(void)
     return TEXT(CM_VERSION_MAJOR) "." TEXT(CM_VERSION_MINOR) "." TEXT(CM_VERSION_PATCH);
 }
 
-/* Copies a filled-in result to a caller whose struct may be an older, shorter one. */
-static int give_result(void *to, const void *from, size_t size)
+int cm_give_result(void *to, const void *from, uint32_t size)
 {
     uint32_t room;
     memcpy(&room, to, sizeof(room));
     if (room < 2 * sizeof(room))
         return CM_EINVAL;
-    memcpy(to, from, room < size ? room : size);
-    memcpy(to, &room, sizeof(room));
+    const uint32_t both = room < size ? room : size;
+    memcpy(to, from, both);
+    memset((uint8_t *)to + both, 0, room - both);
+    memcpy(to, &both, sizeof(both));
     return 0;
+}
+
+/* ---- Counters by number ---------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *text;
+} stat_names[] = {
+#define CM_X(name, text) { #name, text },
+    CM_STAT_MAP(CM_X)
+#undef CM_X
+};
+
+const char *cm_stat_name(unsigned i)
+{
+    return i < CM_STAT_COUNT ? stat_names[i].name : NULL;
+}
+
+const char *cm_stat_text(unsigned i)
+{
+    return i < CM_STAT_COUNT ? stat_names[i].text : NULL;
+}
+
+uint64_t cm_stat_value(const cm_stats_data *stats, unsigned i)
+{
+    const size_t at = offsetof(cm_stats_data, hit_blocks) + i * sizeof(uint64_t);
+    uint64_t value = 0;
+    if (stats && i < CM_STAT_COUNT && at + sizeof(value) <= stats->struct_size)
+        memcpy(&value, (const uint8_t *)stats + at, sizeof(value));
+    return value;
 }
 
 static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_info *info)
@@ -108,7 +138,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     info.emptied = c->emptied;
     info.mode = cm_cache_mode(c);
     info.superblocks_damaged = c->super.damaged;
-    return give_result(out, &info, sizeof(info));
+    return cm_give_result(out, &info, sizeof(info));
 }
 
 /* Maps a pool file to look at, beside its owner if it has one. */
@@ -155,7 +185,7 @@ int cm_pool_info(const char *path, cm_info *out)
         info.used_files = cm_record_estimate(&m);
         info.superblocks_damaged = damaged;
         info.owned = cm_plat_file_is_locked(&f) == 1;
-        e = give_result(out, &info, sizeof(info));
+        e = cm_give_result(out, &info, sizeof(info));
     }
     unpeek(&f);
     return e;
@@ -170,7 +200,7 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
     if (!c->readonly)
         cm_sample_report(c);
     e = cm_stats_sum(c->media.base, &s);
-    return e ? e : give_result(out, &s, sizeof(s));
+    return e ? e : cm_give_result(out, &s, sizeof(s));
 }
 
 int cm_pool_stats(const char *path, cm_stats_data *out)
@@ -184,7 +214,7 @@ int cm_pool_stats(const char *path, cm_stats_data *out)
     if (e == 0)
         e = cm_stats_sum(f.base, &s);
     if (e == 0)
-        e = give_result(out, &s, sizeof(s));
+        e = cm_give_result(out, &s, sizeof(s));
     unpeek(&f);
     return e;
 }

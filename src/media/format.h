@@ -17,7 +17,7 @@
 #include "cachemax.h"
 #include "policy/ghost.h"
 
-#define CM_FORMAT_VERSION 4u
+#define CM_FORMAT_VERSION 5u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 #define CM_SLOTS_MIN 64u
@@ -76,21 +76,29 @@ struct cm_super {
 #define CM_STATS_OFFSET 8192u
 #define CM_STATS_SHARDS 32u
 #define CM_STATS_OWN_SHARDS 24u /* each has one thread that adds to it, the others any number */
-#define CM_STATS_SHARD_WORDS 128u
+
+#define CM_STATS_LAYOUT 1u /* of head and shards; another one is not read */
+#define CM_STATS_COUNTERS_MAX 64u
 
 struct cm_stats_head {
-    uint64_t opened_at_ns;        /*  0 wall clock */
+    uint64_t form; /*  0 CM_STATS_LAYOUT, and << 32 how many counters; 0: never opened */
     uint64_t lifetime_pool_bytes; /*  8 of all earlier sessions */
-    uint64_t owner_pid;           /* 16 */
+    uint64_t opened_at_ns;        /* 16 wall clock */
     uint64_t closed_at_ns;        /* 24 wall clock; 0: open, or crashed */
+    uint64_t owner_pid;           /* 32 */
     /* What the pool would serve if it had another size (policy_sample.c). */
-    uint64_t curve_reads;                 /* 32 */
-    uint64_t curve_skipped;               /* 40 */
-    uint64_t curve_hits[CM_CURVE_POINTS]; /* 48 parts per million + 1; 0: not known */
-    uint64_t reserved[506 - CM_CURVE_POINTS];
+    uint64_t curve_reads;                 /* 40 */
+    uint64_t curve_skipped;               /* 48 */
+    uint64_t curve_hits[CM_CURVE_POINTS]; /* 56 parts per million + 1; 0: not known */
+    uint64_t reserved[505 - CM_CURVE_POINTS];
 };
+/* Words of a shard: from these on the histograms and the counters, which may become more. */
+#define CM_STATS_HIT_LATENCY 0u
+#define CM_STATS_ORIGIN_LATENCY 32u
+#define CM_STATS_COUNTERS 64u
+#define CM_STATS_SHARD_WORDS (CM_STATS_COUNTERS + CM_STATS_COUNTERS_MAX)
 struct cm_stats_shard {
-    uint64_t word[CM_STATS_SHARD_WORDS]; /* counters, then two histograms; stats.c */
+    uint64_t word[CM_STATS_SHARD_WORDS]; /* counters as CM_STAT_MAP has them */
 };
 enum cm_stat {
 #define CM_X(name, text) CM_STAT_##name,
@@ -185,8 +193,11 @@ static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
-static_assert(offsetof(struct cm_stats_head, curve_hits) == 48, "stats head");
+static_assert(offsetof(struct cm_stats_head, curve_hits) == 56, "stats head");
 static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
+static_assert(CM_STATS_ORIGIN_LATENCY - CM_STATS_HIT_LATENCY == CM_LATENCY_BUCKETS, "histograms");
+static_assert(CM_STATS_COUNTERS - CM_STATS_ORIGIN_LATENCY == CM_LATENCY_BUCKETS, "histograms");
+static_assert(CM_STAT_COUNT <= CM_STATS_COUNTERS_MAX, "a shard holds every counter");
 static_assert(sizeof(struct cm_record) == 128, "record size");
 static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
 static_assert(offsetof(struct cm_record, flags) == 56, "record");

@@ -42,33 +42,38 @@ static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, siz
            bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-static inline uint64_t *cm_media_counters(const uint8_t *base, uint32_t shard)
+static inline uint64_t *cm_media_shard(const uint8_t *base, uint32_t shard)
 {
     uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
     return ((struct cm_stats_shard *)p)[shard].word;
 }
-/* Adds to a counter of the stats page. The first threads have shards of their own, the others share
+/* Adds to a word of the stats page. The first threads have shards of their own, the others share
  * what is left. Unreadable: nothing is counted. */
-static inline void cm_media_count(const struct cm_media *m, const struct cm_plat_thread *t,
-                                  unsigned which, uint64_t n)
+static inline void cm_media_add(const struct cm_media *m, const struct cm_plat_thread *t,
+                                unsigned word, uint64_t n)
 {
     if (t->number < CM_STATS_OWN_SHARDS) {
-        (void)cm_guard_add64_own(&cm_media_counters(m->base, t->number)[which], n);
+        (void)cm_guard_add64_own(&cm_media_shard(m->base, t->number)[word], n);
     } else {
         uint32_t shared = t->number % (CM_STATS_SHARDS - CM_STATS_OWN_SHARDS);
-        (void)cm_guard_add64(&cm_media_counters(m->base, CM_STATS_OWN_SHARDS + shared)[which], n);
+        (void)cm_guard_add64(&cm_media_shard(m->base, CM_STATS_OWN_SHARDS + shared)[word], n);
     }
 }
-
+static inline void cm_media_count(const struct cm_media *m, const struct cm_plat_thread *t,
+                                  enum cm_stat which, uint64_t n)
+{
+    cm_media_add(m, t, CM_STATS_COUNTERS + which, n);
+}
 /* Adds to a counter and to the next one. */
 static inline void cm_media_count2(const struct cm_media *m, const struct cm_plat_thread *t,
-                                   unsigned which, uint64_t n, uint64_t n2)
+                                   enum cm_stat which, uint64_t n, uint64_t n2)
 {
     if (t->number < CM_STATS_OWN_SHARDS) {
-        (void)cm_guard_add64_own2(&cm_media_counters(m->base, t->number)[which], n, n2);
+        uint64_t *word = &cm_media_shard(m->base, t->number)[CM_STATS_COUNTERS + which];
+        (void)cm_guard_add64_own2(word, n, n2);
     } else {
-        cm_media_count(m, t, which, n);
-        cm_media_count(m, t, which + 1, n2);
+        cm_media_add(m, t, CM_STATS_COUNTERS + which, n);
+        cm_media_add(m, t, CM_STATS_COUNTERS + which + 1, n2);
     }
 }
 

@@ -14,11 +14,9 @@
 
 #include <string.h>
 
-#define HISTOGRAM_AT(which) (CM_STAT_COUNT + (unsigned)(which)*CM_LATENCY_BUCKETS)
-
-static_assert(HISTOGRAM_AT(2) <= CM_STATS_SHARD_WORDS, "a shard holds every counter");
-static_assert(offsetof(cm_stats_data, lifetime_pool_bytes) == 8 + 8 * CM_STAT_COUNT,
-              "counters lie in cm_stats_data as CM_STAT_MAP lists them");
+static_assert(sizeof(cm_stats_data) ==
+                  offsetof(cm_stats_data, hit_blocks) + CM_STAT_COUNT * sizeof(uint64_t),
+              "counters come last in cm_stats_data, as CM_STAT_MAP lists them");
 
 #define WHOLE 1000000u /* parts per million; more is nothing that we wrote */
 
@@ -47,7 +45,7 @@ void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_
         ns >>= 1;
         bucket++;
     }
-    cm_stats_add(m, (enum cm_stat)(HISTOGRAM_AT(which) + bucket), 1);
+    cm_media_add(m, cm_plat_thread(), which + bucket, 1);
 }
 
 /* Adds *p += v - *p, that is, stores v, through the guard. Only one process writes the page. */
@@ -62,7 +60,7 @@ uint64_t cm_stats_total(const struct cm_media *m, enum cm_stat which)
 {
     uint64_t sum = 0, n;
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
-        if (cm_guard_load64(&cm_media_counters(m->base, s)[which], &n) == 0)
+        if (cm_guard_load64(&cm_media_shard(m->base, s)[CM_STATS_COUNTERS + which], &n) == 0)
             sum += n;
     return sum;
 }
@@ -74,26 +72,33 @@ void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINT
     put(&h->curve_reads, reads);
     put(&h->curve_skipped, skipped);
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
-        put(&h->curve_hits[i], hits[i] + 1); /* CM_CURVE_UNKNOWN becomes what an old page has: 0 */
+        put(&h->curve_hits[i], hits[i] + 1); /* CM_CURVE_UNKNOWN becomes 0, as in a new page */
+}
+
+/* Layout and count are two halves of the page's first word. */
+static uint64_t form_of(uint32_t layout, uint32_t counters)
+{
+    return (uint64_t)counters << 32 | layout;
 }
 
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
     struct cm_stats_head *h = head_at(m->base);
     cm_stats_data last;
-    if (cm_stats_sum(m->base, &last) == 0)
-        put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
-    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
-        for (unsigned i = 0; i < HISTOGRAM_AT(2); i++)
-            put(&cm_media_counters(m->base, s)[i], 0);
     static const uint64_t unknown[CM_CURVE_POINTS] = { CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN };
+    const bool known = cm_stats_sum(m->base, &last) == 0;
+    put(&h->lifetime_pool_bytes, known ? last.lifetime_pool_bytes : 0);
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
+        for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
+            put(&cm_media_shard(m->base, s)[i], 0);
     cm_stats_curve(m, unknown, 0, 0);
     put(&h->opened_at_ns, (uint64_t)wall_ns);
     put(&h->closed_at_ns, 0);
     put(&h->owner_pid, pid);
+    put(&h->form, form_of(CM_STATS_LAYOUT, CM_STAT_COUNT));
 }
 
 void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
@@ -101,31 +106,43 @@ void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
     put(&head_at(m->base)->closed_at_ns, (uint64_t)wall_ns);
 }
 
+/* The head, as far as it is used. CM_EIO, CM_EVERSION. */
+static int sum_head(const uint8_t *base, cm_stats_data *out)
+{
+    struct cm_stats_head h;
+    memset(&h, 0, sizeof(h));
+    if (cm_guard_load_words(&head_at(base)->form, &h.form, 7 + CM_CURVE_POINTS))
+        return CM_EIO;
+    if ((uint32_t)h.form != CM_STATS_LAYOUT && h.form != 0)
+        return CM_EVERSION;
+    out->counters = (uint32_t)(h.form >> 32);
+    out->opened_at_ns = h.opened_at_ns;
+    out->closed_at_ns = h.closed_at_ns;
+    out->lifetime_pool_bytes = h.lifetime_pool_bytes;
+    out->curve_reads = h.curve_reads;
+    out->curve_skipped = h.curve_skipped;
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        out->curve_hits[i] = h.curve_hits[i] <= WHOLE + 1 ? h.curve_hits[i] - 1 : CM_CURVE_UNKNOWN;
+    return 0;
+}
+
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
 {
     uint64_t sum[CM_STATS_SHARD_WORDS] = { 0 }, word[CM_STATS_SHARD_WORDS];
-    uint64_t head[6 + CM_CURVE_POINTS];
     memset(out, 0, sizeof(*out));
     out->struct_size = sizeof(*out);
-    if (cm_guard_load_words(&head_at(base)->opened_at_ns, head, 6 + CM_CURVE_POINTS))
-        return CM_EIO;
+    int e = sum_head(base, out);
+    if (e)
+        return e;
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++) {
-        if (cm_guard_load_words(cm_media_counters(base, s), word, CM_STATS_SHARD_WORDS))
+        if (cm_guard_load_words(cm_media_shard(base, s), word, CM_STATS_SHARD_WORDS))
             return CM_EIO;
         for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
             sum[i] += word[i];
     }
-    uint64_t *named = &out->hit_blocks; /* the first of CM_STAT_MAP; layout asserted above */
-    memcpy(named, sum, CM_STAT_COUNT * sizeof(uint64_t));
-    memcpy(out->hit_latency, &sum[HISTOGRAM_AT(CM_HISTOGRAM_HIT)], sizeof(out->hit_latency));
-    memcpy(out->origin_latency, &sum[HISTOGRAM_AT(CM_HISTOGRAM_ORIGIN)],
-           sizeof(out->origin_latency));
-    out->opened_at_ns = head[0];
-    out->closed_at_ns = head[3];
-    out->lifetime_pool_bytes = head[1] + out->pool_bytes;
-    out->curve_reads = head[4];
-    out->curve_skipped = head[5];
-    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
-        out->curve_hits[i] = head[6 + i] <= WHOLE + 1 ? head[6 + i] - 1 : CM_CURVE_UNKNOWN;
+    memcpy(out->hit_latency, &sum[CM_STATS_HIT_LATENCY], sizeof(out->hit_latency));
+    memcpy(out->origin_latency, &sum[CM_STATS_ORIGIN_LATENCY], sizeof(out->origin_latency));
+    memcpy(&out->hit_blocks, &sum[CM_STATS_COUNTERS], CM_STAT_COUNT * sizeof(uint64_t));
+    out->lifetime_pool_bytes += out->pool_bytes;
     return 0;
 }

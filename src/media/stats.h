@@ -7,7 +7,10 @@
 
 #include "media/media.h"
 
-enum cm_histogram { CM_HISTOGRAM_HIT, CM_HISTOGRAM_ORIGIN };
+enum cm_histogram {
+    CM_HISTOGRAM_HIT = CM_STATS_HIT_LATENCY,
+    CM_HISTOGRAM_ORIGIN = CM_STATS_ORIGIN_LATENCY
+};
 
 /* Adds to a counter of the calling thread's shard. */
 void cm_stats_add(const struct cm_media *m, enum cm_stat which, uint64_t n);
@@ -26,7 +29,8 @@ void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINT
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 /* And ends it. */
 void cm_stats_end(const struct cm_media *m, int64_t wall_ns);
-/* Sums the stats page at `base` (any process's mapping of it). CM_EIO: unreadable. */
+/* Sums the stats page at `base` (any process's mapping of it). CM_EIO: unreadable; CM_EVERSION:
+ * another layout. */
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out);
 
 #endif

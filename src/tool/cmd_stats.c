@@ -138,9 +138,8 @@ static void print_json(const char *pool, const cm_stats_data *s, const cm_info *
     json_string(&j, "pool", pool);
     json_owner(&j, info);
     json_hit_rate(&j, s);
-#define STATS_X(name, text) json_number(&j, #name, s->name);
-    CM_STAT_MAP(STATS_X)
-#undef STATS_X
+    for (unsigned i = 0; cm_stat_name(i); i++)
+        json_number(&j, cm_stat_name(i), cm_stat_value(s, i));
     json_number(&j, "lifetime_pool_bytes", s->lifetime_pool_bytes);
     json_number(&j, "opened_at_ns", s->opened_at_ns);
     json_number(&j, "closed_at_ns", s->closed_at_ns);
@@ -212,9 +211,13 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
         (void)puts("hit rate: nothing read yet");
     print_latency("hits", s->hit_latency);
     print_latency("origin reads", s->origin_latency);
-#define STATS_X(name, explain) print_counter(#name, s->name, explain);
-    CM_STAT_MAP(STATS_X)
-#undef STATS_X
+    for (unsigned i = 0; cm_stat_name(i); i++)
+        print_counter(cm_stat_name(i), cm_stat_value(s, i), cm_stat_text(i));
+    unsigned known = 0;
+    while (cm_stat_name(known))
+        known++;
+    if (s->counters > known)
+        (void)printf("  (%u more, of a newer version than this one)\n", s->counters - known);
     print_counter("lifetime_pool_bytes", s->lifetime_pool_bytes,
                   "bytes written to the pool since it was made");
     print_wear(&wear);

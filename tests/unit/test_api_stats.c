@@ -156,6 +156,92 @@ static void test_stats_damaged(void)
     pool_end(&p);
 }
 
+/* The places of the page, which programs of other versions read. Never changed to make it pass: who
+ * moves anything raises CM_STATS_LAYOUT. */
+static void test_stats_golden(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const uint64_t *page = (const uint64_t *)(const void *)(p.base + 8192);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    for (unsigned i = 0; i < 64; i++) /* one of them is timed */
+        CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), BLK);
+    uint64_t sum[128] = { 0 }, timed = 0;
+    for (unsigned s = 0; s < 32; s++)
+        for (unsigned i = 0; i < 128; i++)
+            sum[i] += page[512 + 128 * s + i];
+    for (unsigned i = 0; i < 32; i++)
+        timed += sum[i];
+    CHECK_EQ(page[0] & UINT32_MAX, 1);
+    CHECK(page[0] >> 32 >= 37);
+    CHECK(page[1] < BLK);                               /* what made the pool */
+    CHECK(page[2] > UINT64_C(1500000000) * 1000000000); /* opened */
+    CHECK_EQ(page[3], 0);                               /* not closed */
+    CHECK_EQ(page[4], (uint64_t)cm_plat_pid());
+    CHECK_EQ(timed, 1);
+    CHECK_EQ(sum[64], 64);       /* hit_blocks */
+    CHECK_EQ(sum[65], 64 * BLK); /* hit_bytes */
+    CHECK_EQ(sum[66], 3);        /* miss_blocks */
+    CHECK_EQ(sum[73], 3);        /* fill_blocks */
+    CHECK_EQ(sum[90], 1);        /* attach_new */
+    CHECK_EQ(sum[96], STAT(p.c, pool_bytes));
+    pool_down(&p);
+    CHECK(page[3] >= page[2]);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK(page[1] >= sum[96]); /* and what the close wrote */
+    pool_end(&p);
+}
+
+/* A page of a newer library: with more counters, and of another layout. */
+static void test_stats_of_newer(void)
+{
+    const char *path = make_pool("newer", MIB, 0);
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    uint64_t *form = (uint64_t *)(void *)(c->media.base + CM_STATS_OFFSET);
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK_EQ(s.counters, CM_STAT_COUNT);
+    *form = UINT64_C(60) << 32 | CM_STATS_LAYOUT;
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK_EQ(s.counters, 60);
+    CHECK(s.opened_at_ns != 0);
+    *form = UINT64_C(60) << 32 | (CM_STATS_LAYOUT + 1);
+    CHECK_EQ(cm_pool_stats(path, &s), CM_EVERSION);
+    CHECK_EQ(cm_stats(c, &s), CM_EVERSION);
+    CHECK_EQ(cm_close(c), 0);
+    c = open_pool(path, 0); /* its next owner begins anew */
+    REQUIRE(c != NULL);
+    CHECK_EQ(cm_stats(c, &s), 0);
+    CHECK_EQ(s.lifetime_pool_bytes, s.pool_bytes);
+    CHECK_EQ(cm_close(c), 0);
+    (void)unlink(path);
+}
+
+static void test_stats_by_number(void)
+{
+    cm_stats_data s = { .struct_size = sizeof(s), .hit_blocks = 7, .unrecorded = 9 };
+    unsigned n = 0, last = 0;
+    for (; cm_stat_name(n); n++) {
+        CHECK(cm_stat_text(n) && cm_stat_text(n)[0]);
+        if (strcmp(cm_stat_name(n), "unrecorded") == 0)
+            last = n;
+    }
+    CHECK_EQ(n, CM_STAT_COUNT);
+    CHECK(strcmp(cm_stat_name(0), "hit_blocks") == 0);
+    CHECK(cm_stat_text(n) == NULL && cm_stat_text(UINT32_MAX) == NULL);
+    CHECK_EQ(cm_stat_value(&s, 0), 7);
+    CHECK_EQ(cm_stat_value(&s, last), 9);
+    CHECK_EQ(cm_stat_value(&s, n), 0);
+    CHECK_EQ(cm_stat_value(&s, UINT32_MAX), 0);
+    CHECK_EQ(cm_stat_value(NULL, 0), 0);
+    s.struct_size = offsetof(cm_stats_data, hit_blocks) + 8; /* of an older program */
+    CHECK_EQ(cm_stat_value(&s, 0), 7);
+    CHECK_EQ(cm_stat_value(&s, last), 0);
+}
+
 static void test_stats(void)
 {
     struct pool p;
@@ -523,10 +609,11 @@ static void test_bracket_memory(void)
 }
 
 const struct harness_test api_stats_tests[] = {
-    TEST(modes),      TEST(rate_limit),     TEST(read_many),
-    TEST(read_whole), TEST(stats),          TEST(stats_damaged),
-    TEST(latency),    TEST(lifetime),       TEST(stats_from_outside),
-    TEST(info),       TEST(info_dax),       TEST(dram),
-    TEST(no_leaks),   TEST(bracket_memory), TEST(open_time),
+    TEST(modes),        TEST(rate_limit),     TEST(read_many),
+    TEST(read_whole),   TEST(stats),          TEST(stats_damaged),
+    TEST(stats_golden), TEST(stats_of_newer), TEST(stats_by_number),
+    TEST(latency),      TEST(lifetime),       TEST(stats_from_outside),
+    TEST(info),         TEST(info_dax),       TEST(dram),
+    TEST(no_leaks),     TEST(bracket_memory), TEST(open_time),
     TEST_END,
 };
