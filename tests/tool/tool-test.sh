@@ -553,8 +553,8 @@ sys.exit(not (0 < s < 600 and v["drive_writes_per_day"] is None and v["closed_at
   fi
   # An hour later; the time at which it was opened stands at the beginning of the statistics page.
   if command -v python3 >/dev/null; then
-    python3 -c 'import struct, sys; f = open("p", "r+b"); f.seek(8192); t, = struct.unpack("<Q", f.read(8))
-f.seek(8192); f.write(struct.pack("<Q", t - 3600 * 10**9))'
+    python3 -c 'import struct, sys; f = open("p", "r+b"); f.seek(8192 + 16); t, = struct.unpack("<Q", f.read(8))
+f.seek(8192 + 16); f.write(struct.pack("<Q", t - 3600 * 10**9))'
     expect owned-stats-wear-rate 0 '^wear: [0-9.]+ drive writes a day at the rate of this session; 0' "$cm" stats p
     [ -z "$json" ] || { "$cm" stats p --json >out && check owned-stats-wear-daily python3 -c 'import json, sys
 v = json.load(open("out")); day = v["pool_bytes"] / int(sys.argv[1]) / v["session_seconds"] * 86400
