@@ -719,7 +719,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(probation_hits, "of the blocks served: from the probation buffer")                           \
     X(buffered, "blocks that came for the first time: to the probation buffer")                    \
     X(promoted, "blocks that left it for the pool")                                                \
-    X(unrecorded, "files attached without a record: cold at the next open")
+    X(unrecorded, "files attached without a record: cold at the next open")                        \
+    X(verified, "blocks whose checksum was tested when they were served")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7

@@ -45,6 +45,8 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
     for (int i = 0; i < TRIES; i++) {
         switch (cm_slot_read(&c->media, slot, k, part, verify, got, &w0)) {
         case CM_SLOT_HIT:
+            if (verify)
+                cm_count(c, CM_STAT_verified, 1);
             cm_ring_set_verified(&c->policy.ring, slot);
             count_hit(c, k, slot);
             return CM_FOUND_HIT;
@@ -178,6 +180,7 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
         return CM_FOUND_HIT;
     switch (cm_slot_verify(&c->media, slot, h)) {
     case CM_SLOT_HIT:
+        cm_count(c, CM_STAT_verified, 1);
         cm_ring_set_verified(&c->policy.ring, slot);
         return CM_FOUND_HIT;
     case CM_SLOT_UNREADABLE:

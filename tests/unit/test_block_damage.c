@@ -54,6 +54,8 @@ static void test_first_hit_of_session(void)
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put(f, 0, 5), 0);
     CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(STAT(p.c, verified), 1); /* the first hit, and not the second */
     uint64_t slot = slot_of(f, 0);
     pool_again(&p);
     payload_of(p.c, slot)[17] ^= 4;
