@@ -47,6 +47,12 @@ static inline bool cm_lock_try(struct cm_lock *l)
     return false;
 }
 
+/* For asserts: does somebody hold it? */
+static inline bool cm_lock_is_held(const struct cm_lock *l)
+{
+    return at_load_relaxed(&l->word) != 0; /* relaxed: the caller himself should be that one */
+}
+
 static inline void cm_lock_release(struct cm_lock *l)
 {
     /* Release: what was done under the lock is seen by the next holder. */

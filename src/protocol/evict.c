@@ -48,10 +48,13 @@ static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
 {
     struct cm_victim found[CM_BATCH_MAX];
     struct cm_last_home last = { 0 };
+    assert(n <= CM_BATCH_MAX);
     unsigned chosen = cm_policy_victims(&c->policy, found, n), count = 0;
+    assert(chosen <= n);
     for (unsigned i = 0; i < chosen; i++)
         cm_slot_prefetch_header(&c->media, found[i].slot);
     for (unsigned i = 0; i < chosen; i++) {
+        assert(cm_ring_is_owned(&c->policy.ring, found[i].slot));
         v[count].slot = found[i].slot;
         v[count].remember = found[i].remember;
         if (look(c, &v[count], &last))
@@ -120,6 +123,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             cm_stripe_relock(&held, cm_stripe_at(c, v[i].key.stripe));
             cm_step_drop_cells(c, &v[i].key, v[i].slot);
         }
+        assert(cm_ring_is_owned(&c->policy.ring, v[i].slot));
         if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }

@@ -97,6 +97,7 @@ static int fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *
     unsigned batch = cm_evict_batch(c);
     struct cm_last_home last = { 0 };
     int first = 0, refused = 0;
+    assert(miss->offset % CM_BLOCK_SIZE == 0 && batch > 0 && batch <= CM_BATCH_MAX);
     raise_limit(f, miss->offset + len);
     for (uint64_t i = 0; i < blocks;) {
         struct cm_newcomer in[CM_BATCH_MAX], waits[CM_BATCH_MAX];
@@ -117,6 +118,7 @@ static int fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *
             else
                 ins++;
         }
+        assert(ins + waiting <= batch);
         if (waiting > 0) {
             cm_fill_buffered(c, &g, waits, waiting);
             waiting = keep_buffered(waits, waiting, in, &ins);

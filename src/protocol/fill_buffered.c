@@ -49,6 +49,7 @@ static bool vacate(struct cm_cache *c, uint32_t e)
         cm_probation_kill(&c->probation, &k);
         cm_lock_release(&s->lock);
     }
+    assert(cm_probation_is_claimed(&c->probation, e));
     if (!cm_probation_is_pinned(&c->probation, e))
         return true;
     cm_probation_release(&c->probation, e);
@@ -65,6 +66,7 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
         claimed++;
     for (unsigned i = 0; i < claimed; i++)
         leaving += leaves_for_pool(c, entry[i], &out[leaving]);
+    assert(leaving <= claimed && claimed <= n && n <= CM_BATCH_MAX);
     cm_publish_batch(c, &by_ticket, out, leaving);
     for (unsigned i = 0; i < leaving; i++) {
         promoted += out[i].result == 0;
@@ -88,6 +90,7 @@ static int buffer_one(struct cm_cache *c, const struct cm_grant *g, const struct
     struct cm_header h;
     uint64_t slot;
     int r = 0;
+    assert(cm_probation_is_claimed(&c->probation, e));
     cm_probation_store(&c->probation, e, &n->key, n->data, n->valid, n->start == CM_START_AHEAD);
     cm_lock_acquire(&s->lock);
     enum cm_found there = cm_step_find(c, &n->key, &slot, &h);

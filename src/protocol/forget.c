@@ -18,6 +18,7 @@
 static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint64_t *killed)
 {
     struct cm_cells cells;
+    assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
     int e = cm_step_cells(c, k, &cells);
     *dead = 0;
     if (e)
@@ -91,7 +92,9 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
 {
     uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
     uint64_t failed = 0, killed = 0;         /* failed: a bit each */
+    assert(n > 0 && n <= CM_GROUP_BLOCKS);
     for (unsigned i = 0; i < n; i++) {
+        assert(k[i].stripe == k[0].stripe);
         cm_probation_kill(&c->probation, &k[i]);
         failed |= (uint64_t)(kill(c, &k[i], &dead[i], &killed) != 0) << i;
         any |= dead[i];

@@ -18,6 +18,8 @@
 static bool displace(struct cm_cache *c, struct cm_newcomer *n, uint64_t slot,
                      const struct cm_header *h)
 {
+    assert(cm_lock_is_held(&cm_stripe_at(c, n->key.stripe)->lock));
+    assert(slot != n->slot && n->freed == CM_NO_SLOT);
     if (!cm_ring_own(&c->policy.ring, slot))
         return false;
     int r = cm_slot_invalidate(&c->media, slot, h->w0);
@@ -141,6 +143,8 @@ bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct 
 static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
     int at, r;
+    assert(cm_lock_is_held(&cm_stripe_at(c, n->key.stripe)->lock));
+    assert(cm_ring_is_owned(&c->policy.ring, n->slot));
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         r = CM_NOT_STORED_STALE;
     else
@@ -207,6 +211,8 @@ static void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned 
 static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                     uint64_t slot)
 {
+    assert(cm_ring_is_owned(&c->policy.ring, slot));
+    assert(n->key.incarnation != 0 && n->valid > 0 && n->valid <= CM_BLOCK_SIZE);
     n->slot = slot;
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
@@ -227,6 +233,8 @@ static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned cou
     uint64_t stored[CM_BATCH_MAX];
     unsigned some = 0;
     for (unsigned i = 0; i < count; i++) {
+        assert(cm_ring_is_owned(&c->policy.ring, n[i].slot));
+        assert(n[i].result == 0 || n[i].result <= CM_NOT_STORED_MEDIA);
         if (n[i].result == 0)
             stored[some++] = n[i].slot;
         else if (n[i].spoiled)
@@ -289,7 +297,9 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
             n[i].result = CM_NOT_STORED_POLICY;
         return;
     }
+    assert(count <= CM_BATCH_MAX);
     unsigned got = cm_evict_slots(c, slot, count);
+    assert(got <= count);
     for (unsigned i = 0; i < got; i++) /* flushing may have thrown it out of the cache */
         cm_slot_prefetch_header(&c->media, slot[i]);
     for (unsigned i = 0; i < got; i++)

@@ -52,6 +52,7 @@ void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slo
     struct cm_cells cells;
     uint64_t cell = cm_cell_make(k->place.tag, slot);
     bool found = false;
+    assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
     /* Nearly always it is one cell of the first bucket. One that stays is harmless, so the second
      * is not looked at then, nor one that cannot be read. */
     for (unsigned which = 0; which < 2 && !found; which++) {
@@ -72,6 +73,7 @@ void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slo
 
 bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot)
 {
+    assert(cm_ring_is_owned(&c->policy.ring, slot));
     /* Our store to w0 before our load of the pins (the store fence of the flush does not order
      * that): pairs with the seq_cst increment in cm_pin_add, which comes before its load of w0. */
     at_fence_seq_cst();

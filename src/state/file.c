@@ -166,6 +166,7 @@ static int begin_version(struct cm_object *f, const cm_validator *v)
 
 int cm_file_judge(struct cm_object *f, const cm_validator *v)
 {
+    assert(cm_lock_is_held(&f->lock));
     if (!cm_file_proves(f, v))
         return CM_IGNORED;
     bool sole = (f->flags & CM_SOLE_WRITER) != 0;
@@ -196,6 +197,7 @@ int cm_file_judge(struct cm_object *f, const cm_validator *v)
 
 void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale)
 {
+    assert(cm_lock_is_held(&f->lock) && b->id != 0);
     b->next = f->brackets;
     f->brackets = b;
     f->open_brackets++;
@@ -220,10 +222,12 @@ struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
     struct cm_open_bracket *b = *p;
     if (!b)
         return NULL;
+    assert(cm_lock_is_held(&f->lock) && f->open_brackets > 0);
     *p = b->next;
     f->open_brackets--;
     if (b->data)
         f->open_data--;
+    assert(f->open_data <= f->open_brackets);
     if (b->stale) {
         assert(f->stale > 0);
         at_add_seq_cst(&f->stale, -1u);

@@ -69,6 +69,11 @@ static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t 
 
 /* The oldest entry, which from now on only the caller may overwrite; or CM_NO_ENTRY. */
 uint32_t cm_probation_claim(struct cm_probation *p);
+/* For asserts: is the entry somebody's? */
+static inline bool cm_probation_is_claimed(const struct cm_probation *p, uint32_t e)
+{
+    return e < p->entries && at_load_relaxed(&p->entry[e].busy) != 0;
+}
 /* Begins with the oldest entry that was ever used; returns how many were. Nobody else is at work.
  */
 uint64_t cm_probation_rewind(struct cm_probation *p);
