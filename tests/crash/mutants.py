@@ -40,45 +40,60 @@ from rows_files import FILES  # noqa: E402
 
 MUTANTS = BLOCKS + FILES
 
-WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id', '-Wl,--wrap=cm_plat_boot_wall_ns',
-        '-Wl,--wrap=cm_plat_random', '-Wl,--wrap=cm_plat_mount_id', '-Wl,--wrap=cm_plat_file_map',
+WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
+        '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
+        '-Wl,--wrap=cm_plat_mount_id', '-Wl,--wrap=cm_plat_file_map',
         '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
-        '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_take_choose',
-        '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read', '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
+        '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words',
+        '-Wl,--wrap=cm_guard_take_choose', '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read',
+        '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
-WRAPS = {CRASH: WRAP, 'platform': ['-Wl,--wrap=' + c for c in (
-    'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64', 'linkat', 'renameat2',
-    'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64', 'name_to_handle_at', 'ioctl')], 'pin': ['-Wl,--wrap=cm_guard_load_words']}  # by program, as in the meson.build files
+WRAPS = {  # by program, as in the meson.build files
+    CRASH: WRAP,
+    'platform': ['-Wl,--wrap=' + c for c in (
+        'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
+        'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
+        'name_to_handle_at', 'ioctl')],
+    'pin': ['-Wl,--wrap=cm_guard_load_words']}
 QUICKLY = '-O0'  # what is compiled for one mutant; the rest is with -O1
 LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
 
 # What is tried on a mutant that its own test does not notice, cheapest first.
 SEQUENCES = [
-    'full fill-z', 'full beside-1,write-sync,fill-z', 'full fill-z@f1,write-sync', 'full write-plain@f2,fill-z',
-    'fill-a0,crowd,fill-z', 'fill-a0,crowd,fill-z@f3,write-sync', 'fill-a0,crowd,beside-3,write-sync,fill-z',
+    'full fill-z', 'full beside-1,write-sync,fill-z', 'full fill-z@f1,write-sync',
+    'full write-plain@f2,fill-z', 'fill-a0,crowd,fill-z', 'fill-a0,crowd,fill-z@f3,write-sync',
+    'fill-a0,crowd,beside-3,write-sync,fill-z',
     'fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f3,write-sync',
     'fill-b1,fill-b-tail,fill-a0,crowd,write-plain@f2,fill-z@f4,write-sync',
-    'fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync',
-    'full write-sync@f2,write-sync', 'full beside-1,write-sync,write-plain', 'full write-sync', 'fill-a0,write-sync',
-    'fill-b1,beside-1,write-sync,fill-a0', 'fill-b1,beside-2,write-sync,fill-a0', 'fill-b1,beside-3,write-sync,fill-a0',
-    'fill-b1,forget-b', 'fill-b1,thread,forget-closed', 'full large,thread,sync', 'full large', 'full begin,write-open',
-    'full sync-beside', 'full shrink', 'full grow,sync,shrink,sync,grow,sync', 'full append', 'full offline',
-    'full many-files', 'full sync-failed', 'full write-plain,sync-failed', 'full close', 'full abort', 'full repair,check',
-    'format', 'full format', 'full damage-repair', 'many-files,damage-repair', 'full close@f3', 'process-crash@f1', 'process-crash@f3', 'process-crash@71,process-crash',
-    'fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', 'fill-b1,fill-a0,write-sync,fill-a0@11,write-sync',
-    'fill-a0,write-plain,fill-a0', 'write-plain@f1,write-plain,fill-a0', 'write-plain@f1,thread,write-plain,fill-a0', 'fill-a0,sync-beside,fill-a0',
-    'begin,sync,write-open,end-plain,fill-a', 'fill-b1,forget-b@f1,rewrite-b', 'fill-b1,rewrite-b',
-    'revalidate-b,fill-b1', 'offline@f1,fill-b1', 'offline@f2,fill-b1', 'offline@f3,fill-b1',
-    'power-cut,fill-a0,write-plain,fill-a0', 'fill-b1,forget-closed@f1', 'full fill-b1,evict-b~f688', 'full evict-a',
-    'fill-b1,forget-b!1', 'fill-b1,forget-closed!2', 'pagecache full close', 'pagecache fill-a,close!1,close',
-    'pagecache fill-a,process-crash!2',
-    'full read-torn', 'pagecache fill-a0,close-unsynced', 'pagecache fill-a0,close', 'pagecache fill-a0', 'pagecache fill-a0,process-crash', 'eadr full fill-z', 'eadr full write-sync',
+    'fill-b1,fill-b-tail,fill-a0,drop,thread,write-sync', 'full write-sync@f2,write-sync',
+    'full beside-1,write-sync,write-plain', 'full write-sync', 'fill-a0,write-sync',
+    'fill-b1,beside-1,write-sync,fill-a0', 'fill-b1,beside-2,write-sync,fill-a0',
+    'fill-b1,beside-3,write-sync,fill-a0', 'fill-b1,forget-b', 'fill-b1,thread,forget-closed',
+    'full large,thread,sync', 'full large', 'full begin,write-open', 'full sync-beside',
+    'full shrink', 'full grow,sync,shrink,sync,grow,sync', 'full append', 'full offline',
+    'full many-files', 'full sync-failed', 'full write-plain,sync-failed', 'full close',
+    'full abort', 'full repair,check', 'format', 'full format', 'full damage-repair',
+    'many-files,damage-repair', 'full close@f3', 'process-crash@f1', 'process-crash@f3',
+    'process-crash@71,process-crash', 'fill-b1,fill-a0,write-sync,fill-a0@10,write-sync',
+    'fill-b1,fill-a0,write-sync,fill-a0@11,write-sync', 'fill-a0,write-plain,fill-a0',
+    'write-plain@f1,write-plain,fill-a0', 'write-plain@f1,thread,write-plain,fill-a0',
+    'fill-a0,sync-beside,fill-a0', 'begin,sync,write-open,end-plain,fill-a',
+    'fill-b1,forget-b@f1,rewrite-b', 'fill-b1,rewrite-b', 'revalidate-b,fill-b1',
+    'offline@f1,fill-b1', 'offline@f2,fill-b1', 'offline@f3,fill-b1',
+    'power-cut,fill-a0,write-plain,fill-a0', 'fill-b1,forget-closed@f1',
+    'full fill-b1,evict-b~f688', 'full evict-a', 'fill-b1,forget-b!1', 'fill-b1,forget-closed!2',
+    'pagecache full close', 'pagecache fill-a,close!1,close', 'pagecache fill-a,process-crash!2',
+    'full read-torn', 'pagecache fill-a0,close-unsynced', 'pagecache fill-a0,close',
+    'pagecache fill-a0', 'pagecache fill-a0,process-crash', 'eadr full fill-z',
+    'eadr full write-sync',
 ]
 OTHERS = (['crash ' + s for s in SEQUENCES] +
-          ['unit ' + u for u in ('block', 'probation', 'record', 'super', 'file', 'ring', 'format', 'index')] +
+          ['unit ' + u for u in ('block', 'probation', 'record', 'super', 'file', 'ring', 'format',
+                                 'index')] +
           ['model 96 1', 'model 64 2', 'model 300 3'] +
           ['unit ' + u for u in ('pin', 'flight', 'check', 'api')] +
-          ['turns victim', 'turns leaving', 'turns absent', 'race 2', 'crash --states 60000 --length 1 --seed 6'])
+          ['turns victim', 'turns leaving', 'turns absent', 'race 2',
+           'crash --states 60000 --length 1 --seed 6'])
 
 # ---- Building --------------------------------------------------------------------------------
 
@@ -94,13 +109,16 @@ class Builder:
         self.cc = os.environ.get('CC', 'cc').split()
         self.source, self.scratch = source, scratch
         flags = os.environ.get('CFLAGS', '').split()
-        p = subprocess.run(['pkg-config', '--cflags', 'libxxhash'], stdout=subprocess.PIPE,
-                           stderr=subprocess.DEVNULL, check=False) if shutil.which('pkg-config') else None
+        p = None
+        if shutil.which('pkg-config'):
+            p = subprocess.run(['pkg-config', '--cflags', 'libxxhash'], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, check=False)
         flags += p.stdout.decode().split() if p and p.returncode == 0 else []
         self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-pthread'] + flags
         self.objects = os.path.join(scratch, 'objects')
         os.mkdir(self.objects)
-        files = [os.path.relpath(os.path.join(d, f), source) for d, _, names in os.walk(source) for f in names]
+        files = [os.path.relpath(os.path.join(d, f), source) for d, _, names in os.walk(source)
+                 for f in names]
         files = [f for f in files if not f.startswith('tool/')]  # as rows name them
         self.modules = sorted(f for f in files
                               if f.endswith(('.c', '.S')) and not f.startswith('platform/win32'))
@@ -127,7 +145,8 @@ class Builder:
     def compile(self, path, out, source, *flags):
         # The map: equal code is equal, wherever it was compiled.
         command = self.cc + self.flags + ['-fmacro-prefix-map=%s=.' % source, '-I' + source, *flags,
-                                          '-I' + os.path.join(TOP, 'include'), '-c', path, '-o', out]
+                                          '-I' + os.path.join(TOP, 'include'),
+                                          '-c', path, '-o', out]
         status, text = run(command, 120)
         if status != 0:
             raise Failure('does not compile: ' + text.strip()[:300])
@@ -157,10 +176,13 @@ class Builder:
         """Objects of the unchanged library and of the test programs."""
         todo = {os.path.join(self.source, f): object_of(f) for f in self.modules}
         for program in programs:
-            todo.update({s: 'test-' + os.path.basename(s) + '.o' for s in self.program_sources(program)})
-        jobs = [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source) for s, o in todo.items()]
+            todo.update({s: 'test-' + os.path.basename(s) + '.o'
+                         for s in self.program_sources(program)})
+        jobs = [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source)
+                for s, o in todo.items()]
         if TURNS in programs:
-            jobs += [pool.submit(self.compile_stepped, f, self.objects, self.source) for f in self.stepped]
+            jobs += [pool.submit(self.compile_stepped, f, self.objects, self.source)
+                     for f in self.stepped]
         for job in jobs:
             job.result()
 
@@ -177,7 +199,8 @@ class Builder:
         return objects
 
     def differs(self, name, source):
-        with open(os.path.join(self.source, name), 'rb') as a, open(os.path.join(source, name), 'rb') as b:
+        with open(os.path.join(self.source, name), 'rb') as a, \
+                open(os.path.join(source, name), 'rb') as b:
             return a.read() != b.read()
 
     def link(self, program, objects, directory):
@@ -186,15 +209,18 @@ class Builder:
             return out
         source = os.path.join(directory, 'src') if objects else self.source
         # What a header holds is part of the test programs, too.
-        header = any(n not in objects and self.differs(n, source) for n in self.includes) if objects else False
+        header = bool(objects) and any(n not in objects and self.differs(n, source)
+                                       for n in self.includes)
         parts = []
         for s in self.program_sources(program):
-            parts.append(os.path.join(directory if header else self.objects, 'test-' + os.path.basename(s) + '.o'))
+            parts.append(os.path.join(directory if header else self.objects,
+                                      'test-' + os.path.basename(s) + '.o'))
             if header:
                 self.compile(s, parts[-1], source, QUICKLY)
         for f in self.modules:
             if program == TURNS and f in self.stepped:
-                parts.append(self.compile_stepped(f, directory, source, QUICKLY) if f in objects else
+                parts.append(self.compile_stepped(f, directory, source, QUICKLY)
+                             if f in objects else
                              os.path.join(self.objects, 'stepped-' + object_of(f)))
             else:
                 parts.append(objects.get(f, os.path.join(self.objects, object_of(f))))
@@ -213,7 +239,8 @@ def program_of(test):
 
 
 def command_of(test, program):
-    """crash [warm|full] [eadr|pagecache] [seed=N] OP,OP... | crash --OPTION... | model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
+    """crash [warm|full] [eadr|pagecache] [seed=N] OP,OP... | crash --OPTION... | model SLOTS SEED |
+    race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
     words = test.split()
     if words[0] == 'unit':
         return [program] + words[2:]
@@ -222,7 +249,8 @@ def command_of(test, program):
     if words[0] == TURNS:
         return [program, '--only', ' '.join(words[1:])]
     if words[0] == RACE:
-        return [program, '--seconds', words[1]] + (['--probation', words[2]] if len(words) > 2 else [])
+        probation = ['--probation', words[2]] if len(words) > 2 else []
+        return [program, '--seconds', words[1]] + probation
     if words[1].startswith('--'):
         return [program] + words[1:]
     args = ['--' + w for w in ('warm', 'full') if w in words]
@@ -234,7 +262,8 @@ def command_of(test, program):
 
 def complaint(text):
     for line in text.splitlines():
-        m = re.match(r'VIOLATION: (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|.*(Assertion .* failed)', line)
+        m = re.match(r'VIOLATION: (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|.*(Assertion .* failed)',
+                     line)
         if m:
             return next(g for g in m.groups() if g)[:90]
     return 'died'
@@ -279,7 +308,8 @@ def judge(builder, mutant, quick, survey):
 
 
 def sound(builder, mutants, pool):
-    """The tests that the rows name, on the unchanged code: what they say, and which cannot run here."""
+    """The tests that the rows name, on the unchanged code: what they say, and which cannot run
+    here."""
     directory = os.path.join(builder.scratch, 'sound')
     os.mkdir(directory)
     tests = sorted({m.by for m in mutants if m.by})
@@ -288,14 +318,16 @@ def sound(builder, mutants, pool):
     said = list(pool.map(lambda t: notices(builder, t, {}, directory), tests))
     # Some tests need root and what it may do: they say so by their status.
     idle = {t for t in tests if t.startswith(('unit volume', 'unit trust')) and
-            run(command_of(t, builder.link(program_of(t), {}, directory)), LIMIT, cwd=directory)[0] == 77}
+            run(command_of(t, builder.link(program_of(t), {}, directory)), LIMIT,
+                cwd=directory)[0] == 77}
     return ['%s: %s' % (t, s) for t, s in zip(tests, said) if s], idle
 
 
 def markdown(results):
     lines = ['| mutant | removed | noticed by |', '|---|---|---|']
     for r in results:
-        lines.append('| %s | %s | %s |' % (r.mutant.name, r.mutant.what, '`%s`' % r.by if r.by else '**nothing**'))
+        lines.append('| %s | %s | %s |'
+                     % (r.mutant.name, r.mutant.what, '`%s`' % r.by if r.by else '**nothing**'))
     lines += ['', '| benign | removed | why nothing can notice |', '|---|---|---|']
     for b in BENIGN:
         lines.append('| %s | %s | %s |' % (b.name, b.what, b.by))
@@ -307,7 +339,8 @@ def good(result, options):
 
 
 def main():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--quick', action='store_true', help='only the test that the row names')
     a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
     a.add_argument('--benign', action='store_true', help='the rows that nothing can notice')
@@ -326,7 +359,8 @@ def main():
     tests = {m.by for m in mutants if m.by} | (set() if o.quick else set(OTHERS))
     scratch = tempfile.mkdtemp(prefix='cachemax-mutants.')
     for sig in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sig, lambda *_: (end_all(), shutil.rmtree(scratch, ignore_errors=True), os._exit(130)))
+        signal.signal(sig, lambda *_: (end_all(), shutil.rmtree(scratch, ignore_errors=True),
+                                       os._exit(130)))
     try:
         with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
             builder = Builder(os.path.abspath(o.source), scratch)
@@ -346,7 +380,8 @@ def main():
                 if not o.markdown:
                     print('%s%s | %s | %s | %.1f' % (
                         '' if good(r, o) else 'FAILED ', r.mutant.name, r.mutant.what,
-                        '%s (%s)' % (r.by, r.said) if r.by else r.error or 'nothing noticed', r.seconds), flush=True)
+                        '%s (%s)' % (r.by, r.said) if r.by else r.error or 'nothing noticed',
+                        r.seconds), flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if o.markdown:

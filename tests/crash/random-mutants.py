@@ -15,8 +15,9 @@ longer than on the unchanged code). The same seed, number, files and source make
 
 --log writes a JSON object per mutant; --resume goes on with a log that was begun with the same
 settings. --again judges the survivors of a log once more, on the code as it is now: what a new test
-is tried with (--draws: only these of them). --list shows the draws, and compiles nothing. --tests quick leaves out the slow tests, for a first look; --again with all of
-them then says what really survives.
+is tried with (--draws: only these of them). --list shows the draws, and compiles nothing. --tests
+quick leaves out the slow tests, for a first look; --again with all of them then says what really
+survives.
 
 Every survivor is a missing test, or a line to be explained in docs/mutants.md. Exit status: 0 no
 survivors, 1 some, 2 wrong usage, or a test that fails on the unchanged code.
@@ -68,8 +69,10 @@ UNITS = {
     'media/superblock.c': 'super',
 }
 PROTOCOL = sorted(UNITS)
-PROGRAMS = 'record probation block ring pin super file curve flight format check ghost api memo index wear'.split()
-QUICK = {'unit ' + u for u in 'record probation block ring pin super file format ghost'.split()} | {'model 96 1'}
+PROGRAMS = ('record probation block ring pin super file curve flight format check ghost api memo '
+            'index wear').split()
+QUICK = {'unit ' + u for u in 'record probation block ring pin super file format ghost'.split()}
+QUICK |= {'model 96 1'}
 HANG = 15  # times what the test takes on the unchanged code
 
 
@@ -78,8 +81,8 @@ def tests_for(name, which):
     tests = list(dict.fromkeys(units))
     own = {'unit ' + u for u in UNITS.get(name, '').split()}
     tests += ['crash ' + s for s in mutants.SEQUENCES]
-    tests += ['model 96 1', 'model 64 2', 'model 300 3', 'turns victim', 'turns leaving', 'turns absent', 'race 2',
-              'race 2 24', 'crash --states 60000 --length 1 --seed 6']
+    tests += ['model 96 1', 'model 64 2', 'model 300 3', 'turns victim', 'turns leaving',
+              'turns absent', 'race 2', 'race 2 24', 'crash --states 60000 --length 1 --seed 6']
     sequences = {'crash ' + s for s in mutants.SEQUENCES}
     return [t for t in tests if which == 'all' or t in QUICK | sequences | own]
 
@@ -137,7 +140,8 @@ def bodies(tok):
             if i and tok[i - 1].text == ')':
                 words = [x.text for x in tok[begin:i]]
                 head = words[:words.index('(') - 1] if '(' in words else words
-                found.append((' '.join(w for w in head if w not in ('static', 'inline')), i + 1, end))
+                found.append((' '.join(w for w in head if w not in ('static', 'inline')), i + 1,
+                              end))
             i = end
             begin = i + 1
         elif t == ';':
@@ -157,7 +161,8 @@ def is_declaration(tok, i):
         return True
     if tok[i].kind == 'name' and tok[i + 1].kind == 'name':
         return True
-    return tok[i].kind == 'name' and words[1] == '*' and tok[i + 2].kind == 'name' and words[3] in ('=', ';', ',', '[')
+    return (tok[i].kind == 'name' and words[1] == '*' and tok[i + 2].kind == 'name'
+            and words[3] in ('=', ';', ',', '['))
 
 
 def statements(tok, begin, end):
@@ -202,10 +207,11 @@ def statements(tok, begin, end):
 
 # ---- Changes ---------------------------------------------------------------------------------
 
-OTHER = {'<': ('<=', '>='), '<=': ('<', '>'), '>': ('>=', '<='), '>=': ('>', '<'), '==': ('!=',), '!=': ('==',),
-         '+': ('-',), '-': ('+',), '&&': ('||',), '||': ('&&',), '&': ('|',), '|': ('&',), '<<': ('>>',), '>>': ('<<',),
-         '+=': ('-=',), '-=': ('+=',), '|=': ('&=', '='), '&=': ('|=', '='), '++': ('--',), '--': ('++',),
-         '*': ('/',), '/': ('*',), '%': ('/',)}
+OTHER = {'<': ('<=', '>='), '<=': ('<', '>'), '>': ('>=', '<='), '>=': ('>', '<'),
+         '==': ('!=',), '!=': ('==',), '+': ('-',), '-': ('+',), '&&': ('||',), '||': ('&&',),
+         '&': ('|',), '|': ('&',), '<<': ('>>',), '>>': ('<<',),
+         '+=': ('-=',), '-=': ('+=',), '|=': ('&=', '='), '&=': ('|=', '='),
+         '++': ('--',), '--': ('++',), '*': ('/',), '/': ('*',), '%': ('/',)}
 WEAKER = [(re.compile(r'at_(load|store)_(acquire|release|seq_cst)$'), r'at_\1_relaxed'),
           (re.compile(r'at_(add)_(acq_rel|seq_cst)$'), r'at_\1_relaxed'),
           (re.compile(r'at_(or)_(acq_rel)$'), r'at_\1_relaxed'),
@@ -245,7 +251,8 @@ class Source:
             if i in self.asserted:
                 continue
             if t.kind == 'sign' and t.text in OTHER:
-                two = before.kind in ('name', 'number') and before.text != 'return' or before.text in (')', ']')
+                two = (before.kind in ('name', 'number') and before.text != 'return'
+                       or before.text in (')', ']'))
                 if two or t.text in ('++', '--', '&&', '||'):
                     for new in OTHER[t.text]:
                         self.add('operator', t.start, t.end, new)
@@ -267,7 +274,9 @@ class Source:
 
     def calls(self, begin, end):
         for i in range(begin, end - 1):
-            if self.tok[i].kind != 'name' or self.tok[i].text in JUMP or self.tok[i + 1].text != '(' or i in self.asserted:
+            if self.tok[i].kind != 'name' or self.tok[i].text in JUMP:
+                continue
+            if self.tok[i + 1].text != '(' or i in self.asserted:
                 continue
             last = closing(self.tok, i + 1)
             first, parts, j = i + 2, [], i + 2
@@ -293,18 +302,18 @@ class Source:
             if self.tok[s.first].text == 'continue':
                 self.add('removed', start, end, ';')
             if s.kind != 'declaration':
-                values = [''] if returns == 'void' else ['true', 'false'] if returns == 'bool' else ['0']
-                for v in values:
+                for v in {'void': [''], 'bool': ['true', 'false']}.get(returns, ['0']):
                     self.add('return', start, start, ('return %s; ' % v).replace(' ;', ';'))
         for a, b in zip(block, block[1:]):
-            if a.kind == b.kind == 'plain' and a.first not in self.asserted and b.first not in self.asserted:
-                new = self.of(b.first, b.last) + self.text[self.tok[a.last].end:self.tok[b.first].start] + \
-                    self.of(a.first, a.last)
+            if a.kind == b.kind == 'plain' and not {a.first, b.first} & self.asserted:
+                between = self.text[self.tok[a.last].end:self.tok[b.first].start]
+                new = self.of(b.first, b.last) + between + self.of(a.first, a.last)
                 self.add('swapped', self.tok[a.first].start, self.tok[b.last].end, new)
 
     def edit(self, start, end, new):
         """Whole lines, and as many around them as make the old text unique."""
-        text, first, last = self.text, self.text.rfind('\n', 0, start) + 1, self.text.find('\n', end)
+        text = self.text
+        first, last = text.rfind('\n', 0, start) + 1, text.find('\n', end)
         last = len(text) if last < 0 else last
         changed = lambda: text[first:start] + new + text[end:last]
         while text.count(text[first:last]) != 1:
@@ -319,7 +328,8 @@ class Source:
 
 
 # How often each kind is drawn: so that the many operators do not crowd out the rest.
-WEIGHTS = {'operator': 4, 'constant': 2, 'removed': 5, 'swapped': 3, 'condition': 5, 'order': 3, 'arguments': 1, 'return': 2}
+WEIGHTS = {'operator': 4, 'constant': 2, 'removed': 5, 'swapped': 3, 'condition': 5, 'order': 3,
+           'arguments': 1, 'return': 2}
 
 
 class Draws:
@@ -387,7 +397,8 @@ class Judge:
 
     def same(self, objects):
         for name, path in objects.items():
-            with open(path, 'rb') as a, open(os.path.join(self.builder.objects, name + '.o'), 'rb') as b:
+            with open(path, 'rb') as a, \
+                    open(os.path.join(self.builder.objects, name + '.o'), 'rb') as b:
                 if a.read() != b.read():
                     return False
         return True
@@ -448,8 +459,10 @@ def diff(r):
 
 
 def one_line(r):
-    what = r.get('skipped') and 'skipped: ' + r['skipped'] or r.get('by') and '%s (%s)' % (r['by'], r['said']) or 'SURVIVED'
-    return '%d %s:%d %s | %s | %.1f' % (r['draw'], r['file'], r['line'], r['kind'], what, r['seconds'])
+    what = (r.get('skipped') and 'skipped: ' + r['skipped']
+            or r.get('by') and '%s (%s)' % (r['by'], r['said']) or 'SURVIVED')
+    return '%d %s:%d %s | %s | %.1f' % (r['draw'], r['file'], r['line'], r['kind'], what,
+                                        r['seconds'])
 
 
 def run_all(o, judge, log, pool):
@@ -507,10 +520,12 @@ def show_draws(o):
 
 
 def options():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--seed', type=int, default=1)
     a.add_argument('--number', type=int, default=100, metavar='N')
-    a.add_argument('--files', default=','.join(PROTOCOL), metavar='F,F', help='of src/; default: the protocol')
+    a.add_argument('--files', default=','.join(PROTOCOL), metavar='F,F',
+                   help='of src/; default: the protocol')
     a.add_argument('--jobs', type=int, default=os.cpu_count() or 1, metavar='N')
     a.add_argument('--log', metavar='FILE')
     a.add_argument('--resume', action='store_true')
@@ -524,7 +539,8 @@ def options():
     o.source = os.path.abspath(o.source)
     missing = [f for f in o.files if not os.path.exists(os.path.join(o.source, f))]
     if missing or o.again and not os.path.exists(o.again) or o.resume and not o.log:
-        a.error('no such file: ' + ', '.join(missing or [str(o.again)]) if missing or o.again else '--resume needs --log')
+        a.error('no such file: ' + ', '.join(missing or [str(o.again)])
+                if missing or o.again else '--resume needs --log')
     return o
 
 
@@ -535,9 +551,11 @@ def main():
     scratch = tempfile.mkdtemp(prefix='cachemax-random-mutants.')
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for sig in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sig, lambda *_: (end_all(), shutil.rmtree(scratch, ignore_errors=True), os._exit(2)))
+        signal.signal(sig, lambda *_: (end_all(), shutil.rmtree(scratch, ignore_errors=True),
+                                       os._exit(2)))
     os.environ['TMPDIR'] = scratch  # a mutant that dies leaves its files behind
-    settings = {'seed': o.seed, 'number': o.number, 'files': o.files, 'tests': o.tests, 'again': o.again or ''}
+    settings = {'seed': o.seed, 'number': o.number, 'files': o.files, 'tests': o.tests,
+                'again': o.again or ''}
     try:
         log = Log(o.log, settings, o.resume)
         with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:

@@ -12,10 +12,12 @@ def _m(name, what, by, *words):
     return Mutant(name, what, by, edits_of(words))
 
 
-SLOT, FILE, RECORD, SUPER = 'media/slot.c', 'state/file.c', 'media/file_table.c', 'media/superblock.c'
+SLOT, RECORD, SUPER = 'media/slot.c', 'media/file_table.c', 'media/superblock.c'
 VOLUME, TRUST = 'platform/posix_volume.c', 'platform/posix_trust.c'
-EVICT, FILL, FORGET, HOLD, LOOKUP, MISS = 'protocol/evict.c', 'protocol/fill.c', 'protocol/forget.c', 'protocol/fill_buffered.c', 'protocol/lookup.c', 'protocol/fill_ticket.c'
-PROBATION, PUBLISH, STEPS = 'state/probation_buffer.c', 'protocol/publish.c', 'protocol/steps.c'
+FILE, PROBATION = 'state/file.c', 'state/probation_buffer.c'
+FILL, HOLD, MISS = 'protocol/fill.c', 'protocol/fill_buffered.c', 'protocol/fill_ticket.c'
+EVICT, FORGET, LOOKUP = 'protocol/evict.c', 'protocol/forget.c', 'protocol/lookup.c'
+PUBLISH, STEPS = 'protocol/publish.c', 'protocol/steps.c'
 
 _UNIQUE = (PUBLISH, '''    if (!cm_index_match(&c->media, &n->key, cell))
         return 0;
@@ -33,65 +35,71 @@ _EARLY_UNLOCK = (FORGET, '''     * must not trust the absence before it is durab
     cm_lock_release(&cm_stripe_at(c, k->stripe)->lock);
     cm_media_fence(&c->media);
     cm_lock_acquire(&cm_stripe_at(c, k->stripe)->lock);''')
-_EARLY_CELLS = (FORGET, '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
+_EARLY_CELLS = (FORGET,
+                '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
 ''', '''    cm_count(c, CM_STAT_forgotten, killed);
     for (unsigned i = 0; i < n; i++)
         clear_cells(c, &k[i], dead[i]);
 ''')
-_FILE_TICKET = (MISS, '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
+_FILE_TICKET = (MISS,
+                '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
 ''', '')
-_INCARNATION = (MISS, '''           at_load_acquire(&f->incarnation) == miss->opaque[CM_MISS_INCARNATION] &&
-''', '')
+_INCARNATION = (MISS, '           at_load_acquire(&f->incarnation) == '
+                      'miss->opaque[CM_MISS_INCARNATION] &&\n', '')
 _STALE_MISS = (MISS, '    good &= at_load_seq_cst(&f->stale) == 0;\n', '')
 _STALE_FILL = (MISS, ''' &&
            at_load_seq_cst(&f->stale) == 0;
 }''', ''';
 }''')
 _INTENT_MISS = ('state/stripe.h', 'return at_load_acquire(&s->intents) == 0;', 'return true;')
-_INTENT_FILL = ('state/stripe.h', 'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
+_INTENT_FILL = ('state/stripe.h',
+                'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
                 'at_load_acquire(&s->ticket) == ticket')
 _NOFILL = ('protocol/fill.c', 'if (miss->flags & CM_MISS_NOFILL) {', 'if (0) {')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 _MARK = ('state/file_record.c', 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
-_SETTLE = ('state/attach.c', 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0', 'may_keep(f, r, v)')
+_SETTLE = ('state/attach.c', 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0',
+           'may_keep(f, r, v)')
 
 # Here the third column is not the test but why there cannot be one.
 BENIGN = [
     _m('mark not moved', 'a range of incarnations of its own for every session',
-       'the first incarnation that is asked for then writes a range of its own; only a mark below what was used '
-       'is harmful ("mark below what was used")',
+       'the first incarnation that is asked for then writes a range of its own; only a mark below '
+       'what was used is harmful ("mark below what was used")',
        SUPER, '    sb->inc_mark += CM_INCARNATION_RANGE;\n    if (e == 0)', '    if (e == 0)'),
     _m('owner of a stale cell', 'ownership test before a dead cell is used',
-       'the cell is used only after its header was flushed and fenced by the one who uses it ("settle stale"); '
-       'the test saves that for headers whose owner is about to do it', PUBLISH,
+       'the cell is used only after its header was flushed and fenced by the one who uses it '
+       '("settle stale"); the test saves that for headers whose owner is about to do it', PUBLISH,
        'if (!live && !unreadable && !owned && settle_stale(c, slot))',
        'if (!live && !unreadable && settle_stale(c, slot))'),
     _m('ticket at the begin', 'a bracket\'s begin moves the ticket',
        'until the end the intents refuse, and the end moves the ticket', 'state/stripe.h',
-       'at_store_release(&s->intents, s->intents + 1);\n    at_store_release(&s->ticket, s->ticket + 1);',
+       'at_store_release(&s->intents, s->intents + 1);\n'
+       '    at_store_release(&s->ticket, s->ticket + 1);',
        'at_store_release(&s->intents, s->intents + 1);'),
     _m('mark trusted', 'own fence of a mark that is found set',
-       'attaching settles the record with the mark in it; both removed: "mark trusted, record not settled"',
+       'attaching settles the record with the mark in it; both removed: "mark trusted, record not '
+       'settled"',
        *_MARK),
     _m('unlock before fence 4', 'lock held over the fence of forgetting',
-       'the cells stay until the fence is done, so a second bracket finds the invalid header and flushes it '
-       'itself; both removed: "unlock before fence 4, cells too"',
+       'the cells stay until the fence is done, so a second bracket finds the invalid header and '
+       'flushes it itself; both removed: "unlock before fence 4, cells too"',
        *_EARLY_UNLOCK),
     _m('incarnation at publishing', 'comparison of the incarnation',
        'the file ticket moves with every new incarnation; both removed: "file ticket, incarnation"',
        *_INCARNATION),
     _m('NOFILL', 'a miss that says NOFILL is refused by its flag',
-       'what it refuses, the intents and the tickets refuse under the lock; with the end\'s ticket: "ticket at '
-       'the end, NOFILL"',
+       'what it refuses, the intents and the tickets refuse under the lock; with the end\'s '
+       'ticket: "ticket at the end, NOFILL"',
        *_NOFILL),
     _m('fence before the pins', 'barrier between w0 and the pins',
-       'the compare-and-swap of w0 before it is a full barrier (persist.h); the fence states what the code needs '
-       'where that is far away',
+       'the compare-and-swap of w0 before it is a full barrier (persist.h); the fence states what '
+       'the code needs where that is far away',
        STEPS, '    at_fence_seq_cst();\n    return !cm_pin_doom', '    return !cm_pin_doom'),
     _m('fence after raising the limit', 'barrier after raising the limit',
-       'on x86 the compare-and-swap is the barrier already, and where it is skipped the limit was there; on arm64 '
-       'it is needed', FILL, "        ;\n    at_fence_seq_cst();\n", "        ;\n"),
+       'on x86 the compare-and-swap is the barrier already, and where it is skipped the limit was '
+       'there; on arm64 it is needed', FILL, "        ;\n    at_fence_seq_cst();\n", "        ;\n"),
     _m('limit of a new incarnation', 'limit back to zero',
        'a limit that is too high only makes truncations look at more blocks',
        FILE, '    at_store_seq_cst(&f->limit, 0);\n', ''),
@@ -102,15 +110,20 @@ BENIGN = [
     _m('flush, repaired header', 'flush of a header that repairing cleared',
        'no reader believed the header, before or after',
        'api/check.c', ' == 1 && cm_slot_flush(m, slot) == 0)', ' == 1)'),
-    _m('fence of a repair', 'fence after repairing', 'as above: what comes back is found damaged again',
-       'api/check.c', '        cm_media_fence(&c->media); /* what was dropped stays dropped */\n', '        (void)0;\n'),
+    _m('fence of a repair', 'fence after repairing',
+       'as above: what comes back is found damaged again',
+       'api/check.c', '        cm_media_fence(&c->media); /* what was dropped stays dropped */\n',
+       '        (void)0;\n'),
     _m('fence at the close', 'fence before closing',
        'every operation fenced what it flushed; and writing CLEAN fences twice',
-       'api/cache.c', '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */\n',
+       'api/cache.c',
+       '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their '
+       'own */\n',
        ''),
     _m('memo, fence', 'fence after writing the memo',
-       'writing CLEAN fences as well, and what is missing of a page fails its sum; the fence is for the sync that '
-       'may follow', 'media/memo.c', '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
+       'writing CLEAN fences as well, and what is missing of a page fails its sum; the fence is '
+       'for the sync that may follow', 'media/memo.c',
+       '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
        PUBLISH, 'if (live && !owned && worth < lowest) {', 'if (live && count < lowest) {'),

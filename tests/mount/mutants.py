@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""mutants.py - would the tests of the mount notice it? Takes one thing at a time out of cachemax-mount
-and of the quick start, and wants the check that the row names to fail.
+"""mutants.py - would the tests of the mount notice it? Takes one thing at a time out of
+cachemax-mount and of the quick start, and wants the check that the row names to fail.
 
   mutants.py [--only NAME] [--list] [--jobs N] [--markdown] BUILD_DIR
 
-For every row of the table below: a private copy of examples/, the change made in it (text that is not
-there exactly once fails the row, so the table stays in step with the code), the changed files compiled
-and linked as in BUILD_DIR, and the script of the row run with CM_CHECKS, which is the row's expression
-for the checks and the part of the script that they lie in. A check of that name must fail. First of all
-the checks of all rows must pass on the unchanged programs; a row with a check that is skipped there is
-skipped.
+For every row of the table below: a private copy of examples/, the change made in it (text that is
+not there exactly once fails the row, so the table stays in step with the code), the changed files
+compiled and linked as in BUILD_DIR, and the script of the row run with CM_CHECKS, which is the
+row's expression for the checks and the part of the script that they lie in. A check of that name
+must fail. First of all the checks of all rows must pass on the unchanged programs; a row with a
+check that is skipped there is skipped.
 
---list looks only whether the text of every row is there. Needs root, as the checks do. The mutants of
-the library itself are in tests/crash/mutants.py. The last line is "N passed, N failed, N skipped";
-passed: noticed.
+--list looks only whether the text of every row is there. Needs root, as the checks do. The mutants
+of the library itself are in tests/crash/mutants.py. The last line is "N passed, N failed, N
+skipped"; passed: noticed.
 """
 import argparse
 import collections
@@ -40,8 +40,9 @@ LIMIT = 300  # seconds for one script: for a hang, not for a slow machine
 TRIES = 3  # some mutants open a window of an instant, at the end of the mount
 PROGRAM = 'examples/mount/cachemax-mount'
 # What the scripts look for in a build directory; without the last one they skip a check.
-BUILT = [PROGRAM, 'src/tool/cachemax', 'examples/quickstart/quickread', 'examples/quickstart/throttle',
-         'tests/mount/handles', 'tests/mount/aio_direct', 'tests/mount/slow_origin.so', 'tests/mount/no_handles.so']
+BUILT = [PROGRAM, 'src/tool/cachemax', 'examples/quickstart/quickread',
+         'examples/quickstart/throttle', 'tests/mount/handles', 'tests/mount/aio_direct',
+         'tests/mount/slow_origin.so', 'tests/mount/no_handles.so']
 
 Mutant = collections.namedtuple('Mutant', 'name what script checks edits')
 
@@ -50,23 +51,27 @@ def _m(name, what, script, checks, *words):
     return Mutant(name, what, script, checks, edits_of(words))
 
 
-NUMBER, PLACE, CACHE, INODE, OPEN = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c', 'mount/ops_open.c'
-CREDS, DIRECT, FLUSH, PROOF, KEEPER = 'mount/creds.c', 'mount/direct.c', 'mount/flush.c', 'mount/proof.c', 'mount/keeper.c'
-LOOP, MAIN, ATTR, WRITE, NAME = 'mount/loop.c', 'mount/main.c', 'mount/ops_attr.c', 'mount/ops_write.c', 'mount/ops_name.c'
-READ = 'mount/ops_read.c'
+NUMBER, PLACE, CACHE, INODE = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c'
+CREDS, DIRECT, FLUSH, PROOF = 'mount/creds.c', 'mount/direct.c', 'mount/flush.c', 'mount/proof.c'
+KEEPER, LOOP, MAIN = 'mount/keeper.c', 'mount/loop.c', 'mount/main.c'
+OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
+ATTR, NAME = 'mount/ops_attr.c', 'mount/ops_name.c'
 QUICK = 'quickstart.sh'
-ROOM = r'^reserved room(: user(\+sys_resource)?)?$'  # the second needs what the mount needs for the difference
+# The second needs what the mount needs for the difference.
+ROOM = r'^reserved room(: user(\+sys_resource)?)?$'
 
 MUTANTS = [
     # Several devices below DIR
-    _m('numbers as they are', 'other devices\' inode numbers are not mixed', 'devices', '^no two files share a number$',
-       NUMBER, '    if (d->own && !high)\n', '    if (!high)\n'),
+    _m('numbers as they are', 'other devices\' inode numbers are not mixed', 'devices',
+       '^no two files share a number$', NUMBER, '    if (d->own && !high)\n', '    if (!high)\n'),
     _m('key of a twin', 'a second device of the same identity gets the same key', 'devices',
        '^no two files share a number$',
        NUMBER, 'mix(d->identity) ^ (alone ? 0 : mix(~(uint64_t)d->dev))', 'mix(d->identity)'),
-    _m('key of the device number', 'keys come from device numbers alone', 'devices', '^the same numbers after a remount$',
+    _m('key of the device number', 'keys come from device numbers alone', 'devices',
+       '^the same numbers after a remount$',
        NUMBER, 'mix(d->identity) ^ (alone ? 0 : mix(~(uint64_t)d->dev))', 'mix(~(uint64_t)d->dev)'),
-    _m('identity of xfs', 'the UUID of xfs is not asked for', 'devices', '^the same numbers after a remount$',
+    _m('identity of xfs', 'the UUID of xfs is not asked for', 'devices',
+       '^the same numbers after a remount$',
        NUMBER, '        id = uuid_of(fd);\n', '        id = 0;\n'),
     _m('lists of mount points', 'a directory\'s list has the numbers of what is covered', 'devices',
        '^numbers in lists of directories$',
@@ -74,31 +79,38 @@ MUTANTS = [
        '(directory && dir->device->subvolumes))'),
     _m('lists of subvolumes', 'a directory\'s list has the subvolumes\' own numbers', 'devices',
        '^numbers in lists of directories$',
-       NUMBER, '(directory && dir->device->subvolumes) || number_is_point(e->d_name))', 'number_is_point(e->d_name))'),
-    _m('new mount points', 'mounts made later are not looked at', 'devices', '^a device that is mounted later$',
+       NUMBER, '(directory && dir->device->subvolumes) || number_is_point(e->d_name))',
+       'number_is_point(e->d_name))'),
+    _m('new mount points', 'mounts made later are not looked at', 'devices',
+       '^a device that is mounted later$',
        NUMBER, '    if (poll(&p, 1, 0) == 1) {\n', '    if (poll(&p, 1, 0) == 2) {\n'),
-    _m('one file system', '--one-file-system shows what is mounted below', 'devices', '^--one-file-system$',
+    _m('one file system', '--one-file-system shows what is mounted below', 'devices',
+       '^--one-file-system$',
        INODE, 'mnt.opt.one_file_system && S_ISDIR(st->st_mode) && !number_own(device)', 'false'),
-    _m('one file system, made', 'mkdir in a directory that --one-file-system covers', 'devices', '^--one-file-system$',
-       NAME, '    if (refuse_barred(req, inode_of(parent)))\n        return;\n    creds_enter(&c, req);\n    rc = mkdirat',
+    _m('one file system, made', 'mkdir in a directory that --one-file-system covers', 'devices',
+       '^--one-file-system$',
+       NAME, '    if (refuse_barred(req, inode_of(parent)))\n        return;\n'
+             '    creds_enter(&c, req);\n    rc = mkdirat',
        '    creds_enter(&c, req);\n    rc = mkdirat'),
     _m('node of FUSE', 'a FUSE server\'s files are told apart by their numbers', 'devices',
        '^(FUSE below the directory|files of a FUSE server with equal numbers)$',
        NUMBER, '        *node = mix(*node ^ u.h.f_handle[i]);\n', '        *node = 0;\n'),
-    _m('node of FUSE, named', 'the name of the directory\'s volume vouches for every FUSE server', 'devices',
-       '^(FUSE below the directory|equal numbers where the volume has a name)$',
-       NUMBER, '== FUSE_MAGIC && !(d->own && mnt.opt.volume_id);', '== FUSE_MAGIC && !mnt.opt.volume_id;'),
-    _m('node of FUSE, no export', 'a handle that tells files apart only is not asked for', 'devices',
-       '^(FUSE below the directory|equal numbers where the kernel tells less)',
+    _m('node of FUSE, named', 'the name of the directory\'s volume vouches for every FUSE server',
+       'devices', '^(FUSE below the directory|equal numbers where the volume has a name)$',
+       NUMBER, '== FUSE_MAGIC && !(d->own && mnt.opt.volume_id);',
+       '== FUSE_MAGIC && !mnt.opt.volume_id;'),
+    _m('node of FUSE, no export', 'a handle that tells files apart only is not asked for',
+       'devices', '^(FUSE below the directory|equal numbers where the kernel tells less)',
        NUMBER, '        rc = name_to_handle_at(dirfd, name, &u.h, &mount, flags | asked[i]);\n',
        '        rc = asked[i] ? 0 : name_to_handle_at(dirfd, name, &u.h, &mount, flags);\n'),
     _m('node of FUSE, none', 'where there are no handles the number tells files apart', 'devices',
        '^(FUSE below the directory|equal numbers where the kernel tells less)',
        INODE, '    if (known && !(number_doubtful', '    if (!(number_doubtful'),
-    _m('descriptor of others\' changes', 'readers of what others change share a descriptor', 'devices',
-       '^(FUSE below the directory|a FUSE server.s files are changed by others)$',
+    _m('descriptor of others\' changes', 'readers of what others change share a descriptor',
+       'devices', '^(FUSE below the directory|a FUSE server.s files are changed by others)$',
        OPEN, ' && (number_local(i->device) || !mnt.opt.shared);', ';'),
-    _m('set-user-id of another name', 'set-user-id bits that another name was given stay when it is written', 'devices',
+    _m('set-user-id of another name',
+       'set-user-id bits that another name was given stay when it is written', 'devices',
        '^(overlayfs below the directory|rights of another name)$',
        CREDS, '((i->limits & ST_NOSUID) || i->linked)', '(i->limits & ST_NOSUID)'),
     _m('capability of another name', '"no capability" is remembered by a name', 'devices',
@@ -122,35 +134,43 @@ MUTANTS = [
        '^(overlayfs below the directory|open files of a lower layer)$',
        INODE, 'fstatat(i->fd, "", &st, AT_EMPTY_PATH) < 0)\n        return;\n    do {',
        'fstatat(i->fd, "", &st, AT_EMPTY_PATH) <= 0)\n        return;\n    do {'),
-    _m('attributes of names', 'the kernel remembers attributes of a file of several names', 'devices',
-       '^(overlayfs below the directory|open files of a lower layer)$',
-       INODE, '    return atomic_load(&i->linked) ? 0 : mnt.opt.attr_timeout;', '    return mnt.opt.attr_timeout;'),
-    _m('cached before the link', 'what is open goes on reading from the cache after a link', 'devices',
-       '^(FUSE below the directory|links below a FUSE server)$',
+    _m('attributes of names', 'the kernel remembers attributes of a file of several names',
+       'devices', '^(overlayfs below the directory|open files of a lower layer)$',
+       INODE, '    return atomic_load(&i->linked) ? 0 : mnt.opt.attr_timeout;',
+       '    return mnt.opt.attr_timeout;'),
+    _m('cached before the link', 'what is open goes on reading from the cache after a link',
+       'devices', '^(FUSE below the directory|links below a FUSE server)$',
        READ, 'h->cf && cache_on() && !atomic_load(&h->inode->linked)', 'h->cf && cache_on()'),
-    _m('attributes of a dead server', 'GETATTR of every file system is answered by the loop', 'devices',
-       '^(FUSE below the directory|a FUSE server that does not answer)$',
-       LOOP, '        return !number_far(inode_of(h->nodeid)->device);\n', '        return true;\n'),
-    _m('lock over a change', 'an attribute is set at the origin under the lock that readers take', 'devices',
-       '^a frozen file system$',
-       ATTR, '    do\n        rc = value ? setxattr', '    pthread_mutex_lock(&i->lock);\n    do\n        rc = value ? setxattr',
-       ATTR, '    pthread_mutex_lock(&i->lock);\n    i->xattr_changes++;\n', '    i->xattr_changes++;\n'),
-    _m('nosuid below', 'set-user-id bits of a nosuid mount below count', 'devices', '^flags of mounts below$',
+    _m('attributes of a dead server', 'GETATTR of every file system is answered by the loop',
+       'devices', '^(FUSE below the directory|a FUSE server that does not answer)$',
+       LOOP, '        return !number_far(inode_of(h->nodeid)->device);\n',
+       '        return true;\n'),
+    _m('lock over a change', 'an attribute is set at the origin under the lock that readers take',
+       'devices', '^a frozen file system$',
+       ATTR, '    do\n        rc = value ? setxattr',
+       '    pthread_mutex_lock(&i->lock);\n    do\n        rc = value ? setxattr',
+       ATTR, '    pthread_mutex_lock(&i->lock);\n    i->xattr_changes++;\n',
+       '    i->xattr_changes++;\n'),
+    _m('nosuid below', 'set-user-id bits of a nosuid mount below count', 'devices',
+       '^flags of mounts below$',
        NUMBER, '    if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))\n', '    if (0)\n'),
     _m('nodev below', 'devices of a nodev mount below open', 'devices', '^flags of mounts below$',
        NUMBER, '    if ((limits & ST_NODEV) && (S_ISBLK', '    if (0 && (S_ISBLK'),
     _m('noexec below', 'programs of a noexec mount below run', 'devices', '^flags of mounts below$',
-       OPEN, 'executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0', 'executes && false ? EACCES : 0'),
-    _m('root of elsewhere', 'root of another PID namespace has all capabilities', 'sessions', '^another PID namespace$',
+       OPEN, 'executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0',
+       'executes && false ? EACCES : 0'),
+    _m('root of elsewhere', 'root of another PID namespace has all capabilities', 'sessions',
+       '^another PID namespace$',
        CREDS, 'ctx->uid == 0 && ctx->pid > 0 ? all_caps', 'ctx->uid == 0 ? all_caps'),
     _m('many groups', 'the first thousand groups of a caller count', 'mount', '^many groups$',
        CREDS, '    for (p = c->groups ? p + 8 : NULL; p; p = end) {\n',
        '    for (p = c->groups ? p + 8 : NULL; p && c->n < 1000; p = end) {\n'),
     _m('hidden bits stay', 'a write leaves the set-user-id bits that the mount hides', 'devices',
        '^(flags of mounts below|hidden set-user-id is cleared)$',
-       CREDS, '    c->clears = i && ((i->limits & ST_NOSUID) || i->linked) && ctx->uid != 0;\n', '    (void)i;\n'),
-    _m('flags of binds', 'what is mounted below has the flags of the directory it is mounted in', 'devices',
-       '^flags of (mounts|binds) below$',
+       CREDS, '    c->clears = i && ((i->limits & ST_NOSUID) || i->linked) && ctx->uid != 0;\n',
+       '    (void)i;\n'),
+    _m('flags of binds', 'what is mounted below has the flags of the directory it is mounted in',
+       'devices', '^flags of (mounts|binds) below$',
        INODE, '    if (parent && i->mount && i->mount == parent->mount)\n', '    if (parent)\n'),
     _m('flags of links', 'a file has the flags of the mount that it was found on first', 'devices',
        '^flags of (mounts|binds) below',
@@ -161,7 +181,8 @@ MUTANTS = [
        '        i->limits = number_own(i->device) ? 0 : number_limits(i->fd);\n'),
     _m('capabilities of nosuid', 'security.capability of a nosuid mount below is shown', 'devices',
        '^flags of mounts below(, as shown)?$',
-       ATTR, '((atomic_load(&i->no_caps) && !i->linked) || (i->limits & ST_NOSUID))', 'atomic_load(&i->no_caps)'),
+       ATTR, '((atomic_load(&i->no_caps) && !i->linked) || (i->limits & ST_NOSUID))',
+       'atomic_load(&i->no_caps)'),
     _m('name of the volume', '--volume-id is not part of the identity', 'sessions', '^--volume-id',
        CACHE, '        o.volume_id = mnt.opt.volume_id;\n', '        o.volume_id = NULL;\n'),
     _m('generation', 'an inode\'s generation is always 0', 'bare', '^files opened by handle$',
@@ -170,77 +191,99 @@ MUTANTS = [
     # The end
     _m('pages left', 'the pages of open files are not taken from the kernel at the end', 'end',
        '^SIGTERM, a program goes on storing',
-       FLUSH, '        int rc = fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)v[k], 0, 0);\n', '        int rc = 0;\n'),
-    _m('new pages', 'pages are given out while the mount ends', 'end', '^SIGTERM, a program goes on storing',
-       FLUSH, '    atomic_store(&refusing, true);\n', ''),
-    _m('lost pages', 'a page that cannot be written is not counted', 'end', '^pages that cannot be written',
-       FLUSH, '    atomic_fetch_add(&lost, size);\n', ''),
-    _m('vouched for later', 'a validator counts although the mount is gone from its name', 'end', '^changed after SIGTERM',
+       FLUSH, '        int rc = fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)v[k], 0, 0);\n',
+       '        int rc = 0;\n'),
+    _m('new pages', 'pages are given out while the mount ends', 'end',
+       '^SIGTERM, a program goes on storing', FLUSH, '    atomic_store(&refusing, true);\n', ''),
+    _m('lost pages', 'a page that cannot be written is not counted', 'end',
+       '^pages that cannot be written', FLUSH, '    atomic_fetch_add(&lost, size);\n', ''),
+    _m('vouched for later', 'a validator counts although the mount is gone from its name', 'end',
+       '^changed after SIGTERM',
        CACHE, '    if (rc == 0 && !place_still_ours()) {\n', '    if (0) {\n'),
     _m('vouched for later, lazily', 'our mount is taken for there while it has any name', 'end',
        '^changed after a lazy unmount',
        PLACE, '        here.left = f.id == 0;\n', '        here.left = false;\n'),
-    _m('the name is free', 'what changed after the name was free counts as ours', 'end', '^changed after SIGTERM',
-       CACHE, '|| changed >= place_ours_until())', '|| changed < 0)'),
-    _m('flushed before', 'what is stored in mappings is not written before the name is free', 'end', '^SIGTERM(:|$)',
-       MAIN, '    flush_begin();\n', ''),
-    _m('another one\'s mount', 'the topmost mount on the path is detached', 'end', '^SIGTERM, (covered|moved)',
+    _m('the name is free', 'what changed after the name was free counts as ours', 'end',
+       '^changed after SIGTERM', CACHE, '|| changed >= place_ours_until())', '|| changed < 0)'),
+    _m('flushed before', 'what is stored in mappings is not written before the name is free', 'end',
+       '^SIGTERM(:|$)', MAIN, '    flush_begin();\n', ''),
+    _m('another one\'s mount', 'the topmost mount on the path is detached', 'end',
+       '^SIGTERM, (covered|moved)',
        PLACE, '    if (mount_of(fd) == f.id)\n', '    if (mount_of(fd) | 1)\n'),
-    _m('where it is now', 'only a mount on its first name is detached', 'end', '^SIGTERM, (renamed|moved)',
-       PLACE, '    if (!find_mount(NULL, &here.mount, &f, dir))\n',
+    _m('where it is now', 'only a mount on its first name is detached', 'end',
+       '^SIGTERM, (renamed|moved)', PLACE, '    if (!find_mount(NULL, &here.mount, &f, dir))\n',
        '    *dir = strdup(mnt.opt.dir);\n    if (!find_mount(*dir, NULL, &f, NULL))\n'),
-    _m('status of a dead mount', 'a mount that stays is no reason for a status', 'end', '^SIGTERM, covered',
-       MAIN, '    return rc < 0 ? EXIT_RUNTIME : 0;\n', '    return 0;\n'),
-    _m('last moment', 'nobody notes until when the name was ours', 'end', '^written just before SIGTERM',
+    _m('status of a dead mount', 'a mount that stays is no reason for a status', 'end',
+       '^SIGTERM, covered', MAIN, '    return rc < 0 ? EXIT_RUNTIME : 0;\n', '    return 0;\n'),
+    _m('last moment', 'nobody notes until when the name was ours', 'end',
+       '^written just before SIGTERM',
        MAIN, '    (void)place_still_ours(); /* the last moment at which it was */\n', ''),
-    _m('two volumes', 'a volume that is not cached for its twin is not named', 'sessions', '^two volumes of one identity',
+    _m('two volumes', 'a volume that is not cached for its twin is not named', 'sessions',
+       '^two volumes of one identity',
        CACHE, '        say_clone(i);\n', '        (void)say_clone;\n'),
     _m('holes in mappings', 'SEEK_DATA asks the origin about what a mapping may have', 'mount',
        '^SEEK_DATA of what is stored in a mapping$',
-       WRITE, '    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&\n', '    if (0 &&\n'),
+       WRITE, '    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&\n',
+       '    if (0 &&\n'),
 
     # Direct writes beside pages
-    _m('pages of readers', 'pages are not dropped after a direct write', 'bare', '^asynchronous direct writes',
+    _m('pages of readers', 'pages are not dropped after a direct write', 'bare',
+       '^asynchronous direct writes',
        DIRECT, 'atomic_load(&i->pages) && direct_on() ? malloc(sizeof(*h)) : NULL', 'NULL'),
-    _m('note of readers', 'nobody notes that a file is read through pages', 'bare', '^asynchronous direct writes',
+    _m('note of readers', 'nobody notes that a file is read through pages', 'bare',
+       '^asynchronous direct writes',
        DIRECT, '        atomic_store(&i->pages, true);\n', '        (void)0;\n'),
-    _m('refusing helper', 'the helper goes with the mount and refuses nothing', 'bare', '^killed beside a direct write$',
+    _m('refusing helper', 'the helper goes with the mount and refuses nothing', 'bare',
+       '^killed beside a direct write$',
        DIRECT, '    while (in && atomic_load(&helper.busy)) {\n', '    while (in && 0) {\n'),
 
     # Who writes
-    _m('charged to the mount', 'room is taken as the mount, not as the caller', 'bare', '^reserved room(: user)?$',
+    _m('charged to the mount', 'room is taken as the mount, not as the caller', 'bare',
+       '^reserved room(: user)?$',
        CREDS, 'act_as(&(struct identity){ ctx->uid, ctx->gid, 0, NULL, charged_caps(c) });\n',
        'act_as(&(struct identity){ own_uid, own_gid, 0, NULL, charged_caps(c) });\n'),
     _m('reserved room', 'the mount\'s CAP_SYS_RESOURCE counts for everybody', 'bare', ROOM,
        CREDS, '                              .caps = all_caps & ~CAP_BIT(CAP_SYS_RESOURCE) };\n',
        '                              .caps = all_caps };\n'),
-    _m('more room', 'who may have more room does not get it', 'bare', r'^reserved room(: user\+groups)?$',
-       CREDS, 'if (!c->switched || c->tried || (err != ENOSPC && err != EDQUOT))', 'if (c->tried || err)'),
-    _m('room of a group', 'supplementary groups do not count for room', 'bare', r'^reserved room(: user\+groups)?$',
+    _m('more room', 'who may have more room does not get it', 'bare',
+       r'^reserved room(: user\+groups)?$',
+       CREDS, 'if (!c->switched || c->tried || (err != ENOSPC && err != EDQUOT))',
+       'if (c->tried || err)'),
+    _m('room of a group', 'supplementary groups do not count for room', 'bare',
+       r'^reserved room(: user\+groups)?$',
        CREDS, '        who.n = caller.n;\n', '        who.n = 0;\n'),
-    _m('groups of the caller', 'a file is made without the caller\'s groups', 'bare', r'^rights(: user\+groups)?$',
-       CREDS, '{ ctx->uid, ctx->gid, who.n, who.groups, who.caps }', '{ ctx->uid, ctx->gid, 0, NULL, who.caps }'),
-    _m('capabilities of the caller', 'a file is made with the mount\'s capabilities', 'bare', '^rights(: user)?$',
-       CREDS, '{ ctx->uid, ctx->gid, who.n, who.groups, who.caps }', '{ ctx->uid, ctx->gid, who.n, who.groups, all_caps }'),
+    _m('groups of the caller', 'a file is made without the caller\'s groups', 'bare',
+       r'^rights(: user\+groups)?$',
+       CREDS, '{ ctx->uid, ctx->gid, who.n, who.groups, who.caps }',
+       '{ ctx->uid, ctx->gid, 0, NULL, who.caps }'),
+    _m('capabilities of the caller', 'a file is made with the mount\'s capabilities', 'bare',
+       '^rights(: user)?$',
+       CREDS, '{ ctx->uid, ctx->gid, who.n, who.groups, who.caps }',
+       '{ ctx->uid, ctx->gid, who.n, who.groups, all_caps }'),
     _m('effective capabilities', 'a caller with few capabilities has those of its user', 'bare',
        r'^rights(: (user\+fsetid|user\+dac_override|root-fsetid))?$',
-       CREDS, '            c->caps = strtoull(p + 8, NULL, 16) & all_caps;\n', '            c->caps |= 0;\n'),
+       CREDS, '            c->caps = strtoull(p + 8, NULL, 16) & all_caps;\n',
+       '            c->caps |= 0;\n'),
     _m('ACL of the caller', 'an ACL is set as the mount', 'bare', '^rights(: user)?$',
        ATTR, '    if (value && !strncmp(name, "system.posix_acl_", 17))\n', '    if (0)\n'),
-    _m('trusted names', 'everybody sees the names of trusted attributes', 'bare', '^rights(: user)?$',
-       ATTR, '            if (!may)\n                continue;\n', ''),
+    _m('trusted names', 'everybody sees the names of trusted attributes', 'bare',
+       '^rights(: user)?$', ATTR, '            if (!may)\n                continue;\n', ''),
 
     # Trouble with the pool
-    _m('look at the pool', 'nobody looks whether the pool was truncated', 'sessions', '^pool truncated to half',
+    _m('look at the pool', 'nobody looks whether the pool was truncated', 'sessions',
+       '^pool truncated to half',
        KEEPER, '    cm_get_info(mnt.cache, &info);\n}\n', '    (void)info;\n}\n'),
-    _m('status of the pool', 'a pool that was lost is no reason for a status', 'sessions', '^pool truncated to half',
+    _m('status of the pool', 'a pool that was lost is no reason for a status', 'sessions',
+       '^pool truncated to half',
        MAIN, '    return rc < 0 || !cache_on() ? EXIT_POOL : 0;', '    return 0;'),
 
     # A failed fsync
     _m('second fsync', 'a second fsync decides', 'sync', '^a background sync that fails',
        PROOF, '    p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;\n',
-       '    (void)fsync(fd);\n    p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;\n'),
-    _m('fsync of a user', 'a user\'s fsync that failed counts as one that did not', 'sync', '^a failed fsync is not forgotten',
+       '    (void)fsync(fd);\n'
+       '    p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;\n'),
+    _m('fsync of a user', 'a user\'s fsync that failed counts as one that did not', 'sync',
+       '^a failed fsync is not forgotten',
        PROOF, '&p->sync, p->err == 0, fresh', '&p->sync, true, fresh'),
     _m('loss told to the keeper', 'what a background sync was told of nobody else learns', 'sync',
        '^a loss that a background sync was told of$',
@@ -251,53 +294,75 @@ MUTANTS = [
     _m('younger fsync', 'a user\'s fsync proves, whenever its descriptor was opened', 'sync',
        '^an fsync on a descriptor younger than a loss$',
        PROOF, '    if (p->err || proves)\n', '    if (p->err || proves || true)\n'),
-    _m('witness at the end', 'the end syncs files whose volume lost something', 'sync', '^a loss is left to tell at the end$',
-       KEEPER, '    if (!p->keeper->far && p->asked != i->device', '    if (false && p->asked != i->device'),
-    _m('loss at the end', 'what may be lost is kept at the end', 'sync', '^a loss is left to tell at the end$',
-       KEEPER, '        proof_fail(i);\n', ''),
-    _m('idle and lost', 'idle files that are not synced stay when data is lost', 'sync', '^a loss in a file that is idle$',
+    _m('witness at the end', 'the end syncs files whose volume lost something', 'sync',
+       '^a loss is left to tell at the end$',
+       KEEPER, '    if (!p->keeper->far && p->asked != i->device',
+       '    if (false && p->asked != i->device'),
+    _m('loss at the end', 'what may be lost is kept at the end', 'sync',
+       '^a loss is left to tell at the end$', KEEPER, '        proof_fail(i);\n', ''),
+    _m('idle and lost', 'idle files that are not synced stay when data is lost', 'sync',
+       '^a loss in a file that is idle$',
        CACHE, '        number_leave(i->device, &i->id);\n', '        (void)0;\n'),
-    _m('open and lost', 'open files that are not synced stay when data is lost', 'sync', '^a loss in a file that is open$',
+    _m('open and lost', 'open files that are not synced stay when data is lost', 'sync',
+       '^a loss in a file that is open$',
        PROOF, '    inode_each(number_far(d), fail_on, d);\n', ''),
-    _m('untold at the end', 'a loss that nobody was told of is no reason for a status', 'sync', '^a loss that nobody was told of at the end$',
+    _m('untold at the end', 'a loss that nobody was told of is no reason for a status', 'sync',
+       '^a loss that nobody was told of at the end$',
        MAIN, 'untold ? EXIT_LOST : left', 'untold && false ? EXIT_LOST : left'),
     _m('room of a loss', 'a kept loss holds a deleted file', 'sync', '^a deleted file with a loss$',
        KEEPER, '    proof_look(k->far);\n', ''),
 
     # A server that does not answer
-    _m('idle and far', 'the loops detach idle files of a stopped server', 'far', '^idle files of a server that stopped$',
+    _m('idle and far', 'the loops detach idle files of a stopped server', 'far',
+       '^idle files of a server that stopped$',
        CACHE, '    if (over && number_far(over->device)) {', '    if (over && !over->device) {'),
-    _m('forgotten and far', 'a far file whose name is forgotten stays attached', 'far', '^forgotten names of a server that stopped$',
+    _m('forgotten and far', 'a far file whose name is forgotten stays attached', 'far',
+       '^forgotten names of a server that stopped$',
        INODE, '        keeper_detach(i);\n', '        (void)0;\n'),
-    _m('listed at the end', 'what is listed is let go of before it is detached', 'far', '^an end while files are listed$',
-       KEEPER, '    cache_detach_all(k->far); /* first: what is listed may have no other reference */\n', '',
-       KEEPER, '        inode_put(pop(&k->proofs));\n', '        inode_put(pop(&k->proofs));\n    cache_detach_all(k->far);\n'),
+    _m('listed at the end', 'what is listed is let go of before it is detached', 'far',
+       '^an end while files are listed$',
+       KEEPER, '    cache_detach_all(k->far); /* first: what is listed may have no other reference '
+               '*/\n', '',
+       KEEPER, '        inode_put(pop(&k->proofs));\n',
+       '        inode_put(pop(&k->proofs));\n    cache_detach_all(k->far);\n'),
     _m('layers are far', 'overlayfs is asked on the loops', 'far', '^a layer whose server stopped$',
-       NUMBER, '    d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;', '    d->far = !d->local;'),
-    _m('one keeper', 'what is far and what is not has one keeper', 'far', '^names while a server is stopped$',
-       KEEPER, '    return &keepers[number_far(i->device)];', '    (void)i;\n    return &keepers[false];'),
-    _m('an end without', 'the end waits for a server as long as it takes', 'far', '^the end while a server is stopped$',
+       NUMBER, '    d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;',
+       '    d->far = !d->local;'),
+    _m('one keeper', 'what is far and what is not has one keeper', 'far',
+       '^names while a server is stopped$',
+       KEEPER, '    return &keepers[number_far(i->device)];',
+       '    (void)i;\n    return &keepers[false];'),
+    _m('an end without', 'the end waits for a server as long as it takes', 'far',
+       '^the end while a server is stopped$',
        KEEPER, '(!k->far || cm_now() < deadline)', '(!k->far || deadline)'),
 
     # The end, and opens
-    _m('ticks', 'nobody looks for the mount while something is racy', 'end', '^changed just before the end, and warm$',
+    _m('ticks', 'nobody looks for the mount while something is racy', 'end',
+       '^changed just before the end, and warm$',
        KEEPER, 'k->validators.head ? TICK_NS : 200000000', '200000000',
        KEEPER, '    (void)place_still_ours();\n', ''),
-    _m('late open', 'an open notes its pages before it is answered', 'bare', '^an open that is answered late$',
-       OPEN, '    atomic_store(&h->fresh, incarnation);\n', '    atomic_store(&h->fresh, incarnation);\n    handle_in_use(h);\n'),
+    _m('late open', 'an open notes its pages before it is answered', 'bare',
+       '^an open that is answered late$',
+       OPEN, '    atomic_store(&h->fresh, incarnation);\n',
+       '    atomic_store(&h->fresh, incarnation);\n    handle_in_use(h);\n'),
     _m('start alone', 'two start on one directory at once', 'bare', '^two that start at once$',
        PLACE, '    one_at_a_time(dir);\n', ''),
-    _m('caller\'s namespace', 'root of another user namespace has the mount\'s capabilities', 'sessions', '^another user namespace$',
-       CREDS, '            c->caps = all_caps & CHECKED_BEFORE; /* what', '            (void)0; /* what'),
+    _m('caller\'s namespace', 'root of another user namespace has the mount\'s capabilities',
+       'sessions', '^another user namespace$',
+       CREDS, '            c->caps = all_caps & CHECKED_BEFORE; /* what',
+       '            (void)0; /* what'),
 
     _m('loss told for good', 'who opens the file is told of a loss that users know', 'sync',
        '^a loss that (a background sync was told of|two readers are told of)$',
        PROOF, '    h->owed = i->losses > 0 && !i->told;\n', '    h->owed = i->losses > 0;\n'),
-    _m('loss told to one reader', 'readers share what one is told', 'sync', '^a loss that two readers are told of$',
+    _m('loss told to one reader', 'readers share what one is told', 'sync',
+       '^a loss that two readers are told of$',
        PROOF, '        note_loss(i, err, true);\n', '        (void)err;\n'),
-    _m('witness', 'the volume is not asked for losses', 'sync', '^a loss that somebody else was told of',
+    _m('witness', 'the volume is not asked for losses', 'sync',
+       '^a loss that somebody else was told of',
        PROOF, '            ask_witness(d);\n', '            (void)d;\n'),
-    _m('witness of each volume', 'only the directory\'s own volume is asked', 'sync', '^a loss on a volume below',
+    _m('witness of each volume', 'only the directory\'s own volume is asked', 'sync',
+       '^a loss on a volume below',
        NUMBER, '    now.witness = open_witness(&now, fd, st->st_mode);\n', ''),
 
     # Opening
@@ -311,13 +376,15 @@ MUTANTS = [
        '^a file that is replaced while it is made$',
        OPEN, '    if (!err && !is_made(fd, &e)) {\n', '    if (!err && !is_made(fd, &e) && 0) {\n'),
     _m('append-only', 'an append-only file is not opened', 'mount', '^append-only files$',
-       OPEN, '        if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {\n', '        if (0) {\n'),
-    _m('append-only, mapped', 'an append-only file is mapped for stores', 'mount', '^append-only files$',
+       OPEN, '        if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {\n',
+       '        if (0) {\n'),
+    _m('append-only, mapped', 'an append-only file is mapped for stores', 'mount',
+       '^append-only files$',
        OPEN, '    fi->direct_io = h->appends;', '    fi->direct_io = false;'),
-    _m('append-only, in place', 'a write to a place goes to the end of an append-only file', 'mount', '^append-only files$',
-       WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
-    _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'sessions', '^shared',
-       OPEN, 'O_NOCTTY |\n                      O_NONBLOCK)) |', 'O_NOCTTY)) |'),
+    _m('append-only, in place', 'a write to a place goes to the end of an append-only file',
+       'mount', '^append-only files$', WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
+    _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'sessions',
+       '^shared', OPEN, 'O_NOCTTY |\n                      O_NONBLOCK)) |', 'O_NOCTTY)) |'),
     _m('limit of the starter', 'a file size limit of the starter counts for all', 'mount',
        '^a file size limit( that the mount may take away)?$',
        MAIN, 'setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit', 'getrlimit',
@@ -325,21 +392,27 @@ MUTANTS = [
     _m('signal of the limit', 'a file size limit kills the mount', 'mount',
        '^a file size limit( that the mount has to keep)?$',
        MAIN, 'setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit', 'getrlimit',
-       MAIN, '        rl.rlim_cur = rl.rlim_max;\n', '', MAIN, '    sigaction(SIGXFSZ, &sa, NULL);', '   '),
+       MAIN, '        rl.rlim_cur = rl.rlim_max;\n', '', MAIN, '    sigaction(SIGXFSZ, &sa, NULL);',
+       '   '),
 
     # The quick start
     _m('quick start, wrong bytes', 'what was read is not compared', 'quickstart', '^wrong bytes$',
        QUICK, '  cmp -s "$work/sums" "$work/truth" || differs\n  [ "$ms"', '  [ "$ms"'),
-    _m('quick start, mount left', 'the cache\'s mount is left', 'quickstart', '^INT while reading cold',
+    _m('quick start, mount left', 'the cache\'s mount is left', 'quickstart',
+       '^INT while reading cold',
        QUICK, '  [ -z "$cache_pid" ] || unmount "$origin_dir" fuse.cachemax "$cache_pid"\n', ''),
-    _m('quick start, storage left', 'the slow storage is left', 'quickstart', '^INT while reading the slow storage',
+    _m('quick start, storage left', 'the slow storage is left', 'quickstart',
+       '^INT while reading the slow storage',
        QUICK, '  [ -z "$slow_pid" ] || unmount "$work/slow" fuse.throttle "$slow_pid"\n', ''),
     _m('quick start, pool left', 'the pools are left', 'quickstart', '^files are read',
        QUICK, '    rm -f -- "$place/$p"\n', '    :\n'),
-    _m('quick start, reason', 'what fusermount3 says is hidden', 'quickstart', '^fusermount3 fails, umount works',
+    _m('quick start, reason', 'what fusermount3 says is hidden', 'quickstart',
+       '^fusermount3 fails, umount works',
        QUICK, '  $how: $($how "$1" 2>&1)" || :\n', '  $how: $($how "$1" 2>/dev/null)" || :\n'),
-    _m('quick start, Ctrl-C', 'the copying is not ended by Ctrl-C', 'quickstart', '^Ctrl-C while copying',
-       QUICK, '    kill -TERM "-$child" "$child" 2>/dev/null\n', '', QUICK, '    kill -KILL "-$child" 2>/dev/null\n', ''),
+    _m('quick start, Ctrl-C', 'the copying is not ended by Ctrl-C', 'quickstart',
+       '^Ctrl-C while copying',
+       QUICK, '    kill -TERM "-$child" "$child" 2>/dev/null\n', '', QUICK,
+       '    kill -KILL "-$child" 2>/dev/null\n', ''),
 ]
 
 
@@ -351,8 +424,8 @@ class Build:
         with open(os.path.join(self.directory, 'compile_commands.json'), encoding='utf-8') as f:
             entries = [e for e in json.load(f) if PROGRAM + '.p' in e['output']]
         self.compile = {os.path.basename(e['file']): e for e in entries}
-        said = subprocess.run(['ninja', '-C', self.directory, '-t', 'commands', PROGRAM], check=True,
-                              stdout=subprocess.PIPE).stdout.decode()
+        said = subprocess.run(['ninja', '-C', self.directory, '-t', 'commands', PROGRAM],
+                              check=True, stdout=subprocess.PIPE).stdout.decode()
         self.link = shlex.split(said.strip().splitlines()[-1])
 
     def lay_out(self, directory):
@@ -363,7 +436,8 @@ class Build:
                 shutil.copy(path, os.path.join(directory, name))
 
     def _command(self, command):
-        p = subprocess.run(command, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        p = subprocess.run(command, cwd=self.directory, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, check=False)
         if p.returncode != 0:
             raise Failure('does not build: ' + p.stdout.decode(errors='replace').strip()[:300])
 
@@ -375,7 +449,8 @@ class Build:
             command, out = shlex.split(entry['command']), os.path.join(directory, name + '.o')
             command[command.index('-o') + 1] = out
             command[command.index('-c') + 1] = os.path.join(examples, 'mount', name)
-            self._command(command + ['-w', '-O0', '-I' + os.path.join(examples, 'mount'), '-MF', out + '.d'])
+            self._command(command + ['-w', '-O0', '-I' + os.path.join(examples, 'mount'), '-MF',
+                                     out + '.d'])
             link[link.index(entry['output'])] = out
         link[link.index('-o') + 1] = os.path.join(directory, PROGRAM)
         self._command(link)
@@ -384,13 +459,15 @@ class Build:
 def checked(script, checks, directory, examples):
     """The script's lines on these checks, and whether it ended."""
     env = dict(os.environ, CM_CHECKS=checks, CM_EXAMPLES=examples)
-    status, text = run(['bash', os.path.join(HERE, script + '-test.sh'), directory], LIMIT, env=env, grace=30)
+    status, text = run(['bash', os.path.join(HERE, script + '-test.sh'), directory], LIMIT, env=env,
+                       grace=30)
     lines = [m.groups() for m in re.finditer(r'^(ok|FAIL|skip) (.*)$', text, re.M)]
 
     def of_these(kind, name):
         parts = name.split(': ')  # of a check's name, which may have two, and for some of a reason
         whole = ': '.join(parts[:2])
-        return re.search(checks, whole) or (kind != 'skip' or len(parts) < 3) and re.search(checks, parts[0])
+        alone = kind != 'skip' or len(parts) < 3
+        return re.search(checks, whole) or alone and re.search(checks, parts[0])
     return [(kind, name) for kind, name in lines if of_these(kind, name)], status is not None
 
 
@@ -410,7 +487,8 @@ def judge(build, mutant, scratch):
             build.rebuild(directory, examples, files)
         for _ in range(TRIES):
             lines, ended = checked(mutant.script, mutant.checks, directory, examples)
-            said = next((name for kind, name in lines if kind == 'FAIL'), None) or (None if ended else 'it did not end')
+            said = (next((name for kind, name in lines if kind == 'FAIL'), None)
+                    or (None if ended else 'it did not end'))
             if said:
                 break
     except Failure as e:
@@ -421,7 +499,8 @@ def judge(build, mutant, scratch):
 
 
 def sound(build, mutants, pool, scratch):
-    """Rows whose checks fail on the unchanged programs, and those whose checks are skipped there."""
+    """Rows whose checks fail on the unchanged programs, and those whose checks are skipped
+    there."""
     directory = os.path.join(scratch, 'unchanged')
     build.lay_out(directory)
     keys = sorted({(m.script, m.checks) for m in mutants})
@@ -439,7 +518,8 @@ def sound(build, mutants, pool, scratch):
 def markdown(results):
     lines = ['| mutant | changed | noticed by |', '|---|---|---|']
     for r in results:
-        by = '`%s-test.sh`, "%s"' % (r.mutant.script, r.said.split(':')[0]) if r.said else '**nothing**'
+        by = '`%s-test.sh`, "%s"' % (r.mutant.script,
+                                     r.said.split(':')[0]) if r.said else '**nothing**'
         lines.append('| %s | %s | %s |' % (r.mutant.name, r.mutant.what, by))
     return '\n'.join(lines)
 
@@ -460,10 +540,12 @@ def look(mutants):
 
 
 def main():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a = argparse.ArgumentParser(description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
     a.add_argument('--list', action='store_true', help='is the text of every row there?')
-    a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1, help='the scripts mostly wait')
+    a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1,
+                   help='the scripts mostly wait')
     a.add_argument('--markdown', action='store_true', help='print the table as in docs/mount.md')
     a.add_argument('build', nargs='?')
     o = a.parse_args()
@@ -498,8 +580,10 @@ def main():
             for r in pool.map(lambda m: judge(build, m, scratch), rest):
                 results.append(r)
                 if not o.markdown:
-                    print('%s%s | %s | %s | %.1f' % ('' if r.said else 'FAILED ', r.mutant.name, r.mutant.what,
-                                                     r.said or r.error or 'nothing noticed', r.seconds), flush=True)
+                    print('%s%s | %s | %s | %.1f' % ('' if r.said else 'FAILED ', r.mutant.name,
+                                                     r.mutant.what,
+                                                     r.said or r.error or 'nothing noticed',
+                                                     r.seconds), flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if o.markdown:
