@@ -4,10 +4,12 @@
 
   buffer-test.py BUILD [--quick]
 
-Replays tests/policy/traces through the library (cachemax replay) at 0.1, 1, 10 and 30 % of the blocks that a trace
-reads, without a buffer and with one of 1 % and of 10 % of the pool, with both policies. Wanted, with a buffer: pool fills, those into slots never used
-before not counted, of at most 0.20 and 0.12 times LRU's, and on average a hit ratio of at least a point more than
-CLOCK's. --quick takes p3 alone. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped" last.
+Replays tests/policy/traces through the library (cachemax replay) at 0.1, 1, 10 and 30 % of the
+blocks that a trace reads, without a buffer and with one of 1 % and of 10 % of the pool, with both
+policies. Wanted, with a buffer: pool fills, those into slots never used before not counted, of at
+most 0.20 and 0.12 times LRU's, and on average a hit ratio of at least a point more than CLOCK's.
+--quick takes p3 alone. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped"
+last.
 """
 import concurrent.futures
 import sys
@@ -35,11 +37,14 @@ def main():
             its = ours if policy == 'auto' else [r['policies'][policy] for r in ours]
             with_first = sum(r['pool_fills'] for r in its)
             ratio = (with_first - sum(r['first_fills'] for r in its)) / (sum(lru) - lru_first)
-            above = [100 * (i['hit_ratio'] - r['policies']['clock']['hit_ratio']) for i, r in zip(its, ours)]
-            print('# %s, buffer %s: fills %.3f of LRU\'s, %.3f with first ones; hits %+.2f points beside CLOCK\'s '
-                  '(worst %+.2f)' % (policy, share, ratio, with_first / sum(lru), mean(above), min(above)))
+            above = [100 * (i['hit_ratio'] - r['policies']['clock']['hit_ratio'])
+                     for i, r in zip(its, ours)]
+            print('# %s, buffer %s: fills %.3f of LRU\'s, %.3f with first ones; hits %+.2f points '
+                  'beside CLOCK\'s (worst %+.2f)'
+                  % (policy, share, ratio, with_first / sum(lru), mean(above), min(above)))
             if share in MOST_FILLS:
-                checks.check(f'fills, {policy}, {share}', ratio <= MOST_FILLS[share], '%.3f' % ratio)
+                checks.check(f'fills, {policy}, {share}', ratio <= MOST_FILLS[share],
+                             '%.3f' % ratio)
                 checks.check(f'hits, {policy}, {share}', mean(above) >= 1.0, '%+.2f' % mean(above))
         if share in MOST_FILLS:
             checks.check('buffer used, ' + share,

@@ -4,14 +4,15 @@
 
   library-test.py BUILD [--tables] [--times N] [--traces DIR] [--quick]
 
-Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a trace reads,
-with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times 1 and 10 %,
-and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
-one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
-N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left
-out. --quick takes p3 alone, leaves out half of the curves and half of their sizes, and grants
-what differs from run to run more. --tables prints what docs/policy.md has;
---times N repeats each run and takes the worst (placement in the pool is random, so runs differ a little).
+Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a trace
+reads, with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times
+1 and 10 %, and compares with what its curve says. The same with a probation buffer of 1 % and of 10
+% of the pool, with one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL
+NAME: why", and "N passed, N failed, N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer
+than 64 slots, which no pool has, are left out. --quick takes p3 alone, leaves out half of the
+curves and half of their sizes, and grants what differs from run to run more. --tables prints what
+docs/policy.md has; --times N repeats each run and takes the worst (placement in the pool is random,
+so runs differ a little).
 """
 import argparse
 import concurrent.futures
@@ -59,41 +60,45 @@ class Runs:
         self.cases = []  # (trace, size)
 
     def simulate(self):
-        rows = answer(self.sim, '--json', '--policies', ','.join(('lru', 'clock') + BEST + OURS + ALONE), '--sizes',
-                      ','.join(map(str, SIZES)), *self.traces.values())
-        sim = {(r['trace'].split('.')[0], r['size'], r['policy']): dict(r, hit=100 * r['hits'] / r['reads'])
-               for r in rows}
-        self.cases = [(t, s) for t in self.traces for s in SIZES if sim[t, s, 's3r']['slots'] >= SLOTS_MIN]
+        rows = answer(self.sim, '--json',
+                      '--policies', ','.join(('lru', 'clock') + BEST + OURS + ALONE),
+                      '--sizes', ','.join(map(str, SIZES)), *self.traces.values())
+        sim = {(r['trace'].split('.')[0], r['size'], r['policy']):
+               dict(r, hit=100 * r['hits'] / r['reads']) for r in rows}
+        self.cases = [(t, s) for t in self.traces for s in SIZES
+                      if sim[t, s, 's3r']['slots'] >= SLOTS_MIN]
         return sim
 
     def replay(self, trace, policy, slots, threads, buffer):
         options = ('--probation', f'{4 * buffer}K') if buffer > 0 else ()
-        return replay(self.tool, self.traces[trace], '--policy', policy.split(':')[0], '--size', slots, '--threads',
-                      threads, '--curve', *options)
+        return replay(self.tool, self.traces[trace], '--policy', policy.split(':')[0], '--size',
+                      slots, '--threads', threads, '--curve', *options)
 
     def replay_all(self, jobs):
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            results = [(job, pool.submit(self.replay, *job)) for job in sorted(jobs) for _ in range(self.times)]
+            results = [(job, pool.submit(self.replay, *job)) for job in sorted(jobs)
+                       for _ in range(self.times)]
             for job, result in results:
                 r = result.result()
                 self.hit.setdefault(job, []).append(100 * r['hit_ratio'])
                 self.fills.setdefault(job, []).append(r['pool_fills'])
                 self.twice.setdefault(job, []).append(100 * r['missed_twice'] / r['reads'])
-                self.curve.setdefault(job, []).append([None if c['hit_ratio'] is None else 100 * c['hit_ratio']
-                                                       for c in r['curve']])
+                self.curve.setdefault(job, []).append(
+                    [None if c['hit_ratio'] is None else 100 * c['hit_ratio'] for c in r['curve']])
 
 
 def check_simulator(c, runs, sim, policies, threads):
-    # Two threads that miss a block at the same time have two misses, where one after the other has a
-    # hit: in p3 4 % of the reads are of blocks that the record just before reads, too. A hit of the
-    # other thread's block is reuse as well, which the rules of AUTO with one hit to earn take seriously.
+    # Two threads that miss a block at the same time have two misses, where one after the other has
+    # a hit: in p3 4 % of the reads are of blocks that the record just before reads, too. A hit of
+    # the other thread's block is reuse as well, which the rules of AUTO with one hit to earn take
+    # seriously.
     for policy in policies:
         differ = [hit + twice - sim[t, s, policy]['hit'] for t, s in runs.cases
                   for job in [job_of(sim, t, s, policy, threads)]
                   for hit, twice in zip(runs.hit[job], runs.twice[job])]
         most = 1.0 * runs.more if threads > 1 and policy == 'auto' else 0.5
-        c.check(f'{policy} is as in the simulator, {threads} thread{"s" * (threads > 1)}', max(map(abs, differ)) <= most,
-                off(differ))
+        c.check(f'{policy} is as in the simulator, {threads} thread{"s" * (threads > 1)}',
+                max(map(abs, differ)) <= most, off(differ))
 
 
 def above(runs, sim, policy, others):
@@ -103,27 +108,32 @@ def above(runs, sim, policy, others):
 
 def check_others(c, runs, sim):
     x = above(runs, sim, 'auto', BEST)
-    c.check('auto against the best of S3-FIFO, SIEVE, ARC', mean(x) >= (0 if len(runs.traces) > 1 else -0.5) and min(x) >= -2,
+    c.check('auto against the best of S3-FIFO, SIEVE, ARC',
+            mean(x) >= (0 if len(runs.traces) > 1 else -0.5) and min(x) >= -2,
             'mean %+.2f, worst %+.2f' % (mean(x), min(x)))
     x = above(runs, sim, 'auto', ('clock',))
-    c.check('auto against CLOCK', mean(x) >= 2.5 and min(x) >= -1, 'mean %+.2f, worst %+.2f' % (mean(x), min(x)))
+    c.check('auto against CLOCK', mean(x) >= 2.5 and min(x) >= -1,
+            'mean %+.2f, worst %+.2f' % (mean(x), min(x)))
 
 
 def curve_jobs(sim, trace, policy, factors):
-    """By size, a job for each factor, or None where there is none; the buffer is never larger than the pool."""
+    """By size, a job for each factor, or None where there is none; the buffer is never larger than
+    the pool."""
     jobs = {}
     for s in CURVES:
         if sim[trace, s, policy]['slots'] < SLOTS_MIN:
             continue
         _, _, own, _, buffer = job_of(sim, trace, s, policy)
         sizes = [int(own * f) for f in FACTORS]
-        jobs[s] = [(trace, policy, n, 1, min(buffer, n)) if n >= SLOTS_MIN and f in factors else None
+        jobs[s] = [(trace, policy, n, 1, min(buffer, n))
+                   if n >= SLOTS_MIN and f in factors else None
                    for f, n in zip(FACTORS, sizes)]
     return jobs
 
 
 def curve_errors(runs, sim, policy):
-    """(trace, size, factor): points between estimate and replay; None where the library did not say."""
+    """(trace, size, factor): points between estimate and replay; None where the library did not
+    say."""
     errors = {}
     for t in runs.traces:
         for s, jobs in curve_jobs(sim, t, policy, runs.factors).items():
@@ -131,7 +141,8 @@ def curve_errors(runs, sim, policy):
                 for f, job, said in zip(FACTORS, jobs, curve):
                     if job is None:
                         continue
-                    errors.setdefault((t, s, f), []).append(None if said is None else said - mean(runs.hit[job]))
+                    errors.setdefault((t, s, f), []).append(
+                        None if said is None else said - mean(runs.hit[job]))
     return errors
 
 
@@ -146,7 +157,8 @@ def check_curve(c, runs, sim):
 
 
 def tables(runs, sim):
-    print('| case | CLOCK | best of three | S3R simulated | S3R | 2 threads | AUTO simulated | AUTO | 2 threads |\n'
+    print('| case | CLOCK | best of three | S3R simulated | S3R | 2 threads '
+          '| AUTO simulated | AUTO | 2 threads |\n'
           + '|---' * 9 + '|')
     for t, s in runs.cases:
         row = [sim[t, s, 'clock']['hit'], max(sim[t, s, o]['hit'] for o in BEST)]
@@ -158,19 +170,22 @@ def tables(runs, sim):
     print('\n| case | ' + ' | '.join('%s simulated | library' % p for p in ALONE) + ' |\n|'
           + '---|' * (1 + 2 * len(ALONE)))
     for t, s in runs.cases:
-        row = [v for p in ALONE for v in (sim[t, s, p]['hit'], mean(runs.hit[job_of(sim, t, s, p)]))]
+        row = [v for p in ALONE for v in (sim[t, s, p]['hit'],
+                                          mean(runs.hit[job_of(sim, t, s, p)]))]
         print(f'| {t} {100 * s:g} % |', ' | '.join('%.1f' % v for v in row), '|')
     for p in OURS + ALONE:
         fills = sum(mean(runs.fills[job_of(sim, t, s, p)]) for t, s in runs.cases)
         lru = sum(sim[t, s, 'lru']['fills'] for t, s in runs.cases)
         b, k = above(runs, sim, p, BEST), above(runs, sim, p, ('clock',))
-        print('%s: above the best of three %+.2f, %+.2f; above CLOCK %+.2f, %+.2f; fills of LRU %.3f'
+        print('%s: above the best of three %+.2f, %+.2f; above CLOCK %+.2f, %+.2f; '
+              'fills of LRU %.3f'
               % (p, mean(b), min(b), mean(k), min(k), fills / lru))
         errors = curve_errors(runs, sim, p) if p in runs.curved else {}
         if errors:
             print(f'curve of {p}:', off([v for e in errors.values() for v in e]))
         for (t, s, f), e in errors.items():
-            print(f'curve of {p}: {t} {100 * s:g} % x {f:g}:', ' '.join('-' if v is None else '%+.2f' % v for v in e))
+            print(f'curve of {p}: {t} {100 * s:g} % x {f:g}:',
+                  ' '.join('-' if v is None else '%+.2f' % v for v in e))
 
 
 def main():
@@ -187,7 +202,8 @@ def main():
         jobs = {job_of(sim, t, s, p, n) for t, s in runs.cases for p in OURS + ALONE
                 for n in ((1, 2) if p in OURS else (1,))}
         jobs |= {job for t in runs.traces for p in runs.curved
-                 for some in curve_jobs(sim, t, p, runs.factors).values() for job in some if job is not None}
+                 for some in curve_jobs(sim, t, p, runs.factors).values()
+                 for job in some if job is not None}
         runs.replay_all(jobs)
     if a.tables:
         tables(runs, sim)

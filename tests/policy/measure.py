@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""measure.py - what the tests of the policy have in common: traces, programs that answer in JSON, and verdicts."""
+"""measure.py - what the tests of the policy have in common: traces, programs that answer in JSON,
+and verdicts."""
 import glob
 import json
 import lzma
@@ -37,8 +38,8 @@ def mean(values):
 
 
 def unpack(work, more=None, quick=False):
-    """{name: path} of the traces in traces/ (quick: of the shortest) and in the directory `more`, unpacked into
-    `work`."""
+    """{name: path} of the traces in traces/ (quick: of the shortest) and in the directory `more`,
+    unpacked into `work`."""
     traces = {}
     for packed in sorted(p for d in (os.path.join(HERE, 'traces'), more) if d
                          for p in glob.glob(os.path.join(d, '*.lct.xz'))):

@@ -4,12 +4,12 @@
 
   restart-test.py BUILD [--table] [--quick]
 
-Takes p3 and oltp (tests/policy/traces) through the library with "cachemax replay", in pools of 0.1, 1, 10 and
-30 % of the blocks that are read, restarted in the middle: closed and opened, killed, or begun with an empty pool;
-without a probation buffer, and with one of 1 % of the pool.
-Of the hits in the second half that an empty pool loses, a clean close must keep 85 %, a crash 60 % (mean over all
-cases). --quick takes p3 alone. Prints "ok NAME" or "FAIL NAME: why", "N passed, N failed, N skipped" last; with --table also what
-docs/policy.md has.
+Takes p3 and oltp (tests/policy/traces) through the library with "cachemax replay", in pools of 0.1,
+1, 10 and 30 % of the blocks that are read, restarted in the middle: closed and opened, killed, or
+begun with an empty pool; without a probation buffer, and with one of 1 % of the pool. Of the hits
+in the second half that an empty pool loses, a clean close must keep 85 %, a crash 60 % (mean over
+all cases). --quick takes p3 alone. Prints "ok NAME" or "FAIL NAME: why", "N passed, N failed, N
+skipped" last; with --table also what docs/policy.md has.
 """
 import argparse
 import concurrent.futures
@@ -25,8 +25,8 @@ LEAST = {'clean': 85, 'crash': 60}
 
 def second_half(tool, trace, how, buffer):
     """{size: share of the second half's reads that hit, in percent}"""
-    runs = replay(tool, trace, '--policy', 's3r', '--sizes', ','.join(map(str, SIZES)), '--restart-at', 0.5, how,
-                  *BUFFERS[buffer])
+    runs = replay(tool, trace, '--policy', 's3r', '--sizes', ','.join(map(str, SIZES)),
+                  '--restart-at', 0.5, how, *BUFFERS[buffer])
     return {s: 100 * r['hits_after'] / r['reads_after'] for s, r in zip(SIZES, runs)}
 
 
@@ -61,7 +61,9 @@ def main():
         found = dict(zip(runs, pool.map(lambda r: second_half(tool, traces[r[0]], *r[1:]), runs)))
     checks = Checks()
     for b in BUFFERS:
-        judge(checks, {(t, s): {how: found[t, how, b][s] for how in HOW} for t in names for s in SIZES}, b, a.table)
+        judge(checks,
+              {(t, s): {how: found[t, how, b][s] for how in HOW} for t in names for s in SIZES},
+              b, a.table)
     return checks.finish()
 
 

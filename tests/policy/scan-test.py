@@ -4,17 +4,19 @@
 
   scan-test.py BUILD [--table]
 
-Makes traces, the same ones each time: reads of a hot set with a Zipf distribution, and in them a scan of other blocks,
-in one go or between the hot reads. Two hot sets: one of four times the pool, one that fits into three quarters of it.
-"cachemax replay" takes them through the library (AUTO and S3R, without a probation buffer and with one of 1 and of 10 %
-of the pool) and through LRU and CLOCK, and so it does the same hot reads without the scan. Kept: hits with the scan / hits
-without it, of the hot reads between which it comes, or of as many as the pool has slots when it is over.
+Makes traces, the same ones each time: reads of a hot set with a Zipf distribution, and in them a
+scan of other blocks, in one go or between the hot reads. Two hot sets: one of four times the pool,
+one that fits into three quarters of it. "cachemax replay" takes them through the library (AUTO and
+S3R, without a probation buffer and with one of 1 and of 10 % of the pool) and through LRU and
+CLOCK, and so it does the same hot reads without the scan. Kept: hits with the scan / hits without
+it, of the hot reads between which it comes, or of as many as the pool has slots when it is over.
 
-Wanted, where each block is scanned once, or again after more than the pool's size: of the large set 96 %, and five points more of
-the reads hit than with LRU and CLOCK; of the small one 97 % with a buffer, 80 % without one, and more than with those two.
-Where the scan comes again sooner, it is a new hot set, and all hits count: between the hot reads at most 8 (AUTO: 16) points
-fewer than with LRU or CLOCK, in one go 0.3 of theirs, for this is what resistance costs. Prints "ok NAME" or "FAIL NAME: why",
-"N passed, N failed, N skipped" last; with --table, instead, what docs/policy.md has.
+Wanted, where each block is scanned once, or again after more than the pool's size: of the large set
+96 %, and five points more of the reads hit than with LRU and CLOCK; of the small one 97 % with a
+buffer, 80 % without one, and more than with those two. Where the scan comes again sooner, it is a
+new hot set, and all hits count: between the hot reads at most 8 (AUTO: 16) points fewer than with
+LRU or CLOCK, in one go 0.3 of theirs, for this is what resistance costs. Prints "ok NAME" or "FAIL
+NAME: why", "N passed, N failed, N skipped" last; with --table, instead, what docs/policy.md has.
 """
 import argparse
 import concurrent.futures
@@ -40,20 +42,24 @@ def hot_reads(blocks, exponent, n):
     weights = list(itertools.accumulate(1 / (i + 1) ** exponent for i in range(blocks)))
     place = list(range(blocks))
     rng.shuffle(place)
-    return [RECORD(place[i], 1, 1, 0, 0) for i in rng.choices(range(blocks), cum_weights=weights, k=n)]
+    return [RECORD(place[i], 1, 1, 0, 0)
+            for i in rng.choices(range(blocks), cum_weights=weights, k=n)]
 
 
 def scan(share, times=1, repeat=1, length=1):
-    """A file of that share of the pool, `times` over; each block `repeat` times in a row, or `length` a record."""
+    """A file of that share of the pool, `times` over; each block `repeat` times in a row, or
+    `length` a record."""
     blocks = int(share * SLOTS)
-    return [RECORD(b, 2, length, 0, 0) for b in range(0, blocks, length) for _ in range(repeat)] * times
+    once = [RECORD(b, 2, length, 0, 0) for b in range(0, blocks, length) for _ in range(repeat)]
+    return once * times
 
 
 class Case:
     """The scan, and how many hot reads are counted: those between its reads, or those behind it."""
 
     def __init__(self, name, records, between=0, length=1, soon=False):
-        self.name, self.records, self.between, self.length, self.soon = name, records, between, length, soon
+        self.name, self.records, self.between = name, records, between
+        self.length, self.soon = length, soon
         self.hot = between or SLOTS
 
     def records_with(self, hot):
@@ -86,7 +92,8 @@ def hits_of(tool, path, blocks, first):
         one = replay(tool, path, '--size', SLOTS, '--probation', buffer, '--restart-at',
                      '%.12f' % ((first - 0.5) / blocks), 'none')
         for policy, its in [('auto', one), *one['policies'].items()]:
-            found[policy + ('' if policy in ('lru', 'clock') else label)] = its['hits'], its['hits_after']
+            name = policy + ('' if policy in ('lru', 'clock') else label)
+            found[name] = its['hits'], its['hits_after']
     return found
 
 
@@ -118,7 +125,8 @@ def judge(label, case, with_scan, without):
         least = 96 if label == 'large' else 97 if '+' in p else 80
         above = 100 * (with_scan[p][1] - max(with_scan['lru'][1], with_scan['clock'][1])) / case.hot
         if kept[p] < least or above < (5 if label == 'large' else 0):
-            wrong.append('%s keeps %.1f %%, %+.1f points beside LRU and CLOCK' % (p, kept[p], above))
+            wrong.append('%s keeps %.1f %%, %+.1f points beside LRU and CLOCK'
+                         % (p, kept[p], above))
     return kept, wrong
 
 
@@ -134,7 +142,8 @@ def main():
         def start(name, *args):
             return pool.submit(run, tool, os.path.join(work, name), *args)
 
-        without = {(h, n): start('%s.%d' % (h, n), hot[h][:LEARN + n]) for h in HOT for n in {c.hot for c in CASES}}
+        without = {(h, n): start('%s.%d' % (h, n), hot[h][:LEARN + n]) for h in HOT
+                   for n in {c.hot for c in CASES}}
         runs = {}
         for h, (i, c) in itertools.product(HOT, enumerate(CASES)):
             records, uncounted = c.records_with(hot[h][LEARN:LEARN + c.hot])
@@ -143,7 +152,8 @@ def main():
             if a.table:
                 print('|', h, 'hot set |', ' | '.join(COLUMNS), '|\n|---|' + '---|' * len(COLUMNS))
                 base = without[h, SLOTS].result()
-                print('| hits without a scan, % |', ' | '.join('%.1f' % (100 * base[p][1] / SLOTS) for p in COLUMNS), '|')
+                print('| hits without a scan, % |',
+                      ' | '.join('%.1f' % (100 * base[p][1] / SLOTS) for p in COLUMNS), '|')
             for c in CASES:
                 percent, wrong = judge(h, c, runs[h, c].result(), without[h, c.hot].result())
                 if a.table:
