@@ -28,7 +28,8 @@ need() {
   need_log=$(mktemp "${TMPDIR:-/tmp}/cachemax-apt.XXXXXX") || return 1
   need_tick "$need_log" &
   need_ticker=$!
-  # Not in the background: sudo may have to ask for a password. A lock that another apt holds is waited for.
+  # Not in the background: sudo may have to ask for a password. A lock that another apt holds is
+  # waited for.
   # shellcheck disable=SC2086 # a list
   { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
     -o DPkg::Lock::Timeout=120 $missing ||
@@ -50,8 +51,8 @@ need_end() {
   need_ticker='' need_log=''
 }
 
-# need_tick LOG: every 10 s, how far apt is and how long the rest may take, on stderr. Each package is
-# fetched, unpacked and set up. Ends when LOG is gone.
+# need_tick LOG: every 10 s, how far apt is and how long the rest may take, on stderr. Each package
+# is fetched, unpacked and set up. Ends when LOG is gone.
 need_tick() {
   trap 'kill $! 2>/dev/null; exit 0' TERM
   passed=0

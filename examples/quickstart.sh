@@ -3,20 +3,21 @@
 #
 # quickstart.sh [DIR] - shows the cache at its main job on real files.
 #
-# Installs what is missing, builds, makes a pool, mounts it over DIR in place (or over a copy of files
-# of this machine), reads a sample of the files cold and warm, compares every byte with the origin,
-# and restarts the mount to show that the cache is still warm. Then the same over a slow storage: a
-# small FUSE program serves DIR again, one read at a time, at 64 MB/s and with 5 ms for each read.
-# Takes a minute or two, most of it for building and for the slow storage; cleans up after itself.
+# Installs what is missing, builds, makes a pool, mounts it over DIR in place (or over a copy of
+# files of this machine), reads a sample of the files cold and warm, compares every byte with the
+# origin, and restarts the mount to show that the cache is still warm. Then the same over a slow
+# storage: a small FUSE program serves DIR again, one read at a time, at 64 MB/s and with 5 ms for
+# each read. Takes a minute or two, most of it for building and for the slow storage; cleans up
+# after itself.
 #
 # As root, or as a user who may open /dev/fuse; only packages are installed with sudo. What the user
 # may not mount over is copied first. Nobody should write files in DIR meanwhile: they could not be
 # compared. CACHEMAX_BUILD=BUILDDIR takes the programs from a build that is there already.
 #
-# Exit status: 0 every byte was right; 1 a byte was wrong, a file changed meanwhile, or the pool is not
-# sound; 2 wrong usage, or nothing to read; 3 something that is needed is missing or failed (a package,
-# the build, a mount); 4 something could not be unmounted and was left behind, it says what;
-# 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM.
+# Exit status: 0 every byte was right; 1 a byte was wrong, a file changed meanwhile, or the pool is
+# not sound; 2 wrong usage, or nothing to read; 3 something that is needed is missing or failed (a
+# package, the build, a mount); 4 something could not be unmounted and was left behind, it says
+# what; 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM.
 set -eu
 rate=64 delay=5 # of the slow storage: MB/s, ms a read
 budget=10       # seconds that it may take to read the sample from there
@@ -34,7 +35,8 @@ case "${1:-}" in
   ;;
 -*) usage "unknown option $1; usage: quickstart.sh [DIR]" ;;
 esac
-[ $# -le 1 ] || usage "one directory at most, but got $#: quote a name that has spaces; usage: quickstart.sh [DIR]"
+[ $# -le 1 ] || usage "one directory at most, but got $#: quote a name that has spaces; \
+usage: quickstart.sh [DIR]"
 dir=
 [ $# = 0 ] || {
   # Some shells take an empty name for the present directory.
@@ -63,17 +65,18 @@ alive_for() {
   done
   return 1
 }
-# top_mount DIR: the type of the topmost mount there, nothing if there is none. From the kernel: a dead
-# mount does not answer, and a machine may have no /etc/mtab.
+# top_mount DIR: the type of the topmost mount there, nothing if there is none. From the kernel: a
+# dead mount does not answer, and a machine may have no /etc/mtab.
 top_mount() {
   DIR=$1 awk '{
     at = $5
-    gsub(/\\040/, " ", at); gsub(/\\011/, "\t", at); gsub(/\\012/, "\n", at); gsub(/\\134/, "\\", at)
+    gsub(/\\040/, " ", at); gsub(/\\011/, "\t", at)
+    gsub(/\\012/, "\n", at); gsub(/\\134/, "\\", at)
     if (at == ENVIRON["DIR"]) { for (i = 6; $i != "-"; i++); type = $(i + 1) }
   } END { print type }' /proc/self/mountinfo
 }
-# unmount DIR TYPE PID: ends the program that serves DIR, which unmounts it; if it did not, by all other
-# means. Sets $ended to the program's exit status.
+# unmount DIR TYPE PID: ends the program that serves DIR, which unmounts it; if it did not, by all
+# other means. Sets $ended to the program's exit status.
 unmount() {
   kill -TERM "$3" 2>/dev/null || :
   if alive_for 300 "$3"; then
@@ -119,7 +122,8 @@ cleanup() {
   for p in $pools; do
     rm -f -- "$place/$p"
   done
-  # Never through a mount that is still there. Again, when a compiler that is just ending wrote something.
+  # Never through a mount that is still there. Again, when a compiler that is just ending wrote
+  # something.
   [ -z "$work" ] || [ $left = yes ] || rm -rf --one-file-system -- "$work" 2>/dev/null ||
     { sleep 0.5 && rm -rf --one-file-system -- "$work"; }
   [ $left = no ] || {
@@ -132,7 +136,8 @@ trap cleanup EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
-# run COMMAND...: in a process group of its own, so that a signal is answered at once and takes all of it.
+# run COMMAND...: in a process group of its own, so that a signal is answered at once and takes all
+# of it.
 run() {
   setsid "$@" &
   child=$!
@@ -176,14 +181,16 @@ if [ -z "${CACHEMAX_BUILD:-}" ]; then
 fi
 fuse=yes why=
 if [ ! -e /dev/fuse ]; then
-  fuse=no why="there is no /dev/fuse here (modprobe fuse; a container needs --device /dev/fuse and CAP_SYS_ADMIN)"
+  fuse=no why="there is no /dev/fuse here \
+(modprobe fuse; a container needs --device /dev/fuse and CAP_SYS_ADMIN)"
 elif ! (: <>/dev/fuse) 2>/dev/null; then
   fuse=no why="$(id -un) may not open /dev/fuse (as root: chmod 666 /dev/fuse, or run this as root)"
 elif [ -z "${CACHEMAX_BUILD:-}" ] && ! need libfuse3-dev fuse3; then
   fuse=no why="libfuse3 could not be installed"
 elif [ "$(id -u)" != 0 ] && [ ! -r /etc/mtab ]; then
   # The program that mounts for ordinary users looks there whether it may unmount.
-  fuse=no why="there is no /etc/mtab, without which fusermount3 unmounts for root only (as root: ln -s /proc/self/mounts /etc/mtab)"
+  fuse=no why="there is no /etc/mtab, without which fusermount3 unmounts for root only \
+(as root: ln -s /proc/self/mounts /etc/mtab)"
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-quickstart.XXXXXX")
 work=$(CDPATH='' cd -- "$work" && pwd -P)
@@ -191,7 +198,8 @@ build=$work/build
 [ -z "${CACHEMAX_BUILD:-}" ] || build=$(realpath -- "$CACHEMAX_BUILD")
 if [ -z "${CACHEMAX_BUILD:-}" ]; then
   echo "building in $build"
-  watch building "$work/log" sh -c 'meson setup "$1" "$2" -Dtests=false --buildtype=release && ninja -C "$1"' \
+  watch building "$work/log" \
+    sh -c 'meson setup "$1" "$2" -Dtests=false --buildtype=release && ninja -C "$1"' \
     - "$build" "$top" || {
     tail -n 20 "$work/log" >&2
     say "the build failed"
@@ -210,9 +218,10 @@ for p in "$cachemax" "$quickread"; do
 done
 [ -x "$mount" ] && [ -x "$throttle" ] || { fuse=no why=${why:-"the mount was not built"}; }
 
-# ---- a place for the pool: on DAX if there is such a volume, else in memory -------------------------
+# ---- a place for the pool: on DAX if there is such a volume, else in memory ----------------------
 place=
-for m in $(findmnt -rno TARGET,FS-OPTIONS 2>/dev/null | awk '$2 ~ /(^|,)dax(=always)?(,|$)/ { print $1 }'); do
+for m in $(findmnt -rno TARGET,FS-OPTIONS 2>/dev/null |
+  awk '$2 ~ /(^|,)dax(=always)?(,|$)/ { print $1 }'); do
   [ -w "$m" ] && place=$m && break
 done
 if [ -n "$place" ]; then
@@ -251,7 +260,8 @@ else
     done
     return 1
   }
-  if holds "$work" "$place" "$build" "$top" /bin/sh /etc/passwd /lib/*/libc.so.6 /lib64/libc.so.6; then
+  if holds "$work" "$place" "$build" "$top" /bin/sh /etc/passwd /lib/*/libc.so.6 \
+    /lib64/libc.so.6; then
     copy="what this script needs lies in $dir"
   elif [ $fuse = yes ] && [ "$(id -u)" != 0 ] && [ ! -w "$dir" ]; then
     copy="$(id -un) may not mount over $dir"
@@ -262,7 +272,8 @@ if [ -n "$copy" ]; then
   mkdir "$work/sample"
   # tar counts records of 10 KiB.
   watch copying "$work/log" sh -c 'tar -C "$1" --null --no-recursion --checkpoint=100 \
-    --checkpoint-action="echo=[%u/$4]" -T "$2" -cf - | tar -C "$3" -xf -' - "$dir" "$work/names" "$work/sample" \
+    --checkpoint-action="echo=[%u/$4]" -T "$2" -cf - | tar -C "$3" -xf -' \
+    - "$dir" "$work/names" "$work/sample" \
     $((bytes / 10240 + files / 10 + 1)) || {
     tail -n 3 "$work/log" >&2
     say "copying failed"
@@ -316,7 +327,8 @@ new_pool() { # NAME
   pools="$pools $1"
   pool=$place/$1
   # Room for every block, a block for every file's last bytes, and twice as many files.
-  run "$cachemax" create "$pool" --size $((((bytes + files * 4096) * 5 / 4 / 1048576 + 64) * 1048576)) \
+  run "$cachemax" create "$pool" \
+    --size $((((bytes + files * 4096) * 5 / 4 / 1048576 + 64) * 1048576)) \
     --max-files $((files * 2 + 64)) --quiet || exit 3
 }
 # What was read is not what the origin was: is it still that?
@@ -348,11 +360,12 @@ row() {
   cmp -s "$work/sums" "$work/truth" || differs
   [ "$ms" -gt 0 ] || ms=1
   h=$(($(counter hit_blocks) - h0)) m=$(($(counter miss_blocks) - m0))
-  print_row "$1" "$ms" "$(awk -v h=$h -v m=$m 'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
+  print_row "$1" "$ms" "$(awk -v h=$h -v m=$m \
+    'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
     "$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')"
 }
-# rows DIR [OPTION...]: cold, warm, warm after a restart; sets $warm to the time of the last that was warm. Each with an
-# empty page cache: that of a fresh mount is.
+# rows DIR [OPTION...]: cold, warm, warm after a restart; sets $warm to the time of the last that
+# was warm. Each with an empty page cache: that of a fresh mount is.
 rows() {
   start "$@"
   [ $fuse = yes ] || return 0
@@ -368,7 +381,8 @@ rows() {
   if [ $h -ge $(((h + m) * 9 / 10)) ]; then
     warm=$ms
   else
-    echo "  (only $h of $((h + m)) blocks came from the pool: files are cold after a restart where nobody can say that they"
+    echo "  (only $h of $((h + m)) blocks came from the pool: files are cold after a restart" \
+      "where nobody can say that they"
     echo "  are still the same, as on FUSE without --volume-id; docs/mount.md says where)"
   fi
   stop
@@ -380,15 +394,17 @@ sound() {
   }
 }
 
-# rows_of_cat DIR: where nothing can be mounted over it the tool reads, a process a file: cold and warm, a
-# restart for every file. Sets $warm; to nothing where the tool cannot keep the files warm.
+# rows_of_cat DIR: where nothing can be mounted over it the tool reads, a process a file: cold and
+# warm, a restart for every file. Sets $warm; to nothing where the tool cannot keep the files warm.
 rows_of_cat() {
   for label in cold warm; do
     : >"$work/count"
     : >"$work/cat.log"
     t0=$(date +%s%N)
-    watch "$label" "$work/cat.log" sh -c 'cd "$1" && exec xargs -0 -a "$2" -I{} sh -c '\''"$0" cat "$5" --pool "$1" -v |
-      cmp -n 67108864 - "$2/$5" && echo >>"$3" && echo "[$(wc -l <"$3")/$4]"'\'' "$3" "$4" "$5" "$6" "$7" {}' \
+    watch "$label" "$work/cat.log" \
+      sh -c 'cd "$1" && exec xargs -0 -a "$2" -I{} sh -c '\''"$0" cat "$5" --pool "$1" -v |
+      cmp -n 67108864 - "$2/$5" && echo >>"$3" &&
+      echo "[$(wc -l <"$3")/$4]"'\'' "$3" "$4" "$5" "$6" "$7" {}' \
       - "$1" "$work/names" "$cachemax" "$pool" "$dir" "$work/count" "$files" || {
       run "$quickread" read "comparing" "$1" "$work/names" "$work/sums" "$work/n" "$bytes" || exit 3
       cmp -s "$work/sums" "$work/truth" || differs
@@ -408,7 +424,8 @@ rows_of_cat() {
   done
   [ "$name" = warm ] || {
     warm=
-    echo "  (only $2 of $3 blocks came from the pool: 'cachemax cat' keeps a file warm only if it can rule out a writer,"
+    echo "  (only $2 of $3 blocks came from the pool: 'cachemax cat' keeps a file warm only if it" \
+      "can rule out a writer,"
     echo "  which takes a local file system, not FUSE, and the file's owner or root)"
   }
 }
@@ -451,14 +468,16 @@ wait_mount "$work/slow" fuse.throttle $slow_pid "$work/slow.log" || {
   say "$why"
   exit 3
 }
-run "$quickread" read 'slow storage, without the cache' "$work/slow" "$work/names" "$work/sums" "$work/n" "$bytes" ||
+run "$quickread" read 'slow storage, without the cache' "$work/slow" "$work/names" "$work/sums" \
+  "$work/n" "$bytes" ||
   exit 3
 read -r slow_ms _ <"$work/n"
 cmp -s "$work/sums" "$work/truth" || differs
 print_row 'without the cache' "$slow_ms"
 new_pool cachemax-quickstart.$$.b
 if [ "$(id -u)" != 0 ] && ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null; then
-  echo "  ($(id -un) may not mount over a FUSE mount without user_allow_other in /etc/fuse.conf: read by 'cachemax cat')"
+  echo "  ($(id -un) may not mount over a FUSE mount without user_allow_other in /etc/fuse.conf:" \
+    "read by 'cachemax cat')"
   rows_of_cat "$work/slow"
 else
   # On FUSE: the throttle numbers files as the system below does, and they keep their numbers.
@@ -485,4 +504,5 @@ else
   echo "the warm cache is $(ratio "$origin_ms" "$own") times as fast as this machine's own storage"
 fi
 [ "$own" -le "$origin_ms" ] ||
-  echo "(this machine's storage outruns a FUSE mount: a cache helps where storage is slower than that)"
+  echo "(this machine's storage outruns a FUSE mount:" \
+    "a cache helps where storage is slower than that)"
