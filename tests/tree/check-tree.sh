@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# check-tree.sh TOP BUILD [objects] - rules about the source that a compiler does not check: layers, where OS
-# calls, atomics and pool stores may stand, function length, links in the docs, the README's example.
-# With "objects" only what the objects of a build for another system show.
+# check-tree.sh TOP BUILD [objects] - rules about the source that a compiler does not check: layers,
+# where OS calls, atomics and pool stores may stand, function length, links in the docs, the
+# README's example. With "objects" only what the objects of a build for another system show.
 set -u
 [ $# = 2 ] || [ "$*" = "$1 $2 objects" ] || {
   echo "usage: check-tree.sh TOP BUILD [objects]" >&2
@@ -25,11 +25,17 @@ empty() { # NAME OUTPUT
 }
 
 # What is left for the linker to find says whom the code calls, whatever its headers say.
-compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert'
+compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main'
+compiler="$compiler|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert"
 engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
-command="$engine|(tool|os|json|progress|bench|replay|trace|mdb|sqlite3|lzma)_.*|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location|__imp__errno|__imp___acrt_iob_func"
+command="$engine|(tool|os|json|progress|bench|replay|trace|mdb|sqlite3|lzma)_.*"
+command="$command|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror"
+command="$command|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr"
+command="$command|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location"
+command="$command|__imp__errno|__imp___acrt_iob_func"
 calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call nothing beyond ALLOWED
-  nm -Au --no-sort $(echo "$@" | cut -d' ' -f3-) 2>/dev/null | grep ' U ' | grep -vE "$2" | grep -vE " U ($1)\$"
+  nm -Au --no-sort $(echo "$@" | cut -d' ' -f3-) 2>/dev/null | grep ' U ' | grep -vE "$2" |
+    grep -vE " U ($1)\$"
 }
 empty "the library calls the system from platform/ only" \
   "$(calls "$engine" 'platform_(posix|win32)[a-z_]*\.c' "$build/src/libcachemax.a")"
@@ -39,7 +45,8 @@ check "those checks see symbols of the library" \
   test "$(nm -Au "$build/src/libcachemax.a" 2>/dev/null | grep -c ' U cm_')" -gt 100
 check "those checks see symbols of the tool" \
   test "$(nm -Au "$build"/src/tool/cachemax*.p/*.o* 2>/dev/null | grep -c ' U cm_')" -gt 20
-so=$(find "$build/src" -maxdepth 1 \( -name 'libcachemax.so.*.*' -o -name 'libcachemax-*.dll' \) -type f | head -n 1)
+so=$(find "$build/src" -maxdepth 1 \( -name 'libcachemax.so.*.*' -o -name 'libcachemax-*.dll' \) \
+  -type f | head -n 1)
 exported() {
   case $so in
   *.dll) objdump -p "$so" | sed -n '/Ordinal.Name Pointer/,/^$/p' | awk '/^\t/ { print $NF }' ;;
@@ -57,22 +64,24 @@ if [ $# = 3 ]; then
   exit
 fi
 
-# The folders of src/ are its floors (src/MAP.md): a file uses its own floor and those below it, by what it includes
-# and by what the linker finds for it. tool/ stands on all of them.
+# The folders of src/ are its floors (src/MAP.md): a file uses its own floor and those below it, by
+# what it includes and by what the linker finds for it. tool/ stands on all of them.
 floors='platform persist policy media state protocol api tool'
 empty "every source file stands on a floor" \
   "$(find src -name '*.[chS]' | grep -vE "^src/($(echo $floors | tr ' ' '|'))/")"
 empty "includes only look down" "$(
   find src -name '*.[chS]' -exec grep -H '^#include "' {} + | awk -v floors="$floors" -F'[/":]+' '
     BEGIN { n = split(floors, f, " "); for (i = 1; i <= n; i++) number[f[i]] = i }
-    { file = $0; sub(/:.*/, "", file); line = $0; sub(/.*#include "/, "", line); split(line, part, "/") }
+    { file = $0; sub(/:.*/, "", file); line = $0; sub(/.*#include "/, "", line) }
+    { split(line, part, "/") }
     line ~ /^cachemax\.h/ { next }
     !(part[1] in number) { print file ": include it with its folder: " line; next }
     number[part[1]] > number[$2] { print file " looks up: " line }')"
 empty "calls only look down" "$(
   nm -A "$build/src/libcachemax.a" 2>/dev/null | awk -v floors="$floors" '
     BEGIN { n = split(floors, f, " "); for (i = 1; i <= n; i++) number[f[i]] = i }
-    { object = $1; sub(/^.*libcachemax\.a:/, "", object); sub(/:.*/, "", object); floor = object; sub(/_.*/, "", floor) }
+    { object = $1; sub(/^.*libcachemax\.a:/, "", object); sub(/:.*/, "", object) }
+    { floor = object; sub(/_.*/, "", floor) }
     $(NF - 1) == "U" { used[object " " $NF] = floor; next }
     $(NF - 1) ~ /^[A-TVWZ]$/ { defined[$NF] = floor; by[$NF] = object }
     END { for (k in used) { split(k, u, " "); if (number[defined[u[2]]] > number[used[k]])
@@ -97,22 +106,26 @@ empty "modules do not include one another in a circle" "$(
     sed -n 's|^#include "\(.*\)\.[ch]"$|src/\1|p' "$f" | grep -vx "${f%.*}" | sed "s|^|${f%.*} |"
   done | tsort 2>&1 >/dev/null)"
 
-os_headers='#include <(unistd|pthread|sys/|fcntl|signal|linux/|dirent|ucontext|windows|win[a-z]*\.h|bcrypt|sddl|aclapi|shellapi|io\.h|malloc)'
+os_headers='unistd|pthread|sys/|fcntl|signal|linux/|dirent|ucontext|malloc'
+os_headers="$os_headers|windows|win[a-z]*\.h|bcrypt|sddl|aclapi|shellapi|io\.h"
+os_headers="#include <($os_headers)"
 empty "OS headers only in platform/ and the tool's os_*.c" \
   "$(grep -rnE "$os_headers|#include <(errno|time)\\." src --include='*.[ch]' --exclude-dir=tool |
     grep -vE '^src/platform/(posix|win32)'
     grep -rnE "$os_headers" src/tool --include='*.[ch]' | grep -vE '^src/tool/os_(posix|win32)\.c')"
 empty "raw atomics only in atomic.h and the persist back ends" \
-  "$(grep -rnE '__atomic_|__sync_|stdatomic' src --include='*.[ch]' | grep -vE '^src/(platform/atomic\.h|persist/)')"
+  "$(grep -rnE '__atomic_|__sync_|stdatomic' src --include='*.[ch]' |
+    grep -vE '^src/(platform/atomic\.h|persist/)')"
+fences='_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)'
 empty "fences, flushes and non-temporal stores only in the persist layer" \
-  "$(grep -nE '_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)|asm.*(fence|dsb)' src -r --include='*.[ch]' |
-    grep -vE '^src/persist/')"
+  "$(grep -nE "$fences|asm.*(fence|dsb)" src -r --include='*.[ch]' | grep -vE '^src/persist/')"
 empty "no function is longer than 60 lines" "$(
   for f in $(find src -name '*.c') examples/*/*.c; do
     [ -f "$f" ] || continue
     awk -v f="$f" '/^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { name = $0; start = FNR }
       /^\{/ { if (!start) start = FNR }
-      /^\}/ { if (start && FNR - start > 60) printf "%s:%d: %d lines\n", f, start, FNR - start; start = 0 }' "$f"
+      /^\}/ && start && FNR - start > 60 { printf "%s:%d: %d lines\n", f, start, FNR - start }
+      /^\}/ { start = 0 }' "$f"
   done)"
 empty "every .c opens with what it owns" "$(
   for f in $(find src -name '*.c') examples/*/*.c; do
@@ -120,15 +133,17 @@ empty "every .c opens with what it owns" "$(
     sed -n 3p "$f" | grep -q " $(basename "$f") - " || echo "$f: line 3 does not name it"
   done)"
 empty "every exported function is in the version map and the header" "$(
-  sed -n 's/^ *\(cm_[a-z_]*\);$/\1/p' src/cachemax.map | sort >"${TMPDIR:-/tmp}/cm-map.$$"
-  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/cachemax.h | sort >"${TMPDIR:-/tmp}/cm-hdr.$$"
-  diff "${TMPDIR:-/tmp}/cm-map.$$" "${TMPDIR:-/tmp}/cm-hdr.$$"
-  rm -f "${TMPDIR:-/tmp}/cm-map.$$" "${TMPDIR:-/tmp}/cm-hdr.$$")"
+  t=$(mktemp -d)
+  sed -n 's/^ *\(cm_[a-z_]*\);$/\1/p' src/cachemax.map | sort >"$t/map"
+  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/cachemax.h | sort | diff "$t/map" -
+  rm -rf "$t")"
 # DW.ref...: what compilers make for unwinding (-fexceptions), hidden and the same in every object.
 empty "the static library defines no name but cm_..." \
-  "$(nm -g --defined-only "$build/src/libcachemax.a" 2>/dev/null | awk 'NF == 3 { print $3 }' | grep -vE '^(cm_|DW\.ref\.)')"
+  "$(nm -g --defined-only "$build/src/libcachemax.a" 2>/dev/null | awk 'NF == 3 { print $3 }' |
+    grep -vE '^(cm_|DW\.ref\.)')"
 empty "what src/MAP.md names is there" "$(
-  grep -oE '`[a-z]+/[a-z_0-9]+\.[ch]:[a-z_0-9]+`' src/MAP.md | tr -d '`' | while IFS=: read -r file name; do
+  grep -oE '`[a-z]+/[a-z_0-9]+\.[ch]:[a-z_0-9]+`' src/MAP.md | tr -d '`' |
+    while IFS=: read -r file name; do
     grep -qE "(^|[ *])$name\(" "src/$file" || echo "$file: no function $name"
   done
   for d in src/*/; do
@@ -147,8 +162,8 @@ if [ -f README.md ]; then
   t=$(mktemp -d)
   sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$t/example.c"
   if [ -s "$t/example.c" ] &&
-    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -Iinclude "$t/example.c" "$build/src/libcachemax.a" -lpthread \
-      -o "$t/example" 2>"$t/err"; then
+    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -Iinclude -o "$t/example" "$t/example.c" \
+      "$build/src/libcachemax.a" -lpthread 2>"$t/err"; then
     ok "the README's example compiles"
     head -c 300000 /dev/urandom >"$t/data"
     "$build/src/tool/cachemax" create "$t/pool" --size 4M --quiet
@@ -161,7 +176,8 @@ if [ -f README.md ]; then
     check "the README's example says why it fails" test "$why" = "none: no such file or directory"
     if [ -c /dev/full ]; then
       why=$( (cd "$t" && ./example data pool >/dev/full) 2>&1) && why="it did not fail"
-      check "the README's example says that its output is lost" test "$why" = "standard output: cannot be written"
+      check "the README's example says that its output is lost" test "$why" = \
+        "standard output: cannot be written"
     fi
   else
     fail "the README's example does not compile" "$(cat "$t/err")"
