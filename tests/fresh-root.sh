@@ -1,17 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# fresh-root.sh [--as root|user] [SUITE] [FILTER...] - shows that the two README commands work with nothing
-# preinstalled: makes a minimal Debian root with debootstrap, copies the committed tree into it, and runs
-# both commands there; as root, and in a second such root as an ordinary user who may use sudo.
+# fresh-root.sh [--as root|user] [SUITE] [FILTER...] - shows that the two README commands work with
+# nothing preinstalled: makes a minimal Debian root with debootstrap, copies the committed tree into
+# it, and runs both commands there; as root, and in a second such root as an ordinary user who may
+# use sudo.
 #
 # SUITE: the Debian release, default bookworm. FILTER: as for tests/run.sh. Without it root runs all
-# tests, and the user those that may turn out otherwise for a user (listed below as $for_user), which
-# keeps the second half to some minutes; --as takes one half. Needs root. Uses this machine's apt
-# sources. The roots are made below $TMPDIR or /var/tmp and removed again; KEEP=1 keeps them. BASE=FILE: a tar
-# of such a minimal root, made there if there is none, to save debootstrap the next time.
-# There is no /etc/mtab, no systemd and no udev in such a root; /proc, /sys and /dev are there, and the user
-# may open /dev/fuse. The tests' duration is printed at the end of each run.
+# tests, and the user those that may turn out otherwise for a user (listed below as $for_user),
+# which keeps the second half to some minutes; --as takes one half. Needs root. Uses this machine's
+# apt sources. The roots are made below $TMPDIR or /var/tmp and removed again; KEEP=1 keeps them.
+# BASE=FILE: a tar of such a minimal root, made there if there is none, to save debootstrap the next
+# time. There is no /etc/mtab, no systemd and no udev in such a root; /proc, /sys and /dev are
+# there, and the user may open /dev/fuse. The tests' duration is printed at the end of each run.
 set -eu
 for_user="unit tool mount kill quickstart tree"
 who="root user" suite=bookworm
@@ -25,7 +26,8 @@ case ${1:-} in
   exit 0
   ;;
 -*)
-  echo "fresh-root.sh: unknown option $1; usage: fresh-root.sh [--as root|user] [SUITE] [FILTER...]" >&2
+  echo "fresh-root.sh: unknown option $1;" \
+    "usage: fresh-root.sh [--as root|user] [SUITE] [FILTER...]" >&2
   exit 2
   ;;
 esac
@@ -41,7 +43,8 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 }
 . "$top/examples/need.sh"
 need debootstrap git
-mirror=${MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -v security | head -n 1)}
+mirror=${MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null |
+  grep -v security | head -n 1)}
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/cachemax-root.XXXXXX")
 chmod 755 "$work" # other users must get in
 root=
@@ -96,8 +99,8 @@ inside() { # COMMAND...: there, as root, with a clean environment
 }
 # A user who may use sudo without a password, and FUSE, as on an ordinary machine.
 make_user() {
-  inside sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    sudo' >"$work/log" 2>&1 || {
+  inside sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+    --no-install-recommends sudo' >"$work/log" 2>&1 || {
     tail -n 5 "$work/log" >&2
     return 1
   }

@@ -5,10 +5,10 @@
 #
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
-# (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several. Each
-# suite says how many seconds it took. The last lines are the seconds of all, then "TARGET: N passed, N
-# failed, N skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1 something failed,
-# 2 wrong usage, as a FILTER that names no suite.
+# (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several.
+# Each suite says how many seconds it took. The last lines are the seconds of all, then "TARGET: N
+# passed, N failed, N skipped", one a target, and the same without one: the total. Exit status: 0
+# all is well, 1 something failed, 2 wrong usage, as a FILTER that names no suite.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
@@ -45,7 +45,8 @@ trap 'exit 130' INT TERM
 # target NAME: what was counted since the last one belongs to it.
 targets= passed_before=0 failed_before=0 skipped_before=0
 target() {
-  targets="$targets$1: $((passed - passed_before)) passed, $((failed - failed_before)) failed, $((skipped - skipped_before)) skipped
+  targets="$targets$1: $((passed - passed_before)) passed, $((failed - failed_before)) failed, \
+$((skipped - skipped_before)) skipped
 "
   passed_before=$passed failed_before=$failed skipped_before=$skipped
 }
@@ -80,10 +81,11 @@ wanted() {
   return $want
 }
 
-# suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow machine); counts what its
-# last line says, or else its exit status as one test (77: skipped). also NAME COMMAND...: begins it, and the next
-# suite runs beside it: for those that use one processor. next NAME COMMAND...: as suite, and what was begun goes on.
-# beside NAME COMMAND...: as also, as soon as a processor is free; settle waits for all.
+# suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow
+# machine); counts what its last line says, or else its exit status as one test (77: skipped).
+# also NAME COMMAND...: begins it, and the next suite runs beside it: for those that use one
+# processor. next NAME COMMAND...: as suite, and what was begun goes on. beside NAME COMMAND...: as
+# also, as soon as a processor is free; settle waits for all.
 patience=3600
 running=''
 mkfifo "$log/free" && exec 9<>"$log/free" # a line for each processor that nothing was begun on
@@ -143,7 +145,8 @@ timed() {
   esac
   shift
   # shellcheck disable=SC2086 # words
-  $options timeout -k 10 $patience sh -c 'echo $PPID >"$0"; exec "$@"' "$file.pid" "$@" >"$file.out" 2>&1
+  $options timeout -k 10 $patience sh -c 'echo $PPID >"$0"; exec "$@"' "$file.pid" "$@" \
+    >"$file.out" 2>&1
   status=$?
   rm -f "$file.pid"
   [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$file.out"
@@ -154,7 +157,8 @@ report() { # NAME
   name=$1 out=$log/$(echo "$1" | tr / _)
   read -r status took <"$out.status" || status=1 took=0
   sed -i 's/\r$//' "$out.out"
-  counts=$(tail -n 1 "$out.out" | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
+  counts=$(tail -n 1 "$out.out" |
+    sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
   if [ -n "$counts" ]; then
     # shellcheck disable=SC2086 # three numbers
     set -- $counts
@@ -170,7 +174,8 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
-  grep -E '^(skip |model:|race:|turns:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" | sed 's/^/  /'
+  grep -E '^(skip |model:|race:|turns:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
+    sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 | sed 's/^/  /'
     echo "  --- the end of its output:"
@@ -178,8 +183,9 @@ report() { # NAME
   fi
 }
 
-# build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted). A directory that was set up with another compiler,
-# other options or another cross file begins anew: meson reads a cross file's options at the first setup only.
+# build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted). A directory that was set up with
+# another compiler, other options or another cross file begins anew: meson reads a cross file's
+# options at the first setup only.
 build() {
   name=$1 dir=$2 cc=$3
   shift 3
@@ -208,9 +214,9 @@ build() {
   return 1
 }
 
-# Begins everything that runs a program of the library: unit tests, model, threads. OPS: of a model run.
-# STATES: of crashes, where $run is set (natively tests/crash/run has more of them); short: sequences of length 1;
-# none: only what has threads, for the thread sanitizer.
+# Begins everything that runs a program of the library: unit tests, model, threads. OPS: of a model
+# run. STATES: of crashes, where $run is set (natively tests/crash/run has more of them); short:
+# sequences of length 1; none: only what has threads, for the thread sanitizer.
 # $run: what runs the programs, where they are another system's; $exe: how their names end.
 run=
 exe=
@@ -219,7 +225,8 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     case $5 in
     none) ;;
     short) beside "$2crash/$rules" "$1/tests/crash/crash" --rules $rules --length 1 --states 0 ;;
-    *) [ -z "$run" ] || beside "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 \
+    *) [ -z "$run" ] ||
+      beside "$2crash/$rules" $run "$1/tests/crash/crash$exe" --rules $rules --length 1 \
       --states "$(crash_states $rules "$5")" ;;
     esac
   done
@@ -232,7 +239,8 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
     # For the thread sanitizer those that have threads.
-    [ "$5" != none ] || [ "$run" ] || grep -qsE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
+    [ "$5" != none ] || [ "$run" ] ||
+      grep -qsE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
     beside "$2unit/$name" $run "$t"
   done
   for slots in 64 96 300; do
@@ -252,10 +260,12 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   failed=1
   finish
 }
-need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev libsqlite3-dev liblzma-dev \
+need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
+  libsqlite3-dev liblzma-dev \
   rsync e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
-echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+echo "$(uname -srm), $(nproc) processors," \
+  "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 
 # ---- native ------------------------------------------------------------------------------------
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
@@ -266,14 +276,16 @@ core_suites "$b" "" 400000 5 500000
 beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
 settle
 for rules in adr eadr pagecache; do # a job for each processor
-  suite crash/$rules "$here/crash/run" --rules $rules --states "$(crash_states $rules 500000)" --every 4 --no-mutants \
+  suite crash/$rules "$here/crash/run" --rules $rules \
+    --states "$(crash_states $rules 500000)" --every 4 --no-mutants \
     --resume "$log/crash.$rules" "$b"
 done
 suite freestanding "$b/tests/freestanding/core"
 suite shared "$b/tests/cross/shared" "$log/shared.pool"
 suite abi "$b/tests/abi/client"
 suite mutants python3 "$here/crash/mutants.py" --quick
-suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500 # all of src/ can be changed
+# All of src/ can be changed.
+suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
 need spin || :
 # These two mostly wait.
 also mount bash "$here/mount/mount-test.sh" "$b"

@@ -3,11 +3,11 @@
 #
 # budget.sh BUILD_DIR [OTHER_BUILD_DIR] - instructions of each operation, and its time.
 #
-# Counts with valgrind's callgrind what "budget OPERATION" runs inside its measured(), and prints the
-# instructions of one operation. Valgrind shows every program the same CPU, so that the counts of one
-# compiler are the same on each x86-64 machine. Beside them the nanoseconds on this machine, without
-# valgrind: the median of several rounds. With two builds both are run in turns, and a last column says
-# what the second takes of the first. Release builds mean something:
+# Counts with valgrind's callgrind what "budget OPERATION" runs inside its measured(), and prints
+# the instructions of one operation. Valgrind shows every program the same CPU, so that the counts
+# of one compiler are the same on each x86-64 machine. Beside them the nanoseconds on this machine,
+# without valgrind: the median of several rounds. With two builds both are run in turns, and a last
+# column says what the second takes of the first. Release builds mean something:
 #   meson setup --buildtype=release -Db_ndebug=true BUILD_DIR
 set -u
 [ $# = 1 ] || [ $# = 2 ] || {

@@ -88,7 +88,8 @@ measure() {
     awk -v q="$q" -v t="$target" 'BEGIN { exit !(q < t) }' &&
       { verdict="target >= $target: MISSED"; failed=1; }
   fi
-  printf '%-28s %-6s %9s  null %9s IOPS  ratio %s  %s\n' "$name" "$mount" "$our_m" "$null_m" "$q" "$verdict"
+  printf '%-28s %-6s %9s  null %9s IOPS  ratio %s  %s\n' "$name" "$mount" "$our_m" "$null_m" "$q" \
+    "$verdict"
   printf '%-28s   rounds: %s %s | null %s\n' "" "$mount" "${our[*]}" "${null[*]}"
 }
 

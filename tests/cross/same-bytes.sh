@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # same-bytes.sh ONE OTHER - passes pools between two systems: ONE and OTHER are commands that run
-# tests/cross/pool on each ("/b/tests/cross/pool", "wine-run /w/tests/cross/pool.exe"). Each makes and
-# warms, the other must hit every block, byte for byte, changes some, and the first must see that;
-# also when one side was killed with the pool open: all hits where the volume counts as DAX, none
-# and no wrong byte where it is a page cache of another boot.
+# tests/cross/pool on each ("/b/tests/cross/pool", "wine-run /w/tests/cross/pool.exe"). Each makes
+# and warms, the other must hit every block, byte for byte, changes some, and the first must see
+# that; also when one side was killed with the pool open: all hits where the volume counts as DAX,
+# none and no wrong byte where it is a page cache of another boot.
 set -u
 [ $# = 2 ] || {
   echo "usage: same-bytes.sh ONE OTHER" >&2

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# tool-win32.sh BUILD_DIR - the cachemax command on Windows, run under Wine: every command, the names
-# and errors of that system, Ctrl-C, the console, exit statuses; and the shared library. What does not depend on the system is in
-# tests/tool/tool-test.sh. Prints "ok NAME" or "FAIL NAME: why" and a summary as the last line.
+# tool-win32.sh BUILD_DIR - the cachemax command on Windows, run under Wine: every command, the
+# names and errors of that system, Ctrl-C, the console, exit statuses; and the shared library. What
+# does not depend on the system is in tests/tool/tool-test.sh. Prints "ok NAME" or "FAIL NAME: why"
+# and a summary as the last line.
 set -u
 build=$(realpath "${1:?usage: tool-win32.sh BUILD_DIR}")
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,7 +43,11 @@ expect() {
 check() { # NAME COMMAND...
   local name=$1
   shift
-  if "$@" >check.out 2>&1; then ok "$name"; else fail "$name" "'$*' failed: $(head -c 200 check.out)"; fi
+  if "$@" >check.out 2>&1; then
+    ok "$name"
+  else
+    fail "$name" "'$*' failed: $(head -c 200 check.out)"
+  fi
 }
 # Waits until the process has FILE open: what it caught before, Wine ends in its own way.
 begun() { # PROCESS FILE
@@ -65,8 +70,10 @@ check "needs nothing but the system" system_only "$cm"
 # ---- the shared library ------------------------------------------------------------------------
 dll=$build/src/libcachemax-0.dll
 check "the DLL needs nothing but the system" system_only "$dll"
-check "a program needs the DLL" grep -q '^libcachemax-0\.dll' <(needed "$build/tests/cross/shared.exe")
-WINEPATH="Z:${build//\//\\}\\src" "$here/wine-run" "$build/tests/cross/shared.exe" shared.pool >out 2>&1 </dev/null
+check "a program needs the DLL" grep -q '^libcachemax-0\.dll' \
+  <(needed "$build/tests/cross/shared.exe")
+WINEPATH="Z:${build//\//\\}\\src" "$here/wine-run" "$build/tests/cross/shared.exe" shared.pool \
+  >out 2>&1 </dev/null
 check "a program on the DLL" grep -q '^version .*: right bytes, .* none warm' out
 "$here/wine-run" "$build/tests/cross/unload.exe" "Z:${dll//\//\\}" unload.pool >out 2>&1 </dev/null
 check "the DLL stays loaded once used" grep -q '^stays once used' out
@@ -139,7 +146,8 @@ for where in "" "--dir replay"; do
 done
 check "replay leaves nothing" test -z "$(ls -A replay)"
 expect "replay, threads" 0 '"reads": 200' replay trace --size 400 --threads 4 --json
-expect "replay, compressed" 1 'built without liblzma; unpack it before: xz -dk FILE' replay trace.xz --size 400
+expect "replay, compressed" 1 'built without liblzma; unpack it before: xz -dk FILE' \
+  replay trace.xz --size 400
 expect "replay, another file" 3 'not a block trace' replay data --size 400
 
 # ---- names -------------------------------------------------------------------------------------
@@ -171,7 +179,8 @@ check "disk full leaves nothing" test ! -e big
 expect "too large to be mapped" 1 'out of memory' create big --size 8T --sparse
 check "a pool that cannot be mapped is not left behind" test ! -e big
 expect "access denied" 1 'permission denied' check --repair 'Z:\sys\kernel\notes'
-expect "access denied, create" 1 'permission denied; you may not make files in' create 'Z:\sys\kernel\pool' --size 1M
+expect "access denied, create" 1 'permission denied; you may not make files in' \
+  create 'Z:\sys\kernel\pool' --size 1M
 
 # A volume that is full while the pool grows: what Linux calls SIGBUS is an access violation here.
 mkdir small
@@ -275,18 +284,21 @@ run cat large --pool pool 2>err </dev/null | head -c 1000 >/dev/null
 expect "a reader that goes away leaves a clean pool" 0 'state: +clean' info pool
 
 # ---- the console -------------------------------------------------------------------------------
-# console INTERRUPTS ARGUMENT...: the tool in a console of its own; what became of it is in "result".
+# console INTERRUPTS ARGUMENT...: the tool in a console of its own; what became of it is in
+# "result".
 console() {
   rm -f result
   printf 'exec ' >console.sh
-  printf '%q ' "$here/wine-run" "$build/tests/cross/console.exe" result "$1" "Z:${cm//\//\\}" >>console.sh
+  printf '%q ' "$here/wine-run" "$build/tests/cross/console.exe" result "$1" "Z:${cm//\//\\}" \
+    >>console.sh
   shift
   printf '%q ' "$@" >>console.sh
   script -qec 'bash console.sh' /dev/null >screen 2>&1 </dev/null
 }
 if command -v script >/dev/null; then
   console 0 --version
-  check "a console gets back its code page and mode" grep -q '^status 0, page 850, mode restored' result
+  check "a console gets back its code page and mode" grep -q '^status 0, page 850, mode restored' \
+    result
   for n in 1 40; do
     console $n create interrupted --size 6G
     check "Ctrl-C in a console, $n times" grep -q '^status c000013a, page 850, mode restored' result

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # run.sh BUILD [--long] - foreign writes in flight (foreign.c) on the file systems that this machine
-# can make: the temporary directory's, tmpfs, and ext4, xfs and btrfs in loop images. --long: files of
-# 4 KiB to 1 GiB, hundreds of rounds; it needs 6 GiB in the temporary directory.
+# can make: the temporary directory's, tmpfs, and ext4, xfs and btrfs in loop images. --long: files
+# of 4 KiB to 1 GiB, hundreds of rounds; it needs 6 GiB in the temporary directory.
 # The last line is "N passed, N failed, N skipped".
 set -u
 foreign=$1/tests/foreign/foreign
@@ -46,7 +46,8 @@ for fs in ext4 xfs btrfs; do
   # xfs wants 300 MB at least; a sparse image costs what is written.
   rm -f "$work/image" && truncate -s $image "$work/image"
   [ $fs != xfs ] || truncate -s ">400M" "$work/image"
-  if mkfs.$fs -q "$work/image" >"$work/out" 2>&1 && mount -o loop "$work/image" "$work/mnt" 2>"$work/out"; then
+  if mkfs.$fs -q "$work/image" >"$work/out" 2>&1 &&
+    mount -o loop "$work/image" "$work/mnt" 2>"$work/out"; then
     try $fs "$work/mnt"
     umount "$work/mnt"
   else

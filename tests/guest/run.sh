@@ -7,7 +7,8 @@
 # xfs, in a large and a small pool by turns, three of five at a random instant, two at a chosen
 # operation on the pool; after each one the next boot judges what is left, and works on in it. Then
 # machine checks, and cachemax-mount. S makes the choices (default: the time; printed). --keep: the
-# images of failed cuts stay. The last line is "N passed, N failed, N skipped"; exit status 1 when one failed.
+# images of failed cuts stay. The last line is "N passed, N failed, N skipped"; exit status 1 when
+# one failed.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build='' cuts=5 seed=$(date +%s) only='' keep=''
@@ -63,7 +64,8 @@ skipped() {
 names=(ext4-large xfs-small)
 [ "$cuts" -lt 12 ] || names+=(ext4-small xfs-large)
 pool_size() { case $1 in *large) echo 8388608 ;; *) echo 1572864 ;; esac; }
-boots=0 hits=0 stored=0 floor=0 missing=0 torn=0 judged=0 wrong=0 random_cuts=0 chosen_cuts=0 in_brackets=0
+boots=0 hits=0 stored=0 floor=0 missing=0 torn=0 judged=0 wrong=0
+random_cuts=0 chosen_cuts=0 in_brackets=0
 declare -A used during cuts_of
 
 boot() { # NAME GUEST-OPTION... -- PROGRAM-OPTION...: one boot; counts what it judged
@@ -139,9 +141,11 @@ run_cuts() {
     fi
   done
   echo "guest: $random_cuts cuts at random, $chosen_cuts at chosen operations" \
-    "($(for name in "${!cuts_of[@]}"; do printf '%s %s ' "$name" "${cuts_of[$name]}"; done | sed 's/ $//'));" \
-    "$judged judged: $hits hits compared, $wrong wrong; $stored blocks cached before, P4 covers $floor" \
-    "($((stored ? 100 * floor / stored : 0)) %), $missing of them in eviction; $torn torn records or superblocks"
+    "($(for name in "${!cuts_of[@]}"; do printf '%s %s ' "$name" "${cuts_of[$name]}"; done |
+    sed 's/ $//'));" \
+    "$judged judged: $hits hits compared, $wrong wrong; $stored blocks cached before," \
+    "P4 covers $floor ($((stored ? 100 * floor / stored : 0)) %), $missing of them in eviction;" \
+    "$torn torn records or superblocks"
   echo "guest: cut in$(for in in open fill begin end sync close other; do
     printf ' %s %s,' $in "${during[$in]:-0}"
   done) with brackets open $in_brackets"

@@ -50,7 +50,8 @@ t_aio() { # DIRECTORY ROUNDS
 }
 
 # Killed while a notification waits for the page of a reader who waits for the origin: nobody hangs,
-# and the pool is free. The origin is slow on purpose (slow.c): the write ends when the read has begun.
+# and the pool is free. The origin is slow on purpose (slow.c): the write ends when the read has
+# begun.
 begun() { # FILE: within a minute
   for _ in $(seq 1200); do
     [ ! -e "$1" ] || return 0
@@ -90,7 +91,8 @@ t_killed() {
   fusermount3 -u "$org"
 }
 
-# A file that is replaced between being made and being looked up: the descriptor is of what is there.
+# A file that is replaced between being made and being looked up: the descriptor is of what is
+# there.
 t_replaced() {
   local shim
   shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
@@ -196,8 +198,10 @@ me = sys.argv[1]
 say("create in the team directory", lambda: made("team/" + me))
 say("mkdir in the team directory", lambda: (os.mkdir("team/d" + me), mode("team/d" + me))[1])
 say("create in the private directory", lambda: made("private/" + me))
-say("mknod", lambda: (os.mknod("open/node" + me, 0o600 | stat.S_IFCHR, os.makedev(1, 3)), mode("open/node" + me))[1])
-say("set an ACL", lambda: subprocess.run(["setfacl", "-m", "u:777:r", "acl/" + me], stderr=-3).returncode)
+say("mknod", lambda: (os.mknod("open/node" + me, 0o600 | stat.S_IFCHR, os.makedev(1, 3)),
+                      mode("open/node" + me))[1])
+say("set an ACL", lambda: subprocess.run(["setfacl", "-m", "u:777:r", "acl/" + me],
+                                         stderr=-3).returncode)
 say("its mode", lambda: mode("acl/" + me))
 say("write keeps", lambda: (os.write(os.open("suid", os.O_WRONLY), b"x"), mode("suid"))[1])
 say("truncate keeps", lambda: (os.truncate("suid", 5), mode("suid"))[1])
@@ -206,14 +210,17 @@ say("trusted", lambda: os.getxattr("xattr", "trusted.t"))
 say("set trusted", lambda: os.setxattr("xattr", "trusted.u", b"x"))
 say("chown", lambda: os.chown("open/chown", -1, 888))
 '
-identities='user user+groups user+fsetid user+dac_override user+mknod root root-fsetid root-sys_admin root-dac_override'
+identities='user user+groups user+fsetid user+dac_override user+mknod
+  root root-fsetid root-sys_admin root-dac_override'
 as() { # IDENTITY COMMAND...
   local who=$1 user=(--reuid=12345 --regid=12345)
   shift
   case $who in
   user) setpriv "${user[@]}" --clear-groups "$@" ;;
   user+groups) setpriv "${user[@]}" --groups=777,888 "$@" ;;
-  user+*) setpriv "${user[@]}" --clear-groups --inh-caps="+${who#*+}" --ambient-caps="+${who#*+}" "$@" ;;
+  user+*)
+    setpriv "${user[@]}" --clear-groups --inh-caps="+${who#*+}" --ambient-caps="+${who#*+}" "$@"
+    ;;
   root) "$@" ;;
   root-*) setpriv --bounding-set="-${who#*-}" --inh-caps="-${who#*-}" "$@" ;;
   esac

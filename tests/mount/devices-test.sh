@@ -36,7 +36,8 @@ below_away() {
   done
   points=
 }
-trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; twins_away; umount "$layers" 2>/dev/null
+trap 'fusermount3 -u -z "$org" 2>/dev/null; sleep 0.2; below_away; twins_away
+  umount "$layers" 2>/dev/null
   cleanup' EXIT
 
 twins=$work/twins
@@ -337,7 +338,8 @@ t_fuse_shared() { # with nobody having it open, and with somebody
 t_fuse_stopped() {
   local server p pids='' watchdog
   server=$(pgrep -f "bindfs $twins $org/fuse")
-  # The kernel may look for the name of the file system's directory, and nobody finds others beside it.
+  # The kernel may look for the name of the file system's directory, and nobody finds others beside
+  # it.
   mkdir -p apart
   echo inside > apart/inside
   ls -l fuse/a >/dev/null
@@ -360,8 +362,8 @@ t_fuse_stopped() {
   for p in $pids; do wait "$p" || :; done
 }
 
-# A file system below that is frozen: who changes something there waits. Who reads does not, even the
-# same file.
+# A file system below that is frozen: who changes something there waits. Who reads does not, even
+# the same file.
 set_up_frozen() {
   image frozen 16 mkfs.ext4 -q && attach frozen || return 1
   echo changed > "$org/frozen/changed" && echo other > "$org/frozen/other" && sync -f "$org/frozen"
@@ -409,7 +411,8 @@ set_up_overlay() {
     echo "first $f" > "$layers/lo/$f"
     ln "$layers/lo/$f" "$layers/lo/$f-too"
   done
-  mount -t overlay -o "lowerdir=$layers/lo,upperdir=$layers/up,workdir=$layers/work,index=off" none \
+  mount -t overlay -o "lowerdir=$layers/lo,upperdir=$layers/up,workdir=$layers/work,index=off" \
+    none \
     "$org/overlay" && points="overlay $points"
 }
 t_overlay() {
@@ -519,9 +522,11 @@ t_strict_cleared() {
     echo data > "$work/strict/$f"
     chmod 6777 "$work/strict/$f"
   done
-  as_nobody sh -c 'printf x 1<> nosuid/written && truncate -s 2 nosuid/cut && fallocate -l 5000 nosuid/grown'
+  as_nobody sh -c 'printf x 1<> nosuid/written && truncate -s 2 nosuid/cut &&
+    fallocate -l 5000 nosuid/grown'
   printf x 1<> nosuid/roots
-  (cd "$work/strict" && same "$(stat -c %a written cut grown roots | tr '\n' ' ')" "777 777 777 6777 ")
+  (cd "$work/strict" && same "$(stat -c %a written cut grown roots | tr '\n' ' ')" \
+    "777 777 777 6777 ")
 }
 t_strict_shown() { # with a capability the file would run with it
   same "$(stat -c %a id noexec/id)" "4755
@@ -529,14 +534,16 @@ t_strict_shown() { # with a capability the file would run with it
   fails getfattr -n security.capability nosuid/id
 }
 
-# One file system with several flags: the directory's own, bound below it from elsewhere, and one that
-# is mounted twice, the lax mount first.
+# One file system with several flags: the directory's own, bound below it from elsewhere, and one
+# that is mounted twice, the lax mount first.
 set_up_bound() {
   local p v=$org/bound
-  mkdir "$v" && mount -t tmpfs -o suid,dev,exec,mode=755 none "$v" && points="bound $points" || return 1
+  mkdir "$v" && mount -t tmpfs -o suid,dev,exec,mode=755 none "$v" && points="bound $points" ||
+    return 1
   mkdir "$v/dir" "$v/dir/strict" "$v/dir/twice" "$v/outside" || return 1
   for p in outside dir; do
-    cp "$(command -v id)" "$v/$p/id" && chmod 6755 "$v/$p/id" && mknod -m 666 "$v/$p/zero" c 1 5 || return 1
+    cp "$(command -v id)" "$v/$p/id" && chmod 6755 "$v/$p/id" && mknod -m 666 "$v/$p/zero" c 1 5 ||
+      return 1
   done
   mkdir "$v/dir/linked" "$v/dir/bind" && cp -a "$v/dir/id" "$v/dir/both" &&
     ln "$v/dir/both" "$v/dir/linked/both" || return 1
@@ -544,10 +551,12 @@ set_up_bound() {
     mount -o remount,bind,nosuid,nodev,noexec "$v/dir/bind" || return 1
   mount --bind "$v/outside" "$v/dir/strict" && points="bound/dir/strict $points" &&
     mount -o remount,bind,nosuid,nodev,noexec "$v/dir/strict" || return 1
-  mount -t tmpfs -o suid,dev,exec,mode=755 none "$v/dir/twice" && points="bound/dir/twice $points" || return 1
+  mount -t tmpfs -o suid,dev,exec,mode=755 none "$v/dir/twice" &&
+    points="bound/dir/twice $points" || return 1
   mkdir "$v/dir/twice/lax" "$v/dir/twice/strict" "$v/dir/twice/source" || return 1
   cp -a "$v/outside/." "$v/dir/twice/lax" && cp -a "$v/outside/." "$v/dir/twice/source" || return 1
-  mount --bind "$v/dir/twice/source" "$v/dir/twice/strict" && points="bound/dir/twice/strict $points" &&
+  mount --bind "$v/dir/twice/source" "$v/dir/twice/strict" &&
+    points="bound/dir/twice/strict $points" &&
     mount -o remount,bind,nosuid,nodev,noexec "$v/dir/twice/strict"
 }
 t_bound() {
@@ -620,7 +629,9 @@ if do_mount; then
     mount --bind "$org/ext4-a/bound" "$org/onto"
     check "other device numbers" t_moved
   fi
-  [ -f "$work/xfs.img" ] && case " $points " in *" xfs "*) mount -o loop "$work/xfs.img" "$org/xfs" ;; esac
+  [ -f "$work/xfs.img" ] && case " $points " in
+  *" xfs "*) mount -o loop "$work/xfs.img" "$org/xfs" ;;
+  esac
   do_mount
   check "the same numbers after a remount" t_again
   do_unmount
@@ -638,12 +649,14 @@ elif do_mount --one-file-system; then
   with "--one-file-system" ext4-copy rsync && check "--one-file-system" t_one_fs
   [ $have_btrfs = 1 ] && check "--one-file-system, btrfs" t_one_fs_subvolume
   do_unmount
-  [ "$(cat "$org/ext4-a/f1" 2>/dev/null)" = "$org/ext4-a 1" ] && ok "--one-file-system left it alone" ||
+  [ "$(cat "$org/ext4-a/f1" 2>/dev/null)" = "$org/ext4-a 1" ] &&
+    ok "--one-file-system left it alone" ||
     fail "--one-file-system left it alone" "changed"
 else
   fail "--one-file-system" "$(tail -n 1 "$work/log")"
 fi
-if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs && set_up_fuse && do_mount -o entry_timeout=0,attr_timeout=60; then # the kernel asks for names again
+if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b bindfs &&
+  set_up_fuse && do_mount -o entry_timeout=0,attr_timeout=60; then # the kernel asks for names again
   check "equal numbers of a FUSE server" t_fuse_collide
   check "several names and equal numbers" t_fuse_several
   check "files of a FUSE server with equal numbers" t_fuse
@@ -653,7 +666,8 @@ if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b b
     check "a FUSE server that does not answer" t_fuse_stopped
     do_unmount
   }
-  do_mount -o entry_timeout=0,attr_timeout=60 --volume-id disk && { # which says nothing of what is below
+  # The name of the volume says nothing of what is below.
+  do_mount -o entry_timeout=0,attr_timeout=60 --volume-id disk && {
     check "equal numbers where the volume has a name" t_fuse
     do_unmount
   }

@@ -89,7 +89,8 @@ mapped() {
   wait_mount
   if [ "$status" = "$want" ]; then ok "$name: status $want"; else
     fail "$name: status $want" "$status: $(tail -n 1 "$work/log")"; fi
-  is_clean && ok "$name: clean pool" || fail "$name: clean pool" "$("$cm" info "$pool" | grep state)"
+  is_clean && ok "$name: clean pool" ||
+    fail "$name: clean pool" "$("$cm" info "$pool" | grep state)"
   end_storing 2>/dev/null
   [ $status = 135 ] && ok "$name: a store after the end faults" ||
     fail "$name: a store after the end faults" "status $status" # SIGBUS is 135
@@ -161,8 +162,8 @@ t_background() {
   same $status 135
   stored "$org/mapped"
 }
-# What others write once the name is free is theirs: after a program wrote in the mount and still has
-# the file open the mount ends, and the file is changed in the bare directory.
+# What others write once the name is free is theirs: after a program wrote in the mount and still
+# has the file open the mount ends, and the file is changed in the bare directory.
 freed() { # NAME WORD: how it ends
   local name=$1
   wanted "$name" || return
@@ -212,14 +213,19 @@ full() {
   new_pool 16MiB
   "$mount_bin" "$dir" --pool "$pool" -f 2>"$work/full.log" &
   mount_pid=$!
-  until [ "$(stat -f -c %t "$dir")" = 65735546 ] || ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
+  until [ "$(stat -f -c %t "$dir")" = 65735546 ] ||
+    ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
   begin_storing "$dir/mapped" wait
   twice "$dir"
   wait_mount
   mount_status=$status
   end_storing 2>/dev/null
   [ "$status" = 135 ] || fail "$name: a store after the end faults" "status $status"
-  if [ "$mount_status" != 4 ]; then fail "$name: status 4" "$mount_status"; else ok "$name: status 4"; fi
+  if [ "$mount_status" != 4 ]; then
+    fail "$name: status 4" "$mount_status"
+  else
+    ok "$name: status 4"
+  fi
   grep -q "mapped: .* stored in a mapping, cannot be written: No space left" "$work/full.log" &&
     ok "$name: said" || fail "$name: said" "$(tail -n 1 "$work/full.log")"
 }
@@ -237,7 +243,8 @@ elsewhere() {
   new_pool 16MiB
   "$mount_bin" "$place/a/dir" --pool "$pool" -f 2>"$work/place.log" &
   mount_pid=$!
-  until [ "$(stat -f -c %t "$place/a/dir")" = 65735546 ] || ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
+  until [ "$(stat -f -c %t "$place/a/dir")" = 65735546 ] ||
+    ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
   exec 6<>"$place/a/dir/file"
   $how
   kill -TERM $mount_pid
@@ -248,7 +255,8 @@ elsewhere() {
   check "$name: a write in the grace period" eval 'echo grace >&6'
   exec 6<&-
   wait_mount
-  [ "$status" = "$want" ] && ok "$name: status $want" || fail "$name: status $want" "$status: $(cat "$work/place.log")"
+  [ "$status" = "$want" ] && ok "$name: status $want" ||
+    fail "$name: status $want" "$status: $(cat "$work/place.log")"
   check "$name: what is there afterwards" "after_$how"
   [ -z "$second" ] || { fusermount3 -u "$place/a/dir"; wait "$second"; rm "$pool.2"; }
   while umount -l "$place/a/dir" 2>/dev/null; do :; done
@@ -264,7 +272,8 @@ replaced() { # and another mount is where it was
   "$cm" create "$pool.2" --size=16MiB >/dev/null
   "$mount_bin" "$place/a/dir" --pool "$pool.2" -f 2>>"$work/place.log" &
   second=$!
-  until [ "$(stat -f -c %t "$place/a/dir")" = 65735546 ] || ! kill -0 $second 2>/dev/null; do sleep 0.05; done
+  until [ "$(stat -f -c %t "$place/a/dir")" = 65735546 ] ||
+    ! kill -0 $second 2>/dev/null; do sleep 0.05; done
 }
 after_replaced() {
   after_renamed
@@ -299,7 +308,8 @@ mount_pid=
 just_before
 freed "changed after a lazy unmount" lazily
 mount_pid=
-wanted "fusermount3 -u:" && new_pool 16MiB && do_mount && head -c 1048576 /dev/zero > "$org/mapped" &&
+wanted "fusermount3 -u:" && new_pool 16MiB && do_mount &&
+  head -c 1048576 /dev/zero > "$org/mapped" &&
   check "fusermount3 -u: the origin has what was stored" t_unmounted
 mount_pid=
 check "in the background: the origin has what was stored" t_background

@@ -4,8 +4,8 @@
 # far-test.sh - cachemax-mount and a server below the directory that does not answer.
 #
 # Usage: far-test.sh BUILD_DIR
-# The server is a bindfs that is stopped; each check has a mount of its own. It goes on after 40 s in
-# any case, so that nothing hangs, and the check has failed then.
+# The server is a bindfs that is stopped; each check has a mount of its own. It goes on after 40 s
+# in any case, so that nothing hangs, and the check has failed then.
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
 # line. Exit status 1 when something failed.
 
@@ -40,7 +40,11 @@ for _ in $(seq 200); do
   sleep 0.05
 done
 mountpoint -q "$org/far" ||
-  { skip "a server that does not answer" "cannot mount FUSE: $(tail -n 1 "$work/err")"; summary; exit 0; }
+  {
+    skip "a server that does not answer" "cannot mount FUSE: $(tail -n 1 "$work/err")"
+    summary
+    exit 0
+  }
 
 stop_server() {
   rm -f "$work/late"
@@ -108,7 +112,8 @@ t_layers() {
   start_server
   wait $asker
 }
-# What is to be looked at a little later waits for it: names of others are forgotten in time all the same.
+# What is to be looked at a little later waits for it: names of others are forgotten in time all the
+# same.
 t_names() {
   echo more >> "$work/src/f1"
   cat far/f1 >/dev/null
@@ -182,7 +187,8 @@ new_pool 16MiB --max-files=64 # so that few files may be idle
 with_mount "idle files of a server that stopped" t_idle -o loops=2
 check "an end while files are listed" t_listed
 with_mount "forgotten names of a server that stopped" t_forgotten -o loops=1
-if mount -t overlay -o lowerdir="$org/far",upperdir="$work/up",workdir="$work/wk" none "$org/layers" 2>"$work/err"; then
+if mount -t overlay -o lowerdir="$org/far",upperdir="$work/up",workdir="$work/wk" none \
+  "$org/layers" 2>"$work/err"; then
   with_mount "a layer whose server stopped" t_layers -o loops=2,attr_timeout=0.5
   umount "$org/layers"
 else

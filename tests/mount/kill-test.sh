@@ -7,7 +7,8 @@
 # Each of N cycles (5) reads files that nobody writes, starts writers of several kinds on other
 # files, and kills the mount after a random time. The next mount has to detach the dead one by
 # itself; then every byte of every file must equal the origin, and the files that were not written
-# must still hit (but for the few that the dead mount evicted). Prints the numbers of each cycle; exit status 1 when a check failed.
+# must still hit (but for the few that the dead mount evicted). Prints the numbers of each cycle;
+# exit status 1 when a check failed.
 
 set -u
 build='' cycles=5 seed=1
@@ -42,7 +43,8 @@ sleep 0.1
 random_writer() { # FILE SEED
   local RANDOM=$2 n
   while n=$((RANDOM % 1024)); do
-    dd if=/dev/urandom of="$1" bs=4096 seek=$n count=$((RANDOM % 9 + 1)) conv=notrunc status=none || return
+    dd if=/dev/urandom of="$1" bs=4096 seek=$n count=$((RANDOM % 9 + 1)) conv=notrunc status=none ||
+      return
     dd if="$1" of=/dev/null bs=16k skip=$((RANDOM % 256)) count=8 status=none || return
   done
 }
@@ -90,7 +92,8 @@ compare() {
 
 # What earlier cycles wrote stays behind as garbage: after some sixty the pool is full of it, and
 # evicts. Blocks that are read again and again are not what it takes.
-new_pool $((256 + cycles * 48))MiB --sparse || { fail "create a pool" "cachemax create"; summary; exit 1; }
+new_pool $((256 + cycles * 48))MiB --sparse ||
+  { fail "create a pool" "cachemax create"; summary; exit 1; }
 hits=0 wanted=0 bad=0 cold=0 kills=0 compared=0 cached=0
 while :; do
   gone=0 # blocks that the dead mount evicted
@@ -130,14 +133,16 @@ while :; do
   mount_pid=
 done
 
-echo "kill: $kills kills of the mount, $compared blocks compared with the origin, $bad cycles with wrong ones;" \
-  "$hits of $wanted quiet blocks hit ($((cached ? 100 * wanted / cached : 0)) % of what could be cached)"
+echo "kill: $kills kills of the mount, $compared blocks compared with the origin," \
+  "$bad cycles with wrong ones; $hits of $wanted quiet blocks hit" \
+  "($((cached ? 100 * wanted / cached : 0)) % of what could be cached)"
 [ $kills = "$cycles" ] && ok "$kills kills: every mount after one came up"
 [ $bad = 0 ] && ok "every byte equals the origin"
 if [ "$wanted" -gt 0 ] && [ $cold = 0 ]; then
   ok "files not written stay warm: $hits of $wanted blocks hit"
 else
-  fail "files not written stay warm" "$hits of $wanted blocks hit, $cold cycles with too many misses"
+  fail "files not written stay warm" \
+    "$hits of $wanted blocks hit, $cold cycles with too many misses"
 fi
 if [ -n "$mount_pid" ]; then
   do_unmount && is_clean && ok "a clean unmount afterwards" ||

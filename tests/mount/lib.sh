@@ -98,11 +98,12 @@ do_unmount() {
   return $status
 }
 is_clean() { "$cm" info "$pool" | grep -Eq '^state: +clean'; }
-stat_of() { "$cm" stats --json "$pool" | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1; }
+stat_of() { "$cm" stats --json "$pool" | tr ',{}' '\n\n\n' |
+  sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1; }
 drop_caches() { [ $is_root = 1 ] && echo 3 > /proc/sys/vm/drop_caches; }
 
-# CM_CHECKS, an extended regular expression, names the checks to run and the parts of a script that they
-# lie in; the others are left out. Without it all run.
+# CM_CHECKS, an extended regular expression, names the checks to run and the parts of a script that
+# they lie in; the others are left out. Without it all run.
 wanted() { [[ -z "${CM_CHECKS:-}" || $1 =~ $CM_CHECKS ]]; }
 
 # check NAME FUNCTION [ARG...]: in a subshell; what it prints to stderr says why it failed.

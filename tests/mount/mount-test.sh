@@ -55,7 +55,8 @@ wrong_use() {
   refused "volume without a name" 2 'needs a name' "$org" --pool "$pool" --volume-id ''
   refused "mount point missing" 1 'No such file' "$work/nowhere" --pool "$pool"
   refused "mount point not a directory" 1 'not a directory' "$org/precious" --pool "$pool"
-  refused "pool missing" 3 "does not exist; make a pool with 'cachemax create'" "$org" --pool "$shm/nowhere"
+  refused "pool missing" 3 "does not exist; make a pool with 'cachemax create'" "$org" \
+    --pool "$shm/nowhere"
   head -c 100000 /dev/urandom > "$shm/garbage"
   cp "$shm/garbage" "$work/garbage"
   refused "not a pool" 3 'garbage' "$org" --pool "$shm/garbage"
@@ -70,9 +71,11 @@ wrong_use() {
     ln -s "$shm/real/p" "$shm/link"
     ln -s "$shm/real" "$shm/dirlink"
     chown -h 65534 "$shm/link" "$shm/dirlink"
-    refused "a pool behind another user's link" 3 'symbolic link .*/link belongs' "$org" --pool "$shm/link"
+    refused "a pool behind another user's link" 3 'symbolic link .*/link belongs' "$org" \
+      --pool "$shm/link"
     cd "$shm" || return
-    refused "a pool behind another user's link to a directory" 3 'symbolic link .*/dirlink belongs' \
+    refused "a pool behind another user's link to a directory" 3 \
+      'symbolic link .*/dirlink belongs' \
       "$org" --pool dirlink/p
     cd / || return
     rm -r "$shm/link" "$shm/dirlink" "$shm/real"
@@ -438,7 +441,8 @@ for r in before, os.open("spm", os.O_RDONLY):
             assert e.errno in (6, 22), e
 PY
 }
-# chattr +a: appended to, and nothing else. Who reads it through the kernel's pages sees what is added.
+# chattr +a: appended to, and nothing else. Who reads it through the kernel's pages sees what is
+# added.
 t_append_only() {
   echo one > ao
   chattr +a "$below/ao"
@@ -605,8 +609,10 @@ def grow(n):
 def compare(data, off, n, what):
     want = bytes(shadow[off:off + n])
     if data != want:
-        at = next((i for i in range(min(len(data), len(want))) if data[i] != want[i]), min(len(data), len(want)))
-        sys.exit(f"step {step}: {what} at {off}+{n}: differs at {off + at}, {len(data)} of {len(want)} bytes")
+        both = min(len(data), len(want))
+        at = next((i for i in range(both) if data[i] != want[i]), both)
+        sys.exit(f"step {step}: {what} at {off}+{n}: differs at {off + at}, "
+                 f"{len(data)} of {len(want)} bytes")
 for step in range(4000):
     op, fd = r.randrange(20), r.choice(fds)
     off, n = r.randrange(MAX), r.choice((1, 100, 4096, 5000, 70000, 140000))

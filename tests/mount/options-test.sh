@@ -4,8 +4,8 @@
 # options-test.sh - the command line of cachemax-mount, as far as nothing is mounted; needs no FUSE.
 #
 # Usage: options-test.sh BUILD_DIR
-# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last line. Exit status 1
-# when something failed.
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
+# line. Exit status 1 when something failed.
 set -u
 build=$(realpath "${1:?usage: options-test.sh BUILD_DIR}") || exit 1
 mount_bin=$build/examples/mount/cachemax-mount
@@ -14,7 +14,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-options.XXXXXX")
 trap '! mountpoint -q "$work/ro" || umount "$work/ro"; rm -rf --one-file-system "$work"' EXIT
 cd "$work" || exit 1
 
-# says NAME STATUS PATTERN COMMAND...: exit status, and a line that matches; with !PATTERN none does.
+# says NAME STATUS PATTERN COMMAND...: exit status, and a line that matches; with !PATTERN none
+# does.
 says() {
   local name=$1 want=$2 pattern=${3#!} expected=0 got matches=0
   [ "$3" = "$pattern" ] || expected=1 # of grep
@@ -40,8 +41,10 @@ says "--help" 0 '^usage: cachemax-mount DIR --pool POOL' "$mount_bin" --help
 says "--version" 0 '^cachemax-mount [0-9.]+, libcachemax [0-9.]+, libfuse' "$mount_bin" --version
 # shellcheck disable=SC2016
 if [ -c /dev/full ]; then
-  says "--help is lost" 1 'standard output: cannot be written' sh -c '"$0" --help >/dev/full' "$mount_bin"
-  says "--version is lost" 1 'standard output: cannot be written' sh -c '"$0" --version >/dev/full' "$mount_bin"
+  says "--help is lost" 1 'standard output: cannot be written' sh -c '"$0" --help >/dev/full' \
+    "$mount_bin"
+  says "--version is lost" 1 'standard output: cannot be written' \
+    sh -c '"$0" --version >/dev/full' "$mount_bin"
 else
   skipped=$((skipped + 1))
   echo "skip lost output: no /dev/full here"
@@ -50,10 +53,12 @@ fi
 says "-- ends the options" 1 '/-dir: No such file' "$mount_bin" --pool pool -- -dir
 says "options after --" 2 'more than one directory' "$mount_bin" --pool pool -- -dir -f
 says "-- and no directory" 2 'no directory' "$mount_bin" --pool pool --
-says "a mistyped switch" 2 "unknown option '--pol'; did you mean '--pool'" "$mount_bin" dir --pol pool
+says "a mistyped switch" 2 "unknown option '--pol'; did you mean '--pool'" "$mount_bin" dir \
+  --pol pool
 says "a mistyped switch with a value" 2 "did you mean '--volume-id'" "$mount_bin" dir --volume-di=x
 says "the beginning of a switch" 2 "did you mean '--one-file-system'" "$mount_bin" dir --one-file
-says "a mistyped -o" 2 "unknown option -o 'atr_timeout'; did you mean 'attr_timeout'" "$mount_bin" dir -o atr_timeout=1
+says "a mistyped -o" 2 "unknown option -o 'atr_timeout'; did you mean 'attr_timeout'" "$mount_bin" \
+  dir -o atr_timeout=1
 says "a switch like none" 2 '!did you mean' "$mount_bin" dir --frobnicate
 says "a letter like none" 2 '!did you mean' "$mount_bin" dir -x
 says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
@@ -68,7 +73,8 @@ if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
 else
   "$build/src/tool/cachemax" create ro/pool --size 1M -q
   mount -o remount,ro ro
-  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only' "$mount_bin" dir --pool ro/pool -f
+  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only' "$mount_bin" \
+    dir --pool ro/pool -f
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

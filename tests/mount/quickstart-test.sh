@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# quickstart-test.sh [BUILD] - the README's first command: what it prints, and that it leaves nothing
-# behind, however it ends. The last line is "N passed, N failed, N skipped".
+# quickstart-test.sh [BUILD] - the README's first command: what it prints, and that it leaves
+# nothing behind, however it ends. The last line is "N passed, N failed, N skipped".
 #
-# BUILD (default ${TMPDIR:-/tmp}/cachemax-build) has the programs. Where a run has to be stopped in some phase, one of
-# them is replaced by a script that says that it was reached and waits; so nothing here depends on how
-# fast the machine is. As root, other users and broken machines are made in a mount namespace.
+# BUILD (default ${TMPDIR:-/tmp}/cachemax-build) has the programs. Where a run has to be stopped in
+# some phase, one of them is replaced by a script that says that it was reached and waits; so
+# nothing here depends on how fast the machine is. As root, other users and broken machines are made
+# in a mount namespace.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 examples=${CM_EXAMPLES:-$top/examples}
@@ -35,7 +36,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-# ---- places ----------------------------------------------------------------------------------------
+# ---- places --------------------------------------------------------------------------------------
 files() { # DIR: some files to read, one of them odd
   mkdir -p "$1/docs"
   cp "$top"/docs/*.md "$1/docs"
@@ -48,12 +49,13 @@ programs() {
   bin=$work/bin
   rm -rf "$bin"
   mkdir -p "$bin/src/tool" "$bin/examples/mount" "$bin/examples/quickstart"
-  for p in src/tool/cachemax examples/mount/cachemax-mount examples/quickstart/{throttle,quickread}; do
+  for p in src/tool/cachemax examples/mount/cachemax-mount \
+    examples/quickstart/{throttle,quickread}; do
     if [ "${1:-}" = copy ]; then cp "$build/$p" "$bin/$p"; else ln -s "$build/$p" "$bin/$p"; fi
   done
 }
-# at CALL PROGRAM BODY: a shell script in the place of the program, run at its CALLth call instead of it. Otherwise, and
-# with "$real" in BODY, it runs the program.
+# at CALL PROGRAM BODY: a shell script in the place of the program, run at its CALLth call instead
+# of it. Otherwise, and with "$real" in BODY, it runs the program.
 at() {
   rm -f "$bin/$2" "$work/calls"
   cat >"$bin/$2" <<EOF
@@ -69,16 +71,18 @@ EOF
 }
 block="echo >$work/reached; exec sleep 600"
 
-# ---- what is left ------------------------------------------------------------------------------------
+# ---- what is left --------------------------------------------------------------------------------
 # clean NAME [PID]: says what a run left; files below $tmp, mounts, programs, pools.
 clean() {
   wanted "$1" || return 0
   left=
   [ -z "$(ls -A "$tmp")" ] || left="files: $(find "$tmp" | head -n 3 | tr '\n' ' ')"
-  ! grep -q " $work/" /proc/self/mountinfo || left="$left mounts: $(grep -o " $work/[^ ]*" /proc/self/mountinfo | tr '\n' ' ')"
+  ! grep -q " $work/" /proc/self/mountinfo ||
+    left="$left mounts: $(grep -o " $work/[^ ]*" /proc/self/mountinfo | tr '\n' ' ')"
   for p in /proc/[0-9]*; do
     case $({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null) in
-    *"$tmp"* | *cachemax-quickstart.*"$2".*) left="$left program: $(tr '\0' ' ' <"$p/cmdline" | cut -c 1-100)" ;;
+    *"$tmp"* | *cachemax-quickstart.*"$2".*) \
+      left="$left program: $(tr '\0' ' ' <"$p/cmdline" | cut -c 1-100)" ;;
     esac
   done
   for p in /dev/shm/cachemax-quickstart."$2".*; do
@@ -110,12 +114,16 @@ runs() {
   TMPDIR=$tmp CACHEMAX_BUILD=$bin sh "$examples/quickstart.sh" "$@" >"$work/out" 2>&1 &
   runner=$!
   ended
-  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then ok "$name"; else fail "$name" "status $got"; fi
+  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then
+    ok "$name"
+  else
+    fail "$name" "status $got"
+  fi
   clean "$name" $runner
   runner=
 }
-# stopped NAME SIGNAL STATUS [DIR]: the same, with a signal once a program was reached. Ctrl-C goes to all
-# programs of the terminal, the others to the script only.
+# stopped NAME SIGNAL STATUS [DIR]: the same, with a signal once a program was reached. Ctrl-C goes
+# to all programs of the terminal, the others to the script only.
 stopped() {
   local name=$1 signal=$2 want=$3 got to
   wanted "$1" || return 0
@@ -124,7 +132,8 @@ stopped() {
   mkdir -p "$tmp"
   rm -f "$work/reached" "$work/calls"
   # A shell has SIGINT ignored in what it starts in the background, and nobody could trap it then.
-  TMPDIR=$tmp CACHEMAX_BUILD=${use-$bin} setsid env --default-signal=INT,TERM,HUP sh "$examples/quickstart.sh" "$@" \
+  TMPDIR=$tmp CACHEMAX_BUILD=${use-$bin} setsid env --default-signal=INT,TERM,HUP sh \
+    "$examples/quickstart.sh" "$@" \
     >"$work/out" 2>&1 &
   runner=$!
   while [ ! -e "$work/reached" ] && kill -0 $runner 2>/dev/null; do sleep 0.05; done
@@ -137,7 +146,8 @@ stopped() {
   runner=
 }
 
-# What is no directory is refused at once; for an empty name, in a directory that must not be mounted over.
+# What is no directory is refused at once; for an empty name, in a directory that must not be
+# mounted over.
 wrong_usage() {
   runs "no such directory" 2 'none does not exist' "$work/none"
   : >"$work/file"
@@ -159,9 +169,13 @@ wrong_usage() {
   rmdir "$work/shut"
 }
 
-# ---- without FUSE there is little to see -----------------------------------------------------------
+# ---- without FUSE there is little to see ---------------------------------------------------------
 for p in src/tool/cachemax examples/quickstart/quickread examples/mount/cachemax-mount; do
-  [ -x "$build/$p" ] || { skip everything "there is no $build/$p"; echo "$passed passed, $failed failed, $skipped skipped"; exit 0; }
+  [ -x "$build/$p" ] || {
+    skip everything "there is no $build/$p"
+    echo "$passed passed, $failed failed, $skipped skipped"
+    exit 0
+  }
 done
 if ! (: <>/dev/fuse) 2>/dev/null || ! command -v fusermount3 >/dev/null; then
   skip "all but the usage" "no FUSE here for $(id -un)"
@@ -176,7 +190,7 @@ fi
 nested=yes
 [ "$(id -u)" = 0 ] || grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null || nested=no
 
-# ---- whole runs ------------------------------------------------------------------------------------
+# ---- whole runs ----------------------------------------------------------------------------------
 org=$work/org
 files "$org"
 find "$org" -type f -exec sha256sum {} + >"$work/before"
@@ -210,14 +224,15 @@ elif awk -v n="$n" '
 else
   fail "the table has both storages, and what the cache gains" "see there"
 fi
-# The mount's calls: 1 and 2 this machine's own storage, 3 and 4 the slow one. The second knows the files by another
-# name; before the fourth the kernel forgets the names in the slow storage, which is on FUSE and could then number its
-# files anew.
+# The mount's calls: 1 and 2 this machine's own storage, 3 and 4 the slow one. The second knows the
+# files by another name; before the fourth the kernel forgets the names in the slow storage, which
+# is on FUSE and could then number its files anew.
 if [ "$(id -u)" != 0 ]; then
   skip "names are forgotten between two mounts" "needs root"
 elif wanted "names are forgotten between two mounts"; then
   # shellcheck disable=SC2016
-  at 4 examples/mount/cachemax-mount 'mount -i -o remount,rw "$1"; echo "forgotten: $1"'" >$work/forgotten"
+  at 4 examples/mount/cachemax-mount \
+    'mount -i -o remount,rw "$1"; echo "forgotten: $1"'" >$work/forgotten"
   sed -i '/^exec/i [ "$(wc -l <'"$work/calls"')" != 2 ] || exec "$real" "$@" --volume-id another' \
     "$bin/examples/mount/cachemax-mount"
   runs "names are forgotten between two mounts" 0 'the pools check sound' "$org"
@@ -243,35 +258,38 @@ runs "nothing to read" 2 'no files with something in them' "$work/nothing"
 
 "$build/examples/quickstart/quickread" sample "$top" "$work/names" "$work/n" 64 5 0.1 >"$work/out"
 read -r n bytes <"$work/n"
-if grep -q "^this is a sample, .*: $n of " "$work/out" && [ $((n * 5 + bytes / 64000)) -le 100 ] && [ "$n" -ge 10 ]; then
+if grep -q "^this is a sample, .*: $n of " "$work/out" && [ $((n * 5 + bytes / 64000)) -le 100 ] &&
+  [ "$n" -ge 10 ]; then
   ok "a large directory is sampled"
 else
   fail "a large directory is sampled" "$n files, $bytes bytes"
 fi
 truncate -s 1G "$work/nothing/huge"
-"$build/examples/quickstart/quickread" sample "$work/nothing" "$work/names" "$work/n" 64 5 4 >"$work/out"
+"$build/examples/quickstart/quickread" sample "$work/nothing" "$work/names" "$work/n" 64 5 4 \
+  >"$work/out"
 if grep -q 'files larger than 64 MiB' "$work/out" && [ "$(cat "$work/n")" = "2 67108864" ]; then
   ok "a huge file is read from its beginning only"
 else
   fail "a huge file is read from its beginning only" "$(cat "$work/n")"
 fi
 
-# quickread's calls: 1 sample, 2 drop, 3 origin, 4 drop, 5 cold, 6 drop, 7 warm, 8 restart; 9 slow storage,
-# 10 cold, 11 drop, 12 warm, 13 restart.
+# quickread's calls: 1 sample, 2 drop, 3 origin, 4 drop, 5 cold, 6 drop, 7 warm, 8 restart; 9 slow
+# storage, 10 cold, 11 drop, 12 warm, 13 restart.
 programs
 at 5 examples/quickstart/quickread "echo more >>$org/docs/crash.md"
 runs "a file is written meanwhile" 1 'were changed while they were read' "$org"
 at 7 examples/quickstart/quickread '"$real" "$@"; sed -i s/^....../000000/ "$5"; exit'
 runs "wrong bytes" 1 '^WRONG BYTES' "$org"
 
-# ---- stopped in each phase -------------------------------------------------------------------------
+# ---- stopped in each phase -----------------------------------------------------------------------
 mkdir "$work/path"
 blocking() { # PROGRAM: one that blocks, first in $PATH
   rm -f "$work/path/"*
   printf '#!/bin/bash\n%s\n' "$block" >"$work/path/$1"
   chmod +x "$work/path/$1"
 }
-if dpkg-query -W build-essential meson ninja-build pkg-config libxxhash-dev libfuse3-dev >/dev/null 2>&1; then
+if dpkg-query -W build-essential meson ninja-build pkg-config libxxhash-dev libfuse3-dev \
+  >/dev/null 2>&1; then
   blocking ninja
   use='' PATH=$work/path:$PATH stopped "Ctrl-C while building" INT 130 "$org"
 else
@@ -280,8 +298,10 @@ fi
 programs
 blocking tar
 PATH=$work/path:$PATH stopped "Ctrl-C while copying" INT 130
-for phase in "1 INT choosing files" "3 TERM reading the origin" "5 INT reading cold" "8 TERM reading after the restart" \
-  "9 INT reading the slow storage" "10 INT reading the slow storage cold" "13 HUP reading it after the restart"; do
+for phase in "1 INT choosing files" "3 TERM reading the origin" "5 INT reading cold" \
+  "8 TERM reading after the restart" "9 INT reading the slow storage" \
+  "10 INT reading the slow storage cold" \
+  "13 HUP reading it after the restart"; do
   read -r call signal name <<<"$phase"
   [ "$call" -lt 10 ] || [ $nested = yes ] || continue
   at "$call" examples/quickstart/quickread "$block"
@@ -291,7 +311,8 @@ if [ $nested = no ]; then
   programs
   rm "$bin/src/tool/cachemax"
   # shellcheck disable=SC2016
-  printf '#!/bin/bash\n[ "$1" != cat ] || { %s; }\nexec %s "$@"\n' "$block" "$build/src/tool/cachemax" >"$bin/src/tool/cachemax"
+  printf '#!/bin/bash\n[ "$1" != cat ] || { %s; }\nexec %s "$@"\n' "$block" \
+    "$build/src/tool/cachemax" >"$bin/src/tool/cachemax"
   chmod +x "$bin/src/tool/cachemax"
   stopped "Ctrl-C while the slow storage is read by 'cachemax cat'" INT 130 "$org"
 fi
@@ -302,20 +323,22 @@ programs
 at 1 examples/quickstart/throttle "$block"
 stopped "Ctrl-C while mounting the slow storage" INT 130 "$org"
 
-# ---- a cache, a storage that dies --------------------------------------------------------------------
+# ---- a cache, a storage that dies ----------------------------------------------------------------
 programs
 at 1 examples/mount/cachemax-mount 'echo "cachemax-mount: out of luck" >&2; exit 1'
 runs "mounting fails" 0 'mounting failed: cachemax-mount: out of luck' "$org"
 programs
 cat >"$work/kill-mount" <<EOF
 for p in /proc/[0-9]*; do
-  case \$({ tr '\0' ' ' <\$p/cmdline; } 2>/dev/null) in *cachemax-mount\ $org\ *) kill -9 \${p#/proc/} ;; esac
+  case \$({ tr '\0' ' ' <\$p/cmdline; } 2>/dev/null) in
+  *cachemax-mount\ $org\ *) kill -9 \${p#/proc/} ;;
+  esac
 done
 EOF
 at 5 examples/quickstart/quickread "bash $work/kill-mount"
 runs "the mount is killed" 3 'quickread:' "$org"
 
-# ---- other users, broken machines ------------------------------------------------------------------
+# ---- other users, broken machines ----------------------------------------------------------------
 # in_ns COMMAND: there a user may open /dev/fuse; $etc is what lies over /etc.
 etc=
 in_ns() {
@@ -333,7 +356,8 @@ if [ "$(id -u)" = 0 ]; then
     ns=yes
     as_user=(in_ns setpriv --reuid=65534 --regid=65534 --clear-groups)
   else
-    skip "as an ordinary user, and on broken machines" "no mount namespace here: $(tail -n 1 "$work/out" 2>/dev/null)"
+    skip "as an ordinary user, and on broken machines" \
+      "no mount namespace here: $(tail -n 1 "$work/out" 2>/dev/null)"
   fi
 else
   as_user=(env)
@@ -352,11 +376,19 @@ of_user() {
     echo "mounts left: $(grep -c " $3/[^ ]* [^ ]* [^-]*- fuse\." /proc/self/mountinfo)"
     exit $rc' - "$src" "$work/userorg" "$work" >"$work/out" 2>&1
   got=$?
-  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then ok "$name"; else fail "$name" "status $got"; fi
+  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then
+    ok "$name"
+  else
+    fail "$name" "status $got"
+  fi
 }
 mounts() { # NAME N
   wanted "$1" || return 0
-  if grep -q "^mounts left: $2\$" "$work/out"; then ok "$1: $2 mounts are left"; else fail "$1: mounts" "not $2"; fi
+  if grep -q "^mounts left: $2\$" "$work/out"; then
+    ok "$1: $2 mounts are left"
+  else
+    fail "$1: mounts" "not $2"
+  fi
 }
 # What fusermount3 unmounts by for ordinary users; a minimal root has no such table.
 mtab=yes
@@ -380,14 +412,16 @@ if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   echo secret >"$work/userorg/docs/secret"
   mkdir "$work/userorg/closed"
   chmod 0 "$work/userorg/secret" "$work/userorg/docs/secret" "$work/userorg/closed"
-  of_user "files that may not be read" 0 'skipped 2 files and 1 directory that cannot be read (.*: Permission denied)' \
+  of_user "files that may not be read" 0 \
+    'skipped 2 files and 1 directory that cannot be read (.*: Permission denied)' \
     "${as_user[@]}"
   mounts "files that may not be read" 0
   if ! wanted "files that may not be read"; then
     :
   elif ! grep -q "read by 'cachemax cat'" "$work/out"; then
     skip "what stays cold is not called warm" "$(id -un) may mount over a FUSE mount here"
-  elif grep -q '^  again, not warm .* 0\.0 %' "$work/out" && grep -q '^  (only 0 of [1-9]' "$work/out" &&
+  elif grep -q '^  again, not warm .* 0\.0 %' "$work/out" &&
+    grep -q '^  (only 0 of [1-9]' "$work/out" &&
     ! grep -q 'times as fast as the slow storage' "$work/out"; then
     ok "what stays cold is not called warm"
   else
@@ -398,11 +432,13 @@ if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   # shellcheck disable=SC2016
   printf '#!/bin/sh\necho "fusermount3: no luck with $*" >&2\nexit 1\n' >"$work/fake/fusermount3"
   chmod 755 "$work/fake" "$work/fake/fusermount3"
-  of_user "fusermount3 fails, umount works" 0 'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env \
+  of_user "fusermount3 fails, umount works" 0 \
+    'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env \
     "PATH=$work/fake:$PATH"
   mounts "fusermount3 fails, umount works" 0
   cp "$work/fake/fusermount3" "$work/fake/umount"
-  of_user "nothing unmounts" 4 'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env "PATH=$work/fake:$PATH"
+  of_user "nothing unmounts" 4 'fusermount3 -u: fusermount3: no luck with -u' "${as_user[@]}" env \
+    "PATH=$work/fake:$PATH"
   if ! wanted "nothing unmounts"; then
     :
   elif grep -q "left behind: the mount on $work/userorg; as root: umount -l" "$work/out"; then
@@ -416,7 +452,8 @@ if [ $ns = yes ]; then
   cp -a /etc "$work/etc" # programs, source and files are there: mtab is yes
   rm -f "$work/etc/mtab"
   etc=$work/etc
-  of_user "no /etc/mtab, a user" 0 'there is no /etc/mtab, without which fusermount3' "${as_user[@]}"
+  of_user "no /etc/mtab, a user" 0 'there is no /etc/mtab, without which fusermount3' \
+    "${as_user[@]}"
   mounts "no /etc/mtab, a user" 0
   of_user "no /etc/mtab, root" 0 'the pools check sound' in_ns
   mounts "no /etc/mtab, root" 0
@@ -425,7 +462,8 @@ if [ $ns = yes ]; then
   if setpriv --reuid=65534 --regid=65534 --clear-groups sh -c '(: <>/dev/fuse) 2>/dev/null'; then
     skip "a user without /dev/fuse" "every user may open it here"
   else
-    of_user "a user without /dev/fuse" 0 'may not open /dev/fuse (as root: chmod' setpriv --reuid=65534 --regid=65534 --clear-groups
+    of_user "a user without /dev/fuse" 0 'may not open /dev/fuse (as root: chmod' setpriv \
+      --reuid=65534 --regid=65534 --clear-groups
     mounts "a user without /dev/fuse" 0
     if ! wanted "a user without /dev/fuse"; then
       :

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# sessions-test.sh - cachemax-mount from one mount to the next: what is warm, whose volume it is, a pool
-# that is lost, other users, other namespaces.
+# sessions-test.sh - cachemax-mount from one mount to the next: what is warm, whose volume it is, a
+# pool that is lost, other users, other namespaces.
 #
 # Usage: sessions-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -123,8 +123,8 @@ t_shared() {
   same "$(cat shnew)" new
 }
 
-# Somebody holds a lease on the file for a moment, as cm_identify does: a program that opens it without
-# waiting is not refused.
+# Somebody holds a lease on the file for a moment, as cm_identify does: a program that opens it
+# without waiting is not refused.
 t_leased() {
   echo old > leased
   python3 - "$below/leased" leased <<'PY'
@@ -153,7 +153,11 @@ shared() {
 user_script='
   ulimit -n 300
   "$1" "$2" --pool "$3" -f 2>"$4/user.log" &
-  for i in $(seq 1200); do [ "$(stat -f -c %t "$2")" = 65735546 ] && break; kill -0 $! || break; sleep 0.05; done
+  for i in $(seq 1200); do
+    [ "$(stat -f -c %t "$2")" = 65735546 ] && break
+    kill -0 $! || break
+    sleep 0.05
+  done
   [ "$(ls -l "$2" | wc -l)" = 1201 ] || { echo "ls -l"; exit 1; }
   [ "$(cat "$2"/* | md5sum)" = "$5" ] || { echo "cat"; exit 1; }
   echo new > "$2/new" && [ "$(cat "$2/new")" = new ] || { echo "write"; exit 1; }
@@ -215,7 +219,8 @@ volume_id() {
   before=$(stat_of hit_blocks)
   dd if="$org/vi" of=/dev/null bs=128k iflag=direct status=none
   # What was read ahead hits, too.
-  if [ $(($(stat_of hit_blocks) - before)) -lt 512 ]; then ok "--volume-id: cold under another name"; else
+  if [ $(($(stat_of hit_blocks) - before)) -lt 512 \
+    ]; then ok "--volume-id: cold under another name"; else
     fail "--volume-id: cold under another name" "$(($(stat_of hit_blocks) - before)) blocks hit"; fi
   fusermount3 -u "$org"
   wait_mount
@@ -224,8 +229,10 @@ volume_id() {
 
 # Two disks below the directory that say the same of themselves (two loop devices of one image).
 clones() {
-  if ! truncate -s 64M "$work/img" || ! PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -qF "$work/img" >/dev/null 2>&1 ||
-    ! mkdir "$org/clone1" "$org/clone2" || ! mount -o loop "$work/img" "$org/clone1" 2>/dev/null; then
+  if ! truncate -s 64M "$work/img" ||
+    ! PATH=$PATH:/sbin:/usr/sbin mkfs.ext4 -qF "$work/img" >/dev/null 2>&1 ||
+    ! mkdir "$org/clone1" "$org/clone2" ||
+    ! mount -o loop "$work/img" "$org/clone1" 2>/dev/null; then
     skip "two volumes of one identity" "no loop images here"
     return
   fi
@@ -245,7 +252,8 @@ clones() {
     for i in 1 2 3; do
       dd if="$org/clone2/f" of=/dev/null bs=128k iflag=direct status=none
     done
-    if [ "$(grep -c 'clone2/f: its volume has the same identity' "$work/log")" = 1 ]; then ok "two volumes of one identity: said once"; else
+    if [ "$(grep -c 'clone2/f: its volume has the same identity' "$work/log")" = 1 \
+      ]; then ok "two volumes of one identity: said once"; else
       fail "two volumes of one identity: said once" "$(tail -n 3 "$work/log")"; fi
   fi
   fusermount3 -u "$org"
@@ -279,10 +287,12 @@ lost_pool() { # NAME STATUS SAID COMMAND: the pool is harmed while mounted
   done
   printf NEW | dd of="$org/lp" bs=1 seek=70000 conv=notrunc status=none
   printf NEW | dd of="$ref/lp" bs=1 seek=70000 conv=notrunc status=none
-  check "$name: right bytes after a write" bash -c "dd if=lp bs=128k iflag=direct status=none | cmp - '$ref/lp'"
+  check "$name: right bytes after a write" \
+    bash -c "dd if=lp bs=128k iflag=direct status=none | cmp - '$ref/lp'"
   echo fresh > "$org/fresh"
   check "$name: new files" grep -q fresh fresh
-  kill -0 "$mount_pid" 2>/dev/null && ok "$name: the mount lives" || fail "$name: the mount lives" "died"
+  kill -0 "$mount_pid" 2>/dev/null && ok "$name: the mount lives" ||
+    fail "$name: the mount lives" "died"
   check "$name: the origin has it" bash -c "[ $has_below = 0 ] || cmp '$below/lp' '$ref/lp'"
   fusermount3 -u "$org"
   wait_mount
@@ -296,19 +306,22 @@ lost_pool() { # NAME STATUS SAID COMMAND: the pool is harmed while mounted
 may_unshare() { # NAME [OPTION...]; a container may forbid it
   unshare -m "${@:2}" true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
 }
-# Callers that the mount's PID namespace has no number for get nothing beyond what the kernel checked.
+# Callers that the mount's PID namespace has no number for get nothing beyond what the kernel
+# checked.
 t_pid_namespace() {
   local inner=''
   echo x > foreign
   setfattr -n trusted.t -v 1 foreign
   cd /
-  unshare --pid --fork --kill-child --mount-proc "$mount_bin" "$org" --pool "$pool" -f 2>>"$work/log" &
+  unshare --pid --fork --kill-child --mount-proc "$mount_bin" "$org" --pool "$pool" \
+    -f 2>>"$work/log" &
   mount_pid=$!
   trap 'kill -9 "$mount_pid" 2>/dev/null || :' EXIT
   for _ in $(seq 1200); do
     kill -0 "$mount_pid"
     inner=$(pgrep -P "$mount_pid" || :)
-    [ -n "$inner" ] && same "$(nsenter -t "$inner" -m stat -f -c %t "$org" 2>/dev/null)" 65735546 && break
+    [ -n "$inner" ] && same "$(nsenter -t "$inner" -m stat -f -c %t "$org" 2>/dev/null)" 65735546 &&
+      break
     sleep 0.05
   done
   nsenter -t "$inner" -m -p getfattr -m - "$org/foreign" > "$work/inside" 2>&1
@@ -325,7 +338,8 @@ t_user_namespace() {
   setfattr -n trusted.t -v 1 "$below/foreign"
   do_mount
   for at in "$below" "$org"; do
-    unshare -U -r python3 -c 'import os, sys; print(os.listxattr(sys.argv[1]))' "$at/foreign" > "$work/${at##*/}.names"
+    unshare -U -r python3 -c 'import os, sys; print(os.listxattr(sys.argv[1]))' "$at/foreign" \
+      > "$work/${at##*/}.names"
   done
   cd /
   do_unmount
@@ -346,12 +360,16 @@ volume_id
 wanted "two volumes of one identity" && need_root "two volumes of one identity" && clones
 check "odd characters in paths, background, killed, again" t_odd_path
 : > "$org/foreign"
-wanted "another user namespace" && need_root "another user namespace" && need "another user namespace" unshare setfattr python3 &&
-  may_have_user_namespace "another user namespace" && check "another user namespace" t_user_namespace
+wanted "another user namespace" && need_root "another user namespace" &&
+  need "another user namespace" unshare setfattr python3 &&
+  may_have_user_namespace "another user namespace" &&
+  check "another user namespace" t_user_namespace
 wanted "another PID namespace" && need_root "another PID namespace" &&
-  need "another PID namespace" unshare nsenter setfattr pgrep && may_unshare "another PID namespace" --pid --fork --mount-proc &&
+  need "another PID namespace" unshare nsenter setfattr pgrep &&
+  may_unshare "another PID namespace" --pid --fork --mount-proc &&
   check "another PID namespace" t_pid_namespace
-wanted "an ordinary user" && need_root "an ordinary user, few descriptors" && need "an ordinary user" setpriv unshare &&
+wanted "an ordinary user" && need_root "an ordinary user, few descriptors" &&
+  need "an ordinary user" setpriv unshare &&
   may_unshare "an ordinary user, few descriptors" &&
   check "an ordinary user, few descriptors" t_user
 if grep -q __tsan_init "$mount_bin"; then

@@ -71,7 +71,8 @@ os.fsync(fd)
 PY
 }
 if ! t_environment 2>"$work/err"; then
-  skip "failing fsync" "a full tmpfs below a loop device does not fail here: $(tail -n 1 "$work/err")"
+  skip "failing fsync" \
+    "a full tmpfs below a loop device does not fail here: $(tail -n 1 "$work/err")"
   summary
   exit 0
 fi
@@ -122,8 +123,8 @@ until_said() {
   return 1
 }
 
-# A background sync was told of the loss; who opens the file after it is told, too, and only once for
-# each descriptor. That the kernel forgets the name in between changes nothing.
+# A background sync was told of the loss; who opens the file after it is told, too, and only once
+# for each descriptor. That the kernel forgets the name in between changes nothing.
 t_opened_later() {
   local n
   read_it "$org/late"
@@ -190,7 +191,8 @@ exec 8<&-
 for f in told late shared; do # who is told ends the mount's memory of it
   python3 -c 'import os, sys; os.fsync(os.open(sys.argv[1], os.O_RDWR))' "$org/$f" 2>/dev/null
 done
-do_unmount && is_clean && ok "a clean pool" || fail "a clean pool" "status $status: $(tail -n 1 "$work/log")"
+do_unmount && is_clean && ok "a clean pool" ||
+  fail "a clean pool" "status $status: $(tail -n 1 "$work/log")"
 
 # ---- Losses that the end of a mount, or a later program, must not hide -------------------------
 
@@ -222,8 +224,8 @@ losing() { # NAME
   new_pool 16MiB
   fill_up
 }
-# Written through the mount and not synced: the end of the mount leaves the kernel's error to the next
-# program, and does not keep what was lost.
+# Written through the mount and not synced: the end of the mount leaves the kernel's error to the
+# next program, and does not keep what was lost.
 t_end() {
   do_mount
   lose "$org/end"

@@ -7,8 +7,9 @@
 # bitstate hashing), in a temporary directory, with one core and at most 6 GB, and prints
 #   model variant | expected | result | states | seconds
 # OK: no violation in the whole state space. VIOLATED: a counterexample; every mutant must have one.
-# Default: a subset within a minute or two, a row a core; --all: everything, one after the other. REGEX: only rows "model variant" that match.
-# To see a counterexample: spin -a FLAGS model.pml; cc -o pan pan.c; ./pan -E; spin -t -p -g FLAGS model.pml
+# Default: a subset within a minute or two, a row a core; --all: everything, one after the other.
+# REGEX: only rows "model variant" that match. To see a counterexample:
+#   spin -a FLAGS model.pml; cc -o pan pan.c; ./pan -E; spin -t -p -g FLAGS model.pml
 # The last line is "N passed, N failed, N skipped"; 77 when Spin is missing.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -63,7 +64,8 @@ verify() {
     echo MODEL-ERROR
   elif grep -qE '^pan:1: (assertion violated|invalid end state)' pan.out; then
     echo VIOLATED
-  elif [ $status != 0 ] || grep -qE 'max search depth too small|^pan: (out of|reached)|^Interrupted' pan.out; then
+  elif [ $status != 0 ] ||
+    grep -qE 'max search depth too small|^pan: (out of|reached)|^Interrupted' pan.out; then
     echo INCOMPLETE
   elif grep -q 'errors: 0' pan.out; then
     echo OK
@@ -133,18 +135,22 @@ must ci publish DROP_CELL NC=1
 must all publish DROP_UNFENCED NC=1
 must all publish BLIND_REUSE NO_SETTLE F0=2 F1=2
 
-# ---- readers, pins ---------------------------------------------------------------------------------
+# ---- readers, pins -------------------------------------------------------------------------------
 ok ci reader base
 for m in NO_ACQUIRE SEQ_LOST; do must ci reader $m; done
-for m in NO_RECHECK NO_SEQ VALID_FIRST TRUST_TAG OVERWRITE_VALID SEQ_BITS=1; do must all reader $m; done
+for m in NO_RECHECK NO_SEQ VALID_FIRST TRUST_TAG OVERWRITE_VALID SEQ_BITS=1; do
+  must all reader $m
+done
 ok ci pins base
 for m in NO_FENCE DOOM_EARLY; do must ci pins $m; done
 for m in PIN_RELAXED NO_RECHECK RECHECK_VALID IGNORE_PINS LOST DOUBLE; do must all pins $m; done
 
-# ---- brackets and incarnations -----------------------------------------------------------------------
+# ---- brackets and incarnations -------------------------------------------------------------------
 ok ci stripes base
 ok all stripes same SAME
-for m in NO_END_TICKET BEGIN_NO_TICKET TICKET_FIRST MISS_INTENTS_FIRST; do ok all stripes benign-$m $m; done
+for m in NO_END_TICKET BEGIN_NO_TICKET TICKET_FIRST MISS_INTENTS_FIRST; do
+  ok all stripes benign-$m $m
+done
 for m in ONE_TICKET BEGIN_ONE; do must ci stripes $m; done
 for m in END_EARLY NO_INTENTS; do must all stripes $m; done
 for m in BEGIN_NO_TICKET TICKET_FIRST MISS_INTENTS_FIRST; do must all stripes NO_END_TICKET $m; done
@@ -166,7 +172,7 @@ for m in RAISE_LATE NO_FENCE_TRUNC NO_RAISE REACH; do must all truncate $m; done
 must all truncate RENEW RESET_LATE
 for m in NO_STALE NO_TICKET; do must all truncate APPEND $m; done
 
-# ---- files -------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 ok ci validator base
 ok all validator foreign FOREIGN
 ok all validator late-write LATE_WRITE
@@ -193,7 +199,7 @@ must all record NO_SETTLE_OTHER PLACES=2 CRASHES=3
 ok all record transient TRANSIENT PLACES=2
 must all record NO_VOID TRANSIENT PLACES=2
 
-# ---- the pool ----------------------------------------------------------------------------------------
+# ---- the pool ------------------------------------------------------------------------------------
 ok ci super base
 ok ci super loss LOSS
 ok all super 3crashes CRASHES=3 OPS=4
@@ -203,12 +209,16 @@ must ci super NO_FENCE
 for m in HAND_EARLY NO_RANGE OPEN_EARLY NO_SETTLE WRONG_FIRST; do must all super $m; done
 ok ci super fails FAILS=1 OPS=2
 ok all super 2fails FAILS=2 OPS=2
-for m in NO_AGAIN NO_SWAP NO_SWAP_OPEN SWAP_ANYWAY ONE_NUMBER FIRST_ANYWAY; do must all super FAILS=2 OPS=2 $m; done
+for m in NO_AGAIN NO_SWAP NO_SWAP_OPEN SWAP_ANYWAY ONE_NUMBER FIRST_ANYWAY; do
+  must all super FAILS=2 OPS=2 $m
+done
 ok ci boot base
 ok all boot unknown UNKNOWN
 ok all boot 3crashes CRASHES=3 OPS=8
 for m in OPEN_LATE CLEAN_FIRST; do must ci boot $m; done
-for m in IGNORE_BOOT IGNORE_MOUNT CLEAN_ANYWAY NO_EPOCH REACH_PROCESS REACH_CLEAN; do must all boot $m; done
+for m in IGNORE_BOOT IGNORE_MOUNT CLEAN_ANYWAY NO_EPOCH REACH_PROCESS REACH_CLEAN; do
+  must all boot $m
+done
 must all boot UNKNOWN UNKNOWN_SAME
 ok ci flight base
 ok all flight 3readers READERS=3
@@ -217,12 +227,16 @@ for m in NO_LAND LATE_LOAD; do must ci flight $m; done
 must all flight TAKE_DATA
 must all flight JOIN_AGAIN READERS=3
 
-# ---- the answer, in the order of the rows --------------------------------------------------------------
+# ---- the answer, in the order of the rows --------------------------------------------------------
 wait
 for i in $(seq $rows); do
   cat "$tmp/$i.row"
   # A row without a word is one whose shell died.
-  if [ -s "$tmp/$i.row" ] && ! grep -q '(FAILED)' "$tmp/$i.row"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  if [ -s "$tmp/$i.row" ] && ! grep -q '(FAILED)' "$tmp/$i.row"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+  fi
 done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

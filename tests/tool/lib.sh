@@ -1,15 +1,19 @@
 # shellcheck shell=bash disable=SC2034
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lib.sh - what the tests of the command line tool share: results, what a command says, files through
-# pools, owners of pools. Sourced with $build set; goes to a directory of its own, $work, and makes
-# another one where files are memory, $shm (empty: none here).
+# lib.sh - what the tests of the command line tool share: results, what a command says, files
+# through pools, owners of pools. Sourced with $build set; goes to a directory of its own, $work,
+# and makes another one where files are memory, $shm (empty: none here).
 
 cm=
 for f in "$build/src/tool/cachemax" "$build/cachemax"; do
   [ -x "$f" ] && cm=$(realpath "$f") && break
 done
-[ -n "$cm" ] || { echo "FAIL tool: no cachemax in $build"; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+[ -n "$cm" ] || {
+  echo "FAIL tool: no cachemax in $build"
+  echo "0 passed, 1 failed, 0 skipped"
+  exit 1
+}
 
 passed=0 failed=0 skipped=0
 ok() { passed=$((passed + 1)); echo "ok $1"; }

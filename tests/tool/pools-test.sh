@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# pools-test.sh - what the cachemax command line tool does with pools that are damaged, foreign, looked
-# at by others or not to be written, and what it says about a good one in JSON.
+# pools-test.sh - what the cachemax command line tool does with pools that are damaged, foreign,
+# looked at by others or not to be written, and what it says about a good one in JSON.
 #
 # Usage: pools-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
@@ -189,11 +189,13 @@ test_json()
     "$cm" $c good --json >j.json
     check "json-$c-valid" jvalid j.json
     check "json-$c-pool" test "$(jget j.json pool)" = good
-    check "json-$c-keys" bash -c "! grep -Eo '^ +\"[^\"]*\":' j.json | grep -Ev '^ +\"[a-z][a-z0-9_]*\":'"
+    check "json-$c-keys" bash -c \
+      "! grep -Eo '^ +\"[^\"]*\":' j.json | grep -Ev '^ +\"[a-z][a-z0-9_]*\":'"
   done
   "$cm" info good --json >j.json
   check json-info-state test "$(jget j.json state)" = clean
-  check json-info-uuid bash -c "grep -Eq '\"uuid\": \"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\"' j.json"
+  check json-info-uuid bash -c \
+    "grep -Eq '\"uuid\": \"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\"' j.json"
   "$cm" check good --json >j.json
   check json-check-result test "$(jget j.json result)" = sound
   check json-check-valid-slots test "$(jget j.json valid)" -ge 700

@@ -164,15 +164,18 @@ test_create()
     grep -q "^$word: *[^ ]" out || fail "info-$word" "no such line"
   done
   expect info-write-error 1 'standard output' bash -c "'$cm' info new.pool >/dev/full"
-  expect create-write-error 1 'lost.pool: the pool was made, but standard output cannot be written' \
+  expect create-write-error 1 \
+    'lost.pool: the pool was made, but standard output cannot be written' \
     bash -c "'$cm' create lost.pool --size 1M >/dev/full"
   state_is create-write-error-whole lost.pool clean
-  expect create-write-error-quiet 0 '' bash -c "rm lost.pool; '$cm' create lost.pool --size 1M -q >/dev/full"
+  expect create-write-error-quiet 0 '' \
+    bash -c "rm lost.pool; '$cm' create lost.pool --size 1M -q >/dev/full"
   rm -f lost.pool
   expect create-fresh-check 0 ': sound' "$cm" check new.pool
   check check-changes-nothing cmp new.pool copy
   expect stats-unused 0 'nothing read yet' "$cm" stats new.pool
-  expect stats-unused-wear 0 '^wear: 0.00 drive writes in all since the pool was made, too early for a daily rate$' \
+  expect stats-unused-wear 0 \
+    '^wear: 0.00 drive writes in all since the pool was made, too early for a daily rate$' \
     "$cm" stats new.pool
   expect advise-unused 6 'new.pool: not enough reads yet: 0 in the sample' "$cm" advise new.pool
   rm -f new.pool copy dangling
@@ -382,7 +385,8 @@ test_cat()
   mkdir -m 777 open
   expect create-writable-directory 0 'made, 4.00 MiB' "$cm" create open/p --size 4M
   check create-writable-directory-warns grep -q \
-    'warning: was made, but will be refused when it is used: the directory .*/open may be written' err
+    'warning: was made, but will be refused when it is used: the directory .*/open may be written' \
+    err
   state_is create-writable-directory-clean open/p clean
   rm -r open
   expect cat-pool-missing 0 'no.pool: no such file' "$cm" cat data --pool no.pool
@@ -496,9 +500,14 @@ test_advise()
   make_file data 20000000
   through advise-cat data p
   through advise-cat-again data p
-  expect advise 0 'p: 4.00 MiB, serves [0-9.]+ % of the blocks that are read \(when it was open last\)' "$cm" advise p
-  check advise-sizes test "$(grep -cE '^( 1/[248]|   [1248]) x +[0-9.]+ [KM]iB +([0-9.]+ % \|#* *\||\?)$' out)" = 7
-  check advise-words test "$(grep -cE '^(an eighth of the pool|a quarter of the pool|half the pool|twice the pool|four times the pool|eight times the pool): ([0-9.]+ % -> [0-9.]+ %, .*|not enough reads yet)$' out)" = 6
+  expect advise 0 \
+    'p: 4.00 MiB, serves [0-9.]+ % of the blocks that are read \(when it was open last\)' \
+    "$cm" advise p
+  sizes='^( 1/[248]|   [1248]) x +[0-9.]+ [KM]iB +([0-9.]+ % \|#* *\||\?)$'
+  check advise-sizes test "$(grep -cE "$sizes" out)" = 7
+  words='(an eighth of|a quarter of|half|twice|four times|eight times) the pool'
+  words="^$words: ([0-9.]+ % -> [0-9.]+ %, .*|not enough reads yet)\$"
+  check advise-words test "$(grep -cE "$words" out)" = 6
   check advise-narrow test "$(awk 'length > 100' out | wc -l)" = 0
   check advise-certain grep -q '^Estimated from [0-9]* reads of a sample' out
   if [ -n "$json" ]; then
@@ -538,35 +547,43 @@ test_owner()
   check owned-cat-output cmp data out
   state_is owned-info p "open (process $pid)"
   expect owned-stats 0 "p: open in process $pid" "$cm" stats p
-  expect owned-stats-wear-line 0 '^wear: too early for the rate of this session; 0\.[0-9]+ drive writes in all since' \
+  expect owned-stats-wear-line 0 \
+    '^wear: too early for the rate of this session; 0\.[0-9]+ drive writes in all since' \
     "$cm" stats p
   if [ -n "$json" ]; then
     expect owned-stats-json 0 '' "$cm" stats p --json
     check owned-stats-pid test "$(jget out owner_pid)" = "$pid"
     check owned-stats-owned test "$(jget out owned)" = true
     check owned-stats-fills test "$(jget out fill_blocks)" -gt 0
-    command -v python3 >/dev/null && check owned-stats-wear python3 -c 'import json, sys; v = json.load(open(sys.argv[1])); s = v["session_seconds"]
+    command -v python3 >/dev/null && check owned-stats-wear python3 -c 'import json, sys
+v = json.load(open(sys.argv[1])); s = v["session_seconds"]
 size = int(sys.argv[2])
 sys.exit(not (0 < s < 600 and v["drive_writes_per_day"] is None and v["closed_at_ns"] == 0 and
-  abs(v["lifetime_drive_writes"] - v["lifetime_pool_bytes"] / size) < 1e-5 and v["lifetime_drive_writes_per_day"] is None))' out \
-      "$(wc -c <p)"
+  abs(v["lifetime_drive_writes"] - v["lifetime_pool_bytes"] / size) < 1e-5 and
+  v["lifetime_drive_writes_per_day"] is None))' out "$(wc -c <p)"
   fi
   # An hour later; the time at which it was opened stands at the beginning of the statistics page.
   if command -v python3 >/dev/null; then
-    python3 -c 'import struct, sys; f = open("p", "r+b"); f.seek(8192 + 16); t, = struct.unpack("<Q", f.read(8))
+    python3 -c 'import struct
+f = open("p", "r+b"); f.seek(8192 + 16); t, = struct.unpack("<Q", f.read(8))
 f.seek(8192 + 16); f.write(struct.pack("<Q", t - 3600 * 10**9))'
-    expect owned-stats-wear-rate 0 '^wear: [0-9.]+ drive writes a day at the rate of this session; 0' "$cm" stats p
-    [ -z "$json" ] || { "$cm" stats p --json >out && check owned-stats-wear-daily python3 -c 'import json, sys
+    expect owned-stats-wear-rate 0 \
+      '^wear: [0-9.]+ drive writes a day at the rate of this session; 0' "$cm" stats p
+    [ -z "$json" ] || { "$cm" stats p --json >out &&
+      check owned-stats-wear-daily python3 -c 'import json, sys
 v = json.load(open("out")); day = v["pool_bytes"] / int(sys.argv[1]) / v["session_seconds"] * 86400
-sys.exit(not (day > 0 and abs(v["drive_writes_per_day"] - day) < 0.01 * day and v["session_seconds"] > 3600))' \
+sys.exit(not (day > 0 and abs(v["drive_writes_per_day"] - day) < 0.01 * day and
+  v["session_seconds"] > 3600))' \
       "$(wc -c <p)"; }
   fi
   watched '"$cm" stats p --watch=0.1' '^ ' 22
   check watch-header test "$(grep -c 'hits/s' out)" -ge 2
-  check watch-header-every-20 test "$(awk '/hits.s/{if(n&&n!=20)bad=1;n=0;next}{n++}END{print bad+0}' out)" = 0
+  check watch-header-every-20 test \
+    "$(awk '/hits.s/{if(n&&n!=20)bad=1;n=0;next}{n++}END{print bad+0}' out)" = 0
   check watch-lines test "$(grep -c '^ ' out)" -ge 22
   check watch-quiet test ! -s err
-  "${plain[@]}" bash -c "'$cm' stats p --watch=0.1; echo \$? >watch.status" 2>err | head -n 2 >/dev/null
+  "${plain[@]}" bash -c "'$cm' stats p --watch=0.1; echo \$? >watch.status" 2>err |
+    head -n 2 >/dev/null
   check watch-broken-pipe test "$(cat watch.status)" = 141
   if [ -n "$json" ]; then
     watched '"$cm" stats p --watch=0.2 --json' . 3
