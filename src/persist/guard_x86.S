@@ -13,8 +13,8 @@
  *
  * REGISTERS  A0..A3 are the arguments of the platform's own calling convention (System V or
  * Windows); besides them only RAX, R10, R11 and vector registers 0..5 and 16..23 are used,
- * which both conventions give away; and, where six arguments are passed in registers, those. Windows
- * needs no unwind data for such leaf functions.
+ * which both conventions give away; and, where six arguments are passed in registers, those.
+ * Windows needs no unwind data for such leaf functions.
  *
  * ORDER  x86 loads acquire and x86 stores release by themselves. The copies out of the pool use
  * plain loads, which no later load of the header word overtakes. Nor one of the loads of a string
@@ -279,10 +279,10 @@ FUNCTION(cm_x86_copy_avx2)
 
 #ifndef _WIN32 /* RDI and RSI belong to the caller there */
 /* For CPUs whose microcode moves strings fast (CM_X86_STRINGS). In few instructions, so that the
- * next lookup begins before this copy's last lines have arrived: 128 KiB in 0.8, 16 scattered blocks
- * in 0.9 of the time that AVX2 takes (Zen 5). The count is calculated from the address: where it is
- * known before the address is, memory is waited for longer (1.4 instead of 1.1 times a plain memcpy,
- * Zen 5). */
+ * next lookup begins before this copy's last lines have arrived: 128 KiB in 0.8, 16 scattered
+ * blocks in 0.9 of the time that AVX2 takes (Zen 5). The count is calculated from the address:
+ * where it is known before the address is, memory is waited for longer (1.4 instead of 1.1 times a
+ * plain memcpy, Zen 5). */
 FUNCTION(cm_x86_copy_rep)
         cmpq    $64, A2
         jbe     copy_short
@@ -295,8 +295,8 @@ FUNCTION(cm_x86_copy_rep)
 
 /* int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
  * uint64_t w2): the caller has asked for the first lines of src. The count waits for the first of
- * them, so that the copy does not fill the reorder buffer while it can do nothing (a fifth of a hit's
- * time: docs/performance.md). */
+ * them, so that the copy does not fill the reorder buffer while it can do nothing (a fifth of a
+ * hit's time: docs/performance.md). */
 FUNCTION(cm_x86_take_rep)
         movq    (%rdi), %r10
         xorq    8(%rdi), %r8

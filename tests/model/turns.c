@@ -764,7 +764,8 @@ static void check_order(void)
     for (unsigned i = 0; i < 3; i++) {
         set_up(i < 2 ? VICTIM : LEAVING, false);
         if (i == 0)
-            cm_ring_set(&w.cache->policy.ring, w.cache->policy.ring.hand, 0); /* not verified, as after an open */
+            /* Not verified, as after an open. */
+            cm_ring_set(&w.cache->policy.ring, w.cache->policy.ring.hand, 0);
         else
             op_read();
         memset(t.trace, 0, sizeof(t.trace));

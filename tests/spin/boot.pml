@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * boot.pml - a pool without DAX: the page cache holds the truth (cm_super_must_empty, cm_super_open,
- * cm_super_close in superblock.c; settle in cache.c).
+ * boot.pml - a pool without DAX: the page cache holds the truth (cm_super_must_empty,
+ * cm_super_open, cm_super_close in superblock.c; settle in cache.c).
  *
  * One cached block, which the disk may hold in any of its past versions until a sync, and one
  * superblock (super.pml has the pair): epoch, state, boot, mount, always written through. A block
  * counts only under the epoch it was stored in. Sessions forget the block, write the origin, fill,
  * and close cleanly (the sync of the data may fail), or something dies: the process (the page
- * cache stays), the system (another boot, and what the disk holds counts), or the volume goes and is
- * mounted again in the same boot. Mounts are numbered anew in each boot.
+ * cache stays), the system (another boot, and what the disk holds counts), or the volume goes and
+ * is mounted again in the same boot. Mounts are numbered anew in each boot.
  *
  * Proves: what a session serves is the origin's present content.
  *
- * Mutants: IGNORE_BOOT  IGNORE_MOUNT  CLEAN_FIRST the superblock says CLEAN before the data is synced
- *          CLEAN_ANYWAY also when that sync failed   OPEN_LATE the session begins before OPEN is
- *          durable   NO_EPOCH an emptied pool keeps its epoch   UNKNOWN_SAME (UNKNOWN) boots without
- *          an identity count as the same
+ * Mutants: IGNORE_BOOT  IGNORE_MOUNT  CLEAN_FIRST the superblock says CLEAN before the data is
+ *          synced   CLEAN_ANYWAY also when that sync failed   OPEN_LATE the session begins before
+ *          OPEN is durable   NO_EPOCH an emptied pool keeps its epoch   UNKNOWN_SAME (UNKNOWN)
+ *          boots without an identity count as the same
  * Reachability: REACH_PROCESS, REACH_CLEAN a block survives a process crash; a close and a boot
  */
 #define BIT(x) (1 << (x))

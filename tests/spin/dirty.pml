@@ -4,14 +4,14 @@
  * cm_file_mark_clean, cm_file_sync_failed, may_keep, keep, begin_anew in file.c; enroll,
  * cm_bracket_sync_begin, cm_bracket_sync_end in bracket.c).
  *
- * One block of one file. The origin's content lives in its page cache (ov) and on its disk (dv). Two
- * writers, a filler, two syncs that may fail, crashes of the process (the page cache stays) and of
- * the power (the origin falls back to its disk, or was written back). After a failed sync the page
- * cache may lose what the disk lacks, at any time until the power goes: what could not be written
- * counts as written, so a later sync succeeds and may have done nothing. The mark is one
+ * One block of one file. The origin's content lives in its page cache (ov) and on its disk (dv).
+ * Two writers, a filler, two syncs that may fail, crashes of the process (the page cache stays) and
+ * of the power (the origin falls back to its disk, or was written back). After a failed sync the
+ * page cache may lose what the disk lacks, at any time until the power goes: what could not be
+ * written counts as written, so a later sync succeeds and may have done nothing. The mark is one
  * persistent word: 0 clean, 1 dirty from this boot, 2 dirty from an earlier one. The origin is
- * assumed to be durable after a sync that succeeds if none failed before;
- * that the origin loses pages before the failure is reported is not modelled.
+ * assumed to be durable after a sync that succeeds if none failed before; that the origin loses
+ * pages before the failure is reported is not modelled.
  *
  * Proves: at an attach that keeps the file, and at every moment of a session, what is cached is no
  * newer than the origin.
@@ -20,10 +20,10 @@
  *          finds set, and attach has not fenced it   UNLOCK_FENCE the file lock is released before
  *          the mark's fence   SYNC_INFLIGHT a write open at sync_begin does
  *          not count   SYNC_NOGEN one begun since does not   SYNC_BLIND clean after any sync
- *          FAIL_KEEP a failed sync forgets nothing   NO_BYPASS ... fills go on   LIFT a later sync that
- *          succeeds ends the bypass   IGNORE_MARK attach keeps a dirty file   NO_NOTE a failed sync of
- *          a file without a record is in no superblock   NO_NOTE_EPOCH nor one whose record goes with
- *          an epoch
+ *          FAIL_KEEP a failed sync forgets nothing   NO_BYPASS ... fills go on   LIFT a later sync
+ *          that succeeds ends the bypass   IGNORE_MARK attach keeps a dirty file   NO_NOTE a failed
+ *          sync of a file without a record is in no superblock   NO_NOTE_EPOCH nor one whose record
+ *          goes with an epoch
  */
 #define BIT(x) (1 << (x))
 byte ov = 1, dv = 1, cache = 1;

@@ -3,17 +3,17 @@
  * flight.pml - single flight: who misses a block that somebody is reading waits and then looks the
  * block up again (start_flight, land, round_trip in read_through.c).
  *
- * One block, one flight entry that is used again and again, two readers or more, a writer, and an origin
- * read that may fail. cache and the bracket's ticket and intents are those of stripes.pml, taken
- * as atomic. Deadlocks count as violations.
+ * One block, one flight entry that is used again and again, two readers or more, a writer, and an
+ * origin read that may fail. cache and the bracket's ticket and intents are those of stripes.pml,
+ * taken as atomic. Deadlocks count as violations.
  *
  * Proves: what a read returns was the origin's content at a moment inside the read; nobody waits
  * for ever, also when the leader's origin read fails or its fill is refused.
  *
- * Mutants: TAKE_DATA a waiter returns the leader's bytes, having joined without a look at the ticket
- *          NO_LAND a leader whose origin read fails does not land   LATE_LOAD the waiter loads
- *          `landed` after the table is unlocked   JOIN_AGAIN round_trip keeps `join` set: a reader
- *          may wait without bound (counted: at most once)
+ * Mutants: TAKE_DATA a waiter returns the leader's bytes, having joined without a look at the
+ *          ticket   NO_LAND a leader whose origin read fails does not land   LATE_LOAD the waiter
+ *          loads `landed` after the table is unlocked   JOIN_AGAIN round_trip keeps `join` set: a
+ *          reader may wait without bound (counted: at most once)
  * Benign:  BLIND_JOIN joins without a look at the ticket; LAND_EARLY lands before the fill
  */
 byte cache, ticket, intents;

@@ -10,14 +10,14 @@
  * The file lock is held over each renewal, but its stores are seen one by one by the filler, whose
  * miss loads one word at a time. The record is one persistent word with a mask.
  *
- * Proves: no completed or begun bracket's old content is cached in the present incarnation, nor, after
- * a power cut at any moment, in the one that the record then names.
+ * Proves: no completed or begun bracket's old content is cached in the present incarnation, nor,
+ * after a power cut at any moment, in the one that the record then names.
  *
  * Mutants: NO_STALE brackets of the old incarnation not counted   STALE_LATE counted after the new
  *          incarnation is released   MISS_STALE_FIRST the miss loads stale before the incarnation
  *          NO_DOWN (cm_file_unlink leaves stale up: nothing is ever filled; reachability)
- *          NO_MISS_CHECK with NO_FILE_TICKET: neither half refuses   END_NEW the end releases stripes
- *          of the present incarnation instead of its own   ABORT_KEEP abort renews nothing
+ *          NO_MISS_CHECK with NO_FILE_TICKET: neither half refuses   END_NEW the end releases
+ *          stripes of the present incarnation instead of its own   ABORT_KEEP abort renews nothing
  *          NO_FENCE6 no fence after the record   RELEASE_EARLY the new incarnation is used before
  * Benign:  NO_FILE_TICKET (a caller that obeys NOFILL), NO_MISS_CHECK alone
  */
@@ -141,7 +141,8 @@ proctype Filler() {
           if
           :: good -> cache[mi] = v
 #ifdef NO_DOWN
-             ; assert(!(ov > 1 && brackets == 0 && v == ov)) /* reached: filled again after a bracket */
+             /* Reached: filled again after a bracket. */
+             ; assert(!(ov > 1 && brackets == 0 && v == ov))
 #endif
           :: else
           fi

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * pins.pml - pins against eviction, doomed slots (pin.h; cm_lookup_pin in lookup.c, cm_step_settle_pins in steps.c).
+ * pins.pml - pins against eviction, doomed slots (pin.h; cm_lookup_pin in lookup.c,
+ * cm_step_settle_pins in steps.c).
  *
- * One slot that holds block 1. Two pinners on block 1 that run twice, an evictor that then fills the
- * slot with another block, and a filler that takes the slot if the last pin put it on the free stack.
- * w0 is a number: 0 invalid, else life * 2 + 1, so that the sequence is explicit.
+ * One slot that holds block 1. Two pinners on block 1 that run twice, an evictor that then fills
+ * the slot with another block, and a filler that takes the slot if the last pin put it on the free
+ * stack. w0 is a number: 0 invalid, else life * 2 + 1, so that the sequence is explicit.
  *
  * The evictor's store to w0 may sit in its store buffer while it loads the pins: it is drained by
- * cm_step_settle_pins' fence or at any earlier time. The same for a pinner's count, if its compare-and-swap
- * were no barrier. The header and the payload are persistent words with masks, as in publish.pml.
+ * cm_step_settle_pins' fence or at any earlier time. The same for a pinner's count, if its
+ * compare-and-swap were no barrier. The header and the payload are persistent words with masks, as
+ * in publish.pml.
  *
  * Proves: what is pinned is not overwritten; the slot is never given out twice and never lost; a
  * doomed slot is one whose invalidity is durable.
  *
- * Mutants: NO_FENCE cm_step_settle_pins without its seq_cst fence   PIN_RELAXED cm_pin_add is no barrier
- *          NO_RECHECK w0 not looked at after the pin        RECHECK_VALID only VALID, not the same w0
- *          IGNORE_PINS the evictor does not look            DOOM_EARLY pins looked at before fence 1
- *          LOST a last unpin of a doomed slot frees nothing DOUBLE any unpin to zero frees it
+ * Mutants: NO_FENCE cm_step_settle_pins without its seq_cst fence   PIN_RELAXED cm_pin_add is no
+ *          barrier   NO_RECHECK w0 not looked at after the pin   RECHECK_VALID only VALID, not the
+ *          same w0   IGNORE_PINS the evictor does not look   DOOM_EARLY pins looked at before
+ *          fence 1   LOST a last unpin of a doomed slot frees nothing   DOUBLE any unpin to zero
+ *          frees it
  */
 #define PINNERS 2
 #define EVICTOR 1 /* who owns: 0 nobody, 1 evictor, 2 on the free stack, 3 doomed, 4 filler */

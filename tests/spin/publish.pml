@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * publish.pml - cells and headers: filling, evicting, displacing, forgetting, crashing (publish.c, evict.c, forget.c).
+ * publish.pml - cells and headers: filling, evicting, displacing, forgetting, crashing (publish.c,
+ * evict.c, forget.c).
  *
  * Two slots, two blocks: K, whose origin content has versions 1, 2, ..., and B, whose content never
  * changes. NC cells. Two fillers, one or two writers on K, all crashing at any moment.
  *
  * PERSISTENCE. Each 8-byte word of the pool has a value and a MASK, the set of values the media may
- * hold now. A store adds to the mask; flush and fence narrow it to the value. A power cut picks each
- * word from its mask by itself: no order, no line atomicity, checks not relied on. A process crash
- * keeps values and masks and resets all that is DRAM. It may come between any two stores (cut());
- * a power cut between two stores under one lock is covered by the one after them, since masks only
- * grow. Threads are loops of guarded commands over global program counters, so that a crash can
- * reset them. lk[] stays 1 across a fence.
+ * hold now. A store adds to the mask; flush and fence narrow it to the value. A power cut picks
+ * each word from its mask by itself: no order, no line atomicity, checks not relied on. A process
+ * crash keeps values and masks and resets all that is DRAM. It may come between any two stores
+ * (cut()); a power cut between two stores under one lock is covered by the one after them, since
+ * masks only grow. Threads are loops of guarded commands over global program counters, so that a
+ * crash can reset them. lk[] stays 1 across a fence.
  *
  * Bounds:    -DNC=1..3 cells   -DSTR2 K and B in two stripes (3 cells)   -DNW=0..2 writers
  *            -DF0= -DF1= fills of each filler   -DP2F= -DP2W= fills, writes after the first crash
@@ -21,7 +22,7 @@
  *   NO_EVICT_FENCE  evict without fence 1            CLEAR_EARLY  evict drops cells before fence 1
  *   NO_DATA_FENCE   no fence 2 for the payload       NO_KEY_FLUSH ... for the key words
  *   NO_FENCE3       "stored" without fence 3         VALID_FIRST  publish before payload
- *   NO_TICKET TICKET_LATE NO_INTENTS                 CHECK_UNLOCKED  cm_ticket_holds outside the lock
+ *   CHECK_UNLOCKED  cm_ticket_holds outside the lock NO_TICKET TICKET_LATE NO_INTENTS
  *   NO_FENCE4       cm_forget_begin without fence    UNLOCK_EARLY  cells dropped, lock released,
  *   NO_HELP         invalid headers not flushed                    and only then fence 4
  *   NO_SETTLE       make_room without settle_stale   TRUST_TAG    reader believes the cell's tag
@@ -393,7 +394,8 @@ inline lose_dram() {
 }
 inline next_session() { if :: ncr == 1 -> fn[0] = P2F; wn[0] = P2W :: else fi }
 active proctype main() {
-  atomic { /* durable at first: nothing | K and B | K, and another K without a cell | K, stale cell */
+  /* Durable at first: nothing | K and B | K, and another K without a cell | K, stale cell. */
+  atomic {
     for (c : 0..1) { hm[c] = 1; hkm[c] = 1; dm[c] = 1; fx[c] = NONE };
     for (c : 0..(NC - 1)) { cellm[c] = 1 };
     if
@@ -427,7 +429,8 @@ active proctype main() {
      :: true
      fi }
 #ifdef PROC
-  :: atomic { !dead && (dying || ncr < MAXCR) -> ncr++; dying = 0; lose_dram(); next_session(); check() }
+  :: atomic { !dead && (dying || ncr < MAXCR) ->
+       ncr++; dying = 0; lose_dram(); next_session(); check() }
 #endif
   :: atomic { dead ->
      dead = 0;

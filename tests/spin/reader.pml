@@ -4,12 +4,13 @@
  * copy_while_unchanged in slot.c).
  *
  * One slot. It holds block K of version 1 and is refilled with B or with a newer K. The check in w0
- * ties it to the key words, so a valid header's words belong together: w0 is (valid, sequence, key).
- * The payload is two words. The reader's second load of w0 may come before its payload loads when
- * nothing orders them (NO_ACQUIRE). A bracket completes between a kill and a refill of K, so old
- * content is wrong from then on for a reader that begins later.
+ * ties it to the key words, so a valid header's words belong together: w0 is (valid, sequence,
+ * key). The payload is two words. The reader's second load of w0 may come before its payload loads
+ * when nothing orders them (NO_ACQUIRE). A bracket completes between a kill and a refill of K, so
+ * old content is wrong from then on for a reader that begins later.
  *
- * Proves: a hit is the whole content of K at one moment inside the call; never torn, another's, old.
+ * Proves: a hit is the whole content of K at one moment inside the call; never torn, another's,
+ * old.
  *
  * Mutants: NO_ACQUIRE  NO_RECHECK w0 not loaded again  NO_SEQ only VALID compared
  *          SEQ_LOST invalidation stores 0, sequence included  VALID_FIRST valid before the payload

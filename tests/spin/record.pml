@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * record.pml - the file table: attaching, evicting, settling records; born dirty or clean
- * (file_table.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep, cm_file_renew in file.c).
+ * (file_table.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep,
+ * cm_file_renew in file.c).
  *
- * Two places, each a bucket of its own (PLACES=2), which the two files try in different order: the rules speak of all
- * places of an id alike. Files whose validators never change (the worst case: everything
- * rests on the record). A record is written as many words: until it is fenced the media may hold
- * the old one, the new one, or one that is not whole (id 0). Its state word is one persistent word:
- * 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached, written, synced,
- * renewed, detached, forgotten; the process or the power fails at any step.
+ * Two places, each a bucket of its own (PLACES=2), which the two files try in different order: the
+ * rules speak of all places of an id alike. Files whose validators never change (the worst case:
+ * everything rests on the record). A record is written as many words: until it is fenced the media
+ * may hold the old one, the new one, or one that is not whole (id 0). Its state word is one
+ * persistent word: 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached,
+ * written, synced, renewed, detached, forgotten; the process or the power fails at any step.
  *
  * Proves: an attach keeps only the file's last incarnation, and never after a power cut that took
  * back what was written to the origin.
  *
  * Mutants: NO_FENCE6   RELEASE_EARLY the new incarnation is used before its record is durable
- *          NO_SETTLE a record that is kept was not made durable   EVICT_OPEN an open file's record is
- *          given to another   RECORD_FIRST born dirty: the record before the mark
+ *          NO_SETTLE a record that is kept was not made durable   EVICT_OPEN an open file's record
+ *          is given to another   RECORD_FIRST born dirty: the record before the mark
  *          CLEAN_FIRST born clean: the mark is cleared before the record
- *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before another is taken
+ *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before
+ *          another is taken
  *          NO_SETTLE_OTHER (PLACES=2, CRASHES=3) only those of one bucket are
- *          NO_SETTLE_FORGET forgetting a closed file trusts that a record which is not its is so on the media
+ *          NO_SETTLE_FORGET forgetting a closed file trusts that a record which is not its is so
+ *          on the media
  *          MARK_OLD born dirty: the mark is set while the old record still stands
  *          NO_VOID (TRANSIENT, PLACES=2) a record that cannot be read is left standing
  * TRANSIENT: the second record cannot be read once, and later it can.
@@ -65,7 +68,9 @@ inline arrive(p) {
   :: else
   fi
 }
-inline settle(p) { med[p].id = mem[p].id; med[p].inc = mem[p].inc; pend[p] = 0; statem[p] = BIT(state[p]) }
+inline settle(p) {
+  med[p].id = mem[p].id; med[p].inc = mem[p].inc; pend[p] = 0; statem[p] = BIT(state[p])
+}
 inline write_record(f, n) {
   atomic { arrive(place[f]); mem[place[f]].id = f + 1; mem[place[f]].inc = n; pend[place[f]] = 1 };
 #ifndef NO_FENCE6
@@ -174,7 +179,8 @@ inline attach(f) {
 #else
  #ifndef MARK_OLD
     /* The mark would stamp the old record, ours or another's, with this boot. */
-    if :: dirty && place[f] != NONE -> atomic { med[place[f]].id = 0; mem[place[f]].id = 0; pend[place[f]] = 0 }
+    if :: dirty && place[f] != NONE ->
+      atomic { med[place[f]].id = 0; mem[place[f]].id = 0; pend[place[f]] = 0 }
     :: else fi;
 #endif
     if :: dirty -> mark(f, 1) :: else fi;
@@ -189,7 +195,8 @@ inline attach(f) {
   fi;
   atomic { open[f] = 1; n = 0; dup = 0; dirty = 0; seen = 1 }
 }
-inline forget(f) { /* cm_files_forget, of a file that is not open; the origin may be another one then */
+/* cm_files_forget, of a file that is not open; the origin may be another one then */
+inline forget(f) {
   p = 0;
   do
   :: p < 2 ->

@@ -11,11 +11,11 @@
  * Proves: from the moment a begin has returned, and after the end, no old content is cached; the
  * intents of a stripe come out even.
  *
- * Mutants: ONE_TICKET the fill tests the first block's ticket for both   BEGIN_ONE the begin returns
- *          after its first stripe        END_EARLY the end comes before the origin is written
- *          NO_INTENTS                    NO_END_TICKET with BEGIN_NO_TICKET
- *          NO_END_TICKET with either  TICKET_FIRST (begin moves the ticket before it raises intents)
- *          or  MISS_INTENTS_FIRST (the miss loads intents before the ticket)
+ * Mutants: ONE_TICKET the fill tests the first block's ticket for both   BEGIN_ONE the begin
+ *          returns after its first stripe   END_EARLY the end comes before the origin is written
+ *          NO_INTENTS   NO_END_TICKET with BEGIN_NO_TICKET
+ *          NO_END_TICKET with either  TICKET_FIRST (begin moves the ticket before it raises
+ *          intents)  or  MISS_INTENTS_FIRST (the miss loads intents before the ticket)
  * Benign:  NO_END_TICKET or BEGIN_NO_TICKET alone; the two orders alone (each half suffices)
  */
 #ifdef SAME

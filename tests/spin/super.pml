@@ -6,10 +6,10 @@
  * one, or a torn one that fails its checksum (seq 0). An owner opens, bumps the epoch, takes
  * incarnations, moves the frontier (one copy, not made durable), closes, opens again; crashes come
  * at any step: of the process (what is in memory stays, durable or not) or of the power. With
- * -DLOSS one copy is destroyed by the media, once, at a crash. With -DFAILS=N the pool lies in the page
- * cache, and up to N syncs of a copy fail: the system drops what it could not write and says so once;
- * from then on it takes the copy for written, until it is stored again. It may also find out while
- * nobody asks, and read again what is on the media; the next sync says so.
+ * -DLOSS one copy is destroyed by the media, once, at a crash. With -DFAILS=N the pool lies in the
+ * page cache, and up to N syncs of a copy fail: the system drops what it could not write and says
+ * so once; from then on it takes the copy for written, until it is stored again. It may also find
+ * out while nobody asks, and read again what is on the media; the next sync says so.
  *
  * Proves: an epoch that took effect, an incarnation that was handed out, a session that had begun
  * are never forgotten; without LOSS one copy is always whole.
@@ -213,7 +213,9 @@ again:
        }
     :: ops < OPS && !failed ->                                        /* cm_super_frontier */
        ops++; now.seq++;
-       atomic { arrive(first); set(mem[first], now); pend[first] = 1; lost[first] = 0; writing = 1 + first };
+       atomic {
+         arrive(first); set(mem[first], now); pend[first] = 1; lost[first] = 0; writing = 1 + first
+       };
        writing = 0
     :: failed ->                                                      /* cm_super_close */
        ops++; now.epoch++;
@@ -242,11 +244,13 @@ active proctype Crash() {
           if
           :: nfails < FAILS -> /* what was not written is dropped */
              nfails++; unsaid = 1;
-             arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]); lost[0] = 0; lost[1] = 0
+             arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]);
+             lost[0] = 0; lost[1] = 0
           :: true
           fi
        :: true -> /* the power */
-          arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]); lost[0] = 0; lost[1] = 0; unsaid = 0
+          arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]);
+          lost[0] = 0; lost[1] = 0; unsaid = 0
        fi;
 #ifdef LOSS
        if

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * truncate.pml - brackets that no range of stripes expresses: truncations and appends (raise_limit in
- * fill.c; cm_file_link, release_incarnation in file.c; enroll, limit_block in bracket.c).
+ * truncate.pml - brackets that no range of stripes expresses: truncations and appends (raise_limit
+ * in fill.c; cm_file_link, release_incarnation in file.c; enroll, limit_block in bracket.c).
  *
  * A truncation forgets from the new size up to `limit`. Fillers raise the limit before they look at
  * the file's ticket; a truncation moves the ticket before it looks at the limit; one must see the
@@ -13,8 +13,8 @@
  * when the incarnation changes beside it. -DAPPEND: a tail read in the middle of an append is never
  * cached.
  *
- * Mutants: RAISE_LATE limit raised after the check     LIMIT_EARLY limit looked at before the ticket
- *          NO_FENCE_FILL  NO_FENCE_TRUNC               NO_RAISE
+ * Mutants: RAISE_LATE limit raised after the check   LIMIT_EARLY limit looked at before the
+ *          ticket   NO_FENCE_FILL   NO_FENCE_TRUNC   NO_RAISE
  *          with RENEW: RESET_LATE limit reset after the new incarnation is released
  *          with APPEND: NO_STALE not counted  NO_TICKET ticket not moved (both at begin and end)
  * Reachability: REACH a block is cached after the truncation
@@ -53,7 +53,8 @@ proctype Filler() {
         fi;
 #endif
         lock(slk);
-        good = (ms == stripe_ticket && intents == 0 && mi == inc); /* cm_ticket_holds, a load a step */
+        /* cm_ticket_holds, a load a step */
+        good = (ms == stripe_ticket && intents == 0 && mi == inc);
         good = good && mt == ticket;
         good = good && stale == 0;
         if :: good -> cache[mi] = v :: else fi;

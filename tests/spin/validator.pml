@@ -6,14 +6,14 @@
  * One cached block of a file. The origin has a version of that block and the file's timestamp, the
  * clock granule of the last write, so two writes in one granule look alike; the clock steps at any
  * time. A validator is (timestamp, racy: taken in the granule of the timestamp, taken_at). Of
- * taken_at and last_end_ns only their order matters: outdated[i] says that a bracket has ended since
- * stat i was taken.
+ * taken_at and last_end_ns only their order matters: outdated[i] says that a bracket has ended
+ * since stat i was taken.
  *
  * Own writers bracket a write to the block or to another one of the file: begin, write, stat, end.
  * With -DFOREIGN another program writes without brackets, and the file is not opened with
  * CM_SOLE_WRITER. A stat and the use of its result are separate steps. The block is filled
- * while no bracket on it is open (tickets are other models' business). At any one moment the file is
- * closed, or the process dies, and it is attached again.
+ * while no bracket on it is open (tickets are other models' business). At any one moment the file
+ * is closed, or the process dies, and it is attached again.
  *
  * Proves: whenever an attach keeps the file, what is cached is the origin's; with a sole writer the
  * adopted size is right or unknown at any moment.
@@ -22,8 +22,8 @@
  *          open bracket counts   KEEP_RACY a racy validator matches at attach
  *          FOREIGN: END_ADOPTS write_end adopts without CM_SOLE_WRITER   WANT_ADOPTS judge does
  *          RACY_SAME judge takes a racy validator for unchanged
- *          LATE_WRITE (an aborted owner writes once more, before the next judgement): ABORT_ADOPTS the first validator
- *          after an abort may be adopted
+ *          LATE_WRITE (an aborted owner writes once more, before the next judgement): ABORT_ADOPTS
+ *          the first validator after an abort may be adopted
  * Reachability: REACH an attach keeps the file with new content cached
  */
 byte clock = 1, content = 1, stamp = 1, size = 1; /* every write of the block changes the size */

@@ -85,7 +85,8 @@ static void test_clean(void)
     pool_again(&p);
     CHECK_EQ(p.c->policy.ring.hand, 1234);
     CHECK_EQ(p.c->policy.ghost.time, DEPARTED);
-    CHECK_EQ(p.c->policy.ring.ref[0] + p.c->policy.ring.ref[1] + p.c->policy.ring.ref[5000], 0); /* not yet */
+    /* Not yet. */
+    CHECK_EQ(p.c->policy.ring.ref[0] + p.c->policy.ring.ref[1] + p.c->policy.ring.ref[5000], 0);
     CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
     CHECK(known_departed(&p) >= DEPARTED - 2);
     CHECK_EQ(known_departed(&p), 0);

@@ -83,7 +83,8 @@ static void test_turns(void)
     CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
     CHECK_EQ(look(f, 3, 5), RIGHT);
     CHECK(in_pool(f, 3));
-    CHECK(!cm_ghost_has(&p.c->policy.ghost, key_of(f, 3).place.hash)); /* that is for those that left */
+    /* That is for those that left. */
+    CHECK(!cm_ghost_has(&p.c->policy.ghost, key_of(f, 3).place.hash));
     CHECK(cm_ghost_has(&p.c->policy.ghost, key_of(f, 4).place.hash));
     CHECK_EQ(hits(f, 0, HELD, 5), 1);
     CHECK_EQ(put(f, 7, 5), 0);
