@@ -469,7 +469,7 @@ test_changes()
 
 test_names()
 {
-  local dir='Grüße 日本' name='☃ "näme"\ with	tab' pool='кэш.pool'
+  local dir='Grüße 日本' name='☃ "näme"\ with'$'\t''tab' pool='кэш.pool'
   mkdir -p "$dir"
   make_file "$dir/$name" 1000000
   expect utf8-create 0 'кэш.pool: made' "$cm" create "$dir/$pool" --size 8M

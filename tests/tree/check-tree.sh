@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # check-tree.sh TOP BUILD [objects] - rules about the source that a compiler does not check: layers,
-# where OS calls, atomics and pool stores may stand, function length, links in the docs, the
-# README's example. With "objects" only what the objects of a build for another system show.
+# where OS calls, atomics and pool stores may stand, the length of functions, files and lines, links
+# in the docs, the README's example. With "objects" only what the objects of a build for another
+# system show.
 set -u
 [ $# = 2 ] || [ "$*" = "$1 $2 objects" ] || {
   echo "usage: check-tree.sh TOP BUILD [objects]" >&2
@@ -126,6 +127,35 @@ empty "no function is longer than 60 lines" "$(
       /^\{/ { if (!start) start = FNR }
       /^\}/ && start && FNR - start > 60 { printf "%s:%d: %d lines\n", f, start, FNR - start }
       /^\}/ { start = 0 }' "$f"
+  done)"
+# What git tracks or, in a copy without git, what is there.
+tracked=$(
+  { git ls-files 2>/dev/null ||
+    find . -type f ! -path './build*' ! -path './.git/*' ! -name '*.pyc' ! -name '*.o' |
+    sed 's|^\./||'; } | while read -r f; do [ ! -f "$f" ] || echo "$f"; done)
+texts=$(echo "$tracked" | xargs grep -Il .)
+check "the checks of files see them" test "$(echo "$texts" | wc -l)" -gt 300
+empty "no file is too long" "$(
+  echo "$texts" | grep -E '^(src|tests|examples)/.*\.([chS]|cpp|py|sh)$|^tests/crash/run$' |
+    xargs wc -l | awk '$2 != "total" && $1 > ($2 ~ /^src\// ? 600 : 900) {
+      print $2 ": " $1 " lines" }')"
+# Characters, not bytes: what goes on in UTF-8 is left out. Tables and recorded output cannot be
+# broken, nor can a long address.
+empty "no line is longer than 100 columns" "$(
+  echo "$texts" | grep -v '^tests/unit/golden/' | LC_ALL=C xargs awk '
+    FNR == 1 { code = 0 }
+    FILENAME ~ /\.md$/ && /^ *```/ { code = !code }
+    FILENAME ~ /\.md$/ && (code || /^\|/) { next }
+    match($0, /https?:\/\/[^ ]*/) && RLENGTH > 100 { next }
+    { gsub(/[\200-\277]/, "") }
+    length($0) > 100 { print FILENAME ":" FNR ": " length($0) " columns" }')"
+empty "files are as .editorconfig says" "$(
+  echo "$texts" | LC_ALL=C xargs awk '
+    /[ \t]$/ { print FILENAME ":" FNR ": blanks at the end" }
+    /\r/ { print FILENAME ":" FNR ": a carriage return" }
+    /\t/ && FILENAME !~ /(^|\/)Makefile$|\.mk$/ { print FILENAME ":" FNR ": a tab" }'
+  for f in $texts; do
+    [ "$(tail -c 2 "$f" | wc -l)" = 1 ] || echo "$f: does not end with one newline"
   done)"
 empty "every .c opens with what it owns" "$(
   for f in $(find src -name '*.c') examples/*/*.c; do
