@@ -2,14 +2,14 @@
  *
  * replay.c - runs a trace against a policy and counts.
  *
- * Owns: nothing; restarts the policy in the middle, on demand, and has the miss-ratio curve
- * estimated beside S3R.
+ * Owns: nothing; restarts the policy in the middle, on demand, and has the library's miss-ratio
+ * curve estimated beside it.
  *
  * Who: sim.c.
  */
 #include "replay.h"
 
-#include "sample.h"
+#include <stdlib.h>
 
 bool replay(const struct trace *t, const struct policy *policy, const struct s3r_setting *setting,
             uint32_t slots, enum restart restart, struct result *r)
@@ -37,53 +37,58 @@ bool replay(const struct trace *t, const struct policy *policy, const struct s3r
     return true;
 }
 
-static void scale(void *setting, uint32_t slots, struct s3r_size *size, struct s3r_rule *rule)
-{
-    s3r_scale(setting, slots, size, rule);
-}
-
-static void feed(const struct trace *t, unsigned recent_count, struct s3r *pool, struct curve *c)
+/* Returns the pool's own misses. */
+static uint64_t feed(const struct trace *t, unsigned recent_count, void *pool, struct cm_curve *c)
 {
     struct recent recent;
+    uint64_t misses = 0;
     recent_init(&recent);
     for (size_t i = 0; i < t->accesses; i++) {
-        uint32_t block = t->access[i] >> 1, place = sample_place(t->key[block]);
+        uint32_t block = t->access[i] >> 1, place = s3r_place(t->key[block]);
+        uint32_t key = (uint32_t)s3r_hash(block);
         if (t->access[i] & TRACE_WRITE) {
-            s3r_drop(pool, block);
-            curve_drop(c, block, place);
+            policy_library.drop(pool, block);
+            cm_curve_drop(c, key, place);
             continue;
         }
         bool again = recent_touch(&recent, recent_count, block);
-        bool missed = s3r_read(pool, block, again) == MISS;
-        curve_read(c, block, place, again, missed);
+        bool missed = policy_library.read(pool, block) == MISS;
+        cm_curve_read(c, key, place, again, missed);
+        misses += missed;
     }
+    return misses;
+}
+
+static void begin_curve(struct cm_curve *c, const struct s3r_setting *set, uint32_t slots)
+{
+    struct cm_curve_pool pool[CM_CURVE_SIZES];
+    struct cm_rule rule = s3r_rule(set);
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+        pool[i] = s3r_pool(set, (uint32_t)cm_curve_slots(slots, i));
+    cm_curve_begin(c, pool, &rule);
 }
 
 bool replay_curve(const struct trace *t, const struct s3r_setting *setting, uint32_t slots,
-                  uint32_t entries, struct curve_result *r)
+                  struct curve_result *r)
 {
-    struct s3r_setting set = *setting;
-    struct s3r_size size;
-    struct s3r_rule rule;
     struct tally tally = { 0 };
+    struct world w = { slots, t->blocks, t->key, &tally };
+    struct cm_curve *c = calloc(1, sizeof(*c));
+    void *pool = policy_library.create(&w, setting);
     struct result full;
-    struct s3r pool;
-    struct curve c;
-    s3r_scale(&set, slots, &size, &rule);
-    if (!s3r_init(&pool, &size, &rule, &tally))
-        return false;
-    bool ok = curve_init(&c, slots, entries, scale, &set);
+    bool ok = c && pool;
     if (ok) {
-        feed(t, set.recent, &pool, &c);
-        r->bytes = curve_bytes(&c);
-        for (unsigned i = 0; i < CURVE_POINTS && ok; i++) {
-            r->slots[i] = curve_slots(slots, i);
-            r->estimate[i] = curve_hit_ratio(&c, i);
-            ok = replay(t, &policy_s3r, &set, r->slots[i], NO_RESTART, &full);
+        begin_curve(c, setting, slots);
+        double missed = (double)feed(t, setting->recent, pool, c) / (double)t->reads;
+        for (unsigned i = 0; i < CM_CURVE_SIZES && ok; i++) {
+            r->slots[i] = (uint32_t)cm_curve_slots(slots, i);
+            r->estimate[i] = cm_curve_hit_ratio(c, i, missed);
+            ok = replay(t, &policy_library, setting, r->slots[i], NO_RESTART, &full);
             r->truth[i] = (double)full.hits / (double)t->reads;
         }
-        curve_free(&c);
     }
-    s3r_free(&pool);
+    if (pool)
+        policy_library.destroy(pool);
+    free(c);
     return ok;
 }

@@ -5,7 +5,7 @@
 #ifndef REPLAY_H
 #define REPLAY_H
 
-#include "curve.h"
+#include "policy/size_curve.h"
 #include "s3r_policies.h"
 #include "trace.h"
 
@@ -20,14 +20,13 @@ bool replay(const struct trace *t, const struct policy *policy, const struct s3r
             uint32_t slots, enum restart restart, struct result *r);
 
 struct curve_result {
-    uint32_t slots[CURVE_POINTS];
-    double estimate[CURVE_POINTS], truth[CURVE_POINTS]; /* hit ratios */
-    size_t bytes;
+    uint32_t slots[CM_CURVE_SIZES];
+    double estimate[CM_CURVE_SIZES], truth[CM_CURVE_SIZES]; /* hit ratios */
 };
 
-/* S3R with the curve beside it, by minis of so many entries, then at each size of the curve by
- * itself. */
+/* A policy of the library, one with a single rule, with the curve beside it; then by itself at each
+ * size of the curve. */
 bool replay_curve(const struct trace *t, const struct s3r_setting *setting, uint32_t slots,
-                  uint32_t entries, struct curve_result *r);
+                  struct curve_result *r);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/policy.h"
 #include "replay.h"
 
 #define MAX 32u
@@ -26,26 +27,58 @@ static struct {
     unsigned sizes;
     bool writes, json;
     enum restart restart;
-    uint32_t curve; /* entries of its minis; 0: no curve */
+    bool curve;
     unsigned rows;
 } o = { .size = { 0.001, 0.01, 0.1, 0.3 }, .sizes = 4 };
 
+/* Beside the library's; the one of a name that is here is ours. */
 static const struct policy *const known[] = { &policy_lru,   &policy_clock,  &policy_gclock,
-                                              &policy_sieve, &policy_s3fifo, &policy_arc,
-                                              &policy_s3r,   &policy_auto };
+                                              &policy_sieve, &policy_s3fifo, &policy_arc };
+#define KNOWN (sizeof(known) / sizeof(*known))
+
+static bool is_named(const char *spec, const char *name)
+{
+    return strcspn(spec, ":") == strlen(name) && strncmp(spec, name, strlen(name)) == 0;
+}
+
+/* The name of the i-th policy there is; NULL behind the last one. */
+static const char *name_of(size_t i)
+{
+    return i < KNOWN ? known[i]->name : cm_policy_name((int)(i - KNOWN));
+}
+
+static bool is_ours(const char *spec)
+{
+    for (size_t i = 0; i < KNOWN; i++)
+        if (is_named(spec, known[i]->name))
+            return true;
+    return false;
+}
+
+static void print_setting(FILE *out, const char *name, unsigned value, const char *text)
+{
+    if (value == AS_LIBRARY)
+        fprintf(out, "  %-10s %s\n", name, text);
+    else
+        fprintf(out, "  %-10s %s (%u)\n", name, text, value);
+}
 
 static void usage(FILE *out)
 {
     fputs("usage: policy-sim [--policies P,...] [--sizes S,...] [--writes] [--restart "
-          "clean|crash|cold] [--json] TRACE...\n"
+          "clean|crash|cold] [--curve] [--json] TRACE...\n"
           "Sizes below 1 are shares of the blocks that are read. Policies:\n",
           out);
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+    for (size_t i = 0; i < KNOWN; i++)
         fprintf(out, "  %-8s %s\n", known[i]->name, known[i]->text);
-    fputs("Settings of s3r and auto, as in s3r:buffer=10:earn=1; shares are in thousandths of the "
-          "pool:\n",
+    for (size_t i = KNOWN; name_of(i); i++)
+        if (!is_ours(name_of(i)))
+            fprintf(out, "  %-8s %s\n", name_of(i), policy_library.text);
+    fputs("Settings of the library's, as in s3r:buffer=10:earn=1; shares are in thousandths of the "
+          "pool, and\n"
+          "where no default is named it is the library's:\n",
           out);
-#define X(name, value, text) fprintf(out, "  %-10s (%u) %s\n", #name, (unsigned)value, text);
+#define X(name, value, text) print_setting(out, #name, value, text);
     S3R_SETTINGS(X)
 #undef X
 }
@@ -74,6 +107,37 @@ static void set(struct s3r_setting *s, const char *text)
     fail(text, "no such setting");
 }
 
+static void find_policy(struct chosen *c, const char *spec)
+{
+    size_t i = 0;
+    while (name_of(i) && !is_named(spec, name_of(i)))
+        i++;
+    if (!name_of(i))
+        fail(spec, "no such policy");
+    c->policy = i < KNOWN ? known[i] : &policy_library;
+    c->setting.kind = i < KNOWN ? 0 : (uint32_t)(i - KNOWN);
+}
+
+static bool is_automatic(const struct chosen *c)
+{
+    return c->policy == &policy_library && cm_policy_kind_of(c->setting.kind)->automatic;
+}
+
+/* What the library cannot do. */
+static void check_settings(const struct chosen *c)
+{
+    const struct s3r_setting *set = &c->setting;
+    if (set->entries == 0 || set->entries > CM_SIM_SLOTS)
+        fail(c->name, "a mini-simulation has 1 to 512 slots");
+    if (set->recent > RECENT_MAX)
+        fail(c->name, "at most 64 blocks are recent ones");
+    if (is_automatic(c) &&
+        (set->window != 1000 || set->probation != AS_LIBRARY || set->earn != AS_LIBRARY))
+        fail(c->name, "auto chooses its rule itself, for a window of the pool's size");
+    if (o.curve && set->window != 1000)
+        fail(c->name, "the curve is that of a window of the pool's size");
+}
+
 static void add_policy(const char *spec)
 {
     struct chosen *c = &o.policy[o.policies];
@@ -86,13 +150,9 @@ static void add_policy(const char *spec)
                               S3R_SETTINGS(X)
 #undef X
                           } };
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-        if (strlen(known[i]->name) == length && strncmp(known[i]->name, spec, length) == 0)
-            c->policy = known[i];
-    if (!c->policy)
-        fail(spec, "no such policy");
+    find_policy(c, spec);
     while (spec[length] == ':') {
-        if (c->policy != &policy_s3r && c->policy != &policy_auto)
+        if (c->policy != &policy_library)
             fail(spec, "this policy has no settings");
         set(&c->setting, spec + length + 1);
         length += 1 + strcspn(spec + length + 1, ":");
@@ -144,18 +204,17 @@ static void run_curve(const char *trace, const struct trace *t, const struct cho
                       uint32_t slots)
 {
     struct curve_result r;
-    if (c->policy != &policy_s3r)
-        fail(c->name, "only s3r has a curve");
-    if (!replay_curve(t, &c->setting, slots, o.curve, &r))
+    if (c->policy != &policy_library || is_automatic(c))
+        fail(c->name, "only a policy of the library with one rule has a curve here");
+    if (!replay_curve(t, &c->setting, slots, &r))
         fail(c->name, "not enough memory");
-    for (unsigned i = 0; i < CURVE_POINTS; i++) {
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         double truth = 100 * r.truth[i], estimate = 100 * r.estimate[i];
         if (o.json)
             printf("%s\n{\"trace\": \"%s\", \"policy\": \"%s\", \"size\": %g, \"slots\": %u, "
                    "\"hits\": %.4f,"
-                   " \"estimate\": %.4f, \"bytes\": %zu}",
-                   o.rows++ ? "," : "[", trace, c->name, size, r.slots[i], truth, estimate,
-                   r.bytes);
+                   " \"estimate\": %.4f}",
+                   o.rows++ ? "," : "[", trace, c->name, size, r.slots[i], truth, estimate);
         else if (o.rows++ == 0)
             printf("%-16s %-24s %6s %8s %8s %8s %8s\n", "trace", "policy", "size", "slots", "hit %",
                    "estimate", "error");
@@ -180,7 +239,7 @@ static void run_trace(const char *path)
         double slots = o.size[s] < 1 ? o.size[s] * t.read_blocks + 0.5 : o.size[s];
         uint32_t n = slots < 1 ? 1 : (uint32_t)slots;
         for (unsigned i = 0; i < o.policies; i++) {
-            if (o.curve > 0) {
+            if (o.curve) {
                 run_curve(slash ? slash + 1 : path, &t, &o.policy[i], o.size[s], n);
                 continue;
             }
@@ -210,6 +269,8 @@ int main(int argc, char **argv)
         const char *option = argv[i];
         if (strcmp(option, "--writes") == 0)
             o.writes = true;
+        else if (strcmp(option, "--curve") == 0)
+            o.curve = true;
         else if (strcmp(option, "--json") == 0)
             o.json = true;
         else if (strcmp(option, "--help") == 0)
@@ -220,8 +281,6 @@ int main(int argc, char **argv)
             add_policies(argv[++i]);
         else if (strcmp(option, "--sizes") == 0)
             add_sizes(argv[++i]);
-        else if (strcmp(option, "--curve") == 0)
-            o.curve = (uint32_t)strtoul(argv[++i], NULL, 10);
         else if (strcmp(option, "--restart") == 0)
             o.restart = restart_of(argv[++i]);
         else
@@ -230,8 +289,11 @@ int main(int argc, char **argv)
     if (i == argc)
         return usage(stderr), 2;
     if (o.policies == 0)
-        for (unsigned k = 0; k < sizeof(known) / sizeof(*known); k++)
-            add_policy(known[k]->name);
+        for (size_t k = 0; name_of(k); k++)
+            if (k < KNOWN || !is_ours(name_of(k)))
+                add_policy(name_of(k));
+    for (unsigned k = 0; k < o.policies; k++)
+        check_settings(&o.policy[k]);
     while (i < argc)
         run_trace(argv[i++]);
     fputs(o.json ? "\n]\n" : "", stdout);
