@@ -4,8 +4,8 @@
  *
  * The protocol tells the policy what happens to blocks and asks it what to do; it never looks at
  * counts or ghosts itself. A policy is a row of the table in policy.c: what it is called, and its
- * rule, the named numbers by which the hooks below decide. The simulations (simulation.h) and
- * tests/policy go by the same rules.
+ * rule, the named numbers by which the hooks below decide. The simulations (simulation.h) go by the
+ * same rules, and tests/policy calls the hooks as the protocol does.
  *
  * What else a ring knows, which slots are owned, free or never used, is no matter of policy: the
  * protocol asks ring.h for it.
