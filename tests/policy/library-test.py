@@ -4,19 +4,21 @@
 
   library-test.py BUILD [--tables] [--times N] [--traces DIR] [--quick]
 
-policy-sim runs the library's own policy code, one block at a time: a policy that decides badly does so in both, and
-policy-test.py judges that. What is checked here is that the protocol around it does not change what comes out: batches,
-slots evicted ahead of their use, threads, the probation buffer, the index, the lock of the sample. (GCLOCK is compared
-with code of the simulator's own, the curve with the truth.)
+policy-sim runs the library's own policy code, one block at a time: a policy that decides badly
+does so in both, and policy-test.py judges that. What is checked here is that the protocol around
+it does not change what comes out: batches, slots evicted ahead of their use, threads, the
+probation buffer, the index, the lock of the sample. (GCLOCK is compared with code of the
+simulator's own, the curve with the truth.)
 
-Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a trace reads,
-with one thread and with two, and compares with policy-sim; and replays it at 1/8 to 8 times 1 and 10 %,
-and compares with what its curve says. The same with a probation buffer of 1 % and of 10 % of the pool, with
-one thread; for the curve it stays as large as it is. Prints "ok NAME" or "FAIL NAME: why", and "N passed, N failed,
-N skipped" last. --traces DIR: more *.lct.xz; sizes of fewer than 64 slots, which no pool has, are left
-out. --quick takes p3 alone, leaves out half of the curves and half of their sizes, and grants
-what differs from run to run more. --tables prints what docs/policy.md has;
---times N repeats each run and takes the worst (placement in the pool is random, so runs differ a little).
+Replays tests/policy/traces with the real library at 0.1, 1, 10 and 30 % of the blocks that a
+trace reads, with one thread and with two, and compares with policy-sim; and replays it at 1/8 to
+8 times 1 and 10 %, and compares with what its curve says. The same with a probation buffer of 1 %
+and of 10 % of the pool, with one thread; for the curve it stays as large as it is. Prints "ok
+NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped" last. --traces DIR: more *.lct.xz;
+sizes of fewer than 64 slots, which no pool has, are left out. --quick takes p3 alone, leaves out
+half of the curves and half of their sizes, and grants what differs from run to run more. --tables
+prints what docs/policy.md has; --times N repeats each run and takes the worst (placement in the
+pool is random, so runs differ a little).
 """
 import argparse
 import concurrent.futures

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""policy-test.py - do the policies give on real traces what the literature's programs give, and does the library's
-policy code, one block at a time, reach what is asked of it?
+"""policy-test.py - do the policies give on real traces what the literature's programs give, and
+does the library's policy code, one block at a time, reach what is asked of it?
 
   policy-test.py BUILD [--tables] [--traces DIR]
 
@@ -129,9 +129,12 @@ def check_curve(c, rows):
     own = rows[3::7]
     c.check('the curve is true at the size that is known', len(own) == 24 and
             all(abs(r['hits'] - r['estimate']) < 0.001 for r in own))
-    # A mini of all blocks decides as the pool does, but for collisions and the last slot on probation. No pool is smaller.
-    small = [abs(r['hits'] - r['estimate']) for r in rows if 64 <= r['slots'] <= 512 and r['size'] == 0.001]
-    c.check('the curve of small pools is nearly exact', len(small) == 18 and max(small) <= 0.1, 'worst %.3f' % max(small))
+    # A simulation of all blocks decides as the pool does, but for collisions and the last slot on
+    # probation. No pool is smaller.
+    small = [abs(r['hits'] - r['estimate'])
+             for r in rows if 64 <= r['slots'] <= 512 and r['size'] == 0.001]
+    c.check('the curve of small pools is nearly exact', len(small) == 18 and max(small) <= 0.1,
+            'worst %.3f' % max(small))
 
 
 def tables(d, by_restart, curve):
@@ -146,9 +149,9 @@ def tables(d, by_restart, curve):
     for p in columns:
         row = [above(d, p, BEST), above(d, p, ('clock',)), above(d, p, ('gclock',))]
         share = kept(by_restart, p)[0] if p in OURS else None
-        print(f'| {p} |', ' | '.join('%+.2f, %+.2f' % (mean(x), min(x)) for x in row), '| %.3f | %.3f |'
-              % (wear(d, p, False), wear(d, p, True)), '%.0f %% | %.0f %% |' % (share['clean'], share['crash'])
-              if share else '| |')
+        print(f'| {p} |', ' | '.join('%+.2f, %+.2f' % (mean(x), min(x)) for x in row),
+              '| %.3f | %.3f |' % (wear(d, p, False), wear(d, p, True)),
+              '%.0f %% | %.0f %% |' % (share['clean'], share['crash']) if share else '| |')
     print('\n| curve of | points | worst | mean |\n|---|---|---|---|')
     for p in (S3R, ONE, TEN):
         off = [abs(r['hits'] - r['estimate']) for r in curve if r['policy'] == p]
@@ -165,7 +168,8 @@ def main():
         runs = Runs(sim_of(a.build), list(unpack(work, a.traces).values()))
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             curve = pool.submit(runs.rows, '--curve', '--policies', ','.join((S3R, ONE, TEN)))
-            restarts = {how: pool.submit(runs.read, '--restart', how) for how in ('none', 'clean', 'crash', 'cold')}
+            restarts = {how: pool.submit(runs.read, '--restart', how)
+                        for how in ('none', 'clean', 'crash', 'cold')}
         by_restart = {how: result.result() for how, result in restarts.items()}
         d, curve = by_restart['none'], curve.result()
     if a.tables:

@@ -89,10 +89,13 @@ empty "calls only look down" "$(
       print u[1] " calls " u[2] " of " by[u[2]] } }')"
 empty "the Who: line of a module names the folders that call it" "$(
   nm -A "$build/src/libcachemax.a" 2>/dev/null | awk '
-    { object = $1; sub(/^.*libcachemax\.a:/, "", object); sub(/\.[oS].*/, "", object); floor = object; sub(/_.*/, "/", floor) }
+    { object = $1; sub(/^.*libcachemax\.a:/, "", object); sub(/\.[oS].*/, "", object) }
+    { floor = object; sub(/_.*/, "/", floor) }
     $(NF - 1) == "U" { used[object " " floor " " $NF] = 1; next }
     $(NF - 1) ~ /^[A-TVWZ]$/ { by[$NF] = object }
-    END { for (k in used) { split(k, u, " "); if (u[3] in by && by[u[3]] != u[1]) print by[u[3]], u[2] } }' | sort -u |
+    END { for (k in used) {
+      split(k, u, " ")
+      if (u[3] in by && by[u[3]] != u[1]) print by[u[3]], u[2] } }' | sort -u |
     grep '\.c ' >"$scratch/callers"
   find src -name '*.c' ! -path 'src/tool/*' | while read -r f; do
     object=$(echo "${f#src/}" | tr / _)
