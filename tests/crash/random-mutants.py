@@ -19,8 +19,8 @@ is tried with (--draws: only these of them). --list shows the draws, and compile
 quick leaves out the slow tests, for a first look; --again with all of them then says what really
 survives.
 
-Every survivor is a missing test, or a line to be explained in docs/mutants.md. Exit status: 0 no
-survivors, 1 some, 2 wrong usage, or a test that fails on the unchanged code.
+Every survivor is a missing test, or a line to be explained in docs/notes/random-mutants.md. Exit
+status: 0 no survivors, 1 some, 2 wrong usage, or a test that fails on the unchanged code.
 """
 import argparse
 import concurrent.futures
