@@ -293,6 +293,8 @@ also quickstart bash "$here/mount/quickstart-test.sh" "$b"
 also mount-options bash "$here/mount/options-test.sh" "$b"
 suite spin bash "$here/spin/run.sh"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
+need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
+suite format sh "$here/tree/check-format.sh" "$top"
 suite policy/unit "$b/tests/policy/test_policy"
 also policy python3 "$here/policy/policy-test.py" "$b"
 suite policy/scan python3 "$here/policy/scan-test.py" "$b"
