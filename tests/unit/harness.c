@@ -4,11 +4,92 @@
  */
 #include "harness.h"
 
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define PRINTED 10u /* failures of a test */
+#define CALLS 8u
+
 unsigned harness_failures;
 const char *harness_skip;
 
 static const char *filter = "";
 static unsigned passed, failed, skipped, number;
+static const char *running = ""; /* the test */
+
+/* Of a thread. */
+static _Thread_local char in_case[128];
+static _Thread_local int line_of[CALLS];
+static _Thread_local unsigned calls;
+
+/* Where this thread is: "TEST (CASE), called from lines 17, 42". */
+static const char *where(char text[256])
+{
+    size_t n = (size_t)snprintf(text, 200, "%s%s%s%s", running, in_case[0] ? " (" : "", in_case,
+                                in_case[0] ? ")" : "");
+    if (n >= 200) {
+        n = 199;
+    }
+    for (unsigned i = 0; i < calls && i < CALLS && n < 240; i++) {
+        n += (size_t)snprintf(text + n, 256 - n, "%s%d", i > 0 ? ", " : ", called from line ",
+                              line_of[i]);
+    }
+    return text;
+}
+
+void harness_fail(const char *file, int line, const char *what)
+{
+    char text[256];
+
+    if (at_add_relaxed(&harness_failures, 1u) < PRINTED) {
+        printf("# %s:%d: %s: in %s\n", file, line, what, where(text));
+    }
+}
+
+void harness_fail_eq(const char *file, int line, const char *what, long long a, long long b)
+{
+    char text[256];
+
+    if (at_add_relaxed(&harness_failures, 1u) < PRINTED) {
+        printf("# %s:%d: %s: %lld (0x%llx) != %lld (0x%llx): in %s\n", file, line, what, a,
+               (unsigned long long)a, b, (unsigned long long)b, where(text));
+    }
+}
+
+void harness_case(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    (void)vsnprintf(in_case, sizeof(in_case), format, ap);
+    va_end(ap);
+}
+
+void harness_call(int line)
+{
+    if (calls < CALLS) {
+        line_of[calls] = line;
+    }
+    calls++;
+}
+
+void harness_return(void)
+{
+    calls--;
+}
+
+/* An assert of the library or of a test has said what is wrong; this says where it was called. Not
+ * what a signal handler may do in general, but the program ends here. */
+static void on_abort(int sig)
+{
+    char text[256];
+
+    printf("# aborted in %s\nnot ok %u - %s\n", where(text), number + 1, running);
+    (void)fflush(stdout);
+    (void)signal(sig, SIG_DFL);
+    (void)raise(sig);
+}
 
 static void run(const struct harness_test *test)
 {
@@ -17,6 +98,9 @@ static void run(const struct harness_test *test)
     }
     harness_failures = 0;
     harness_skip = NULL;
+    running = test->name;
+    in_case[0] = '\0';
+    calls = 0;
     test->run();
     number++;
     if (harness_failures != 0) {
@@ -35,6 +119,7 @@ static void begin(int argc, char **argv)
 {
     filter = argc > 1 ? argv[1] : "";
     setvbuf(stdout, NULL, _IOLBF, 1024); /* a crash must not swallow what was said before */
+    (void)signal(SIGABRT, on_abort);
 }
 
 static int end(void)

@@ -20,6 +20,13 @@
  * and a closing line. Exit status: 0 passed, 1 failed, 77 nothing was run (all skipped).
  * CHECK and CHECK_EQ go on after a failure and may be used in threads; REQUIRE and SKIP return
  * from the test function. Plain C11 for every compiler and system.
+ *
+ * A failure, and an abort, are printed with the test's name, the case, and the lines that called:
+ *
+ *     for (unsigned i = 0; i < 3; i++) {
+ *         CASE("size %u", i);
+ *         CALL(check_one(i)); // a function with checks of its own
+ *     }
  */
 #ifndef CM_HARNESS_H
 #define CM_HARNESS_H
@@ -46,21 +53,30 @@ extern unsigned harness_failures; /* of the running test */
 extern const char *harness_skip;  /* reason, or NULL */
 
 /* Reports one failure; the first few of a test are enough to read. */
-static inline void harness_fail(const char *file, int line, const char *what)
-{
-    if (at_add_relaxed(&harness_failures, 1u) < 10) {
-        printf("# %s:%d: %s\n", file, line, what);
-    }
-}
+void harness_fail(const char *file, int line, const char *what);
+void harness_fail_eq(const char *file, int line, const char *what, long long a, long long b);
 
 static inline void harness_check_eq(const char *file, int line, const char *what, long long a,
                                     long long b)
 {
-    if (a != b && at_add_relaxed(&harness_failures, 1u) < 10) {
-        printf("# %s:%d: %s: %lld (0x%llx) != %lld (0x%llx)\n", file, line, what, a,
-               (unsigned long long)a, b, (unsigned long long)b);
+    if (a != b) {
+        harness_fail_eq(file, line, what, a, b);
     }
 }
+
+/* Which case of a test this thread is in, formatted as by printf; until the next one, or the end of
+ * the test. */
+void harness_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define CASE(...) harness_case(__VA_ARGS__)
+/* This thread is about to call, and is back. */
+void harness_call(int line);
+void harness_return(void);
+#define CALL(call)                                                                                 \
+    do {                                                                                           \
+        harness_call(__LINE__);                                                                    \
+        call;                                                                                      \
+        harness_return();                                                                          \
+    } while (0)
 
 #define CHECK(cond) ((cond) ? (void)0 : harness_fail(__FILE__, __LINE__, #cond))
 #define CHECK_EQ(a, b)                                                                             \

@@ -383,6 +383,7 @@ static void test_flags(void)
     pool_down(&p);
     for (unsigned i = 0; i < 10; i++) {
         cm_options o = CM_OPTIONS_INIT;
+        CASE("option %u", i);
         o.probation_bytes = 0;
         o.flags = i == 0 ? 16 : i == 1 ? 0x80000000u : 0;
         o.verify = i == 2 ? 3 : 0;
@@ -569,6 +570,7 @@ static void test_result_sizes(void)
     for (unsigned which = INFO; which <= REPORT; which++)
         for (uint32_t size = 0; size <= 2000; size += 4) {
             uint32_t filled;
+            CASE("result %u of size %u", which, size);
             const uint32_t known = size < sizes[which] ? size : (uint32_t)sizes[which];
             memset(r, 0xa5, sizeof(r));
             memcpy(r, &size, sizeof(size));

@@ -39,12 +39,12 @@ static void check_flipped_payload(uint32_t verify, bool hit_before, bool caught)
 
 static void test_flipped_payload(void)
 {
-    check_flipped_payload(CM_VERIFY_FIRST_HIT, false, true);
-    check_flipped_payload(CM_VERIFY_FIRST_HIT, true, false);
-    check_flipped_payload(CM_VERIFY_ALWAYS, false, true);
-    check_flipped_payload(CM_VERIFY_ALWAYS, true, true);
-    check_flipped_payload(CM_VERIFY_NEVER, false, false);
-    check_flipped_payload(CM_VERIFY_NEVER, true, false);
+    CALL(check_flipped_payload(CM_VERIFY_FIRST_HIT, false, true));
+    CALL(check_flipped_payload(CM_VERIFY_FIRST_HIT, true, false));
+    CALL(check_flipped_payload(CM_VERIFY_ALWAYS, false, true));
+    CALL(check_flipped_payload(CM_VERIFY_ALWAYS, true, true));
+    CALL(check_flipped_payload(CM_VERIFY_NEVER, false, false));
+    CALL(check_flipped_payload(CM_VERIFY_NEVER, true, false));
 }
 
 /* "First hit" is the first of each session: also what was verified before a reopen. */
