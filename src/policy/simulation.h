@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * simulation.h - the policy S3R simulated on a sample of the blocks, in fixed memory.
+ * simulation.h - the policy simulated on a sample of the blocks, in fixed memory.
+ *
+ * Called a mini in the comments here: a miniature simulation (Waldspurger et al., "Cache Modeling
+ * and Optimization using Miniature Simulations", ATC'17).
  */
 #ifndef CM_SIMULATION_H
 #define CM_SIMULATION_H

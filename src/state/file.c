@@ -207,7 +207,7 @@ void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale)
     }
     b->stale = stale;
     if (stale) {
-        /* As in cm_stripe_begin: the intent before the ticket. seq_cst: cm_fill_blocks raises the
+        /* As in cm_stripe_begin: the intent before the ticket. seq_cst: fill.c raises the
          * limit and then looks at the ticket; we move the ticket and then look at the limit. */
         at_add_seq_cst(&f->stale, 1);
         at_add_seq_cst(&f->ticket, 1);
