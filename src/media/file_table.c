@@ -27,7 +27,9 @@ int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, 
 {
     *whole = false;
     int e = cm_guard_copy(r, record_at(m, place), sizeof(*r));
-    if (e == 0)
+    if (e)
+        memset(r, 0, sizeof(*r)); /* nothing is known of it */
+    else
         *whole = (r->id.hi | r->id.lo) != 0 &&
                  r->xxh3 == cm_format_record_sum(cm_media_key(m), place, r);
     return e;

@@ -345,7 +345,7 @@ def main():
     a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
     a.add_argument('--benign', action='store_true', help='the rows that nothing can notice')
     a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1, help='some tests wait')
-    a.add_argument('--markdown', action='store_true', help='print docs/notes/crash-mutants.md's')
+    a.add_argument('--markdown', action='store_true', help='print docs/notes/crash-mutants.md')
     a.add_argument('--survey', action='store_true', help='go on after the first test that notices')
     a.add_argument('--source', default=os.path.join(TOP, 'src'), help='the library (src/)')
     o = a.parse_args()

@@ -16,7 +16,8 @@ hit_blocks() {
 }
 start() { # the origin stays visible in "below"
   mount --bind org below || fail bind
-  $mount "$PWD/org" --pool "$PWD/pool" -f >>/run/log 2>&1 &
+  # Without the buffer, whose blocks a power cut takes.
+  $mount "$PWD/org" --pool "$PWD/pool" -o probation=0 -f >>/run/log 2>&1 &
   daemon=$!
   i=0
   until grep -q "$PWD/org fuse" /proc/mounts; do

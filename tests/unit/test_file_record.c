@@ -174,15 +174,18 @@ static void test_failed_sync_unnamed(void)
         if (how != NO_ROOM)
             detach(f);
         lose_record(how, &p, &id);
-        uint8_t *records = p.base + p.c->media.geo.record_offset / BLK * BLK;
+        /* All of the table: its record may be in either of two buckets. */
+        const struct cm_geometry *g = &p.c->media.geo;
+        uint8_t *records = p.base + g->record_offset / BLK * BLK;
+        const size_t bytes = (g->index_offset - g->record_offset / BLK * BLK + BLK - 1) / BLK * BLK;
         if (how == UNREADABLE) {
             p.c->super.now.durability = CM_DURABILITY_DAX; /* where no epoch is given up for it */
-            os_protect(records, BLK, OS_NOTHING);
+            os_protect(records, bytes, OS_NOTHING);
         }
         f = attach_v(&p, n, &v, 0);
         CHECK_EQ(info_of(f).bypassed, 1);
         CHECK_EQ(put(f, 20, 2), CM_NOT_STORED_MODE);
-        os_protect(records, BLK, OS_WRITE);
+        os_protect(records, bytes, OS_WRITE);
         detach(f);
         if (i / UNNAMED == 1)
             pool_again(&p);
