@@ -23,7 +23,6 @@
 /* ---- Options and messages -------------------------------------------------------------------- */
 
 #define WEAR_MAX 1000u
-#define OPTIONS_MAX 4096u /* a struct_size beyond this is not one */
 
 int cm_take_options(void *to, size_t size, const void *from)
 {
@@ -32,7 +31,7 @@ int cm_take_options(void *to, size_t size, const void *from)
     if (!from)
         return 0;
     memcpy(&given, from, sizeof(given));
-    if (given < 2 * sizeof(given) || given > OPTIONS_MAX)
+    if (given < 2 * sizeof(given) || given > CM_STRUCT_MAX)
         return CM_EINVAL;
     memcpy(to, from, given < size ? given : size);
     for (size_t i = size; i < given; i++)
@@ -208,8 +207,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     cm_options o;
     if (cm_take_options(&o, sizeof(o), opts))
         return refuse(&o,
-                      "cm_options: struct_size is wrong, or an option is set that this library "
-                      "(version %s) does not know",
+                      "cm_options: an option is set that this library (version %s) does not know",
                       cm_version());
     if (!opts)
         o.probation_bytes = CM_PROBATION_DEFAULT;

@@ -37,6 +37,7 @@ int cm_take_options(void *to, size_t size, const void *from);
 
 /* Gives a result to a caller whose struct may be a shorter or longer one: what both have is copied,
  * the rest of his is zeroed, struct_size says how much was copied. CM_EINVAL: it was not set. */
+#define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
 int cm_give_result(void *to, const void *from, uint32_t size);
 bool cm_all_zero(const uint64_t *v, size_t n);
 /* A line to a log, which may be NULL; formats like vprintf. */

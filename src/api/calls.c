@@ -128,7 +128,7 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     int e = cm_enter_cache(c);
     if (e)
         return e;
-    if (!report || report->struct_size < 8 ||
+    if (!report || report->struct_size < 8 || report->struct_size > CM_STRUCT_MAX ||
         (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
         return CM_EINVAL;
     if (c->readonly && (flags & CM_CHECK_REPAIR))

@@ -33,13 +33,25 @@ uint64_t cm_pool_size_max(void)
     return CM_POOL_SIZE_MAX;
 }
 
+static int take_options(cm_create_options *o, const cm_create_options *from)
+{
+    if (cm_take_options(o, sizeof(*o), from) == 0)
+        return 0;
+    return refuse(
+        o, CM_EINVAL,
+        "cm_create_options: an option is set that this library (version %s) does not know",
+        cm_version());
+}
+
 static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
 {
-    if ((o->flags & ~(uint32_t)CM_CREATE_SPARSE) || !cm_all_zero(o->reserved, 4))
+    if (o->flags & ~(uint32_t)CM_CREATE_SPARSE)
         return refuse(o, CM_EINVAL,
-                      "cm_create_options: flags 0x%x, or what is reserved, is unknown to this "
-                      "library (version %s)",
+                      "cm_create_options.flags: 0x%x is unknown to this library (version %s)",
                       o->flags & ~(uint32_t)CM_CREATE_SPARSE, cm_version());
+    if (!cm_all_zero(o->reserved, 4))
+        return refuse(o, CM_EINVAL,
+                      "cm_create_options.reserved is not zero: begin with CM_CREATE_OPTIONS_INIT");
     int e = cm_format_plan(size, o->max_files, g);
     if (e == CM_EPOOLSIZE)
         return refuse(o, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
@@ -84,7 +96,7 @@ int cm_create(const char *path, const cm_create_options *opts)
     struct cm_geometry g;
     struct cm_plat_file f = PLAT_FILE_INIT;
     enum cm_durability d;
-    int e = path && opts ? cm_take_options(&o, sizeof(o), opts) : CM_EINVAL;
+    int e = path && opts ? take_options(&o, opts) : CM_EINVAL;
     if (e == 0)
         e = plan(&o, o.size, &g);
     if (e == 0)
@@ -112,8 +124,7 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
 {
     cm_create_options o;
     struct cm_geometry g;
-    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? cm_take_options(&o, sizeof(o), opts)
-                                                         : CM_EINVAL;
+    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? take_options(&o, opts) : CM_EINVAL;
     if (e == 0 && o.size != 0 && o.size != bytes)
         e = CM_EINVAL;
     if (e == 0)

@@ -57,7 +57,7 @@ int cm_give_result(void *to, const void *from, uint32_t size)
 {
     uint32_t room;
     memcpy(&room, to, sizeof(room));
-    if (room < 2 * sizeof(room))
+    if (room < 2 * sizeof(room) || room > CM_STRUCT_MAX)
         return CM_EINVAL;
     const uint32_t both = room < size ? room : size;
     memcpy(to, from, both);

@@ -354,7 +354,7 @@ static void release(struct cm_cache *c, cm_pins *pins)
     pins->n = 0;
 }
 
-/* false: no more sets can be buffered; the pins are released. */
+/* false: no more sets can be held; the pins are released. */
 static bool register_set(struct cm_cache *c, cm_pins *pins)
 {
     uint32_t life;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * media.h - an open pool as the media modules (super, index, slot, record, stats) see it: where
- * it is mapped, how it is laid out, how it is written.
+ * media.h - an open pool as the media modules (superblock, index, slot, file_table, stats) see it:
+ * where it is mapped, how it is laid out, how it is written.
  */
 #ifndef CM_MEDIA_H
 #define CM_MEDIA_H

@@ -17,6 +17,7 @@
 static_assert(sizeof(cm_stats_data) ==
                   offsetof(cm_stats_data, hit_blocks) + CM_STAT_COUNT * sizeof(uint64_t),
               "counters come last in cm_stats_data, as CM_STAT_MAP lists them");
+static_assert(offsetof(cm_stats_data, hit_blocks) == 744, "part of the ABI");
 
 #define WHOLE 1000000u /* parts per million; more is nothing that we wrote */
 
@@ -89,8 +90,9 @@ void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN };
-    const bool known = cm_stats_sum(m->base, &last) == 0;
-    put(&h->lifetime_pool_bytes, known ? last.lifetime_pool_bytes : 0);
+    /* Else what earlier sessions have put there stays: its place is the same in every layout. */
+    if (cm_stats_sum(m->base, &last) == 0)
+        put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
         for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
             put(&cm_media_shard(m->base, s)[i], 0);
@@ -116,6 +118,8 @@ static int sum_head(const uint8_t *base, cm_stats_data *out)
     if ((uint32_t)h.form != CM_STATS_LAYOUT && h.form != 0)
         return CM_EVERSION;
     out->counters = (uint32_t)(h.form >> 32);
+    if (out->counters > CM_STATS_COUNTERS_MAX)
+        out->counters = CM_STATS_COUNTERS_MAX; /* damaged */
     out->opened_at_ns = h.opened_at_ns;
     out->closed_at_ns = h.closed_at_ns;
     out->lifetime_pool_bytes = h.lifetime_pool_bytes;

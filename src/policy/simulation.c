@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * simulation.c - the policy S3R simulated on a sample of the blocks, in fixed memory.
+ * simulation.c - the policy simulated on a sample of the blocks, in fixed memory.
  *
  * Owns: a ring of a few hundred slots with keys and no data, and all that the policy has beside it:
  * the line of slots on probation, the ghost, the buffer that first-time blocks wait in. What ring.c
@@ -205,7 +205,7 @@ static void let_go(struct cm_sim *m, uint16_t entry)
 }
 
 /* A first-time block waits in the entry whose turn it is. */
-static void wait(struct cm_sim *m, uint32_t key)
+static void put_in_buffer(struct cm_sim *m, uint32_t key)
 {
     uint16_t entry = (uint16_t)(m->slots + m->oldest);
     m->oldest = (uint16_t)(m->oldest + 1u == m->buffer ? 0 : m->oldest + 1u);
@@ -227,7 +227,7 @@ bool cm_sim_read(struct cm_sim *m, uint32_t key, bool again)
     if (cm_ghost_take(&m->ghost, hash_of(key)))
         (void)fill(m, key, KNOWN);
     else if (m->buffer > 0)
-        wait(m, key);
+        put_in_buffer(m, key);
     else if (m->rule.remembered && m->frontier == m->slots)
         cm_ghost_add(&m->ghost, hash_of(key));
     else

@@ -37,7 +37,8 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
 /* And this for the first lines of a part of the block, while the one before it is copied. */
 void cm_lookup_prefetch_payload(const struct cm_cache *c, const struct cm_probe *p, uint32_t from,
                                 size_t len, unsigned lines);
-/* Copies a part of the block to part->dst. HIT, HELD: *got bytes of it (possibly 0) are valid. */
+/* Copies a part of the block to part->dst. HIT, BUFFERED: *got bytes of it (possibly 0) are valid.
+ */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
 /* Was all of the slot judged since the pool was opened? */
@@ -70,8 +71,8 @@ enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t 
 /* How many bytes of the block are cached, judged by the header alone; 0: none. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 
-/* Pins the slot that holds the block (HIT), or the entry of the probation buffer (HELD); *slot and
- * *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
+/* Pins the slot that holds the block (HIT), or the entry of the probation buffer (BUFFERED); *slot
+ * and *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                             uint32_t *valid, bool *busy);
 void cm_lookup_unpin(struct cm_cache *c, uint64_t slot);

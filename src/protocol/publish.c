@@ -212,7 +212,7 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
                     uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->policy.ring, slot));
-    assert(n->key.incarnation != 0 && n->valid > 0 && n->valid <= CM_BLOCK_SIZE);
+    assert(n->valid > 0 && n->valid <= CM_BLOCK_SIZE);
     n->slot = slot;
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
@@ -234,7 +234,7 @@ static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned cou
     unsigned some = 0;
     for (unsigned i = 0; i < count; i++) {
         assert(cm_ring_is_owned(&c->policy.ring, n[i].slot));
-        assert(n[i].result == 0 || n[i].result <= CM_NOT_STORED_MEDIA);
+        assert(n[i].result >= 0 && n[i].result <= CM_NOT_STORED_MEDIA);
         if (n[i].result == 0)
             stored[some++] = n[i].slot;
         else if (n[i].spoiled)

@@ -567,6 +567,12 @@ static void test_result_sizes(void)
     struct pool p;
     static _Alignas(16) uint8_t r[2048];
     REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned which = INFO; which <= REPORT; which++) { /* never set: nothing is touched */
+        memset(r, 0xa5, sizeof(r));
+        CHECK_EQ(result_into(&p, which, r), CM_EINVAL);
+        for (size_t i = 0; i < sizeof(r); i++)
+            CHECK(r[i] == 0xa5);
+    }
     for (unsigned which = INFO; which <= REPORT; which++)
         for (uint32_t size = 0; size <= 2000; size += 4) {
             uint32_t filled;

@@ -644,9 +644,9 @@ CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
 
-/* The structs below grow at their end. The caller sets struct_size before each call; what his
- * struct and the library's both have is filled in, the rest of his is zeroed, and struct_size is
- * the number of bytes that were filled in. */
+/* The structs below grow at their end. The caller sets struct_size before each call (CM_EINVAL
+ * below 8 and above 4096: it was not set). What his struct and the library's both have is filled
+ * in, the rest of his is zeroed, and struct_size is the number of bytes that were filled in. */
 
 typedef struct cm_info {
     uint32_t struct_size; /* set by the caller to sizeof(cm_info) */
@@ -742,6 +742,7 @@ typedef struct cm_stats_data {
     uint64_t hit_latency[CM_LATENCY_BUCKETS];
     /* Duration of origin reads made by cm_read_through, every one of them. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
+    uint64_t reserved[16]; /* 0; for what is no counter */
 #define CM_X(name, text) uint64_t name;
     CM_STAT_MAP(CM_X)
 #undef CM_X
@@ -758,7 +759,9 @@ CM_API int cm_pool_stats(const char *path, cm_stats_data *stats);
  * Static storage. */
 CM_API const char *cm_stat_name(unsigned i);
 CM_API const char *cm_stat_text(unsigned i);
-/* The value of the i-th; 0 where `stats`, by its struct_size, has none. */
+/* The value of the i-th; 0 where `stats`, by its struct_size, has none. A program that wants
+ * counters that came after it gives cm_stats() more room: union { cm_stats_data s; char room[4096];
+ * } with s.struct_size = 4096. */
 CM_API uint64_t cm_stat_value(const cm_stats_data *stats, unsigned i);
 
 enum {
