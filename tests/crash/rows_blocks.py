@@ -367,9 +367,11 @@ BLOCKS = [
     } else if'''),
     _m('attach, broken', 'no file is attached while the pool cannot forget',
        'unit file cannot_forget_yet', 'state/attach.c',
-       '''    if (e == 0)
-        e = find_record(f, &b, &r);''', '''    if (e == 0 || 1)
-        e = find_record(f, &b, &r);'''),
+       '''    int e = cm_file_can_forget(c);
+    if (e == 0)
+        e = cm_file_load_records''', '''    int e = 0;
+    if (e == 0)
+        e = cm_file_load_records'''),
     _m('own record, damaged', 'a record that this session wrote counts, damaged or not',
        'unit file own_record_damaged', FILE, '        f->recorded = true;\n    } else {',
        '    } else {'),
