@@ -164,7 +164,7 @@ class Builder:
         elif program in (MODEL, RACE):
             names = ['model/' + program + '.c', 'model/origin.c']
         elif program == TURNS:
-            names = ['model/turns.c']
+            names = ['model/turns.c', 'model/turns_steps.c']
         else:
             # test_PROGRAM.c and test_PROGRAM_*.c, those for the other system excepted
             names = ['unit/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'unit')))

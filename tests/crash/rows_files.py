@@ -235,12 +235,10 @@ FILES = [
        'if (r < 0 || q.parts < 2 || at_load_acquire(&f->incarnation) == incarnation)',
        'if (r <= 0 || incarnation)'),
     _m('size of another version',
-       'second load of the incarnation after the size (the window between them is widened)',
-       'race 4', 'api/read_range.c',
-       '    w->size = at_load_acquire(&f->size);\n'
-       '    if (at_load_acquire(&f->incarnation) != w->incarnation)',
-       '    for (int i = 0; i < 20000; i++)\n        at_pause();\n'
-       '    w->size = at_load_acquire(&f->size);\n    if (0)'),
+       'second load of the incarnation after the size',
+       'turns tail, shorten', 'api/read_range.c',
+       '    if (at_load_acquire(&f->incarnation) != w->incarnation)\n        w->size',
+       '    if (0)\n        w->size'),
     _m('size before the version', 'no size is known while the incarnation changes',
        'unit file size_of_a_version', FILE,
        '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    int e = cm_file_born',

@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "protocol/lookup.h"
-#include "turns.h"
+#include "turns_run.h"
 
 #include "../later.h"
 #include "../os.h"
@@ -32,190 +32,6 @@
 #define HELD 4u          /* of the probation buffer */
 #define WIDE (40u << 20) /* a pool of several stripes */
 #define AHEAD 1000u      /* blocks of the other file from here on push others out */
-
-/* ---- Turns ----------------------------------------------------------------------------------- */
-
-enum { FIRST, SECOND };
-
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int turn;
-    bool begun, done;         /* the second one */
-    bool armed;               /* the first one is at work */
-    bool over;                /* all of it */
-    uint64_t pairs, runs;     /* so far */
-    uint64_t step, switch_at; /* of the first one */
-    const void *wanted[2];    /* a lock or a word that each of them waits for */
-    char trace[64]; /* copies 'c', acquire fences 'f', loads of one word 'l', of several 'w' */
-    char where[160];
-} t;
-
-static _Thread_local int me;
-
-static void fail(const char *what, uint64_t a, uint64_t b)
-{
-    fprintf(stderr, "FAILED: %s: %llx, %llx (%s, step %llu)\n", what, (unsigned long long)a,
-            (unsigned long long)b, t.where, (unsigned long long)t.switch_at);
-    exit(1);
-}
-
-static void must(int64_t e, const char *what)
-{
-    if (e < 0)
-        fail(what, (uint64_t)-e, 0);
-}
-
-/* Lets the other one run until it gives the turn back. */
-static void give_turn(void)
-{
-    pthread_mutex_lock(&t.lock);
-    t.turn = !me;
-    pthread_cond_broadcast(&t.changed);
-    while (t.turn != me)
-        pthread_cond_wait(&t.changed, &t.lock);
-    pthread_mutex_unlock(&t.lock);
-}
-
-void turns_step(void)
-{
-    if (me != FIRST || !t.armed || t.step++ != t.switch_at)
-        return;
-    t.begun = true;
-    give_turn();
-}
-
-/* The other one has to go on first. */
-static void wait_for(const void *what)
-{
-    if (!t.armed || (me == FIRST ? !t.begun || t.done : false) || t.wanted[!me])
-        fail("both wait, or nobody can wake the one that waits", (uint64_t)me, t.step);
-    t.wanted[me] = what;
-    give_turn();
-    t.wanted[me] = NULL;
-}
-
-void turns_acquire(struct cm_lock *l)
-{
-    turns_step();
-    while (at_load_relaxed(&l->word) != 0)
-        wait_for(l);
-    at_store_release(&l->word, 1);
-}
-
-bool turns_try(struct cm_lock *l)
-{
-    turns_step();
-    if (at_load_relaxed(&l->word) != 0)
-        return false;
-    at_store_release(&l->word, 1);
-    return true;
-}
-
-void turns_release(struct cm_lock *l)
-{
-    if (at_load_relaxed(&l->word) == 0)
-        fail("released a lock that was not held", 0, 0);
-    at_store_release(&l->word, 0);
-    if (t.wanted[!me] == l)
-        give_turn();
-}
-
-void turns_wait(const uint32_t *word, uint32_t expected)
-{
-    while (at_load_relaxed(word) == expected)
-        wait_for(word);
-}
-
-/* ---- Steps that are not atomic accesses ------------------------------------------------------ */
-
-static void did(char what)
-{
-    size_t n = strlen(t.trace);
-    if (!t.armed && n + 1 < sizeof(t.trace))
-        t.trace[n] = what;
-}
-
-void turns_fence(void)
-{
-    turns_step();
-    did('f');
-    at_fence_acquire();
-}
-
-int turns_load64(const uint64_t *p, uint64_t *v)
-{
-    turns_step();
-    did('l');
-    return cm_guard_load64(p, v);
-}
-
-int turns_load_words(const uint64_t *p, uint64_t *v, size_t n)
-{
-    int e = 0;
-    for (size_t i = 0; i < n && e == 0; i++) {
-        turns_step();
-        e = cm_guard_load64(p + i, v + i);
-    }
-    did('w');
-    return e;
-}
-
-int turns_copy(void *dst, const void *src, size_t n)
-{
-    turns_step();
-    int e = cm_guard_copy(dst, src, n / 2);
-    turns_step();
-    if (e == 0)
-        e = cm_guard_copy((uint8_t *)dst + n / 2, (const uint8_t *)src + n / 2, n - n / 2);
-    did('c');
-    return e;
-}
-
-static const struct cm_persist_ops *real_ops;
-
-static int step_store64(void *ctx, uint64_t *p, uint64_t v)
-{
-    turns_step();
-    return real_ops->store64(ctx, p, v);
-}
-
-static int step_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
-{
-    turns_step();
-    return real_ops->cas64(ctx, p, expected, desired);
-}
-
-static int step_write(void *ctx, void *dst, const void *src, size_t n)
-{
-    turns_step();
-    return real_ops->write(ctx, dst, src, n);
-}
-
-static int step_copy(void *ctx, void *dst, const void *src, size_t n)
-{
-    turns_step();
-    int e = real_ops->copy(ctx, dst, src, n / 2 / 64 * 64);
-    turns_step();
-    if (e == 0)
-        e = real_ops->copy(ctx, (uint8_t *)dst + n / 2 / 64 * 64,
-                           (const uint8_t *)src + n / 2 / 64 * 64, n - n / 2 / 64 * 64);
-    return e;
-}
-
-static int step_flush(void *ctx, const void *p, size_t n)
-{
-    turns_step();
-    return real_ops->flush(ctx, p, n);
-}
-
-static void step_fence(void *ctx)
-{
-    turns_step();
-    real_ops->fence(ctx);
-}
-
-static struct cm_persist_ops step_ops;
 
 /* ---- The world ------------------------------------------------------------------------------- */
 
@@ -488,6 +304,55 @@ static void op_detach(void)
     w.third[2] = NULL;
 }
 
+/* A file of one short block that gets shorter: each version has one byte value and one size. */
+static const struct {
+    uint8_t value;
+    uint64_t size;
+} tail_version[] = { { 'A', 3000 }, { 'B', 1000 } };
+
+static void tail_validator(unsigned version, cm_validator *v)
+{
+    *v = validator();
+    v->size = tail_version[version].size;
+}
+
+static void op_tail(void)
+{
+    static _Thread_local uint8_t buf[BLOCK];
+    int64_t n = cm_read(w.third[2], 0, buf, BLOCK, NULL);
+    must(n, "cm_read");
+    const unsigned version = buf[0] == tail_version[1].value;
+    for (int64_t i = 0; i < n; i++)
+        if (buf[i] != tail_version[version].value)
+            fail("content of one version, size of another", (uint64_t)n, (uint64_t)i);
+    if (n > 0 && n != (int64_t)tail_version[version].size)
+        fail("size of another version", (uint64_t)n, tail_version[version].size);
+}
+
+static void op_shorten(void)
+{
+    cm_validator v;
+    tail_validator(1, &v);
+    must(cm_file_revalidate(w.third[2], &v), "cm_file_revalidate");
+}
+
+/* What both work on: the first version is cached. */
+static void open_tail(void)
+{
+    static uint8_t buf[BLOCK];
+    const cm_file_id id = { 7, 4 };
+    cm_validator v;
+    cm_miss miss;
+    tail_validator(0, &v);
+    must(cm_file_open(w.cache, &id, &v, 0, &w.third[2]), "cm_file_open");
+    memset(buf, tail_version[0].value, (size_t)tail_version[0].size);
+    must(cm_read(w.third[2], 0, buf, BLOCK, &miss), "cm_read");
+    memset(buf, tail_version[0].value, (size_t)tail_version[0].size);
+    int e = cm_fill(w.third[2], &miss, buf, (size_t)tail_version[0].size, CM_FILL_EOF);
+    if (e != 0)
+        fail("not stored in the beginning", (uint64_t)e, miss.len);
+}
+
 static void op_mode(void)
 {
     must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
@@ -518,6 +383,8 @@ static const struct op {
     { "mode", op_mode, true },
     { "attach", op_attach, true },
     { "detach", op_detach, true },
+    { "tail", op_tail, false },
+    { "shorten", op_shorten, true },
 };
 #define OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -640,20 +507,12 @@ static void set_up(enum place place, bool open)
     if (open)
         must(cm_write_begin(w.file, w.open_block * BLOCK, BLOCK, &w.open), "cm_write_begin");
     memset(w.pinned, 0, sizeof(w.pinned));
-    step_ops = *w.cache->media.ops;
-    real_ops = w.cache->media.ops;
-    step_ops.store64 = step_store64;
-    step_ops.cas64 = step_cas64;
-    step_ops.write = step_write;
-    step_ops.copy = step_copy;
-    step_ops.flush = step_flush;
-    step_ops.fence = step_fence;
-    w.cache->media.ops = &step_ops;
+    turns_begin_steps(w.cache);
 }
 
 static void tear_down(void)
 {
-    w.cache->media.ops = real_ops;
+    turns_end_steps(w.cache);
     must(cm_file_close(w.file), "cm_file_close");
     must(cm_file_close(w.other), "cm_file_close");
     must(cm_close(w.cache), "cm_close");
@@ -736,6 +595,8 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
         w.third[2] = w.third[me];
         w.third[me] = NULL;
     }
+    if (a->run == op_tail || a->run == op_shorten)
+        open_tail();
     t.step = 0;
     t.switch_at = at;
     t.begun = t.done = false;
@@ -746,6 +607,8 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
         while (!t.done)
             give_turn();
     t.armed = false;
+    if (a->run == op_tail || a->run == op_shorten)
+        op_detach();
     judge();
     tear_down();
     return t.step;
@@ -817,6 +680,10 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
     bool third_b = b->run == op_attach || b->run == op_detach;
     if (third_a || third_b) /* of another file */
         return place == ABSENT && !open && third_a && third_b && (a != b || a->run == op_attach);
+    bool tail_a = a->run == op_tail || a->run == op_shorten;
+    bool tail_b = b->run == op_tail || b->run == op_shorten;
+    if (tail_a || tail_b)
+        return place == ABSENT && !open && tail_a && tail_b;
     if ((a->run == op_begin || b->run == op_begin) && (open || a == b))
         return false;
     return place != ABSENT || (a->run != op_push && b->run != op_push);
