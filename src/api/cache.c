@@ -48,7 +48,10 @@ bool cm_all_zero(const uint64_t *v, size_t n)
     return any == 0;
 }
 
-void cm_say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
+/* A line to a log, which may be NULL. */
+static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
 {
     char text[512];
     if (!log)
@@ -59,13 +62,22 @@ void cm_say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
     cm_plat_cancel_back(cancel);
 }
 
+int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    say(log, ctx, CM_LOG_ERROR, format, ap);
+    va_end(ap);
+    return code;
+}
+
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
 {
     va_list ap;
     struct cm_callback frame;
     cm_callback_begin(c, &frame);
     va_start(ap, format);
-    cm_say(c->opts.log, c->opts.log_ctx, level, format, ap);
+    say(c->opts.log, c->opts.log_ctx, level, format, ap);
     va_end(ap);
     cm_callback_end(&frame);
 }
@@ -166,39 +178,35 @@ static int alloc_parts(struct cm_cache *c)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-static int refuse(const cm_options *o, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static int refuse(const cm_options *o, const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    cm_say(o->log, o->log_ctx, CM_LOG_ERROR, format, ap);
-    va_end(ap);
-    return CM_EINVAL;
-}
-
 /* CM_EINVAL, having said what is wrong. */
 static int check_options(const cm_options *o)
 {
     const uint32_t known =
         CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
     if (o->flags & ~known)
-        return refuse(o, "cm_options.flags: 0x%x is unknown to this library (version %s)",
-                      o->flags & ~known, cm_version());
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.flags: 0x%x is unknown to this library (version %s)",
+                         o->flags & ~known, cm_version());
     if (o->verify > CM_VERIFY_NEVER)
-        return refuse(o, "cm_options.verify: %u is no enum cm_verify", o->verify);
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.verify: %u is no enum cm_verify", o->verify);
     if (!cm_policy_kind_of(o->policy))
-        return refuse(o, "cm_options.policy: %u is unknown to this library (version %s)", o->policy,
-                      cm_version());
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.policy: %u is unknown to this library (version %s)", o->policy,
+                         cm_version());
     if (o->memory_durability > CM_DURABILITY_DAX)
-        return refuse(o, "cm_options.memory_durability: %u is no enum cm_durability",
-                      o->memory_durability);
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.memory_durability: %u is no enum cm_durability",
+                         o->memory_durability);
     if (!o->alloc != !o->free)
-        return refuse(o, "cm_options: alloc and free must be set together");
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options: alloc and free must be set together");
     if (o->wear_weight > WEAR_MAX)
-        return refuse(o, "cm_options.wear_weight: %u is more than %u", o->wear_weight, WEAR_MAX);
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.wear_weight: %u is more than %u", o->wear_weight, WEAR_MAX);
     if (!cm_all_zero(o->reserved, 2))
-        return refuse(o, "cm_options.reserved is not zero: begin with CM_OPTIONS_INIT");
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.reserved is not zero: begin with CM_OPTIONS_INIT");
     return 0;
 }
 
@@ -206,9 +214,10 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
 {
     cm_options o;
     if (cm_take_options(&o, sizeof(o), opts))
-        return refuse(&o,
-                      "cm_options: an option is set that this library (version %s) does not know",
-                      cm_version());
+        return cm_refuse(
+            o.log, o.log_ctx, CM_EINVAL,
+            "cm_options: an option is set that this library (version %s) does not know",
+            cm_version());
     if (!opts)
         o.probation_bytes = CM_PROBATION_DEFAULT;
     if (check_options(&o))

@@ -5,8 +5,6 @@
 #ifndef CM_CACHE_H
 #define CM_CACHE_H
 
-#include <stdarg.h>
-
 #include "state/cache_state.h"
 
 /* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. */
@@ -40,10 +38,10 @@ int cm_take_options(void *to, size_t size, const void *from);
 #define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
 int cm_give_result(void *to, const void *from, uint32_t size);
 bool cm_all_zero(const uint64_t *v, size_t n);
-/* A line to a log, which may be NULL; formats like vprintf. */
-void cm_say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
-    __attribute__((format(printf, 4, 0)));
-/* The same for an open cache. No lock is held. */
+/* Returns `code`, having said why in a line to the log. `log` may be NULL. */
+int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A line to the log of an open cache. No lock is held. */
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -7,21 +7,9 @@
  *
  * Who: users, through cachemax.h.
  */
-#include <stdarg.h>
 #include <string.h>
 
 #include "api/cache.h"
-
-static int refuse(const cm_create_options *o, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static int refuse(const cm_create_options *o, int code, const char *format, ...)
-{
-    va_list ap;
-    va_start(ap, format);
-    cm_say(o->log, o->log_ctx, CM_LOG_ERROR, format, ap);
-    va_end(ap);
-    return code;
-}
 
 uint64_t cm_pool_size_min(void)
 {
@@ -37,8 +25,8 @@ static int take_options(cm_create_options *o, const cm_create_options *from)
 {
     if (cm_take_options(o, sizeof(*o), from) == 0)
         return 0;
-    return refuse(
-        o, CM_EINVAL,
+    return cm_refuse(
+        o->log, o->log_ctx, CM_EINVAL,
         "cm_create_options: an option is set that this library (version %s) does not know",
         cm_version());
 }
@@ -46,21 +34,22 @@ static int take_options(cm_create_options *o, const cm_create_options *from)
 static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
 {
     if (o->flags & ~(uint32_t)CM_CREATE_SPARSE)
-        return refuse(o, CM_EINVAL,
-                      "cm_create_options.flags: 0x%x is unknown to this library (version %s)",
-                      o->flags & ~(uint32_t)CM_CREATE_SPARSE, cm_version());
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_create_options.flags: 0x%x is unknown to this library (version %s)",
+                         o->flags & ~(uint32_t)CM_CREATE_SPARSE, cm_version());
     if (!cm_all_zero(o->reserved, 4))
-        return refuse(o, CM_EINVAL,
-                      "cm_create_options.reserved is not zero: begin with CM_CREATE_OPTIONS_INIT");
+        return cm_refuse(
+            o->log, o->log_ctx, CM_EINVAL,
+            "cm_create_options.reserved is not zero: begin with CM_CREATE_OPTIONS_INIT");
     int e = cm_format_plan(size, o->max_files, g);
     if (e == CM_EPOOLSIZE)
-        return refuse(o, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
-                      (unsigned long long)size, CM_BLOCK_SIZE,
-                      (unsigned long long)cm_format_size_min(),
-                      (unsigned long long)CM_POOL_SIZE_MAX);
+        return cm_refuse(
+            o->log, o->log_ctx, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
+            (unsigned long long)size, CM_BLOCK_SIZE, (unsigned long long)cm_format_size_min(),
+            (unsigned long long)CM_POOL_SIZE_MAX);
     if (e)
-        return refuse(o, e, "no room for %llu files in a pool of %llu bytes",
-                      (unsigned long long)o->max_files, (unsigned long long)size);
+        return cm_refuse(o->log, o->log_ctx, e, "no room for %llu files in a pool of %llu bytes",
+                         (unsigned long long)o->max_files, (unsigned long long)size);
     return 0;
 }
 

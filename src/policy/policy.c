@@ -10,11 +10,7 @@
 #include "policy/policy.h"
 
 static const struct cm_policy_kind kinds[] = {
-    [CM_POLICY_AUTO] = { .name = "auto",
-                         .automatic = true,
-                         .buffer = true,
-                         .rule = { { .probation = 100, .earn = 2 },
-                                   { .probation = 0, .earn = 2, .remembered = true } } },
+    [CM_POLICY_AUTO] = { .name = "auto", .automatic = true, .buffer = true },
     [CM_POLICY_S3R] = { .name = "s3r",
                         .buffer = true,
                         .rule = { { .probation = 100, .earn = 2 },

@@ -20,7 +20,7 @@
 /* A policy that cm_options.policy names. */
 struct cm_policy_kind {
     const char *name;
-    bool automatic;         /* simulations choose the rule; `rule` is the default */
+    bool automatic;         /* simulations choose the rule (rule_choice.h); `rule` is not used */
     bool buffer;            /* first-time blocks may wait in the probation buffer */
     struct cm_rule rule[2]; /* without such a buffer, with one */
 };

@@ -68,7 +68,7 @@ static void begin_choices(struct cm_cache *c, const struct cm_curve_pool pool[CM
 void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
 {
     struct cm_sample *s = c->sample;
-    const struct cm_rule *rule = &kind->rule[c->probation.entries > 0];
+    const struct cm_rule *rule;
     struct cm_curve_pool pool[CM_CURVE_SIZES];
     s->automatic = kind->automatic;
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
@@ -76,6 +76,8 @@ void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
     if (kind->automatic) {
         begin_choices(c, pool);
         rule = cm_choice_rule(&s->choice[CM_CURVE_OWN]);
+    } else {
+        rule = &kind->rule[c->probation.entries > 0];
     }
     cm_curve_begin(&s->curve, pool, rule);
     cm_policy_set_rule(&c->policy, rule);

@@ -94,7 +94,10 @@ struct cm_curve_pool s3r_pool(const struct s3r_setting *set, uint32_t slots)
 
 struct cm_rule s3r_rule(const struct s3r_setting *set)
 {
-    struct cm_rule rule = cm_policy_kind_of(set->kind)->rule[set->buffer > 0];
+    const struct cm_policy_kind *kind = cm_policy_kind_of(set->kind);
+    if (kind->automatic) /* what its simulations choose among are S3R's rules */
+        kind = cm_policy_kind_of(CM_POLICY_S3R);
+    struct cm_rule rule = kind->rule[set->buffer > 0];
     if (set->probation != AS_LIBRARY)
         rule.probation = set->probation;
     if (set->earn != AS_LIBRARY)
