@@ -325,7 +325,7 @@ asan=''
   next policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
   next policy/library python3 "$here/policy/library-test.py" "$b" --quick
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
-  build asan "$b-asan" gcc -Db_sanitize=address,undefined && asan=built
+  build asan "$b-asan" gcc -Db_sanitize=address,undefined -Dchecks=full && asan=built
   settle
   target "guest with DAX; the library beside its simulator"
 }

@@ -19,6 +19,11 @@
 #include "protocol/fill.h"
 #include "state/attach.h"
 
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
 #define OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
 #define SAMPLE 64u /* one in so many hits is timed */
 

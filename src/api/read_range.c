@@ -418,12 +418,22 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     return walk_end(&w, pos, fillable, cause, 0, miss);
 }
 
+/* In which life of its entry a set was taken. Not of 32 bits: it was never a set. */
+static uint64_t life_of(const cm_pins *pins)
+{
+    return pins->opaque[PINS_CHECK] ^ check_of(pins);
+}
+
+struct cm_cache *cm_range_pins_cache(const cm_pins *pins)
+{
+    const bool plausible = pins->n > 0 && pins->n <= CM_PINS_MAX && life_of(pins) <= UINT32_MAX;
+    return plausible ? (struct cm_cache *)(uintptr_t)pins->opaque[PINS_CACHE] : NULL;
+}
+
 int cm_range_unpin(cm_pins *pins)
 {
-    struct cm_cache *c = (struct cm_cache *)(uintptr_t)pins->opaque[PINS_CACHE];
-    const uint64_t life = pins->opaque[PINS_CHECK] ^ check_of(pins);
-    if (pins->n == 0 || pins->n > CM_PINS_MAX || life > UINT32_MAX || c == NULL ||
-        !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life))
+    struct cm_cache *c = cm_range_pins_cache(pins);
+    if (!c || !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)))
         return CM_EINVAL;
     release(c, pins);
     return 0;

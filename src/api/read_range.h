@@ -18,6 +18,8 @@ int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t of
 int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n);
 int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
                      int *iovcnt, cm_pins *pins, cm_miss *miss);
+/* Whose pins they are; NULL: they were never given out. */
+struct cm_cache *cm_range_pins_cache(const cm_pins *pins);
 /* cm_unpin(). */
 int cm_range_unpin(cm_pins *pins);
 

@@ -116,6 +116,10 @@ void cm_plat_free(void *p, size_t bytes);
 void cm_plat_wait(uint32_t *word, uint32_t expected);
 void cm_plat_wake_one(uint32_t *word);
 void cm_plat_wake_all(uint32_t *word);
+#ifdef CM_CHECKS_FULL
+/* Says on standard error what is out of order, and aborts. */
+_Noreturn void cm_plat_fail(const char *text);
+#endif
 
 /* Calls fn(arg). If the thread ends in there (POSIX: cancelled, or pthread_exit) or a C++ exception
  * leaves it, cleanup(cleanup_arg) runs and that goes on. Windows: a function that does not return

@@ -268,3 +268,11 @@ uint32_t cm_plat_cpu_flags(void)
 #endif
     return flags;
 }
+
+#ifdef CM_CHECKS_FULL
+void cm_plat_fail(const char *text)
+{
+    (void)fprintf(stderr, "libcachemax: out of order: %s\n", text);
+    abort();
+}
+#endif

@@ -21,6 +21,10 @@
 
 #include <assert.h>
 #include <malloc.h>
+#ifdef CM_CHECKS_FULL
+#include <stdio.h>
+#include <stdlib.h>
+#endif
 
 #include "platform/atomic.h"
 #include "platform/guard_ranges.h"
@@ -245,3 +249,11 @@ void cm_plat_guard_remove(const void *base)
     guard_range_remove(base);
     ReleaseSRWLockExclusive(&guard_lock);
 }
+
+#ifdef CM_CHECKS_FULL
+void cm_plat_fail(const char *text)
+{
+    (void)fprintf(stderr, "libcachemax: out of order: %s\n", text);
+    abort();
+}
+#endif

@@ -120,7 +120,7 @@ void cm_ghost_load(struct cm_ghost *g, uint64_t first, uint64_t n, const uint8_t
         uint32_t kept;
         uint32_t *cell = &g->cell[first * WAYS + i];
         memcpy(&kept, from + i * sizeof(kept), sizeof(kept));
-        if (at_load_relaxed(cell) == 0)
+        if (at_load_relaxed(cell) == 0 && kept >> 16 != 0) /* no block has the fingerprint 0 */
             at_store_relaxed(cell, kept);
     }
 }

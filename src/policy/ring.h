@@ -108,7 +108,7 @@ static inline bool cm_ring_own(struct cm_ring *r, uint64_t slot)
     /* Acquire: pairs with cm_ring_disown; the last owner's stores come before ours. */
     return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);
 }
-static inline bool cm_ring_is_owned(struct cm_ring *r, uint64_t slot)
+static inline bool cm_ring_is_owned(const struct cm_ring *r, uint64_t slot)
 {
     return at_load_acquire(&r->owned[slot / 64]) >> slot % 64 & 1;
 }

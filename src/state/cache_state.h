@@ -72,6 +72,11 @@ struct cm_cache {
     struct cm_sample *sample; /* policy_sample.c */
     struct cm_flight_table *flights;
     uint64_t live; /* atomic; read-throughs running */
+#ifdef CM_CHECKS_FULL
+#define CM_INSIDE_LOOKING 0x80000000u
+    uint32_t inside; /* atomic; threads in a call, or LOOKING (checked_calls.c) */
+    uint64_t calls;  /* atomic */
+#endif
 };
 
 static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64_t n)

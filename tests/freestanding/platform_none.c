@@ -250,3 +250,11 @@ void cm_plat_guard_remove(const void *base)
 {
     (void)base;
 }
+
+#ifdef CM_CHECKS_FULL
+void cm_plat_fail(const char *text)
+{
+    (void)text;
+    __builtin_trap();
+}
+#endif

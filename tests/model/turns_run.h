@@ -24,6 +24,7 @@ struct turns {
     const void *wanted[2];    /* a lock or a word that each of them waits for */
     char trace[64]; /* copies 'c', acquire fences 'f', loads of one word 'l', of several 'w' */
     char where[160];
+    const struct cm_cache *cache; /* whose stores are steps */
 };
 extern struct turns t;
 extern _Thread_local int me; /* FIRST or SECOND */

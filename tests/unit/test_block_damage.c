@@ -86,7 +86,7 @@ static void test_flipped_header(void)
     uint64_t slot = slot_of(f, 1);
     uint8_t *h = (uint8_t *)header_of(p.c, slot);
     for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
-        p.c->policy.ring.ref[slot] = 0; /* as after an open: not judged yet */
+        p.c->policy.ring.ref[slot] &= (uint8_t)~CM_REF_VERIFIED; /* as after an open: not judged */
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
         CHECK_EQ(look(f, 1, 5), MISS);
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -200,6 +200,7 @@ static void test_valid_in_owned_slot(void)
     memcpy(image, p.base, (size_t)p.c->media.geo.slot_offset);
     CHECK_EQ(put(f, before, 5), 0); /* evicts ahead: some slots wait now */
     REQUIRE(r->free_count > 0);
+    out_of_order(p.c);
     uint64_t slot = r->free[r->free_count - 1];
     const uint64_t at = p.c->media.geo.header_offset + slot * sizeof(h);
     memcpy(&h, image + at, sizeof(h));
@@ -292,6 +293,7 @@ static void test_garbage_cells(void)
     struct pool p;
     uint64_t rng = 8;
     cm_file *f = open_pool_and_file(&p, MIB);
+    out_of_order(p.c);
     CHECK_EQ(put_all(f, 0, 100, 5), 100);
     struct cm_geometry *g = &p.c->media.geo;
     for (unsigned round = 0; round < 5; round++) {
@@ -327,6 +329,7 @@ static void test_same_tag_cells(void)
 {
     struct pool p;
     cm_file *f = open_pool_and_file(&p, MIB);
+    out_of_order(p.c);
     CHECK_EQ(put_all(f, 0, 100, 5), 100);
     struct cm_key k = key_of(f, 50);
     uint64_t right = cm_cell_make(k.place.tag, slot_of(f, 50));
@@ -377,6 +380,7 @@ static void test_garbage_headers(void)
     struct pool p;
     uint64_t rng = 12;
     cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    out_of_order(p.c);
     CHECK_EQ(put_all(f, 0, 200, 5), 200);
     pool_again(&p);
     uint64_t *w = (uint64_t *)(void *)header_of(p.c, 0);

@@ -323,6 +323,7 @@ static void test_cells_of_unreadable_headers(void)
         SKIP("no fault guard in this build");
     cm_file *f = open_pool_and_file(&p, 4 * MIB);
     CHECK_EQ(put_all(f, 0, 200, 5), 200); /* the next fill takes a slot of another page */
+    out_of_order(p.c);
     struct cm_key k = key_of(f, 500);
     uint64_t cell = cm_cell_make(k.place.tag ^ (UINT64_C(1) << 63), 3);
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++)

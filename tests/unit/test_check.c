@@ -375,6 +375,7 @@ static void test_riot(void)
     uint64_t rng = 5;
     cm_file *f = make(&p);
     struct cm_geometry *g = &p.c->media.geo;
+    out_of_order(p.c);
     for (unsigned i = 0; i < 60; i++) {
         header_of(p.c, next_random(&rng) % g->slots)->xxh3 ^= 1;
         payload_of(p.c, next_random(&rng) % g->slots)[next_random(&rng) % BLK] ^= 4;

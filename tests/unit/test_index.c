@@ -240,6 +240,7 @@ static void test_two_buckets(void)
     REQUIRE(at != NULL);
     CHECK(at >= cell_of(p.c, k.place.bucket[0], 0) && at <= cell_of(p.c, k.place.bucket[0], 7));
     cell = *at;
+    out_of_order(p.c);
     *at = 0;
     CHECK_EQ(look(f, 3, 5), MISS);
     uint64_t buckets = p.c->media.geo.stripes * p.c->media.geo.stripe_buckets;

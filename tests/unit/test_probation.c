@@ -225,6 +225,7 @@ static void test_no_cell(void)
     struct pool p;
     cm_file *f = set_up(&p, MIB);
     struct cm_probation *b = &p.c->probation;
+    out_of_order(p.c);
     for (uint64_t i = 0; i < b->buckets * CM_PROBATION_WAYS; i++)
         b->cell[i] = 1;
     CHECK_EQ(put_all(f, 0, 40, 5), 40);
@@ -243,6 +244,7 @@ static void test_no_cell_together(void)
     const uint64_t n = sizeof(data) / BLK; /* two full batches */
     cm_file *f = set_up(&p, 8 * MIB);
     struct cm_probation *b = &p.c->probation;
+    out_of_order(p.c);
     for (uint64_t i = 0; i < b->buckets * CM_PROBATION_WAYS; i++)
         b->cell[i] = 1;
     cm_miss m = miss_of(f, 0, sizeof(data));

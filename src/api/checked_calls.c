@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * checked_calls.c - the public calls of a build with -Dchecks=full: after each of them all of the
+ * cache's structures are looked at (state/invariants.c).
+ *
+ * Owns: cm_cache.inside, the number of threads that are in a call on the cache. A thread that
+ * leaves and is the only one looks, and calls that begin meanwhile wait for it. In a large pool not
+ * every call looks, for each look goes over all slots. What is out of order ends the process.
+ *
+ * Who: users, through cachemax.h.
+ */
+#include "api/cache.h"
+#include "api/checked_calls.h"
+#include "api/read_range.h"
+#include "state/invariants.h"
+#include "state/object.h"
+
+#define EVERY_SLOTS 1024u /* one call in so many slots / EVERY_SLOTS looks */
+#define EVERY_READ 16u    /* and one read in so many times as many */
+
+static void enter(struct cm_cache *c)
+{
+    if (!c)
+        return;
+    uint32_t n = at_load_relaxed(&c->inside);
+    for (;;) {
+        if (n & CM_INSIDE_LOOKING) {
+            cm_plat_wait(&c->inside, n);
+            n = at_load_relaxed(&c->inside);
+        } else if (at_cas_acq_rel(&c->inside, &n, n + 1)) { /* acquire: what the look found */
+            return;
+        }
+    }
+}
+
+static void leave(struct cm_cache *c, unsigned every)
+{
+    char text[CM_INVARIANTS_TEXT];
+    uint32_t alone = 1;
+    if (!c)
+        return;
+    const uint64_t turn = at_add_relaxed(&c->calls, 1);
+    const bool due = turn % (every * (c->media.geo.slots / EVERY_SLOTS + 1)) == 0;
+    /* Acquire: what all who left before have stored. */
+    if (!due || !at_cas_acq_rel(&c->inside, &alone, CM_INSIDE_LOOKING)) {
+        (void)at_sub_acq_rel(&c->inside, 1u);
+        return;
+    }
+    if (!cm_cache_in_order(c, text))
+        cm_plat_fail(text);
+    at_store_release(&c->inside, 0u);
+    cm_plat_wake_all(&c->inside);
+}
+
+/* NULL: the call will refuse it. */
+static struct cm_cache *cache_if_open(cm_cache *c)
+{
+    return cm_cache_state(c) == 0 ? c : NULL;
+}
+static struct cm_cache *cache_of(const cm_file *file)
+{
+    const struct cm_object *f = cm_object_of(file);
+    return cm_object_attached(f, file) ? cache_if_open(f->cache) : NULL;
+}
+
+#define CHECKED(cache_of_it, every, type, name, parameters, arguments)                             \
+    type name parameters                                                                           \
+    {                                                                                              \
+        struct cm_cache *checked = cache_of_it;                                                    \
+        enter(checked);                                                                            \
+        const type result = name##_unchecked arguments;                                            \
+        leave(checked, every);                                                                     \
+        return result;                                                                             \
+    }
+#define CALL_OF_CACHE(...) CHECKED(cache_if_open(cache), 1, __VA_ARGS__)
+#define CALL_OF_FILE(...) CHECKED(cache_of(file), 1, __VA_ARGS__)
+#define READ_OF_FILE(...) CHECKED(cache_of(file), EVERY_READ, __VA_ARGS__)
+CM_CALLS_OF_CACHES(CALL_OF_CACHE)
+CM_CALLS_OF_FILES(CALL_OF_FILE)
+CM_READS_OF_FILES(READ_OF_FILE)
+
+int cm_unpin(cm_pins *pins)
+{
+    struct cm_cache *checked = pins ? cm_range_pins_cache(pins) : NULL;
+    enter(checked);
+    const int result = cm_unpin_unchecked(pins);
+    leave(checked, 1);
+    return result;
+}

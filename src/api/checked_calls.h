@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * checked_calls.h - with -Dchecks=full, calls.c defines cm_read_unchecked() and so on, and
+ * checked_calls.c the public functions around them. Included by these two only.
+ */
+#ifndef CM_CHECKED_CALLS_H
+#define CM_CHECKED_CALLS_H
+
+#include "state/cache_state.h"
+
+/* Return type, name, parameters, arguments of every public call on an open cache. */
+#define CM_CALLS_OF_CACHES(X)                                                                      \
+    X(int, cm_set_mode, (cm_cache * cache, int mode), (cache, mode))                               \
+    X(int, cm_check,                                                                               \
+      (cm_cache * cache, uint32_t flags,                                                           \
+       int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,                       \
+       cm_check_report *report),                                                                   \
+      (cache, flags, progress, ctx, report))                                                       \
+    X(int, cm_forget, (cm_cache * cache, const cm_file_id *id), (cache, id))                       \
+    X(int, cm_file_open,                                                                           \
+      (cm_cache * cache, const cm_file_id *id, const cm_validator *validator, uint32_t flags,      \
+       cm_file **file),                                                                            \
+      (cache, id, validator, flags, file))
+#define CM_CALLS_OF_FILES(X)                                                                       \
+    X(int, cm_file_revalidate, (cm_file * file, const cm_validator *validator), (file, validator)) \
+    X(int, cm_file_abort, (cm_file * file), (file))                                                \
+    X(int, cm_file_close, (cm_file * file), (file))                                                \
+    X(int, cm_fill,                                                                                \
+      (cm_file * file, const cm_miss *miss, const void *data, size_t len, uint32_t flags),         \
+      (file, miss, data, len, flags))                                                              \
+    X(int64_t, cm_read_through,                                                                    \
+      (cm_file * file, uint64_t offset, void *buf, size_t len, cm_origin_read_fn origin_read,      \
+       void *ctx),                                                                                 \
+      (file, offset, buf, len, origin_read, ctx))                                                  \
+    X(int64_t, cm_pin_range,                                                                       \
+      (cm_file * file, uint64_t offset, size_t len, cm_iovec * iov, int n, int *iovcnt,            \
+       cm_pins *pins, cm_miss *miss),                                                              \
+      (file, offset, len, iov, n, iovcnt, pins, miss))                                             \
+    X(int, cm_write_begin, (cm_file * file, uint64_t offset, uint64_t len, cm_bracket * w),        \
+      (file, offset, len, w))                                                                      \
+    X(int, cm_truncate_begin, (cm_file * file, uint64_t new_size, cm_bracket * w),                 \
+      (file, new_size, w))                                                                         \
+    X(int, cm_write_end, (cm_file * file, const cm_bracket *w, const cm_validator *after),         \
+      (file, w, after))                                                                            \
+    X(int, cm_sync_begin, (cm_file * file, cm_sync * s), (file, s))                                \
+    X(int, cm_sync_end, (cm_file * file, const cm_sync *s, int ok, const cm_validator *after),     \
+      (file, s, ok, after))                                                                        \
+    X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
+/* Those that change hardly anything. */
+#define CM_READS_OF_FILES(X)                                                                       \
+    X(int, cm_file_advise, (cm_file * file, int advice), (file, advice))                           \
+    X(int, cm_file_get_info, (cm_file * file, cm_file_info * info), (file, info))                  \
+    X(int64_t, cm_read, (cm_file * file, uint64_t offset, void *buf, size_t len, cm_miss *miss),   \
+      (file, offset, buf, len, miss))                                                              \
+    X(int64_t, cm_read_whole, (cm_file * file, uint64_t offset, void *buf, size_t len),            \
+      (file, offset, buf, len))                                                                    \
+    X(int64_t, cm_read_many, (cm_file * file, cm_read_vec * v, size_t n), (file, v, n))
+
+#define CM_DECLARE(type, name, parameters, arguments) type name##_unchecked parameters;
+CM_CALLS_OF_CACHES(CM_DECLARE)
+CM_CALLS_OF_FILES(CM_DECLARE)
+CM_READS_OF_FILES(CM_DECLARE)
+CM_DECLARE(int, cm_unpin, (cm_pins * pins), (pins))
+#undef CM_DECLARE
+
+#ifdef CM_DEFINE_UNCHECKED /* calls.c */
+#define cm_set_mode cm_set_mode_unchecked
+#define cm_check cm_check_unchecked
+#define cm_forget cm_forget_unchecked
+#define cm_file_open cm_file_open_unchecked
+#define cm_file_revalidate cm_file_revalidate_unchecked
+#define cm_file_advise cm_file_advise_unchecked
+#define cm_file_get_info cm_file_get_info_unchecked
+#define cm_file_abort cm_file_abort_unchecked
+#define cm_file_close cm_file_close_unchecked
+#define cm_read cm_read_unchecked
+#define cm_read_whole cm_read_whole_unchecked
+#define cm_read_many cm_read_many_unchecked
+#define cm_fill cm_fill_unchecked
+#define cm_read_through cm_read_through_unchecked
+#define cm_pin_range cm_pin_range_unchecked
+#define cm_unpin cm_unpin_unchecked
+#define cm_write_begin cm_write_begin_unchecked
+#define cm_truncate_begin cm_truncate_begin_unchecked
+#define cm_write_end cm_write_end_unchecked
+#define cm_sync_begin cm_sync_begin_unchecked
+#define cm_sync_end cm_sync_end_unchecked
+#define cm_invalidate cm_invalidate_unchecked
+#endif
+
+#endif

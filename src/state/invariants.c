@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * invariants.c - is what an open cache keeps in order?
+ *
+ * Owns: no data. What is checked: the ring and the ghost (policy_invariants.c); the table of files,
+ * and each file's list of brackets against the counts beside it; the intents of all stripes against
+ * all open brackets; slots against the index; the probation buffer against its cells; pins. Part of
+ * the library with -Dchecks=full only (api/checked_calls.c).
+ *
+ * Who: api/.
+ */
+#include "state/invariants.h"
+
+#include <stdio.h>
+
+#include "media/file_table.h"
+#include "policy/policy_invariants.h"
+#include "state/object.h"
+
+#define MUST(condition, ...)                                                                       \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            (void)snprintf(text, CM_INVARIANTS_TEXT, __VA_ARGS__);                                 \
+            return false;                                                                          \
+        }                                                                                          \
+    } while (0)
+
+typedef unsigned long long llu; /* for messages */
+
+/* ---- Files and brackets ---------------------------------------------------------------------- */
+
+/* The intents that there should be, and those that there are: how many, and a sum in which each
+ * stripe has a weight, so that an intent on the wrong stripe does not make up for a missing one. */
+struct intents {
+    uint64_t count, weighed;
+};
+
+static void weigh(struct intents *i, uint64_t stripe, uint64_t n)
+{
+    uint64_t weight = (stripe + 1) * UINT64_C(0x9e3779b97f4a7c15); /* the golden ratio's: spreads */
+    i->count += n;
+    i->weighed += n * (weight ^ weight >> 29);
+}
+
+static bool brackets_in_order(struct cm_cache *c, const struct cm_object *f,
+                              struct intents *intents, char *text)
+{
+    uint32_t brackets = 0, data = 0, stale = 0, own = 0;
+    for (const struct cm_open_bracket *b = f->brackets; b; b = b->next) {
+        MUST(b->id != 0 && b->raised && !b->orphaned, "bracket %llu: id, raised %d, orphaned %d",
+             (llu)b->id, b->raised, b->orphaned);
+        MUST(b->first <= b->end, "bracket %llu: blocks %llu to %llu", (llu)b->id, (llu)b->first,
+             (llu)b->end);
+        brackets++;
+        data += b->data;
+        stale += b->stale;
+        own += b == &f->own;
+        for (uint64_t g = b->first >> CM_GROUP_SHIFT;
+             b->first < b->end && g <= (b->end - 1) >> CM_GROUP_SHIFT; g++)
+            weigh(intents, cm_key_home(&c->media, b->incarnation, g).stripe, 1);
+    }
+    MUST(brackets == f->open_brackets && data == f->open_data,
+         "file %llu: %u brackets, %u of data; counted %u, %u", (llu)f->serial, brackets, data,
+         f->open_brackets, f->open_data);
+    MUST(own == f->own_used, "file %llu: its own bracket is open %u, in use %d", (llu)f->serial,
+         own, f->own_used);
+    MUST(stale == f->stale, "file %llu: %u stale brackets, %u counted", (llu)f->serial, stale,
+         f->stale);
+    return true;
+}
+
+static bool file_in_order(struct cm_cache *c, struct cm_object *f, char *text)
+{
+    MUST(f->cache == c && f->refs > 0, "file %llu: attached with %u references", (llu)f->serial,
+         f->refs);
+    MUST(f->handle == (uintptr_t)cm_object_handle(f), "file %llu: handle %llx", (llu)f->serial,
+         (llu)f->handle);
+    MUST(cm_object_find(c, &f->id) == f, "file %llu: another object of its id comes first",
+         (llu)f->serial);
+    MUST(!cm_lock_is_held(&f->lock), "file %llu: its lock is held", (llu)f->serial);
+    MUST(!f->bypassed || f->incarnation == 0, "file %llu: bypassed, with incarnation %llu",
+         (llu)f->serial, (llu)f->incarnation);
+    MUST(f->place == CM_NO_PLACE || c->open_places[f->place / 64] >> f->place % 64 & 1,
+         "file %llu: record %llu is not marked as open", (llu)f->serial, (llu)f->place);
+    return true;
+}
+
+static bool files_in_order(struct cm_cache *c, char *text)
+{
+    struct intents wanted = { 0, 0 }, found = { 0, 0 };
+    MUST(!cm_lock_is_held(&c->files_lock), "files: the lock is held");
+    for (unsigned i = 0; i < CM_FILE_HASH; i++)
+        for (struct cm_object *f = c->file_hash[i]; f; f = f->next) {
+            MUST(cm_object_chain(c, &f->id) == &c->file_hash[i], "file %llu: in chain %u",
+                 (llu)f->serial, i);
+            if (!file_in_order(c, f, text) || !brackets_in_order(c, f, &wanted, text))
+                return false;
+        }
+    for (uint64_t s = 0; s < c->media.geo.stripes; s++) {
+        MUST(!cm_lock_is_held(&c->stripes[s].lock), "stripe %llu: the lock is held", (llu)s);
+        if (c->stripes[s].intents > 0)
+            weigh(&found, s, c->stripes[s].intents);
+    }
+    MUST(wanted.count == found.count, "stripes: %llu intents, the open brackets have %llu",
+         (llu)found.count, (llu)wanted.count);
+    MUST(wanted.weighed == found.weighed, "stripes: %llu intents, not all where brackets are open",
+         (llu)found.count);
+    return true;
+}
+
+/* ---- Slots ----------------------------------------------------------------------------------- */
+
+/* A slot that this session has found right, or filled for a new version of a file: its key's
+ * buckets are of one stripe, and a cell there leads to it. */
+static bool indexed(const struct cm_cache *c, uint64_t slot, const struct cm_header *h, char *text)
+{
+    const struct cm_media *m = &c->media;
+    const struct cm_key k = cm_key_of(m, h->incarnation, cm_header_block(h));
+    struct cm_cells cells;
+    unsigned here = 0;
+    for (unsigned which = 0; which < 2; which++) {
+        MUST(k.place.bucket[which] / m->geo.stripe_buckets == k.stripe,
+             "slot %llu: bucket %llu is not of stripe %llu", (llu)slot, (llu)k.place.bucket[which],
+             (llu)k.stripe);
+        if (cm_index_load(m, &k, which, &cells))
+            return true; /* unreadable: nothing can be said */
+    }
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        here += cm_index_match(m, &k, cells.cell[i]) && cm_cell_slot(cells.cell[i]) == slot;
+    MUST(here > 0, "slot %llu: valid, and no cell leads to it (incarnation %llu, block %llu)",
+         (llu)slot, (llu)h->incarnation, (llu)k.block);
+    return true;
+}
+
+static bool slots_in_order(const struct cm_cache *c, char *text)
+{
+    const struct cm_ring *r = &c->policy.ring;
+    struct cm_header h;
+    for (uint32_t i = 0; i < r->free_count; i++)
+        MUST(cm_slot_header(&c->media, r->free[i], &h) != CM_SLOT_HIT,
+             "slot %llu: free, and its header is valid", (llu)r->free[i]);
+    for (uint64_t s = 0; s < r->slots; s++) {
+        if (c->pins[s] & CM_PIN_DOOMED)
+            MUST((c->pins[s] & CM_PIN_COUNT) && cm_ring_is_owned(r, s),
+                 "slot %llu: doomed, pins 0x%x, owned %d", (llu)s, c->pins[s],
+                 cm_ring_is_owned(r, s));
+        if (cm_slot_header(&c->media, s, &h) == CM_SLOT_HIT &&
+            (cm_ring_is_verified(r, s) || h.incarnation >= c->super.first_incarnation) &&
+            !indexed(c, s, &h, text))
+            return false;
+    }
+    return true;
+}
+
+/* ---- The probation buffer -------------------------------------------------------------------- */
+
+static bool buffer_in_order(const struct cm_probation *p, char *text)
+{
+    uint64_t live = 0, cells = 0;
+    MUST(p->used <= p->entries && (p->entries == 0 || p->next < p->entries),
+         "buffer: next %llu, used %llu of %llu entries", (llu)p->next, (llu)p->used,
+         (llu)p->entries);
+    for (uint64_t e = 0; e < p->entries; e++) {
+        live += p->entry[e].version & 1;
+        MUST(!p->entry[e].busy, "buffer: entry %llu is claimed, and nobody is at work", (llu)e);
+    }
+    for (uint64_t i = 0; p->entries > 0 && i < p->buckets * CM_PROBATION_WAYS; i++) {
+        const uint32_t e = p->cell[i];
+        MUST(e <= p->entries, "buffer: cell %llu names entry %u", (llu)i, e - 1);
+        MUST(e == 0 || (p->entry[e - 1].version & 1), "buffer: cell %llu leads to dead entry %u",
+             (llu)i, e - 1);
+        cells += e != 0;
+    }
+    MUST(cells == live, "buffer: %llu live entries, %llu cells", (llu)live, (llu)cells);
+    return true;
+}
+
+static bool pins_in_order(const struct cm_cache *c, char *text)
+{
+    uint64_t pinned = 0;
+    for (uint64_t s = 0; s < c->media.geo.slots; s++)
+        pinned += c->pins[s] & CM_PIN_COUNT;
+    for (uint64_t e = 0; e < c->probation.entries; e++)
+        pinned += c->probation.entry[e].pins;
+    MUST(pinned == c->pinned, "pins: %llu blocks are pinned, %llu are counted", (llu)pinned,
+         (llu)c->pinned);
+    return true;
+}
+
+bool cm_cache_in_order(struct cm_cache *c, char text[CM_INVARIANTS_TEXT])
+{
+    if (c->readonly) /* no file, no bracket, nothing is filled */
+        return true;
+    const bool lost = c->media_errors > 0 || c->policy.ring.end < c->policy.ring.slots;
+    return cm_policy_in_order(&c->policy, c->pins, lost, text, CM_INVARIANTS_TEXT) &&
+           files_in_order(c, text) && slots_in_order(c, text) &&
+           buffer_in_order(&c->probation, text) && pins_in_order(c, text);
+}
