@@ -17,8 +17,8 @@ and of 10 % of the pool, with one thread; for the curve it stays as large as it 
 NAME" or "FAIL NAME: why", and "N passed, N failed, N skipped" last. --traces DIR: more *.lct.xz;
 sizes of fewer than 64 slots, which no pool has, are left out. --quick takes p3 alone, leaves out
 half of the curves and half of their sizes, and grants what differs from run to run more. --tables
-prints what docs/policy.md has; --times N repeats each run and takes the worst (placement in the
-pool is random, so runs differ a little).
+prints the tables of docs/notes/policy-tables.md; --times N repeats each run and takes the worst
+(placement in the pool is random, so runs differ a little).
 """
 import argparse
 import concurrent.futures

@@ -9,7 +9,7 @@ Takes p3 and oltp (tests/policy/traces) through the library with "cachemax repla
 begun with an empty pool; without a probation buffer, and with one of 1 % of the pool. Of the hits
 in the second half that an empty pool loses, a clean close must keep 85 %, a crash 60 % (mean over
 all cases). --quick takes p3 alone. Prints "ok NAME" or "FAIL NAME: why", "N passed, N failed, N
-skipped" last; with --table also what docs/policy.md has.
+skipped" last; with --table also what docs/notes/policy-tables.md has.
 """
 import argparse
 import concurrent.futures

@@ -16,7 +16,8 @@ Wanted, where each block is scanned once, or again after more than the pool's si
 buffer, 80 % without one, and more than with those two. Where the scan comes again sooner, it is a
 new hot set, and all hits count: between the hot reads at most 8 (AUTO: 16) points fewer than with
 LRU or CLOCK, in one go 0.3 of theirs, for this is what resistance costs. Prints "ok NAME" or "FAIL
-NAME: why", "N passed, N failed, N skipped" last; with --table, instead, what docs/policy.md has.
+NAME: why", "N passed, N failed, N skipped" last; with --table, instead, the tables of
+docs/notes/policy-tables.md.
 """
 import argparse
 import concurrent.futures
