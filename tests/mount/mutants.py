@@ -546,7 +546,8 @@ def main():
     a.add_argument('--list', action='store_true', help='is the text of every row there?')
     a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1,
                    help='the scripts mostly wait')
-    a.add_argument('--markdown', action='store_true', help='print the table as in docs/mount.md')
+    a.add_argument('--markdown', action='store_true',
+                   help='print the table of docs/notes/mount-mutants.md')
     a.add_argument('build', nargs='?')
     o = a.parse_args()
     mutants = [m for m in MUTANTS if m.name.startswith(o.only or '')]
