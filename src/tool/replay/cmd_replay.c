@@ -33,10 +33,10 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
                       "of the pool: a share (0.1), blocks (5000) or bytes (64M)" },
     [REPLAY_SIZES] = { "sizes", 0, TOOL_NEEDS_ARG, "N,...", "several, a row each" },
     [REPLAY_POLICY] = { "policy", 'p', TOOL_NEEDS_ARG, "NAME",
-                        "only auto, s3r, lru or clock (default: all)" },
+                        "only auto, s3r, gclock, lru or clock (default: all)" },
     [REPLAY_WEAR_WEIGHT] = { "wear-weight", 0, TOOL_NEEDS_ARG, "N",
-                             "auto: a stored block costs N/1000 of a hit (default 20; 100 with a "
-                             "probation buffer)" },
+                             "auto: a stored block costs N/1000 of a hit (20; with --probation "
+                             "100)" },
     [REPLAY_CURVE] = { "curve", 'c', TOOL_NO_ARG, NULL,
                        "print what the library thinks of other sizes, too" },
     [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
@@ -535,32 +535,28 @@ const struct tool_command tool_replay = {
     .operand = "TRACE",
     .summary = "Replay a block trace: hit ratio for a pool of a given size",
     .help =
-        "TRACE is a file in the format LCTRACE1, plain or compressed with xz; cachemax(1) "
-        "describes\n"
-        "it. The library itself goes through it, in a pool in memory, and every byte of every hit\n"
-        "is compared with what it has to be: with each of its policies. Beside it stands what LRU "
-        "and CLOCK would have done with the same "
-        "number\n"
-        "of slots; those two are simulated.\n"
+        "TRACE is a file in the format LCTRACE1, plain or compressed with xz; cachemax(1)\n"
+        "describes it. The library itself replays it, in a pool in memory, once for each of its\n"
+        "policies. Every byte of every hit is compared with the expected one. The output also\n"
+        "shows what LRU and CLOCK would do with as many slots; those two are simulated.\n"
         "\n"
-        "N below 1.5 is a share of the different blocks that are read; else it is a number of\n"
-        "blocks, or with a unit (64M) the bytes of so many. The pool is the smallest with so many\n"
-        "slots; none has less than 64.\n"
+        "N below 1.5 is a share of the different blocks that are read. Otherwise it is a number\n"
+        "of blocks, or with a unit (64M) the bytes of so many. The pool is the smallest with so\n"
+        "many slots; no pool has less than 64.\n"
         "\n"
-        "Each block of a read counts once, as a hit or a miss, and a miss is offered to the "
-        "pool.\n"
+        "Each block of a read counts once, as a hit or a miss. A miss is offered to the pool.\n"
         "With --writes a write forgets its blocks and stores nothing.\n"
         "\n"
-        "--curve also prints which share the library, in a pool of that size, thinks that others "
-        "would\n"
-        "serve: what 'cachemax advise' says of a pool in use. With all policies it is auto's.\n"
+        "--curve also prints what share the library estimates for other sizes, as 'cachemax "
+        "advise'\n"
+        "does for a pool in use. With all policies it is the estimate of auto.\n"
         "\n"
-        "--restart-at 0.5 crash restarts the library when half of the trace is done, and counts\n"
-        "what comes after apart. HOW is one of:\n"
-        "  clean   the pool is closed and opened again\n"
-        "  crash   the pool is opened as a process leaves it that is killed\n"
-        "  cold    there is a new pool\n"
-        "  none    nothing happens, it is only counted\n"
+        "--restart-at 0.5 crash restarts the library after half of the trace, and also counts the\n"
+        "second half apart. HOW is one of:\n"
+        "  clean   closes the pool and opens it again\n"
+        "  crash   opens the pool as a killed process leaves it\n"
+        "  cold    starts with a new pool\n"
+        "  none    changes nothing, it is only counted\n"
         "\n"
         "Examples:\n"
         "  cachemax replay p3.lct.xz --size 0.1\n"
