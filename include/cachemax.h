@@ -2,27 +2,41 @@
  *
  * cachemax.h - a crash-proof, persistent block read cache in one file.
  *
- * CAVEATS FIRST
- *  - The cache speeds up reads. It never holds the only copy of anything: a pool may be deleted
- *    at any time when no process has it open, and every error of the cache is a miss, not a loss.
- *  - Whoever changes the origin must say so BEFORE the change (cm_write_begin, cm_truncate_begin)
- *    or, for changes made by others, as soon as they are known (cm_invalidate,
- *    cm_file_revalidate). A change nobody reports stays unseen until the file's validator is
- *    presented again (cm_file_open, cm_file_revalidate).
- *  - One process owns a pool at a time. After fork() only the parent may go on using it.
- *  - A hit is never wrong; whether the pool survives a power cut depends on the volume it lies
- *    on. cm_get_info() says which durability the pool really has.
+ * After reading this file you know every call: its parameters, units, errors, threads, and who owns
+ * the memory. docs/embedding.md shows how to use them together.
  *
- * THREADS   Any thread may call any function at any time, except that cm_close() must not run
- *           beside another call on the same cache, and cm_file_close() must not run beside
- *           another call that uses the same reference to that file.
- * BLOCKING  No function sleeps except on the short internal locks, unless it says so.
- * ERRORS    0 or a positive count / remark on success; a negative CM_E* otherwise. errno is
- *           neither used nor preserved. cm_strerror() names a code. Every function that takes a
+ * WORDS
+ *   origin     the slow files that are cached; a front end is the program that reads and writes
+ *              them
+ *   pool       one file on a fast volume; it holds copies of origin blocks in slots
+ *   hit, miss  a block that is in the pool, one that is not; a fill stores a block that was missed
+ *   bracket    begin and end around a change of the origin
+ *   validator  size, times and change counter of an origin file: proof that it is unchanged
+ *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached
+ *
+ * CAVEATS
+ * - The cache speeds up reads. It never holds the only copy of anything. A pool may be deleted
+ *   whenever no process has it open. Every error of the cache is a miss, not a loss.
+ * - A program that changes the origin must say so BEFORE the change (cm_write_begin,
+ *   cm_truncate_begin). If others change it, say so as soon as you know (cm_invalidate,
+ *   cm_file_revalidate). A change that nobody reports stays unseen until the file's validator is
+ *   presented again (cm_file_open, cm_file_revalidate).
+ * - One process owns a pool at a time. After fork() only the parent may use it further.
+ * - A hit is never wrong. Whether the pool survives a power cut depends on its volume:
+ *   cm_get_info() says which durability the pool really has.
+ *
+ * THREADS   Any thread may call any function at any time, with two exceptions. cm_close() must not
+ *           run at the same time as another call on the same cache. cm_file_close() must not run at
+ *           the same time as another call that uses the same reference to that file.
+ * BLOCKING  No function sleeps, except on the short internal locks and where its comment says so.
+ * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
+ *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
  *           name the other codes.
+ * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
+ *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
- * UNITS     Offsets, lengths and sizes are bytes; times are nanoseconds.
+ * UNITS     Offsets, lengths and sizes are bytes, times are nanoseconds.
  */
 #ifndef CACHEMAX_H
 #define CACHEMAX_H
@@ -50,13 +64,13 @@ extern "C" {
 #define CM_VERSION_MINOR 1
 #define CM_VERSION_PATCH 0
 
-/* Bytes in a block: the unit of caching. Misses start on a multiple of it. */
+/* Bytes in a block, the unit of caching. A miss starts at a multiple of it. */
 #define CM_BLOCK_SIZE 4096u
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
-/* X(name, value, text). Values are part of the ABI and never change or get reused; none will be
- * below -1000. */
+/* X(name, value, text). The values are part of the ABI: they never change and are never used again.
+ * None will be below -1000. */
 #define CM_ERROR_MAP(X)                                                                            \
     X(CM_EINVAL, -1, "invalid argument")                                                           \
     X(CM_ENOMEM, -2, "out of memory")                                                              \
@@ -97,9 +111,9 @@ enum cm_error {
 #undef CM_X
 };
 
-/* Text of an error code; "unknown error" for anything else. Never NULL; static storage. */
+/* Text of an error code, or "unknown error" for any other number. Never NULL. Static storage. */
 CM_API const char *cm_strerror(int code);
-/* Name of an error code, such as "CM_EOWNED"; "CM_?" for anything else. Static storage. */
+/* Name of an error code, such as "CM_EOWNED", or "CM_?" for any other number. Static storage. */
 CM_API const char *cm_errname(int code);
 /* Version of the library that is running, such as "0.1.0". Static storage. */
 CM_API const char *cm_version(void);
@@ -107,45 +121,49 @@ CM_API const char *cm_version(void);
 /* ---- Types --------------------------------------------------------------------------------- */
 
 typedef struct cm_cache cm_cache; /* an open pool */
-typedef struct cm_file cm_file;   /* an attached origin file; one object per id, counted */
+typedef struct cm_file cm_file;   /* an attached origin file; one object per id, with a reference
+                                   * count */
 
-/* 128-bit identity of an origin file, chosen by the front end (volume + inode + generation on
- * POSIX, volume + FileId128 on Windows; see cm_identify). It must never stand for two files at
- * once; a reused id is caught by the validator. All zero is not a valid id. */
+/* 128-bit identity of an origin file. The front end chooses it: volume + inode + generation on
+ * POSIX, volume + FileId128 on Windows (cm_identify). One id must never stand for two files at the
+ * same time. If an id is used again for a later file, the validator shows that. All zero is not a
+ * valid id. */
 typedef struct cm_file_id {
     uint64_t hi, lo;
 } cm_file_id;
 
-/* What proves that an origin file is unchanged. Equal means all of size, mtime, ctime and change
- * are equal. `racy`: CM_RACY_* or 0; a validator that is racy never matches at attach. `taken_at`:
- * cm_now() from BEFORE the attributes were read. A validator proves nothing when it was taken
- * before the pool was opened, before a bracket of the file ended, before the file was forgotten, or
- * before another validator that was accepted for it. Of files that are not attached the library
- * remembers these moments in groups (4096 of them): such an event of another file counts, too, if
- * the two share one. So take validators right before you use them. */
+/* Proof that an origin file is unchanged. Two validators are equal if size, mtime, ctime and change
+ * are all equal.
+ * `racy`: CM_RACY_* or 0. A racy validator never matches when a file is attached.
+ * `taken_at`: cm_now() from BEFORE the attributes were read.
+ * A validator proves nothing if it was taken before one of these events: the pool was opened; a
+ * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
+ * For files that are not attached the library remembers these moments in 4096 groups, so an event
+ * of another file in the same group counts, too. So take a validator right before you use it. */
 enum {
-    CM_RACY_TIMES = 1u << 0,  /* a timestamp was so fresh that a second change could hide behind the
-                               * same value: soon a new validator will not be racy */
-    CM_RACY_WRITER = 1u << 1, /* somebody had the file open for writing or mapped writable, or that
-                               * could not be found out: his writes may show late or not at all */
-    CM_RACY_VOLUME = 1u << 2  /* after a restart nothing may tell the file from another one of its
-                               * size and times: it stays so on this volume */
+    CM_RACY_TIMES = 1u << 0,  /* A timestamp is so fresh that a second change could have the same
+                               * value. A new validator will not be racy soon. */
+    CM_RACY_WRITER = 1u << 1, /* Somebody has the file open for writing or mapped writable, or that
+                               * could not be found out. Such writes may change the times late or
+                               * not at all. */
+    CM_RACY_VOLUME = 1u << 2  /* After a restart another file with the same size and times could not
+                               * be told apart. This does not change on this volume. */
 };
 typedef struct cm_validator {
     uint64_t size;
     int64_t mtime_ns;
     int64_t ctime_ns;
-    uint64_t change; /* change counter of the file system, 0 where there is none */
+    uint64_t change; /* change counter of the file system, 0 if it has none */
     uint64_t taken_at;
     uint32_t racy;
     uint32_t reserved; /* 0 */
 } cm_validator;
 
-/* Durability of a pool, see cm_info.durability. */
+/* Durability of a pool: cm_info.durability. */
 enum cm_durability {
-    CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost with the OS */
-    CM_DURABILITY_PAGECACHE = 2, /* warm after a process crash or a close, not an OS crash */
-    CM_DURABILITY_DAX = 3        /* warm after a power cut; stores are flushed by the CPU */
+    CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost when the system stops */
+    CM_DURABILITY_PAGECACHE = 2, /* survives a process crash and a close, not an OS crash */
+    CM_DURABILITY_DAX = 3        /* survives a power cut; the CPU flushes the stores */
 };
 
 enum cm_mode {
@@ -157,52 +175,56 @@ enum cm_mode {
 enum cm_verify {
     CM_VERIFY_FIRST_HIT = 0, /* checksum a slot on its first hit after open (default) */
     CM_VERIFY_ALWAYS = 1,    /* checksum on every hit */
-    CM_VERIFY_NEVER = 2 /* trust the media; gives up "right bytes or a miss" on damaged media */
+    CM_VERIFY_NEVER = 2      /* trust the media: on damaged media a hit may then be wrong */
 };
 
-/* Which blocks stay (docs/policy.md). */
+/* Which blocks stay in the pool (docs/policy.md). */
 enum cm_policy {
-    CM_POLICY_AUTO = 0,  /* S3R, with the rule of several that serves a sample of the blocks best */
-    CM_POLICY_S3R = 1,   /* with one rule always: blocks that come once leave first */
-    CM_POLICY_GCLOCK = 2 /* CLOCK with counts of two bits: every block is stored when it comes, and
-                          * there is no probation buffer, whatever probation_bytes says */
+    CM_POLICY_AUTO = 0,  /* S3R; simulations on a sample of the blocks choose the best of several
+                          * rules */
+    CM_POLICY_S3R = 1,   /* S3R with one rule: blocks that are read once leave first */
+    CM_POLICY_GCLOCK = 2 /* CLOCK with counts of two bits: every block is stored on its first read.
+                          * There is no probation buffer, whatever probation_bytes says */
 };
 
-/* Name of a policy, such as "s3r"; NULL: there is none with this number. They are numbered from 0
- * on without a gap. Static storage. */
+/* Name of a policy, such as "s3r", or NULL if no policy has this number. The numbers start at 0 and
+ * have no gaps. Static storage. */
 CM_API const char *cm_policy_name(int policy);
 
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
-/* Callbacks. All of them must return, but the origin's (cm_origin_read_fn) and cm_check's progress,
- * in which, on POSIX, the thread may also end or a C++ exception be thrown. None may be left by
- * longjmp(). A thread that pthread_cancel() was called for ends in these two or outside of the
- * library, not in it: its other calls and callbacks come to their end first. (Asynchronous
- * cancellation is not supported.) */
+/* Callbacks. All of them must return, with two exceptions: on POSIX a thread may end, or throw a
+ * C++ exception, in the origin's read (cm_origin_read_fn) and in the progress of cm_check(). No
+ * callback may be left by longjmp(). A thread that is cancelled with pthread_cancel() ends in these
+ * two callbacks or outside of the library. Its other calls and callbacks finish first. Asynchronous
+ * cancellation is not supported. The pointers `ctx` are passed on unchanged; the library never
+ * follows them. */
 
-/* Called with one complete line without newline; `text` is valid during the call only. Must be
- * safe to call from any thread. */
+/* Gets one complete line without a newline. `level` is an enum cm_log_level. `text` is valid during
+ * the call only. Any thread may call it, also several at once. */
 typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
-/* Must return zeroed memory aligned to 64 bytes, at an address below 2^48 (handles use the bits
- * above), or NULL. Large requests (one to eight bytes a slot) must be lazily zeroed, or opening a
- * large pool takes time in proportion to its size. */
+/* Memory for the library. alloc must return zeroed memory aligned to 64 bytes at an address below
+ * 2^48 (handles use the bits above), or NULL. Large requests (one to eight bytes per slot) must be
+ * zeroed lazily; otherwise the time to open a pool grows with its size. free gets the same size
+ * again. Any thread may call them. */
 typedef void *(*cm_alloc_fn)(void *ctx, size_t bytes);
 typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
 
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
-    CM_CREATE_SPARSE = 1u << 0 /* do not preallocate: a full volume then turns fills into misses */
+    CM_CREATE_SPARSE = 1u << 0 /* do not preallocate: if the volume fills up, fills become misses */
 };
 
 typedef struct cm_create_options {
     uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT */
     uint32_t flags;       /* CM_CREATE_* */
-    uint64_t size;        /* of the pool file in bytes; a multiple of 4096 */
-    uint64_t max_files;   /* that are to find a record in the file table, attached or remembered
-                           * (the table gets one for eight more); 0: one for every 16 slots */
-    /* Called about once per 64 MiB preallocated with bytes done and total; return nonzero to
-     * cancel (the file is removed, CM_EBUSY is returned). May be NULL. */
+    uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
+    uint64_t max_files;   /* how many files, attached or remembered, find a record in the file table
+                           * (the table gets one more for every eight); 0: one for every 16 slots */
+    /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
+     * value other than 0 cancels: the file is removed, and cm_create() returns CM_EBUSY. May be
+     * NULL. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *progress_ctx;
     cm_log_fn log; /* may be NULL */
@@ -224,27 +246,30 @@ static inline cm_create_options cm_create_options_init_(void)
     }
 #endif
 
-/* Smallest pool that cm_create() accepts (64 slots) and the largest, in bytes. */
+/* Sizes in bytes of the smallest pool that cm_create() accepts (64 slots), and of the largest. */
 CM_API uint64_t cm_pool_size_min(void);
 CM_API uint64_t cm_pool_size_max(void);
 
-/* Makes a pool file at `path`, which must not exist, readable and writable by its owner only
- * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns. It has its name
- * when it is done: until then `path` does not exist, and may be taken by somebody else (CM_EEXIST).
- * On any error nothing is left behind. If the process is killed, nothing either, or, on a file
- * system without files that have no name, a file `path`.cachemax-new: the next call removes what
- * has that name and is not in use. Blocks for the time the volume needs to allocate `size` bytes.
- * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
- * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory
- * missing) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM CM_EIO CM_EBUSY (cancelled). */
+/* Makes a pool file at `path`, which must not exist. Only its owner may read and write it (mode
+ * 0600). It is preallocated, except with CM_CREATE_SPARSE. It is durable when the call returns. The
+ * file gets its name when it is complete. Until then `path` does not exist, and somebody else may
+ * take the name (CM_EEXIST). After an error nothing is left behind. If the process is killed,
+ * nothing is left either, except on file systems without unnamed files: there a file
+ * `path`.cachemax-new may stay. The next call removes it if it is not in use.
+ * Blocks for the time that the volume needs to allocate `size` bytes. A fault guard as in cm_open()
+ * exists while the call runs, so its handlers are installed.
+ * CM_EINVAL (path or opts is NULL, an option is wrong) CM_EPOOLSIZE (also: more than the file
+ * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
+ * CM_EIO CM_EBUSY (cancelled). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 enum {
-    CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
-    CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
+    CM_OPEN_READONLY = 1u << 0, /* change nothing: only cm_check, cm_get_info and cm_stats work */
+    CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless the CPU can make stores durable */
     CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
-                                    * Neither handlers nor signal masks are touched for it */
-    CM_OPEN_ANY_OWNER = 1u << 3 /* a pool that others own or may write, too: serves their bytes */
+                                    * Handlers and signal masks are not touched for it */
+    CM_OPEN_ANY_OWNER = 1u << 3 /* also open a pool that others own or may write: they decide what
+                                 * is read through it */
 };
 
 #define CM_PROBATION_DEFAULT UINT64_MAX
@@ -253,26 +278,26 @@ typedef struct cm_options {
     uint32_t struct_size; /* set by CM_OPTIONS_INIT */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
-    /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
+    /* Only for cm_open_memory: enum cm_durability. 0: CM_DURABILITY_VOLATILE */
     uint32_t memory_durability;
-    /* Bytes a second that may be stored in the pool, metadata aside; 0: no limit. What a second
-     * allows may come at once, and 64 KiB more. */
+    /* Bytes per second that may be stored in the pool, without metadata. 0: no limit. The amount of
+     * one second may come at once, and 64 KiB more. */
     uint64_t fill_rate_limit;
-    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages */
+    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages; set both or none */
     cm_free_fn free;
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
-     * before they cost a write to the pool; what waits there is lost in a crash. While the pool has
-     * slots that were never used, every block that leaves the buffer is stored, wanted again or
-     * not; cm_close() stores what still waits, where there is room. 0: no such buffer.
-     * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
+    /* Bytes of DRAM for blocks that were read once. They wait there until they are read again, and
+     * cost no write to the pool until then. A crash loses what waits there. While the pool has
+     * slots that were never used, every block that leaves the buffer is stored. cm_close() stores
+     * the blocks that still wait, as far as there is room. 0: no buffer. CM_PROBATION_DEFAULT: 1 %
+     * of the pool, at least 256 KiB, at most 256 MiB. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
-    /* CM_POLICY_AUTO: what storing a block is held to cost, in thousandths of a hit; more wears the
-     * pool less and serves less. 0: the default, 100 with a probation buffer and 20 without one;
-     * 1000 at most. */
+    /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
+     * the pool less and serves fewer hits. At most 1000. 0: the default, 100 with a probation
+     * buffer and 20 without one. */
     uint32_t wear_weight;
     uint64_t reserved[2]; /* 0 */
 } cm_options;
@@ -292,80 +317,88 @@ static inline cm_options cm_options_init_(void)
     }
 #endif
 
-/* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
- * Who can write a pool decides what its files hold. So the pool must belong to the effective user
- * or to root, and nobody else may write it; the same of every directory on the way from the root,
- * where others may write with the sticky bit only, and of the owners of symbolic links. Else:
- * CM_EUNTRUSTED, and a log line says what is wrong. Not asked with CM_OPEN_READONLY, which serves
- * nothing, nor with CM_OPEN_ANY_OWNER. (Windows: not asked so far; docs/security.md.)
- * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close().
- * After an OS crash a pool on a volume without DAX empties itself (a log line and
- * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard: handlers
- * of SIGBUS and SIGSEGV (Windows: a vectored handler) that turn a damaged page of a pool into a
- * miss and pass on everything else. A thread that blocks these signals would be ended by the
- * kernel, so the first call of every thread, and cm_open, unblocks them there; block them no more.
+/* Opens a pool and becomes its only owner. Takes constant time, whatever the pool's size.
+ * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close(). The
+ * callbacks and contexts in `opts` must stay valid until then.
+ * TRUST  Whoever can write a pool decides what is read through it. So the pool must belong to the
+ * effective user or to root, and nobody else may write it. The same holds for every directory on
+ * the path from the root, where others may write only if it has the sticky bit, and for the owners
+ * of symbolic links. Otherwise the result is CM_EUNTRUSTED, and a log line says why. This is not
+ * checked with CM_OPEN_READONLY, which serves nothing, nor with CM_OPEN_ANY_OWNER, nor so far on
+ * Windows (docs/security.md).
+ * CRASHES  After a crash of the system a pool on a volume without DAX empties itself; a log line
+ * and cm_info.emptied say so. Without DAX the pool is also emptied if the volume fails to sync what
+ * the last owner wrote. If nothing can be synced, the pool is void (CM_EIO, a log line): delete it
+ * and make a new one.
+ * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
+ * a pool into a miss. They pass on everything else. At most 64 pools with a fault guard can be open
+ * in a process. The kernel would kill a thread that blocks these signals, so cm_open() and the
+ * first call of every thread unblock them there. Do not block them again.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
  * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or
- * the 65th guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a
- * volume that fails to sync what the last owner wrote empties the pool, too; if nothing can be
- * synced the pool is void (CM_EIO, a log line): delete it and create it anew. */
+ * the 65th pool with a guard) CM_EIO (also: one of the two superblocks cannot be written). */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
-/* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).
- * `base` must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes; the caller
- * keeps it mapped until cm_close() and sees to it that nobody else opens it.
- * Errors as cm_open(), without those of files; who may write the memory is the caller's business.
- */
+/* Opens a pool in memory that the caller has mapped (a driver, /dev/dax, CXL memory, tests). `base`
+ * must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes. The caller keeps it
+ * mapped until cm_close(), and makes sure that nobody else opens it or may write it. `opts` and
+ * `cache` as in cm_open(). Errors as cm_open(), without those of files. */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
-/* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`.
- * CM_EINVAL CM_EPOOLSIZE CM_EIO. */
+/* Formats a pool in memory: writes what cm_create() writes to a file. `size` of opts must be 0 or
+ * `bytes`. CM_EINVAL (also: base is not aligned to 4096) CM_EPOOLSIZE CM_EIO. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
-/* Closes the pool and leaves it clean. All files are detached by it. After 0, CM_EIO or
- * CM_ETRUNCATED the cache and all its cm_file pointers are gone: using them again is undefined.
- * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
- * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty.
- * CM_ETRUNCATED: the pool file became smaller while it was open (said to the log when it was
- * noticed); it is closed, and empty or no pool any more. Delete it and make it anew. */
+/* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
+ * 0, CM_EIO or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use them again
+ * (undefined behaviour).
+ * CM_EBUSY: pins, brackets or reads are still in use; nothing was closed.
+ * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
+ * next open.
+ * CM_ETRUNCATED: the pool file became smaller while it was open (a log line said so when it was
+ * noticed). It is closed, and it is empty or no pool any more. Delete it and make a new one. */
 CM_API int cm_close(cm_cache *cache);
 
-/* Current mode is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget act in every mode.
- * CM_EINVAL for an unknown mode. */
+/* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget
+ * work in every mode. CM_EINVAL (unknown mode) CM_EREADONLY. */
 CM_API int cm_set_mode(cm_cache *cache, int mode);
 
-/* Monotonic clock of the library, for cm_validator.taken_at. */
+/* Monotonic clock of the library in nanoseconds, for cm_validator.taken_at. */
 CM_API uint64_t cm_now(void);
 
-/* Derives id and validator of an open origin file from the operating system. `os_file` is a
- * POSIX file descriptor or a Windows HANDLE. On Linux the id is a 128-bit hash of volume, inode
- * number and inode generation, the validator comes from fstat. What stands for the volume is the
- * same after a restart, and differs between copies of one volume: the file system's id and what its
- * disk says of itself; the subvolume (btrfs), the layers (overlayfs), type and source of the mount
- * (network). Where two mounted volumes say the same, the first that this process identified a file
- * of has the ids; the other one's files are CM_ECLONE until the first is gone.
- * On FUSE nobody knows how the server numbers its files the next time. So an id is good for this
- * one mounted file system (wherever it is bound to) and as long as the kernel remembers the file,
- * whose handle counts beside its inode number: all files are cold after a remount, unless the
- * volume is named (volume_id below). CM_ECLONE where the kernel tells nothing of the mount (no
- * sysfs, before Linux 6.8) or of the file.
- * On overlayfs the inode numbers are those of the layers. Unless the volume is named, files are
- * CM_ECLONE where the kernel does not say which layer has the file (before Linux 6.5) or where that
- * layer has no numbers of its own that last: btrfs (its subvolumes), FUSE, images without a UUID.
- * Some file systems tell too little for a restart; files there are CM_RACY_VOLUME: vfat and exfat,
- * which number files as they are looked up; and images without an identity of their own (squashfs,
- * iso9660, udf, erofs, cramfs, romfs), where the next image may have the same numbers and times,
- * unless the volume is named: name it after what is in it.
- * On Windows the id is a hash of volume and 128-bit file id, the validator size, times and the
- * file's number in the volume's change journal (without a journal: its time of birth).
- * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
- * found out by denying it for a moment: on Linux with a read lease, which takes a local file system
- * (not overlayfs, whose leases miss mappings) and the file's owner or CAP_LEASE, on Windows with an
- * open that does not share writing. Where that cannot be had the answer is CM_RACY_WRITER. Who
- * opens the file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK)
- * and gets a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not
- * asked for: cm_identify_with(). The first call for a mount reads /proc and /sys. CM_EINVAL (NULL,
- * not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system does not say
- * what it is, and no volume_id is given) CM_ENOMEM CM_ECLONE. */
+/* Asks the operating system for the id and the validator of an open origin file. `os_file` is a
+ * POSIX file descriptor or a Windows HANDLE. *id and *validator are valid on success only. The
+ * first call for a mount reads /proc and /sys.
+ * LINUX  The id is a 128-bit hash of volume, inode number and inode generation. The validator comes
+ * from fstat. The identity of the volume is the same after a restart, and differs between copies of
+ * one volume. It consists of the file system's id and the identity of its disk; for btrfs the
+ * subvolume; for overlayfs the layers; for network file systems type and source of the mount. If
+ * two mounted volumes have the same identity, the ids belong to the first one of which this process
+ * identified a file. Files of the other one give CM_ECLONE until the first one is gone.
+ * FUSE  Nobody knows how the server will number its files the next time. So an id is valid for this
+ * one mounted file system (wherever it is bound to), and while the kernel remembers the file; its
+ * handle is part of the id. All files are cold after a remount, unless the volume has a name
+ * (volume_id below). CM_ECLONE if the kernel tells nothing about the mount (no sysfs, before Linux
+ * 6.8) or about the file.
+ * OVERLAYFS  The inode numbers are those of the layers. Unless the volume has a name, files give
+ * CM_ECLONE in two cases: the kernel does not say which layer has the file (before Linux 6.5), or
+ * that layer has no lasting numbers of its own: btrfs (its subvolumes), FUSE, images without a
+ * UUID.
+ * CM_RACY_VOLUME  Some file systems tell too little for a restart. vfat and exfat number files as
+ * they are looked up. Images without an identity of their own (squashfs, iso9660, udf, erofs,
+ * cramfs, romfs) may have the same numbers and times as the next image, unless the volume has a
+ * name: name it after its content.
+ * WINDOWS  The id is a hash of the volume and the 128-bit file id. The validator has size, times
+ * and the file's number in the volume's change journal, or its time of birth if there is no
+ * journal.
+ * CM_RACY_WRITER  To find out whether somebody has the file open for writing (this process counts,
+ * too), the call denies writing for a moment. On Linux it takes a read lease. That works on a local
+ * file system, but not on overlayfs, whose leases miss mappings; and only for the file's owner or
+ * with CAP_LEASE. On Windows it opens the file without sharing writes. If this is not possible, the
+ * result is CM_RACY_WRITER. A program that opens the file for writing in these microseconds waits
+ * on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a sharing violation on Windows. For a file that
+ * will be attached as CM_SOLE_WRITER this can be left out: cm_identify_with().
+ * CM_EINVAL (NULL, not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system
+ * does not say what it is, and there is no volume_id) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {
@@ -376,11 +409,12 @@ enum {
 typedef struct cm_identify_options {
     uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT */
     uint32_t flags;       /* CM_IDENTIFY_* */
-    /* Names the volume the file is on, instead of what the system says of it; NULL: ask the
-     * system. Nobody checks then that no other volume is called the same. The caller vouches that
-     * inode numbers on it are unique and stay the same: a FUSE server that gives one number to two
-     * files, or another file's number after a remount, makes the cache serve the wrong file. Right
-     * for a server that passes on the numbers of one device. Not "". */
+    /* A name for the file's volume. It replaces the identity that the system reports. NULL: ask the
+     * system. "" is not valid. Nobody checks that no other volume has the same name. The caller
+     * guarantees that inode numbers on the volume are unique and stable. If a FUSE server gives one
+     * number to two files, or another file's number after a remount, the cache serves the wrong
+     * file. A name is right for a server that passes on the numbers of one device. The string is
+     * used during the call only. */
     const char *volume_id;
     uint64_t reserved[2]; /* 0 */
 } cm_identify_options;
@@ -398,74 +432,84 @@ static inline cm_identify_options cm_identify_options_init_(void)
         .struct_size = sizeof(cm_identify_options)                                                 \
     }
 #endif
-/* The same with options; `opts` may be NULL. Errors as cm_identify(). */
+/* The same with options. `opts` may be NULL. Errors as cm_identify(), and CM_EINVAL for wrong
+ * options. */
 CM_API int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_id *id,
                             cm_validator *validator);
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* validator->size of a validator that knows no size: the file starts cold. */
+/* cm_validator.size if the size is not known: the file starts cold. */
 #define CM_SIZE_UNKNOWN UINT64_MAX
 
 enum {
     CM_SOLE_WRITER = 1u << 0,    /* nobody else writes the origin while the file is attached */
-    CM_ORIGIN_VOLATILE = 1u << 1 /* it can lose power or connection alone: unsynced means lost */
+    CM_ORIGIN_VOLATILE = 1u << 1 /* the origin can lose power or connection by itself: unsynced
+                                  * writes are then lost */
 };
 
-/* Attaches an origin file. One handle per id: a second open returns the same one and treats
- * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
- * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
- * `validator` NULL: the file is new at its first attach, and a second open asks nothing. Of size
- * CM_SIZE_UNKNOWN: the same, but a second open compares what else is in the two validators, unless
- * all of it is 0. `flags`: CM_SOLE_WRITER holds until a second open comes without it.
+/* Attaches an origin file. *file is set on success; release it with cm_file_close(). There is one
+ * handle per id: a second open returns the same handle and adds a reference. It treats the
+ * validator as cm_file_revalidate() does. Blocks cached earlier are kept if three conditions hold:
+ * the validator equals the recorded one, neither of them is racy, and no unsynced write was lost in
+ * a crash.
+ * `validator`: NULL means that the file is new at its first attach; a second open then checks
+ * nothing. With size CM_SIZE_UNKNOWN the file is new, too, but a second open compares the other
+ * fields of the two validators, unless all of them are 0.
+ * `flags`: CM_SOLE_WRITER holds until a second open comes without it. CM_ORIGIN_VOLATILE.
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
- * proves nothing (see cm_validator.taken_at). A file that was not open starts cold and of unknown
- * size then, and its blocks of earlier sessions are forgotten for good. So take the validator after
- * cm_open(). Take a new one now and present it with cm_file_revalidate().
- * CM_EINVAL (also: taken_at is later than cm_now()) CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED
- * CM_ECALLBACK CM_EFORGET. */
+ * proves nothing (see cm_validator.taken_at). If the file was not open, it then starts cold and
+ * with unknown size, and its blocks of earlier sessions are forgotten for good. So take the
+ * validator after cm_open(). After CM_IGNORED take a new one and present it with
+ * cm_file_revalidate().
+ * CM_EINVAL (also: taken_at is later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
-/* Presents the origin's current validator. Unchanged: 0. Changed by somebody else, or (unless
- * CM_SOLE_WRITER) one of the two racy, which hides changes: everything cached of the file is
- * forgotten, 0. Own writes of a CM_SOLE_WRITER that no validator was
- * adopted for: adopted. CM_IGNORED: a bracket was open at or after validator->taken_at, so it
- * proves nothing; take it again later.
- * CM_EINVAL CM_EHANDLE CM_EFORGET. */
+/* Presents the origin's current validator, which must have a size. Returns 0 or CM_IGNORED.
+ * 0: if the file is unchanged, its blocks are kept. If somebody else changed it, everything cached
+ * of the file is forgotten. The same happens if one of the two validators is racy, because that
+ * hides changes, but not for a CM_SOLE_WRITER. If a CM_SOLE_WRITER made own writes for which no
+ * validator was adopted yet, this one is adopted.
+ * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
+ * Take it again later.
+ * CM_EINVAL CM_EFORGET. */
 CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
 #define CM_IGNORED 2
 
 enum cm_advice {
     CM_ADVISE_NORMAL = 0,
-    CM_ADVISE_SEQUENTIAL = 1, /* widen origin reads at once */
-    CM_ADVISE_NOREUSE = 2,    /* serve hits, store no fills of this file */
-    CM_ADVISE_KEEP = 3        /* blocks filled from now on count as used often */
+    CM_ADVISE_SEQUENTIAL = 1, /* read more of the origin at once */
+    CM_ADVISE_NOREUSE = 2,    /* serve hits, but store no fills of this file */
+    CM_ADVISE_KEEP = 3        /* blocks that are filled from now on count as used often */
 };
-/* Holds for the file until the next advice or its last cm_file_close().
- * CM_EINVAL: unknown advice. */
+/* How the file will be read: enum cm_advice. It holds until the next advice or the last
+ * cm_file_close() of the file. CM_EINVAL: unknown advice. */
 CM_API int cm_file_advise(cm_file *file, int advice);
 
 typedef struct cm_file_info {
     cm_file_id id;
     uint64_t incarnation;
     uint64_t size;           /* adopted size, or CM_SIZE_UNKNOWN */
-    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file */
-    uint32_t racy;           /* 1: revalidate once more, or the file is cold at the next attach */
+    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file's
+                              * blocks */
+    uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
     uint32_t kept;           /* 1: blocks of an earlier session were kept at attach */
-    uint32_t brackets;       /* open now */
-    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache in this boot */
-    uint32_t want_validator; /* 1: own writes moved the validator and none was adopted */
+    uint32_t brackets;       /* that are open now */
+    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache until the next
+                              * boot */
+    uint32_t want_validator; /* 1: own writes changed the file, and no validator was adopted for
+                              * them */
 } cm_file_info;
-/* CM_EINVAL: info is NULL. */
+/* Fills in *info. CM_EINVAL: info is NULL. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
-/* Ends every open bracket of the file whose owner is gone, and forgets the file's blocks.
- * CM_EHANDLE CM_EFORGET. */
+/* Ends all open brackets of the file, and forgets its blocks. Use it if the owners of these
+ * brackets are gone. CM_EFORGET. */
 CM_API int cm_file_abort(cm_file *file);
 
-/* Drops one reference. CM_EBUSY: it is the last one and brackets are open (cm_file_abort). After
- * the last one every call on the handle returns CM_EHANDLE, for as long as the cache is open. */
+/* Drops one reference. After the last one every call on the handle returns CM_EHANDLE, as long as
+ * the cache is open. CM_EBUSY: it is the last reference and brackets are open (cm_file_abort). */
 CM_API int cm_file_close(cm_file *file);
 
 /* ---- Reading ------------------------------------------------------------------------------- */
@@ -473,38 +517,41 @@ CM_API int cm_file_close(cm_file *file);
 #define CM_MISS_STRIPES 8u
 
 enum {
-    CM_MISS_EOF = 1u << 0,   /* the adopted size ends the request: nothing more to read */
-    CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: it would be refused */
+    CM_MISS_EOF = 1u << 0,   /* the request reaches the end of the file (the adopted size): there is
+                              * nothing more to read */
+    CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: the fill would be
+                              * refused */
 };
 
-/* The first absent run of a read, and the right to fill it: hand it to cm_fill() unchanged.
- * Plain data, owned by the caller, no release needed. */
+/* The first absent run of a read, and the right to fill it. Pass it to cm_fill() unchanged. Plain
+ * data, owned by the caller; it needs no release. */
 typedef struct cm_miss {
-    uint64_t offset; /* of the run, a multiple of CM_BLOCK_SIZE */
+    uint64_t offset; /* where the run begins, a multiple of CM_BLOCK_SIZE */
     uint64_t len;    /* 0: nothing is missing */
     uint32_t flags;  /* CM_MISS_* */
     uint32_t reserved;
     uint64_t opaque[3 + CM_MISS_STRIPES]; /* file, incarnation, tickets */
 } cm_miss;
 
-/* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes.
- * When that is less than len, *miss is the first absent run: its offset is block-aligned, at or
- * before offset + the returned length. With CM_MISS_EOF and len 0 the file ends there.
- * Bytes of buf past the returned length are unspecified: zeros or what was there before, never
- * bytes of another block; while the call runs they may be, so buf must not be memory that others
- * read who may not see the other files. Takes no lock, never blocks.
- * `miss` may be NULL (then nothing can be filled).
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
+/* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes. If that
+ * is less than len, *miss is the first absent run. Its offset is a multiple of CM_BLOCK_SIZE, at or
+ * before offset + the returned length. With CM_MISS_EOF and miss->len 0 the file ends there. `miss`
+ * may be NULL; then nothing can be filled.
+ * The content of buf after the returned length is not specified: zeros or the old content, never
+ * bytes of another block. While the call runs it may be bytes of another block. So buf must not be
+ * memory that a program can read which may not see the other files. Takes no lock, never blocks.
+ * CM_EINVAL (buf is NULL) CM_ERANGE. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
 
-/* cm_read() for who turns to cm_read_through() unless all of it is cached, such as a thread that
- * must not wait for the origin: returns len, or fewer where the adopted size ends the file, or
- * CM_EABSENT. What is missing, and what of it is cached, is not counted then: cm_read_through()
- * will.
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
+/* Reads all or nothing, for a thread that must not wait for the origin. Returns len, or less if the
+ * adopted size ends the file, or CM_EABSENT if not all of it is cached. After CM_EABSENT call
+ * cm_read_through() from a thread that may wait. The call does not count the misses, nor the part
+ * that is cached: cm_read_through() will count them.
+ * CM_EINVAL (buf is NULL) CM_ERANGE CM_EABSENT. */
 CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len);
 
-/* One piece of a cm_read_many(). `result`: bytes copied or a negative CM_E*. */
+/* One piece of a cm_read_many(). `result` is set by the call: bytes copied or a negative CM_E*. The
+ * other fields are as the parameters of cm_read(). */
 typedef struct cm_read_vec {
     uint64_t offset;
     void *buf;
@@ -512,48 +559,52 @@ typedef struct cm_read_vec {
     int64_t result;
     cm_miss *miss; /* may be NULL */
 } cm_read_vec;
-/* As n times cm_read(), but faster: scattered pieces wait for memory side by side. Returns how many
- * were served whole, or a negative CM_E*; what is wrong with one piece is said in its result. */
+/* Does the same as n calls of cm_read(), but faster: scattered pieces wait for memory at the same
+ * time. Returns how many pieces were served whole. An error of one piece is in its result.
+ * CM_EINVAL: v is NULL. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
-/* Why a fill was not stored: positive results of cm_fill(), the first reason met. */
+/* Why a fill was not stored: positive results of cm_fill(). It is the first reason met. */
 enum cm_not_stored {
-    CM_NOT_STORED_STALE = 1,   /* a write came between miss and fill, or is going on */
+    CM_NOT_STORED_STALE = 1,   /* a write came between miss and fill, or is open now */
     CM_NOT_STORED_PRESENT = 2, /* the block is cached already */
-    CM_NOT_STORED_BUSY = 3,    /* every slot looked at was pinned or in use */
+    CM_NOT_STORED_BUSY = 3,    /* every slot that was tried was pinned or in use */
     CM_NOT_STORED_FULL = 4,    /* no place in the index */
     CM_NOT_STORED_MODE = 5,    /* CM_FREEZE or CM_BYPASS, or the file is bypassed */
     CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds
-                                  back what comes for the first time */
-    CM_NOT_STORED_MEDIA = 7    /* the pool could not be written there */
+                                * back blocks that come for the first time */
+    CM_NOT_STORED_MEDIA = 7    /* the pool could not be written at that place */
 };
-#define CM_FILL_EOF 1u /* data ends where the origin ends, possibly in the middle of a block */
+#define CM_FILL_EOF 1u /* the data ends at the end of the origin, which may be inside a block */
 
-/* Offers data read from the origin AFTER the miss was handed out. `data` begins at miss->offset;
- * len <= miss->len rounded up to a block; only with CM_FILL_EOF may it end inside a block.
- * 0: every block is stored (durable on DAX) or, where there is a probation buffer, waits in it.
- * Positive: enum cm_not_stored, others may be stored. Nobody may change `data` during the call:
- * what is stored is what others read. CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss)
- * CM_EFOREIGN. */
+/* Offers data that was read from the origin AFTER the miss was returned. `data` begins at
+ * miss->offset. `len` is at most miss->len rounded up to a block. Only with CM_FILL_EOF may it end
+ * inside a block. Nobody may change `data` during the call, because others read what is stored.
+ * Returns 0 if every block is stored (durable on DAX) or waits in the probation buffer. A positive
+ * result is an enum cm_not_stored: at least one block was not stored, others may be.
+ * CM_EINVAL CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
-/* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
- * error of the caller's own, which cm_read_through() returns unchanged: one below -1000 cannot be
- * taken for the library's. off, len and buf are multiples of 4096, so that an O_DIRECT descriptor
- * works. No lock is held; it must not call back into the same cache. Returning more than len is
- * CM_EINVAL, and nothing is stored. If its thread ends in it (cancelled, pthread_exit) or an
- * exception leaves it, nothing is stored and those who waited for the read go to the origin
- * themselves; one that never returns keeps them waiting. Windows: it must return. */
+/* Reads `len` bytes of the origin at `off` into `buf`. Returns the bytes read, or a negative error.
+ * The count is less than len only at the end of the file. cm_read_through() returns a negative
+ * error unchanged; use values below -1000, because the library's own are never below that. off, len
+ * and buf are multiples of 4096, so an O_DIRECT descriptor works. No lock is held. The callback
+ * must not call back into the same cache. If it returns more than len, the result is CM_EINVAL, and
+ * nothing is stored.
+ * If its thread ends in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored,
+ * and the threads that waited for the read go to the origin themselves. If it never returns, they
+ * wait forever. On Windows it must return. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
-/* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
- * the file, or a negative error. Threads that miss the same block wait for one origin read;
- * sequential readers get wider ones. Trouble of the cache never fails the read. The origin may be
- * read into `buf` and stored from there, so it must not be memory that others can write meanwhile
- * (of a guest, of a client): read those into memory of your own. Blocks as long as the origin does.
- * Its own errors: CM_EINVAL (buf or origin_read is NULL, or the origin gave more than was asked
- * for) CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK. */
+/* Reads [offset, offset+len) into buf: cm_read(), the origin and cm_fill() in one call. `ctx` is
+ * passed to origin_read. Returns the bytes read, less than len only at the end of the file, or a
+ * negative error. Trouble of the cache never fails the read. Threads that miss the same block wait
+ * for one origin read. Sequential readers get wider origin reads. The origin may be read into `buf`
+ * and stored from there. So buf must not be memory that others can write meanwhile (of a guest, of
+ * a client): read those into your own memory first. Blocks as long as the origin does.
+ * Errors: what origin_read returned; CM_EINVAL (buf or origin_read is NULL, or the origin returned
+ * more than len) CM_ERANGE. */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
 
@@ -565,88 +616,95 @@ typedef struct cm_iovec {
 } cm_iovec;
 
 #define CM_PINS_MAX 64u
-/* Owned by the caller; n > 0 until cm_unpin(). */
+/* A set of pins. Owned by the caller; n > 0 until cm_unpin(). Do not change it. */
 typedef struct cm_pins {
     uint32_t n;
     uint32_t reserved;
     uint64_t opaque[2 + CM_PINS_MAX];
 } cm_pins;
 
-/* Like cm_read(), but returns addresses inside the pool or the probation buffer (read-only,
- * physically adjacent pieces merged): at most n pieces and CM_PINS_MAX blocks. They stay readable
- * and unchanged until cm_unpin(), even when the block is written or evicted meanwhile; hold them
- * briefly.
- * Returns bytes covered by iov; *iovcnt is set to the pieces used.
- * The lookup is guarded: damage to the index, to a header, or to a payload that this session has
- * not verified yet is a miss. Later damage is not noticed, because the guard covers the library's
- * own accesses only: a load by the caller raises SIGBUS, for the handler that was there before
- * cm_open(), and a system call that is given the address fails with EFAULT. Who cannot live with
- * that uses cm_read(); who gives the addresses to system calls only answers EFAULT with
+/* Like cm_read(), but returns addresses inside the pool or the probation buffer instead of copying.
+ * Adjacent pieces are merged. At most n pieces (n >= 1) and CM_PINS_MAX blocks are returned. `iov`
+ * has room for n; *iovcnt is set to the number of pieces used. Returns the bytes that they cover.
+ * `miss` is as in cm_read().
+ * The memory is read-only and belongs to the library. It stays readable and unchanged until
+ * cm_unpin(), even if the block is written or evicted meanwhile. Hold pins for a short time.
+ * The lookup has the fault guard: damage to the index, to a header, or to a payload that this
+ * session has not verified yet is a miss. Later damage is not noticed, because the guard covers
+ * only the library's own accesses. A load by the caller then raises SIGBUS, for the handler that
+ * was there before cm_open(). A system call that gets the address fails with EFAULT. If you cannot
+ * accept that, use cm_read(). If you pass the addresses to system calls only, answer EFAULT with
  * cm_read_through(), which also takes the slot out of use.
- * CM_EINVAL CM_EHANDLE CM_ERANGE; CM_EBUSY: too many pins on one slot (127), or too many sets of
- * pins in this cache (4096), use cm_read(). */
+ * CM_EINVAL CM_ERANGE CM_EBUSY (more than 127 pins on one slot, or more than 4096 sets of pins in
+ * this cache: use cm_read()). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
                             int *iovcnt, cm_pins *pins, cm_miss *miss);
-/* Releases pins from any thread, once. CM_EINVAL: nothing pinned, or released already by way of a
- * copy of the struct. */
+/* Releases a set of pins, once, from any thread. CM_EINVAL: nothing is pinned, or it was released
+ * already through a copy of the struct. */
 CM_API int cm_unpin(cm_pins *pins);
 
 /* ---- Writing: brackets --------------------------------------------------------------------- */
 
-/* Names an open bracket. Plain data; any thread may end it, once. */
+/* Names an open bracket. Plain data, owned by the caller. Any thread may end it, once. */
 typedef struct cm_bracket {
     uint64_t id;
 } cm_bracket;
 
-#define CM_APPEND UINT64_MAX /* offset: wherever the end of the file will be */
+#define CM_APPEND UINT64_MAX /* offset: where the end of the file will be */
 
-/* Before writing [offset, offset+len) of the origin. When it returns 0, the old bytes can never
- * be served again, whatever crashes next, and nothing read from the origin before or during the
- * bracket will be stored. len 0: only attributes change (chmod, rename).
- * Any error: do not write (CM_EFORGET: not until the pool is deleted).
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
+/* Call it before you write [offset, offset+len) of the origin. After it returned 0, the old bytes
+ * can never be served again, whatever crashes next, and nothing that is read from the origin before
+ * or during the bracket is stored. len 0: only attributes change (chmod, rename). *w is set on
+ * success; end it with cm_write_end().
+ * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
+ * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
-/* The same for setting the size (also for punching holes up to the end). */
+/* The same before the size is set to new_size, or before holes are punched up to the end. Errors as
+ * cm_write_begin(). */
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 
-/* After the write, successful or not. `after`: the validator taken after the write, inside the
- * bracket, or NULL. Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed and no validator
- * was adopted; present one later (cm_file_revalidate, or an empty bracket).
- * CM_EHANDLE CM_EBRACKET (unknown or ended already). */
+/* Call it after the write, successful or not. `after`: the validator taken after the write, inside
+ * the bracket, or NULL.
+ * Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed, and no validator was adopted.
+ * Present one later (cm_file_revalidate, or an empty bracket).
+ * CM_EINVAL (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 #define CM_WANT_VALIDATOR 1
 
-/* Around the origin's fsync. Only a successful sync during which no write was open proves that
- * the origin holds what was written. `after` as in cm_write_end().
- * ok: 0 when fsync failed: the file is forgotten and bypasses the cache until the system is booted
- * again. No later sync ends that: a system may keep pages that it could not write as if they were
- * written, and report them once, so that the next fsync succeeds with nothing done. For the same
- * reason a sync is a proof only on a descriptor that was opened before the writes, and the first
- * error counts: do not sync again and hand in that result. Where fsync is not possible at all
- * (EINVAL, EROFS) nothing is known: leave the cm_sync unended. */
+/* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync proves that the origin
+ * holds what was written only if it succeeds and no write was open during it.
+ * `ok`: nonzero if fsync succeeded. 0 if it failed: the file is forgotten, and bypasses the cache
+ * until the next boot of the system. No later sync ends that: a system may report pages that it
+ * could not write only once, and keep them as if they were written. The next fsync then succeeds
+ * without doing anything. For the same reason a sync is a proof only on a descriptor that was
+ * opened before the writes. The first error counts: do not sync again and pass that result. If
+ * fsync is not possible at all (EINVAL, EROFS), nothing is known: do not call cm_sync_end().
+ * `after`: as in cm_write_end(). A cm_sync is plain data and needs no release. */
 typedef struct cm_sync {
     uint64_t opaque[2];
 } cm_sync;
-/* CM_EINVAL: s is NULL. */
+/* Call it before the fsync. *s is set. CM_EINVAL: s is NULL. */
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
-/* 0, or CM_IGNORED: `after` proves nothing, a bracket was open at or after its taken_at.
- * With ok 0 the failure counts even so.
- * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN CM_EFORGET (of a failed sync). */
+/* Call it after the fsync. Returns 0, or CM_IGNORED: `after` proves nothing, because a bracket was
+ * open at or after its taken_at. With ok 0 the failure counts even if an error is returned.
+ * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN (s is of another file) CM_EFORGET
+ * (after a failed sync). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
 #define CM_ALL UINT64_MAX /* len: to the end of the file */
-/* Somebody else changed the origin: forget the range, durably, and refuse fills read before now.
- * CM_ERANGE CM_EFORGET. */
+/* Somebody else changed the origin. Forgets [offset, offset+len) durably, and refuses fills that
+ * were read before now. CM_ERANGE CM_ENOMEM CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
-/* Forget a file by id, durably, attached or not (deleted, id reused).
- * CM_EINVAL (id is zero) CM_EFORGET CM_EREADONLY. */
+/* Forgets a file by its id, durably, attached or not (the file was deleted, its id is used again).
+ * CM_EINVAL (id is NULL or zero) CM_EFORGET CM_EREADONLY. */
 CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
 
-/* The structs below grow at their end. The caller sets struct_size before each call (CM_EINVAL
- * below 8 and above 4096: it was not set). What his struct and the library's both have is filled
- * in, the rest of his is zeroed, and struct_size is the number of bytes that were filled in. */
+/* The structs below grow at their end. The caller owns them and sets struct_size before each call.
+ * A value below 8 or above 4096 is CM_EINVAL: it was not set. The library fills in the part that
+ * both the caller and the library know, and zeroes the rest. Then struct_size is the number of
+ * bytes that were filled in. */
 
 typedef struct cm_info {
     uint32_t struct_size; /* set by the caller to sizeof(cm_info) */
@@ -654,34 +712,36 @@ typedef struct cm_info {
     uint8_t uuid[16];     /* of the pool */
     uint64_t size;        /* of the pool file */
     uint64_t slots;
-    uint64_t max_files;      /* that find a record; with more, the later ones may not */
-    uint64_t metadata_bytes; /* all that is not slots */
-    uint64_t dram_bytes; /* that an open pool of this geometry takes, beside the probation buffer */
+    uint64_t max_files;      /* how many files find a record; if there are more, some may not */
+    uint64_t metadata_bytes; /* bytes of the pool that are not slots */
+    uint64_t dram_bytes; /* that an open pool of this size takes, without the probation buffer */
     uint64_t epoch;
-    uint64_t used_slots; /* slots ever used in this epoch (a hint) */
-    uint32_t durability; /* enum cm_durability of the present owner or, if none, of the last */
+    uint64_t used_slots; /* slots that were ever used in this epoch (a hint) */
+    uint32_t durability; /* enum cm_durability, of the present owner or else of the last one */
     uint32_t clean;      /* 1: closed cleanly */
     uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX */
-    uint32_t owner_pid;  /* process that owns or last owned it; 0 unknown */
-    uint32_t owned;      /* 1: has an owner right now; who only looks is none (cm_pool_info) */
+    uint32_t owner_pid;  /* process that owns the pool or owned it last; 0: unknown */
+    uint32_t owned;      /* 1: a process owns it now; one that only looks at it does not
+                          * (cm_pool_info) */
     uint32_t mode;       /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t reserved;
-    char flush[16];         /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
-    char copy[16];          /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
-    uint64_t memo_bytes;    /* of the metadata: room for what the policy keeps at a clean close */
+    char flush[16];      /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
+    char copy[16];       /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
+    uint64_t memo_bytes; /* part of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
-    uint64_t used_files;    /* records in use; estimated from 8192 of them where there are more */
+    uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
 } cm_info;
-/* Also looks whether the pool file still has its size; one that was truncated is said to the log,
- * once, and nothing is cached any more (cm_close()).
- * CM_EINVAL: NULL, or struct_size not set. */
+/* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the
+ * log says so once, and nothing is cached any more (cm_close()). CM_EINVAL: info is NULL, or
+ * struct_size is not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
-/* The same for a pool file that need not be open, or is open elsewhere. Errors as cm_open(); with
- * a fault guard, see cm_create(). */
+/* Fills in *info for the pool file at `path`, open or not, also if another process has it open.
+ * Errors as cm_open(). Has a fault guard while it runs, as cm_create(). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
-/* X(name, text): counters since open. New ones come last: their numbers are part of the ABI. */
+/* X(name, text): counters since open. New ones come last, because their numbers are part of the
+ * ABI. */
 #define CM_STAT_MAP(X)                                                                             \
     X(hit_blocks, "blocks served from the pool or the probation buffer")                           \
     X(hit_bytes, "bytes served from there")                                                        \
@@ -727,74 +787,77 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 #define CM_CURVE_UNKNOWN UINT64_MAX
 typedef struct cm_stats_data {
     uint32_t struct_size;  /* set by the caller to sizeof(cm_stats_data) */
-    uint32_t counters;     /* that the pool has; a newer library's may be more than are below */
-    uint64_t opened_at_ns; /* wall clock of the open these counters began with */
+    uint32_t counters;     /* how many the pool has; a newer library's may be more than the ones
+                            * below */
+    uint64_t opened_at_ns; /* wall clock of the open from which these counters count */
     uint64_t closed_at_ns; /* wall clock of the close; 0: open, or not closed cleanly */
     uint64_t lifetime_pool_bytes; /* bytes written to the pool since it was made: its wear */
-    /* What the pool would serve if it had 1/8, 1/4, 1/2 of its size, its own, 2, 4, 8 times it, in
-     * parts per million of all blocks looked up: estimated from a sample of the blocks. Not known
-     * before enough of them were read: CM_CURVE_UNKNOWN, for large sizes longer than for small
-     * ones. The older half of what was seen counts half now and then. */
+    /* What the pool would serve with 1/8, 1/4, 1/2, 1, 2, 4 and 8 times its size: parts per million
+     * of all blocks looked up. It is estimated from a sample of the blocks. Until enough of them
+     * were read, an entry is CM_CURVE_UNKNOWN; for large sizes this takes longer. The counts behind
+     * it are halved now and then. */
     uint64_t curve_hits[CM_CURVE_POINTS];
-    uint64_t curve_reads;   /* reads of blocks in the sample that stands for the pool's own size */
-    uint64_t curve_skipped; /* ... and those left out, because threads met at it */
-    /* Sampled (1 in 64) duration of cm_read calls served whole; bucket i counts calls of
-     * [2^i, 2^(i+1)) ns. */
+    uint64_t curve_reads;   /* reads of blocks in the sample for the pool's own size */
+    uint64_t curve_skipped; /* reads left out because another thread was using the sample */
+    /* Duration of cm_read calls that were served whole, for 1 in 64 of them. Bucket i counts calls
+     * of [2^i, 2^(i+1)) ns. */
     uint64_t hit_latency[CM_LATENCY_BUCKETS];
-    /* Duration of origin reads made by cm_read_through, every one of them. */
+    /* Duration of origin reads made by cm_read_through, of all of them, in the same buckets. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
-    uint64_t reserved[16]; /* 0; for what is no counter */
+    uint64_t reserved[16]; /* 0; room for values that are no counters */
 #define CM_X(name, text) uint64_t name;
     CM_STAT_MAP(CM_X)
 #undef CM_X
 } cm_stats_data;
-/* CM_EINVAL (NULL, or struct_size not set) CM_EIO CM_EVERSION (statistics of a library that this
- * one does not understand). */
+/* Fills in *stats for an open pool. CM_EINVAL (stats is NULL, or struct_size is not set) CM_EIO
+ * CM_EVERSION (statistics of a library that this one does not understand). */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);
-/* Counters of a pool that another process has open, read from the pool file. Errors as cm_open().
- */
+/* Reads the counters from the pool file at `path`, also while another process has it open. Errors
+ * as cm_open() and cm_stats(). */
 CM_API int cm_pool_stats(const char *path, cm_stats_data *stats);
 
-/* The counters by number, for programs that show all there are, also those that came after the
- * program was compiled. Name, such as "hit_blocks", and what it counts; NULL beyond the last one.
- * Static storage. */
+/* The counters by number, for programs that show all of them, also those that are newer than the
+ * program. Name, such as "hit_blocks", and what it counts. NULL after the last one. Static storage.
+ */
 CM_API const char *cm_stat_name(unsigned i);
 CM_API const char *cm_stat_text(unsigned i);
-/* The value of the i-th; 0 where `stats`, by its struct_size, has none. A program that wants
- * counters that came after it gives cm_stats() more room: union { cm_stats_data s; char room[4096];
- * } with s.struct_size = 4096. */
+/* Value of counter i; 0 if `stats`, by its struct_size, does not have it. For counters that are
+ * newer than the program pass more room to cm_stats(): union { cm_stats_data s; char room[4096]; }
+ * with s.struct_size = 4096. */
 CM_API uint64_t cm_stat_value(const cm_stats_data *stats, unsigned i);
 
 enum {
     CM_CHECK_REPAIR = 1u << 0,  /* drop what is wrong */
-    CM_CHECK_METADATA = 1u << 1 /* leave payload unread */
+    CM_CHECK_METADATA = 1u << 1 /* do not read the payload */
 };
 typedef struct cm_check_report {
     uint32_t struct_size; /* set by the caller to sizeof(cm_check_report) */
     uint32_t reserved;
-    uint64_t slots;        /* looked at */
-    uint64_t valid;        /* hold a block that a lookup finds */
-    uint64_t orphaned;     /* valid header, but no cell leads there: wasted until reused */
-    uint64_t bad_headers;  /* VALID without a right check */
-    uint64_t bad_payload;  /* checksum wrong */
-    uint64_t unreadable;   /* media errors */
-    uint64_t stale_cells;  /* cells that lead nowhere: harmless */
-    uint64_t bad_cells;    /* cells that name a slot that does not exist */
-    uint64_t duplicates;   /* a key cached twice: a bug, reported if ever seen */
-    uint64_t records;      /* files known */
-    uint64_t torn_records; /* cut short by a crash, or damaged: cost their files' blocks, no harm */
+    uint64_t slots;       /* that were looked at */
+    uint64_t valid;       /* that hold a block which a lookup finds */
+    uint64_t orphaned;    /* valid header, but no cell leads to it: wasted until it is used again */
+    uint64_t bad_headers; /* VALID, but with a wrong check */
+    uint64_t bad_payload; /* checksum wrong */
+    uint64_t unreadable;  /* media errors */
+    uint64_t stale_cells; /* cells that lead to no such block: harmless */
+    uint64_t bad_cells;   /* cells that name a slot that does not exist */
+    uint64_t duplicates;  /* a key that is cached twice: a bug */
+    uint64_t records;     /* files known */
+    uint64_t torn_records; /* cut short by a crash, or damaged: their files are cold */
     uint64_t dropped;      /* by repair */
-    /* 1: read-only check of a pool that its next owner will empty: at open, or as soon as he meets
-     * a block that is newer than the superblock */
+    /* 1: this is a read-only check, and the next owner will empty the pool: at open, or when it
+     * meets a block that is newer than the superblock */
     uint32_t would_empty;
-    uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
+    uint32_t superblocks_damaged; /* 0 or 1: torn or damaged; the next open that is not read-only
+                                   * repairs it */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
 } cm_check_report;
-/* Verifies the whole pool, online (beside other calls) or opened read-only. Returns 0 when the
- * pool is sound or was repaired, 1 when damage is left (unreadable media cannot be repaired). What
- * a crash alone may leave is not damage. Reads every slot: takes long.
- * `progress` may be NULL; nonzero cancels (CM_EBUSY).
- * CM_EINVAL CM_EHANDLE CM_EREADONLY (repair of a read-only pool). */
+/* Verifies the whole pool, beside other calls or opened read-only. Reads every slot, so it takes
+ * long. `flags`: CM_CHECK_*. `progress` may be NULL. It gets the slots done and in all; a return
+ * value other than 0 cancels (CM_EBUSY). `ctx` is passed to it. *report is filled in.
+ * Returns 0 if the pool is sound or was repaired. Returns 1 if damage is left; unreadable media
+ * cannot be repaired. What a crash alone can leave is not damage.
+ * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_EBUSY (cancelled). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,
                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                     cm_check_report *report);
