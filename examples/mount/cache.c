@@ -2,12 +2,12 @@
  *
  * cache.c - the bond between an inode and the library: attaching, brackets, giving up.
  *
- * An inode is attached at its first use and stays attached while the kernel remembers it, up to a
- * limit: the longest idle one goes first. Every change of the origin runs between change_begin()
- * and change_end(). When the library cannot promise that old bytes are forgotten, the pool file
- * itself is removed before the origin is changed, and from then on everything passes through:
- * a pool that does not exist cannot come back with old data.
- * Any thread may call; file_* and change_* may wait for the origin and for nothing else.
+ * An inode is attached at its first use. It stays attached while the kernel remembers it, up to a
+ * limit: the one that is idle for the longest time is detached first. Every change of the origin
+ * runs between change_begin() and change_end(). If the library cannot promise that old bytes are
+ * forgotten, the mount removes the pool file before it changes the origin. From then on everything
+ * passes through. A pool that does not exist cannot come back with old data. Any thread may call.
+ * file_* and change_* may wait for the origin, and for nothing else.
  */
 #include "mount.h"
 
@@ -16,7 +16,7 @@
 
 static struct {
     pthread_mutex_t lock; /* of the list */
-    struct inode list;    /* ring of idle attached inodes, longest idle first */
+    struct inode list;    /* ring of idle attached inodes, the longest idle one first */
     uint64_t count, limit;
 } lru = { .lock = PTHREAD_MUTEX_INITIALIZER,
           .list = { .lru_prev = &lru.list, .lru_next = &lru.list },
@@ -51,7 +51,7 @@ static void sync_dir_of(const char *path)
     free(copy);
 }
 
-/* The pool file has no name any more: nobody can open it again. */
+/* The pool file has no name any more, so nobody can open it again. */
 static bool remove_pool(void)
 {
     struct stat held, named;
@@ -64,7 +64,8 @@ static bool remove_pool(void)
     return fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
 }
 
-/* 0: passing through from now on, the origin may be changed. -EIO: the pool could come back. */
+/* 0: everything passes through from now on, and the origin may be changed. -EIO: the pool could
+ * come back. */
 static int give_up(int why)
 {
     int rc = 0;
@@ -97,7 +98,7 @@ void cache_give_up(void)
 
 /* ---- The list of idle attached inodes ------------------------------------------------------ */
 
-/* True if the inode was on the list; the list's reference is then the caller's. */
+/* True: the inode was on the list, and the list's reference is now the caller's. */
 static bool lru_take(struct inode *i)
 {
     bool was;
@@ -114,7 +115,7 @@ static bool lru_take(struct inode *i)
     return was;
 }
 
-/* Newest idle. Returns one that is to be detached, held, or NULL. */
+/* The newest idle one. Returns an inode that is to be detached, held, or NULL. */
 static struct inode *lru_put(struct inode *i)
 {
     struct inode *over = NULL;
@@ -140,7 +141,7 @@ static struct inode *lru_put(struct inode *i)
 static uint32_t attach_flags(const struct inode *i)
 {
     return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) |
-           (number_far(i->device) ? CM_ORIGIN_VOLATILE : 0); /* no loss there can be seen */
+           (number_far(i->device) ? CM_ORIGIN_VOLATILE : 0); /* a loss there cannot be seen */
 }
 
 static void say_clone(const struct inode *i)
@@ -166,14 +167,15 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     int rc;
 
     o.flags = mnt.opt.shared ? 0 : CM_IDENTIFY_SOLE_WRITER;
-    /* The name is that of one volume: others below the directory have their own inode numbers. */
+    /* The name is that of one volume. Other volumes below the directory have their own inode
+     * numbers. */
     if (number_own(i->device))
         o.volume_id = mnt.opt.volume_id;
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
         say_clone(i);
-    /* Once the mount is gone from its name others write the origin. What was changed since then,
-     * or when is not known, is not ours to vouch for. */
+    /* Once the mount has lost its name, others write the origin. We cannot know whether a file that
+     * changed since then, or at an unknown time, is still the same. */
     if (rc == 0 && !place_still_ours()) {
         int64_t changed = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
         if (!number_local(i->device) || changed >= place_ours_until())
@@ -182,7 +184,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     return rc;
 }
 
-/* i->lock held. Failing is no error: the file then passes through. */
+/* i->lock held. A failure is no error: the file then passes through. */
 static void attach(struct inode *i)
 {
     cm_validator v;
@@ -219,7 +221,7 @@ static void detach(struct inode *i)
         cache_on() && cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed;
 
     if (cm_file_close(i->cf) == CM_EBUSY) {
-        /* Only at an aborted unmount: operations died within their brackets. */
+        /* Only at an aborted unmount: operations died inside their brackets. */
         cm_file_abort(i->cf);
         cm_file_close(i->cf);
     }
@@ -232,7 +234,7 @@ static void detach(struct inode *i)
     i->rfd = -1;
 }
 
-/* i->lock held, which it gives back. */
+/* i->lock held; it is released. */
 static void detach_idle(struct inode *i, bool always)
 {
     bool taken = false;
@@ -263,7 +265,7 @@ bool file_use(struct inode *i)
     return fresh;
 }
 
-/* i->lock held, which it gives back. */
+/* i->lock held; it is released. */
 static bool use_attached(struct inode *i)
 {
     bool attached = i->cf != NULL, taken = false;
@@ -300,20 +302,21 @@ void file_unuse(struct inode *i)
             over = lru_put(i);
     }
     pthread_mutex_unlock(&i->lock);
-    if (over && number_far(over->device)) { /* closing it may wait, and we may be a loop */
+    if (over && number_far(over->device)) { /* closing it may wait, and this may be a loop */
         if (lru_take(over))
             inode_put(over);
         keeper_detach(over);
         inode_put(over);
     } else if (over) {
-        /* Where the lock is taken somebody uses it again, who perhaps waits for the origin. */
+        /* If the lock is taken, somebody uses the inode again, and may be waiting for the origin.
+         */
         if (pthread_mutex_trylock(&over->lock) == 0)
             detach_idle(over, true);
         inode_put(over);
     }
 }
 
-/* What the keeper still has to look at stays until it has. */
+/* An inode that the keeper still has to look at stays until the keeper has done so. */
 void file_detach_idle(struct inode *i)
 {
     pthread_mutex_lock(&i->lock);
@@ -370,8 +373,8 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
     *fresh = 0;
     pthread_mutex_lock(&i->lock);
     if (i->cf && !i->linked && cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
-        /* The mount's own writes go through the kernel's pages and leave the incarnation; any
-         * other change of the content starts a new one. */
+        /* The mount's own writes go through the kernel's pages and keep the incarnation. Any other
+         * change of the content starts a new one. */
         keep = i->kernel_incarnation != 0 && i->kernel_incarnation == info.incarnation;
         *fresh = keep ? 0 : info.incarnation;
     } else {
@@ -412,7 +415,7 @@ static int bracket(struct change *c, uint64_t off, uint64_t len)
                                     : cm_write_begin(cf, off, len, &c->w);
         if (rc != CM_ENOMEM || !patience)
             return rc;
-        usleep(10000); /* a full pool is not thrown away for a moment's shortage */
+        usleep(10000); /* do not remove a full pool because of a short lack of memory */
     }
 }
 
@@ -448,7 +451,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         pthread_mutex_unlock(&i->lock);
         return 0;
     }
-    /* Attached by somebody else since: once more, with a bracket. */
+    /* Another thread has attached it since: try again, with a bracket. */
     pthread_mutex_unlock(&i->lock);
     file_unuse(i);
     return change_begin(c, i, kind, off, len);
@@ -462,8 +465,9 @@ void change_end(struct change *c)
     bool fresh = false;
 
     if (c->bracketed) {
-        /* After a write the keeper takes the validator: one for every write would be too young
-         * to be worth anything. Attributes change rarely and should not cost the file. */
+        /* After a write the keeper takes the validator. A validator for every write would be too
+         * fresh to prove anything. Attributes change rarely, and that should not make the file
+         * cold. */
         if (c->kind != CHANGE_RANGE)
             fresh = file_identify(i, i->rfd, &id, &v) == 0;
         cm_write_end(i->cf, &c->w, fresh ? &v : NULL);
@@ -472,7 +476,7 @@ void change_end(struct change *c)
         pthread_mutex_lock(&i->lock);
         i->raw--;
         pthread_mutex_unlock(&i->lock);
-        inode_changes(i); /* it may have been copied up by this */
+        inode_changes(i); /* this may have copied it up */
     }
     file_unuse(i);
 }

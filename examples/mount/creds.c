@@ -2,28 +2,29 @@
  *
  * creds.c - acting as the requesting user.
  *
- * The kernel has checked the permissions (default_permissions). What is left depends on who does it
- * at the origin: the owner, group, set-group-id bit and default ACL of what is created, the
- * set-group-id bit when an ACL is set, and room that is reserved or beyond a quota.
+ * The kernel has checked the permissions (default_permissions). Some effects still depend on who
+ * acts at the origin: owner, group, set-group-id bit and default ACL of new files; the set-group-id
+ * bit when an ACL is set; and room that is reserved or beyond a quota.
  *
- *   creds_enter   as the caller in everything: user, groups, umask, effective capabilities. Reads
- *                 /proc, so it is for calls that create something or set an ACL.
- *   creds_charge  the caller's user and group; capabilities of the mount but CAP_SYS_RESOURCE.
- *                 For calls that take room. Only when there is none left, creds_more() looks in
- *                 /proc whether the caller has that capability or a group that may have more.
- *                 The kernel clears set-user-id and set-group-id bits for a caller without
- *                 CAP_FSETID, but not those that the mount hides (nosuid below DIR), nor those
- *                 that were set by another name of the file. There the origin does it, for all but
- *                 root: /proc would be asked for every write.
+ *   creds_enter   acts as the caller in everything: user, groups, umask, effective capabilities. It
+ *                 reads /proc, so it is for calls that create something or set an ACL.
+ *   creds_charge  takes the caller's user and group, and the mount's capabilities without
+ *                 CAP_SYS_RESOURCE. It is for calls that take room. Only if there is no room left,
+ *                 creds_more() looks in /proc whether the caller has that capability, or a group
+ *                 that may have more. The kernel clears set-user-id and set-group-id bits for a
+ *                 caller without CAP_FSETID. It does not clear bits that the mount hides (nosuid
+ *                 below DIR), nor bits that were set through another name of the file. There the
+ *                 origin clears them, for all callers but root; otherwise every write would have to
+ *                 read /proc.
  *
- * Workers of a privileged mount run without CAP_SYS_RESOURCE and supplementary groups from their
- * start, and setfsuid leaves their capabilities alone (SECBIT_NO_SETUID_FIXUP). So a write of root
- * costs nothing, and a write of another user four short system calls. The kernel writes the pages
- * of mappings without a caller: that is done as the mount, with all it may.
+ * Workers of a privileged mount run without CAP_SYS_RESOURCE and without supplementary groups from
+ * their start. setfsuid does not change their capabilities (SECBIT_NO_SETUID_FIXUP). So a write of
+ * root costs nothing, and a write of another user four short system calls. The kernel writes the
+ * pages of mappings without a caller: such a write runs as the mount, with all its rights.
  *
- * All of this is per thread: the raw system calls avoid the C library, which would change every
- * thread, and CLONE_FS gives the thread its own umask. Called by workers, around single calls of
- * the origin.
+ * All of this is per thread. The raw system calls avoid the C library, which would change every
+ * thread. CLONE_FS gives the thread its own umask. Called by workers, around single calls of the
+ * origin.
  */
 #include "mount.h"
 
@@ -37,8 +38,8 @@
 #include <sys/syscall.h>
 
 #define CAP_BIT(c) (1ull << (c))
-/* For a caller whose capabilities count elsewhere only: what the kernel has checked is not
- * checked again, but nothing beyond is granted. */
+/* For a caller whose capabilities count only elsewhere: what the kernel has checked is not checked
+ * again, but nothing more is granted. */
 #define CHECKED_BEFORE                                                                             \
     (CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) |               \
      CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_MKNOD))
@@ -136,7 +137,7 @@ void creds_thread_init(void)
         bits >= 0 && prctl(PR_SET_SECUREBITS, (unsigned long)bits | SECBIT_NO_SETUID_FIXUP) == 0;
     now.uid = own_uid;
     now.gid = own_gid;
-    now.groups = true; /* of the process: away with them */
+    now.groups = true; /* of the process: remove them */
     now.caps = all_caps;
     b = base();
     act_as(&b);
@@ -165,7 +166,7 @@ static bool same_user_namespace(pid_t pid)
            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
-/* All of it, which the caller frees; with 65536 groups it is long. NULL: none. */
+/* The whole file, which the caller frees; with 65536 groups it is long. NULL: none. */
 static char *read_status(pid_t pid)
 {
     char path[64], *buf = NULL, *more = NULL;
@@ -194,7 +195,7 @@ static char *read_status(pid_t pid)
     return buf;
 }
 
-/* The last number of a line of four: what counts for files. */
+/* The last of the four numbers in a line: the one that counts for files. */
 static bool fs_id_is(const char *status, const char *key, unsigned id)
 {
     const char *line = strstr(status, key);
@@ -224,11 +225,10 @@ static void read_groups(struct caller *c, const char *status)
     }
 }
 
-/* The caller waits for the answer, so its number is its own, unless the request is asynchronous or
- * another process made it in its name. Then the ids tell, and it gets what the kernel has checked.
- * One whose number means nothing here (0, of another PID namespace) gets no more as root: a
- * container's root has few capabilities.
- */
+/* The caller waits for the answer, so its number stays its own, except if the request is
+ * asynchronous or another process made it in the caller's name. Then the ids decide, and it gets
+ * what the kernel has checked. A caller whose number means nothing here (0: another PID namespace)
+ * gets no more, even as root: the root of a container has few capabilities. */
 static void look_at(struct caller *c, fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -254,7 +254,7 @@ bool creds_admin(fuse_req_t req)
     struct caller c;
 
     if (!mnt.root_user)
-        return true; /* the origin does not tell us more than the caller may know */
+        return true; /* the origin does not tell the mount more than the caller may know */
     look_at(&c, req);
     free(c.groups);
     return c.caps & CAP_BIT(CAP_SYS_ADMIN);

@@ -2,30 +2,32 @@
  *
  * direct.c - O_DIRECT writes of files whose pages the kernel may hold.
  *
- * The kernel drops the pages of a range before a direct write. A buffered reader may fill them
- * with the old content again before the write reaches the origin. After a synchronous write the
- * kernel drops them once more, after an asynchronous one it does not. So the reply to such a write
- * waits until a notification has dropped them. Files that nobody reads through pages cost nothing.
+ * The kernel drops the pages of a range before a direct write. A buffered reader may then read the
+ * old content into new pages before the write reaches the origin. After a synchronous write the
+ * kernel drops the pages once more; after an asynchronous one it does not. So the reply to such a
+ * write waits until a notification has dropped them. Files that nobody reads through pages cost
+ * nothing.
  *
- *   worker          does the write, queues it here
- *   notifier        a thread: hands one range after the other to the helper, then replies
- *   helper          a process with two threads: one notifies the kernel, one looks after it
+ *   worker    does the write and queues it here
+ *   notifier  a thread: passes one range after the other to the helper, then replies
+ *   helper    a process with two threads: one notifies the kernel, the other one watches it
  *
- * WHY NOTHING WAITS FOR EVER. A notification waits for pages that are locked or written back. Who
- * holds them waits for a READ or WRITE of this mount.
- *  - Loops and workers answer those and never wait for a notification.
- *  - No held write owns a page: the buffered part of an O_DIRECT write, whose pages are locked, has
- *    no lock owner and is never held.
- *  - The kernel sends max_background requests at a time, and held writes count. Of them at most
- *    three quarters are held. One more is answered at once and its pages are dropped a moment
- * later.
- *  - When this process dies, nobody answers, and a thread that waits for a page cannot be killed:
- *    with it the connection would stay open, the readers would hang and the pool would stay owned.
- *    Hence the helper, which has neither the session's descriptor nor the pool. The kernel ends
- *    what the session had read. The second thread refuses the rest, the first comes back, and the
- *    connection ends with the helper.
+ * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
+ * holder of such a page waits for a READ or WRITE of this mount.
+ * - Loops and workers answer these, and never wait for a notification.
+ * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
+ *   but it has no lock owner, so it never waits here.
+ * - The kernel sends max_background requests at a time, and waiting writes count. At most three
+ *   quarters of them may wait. One more is answered at once, and its pages are dropped a moment
+ *   later.
+ * - If this process dies, nobody answers, and a thread that waits for a page cannot be killed. With
+ *   that thread the connection would stay open, the readers would hang, and the pool would stay
+ *   owned. Therefore the helper is a process that has neither the session's descriptor nor the
+ *   pool. The kernel ends the requests that the session had read. The second thread refuses the
+ *   rest, so the first thread returns, and the connection ends with the helper.
+ *
  * Without a helper (/dev/fuse cannot be opened) the mount asks the kernel for synchronous direct
- * I/O. Called by main before and after the threads, direct_reply by workers.
+ * I/O. Called by main before and after the threads; direct_reply is called by workers.
  */
 #include "mount.h"
 
@@ -83,7 +85,8 @@ static void *helper_notify(void *arg)
     _exit(0);
 }
 
-/* The mount's process is gone: refuses what it has not read, so that the notification ends. */
+/* The mount's process is gone: refuses the requests that it has not read, so that the notification
+ * ends. */
 static void helper_refuse(void)
 {
     size_t size = READ_MAX + (1u << 20);
@@ -114,9 +117,9 @@ static _Noreturn void helper_main(int dev, int sock)
     pthread_t t;
     sigset_t all;
 
-    sigfillset(&all); /* a signal to the group is for the mount */
+    sigfillset(&all); /* a signal to the group is meant for the mount */
     sigprocmask(SIG_SETMASK, &all, NULL);
-    /* The session's descriptor, the pool and the origin must not live on here. */
+    /* The helper must not keep the session's descriptor, the pool and the origin open. */
     helper.dev = dup2(dev, 3);
     helper.sock = dup2(sock, 4);
     if (helper.dev < 0 || helper.sock < 0)
@@ -135,7 +138,7 @@ static _Noreturn void helper_main(int dev, int sock)
     _exit(0);
 }
 
-/* Another descriptor of the connection. -1: none. */
+/* Another descriptor of the connection, or -1. */
 static int clone_session(void)
 {
     int dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -158,7 +161,7 @@ static bool start_helper(void)
         close(dev);
         return false;
     }
-    /* Above 4, so that the helper may move them to 3 and 4. */
+    /* Above 4, so that the helper can move them to 3 and 4. */
     low = fcntl(dev, F_DUPFD_CLOEXEC, 10);
     high = fcntl(s[1], F_DUPFD_CLOEXEC, 10);
     n.pid = low < 0 || high < 0 ? -1 : fork();
@@ -250,7 +253,7 @@ void direct_finish(void)
     pthread_mutex_lock(&n.lock);
     n.stop = true;
     if (n.sock >= 0)
-        shutdown(n.sock, SHUT_RDWR); /* a helper that waits for a page refuses its reader now */
+        shutdown(n.sock, SHUT_RDWR); /* a helper that waits for a page now refuses its reader */
     pthread_cond_signal(&n.work);
     pthread_mutex_unlock(&n.lock);
     pthread_join(n.thread, NULL);
@@ -261,7 +264,7 @@ void direct_finish(void)
 
 /* ---- Writes --------------------------------------------------------------------------------- */
 
-/* The kernel names an owner of locks in what bypasses its pages, and in nothing else. */
+/* The kernel names an owner of locks in requests that bypass its pages, and in no others. */
 bool direct_bypasses(const struct fuse_file_info *fi)
 {
     return fi->lock_owner != 0 && !fi->writepage;
@@ -271,8 +274,8 @@ void direct_note_pages(struct inode *i, bool read)
 {
     if (read && !atomic_load_explicit(&i->pages_read, memory_order_relaxed))
         atomic_store(&i->pages_read, true);
-    /* seq_cst: before the content is read. A write reaches the origin before it looks: either it
-     * finds the flag, or the reader finds its content. */
+    /* seq_cst: before the content is read. A write reaches the origin before it checks the flag. So
+     * either the write finds the flag, or the reader finds the new content. */
     if (!atomic_load_explicit(&i->pages, memory_order_acquire))
         atomic_store(&i->pages, true);
 }

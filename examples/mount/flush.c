@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * flush.c - what programs stored in mappings and the kernel has not written yet.
+ * flush.c - data that programs stored in mappings and that the kernel has not written yet.
  *
  * Owns: the list of handles open for writing, and the count of bytes that could not be written.
- * Dirty pages of mappings are the only data that the kernel holds alone (writeback caching is
- * off), and a file has them only while a handle of it is open for writing: the kernel writes them
- * when a mapping is removed.
+ * Dirty pages of mappings are the only data that the kernel alone holds (writeback caching is off).
+ * A file has such pages only while a handle of it is open for writing: the kernel writes them when
+ * a mapping is removed.
  *
- * An end that was asked for goes like this:
+ * An end by a signal has these steps:
  *   flush_begin   a child process asks for a sync of the whole mount, while everything is served.
- *                 The name stays until that is done, or for the time of a grace period.
- *                 A child, because whoever waits for pages of a mount cannot be killed before its
- *                 server answers; the server must not wait for itself.
- *   grace period  who has files open goes on; its stores are written like any others.
- *   flush_end     from now on nothing can get new pages: reads, opens and write() are refused
+ *                 The mount keeps its name until that is done, or for the time of a grace period.
+ *                 It is a child, because a process that waits for pages of a mount cannot be killed
+ *                 before the server answers, and the server must not wait for itself.
+ *   grace period  programs with open files continue; their stores are written as always.
+ *   flush_end     from now on nobody can get new pages: reads, opens and write() are refused
  *                 (loop.c asks flush_refuses). Then the pages of each listed file are taken from
  *                 the kernel, which writes dirty ones first and unmaps all. A store after that
- *                 faults, is refused its page and ends in SIGBUS; it cannot vanish.
- * main calls both; handles are listed by ops_open.c; ops_write.c reports what could not be written.
+ *                 faults, is refused its page, and ends in SIGBUS. So it cannot get lost unnoticed.
+ *
+ * main calls both. ops_open.c lists handles. ops_write.c reports what could not be written.
  */
 #include "mount.h"
 
@@ -80,8 +81,8 @@ bool flush_may_be_mapped(struct inode *i)
 
 /* ---- The first flush ----------------------------------------------------------------------- */
 
-/* In the child: keeps nothing open but the directory; the session must end with the mount's
- * process, and so must the pool's lock. */
+/* In the child: only the directory stays open. The session and the lock of the pool must end with
+ * the mount's process. */
 static void sync_and_exit(int root)
 {
     struct rlimit rl = { .rlim_cur = 1024 };
@@ -113,7 +114,7 @@ void flush_begin(void)
         say(CM_LOG_WARNING, "cannot flush %s early: %s", mnt.opt.dir,
             strerror(root < 0 ? -root : errno));
     if (root >= 0)
-        close(root); /* held, it would keep the mount alive after its last user */
+        close(root); /* a held inode would keep the mount alive after its last user */
     flusher = pid;
 }
 
@@ -131,7 +132,7 @@ bool flush_refuses(void)
     return atomic_load(&refusing);
 }
 
-/* The inodes of all listed handles, held; NULL when there are none or no memory. */
+/* The inodes of all listed handles, held; NULL: there are none, or no memory. */
 static struct inode **take_writers(size_t *n)
 {
     struct inode **v;
@@ -155,8 +156,8 @@ void flush_end(void)
     struct inode **v;
     size_t n;
 
-    /* Before the files are listed: a page that was being read then is locked, and is waited for;
-     * a later one is refused. */
+    /* Before the files are listed. A page that is being read at that moment is locked, and the list
+     * waits for it. A later one is refused. */
     atomic_store(&refusing, true);
     v = take_writers(&n);
     for (size_t k = 0; k < n; k++) {

@@ -2,17 +2,19 @@
  *
  * inode.c - the inode table: (st_dev, st_ino, node of FUSE) -> struct inode.
  *
- * Owns every struct inode and its O_PATH descriptor. The descriptor keeps the origin's inode
- * alive, so a (device, number) pair in the table never means two files, but for two kinds of file
- * systems. FUSE servers may give one number to two files: there the server's node counts, too. And
- * where names of one number need not be one file (number_doubtful), each name of a file that has
- * several is an inode of its own. Those are `linked`: nothing of them is in the pool, and the
- * kernel asks for their attributes every time, so that they agree as far as they do without the
- * mount. The address of the struct is the node id given to the kernel. It may be used again, so
- * that the kernel also gets a generation: a file handle (name_to_handle_at, NFS) that outlives its
- * inode opens nothing. Counts: `nlookup` is what the kernel was given and has not forgotten; `refs`
- * are holds of this process plus one for nlookup > 0. One mutex guards the table and the counts;
- * nothing that can wait is done under it. Any thread may call.
+ * Owns every struct inode and its O_PATH descriptor. The descriptor keeps the origin's inode alive,
+ * so a pair (device, number) in the table never means two files. There are two exceptions. A FUSE
+ * server may give one number to two files: there the server's node counts, too. And on some file
+ * systems names with one number need not be one file (number_doubtful): there each name of a file
+ * with several names is an inode of its own. These are `linked`: nothing of them is in the pool,
+ * and the kernel asks for their attributes every time. So they agree as well as they do without the
+ * mount.
+ *
+ * The kernel gets the address of the struct as the node id. The address may be used again, so the
+ * kernel also gets a generation: a file handle (name_to_handle_at, NFS) that outlives its inode
+ * opens nothing. `nlookup` counts what the kernel was given and has not forgotten. `refs` counts
+ * holds of this process, plus one for nlookup > 0. One mutex guards the table and the counts.
+ * Nothing that can wait is done under it. Any thread may call.
  */
 #include "mount.h"
 
@@ -24,7 +26,7 @@ static struct {
     size_t mask;
     uint64_t count;
     uint64_t far;        /* of these, on a device that may wait */
-    uint32_t generation; /* of the next inode; begins anywhere, for handles of an earlier mount */
+    uint32_t generation; /* of the next inode; starts at random, for handles of an earlier mount */
     size_t clock;        /* bucket where the search for idle names goes on */
     struct inode root;
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -50,7 +52,7 @@ static void init_inode(struct inode *i, const struct stat *st, int fd, struct de
     pthread_mutex_init(&i->lock, NULL);
 }
 
-/* 0: the kernel does not say, or the C library has no word for it. Never waits. */
+/* 0: the kernel does not say, or the C library does not know the call. Never waits. */
 static uint64_t mount_of(int fd)
 {
 #ifdef STATX_MNT_ID
@@ -65,8 +67,9 @@ static uint64_t mount_of(int fd)
 }
 
 /* Flags belong to the mount, not to the device: two mounts of one file system may differ, and DIR's
- * own may be bound below DIR with others. What is on its parent's mount, which cannot go away while
- * the parent is held, has the parent's; others ask. */
+ * own file system may be bound below DIR with other flags. An inode on its parent's mount has the
+ * parent's flags; that mount cannot go away while the parent is held. For other inodes the kernel
+ * is asked. */
 static void set_limits(struct inode *i, const struct inode *parent)
 {
     i->mount = mount_of(i->fd);
@@ -97,7 +100,7 @@ static void unhash(struct inode *i)
     table.far -= number_far(i->device);
 }
 
-/* Twice the buckets; staying small is no error. */
+/* Doubles the buckets. If that fails, it stays small, which is no error. */
 static void grow(void)
 {
     size_t old = table.mask + 1;
@@ -151,7 +154,7 @@ static struct inode *find(const struct stat *st, uint64_t node)
     return NULL;
 }
 
-/* Any of that number that is linked, or is not. Table lock held. */
+/* Any inode of that number that is `linked`, or any that is not. Table lock held. */
 static struct inode *of_number(const struct stat *st, bool linked)
 {
     for (struct inode *i = table.bucket[slot_of(st->st_dev, st->st_ino)]; i; i = i->hash_next)
@@ -160,8 +163,8 @@ static struct inode *of_number(const struct stat *st, bool linked)
     return NULL;
 }
 
-/* *node: what has to be equal beside the numbers. True: each of the file's names is an inode of its
- * own. The file is `at` in dirfd, and `name` in parent. */
+/* *node: what must be equal in addition to the numbers. True: each of the file's names is an inode
+ * of its own. The file is `at` in dirfd, and `name` in parent. */
 static bool node_of(const struct device *d, const struct stat *st, int dirfd, const char *at,
                     const struct inode *parent, const char *name, uint64_t *node)
 {
@@ -176,7 +179,7 @@ static bool node_of(const struct device *d, const struct stat *st, int dirfd, co
     return !directory;
 }
 
-/* What one of its mounts forbids is forbidden. */
+/* If one of its mounts forbids something, it is forbidden. */
 static void limit(struct inode *i, unsigned long limits)
 {
     if (limits & ~atomic_load(&i->limits))
@@ -222,7 +225,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
         if (table.count > table.mask)
             grow();
         fresh->generation = table.generation++;
-        /* Somebody may still write through what was another name. */
+        /* Somebody may still write through the other name. */
         fresh->linked = linked || of_number(st, true);
         insert(fresh);
     }
@@ -249,8 +252,8 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
         errno = ENOENT;
         return NULL;
     }
-    /* A known inode costs one system call: what is in the table is alive, so the numbers just
-     * read belong to it. */
+    /* A known inode costs one system call: an inode in the table is alive, so the numbers that were
+     * just read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return NULL;
     number_look_at_mounts();
@@ -359,10 +362,10 @@ void inode_forget(fuse_ino_t ino, uint64_t n)
     drop(i, n, &last);
     if (!last)
         return;
-    /* The reference that stood for nlookup > 0 is still ours. */
+    /* The reference for nlookup > 0 is still ours. */
     if (!number_far(i->device))
         file_detach_idle(i);
-    else if (i->cf && !keeper_has(i)) /* closing it may wait, and nobody shall for that */
+    else if (i->cf && !keeper_has(i)) /* closing it may wait, and nobody must wait for that */
         keeper_detach(i);
     inode_put(i);
 }
@@ -394,7 +397,7 @@ double inode_attr_timeout(struct inode *i)
 static void link_now(struct inode *i)
 {
     file_detach_linked(i);
-    /* Attributes alone, for which the kernel waits for nobody; pages go when they have changed. */
+    /* Only attributes: the kernel waits for nobody then. It drops pages if these have changed. */
     fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
 }
 
@@ -413,7 +416,8 @@ void inode_changes(struct inode *i)
         return;
     do {
         pthread_mutex_lock(&table.lock);
-        if (st.st_ino != i->ino || st.st_dev != i->dev) { /* copied up: a file of its own now */
+        if (st.st_ino != i->ino ||
+            st.st_dev != i->dev) { /* copied up: it is now a file of its own */
             unhash(i);
             i->dev = st.st_dev;
             i->ino = st.st_ino;
@@ -473,7 +477,7 @@ size_t inode_idle_names(bool far, struct idle_name *v, size_t n)
     for (size_t k = 0; (!far || table.far) && k <= table.mask && found < n; k++) {
         struct inode *i = table.bucket[table.clock++ & table.mask];
         for (; i && found < n; i = i->hash_next) {
-            /* One ref beside the lookups: idle and attached. More: in use. */
+            /* One reference in addition to the lookups: idle and attached. More: in use. */
             if (!i->nlookup || i->refs > 2 || !i->name || S_ISDIR(i->type) ||
                 number_far(i->device) != far)
                 continue;

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * keeper.c - what has to be done a little later, by background threads.
+ * keeper.c - work that is done a little later, by background threads.
  *
- *  - A validator taken right after a change proves nothing (racy): it is taken again a quarter of
- *    a second later, so that the file is warm after the next mount. Meanwhile it is noted every few
- *    milliseconds that the mount is still there: what was changed until then is ours.
- *  - A file changed since boot is "born dirty" until an fsync proves that the origin holds it.
- *    Files that are only read get that fsync here, once per attachment: when the origin has not
- *    been read for a second, since an fsync may hold up reads, but after half a minute anyway; in
- *    batches (proof.c). So do files for which a user's sync proved nothing, half a minute later.
- *  - The library notices that its pool file was truncated when it meets a hole; once a second it is
- *    asked to look.
- *  - Descriptors run out before the kernel forgets names by itself: it is asked to.
- * Two lists, each in order of time because its delay is constant. A listed inode is held. At the
- * end finish() does the rest, within SYNC_BUDGET_NS.
+ * - A validator that was taken right after a change proves nothing (racy). It is taken again a
+ *   quarter of a second later, so that the file is warm after the next mount. Until then the keeper
+ *   checks every few milliseconds that the mount is still there: changes up to that moment are
+ *   ours.
+ * - A file that changed since the boot is "born dirty" until an fsync proves that the origin holds
+ *   it. The keeper does that fsync for files that are only read, once per attachment. It waits
+ *   until the origin was not read for a second, because an fsync may hold up reads, but at most
+ *   half a minute. It works in batches (proof.c). It does the same for files for which a user's
+ *   sync proved nothing, half a minute later.
+ * - The library notices that its pool file was truncated when it meets a hole. Once a second the
+ *   keeper asks it to look.
+ * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
  *
- * There are two such threads: one for file systems that may wait for a server, and detaches their
- * idle files; and one for all others, and what concerns no file system. A server that does not
- * answer stops the first alone, and at the end is waited for for FAR_BUDGET_NS.
+ * There are two lists, each in order of time, because the delay of each is constant. A listed inode
+ * is held. At the end finish() does the rest, within SYNC_BUDGET_NS.
+ *
+ * There are two such threads. One is for file systems that may wait for a server, and detaches
+ * their idle files. The other one is for all other file systems, and for work that belongs to no
+ * file system. A server that does not answer stops only the first thread. The end waits for that
+ * thread for FAR_BUDGET_NS.
  */
 #include "mount.h"
 
@@ -31,7 +35,8 @@
 #define QUIET_NS 1000000000ull
 #define PROOF_NS 30000000000ull
 #define PROOFS_MAX 64 /* one syncfs for so many */
-#define TRIES_MAX 40  /* a time in the future stays racy; ten seconds are enough for any granule */
+/* A time in the future stays racy. Ten seconds are enough for any granularity of times. */
+#define TRIES_MAX 40
 #define RACY_BUDGET_NS 3000000000ull
 #define SYNC_BUDGET_NS 10000000000ull
 #define FAR_BUDGET_NS (SYNC_BUDGET_NS + RACY_BUDGET_NS + 1000000000)
@@ -112,8 +117,8 @@ bool keeper_has(struct inode *i)
     return has;
 }
 
-/* More names than there should be. Listed inodes are held, so they are then done with at once,
- * at the price of being cold at the next mount. */
+/* There are more names than there should be. Listed inodes are held, so they are finished at once,
+ * although their files are then cold at the next mount. */
 static bool pressed(void)
 {
     return inode_count() >= keeper_names_max();
@@ -135,13 +140,13 @@ static bool quiet(void)
     return cm_now() - atomic_load_explicit(&origin_read_ns, memory_order_relaxed) > QUIET_NS;
 }
 
-/* A file that is asked for may be written and synced all the time: not more often. */
+/* A file that is asked for may be written and synced all the time: do not prove it more often. */
 static bool proof_due(const struct inode *i)
 {
     return i->due_ns <= cm_now() || pressed() || (quiet() && !atomic_load(&i->asked));
 }
 
-/* NULL when there is nothing to do yet. *proof: it is a proof's turn. */
+/* NULL: there is nothing to do yet. *proof: it is the turn of a proof. */
 static struct inode *pop_due(struct keeper *k, bool *proof)
 {
     struct inode *v = k->validators.head, *p = k->proofs.head;
@@ -184,8 +189,8 @@ static bool wants_proof(const struct inode *i, const cm_file_info *info)
            (atomic_load(&i->asked) || (!i->written && !i->proved));
 }
 
-/* Looks at a file, or with `proof` syncs it: one that nobody wrote through the mount, or that is
- * asked for. True: it is in the batch, and in use. */
+/* Looks at a file, or with `proof` syncs it: a file that nobody wrote through the mount, or one
+ * that is asked for. True: it is in the batch, and in use. */
 static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b)
 {
     cm_file_info info = { .size = 0 };
@@ -211,9 +216,9 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
     return false;
 }
 
-/* The kernel drops the names of idle files when we say that they may have changed. It takes the
- * directory's lock for that and so gets in between two lookups, never inside one. Half of the
- * limit is for names, a quarter for attachments, the rest for open files. */
+/* The kernel drops the names of idle files when it is told that they may have changed. It takes the
+ * directory's lock for that, so it comes between two lookups, never inside one. Half of the limit
+ * is for names, a quarter for attachments, the rest for open files. */
 static void relieve_descriptors(bool far)
 {
     struct idle_name v[256];
@@ -255,7 +260,7 @@ void keeper_throttle(uint64_t names)
         usleep(names > max + max / 4 ? 4000 : 500);
 }
 
-/* Up to `ns`, for a signal. Lock held. */
+/* Waits up to `ns` for a signal. Lock held. */
 static void wait_for_signal(struct keeper *k, uint64_t ns)
 {
     struct timespec ts;
@@ -296,8 +301,8 @@ static bool to_finish(const struct inode *i, cm_file_info *info)
     return i->cf && !i->unlinked && cm_file_get_info(i->cf, info) >= 0;
 }
 
-/* An fsync that fails tells us and then nobody else, so the witness goes first: what the volume
- * lost the next program is told of by the kernel. */
+/* An fsync that fails reports the error to us and to nobody after us. So the witness is asked
+ * first: then the kernel still tells the next program what the volume lost. */
 static void sync_one(struct inode *i, void *ctx)
 {
     struct pass *p = ctx;
@@ -332,7 +337,7 @@ static void revalidate_one(struct inode *i, void *ctx)
         p->left++;
 }
 
-/* The loops and workers have ended: leaves warm what can be, and detaches all. */
+/* The loops and workers have ended. Leaves files warm if possible, and detaches all. */
 static void finish(struct keeper *k)
 {
     struct pass p = { .keeper = k, .deadline = cm_now() + SYNC_BUDGET_NS };
@@ -413,7 +418,7 @@ int keeper_start(void)
     return err;
 }
 
-/* False: it waits for a server, and goes on doing so. */
+/* False: it waits for a server, and continues to wait. */
 static bool end(struct keeper *k)
 {
     const uint64_t deadline = cm_now() + FAR_BUDGET_NS;

@@ -2,25 +2,24 @@
  *
  * loop.c - session loops, workers, and the queue between them.
  *
- * A loop thread reads one request from the kernel and decides by its opcode alone:
- *   - READ, and what never waits, is handled on the spot. A hit costs no thread switch, which is
- *     what most of the time of a hit would otherwise go to. ops_read.c sends misses back here
- *     with loop_defer_read().
- *   - everything else may wait for the origin, so the raw request goes to a worker, which lets
- *     libfuse call the operation there. Operations may therefore block as they like.
- * Small requests are copied into the job so that the loop keeps its warm buffer; a WRITE takes
- * the buffer along and the loop continues with another one from a small stock.
+ * A loop thread reads one request from the kernel. The opcode alone decides what happens:
  *
- * GETATTR is answered on the spot when the origin is local: the table holds the inode, so fstat
- * never waits for the disk; for the same reason a reader of an attached file is let in and out
- * here. LOOKUP may read a directory block, hence a worker. FORGET may drop the
- * last reference to a deleted file, and freeing its extents takes long, hence a worker.
+ * - READ, and requests that never wait, are handled at once. So a hit needs no switch of threads,
+ *   which would take most of its time. ops_read.c sends misses back here with loop_defer_read().
+ * - All other requests may wait for the origin. The raw request goes to a worker, which lets
+ *   libfuse call the operation. So operations may block. A small request is copied into the job, so
+ *   that the loop keeps its warm buffer. A WRITE takes the buffer with it, and the loop continues
+ *   with another one from a small stock.
  *
- * Workers are started as the queue needs them and stay.
+ * GETATTR is answered at once if the origin is local: the table holds the inode, so fstat never
+ * waits for the disk. For the same reason a loop opens and closes an attached file for a reader.
+ * LOOKUP may read a directory block, so it goes to a worker. FORGET may drop the last reference to
+ * a deleted file, and freeing its extents takes long, so it goes to a worker, too.
  *
- * When the loops are stopped the kernel may still have requests for us, pages of mappings among
- * them; they are answered before the session ends. Hence a flag of our own: libfuse drops the
- * request that it reads after fuse_session_exit().
+ * Workers are started when the queue needs them, and stay. When the loops are stopped, the kernel
+ * may still have requests for us, pages of mappings among them. They are answered before the
+ * session ends. Therefore the loops have a flag of their own: libfuse drops the request that it
+ * reads after fuse_session_exit().
  */
 #include "mount.h"
 
@@ -29,16 +28,16 @@
 #include <sched.h>
 #include <signal.h>
 
-#define WORKERS_MAX 32 /* bounds the origin reads in flight; a disk's queue is not longer */
+#define WORKERS_MAX 32 /* limits the origin reads at a time; the queue of a disk is not longer */
 #define SMALL_MAX 16384
 #define STOCK_MAX 8
-#define DRAIN_MAX 65536 /* requests of others that an end waits for, a round */
+#define DRAIN_MAX 65536 /* requests of others that an end waits for, per round */
 #define DRAIN_ROUNDS 64
 
 struct job {
     struct job *next;
     struct fuse_buf buf; /* raw request; mem NULL: a deferred read */
-    bool big;            /* buf.mem has the session's buffer size: goes to the stock */
+    bool big;            /* buf.mem has the session's buffer size, so it goes to the stock */
     fuse_req_t req;
     struct handle *handle;
     size_t size;
@@ -62,7 +61,7 @@ static _Thread_local void *scratch;
 
 void *loop_scratch(void)
 {
-    /* One block more than the largest read: an unaligned read ends inside the next block. */
+    /* One block more than the largest read: an unaligned read ends in the next block. */
     if (!scratch && posix_memalign(&scratch, 4096, READ_MAX + 2 * CM_BLOCK_SIZE))
         abort();
     return scratch;
@@ -178,8 +177,8 @@ static bool asks_for_caps(const struct fuse_in_header *h)
            atomic_load(&inode_of(h->nodeid)->no_caps) && !inode_of(h->nodeid)->linked;
 }
 
-/* Reopening what is attached to read it, and closing that: an fstat of a held inode and list
- * work. In use it stays attached, so that nobody has its lock while he waits for the origin. */
+/* Opening an attached file again to read it, and closing it, take an fstat of a held inode and list
+ * work. A file in use stays attached, so nobody holds its lock while waiting for the origin. */
 static bool opens_attached(const struct fuse_in_header *h, struct inode **used)
 {
     const struct fuse_open_in *in = (const void *)(h + 1);
@@ -201,7 +200,7 @@ static bool closes_reader(const struct fuse_in_header *h)
     return !number_far(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
 }
 
-/* *used: in use, and held, until it has been handled. */
+/* *used: it is in use, and held, until the request has been handled. */
 static bool handled_here(const struct fuse_in_header *h, struct inode **used)
 {
     switch (h->opcode) {
@@ -223,7 +222,7 @@ static bool handled_here(const struct fuse_in_header *h, struct inode **used)
     }
 }
 
-/* To a worker: in a copy, or with the buffer when that is cheaper. False: no memory. */
+/* Passes it to a worker: a copy, or the buffer if that is cheaper. False: no memory. */
 static bool hand_over(struct fuse_buf *buf)
 {
     bool big = buf->size > SMALL_MAX;
@@ -241,8 +240,8 @@ static bool hand_over(struct fuse_buf *buf)
     return true;
 }
 
-/* At the end: what would give somebody a page, or a way to one. Pages that the kernel writes back
- * are welcome. */
+/* At the end: a request that would give somebody a page, or a way to get one. Pages that the kernel
+ * writes back are accepted. */
 static bool refused(const struct fuse_in_header *h)
 {
     const struct fuse_write_in *in = (const void *)(h + 1);
@@ -259,7 +258,7 @@ static bool refused(const struct fuse_in_header *h)
     }
 }
 
-/* As if the session had ended already. */
+/* The same answer as if the session had ended already. */
 static void refuse(const struct fuse_in_header *h)
 {
     struct fuse_out_header out = { .len = sizeof(out), .error = -ENOTCONN, .unique = h->unique };
@@ -278,7 +277,7 @@ static void take(struct fuse_buf *buf)
         fuse_session_process_buf(mnt.se, buf);
     if (used) {
         file_unuse(used);
-        if (!inode_known(used)) /* forgotten meanwhile: nobody else would */
+        if (!inode_known(used)) /* nobody else would answer it */
             file_detach_idle(used);
         inode_put(used);
     }
@@ -352,7 +351,8 @@ static void wait_for_workers(void)
     }
 }
 
-/* All that the kernel has for us, as nobody else reads any more. False: it is too much. */
+/* Reads everything that the kernel has for us; nobody else reads any more. False: it is too much.
+ */
 static bool take_all(struct fuse_buf *buf, bool *wrote)
 {
     for (unsigned n = 0; n < DRAIN_MAX; n++) {
@@ -367,8 +367,8 @@ static bool take_all(struct fuse_buf *buf, bool *wrote)
     return false;
 }
 
-/* The kernel sends a limited number of pages ahead and the next ones after our answers: so until
- * no page came any more. Nothing makes new ones after flush_end(). */
+/* The kernel sends a limited number of pages ahead, and the next ones after our answers. So this
+ * continues until no page came. Nothing makes new ones after flush_end(). */
 static void drain(void)
 {
     struct fuse_buf buf = { .mem = NULL };

@@ -2,15 +2,18 @@
  *
  * main.c - the life of cachemax-mount.
  *
- *   parent  options, paths, directory opened; forks; waits for the child's verdict; exits with it
- *   child   pool opened (after the fork: the library refuses to be used across one), session
- *           mounted on the directory, threads started, verdict sent, terminal let go
+ *   parent       checks options and paths, opens the directory, forks, waits for the child's
+ *                result, exits with it
+ *   child        opens the pool (after the fork, because the library cannot be used across one),
+ *                mounts the session on the directory, starts the threads, sends the result, leaves
+ *                the terminal
  *   main thread  sleeps in sigtimedwait until a signal or the end of the session
- *   end     dirty pages of mappings flushed, mount detached, open files left a moment, pages taken
- *           from the kernel, requests finished, validators and syncs done, pool closed clean
+ *   end          flushes dirty pages of mappings, detaches the mount, waits a moment for open
+ *                files, takes the pages from the kernel, finishes requests, takes validators and
+ *                syncs files, closes the pool cleanly
  *
- * The directory is opened before it is covered by the mount; everything goes through that
- * descriptor and /proc/self/fd. Nothing is renamed or moved.
+ * The directory is opened before the mount covers it. Everything goes through that descriptor and
+ * /proc/self/fd. Nothing is renamed or moved.
  */
 #include "mount.h"
 
@@ -21,7 +24,7 @@
 #include <sys/statvfs.h>
 #include <syslog.h>
 
-#define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both */
+#define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
 struct mount mnt;
 static bool use_syslog;
@@ -59,7 +62,7 @@ static int open_pool(void)
 
     o.verify = mnt.opt.verify;
     o.probation_bytes = mnt.opt.probation_bytes;
-    /* A process that just lost its mount may still be syncing files and closing the pool. */
+    /* A process that has just lost its mount may still be syncing files and closing the pool. */
     for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
          patience--)
         usleep(100000);
@@ -83,7 +86,8 @@ static void setup_cache(void)
     struct rlimit rl = { .rlim_cur = 1024 };
     uint64_t limit;
 
-    /* An attached file holds a record of the pool and a descriptor: half of either is plenty. */
+    /* An attached file takes a record of the pool and a descriptor. At most half of the records and
+     * a quarter of the descriptors are used. */
     getrlimit(RLIMIT_NOFILE, &rl);
     limit = rl.rlim_cur / 4;
     if (cm_get_info(mnt.cache, &info) >= 0 && info.max_files / 2 < limit)
@@ -97,7 +101,7 @@ static int close_pool(void)
 
     if (rc < 0 && cache_on())
         say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
-    return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: said then */
+    return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: the log said so then */
 }
 
 /* ---- Session ------------------------------------------------------------------------------- */
@@ -106,12 +110,12 @@ static void op_init(void *user, struct fuse_conn_info *conn)
 {
     (void)user;
     /* Splicing costs more than copying at the sizes of a hit. Truncation needs a bracket of its
-     * own. As root our writes would not clear set-user-id bits, so the kernel shall. */
+     * own. As root our writes would not clear set-user-id bits, so the kernel must. */
     conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                               FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
-    /* ACLs are checked by the kernel; default ACLs replace the umask, so the origin applies it. */
+    /* The kernel checks ACLs. Default ACLs replace the umask, so the origin applies it. */
     conn->want |= conn->capable & (FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
-    /* Asynchronous direct writes leave old pages behind unless somebody drops them. */
+    /* Asynchronous direct writes leave old pages behind unless the mount drops them. */
     if (!direct_on())
         conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
     conn->max_background = mnt.opt.max_background;
@@ -132,7 +136,7 @@ static bool may_allow_other(void)
     return yes;
 }
 
-/* The mount shall allow what the one below it allows, and no more. */
+/* The mount allows what the one below it allows, and nothing more. */
 static const char *inherited_flags(void)
 {
     static char flags[64];
@@ -180,7 +184,7 @@ static int new_session(void)
 
 static void nothing(int sig)
 {
-    (void)sig; /* only interrupts a read of the loops */
+    (void)sig; /* only interrupts a read of a loop */
 }
 
 static sigset_t end_signals(void)
@@ -205,7 +209,8 @@ static void setup_signals(void)
     sigaction(SIGUSR1, &sa, NULL);
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
-    sigaction(SIGXFSZ, &sa, NULL); /* a limit of whoever started the mount is not its users' */
+    sigaction(SIGXFSZ, &sa, NULL); /* the limit of the program that started the mount is not its
+                                    * users' limit */
     if (setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit(RLIMIT_FSIZE, &rl) == 0) {
         rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_FSIZE, &rl);
@@ -213,7 +218,7 @@ static void setup_signals(void)
     pthread_sigmask(SIG_BLOCK, &s, NULL); /* inherited by every thread */
 }
 
-/* Waits up to ms for the end of the session; true: a signal asked for an end. */
+/* Waits up to ms for the end of the session. True: a signal asked for an end. */
 static bool wait_end(int ms)
 {
     struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
@@ -223,8 +228,8 @@ static bool wait_end(int ms)
     return sig > 0 && sig != SIGUSR2;
 }
 
-/* The name is free as soon as the origin has what was stored before; who has files open may finish
- * with them. A second signal ends both. Exit status. */
+/* The name is free as soon as the origin has the data that was stored before. Programs with open
+ * files may finish with them. A second signal ends both waits. Returns the exit status. */
 static int leave(void)
 {
     bool hurry = false;
@@ -318,8 +323,8 @@ static void rest(int sig)
         pause();
 }
 
-/* A thread waits for a server: whenever it comes back it must not meet a closed pool. The kernel
- * lets go of the process, and of the pool if it is open, only when the server answers. */
+/* A thread waits for a server. When it returns, it must not meet a closed pool. The kernel frees
+ * the process, and the pool if it is open, only when the server answers. */
 static _Noreturn void end_without(pthread_t waiting)
 {
     struct sigaction sa = { .sa_handler = rest };
@@ -327,8 +332,8 @@ static _Noreturn void end_without(pthread_t waiting)
     say(CM_LOG_ERROR, "a file system below %s does not answer: ended without it", mnt.opt.dir);
     sigaction(SIGUSR1, &sa, NULL);
     pthread_kill(waiting, SIGUSR1);
-    alarm(10); /* should it have a lock of the pool just now: then as after a kill */
-    close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the name is still there */
+    alarm(10); /* if it holds a lock of the pool at this moment: then it is as after a kill */
+    close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the mount still has its name */
     close_pool();
     _exit(proof_untold(false) || flush_lost() ? EXIT_LOST : EXIT_RUNTIME);
 }
@@ -366,7 +371,7 @@ static int run(int rootfd, int *pipe_fd)
     }
     err = close_pool();
     if (mnt.se)
-        fuse_session_destroy(mnt.se); /* not unmount: what lies below may be a mount itself */
+        fuse_session_destroy(mnt.se); /* not unmount: a mount may lie below */
     if (!rc && flush_lost()) {
         say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
         rc = EXIT_LOST;

@@ -51,7 +51,7 @@ struct options {
     bool foreground;
     bool ro;
     bool any_owner; /* take a pool that others own or may write */
-    bool shared;    /* others write the origin behind our back */
+    bool shared;    /* others write the origin without the mount */
     bool one_file_system;
     double entry_timeout;
     double attr_timeout;
@@ -59,7 +59,7 @@ struct options {
     unsigned verify; /* enum cm_verify */
     uint64_t probation_bytes;
     unsigned loops;
-    char *volume_id; /* names the volume DIR is on; NULL: the system's word for it */
+    char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
 };
 
 struct device; /* number.c */
@@ -78,7 +78,7 @@ struct inode {
     bool barred;    /* --one-file-system: a directory elsewhere, shown empty */
     mode_t type;    /* S_IFMT bits */
     uint64_t mount; /* that fd is on; 0: not known */
-    /* number_limits of that mount, and of others that it was found on (hard links, binds). */
+    /* number_limits of that mount, and of others on which it was found (hard links, binds). */
     _Atomic unsigned long limits;
     int fd; /* O_PATH; keeps st_ino from being reused */
     /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
@@ -92,26 +92,26 @@ struct inode {
     int rfd; /* O_RDONLY descriptor of the origin: misses, fstat, fsync */
     cm_file_id id;
     unsigned users;        /* open handles and running operations */
-    unsigned raw;          /* changes under way that no bracket covers: no attaching meanwhile */
+    unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
     bool proved;           /* an fsync at attach was made or tried */
-    /* Errors of fsync on rfd, which the kernel reports there once for all who share it. */
+    /* Errors of fsync on rfd. The kernel reports them there once, for all who share it. */
     unsigned losses;             /* how many */
     int loss;                    /* errno of the last one */
     bool told;                   /* to a user */
-    bool told_now;               /* while a background sync is under way */
-    bool proving;                /* proof_begin_alone is at work */
+    bool told_now;               /* while a background sync runs */
+    bool proving;                /* proof_begin_alone is running */
     bool kept;                   /* proof.c holds a reference: no user has been told */
-    uint64_t proofs;             /* how often the origin was proved to hold all */
+    uint64_t proofs;             /* how often the origin was proved to hold everything */
     uint64_t rfd_needs;          /* as handle.needs, of rfd */
-    _Atomic bool asked;          /* for a proof in the background, by a sync that was none */
+    _Atomic bool asked;          /* a sync that proved nothing asks for a proof in the background */
     uint64_t kernel_incarnation; /* of the pages that the kernel may hold; 0: not known */
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
-    _Atomic bool pages_read;     /* reads: a mapping cannot do without */
+    _Atomic bool pages_read;     /* reads; a mapping needs them */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
-    unsigned xattr_changes;      /* that have ended */
+    unsigned xattr_changes;      /* changes that have ended */
 
     /* lru lock: idle attached inodes; membership holds a reference. */
     struct inode *lru_prev, *lru_next;
@@ -124,8 +124,8 @@ struct inode {
     _Atomic bool surplus; /* to be detached */
     _Atomic unsigned tries;
 
-    /* Where it was found last, for descriptor relief; table lock. */
-    struct inode *parent; /* a number to hand back to the kernel, never followed */
+    /* Where it was found last, so that the kernel can be told to drop the name; table lock. */
+    struct inode *parent; /* a number that goes back to the kernel; never followed */
     char *name;
 };
 
@@ -137,15 +137,15 @@ struct handle {
     bool own_fd;
     bool writable;
     bool readable;
-    bool maps;    /* open for reading and writing, as a mapping for writing must be */
-    bool appends; /* the origin's descriptor can do nothing else */
+    bool maps;    /* open for reading and writing, which a writable mapping needs */
+    bool appends; /* the origin's descriptor can only append */
     /* inode.lock, all three: errors of fsync that its descriptor does not report. */
-    bool owed;       /* there was one at open that no user had been told of */
-    bool shares;     /* later ones count, too */
+    bool owed;       /* there was one at open, and no user had been told of it */
+    bool shares;     /* later errors count, too */
     unsigned losses; /* how many it knows of */
-    uint64_t needs;  /* inode.proofs from which on its sync proves something */
-    /* The kernel drops the file's pages while it opens the file for this handle: what it has after
-     * the first use of the handle is of this incarnation. 0: already noted. */
+    uint64_t needs;  /* its sync proves something from this value of inode.proofs on */
+    /* The kernel drops the file's pages while it opens the file for this handle. So its pages after
+     * the first use of the handle are of this incarnation. 0: already noted. */
     _Atomic uint64_t fresh;
     bool listed; /* flush.c's lock, with the next two */
     struct handle *prev, *next;
@@ -160,22 +160,22 @@ struct mount {
 };
 extern struct mount mnt;
 
-/* main.c: one line to stderr, or to syslog once in the background. */
+/* main.c: writes one line to stderr, or to syslog once in the background. */
 void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* options.c: 0, or the exit status after having said why; -1: answered (--help), exit 0. */
+/* options.c: 0, or the exit status after a message; -1: it was answered (--help), exit 0. */
 int options_parse(int argc, char **argv, struct options *o);
 
 /* place.c */
 int place_prepare(struct options *o, int *rootfd); /* exit status */
-void place_mounted(const char *dir);               /* by us, just now */
-/* An O_PATH descriptor of our mount, wherever it is now. -ENOENT: nowhere; -EBUSY: another mount
- * covers it; or another -errno. */
+void place_mounted(const char *dir);               /* this process has just mounted it */
+/* An O_PATH descriptor of our mount, wherever it is now. -ENOENT: it is nowhere. -EBUSY: another
+ * mount covers it. Or another -errno. */
 int place_open(void);
 int place_leave(void); /* unmounts it, lazily; 0 or -errno as above */
-/* Is our mount still there, so that nobody changes what lies below it? Also notes that. */
+/* Is our mount still there, so that nobody changes what lies below it? Also notes the time. */
 bool place_still_ours(void);
-/* Wall clock up to which it was, once it is not. */
+/* Wall clock until which it was there, once it is gone. */
 int64_t place_ours_until(void);
 bool place_is_local(int fd);
 /* Last parts of the paths mounted below dir; the caller frees each and the list. */
@@ -185,7 +185,7 @@ void place_raise_nofile(void);
 /* loop.c */
 #define READ_MAX (1u << 20)     /* largest read the kernel sends: 256 pages */
 int loop_start(unsigned loops); /* threads; SIGUSR2 to the process when the session has ended */
-void loop_interrupt(void);      /* the loops shall end; repeat until they have */
+void loop_interrupt(void);      /* tells the loops to end; repeat until they have */
 bool loop_running(void);
 /* After the loops ended: answers what the kernel has sent, completes queued work, joins the
  * workers. */
@@ -196,19 +196,19 @@ void *loop_scratch(void); /* the calling thread's page-aligned buffer of READ_MA
 /* inode.c */
 int inode_init(int rootfd);
 struct inode *inode_of(fuse_ino_t ino);
-/* Holds the inode behind a name; NULL: errno. *st is filled, st_ino as shown. */
+/* Holds the inode behind a name. NULL: errno says why. *st is filled in, with st_ino as shown. */
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st);
-/* The same as an answer to the kernel, counted in its lookups. 0 or errno. */
+/* The same as an answer to the kernel; counts as one of its lookups. 0 or errno. */
 int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e);
 void inode_hold(struct inode *i);
 void inode_put(struct inode *i);
 void inode_forget(fuse_ino_t ino, uint64_t n);
-bool inode_known(struct inode *i);                /* to the kernel */
+bool inode_known(struct inode *i);                /* does the kernel know it? */
 int inode_stat(struct inode *i, struct stat *st); /* 0 or errno; st_ino as shown */
 double inode_attr_timeout(struct inode *i);
 /* It is about to get one more name. */
 void inode_gets_name(struct inode *i);
-/* Before and after a change: no other inode of a file of several names is cached. */
+/* Before and after a change: no other inode of a file with several names is cached. */
 void inode_changes(struct inode *i);
 uint64_t inode_count(void);
 /* Those on file systems that are far, or the others. */
@@ -223,40 +223,41 @@ size_t inode_idle_names(bool far, struct idle_name *v, size_t n);
 /* number.c */
 struct dirent;
 struct device *number_init(const struct stat *st, int fd); /* DIR's */
-/* The device of a file behind fd, counted; `hint`: probably this one. NULL: no memory. */
+/* The device of a file behind fd, counted. `hint`: probably this one. NULL: no memory. */
 struct device *number_device(struct device *hint, const struct stat *st, int fd);
 void number_put(struct device *d);
 bool number_own(const struct device *d); /* DIR's */
-/* FUSE and overlayfs: names of one number may be two files, or become so (copied up by a write). */
+/* FUSE and overlayfs: names with one number may be two files, or may become two (copied up). */
 bool number_doubtful(const struct device *d);
-bool number_local(const struct device *d); /* nobody else's machine or process */
-/* It may wait for a server, itself or (overlayfs) one of its layers: fstat and close, too. */
+bool number_local(const struct device *d); /* no other machine or process serves it */
+/* It may wait for a server, or (overlayfs) one of its layers may; also in fstat and close. */
 bool number_far(const struct device *d);
-/* Does a sync there prove anything? overlayfs tells nobody what its layers lost. */
+/* Does a sync there prove anything? overlayfs reports no losses of its layers. */
 bool number_proves(const struct device *d);
-/* ST_NOSUID, ST_NODEV, ST_NOEXEC: what the mount behind fd has, and DIR does not. May wait. */
+/* ST_NOSUID, ST_NODEV, ST_NOEXEC that the mount behind fd has and DIR does not. May wait. */
 unsigned long number_limits(int fd);
-/* A descriptor of it, older than all that was written to it through this mount; -1: none. */
+/* A descriptor of it that is older than all writes to it through this mount; -1: none. */
 int number_witness(const struct device *d);
-/* It lost data, so that no sync proves anything any more. Sets, and says whether it was so. */
+/* It lost data, so no sync proves anything any more. `now` sets that. Returns whether it was set.
+ */
 bool number_lost(struct device *d, bool now);
-/* A file that is not synced is detached: forgotten as soon as the file system is known to have lost
- * something. */
+/* A file that is not synced is detached. It is forgotten as soon as the file system is known to
+ * have lost something. */
 void number_leave(struct device *d, const cm_file_id *id);
 void number_forget_left(struct device *d);
-void number_ask_left(bool far); /* at the end: the witnesses, for these files */
-/* Attributes as the mount shows them: the number, and nothing that its limits forbid. */
+void number_ask_left(bool far); /* at the end: asks the witnesses, for these files */
+/* Attributes as the mount shows them: its number, and nothing that its limits forbid. */
 void number_show(const struct inode *i, struct stat *st);
-/* What tells a file from others of its number, for as long as it is held: FUSE's node. "": of dirfd
- * itself. *node 0: the number does. False: nothing does that the kernel says. */
+/* What tells a file from others with its number, as long as it is held: FUSE's node. "": dirfd
+ * itself. *node 0: the number alone. False: the kernel does not tell. */
 bool number_node(const struct device *d, int dirfd, const char *name, uint64_t *node);
 uint64_t number_of(const struct device *d, ino_t ino);
-void number_look_at_mounts(void);       /* before the next two: learns of new mount points */
+void number_look_at_mounts(void); /* before the next two: reads the list of mount points again */
 bool number_is_point(const char *name); /* the last part of a mount point below DIR */
 /* The number to show for an entry that readdir of the directory found. */
 uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e);
 
-/* Path of an O_PATH descriptor for calls that take no AT_EMPTY_PATH. */
+/* Path of an O_PATH descriptor, for calls without AT_EMPTY_PATH. */
 struct procpath {
     char s[32];
 };
@@ -272,54 +273,54 @@ struct change {
 };
 bool cache_on(void);
 void cache_setup(const char *pool, uint64_t limit); /* before the pool is opened */
-/* Attaches unless attached and keeps it so. True: attached just now. */
+/* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
-bool file_use_attached(struct inode *i); /* false: it is not, and is not made so */
-bool file_try_use(struct inode *i);      /* the same, also false rather than wait */
+bool file_use_attached(struct inode *i); /* false: it is not attached, and stays so */
+bool file_try_use(struct inode *i);      /* the same, but returns false instead of waiting */
 void file_unuse(struct inode *i);
 void file_detach_idle(struct inode *i);
-void file_detach_linked(struct inode *i); /* unless it is used: then at the end of that */
+void file_detach_linked(struct inode *i); /* if it is in use: at the end of that use */
 /* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */
 int file_revalidate(struct inode *i, cm_file_info *info);
-/* After file_use: may the kernel keep the pages it has? If not, *fresh is the incarnation of those
- * that it will have once it has dropped them, for file_has_pages(); 0: of none. */
+/* After file_use: may the kernel keep the pages that it has? If not, *fresh is the incarnation of
+ * the pages that it will have after it has dropped these, for file_has_pages(); 0: of none. */
 bool file_keep_pages(struct inode *i, uint64_t *fresh);
 void file_has_pages(struct inode *i, uint64_t incarnation);
-void file_gone(struct inode *i); /* sets unlinked when no name is left */
-/* 0: the origin may be changed now. -errno: it must not. */
+void file_gone(struct inode *i); /* sets unlinked if no name is left */
+/* 0: the origin may be changed now. -errno: it must not be changed. */
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
                  uint64_t len);
 void change_end(struct change *c);
 int file_sync(struct handle *h, bool datasync); /* 0 or errno */
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
-void cache_give_up(void);        /* something must be forgotten, and nobody knows what it is */
-void cache_detach_all(bool far); /* of file systems that are so; at the end */
+void cache_give_up(void);        /* something must be forgotten, but it is not known what */
+void cache_detach_all(bool far); /* of file systems that are far, or of the others; at the end */
 
 /* keeper.c */
 int keeper_start(void);
-/* After loops and workers: leaves warm what can be, and detaches all files. False: a server below
+/* After loops and workers: leaves files warm if possible, and detaches all. False: a server below
  * DIR does not answer, and *waiting still waits for it. */
 bool keeper_stop(pthread_t *waiting);
 bool keeper_ending(void);              /* keeper_stop has begun */
-void keeper_schedule(struct inode *i); /* its validator */
-void keeper_prove(struct inode *i);    /* that it is synced */
-void keeper_detach(struct inode *i);   /* it is far, and not needed any more */
-void keeper_origin_read(void);         /* the origin is being read: no time for fsync */
+void keeper_schedule(struct inode *i); /* schedules a new validator for it */
+void keeper_prove(struct inode *i);    /* schedules a proof that it is synced */
+void keeper_detach(struct inode *i);   /* it is on a far file system, and not needed any more */
+void keeper_origin_read(void); /* the origin is being read, so this is no time for an fsync */
 bool keeper_has(struct inode *i);
 uint64_t keeper_names_max(void);
-/* A lookup made this many names: lets the relief catch up when there are too many. */
+/* A lookup made this many names. If there are too many, this waits until some are dropped. */
 void keeper_throttle(uint64_t names);
 
 /* direct.c */
 void direct_start(void);  /* session mounted, no threads yet: forks */
-void direct_finish(void); /* loops and workers have ended: answers what is left */
+void direct_finish(void); /* loops and workers have ended: answers the rest */
 bool direct_on(void);
 bool direct_bypasses(const struct fuse_file_info *fi); /* READ, WRITE: not through pages */
 /* Before a READ through pages is answered, and a WRITE from pages. */
 void direct_note_pages(struct inode *i, bool read);
-/* The reply to a WRITE that bypassed the pages, once there are none of the range; `anywhere`: not
- * known to be at `off`. */
+/* The reply to a WRITE that bypassed the pages, once the kernel has none of the range. `anywhere`:
+ * it is not known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
 
 /* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
@@ -330,29 +331,30 @@ struct proof {
     bool open;
 };
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync);
-/* With the attachment's descriptor and for nobody; users are told of an error later. */
+/* With the attachment's descriptor, for no user; users are told of an error later. */
 void proof_begin_alone(struct proof *p, struct inode *i);
 void proof_attached(struct inode *i); /* inode.lock held */
 /* `made`: the file is new, and this its first handle. */
 void proof_opened(struct handle *h, bool made);
-/* After a sync with the handle's descriptor: what to tell the user. 0 or errno. */
+/* After a sync with the handle's descriptor: what the user is told. 0 or errno. */
 int proof_tell(struct handle *h, int err);
-void proof_gone(struct inode *i); /* the file has no name: nobody can be told */
-/* Of a user's sync with the descriptor of h. */
+void proof_gone(struct inode *i); /* the file has no name, so nobody can be told */
+/* After a user's sync with the descriptor of h. */
 void proof_end_of(struct proof *p, const struct handle *h);
-void proofs_end(struct proof *v, size_t n); /* of syncs with any */
-void proof_fail(struct inode *i);           /* attached: what is not synced may be lost */
+void proofs_end(struct proof *v, size_t n); /* after syncs with any descriptor */
+void proof_fail(struct inode *i);           /* it is attached, and data that is not synced may be
+                                             * lost */
 bool proof_vouched(struct device *d);       /* asks its witness; false: it lost something */
-void proof_look(bool far);                  /* now and then: lets go of deleted files */
-bool proof_untold(bool far);                /* at the end: names losses that no user was told of */
+void proof_look(bool far);                  /* now and then: releases deleted files */
+bool proof_untold(bool far);                /* at the end: names losses of which no user was told */
 
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
 void flush_unlist(struct handle *h); /* any handle */
-void flush_begin(void);              /* an end was asked for; before the mount is detached */
-bool flush_running(void);            /* what was stored until then is being written */
-void flush_end(void);                /* the grace period is over; the loops still run */
-bool flush_refuses(void);            /* no new pages for anybody */
+void flush_begin(void);   /* an end was asked for; call it before the mount is detached */
+bool flush_running(void); /* data that was stored before is being written */
+void flush_end(void);     /* the grace period is over; the loops still run */
+bool flush_refuses(void); /* nobody gets new pages */
 /* A page of a mapping could not be written: its data is lost. */
 void flush_failed(struct inode *i, off_t off, size_t size, int err);
 void flush_incomplete(const char *why);
@@ -362,18 +364,18 @@ bool flush_may_be_mapped(struct inode *i); /* for writing */
 /* creds.c */
 struct creds {
     bool umask, switched, tried;
-    bool clears; /* set-user-id and set-group-id bits, by changing the content */
+    bool clears; /* clears set-user-id and set-group-id bits by changing the content */
     fuse_req_t req;
 };
 void creds_thread_init(void); /* once per worker */
-/* The mode to create with: the umask is applied by the origin, or here if it cannot be. */
+/* The mode to create with. The origin applies the umask, or this function does. */
 mode_t creds_mode(fuse_req_t req, mode_t mode);
-/* As the caller in everything; for what is created. */
+/* As the caller in everything; for calls that create something. */
 void creds_enter(struct creds *c, fuse_req_t req);
-/* For what takes room at the caller's expense, and changes the inode or NULL; req NULL: at the
- * mount's. */
+/* For calls that take room for the caller and change the inode (or NULL). req NULL: for the mount.
+ */
 void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i);
-/* After creds_charge and an error: true, once: there was no room, the caller may have more. */
+/* After creds_charge and an error. True, once: there was no room, but the caller may have more. */
 bool creds_more(struct creds *c, int err);
 bool creds_admin(fuse_req_t req);  /* the caller has CAP_SYS_ADMIN */
 void creds_leave(struct creds *c); /* keeps errno */
@@ -385,17 +387,17 @@ void ops_name_init(struct fuse_lowlevel_ops *ops);
 void ops_attr_init(struct fuse_lowlevel_ops *ops);
 void ops_dir_init(struct fuse_lowlevel_ops *ops);
 void ops_open_init(struct fuse_lowlevel_ops *ops);
-/* ops_open.c: fills fi and the handle; `fd` >= 0 is taken over. 0 or errno. */
+/* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over. 0 or errno. */
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
-/* The kernel has opened it: a READ or RELEASE came. */
+/* The kernel has opened it: a READ or RELEASE has come. */
 void handle_in_use(struct handle *h);
 void close_handle(struct handle *h);
-/* ops_write.c: truncate within a bracket; fd >= 0 or -1. 0 or errno. */
+/* ops_write.c: truncates inside a bracket. fd >= 0 or -1. 0 or errno. */
 int set_size(fuse_req_t req, struct inode *i, int fd, off_t size);
 /* ops_read.c */
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
 
-/* --one-file-system: replies that nothing is changed in or at this directory. */
+/* --one-file-system: replies that this directory, and what is in it, cannot be changed. */
 static inline bool refuse_barred(fuse_req_t req, const struct inode *i)
 {
     if (i->barred)

@@ -2,17 +2,17 @@
  *
  * number.c - the inode numbers that the mount shows.
  *
- * A FUSE mount has one st_dev for everything below it, but DIR may hold file systems mounted
- * there and btrfs subvolumes, each with numbers of its own. Programs that copy trees take equal
- * (st_dev, st_ino) for hard links. So numbers of DIR's own device stay as they are, and those of
- * other devices are mixed with a key of the device and get the top bit. Numbers of DIR's device
- * that have the top bit themselves are mixed too. The mixing is a permutation: two files of one
- * device never share a number.
+ * A FUSE mount has one st_dev for everything below it. But DIR may contain mounted file systems and
+ * btrfs subvolumes, and each has its own numbers. Programs that copy trees take equal (st_dev,
+ * st_ino) for hard links. So numbers of DIR's own device stay as they are. Numbers of other devices
+ * are mixed with a key of the device and get the top bit. Numbers of DIR's device that have the top
+ * bit themselves are mixed, too. The mixing is a permutation: two files of one device never share a
+ * number.
  *
- * The key comes from what the file system keeps over a reboot. A second device that claims the
- * same identity (a copy of an image, a snapshot) and one that has none get their device number
- * mixed in: unique, but only as stable as that number. An entry is never dropped while the mount
- * lives, so that a number never moves to another file. Any thread may call.
+ * The key comes from an identity that the file system keeps over a reboot. A second device with the
+ * same identity (a copy of an image, a snapshot), and a device without one, get their device number
+ * mixed in. Their numbers are unique, but only as stable as the device number. An entry is never
+ * removed while the mount lives, so a number never moves to another file. Any thread may call.
  */
 #include "mount.h"
 
@@ -25,7 +25,7 @@
 #include <sys/sysmacros.h>
 
 #ifndef AT_HANDLE_FID
-#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle is for telling files apart only */
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle only tells files apart */
 #endif
 #define TOP (1ull << 63)
 #define BTRFS_MAGIC 0x9123683Eu
@@ -44,7 +44,7 @@ struct device {
     struct device *next;
     dev_t dev;
     uint64_t identity, key;
-    uint64_t inodes; /* held; while there are any, `dev` is this file system */
+    uint64_t inodes; /* held; while there are any, `dev` means this file system */
     bool own;        /* DIR's */
     bool subvolumes; /* a directory may be on another device without being a mount point */
     bool nodes;      /* FUSE, whose server may give one number to two files */
@@ -63,7 +63,8 @@ static struct {
     unsigned long limits; /* of DIR */
 } devices = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* Names of mount points below DIR, to know where readdir's numbers are of what is covered. */
+/* Names of mount points below DIR. readdir's numbers for them are those of the covered directories.
+ */
 static struct {
     pthread_mutex_t lock;
     int fd; /* polled: the kernel says when mounts change */
@@ -96,7 +97,7 @@ uint64_t number_of(const struct device *d, ino_t ino)
     return TOP | mix63(n & ~TOP, high ? mix(d->key) : d->key);
 }
 
-/* xfs makes f_fsid of the device's number, but knows its UUID. */
+/* xfs makes f_fsid from the device's number, but has a UUID. */
 static uint64_t uuid_of(int fd)
 {
     struct fs_uuid u = { .len = 0 };
@@ -111,7 +112,7 @@ static uint64_t uuid_of(int fd)
     return half[0] ^ mix(half[1]);
 }
 
-/* What the file system says of itself. identity 0: none that lasts. */
+/* The file system's own identity. 0: none that lasts. */
 static void describe(struct device *d, int fd, mode_t type)
 {
     struct statfs sf;
@@ -125,7 +126,7 @@ static void describe(struct device *d, int fd, mode_t type)
     d->local = place_is_local(fd);
     d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
-    /* The name of DIR's volume vouches for the numbers of that one alone. */
+    /* The name of DIR's volume says something about the numbers of that volume only. */
     d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !(d->own && mnt.opt.volume_id);
     d->doubtful = d->nodes || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     if ((uint32_t)sf.f_type == XFS_MAGIC && (S_ISDIR(type) || S_ISREG(type)))
@@ -135,7 +136,7 @@ static void describe(struct device *d, int fd, mode_t type)
     d->identity = id;
 }
 
-/* For proof.c: syncfs on it tells of every loss on the file system since it was opened. */
+/* For proof.c: syncfs on it reports every loss on the file system since it was opened. */
 static int open_witness(const struct device *d, int fd, mode_t type)
 {
     if (!number_proves(d) || (!S_ISDIR(type) && !S_ISREG(type)))
@@ -175,7 +176,7 @@ struct device *number_device(struct device *hint, const struct stat *st, int fd)
     pthread_mutex_unlock(&devices.lock);
     if (d)
         return d;
-    describe(&now, fd, st->st_mode); /* may wait, hence no lock */
+    describe(&now, fd, st->st_mode); /* may wait, so no lock is held */
     now.witness = open_witness(&now, fd, st->st_mode);
     fresh = malloc(sizeof(*fresh));
     pthread_mutex_lock(&devices.lock);
@@ -204,7 +205,7 @@ void number_put(struct device *d)
 
     pthread_mutex_lock(&devices.lock);
     assert(d->inodes > 0);
-    if (--d->inodes == 0) { /* or it could not be unmounted */
+    if (--d->inodes == 0) { /* otherwise it could not be unmounted */
         witness = d->witness;
         d->witness = -1;
     }
@@ -233,7 +234,7 @@ unsigned long number_limits(int fd)
     struct statfs sf;
     unsigned long limits = fstatfs(fd, &sf) < 0 ? LIMITS : (unsigned long)sf.f_flags & LIMITS;
 
-    return limits & ~devices.limits; /* the mount itself has those of DIR */
+    return limits & ~devices.limits; /* the mount itself has the flags of DIR */
 }
 
 int number_witness(const struct device *d)
@@ -300,7 +301,7 @@ void number_ask_left(bool far)
     pthread_mutex_lock(&devices.lock);
     d = devices.head;
     pthread_mutex_unlock(&devices.lock);
-    for (; d; d = d->next) /* which are for ever, and new ones come first */
+    for (; d; d = d->next) /* those are never removed, and new ones come first */
         if (d->far == far && (d->lefts || d->too_many))
             (void)proof_vouched(d);
 }
@@ -314,13 +315,13 @@ void number_show(const struct inode *i, struct stat *st)
 {
     const unsigned long limits = i->limits;
 
-    /* A file of several names on overlayfs has another number once it is written. */
+    /* On overlayfs a file with several names gets another number when it is written. */
     st->st_ino =
         i->linked && st->st_dev == i->device->dev ? number_of(i->device, st->st_ino) : i->number;
     if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))
         st->st_mode &= ~(mode_t)(S_ISUID | S_ISGID);
     if ((limits & ST_NODEV) && (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode)))
-        st->st_rdev = makedev(0, 0); /* which nothing answers for */
+        st->st_rdev = makedev(0, 0); /* nobody guarantees that number */
 }
 
 bool number_own(const struct device *d)
@@ -364,7 +365,7 @@ struct device *number_init(const struct stat *st, int fd)
     describe(d, fd, st->st_mode);
     devices.limits = number_limits(fd);
     d->witness = open_witness(d, fd, st->st_mode);
-    d->inodes = 1; /* for ever: the root */
+    d->inodes = 1; /* never removed: the root */
     enter(d);
     points.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     points.n = place_mount_points(mnt.opt.dir, &points.name);
@@ -396,7 +397,7 @@ bool number_is_point(const char *name)
     return is;
 }
 
-/* The number of what a look-up of the name finds; 0: none. */
+/* The number of the file that a lookup of the name finds; 0: none. */
 static uint64_t number_found(struct device *hint, int dirfd, const char *name)
 {
     struct stat st;

@@ -2,9 +2,9 @@
  *
  * ops_attr.c - attributes and extended attributes.
  *
- * Changing any of them changes the ctime, so it is done inside an empty bracket and the file
- * stays cached; a new size is a truncation. Called by workers, GETATTR of a local origin and the
- * known answer about security.capability also by the loop.
+ * Every change of them changes the ctime. So it runs inside an empty bracket, and the file stays
+ * cached. A new size is a truncation. Called by workers. A loop also calls GETATTR of a local
+ * origin, and the answer about security.capability if it is known.
  */
 #include "mount.h"
 
@@ -47,7 +47,7 @@ static int set_times(struct inode *i, const struct stat *a, int to_set)
     return utimensat(i->fd, "", t, AT_EMPTY_PATH) < 0 ? errno : 0;
 }
 
-/* The new owner's quota counts. */
+/* The quota of the new owner counts. */
 static int set_owner(fuse_req_t req, struct inode *i, const struct stat *a, int to_set)
 {
     uid_t uid = to_set & FUSE_SET_ATTR_UID ? a->st_uid : (uid_t)-1;
@@ -69,7 +69,7 @@ static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int
 
     if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
         err = set_owner(req, i, a, to_set);
-    /* After the owner: changing that may clear bits which the kernel asks to be set. */
+    /* After the owner: a change of owner may clear bits that the kernel asks to set. */
     if (!err && (to_set & FUSE_SET_ATTR_MODE) && chmod(procpath(i->fd).s, a->st_mode & 07777) < 0)
         err = errno;
     if (!err && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
@@ -106,11 +106,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
 
 /* ---- Extended attributes ------------------------------------------------------------------- */
 
-/* The kernel asks for security.capability before every write. Where nobody else changes it, "none"
- * is remembered, unless a change ended meanwhile. Never waits when it is known. */
+/* The kernel asks for security.capability before every write. If nobody else changes it, the answer
+ * "none" is remembered, unless a change ended meanwhile. Never waits if it is known. */
 static bool known_without_caps(struct inode *i, const char *name)
 {
-    /* Mounted with nosuid, its capabilities do not count. */
+    /* It is mounted with nosuid, so its capabilities do not count. */
     return ((atomic_load(&i->no_caps) && !i->linked) || (i->limits & ST_NOSUID)) &&
            !strcmp(name, caps_name);
 }
@@ -157,7 +157,8 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
         fuse_reply_buf(req, buf, (size_t)n);
 }
 
-/* The kernel gives trusted attributes to CAP_SYS_ADMIN only, but leaves their names to us. */
+/* The kernel gives trusted attributes only to CAP_SYS_ADMIN, but lets us decide about their names.
+ */
 static size_t hide_trusted(fuse_req_t req, char *list, size_t n)
 {
     static const char prefix[] = "trusted.";
@@ -194,8 +195,9 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
         fuse_reply_buf(req, buf, (size_t)n);
 }
 
-/* value NULL: remove. An ACL takes the set-group-id bit of a file whose group the caller is not in.
- * Others need the mount's rights: the kernel itself removes security.capability for a writer. */
+/* value NULL: remove. Setting an ACL clears the set-group-id bit if the caller is not in the file's
+ * group. Other attributes need the mount's rights: the kernel itself removes security.capability
+ * for a writer. */
 static int change_xattr(fuse_req_t req, struct inode *i, const char *name, const char *value,
                         size_t size, int flags)
 {

@@ -2,8 +2,8 @@
  *
  * ops_dir.c - directories and the file system as a whole.
  *
- * Plain READDIR, not READDIRPLUS: every name given with its attributes would cost a descriptor.
- * The kernel serializes the reading of one open directory. Called by workers.
+ * It uses plain READDIR, not READDIRPLUS: each name that is returned with its attributes would cost
+ * a descriptor. The kernel reads one open directory with one request at a time. Called by workers.
  */
 #include "mount.h"
 
@@ -12,7 +12,7 @@
 
 struct dir {
     DIR *d;
-    struct dirent *pending; /* read, but did not fit the last answer */
+    struct dirent *pending; /* read, but it did not fit into the last answer */
     off_t at;
 };
 
@@ -43,7 +43,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     }
 }
 
-/* The next entry; NULL: the end (errno 0) or an error. */
+/* The next entry. NULL: the end (errno 0) or an error. */
 static struct dirent *next_entry(struct dir *dir)
 {
     if (!dir->pending) {
@@ -53,7 +53,7 @@ static struct dirent *next_entry(struct dir *dir)
     return dir->pending;
 }
 
-/* What --one-file-system does not show. */
+/* A directory that --one-file-system does not show. */
 static bool hidden(const struct inode *dir, const struct dirent *d)
 {
     return dir->barred && strcmp(d->d_name, ".") && strcmp(d->d_name, "..");

@@ -3,9 +3,9 @@
  * ops_name.c - names: lookup, forget, links, making and removing.
  *
  * Renaming, linking and unlinking change a file's ctime, which is part of its validator. So they
- * run inside an empty bracket that takes the new validator along, and the file stays cached; for
- * that the file is attached if it was not. A file that loses its last name is forgotten by the
- * cache once nobody has it open. Called by workers.
+ * run inside an empty bracket that gets the new validator, and the file stays cached. The file is
+ * attached for that if it was not. A file that loses its last name is forgotten by the cache once
+ * nobody has it open. Called by workers.
  */
 #include "mount.h"
 
@@ -30,7 +30,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     int err = inode_entry(inode_of(parent), name, &e);
 
     if (err == ENOENT && !mnt.opt.shared) {
-        /* Nobody else makes files: the kernel may remember that there is none. */
+        /* Nobody else makes files, so the kernel may remember that there is none. */
         e.ino = 0;
         err = 0;
     }
@@ -56,14 +56,14 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 /* ---- A file whose name is about to change -------------------------------------------------- */
 
 struct named {
-    struct inode *inode; /* held; NULL: no such name, or nothing that can be cached */
+    struct inode *inode; /* held; NULL: no such name, or it cannot be cached */
     struct change change;
-    bool last;   /* last name of a file that is not attached: no bracket, */
+    bool last;   /* the last name of a file that is not attached needs no bracket, */
     bool forget; /* but this id has to be forgotten */
     cm_file_id id;
 };
 
-/* Attaching a file only to forget it would cost a record of the pool. */
+/* If a file were attached only to be forgotten, that would cost a record of the pool. */
 static void prepare_forget(struct named *v, struct inode *i)
 {
     cm_validator ignored;
@@ -84,7 +84,7 @@ static int named_begin(struct named *v, struct inode *parent, const char *name, 
 
     *v = (struct named){ .inode = NULL };
     if (!i)
-        return 0; /* the operation itself will say what is wrong */
+        return 0; /* the operation itself will report the error */
     if (!S_ISREG(i->type)) {
         inode_put(i);
         return 0;
@@ -153,7 +153,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
     err = named_begin(&victim, to, to_name, !(flags & RENAME_EXCHANGE));
     if (!err) {
         creds_charge(&who, req, NULL);
-        do /* the raw call: renameat2 of the C library needs no flags to exist everywhere */
+        do /* the raw call: not every C library has renameat2 */
             rc = (int)syscall(SYS_renameat2, parent->fd, name, to->fd, to_name, flags);
         while (rc < 0 && creds_more(&who, errno));
         err = rc < 0 ? errno : 0;

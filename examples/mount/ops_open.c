@@ -2,22 +2,22 @@
  *
  * ops_open.c - OPEN, CREATE, RELEASE: open files.
  *
- * A read-only handle borrows the descriptor of the attachment, so opening an attached file again
- * costs one fstat; handles that write have a descriptor of their own. O_DIRECT is not passed on
- * (requests lie unaligned in their buffer; the kernel bypasses its own pages by itself), nor
- * O_APPEND (ops_write.c decides by each write's flags; but for append-only files), nor O_TRUNC
- * (needs a bracket). Called by workers.
+ * A read-only handle uses the descriptor of the attachment. So opening an attached file again costs
+ * one fstat. Handles that write have their own descriptor. Three flags are not passed on: O_DIRECT
+ * (requests are not aligned in their buffer, and the kernel bypasses its own pages itself),
+ * O_APPEND (ops_write.c decides by the flags of each write; append-only files are an exception) and
+ * O_TRUNC (it needs a bracket). Called by workers.
  */
 #include "mount.h"
 
 #include <sys/statvfs.h>
 
-#define FMODE_EXEC 0x20 /* how the kernel says that the file is opened to be executed */
+#define FMODE_EXEC 0x20 /* the kernel says with it that the file is opened to be executed */
 
 static int origin_flags(int flags)
 {
-    /* Not O_NONBLOCK: with a regular file it says only that nobody waits for a lease, and somebody
-     * who names the file for a cache may hold one for a moment. */
+    /* Not O_NONBLOCK. With a regular file it only means that the open does not wait for a lease. A
+     * program that identifies the file for a cache may hold a lease for a moment. */
     return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_APPEND | O_NOFOLLOW | O_NOCTTY |
                       O_NONBLOCK)) |
            O_CLOEXEC;
@@ -28,14 +28,14 @@ static bool writes(int flags)
     return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* The attachment's descriptor serves a reader where nobody else changes the file, or the kernel
- * sees it. A network or FUSE file system looks for changes when a file is opened. */
+/* The attachment's descriptor serves a reader if nobody else changes the file, or if the kernel
+ * sees the change. A network or FUSE file system looks for changes when a file is opened. */
 static bool may_share(const struct inode *i)
 {
     return i->rfd >= 0 && !i->linked && (number_local(i->device) || !mnt.opt.shared);
 }
 
-/* Own descriptor, or the attachment's for a reader. 0 or errno. */
+/* Its own descriptor, or the attachment's for a reader. 0 or errno. */
 static int open_origin(struct handle *h, int fd, int flags)
 {
     h->own_fd = true;
@@ -45,7 +45,7 @@ static int open_origin(struct handle *h, int fd, int flags)
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
         h->fd = open(procpath(h->inode->fd).s, origin_flags(flags));
-        /* An append-only file (chattr +a) is opened in no other way. */
+        /* An append-only file (chattr +a) can be opened in no other way. */
         if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
             h->fd = open(procpath(h->inode->fd).s, origin_flags(flags) | O_APPEND);
             h->appends = h->fd >= 0;
@@ -82,7 +82,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     }
     proof_opened(h, fd >= 0);
     h->cf = cache_on() ? i->cf : NULL;
-    if (h->cf && !fresh) { /* attaching has just done it */
+    if (h->cf && !fresh) { /* the attaching has just done it */
         file_revalidate(i, &info);
         if (info.racy || info.want_validator)
             keeper_schedule(i);
@@ -95,7 +95,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     fi->keep_cache = file_keep_pages(i, &incarnation);
     atomic_store(&h->fresh, incarnation);
     fi->noflush = !h->writable;
-    fi->direct_io = h->appends; /* no shared mapping, whose stores could not be written */
+    fi->direct_io = h->appends; /* no shared mapping, because its stores could not be written */
     return 0;
 }
 
@@ -143,7 +143,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     fuse_reply_err(req, 0);
 }
 
-/* The name was free for the kernel; somebody may have taken it since, hence O_EXCL. */
+/* The name was free for the kernel. Somebody may have taken it since, so O_EXCL is used. */
 static int create_origin(fuse_req_t req, struct inode *parent, const char *name, mode_t mode,
                          int flags)
 {
@@ -157,7 +157,7 @@ static int create_origin(fuse_req_t req, struct inode *parent, const char *name,
     return fd;
 }
 
-/* Is what the name led to afterwards what was made? */
+/* Does the name now lead to the file that was made? */
 static bool is_made(int fd, const struct fuse_entry_param *e)
 {
     struct stat st;
@@ -177,8 +177,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         return;
     fd = create_origin(req, parent, name, mode, fi->flags);
     if (fd < 0) {
-        /* The kernel would take what is there for new, and not ask whether the caller may open it.
-         * ESTALE: it looks the name up again, and finds it. */
+        /* The kernel would take the existing file for new, and not check whether the caller may
+         * open it. ESTALE: the kernel looks the name up again, and finds the file. */
         fuse_reply_err(req, errno == EEXIST && !(fi->flags & O_EXCL) ? ESTALE : errno);
         return;
     }
@@ -189,7 +189,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
     }
     if (err) {
         close(fd);
-        fuse_reply_err(req, err == ENOENT ? ESTALE : err); /* replaced or removed: once more */
+        fuse_reply_err(req,
+                       err == ENOENT ? ESTALE : err); /* it was replaced or removed: try again */
         return;
     }
     err = open_handle(inode_of(e.ino), fd, fi);

@@ -2,18 +2,19 @@
  *
  * ops_read.c - READ: hits on the loop thread, misses on a worker.
  *
- * A hit is copied by the library into the thread's buffer and replied from there. Replying
- * straight from the pool (cm_pin_range and an iovec) looks cheaper and is not: measured, the copy
- * wins by 4 % at 32 KiB, 10 % at 128 KiB and 25 % at 1 MiB, because the kernel takes user pages
- * one by one and then reads cold memory. And it is not safe: the kernel ends a request whose
- * reply it cannot read (EFAULT: a pool that was truncated, a dead page) with EIO, so there is no
- * second chance to answer from the origin. The library's copy turns such a page into a miss.
+ * The library copies a hit into the thread's buffer, and the reply comes from there. A reply
+ * straight from the pool (cm_pin_range and an iovec) looks cheaper, but it is not. Measured, the
+ * copy wins by 4 % at 32 KiB, 10 % at 128 KiB and 25 % at 1 MiB: the kernel takes user pages one by
+ * one, and without the copy it then reads cold memory. It is also not safe: if the kernel cannot
+ * read the reply (EFAULT: a pool that was truncated, a dead page), it ends the request with EIO,
+ * and the mount cannot answer from the origin any more. The library's copy turns such a page into a
+ * miss.
  */
 #include "mount.h"
 
-#define ORIGIN_ERROR 100000 /* keeps errno values apart from CM_E* */
+#define ORIGIN_ERROR 100000 /* keeps values of errno apart from CM_E* */
 
-/* False: not a hit, nothing was replied. */
+/* False: it is no hit, and nothing was replied. */
 static bool reply_hit(fuse_req_t req, cm_file *cf, size_t size, off_t off)
 {
     char *buf = loop_scratch();
@@ -25,14 +26,14 @@ static bool reply_hit(fuse_req_t req, cm_file *cf, size_t size, off_t off)
     return true;
 }
 
-/* With other writers a validator is good for attr_timeout only. */
+/* With other writers a validator is valid for attr_timeout only. */
 static bool stale(struct inode *i)
 {
     return mnt.opt.shared &&
            (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
 }
 
-/* Its file may have become one that is not cached since it was opened. */
+/* Since it was opened, its file may have become one that is not cached. */
 static bool cached(const struct handle *h)
 {
     return h->cf && cache_on() && !atomic_load(&h->inode->linked);
@@ -91,7 +92,7 @@ void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
             file_revalidate(h->inode, &info);
         n = cm_read_through(h->cf, (uint64_t)off, buf, size, origin_read, h);
     }
-    if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache is none of the reader's */
+    if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(h->fd, (uint64_t)off, buf, size);
     if (n < 0)
         fuse_reply_err(req, (int)(-n - ORIGIN_ERROR));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * ops_write.c - everything that changes or syncs a file's content, each within a bracket.
+ * ops_write.c - all operations that change or sync a file's content, each inside a bracket.
  *
  * The order is always: bracket, origin, end of bracket, reply. The operations run on workers.
  */
@@ -8,7 +8,8 @@
 
 #include <sys/uio.h>
 
-/* Appends where the origin ends now, which with other writers is not where the kernel thinks. */
+/* Appends at the present end of the origin. With other writers that is not where the kernel thinks.
+ */
 static ssize_t append(int fd, const char *buf, size_t size, off_t off)
 {
     struct iovec iov = { (void *)(uintptr_t)buf, size };
@@ -21,7 +22,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
                      struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
-    /* Pages of a mapping are written to their place whatever the file was opened with. */
+    /* Pages of a mapping are written to their place, whatever flags the file was opened with. */
     bool at_end = (fi->flags & O_APPEND) && !fi->writepage;
     struct change c;
     struct creds who;
@@ -52,7 +53,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     creds_leave(&who);
     change_end(&c);
-    /* The kernel does not look at how much of its page was written. */
+    /* The kernel does not check how much of its page was written. */
     if (err && fi->writepage) {
         flush_failed(h->inode, off + (off_t)done, size - done, err);
         done = 0;
@@ -117,7 +118,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 
     (void)ino_in, (void)ino_out;
     if (len > 1u << 30)
-        len = 1u << 30; /* a bracket of what is copied in one go; callers loop */
+        len = 1u << 30; /* one bracket for a part that is copied in one go; callers loop */
     err = -change_begin(&c, out->inode, CHANGE_RANGE, (uint64_t)off_out, len);
     if (err) {
         fuse_reply_err(req, err);
@@ -144,8 +145,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
     fuse_reply_err(req, file_sync(h, datasync != 0));
 }
 
-/* close(): a network file system reports its write errors here. The handle's own descriptor
- * stays open, so a duplicate is closed. */
+/* close(): a network file system reports its write errors here. The handle's own descriptor stays
+ * open, so a duplicate is closed. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
@@ -168,8 +169,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
     off_t at;
 
     (void)ino;
-    /* What was stored in a mapping is in the kernel alone, which does not write it for this: where
-     * that may be so all of the file is data. */
+    /* Data that was stored in a mapping is only in the kernel, which does not write it for this
+     * call. So if the file may be mapped, all of it counts as data. */
     if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&
         fstat(h->fd, &st) == 0) {
         if (off < 0 || off >= st.st_size)

@@ -57,7 +57,7 @@ static size_t min3(size_t a, size_t b, size_t c)
     return m < c ? m : c;
 }
 
-/* Edit distance; words longer than 31 bytes are far from everything. */
+/* Edit distance. A word longer than 31 bytes is far from every other word. */
 static size_t distance(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b), row[32];
@@ -78,7 +78,8 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
-/* From what was typed; the beginning of a name, of some length, is as good as one edit. */
+/* Distance from what was typed. A correct beginning of a name, if it is long enough, counts as one
+ * edit. */
 static size_t edits(const char *word, const char *name)
 {
     size_t n = strlen(word);
@@ -219,7 +220,7 @@ static int usage_error(const char *why)
     return EXIT_USAGE;
 }
 
-/* -1: what was asked for stands on standard output. */
+/* -1: the answer is on standard output. */
 static int printed(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
@@ -278,8 +279,9 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     return take_dir(a, o);
 }
 
-/* With two loops one is mostly awake and next to the reader: measured on two CPUs, 4 KiB hits of
- * one reader double and of two readers triple against one loop. Beyond the CPUs more only fight. */
+/* With two loops one is mostly awake and on the CPU next to the reader. Measured on two CPUs
+ * against one loop: 4 KiB hits of one reader double, those of two readers triple. More loops than
+ * CPUs only compete. */
 static unsigned default_loops(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * place.c - what has to be true of the directory and the pool's path before mounting.
+ * place.c - what must be true of the directory and the pool's path before mounting.
  *
  * Makes both paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mount
- * that a killed process leaves behind, refuses a pool inside the directory, opens the directory.
- * Called by main before the fork. Then it knows where the mount is now, and takes it away.
+ * that a killed process left, refuses a pool inside the directory, and opens the directory. main
+ * calls it before the fork. Later it knows where the mount is, and detaches it.
  */
 #include "mount.h"
 
@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-/* Resolves all but the last component: the last one may be a dead mount, which realpath cannot
- * look at. A live last component is resolved too. */
+/* Resolves all parts but the last one, which may be a dead mount, and realpath cannot look at that.
+ * A live last part is resolved, too. */
 static char *absolute(const char *path)
 {
     char *whole = realpath(path, NULL), *copy, *slash, *dir, *out = NULL;
@@ -43,7 +43,7 @@ static char *absolute(const char *path)
     return out;
 }
 
-/* The same path from the root on; its links stay, for cm_open judges who made them. */
+/* The same path from the root. Its links stay, because cm_open checks who made them. */
 static char *from_root(const char *path)
 {
     char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0), *out = NULL;
@@ -83,14 +83,14 @@ static char *mount_point(char *line, char **save)
     return tok;
 }
 
-/* A mount of ours. Ids and devices of mounts are used again, but not both at once. */
+/* A mount of ours. Ids and devices of mounts are used again, but not both at the same time. */
 struct found {
     unsigned long long id; /* in mountinfo; 0: none of ours there */
     char device[32];
 };
 
-/* The topmost mount on dir; `like`: only that one; dir NULL: anywhere, *path is then its path,
- * freed by the caller. False: the mounts cannot be read just now. */
+/* The topmost mount on dir. `like`: only that one. dir NULL: anywhere; *path is then its path,
+ * which the caller frees. False: the mounts cannot be read at the moment. */
 static bool find_mount(const char *dir, const struct found *like, struct found *f, char **path)
 {
     FILE *mounts = fopen("/proc/self/mountinfo", "re");
@@ -161,7 +161,7 @@ static struct {
     bool changed; /* the mounts, since they were read */
     bool left;
     int64_t until;
-    int starting; /* DIR, locked until we are mounted there */
+    int starting; /* DIR, locked until this process has mounted there */
 } here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1, .starting = -1 };
 
 void place_mounted(const char *dir)
@@ -178,7 +178,7 @@ void place_mounted(const char *dir)
 bool place_still_ours(void)
 {
     struct pollfd p = { .fd = here.mounts, .events = POLLPRI };
-    struct timespec now; /* coarse, as the times of files are */
+    struct timespec now; /* coarse, like the times of files */
     struct found f;
     bool ours;
 
@@ -247,7 +247,7 @@ static unsigned long long mount_of(int fd)
     return id;
 }
 
-/* *dir: where it is now, for the caller to free also after an error. */
+/* *dir: where it is now. The caller frees it, also after an error. */
 static int open_ours(char **dir)
 {
     struct found f;
@@ -260,7 +260,7 @@ static int open_ours(char **dir)
         return -errno;
     if (!f.id || !*dir)
         return -ENOENT;
-    /* O_PATH: the open itself asks nobody. */
+    /* O_PATH: the open itself does not ask the file system. */
     fd = open(*dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -308,7 +308,7 @@ bool place_is_local(int fd)
     return true;
 }
 
-/* Every inode that the kernel remembers costs a descriptor. */
+/* Every inode that the kernel remembers takes a descriptor. */
 void place_raise_nofile(void)
 {
     struct rlimit rl;
@@ -328,7 +328,7 @@ void place_raise_nofile(void)
 }
 
 /* Walks from the pool's directory to the root. A pool inside the mount would be read through
- * itself. 1 inside, 0 not, -1 errno. */
+ * itself. 1: inside, 0: not, -1: errno. */
 static int pool_inside(const char *pool, int rootfd)
 {
     char *dir = strdup(pool), *slash = dir ? strrchr(dir, '/') : NULL;
@@ -347,7 +347,7 @@ static int pool_inside(const char *pool, int rootfd)
         if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
             inside = 1;
         else if (st.st_dev == last.st_dev && st.st_ino == last.st_ino)
-            inside = 0; /* ".." of the root is itself */
+            inside = 0; /* the root is its own ".." */
         last = st;
         up = inside < 0 ? openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
         close(fd);
@@ -362,8 +362,8 @@ static int fail(const char *what, const char *path, const char *why)
     return EXIT_RUNTIME;
 }
 
-/* Opens the directory so that its file system answers: a dead mount can be opened and has its
- * attributes still in the kernel, but statfs always asks. 0 or errno. */
+/* Opens the directory and checks that its file system answers. A dead mount can be opened, and the
+ * kernel still has its attributes, but statfs always asks the server. 0 or errno. */
 static int open_alive(const char *dir, int *fd)
 {
     struct statfs sf;
@@ -380,8 +380,8 @@ static int open_alive(const char *dir, int *fd)
     return err;
 }
 
-/* Two that start at once would each find the directory free, and cover each other. Whoever else has
- * a lock of it is waited for for a while, and no longer. */
+/* Two mounts that start at the same time would both find the directory free, and cover each other.
+ * If somebody else has a lock of it, this waits for a while, and no longer. */
 static void one_at_a_time(const char *dir)
 {
     here.starting = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -397,7 +397,7 @@ static int open_dir(const char *dir, int *rootfd)
     struct stat st;
     int err = open_alive(dir, rootfd), rc;
 
-    /* ECONNABORTED: asked while it died, of which another process of it may be the last. */
+    /* ECONNABORTED: it died during the call; another process of it may be the last one. */
     if ((err == ENOTCONN || err == ECONNABORTED) && is_ours(dir)) {
         rc = detach(dir, dir);
         if (rc < 0)

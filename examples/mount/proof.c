@@ -2,23 +2,24 @@
  *
  * proof.c - when a sync proves that the origin has what the cache has.
  *
- * The kernel reports a page that it could not write once to every descriptor that was open then,
- * and after that to nobody; it keeps the page and takes it for written. So the first error counts,
- * and a descriptor that is younger than the loss proves nothing by a sync that succeeds. The
- * descriptors of the attachments may be such: somebody else may have been told before, or the
- * kernel may have forgotten inode and error in between. Hence a witness for every volume
- * (number.c): a descriptor as old as its first file here. syncfs on it tells of every loss on the
- * volume since, though not in which file; after one no sync there is a proof any more in this
- * mount. syncfs writes all that is dirty on the volume, so proofs come in batches, one syncfs for
- * each. Losses that somebody was told of before the mount began cannot be seen.
+ * If the kernel cannot write a page, it reports that once to every descriptor that is open then,
+ * and to nobody later. It keeps the page and takes it for written. So the first error counts, and a
+ * successful sync proves nothing on a descriptor that is younger than the loss. The descriptors of
+ * the attachments may be younger: somebody else may have been told before, or the kernel may have
+ * forgotten inode and error in between. Therefore every volume has a witness (number.c): a
+ * descriptor as old as its first file here. syncfs on it reports every loss on the volume since
+ * then, but not in which file. After such a report no sync there is a proof any more in this mount.
+ * syncfs writes all dirty data of the volume, so proofs come in batches, with one syncfs for each.
+ * Losses that were reported to others before the mount began cannot be seen.
  *
- * An error that a background sync was told of would be news to a user's descriptor opened later,
- * and readers share the descriptor of the attachment. So it is kept with the inode, and every
- * handle that the kernel does not tell is told once: those that were open, and those opened before
- * any user was. Until a user is told, the inode is held: the kernel may forget the name.
+ * If a background sync gets an error, a user's descriptor that is opened later would not get it,
+ * and readers share the descriptor of the attachment. So the error is kept with the inode. Every
+ * handle that the kernel does not tell is told once: the handles that were open, and those that are
+ * opened before any user was told. Until a user is told, the inode is held, because the kernel may
+ * forget its name.
  *
- * A user's sync needs no witness if its descriptor is older than what was not synced when it was
- * opened: no change was unproved then, or all that were have been proved since. Else the keeper is
+ * A user's sync needs no witness if its descriptor is older than the unsynced data: no change was
+ * unproved when it was opened, or all such changes have been proved since. Otherwise the keeper is
  * asked for a proof.
  *
  * Callers: keeper.c, and cache.c for the syncs of users.
@@ -29,7 +30,7 @@
 
 static _Atomic uint64_t kept; /* inodes that are held for a loss */
 
-/* The file system cannot do it; that says nothing about the data. */
+/* The file system cannot do it. That says nothing about the data. */
 static bool cannot(int err)
 {
     return err == EINVAL || err == EROFS || err == ENOSYS;
@@ -45,7 +46,7 @@ void proof_fail(struct inode *i)
         cm_sync_end(i->cf, &s, 0, NULL);
 }
 
-/* Attached files of the volume d: their cached blocks may be what was lost. */
+/* Attached files of the volume d: their cached blocks may be the ones that were lost. */
 static void fail_on(struct inode *i, void *d)
 {
     if (i->device == d && file_use_attached(i)) {
@@ -82,7 +83,7 @@ static void note_loss(struct inode *i, int err, bool told)
     i->told = told;
 }
 
-/* A loss that no user was told of outlives the name of the file. Lock held. */
+/* A loss of which no user was told outlives the name of the file. Lock held. */
 static void keep(struct inode *i)
 {
     if (i->kept || i->unlinked || atomic_load(&kept) >= keeper_names_max() / 8)
@@ -131,7 +132,8 @@ void proof_begin_alone(struct proof *p, struct inode *i)
     pthread_mutex_unlock(&i->lock);
 }
 
-/* From which number of proofs on a sync with a descriptor that was opened just now is one. */
+/* The number of proofs from which on a sync is a proof, with a descriptor that was opened just now.
+ */
 static uint64_t needs(const struct inode *i)
 {
     cm_file_info info;
@@ -164,7 +166,7 @@ int proof_tell(struct handle *h, int err)
     if (cannot(err))
         return err;
     pthread_mutex_lock(&i->lock);
-    /* A background sync that is under way may be told of the same loss: the handle knows it then.
+    /* A background sync that is running may be told of the same loss. Then the handle knows of it.
      */
     while (h->shares && i->proving) {
         pthread_mutex_unlock(&i->lock);
@@ -196,7 +198,7 @@ static void proof_end(struct proof *p)
     bool fresh;
 
     if (!p->open || cannot(p->err) || (p->err == 0 && number_lost(i->device, false)))
-        return; /* nothing is known: what was dirty stays so */
+        return; /* nothing is known: what was dirty stays dirty */
     fresh = file_identify(i, i->rfd, &id, &v) == 0;
     cm_sync_end(i->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
     if (p->err == 0 && cm_file_get_info(i->cf, &info) >= 0 && !info.dirty) {
@@ -241,7 +243,7 @@ static bool is_untold(struct inode *i)
     return is;
 }
 
-/* A user who opens it later would be told, if there were a later. */
+/* A user who opens it later would be told, but nobody can open it later. */
 static void say_untold(struct inode *i, void *n)
 {
     char path[PATH_MAX];
@@ -264,7 +266,7 @@ bool proof_untold(bool far)
     return n > 0;
 }
 
-/* Files without a name whose loss is kept: they take room. */
+/* Files without a name whose loss is kept take room. */
 static void let_go_of_gone(struct inode *i, void *ctx)
 {
     struct stat st;
@@ -287,7 +289,7 @@ bool proof_vouched(struct device *d)
     return !number_lost(d, false);
 }
 
-/* Was the device of v[k] asked for an earlier one? */
+/* Was the device of v[k] already asked for an earlier one? */
 static bool asked(const struct proof *v, size_t k)
 {
     for (size_t j = 0; j < k; j++)
@@ -298,7 +300,7 @@ static bool asked(const struct proof *v, size_t k)
 
 void proofs_end(struct proof *v, size_t n)
 {
-    /* After the syncs: what they wrote, or found written, has been reported to the volume. */
+    /* After the syncs: errors in what they wrote, or found written, were reported to the volume. */
     for (size_t k = 0; k < n; k++) {
         struct device *d = v[k].inode->device;
         if (v[k].err == 0 && !asked(v, k) && number_witness(d) >= 0 && !number_lost(d, false))
@@ -306,7 +308,7 @@ void proofs_end(struct proof *v, size_t n)
     }
     for (size_t k = 0; k < n; k++) {
         if (v[k].err == 0 && number_witness(v[k].inode->device) < 0)
-            v[k].open = false; /* nobody can tell what was lost before */
+            v[k].open = false; /* what was lost before is not known */
         proof_end(&v[k]);
     }
 }

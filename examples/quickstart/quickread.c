@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * quickread.c - chooses files, reads them, sums them: what quickstart.sh measures with.
+ * quickread.c - the tool that quickstart.sh measures with: it chooses files, reads them, and sums
+ * them.
  *
  *   quickread sample DIR NAMES NUMBERS RATE DELAY SECONDS [MIN MAX]
- *       chooses readable files of MIN to MAX bytes below DIR, as many as can be read in SECONDS
- * from a storage with RATE MB/s and DELAY ms a read; names go to NAMES, "FILES BYTES" to NUMBERS
+ *       chooses readable files of MIN to MAX bytes below DIR: as many as can be read in SECONDS
+ *       from a storage with RATE MB/s and DELAY ms per read. Writes the names to NAMES, and "FILES
+ *       BYTES" to NUMBERS.
  *   quickread drop DIR NAMES
- *       has the kernel forget what it keeps of these files; nobody has to be root for that
+ *       makes the kernel drop the pages that it has of these files. This does not need root.
  *   quickread read LABEL DIR NAMES SUMS NUMBERS BYTES [SECONDS READ]
- *       reads all of them; a sum for each goes to SUMS, "MS FILES BYTES" to NUMBERS. BYTES: how
- * much it will be, for the progress. With SECONDS it stops when so much time has passed, leaves out
- * what cannot be read, and writes the names of what it has read to READ.
+ *       reads all of them. Writes a sum for each to SUMS, and "MS FILES BYTES" to NUMBERS. BYTES is
+ *       the expected amount, for the progress. With SECONDS it stops after that time, leaves out
+ *       files that cannot be read, and writes the names of the files that it has read to READ.
  *
- * Progress goes to stderr when something takes longer than a few seconds. Exit status: 0, 1 it
- * could not work, 2 wrong usage.
+ * If something takes longer than a few seconds, progress goes to stderr. Exit status: 0, 1 it
+ * failed, 2 wrong usage.
  */
 #include "quickread.h"
 
@@ -40,7 +42,7 @@ uint64_t now_ms(void)
 
 void progress(const char *label, uint64_t done, uint64_t total, const char *unit, uint64_t began_ms)
 {
-    static uint64_t next; /* when the next line is due, ms after the beginning */
+    static uint64_t next; /* when the next line is due, ms after the start */
     static int shown, tty = -1;
     uint64_t t = now_ms() - began_ms;
 
@@ -124,7 +126,7 @@ static int drop(const char *dir, const char *path)
     while (getdelim(&name, &room, '\0', names) > 0) {
         int fd = open(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
-            continue;  /* reading will say so */
+            continue;  /* the read will report the error */
         fdatasync(fd); /* dirty pages would stay */
         posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
         close(fd);

@@ -2,10 +2,10 @@
  *
  * sample.c - chooses the files that the quick start reads.
  *
- * Walks the directory (one file system, no symbolic links, for a bounded time), orders the files by
- * a hash of their names, takes them in that order while the budget lasts, and writes them in the
- * order of their names. So a sample is spread over the whole directory and the same every time. A
- * file that may not be opened is left out and counted. Used by quickread.c.
+ * Walks the directory: one file system, no symbolic links, for a limited time. It orders the files
+ * by a hash of their names, takes them in that order while the budget lasts, and writes them in the
+ * order of their names. So a sample is spread over the whole directory, and it is the same every
+ * time. A file that cannot be opened is left out and counted. Used by quickread.c.
  */
 #include "quickread.h"
 
@@ -31,7 +31,7 @@ struct entry {
 struct list {
     struct entry *e;
     size_t n, room;
-    size_t large; /* files of which only the beginning is read */
+    size_t large; /* files of which only the first part is read */
     bool cut;     /* the walk did not reach the end */
 };
 
@@ -65,7 +65,7 @@ static int add(struct list *l, const char *name, uint64_t size)
     return l->e[l->n].name && ++l->n ? 0 : -1;
 }
 
-/* In the directory itself. 0, or -1 when memory ran out. */
+/* In the directory itself. 0, or -1: no memory. */
 static int walk(const struct sample_options *o, struct list *l, struct skipped *s)
 {
     char here[] = ".", *const roots[] = { here, NULL };
@@ -101,7 +101,7 @@ static double cost(const struct sample_options *o, uint64_t size)
     return (double)requests * o->delay / 1e3 + (double)size / (o->rate * 1e6);
 }
 
-/* Puts those that are taken first. */
+/* Puts the files that are taken first. */
 static size_t take(const struct sample_options *o, struct list *l, struct skipped *s)
 {
     double left = o->seconds;

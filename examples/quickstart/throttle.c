@@ -2,13 +2,13 @@
  *
  * throttle.c - a slow storage to try the cache on: shows a directory read-only, and reads slowly.
  *
- * Serves one request at a time, as a disk with one head does. A read of n bytes takes MS
- * milliseconds and n / MB/s seconds; names and attributes are as fast as below. Opening a file
- * drops what the kernel kept of it, so a file that is read again is slow again. Inode numbers and
- * times are those of the directory below, and the mount's source is its path: what is cached of a
- * file is found again. Used by quickstart.sh.
+ * It serves one request at a time, like a disk with one head. A read of n bytes takes MS
+ * milliseconds plus n / MB/s seconds. Names and attributes are as fast as below. Opening a file
+ * drops the kernel's pages of it, so a second read is slow again. Inode numbers and times are those
+ * of the directory below, and the mount's source is its path, so cached files are recognised again.
+ * Used by quickstart.sh.
  *
- * usage: throttle SOURCE DIR MB/S MS     (in the foreground; ends when DIR is unmounted, or by
+ * usage: throttle SOURCE DIR MB/S MS   (in the foreground; ends when DIR is unmounted, or by
  * SIGTERM)
  */
 #ifndef _GNU_SOURCE
@@ -32,10 +32,10 @@
 #define NS_PER_S 1000000000LL
 #define TIMEOUT_S 60 /* for names and attributes: nobody changes the files */
 
-static int root; /* the source; opened before anything may cover it */
+static int root; /* the source; opened before anything can cover it */
 static dev_t root_dev;
 static long long ns_a_read, bytes_a_second;
-static long long free_at; /* when the storage has done what it was asked for, ns */
+static long long free_at; /* when the storage has finished its requests, ns */
 
 static long long now_ns(void)
 {
@@ -45,7 +45,7 @@ static long long now_ns(void)
     return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
-/* Until a read of n bytes that begins now is done. The time that the read itself took counts. */
+/* Waits until a read of n bytes that begins now is done. The time of the real read counts. */
 static void take_time(long long began, size_t n)
 {
     struct timespec t;
@@ -54,7 +54,7 @@ static void take_time(long long began, size_t n)
         free_at = began;
     free_at += ns_a_read + (long long)n * NS_PER_S / bytes_a_second;
     t = (struct timespec){ free_at / NS_PER_S, free_at % NS_PER_S };
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); /* a signal ends it: so be it */
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); /* a signal ends it, which is fine */
 }
 
 static const char *below(const char *path)
@@ -171,8 +171,8 @@ static const struct fuse_operations ops = { .init = op_init,
                                             .fsync = op_fsync,
                                             .statfs = op_statfs };
 
-/* May the mount let others in? Without that an ordinary user cannot mount over it: the program that
- * does so runs as root. */
+/* May the mount let others in? Without that an ordinary user cannot mount over it, because the
+ * program that does so runs as root. */
 static bool may_allow_other(void)
 {
     FILE *f = fopen("/etc/fuse.conf", "re");
@@ -210,7 +210,7 @@ static int serve(const char *source, const char *dir)
     int rc = 1;
 
     fuse_opt_free_args(&args);
-    /* The handlers first: a signal must not end us between mounting and unmounting. */
+    /* The handlers come first: a signal must not end us between mounting and unmounting. */
     if (f && fuse_set_signal_handlers(fuse_get_session(f)) == 0 && fuse_mount(f, dir) == 0) {
         rc = fuse_loop(f) < 0;
         fuse_unmount(f);
