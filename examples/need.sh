@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# need.sh - sourced by quickstart.sh and tests/run.sh: installs Debian packages that are missing.
+# need.sh - installs missing Debian packages. quickstart.sh and tests/run.sh source it.
 
-# need PACKAGE...: installs what is not there; returns 1, having said what to do, when it cannot.
-# Sets need_log and need_ticker while it works; need_end removes both, also in a trap.
+# need PACKAGE...: installs the packages that are missing. If it cannot, it says what to do and
+# returns 1. It sets need_log and need_ticker while it works. need_end removes both, also in a trap.
 need_log='' need_ticker=''
 need() {
   missing=
@@ -13,7 +13,7 @@ need() {
   done
   [ -n "$missing" ] || return 0
   if ! command -v apt-get >/dev/null; then
-    echo "missing:$missing (names of Debian packages); install their like and run this again" >&2
+    echo "missing:$missing (Debian packages); install the same software and run this again" >&2
     return 1
   fi
   sudo=
@@ -28,8 +28,8 @@ need() {
   need_log=$(mktemp "${TMPDIR:-/tmp}/cachemax-apt.XXXXXX") || return 1
   need_tick "$need_log" &
   need_ticker=$!
-  # Not in the background: sudo may have to ask for a password. A lock that another apt holds is
-  # waited for.
+  # Not in the background: sudo may have to ask for a password. If another apt holds the lock, this
+  # waits for it.
   # shellcheck disable=SC2086 # a list
   { $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
     -o DPkg::Lock::Timeout=120 $missing ||
@@ -51,8 +51,8 @@ need_end() {
   need_ticker='' need_log=''
 }
 
-# need_tick LOG: every 10 s, how far apt is and how long the rest may take, on stderr. Each package
-# is fetched, unpacked and set up. Ends when LOG is gone.
+# need_tick LOG: prints every 10 s on stderr how far apt is and how long the rest may take. Each
+# package is fetched, unpacked and set up. Ends when LOG is gone.
 need_tick() {
   trap 'kill $! 2>/dev/null; exit 0' TERM
   passed=0

@@ -1,26 +1,29 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# quickstart.sh [DIR] - shows the cache at its main job on real files.
+# quickstart.sh [DIR] - shows on real files what the cache does.
 #
-# Installs what is missing, builds, makes a pool, mounts it over DIR in place (or over a copy of
-# files of this machine), reads a sample of the files cold and warm, compares every byte with the
-# origin, and restarts the mount to show that the cache is still warm. Then the same over a slow
-# storage: a small FUSE program serves DIR again, one read at a time, at 64 MB/s and with 5 ms for
-# each read. Takes a minute or two, most of it for building and for the slow storage; cleans up
+# Installs missing packages, builds, makes a pool, and mounts it over DIR (or over a copy of files
+# of this machine). Reads a sample of the files cold and warm, compares every byte with the origin,
+# and restarts the mount to show that the cache is still warm. Then it does the same over a slow
+# storage: a small FUSE program serves DIR again, one read at a time, at 64 MB/s and with 5 ms per
+# read. This takes a minute or two, mostly for the build and the slow storage. The script cleans up
 # after itself.
 #
-# As root, or as a user who may open /dev/fuse; only packages are installed with sudo. What the user
-# may not mount over is copied first. Nobody should write files in DIR meanwhile: they could not be
-# compared. CACHEMAX_BUILD=BUILDDIR takes the programs from a build that is there already.
+# Run it as root, or as a user who may open /dev/fuse. It uses sudo only to install packages. A
+# directory that the user may not mount over is copied first. Do not write files in DIR meanwhile:
+# they could not be compared. CACHEMAX_BUILD=BUILDDIR uses the programs of an existing build.
 #
-# Exit status: 0 every byte was right; 1 a byte was wrong, a file changed meanwhile, or the pool is
-# not sound; 2 wrong usage, or nothing to read; 3 something that is needed is missing or failed (a
-# package, the build, a mount); 4 something could not be unmounted and was left behind, it says
-# what; 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM.
+# Exit status:
+#   0    every byte was right
+#   1    a byte was wrong, a file changed meanwhile, or the pool is not sound
+#   2    wrong usage, or nothing to read
+#   3    something that is needed is missing or failed: a package, the build, a mount
+#   4    something could not be unmounted and was left behind; a message says what
+#   129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM
 set -eu
 rate=64 delay=5 # of the slow storage: MB/s, ms a read
-budget=10       # seconds that it may take to read the sample from there
+budget=10       # seconds that reading the sample from there may take
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
 say() { echo "quickstart.sh: $*" >&2; }
@@ -50,12 +53,12 @@ dir=
 . "$here/need.sh"
 work='' child='' pools='' left=no
 origin_dir='' cache_pid='' slow_pid='' # what is mounted where, and by whom
-# alive PID: a child of ours that still runs. One that has ended is a zombie until it is waited for.
+# alive PID: is it a child that still runs? An ended child is a zombie until it is waited for.
 alive() {
   [ -r "/proc/$1/stat" ] && { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
   case ${line##*) } in Z* | X*) return 1 ;; esac
 }
-# alive_for TENTHS PID: returns 1 when it ended in time.
+# alive_for TENTHS PID: returns 1 if it ended in that many tenths of a second.
 alive_for() {
   tenths=$1
   while alive "$2"; do
@@ -65,8 +68,8 @@ alive_for() {
   done
   return 1
 }
-# top_mount DIR: the type of the topmost mount there, nothing if there is none. From the kernel: a
-# dead mount does not answer, and a machine may have no /etc/mtab.
+# top_mount DIR: prints the type of the topmost mount there, nothing if there is none. It asks the
+# kernel, because a dead mount does not answer, and a machine may have no /etc/mtab.
 top_mount() {
   DIR=$1 awk '{
     at = $5
@@ -75,8 +78,8 @@ top_mount() {
     if (at == ENVIRON["DIR"]) { for (i = 6; $i != "-"; i++); type = $(i + 1) }
   } END { print type }' /proc/self/mountinfo
 }
-# unmount DIR TYPE PID: ends the program that serves DIR, which unmounts it; if it did not, by all
-# other means. Sets $ended to the program's exit status.
+# unmount DIR TYPE PID: ends the program that serves DIR, which unmounts it. If it does not, this
+# tries all other ways. Sets $ended to the program's exit status.
 unmount() {
   kill -TERM "$3" 2>/dev/null || :
   if alive_for 300 "$3"; then
@@ -86,7 +89,7 @@ unmount() {
   fi
   ended=0
   alive "$3" || wait "$3" || ended=$?
-  # It could not unmount, and nothing else is wrong: then this does.
+  # It could not unmount, and nothing else is wrong: the commands below unmount it.
   [ "$ended" != 1 ] || [ "$(top_mount "$1")" != "$2" ] || ended=0
   said=
   for how in "fusermount3 -u" "fusermount3 -u -z" "umount -l"; do
@@ -122,8 +125,8 @@ cleanup() {
   for p in $pools; do
     rm -f -- "$place/$p"
   done
-  # Never through a mount that is still there. Again, when a compiler that is just ending wrote
-  # something.
+  # Never delete through a mount that is still there. A second try, in case a compiler that was just
+  # ending wrote something.
   [ -z "$work" ] || [ $left = yes ] || rm -rf --one-file-system -- "$work" 2>/dev/null ||
     { sleep 0.5 && rm -rf --one-file-system -- "$work"; }
   [ $left = no ] || {
@@ -136,8 +139,8 @@ trap cleanup EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
-# run COMMAND...: in a process group of its own, so that a signal is answered at once and takes all
-# of it.
+# run COMMAND...: runs it in its own process group, so that a signal is handled at once and ends the
+# whole group.
 run() {
   setsid "$@" &
   child=$!
@@ -146,7 +149,7 @@ run() {
   child=
   return $rc
 }
-# watch LABEL LOG COMMAND...: the same, with the last "[done/all]" in LOG as progress on stderr.
+# watch LABEL LOG COMMAND...: the same; prints the last "[done/all]" of LOG as progress on stderr.
 watch() {
   label=$1 log=$2 began=$(date +%s) next=5
   shift 2
@@ -188,7 +191,7 @@ elif ! (: <>/dev/fuse) 2>/dev/null; then
 elif [ -z "${CACHEMAX_BUILD:-}" ] && ! need libfuse3-dev fuse3; then
   fuse=no why="libfuse3 could not be installed"
 elif [ "$(id -u)" != 0 ] && [ ! -r /etc/mtab ]; then
-  # The program that mounts for ordinary users looks there whether it may unmount.
+  # fusermount3 reads that file to decide whether an ordinary user may unmount.
   fuse=no why="there is no /etc/mtab, without which fusermount3 unmounts for root only \
 (as root: ln -s /proc/self/mounts /etc/mtab)"
 fi
@@ -218,7 +221,7 @@ for p in "$cachemax" "$quickread"; do
 done
 [ -x "$mount" ] && [ -x "$throttle" ] || { fuse=no why=${why:-"the mount was not built"}; }
 
-# ---- a place for the pool: on DAX if there is such a volume, else in memory ----------------------
+# ---- a place for the pool: a DAX volume if there is one, else memory ----------------------------
 place=
 for m in $(findmnt -rno TARGET,FS-OPTIONS 2>/dev/null |
   awk '$2 ~ /(^|,)dax(=always)?(,|$)/ { print $1 }'); do
@@ -252,7 +255,7 @@ if [ -z "$dir" ]; then
   sample $dir 131072 25165824 # of a middle size
 else
   sample "$dir"
-  # holds PATH...: does one of them lie in DIR? What this script needs must not be covered.
+  # holds PATH...: is one of them in DIR? A mount over DIR must not cover what this script needs.
   holds() {
     for f in "$@"; do
       f=$(realpath -- "$f" 2>/dev/null) || continue
@@ -262,7 +265,7 @@ else
   }
   if holds "$work" "$place" "$build" "$top" /bin/sh /etc/passwd /lib/*/libc.so.6 \
     /lib64/libc.so.6; then
-    copy="what this script needs lies in $dir"
+    copy="this script needs files in $dir"
   elif [ $fuse = yes ] && [ "$(id -u)" != 0 ] && [ ! -w "$dir" ]; then
     copy="$(id -un) may not mount over $dir"
   fi
@@ -283,14 +286,14 @@ if [ -n "$copy" ]; then
 fi
 
 # ---- reading -------------------------------------------------------------------------------------
-drop() { # DIR: the kernel's page cache would answer, and there would be nothing to see
+drop() { # DIR: empties the kernel's page cache, or the page cache would answer the reads
   run "$quickread" drop "$1" "$work/names" || exit 3
 }
-counter() { # NAME: of the pool's present session; nothing if it does not count that
+counter() { # NAME: prints the counter of the pool's present session; nothing if there is none
   "$cachemax" stats "$pool" --json | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" |
     head -n 1
 }
-# wait_mount DIR TYPE PID LOG: until it is mounted; 1: it ended instead.
+# wait_mount DIR TYPE PID LOG: waits until it is mounted. Returns 1 if the program ended instead.
 wait_mount() {
   while alive "$3"; do
     [ "$(top_mount "$1")" != "$2" ] || return 0
@@ -326,12 +329,12 @@ stop() {
 new_pool() { # NAME
   pools="$pools $1"
   pool=$place/$1
-  # Room for every block, a block for every file's last bytes, and twice as many files.
+  # Room for every block, one more block per file for its last bytes, and twice as many files.
   run "$cachemax" create "$pool" \
     --size $((((bytes + files * 4096) * 5 / 4 / 1048576 + 64) * 1048576)) \
     --max-files $((files * 2 + 64)) --quiet || exit 3
 }
-# What was read is not what the origin was: is it still that?
+# The bytes read differ from the origin. Did the origin change meanwhile?
 differs() {
   stop
   run "$quickread" read "comparing" "$dir" "$work/names" "$work/now" "$work/n" "$bytes" || exit 3
@@ -342,7 +345,7 @@ differs() {
   if [ ! -s "$work/wrong" ]; then
     say "files in $dir were changed while they were read, so nothing can be compared:"
     head -n 5 "$work/sums.names" >&2
-    say "give a directory that nobody writes, or none for a sample"
+    say "name a directory that nobody writes, or none for a sample"
   else
     echo "WRONG BYTES: what was read differs from the origin" >&2
     head -n 5 "$work/wrong" >&2
@@ -364,8 +367,8 @@ row() {
     'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
     "$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')"
 }
-# rows DIR [OPTION...]: cold, warm, warm after a restart; sets $warm to the time of the last that
-# was warm. Each with an empty page cache: that of a fresh mount is.
+# rows DIR [OPTION...]: reads cold, warm, and warm after a restart. Sets $warm to the time of the
+# last warm one. Each starts with an empty page cache; that of a fresh mount is empty.
 rows() {
   start "$@"
   [ $fuse = yes ] || return 0
@@ -381,9 +384,9 @@ rows() {
   if [ $h -ge $(((h + m) * 9 / 10)) ]; then
     warm=$ms
   else
-    echo "  (only $h of $((h + m)) blocks came from the pool: files are cold after a restart" \
-      "where nobody can say that they"
-    echo "  are still the same, as on FUSE without --volume-id; docs/mount.md says where)"
+    echo "  (only $h of $((h + m)) blocks came from the pool: on some file systems nobody can" \
+      "say after a restart"
+    echo "  whether a file is still the same, as on FUSE without --volume-id; see docs/mount.md)"
   fi
   stop
 }
@@ -394,8 +397,9 @@ sound() {
   }
 }
 
-# rows_of_cat DIR: where nothing can be mounted over it the tool reads, a process a file: cold and
-# warm, a restart for every file. Sets $warm; to nothing where the tool cannot keep the files warm.
+# rows_of_cat DIR: for a DIR that nothing can be mounted over. "cachemax cat" reads each file in a
+# process of its own, cold and warm, which is a restart per file. Sets $warm, or empties it if the
+# command cannot keep the files warm.
 rows_of_cat() {
   for label in cold warm; do
     : >"$work/count"
@@ -413,7 +417,7 @@ rows_of_cat() {
       exit 1
     }
     warm=$((($(date +%s%N) - t0) / 1000000 + 1))
-    # Blocks that came from the pool, and all.
+    # Blocks that came from the pool, and all blocks.
     # shellcheck disable=SC2046 # three words
     set -- "$1" $(sed -n 's/.*; \([0-9]*\) hits, \([0-9]*\) misses (.*/\1 \2/p' "$work/cat.log" |
       awk '{ h += $1; n += $1 + $2 } END { printf "%d %d %.1f", h, n, n ? 100 * h / n : 0 }')
@@ -425,8 +429,8 @@ rows_of_cat() {
   [ "$name" = warm ] || {
     warm=
     echo "  (only $2 of $3 blocks came from the pool: 'cachemax cat' keeps a file warm only if it" \
-      "can rule out a writer,"
-    echo "  which takes a local file system, not FUSE, and the file's owner or root)"
+      "can rule out"
+    echo "  other writers. That needs a local file system, not FUSE, and the file's owner or root)"
   }
 }
 
@@ -450,7 +454,7 @@ print_row 'without the cache' "$origin_ms"
 drop "$dir"
 [ $fuse = no ] || rows "$dir"
 if [ $fuse = no ]; then
-  echo "FUSE: $why; the same through 'cachemax cat' instead, a process a file"
+  echo "FUSE: $why; 'cachemax cat' reads the files instead, one process per file"
   rows_of_cat "$dir"
   sound
   echo "every byte equals the origin; the pool checks sound"
@@ -477,10 +481,10 @@ print_row 'without the cache' "$slow_ms"
 new_pool cachemax-quickstart.$$.b
 if [ "$(id -u)" != 0 ] && ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null; then
   echo "  ($(id -un) may not mount over a FUSE mount without user_allow_other in /etc/fuse.conf:" \
-    "read by 'cachemax cat')"
+    "'cachemax cat' reads the files)"
   rows_of_cat "$work/slow"
 else
-  # On FUSE: the throttle numbers files as the system below does, and they keep their numbers.
+  # A name is right on FUSE here: the throttle passes on inode numbers, and these are stable.
   rows "$work/slow" -o ro --volume-id quickstart
   [ $fuse = yes ] || {
     say "$why"
@@ -504,5 +508,5 @@ else
   echo "the warm cache is $(ratio "$origin_ms" "$own") times as fast as this machine's own storage"
 fi
 [ "$own" -le "$origin_ms" ] ||
-  echo "(this machine's storage outruns a FUSE mount:" \
-    "a cache helps where storage is slower than that)"
+  echo "(this machine's storage is faster than a FUSE mount:" \
+    "a cache helps if the storage is slower)"

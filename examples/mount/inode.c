@@ -6,7 +6,7 @@
  * so a pair (device, number) in the table never means two files. There are two exceptions. A FUSE
  * server may give one number to two files: there the server's node counts, too. And on some file
  * systems names with one number need not be one file (number_doubtful): there each name of a file
- * with several names is an inode of its own. These are `linked`: nothing of them is in the pool,
+ * with several names has its own inode. These are `linked`: nothing of them is in the pool,
  * and the kernel asks for their attributes every time. So they agree as well as they do without the
  * mount.
  *
@@ -163,8 +163,8 @@ static struct inode *of_number(const struct stat *st, bool linked)
     return NULL;
 }
 
-/* *node: what must be equal in addition to the numbers. True: each of the file's names is an inode
- * of its own. The file is `at` in dirfd, and `name` in parent. */
+/* *node: what must be equal in addition to the numbers. True: each of the file's names has its
+ * own inode. The file is `at` in dirfd, and `name` in parent. */
 static bool node_of(const struct device *d, const struct stat *st, int dirfd, const char *at,
                     const struct inode *parent, const char *name, uint64_t *node)
 {
@@ -416,8 +416,7 @@ void inode_changes(struct inode *i)
         return;
     do {
         pthread_mutex_lock(&table.lock);
-        if (st.st_ino != i->ino ||
-            st.st_dev != i->dev) { /* copied up: it is now a file of its own */
+        if (st.st_ino != i->ino || st.st_dev != i->dev) { /* copied up: it is now a separate file */
             unhash(i);
             i->dev = st.st_dev;
             i->ino = st.st_ino;
