@@ -95,7 +95,7 @@ extern "C" {
     X(CM_EFOREIGN, -21, "miss, bracket or pins belong to another file or cache")                   \
     X(CM_EBRACKET, -22, "no such open bracket (ended already?)")                                   \
     X(CM_EBUSY, -23, "still in use")                                                               \
-    X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child opens one of its own") \
+    X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child must open its own")    \
     X(CM_ECALLBACK, -25, "called from inside a callback of the same cache")                        \
     X(CM_EFORGET, -26, "old data cannot be forgotten durably; do not write")                       \
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
@@ -381,10 +381,10 @@ CM_API uint64_t cm_now(void);
  * 6.8) or about the file.
  * OVERLAYFS  The inode numbers are those of the layers. Unless the volume has a name, files give
  * CM_ECLONE in two cases: the kernel does not say which layer has the file (before Linux 6.5), or
- * that layer has no lasting numbers of its own: btrfs (its subvolumes), FUSE, images without a
+ * that layer does not have its own lasting numbers: btrfs (its subvolumes), FUSE, images without a
  * UUID.
  * CM_RACY_VOLUME  Some file systems tell too little for a restart. vfat and exfat number files as
- * they are looked up. Images without an identity of their own (squashfs, iso9660, udf, erofs,
+ * they are looked up. Images without their own identity (squashfs, iso9660, udf, erofs,
  * cramfs, romfs) may have the same numbers and times as the next image, unless the volume has a
  * name: name it after its content.
  * WINDOWS  The id is a hash of the volume and the 128-bit file id. The validator has size, times
@@ -459,7 +459,7 @@ enum {
  * `flags`: CM_SOLE_WRITER holds until a second open comes without it. CM_ORIGIN_VOLATILE.
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
  * proves nothing (see cm_validator.taken_at). If the file was not open, it then starts cold and
- * with unknown size, and its blocks of earlier sessions are forgotten for good. So take the
+ * with unknown size, and its blocks of earlier sessions are forgotten permanently. So take the
  * validator after cm_open(). After CM_IGNORED take a new one and present it with
  * cm_file_revalidate().
  * CM_EINVAL (also: taken_at is later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET. */
@@ -756,7 +756,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(fill_bytes, "bytes of payload stored")                                                       \
     X(refused_stale, "fills refused: a write came between")                                        \
     X(refused_present, "fills refused: cached already")                                            \
-    X(refused_busy, "fills refused: no slot to be had")                                            \
+    X(refused_busy, "fills refused: every slot tried was in use")                                  \
     X(refused_full, "fills refused: no place in the index")                                        \
     X(refused_mode, "fills refused: mode")                                                         \
     X(refused_policy, "fills refused: advice, rate limit or held back")                            \
@@ -766,7 +766,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(forgotten, "blocks forgotten by brackets and invalidations")                                 \
     X(quarantined, "slots taken out of use")                                                       \
     X(brackets, "brackets begun")                                                                  \
-    X(incarnations, "whole files forgotten or begun anew")                                         \
+    X(incarnations, "whole files forgotten or started again")                                      \
     X(escalations, "forgetting that had to go beyond a block")                                     \
     X(attach_kept, "files attached warm")                                                          \
     X(attach_new, "files attached cold")                                                           \
