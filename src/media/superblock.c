@@ -74,12 +74,8 @@ static int read_copy(const uint8_t *base, unsigned i, struct cm_super *sb)
     return e ? CM_EDAMAGED : cm_format_super_check(sb);
 }
 
-int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
+int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUPER_COPIES])
 {
-    struct cm_super c[CM_SUPER_COPIES];
-    int e[CM_SUPER_COPIES];
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
-        e[i] = read_copy(base, i, &c[i]);
     if (e[0] && e[1]) {
         /* A code that names the reason beats "damaged", which beats "no pool at all". */
         for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
@@ -87,7 +83,18 @@ int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
                 return e[i];
         return e[0] == CM_ENOTPOOL && e[1] == CM_ENOTPOOL ? CM_ENOTPOOL : CM_EDAMAGED;
     }
-    int pick = e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
+    return e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
+}
+
+int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
+{
+    struct cm_super c[CM_SUPER_COPIES];
+    int e[CM_SUPER_COPIES];
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        e[i] = read_copy(base, i, &c[i]);
+    int pick = cm_super_choose(c, e);
+    if (pick < 0)
+        return pick;
     *sb = c[pick];
     *damaged = (e[0] || e[1]) ? 1 : 0;
     return pick;

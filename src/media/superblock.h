@@ -38,6 +38,9 @@ struct cm_super_owner {
     uint64_t gap; /* numbers left out before this session's first */
 };
 
+/* Which copy counts, of two that cm_format_super_check() judged: its number, or a code that says
+ * why none does: the errors of cm_super_read(). */
+int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUPER_COPIES]);
 /* Reads both copies at `base` (at least two strides readable) and chooses. *damaged: 0 or 1.
  * Returns the number of the copy chosen, or CM_ENOTPOOL CM_EBYTEORDER CM_EVERSION CM_EINCOMPAT
  * CM_EDAMAGED; *sb on success only. */
