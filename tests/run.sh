@@ -301,6 +301,7 @@ suite policy/scan python3 "$here/policy/scan-test.py" "$b"
 suite policy/advice "$b/tests/policy/test_advice"
 also tool bash "$here/tool/tool-test.sh" "$b"
 also tool-pools bash "$here/tool/pools-test.sh" "$b"
+also tool-dump bash "$here/tool/dump-test.sh" "$b"
 # With --all these two run under the address sanitizer only.
 [ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
 suite bench bash "$here/bench/bench-test.sh" "$b"
@@ -339,6 +340,7 @@ if [ $all = yes ]; then
     core_suites "$b-asan" asan/ 100000 5 short
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
+    beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
     beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
     settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"

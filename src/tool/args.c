@@ -178,6 +178,16 @@ static int take_operand(struct reader *r, const char *arg)
         r->args->operand = arg;
         return TOOL_OK;
     }
+    for (size_t i = 0; c->more && i < TOOL_MORE_MAX; i++) {
+        if (!r->args->more[i]) {
+            r->args->more[i] = arg;
+            return TOOL_OK;
+        }
+    }
+    if (c->more) {
+        tool_message(NULL, "'%s' got too many arguments, beginning with '%s'", c->name, arg);
+        return usage_hint(c);
+    }
     tool_message(NULL, "'%s' takes one %s, but got '%s' and '%s'", c->name, c->operand,
                  r->args->operand, arg);
     for (size_t i = 0; i < c->noptions; i++) {

@@ -88,6 +88,12 @@ void json_number(struct tool_json *j, const char *key, uint64_t value)
     (void)fprintf(j->out, "%" PRIu64, value);
 }
 
+void json_signed(struct tool_json *j, const char *key, int64_t value)
+{
+    put_key(j, key);
+    (void)fprintf(j->out, "%" PRId64, value);
+}
+
 void json_bool(struct tool_json *j, const char *key, bool value)
 {
     put_key(j, key);
@@ -141,9 +147,19 @@ void json_close(struct tool_json *j)
     close_with(j, '}');
 }
 
+void json_open_array(struct tool_json *j, const char *key)
+{
+    open_with(j, key, '[');
+}
+
+void json_close_array(struct tool_json *j)
+{
+    close_with(j, ']');
+}
+
 void json_curve(struct tool_json *j, const uint64_t hits[CM_CURVE_POINTS])
 {
-    open_with(j, "curve", '[');
+    json_open_array(j, "curve");
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++) {
         json_open(j, NULL);
         json_decimal(j, "factor", (double)(1u << i) / (1u << CM_CURVE_POINTS / 2), 3);
@@ -153,7 +169,7 @@ void json_curve(struct tool_json *j, const uint64_t hits[CM_CURVE_POINTS])
             json_decimal(j, "hit_ratio", (double)hits[i] / 1e6, 6);
         json_close(j);
     }
-    close_with(j, ']');
+    json_close_array(j);
 }
 
 void json_end(struct tool_json *j)

@@ -16,7 +16,7 @@ static const struct {
 } commands[] = {
     { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },
     { "stats", &tool_stats },   { "cat", &tool_cat },       { "bench", &tool_bench },
-    { "replay", &tool_replay }, { "advise", &tool_advise },
+    { "replay", &tool_replay }, { "advise", &tool_advise }, { "dump", &tool_dump },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -55,8 +55,8 @@ static int print_help(void)
 
 static int print_command_help(const struct tool_command *c)
 {
-    (void)printf("%s.\n\nUsage: cachemax %s %s [OPTION]...\n\nOptions:\n", c->summary, c->name,
-                 c->operand);
+    (void)printf("%s.\n\nUsage: cachemax %s %s%s%s [OPTION]...\n\nOptions:\n", c->summary, c->name,
+                 c->operand, c->more ? " " : "", c->more ? c->more : "");
     for (size_t i = 0; i <= c->noptions; i++) {
         static const struct tool_option help = { "help", 'h', TOOL_NO_ARG, NULL,
                                                  "print this and exit" };
@@ -114,8 +114,8 @@ int main(int argc, char **argv)
     os_start(&argc, &argv);
     if (argc < 2) {
         (void)fputs(
-            "cachemax: a command is needed: create, info, check, stats, cat, bench, replay or "
-            "advise\n"
+            "cachemax: a command is needed: create, info, check, stats, cat, bench, replay, "
+            "advise or dump\n"
             "Try 'cachemax --help'.\n",
             stderr);
         return TOOL_USAGE;

@@ -55,17 +55,20 @@ struct tool_option {
 };
 
 #define TOOL_OPTIONS_MAX 12
+#define TOOL_MORE_MAX 3
 
 /* What the command line said. value[i] belongs to option i of the command: NULL when absent, ""
  * when given without an argument; second[i] is the other of two. */
 struct tool_args {
     const char *operand;
+    const char *more[TOOL_MORE_MAX]; /* the operands behind it; NULL from the first absent one on */
     const char *value[TOOL_OPTIONS_MAX], *second[TOOL_OPTIONS_MAX];
 };
 
 struct tool_command {
     const char *name;
-    const char *operand; /* every command takes exactly one; "[DIR]": one or none */
+    const char *operand; /* every command takes one; "[DIR]": one or none */
+    const char *more;    /* and at most TOOL_MORE_MAX behind it, for --help; NULL: none */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
     const struct tool_option *options;
@@ -74,7 +77,7 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise;
+    tool_bench, tool_replay, tool_advise, tool_dump;
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message;
  * *help is set when --help was among them. */
@@ -147,6 +150,7 @@ struct tool_json {
 void json_begin(struct tool_json *j, FILE *out, bool one_line);
 void json_string(struct tool_json *j, const char *key, const char *value);
 void json_number(struct tool_json *j, const char *key, uint64_t value);
+void json_signed(struct tool_json *j, const char *key, int64_t value);
 void json_bool(struct tool_json *j, const char *key, bool value);
 void json_decimal(struct tool_json *j, const char *key, double value, int digits);
 void json_null(struct tool_json *j, const char *key);
@@ -154,6 +158,9 @@ void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, 
 /* An object as a member, or without a key as an array's: what follows goes into it. */
 void json_open(struct tool_json *j, const char *key);
 void json_close(struct tool_json *j);
+/* An array as a member: what follows goes into it, without keys. */
+void json_open_array(struct tool_json *j, const char *key);
+void json_close_array(struct tool_json *j);
 /* Member "curve": what the pool would serve at each of its sizes, null where that is not known. */
 void json_curve(struct tool_json *j, const uint64_t hits[CM_CURVE_POINTS]);
 void json_end(struct tool_json *j);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * records.c - one place of the file table, and what an attach of its file would conclude.
+ *
+ * Owns the verdicts of records. They follow state/attach.c, which judges the same with a session
+ * around it: what only a session knows (is the file open, what is its validator now) is said as a
+ * condition.
+ */
+#include "tool/dump/dump.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+static void conclude(struct dump_record *d, const char *verdict, const char *why, ...)
+    TOOL_PRINTF(3, 4);
+
+static void conclude(struct dump_record *d, const char *verdict, const char *why, ...)
+{
+    va_list ap;
+
+    (void)snprintf(d->verdict, sizeof(d->verdict), "%s", verdict);
+    va_start(ap, why);
+    (void)vsnprintf(d->why, sizeof(d->why), why, ap);
+    va_end(ap);
+}
+
+static uint64_t record_offset(const struct dump_pool *p, uint64_t place)
+{
+    return p->media.geo.record_offset + place * sizeof(struct cm_record);
+}
+
+static void not_whole(const struct dump_pool *p, struct dump_record *d)
+{
+    uint64_t epoch;
+
+    if ((d->r.id.hi | d->r.id.lo) == 0)
+        conclude(d, "free", "its id is zero");
+    else if (d->r.xxh3 == 0)
+        conclude(d, "dropped",
+                 "its checksum was cleared: the file was forgotten, or its record "
+                 "is being replaced");
+    else if ((epoch = dump_record_epoch(p, d->place, &d->r)) != 0)
+        conclude(d, "of another epoch", "right in epoch %" PRIu64 ", and this is %" PRIu64, epoch,
+                 p->super.epoch);
+    else
+        conclude(d, "wrong checksum",
+                 "torn, damaged, or of a pool or epoch long gone: it is no record");
+}
+
+/* Is the place one of the two buckets of its id, and how many whole records has the id? */
+static unsigned count_of_id(const struct dump_pool *p, const struct dump_record *d, bool *at_home)
+{
+    uint64_t bucket[CM_RECORD_CHOICES];
+    struct cm_record r;
+    unsigned n = 0;
+    bool whole;
+
+    cm_format_record_buckets(&p->media.geo, p->media.hash_seed, &d->r.id, bucket);
+    *at_home = bucket[0] == d->place / CM_RECORD_WAYS || bucket[1] == d->place / CM_RECORD_WAYS;
+    for (unsigned b = 0; b < CM_RECORD_CHOICES && (b == 0 || bucket[1] != bucket[0]); b++)
+        for (uint64_t i = 0; i < CM_RECORD_WAYS; i++) {
+            const uint64_t place = bucket[b] * CM_RECORD_WAYS + i;
+
+            if (dump_inside(p, record_offset(p, place), sizeof(r)) &&
+                cm_record_at(&p->media, place, &r, &whole) == 0 && whole && r.id.hi == d->r.id.hi &&
+                r.id.lo == d->r.id.lo)
+                n++;
+        }
+    return n;
+}
+
+/* An fsync of the file failed in this boot, as cm_file_record_failed() sees it. */
+static bool sync_failed(const struct dump_pool *p, const struct dump_record *d)
+{
+    const struct cm_super *sb = &p->super;
+    uint32_t boot;
+    bool dirty;
+
+    if (!(d->r.flags & CM_RECORD_SYNC_FAILED))
+        return false;
+    if (!cm_format_state_read(p->media.check_key, d->place, d->r.state, &dirty, &boot))
+        return sb->failed_boot == sb->boot_number;
+    return boot == sb->boot_number || sb->unnamed_boot == sb->boot_number;
+}
+
+static void judge_whole(const struct dump_pool *p, struct dump_record *d)
+{
+    const uint32_t now = p->super.boot_number;
+    const char *anew = NULL;
+    bool at_home, dirty, known;
+    uint32_t boot;
+
+    known = cm_format_state_read(p->media.check_key, d->place, d->r.state, &dirty, &boot);
+    conclude(d, "whole", "its id is not zero and its checksum is right");
+    if (count_of_id(p, d, &at_home) > 1)
+        conclude(d, "twice", "another record has the same id: an attach drops both");
+    if (!at_home)
+        conclude(d, "misplaced", "neither bucket of its id is this one, so nobody looks here");
+    if (d->r.incarnation >= p->super.inc_mark)
+        conclude(d, "newer than superblock",
+                 "no incarnation from %" PRIu64 " on was given yet: an open empties the pool",
+                 p->super.inc_mark);
+    if (strcmp(d->verdict, "whole") != 0)
+        anew = d->verdict;
+    else if (sync_failed(p, d))
+        anew = "past the cache: an fsync of the file failed in this boot";
+    else if (d->r.incarnation == 0)
+        anew = "its incarnation is zero";
+    else if (d->r.flags & CM_RECORD_RACY)
+        anew = "its validator is racy";
+    else if (!known)
+        anew = "the check of its state word is wrong";
+    else if (cm_record_lost(&p->media, d->place, d->r.state, now))
+        anew = "DIRTY of another boot";
+    d->keeps = !anew;
+    if (anew)
+        (void)snprintf(d->attach, sizeof(d->attach), "begins anew: %s", anew);
+    else
+        (void)snprintf(d->attach, sizeof(d->attach), "keeps what is cached%s, %s",
+                       dirty ? " if the system is not started anew before" : "",
+                       "if the file has this validator");
+}
+
+void dump_record_look(const struct dump_pool *p, uint64_t place, struct dump_record *d)
+{
+    memset(d, 0, sizeof(*d));
+    d->place = place;
+    (void)snprintf(d->attach, sizeof(d->attach), "begins anew: no record");
+    if (!dump_inside(p, record_offset(p, place), sizeof(d->r))) {
+        conclude(d, "not there", "it lies beyond the end of the file");
+        return;
+    }
+    d->read = cm_record_at(&p->media, place, &d->r, &d->whole) == 0;
+    if (d->whole)
+        judge_whole(p, d);
+    else if (d->read)
+        not_whole(p, d);
+    else if (cm_record_is_hole(&p->media, place))
+        conclude(d, "free", "a hole of the file, and its full volume has no page for it");
+    else
+        conclude(d, "unreadable", "it is no record");
+}
+
+void dump_record_print(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o)
+{
+    const struct cm_record *r = &d->r;
+    uint32_t boot;
+    bool dirty, right;
+
+    dump_name(o, "record", d->place);
+    dump_text(o, "verdict", "%s", d->verdict);
+    dump_text(o, "why", "%s", d->why);
+    dump_text(o, "attach", "%s", d->attach);
+    dump_where(o, record_offset(p, d->place), sizeof(*r));
+    dump_number(o, "record_bucket", d->place / CM_RECORD_WAYS);
+    if (!d->read)
+        return;
+    dump_id(o, "file_id", &r->id);
+    dump_number(o, "incarnation", r->incarnation);
+    dump_number(o, "size", r->size);
+    dump_signed(o, "mtime_ns", r->mtime_ns);
+    dump_signed(o, "ctime_ns", r->ctime_ns);
+    dump_number(o, "change", r->change);
+    dump_hex(o, "flags", r->flags, 16);
+    dump_bool(o, "racy", (r->flags & CM_RECORD_RACY) != 0);
+    dump_bool(o, "sync_failed", (r->flags & CM_RECORD_SYNC_FAILED) != 0);
+    dump_hex(o, "xxh3", r->xxh3, 16);
+    dump_hex(o, "xxh3_computed", cm_format_record_sum(p->media.check_key, d->place, r), 16);
+    right = cm_format_state_read(p->media.check_key, d->place, r->state, &dirty, &boot);
+    dump_hex(o, "state_word", r->state, 16);
+    dump_bool(o, "dirty", dirty);
+    dump_number(o, "boot", boot);
+    dump_number(o, "pool_boot", p->super.boot_number);
+    dump_text(o, "state_check", "%s",
+              right                              ? "right"
+              : (r->state | r->incarnation) == 0 ? "never written"
+                                                 : "wrong: counts as DIRTY of another boot");
+}
+
+void dump_record(const struct dump_pool *p, uint64_t place, struct dump_out *o)
+{
+    struct dump_record d;
+
+    dump_record_look(p, place, &d);
+    dump_open(o, "record", "record %" PRIu64, place);
+    dump_record_print(p, &d, o);
+    dump_close(o);
+}
