@@ -114,6 +114,7 @@ static _Noreturn void violation(const char *what, const char *where)
     printf("VIOLATION: %s\n", what);
     print_sequence();
     printf("  %s\n", where);
+    world_show_wrong();
     printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
     world_end();
     exit(1);

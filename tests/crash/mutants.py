@@ -146,6 +146,7 @@ class Builder:
         # The map: equal code is equal, wherever it was compiled.
         command = self.cc + self.flags + ['-fmacro-prefix-map=%s=.' % source, '-I' + source, *flags,
                                           '-I' + os.path.join(TOP, 'include'),
+                                          '-I' + os.path.join(TOP, 'src'),  # for tool/
                                           '-c', path, '-o', out]
         status, text = run(command, 120)
         if status != 0:
@@ -170,7 +171,13 @@ class Builder:
             names = ['unit/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'unit')))
                      if re.fullmatch(r'test_%s(_.*)?\.c' % program, f) and '_win32' not in f]
             names.append('unit/harness.c')
-        return [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
+        sources = [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
+        if program == CRASH:  # what src/tool/dump/meson.build has
+            dump = os.path.join(TOP, 'src', 'tool', 'dump')
+            sources += [os.path.join(dump, f) for f in sorted(os.listdir(dump))
+                        if f.endswith('.c') and f != 'cmd_dump.c']
+            sources.append(os.path.join(TOP, 'src', 'tool', 'json.c'))
+        return sources
 
     def prepare(self, programs, pool):
         """Objects of the unchanged library and of the test programs."""

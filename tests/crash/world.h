@@ -54,6 +54,9 @@ bool world_op_failing(unsigned op, unsigned n);
 /* Its log was replayed: of what is cached now, only what is durable must hit from now on. */
 void world_trust_durable(void);
 const char *world_wrong(void); /* with what it did, or NULL */
+/* Prints what the pool has of the block that was found wrong last (by an operation, or by
+ * world_judge: as the crash left it), or its superblocks where no block was. */
+void world_show_wrong(void);
 /* Did it run beside another one? Then there is no floor while the two run. */
 bool world_tangled(void);
 

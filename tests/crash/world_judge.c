@@ -9,6 +9,27 @@
 
 #include "protocol/lookup.h"
 #include "media/file_table.h"
+#include "tool/dump/dump.h"
+
+void suspect(uint8_t *pool, int f, unsigned i)
+{
+    w.suspect.pool = pool;
+    w.suspect.f = f;
+    w.suspect.i = i;
+}
+
+void world_show_wrong(void)
+{
+    struct dump_pool p;
+    if (!w.suspect.pool)
+        return;
+    dump_pool_memory(&p, w.suspect.pool, w.bytes);
+    if (w.suspect.f >= 0)
+        dump_wrong_block(&p, &w.id[w.suspect.f], block_number(w.suspect.f, w.suspect.i), stdout);
+    else
+        dump_wrong_block(&p, NULL, 0, stdout);
+    dump_pool_close(&p);
+}
 
 void world_floor(struct floor *fl)
 {
@@ -72,8 +93,10 @@ void look_at_all(void)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             int64_t have, n = cm_read(w.file[f], block_number(f, i) * BLOCK, w.buf, BLOCK, NULL);
             const uint8_t *want = expected(&w.now, f, i, &have);
-            if (n > have || (n > 0 && memcmp(w.buf, want, (size_t)n) != 0))
+            if (n > have || (n > 0 && memcmp(w.buf, want, (size_t)n) != 0)) {
                 w.wrong = "wrong bytes in the same boot";
+                suspect(w.pool, f, i);
+            }
         }
 }
 
@@ -90,6 +113,7 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
         int64_t have, n = cm_read(*file, block_number(f, i) * BLOCK, got, BLOCK, NULL);
         const uint8_t *want = expected(s, f, i, &have);
         *hits += n > 0;
+        suspect(w.mapped, f, i);
         if (n < 0 || n > have || memcmp(got, want, (size_t)n) != 0) {
             snprintf(text, sizeof(text), "wrong bytes: file %d block %u (%lld of %lld bytes)", f, i,
                      (long long)n, (long long)have);
@@ -100,6 +124,7 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
             return text;
         }
     }
+    suspect(w.mapped, -1, 0);
     return NULL;
 }
 
@@ -190,9 +215,12 @@ const char *world_judge(unsigned depth, const struct snapshot *now, const struct
     w.boot = now->boot;
     w.boot_wall = now->boot_tick * TICK_NS;
     w.mapped = w.image[depth];
+    suspect(w.mapped, -1, 0);
     rec_begin();
     const char *wrong = session(now, must, closed, hits);
     rec_undo();
+    if (!wrong)
+        suspect(NULL, -1, 0);
     w.mapped = w.pool;
     rec_level(level);
     w.boot = boot;

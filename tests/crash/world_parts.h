@@ -54,6 +54,11 @@ extern struct world {
     uint8_t *image[REC_LEVELS - 1]; /* what the judge opens: after a crash, after a crash in that */
     const char *wrong;              /* with the last operation */
     unsigned damaged;               /* words of the pool, by the media */
+    struct {
+        uint8_t *pool; /* NULL: nothing was found wrong in a pool */
+        int f;         /* file, or -1 */
+        unsigned i;    /* and its block */
+    } suspect;
 } w;
 
 /* ---- world.c --------------------------------------------------------------------------------- */
@@ -108,5 +113,7 @@ void open_or_format(bool unborn);
 /* ---- world_judge.c --------------------------------------------------------------------------- */
 
 void look_at_all(void);
+/* The block of the pool at `pool` that is wrong. */
+void suspect(uint8_t *pool, int f, unsigned i);
 
 #endif

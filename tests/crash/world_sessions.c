@@ -22,8 +22,10 @@ static void open_warm(const struct floor *before)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
                                         block_number(f, i));
-            if (cm_lookup_cached(w.cache, &k) < before->must[f][i] && !rec_failed())
+            if (cm_lookup_cached(w.cache, &k) < before->must[f][i] && !rec_failed()) {
                 w.wrong = "a stored block is lost in the next session";
+                suspect(w.pool, f, i);
+            }
         }
 }
 static void close_pool(void)

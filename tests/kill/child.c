@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tool/dump/dump.h"
 #include "truth.h"
 
 #define RUN_MAX 16u /* blocks of one read */
@@ -50,11 +51,37 @@ struct worker {
 
 /* ---- Small things ---------------------------------------------------------------------------- */
 
-static _Noreturn void fail(const char *what, unsigned f, uint64_t block, int64_t got, uint64_t want)
+/* What the pool has of a block now, beside this and other threads. */
+static void show(unsigned f, uint64_t block)
+{
+    char path[512];
+    struct dump_pool p;
+    truth_path(c.set, path, sizeof(path), "pool", 0);
+    if (dump_pool_open(&p, path) != 0)
+        return;
+    dump_wrong_block(&p, &c.file[f].id, block, stdout);
+    dump_pool_close(&p);
+}
+
+static void say(const char *what, unsigned f, uint64_t block, int64_t got, uint64_t want)
 {
     dprintf(1, "FAIL %s: file %u block %llu: %lld, %llu (session %llu, seed %llu)\n", what, f,
             (unsigned long long)block, (long long)got, (unsigned long long)want,
             (unsigned long long)c.t->session, (unsigned long long)c.set->seed);
+}
+
+static _Noreturn void fail(const char *what, unsigned f, uint64_t block, int64_t got, uint64_t want)
+{
+    say(what, f, block, got, want);
+    _exit(1);
+}
+
+/* The same, where it is the block that is wrong or lost. */
+static _Noreturn void fail_block(const char *what, unsigned f, uint64_t block, int64_t got,
+                                 uint64_t want)
+{
+    say(what, f, block, got, want);
+    show(f, block);
     _exit(1);
 }
 
@@ -239,7 +266,7 @@ static bool judge_block(unsigned f, uint64_t b, struct judged *sum)
     ssize_t m = pread(c.file[f].fd, want, BLOCK, (off_t)(b * BLOCK));
     must(m, "pread", f);
     if (n > m || memcmp(got, want, (size_t)n) != 0)
-        fail("a wrong hit after the kill", f, b, n, (uint64_t)m);
+        fail_block("a wrong hit after the kill", f, b, n, (uint64_t)m);
     sum->looked++;
     sum->hits += n > 0;
     return n > 0 && n == m;
@@ -262,7 +289,7 @@ static void judge(const struct worker *w)
         memcpy(before[f], c.t->file[f].stored, BLOCKS);
     open_pool(w);
     doing(w, DOING_judging);
-    uint64_t missing = 0;
+    uint64_t missing = 0, lost = 0; /* one of them: file * BLOCKS + block */
     for (unsigned f = 0; f < FILES; f++) {
         const struct truth_file *x = &c.t->file[f];
         for (uint64_t b = 0; b < BLOCKS; b++) {
@@ -270,12 +297,15 @@ static void judge(const struct worker *w)
             sum.cached += before[f][b] || cached[f][b];
             sum.covered += x->quiet && x->stored[b];
             sum.clean += x->quiet && x->clean && x->stored[b];
-            missing += x->quiet && x->stored[b] && !cached[f][b];
+            if (x->quiet && x->stored[b] && !cached[f][b]) {
+                missing++;
+                lost = f * BLOCKS + b;
+            }
         }
     }
     if (missing > c.t->slack)
-        fail("stored blocks of quiet files do not hit; allowed", 0, 0, (int64_t)missing,
-             c.t->slack);
+        fail_block("stored blocks of quiet files do not hit, such as; allowed",
+                   (unsigned)(lost / BLOCKS), lost % BLOCKS, (int64_t)missing, c.t->slack);
     sum.missing += missing;
     if (c.t->session % 4 == 0)
         check_pool(&sum);
@@ -302,7 +332,7 @@ static void check(const char *what, unsigned f, uint64_t first, const uint8_t *p
         uint64_t i = (uint64_t)at / BLOCK;
         uint64_t version = content_version(f, first + i, p + at, len);
         if (len >= 8 && (version == 0 || version < low[i]))
-            fail(what, f, first + i, (int64_t)version, low[i]);
+            fail_block(what, f, first + i, (int64_t)version, low[i]);
     }
 }
 

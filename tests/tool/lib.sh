@@ -121,6 +121,13 @@ hits() { sed -En 's/.*; ([0-9]+) hits, .*/\1/p' err; }
 stored() { sed -En 's/.*; ([0-9]+) blocks stored; .*/\1/p' err; }
 misses() { sed -En 's/.* hits, ([0-9]+) misses.*/\1/p' err; }
 
+# shown POOL FILE BYTE [OPTION...]: what the pool has of the block of the file's byte, from 1.
+shown()
+{
+  echo "  what the pool has of it:"
+  "$cm" dump "$1" find "$2" $((($3 - 1) / 4096)) "${@:4}" 2>&1 | sed 's/^/    /'
+}
+
 # through NAME FILE POOL: prints the file through the pool; the output has to be the file.
 through()
 {
@@ -128,6 +135,8 @@ through()
     fail "$1" "failed: $(head -c 300 err)"
   elif ! cmp -s "$2" through.out; then
     fail "$1" "output differs: $(cmp "$2" through.out 2>&1)"
+    shown "$3" "$2" "$(cmp -l "$2" through.out 2>/dev/null | awk 'NR == 1 { print $1 }
+      END { if (!NR) print 1 }')" "${@:4}"
   else
     ok "$1"
     rm -f through.out

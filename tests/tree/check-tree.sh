@@ -41,11 +41,13 @@ calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call no
 empty "the library calls the system from platform/ only" \
   "$(calls "$engine" 'platform_(posix|win32)[a-z_]*\.c' "$build/src/libcachemax.a")"
 empty "the tool calls the system from os_*.c only" \
-  "$(calls "$command" 'os_(posix|win32)\.c' "$build"/src/tool/*.p/*.o*)"
+  "$(calls "$command" 'os_(posix|win32)\.c' "$build"/src/tool/*.p/*.o* \
+    "$build"/src/tool/dump/*.p/*.o*)"
 check "those checks see symbols of the library" \
   test "$(nm -Au "$build/src/libcachemax.a" 2>/dev/null | grep -c ' U cm_')" -gt 100
 check "those checks see symbols of the tool" \
-  test "$(nm -Au "$build"/src/tool/*.p/*.o* 2>/dev/null | grep -c ' U cm_')" -gt 20
+  test "$(nm -Au "$build"/src/tool/*.p/*.o* \
+    "$build"/src/tool/dump/*.p/*.o* 2>/dev/null | grep -c ' U cm_')" -gt 20
 so=$(find "$build/src" -maxdepth 1 \( -name 'libcachemax.so.*.*' -o -name 'libcachemax-*.dll' \) \
   -type f | head -n 1)
 exported() {

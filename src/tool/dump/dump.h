@@ -132,5 +132,8 @@ struct dump_file {
 void dump_file(const struct dump_pool *p, const struct dump_file *f, struct dump_out *o);
 void dump_find(const struct dump_pool *p, const struct dump_file *f, uint64_t block,
                struct dump_out *o);
+/* For a test that found a block wrong: the latter as lines, or the superblocks if `id` is NULL or
+ * zero, or nobody can tell where anything is. */
+void dump_wrong_block(const struct dump_pool *p, const cm_file_id *id, uint64_t block, FILE *file);
 
 #endif

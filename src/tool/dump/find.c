@@ -239,3 +239,21 @@ void dump_find(const struct dump_pool *p, const struct dump_file *f, uint64_t bl
     dump_text(o, "why", "%s", w.end);
     dump_close(o);
 }
+
+void dump_wrong_block(const struct dump_pool *p, const cm_file_id *id, uint64_t block, FILE *file)
+{
+    struct dump_file f = { .now = NULL };
+    struct dump_out o;
+
+    (void)fputs("  what the pool has of it:\n", file);
+    dump_begin(&o, file, false);
+    o.depth = 2;
+    if (id)
+        f.id = *id;
+    if (p->laid_out && (f.id.hi | f.id.lo) != 0)
+        dump_find(p, &f, block, &o);
+    else
+        dump_superblock(p, &o);
+    dump_end(&o);
+    (void)fflush(file);
+}
