@@ -292,6 +292,8 @@ also mount bash "$here/mount/mount-test.sh" "$b"
 also quickstart bash "$here/mount/quickstart-test.sh" "$b"
 also mount-options bash "$here/mount/options-test.sh" "$b"
 suite spin bash "$here/spin/run.sh"
+need gdb || :
+suite gdb sh "$here/gdb/gdb-test.sh" "$b"
 suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
 need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
 suite format sh "$here/tree/check-format.sh" "$top"
