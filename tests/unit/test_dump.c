@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_dump.c - what "cachemax dump" concludes, where a script cannot make the pool so: records of
+ * every kind, a way with a detour, superblocks that are right and lie. tests/tool/dump-test.sh has
+ * the rest.
+ */
+#include "fixture.h"
+
+#include "../os.h"
+#include "tool/dump/dump.h"
+
+#define BLOCKS 8u
+#define FILES_MANY 400u /* so that there are many buckets of records */
+
+struct seen {
+    struct pool p;
+    cm_file *f;
+    struct dump_pool d;
+    uint64_t place; /* of the file's record */
+};
+
+/* A pool with BLOCKS blocks of file 1, open. */
+static void make(struct seen *s)
+{
+    memset(s, 0, sizeof(*s));
+    pool_make(&s->p, 4 * MIB, FILES_MANY);
+    (void)pool_up(&s->p);
+    s->f = attach(&s->p, 1, BLOCKS * BLK, 1, 0);
+    CHECK_EQ(put_all(s->f, 0, BLOCKS, 5), BLOCKS);
+    s->place = cm_object_of(s->f)->place;
+}
+
+static void end(struct seen *s)
+{
+    detach(s->f);
+    pool_end(&s->p);
+}
+
+static struct dump_record record(struct seen *s, uint64_t place)
+{
+    struct dump_record r;
+    dump_pool_memory(&s->d, s->p.base, s->p.bytes);
+    CHECK_EQ(s->d.error, 0);
+    dump_record_look(&s->d, place, &r);
+    return r;
+}
+
+/* The verdict of a record, and how what an attach does begins. */
+static void sees(struct seen *s, uint64_t place, const char *verdict, const char *attach)
+{
+    struct dump_record r = record(s, place);
+    if (strcmp(r.verdict, verdict) != 0 || strncmp(r.attach, attach, strlen(attach)) != 0)
+        printf("# record: %s (%s), attach %s\n", r.verdict, r.why, r.attach);
+    CHECK(strcmp(r.verdict, verdict) == 0);
+    CHECK(strncmp(r.attach, attach, strlen(attach)) == 0);
+    CHECK_EQ(r.keeps, strncmp(r.attach, "keeps", 5) == 0);
+}
+
+static void next_boot(const struct pool *p)
+{
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(p, i)->boot_number++;
+        super_seal(super_at(p, i));
+    }
+}
+
+/* ---- Records --------------------------------------------------------------------------------- */
+
+static void test_dirty(void)
+{
+    struct seen s;
+    make(&s);
+    CALL(sees(&s, s.place, "whole", "keeps what is cached, if the file has this validator"));
+    cm_bracket w = begin_write(s.f, 0, BLK);
+    CALL(sees(&s, s.place, "whole", "keeps what is cached if the system is not started anew"));
+    next_boot(&s.p);
+    CALL(sees(&s, s.place, "whole", "begins anew: DIRTY of another boot"));
+    CHECK(cm_write_end(s.f, &w, NULL) >= 0);
+    end(&s);
+}
+
+static void test_sync_failed(void)
+{
+    struct seen s;
+    cm_sync sync;
+    make(&s);
+    CHECK_EQ(cm_sync_begin(s.f, &sync), 0);
+    CHECK_EQ(cm_sync_end(s.f, &sync, 0, NULL), 0);
+    CALL(sees(&s, s.place, "whole", "begins anew: past the cache: an fsync"));
+    end(&s);
+}
+
+/* Another record of the id, in its other bucket; and one where nobody looks for it. */
+static void test_twice(void)
+{
+    struct seen s;
+    uint64_t bucket[CM_RECORD_CHOICES], other = 0;
+    make(&s);
+    const struct cm_media *m = &s.p.c->media;
+    struct cm_record copy = record(&s, s.place).r;
+    cm_format_record_buckets(&m->geo, m->hash_seed, &copy.id, bucket);
+    while (other == bucket[0] || other == bucket[1])
+        other++;
+    CHECK_EQ(cm_record_write(m, other * CM_RECORD_WAYS + 3, &copy), 0);
+    CALL(sees(&s, other * CM_RECORD_WAYS + 3, "misplaced", "begins anew: misplaced"));
+    CALL(sees(&s, s.place, "whole", "keeps"));
+    const bool second = s.place / CM_RECORD_WAYS == bucket[0];
+    const uint64_t twin = bucket[second] * CM_RECORD_WAYS + 5;
+    CHECK_EQ(cm_record_write(m, twin, &copy), 0);
+    CALL(sees(&s, twin, "twice", "begins anew: twice"));
+    CALL(sees(&s, s.place, "twice", "begins anew: twice"));
+    end(&s);
+}
+
+static void test_fields(void)
+{
+    struct seen s;
+    make(&s);
+    const struct cm_media *m = &s.p.c->media;
+    const struct cm_record good = record(&s, s.place).r;
+    struct cm_record r = good;
+    r.flags |= CM_RECORD_RACY;
+    CHECK_EQ(cm_record_write(m, s.place, &r), 0);
+    CALL(sees(&s, s.place, "whole", "begins anew: its validator is racy"));
+    r = good;
+    r.incarnation = 0;
+    CHECK_EQ(cm_record_write(m, s.place, &r), 0);
+    CALL(sees(&s, s.place, "whole", "begins anew: its incarnation is zero"));
+    r.incarnation = s.p.c->super.now.inc_mark;
+    CHECK_EQ(cm_record_write(m, s.place, &r), 0);
+    CALL(sees(&s, s.place, "newer than superblock", "begins anew: newer"));
+    r = good;
+    CHECK_EQ(cm_record_write(m, s.place, &r), 0);
+    CALL(sees(&s, s.place, "whole", "keeps"));
+    CHECK_EQ(bump_epoch(s.p.c), 0);
+    CALL(sees(&s, s.place, "of another epoch", "begins anew: no record"));
+    CHECK(strcmp(record(&s, s.place).why, "right in epoch 1, and this is 2") == 0);
+    end(&s);
+}
+
+/* ---- The way --------------------------------------------------------------------------------- */
+
+/* What dump_find() prints of a block; freed by the caller. */
+static char *found(struct seen *s, uint64_t block)
+{
+    char path[512], *text = calloc(1, 65536);
+    const cm_file_id id = id_of(1);
+    CHECK(text && os_make_file(path, sizeof(path), "dump"));
+    FILE *file = fopen(path, "w+");
+    CHECK(file != NULL);
+    if (file) {
+        dump_pool_memory(&s->d, s->p.base, s->p.bytes);
+        dump_wrong_block(&s->d, &id, block, file);
+        rewind(file);
+        CHECK(fread(text, 1, 65535, file) > 0);
+        (void)fclose(file);
+    }
+    (void)remove(path);
+    return text;
+}
+
+static void finds(struct seen *s, uint64_t block, const char *wanted)
+{
+    char *text = found(s, block);
+    if (!strstr(text, wanted))
+        printf("%s", text);
+    CHECK(strstr(text, wanted) != NULL);
+    free(text);
+}
+
+/* A cell that carries the tag and leads elsewhere does not end a lookup, before or behind. */
+static void test_detour(void)
+{
+    struct seen s;
+    make(&s);
+    const struct cm_key k = key_of(s.f, 3);
+    const uint64_t stray = cm_cell_make(k.place.tag, slot_of(s.f, 4));
+    uint64_t *cell = cell_to(s.f, 3);
+    for (unsigned b = 0; b < 2; b++)
+        for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+            uint64_t *at = cell_of(s.p.c, k.place.bucket[b], i);
+            if (*at != 0)
+                continue;
+            *at = stray;
+            CALL(finds(&s, 3, "ends at:             hit"));
+            *at = 0;
+        }
+    const uint64_t good = *cell;
+    *cell = stray;
+    CALL(finds(&s, 3, "ends at:             header"));
+    CALL(finds(&s, 3, "orphan slot:"));
+    *cell = good;
+    CALL(finds(&s, 3, "ends at:             hit"));
+    CALL(finds(&s, BLOCKS, "ends at:             cells"));
+    end(&s);
+}
+
+/* ---- Lies ------------------------------------------------------------------------------------ */
+
+/* A superblock may say anything under a right sum: nothing beyond the pool's bytes is read. */
+static void lie(uint8_t *base, uint64_t bytes, uint64_t *random)
+{
+    static const uint64_t say[] = { 0,
+                                    1,
+                                    2,
+                                    3,
+                                    64,
+                                    255,
+                                    256,
+                                    1000,
+                                    4096,
+                                    65536,
+                                    1u << 20,
+                                    1u << 21,
+                                    UINT64_C(1) << 34,
+                                    UINT64_C(1) << 46,
+                                    UINT64_MAX };
+    const size_t n = sizeof(say) / sizeof(say[0]);
+    struct cm_super *sb = (struct cm_super *)(void *)base;
+    uint64_t *field[] = { &sb->slots,      &sb->record_buckets, &sb->stripes,  &sb->stripe_buckets,
+                          &sb->data_align, &sb->epoch,          &sb->inc_mark, &sb->seq };
+    for (size_t i = 0; i < sizeof(field) / sizeof(field[0]); i++)
+        if (next_random(random) % 3 == 0)
+            *field[i] = say[next_random(random) % n];
+    sb->pool_size = next_random(random) % 2 ? bytes : UINT64_C(1) << 45;
+    super_seal(sb);
+}
+
+static uint64_t look_everywhere(const struct dump_pool *d, FILE *file)
+{
+    const cm_file_id id = id_of(1);
+    const struct dump_file f = { id, NULL };
+    const struct cm_geometry *g = &d->media.geo;
+    struct dump_out o;
+    dump_begin(&o, file, true);
+    dump_superblock(d, &o);
+    if (d->laid_out) {
+        const uint64_t slot[] = { 0, 7, g->slots - 1 };
+        const uint64_t bucket[] = { 0, 100, g->stripes * g->stripe_buckets - 1 };
+        for (unsigned i = 0; i < 3; i++) {
+            dump_slot(d, slot[i] % g->slots, &o);
+            dump_bucket(d, bucket[i] % (bucket[2] + 1), &o);
+        }
+        dump_record(d, g->record_buckets * CM_RECORD_WAYS - 1, &o);
+        dump_file(d, &f, &o);
+        dump_find(d, &f, 3, &o);
+    }
+    dump_end(&o);
+    rewind(file);
+    return d->laid_out;
+}
+
+static void test_lies(void)
+{
+    char path[512];
+    struct seen s;
+    uint64_t random = 1, laid_out = 0, refused = 0;
+    CHECK(os_make_file(path, sizeof(path), "dump"));
+    FILE *file = fopen(path, "w+");
+    REQUIRE(file != NULL);
+    make(&s);
+    /* What lies behind the pool cannot be read. */
+    uint8_t *room = map_bytes(2 * s.p.bytes), *base = room;
+    os_protect(room + s.p.bytes, s.p.bytes, OS_NOTHING);
+    for (unsigned i = 0; i < 300; i++) {
+        memcpy(base, s.p.base, s.p.bytes);
+        CASE("lie %u", i);
+        lie(base, s.p.bytes, &random);
+        memset(base + CM_SUPER_STRIDE, 0, sizeof(struct cm_super));
+        dump_pool_memory(&s.d, base, s.p.bytes);
+        laid_out += look_everywhere(&s.d, file);
+        refused += s.d.error != 0;
+    }
+    CHECK(laid_out > 30);
+    CHECK(refused > 100);
+    os_protect(room + s.p.bytes, s.p.bytes, OS_WRITE);
+    unmap_bytes(room, 2 * s.p.bytes);
+    (void)fclose(file);
+    (void)remove(path);
+    end(&s);
+}
+
+static const struct harness_test tests[] = {
+    TEST(dirty), TEST(sync_failed), TEST(twice), TEST(fields), TEST(detour), TEST(lies),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
