@@ -104,6 +104,8 @@ run cat data --pool pool -v >copy 2>err </dev/null
 check "cat, warm: the bytes" cmp data copy
 check "cat, warm: hits" grep -q ' 733 hits, 0 misses' err
 expect "check, warm" 0 '733  hold a block' check pool
+expect dump 0 'ends at: +hit' dump pool find data 732
+expect "dump, no such slot" 2 'the slots are 0 to' dump pool slot 99999
 
 # ---- bench -------------------------------------------------------------------------------------
 mkdir bench
