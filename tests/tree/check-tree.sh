@@ -126,7 +126,7 @@ fences='_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb
 empty "fences, flushes and non-temporal stores only in the persist layer" \
   "$(grep -nE "$fences|asm.*(fence|dsb)" src -r --include='*.[ch]' | grep -vE '^src/persist/')"
 empty "no function is longer than 60 lines" "$(
-  for f in $(find src -name '*.c') examples/*/*.c; do
+  for f in $(find src -name '*.[ch]') examples/*/*.[ch]; do
     [ -f "$f" ] || continue
     awk -v f="$f" '/^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { name = $0; start = FNR }
       /^\{/ { if (!start) start = FNR }
@@ -178,10 +178,17 @@ empty "every exported function is in the version map and the header" "$(
 empty "the static library defines no name but cm_..." \
   "$(nm -g --defined-only "$build/src/libcachemax.a" 2>/dev/null | awk 'NF == 3 { print $3 }' |
     grep -vE '^(cm_|DW\.ref\.)')"
+named=$(grep -oE '`[a-z_/0-9]+\.[ch]:[a-z_0-9]+`' src/MAP.md | tr -d '`')
+check "src/MAP.md names functions" test "$(echo "$named" | wc -l)" -gt 30
+# Defined, not only declared or called: it begins in the first column, and what comes first, a
+# semicolon or a brace, is a brace.
 empty "what src/MAP.md names is there" "$(
-  grep -oE '`[a-z]+/[a-z_0-9]+\.[ch]:[a-z_0-9]+`' src/MAP.md | tr -d '`' |
-    while IFS=: read -r file name; do
-    grep -qE "(^|[ *])$name\(" "src/$file" || echo "$file: no function $name"
+  echo "$named" | while IFS=: read -r file name; do
+    awk -v name="$name" '
+      /^[A-Za-z_]/ && $0 ~ "(^|[ *])" name "\\(" { here = 1 }
+      here && /;[ \t]*$/ { here = 0 }
+      here && /^\{/ { found = 1; exit }
+      END { exit !found }' "src/$file" || echo "$file: does not define $name"
   done
   for d in src/*/; do
     grep -q "^| \`$(basename "$d")/\` |" src/MAP.md || echo "$d: not in the table of floors"
