@@ -185,7 +185,8 @@ report() { # NAME
 
 # build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted). A directory that was set up with
 # another compiler, other options or another cross file begins anew: meson reads a cross file's
-# options at the first setup only.
+# options at the first setup only. $targets: what is built, all if it is empty.
+targets=''
 build() {
   name=$1 dir=$2 cc=$3
   shift 3
@@ -204,7 +205,7 @@ build() {
   # shellcheck disable=SC2086
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
     echo "$set_up" >"$dir/set-up" &&
-    ninja -C "$dir" >>"$log/build" 2>&1; then
+    ninja -C "$dir" $targets >>"$log/build" 2>&1; then
     echo "build $name: ok"
     return 0
   fi
@@ -328,7 +329,7 @@ asan=''
   next policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
   next policy/library python3 "$here/policy/library-test.py" "$b" --quick
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
-  build asan "$b-asan" gcc -Db_sanitize=address,undefined -Dchecks=full && asan=built
+  build asan "$b-asan" gcc -Db_sanitize=address,undefined && asan=built
   settle
   target "guest with DAX; the library beside its simulator"
 }
@@ -347,6 +348,24 @@ if [ $all = yes ]; then
     settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
   fi
+  # Every call looks whether all structures are in order: the programs that go through most states.
+  checked='block check file index pin probation ring'
+  targets='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
+  for name in $checked; do targets="$targets tests/unit/test_$name"; done
+  if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
+    for rules in adr eadr pagecache; do
+      beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
+        --states "$(crash_states $rules 40000)"
+    done
+    beside checked/model "$b-checked/tests/model/model" --ops 100000
+    beside checked/race "$b-checked/tests/model/race" --seconds 5
+    beside checked/turns "$b-checked/tests/model/turns" --every 13
+    for name in $checked; do
+      beside checked/unit/$name "$b-checked/tests/unit/test_$name"
+    done
+    settle
+  fi
+  targets=''
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
       core_suites "$b-tsan" tsan/ 50000 10 none
