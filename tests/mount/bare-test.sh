@@ -16,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [ $is_root = 0 ] || [ $has_below = 0 ]; then
   skip everything "needs root and a bind mount"
   summary
-  exit 0
+  exit 77
 fi
 # One that other users may run, too.
 python=$(PATH=/usr/bin:/usr/local/bin:$PATH command -v python3 || :)

@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 if [ $is_root = 0 ] || ! losetup -f >/dev/null 2>&1; then
   skip everything "needs root and loop devices"
   summary
-  exit 0
+  exit 77
 fi
 points=
 taken=

@@ -16,6 +16,12 @@ summary() {
 
 bin() { find "$build" -name "$1" -type f -perm -u+x | head -n 1; }
 mount_bin=$(bin cachemax-mount) cm=$(bin cachemax)
+if [ -z "$mount_bin" ] && [ -f "$build/build.ninja" ] &&
+  ! grep -q '^build examples/mount/cachemax-mount' "$build/build.ninja"; then
+  skip everything "this build is without cachemax-mount (libfuse3-dev, -Dexamples)"
+  summary
+  exit 77
+fi
 if [ -z "$mount_bin" ] || [ -z "$cm" ]; then
   fail binaries "cachemax-mount or cachemax missing in $build"
   summary
@@ -25,7 +31,7 @@ mount_bin=$(realpath "$mount_bin") cm=$(realpath "$cm")
 if [ ! -c /dev/fuse ] || ! command -v fusermount3 >/dev/null; then
   skip everything "no FUSE here"
   summary
-  exit 0
+  exit 77
 fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-mount.XXXXXX")
