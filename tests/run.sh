@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # run.sh [--all] [FILTER...] - builds and runs the tests.
+# run.sh --list BUILD - names the suites of the native build in BUILD, for tests/meson.build.
 #
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
@@ -9,19 +10,23 @@
 # Each suite says how many seconds it took. The last lines are the seconds of all, then "TARGET: N
 # passed, N failed, N skipped", one a target, and the same without one: the total. Exit status: 0
 # all is well, 1 something failed, 2 wrong usage, as a FILTER that names no suite.
+#
+# --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
+# words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$here")
-all=no filter='' began_all=$(date +%s)
+all=no list='' filter='' began_all=$(date +%s)
 for a in "$@"; do
   case $a in
   --all) all=yes ;;
+  --list) list=yes ;;
   -h | --help)
     sed -n '/^# run.sh/,/^set/s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
   -*)
-    echo "run.sh: unknown option $a; usage: run.sh [--all] [FILTER...]" >&2
+    echo "run.sh: unknown option $a; usage: run.sh [--all] [FILTER...], run.sh --list BUILD" >&2
     exit 2
     ;;
   *) filter="$filter $a" ;;
@@ -39,6 +44,7 @@ end_all() {
   done
   rm -rf "$log"
 }
+made=$log few='' few_models='' # files of the suites; with --list only some of the rows
 trap end_all EXIT
 trap 'exit 130' INT TERM
 
@@ -256,6 +262,103 @@ crash_states() { # RULES STATES
   [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
 }
 
+# The rest of a native build.
+native_suites() { # DIR
+  b=$1
+  beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  settle
+  # A job for each processor. --list has the short ones, of core_suites.
+  [ "$list" ] || for rules in adr eadr pagecache; do
+    suite crash/$rules "$here/crash/run" --rules $rules \
+      --states "$(crash_states $rules 500000)" --every 4 --no-mutants \
+      --resume "$log/crash.$rules" "$b"
+  done
+  suite freestanding "$b/tests/freestanding/core"
+  suite shared "$b/tests/cross/shared" "$made/shared.pool"
+  suite abi "$b/tests/abi/client"
+  # shellcheck disable=SC2086 # words
+  suite mutants python3 "$here/crash/mutants.py" --quick $few
+  # All of src/ can be changed.
+  suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
+  need spin || :
+  # These two mostly wait.
+  also mount bash "$here/mount/mount-test.sh" "$b"
+  also quickstart bash "$here/mount/quickstart-test.sh" "$b"
+  also mount-options bash "$here/mount/options-test.sh" "$b"
+  suite spin bash "$here/spin/run.sh" ${few_models:+"$few_models"}
+  need gdb || :
+  suite gdb sh "$here/gdb/gdb-test.sh" "$b"
+  suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
+  need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
+  suite format sh "$here/tree/check-format.sh" "$top"
+  suite policy/unit "$b/tests/policy/test_policy"
+  also policy python3 "$here/policy/policy-test.py" "$b"
+  suite policy/scan python3 "$here/policy/scan-test.py" "$b"
+  suite policy/advice "$b/tests/policy/test_advice"
+  also tool bash "$here/tool/tool-test.sh" "$b"
+  also tool-pools bash "$here/tool/pools-test.sh" "$b"
+  # With --all these three run under the address sanitizer only.
+  [ $all = yes ] || also tool-dump bash "$here/tool/dump-test.sh" "$b"
+  [ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
+  suite bench bash "$here/bench/bench-test.sh" "$b"
+  # These, too.
+  also mount-devices bash "$here/mount/devices-test.sh" "$b"
+  also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
+  also mount-sync bash "$here/mount/sync-test.sh" "$b"
+  also mount-far bash "$here/mount/far-test.sh" "$b"
+  [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
+  suite mount-bare bash "$here/mount/bare-test.sh" "$b"
+  suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
+  also kill "$b/tests/kill/kill" --cycles 100
+  suite mount-kill bash "$here/mount/kill-test.sh" "$b"
+  suite foreign sh "$here/foreign/run.sh" "$b"
+}
+# These are long: with --all only.
+more_of_policies() { # DIR
+  next policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
+  next policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
+  next policy/library python3 "$here/policy/library-test.py" "$1" --quick
+}
+
+# ---- the list for meson --------------------------------------------------------------------------
+# Here, so that a suite's command stands in one place.
+list_one() { # NAME COMMAND...
+  case $1 in
+  unit/*) return ;; # programs without arguments; meson knows them
+  model/* | race* | turns) label=model ;;
+  crash/failures) label=crash- ;;
+  crash/*) label=crash ;;
+  freestanding) label=unit ;;
+  shared | abi) label=abi ;;
+  *mutants) label=mutants ;;
+  mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
+  mount-* | quickstart) label=mount- ;;
+  tree | format) label=tree ;;
+  policy/unit | policy/advice) label=policy ;;
+  policy*) label=policy- ;;
+  tool*) label=tool ;;
+  replay) label=tool- ;;
+  spin | foreign | gdb) label=$1 ;;
+  *) label=$1- ;; # bench, kill
+  esac
+  printf '%s' "$label"
+  printf '\t%s' "$@"
+  echo
+}
+if [ "$list" ]; then
+  for f in also next suite beside; do
+    eval "$f() { list_one \"\$@\"; }"
+  done
+  settle() { :; }
+  need() { :; }
+  made=${filter# }
+  few='--only fence' few_models='^(boot|flight|pins|reader)'
+  core_suites "$made" "" 100000 2 short
+  native_suites "$made"
+  more_of_policies "$made"
+  exit 0
+fi
+
 # ---- what is needed ----------------------------------------------------------------------------
 need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   failed=1
@@ -274,60 +377,14 @@ werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
 core_suites "$b" "" 400000 5 500000
-beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
-settle
-for rules in adr eadr pagecache; do # a job for each processor
-  suite crash/$rules "$here/crash/run" --rules $rules \
-    --states "$(crash_states $rules 500000)" --every 4 --no-mutants \
-    --resume "$log/crash.$rules" "$b"
-done
-suite freestanding "$b/tests/freestanding/core"
-suite shared "$b/tests/cross/shared" "$log/shared.pool"
-suite abi "$b/tests/abi/client"
-suite mutants python3 "$here/crash/mutants.py" --quick
-# All of src/ can be changed.
-suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
-need spin || :
-# These two mostly wait.
-also mount bash "$here/mount/mount-test.sh" "$b"
-also quickstart bash "$here/mount/quickstart-test.sh" "$b"
-also mount-options bash "$here/mount/options-test.sh" "$b"
-suite spin bash "$here/spin/run.sh"
-need gdb || :
-suite gdb sh "$here/gdb/gdb-test.sh" "$b"
-suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
-need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
-suite format sh "$here/tree/check-format.sh" "$top"
-suite policy/unit "$b/tests/policy/test_policy"
-also policy python3 "$here/policy/policy-test.py" "$b"
-suite policy/scan python3 "$here/policy/scan-test.py" "$b"
-suite policy/advice "$b/tests/policy/test_advice"
-also tool bash "$here/tool/tool-test.sh" "$b"
-also tool-pools bash "$here/tool/pools-test.sh" "$b"
-also tool-dump bash "$here/tool/dump-test.sh" "$b"
-# With --all these two run under the address sanitizer only.
-[ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
-suite bench bash "$here/bench/bench-test.sh" "$b"
-# These, too.
-also mount-devices bash "$here/mount/devices-test.sh" "$b"
-also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
-also mount-sync bash "$here/mount/sync-test.sh" "$b"
-also mount-far bash "$here/mount/far-test.sh" "$b"
-[ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
-suite mount-bare bash "$here/mount/bare-test.sh" "$b"
-suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
-also kill "$b/tests/kill/kill" --cycles 100
-suite mount-kill bash "$here/mount/kill-test.sh" "$b"
-suite foreign sh "$here/foreign/run.sh" "$b"
+native_suites "$b"
 target "linux x86-64"
 
 # ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------
 asan=''
 [ $all = no ] || {
   also guest bash "$here/guest/run.sh" "$b" # one processor
-  next policy/buffer python3 "$here/policy/buffer-test.py" "$b" --quick
-  next policy/restart python3 "$here/policy/restart-test.py" "$b" --quick
-  next policy/library python3 "$here/policy/library-test.py" "$b" --quick
+  more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   build asan "$b-asan" gcc -Db_sanitize=address,undefined && asan=built
   settle
