@@ -56,7 +56,7 @@ static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list
     char text[512];
     if (!log)
         return;
-    vsnprintf(text, sizeof(text), format, ap);
+    (void)vsnprintf(text, sizeof(text), format, ap);
     int cancel = cm_plat_cancel_off();
     log(ctx, level, text);
     cm_plat_cancel_back(cancel);
@@ -210,17 +210,22 @@ static int check_options(const cm_options *o)
     return 0;
 }
 
-static int new_cache(const cm_options *opts, cm_cache **cache)
+static int take_options(cm_options *o, const cm_options *opts)
 {
-    cm_options o;
-    if (cm_take_options(&o, sizeof(o), opts))
+    if (cm_take_options(o, sizeof(*o), opts))
         return cm_refuse(
-            o.log, o.log_ctx, CM_EINVAL,
+            o->log, o->log_ctx, CM_EINVAL,
             "cm_options: an option is set that this library (version %s) does not know",
             cm_version());
     if (!opts)
-        o.probation_bytes = CM_PROBATION_DEFAULT;
-    if (check_options(&o))
+        o->probation_bytes = CM_PROBATION_DEFAULT;
+    return check_options(o);
+}
+
+static int new_cache(const cm_options *opts, cm_cache **cache)
+{
+    cm_options o;
+    if (take_options(&o, opts))
         return CM_EINVAL;
     if (!cm_policy_kind_of(o.policy)->buffer)
         o.probation_bytes = 0;

@@ -82,7 +82,7 @@ static int format_at(uint8_t *base, const struct cm_geometry *g, struct cm_plat_
 int cm_create(const char *path, const cm_create_options *opts)
 {
     cm_create_options o;
-    struct cm_geometry g;
+    struct cm_geometry g = { 0 };
     struct cm_plat_file f = PLAT_FILE_INIT;
     enum cm_durability d;
     int e = path && opts ? take_options(&o, opts) : CM_EINVAL;
@@ -112,7 +112,7 @@ int cm_create(const char *path, const cm_create_options *opts)
 int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
 {
     cm_create_options o;
-    struct cm_geometry g;
+    struct cm_geometry g = { 0 };
     int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? take_options(&o, opts) : CM_EINVAL;
     if (e == 0 && o.size != 0 && o.size != bytes)
         e = CM_EINVAL;

@@ -10,6 +10,7 @@
  */
 #include "state/attach.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "state/file.h"
@@ -100,6 +101,7 @@ static bool may_keep(const struct cm_object *f, const struct cm_record *r, const
 static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
     uint32_t boot;
+    assert(r && v); /* may_keep */
     cm_file_set_validator(f, v);
     f->size = v->size; /* not shared yet */
     f->kept = true;

@@ -18,6 +18,7 @@
 
 #include "platform/atomic.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,7 @@ static int read_piece(struct run *u, const struct trace_record *r, uint32_t from
     if (got < 0)
         return failed(u, r, got, "cm_read");
     here = (uint32_t)((size_t)got / BLOCK);
+    assert(here <= n);
     for (uint32_t k = 0; k < here; k++) {
         if (is_right(u, r, from + k, buffer + k * BLOCK, before[k]))
             continue;
