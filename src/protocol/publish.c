@@ -155,10 +155,9 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
          * power cut an older cell of the same key and slot may be back (found in the model). */
         uint64_t cell = cm_cell_make(n->key.place.tag, n->slot);
         n->cell = (unsigned)at;
-        if (cm_index_store(&c->media, &n->key, n->cell, cell))
+        if (cm_index_store(&c->media, &n->key, n->cell, cell) ||
+            (n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
-        else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
-            r = CM_NOT_STORED_MEDIA;
     }
     return r;
 }

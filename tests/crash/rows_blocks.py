@@ -88,10 +88,9 @@ BLOCKS = [
        '(cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)', '(failed >> i & 1)'),
     _m('header before its cell', 'the cell is stored before its header is valid',
        'crash fill-b1,fill-a0,write-sync,fill-a0@10,write-sync', PUBLISH,
-       '''        if (cm_index_store(&c->media, &n->key, n->cell, cell))
-            r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
-        else if ((n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
-            r = CM_NOT_STORED_MEDIA;''',
+       '''        if (cm_index_store(&c->media, &n->key, n->cell, cell) ||
+            (n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
+            r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */''',
        '''        n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0 ||
                      cm_index_store(&c->media, &n->key, n->cell, cell) != 0;'''),
     _m('fence 4', 'fence of forgetting', 'crash full beside-1,write-sync,write-plain', FORGET,
