@@ -106,7 +106,7 @@ extern "C" {
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")
 
 enum cm_error {
-#define CM_X(name, value, text) name = value,
+#define CM_X(name, value, text) name = (value),
     CM_ERROR_MAP(CM_X)
 #undef CM_X
 };

@@ -114,8 +114,8 @@ static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_
     info->durability = sb->durability;
     info->clean = sb->state == CM_SUPER_CLEAN;
     info->owner_pid = sb->owner_pid;
-    snprintf(info->flush, sizeof(info->flush), "%s", ops->flush_name);
-    snprintf(info->copy, sizeof(info->copy), "%s", ops->copy_name);
+    (void)snprintf(info->flush, sizeof(info->flush), "%s", ops->flush_name);
+    (void)snprintf(info->copy, sizeof(info->copy), "%s", ops->copy_name);
 }
 
 int cm_get_info(cm_cache *c, cm_info *out)

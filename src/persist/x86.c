@@ -47,14 +47,14 @@ static int x86_flush_nothing(void *ctx, const void *p, size_t n)
  * cache, CLFLUSHOPT only does not wait for the one before, CLFLUSH waits. */
 #define X86_OPS(flush_label, flush_fn, does_flush, copy_label, copy_fn, features)                  \
     {                                                                                              \
-        { .flush_name = flush_label,                                                               \
-          .copy_name = copy_label,                                                                 \
-          .flushes = does_flush,                                                                   \
+        { .flush_name = (flush_label),                                                             \
+          .copy_name = (copy_label),                                                               \
+          .flushes = (does_flush),                                                                 \
           .store64 = cm_x86_store64,                                                               \
           .cas64 = cm_x86_cas64,                                                                   \
           .write = cm_x86_write,                                                                   \
-          .copy = copy_fn,                                                                         \
-          .flush = flush_fn,                                                                       \
+          .copy = (copy_fn),                                                                       \
+          .flush = (flush_fn),                                                                     \
           .fence = cm_x86_sfence },                                                                \
             (features)                                                                             \
     }

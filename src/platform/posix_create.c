@@ -135,12 +135,11 @@ int cm_posix_open_dir(const char *path, int flags)
 
 static char *name_beside(const char *path)
 {
-    const size_t n = strlen(path);
-    char *name = malloc(n + sizeof NEW);
+    const size_t bytes = strlen(path) + sizeof NEW;
+    char *name = malloc(bytes);
 
     if (name != NULL) {
-        memcpy(name, path, n);
-        memcpy(name + n, NEW, sizeof NEW);
+        (void)snprintf(name, bytes, "%s" NEW, path);
     }
     return name;
 }

@@ -77,7 +77,7 @@ static int unknown_option(const struct tool_command *command, const char *arg, s
         (void)snprintf(word, sizeof(word), "%.*s", (int)(length - 2), arg + 2);
         near = tool_nearest(word, command->options, sizeof(*command->options), command->noptions);
         if (!near)
-            near = tool_nearest(word, &help_option, sizeof(help_option), 1);
+            near = tool_nearest(word, &help_option, sizeof(char *), 1);
     }
     if (near)
         tool_message(NULL, "unknown option '%.*s' of '%s'; did you mean '--%s'?", (int)length, arg,

@@ -31,7 +31,7 @@
     X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
 
 enum tool_status {
-#define TOOL_X(name, value, text) name = value,
+#define TOOL_X(name, value, text) name = (value),
     TOOL_STATUS_MAP(TOOL_X)
 #undef TOOL_X
 };

@@ -312,7 +312,7 @@ int replay_library(struct replay_pool *p, struct replay_result *result)
     int status = TOOL_FAILED;
 
     memset(result, 0, sizeof(*result));
-    u.file = calloc(t->files, sizeof(*u.file));
+    u.file = calloc(t->files, sizeof(cm_file *));
     u.change = calloc(t->files, sizeof(*u.change));
     u.version = calloc(t->numbers, sizeof(*u.version));
     u.buffer = os_alloc_pages((size_t)p->replay->threads * PIECE * BLOCK);
