@@ -291,6 +291,10 @@ native_suites() { # DIR
   suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
   need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
   suite format sh "$here/tree/check-format.sh" "$top"
+  if [ $all = yes ] || [ "$list" ]; then
+    need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
+    suite tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
+  fi
   suite policy/unit "$b/tests/policy/test_policy"
   also policy python3 "$here/policy/policy-test.py" "$b"
   suite policy/scan python3 "$here/policy/scan-test.py" "$b"
@@ -334,6 +338,7 @@ list_one() { # NAME COMMAND...
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | quickstart) label=mount- ;;
   tree | format) label=tree ;;
+  tidy) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
   tool*) label=tool ;;

@@ -101,6 +101,7 @@ static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
 static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
                                       const struct cm_key *k, const struct cm_part *part)
 {
+    /* NOLINTNEXTLINE(misc-redundant-expression): that they are equal is the point. */
     static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");
     if (!m->take || part->len < CM_TAKE_MIN)
         return cm_slot_read_known(m, slot, k, part);
