@@ -3,7 +3,7 @@
  * shared.c - a program that uses the shared library as others would: by the header alone.
  *
  *     shared POOL      makes the pool, reads this program's own file through it twice, cold and
- * warm
+ *                      warm, and removes the pool
  */
 #ifdef _WIN32
 #define CM_SHARED /* before the header */
@@ -66,6 +66,8 @@ int main(int argc, char **argv)
     int wrong;
 
     own = fopen(argv[0], "rb");
+    if (argc == 2)
+        (void)remove(argv[1]); /* of a run that was ended */
     o.size = 16u << 20;
     if (argc != 2 || own == NULL || cm_create(argv[1], &o) != 0 ||
         cm_open(argv[1], NULL, &cache) != 0 || cm_identify(open_own(argv[0]), &id, &v) != 0 ||
@@ -76,6 +78,10 @@ int main(int argc, char **argv)
     wrong = read_through(file, &cold) + read_through(file, &warm);
     if (cm_file_close(file) != 0 || cm_close(cache) != 0 || wrong != 0 || cold == 0 || warm != 0) {
         printf("FAIL %d wrong, %u reads of the origin cold, %u warm\n", wrong, cold, warm);
+        return 1;
+    }
+    if (remove(argv[1]) != 0) {
+        printf("FAIL the pool cannot be removed\n");
         return 1;
     }
     printf("version %s: right bytes, %u reads of the origin cold, none warm\n", cm_version(), cold);
