@@ -7,8 +7,7 @@
 
 #include "../os.h"
 #ifndef _WIN32
-#include <errno.h>
-#include <sys/wait.h>
+#include "child.h"
 #endif
 
 /* ---- Codes ----------------------------------------------------------------------------------- */
@@ -756,18 +755,7 @@ void in_child(void (*body)(void *), void *arg)
 #else
 void in_child(void (*body)(void *), void *arg)
 {
-    int status = -1;
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        harness_failures = 0;
-        (void)alarm(60);
-        body(arg);
-        fflush(stdout);
-        _exit(harness_failures != 0);
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    int status = child_run(NULL, body, arg);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 #endif

@@ -7,6 +7,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "child.h"
 #include "fixture.h"
 
 #include <fcntl.h>
@@ -272,7 +273,7 @@ static void test_fuse(void)
         CHECK_EQ(open_as(at("mine/p"), 0), 0);
         expect_refused(at("his/p"), "FUSE", "user 65534");
         CHECK_EQ(sh("umount his mine"), 0);
-        _exit(harness_failures != 0);
+        child_exit(harness_failures != 0);
     }
     int status = 0;
     CHECK_EQ(waitpid(child, &status, 0), child);
