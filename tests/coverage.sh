@@ -37,7 +37,8 @@ ninja -C "$b" >"$scratch/build" 2>&1 || {
 find "$b" -name '*.gcda' -delete # of an earlier run
 failed=0
 # shellcheck disable=SC2046,SC2086 # words
-meson test -C "$b" --no-rebuild $(printf -- '--suite %s ' $labels) >"$scratch/tests" 2>&1 || failed=1
+meson test -C "$b" --no-rebuild $(printf -- "--suite %s " $labels) >"$scratch/tests" 2>&1 ||
+  failed=1
 grep -E ' (FAIL|ERROR|TIMEOUT|SKIP) ' "$scratch/tests"
 grep -E '^(Ok|Fail|Skipped|Timeout):' "$scratch/tests" | tr -s ' \n' ' '
 echo
