@@ -120,8 +120,8 @@ struct dump_record {
     char attach[DUMP_WHY]; /* what it does */
     struct cm_record r;
 };
-void dump_record_look(const struct dump_pool *p, uint64_t place, struct dump_record *r);
-void dump_record_print(const struct dump_pool *p, const struct dump_record *r, struct dump_out *o);
+void dump_record_look(const struct dump_pool *p, uint64_t place, struct dump_record *d);
+void dump_record_print(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o);
 
 /* A file, by its id. `now`: its validator as it is, or NULL. */
 struct dump_file {
