@@ -2,11 +2,11 @@
  *
  * file_table.c - the file table.
  *
- * Owns: the 128-byte records. A record is written in place and is whole iff its checksum, seeded
- * by the pool's check key and its own place, is right; a torn one is no record, which costs the
- * file's blocks and nothing else. The state word stands outside the checksum, because the dirty
- * mark must change atomically and alone. A file has two buckets of 16 places for its record; at
- * attach, where all of them are looked at, nothing is assumed about which one it is in.
+ * Owns: the 128-byte records. A record is written in place. It is whole iff its checksum is right.
+ * The checksum is seeded by the pool's check key and by the record's own place. A torn record is no
+ * record: the file's blocks are lost, and nothing else. The state word is outside the checksum,
+ * because the dirty mark must change atomically and alone. A file has two buckets of 16 places for
+ * its record. Attach looks at all of them and assumes nothing about which one has the record.
  *
  * Who: api/, state/.
  */
@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#define SAMPLE_RECORDS 8192u /* a MiB: a look at a pool takes no longer, whatever its size */
+#define SAMPLE_RECORDS 8192u /* 1 MiB: a larger pool takes no longer to look at */
 
 static struct cm_record *record_at(const struct cm_media *m, uint64_t place)
 {
@@ -53,7 +53,7 @@ uint64_t cm_record_estimate(const struct cm_media *m)
     struct cm_record r;
     uint64_t used = 0;
     for (uint64_t i = 0; i < n * CM_RECORD_WAYS; i++) {
-        /* Evenly over the table; n is small, so the product is within 64 bits. */
+        /* Spread evenly over the table. n is small, so the product fits in 64 bits. */
         uint64_t bucket = i / CM_RECORD_WAYS * all / n;
         bool whole;
         (void)cm_record_at(m, bucket * CM_RECORD_WAYS + i % CM_RECORD_WAYS, &r, &whole);
@@ -77,7 +77,7 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
 int cm_record_settle(const struct cm_media *m, uint64_t place)
 {
     int e = cm_media_flush(m, record_at(m, place), sizeof(struct cm_record));
-    /* Before anything is based on it: a power cut must not bring back an older incarnation. */
+    /* Before the record is used: a power cut must not bring back an older incarnation. */
     cm_media_fence(m);
     return e;
 }
@@ -118,7 +118,7 @@ int cm_record_mark(const struct cm_media *m, uint64_t place, bool dirty, uint32_
     int e = cm_media_store64(m, &at->state, word);
     if (e == 0)
         e = cm_media_flush(m, &at->state, sizeof(at->state));
-    /* DIRTY: durable before the caller writes the origin. Clean: the record it vouches for was
+    /* A DIRTY mark is durable before the caller writes the origin. The record of a clean mark was
      * made durable earlier. */
     cm_media_fence(m);
     return e;

@@ -12,8 +12,8 @@
 
 #define CM_RECORD_PLACES (CM_RECORD_CHOICES * CM_RECORD_WAYS)
 
-/* Everything that may be the record of one id: both its buckets. What holds for a record of the id
- * holds wherever among them it is. */
+/* All places where the record of one id may be: both its buckets. A rule for the record of an id
+ * applies in each of these places. */
 struct cm_record_set {
     uint64_t first[CM_RECORD_CHOICES]; /* place of each bucket's first record */
     unsigned n;                        /* records below; a table of one bucket has half as many */
@@ -35,23 +35,27 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
 
 /* Reads one record; *whole as above. CM_EIO: unreadable. */
 int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
-/* Records in use; beyond 8192 records an estimate from so many of them. */
+/* Number of records in use. For a table of more than 8192 records it is an estimate from a sample
+ * of that size. */
 uint64_t cm_record_estimate(const struct cm_media *m);
 /* Writes everything but the state word, durably. CM_EIO. */
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r);
-/* Makes a record durable as it is there to be seen: a crashed owner may not have. CM_EIO. */
+/* Makes a record durable with its present bytes: a crashed owner may not have done so. CM_EIO. */
 int cm_record_settle(const struct cm_media *m, uint64_t place);
-/* The same for both buckets, as far as that can be done. */
+/* The same for all records of both buckets. Errors are ignored. */
 void cm_record_settle_set(const struct cm_media *m, const struct cm_record_set *s);
-/* Never written since the pool was formatted, on the media neither: nothing to settle. */
+/* Was the record never written since the pool was formatted? Then the media holds no older bytes of
+ * it, and there is nothing to settle. */
 bool cm_record_is_unused(const struct cm_record_set *s, unsigned i);
-/* Cannot be read, because a full volume has no room for the page it would be in: no record. */
+/* Is the record unreadable only because a full volume has no room for its page? Then there is no
+ * record. */
 bool cm_record_is_hole(const struct cm_media *m, uint64_t place);
 /* Makes a record not whole, durably. CM_EIO. */
 int cm_record_drop(const struct cm_media *m, uint64_t place);
 /* Writes the dirty mark; durable when it returns. CM_EIO. */
 int cm_record_mark(const struct cm_media *m, uint64_t place, bool dirty, uint32_t boot_number);
-/* Is a state word that was read with a record the mark of another boot (or damaged)? */
+/* `state`: state word that was read with a record. Is it a dirty mark of another boot, or
+ * damaged? */
 bool cm_record_lost(const struct cm_media *m, uint64_t place, uint64_t state, uint32_t boot_number);
 
 #endif

@@ -31,8 +31,9 @@ static uint64_t round_up(uint64_t n, uint64_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-/* Stripes for `slots` slots: as near to CM_STRIPE_BUCKETS buckets each as divides evenly. Small
- * pools get one stripe: fewer buckets would let one group of neighbours fill a stripe. */
+/* Chooses the number of stripes for `slots` slots. All stripes have the same number of buckets, as
+ * near to CM_STRIPE_BUCKETS as possible. Small pools get one stripe: if a stripe had fewer buckets,
+ * one group of neighbours could fill it. */
 static void plan_index(uint64_t slots, struct cm_geometry *g)
 {
     uint64_t buckets = (slots * CELLS_PER_SLOT + CM_BUCKET_CELLS - 1) / CM_BUCKET_CELLS;
@@ -70,8 +71,8 @@ static void plan_slots(struct cm_geometry *g, uint64_t slots, uint64_t max_files
 {
     uint64_t files = max_files ? max_files : slots / DEFAULT_SLOTS_PER_FILE;
     g->slots = slots;
-    /* Of a table that is full to 8/9, one file in 20 000 finds both its buckets full (test_record
-     * measures it); the room of a page costs nothing. */
+    /* With so many files the table is full to 8/9. Then one file in 20 000 finds both its buckets
+     * full (test_record measures it). The unused records take little space. */
     uint64_t records = (files + 7) / 8 * 9;
     g->record_buckets = (records + CM_RECORD_WAYS - 1) / CM_RECORD_WAYS;
     if (g->record_buckets < CM_RECORD_CHOICES)
@@ -179,8 +180,8 @@ bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                const void *data, size_t valid)
 {
-    /* Not the other way round, with these as the seed of the long sum: XXH3 makes 192 bytes of a
-     * seed first, which takes as long as half a block. */
+    /* These words are not the seed of the long sum: XXH3 would first make 192 bytes from the seed,
+     * which takes as long as half a block. */
     const uint64_t w[4] = { cm_checksum(data, valid), slot, incarnation, block };
     return XXH3_64bits_withSeed(w, sizeof(w), key);
 }

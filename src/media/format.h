@@ -30,9 +30,9 @@
 
 enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
 
-/* What a clean close leaves for the policy of the next session; all zero: nothing. */
+/* What a clean close leaves for the policy of the next session. All zero: it left nothing. */
 struct cm_super_memo {
-    uint64_t generation; /* the oldest of memo pages that count */
+    uint64_t generation; /* memo pages count from this one on */
     uint64_t hand;       /* of the ring, a slot */
     uint64_t departures; /* the ghost's clock */
 };
@@ -65,8 +65,8 @@ struct cm_super {
     uint8_t mount_id[16]; /* 176 */
     struct cm_super_memo memo;  /* 192 */
     uint32_t failed_boot;       /* 216 boot of the last fsync of an origin file that failed */
-    uint32_t unnamed_boot;      /* 220 the same, and no record names the file */
-    uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which another may have come after */
+    uint32_t unnamed_boot;      /* 220 the same, of a file that no record names */
+    uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which may be an earlier boot */
     uint64_t reserved[1];       /* 240 zero */
     uint64_t xxh3;              /* 248 XXH3-64 of bytes 0..247, seed 0 */
 };
@@ -75,13 +75,13 @@ struct cm_super {
 
 #define CM_STATS_OFFSET 8192u
 #define CM_STATS_SHARDS 32u
-#define CM_STATS_OWN_SHARDS 24u /* each has one thread that adds to it, the others any number */
+#define CM_STATS_OWN_SHARDS 24u /* one thread adds to each; any number add to each other shard */
 
-#define CM_STATS_LAYOUT 1u /* of head and shards; another one is not read */
+#define CM_STATS_LAYOUT 1u /* of head and shards; a page with another layout is not read */
 #define CM_STATS_COUNTERS_MAX 64u
 
 struct cm_stats_head {
-    uint64_t form; /*  0 CM_STATS_LAYOUT, and << 32 how many counters; 0: never opened */
+    uint64_t form; /*  0 CM_STATS_LAYOUT | number of counters << 32; 0: never opened */
     uint64_t lifetime_pool_bytes; /*  8 of all earlier sessions */
     uint64_t opened_at_ns;        /* 16 wall clock */
     uint64_t closed_at_ns;        /* 24 wall clock; 0: open, or crashed */
@@ -92,13 +92,14 @@ struct cm_stats_head {
     uint64_t curve_hits[CM_CURVE_POINTS]; /* 56 parts per million + 1; 0: not known */
     uint64_t reserved[505 - CM_CURVE_POINTS];
 };
-/* Words of a shard: from these on the histograms and the counters, which may become more. */
+/* Words of a shard: the first word of each histogram and of the counters. More counters may be
+ * added. */
 #define CM_STATS_HIT_LATENCY 0u
 #define CM_STATS_ORIGIN_LATENCY 32u
 #define CM_STATS_COUNTERS 64u
 #define CM_STATS_SHARD_WORDS (CM_STATS_COUNTERS + CM_STATS_COUNTERS_MAX)
 struct cm_stats_shard {
-    uint64_t word[CM_STATS_SHARD_WORDS]; /* counters as CM_STAT_MAP has them */
+    uint64_t word[CM_STATS_SHARD_WORDS]; /* counters in the order of CM_STAT_MAP */
 };
 enum cm_stat {
 #define CM_X(name, text) CM_STAT_##name,
@@ -126,7 +127,7 @@ struct cm_record {
     uint64_t flags;       /*  56 CM_RECORD_RACY ... */
     uint64_t reserved[6]; /*  64 zero */
     uint64_t xxh3;        /* 112 of bytes 0..111, seed: check key and place */
-    uint64_t state;       /* 120 self-checked dirty mark, stands alone */
+    uint64_t state;       /* 120 dirty mark, which has its own check */
 };
 /* The part that is written and checked as a whole. */
 #define CM_RECORD_BODY_BYTES 120u
@@ -148,9 +149,9 @@ struct cm_bucket {
 
 /* ---- Slot headers ---------------------------------------------------------------------------- */
 
-/* w0: bits 30..0 sequence, bit 31 VALID, bits 63..32 check. Invalid: the sequence alone. The check
- * covers sequence, slot and the other three words, seeded by the check key, so that neither a
- * flipped bit nor another pool's or epoch's bytes revive a slot. */
+/* w0: bits 30..0 sequence, bit 31 VALID, bits 63..32 check. An invalid header has only the
+ * sequence. The check covers sequence, slot and the other three words. It is seeded by the check
+ * key. So a flipped bit, or bytes of another pool or epoch, cannot make a slot valid. */
 #define CM_W0_SEQ_MASK UINT64_C(0x7fffffff)
 #define CM_W0_VALID (UINT64_C(1) << 31)
 
@@ -169,13 +170,14 @@ struct cm_header {
 /* Pages of the ring come first, then those of the ghost, as many as there is room for. */
 struct cm_memo_page {
     uint64_t xxh3;        /*  0 of bytes 8..4095, seed: check key */
-    uint64_t generation;  /*  8 counts if it is not below the superblock's */
+    uint64_t generation;  /*  8 the page counts if this is not below the superblock's */
     uint64_t number;      /* 16 of this page */
     uint64_t reserved[5]; /* 24 zero */
     uint8_t body[4032];   /* 64 */
 };
-/* Of the ring: four bits a slot, its count and CM_REF_KNOWN as in ring.h; the lower half of a byte
- * first. Of the ghost: buckets as in ghost.c, CM_GHOST_WAYS cells of u32. */
+/* The body of a ring page has four bits for each slot, the lower half of a byte first: the slot's
+ * count and CM_REF_KNOWN as in ring.h. The body of a ghost page has buckets as in ghost.c: each is
+ * CM_GHOST_WAYS cells of u32. */
 #define CM_MEMO_SLOTS 8064u
 #define CM_MEMO_BUCKETS 126u
 #define CM_MEMO_PAGES_MAX (UINT64_C(1) << 17) /* 512 MiB, so that a close takes no longer */
@@ -214,18 +216,18 @@ static_assert(sizeof(cm_file_id) == 16, "file id size");
 
 /* ---- Geometry -------------------------------------------------------------------------------- */
 
-/* Where everything is. Derived from the superblock alone; checked before it is believed. */
+/* Where everything is. It is derived from the superblock alone, and checked before it is used. */
 struct cm_geometry {
     uint64_t pool_size, slots;
     uint64_t record_buckets, stripes, stripe_buckets;
     uint64_t data_align;
     uint64_t record_offset, index_offset, header_offset, memo_offset, slot_offset;
-    uint64_t memo_ring_pages, memo_pages; /* those of the ring; all */
+    uint64_t memo_ring_pages, memo_pages; /* pages of the ring; all memo pages */
 };
 
-/* Plans a pool of `size` bytes in which `max_files` files find a record (0: one for 16 slots).
- * CM_EPOOLSIZE when size is no multiple of 4096, below 64 slots or above the limit; CM_EINVAL
- * when max_files leaves no room. */
+/* Plans a pool of `size` bytes in which `max_files` files find a record (0: one file for each 16
+ * slots). CM_EPOOLSIZE when size is no multiple of 4096, below 64 slots or above the limit;
+ * CM_EINVAL when max_files leaves no room. */
 int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g);
 /* Size of the smallest pool. */
 uint64_t cm_format_size_min(void);
@@ -271,11 +273,11 @@ static inline uint64_t cm_format_reduce(uint32_t hash, uint64_t n)
 {
     return (uint64_t)hash * n >> 32;
 }
-/* Buckets of the file table where the record of `id` may live; the same one twice where there is
- * one only. */
+/* The two buckets of the file table where the record of `id` may live. They are the same one if the
+ * table has only one. */
 void cm_format_record_buckets(const struct cm_geometry *g, uint64_t seed, const cm_file_id *id,
                               uint64_t bucket[CM_RECORD_CHOICES]);
-/* Files that find a record: so many leave one of nine unused. */
+/* Number of files for which the table is planned: one record of nine stays unused. */
 static inline uint64_t cm_format_max_files(const struct cm_geometry *g)
 {
     return g->record_buckets * CM_RECORD_WAYS / 9 * 8;

@@ -2,9 +2,9 @@
  *
  * index.c - the open-addressed index.
  *
- * Owns: the cells. A cell is one 8-byte word, so it is never torn; it is a hint, so a lost or
- * stale one is harmless; a key has two buckets and no other place, so a lookup reads two lines at
- * most and deletion leaves no tombstone. Nothing ever moves and nothing ever resizes.
+ * Owns: the cells. A cell is one 8-byte word, so it is never torn. It is a hint, so a lost or stale
+ * cell is harmless. A key has two buckets and no other place, so a lookup reads two lines at most
+ * and deletion leaves no tombstone. Cells never move, and the index is never resized.
  *
  * Who: api/, protocol/. Readers need no lock. Writers hold the stripe that owns the bucket.
  */

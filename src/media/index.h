@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * index.h - the cells: hints that lead from a key to a slot. No locks here; who writes holds the
- * key's stripe.
+ * index.h - the cells: hints that lead from a key to a slot. No locks here: a writer holds the lock
+ * of the key's stripe.
  */
 #ifndef CM_INDEX_H
 #define CM_INDEX_H
@@ -25,7 +25,7 @@ static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t inca
 {
     return cm_place_home(&m->geo, m->hash_seed, incarnation, group);
 }
-/* `home` is that of the block's group. */
+/* `home`: home of the block's group. */
 static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
                                         uint64_t block, const struct cm_home *home)
 {
@@ -45,9 +45,9 @@ static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarna
     return cm_key_make(m, incarnation, block, &home);
 }
 
-/* For who makes keys one after the other, of blocks that are mostly neighbours: the home of the
- * last one's group. Begins as zeros: no file has the incarnation 0 (a forged header may, and gets a
- * home that is wrong, but exists). */
+/* The home of the last key's group. A caller that makes keys of blocks that are mostly neighbours
+ * uses it again and again. It begins as zeros: no file has the incarnation 0. (A forged header may
+ * have it; its home is then wrong, but exists.) */
 struct cm_last_home {
     uint64_t incarnation, group;
     struct cm_home home;
@@ -64,7 +64,7 @@ static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last
     return cm_key_make(m, incarnation, block, &last->home);
 }
 
-/* Both buckets of a key, as they were at one moment each cell. */
+/* Both buckets of a key. Each cell was loaded atomically, but not all at the same moment. */
 #define CM_PLACE_CELLS (2 * CM_BUCKET_CELLS)
 struct cm_cells {
     uint64_t cell[CM_PLACE_CELLS]; /* the first bucket's, then the second's */
@@ -92,8 +92,8 @@ static inline bool cm_index_match(const struct cm_media *m, const struct cm_key 
 {
     return c != 0 && cm_cell_tag(c) == k->place.tag && cm_cell_slot(c) < m->geo.slots;
 }
-/* Which of a bucket's cells carry a tag, a bit each. Without a branch for each, which nobody could
- * predict. */
+/* Which of a bucket's cells carry a tag: a bit for each cell. There is no branch for each cell: a
+ * CPU could not predict it. */
 static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
 {
     unsigned matches = 0;
@@ -113,8 +113,8 @@ static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
 #endif
     return matches;
 }
-/* The same with the tag of a key. An empty cell matches the tag zero: ask cm_index_match() before
- * believing it. */
+/* The same with the tag of a key. An empty cell matches the tag zero: test each match with
+ * cm_index_match(). */
 static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *cell)
 {
     return cm_index_tagged(k->place.tag, cell);
@@ -134,7 +134,7 @@ static inline void cm_index_prefetch(const struct cm_media *m, const struct cm_k
 }
 /* The same by bucket number, for check.c. */
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
-/* Unreadable only because a full volume has no room for its page: empty. */
+/* Is a bucket unreadable only because a full volume has no room for its page? Then it is empty. */
 bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket);
 int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell);
 int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i);

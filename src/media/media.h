@@ -26,8 +26,9 @@ struct cm_media {
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
 {
-    /* Pairs with the release store in cm_super_bump_epoch: who sees the new key sees the epoch
-     * durable. Who still uses the old one judges as if it had come a moment earlier. */
+    /* Pairs with the release store in cm_super_bump_epoch: when a thread sees the new key, the new
+     * epoch is durable. A thread that still uses the old key judges as if it had come a moment
+     * earlier. */
     return at_load_acquire(&m->check_key);
 }
 
@@ -47,8 +48,8 @@ static inline uint64_t *cm_media_shard(const uint8_t *base, uint32_t shard)
     uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
     return ((struct cm_stats_shard *)p)[shard].word;
 }
-/* Adds to a word of the stats page. The first threads have shards of their own, the others share
- * what is left. Unreadable: nothing is counted. */
+/* Adds to a word of the stats page. The first threads have shards of their own; the others share
+ * the remaining shards. If the page is unreadable nothing is counted. */
 static inline void cm_media_add(const struct cm_media *m, const struct cm_plat_thread *t,
                                 unsigned word, uint64_t n)
 {
@@ -100,8 +101,8 @@ static inline int cm_media_flush(const struct cm_media *m, const void *p, size_t
         ((uintptr_t)p % CM_CACHE_LINE + n + CM_CACHE_LINE - 1) / CM_CACHE_LINE * CM_CACHE_LINE;
     return m->ops->flush(m->ops_ctx, p, n);
 }
-/* Wear is counted here, where waiting is due anyway: what was copied, and the lines that were
- * flushed. Lines that the CPU writes back by itself are not. */
+/* Counts the wear, too, because the thread waits here anyway: the bytes that were copied, and the
+ * lines that were flushed. Lines that the CPU writes back by itself are not counted. */
 static inline void cm_media_fence(const struct cm_media *m)
 {
     struct cm_plat_thread *t = cm_plat_thread();

@@ -2,16 +2,17 @@
  *
  * memo.c - what the policy knows, kept in the pool over a clean close.
  *
- * Owns: the memo pages. They hold counts and KNOWN of the slots, then the ghost; what has no room
- * (CM_MEMO_PAGES_MAX) is not kept. A close writes those that changed, as a new generation, and has
- * the superblock name the oldest one that counts: that of the first of the sessions that were all
- * closed since. The next open for use takes the name away, so nothing is ever loaded after a crash.
- * A page counts iff its generation, number and sum are right, and any bytes are good enough for
- * what is done with them: only which blocks stay depends on it.
+ * Owns: the memo pages. They hold count and KNOWN of each slot, then the ghost. There are at most
+ * CM_MEMO_PAGES_MAX pages; what has no room in them is not kept. A clean close writes the pages
+ * that changed, as a new generation. The superblock then names the oldest generation that counts:
+ * that of the first session in the unbroken row of clean closes. The next open for use clears this
+ * name, so nothing is ever loaded after a crash. A page counts iff its generation, number and sum
+ * are right. Wrong content would do no harm: only the choice of the blocks that stay depends on it.
  *
- * Opening reads none of them. A page is loaded when hand or ghost first get there, and joins what
- * is known by then; a second thread that comes meanwhile does without, nobody waits. Slots that
- * are filled before the hand has reached their page may inherit the count of what was in them.
+ * Opening reads no memo page. A page is loaded when the hand or the ghost first gets to it. It is
+ * joined with what the policy knows by then. A second thread that gets there meanwhile does not
+ * wait: it goes on without the page. A slot that is filled before the hand has reached its page may
+ * inherit the count of the block that was in it.
  *
  * Who: api/.
  */
@@ -37,7 +38,7 @@ bool cm_memo_readable(const struct cm_media *m, uint64_t number)
            cm_media_is_hole(m, page_at(m, number), sizeof(p));
 }
 
-/* The slots, or buckets, of a page: how many, and the first. */
+/* Return the number of slots, or buckets, of a page; *first is the first one. */
 static uint64_t slots_of(const struct cm_memo *o, uint64_t number, uint64_t *first)
 {
     uint64_t left;
@@ -81,7 +82,8 @@ static void load(struct cm_memo *o, uint64_t number)
 {
     struct cm_memo_page p;
     uint64_t first, n, bit = UINT64_C(1) << number % 64;
-    /* acq_rel not needed for the data, which is atomic; this lets one thread load. */
+    /* One thread alone loads the page: the one that sets the bit. The data does not need acq_rel,
+     * because it is atomic. */
     if ((at_or_acq_rel(&o->reached[number / 64], bit) & bit) || !fetch(o, number, &p))
         return;
     if (number < o->media->geo.memo_ring_pages) {
@@ -132,7 +134,8 @@ void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-/* Of both halves of two bytes of a page of the ring: the higher count, and whether it is known. */
+/* Joins two bytes of ring pages. Each half gets the higher count, and KNOWN if one of them has
+ * it. */
 static uint8_t join(uint8_t a, uint8_t b)
 {
     const uint8_t low = CM_REF_MAX, high = CM_REF_MAX << 4;
@@ -146,7 +149,8 @@ static bool is_zero(const struct cm_memo_page *p)
     return p->body[0] == 0 && memcmp(p->body, p->body + 1, sizeof(p->body) - 1) == 0;
 }
 
-/* Both: what a page is to say, its body zero before. false: what it says by now. */
+/* Both put the new content of a page into p, whose body is zero before. false: the page on the
+ * media stays as it is. */
 static bool gather_slots(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
     struct cm_memo_page last;
@@ -180,7 +184,7 @@ static bool gather(const struct cm_memo *o, uint64_t number, struct cm_memo_page
     if (!(number < o->media->geo.memo_ring_pages ? gather_slots(o, number, p)
                                                  : gather_buckets(o, number, p)))
         return false;
-    return !is_zero(p) || is_of_us(o, number); /* an older one would come back */
+    return !is_zero(p) || is_of_us(o, number); /* zeros, too, if the old content would count */
 }
 
 int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept)

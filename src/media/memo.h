@@ -11,20 +11,20 @@
 struct cm_memo {
     const struct cm_media *media;
     struct cm_policy_state *policy;
-    uint64_t generation; /* the oldest that counts; 0: no page does */
-    uint64_t *reached;   /* atomic; a bit a page: the policy has what it says */
+    uint64_t generation; /* the oldest that counts; 0: no page counts */
+    uint64_t *reached;   /* atomic; a bit for each page: its content was joined, if it counts */
 };
 
 /* Bytes of DRAM for `reached`. */
 uint64_t cm_memo_bytes(const struct cm_geometry *g);
 /* Can a page be read? A hole of a sparse file that a full volume cannot fill counts as empty. */
 bool cm_memo_readable(const struct cm_media *m, uint64_t number);
-/* The policy was set up. `kept`: what the last session left; NULL: it was not closed. Reads no
- * page. */
+/* Called after the policy was set up. `kept`: what the last session left; NULL: that session was
+ * not closed cleanly. Reads no page. */
 void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy_state *policy,
                    const struct cm_super_memo *kept);
-/* Keeps what the policy knows under `generation`, durable after a fence, which it makes, and
- * *kept, which the superblock is to say. Nobody else uses them. CM_EIO: nothing is kept. */
+/* Writes what the policy knows, as `generation`, and fences it. The caller must then write *kept to
+ * the superblock. No other thread uses memo or policy meanwhile. CM_EIO: nothing is kept. */
 int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept);
 
 #endif

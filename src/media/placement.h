@@ -15,7 +15,7 @@
 #define CM_GROUP_SHIFT 6u
 #define CM_GROUP_BLOCKS (1u << CM_GROUP_SHIFT)
 
-/* Where the blocks of a group live: in one stripe, and the first buckets of neighbours are
+/* Where the blocks of a group live. All are in one stripe. The first buckets of neighbours are
  * neighbours, so that reading a run of blocks reads a run of cache lines. */
 struct cm_home {
     uint64_t stripe;
@@ -24,7 +24,7 @@ struct cm_home {
 /* Where a key may live. */
 struct cm_place {
     uint64_t bucket[2]; /* numbers in the whole index, the first one preferred */
-    uint64_t tag;       /* in its place in a cell; never makes a cell zero */
+    uint64_t tag;       /* at its bits of a cell; a cell is never zero, even with the tag zero */
     uint64_t hash;      /* of the key */
 };
 
@@ -43,17 +43,18 @@ static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, ui
                                   struct cm_place *place)
 {
     const uint64_t w[2] = { incarnation, block };
-    /* Another seed than the group's, so that group g and block g are unrelated. */
+    /* The seed differs from the group's, so that group g and block g are unrelated. */
     uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), ~seed);
     uint64_t n = g->stripe_buckets;
-    /* Neighbours beside one another; but a stripe with fewer buckets than a group has blocks would
-     * put every n-th of them in one bucket, so there each has a place of its own. */
+    /* The buckets of neighbours are neighbours. But if a stripe has fewer buckets than a group has
+     * blocks, every n-th block of the group would get the same bucket. So there each block gets a
+     * bucket from its own hash. */
     uint64_t first = n < CM_GROUP_BLOCKS ? (((h >> 20) & 0xfffff) * n) >> 20
                                          : home->start + (block & (CM_GROUP_BLOCKS - 1));
     if (first >= n)
         first -= n;
-    /* The second bucket is the block's own, or the overflow of neighbours would meet again. 20 bits
-     * choose it, 24 others are the tag. */
+    /* The second bucket comes from the block's own hash. Otherwise neighbours that overflow their
+     * first buckets would meet again in the second. 20 bits choose it, 24 others are the tag. */
     uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
     if (second >= n)
         second -= n;

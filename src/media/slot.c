@@ -4,8 +4,8 @@
  *
  * Owns: the words of a header and the order in which they are read and written. A header is the
  * truth about its slot. w0 alone makes it valid: it carries VALID, a sequence that survives
- * invalidation, and a check over everything else, so a header whose words do not belong together
- * is simply not valid.
+ * invalidation, and a check over everything else. So a header whose words do not belong together is
+ * not valid.
  *
  * Who: api/, protocol/. Writers own the slot (ring.h); invalidating needs no ownership, only the
  * stripe of the key, because it is a compare-and-swap of w0 and touches nothing else.
@@ -40,15 +40,15 @@ enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, str
     return cm_format_header_ok(cm_media_key(m), slot, h) ? CM_SLOT_HIT : CM_SLOT_OTHER;
 }
 
-/* THE DELIBERATE RACE. The payload may be overwritten while it is copied; cm_guard_copy reads it
- * without any order, and the bytes are used only if w0 is the same word after the copy as before.
- * Why that suffices: whoever overwrites the payload owns the slot, and before its first store to
- * the payload it has replaced w0 (cm_slot_invalidate, a full barrier) and fenced. So if any copied
- * byte is from a later life, the acquire fence below orders the second load of w0 after the load
- * that saw it, and that load sees w0 changed. w0 cannot be back to its old value: each life has
- * its own sequence, and a reader would have to be stopped for 2^31 lives of the slot, and for not
- * one more or less, and w0's check be the same in the last one (docs/concurrency.md). Under
- * TSan cm_guard_copy is made of relaxed atomic loads, so that this is no data race there. */
+/* THE DELIBERATE RACE. The payload may be overwritten while it is copied. cm_guard_copy reads it
+ * without any order. The bytes are used only if w0 is the same word after the copy as before. Why
+ * that suffices: only the owner of the slot overwrites the payload. Before its first store to the
+ * payload, w0 was replaced (cm_slot_invalidate, a full barrier) and the owner has fenced. So if any
+ * copied byte is from a later life, the acquire fence below orders the second load of w0 after the
+ * load of that byte, and the second load sees that w0 has changed. w0 cannot have its old value
+ * again: each life has its own sequence. The reader would have to be stopped for exactly 2^31 lives
+ * of the slot, and w0's check would have to be the same in the last one (docs/concurrency.md).
+ * Under TSan cm_guard_copy consists of relaxed atomic loads, so there it is no data race. */
 static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
                                  uint32_t from, uint32_t len, int *error)
 {
@@ -67,7 +67,7 @@ static bool sum_ok(const struct cm_media *m, uint64_t slot, const struct cm_head
                                             cm_header_block(h), data, cm_header_valid(h));
 }
 
-/* The rare case: the whole valid part is copied aside, summed, and the wanted part taken. */
+/* The rare case: copies the whole valid part aside, tests its sum and takes the wanted part. */
 static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slot,
                                           const struct cm_header *h, uint32_t from, uint32_t len,
                                           void *dst)
@@ -76,7 +76,7 @@ static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slo
     int e;
     if (!copy_while_unchanged(m, slot, h->w0, whole, 0, cm_header_valid(h), &e))
         return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
-    if (!sum_ok(m, slot, h, whole)) /* counts, because w0 proved unchanged */
+    if (!sum_ok(m, slot, h, whole)) /* the sum counts, because w0 has not changed */
         return CM_SLOT_BAD_SUM;
     memcpy(dst, whole + from, len);
     return CM_SLOT_HIT;
@@ -104,8 +104,8 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
     int e = 0;
     if (load_header(m, slot, &h))
         return CM_SLOT_UNREADABLE;
-    /* Copied before anything in the header is looked at: nothing depends on the header then, so its
-     * cache miss and the payload's run side by side. */
+    /* The copy comes before any test of the header. It does not depend on the header then, so the
+     * cache misses of header and payload run side by side. */
     bool same = copy_while_unchanged(m, slot, h.w0, dst, from, len, &e);
     enum cm_slot_verdict v = CM_SLOT_HIT;
     if (!cm_format_header_ok(cm_media_key(m), slot, &h) || !cm_slot_is(&h, k))
@@ -123,7 +123,7 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
     }
     if (v != CM_SLOT_HIT)
         *got = 0;
-    /* What was copied in vain may be another file's: it does not stay in the caller's buffer. */
+    /* Bytes copied in vain may be another file's: they must not stay in the caller's buffer. */
     if (*got < len)
         memset(dst + *got, 0, len - *got);
     *w0 = h.w0;
@@ -163,7 +163,7 @@ uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsig
         if (cm_media_flush(m, cm_slot_at(m, low),
                            (size_t)(high - low + 1) * sizeof(struct cm_header)) == 0)
             continue;
-        for (unsigned j = i; j < end; j++) /* one of them: which? */
+        for (unsigned j = i; j < end; j++) /* one of them failed: find out which */
             failed |= (uint32_t)(cm_slot_flush(m, slot[j]) != 0) << j;
     }
     return failed;
@@ -175,20 +175,20 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
     assert(valid >= 1 && valid <= CM_BLOCK_SIZE && k->block <= CM_BLOCK_MAX);
     struct cm_header *at = cm_slot_at(m, slot);
     uint8_t tail[CM_BLOCK_SIZE];
-    if (valid < CM_BLOCK_SIZE) { /* zeros behind a tail: defined bytes, though never served */
+    if (valid < CM_BLOCK_SIZE) { /* zeros after a tail: defined bytes, though never served */
         memcpy(tail, data, valid);
         memset(tail + valid, 0, sizeof(tail) - valid);
         data = tail;
     }
     int e = cm_guard_load64(&at->w0, &h->w0);
     if (e == 0 && (h->w0 & CM_W0_VALID))
-        e = CM_EIO; /* an owned slot was invalidated: the media or a stranger brought it back */
+        e = CM_EIO; /* it was invalid: the media or a foreign program made it valid again */
     if (e)
         return e;
     h->incarnation = k->incarnation;
     h->block_valid = k->block << CM_VALID_BITS | valid;
     e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);
-    /* Behind the copy: its stores are on their way meanwhile, and the fence waits less. */
+    /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits less. */
     h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);
     if (e == 0)
         e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);

@@ -44,11 +44,12 @@ bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
 /* Has the volume no room for the slot's pages? */
 bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 
-/* Asks for what cm_slot_read looks at first: the header and the first line of the payload. */
+/* Prefetches what cm_slot_read reads first: the header and the first line of the payload. */
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
-/* Asks for the header and for the first lines of a part of the payload, of a slot that is read
- * next. Before a single block 24 to 63 are equally good, fewer are not (docs/performance.md). */
+/* Prefetches the header and the first lines of a part of the payload. The caller reads the slot
+ * next. For a single block 24 to 63 lines are equally good; fewer are worse
+ * (docs/performance.md). */
 #define CM_PREFETCH_LINES 24u
 #define CM_TAKE_MIN (CM_PREFETCH_LINES * CM_CACHE_LINE)
 static inline __attribute__((always_inline)) void
@@ -65,24 +66,25 @@ cm_slot_prefetch_payload(const struct cm_media *m, uint64_t slot, uint32_t from,
         at_prefetch(p + i * CM_CACHE_LINE);
 }
 
-/* What is wanted of a block. */
+/* The part of a block that is wanted. */
 struct cm_part {
     uint32_t from, len;
     void *dst;
 };
-/* The optimistic copy: a part of key k's block out of `slot`, without any lock. HIT: part->dst
- * holds it and it was the block's content all the while; *got (<= part->len) says how many bytes of
- * it are valid, the rest is zeros. `verify`: the payload's checksum is tested as well. *w0 is the
- * word it all was judged by. Any other verdict: part->dst is unspecified, but nobody else's bytes.
- */
+/* The optimistic copy: copies a part of key k's block out of `slot`, without any lock. HIT:
+ * part->dst holds the part, and it was the block's content during the whole copy. *got (<=
+ * part->len) is the number of valid bytes in it; the rest is zeros. `verify`: the payload's
+ * checksum is tested as well. *w0 is the header word that the verdict is based on. Any other
+ * verdict: part->dst is unspecified, but holds no bytes of another block. */
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   const struct cm_part *part, bool verify, uint32_t *got,
                                   uint64_t *w0);
-/* The same for a slot that cm_slot_read() found right since the pool was opened, where it holds all
- * of k's block. Every header it had since was written by this session, word by word as w0 says, and
- * w0 is the same before and after: so its check could only find media that changed by itself, and
- * what the words are used for is compared in full here, the length included. (That of a tail cannot
- * be: cm_slot_read.) false: nothing is known, and part->dst may hold another block's bytes. */
+/* The same for a slot that holds all of k's block, and that cm_slot_read() has found right since
+ * the pool was opened. This session wrote every header that the slot has had since then, so its
+ * words are those that w0's check covers. w0 is the same before and after the copy. So the check
+ * could only find media that changed by itself, and it is left out. The words that are used are
+ * compared in full, the length included. (The length of a tail cannot be compared: use
+ * cm_slot_read.) false: nothing is known, and part->dst may hold another block's bytes. */
 static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
                                       const struct cm_key *k, const struct cm_part *part)
 {
@@ -97,7 +99,7 @@ static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
            h.incarnation == k->incarnation &&
            h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
 }
-/* The same, of a slot that cm_slot_prefetch_payload() asked for. */
+/* The same for a slot that cm_slot_prefetch_payload() has prefetched. */
 static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
                                       const struct cm_key *k, const struct cm_part *part)
 {
@@ -117,8 +119,9 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
 int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0);
 int cm_slot_flush(const struct cm_media *m, uint64_t slot);
 
-/* The same for n slots (32 at most), the headers of neighbours together: they share cache lines,
- * and a line that is flushed twice is waited for in between. Returns a bit for each that failed. */
+/* Flushes n slots (32 at most). Headers of neighbours are flushed together: they share cache lines,
+ * and a second flush of a line would wait for the first. Returns a bit for each slot that
+ * failed. */
 uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n);
 
 /* Writes payload and key words of an owned, durably invalid slot; the header stays invalid.

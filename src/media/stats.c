@@ -19,7 +19,7 @@ static_assert(sizeof(cm_stats_data) ==
               "counters come last in cm_stats_data, as CM_STAT_MAP lists them");
 static_assert(offsetof(cm_stats_data, hit_blocks) == 744, "part of the ABI");
 
-#define WHOLE 1000000u /* parts per million; more is nothing that we wrote */
+#define WHOLE 1000000u /* parts per million; this library never writes more */
 
 static struct cm_stats_head *head_at(const uint8_t *base)
 {
@@ -49,7 +49,7 @@ void cm_stats_latency(const struct cm_media *m, enum cm_histogram which, uint64_
     cm_media_add(m, cm_plat_thread(), which + bucket, 1);
 }
 
-/* Adds *p += v - *p, that is, stores v, through the guard. Only one process writes the page. */
+/* Stores v through the guard, as *p += v - *p. Only one process writes the page. */
 static void put(uint64_t *p, uint64_t v)
 {
     uint64_t old;
@@ -90,7 +90,8 @@ void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN };
-    /* Else what earlier sessions have put there stays: its place is the same in every layout. */
+    /* If the page cannot be summed, its lifetime count stays: it has the same place in every
+     * layout. */
     if (cm_stats_sum(m->base, &last) == 0)
         put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)

@@ -5,10 +5,11 @@
  * Owns: the two copies at the start of the pool, and what they alone decide: whether a pool may be
  * kept after a crash, the epoch that seeds every check, the incarnation high-water mark.
  *
- * How: a write goes to one copy, is made durable, then to the other. A torn copy fails its checksum
- * and the other one counts; of two good ones the higher sequence counts. Nothing that a superblock
- * says takes effect before BOTH copies hold it: otherwise losing the newer copy to a media error
- * would bring back an old epoch, and with it every slot that was forgotten by bumping it.
+ * How: a write goes to one copy and is made durable; then it goes to the other. If one copy is
+ * torn, its checksum is wrong and the other one counts. Of two good copies the one with the higher
+ * sequence counts. Nothing that a superblock says takes effect before BOTH copies hold it:
+ * otherwise losing the newer copy to a media error would bring back an old epoch, and with it every
+ * slot that was forgotten by bumping it.
  *
  * Who: api/, protocol/, state/.
  */
@@ -29,7 +30,7 @@ static int settle_copy(struct cm_superblocks *s, unsigned i)
     return e;
 }
 
-/* Through the page cache as well, where there is no DAX. */
+/* Where there is no DAX, the page cache must be synced as well. */
 static int sync_copy(struct cm_superblocks *s, unsigned i)
 {
     return s->sync && s->file ? cm_plat_file_sync(s->file, i * CM_SUPER_STRIDE, CM_SUPER_STRIDE)
@@ -44,14 +45,15 @@ static int write_copy(struct cm_superblocks *s, unsigned i)
 
 static int write_next(struct cm_superblocks *s, unsigned i)
 {
-    s->now.seq++; /* of each copy: the one that was written last is told from the other */
+    s->now.seq++; /* the copies differ in it: it shows which one was written last */
     s->now.xxh3 = cm_format_super_sum(&s->now);
     return write_copy(s, i);
 }
 
-/* Lock held. The second copy is written even where the first cannot be: a new epoch that is in one
- * of them forgets more than one that is in none. Not so while the page cache may still have the
- * first in flight, which then counts at a crash of the process and may be torn by a power cut. */
+/* Lock held. The second copy is written even if the first cannot be: a new epoch in one of them
+ * forgets more than a new epoch in none. But it is not written if the sync of the first failed: the
+ * page cache may still have the first in flight. That copy counts if the process crashes, and a
+ * power cut may tear it. */
 static int write_both(struct cm_superblocks *s)
 {
     int e = write_next(s, s->first);
@@ -132,7 +134,7 @@ int cm_super_kill(struct cm_superblocks *s)
         if (e)
             return e;
     }
-    /* Before anything of the new pool is stored: a crash during formatting leaves no pool. */
+    /* Fence before anything of the new pool is stored: a crash during formatting leaves no pool. */
     cm_media_fence(s->media);
     return 0;
 }
@@ -166,7 +168,8 @@ bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner 
            memcmp(sb->mount_id, owner->mount_id, 16) != 0;
 }
 
-/* The records go with the epoch, and what they say of fsyncs that failed. */
+/* The records of the old epoch are void. They named the files of failed fsyncs, so no record names
+ * these files from now on. */
 static void next_epoch(struct cm_super *sb)
 {
     sb->epoch++;
@@ -174,9 +177,10 @@ static void next_epoch(struct cm_super *sb)
     sb->unnamed_boot = sb->failed_boot;
 }
 
-/* Where the system does not say which boot it is, this may still be the one in which an fsync
- * failed; and it is that one where it says so, after the pool was used in another (a container,
- * another machine). The marks in the records are of another number then. */
+/* Gives this boot a new number. An fsync may have failed in this same boot, in two cases. The
+ * system does not say which boot it is: then it may still be that boot. Or the boot id says that it
+ * is that boot, after the pool was used in another one (a container, another machine). The marks in
+ * the records have another number in both cases. */
 static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
@@ -193,20 +197,21 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
     bool lost = false;
-    /* The copy believed may be a crashed owner's, seen but not durable; the other one may be torn.
-     * The first is made durable, then the second is overwritten, and only then the first. It is
-     * stored again as it is: if an earlier sync of it failed, the system would not write it. */
+    /* The copy that was chosen may come from a crashed owner and not be durable. The other one may
+     * be torn. So the chosen copy is made durable first. Then the other one is overwritten, and
+     * only then the chosen one. To make it durable, the same bytes are stored again: if an earlier
+     * sync of it failed, the system would not write it otherwise. */
     int e = write_copy(s, 1 - s->first);
     if (e == 0)
         lost = sync_copy(s, 1 - s->first) != 0;
-    /* One copy is durable: the other one if it is whole, for it is the older one and was durable
-     * before this one was written. It stays until this one is, too. */
+    /* The sync failed. If the other copy is whole, it is durable: it is older, and was made durable
+     * before the chosen one was written. So it is overwritten last. */
     struct cm_super other;
     if (lost && read_copy(s->media->base, s->first, &other) == 0)
         s->first = 1 - s->first;
-    /* The sync covers all that a crashed owner left to the page cache. If it fails the system has
-     * dropped some of that, says so this once, and may read what was there long ago: nothing of the
-     * pool counts, now or in a later session. */
+    /* The sync covers all that a crashed owner left in the page cache. If it fails, the system has
+     * dropped some of that. It says so only this once, and may read old content from now on. So
+     * nothing of the pool counts, now or in a later session. */
     *emptied = lost || cm_super_must_empty(sb, owner);
     if (*emptied)
         next_epoch(sb);
@@ -218,16 +223,16 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->durability = owner->durability;
     sb->state = CM_SUPER_OPEN;
     memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
-    /* The last owner may have used its whole range, so ours begins at its mark; and at a random
-     * distance from it, so that our numbers are not those of a session that an older superblock
-     * does not know of (docs/crash.md). */
+    /* The last owner may have used its whole range, so our range begins at its mark or later. There
+     * is a random gap in between: this superblock may be an old one that does not know of a later
+     * session, and our numbers must not be those of that session (docs/crash.md). */
     if (sb->inc_mark < CM_GAP_END)
         sb->inc_mark += owner->gap;
     s->first_incarnation = s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
     if (e == 0)
         e = write_both(s);
-    if (e && s->sync) { /* the same, found out at a later sync */
+    if (e && s->sync) { /* the same loss, found at a later sync */
         *emptied = true;
         next_epoch(sb);
         e = write_both(s);
@@ -276,8 +281,8 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     next_epoch(&s->now);
     int e = write_both(s);
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
-     * key stays: what is valid on the media must go on being found, or a later bracket would take
-     * it for gone. */
+     * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
+     * would take them for gone. */
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
     at_store_seq_cst(failed, e ? 1u : 0u);
@@ -348,8 +353,8 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
     cm_lock_acquire(&s->lock);
     if (!s->failed && frontier > s->now.frontier) {
         s->now.frontier = frontier;
-        /* A hint, so not synced; and therefore into one copy only: two that the page cache has in
-         * flight could both be torn by a crash. */
+        /* The frontier is a hint, so it is not synced. Therefore it goes into one copy only: if the
+         * page cache had both in flight, a crash could tear both. */
         (void)write_next(s, s->first);
     }
     cm_lock_release(&s->lock);
