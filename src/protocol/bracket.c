@@ -2,15 +2,17 @@
  *
  * bracket.c - what surrounds a change of the origin.
  *
- * Owns: the order of the steps. Begin: dirty mark durable, bracket in the file's list, then either
- * the stripes of the range one by one (tickets, intents, copies killed durably), or, for a range
- * too large for that, a new incarnation. Only then may the caller write. End: out of the list,
- * then the same stripes let go, their tickets moved once more.
+ * Owns: the order of the steps. Begin makes the dirty mark durable and puts the bracket in the
+ * file's list. Then it goes through the stripes of the range one by one: it raises the intents,
+ * moves the tickets and kills the copies durably. If the range is too large for that, the file gets
+ * a new incarnation instead. Only then may the caller write. End takes the bracket out of the list.
+ * Then it lowers the intents of the same stripes and moves their tickets once more.
  *
- * Two kinds of brackets are not expressed by stripes alone. An append does not know its range; but
- * it changes no byte that exists, so nothing has to be forgotten, only fills have to be refused. A
- * truncation reaches from the new size to wherever blocks were cached. Both count in the file's
- * `stale` while they are open and move its ticket, which refuses fills of the whole file.
+ * For two kinds of brackets the stripes are not enough. An append does not know its range. But it
+ * changes no byte that exists, so nothing has to be forgotten; only fills have to be refused. A
+ * truncation reaches from the new size to the last block that may be cached. Both kinds count in
+ * the file's `stale` while they are open, and move the file's ticket. So fills of the whole file
+ * are refused.
  *
  * Who: api/.
  */
@@ -39,14 +41,14 @@ static uint64_t blocks_end(uint64_t end)
     return end / CM_BLOCK_SIZE + (end % CM_BLOCK_SIZE != 0);
 }
 
-/* First block after the last one that may be cached of the file. */
+/* The first block of the file after the last one that may be cached. */
 static uint64_t limit_block(struct cm_object *f)
 {
-    return blocks_end(at_load_seq_cst(&f->limit)); /* after the file ticket moved: raise_limit */
+    return blocks_end(at_load_seq_cst(&f->limit)); /* after the ticket has moved: raise_limit */
 }
 
-/* Room for a bracket: in the file, unless another one of it is there. Takes the file's lock and, on
- * success, leaves it held; the allocation hook runs without it. */
+/* Gets memory for a bracket: the place in the file object, unless another bracket has it; else new
+ * memory. On success the file's lock is held afterwards. The allocation hook runs without it. */
 static struct cm_open_bracket *lock_with_room(struct cm_object *f)
 {
     cm_lock_acquire(&f->lock);
@@ -62,7 +64,7 @@ static struct cm_open_bracket *lock_with_room(struct cm_object *f)
     return b;
 }
 
-/* File lock held. Returns what is to be freed without it, or NULL. */
+/* File lock held. Returns what the caller must free after it releases the lock, or NULL. */
 static struct cm_open_bracket *leave_room(struct cm_object *f, struct cm_open_bracket *b)
 {
     if (b != &f->own)
@@ -71,7 +73,7 @@ static struct cm_open_bracket *leave_room(struct cm_object *f, struct cm_open_br
     return NULL;
 }
 
-/* Lets go of the stripes and the memory of a bracket that is in no list any more. */
+/* Ends the bracket on its stripes and frees its memory. The bracket is in no list any more. */
 static void release_bracket(struct cm_object *f, struct cm_open_bracket *b)
 {
     cm_forget_end(f->cache, b->incarnation, b->first, b->end);
@@ -81,7 +83,8 @@ static void release_bracket(struct cm_object *f, struct cm_open_bracket *b)
     cm_cache_free(f->cache, b, sizeof(*b));
 }
 
-/* File lock held: everything of a begin but the stripes. *linked: the bracket is in the list. */
+/* File lock held. Does everything of a begin but the stripes. *linked: the bracket is in the
+ * list. */
 static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const struct plan *p,
                          bool *linked)
 {
@@ -95,7 +98,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
         return e;
     cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
     *linked = true;
-    /* Unknown from here to the next adoption, if the size may be another afterwards. */
+    /* If the write may change the size, the size is unknown from here to the next adoption. */
     if (p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size))
         at_store_release(&f->size, CM_SIZE_UNKNOWN);
     if (p->kind == ATTRIBUTES || p->kind == APPEND || b->incarnation == 0)
@@ -112,7 +115,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
     return cm_file_renew(f);
 }
 
-/* Raises the stripes of a bracket that is in its file's list and settles whether it stands. */
+/* Begins a bracket, which is in its file's list, on its stripes. Then decides whether it stands. */
 static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
@@ -124,7 +127,7 @@ static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
         e = cm_file_renew(f);
     }
     b->raised = true;
-    if (b->orphaned) /* aborted beside us; what it covers is forgotten all the same */
+    if (b->orphaned) /* another thread aborted it; its blocks are forgotten all the same */
         e = e ? e : CM_EBRACKET;
     else if (e)
         (void)cm_file_unlink(f, b->id);
@@ -136,7 +139,7 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
 {
     struct cm_cache *c = f->cache;
     bool linked;
-    if (p->kind == RANGE) /* relaxed: only asked for */
+    if (p->kind == RANGE) /* relaxed: it only prefetches */
         cm_forget_prefetch(c, at_load_relaxed(&f->incarnation), p->first);
     struct cm_open_bracket *b = lock_with_room(f);
     if (!b)
@@ -155,7 +158,7 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
     e = raise_stripes(f, b, e);
     if (e)
         release_bracket(f, b);
-    else /* from here on the bracket may be ended by anybody */
+    else /* from here on any thread may end the bracket */
         w->id = id;
     return e;
 }
@@ -187,7 +190,7 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
         return CM_EBRACKET;
     }
     if (after && cm_file_may_adopt(f) && cm_file_proves(f, after)) {
-        cm_file_adopt(f, after); /* taken after the write: others from then on are as good */
+        cm_file_adopt(f, after); /* taken after the write, so it and later validators count */
     } else {
         f->want = true;
         cm_file_moved(f);
@@ -196,7 +199,8 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
     const struct cm_open_bracket was = *b;
     b = leave_room(f, b);
     cm_lock_release(&f->lock);
-    /* Whoever unlinked it lets its stripes go; they are those of its own incarnation. */
+    /* The thread that unlinked the bracket ends it on its stripes. These belong to the bracket's
+     * own incarnation. */
     cm_forget_end(c, was.incarnation, was.first, was.end);
     cm_cache_free(c, b, sizeof(*b));
     return want ? CM_WANT_VALIDATOR : 0;
@@ -212,7 +216,7 @@ int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
     if (e == 0)
         e = cm_bracket_end(f, &w, NULL);
     if (e >= 0 || e == CM_EBRACKET)
-        return 0; /* an abort may have ended it: as good */
+        return 0; /* an abort may have ended it, which is as good */
     cm_lock_acquire(&f->lock);
     (void)cm_file_stop(f, e); /* the change was made by others: it stands whatever we return */
     cm_lock_release(&f->lock);
@@ -226,12 +230,13 @@ int cm_bracket_abort(struct cm_object *f)
     while ((b = cm_file_unlink(f, 0)) != NULL) {
         b->orphaned = true;
         if (!b->raised)
-            continue; /* still in its begin, which lets go of what it raises */
+            continue; /* its begin still runs, and will end it on the stripes */
         b->next = all;
         all = b;
     }
-    /* Nobody knows what the lost owners wrote, or still write: what is cached goes, and the next
-     * validator begins anew instead of being adopted for what is cached until then. */
+    /* Nobody knows what the lost owners wrote, or still write. So what is cached is forgotten. The
+     * next validator begins a new incarnation: it is not adopted for blocks that are cached until
+     * then. */
     cm_file_moved(f);
     cm_file_drop_validator(f);
     f->disowned = true;

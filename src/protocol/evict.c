@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * evict.c - slots to fill: free ones, never-used ones, or those of the policy's victims.
+ * evict.c - gets slots to fill: free ones, never-used ones, or those of the policy's victims.
  *
- * Owns: the order in which victims are made invalid, flushed, fenced once for all of them, and
- * cut off from their cells.
+ * Owns: the order of the steps. All victims are made invalid and flushed. One fence serves all of
+ * them. Then their cells are dropped.
  *
  * Who: protocol/.
  */
@@ -18,7 +18,7 @@ struct victim {
     uint64_t slot, w0;
     struct cm_key key;
     bool keyed;    /* it held a block: cells lead to it */
-    bool remember; /* as a block that may come back */
+    bool remember; /* the policy remembers it as a block that may come back */
 };
 
 /* Reads the header of an owned slot. CM_EIO: unreadable. */
@@ -42,8 +42,9 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
     return 0;
 }
 
-/* Owns up to n victims and looks at them; those that cannot be read are taken out of use. In two
- * rounds, so that their headers, and then their index lines, are waited for side by side. */
+/* Owns up to n victims and reads their headers. Victims that cannot be read are taken out of use.
+ * The two rounds let the cache misses of the headers run side by side, and then those of the index
+ * lines. */
 static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
 {
     struct cm_victim found[CM_BATCH_MAX];
@@ -65,8 +66,8 @@ static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
     return count;
 }
 
-/* Makes an owned slot's header invalid, not yet durably. 1 done, 0: there was no block, or a
- * bracket was faster, which is as good. CM_EIO: it cannot be written. */
+/* Makes an owned slot's header invalid, not yet durably. 1: done. 0: there was no block, or a
+ * bracket was faster, which is as good. CM_EIO: the header cannot be written. */
 static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stripe **held)
 {
     if (!v->keyed) /* leave nothing but the sequence, or a flipped bit could revive it */
@@ -74,8 +75,8 @@ static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stri
                        cm_slot_invalidate(&c->media, v->slot, v->w0) < 0
                    ? CM_EIO
                    : 0;
-    /* Under the lock, so that a bracket on this key either finds it valid and kills it itself, or
-     * finds it invalid with its cell still there, and flushes for us. */
+    /* Under the lock. So a bracket on this key either finds the header valid and kills the block
+     * itself; or it finds the header invalid, with the cell still there, and flushes for us. */
     cm_stripe_relock(held, cm_stripe_at(c, v->key.stripe));
     int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     if (r == 1)
@@ -105,11 +106,12 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
         count++;
     }
     cm_stripe_relock(&held, NULL);
-    /* Flushed even if it was invalid before: whoever invalidated it may not have fenced yet. All of
-     * them now: a locked instruction between two flushes would wait for the first. */
+    /* A header is flushed even if it was invalid before: the thread that invalidated it may not
+     * have fenced yet. All are flushed now: a locked instruction between two flushes would wait for
+     * the first. */
     uint32_t failed = cm_slot_flush_all(&c->media, slots, count);
-    /* Fence 1: unpublished durably before the cells go and before the slot is overwritten; else a
-     * crash shows the old key with new bytes, or a second writer trusts an absence that is not
+    /* Fence 1: headers are durably invalid before cells go and before slots are overwritten. Else a
+     * crash shows the old key with new bytes, or a second writer trusts an absence that is not yet
      * durable. */
     cm_media_fence(&c->media);
     at_fence_seq_cst(); /* as in cm_step_settle_pins, for all of them */
@@ -132,7 +134,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
     return out;
 }
 
-/* Remembers in the pool, in wide steps, how far never-used slots have been used. */
+/* Stores in the pool, in wide steps, up to which slot the never-used slots have been taken. */
 static void note_frontier(struct cm_cache *c)
 {
     uint64_t f = at_load_relaxed(&c->policy.ring.frontier);
@@ -152,8 +154,8 @@ unsigned cm_evict_batch(const struct cm_cache *c)
     return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
 
-/* How many are evicted together: so few that what is evicted ahead of its time costs no hits. (With
- * 1.6 % of the slots it was 1.6 points in a trace.) */
+/* How many slots are evicted together. It is a small number, so that blocks that are evicted too
+ * early cost no hits. (With 1.6 % of the slots it cost 1.6 points of hit rate in a trace.) */
 static unsigned evict_size(const struct cm_cache *c)
 {
     uint64_t b = c->media.geo.slots / 1024;

@@ -11,8 +11,8 @@
 
 /* How many blocks are filled together, in a pool of this size. */
 unsigned cm_evict_batch(const struct cm_cache *c);
-/* Owned slots to fill: from the free stack, then by eviction, which gets some for later as well.
- * Returns how many there are. */
+/* Gets up to n owned slots to fill: from the free stack, then by eviction. An eviction also puts
+ * some slots on the free stack for later. Returns the number of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * fill.c - blocks that were read from the origin come in.
+ * fill.c - takes in blocks that were read from the origin.
  *
- * Owns: where each of them goes: to the pool, to the probation buffer, or nowhere, because of the
- * mode, the caller's advice, or the policy's rule.
+ * Owns: the decision where each block goes: to the pool, to the probation buffer, or nowhere. It
+ * depends on the mode, the caller's advice and the policy's rule.
  *
  * Who: api/.
  */
@@ -14,8 +14,9 @@
 #include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
 
-/* Raises the file's limit before anything is published: pairs with the seq_cst ticket move and
- * limit load of a truncate bracket, one of which must see the other. */
+/* Raises the file's limit before anything is published. Pairs with the seq_cst ticket move and
+ * limit load of a truncate bracket. A filler and a truncation that run at the same time: at least
+ * one of them sees the other. */
 static void raise_limit(struct cm_object *f, uint64_t end)
 {
     uint64_t limit = at_load_relaxed(&f->limit);
@@ -24,14 +25,14 @@ static void raise_limit(struct cm_object *f, uint64_t end)
     at_fence_seq_cst();
 }
 
-/* Does a block that comes by a miss wait in the buffer? */
+/* Does a block that was missed have to wait in the buffer? */
 static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
 {
     if (c->probation.entries == 0 || (n->start != CM_START_ASK && n->start != CM_START_AHEAD))
         return false;
     struct cm_header h;
     uint64_t slot;
-    /* What is in the pool already stays there: a tail that grew. */
+    /* A block that is in the pool already stays there: its tail has grown. */
     if (cm_policy_is_first_fill(&c->policy, n->key.place.hash) &&
         cm_step_find(c, &n->key, &slot, &h) == CM_FOUND_ABSENT)
         return true;
@@ -39,8 +40,8 @@ static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
     return false;
 }
 
-/* Blocks that the buffer's cells have no room for (one in some 10^5) need not wait: they go to the
- * pool with the others. Returns how many are left. */
+/* If the buffer's cells have no room for a block (one in some 10^5), it need not wait: it goes to
+ * the pool with the others. Returns how many waiting blocks are left. */
 static unsigned keep_buffered(struct cm_newcomer *waits, unsigned waiting, struct cm_newcomer *in,
                               unsigned *ins)
 {
@@ -56,8 +57,8 @@ static unsigned keep_buffered(struct cm_newcomer *waits, unsigned waiting, struc
     return left;
 }
 
-/* What must_wait() took out of the ghost, and the pool did not get, may come in when it comes back.
- */
+/* Puts blocks back into the ghost that must_wait() took out of it and that were not stored. They
+ * may come in the next time. */
 static void remember_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
@@ -73,14 +74,14 @@ static int first_of(int first, const struct cm_newcomer *n, unsigned count)
     return first;
 }
 
-/* Does the rule deny a block a slot, because it comes for the first time and there is no buffer
- * where it could earn one? The next time it will be remembered. */
+/* Does the rule refuse a block because it comes for the first time, and there is no buffer where it
+ * could wait? It is remembered, so the next time it may come in. */
 static bool is_refused(struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_header h;
     uint64_t slot;
     if (c->probation.entries > 0 || !cm_policy_refuses(&c->policy, k->place.hash) ||
-        cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT) /* such as a tail that grew */
+        cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT) /* for example a tail that has grown */
         return false;
     cm_policy_remember(&c->policy, k->place.hash);
     cm_count(c, CM_STAT_refused_policy, 1);
@@ -125,7 +126,7 @@ static int fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *
         }
         cm_publish_batch(c, &g, in, ins);
         first = first_of(first_of(first, in, ins), waits, waiting);
-        if (first != 0) { /* not all of them are stored, or wait */
+        if (first != 0) { /* some of them are neither stored nor waiting */
             remember_refused(c, in, ins);
             cm_publish_count_refused(c, in, ins);
             cm_publish_count_refused(c, waits, waiting);

@@ -3,8 +3,8 @@
  * fill_buffered.c - first-time blocks wait in the probation buffer, and leave it for the pool or
  * the ghost.
  *
- * Owns: the order between an entry of the buffer, the stripe of its block, and the pool. The
- * buffer's memory is probation_buffer.c's.
+ * Owns: the order of steps on an entry of the buffer, the stripe of its block, and the pool.
+ * probation_buffer.c owns the buffer's memory.
  *
  * Who: api/, protocol/.
  */
@@ -13,9 +13,9 @@
 #include "protocol/evict.h"
 #include "protocol/steps.h"
 
-/* The block in a claimed entry has to leave it. true: for the pool, as *n, because it was wanted
- * again, or because there is room, or to go on probation there, if the rule says so. false: for the
- * ghost, or there is none. */
+/* The block in a claimed entry has to leave it. true: it goes to the pool, as *n. It was wanted
+ * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
+ * ghost, or the entry holds no block. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
 {
     struct cm_buffered h, again;
@@ -30,15 +30,15 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
         return false;
     }
     if (!cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket)) {
-        cm_policy_remember(&c->policy, h.hash); /* a bracket beside it: when it comes back */
+        cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */
         return false;
     }
-    /* The ticket, then the look whether it is still live: a bracket that killed it before the look
-     * is seen by it, and one that comes later moves the ticket. */
+    /* The ticket is taken first, then the version is looked at. If a bracket has killed the entry
+     * before the look, the look sees it. If a bracket comes later, it moves the ticket. */
     return cm_probation_peek(&c->probation, e, &again) && again.version == h.version;
 }
 
-/* Empties a claimed entry. false: it is pinned, and was released. */
+/* Empties a claimed entry. false: it is pinned, so it was released. */
 static bool vacate(struct cm_cache *c, uint32_t e)
 {
     struct cm_buffered h;
@@ -99,7 +99,7 @@ static int buffer_one(struct cm_cache *c, const struct cm_grant *g, const struct
     else if (there == CM_FOUND_HIT || cm_step_buffered(c, &n->key) >= n->valid)
         r = CM_NOT_STORED_PRESENT;
     else if (there != CM_FOUND_ABSENT)
-        r = CM_NOT_STORED_MEDIA; /* may be there, unseen */
+        r = CM_NOT_STORED_MEDIA; /* the block may be where nothing can be read */
     if (r == 0) {
         cm_probation_kill(&c->probation, &n->key); /* a shorter tail */
         r = cm_probation_publish(&c->probation, e, &n->key) ? 0 : CM_NOT_STORED_FULL;
@@ -108,8 +108,8 @@ static int buffer_one(struct cm_cache *c, const struct cm_grant *g, const struct
     return r;
 }
 
-/* Why a first-time block need not even ask for an entry, for which another would have to leave. A
- * hint: buffer_one() asks again. */
+/* Returns why a first-time block is refused before it takes an entry, for which another block would
+ * have to leave; or 0. It is a hint: buffer_one() decides. */
 static int refused_early(struct cm_cache *c, const struct cm_grant *g, const struct cm_newcomer *n)
 {
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
@@ -134,7 +134,7 @@ void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
             continue;
         }
         n[i].result = buffer_one(c, g, &n[i], entry[got - 1]);
-        if (n[i].result == 0) { /* else the entry is the next one's */
+        if (n[i].result == 0) { /* else the next block gets the entry */
             cm_probation_release(&c->probation, entry[--got]);
             stored++;
         }

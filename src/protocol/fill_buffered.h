@@ -7,12 +7,12 @@
 
 #include "protocol/publish.h"
 
-/* First-time blocks wait in the probation buffer: nothing is written to the pool, but for those
- * that leave. At most CM_BATCH_MAX; what came of each is in its result. */
+/* Stores first-time blocks in the probation buffer, at most CM_BATCH_MAX. Only blocks that leave
+ * the buffer for them are written to the pool. n[i].result says what happened to each. */
 void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned count);
-/* Before the pool is closed: what waits in the probation buffer goes to the pool, where there is
- * room or it was wanted again. */
+/* Called before the pool is closed. Each block that waits in the probation buffer goes to the pool,
+ * if there is room or if the block was wanted again. */
 void cm_fill_buffered_drain(struct cm_cache *c);
 
 #endif

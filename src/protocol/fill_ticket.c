@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * fill_ticket.c - the right to fill that a miss is handed, and whether it still holds.
+ * fill_ticket.c - a miss gets tickets, which are its right to fill; later, do they still hold?
  *
  * Owns: the order in which incarnation, tickets, intents and staleness are loaded.
  *
@@ -28,9 +28,10 @@ uint64_t cm_ticket_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss
     uint64_t end = (group + CM_MISS_STRIPES) << CM_GROUP_SHIFT;
     if (n > end - first)
         n = end - first;
-    /* In this order, all acquire, all before the origin is read: incarnation, file ticket, stripe
-     * tickets each with its intents, stale. Whoever changes the incarnation raises `stale` before
-     * releasing the new one, so a new incarnation is never seen without its `stale`. */
+    /* The loads are in this order, all acquire, all before the origin is read: incarnation, file
+     * ticket, each stripe's ticket with its intents, stale. A thread that changes the incarnation
+     * raises `stale` before it releases the new incarnation (release_incarnation). So a thread that
+     * sees the new incarnation also sees its `stale`. */
     uint64_t incarnation = at_load_acquire(&f->incarnation);
     miss->opaque[CM_MISS_SERIAL] = f->serial;
     miss->opaque[CM_MISS_INCARNATION] = incarnation;

@@ -2,8 +2,8 @@
  *
  * forget.c - what a bracket does to the blocks it names.
  *
- * Owns: the order in which intents are raised, tickets moved, and every cached copy made invalid,
- * durably, before the origin may be written.
+ * Owns: the order of the steps before the origin may be written: raise the intents, move the
+ * tickets, make every cached copy invalid, durably.
  *
  * Who: protocol/.
  */
@@ -12,9 +12,9 @@
 #include "state/policy_sample.h"
 #include "protocol/steps.h"
 
-/* Makes every copy of one key invalid, not yet durably, and counts them in *killed. *dead: its
- * cells that lead nowhere once that is flushed and fenced, a bit each. CM_EIO: a copy may exist
- * where nothing can be read. Lock held. */
+/* Makes every copy of one key invalid, not yet durably, and adds their number to *killed. *dead: a
+ * bit for each cell of the key that leads nowhere once its header is flushed and fenced. CM_EIO: a
+ * copy may exist where nothing can be read. Lock held. */
 static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint64_t *killed)
 {
     struct cm_cells cells;
@@ -40,7 +40,7 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint
         if (v == CM_SLOT_HIT && !cm_slot_is(&h, k))
             continue;
         if (v == CM_SLOT_HIT)
-            cm_policy_forget(&c->policy, slot); /* before it is empty: a filler resets the hint */
+            cm_policy_forget(&c->policy, slot); /* while it is full: a filler resets the hint */
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
         if (r < 0)
             e = CM_EIO;
@@ -50,9 +50,9 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint
     return e;
 }
 
-/* Writes back the headers of the cells that kill() named. Those that it found invalid, too
- * (helping): an evictor may have cleared one without having fenced yet, and its absence must be
- * durable before the origin is written. Lock held. */
+/* Writes back the headers of the cells that kill() put in *dead. This includes headers that kill()
+ * found invalid (helping): an evictor may have cleared one and not fenced yet, and the block's
+ * absence must be durable before the origin is written. Lock held. */
 static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
 {
     struct cm_cells cells;
@@ -65,15 +65,15 @@ static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
     return e;
 }
 
-/* After the fence: clears the key's cells that kill() named. Lock held since, so they are the same.
- */
+/* After the fence: clears the key's cells that kill() put in *dead. The lock was held all the time,
+ * so they are the same cells. */
 static void clear_cells(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
 {
     for (unsigned left = dead; left; left &= left - 1)
         (void)cm_index_store(&c->media, k, at_lowest_bit(left), 0);
 }
 
-/* Asks for the header that a key's first bucket most probably leads to. */
+/* Prefetches the header that a key's first bucket most probably leads to. */
 static void prefetch_header(const struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_cells cells;
@@ -87,7 +87,7 @@ static void prefetch_header(const struct cm_cache *c, const struct cm_key *k)
     cm_policy_prefetch_forget(&c->policy, cm_cell_slot(cell));
 }
 
-/* Blocks of one group, so of one stripe. Lock held. */
+/* Forgets blocks of one group, so of one stripe. Lock held. */
 static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
 {
     uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
@@ -101,11 +101,11 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
     }
     if (any == 0)
         return failed ? CM_EIO : 0;
-    /* All flushes now: a locked instruction between two of them would wait for the first. */
+    /* All are flushed now: a locked instruction between two flushes would wait for the first. */
     for (unsigned i = 0; i < n; i++)
         failed |= (uint64_t)(flush_dead(c, &k[i], dead[i]) != 0) << i;
     cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
-    /* Fence 4: forgotten durably, and the lock is held over it: a second bracket on this stripe
+    /* Fence 4: forgotten durably. The lock is held over the fence: a second bracket on this stripe
      * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
     for (unsigned i = 0; i < n; i++)
@@ -134,7 +134,7 @@ int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
         struct cm_key k[CM_GROUP_BLOCKS];
         unsigned n = (unsigned)(stop - first);
         assert(n <= CM_GROUP_BLOCKS);
-        /* What memory has to bring is asked for side by side, and before the lock is taken. */
+        /* The prefetches run side by side, and before the lock is taken. */
         for (unsigned i = 0; i < n; i++) {
             k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
             cm_step_prefetch(c, &k[i]);

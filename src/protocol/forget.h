@@ -7,7 +7,7 @@
 
 #include "state/file.h"
 
-/* Asks for what forgetting a block looks at first. */
+/* Prefetches what forgetting a block reads first. */
 void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block);
 /* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
  * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached

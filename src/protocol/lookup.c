@@ -3,8 +3,8 @@
  * lookup.c - reading and pinning cached blocks, without a lock.
  *
  * Owns: the order in which a reader looks at cells, header, payload and header again, and what a
- * hit tells the policy. A lookup of several blocks goes in three steps (prefetch, probe, read), so
- * that they wait for memory side by side.
+ * hit tells the policy. A lookup of several blocks has three steps (prefetch, probe, read), so that
+ * the cache misses of the blocks run side by side.
  *
  * Who: api/.
  */
@@ -32,7 +32,7 @@ static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
         cm_sample_read(c, k, !first, false);
 }
 
-/* One cell that carries the tag. */
+/* Tries the slot of one cell that carries the tag. */
 static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                                const struct cm_part *part, uint32_t *got)
 {
@@ -65,7 +65,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
     return CM_FOUND_CONFLICT;
 }
 
-/* All cells of one bucket, but for those that lead to the slot `judged`. */
+/* Tries all cells of one bucket that carry the tag, except those that lead to the slot `judged`. */
 static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, unsigned which,
                                  uint64_t judged, const struct cm_part *part, uint32_t *got)
 {
@@ -194,7 +194,7 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
     }
 }
 
-/* The numbers of entries of the probation buffer follow those of the slots. */
+/* *slot: the number of the entry, plus the number of slots of the pool. */
 static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                                   uint32_t *valid, bool *busy)
 {
@@ -235,8 +235,8 @@ enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t
         if (p == CM_PIN_GONE)
             continue;
         at_add_relaxed(&c->pinned, 1);
-        /* Again after the pin: whoever invalidates from here on sees the pin. The same w0 means
-         * the same life of the slot. */
+        /* The header is read again after the pin: a thread that invalidates it from here on sees
+         * the pin. The same w0 means the same life of the slot. */
         if (cm_slot_header(&c->media, *slot, &again) == CM_SLOT_HIT && again.w0 == h.w0) {
             *valid = cm_header_valid(&h);
             r = verify_pinned(c, k, *slot, &h);

@@ -10,12 +10,12 @@
 #include "state/policy_sample.h"
 #include "protocol/steps.h"
 
-/* A lookup on its way, so that those of several blocks can wait for memory side by side: prefetch
- * asks for the index line, probe reads it and asks for the slot, read copies. */
+/* A lookup in three steps, so that the cache misses of several lookups run side by side. Prefetch
+ * prefetches the index line. Probe reads it and prefetches the slot. Read copies. */
 struct cm_probe {
     struct cm_key key;
-    uint64_t slot; /* that probably holds the key, or CM_NO_SLOT */
-    bool more;     /* others in the first bucket may hold it, too */
+    uint64_t slot; /* the slot that probably holds the key, or CM_NO_SLOT */
+    bool more;     /* other cells of the first bucket may lead to the key, too */
 };
 void cm_lookup_prefetch(const struct cm_cache *c, const struct cm_probe *p);
 static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
@@ -34,14 +34,13 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
         cm_ring_prefetch(&c->policy.ring, p->slot);
     }
 }
-/* And this for the first lines of a part of the block, while the one before it is copied. */
+/* Prefetches the first lines of a part of the block, while the block before it is copied. */
 void cm_lookup_prefetch_payload(const struct cm_cache *c, const struct cm_probe *p, uint32_t from,
                                 size_t len, unsigned lines);
-/* Copies a part of the block to part->dst. HIT, BUFFERED: *got bytes of it (possibly 0) are valid.
- */
+/* Copies a part of the block to part->dst. HIT, BUFFERED: *got bytes (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
-/* Was all of the slot judged since the pool was opened? */
+/* Has this session found the slot right since the pool was opened? */
 static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 {
     return cm_ring_is_verified(&c->policy.ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
@@ -49,8 +48,8 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 }
 /* Tells the policy of a hit. */
 void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
-/* Copies from a slot that most probably holds k. false: it does not, or is not known;
- * nothing was left in part->dst. `prefetched`: cm_slot_prefetch_payload() asked for it. */
+/* Copies from a slot that most probably holds k. false: it does not, or the slot is not known; then
+ * nothing is left in part->dst. `prefetched`: cm_slot_prefetch_payload() has prefetched it. */
 static inline __attribute__((always_inline)) bool
 cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                const struct cm_part *part, bool prefetched)
@@ -65,10 +64,11 @@ cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
         cm_lookup_touch(c, k, slot);
     return true;
 }
-/* For read_fast.h. No cell of the first bucket carries the tag: ABSENT, or CONFLICT where somebody
- * has to look closer. */
+/* For read_fast.h. No cell of the first bucket carries the tag. `bucket` is the second one. Returns
+ * ABSENT, or CONFLICT if a full lookup has to decide. */
 enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
-/* How many bytes of the block are cached, judged by the header alone; 0: none. */
+/* How many bytes of the block are cached, as the header says; 0: none. The payload is not
+ * tested. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 
 /* Pins the slot that holds the block (HIT), or the entry of the probation buffer (BUFFERED); *slot
@@ -76,7 +76,7 @@ uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                             uint32_t *valid, bool *busy);
 void cm_lookup_unpin(struct cm_cache *c, uint64_t slot);
-/* Where the bytes of what was pinned are. */
+/* The bytes of a pinned slot or entry. */
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot);
 
 #endif

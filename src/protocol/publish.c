@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * publish.c - new blocks become visible, and durable, a batch at a time.
+ * publish.c - makes new blocks visible and durable, a batch at a time.
  *
- * Owns: the order of payload, header, cell and the fences between; which cell a block gets, and
- * what has to leave for it.
+ * Owns: the order of payload, header, cell and the fences between them; which cell a block gets,
+ * and which block has to leave for it.
  *
  * Who: protocol/.
  */
@@ -13,8 +13,8 @@
 #include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
 
-/* Evicts, under the lock of its stripe, the slot that the i-th cell names, so that the cell may be
- * overwritten. false: it is someone else's. */
+/* Evicts the slot that a cell names, so that the newcomer may overwrite the cell. The stripe lock
+ * is held. false: the slot has another owner, or cannot be evicted. */
 static bool displace(struct cm_cache *c, struct cm_newcomer *n, uint64_t slot,
                      const struct cm_header *h)
 {
@@ -53,9 +53,10 @@ static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell, 
            (k.place.bucket[0] == bucket || k.place.bucket[1] == bucket);
 }
 
-/* A cell that leads nowhere is about to be overwritten. Its slot's invalidity may not be durable:
- * an owner that died in a process crash may have cleared w0 without fencing, and ownership died
- * with it. The next bracket on that key would find no cell, and so nothing to flush for. */
+/* A cell that leads nowhere is about to be overwritten. The invalidity of its slot may not be
+ * durable: a process may have cleared w0 and crashed before its fence, and its ownership is gone
+ * with it. So the slot is flushed here: the next bracket on the old key would find no cell, and
+ * would flush nothing. */
 static bool settle_stale(struct cm_cache *c, uint64_t slot)
 {
     int e = cm_slot_flush(&c->media, slot);
@@ -63,9 +64,9 @@ static bool settle_stale(struct cm_cache *c, uint64_t slot)
     return e == 0;
 }
 
-/* No cell is empty: find one that leads nowhere, else make room. Lock held. Returns its number or
- * -1. A cell whose slot is owned by someone else is left alone: its owner's fence may be pending,
- * and a bracket must be able to find the cell and flush for it. */
+/* No cell is empty: finds one that leads nowhere, or evicts a block. Lock held. Returns the cell's
+ * number or -1. A cell whose slot has another owner stays: the owner may not have fenced yet, and a
+ * bracket must be able to find the cell and flush for it. */
 static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_cells *cells)
 {
     struct cm_header h, victim_header = { 0 };
@@ -93,8 +94,8 @@ static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_
     return -1;
 }
 
-/* The i-th cell carries the newcomer's tag. 0: it leads to another key. 1: it leads to a shorter
- * tail of the same block, which made room. Below: minus the reason why the newcomer must not be
+/* `cell` carries the newcomer's tag. Returns 0: it leads to another key. 1: it led to a shorter
+ * tail of the same block, which was evicted. Below 0: minus the reason why the newcomer must not be
  * stored. Lock held. */
 static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
 {
@@ -111,12 +112,13 @@ static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
     return displace(c, n, cm_cell_slot(cell), &h) ? 1 : -CM_NOT_STORED_BUSY;
 }
 
-/* Where the newcomer's cell goes: 0..15 in *at, or why it must not be stored. Lock held. */
+/* Chooses the newcomer's cell. Returns 0 and *at, 0..15; or why the newcomer must not be stored.
+ * Lock held. */
 static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
 {
     struct cm_cells cells;
     if (cm_step_cells(c, &n->key, &cells))
-        return CM_NOT_STORED_MEDIA; /* the key may be there, unseen */
+        return CM_NOT_STORED_MEDIA; /* the key may be in a bucket that cannot be read */
     unsigned matches = cm_index_matches(&n->key, cells.cell) |
                        cm_index_matches(&n->key, &cells.cell[CM_BUCKET_CELLS]) << CM_BUCKET_CELLS;
     for (; matches; matches &= matches - 1) {
@@ -139,7 +141,7 @@ bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct 
     return g->f ? cm_ticket_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
 }
 
-/* The moment a block becomes visible. Lock held. */
+/* Makes a block visible. Lock held. */
 static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
     int at, r;
@@ -150,9 +152,10 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
     else
         r = choose_cell(c, n, &at);
     if (r == 0) {
-        /* Cell, then header. The other way round a process that dies in between leaves a valid
-         * header that no cell leads to: the next session's bracket trusts the absence, and after a
-         * power cut an older cell of the same key and slot may be back (found in the model). */
+        /* Cell, then header. If the header came first, a process that dies in between would leave a
+         * valid header that no cell leads to. The next session's bracket would trust the absence.
+         * After a power cut an older cell of the same key and slot may be back (found in the
+         * model). */
         uint64_t cell = cm_cell_make(n->key.place.tag, n->slot);
         n->cell = (unsigned)at;
         if (cm_index_store(&c->media, &n->key, n->cell, cell) ||
@@ -162,7 +165,7 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
     return r;
 }
 
-/* Those whose result is 0. */
+/* Makes the newcomers visible whose result is 0. */
 static void publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                         unsigned count)
 {
@@ -192,9 +195,9 @@ static uint32_t flush_headers(struct cm_cache *c, const struct cm_newcomer *n, u
     return failed;
 }
 
-/* Starts making published newcomers durable. Not under their locks: the next one's would wait for
- * the flush. Until the fence nothing is promised, and who forgets a block meanwhile flushes itself.
- * What cannot be flushed is taken back. */
+/* Flushes published newcomers; the caller fences. The stripe locks are not held: to take the next
+ * lock would wait for the flush. Nothing is promised before the fence. A thread that forgets a
+ * block meanwhile flushes the header itself. A block that cannot be flushed is taken back. */
 static void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned count)
 {
     uint32_t failed = flush_headers(c, n, count);
@@ -226,7 +229,8 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
         n->result = 0;
 }
 
-/* The fence after publishing is behind us: gives up or passes on what the newcomers own. */
+/* Called after the fence that follows publishing. Disowns the slots of the stored newcomers. Frees
+ * the slots of the others, unless they are spoiled, and the slots that were evicted for a cell. */
 static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
     uint64_t stored[CM_BATCH_MAX];
@@ -299,22 +303,23 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
     assert(count <= CM_BATCH_MAX);
     unsigned got = cm_evict_slots(c, slot, count);
     assert(got <= count);
-    for (unsigned i = 0; i < got; i++) /* flushing may have thrown it out of the cache */
+    for (unsigned i = 0; i < got; i++) /* the flush may have evicted it from the CPU's cache */
         cm_slot_prefetch_header(&c->media, slot[i]);
     for (unsigned i = 0; i < got; i++)
         prepare(c, g, &n[i], slot[i]);
-    /* All of them now: a neighbour would have to wait for its line to come back. */
+    /* All headers are flushed now. If each were flushed at once, its neighbour in the same line
+     * would wait for the line to come back. */
     uint32_t failed = flush_headers(c, n, got);
     for (unsigned i = 0; i < got; i++)
         if (failed >> i & 1) {
             n[i].spoiled = true;
             n[i].result = CM_NOT_STORED_MEDIA;
         }
-    /* Fence 2: payload and key words are durable, and visible, before any VALID is. */
+    /* Fence 2: payload and key words are durable and visible before any VALID is. */
     cm_media_fence(&c->media);
     publish_all(c, g, n, got);
     flush_published(c, n, got);
-    /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on; and the
+    /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on. The
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
     tell_policy(c, n, got);

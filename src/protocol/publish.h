@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * publish.h - new blocks become visible, and durable.
+ * publish.h - makes new blocks visible and durable.
  */
 #ifndef CM_PUBLISH_H
 #define CM_PUBLISH_H
 
 #include "state/file.h"
 
-/* By what right blocks come in: that of a miss, or, with f NULL, of the stripe's ticket that each
- * newcomer brings along. */
+/* The right by which blocks come in: the tickets of a miss or, if f is NULL, the stripe's ticket in
+ * each newcomer. */
 struct cm_grant {
     struct cm_object *f;
     const cm_miss *miss;
@@ -18,23 +18,23 @@ struct cm_grant {
 struct cm_newcomer {
     struct cm_key key;
     const uint8_t *data;
-    uint32_t valid; /* bytes of it */
+    uint32_t valid; /* number of bytes */
     enum cm_start start;
-    uint64_t ticket; /* of a grant without a file */
+    uint64_t ticket; /* used by a grant without a file */
     uint64_t slot;
     struct cm_header header;
-    uint64_t freed; /* slot that was evicted for it and is ours, or CM_NO_SLOT */
-    unsigned cell;  /* where its cell is */
-    bool spoiled;   /* a store to the slot failed: nobody may fill it again */
+    uint64_t freed; /* owned slot that was evicted for its cell, or CM_NO_SLOT */
+    unsigned cell;  /* number of its cell, 0..15 */
+    bool spoiled;   /* a store to the slot failed: it must not be filled again */
     int result;     /* enum cm_not_stored, 0: published */
 };
 
-/* May the newcomer come in? A hint, or with its stripe locked the truth. */
+/* May the newcomer come in? Decisive if its stripe is locked, else a hint. */
 bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct cm_newcomer *n);
-/* Stores a batch, at most CM_BATCH_MAX; what came of each is in its result. */
+/* Stores a batch, at most CM_BATCH_MAX. n[i].result says what happened to each. */
 void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned count);
-/* In the statistics, those of them that were not stored. */
+/* Counts in the statistics the newcomers that were not stored. */
 void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count);
 
 #endif

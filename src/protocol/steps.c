@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * steps.c - the steps of the protocol that several of its parts take.
+ * steps.c - steps of the protocol that several of its parts use.
  *
- * Owns: no data. How a block ends (invalid, durably; then its cells; then the slot is free, unless
- * it is pinned), what happens to a slot whose media fails, and where a block is found.
+ * Owns: no data. It has three kinds of steps: how a block ends (its header is made invalid,
+ * durably; then its cells go; then its slot is free, unless it is pinned); what happens to a slot
+ * whose media fails; and where a block is found.
  *
  * The protocol is in lookup.c, evict.c, publish.c and forget.c. Its rule: a block is cached iff a
  * cell of one of its buckets carries its tag and names slot s, header s is valid, and header s
@@ -25,13 +26,13 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     assert(cm_ring_is_owned(&c->policy.ring, slot));
     cm_count(c, CM_STAT_quarantined, 1);
     cm_suspect(c);
-    /* A sparse pool on a full volume: it grows no more. */
+    /* A sparse pool on a full volume cannot grow any more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
         cm_ring_stop(&c->policy.ring);
         return;
     }
-    /* Past this many it is not a page of the media (a lost file, a failing volume): stop filling,
-     * but go on serving what can be read. calls.c says so. */
+    /* With so many errors it is not one page of the media, but a lost file or a failing volume:
+     * stop filling, but go on serving what can be read. calls.c reports it. */
     if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
         at_store_seq_cst(&c->failing, 1u);
 }
@@ -53,8 +54,9 @@ void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slo
     uint64_t cell = cm_cell_make(k->place.tag, slot);
     bool found = false;
     assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
-    /* Nearly always it is one cell of the first bucket. One that stays is harmless, so the second
-     * is not looked at then, nor one that cannot be read. */
+    /* Nearly always it is one cell of the first bucket. A cell that stays is harmless. So the
+     * second bucket is not read if the first had the cell, and a bucket that cannot be read is
+     * skipped. */
     for (unsigned which = 0; which < 2 && !found; which++) {
         const unsigned at = which * CM_BUCKET_CELLS;
         if (cm_index_load(&c->media, k, which, &cells))
@@ -74,8 +76,9 @@ void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slo
 bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->policy.ring, slot));
-    /* Our store to w0 before our load of the pins (the store fence of the flush does not order
-     * that): pairs with the seq_cst increment in cm_pin_add, which comes before its load of w0. */
+    /* Orders our store to w0 before our load of the pins; the store fence of the flush does not
+     * order them. Pairs with the seq_cst increment in cm_pin_add: the pinning thread loads w0 after
+     * it. */
     at_fence_seq_cst();
     return !cm_pin_doom(&c->pins[slot]);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * steps.h - steps of the protocol that several of its parts take (docs/concurrency.md).
+ * steps.h - steps of the protocol that several of its parts use (docs/concurrency.md).
  */
 #ifndef CM_STEPS_H
 #define CM_STEPS_H
@@ -10,35 +10,35 @@
 /* How a lookup ended. */
 enum cm_found {
     CM_FOUND_HIT,
-    CM_FOUND_BUFFERED, /* a hit, too: in the probation buffer */
+    CM_FOUND_BUFFERED, /* a hit in the probation buffer */
     CM_FOUND_ABSENT,
     CM_FOUND_CONFLICT, /* changed while being read, twice */
     CM_FOUND_CHECKSUM, /* payload wrong; dropped */
     CM_FOUND_MEDIA     /* unreadable; quarantined */
 };
 
-/* The slot is owned and ours, but unreadable or unwritable. It stays owned: nobody fills it, the
- * hand passes it by, until the next open tries it again. */
+/* We own the slot, but it cannot be read or written. It stays owned until the next open: no thread
+ * fills it, and the hand skips it. */
 void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot);
-/* Takes a slot out of use until the next open. `k`: the key whose block it holds, which is dropped
- * so that it can be stored elsewhere; NULL when even the header cannot be read. */
+/* Takes a slot out of use until the next open. `k`: the key of the slot's block. The block is
+ * dropped, so that it can be stored elsewhere. NULL: even the header cannot be read. */
 void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k);
 /* Drops a slot that cm_check found wrong, if w0 is still the same. */
 void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
 
-/* Both buckets of a key. */
+/* Loads both buckets of a key. */
 int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *cells);
 /* Clears the cells that lead from k to slot. Stripe lock held; the header's invalidity is durable.
  * Not flushed: a cell that comes back after a crash leads to an invalid header. */
 void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
-/* An owned slot whose invalidity is durable and whose cells are gone. true: it may be overwritten;
- * false: it is pinned, its last pin will free it. */
+/* For an owned slot whose invalidity is durable and whose cells are gone. true: it may be
+ * overwritten. false: it is pinned; its last pin will free it. */
 bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot);
 /* Unpublishes an owned slot that holds k under w0, durably, and drops its cells. 1 done, 0 w0 has
  * changed, CM_EIO. */
 int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
 
-/* Asks for both index lines of a block. */
+/* Prefetches both index lines of a block. */
 void cm_step_prefetch(const struct cm_cache *c, const struct cm_key *k);
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
@@ -46,8 +46,8 @@ enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t 
 /* Valid bytes of the block in the probation buffer; 0: it is not there. */
 uint32_t cm_step_buffered(struct cm_cache *c, const struct cm_key *k);
 
-/* A thread that reads on and on in small steps touches each block several times in a row, which
- * does not make it a block that is wanted again. Is this one not among the last few? */
+/* A thread that reads on in small steps touches each block several times in a row. That does not
+ * mean that the block is wanted again. true: the block is not among the last few of this thread. */
 static inline bool cm_step_first_touch(uint64_t hash)
 {
     struct cm_plat_thread *t = cm_plat_thread();
