@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * attach.c - a file comes and goes.
+ * attach.c - attaches, detaches and forgets files.
  *
  * Owns: the judgement whether what an earlier session cached of a file may be kept, the choice of
  * a record for a file that has none, and forgetting a file by its id.
@@ -22,9 +22,9 @@
 
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
-/* Chooses the record for a file that has none: an unused one, in the bucket that has more of them,
- * else any that no open file owns (not the oldest: reading more files in turn than fit would then
- * forget every one before its turn). */
+/* Chooses the record for a file that has none: an unused one, in the bucket that has more of them.
+ * If there is none: a random one that no open file owns. (Not the oldest: if more files than fit
+ * are read in turn, each would then be forgotten before its next turn.) */
 static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
     uint64_t candidate[CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
@@ -49,7 +49,8 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     return candidate[XXH3_64bits(&c->serial, sizeof(c->serial)) % n];
 }
 
-/* Finds the file's record. Two of one id prove nothing: both are dropped. */
+/* Finds the file's record. If two records have its id, neither proves anything: both are
+ * dropped. */
 static int find_record(struct cm_object *f, const struct cm_record_set *b,
                        const struct cm_record **rec)
 {
@@ -112,8 +113,7 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
     cm_count(f->cache, CM_STAT_attach_kept, 1);
 }
 
-/* A file that an fsync failed for in this boot: its record stays as it is, and nothing is cached.
- */
+/* An fsync of this file failed in this boot: its record stays as it is, and nothing is cached. */
 static void stay_out(struct cm_object *f, const cm_validator *v)
 {
     f->size = CM_SIZE_UNKNOWN;
@@ -125,9 +125,9 @@ static void stay_out(struct cm_object *f, const cm_validator *v)
     cm_count(f->cache, CM_STAT_attach_new, 1);
 }
 
-/* Must what is at a new record's place be dropped before anything is written there? A torn record
- * that was this very file's may lack just the words that the two have in common: a crash in writing
- * the new one could make the old one whole. */
+/* Must the old bytes at a new record's place be dropped before anything is written there? They may
+ * be a torn record of this same file. It may lack just the words that it has in common with the new
+ * record. Then a crash while the new one is written could make the old one whole. */
 static bool goes_first(const struct cm_record_set *b, uint64_t place, bool dirty)
 {
     uint64_t i = place - b->first[0];
@@ -142,8 +142,8 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     int e = 0;
     if (f->place == CM_NO_PLACE) {
         e = cm_file_void_unreadable(c, b, true);
-        /* An old record of this file may be seen torn by a crashed owner and still be whole on the
-         * media: made durable as it is, it cannot come back as a second one. */
+        /* A crashed owner may have torn an old record of this file that is still whole on the
+         * media. It is made durable as it is now, so it cannot come back as a second record. */
         cm_record_settle_set(&c->media, b);
         f->place = choose_place(c, b);
     }
@@ -154,10 +154,11 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     }
     cm_count(c, CM_STAT_attach_new, 1);
     bool dirty = cm_file_born_dirty(c, f->has_validator ? v : NULL);
-    /* Born dirty: the mark before the record, or a crash between the two leaves a record that
-     * claims to be clean; and before the mark the old record goes, whoever's it is: lost writes of
-     * an earlier boot must not read "dirty in this boot" because of a mark that is not its own.
-     * Proved clean: the record first, or the old record loses its mark. */
+    /* Born dirty: the mark comes before the record. Otherwise a crash between the two would leave a
+     * record that claims to be clean. The old record is dropped before the mark, whichever file it
+     * is of: it may stand for lost writes of an earlier boot, and the new mark would make it say
+     * "dirty in this boot". Proved clean: the record comes first. Otherwise the old record would
+     * lose its mark. */
     if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place, dirty) &&
         cm_record_drop(&c->media, f->place))
         e = cm_file_abandon_record(f);
@@ -269,8 +270,8 @@ int cm_files_detach(struct cm_object *f)
 
 /* ---- Forgetting ------------------------------------------------------------------------------ */
 
-/* Makes the incarnation of a record that nobody has open unreachable, durably. One that says that
- * an fsync failed stays as it is: nothing is cached under it. */
+/* Makes the incarnation of a record that no open file owns unreachable, durably. A record that says
+ * that an fsync failed stays as it is: nothing is cached under it. */
 static int forget_record(struct cm_cache *c, uint64_t place, const struct cm_record *r)
 {
     return cm_file_record_failed(c, place, r) ? cm_record_settle(&c->media, place)
@@ -297,8 +298,9 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         for (unsigned i = 0; i < b.n && e == 0; i++) {
             uint64_t place = cm_record_place(&b, i);
             bool its = cm_record_names(&b, i, id);
-            /* What is no record of the file, or another one's, may be a crashed owner's doing that
-             * never reached the media: the file's record would be back after a power cut. */
+            /* No record, or another file's: a crashed owner may have stored these bytes, and they
+             * may not be durable. After a power cut the file's own record would be back. So they
+             * are made durable. */
             if ((its && forget_record(c, place, &b.record[i])) ||
                 (!its && !b.unreadable[i] && !cm_record_is_unused(&b, i) &&
                  cm_record_settle(&c->media, place)))

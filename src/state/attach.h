@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * attach.h - a file comes and goes.
+ * attach.h - attaches, detaches and forgets files.
  */
 #ifndef CM_ATTACH_H
 #define CM_ATTACH_H
@@ -12,7 +12,7 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
                     cm_file **file);
 /* Drops a reference; see cm_file_close(). */
 int cm_files_detach(struct cm_object *f);
-/* Sees to it that no record and no attached object keeps the old incarnation of `id`. */
+/* Ensures that no record and no attached object keeps the old incarnation of `id`. */
 int cm_files_forget(struct cm_cache *c, const cm_file_id *id);
 
 #endif

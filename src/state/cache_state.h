@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cache_state.h - an open cache: the modules of the lower rows put together. Included by file.c and
- * everything above it, never by a media or DRAM module.
+ * cache_state.h - an open cache: the modules of the lower floors put together. Included by file.c
+ * and everything above it, never by a media or DRAM module.
  */
 #ifndef CM_CACHE_STATE_H
 #define CM_CACHE_STATE_H
@@ -37,13 +37,13 @@ struct cm_cache {
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
-    uint64_t judged_key;    /* check key at open; with another one judged slots are judged anew */
+    uint64_t judged_key;    /* check key at open; with another key slots are judged again */
     uint32_t mode;          /* atomic, enum cm_mode */
-    uint32_t broken;        /* atomic; forgetting failed: bypass for good. 1 unsaid, 2 said */
-    uint32_t failing;       /* atomic; too many media errors: no more fills. 1 unsaid, 2 said */
-    uint32_t older;         /* atomic; the superblock was older than the pool. 1 unsaid, 2 said */
+    uint32_t broken;        /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */
+    uint32_t failing;       /* atomic; many media errors: no more fills. 1, 2 as above */
+    uint32_t older;         /* atomic; the superblock was older than the pool. 1, 2 as above */
     uint64_t media_errors;  /* atomic */
-    uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be looked at, 2 no */
+    uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */
     int64_t boot_wall_ns;
     uint64_t opened_ns; /* when it became ours; cm_now() time */
@@ -52,15 +52,15 @@ struct cm_cache {
     struct cm_policy_state policy;
     struct cm_probation probation;
     struct cm_memo memo;
-    uint8_t *pins;          /* one byte a slot, pin.h */
+    uint8_t *pins;          /* one byte for each slot, pin.h */
     uint64_t pinned;        /* atomic; blocks pinned right now */
     uint32_t *pin_sets;     /* CM_PIN_SETS of them */
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_object **file_hash;
-    uint64_t *file_floor;  /* cm_object.floor_ns of what a chain's closed files left behind */
-    uint64_t *open_places; /* a bit a record: an attached file owns it */
+    uint64_t *file_floor;  /* of each chain: the latest floor_ns that a closed file left */
+    uint64_t *open_places; /* a bit for each record: an attached file owns it */
     struct cm_file_slab *slabs;
     struct cm_object *free_files, **free_tail;
     uint64_t serial;
@@ -84,15 +84,16 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
     cm_stats_add(&c->media, which, n);
 }
 
-/* Part of the pool cannot be read or written. calls.c looks why, where no lock is held. */
+/* Notes that a part of the pool cannot be read or written. calls.c finds out why, when no lock is
+ * held. */
 static inline void cm_suspect(struct cm_cache *c)
 {
     if (at_load_relaxed(&c->suspect) == 0)
-        at_store_relaxed(&c->suspect, 1u); /* relaxed: whoever sees it asks the system */
+        at_store_relaxed(&c->suspect, 1u); /* relaxed: a thread that sees it asks the system */
 }
 
-/* Callbacks run with the thread marked, so that calls back into the same cache are refused, also by
- * way of another one. The frames lie on the stack of the thread. */
+/* A thread is marked while it runs a callback. So a call back into the same cache is refused, also
+ * if it comes through a call into another cache. The frames are on the thread's stack. */
 struct cm_callback {
     const struct cm_cache *cache;
     const struct cm_callback *outer;
@@ -109,7 +110,7 @@ static inline void cm_callback_end(const struct cm_callback *frame)
     cm_plat_thread()->callback = frame->outer;
 }
 
-/* Memory through the caller's hook: zeroed, lazily where it is large. */
+/* Allocates memory through the caller's hook. It is zeroed; large memory is zeroed lazily. */
 static inline void *cm_cache_alloc(const struct cm_cache *c, size_t bytes)
 {
     struct cm_callback frame;

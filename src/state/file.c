@@ -2,14 +2,14 @@
  *
  * file.c - an attached file: its incarnation, its validator, its open brackets.
  *
- * Owns: what of an object changes while it is attached. (object.c has the table of objects,
- * attach.c brings them in, file_record.c has what is durable.)
+ * Owns: the part of an object that changes while it is attached. (object.c has the table of
+ * objects, attach.c attaches them, file_record.c has what is durable of a file.)
  *
- * How: blocks are keyed by the incarnation, a number never reused in a pool, so a new incarnation
+ * How: blocks are keyed by the incarnation, a number never reused in a pool. So a new incarnation
  * makes everything old unreachable at once. It takes effect in DRAM only after the record that
  * names it is durable; otherwise a crash would bring the old one back. The incarnation may change
- * while brackets are open; their stripes belong to the old one, so they are counted in `stale`,
- * and while that is not zero nothing is filled.
+ * while brackets are open. Their stripes belong to the old incarnation, so the brackets are counted
+ * in `stale`. While `stale` is not zero nothing is filled.
  *
  * Locks: the file's own.
  * Who: api/, protocol/, state/.
@@ -55,7 +55,7 @@ static int renew(struct cm_object *f)
             e = cm_file_abandon_record(f);
         f->recorded = true;
     } else {
-        incarnation = 0; /* none to be had: the file is not cached any more */
+        incarnation = 0; /* there is no number: the file is not cached any more */
         e = cm_file_abandon_record(f);
     }
     release_incarnation(f, e == 0 ? incarnation : 0);
@@ -64,24 +64,24 @@ static int renew(struct cm_object *f)
 
 int cm_file_renew(struct cm_object *f)
 {
-    /* Nothing is cached of a bypassed file until the next boot. A record that is written may be
-     * torn by a crash, and the failed fsync be forgotten with it. */
+    /* Nothing is cached of a bypassed file until the next boot. Its record is not written again: a
+     * crash could tear it, and the failed fsync would be forgotten with it. */
     assert(!at_load_relaxed(&f->bypassed) || f->incarnation == 0);
     return at_load_relaxed(&f->bypassed) ? 0 : renew(f);
 }
 
 int cm_file_sync_failed(struct cm_object *f)
 {
-    /* Not lifted in this boot: the system keeps pages that it could not write, takes them for
-     * written and reports them once. What a later sync says is about other pages; and what is
-     * read, until those pages are gone, may be newer than what the origin has. */
+    /* The bypass stays until the next boot. The system keeps pages that it could not write, takes
+     * them for written and reports them only once. A later sync reports other pages. Until those
+     * pages are gone, a read may get bytes that are newer than the origin's. */
     struct cm_cache *c = f->cache;
     const bool known = at_load_relaxed(&f->bypassed) != 0;
     at_store_release(&f->bypassed, 1u);
-    f->data_begun++; /* a sync under way proves nothing about it */
+    f->data_begun++; /* a sync that runs now proves nothing about the failed pages */
     int e = cm_file_can_forget(c);
-    /* Before the record, which the next bump of the epoch takes away. If it cannot be written this
-     * session knows it all the same. */
+    /* Before the record, which the next bump of the epoch makes void. If the superblock cannot be
+     * written, this session knows of the failure all the same. */
     (void)cm_super_sync_failed(&c->super, true);
     if (e == 0)
         e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
@@ -111,8 +111,8 @@ bool cm_file_may_adopt(const struct cm_object *f)
     return (f->flags & CM_SOLE_WRITER) && !f->disowned;
 }
 
-/* From here on only what was taken later counts: two who ask for a file's attributes may come here
- * in the other order. */
+/* From here on only validators that were taken later count: two threads may ask for a file's
+ * attributes in one order and come here in the other. */
 void cm_file_set_validator(struct cm_object *f, const cm_validator *v)
 {
     f->validator = *v;
@@ -135,11 +135,11 @@ void cm_file_adopt(struct cm_object *f, const cm_validator *v)
 {
     cm_file_set_validator(f, v);
     at_store_release(&f->size, v->size);
-    /* Of a file that is not used nothing is to be kept; and a record that says that an fsync failed
-     * stays, for a crash could tear the new one. */
+    /* A file without an incarnation has nothing to keep. And a record that says that an fsync
+     * failed must stay: a crash could tear the new one. */
     if (f->incarnation != 0 && cm_file_write_record(f, f->incarnation))
         (void)cm_file_abandon_record(
-            f); /* nothing was to be forgotten; the file just is not kept */
+            f); /* nothing had to be forgotten; the file is only not kept */
 }
 
 static bool unchanged(const struct cm_object *f, const cm_validator *v)
@@ -150,12 +150,12 @@ static bool unchanged(const struct cm_object *f, const cm_validator *v)
            v->ctime_ns == o->ctime_ns && v->change == o->change;
 }
 
-/* The file is another one than what is cached of it. */
+/* The file's content is another one than that which is cached: begins a new version. */
 static int begin_version(struct cm_object *f, const cm_validator *v)
 {
     cm_file_set_validator(f, v);
-    /* No size before the new incarnation, whose release orders the two; the new size after it. Else
-     * a reader could end one version where the other one ends (walk_begin). */
+    /* The size is unknown before the new incarnation, whose release orders the two. The new size is
+     * set after it. Else a reader could end one version where the other one ends (walk_begin). */
     at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);
     int e = cm_file_born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;
     e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
@@ -186,8 +186,9 @@ int cm_file_judge(struct cm_object *f, const cm_validator *v)
         cm_file_adopt(f, v);
         return 0;
     }
-    /* Somebody else changed it, or (racy: then or now) could have behind the same timestamps. Not
-     * by a bracket, but a sync that began before this proves nothing about it either. */
+    /* Somebody else changed the file, or may have changed it under the same timestamps (a racy
+     * validator, then or now). There was no bracket, but a sync that began before this proves
+     * nothing about the change either. */
     f->data_begun++;
     f->disowned = false;
     return begin_version(f, v);

@@ -7,38 +7,38 @@
 
 #include "state/object.h"
 
-/* The file lock is held by the caller of all of these. */
+/* The caller of each of these holds the file lock. */
 
 /* Gives the file a new incarnation: everything cached of it is unreachable, durably, when this
  * returns 0. Escalates to the pool's epoch when the record cannot be written. CM_EFORGET. */
 int cm_file_renew(struct cm_object *f);
-/* e: why something of the file could not be forgotten. If it is an error, nothing of the file that
- * is known now is used any more while it is attached: not when the pool can forget again, either,
- * for the new epoch then reaches neither what waits in DRAM nor tickets that were given out.
- * Returns e. */
+/* `e`: result of an attempt to forget something of the file. If it is an error, nothing that is
+ * cached of the file now is used any more while it is attached. This also holds when the pool can
+ * forget again: the new epoch then reaches neither blocks that wait in DRAM nor tickets that were
+ * given out. Returns e. */
 int cm_file_stop(struct cm_object *f, int e);
 /* An fsync failed: forgets the file and bypasses it until the next boot. CM_EFORGET. */
 int cm_file_sync_failed(struct cm_object *f);
 
 /* The file changed, or may have: validators taken until now prove nothing. */
 void cm_file_moved(struct cm_object *f);
-/* May `v` be believed: no bracket was open at or after it was taken, and none that was taken later
- * has been believed? */
+/* May `v` be believed? Yes, if no bracket was open when it was taken or later, and if no validator
+ * that was taken later has been believed. */
 bool cm_file_proves(const struct cm_object *f, const cm_validator *v);
-/* Did only we write, so that a validator that moved is our own doing? */
+/* Did only we write the file? Then only our own writes have changed its validator. */
 bool cm_file_may_adopt(const struct cm_object *f);
-/* Takes `v` for the file's validator. From here on only what was taken later counts. */
+/* Makes `v` the file's validator. From here on only validators that were taken later count. */
 void cm_file_set_validator(struct cm_object *f, const cm_validator *v);
-/* Nothing is known of the file any more, its size neither. */
+/* Drops all that is known of the file, also its size. */
 void cm_file_drop_validator(struct cm_object *f);
-/* Takes `v` for the validator of the present incarnation. */
+/* Makes `v` the validator of the present incarnation. */
 void cm_file_adopt(struct cm_object *f, const cm_validator *v);
-/* cm_file_revalidate(). */
+/* As cm_file_revalidate(). */
 int cm_file_judge(struct cm_object *f, const cm_validator *v);
 
 /* Links a bracket. `stale`: it raises no stripes that fills of the present incarnation look at. */
 void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale);
-/* Unlinks the bracket `id`, if its begin is through, or any with id 0; NULL: there is none. */
+/* Unlinks the bracket `id` if its begin has ended; with id 0 any bracket. NULL: there is none. */
 struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id);
 
 #endif

@@ -2,17 +2,17 @@
  *
  * file_record.c - what is durable of a file: its record, its dirty mark, a failed fsync.
  *
- * Owns: which records open files own, and what happens when one cannot be written or read: then
- * nothing on the media may lead to an incarnation that was given up, and if that cannot be had by
- * the record it is had by a new epoch of the pool.
+ * Owns: which records open files own, and what happens when a record cannot be written or read.
+ * Then nothing on the media may lead to an incarnation that was given up. If the record cannot be
+ * dropped, a new epoch of the pool ensures this.
  *
  * Locks: a file's own lock, or files_lock while it is attached.
  * Who: api/, protocol/, state/.
  */
 #include "state/file_record.h"
 
-/* A file changed later than this before the boot was synced by the shutdown that ended the last
- * boot. Wide, because the wall clock may have been set since. */
+/* If a file was last changed longer than this before the boot, the shutdown that ended the last
+ * boot has synced it. The margin is wide, because the wall clock may have been set since. */
 #define BOOT_MARGIN_NS (INT64_C(300) * 1000000000)
 
 /* ---- Records --------------------------------------------------------------------------------- */
@@ -50,7 +50,7 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
 int cm_file_bump_epoch(struct cm_cache *c)
 {
     cm_count(c, CM_STAT_escalations, 1);
-    /* Failed: this session serves nothing any more, and says so until a bump succeeds. */
+    /* If it fails, this session serves nothing, and returns CM_EFORGET until a bump succeeds. */
     return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
 }
 
@@ -62,8 +62,8 @@ int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
     return cm_super_disbelieve(&c->super, key, &c->broken) ? CM_EFORGET : 0;
 }
 
-/* Reads the records where the file's may be. One with a number that this pool has not given yet
- * empties the pool. */
+/* Reads all records that may be the file's. If one has a number that this pool has not handed out
+ * yet, the pool is emptied. */
 int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b)
 {
     uint64_t key = cm_media_key(&c->media);
@@ -82,8 +82,8 @@ int cm_file_can_forget(struct cm_cache *c)
     return at_load_seq_cst(&c->broken) ? cm_file_bump_epoch(c) : 0;
 }
 
-/* The file's record cannot be written: make sure that nothing on the media leads to the old
- * incarnation, and go on without a record. */
+/* The file's record cannot be written. Ensures that nothing on the media leads to the old
+ * incarnation. The file goes on without a record. */
 int cm_file_abandon_record(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
@@ -92,15 +92,15 @@ int cm_file_abandon_record(struct cm_object *f)
     uint64_t place = f->place;
     if (place == CM_NO_PLACE)
         return 0;
-    cm_file_open_place(c, place); /* and never closed: it would be as bad for others */
+    cm_file_open_place(c, place); /* never closed again: other files could not write it either */
     f->place = CM_NO_PLACE;
     if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
         cm_count(c, CM_STAT_unrecorded, 1);
     if (cm_record_drop(&c->media, place) == 0)
         return 0;
-    /* Never written for this file, and what is there is no record or another file's: nothing can
-     * come back. (A hole of a sparse pool on a full volume reads as zeros and cannot be written.)
-     */
+    /* The record was never written for this file, and the place has no record or another file's: no
+     * old incarnation can come back. (A hole of a sparse pool on a full volume reads as zeros and
+     * cannot be written.) */
     if (!f->recorded && (cm_record_is_hole(&c->media, place) ||
                          (cm_record_at(&c->media, place, &r, &whole) == 0 &&
                           (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))))
@@ -108,10 +108,10 @@ int cm_file_abandon_record(struct cm_object *f)
     return cm_file_bump_epoch(c);
 }
 
-/* A record that cannot be read may be that of the file which is looked for, with an incarnation
- * that is given up now: it must not count when it can be read again. `trust_dax`: with DAX it
- * cannot, the system remembers a lost line until something else is written to it; good enough
- * where validators stand behind it. */
+/* A record that cannot be read may be that of the file, with an incarnation that is given up now.
+ * It must not count when it can be read again. `trust_dax`: with DAX it cannot be read again,
+ * because the system remembers a lost line until something else is written to it. That is good
+ * enough where a validator is checked as well. */
 int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax)
 {
     bool left = false;
@@ -121,7 +121,7 @@ int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, b
             cm_record_is_hole(&c->media, place) || cm_record_drop(&c->media, place) == 0 ||
             (trust_dax && c->super.now.durability == CM_DURABILITY_DAX))
             continue;
-        cm_file_open_place(c, place); /* and never closed: dealt with, and no place for others */
+        cm_file_open_place(c, place); /* never closed again: it is void, and no file may use it */
         left = true;
     }
     return left ? cm_file_bump_epoch(c) : 0;
@@ -143,9 +143,9 @@ bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)
 
 int cm_file_mark_dirty(struct cm_object *f)
 {
-    /* A mark found set is trusted only if this session fenced it: one left in the CPU cache by a
-     * crashed owner could still be lost. The lock is held over the fence, so no second writer can
-     * slip by while the first is still setting it. */
+    /* A mark that is set already is trusted only if this session fenced it: a crashed owner may
+     * have left it in the CPU cache, where it could still be lost. The lock is held over the fence.
+     * So a second writer cannot go on while the first one still sets the mark. */
     if (f->mark_fenced || f->place == CM_NO_PLACE) {
         f->dirty = true;
         return 0;
@@ -164,13 +164,13 @@ void cm_file_mark_clean(struct cm_object *f)
     f->mark_fenced = false;
     if (f->place == CM_NO_PLACE)
         return;
-    /* Failing leaves DIRTY (or a word that counts as it): the safe side. */
+    /* If it fails, DIRTY stays (or a word that counts as DIRTY), which is safe. */
     (void)cm_record_mark(&f->cache->media, f->place, false, f->cache->super.now.boot_number);
 }
 
 /* ---- Failed fsyncs --------------------------------------------------------------------------- */
 
-/* Did an fsync of the file fail in this boot? Its page cache may hold what the origin lost. */
+/* Did an fsync of the file fail in this boot? Then the page cache may hold what the origin lost. */
 bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_record *r)
 {
     bool dirty;
@@ -183,8 +183,8 @@ bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_r
     return boot == c->super.now.boot_number || failed.unnamed;
 }
 
-/* Is there a record whose file nobody can tell, and for which an fsync may have failed? Then it is
- * noted in the superblock, before the record is dropped. */
+/* Is there a record of an unknown file, and may an fsync of that file have failed? Then notes it in
+ * the superblock, before the record is dropped. */
 bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
 {
     if (!cm_super_failed(&c->super).any)
@@ -198,8 +198,8 @@ bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
     return false;
 }
 
-/* Is a file in this boot one that an fsync failed for, as far as anybody knows? `r`: its record, or
- * NULL: then one that cannot be read, or is damaged, may be its own. */
+/* May an fsync of the file have failed in this boot? `r`: its record. NULL: none was found; then a
+ * record that cannot be read, or is damaged, may be the file's. */
 bool cm_file_may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
                              const struct cm_record *r)
 {

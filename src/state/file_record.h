@@ -8,24 +8,24 @@
 #include "media/file_table.h"
 #include "state/object.h"
 
-/* Does an open file own the record there? It does from open to close. */
+/* Does an open file own the record at a place? It does between the other two calls. */
 bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place);
 void cm_file_open_place(struct cm_cache *c, uint64_t place);
 void cm_file_close_place(struct cm_cache *c, uint64_t place);
 
-/* Reads the records where the file's may be. CM_EFORGET. */
+/* Reads all records that may be the file's. CM_EFORGET. */
 int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b);
-/* The file's record says `incarnation` from here on, durably, and what is known of its validator.
- * CM_EIO: cm_file_abandon_record is next. */
+/* Writes the file's record, durably: `incarnation` and what is known of its validator. CM_EIO: the
+ * caller must call cm_file_abandon_record() next. */
 int cm_file_write_record(struct cm_object *f, uint64_t incarnation);
-/* Nothing on the media leads to the old incarnation any more; the file goes on without a record.
- * CM_EFORGET. */
+/* Ensures that nothing on the media leads to the old incarnation any more. The file goes on without
+ * a record. CM_EFORGET. */
 int cm_file_abandon_record(struct cm_object *f);
-/* Records that cannot be read count no more when they can be read again. CM_EFORGET. */
+/* Ensures that records that cannot be read do not count when they can be read again. CM_EFORGET. */
 int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax);
-/* Everything cached is forgotten: the last resort. CM_EFORGET. */
+/* Forgets everything that is cached: the last resort. CM_EFORGET. */
 int cm_file_bump_epoch(struct cm_cache *c);
-/* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed and so does another. */
+/* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed, and a new one, too. */
 int cm_file_can_forget(struct cm_cache *c);
 /* Something in the pool is newer than its superblock (cm_super_is_older); it was found while `key`
  * was the check key. Empties the pool once. CM_EFORGET. */
@@ -39,9 +39,9 @@ bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v);
 
 /* Did an fsync of the record's file fail in this boot? */
 bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_record *r);
-/* Notes in the superblock that one may have failed for a file that nobody can tell; did it? */
+/* If an fsync of an unknown file may have failed: notes it in the superblock and returns true. */
 bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b);
-/* Did one fail, as far as anybody knows, for a file with the record r, or, with r NULL, without? */
+/* May an fsync have failed for a file with the record r, or, with r NULL, without a record? */
 bool cm_file_may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
                              const struct cm_record *r);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * invariants.c - is what an open cache keeps in order?
+ * invariants.c - are the structures of an open cache in order?
  *
  * Owns: no data. What is checked: the ring and the ghost (policy_invariants.c); the table of files,
  * and each file's list of brackets against the counts beside it; the intents of all stripes against
@@ -29,15 +29,16 @@ typedef unsigned long long llu; /* for messages */
 
 /* ---- Files and brackets ---------------------------------------------------------------------- */
 
-/* The intents that there should be, and those that there are: how many, and a sum in which each
- * stripe has a weight, so that an intent on the wrong stripe does not make up for a missing one. */
+/* A number of intents, and a sum in which each stripe has its own weight. One is made of the
+ * intents that there should be, and one of those that there are. Because of the weights an intent
+ * on the wrong stripe does not make up for a missing one. */
 struct intents {
     uint64_t count, weighed;
 };
 
 static void weigh(struct intents *i, uint64_t stripe, uint64_t n)
 {
-    uint64_t weight = (stripe + 1) * UINT64_C(0x9e3779b97f4a7c15); /* the golden ratio's: spreads */
+    uint64_t weight = (stripe + 1) * UINT64_C(0x9e3779b97f4a7c15); /* golden ratio: spreads bits */
     i->count += n;
     i->weighed += n * (weight ^ weight >> 29);
 }
@@ -110,8 +111,8 @@ static bool files_in_order(struct cm_cache *c, char *text)
 
 /* ---- Slots ----------------------------------------------------------------------------------- */
 
-/* A slot that this session has found right, or filled for a new version of a file: its key's
- * buckets are of one stripe, and a cell there leads to it. */
+/* For a slot that this session has found right, or filled for a new version of a file: are its
+ * key's buckets in the key's stripe, and does a cell there lead to the slot? */
 static bool indexed(const struct cm_cache *c, uint64_t slot, const struct cm_header *h, char *text)
 {
     const struct cm_media *m = &c->media;

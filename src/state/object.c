@@ -3,8 +3,8 @@
  * object.c - the table of attached files.
  *
  * Owns: one object per id, found by a hash; their memory, in slabs that live as long as the cache;
- * the handles that stand for them; and what a closed file leaves behind for its next attach: the
- * moment before which a validator of it proves nothing.
+ * the handles that stand for them. It also owns the time that a closed file leaves behind for its
+ * next attach: a validator that was taken before this time proves nothing.
  *
  * Locks: files_lock.
  * Who: api/, state/.
@@ -42,7 +42,7 @@ struct cm_object *cm_object_find(struct cm_cache *c, const cm_file_id *id)
 }
 
 /* The memory of objects stays readable until cm_close, so that a handle used after its close is
- * found out rather than followed. One that had all generations is left to cm_close. */
+ * detected and not followed. An object that has had all generations is not used again. */
 void cm_object_put_free(struct cm_cache *c, struct cm_object *f)
 {
     at_store_relaxed(&f->handle, 0u);
@@ -70,7 +70,7 @@ cm_file *cm_object_handle(const struct cm_object *f)
     return (cm_file *)((uintptr_t)f | (uintptr_t)f->generation << CM_ADDRESS_BITS);
 }
 
-/* Sees to it, holding the files lock on return, that get_free finds an object. The allocation hook
+/* Ensures that get_free finds an object, and returns with the files lock held. The allocation hook
  * runs without the lock. CM_ENOMEM: the lock is not held. */
 int cm_object_lock_with_free(struct cm_cache *c)
 {
@@ -118,8 +118,9 @@ bool cm_files_busy(struct cm_cache *c)
     return busy;
 }
 
-/* Files lock held. What cm_object.floor_ns is for a file at its attach: the object that knew of its
- * brackets may be gone, and an owner before this session may have written until it went. */
+/* Files lock held. The floor_ns of a file at its attach. It cannot be 0: the object that knew of
+ * the file's brackets may be gone, and an owner before this session may have written until it
+ * ended. */
 uint64_t cm_object_floor(const struct cm_cache *c, const cm_file_id *id)
 {
     uint64_t left = c->file_floor[chain_number(c, id)];

@@ -15,7 +15,7 @@ struct cm_open_bracket {
     uint64_t first, end;  /* blocks; first == end: no stripes */
     bool data;            /* may change content or size */
     bool stale;           /* counted in cm_object.stale */
-    bool raised;          /* its begin is through; until then only that may free it */
+    bool raised;          /* its begin has ended; until then only its begin may free it */
     bool orphaned;        /* aborted before that */
 };
 
@@ -23,7 +23,7 @@ struct cm_open_bracket {
 struct cm_object {
     uint64_t handle;     /* atomic; what cm_file_open() gives out, 0: not attached */
     uint32_t refs;       /* files lock */
-    uint16_t generation; /* files lock; of the handle, another one at each attach */
+    uint16_t generation; /* files lock; part of the handle, another one at each attach */
     struct cm_cache *cache;
     struct cm_object *next; /* hash chain or free list */
     cm_file_id id;
@@ -33,7 +33,7 @@ struct cm_object {
     uint64_t incarnation; /* atomic; 0: none, nothing can be cached */
     uint64_t size;        /* atomic; adopted size or CM_SIZE_UNKNOWN */
     uint64_t ticket;      /* atomic; moves when a bracket begins or ends that raises no
-                             stripes of the present incarnation, and when that changes */
+                             stripes of the present incarnation, and at a new incarnation */
     uint64_t limit;       /* atomic; no byte from here on was cached in this incarnation */
     uint64_t last_end;    /* atomic hint: where the last read ended; 0 at
                              first, so that reading from the start counts as a sequence */
@@ -47,9 +47,9 @@ struct cm_object {
     uint32_t flags;         /* CM_SOLE_WRITER ... */
     uint64_t place;         /* of the record; CM_NO_PLACE: volatile file */
     bool recorded;          /* the record there may name this file */
-    cm_validator validator; /* that stands for the incarnation; taken_at unused */
+    cm_validator validator; /* of the present incarnation; taken_at is not used */
     bool has_validator;
-    bool has_version; /* only its times and change count: it came without a size */
+    bool has_version; /* it came without a size: only its times and its `change` are known */
     bool want;        /* own writes moved the origin's validator */
     bool disowned;    /* an aborted owner may still write: no validator is adopted until
                          one has begun a new incarnation */
@@ -57,16 +57,17 @@ struct cm_object {
     bool dirty;       /* DIRTY is or may be on the media */
     bool mark_fenced; /* ... and this session knows that it is durable */
     struct cm_open_bracket *brackets;
-    struct cm_open_bracket own; /* one of them, so that mostly nothing has to be allocated */
+    struct cm_open_bracket own; /* room for one: mostly nothing has to be allocated */
     bool own_used;
     uint32_t open_brackets, open_data;
-    uint64_t data_begun; /* counts what a sync that began before it does not cover */
+    uint64_t data_begun; /* counts changes: a sync covers none that begins after it */
     uint64_t floor_ns;   /* a validator taken before this proves nothing; cm_now() time */
 };
 
-/* A handle is the address of an object, and the generation in the bits that no address uses. No two
- * attachments share one: an object that had all generations is not used again. So a call on a file
- * that was closed is found out for as long as the cache is open, and never meets another file. */
+/* A handle is the address of an object, with the generation in the bits that no address uses. No
+ * two attachments have the same handle: an object that has had all generations is not used again.
+ * So a call on a closed file is detected as long as the cache is open, and never reaches another
+ * file. */
 #define CM_ADDRESS_BITS 48
 
 static inline struct cm_object *cm_object_of(const cm_file *handle)
@@ -84,15 +85,15 @@ static inline bool cm_object_attached(const struct cm_object *f, const cm_file *
 /* The chain that an id belongs to, and its object there; NULL: the file is not attached. */
 struct cm_object **cm_object_chain(struct cm_cache *c, const cm_file_id *id);
 struct cm_object *cm_object_find(struct cm_cache *c, const cm_file_id *id);
-/* Takes the files lock, and on success leaves it held: cm_object_get_free finds an object. Called
- * without it. CM_ENOMEM. */
+/* Takes the files lock and ensures that cm_object_get_free finds an object. On success the lock
+ * stays held. CM_ENOMEM: it is not held. */
 int cm_object_lock_with_free(struct cm_cache *c);
-/* An object, zeroed but for its generation, and back. */
+/* Takes a free object, which is zeroed but for its generation; puts one back. */
 struct cm_object *cm_object_get_free(struct cm_cache *c);
 void cm_object_put_free(struct cm_cache *c, struct cm_object *f);
-/* What cm_file_open() gives out. */
+/* The handle that cm_file_open() gives out. */
 cm_file *cm_object_handle(const struct cm_object *f);
-/* What cm_object.floor_ns is for a file at its attach, and what it leaves when it goes. */
+/* Returns the floor_ns of a file at its attach; keeps the one that it leaves when it goes. */
 uint64_t cm_object_floor(const struct cm_cache *c, const cm_file_id *id);
 void cm_object_leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t floor_ns);
 

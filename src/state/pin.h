@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * pin.h - pins: a slot that is pinned is not overwritten. One byte of DRAM a slot: bits 6..0 the
- * number of pins, bit 7 doomed. A byte a slot instead of a bounded table: a pin is one
- * compare-and-swap, can only fail at 127 pins on one slot, and costs one byte.
+ * pin.h - pins: a slot that is pinned is not overwritten. Each slot has one byte of DRAM: bits 6..0
+ * are the number of pins, bit 7 is doomed. So a pin is one compare-and-swap, and fails only at 127
+ * pins on one slot. A bounded table could be full.
  *
  * Life of a pinned victim: the evictor invalidates, flushes, fences and drops the cells as for any
- * other, and only then looks at the pins. If there are some it sets `doomed` and walks away; the
- * compare-and-swap that takes a doomed slot's count to zero makes its caller the one that frees
- * the slot.
+ * other slot. Only then it looks at the pins. If there are some, it sets `doomed` and leaves the
+ * slot. The thread whose compare-and-swap takes the count of a doomed slot to zero frees the slot.
  */
 #ifndef CM_PIN_H
 #define CM_PIN_H
@@ -48,12 +47,12 @@ static inline bool cm_pin_drop(uint8_t *pin)
     return was == (CM_PIN_DOOMED | 1);
 }
 
-/* Sets of pins that are held: each has an entry, odd while it lives. The number stands for this
- * life alone, so that a copy of a set that was released is found out. */
+/* Each set of pins that is held has an entry: a number that is odd while the set lives. Each life
+ * has its own number, so that a copy of a set that was released is detected. */
 #define CM_PIN_SETS 4096u
 
-/* An entry for a new set, or CM_PIN_SETS: all are taken. Threads that search from places of their
- * own do not meet. */
+/* Takes an entry for a new set. CM_PIN_SETS: all are taken. Threads should begin to search at
+ * different places (`from`), so that they do not try the same entries. */
 static inline uint32_t cm_pin_set_take(uint32_t *sets, uint32_t from, uint32_t *life)
 {
     for (uint32_t i = 0; i < CM_PIN_SETS; i++) {
@@ -67,15 +66,15 @@ static inline uint32_t cm_pin_set_take(uint32_t *sets, uint32_t from, uint32_t *
     return CM_PIN_SETS;
 }
 
-/* false: no such set is held. Who gets true releases the pins. */
+/* false: no such set is held. true: the caller must release the pins. */
 static inline bool cm_pin_set_drop(uint32_t *sets, uint32_t at, uint32_t life)
 {
     uint32_t was = life;
     return at < CM_PIN_SETS && (life & 1) != 0 && at_cas_acq_rel(&sets[at], &was, life + 1);
 }
 
-/* Called by the evictor after a seq_cst fence. true: it is pinned and now doomed, the slot belongs
- * to its last pin. false: no pins, the slot is the evictor's. */
+/* Called by the evictor after a seq_cst fence. true: the slot is pinned and now doomed; its last
+ * pin will free it. false: it has no pins and stays with the evictor. */
 static inline bool cm_pin_doom(uint8_t *pin)
 {
     uint8_t was = at_load_seq_cst(pin);

@@ -3,11 +3,11 @@
  * policy_sample.c - what the reads of a sample of the blocks say about the policy and the pool's
  * size.
  *
- * Owns: the curve and the choice of the rule, under one lock. Every read of a block is asked for
- * with cm_sample_has; only what is in the sample comes here, one block in hundreds where the pool
- * is large. Who finds the lock taken goes on: a read that is left out is counted, and costs nothing
- * else. The curve goes to the stats page now and then. The pool's own miss ratio comes from there,
- * because every read is counted in it.
+ * Owns: the curve and the choice of the rule, under one lock. Every read of a block calls
+ * cm_sample_has. Only blocks of the sample come here: in a large pool one block in hundreds. A
+ * thread that finds the lock taken does not wait: its read is left out, which is counted. The curve
+ * goes to the stats page now and then. The pool's own miss ratio comes from that page, because it
+ * counts every read.
  *
  * Who: api/, protocol/.
  */
@@ -17,12 +17,12 @@
 #include "policy/size_curve.h"
 
 #define REPORT_EVERY 1024u /* reads of the sample */
-/* Reads of the widest sample: then what was counted counts half. */
+/* After so many reads of the widest sample all counts are halved. */
 #define READS_MAX (UINT64_C(1) << 22)
 #define WEAR_DEFAULT 20u
 #define WEAR_BUFFER 100u   /* with a buffer, which is there to spare the pool */
 #define ENTRIES 256u       /* slots of a mini that a rule is tried in */
-#define ENTRIES_OTHER 128u /* where it is the rule of another size than the pool's */
+#define ENTRIES_OTHER 128u /* the same, for a rule of another size than the pool's */
 
 static_assert(CM_CURVE_SIZES == CM_CURVE_POINTS, "the curve and cm_stats_data");
 
@@ -30,11 +30,11 @@ struct cm_sample {
     struct cm_lock lock; /* everything below */
     bool automatic;
     unsigned since;             /* reads since the curve was reported */
-    uint64_t seen, seen_missed; /* the pool's reads and misses by then */
-    uint64_t reads, missed;     /* ... that count, as the curve's */
+    uint64_t seen, seen_missed; /* the pool's reads and misses at that report */
+    uint64_t reads, missed;     /* the same, halved when the curve's counts are halved */
     struct cm_curve curve;
     struct cm_choice
-        choice[CM_CURVE_SIZES]; /* of each size's rule; that of the own one is the pool's */
+        choice[CM_CURVE_SIZES]; /* of each size's rule; that of the own size is the pool's */
     uint32_t
         memory[CM_CHOICE_WORDS(ENTRIES) + (CM_CURVE_SIZES - 1) * CM_CHOICE_WORDS(ENTRIES_OTHER)];
 };
@@ -45,7 +45,7 @@ uint64_t cm_sample_bytes(void)
     return sizeof(struct cm_sample);
 }
 
-/* Who enlarges the pool gets a larger buffer only where he left its size to us. */
+/* A larger pool has a larger buffer only if the user left the buffer's size to the library. */
 static struct cm_curve_pool pool_of_size(const struct cm_cache *c, unsigned size)
 {
     uint64_t slots = cm_curve_slots(c->media.geo.slots, size);
@@ -81,7 +81,7 @@ void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
     }
     cm_curve_begin(&s->curve, pool, rule);
     cm_policy_set_rule(&c->policy, rule);
-    c->sample_below = s->curve.size[0].below; /* the others, AUTO's as well, are parts of it */
+    c->sample_below = s->curve.size[0].below; /* the other samples, also AUTO's, are parts of it */
 }
 
 /* Lock held. */
@@ -91,7 +91,7 @@ static void report(struct cm_cache *c)
     uint64_t missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
     uint64_t reads = missed + cm_stats_total(&c->media, CM_STAT_hit_blocks);
     uint64_t hits[CM_CURVE_SIZES];
-    /* Anybody may write to the page: what makes no sense is nothing new. */
+    /* Any process may write to the page: numbers that have become smaller are ignored. */
     if (reads >= s->seen && missed >= s->seen_missed) {
         s->reads += reads - s->seen;
         s->missed += missed - s->seen_missed;

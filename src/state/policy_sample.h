@@ -11,19 +11,20 @@
 
 /* Bytes of DRAM for c->sample, zeroed; the same for any pool. */
 uint64_t cm_sample_bytes(void);
-/* The pool is about to be used, with a policy whose rule is set here. */
+/* Called before the pool is used. Sets the rule of its policy. */
 void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind);
 
-/* Is a block in the sample? Asked for every block that is read, so it is next to nothing. */
+/* Is a block in the sample? Called for every block that is read, so it must cost almost nothing. */
 static inline bool cm_sample_has(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
 {
     return cm_sample_place(incarnation, block) < c->sample_below;
 }
-/* One that is was looked up. `again`: its reader has touched it a moment ago. Never waits. */
+/* A block of the sample was looked up. `again`: its reader has touched it a moment ago. Never
+ * waits. */
 void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed);
-/* One that is was forgotten. Never waits. */
+/* A block of the sample was forgotten. Never waits. */
 void cm_sample_drop(struct cm_cache *c, const struct cm_key *k);
-/* Puts the estimates of this moment on the stats page. */
+/* Writes the present estimates to the stats page. */
 void cm_sample_report(struct cm_cache *c);
 
 #endif

@@ -3,13 +3,13 @@
  * probation_buffer.c - the probation buffer: blocks in DRAM that were read once and wait to be
  * wanted again.
  *
- * Owns: entries, used in turn, so that the next one is always the oldest; and the cells that lead
- * to them. An entry is a sequence lock of one writer: its version is odd while it is live, and
- * grows by one when it becomes live and when it is killed. Whoever may overwrite an entry has
- * claimed it, and found it dead and without pins; readers copy without a lock and look at the
- * version again, as in slot.c. Becoming live and being killed happen under the stripe of the key,
- * so a bracket that holds it has them all. Where no cell of a bucket is free the block is not taken
- * in.
+ * Owns: the entries, which are used in turn, so that the next one is always the oldest; and the
+ * cells that lead to them. An entry is a sequence lock of one writer: its version is odd while it
+ * is live, and grows by one when it becomes live and when it is killed. A thread may overwrite an
+ * entry after it has claimed it and found it dead and without pins. Readers copy without a lock and
+ * look at the version again, as in slot.c. An entry becomes live, and is killed, under the stripe
+ * of its key. So a bracket that holds the stripe finds every live entry of its keys. If no cell of
+ * a bucket is free, the block is not taken in.
  *
  * Who: api/, protocol/, state/.
  */
@@ -20,7 +20,7 @@
 #include "state/pin.h"
 
 #define LOOKS 8u             /* entries that a claim looks at */
-#define SHARE 100u           /* of the slots: one of so many, by default */
+#define SHARE 100u           /* by default one entry for so many slots */
 #define DEFAULT_MIN 64u      /* 256 KiB: less than a few dozen blocks costs hits */
 #define DEFAULT_MAX 0x10000u /* 256 MiB */
 
@@ -51,7 +51,7 @@ static bool enter(struct cm_probation *p, uint32_t e)
     uint32_t *cell = bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t empty = 0;
-        /* Release: who follows the cell finds at least this life of the entry. */
+        /* Release: a thread that follows the cell finds this life of the entry, or a later one. */
         if (at_cas_acq_rel(&cell[i], &empty, e + 1))
             return true;
     }
@@ -77,7 +77,7 @@ static bool is_of(const struct cm_buffered *h, const struct cm_key *k)
            at_load_relaxed(&h->block_valid) >> CM_VALID_BITS == k->block;
 }
 
-/* Has nothing been done to the entry since its version was read? */
+/* Is the entry the same as when its version was read? */
 static bool unchanged(const struct cm_probation *p, uint32_t e, uint64_t version)
 {
     /* What was read is ordered before this load; the writer's first store to an entry comes after
@@ -137,7 +137,7 @@ uint32_t cm_probation_claim(struct cm_probation *p)
         /* Acquire: pairs with cm_probation_release, which stores without the lock; what its caller
          * did to the entry comes before what we do. */
         if (at_load_acquire(&p->entry[e].busy) || at_load_relaxed(&p->entry[e].pins))
-            continue; /* pins are a hint: asked again when it is dead */
+            continue; /* a hint: the pins are tested again when the entry is dead */
         at_store_relaxed(&p->entry[e].busy, (uint8_t)1); /* set here only, under the lock */
         if (p->used <= e)
             p->used = e + 1;
@@ -149,7 +149,7 @@ uint32_t cm_probation_claim(struct cm_probation *p)
 
 uint64_t cm_probation_rewind(struct cm_probation *p)
 {
-    if (p->used < p->entries) /* never went round */
+    if (p->used < p->entries) /* some entries were never claimed, so the first is the oldest */
         p->next = 0;
     return p->used;
 }
@@ -169,7 +169,7 @@ bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffe
     return h->version & 1;
 }
 
-/* Plain stores, but the thread sanitizer is told that readers may look on. */
+/* Plain stores. For the thread sanitizer they are atomic, because readers may read meanwhile. */
 static void copy_in(uint8_t *to, const uint8_t *from, size_t n)
 {
 #ifdef CM_TSAN
@@ -234,7 +234,8 @@ enum cm_slot_verdict cm_probation_pin(struct cm_probation *p, const struct cm_ke
         return CM_SLOT_OTHER;
     if (cm_pin_add(&p->entry[*e].pins) != CM_PIN_OK)
         return CM_SLOT_CHANGED;
-    /* After the pin (seq_cst): whoever kills it from here on sees the pin before it overwrites. */
+    /* After the pin (seq_cst): a thread that kills the entry from here on sees the pin before it
+     * overwrites the entry. */
     if (at_load_seq_cst(&p->entry[*e].version) == version) {
         *valid = cm_probation_valid(p, *e);
         return CM_SLOT_HIT;

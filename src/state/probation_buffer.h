@@ -14,15 +14,15 @@
 #define CM_PROBATION_MAX (UINT32_MAX / 4) /* entries */
 #define CM_PROBATION_WAYS 8u
 #define CM_PROBATION_COUNT 3u
-#define CM_PROBATION_AHEAD 0x80u /* a count: read ahead of need, and nobody came yet */
+#define CM_PROBATION_AHEAD 0x80u /* as a count: read ahead, and no reader asked for it yet */
 
 struct cm_buffered {
     uint64_t version;     /* atomic; odd: live. Each life has its own */
-    uint64_t incarnation; /* stable while live, as all below */
+    uint64_t incarnation; /* stable while live, as the next two */
     uint64_t block_valid; /* block << 13 | valid bytes, as in a header */
     uint64_t hash;        /* of the key */
     uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
-    uint8_t busy;         /* atomic; claimed by one who may overwrite it */
+    uint8_t busy;         /* atomic; claimed by a thread that may overwrite it */
     uint8_t pins;         /* pin.h; no entry is ever doomed */
 };
 
@@ -37,19 +37,21 @@ struct cm_probation {
     uint64_t used;       /* entries from here on were never claimed */
 };
 
-/* Entries of the buffer of a pool of so many slots, where its user asked for `bytes` of data or for
- * CM_PROBATION_DEFAULT; never more than slots. And the cells' buckets for them. */
+/* Number of entries in the buffer of a pool with `slots` slots. `bytes`: how much data the user
+ * wants in it, or CM_PROBATION_DEFAULT. Never more than slots. */
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
+/* Number of cell buckets for so many entries. */
 uint64_t cm_probation_buckets(uint64_t entries);
 
 /* Copies a part of k's block, if it is here; lock-free. As cm_slot_read(): HIT, OTHER (not here) or
- * CHANGED; part->dst holds nobody else's bytes. */
+ * CHANGED. part->dst never holds another block's bytes. */
 enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
                                        const struct cm_part *part, uint32_t *got, uint32_t *entry);
-/* A hit; the first one of what was read ahead is that of the reader who would have missed. */
+/* Counts a hit. The first hit on a block that was read ahead does not count: without the read-ahead
+ * it would have been the miss. */
 static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
 {
-    uint8_t count = at_load_relaxed(&p->entry[e].count); /* may be lost, or be another's */
+    uint8_t count = at_load_relaxed(&p->entry[e].count); /* a hit may get lost, or count wrongly */
     if (count == CM_PROBATION_AHEAD)
         at_store_relaxed(&p->entry[e].count, (uint8_t)0);
     else if (count < CM_PROBATION_COUNT)
@@ -67,18 +69,20 @@ static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t 
     return p->data + e * CM_BLOCK_SIZE;
 }
 
-/* The oldest entry, which from now on only the caller may overwrite; or CM_NO_ENTRY. */
+/* Claims the oldest entry: from now on only the caller may overwrite it. CM_NO_ENTRY: none
+ * found. */
 uint32_t cm_probation_claim(struct cm_probation *p);
-/* For asserts: is the entry somebody's? */
+/* For asserts: is the entry claimed? */
 static inline bool cm_probation_is_claimed(const struct cm_probation *p, uint32_t e)
 {
     return e < p->entries && at_load_relaxed(&p->entry[e].busy) != 0;
 }
-/* Begins with the oldest entry that was ever used; returns how many were. Nobody else is at work.
- */
+/* Lets the next claim begin with the oldest entry. Returns how many entries were ever used. No
+ * other thread uses the buffer. */
 uint64_t cm_probation_rewind(struct cm_probation *p);
 void cm_probation_release(struct cm_probation *p, uint32_t e);
-/* What is in a claimed entry; false: nothing. It may be killed at any time but does not change. */
+/* Reads what a claimed entry holds. false: nothing. The entry may be killed at any time, but its
+ * content does not change. */
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h);
 /* Fills a claimed entry that is not live and not pinned. `ahead`: nobody asked for it yet. */
 void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
@@ -88,7 +92,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
 
 /* Makes a filled entry live. false: no cell is free. */
 bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k);
-/* Forgets the block; what a pin holds stays as it is. */
+/* Forgets the block. The bytes of a pinned entry stay as they are. */
 void cm_probation_kill(struct cm_probation *p, const struct cm_key *k);
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -97,7 +101,7 @@ void cm_probation_kill(struct cm_probation *p, const struct cm_key *k);
 enum cm_slot_verdict cm_probation_pin(struct cm_probation *p, const struct cm_key *k, uint32_t *e,
                                       uint32_t *valid);
 void cm_probation_unpin(struct cm_probation *p, uint32_t e);
-/* Of a dead entry: seen here or not, no pin comes from here on. */
+/* Is a dead entry pinned? If it is not, no later pin succeeds. */
 static inline bool cm_probation_is_pinned(const struct cm_probation *p, uint32_t e)
 {
     /* Pairs with the seq_cst pin and look at the version in cm_probation_pin. */

@@ -11,14 +11,14 @@
 
 /* One cache line each, so that stripes do not disturb one another. */
 struct cm_stripe {
-    struct cm_lock lock; /* writers of the run's cells and headers; never two held at once */
+    struct cm_lock lock; /* for writers of its cells and headers; a thread holds one at most */
     uint32_t intents;    /* open brackets that cover a block of this stripe */
-    uint64_t ticket;     /* moves at begin and end of each of them */
+    uint64_t ticket;     /* moves when such a bracket begins and when it ends */
     uint64_t pad[6];
 };
 
-/* For who goes through keys of which neighbours mostly have the same stripe: takes the lock of s
- * and gives back that of *held, unless it is the same. NULL: none. Begins and ends with none. */
+/* Takes the lock of s and releases that of *held, unless both are the same stripe. NULL: none. For
+ * a loop over keys whose neighbours mostly have the same stripe. It begins and ends with NULL. */
 static inline void cm_stripe_relock(struct cm_stripe **held, struct cm_stripe *s)
 {
     if (*held == s)
@@ -30,9 +30,9 @@ static inline void cm_stripe_relock(struct cm_stripe **held, struct cm_stripe *s
     *held = s;
 }
 
-/* Beginning and end of a bracket on a stripe; lock held.
- * Order matters to the lock-free miss, which loads the ticket first and the intents after it:
- * begin raises the intents before the ticket, so who sees the new ticket sees the intent. */
+/* Begin and end of a bracket on a stripe; lock held. The order matters for the lock-free miss,
+ * which loads the ticket first and the intents after it. Begin raises the intents before the
+ * ticket. So a thread that sees the new ticket also sees the intent. */
 static inline void cm_stripe_begin(struct cm_stripe *s)
 {
     at_store_release(&s->intents, s->intents + 1);
@@ -45,13 +45,13 @@ static inline void cm_stripe_end(struct cm_stripe *s)
     at_store_release(&s->ticket, s->ticket + 1);
 }
 
-/* What a miss takes away; lock-free. false: a write is going on, the ticket is void. */
+/* Takes the ticket for a miss; lock-free. false: a bracket is open, so the ticket is void. */
 static inline bool cm_stripe_ticket(struct cm_stripe *s, uint64_t *ticket)
 {
     *ticket = at_load_acquire(&s->ticket); /* pairs with cm_stripe_begin and _end */
     return at_load_acquire(&s->intents) == 0;
 }
-/* Is a ticket still good? Lock held for a decision, or as a hint without. */
+/* Is a ticket still good? Decisive with the lock held, a hint without it. */
 static inline bool cm_stripe_good(struct cm_stripe *s, uint64_t ticket)
 {
     return at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0;
