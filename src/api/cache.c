@@ -48,7 +48,7 @@ bool cm_all_zero(const uint64_t *v, size_t n)
     return any == 0;
 }
 
-/* A line to a log, which may be NULL. */
+/* Writes a line to a log, which may be NULL. */
 static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
     __attribute__((format(printf, 4, 0)));
 static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
@@ -103,7 +103,7 @@ struct part {
 
 #define PARTS 18
 
-/* Everything an open cache allocates, in one table: allocated, freed and counted by it. */
+/* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
 {
     const struct cm_geometry *g = &c->media.geo;
@@ -178,7 +178,7 @@ static int alloc_parts(struct cm_cache *c)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-/* CM_EINVAL, having said what is wrong. */
+/* Returns CM_EINVAL and logs what is wrong, or returns 0. */
 static int check_options(const cm_options *o)
 {
     const uint32_t known =
@@ -246,7 +246,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     return 0;
 }
 
-/* Gives back what an open cache holds; the pool's state is the caller's business. */
+/* Releases what an open cache holds. It does not change the pool's state. */
 static void destroy(cm_cache *c)
 {
     at_store_relaxed(&c->magic, 0u);
@@ -360,7 +360,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
 {
     c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     if (d == CM_DURABILITY_DAX && !c->media.ops->flushes)
-        d = CM_DURABILITY_PAGECACHE; /* a CPU that cannot write lines back: claim no more */
+        d = CM_DURABILITY_PAGECACHE; /* the CPU cannot write lines back: do not claim DAX */
     c->media.take = cm_guard_take_choose();
     int e = guard(c, bytes);
     if (e == 0)
@@ -378,14 +378,14 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     return e;
 }
 
-/* Locks, or says who holds the lock. */
+/* Locks the pool, or logs who holds the lock. */
 static int lock_pool(cm_cache *c, const char *path)
 {
     int e = cm_plat_file_lock(&c->file);
     struct cm_super sb;
     if (e != CM_EOWNED)
         return e;
-    if (cm_plat_file_is_locked(&c->file) != 1) /* its owner in the superblock is gone */
+    if (cm_plat_file_is_locked(&c->file) != 1) /* the owner in the superblock is gone */
         cm_log(c, CM_LOG_ERROR, "%s: is being looked at, in this process or another", path);
     else if (cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) != 0)
         return e;
@@ -485,8 +485,9 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
 
 /* ---- Closing --------------------------------------------------------------------------------- */
 
-/* What was cut off may come back as zeros, and what is left may be cut off next: nothing of it
- * counts any more, here and in the file, and nothing is added. */
+/* If the file was truncated, the part that was cut off may come back as zeros, and the rest may be
+ * cut off next. So nothing in it counts any more, in this session and in the file, and nothing more
+ * is stored. */
 int cm_cache_whole(struct cm_cache *c)
 {
     uint64_t size = c->file.size;
@@ -501,7 +502,7 @@ int cm_cache_whole(struct cm_cache *c)
     }
     looked = at_load_relaxed(&c->suspect);
     if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
-        return CM_ETRUNCATED; /* another thread says it */
+        return CM_ETRUNCATED; /* another thread logs it */
     at_store_seq_cst(&c->failing, 2u);
     (void)cm_super_bump_epoch(&c->super, &c->broken);
     cm_log(c, CM_LOG_ERROR,
@@ -533,7 +534,8 @@ static int settle(cm_cache *c)
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
         e = cm_super_bump_epoch(&c->super, &c->broken);
-    /* It is a hint: what cannot be kept is not named, and the close goes on. */
+    /* The memo is a hint: if it cannot be written, the superblock does not name it, and the close
+     * goes on. */
     if (e || cm_memo_write(&c->memo, cm_super_generation(&c->super), &memo))
         memset(&memo, 0, sizeof(memo));
     /* Data first, then CLEAN: a crash in between leaves OPEN. */
@@ -543,7 +545,7 @@ static int settle(cm_cache *c)
         return CM_ETRUNCATED; /* it stays OPEN, and empty */
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);
-    /* An unknown part was written: nothing may count. */
+    /* Nobody knows which part was written: nothing may count. */
     if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)
         cm_super_void(&c->super);
     return CM_EIO;

@@ -29,26 +29,27 @@ static inline int cm_enter_cache(const cm_cache *c)
     return e ? e : cm_enter_thread(c, cm_plat_thread());
 }
 
-/* Copies an options struct of any version: a shorter one is an older caller's, and what a longer
- * one has beyond ours must be zero. `from` may be NULL: all zero. CM_EINVAL. */
+/* Copies an options struct of any version. A shorter one comes from an older caller. If it is
+ * longer than ours, the rest must be zero. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
 
-/* Gives a result to a caller whose struct may be a shorter or longer one: what both have is copied,
- * the rest of his is zeroed, struct_size says how much was copied. CM_EINVAL: it was not set. */
+/* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
+ * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
+ * CM_EINVAL: the caller did not set struct_size. */
 #define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
 int cm_give_result(void *to, const void *from, uint32_t size);
 bool cm_all_zero(const uint64_t *v, size_t n);
-/* Returns `code`, having said why in a line to the log. `log` may be NULL. */
+/* Writes the reason to the log, as a line, and returns `code`. `log` may be NULL. */
 int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* A line to the log of an open cache. No lock is held. */
+/* Writes a line to the log of an open cache. No lock is held. */
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* 0 while the file has its size (or there is none); CM_ETRUNCATED, having said so and emptied the
- * pool once. No lock held. */
+/* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
+ * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
-/* Bytes of DRAM that an open pool takes, beside the probation buffer. */
+/* Bytes of DRAM that an open pool takes, without the probation buffer. */
 uint64_t cm_cache_dram_bytes(const struct cm_geometry *g);
 
 /* Is a file too small for the superblocks and the stats page? Then: was it cut off (CM_ETRUNCATED),

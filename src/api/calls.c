@@ -3,8 +3,8 @@
  * calls.c - the public calls on files: argument checks, then the module that does the work.
  *
  * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
- * callback, pointers, ranges. Nothing below this file meets a bad argument, but cm_fast_begin(),
- * which is called after the second of them and only asks for memory.
+ * callback, pointers, ranges. No function below this file gets a bad argument, with one exception:
+ * cm_fast_begin() is called after the second of these checks, but it only prefetches.
  *
  * Who: users, through cachemax.h.
  */
@@ -44,7 +44,7 @@ static int check_range(uint64_t offset, uint64_t len)
     return offset > OFFSET_MAX || len > OFFSET_MAX - offset ? CM_ERANGE : 0;
 }
 
-/* The media gave up: said once, here, where no lock is held. */
+/* Logs each trouble with the pool once. It is logged here, because no lock is held here. */
 static void say_trouble(cm_cache *c)
 {
     uint32_t unsaid = 1;
@@ -68,7 +68,7 @@ static inline void report_trouble(cm_cache *c)
 {
     if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
          at_load_relaxed(&c->older)) &
-        1) /* unsaid */
+        1) /* 1: not logged yet */
         say_trouble(c);
 }
 
@@ -145,7 +145,7 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     cm_callback_begin(c, &k.frame);
     cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
     end_check(&k);
-    (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was looked at above */
+    (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
     return k.result;
 }
 
@@ -162,7 +162,7 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
 static bool validator_ok(const cm_validator *v)
 {
     return v->reserved == 0 && v->size <= OFFSET_MAX && v->taken_at != 0 &&
-           v->taken_at <= cm_plat_now_ns(); /* or it is another clock's */
+           v->taken_at <= cm_plat_now_ns(); /* a later time comes from another clock */
 }
 
 /* The same for a validator that may lack a size. */
@@ -260,7 +260,7 @@ int cm_file_close(cm_file *file)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* What the calls below begin with. */
+/* What begin_read() gives to the calls below. */
 struct reading {
     struct cm_fast fast;
     const struct cm_plat_thread *thread;
@@ -271,7 +271,7 @@ static inline __attribute__((always_inline)) int
 begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, struct reading *r)
 {
     const struct cm_object *f = cm_object_of(file);
-    /* These before the pool's memory is looked at: a child of fork() has none. */
+    /* These two checks come before any access to the pool's memory: a child of fork() has none. */
     int e = cm_object_attached(f, file) ? cm_cache_state(f->cache) : CM_EHANDLE;
     if (e)
         return e;
@@ -457,7 +457,7 @@ int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *aft
     const bool sound = s && (!after || validator_ok(after));
     if (!sound && ok)
         return CM_EINVAL;
-    /* That the fsync failed is nowhere else: it counts whatever else is wrong. */
+    /* Only this call reports that the fsync failed: it counts even if another argument is wrong. */
     e = cm_bracket_sync_end(f, s, ok, sound ? after : NULL);
     return sound ? e : CM_EINVAL;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * check.c - verifying a whole pool, online or read-only, and repairing it by dropping.
+ * check.c - verifies a whole pool, online or read-only, and repairs it by dropping.
  *
  * Owns: no state. Every slot, cell and record is looked at once through the same functions that
- * serve reads, so "sound" means what a reader would find. Repair only ever drops: blocks through
+ * serve reads, so "sound" means what a reader would find. Repair only drops: blocks through
  * cm_step_drop (the full protocol), the rest by clearing it.
  *
- * A pool that was emptied by a new epoch still holds the old epoch's bytes; they are recognised by
- * the checks of the epochs before and are not damage.
+ * A pool that was emptied by a new epoch still holds the old epoch's bytes. Their checks are right
+ * for an earlier epoch. So they are recognised, and are not damage.
  *
  * Who: api/.
  */
@@ -37,8 +37,9 @@ static void learn_old_keys(struct check *k)
         k->old_key[k->old_keys++] = cm_format_check_key(sb->uuid, e - 1);
 }
 
-/* After an OS crash the page cache's bytes are in any state, and emptying the pool left them there:
- * then what does not check is as likely old as damaged, and harmless either way. */
+/* After an OS crash the bytes of the page cache are in any state, and they stay there when the pool
+ * is emptied. Then bytes whose check is wrong may be old or damaged. They are harmless either
+ * way. */
 static bool torn_leftovers(const struct check *k)
 {
     const struct cm_super *sb = &k->c->super.now;
@@ -65,8 +66,8 @@ static bool old_record(const struct check *k, uint64_t place, const struct cm_re
     return false;
 }
 
-/* Does a cell lead from the key to the slot (*second: in the second bucket), and does another lead
- * to a second copy (*twice; of two copies the one in the higher slot is told so)? */
+/* Does a cell lead from the key to the slot? *second: it is in the second bucket. *twice: another
+ * cell leads to a second copy; of two copies, this is said of the one in the higher slot. */
 static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, bool *twice,
                       bool *second)
 {
@@ -129,10 +130,10 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     } else if (v == CM_SLOT_BAD_SUM) {
         k->r->bad_payload++;
         repair_block(k, slot, &key, w0);
-    } /* else sound, or changed under our eyes and so none of our business */
+    } /* else the block is sound, or it has changed meanwhile and is not judged */
 }
 
-/* A block is newer than the superblock. true: it is none any more. */
+/* A block is newer than the superblock: empties the pool. true: the block is void now. */
 static bool disbelieve(struct check *k, uint64_t key)
 {
     if (k->c->readonly) {
@@ -164,7 +165,8 @@ static void check_slot(struct check *k, uint64_t slot)
     }
     if (!(h.w0 & CM_W0_VALID) || old_header(k, slot, &h))
         return;
-    /* Online a header may be caught between two of its words: look again before judging. */
+    /* Online a header may be read between the stores of two of its words: read it again before
+     * judging. */
     if (cm_slot_header(m, slot, &h) != CM_SLOT_OTHER || !(h.w0 & CM_W0_VALID))
         return;
     k->r->bad_headers++;
@@ -235,10 +237,10 @@ static void check_records(struct check *k)
         /* Sum zero: dropped on purpose. */
         if (whole || (r.id.hi | r.id.lo) == 0 || r.xxh3 == 0 || old_record(k, p, &r))
             continue;
-        cm_lock_acquire(&k->c->files_lock); /* nobody attaches, so nobody takes the place */
+        cm_lock_acquire(&k->c->files_lock); /* no file is attached now, so none takes the place */
         if (!in_use(k->c, p)) {
             k->r->torn_records++;
-            /* It may be the only one that knows of an fsync that failed in this boot. */
+            /* Maybe only this record says that an fsync failed in this boot. */
             if (k->repair && (r.flags & CM_RECORD_SYNC_FAILED) && cm_super_failed(&k->c->super).any)
                 (void)cm_super_sync_failed(&k->c->super, false);
             if (k->repair && cm_record_drop(m, p) == 0)
@@ -282,7 +284,7 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
                       report->bad_cells + report->duplicates;
     if (report->would_empty)
         return 0;
-    /* A torn record and one torn superblock copy are what a crash leaves, and neither is believed:
-     * no damage, but the former was dropped as well. */
+    /* A crash may leave a torn record and one torn superblock copy. Neither is used, so they are no
+     * damage. But a torn record is among those that were dropped. */
     return k.repair ? damage + report->torn_records > report->dropped : damage > 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * check.h - verifying a pool; cm_check() without its argument checks.
+ * check.h - verifies a pool: cm_check() without its argument checks.
  */
 #ifndef CM_CHECK_H
 #define CM_CHECK_H

@@ -3,9 +3,10 @@
  * checked_calls.c - the public calls of a build with -Dchecks=full: after each of them all of the
  * cache's structures are looked at (state/invariants.c).
  *
- * Owns: cm_cache.inside, the number of threads that are in a call on the cache. A thread that
- * leaves and is the only one looks, and calls that begin meanwhile wait for it. In a large pool not
- * every call looks, for each look goes over all slots. What is out of order ends the process.
+ * Owns: cm_cache.inside, the number of threads that are in a call on the cache. If a thread leaves
+ * a call and no other thread is inside, it looks at the structures. Calls that begin meanwhile
+ * wait. In a large pool only some calls look, because each look goes over all slots. If a structure
+ * is not in order, the process is ended.
  *
  * Who: users, through cachemax.h.
  */
@@ -15,8 +16,8 @@
 #include "state/invariants.h"
 #include "state/object.h"
 
-#define EVERY_SLOTS 1024u /* one call in so many slots / EVERY_SLOTS looks */
-#define EVERY_READ 16u    /* and one read in so many times as many */
+#define EVERY_SLOTS 1024u /* one call in slots / EVERY_SLOTS + 1 looks */
+#define EVERY_READ 16u    /* so many times fewer for reads */
 
 static void enter(struct cm_cache *c)
 {
@@ -27,7 +28,7 @@ static void enter(struct cm_cache *c)
         if (n & CM_INSIDE_LOOKING) {
             cm_plat_wait(&c->inside, n);
             n = at_load_relaxed(&c->inside);
-        } else if (at_cas_acq_rel(&c->inside, &n, n + 1)) { /* acquire: what the look found */
+        } else if (at_cas_acq_rel(&c->inside, &n, n + 1)) { /* pairs with the release in leave */
             return;
         }
     }
@@ -41,7 +42,7 @@ static void leave(struct cm_cache *c, unsigned every)
         return;
     const uint64_t turn = at_add_relaxed(&c->calls, 1);
     const bool due = turn % (every * (c->media.geo.slots / EVERY_SLOTS + 1)) == 0;
-    /* Acquire: what all who left before have stored. */
+    /* Acquire: pairs with the release of all threads that left before; we see what they stored. */
     if (!due || !at_cas_acq_rel(&c->inside, &alone, CM_INSIDE_LOOKING)) {
         (void)at_sub_acq_rel(&c->inside, 1u);
         return;

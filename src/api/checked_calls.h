@@ -46,7 +46,7 @@
     X(int, cm_sync_end, (cm_file * file, const cm_sync *s, int ok, const cm_validator *after),     \
       (file, s, ok, after))                                                                        \
     X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
-/* Those that change hardly anything. */
+/* Calls that change hardly anything. */
 #define CM_READS_OF_FILES(X)                                                                       \
     X(int, cm_file_advise, (cm_file * file, int advice), (file, advice))                           \
     X(int, cm_file_get_info, (cm_file * file, cm_file_info * info), (file, info))                  \

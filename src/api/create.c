@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * create.c - a pool is made.
+ * create.c - makes a pool.
  *
- * Owns: the order in which a new pool gets its bytes: emptiness first, superblocks last, so that a
- * crash in between leaves no pool.
+ * Owns: the order in which a new pool gets its bytes. First everything is made empty; the
+ * superblocks come last. So a crash in between leaves no pool.
  *
  * Who: users, through cachemax.h.
  */
@@ -97,11 +97,11 @@ int cm_create(const char *path, const cm_create_options *opts)
     if (e == 0)
         e = format_at(f.base, &g, &f, d);
     if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
-        e = CM_ENOSPC; /* what a hole that cannot be filled means */
+        e = CM_ENOSPC; /* a hole of the file could not be filled */
     if (e == 0)
         e = cm_plat_file_sync(&f, 0, g.index_offset);
     if (e == 0)
-        e = cm_plat_file_link(&f, path); /* last: who is killed before that leaves no pool */
+        e = cm_plat_file_link(&f, path); /* last: a process killed before that leaves no pool */
     if (e)
         cm_plat_file_abandon(&f, path);
     else
@@ -120,7 +120,8 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
         e = plan(&o, bytes, &g);
     if (e)
         return e;
-    /* Old superblocks first, durably, and new ones last: a crash in between leaves no pool. */
+    /* The old superblocks go first, durably, and the new ones come last: a crash in between leaves
+     * no pool. */
     struct cm_media m = { .base = base, .geo = g, .ops = cm_persist_choose(CM_FLUSH_LINES) };
     struct cm_superblocks s = { .media = &m };
     e = cm_super_kill(&s);

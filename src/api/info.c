@@ -2,7 +2,7 @@
  *
  * info.c - what the library says about itself and about a pool: errors, version, info, statistics.
  *
- * Owns: no state. A pool that another process has open is mapped to be looked at, and let go.
+ * Owns: no state. A pool that another process has open is mapped, read and unmapped again.
  *
  * Who: users, through cachemax.h; api/.
  */
@@ -125,7 +125,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     if (e || !out)
         return e ? e : CM_EINVAL;
     if (!c->readonly)
-        (void)cm_cache_whole(c); /* said; the call itself is about something else */
+        (void)cm_cache_whole(c); /* logs that the file was truncated; the call goes on */
     cm_lock_acquire(&c->super.lock);
     struct cm_super sb = c->super.now;
     cm_lock_release(&c->super.lock);
@@ -141,7 +141,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     return cm_give_result(out, &info, sizeof(info));
 }
 
-/* Maps a pool file to look at, beside its owner if it has one. */
+/* Maps a pool file for reading. Another process may own it at the same time. */
 static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
                 struct cm_geometry *g, uint32_t *damaged)
 {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * read_fast.h - the usual read: all of one block, or a part of it, cached and judged before.
+ * read_fast.h - the usual read: one block or a part of it, which is cached and was judged before.
  *
- * The same steps as in lookup.c, without what only other cases need, and in one piece: while the
- * last lines of a copy are on their way, a CPU looks some hundred instructions ahead. The fewer
- * there are, the more of the next lookup is among them, and waits for memory at the same time
- * (docs/performance.md).
- *
+ * It takes the same steps as lookup.c, but without those that only other cases need, and in one
+ * piece. While the last lines of a copy are loaded, a CPU looks some hundred instructions ahead.
+ * The fewer instructions a hit has, the more of the next lookup is among them, and the cache misses
+ * of both run at the same time (docs/performance.md).
  */
 #ifndef CM_READ_FAST_H
 #define CM_READ_FAST_H
@@ -27,8 +26,8 @@ static inline bool cm_fast_fits(const struct cm_object *f, uint64_t incarnation,
            offset + len <= at_load_acquire(&f->size) && cm_fast_may(f, incarnation);
 }
 
-/* What is said of a read that ended at byte `pos`, all of it served. The tickets stay what they
- * were: without a file nothing can be filled. */
+/* Sets *miss after a read that ended at byte `pos` and was served in full. The tickets keep their
+ * old values: with the serial 0 nothing can be filled. */
 static inline void cm_fast_end(uint64_t pos, bool eof, cm_miss *miss)
 {
     if (!miss)
@@ -40,15 +39,15 @@ static inline void cm_fast_end(uint64_t pos, bool eof, cm_miss *miss)
     miss->opaque[0] = 0;
 }
 
-/* Where a block is, as the index has it. */
+/* Where a block is, as the index says. */
 struct cm_fast {
     struct cm_key key;
-    uint64_t slot; /* that probably holds it, or CM_NO_SLOT */
+    uint64_t slot; /* the slot that probably holds it, or CM_NO_SLOT */
     bool absent;   /* no cell of the first bucket carries its tag */
 };
 
-/* Asks memory for what a hit waits for, before anything is known of the request but its file: what
- * else there is to test is tested meanwhile. (The other way round a hit takes a quarter longer.) */
+/* Prefetches what a hit waits for. Only the request's file was checked before; the other checks run
+ * meanwhile. (If all checks came first, a hit would take a quarter longer.) */
 static inline __attribute__((always_inline)) struct cm_fast
 cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len)
 {

@@ -3,9 +3,9 @@
  * read_range.c - reads that span blocks: the cached prefix, the end of the file, the first absent
  * run.
  *
- * Owns: no state. A block counts for what its lookup said at one moment inside the call; a range is
- * not a snapshot, as with any read() beside a write(). The end of the file comes only from an
- * adopted size, never from a short block.
+ * Owns: no state. Each block is looked up at its own moment inside the call. So a range is not a
+ * snapshot, as with any read() beside a write(). The end of the file comes only from an adopted
+ * size, never from a short block.
  *
  * Who: api/.
  */
@@ -18,7 +18,7 @@
 
 #define INDEX_AHEAD 16u /* index lines under way before the first copy */
 #define SLOTS_AHEAD 6u  /* slots under way */
-#define RUN_LINES 16u   /* of the next block: its copy waits for nothing (docs/performance.md) */
+#define RUN_LINES 16u   /* prefetched of the next block: enough for it (docs/performance.md) */
 #define ABSENT_AHEAD 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */
@@ -27,7 +27,7 @@ struct walk {
     struct cm_cache *c;
     uint64_t offset, end; /* bytes wanted, cut to the adopted size */
     uint64_t size;        /* CM_SIZE_UNKNOWN or the adopted one */
-    bool eof;             /* the size cut it */
+    bool eof;             /* the range was cut at the size */
     uint64_t incarnation;
     struct cm_last_home home;
     uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
@@ -39,10 +39,11 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
     w->c = f->cache;
     w->offset = offset;
     w->end = offset + len;
-    /* The end must be that of the version that is read. A file found changed loses its size, then
-     * gets a new incarnation, then the new size (begin_version): a size loaded between two loads of
-     * one incarnation is this one's. Acquire, the first two: in this order; who sees the new size
-     * sees the new incarnation. */
+    /* The end must be that of the version that is read. A file that is found changed first loses
+     * its size, then gets a new incarnation, then the new size (begin_version). So a size that is
+     * loaded between two loads of the same incarnation belongs to it. The first two loads are
+     * acquire: they stay in this order, and a thread that sees the new size also sees the new
+     * incarnation. */
     w->incarnation = at_load_acquire(&f->incarnation);
     w->size = at_load_acquire(&f->size);
     if (at_load_acquire(&f->incarnation) != w->incarnation)
@@ -62,7 +63,7 @@ static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
     *k = cm_key_next(&w->c->media, &w->home, w->incarnation, block);
 }
 
-/* Blocks [first, end) that follow an absent one and are absent too. */
+/* The block before `first` is absent. Returns how many blocks from `first` on are absent, too. */
 static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
 {
     struct cm_key k[ABSENT_AHEAD];
@@ -136,7 +137,7 @@ static enum cm_stat cause_of(enum cm_found r)
     }
 }
 
-/* `buffered`: of the blocks, those that came from the probation buffer. */
+/* `buffered`: how many of the blocks came from the probation buffer. */
 static void count_hits(struct cm_cache *c, uint64_t blocks, uint64_t bytes, uint64_t buffered)
 {
     if (blocks > 0)
@@ -176,7 +177,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* The wanted part of one block, on its way. */
+/* The wanted part of one block. */
 struct piece {
     struct cm_probe probe;
     uint64_t pos;
@@ -185,8 +186,8 @@ struct piece {
 
 /* How far a read has come. */
 struct progress {
-    uint64_t pos, hits, buffered; /* buffered: of the hits, as in count_hits */
-    enum cm_stat cause;           /* why no further */
+    uint64_t pos, hits, buffered; /* buffered: as in count_hits */
+    enum cm_stat cause;           /* why it stopped */
 };
 
 /* Plans the piece at byte `pos`. Returns where the next one begins. */
@@ -201,7 +202,7 @@ static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
     return pos + p->want;
 }
 
-/* ... and asks for its index line. */
+/* Plans a piece and prefetches its index line. */
 static uint64_t prefetch(struct walk *w, uint64_t pos, struct piece *p)
 {
     pos = plan(w, pos, p);
@@ -227,8 +228,8 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
     return false;
 }
 
-/* From at->pos on, as far as it is cached, keeping INDEX_AHEAD index lines and SLOTS_AHEAD slots
- * under way ahead of the copy. */
+/* Reads from at->pos on, as far as the range is cached. The prefetches are INDEX_AHEAD index lines
+ * and SLOTS_AHEAD slots ahead of the copy. */
 static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
 {
     struct piece p[INDEX_AHEAD];
@@ -277,7 +278,7 @@ int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t of
     return (int64_t)(at.pos - offset);
 }
 
-/* At most INDEX_AHEAD vectors: what is no more than a block each is looked up side by side, the
+/* Reads at most INDEX_AHEAD vectors. Vectors within one block are looked up side by side, the
  * others one after the other. Returns how many were read whole. */
 static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
 {
@@ -325,7 +326,7 @@ int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n)
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
 
-/* Adds a piece of the pool to the list, merged with the last one where they touch. */
+/* Adds a piece of the pool to the list. If it follows the last one directly, the two are merged. */
 static bool add_piece(cm_iovec *iov, int n, int *count, const uint8_t *p, size_t len)
 {
     if (*count > 0 && (const uint8_t *)iov[*count - 1].base + iov[*count - 1].len == p) {
@@ -340,8 +341,8 @@ static bool add_piece(cm_iovec *iov, int n, int *count, const uint8_t *p, size_t
 
 enum { PINS_CACHE, PINS_CHECK, PINS_SLOTS };
 
-/* The upper half of PINS_CHECK, so that a struct that was never filled in is not followed; the
- * lower one is the set's life. */
+/* The upper half of PINS_CHECK. It shows a struct that was never filled in, so that its pointer is
+ * not followed. The lower half is the set's life. */
 static uint64_t check_of(const cm_pins *pins)
 {
     return pins->opaque[PINS_CACHE] * UINT64_C(0x9e3779b97f4a7c15) >> 32 << 32;
@@ -418,7 +419,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     return walk_end(&w, pos, fillable, cause, 0, miss);
 }
 
-/* In which life of its entry a set was taken. Not of 32 bits: it was never a set. */
+/* The life of its entry in which a set was taken. More than 32 bits: it was never a set. */
 static uint64_t life_of(const cm_pins *pins)
 {
     return pins->opaque[PINS_CHECK] ^ check_of(pins);

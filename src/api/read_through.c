@@ -4,25 +4,27 @@
  *
  * Owns: the table of origin reads in flight, and staging buffers.
  *
- * Single flight: a reader that misses a block which somebody is already reading waits for that
- * read to land and then looks the block up again, as long as the leader's tickets still hold (else
- * its data will be refused, and waiting is for nothing). If the block is still absent afterwards
- * the reader goes to the origin by itself and does not wait again. Joining is thus only ever a
- * delay: what a waiter returns comes out of an ordinary lookup or its own origin read, so no
- * promise rests on it.
+ * Single flight: a reader may miss a block that another reader, the leader, is already reading from
+ * the origin. If the leader's tickets still hold, the reader waits until that read lands, and then
+ * looks the block up again. (If they do not hold, the leader's data will be refused, so waiting is
+ * useless.) If the block is still absent, the reader reads the origin itself and does not wait
+ * again. So joining is only a delay: a waiter returns the result of an ordinary lookup or of its
+ * own origin read. No promise depends on joining.
  *
- * Prefetch: when reads follow one another the origin read is widened past the request, doubling
- * up to the staging size. The library starts no threads, so reading ahead is paid by the reader.
+ * Prefetch: when reads are sequential, the origin read goes further than the request. The length
+ * doubles each time, up to the staging size. The library starts no threads, so the reader itself
+ * spends the time to read ahead.
  *
- * One version: a result of several parts (cached blocks, origin reads) during which the file got
- * another incarnation, because it was found changed, is thrown away and read again; after a few
- * times from the origin alone, in one call where a staging buffer is long enough.
+ * One version: a result may have several parts (cached blocks, origin reads). If the file gets
+ * another incarnation meanwhile, because it was found changed, the result is thrown away and read
+ * again. After a few tries it is read from the origin alone, in one call if a staging buffer is
+ * long enough.
  *
  * The origin is read in whole blocks into block-aligned memory, so that O_DIRECT works: straight
  * into the caller's buffer where that is aligned and long enough, else into a staging buffer.
  *
- * The origin's call may end the thread (cancelled, pthread_exit) or throw: then its flight lands,
- * empty, so that those who wait for it go to the origin themselves (give_up).
+ * The origin's call may end the thread (cancelled, pthread_exit) or throw. Then its flight lands
+ * empty, and the readers that wait for it read the origin themselves (give_up).
  *
  * Who: api/.
  */
@@ -36,14 +38,15 @@
 #include "api/read_range.h"
 
 #define WINDOW_MIN 4u /* blocks read ahead when a sequence is first noticed */
-/* A file found changed, again and again, while one read of it runs: the last try stands, and leaves
- * the cache out. */
+/* A file may be found changed again and again while one read of it runs. The last try does not use
+ * the cache, and its result counts. */
 #define VERSION_TRIES 4u
 #define WINDOW_MAX (CM_STAGING_BYTES / CM_BLOCK_SIZE)
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-/* Lock held. The flight that reads `block`, or NULL; cuts *n to the blocks before the next one. */
+/* Lock held. Returns the flight that reads `block`, or NULL. Cuts *n to the blocks before the next
+ * flight. */
 static struct cm_flight *overlap(struct cm_flight_table *t, uint64_t incarnation, uint64_t block,
                                  uint64_t *n)
 {
@@ -74,8 +77,8 @@ static struct cm_flight *take_entry(struct cm_flight_table *t)
 
 enum start { LEAD, JOINED, ALONE };
 
-/* Becomes the leader of a flight over the miss (which may be shortened), or waits for another's,
- * or, where neither can be, goes alone. */
+/* LEAD: the caller leads a flight over the miss, which may be shortened. JOINED: it has waited for
+ * another flight. ALONE: neither is possible. */
 static enum start start_flight(struct cm_object *f, cm_miss *miss, bool join,
                                struct cm_flight **flight)
 {
@@ -167,18 +170,18 @@ struct request {
     uint64_t offset;
     uint8_t *buf;
     size_t len, done;
-    unsigned parts;   /* that the result was put together from */
-    bool direct;      /* leave the cache out */
-    uint64_t counted; /* a request takes several looks, and a miss counts once: cm_range_read */
+    unsigned parts;   /* of which the result consists */
+    bool direct;      /* do not use the cache */
+    uint64_t counted; /* a request looks several times, but a miss counts once: cm_range_read */
     cm_origin_read_fn origin_read;
     void *ctx;
     /* What it holds while the origin is called. */
-    struct cm_flight *flight; /* that it leads, or NULL */
+    struct cm_flight *flight; /* the flight that it leads, or NULL */
     void *staging;            /* or NULL */
     struct cm_callback frame;
 };
 
-/* The origin's call will not come back: gives back everything that the request holds. */
+/* The origin's call will not return: releases everything that the request holds. */
 static void give_up(void *arg)
 {
     struct request *q = arg;
@@ -205,13 +208,13 @@ static void run_origin(void *arg)
     k->result = k->q->origin_read(k->q->ctx, k->offset, k->p, k->len);
 }
 
-/* Calls the origin; the bytes it gave, or its error. */
+/* Calls the origin. Returns the number of bytes that it gave, or its error. */
 static int64_t call_origin(struct request *q, uint64_t offset, void *p, size_t len)
 {
     struct cm_cache *c = q->f->cache;
     uint64_t start = cm_plat_now_ns();
     struct origin_call k = { q, offset, p, len, 0 };
-    cm_callback_begin(c, &q->frame); /* a read of ours in there could wait for itself */
+    cm_callback_begin(c, &q->frame); /* else a read in the callback could wait for itself */
     cm_plat_call(run_origin, &k, give_up, q);
     cm_callback_end(&q->frame);
     int64_t r = k.result;
@@ -247,7 +250,7 @@ static int64_t read_run(struct request *q, const cm_miss *miss, uint8_t *p, size
     int64_t r = call_origin(q, miss->offset, p, (size_t)len);
     uint64_t asked =
         (q->offset + q->len - miss->offset + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-    if (r < 0 && len > asked) { /* a bad spot further on must not fail what was asked for */
+    if (r < 0 && len > asked) { /* an error in the read-ahead must not fail the request */
         len = asked;
         r = call_origin(q, miss->offset, p, (size_t)len);
     }
@@ -288,12 +291,12 @@ static int64_t read_origin(struct request *q, const cm_miss *miss, bool *eof)
 
 /* ---- The loop -------------------------------------------------------------------------------- */
 
-/* Blocks to read past the request. Racy hints: two threads reading one file in turns look random,
- * which costs read-ahead and nothing else. */
+/* Number of blocks to read past the request. Its hints are racy: two threads that read one file in
+ * turns look random. That costs the read-ahead and nothing else. */
 static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
 {
     uint32_t advice = at_load_relaxed(&f->advice);
-    /* Or it would evict what it just brought. */
+    /* A longer read-ahead would evict what it has just read. */
     uint64_t most = f->cache->media.geo.slots / 32, waiting = f->cache->probation.entries;
     if (waiting > 0 && most > waiting / 2)
         most = waiting / 2;
@@ -311,7 +314,7 @@ static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
     return reach > wanted ? reach - wanted : 0; /* long requests are their own read-ahead */
 }
 
-/* Takes what is cached, and says what is not. false: nothing is missing. */
+/* Reads what is cached. *miss says what is missing. false: nothing is missing. */
 static bool read_cached(struct request *q, uint64_t ahead, cm_miss *miss)
 {
     const uint64_t offset = q->offset + q->done;
@@ -332,10 +335,11 @@ static bool read_cached(struct request *q, uint64_t ahead, cm_miss *miss)
     q->done += (size_t)cm_range_read(q->f, seen, offset, buf, len, ahead, &q->counted, miss);
     q->parts += q->done > offset - q->offset;
     if (miss->len == 0) {
-        q->parts++; /* that it ends here */
+        q->parts++; /* the end of the file is a part, too */
         return false;
     }
-    /* A tail that ended too soon: its block may be another one by the time the origin is read. */
+    /* A tail ended too soon. Its block may have changed by the time the origin is read, so the
+     * whole block is read from there. */
     if (miss->offset < q->offset + q->done)
         q->done = miss->offset > q->offset ? (size_t)(miss->offset - q->offset) : 0;
     return true;
@@ -364,7 +368,7 @@ static int64_t round_trip(struct request *q, uint64_t ahead, bool *join)
     return eof || q->done == q->len;
 }
 
-/* The request from its beginning, until it is served. */
+/* Serves the request from its beginning. */
 static int64_t serve(struct request *q, uint64_t ahead)
 {
     bool join = true;

@@ -15,7 +15,7 @@ struct cm_flight {
     uint64_t incarnation; /* 0: free */
     uint64_t first, end;  /* blocks being read */
     cm_miss miss;         /* the leader's */
-    uint32_t landed;      /* atomic, counts; waited on */
+    uint32_t landed;      /* atomic; grows when the flight lands; readers wait on it */
 };
 
 struct cm_flight_table {
