@@ -218,7 +218,7 @@ int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
     if (e >= 0 || e == CM_EBRACKET)
         return 0; /* an abort may have ended it, which is as good */
     cm_lock_acquire(&f->lock);
-    (void)cm_file_stop(f, e); /* the change was made by others: it stands whatever we return */
+    (void)cm_file_stop(f, e); /* the origin has changed already, whatever we return */
     cm_lock_release(&f->lock);
     return e;
 }

@@ -7,7 +7,7 @@
 
 #include "state/file.h"
 
-/* As the public functions of the same names; arguments checked by cache.c. */
+/* As the public functions of the same names. calls.c has checked the arguments. */
 int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_bracket *w);
 int cm_bracket_truncate(struct cm_object *f, uint64_t new_size, cm_bracket *w);
 int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator *after);

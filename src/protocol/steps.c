@@ -11,9 +11,10 @@
  * names exactly this (incarnation, block). Its invariant: no valid header loses its last cell
  * before its invalidity is durable.
  *
- * Who may write what: cells, under the stripe of their bucket; w0 from valid to invalid, under the
- * stripe of the header's key, by compare-and-swap; everything else of a slot, its owner. At most
- * one stripe lock is held at a time. Checked exhaustively in tests/spin.
+ * Who may write what: cells are written under the stripe lock of their bucket. w0 changes from
+ * valid to invalid by compare-and-swap, under the stripe lock of the header's key. Only the owner
+ * of a slot writes everything else of it. A thread holds at most one stripe lock. The models in
+ * tests/spin check all this exhaustively.
  *
  * Who: api/, protocol/.
  */
