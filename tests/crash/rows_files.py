@@ -308,8 +308,8 @@ FILES = [
        '        if (at_load_relaxed(&f->bypassed))\n            stay_out(f, v);\n'
        '        else if (may', '        if (may'),
     _m('copied pins', 'a set of pins is released once', 'unit pin unpin_copy', 'api/read_range.c',
-       '        !cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)))',
-       '        !(cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)) || 1))'),
+       '!cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)))',
+       '!(cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)) || 1))'),
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'crash begin,sync,write-open,end-plain,fill-a',
        'protocol/bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
