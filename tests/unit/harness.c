@@ -57,13 +57,26 @@ void harness_fail_eq(const char *file, int line, const char *what, long long a, 
     }
 }
 
-void harness_case(const char *format, ...)
+/* How long it was before: harness_case_end takes that. */
+size_t harness_case(const char *format, ...)
 {
+    const size_t before = strlen(in_case);
+    size_t n = before;
     va_list ap;
 
+    if (n > 0 && n + 2 < sizeof(in_case)) {
+        memcpy(in_case + n, ", ", 3);
+        n += 2;
+    }
     va_start(ap, format);
-    (void)vsnprintf(in_case, sizeof(in_case), format, ap);
+    (void)vsnprintf(in_case + n, sizeof(in_case) - n, format, ap);
     va_end(ap);
+    return before;
+}
+
+void harness_case_end(const size_t *before)
+{
+    in_case[*before] = '\0';
 }
 
 void harness_call(int line)

@@ -64,10 +64,20 @@ static inline void harness_check_eq(const char *file, int line, const char *what
     }
 }
 
-/* Which case of a test this thread is in, formatted as by printf; until the next one, or the end of
- * the test. */
-void harness_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
-#define CASE(...) harness_case(__VA_ARGS__)
+#ifdef __MINGW_PRINTF_FORMAT /* else the compiler takes it for the printf of old Windows */
+#define HARNESS_PRINTF __MINGW_PRINTF_FORMAT
+#else
+#define HARNESS_PRINTF printf
+#endif
+/* Which case of a test this thread is in, formatted as by printf; until the end of the block, as
+ * the body of a loop. A case within a case is added to it. */
+size_t harness_case(const char *format, ...) __attribute__((format(HARNESS_PRINTF, 1, 2)));
+void harness_case_end(const size_t *before);
+#define HARNESS_JOIN2(a, b) a##b
+#define HARNESS_JOIN(a, b) HARNESS_JOIN2(a, b)
+#define CASE(...)                                                                                  \
+    __attribute__((cleanup(harness_case_end), unused)) const size_t HARNESS_JOIN(                  \
+        case_at_, __LINE__) = harness_case(__VA_ARGS__)
 /* This thread is about to call, and is back. */
 void harness_call(int line);
 void harness_return(void);
