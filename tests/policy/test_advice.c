@@ -8,6 +8,7 @@
  * compared are the hits of as many hot reads afterwards as the pool has slots. scan-test.py has
  * more scans, but without advice and without read-ahead.
  */
+#include <inttypes.h>
 #include <cachemax.h>
 
 #include <stdlib.h>
@@ -86,6 +87,7 @@ static uint64_t read_hot(struct world *w, uint64_t n)
     static uint8_t data[CM_BLOCK_SIZE];
     uint64_t hits = 0;
     for (uint64_t i = 0; i < n; i++) {
+        CASE("i %" PRIu64, i);
         cm_miss miss;
         int64_t got = cm_read(w->hot, draw(w) * BLOCK, data, BLOCK, &miss);
         hits += got == (int64_t)BLOCK;
@@ -108,8 +110,10 @@ static void scan(cm_file *f, uint64_t first, uint64_t blocks, size_t request)
 {
     static uint8_t data[64 * 1024];
     const uint64_t end = (first + blocks) / (request / BLOCK) * request;
-    for (uint64_t at = first * BLOCK; at < end; at += request)
+    for (uint64_t at = first * BLOCK; at < end; at += request) {
+        CASE("at %" PRIu64, at);
         CHECK_EQ(cm_read_through(f, at, data, request, origin, NULL), request);
+    }
 }
 
 static cm_stats_data stats_of(const struct world *w)
@@ -142,20 +146,20 @@ static const struct setting {
 static double hot_after(const struct setting *s, int hot, int scanned, cm_stats_data *cost)
 {
     struct world w;
-    begin(&w, s->policy, s->probation);
+    CALL(begin(&w, s->policy, s->probation));
     CHECK_EQ(cm_file_advise(w.hot, hot), 0);
     (void)read_hot(&w, 12 * w.slots);
     cm_stats_data before = stats_of(&w);
     if (scanned != NO_SCAN) {
         CHECK_EQ(cm_file_advise(w.scanned, scanned), 0);
-        scan(w.scanned, 0, 4 * w.slots, 64 * 1024);
+        CALL(scan(w.scanned, 0, 4 * w.slots, 64 * 1024));
     }
     *cost = stats_of(&w);
     cost->pool_bytes -= before.pool_bytes;
     cost->evicted -= before.evicted;
     cost->buffered -= before.buffered;
     double percent = 100.0 * (double)read_hot(&w, w.slots) / (double)w.slots;
-    end(&w);
+    CALL(end(&w));
     return percent;
 }
 
@@ -169,10 +173,12 @@ static void print_cost(const struct setting *s, const char *what, double percent
 static void test_scan(void)
 {
     for (unsigned i = 0; i < SETTINGS; i++) {
+        CASE("i %u", i);
         cm_stats_data cost;
         double without = hot_after(&settings[i], CM_ADVISE_NORMAL, NO_SCAN, &cost);
         print_cost(&settings[i], "no scan", without, &cost);
         for (int a = CM_ADVISE_NORMAL; a <= CM_ADVISE_SEQUENTIAL; a++) {
+            CASE("a %d", a);
             double with = hot_after(&settings[i], CM_ADVISE_NORMAL, a, &cost);
             print_cost(&settings[i], advice_names[a], with, &cost);
             CHECK(with >= without - 2);
@@ -184,6 +190,7 @@ static void test_scan(void)
 static void test_noreuse(void)
 {
     for (unsigned i = 0; i < SETTINGS; i++) {
+        CASE("i %u", i);
         cm_stats_data cost;
         double without = hot_after(&settings[i], CM_ADVISE_NORMAL, NO_SCAN, &cost);
         double with = hot_after(&settings[i], CM_ADVISE_NORMAL, CM_ADVISE_NOREUSE, &cost);
@@ -203,23 +210,24 @@ static double kept(const struct setting *s, int advice)
 {
     static uint8_t data[CM_BLOCK_SIZE];
     struct world w;
-    begin(&w, s->policy, s->probation);
+    CALL(begin(&w, s->policy, s->probation));
     (void)read_hot(&w, 4 * w.slots);
     cm_file *f = open_file(w.cache, 3);
     CHECK_EQ(cm_file_advise(f, advice), 0);
     uint64_t blocks = w.slots / 8 / 16 * 16, there = 0;
-    scan(f, 0, blocks, 64 * 1024);
-    scan(w.scanned, 0, 4 * w.slots, 64 * 1024);
+    CALL(scan(f, 0, blocks, 64 * 1024));
+    CALL(scan(w.scanned, 0, 4 * w.slots, 64 * 1024));
     (void)read_hot(&w, w.slots);
     for (uint64_t b = 0; b < blocks; b++)
         there += cm_read(f, b * BLOCK, data, BLOCK, NULL) == (int64_t)BLOCK;
-    end(&w);
+    CALL(end(&w));
     return 100.0 * (double)there / (double)blocks;
 }
 
 static void test_keep(void)
 {
     for (unsigned i = 0; i < SETTINGS; i++) {
+        CASE("i %u", i);
         double normal = kept(&settings[i], CM_ADVISE_NORMAL);
         double keep = kept(&settings[i], CM_ADVISE_KEEP);
         printf("# %s: of a file that was read once: normal %.1f %%, keep %.1f %%\n",
@@ -233,6 +241,7 @@ static void test_keep(void)
 static void test_keep_too_much(void)
 {
     for (unsigned i = 0; i < SETTINGS; i++) {
+        CASE("i %u", i);
         cm_stats_data cost;
         double keep = hot_after(&settings[i], CM_ADVISE_KEEP, NO_SCAN, &cost);
         print_cost(&settings[i], "the hot file kept, no scan", keep, &cost);
@@ -245,11 +254,11 @@ static void test_keep_too_much(void)
 static uint64_t origin_reads(int advice)
 {
     struct world w;
-    begin(&w, CM_POLICY_S3R, 0);
+    CALL(begin(&w, CM_POLICY_S3R, 0));
     CHECK_EQ(cm_file_advise(w.scanned, advice), 0);
-    scan(w.scanned, 1000, 64, BLOCK);
+    CALL(scan(w.scanned, 1000, 64, BLOCK));
     uint64_t n = stats_of(&w).origin_reads;
-    end(&w);
+    CALL(end(&w));
     return n;
 }
 
@@ -257,6 +266,7 @@ static void test_origin_reads(void)
 {
     uint64_t n[4];
     for (int a = CM_ADVISE_NORMAL; a <= CM_ADVISE_KEEP; a++) {
+        CASE("a %d", a);
         n[a] = origin_reads(a);
         printf("# %s: %llu origin reads for 64 blocks in a row\n", advice_names[a],
                (unsigned long long)n[a]);

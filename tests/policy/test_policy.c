@@ -161,8 +161,10 @@ static void test_all_wanted(void)
     for (uint32_t b = 0; b <= SLOTS; b++) /* the last one is in the buffer */
         policy_library.read(p, b);
     for (unsigned i = 0; i < 3; i++)
-        for (uint32_t b = 0; b <= SLOTS; b++)
+        for (uint32_t b = 0; b <= SLOTS; b++) {
+            CASE("b %u", b);
             CHECK(policy_library.read(p, b) != MISS);
+        }
     policy_library.read(p, SLOTS + 1); /* SLOTS leaves the buffer */
     CHECK_EQ(policy_library.read(p, SLOTS), POOL_HIT);
     CHECK_EQ(policy_library.read(p, 1), POOL_HIT);
@@ -181,6 +183,7 @@ static void test_auto(void)
     for (uint32_t b = 0; b < LOOP; b++)
         key[b] = b;
     for (int i = 0; i < 2; i++) {
+        CASE("i %d", i);
         const struct policy *policy = i == 0 ? &policy_clock : &policy_library;
         void *p = policy->create(&w, policy->setting ? policy->setting : &set);
         REQUIRE(p);

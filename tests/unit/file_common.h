@@ -38,6 +38,7 @@ static inline void expect_kept(struct pool *p, uint64_t id, const cm_validator *
     CHECK_EQ(hits(f, 0, 10, id), kept ? 10 : 0);
     detach(f);
 }
+#define expect_kept(...) CALL(expect_kept(__VA_ARGS__)) /* its checks say who called */
 
 static inline cm_file *warm(struct pool *p, uint64_t id, const cm_validator *v, uint32_t flags)
 {
@@ -64,5 +65,6 @@ static inline void write_and_end(cm_file *f)
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
 }
+#define write_and_end(...) CALL(write_and_end(__VA_ARGS__)) /* its checks say who called */
 
 #endif

@@ -126,6 +126,7 @@ static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
     o.max_files = max_files;
     CHECK_EQ(cm_format_memory(p->base, bytes, &o), 0);
 }
+#define pool_make(...) CALL(pool_make(__VA_ARGS__)) /* its checks say who called */
 
 static inline int pool_up(struct pool *p)
 {
@@ -139,6 +140,7 @@ static inline void pool_down(struct pool *p)
     CHECK_EQ(cm_close(p->c), 0);
     p->c = NULL;
 }
+#define pool_down(...) CALL(pool_down(__VA_ARGS__)) /* its checks say who called */
 
 static inline void pool_again(struct pool *p)
 {
@@ -343,6 +345,7 @@ static inline void detach(cm_file *f)
 {
     CHECK_EQ(cm_file_close(f), 0);
 }
+#define detach(...) CALL(detach(__VA_ARGS__)) /* its checks say who called */
 
 static inline cm_file_info info_of(cm_file *f)
 {

@@ -5,6 +5,8 @@
  */
 #include "api_common.h"
 
+#include <inttypes.h>
+
 #include "../os.h"
 #ifndef _WIN32
 #include "child.h"
@@ -41,17 +43,23 @@ static void test_codes(void)
     };
     CHECK((int)(sizeof(map) / sizeof(map[0])) >= CODES);
     for (int i = 0; i < CODES; i++) {
+        CASE("i %d", i);
         CHECK_EQ(map[i].value, codes[i].value);
         CHECK(strcmp(cm_errname(codes[i].value), codes[i].name) == 0);
         CHECK(strlen(cm_strerror(codes[i].value)) > 3);
         CHECK(strcmp(cm_strerror(codes[i].value), "unknown error") != 0);
-        for (int k = 0; k < i; k++)
+        for (int k = 0; k < i; k++) {
+            CASE("k %d", k);
             CHECK(strcmp(cm_strerror(codes[i].value), cm_strerror(codes[k].value)) != 0);
+        }
     }
-    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++)
+    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
+        CASE("i %zu", i);
         CHECK(map[i].value >= -1000 && map[i].value < 0); /* below: errors of a caller's origin */
+    }
     const int unknown[] = { 1, 77, -1000, INT32_MIN, INT32_MAX };
     for (int i = 0; i < 5; i++) {
+        CASE("i %d", i);
         CHECK(strcmp(cm_errname(unknown[i]), "CM_?") == 0);
         CHECK(strcmp(cm_strerror(unknown[i]), "unknown error") == 0);
     }
@@ -108,6 +116,7 @@ static void test_origin_error(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
     for (int i = 0; i < 4; i++) {
+        CASE("i %d", i);
         int64_t code = codes_of_origin[i];
         CHECK_EQ(cm_read_through(f, 0, buf, BLK, origin_fails, &code), code);
     }
@@ -165,8 +174,8 @@ void check_cache_calls(cm_cache *c, int code)
 
 static void test_null_handles(void)
 {
-    check_file_calls(NULL, CM_EHANDLE);
-    check_cache_calls(NULL, CM_EHANDLE);
+    CALL(check_file_calls(NULL, CM_EHANDLE));
+    CALL(check_cache_calls(NULL, CM_EHANDLE));
 }
 
 static void test_closed_file(void)
@@ -175,7 +184,7 @@ static void test_closed_file(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
     detach(f);
-    check_file_calls(f, CM_EHANDLE);
+    CALL(check_file_calls(f, CM_EHANDLE));
     pool_end(&p);
 }
 
@@ -189,10 +198,11 @@ static void test_closed_long_ago(void)
     unsigned reused = 0;
     detach(old);
     for (uint64_t i = 2; i < 400; i++) {
+        CASE("i %" PRIu64, i);
         cm_file *f = attach(&p, i, 10 * BLK, 1, 0);
         reused += cm_object_of(f) == object;
         CHECK_EQ(put(f, 0, i), 0);
-        check_file_calls(old, CM_EHANDLE);
+        CALL(check_file_calls(old, CM_EHANDLE));
         CHECK_EQ(hits(f, 0, 1, i), 1);
         detach(f);
     }
@@ -211,11 +221,12 @@ static void test_last_generation(void)
     object->generation = UINT16_MAX - 2;
     unsigned reused = 0;
     for (uint64_t i = 2; i < 400; i++) {
+        CASE("i %" PRIu64, i);
         cm_file *f = attach(&p, i, 10 * BLK, 1, 0);
         reused += cm_object_of(f) == object;
         CHECK(f != old);
         detach(f);
-        check_file_calls(f, CM_EHANDLE);
+        CALL(check_file_calls(f, CM_EHANDLE));
     }
     CHECK_EQ(reused, 2);
     pool_end(&p);
@@ -276,7 +287,7 @@ static void test_closed_cache(void)
     cm_cache *c = p.c;
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
     pool_down(&p);
-    check_cache_calls(c, CM_EHANDLE);
+    CALL(check_cache_calls(c, CM_EHANDLE));
     CHECK_EQ(cm_file_close(f), CM_EHANDLE);
     pool_end(&p);
 }
@@ -401,6 +412,7 @@ static void test_flags(void)
         CHECK(strstr(text, "cm_options") != NULL); /* it says which one */
     }
     for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
         o.flags = i == 0 ? 2 : 0;
         o.reserved[1] = i == 1;
@@ -419,6 +431,7 @@ static void test_validators(void)
     cm_bracket w;
     REQUIRE(pool_new(&p, MIB) == 0);
     for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         cm_validator v = val(100, 1);
         CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
         v = val(100, 1);
@@ -462,15 +475,15 @@ static void test_ranges(void)
     cm_bracket w;
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
-    check_range(f, OFFSET_LIMIT, 1, CM_ERANGE);
-    check_range(f, 1, OFFSET_LIMIT, CM_ERANGE);
-    check_range(f, OFFSET_LIMIT - 1, 2, CM_ERANGE);
-    check_range(f, UINT64_MAX - 1, 1, CM_ERANGE);
-    check_range(f, UINT64_MAX - 1, UINT64_MAX - 1, CM_ERANGE);
-    check_range(f, UINT64_C(1) << 63, UINT64_C(1) << 63, CM_ERANGE);
-    check_range(f, 0, UINT64_MAX - 1, CM_ERANGE);
-    check_range(f, OFFSET_LIMIT - 2, 1, 0);
-    check_range(f, 0, OFFSET_LIMIT - 1, 0);
+    CALL(check_range(f, OFFSET_LIMIT, 1, CM_ERANGE));
+    CALL(check_range(f, 1, OFFSET_LIMIT, CM_ERANGE));
+    CALL(check_range(f, OFFSET_LIMIT - 1, 2, CM_ERANGE));
+    CALL(check_range(f, UINT64_MAX - 1, 1, CM_ERANGE));
+    CALL(check_range(f, UINT64_MAX - 1, UINT64_MAX - 1, CM_ERANGE));
+    CALL(check_range(f, UINT64_C(1) << 63, UINT64_C(1) << 63, CM_ERANGE));
+    CALL(check_range(f, 0, UINT64_MAX - 1, CM_ERANGE));
+    CALL(check_range(f, OFFSET_LIMIT - 2, 1, 0));
+    CALL(check_range(f, 0, OFFSET_LIMIT - 1, 0));
     CHECK_EQ(cm_truncate_begin(f, OFFSET_LIMIT, &w), CM_ERANGE);
     CHECK_EQ(cm_truncate_begin(f, UINT64_MAX, &w), CM_ERANGE);
     CHECK_EQ(cm_truncate_begin(f, OFFSET_LIMIT - 1, &w), 0);
@@ -521,11 +534,16 @@ static void test_option_sizes(void)
 {
     struct pool p;
     pool_make(&p, MIB, 0);
-    for (uint32_t size = 0; size < 8; size++)
+    for (uint32_t size = 0; size < 8; size++) {
+        CASE("size %u", size);
         CHECK_EQ(open_sized(&p, size, 0), CM_EINVAL);
-    for (uint32_t size = 8; size <= 256; size += 8)
+    }
+    for (uint32_t size = 8; size <= 256; size += 8) {
+        CASE("size %u", size);
         CHECK_EQ(open_sized(&p, size, 0), 0); /* older and newer callers */
+    }
     for (uint32_t at = sizeof(cm_options); at < 200; at++) {
+        CASE("at %u", at);
         CHECK_EQ(open_sized(&p, 200, at), CM_EINVAL);        /* an option we do not know */
         CHECK_EQ(open_sized(&p, sizeof(cm_options), at), 0); /* not part of the struct */
     }
@@ -539,6 +557,7 @@ static void test_create_option_sizes(void)
     uint8_t o[256] = { 0 };
     void *base = map_bytes(MIB);
     for (uint32_t size = 0; size <= 200; size += 4) {
+        CASE("size %u", size);
         memcpy(o, &size, sizeof(size));
         int e = cm_format_memory(base, MIB, (const cm_create_options *)(const void *)o);
         CHECK_EQ(e, size < 8 ? CM_EINVAL : 0);
@@ -567,10 +586,13 @@ static void test_result_sizes(void)
     static _Alignas(16) uint8_t r[2048];
     REQUIRE(pool_new(&p, MIB) == 0);
     for (unsigned which = INFO; which <= REPORT; which++) { /* never set: nothing is touched */
+        CASE("which %u", which);
         memset(r, 0xa5, sizeof(r));
         CHECK_EQ(result_into(&p, which, r), CM_EINVAL);
-        for (size_t i = 0; i < sizeof(r); i++)
+        for (size_t i = 0; i < sizeof(r); i++) {
+            CASE("i %zu", i);
             CHECK(r[i] == 0xa5);
+        }
     }
     for (unsigned which = INFO; which <= REPORT; which++)
         for (uint32_t size = 0; size <= 2000; size += 4) {
@@ -582,10 +604,14 @@ static void test_result_sizes(void)
             CHECK_EQ(result_into(&p, which, r), size < 8 ? CM_EINVAL : 0);
             memcpy(&filled, r, sizeof(filled));
             CHECK_EQ(filled, size < 8 ? size : known); /* as much as both know */
-            for (size_t i = known; i < size && size >= 8; i++)
+            for (size_t i = known; i < size && size >= 8; i++) {
+                CASE("i %zu", i);
                 CHECK(r[i] == 0); /* what a newer caller knows beyond that */
-            for (size_t i = size < 4 ? 4 : size; i < size + 40; i++)
+            }
+            for (size_t i = size < 4 ? 4 : size; i < size + 40; i++) {
+                CASE("i %zu", i);
                 CHECK(r[i] == 0xa5);
+            }
             if (size >= 64)
                 CHECK(r[16] != 0xa5 || r[17] != 0xa5 || which != INFO);
         }

@@ -155,22 +155,22 @@ static void test_callbacks(void)
     cb.file = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     cb.armed = true;
     CHECK_EQ(cm_read_through(cb.file, 0, buf, BLK, cb_origin, NULL), BLK);
-    expect_called("origin_read");
+    CALL(expect_called("origin_read"));
     CHECK_EQ(cm_check(p.c, 0, cb_progress, NULL, &r), 0);
-    expect_called("progress");
+    CALL(expect_called("progress"));
     cm_bracket w = begin_write(cb.file, 0, 1);
     CHECK_EQ(cb.calls, 0); /* one at a time has room in the file */
     cm_bracket beside = begin_write(cb.file, 0, 1);
-    expect_called("alloc");
+    CALL(expect_called("alloc"));
     CHECK(cm_write_end(cb.file, &beside, NULL) >= 0);
-    expect_called("free");
+    CALL(expect_called("free"));
     CHECK(cm_write_end(cb.file, &w, NULL) >= 0);
     for (unsigned i = 0; i < 100; i++) /* more objects than are at hand */
         (void)attach(&p, 100 + i, BLK, 1, 0);
-    expect_called("alloc for files");
+    CALL(expect_called("alloc for files"));
     p.c->failing = 1; /* too many media errors: the next call says so */
     CHECK(cm_read(cb.file, 0, buf, 1, NULL) >= 0);
-    expect_called("log");
+    CALL(expect_called("log"));
     cb.armed = false;
     pool_end(&p);
 }
@@ -259,14 +259,14 @@ static void test_owned(void)
     cm_cache *c = open_pool(path, 0);
     REQUIRE(c != NULL);
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
-    check_says(path, 0, "is open in this process already");
+    CALL(check_says(path, 0, "is open in this process already"));
     (void)snprintf(owner, sizeof(owner), "CM_TEST_OWNER=%u", cm_plat_pid());
     CHECK_EQ(putenv(owner), 0);
     in_child(owner_body, (void *)(uintptr_t)path);
     CHECK_EQ(cm_close(c), 0);
     c = open_pool(path, CM_OPEN_READONLY);
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
-    check_says(path, 0, "is being looked at, in this process or another");
+    CALL(check_says(path, 0, "is being looked at, in this process or another"));
     CHECK_EQ(cm_close(c), 0);
     CHECK_EQ(try_open(path, 0), 0);
     (void)unlink(path);

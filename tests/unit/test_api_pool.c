@@ -77,26 +77,26 @@ static void test_open_refused(void)
 {
     static uint8_t garbage[128 * 1024];
     const char *path = path_of("refused");
-    expect_refused(path_of("absent"), CM_ENOENT);
-    expect_refused(dir, CM_ENOTFILE);
-    write_file(path, "", 0);
-    expect_refused(path, CM_ENOTPOOL);
-    write_file(path, "short", 5);
-    expect_refused(path, CM_ENOTPOOL);
+    CALL(expect_refused(path_of("absent"), CM_ENOENT));
+    CALL(expect_refused(dir, CM_ENOTFILE));
+    CALL(write_file(path, "", 0));
+    CALL(expect_refused(path, CM_ENOTPOOL));
+    CALL(write_file(path, "short", 5));
+    CALL(expect_refused(path, CM_ENOTPOOL));
     memset(garbage, 0x77, sizeof(garbage));
-    write_file(path, garbage, sizeof(garbage));
-    expect_refused(path, CM_ENOTPOOL);
+    CALL(write_file(path, garbage, sizeof(garbage)));
+    CALL(expect_refused(path, CM_ENOTPOOL));
     path = make_pool("refused", MIB, 0);
     CHECK_EQ(os_resize(path, MIB + 4096), 0);
-    expect_refused(path, CM_EOVERSIZE);
+    CALL(expect_refused(path, CM_EOVERSIZE));
     CHECK_EQ(os_resize(path, MIB - 4096), 0);
-    expect_refused(path, CM_ETRUNCATED);
+    CALL(expect_refused(path, CM_ETRUNCATED));
     CHECK_EQ(os_resize(path, 65536), 0);
-    expect_refused(path, CM_ETRUNCATED);
+    CALL(expect_refused(path, CM_ETRUNCATED));
     CHECK_EQ(os_resize(path, 5000), 0);
-    expect_refused(path, CM_ETRUNCATED);
+    CALL(expect_refused(path, CM_ETRUNCATED));
     CHECK_EQ(os_resize(path, 100), 0);
-    expect_refused(path, CM_ETRUNCATED);
+    CALL(expect_refused(path, CM_ETRUNCATED));
     path = make_pool("refused", MIB, 0);
     CHECK_EQ(try_open(path, CM_OPEN_REQUIRE_DAX), CM_ENOTDAX);
     CHECK_EQ(try_open(path, 0), 0);
@@ -141,6 +141,7 @@ static void test_cut_off_while_open(void)
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         const char *path = make_pool("cut", MIB, 0);
         struct pool p;
         cm_file *f = open_to_lose(path, &p);
@@ -158,7 +159,7 @@ static void test_cut_off_while_open(void)
             CHECK(cm_write_end(f, &w, NULL) >= 0);
         CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
         CHECK_EQ(said.cut, 1);
-        expect_refused(path, left[i] ? CM_ETRUNCATED : CM_ENOTPOOL);
+        CALL(expect_refused(path, left[i] ? CM_ETRUNCATED : CM_ENOTPOOL));
         (void)unlink(path);
     }
 #endif
@@ -199,8 +200,8 @@ static void test_cut_off_unnoticed(void)
 #else
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
-    cut_off_unnoticed(false);
-    cut_off_unnoticed(true);
+    CALL(cut_off_unnoticed(false));
+    CALL(cut_off_unnoticed(true));
 #endif
 }
 
@@ -258,6 +259,7 @@ static void test_reopen_file(void)
     const char *path = make_pool("reopen", MIB, 0);
     struct pool p = { 0 };
     for (unsigned round = 0; round < 3; round++) {
+        CASE("round %u", round);
         p.c = open_pool(path, 0);
         REQUIRE(p.c != NULL);
         cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);

@@ -5,6 +5,8 @@
  */
 #include "api_common.h"
 
+#include <inttypes.h>
+
 /* Wine reserves memory for what it maps, so pools end where the machine's memory does; a user-mode
  * emulator (CM_TEST_EMULATED=1) keeps a list of all pages; and the thread sanitizer leaves no
  * terabyte of addresses in one piece. */
@@ -151,8 +153,10 @@ static void test_stats_damaged(void)
     REQUIRE(pool_up(&p) == 0);
     cm_stats_data s = pool_stats(p.c);
     CHECK_EQ(s.curve_hits[0], 1000000);
-    for (unsigned i = 1; i < CM_CURVE_POINTS; i++)
+    for (unsigned i = 1; i < CM_CURVE_POINTS; i++) {
+        CASE("i %u", i);
         CHECK(s.curve_hits[i] == CM_CURVE_UNKNOWN);
+    }
     pool_end(&p);
 }
 
@@ -166,8 +170,10 @@ static void test_stats_golden(void)
     const uint64_t *page = (const uint64_t *)(const void *)(p.base + 8192);
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 3, 5), 3);
-    for (unsigned i = 0; i < 64; i++) /* one of them is timed */
+    for (unsigned i = 0; i < 64; i++) { /* one of them is timed */
+        CASE("i %u", i);
         CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), BLK);
+    }
     uint64_t sum[128] = { 0 }, timed = 0;
     for (unsigned s = 0; s < 32; s++)
         for (unsigned i = 0; i < 128; i++)
@@ -321,15 +327,21 @@ static void test_latency(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(put(f, 0, 5), 0);
-    for (unsigned i = 0; i < 640; i++)
+    for (unsigned i = 0; i < 640; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), BLK);
-    for (uint64_t b = 50; b > 40; b -= 2)
+    }
+    for (uint64_t b = 50; b > 40; b -= 2) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, slow_origin, NULL), BLK);
+    }
     cm_stats_data s = pool_stats(p.c);
     CHECK_EQ(sum_of(s.hit_latency), 10);   /* one in 64 */
     CHECK_EQ(sum_of(s.origin_latency), 5); /* every one */
-    for (unsigned i = 0; i < 21; i++)
+    for (unsigned i = 0; i < 21; i++) {
+        CASE("i %u", i);
         CHECK_EQ(s.origin_latency[i], 0); /* 3 ms are 2^21.5 ns */
+    }
     CHECK_EQ(s.origin_reads, 5);
     CHECK_EQ(s.origin_bytes, 5 * BLK);
     pool_end(&p);
@@ -342,6 +354,7 @@ static void test_lifetime(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     uint64_t wear = 0;
     for (unsigned round = 0; round < 4; round++) {
+        CASE("round %u", round);
         cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
         CHECK_EQ(STAT(p.c, fill_blocks), 0);
         CHECK_EQ(put_all(f, 30 * round, 30, 5), 30);
@@ -408,12 +421,12 @@ static void test_info(void)
     struct pool p = { 0 };
     cm_info i = { .struct_size = sizeof(i) }, j;
     CHECK_EQ(cm_pool_info(path, &i), 0);
-    check_info(&i, 3 * MIB);
+    CALL(check_info(&i, 3 * MIB));
     CHECK(i.clean == 1 && i.owned == 0);
     p.c = open_pool(path, 0);
     REQUIRE(p.c != NULL);
     j = pool_info(p.c);
-    check_info(&j, 3 * MIB);
+    CALL(check_info(&j, 3 * MIB));
     CHECK(memcmp(i.uuid, j.uuid, 16) == 0);
     CHECK(j.clean == 0 && j.owned == 1);
     CHECK_EQ(j.owner_pid, cm_plat_pid());
@@ -485,10 +498,10 @@ static void check_dram(uint64_t size)
 
 static void test_dram(void)
 {
-    check_dram(GIB);
-    check_dram(GIB + 5 * BLK);
-    check_dram(large_pool() / 32 + GIB);
-    check_dram(large_pool());
+    CALL(check_dram(GIB));
+    CALL(check_dram(GIB + 5 * BLK));
+    CALL(check_dram(large_pool() / 32 + GIB));
+    CALL(check_dram(large_pool()));
 }
 
 /* Nothing leaks on the ways out either. */
@@ -507,6 +520,7 @@ static void test_no_leaks(void)
     *super_at(&p, 0) = sb;
     REQUIRE(pool_up(&p) == 0);
     for (unsigned i = 0; i < 300; i++) {
+        CASE("i %u", i);
         cm_file *f = attach(&p, 1 + i, 100 * BLK, 1, 0);
         cm_bracket w = begin_write(f, 0, 1);
         (void)begin_write(f, 0, 1);
@@ -551,6 +565,7 @@ static void test_open_time(void)
     (void)snprintf(large_path, sizeof(large_path), "%s",
                    make_pool("large", large_pool(), CM_CREATE_SPARSE));
     for (unsigned i = 0; i < OPENS; i++) {
+        CASE("i %u", i);
         small[i] = time_open(small_path);
         large[i] = time_open(large_path);
     }
@@ -587,11 +602,13 @@ static void test_bracket_memory(void)
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
     uint64_t before = allocated;
     for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
         cm_bracket w[3];
         for (unsigned k = 0; k < 3; k++)
             w[k] = begin_write(f, k * BLK, BLK);
         CHECK(allocated > before);
         for (unsigned k = 0; k < 3; k++) {
+            CASE("k %u", k);
             CHECK(cm_write_end(f, &w[order[i][k]], NULL) >= 0);
             CHECK_EQ(cm_write_end(f, &w[order[i][k]], NULL), CM_EBRACKET);
         }

@@ -5,6 +5,8 @@
  */
 #include "block_common.h"
 
+#include <inttypes.h>
+
 /* ---- Fills against writes -------------------------------------------------------------------- */
 
 /* Read from the origin before a write, offered during or after it: refused. */
@@ -46,6 +48,7 @@ static void test_fill_during_write(void)
 static void test_every_change(void)
 {
     for (unsigned kind = 0; kind < 7; kind++) {
+        CASE("kind %u", kind);
         struct pool p;
         cm_bracket w = { 0 };
         cm_file *f = open_pool_and_file(&p, MIB);
@@ -183,8 +186,10 @@ static void test_bracket_over_new_incarnation(void)
     CHECK(miss_of(f, 3 * BLK, BLK).flags & CM_MISS_NOFILL);
     CHECK(cm_write_end(f, &small, NULL) >= 0);
     CHECK_EQ(put(f, 3, 5), 0);
-    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
+    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(p.c->stripes[s].intents, 0);
+    }
     pool_end(&p);
 }
 
@@ -221,6 +226,7 @@ static void test_miss_cut(void)
     cm_file *f = open_pool_and_file(&p, 64 * MIB);
     CHECK(p.c->media.geo.stripes > 1);
     for (uint64_t first = 0; first < 64; first += 21) {
+        CASE("first %" PRIu64, first);
         uint64_t at = first + 10000 * GROUP + first * 100 * GROUP;
         uint64_t want = CM_MISS_STRIPES * GROUP - at % GROUP;
         cm_miss m = miss_of(f, at * BLK, 1000 * BLK);
@@ -244,6 +250,7 @@ static void test_partly_stale(void)
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(fill(f, &m, 5, m.len, 0), CM_NOT_STORED_STALE);
     for (uint64_t g = 0; g < 8; g++) {
+        CASE("g %" PRIu64, g);
         bool same = key_of(f, g * GROUP).stripe == key_of(f, 3 * GROUP).stripe;
         CHECK_EQ(hits(f, g * GROUP, GROUP, 5), same ? 0 : GROUP);
     }
@@ -401,6 +408,7 @@ static void test_read_many_known(void)
         };
     CHECK_EQ(cm_read_many(f, v, 40), 40);
     for (unsigned i = 0; i < 40; i++) {
+        CASE("i %u", i);
         CHECK_EQ(v[i].result, BLK);
         CHECK(is_content(5, i, data + i * BLK, BLK));
         CHECK(m[i].offset == (i + 1) * BLK && m[i].len == 0 && m[i].flags == 0);
@@ -419,6 +427,7 @@ static void test_sequence(void)
     uint64_t lives[64] = { 0 };
     CHECK_EQ(put(f, 0, 5), 0);
     for (unsigned i = 0; i < 400; i++) {
+        CASE("i %u", i);
         uint64_t slot = slot_of(f, 0), seq = header_of(p.c, slot)->w0 & CM_W0_SEQ_MASK;
         CHECK(seq > lives[slot]);
         lives[slot] = seq;

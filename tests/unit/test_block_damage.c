@@ -5,6 +5,8 @@
  */
 #include "block_common.h"
 
+#include <inttypes.h>
+
 #include "state/file.h"
 #include "state/policy_sample.h"
 
@@ -86,6 +88,7 @@ static void test_flipped_header(void)
     uint64_t slot = slot_of(f, 1);
     uint8_t *h = (uint8_t *)header_of(p.c, slot);
     for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        CASE("bit %u", bit);
         p.c->policy.ring.ref[slot] &= (uint8_t)~CM_REF_VERIFIED; /* as after an open: not judged */
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
         CHECK_EQ(look(f, 1, 5), MISS);
@@ -108,6 +111,7 @@ static void flip_known_header(cm_guard_take_fn take)
         const int good = block == 4 ? SHORT : RIGHT;
         uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, block));
         for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+            CASE("bit %u", bit);
             CHECK_EQ(look(f, block, 5), good); /* judged */
             h[bit / 8] ^= (uint8_t)(1u << bit % 8);
             const bool key = bit == 31 || (bit >= 64 && bit < 192);
@@ -133,6 +137,7 @@ static void test_taken_parts(void)
     CHECK_EQ(hits(f, 0, 3, 5), 3);
     content(5, 1, want);
     for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        CASE("i %u", i);
         const uint32_t n = lengths[i], from = CM_BLOCK_SIZE - n;
         memset(buf, 0xee, sizeof(buf));
         CHECK_EQ(cm_read(f, BLK, buf, n, NULL), n);
@@ -147,9 +152,9 @@ static void test_taken_parts(void)
 /* Copied in steps, and by one routine, which not every CPU takes by itself. */
 static void test_flipped_known_header(void)
 {
-    flip_known_header(NULL);
+    CALL(flip_known_header(NULL));
     if (cm_guard_take_any() != NULL)
-        flip_known_header(cm_guard_take_any());
+        CALL(flip_known_header(cm_guard_take_any()));
 }
 
 /* A new epoch outdates every header, also those that were judged before. */
@@ -177,6 +182,7 @@ static void test_flipped_dead_header(void)
     CHECK_EQ(cm_invalidate(f, BLK, 1), 0);
     *cell = was; /* a cell that came back after a crash */
     for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        CASE("bit %u", bit);
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
         CHECK_EQ(look(f, 1, 5), MISS);
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -224,6 +230,7 @@ static void test_first_hit_counts(void)
     unsigned unsampled = 0;
     cm_file *f = open_pool_and_file(&p, 64 * MIB);
     for (uint64_t b = 0; b < 64 * GROUP; b += GROUP) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(put(f, b, 5), 0);
         uint64_t slot = slot_of(f, b);
         CHECK_EQ(p.c->policy.ring.ref[slot] & CM_REF_AHEAD, CM_REF_PROBATION);
@@ -254,6 +261,7 @@ static void test_victims_remembered(void)
     for (; r->frontier < r->slots || r->free_count > 0; n++)
         CHECK_EQ(put(f, n, 5), 0);
     for (unsigned round = 0; round < 8; round++) {
+        CASE("round %u", round);
         const bool known = round % 2;
         for (uint64_t s = 0; s < r->slots; s++)
             if (!cm_ring_is_owned(r, s))
@@ -297,6 +305,7 @@ static void test_garbage_cells(void)
     CHECK_EQ(put_all(f, 0, 100, 5), 100);
     struct cm_geometry *g = &p.c->media.geo;
     for (unsigned round = 0; round < 5; round++) {
+        CASE("round %u", round);
         for (uint64_t b = 0; b < g->stripes * g->stripe_buckets; b++)
             for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
                 uint64_t r = next_random(&rng), *cell = cell_of(p.c, b, i);
@@ -311,8 +320,10 @@ static void test_garbage_cells(void)
                 else
                     *cell = cm_cell_tag(r) | (g->slots + 1); /* one too far */
             }
-        for (uint64_t block = 0; block < 100; block++)
+        for (uint64_t block = 0; block < 100; block++) {
+            CASE("block %" PRIu64, block);
             CHECK(look(f, block, 5) == MISS);
+        }
         unsigned stored = put_all(f, 0, 100, 5);
         CHECK(stored >= 95);
         CHECK_EQ(hits(f, 0, 100, 5), stored);

@@ -4,6 +4,8 @@
  */
 #include "block_common.h"
 
+#include <inttypes.h>
+
 #include "../os.h"
 #include "../plat_create.h"
 #include "state/file.h"
@@ -48,6 +50,7 @@ static void test_neighbours_flushed(void)
     ops.flush = flush_counted;
     CHECK(slots <= sizeof(header_flushes) / sizeof(header_flushes[0]));
     for (uint64_t b = 0; b < 2 * slots; b += 16) { /* a turn without victims, and one with */
+        CASE("b %" PRIu64, b);
         memset(header_flushes, 0, sizeof(header_flushes));
         p.c->media.ops = &ops;
         cm_miss m = miss_of(f, b * BLK, 16 * BLK);
@@ -77,8 +80,10 @@ static void test_only_those_flushed(void)
     p.c->media.ops = whole_ops;
     for (uint64_t s = 0; s < p.c->media.geo.slots; s++)
         all += header_flushes[s];
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
         CHECK_EQ(header_flushes[slots[i]], 1);
+    }
     CHECK_EQ(all, 8);
     pool_end(&p);
 }
@@ -93,8 +98,10 @@ static void test_unflushable_cell(void)
     struct cm_persist_ops ops = *whole_ops;
     ops.flush = flush_no_cell;
     p.c->media.ops = &ops;
-    for (uint64_t b = 0; b < 100; b++)
+    for (uint64_t b = 0; b < 100; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(put(f, b, 5), CM_NOT_STORED_MEDIA);
+    }
     CHECK_EQ(hits(f, 0, 100, 5), 0);
     CHECK_EQ(STAT(p.c, quarantined), 0);
     p.c->media.ops = whole_ops;
@@ -164,10 +171,12 @@ static void test_stores_locked(void)
     ops.cas64 = cas_locked;
     p.c->media.ops = &ops;
     for (uint64_t b = 7; b < 3 * slots; b += 32) {
+        CASE("b %" PRIu64, b);
         cm_miss m = miss_of(f, b * BLK, 32 * BLK);
         CHECK_EQ(fill(f, &m, 5, m.len, 0), 0);
     }
     for (uint64_t b = 2 * slots; b < 3 * slots; b += 48) {
+        CASE("b %" PRIu64, b);
         cm_bracket w = begin_write(f, b * BLK, 48 * BLK);
         CHECK(cm_write_end(f, &w, NULL) >= 0);
     }
@@ -330,8 +339,10 @@ static void test_cells_of_unreadable_headers(void)
         *cell_of(p.c, k.place.bucket[i / 8], i % 8) = cell;
     forbid(header_of(p.c, 0), true);
     CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_FULL);
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        CASE("i %u", i);
         CHECK(*cell_of(p.c, k.place.bucket[i / 8], i % 8) == cell);
+    }
     forbid(header_of(p.c, 0), false);
     pool_end(&p);
 }
@@ -382,12 +393,16 @@ static void test_second_bucket(void)
     (void)one_bucket(f, wanted);
     const uint64_t last = wanted[CM_BUCKET_CELLS];
     cm_miss again = miss_of(f, last * BLK, BLK);
-    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++)
+    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++) {
+        CASE("i %u", i);
         CHECK_EQ(put(f, wanted[i], 5), 0);
+    }
     content(5, last, data);
     CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
-    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++)
+    for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++) {
+        CASE("i %u", i);
         CHECK_EQ(look(f, wanted[i], 5), RIGHT);
+    }
     cm_bracket w = begin_write(f, last * BLK, BLK);
     CHECK_EQ(slot_of(f, last), CM_NO_SLOT);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -405,8 +420,10 @@ static void test_unreadable_first_bucket(void)
     const uint64_t page = one_bucket(f, wanted);
     cm_miss again = miss_of(f, wanted[0] * BLK, BLK), m;
     content(5, wanted[0], data);
-    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+        CASE("i %u", i);
         CHECK_EQ(put(f, wanted[i], 5), 0);
+    }
     m = miss_of(f, wanted[CM_BUCKET_CELLS] * BLK, BLK);
     CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
     forbid(cell_of(p.c, page * 64, 0), true);
@@ -470,6 +487,7 @@ static void test_unflushable_header(void)
     struct pool p;
     cm_file *f = open_pool_and_file(&p, MIB);
     for (uint64_t bad = 0; bad < 4; bad++) {
+        CASE("bad %" PRIu64, bad);
         struct cm_persist_ops ops = *p.c->media.ops;
         const uint64_t at = 10 * bad;
         cm_miss m = miss_of(f, at * BLK, 4 * BLK);

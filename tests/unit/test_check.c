@@ -129,8 +129,10 @@ static void test_sound_after_churn(void)
     uint64_t rng = 77;
     REQUIRE(pool_new(&p, MIB) == 0);
     for (unsigned round = 0; round < 6; round++) {
+        CASE("round %u", round);
         cm_file *f = attach(&p, 1 + round % 3, 10000 * BLK, 1, 0);
         for (unsigned i = 0; i < 2000; i++) {
+            CASE("i %u", i);
             uint64_t block = next_random(&rng) % 600, n = next_random(&rng) % 200;
             if (n == 0)
                 CHECK_EQ(cm_invalidate(f, block * BLK, 9 * BLK), 0);
@@ -163,6 +165,7 @@ static void test_sound_after_bump(void)
     struct pool p;
     (void)make(&p);
     for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         CHECK_EQ(bump_epoch(p.c), 0);
         pool_again(&p);
         cm_check_report r = check(p.c, 0, 0);
@@ -319,7 +322,7 @@ static void check_kind(enum kind kind)
     f = attach(&p, 1, 1000 * BLK, 1, 0);
     struct cm_object copy = *cm_object_of(f);
     detach(f);
-    seed_damage((cm_file *)&copy, kind); /* looks at the object only */
+    CALL(seed_damage((cm_file *)&copy, kind)); /* looks at the object only */
     cm_check_report r = look_only(&p, 0, found);
     CHECK_EQ(named(&r, kind), 1);
     CHECK_EQ(damage(&r), found);
@@ -345,8 +348,10 @@ static void check_kind(enum kind kind)
 
 static void test_kinds(void)
 {
-    for (int kind = 0; kind < KINDS && harness_failures == 0; kind++)
-        check_kind((enum kind)kind);
+    for (int kind = 0; kind < KINDS && harness_failures == 0; kind++) {
+        CASE("kind %d", kind);
+        CALL(check_kind((enum kind)kind));
+    }
 }
 
 /* Without the payload a wrong one is not seen, and the rest is. */
@@ -354,11 +359,11 @@ static void test_metadata_only(void)
 {
     struct pool p;
     cm_file *f = make(&p);
-    seed_damage(f, PAYLOAD_BIT);
+    CALL(seed_damage(f, PAYLOAD_BIT));
     cm_check_report r = check(p.c, CM_CHECK_METADATA, 0);
     CHECK_EQ(r.bad_payload, 0);
     CHECK_EQ(r.valid, BLOCKS + 1);
-    seed_damage(f, CELL_FAR);
+    CALL(seed_damage(f, CELL_FAR));
     r = check(p.c, CM_CHECK_METADATA, 1);
     CHECK_EQ(r.bad_cells, 1);
     r = check(p.c, CM_CHECK_METADATA | CM_CHECK_REPAIR, 0);
@@ -529,6 +534,7 @@ static void test_online(void)
         CHECK_EQ(pthread_create(&t[i], NULL, worker, (void *)i), 0);
     uint64_t until = cm_now() + UINT64_C(1500000000);
     for (unsigned i = 0; cm_now() < until; i++) {
+        CASE("i %u", i);
         cm_check_report r = check(shared.c, i % 2 ? CM_CHECK_REPAIR : 0, 0);
         CHECK_EQ(damage(&r), 0);
         CHECK_EQ(r.dropped, 0);

@@ -9,6 +9,7 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <ctype.h>
 #include <math.h>
 
@@ -120,6 +121,7 @@ static void check_bounded(uint32_t buffer)
     uint32_t *memory = calloc(CM_SIM_WORDS(CM_SIM_SLOTS, buffer), sizeof(*memory));
     cm_sim_begin(m, memory, CM_SIM_SLOTS, buffer, &rule);
     for (unsigned i = 0; i < 300000; i++) { /* everything at once; a sanitizer looks on */
+        CASE("i %u", i);
         uint64_t r = next_random(&rng);
         m->rule.remembered = i / 10000 % 2 != 0;
         if (r >> 60 == 0)
@@ -147,10 +149,10 @@ static void check_bounded(uint32_t buffer)
 
 static void test_bounded(void)
 {
-    check_bounded(0);
-    check_bounded(1);
-    check_bounded(100);
-    check_bounded(CM_SIM_SLOTS);
+    CALL(check_bounded(0));
+    CALL(check_bounded(1));
+    CALL(check_bounded(100));
+    CALL(check_bounded(CM_SIM_SLOTS));
 }
 
 /* ---- The sample ------------------------------------------------------------------------------ */
@@ -162,6 +164,7 @@ static void test_sample(void)
     uint64_t below = cm_sim_below(1, 100);
     for (uint64_t file = 1; file < 20; file++) {
         for (unsigned stride = 1; stride <= 4; stride *= 2) {
+            CASE("stride %u", stride);
             int in = 0;
             for (uint64_t b = 0; b < 5000; b++)
                 in += cm_sample_place(file, file * 1000 + b * stride) < below;
@@ -200,6 +203,7 @@ static void test_sizes(void)
     static const uint32_t slots[] = { 128, 256, 512, 512, 512, 512, 512 };
     begin(c, 1024, 0);
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        CASE("i %u", i);
         CHECK_EQ(c->size[i].mini.slots, slots[i]);
         CHECK_EQ(c->size[i].below, (UINT64_C(1) << 32) >> (i < 2 ? 0 : i - 2));
     }
@@ -225,12 +229,16 @@ static void test_buffers(void)
     static const uint32_t ours[] = { 64, 32, 16, 8, 5, 5, 5 };
     struct cm_curve *c = calloc(1, sizeof(*c));
     begin(c, 4096, 800 * BLK);
-    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        CASE("i %u", i);
         CHECK_EQ(c->size[i].mini.buffer, chosen[i]);
+    }
     memset(c, 0, sizeof(*c));
     begin(c, 4096, CM_PROBATION_DEFAULT);
-    for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
+    for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
+        CASE("i %u", i);
         CHECK_EQ(c->size[i].mini.buffer, ours[i]);
+    }
     free(c);
     CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, 1000000), 10000);
     CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, UINT64_C(1) << 32), 65536);
@@ -281,8 +289,10 @@ static void test_loop(void)
     CHECK_EQ(c->size[CM_CURVE_OWN + 1].misses, LOOP);
     CHECK_EQ(c->size[6].misses, LOOP);
     CHECK(c->size[CM_CURVE_OWN].misses > LOOP * ROUNDS / 3);
-    for (unsigned i = 0; i + 1 < CM_CURVE_SIZES; i++)
+    for (unsigned i = 0; i + 1 < CM_CURVE_SIZES; i++) {
+        CASE("i %u", i);
         CHECK(c->size[i].misses >= c->size[i + 1].misses);
+    }
     cm_curve_drop(c, (uint32_t)mix(5), 0xffffffff);
     CHECK(!cm_sim_read(&c->size[6].mini, (uint32_t)mix(5), false));
     free(c);
@@ -340,6 +350,7 @@ static void test_auto_buffer(void)
     enum { SLOTS = 100, READS = 10000 };
     const struct cm_curve_pool pool = { SLOTS, 1 };
     for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
         struct cm_choice *a = calloc(1, sizeof(*a));
         uint32_t *memory = calloc(CM_CHOICE_WORDS(SLOTS), sizeof(*memory));
         cm_choice_begin(a, memory, SLOTS, &pool, i == 0 ? 100 : 1000);
@@ -390,8 +401,10 @@ static void test_pool_curve(void)
     uint64_t slots = pool_info(p.c).slots, n = slots + slots / 2;
     cm_file *f = attach(&p, 1, n * BLK, 1, CM_SOLE_WRITER);
     cm_stats_data s = pool_stats(p.c);
-    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++) {
+        CASE("i %u", i);
         CHECK(s.curve_hits[i] == CM_CURVE_UNKNOWN);
+    }
     for (unsigned round = 0; round < 50; round++)
         sweep(f, n);
     s = pool_stats(p.c);
@@ -399,8 +412,10 @@ static void test_pool_curve(void)
     CHECK_EQ(s.curve_skipped, 0);
     double hit = (double)s.hit_blocks / (double)s.curve_reads;
     CHECK(fabs((double)s.curve_hits[CM_CURVE_OWN] / 1e6 - hit) < 2e-6);
-    for (unsigned i = CM_CURVE_OWN + 1; i < CM_CURVE_POINTS; i++)
+    for (unsigned i = CM_CURVE_OWN + 1; i < CM_CURVE_POINTS; i++) {
+        CASE("i %u", i);
         CHECK(s.curve_hits[i] >= 950000 && s.curve_hits[i] <= 1000000);
+    }
     CHECK(s.curve_hits[0] < s.curve_hits[CM_CURVE_OWN]);
     detach(f);
     pool_again(&p);
@@ -492,8 +507,10 @@ static void test_pool_auto_buffer(void)
     CHECK(!r->remembered && r->on_probation > 0 && r->line_count > 0);
     CHECK(r->earn == 1 || r->probation == r->slots / 2);
     cm_stats_data before = pool_stats(p.c);
-    for (uint64_t end = n + 100; n < end; n++)
+    for (uint64_t end = n + 100; n < end; n++) {
+        CASE("end %" PRIu64, end);
         CHECK(!read_or_put(f, n));
+    }
     cm_stats_data after = pool_stats(p.c);
     /* But for what finds all cells of its buckets taken, in the buffer or in the pool. */
     CHECK(after.buffered - before.buffered >= 95);
@@ -503,8 +520,10 @@ static void test_pool_auto_buffer(void)
         (void)read_or_put(f, n);
     CHECK(r->remembered);
     uint64_t left = r->on_probation; /* who is on probation yet leaves when a slot is wanted */
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
+        CASE("i %u", i);
         CHECK(!read_or_put(f, n - 50 - i)); /* remembered: it takes one */
+    }
     CHECK(r->on_probation < left || left == 0);
     CHECK_EQ(pool_stats(p.c).refused_policy, 0);
     detach(f);
@@ -532,6 +551,7 @@ static void test_pool_auto_ahead(void)
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
     cm_stats_data before = pool_stats(p.c);
     for (uint64_t b = 0; b < 64; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_read_through(f, (50 * slots + b) * BLK, buf, BLK, origin, &tag), BLK);
         CHECK(is_content(1, 50 * slots + b, buf, BLK));
     }

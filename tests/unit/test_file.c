@@ -142,6 +142,7 @@ static void test_mark_too_old_checked(void)
 static void test_changed_validator(void)
 {
     for (unsigned field = 0; field < 4; field++) {
+        CASE("field %u", field);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -163,6 +164,7 @@ static void test_changed_validator(void)
 static void test_racy(void)
 {
     for (unsigned which = 1; which < 4; which++) {
+        CASE("which %u", which);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -181,6 +183,7 @@ static void test_racy(void)
 static void test_racy_settles(void)
 {
     for (unsigned sole = 0; sole < 2; sole++) {
+        CASE("sole %u", sole);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -204,6 +207,7 @@ static void test_racy_settles(void)
 static void test_racy_later(void)
 {
     for (unsigned sole = 0; sole < 2; sole++) {
+        CASE("sole %u", sole);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -454,6 +458,7 @@ static void test_second_open_without_size(void)
     cm_file *f, *g;
     REQUIRE(pool_new(&p, MIB) == 0);
     for (unsigned sized = 0; sized < 2; sized++) {
+        CASE("sized %u", sized);
         v = val(sized ? 10 * BLK : CM_SIZE_UNKNOWN, 7);
         f = attach_v(&p, 1 + sized, &v, 0);
         CHECK_EQ(put_all(f, 0, 10, 1), 10);

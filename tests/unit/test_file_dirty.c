@@ -36,8 +36,8 @@ static void check_unsynced(bool other_boot)
 static void test_unsynced(void)
 {
     NEED_DAX;
-    check_unsynced(false);
-    check_unsynced(true);
+    CALL(check_unsynced(false));
+    CALL(check_unsynced(true));
 }
 
 /* Unsynced, closed cleanly, then the system crashes: the origin lost the write all the same. */
@@ -90,6 +90,7 @@ static void test_which_brackets_mark(void)
     cm_validator v = val(100 * BLK, 7);
     cm_bracket w;
     for (unsigned kind = 0; kind < 5; kind++) {
+        CASE("kind %u", kind);
         REQUIRE(dax_pool(&p) == 0);
         cm_file *f = warm(&p, 1, &v, 0);
         if (kind == 0)
@@ -117,6 +118,7 @@ static void test_origin_volatile(void)
     cm_validator v = val(100 * BLK, 7), v2;
     REQUIRE(pool_new(&p, MIB) == 0);
     for (unsigned dirty = 0; dirty < 2; dirty++) {
+        CASE("dirty %u", dirty);
         cm_file *f = warm(&p, 1 + dirty, &v, CM_SOLE_WRITER | CM_ORIGIN_VOLATILE);
         v2 = val(100 * BLK, 7);
         if (dirty) {
@@ -143,6 +145,7 @@ static void test_born_dirty(void)
     (void)clock_gettime(CLOCK_REALTIME, &t);
     cm_validator v = val(100 * BLK, 7);
     for (unsigned field = 0; field < 3; field++) {
+        CASE("field %u", field);
         v = val(100 * BLK, 7);
         if (field == 1)
             v.mtime_ns = t.tv_sec * INT64_C(1000000000);
@@ -226,6 +229,7 @@ static void test_sync_survives(void)
 {
     NEED_DAX;
     for (unsigned proved = 0; proved < 2; proved++) {
+        CASE("proved %u", proved);
         struct pool p;
         cm_validator v = val(100 * BLK, 7), v2;
         REQUIRE(dax_pool(&p) == 0);
@@ -314,6 +318,7 @@ static void test_failed_sync(void)
 static void test_failed_sync_reattach(void)
 {
     for (unsigned again = 0; again < 3; again++) {
+        CASE("again %u", again);
         struct pool p;
         cm_validator v = val(100 * BLK, 7), v2;
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -366,6 +371,7 @@ static void test_failed_sync_boots(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     detach(warm(&p, 1, &v, 0));
     for (unsigned boot = 0; boot < 2; boot++) {
+        CASE("boot %u", boot);
         pool_down(&p);
         pool_other_boot(&p);
         (void)pool_up(&p);
@@ -577,6 +583,7 @@ static void test_sole_ends(void)
 static void test_revalidate_changed(void)
 {
     for (unsigned sole = 0; sole < 2; sole++) {
+        CASE("sole %u", sole);
         struct pool p;
         cm_validator v = val(100 * BLK, 7), v2 = val(90 * BLK, 8);
         REQUIRE(pool_new(&p, MIB) == 0);

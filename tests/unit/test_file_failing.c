@@ -218,6 +218,7 @@ static int forget_by(enum failing_forget how, struct pool *p, cm_file *f, cm_val
 static void test_forgets_after_healing(void)
 {
     for (unsigned i = 0; i < 4 * FORGETS; i++) {
+        CASE("i %u", i);
         const enum failing_forget how = (enum failing_forget)(i / 4);
         struct pool p;
         cm_validator v = val(100 * BLK, 8);
@@ -251,6 +252,7 @@ static void test_forgets_after_healing(void)
 static void test_cached_again(void)
 {
     for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);

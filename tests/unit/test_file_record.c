@@ -14,6 +14,7 @@
 static void test_failed_sync_stays(void)
 {
     for (unsigned forget = 0; forget < 2; forget++) {
+        CASE("forget %u", forget);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         cm_file_id id = id_of(1);
@@ -155,6 +156,7 @@ static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
 static void test_failed_sync_unnamed(void)
 {
     for (unsigned i = 0; i < UNNAMED * 3; i++) {
+        CASE("i %u", i);
         const enum unnamed how = (enum unnamed)(i % UNNAMED);
         if ((how == UNREADABLE || how == UNREADABLE_FORGOTTEN) && !cm_guard_available())
             continue;
@@ -223,6 +225,7 @@ static void test_failed_sync_stopped(void)
     p.c->media.ops = &real;
     heal_elsewhere(&p);
     for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
         cm_sync s = sync_begin(f);
         CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
         detach(f);
@@ -239,6 +242,7 @@ static void test_failed_sync_wrong_use(void)
 {
     const cm_validator nothing = { .size = 0 };
     for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -262,6 +266,7 @@ static void test_failed_sync_wrong_use(void)
 static void test_failed_sync_bumped(void)
 {
     for (unsigned in_call = 0; in_call < 2; in_call++) {
+        CASE("in_call %u", in_call);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -388,6 +393,7 @@ static void test_failed_sync_killed(void)
     pool_down(&p);
     uint8_t *whole = p.base;
     for (unsigned i = 0; i < fences; i++) {
+        CASE("i %u", i);
         p.base = left_at[i];
         REQUIRE(pool_up(&p) == 0);
         v = fresh(v);
@@ -463,6 +469,7 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
     CHECK(pool_stats(p.c).escalations <= 2); /* once for a place, not at every attach */
     os_protect(page, BLK, OS_WRITE);
     for (unsigned i = 0; i < 2; i++) { /* a record that was made meanwhile may be kept */
+        CASE("i %u", i);
         f = attach_v(&p, 1, &v, 0);
         CHECK(info_of(f).incarnation != incarnation);
         CHECK_EQ(hits(f, 0, 10, 1), 0);
@@ -479,10 +486,10 @@ static void test_unreadable_record(void)
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     for (enum lost lost = ALL; lost <= SECOND; lost++) {
-        transient(false, CM_DURABILITY_PAGECACHE, lost);
-        transient(true, CM_DURABILITY_PAGECACHE, lost);
-        transient(false, CM_DURABILITY_VOLATILE, lost);
-        transient(true, CM_DURABILITY_DAX, lost); /* forgetting trusts nobody */
+        CALL(transient(false, CM_DURABILITY_PAGECACHE, lost));
+        CALL(transient(true, CM_DURABILITY_PAGECACHE, lost));
+        CALL(transient(false, CM_DURABILITY_VOLATILE, lost));
+        CALL(transient(true, CM_DURABILITY_DAX, lost)); /* forgetting trusts nobody */
     }
 }
 

@@ -4,6 +4,7 @@
  */
 #include "file_common.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 
 /* ---- Size and the end of the file ------------------------------------------------------------ */
@@ -22,8 +23,8 @@ static void test_size(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
     CHECK_EQ(info_of(f).size, 3 * BLK + 10);
-    expect_eof(f, 3 * BLK + 10, true);
-    expect_eof(f, 3 * BLK + 9, false);
+    CALL(expect_eof(f, 3 * BLK + 10, true));
+    CALL(expect_eof(f, 3 * BLK + 9, false));
     cm_miss m = miss_of(f, 2 * BLK, 4 * BLK);
     CHECK_EQ(m.offset, 2 * BLK);
     CHECK_EQ(m.len, BLK + 10); /* cut at the end, and says so */
@@ -33,14 +34,14 @@ static void test_size(void)
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
     w = begin_write(f, 3 * BLK, 11); /* one byte further: unknown from here on */
     CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
-    expect_eof(f, 9 * BLK, false);
+    CALL(expect_eof(f, 9 * BLK, false));
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
     CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
-    expect_eof(f, 9 * BLK, false);
+    CALL(expect_eof(f, 9 * BLK, false));
     v2 = val(3 * BLK + 11, 8);
     CHECK_EQ(cm_file_revalidate(f, &v2), 0);
-    expect_eof(f, 3 * BLK + 11, true);
-    expect_eof(f, 3 * BLK + 10, false);
+    CALL(expect_eof(f, 3 * BLK + 11, true));
+    CALL(expect_eof(f, 3 * BLK + 10, false));
     pool_end(&p);
 }
 
@@ -52,6 +53,7 @@ static void test_size_brackets(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 10 * BLK, 7, CM_SOLE_WRITER);
     for (unsigned kind = 0; kind < 4; kind++) {
+        CASE("kind %u", kind);
         CHECK_EQ(info_of(f).size, 10 * BLK);
         if (kind == 0)
             CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
@@ -129,6 +131,7 @@ static void test_truncate_kept(void)
 static void test_truncate_unknown_size(void)
 {
     for (unsigned again = 0; again < 2; again++) {
+        CASE("again %u", again);
         struct pool p;
         cm_validator v;
         cm_bracket w;
@@ -204,8 +207,10 @@ static void test_abort(void)
     CHECK_EQ(cm_write_end(f, &d, NULL), CM_EBRACKET);
     CHECK_EQ(put_all(f, 0, 30, 2), 30); /* nothing is left raised */
     CHECK_EQ(hits(f, 0, 30, 2), 30);
-    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
+    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(p.c->stripes[s].intents, 0);
+    }
     CHECK_EQ(cm_object_of(f)->stale, 0);
     detach(f);
     pool_end(&p);
@@ -320,6 +325,7 @@ static uint32_t stop;
 static void *aborter(void *arg)
 {
     for (unsigned i = 0; !at_load_relaxed(&stop); i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_file_abort(arg), 0);
         if (i % 64 == 0)
             sleep_ms(1);
@@ -340,6 +346,7 @@ static void test_abort_beside(void)
     stop = 0;
     CHECK_EQ(pthread_create(&t, NULL, aborter, f), 0);
     for (uint64_t until = cm_now() + 300000000; cm_now() < until || begun == 0;) {
+        CASE("until %" PRIu64, until);
         (void)put(f, 3, 1);
         int e = cm_write_begin(f, 3 * BLK, 100 * BLK, &w);
         CHECK(e == 0 || e == CM_EBRACKET);
@@ -354,8 +361,10 @@ static void test_abort_beside(void)
     CHECK(begun > 0);
     CHECK_EQ(info_of(f).brackets, 0);
     CHECK_EQ(cm_object_of(f)->stale, 0);
-    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++)
+    for (uint64_t s = 0; s < p.c->media.geo.stripes; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(p.c->stripes[s].intents, 0);
+    }
     CHECK_EQ(put(f, 3, 1), 0);
     pool_end(&p);
 }
@@ -369,6 +378,7 @@ static void test_invalidate_beside_abort(void)
     stop = 0;
     CHECK_EQ(pthread_create(&t, NULL, aborter, f), 0);
     for (uint64_t until = cm_now() + 300000000; cm_now() < until;) {
+        CASE("until %" PRIu64, until);
         (void)put(f, 3, 1);
         CHECK_EQ(cm_invalidate(f, 3 * BLK, 100 * BLK), 0);
     }
@@ -466,16 +476,22 @@ static void test_many_files(void)
     pool_make(&p, 16 * MIB, 4000); /* room in every bucket */
     REQUIRE(pool_up(&p) == 0);
     for (uint64_t i = 0; i < 500; i++) {
+        CASE("i %" PRIu64, i);
         f[i] = attach(&p, i + 1, 10 * BLK, 7, 0);
         CHECK_EQ(put(f[i], 0, i), 0);
     }
-    for (uint64_t i = 0; i < 500; i++)
+    for (uint64_t i = 0; i < 500; i++) {
+        CASE("i %" PRIu64, i);
         CHECK_EQ(look(f[i], 0, i), RIGHT);
+    }
     for (uint64_t i = 0; i < 500; i += 2)
         detach(f[i]);
-    for (uint64_t i = 0; i < 500; i++)
-        CHECK_EQ(look(f[i], 0, i), i % 2 ? RIGHT : CM_EHANDLE);
     for (uint64_t i = 0; i < 500; i++) {
+        CASE("i %" PRIu64, i);
+        CHECK_EQ(look(f[i], 0, i), i % 2 ? RIGHT : CM_EHANDLE);
+    }
+    for (uint64_t i = 0; i < 500; i++) {
+        CASE("i %" PRIu64, i);
         cm_file *g = attach(&p, i + 1, 10 * BLK, 7, 0);
         CHECK_EQ(g == f[i] || i % 2 == 0, 1);
         CHECK_EQ(look(g, 0, i), RIGHT);

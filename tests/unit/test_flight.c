@@ -5,6 +5,8 @@
  */
 #include "flight_common.h"
 
+#include <inttypes.h>
+
 #include "../os.h"
 
 #include "api/cache.h"
@@ -43,8 +45,10 @@ static void test_all_ranges(void)
 {
     const uint64_t sizes[] = { 0, 1, 4095, 4096, 4097, 8191, 8192, 8193, 12288, 40000 };
     for (unsigned s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
-        for (unsigned known = 0; known < 2; known++)
-            check_all_ranges(sizes[s], known);
+        for (unsigned known = 0; known < 2; known++) {
+            CASE("known %u", known);
+            CALL(check_all_ranges(sizes[s], known));
+        }
 }
 
 /* Long reads, longer than any staging buffer. */
@@ -139,6 +143,7 @@ static void test_tail_rewritten(void)
     static uint8_t buf[4 * CM_BLOCK_SIZE];
     const uint64_t offsets[] = { BLK, BLK + 50, 0 };
     for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         cm_bracket w;
         o = make_origin(BLK + 100);
         cm_file *f = open_both(&p, MIB, o.size);
@@ -166,6 +171,7 @@ static void test_errors_unchanged(void)
     const int64_t codes[] = { -1, -5, -4711, INT64_MIN, INT64_MAX, 65 * MIB };
     cm_file *f = open_both(&p, MIB, o.size);
     for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
         o.fail = codes[i];
         int64_t want = codes[i] < 0 ? codes[i] : CM_EINVAL;
         CHECK(cm_read_through(f, 3 * BLK + 5, buf, BLK, origin_read, &o) == want);
@@ -306,6 +312,7 @@ static void test_random_reads_one_block(void)
     uint64_t rng = 5;
     cm_file *f = open_both(&p, 8 * MIB, o.size);
     for (unsigned i = 0; i < 300; i++) {
+        CASE("i %u", i);
         uint64_t block = 2 + next_random(&rng) % 100000;
         check_read(f, &o, block * BLK + 10, buf, 100);
         CHECK(o.end - o.first == BLK);
@@ -353,6 +360,7 @@ static void test_ahead_bound(void)
     static const uint64_t held[] = { 0, 1, 6, 10, 16, 64 };
     uint8_t buf[CM_BLOCK_SIZE];
     for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
         struct pool p;
         struct origin o = make_origin(4 * MIB);
         pool_make(&p, MIB, 0);
@@ -384,6 +392,7 @@ static void test_advice(void)
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
     int64_t stored = STAT(p.c, fill_blocks);
     for (uint64_t b = 0; b < 10; b++) {
+        CASE("b %" PRIu64, b);
         check_read(f, &o, b * BLK, buf, BLK);
         CHECK_EQ(o.end - o.first, BLK);
     }
@@ -410,6 +419,7 @@ static void test_keep_survives(void)
     uint64_t slots = p.c->media.geo.slots;
     unsigned kept = 0, others = 0;
     for (uint64_t b = 0; b < 400; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_file_advise(f, b % 4 ? CM_ADVISE_NORMAL : CM_ADVISE_KEEP), 0);
         CHECK_EQ(put(f, b, 5), 0);
     }

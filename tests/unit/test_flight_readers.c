@@ -37,8 +37,10 @@ static void *read_once(void *arg)
 
 static void start_readers(pthread_t *t, struct reader *r, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        CASE("i %u", i);
         CHECK_EQ(pthread_create(&t[i], NULL, read_once, &r[i]), 0);
+    }
 }
 
 static void join_all(pthread_t *t, unsigned n)
@@ -72,14 +74,16 @@ static void test_single_flight(void)
     o.gate = 1;
     for (unsigned i = 0; i < READERS; i++)
         r[i] = (struct reader){ f, &o, 50 * BLK + i, 100, 0, false };
-    start_readers(t, r, READERS);
-    until_joined(p.c, READERS - 1);
+    CALL(start_readers(t, r, READERS));
+    CALL(until_joined(p.c, READERS - 1));
     CHECK_EQ(cm_close(p.c), CM_EBUSY); /* reads in flight */
     at_store_release(&o.gate, 0u);
     join_all(t, READERS);
     CHECK_EQ(o.calls, 1);
-    for (unsigned i = 0; i < READERS; i++)
+    for (unsigned i = 0; i < READERS; i++) {
+        CASE("i %u", i);
         CHECK(r[i].result == 100 && r[i].right);
+    }
     CHECK_EQ(STAT(p.c, origin_reads), 1);
     pool_end(&p);
 }
@@ -112,10 +116,10 @@ static void leader_ends(bool cancelled)
     o.during = exit_once;
     for (unsigned i = 0; i < READERS; i++)
         r[i] = (struct reader){ f, &o, 50 * BLK + i, 100, 0, false };
-    start_readers(t, r, 1);
-    until(&o.waiting, 1);
-    start_readers(t + 1, r + 1, READERS - 1);
-    until_joined(p.c, READERS - 1);
+    CALL(start_readers(t, r, 1));
+    CALL(until(&o.waiting, 1));
+    CALL(start_readers(t + 1, r + 1, READERS - 1));
+    CALL(until_joined(p.c, READERS - 1));
     if (cancelled) {
         CHECK_EQ(pthread_cancel(t[0]), 0);
         (void)pthread_join(t[0], NULL);
@@ -123,8 +127,10 @@ static void leader_ends(bool cancelled)
     at_store_release(&o.gate, 0u);
     join_all(t + (cancelled ? 1 : 0), READERS - (cancelled ? 1 : 0));
     CHECK_EQ(r[0].right, false);
-    for (unsigned i = 1; i < READERS; i++)
+    for (unsigned i = 1; i < READERS; i++) {
+        CASE("i %u", i);
         CHECK(r[i].result == 100 && r[i].right);
+    }
     CHECK(p.c->flights->spares > 0); /* the leader's buffer, too */
     CHECK_EQ(p.c->flights->top, 0);
     CHECK_EQ(p.c->live, 0);
@@ -150,13 +156,13 @@ static void test_leader_cancelled(void)
 {
     NO_ASAN;
     NO_TSAN;
-    leader_ends(true);
+    CALL(leader_ends(true));
 }
 static void test_leader_exits(void)
 {
     NO_ASAN;
     NO_TSAN;
-    leader_ends(false);
+    CALL(leader_ends(false));
 }
 
 /* A thread with a cancellation pending is not ended in the library: not by a file operation of the
@@ -226,14 +232,16 @@ static void test_parallel_flights(void)
     o.gate = 1;
     for (unsigned i = 0; i < READERS; i++)
         r[i] = (struct reader){ f, &o, (10 + i * 100) * BLK, BLK, 0, false };
-    start_readers(t, r, READERS);
-    until(&o.waiting, READERS);
+    CALL(start_readers(t, r, READERS));
+    CALL(until(&o.waiting, READERS));
     at_store_release(&o.gate, 0u);
     join_all(t, READERS);
     CHECK_EQ(o.calls, READERS);
     CHECK_EQ(STAT(p.c, flights_joined), 0);
-    for (unsigned i = 0; i < READERS; i++)
+    for (unsigned i = 0; i < READERS; i++) {
+        CASE("i %u", i);
         CHECK(r[i].result == (int64_t)BLK && r[i].right);
+    }
     pool_end(&p);
 }
 
@@ -248,11 +256,11 @@ static void test_up_to_a_flight(void)
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
     o.gate = before.gate = 1;
     r[0] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
-    start_readers(t, r, 1);
-    until(&o.waiting, 1);
+    CALL(start_readers(t, r, 1));
+    CALL(until(&o.waiting, 1));
     r[1] = (struct reader){ f, &before, 48 * BLK, BLK, 0, false };
-    start_readers(t + 1, r + 1, 1);
-    until(&before.waiting, 1);
+    CALL(start_readers(t + 1, r + 1, 1));
+    CALL(until(&before.waiting, 1));
     CHECK_EQ(before.first, 48 * BLK);
     CHECK_EQ(before.end, 50 * BLK);
     at_store_release(&before.gate, 0u);
@@ -274,15 +282,18 @@ static void test_between_flights(void)
     cm_file *f = open_both(&p, MIB, o.size);
     o.gate = 1;
     for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         r[i] = (struct reader){ f, &o, block[i] * BLK, BLK, 0, false };
-        start_readers(t + i, r + i, 1);
-        until(&o.waiting, i + 1);
+        CALL(start_readers(t + i, r + i, 1));
+        CALL(until(&o.waiting, i + 1));
     }
     CHECK_EQ(STAT(p.c, flights_joined), 0);
     at_store_release(&o.gate, 0u);
     join_all(t, 3);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         CHECK(r[i].result == (int64_t)BLK && r[i].right);
+    }
     pool_end(&p);
 }
 
@@ -316,12 +327,14 @@ static void test_staging_freed(void)
     o.gate = 1;
     for (unsigned i = 0; i < n; i++)
         r[i] = (struct reader){ f, &o, (10 + i * 100) * BLK + 1, 100, 0, false };
-    start_readers(t, r, n);
-    until(&o.waiting, n);
+    CALL(start_readers(t, r, n));
+    CALL(until(&o.waiting, n));
     at_store_release(&o.gate, 0u);
     join_all(t, n);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        CASE("i %u", i);
         CHECK(r[i].result == 100 && r[i].right);
+    }
     pool_end(&p);
     CHECK_EQ(outstanding, 0);
 }
@@ -355,15 +368,17 @@ static void test_leader_fails(void)
     cm_file *f = open_both(&p, MIB, o.size);
     o.gate = o.rest = 1;
     for (unsigned i = 0; i < READERS; i++) {
+        CASE("i %u", i);
         r[i] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
         CHECK_EQ(pthread_create(&t[i], NULL, read_failing, &r[i]), 0);
     }
-    until_joined(p.c, READERS - 1);
+    CALL(until_joined(p.c, READERS - 1));
     at_store_release(&o.gate, 0u);
-    until(&o.waiting, READERS - 1); /* side by side: nobody waits a second time */
+    CALL(until(&o.waiting, READERS - 1)); /* side by side: nobody waits a second time */
     at_store_release(&o.rest, 0u);
     join_all(t, READERS);
     for (unsigned i = 0; i < READERS; i++) {
+        CASE("i %u", i);
         failed += r[i].result == -77;
         CHECK(r[i].result == -77 || (r[i].result == (int64_t)BLK && r[i].right));
     }
@@ -386,11 +401,11 @@ static void test_write_between(void)
     o.gate = 1;
     r[0] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
     r[1] = (struct reader){ f, &newer, 50 * BLK, BLK, 0, false };
-    start_readers(t, r, 1);
-    until(&o.waiting, 1);
+    CALL(start_readers(t, r, 1));
+    CALL(until(&o.waiting, 1));
     cm_bracket w = begin_write(f, 50 * BLK, BLK);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
-    start_readers(t + 1, r + 1, 1); /* begun after the write: must see it */
+    CALL(start_readers(t + 1, r + 1, 1)); /* begun after the write: must see it */
     (void)pthread_join(t[1], NULL);
     CHECK(r[1].result == (int64_t)BLK && r[1].right);
     CHECK_EQ(newer.calls, 1);
@@ -435,6 +450,7 @@ static void test_one_version(void)
     struct pool p;
     static uint8_t buf[8 * CM_BLOCK_SIZE] __attribute__((aligned(4096)));
     for (unsigned endless = 0; endless < 2; endless++) {
+        CASE("endless %u", endless);
         struct origin o = make_origin(100 * BLK);
         (void)pool_new(&p, MIB);
         cm_file *f = attach(&p, 1, o.size, 1, 0);
@@ -462,13 +478,15 @@ static void test_write_beside_waiters(void)
     o.gate = 1;
     for (unsigned i = 0; i < READERS; i++)
         r[i] = (struct reader){ f, &o, 50 * BLK, BLK, 0, false };
-    start_readers(t, r, READERS);
-    until_joined(p.c, READERS - 1);
+    CALL(start_readers(t, r, READERS));
+    CALL(until_joined(p.c, READERS - 1));
     cm_bracket w = begin_write(f, 50 * BLK, BLK);
     at_store_release(&o.gate, 0u);
     join_all(t, READERS);
-    for (unsigned i = 0; i < READERS; i++)
+    for (unsigned i = 0; i < READERS; i++) {
+        CASE("i %u", i);
         CHECK(r[i].result == (int64_t)BLK && r[i].right);
+    }
     CHECK_EQ(look(f, 50, 5), MISS);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(look(f, 50, 5), MISS); /* read before or during the write: never stored */
@@ -503,10 +521,12 @@ static void test_hasty_readers(void)
     cm_file *f = open_both(&p, MIB, o.size);
     stop = 0;
     for (unsigned i = 0; i < READERS; i++) {
+        CASE("i %u", i);
         r[i] = (struct reader){ f, &o, 0, 0, 0, false };
         CHECK_EQ(pthread_create(&t[i], NULL, hasty_reader, &r[i]), 0);
     }
     for (unsigned i = 0; i < 50; i++) {
+        CASE("i %u", i);
         sleep_ms(20);
         CHECK_EQ(cm_invalidate(f, i * 5 * BLK, 3 * BLK), 0);
         cm_validator v = val(o.size, 100 + i);

@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
+
 #include "golden/format.h"
 
 static const uint64_t seed = UINT64_C(0x1122334455667788);
@@ -103,6 +105,7 @@ static void check_places(uint64_t bytes, uint64_t max_files, const struct golden
     struct cm_geometry g;
     CHECK_EQ(cm_format_plan(bytes, max_files, &g), 0);
     for (size_t i = 0; i < n; i++, p++) {
+        CASE("i %zu", i);
         struct cm_place at;
         struct cm_home home = cm_place_home(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
         cm_place_block(&g, seed, p->incarnation, p->block, &home, &at);
@@ -121,14 +124,16 @@ static void test_golden_places(void)
     cm_format_record_buckets(&g, seed, &golden_id, bucket);
     CHECK_EQ(bucket[0], GOLDEN_RECORD_BUCKET);
     CHECK_EQ(bucket[1], GOLDEN_SECOND_BUCKET);
-    check_places(64 * MIB, 1000, golden_places, sizeof(golden_places) / sizeof(golden_places[0]));
-    check_places(GOLDEN_IMAGE_SIZE, 0, golden_small_places,
-                 sizeof(golden_small_places) / sizeof(golden_small_places[0]));
+    CALL(check_places(64 * MIB, 1000, golden_places,
+                      sizeof(golden_places) / sizeof(golden_places[0])));
+    CALL(check_places(GOLDEN_IMAGE_SIZE, 0, golden_small_places,
+                      sizeof(golden_small_places) / sizeof(golden_small_places[0])));
 }
 
 static void test_golden_geometry(void)
 {
     for (unsigned i = 0; i < sizeof(golden_geometries) / sizeof(golden_geometries[0]); i++) {
+        CASE("i %u", i);
         const struct golden_geometry *p = &golden_geometries[i];
         struct cm_geometry g;
         CHECK_EQ(cm_format_plan(p->size, 0, &g), 0);
@@ -220,7 +225,7 @@ static void check_plan(uint64_t size)
 static void check_overhead(uint64_t size)
 {
     struct cm_geometry g;
-    check_plan(size);
+    CALL(check_plan(size));
     CHECK_EQ(cm_format_plan(size, 0, &g), 0);
     uint64_t overhead = size - g.slots * BLK;
     if (overhead > size / 50) {
@@ -234,24 +239,32 @@ static void test_overhead(void)
 {
     uint64_t rng = 1;
     for (uint64_t size = GIB; size <= CM_POOL_SIZE_MAX; size *= 2) {
-        check_overhead(size);
-        check_overhead(size == CM_POOL_SIZE_MAX ? size - BLK : size + BLK);
-        check_overhead(size == GIB ? size + 3 * BLK : size - BLK);
+        CASE("size %" PRIu64, size);
+        CALL(check_overhead(size));
+        CALL(check_overhead(size == CM_POOL_SIZE_MAX ? size - BLK : size + BLK));
+        CALL(check_overhead(size == GIB ? size + 3 * BLK : size - BLK));
         for (int i = 0; i < 200; i++) {
+            CASE("i %d", i);
             uint64_t odd = size + next_random(&rng) % size / BLK * BLK;
-            check_overhead(odd <= CM_POOL_SIZE_MAX ? odd : CM_POOL_SIZE_MAX);
+            CALL(check_overhead(odd <= CM_POOL_SIZE_MAX ? odd : CM_POOL_SIZE_MAX));
         }
     }
-    for (uint64_t size = GIB; size < GIB + 16 * MIB; size += 5 * BLK)
-        check_overhead(size);
+    for (uint64_t size = GIB; size < GIB + 16 * MIB; size += 5 * BLK) {
+        CASE("size %" PRIu64, size);
+        CALL(check_overhead(size));
+    }
 }
 
 static void test_small_sizes(void)
 {
-    for (uint64_t size = cm_pool_size_min(); size < 8 * MIB; size += BLK)
-        check_plan(size);
-    for (uint64_t size = 8 * MIB; size < GIB; size += MIB + 7 * BLK)
-        check_plan(size);
+    for (uint64_t size = cm_pool_size_min(); size < 8 * MIB; size += BLK) {
+        CASE("size %" PRIu64, size);
+        CALL(check_plan(size));
+    }
+    for (uint64_t size = 8 * MIB; size < GIB; size += MIB + 7 * BLK) {
+        CASE("size %" PRIu64, size);
+        CALL(check_plan(size));
+    }
 }
 
 static void test_pool_size_edges(void)
@@ -309,10 +322,10 @@ static void check_max_files(uint64_t size)
 static void test_max_files(void)
 {
     struct cm_geometry g;
-    check_max_files(cm_pool_size_min());
-    check_max_files(MIB);
-    check_max_files(GIB);
-    check_max_files(CM_POOL_SIZE_MAX);
+    CALL(check_max_files(cm_pool_size_min()));
+    CALL(check_max_files(MIB));
+    CALL(check_max_files(GIB));
+    CALL(check_max_files(CM_POOL_SIZE_MAX));
     CHECK_EQ(cm_format_plan(MIB, 25, &g), 0);
     CHECK_EQ(g.record_buckets, 3);
     CHECK_EQ(cm_format_plan(64 * MIB, 0, &g), 0);
@@ -348,6 +361,7 @@ static void test_hostile_geometry(void)
     static const uint8_t uuid[16];
     uint64_t rng = 7, accepted = 0;
     for (int i = 0; i < 2000000; i++) {
+        CASE("i %d", i);
         uint64_t *field;
         if (i % 1000 == 0) {
             uint64_t size = BLK << (8 + next_random(&rng) % 27);
@@ -374,6 +388,7 @@ static void test_placement_in_bounds(void)
     struct cm_place p;
     uint64_t rng = 9;
     for (int i = 0; i < 300000; i++) {
+        CASE("i %d", i);
         memset(&g, 0, sizeof(g));
         g.stripes = 1 + (next_random(&rng) >> (30 + next_random(&rng) % 34));
         g.stripe_buckets = 2 + next_random(&rng) % 1023;
@@ -404,6 +419,7 @@ static void test_flip_super(void)
 {
     struct cm_super sb;
     for (unsigned bit = 0; bit < sizeof(sb) * 8; bit++) {
+        CASE("bit %u", bit);
         memcpy(&sb, golden_super, sizeof(sb));
         CHECK_EQ(cm_format_super_check(&sb), 0);
         flip(&sb, bit);
@@ -444,6 +460,7 @@ static void test_flip_record(void)
 {
     struct cm_record r;
     for (unsigned bit = 0; bit < CM_RECORD_BODY_BYTES * 8; bit++) {
+        CASE("bit %u", bit);
         memcpy(&r, golden_record, sizeof(r));
         CHECK_EQ(r.xxh3, cm_format_record_sum(GOLDEN_KEY, 13, &r));
         flip(&r, bit);
@@ -458,13 +475,16 @@ static void test_flip_state(void)
     bool dirty;
     uint32_t boot;
     for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
         uint64_t word = cm_format_state_word(GOLDEN_KEY, 13, i & 1, boots[i / 2]);
         CHECK(cm_format_state_read(GOLDEN_KEY, 13, word, &dirty, &boot));
         CHECK(dirty == (i & 1) && boot == boots[i / 2]);
         CHECK(!cm_format_state_read(GOLDEN_KEY, 14, word, &dirty, &boot));
         CHECK(!cm_format_state_read(GOLDEN_KEY + 1, 13, word, &dirty, &boot));
-        for (unsigned bit = 0; bit < 64; bit++)
+        for (unsigned bit = 0; bit < 64; bit++) {
+            CASE("bit %u", bit);
             CHECK(!cm_format_state_read(GOLDEN_KEY, 13, word ^ UINT64_C(1) << bit, &dirty, &boot));
+        }
     }
     CHECK(!cm_format_state_read(GOLDEN_KEY, 13, 0, &dirty, &boot)); /* a fresh table is dirty */
 }
@@ -475,6 +495,7 @@ static void test_flip_header(void)
     memcpy(&good, golden_header, sizeof(good));
     CHECK(cm_format_header_ok(GOLDEN_KEY, 17, &good));
     for (unsigned bit = 0; bit < sizeof(h) * 8; bit++) {
+        CASE("bit %u", bit);
         h = good;
         flip(&h, bit);
         CHECK(!cm_format_header_ok(GOLDEN_KEY, 17, &h));
@@ -489,6 +510,7 @@ static void test_flip_invalid_header(void)
     dead.w0 &= CM_W0_SEQ_MASK;
     for (unsigned a = 0; a < sizeof(h) * 8; a++)
         for (unsigned b = a; b < sizeof(h) * 8; b++) {
+            CASE("b %u", b);
             h = dead;
             flip(&h, a);
             if (b != a)
@@ -504,11 +526,16 @@ static void test_header_belongs(void)
     uint8_t uuid[16];
     memcpy(&h, golden_header, sizeof(h));
     golden_uuid(uuid);
-    for (uint64_t slot = 0; slot < 1000; slot++)
+    for (uint64_t slot = 0; slot < 1000; slot++) {
+        CASE("slot %" PRIu64, slot);
         CHECK(cm_format_header_ok(GOLDEN_KEY, slot, &h) == (slot == 17));
-    for (uint64_t epoch = 0; epoch < 1000; epoch++)
+    }
+    for (uint64_t epoch = 0; epoch < 1000; epoch++) {
+        CASE("epoch %" PRIu64, epoch);
         CHECK(cm_format_header_ok(cm_format_check_key(uuid, epoch), 17, &h) == (epoch == 3));
+    }
     for (unsigned bit = 0; bit < 128; bit++) {
+        CASE("bit %u", bit);
         golden_uuid(uuid);
         flip(uuid, bit);
         CHECK(!cm_format_header_ok(cm_format_check_key(uuid, 3), 17, &h));
@@ -520,6 +547,7 @@ static void test_header_bounds(void)
 {
     struct cm_header h = { .incarnation = 1, .xxh3 = 2 };
     for (uint64_t valid = 0; valid < 1u << CM_VALID_BITS; valid++) {
+        CASE("valid %" PRIu64, valid);
         h.block_valid = UINT64_C(5) << CM_VALID_BITS | valid;
         h.w0 = cm_format_w0(GOLDEN_KEY, 17, &h, 1);
         CHECK(cm_format_header_ok(GOLDEN_KEY, 17, &h) == (valid >= 1 && valid <= BLK));
@@ -533,6 +561,7 @@ static void test_payload_sum(void)
     golden_data(data);
     uint64_t sum = cm_format_payload_sum(GOLDEN_KEY, 17, 8, 9, data, BLK);
     for (unsigned bit = 0; bit < BLK * 8; bit++) {
+        CASE("bit %u", bit);
         flip(data, bit);
         CHECK(cm_format_payload_sum(GOLDEN_KEY, 17, 8, 9, data, BLK) != sum);
         flip(data, bit);

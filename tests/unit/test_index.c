@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
+
 static struct cm_media some_media(uint64_t bytes)
 {
     struct cm_media m = { .hash_seed = 99 };
@@ -20,6 +22,7 @@ static void test_neighbours(void)
     struct cm_media m = some_media(GIB);
     for (uint64_t inc = 1; inc < 50; inc++)
         for (uint64_t b = 0; b < 20 * GROUP; b++) {
+            CASE("b %" PRIu64, b);
             struct cm_key k = cm_key_of(&m, inc, b);
             CHECK_EQ(k.stripe, cm_key_stripe(&m, inc, b / GROUP * GROUP));
             CHECK(k.place.bucket[0] != k.place.bucket[1]);
@@ -33,6 +36,7 @@ static void test_stripes_of_a_mib(void)
 {
     struct cm_media m = some_media(GIB);
     for (uint64_t first = 0; first < 1000; first += 13) {
+        CASE("first %" PRIu64, first);
         unsigned changes = 1;
         for (uint64_t b = first + 1; b < first + 257; b++)
             changes += cm_key_stripe(&m, 7, b) != cm_key_stripe(&m, 7, b - 1);
@@ -63,9 +67,9 @@ static void check_even(uint64_t files, uint64_t blocks)
 
 static void test_even(void)
 {
-    check_even(1000, 64);
-    check_even(64000, 1);
-    check_even(16, 4096);
+    CALL(check_even(1000, 64));
+    CALL(check_even(64000, 1));
+    CALL(check_even(16, 4096));
 }
 
 /* Tags tell the keys of one bucket apart. */
@@ -91,6 +95,7 @@ static void test_cells(void)
     CHECK(!cm_index_match(&m, &k, k.place.tag)); /* slot field zero: no slot at all */
     CHECK(!cm_index_match(&m, &k, k.place.tag | ((UINT64_C(1) << 40) - 1)));
     for (uint64_t s = 1; s < UINT64_C(1) << 34; s = 2 * s + 1) {
+        CASE("s %" PRIu64, s);
         uint64_t cell = cm_cell_make(UINT64_C(0xffffff) << 40, s);
         CHECK_EQ(cm_cell_slot(cell), s);
         CHECK(cm_cell_tag(cell) == UINT64_C(0xffffff) << 40);
@@ -139,45 +144,49 @@ static void judge_load(const struct load *l, const char *what)
 static void test_load_tiny(void)
 {
     struct load l = { 0 };
-    for (uint64_t i = 0; i < 100; i++)
-        fill_pool(cm_pool_size_min() + i * BLK, 1 + i, 1, &l);
-    judge_load(&l, "tiny pools");
+    for (uint64_t i = 0; i < 100; i++) {
+        CASE("i %" PRIu64, i);
+        CALL(fill_pool(cm_pool_size_min() + i * BLK, 1 + i, 1, &l));
+    }
+    CALL(judge_load(&l, "tiny pools"));
 }
 
 /* Strides that a small number of buckets could have in common with. */
 static void test_load_tiny_strided(void)
 {
     struct load l = { 0 };
-    for (uint64_t i = 0; i < 100; i++)
-        fill_pool(cm_pool_size_min() + i % 10 * 9 * BLK, 1000, UINT64_C(2) << i % 5, &l);
-    judge_load(&l, "tiny pools, strides");
+    for (uint64_t i = 0; i < 100; i++) {
+        CASE("i %" PRIu64, i);
+        CALL(fill_pool(cm_pool_size_min() + i % 10 * 9 * BLK, 1000, UINT64_C(2) << i % 5, &l));
+    }
+    CALL(judge_load(&l, "tiny pools, strides"));
 }
 
 static void test_load_sequential(void)
 {
     struct load l = { 0 };
-    fill_pool(MIB, 1000000, 1, &l);
-    fill_pool(3 * MIB + 7 * BLK, 1000000, 1, &l);
-    fill_pool(8 * MIB - BLK, 1000000, 1, &l); /* just below and above a second stripe */
-    fill_pool(16 * MIB + 3 * BLK, 1000000, 1, &l);
-    fill_pool(64 * MIB, 1000000, 1, &l);
-    judge_load(&l, "one big file");
+    CALL(fill_pool(MIB, 1000000, 1, &l));
+    CALL(fill_pool(3 * MIB + 7 * BLK, 1000000, 1, &l));
+    CALL(fill_pool(8 * MIB - BLK, 1000000, 1, &l)); /* just below and above a second stripe */
+    CALL(fill_pool(16 * MIB + 3 * BLK, 1000000, 1, &l));
+    CALL(fill_pool(64 * MIB, 1000000, 1, &l));
+    CALL(judge_load(&l, "one big file"));
 }
 
 static void test_load_small_files(void)
 {
     struct load l = { 0 };
-    fill_pool(8 * MIB + BLK, 3, 1, &l);
-    fill_pool(37 * MIB + BLK, 20, 1, &l);
-    judge_load(&l, "many small files");
+    CALL(fill_pool(8 * MIB + BLK, 3, 1, &l));
+    CALL(fill_pool(37 * MIB + BLK, 20, 1, &l));
+    CALL(judge_load(&l, "many small files"));
 }
 
 static void test_load_strided(void)
 {
     struct load l = { 0 };
-    fill_pool(24 * MIB + 5 * BLK, 5000, 64, &l);
-    fill_pool(24 * MIB + 9 * BLK, 5000, 1u << 20, &l);
-    judge_load(&l, "far apart blocks");
+    CALL(fill_pool(24 * MIB + 5 * BLK, 5000, 64, &l));
+    CALL(fill_pool(24 * MIB + 9 * BLK, 5000, 1u << 20, &l));
+    CALL(judge_load(&l, "far apart blocks"));
 }
 
 /* Fills a pool five times over: evicted cells are reused, none pile up. */
@@ -201,9 +210,11 @@ static void churn(struct load *l)
 static void test_load_churn(void)
 {
     struct load l = { 0 };
-    for (int i = 0; i < 10; i++) /* one seed alone can be uneven: 0.1 to 0.7 % */
-        churn(&l);
-    judge_load(&l, "churn");
+    for (int i = 0; i < 10; i++) { /* one seed alone can be uneven: 0.1 to 0.7 % */
+        CASE("i %d", i);
+        CALL(churn(&l));
+    }
+    CALL(judge_load(&l, "churn"));
 }
 
 /* The same with many stripes and files of one group each. */
@@ -246,6 +257,7 @@ static void test_two_buckets(void)
     uint64_t buckets = p.c->media.geo.stripes * p.c->media.geo.stripe_buckets;
     for (uint64_t b = 0; b < buckets; b++)
         for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+            CASE("i %u", i);
             at = cell_of(p.c, b, i);
             *at = cell;
             bool mine = b == k.place.bucket[0] || b == k.place.bucket[1];
@@ -269,8 +281,10 @@ static void test_second_bucket(void)
             CHECK_EQ(look(f, b, 5), RIGHT);
             n++;
         }
-    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
+        CASE("i %u", i);
         CHECK(*cell_of(p.c, k.place.bucket[0], i) != 0);
+    }
     CHECK_EQ(STAT(p.c, displaced), 0);
     pool_end(&p);
 }
@@ -285,6 +299,7 @@ static void test_displacement(void)
     uint64_t block[17];
     unsigned n = 0, there = 0;
     for (uint64_t b = 0; n < 17; b++) {
+        CASE("b %" PRIu64, b);
         o = key_of(f, b);
         if ((o.place.bucket[0] ^ o.place.bucket[1]) != (k.place.bucket[0] ^ k.place.bucket[1]) ||
             (o.place.bucket[0] != k.place.bucket[0] && o.place.bucket[0] != k.place.bucket[1]))

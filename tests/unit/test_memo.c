@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
+
 #include "../os.h"
 
 #define HERE (UINT64_C(0xabcdef) << 32) /* hashes of the ghost: this and a number */
@@ -80,7 +82,7 @@ static void check_nothing(struct pool *p)
 static void test_clean(void)
 {
     struct pool p;
-    make(&p);
+    CALL(make(&p));
     uint64_t rest = p.c->policy.ring.slots - CM_MEMO_SLOTS;
     pool_again(&p);
     CHECK_EQ(p.c->policy.ring.hand, 1234);
@@ -101,7 +103,7 @@ static void test_clean(void)
 static void test_unseen(void)
 {
     struct pool p;
-    make(&p);
+    CALL(make(&p));
     for (int i = 0; i < 3; i++)
         pool_again(&p);
     CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
@@ -134,6 +136,7 @@ static void test_joined(void)
 {
     struct pool p;
     for (int reached = 0; reached < 2; reached++) {
+        CASE("reached %d", reached);
         REQUIRE(pool_new(&p, 64 * MIB) == 0);
         p.c->policy.ring.frontier = 8;
         cm_ring_set(&p.c->policy.ring, 0, 1);
@@ -169,21 +172,21 @@ static void test_joined(void)
 static void test_crash(void)
 {
     struct pool p;
-    make(&p);
+    CALL(make(&p));
     pool_crash(&p); /* never closed */
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(p.c->policy.ring.hand, 0);
-    check_nothing(&p);
+    CALL(check_nothing(&p));
     pool_end(&p);
 
-    make(&p);
+    CALL(make(&p));
     pool_again(&p); /* closed, opened, and then a crash */
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(super_at(&p, 0)->memo.generation, 0);
     CHECK_EQ(p.c->policy.ring.hand, 0);
     CHECK_EQ(p.c->policy.ghost.time, 0);
-    check_nothing(&p);
+    CALL(check_nothing(&p));
     pool_end(&p);
 }
 
@@ -193,7 +196,7 @@ static void test_generation(void)
 {
     struct pool p;
     struct cm_super_memo unused;
-    make(&p);
+    CALL(make(&p));
     CHECK_EQ(cm_memo_write(&p.c->memo, cm_super_generation(&p.c->super), &unused), 0);
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
@@ -203,7 +206,7 @@ static void test_generation(void)
     CHECK(super_at(&p, 0)->memo.generation == 0); /* open */
     p.c->policy.ring.reach(p.c->policy.ring.reach_ctx, 0);
     CHECK_EQ(p.c->policy.ring.ref[3], 3);
-    check_nothing(&p);
+    CALL(check_nothing(&p));
     pool_end(&p);
 }
 
@@ -212,7 +215,7 @@ static void test_page_checks(void)
 {
     struct pool p;
     struct cm_memo_page was;
-    make(&p);
+    CALL(make(&p));
     pool_down(&p);
     struct cm_memo_page *page = memo_page(&p, 0);
     uint8_t *image = malloc(p.bytes);
@@ -223,6 +226,7 @@ static void test_page_checks(void)
     CHECK_EQ(was.generation, super_at(&p, 0)->memo.generation);
     CHECK_EQ(was.xxh3, cm_format_memo_sum(key_now(&p), &was));
     for (int i = 0; i < 6; i++) {
+        CASE("i %d", i);
         memcpy(p.base, image, p.bytes);
         switch (i) {
         case 0: /* one bit of the body; the sum says so */
@@ -263,7 +267,7 @@ static void test_page_checks(void)
 static void test_open_names_nothing(void)
 {
     struct pool p;
-    make(&p);
+    CALL(make(&p));
     pool_down(&p);
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
         super_at(&p, i)->state = CM_SUPER_OPEN;
@@ -271,7 +275,7 @@ static void test_open_names_nothing(void)
     }
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(p.c->policy.ring.hand, 0);
-    check_nothing(&p);
+    CALL(check_nothing(&p));
     pool_end(&p);
 }
 
@@ -286,6 +290,7 @@ static void test_garbage(void)
     (void)put_all(f, 0, blocks, 1);
     detach(f);
     for (int round = 0; round < 20; round++) {
+        CASE("round %d", round);
         pool_down(&p);
         for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
             super_at(&p, i)->memo.generation = 77;
@@ -294,6 +299,7 @@ static void test_garbage(void)
             super_seal(super_at(&p, i));
         }
         for (unsigned n = 0; n < 2; n++) {
+            CASE("n %u", n);
             struct cm_memo_page *page = memo_page(&p, n);
             for (unsigned i = 0; i < sizeof(page->body); i++)
                 page->body[i] = round < 2 ? 0xff : (uint8_t)next_random(&rng);
@@ -317,7 +323,7 @@ static void test_unreadable(void)
     struct pool p;
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
-    make(&p);
+    CALL(make(&p));
     pool_down(&p);
     struct cm_memo_page *page = memo_page(&p, 0);
     REQUIRE(pool_up(&p) == 0);
@@ -333,7 +339,7 @@ static void test_unreadable(void)
     CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN);
     CHECK_EQ(super_at(&p, 0)->memo.generation, 0);
     REQUIRE(pool_up(&p) == 0);
-    check_nothing(&p);
+    CALL(check_nothing(&p));
     pool_end(&p);
 }
 
@@ -341,7 +347,7 @@ static void test_unreadable(void)
 static void test_readonly(void)
 {
     struct pool p;
-    make(&p);
+    CALL(make(&p));
     pool_down(&p);
     uint8_t *image = malloc(p.bytes);
     if (!image)
@@ -366,8 +372,10 @@ static void test_little_to_say(void)
     REQUIRE(pool_new(&p, 64 * MIB) == 0);
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 100, 1), 100);
-    for (uint64_t b = 0; b < 100; b++) /* eight others come between: it is news */
+    for (uint64_t b = 0; b < 100; b++) { /* eight others come between: it is news */
+        CASE("b %" PRIu64, b);
         CHECK_EQ(look(f, b, 1), RIGHT);
+    }
     detach(f);
     uint64_t pages = p.c->media.geo.memo_pages, written = 0;
     pool_down(&p);

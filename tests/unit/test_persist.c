@@ -141,7 +141,8 @@ static void test_instructions_are_real(void)
     const struct cm_persist_ops *ops;
 
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
-        check_instructions(ops);
+        CASE("i %zu", i);
+        CALL(check_instructions(ops));
     }
 #endif
 }
@@ -154,6 +155,7 @@ static void test_words(void)
     uint64_t w[9], v[9];
 
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
+        CASE("i %zu", i);
         memset(w, 0, sizeof w);
         CHECK_EQ(ops->store64(NULL, &w[1], UINT64_C(0x123456789abcdef0)), 0);
         CHECK(w[0] == 0 && w[1] == UINT64_C(0x123456789abcdef0) && w[2] == 0);
@@ -169,6 +171,7 @@ static void test_words(void)
     CHECK_EQ(cm_guard_load64(&w[3], v), 0);
     CHECK(v[0] == w[3]);
     for (size_t n = 0; n <= 8; n++) {
+        CASE("n %zu", n);
         memset(v, 0xee, sizeof v);
         CHECK_EQ(cm_guard_load_words(w, v, n), 0);
         CHECK(memcmp(v, w, n * 8) == 0);
@@ -191,6 +194,7 @@ static void test_write(void)
     fill_pattern(src, sizeof src);
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
         for (size_t n = 0; n <= 64 * 8; n += 8) {
+            CASE("n %zu", n);
             const size_t skew = n / 8 % 9;
 
             memset(dst, 0xcc, sizeof dst);
@@ -229,18 +233,20 @@ static void test_copy_sizes_and_alignments(void)
         printf("# copy %zu: %s\n", v, name);
         for (size_t n = 0; n <= 700; n += n < 300 ? 1 : 13) {
             for (size_t s = 0; s < nskews * nskews; s++) {
-                check_copy(copy, to, n + 128, from + skews[s % nskews], skews[s / nskews], n);
+                CASE("s %zu", s);
+                CALL(check_copy(copy, to, n + 128, from + skews[s % nskews], skews[s / nskews], n));
             }
         }
         for (size_t l = 0; l < sizeof large / sizeof large[0]; l++) {
             for (size_t s = 0; s < nskews * nskews; s++) {
-                check_copy(copy, to, large[l] + 128, from + skews[s % nskews], skews[s / nskews],
-                           large[l]);
+                CASE("s %zu", s);
+                CALL(check_copy(copy, to, large[l] + 128, from + skews[s % nskews],
+                                skews[s / nskews], large[l]));
             }
         }
     }
     CHECK(name != NULL && cm_guard_copy_variant(SIZE_MAX, NULL) == NULL);
-    check_copy(cm_guard_copy, to, 8192, from + 5, 7, 4096);
+    CALL(check_copy(cm_guard_copy, to, 8192, from + 5, 7, 4096));
     cm_plat_free(from, 32768);
     cm_plat_free(to, 32768);
 }
@@ -260,6 +266,7 @@ static void test_take(void)
     fill_pattern(from, 8192);
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         for (size_t skew = 0; skew < 70; skew += 7) {
+            CASE("skew %zu", skew);
             const size_t n = sizes[s];
             memset(to, 0xcc, 8192);
             CHECK_EQ(take(h, from + skew, to + 2 * skew, n, 11, 12), 1);
@@ -321,6 +328,7 @@ static void test_take_race(void)
         }
         whole++;
         for (size_t i = 1; i < 512; i++) {
+            CASE("i %zu", i);
             CHECK_EQ(out[i], out[0]);
         }
     }
@@ -340,6 +348,7 @@ static void test_nt_copy(void)
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
         for (size_t n = 0; n <= 8192; n += n < 512 ? 64 : 448) {
             for (size_t skew = 0; skew < 64; skew += 7) {
+                CASE("skew %zu", skew);
                 memset(to, 0xcc, 64 + n + 64);
                 CHECK_EQ(ops->copy(NULL, to + 64, from + skew, n), 0);
                 ops->fence(NULL);
@@ -361,6 +370,7 @@ static void test_flush_changes_nothing(void)
     REQUIRE(p != NULL);
     fill_pattern(p, 8192);
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
+        CASE("i %zu", i);
         CHECK_EQ(ops->flush(NULL, p, 8192), 0);
         CHECK_EQ(ops->flush(NULL, p + 8191, 1), 0);
         CHECK_EQ(ops->flush(NULL, p + 63, 2), 0);
@@ -368,6 +378,7 @@ static void test_flush_changes_nothing(void)
         ops->fence(NULL);
     }
     for (size_t i = 0; i < 8192; i++) {
+        CASE("i %zu", i);
         CHECK(p[i] == pattern(i));
     }
     cm_plat_free(p, 8192);
@@ -388,6 +399,7 @@ static void test_nothing_beyond_the_edge(void)
     fill_pattern(a + PAGE, 2 * PAGE);
     for (size_t v = 0; (copy = cm_guard_copy_variant(v, NULL)) != NULL; v++) {
         for (size_t n = 0; n <= PAGE; n += n < 300 ? 1 : 64) {
+            CASE("n %zu", n);
             CHECK_EQ(copy(b + 3 * PAGE - n, a + 3 * PAGE - n, n), 0); /* both end at the edge */
             CHECK(memcmp(b + 3 * PAGE - n, a + 3 * PAGE - n, n) == 0);
             CHECK_EQ(copy(b + PAGE, a + 3 * PAGE - n, n), 0);
@@ -396,7 +408,9 @@ static void test_nothing_beyond_the_edge(void)
         }
     }
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
+        CASE("i %zu", i);
         for (size_t n = 64; n <= 2 * PAGE; n += 64) {
+            CASE("n %zu", n);
             CHECK_EQ(ops->copy(NULL, b + 3 * PAGE - n, a + 3 * PAGE - n, n), 0);
             CHECK_EQ(ops->flush(NULL, b + 3 * PAGE - n, n), 0);
             CHECK_EQ(ops->write(NULL, b + 3 * PAGE - n, a + 3 * PAGE - n, n), 0);

@@ -143,6 +143,7 @@ static void check_guarded_copies(const struct poison *p)
 
     for (size_t v = 0; (copy = cm_guard_copy_variant(v, NULL)) != NULL; v++) {
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            CASE("s %zu", s);
             const size_t n = sizes[s];
 
             CHECK_EQ(copy(out, p->bad, n), CM_EIO);
@@ -184,6 +185,7 @@ static void check_guarded_stores(const struct poison *p)
 
     memset(src, 0x5a, sizeof src);
     for (size_t i = 0; (ops = cm_persist_variant(i)) != NULL; i++) {
+        CASE("i %zu", i);
         CHECK_EQ(ops->store64(NULL, bad, 1), CM_EIO);
         CHECK_EQ(ops->cas64(NULL, bad, 0, 1), CM_EIO);
         CHECK_EQ(ops->write(NULL, bad, src, 64), CM_EIO);
@@ -214,7 +216,7 @@ static void test_poison_is_an_error(void)
         SKIP("no fault guard in this build");
     }
     REQUIRE(poison_make(&p, true) == 0);
-    check_guarded_loads(&p);
+    CALL(check_guarded_loads(&p));
     check_guarded_copies(&p);
     check_guarded_take(&p);
     check_guarded_stores(&p);
@@ -256,15 +258,18 @@ static void test_poison_in_two_threads(void)
     }
     REQUIRE(poison_make(&p, true) == 0 && poison_make(&q, true) == 0);
     for (size_t i = 0; i < 3; i++) {
+        CASE("i %zu", i);
         t[i] = (struct poison_thread){ .p = i == 0 ? &p : &q, .stop = &stop };
         REQUIRE(pthread_create(&id[i], NULL, poison_thread_main, &t[i]) == 0);
     }
     /* Meanwhile ranges come and go. */
     for (unsigned i = 0; i < 20000 && at_load_relaxed(&stop) == 0; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_guard_add((const void *)(uintptr_t)(0x1000 + i * 64), 64), 0);
         cm_guard_remove((const void *)(uintptr_t)(0x1000 + i * 64));
     }
     for (size_t i = 0; i < 3; i++) {
+        CASE("i %zu", i);
         CHECK_EQ(pthread_join(id[i], NULL), 0);
         CHECK(t[i].done >= 3000);
     }
@@ -391,9 +396,10 @@ static void chain_siginfo_body(void *arg)
     struct poison p;
 
     (void)arg;
-    chain_install(SIGBUS, NULL, chain_handler_info, 0);
+    CALL(chain_install(SIGBUS, NULL, chain_handler_info, 0));
     REQUIRE(poison_make(&p, true) == 0);
     for (int i = 0; i < 3; i++) {
+        CASE("i %d", i);
         chain_signal = 0;
         if (sigsetjmp(chain_back, 1) == 0) {
             touch(p.bad + 100);
@@ -403,7 +409,7 @@ static void chain_siginfo_body(void *arg)
         CHECK_EQ(chain_mask_ok, 1);
         CHECK(chain_addr == (uintptr_t)p.bad + 100);
     }
-    check_guarded_loads(&p); /* and the guard still works */
+    CALL(check_guarded_loads(&p)); /* and the guard still works */
     poison_free(&p);
 }
 
@@ -414,8 +420,8 @@ static void chain_plain_body(void *arg)
 
     (void)arg;
     REQUIRE(nothing != MAP_FAILED);
-    chain_install(SIGBUS, chain_handler_plain, NULL, 0);
-    chain_install(SIGSEGV, chain_handler_plain, NULL, 0);
+    CALL(chain_install(SIGBUS, chain_handler_plain, NULL, 0));
+    CALL(chain_install(SIGSEGV, chain_handler_plain, NULL, 0));
     REQUIRE(poison_make(&p, true) == 0);
     if (sigsetjmp(chain_back, 1) == 0) {
         touch(p.bad);
@@ -438,7 +444,7 @@ static void chain_unregistered_body(void *arg)
     uint64_t v;
 
     (void)arg;
-    chain_install(SIGBUS, NULL, chain_handler_info, 0);
+    CALL(chain_install(SIGBUS, NULL, chain_handler_info, 0));
     REQUIRE(poison_make(&registered, true) == 0);
     REQUIRE(poison_make(&other, false) == 0);
     if (sigsetjmp(chain_back, 1) == 0) {
@@ -453,7 +459,7 @@ static void chain_unregistered_body(void *arg)
 static void chain_once_body(void *arg)
 {
     (void)arg;
-    chain_install(SIGBUS, chain_handler_returns, NULL, (int)SA_RESETHAND);
+    CALL(chain_install(SIGBUS, chain_handler_returns, NULL, (int)SA_RESETHAND));
     REQUIRE(cm_guard_add(&chain_back, sizeof chain_back) == 0);
     CHECK_EQ(raise(SIGBUS), 0);
     CHECK_EQ(chain_signal, SIGBUS);
@@ -464,7 +470,7 @@ static void chain_default_body(void *arg)
 {
     struct poison p;
 
-    chain_install(SIGBUS, arg == NULL ? SIG_DFL : SIG_IGN, NULL, 0);
+    CALL(chain_install(SIGBUS, arg == NULL ? SIG_DFL : SIG_IGN, NULL, 0));
     REQUIRE(poison_make(&p, true) == 0);
     touch(p.bad);
 }
@@ -472,7 +478,7 @@ static void chain_default_body(void *arg)
 static void chain_sent_ignored_body(void *arg)
 {
     (void)arg;
-    chain_install(SIGBUS, SIG_IGN, NULL, 0);
+    CALL(chain_install(SIGBUS, SIG_IGN, NULL, 0));
     REQUIRE(cm_guard_add(&chain_back, sizeof chain_back) == 0);
     CHECK_EQ(kill(getpid(), SIGBUS), 0);
     CHECK_EQ(raise(SIGBUS), 0);
@@ -481,7 +487,7 @@ static void chain_sent_ignored_body(void *arg)
 static void chain_sent_default_body(void *arg)
 {
     (void)arg;
-    chain_install(SIGSEGV, SIG_DFL, NULL, 0);
+    CALL(chain_install(SIGSEGV, SIG_DFL, NULL, 0));
     REQUIRE(cm_guard_add(&chain_back, sizeof chain_back) == 0);
     (void)kill(getpid(), SIGSEGV);
     (void)sleep(5);
@@ -495,7 +501,7 @@ static void chain_action_optional_body(void *arg)
     siginfo_t info;
 
     (void)arg;
-    chain_install(SIGBUS, NULL, chain_handler_info, 0);
+    CALL(chain_install(SIGBUS, NULL, chain_handler_info, 0));
     REQUIRE(cm_guard_add(mine, sizeof mine) == 0);
     memset(&info, 0, sizeof info);
     info.si_signo = SIGBUS;
@@ -559,7 +565,8 @@ static void hwpoison_body(void *arg)
     (void)arg;
     REQUIRE(base != MAP_FAILED);
     memset(base, 0x5a, 4 * PAGE);
-    chain_install(SIGBUS, chain_handler_returns, NULL, 0); /* madvise itself may raise it too */
+    CALL(chain_install(SIGBUS, chain_handler_returns, NULL,
+                       0)); /* madvise itself may raise it too */
     REQUIRE(cm_guard_add(base, 4 * PAGE) == 0);
     if (madvise(base + PAGE, PAGE, 100 /* MADV_HWPOISON */) != 0) {
         _exit(77);

@@ -5,6 +5,7 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 
 #include "persist/persist.h"
@@ -55,6 +56,7 @@ static bool pinned_is(const cm_iovec *v, uint64_t tag, uint64_t block)
 static void test_byte(void)
 {
     for (unsigned was = 0; was < 256; was++) {
+        CASE("was %u", was);
         uint8_t b = (uint8_t)was;
         enum cm_pin_result r = cm_pin_add(&b);
         if (was & CM_PIN_DOOMED)
@@ -84,12 +86,15 @@ static void test_unchanged_by_churn(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 8, 5), 8);
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
         CHECK_EQ(pin(f, i, 1, &v[i], 1, &pins[i]), BLK);
+    }
     CHECK_EQ(at_load_relaxed(&p.c->pinned), 8);
     (void)put_all(f, 1000, 8 * p.c->media.geo.slots, 6);
     CHECK_EQ(hits(f, 0, 8, 5), 0); /* evicted, as any other */
     for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
         CHECK(pinned_is(&v[i], 5, i));
         CHECK_EQ(cm_unpin(&pins[i]), 0);
     }
@@ -161,6 +166,7 @@ static void test_all_pinned(void)
     uint64_t slots = p.c->media.geo.slots;
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     for (uint64_t b = 0; b < 1000 && refused < 100; b++) {
+        CASE("b %" PRIu64, b);
         int r = put(f, b, 5);
         CHECK(r == 0 || r == CM_NOT_STORED_BUSY);
         refused = r ? refused + 1 : 0;
@@ -170,8 +176,10 @@ static void test_all_pinned(void)
     CHECK_EQ(n, slots);
     CHECK_EQ(refused, 100);
     CHECK_EQ(STAT(p.c, refused_busy) >= 100, 1);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_unpin(&pins[i]), 0);
+    }
     CHECK_EQ(slots_astray(p.c), 0);
     CHECK(put_all(f, 5000, slots, 7) + 2 >= slots);
     pool_end(&p);
@@ -204,8 +212,10 @@ static void test_limit(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 2, 5), 2);
-    for (unsigned i = 0; i < CM_PIN_COUNT; i++)
+    for (unsigned i = 0; i < CM_PIN_COUNT; i++) {
+        CASE("i %u", i);
         CHECK_EQ(pin(f, 1, 1, &v, 1, &pins[i]), BLK);
+    }
     cm_pins *last = &pins[CM_PIN_COUNT];
     CHECK_EQ(cm_pin_range(f, BLK, BLK, &v, 1, &used, last, NULL), CM_EBUSY);
     CHECK_EQ(cm_unpin(last), CM_EINVAL);
@@ -216,8 +226,10 @@ static void test_limit(void)
     CHECK_EQ(cm_unpin(&pins[0]), 0);
     CHECK_EQ(pin(f, 1, 1, &v, 1, last), BLK);
     CHECK_EQ(cm_unpin(last), 0);
-    for (unsigned i = 1; i < CM_PIN_COUNT; i++)
+    for (unsigned i = 1; i < CM_PIN_COUNT; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_unpin(&pins[i]), 0);
+    }
     CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
     pool_end(&p);
 }
@@ -299,10 +311,14 @@ static void test_pieces(void)
     int used;
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
-    for (uint64_t b = 0; b < 100; b += 2) /* even ones first: no two neighbours touch */
+    for (uint64_t b = 0; b < 100; b += 2) { /* even ones first: no two neighbours touch */
+        CASE("b %" PRIu64, b);
         CHECK_EQ(put(f, b, 5), 0);
-    for (uint64_t b = 1; b < 100; b += 2)
+    }
+    for (uint64_t b = 1; b < 100; b += 2) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(put(f, b, 5), 0);
+    }
     CHECK_EQ(cm_pin_range(f, 0, 100 * BLK, v, 100, &used, &pins, &m), CM_PINS_MAX * BLK);
     CHECK_EQ(used, CM_PINS_MAX);
     CHECK_EQ(m.len, 0);
@@ -435,6 +451,7 @@ static void refill(void)
 {
     CHECK_EQ(cm_invalidate(refilled_file, 0, BLK), 0);
     for (uint64_t b = 1000; b < 3000; b++) {
+        CASE("b %" PRIu64, b);
         CHECK(put(refilled_file, b, 6) >= 0);
         if (slot_of(refilled_file, b) == between_slot)
             return;
@@ -488,10 +505,13 @@ static void *pinner(void *arg)
             continue;
         }
         for (int look = 0; look < 2; look++) {
+            CASE("look %d", look);
             uint64_t block = first;
             for (int i = 0; i < used; i++)
-                for (size_t at = 0; at < v[i].len; at += BLK, block++)
+                for (size_t at = 0; at < v[i].len; at += BLK, block++) {
+                    CASE("at %zu", at);
                     CHECK(is_content(5, block, (const uint8_t *)v[i].base + at, BLK));
+                }
         }
         CHECK_EQ(cm_unpin(&pins), 0);
         at_add_relaxed(&pinned_ranges, 1);
@@ -531,8 +551,10 @@ static void test_threads(void)
         (void)pthread_join(t[i], NULL);
     CHECK(pinned_ranges > 100);
     CHECK_EQ(at_load_relaxed(&shared.c->pinned), 0);
-    for (uint64_t s = 0; s < shared.c->media.geo.slots; s++)
+    for (uint64_t s = 0; s < shared.c->media.geo.slots; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(shared.c->pins[s], 0);
+    }
     CHECK_EQ(slots_astray(shared.c), 0);
     pool_end(&shared);
 }

@@ -32,6 +32,7 @@ static void test_create_progress_and_cancel(void)
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
     for (unsigned at = 1; at <= 3; at++) {
+        CASE("at %u", at);
         p = (struct progress){ .cancel_at = at };
         CHECK_EQ(plat_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
         CHECK_EQ(p.calls, at);
@@ -55,6 +56,7 @@ static void test_random(void)
         seen[a[i]]++;
     }
     for (size_t i = 0; i < 256; i++) { /* 4096 expected, 64 the deviation */
+        CASE("i %zu", i);
         CHECK(seen[i] > 3500 && seen[i] < 4700);
     }
     CHECK(!all_zero(a + MIB - 64, 64));
@@ -77,6 +79,7 @@ static void test_clocks(void)
     CHECK(cm_plat_wall_ns() - wall >= 40000000);
     CHECK(boot == INT64_MIN || llabs((long long)(cm_plat_boot_wall_ns() - boot)) < BOOT_CLOCK_STEP);
     for (unsigned i = 0; i < 1000; i++) {
+        CASE("i %u", i);
         const uint64_t a = cm_plat_now_ns(), b = cm_plat_now_ns();
 
         CHECK(b >= a);
@@ -91,6 +94,7 @@ static void test_alloc(void)
 
     for (unsigned round = 0; round < 3; round++) {
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            CASE("i %zu", i);
             uint8_t *p = cm_plat_alloc(sizes[i]);
 
             REQUIRE(p != NULL);
@@ -142,8 +146,10 @@ static void test_wait_and_wake(void)
     cm_plat_wake_one(&wait_word); /* nobody there: no harm */
     cm_plat_wake_all(&wait_word);
     for (unsigned round = 0; round < 50; round++) {
+        CASE("round %u", round);
         wait_word = wait_awake = wait_ready = 0;
         for (unsigned i = 0; i < 4; i++) {
+            CASE("i %u", i);
             REQUIRE(pthread_create(&id[i], NULL, waiter_main, NULL) == 0);
         }
         while (at_load_acquire(&wait_ready) < 4) {
@@ -160,6 +166,7 @@ static void test_wait_and_wake(void)
             }
         }
         for (unsigned i = 0; i < 4; i++) {
+            CASE("i %u", i);
             CHECK_EQ(pthread_join(id[i], NULL), 0);
         }
         CHECK_EQ(wait_awake, 4);
@@ -186,15 +193,19 @@ static void test_thread(void)
     uint32_t number[9];
 
     for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
         REQUIRE(pthread_create(&id[i], NULL, thread_main, &number[i]) == 0);
     }
     for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
         CHECK_EQ(pthread_join(id[i], NULL), 0);
     }
     number[8] = cm_plat_thread()->number;
     for (unsigned i = 0; i < 9; i++) {
+        CASE("i %u", i);
         CHECK(number[i] != 0);
         for (unsigned j = 0; j < i; j++) {
+            CASE("j %u", j);
             CHECK(number[i] != number[j]);
         }
     }
@@ -213,6 +224,7 @@ static void test_map_alignment(void)
     cm_plat_file_close(&f);
     for (size_t i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
         for (unsigned n = 0; n < 5; n++) {
+            CASE("n %u", n);
             REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
             durability = 0;
             REQUIRE(cm_plat_file_map(&f, aligns[i], &durability) == 0);

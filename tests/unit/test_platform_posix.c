@@ -235,6 +235,7 @@ static void test_map_leaves_nothing_behind(void)
     cm_plat_file_close(&f);
     before = address_space();
     for (unsigned i = 0; i < 100; i++) {
+        CASE("i %u", i);
         REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
         REQUIRE(cm_plat_file_map(&f, 64 * MIB, &durability) == 0);
         cm_plat_file_close(&f);
@@ -258,6 +259,7 @@ static void test_failed_map_leaves_nothing(void)
     f.readonly = false; /* so that it is to be mapped for writing, and cannot */
     before = address_space();
     for (unsigned i = 0; i < 20; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_plat_file_map(&f, 2 * MIB, &durability), CM_EIO);
         CHECK(f.base == NULL);
     }

@@ -191,9 +191,9 @@ static void check_killed(void)
 }
 static void test_create_killed(void)
 {
-    check_killed();
+    CALL(check_killed());
     no_nameless = true;
-    check_killed();
+    CALL(check_killed());
     no_nameless = false;
 }
 
@@ -222,6 +222,7 @@ static void test_create_beside(void)
 static void test_create_taken(void)
 {
     for (unsigned beside = 0; beside < 2; beside++) {
+        CASE("beside %u", beside);
         struct cm_plat_file f = PLAT_FILE_INIT;
         struct stat st;
 

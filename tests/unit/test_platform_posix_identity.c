@@ -79,6 +79,7 @@ static void test_identify_volume(void)
     make_file(in_dir("a"), "one");
     const int fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
     for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        CASE("i %zu", i);
         says_type = of[i].type;
         o.volume_id = NULL;
         o.flags = CM_IDENTIFY_SOLE_WRITER; /* of which the sole writer knows no more */
@@ -107,11 +108,13 @@ static void test_identify_one_id(void)
     CHECK_EQ(close(fd), 0);
     fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        CASE("i %zu", i);
         no_generation = unknown[i];
         CHECK_EQ(cm_identify(fd, i == 0 ? &id : &same, &v), 0);
         CHECK(i == 0 || same_id(id, same));
     }
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+        CASE("i %zu", i);
         no_generation = broken[i];
         CHECK_EQ(cm_identify(fd, &id, &v), CM_EIO);
     }
@@ -126,6 +129,7 @@ static void test_identify_one_id(void)
     /* Made up when read: of some, size 0 is all that the attributes say. */
     static const uint32_t made_up[] = { 0x42494e4d, 0x65735543, 0x7655821, 0x6e667364, 0x67596969 };
     for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
+        CASE("i %zu", i);
         says_type = made_up[i];
         CHECK_EQ(cm_identify(fd, &id, &v), CM_EINVAL);
     }
@@ -206,15 +210,15 @@ static void remount_body(void *arg)
     uint8_t before[16], again[16], inside[16], after[16];
 
     (void)arg;
-    get_mount_id(in_dir("a"), before);
+    CALL(get_mount_id(in_dir("a"), before));
     mount_here("tmpfs", dir, "size=1m");
-    get_mount_id(in_dir("a"), inside);
-    get_mount_id(in_dir("b"), again);
+    CALL(get_mount_id(in_dir("a"), inside));
+    CALL(get_mount_id(in_dir("b"), again));
     CHECK(memcmp(inside, again, 16) == 0);
     CHECK(memcmp(inside, before, 16) != 0);
     CHECK_EQ(umount(dir), 0);
     mount_here("tmpfs", dir, "size=1m");
-    get_mount_id(in_dir("a"), after);
+    CALL(get_mount_id(in_dir("a"), after));
     if (arg != NULL) { /* only a kernel with unique numbers can promise this */
         CHECK(memcmp(inside, after, 16) != 0);
     }
@@ -226,11 +230,11 @@ static void test_mount_id(void)
     uint8_t a[16], b[16];
     void *unique = NULL;
 
-    get_mount_id(in_dir("a"), a);
+    CALL(get_mount_id(in_dir("a"), a));
     if (all_zero(a, 16)) {
         SKIP("no mount ids in this kernel");
     }
-    get_mount_id(in_dir("b"), b);
+    CALL(get_mount_id(in_dir("b"), b));
     CHECK(memcmp(a, b, 16) == 0);
     if (statx(AT_FDCWD, dir, 0, 0x4000u, &stx) == 0 && (stx.stx_mask & 0x4000u) != 0) {
         unique = &stx;
@@ -310,6 +314,7 @@ static void test_identify_racy(void)
 
     /* Looked at within the granule, which a busy machine may not manage at once. */
     for (int i = 0; i < 1000; i++) {
+        CASE("i %d", i);
         const uint64_t began = cm_now();
         make_file(in_dir("a"), "one");
         CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
@@ -339,6 +344,7 @@ static void test_identify_racy(void)
     CHECK_EQ(v.racy & CM_RACY_TIMES, 1);
     times[1].tv_sec = -1000000; /* before 1970 */
     for (int i = 0; i < 1000; i++) {
+        CASE("i %d", i);
         const uint64_t began = cm_now();
         (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
         CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
@@ -396,6 +402,7 @@ static void test_identify_writer(void)
     }
     CHECK_EQ(v.racy, 0);
     for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
+        CASE("i %zu", i);
         fd = open(in_dir("a"), writing[i]);
         REQUIRE(fd >= 0);
         CHECK_EQ(identify(in_dir("a"), &same, &v), 0);
@@ -470,6 +477,7 @@ static void test_identify_reused_inode(void)
         SKIP("this volume has no inode generations");
     }
     for (unsigned i = 0; i < 200; i++) {
+        CASE("i %u", i);
         CHECK_EQ(unlink(in_dir("a")), 0);
         make_file(in_dir("a"), "one");
         REQUIRE(stat(in_dir("a"), &st) == 0);

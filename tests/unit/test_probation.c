@@ -6,6 +6,8 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
+
 #include "protocol/lookup.h"
 
 #define HELD 16u /* blocks that the buffer holds */
@@ -77,8 +79,10 @@ static void test_turns(void)
     struct pool p;
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
         CHECK_EQ(look_anew(f, 3, 5), RIGHT);
+    }
     CHECK_EQ(look_anew(f, 4, 5), RIGHT); /* once is not enough */
     CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
     CHECK_EQ(look(f, 3, 5), RIGHT);
@@ -109,8 +113,10 @@ static void test_passes(void)
     CHECK_EQ(STAT(p.c, fill_blocks), filled + HELD);
     CHECK(STAT(p.c, evicted) > evicted);
     CHECK_EQ(r->on_probation, before + HELD - 1); /* but for what has earned it */
-    for (unsigned b = 0; b < HELD; b++)
+    for (unsigned b = 0; b < HELD; b++) {
+        CASE("b %u", b);
         CHECK(in_pool(f, b));
+    }
     CHECK_EQ(hits(f, 0, HELD, 5), HELD);
     pool_end(&p);
 }
@@ -122,9 +128,12 @@ static void test_small_steps(void)
     uint8_t buf[512];
     cm_file *f = set_up_full(&p);
     for (uint64_t b = 0; b < HELD; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(put(f, b, 5), 0);
-        for (uint64_t at = 0; at < BLK; at += sizeof(buf))
+        for (uint64_t at = 0; at < BLK; at += sizeof(buf)) {
+            CASE("at %" PRIu64, at);
             CHECK_EQ(cm_read(f, b * BLK + at, buf, sizeof(buf), NULL), (int64_t)sizeof(buf));
+        }
     }
     CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
     CHECK_EQ(hits(f, 0, HELD, 5), 0);
@@ -168,8 +177,10 @@ static void test_close_full(void)
     struct pool p;
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
         CHECK_EQ(look_anew(f, 9, 5), RIGHT);
+    }
     pool_again(&p);
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(look(f, 9, 5), RIGHT);
@@ -212,6 +223,7 @@ static void test_refused_early(void)
     content(5, 500, data);
     CHECK_EQ(cm_fill(f, &m, data, BLK, 0), 0);
     for (unsigned i = 0; i < 2 * HELD; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_PRESENT);
         CHECK_EQ(cm_fill(f, &stale, data, BLK, 0), CM_NOT_STORED_STALE);
     }
@@ -264,8 +276,10 @@ static void test_bracket_beside(void)
     struct pool p;
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put(f, 1, 5), 0);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
         CHECK_EQ(look_anew(f, 1, 5), RIGHT);
+    }
     cm_bracket w = begin_write(f, 40 * BLK, BLK);
     cm_file *g = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
     (void)put_all(g, 0, HELD, 5); /* stale, in a pool of one stripe */
@@ -285,8 +299,10 @@ static void test_counts(void)
     uint8_t buf[20];
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
+        CASE("i %u", i);
         CHECK_EQ(cm_read(f, 4 * BLK + 2000, buf, sizeof(buf), NULL), 0);
+    }
     CHECK_EQ(STAT(p.c, probation_hits), 0);
     int64_t refused = STAT(p.c, refused_present), promoted = STAT(p.c, promoted);
     CHECK_EQ(put_all(f, 100, HELD, 5), HELD);
@@ -311,6 +327,7 @@ static void test_read_ahead(void)
     uint64_t blocks = 0;
     cm_file *f = set_up(&p, 64 * MIB);
     for (uint64_t b = 0; b < 1000; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, read_content, &blocks), BLK);
         CHECK(is_content(5, b, buf, BLK));
     }
@@ -328,8 +345,10 @@ static void test_read_ahead_once(void)
     cm_file *f = set_up_full(&p);
     cm_ring_rule(&p.c->policy.ring, 0, 1, true);
     int64_t promoted = STAT(p.c, promoted);
-    for (uint64_t b = 0; b < 8 * HELD; b++)
+    for (uint64_t b = 0; b < 8 * HELD; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, read_content, &blocks), BLK);
+    }
     CHECK(STAT(p.c, prefetch_blocks) > 4 * HELD);
     (void)put_all(f, 1000, HELD, 5);
     CHECK_EQ(STAT(p.c, promoted), promoted);
@@ -390,8 +409,10 @@ static void test_killed_is_not_promoted(void)
     struct pool p;
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    }
     CHECK_EQ(cm_invalidate(f, 2 * BLK, BLK), 0);
     CHECK_EQ(put_all(f, 1000, 2 * HELD, 5), 2 * HELD);
     CHECK_EQ(look(f, 2, 5), MISS);
@@ -435,8 +456,10 @@ static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void 
     struct cm_media *m = &cm_object_of(f)->cache->media;
     struct cm_persist_ops ops = *m->ops;
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
         CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    }
     whole_ops = m->ops;
     other_file = f;
     meddled = false;
@@ -456,8 +479,10 @@ static void test_promotion_beside_pin(void)
     CHECK(is_content(5, 2, late_iov.base, BLK));
     CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
     CHECK_EQ(cm_unpin(&late_pins), 0);
-    for (unsigned e = 0; e < HELD; e++)
+    for (unsigned e = 0; e < HELD; e++) {
+        CASE("e %u", e);
         CHECK_EQ(p.c->probation.entry[e].busy, 0); /* nobody kept one */
+    }
     pool_end(&p);
 }
 
@@ -560,12 +585,16 @@ static void test_all_pinned(void)
     int n;
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (uint64_t b = 0; b < HELD; b++)
+    for (uint64_t b = 0; b < HELD; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &iov[b], 1, &n, &pins[b], NULL), BLK);
+    }
     CHECK_EQ(put(f, 1000, 5), CM_NOT_STORED_BUSY);
     CHECK_EQ(hits(f, 0, HELD, 5), HELD);
-    for (uint64_t b = 0; b < HELD; b++)
+    for (uint64_t b = 0; b < HELD; b++) {
+        CASE("b %" PRIu64, b);
         CHECK_EQ(cm_unpin(&pins[b]), 0);
+    }
     CHECK_EQ(put(f, 1000, 5), 0);
     pool_end(&p);
 }

@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
+
 /* ---- Records --------------------------------------------------------------------------------- */
 
 static struct cm_record some_record(uint64_t n)
@@ -56,6 +58,7 @@ static void test_torn(void)
     CHECK_EQ(cm_record_write(&p.c->media, 3, &old), 0);
     CHECK_EQ(cm_record_write(&p.c->media, 3, &new), 0);
     for (int i = 0; i < 40000; i++) {
+        CASE("i %d", i);
         uint64_t arrived = i < 16 ? (UINT64_C(1) << i) - 1 : next_random(&rng);
         uint64_t *w = (uint64_t *)(void *)record_of(p.c, 3);
         for (unsigned k = 0; k < CM_RECORD_BODY_BYTES / 8; k++)
@@ -110,8 +113,10 @@ static void test_marks(void)
     word = record_of(p.c, 3)->state;
     CHECK(!cm_record_lost(m, 3, word, 5));
     CHECK(!cm_record_lost(m, 3, word, 6)); /* clean is clean in every boot */
-    for (unsigned bit = 0; bit < 64; bit++)
+    for (unsigned bit = 0; bit < 64; bit++) {
+        CASE("bit %u", bit);
         CHECK(cm_record_lost(m, 3, word ^ UINT64_C(1) << bit, 5));
+    }
     pool_end(&p);
 }
 
@@ -122,6 +127,7 @@ static void test_load(void)
     struct cm_record_set s;
     REQUIRE(pool_new(&p, 16 * MIB) == 0);
     for (uint64_t n = 1; n < 200; n++) {
+        CASE("n %" PRIu64, n);
         cm_file_id id = id_of(n);
         cm_record_load(&p.c->media, &id, &s);
         CHECK_EQ(s.n, CM_RECORD_PLACES);
@@ -150,6 +156,7 @@ static void test_eviction(void)
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
     for (uint64_t n = 1; n <= TABLE + 2; n++) {
+        CASE("n %" PRIu64, n);
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f, 0, 5, n), 5);
         detach(f);
@@ -159,6 +166,7 @@ static void test_eviction(void)
     pool_again(&p);
     unsigned kept = 0;
     for (uint64_t n = TABLE + 2; n >= 1; n--) { /* a cold one takes another one's record again */
+        CASE("n %" PRIu64, n);
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         kept += info_of(f).kept;
         CHECK_EQ(hits(f, 0, 5, n), info_of(f).kept ? 5 : 0);
@@ -177,14 +185,17 @@ static void test_buckets_full(void)
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
     for (uint64_t n = 0; n <= TABLE; n++) {
+        CASE("n %" PRIu64, n);
         CHECK_EQ(STAT(p.c, unrecorded), 0);
         f[n] = attach(&p, n + 1, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f[n], 0, 5, n), 5);
     }
     CHECK_EQ(cm_object_of(f[TABLE])->place, CM_NO_PLACE);
     CHECK_EQ(STAT(p.c, unrecorded), 1);
-    for (uint64_t n = 0; n <= TABLE; n++)
+    for (uint64_t n = 0; n <= TABLE; n++) {
+        CASE("n %" PRIu64, n);
         CHECK_EQ(hits(f[n], 0, 5, n), 5);
+    }
     cm_bracket w = begin_write(f[TABLE], 0, BLK); /* it can be written, too */
     CHECK_EQ(look(f[TABLE], 0, TABLE), MISS);
     CHECK(cm_write_end(f[TABLE], &w, NULL) >= 0);
@@ -193,6 +204,7 @@ static void test_buckets_full(void)
     CHECK_EQ(put_all(f[TABLE], 0, 5, TABLE), 5);
     pool_again(&p);
     for (uint64_t n = 0; n <= TABLE; n++) {
+        CASE("n %" PRIu64, n);
         f[n] = attach(&p, n + 1, 100 * BLK, 1, 0);
         CHECK_EQ(info_of(f[n]).kept, n < TABLE);
         CHECK_EQ(hits(f[n], 0, 5, n), n < TABLE ? 5 : 0);
@@ -210,6 +222,7 @@ static void test_emptier_bucket(void)
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
     for (uint64_t n = 0; n < TABLE; n++) {
+        CASE("n %" PRIu64, n);
         cm_file *f = attach(&p, n + 1, 100 * BLK, 1, 0);
         in[cm_object_of(f)->place / CM_RECORD_WAYS]++;
         CHECK(in[0] - in[1] >= -1 && in[0] - in[1] <= 1);
@@ -298,14 +311,15 @@ static void two_records(bool other_bucket)
 }
 static void test_two_records(void)
 {
-    two_records(false);
-    two_records(true);
+    CALL(two_records(false));
+    CALL(two_records(true));
 }
 
 /* Forgetting a file that is not attached finds its record in either bucket. */
 static void test_forget_closed(void)
 {
     for (uint64_t n = 1; n <= 40; n++) {
+        CASE("n %" PRIu64, n);
         struct pool p;
         cm_file_id id = id_of(n);
         REQUIRE(pool_new(&p, MIB) == 0);
@@ -355,6 +369,7 @@ static void test_garbage_table(void)
     for (uint64_t i = 0; i < words; i++)
         w[i] = next_random(&rng);
     for (uint64_t n = 1; n < 40; n++) {
+        CASE("n %" PRIu64, n);
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         CHECK_EQ(info_of(f).kept, 0);
         CHECK_EQ(put_all(f, 0, 2, n), 2);
@@ -406,6 +421,7 @@ static void test_loss_by_load(void)
 {
     static const unsigned percent[] = { 50, 80, 90, 95 }, most[] = { 0, 0, 200, 4000 };
     for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
         struct pool p;
         uint64_t first;
         pool_make(&p, 64 * MIB, 12000);

@@ -5,6 +5,7 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 
 #include "policy/ring.h"
@@ -61,8 +62,10 @@ static void test_zero_wins(void)
     CHECK_EQ(victim(&r), 40);
     CHECK_EQ(r.hand, 41);
     CHECK(cm_ring_is_owned(&r, 40));
-    for (uint64_t s = 0; s < 40; s++)
+    for (uint64_t s = 0; s < 40; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(r.ref[s], 1); /* each slot passed lost one */
+    }
     CHECK_EQ(r.ref[41], 2);
     unmake(&r);
 }
@@ -109,8 +112,10 @@ static void test_small_ring(void)
     uint64_t s = victim(&r);
     CHECK(s < 64);
     CHECK(r.hand <= CM_RING_STEPS);
-    for (unsigned i = 0; i < 63; i++)
+    for (unsigned i = 0; i < 63; i++) {
+        CASE("i %u", i);
         CHECK(victim(&r) != CM_NO_SLOT);
+    }
     CHECK_EQ(victim(&r), CM_NO_SLOT);
     unmake(&r);
 }
@@ -133,6 +138,7 @@ static void test_counts(void)
     CHECK_EQ(r.ref[5], CM_REF_MAX);
     cm_ring_set(&r, 6, 1);
     for (unsigned i = 0; i < 254; i++) {
+        CASE("i %u", i);
         uint64_t s = next_victim(&r);
         CHECK(s != 5 && s != 6 && s != CM_NO_SLOT);
     }
@@ -262,6 +268,7 @@ static void test_victims_at_once(void)
     CHECK_EQ(cm_ring_victims(&r, v, 6), 6);
     const uint64_t slot[6] = { 90, 50, 52, 54, 55, 56 };
     for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
         CHECK_EQ(v[i].slot, slot[i]);
         CHECK_EQ(v[i].remember, i > 0);
         CHECK(cm_ring_is_owned(&r, slot[i]));
@@ -284,8 +291,10 @@ static void test_victims_by_turns(void)
     struct cm_victim v[6];
     const uint64_t slot[6] = { 90, 50, 52, 54, 3, 55 };
     CHECK_EQ(cm_ring_victims(&r, v, 6), 6);
-    for (unsigned i = 0; i < 6; i++)
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
         CHECK_EQ(v[i].slot, slot[i]);
+    }
     unmake(&r);
 }
 
@@ -301,8 +310,10 @@ static void test_frontier_owned(void)
     CHECK(cm_ring_own(&r, 501));
     CHECK(cm_ring_own(&r, 502));
     CHECK_EQ(cm_ring_victims(&r, v, 4), 4);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
         CHECK(v[i].slot == slot[i] && !v[i].remember);
+    }
     unmake(&r);
 }
 
@@ -311,11 +322,15 @@ static void test_victims_run_out(void)
 {
     struct cm_ring r = make(64);
     struct cm_victim v[32];
-    for (uint64_t s = 0; s < 60; s++)
+    for (uint64_t s = 0; s < 60; s++) {
+        CASE("s %" PRIu64, s);
         CHECK(cm_ring_own(&r, s));
+    }
     CHECK_EQ(cm_ring_victims(&r, v, 32), 4);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
         CHECK_EQ(v[i].slot, 60 + i);
+    }
     CHECK_EQ(cm_ring_victims(&r, v, 32), 0);
     unmake(&r);
 }
@@ -364,6 +379,7 @@ static void test_line_full(void)
 {
     struct cm_ring r = make(100);
     for (uint64_t i = 0; i < 5 * r.line_max; i++) {
+        CASE("i %" PRIu64, i);
         begin(&r, i % 3);
         CHECK(r.line_count <= r.line_max);
         CHECK(r.on_probation <= 3);
@@ -379,8 +395,10 @@ static void test_spared(void)
     for (uint64_t s = 0; s < 100; s++)
         begin(&r, s);
     CHECK_EQ(r.on_probation, 16); /* ten, half as many more, and the one that is too many */
-    for (uint64_t s = 0; s < 100; s++)
+    for (uint64_t s = 0; s < 100; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(!(r.ref[s] & CM_REF_PROBATION), (r.ref[s] & CM_REF_KNOWN) != 0);
+    }
     unmake(&r);
 }
 
@@ -393,8 +411,10 @@ static void test_spared_together(void)
         slot[i] = i;
     cm_ring_begin_probation(&r, slot, 32, 0);
     CHECK_EQ(r.on_probation, 16);
-    for (unsigned i = 0; i < 32; i++)
+    for (unsigned i = 0; i < 32; i++) {
+        CASE("i %u", i);
         CHECK_EQ((r.ref[i] & CM_REF_PROBATION) != 0, i < 16);
+    }
     unmake(&r);
 }
 
@@ -408,23 +428,30 @@ static void test_many_fill(void)
     for (uint64_t s = 0; s < 100; s++)
         begin(&r, s);
     for (unsigned round = 0; round < 50; round++) {
+        CASE("round %u", round);
         for (unsigned i = 0; i < 2; i++) { /* what the other one took is not counted */
+            CASE("i %u", i);
             struct cm_victim v[16];
             CHECK_EQ(cm_ring_victims(&r, v, 16), 16);
             for (unsigned n = 0; n < 16; n++) {
+                CASE("n %u", n);
                 CHECK(v[n].remember && v[n].slot < 1000);
                 slot[i][n] = v[n].slot;
             }
         }
         for (unsigned i = 0; i < 2; i++) {
+            CASE("i %u", i);
             cm_ring_begin_probation(&r, slot[i], 16, 0);
             for (unsigned n = 0; n < 16; n++) {
+                CASE("n %u", n);
                 CHECK(r.ref[slot[i][n]] & CM_REF_PROBATION);
                 CHECK(cm_ring_is_owned(&r, slot[i][n]));
             }
             cm_ring_disown_all(&r, slot[i], 16);
-            for (unsigned n = 0; n < 16; n++)
+            for (unsigned n = 0; n < 16; n++) {
+                CASE("n %u", n);
                 CHECK(!cm_ring_is_owned(&r, slot[i][n]));
+            }
         }
         CHECK(r.on_probation >= 100 && r.on_probation <= 132);
     }
@@ -483,8 +510,10 @@ static void test_frontier(void)
 {
     struct cm_ring r = make(200);
     r.frontier = 150;
-    for (uint64_t s = 150; s < 200; s++)
+    for (uint64_t s = 150; s < 200; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(victim(&r), s);
+    }
     CHECK_EQ(r.frontier, 200);
     CHECK_EQ(r.hand, 0);
     CHECK_EQ(victim(&r), 0);
@@ -500,6 +529,7 @@ static void test_free_stack(void)
     CHECK_EQ(r.free_max, 10);
     CHECK_EQ(take_free(&r), CM_NO_SLOT);
     for (uint64_t s = 0; s < 12; s++) {
+        CASE("s %" PRIu64, s);
         CHECK(cm_ring_own(&r, s));
         cm_ring_set(&r, s, 3);
         cm_ring_give_free(&r, &s, 1);
@@ -511,8 +541,10 @@ static void test_free_stack(void)
     CHECK(!cm_ring_is_owned(&r, 10)); /* too many: let go, but remembered */
     CHECK(!cm_ring_is_owned(&r, 11));
     CHECK_EQ(r.hint_count, 2);
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
+        CASE("i %u", i);
         CHECK(cm_ring_is_owned(&r, take_free(&r)));
+    }
     CHECK_EQ(take_free(&r), CM_NO_SLOT);
     CHECK_EQ(victim(&r), 11);
     unmake(&r);
@@ -524,8 +556,10 @@ static void test_verified_flag(void)
     cm_ring_set_verified(&r, 0);
     cm_ring_set_verified(&r, 64);
     cm_ring_set_verified(&r, 129);
-    for (uint64_t s = 0; s < 130; s++)
+    for (uint64_t s = 0; s < 130; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(cm_ring_is_verified(&r, s), s == 0 || s == 64 || s == 129);
+    }
     /* Beside the count, neither touches the other. */
     cm_ring_touch(&r, 64);
     cm_ring_touch(&r, 65);
@@ -547,10 +581,12 @@ static void test_verified_flag(void)
 static void test_bytes(void)
 {
     for (uint64_t slots = UINT64_C(1) << 18; slots < UINT64_C(1) << 35; slots *= 2) {
+        CASE("slots %" PRIu64, slots);
         uint64_t bound = slots / 8 * 34 + 128 + (CM_FREE_MAX + CM_HINTS) * 8;
         CHECK(cm_ring_bytes(slots) >= slots && cm_ring_bytes(slots) <= bound);
     }
     for (uint64_t slots = 64; slots < 5000; slots += 67) {
+        CASE("slots %" PRIu64, slots);
         const uint64_t words = (slots + 63) / 64, line = cm_ring_line(slots) * CM_LINE_ENTRY;
         CHECK_EQ(cm_ring_bytes(slots), slots + 8 * (words + slots / 32 + CM_HINTS) + line);
     }
@@ -563,14 +599,19 @@ static void test_kept(void)
     for (uint64_t s = 0; s < r.slots; s++)
         r.ref[s] = (uint8_t)(mix(s) & CM_RING_KEPT);
     for (uint64_t n = 0; n < 40; n++) {
+        CASE("n %" PRIu64, n);
         uint8_t kept[32] = { 0 };
         set_all(&again, 0);
         cm_ring_save(&r, 5, n, kept);
-        for (uint64_t i = (n + 1) / 2; i < sizeof(kept); i++)
+        for (uint64_t i = (n + 1) / 2; i < sizeof(kept); i++) {
+            CASE("i %" PRIu64, i);
             CHECK_EQ(kept[i], 0);
+        }
         cm_ring_load(&again, 5, n, kept);
-        for (uint64_t s = 0; s < r.slots; s++)
+        for (uint64_t s = 0; s < r.slots; s++) {
+            CASE("s %" PRIu64, s);
             CHECK_EQ(again.ref[s], s >= 5 && s < 5 + n ? r.ref[s] : 0);
+        }
     }
     unmake(&r);
     unmake(&again);
@@ -638,7 +679,7 @@ static void test_exclusive(void)
     shared.frontier = 100;
     violations = 0;
     memset(holders, 0, sizeof(holders));
-    run_threads(owner);
+    CALL(run_threads(owner));
     CHECK_EQ(violations, 0);
     /* At the end what is owned is what lies on the free stack. */
     uint64_t owned = 0;
@@ -684,7 +725,7 @@ static void test_batches(void)
     shared = make(512);
     violations = 0;
     memset(holders, 0, sizeof(holders));
-    run_threads(filler);
+    CALL(run_threads(filler));
     CHECK_EQ(violations, 0);
     for (uint64_t s = 0; s < 512; s++) {
         probation += (shared.ref[s] & CM_REF_PROBATION) != 0;
@@ -713,10 +754,12 @@ static void test_victims_once(void)
     shared.frontier = 0;
     violations = 0;
     memset(holders, 0, sizeof(holders));
-    run_threads(taker);
+    CALL(run_threads(taker));
     CHECK_EQ(violations, 0);
-    for (uint64_t s = 0; s < 512; s++)
+    for (uint64_t s = 0; s < 512; s++) {
+        CASE("s %" PRIu64, s);
         CHECK_EQ(holders[s], 1);
+    }
     unmake(&shared);
 }
 

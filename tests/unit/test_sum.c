@@ -32,6 +32,7 @@ static void compare(cm_checksum_fn sum)
 
     for (size_t n = 0; n <= LENGTH_MAX; n++) {
         for (size_t i = 0; i < 5; i++) {
+            CASE("i %zu", i);
             const uint8_t *at = bytes + offsets[i];
             CHECK(sum(at, n) == XXH3_64bits(at, n));
         }
@@ -41,15 +42,17 @@ static void compare(cm_checksum_fn sum)
 static void test_every_variant(void)
 {
     make_bytes();
-    for (size_t i = 0; cm_checksum_variant(i); i++)
-        compare(cm_checksum_variant(i));
+    for (size_t i = 0; cm_checksum_variant(i); i++) {
+        CASE("i %zu", i);
+        CALL(compare(cm_checksum_variant(i)));
+    }
     CHECK(cm_checksum_variant(0) != NULL);
 }
 
 static void test_the_chosen_one(void)
 {
     make_bytes();
-    compare(cm_checksum);
+    CALL(compare(cm_checksum));
 }
 
 /* One variant agrees with itself: says so, where that is all the comparison is. */

@@ -52,11 +52,12 @@ static void test_one_damaged(void)
 {
     struct pair p;
     struct cm_super sb;
-    pair_make(&p);
+    CALL(pair_make(&p));
     CHECK(same_super(copy_of(&p, 0), copy_of(&p, 1)));
     CHECK(copy_of(&p, 0)->seq != copy_of(&p, 1)->seq); /* which one was written last */
     const struct cm_super good = *copy_of(&p, 0);
     for (unsigned bit = 0; bit < 2 * sizeof(sb) * 8; bit++) {
+        CASE("bit %u", bit);
         uint32_t damaged = 9;
         uint8_t *at = p.base + bit / (sizeof(sb) * 8) * CM_SUPER_STRIDE + bit / 8 % sizeof(sb);
         *at ^= (uint8_t)(1u << bit % 8);
@@ -82,14 +83,14 @@ static void expect_read(struct pair *p, int code)
 static void test_both_damaged(void)
 {
     struct pair p;
-    pair_make(&p);
+    CALL(pair_make(&p));
     copy_of(&p, 0)->epoch ^= 1;
     copy_of(&p, 1)->epoch ^= 1;
-    expect_read(&p, CM_EDAMAGED);
+    CALL(expect_read(&p, CM_EDAMAGED));
     memset(copy_of(&p, 0), 0, 256);
-    expect_read(&p, CM_EDAMAGED); /* one remembers that it was a pool */
+    CALL(expect_read(&p, CM_EDAMAGED)); /* one remembers that it was a pool */
     memset(copy_of(&p, 1), 0, 256);
-    expect_read(&p, CM_ENOTPOOL);
+    CALL(expect_read(&p, CM_ENOTPOOL));
     pair_end(&p);
 }
 
@@ -97,17 +98,17 @@ static void test_both_damaged(void)
 static void test_reasons(void)
 {
     struct pair p;
-    pair_make(&p);
+    CALL(pair_make(&p));
     copy_of(&p, 0)->version = CM_FORMAT_VERSION + 1;
-    expect_read(&p, 0);
+    CALL(expect_read(&p, 0));
     copy_of(&p, 1)->xxh3 ^= 1;
-    expect_read(&p, CM_EVERSION);
+    CALL(expect_read(&p, CM_EVERSION));
     copy_of(&p, 0)->version = CM_FORMAT_VERSION;
     copy_of(&p, 0)->incompat = 4;
-    expect_read(&p, CM_EINCOMPAT);
+    CALL(expect_read(&p, CM_EINCOMPAT));
     memset(copy_of(&p, 1), 0, 256);
     copy_of(&p, 0)->byte_order = 0x04030201u;
-    expect_read(&p, CM_EBYTEORDER);
+    CALL(expect_read(&p, CM_EBYTEORDER));
     pair_end(&p);
 }
 
@@ -117,7 +118,8 @@ static void test_higher_seq_wins(void)
     struct cm_super sb;
     uint32_t damaged;
     for (unsigned newer = 0; newer < 2; newer++) {
-        pair_make(&p);
+        CASE("newer %u", newer);
+        CALL(pair_make(&p));
         copy_of(&p, newer)->seq += 1;
         copy_of(&p, newer)->epoch = 77;
         super_seal(copy_of(&p, newer));
@@ -137,13 +139,14 @@ static void test_torn_write(void)
     struct pair p;
     struct cm_super sb;
     uint32_t damaged;
-    pair_make(&p);
+    CALL(pair_make(&p));
     const struct cm_super old = *copy_of(&p, 0);
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
     const struct cm_super new = *copy_of(&p, 0);
     CHECK_EQ(new.epoch, old.epoch + 1);
     for (unsigned copy = 0; copy < 2; copy++)
         for (unsigned words = 0; words <= 32; words++) {
+            CASE("words %u", words);
             *copy_of(&p, 0) = copy ? new : old;
             *copy_of(&p, 1) = old;
             memcpy(copy_of(&p, copy), &new, (size_t)words * 8);
@@ -161,7 +164,7 @@ static void test_torn_any_order(void)
     struct cm_super sb;
     uint32_t damaged;
     uint64_t rng = 3;
-    pair_make(&p);
+    CALL(pair_make(&p));
     const struct cm_super old = *copy_of(&p, 0);
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
     const struct cm_super new = *copy_of(&p, 0);
@@ -180,9 +183,9 @@ static void test_torn_any_order(void)
 static void test_kill(void)
 {
     struct pair p;
-    pair_make(&p);
+    CALL(pair_make(&p));
     CHECK_EQ(cm_super_kill(&p.s), 0);
-    expect_read(&p, CM_ENOTPOOL);
+    CALL(expect_read(&p, CM_ENOTPOOL));
     pair_end(&p);
 }
 
@@ -246,34 +249,34 @@ static void test_open_refuses(void)
     struct cm_super good = *super_at(&p, 0), sb = good;
     sb.version = CM_FORMAT_VERSION - 1;
     set_both(&p, &sb);
-    expect_open(&p, CM_EVERSION);
+    CALL(expect_open(&p, CM_EVERSION));
     sb = good;
     sb.incompat = 1;
     set_both(&p, &sb);
-    expect_open(&p, CM_EINCOMPAT);
+    CALL(expect_open(&p, CM_EINCOMPAT));
     sb = good;
     sb.byte_order = 0x04030201u;
     set_both(&p, &sb);
-    expect_open(&p, CM_EBYTEORDER);
+    CALL(expect_open(&p, CM_EBYTEORDER));
     sb = good;
     sb.pool_size += BLK;
     set_both(&p, &sb);
-    expect_open(&p, CM_ETRUNCATED);
+    CALL(expect_open(&p, CM_ETRUNCATED));
     sb.pool_size -= 2 * BLK;
     set_both(&p, &sb);
-    expect_open(&p, CM_EOVERSIZE);
+    CALL(expect_open(&p, CM_EOVERSIZE));
     sb = good;
     sb.slots += 1000;
     set_both(&p, &sb);
-    expect_open(&p, CM_EDAMAGED);
+    CALL(expect_open(&p, CM_EDAMAGED));
     set_both(&p, &good);
     super_at(&p, 0)->seq++;
     super_at(&p, 1)->seq++;
-    expect_open(&p, CM_EDAMAGED);
+    CALL(expect_open(&p, CM_EDAMAGED));
     set_both(&p, &good);
-    expect_open(&p, 0);
+    CALL(expect_open(&p, 0));
     memset(p.base, 0, 8192);
-    expect_open(&p, CM_ENOTPOOL);
+    CALL(expect_open(&p, CM_ENOTPOOL));
     pool_end(&p);
 }
 
@@ -317,8 +320,10 @@ static void test_must_empty_table(void)
     for (unsigned clean = 0; clean < 2; clean++)
         for (unsigned d = CM_DURABILITY_VOLATILE; d <= CM_DURABILITY_DAX; d++)
             for (unsigned ids = 0; ids < 9; ids++)
-                for (unsigned own = 0; own < 9; own++)
-                    check_rule(clean, d, ids, own);
+                for (unsigned own = 0; own < 9; own++) {
+                    CASE("own %u", own);
+                    CALL(check_rule(clean, d, ids, own));
+                }
 }
 
 /* A crash of the process or of the system, with each durability, end to end. */
@@ -352,13 +357,13 @@ static void check_crash(uint32_t durability, bool other_boot, bool kept)
 
 static void test_crash_table(void)
 {
-    check_crash(CM_DURABILITY_VOLATILE, false, true);
-    check_crash(CM_DURABILITY_VOLATILE, true, false);
-    check_crash(CM_DURABILITY_PAGECACHE, false, true);
-    check_crash(CM_DURABILITY_PAGECACHE, true, false);
-    check_crash(CM_DURABILITY_DAX, false, true);
+    CALL(check_crash(CM_DURABILITY_VOLATILE, false, true));
+    CALL(check_crash(CM_DURABILITY_VOLATILE, true, false));
+    CALL(check_crash(CM_DURABILITY_PAGECACHE, false, true));
+    CALL(check_crash(CM_DURABILITY_PAGECACHE, true, false));
+    CALL(check_crash(CM_DURABILITY_DAX, false, true));
     if (cpu_flushes()) /* else it claims no more than the page cache */
-        check_crash(CM_DURABILITY_DAX, true, true);
+        CALL(check_crash(CM_DURABILITY_DAX, true, true));
 }
 
 /* Closed cleanly, another boot: everything is kept. */
@@ -447,6 +452,7 @@ static void test_epoch_bump(void)
 static void test_epoch_in_both(void)
 {
     for (unsigned lost = 0; lost < 2; lost++) {
+        CASE("lost %u", lost);
         struct pool p;
         REQUIRE(pool_new(&p, MIB) == 0);
         cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
@@ -466,7 +472,7 @@ static void test_failing_sync(void)
 {
     struct pair p;
     struct cm_plat_file none = { .handle = 1 << 20 }; /* nobody has so many files open */
-    pair_make(&p);
+    CALL(pair_make(&p));
     p.s.first = 1;
     p.s.file = &none;
     p.s.sync = true;
@@ -504,49 +510,51 @@ static void expect_failed(struct pair *p, bool any, bool unnamed)
 static void test_failed_sync(void)
 {
     struct pair p;
-    pair_make(&p);
-    open_in_boot(&p, 1);
-    expect_failed(&p, false, false);
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    CALL(expect_failed(&p, false, false));
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
-    expect_failed(&p, false, false);
+    CALL(expect_failed(&p, false, false));
     CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
-    expect_failed(&p, true, false);
-    open_in_boot(&p, 1);
-    expect_failed(&p, true, false);
+    CALL(expect_failed(&p, true, false));
+    CALL(open_in_boot(&p, 1));
+    CALL(expect_failed(&p, true, false));
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
-    expect_failed(&p, true, true);
-    open_in_boot(&p, 2);
-    expect_failed(&p, false, false);
+    CALL(expect_failed(&p, true, true));
+    CALL(open_in_boot(&p, 2));
+    CALL(expect_failed(&p, false, false));
     CHECK_EQ(cm_super_sync_failed(&p.s, false), 0);
-    expect_failed(&p, true, true);
+    CALL(expect_failed(&p, true, true));
     CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        CASE("i %u", i);
         CHECK_EQ(copy_of(&p, i)->failed_boot, 2);
         CHECK_EQ(copy_of(&p, i)->unnamed_boot, 2);
     }
-    open_in_boot(&p, 3);
-    expect_failed(&p, false, false);
-    open_in_boot(&p, 0);
-    expect_failed(&p, false, false);
+    CALL(open_in_boot(&p, 3));
+    CALL(expect_failed(&p, false, false));
+    CALL(open_in_boot(&p, 0));
+    CALL(expect_failed(&p, false, false));
     CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
-    expect_failed(&p, true, false);
-    open_in_boot(&p, 0);
-    expect_failed(&p, true, true); /* the records are of another boot now, as far as they know */
-    open_in_boot(&p, 4);
-    expect_failed(&p, true, true);
-    open_in_boot(&p, 5);
-    expect_failed(&p, false, false);
+    CALL(expect_failed(&p, true, false));
+    CALL(open_in_boot(&p, 0));
+    CALL(expect_failed(&p, true,
+                       true)); /* the records are of another boot now, as far as they know */
+    CALL(open_in_boot(&p, 4));
+    CALL(expect_failed(&p, true, true));
+    CALL(open_in_boot(&p, 5));
+    CALL(expect_failed(&p, false, false));
     CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
-    open_in_boot(&p, 6); /* a container, say, with a boot_id of its own */
-    expect_failed(&p, false, false);
-    open_in_boot(&p, 5);
-    expect_failed(&p, true, true);
-    open_in_boot(&p, 0);
-    expect_failed(&p, true, true);
-    open_in_boot(&p, 7);
-    expect_failed(&p, true, true);
-    open_in_boot(&p, 8);
-    expect_failed(&p, false, false);
+    CALL(open_in_boot(&p, 6)); /* a container, say, with a boot_id of its own */
+    CALL(expect_failed(&p, false, false));
+    CALL(open_in_boot(&p, 5));
+    CALL(expect_failed(&p, true, true));
+    CALL(open_in_boot(&p, 0));
+    CALL(expect_failed(&p, true, true));
+    CALL(open_in_boot(&p, 7));
+    CALL(expect_failed(&p, true, true));
+    CALL(open_in_boot(&p, 8));
+    CALL(expect_failed(&p, false, false));
     pair_end(&p);
 }
 
@@ -598,13 +606,14 @@ static void test_open_not_synced(void)
     CHECK_EQ(cm_plat_file_open(&file, path, false), 0);
     flaky_handle = file.handle;
     for (unsigned fails = 0; fails < 16; fails += 2) { /* the first three syncs */
-        pair_make(&p);
+        CASE("fails %u", fails);
+        CALL(pair_make(&p));
         CHECK_EQ(open_flaky(&p, 0, &emptied), 0); /* it is a pool of this boot, and not closed */
         const uint64_t epoch = p.s.now.epoch;
         int e = open_flaky(&p, fails, &emptied);
         if ((fails & 12) == 12) { /* it goes on: then there is no pool any more */
             CHECK_EQ(e, CM_EIO);
-            expect_read(&p, CM_ENOTPOOL);
+            CALL(expect_read(&p, CM_ENOTPOOL));
             CHECK_EQ(os_size(path), 0);
             CHECK_EQ(os_resize(path, 2 * CM_SUPER_STRIDE), 0);
         } else {
@@ -627,6 +636,7 @@ static uint64_t last_incarnation;
 static void take_some(struct pool *p, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
+        CASE("i %u", i);
         uint64_t inc = 0;
         CHECK_EQ(cm_super_incarnation(&p->c->super, &inc), 0);
         CHECK(inc > last_incarnation);
@@ -641,30 +651,30 @@ static void test_incarnations(void)
     struct pool p;
     REQUIRE(pool_new(&p, MIB) == 0);
     last_incarnation = 0;
-    take_some(&p, 1000);
+    CALL(take_some(&p, 1000));
     pool_down(&p); /* the rest of the range is not given away */
     CHECK_EQ(super_at(&p, 0)->inc_mark, last_incarnation + 1);
     CHECK_EQ(super_at(&p, 1)->inc_mark, last_incarnation + 1);
     REQUIRE(pool_up(&p) == 0);
-    take_some(&p, 1000);
+    CALL(take_some(&p, 1000));
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
-    take_some(&p, 1000);
+    CALL(take_some(&p, 1000));
     pool_crash(&p);
     super_at(&p, 0)->xxh3 ^= 1;
     REQUIRE(pool_up(&p) == 0);
-    take_some(&p, 1000);
+    CALL(take_some(&p, 1000));
     pool_crash(&p);
     super_at(&p, 1)->xxh3 ^= 1;
     REQUIRE(pool_up(&p) == 0);
     uint64_t before = last_incarnation;
-    take_some(&p, (unsigned)CM_INCARNATION_RANGE + 10);
+    CALL(take_some(&p, (unsigned)CM_INCARNATION_RANGE + 10));
     CHECK_EQ(last_incarnation - before >= CM_INCARNATION_RANGE, 1);
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
-    take_some(&p, 10);
+    CALL(take_some(&p, 10));
     CHECK_EQ(bump_epoch(p.c), 0);
-    take_some(&p, 10);
+    CALL(take_some(&p, 10));
     pool_end(&p);
 }
 
@@ -675,6 +685,7 @@ static void test_file_incarnations(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     uint64_t last = 0;
     for (unsigned i = 0; i < 300; i++) {
+        CASE("i %u", i);
         cm_file *f = attach(&p, 1, 100 * BLK, i, 0);
         uint64_t inc = info_of(f).incarnation;
         CHECK(inc > last);
@@ -778,10 +789,11 @@ static int write_but_one(void *ctx, void *dst, const void *src, size_t n)
 static void test_one_copy_unwritable(void)
 {
     for (unsigned lost = 0; lost < 2; lost++) {
+        CASE("lost %u", lost);
         struct pair p;
         struct cm_super sb;
         uint32_t damaged;
-        pair_make(&p);
+        CALL(pair_make(&p));
         broken_ops = *p.media.ops;
         struct cm_persist_ops ops = broken_ops;
         ops.write = write_but_one;
@@ -844,11 +856,11 @@ static void check_wrong_frontier(uint64_t frontier)
 
 static void test_wrong_frontier(void)
 {
-    check_wrong_frontier(0);
-    check_wrong_frontier(7);
-    check_wrong_frontier(700);
-    check_wrong_frontier(100000);
-    check_wrong_frontier(UINT64_MAX);
+    CALL(check_wrong_frontier(0));
+    CALL(check_wrong_frontier(7));
+    CALL(check_wrong_frontier(700));
+    CALL(check_wrong_frontier(100000));
+    CALL(check_wrong_frontier(UINT64_MAX));
 }
 
 static const struct harness_test tests[] = {

@@ -198,13 +198,13 @@ static void clones(const char *mkfs, const char *options)
 static void test_clones_ext4(void)
 {
     NEED("mkfs.ext4");
-    clones(EXT4, "");
+    CALL(clones(EXT4, ""));
 }
 
 static void test_clones_xfs(void)
 {
     NEED("mkfs.xfs");
-    clones(XFS, ",nouuid");
+    CALL(clones(XFS, ",nouuid"));
 }
 
 /* A partition is told from the one beside it, which may have been copied from it. */
@@ -311,12 +311,16 @@ static void test_claim_threads(void)
          "mount -o ro,noload $(cat loop2) b");
     static char name[2][8] = { "a/f", "b/f" };
     (void)pthread_barrier_init(&start, NULL, 6);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 6; i++) {
+        CASE("i %d", i);
         REQUIRE(pthread_create(&t[i], NULL, identify_often, name[i % 2]) == 0);
+    }
     for (int i = 0; i < 6; i++)
         (void)pthread_join(t[i], &n[i]);
-    for (int i = 2; i < 6; i++)
+    for (int i = 2; i < 6; i++) {
+        CASE("i %d", i);
         CHECK(n[i] == n[i % 2]);
+    }
     CHECK_EQ((intptr_t)n[0] + (intptr_t)n[1], 50);
     clean_up();
 }
@@ -345,8 +349,8 @@ static void reuse_device(bool moved)
 static void test_reused_device(void)
 {
     NEED("mkfs.ext4");
-    reuse_device(false);
-    reuse_device(true);
+    CALL(reuse_device(false));
+    CALL(reuse_device(true));
 }
 
 static void test_btrfs(void)
@@ -520,6 +524,7 @@ static void test_fuse_without_sysfs(void)
         CHECK(same(a, id_at("a/f")));
         /* Until it has the same device number. Others mount, too, and may keep it. */
         for (unsigned i = 0; i < 50 && before.st_dev != after.st_dev; i++) {
+            CASE("i %u", i);
             a = id_at("a/f");
             CHECK_EQ(stat(at("a"), &before), 0);
             CHECK_EQ(sh("umount a && " BINDFS("src1", "a")), 0);
@@ -669,9 +674,12 @@ static double cost(int fd, const cm_identify_options *o)
     cm_validator v;
     double best = 1e9;
     for (int r = 0; r < ROUNDS; r++) {
+        CASE("r %d", r);
         uint64_t began = cm_now();
-        for (int i = 0; i < TIMES; i++)
+        for (int i = 0; i < TIMES; i++) {
+            CASE("i %d", i);
             CHECK_EQ(cm_identify_with(fd, o, &id, &v), 0);
+        }
         double us = (double)(cm_now() - began) / 1e3 / TIMES;
         best = us < best ? us : best;
     }

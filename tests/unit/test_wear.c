@@ -7,6 +7,7 @@
  */
 #include "fixture.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 
 static const struct cm_persist_ops *real_ops;
@@ -60,10 +61,11 @@ static void work(struct pool *p, uint64_t id, uint64_t seed)
     const uint64_t blocks = 2000;
     cm_file *f = attach(p, id, blocks * BLK, 1, 0);
     for (int i = 0; i < 4000; i++) {
+        CASE("i %d", i);
         uint64_t r = next_random(&rng), b = (r >> 32) % (blocks - 40);
         switch (r % 40) {
         case 0:
-            write_to(f, b * BLK + 5, (r >> 8) % (40 * BLK) + 1);
+            CALL(write_to(f, b * BLK + 5, (r >> 8) % (40 * BLK) + 1));
             break;
         case 1:
             CHECK_EQ(cm_invalidate(f, b * BLK, 3 * BLK), 0);
@@ -83,7 +85,7 @@ static void work(struct pool *p, uint64_t id, uint64_t seed)
             break;
         }
         case 5:
-            write_to(f, 0, 100 * MIB); /* a new incarnation */
+            CALL(write_to(f, 0, 100 * MIB)); /* a new incarnation */
             break;
         case 6:
             detach(f);
@@ -113,9 +115,9 @@ static void test_counted(void)
     REQUIRE(pool_new(&p, 2 * MIB) == 0);
     uint64_t before = pool_stats(p.c).pool_bytes;
     count_from_now(p.c);
-    work(&p, 1, 1);
+    CALL(work(&p, 1, 1));
     CHECK_EQ(bump_epoch(p.c), 0);
-    work(&p, 2, 2);
+    CALL(work(&p, 2, 2));
     cm_check_report r = { .struct_size = sizeof(r) };
     CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, NULL, NULL, &r), 0);
     cm_stats_data s = pool_stats(p.c);
@@ -134,7 +136,7 @@ struct worker {
 static void *run_work(void *arg)
 {
     struct worker *w = arg;
-    work(w->p, 10 + w->number, w->number);
+    CALL(work(w->p, 10 + w->number, w->number));
     return NULL;
 }
 
@@ -146,6 +148,7 @@ static void test_threads(void)
     uint64_t before = pool_stats(p.c).pool_bytes;
     count_from_now(p.c);
     for (uint64_t i = 0; i < 4; i++) {
+        CASE("i %" PRIu64, i);
         w[i] = (struct worker){ .p = &p, .number = i };
         CHECK_EQ(pthread_create(&w[i].thread, NULL, run_work, &w[i]), 0);
     }
@@ -175,6 +178,7 @@ static void test_shared(void)
     struct worker w[2 * CM_STATS_SHARDS];
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
     for (unsigned i = 0; i < 2 * CM_STATS_SHARDS; i++) {
+        CASE("i %u", i);
         w[i] = (struct worker){ .p = &p };
         CHECK_EQ(pthread_create(&w[i].thread, NULL, run_count, &w[i]), 0);
     }
@@ -192,10 +196,11 @@ static void test_life(void)
     uint64_t wear = OPEN_BYTES;
     CHECK_EQ(pool_stats(p.c).lifetime_pool_bytes, wear);
     for (int i = 0; i < 4; i++) {
+        CASE("i %d", i);
         count_from_now(p.c);
         CHECK_EQ(pool_stats(p.c).pool_bytes, 0); /* of this session */
         CHECK_EQ(pool_stats(p.c).closed_at_ns, 0);
-        work(&p, 1, (uint64_t)i);
+        CALL(work(&p, 1, (uint64_t)i));
         CHECK_EQ(pool_stats(p.c).lifetime_pool_bytes, wear + asked);
         if (i % 2) {
             wear += asked + OPEN_BYTES;
@@ -252,6 +257,7 @@ static void check_limit(uint64_t probation)
     REQUIRE(pool_up(&p) == 0);
     uint64_t began = cm_now();
     for (uint64_t i = 0; i < LIMITED_THREADS; i++) {
+        CASE("i %" PRIu64, i);
         w[i] = (struct worker){ .p = &p, .number = i };
         CHECK_EQ(pthread_create(&w[i].thread, NULL, run_limited, &w[i]), 0);
     }
@@ -268,8 +274,8 @@ static void check_limit(uint64_t probation)
 
 static void test_limit(void)
 {
-    check_limit(0);
-    check_limit(MIB); /* what waits there costs nothing until it leaves */
+    CALL(check_limit(0));
+    CALL(check_limit(MIB)); /* what waits there costs nothing until it leaves */
 }
 
 static const struct harness_test tests[] = { TEST(counted), TEST(threads), TEST(shared),
