@@ -2,11 +2,12 @@
  *
  * ghost.c - remembers which blocks left the pool lately, in five bytes for each.
  *
- * Owns: buckets of eight cells in DRAM. A cell is 16 bits of the block's hash and the time, in
- * units of 1/4096 of the window, at which it left; the clock is the number of departures. What is
- * older than the window does not count, and the oldest of a bucket gives way. It may be wrong both
- * ways, rarely: fingerprints collide (1 in 13000 lookups), buckets overflow, threads overwrite one
- * another's cells. All it decides is whether a block starts on probation, so nobody waits for it.
+ * Owns: buckets of eight cells in DRAM. A cell has 16 bits of the block's hash and the time at
+ * which the block left, in units of 1/4096 of the window. The clock is the number of departures. A
+ * cell that is older than the window does not count. A new cell replaces the oldest of its bucket.
+ * The answers may rarely be wrong, in both directions: fingerprints collide (1 in 13000 lookups),
+ * buckets overflow, threads overwrite each other's cells. An answer only decides whether a block
+ * starts on probation. So the functions take no lock.
  *
  * Who: api/, protocol/, media/, policy/.
  */
@@ -16,7 +17,7 @@
 #include <string.h>
 
 #define WAYS CM_GHOST_WAYS
-#define UNITS 4096u /* to a window: 16 bits hold sixteen of them */
+#define UNITS 4096u /* in one window; 16 bits of time hold sixteen windows */
 
 uint64_t cm_ghost_bytes(uint64_t window)
 {
@@ -41,7 +42,7 @@ static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
     return g->cell + b * WAYS;
 }
 
-/* Of the bits that did not choose the bucket; never zero, as an empty cell is. */
+/* Made of bits that did not choose the bucket. Never zero: zero means an empty cell. */
 static uint32_t fingerprint(uint64_t hash)
 {
     uint32_t f = (uint32_t)(hash >> 48);
@@ -53,7 +54,7 @@ static uint32_t now(const struct cm_ghost *g)
     return (uint32_t)(at_load_relaxed(&g->time) / g->unit) & 0xffff;
 }
 
-/* In units, at the time `t`. */
+/* The age of a cell at time `t`, in units. */
 static uint32_t age(uint32_t t, uint32_t cell)
 {
     return (t - cell) & 0xffff;
@@ -69,7 +70,7 @@ void cm_ghost_add(struct cm_ghost *g, uint64_t hash)
     uint32_t *cell = bucket(g, hash), *place = cell;
     uint32_t t = now(g), oldest = 0;
     for (unsigned i = 0; i < WAYS; i++) {
-        uint32_t seen = at_load_relaxed(&cell[i]); /* relaxed here and below: no data hangs on it */
+        uint32_t seen = at_load_relaxed(&cell[i]); /* relaxed here and below: orders no data */
         if (seen == 0 || seen >> 16 == fingerprint(hash)) {
             place = &cell[i];
             break;

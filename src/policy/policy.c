@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * policy.c - the policies there are, and what they decide about fills.
+ * policy.c - the table of policies, and what they decide about fills.
  *
- * Owns: the table of policies. What S3R remembers of blocks is in ring.c and ghost.c; what AUTO
- * measures is in simulation.c and rule_choice.c. docs/policy.md says what each is good for.
+ * Owns: the table of policies. ring.c and ghost.c keep what S3R remembers of blocks. simulation.c
+ * and rule_choice.c measure for AUTO. docs/policy.md says what each policy is good for.
  *
  * Who: api/, protocol/, state/.
  */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * policy.h - which blocks stay: the seam between the protocol and the policy.
+ * policy.h - which blocks stay: the interface between the protocol and the policy.
  *
- * The protocol tells the policy what happens to blocks and asks it what to do; it never looks at
- * counts or ghosts itself. A policy is a row of the table in policy.c: what it is called, and its
- * rule, the named numbers by which the hooks below decide. The simulations (simulation.h) go by the
- * same rules, and tests/policy calls the hooks as the protocol does.
+ * The protocol tells the policy what happens to blocks and asks it what to do. The protocol never
+ * looks at counts or ghosts itself. A policy is a row of the table in policy.c: its name and its
+ * rule. The rule is a set of named numbers, and the hooks below decide by them. The simulations
+ * (simulation.h) use the same rules, and tests/policy calls the hooks as the protocol does.
  *
- * What else a ring knows, which slots are owned, free or never used, is no matter of policy: the
+ * A ring also knows which slots are owned, free or never used. That is not part of the policy: the
  * protocol asks ring.h for it.
  */
 #ifndef CM_POLICY_H
@@ -22,7 +22,7 @@ struct cm_policy_kind {
     const char *name;
     bool automatic;         /* simulations choose the rule (rule_choice.h); `rule` is not used */
     bool buffer;            /* first-time blocks may wait in the probation buffer */
-    struct cm_rule rule[2]; /* without such a buffer, with one */
+    struct cm_rule rule[2]; /* [0] without such a buffer, [1] with one */
 };
 
 /* NULL: no policy has this number (enum cm_policy). */
@@ -34,12 +34,12 @@ struct cm_policy_state {
     struct cm_ghost ghost; /* blocks that left lately */
 };
 
-/* How blocks earn a place from here on; what has one keeps it. */
+/* Sets how blocks earn a place from here on. A block that has a place keeps it. */
 void cm_policy_set_rule(struct cm_policy_state *p, const struct cm_rule *rule);
 
 /* ---- Hit ------------------------------------------------------------------------------------- */
 
-/* Does a hit of a slot's block change anything? Asked at every hit, so it is one load. */
+/* Does a hit on the block of this slot change anything? Every hit asks this, so it is one load. */
 static inline bool cm_policy_notes_hit(const struct cm_policy_state *p, uint64_t slot)
 {
     return cm_ring_counts(&p->ring, slot);
@@ -61,32 +61,34 @@ enum cm_start {
     CM_START_NOT     /* it gets no slot */
 };
 
-/* The first fill: may the block with this hash wait in the probation buffer, which there is? If not
- * it is a refill: it left lately, and the ghost has forgotten it with this call. */
+/* The pool has a probation buffer. May the block with this hash wait there? That is a first fill.
+ * False: it is a refill, because the block left the pool lately. The ghost forgets the block with
+ * this call. */
 static inline bool cm_policy_is_first_fill(struct cm_policy_state *p, uint64_t hash)
 {
     return !cm_ghost_take(&p->ghost, hash);
 }
-/* Does the rule deny a slot to a block that comes by a miss, where there is no buffer? Then
- * cm_policy_remember() follows, so that it may come in the next time. */
+/* The pool has no probation buffer. Does the rule deny a slot to a block that comes by a miss? On
+ * true the caller calls cm_policy_remember(), so that the block may come in the next time. */
 bool cm_policy_refuses(const struct cm_policy_state *p, uint64_t hash);
 static inline void cm_policy_remember(struct cm_policy_state *p, uint64_t hash)
 {
     cm_ghost_add(&p->ghost, hash);
 }
-/* A block leaves the probation buffer, where it was hit `count` times. `unread`: it was read ahead
- * of need, and not even its first reader has come. */
+/* A block leaves the probation buffer after `count` hits there. `unread`: it was read ahead of
+ * need, and even its first reader has not come. */
 enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count, bool unread);
 
-/* Blocks that were stored together: those that go on probation do so with one lock. */
+/* Blocks that were stored together. One call takes one lock and begins the probation of those that
+ * need it. */
 #define CM_POLICY_BATCH 16u
 struct cm_policy_batch {
     uint64_t first_time[CM_POLICY_BATCH];
-    uint32_t ahead; /* a bit for each of them */
+    uint32_t ahead; /* bit i belongs to first_time[i] */
     unsigned n;
 };
-/* A block was stored in a slot: a first fill or a refill. `n` and `ahead` of b are zero before the
- * first of a batch, of CM_POLICY_BATCH blocks at most. */
+/* A block was stored in a slot, by a first fill or a refill. A batch has at most CM_POLICY_BATCH
+ * blocks. `n` and `ahead` of b are zero before its first block. */
 static inline void cm_policy_stored(struct cm_policy_state *p, struct cm_policy_batch *b,
                                     uint64_t slot, uint64_t hash, enum cm_start start)
 {
@@ -102,12 +104,12 @@ static inline void cm_policy_stored(struct cm_policy_state *p, struct cm_policy_
         b->first_time[b->n++] = slot;
     }
 }
-/* The batch is whole. */
+/* The batch is complete. */
 static inline void cm_policy_stored_all(struct cm_policy_state *p, const struct cm_policy_batch *b)
 {
     cm_ring_begin_probation(&p->ring, b->first_time, b->n, b->ahead);
 }
-/* Asks memory for what cm_policy_stored() will look at. */
+/* Prefetches what cm_policy_stored() will look at. */
 static inline void cm_policy_prefetch_stored(const struct cm_policy_state *p, uint64_t hash,
                                              enum cm_start start)
 {
@@ -117,7 +119,7 @@ static inline void cm_policy_prefetch_stored(const struct cm_policy_state *p, ui
 
 /* ---- Victim ---------------------------------------------------------------------------------- */
 
-/* Owns up to n slots to be emptied and filled anew. */
+/* Takes ownership of up to n slots that will be emptied and filled anew. */
 static inline unsigned cm_policy_victims(struct cm_policy_state *p, struct cm_victim *v, unsigned n)
 {
     return cm_ring_victims(&p->ring, v, n);
@@ -134,8 +136,8 @@ static inline void cm_policy_prefetch_evicted(const struct cm_policy_state *p, b
     if (remember)
         cm_ghost_prefetch(&p->ghost, hash);
 }
-/* How much a block is worth, where one of some few has to go: the least goes. */
-#define CM_POLICY_WORTH_END (CM_REF_MAX + 1u) /* from here on it stays */
+/* How much a block is worth. When one of a few blocks must go, the least worth goes. */
+#define CM_POLICY_WORTH_END (CM_REF_MAX + 1u) /* a block with this worth or more stays */
 static inline unsigned cm_policy_worth(const struct cm_policy_state *p, uint64_t slot)
 {
     return cm_ring_count(&p->ring, slot);
@@ -143,7 +145,7 @@ static inline unsigned cm_policy_worth(const struct cm_policy_state *p, uint64_t
 
 /* ---- Forget ---------------------------------------------------------------------------------- */
 
-/* The slot's block is about to be forgotten: the slot is worth a try before others. */
+/* The slot's block is about to be forgotten. Then the slot is tried before others. */
 static inline void cm_policy_forget(struct cm_policy_state *p, uint64_t slot)
 {
     cm_ring_hint(&p->ring, slot);
@@ -155,8 +157,8 @@ static inline void cm_policy_prefetch_forget(const struct cm_policy_state *p, ui
 
 /* ---- Save, load ------------------------------------------------------------------------------ */
 
-/* What is kept over a clean close: of slots [first, first+n), two to a byte, and of buckets of the
- * ghost. What was kept joins what is known by now; any bytes will do. memo.c has the pages. */
+/* What a clean close keeps: slots [first, first+n), two in a byte, and buckets of the ghost. A load
+ * merges it with what is known by now. Any bytes are valid. memo.c has the pages. */
 static inline void cm_policy_save_slots(const struct cm_policy_state *p, uint64_t first, uint64_t n,
                                         uint8_t *to)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * policy_invariants.c - is what the policy keeps in order?
+ * policy_invariants.c - checks that the policy's data is consistent.
  *
  * Owns: no data. Each function looks at one structure from its first entry to its last and compares
- * it with the counts that are kept beside it. Part of the library with -Dchecks=full only.
+ * it with the counts that are kept beside it. Only builds with -Dchecks=full contain this file.
  *
  * Who: state/.
  */
@@ -41,7 +41,7 @@ static bool bounds_in_order(const struct cm_ring *r, char *text, size_t size)
     return true;
 }
 
-/* Every slot on probation is counted and stands in line. */
+/* Every slot on probation is counted and has an entry in the line. */
 static bool line_in_order(const struct cm_ring *r, char *text, size_t size)
 {
     uint64_t on_probation = 0, standing = 0;
@@ -56,14 +56,15 @@ static bool line_in_order(const struct cm_ring *r, char *text, size_t size)
     }
     MUST(on_probation == r->on_probation, "line: %llu slots on probation, %llu counted",
          (llu)on_probation, (llu)r->on_probation);
-    /* More: an entry of four lives ago may look like one of this life (two bits of generation). */
+    /* The line may have more: an entry of four lives ago looks like one of this life, because the
+     * generation has two bits. */
     MUST(standing >= on_probation, "line: %llu slots on probation, %llu of them in line",
          (llu)on_probation, (llu)standing);
     return true;
 }
 
-/* Every owned slot is in the stack, or the last pin will free it. Together with the next function:
- * the stack holds no slot twice. */
+/* Every owned slot is in the stack, or its last pin will free it. Together with the next function
+ * this shows that the stack holds no slot twice. */
 static bool owned_in_order(const struct cm_ring *r, const uint8_t *pins, bool lost, char *text,
                            size_t size)
 {

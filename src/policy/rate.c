@@ -2,9 +2,9 @@
  *
  * rate.c - the fill rate limit, by the generic cell rate algorithm (ITU-T I.371).
  *
- * Owns: a clock, the time at which all bytes granted so far would be paid for; it may be a second
- * ahead. Lock-free: over any time of t seconds, and however many threads ask, no more is granted
- * than the limit allows in t + 1 seconds, and one request.
+ * Owns: a clock, the time at which all bytes granted so far are paid for. It may be one second
+ * ahead of the present. Lock-free. In any t seconds, and with any number of threads, it grants at
+ * most what the limit allows in t + 1 seconds, and one request more.
  *
  * Who: protocol/.
  */

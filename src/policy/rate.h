@@ -10,10 +10,10 @@
 
 struct cm_rate {
     uint64_t limit; /* bytes a second; 0: none */
-    uint64_t clock; /* atomic; ns, when all bytes granted so far would be paid for */
+    uint64_t clock; /* atomic; ns, at that time all bytes granted so far are paid for */
 };
 
-/* May so many bytes be written now? What a second allows may come at once. */
+/* May `bytes` be written now? The bytes of one second may come all at once. */
 bool cm_rate_take(struct cm_rate *r, uint64_t bytes);
 
 #endif

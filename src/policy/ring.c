@@ -3,18 +3,23 @@
  * ring.c - the replacement policy S3R over physical slot numbers: CLOCK with 2-bit counts, and
  * probation in place.
  *
- * Owns: the hand, one reference byte a slot, the line of slots on probation, the ownership bitmap,
- * the bounded stack of free slots and the bounded list of hints. All of it is DRAM, none of it
- * decides what is a hit. CLOCK: Corbato 1968, counts as in "generalized CLOCK", Smith 1978; the
- * line before it and the ghost behind it (ghost.c): S3-FIFO, Yang et al., SOSP'23, whose queues
- * would have to move blocks, while here a slot stays where it is and changes its state.
+ * Owns: the hand, one reference byte for each slot, the line of slots on probation, the ownership
+ * bitmap, the bounded stack of free slots and the bounded list of hints. All of it is in DRAM. None
+ * of it decides what is a hit.
+ *
+ * CLOCK is from Corbato 1968, with counts as in "generalized CLOCK", Smith 1978. The line before it
+ * and the ghost behind it (ghost.c) are from S3-FIFO, Yang et al., SOSP'23. The queues of S3-FIFO
+ * would have to move blocks. Here a slot stays where it is and changes its state. See
  * docs/policy.md.
  *
- * A victim is looked for among the hinted slots, then behind the frontier (slots never used), then,
- * when the line is as long as it may be, at its front: a slot that was wanted again meanwhile has
- * earned its place and stays, the first other one goes; then by the hand: at most CM_RING_STEPS
- * steps past slots that are not on probation, each lowering a count; a zero count wins at once,
- * else the lowest count seen.
+ * The search for a victim tries, in this order:
+ * 1. the hinted slots;
+ * 2. slots behind the frontier, which were never used;
+ * 3. the front of the line, if the line is as long as it may be. A slot that was wanted again
+ *    meanwhile has earned its place and stays. The first other slot is the victim;
+ * 4. the hand: at most CM_RING_STEPS steps. It passes by slots on probation, and lowers the count
+ *    of the others. A slot with count zero is the victim at once. Else it is the slot with the
+ *    lowest count that was seen.
  *
  * Who: api/, protocol/, media/.
  */
@@ -22,11 +27,11 @@
 
 #include <string.h>
 
-#define IN_FLIGHT 128u /* slots that several threads fill at a time, as good as always */
+#define IN_FLIGHT 128u /* several threads nearly always fill fewer slots than this at a time */
 
 uint64_t cm_ring_line(uint64_t slots)
 {
-    return slots / 2 + slots / 8 + 16; /* half of the slots, and stale entries */
+    return slots / 2 + slots / 8 + 16; /* half of the slots, and room for stale entries */
 }
 
 uint64_t cm_ring_bytes(uint64_t slots)
@@ -38,8 +43,8 @@ uint64_t cm_ring_bytes(uint64_t slots)
 
 /* ---- States ---------------------------------------------------------------------------------- */
 
-/* Changes the byte of a slot from `was`, by whatever came in between, to (was & keep) | state.
- * Returns what it was. */
+/* Changes the byte of a slot from its present value `was` to (was & keep) | state. Tries again if
+ * another thread changes the byte meanwhile. Returns `was`. */
 static uint8_t change(struct cm_ring *r, uint64_t slot, uint8_t keep, uint8_t state)
 {
     uint8_t was = at_load_relaxed(&r->ref[slot]), next;
@@ -58,7 +63,7 @@ void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state)
 
 /* ---- The line -------------------------------------------------------------------------------- */
 
-/* Lock held, there is room. */
+/* The lock is held, and the line has room. */
 static void push(struct cm_ring *r, uint64_t slot, uint8_t ref)
 {
     uint64_t at = r->line_first + r->line_count++;
@@ -67,7 +72,8 @@ static void push(struct cm_ring *r, uint64_t slot, uint8_t ref)
     memcpy(r->line + at * CM_LINE_ENTRY, &entry, CM_LINE_ENTRY); /* little-endian: format.h */
 }
 
-/* Lock held. The oldest entry's slot, if it is still on probation since then, else CM_NO_SLOT. */
+/* The lock is held. Removes the oldest entry. Returns its slot if the slot is still on probation by
+ * this entry, else CM_NO_SLOT. */
 static uint64_t pop(struct cm_ring *r, uint8_t *ref)
 {
     uint64_t entry = 0;
@@ -79,21 +85,22 @@ static uint64_t pop(struct cm_ring *r, uint8_t *ref)
                                                                                        : CM_NO_SLOT;
 }
 
-/* Lock held. `counted`: so many of on_probation are not there yet, or not any more. Returns whether
- * one of those is the slot's. */
+/* The lock is held. `counted`: on_probation includes this many slots that are not in the line yet,
+ * or that will not come. Returns whether this slot uses one of them. */
 static bool begin_one(struct cm_ring *r, uint64_t slot, bool ahead, uint64_t counted)
 {
     uint8_t ref = at_load_relaxed(&r->ref[slot]);
     uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
-    /* While the pool fills more come than may be on probation; those are spared. Not so what only
-     * came while other threads were at it: each had made room for its own before. */
+    /* While the pool fills, more blocks come than may be on probation. The surplus is spared
+     * probation. Slots that several threads fill at the same time are not surplus: each thread made
+     * room for its own slots before. */
     uint64_t most = at_load_relaxed(&r->probation);
     most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
     if (most == 0 || at_load_relaxed(&r->on_probation) - counted > most) {
         cm_ring_set(r, slot, CM_REF_KNOWN);
         return false;
     }
-    if (r->line_count == r->line_max) { /* full of stale ones */
+    if (r->line_count == r->line_max) { /* full of stale entries */
         uint64_t first = pop(r, &ref);
         if (first != CM_NO_SLOT)
             cm_ring_set(r, first, ref & CM_REF_MAX);
@@ -108,7 +115,7 @@ void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n
     if (n == 0)
         return;
     cm_lock_acquire(&r->lock);
-    /* Counted first: whoever ends it takes the count back. */
+    /* Count first: a thread that ends a slot's probation takes the count back. */
     uint64_t counted = n;
     (void)at_add_relaxed(&r->on_probation, n);
     for (unsigned i = 0; i < n; i++)
@@ -120,7 +127,7 @@ void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n
 
 /* ---- Victims --------------------------------------------------------------------------------- */
 
-/* Owns the slot that `count` was seen in; false when it is somebody's by now. */
+/* Takes ownership of `slot`. CM_NO_SLOT if there is none, or if another thread owns it by now. */
 static uint64_t take(struct cm_ring *r, uint64_t slot)
 {
     return slot != CM_NO_SLOT && cm_ring_own(r, slot) ? slot : CM_NO_SLOT;
@@ -128,7 +135,7 @@ static uint64_t take(struct cm_ring *r, uint64_t slot)
 
 static uint64_t pop_hint(struct cm_ring *r)
 {
-    if (at_load_relaxed(&r->hint_count) == 0) /* mostly empty: do not lock for nothing */
+    if (at_load_relaxed(&r->hint_count) == 0) /* mostly empty: then take no lock */
         return CM_NO_SLOT;
     cm_lock_acquire(&r->lock);
     uint64_t slot = CM_NO_SLOT;
@@ -144,16 +151,17 @@ static uint64_t next_unused(struct cm_ring *r)
 {
     uint64_t f = at_load_relaxed(&r->frontier);
     while (f < at_load_relaxed(&r->end)) {
-        /* acq_rel not needed for the data: ownership orders that; this hands out each once. */
+        /* The data does not need acq_rel, because ownership orders it. The swap gives each slot to
+         * one thread only. */
         if (at_cas_acq_rel(&r->frontier, &f, f + 1))
             return f;
     }
     return CM_NO_SLOT;
 }
 
-/* Is the line as long as it may be? Slots that wait to be filled will be on probation, most of
- * them. `taken`: for them, beside those in the stack; `ended`: they are counted, but not there any
- * more. */
+/* Is the line as long as it may be? Most of the slots that wait to be filled will be on probation,
+ * so they count, too. `taken`: such slots that are not in the free stack. `ended`: slots that are
+ * still counted in on_probation, but no longer in the line. */
 static bool line_is_full(const struct cm_ring *r, unsigned taken, uint64_t ended)
 {
     uint64_t now = at_load_relaxed(&r->on_probation) - ended;
@@ -161,7 +169,8 @@ static bool line_is_full(const struct cm_ring *r, unsigned taken, uint64_t ended
            now + at_load_relaxed(&r->free_count) + taken >= at_load_relaxed(&r->probation);
 }
 
-/* Lock held. The first in line that has not earned a place. Those that have stay, as members. */
+/* The lock is held. Returns the first slot in the line that has not earned a place. Slots before it
+ * have earned one; they stay as members. */
 static uint64_t first_in_line(struct cm_ring *r, uint64_t *ended)
 {
     uint64_t victim = CM_NO_SLOT;
@@ -171,13 +180,13 @@ static uint64_t first_in_line(struct cm_ring *r, uint64_t *ended)
         if (slot == CM_NO_SLOT)
             continue;
         if ((ref & CM_REF_MAX) < at_load_relaxed(&r->earn))
-            victim = take(r, slot); /* if it is somebody's, that one decides */
+            victim = take(r, slot); /* if another thread owns it, that thread decides */
         *ended += (change(r, slot, CM_REF_VERIFIED | CM_REF_GENERATION, 0) & CM_REF_PROBATION) != 0;
     }
     return victim;
 }
 
-/* Up to n, as long as the line is full. `taken` before them, for the same fills. */
+/* Up to n slots, as long as the line is full. `taken`: slots found already for these fills. */
 static unsigned by_line(struct cm_ring *r, struct cm_victim *v, unsigned n, unsigned taken)
 {
     unsigned got = 0;
@@ -198,19 +207,19 @@ static uint64_t by_hand(struct cm_ring *r, bool *remember)
 {
     uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
     uint8_t best_count = CM_REF_MAX + 1;
-    if (r->reach && end > 0) { /* all that the steps below will look at */
+    if (r->reach && end > 0) { /* load all that the steps below look at */
         uint64_t hand = at_load_relaxed(&r->hand);
         r->reach(r->reach_ctx, hand % end);
         r->reach(r->reach_ctx, (hand + CM_RING_STEPS) % end);
     }
     for (unsigned i = 0; i < CM_RING_STEPS && end > 0; i++) {
-        uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only a place to look */
+        uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only says where to look */
         if (cm_ring_is_owned(r, slot))
             continue;
         uint8_t ref = at_load_relaxed(&r->ref[slot]);
-        uint8_t count = ref & CM_REF_MAX; /* empty counts as zero */
+        uint8_t count = ref & CM_REF_MAX; /* an empty slot counts as zero */
         if (ref & CM_REF_PROBATION)
-            count = CM_REF_MAX; /* passed by, but better than nothing */
+            count = CM_REF_MAX; /* passed by; taken if nothing better is found */
         if (count == 0 && cm_ring_own(r, slot)) {
             best = slot;
             *remember = !(ref & CM_REF_KNOWN);
@@ -222,20 +231,21 @@ static uint64_t by_hand(struct cm_ring *r, bool *remember)
             *remember = !(ref & CM_REF_KNOWN);
         }
         if (!(ref & CM_REF_PROBATION) && (ref & CM_REF_MAX) > 0)
-            (void)at_cas_acq_rel(&r->ref[slot], &ref, (uint8_t)(ref - 1)); /* or touched: as well */
+            /* Or it was touched: fine. */
+            (void)at_cas_acq_rel(&r->ref[slot], &ref, (uint8_t)(ref - 1));
     }
     return take(r, best);
 }
 
-/* A slot that holds nothing. */
+/* Owns a slot that holds no block. */
 static uint64_t empty_one(struct cm_ring *r)
 {
     uint64_t slot;
-    while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: at most CM_HINTS are in it */
+    while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: there are at most CM_HINTS hints */
         if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
     for (unsigned i = 0; i < CM_RING_STEPS && (slot = next_unused(r)) != CM_NO_SLOT; i++)
-        if (take(r, slot) != CM_NO_SLOT) /* else a reader found it bad */
+        if (take(r, slot) != CM_NO_SLOT) /* else a reader owns it, because it found it bad */
             return slot;
     return CM_NO_SLOT;
 }
@@ -294,7 +304,7 @@ void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n)
             assert(cm_ring_is_owned(r, slot[i]));
             bits |= UINT64_C(1) << slot[i] % 64;
         }
-        at_and_release(&r->owned[word], ~bits); /* pairs with cm_ring_own */
+        at_and_release(&r->owned[word], ~bits); /* release: pairs with cm_ring_own */
     }
 }
 

@@ -16,44 +16,46 @@
 #define CM_REF_MAX 3u          /* bits 1..0: how often it was wanted again */
 #define CM_REF_PROBATION 0x04u /* a first-time block: it stands in line, the hand passes it by */
 #define CM_REF_KNOWN 0x08u     /* came without probation: the ghost need not remember it */
-/* Both: it was read ahead of need, so that its first hit proves nothing. */
+/* Both: the block was read ahead of need, so its first hit proves nothing. */
 #define CM_REF_AHEAD (CM_REF_PROBATION | CM_REF_KNOWN)
-#define CM_REF_GENERATION 0x30u /* tells its place in the line from older ones */
+#define CM_REF_GENERATION 0x30u /* tells the slot's present entry in the line from older ones */
 #define CM_REF_VERIFIED 0x40u   /* the slot was judged since open */
 #define CM_REF_EMPTY 0x80u      /* hinted, and not filled since */
 
-#define CM_RING_STEPS 64u  /* bound of one search for a victim */
-#define CM_RING_POPS 4u    /* and of what leaves the line in it */
+#define CM_RING_STEPS 64u  /* most steps of the hand in one search for a victim */
+#define CM_RING_POPS 4u    /* most entries that leave the line in one search */
 #define CM_FREE_MAX 65536u /* bound of the free stack */
 #define CM_HINTS 256u
 #define CM_LINE_ENTRY 5u /* bytes: slot << 2 | generation */
 
 struct cm_ring {
     uint64_t slots;
-    uint8_t *ref;          /* a byte a slot, above; changed by compare-and-swap only */
-    uint64_t *owned;       /* a bit a slot; compare-and-swap only */
-    uint64_t hand;         /* atomic; counts steps, not slots */
-    uint64_t frontier;     /* atomic; slots from here on were never used in this epoch */
-    uint64_t end;          /* atomic; slots from here on are left alone: see cm_ring_stop */
-    uint64_t probation;    /* atomic; so many slots may be on probation before those go first */
-    uint32_t earn;         /* atomic; hits on probation, or in the buffer, that earn a place */
-    uint32_t remembered;   /* atomic; what has not earned a slot gets only one never used */
+    /* A byte for each slot, above; changed by atomic read-modify-write only. */
+    uint8_t *ref;
+    uint64_t *owned;    /* one bit for each slot; atomic read-modify-write only */
+    uint64_t hand;      /* atomic; counts steps, not slots */
+    uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
+    uint64_t end;       /* atomic; slots from here on are not used: see cm_ring_stop */
+    uint64_t probation; /* atomic; at so many slots on probation, victims come from the line */
+    uint32_t earn;      /* atomic; hits on probation, or in the buffer, that earn a place */
+    /* Atomic; a block that has not earned a slot gets only a never used one. */
+    uint32_t remembered;
     uint64_t on_probation; /* atomic */
-    struct cm_lock lock;   /* the stacks and the line below */
+    struct cm_lock lock;   /* protects the stacks and the line below */
     uint32_t free_max, free_count, hint_count;
     uint64_t *free; /* owned, durably invalid slots, ready to be filled */
-    uint64_t *hint; /* slots that were emptied lately: tried before the hand; not owned */
-    /* Called before the hand looks at a slot (NULL: not): what the last session left of it and its
-     * neighbours may have to be loaded. */
+    uint64_t *hint; /* lately emptied slots, not owned; tried before the hand moves */
+    /* Called before the hand looks at a slot; may be NULL. It loads what the last session kept of
+     * the slot and its neighbours, if that is not loaded yet. */
     void (*reach)(void *ctx, uint64_t slot);
     void *reach_ctx;
     uint8_t *line; /* slots on probation in order of arrival, CM_LINE_ENTRY bytes each; a ring */
     uint64_t line_max, line_first, line_count;
 };
 
-/* Bytes of DRAM that rings of `slots` slots take. */
+/* Bytes of DRAM for a ring of `slots` slots. */
 uint64_t cm_ring_bytes(uint64_t slots);
-/* Entries of their lines. */
+/* Number of entries of its line. */
 uint64_t cm_ring_line(uint64_t slots);
 
 /* The count of a slot, or CM_REF_EMPTY. */
@@ -70,7 +72,7 @@ static inline bool cm_ring_counts(const struct cm_ring *r, uint64_t slot)
 static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
 {
     uint8_t c = at_load_relaxed(&r->ref[slot]);
-    /* Once: a lost update costs nothing, but an old byte must not come back. */
+    /* One try only: a lost update costs nothing, but an old byte must not come back. */
     if ((c & CM_REF_AHEAD) == CM_REF_AHEAD)
         (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c & ~CM_REF_KNOWN));
     else if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
@@ -81,10 +83,10 @@ static inline bool cm_ring_has_unused(const struct cm_ring *r)
 {
     return at_load_relaxed(&r->frontier) < at_load_relaxed(&r->end);
 }
-/* Gives a slot another count and state (MAX, KNOWN, EMPTY); it is on probation no more. */
+/* Gives a slot another count and state (MAX, KNOWN, EMPTY). Ends its probation. */
 void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state);
-/* Slots that were filled with first-time blocks go on probation, if there is room for them.
- * `ahead`: a bit for each whose first hit does not count. */
+/* Slots that were filled with first-time blocks begin their probation, if the rule has room for
+ * them. `ahead`: bit i is set if the first hit of slot[i] does not count. */
 void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n, uint32_t ahead);
 
 static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
@@ -101,7 +103,7 @@ static inline void cm_ring_prefetch(const struct cm_ring *r, uint64_t slot)
     at_prefetch(&r->ref[slot]);
 }
 
-/* Ownership: the right to overwrite a slot. Nobody waits for it. */
+/* Ownership: the right to overwrite a slot. No thread waits for it. */
 static inline bool cm_ring_own(struct cm_ring *r, uint64_t slot)
 {
     uint64_t bit = UINT64_C(1) << slot % 64;
@@ -117,53 +119,53 @@ static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
     assert(cm_ring_is_owned(r, slot));
     at_and_release(&r->owned[slot / 64], ~(UINT64_C(1) << slot % 64)); /* pairs with cm_ring_own */
 }
-/* The same for n slots, neighbours at once. */
+/* The same for n slots. Neighbouring slots take one operation. */
 void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n);
 
-/* A slot to be emptied and filled anew. */
+/* A slot that will be emptied and filled anew. */
 struct cm_victim {
     uint64_t slot;
     bool remember; /* the ghost should remember what is in it */
 };
-/* Owns the next victims, n of them or fewer, when all that was looked at was owned. */
+/* Takes ownership of the next n victims. Returns fewer if all slots that it saw were owned. */
 unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n);
-/* The volume has no room for more slots than have been used: those are used in turn from here on.
- */
+/* The volume has no room for slots that were never used. From here on only the used slots are used,
+ * in turn. */
 static inline void cm_ring_stop(struct cm_ring *r)
 {
     uint64_t used = at_load_relaxed(&r->frontier);
-    at_store_relaxed(&r->end, used); /* a bound for a search, no order */
+    at_store_relaxed(&r->end, used); /* only bounds a search, needs no order */
     if (at_load_relaxed(&r->probation) > used / 2)
         at_store_relaxed(&r->probation, used / 2);
 }
-/* Sets how blocks earn a place. `probation`: slots, half of them at most. */
+/* Sets how blocks earn a place. `probation`: a number of slots, at most half of all. */
 static inline void cm_ring_rule(struct cm_ring *r, uint64_t probation, uint32_t earn,
                                 bool remembered)
 {
-    uint64_t most = at_load_relaxed(&r->end) / 2; /* relaxed: each is right by itself */
+    uint64_t most = at_load_relaxed(&r->end) / 2; /* relaxed: each number is valid by itself */
     at_store_relaxed(&r->probation, probation < most ? probation : most);
     at_store_relaxed(&r->earn, earn);
     at_store_relaxed(&r->remembered, (uint32_t)remembered);
 }
-/* Shall blocks that have not earned it, or are not remembered, get no slot? */
+/* Is there no slot for blocks that have not earned one and are not remembered? */
 static inline bool cm_ring_refuses(const struct cm_ring *r)
 {
     return at_load_relaxed(&r->remembered) &&
            at_load_relaxed(&r->frontier) >= at_load_relaxed(&r->end);
 }
-/* Takes owned, ready slots from the free stack, as many as there are, n at most. */
+/* Takes owned, ready slots from the free stack: n slots, or fewer if the stack has fewer. */
 unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n);
-/* Gives owned, durably invalid slots to the free stack; disowned and hinted when it is full. */
+/* Gives owned, durably invalid slots to the free stack. When it is full, disowns and hints them. */
 void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n);
-/* An unowned slot became empty: worth trying before the hand moves. May be forgotten; a slot that
- * was filled meanwhile is left alone. */
+/* Says that an unowned slot became empty, so that it is tried before the hand moves. The hint may
+ * be lost. If the slot is filled meanwhile, the hint is ignored. */
 void cm_ring_hint(struct cm_ring *r, uint64_t slot);
 
-/* What is kept of slots over a clean close: four bits each, two slots a byte, the count and
- * CM_REF_KNOWN. Probation ends with the session. */
+/* What a clean close keeps of a slot: four bits, the count and CM_REF_KNOWN. Two slots share a
+ * byte. Probation ends with the session. */
 #define CM_RING_KEPT (CM_REF_MAX | CM_REF_KNOWN)
 void cm_ring_save(const struct cm_ring *r, uint64_t first, uint64_t n, uint8_t *to);
-/* What was kept joins what is known by now: the higher count. Any bytes will do. */
+/* Merges what was kept with what is known by now: the higher count wins. Any bytes are valid. */
 void cm_ring_load(struct cm_ring *r, uint64_t first, uint64_t n, const uint8_t *from);
 
 #endif

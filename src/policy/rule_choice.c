@@ -2,11 +2,11 @@
  *
  * rule_choice.c - chooses among rules of S3R by trying each on a sample of the blocks.
  *
- * Owns: a mini-simulation a rule. All see the same blocks and have the pool's share of slots, so
- * that a rule's hit ratio in the mini is about what it would be in the pool. Score: hits less
- * `wear` for each fill. Another rule is chosen when its score is better by a margin, and only every
- * CHECK reads of the sample. Counts are halved now and then, so that old times weigh less. The
- * rules, and what else was tried: docs/policy.md.
+ * Owns: a mini-simulation for each rule. All see the same blocks and have the same share of the
+ * pool's slots. So a rule's hit ratio in the mini is about its hit ratio in the pool. The score is
+ * the hits minus `wear` for each fill. Every CHECK reads of the sample, another rule is chosen if
+ * its score is better by a margin. Counts are halved now and then, so that old reads weigh less.
+ * docs/policy.md has the rules, and what else was tried.
  *
  * Who: state/.
  */
@@ -16,11 +16,11 @@
 
 #define CHECK 16u
 #define READS_MIN 256.0
-#define SIZES_MIN 8.0       /* reads before the first choice, in minis' slots */
-#define SIZES_MAX 16.0      /* reads that count, so too... */
+#define SIZES_MIN 8.0       /* the first choice needs so many reads for each slot of a mini */
+#define SIZES_MAX 16.0      /* counts are halved at so many reads for each slot of a mini... */
 #define READS_MAX 512.0     /* ... and so many more */
-#define MARGIN_DEFAULT 0.02 /* to leave the default */
-#define MARGIN 0.01         /* to leave any other */
+#define MARGIN_DEFAULT 0.02 /* of the score, to leave the default */
+#define MARGIN 0.01         /* to leave any other rule */
 
 static const struct cm_rule in_place[CM_CHOICE_RULES] = {
     { 100, 1, false },
@@ -28,8 +28,9 @@ static const struct cm_rule in_place[CM_CHOICE_RULES] = {
     { 500, 2, false },
     { 100, 2, false },
 };
-/* What a buffer lets go unearned is only remembered, or goes on probation in place. With the first
- * one nobody is: who was, under another rule, leaves before all others. */
+/* Blocks that leave the buffer without having earned a place are only remembered (first rule), or
+ * go on probation in the pool. Under the first rule no slot goes on probation. Slots that another
+ * rule put on probation leave before all others. */
 static const struct cm_rule with_buffer[CM_CHOICE_BUFFER_RULES] = {
     { 0, 2, true },
     { 100, 1, false },

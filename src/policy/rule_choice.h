@@ -16,17 +16,17 @@ struct cm_choice_mini {
 };
 
 struct cm_choice {
-    uint64_t below; /* places below this are in the sample */
+    uint64_t below; /* a block is in the sample if its place is below this */
     double wear;    /* what a fill costs, in hits */
-    double reads;   /* of the sample; halved now and then, as the minis' counts */
-    unsigned since; /* reads since it was looked at last */
+    double reads;   /* in the sample; halved now and then, like the minis' counts */
+    unsigned since; /* reads since the last choice was made */
     const struct cm_rule *rule;
     unsigned rules, chosen; /* the first one is the default */
     struct cm_choice_mini mini[CM_CHOICE_RULES];
 };
 
-/* Words of memory for minis of up to so many slots each; the fewer rules with a buffer take more.
- */
+/* Words of memory for minis of up to `entries` slots each. The rules with a buffer are fewer, but
+ * need more memory. */
 #define CM_CHOICE_WORDS(entries) (CM_CHOICE_BUFFER_RULES * CM_SIM_WORDS(entries, entries))
 /* `a` and `memory` are zeroed; a mini of `pool` has up to `entries` slots. `wear`: thousandths of a
  * hit that a fill costs. */

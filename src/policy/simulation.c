@@ -3,9 +3,9 @@
  * simulation.c - the policy simulated on a sample of the blocks, in fixed memory.
  *
  * Owns: a ring of a few hundred slots with keys and no data, and all that the policy has beside it:
- * the line of slots on probation, the ghost, the buffer that first-time blocks wait in. What ring.c
- * and fill_buffered.c do with threads and a batch at a time is done here one block at a time: a
- * miss fills at once. Every operation is bounded, and the caller holds a lock.
+ * the line of slots on probation, the ghost, the buffer where first-time blocks wait. ring.c and
+ * fill_buffered.c use threads and batches. This file does the same with one block at a time: a miss
+ * fills at once. Every operation is bounded. The caller holds a lock.
  *
  * Who: policy/.
  */
@@ -17,11 +17,11 @@
 #define NONE 0xffffu
 #define COUNT_MAX 3u
 #define COUNT 3u     /* bits of a flag */
-#define PROBATION 4u /* the slot stands in line */
-#define KNOWN 8u     /* it did not: the ghost shall not remember the block */
+#define PROBATION 4u /* the slot is in the line */
+#define KNOWN 8u     /* it was not: the ghost shall not remember the block */
 #define WAITING 16u  /* an entry of the buffer that holds a block */
-#define STEPS 64u    /* of the hand, for one victim */
-#define POPS 4u      /* of the line */
+#define STEPS 64u    /* most steps of the hand for one victim */
+#define POPS 4u      /* most entries that leave the line for one victim */
 
 void cm_sim_begin(struct cm_sim *m, uint32_t *memory, uint32_t slots, uint32_t buffer,
                   const struct cm_sim_rule *rule)
@@ -51,13 +51,13 @@ static uint16_t *head_of(struct cm_sim *m, uint32_t key)
     return &m->head[key % CM_SIM_HEADS(m->slots)];
 }
 
-/* For the ghost, which uses other bits of a hash than we do. */
+/* For the ghost. It uses other bits of the hash than this file. */
 static uint64_t hash_of(uint32_t key)
 {
     return key * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-/* In a slot or an entry of the buffer, or NONE. */
+/* The slot, or entry of the buffer, that has the key, or NONE. */
 static uint16_t find(struct cm_sim *m, uint32_t key)
 {
     uint16_t place = *head_of(m, key);
@@ -92,8 +92,8 @@ static void end_probation(struct cm_sim *m, uint16_t slot)
     m->on_probation--;
 }
 
-/* The slot that has been on probation longest, or NONE where that is stale; it no longer is.
- * *earned: it has earned its place. */
+/* Ends the probation of the slot that has been on it longest. Returns the slot, or NONE if its
+ * entry is stale. *earned: it has earned its place. */
 static uint16_t pop(struct cm_sim *m, bool *earned)
 {
     uint16_t at = m->line_first, slot = m->line[at];
@@ -109,13 +109,13 @@ static uint16_t pop(struct cm_sim *m, bool *earned)
 static void begin_probation(struct cm_sim *m, uint16_t slot)
 {
     bool earned;
-    /* Spared: all, if the rule has no probation; or while the pool fills. */
+    /* A block is spared probation if the rule has none, or while the pool fills. */
     if (m->rule.probation == 0 || m->on_probation > m->rule.probation) {
         m->flag[slot] = KNOWN;
         return;
     }
     if (m->line_count == m->line_max)
-        (void)pop(m, &earned); /* full of stale ones */
+        (void)pop(m, &earned); /* full of stale entries */
     uint16_t at = (uint16_t)((m->line_first + m->line_count++) % m->line_max);
     m->line[at] = slot;
     m->line_life[at] = m->life[slot];
@@ -139,7 +139,7 @@ static uint16_t by_line(struct cm_sim *m)
 
 static uint16_t by_hand(struct cm_sim *m)
 {
-    uint16_t best = m->hand; /* where all are on probation, any will do */
+    uint16_t best = m->hand; /* if all are on probation, any slot will do */
     unsigned lowest = COUNT_MAX + 1;
     for (unsigned i = 0; i < STEPS; i++) {
         uint16_t slot = m->hand;
@@ -189,8 +189,8 @@ static uint16_t fill(struct cm_sim *m, uint32_t key, uint8_t flag)
 
 /* ---- The buffer ------------------------------------------------------------------------------ */
 
-/* The block in an entry leaves it for the pool, because it has earned that or because there is
- * room, or by the rule; else for the ghost. As fill_buffered.c. */
+/* The block in an entry leaves the buffer. It goes to the pool if it has earned that, if there is
+ * room, or by the rule. Else it goes to the ghost. Like fill_buffered.c. */
 static void let_go(struct cm_sim *m, uint16_t entry)
 {
     uint32_t key = m->key[entry];
@@ -204,12 +204,12 @@ static void let_go(struct cm_sim *m, uint16_t entry)
         begin_probation(m, fill(m, key, 0));
 }
 
-/* A first-time block waits in the entry whose turn it is. */
+/* A first-time block waits in the next entry in turn. */
 static void put_in_buffer(struct cm_sim *m, uint32_t key)
 {
     uint16_t entry = (uint16_t)(m->slots + m->oldest);
     m->oldest = (uint16_t)(m->oldest + 1u == m->buffer ? 0 : m->oldest + 1u);
-    if (m->flag[entry] & WAITING) /* else it was dropped */
+    if (m->flag[entry] & WAITING) /* else its block was dropped */
         let_go(m, entry);
     enter(m, entry, key, WAITING);
 }

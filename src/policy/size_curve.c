@@ -2,16 +2,16 @@
  *
  * size_curve.c - the hit ratio as a function of the pool's size.
  *
- * Owns: a mini-simulation for each of seven sizes (Waldspurger et al., ATC'17). Its blocks are so
- * many that their share of all blocks is the share that the mini's slots have of that size's; a
- * pool not larger than the mini is simulated whole.
+ * Owns: a mini-simulation for each of seven sizes (Waldspurger et al., ATC'17). Its sample is to
+ * all blocks as the mini's slots are to the slots of that size. A pool that is not larger than the
+ * mini is simulated whole.
  *
- * What the sample says is held against what is known: how many misses the pool itself had, and how
- * many of them were of blocks in the sample. Estimate: the pool's miss ratio times the mini's
- * misses over the pool's misses in the sample. Whether a few blocks that are read very often are in
- * the sample no longer matters then, because they miss neither here nor there. Besides, the mini of
- * the pool's own size shows how far minis are off: that is taken from the other sizes' too, half as
- * much with each doubling or halving. docs/policy.md.
+ * The estimate also uses what is known of the pool itself: how many misses it had, and how many of
+ * them were in the sample. The estimate is the pool's miss ratio times the mini's misses, divided
+ * by the pool's misses in the sample. A few blocks that are read very often then do not matter:
+ * they miss neither in the mini nor in the pool, so it is the same whether the sample has them. The
+ * mini of the pool's own size shows the error of the minis. That error is taken off the other
+ * sizes' estimates, half as much with each doubling or halving. See docs/policy.md.
  *
  * Who: state/, policy/.
  */
@@ -19,7 +19,8 @@
 
 #include <assert.h>
 
-#define READS_PER_SLOT 2u /* of a mini: below that nearly all it saw is that it was empty */
+/* Reads for each slot of a mini. With fewer reads, most of its misses come from its empty start. */
+#define READS_PER_SLOT 2u
 #define READS_MIN 512u
 
 static_assert(sizeof(struct cm_curve) < 100000, "what the curve may cost");
