@@ -2,12 +2,12 @@
  *
  * arm64.c - what a 64-bit ARM CPU offers for pool memory.
  *
- * Owns the detection of CPU features and the tables that lead to the routines of
- * guard_arm64.S. Called by persist.c and tests through persist.h.
+ * Owns the detection of CPU features and the tables that lead to the routines of guard_arm64.S.
+ * Called by persist.c and tests through persist.h.
  *
- * DC CVAP writes a line back to the point of persistence. A CPU without it gets DC CVAC, to the
- * point of coherency, which is the memory itself on machines whose memory controller is inside
- * the power-fail domain; that is all such a CPU can do.
+ * DC CVAP writes a line back to the point of persistence. A CPU without DC CVAP uses DC CVAC, which
+ * writes back to the point of coherency. On machines whose memory controller is inside the
+ * power-fail domain, that point is the memory itself. Such a CPU can do no more.
  */
 #include "persist/persist.h"
 
@@ -44,14 +44,14 @@ static int arm64_flush_nothing(void *ctx, const void *p, size_t n)
         .copy = copy_fn, .flush = flush_fn, .fence = fence_fn                                      \
     }
 
-/* Best first; the first one needs PLAT_CPU_DCPOP. */
+/* The best one is first. The first one needs PLAT_CPU_DCPOP. */
 static const struct cm_persist_ops arm64_tables[] = {
     ARM64_OPS("dc cvap", cm_arm64_cvap, true, cm_arm64_nt_cvap, cm_arm64_dsb),
     ARM64_OPS("dc cvac", cm_arm64_cvac, true, cm_arm64_nt_cvac, cm_arm64_dsb),
     ARM64_OPS("none", arm64_flush_nothing, false, cm_arm64_nt, cm_arm64_dmb),
 };
 
-/* The line size until now is the architecture's minimum: correct, only slower. */
+/* Until this call the line size is the architecture's minimum: that is correct, only slower. */
 static void arm64_set_line(void)
 {
     uint64_t ctr;

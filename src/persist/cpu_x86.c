@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cpu_x86.c - what the x86-64 CPU at hand has.
+ * cpu_x86.c - the features of this x86-64 CPU.
  *
- * Owns the detection of CPU features, and what it found. A feature counts only if the operating
- * system saves the registers it needs (XGETBV). Anybody may call.
+ * Owns the detection of CPU features, and its result. A feature counts only if the operating system
+ * saves the registers it needs (XGETBV). Every module may call it.
  *
  * Who: media/, persist/.
  */
@@ -15,7 +15,7 @@
 
 #include "platform/atomic.h"
 
-/* Which register sets the OS saves (XCR0); 0 when it does not say. */
+/* The register sets that the OS saves (XCR0); 0 if the OS does not say. */
 static uint64_t saved_state(void)
 {
     uint32_t a, b, c, d, high;
@@ -27,9 +27,9 @@ static uint64_t saved_state(void)
     return (uint64_t)high << 32 | a;
 }
 
-/* Fast short string moves (FSRM); but not AMD's family 19h, where hits by AVX2 are faster: measured
- * with Zen 3, not with Zen 4, which is of it, too. (Zen 5, family 1Ah, is faster by strings:
- * docs/performance.md.) */
+/* Does the CPU have fast short string moves (FSRM)? AMD's family 19h counts as no, because hits by
+ * AVX2 are faster there: measured with Zen 3, not with Zen 4, which is in that family, too. On Zen
+ * 5 (family 1Ah) strings are faster: docs/performance.md. */
 static bool strings_pay(uint32_t leaf_7_d)
 {
     uint32_t a, b, c, d, family;
@@ -71,7 +71,7 @@ static uint32_t detect(void)
 uint32_t cm_x86_features(void)
 {
     static uint32_t cached;
-    uint32_t features = at_load_relaxed(&cached); /* two threads find the same: no order needed */
+    uint32_t features = at_load_relaxed(&cached); /* all threads find the same: needs no order */
 
     if (features == 0) {
         features = detect();

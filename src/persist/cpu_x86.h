@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cpu_x86.h - what the x86-64 CPU at hand has.
+ * cpu_x86.h - the features of this x86-64 CPU.
  */
 #ifndef CM_CPU_X86_H
 #define CM_CPU_X86_H
@@ -13,10 +13,10 @@ enum {
     CM_X86_CLWB = 1u << 2,
     CM_X86_AVX2 = 1u << 3,
     CM_X86_AVX512 = 1u << 4,
-    CM_X86_STRINGS = 1u << 5 /* copies of blocks are best made by string moves */
+    CM_X86_STRINGS = 1u << 5 /* string moves copy blocks fastest */
 };
 
-/* Found at run time once. */
+/* Detected once, at run time. */
 uint32_t cm_x86_features(void);
 
 #endif

@@ -10,8 +10,9 @@
  * handler of platform_*.c needs no unwinding: it sets the program counter to cm_guard_landing,
  * which returns CM_EIO to the caller. What was stored before the fault stays stored.
  *
- * ORDER  Single words are loaded with LDAR and stored with STLR. The copies use plain loads: the
- * reader's acquire fence after the copy keeps the second look at the header behind them.
+ * ORDER  Single words are loaded with LDAR and stored with STLR. The copies use plain loads. The
+ * reader has an acquire fence after the copy: it keeps the second load of the header behind the
+ * loads of the copy.
  */
 #if defined(__aarch64__) && !defined(__SANITIZE_THREAD__)
 #if defined(__has_feature)
@@ -30,7 +31,7 @@
         .globl  cm_guard_line
         .hidden cm_guard_line
         .p2align 3
-cm_guard_line: /* bytes in the CPU's smallest cache line; 16 is the least the architecture allows */
+cm_guard_line: /* bytes in the CPU's smallest cache line; the architecture's minimum is 16 */
         .xword  16
 
         .text
@@ -85,8 +86,8 @@ FUNCTION(cm_arm64_store64)
         stlr    x2, [x1]
         RETURN_0
 
-/* int cm_arm64_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired): barriers on
- * both sides, because an exclusive pair alone lets later loads pass its store. */
+/* int cm_arm64_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired): with barriers on
+ * both sides, because later loads may pass the store of an exclusive pair. */
 FUNCTION(cm_arm64_cas64)
         dmb     ish
 1:      ldxr    x4, [x1]
@@ -112,8 +113,8 @@ FUNCTION(cm_arm64_write)
 
 /* ---- Copy out of the pool: int cm_arm64_copy(void *dst, const void *src, size_t n) --------- */
 
-/* Up to 64 bytes: two (or four) moves that overlap in the middle. Bytes copied twice may come
- * from two different moments; a caller who races finds out by the header word.
+/* Up to 64 bytes: two (or four) moves that overlap in the middle. Bytes that are copied twice may
+ * come from two different moments. The caller's second look at the header word detects such a race.
  * x3, x4: ends of source and destination. */
 FUNCTION(cm_arm64_copy)
         add     x3, x1, x2
@@ -158,7 +159,7 @@ copy_tiny:
         strb    w6, [x4, -1]
 4:      RETURN_0
 
-/* More than 64: whole runs of 64, then the last 64 unaligned. */
+/* More than 64 bytes: whole runs of 64, then the last 64 unaligned. */
 copy_long:
         sub     x3, x3, 64
         sub     x4, x4, 64
@@ -178,8 +179,9 @@ copy_long:
         RETURN_0
 
 /* ---- Non-temporal copies into the pool: int f(void *ctx, void *dst, const void *src, size_t n),
- * dst aligned to 64, n a multiple of 64. STNP is only a hint, the lines stay in the cache: so for
- * the media each run of 64 is written back as well. x6: line size. ----------------------------- */
+ * dst aligned to 64, n a multiple of 64. STNP is only a hint, the lines may stay in the cache. So
+ * where a write-back is needed, each run of 64 is written back, too. x6: line size. -------------
+ * */
 
 #define NT_COPY(name, ...) \
 FUNCTION(name); \
@@ -255,7 +257,7 @@ FUNCTION(cm_arm64_dsb)
         dsb     sy
         ret
 
-/* void cm_arm64_dmb(void *ctx): order is enough where nothing is written back. */
+/* void cm_arm64_dmb(void *ctx): if nothing is written back, order is enough. */
 FUNCTION(cm_arm64_dmb)
         dmb     ish
         ret

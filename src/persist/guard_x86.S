@@ -7,19 +7,19 @@
  *
  * THE GUARD  All routines lie between cm_guard_begin and cm_guard_end, call nothing and never
  * touch the stack or a register that the caller expects back. So at each of their instructions
- * the return address is where RET looks for it, and the fault handler of platform_*.c needs no
+ * the return address is where RET looks for it. The fault handler of platform_*.c then needs no
  * unwinding: it sets the program counter to cm_guard_landing, which returns CM_EIO to the caller.
  * What was stored before the fault stays stored.
  *
  * REGISTERS  A0..A3 are the arguments of the platform's own calling convention (System V or
- * Windows); besides them only RAX, R10, R11 and vector registers 0..5 and 16..23 are used,
- * which both conventions give away; and, where six arguments are passed in registers, those.
- * Windows needs no unwind data for such leaf functions.
+ * Windows). The routines also use RAX, R10, R11 and vector registers 0..5 and 16..23. Both
+ * conventions let a routine change these. Where six arguments are passed in registers, those are
+ * used, too. Windows needs no unwind data for such leaf functions.
  *
  * ORDER  x86 loads acquire and x86 stores release by themselves. The copies out of the pool use
- * plain loads, which no later load of the header word overtakes. Nor one of the loads of a string
- * move: what the manuals loosen is the order of its stores, and kernels read behind sequence locks
- * with it.
+ * plain loads. No later load of the header word overtakes them. The same is true for the loads of a
+ * string move: the manuals loosen only the order of its stores, and kernels use string moves to
+ * read behind sequence locks.
  */
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #if defined(__has_feature)
@@ -76,13 +76,13 @@ FUNCTION(cm_guard_load64)
         movq    %rax, (A1)
         RETURN_0
 
-/* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. In pairs,
- * each word of which is loaded whole: who compares them in pairs, too, need not wait until the
- * stores to v have left the store buffer. */
+/* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. It stores
+ * to v in pairs; each word of a pair is loaded whole. A caller that compares the words in pairs,
+ * too, need not wait until the stores to v have left the store buffer. */
 FUNCTION(cm_guard_load_words)
         subq    $4, A2
         jb      2f
-1:      movdqu  (A0), %xmm0 /* headers have four, buckets eight */
+1:      movdqu  (A0), %xmm0 /* headers have four words, buckets eight */
         movdqu  16(A0), %xmm1
         movdqu  %xmm0, (A1)
         movdqu  %xmm1, 16(A1)
@@ -143,8 +143,9 @@ FUNCTION(cm_x86_write)
 
 /* ---- Copies out of the pool: int f(void *dst, const void *src, size_t n) ------------------- */
 
-/* Up to 64 bytes: two (or four) moves that overlap in the middle. Bytes copied twice may come
- * from two different moments; a caller who races finds out by the header word. */
+/* Up to 64 bytes: two (or four) moves that overlap in the middle. Bytes that are copied twice may
+ * come from two different moments. The caller's second look at the header word detects such a race.
+ */
 FUNCTION(cm_x86_copy_sse2)
         cmpq    $64, A2
         ja      copy_sse2_long
@@ -189,8 +190,8 @@ copy_tiny:
         movb    %r10b, -1(A0,A2)
 4:      RETURN_0
 
-/* More than 64: the first 64 unaligned, the rest with an aligned destination, the last 64 again
- * unaligned. R10, R11: source and destination of the last 64. */
+/* More than 64 bytes: the first 64 unaligned, the rest with an aligned destination, the last 64
+ * unaligned again. R10, R11: source and destination of the last 64. */
 copy_sse2_long:
         leaq    -64(A1,A2), %r10
         leaq    -64(A0,A2), %r11
@@ -232,7 +233,7 @@ copy_sse2_long:
         movdqu  %xmm3, 48(%r11)
         RETURN_0
 
-/* As above in runs of 128. A block into an aligned buffer skips the unaligned start. */
+/* As above, in runs of 128. A copy of a block into an aligned buffer skips the unaligned start. */
 FUNCTION(cm_x86_copy_avx2)
         cmpq    $64, A2
         jbe     copy_short
@@ -278,11 +279,11 @@ FUNCTION(cm_x86_copy_avx2)
         RETURN_0
 
 #ifndef _WIN32 /* RDI and RSI belong to the caller there */
-/* For CPUs whose microcode moves strings fast (CM_X86_STRINGS). In few instructions, so that the
- * next lookup begins before this copy's last lines have arrived: 128 KiB in 0.8, 16 scattered
- * blocks in 0.9 of the time that AVX2 takes (Zen 5). The count is calculated from the address:
- * where it is known before the address is, memory is waited for longer (1.4 instead of 1.1 times a
- * plain memcpy, Zen 5). */
+/* For CPUs whose microcode moves strings fast (CM_X86_STRINGS). It has few instructions, so the
+ * next lookup begins before this copy's last lines have arrived. Compared with AVX2 (Zen 5), 128
+ * KiB take 0.8 of the time, 16 scattered blocks 0.9. The count is calculated from the address. If
+ * the CPU knew the count before the address, it would wait longer for memory (1.4 instead of 1.1
+ * times a plain memcpy, Zen 5). */
 FUNCTION(cm_x86_copy_rep)
         cmpq    $64, A2
         jbe     copy_short
@@ -294,14 +295,14 @@ FUNCTION(cm_x86_copy_rep)
         RETURN_0
 
 /* int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
- * uint64_t w2): the caller has asked for the first lines of src. The count waits for the first of
- * them, so that the copy does not fill the reorder buffer while it can do nothing (a fifth of a
+ * uint64_t w2): the caller has prefetched the first lines of src. The count depends on the first of
+ * these lines. So the copy does not fill the reorder buffer while it can do nothing (a fifth of a
  * hit's time: docs/performance.md). */
 FUNCTION(cm_x86_take_rep)
         movq    (%rdi), %r10
         xorq    8(%rdi), %r8
         xorq    16(%rdi), %r9
-        orq     %r9, %r8 /* zero: they are the wanted ones */
+        orq     %r9, %r8 /* zero: both words are the wanted ones */
         movq    %rdi, %r9
         movq    %rdx, %rdi
         xorl    %eax, %eax
@@ -313,7 +314,7 @@ FUNCTION(cm_x86_take_rep)
         jne     1f
         testl   %r10d, %r10d /* CM_GUARD_VALID */
         jns     1f
-        cmpq    %r10, (%r9) /* loads are not reordered: behind the copy */
+        cmpq    %r10, (%r9) /* loads keep their order, so this one is behind the copy */
         sete    %al
 1:      ret
 #endif
@@ -354,7 +355,7 @@ FUNCTION(cm_x86_nt_avx2)
         vzeroupper
 2:      RETURN_0
 
-/* ZMM16 and up leave the state that VZEROUPPER cleans alone. */
+/* ZMM16 and up do not change the state that VZEROUPPER cleans. */
 FUNCTION(cm_x86_nt_avx512)
         xorl    %r10d, %r10d
         testq   A3, A3
@@ -401,8 +402,9 @@ cm_guard_landing:
         HIDE(cm_guard_end)
 cm_guard_end:
 
-/* void cm_x86_sfence(void *ctx): not guarded, it touches no memory. A real instruction: a name
- * that a compiler may take for a compiler barrier once cost others their durability. */
+/* void cm_x86_sfence(void *ctx): not guarded, because it touches no memory. It is a real
+ * instruction. A compiler may take an intrinsic's name for a mere compiler barrier: that once cost
+ * other programs their durability. */
 FUNCTION(cm_x86_sfence)
         sfence
         ret

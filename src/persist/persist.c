@@ -2,10 +2,10 @@
  *
  * persist.c - chooses how this CPU accesses pool memory.
  *
- * Owns the choice, no state but one function pointer. The routines themselves are in the back end
- * of the CPU: x86.c, arm64.c or generic.c, of which exactly one is not
- * empty after preprocessing; it provides the cm_persist_variant(), cm_guard_copy_variant(),
- * cm_guard_code() and the guarded loads of persist.h. Anybody may call.
+ * Owns the choice. Its only state is one function pointer. The routines themselves are in the back
+ * end of the CPU: x86.c, arm64.c or generic.c. Preprocessing leaves exactly one of these files not
+ * empty. That one provides cm_persist_variant(), cm_guard_copy_variant(), cm_guard_code() and the
+ * guarded loads of persist.h. Every module may call it.
  *
  * Who: api/, protocol/, state/, media/.
  */
@@ -17,8 +17,8 @@
 
 static int choose_copy(void *dst, const void *src, size_t n);
 
-/* Chosen at the first copy. Every thread that comes before chooses the same, so a relaxed race to
- * store it is harmless; it pairs with nothing. */
+/* Chosen at the first copy. Several threads may choose at the same time. They all choose the same,
+ * so a relaxed race to store it is harmless. It pairs with nothing. */
 static cm_guard_copy_fn best_copy = choose_copy;
 
 const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
@@ -31,7 +31,7 @@ const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
             return ops;
         }
     }
-    /* A CPU that cannot write lines back: the caller sees that nothing is flushed. */
+    /* The CPU cannot write lines back. The caller sees in the table that nothing is flushed. */
     ops = cm_persist_variant(0);
     assert(ops != NULL);
     return ops;

@@ -2,18 +2,19 @@
  *
  * persist.h - every access to pool memory.
  *
- * Stores, non-temporal copies, flushes and fences go through one table of operations that is
- * bound once at open (cm_persist_choose), so that tests can put a recorder in its place. Loads
- * and copies out of the pool go through the guarded routines below. All of them return CM_EIO
- * instead of dying when the media is unreadable (poison, truncated file, hole on a full volume).
- * What an operation did before the fault stays done: a failed copy or write may be partial.
+ * Stores, non-temporal copies, flushes and fences go through one table of operations. An open
+ * chooses the table once (cm_persist_choose). Tests can put a recorder in its place. Loads and
+ * copies out of the pool go through the guarded routines below. When the media is unreadable
+ * (poison, truncated file, hole on a full volume), all of them return CM_EIO, and the process does
+ * not die. What an operation did before the fault stays done: a failed copy or write may be
+ * partial.
  *
  * Memory order: loads acquire, stores release, compare-and-swap is a full barrier. A fence orders
- * non-temporal copies and flushes before every later store, for other threads and for the media;
- * it does not keep later loads back (on x86 an SFENCE does not): at_fence_seq_cst() does.
+ * non-temporal copies and flushes before every later store, for other threads and for the media. It
+ * does not keep later loads back (an x86 SFENCE does not): use at_fence_seq_cst() for that.
  *
- * Exceptions: built with ThreadSanitizer, or for a CPU without a back end of its own, the
- * routines are plain C with atomics and there is no guard (cm_guard_available() is false).
+ * Exceptions: in a build with ThreadSanitizer, or for a CPU without a back end of its own, the
+ * routines are plain C with atomics, and there is no guard (cm_guard_available() is false).
  */
 #ifndef CM_PERSIST_H
 #define CM_PERSIST_H
@@ -27,19 +28,20 @@
 #define CM_CACHE_LINE 64u
 
 struct cm_persist_ops {
-    const char *flush_name; /* as in cm_info.flush */
-    const char *copy_name;  /* as in cm_info.copy */
+    const char *flush_name; /* like cm_info.flush */
+    const char *copy_name;  /* like cm_info.copy */
     bool flushes;           /* `flush` writes lines back; false: it does nothing */
     /* 8-byte store, release. 0 or CM_EIO. */
     int (*store64)(void *ctx, uint64_t *p, uint64_t v);
     /* 1 swapped, 0 *p differs from expected, CM_EIO. Full barrier. */
     int (*cas64)(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired);
-    /* Ordinary stores of n bytes, a multiple of 8, dst aligned to 8, in words of 8. */
+    /* Ordinary stores of n bytes, in words of 8. n is a multiple of 8, dst is aligned to 8. */
     int (*write)(void *ctx, void *dst, const void *src, size_t n);
     /* Non-temporal copy; dst aligned to 64, n a multiple of 64, src unaligned. Durable after the
      * next fence without a flush. */
     int (*copy)(void *ctx, void *dst, const void *src, size_t n);
-    /* Starts writing back the lines of [p, p+n); done after the next fence of the same thread. */
+    /* Starts to write back the lines of [p, p+n). That is done after the same thread's next fence.
+     */
     int (*flush)(void *ctx, const void *p, size_t n);
     void (*fence)(void *ctx);
 };
@@ -49,50 +51,51 @@ enum cm_flush_need {
     CM_FLUSH_NONE   /* eADR, page cache, volatile memory: flush does nothing, fences remain */
 };
 
-/* The best operations this CPU has, found at run time once. Never NULL. */
+/* The best operations that this CPU has, detected once at run time. Never NULL. */
 const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need);
-/* Every table this CPU can run, best first; NULL from the first index beyond them on. Those
- * for CM_FLUSH_NONE do not flush. */
+/* Every table that this CPU can run, best first; NULL from the first index beyond them on. The
+ * tables for CM_FLUSH_NONE do not flush. */
 const struct cm_persist_ops *cm_persist_variant(size_t i);
 
-/* Guarded loads. Each returns 0 or CM_EIO. They are safe on any mapped or once-mapped address
- * whose range was registered with cm_guard_add. */
+/* Guarded loads. Each returns 0 or CM_EIO. They are safe on any address that is or was mapped, if
+ * its range was registered with cm_guard_add. */
 int cm_guard_load64(const uint64_t *p, uint64_t *v);               /* acquire */
 int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, each acquire */
-/* Plain copy out of the pool, any alignment. May race with a writer: the caller finds out
+/* Plain copy out of the pool, any alignment. It may race with a writer: the caller checks for that
  * afterwards (slot.c). */
 int cm_guard_copy(void *dst, const void *src, size_t n);
-/* The same for data behind a header: 1 if the header's first word has CM_GUARD_VALID, its second
- * and third are `w1` and `w2`, and the first is the same before and after the copy. 0: not so, and
- * dst holds anything. CM_EIO. Made for data of which the CPU's caches have, or were asked for, the
- * first lines only. n is 8 at least. */
+/* A copy of data behind a header. 1: the header's first word has CM_GUARD_VALID, its second and
+ * third are `w1` and `w2`, and the first is the same before and after the copy. 0: one of these is
+ * not so, and dst may hold anything. Or CM_EIO. Made for data of which only the first lines are in
+ * the CPU's caches or prefetched. n is at least 8. */
 typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *dst, size_t n,
                                 uint64_t w1, uint64_t w2);
 #define CM_GUARD_VALID (UINT64_C(1) << 31)
-/* NULL: this CPU has none that is faster than the steps above. */
+/* NULL: this CPU has no routine that is faster than these steps done singly. */
 cm_guard_take_fn cm_guard_take_choose(void);
-/* One that runs here, whatever is faster: for tests. NULL: there is none. */
+/* A routine that runs on this CPU, fast or not: for tests. NULL: there is none. */
 cm_guard_take_fn cm_guard_take_any(void);
-/* *p += v, relaxed: statistics only, needs no durability. */
+/* *p += v, relaxed: for statistics only, which need no durability. */
 int cm_guard_add64(uint64_t *p, uint64_t v);
-/* The same to a word that only the calling thread adds to: without a locked instruction, behind
+/* The same, for a word that only the calling thread adds to. It has no locked instruction, behind
  * which no later load begins before all earlier stores are done. */
 int cm_guard_add64_own(uint64_t *p, uint64_t v);
 /* Two such words: p[0] += v, p[1] += w. */
 int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w);
 
-/* Registers or removes an address range for the guard. Registering is what installs the
- * process-wide fault handler (platform.h); without a guard it does nothing and succeeds. */
+/* Registers or removes an address range for the guard. Registering installs the process-wide fault
+ * handler (platform.h). In a build without a guard it does nothing and succeeds. */
 int cm_guard_add(const void *base, size_t len);
 void cm_guard_remove(const void *base);
 /* False: a fault in pool memory ends the process in this build. */
 bool cm_guard_available(void);
 
-/* The routines cm_guard_copy() chooses from, best first; NULL beyond them. *name may be NULL. */
+/* The routines that cm_guard_copy() chooses from, best first; NULL beyond them. *name may be NULL.
+ */
 typedef int (*cm_guard_copy_fn)(void *dst, const void *src, size_t n);
 cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name);
 
-/* Back end to persist.c only: where its guarded code lies. False: it has none. */
+/* From the back end, to persist.c only: where its guarded code lies. False: it has none. */
 bool cm_guard_code(struct cm_plat_guard_code *code);
 
 #endif

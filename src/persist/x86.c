@@ -44,7 +44,7 @@ static int x86_flush_nothing(void *ctx, const void *p, size_t n)
 }
 
 /* Every combination of a flush and a non-temporal copy, best first. CLWB leaves the line in the
- * cache, CLFLUSHOPT only does not wait for the one before, CLFLUSH waits. */
+ * cache. CLFLUSHOPT evicts it, but does not wait for the one before. CLFLUSH waits. */
 #define X86_OPS(flush_label, flush_fn, does_flush, copy_label, copy_fn, features)                  \
     {                                                                                              \
         { .flush_name = (flush_label),                                                             \
@@ -84,7 +84,7 @@ static const struct {
     { "avx2", cm_x86_copy_avx2, CM_X86_AVX2 },
     { "sse2", cm_x86_copy_sse2, 0u },
 #ifndef _WIN32
-    { "slow rep movsb", cm_x86_copy_rep, 0u }, /* to be tested on every CPU */
+    { "slow rep movsb", cm_x86_copy_rep, 0u }, /* so that tests run it on every CPU */
 #endif
 };
 
@@ -92,7 +92,7 @@ static uint32_t x86_features(void)
 {
     const uint32_t features = cm_x86_features();
 
-    /* Before any AVX routine can be found through these tables. */
+    /* Set this before any caller can find an AVX routine through these tables. */
     at_store_relaxed(&cm_guard_avx, (features & (CM_X86_AVX2 | CM_X86_AVX512)) != 0 ? 1u : 0u);
     return features;
 }
