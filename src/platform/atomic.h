@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * atomic.h - atomic operations with their order in their name.
+ * atomic.h - atomic operations that have their order in their name.
  *
- * The only place with raw atomics. Every use states in a comment what it pairs with. Objects are
- * plain fixed-width integers, because some of them lie in the pool file, whose layout must not
- * depend on a compiler's idea of _Atomic. A port to MSVC replaces this header only.
+ * The only place with raw atomics. Every use says in a comment what it pairs with. Objects are
+ * plain fixed-width integers: some of them lie in the pool file, whose layout must not depend on
+ * how a compiler lays out _Atomic. A port to MSVC replaces this header only.
  *
- * Words inside the pool are NOT accessed with these but through persist.h, which also guards
- * against unreadable media.
+ * Do NOT use these for words inside the pool. Use persist.h, which also guards against unreadable
+ * media.
  */
 #ifndef CM_ATOMIC_H
 #define CM_ATOMIC_H
@@ -22,7 +22,7 @@
 #define at_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define at_store_seq_cst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 
-/* All of these return the value from before. */
+/* All of these return the value before the operation. */
 #define at_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define at_add_acq_rel(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
 #define at_add_seq_cst(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
@@ -44,7 +44,7 @@
 /* A hint that never faults, wherever p points. */
 #define at_prefetch(p) __builtin_prefetch((p), 0, 3)
 
-/* Number of the lowest bit that is set, of a word that is not zero. */
+/* The number of the lowest set bit of a word. The word is not zero. */
 #define at_lowest_bit(word) ((unsigned)__builtin_ctz(word))
 
 #if defined(__x86_64__)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * guard_ranges.h - the table of guarded address ranges, which the fault handler of every system
- * looks into. Included by the one file of a platform that implements cm_plat_guard_add(); that file
- * has the lock for those who write. The handler reads without it.
+ * guard_ranges.h - the table of guarded address ranges. The fault handler of every system looks
+ * into it. On each platform one file includes this header: the one that implements
+ * cm_plat_guard_add(). That file has the lock for writers. The handler reads without the lock.
  */
 #ifndef CM_GUARD_RANGES_H
 #define CM_GUARD_RANGES_H
@@ -12,7 +12,7 @@
 
 #define GUARD_RANGES 64u
 
-/* base 0: free. */
+/* A free entry has base 0. */
 static struct {
     uintptr_t base;
     uintptr_t len;
@@ -22,7 +22,8 @@ static struct {
 static bool guard_covers(uintptr_t addr, uintptr_t span)
 {
     for (size_t i = 0; i < GUARD_RANGES; i++) {
-        /* Pairs with the release in guard_range_add: a base that is seen brings its len. */
+        /* Acquire: pairs with the release in guard_range_add, so that a thread that sees a base
+         * also sees its len. */
         const uintptr_t base = at_load_acquire(&guard_ranges[i].base);
         const uintptr_t len = at_load_relaxed(&guard_ranges[i].len);
 
@@ -33,20 +34,21 @@ static bool guard_covers(uintptr_t addr, uintptr_t span)
     return false;
 }
 
-/* Lock held. CM_ENOMEM: the table is full. */
+/* The lock is held. CM_ENOMEM: the table is full. */
 static int guard_range_add(const void *base, size_t len)
 {
     for (size_t i = 0; i < GUARD_RANGES; i++) {
         if (at_load_relaxed(&guard_ranges[i].base) == 0) {
             at_store_relaxed(&guard_ranges[i].len, (uintptr_t)len);
-            at_store_release(&guard_ranges[i].base, (uintptr_t)base); /* see guard_covers */
+            at_store_release(&guard_ranges[i].base, (uintptr_t)base); /* pairs with guard_covers */
             return 0;
         }
     }
     return CM_ENOMEM;
 }
 
-/* Lock held. The handlers stay: taking them out could undo what others installed since. */
+/* The lock is held. The handlers stay installed: removing them could undo what others installed
+ * since. */
 static void guard_range_remove(const void *base)
 {
     for (size_t i = 0; i < GUARD_RANGES; i++) {

@@ -2,8 +2,9 @@
  *
  * lock.h - the one mutex of the library: 4 bytes, so that a stripe fits a cache line.
  *
- * Drepper 2011, "Futexes Are Tricky", mutex 2: 0 free, 1 held, 2 held and somebody may sleep.
- * Spins a little first, because nearly every critical section here is shorter than a system call.
+ * After Drepper 2011, "Futexes Are Tricky", mutex 2. The word: 0 free, 1 held, 2 held and a thread
+ * may sleep. The lock first spins a little, because nearly every critical section here is shorter
+ * than a system call.
  *
  * Lock order, outermost first: files table, file, stripe (never two), free ring / super (leaves).
  */
@@ -27,7 +28,8 @@ static inline void cm_lock_acquire(struct cm_lock *l)
     uint32_t seen = 0;
     for (int i = 0; i < CM_LOCK_SPINS; i++) {
         seen = 0;
-        if (at_cas_acq_rel(&l->word, &seen, 1)) /* acquire pairs with the swap in release */
+        /* Acquire: pairs with the swap in cm_lock_release. */
+        if (at_cas_acq_rel(&l->word, &seen, 1))
             return;
         at_pause();
     }
@@ -35,27 +37,28 @@ static inline void cm_lock_acquire(struct cm_lock *l)
         cm_plat_wait(&l->word, 2);
 }
 
-/* Never sleeps. false: it was taken all the while that acquire would spin. */
+/* Never sleeps. False: it was held as long as cm_lock_acquire would spin. */
 static inline bool cm_lock_try(struct cm_lock *l)
 {
     for (int i = 0; i < CM_LOCK_SPINS; i++) {
         uint32_t seen = 0;
-        if (at_load_relaxed(&l->word) == 0 && at_cas_acq_rel(&l->word, &seen, 1)) /* as acquire */
+        /* As in cm_lock_acquire. */
+        if (at_load_relaxed(&l->word) == 0 && at_cas_acq_rel(&l->word, &seen, 1))
             return true;
         at_pause();
     }
     return false;
 }
 
-/* For asserts: does somebody hold it? */
+/* For asserts: is the lock held? */
 static inline bool cm_lock_is_held(const struct cm_lock *l)
 {
-    return at_load_relaxed(&l->word) != 0; /* relaxed: the caller himself should be that one */
+    return at_load_relaxed(&l->word) != 0; /* relaxed: the caller should be the holder */
 }
 
 static inline void cm_lock_release(struct cm_lock *l)
 {
-    /* Release: what was done under the lock is seen by the next holder. */
+    /* Release: the next holder sees what was done under the lock. */
     uint32_t was = at_swap_acq_rel(&l->word, 0);
     assert(was != 0 && "released a lock that was not held");
     if (was == 2)

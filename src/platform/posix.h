@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix.h - what the files of the Linux platform share.
+ * posix.h - shared by the files of the Linux platform.
  */
 #ifndef CM_PLATFORM_POSIX_H
 #define CM_PLATFORM_POSIX_H
@@ -19,15 +19,15 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
-/* Wraps in the year 2262: still another value for another time. */
+/* Wraps in the year 2262. A different time still gives a different value. */
 static inline int64_t timespec_ns(struct timespec t)
 {
     return (int64_t)((uint64_t)t.tv_sec * (uint64_t)NS_PER_S + (uint64_t)t.tv_nsec);
 }
 
-/* A cancelled thread ends at the next of its system calls that may wait, whatever locks it holds
- * and whatever it opened. First line of every function that makes such calls: not before it
- * returns. */
+/* A cancelled thread ends at its next system call that may wait, whatever locks it holds and
+ * whatever it opened. Every function that makes such calls has this as its first line. It delays
+ * the cancellation until the function returns. */
 static inline void posix_cancel_back(const int *was)
 {
     cm_plat_cancel_back(*was);
@@ -44,35 +44,34 @@ static inline int file_fd(const struct cm_plat_file *f)
 
 /* posix_create.c */
 
-/* Opens the directory that `path` is in; with O_TMPFILE a file in it that has no name. -1, errno.
- */
+/* Opens the directory of `path`; with O_TMPFILE a file in it that has no name. -1 with errno. */
 int cm_posix_open_dir(const char *path, int flags);
 
 /* posix_file.c */
 
-/* An errno as CM_E*. */
+/* The CM_E* code for an errno. */
 int cm_posix_error(int err);
 
 /* posix_guard.c */
 
-/* cm_plat_ready, from platform.h: what a thread must be. */
+/* Values of cm_plat_ready (platform.h): the state that a thread must have. */
 #define THREAD_BEGUN 1u
-#define THREAD_GUARDED 2u /* has the signals of faults unblocked */
-/* Unblocks them in this thread. */
+#define THREAD_GUARDED 2u /* has unblocked the signals of faults */
+/* Unblocks these signals in this thread. */
 void cm_posix_guard_unblock(void);
 
 /* posix_identity.c */
 
-/* Reads a small text file of the kernel's; returns its length or -1. */
+/* Reads a small text file of the kernel; returns its length or -1. */
 ssize_t cm_posix_read_text(const char *path, char *buf, size_t size);
-/* The kernel counts every disk it ever saw: the same device number with another sequence number
- * is another disk, or the same one pulled out and put back. 0 when unknown. */
+/* The kernel numbers every disk that it finds. The same device number with another sequence number
+ * is another disk, or the same disk pulled out and put back. 0 if unknown. */
 uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
-/* The number of the mount that a file was opened through: one that is never used again (`unique`,
- * Linux 6.8), or that of mountinfo. 0: the kernel does not say. */
+/* The number of the mount through which a file was opened. `unique`: a number that is never used
+ * again (Linux 6.8), else that of mountinfo. 0: the kernel does not say. */
 uint64_t cm_posix_mount_number(int fd, bool unique);
-/* A hash that goes on from `h` with `n` bytes, which are said to be `what`. Ids of files are made
- * of it: it stays as it is. */
+/* Continues the hash `h` with `n` bytes; `what` names them. Ids of files are made with it, so it
+ * must never change. */
 uint64_t cm_posix_mix(uint64_t h, const char *what, const void *data, size_t n);
 
 /* posix_mounts.c */
@@ -83,33 +82,33 @@ struct mount_line {
     unsigned major_no, minor_no;
     const char *type;
     uint64_t source;
-    int64_t fuse_user; /* who mounted it, as FUSE says; -1: not said */
+    int64_t fuse_user; /* the user who mounted it, says FUSE; -1: it does not say */
 };
-/* All mounts that can be seen. */
+/* All mounts that this process can see. */
 struct mounts {
     struct mount_line *line;
     size_t count;
     char *text; /* NULL: /proc cannot be read */
 };
-/* To be given to cm_posix_mounts_free. */
+/* The caller gives the result to cm_posix_mounts_free. */
 void cm_posix_mounts_read(struct mounts *m);
 void cm_posix_mounts_free(struct mounts *m);
-/* The line of the mount that a file was opened through; NULL: it is not listed. */
+/* The line of the mount through which a file was opened; NULL: it is not listed. */
 const struct mount_line *cm_posix_mount_of(const struct mounts *m, int fd);
-/* Whose program answers for the FUSE file system of an open file? false: the kernel's own client
- * (virtiofs), or no FUSE at all. *user: UINT32_MAX where the mount is not listed. */
+/* Which user's program answers for the FUSE file system of an open file? False: the kernel's own
+ * client does (virtiofs), or it is not FUSE. *user is UINT32_MAX if the mount is not listed. */
 bool cm_posix_fuse_user(int fd, uint32_t *user);
 
 /* posix_trust.c */
 
-/* Opens a file for reading and writing that nobody else could have written or put there. 0, an
+/* Opens a file for reading and writing if nobody else could have written it or put it there. 0, an
  * errno, or CM_EUNTRUSTED with the reason in `why`. */
 int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd);
 
 /* posix_volume.c */
 
-/* What stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another volume that
- * is mounted has the same. CM_ENOMEM. */
+/* The word that stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another
+ * mounted volume has the same word. CM_ENOMEM. */
 int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
 
 #endif

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_create.c - the operating system contract on Linux: making a pool file.
+ * posix_create.c - platform.h on Linux: makes a pool file.
  *
- * Owns: how a file gets its space, and how it gets its name: last, so that a process that is killed
- * in the middle leaves nothing that stands in the way.
+ * Owns: how a file gets its space, and how it gets its name. The name comes last, so that a process
+ * that is killed in the middle leaves nothing that blocks the next one.
  *
- * How: the file is made without a name (O_TMPFILE) and linked when it is done; the kernel frees
- * what was never linked. Where the file system has no such files, it is made beside its place under
- * its name and NEW, and renamed. One of that name whose lock nobody holds was left by a process
- * that was killed: the next one removes it. Whoever found it looks again, with its lock, whether
- * the name still leads to it. Neither way ever replaces a file of the name itself.
+ * How: the file is made without a name (O_TMPFILE) and linked when it is complete. The kernel frees
+ * a file that was never linked. Some file systems have no such files. There the file is made beside
+ * its place, with NEW added to its name, and renamed when it is complete. If such a file exists and
+ * nobody holds its lock, a killed process left it, and the next process removes it. A process that
+ * has found one takes its lock, and then checks again whether the name still leads to the file.
+ * Neither way ever replaces a file that has the name itself.
  *
  * Who: api/, platform/. Calls back the progress function.
  */
@@ -32,12 +33,12 @@
 #define NEW ".cachemax-new"
 #define NEW_TRIES 100
 
-/* Of struct cm_plat_file.state: where the file is. */
+/* Values of struct cm_plat_file.state: where the file is. */
 enum { CREATE_NAMED, CREATE_NAMELESS, CREATE_BESIDE };
 
 /* ---- Space --------------------------------------------------------------------------------- */
 
-/* For file systems that cannot allocate: zeros, written, occupy space like anything else. */
+/* For file systems that cannot allocate: written zeros take space like any other data. */
 static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
 {
     const size_t chunk = 1u << 20;
@@ -81,8 +82,8 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
     return cm_posix_error(errno);
 }
 
-/* Refuses what cannot succeed before it takes the last byte from everybody else on the volume;
- * on tmpfs that would be the machine's memory. */
+/* Refuses a size that cannot succeed. Else the attempt would take the last free byte from all
+ * others on the volume; on tmpfs that is the machine's memory. */
 static bool file_space_possible(int fd, uint64_t size)
 {
     struct statfs fs;
@@ -152,7 +153,7 @@ static bool leads_to(const char *name, int fd)
            there.st_ino == here.st_ino;
 }
 
-/* Removes what a killed process left. CM_EEXIST: somebody is at work on it. */
+/* Removes the file that a killed process left. CM_EEXIST: a living process has its lock. */
 static int remove_dead(const char *name)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -181,7 +182,7 @@ static int open_beside(struct cm_plat_file *f, const char *name)
         if (f->handle < 0) {
             rc = remove_dead(name);
         } else {
-            /* Another process may have taken it for a dead one before it was locked. */
+            /* Before this lock, another process may have seen the file unlocked and removed it. */
             rc = cm_plat_file_lock(f);
             if (rc == 0 && leads_to(name, file_fd(f))) {
                 f->state = CREATE_BESIDE;
@@ -197,7 +198,7 @@ static int open_beside(struct cm_plat_file *f, const char *name)
     return CM_EEXIST;
 }
 
-/* Can a file without a name be given one? */
+/* Can a file without a name get one? */
 static bool can_link(int fd)
 {
     char link[32];
@@ -241,7 +242,7 @@ static int open_new(struct cm_plat_file *f, const char *path)
     return rc;
 }
 
-/* A file beyond the process's limit would not just fail: SIGXFSZ would end the process. */
+/* A file beyond the process's limit would not just fail: the process would get SIGXFSZ and end. */
 static bool file_size_allowed(uint64_t size)
 {
     struct rlimit limit;
@@ -288,7 +289,7 @@ static int link_nameless(int fd, const char *path)
     if (linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0) {
         return 0;
     }
-    if (errno == ENOENT) { /* no /proc */
+    if (errno == ENOENT) { /* there is no /proc */
         return linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH);
     }
     return -1;
@@ -311,7 +312,7 @@ static int rename_beside(const char *name, const char *path)
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) {
         return -1;
     }
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* takes the name */
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* reserves the name */
     if (fd < 0) {
         return -1;
     }
@@ -340,7 +341,7 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path)
         return cm_posix_error(errno);
     }
     f->state = CREATE_NAMED;
-    /* Its inode, which has a name now, and the name. */
+    /* Syncs the inode, whose link count changed, and then the name. */
     rc = fsync(fd) != 0 ? cm_posix_error(errno) : cm_plat_file_sync_dir(path);
     if (rc != 0) {
         cm_plat_file_remove(path);
@@ -354,7 +355,7 @@ void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
     char *name = f->handle >= 0 && f->state == CREATE_BESIDE ? name_beside(path) : NULL;
 
     if (name != NULL) {
-        (void)unlink(name); /* while it is locked: nobody else takes the name */
+        (void)unlink(name); /* while it is locked, so no other process has the name */
         free(name);
     }
     cm_plat_file_close(f);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_file.c - the operating system contract (platform.h) on Linux: the pool file.
+ * posix_file.c - platform.h on Linux: the pool file.
  *
  * Owns the calls that open, lock, map, sync, read and remove a pool file, and what an errno means
  * (cm_posix_error). It has no state of its own. posix_create.c makes the file.
  *
  * LOCK  The owner holds an open-file-description lock (F_OFD_SETLK) over the whole file. Unlike
- * POSIX record locks it belongs to the open file: a second open in the same process is refused,
- * and closing some other descriptor does not drop it. Unlike flock() it can be asked about
- * (F_OFD_GETLK) without taking it for a moment, which would refuse an owner who opens just then.
- * On NFS it protects against other clients only as far as the mount passes locks on to the
- * server (not with local_lock or nolock). A forked child shares the lock until it execs or exits.
+ * POSIX record locks it belongs to the open file: a second open in the same process is refused, and
+ * closing another descriptor does not drop it. Unlike with flock(), F_OFD_GETLK can test it without
+ * taking it for a moment; taking it would refuse an owner who opens at that moment. On NFS it
+ * protects against other clients only if the mount passes locks on to the server (not with
+ * local_lock or nolock). A forked child shares the lock until it execs or exits.
  *
  * Who: api/, media/, platform/. Nothing here calls back.
  */
@@ -38,7 +38,7 @@
 #define MAP_SYNC 0x80000
 #endif
 
-#define PROBE_BYTES 4096u /* of a mapping that is made to see whether it can be made */
+#define PROBE_BYTES 4096u /* size of a mapping that tests whether such a mapping works */
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
@@ -59,7 +59,7 @@ int cm_posix_error(int err)
     case ENOSPC:
     case EDQUOT:
         return CM_ENOSPC;
-    case EFBIG: /* the largest file of this file system */
+    case EFBIG: /* larger than this file system's largest file */
         return CM_EPOOLSIZE;
     case EISDIR:
     case ENXIO:
@@ -87,8 +87,8 @@ int cm_plat_file_lock(struct cm_plat_file *f)
 {
     struct flock range;
 
-    /* A shared lock is all that a descriptor open for reading can hold; it still keeps an owner
-     * out, but the readers of this library take none. */
+    /* A descriptor that is open for reading can only hold a shared lock. Such a lock still keeps an
+     * owner out, but the readers of this library take none. */
     if (file_lock_call(f, F_OFD_SETLK, f->readonly ? F_RDLCK : F_WRLCK, &range) == 0) {
         return 0;
     }
@@ -102,7 +102,7 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
     if (file_lock_call(f, F_OFD_GETLK, F_WRLCK, &range) != 0) {
         return CM_EIO;
     }
-    return range.l_type == F_WRLCK; /* not F_RDLCK: somebody who only looks */
+    return range.l_type == F_WRLCK; /* F_RDLCK is a lock of a reader */
 }
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */
@@ -131,7 +131,7 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
     int fd;
 
     assert(f != NULL && f->handle < 0 && path != NULL);
-    /* Looked at before the open as well, because opening a device may already do something. */
+    /* Check before the open as well: opening a device may already do something. */
     if (stat(path, &st) != 0) {
         return cm_posix_error(errno);
     }
@@ -169,8 +169,8 @@ void cm_plat_file_close(struct cm_plat_file *f)
     if (f->handle < 0) {
         return;
     }
-    /* In a forked child the mapping was never there, and the lock is the parent's. In the parent
-     * the lock goes by hand: a child that still has the descriptor would keep it otherwise. */
+    /* A forked child never had the mapping, and the lock is the parent's. The parent drops the lock
+     * explicitly: a child that still has the descriptor would keep it otherwise. */
     if (f->pid == cm_plat_pid()) {
         struct flock range;
 
@@ -192,7 +192,7 @@ int cm_plat_file_sync_dir(const char *path)
     if (fd < 0) {
         return cm_posix_error(errno);
     }
-    /* EINVAL: this file system has nothing to sync for a directory. */
+    /* EINVAL: this file system has nothing to sync in a directory. */
     if (fsync(fd) != 0 && errno != EINVAL) {
         rc = cm_posix_error(errno);
     }
@@ -263,8 +263,8 @@ static bool file_is_volatile(int fd)
            (uint32_t)fs.f_type == HUGETLBFS_MAGIC;
 }
 
-/* Whether the file system promises synchronous mappings. Asked with a page of its own: a mapping
- * at a fixed address that fails may already have torn a hole into what was reserved there. */
+/* Does the file system promise synchronous mappings? This is tested with a page of its own: a
+ * failed mapping at a fixed address may already have removed part of what was reserved there. */
 static bool file_has_map_sync(int fd, int prot)
 {
     void *probe = mmap(NULL, PROBE_BYTES, prot, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0);
@@ -278,7 +278,7 @@ static bool file_has_map_sync(int fd, int prot)
 
 #define MAP_TRIES 16
 
-/* An address with room for `size` bytes just now; NULL: there is none. */
+/* An address that has room for `size` bytes at the moment; NULL: there is none. */
 static void *find_aligned(size_t size, size_t align)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -295,9 +295,9 @@ static void *find_aligned(size_t size, size_t align)
     return raw + (-(uintptr_t)raw & (slack - 1));
 }
 
-/* Maps a file at an aligned address. The address is a hint: should somebody have taken it
- * meanwhile, the kernel chooses another one and nothing is overwritten. (MAP_FIXED_NOREPLACE says
- * the same, but not together with MAP_SHARED_VALIDATE.) */
+/* Maps a file at an aligned address. The address is a hint: if another thread has taken it
+ * meanwhile, the kernel chooses another address and nothing is overwritten. (MAP_FIXED_NOREPLACE
+ * would do the same, but does not work together with MAP_SHARED_VALIDATE.) */
 static void *map_aligned(int fd, size_t size, size_t align, int prot, int flags)
 {
     for (unsigned i = 0; i < MAP_TRIES; i++) {
@@ -336,7 +336,8 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
     if (base == MAP_FAILED) {
         return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
     }
-    /* Without the first a child's stores would reach the pool. The second is kindness only. */
+    /* Without MADV_DONTFORK a child's stores would reach the pool. The second only keeps the pool
+     * out of core dumps. */
     if (madvise(base, f->size, MADV_DONTFORK) != 0) {
         (void)munmap(base, f->size);
         return CM_EIO;

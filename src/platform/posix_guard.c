@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_guard.c - the operating system contract (platform.h) on Linux: the fault guard.
+ * posix_guard.c - platform.h on Linux: the fault guard.
  *
- * Owns a table of address ranges (guard_ranges.h), the signal handlers of the process and those
- * that were there before.
+ * Owns a table of address ranges (guard_ranges.h), the signal handlers of the process and the
+ * handlers that were installed before.
  *
  * How: SIGBUS and SIGSEGV run guard_handler(). If the program counter lies in the guarded code of
  * persist and the address in a registered range, the handler moves the program counter to the
- * code's landing and returns: the routine then returns CM_EIO. No unwinding, no longjmp, no lock,
- * nothing but reads of a fixed table. Everything else goes to the handler that was there
- * before, as if the kernel had called it. Threads that block the two signals get them unblocked
- * when they first call the library.
+ * code's landing and returns. The routine then returns CM_EIO. The handler uses no unwinding, no
+ * longjmp and no lock; it only reads a fixed table. All other faults go to the handler that was
+ * installed before, as if the kernel had called it. A thread that blocks the two signals gets them
+ * unblocked when it first calls the library.
  *
- * Who: persist/, platform/. What was there before is called for faults that are not ours.
+ * Who: persist/, platform/. It calls the previous handlers for all other faults.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -36,7 +36,7 @@
 #endif
 
 static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
-static bool guard_installed; /* under guard_mutex */
+static bool guard_installed; /* protected by guard_mutex */
 /* Set before the handlers are installed, constant afterwards. */
 static struct cm_plat_guard_code guard_code;
 static struct sigaction guard_old_bus, guard_old_segv;
@@ -49,7 +49,7 @@ static void guard_handler(int sig, siginfo_t *info, void *context);
 #define GUARD_PC(uc) (&(uc)->uc_mcontext.pc)
 #endif
 
-/* True when the fault was the guard's business and execution may go on. */
+/* True: the fault belongs to the guard, and execution may go on. */
 static bool guard_absorbs(int sig, const siginfo_t *info, void *context)
 {
     uintptr_t addr = (uintptr_t)info->si_addr;
@@ -68,8 +68,9 @@ static bool guard_absorbs(int sig, const siginfo_t *info, void *context)
     if (!guard_covers(addr, span)) {
         return false;
     }
-    /* "Action optional": the kernel found damage that nobody has read yet; the program counter is
-     * anywhere. Nothing needs doing: who reads that page later gets a synchronous fault. */
+    /* "Action optional": the kernel found damage that no thread has read yet. The program counter
+     * says nothing. Nothing needs to be done: a thread that reads that page later gets a
+     * synchronous fault. */
     if (sig == SIGBUS && info->si_code == BUS_MCEERR_AO) {
         return true;
     }
@@ -87,8 +88,8 @@ static bool guard_absorbs(int sig, const siginfo_t *info, void *context)
     return false;
 }
 
-/* Calls the previous handler with the signals blocked that it asked for; the return from our own
- * handler restores the mask. */
+/* Calls the previous handler, with the signals blocked that its sigaction names. The return from
+ * our own handler restores the mask. */
 static void guard_call(int sig, siginfo_t *info, void *context, struct sigaction *old)
 {
     const struct sigaction wanted = *old;
@@ -111,7 +112,7 @@ static void guard_call(int sig, siginfo_t *info, void *context, struct sigaction
     }
 }
 
-/* Does with a signal what the kernel would have done had guard_handler() not been there. */
+/* Does with a signal what the kernel would have done without guard_handler(). */
 static void guard_chain(int sig, siginfo_t *info, void *context)
 {
     struct sigaction *old = sig == SIGBUS ? &guard_old_bus : &guard_old_segv;
@@ -121,9 +122,9 @@ static void guard_chain(int sig, siginfo_t *info, void *context)
         return;
     }
     if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
-        /* On return the instruction faults again and the kernel decides, with a core dump that
-         * shows the true place. A signal that will not repeat is sent again (and held back until
-         * the return). */
+        /* On return the instruction faults again and the kernel decides. Its core dump then shows
+         * the true place. A signal that will not repeat is sent again (and held back until the
+         * return). */
         (void)sigaction(sig, old, NULL);
         if (!repeats) {
             (void)raise(sig);
@@ -147,19 +148,19 @@ static int guard_install_one(int sig, struct sigaction *old)
 {
     struct sigaction ours;
 
-    /* Read first: a fault may arrive the moment the new handler is there. */
+    /* Read the old handler first: a fault may arrive as soon as the new handler is installed. */
     if (sigaction(sig, NULL, old) != 0) {
         return CM_EIO;
     }
     memset(&ours, 0, sizeof ours);
     ours.sa_sigaction = guard_handler;
-    /* On the alternate stack where a thread has one: the previous handler may rely on it. */
+    /* Use a thread's alternate stack if it has one: the previous handler may rely on that. */
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | (old->sa_flags & SA_RESTART);
     (void)sigemptyset(&ours.sa_mask);
     return sigaction(sig, &ours, NULL) == 0 ? 0 : CM_EIO;
 }
 
-/* Under guard_mutex. */
+/* guard_mutex is held. */
 static int guard_install(const struct cm_plat_guard_code *code)
 {
     if (guard_installed) {
@@ -179,8 +180,8 @@ static int guard_install(const struct cm_plat_guard_code *code)
     return 0;
 }
 
-/* The kernel ends a process that faults while it blocks the signal, handler or not. A thread that
- * blocks them again later is on its own. */
+/* If a thread blocks the signal and faults, the kernel ends the process, with or without a handler.
+ * So this unblocks them once. A thread that blocks them again later loses that protection. */
 void cm_posix_guard_unblock(void)
 {
     sigset_t faults;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_identity.c - identity on Linux: of the boot, of a mount, of an origin file.
+ * posix_identity.c - on Linux: the identity of the boot, of a mount, and of an origin file.
  *
- * Owns: what makes two files different and one file the same, and what proves it unchanged.
+ * Owns: the rules that tell two files apart and recognise a file again, and what proves a file
+ * unchanged.
  *
  * Who: api/, platform/.
  */
@@ -32,7 +33,7 @@
 #include "platform/posix.h"
 
 #ifndef AT_HANDLE_FID
-#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle is for telling files apart only */
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle only tells files apart */
 #endif
 #ifndef STATX_MNT_ID
 #define STATX_MNT_ID 0x1000u
@@ -75,8 +76,8 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* Some containers (systemd-nspawn) have another boot_id at every start, a file of theirs that is
- * mounted over the kernel's. It says nothing about the page cache. */
+/* Some containers (systemd-nspawn) have another boot_id at every start: they mount their own file
+ * over the kernel's. It says nothing about the page cache. */
 static bool mounted_over(const char *dir, const char *name)
 {
     const int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -139,7 +140,7 @@ uint64_t cm_posix_mount_number(int fd, bool unique)
     uint64_t number;
 
     memset(&stx, 0, sizeof stx);
-    /* Nothing else is wanted: no server is asked for attributes. */
+    /* No other attribute is needed, so no server is asked. */
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) != 0 ||
         (stx.stx_mask & wanted) == 0) {
         return 0;
@@ -170,8 +171,8 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
     }
     word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
     if (word[1] == 0) {
-        /* Before Linux 6.8 the number is used again after an unmount. The disk's sequence number
-         * at least tells a disk that was pulled out, which is what loses data. */
+        /* Before Linux 6.8 the kernel may use the number again after an unmount. The disk's
+         * sequence number at least shows that a disk was pulled out; that is what loses data. */
         word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
         word[3] = cm_posix_disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
     }
@@ -179,11 +180,11 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
     memcpy(id, canonical.digest, 16);
 }
 
-/* What tells a reused inode number from the file that had it before; 0 where there is none. An
- * error is not taken for that: the file would have two ids. */
+/* The number that tells a file from an earlier file with the same inode number; 0 if there is none.
+ * An error does not count as none: the file would get two ids. */
 static int inode_generation(int fd, uint32_t type, uint64_t *number)
 {
-    long generation = 0; /* the size in the request; file systems write an int */
+    long generation = 0; /* the size that the request names; file systems write an int */
 
     *number = 0;
     if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) == 0) {
@@ -195,11 +196,11 @@ static int inode_generation(int fd, uint32_t type, uint64_t *number)
     case EOPNOTSUPP:
     case ENOSYS:
     case EINVAL:
-    case EPERM: /* a filter of system calls */
+    case EPERM: /* refused by a filter of system calls */
     case EACCES:
         return 0;
     default:
-        return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO; /* a server answers as it likes */
+        return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO; /* a server may return any error */
     }
 }
 
@@ -208,7 +209,7 @@ union handle {
     char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 };
 
-/* false: a kernel without handles, a filter of system calls. */
+/* False: the kernel has no handles, or a filter of system calls refuses. */
 static bool get_handle(int fd, union handle *u)
 {
     static const int asked[] = { AT_EMPTY_PATH, AT_EMPTY_PATH | AT_HANDLE_FID };
@@ -224,11 +225,11 @@ static bool get_handle(int fd, union handle *u)
     return false;
 }
 
-/* Does the layer that an overlay has the file in give every file a number of its own, and is it one
- * that lasts? The overlay shows that number. Not so btrfs (a number in each subvolume) and FUSE;
- * and an image without a UUID (squashfs, iso9660) has the numbers of the next one. The kernel's
- * form of such a handle is struct ovl_fh: 3 bytes, version, magic, length, flags, type of the
- * layer's handle, its UUID. */
+/* An overlay shows the inode number that the file has in its layer. Does the layer's file system
+ * give every file a number of its own, and does the number last? Not on btrfs (numbers repeat in
+ * each subvolume), not on FUSE, and not in an image without a UUID (squashfs, iso9660), because the
+ * next image has the same numbers. The kernel's form of such a handle is struct ovl_fh: 3 bytes,
+ * version, magic, length, flags, type of the layer's handle, its UUID. */
 static bool layer_numbers_files(const union handle *u)
 {
     enum { OVL_FILEID_V1 = 0xf8, INO32_GEN = 0x01, INO64_GEN = 0x81, TYPE = 7, UUID = 8 };
@@ -240,12 +241,12 @@ static bool layer_numbers_files(const union handle *u)
            memcmp(of + UUID, no_uuid, sizeof no_uuid) != 0;
 }
 
-/* What stands for the file in its volume: the inode number. But a FUSE server may give one to two
- * files (those of two devices below it), unless the caller knows better, who named the volume. The
- * kernel itself knows such a file by node and generation, which are in its handle. The inode number
- * counts all the same: some servers use nodes again and leave the generation as it is. overlayfs
- * shows the numbers of its layers' files; they tell files apart where the layers' file system does.
- */
+/* The number that stands for the file in its volume: the inode number. But a FUSE server may give
+ * one number to two files (of two devices below it). If the caller named the volume, the caller
+ * knows better. The kernel itself knows a FUSE file by node and generation, which are in its
+ * handle. The inode number counts in any case: some servers use a node again and leave the
+ * generation as it is. overlayfs shows the numbers of its layers' files. They tell files apart if
+ * those of the layers' file system do. */
 static int file_number(int fd, const struct stat *st, const struct statfs *fs,
                        const cm_identify_options *o, uint64_t *number)
 {
@@ -268,23 +269,24 @@ static int file_number(int fd, const struct stat *st, const struct statfs *fs,
     return 0;
 }
 
-/* Two moments before the attributes are read: `tick` by the clock that files get their times from.
- * A virtual machine that waits for its processor may have that clock stand still for a while. */
+/* Two clocks, read before the attributes. `tick`: the clock that files get their times from. That
+ * clock may stand still for a while in a virtual machine that waits for its processor. */
 struct moment {
     int64_t wall, tick;
 };
 
 static struct moment now(void)
 {
-    struct timespec tick = { 0, 0 }; /* if it cannot be read: nothing is old enough */
+    struct timespec tick = { 0, 0 }; /* if the clock cannot be read, no time is old enough */
 
     (void)clock_gettime(CLOCK_REALTIME_COARSE, &tick);
     return (struct moment){ .wall = cm_plat_wall_ns(), .tick = timespec_ns(tick) };
 }
 
-/* A timestamp within the clock's granularity of now may hide a second change: one of the present
- * tick, and as kernels differ one of the last 20 ms. Where both stamps are whole seconds the volume
- * probably keeps no more (FAT: even seconds). A stamp from the future proves nothing at all. */
+/* A timestamp that is not older than the clock's granularity may hide a second change. So a time of
+ * the present tick is racy and, because kernels differ, a time of the last 20 ms. If both stamps
+ * are whole seconds, the volume probably keeps no more (FAT: even seconds). A stamp from the future
+ * proves nothing. */
 static bool times_are_racy(const struct stat *st, const struct moment *m)
 {
     const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
@@ -296,9 +298,10 @@ static bool times_are_racy(const struct stat *st, const struct moment *m)
            timespec_ns(st->st_mtim) >= first || timespec_ns(st->st_ctim) >= first;
 }
 
-/* File systems on which this system alone writes, so that it knows who does. Their magic numbers
- * are the kernel's (linux/magic.h). Not overlayfs: a writable mapping holds the file of the layer
- * below, so a lease of the file above is granted although somebody can still store. */
+/* File systems on which only this system writes, so it knows all writers. Their magic numbers are
+ * the kernel's (linux/magic.h). overlayfs is not in the list: a writable mapping there holds the
+ * file of the layer below. So a lease of the upper file is granted although a process can still
+ * store. */
 static bool writes_are_local(uint32_t type)
 {
     static const uint32_t local[] = {
@@ -317,11 +320,12 @@ static bool writes_are_local(uint32_t type)
     return false;
 }
 
-/* A read lease: it is granted only while nobody has the file open for writing or mapped writable,
- * and who opens it to write then waits until the lease is gone. Taken on a descriptor of its own,
- * for a lease belongs to the open file, and the caller's may have one, in this thread or another.
- * The signal to its holder would be SIGIO, which ends a process that does not expect it; SIGURG is
- * ignored by default. Returns a descriptor to close, or -1: none granted. */
+/* Takes a read lease. It is granted only while no process has the file open for writing or mapped
+ * writable. A process that then opens the file for writing waits until the lease is gone. The lease
+ * is taken on a descriptor of its own: a lease belongs to the open file, and the caller's open file
+ * may already have one, in this thread or another. The default signal to the holder is SIGIO, which
+ * ends a process that does not expect it. SIGURG is ignored by default. Returns a descriptor to
+ * close, or -1: none was granted. */
 static int take_read_lease(int fd, const struct statfs *fs)
 {
     char path[32];
@@ -342,7 +346,7 @@ static int take_read_lease(int fd, const struct statfs *fs)
     return own;
 }
 
-/* Closing alone would do, unless a fork() has copied the descriptor meanwhile. */
+/* Closing alone would be enough, but a fork() may have copied the descriptor meanwhile. */
 static void drop_lease(int own)
 {
     if (own >= 0) {
@@ -351,9 +355,9 @@ static void drop_lease(int own)
     }
 }
 
-/* fstat() at a moment at which nobody writes, where that can be had. CM_RACY_WRITER: it cannot. A
- * write that has not ended shows in the times from its beginning on, and the data of its end do
- * not: so nobody may be in the middle of one. */
+/* fstat() at a moment when no process writes, if the system can show that. CM_RACY_WRITER: it
+ * cannot. The times show a write from its beginning on, but the last data of the write come later.
+ * So no process may be in the middle of a write. */
 static int stat_unwritten(int fd, const struct statfs *fs, struct stat *st, uint32_t *racy)
 {
     const int lease = take_read_lease(fd, fs);
@@ -364,8 +368,8 @@ static int stat_unwritten(int fd, const struct statfs *fs, struct stat *st, uint
     return rc;
 }
 
-/* File systems whose files are generated when read: neither size nor times say anything about what
- * is in them. Their magic numbers are the kernel's (linux/magic.h). */
+/* File systems that generate a file when it is read: its size and times say nothing about its
+ * contents. Their magic numbers are the kernel's (linux/magic.h). */
 static bool attributes_are_made_up(uint32_t type)
 {
     static const uint32_t made_up[] = {
@@ -404,10 +408,11 @@ static bool attributes_are_made_up(uint32_t type)
 /* Could another file have the same id, size and times after a restart? Magic numbers as above. */
 static bool may_be_another(uint32_t type, const cm_identify_options *o)
 {
-    /* Inode numbers are counted as files are looked up, and begin anew with every boot. */
+    /* Here inode numbers are counted as files are looked up, and the count starts anew with every
+     * boot. */
     static const uint32_t counted[] = { 0x4d44 /* vfat */, 0x2011bab0 /* exfat */ };
-    /* Written at once by a program that may set all times and numbers, to make equal images of
-     * equal contents: an image's numbers are those of the next one. */
+    /* Here a program writes all files at once and may set all times and numbers, so that equal
+     * contents make equal images. The next image has the same numbers. */
     static const uint32_t images[] = {
         0x73717368 /* squashfs */, 0x9660 /* iso9660 */,    0x15013346 /* udf */,
         0xe0f5e1e2 /* erofs */,    0x28cd3d45 /* cramfs */, 0x7275 /* romfs */
@@ -426,7 +431,7 @@ static bool may_be_another(uint32_t type, const cm_identify_options *o)
     return false;
 }
 
-/* What stands for the volume in an id: the caller's name for it, or what the system says. */
+/* The word that stands for the volume in an id: from the caller's name for it or the system. */
 static int volume_word(int fd, const struct stat *st, const struct statfs *fs,
                        const cm_identify_options *o, uint64_t *word)
 {
@@ -458,15 +463,15 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         return errno == EBADF ? CM_EINVAL : CM_EIO;
     }
     if ((fcntl(fd, F_GETFL) & O_PATH) != 0) {
-        return CM_EINVAL; /* does not tell the generation */
+        return CM_EINVAL; /* this file system does not tell the generation */
     }
-    /* Nothing in the attributes of a block device tells that its content changed. */
+    /* If the content of a block device changes, none of its attributes shows it. */
     if (!S_ISREG(st.st_mode)) {
         return CM_EINVAL;
     }
     memset(&fs, 0, sizeof fs);
     if (fstatfs(fd, &fs) != 0 && o->volume_id == NULL) {
-        return CM_EIO; /* a FUSE server may refuse that, and then nothing tells it is one */
+        return CM_EIO; /* a FUSE server may refuse; then nothing shows that it is FUSE */
     }
     if (attributes_are_made_up((uint32_t)fs.f_type)) {
         return CM_EINVAL;

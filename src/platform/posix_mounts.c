@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_mounts.c - the mounts that can be seen, on Linux.
+ * posix_mounts.c - on Linux: the mounts that this process can see.
  *
- * Owns: reading /proc/self/mountinfo, and what is taken from each of its lines.
+ * Owns: reading /proc/self/mountinfo, and the fields that are taken from each line.
  *
- * How: the whole file is read at once and cut into lines and words where it lies; the lines point
- * into that text. What a mount is of (of an overlay: its layers) is kept as a hash. Nothing is kept
+ * How: the whole file is read at once and cut into lines and words in place. The lines point into
+ * that text. The source of a mount (for an overlay: its layers) is kept as a hash. Nothing is kept
  * between two calls.
  *
  * Who: platform/.
@@ -25,7 +25,7 @@
 
 #include "platform/posix.h"
 
-/* All of a file of the kernel's; NULL: it cannot be read. The caller frees it. */
+/* Reads a whole file of the kernel. NULL: it cannot be read. The caller frees the text. */
 static char *read_all(const char *path)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -56,7 +56,7 @@ static char *read_all(const char *path)
     return text;
 }
 
-/* The layers of an overlay: what tells one from another. */
+/* A hash of the layers of an overlay, which tell it from other overlays. */
 static uint64_t layers_of(char *options)
 {
     char *save = NULL;
@@ -71,7 +71,7 @@ static uint64_t layers_of(char *options)
     return h;
 }
 
-/* Cuts the next line off *text, which it changes. false: there is none, or it makes no sense. */
+/* Cuts the next line off *text and changes the text. False: there is none, or it makes no sense. */
 static bool next_line(char **text, struct mount_line *l)
 {
     char *rest = NULL, *words, *mount, *source, *options, *start = strsep(text, "\n");

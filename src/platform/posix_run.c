@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_run.c - the operating system contract (platform.h) on Linux: what runs, and what it needs.
+ * posix_run.c - platform.h on Linux: process, clocks, memory, threads, CPU.
  *
  * Owns the process, clocks, memory, threads and what only the system can say about the CPU. It has
  * two pieces of process-wide state: the fork counter and the thread numbers.
  *
- * How: a thread has its own data in thread-local memory. It is made ready there at its first call,
- * and once more when the fault guard was installed since (cm_plat_ready, posix_guard.c). Forks are
- * counted in the child, by a handler that is registered at the first question.
+ * How: each thread has its own data in thread-local memory. The thread's first call prepares that
+ * data. If the fault guard is installed later, the thread's next call prepares it once more
+ * (cm_plat_ready, posix_guard.c). Forks are counted in the child, by a handler that the first
+ * question registers.
  *
- * Who: api/, protocol/, state/, media/, policy/, platform/. Only cm_plat_call calls back: what it
- * is given.
+ * Who: api/, protocol/, state/, media/, policy/, platform/. Only cm_plat_call calls back: the
+ * functions that it is given.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -89,7 +90,7 @@ int64_t cm_plat_wall_ns(void)
     return clock_ns(CLOCK_REALTIME);
 }
 
-/* In a time namespace the clock does not say how long ago the system booted. */
+/* In a time namespace the clock does not show how long ago the system booted. */
 static bool has_own_clock(void)
 {
     char text[256];
@@ -97,7 +98,7 @@ static bool has_own_clock(void)
     long long seconds = 0, ns = 0;
 
     if (cm_posix_read_text("/proc/self/timens_offsets", text, sizeof text) <= 0) {
-        return false; /* a kernel without them */
+        return false; /* a kernel without time namespaces */
     }
     line = strstr(text, "boottime");
     return line == NULL || sscanf(line, "boottime %lld %lld", &seconds, &ns) != 2 || seconds != 0 ||
@@ -115,8 +116,8 @@ int64_t cm_plat_boot_wall_ns(void)
         return INT64_MIN;
     }
     boot = cm_plat_wall_ns() - timespec_ns(up);
-    /* The wall clock may have been set forward since, or have gone on while a virtual machine stood
-     * still. /proc is mounted early in a boot and keeps the time of that. */
+    /* The wall clock may have been set forward since the boot, or may have gone on while a virtual
+     * machine stood still. /proc is mounted early in a boot and keeps that time. */
     if (stat("/proc", &proc) == 0 && timespec_ns(proc.st_ctim) < boot) {
         boot = timespec_ns(proc.st_ctim);
     }
@@ -157,8 +158,8 @@ void cm_plat_free(void *p, size_t bytes)
     if (bytes < POSIX_SMALL) {
         free(p);
     } else if (munmap(p, bytes) != 0) {
-        /* It lies in the middle of another mapping and the process may have no more of them. The
-         * addresses stay taken, the memory does not. */
+        /* The memory lies in the middle of another mapping, and the process may have no more
+         * mappings. Give back the memory; the addresses stay taken. */
         (void)madvise(p, bytes, MADV_DONTNEED);
     }
 }
@@ -180,8 +181,8 @@ void cm_plat_cancel_back(int was)
     (void)pthread_setcancelstate(was, &ours);
 }
 
-/* With -fexceptions (meson.build) the C library makes of this pair what the compiler makes of C++
- * destructors; without it, what pthread_exit() alone knows of. */
+/* With -fexceptions (meson.build), the C library implements this pair like C++ destructors. Without
+ * it, only pthread_exit() and cancellation know of the pair. */
 void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *cleanup_arg)
 {
     pthread_cleanup_push(cleanup, cleanup_arg);
@@ -205,7 +206,7 @@ void cm_plat_wake_all(uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-/* Initial-exec: one instruction to reach, at the price of a few bytes of static TLS. */
+/* Initial-exec: the address takes one instruction, and costs a few bytes of static TLS. */
 __thread struct cm_plat_thread cm_plat_self;
 
 uint32_t cm_plat_ready = THREAD_BEGUN;
@@ -213,14 +214,15 @@ uint32_t cm_plat_ready = THREAD_BEGUN;
 struct cm_plat_thread *cm_plat_thread_begin(void)
 {
     static uint32_t numbers;
-    const uint32_t ready = at_load_acquire(&cm_plat_ready); /* pairs with guard_install */
+    const uint32_t ready = at_load_acquire(&cm_plat_ready); /* acquire: pairs with guard_install */
 
     if (ready == THREAD_GUARDED) {
         cm_posix_guard_unblock();
     }
     cm_plat_self.ready = ready;
     while (cm_plat_self.number == 0) {
-        cm_plat_self.number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
+        /* Relaxed: the number need only be unique. */
+        cm_plat_self.number = at_add_relaxed(&numbers, 1u) + 1;
     }
     return &cm_plat_self;
 }
@@ -230,18 +232,18 @@ uint32_t cm_plat_forks;
 #else
 static uint32_t cm_plat_forks;
 #endif
-static uint32_t fork_watched; /* atomic; fork_register() ran: asked on every hit */
+static uint32_t fork_watched; /* atomic; fork_register() ran: read on every hit */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void fork_in_child(void)
 {
-    at_add_relaxed(&cm_plat_forks, 1u); /* the child has one thread */
+    at_add_relaxed(&cm_plat_forks, 1u); /* relaxed: the child has one thread */
 }
 
 static void fork_register(void)
 {
     (void)pthread_atfork(NULL, NULL, fork_in_child);
-    at_store_release(&fork_watched, 1u); /* pairs with cm_plat_fork_count */
+    at_store_release(&fork_watched, 1u); /* release: pairs with cm_plat_fork_count */
 }
 
 uint32_t cm_plat_fork_count(void)

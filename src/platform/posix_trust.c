@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_trust.c - opening a pool that nobody else could have written, on Linux.
+ * posix_trust.c - on Linux: opens a pool that nobody else could have written.
  *
  * Owns: the walk from the root directory to the file, one name at a time.
  *
  * How: every directory is opened relative to the one before it, without following symbolic links,
- * and judged by its descriptor. Links are followed by hand, their owner is judged, too. So what was
- * judged is what is used, whoever renames things meanwhile: a name in a directory that was judged
- * can be changed only by those who are trusted.
- *   file         owned by the effective user or root, not writable for group or others (of an ACL
- *                the group's bits are the mask, so they cover whom it names)
- *   directory    the same; writable for all it may be with the sticky bit, under which others
- *                cannot touch what is not theirs
+ * and judged by its descriptor. The walk follows links itself and judges their owner, too. So the
+ * file that is used is the file that was judged, even if others rename things meanwhile: only
+ * trusted users can change a name in a directory that was judged.
+ *   file         owned by the effective user or root, not writable for group or others (the group's
+ *                bits are the mask of an ACL, so they cover everybody that the ACL names)
+ *   directory    the same. It may be writable for all if it has the sticky bit: then others cannot
+ *                touch files that are not theirs
  *   link         owned by the effective user or root
- *   FUSE         mounted by the effective user or root: what a server says of owners is no proof
+ *   FUSE         mounted by the effective user or root: what a server says about owners is no proof
  *
  * Who: platform/.
  */
@@ -76,7 +76,7 @@ static int untrusted(const struct walk *w, const char *what, const char *name,
     return CM_EUNTRUSTED;
 }
 
-/* A FUSE server says of its files what it likes: it must be trusted itself. */
+/* A FUSE server may say anything about its files, so the server itself must be trusted. */
 static int judge_server(const struct walk *w, int fd, const char *name)
 {
     struct statfs fs;
@@ -154,13 +154,13 @@ static int follow(struct walk *w, int fd, const char *name, const struct stat *s
     return rc;
 }
 
-/* The last name of the path. *out: open for reading and writing. `seen`: what the name was. */
+/* Opens the last name of the path. *out: open for reading and writing. `seen`: its stat before. */
 static int open_file(struct walk *w, const char *name, const struct stat *seen, int *out)
 {
     struct stat st;
     int fd, rc;
 
-    /* Looked at before the open as well, because opening a device may already do something. */
+    /* Check before the open as well: opening a device may already do something. */
     if (!S_ISREG(seen->st_mode)) {
         return ENODEV;
     }
@@ -173,7 +173,7 @@ static int open_file(struct walk *w, const char *name, const struct stat *seen, 
     }
     if (fstat(fd, &st) != 0 || st.st_dev != seen->st_dev || st.st_ino != seen->st_ino) {
         (void)close(fd);
-        return ENOENT; /* renamed under us by one of those who may */
+        return ENOENT; /* a trusted user has renamed it meanwhile */
     }
     rc = judge_server(w, fd, name); /* a file can be a mount point, too */
     if (rc != 0) {
@@ -184,7 +184,7 @@ static int open_file(struct walk *w, const char *name, const struct stat *seen, 
     return 0;
 }
 
-/* One name of the path. *out >= 0: it was the last one. */
+/* Handles one name of the path. *out >= 0: it was the last one. */
 static int step(struct walk *w, int *out)
 {
     char name[NAME_MAX + 1];
@@ -202,7 +202,7 @@ static int step(struct walk *w, int *out)
     }
     memcpy(name, w->rest + skip, n);
     name[n] = '\0';
-    last = *behind == '\0'; /* what ends in a slash is a directory */
+    last = *behind == '\0'; /* a name that ends in a slash is a directory */
     (void)memmove(w->rest, behind, strlen(behind) + 1);
     fd = openat(w->dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
@@ -221,7 +221,7 @@ static int step(struct walk *w, int *out)
     return rc;
 }
 
-/* Where a path begins that does not begin at the root: judged from there, too. */
+/* Makes a relative path begin at the root, so that the walk judges all its directories. */
 static int make_absolute(struct walk *w, const char *path)
 {
     size_t n = 0;

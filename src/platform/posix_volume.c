@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_volume.c - what stands for a volume in the id of a file, on Linux.
+ * posix_volume.c - on Linux: the word that stands for a volume in the id of a file.
  *
- * Owns: a table of volume words that are known, and the claims: which mounted volume has which
- * word.
+ * Owns: a table of known volume words, and the claims: which mounted volume has which word.
  *
  * How: the word must differ between volumes that are mounted side by side, also between copies of
- * one image, and be the same after a restart. f_fsid alone does neither: ext4 makes it from the
- * UUID, which is copied with the image, xfs and FAT from the device number. So:
- *   block device   f_fsid (where that is the device number: the UUID) and what the disk says of
- *                  itself: dm or md UUID, file behind the loop, WWID, serial, partition
- *   btrfs          f_fsid: one for each subvolume, and the kernel mounts no two with the same
+ * one image, and must be the same after a restart. f_fsid alone does neither: ext4 makes it from
+ * the UUID, which is copied with the image; xfs and FAT make it from the device number. So the word
+ * is made from:
+ *   block device   f_fsid (the UUID instead, if f_fsid is the device number) and data of the disk:
+ *                  dm or md UUID, file behind the loop, WWID, serial, partition
+ *   btrfs          f_fsid: each subvolume has one, and the kernel mounts no two with the same
  *   overlayfs      its layers
  *   f_fsid 0       type and source of the mount (NFS)
- *   FUSE           this one mount, for nobody knows how its server numbers files the next time:
- *                  the word ends with it
- * Two volumes can still say the same: disks without a serial number, exports that are called the
- * same. The first one that is seen has the word while it is mounted; for another the
- * answer is CM_ECLONE.
+ *   FUSE           this one mount. Nobody knows how its server numbers files the next time, so the
+ *                  word ends with the mount
+ * Two volumes can still have the same word: disks without a serial number, exports with the same
+ * name. The first one that is seen has the word while it is mounted. For another one the answer is
+ * CM_ECLONE.
  *
- * Nothing of this is read twice: what was found is kept under the number of the mount, which the
- * kernel never uses again (Linux 6.8), or else under the disk's sequence number.
+ * Nothing is read twice: the result is kept under the number of the mount, which the kernel never
+ * uses again (Linux 6.8), or else under the disk's sequence number.
  *
  * Who: platform/.
  */
@@ -47,7 +47,7 @@
 
 #define KNOWN 64u
 
-/* Under which a word is kept. `disk` only where the mount's number may be used again. */
+/* The key of a known word. `disk` is used only if the kernel may use the mount's number again. */
 struct volume_key {
     uint64_t dev, fsid, mount, disk;
 };
@@ -59,22 +59,22 @@ struct known {
 /* A volume that has a word. */
 struct claim {
     uint64_t word;
-    uint64_t dev, fsid; /* of its files */
+    uint64_t dev, fsid; /* st_dev and f_fsid of its files */
     uint64_t disk;      /* sequence number; 0: not a disk, or unknown */
-    uint64_t source;    /* hash of what its mount is of; 0: not listed */
+    uint64_t source;    /* hash of the source of its mount; 0: not listed */
     unsigned major_no, minor_no;
     char type[16];
 };
 
-/* known_mutex is taken inside claims_mutex; it is never held over a system call. */
+/* A thread may take known_mutex inside claims_mutex. It makes no system call under known_mutex. */
 static pthread_mutex_t claims_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t known_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static struct known known[KNOWN]; /* under known_mutex */
-static struct claim *claims;      /* under claims_mutex, as is what follows */
+static struct known known[KNOWN]; /* protected by known_mutex */
+static struct claim *claims;      /* protected by claims_mutex, like the next two */
 static size_t claim_count, claim_room;
 
-/* A child must not find a mutex locked by a thread that it does not have. */
+/* A fork must not leave the child with a mutex that was locked by a thread it does not have. */
 static void before_fork(void)
 {
     (void)pthread_mutex_lock(&claims_mutex);
@@ -92,9 +92,9 @@ static void watch_forks(void)
     (void)pthread_atfork(before_fork, after_fork, after_fork);
 }
 
-/* ---- What a disk says of itself -------------------------------------------------------------- */
+/* ---- Identity of a disk ---------------------------------------------------------------------- */
 
-/* A line of /sys/dev/block/MAJOR:MINOR/NAME without the white space around it; "" if there is none.
+/* The text of /sys/dev/block/MAJOR:MINOR/NAME without white space around it; "" if there is none.
  */
 static const char *disk_says(unsigned major_no, unsigned minor_no, const char *name, char text[512])
 {
@@ -114,7 +114,7 @@ static const char *disk_says(unsigned major_no, unsigned minor_no, const char *n
     return text;
 }
 
-/* The same line of the whole disk where the device is a partition. */
+/* The same text; if the device is a partition, that of the whole disk. */
 static const char *whole_disk_says(unsigned major_no, unsigned minor_no, const char *name,
                                    char text[512])
 {
@@ -128,7 +128,7 @@ static const char *whole_disk_says(unsigned major_no, unsigned minor_no, const c
     return disk_says(major_no, minor_no, up, text);
 }
 
-/* A hash of what tells this disk from others and stays; 0: it says nothing. */
+/* A hash of lasting data that tells this disk from others; 0: the disk has none. */
 static uint64_t disk_identity(unsigned major_no, unsigned minor_no)
 {
     static const char *const names[] = { "dm/uuid", "dm/name",     "md/uuid", "loop/backing_file",
@@ -156,7 +156,7 @@ static uint64_t disk_identity(unsigned major_no, unsigned minor_no)
     return h;
 }
 
-/* The kernel's form of a device number: what some file systems give for an f_fsid. */
+/* The kernel's form of a device number. Some file systems use it as f_fsid. */
 static uint64_t device_as_fsid(uint64_t dev)
 {
     const uint64_t major_no = major(dev), minor_no = minor(dev);
@@ -164,7 +164,7 @@ static uint64_t device_as_fsid(uint64_t dev)
     return (minor_no & 0xff) | major_no << 8 | (minor_no & ~UINT64_C(0xff)) << 12;
 }
 
-/* The UUID of the file system, from those that tell; 0: none. */
+/* The UUID of the file system, if the file system tells it; 0: none. */
 static uint64_t uuid_of(int fd)
 {
     struct {
@@ -187,7 +187,7 @@ static uint64_t word_of_disk(int fd, const struct volume_key *k)
     const uint64_t system = fsid_is_device ? uuid_of(fd) : k->fsid;
     uint64_t word[3] = { system, identity, 0 };
 
-    if (system == 0 && identity == 0) { /* nothing that stays: at least not another disk's */
+    if (system == 0 && identity == 0) { /* nothing lasting; at least differs from other disks */
         word[1] = k->dev;
         word[2] = cm_posix_disk_sequence(major_no, minor_no);
     }
@@ -205,8 +205,8 @@ static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type,
         return word_of_disk(fd, k);
     }
     if (type == OVERLAYFS_SUPER_MAGIC && l != NULL) {
-        /* With layers on several volumes the files of each have its inode numbers, and a device
-         * number that the overlay made up for it. */
+        /* If the layers are on several volumes, the files of each volume have that volume's inode
+         * numbers, and a device number that the overlay made up. */
         const bool one = k->dev == makedev(l->major_no, l->minor_no);
 
         return cm_posix_mix(l->source, "layer", &k->dev, one ? 0 : sizeof k->dev);
@@ -215,7 +215,7 @@ static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type,
     if (k->fsid != 0 && k->fsid != device_as_fsid(k->dev) && type != OVERLAYFS_SUPER_MAGIC) {
         return cm_posix_mix(h, "fsid", &k->fsid, sizeof k->fsid);
     }
-    /* Memory: gone at the next start, and all of it from the same source. */
+    /* Not tmpfs and ramfs: they are gone at the next start, and all have the same source. */
     if (l != NULL && type != TMPFS_MAGIC && type != RAMFS_MAGIC) {
         return cm_posix_mix(h, "source", &l->source, sizeof l->source);
     }
@@ -223,8 +223,8 @@ static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type,
 }
 
 /* A number that the kernel gave to one mounted FUSE file system and gives to no other before the
- * next boot, wherever that one is bound to: the inode number of its directory in sysfs, which are
- * counted. 0: there is no such directory. */
+ * next boot, at all places where it is bound: the inode number of its directory in sysfs. sysfs
+ * counts these numbers. 0: there is no such directory. */
 static uint64_t fuse_instance(uint64_t dev)
 {
     static const char *const forms[] = { "/sys/class/bdi/%u:%u", "/sys/class/bdi/%u:%u-fuseblk" };
@@ -236,8 +236,8 @@ static uint64_t fuse_instance(uint64_t dev)
     return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
 }
 
-/* The word of a FUSE file system: no other ever has it, so it needs no claim. CM_ECLONE: the kernel
- * tells nothing that a later one could not have, too. */
+/* The word of a FUSE file system. No other file system ever has it, so it needs no claim.
+ * CM_ECLONE: a later one could have all that the kernel tells about this one. */
 static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
 {
     static const uint8_t unknown[16];
@@ -247,7 +247,7 @@ static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
     if (of[1] == 0) { /* part of another FUSE file system (virtiofs), or no sysfs */
         of[2] = cm_posix_mount_number(fd, true);
     }
-    cm_plat_boot_id(boot); /* all of these begin anew with it */
+    cm_plat_boot_id(boot); /* all of these numbers start anew at a boot */
     if (memcmp(boot, unknown, sizeof boot) == 0 || (of[1] == 0 && of[2] == 0)) {
         return CM_ECLONE;
     }
@@ -257,8 +257,8 @@ static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
 
 /* ---- Claims ---------------------------------------------------------------------------------- */
 
-/* Is the file system still there that was mounted from a disk? The kernel keeps a directory for
- * these as long as anybody has one of its files open, unmounted or not. */
+/* Is the file system that was mounted from a disk still in use? The kernel keeps a directory for
+ * such a file system as long as a process has one of its files open, even after the unmount. */
 static bool disk_in_use(const struct claim *c)
 {
     char path[128], link[512];
@@ -285,7 +285,7 @@ static bool disk_in_use(const struct claim *c)
 static bool is_alive(const struct claim *c, const struct mounts *m)
 {
     if (m->text == NULL) {
-        return true; /* cannot be said: nobody takes its word */
+        return true; /* unknown: so no other volume gets its word */
     }
     if (c->disk != 0 && cm_posix_disk_sequence(c->major_no, c->minor_no) != c->disk) {
         return false; /* another disk has the number now */
@@ -314,7 +314,7 @@ static void drop_claim(size_t i)
     claims[i] = claims[--claim_count];
 }
 
-/* Room for one more. The table grows only when all claims in it are alive. */
+/* Makes room for one more claim. The table grows only if all claims in it are alive. */
 static int make_room(const struct mounts *m)
 {
     struct claim *more;
@@ -339,7 +339,7 @@ static int make_room(const struct mounts *m)
     return 0;
 }
 
-/* Gives the word to the volume that files of k->dev are on, unless another one has it. */
+/* Gives the word to the volume that has the files of k->dev, unless another volume has it. */
 static int claim_word(const struct volume_key *k, uint64_t word, const struct mount_line *l,
                       const struct mounts *m)
 {
@@ -348,7 +348,7 @@ static int claim_word(const struct volume_key *k, uint64_t word, const struct mo
 
     for (size_t i = claim_count; i-- > 0;) {
         if (claims[i].dev == k->dev) {
-            drop_claim(i); /* its own, or of what had the number before */
+            drop_claim(i); /* the claim of this volume, or of an earlier one with its number */
         } else if (claims[i].word == word) {
             if (is_alive(&claims[i], m)) {
                 return CM_ECLONE;
@@ -410,7 +410,7 @@ static int judge(int fd, const struct volume_key *k, uint32_t type, uint64_t *wo
     return rc;
 }
 
-/* ---- What is known --------------------------------------------------------------------------- */
+/* ---- Known words ----------------------------------------------------------------------------- */
 
 static struct known *known_at(const struct volume_key *k)
 {
@@ -450,7 +450,7 @@ int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t
     memcpy(&k.fsid, &fs->f_fsid, sizeof k.fsid);
     k.mount = cm_posix_mount_number(fd, true);
     if (k.mount == 0) {
-        /* The number is used again after an unmount; then at least not the disk's. */
+        /* The kernel uses the number again after an unmount, but not the disk's number. */
         k.mount = cm_posix_mount_number(fd, false);
         k.disk = major(dev) != 0 ? cm_posix_disk_sequence(major(dev), minor(dev)) : 0;
         lasting = k.disk != 0;

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * win32_create.c - the operating system contract (platform.h) on Windows: making a pool file.
+ * win32_create.c - platform.h on Windows: makes a pool file.
  *
- * Owns: how a file gets its space, and how it gets its name: last, so that a process that is killed
- * in the middle leaves nothing that stands in the way.
+ * Owns: how a file gets its space, and how it gets its name. The name comes last, so that a process
+ * that is killed in the middle leaves nothing that blocks the next one.
  *
- * SIZE  Setting the end of a file allocates it on NTFS. Where it does not (compressed volumes,
- * Wine), zeros are written. And on DAX volumes: what was allocated and never written reads as
- * zero until the file system has noted that it was, which stores of the CPU need not tell it.
- * NAME  A file is made beside its place, under its name and NEW, and renamed when it is done:
- * whoever is killed in the middle leaves nothing that stands in the way. As long as a process has
- * it open nobody can delete it; one that can be deleted was left by a process that was killed.
+ * SIZE  On NTFS, setting the end of a file allocates it. On volumes where it does not (compressed
+ * volumes, Wine), zeros are written. On DAX volumes zeros are written, too: space that was
+ * allocated and never written reads as zero until the file system notes a write, and it need not
+ * learn of the CPU's stores.
+ * NAME  A file is made beside its place, with NEW added to its name, and renamed when it is
+ * complete. While a process has it open nobody can delete it. So if it can be deleted, a killed
+ * process left it.
  *
  * Who: api/. Calls back the progress function.
  */
@@ -25,7 +26,7 @@
 
 /* ---- Space --------------------------------------------------------------------------------- */
 
-/* Is the size itself the trouble, and not the room for it? FAT calls both a full disk. */
+/* Is the size itself refused, and not only the room for it? FAT reports a full disk for both. */
 static bool size_is_refused(HANDLE h, uint64_t size, DWORD error)
 {
     wchar_t type[8] = { 0 };
@@ -48,7 +49,7 @@ static int file_set_end(HANDLE h, uint64_t size)
     return 0;
 }
 
-/* Only what is written will occupy space, where the volume knows how. */
+/* If the volume supports it, only written parts will occupy space. */
 static int file_set_sparse_end(HANDLE h, uint64_t size)
 {
     DWORD n = 0;
@@ -68,7 +69,7 @@ static int file_write_at(HANDLE h, uint64_t offset, const void *data, DWORD n)
     return done == n ? 0 : CM_ENOSPC;
 }
 
-/* Zeros, written, occupy space everywhere. */
+/* Written zeros occupy space on every volume. */
 static int file_write_zeros(HANDLE h, uint64_t offset, uint64_t len)
 {
     const DWORD chunk = 1u << 20;
@@ -89,7 +90,8 @@ static int file_write_zeros(HANDLE h, uint64_t offset, uint64_t len)
     return rc;
 }
 
-/* Refuses what cannot succeed before it takes the last byte from everybody else on the volume. */
+/* Refuses a size that cannot succeed. Else the attempt would take the last free byte from all
+ * others on the volume. */
 static bool file_space_possible(const wchar_t *path, uint64_t size)
 {
     const wchar_t *name = path;
@@ -123,7 +125,7 @@ static int file_allocate(HANDLE h, const wchar_t *path, uint64_t size,
     if (!file_space_possible(path, size)) {
         return CM_ENOSPC;
     }
-    /* In one piece, if the volume knows how: large pages want neighbours. */
+    /* In one piece, if the volume supports that: large pages need neighbouring space. */
     (void)SetFileInformationByHandle(h, FileAllocationInfo, &wish, sizeof wish);
     rc = file_set_end(h, size);
     allocated = rc == 0 && win32_is_allocated(h, size) && !win32_volume_is_dax(h);
@@ -144,8 +146,8 @@ static int file_allocate(HANDLE h, const wchar_t *path, uint64_t size,
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
-/* For the owner, the system and its administrators, and nobody by inheritance: a pool holds copies
- * of files that others may not be allowed to read. */
+/* Only the owner, the system and its administrators have access, and nobody by inheritance: a pool
+ * holds copies of files that others may not be allowed to read. */
 static HANDLE file_create_private(const wchar_t *path)
 {
     SECURITY_ATTRIBUTES sa = { .nLength = sizeof sa };
@@ -181,7 +183,7 @@ static wchar_t *name_beside(const wchar_t *path)
     return name;
 }
 
-/* 0: nothing of this name. CM_EEXIST CM_ENOTFILE ("NUL" can be created again and again) ... */
+/* 0: no file has this name. CM_EEXIST CM_ENOTFILE ("NUL" can be created again and again) ... */
 static int name_is_free(const wchar_t *path)
 {
     const HANDLE h =
@@ -211,7 +213,7 @@ static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t siz
     h = file_create_private(path);
     if (h == INVALID_HANDLE_VALUE) {
         rc = win32_error(GetLastError());
-        /* Of a file that is open or a directory the system says only that access is denied. */
+        /* For an open file or a directory the system says only that access is denied. */
         return rc == CM_EACCES && GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? CM_EEXIST
                                                                                       : rc;
     }
@@ -254,7 +256,8 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     return rc;
 }
 
-/* Renames an open file, never over another one; `path` in full, as this call wants it. */
+/* Renames an open file, but never over another one. `path` is a full path, as this call needs it.
+ */
 static int file_rename(HANDLE h, const wchar_t *path)
 {
     const DWORD room = GetFullPathNameW(path, 0, NULL, NULL);
@@ -301,7 +304,7 @@ void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
     wchar_t *beside = name == NULL ? NULL : name_beside(name);
     const bool named = (f->state & WIN32_NAMED) != 0;
 
-    cm_plat_file_close(f); /* first: a file that is open is not deleted */
+    cm_plat_file_close(f); /* close first: an open file is not deleted */
     if (beside != NULL) {
         win32_delete(named ? name : beside);
     }

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * win32_file.c - the operating system contract (platform.h) on Windows: the pool file.
+ * win32_file.c - platform.h on Windows: the pool file.
  *
- * Owns the calls that open, lock, map, sync, read and remove files, and what an error number of the
- * system means. win32_create.c makes the file.
+ * Owns the calls that open, lock, map, sync, read and remove files, and the meaning of the system's
+ * error numbers. win32_create.c makes the file.
  *
- * SHARING  The owner's handle lets others read, so that they can watch, and not write. Who wants
- * to become the owner beside it gets a handle that may only read, and learns from cm_plat_file_lock
- * that the pool is taken.
- * LOCK  One byte far beyond the data, so that it is in nobody's way (locks are mandatory here),
- * held exclusively by the owner and shared by those who open read-only. To ask for the lock is to
- * hold a shared one for a moment; an owner who opens in that moment tries again.
- * Without that lock a refused open may be passing (a virus scanner), so it is tried again.
- * SYNC  FlushViewOfFile starts the writing of mapped pages, FlushFileBuffers waits for the device
- * and takes the metadata along. Directories need no sync: NTFS journals its names.
+ * SHARING  The owner's handle lets others read, so that they can watch, but not write. If a second
+ * process wants to become the owner, it gets a handle that may only read. cm_plat_file_lock then
+ * tells it that the pool is taken.
+ * LOCK  The lock is one byte far beyond the data, because locks are mandatory here. The owner holds
+ * it exclusively, and opens for reading hold it shared. To ask for the lock, a process holds it
+ * shared for a moment. An owner who opens in that moment tries again. If the file is not locked,
+ * the reason for a refused open may soon pass (a virus scanner), so the open is tried again.
+ * SYNC  FlushViewOfFile starts the writing of mapped pages. FlushFileBuffers waits for the device
+ * and also writes the metadata. Directories need no sync: NTFS journals its names.
  *
  * Who: api/, media/, platform/. Nothing here calls back.
  */
@@ -25,7 +25,7 @@
 #define FILE_DAX_VOLUME 0x20000000
 #endif
 
-#define WIN32_QUOTA_EXCEEDED 1295 /* ERROR_DISK_QUOTA_EXCEEDED, which not every SDK names */
+#define WIN32_QUOTA_EXCEEDED 1295 /* ERROR_DISK_QUOTA_EXCEEDED, not every SDK names it */
 #define WIN32_LOCK_OFFSET (UINT64_C(1) << 62) /* no file is that long */
 #define WIN32_LOCK_TRIES 20u
 #define WIN32_PASSING_TRIES 10u
@@ -112,7 +112,7 @@ int cm_plat_file_lock(struct cm_plat_file *f)
         if (GetLastError() != ERROR_LOCK_VIOLATION && GetLastError() != ERROR_IO_PENDING) {
             return CM_EIO;
         }
-        Sleep(1); /* perhaps somebody only asks, see cm_plat_file_is_locked */
+        Sleep(1); /* perhaps a process only asks: cm_plat_file_is_locked */
     }
     return CM_EOWNED;
 }
@@ -120,7 +120,8 @@ int cm_plat_file_lock(struct cm_plat_file *f)
 int cm_plat_file_is_locked(struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle != -1);
-    /* A second lock through the same handle would be granted, and its end would end the first. */
+    /* The system would grant a second lock through the same handle, and its unlock would end the
+     * first lock. */
     if ((f->state & WIN32_LOCKED) != 0) {
         return 0;
     }
@@ -167,8 +168,8 @@ static HANDLE open_existing(const wchar_t *path, DWORD access, DWORD share)
     return CreateFileW(path, access, share, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
 }
 
-/* To become the owner, or just to look. *taken: only to look, because another has it open for
- * writing. */
+/* Opens a pool to become the owner, or only to read. *taken: only to read, because another process
+ * has it open for writing. */
 static HANDLE open_pool(const wchar_t *path, bool readonly, bool *taken)
 {
     HANDLE h;
@@ -185,7 +186,7 @@ static HANDLE open_pool(const wchar_t *path, bool readonly, bool *taken)
                          FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE);
 }
 
-/* Is it worth while to try again? Not, if it is an owner who is in the way. */
+/* Is it worth trying again? Not if an owner has the pool. */
 static bool may_be_passing(HANDLE h, bool taken)
 {
     struct cm_plat_file look = { .handle = (intptr_t)h };
@@ -254,7 +255,7 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
 {
-    (void)why; /* not asked so far: docs/security.md */
+    (void)why; /* not checked so far: docs/security.md */
     return cm_plat_file_open(f, path, false);
 }
 
@@ -267,7 +268,7 @@ void cm_plat_file_close(struct cm_plat_file *f)
     if (f->base != NULL) {
         (void)UnmapViewOfFile(f->base);
     }
-    if ((f->state & WIN32_LOCKED) != 0) { /* by hand: what the system does at the end may lag */
+    if ((f->state & WIN32_LOCKED) != 0) { /* explicitly: the system may unlock late */
         unlock_byte(f);
     }
     (void)CloseHandle(win32_handle(f));
@@ -289,7 +290,7 @@ int cm_plat_file_sync_dir(const char *path)
     }
     slash = wcsrchr(name, L'\\');
     if (slash != NULL) {
-        /* "\", "C:\" and "\\?\Volume{...}\" keep it: without, they are not directories. */
+        /* "\", "C:\" and "\\?\Volume{...}\" keep the slash: without it they are not directories. */
         slash[slash == name || slash[-1] == L':' || slash[-1] == L'}'] = 0;
     }
     attributes = slash == NULL ? FILE_ATTRIBUTE_DIRECTORY : GetFileAttributesW(name);
@@ -299,7 +300,7 @@ int cm_plat_file_sync_dir(const char *path)
                : CM_ENOENT;
 }
 
-/* A file cannot be cut while it is mapped. */
+/* The system cannot cut a file while it is mapped. */
 void cm_plat_file_void(struct cm_plat_file *f)
 {
     FILE_END_OF_FILE_INFO end = { .EndOfFile.QuadPart = 0 };
@@ -353,8 +354,8 @@ int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t off
 
 /* ---- The pool file: mapping ---------------------------------------------------------------- */
 
-/* The system takes an address as a wish only. So a place is looked for, given up, and asked for
- * before somebody else has it; else again. */
+/* The system takes an address only as a wish. So this finds a free place, gives it up, and asks for
+ * it at once. If another thread took it meanwhile, this tries again. */
 static uint8_t *map_aligned(HANDLE mapping, DWORD access, size_t size, size_t align)
 {
     SYSTEM_INFO system;
@@ -378,8 +379,8 @@ static uint8_t *map_aligned(HANDLE mapping, DWORD access, size_t size, size_t al
     return view;
 }
 
-/* A second opinion beside the volume's flag, where the system has one: it hands out tokens for
- * memory whose flushes reach the media. */
+/* A second test beside the volume's flag, if the system has it: the system gives tokens for memory
+ * whose flushes reach the media. */
 static bool memory_is_persistent(void *base, size_t size)
 {
     typedef LONG(NTAPI * get_fn)(PVOID, SIZE_T, PVOID *);
@@ -400,7 +401,7 @@ static bool memory_is_persistent(void *base, size_t size)
 
 static enum cm_durability file_durability(const struct cm_plat_file *f)
 {
-    /* Not of a sparse file: nobody promises that the extent a fault adds to it is durable. */
+    /* Never for a sparse file: nothing says that an extent added by a fault is durable. */
     if (!f->sparse && win32_volume_is_dax(win32_handle(f)) &&
         memory_is_persistent(f->base, (size_t)f->mapped)) {
         return CM_DURABILITY_DAX;
@@ -429,7 +430,7 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
     }
     f->base = map_aligned(mapping, access, (size_t)f->size, (size_t)align);
     error = GetLastError();
-    (void)CloseHandle(mapping); /* the view keeps it */
+    (void)CloseHandle(mapping); /* the view keeps the mapping */
     if (f->base == NULL) {
         return error == ERROR_INVALID_ADDRESS || win32_error(error) == CM_ENOMEM ? CM_ENOMEM
                                                                                  : CM_EIO;
@@ -447,7 +448,7 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
         const uint64_t end = len == 0 ? f->mapped : offset + len;
 
         assert(offset <= f->mapped && len <= f->mapped - offset);
-        /* The system's own writer of mapped pages may be at these: that ends. */
+        /* The system's own writer of mapped pages may hold these pages for a while: try again. */
         for (unsigned i = 0; !FlushViewOfFile(f->base + start, (size_t)(end - start)); i++) {
             if (GetLastError() != ERROR_LOCK_VIOLATION || i == WIN32_FLUSH_TRIES) {
                 return CM_EIO;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * win32_identity.c - the operating system contract on Windows: what is the same as before.
+ * win32_identity.c - on Windows: the identity of the boot, of a mount, and of a file.
  *
- * Owns nothing but calls. Any module may call.
+ * Owns only calls, no state. Every module may call it.
  *
- * BOOT   The system's boot time as it was first set, which moves with no later change of the
- * clock, and its count of boots. A resume from hibernation (and "fast startup") is no new boot.
- * MOUNT  The volume's serial number and the name of its device, which a disk that comes back does
- * not get again. A volume that was dismounted by force keeps both, so such a pool counts as warm:
- * the same limit as on Linux before 6.8. A volume that can be pulled out is never the same.
- * FILES  Volume and file id. Ids may be reused, and a time of birth can be set or is handed on to a
- * successor of the same name, so it counts for the validator and not for the id: the change counter
+ * BOOT   The system's boot time as it was first set (later changes of the clock do not move it),
+ * and its count of boots. A resume from hibernation (and "fast startup") is no new boot.
+ * MOUNT  The volume's serial number and the name of its device. A disk that is removed and comes
+ * back gets another name. A volume that was dismounted by force keeps both, so such a pool counts
+ * as warm: Linux before 6.8 has the same limit. A removable volume is never the same.
+ * FILES  Volume and file id. Ids may be reused. A time of birth can be set, and a successor of the
+ * same name may inherit it, so it counts for the validator and not for the id. The change counter
  * is the number of the file's last record in the volume's journal, else the time of birth.
- * WRITERS  Writes need move neither times nor journal until the writer's handle is closed (stores
- * through a mapping, until much later). So a validator is racy while somebody has the file open for
- * writing, which an open that denies writing finds out.
+ * WRITERS  A write need not move the times or the journal until the writer's handle is closed (for
+ * stores through a mapping, until much later). So a validator is racy while a process has the file
+ * open for writing. An open that denies writing detects that.
  *
  * Who: api/, platform/.
  */
@@ -44,7 +44,7 @@ static void hash_to_id(const uint64_t *words, size_t n, uint8_t id[16])
 
 /* ---- Boot ---------------------------------------------------------------------------------- */
 
-/* SystemTimeOfDayInformation, as far as it is needed (see any list of the native API). */
+/* SystemTimeOfDayInformation: the fields needed here (see any list of the native API). */
 struct time_of_day {
     LARGE_INTEGER boot_time, current_time, zone_bias;
     ULONG zone_id, reserved;
@@ -65,7 +65,7 @@ static uint64_t original_boot_time(void)
     return (uint64_t)t.boot_time.QuadPart - t.boot_time_bias;
 }
 
-/* The number of the boot; 0 where the system does not count. */
+/* The number of the boot; 0 if the system does not count boots. */
 static uint64_t boot_count(void)
 {
     DWORD count = 0, n = sizeof count;
@@ -91,7 +91,7 @@ void cm_plat_boot_id(uint8_t id[16])
 
 /* ---- Volumes ------------------------------------------------------------------------------- */
 
-/* "\Device\HarddiskVolume3" of "\Device\HarddiskVolume3\dir\file", hashed; 0 when unknown. */
+/* A hash of "\Device\HarddiskVolume3" in "\Device\HarddiskVolume3\dir\file"; 0 if unknown. */
 static uint64_t device_of(HANDLE h)
 {
     const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, VOLUME_NAME_NT);
@@ -109,7 +109,7 @@ static uint64_t device_of(HANDLE h)
     return hash;
 }
 
-/* Does the volume stay where it is while the system runs? */
+/* Is the volume fixed, so that it cannot be pulled out while the system runs? */
 static bool is_fixed(HANDLE h)
 {
     wchar_t *slash;
@@ -149,7 +149,7 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* Volume and file as three words. */
+/* The ids of volume and file, in three words. */
 static bool file_words(HANDLE h, uint64_t word[3])
 {
     BY_HANDLE_FILE_INFORMATION old;
@@ -169,8 +169,8 @@ static bool file_words(HANDLE h, uint64_t word[3])
     return true;
 }
 
-/* DeviceIoControl for a handle of either kind. One for overlapped calls may belong to a completion
- * port, which must not hear of this: hence the lowest bit of the event. */
+/* DeviceIoControl for a handle of either kind. A handle for overlapped calls may belong to a
+ * completion port. The lowest bit of the event keeps this call out of that port. */
 static bool control(HANDLE h, DWORD code, void *in, DWORD in_len, void *out, DWORD out_len,
                     DWORD *n)
 {
@@ -189,7 +189,7 @@ static bool control(HANDLE h, DWORD code, void *in, DWORD in_len, void *out, DWO
     return done;
 }
 
-/* The number of the file's last record in the journal of its volume; 0 where there is none. */
+/* The number of the file's last record in its volume's journal; 0 if there is none. */
 static uint64_t journal_number(HANDLE h)
 {
     static const WORD versions[2] = { 2, 3 };
@@ -211,7 +211,7 @@ static uint64_t journal_number(HANDLE h)
     return (uint64_t)number;
 }
 
-/* May this handle write itself? Yes, where that cannot be known. */
+/* May this handle itself write? True also if that cannot be known. */
 static bool may_write(HANDLE h)
 {
     typedef LONG(NTAPI * query_fn)(HANDLE, PVOID, PVOID, ULONG, int);
@@ -223,9 +223,9 @@ static bool may_write(HANDLE h)
            (access & (FILE_WRITE_DATA | FILE_APPEND_DATA)) != 0;
 }
 
-/* Has anybody the file open, or mapped, for writing? An open that denies writing is refused then. A
- * handle that may write itself is one. Where the file cannot be opened once more (rights given up
- * meanwhile, some servers) nobody knows, and that is no better. */
+/* Does a process have the file open, or mapped, for writing? Then an open that denies writing is
+ * refused. A handle that may write itself is such a writer. If the file cannot be opened again
+ * (rights given up meanwhile, some servers), the answer is unknown, which counts as yes. */
 static bool may_have_writer(HANDLE h)
 {
     HANDLE again;
@@ -241,10 +241,10 @@ static bool may_have_writer(HANDLE h)
     return false;
 }
 
-/* A timestamp within the clock's granularity of now may hide a second change: one of the present
- * `tick` of the clock that files get their times from, which may stand still in a virtual machine,
- * and one of the last 20 ms. Whole seconds hint at FAT (even seconds). A stamp from the future
- * proves nothing at all. */
+/* A timestamp that is not older than the clock's granularity may hide a second change. So a time of
+ * the present `tick` is racy, and a time of the last 20 ms. `tick` is of the clock that files get
+ * their times from; that clock may stand still in a virtual machine. Whole seconds hint at FAT
+ * (even seconds). A stamp from the future proves nothing. */
 static bool times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick)
 {
     const bool coarse = written % 10000000 == 0 && changed % 10000000 == 0;
@@ -288,9 +288,9 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         return CM_EINVAL;
     }
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
-        return CM_EINVAL; /* a volume or a disk: nothing tells that its content changed */
+        return CM_EINVAL; /* a volume or a disk: a change of its content shows nowhere */
     }
-    /* Before its times: the writer may be gone by then, and they have moved. */
+    /* Ask before reading the times: later the writer may be gone, and the times have moved. */
     written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && may_have_writer(h);
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) ||
         !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||

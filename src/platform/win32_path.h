@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * win32_path.h - UTF-8 names for a system that speaks UTF-16.
+ * win32_path.h - UTF-8 names for a system that uses UTF-16.
  *
  * Shared by the library's Windows back end and the tool's. Owns nothing.
  */
@@ -15,11 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A directory's name must leave room for a file's in it, so this is where plain names end. */
+/* The limit of plain names. A directory's name must leave room for the name of a file in it. */
 #define WIN32_PLAIN_PATH (MAX_PATH - 12)
 
-/* The full form of a long name, of `room` characters, with the prefix that lifts the limit on its
- * length. Frees `name`. */
+/* The full form of a long name, with up to `room` characters, and with the prefix that lifts the
+ * limit on the length. Frees `name`. */
 static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
 {
     static const wchar_t unc[] = L"\\\\?\\UNC\\", plain[] = L"\\\\?\\";
@@ -34,7 +34,7 @@ static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
         free(full);
         return NULL;
     }
-    if (full[8] == L'\\' && full[9] == L'\\') { /* \\server\share: UNC\ stands for the first two */
+    if (full[8] == L'\\' && full[9] == L'\\') { /* \\server\share: UNC\ replaces the first two */
         memcpy(full, unc, 8 * sizeof *full);
         memmove(full + 8, full + 10, (n - 1) * sizeof *full);
     } else {
@@ -44,8 +44,9 @@ static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
     return full;
 }
 
-/* The name as the system wants it, to be freed; NULL with the last error set: not UTF-8, or no
- * memory. Drive letters, \\server\share, \\?\ and / for \ are as everywhere. */
+/* The name in the form that the system takes. The caller frees it. NULL with the last error set:
+ * not UTF-8, or no memory. Drive letters, \\server\share, \\?\ and / for \ have their usual
+ * meaning. */
 static inline wchar_t *win32_path(const char *utf8)
 {
     const int room = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, utf8, -1, NULL, 0);
@@ -65,7 +66,8 @@ static inline wchar_t *win32_path(const char *utf8)
     if (wcsncmp(name, L"\\\\?\\", 4) == 0 || wcsncmp(name, L"\\\\.\\", 4) == 0) {
         return name;
     }
-    full = GetFullPathNameW(name, 0, NULL, NULL); /* a short name of a deep directory is long */
+    /* A short name in a deep directory becomes long. */
+    full = GetFullPathNameW(name, 0, NULL, NULL);
     if (full > WIN32_PLAIN_PATH) {
         name = win32_lengthen(name, full);
         if (name == NULL) {

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * win32_run.c - the operating system contract on Windows: clocks, memory, threads, faults.
+ * win32_run.c - platform.h on Windows: clocks, memory, threads, faults.
  *
  * Owns three pieces of process-wide state: the slot of the threads' own data, the counter of their
- * numbers, and the fault guard (a table of address ranges and the handler). Any module may call;
- * nothing here calls back.
+ * numbers, and the fault guard (a table of address ranges and the handler). Every module may call
+ * it. It calls nothing back.
  *
- * THREADS      Own data hangs on a fiber-local slot, because its callback frees it when the thread
- * ends. (The compiler's __thread allocates behind calls on this system; a slot can be read
- * anywhere.) FAULT GUARD  A vectored handler, first in the row. If the program counter lies in the
+ * THREADS  A thread's own data hangs on a fiber-local slot, because the slot's callback frees it
+ * when the thread ends. (On this system the compiler's __thread may allocate at an access. A slot
+ * can be read anywhere.)
+ * FAULT GUARD  A vectored handler, the first in the list. If the program counter lies in the
  * guarded code of persist and the address in a registered range, it moves the program counter to
- * the code's landing and lets the thread go on: the routine then returns CM_EIO. No unwinding,
- * nothing but reads of a fixed table. Every other exception goes on to whoever wants it. Unreadable
- * media is EXCEPTION_IN_PAGE_ERROR; a page that is gone may also come as
+ * the code's landing and lets the thread continue. The routine then returns CM_EIO. The handler
+ * uses no unwinding; it only reads a fixed table. Every other exception goes on to the next
+ * handler. Unreadable media is EXCEPTION_IN_PAGE_ERROR. A page that is gone may also come as
  * EXCEPTION_ACCESS_VIOLATION.
  *
  * Who: api/, protocol/, state/, media/, policy/, persist/, platform/.
@@ -52,7 +53,7 @@ FARPROC win32_find(const wchar_t *module, const char *name)
 
 uint64_t cm_plat_now_ns(void)
 {
-    static uint64_t frequency; /* constant: every thread finds the same */
+    static uint64_t frequency; /* constant: all threads find the same */
     uint64_t hz = at_load_relaxed(&frequency);
     LARGE_INTEGER count;
 
@@ -70,7 +71,7 @@ uint64_t cm_plat_now_ns(void)
 
 int64_t cm_plat_boot_wall_ns(void)
 {
-    return cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* sleep included */
+    return cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* including sleep */
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */
@@ -123,7 +124,7 @@ void cm_plat_wake_all(uint32_t *word)
 }
 
 static INIT_ONCE thread_once = INIT_ONCE_STATIC_INIT;
-static DWORD thread_slot; /* under thread_once */
+static DWORD thread_slot; /* set under thread_once */
 
 static VOID NTAPI thread_ends(PVOID self)
 {
@@ -144,16 +145,16 @@ struct cm_plat_thread *cm_plat_thread(void)
     struct cm_plat_thread *self;
 
     if (!InitOnceExecuteOnce(&thread_once, thread_slot_make, NULL, NULL)) {
-        abort(); /* the process used up its slots: nobody can be told apart any more */
+        abort(); /* no slot is left: threads can no longer be told apart */
     }
     self = FlsGetValue(thread_slot);
     if (self == NULL) {
         self = calloc(1, sizeof *self);
         if (self == NULL || !FlsSetValue(thread_slot, self)) {
-            abort(); /* as the compilers' own thread variables do */
+            abort(); /* like the compilers' own thread variables */
         }
         while (self->number == 0) {
-            self->number = at_add_relaxed(&numbers, 1u) + 1; /* only uniqueness matters */
+            self->number = at_add_relaxed(&numbers, 1u) + 1; /* relaxed: it need only be unique */
         }
     }
     return self;
@@ -167,7 +168,7 @@ void cm_plat_call(void (*fn)(void *), void *arg, void (*cleanup)(void *), void *
 
 int cm_plat_cancel_off(void)
 {
-    return 0; /* nobody ends another's thread here in a way that could be told off */
+    return 0; /* no thread is cancelled here in a way that could be delayed */
 }
 
 void cm_plat_cancel_back(int was)
@@ -188,7 +189,7 @@ uint32_t cm_plat_cpu_flags(void)
 /* ---- Fault guard --------------------------------------------------------------------------- */
 
 static SRWLOCK guard_lock = SRWLOCK_INIT;
-static bool guard_installed; /* under guard_lock */
+static bool guard_installed; /* protected by guard_lock */
 /* Set before the handler is installed, constant afterwards. */
 static struct cm_plat_guard_code guard_code;
 
@@ -213,7 +214,7 @@ static LONG CALLBACK guard_handler(EXCEPTION_POINTERS *fault)
     return EXCEPTION_CONTINUE_EXECUTION;
 }
 
-/* Under guard_lock. */
+/* guard_lock is held. */
 static int guard_install(const struct cm_plat_guard_code *code)
 {
     if (guard_installed) {
