@@ -2,10 +2,10 @@
  *
  * args.c - reads the options of a command from its table.
  *
- * The usual conventions: --name value, --name=value, -n value, -nvalue, letters may be joined,
- * options and operand in any order, "--" ends the options, the last of two equal options wins.
- * Own code instead of getopt_long(), because a mistyped option shall be answered with the
- * nearest one, and equally on every system.
+ * The usual conventions hold: --name value, --name=value, -n value, -nvalue. Letters may be joined.
+ * Options and operand may come in any order. "--" ends the options. The last of two equal options
+ * counts. The code does not use getopt_long(), so that a mistyped option is answered with the
+ * nearest one, in the same way on every system.
  */
 #include "tool/tool.h"
 
@@ -20,7 +20,8 @@ static size_t min3(size_t a, size_t b, size_t c)
     return m < c ? m : c;
 }
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b; both at most WORD_MAX long. */
+/* Number of edits (insert, delete, replace, swap neighbours) from a to b; both at most WORD_MAX
+ * long. */
 static size_t distance(const char *a, const char *b)
 {
     size_t row[3][WORD_MAX + 1], la = strlen(a), lb = strlen(b);
@@ -50,7 +51,7 @@ const char *tool_nearest(const char *word, const void *names, size_t stride, siz
         return NULL;
     for (size_t i = 0; i < n; i++) {
         const char *name = *(const char *const *)((const char *)names + i * stride);
-        /* A beginning of the name is as good as one edit. */
+        /* If the word is a beginning of the name, that counts as one edit. */
         size_t d = length >= 2 && !strncmp(word, name, length) ? 1 : distance(word, name);
 
         if (!best || d < best_distance) {
@@ -95,7 +96,7 @@ struct reader {
     bool *help;
 };
 
-/* Stores option i. `inline_value` is what was attached to it, or NULL. */
+/* Stores option i. `inline_value` is the value attached to it, or NULL. */
 static int take_option(struct reader *r, size_t i, const char *inline_value)
 {
     const struct tool_option *o = &r->command->options[i];

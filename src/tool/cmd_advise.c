@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_advise.c - "cachemax advise": what the pool would serve if it were smaller or larger.
+ * cmd_advise.c - "cachemax advise": what a smaller or a larger pool would serve.
  *
- * The estimates are the library's own: it simulates other sizes on a sample of the blocks while the
- * pool works, and puts them on the statistics page (docs/policy.md). So nothing is measured here,
- * and nobody is disturbed; this is the table, the plot and the words.
+ * The estimates are the library's own. While the pool works, the library simulates other sizes on a
+ * sample of the blocks, and puts the results on the statistics page (docs/policy.md). So this
+ * command measures nothing and disturbs no program. It makes the table, the plot and the text.
  */
 #include "tool/tool.h"
 
@@ -20,7 +20,8 @@ static const struct tool_option advise_options[ADVISE_OPTIONS] = {
 #define OWN (CM_CURVE_POINTS / 2)
 #define PLOT_WIDTH 40
 
-/* From so many reads of the sample on estimates were within a point on real traces, or a few. */
+/* Sampled reads. On real traces, estimates from READS_GOOD of them were right within a point, from
+ * READS_FAIR within a few. */
 #define READS_GOOD 20000u
 #define READS_FAIR 4000u
 
@@ -53,7 +54,7 @@ void tool_print_curve(const uint64_t hits[CM_CURVE_POINTS], uint64_t bytes)
     }
 }
 
-/* What another size would change. */
+/* Prints what another size would change. */
 static void print_change(const cm_stats_data *s, unsigned i)
 {
     const uint64_t own = s->curve_hits[OWN], other = s->curve_hits[i];

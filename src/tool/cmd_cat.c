@@ -2,11 +2,11 @@
  *
  * cmd_cat.c - "cachemax cat": prints a file through a pool, and so warms it.
  *
- * The smallest complete front end: identify the file, attach it, read through the cache, and
- * prove at the end that the file is still the one that was identified. Whatever goes wrong with
- * the pool is said on standard error and the file is read directly instead; only trouble with
- * the file or with standard output is an error. A signal or a reader that went away ends the
- * loop, so the pool is always closed.
+ * The smallest complete front end: identify the file, attach it, read through the cache, and prove
+ * at the end that the file is still the one that was identified. If something goes wrong with the
+ * pool, this command says so on standard error and reads the file directly. Only trouble with the
+ * file or with standard output is an error. A signal, or a reader that went away, ends the loop, so
+ * the pool is always closed.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -25,8 +25,8 @@ static const struct tool_option cat_options[CAT_OPTIONS] = {
 };
 
 #define CHUNK ((size_t)1 << 20)
-/* Times so fresh that a second change could hide behind them prove nothing: blocks cached under
- * them would be cold next time. A moment later they do. */
+/* Times that are too fresh prove nothing, because a second change could hide behind them: blocks
+ * cached under such times would be cold next time. A moment later the times prove enough. */
 #define RACY_WAIT_SECONDS 0.02
 #define RACY_WAITS 5
 
@@ -36,12 +36,12 @@ struct cat {
     intptr_t fd;
     cm_cache *cache; /* NULL: read directly */
     cm_file *file;
-    cm_validator seen; /* what the cache was told last */
-    int origin_error;  /* of the system, met inside the library */
+    cm_validator seen; /* the validator that the cache was given last */
+    int origin_error;  /* an error number of the system, from the callback of the library */
     uint64_t bytes;
 };
 
-/* Ends the use of the pool; the file goes on without it. */
+/* Ends the use of the pool; the file is then read without it. */
 static void detach(struct cat *c)
 {
     int rc;
@@ -91,7 +91,7 @@ static void attach(struct cat *c)
     int rc;
 
     rc = tool_open(&c->log, &options, &c->cache);
-    if (rc == 0) { /* the pool first: an older validator proves nothing */
+    if (rc == 0) { /* open the pool first: an older validator proves nothing */
         rc = identify(c, &id);
         if (rc != 0) {
             tool_message(c->path, "not a file that can be cached (%s)", cm_strerror(rc));
@@ -121,7 +121,8 @@ static bool same_validator(const cm_validator *a, const cm_validator *b)
            a->change == b->change && a->racy == b->racy;
 }
 
-/* The file may change under a long read; each chunk asks, as a plain read would see it too. */
+/* The file may change under a long read. Each chunk checks that, because a plain read would see the
+ * change, too. */
 static bool still_attached(struct cat *c)
 {
     cm_validator now;
@@ -144,7 +145,7 @@ static bool still_attached(struct cat *c)
     return false;
 }
 
-/* The next bytes, 0 at the end, -1 with c->origin_error set. */
+/* Reads the next bytes. 0 at the end, -1 with c->origin_error set. */
 static int64_t next_chunk(struct cat *c, void *buf)
 {
     if (still_attached(c)) {
@@ -187,8 +188,8 @@ static int copy(struct cat *c, void *buf)
 }
 
 /* Proves to the cache that the origin holds what was read, so that the blocks outlive a crash of
- * the system: a file written since the last start may still be in memory only. Costs nothing
- * when it is not. */
+ * the system. The proof is a sync: a file written since the last start may still be in memory only.
+ * If it is not, the sync costs nothing. */
 static void prove_synced(struct cat *c)
 {
     cm_info info = { .struct_size = sizeof(info) };
@@ -202,7 +203,7 @@ static void prove_synced(struct cat *c)
         return;
     if (cm_sync_begin(c->file, &sync) != 0)
         return;
-    /* A failed sync of a file that was only read is not the reader's trouble: the file merely
+    /* If the sync of a file that was only read fails, the reader has no trouble: the file only
      * stays out of the cache. */
     if (os_sync_file(c->fd) == 0 && identify_once(c, &id, &validator) == 0)
         (void)cm_sync_end(c->file, &sync, 1, &validator);
@@ -212,8 +213,8 @@ static void prove_synced(struct cat *c)
 
 struct summary {
     cm_stats_data stats;
-    double seconds; /* without the close */
-    bool cached;    /* the pool was there to the end */
+    double seconds; /* without the time of the close */
+    bool cached;    /* the pool was used to the end */
 };
 
 static void begin_summary(const struct cat *c, struct summary *s, uint64_t began)
@@ -223,7 +224,7 @@ static void begin_summary(const struct cat *c, struct summary *s, uint64_t began
     s->cached = c->cache && cm_stats(c->cache, &s->stats) == 0;
 }
 
-/* Why nothing of the file will be there the next time, if that is so. */
+/* Says why nothing of the file will be cached the next time, if that is so. */
 static void print_coldness(const struct cat *c)
 {
     if (c->seen.racy & CM_RACY_VOLUME)
@@ -236,8 +237,8 @@ static void print_coldness(const struct cat *c)
         tool_message(c->path, "was changed a moment ago: cold next time");
 }
 
-/* The pool is closed, which stores what waited in memory: the file knows how many that were, unless
- * another process has opened it already. */
+/* The pool is closed by now, and the close stored the blocks that waited in memory. The file knows
+ * how many these were, unless another process has opened it already. */
 static void print_summary(const struct cat *c, struct summary *s)
 {
     cm_stats_data closed = { .struct_size = sizeof(closed) };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_check.c - "cachemax check": verifies a pool, and with --repair drops what is wrong.
+ * cmd_check.c - "cachemax check": verifies a pool, and with --repair drops wrong entries.
  *
- * Without --repair the pool is opened read-only and not a byte of it changes. With it the tool
- * is the pool's owner for that time, and closes it before it prints anything, so that neither
+ * Without --repair the pool is opened read-only, and not a byte of it changes. With --repair the
+ * tool owns the pool for that time. It closes the pool before it prints anything, so that neither
  * Ctrl-C nor a closed pipe leaves the pool open.
  */
 #include "tool/tool.h"
@@ -66,7 +66,7 @@ static struct outcome judge(const cm_check_report *r, int found, bool repair)
         TOOL_DAMAGE
     };
 
-    /* What cannot be read cannot be dropped either. */
+    /* An entry that cannot be read cannot be dropped either. */
     if (repair && (found || damage(r) + r->torn_records > r->dropped))
         return left;
     if (found)
@@ -93,7 +93,7 @@ static void print_json(const char *pool, const cm_check_report *r, const struct 
     json_end(&j);
 }
 
-/* Harmless counters and those that are damage are always shown, zero or not. */
+/* Counters of damage and harmless counters are always shown, zero or not. */
 static void print_lines(const char *pool, const cm_check_report *r, const struct outcome *o,
                         const char *why)
 {
@@ -116,8 +116,8 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
         (void)printf("  the next open will refuse this pool: %s\n", why);
 }
 
-/* Opens, checks and closes; *found is the library's verdict. `why` an open will refuse it, or "".
- */
+/* Opens, checks and closes. *found: the library's verdict. `why`: the reason for which an open will
+ * refuse the pool, or "". */
 static int check_pool(const struct tool_args *args, cm_check_report *report, int *found,
                       char why[TOOL_WHY])
 {

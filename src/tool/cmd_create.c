@@ -2,9 +2,9 @@
  *
  * cmd_create.c - "cachemax create": makes a pool file.
  *
- * The size is judged here before the library sees it, because only here is known how it was
- * written and what a good one nearby would be. Ctrl-C cancels through the progress callback; the
- * library then removes what it made.
+ * This command judges the size before the library sees it: only here it is known how the size was
+ * written, and which good size is near. Ctrl-C cancels through the progress callback; the library
+ * then removes what it made.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -23,7 +23,7 @@ static const struct tool_option create_options[CREATE_OPTIONS] = {
     [CREATE_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "print nothing but errors" },
 };
 
-/* The multiple of a block nearest to `size` that a pool can have. */
+/* The size of a possible pool that is nearest to `size`. It is a multiple of a block. */
 static uint64_t nearest_good_size(uint64_t size)
 {
     uint64_t low = size / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
@@ -123,7 +123,7 @@ static void print_result(const char *pool, bool sparse)
                  tool_percent(info.metadata_bytes, info.size), tool_bytes(dram, info.dram_bytes));
 }
 
-/* A pool in a directory that others may write is made, but no open will take it. */
+/* In a directory that others may write, a pool can be made, but no open will take it. */
 static void warn_if_untrusted(const char *pool)
 {
     cm_options options = CM_OPTIONS_INIT;

@@ -2,9 +2,9 @@
  *
  * cmd_info.c - "cachemax info": what a pool is, what it costs and what it survives.
  *
- * Reads the pool file without opening it, so it works beside the owner. The words about
- * durability promise no more than the volume holds: whatever the library recorded, a pool on a
- * file system in memory is called volatile.
+ * Reads the pool file without opening it as a pool, so it works beside the owner. Its text about
+ * durability promises no more than the volume holds: a pool on a file system in memory is called
+ * volatile, whatever the library recorded.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -19,7 +19,7 @@ static const struct tool_option info_options[INFO_OPTIONS] = {
 };
 
 #define UUID_TEXT 37
-#define INFO_COUNTED 7280 /* files: the library counts 8192 records and estimates more */
+#define INFO_COUNTED 7280 /* files; beyond 8192 records the library estimates their number */
 
 static const char *uuid_text(const uint8_t uuid[16], char text[UUID_TEXT])
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_stats.c - "cachemax stats": the counters of a pool, once or as they move.
+ * cmd_stats.c - "cachemax stats": the counters of a pool, once or repeatedly.
  *
- * Reads the statistics page of the pool file, so it works while another process owns the pool
- * and disturbs nobody. --watch prints what happened between two looks; counters that fell begin
- * a new session, whose own values are then the difference.
+ * Reads the statistics page of the pool file, so it works while another process owns the pool, and
+ * disturbs no process. --watch prints what happened between two reads of the page. If a counter
+ * fell, a new session has begun, and the difference is its own value.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -41,7 +41,7 @@ static int read_pool(const char *pool, cm_stats_data *stats, cm_info *info)
     return rc;
 }
 
-/* Blocks looked up. */
+/* The number of blocks looked up. */
 static uint64_t lookups(const cm_stats_data *s)
 {
     return s->hit_blocks + s->miss_blocks;
@@ -64,14 +64,14 @@ static void json_owner(struct tool_json *j, const cm_info *info)
         json_null(j, "owner_pid");
 }
 
-/* Wear, as makers of drives state it: how often the whole pool was written, in all and a day. */
+/* Wear, in the unit of drive makers: how often the whole pool was written, in total and per day. */
 struct wear {
-    double session; /* seconds; 0: it is not known when the session ended */
+    double session; /* seconds; 0: the end of the session is not known */
     double life;
-    double session_daily, life_daily; /* negative: too early */
+    double session_daily, life_daily; /* negative: too early to say */
 };
 
-#define DAILY_FROM 600 /* seconds: what was written in less says little about a day */
+#define DAILY_FROM 600 /* seconds: a shorter time says little about a day */
 
 static double daily(uint64_t bytes, const cm_info *info, double seconds)
 {
@@ -152,7 +152,7 @@ static void print_json(const char *pool, const cm_stats_data *s, const cm_info *
     json_end(&j);
 }
 
-/* Upper bound of the bucket below which `share` of all samples lie; 0 without samples. */
+/* Upper bound of the bucket at which `share` of all samples is reached; 0 without samples. */
 static uint64_t percentile(const uint64_t *buckets, double share)
 {
     uint64_t all = 0, sum = 0;
@@ -178,7 +178,7 @@ static void print_latency(const char *what, const uint64_t *buckets)
                      tool_duration(c, percentile(buckets, 1)));
 }
 
-/* Most counters are 0 in a healthy pool; those are left out (JSON has them all). */
+/* Most counters are 0 in a healthy pool. They are left out (JSON has them all). */
 static void print_counter(const char *name, uint64_t value, const char *explain)
 {
     char text[TOOL_NUMBER_MAX];
@@ -223,7 +223,7 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
     print_wear(&wear);
 }
 
-/* now - before, counter by counter, as if `now` began a new session where it is smaller. */
+/* now - before, for each counter. A counter that is smaller in `now` began a new session. */
 static void subtract(cm_stats_data *d, const cm_stats_data *now, const cm_stats_data *before)
 {
     bool anew = now->opened_at_ns != before->opened_at_ns;
@@ -276,7 +276,7 @@ static void print_watch_line(struct watch *w, const cm_stats_data *d, const cm_i
     w->was_owned = info->owned;
 }
 
-/* Until the pool is gone, output fails or a signal ends the process. */
+/* Runs until the pool is gone, output fails or a signal ends the process. */
 static int watch(struct watch *w)
 {
     cm_stats_data now, before, difference;

@@ -2,15 +2,15 @@
  *
  * json.c - writes one JSON object, which may hold others.
  *
- * The output is valid whatever the strings hold: control characters are escaped, and bytes that
- * are not UTF-8 (possible in POSIX paths) become U+FFFD. Keys are trusted.
+ * The output is valid for any strings: control characters are escaped, and bytes that are not UTF-8
+ * (possible in POSIX paths) become U+FFFD. Keys are trusted.
  */
 #include "tool/tool.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* Length of the valid UTF-8 sequence at p; 0 when there is none. */
+/* Length of the valid UTF-8 sequence at p; 0 if there is none. */
 static size_t utf8_length(const unsigned char *p)
 {
     static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -56,7 +56,7 @@ static void put_text(FILE *out, const char *text)
     (void)fputc('"', out);
 }
 
-/* `key` NULL: of an array. */
+/* `key` NULL: the next value is an element of an array. */
 static void put_key(struct tool_json *j, const char *key)
 {
     if (j->any)

@@ -2,8 +2,8 @@
  *
  * main.c - the cachemax command line: finds the command, answers --help and --version.
  *
- * Everything about a command is in its table (cmd_*.c); this file only walks the tables, so a
- * new command is one line here.
+ * The table of a command (in cmd_*.c) says everything about it. This file only searches the tables,
+ * so a new command is one line here.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const struct {
-    const char *name; /* first member, for tool_nearest() */
+    const char *name; /* the first member, as tool_nearest() needs it */
     const struct tool_command *command;
 } commands[] = {
     { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * message.c - every message about trouble: what, where, and what to do about it.
+ * message.c - all error messages: what is wrong, where, and what to do about it.
  *
- * One table turns the library's error codes into a sentence with advice and an exit status. A
- * few codes say more than a table can (who owns the pool, how long the file is, how much space
- * is left); they have a function each.
+ * One table turns the library's error codes into a sentence with advice and an exit status. For a
+ * few codes more can be said than a table can (who owns the pool, how long the file is, how much
+ * space is left). Each of them has a function.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -113,7 +113,7 @@ static int length_error(const char *pool, int code)
     return TOOL_REFUSED;
 }
 
-/* The directory of a pool that could not be made. */
+/* The message for a pool that could not be made, which names its directory. */
 static int create_error(const char *pool, int code)
 {
     char parent[1024], space[TOOL_NUMBER_MAX], left[96] = "";
@@ -182,7 +182,7 @@ static void print_log_line(const struct tool_log *log, int level, const char *te
     const size_t n = log->pool ? strlen(log->pool) : 0;
 
     if (n && strncmp(text, log->pool, n) == 0 && strncmp(text + n, ": ", 2) == 0)
-        text += n + 2; /* the message begins with it */
+        text += n + 2; /* skip the name: the message begins with it */
     if (level <= log->max_level)
         tool_message(log->pool, "%s%s", kind, text);
 }
@@ -215,7 +215,7 @@ int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache)
     log->opening = true;
     rc = cm_open(log->pool, options, cache);
     log->opening = false;
-    if (rc == CM_EOWNED || rc == CM_EACCES) /* tool_pool_error() says who, and where */
+    if (rc == CM_EOWNED || rc == CM_EACCES) /* tool_pool_error() says more about these */
         log->held[0] = '\0';
     print_held(log);
     return rc;
@@ -238,7 +238,7 @@ bool tool_is_untrusted(const char *pool, char why[TOOL_WHY])
     options.log = keep_line;
     options.log_ctx = why;
     rc = cm_open(pool, &options, &cache);
-    if (rc == 0) /* nobody had it open */
+    if (rc == 0) /* no process had it open */
         (void)cm_close(cache);
     if (rc == CM_EUNTRUSTED && strncmp(why, pool, n) == 0 && strncmp(why + n, ": ", 2) == 0)
         (void)memmove(why, why + n + 2, strlen(why + n + 2) + 1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * number.c - sizes, counts and durations as people read and write them.
+ * number.c - sizes, counts and durations in the form that people read and write.
  *
- * Reading is exact integer arithmetic with every overflow caught. A bare letter and "KiB" mean
- * powers of 1024, as pools are measured in; "KB" means powers of 1000, as it is printed on the
- * box of a drive. A fraction is folded from its last digit to its first, so that the division by
- * ten at each step rounds down exactly.
+ * Reading is exact integer arithmetic, and every overflow is detected. A bare letter and "KiB" mean
+ * powers of 1024, the units of pools. "KB" means powers of 1000, as on the box of a drive. A
+ * fraction is evaluated from its last digit to its first, so that the division by ten at each step
+ * rounds down exactly.
  */
 #include "tool/tool.h"
 
@@ -15,7 +15,7 @@
 
 static const char unit_letters[] = "KMGTP";
 
-/* The factor that `suffix` stands for; 0 when it is none. */
+/* The factor that `suffix` stands for; 0 if there is no such suffix. */
 static uint64_t size_unit(const char *suffix, bool *decimal)
 {
     const char *letter;
@@ -46,7 +46,7 @@ static uint64_t size_unit(const char *suffix, bool *decimal)
     return factor;
 }
 
-/* Reads decimal digits from *text and moves it behind them; false on overflow. */
+/* Reads decimal digits from *text and moves *text behind them; false on overflow. */
 static bool read_digits(const char **text, uint64_t *value)
 {
     bool fits = true;

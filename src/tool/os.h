@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * os.h - everything the cachemax tool wants from the operating system.
+ * os.h - everything that the cachemax tool needs from the operating system.
  *
- * One file for each system implements it (os_posix.c); the build chooses. Nothing else in
- * src/tool calls the system except through the C library and libcachemax. Errors are the
+ * One file for each system implements it (os_posix.c, os_win32.c); the build chooses. All other
+ * files in src/tool call the system only through the C library and libcachemax. Errors are the
  * system's own positive numbers; os_error_text() names them. Paths are UTF-8.
  */
 #ifndef CM_TOOL_OS_H
@@ -18,17 +18,17 @@ void os_start(int *argc, char ***argv);
 
 /* fd: 1 standard output, 2 standard error. */
 bool os_is_terminal(int fd);
-/* Columns of the terminal on standard error; 80 when unknown. */
+/* Columns of the terminal on standard error; 80 if unknown. */
 int os_terminal_width(void);
 
 /* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). */
 void os_catch_interrupts(void);
 bool os_interrupted(void);
-/* Ends the process the way the caught signal would have; call with everything closed. */
+/* Ends the process like the caught signal would have. Call this when all is closed. */
 _Noreturn void os_end_interrupted(void);
-/* A reader of standard output that went away becomes OS_BROKEN_PIPE instead of a signal. */
+/* If the reader of standard output goes away, that is OS_BROKEN_PIPE instead of a signal. */
 void os_ignore_broken_pipe(void);
-/* Ends the process the way the signal of a broken pipe would have. */
+/* Ends the process like the signal of a broken pipe would have. */
 _Noreturn void os_end_broken_pipe(void);
 void os_sleep(double seconds);
 
@@ -38,26 +38,27 @@ int os_write_stdout(const void *data, size_t len);
 
 /* Opens a file for reading. 0 or an error number; a directory is an error. */
 int os_open_file(const char *path, intptr_t *file);
-/* Reads up to len bytes at `off` (of a pipe: the next bytes); fewer only at the end, so
- * that a short read may be taken for it. Returns bytes, or -1 with *error set, also when
+/* Reads up to len bytes at `off` (from a pipe: the next bytes). Returns fewer only at the end, so a
+ * short read means the end. Returns the number of bytes, or -1 with *error set, also if
  * interrupted. */
 int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *error);
-/* Makes what was written to the file durable. 0, an error number, or -1: not to be had here. */
+/* Makes what was written to the file durable. 0, an error number, or -1: the system cannot do that
+ * here. */
 int os_sync_file(intptr_t file);
 void os_close_file(intptr_t file);
 int os_remove_file(const char *path);
 bool os_file_size(const char *path, uint64_t *size);
 bool os_is_directory(const char *path);
-/* Directory that holds `path`, cut to n bytes. */
+/* The directory of `path`, cut to n bytes. */
 void os_parent(const char *path, char *parent, size_t n);
 
 struct os_volume {
-    char type[24];  /* name of the file system, such as "ext4"; "" when unknown */
+    char type[24];  /* name of the file system, such as "ext4"; "" if unknown */
     uint64_t free;  /* bytes this user may still allocate */
     bool in_memory; /* tmpfs and the like: lost when the system stops */
-    bool read_only; /* mounted so */
+    bool read_only; /* mounted read-only */
 };
-/* About the volume that holds an existing `path`. */
+/* Describes the volume of an existing `path`. */
 bool os_volume(const char *path, struct os_volume *volume);
 
 const char *os_error_text(int error);
@@ -66,32 +67,32 @@ const char *os_error_text(int error);
 void *os_alloc_pages(size_t bytes);
 void os_free_pages(void *p);
 
-/* Maps a whole file, for reading and writing, shared. With `make` it must not exist and gets
- * `bytes`, allocated at once. 0 or an error number (then nothing is left behind). */
+/* Maps a whole file, for reading and writing, shared. With `make` the file must not exist; it is
+ * made with `bytes`, allocated at once. 0 or an error number (then nothing is left behind). */
 int os_map_file(const char *path, uint64_t bytes, bool make, void **base);
 void os_unmap(void *base, uint64_t bytes);
 
-/* Nanoseconds that the calling thread has run, without what it waited for a processor; where the
- * system does not tell that finely, those of the clock. */
+/* Nanoseconds that the calling thread has run, without the time it waited for a processor. If the
+ * system does not measure that finely, the time of the clock. */
 uint64_t os_thread_time(void);
-/* Nanoseconds since 1970, as the library stamps them. */
+/* Nanoseconds since 1970, as in the library's time stamps. */
 uint64_t os_wall_time(void);
 
 /* Runs fn(ctx, 0) to fn(ctx, n - 1) in threads of their own and waits for them. 0, or an error
- * number when one could not be started (the ones before it ran). */
+ * number if a thread could not be started (the threads before it ran). */
 #define OS_THREADS_MAX 64u
 int os_run_threads(unsigned n, void (*fn)(void *ctx, unsigned i), void *ctx);
 
 struct os_machine {
-    char cpu[64];    /* "" when unknown */
+    char cpu[64];    /* "" if unknown */
     char system[96]; /* name and release */
     unsigned processors;
     uint64_t cache[3];  /* bytes of level 1 (data), 2, 3; 0 unknown */
-    uint64_t available; /* bytes of memory that could be used; UINT64_MAX unknown */
-    double load;        /* processes that want to run, average of the last minute; < 0 unknown */
+    uint64_t available; /* bytes of memory that are available; UINT64_MAX unknown */
+    double load;        /* runnable processes, average of the last minute; < 0 unknown */
 };
 void os_describe_machine(struct os_machine *m);
-/* Where files lie in memory; where there is no such place, in a directory for temporary files. */
+/* A directory whose files lie in memory. If there is none, a directory for temporary files. */
 void os_memory_directory(char *path, size_t n);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * os_posix.c - the operating system as the tool sees it, on POSIX systems.
+ * os_posix.c - os.h on POSIX systems.
  *
- * Owns the only mutable state of the tool that a signal handler touches: the number of the
- * signal that asked the process to end. The handler stores it and returns; it is installed
- * without SA_RESTART, so that a call that waits for a slow pipe returns EINTR and its caller
- * sees the flag. Signals that were ignored at start (nohup, background jobs) stay ignored.
+ * Owns the tool's only mutable state that a signal handler changes: the number of the signal that
+ * asked the process to end. The handler stores the number and returns. It is installed without
+ * SA_RESTART, so that a call that waits for a slow pipe returns EINTR and its caller sees the
+ * number. Signals that were ignored at the start (nohup, background jobs) stay ignored.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -357,8 +357,8 @@ int os_run_threads(unsigned n, void (*fn)(void *ctx, unsigned i), void *ctx)
     return error;
 }
 
-/* The rest of the first line of a file of the kernel that begins with `key`; "" when there is none.
- */
+/* The text behind `key` in the first line of a kernel file that begins with `key`; "" if there is
+ * none. */
 static void proc_line(const char *path, const char *key, char *text, size_t n)
 {
     char line[256];
@@ -376,7 +376,7 @@ static void proc_line(const char *path, const char *key, char *text, size_t n)
         (void)fclose(f);
 }
 
-/* Data caches of the first processor, as the kernel tells them. */
+/* Data caches of the first processor, as the kernel reports them. */
 static void cache_sizes(uint64_t cache[3])
 {
     for (unsigned i = 0; i < 8; i++) {

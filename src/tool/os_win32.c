@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * os_win32.c - the operating system as the tool sees it, on Windows.
+ * os_win32.c - os.h on Windows.
  *
- * Owns the only mutable state of the tool that another thread touches: the flag that a request to
- * end was made (Ctrl-C, Ctrl-Break, the window closed, the user logged off). The system calls the
- * handler in a thread of its own; it raises the flag, ends a sleep and cancels what the main thread
- * waits for. After the window's close the process lives as long as the handler does not return, so
- * it waits there for the main thread to end the process.
+ * Owns the tool's only mutable state that another thread changes: the flag that a request to end
+ * was made (Ctrl-C, Ctrl-Break, the window was closed, the user logged off). The system calls the
+ * handler in a thread of its own. The handler raises the flag, ends a sleep and cancels the call in
+ * which the main thread waits. After the window was closed, the process lives only until the
+ * handler returns. So the handler waits until the main thread ends the process.
  */
 #include "tool/os.h"
 
@@ -23,10 +23,10 @@
 #endif
 
 static volatile LONG interrupted;
-static volatile LONG waiting;  /* the main thread is in a call that a request to end may cancel */
+static volatile LONG waiting;  /* the main thread is in a call that may be cancelled */
 static HANDLE interrupt_event; /* NULL until os_catch_interrupts */
 static HANDLE main_thread;
-/* Of the console, which outlives us; valid where the flag is set. */
+/* State of the console, which outlives this process. Valid if its flag is set. */
 static struct {
     bool has_page, has_mode[3];
     UINT page;
@@ -60,7 +60,8 @@ static void restore_console(void)
         (void)SetConsoleOutputCP(console.page);
 }
 
-/* First what is there for both: they are mostly one, and the second would see our own mode. */
+/* Reads the state of both consoles before it changes one: mostly they are the same, and the second
+ * read would give our own mode. */
 static void prepare_console(void)
 {
     for (int fd = 1; fd <= 2; fd++)
@@ -87,7 +88,7 @@ void os_start(int *argc, char ***argv)
     for (int i = 0; args && i < n; i++) {
         args[i] = to_utf8(wide[i]);
         if (!args[i])
-            n = i; /* out of memory: what was asked for is not complete, which is an error below */
+            n = i; /* out of memory: the arguments are not complete, which is an error below */
     }
     if (args) {
         *argc = n;
@@ -123,8 +124,8 @@ static BOOL WINAPI on_request(DWORD kind)
 {
     (void)InterlockedExchange(&interrupted, 1);
     (void)SetEvent(interrupt_event);
-    /* Only a wait of the tool itself: what the library writes is not to be broken off. Again until
-     * the wait has seen it, which may have been about to begin. */
+    /* Cancels only a wait of the tool itself: a write of the library must not be broken off. It
+     * tries again until the wait has ended, because the wait may not have begun yet. */
     while (InterlockedCompareExchange(&waiting, 0, 0) != 0) {
         (void)CancelSynchronousIo(main_thread);
         Sleep(1);
@@ -164,7 +165,7 @@ void os_end_interrupted(void)
 
 void os_ignore_broken_pipe(void)
 {
-    /* There is no such signal here. */
+    /* Windows has no such signal. */
 }
 
 void os_end_broken_pipe(void)
@@ -192,7 +193,7 @@ int os_write_stdout(const void *data, size_t len)
         const DWORD want = len < (1u << 20) ? (DWORD)len : 1u << 20;
         DWORD n = 0;
 
-        (void)InterlockedExchange(&waiting, 1); /* before the flag is looked at: see on_request */
+        (void)InterlockedExchange(&waiting, 1); /* before the flag is read: see on_request */
         const bool asked = os_interrupted();
         const bool written = !asked && WriteFile(standard_handle(1), p, want, &n, NULL);
         const DWORD error = written || asked ? 0 : GetLastError();
@@ -252,7 +253,7 @@ int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *erro
         const DWORD want = len - done < (1u << 30) ? (DWORD)(len - done) : 1u << 30;
         DWORD n = 0;
 
-        (void)InterlockedExchange(&waiting, 1); /* before the flag is looked at: see on_request */
+        (void)InterlockedExchange(&waiting, 1); /* before the flag is read: see on_request */
         const bool asked = os_interrupted();
         const bool good = !asked && ReadFile((HANDLE)file, (char *)buf + done, want, &n,
                                              has_places ? &place : NULL);
@@ -272,7 +273,7 @@ int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *erro
     return (int64_t)done;
 }
 
-/* The file was opened for reading, and the system syncs only for who may write. */
+/* The system syncs only for handles that may write, and this file was opened for reading. */
 int os_sync_file(intptr_t file)
 {
     HANDLE h = ReOpenFile((HANDLE)file, GENERIC_WRITE,
@@ -332,7 +333,7 @@ bool os_is_directory(const char *path)
 
 void os_parent(const char *path, char *parent, size_t n)
 {
-    const char *name = path; /* what follows the last separator */
+    const char *name = path; /* the part behind the last separator */
 
     for (const char *c = path; *c; c++) {
         if (*c == '\\' || *c == '/' || (*c == ':' && c == path + 1))
@@ -342,7 +343,7 @@ void os_parent(const char *path, char *parent, size_t n)
         (void)snprintf(parent, n, ".");
         return;
     }
-    /* The separator belongs to a root only: "\", "C:\" and "\\?\Volume{...}\". */
+    /* Only a root keeps its separator: "\\", "C:\\" and "\\\\?\\Volume{...}\\". */
     if (name - path > 1 && name[-1] != ':' && name[-2] != ':' && name[-2] != '}')
         name--;
     (void)snprintf(parent, n, "%.*s", (int)(name - path), path);
@@ -422,7 +423,7 @@ int os_map_file(const char *path, uint64_t bytes, bool make, void **base)
     if (!*base)
         error = (int)GetLastError();
     if (mapping)
-        (void)CloseHandle(mapping); /* the view keeps it */
+        (void)CloseHandle(mapping); /* the view keeps the mapping */
     if (file != INVALID_HANDLE_VALUE)
         (void)CloseHandle(file);
     if (error && make && file != INVALID_HANDLE_VALUE)
@@ -439,7 +440,7 @@ void os_unmap(void *base, uint64_t bytes)
 
 uint64_t os_thread_time(void)
 {
-    LARGE_INTEGER now, frequency; /* thread times have a grain of 16 ms here */
+    LARGE_INTEGER now, frequency; /* thread times move in steps of 16 ms here */
 
     (void)QueryPerformanceCounter(&now);
     (void)QueryPerformanceFrequency(&frequency);

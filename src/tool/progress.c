@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * progress.c - a progress bar on standard error, for people only.
+ * progress.c - a progress bar on standard error, if that is a terminal.
  *
- * Drawn at most ten times a second into one line and erased at the end, so that nothing of it
- * stays beside the messages. The rate is the average since the start; the time left follows
- * from it. The same callback carries the wish to stop: it cancels once a signal was caught.
+ * The bar is drawn at most ten times a second, in one line, and erased at the end, so that no part
+ * of it stays beside the messages. The rate is the average since the start. The time left follows
+ * from the rate. The same callback passes on a wish to stop: it cancels after a signal was caught.
  */
 #include "tool/tool.h"
 #include "tool/os.h"
@@ -36,7 +36,7 @@ static void format_left(char *text, size_t n, double seconds)
         (void)snprintf(text, n, "%" PRIu64 ":%02" PRIu64, s / 60, s % 60);
 }
 
-/* "[####....] " in at most `room` columns; nothing when that is too little to be read. */
+/* "[####....] " in at most `room` columns; nothing if that is too little to read. */
 static void format_bar(char *bar, int room, double share)
 {
     int width = room - 3 < BAR_WIDTH ? room - 3 : BAR_WIDTH;
@@ -54,7 +54,7 @@ static void draw(struct tool_progress *p, double share, double seconds)
 {
     char bar[BAR_WIDTH + 4], tail[160], rate[TOOL_NUMBER_MAX], left[32] = "?";
     char of[3 * TOOL_NUMBER_MAX] = "", done[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
-    /* Of the line, less the last column, where some terminals would wrap. */
+    /* The room in the line, without the last column, where some terminals would wrap. */
     int room = os_terminal_width() - 1 - (int)strlen(p->label) - 1;
 
     if (share > 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * tool.h - what the parts of the cachemax command line tool share.
+ * tool.h - shared by the parts of the cachemax command line tool.
  *
  * Each command is one file cmd_*.c that exports one `struct tool_command`; main.c finds the
  * command and args.c reads its options. Results go to standard output, everything else to
@@ -57,18 +57,18 @@ struct tool_option {
 #define TOOL_OPTIONS_MAX 12
 #define TOOL_MORE_MAX 3
 
-/* What the command line said. value[i] belongs to option i of the command: NULL when absent, ""
- * when given without an argument; second[i] is the other of two. */
+/* What the command line said. value[i] belongs to option i of the command: NULL if the option is
+ * absent, "" if it was given without an argument. second[i] is its second argument. */
 struct tool_args {
     const char *operand;
-    const char *more[TOOL_MORE_MAX]; /* the operands behind it; NULL from the first absent one on */
+    const char *more[TOOL_MORE_MAX]; /* the next operands; NULL from the first absent one on */
     const char *value[TOOL_OPTIONS_MAX], *second[TOOL_OPTIONS_MAX];
 };
 
 struct tool_command {
     const char *name;
     const char *operand; /* every command takes one; "[DIR]": one or none */
-    const char *more;    /* and at most TOOL_MORE_MAX behind it, for --help; NULL: none */
+    const char *more;    /* further operands, TOOL_MORE_MAX at most, for --help; NULL: none */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
     const struct tool_option *options;
@@ -79,38 +79,38 @@ struct tool_command {
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
     tool_bench, tool_replay, tool_advise, tool_dump;
 
-/* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message;
- * *help is set when --help was among them. */
+/* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message. *help is
+ * set if --help was among them. */
 int tool_read_args(const struct tool_command *command, int argc, char **argv,
                    struct tool_args *args, bool *help);
-/* The one of n names, each `stride` bytes after the one before, that `word` was probably meant
- * to be; NULL when none is near. */
+/* The name that `word` was probably meant to be, of n names that lie `stride` bytes apart. NULL if
+ * no name is near. */
 const char *tool_nearest(const char *word, const void *names, size_t stride, size_t n);
 
 /* ---- Messages (message.c) ------------------------------------------------------------------ */
 
-/* Where an error code of the library came from: the same code wants different advice. */
+/* The call that an error code of the library came from. The same code needs different advice. */
 enum tool_action { TOOL_OPENING, TOOL_CREATING };
 
 /* "cachemax: WHERE: text" on standard error; `where` may be NULL. */
 void tool_message(const char *where, const char *format, ...) TOOL_PRINTF(2, 3);
-/* Says what is wrong with the pool and what to do; returns the exit status. */
+/* Says what is wrong with the pool and what to do about it. Returns the exit status. */
 int tool_pool_error(const char *pool, int code, enum tool_action action);
 #define TOOL_WHY 800
 /* cm_log_fn; ctx is a struct tool_log. */
 struct tool_log {
     const char *pool;
-    int max_level; /* enum cm_log_level that is still shown */
+    int max_level; /* the highest enum cm_log_level that is shown */
     bool opening;
     char held[TOOL_WHY]; /* the last error of an open; "": none */
 };
 void tool_log_line(void *ctx, int level, const char *text);
-/* cm_open() with that log; what tool_pool_error() will say of a failure is not said twice. */
+/* cm_open() with that log. A message that tool_pool_error() will give is not printed twice. */
 int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache);
 /* Would an open refuse the pool, because others could have written it? Then `why` says what is
- * wrong. Ask while the pool is open here, so that nothing is opened by it. */
+ * wrong. Call this while this process has the pool open: then this call opens nothing. */
 bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
-/* Flushes standard output; returns `status`, or TOOL_FAILED when output was lost. */
+/* Flushes standard output; returns `status`, or TOOL_FAILED if output was lost. */
 int tool_end_output(int status);
 
 /* ---- Numbers as people write them (number.c) ----------------------------------------------- */
@@ -130,12 +130,12 @@ char *tool_count(char *text, uint64_t count);       /* "2064384 (2.1 million)" *
 char *tool_duration(char *text, uint64_t ns);       /* "12.5 us" */
 /* part / whole in percent; 0 of 0 is 0. */
 double tool_percent(uint64_t part, uint64_t whole);
-/* The same, but never shown as 100.00 when it is less. */
+/* The same, but not shown as 100.00 if it is less. */
 double tool_share(uint64_t part, uint64_t whole);
 
 /* ---- The curve (cmd_advise.c) -------------------------------------------------------------- */
 
-/* A line of a table with a bar for each size; `bytes`: the pool's. */
+/* Prints a line of a table with a bar for each size. `bytes`: the size of the pool. */
 void tool_print_curve(const uint64_t hits[CM_CURVE_POINTS], uint64_t bytes);
 
 /* ---- JSON (json.c) ------------------------------------------------------------------------- */
@@ -145,7 +145,7 @@ struct tool_json {
     FILE *out;
     bool one_line;
     bool any;       /* a member was written */
-    unsigned depth; /* objects around what comes next */
+    unsigned depth; /* objects that are open */
 };
 void json_begin(struct tool_json *j, FILE *out, bool one_line);
 void json_string(struct tool_json *j, const char *key, const char *value);
@@ -155,28 +155,29 @@ void json_bool(struct tool_json *j, const char *key, bool value);
 void json_decimal(struct tool_json *j, const char *key, double value, int digits);
 void json_null(struct tool_json *j, const char *key);
 void json_numbers(struct tool_json *j, const char *key, const uint64_t *values, size_t n);
-/* An object as a member, or without a key as an array's: what follows goes into it. */
+/* Opens an object as a member or, without a key, as an element of an array. Then all goes into it
+ * until it is closed. */
 void json_open(struct tool_json *j, const char *key);
 void json_close(struct tool_json *j);
-/* An array as a member: what follows goes into it, without keys. */
+/* Opens an array as a member. Then all goes into it, without keys, until it is closed. */
 void json_open_array(struct tool_json *j, const char *key);
 void json_close_array(struct tool_json *j);
-/* Member "curve": what the pool would serve at each of its sizes, null where that is not known. */
+/* Member "curve": what the pool would serve at each of its sizes; null if that is not known. */
 void json_curve(struct tool_json *j, const uint64_t hits[CM_CURVE_POINTS]);
 void json_end(struct tool_json *j);
 
 /* ---- Progress (progress.c) ----------------------------------------------------------------- */
 
-/* A bar on standard error while long work runs, when that is a terminal. */
+/* A bar on standard error while long work runs, if standard error is a terminal. */
 struct tool_progress {
     const char *label;
-    uint64_t bytes;        /* the whole work stands for so many bytes; 0: show no rate */
+    uint64_t bytes;        /* bytes that the whole work is; 0: show no rate */
     uint64_t began, drawn; /* cm_now() */
-    bool shown;            /* allowed at all */
+    bool shown;            /* a bar may be shown */
     bool on_screen;        /* there is a bar to erase */
 };
 void progress_begin(struct tool_progress *p, const char *label, uint64_t bytes, bool quiet);
-/* For the library's progress callbacks; ctx is a struct tool_progress. Nonzero (cancel) once the
+/* For the library's progress callbacks; ctx is a struct tool_progress. Nonzero (cancel) after the
  * user asked the process to end. */
 int progress_step(void *ctx, uint64_t done, uint64_t total);
 void progress_end(struct tool_progress *p);
