@@ -4,11 +4,11 @@
  *
  *   model [--ops N] [--seed S] [--slots N] [--verbose]
  *
- * Every byte a read returns is compared with the origin as it is at that moment; blocks under an
- * open bracket must miss; sessions end in clean closes, process crashes and power cuts (which
- * revert unsynced origin content). A failure prints the seed and the operation number, which
- * replay it. The last lines print counts; hits have a floor, so that a cache that always misses
- * fails too.
+ * Every byte that a read returns is compared with the origin's present content. Blocks under an
+ * open bracket must miss. Sessions end in clean closes, process crashes and power cuts (which
+ * revert unsynced origin content). A failure prints the seed and the operation number; these two
+ * replay it. The last lines print counts. Hits have a minimum, so that a cache that always misses
+ * fails, too.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,7 +54,7 @@ struct pinned {
     uint8_t *copy;
 };
 
-/* A validator that somebody took and has not presented yet. */
+/* A validator that was taken and is not presented yet. */
 struct old {
     bool used;
     int file;
@@ -153,17 +153,18 @@ static void arena_drop(void)
 
 /* ---- Sessions -------------------------------------------------------------------------------- */
 
-/* One of the validators taken earlier of file i (-1: of any), or NULL. It is taken out. */
+/* Takes out one of the earlier validators of file i (-1: of any file), or returns NULL. */
 static struct old *take_old(int i)
 {
     struct old *o = &t.old[rng_below(&t.rng, MAX_OLD)];
     if (!o->used || (i >= 0 && o->file != i))
         return NULL;
-    o->used = rng_below(&t.rng, 4) == 0; /* it may come twice */
+    o->used = rng_below(&t.rng, 4) == 0; /* it may be presented twice */
     return o;
 }
 
-/* Changed by somebody who did not tell: what was taken before would be a lie. i: -1 all. */
+/* File i (-1: every file) was changed without notice: validators taken before no longer tell the
+ * truth. */
 static void drop_old(int i)
 {
     for (int k = 0; k < MAX_OLD; k++)
@@ -190,7 +191,7 @@ static void open_file(int i)
 static void open_pool(void)
 {
     cm_options o = CM_OPTIONS_INIT;
-    o.flags = CM_OPEN_NO_GUARD; /* crashed sessions never take their ranges back */
+    o.flags = CM_OPEN_NO_GUARD; /* a crashed session never removes its ranges */
     o.memory_durability = CM_DURABILITY_DAX;
     o.verify = (uint32_t)rng_below(&t.rng, 2);
     static const uint64_t waiting[] = { 0, 3, 40 };
@@ -198,8 +199,8 @@ static void open_pool(void)
     o.alloc = arena_alloc;
     o.free = arena_free;
     must(cm_open_memory(t.pool, t.pool_bytes, &o, &t.cache), "cm_open_memory");
-    /* Sessions are too short for CM_POLICY_AUTO to choose this one: all that waited goes to the
-     * pool. */
+    /* Sessions are too short for CM_POLICY_AUTO to choose this rule: all blocks that waited go to
+     * the pool. */
     if (o.probation_bytes > 0 && rng_below(&t.rng, 2))
         cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     t.cache->boot_wall_ns = t.boot_tick * TICK_NS;
@@ -208,7 +209,7 @@ static void open_pool(void)
         open_file(i);
 }
 
-/* Everything a session knew is gone; what it wrote to pool and origin stays. */
+/* Drops all that a session knew. What it wrote to pool and origin stays. */
 static void lose_session(void)
 {
     arena_drop();
@@ -246,7 +247,7 @@ static void op_power_cut(void)
 {
     trace("power cut");
     lose_session();
-    drop_old(-1); /* the clock begins anew */
+    drop_old(-1); /* the clock starts anew */
     for (int i = 0; i < FILES; i++)
         ofile_power_cut(&t.origin[i], &t.rng);
     change_boot();
@@ -308,14 +309,14 @@ static void op_reopen_file(void)
     for (int m = 0; m < MAX_MISSES; m++)
         if (t.pending[m].used && t.pending[m].file == i)
             t.pending[m].used = false;
-    if (rng_below(&t.rng, 3) == 0) { /* changed while nobody looked */
+    if (rng_below(&t.rng, 3) == 0) { /* a change while no session runs */
         struct ofile *o = &t.origin[i];
         uint64_t offset, len;
         random_range(i, &offset, &len);
         if (offset < o->size)
             ofile_write(o, &t.rng, t.tick, offset, len < o->size - offset ? len : o->size - offset);
         drop_old(i);
-        t.tick += (int64_t)rng_below(&t.rng, 2); /* may the next validator be believed? */
+        t.tick += (int64_t)rng_below(&t.rng, 2); /* decides whether the next validator is racy */
     }
     open_file(i);
 }
@@ -326,7 +327,7 @@ static void random_range(int i, uint64_t *offset, uint64_t *len)
 {
     const struct ofile *o = &t.origin[i];
     uint64_t span = o->size + 2 * BLOCK;
-    if (rng_below(&t.rng, 4)) /* most of the time the same few blocks */
+    if (rng_below(&t.rng, 4)) /* mostly the same few blocks */
         span = span < 6 * BLOCK ? span : 6 * BLOCK;
     *offset = rng_below(&t.rng, span);
     if (rng_below(&t.rng, 2))
@@ -429,7 +430,7 @@ static void op_fill(void)
         return;
     uint64_t len = (uint64_t)p->got;
     uint32_t flags = len % BLOCK ? CM_FILL_EOF : 0;
-    if (rng_below(&t.rng, 4) == 0) { /* give less than was missed */
+    if (rng_below(&t.rng, 4) == 0) { /* fill less than was missed */
         len -= len % BLOCK;
         flags = 0;
     }
@@ -441,8 +442,8 @@ static void op_fill(void)
         if (t.mode != CM_NORMAL || t.bypassed[p->file])
             fail("stored in a mode that must not store");
         t.stored++;
-        /* Stored, and nothing happened since: it must hit. The last block, because a long fill
-         * may have evicted its own first ones. */
+        /* The block was stored and nothing happened since, so it must hit. This checks the last
+         * block, because a long fill may have evicted its own first ones. */
         uint64_t last = (len - 1) / BLOCK * BLOCK;
         int64_t n = cm_read(t.file[p->file], p->miss.offset + last, t.buf, len - last, NULL);
         if (n != (int64_t)(len - last))
@@ -518,7 +519,7 @@ static void op_begin(void)
     memset(b, 0, sizeof(*b));
     b->file = (int)rng_below(&t.rng, FILES);
     const struct ofile *o = &t.origin[b->file];
-    uint64_t dice = rng_below(&t.rng, 50); /* 0: it fails */
+    uint64_t dice = rng_below(&t.rng, 50); /* 0: the write fails */
     b->kind = dice < 6 ? WRITE : dice < 7 ? APPEND : dice < 9 ? TRUNCATE : TOUCH;
     random_range(b->file, &b->offset, &b->len);
     if (b->kind == TRUNCATE)
@@ -597,8 +598,8 @@ static void op_sync(void)
     int i = (int)rng_below(&t.rng, FILES);
     cm_sync s;
     must(cm_sync_begin(t.file[i], &s), "cm_sync_begin");
-    uint64_t dice = rng_below(&t.rng, 50); /* 0: it fails */
-    /* A bracket that begins and writes beside the sync: the sync may or may not cover it. */
+    uint64_t dice = rng_below(&t.rng, 50); /* 0: the sync fails */
+    /* A bracket that begins and writes during the sync. The sync may or may not cover it. */
     struct bracket *b = &t.bracket[0];
     bool before = rng_below(&t.rng, 2);
     if (before && dice)
@@ -607,7 +608,7 @@ static void op_sync(void)
         write_origin(b);
     if (!before && dice)
         ofile_sync(&t.origin[i]);
-    if (rng_below(&t.rng, 4) == 0) { /* begun and ended since: nothing is proved */
+    if (rng_below(&t.rng, 4) == 0) { /* begins and ends during the sync: nothing is proved */
         struct bracket k = { .file = i, .kind = WRITE, .len = 1 };
         must(cm_write_begin(t.file[i], 0, 1, &k.w), "cm_write_begin beside a sync");
         write_origin(&k);
@@ -616,7 +617,7 @@ static void op_sync(void)
     cm_validator v = ofile_validator(&t.origin[i], t.tick);
     trace("sync file %d ok %d", i, dice != 0);
     must(cm_sync_end(t.file[i], &s, dice != 0, rng_below(&t.rng, 2) ? &v : NULL), "cm_sync_end");
-    t.bypassed[i] |= dice == 0; /* to the end of the boot */
+    t.bypassed[i] |= dice == 0; /* until the boot ends */
 }
 
 static void op_foreign(void)
@@ -636,9 +637,9 @@ static void op_foreign(void)
         ofile_write(o, &t.rng, t.tick, offset, len);
         must(cm_invalidate(t.file[i], offset, len), "cm_invalidate");
     } else {
-        t.tick++; /* another stamp, or the validator could not show it */
+        t.tick++; /* a new stamp, so that the validator shows the change */
         ofile_write(o, &t.rng, t.tick, offset, len);
-        if (rng_below(&t.rng, 2)) { /* a write of ours must not pass the other's off as its own */
+        if (rng_below(&t.rng, 2)) { /* an own write must not hide the foreign one */
             struct bracket k = { .used = true, .file = i, .kind = TOUCH };
             must(cm_write_begin(t.file[i], 0, 0, &k.w), "cm_write_begin empty");
             t.tick++;
@@ -669,7 +670,7 @@ static void op_take_validator(void)
     o->v = ofile_validator(&t.origin[o->file], t.tick);
 }
 
-/* Presents a validator late: much may have happened since it was taken. */
+/* Presents a validator late. Much may have happened since it was taken. */
 static void op_late_validator(void)
 {
     struct old *o = take_old(-1);
@@ -760,7 +761,7 @@ static void step(void)
     while (dice >= ops[i].weight)
         dice -= ops[i++].weight;
     ops[i].op();
-    if (rng_below(&t.rng, t.op / 4096 % 2 ? 12 : 400) == 0) /* fine and coarse clocks in turn */
+    if (rng_below(&t.rng, t.op / 4096 % 2 ? 12 : 400) == 0) /* a fine and a coarse clock in turn */
         t.tick++;
     if (t.mode != CM_NORMAL && rng_below(&t.rng, 20) == 0) {
         t.mode = CM_NORMAL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * origin.c - see origin.h. Knows nothing of the cache but the types it speaks.
+ * origin.c - see origin.h. Uses only types of the cache, none of its functions.
  */
 #include "origin.h"
 

@@ -17,8 +17,8 @@
 
 struct ofile {
     cm_file_id id;
-    uint64_t max;           /* bytes the arrays hold */
-    uint8_t *data, *synced; /* now, and what a power cut leaves */
+    uint64_t max;           /* size of the arrays */
+    uint8_t *data, *synced; /* the present content, and the content that a power cut leaves */
     uint64_t size, synced_size;
     int64_t stamp, synced_stamp; /* tick of the last change */
     bool unsynced;
@@ -28,7 +28,7 @@ struct rng {
     uint64_t s;
 };
 uint64_t rng_next(struct rng *r);
-/* Evenly from [0, n). */
+/* A random number in [0, n), evenly distributed. */
 uint64_t rng_below(struct rng *r, uint64_t n);
 
 void ofile_init(struct ofile *f, uint64_t number, uint64_t max);
@@ -36,11 +36,11 @@ void ofile_free(struct ofile *f);
 void ofile_write(struct ofile *f, struct rng *r, int64_t tick, uint64_t offset, uint64_t len);
 void ofile_truncate(struct ofile *f, int64_t tick, uint64_t size);
 void ofile_sync(struct ofile *f);
-/* What a power cut does to a file: nothing, or its unsynced content is lost, with or without the
- * stamps that went with it. */
+/* Does a power cut to a file. Either nothing changes, or its unsynced content is lost, with or
+ * without the stamps of that content. */
 void ofile_power_cut(struct ofile *f, struct rng *r);
 cm_validator ofile_validator(const struct ofile *f, int64_t tick);
-/* As an origin_read callback would; ctx is a struct ofile. Checks that the request is aligned. */
+/* Like an origin_read callback; ctx is a struct ofile. Checks that the request is aligned. */
 int64_t ofile_read(void *ctx, uint64_t offset, void *buf, size_t len);
 
 #endif

@@ -4,14 +4,16 @@
  *
  *   race [--seconds N] [--readers N] [--writers N]
  *
- * Every block of the origin holds one version number 512 times over. A read that began when the
- * origin held version v must return a whole block of version v or later, and not later than what
- * the origin holds when the read ends: reads are linearizable against brackets, versions never go
- * back, nothing is torn. Visitors ask for a file's attributes, open it with them a little later,
- * read or change it, size included, and close it. One file is changed by somebody else, whole,
- * again and again, and revalidated: what one read returns must be of one version, its length too.
- * Disturbers change incarnations and modes and check the pool meanwhile. At the end no intent may
- * be left raised: every block must be storable again.
+ * Every block of the origin holds one version number, 512 times. A read that began when the origin
+ * held version v must return a whole block of version v or later, and not later than the origin's
+ * version when the read ends. So reads are linearizable against brackets, versions never go back,
+ * and no block is torn.
+ *
+ * Visitors ask for a file's attributes, open it with them a little later, read or change it (also
+ * its size), and close it. One file is changed as a whole by another program, again and again, and
+ * revalidated: all that one read returns, and the size, must be of one version. Disturbers change
+ * incarnations and modes and check the pool meanwhile. At the end no intent may be left raised:
+ * every block must be storable again.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -33,8 +35,9 @@
 #define VISITORS 2
 #define VISITED_MAX (12 * BLOCK)
 
-/* A file that is open only while somebody visits it. The lock is the origin's: who holds it to read
- * knows what a read must return; asking for attributes, opening and closing go without it. */
+/* A file that is open only while a visitor uses it. The lock is the origin's. A thread that holds
+ * it for reading knows what a read must return. Visitors ask for attributes, open and close without
+ * it. */
 struct visited {
     pthread_rwlock_t lock;
     cm_file_id id;
@@ -51,7 +54,7 @@ static struct {
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];
-    pthread_mutex_t lock[FILES][BLOCKS]; /* the origin's: a block is read and written whole */
+    pthread_mutex_t lock[FILES][BLOCKS]; /* held to read or write a block whole */
     uint64_t version[FILES][BLOCKS];     /* atomic */
     uint32_t stop;                       /* atomic */
     uint64_t reads, hits, writes, pins;  /* atomic */
@@ -117,7 +120,7 @@ static void read_some(struct worker *w, int f, uint64_t b, uint64_t n, const uin
     if (got == (int64_t)(n * BLOCK) || miss.len == 0)
         return;
     int64_t r = origin_read(&f, miss.offset, w->buf, miss.len);
-    if (rng_below(&w->rng, 4) == 0) /* give writers time to come between */
+    if (rng_below(&w->rng, 4) == 0) /* gives writers time to come in between */
         for (int i = 0; i < 2000; i++)
             at_pause();
     must(cm_fill(t.file[f], &miss, w->buf, (size_t)r, 0), "cm_fill");
@@ -135,7 +138,7 @@ static void pin_some(struct worker *w, int f, uint64_t b, uint64_t n, const uint
     if (pins.n == 0)
         return;
     at_add_relaxed(&t.pins, 1);
-    for (int round = 0; round < 2; round++) { /* still the same after a while */
+    for (int round = 0; round < 2; round++) { /* the bytes must be the same after a while */
         uint64_t done = 0;
         for (int i = 0; i < count; i++) {
             must(cm_guard_copy(w->buf + done + (round ? RUN_MAX * BLOCK : 0), iov[i].base,
@@ -201,7 +204,7 @@ static void *writer(void *arg)
     return NULL;
 }
 
-/* New incarnations, empty brackets, syncs, modes, checks, second handles. */
+/* Makes new incarnations, empty brackets, syncs, modes, checks and second handles. */
 static void *disturber(void *arg)
 {
     struct worker *w = arg;
@@ -270,7 +273,7 @@ static void visit_read(struct worker *w, cm_file *f, struct visited *o)
     pthread_rwlock_unlock(&o->lock);
 }
 
-/* Longer, shorter, or other bytes. */
+/* Makes the file longer or shorter, or changes its bytes. */
 static void visit_change(struct worker *w, cm_file *f, struct visited *o)
 {
     cm_bracket k;
@@ -317,7 +320,7 @@ static void *visitor(void *arg)
                 must(cm_file_revalidate(f, &v), "cm_file_revalidate");
                 break;
             case 2:
-                pthread_rwlock_rdlock(&o->lock); /* nobody is in a bracket who goes on writing */
+                pthread_rwlock_rdlock(&o->lock); /* so no owner of a bracket goes on writing */
                 must(cm_file_abort(f), "cm_file_abort");
                 pthread_rwlock_unlock(&o->lock);
                 break;
@@ -333,7 +336,7 @@ static void *visitor(void *arg)
 static void revise(uint64_t blocks)
 {
     struct visited *o = &t.revised;
-    pthread_rwlock_wrlock(&o->lock); /* no origin read before it is known */
+    pthread_rwlock_wrlock(&o->lock); /* no origin read until the cache knows of the change */
     o->stamp++;
     o->size = blocks * BLOCK;
     for (uint64_t i = 0; i < o->size; i += 8) {
@@ -393,12 +396,12 @@ static void *revised_reader(void *arg)
     return NULL;
 }
 
-/* Quiet now: every block must be storable, or an intent was left raised or slots leaked. */
+/* All is quiet. Every block must be storable, or an intent was left raised or slots leaked. */
 static void check_quiet(void)
 {
     static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
     for (int f = 0; f < FILES; f++)
-        for (uint64_t b = BLOCKS; b-- > 0;) { /* downwards: reading ahead would evict again */
+        for (uint64_t b = BLOCKS; b-- > 0;) { /* downwards: read-ahead would evict again */
             int64_t n = cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
             uint64_t low = t.version[f][b];
             check("quiet", f, b, (uint64_t *)(void *)buf, (uint64_t)n, &low);
@@ -415,7 +418,8 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
     o.probation_bytes = waiting * BLOCK;
     must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
-    if (waiting > 0) /* a rule that lets all of it into the pool in the end: more to race with */
+    /* With this rule all blocks go to the pool in the end, which makes more races. */
+    if (waiting > 0)
         cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     v.taken_at = later();
     for (int f = 0; f < FILES; f++) {
@@ -444,7 +448,7 @@ int main(int argc, char **argv)
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--seconds") == 0)
             seconds = number(argv[i + 1]);
-        else if (strcmp(argv[i], "--probation") == 0) /* blocks that the buffer holds */
+        else if (strcmp(argv[i], "--probation") == 0) /* number of blocks in the buffer */
             waiting = number(argv[i + 1]);
         else if (strcmp(argv[i], "--readers") == 0)
             readers = number(argv[i + 1]);

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * turns.c - two threads that take turns: every place where one may come between another's steps.
+ * turns.c - two threads take turns, so that one runs between any two steps of the other.
  *
  *   turns [--only TEXT] [--every N] [--verbose]
  *
- * Of each pair of operations, in each of several situations of one block: the first one runs up to
- * its n-th step (an atomic access, a guarded load, half a copy, a store to the pool: turns.h), then
- * the second one runs, to its end or up to a lock that the first one holds, and then the first one
- * ends; for every n. So a check that one of them makes too early, or not at all, is found by going
- * through the places, not by luck.
+ * A run has a pair of operations and a situation of one block. The first operation runs up to its
+ * n-th step (an atomic access, a guarded load, half a copy, a store to the pool: turns.h). Then the
+ * second one runs, to its end or up to a lock that the first one holds. Then the first one runs to
+ * its end. This is done for all pairs, several situations, and every n. So if an operation makes a
+ * check too early or not at all, the test finds it at that step, and needs no luck.
  *
- * Judged as in race.c: a read gives a whole block, of a version not older than the origin's when
- * the read began; pinned bytes stay; and when both are done and the last bracket is ended, what is
- * cached is the origin's present content, no slot is lost and every block can be stored again.
+ * The rules are those of race.c: a read gives a whole block, of a version not older than the
+ * origin's when the read began; pinned bytes stay. When both operations and the last bracket have
+ * ended, the cached blocks have the origin's present content, no slot is lost and every block can
+ * be stored again.
  */
 #define TURNS_ITSELF
 #include <pthread.h>
@@ -28,30 +29,31 @@
 
 #define BLOCK CM_BLOCK_SIZE
 #define WORDS (BLOCK / 8)
-#define BLOCKS 4u        /* of the file; the first one is the one that all is about */
-#define HELD 4u          /* of the probation buffer */
+#define BLOCKS 4u        /* of the file; the operations are about the first one */
+#define HELD 4u          /* entries of the probation buffer */
 #define WIDE (40u << 20) /* a pool of several stripes */
-#define AHEAD 1000u      /* blocks of the other file from here on push others out */
+#define AHEAD 1000u      /* blocks of the other file from here on evict others */
 
 /* ---- The world ------------------------------------------------------------------------------- */
 
 static struct {
     uint8_t *pool;
-    uint8_t
-        *image[2]; /* formatted, all but the slots: as small as can be, and of several stripes */
-    uint64_t bytes[2], front[2]; /* front: of them, before the slots */
+    /* Formatted pools without their slots: the smallest one, and one of several stripes. */
+    uint8_t *image[2];
+    uint64_t bytes[2], front[2]; /* front: the bytes before the slots */
     cm_cache *cache;
     cm_file *file, *other;
-    cm_file *third[3]; /* that each opened, and that was open before; NULL: none */
+    cm_file *third[3]; /* the files that each thread opened, and the one open before; NULL: none */
     cm_file_id id;
     uint64_t version[BLOCKS]; /* what the origin holds */
-    uint64_t floor[BLOCKS];   /* what a read that begins now must give at least */
+    uint64_t floor[BLOCKS];   /* the oldest version that a read may give if it begins now */
     uint64_t stamp;
-    uint32_t flags;  /* of the file: is somebody else a writer, too? */
-    cm_bracket open; /* if it is */
+    uint32_t flags;  /* of the file: they say whether it has other writers */
+    cm_bracket open; /* the open bracket, if `opened` */
     bool opened;
-    uint64_t open_block; /* that it covers */
-    unsigned aborts;     /* who began a bracket before one of them is dead, and writes no more */
+    uint64_t open_block; /* the block that it covers */
+    /* The owner of a bracket that began before an abort is dead and writes no more. */
+    unsigned aborts;
     cm_pins pins[2];
     cm_iovec iov[2];
     uint64_t pinned[2]; /* bytes */
@@ -98,7 +100,7 @@ static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
     return (int64_t)n;
 }
 
-/* A miss, an origin read, a fill. What cm_fill said. */
+/* A miss, an origin read, a fill. Returns what cm_fill returned. */
 static int store(cm_file *f, uint64_t block)
 {
     static _Thread_local uint8_t buf[BLOCK] __attribute__((aligned(4096)));
@@ -117,7 +119,7 @@ static int store(cm_file *f, uint64_t block)
 static void hit(uint64_t block)
 {
     uint8_t buf[BLOCK];
-    memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent)); /* wanted anew */
+    memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent)); /* no recent touch */
     if (cm_read(w.file, block * BLOCK, buf, BLOCK, NULL) != BLOCK)
         fail("not cached in the beginning", block, 0);
 }
@@ -171,7 +173,8 @@ static void write_blocks(uint64_t first, uint64_t n)
         w.floor[b] = ++w.version[b];
 }
 
-/* An abort may have ended a bracket, or be first to know of it. */
+/* Is the result an expected one? An abort may have ended a bracket; this may be the first call to
+ * see that. */
 static bool good(int e, const char *what)
 {
     if (e != CM_EBRACKET)
@@ -193,7 +196,7 @@ static void op_write(void)
     (void)good(cm_write_end(w.file, &b, &v), "cm_write_end");
 }
 
-/* The owner of the bracket that has been open all the while. */
+/* The owner of the open bracket ends it. */
 static void op_end(void)
 {
     turns_step();
@@ -204,7 +207,7 @@ static void op_end(void)
     w.opened = false;
 }
 
-/* A bracket that stays open until both are done. */
+/* A bracket that stays open until both operations are done. */
 static void op_begin(void)
 {
     w.open_block = 0;
@@ -219,7 +222,7 @@ static void op_truncate(void)
         return;
     turns_step();
     if (w.aborts == aborts)
-        write_blocks(0, BLOCKS); /* cut off, and zeros: another content anyway */
+        write_blocks(0, BLOCKS); /* cut off, or zeros: new content in both cases */
     turns_step();
     (void)good(cm_write_end(w.file, &b, NULL), "cm_write_end");
 }
@@ -238,7 +241,7 @@ static void op_invalidate(void)
     must(cm_invalidate(w.file, 0, BLOCK), "cm_invalidate");
 }
 
-/* Somebody else wrote, and the front end finds out. */
+/* Another program wrote, and the front end finds out. */
 static void op_revalidate(void)
 {
     uint64_t now[BLOCKS];
@@ -248,7 +251,7 @@ static void op_revalidate(void)
     turns_step();
     int e = cm_file_revalidate(w.file, &v);
     must(e, "cm_file_revalidate");
-    if (e == CM_IGNORED) /* a bracket was open: the next validator decides */
+    if (e == CM_IGNORED) /* a bracket was open, so the next validator decides */
         must(cm_invalidate(w.file, 0, CM_ALL), "cm_invalidate");
     for (unsigned b = 0; b < BLOCKS; b++)
         if (w.floor[b] < now[b])
@@ -275,7 +278,7 @@ static void op_sync(void)
     must(cm_sync_end(w.file, &s, 1, NULL), "cm_sync_end");
 }
 
-/* Two blocks that come in; what they push out is what the situation says. */
+/* Two blocks come in. The situation decides what they evict. */
 static void op_push(void)
 {
     for (unsigned i = 0; i < 2; i++)
@@ -289,7 +292,7 @@ static void op_reopen(void)
     must(cm_file_close(again), "cm_file_close");
 }
 
-/* A file that nobody has open, or that is being closed: one object for all. */
+/* Opens a file that is not open, or that is being closed: all opens get one object. */
 static void op_attach(void)
 {
     const cm_file_id id = { 7, 3 };
@@ -336,7 +339,7 @@ static void op_shorten(void)
     must(cm_file_revalidate(w.third[2], &v), "cm_file_revalidate");
 }
 
-/* What both work on: the first version is cached. */
+/* Opens the file of both operations. Its first version is cached. */
 static void open_tail(void)
 {
     static uint8_t buf[BLOCK];
@@ -362,7 +365,7 @@ static void op_mode(void)
 static const struct op {
     const char *name;
     void (*run)(void);
-    bool changes; /* what others may see */
+    bool changes; /* it changes what others may see */
 } ops[] = {
     { "read", op_read, false },
     { "fill", op_fill, true },
@@ -390,7 +393,7 @@ static const struct op {
 
 /* ---- Situations ------------------------------------------------------------------------------ */
 
-/* The block is not there; in the pool, and the next victim; in the probation buffer, has earned a
+/* The block is: not cached; in the pool, as the next victim; in the probation buffer, has earned a
  * place, and is the next to leave. `open`: a bracket over it is open. */
 enum place { ABSENT, VICTIM, LEAVING };
 static const char *const place_name[] = { "absent", "victim", "leaving" };
@@ -419,7 +422,7 @@ static void to_be_victim(void)
     struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file)->incarnation, 0);
     struct cm_header h;
     uint64_t slot;
-    while (r->free_count > 0) /* what was evicted ahead: used up without evicting anything */
+    while (r->free_count > 0) /* uses up the slots that were evicted ahead, and evicts nothing */
         must(store(w.other, w.next_other++), "cm_fill");
     if (cm_step_find(w.cache, &k, &slot, &h) != CM_FOUND_HIT)
         fail("not in the pool", 0, 0);
@@ -444,8 +447,9 @@ static void open_pool(bool wide, const cm_options *o)
     must(cm_open_memory(w.pool, w.bytes[wide], o, &w.cache), "cm_open_memory");
 }
 
-/* The same image in every run. In the wide one the first incarnations of a block have stripes of
- * their own: what a bracket did to the stripe of one does not help the next. */
+/* Every run begins with the same image. In the wide one the first incarnations of a block have
+ * different stripes. So what a bracket did to the stripe of one incarnation does not protect the
+ * next one. */
 static void make_image(bool wide)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -481,7 +485,7 @@ static void set_up(enum place place, bool open)
     cm_options o = CM_OPTIONS_INIT;
     o.probation_bytes = place == LEAVING ? HELD * BLOCK : 0;
     open_pool(place == ABSENT, &o);
-    w.cache->media.take = NULL; /* written in assembler: no steps in it */
+    w.cache->media.take = NULL; /* it is assembler code, which has no steps */
     w.stamp = 1;
     w.id = (cm_file_id){ 7, 1 };
     cm_file_id other = { 7, 2 };
@@ -503,7 +507,7 @@ static void set_up(enum place place, bool open)
     }
     w.aborts = 0;
     w.opened = open;
-    w.open_block = place == ABSENT ? 0 : 1; /* of the same stripe, but the first one is to stay */
+    w.open_block = place == ABSENT ? 0 : 1; /* of the same stripe; the first block must stay */
     if (open)
         must(cm_write_begin(w.file, w.open_block * BLOCK, BLOCK, &w.open), "cm_write_begin");
     memset(w.pinned, 0, sizeof(w.pinned));
@@ -518,7 +522,7 @@ static void tear_down(void)
     must(cm_close(w.cache), "cm_close");
 }
 
-/* Both are done. */
+/* Judges the state when both operations are done. */
 static void judge(void)
 {
     struct cm_ring *r = &w.cache->policy.ring;
@@ -540,7 +544,7 @@ static void judge(void)
             must(cm_file_close(w.third[i]), "cm_file_close");
             w.third[i] = NULL;
         }
-    if (w.opened) { /* somebody still wants to store what is there now; then its owner writes */
+    if (w.opened) { /* a fill with the present content comes; then the owner writes */
         if (store(w.file, w.open_block) == 0 && w.aborts == 0)
             fail("stored under an open bracket", w.open_block, 0);
         if (w.aborts == 0)
@@ -584,7 +588,7 @@ static void *second(void *arg)
     return NULL;
 }
 
-/* Returns how many steps the first one had. */
+/* Returns the number of steps of the first operation. */
 static uint64_t run_once(enum place place, bool open, const struct op *a, const struct op *b,
                          uint64_t at)
 {
@@ -614,8 +618,9 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
     return t.step;
 }
 
-/* The order that another processor may need and this one may not show: what was copied counts by a
- * load of the header that a fence keeps behind the copy (slot.c, and slot.h for a known slot). */
+/* Checks an order that another processor may need and this one may not show. A copy counts only by
+ * a later load of the header. A fence keeps that load behind the copy (slot.c, and slot.h for a
+ * known slot). */
 static void check_order(void)
 {
     static const struct {
@@ -627,7 +632,7 @@ static void check_order(void)
     for (unsigned i = 0; i < 3; i++) {
         set_up(i < 2 ? VICTIM : LEAVING, false);
         if (i == 0)
-            /* Not verified, as after an open. */
+            /* The slot is not verified, like after an open. */
             cm_ring_set(&w.cache->policy.ring, w.cache->policy.ring.hand, 0);
         else
             op_read();
@@ -645,8 +650,8 @@ static void check_order(void)
     }
 }
 
-/* What a long read costs where nothing is cached does not grow with its length: no more is looked
- * for than the tickets of one miss cover. */
+/* If nothing is cached, the cost of a long read does not grow with its length: it looks for no more
+ * blocks than the tickets of one miss cover. */
 static void check_bounded(void)
 {
     uint64_t steps[2];
@@ -678,7 +683,7 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
         return false;
     bool third_a = a->run == op_attach || a->run == op_detach;
     bool third_b = b->run == op_attach || b->run == op_detach;
-    if (third_a || third_b) /* of another file */
+    if (third_a || third_b) /* these operations use another file */
         return place == ABSENT && !open && third_a && third_b && (a != b || a->run == op_attach);
     bool tail_a = a->run == op_tail || a->run == op_shorten;
     bool tail_b = b->run == op_tail || b->run == op_shorten;
@@ -689,7 +694,7 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
     return place != ABSENT || (a->run != op_push && b->run != op_push);
 }
 
-/* All places of all pairs of operations in one situation. */
+/* Runs all switch points of all pairs of operations in one situation. */
 static void run_situation(enum place place, bool open, const char *only, uint64_t every,
                           bool verbose)
 {
@@ -759,5 +764,5 @@ int main(int argc, char **argv)
     free(w.image[1]);
     printf("turns: %llu pairs of operations, %llu runs\n", (unsigned long long)t.pairs,
            (unsigned long long)t.runs);
-    return t.pairs == 0; /* nothing is called so */
+    return t.pairs == 0; /* no pair has this name */
 }

@@ -2,9 +2,9 @@
  *
  * turns.h - makes every atomic access, guarded load and lock of the library a step of turns.c.
  *
- * Put in front of each source of the library (-include). What the code does stays the same; before
- * each step turns.c may let the other thread run, and who finds a lock taken lets it run until the
- * lock is free.
+ * Included in front of each source of the library (-include). The code does the same as without it.
+ * But before each step turns.c may let the other thread run, and a thread that finds a lock taken
+ * lets the other run until the lock is free.
  */
 #ifndef CM_TESTS_TURNS_H
 #define CM_TESTS_TURNS_H

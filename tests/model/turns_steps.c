@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * turns_steps.c - two threads that take turns: the turn, and what is a step.
+ * turns_steps.c - two threads take turns: the turn, and what counts as a step.
  *
  * Owns the turn. turns.c says which thread runs which operation and after which step the first one
  * gives the turn away; the library, compiled with turns.h, calls the turns_* functions.
@@ -41,7 +41,7 @@ void give_turn(void)
     pthread_mutex_unlock(&t.lock);
 }
 
-/* With -Dchecks=full a call ends with a look at everything, which waits for nobody. */
+/* With -Dchecks=full a call ends with a check of all structures. That check waits for no thread. */
 static bool looking(void)
 {
 #ifdef CM_CHECKS_FULL
@@ -59,7 +59,7 @@ void turns_step(void)
     give_turn();
 }
 
-/* The other one has to go on first. */
+/* This thread cannot go on until the other one has run. */
 static void wait_for(const void *what)
 {
     if (!t.armed || (me == FIRST ? !t.begun || t.done : false) || t.wanted[!me])
@@ -191,7 +191,7 @@ static void step_fence(void *ctx)
 
 static struct cm_persist_ops step_ops;
 
-/* Every persistent store, flush and fence of this cache is a step from now on. */
+/* From now on every persistent store, flush and fence of this cache is a step. */
 void turns_begin_steps(struct cm_cache *c)
 {
     step_ops = *c->media.ops;
