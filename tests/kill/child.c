@@ -2,13 +2,15 @@
  *
  * child.c - the embedding program that is killed; see truth.h.
  *
- * It opens the pool and judges what the last kill left: every hit must equal the origin's file, and
- * what was stored of quiet files must hit. Then some threads read, fill, write, truncate, append,
- * sync, invalidate, forget, close and open, all at once, until the end. Meanwhile every hit must be
- * a whole block, of the right place, not older than what the origin held when the read began.
+ * The program opens the pool and judges what the last kill left: every hit must equal the origin's
+ * file, and what was stored of quiet files must hit. Then some threads read, fill, write, truncate,
+ * append, sync, invalidate, forget, close and open, all at once, until the kill. Meanwhile every
+ * hit must be a whole block, of the right place, and not older than the origin's content when the
+ * read began.
  *
- * Whoever does something that may cost a file its blocks says so before (disturb, settled); what is
- * stored meanwhile is not counted on. Locks: pool, handle, then origin or lock of a file.
+ * A thread that does something that may cost a file its blocks says so before and after (disturb,
+ * settled). Blocks that are stored in between are not expected to hit. Lock order: pool, handle,
+ * then the origin or the lock of a file.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -29,17 +31,17 @@ static struct {
     struct truth *t;
     const struct setting *set;
     cm_cache *cache;
-    pthread_rwlock_t pool; /* held for writing while it is closed and opened */
+    pthread_rwlock_t pool; /* held for writing while the pool is closed and opened */
     struct file {
         int fd;
         cm_file *file;
         cm_file_id id;
         pthread_rwlock_t handle; /* held for writing while the file is closed and opened */
-        pthread_rwlock_t origin; /* whole blocks are read and written */
-        pthread_mutex_t lock;    /* of what follows, and of quiet, clean and stored */
-        uint64_t changes;        /* disturbances begun, and incarnations */
+        pthread_rwlock_t origin; /* under it whole blocks are read and written */
+        pthread_mutex_t lock;    /* protects the next fields, and quiet, clean and stored */
+        uint64_t changes;        /* number of disturbances begun, and of incarnations */
         uint64_t incarnation;
-        unsigned busy; /* disturbances going on */
+        unsigned busy; /* number of disturbances now */
     } file[FILES];
 } c;
 
@@ -51,7 +53,7 @@ struct worker {
 
 /* ---- Small things ---------------------------------------------------------------------------- */
 
-/* What the pool has of a block now, beside this and other threads. */
+/* Prints what the pool has of a block at this moment. Other threads may be running. */
 static void show(unsigned f, uint64_t block)
 {
     char path[512];
@@ -76,7 +78,7 @@ static _Noreturn void fail(const char *what, unsigned f, uint64_t block, int64_t
     _exit(1);
 }
 
-/* The same, where it is the block that is wrong or lost. */
+/* The same for a block that is wrong or lost. */
 static _Noreturn void fail_block(const char *what, unsigned f, uint64_t block, int64_t got,
                                  uint64_t want)
 {
@@ -110,7 +112,7 @@ static uint64_t incarnation_of(unsigned f, cm_file_info *i)
     return i->incarnation;
 }
 
-/* Lock held. Another incarnation: nothing of before is there. */
+/* The lock is held. True: the incarnation is another one, so no earlier block is there. */
 static bool is_new(unsigned f, uint64_t incarnation)
 {
     struct file *x = &c.file[f];
@@ -123,7 +125,7 @@ static bool is_new(unsigned f, uint64_t incarnation)
     return true;
 }
 
-/* Before blocks [first, end) may be forgotten, and the file's validator may move. */
+/* Call this before blocks [first, end) may be forgotten, and the file's validator may move. */
 static void disturb(unsigned f, uint64_t first, uint64_t end)
 {
     pthread_mutex_lock(&c.file[f].lock);
@@ -135,7 +137,7 @@ static void disturb(unsigned f, uint64_t first, uint64_t end)
     pthread_mutex_unlock(&c.file[f].lock);
 }
 
-/* After it. */
+/* Call this after it. */
 static void settled(unsigned f)
 {
     cm_file_info i;
@@ -146,7 +148,7 @@ static void settled(unsigned f)
     pthread_mutex_unlock(&c.file[f].lock);
 }
 
-/* What note_stored() wants; UINT64_MAX while the file is disturbed. */
+/* The value that note_stored() needs; UINT64_MAX while the file is disturbed. */
 static uint64_t changes(unsigned f)
 {
     pthread_mutex_lock(&c.file[f].lock);
@@ -155,7 +157,8 @@ static uint64_t changes(unsigned f)
     return n;
 }
 
-/* Blocks [first, end) are stored, if nothing disturbed the file since changes() said `since`. */
+/* Notes that blocks [first, end) are stored, if nothing disturbed the file since changes() returned
+ * `since`. */
 static void note_stored(unsigned f, uint64_t first, uint64_t end, uint64_t since)
 {
     pthread_mutex_lock(&c.file[f].lock);
@@ -165,8 +168,8 @@ static void note_stored(unsigned f, uint64_t first, uint64_t end, uint64_t since
     pthread_mutex_unlock(&c.file[f].lock);
 }
 
-/* Whatever a kill leaves of a bracket, files with validators of our own are warm after it, and
- * forgetting alone keeps old bytes from being served. */
+/* Files with validators of our own are warm after a kill, whatever it leaves of a bracket. There
+ * only the forgetting keeps old bytes from being served. */
 static cm_validator identify(unsigned f)
 {
     cm_validator v;
@@ -189,7 +192,7 @@ static uint64_t clock_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The end comes this soon; 0: not now. */
+/* Orders the kill in `ns` nanoseconds; 0: not now. */
 static void kill_after(uint64_t ns)
 {
     struct sigevent e = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
@@ -216,7 +219,8 @@ static void attach(unsigned f)
         is_new(f, incarnation);
 }
 
-/* Evictions of the session that ends; it may have died in the middle of one batch a thread. */
+/* Adds the evictions of the session that ended. It may have died in the middle of one batch for
+ * each thread. */
 static void count_evicted(const cm_stats_data *s, uint64_t slots)
 {
     if (s->evicted + s->displaced > 0)
@@ -258,7 +262,7 @@ static void close_pool(const struct worker *w)
     c.t->close_ns = clock_ns() - began;
 }
 
-/* Compares a block's hit with the origin; is it cached whole? */
+/* Compares a block's hit with the origin. Returns whether the block is cached whole. */
 static bool judge_block(unsigned f, uint64_t b, struct judged *sum)
 {
     uint8_t want[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE];
@@ -289,7 +293,7 @@ static void judge(const struct worker *w)
         memcpy(before[f], c.t->file[f].stored, BLOCKS);
     open_pool(w);
     doing(w, DOING_judging);
-    uint64_t missing = 0, lost = 0; /* one of them: file * BLOCKS + block */
+    uint64_t missing = 0, lost = 0; /* one example of each: file * BLOCKS + block */
     for (unsigned f = 0; f < FILES; f++) {
         const struct truth_file *x = &c.t->file[f];
         for (uint64_t b = 0; b < BLOCKS; b++) {
@@ -345,7 +349,7 @@ static int64_t read_origin(void *ctx, uint64_t offset, void *buf, size_t len)
     return n;
 }
 
-/* By hand: the cached prefix, then the miss filled. */
+/* Reads with the basic calls: the cached prefix, then a fill of the miss. */
 static void do_read(struct worker *w, unsigned f)
 {
     uint64_t first = rng_below(&w->rng, BLOCKS), low[RUN_MAX], since = changes(f);
@@ -360,7 +364,7 @@ static void do_read(struct worker *w, unsigned f)
     if (miss.len == 0)
         return;
     uint64_t len = blocks_of(miss.len) * BLOCK;
-    if (len > RUN_MAX * BLOCK) /* answering less than was missing is allowed */
+    if (len > RUN_MAX * BLOCK) /* a fill may be shorter than the miss */
         len = RUN_MAX * BLOCK;
     n = must(read_origin(&c.file[f], miss.offset, w->buf, len), "pread", f);
     if (n == 0)
@@ -422,7 +426,7 @@ static bool change_origin(unsigned f, uint64_t first, uint64_t n, uint8_t *buf)
     return true;
 }
 
-/* From now on nobody may see older ones. */
+/* From now on no read may see older versions. */
 static void set_versions(unsigned f, uint64_t first, uint64_t end)
 {
     struct truth_file *x = &c.t->file[f];
@@ -448,7 +452,7 @@ static void do_write(struct worker *w, unsigned f)
     n = n < BLOCKS - first ? n : BLOCKS - first;
     bool append = first == end && rng_below(&w->rng, 2) != 0;
     cm_bracket b;
-    disturb(f, first > 0 ? first - 1 : 0, first + n); /* the one before was the tail perhaps */
+    disturb(f, first > 0 ? first - 1 : 0, first + n); /* the block before may have been the tail */
     doing(w, DOING_beginning);
     must(cm_write_begin(c.file[f].file, append ? CM_APPEND : first * BLOCK, n * BLOCK, &b),
          "cm_write_begin", f);
@@ -473,7 +477,7 @@ static void do_truncate(struct worker *w, unsigned f)
     must(cm_truncate_begin(c.file[f].file, new_size, &b), "cm_truncate_begin", f);
     doing(w, DOING_writing);
     pthread_rwlock_wrlock(&c.file[f].origin);
-    if (lseek(c.file[f].fd, 0, SEEK_END) >= (off_t)new_size) { /* never makes a hole */
+    if (lseek(c.file[f].fd, 0, SEEK_END) >= (off_t)new_size) { /* so the file never gets a hole */
         c.t->file[f].next++;
         if (ftruncate(c.file[f].fd, (off_t)new_size) != 0)
             fail("ftruncate", f, 0, -1, new_size);
@@ -507,7 +511,7 @@ static void do_sync(struct worker *w, unsigned f)
     settled(f);
 }
 
-/* Presents the validator where the cache wants it, or syncs; the file may be quiet from then on. */
+/* Presents the validator if the cache wants it, or syncs. After that the file may be quiet. */
 static void do_settle(struct worker *w, unsigned f)
 {
     cm_file_info i;
@@ -548,7 +552,7 @@ static void do_forget(struct worker *w, unsigned f)
     settled(f);
 }
 
-/* Somebody else changes the file; then we are told. */
+/* Another program changes the file; then the cache is told. */
 static void do_foreign_write(struct worker *w)
 {
     unsigned f = FOREIGN;
@@ -570,11 +574,11 @@ static void do_foreign_write(struct worker *w)
 
 /* ---- Closing and opening --------------------------------------------------------------------- */
 
-/* What is stored of a quiet file stays. */
+/* Closes and opens a file. The stored blocks of a quiet file stay. */
 static void do_reopen_file(struct worker *w, unsigned f)
 {
     cm_file *again;
-    if (rng_below(&w->rng, 2)) { /* one more reference */
+    if (rng_below(&w->rng, 2)) { /* take one more reference */
         cm_validator v = identify(f);
         doing(w, DOING_attaching);
         must(cm_file_open(c.cache, &c.file[f].id, &v, f == FOREIGN ? 0 : CM_SOLE_WRITER, &again),

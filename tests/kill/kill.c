@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * kill.c - kills an embedding program under mixed load, again and again, and starts it again.
+ * kill.c - kills an embedding program under mixed load and starts it again, many times.
  *
  * usage: kill [--cycles N] [--seed S] [--dir DIR]
- * Each of N cycles (40) starts the program (child.c), which first judges what the last kill left,
- * and ends it by SIGKILL at a random instant: of its work, of opening and judging, or of closing.
- * Sometimes a file is changed before the next start.
- * The pool is made anew every few cycles, by turns a large one and a small one that evicts all the
- * time. DIR holds pool and origin (default: a new directory in /dev/shm). What the program and its
- * parent share is in truth.h. The last line is "N passed, N failed, 0 skipped".
+ * Each of N cycles (40) starts the program (child.c). The program first judges what the last kill
+ * left. The cycle ends it by SIGKILL at a random instant of its work, of opening and judging, or of
+ * closing. Sometimes a file is changed before the next start.
+ * Every few cycles the pool is made anew, in turn a large one and a small one that evicts all the
+ * time. DIR holds pool and origin (default: a new directory in /dev/shm). truth.h has what the
+ * program and its parent share. The last line is "N passed, N failed, 0 skipped".
  */
 #include <signal.h>
 #include <stdio.h>
@@ -33,7 +33,7 @@ static struct {
     struct truth *t;
     struct setting set;
     struct rng rng;
-    uint64_t cycles, killed, failed, kills[DOING_COUNT]; /* while any thread was doing it */
+    uint64_t cycles, killed, failed, kills[DOING_COUNT]; /* by what a thread was doing */
 } k = { .cycles = 40, .set.seed = 1 };
 
 static uint64_t now(void)
@@ -43,7 +43,7 @@ static uint64_t now(void)
     return (uint64_t)t.tv_sec * 1000 * NS_PER_MS + (uint64_t)t.tv_nsec;
 }
 
-/* Sleeps for the greater part of it, because the program needs the processors. */
+/* Sleeps for most of the time, because the program needs the processors. */
 static void wait_until(uint64_t at)
 {
     for (uint64_t t = now(); t < at; t = now())
@@ -51,8 +51,8 @@ static void wait_until(uint64_t at)
             usleep((useconds_t)((at - t - NS_PER_MS / 4) / 1000));
 }
 
-/* Chooses the instant. Where it is one of opening or closing, the program is told, and the kernel
- * kills it; this only waits until it has. */
+/* Chooses the instant. For an instant of opening or closing, the program is told and orders its own
+ * kill from the kernel; then this only waits for its end. */
 static void wait_for_the_end(pid_t pid, uint64_t kind)
 {
     siginfo_t ended = { 0 };
@@ -130,7 +130,7 @@ static void cycle(void)
     }
     if (rng_below(&k.rng, 3) == 0) {
         truth_change_offline(k.t, &k.set, &k.rng);
-        usleep(rng_below(&k.rng, 2) ? 30000 : 0); /* its timestamps are too fresh, or not */
+        usleep(rng_below(&k.rng, 2) ? 30000 : 0); /* then its timestamps are too fresh, or not */
     }
 }
 
