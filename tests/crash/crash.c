@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * crash.c - every state that a crash may leave, judged.
+ * crash.c - builds and judges every state that a crash may leave.
  *
  *   crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache]
  *   crash --sequence OP,OP.. [--warm|--full] [--seed S] [--rules ...]
@@ -8,29 +8,33 @@
  *   crash --worker [--seed S] [--rules ...]          for `run`
  *   crash --merge OUT IN...                          for `run`
  *
- * --probation N, with any of them: blocks wait in a buffer of N in DRAM before they are stored.
+ * --probation N, with any of these: blocks wait in a DRAM buffer of N before they are stored.
  *
- * Runs sequences of operations (all up to length L, then random longer ones, in which processes
- * also die in the middle of operations, until N distinct states were judged) on a tiny pool. At
- * every point of an operation's log where something is about to become durable, and where the
- * origin changes, it builds the images that a power cut there may leave: every combination of the
- * words in doubt if there are at most 4096, else none, all, each alone, all but each, every line,
- * and 256 at random. Each distinct image (by hash) is opened and every block read: wrong bytes, or
- * a stored block of a clean file that is lost, end the run. Some of the sessions that judge an
- * image also repair and close the pool, and their own log is walked through in the same way: a
- * crash while recovering from a crash. A crash of the process alone is an operation of its own,
- * after which what was in doubt still is; OP@N dies after event N of an operation, OP@fN before its
- * N-th fence. The same with ~ for @ is a power cut, as the operation of that name is: the sequence
- * goes on in one of the images that it may leave, and what follows is crashed in as ever. In OP!N
- * the N-th sync of the pool fails (pagecache), or else the N-th guarded load, store or flush.
- * "beside-N,OP,OP": the first one runs in another thread, at the N-th fence of the second.
+ * Runs sequences of operations on a tiny pool: all up to length L, then random longer ones, until N
+ * distinct states were judged. In the random ones processes also die in the middle of operations. A
+ * crash point is a point of an operation's log at which something is about to become durable, or at
+ * which the origin changes. At every crash point the program builds the images that a power cut
+ * there may leave. If the words in doubt have at most 4096 combinations, these are all
+ * combinations. Else they are: none, all, each alone, all but each, every line, and 256 at random.
+ * Each distinct image (by hash) is opened and every block read. Wrong bytes, or a lost block that a
+ * clean file had stored, end the run.
  *
- * --failures: instead of these, every operation with its first, second ... N-th failure, alone and
- * with a crash of the process after it.
+ * Some of the sessions that judge an image also repair and close the pool. Their own log is walked
+ * through in the same way: that is a crash while recovering from a crash.
  *
- * Every sequence has a number, and what it does depends on that and the seed alone. A worker is
- * told "FROM TO FILE" on its standard input, runs those sequences and writes the hashes of the
- * states, sorted; --merge counts the distinct ones of such files.
+ * A crash of the process alone is an operation of its own; what was in doubt stays in doubt after
+ * it. OP@N dies after event N of an operation, OP@fN before its N-th fence. OP~N and OP~fN are
+ * power cuts, like the operation of that name: the sequence goes on in one of the images that the
+ * cut may leave, and the operations after it have crash points as usual. In OP!N the N-th sync of
+ * the pool fails (pagecache), or else the N-th guarded load, store or flush. In "beside-N,OP,OP"
+ * the first operation runs in another thread, at the N-th fence of the second.
+ *
+ * --failures: instead of these, runs every operation with its first, second ... N-th failure, alone
+ * and with a crash of the process after it.
+ *
+ * Every sequence has a number. Its actions depend on that number and the seed alone. A worker reads
+ * "FROM TO FILE" from its standard input, runs those sequences and writes the sorted hashes of the
+ * states. --merge counts the distinct hashes of such files.
  *
  * The last line counts: "crash: N states, N violations".
  */
@@ -47,18 +51,21 @@
 #define PROCESS_DIES '@' /* as in a sequence's text */
 #define POWER_CUT '~'
 #define FAILURE '!'
-#define IMAGE_PROOF 1024u /* one image in so many is compared with what it should be */
-#define AGAIN_FEW 32u     /* one judging session in so many is crashed in: of few alike */
-#define AGAIN_MANY 2048u  /* of many */
+#define IMAGE_PROOF 1024u /* one of so many images is compared with what it should be */
+/* One of so many judging sessions is crashed in, if its point has few images. */
+#define AGAIN_FEW 32u
+#define AGAIN_MANY 2048u /* the same for a point with many images */
 #define FEW 256u
-#define AGAIN_PAGECACHE 6u /* so many times fewer there: there is more in doubt in them */
+#define AGAIN_PAGECACHE 6u /* there AGAIN_* times this, because more is in doubt */
 #define LENGTH_MAX 64
-#define LENGTH_ALL 3u                   /* the greatest length that all sequences are numbered of */
+/* The greatest length of which all sequences have numbers. */
+#define LENGTH_ALL 3u
 #define RANDOM_FROM (UINT64_C(1) << 40) /* number of the first random sequence */
 #define SCRAMBLE 1000003u               /* a prime: any run of numbers is a sample of its length */
 #define JUDGED_SIZE (1u << 25)
 
-/* Combinations that are all tried, else how many at random: of a crash, of a crash after it. */
+/* At most so many combinations are all tried, else so many at random: for a crash, for a crash
+ * after it. */
 static const struct {
     uint64_t exhaustive;
     unsigned random;
@@ -70,7 +77,7 @@ struct point {
     struct snapshot origin; /* has no content of its own */
     struct floor must;
     uint64_t context, covered;
-    uint64_t again; /* one session in so many is crashed in */
+    uint64_t again; /* one of so many sessions is crashed in */
 };
 
 static struct {
@@ -78,7 +85,7 @@ static struct {
     struct rng rng;
     uint64_t points, judged, again, hits, covered, cached, sequences;
     struct hashes seen;
-    uint64_t *judged_before; /* hashes of images with what they were judged by: a lossy cache */
+    uint64_t *judged_before; /* hashes of images and of their measure; a lossy cache */
     unsigned depth;          /* 1: crashing in a session after a crash */
     uint8_t *image[2];
     uint32_t *current[2]; /* the choices that the image is made of */
@@ -86,7 +93,8 @@ static struct {
     unsigned sequence[LENGTH_MAX], length;
     struct cut {
         char how;
-        uint32_t at; /* event of the operation, from 1; AT_FENCE + number of a fence; what fails */
+        /* Number of an event, from 1; AT_FENCE + number of a fence; number of a failure. */
+        uint32_t at;
     } cut[LENGTH_MAX];
     enum start start;
     enum rules rules;
@@ -136,8 +144,8 @@ static void wrong_image(const char *what, const struct point *p, int lost)
     violation(what, where);
 }
 
-/* false: this image was judged by the same measure. It may be judged twice, never not at all: what
- * is found here was put here as a whole. */
+/* False: this image was already judged by the same measure. An image may be judged twice, but is
+ * never left out, because each entry is written as a whole. */
 static bool to_judge(uint64_t hash)
 {
     uint64_t *at = &t.judged_before[hash % JUDGED_SIZE];
@@ -150,7 +158,7 @@ static bool to_judge(uint64_t hash)
 static void crash_again(const struct snapshot *now, const struct floor *must,
                         const struct floor *closed);
 
-/* One image: the choices, its hash, the origin at that point. */
+/* Judges one image. It is given by the choices, its hash, and the origin at that point. */
 static void judge(const uint32_t *choice, size_t doubts, const struct point *p)
 {
     uint8_t *image = t.image[t.depth];
@@ -237,7 +245,7 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
     size_t n;
     const struct doubt *d = rep_doubts(&n);
     if (t.rules == RULES_PAGECACHE &&
-        !must->clean) /* an open pool without DAX may come back empty */
+        !must->clean) /* without DAX an open pool may be empty after the cut */
         memset(p.must.must, 0, sizeof(p.must.must));
     p.context = world_context(origin, &p.must) + t.depth;
     for (int f = 0; f < FILES; f++)
@@ -263,7 +271,7 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
         judge_some(d, n, &p);
 }
 
-/* A power cut in the session that judged an image, repaired and closed the pool. */
+/* A power cut in a session that judged an image, repaired and closed the pool. */
 static void crash_again(const struct snapshot *now, const struct floor *must,
                         const struct floor *closed)
 {
@@ -286,8 +294,8 @@ static void crash_again(const struct snapshot *now, const struct floor *must,
 
 /* ---- Sequences ------------------------------------------------------------------------------- */
 
-/* What must hit at every point inside an operation: what was there before and is there after it. A
- * tail that got longer is another block: the shorter one was evicted first. */
+/* What must hit at every point inside an operation: blocks that are there before and after it. A
+ * tail that got longer counts as another block, because the shorter one was evicted first. */
 static void both(struct floor *must, const struct floor *after)
 {
     for (int f = 0; f < FILES; f++)
@@ -307,7 +315,7 @@ static const struct floor *next_floor(const struct event *e, size_t from, size_t
     return end;
 }
 
-/* Walks through the log of the operation that just ran and crashes at every point that counts. */
+/* Walks through the log of the operation that just ran, and crashes at every crash point. */
 static void walk(const struct event *e, size_t n, uint64_t mark, const struct floor *before,
                  const struct floor *after)
 {
@@ -343,7 +351,7 @@ static void step(unsigned op, struct cut *cut, bool crash)
     if (cut->how == NO_CUT)
         world_op(op);
     else if (!world_op_failing(op, cut->at))
-        cut->how = NO_CUT; /* it did not come so far */
+        cut->how = NO_CUT; /* the operation ended before it */
     world_floor(&after);
     if (world_tangled() || cut->how != NO_CUT)
         memset(&before, 0, sizeof(before));
@@ -364,7 +372,7 @@ static void step(unsigned op, struct cut *cut, bool crash)
         violation(world_wrong(), "in the last operation");
 }
 
-/* From 1: where to die. */
+/* The event at which to die, from 1. */
 static uint32_t event_of(const struct event *e, size_t n, uint32_t cut)
 {
     for (uint32_t i = 0; cut > AT_FENCE && i < n; i++)
@@ -373,8 +381,8 @@ static uint32_t event_of(const struct event *e, size_t n, uint32_t cut)
     return (cut - 1) % (uint32_t)n + 1;
 }
 
-/* As step(), but the process dies, or the power, after event `cut` (counted modulo the log) and
- * another process takes over; its opening is the log that is walked through. */
+/* Like step(), but the process dies, or the power is cut, after event `cut` (modulo the length of
+ * the log). Another process takes over. The log that is walked through is that of its opening. */
 static void step_and_die(unsigned op, struct cut *cut)
 {
     struct floor before = { 0 }, after = { 0 };
@@ -401,7 +409,8 @@ static void step_and_die(unsigned op, struct cut *cut)
     walk(e, n, mark, &before, &after);
 }
 
-/* The shorter prefixes of a sequence up to LENGTH_ALL are sequences of their own. */
+/* Runs a sequence. Its prefixes up to LENGTH_ALL are sequences of their own, so only the last
+ * operation is crashed in there. */
 static void run_sequence(void)
 {
     unsigned n = t.length;
@@ -417,7 +426,7 @@ static void run_sequence(void)
     t.length = n;
 }
 
-/* How many sequences of a length there are, on each of the pools. */
+/* Number of sequences of a length, over all pools. */
 static uint64_t count_of(unsigned length)
 {
     uint64_t n = STARTS;
@@ -436,12 +445,13 @@ static void random_sequence(uint64_t number)
         t.sequence[i] = (unsigned)rng_below(&rng, world_ops());
         t.cut[i].how = "\0\0\0\0\0@~!"[rng_below(&rng, 8)];
         t.cut[i].at = 1 + (uint32_t)rng_below(&rng, 1000);
-        if (t.cut[i].how == FAILURE) /* of some there are few */
+        if (t.cut[i].how == FAILURE) /* there are few syncs */
             t.cut[i].at = 1 + t.cut[i].at % (t.rules == RULES_PAGECACHE ? 8 : 100);
     }
 }
 
-/* The numbers: those of length 1, those of length 2 ..., and from RANDOM_FROM on longer ones. */
+/* The order of the numbers: sequences of length 1, of length 2 ..., and from RANDOM_FROM longer
+ * ones. */
 static void run_number(uint64_t number)
 {
     memset(t.cut, 0, sizeof(t.cut));
@@ -526,8 +536,8 @@ static void run_failures(unsigned most)
             }
 }
 
-/* For each line "FROM TO FILE": runs them, and says what was done since the last. First of all: how
- * many sequences there are of each length. */
+/* Runs the sequences of each line "FROM TO FILE", and prints what was done since the last line.
+ * First it prints how many sequences of each length there are. */
 static int work(void)
 {
     unsigned long long from, to;

@@ -2,9 +2,9 @@
  *
  * hashes.c - see hashes.h.
  *
- * Owns: no state. A file is a sorted array of 8-byte words in the machine's order, so that the
- * distinct ones of many files are counted exactly by merging, with no more memory than buffers.
- * Errors end the program: a count that is not exact is worth nothing.
+ * Owns: no state. A file is a sorted array of 8-byte words in the machine's order. So merging
+ * counts the distinct words of many files exactly, and needs no more memory than buffers. An error
+ * ends the program, because an inexact count is worth nothing.
  */
 #include "hashes.h"
 

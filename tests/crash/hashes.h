@@ -14,11 +14,11 @@ struct hashes {
     uint64_t size, used;
 };
 
-/* false: was there already. */
+/* False: it was in the set already. */
 bool hashes_add(struct hashes *h, uint64_t hash);
 /* Writes the set to a file, sorted, and empties it. */
 void hashes_save(struct hashes *h, const char *path);
-/* Merges sorted files into one of distinct hashes; their number. */
+/* Merges sorted files into one with the distinct hashes. Returns how many they are. */
 uint64_t hashes_merge(const char *out, char **in, unsigned n);
 
 #endif

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""mutants.py - are the tests worth their name? Takes fences, flushes and checks out of the library,
-one at a time, and wants each loss to be noticed.
+"""mutants.py - do the tests find what they should? Takes fences, flushes and checks out of the
+library, one at a time. The tests must notice each loss.
 
   mutants.py [--quick] [--only NAME] [--benign] [--jobs N] [--markdown] [--survey] [--source DIR]
 
-For every row of the tables in rows_*.py: a private copy of src/, the change made in it (text that
-is not there exactly once fails the row, so the tables stay in step with the code), what depends on
-the file compiled anew, the test programs linked with it, and then the test that the row names.
-Without --quick the other tests follow, cheapest first, if that one notices nothing. First of all
-every test that a row names must pass on the unchanged code.
+For every row of the tables in rows_*.py: makes a private copy of src/ and the change in it. The
+text must be there exactly once, else the row fails, so the tables stay in step with the code. Then
+it compiles what depends on the file, links the test programs, and runs the test that the row names.
+If that test notices nothing, the other tests follow, cheapest first, but not with --quick. Before
+all that, every test that a row names must pass on the unchanged code.
 
-Rows that no test can notice stand in a table of their own, BENIGN (rows.py), each with the reason;
-where the reason is that two lines do the same work, MUTANTS has both removed together. --benign
-runs all tests on these; there, passed means: not noticed.
+A row that no test can notice stands in a table of its own, BENIGN (rows.py), with the reason. If
+the reason is that two lines do the same work, MUTANTS has a row that removes both. --benign runs
+all tests on the benign rows; there, passed means: not noticed.
 
 The last line is "N passed, N failed, N skipped"; passed: noticed.
 """
@@ -55,10 +55,10 @@ WRAPS = {  # by program, as in the meson.build files
         'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
         'name_to_handle_at', 'ioctl')],
     'pin': ['-Wl,--wrap=cm_guard_load_words']}
-QUICKLY = '-O0'  # what is compiled for one mutant; the rest is with -O1
-LIMIT = 300  # seconds for one test, of which none takes ten: for a hang, not for a slow machine
+QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1
+LIMIT = 300  # seconds for one test; none takes ten, so only a hang takes so long
 
-# What is tried on a mutant that its own test does not notice, cheapest first.
+# The tests for a mutant that its own test does not notice, cheapest first.
 SEQUENCES = [
     'full fill-z', 'full beside-1,write-sync,fill-z', 'full fill-z@f1,write-sync',
     'full write-plain@f2,fill-z', 'fill-a0,crowd,fill-z', 'fill-a0,crowd,fill-z@f3,write-sync',
@@ -145,7 +145,7 @@ class Builder:
         return False
 
     def compile(self, path, out, source, *flags):
-        # The map: equal code is equal, wherever it was compiled.
+        # This map makes the objects of equal code equal, wherever it was compiled.
         command = self.cc + self.flags + ['-fmacro-prefix-map=%s=.' % source, '-I' + source, *flags,
                                           '-I' + os.path.join(TOP, 'include'),
                                           '-I' + os.path.join(TOP, 'src'),  # for tool/
@@ -174,7 +174,7 @@ class Builder:
                      if re.fullmatch(r'test_%s(_.*)?\.c' % program, f) and '_win32' not in f]
             names.append('unit/harness.c')
         sources = [os.path.join(TOP, 'tests', f) for f in names + ['os_posix.c']]
-        if program == CRASH:  # what src/tool/dump/meson.build has
+        if program == CRASH:  # the files in src/tool/dump/meson.build
             dump = os.path.join(TOP, 'src', 'tool', 'dump')
             sources += [os.path.join(dump, f) for f in sorted(os.listdir(dump))
                         if f.endswith('.c') and f != 'cmd_dump.c']
@@ -217,7 +217,7 @@ class Builder:
         if os.path.exists(out):
             return out
         source = os.path.join(directory, 'src') if objects else self.source
-        # What a header holds is part of the test programs, too.
+        # The content of a header is part of the test programs, too.
         header = bool(objects) and any(n not in objects and self.differs(n, source)
                                        for n in self.includes)
         parts = []
@@ -325,7 +325,7 @@ def sound(builder, mutants, pool):
     for program in sorted({program_of(t) for t in tests}):
         builder.link(program, {}, directory)
     said = list(pool.map(lambda t: notices(builder, t, {}, directory), tests))
-    # Some tests need root and what it may do: they say so by their status.
+    # Some tests need root and its privileges. Their status says so.
     idle = {t for t in tests if t.startswith(('unit volume', 'unit trust')) and
             run(command_of(t, builder.link(program_of(t), {}, directory)), LIMIT,
                 cwd=directory)[0] == 77}

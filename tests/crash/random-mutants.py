@@ -6,21 +6,21 @@
                     [--tests quick|all] [--again FILE [--draws N,N...]] [--source DIR]
   random-mutants.py --list [--seed S] [--number N] [--files F,F...]
 
-Every mutant is one change of one place in src/: an operator or a constant is another one, a
-statement is missing or changes places with the next one, a condition is turned round or decided, an
-atomic access loses its order, arguments change places, a function returns early. A change that does
-not compile, or leaves the object code as it is, is not counted. The tests run cheapest first, those
-of the changed file before all others, until one of them notices: fails, dies, or hangs (takes far
-longer than on the unchanged code). The same seed, number, files and source make the same mutants.
+Every mutant is one change of one place in src/: an operator or a constant becomes another one, a
+statement is removed or changes places with the next one, a condition is inverted or made constant,
+an atomic access loses its order, arguments change places, a function returns early. A change that
+does not compile, or does not change the object code, is not counted. The tests run cheapest first,
+but those of the changed file before all others, until one of them notices: it fails, dies, or hangs
+(takes far longer than on the unchanged code). The same seed, number, files and source make the same
+mutants.
 
---log writes a JSON object per mutant; --resume goes on with a log that was begun with the same
-settings. --again judges the survivors of a log once more, on the code as it is now: what a new test
-is tried with (--draws: only these of them). --list shows the draws, and compiles nothing. --tests
-quick leaves out the slow tests, for a first look; --again with all of them then says what really
-survives.
+--log writes a JSON object for each mutant. --resume continues a log that was begun with the same
+settings. --again judges the survivors of a log once more, on the present code: use it to try a new
+test (--draws: only these of them). --list shows the draws, and compiles nothing. --tests quick
+leaves out the slow tests, for a first look; then --again with all tests says what really survives.
 
-Every survivor is a missing test, or a line to be explained in docs/notes/random-mutants.md. Exit
-status: 0 no survivors, 1 some, 2 wrong usage, or a test that fails on the unchanged code.
+Every survivor is a missing test, or a line to explain in docs/notes/random-mutants.md. Exit status:
+0 no survivors, 1 some, 2 wrong usage, or a test that fails on the unchanged code.
 """
 import argparse
 import concurrent.futures
@@ -43,7 +43,8 @@ sys.dont_write_bytecode = True
 import mutants  # noqa: E402
 from mutation import Failure, end_all, run  # noqa: E402
 
-# Unit programs that know the file best; then all others. The keys are what is changed by default.
+# The unit programs that test a file best, then all others. By default the keys are the files that
+# are changed.
 UNITS = {
     'protocol/bracket.c': 'file block',
     'protocol/evict.c': 'pin block',
@@ -73,7 +74,7 @@ PROGRAMS = ('record probation block ring pin super file curve flight format chec
             'index wear').split()
 QUICK = {'unit ' + u for u in 'record probation block ring pin super file format ghost'.split()}
 QUICK |= {'model 96 1'}
-HANG = 15  # times what the test takes on the unchanged code
+HANG = 15  # a test hangs after so many times its time on the unchanged code
 
 
 def tests_for(name, which):
@@ -327,7 +328,7 @@ class Source:
         return self.text.count('\n', 0, start) + 1
 
 
-# How often each kind is drawn: so that the many operators do not crowd out the rest.
+# How often each kind is drawn. The weights keep the many operators from crowding out the rest.
 WEIGHTS = {'operator': 4, 'constant': 2, 'removed': 5, 'swapped': 3, 'condition': 5, 'order': 3,
            'arguments': 1, 'return': 2}
 
@@ -440,7 +441,7 @@ class Log:
             if not lines or lines[0] != settings:
                 raise Failure('%s was begun with other settings: %s' % (path, lines[:1]))
             self.done = {r['draw']: r for r in lines[1:]}
-            with open(path, 'w', encoding='utf-8') as f:  # without a line that was cut short
+            with open(path, 'w', encoding='utf-8') as f:  # drops a line that was cut short
                 f.writelines(json.dumps(x) + '\n' for x in lines)
         elif path:
             with open(path, 'w', encoding='utf-8') as f:
@@ -480,7 +481,7 @@ def run_all(o, judge, log, pool):
         return r
     while made < o.number:
         some = []
-        for _ in range(o.number - made):  # never more than are still wanted
+        for _ in range(o.number - made):  # at most as many as are still needed
             d = draws.next()
             if d is None:
                 break

@@ -2,10 +2,10 @@
  *
  * recorder.c - see recorder.h.
  *
- * Owns, for each level: the log, and three images: `live` (the library's), `seen` (the log
- * replayed: what the CPU sees at a point of the log) and `sure` (what the media is guaranteed to
- * hold there). Linked with --wrap=cm_persist_choose, so that the production code binds the
- * recorder's table.
+ * Owns, for each level: the log, and three images. `live` is the library's. `seen` is the log
+ * replayed: what the CPU sees at a point of the log. `sure` is what the media is guaranteed to hold
+ * there. Linked with --wrap=cm_persist_choose, so that the production code uses the recorder's
+ * table.
  */
 #include "recorder.h"
 
@@ -17,20 +17,20 @@
 
 #define LINE 64u
 #define BLOCK 4096u
-#define PAST_MAX 6 /* values a word may have had since it was last sure */
+#define PAST_MAX 6 /* number of values that are kept of a word since it was last sure */
 #define PAYLOAD_CHOICES 5u
-#define THREADS 4u /* told apart: their numbers modulo this */
+#define THREADS 4u /* threads are told apart by their number modulo this */
 
 const struct cm_persist_ops *__real_cm_persist_choose(enum cm_flush_need need);
 const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
 
 /* A word whose media value is not sure. */
 struct word {
-    uint64_t value[PAST_MAX]; /* stored since; the last one is the present one */
+    uint64_t value[PAST_MAX]; /* values stored since then; the last one is the present one */
     uint32_t n;
     uint32_t
         flushed[THREADS]; /* values up to here were flushed: sure after that thread's next fence */
-    bool lost;            /* since a sync failed the system thinks that it was written */
+    bool lost;            /* a sync failed, and the system thinks that the word was written */
 };
 
 static struct recorder {
@@ -41,17 +41,17 @@ static struct recorder {
     size_t events, room;
     uint8_t *data;
     size_t data_bytes, data_room;
-    struct word **word; /* by word number; NULL: sure */
+    struct word **word; /* by number of the word; NULL: the word is sure */
     uint64_t *open;     /* numbers of the words in doubt */
     size_t opens, open_room;
     struct doubt *doubt;
     size_t doubts, doubt_room;
-    uint64_t *choice_hash; /* of the doubts' choices, one doubt's after the other's */
+    uint64_t *choice_hash; /* hashes of the choices of all doubts, one doubt after the other */
     size_t choice_room;
     uint64_t hash; /* of `sure` */
     void (*hook)(void);
-    unsigned hook_after; /* fences to go */
-    unsigned fail_after; /* what can fail to go */
+    unsigned hook_after; /* fences left until the hook */
+    unsigned fail_after; /* things that can fail, left until the failure */
     bool failed;
 } levels[REC_LEVELS], *r = levels;
 
@@ -312,7 +312,7 @@ static bool ignored(uint64_t at)
     return at >= r->ignore_from && at < r->ignore_to;
 }
 
-/* Hash of one word at one place; images are XORs of these. splitmix64's finalizer. */
+/* Hash of one word at one place (splitmix64's finalizer). An image's hash is the XOR of these. */
 static uint64_t mix(uint64_t at, uint64_t v)
 {
     uint64_t z = v ^ (at * UINT64_C(0x9e3779b97f4a7c15));
@@ -343,7 +343,7 @@ static void settle(uint64_t at, uint64_t v)
     memcpy(r->sure + at, &v, 8);
 }
 
-/* A word was stored to. `durable`: it is sure at once; `nt`: after the thread's next fence. */
+/* A word was stored. `durable`: it is sure at once; `nt`: after the thread's next fence. */
 static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thread)
 {
     uint64_t k = at / 8;
@@ -355,7 +355,7 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thre
     struct word *w = r->word[k];
     if (!w) {
         if (v == load(r->sure, at))
-            return; /* rewritten with what is there: nothing to lose */
+            return; /* stored with the same value: nothing to lose */
         w = r->word[k] = calloc(1, sizeof(*w));
         if (!w)
             abort();
@@ -368,7 +368,7 @@ static void stored(uint64_t at, uint64_t v, bool durable, bool nt, uint32_t thre
             w->flushed[thread] = w->n;
         return;
     }
-    if (w->n == PAST_MAX) { /* forget the oldest of the values in between */
+    if (w->n == PAST_MAX) { /* forgets the oldest of the values in between */
         memmove(&w->value[0], &w->value[1], (PAST_MAX - 1) * sizeof(w->value[0]));
         w->n--;
         for (unsigned t = 0; t < THREADS; t++)
@@ -394,7 +394,7 @@ static void drop_settled(void)
     r->opens = kept;
 }
 
-/* What this thread flushed is sure now; what others flushed waits for their fences. */
+/* What this thread flushed is sure now. What other threads flushed becomes sure at their fences. */
 static void fence(uint32_t thread)
 {
     for (size_t i = 0; i < r->opens; i++) {
@@ -488,7 +488,7 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Which words of a payload have arrived: none, all, the first, every other, all but the last. */
+/* Which words of a payload have arrived? None, all, the first, every other, all but the last. */
 static bool arrived(uint32_t choice, uint64_t i)
 {
     switch (choice) {
@@ -521,7 +521,7 @@ static uint64_t words_of(const struct doubt *d)
     return d->at >= r->slots_from ? BLOCK / 8 : 1;
 }
 
-/* Of the choice, against what is guaranteed. */
+/* The hash of the choice, XORed with that of the guaranteed value. */
 static uint64_t hash_choice(const struct doubt *d, uint32_t choice)
 {
     uint64_t h = 0;
@@ -544,7 +544,7 @@ const struct doubt *rep_doubts(size_t *n)
         if (payload)
             at = at / BLOCK * BLOCK;
         if (payload && r->doubts > 0 && r->doubt[r->doubts - 1].at == at)
-            continue; /* a slot's payload is one doubt */
+            continue; /* the payload of a slot is one doubt */
         r->doubt = grow(r->doubt, &r->doubt_room, r->doubts + 1, sizeof(*r->doubt));
         struct doubt *d = &r->doubt[r->doubts++];
         *d = (struct doubt){ at, payload ? PAYLOAD_CHOICES : r->word[at / 8]->n + 1, hashes };

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows.py - what the rows of mutants.py are made of: the files that they change, edits that several
-rows make, and the rows that no test can notice."""
+"""rows.py - what the rows of mutants.py need: the files that they change, edits that several rows
+make, and the rows that no test can notice."""
 import collections
 
 from mutation import edits_of
@@ -62,7 +62,7 @@ _MARK = ('state/file_record.c', 'if (f->mark_fenced || f->place == CM_NO_PLACE) 
 _SETTLE = ('state/attach.c', 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0',
            'may_keep(f, r, v)')
 
-# Here the third column is not the test but why there cannot be one.
+# In this table the third column is not a test, but the reason why there can be none.
 BENIGN = [
     _m('mark not moved', 'a range of incarnations of its own for every session',
        'the first incarnation that is asked for then writes a range of its own; only a mark below '

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_blocks.py - the rows of mutants.py about blocks: fences, publishing, forgetting, slots,
-readers, and what only the turn of another thread shows."""
+readers, and errors that only a turn of another thread shows."""
 from rows import (_m, _UNIQUE, _FIRST, _HELP, _EARLY_UNLOCK, _EARLY_CELLS, _FILE_TICKET,
                   _INCARNATION, _STALE_MISS, _STALE_FILL, _INTENT_MISS, _INTENT_FILL, _NOFILL,
                   _SEQ_KEPT, _SETTLE, SLOT, FILE, SUPER, EVICT, FILL, FORGET, HOLD, LOOKUP,
@@ -292,7 +292,7 @@ BLOCKS = [
     _m('own before evicting', 'ownership taken by an atomic test', 'unit ring victims_at_once',
        'policy/ring.h', 'return !(at_or_acq_rel(&r->owned[slot / 64], bit) & bit);',
        'at_or_acq_rel(&r->owned[slot / 64], bit);\n    return true;'),
-    # What only the other thread's turn shows (turns.c).
+    # Errors that only the other thread's turn shows (turns.c).
     _m('held, pinned and then looked at',
        'second look at an entry of the probation buffer that was pinned',
        'turns leaving: pin, push', PROBATION,

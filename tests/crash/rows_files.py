@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows_files.py - the rows of mutants.py about files, pools and what is below them: records, marks,
-validators, superblocks, the memo, the platform."""
+"""rows_files.py - the rows of mutants.py about files, pools and the code below them: records,
+marks, validators, superblocks, the memo, the platform."""
 from rows import (_m, _MARK, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
 
 FILES = [

@@ -2,9 +2,9 @@
  *
  * world.c - see world.h.
  *
- * Owns: the live pool, the origin, the session on it. The system below the library is replaced
- * where a crash test must decide it (linked with --wrap): boot identity and boot time, and whatever
- * else would make two images of one history differ.
+ * Owns: the live pool, the origin, the session on it. Some functions of the system below the
+ * library are replaced (linked with --wrap), where a crash test must decide the result: boot
+ * identity, boot time, and all else that would make two images of one history differ.
  */
 #include "world_parts.h"
 
@@ -41,14 +41,14 @@ void __wrap_cm_plat_boot_id(uint8_t id[16])
     memcpy(id + 4, &w.boot, sizeof(w.boot));
 }
 
-/* One mount, the same that memory pools claim: the judge opens copies in memory. */
+/* There is one mount, the one that memory pools report. The judge opens copies in memory. */
 void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     (void)f;
     memset(id, 0xff, 16);
 }
 
-/* A pool "file" on a volume without DAX is memory, and a sync is an event of the log. */
+/* The "file" of a pool on a volume without DAX is memory, and a sync is an event of the log. */
 int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     (void)align;
@@ -79,12 +79,12 @@ int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
 
 void __wrap_cm_plat_file_close(struct cm_plat_file *f)
 {
-    f->base = NULL; /* not a mapping */
+    f->base = NULL; /* it is not a mapping */
     __real_cm_plat_file_close(f);
 }
 
-/* Nothing depends on the stats page, and it is no part of an image: the judge's session does not
- * spend half its time on clearing it. */
+/* Nothing depends on the statistics page, and it is no part of an image. Without this the judge's
+ * session would spend half its time on clearing it. */
 void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
     if (m->base == w.pool)
@@ -98,7 +98,7 @@ int64_t __wrap_cm_plat_boot_wall_ns(void)
 
 int __wrap_cm_plat_random(void *buf, size_t n)
 {
-    /* No gap between the incarnations of two sessions: if they can meet, they shall. */
+    /* No gap between the incarnations of two sessions: if two can be equal, they shall be. */
     for (size_t i = 0; i < n; i++)
         ((uint8_t *)buf)[i] = n == CM_GAP_BYTES ? 0 : (uint8_t)rng_next(&w.random);
     return 0;
@@ -136,7 +136,7 @@ static void arena_free(void *ctx, void *p, size_t bytes)
     struct arena *a = ctx;
     bytes = (bytes + 63) / 64 * 64;
     if ((uint8_t *)p + bytes == a->base + a->used)
-        a->used -= bytes; /* last in, first out: most of them */
+        a->used -= bytes; /* most blocks are freed last in, first out */
 }
 
 static uint64_t probation; /* entries of the buffer */
@@ -153,7 +153,7 @@ cm_options options(struct arena *a)
     o.probation_bytes = a == &judge_arena ? 0 : probation * BLOCK;
     o.flags = CM_OPEN_NO_GUARD;
     o.memory_durability = w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
-    /* The judge trusts the payload: checksums are for damaged media, not for crashes. */
+    /* The judge does not test checksums: they are for damaged media, not for crashes. */
     o.verify = a == &judge_arena ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
     o.alloc = arena_alloc;
     o.free = arena_free;
@@ -161,7 +161,7 @@ cm_options options(struct arena *a)
     return o;
 }
 
-/* Succeeds, whatever the media does. */
+/* The call must succeed, whatever the media does. */
 void always(int64_t e, const char *what)
 {
     static char text[120];
@@ -170,7 +170,7 @@ void always(int64_t e, const char *what)
         world_impossible(text);
 }
 
-/* Fails only with the media; its caller gives up. */
+/* The call may fail only if the media does. Then the caller gives up. */
 void must(int64_t e, const char *what)
 {
     if (e < 0 && w.failing && rec_failed())
@@ -180,7 +180,7 @@ void must(int64_t e, const char *what)
 
 /* ---- Origin ---------------------------------------------------------------------------------- */
 
-/* The files that never change hold a function of file and block. */
+/* The content of the files that never change is a function of file and block. */
 static void constant_block(int f, uint64_t block, uint64_t *words)
 {
     struct rng g = { (uint64_t)f << 32 | block };
@@ -257,7 +257,7 @@ static uint64_t hash_snapshot(const struct snapshot *s)
     return hash_words(h, v, sizeof(v));
 }
 
-/* The origin is about to be what it was not: everything after this in the log sees the new one. */
+/* The origin is about to change. All events after this in the log see the new origin. */
 void mark(void)
 {
     if (w.marks == w.room) {
@@ -311,8 +311,8 @@ bool any_must(const struct floor *must, int f)
     return any > 0;
 }
 
-/* Those of which something must hit first: one that has no record may take another's, if that is
- * not open. */
+/* Attaches the files of which something must hit first. A file without a record may take the record
+ * of another file, if that one is not open. */
 void attach_all(const struct floor *must)
 {
     for (int f = 0; f < FILES; f++)
@@ -332,8 +332,8 @@ void open_pool(const struct floor *must_hit)
     attach_all(must_hit);
 }
 
-/* Blocks of file Z that have both buckets in common with A's first one, in the same order: 16 of
- * them overflow, and A's block, the first, is the first to be displaced. */
+/* Chooses blocks of file Z that have both buckets in common with A's first one, in the same order.
+ * 16 of them overflow the buckets, and A's block came first, so it is the first to be displaced. */
 static void choose_z(void)
 {
     const struct cm_media *m = &w.cache->media;
@@ -365,7 +365,7 @@ unsigned blocks_of(int f)
     return n[f];
 }
 
-/* The session is over, one way or another. */
+/* The session has ended in one of several ways. */
 void gone(void)
 {
     w.cache = NULL;
@@ -415,8 +415,8 @@ static void warm_up(void)
         fill(f, 0, blocks_of(f));
 }
 
-/* Every slot is in use, none was read, and A's first blocks are the next victims. So is every
- * record: a further file takes another's. */
+/* Every slot is in use, none was read, and A's first blocks are the next victims. Every record is
+ * in use, too: one more file takes the record of another. */
 static void fill_up(void)
 {
     for (uint64_t i = 1; i <= CM_RECORD_PLACES - FILES; i++)
@@ -434,7 +434,7 @@ static void make_file(char *path, size_t n)
 
 static void attach_recorder(uint8_t *pool)
 {
-    /* A page of what the policy keeps is one thing, as the payload of a slot. */
+    /* A page of what the policy keeps is one doubt, like the payload of a slot. */
     rec_attach(pool, w.bytes, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES,
                w.bytes - (POOL_SLOTS + MEMO_PAGES) * BLOCK, w.rules);
 }
@@ -453,7 +453,7 @@ uint8_t *world_image(unsigned depth)
     return w.image[depth];
 }
 
-/* What every world needs, once. */
+/* Allocates what every world needs, once. */
 static void make_room(void)
 {
     w.bytes = cm_pool_size_min();
@@ -490,7 +490,8 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
         make_file(w.judge_path, sizeof(w.judge_path));
     }
     w.rng.s = 7;
-    w.random.s = 46; /* with it, no block of B is at home in the buckets of A's first one */
+    /* With this seed, no block of B has its home in the buckets of A's first one. */
+    w.random.s = 46;
     w.now.tick = 1000;
     w.now.boot_tick = 990;
     w.boot = w.now.boot = 1;

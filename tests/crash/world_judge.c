@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * world_judge.c - whether an image of the pool is right: what must hit, and with which bytes.
+ * world_judge.c - judges an image of the pool: what must hit, and with which bytes.
  */
 #include "world_parts.h"
 
@@ -44,13 +44,13 @@ void world_floor(struct floor *fl)
                        file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
-            uint64_t version; /* what waits in DRAM is lost */
+            uint64_t version; /* a block that waits in DRAM is lost */
             bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
             uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
             fl->cached += cached > 0;
             if (!covered)
                 continue;
-            w.unsure[f][i] &= cached > 0; /* gone: what comes next is another story */
+            w.unsure[f][i] &= cached > 0; /* if the block is gone, a later one is judged anew */
             fl->must[f][i] = w.unsure[f][i] ? 0 : (uint16_t)cached;
         }
     }
@@ -62,7 +62,7 @@ uint64_t world_context(const struct snapshot *s, const struct floor *must)
     return h * 4 + must->unborn * 2u + (w.damaged > 0);
 }
 
-/* What a power cut made of a file. */
+/* Does to a file what a power cut may do to it. */
 static void lose(struct ofile *o, int lost)
 {
     if (!o->unsynced || lost == 0)
@@ -74,7 +74,7 @@ static void lose(struct ofile *o, int lost)
     }
 }
 
-/* What a block must be, in place; *n: how much of it there is. */
+/* What a block must be, without a copy. *n: how much of it there is. */
 static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int64_t *n)
 {
     *n = BLOCK;
@@ -86,7 +86,7 @@ static const uint8_t *expected(const struct snapshot *s, int f, unsigned i, int6
     return o->data + at;
 }
 
-/* What the session itself reads. */
+/* Reads all blocks in the session itself. */
 void look_at_all(void)
 {
     for (int f = 0; f < FILES; f++)
@@ -142,7 +142,7 @@ struct snapshot world_after(const struct snapshot *s, int lost)
     return after;
 }
 
-/* Syncs are events of the log only where they are a file's; reading alone needs none. */
+/* A sync is an event of the log only for a pool in a file. A session that only reads needs none. */
 static int open_image(bool recover, cm_cache **c)
 {
     cm_options o = options(&judge_arena);
@@ -151,7 +151,7 @@ static int open_image(bool recover, cm_cache **c)
                                                  : cm_open_memory(w.mapped, w.bytes, &o, c);
 }
 
-/* An emptied pool is used again: what is stored now must not be mixed up with what was there. */
+/* Uses an emptied pool again: new blocks must not be mixed up with old ones. */
 static const char *store_again(cm_file *c_file, struct floor *closed)
 {
     static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
@@ -197,7 +197,7 @@ static const char *session(const struct snapshot *now, const struct floor *must,
         return NULL;
     if (e)
         return "the pool does not open";
-    for (int k = 0; k < 2 * FILES && !wrong; k++) /* as attach_all() */
+    for (int k = 0; k < 2 * FILES && !wrong; k++) /* in the order of attach_all() */
         if (any_must(must, k % FILES) == (k < FILES))
             wrong = judge_file(c, now, k % FILES, must, hits, &file[k % FILES]);
     if (wrong)

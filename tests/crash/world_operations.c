@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * world_operations.c - the operations that sequences are made of, and how one of them runs,
- * alone, beside another one, or with something in it that fails.
+ * world_operations.c - the operations of sequences, and how one of them runs: alone, beside another
+ * one, or with something in it that fails.
  */
 #include "world_parts.h"
 
@@ -65,25 +65,26 @@ int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
     return e ? e
              : __real_cm_guard_copy((uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
 }
-/* All in one piece there would be no middle. */
+/* Without this wrapper the copy would be one piece, and nothing could come in its middle. */
 cm_guard_take_fn __wrap_cm_guard_take_choose(void);
 cm_guard_take_fn __wrap_cm_guard_take_choose(void)
 {
     return NULL;
 }
-/* In pools as small as these every block is in the sample of the curve, and simulating with it what
- * other pools would serve, in DRAM alone, would be 40 % of the time. */
+/* In pools as small as these every block is in the sample of the curve. The simulation of other
+ * sizes, which changes DRAM only, would take 40 % of the time. */
 void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed);
 void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed)
 {
     (void)c, (void)k, (void)again, (void)missed;
 }
-/* A block is evicted, and its slot filled again, while it is copied. */
+/* A block is evicted while it is copied, and its slot is filled again. */
 static void op_read_torn(void)
 {
     static uint8_t want[BLOCK] __attribute__((aligned(4096)));
     w.cache->opts.verify = CM_VERIFY_NEVER;
-    for (uint64_t s = 0; s < POOL_SLOTS; s++) /* reads before this one make it no worse a victim */
+    /* So that earlier reads do not protect it from eviction. */
+    for (uint64_t s = 0; s < POOL_SLOTS; s++)
         cm_ring_set(&w.cache->policy.ring, s, 0);
     w.torn = true;
     int64_t n = cm_read(w.file[FILE_A], 0, w.buf, BLOCK, NULL);
@@ -102,7 +103,8 @@ static void churn(unsigned first, unsigned end)
 {
     int f = FILE_C;
     for (unsigned i = first; i < end; i++) {
-        if (w.beside) /* would wait for the outer one's flight, which is this very thread's */
+        /* It would wait for the flight of the outer operation, which runs in the same thread. */
+        if (w.beside)
             fill(f, i, 1);
         else
             always(cm_read_through(w.file[f], i * BLOCK, w.buf, BLOCK, read_origin, &f), "churn");
@@ -117,7 +119,7 @@ void op_churn_high(void)
 {
     churn(16, 40);
 }
-/* As many as fit beside A's first block. */
+/* Stores as many blocks as fit beside A's first block. */
 static void op_crowd(void)
 {
     for (unsigned i = 0; i < 15; i++) {
@@ -246,7 +248,7 @@ static void op_write_sync(void)
 {
     write_bracket(0, 2 * BLOCK, false);
     checkpoint();
-    w.now.tick++; /* or the validator would be racy, and prove nothing after a crash */
+    w.now.tick++; /* else the validator would be racy, and prove nothing after a crash */
     op_sync();
 }
 static void op_sync_failed(void)
@@ -255,15 +257,15 @@ static void op_sync_failed(void)
     must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
     must(cm_sync_end(w.file[FILE_A], &s, 0, NULL), "cm_sync_end");
 }
-/* Somebody else writes B. Fills read before are void from the moment it is known; between the
- * change and that moment nothing is promised, so the two are one step here. */
+/* Another program writes B. Fills that were read before are void from the moment the cache knows.
+ * Nothing is promised between the change and that moment, so the two are one step here. */
 static void foreign_write_b(void)
 {
     w.now.tick++;
     ofile_write(&w.now.file[FILE_B], &w.rng, w.now.tick, 10, 50);
     w.now.tick++;
 }
-/* The same, and no stamp shows it: only the caller knows. */
+/* The same, but no stamp shows it: only the caller knows. */
 static void rewrite_b(void)
 {
     struct ofile *o = &w.now.file[FILE_B];
@@ -347,8 +349,8 @@ static bool has_record(const cm_file_id *id)
         found |= cm_record_names(&b, i, id);
     return found;
 }
-/* Others come, until one of them is given the record of a file that is not open. Not for ever: a
- * record that tells of a failed sync stays. */
+/* Other files come, until one of them gets the record of a file that is not open. The number is
+ * limited: a record of a failed sync stays. */
 static void push_out(const cm_file_id *id)
 {
     for (uint64_t i = 1000; has_record(id) && i < 1200; i++) { /* all have the same two buckets */
@@ -386,12 +388,12 @@ static void op_abort(void)
     w.bracket = false;
 }
 
-/* From here on another thread does everything. */
+/* From here on another thread runs all operations. */
 static void op_thread(void)
 {
     cm_plat_thread()->number++;
 }
-/* A's first block is found to be damaged. */
+/* The cache finds A's first block damaged. */
 static void op_drop(void)
 {
     struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[FILE_A])->incarnation, 0);
@@ -403,7 +405,7 @@ static void op_drop(void)
     if (r != CM_FOUND_HIT && r != CM_FOUND_BUFFERED)
         return;
     cm_lookup_unpin(w.cache, slot);
-    if (slot >= POOL_SLOTS) /* it waits in DRAM */
+    if (slot >= POOL_SLOTS) /* the block waits in DRAM */
         return;
     if (cm_slot_header(&w.cache->media, slot, &h) == CM_SLOT_HIT)
         cm_step_drop(w.cache, slot, &k, h.w0);
@@ -434,7 +436,7 @@ static void op_pin(void)
         must(cm_unpin(&pins), "cm_unpin");
 }
 
-/* The next operation runs at the n-th fence of the one after it, in another thread. */
+/* The next operation runs in another thread, at the n-th fence of the operation after it. */
 static void beside_at(unsigned n)
 {
     w.arm = n;
@@ -456,7 +458,7 @@ static void op_beside_3(void)
 static const struct {
     const char *name;
     void (*op)(void);
-    enum { PLAIN, ALONE, FORGETS, ARMS } kind; /* ALONE, FORGETS: not beside another one */
+    enum { PLAIN, ALONE, FORGETS, ARMS } kind; /* ALONE, FORGETS: never beside another one */
 } ops[] = {
     { "fill-a0", op_fill_a0, PLAIN },
     { "fill-a", op_fill_a, PLAIN },
@@ -498,7 +500,7 @@ static const struct {
     { "rewrite-b", op_rewrite_b, PLAIN },
     { "format", op_format, ALONE },
     { "damage-repair", op_damage_repair, ALONE },
-/* From here on: not in all sequences up to a length, they would cost too much. */
+/* The operations from here on are not in all sequences up to a length: that would take too long. */
 #define RARE_OPS 13
     { "fill-z", op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
@@ -530,7 +532,7 @@ const char *world_op_name(unsigned op)
     return ops[op].name;
 }
 
-/* Would another thread have to wait? */
+/* Would another thread have to wait for a lock? */
 static bool locked(void)
 {
     const cm_cache *c = w.cache;
@@ -561,7 +563,7 @@ static void run_inner(void)
 
 static void at_fence(void)
 {
-    if (!locked()) /* else it waits, at least until the next fence */
+    if (!locked()) /* else it would wait, at least until the next fence */
         run_inner();
 }
 
@@ -590,7 +592,7 @@ void world_op(unsigned op)
 
 bool world_op_failing(unsigned op, unsigned n)
 {
-    if (w.arm != 0 || ops[op].kind == ARMS) { /* nobody gives up with another one beside him */
+    if (w.arm != 0 || ops[op].kind == ARMS) { /* an operation beside another one cannot give up */
         world_op(op);
         return false;
     }

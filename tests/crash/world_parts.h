@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * world_parts.h - what the parts of the world (world.h) know of each other.
+ * world_parts.h - shared by the parts of the world (world.h).
  */
 #ifndef WORLD_PARTS_H
 #define WORLD_PARTS_H
@@ -10,52 +10,56 @@
 #include <setjmp.h>
 
 #define POOL_SLOTS 64
-#define MEMO_PAGES 2 /* of that many: they lie before the slots */
+#define MEMO_PAGES 2 /* number of memo pages; they lie before the slots */
 #define Z_BLOCKS 20
-#define STRANGERS 99 /* their ids begin so */
+#define STRANGERS 99 /* the first word of their ids */
 
 extern struct world {
     enum rules rules;
     uint8_t *pool;
     uint64_t bytes;
-    char path[512], judge_path[512]; /* of files that stand for pools where they are not DAX */
-    uint8_t *mapped;                 /* what mapping one gives: the pool, or the judge's image */
+    char path[512], judge_path[512]; /* of the files that stand for pools without DAX */
+    /* The memory that mapping one gives: the pool, or the judge's image. */
+    uint8_t *mapped;
     cm_cache *cache;
     cm_file *file[FILES];
     struct snapshot now;
     cm_file_id id[FILES];
-    uint64_t size[FILES];       /* of the files that are never written */
-    uint8_t *constant;          /* content of the blocks of C, then Z */
-    uint64_t z_block[Z_BLOCKS]; /* of file Z, all at home in the two buckets of A's block 0 */
-    bool torn;                  /* the next copy of a payload is interrupted */
+    uint64_t size[FILES]; /* of the files that are never written */
+    uint8_t *constant;    /* content of the blocks of C, then Z */
+    /* Of file Z, all have their home in the two buckets of A's block 0. */
+    uint64_t z_block[Z_BLOCKS];
+    bool torn; /* the next copy of a payload is interrupted */
     struct snapshot *past;
     size_t marks, room;
-    bool failing;      /* something is to fail in the operation: no floor */
-    jmp_buf give_up;   /* the end of it, when an error was returned */
+    bool failing;      /* something will fail in the operation: no floor */
+    jmp_buf give_up;   /* the end of such an operation, after an error */
     bool vague[FILES]; /* something failed: its record may say less than the library knows */
-    /* Seen after a process died, but perhaps not durable: nobody was told that they are stored. */
+    /* Seen after a process died, but perhaps not durable: no caller was told that it is stored. */
     bool unsure[FILES][MAX_BLOCKS];
     struct floor *floors;
     size_t checkpoints, floor_room;
     cm_bracket open; /* on file A, block 1 */
     bool bracket, written;
-    unsigned arm;        /* the operation after the next: the next one runs at this fence of it */
-    void (*inner)(void); /* that one */
-    bool tangled;        /* two operations at once: no floor in between */
+    unsigned arm;        /* the next operation runs at this fence of the one after it */
+    void (*inner)(void); /* the operation that runs there */
+    bool tangled;        /* two operations run at once: no floor in between */
     bool beside;         /* the inner one is running */
-    bool forgets; /* the last operation was to forget B: if it was cut short, the next session
-                   * does it, before it opens anything */
+    bool forgets; /* the last operation was to forget B. If it was cut short, the next session
+                   * forgets B before it opens anything */
     struct rng rng;
-    struct rng random; /* the system's: the same pool every time, or equal images would differ */
-    uint64_t seed;     /* of what power cuts leave */
-    unsigned boot;     /* identity and time that the library is told */
+    /* The system's random numbers: the same each time, so that equal images are equal. */
+    struct rng random;
+    uint64_t seed; /* for what power cuts leave */
+    unsigned boot; /* identity and time that the library is told */
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
-    uint8_t *image[REC_LEVELS - 1]; /* what the judge opens: after a crash, after a crash in that */
-    const char *wrong;              /* with the last operation */
-    unsigned damaged;               /* words of the pool, by the media */
+    /* Images that the judge opens: after a crash, after a crash in that session. */
+    uint8_t *image[REC_LEVELS - 1];
+    const char *wrong; /* what was wrong with the last operation */
+    unsigned damaged;  /* number of words that the media damaged */
     struct {
-        uint8_t *pool; /* NULL: nothing was found wrong in a pool */
+        uint8_t *pool; /* NULL: no pool was wrong */
         int f;         /* file, or -1 */
         unsigned i;    /* and its block */
     } suspect;
@@ -63,13 +67,13 @@ extern struct world {
 
 /* ---- world.c --------------------------------------------------------------------------------- */
 
-/* A session that crashes frees nothing: its memory comes from here and is dropped as a whole. Two
- * of them: the live session's and the judge's. */
+/* A session that crashes frees nothing. Its memory comes from an arena and is dropped as a whole.
+ * There are two: the live session's and the judge's. */
 extern struct arena {
     uint8_t *base;
     size_t used, size;
 } live_arena, judge_arena;
-extern const struct floor nothing; /* must hit */
+extern const struct floor nothing; /* a floor where nothing must hit */
 cm_options options(struct arena *a);
 void always(int64_t e, const char *what);
 void must(int64_t e, const char *what);
@@ -113,7 +117,7 @@ void open_or_format(bool unborn);
 /* ---- world_judge.c --------------------------------------------------------------------------- */
 
 void look_at_all(void);
-/* The block of the pool at `pool` that is wrong. */
+/* Notes the wrong block of the pool at `pool`. */
 void suspect(uint8_t *pool, int f, unsigned i);
 
 #endif

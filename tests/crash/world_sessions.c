@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * world_sessions.c - how sessions end: by a close, with the process, with the power, by a
- * format; and what the next one finds.
+ * format; and what the next session finds.
  */
 #include "world_parts.h"
 
@@ -13,7 +13,7 @@
 #include "protocol/lookup.h"
 #include "media/file_table.h"
 
-/* What was cached durably is there in the next session. */
+/* Opens the pool. What was cached durably must be there in the new session. */
 static void open_warm(const struct floor *before)
 {
     live_arena.used = 0;
@@ -34,7 +34,7 @@ static void close_pool(void)
     gone();
     must(cm_close(c), "cm_close");
 }
-/* What waits in DRAM goes to the pool first, which may evict others. */
+/* Stores the blocks that wait in DRAM first, which may evict others. */
 static void settle(void)
 {
     end_open(false);
@@ -52,7 +52,8 @@ void op_close(void)
     w.floors[w.checkpoints - 1] = closed;
     open_warm(&closed);
 }
-/* The same, and the system cannot write the pool back. Without syncs (DAX) it is the same. */
+/* The same, but the system cannot write the pool back. Without syncs (DAX) that makes no
+ * difference. */
 void op_close_unsynced(void)
 {
     settle();
@@ -80,8 +81,8 @@ uint32_t world_choice(struct rng *rng, uint64_t bias, uint32_t choices)
     return bias && rng_below(rng, 4) ? (bias == 1 ? 0 : choices - 1) : choice;
 }
 
-/* The pool becomes what it may be when only a part of what is in doubt reached the media. `pages`:
- * of most pages all of it or nothing. */
+/* Sets the pool to what it may be if only a part of what is in doubt reached the media. `pages`:
+ * most pages have reached it as a whole or not at all. */
 static void lose_writes(struct rng *rng, bool pages)
 {
     size_t n;
@@ -100,10 +101,10 @@ static void lose_writes(struct rng *rng, bool pages)
         rep_choose(w.pool, i, choice);
     }
     rep_reset();
-    memset(w.unsure, 0, sizeof(w.unsure)); /* what is there now is durable */
+    memset(w.unsure, 0, sizeof(w.unsure)); /* all that is there now is durable */
 }
 
-/* The pool becomes what a power cut may leave of it, and so does the origin. */
+/* Sets the pool to what a power cut may leave of it, and the origin, too. */
 static void lose_power(void)
 {
     struct rng rng;
@@ -116,9 +117,9 @@ static void lose_power(void)
     cm_plat_thread()->number++;
     mark();
 }
-/* The process crashes, and the system could not write the pool back: it drops what did not reach
- * the media, and says so at the next sync, once. Who gets an error from the open tries again.
- * Without syncs (DAX) it is a crash of the process. */
+/* The process crashes, and the system could not write the pool back. The system drops what did not
+ * reach the media, and says so at the next sync, once. A process that gets this error from the open
+ * tries again. Without syncs (DAX) this is a crash of the process. */
 void op_write_back_failed(void)
 {
     if (w.rules != RULES_PAGECACHE) {
@@ -139,7 +140,8 @@ void op_write_back_failed(void)
     }
     must(e, "open after the error");
     attach_all(&nothing);
-    look_at_all(); /* the images of this boot are not judged: another one empties the pool */
+    /* Read them here: the images are judged in another boot, which empties the pool. */
+    look_at_all();
 }
 void op_power_cut(void)
 {
@@ -157,12 +159,12 @@ void op_power_cut(void)
 static void format(void)
 {
     checkpoint();
-    w.floors[w.checkpoints - 1].unborn = true; /* until it is done, there may be no pool */
+    w.floors[w.checkpoints - 1].unborn = true; /* until the format is done, there may be no pool */
     if (w.rules == RULES_PAGECACHE) {
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
         o.size = w.bytes;
         rec_media(0, w.bytes, 0); /* a new file */
-        (void)unlink(w.path);     /* gone where creating it failed */
+        (void)unlink(w.path);     /* a failed cm_create leaves no file */
         must(cm_create(w.path, &o), "cm_create");
     } else {
         must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
@@ -211,7 +213,7 @@ void op_damage_repair(void)
     }
     checkpoint();
     must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
-    /* What an emptied pool without DAX has of headers that do not check counts as left over. */
+    /* In an emptied pool without DAX, headers whose check fails count as left over. */
     bool emptied = w.rules == RULES_PAGECACHE && w.cache->super.now.epoch > 1;
     if (c.dropped < w.damaged - before && !emptied)
         must(CM_EDAMAGED, "damage that repairing does not see");
@@ -265,7 +267,7 @@ void world_die(uint64_t m, bool unborn, bool power)
     w.arm = 0;
     cm_plat_thread()->number++;
     copy_snapshot(&w.now, &w.past[m]);
-    mark(); /* the last one again, whatever the rest of the operation would have done */
+    mark(); /* repeats that mark: the rest of the operation did not happen */
     if (power)
         lose_power();
     if (w.cache)
