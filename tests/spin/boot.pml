@@ -3,30 +3,31 @@
  * boot.pml - a pool without DAX: the page cache holds the truth (cm_super_must_empty,
  * cm_super_open, cm_super_close in superblock.c; settle in cache.c).
  *
- * One cached block, which the disk may hold in any of its past versions until a sync, and one
- * superblock (super.pml has the pair): epoch, state, boot, mount, always written through. A block
- * counts only under the epoch it was stored in. Sessions forget the block, write the origin, fill,
- * and close cleanly (the sync of the data may fail), or something dies: the process (the page
- * cache stays), the system (another boot, and what the disk holds counts), or the volume goes and
- * is mounted again in the same boot. Mounts are numbered anew in each boot.
+ * One cached block and one superblock (super.pml has the pair). Until a sync the disk may hold any
+ * past version of the block. The superblock has epoch, state, boot and mount, and is always written
+ * through. A block counts only under the epoch in which it was stored. Sessions forget the block,
+ * write the origin, fill, and close cleanly (the sync of the data may fail). Or there is a crash:
+ * of the process (the page cache stays), of the system (the boot is another one, and what the disk
+ * holds counts), or of the volume (it goes away and is mounted again in the same boot). Mounts are
+ * numbered anew in each boot.
  *
- * Proves: what a session serves is the origin's present content.
+ * Proves: the content that a session serves is the origin's present content.
  *
  * Mutants: IGNORE_BOOT  IGNORE_MOUNT  CLEAN_FIRST the superblock says CLEAN before the data is
- *          synced   CLEAN_ANYWAY also when that sync failed   OPEN_LATE the session begins before
- *          OPEN is durable   NO_EPOCH an emptied pool keeps its epoch   UNKNOWN_SAME (UNKNOWN)
- *          boots without an identity count as the same
+ *          synced   CLEAN_ANYWAY it also says CLEAN if that sync failed   OPEN_LATE the session
+ *          begins before OPEN is durable   NO_EPOCH an emptied pool keeps its epoch   UNKNOWN_SAME
+ *          (UNKNOWN) boots without an identity count as the same
  * Reachability: REACH_PROCESS, REACH_CLEAN a block survives a process crash; a close and a boot
  */
 #define BIT(x) (1 << (x))
-byte block, diskm = 1;           /* version cached, 0 none; versions the disk may hold */
-byte bepoch[5];                  /* epoch under which each version was stored */
+byte block, diskm = 1;           /* cached version, 0: none; versions that the disk may hold */
+byte bepoch[5];                  /* epoch in which each version was stored */
 byte content = 1;
 byte epoch = 1, boot = 1, mount = 1;
 byte sepoch = 1, sboot, smount;  /* the superblock */
 bit sopen, in;                   /* its state; a session runs */
 byte ncr, ops;
-bit crossed;                     /* what happened last: 0 a process crash, 1 a close and a boot */
+bit crossed;                     /* the last event: 0 a process crash, 1 a close and a boot */
 #ifndef CRASHES
 #define CRASHES 2
 #endif
@@ -88,7 +89,7 @@ active proctype World() {
   :: atomic { pc == 4 -> diskm = BIT(block); pc = 0; crossed = 1 }
 #else
   :: atomic { pc == 2 -> in = 0; diskm = BIT(block); pc = 3 }
-  :: atomic { pc == 2 -> in = 0; /* the sync fails: nothing may count any more */
+  :: atomic { pc == 2 -> in = 0; /* the sync fails: from now on nothing may count */
 #ifdef CLEAN_ANYWAY
      pc = 3
 #else
@@ -97,7 +98,7 @@ active proctype World() {
      }
   :: atomic { pc == 3 -> sopen = 0; pc = 0; crossed = 1 }
 #endif
-  /* In every state of a session: what a reader is handed. */
+  /* In every state of a session: this is what a reader gets. */
   :: atomic { in && block > 0 && bepoch[block] == epoch -> assert(block == content);
 #ifdef REACH_PROCESS
      assert(!(ncr > 0 && !crossed && bepoch[block] < 9 && ops > 3 && pc == 2 && mount == 1))

@@ -4,26 +4,27 @@
  * cm_file_mark_clean, cm_file_sync_failed, may_keep, keep, begin_anew in file.c; enroll,
  * cm_bracket_sync_begin, cm_bracket_sync_end in bracket.c).
  *
- * One block of one file. The origin's content lives in its page cache (ov) and on its disk (dv).
- * Two writers, a filler, two syncs that may fail, crashes of the process (the page cache stays) and
- * of the power (the origin falls back to its disk, or was written back). After a failed sync the
- * page cache may lose what the disk lacks, at any time until the power goes: what could not be
- * written counts as written, so a later sync succeeds and may have done nothing. The mark is one
- * persistent word: 0 clean, 1 dirty from this boot, 2 dirty from an earlier one. The origin is
- * assumed to be durable after a sync that succeeds if none failed before; that the origin loses
- * pages before the failure is reported is not modelled.
+ * One block of one file. The origin's content is in its page cache (ov) and on its disk (dv). There
+ * are two writers, a filler, two syncs that may fail, and crashes. A crash of the process leaves
+ * the page cache. A crash of the power leaves what is on the origin's disk, or all was written back
+ * before. After a failed sync the page cache may lose what the disk does not have, at any time
+ * until the power goes. The system takes the lost data for written, so a later sync succeeds and
+ * may have done nothing. The mark is one persistent word: 0 clean, 1 dirty from this boot, 2 dirty
+ * from an earlier one. Two assumptions: the origin is durable after a sync that succeeds if none
+ * failed before, and it loses no pages before the failure is reported.
  *
- * Proves: at an attach that keeps the file, and at every moment of a session, what is cached is no
- * newer than the origin.
+ * Proves: at an attach that keeps the file, and at every moment of a session, the cached content is
+ * not newer than the origin.
  *
- * Mutants: NO_MARK  NO_MARK_FENCE  TRUST_FOUND with NO_SETTLE a writer trusts a mark that it
- *          finds set, and attach has not fenced it   UNLOCK_FENCE the file lock is released before
- *          the mark's fence   SYNC_INFLIGHT a write open at sync_begin does
- *          not count   SYNC_NOGEN one begun since does not   SYNC_BLIND clean after any sync
- *          FAIL_KEEP a failed sync forgets nothing   NO_BYPASS ... fills go on   LIFT a later sync
- *          that succeeds ends the bypass   IGNORE_MARK attach keeps a dirty file   NO_NOTE a failed
- *          sync of a file without a record is in no superblock   NO_NOTE_EPOCH nor one whose record
- *          goes with an epoch
+ * Mutants: NO_MARK  NO_MARK_FENCE  TRUST_FOUND (with NO_SETTLE) a writer trusts a mark that it
+ *          finds set, and attach has not fenced the mark   UNLOCK_FENCE the file lock is released
+ *          before the mark's fence   SYNC_INFLIGHT a write that is open at sync_begin does not
+ *          count   SYNC_NOGEN a write that begins after sync_begin does not count   SYNC_BLIND any
+ *          sync makes the file clean   FAIL_KEEP a failed sync forgets nothing   NO_BYPASS after a
+ *          failed sync fills go on   LIFT a later sync that succeeds ends the bypass   IGNORE_MARK
+ *          attach keeps a dirty file   NO_NOTE a file without a record has a failed sync, and the
+ *          superblock does not note it   NO_NOTE_EPOCH the same for a file whose record goes with
+ *          an epoch
  */
 #define BIT(x) (1 << (x))
 byte ov = 1, dv = 1, cache = 1;
@@ -32,13 +33,13 @@ bit dirty, fenced;        /* f->dirty, f->mark_fenced */
 byte begun;               /* f->data_begun */
 byte opened;              /* f->open_data */
 bit bypassed, broke;      /* a sync failed in this boot */
-bit named;                /* the file's record says so */
-bit unnamed;              /* the superblock does: of some file without a record */
+bit named;                /* the file's record says that a sync failed */
+bit unnamed;              /* the superblock says so, of some file without a record */
 bit flk;
 byte ncr, wn = 2, sn = 2, fn = 2;
 byte wp[2], wv[2];        /* writers: pc */
 byte sp[2], sb[2];        /* syncs: pc, data_begun at sync_begin */
-bit sidle[2];             /* nothing was open then */
+bit sidle[2];             /* no write was open then */
 hidden byte i;
 #ifndef CRASHES
 #define CRASHES 2
@@ -46,7 +47,7 @@ hidden byte i;
 
 inline set_mark(v) { mark = v; markm = markm | BIT(v) }
 inline fence_mark() { markm = BIT(mark) }
-inline renew() { cache = 0 } /* cm_file_renew; its durability is incarnation.pml's business */
+inline renew() { cache = 0 } /* cm_file_renew; incarnation.pml has its durability */
 
 inline lose_dram() {
   for (i : 0..1) { wp[i] = 0; sp[i] = 0; sb[i] = 0; sidle[i] = 0 };
@@ -66,7 +67,7 @@ inline attach() { /* may_keep, keep; else begin_anew */
      assert(cache == 0 || cache <= ov)
 #ifndef IGNORE_MARK
   :: else ->
-     renew(); set_mark(0); fence_mark(); dirty = 0 /* record.pml has the order of these */
+     renew(); set_mark(0); fence_mark(); dirty = 0 /* record.pml has the order of these steps */
 #endif
   fi
 }
@@ -91,7 +92,7 @@ active proctype World() {
        fi;
        markm = BIT(mark);
        attach() }
-  :: atomic { broke && dv != ov -> ov = dv } /* the page cache gives up what could not be written */
+  :: atomic { broke && dv != ov -> ov = dv } /* the page cache drops what could not be written */
   od
 }
 proctype Writer(byte me) {

@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * flight.pml - single flight: who misses a block that somebody is reading waits and then looks the
- * block up again (start_flight, land, round_trip in read_through.c).
+ * flight.pml - single flight: a reader misses a block that another reader is already reading from
+ * the origin. It waits and then looks the block up again (start_flight, land, round_trip in
+ * read_through.c).
  *
  * One block, one flight entry that is used again and again, two readers or more, a writer, and an
- * origin read that may fail. cache and the bracket's ticket and intents are those of stripes.pml,
- * taken as atomic. Deadlocks count as violations.
+ * origin read that may fail. The cache and the bracket's ticket and intents are those of
+ * stripes.pml, simplified to atomic steps. A deadlock counts as a violation.
  *
- * Proves: what a read returns was the origin's content at a moment inside the read; nobody waits
- * for ever, also when the leader's origin read fails or its fill is refused.
+ * Proves: what a read returns was the origin's content at a moment inside the read. No reader waits
+ * for ever, even if the leader's origin read fails or its fill is refused.
  *
- * Mutants: TAKE_DATA a waiter returns the leader's bytes, having joined without a look at the
- *          ticket   NO_LAND a leader whose origin read fails does not land   LATE_LOAD the waiter
+ * Mutants: TAKE_DATA a waiter returns the leader's bytes, and did not check the ticket when it
+ *          joined   NO_LAND a leader whose origin read fails does not land   LATE_LOAD the waiter
  *          loads `landed` after the table is unlocked   JOIN_AGAIN round_trip keeps `join` set: a
- *          reader may wait without bound (counted: at most once)
- * Benign:  BLIND_JOIN joins without a look at the ticket; LAND_EARLY lands before the fill
+ *          reader may wait without bound (the model allows one wait)
+ * Benign:  BLIND_JOIN a reader joins and does not check the ticket; LAND_EARLY the leader lands
+ *          before its fill
  */
 byte cache, ticket, intents;
 byte ov = 1, lo = 1;
 bit tlk;
 bit flying;             /* the entry is in use */
-byte landed, fticket;   /* its counter (small, wraps), its miss's ticket */
-byte fdata;             /* TAKE_DATA only: what the leader read */
+byte landed, fticket;   /* its counter (small, wraps); the ticket of its miss */
+byte fdata;             /* TAKE_DATA only: the content that the leader read */
 #ifndef READERS
 #define READERS 2
 #endif

@@ -4,21 +4,23 @@
  * release_incarnation, cm_file_link, cm_file_unlink in file.c; enroll, raise, cm_bracket_end,
  * cm_bracket_abort in bracket.c; cm_ticket_take, cm_ticket_holds in fill_ticket.c).
  *
- * Stripes depend on the incarnation, so a new one's stripe has no intents from brackets that began
- * under the old one. One block, two writers (ordinary or large brackets; a large one forgets by
- * renewing), one filler, revalidations after foreign changes, aborts, and a power cut at any time.
- * The file lock is held over each renewal, but its stores are seen one by one by the filler, whose
- * miss loads one word at a time. The record is one persistent word with a mask.
+ * Stripes depend on the incarnation. So the stripe of a new incarnation has no intents from
+ * brackets that began under the old one. The model has one block, two writers (ordinary or large
+ * brackets; a large one forgets by renewing), one filler, revalidations after foreign changes,
+ * aborts, and a power cut at any time. Each renewal holds the file lock, but the filler sees its
+ * stores one by one, because a miss loads one word at a time. The record is one persistent word
+ * with a mask.
  *
- * Proves: no completed or begun bracket's old content is cached in the present incarnation, nor,
- * after a power cut at any moment, in the one that the record then names.
+ * Proves: no content from before a bracket that has begun or completed is cached in the present
+ * incarnation, nor, after a power cut at any moment, in the one that the record then names.
  *
- * Mutants: NO_STALE brackets of the old incarnation not counted   STALE_LATE counted after the new
- *          incarnation is released   MISS_STALE_FIRST the miss loads stale before the incarnation
- *          NO_DOWN (cm_file_unlink leaves stale up: nothing is ever filled; reachability)
- *          NO_MISS_CHECK with NO_FILE_TICKET: neither half refuses   END_NEW the end releases
- *          stripes of the present incarnation instead of its own   ABORT_KEEP abort renews nothing
- *          NO_FENCE6 no fence after the record   RELEASE_EARLY the new incarnation is used before
+ * Mutants: NO_STALE brackets of the old incarnation are not counted   STALE_LATE they are counted
+ *          after the new incarnation is released   MISS_STALE_FIRST the miss loads stale before the
+ *          incarnation   NO_DOWN cm_file_unlink leaves stale up: nothing is ever filled
+ *          (reachability)   NO_MISS_CHECK with NO_FILE_TICKET: neither half refuses   END_NEW the
+ *          end releases stripes of the present incarnation instead of its own   ABORT_KEEP an abort
+ *          renews nothing   NO_FENCE6 no fence after the record   RELEASE_EARLY the new incarnation
+ *          is used before that fence
  * Benign:  NO_FILE_TICKET (a caller that obeys NOFILL), NO_MISS_CHECK alone
  */
 #ifndef FILLS
@@ -29,7 +31,7 @@
 #endif
 byte inc = 1, next = 2, fticket, stale;
 byte ticket[N], intents[N];
-byte cache[N];            /* version cached under each incarnation; 0: none */
+byte cache[N];            /* the version that is cached under each incarnation; 0: none */
 byte recm = 2;            /* the record's mask of incarnations */
 byte ov = 1, lo = 1;
 bit flk;
@@ -41,7 +43,7 @@ hidden byte i;
 
 inline lock() { atomic { flk == 0 -> flk = 1 } }
 inline unlock() { flk = 0 }
-inline renew() { /* file lock held; one step per store that others may see */
+inline renew() { /* the file lock is held; each store that others may see is a step */
   atomic { recm = recm | BIT(next); /* cm_record_write */ };
 #ifdef RELEASE_EARLY
   inc = next;
@@ -79,7 +81,7 @@ proctype Writer(byte me) {
   fi;
   lock(); /* raise() */
   if
-  :: aborted[me] -> /* CM_EBRACKET: the caller does not write; we let go of what we raised */
+  :: aborted[me] -> /* CM_EBRACKET: the caller does not write; it lowers what it raised */
      unlock();
      if :: !large -> atomic { intents[winc[me]]--; ticket[winc[me]]++ } :: else fi
   :: else ->
@@ -89,7 +91,7 @@ proctype Writer(byte me) {
      :: atomic { !aborted[me] -> ov++; lo = ov }; /* the caller writes the origin */
         lock();
         if
-        :: aborted[me] -> unlock() /* ended by the abort, which lets go of the stripes */
+        :: aborted[me] -> unlock() /* the abort has ended it, and lowers the intents */
         :: else ->
            atomic { /* cm_file_unlink */
              linked[me] = 0; brackets--;
@@ -107,7 +109,7 @@ proctype Writer(byte me) {
            if :: !large -> atomic { intents[winc[me]]--; ticket[winc[me]]++ } :: else fi
 #endif
         fi
-     :: atomic { aborted[me] -> skip } /* its owner is gone */
+     :: atomic { aborted[me] -> skip } /* the owner is gone */
      fi
   fi
 }
@@ -141,7 +143,7 @@ proctype Filler() {
           if
           :: good -> cache[mi] = v
 #ifdef NO_DOWN
-             /* Reached: filled again after a bracket. */
+             /* Reachable: the block is filled again after a bracket. */
              ; assert(!(ov > 1 && brackets == 0 && v == ov))
 #endif
           :: else
@@ -181,7 +183,7 @@ proctype Abort() {
     fi
   }
 }
-/* At one arbitrary moment: what a lookup finds, and what it would find after a power cut now. */
+/* At one arbitrary moment: checks what a lookup finds, and what it would find after a power cut. */
 active proctype Check() {
   atomic {
     assert(cache[inc] == 0 || (cache[inc] >= lo && cache[inc] <= ov));

@@ -3,31 +3,31 @@
  * pins.pml - pins against eviction, doomed slots (pin.h; cm_lookup_pin in lookup.c,
  * cm_step_settle_pins in steps.c).
  *
- * One slot that holds block 1. Two pinners on block 1 that run twice, an evictor that then fills
- * the slot with another block, and a filler that takes the slot if the last pin put it on the free
- * stack. w0 is a number: 0 invalid, else life * 2 + 1, so that the sequence is explicit.
+ * One slot that holds block 1. Two pinners pin block 1, twice each. An evictor takes the slot and
+ * fills it with another block. A filler takes the slot if the last pin put it on the free stack. w0
+ * is a number: 0 invalid, else life * 2 + 1, so that the sequence is explicit.
  *
- * The evictor's store to w0 may sit in its store buffer while it loads the pins: it is drained by
- * cm_step_settle_pins' fence or at any earlier time. The same for a pinner's count, if its
- * compare-and-swap were no barrier. The header and the payload are persistent words with masks, as
- * in publish.pml.
+ * The evictor's store to w0 may stay in its store buffer while it loads the pins. The fence of
+ * cm_step_settle_pins drains it, or it drains at any earlier time. A pinner's count would do the
+ * same if its compare-and-swap were no barrier. The header and the payload are persistent words
+ * with masks, as in publish.pml.
  *
- * Proves: what is pinned is not overwritten; the slot is never given out twice and never lost; a
- * doomed slot is one whose invalidity is durable.
+ * Proves: a pinned slot is not overwritten. A slot is never given out twice and never lost. A slot
+ * is doomed only if its invalidity is durable.
  *
- * Mutants: NO_FENCE cm_step_settle_pins without its seq_cst fence   PIN_RELAXED cm_pin_add is no
- *          barrier   NO_RECHECK w0 not looked at after the pin   RECHECK_VALID only VALID, not the
- *          same w0   IGNORE_PINS the evictor does not look   DOOM_EARLY pins looked at before
- *          fence 1   LOST a last unpin of a doomed slot frees nothing   DOUBLE any unpin to zero
- *          frees it
+ * Mutants: NO_FENCE cm_step_settle_pins has no seq_cst fence   PIN_RELAXED cm_pin_add is no
+ *          barrier   NO_RECHECK w0 is not read again after the pin   RECHECK_VALID only VALID is
+ *          checked, not the same w0   IGNORE_PINS the evictor does not read the pins   DOOM_EARLY
+ *          it reads the pins before fence 1   LOST the last unpin of a doomed slot frees nothing
+ *          DOUBLE every unpin to zero frees the slot
  */
 #define PINNERS 2
-#define EVICTOR 1 /* who owns: 0 nobody, 1 evictor, 2 on the free stack, 3 doomed, 4 filler */
-byte w0 = 3;      /* as others see it */
+#define EVICTOR 1 /* the owner: 0 none, 1 evictor, 2 on the free stack, 3 doomed, 4 filler */
+byte w0 = 3;      /* the value that others see */
 bit w0pending;    /* the evictor's invalidation is in its store buffer */
 bit vmask_old;    /* the media may still hold VALID of an old life (life 1) */
 byte data = 1, life = 1;
-byte pins, pinpend[PINNERS]; /* counts; store not yet visible */
+byte pins, pinpend[PINNERS]; /* counts; whose store is not yet visible */
 bit doomed;
 byte owner, held, ended;
 byte freed;
@@ -41,7 +41,7 @@ proctype Pinner(byte me) {
      n--;
      was = w0;                                   /* cm_step_find */
      if
-     :: !VALID(was) || data != 1 -> skip         /* absent, or another block's */
+     :: !VALID(was) || data != 1 -> skip         /* absent, or of another block */
      :: else ->
         if                                       /* cm_pin_add */
         :: atomic { doomed -> skip }
@@ -76,7 +76,7 @@ proctype Pinner(byte me) {
 #endif
            fi;
 #ifdef PIN_RELAXED
-           pinpend[me] == 0; /* own stores are seen in order */
+           pinpend[me] == 0; /* a thread sees its own stores in order */
 #endif
            atomic {                              /* cm_lookup_unpin */
               pins--;
@@ -110,7 +110,7 @@ proctype Drain(byte me) { /* a pinner's store buffer */
 
 /* Overwrites the slot it owns with another block, and publishes. */
 inline fill() {
-  assert(!vmask_old); /* fence 1 came first: no old VALID beside new bytes after a power cut */
+  assert(!vmask_old); /* after fence 1, so no power cut leaves an old VALID with new bytes */
   assert(held == 0);
   data = 2;
   life++;
@@ -164,7 +164,7 @@ init {
     run Drain(0); run Drain(1)
 #endif
   };
-  /* Nothing is lost: the slot was filled again, or lies on the free stack, and nobody dooms it. */
+  /* Nothing is lost: the slot was filled again or is on the free stack, and no thread dooms it. */
   _nr_pr == 1;
   assert(freed <= 1 && !doomed && pins == 0);
   assert(owner == 0 || owner == 2)

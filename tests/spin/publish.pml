@@ -3,31 +3,32 @@
  * publish.pml - cells and headers: filling, evicting, displacing, forgetting, crashing (publish.c,
  * evict.c, forget.c).
  *
- * Two slots, two blocks: K, whose origin content has versions 1, 2, ..., and B, whose content never
- * changes. NC cells. Two fillers, one or two writers on K, all crashing at any moment.
+ * Two slots and two blocks. The origin content of block K has versions 1, 2, .... The content of
+ * block B never changes. NC cells. Two fillers, and one or two writers on K. A crash may come at
+ * any time.
  *
- * PERSISTENCE. Each 8-byte word of the pool has a value and a MASK, the set of values the media may
- * hold now. A store adds to the mask; flush and fence narrow it to the value. A power cut picks
- * each word from its mask by itself: no order, no line atomicity, checks not relied on. A process
- * crash keeps values and masks and resets all that is DRAM. It may come between any two stores
- * (cut()); a power cut between two stores under one lock is covered by the one after them, since
- * masks only grow. Threads are loops of guarded commands over global program counters, so that a
- * crash can reset them. lk[] stays 1 across a fence.
+ * PERSISTENCE. Each 8-byte word of the pool has a value and a MASK: the set of values that the
+ * media may hold now. A store adds to the mask. Flush and fence narrow it to the value. A power cut
+ * picks each word from its mask by itself: there is no order and no line atomicity, and the model
+ * does not rely on checks. A process crash keeps values and masks, and resets all DRAM. It may come
+ * between any two stores (cut()). A power cut between two stores under one lock is covered by the
+ * cut after them, because masks only grow. Threads are loops of guarded commands over global
+ * program counters, so that a crash can reset them. lk[] stays 1 across a fence.
  *
  * Bounds:    -DNC=1..3 cells   -DSTR2 K and B in two stripes (3 cells)   -DNW=0..2 writers
  *            -DF0= -DF1= fills of each filler   -DP2F= -DP2W= fills, writes after the first crash
- *            -DMAXCR= crashes   -DPROC process crashes too   -DNO_POWER no power cuts
- *            -DTAIL a block that is there may be a shorter tail, which is displaced
+ *            -DMAXCR= crashes   -DPROC also process crashes   -DNO_POWER no power cuts
+ *            -DTAIL a cached block may be a shorter tail, which is displaced
  * Mutants (each must be violated):
- *   NO_EVICT_FENCE  evict without fence 1            CLEAR_EARLY  evict drops cells before fence 1
+ *   NO_EVICT_FENCE  evict has no fence 1             CLEAR_EARLY  evict drops cells before fence 1
  *   NO_DATA_FENCE   no fence 2 for the payload       NO_KEY_FLUSH ... for the key words
- *   NO_FENCE3       "stored" without fence 3         VALID_FIRST  publish before payload
+ *   NO_FENCE3       "stored" without fence 3         VALID_FIRST  publish before the payload
  *   CHECK_UNLOCKED  cm_ticket_holds outside the lock NO_TICKET TICKET_LATE NO_INTENTS
- *   NO_FENCE4       cm_forget_begin without fence    UNLOCK_EARLY  cells dropped, lock released,
- *   NO_HELP         invalid headers not flushed                    and only then fence 4
- *   NO_SETTLE       make_room without settle_stale   TRUST_TAG    reader believes the cell's tag
- *   BLIND_REUSE     (with NO_SETTLE) make_room takes a stale cell whose slot somebody owns
- *   DROP_CELL       displace by overwriting the cell DROP_UNFENCED  displace without its fence
+ *   NO_FENCE4       cm_forget_begin has no fence     UNLOCK_EARLY  cells dropped, lock released,
+ *   NO_HELP         invalid headers are not flushed                and only then fence 4
+ *   NO_SETTLE       make_room without settle_stale   TRUST_TAG    a reader trusts the cell's tag
+ *   BLIND_REUSE     (with NO_SETTLE) make_room takes a stale cell whose slot has an owner
+ *   DROP_CELL       displaces by overwriting the cell DROP_UNFENCED  displaces without its fence
  *   HEADER_FIRST    publish stores the header before the cell
  * Reachability (violated = reached): REACH_WARM a hit after a power cut; REACH_NEW of new content
  */
@@ -79,16 +80,16 @@ byte hk[2], hkm[2], d[2], dm[2];     /* key words, payload */
 /* DRAM */
 bit lk[2], own[2];
 byte tick[2], intents[2];
-/* Fillers: pc, fills left, key, ticket, data, slot, key it was evicted from, second victim and its
- * key, displaced slot. */
+/* Fillers: pc, fills left, key, ticket, data, slot, key that was evicted from it, second victim and
+ * its key, displaced slot. */
 byte fp[2], fn[2], fk[2], ft[2], fd[2], fs[2], fo[2], fo2[2], fx[2];
-bit fb[2], fw[2]; /* there is a second victim; the displaced slot is not yet given back */
+bit fb[2], fw[2]; /* there is a second victim; the displaced slot is not given back yet */
 /* Writers: pc, writes left, headers flushed. */
 byte wp[2], wn[2], wf[2];
 /* The origin: content of K, and the oldest content that may still be served. Crashes. */
 byte ov = 1, lo = 1, ncr;
 bit dead, dying;
-bit stored[2]; /* reported stored, not forgotten since: must survive (P4) */
+bit stored[2]; /* reported stored and not forgotten since, so it must survive (P4) */
 hidden byte c, s, h, ok;
 
 /* ---- The media ---- */
@@ -109,7 +110,7 @@ inline store_cell(C, V) { /* cm_index_store */
   cut();
   if :: !dying -> cell[C] = V; cellm[C] = cellm[C] | BIT(V) :: else fi
 }
-inline fence_dead(S) { /* flushed while invalid, now fenced */
+inline fence_dead(S) { /* it was flushed while invalid, and now it is fenced */
   cut();
   if :: !dying && hv[S] == 0 -> hm[S] = 1 :: else fi
 }
@@ -117,7 +118,7 @@ inline drop_cells(k, S) {
   for (c : LO(k)..HI(k)) { if :: cell[c] == CELL(k, S) -> store_cell(c, 0) :: else fi }
 }
 
-/* ---- What any reader would be handed now ---- */
+/* ---- What a reader would get now ------------ */
 inline check() {
   for (c : 0..(NC - 1)) {
     if
@@ -164,7 +165,7 @@ inline miss(i, k) { /* cm_ticket_take */
      fk[i] = k; ft[i] = tick[ST(k)]; fp[i] = 1
   fi
 }
-/* displace(): evict the entry of cell h by the whole protocol, under the lock that is held. */
+/* displace(): evicts the entry of cell h by the whole protocol. The lock is held already. */
 inline displace(i) {
   s = CSLOT(cell[h]);
 #ifndef DROP_CELL
@@ -206,7 +207,7 @@ inline make_room(i) {
      if :: h != 255 -> displace(i) :: else fi
   fi
 }
-/* choose_cell(): h := the cell, or ok := 0. */
+/* choose_cell(): sets h to the cell, or ok to 0. */
 inline choose_cell(i) {
   h = 255;
   for (c : LO(fk[i])..HI(fk[i])) {
@@ -239,12 +240,12 @@ proctype Filler(byte i) {
   :: atomic { !dying && fp[i] == 2 && !own[0] -> own_victim(i, 0) }
   :: atomic { !dying && fp[i] == 2 && !own[1] -> own_victim(i, 1) }
   :: atomic { !dying && fp[i] == 3 && !lk[ST(fo[i])] ->
-     if :: hv[fs[i]] -> invalidate(fs[i]) :: else fi; /* else a bracket was faster */
+     if :: hv[fs[i]] -> invalidate(fs[i]) :: else fi; /* else a bracket did it before */
 #ifdef CLEAR_EARLY
      drop_cells(fo[i], fs[i]); fo[i] = 0;
 #endif
      fp[i] = 4 }
-  /* a second victim shares the fence; it goes to the free stack, modelled as disowned */
+  /* A second victim shares the fence. It goes to the free stack; in the model it is disowned. */
   :: atomic { !dying && fp[i] == 4 && !fb[i] && !own[1 - fs[i]] && hv[1 - fs[i]] &&
               !lk[ST(hk[1 - fs[i]])] ->
      own[1 - fs[i]] = 1; fb[i] = 1; fo2[i] = hk[1 - fs[i]];
@@ -262,7 +263,7 @@ proctype Filler(byte i) {
      drop_cells(fo[i], fs[i]); fo[i] = 0; fp[i] = (fb[i] -> 6 : 7) }
   :: atomic { !dying && fp[i] == 6 && !lk[ST(fo2[i])] ->
      drop_cells(fo2[i], (1 - fs[i])); fo2[i] = 0; own[1 - fs[i]] = 0; fb[i] = 0; fp[i] = 7 }
-  /* prepare(): payload and key while invalid */
+  /* prepare(): stores payload and key while the header is invalid */
   :: atomic { !dying && fp[i] == 7 ->
 #ifdef VALID_FIRST
      hk[fs[i]] = fk[i]; hkm[fs[i]] = BIT(fk[i]); set_valid(fs[i]);
@@ -394,7 +395,7 @@ inline lose_dram() {
 }
 inline next_session() { if :: ncr == 1 -> fn[0] = P2F; wn[0] = P2W :: else fi }
 active proctype main() {
-  /* Durable at first: nothing | K and B | K, and another K without a cell | K, stale cell. */
+  /* Durable at first: nothing | K and B | K, and another K without a cell | K, a stale cell. */
   atomic {
     for (c : 0..1) { hm[c] = 1; hkm[c] = 1; dm[c] = 1; fx[c] = NONE };
     for (c : 0..(NC - 1)) { cellm[c] = 1 };
@@ -418,7 +419,7 @@ active proctype main() {
     run Filler(0); run Filler(1); run Writer(0); run Writer(1)
   }
   do
-  :: atomic { !dead && !dying -> check(); /* in every state; and then perhaps a power cut */
+  :: atomic { !dead && !dying -> check(); /* in every state; then a power cut may follow */
      if
 #ifndef NO_POWER
      :: ncr < MAXCR ->
@@ -436,7 +437,7 @@ active proctype main() {
      dead = 0;
      for (c : 0..1) { pick(hm[c], hv[c]); pick(hkm[c], hk[c]); pick(dm[c], d[c]) };
      for (c : 0..(NC - 1)) { pick(cellm[c], cell[c]) };
-     for (c : 0..1) { /* what was reported stored and not forgotten is still there (P4) */
+     for (c : 0..1) { /* what was reported stored and not forgotten must be there (P4) */
        if
        :: stored[c] ->
           assert(hv[c]); ok = 0;

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * reader.pml - the optimistic copy beside an owner who refills the slot (cm_slot_read,
+ * reader.pml - the optimistic copy while an owner refills the slot (cm_slot_read,
  * copy_while_unchanged in slot.c).
  *
- * One slot. It holds block K of version 1 and is refilled with B or with a newer K. The check in w0
- * ties it to the key words, so a valid header's words belong together: w0 is (valid, sequence,
- * key). The payload is two words. The reader's second load of w0 may come before its payload loads
- * when nothing orders them (NO_ACQUIRE). A bracket completes between a kill and a refill of K, so
- * old content is wrong from then on for a reader that begins later.
+ * One slot. It holds block K of version 1. The owner refills it with B or with a newer K. The check
+ * in w0 covers the key words, so the words of a valid header belong together: w0 is (valid,
+ * sequence, key). The payload has two words. Without an acquire (NO_ACQUIRE), the reader's second
+ * load of w0 may come before its payload loads. A bracket completes between an invalidation and a
+ * refill of K, so from then on the old content is wrong for every read that begins later.
  *
- * Proves: a hit is the whole content of K at one moment inside the call; never torn, another's,
- * old.
+ * Proves: a hit is the whole content of K at one moment inside the call. It is never torn, of
+ * another block, or old.
  *
- * Mutants: NO_ACQUIRE  NO_RECHECK w0 not loaded again  NO_SEQ only VALID compared
- *          SEQ_LOST invalidation stores 0, sequence included  VALID_FIRST valid before the payload
- *          TRUST_TAG key words not compared  OVERWRITE_VALID no invalidation before the payload
- *          SEQ_BITS=1 a sequence that wraps within one read (why it has 31 bits)
+ * Mutants: NO_ACQUIRE  NO_RECHECK w0 is not loaded again  NO_SEQ only VALID is compared
+ *          SEQ_LOST invalidation stores 0, so the sequence is lost  VALID_FIRST the header is valid
+ *          before the payload is stored  TRUST_TAG the key words are not compared  OVERWRITE_VALID
+ *          no invalidation before the payload  SEQ_BITS=1 the sequence wraps within one read
+ *          (this shows why it has 31 bits)
  */
 #ifndef SEQ_BITS
 #define SEQ_BITS 3
@@ -88,4 +89,4 @@ proctype Reader() {
   :: else -> break
   od
 }
-init { atomic { run Owner(); run Reader() } } /* readers do not touch one another */
+init { atomic { run Owner(); run Reader() } } /* readers do not affect each other */

@@ -4,28 +4,29 @@
  * (file_table.c; attach_new, find_record, void_unreadable, choose_place, begin_anew, keep,
  * cm_file_renew in file.c).
  *
- * Two places, each a bucket of its own (PLACES=2), which the two files try in different order: the
- * rules speak of all places of an id alike. Files whose validators never change (the worst case:
- * everything rests on the record). A record is written as many words: until it is fenced the media
- * may hold the old one, the new one, or one that is not whole (id 0). Its state word is one
- * persistent word: 0 clean, 1 dirty from this boot, 2 from an earlier one. Files are attached,
- * written, synced, renewed, detached, forgotten; the process or the power fails at any step.
+ * There are two places. With PLACES=2 each is a bucket of its own, and the two files try them in
+ * different order: the rules treat all places of an id alike. The files' validators never change.
+ * That is the worst case: all depends on the record. A record is written as many words. Until it is
+ * fenced, the media may hold the old record, the new one, or one that is not whole (id 0). Its
+ * state word is one persistent word: 0 clean, 1 dirty from this boot, 2 dirty from an earlier one.
+ * Files are attached, written, synced, renewed, detached and forgotten. The process or the power
+ * fails at any step.
  *
- * Proves: an attach keeps only the file's last incarnation, and never after a power cut that took
- * back what was written to the origin.
+ * Proves: an attach keeps only the file's last incarnation, and keeps nothing after a power cut
+ * that undid writes to the origin.
  *
  * Mutants: NO_FENCE6   RELEASE_EARLY the new incarnation is used before its record is durable
- *          NO_SETTLE a record that is kept was not made durable   EVICT_OPEN an open file's record
- *          is given to another   RECORD_FIRST born dirty: the record before the mark
- *          CLEAN_FIRST born clean: the mark is cleared before the record
- *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records seen torn are not made durable before
- *          another is taken
- *          NO_SETTLE_OTHER (PLACES=2, CRASHES=3) only those of one bucket are
- *          NO_SETTLE_FORGET forgetting a closed file trusts that a record which is not its is so
- *          on the media
- *          MARK_OLD born dirty: the mark is set while the old record still stands
- *          NO_VOID (TRANSIENT, PLACES=2) a record that cannot be read is left standing
- * TRANSIENT: the second record cannot be read once, and later it can.
+ *          NO_SETTLE a record is kept and was not made durable   EVICT_OPEN the record of an open
+ *          file is given to another file   RECORD_FIRST born dirty: the record is written before
+ *          the mark   CLEAN_FIRST born clean: the mark is cleared before the record is written
+ *          NO_SETTLE_ALL (PLACES=2, CRASHES=3) records that look torn are not made durable before
+ *          another place is taken
+ *          NO_SETTLE_OTHER (PLACES=2, CRASHES=3) only those of one bucket are made durable
+ *          NO_SETTLE_FORGET forgetting a closed file sees that a record is not the file's, and
+ *          trusts that the media has the same
+ *          MARK_OLD born dirty: the mark is set while the old record is still there
+ *          NO_VOID (TRANSIENT, PLACES=2) a record that cannot be read is left in place
+ * TRANSIENT: the second record cannot be read once; later it can be read.
  */
 #ifndef CRASHES
 #define CRASHES 2
@@ -34,7 +35,7 @@
 #define OPS 5
 #endif
 #ifndef PLACES
-#define PLACES 1 /* fewer than files: they evict one another */
+#define PLACES 1 /* fewer places than files, so files evict each other */
 #endif
 #define FILES 2
 #define BIT(x) (1 << (x))
@@ -44,8 +45,8 @@ rec mem[2], med[2];
 bit pend[2];
 byte state[2], statem[2] = 1; /* state words */
 byte next = 1;
-/* Files, by id - 1. Ghosts: last incarnation in effect; the origin holds unsynced writes; a power
- * cut took some back since. */
+/* Files, by id - 1. For the proof only: the last incarnation in effect; whether the origin holds
+ * unsynced writes; whether a power cut undid some since. */
 byte last[FILES];
 bit unsynced[FILES], lost[FILES];
 /* DRAM: */
@@ -77,7 +78,7 @@ inline write_record(f, n) {
   atomic { med[place[f]].id = f + 1; med[place[f]].inc = n; pend[place[f]] = 0 }
 #endif
 }
-inline mark(f, v) { /* cm_record_mark: stored, then fenced */
+inline mark(f, v) { /* cm_record_mark: stores it, then fences */
   if
   :: place[f] != NONE ->
      atomic { state[place[f]] = v; statem[place[f]] = statem[place[f]] | BIT(v) };
@@ -111,7 +112,7 @@ inline attach(f) {
 #endif
   };
   if
-  :: dup -> /* two records of one id: both dropped, one after the other */
+  :: dup -> /* two records of one id: both are dropped, one after the other */
      atomic { med[0].id = 0; mem[0].id = 0; pend[0] = 0 };
      atomic { med[1].id = 0; mem[1].id = 0; pend[1] = 0 }
   :: else
@@ -123,14 +124,14 @@ inline attach(f) {
 #endif
      atomic {
        inc[f] = mem[place[f]].inc;
-       /* A later one, whose renewal a process crash cut short, has nothing cached under it. */
+        /* It may be later, if a process crash cut a renewal short. Then it has nothing cached. */
        assert(inc[f] >= last[f]);
        if :: inc[f] > last[f] -> last[f] = inc[f]; lost[f] = 0 :: else fi;
        assert(!lost[f])
      }
   :: else -> /* begin_anew */
 #if defined(TRANSIENT) && !defined(NO_VOID)
-     if /* void_unreadable: it can be dropped, or else the epoch is bumped */
+     if /* void_unreadable: drops the record if it can, else it bumps the epoch */
      :: place[f] == NONE && !seen && !TAKEN(1, f) ->
         if
         :: atomic { med[1].id = 0; mem[1].id = 0; pend[1] = 0 }
@@ -146,7 +147,7 @@ inline attach(f) {
      if :: place[f] == NONE -> atomic { for (i : 0..1) { settle(i) } } :: else fi;
 #endif
 #endif
-     atomic { /* choose_place: an unused one, else any; not an open file's */
+     atomic { /* choose_place: an unused place, else any; but not that of an open file */
        if
        :: place[f] == NONE ->
 #ifdef EVICT_OPEN
@@ -155,7 +156,7 @@ inline attach(f) {
 #define FREE(p) (!TAKEN(p, f) && (p == 0 || seen))
 #endif
           if
-#if PLACES > 1 /* the emptier bucket; where both are, its first: 0 of file 0, 1 of file 1 */
+#if PLACES > 1 /* the emptier bucket; if both are empty, its first: 0 of file 0, 1 of file 1 */
           :: mem[0].id == 0 && FREE(0) && (f == 0 || mem[1].id > 0 || !FREE(1)) -> place[f] = 0
           :: mem[1].id == 0 && FREE(1) && (f == 1 || mem[0].id > 0 || !FREE(0)) -> place[f] = 1
 #else
@@ -178,7 +179,7 @@ inline attach(f) {
      if :: dirty -> mark(f, 1) :: else fi;
 #else
  #ifndef MARK_OLD
-    /* The mark would stamp the old record, ours or another's, with this boot. */
+    /* The mark would stamp the old record with this boot, be it of this file or of another one. */
     if :: dirty && place[f] != NONE ->
       atomic { med[place[f]].id = 0; mem[place[f]].id = 0; pend[place[f]] = 0 }
     :: else fi;
@@ -195,7 +196,7 @@ inline attach(f) {
   fi;
   atomic { open[f] = 1; n = 0; dup = 0; dirty = 0; seen = 1 }
 }
-/* cm_files_forget, of a file that is not open; the origin may be another one then */
+/* cm_files_forget, of a file that is not open. The origin may then be another file. */
 inline forget(f) {
   p = 0;
   do
@@ -221,7 +222,7 @@ inline op(f) {
   :: open[f] -> /* enroll, and the origin is written */
      if :: !fenced[f] && place[f] != NONE -> mark(f, 1) :: else fi;
      unsynced[f] = 1
-  :: open[f] && unsynced[f] -> unsynced[f] = 0; mark(f, 0) /* a sync that proves it clean */
+  :: open[f] && unsynced[f] -> unsynced[f] = 0; mark(f, 0) /* a sync that proves the file clean */
   :: open[f] -> atomic { open[f] = 0; place[f] = NONE; fenced[f] = 0 } /* cm_files_detach */
   fi
 }
@@ -229,7 +230,7 @@ active proctype Owner() {
   byte n, p;
   bit dup, dirty, seen = 1, blind;
 #if PLACES > 1
-  if /* the second record may be in use at first */
+  if /* at first the second record may be in use */
   :: atomic { true -> mem[1].id = 1; mem[1].inc = 1; med[1].id = 1; med[1].inc = 1; last[0] = 1 };
      next = 2
   :: true
@@ -245,7 +246,7 @@ again:
     od
   } unless { crash };
   if
-  :: atomic { crash -> /* what is DRAM is lost */
+  :: atomic { crash -> /* all DRAM is lost */
        n = 0; p = 0; dup = 0; dirty = 0; seen = 1;
        for (i : 0 .. (FILES - 1)) { open[i] = 0; place[i] = NONE; fenced[i] = 0; inc[i] = 0 };
        crash = 0 };

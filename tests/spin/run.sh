@@ -4,13 +4,14 @@
 # run.sh [--all] [REGEX] - checks the Spin models of the protocol.
 #
 # Each row verifies one variant of one model, exhaustively (collapse compression is lossless; no
-# bitstate hashing), in a temporary directory, with one core and at most 6 GB, and prints
+# bitstate hashing). It runs in a temporary directory, with one core and at most 6 GB, and prints
 #   model variant | expected | result | states | seconds
-# OK: no violation in the whole state space. VIOLATED: a counterexample; every mutant must have one.
-# Default: a subset within a minute or two, a row a core; --all: everything, one after the other.
+# OK: the whole state space has no violation. VIOLATED: there is a counterexample; every mutant must
+# have one. Default: a subset within a minute or two, one row on each core. --all: all rows, one
+# after the other.
 # REGEX: only rows "model variant" that match. To see a counterexample:
 #   spin -a FLAGS model.pml; cc -o pan pan.c; ./pan -E; spin -t -p -g FLAGS model.pml
-# The last line is "N passed, N failed, N skipped"; 77 when Spin is missing.
+# The last line is "N passed, N failed, N skipped"; the status is 77 if Spin is missing.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 all=no regex=.
@@ -40,14 +41,14 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 passed=0 failed=0 skipped=0 rows=0
 jobs=$(nproc)
-[ $all = no ] || jobs=1 # for the memory
+[ $all = no ] || jobs=1 # to limit the memory
 
 # verify DIR MODEL EXPECTED FLAG...: prints OK, VIOLATED or what went wrong.
 verify() {
   local dir=$1 file=$here/$2.pml ends=-E optimize=-O2 status
-  # Where waiting for ever is a violation.
+  # In these models waiting for ever is a violation.
   case $2 in pins | flight | truncate | stripes) ends= ;; esac
-  # A mutant is found at once: compiling is what takes time.
+  # A mutant's counterexample is found at once, so compiling takes most of the time.
   [ "$3" = OK ] && [ $all = yes ] || optimize=-O0
   [ "$3" = OK ] && [ "$2" = publish ] && optimize=-O1
   shift 3
@@ -57,7 +58,7 @@ verify() {
     echo BUILD-ERROR
     return
   fi
-  # shellcheck disable=SC2086 # may be empty
+  # shellcheck disable=SC2086 # $ends may be empty
   timeout "${CM_SPIN_TIMEOUT:-900}" ./pan $ends -n -m2000000 -w22 >pan.out 2>&1
   status=$?
   if grep -q '^pan:1: .*invalid array index' pan.out; then
@@ -85,7 +86,7 @@ row() {
   rows=$((rows + 1))
   judge "$tmp/$rows" "$model" "$variant" "$expected" ${flags[@]+"${flags[@]}"} >"$tmp/$rows.row" &
 }
-# judge DIR MODEL VARIANT EXPECTED FLAG...: prints the row.
+# judge DIR MODEL VARIANT EXPECTED FLAG...: verifies a variant and prints its row.
 judge() {
   local dir=$1 model=$2 variant=$3 expected=$4 flags=("${@:5}") result states seconds
   mkdir -p "$dir"
@@ -97,7 +98,7 @@ judge() {
   rm -rf "$dir"
 }
 ok() { row "$1" "$2" "$3" OK "${@:4}"; }
-# must WHEN MODEL FLAG...: a mutant, named by its flags.
+# must WHEN MODEL FLAG...: the row of a mutant, named by its flags.
 must() {
   local name="${*:3}"
   row "$1" "$2" "$name" VIOLATED "${@:3}"
@@ -231,7 +232,7 @@ must all flight JOIN_AGAIN READERS=3
 wait
 for i in $(seq $rows); do
   cat "$tmp/$i.row"
-  # A row without a word is one whose shell died.
+  # A row without a word is a row whose shell died.
   if [ -s "$tmp/$i.row" ] && ! grep -q '(FAILED)' "$tmp/$i.row"; then
     passed=$((passed + 1))
   else

@@ -4,19 +4,20 @@
  * of a begin (cm_stripe_begin, cm_stripe_end, cm_stripe_ticket in stripe.h; cm_forget_begin,
  * cm_forget_end in forget.c, cm_ticket_take in fill_ticket.c, publish in publish.c).
  *
- * Two blocks, in two stripes (-DSAME: in one, as when two groups hash alike). One writer brackets
- * both blocks, the other one block 1. A filler takes both tickets, reads the origin once and
- * publishes each block by itself. Every load and store of stripe words is a step of its own.
+ * Two blocks, in two stripes (-DSAME: in one stripe, like two groups with the same hash). One
+ * writer brackets both blocks, the other one brackets block 1. A filler takes both tickets, reads
+ * the origin once and publishes each block by itself. Every load and store of stripe words is a
+ * step of its own.
  *
- * Proves: from the moment a begin has returned, and after the end, no old content is cached; the
- * intents of a stripe come out even.
+ * Proves: from the moment when a begin has returned, and after the end, no old content is cached.
+ * At the end the intents of every stripe are zero.
  *
- * Mutants: ONE_TICKET the fill tests the first block's ticket for both   BEGIN_ONE the begin
+ * Mutants: ONE_TICKET the fill tests the first block's ticket for both blocks   BEGIN_ONE the begin
  *          returns after its first stripe   END_EARLY the end comes before the origin is written
  *          NO_INTENTS   NO_END_TICKET with BEGIN_NO_TICKET
- *          NO_END_TICKET with either  TICKET_FIRST (begin moves the ticket before it raises
- *          intents)  or  MISS_INTENTS_FIRST (the miss loads intents before the ticket)
- * Benign:  NO_END_TICKET or BEGIN_NO_TICKET alone; the two orders alone (each half suffices)
+ *          NO_END_TICKET with either  TICKET_FIRST (the begin moves the ticket before it raises
+ *          the intents)  or  MISS_INTENTS_FIRST (the miss loads intents before the ticket)
+ * Benign:  NO_END_TICKET or BEGIN_NO_TICKET alone; one of the two orders alone (each half suffices)
  */
 #ifdef SAME
 #define ST(b) 0

@@ -2,27 +2,31 @@
  *
  * super.pml - the superblock pair: epoch, OPEN, incarnation mark (superblock.c).
  *
- * Each copy is written as many words: until it is fenced the media may hold the old copy, the new
+ * Each copy is written as many words. Until it is fenced the media may hold the old copy, the new
  * one, or a torn one that fails its checksum (seq 0). An owner opens, bumps the epoch, takes
- * incarnations, moves the frontier (one copy, not made durable), closes, opens again; crashes come
- * at any step: of the process (what is in memory stays, durable or not) or of the power. With
- * -DLOSS one copy is destroyed by the media, once, at a crash. With -DFAILS=N the pool lies in the
- * page cache, and up to N syncs of a copy fail: the system drops what it could not write and says
- * so once; from then on it takes the copy for written, until it is stored again. It may also find
- * out while nobody asks, and read again what is on the media; the next sync says so.
+ * incarnations, moves the frontier (writes one copy, not durably), closes, and opens again. Crashes
+ * come at any step: of the process (what is in memory stays, durable or not) or of the power.
  *
- * Proves: an epoch that took effect, an incarnation that was handed out, a session that had begun
- * are never forgotten; without LOSS one copy is always whole.
+ * With -DLOSS the media destroys one copy, once, at a crash. With -DFAILS=N the pool is in the page
+ * cache, and up to N syncs of a copy fail. Then the system drops what it could not write and
+ * reports that once. From then on it takes the copy for written, until the copy is stored again.
+ * The system may also find the error while no sync runs, and read again what is on the media; the
+ * next sync reports it.
  *
- * Mutants: ONE_COPY (LOSS) what one copy holds takes effect   NO_FENCE the first copy not durable
- *          before the second is touched   HAND_EARLY an incarnation handed out before its mark is
- *          durable   NO_RANGE cm_super_open begins at the mark and does not raise it
- *          OPEN_EARLY the session begins before OPEN is durable   NO_SETTLE cm_super_open does not
- *          make the believed copy durable   WRONG_FIRST the believed copy is overwritten first
+ * Proves: an epoch that took effect, an incarnation that was handed out, and a session that had
+ * begun are never forgotten. Without LOSS one copy is always whole.
+ *
+ * Mutants: ONE_COPY (LOSS) a state takes effect when one copy holds it   NO_FENCE the first copy is
+ *          not durable before the second is written   HAND_EARLY an incarnation is handed out
+ *          before its mark is durable   NO_RANGE cm_super_open begins at the mark and does not
+ *          raise it   OPEN_EARLY the session begins before OPEN is durable   NO_SETTLE
+ *          cm_super_open does not make the believed copy durable   WRONG_FIRST the believed copy is
+ *          overwritten first
  *          (FAILS) NO_AGAIN cm_super_open syncs the believed copy and does not store it again
  *          NO_SWAP, NO_SWAP_OPEN the copy whose sync failed is not the next one to be written
- *          SWAP_ANYWAY it is, though the other one is torn   ONE_NUMBER both copies have one number
- *          FIRST_ANYWAY the second copy is written although the first could not be synced
+ *          SWAP_ANYWAY it is the next one, although the other one is torn   ONE_NUMBER both copies
+ *          have one number   FIRST_ANYWAY the second copy is written although the first could not
+ *          be synced
  */
 #ifndef CRASHES
 #define CRASHES 2
@@ -34,7 +38,7 @@
 #define FAILS 0
 #endif
 typedef copy { byte seq, epoch, mark; bit open };
-copy mem[2], med[2], now; /* in memory; on the media if pend; the owner's */
+copy mem[2], med[2], now; /* the copies in memory; on the media if pend; the owner's state */
 bit pend[2];              /* the media may hold med, mem, or neither */
 byte epoch, used;         /* in effect: epoch, highest incarnation handed out */
 bit session;              /* stores to the pool may have happened since the last CLEAN */
@@ -42,17 +46,17 @@ bit crash, lossy;
 byte ncr, ops;
 byte pick, first, nextinc;
 byte writing;             /* 1 + the copy that is being stored */
-bit unsaid;               /* the system could not write something, and the next sync says so */
-bit lost[2], bad, failed; /* taken for written; a sync failed; in the last write of both */
+bit unsaid;               /* the system could not write something; the next sync reports it */
+bit lost[2], bad, failed; /* taken for written; a sync failed; one failed in the last write */
 byte nfails;
 
 inline set(to, from) {
   to.seq = from.seq; to.epoch = from.epoch; to.mark = from.mark; to.open = from.open
 }
 #define same(a, b) (a.seq == b.seq && a.epoch == b.epoch && a.mark == b.mark && a.open == b.open)
-inline arrive(i) { /* what is pending reached the media, or not, or in part */
+inline arrive(i) { /* the pending write reached the media, or not, or in part */
   if
-  :: pend[i] && same(med[i], mem[i]) -> pend[i] = 0 /* the same bytes over themselves */
+  :: pend[i] && same(med[i], mem[i]) -> pend[i] = 0 /* writes the same bytes again */
   :: pend[i] && !same(med[i], mem[i]) ->
      if :: set(med[i], mem[i]) :: med[i].seq = 0 :: true fi; pend[i] = 0
   :: else
@@ -63,7 +67,7 @@ inline settle_copy(i) {
     bad = 0;
     if
     :: pend[i] -> set(med[i], mem[i]); pend[i] = 0
-    :: !pend[i] /* nothing that the system would write */
+    :: !pend[i] /* the system has nothing to write */
     :: nfails < FAILS -> /* of this copy, the other one, or anything else in the file */
        nfails++; bad = 1;
        if :: pend[0] -> arrive(0); lost[0] = 1 :: else fi;
@@ -153,7 +157,7 @@ again:
 #endif
     };
 #ifndef NO_AGAIN
-    atomic { /* stored again as it is */
+    atomic { /* stores the copy again, unchanged */
       if :: lost[1 - first] -> lost[1 - first] = 0; pend[1 - first] = 1 :: else fi
     };
 #endif
@@ -161,14 +165,14 @@ again:
     settle_copy((1 - first));
 #endif
     if
-    :: bad -> /* the system lost what a crashed owner left to it: the pool is emptied */
+    :: bad -> /* the system lost writes of a crashed owner: the pool is emptied */
        now.epoch++;
        if
 #ifndef NO_SWAP_OPEN
 #ifdef SWAP_ANYWAY
        :: first = 1 - first
 #else
-       :: mem[first].seq > 0 -> first = 1 - first /* whole, so durable */
+       :: mem[first].seq > 0 -> first = 1 - first /* the copy is whole, so it is durable */
 #endif
 #endif
        :: else
@@ -223,7 +227,7 @@ again:
        if :: failed -> goto dead :: else fi;
        break
     :: !failed -> atomic { now.open = 0; now.mark = nextinc };
-       ops++; session = 0; /* the data was synced before */
+       ops++; session = 0; /* the data was synced before this */
        write_both();
        break
     od;
@@ -242,7 +246,7 @@ active proctype Crash() {
        :: true -> /* the process, perhaps in the middle of a copy */
           if :: writing > 0 -> mem[writing - 1].seq = 0 :: true fi;
           if
-          :: nfails < FAILS -> /* what was not written is dropped */
+          :: nfails < FAILS -> /* the system drops what it did not write */
              nfails++; unsaid = 1;
              arrive(0); arrive(1); set(mem[0], med[0]); set(mem[1], med[1]);
              lost[0] = 0; lost[1] = 0

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * truncate.pml - brackets that no range of stripes expresses: truncations and appends (raise_limit
- * in fill.c; cm_file_link, release_incarnation in file.c; enroll, limit_block in bracket.c).
+ * truncate.pml - brackets that cannot be expressed as a range of stripes: truncations and appends
+ * (raise_limit in fill.c; cm_file_link, release_incarnation in file.c; enroll, limit_block in
+ * bracket.c).
  *
- * A truncation forgets from the new size up to `limit`. Fillers raise the limit before they look at
- * the file's ticket; a truncation moves the ticket before it looks at the limit; one must see the
- * other. Each store of these pairs waits in a store buffer that drains at any time, or at the
- * sequentially consistent fence behind it. The block in question lies behind the limit at first.
- * The stripe's lock is not taken for a fence here, though it is one on x86.
+ * A truncation forgets from the new size up to `limit`. Fillers raise the limit before they read
+ * the file's ticket. A truncation moves the ticket before it reads the limit. So one of the two
+ * must see the other's store. Each of these stores waits in a store buffer, which drains at any
+ * time, or at the sequentially consistent fence behind the store. At first the block is behind the
+ * limit. The model does not use the stripe's lock as a fence, although it is one on x86.
  *
- * Proves: after a truncation has begun, the block's old content is not cached; with -DRENEW also
- * when the incarnation changes beside it. -DAPPEND: a tail read in the middle of an append is never
- * cached.
+ * Proves: after a truncation has begun, the block's old content is not cached. With -DRENEW this
+ * also holds if the incarnation changes at the same time. With -DAPPEND, a tail that was read in
+ * the middle of an append is never cached.
  *
- * Mutants: RAISE_LATE limit raised after the check   LIMIT_EARLY limit looked at before the
- *          ticket   NO_FENCE_FILL   NO_FENCE_TRUNC   NO_RAISE
- *          with RENEW: RESET_LATE limit reset after the new incarnation is released
- *          with APPEND: NO_STALE not counted  NO_TICKET ticket not moved (both at begin and end)
+ * Mutants: RAISE_LATE the limit is raised after the check   LIMIT_EARLY the limit is read before
+ *          the ticket   NO_FENCE_FILL   NO_FENCE_TRUNC   NO_RAISE
+ *          with RENEW: RESET_LATE the limit is reset after the new incarnation is released
+ *          with APPEND: NO_STALE brackets are not counted  NO_TICKET the ticket is not moved (both
+ *          at begin and end)
  * Reachability: REACH a block is cached after the truncation
  */
 byte inc = 1, limit, ticket, stale, stripe_ticket, intents;
@@ -53,7 +55,7 @@ proctype Filler() {
         fi;
 #endif
         lock(slk);
-        /* cm_ticket_holds, a load a step */
+        /* cm_ticket_holds, each load is a step */
         good = (ms == stripe_ticket && intents == 0 && mi == inc);
         good = good && mt == ticket;
         good = good && stale == 0;
@@ -103,7 +105,7 @@ proctype Changer() { /* truncates, or appends */
 #endif
   unlock(flk);
 #ifdef APPEND
-  ov = TORN;        /* the origin is written, not at once; nothing was forgotten */
+  ov = TORN;        /* the origin is written in two steps; nothing was forgotten */
   ov = TORN + 1;
 #else
   if

@@ -3,23 +3,23 @@
  * validator.pml - which validator may stand for what is cached (cm_file_proves, cm_file_judge,
  * cm_file_adopt, may_keep in file.c; cm_bracket_end, cm_bracket_abort in bracket.c).
  *
- * One cached block of a file. The origin has a version of that block and the file's timestamp, the
- * clock granule of the last write, so two writes in one granule look alike; the clock steps at any
- * time. A validator is (timestamp, racy: taken in the granule of the timestamp, taken_at). Of
- * taken_at and last_end_ns only their order matters: outdated[i] says that a bracket has ended
- * since stat i was taken.
+ * One cached block of a file. The origin has a version of that block and the file's timestamp. The
+ * timestamp is the clock granule of the last write, so two writes in one granule look alike. The
+ * clock steps at any time. A validator is (timestamp, racy: taken in the granule of the timestamp,
+ * taken_at). Only the order of taken_at and last_end_ns matters: outdated[i] says that a bracket
+ * has ended since stat i was taken.
  *
  * Own writers bracket a write to the block or to another one of the file: begin, write, stat, end.
  * With -DFOREIGN another program writes without brackets, and the file is not opened with
- * CM_SOLE_WRITER. A stat and the use of its result are separate steps. The block is filled
- * while no bracket on it is open (tickets are other models' business). At any one moment the file
- * is closed, or the process dies, and it is attached again.
+ * CM_SOLE_WRITER. A stat and the use of its result are separate steps. The block is filled while no
+ * bracket on it is open (other models have the tickets). At any one moment the file is closed, or
+ * the process dies, and the file is attached again.
  *
- * Proves: whenever an attach keeps the file, what is cached is the origin's; with a sole writer the
- * adopted size is right or unknown at any moment.
+ * Proves: whenever an attach keeps the file, the cached content is the origin's. With a sole writer
+ * the adopted size is right or unknown at any moment.
  *
- * Mutants: NO_TAKEN_AT a stat from before another bracket's end counts   NO_OPEN one from beside an
- *          open bracket counts   KEEP_RACY a racy validator matches at attach
+ * Mutants: NO_TAKEN_AT a stat from before another bracket's end counts   NO_OPEN a stat that was
+ *          taken while another bracket was open counts   KEEP_RACY attach accepts a racy validator
  *          FOREIGN: END_ADOPTS write_end adopts without CM_SOLE_WRITER   WANT_ADOPTS judge does
  *          RACY_SAME judge takes a racy validator for unchanged
  *          LATE_WRITE (an aborted owner writes once more, before the next judgement): ABORT_ADOPTS
@@ -27,12 +27,12 @@
  * Reachability: REACH an attach keeps the file with new content cached
  */
 byte clock = 1, content = 1, stamp = 1, size = 1; /* every write of the block changes the size */
-byte fsize = 1;                  /* the adopted one; 0: unknown, no end of file is reported */
+byte fsize = 1;                  /* the adopted size; 0: unknown, no end of file is reported */
 byte cache = 1;                  /* version cached in the present incarnation; 0: none */
 /* The file object; its record holds the same validator, durably. */
 byte fstamp = 1;
 bit fracy, want, has = 1, disowned;
-byte brackets, here;             /* open; those of them on the block */
+byte brackets, here;             /* open brackets; those of them on the block */
 bit outdated[3];
 hidden byte i;
 #ifdef FOREIGN
@@ -112,16 +112,16 @@ proctype Revalidate(byte me) { /* stat, then cm_file_judge */
 }
 proctype Clock() { clock++; clock++ }
 proctype Foreign() { write_block(); write_block() }
-proctype Abort() { /* a bracket whose owner is given up, and writes once more */
+proctype Abort() { /* a bracket is aborted, and its owner writes once more */
   atomic { brackets++; here++; cache = 0; fsize = 0 };
   write_block();
-  atomic { brackets == 1; /* cm_bracket_abort; others would be ended with it */
+  atomic { brackets == 1; /* cm_bracket_abort; it would end other brackets, too */
     brackets--; here--; cache = 0; fsize = 0; ended();
     has = 0; want = 0; disowned = 1
   };
-  atomic { disowned -> write_block() } /* before anybody presents a validator again */
+  atomic { disowned -> write_block() } /* before the next validator is presented */
 }
-/* At any one moment: closed, or dead, and attached again (may_keep). */
+/* At any one moment: a close or a death of the process, and then an attach (may_keep). */
 proctype Attach() {
   atomic {
     if
@@ -138,11 +138,11 @@ proctype Attach() {
     fi
   }
 }
-/* Only we write, and every write is bracketed: the size is right or unknown, at any moment. */
+/* All writers are own ones, and bracket every write: the size is always right or unknown. */
 proctype Size() { atomic { assert(fsize == 0 || fsize == size) } }
 init {
   atomic {
-    if :: fracy = 1 :: clock = 2 fi; /* the first validator was taken at once, or later */
+    if :: fracy = 1 :: clock = 2 fi; /* the first validator was racy, or taken later */
     run Writer(0); run Filler(); run Clock(); run Revalidate(1); run Attach();
 #ifdef FOREIGN
     run Foreign()
