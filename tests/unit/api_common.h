@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * api_common.h - what the tests of the public interface share: pools in files.
+ * api_common.h - shared by the tests of the public interface: pools in files.
  */
 #ifndef CM_API_COMMON_H
 #define CM_API_COMMON_H
@@ -61,14 +61,14 @@ static inline int try_open(const char *path, uint32_t flags)
     return e;
 }
 
-/* Runs body in a child; its CHECKs count. Without fork(): only what the table of children names,
- * and `arg` is a string. */
+/* Runs body in a child; the CHECKs of the child count. Without fork() it runs only the bodies that
+ * the table of children names, and `arg` is a string. */
 void in_child(void (*body)(void *), void *arg);
 void owner_body(void *arg);
 void dying_owner_body(void *arg);
 void stats_body(void *arg);
 
-/* Every call that takes a file, or a cache: all must answer `code`. */
+/* Makes every call that takes a file, or a cache. All must return `code`. */
 void check_file_calls(cm_file *f, int code);
 void check_cache_calls(cm_cache *c, int code);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * block_common.h - what the tests of blocks share: bytes to fill with.
+ * block_common.h - shared by the tests of blocks: bytes to fill with.
  */
 #ifndef CM_BLOCK_COMMON_H
 #define CM_BLOCK_COMMON_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * child.h - parts of a test that run in a process of their own, where there is fork().
+ * child.h - parts of a test that run in a child process, on systems with fork().
  */
 #ifndef CM_CHILD_H
 #define CM_CHILD_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * file_common.h - what the tests of attached files share.
+ * file_common.h - shared by the tests of attached files.
  */
 #ifndef CM_FILE_COMMON_H
 #define CM_FILE_COMMON_H
@@ -11,7 +11,7 @@
 extern const struct harness_test file_dirty_tests[], file_size_tests[], file_failing_tests[],
     file_record_tests[];
 
-/* A pool whose stores the CPU flushes: kept over a crash of the system, dirty files excepted. */
+/* A pool whose stores the CPU flushes: a crash of the system keeps it, except for dirty files. */
 static inline int dax_pool(struct pool *p)
 {
     pool_make(p, MIB, 0);
@@ -30,7 +30,7 @@ static inline void crash_and_boot(struct pool *p)
     (void)pool_up(p);
 }
 
-/* Attaches with a validator that may keep it; checks that it did, or did not, and detaches. */
+/* Attaches with a validator that may keep the file. Checks whether it was kept, and detaches. */
 static inline void expect_kept(struct pool *p, uint64_t id, const cm_validator *v, bool kept)
 {
     cm_file *f = attach_v(p, id, v, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * file_failing.h - media that fail, and heal.
+ * file_failing.h - media that fail and later work again.
  */
 #ifndef CM_FILE_FAILING_H
 #define CM_FILE_FAILING_H

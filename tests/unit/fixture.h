@@ -2,9 +2,9 @@
  *
  * fixture.h - pools, files and origins for the unit tests.
  *
- * A pool here lies in memory, so that a test can look at every byte of it, damage it, and "crash":
- * keep the image of one moment and open that. Content is a function of a tag and a block number,
- * so that a test knows what every block of every version of a file must hold.
+ * A pool here is in memory, so that a test can look at every byte of it, damage it, and "crash" it:
+ * keep the image of one moment and open that. Content is a function of a tag and a block number, so
+ * that a test knows the content of every block of every version of a file.
  */
 #ifndef CM_FIXTURE_H
 #define CM_FIXTURE_H
@@ -27,11 +27,11 @@
 #define GIB (UINT64_C(1) << 30)
 #define GROUP ((uint64_t)CM_GROUP_BLOCKS)
 
-/* A test puts structures out of order by hand: with -Dchecks=full calls do not look. */
+/* For a test that puts structures out of order: with -Dchecks=full calls then check nothing. */
 static inline void out_of_order(cm_cache *c)
 {
 #ifdef CM_CHECKS_FULL
-    c->inside++; /* somebody is always there */
+    c->inside++; /* a call seems to be inside at all times */
 #else
     (void)c;
 #endif
@@ -53,7 +53,7 @@ static inline uint64_t next_random(uint64_t *state)
     return mix((*state)++);
 }
 
-/* What block `block` of version `tag` of a file holds. */
+/* The content of block `block` in version `tag` of a file. */
 static inline void content(uint64_t tag, uint64_t block, void *to)
 {
     uint8_t *p = to;
@@ -71,8 +71,8 @@ static inline bool is_content(uint64_t tag, uint64_t block, const void *p, size_
     return memcmp(want, p, n) == 0;
 }
 
-/* Whole pages from the system, also for a few bytes: for os_protect(), and some are never given
- * back, which a sanitizer would call a leak. */
+/* Allocates whole pages from the system, also for a few bytes. os_protect() needs that. Some pages
+ * are never freed, which a sanitizer would report as a leak. */
 static inline size_t map_size(uint64_t bytes)
 {
     return bytes < MIB ? (size_t)MIB : (size_t)bytes;
@@ -105,16 +105,16 @@ struct pool {
     uint8_t *base;
     uint64_t bytes;
     cm_options o; /* for the next open */
-    cm_cache *c;  /* NULL: closed */
+    cm_cache *c;  /* NULL: the pool is closed */
 };
 
-/* Can this build promise DAX? A plain C one cannot write lines back, and says so. */
+/* Can this build promise DAX? A build in plain C cannot write lines back, and says so. */
 static inline bool cpu_flushes(void)
 {
     return cm_persist_choose(CM_FLUSH_LINES)->flushes;
 }
 
-/* A formatted pool, not open. */
+/* Makes a formatted pool, which is not open. */
 static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
@@ -162,12 +162,12 @@ static inline void pool_end(struct pool *p)
     p->base = NULL;
 }
 
-/* The process dies now: what stays is the image. Leaves the pool closed. */
+/* The process dies now: only the image stays. Leaves the pool closed. */
 static inline void pool_crash(struct pool *p)
 {
     uint8_t *image = map_bytes(p->bytes);
     memcpy(image, p->base, (size_t)p->bytes);
-    /* The old session is put away without leaving a trace in the image. */
+    /* Free the old session without a trace in the image. */
     for (unsigned i = 0; i < CM_FILE_HASH; i++)
         for (struct cm_object *f = p->c->file_hash[i]; f; f = f->next)
             (void)cm_file_abort((cm_file *)(uintptr_t)f->handle);
@@ -187,8 +187,8 @@ static inline void super_seal(struct cm_super *sb)
     sb->xxh3 = cm_format_super_sum(sb);
 }
 
-/* A pool that is not open gets this hash seed instead of a random one, and no random gap before its
- * incarnations: where things are in it is then no matter of luck. */
+/* Gives a closed pool this hash seed instead of a random one, and no random gap before its
+ * incarnations. So chance does not decide where things are in it. */
 static inline void pool_seed(const struct pool *p, uint64_t seed)
 {
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
@@ -198,7 +198,7 @@ static inline void pool_seed(const struct pool *p, uint64_t seed)
     }
 }
 
-/* The image was made under another boot of the system. */
+/* Makes the pool look as if another boot of the system had made it. */
 static inline void pool_other_boot(struct pool *p)
 {
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
@@ -258,7 +258,7 @@ static inline bool slot_ok(cm_cache *c, uint64_t slot)
     return cm_format_header_ok(c->media.check_key, slot, header_of(c, slot));
 }
 
-/* The slot that holds a block of an attached file, found without the index; CM_NO_SLOT: none. */
+/* The slot of a block of an attached file, found without the index; CM_NO_SLOT: none. */
 static inline uint64_t slot_of(cm_file *f, uint64_t block)
 {
     cm_cache *c = cm_object_of(f)->cache;
@@ -290,7 +290,8 @@ static inline uint64_t *cell_to(cm_file *f, uint64_t block)
     return NULL;
 }
 
-/* Owned slots that are not on the free stack: leaked, unless somebody is at work. */
+/* The number of owned slots that are not on the free stack. They leaked, unless a thread is at
+ * work. */
 static inline int64_t slots_astray(cm_cache *c)
 {
     int64_t n = 0;
@@ -301,8 +302,8 @@ static inline int64_t slots_astray(cm_cache *c)
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
-/* A validator; equal versions and sizes are equal. Versions are tiny times, long before any boot,
- * so such files are born clean. */
+/* A validator. Equal versions and sizes make equal validators. Versions are small times, long
+ * before any boot, so such files are born clean. */
 static inline cm_validator val(uint64_t size, uint64_t version)
 {
     cm_validator v = { .size = size, .mtime_ns = (int64_t)version, .ctime_ns = (int64_t)version };
@@ -316,7 +317,8 @@ static inline cm_file_id id_of(uint64_t n)
     return (cm_file_id){ .hi = 0xf11e, .lo = n };
 }
 
-/* Attaches with what `v` says, taken just now; tests of when it was taken call cm_file_open(). */
+/* Attaches with the content of `v`, taken just now. Tests of the time of taking call
+ * cm_file_open(). */
 static inline cm_file *attach_v(struct pool *p, uint64_t id, const cm_validator *v, uint32_t flags)
 {
     cm_file *f = NULL;
@@ -358,7 +360,7 @@ static inline cm_file_info info_of(cm_file *f)
 
 enum { MISS = 0, RIGHT = 1, WRONG = 2, SHORT = 3 };
 
-/* What a read of one block gives: MISS, or whether the bytes are those of `tag`. */
+/* Reads one block. MISS, or whether the bytes are those of `tag`. */
 static inline int look(cm_file *f, uint64_t block, uint64_t tag)
 {
     uint8_t got[CM_BLOCK_SIZE];
@@ -382,7 +384,7 @@ static inline cm_miss miss_of(cm_file *f, uint64_t offset, uint64_t len)
     return m;
 }
 
-/* Fills one block as a front end would. What cm_fill said. */
+/* Fills one block like a front end. Returns the result of cm_fill. */
 static inline int put(cm_file *f, uint64_t block, uint64_t tag)
 {
     uint8_t data[CM_BLOCK_SIZE];
@@ -393,7 +395,7 @@ static inline int put(cm_file *f, uint64_t block, uint64_t tag)
     return cm_fill(f, &m, data, BLK, 0);
 }
 
-/* Fills the first `n` bytes of one block, as at the end of a file. */
+/* Fills the first `n` bytes of one block, like at the end of a file. */
 static inline int put_tail(cm_file *f, uint64_t block, size_t n, uint64_t tag)
 {
     uint8_t data[CM_BLOCK_SIZE];
@@ -410,7 +412,7 @@ static inline unsigned put_all(cm_file *f, uint64_t first, uint64_t n, uint64_t 
     return stored;
 }
 
-/* How many of n blocks hit with the right bytes; a wrong byte fails the test. */
+/* Returns how many of n blocks hit with the right bytes. A wrong byte fails the test. */
 static inline unsigned hits(cm_file *f, uint64_t first, uint64_t n, uint64_t tag)
 {
     unsigned right = 0;

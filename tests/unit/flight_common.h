@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * flight_common.h - what the tests of reading through share: an origin that can be slow, wrong and
+ * flight_common.h - shared by the tests of reading through: an origin that can be slow, wrong and
  * stopped.
  */
 #ifndef CM_FLIGHT_COMMON_H
@@ -16,13 +16,13 @@ extern const struct harness_test flight_readers_tests[];
 struct origin {
     uint64_t tag, size;
     uint32_t calls;
-    uint32_t misaligned;       /* calls an O_DIRECT descriptor would have refused */
+    uint32_t misaligned;       /* calls that an O_DIRECT descriptor would have refused */
     uint64_t first, end;       /* range of the last call */
     uint64_t most;             /* longest call */
     uint64_t bad_block;        /* reads that touch it fail; 0: none */
-    int64_t fail;              /* code to fail all calls with */
-    uint32_t rest;             /* closed gate for all calls but the first */
-    uint32_t gate, waiting;    /* closed gate: callers wait in the call */
+    int64_t fail;              /* all calls fail with this code */
+    uint32_t rest;             /* closed gate: all calls but the first wait */
+    uint32_t gate, waiting;    /* closed gate: all calls wait; number of waiting calls */
     void (*during)(void *ctx); /* runs in the middle of a call */
     void *during_ctx;
 };
@@ -87,7 +87,7 @@ static inline bool is_range(const struct origin *o, uint64_t offset, const uint8
     return true;
 }
 
-/* Reads through and checks every byte and the count. */
+/* Reads through the cache, and checks the count and every byte. */
 static inline void check_read(cm_file *f, struct origin *o, uint64_t offset, uint8_t *buf,
                               size_t len)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * harness.c - runs the tests of a program and says how they went (harness.h).
+ * harness.c - runs the tests of a program and prints their results (harness.h).
  */
 #include "harness.h"
 
@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define PRINTED 10u /* failures of a test */
+#define PRINTED 10u /* failures of one test that are printed */
 #define CALLS 8u
 
 unsigned harness_failures;
@@ -16,7 +16,7 @@ const char *harness_skip;
 
 static const char *filter = "";
 static unsigned passed, failed, skipped, number;
-static const char *running = ""; /* the test */
+static const char *running = ""; /* name of the running test */
 
 /* Of a thread. */
 static _Thread_local char in_case[128];
@@ -92,8 +92,8 @@ void harness_return(void)
     calls--;
 }
 
-/* An assert of the library or of a test has said what is wrong; this says where it was called. Not
- * what a signal handler may do in general, but the program ends here. */
+/* An assert of the library or of a test has printed what is wrong. This prints where it was called.
+ * Signal handlers should not print, but the program ends here. */
 static void on_abort(int sig)
 {
     char text[256];
@@ -131,7 +131,7 @@ static void run(const struct harness_test *test)
 static void begin(int argc, char **argv)
 {
     filter = argc > 1 ? argv[1] : "";
-    setvbuf(stdout, NULL, _IOLBF, 1024); /* a crash must not swallow what was said before */
+    setvbuf(stdout, NULL, _IOLBF, 1024); /* a crash must not lose earlier output */
     (void)signal(SIGABRT, on_abort);
 }
 

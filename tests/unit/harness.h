@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * harness.h - what a unit test program is made of.
+ * harness.h - the parts of a unit test program.
  *
- * A program is harness.c and a .c file: functions that check, one table that names them, one main:
+ * A program is harness.c and a .c file: functions that check, one table of their names, one main:
  *
  *     static void test_addition(void) { CHECK_EQ(1 + 1, 2); }
  *     static const struct harness_test tests[] = { TEST(addition) };
  *     int main(int argc, char **argv) { return HARNESS_MAIN(tests, argc, argv); }
  *
- * A long one, test_NAME.c, has further files, test_NAME_*.c. The table of each ends with TEST_END
- * and is declared in the header that they share; main has the list of them:
+ * A long program, test_NAME.c, has further files, test_NAME_*.c. The table of each ends with
+ * TEST_END and is declared in the header that they share. main lists all tables:
  *
  *     const struct harness_test sum_far_tests[] = { TEST(addition_far_off), TEST_END };
  *
  *     static const struct harness_test *const tables[] = { sum_tests, sum_far_tests };
  *     int main(int argc, char **argv) { return HARNESS_TABLES(tables, argc, argv); }
  *
- * Run without arguments it does all of them, with one those whose name contains it. It prints TAP
- * and a closing line. Exit status: 0 passed, 1 failed, 77 nothing was run (all skipped).
- * CHECK and CHECK_EQ go on after a failure and may be used in threads; REQUIRE and SKIP return
- * from the test function. Plain C11 for every compiler and system.
+ * Without arguments a program runs all tests; with one argument, those whose name contains it. It
+ * prints TAP and a closing line. Exit status: 0 passed, 1 failed, 77 nothing was run (all skipped).
+ * After a failure CHECK and CHECK_EQ go on; threads may use them, too. REQUIRE and SKIP return from
+ * the test function. Plain C11 for every compiler and system.
  *
- * A failure, and an abort, are printed with the test's name, the case, and the lines that called:
+ * A failure, and an abort, are printed with the test's name, the case, and the lines of the calls:
  *
  *     for (unsigned i = 0; i < 3; i++) {
  *         CASE("size %u", i);
@@ -52,7 +52,7 @@ struct harness_test {
 extern unsigned harness_failures; /* of the running test */
 extern const char *harness_skip;  /* reason, or NULL */
 
-/* Reports one failure; the first few of a test are enough to read. */
+/* Reports one failure. Only the first few of a test are printed. */
 void harness_fail(const char *file, int line, const char *what);
 void harness_fail_eq(const char *file, int line, const char *what, long long a, long long b);
 
@@ -104,7 +104,7 @@ void harness_return(void);
         return;                                                                                    \
     } while (0)
 
-/* Runs the `n` tests of the table, or those of it that are wanted; the exit status. */
+/* Runs the `n` tests of the table, or the wanted ones of them. Returns the exit status. */
 int harness_main(const struct harness_test *tests, size_t n, int argc, char **argv);
 #define HARNESS_MAIN(tests, argc, argv)                                                            \
     harness_main((tests), sizeof(tests) / sizeof((tests)[0]), (argc), (argv))

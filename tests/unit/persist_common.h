@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * persist_common.h - what the tests of the access routines share.
+ * persist_common.h - shared by the tests of the access routines.
  */
 #ifndef CM_PERSIST_COMMON_H
 #define CM_PERSIST_COMMON_H
@@ -13,7 +13,7 @@
 extern const struct harness_test persist_poison_tests[];
 
 #define PAGE 4096u
-#define ROOM ((size_t)1 << 20) /* so much that it is whole pages from the system */
+#define ROOM ((size_t)1 << 20) /* large enough to get whole pages from the system */
 
 static inline uint8_t pattern(size_t i)
 {

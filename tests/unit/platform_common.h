@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * platform_common.h - what the tests of the operating system contract share on every system.
+ * platform_common.h - shared by the tests of platform.h on every system.
  */
 #ifndef CM_PLATFORM_COMMON_H
 #define CM_PLATFORM_COMMON_H
@@ -17,7 +17,7 @@
 #include "platform/atomic.h"
 #include "platform/platform.h"
 
-/* The tests that every system has. */
+/* The tests that run on every system. */
 extern const struct harness_test platform_tests[];
 
 #define PAGE 4096u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * platform_posix.h - what the tests of the operating system contract share on Linux.
+ * platform_posix.h - shared by the tests of platform.h on Linux.
  */
 #ifndef CM_PLATFORM_POSIX_H
 #define CM_PLATFORM_POSIX_H
@@ -20,7 +20,7 @@ extern const struct harness_test platform_posix_create_tests[], platform_posix_i
 
 /* ---- Files and children -------------------------------------------------------------------- */
 
-/* Faults end a child, whatever a sanitizer made of them. */
+/* Makes faults end the child, whatever handler a sanitizer has installed. */
 static inline void default_faults(void)
 {
     (void)signal(SIGBUS, SIG_DFL);
@@ -32,7 +32,7 @@ static inline int in_child(void (*body)(void *), void *arg)
     return child_run(default_faults, body, arg);
 }
 
-/* A child that leaves with this could not do what the test needs. */
+/* Exit status of a child that cannot do what the test needs. */
 #define CHILD_CANNOT 77
 #define CHECK_CHILD_OR_SKIP(body, arg, reason)                                                     \
     do {                                                                                           \
@@ -44,7 +44,7 @@ static inline int in_child(void (*body)(void *), void *arg)
         CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
     } while (0)
 
-/* In a child: mounts over `at`, seen by this process only. Leaves when that is not allowed. */
+/* In a child: mounts over `at`, for this process only. Exits if that is not allowed. */
 void mount_here(const char *type, const char *at, const char *options);
 
 static inline void make_file(const char *path, const char *text)

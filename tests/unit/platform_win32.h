@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * platform_win32.h - what the tests of the operating system contract share on Windows.
+ * platform_win32.h - shared by the tests of platform.h on Windows.
  */
 #ifndef CM_PLATFORM_WIN32_H
 #define CM_PLATFORM_WIN32_H
@@ -24,7 +24,7 @@ static inline void make_file(const char *path, const char *text)
     CHECK(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
 }
 
-/* Children: "--child NAME ARG". */
+/* The bodies of children, started with "--child NAME ARG". */
 void lock_other_process_body(const char *path);
 void lock_and_die_body(const char *path);
 void fault_body(const char *arg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_api.c - the public interface against callers who get it wrong: codes, handles,
- * arguments, sizes of structs, brackets, closing.
+ * test_api.c - the public interface with callers that use it wrongly: codes, handles, arguments,
+ * sizes of structs, brackets, closing.
  */
 #include "api_common.h"
 
@@ -188,7 +188,7 @@ static void test_closed_file(void)
     pool_end(&p);
 }
 
-/* The same when other files have been opened since, and in the memory of the closed one. */
+/* The same if other files were opened since, also in the memory of the closed one. */
 static void test_closed_long_ago(void)
 {
     struct pool p;
@@ -210,7 +210,7 @@ static void test_closed_long_ago(void)
     pool_end(&p);
 }
 
-/* When an object had its last generation, nothing is attached there again. */
+/* After an object has had its last generation, no file is attached there again. */
 static void test_last_generation(void)
 {
     struct pool p;
@@ -232,7 +232,7 @@ static void test_last_generation(void)
     pool_end(&p);
 }
 
-/* Memory above the addresses that leave room for a generation is given back. */
+/* Addresses that are too high leave no room for a generation. Such memory is given back. */
 static void *high, *high_freed;
 static void *high_alloc(void *ctx, size_t bytes)
 {
@@ -266,7 +266,7 @@ static void test_high_memory(void)
     pool_end(&p);
 }
 
-/* A closed cache is found out where its memory is still there. */
+/* Use of a closed cache is detected if its memory is still there. */
 static void *keep_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
@@ -409,17 +409,17 @@ static void test_flags(void)
         text[0] = '\0';
         CHECK_EQ(cm_open_memory(p.base, p.bytes, &o, &c), CM_EINVAL);
         CHECK(c == NULL);
-        CHECK(strstr(text, "cm_options") != NULL); /* it says which one */
+        CHECK(strstr(text, "cm_options") != NULL); /* the message names it */
     }
     for (unsigned i = 0; i < 3; i++) {
         CASE("i %u", i);
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
         o.flags = i == 0 ? 2 : 0;
         o.reserved[1] = i == 1;
-        o.size = i == 2 ? 2 * MIB : 0; /* another size than the memory has */
+        o.size = i == 2 ? 2 * MIB : 0; /* a size that differs from that of the memory */
         CHECK_EQ(cm_format_memory(p.base, p.bytes, &o), CM_EINVAL);
     }
-    REQUIRE(pool_up(&p) == 0); /* refused formats left the pool alone */
+    REQUIRE(pool_up(&p) == 0); /* refused formats did not change the pool */
     pool_end(&p);
 }
 
@@ -457,7 +457,7 @@ static void check_range(cm_file *f, uint64_t offset, uint64_t len, int code)
     cm_bracket w = { 0 };
     uint8_t buf[1];
     int n;
-    if (code) { /* a right range of such a length would touch the buffer */
+    if (code) { /* a valid range of such a length would need a buffer */
         CHECK_EQ(cm_read(f, offset, buf, (size_t)len, NULL), code);
         CHECK_EQ(cm_read_through(f, offset, buf, (size_t)len, no_origin, NULL), code);
     }
@@ -547,7 +547,7 @@ static void test_option_sizes(void)
         CHECK_EQ(open_sized(&p, 200, at), CM_EINVAL);        /* an option we do not know */
         CHECK_EQ(open_sized(&p, sizeof(cm_options), at), 0); /* not part of the struct */
     }
-    /* What lies beyond a short struct is not read. */
+    /* The call reads nothing behind the end of a short struct. */
     CHECK_EQ(open_sized(&p, 8, 8), 0);
     pool_end(&p);
 }
@@ -578,7 +578,7 @@ static int result_into(struct pool *p, unsigned which, uint8_t *to)
     return cm_check(p->c, 0, NULL, NULL, (cm_check_report *)(void *)to);
 }
 
-/* Results: nothing is written beyond the caller's size; a larger struct is fine. */
+/* Results: the call writes nothing beyond the caller's size. A larger struct is allowed. */
 static void test_result_sizes(void)
 {
     const size_t sizes[] = { sizeof(cm_info), sizeof(cm_stats_data), sizeof(cm_check_report) };
@@ -626,7 +626,7 @@ static void test_bracket_misuse(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0), *g = attach(&p, 2, 10 * BLK, 1, 0);
     cm_bracket w = begin_write(f, 0, 1), bad = { w.id + 1000 };
-    CHECK_EQ(cm_write_end(g, &w, NULL), CM_EBRACKET); /* another file's */
+    CHECK_EQ(cm_write_end(g, &w, NULL), CM_EBRACKET); /* the bracket of another file */
     CHECK_EQ(cm_write_end(f, &bad, NULL), CM_EBRACKET);
     CHECK_EQ(info_of(f).brackets, 1);
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
@@ -678,7 +678,7 @@ static void test_memory_alignment(void)
     unmap_bytes(base, 2 * MIB);
 }
 
-/* Formatting again is a new pool: nothing of the old one is left. */
+/* Formatting again makes a new pool: nothing of the old one is left. */
 static void test_format_again(void)
 {
     struct pool p;
@@ -735,7 +735,8 @@ static const struct harness_test *const tables[] = { api_tests, api_owner_tests,
 
 char dir[256];
 
-/* A directory of our own, best where files are memory: sparse pools of a terabyte cost nothing. */
+/* A directory of the test's own, in memory if possible: sparse pools of a terabyte cost nothing
+ * there. */
 static bool make_dir(void)
 {
     if (!getenv("TMPDIR") && os_make_dir(dir, sizeof(dir), BEST_PLACE, "api"))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_api_owner.c - forks, callbacks, and who owns a pool.
+ * test_api_owner.c - forks, callbacks, and the owner of a pool.
  */
 #include "api_common.h"
 
@@ -25,7 +25,7 @@ static void test_fork(void)
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
     CHECK_EQ(put(f, 0, 5), 0);
     in_child(forked_body, &p);
-    CHECK_EQ(look(f, 0, 5), RIGHT); /* the parent goes on */
+    CHECK_EQ(look(f, 0, 5), RIGHT); /* the parent still works */
     CHECK_EQ(put(f, 1, 5), 0);
     pool_end(&p);
 }
@@ -41,7 +41,7 @@ static void forked_read_body(void *arg)
     CHECK_EQ(cm_read_many(f, &v, 1), CM_EFORKED);
 }
 
-/* A child has no part of the pool in its memory: not even to look up a block. */
+/* A child has no part of the pool in its memory, so it cannot even look up a block. */
 static void test_fork_without_guard(void)
 {
     const char *path = make_pool("fork-read", MIB, 0);
@@ -88,7 +88,7 @@ static void callback_body(void)
 {
     if (!cb.armed)
         return;
-    cb.armed = false; /* a check inside a check would not end */
+    cb.armed = false; /* else a check inside a check would call it without end */
     cb.calls++;
     check_cache_calls(cb.cache, CM_ECALLBACK);
     check_file_calls(cb.file, CM_ECALLBACK);
@@ -159,13 +159,13 @@ static void test_callbacks(void)
     CHECK_EQ(cm_check(p.c, 0, cb_progress, NULL, &r), 0);
     CALL(expect_called("progress"));
     cm_bracket w = begin_write(cb.file, 0, 1);
-    CHECK_EQ(cb.calls, 0); /* one at a time has room in the file */
+    CHECK_EQ(cb.calls, 0); /* the file has room for one bracket */
     cm_bracket beside = begin_write(cb.file, 0, 1);
     CALL(expect_called("alloc"));
     CHECK(cm_write_end(cb.file, &beside, NULL) >= 0);
     CALL(expect_called("free"));
     CHECK(cm_write_end(cb.file, &w, NULL) >= 0);
-    for (unsigned i = 0; i < 100; i++) /* more objects than are at hand */
+    for (unsigned i = 0; i < 100; i++) /* more objects than one allocation has */
         (void)attach(&p, 100 + i, BLK, 1, 0);
     CALL(expect_called("alloc for files"));
     p.c->failing = 1; /* too many media errors: the next call says so */
@@ -175,7 +175,7 @@ static void test_callbacks(void)
     pool_end(&p);
 }
 
-/* Another cache may be used in there, and the way back is still refused. */
+/* The callback may use another cache, but a call back into its own cache is still refused. */
 static int64_t cb_inner(void *ctx, uint64_t offset, void *buf, size_t len)
 {
     (void)ctx, (void)offset;
@@ -205,7 +205,7 @@ static void test_nested_callbacks(void)
     cb.other_file = attach(&q, 1, 10 * BLK, 1, 0);
     CHECK_EQ(cm_read_through(cb.file, 5 * BLK, buf, BLK, cb_outer, NULL), BLK);
     CHECK_EQ(cb.calls, 1);
-    CHECK(cm_read(cb.file, 0, buf, 1, NULL) >= 0); /* outside again */
+    CHECK(cm_read(cb.file, 0, buf, 1, NULL) >= 0); /* outside the callback */
     pool_end(&p);
     pool_end(&q);
 }
@@ -230,7 +230,7 @@ void dying_owner_body(void *arg)
     cm_file *f = NULL;
     CHECK(c != NULL);
     CHECK_EQ(cm_file_open(c, &id, &v, 0, &f), 0);
-    CHECK_EQ(put_all(f, 0, 30, 5), 30); /* ... and dies without a word */
+    CHECK_EQ(put_all(f, 0, 30, 5), 30); /* ... and dies without a close */
 }
 
 static void keep_text(void *ctx, int level, const char *text)
@@ -239,7 +239,7 @@ static void keep_text(void *ctx, int level, const char *text)
     (void)snprintf(ctx, 200, "%s", text);
 }
 
-/* The owner is named, also when it is the caller itself. */
+/* The message names the owner, also if it is the caller itself. */
 static void check_says(const char *path, uint32_t flags, const char *what)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -283,7 +283,7 @@ static bool mount_known(const char *path)
     return memcmp(id, unknown, 16) != 0;
 }
 
-/* The owner dies: the pool is free, and warm, because it is the same boot and mount. */
+/* After the owner has died the pool is free. It is warm, because boot and mount are the same. */
 static void test_owner_dies(void)
 {
     const char *path = make_pool("dies", MIB, 0);

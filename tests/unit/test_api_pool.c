@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_api_pool.c - files as pools: made, refused, lost while they are open, looked at only.
+ * test_api_pool.c - pools in files: made, refused, lost while they are open, opened read-only.
  */
 #include "api_common.h"
 
@@ -33,7 +33,7 @@ static void test_create(void)
     CHECK_EQ(os_size(path), MIB);
     CHECK(os_space(path) >= (int64_t)MIB); /* preallocated */
     CHECK_EQ(cm_create(path, &o), CM_EEXIST);
-    CHECK_EQ(try_open(path, 0), 0); /* what was there is untouched */
+    CHECK_EQ(try_open(path, 0), 0); /* the pool there did not change */
     CHECK_EQ(unlink(path), 0);
     CHECK_EQ(cm_create(path_of("no/such/dir"), &o), CM_ENOENT);
     o.size = MIB + 1;
@@ -130,8 +130,8 @@ static cm_file *open_to_lose(const char *path, struct pool *p)
 }
 #endif
 
-/* Cut off while it is open: reads are misses, nothing dies, it is said at once, and the close does
- * not call the pool clean. */
+/* The file is cut off while it is open. Then reads are misses, no process dies, the cache reports
+ * it at once, and the close does not mark the pool clean. */
 static void test_cut_off_while_open(void)
 {
 #ifdef _WIN32
@@ -150,7 +150,8 @@ static void test_cut_off_while_open(void)
         CHECK_EQ(os_resize(path, left[i]), 0);
         CHECK(hits(f, 0, 100, 5) < 60);
         CHECK_EQ(said.cut, 1);
-        CHECK_EQ(hits(f, 0, 100, 5), 0); /* what is left may be gone next */
+        /* The rest may be cut off next, so it does not hit either. */
+        CHECK_EQ(hits(f, 0, 100, 5), 0);
         CHECK_EQ(put_all(f, 50, 50, 5), 0);
         cm_bracket w;
         int e = cm_write_begin(f, 0, 10 * BLK, &w);
@@ -165,7 +166,7 @@ static void test_cut_off_while_open(void)
 #endif
 }
 
-/* Nobody touched what is lost between the cut and the close, or asked whether all is well. */
+/* Between the cut and the close no call touched the lost part or asked for the pool's state. */
 #ifndef _WIN32
 static void cut_off_unnoticed(bool ask)
 {
@@ -183,7 +184,7 @@ static void cut_off_unnoticed(bool ask)
     }
     CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
     CHECK_EQ(said.cut, 1);
-    /* Brought to its length again it is a pool, and an empty one. */
+    /* Extended to its length again it is a pool, but an empty one. */
     CHECK_EQ(os_resize(path, MIB), 0);
     f = open_to_lose(path, &p);
     REQUIRE(f != NULL);
@@ -205,8 +206,8 @@ static void test_cut_off_unnoticed(void)
 #endif
 }
 
-/* Cut and brought to its length again: holes, which read as zeros. Nothing of it is served once the
- * cut was noticed. */
+/* The file is cut and extended to its length again. The lost part is holes, which read as zeros.
+ * After the cut was noticed nothing of it is served. */
 static void test_cut_off_and_back(void)
 {
 #ifdef _WIN32
@@ -234,7 +235,7 @@ static void test_cut_off_and_back(void)
 #endif
 }
 
-/* Deleted: it goes on, and the close says that nothing of it is left. */
+/* The file is deleted. The session goes on, and the close reports that the pool is gone. */
 static void test_deleted_while_open(void)
 {
 #ifdef _WIN32
@@ -283,7 +284,7 @@ static void test_readonly(void)
     pool_down(&p);
     uint8_t *before = map_bytes(p.bytes);
     memcpy(before, p.base, (size_t)p.bytes);
-    os_protect(p.base, (size_t)p.bytes, OS_READ); /* a store would show */
+    os_protect(p.base, (size_t)p.bytes, OS_READ); /* so that a store fails */
     p.o.flags = CM_OPEN_READONLY;
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), CM_EREADONLY);

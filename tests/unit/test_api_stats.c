@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_api_stats.c - modes, limits, reading many, and what the public interface says about itself:
- * counters, memory and the time an open takes.
+ * test_api_stats.c - modes, limits, reading many blocks, and what the public interface reports
+ * about itself: counters, memory and the time of an open.
  */
 #include "api_common.h"
 
@@ -36,7 +36,7 @@ static void test_modes(void)
     CHECK_EQ(hits(f, 0, 10, 5), 10);
     CHECK(miss_of(f, 20 * BLK, BLK).flags & CM_MISS_NOFILL);
     CHECK_EQ(cm_fill(f, &before, data, BLK, 0), CM_NOT_STORED_MODE);
-    CHECK_EQ(cm_invalidate(f, 0, BLK), 0); /* forgetting acts in every mode */
+    CHECK_EQ(cm_invalidate(f, 0, BLK), 0); /* forgetting works in every mode */
     CHECK_EQ(hits(f, 0, 10, 5), 9);
 
     CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
@@ -57,7 +57,7 @@ static void test_modes(void)
     pool_end(&p);
 }
 
-/* About a second's worth comes at once, then no more than the rate. */
+/* About one second's amount comes at once, then no more than the rate. */
 static void test_rate_limit(void)
 {
     struct pool p;
@@ -72,7 +72,7 @@ static void test_rate_limit(void)
     CHECK(stored <= allowed);
     CHECK_EQ(STAT(p.c, refused_policy), 900 - stored);
     CHECK_EQ(hits(f, 0, 900, 5), stored);
-    sleep_ms(300); /* some more has become due: about 77 blocks */
+    sleep_ms(300); /* now about 77 more blocks are allowed */
     unsigned more = put_all(f, 0, 900, 5);
     CHECK(more >= 60);
     pool_end(&p);
@@ -105,7 +105,7 @@ static void test_read_many(void)
     pool_end(&p);
 }
 
-/* All or nothing, and what is nothing is not counted. */
+/* The call returns all or nothing, and a result of nothing is not counted. */
 static void test_read_whole(void)
 {
     struct pool p;
@@ -127,7 +127,7 @@ static void test_read_whole(void)
     CHECK_EQ(cm_read_whole(f, 2 * BLK, buf, 2 * BLK), CM_EABSENT);
     CHECK_EQ(cm_read_whole(f, 5 * BLK, buf, BLK), CM_EABSENT);
     CHECK_EQ(cm_read_whole(f, 9 * BLK, buf, 8 * BLK), CM_EABSENT);
-    CHECK_EQ(cm_read_whole(unknown, 0, buf, BLK), CM_EABSENT); /* may have grown */
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, BLK), CM_EABSENT); /* the file may have grown */
     CHECK_EQ(cm_read_whole(unknown, 0, buf, 100), 100);
     CHECK_EQ(cm_read_whole(f, OFFSET_LIMIT, buf, BLK), CM_ERANGE);
     CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
@@ -139,7 +139,7 @@ static void test_read_whole(void)
 
 /* ---- Counters -------------------------------------------------------------------------------- */
 
-/* Anybody may write to the page: what cannot be is not known. */
+/* Any process may write to the page. Impossible values count as unknown. */
 static void test_stats_damaged(void)
 {
     struct pool p;
@@ -160,8 +160,8 @@ static void test_stats_damaged(void)
     pool_end(&p);
 }
 
-/* The places of the page, which programs of other versions read. Never changed to make it pass: who
- * moves anything raises CM_STATS_LAYOUT. */
+/* The offsets of the page, which programs of other versions read. Never change this test to make it
+ * pass: a change that moves a field must raise CM_STATS_LAYOUT. */
 static void test_stats_golden(void)
 {
     struct pool p;
@@ -182,9 +182,9 @@ static void test_stats_golden(void)
         timed += sum[i];
     CHECK_EQ(page[0] & UINT32_MAX, 1);
     CHECK(page[0] >> 32 >= 37);
-    CHECK(page[1] < BLK);                               /* what made the pool */
-    CHECK(page[2] > UINT64_C(1500000000) * 1000000000); /* opened */
-    CHECK_EQ(page[3], 0);                               /* not closed */
+    CHECK(page[1] < BLK);                               /* bytes written to make the pool */
+    CHECK(page[2] > UINT64_C(1500000000) * 1000000000); /* time of the open */
+    CHECK_EQ(page[3], 0);                               /* time of the close: none */
     CHECK_EQ(page[4], (uint64_t)cm_plat_pid());
     CHECK_EQ(timed, 1);
     CHECK_EQ(sum[64], 64);       /* hit_blocks */
@@ -196,11 +196,11 @@ static void test_stats_golden(void)
     pool_down(&p);
     CHECK(page[3] >= page[2]);
     REQUIRE(pool_up(&p) == 0);
-    CHECK(page[1] >= sum[96]); /* and what the close wrote */
+    CHECK(page[1] >= sum[96]); /* and the bytes that the close wrote */
     pool_end(&p);
 }
 
-/* A page of a newer library: with more counters, and of another layout. */
+/* The page of a newer library, with more counters, and a page of another layout. */
 static void test_stats_of_newer(void)
 {
     const char *path = make_pool("newer", MIB, 0);
@@ -223,10 +223,10 @@ static void test_stats_of_newer(void)
     CHECK_EQ(cm_pool_stats(path, &s), CM_EVERSION);
     CHECK_EQ(cm_stats(c, &s), CM_EVERSION);
     CHECK_EQ(cm_close(c), 0);
-    c = open_pool(path, 0); /* its next owner begins anew */
+    c = open_pool(path, 0); /* its next owner starts a new page */
     REQUIRE(c != NULL);
     CHECK_EQ(cm_stats(c, &s), 0);
-    CHECK(s.lifetime_pool_bytes >= wear); /* the wear is not forgotten */
+    CHECK(s.lifetime_pool_bytes >= wear); /* the wear is kept */
     CHECK_EQ(cm_close(c), 0);
     (void)unlink(path);
 }
@@ -248,7 +248,7 @@ static void test_stats_by_number(void)
     CHECK_EQ(cm_stat_value(&s, n), 0);
     CHECK_EQ(cm_stat_value(&s, UINT32_MAX), 0);
     CHECK_EQ(cm_stat_value(NULL, 0), 0);
-    s.struct_size = offsetof(cm_stats_data, hit_blocks) + 8; /* of an older program */
+    s.struct_size = offsetof(cm_stats_data, hit_blocks) + 8; /* the size of an older program */
     CHECK_EQ(cm_stat_value(&s, 0), 7);
     CHECK_EQ(cm_stat_value(&s, last), 0);
 }
@@ -298,7 +298,7 @@ static void test_stats(void)
     s = pool_stats(p.c);
     CHECK(s.evicted > 300);
     CHECK_EQ(s.miss_checksum + s.miss_media + s.miss_mode + s.quarantined + s.escalations, 0);
-    /* All causes together are all misses. */
+    /* The sum of all causes is the number of all misses. */
     CHECK_EQ(s.miss_blocks, s.miss_absent + s.miss_short + s.miss_conflict + s.miss_checksum +
                                 s.miss_media + s.miss_mode);
     pool_end(&p);
@@ -347,7 +347,7 @@ static void test_latency(void)
     pool_end(&p);
 }
 
-/* Counters are of the session; the wear is of the pool's life. */
+/* Counters are of the session. The wear is of the pool's whole life. */
 static void test_lifetime(void)
 {
     struct pool p;
@@ -473,7 +473,7 @@ static void counting_free(void *ctx, void *p, size_t bytes)
     unmap_bytes(p, bytes);
 }
 
-/* At most 12 bytes of DRAM a slot, as it says, and as it allocates. */
+/* A slot takes at most 12 bytes of DRAM, both as reported and as allocated. */
 static void check_dram(uint64_t size)
 {
     const char *path = make_pool("dram", size, CM_CREATE_SPARSE);
@@ -504,7 +504,7 @@ static void test_dram(void)
     CALL(check_dram(large_pool()));
 }
 
-/* Nothing leaks on the ways out either. */
+/* The error paths leak nothing either. */
 static void test_no_leaks(void)
 {
     struct pool p;
@@ -554,7 +554,7 @@ static uint64_t time_open(const char *path)
     return took;
 }
 
-/* Opening a large pool takes what opening 1 GiB takes. */
+/* Opening a large pool takes no longer than opening 1 GiB. */
 static void test_open_time(void)
 {
     if (getenv("CM_TEST_EMULATED"))
@@ -571,7 +571,7 @@ static void test_open_time(void)
     }
     qsort(small, OPENS, sizeof(*small), by_value);
     qsort(large, OPENS, sizeof(*large), by_value);
-    /* The quick ones: a busy machine makes the others as slow as it likes. */
+    /* Compare only the quick opens: on a busy machine the others may take any time. */
     double ratio = (double)large[OPENS / 8] / (double)small[OPENS / 8];
     printf("# open: 1 GiB %llu us, %llu GiB %llu us, ratio %.2f\n",
            (unsigned long long)small[OPENS / 8] / 1000, (unsigned long long)(large_pool() / GIB),
@@ -587,8 +587,8 @@ static void *no_alloc(void *ctx, size_t bytes)
     return NULL;
 }
 
-/* Whether a bracket's memory is in the file or not, it may end in any order, by an abort, or not
- * begin at all. */
+/* A bracket may end in any order or by an abort, or may fail to begin, whether its memory is in the
+ * file or not. */
 static void test_bracket_memory(void)
 {
     static const unsigned order[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },

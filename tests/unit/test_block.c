@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_block.c - lookups, misses and fills: only what was read after its miss and before any write
- * is stored.
+ * test_block.c - lookups, misses and fills: a block is stored only if it was read after its miss
+ * and before any write.
  */
 #include "block_common.h"
 
@@ -9,7 +9,7 @@
 
 /* ---- Fills against writes -------------------------------------------------------------------- */
 
-/* Read from the origin before a write, offered during or after it: refused. */
+/* The block was read from the origin before a write, and is offered during or after it: refused. */
 static void test_fill_after_write(void)
 {
     struct pool p;
@@ -27,7 +27,7 @@ static void test_fill_after_write(void)
     pool_end(&p);
 }
 
-/* A miss inside a bracket is no right to fill, not even after its end. */
+/* A miss inside a bracket gives no right to fill, not even after its end. */
 static void test_fill_during_write(void)
 {
     struct pool p;
@@ -36,7 +36,7 @@ static void test_fill_during_write(void)
     cm_miss m = miss_of(f, 3 * BLK, BLK);
     CHECK(m.flags & CM_MISS_NOFILL);
     CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
-    m.flags = 0; /* a caller that does not look */
+    m.flags = 0; /* a caller that ignores the flag */
     CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
@@ -95,7 +95,7 @@ static void test_fill_beside_write(void)
     pool_end(&p);
 }
 
-/* A bracket forgets its blocks, each block it touches, and no other. */
+/* A bracket forgets its blocks: every block that it touches, and no other. */
 static void test_write_forgets(void)
 {
     struct pool p;
@@ -107,20 +107,20 @@ static void test_write_forgets(void)
     CHECK_EQ(hits(f, 8, 12, 5), 12);
     CHECK_EQ(STAT(p.c, forgotten), 4);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
-    w = begin_write(f, 8 * BLK, BLK); /* exactly one */
+    w = begin_write(f, 8 * BLK, BLK); /* exactly one block */
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(hits(f, 8, 12, 5), 11);
     pool_end(&p);
 }
 
-/* Forgotten means gone from the media, for every slot that could be found. */
+/* A forgotten block is gone from the media, in every slot where it could be found. */
 static void test_forget_all_matches(void)
 {
     struct pool p;
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_all(f, 0, 2, 5), 2);
     struct cm_key k = key_of(f, 0);
-    uint64_t s = slot_of(f, 0), twin = 200; /* a second copy, as only a damaged pool has it */
+    uint64_t s = slot_of(f, 0), twin = 200; /* a second copy, which only a damaged pool has */
     *header_of(p.c, twin) = *header_of(p.c, s);
     header_of(p.c, twin)->w0 = cm_format_w0(p.c->media.check_key, twin, header_of(p.c, twin), 9);
     *cell_of(p.c, k.place.bucket[1], 7) = cm_cell_make(k.place.tag, twin);
@@ -147,7 +147,7 @@ static void test_overlapping_brackets(void)
     pool_end(&p);
 }
 
-/* More than 64 MiB: not block by block but by a new incarnation, and as sure. */
+/* More than 64 MiB: forgets by a new incarnation, not block by block, and just as safely. */
 static void test_large_bracket(void)
 {
     struct pool p;
@@ -155,7 +155,7 @@ static void test_large_bracket(void)
     CHECK_EQ(put_all(f, 0, 10, 5), 10);
     CHECK_EQ(put_all(f, 20000, 10, 5), 10);
     uint64_t inc = info_of(f).incarnation;
-    cm_bracket w = begin_write(f, 5 * BLK, 64 * MIB); /* the most that goes by stripes */
+    cm_bracket w = begin_write(f, 5 * BLK, 64 * MIB); /* largest one that uses stripes */
     CHECK_EQ(info_of(f).incarnation, inc);
     CHECK_EQ(hits(f, 0, 10, 5), 5);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -164,10 +164,10 @@ static void test_large_bracket(void)
     CHECK(info_of(f).incarnation > inc);
     CHECK_EQ(hits(f, 0, 10, 5), 0);
     CHECK_EQ(hits(f, 20000, 10, 5), 0);
-    CHECK_EQ(put(f, 2, 5), CM_NOT_STORED_STALE); /* its stripes know of no bracket, the file does */
+    CHECK_EQ(put(f, 2, 5), CM_NOT_STORED_STALE); /* its stripes have no intent, but the file has */
     cm_miss m = miss_of(f, 100 * MIB, BLK);
     CHECK(m.flags & CM_MISS_NOFILL);
-    m.flags = 0; /* a caller that does not look */
+    m.flags = 0; /* a caller that ignores the flag */
     CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
@@ -175,7 +175,7 @@ static void test_large_bracket(void)
     pool_end(&p);
 }
 
-/* A small bracket that was open when the incarnation changed still keeps fills out. */
+/* A small bracket that was open when the incarnation changed still prevents fills. */
 static void test_bracket_over_new_incarnation(void)
 {
     struct pool p;
@@ -210,7 +210,7 @@ static void test_miss_shape(void)
     CHECK_EQ(m.offset, 3 * BLK);
     CHECK_EQ(m.len, BLK);
     CHECK_EQ(cm_read(f, 4 * BLK, buf, 8 * BLK, &m), 0);
-    CHECK_EQ(m.len, 2 * BLK); /* up to what is cached */
+    CHECK_EQ(m.len, 2 * BLK); /* up to the next cached block */
     CHECK_EQ(cm_read(f, 2 * BLK, buf, BLK, &m), BLK);
     CHECK_EQ(m.len, 0);
     CHECK_EQ(cm_read(f, 2 * BLK, buf, 0, &m), 0);
@@ -239,7 +239,7 @@ static void test_miss_cut(void)
     pool_end(&p);
 }
 
-/* One group of a long run was written: that group's blocks are refused, the others stored. */
+/* One group of a long run was written: the blocks of that group are refused, the others stored. */
 static void test_partly_stale(void)
 {
     struct pool p;
@@ -265,7 +265,7 @@ static void test_bad_tickets(void)
     CHECK_EQ(m.len, 2 * BLK);
     CHECK_EQ(fill(f, &m, 5, 3 * BLK, 0), CM_ETICKET); /* longer than its miss */
     CHECK_EQ(fill(f, &m, 5, 2 * BLK + 1, CM_FILL_EOF), CM_ETICKET);
-    CHECK_EQ(fill(f, &m, 5, BLK + 1, 0), CM_EINVAL); /* ends in a block, not the file */
+    CHECK_EQ(fill(f, &m, 5, BLK + 1, 0), CM_EINVAL); /* ends in a block, not at EOF */
     CHECK_EQ(fill(g, &m, 5, BLK, 0), CM_EFOREIGN);
     CHECK_EQ(fill(f, &m, 5, BLK, 2), CM_EINVAL);
     bad = m;
@@ -273,7 +273,7 @@ static void test_bad_tickets(void)
     CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET);
     bad = m;
     bad.len = 9 * GROUP * BLK;
-    CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET); /* more groups than it has tickets for */
+    CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET); /* it has fewer tickets than groups */
     bad = m;
     bad.offset = UINT64_MAX - BLK + 1;
     CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET);
@@ -283,13 +283,13 @@ static void test_bad_tickets(void)
     memset(&bad, 0, sizeof(bad));
     CHECK(fill(f, &bad, 5, 0, 0) < 0);
     CHECK_EQ(look(f, 10, 5), MISS);
-    CHECK_EQ(fill(f, &m, 5, BLK, 0), 0); /* less than the miss is fine */
+    CHECK_EQ(fill(f, &m, 5, BLK, 0), 0); /* a fill may be shorter than the miss */
     CHECK_EQ(hits(f, 10, 2, 5), 1);
     CHECK_EQ(fill(f, &m, 5, 0, 0), 0);
     pool_end(&p);
 }
 
-/* A miss of an earlier attachment of the same file is foreign to the next one. */
+/* A miss of an earlier attachment of the same file is foreign to the next attachment. */
 static void test_ticket_of_old_attachment(void)
 {
     struct pool p;
@@ -320,10 +320,10 @@ static void test_tails(void)
     CHECK_EQ(m.len, BLK);
     CHECK_EQ(cm_read(f, 4 * BLK + 990, buf, 20, &m), 10);
     CHECK_EQ(cm_read(f, 4 * BLK + 1000, buf, 20, &m), 0);
-    CHECK_EQ(put_tail(f, 4, 999, 6), CM_NOT_STORED_PRESENT); /* shorter, or as long: kept */
+    CHECK_EQ(put_tail(f, 4, 999, 6), CM_NOT_STORED_PRESENT); /* not longer: the old tail stays */
     CHECK_EQ(put_tail(f, 4, 1000, 6), CM_NOT_STORED_PRESENT);
     CHECK_EQ(look(f, 4, 5), SHORT);
-    CHECK_EQ(put_tail(f, 4, 1001, 6), 0); /* longer: replaced, by the full protocol */
+    CHECK_EQ(put_tail(f, 4, 1001, 6), 0); /* longer: it replaces the tail by the full protocol */
     CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1001);
     CHECK(is_content(6, 4, buf, 1001));
     CHECK_EQ(STAT(p.c, displaced), 1);
@@ -377,7 +377,7 @@ static void test_nothing_given(void)
     pool_end(&p);
 }
 
-/* A read that was served in full leaves nothing that could be filled, whatever was in the miss. */
+/* After a read that was served in full nothing can be filled, whatever the miss held before. */
 static void test_no_miss_no_fill(void)
 {
     struct pool p;
@@ -391,7 +391,7 @@ static void test_no_miss_no_fill(void)
     pool_end(&p);
 }
 
-/* Many single blocks at once, all known: each is served, and counted once. */
+/* Many single blocks at once, all verified: each is served, and counted once. */
 static void test_read_many_known(void)
 {
     struct pool p;
@@ -399,7 +399,7 @@ static void test_read_many_known(void)
     cm_miss m[40];
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_all(f, 0, 40, 5), 40);
-    CHECK_EQ(hits(f, 0, 40, 5), 40); /* judged, from here on */
+    CHECK_EQ(hits(f, 0, 40, 5), 40); /* from here on their slots are verified */
     int64_t before = STAT(p.c, hit_blocks);
     memset(m, 0xee, sizeof(m));
     for (unsigned i = 0; i < 40; i++)
@@ -419,7 +419,7 @@ static void test_read_many_known(void)
 
 /* ---- Sequences ------------------------------------------------------------------------------- */
 
-/* The sequence survives invalidation and moves with every life of a slot. */
+/* The sequence survives invalidation, and grows with every life of a slot. */
 static void test_sequence(void)
 {
     struct pool p;
@@ -432,7 +432,7 @@ static void test_sequence(void)
         CHECK(seq > lives[slot]);
         lives[slot] = seq;
         CHECK_EQ(cm_invalidate(f, 0, 1), 0);
-        CHECK_EQ(header_of(p.c, slot)->w0, seq); /* the sequence alone */
+        CHECK_EQ(header_of(p.c, slot)->w0, seq); /* only the sequence */
         CHECK_EQ(put(f, 0, 5), 0);
     }
     pool_end(&p);

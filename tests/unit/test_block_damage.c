@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_block_damage.c - garbage in the pool is never more than a miss: only what its checks vouch
- * for is served.
+ * test_block_damage.c - garbage in the pool only ever causes misses: a block is served only if its
+ * checks are right.
  */
 #include "block_common.h"
 
@@ -27,7 +27,7 @@ static void check_flipped_payload(uint32_t verify, bool hit_before, bool caught)
     payload_of(p.c, slot)[4095] ^= 0x80;
     CHECK_EQ(look(f, 1, 5), caught ? MISS : WRONG);
     CHECK_EQ(STAT(p.c, miss_checksum), caught);
-    CHECK_EQ(slot_ok(p.c, slot), !caught); /* dropped, and stays dropped */
+    CHECK_EQ(slot_ok(p.c, slot), !caught); /* it is dropped, and stays dropped */
     CHECK_EQ(look(f, 0, 5), RIGHT);
     if (caught) {
         CHECK_EQ(look(f, 1, 5), MISS);
@@ -49,7 +49,7 @@ static void test_flipped_payload(void)
     CALL(check_flipped_payload(CM_VERIFY_NEVER, true, false));
 }
 
-/* "First hit" is the first of each session: also what was verified before a reopen. */
+/* "First hit" is the first of each session, also for a block that was verified before a reopen. */
 static void test_first_hit_of_session(void)
 {
     struct pool p;
@@ -66,7 +66,7 @@ static void test_first_hit_of_session(void)
     pool_end(&p);
 }
 
-/* Verified through a part of the block only: damage outside the part is found all the same. */
+/* A read of a part verifies the whole block: it finds damage outside the part, too. */
 static void test_partial_read_verifies(void)
 {
     struct pool p;
@@ -79,7 +79,7 @@ static void test_partial_read_verifies(void)
     pool_end(&p);
 }
 
-/* Any flipped bit of a header: a miss, or (an invalid header) what it was before. */
+/* Any flipped bit of a header causes a miss, or an invalid header stays invalid. */
 static void test_flipped_header(void)
 {
     struct pool p;
@@ -98,8 +98,8 @@ static void test_flipped_header(void)
     pool_end(&p);
 }
 
-/* The words of a header that was judged before: whatever decides which bytes are served counts, bit
- * by bit; only the sequence, the check and the sum need not be looked at again. */
+/* The words of a header that was verified before. Every bit that decides which bytes are served is
+ * checked again. Only the sequence, the check and the sum need no second look. */
 static void flip_known_header(cm_guard_take_fn take)
 {
     struct pool p;
@@ -123,7 +123,8 @@ static void flip_known_header(cm_guard_take_fn take)
     pool_end(&p);
 }
 
-/* Parts of blocks about as long as what a routine for long ones takes, up to the last byte. */
+/* Parts of blocks, about as long as the shortest copy of a routine for long ones, up to the last
+ * byte. */
 static void test_taken_parts(void)
 {
     static const uint32_t lengths[] = { 1535, 1536, 1537, 2047, 2048, 4095, 4096 };
@@ -149,7 +150,7 @@ static void test_taken_parts(void)
     pool_end(&p);
 }
 
-/* Copied in steps, and by one routine, which not every CPU takes by itself. */
+/* Copied in steps, and by one routine, which only some CPUs choose themselves. */
 static void test_flipped_known_header(void)
 {
     CALL(flip_known_header(NULL));
@@ -157,7 +158,7 @@ static void test_flipped_known_header(void)
         CALL(flip_known_header(cm_guard_take_any()));
 }
 
-/* A new epoch outdates every header, also those that were judged before. */
+/* A new epoch makes every header invalid, also those that were verified before. */
 static void test_epoch_outdates_judged(void)
 {
     struct pool p;
@@ -180,7 +181,7 @@ static void test_flipped_dead_header(void)
     uint64_t *cell = cell_to(f, 1), was = *cell;
     uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, 1));
     CHECK_EQ(cm_invalidate(f, BLK, 1), 0);
-    *cell = was; /* a cell that came back after a crash */
+    *cell = was; /* like a cell that came back after a crash */
     for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
         CASE("bit %u", bit);
         h[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -190,8 +191,8 @@ static void test_flipped_dead_header(void)
     pool_end(&p);
 }
 
-/* The media bring back the header of a slot that waits to be filled: readers may believe it, so its
- * payload is not overwritten. */
+/* The media restores an old header in a slot that waits to be filled. Readers may trust that
+ * header, so the payload of the slot is not overwritten. */
 static void test_valid_in_owned_slot(void)
 {
     struct pool p;
@@ -204,13 +205,13 @@ static void test_valid_in_owned_slot(void)
     uint8_t *image = malloc((size_t)p.c->media.geo.slot_offset);
     REQUIRE(image != NULL);
     memcpy(image, p.base, (size_t)p.c->media.geo.slot_offset);
-    CHECK_EQ(put(f, before, 5), 0); /* evicts ahead: some slots wait now */
+    CHECK_EQ(put(f, before, 5), 0); /* it evicts ahead, so some slots wait now */
     REQUIRE(r->free_count > 0);
     out_of_order(p.c);
     uint64_t slot = r->free[r->free_count - 1];
     const uint64_t at = p.c->media.geo.header_offset + slot * sizeof(h);
     memcpy(&h, image + at, sizeof(h));
-    memcpy(header_of(p.c, slot), &h, sizeof(h)); /* an old one: its fence had lied */
+    memcpy(header_of(p.c, slot), &h, sizeof(h)); /* an old header, as if a fence had failed */
     const uint64_t block = cm_header_block(&h);
     CHECK(is_content(5, block, payload_of(p.c, slot), BLK));
     CHECK_EQ(put(f, before + 1, 5), CM_NOT_STORED_MEDIA);
@@ -222,8 +223,8 @@ static void test_valid_in_owned_slot(void)
     pool_end(&p);
 }
 
-/* What came for the first time is on probation, and nobody read it ahead of need; its first hit
- * counts, in a pool too large for every block to be in the sample, too. */
+/* A block that comes for the first time, and was not read ahead of need, is on probation. Its first
+ * hit counts, also in a pool that is too large to sample every block. */
 static void test_first_hit_counts(void)
 {
     struct pool p;
@@ -244,14 +245,14 @@ static void test_first_hit_counts(void)
     pool_end(&p);
 }
 
-/* Of what is evicted the ghost remembers what came for the first time, and not what was known. */
+/* Of evicted blocks the ghost remembers those that came for the first time, not the known ones. */
 static void test_victims_remembered(void)
 {
     struct pool p;
     uint64_t n = 0, far = 1000000;
     pool_make(&p, 4 * MIB, 0);
     for (unsigned i = 0; i < CM_SUPER_COPIES;
-         i++) { /* the same in every run: fingerprints collide */
+         i++) { /* a fixed seed, because fingerprints collide */
         super_at(&p, i)->hash_seed = 1;
         super_seal(super_at(&p, i));
     }
@@ -282,7 +283,7 @@ static void test_victims_remembered(void)
     pool_end(&p);
 }
 
-/* A header that says another block, with everything right: not the block that is asked for. */
+/* A header names another block and is right in all else: it is not the block that is asked for. */
 static void test_other_key(void)
 {
     struct pool p;
@@ -310,15 +311,15 @@ static void test_garbage_cells(void)
             for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) {
                 uint64_t r = next_random(&rng), *cell = cell_of(p.c, b, i);
                 if (round == 0)
-                    *cell = r; /* slots that do not exist */
+                    *cell = r; /* they name slots that do not exist */
                 else if (round == 1)
                     *cell = cm_cell_make(cm_cell_tag(r), r % g->slots);
                 else if (round == 2)
                     *cell = UINT64_MAX;
                 else if (round == 3)
-                    *cell = cm_cell_tag(r); /* slot field zero */
+                    *cell = cm_cell_tag(r); /* the slot field is zero */
                 else
-                    *cell = cm_cell_tag(r) | (g->slots + 1); /* one too far */
+                    *cell = cm_cell_tag(r) | (g->slots + 1); /* one behind the last slot */
             }
         for (uint64_t block = 0; block < 100; block++) {
             CASE("block %" PRIu64, block);
@@ -334,8 +335,8 @@ static void test_garbage_cells(void)
     pool_end(&p);
 }
 
-/* Cells with the key's own tag that lead astray, inside the pool or far outside of it, do not hide
- * the right one. */
+/* Cells with the key's own tag lead elsewhere, inside the pool or far outside of it. They do not
+ * hide the right cell. */
 static void test_same_tag_cells(void)
 {
     struct pool p;
@@ -358,8 +359,8 @@ static void test_same_tag_cells(void)
     pool_end(&p);
 }
 
-/* Bytes are copied before it is known whose they are. What turns out to be another block's, or lies
- * behind a tail, does not stay in the caller's buffer. */
+/* Bytes are copied before it is known to which block they belong. If they are another block's, or
+ * are behind a tail, they do not stay in the caller's buffer. */
 static void test_nothing_leaks(void)
 {
     struct pool p;
@@ -371,12 +372,12 @@ static void test_nothing_leaks(void)
     memset(buf, 0xee, sizeof(buf));
     CHECK_EQ(cm_read(f, 200 * BLK, buf, BLK, NULL), 0);
     CHECK(memcmp(buf, zero, BLK) == 0);
-    /* A payload that changed under a header that did not: nobody's either. */
+    /* A payload changed and its header did not: these bytes must not stay either. */
     payload_of(p.c, slot_of(f, 60))[9] ^= 1;
     memset(buf, 0xee, sizeof(buf));
     CHECK_EQ(cm_read(f, 60 * BLK, buf, BLK, NULL), 0);
     CHECK(memcmp(buf, zero, BLK) == 0);
-    /* A slot that was judged before, and then holds another block. */
+    /* A slot that was verified before now holds another block. */
     *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, slot_of(f, 70));
     CHECK_EQ(look(f, 70, 5), RIGHT);
     memset(buf, 0xee, sizeof(buf));
@@ -385,7 +386,7 @@ static void test_nothing_leaks(void)
     pool_end(&p);
 }
 
-/* All headers garbage: no hit, and the slots can be used. */
+/* All headers are garbage: nothing hits, and the slots can be used. */
 static void test_garbage_headers(void)
 {
     struct pool p;

@@ -24,7 +24,7 @@ static int flush_no_cell(void *ctx, const void *p, size_t n)
     return whole_ops->flush(ctx, p, n);
 }
 
-/* How often each header was flushed. */
+/* The number of flushes of each header. */
 static unsigned header_flushes[4096];
 
 static int flush_counted(void *ctx, const void *p, size_t n)
@@ -37,8 +37,8 @@ static int flush_counted(void *ctx, const void *p, size_t n)
     return whole_ops->flush(ctx, p, n);
 }
 
-/* Blocks that are stored together: every header is flushed with its key words, and again with
- * VALID; and those of the victims once before. */
+/* Blocks are stored together. Every header is flushed with its key words, and again with VALID. The
+ * headers of the victims are flushed once before. */
 static void test_neighbours_flushed(void)
 {
     struct pool p;
@@ -63,7 +63,7 @@ static void test_neighbours_flushed(void)
     pool_end(&p);
 }
 
-/* Headers that lie apart are flushed one by one, neighbours together, and nothing between them. */
+/* Headers that are apart are flushed one by one, neighbours together, and nothing between them. */
 static void test_only_those_flushed(void)
 {
     static const uint64_t slots[] = { 1, 100, 101, 102, 7, 6, 40, 42 };
@@ -88,7 +88,7 @@ static void test_only_those_flushed(void)
     pool_end(&p);
 }
 
-/* A block whose cell cannot be flushed is not stored: it is taken back, and no slot is lost. */
+/* A block whose cell cannot be flushed is not stored: it is undone, and no slot is lost. */
 static void test_unflushable_cell(void)
 {
     struct pool p;
@@ -126,8 +126,8 @@ static void expect_locked(uint64_t stripe)
     stores_unlocked += at_load_relaxed(&cm_stripe_at(locked_cache, stripe)->lock.word) == 0;
 }
 
-/* Cells are stored under the lock of their stripe, and headers become valid, and invalid, under
- * that of their key. */
+/* A cell is stored under the lock of its stripe. A header becomes valid or invalid under the lock
+ * of its key's stripe. */
 static void expect_lock_for(const uint64_t *p, uint64_t was, uint64_t next)
 {
     const struct cm_media *m = &locked_cache->media;
@@ -181,7 +181,7 @@ static void test_stores_locked(void)
         CHECK(cm_write_end(f, &w, NULL) >= 0);
     }
     p.c->media.ops = whole_ops;
-    CHECK(stores_seen > 9 * slots); /* two a block, and two when it is evicted */
+    CHECK(stores_seen > 9 * slots); /* two for each block, and two more for each eviction */
     CHECK_EQ(stores_unlocked, 0);
     CHECK_EQ(locks_too_many, 0);
     pool_end(&p);
@@ -193,7 +193,7 @@ static int cas_fails(void *ctx, uint64_t *word, uint64_t expected, uint64_t desi
     return CM_EIO;
 }
 
-/* A shorter tail whose header cannot be written does not make room: it is still there. */
+/* A shorter tail whose header cannot be written does not make room: it stays. */
 static void test_displace_unwritable(void)
 {
     struct pool p;
@@ -218,7 +218,8 @@ static void test_displace_unwritable(void)
     pool_end(&p);
 }
 
-/* What another owns is not judged: whoever finds it wrong or unreadable leaves it to its owner. */
+/* A slot that a thread owns is not judged: another thread that finds it wrong or unreadable leaves
+ * it to the owner. */
 static void test_owned_is_left_alone(void)
 {
     struct pool p;
@@ -240,7 +241,7 @@ static void test_owned_is_left_alone(void)
     cm_ring_disown(&p.c->policy.ring, wrong);
     cm_ring_disown(&p.c->policy.ring, lost);
     CHECK_EQ(look(f, 0, 5), MISS);
-    CHECK_EQ(slot_of(f, 0), CM_NO_SLOT); /* now it is dropped */
+    CHECK_EQ(slot_of(f, 0), CM_NO_SLOT); /* now the reader drops it */
     CHECK_EQ(look(f, 1, 5), RIGHT);
     pool_end(&p);
 }
@@ -267,7 +268,7 @@ static void test_unreadable_payload(void)
     CHECK_EQ(STAT(p.c, quarantined), 1);
     CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
     CHECK_EQ(hits(f, 0, 2, 5), 2);
-    /* Writing it is still possible: the header is readable. */
+    /* The block can still be written, because its header is readable. */
     cm_bracket w = begin_write(f, 2 * BLK, BLK);
     CHECK(!slot_ok(p.c, slot));
     CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -297,7 +298,7 @@ static void test_unwritable_payload(void)
     pool_end(&p);
 }
 
-/* A header page that cannot be read may hold the block: a write forgets the whole file. */
+/* A header page that cannot be read may hold the block, so a write forgets the whole file. */
 static void test_unreadable_header(void)
 {
     struct pool p;
@@ -323,8 +324,8 @@ static void test_unreadable_header(void)
     pool_end(&p);
 }
 
-/* A cell that leads to a header which cannot be read is not used again: once the page reads again
- * the header may be valid, and without its cell no write would find it. */
+/* A cell leads to a header that cannot be read. The cell is not used again: when the page can be
+ * read again the header may be valid, and without its cell no write would find it. */
 static void test_cells_of_unreadable_headers(void)
 {
     struct pool p;
@@ -347,7 +348,7 @@ static void test_cells_of_unreadable_headers(void)
     pool_end(&p);
 }
 
-/* An index page that cannot be read: misses, refused fills, and writes that escalate. */
+/* An index page cannot be read: reads miss, fills are refused, and writes escalate. */
 static void test_unreadable_index(void)
 {
     struct pool p;
@@ -368,8 +369,8 @@ static void test_unreadable_index(void)
     pool_end(&p);
 }
 
-/* Nine blocks with one first bucket, and second ones in other pages. Returns the page of the first,
- * in buckets / 64. */
+/* Finds nine blocks with the same first bucket, and second buckets in other pages. Returns the page
+ * of the first bucket, in buckets / 64. */
 static uint64_t one_bucket(cm_file *f, uint64_t *block)
 {
     uint64_t n = 0, bucket = 0;
@@ -384,7 +385,7 @@ static uint64_t one_bucket(cm_file *f, uint64_t *block)
     return bucket / 64;
 }
 
-/* A block whose first bucket was full lies in its second one: there, too, it is found. */
+/* If a block's first bucket is full, the block is in its second bucket and is found there. */
 static void test_second_bucket(void)
 {
     struct pool p;
@@ -409,7 +410,8 @@ static void test_second_bucket(void)
     pool_end(&p);
 }
 
-/* The first bucket of a block cannot be read, and the second has room: it may be there already. */
+/* A block's first bucket cannot be read, and the second has room. The block may already be in the
+ * first. */
 static void test_unreadable_first_bucket(void)
 {
     struct pool p;
@@ -434,7 +436,7 @@ static void test_unreadable_first_bucket(void)
     pool_end(&p);
 }
 
-/* A header that cannot be read, found by those who do not know what it holds. */
+/* An unreadable header is found by calls that do not know which block it holds. */
 static void test_unreadable_unseen(void)
 {
     struct pool p;
@@ -458,13 +460,13 @@ static void test_unreadable_unseen(void)
     CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
     cm_bracket w = begin_write(f, (b + 1) * BLK, BLK);
     CHECK_EQ(STAT(p.c, quarantined), 1 + ((uint8_t *)header_of(p.c, next) >= page));
-    CHECK(info_of(f).incarnation > inc); /* what it holds is gone with the file's incarnation */
+    CHECK(info_of(f).incarnation > inc); /* the new incarnation makes its block unreachable */
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     forbid(page, false);
     pool_end(&p);
 }
 
-static uint64_t unflushable; /* a block; its header, once it is VALID */
+static uint64_t unflushable; /* the header of this block cannot be flushed when it is VALID */
 
 static int flush_but_one(void *ctx, const void *p, size_t n)
 {
@@ -480,8 +482,8 @@ static int flush_but_one(void *ctx, const void *p, size_t n)
     return whole_ops->flush(ctx, p, n);
 }
 
-/* Of blocks that come together the header of one cannot be written back: that one is not stored,
- * and found by nobody; the others are. */
+/* Of blocks that come together the header of one cannot be written back. That block is not stored,
+ * and no read finds it. The others are stored. */
 static void test_unflushable_header(void)
 {
     struct pool p;
@@ -506,7 +508,7 @@ static void test_unflushable_header(void)
     pool_end(&p);
 }
 
-/* When page after page fails the cache stops filling, says so once, and serves what it can. */
+/* If page after page fails, the cache stops filling, reports that once, and serves what it can. */
 static void count_lines(void *ctx, int level, const char *text)
 {
     (void)text;
@@ -535,9 +537,9 @@ static void test_failing_media(void)
     CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
     CHECK_EQ(lines, 1);
     CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_MODE);
-    unsigned kept = hits(f, 0, 10, 5); /* rarely one made room in the index */
+    unsigned kept = hits(f, 0, 10, 5); /* in rare cases one was displaced in the index */
     CHECK(kept >= 8);
-    cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting works as ever */
+    cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting still works */
     CHECK_EQ(look(f, 3, 5), MISS);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     os_protect(payload_of(p.c, 20), rest, OS_WRITE);
@@ -550,15 +552,15 @@ static void test_failing_media(void)
     pool_end(&p);
 }
 
-/* Slots that cannot be written and never were: the volume is full. Those there are go on in turn,
- * and nothing that hits is lost for it. */
+/* Slots cannot be written and never were used: the volume is full. The used slots go on in turn,
+ * and no block that hits is lost by it. */
 static void test_full_volume(void)
 {
     struct pool p;
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
-    struct cm_plat_file holes = PLAT_FILE_INIT; /* what plain reads see: nothing */
+    struct cm_plat_file holes = PLAT_FILE_INIT; /* plain reads find holes there */
     char path[256];
     (void)snprintf(path, sizeof(path), "%s/cachemax-holes.%u", os_temp(), cm_plat_pid());
     REQUIRE(plat_create(&holes, path, 4 * MIB, false, NULL, NULL) == 0);
@@ -575,7 +577,7 @@ static void test_full_volume(void)
     CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
     CHECK_EQ(STAT(p.c, escalations), 0);
     os_protect(payload_of(p.c, used), rest, OS_WRITE);
-    pool_again(&p); /* there is room now */
+    pool_again(&p); /* now the volume has room */
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK(put_all(f, 5000, 600, 5) > 590);
     CHECK(hits(f, 5000, 600, 5) > 590);

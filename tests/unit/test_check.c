@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_check.c - verifying a pool: every kind of damage is found and named, looking changes no
- * byte, repairing drops what is wrong and nothing else, and what still hits is right.
+ * test_check.c - verifying a pool: every kind of damage is found and named, a check alone changes
+ * no byte, a repair drops wrong entries and nothing else, and what still hits is right.
  */
 #include "fixture.h"
 
@@ -41,7 +41,7 @@ static cm_file *make(struct pool *p)
     return f;
 }
 
-/* Closes, looks read-only without being able to store, and opens again. */
+/* Closes the pool, checks it read-only in memory that cannot be written, and opens it again. */
 static cm_check_report look_only(struct pool *p, uint32_t flags, int expected)
 {
     uint8_t *before = map_bytes(p->bytes);
@@ -88,7 +88,7 @@ static void test_sound(void)
     pool_end(&p);
 }
 
-/* Is the block found, and by no cell of the first bucket of its key? */
+/* Is the block found, but by no cell of the first bucket of its key? */
 static bool only_in_second(cm_file *f, uint64_t block)
 {
     const struct cm_media *m = &cm_object_of(f)->cache->media;
@@ -110,7 +110,7 @@ static void test_second_bucket(void)
     struct pool p;
     uint64_t expected = 0;
     REQUIRE(pool_new(&p, 16 * MIB) == 0);
-    /* Far apart: neighbours fill buckets more evenly. */
+    /* Blocks far apart, because neighbours fill the buckets more evenly. */
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     for (uint64_t i = 0; i < p.c->media.geo.slots; i++)
         (void)put(f, i * 1001, 5);
@@ -122,7 +122,7 @@ static void test_second_bucket(void)
     pool_end(&p);
 }
 
-/* After any amount of ordinary life a pool is sound, closed cleanly or crashed. */
+/* After any amount of ordinary work a pool is sound, both after a clean close and after a crash. */
 static void test_sound_after_churn(void)
 {
     struct pool p;
@@ -159,7 +159,7 @@ static void test_sound_after_churn(void)
     pool_end(&p);
 }
 
-/* What a new epoch left behind is old, not damaged. */
+/* Entries of an earlier epoch are old, not damaged. */
 static void test_sound_after_bump(void)
 {
     struct pool p;
@@ -211,7 +211,7 @@ static uint64_t *empty_cell(cm_file *f, const struct cm_key *k)
     return cell_of(cm_object_of(f)->cache, k->place.bucket[1], 0);
 }
 
-/* A record nobody ever used. */
+/* A record that was never used. */
 static struct cm_record *empty_record(cm_cache *c)
 {
     uint64_t place = 0;
@@ -281,7 +281,7 @@ static void seed_damage(cm_file *f, enum kind kind)
     }
 }
 
-/* What the report must say of each kind, and only that. */
+/* The count that the report must have for each kind, and the only one. */
 static uint64_t named(const cm_check_report *r, enum kind kind)
 {
     switch (kind) {
@@ -311,13 +311,13 @@ static bool harmless(enum kind kind)
     return kind == CELL_STALE || kind == CELL_LOST || kind == RECORD_BIT || kind == RECORD_JUNK;
 }
 
-/* Found, named, left alone by looking; dropped by repair; sound afterwards. */
+/* A check finds, names and leaves each kind. A repair drops it; then the pool is sound. */
 static void check_kind(enum kind kind)
 {
     struct pool p;
     cm_file *f = make(&p);
     int found = harmless(kind) ? 0 : 1;
-    /* Records are judged while their file is not attached. */
+    /* A record is judged only while its file is not attached. */
     pool_again(&p);
     f = attach(&p, 1, 1000 * BLK, 1, 0);
     struct cm_object copy = *cm_object_of(f);
@@ -327,7 +327,7 @@ static void check_kind(enum kind kind)
     CHECK_EQ(named(&r, kind), 1);
     CHECK_EQ(damage(&r), found);
     CHECK_EQ(r.dropped, 0);
-    r = check(p.c, 0, found); /* online it sees the same */
+    r = check(p.c, 0, found); /* an online check finds the same */
     CHECK_EQ(named(&r, kind), 1);
     r = check(p.c, CM_CHECK_REPAIR, 0);
     CHECK_EQ(r.dropped, kind == CELL_STALE || kind == CELL_LOST ? 0 : 1);
@@ -354,7 +354,7 @@ static void test_kinds(void)
     }
 }
 
-/* Without the payload a wrong one is not seen, and the rest is. */
+/* Without the payloads the check does not see a wrong payload, but finds all else. */
 static void test_metadata_only(void)
 {
     struct pool p;
@@ -373,7 +373,7 @@ static void test_metadata_only(void)
     pool_end(&p);
 }
 
-/* Much at once, everywhere: repaired in one go, and every hit is right. */
+/* Much damage at once, everywhere: one repair drops it all, and every hit is right. */
 static void test_riot(void)
 {
     struct pool p;
@@ -414,7 +414,7 @@ static void test_damaged_super(void)
     CHECK_EQ(r.superblocks_damaged, 1);
     pool_down(&p);
     p.o.flags = 0;
-    (void)pool_up(&p); /* repairs it */
+    (void)pool_up(&p); /* the open repairs it */
     r = check(p.c, CM_CHECK_REPAIR, 0);
     pool_again(&p);
     r = check(p.c, 0, 0);
@@ -434,7 +434,7 @@ static void test_would_empty(void)
     pool_other_boot(&p);
     (void)pool_up(&p);
     CHECK_EQ(check(p.c, 0, 0).would_empty, 1);
-    CHECK_EQ(pool_info(p.c).emptied, 0); /* it will be, by its next owner */
+    CHECK_EQ(pool_info(p.c).emptied, 0); /* its next owner will empty it */
     pool_down(&p);
     p.o.flags = 0;
     (void)pool_up(&p);
@@ -445,7 +445,7 @@ static void test_would_empty(void)
     pool_end(&p);
 }
 
-/* Unreadable pages are counted, are out of use after a repair, and are not called repaired. */
+/* Unreadable pages are counted. A repair takes them out of use, but does not call them repaired. */
 static void test_unreadable(void)
 {
     struct pool p;
@@ -522,8 +522,8 @@ static void *worker(void *arg)
     return NULL;
 }
 
-/* Beside fills, evictions and brackets: finds no damage where there is none, drops nothing right.
- */
+/* A check during fills, evictions and brackets reports no damage where none is, and drops nothing
+ * valid. */
 static void test_online(void)
 {
     pthread_t t[3];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_curve.c - the mini-simulations: S3R on traces short enough to be followed by hand, which
- * blocks are sampled, what the curve makes of the counts, which rule is chosen; and all of it in an
- * open pool.
+ * test_curve.c - the mini-simulations: S3R on traces that are short enough to follow by hand, which
+ * blocks are sampled, what the curve computes from the counts, which rule is chosen; and all of it
+ * in an open pool.
  *
- * A trace is a string: a small letter reads a block, the capital drops it. What happened is a
- * string too: m a miss, h a hit.
+ * A trace is a string: a small letter reads a block, its capital drops it. The result is a string,
+ * too: m is a miss, h a hit.
  */
 #include "fixture.h"
 
@@ -69,29 +69,29 @@ static void test_ghost(void)
 
 static void test_drop(void)
 {
-    play(4, one_of_four, false, "abAcAadbc", "mmmmmhh"); /* dropped, twice: a slot for it */
+    play(4, one_of_four, false, "abAcAadbc", "mmmmmhh"); /* dropped twice: there is a slot */
     play(4, one_of_four, false, "aAaAaAbcdabcda", "mmmmmmmhhhh");
 }
 
-/* A slot that was used goes only to what the ghost remembers. */
+/* A used slot goes only to a block that the ghost remembers. */
 static void test_remembered(void)
 {
     const struct cm_sim_rule rule = { 1, 2, true };
     play(2, rule, false, "abcab", "mmmhh");
-    play(2, rule, false, "abccbc", "mmmmhh"); /* c the second time: it takes what a had */
-    play(2, rule, false, "abAcab", "mmmmh");  /* a dropped slot is no slot never used */
+    play(2, rule, false, "abccbc", "mmmmhh"); /* c comes the second time and takes the slot of a */
+    play(2, rule, false, "abAcab", "mmmmh");  /* a dropped slot was used before */
 }
 
-/* First-time blocks wait: hits there count, and two of them earn a slot that was used before. */
+/* First-time blocks wait in the buffer. Hits there count, and two of them earn a used slot. */
 static void test_buffer(void)
 {
     struct cm_sim_rule rule = { 1, 2, true };
-    play_with(2, 1, rule, false, "abcdab", "mmmmhh");         /* a and b: there was room */
+    play_with(2, 1, rule, false, "abcdab", "mmmmhh");         /* a, b: there is room */
     play_with(2, 1, rule, false, "abcdefc", "mmmmmmm");       /* c left unearned... */
     play_with(2, 1, rule, false, "abcdcefc", "mmmmmmmh");     /* ... and was remembered */
     play_with(2, 1, rule, false, "abccdbecc", "mmmhmhmmh");   /* one hit is not enough */
     play_with(2, 1, rule, false, "abcccdec", "mmmhhmmh");     /* two are */
-    play_with(2, 1, rule, true, "abcccdecc", "mmmhhmmmh");    /* at once again: none */
+    play_with(2, 1, rule, true, "abcccdecc", "mmmhhmmmh");    /* reads at once do not count */
     play_with(2, 2, rule, false, "abcdefabcd", "mmmmmmhhmm"); /* two entries, first in, first out */
     rule.earn = 1;
     play_with(2, 1, rule, false, "abccdec", "mmmhmmh");
@@ -102,10 +102,10 @@ static void test_buffer_drop(void)
     const struct cm_sim_rule rule = { 1, 2, true };
     play_with(2, 1, rule, false, "abcCc", "mmmm");
     play_with(2, 2, rule, false, "abcdDefccd", "mmmmmmmhm"); /* d's entry is empty until its turn */
-    play_with(2, 1, rule, false, "abcAdca", "mmmmmm"); /* a dropped slot is no slot never used */
+    play_with(2, 1, rule, false, "abcAdca", "mmmmmm");       /* a dropped slot was used before */
 }
 
-/* What leaves the buffer unearned goes on probation in place, if the rule says so. */
+/* A block that leaves the buffer unearned goes on probation in the pool, if the rule says so. */
 static void test_buffer_passes(void)
 {
     const struct cm_sim_rule rule = { 1, 1, false };
@@ -157,8 +157,8 @@ static void test_bounded(void)
 
 /* ---- The sample ------------------------------------------------------------------------------ */
 
-/* Of any run of blocks about the sample's share is in it, also of every second or fourth one, and
- * of the same block of many files. */
+/* Of any run of blocks about the sample's share is in the sample, also of every second or fourth
+ * block, and of the same block of many files. */
 static void test_sample(void)
 {
     uint64_t below = cm_sim_below(1, 100);
@@ -221,8 +221,8 @@ static void test_sizes(void)
     free(c);
 }
 
-/* A buffer whose size the user chose stays as it is; else it grows with the pool. It is never
- * larger than the pool, and the sample has its share of it. */
+/* A buffer whose size the user chose keeps it; else it grows with the pool. It is never larger than
+ * the pool. The sample has its share of the buffer. */
 static void test_buffers(void)
 {
     static const uint32_t chosen[] = { 512, 400, 200, 100, 50, 25, 13 };
@@ -247,9 +247,10 @@ static void test_buffers(void)
     CHECK_EQ(cm_probation_entries(UINT64_MAX - 1, 10), 10);
 }
 
-/* By hand: half of all reads miss. Of the sample of twice the pool 50 missed in the pool, 40 in the
- * mini; of the pool's own, 60 in the pool and 80 in the mini, so minis are a quarter too high, and
- * an eighth at twice the size: 0.5 x 40/50 x 0.875 = 0.35. */
+/* A calculation by hand. Half of all reads miss. In the sample of twice the pool, 50 reads missed
+ * in the pool and 40 in the mini. In the sample of the pool's own size, 60 missed in the pool and
+ * 80 in the mini. So minis are a quarter too high, and an eighth at twice the size: 0.5 x 40/50 x
+ * 0.875 = 0.35. */
 static void test_estimate(void)
 {
     struct cm_curve *c = calloc(1, sizeof(*c));
@@ -259,9 +260,9 @@ static void test_estimate(void)
     twice->real_misses = 50;
     twice->misses = 40;
     CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN + 1, 0.5) - 0.65) < 1e-9);
-    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN, 0.5) - 0.5) < 1e-9); /* what is known */
+    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN, 0.5) - 0.5) < 1e-9); /* the known ratio itself */
     twice->misses = 400;
-    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN + 1, 0.5)) < 1e-9); /* never below nothing */
+    CHECK(fabs(cm_curve_hit_ratio(c, CM_CURVE_OWN + 1, 0.5)) < 1e-9); /* never below zero */
     cm_curve_halve(c);
     CHECK_EQ(own->misses, 40);
     CHECK_EQ(own->real_misses, 30);
@@ -276,8 +277,8 @@ static void test_estimate(void)
     free(c);
 }
 
-/* 96 blocks, again and again, in a pool of 64, all simulated: twice the pool would hold all of it
- * but for the first round. */
+/* Reads 96 blocks again and again in a pool of 64, with all blocks simulated. A pool twice as large
+ * would hold all of them after the first round. */
 static void test_loop(void)
 {
     enum { SLOTS = 64, LOOP = 96, ROUNDS = 100 };
@@ -300,7 +301,7 @@ static void test_loop(void)
 
 /* ---- AUTO ------------------------------------------------------------------------------------ */
 
-/* A loop longer than the pool: only holding back helps. */
+/* A loop longer than the pool: only a rule that refuses blocks helps. */
 static void test_auto_loop(void)
 {
     enum { SLOTS = 100, LOOP = 200 };
@@ -322,8 +323,8 @@ static void test_auto_loop(void)
     free(a);
 }
 
-/* The same rule for all is no reason to change; and a fill that is held to cost as much as a hit
- * brings is. */
+/* The rule does not change if all rules do equally well. It changes if a fill costs as much as a
+ * hit is worth. */
 static void test_auto_wear(void)
 {
     enum { SLOTS = 100, BLOCKS = 130 };
@@ -343,8 +344,8 @@ static void test_auto_wear(void)
     CHECK_EQ(chosen[1], 1);
 }
 
-/* With a buffer. Two reads of a block, a few others between them, and blocks that are read once:
- * only who stores all gets a hit, and has four fills for it. */
+/* With a buffer. Two reads of a block, with a few others between them, and blocks that are read
+ * once. Only a rule that stores all gets a hit, and that costs four fills. */
 static void test_auto_buffer(void)
 {
     enum { SLOTS = 100, READS = 10000 };
@@ -364,7 +365,7 @@ static void test_auto_buffer(void)
         CHECK_EQ(cm_choice_rule(a)->remembered, i == 1); /* is a hit worth four fills? */
         for (uint64_t n = 0; n < READS; n++)
             (void)cm_choice_read(a, (uint32_t)mix(READS + n), 0, false);
-        CHECK(cm_choice_rule(a)->remembered); /* nothing is read twice: back to the default */
+        CHECK(cm_choice_rule(a)->remembered); /* no block is read twice: the default */
         CHECK_EQ(cm_choice_rule(a)->probation, 0);
         free(memory);
         free(a);
@@ -373,7 +374,7 @@ static void test_auto_buffer(void)
 
 /* ---- In a pool ------------------------------------------------------------------------------- */
 
-/* True: it was there. */
+/* True: the block was cached. */
 static bool read_or_put(cm_file *f, uint64_t block)
 {
     uint8_t data[CM_BLOCK_SIZE];
@@ -385,7 +386,7 @@ static bool read_or_put(cm_file *f, uint64_t block)
     return false;
 }
 
-/* Reads blocks [0, n) and stores what is absent. */
+/* Reads blocks [0, n) and stores the absent ones. */
 static void sweep(cm_file *f, uint64_t n)
 {
     for (uint64_t b = 0; b < n; b++)
@@ -408,7 +409,8 @@ static void test_pool_curve(void)
     for (unsigned round = 0; round < 50; round++)
         sweep(f, n);
     s = pool_stats(p.c);
-    CHECK_EQ(s.curve_reads, s.hit_blocks + s.miss_blocks); /* so small that all is sampled */
+    /* The pool is so small that all blocks are sampled. */
+    CHECK_EQ(s.curve_reads, s.hit_blocks + s.miss_blocks);
     CHECK_EQ(s.curve_skipped, 0);
     double hit = (double)s.hit_blocks / (double)s.curve_reads;
     CHECK(fabs((double)s.curve_hits[CM_CURVE_OWN] / 1e6 - hit) < 2e-6);
@@ -419,11 +421,11 @@ static void test_pool_curve(void)
     CHECK(s.curve_hits[0] < s.curve_hits[CM_CURVE_OWN]);
     detach(f);
     pool_again(&p);
-    CHECK(pool_stats(p.c).curve_hits[CM_CURVE_OWN] == CM_CURVE_UNKNOWN); /* as all counters */
+    CHECK(pool_stats(p.c).curve_hits[CM_CURVE_OWN] == CM_CURVE_UNKNOWN); /* like all counters */
     pool_end(&p);
 }
 
-/* Somebody else holds the sample: reads do not wait. */
+/* Another thread holds the sample's lock: reads do not wait for it. */
 static void test_pool_skipped(void)
 {
     struct pool p;
@@ -443,7 +445,8 @@ static void test_pool_skipped(void)
     pool_end(&p);
 }
 
-/* AUTO in a loop longer than the pool: first-time blocks are refused, and what stays is hit. */
+/* AUTO in a loop longer than the pool: first-time blocks are refused, and the blocks that stay are
+ * hit. */
 static void test_pool_auto(void)
 {
     struct pool p;
@@ -458,10 +461,10 @@ static void test_pool_auto(void)
     cm_stats_data before = pool_stats(p.c);
     CHECK_EQ(put(f, 5 * n, 1), CM_NOT_STORED_POLICY);
     CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 1);
-    CHECK_EQ(put(f, 5 * n, 1), 0); /* the ghost was told */
+    CHECK_EQ(put(f, 5 * n, 1), 0); /* the ghost remembers it */
     CHECK_EQ(look(f, 5 * n, 1), RIGHT);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
-    CHECK_EQ(put(f, 5 * n + 1, 1), 0); /* who says that he wants it knows better */
+    CHECK_EQ(put(f, 5 * n + 1, 1), 0); /* the caller's advice overrides the rule */
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
     /* One run: some are remembered, some not. */
     uint8_t data[4 * CM_BLOCK_SIZE];
@@ -487,8 +490,9 @@ static void test_pool_auto(void)
     pool_end(&p);
 }
 
-/* The same in a pool with a buffer of four blocks: under another rule than the default what leaves
- * it unearned goes on probation in place; under the default nothing stays there. */
+/* The same in a pool with a buffer of four blocks. Under a rule other than the default, a block
+ * that leaves the buffer unearned goes on probation in the pool. Under the default no block stays
+ * there. */
 static void test_pool_auto_buffer(void)
 {
     struct pool p;
@@ -512,7 +516,7 @@ static void test_pool_auto_buffer(void)
         CHECK(!read_or_put(f, n));
     }
     cm_stats_data after = pool_stats(p.c);
-    /* But for what finds all cells of its buckets taken, in the buffer or in the pool. */
+    /* Except for blocks whose buckets have no free cell, in the buffer or in the pool. */
     CHECK(after.buffered - before.buffered >= 95);
     CHECK(after.promoted - before.promoted >= 95);
     CHECK(after.fill_blocks - before.fill_blocks >= 95);
@@ -537,7 +541,7 @@ static int64_t origin(void *ctx, uint64_t off, void *buf, size_t len)
     return (int64_t)len;
 }
 
-/* What was read ahead is stored all the same, or it would be read again for the next request. */
+/* A block that was read ahead is stored in any case, or the next request would read it again. */
 static void test_pool_auto_ahead(void)
 {
     struct pool p;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_dump.c - what "cachemax dump" concludes, where a script cannot make the pool so: records of
- * every kind, a way with a detour, superblocks that are right and lie. tests/tool/dump-test.sh has
- * the rest.
+ * test_dump.c - what "cachemax dump" concludes from pools that a script cannot make: records of
+ * every kind, a lookup with a detour, superblocks with a right sum and wrong content.
+ * tests/tool/dump-test.sh has the rest.
  */
 #include "fixture.h"
 
@@ -45,7 +45,7 @@ static struct dump_record record(struct seen *s, uint64_t place)
     return r;
 }
 
-/* The verdict of a record, and how what an attach does begins. */
+/* Checks the verdict on a record, and the beginning of the text about an attach. */
 static void sees(struct seen *s, uint64_t place, const char *verdict, const char *attach)
 {
     struct dump_record r = record(s, place);
@@ -90,7 +90,7 @@ static void test_sync_failed(void)
     end(&s);
 }
 
-/* Another record of the id, in its other bucket; and one where nobody looks for it. */
+/* Another record of the id, in its other bucket; and one in a place where no lookup searches. */
 static void test_twice(void)
 {
     struct seen s;
@@ -168,7 +168,8 @@ static void finds(struct seen *s, uint64_t block, const char *wanted)
     free(text);
 }
 
-/* A cell that carries the tag and leads elsewhere does not end a lookup, before or behind. */
+/* A cell that has the tag and leads elsewhere does not end a lookup, before or behind the right
+ * one. */
 static void test_detour(void)
 {
     struct seen s;
@@ -197,7 +198,7 @@ static void test_detour(void)
 
 /* ---- Lies ------------------------------------------------------------------------------------ */
 
-/* A superblock may say anything under a right sum: nothing beyond the pool's bytes is read. */
+/* A superblock with a right sum may say anything: nothing beyond the pool's bytes is read. */
 static void lie(uint8_t *base, uint64_t bytes, uint64_t *random)
 {
     static const uint64_t say[] = { 0,
@@ -259,7 +260,7 @@ static void test_lies(void)
     FILE *file = fopen(path, "w+");
     REQUIRE(file != NULL);
     make(&s);
-    /* What lies behind the pool cannot be read. */
+    /* The bytes behind the pool cannot be read. */
     uint8_t *room = map_bytes(2 * s.p.bytes), *base = room;
     os_protect(room + s.p.bytes, s.p.bytes, OS_NOTHING);
     for (unsigned i = 0; i < 300; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_file.c - attached files: what keeps their blocks at attach and what does not, and how
- * validators are believed that are older than what they stand for.
+ * test_file.c - attached files: what keeps their blocks at an attach and what does not, and what a
+ * validator proves that is older than a change.
  */
 #include "file_common.h"
 
@@ -30,8 +30,7 @@ static void test_keep(void)
     pool_end(&p);
 }
 
-/* Each field alone tells a changed file. */
-/* A superblock that sums right, with an older mark of incarnations: `mark` of both copies. */
+/* Sets an older mark of incarnations, `mark`, in both superblock copies, with a right sum. */
 static void set_mark(struct pool *p, uint64_t mark)
 {
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
@@ -40,7 +39,7 @@ static void set_mark(struct pool *p, uint64_t mark)
     }
 }
 
-/* Fills a pool with file 1, and closes it; returns the mark before that file had a number. */
+/* Fills a pool with file 1, and closes it. Returns the mark from before that file had a number. */
 static uint64_t pool_of_one(struct pool *p, uint64_t bytes, uint64_t blocks)
 {
     pool_make(p, bytes, 1); /* all records in one bucket */
@@ -53,15 +52,15 @@ static uint64_t pool_of_one(struct pool *p, uint64_t bytes, uint64_t blocks)
     return mark;
 }
 
-/* A mark below a number in use is not believed: that number would be given to another file, and the
- * old one's blocks are still there. */
+/* A mark below a number in use is not trusted. Else another file would get that number, and the old
+ * file's blocks are still there. */
 static void test_mark_too_old(void)
 {
     struct pool p;
     set_mark(&p, pool_of_one(&p, 4 * MIB, 32));
     (void)pool_up(&p);
     uint64_t epoch = pool_info(p.c).epoch;
-    cm_file *f = attach(&p, 2, 32 * BLK, 1, 0); /* its record would lie beside the first one's */
+    cm_file *f = attach(&p, 2, 32 * BLK, 1, 0); /* its record would be beside the first file's */
     CHECK_EQ(hits(f, 0, 32, 2), 0);
     CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
     CHECK_EQ(put(f, 0, 2), 0);
@@ -79,7 +78,8 @@ static void test_mark_too_old(void)
     pool_end(&p);
 }
 
-/* The same where no record shows it: not the number of a new file, which begins somewhere else. */
+/* The same if no record shows it. A new file must not get that number: its incarnations begin
+ * elsewhere. */
 static void test_mark_too_old_unseen(void)
 {
     struct pool p;
@@ -93,7 +93,7 @@ static void test_mark_too_old_unseen(void)
     pool_end(&p);
 }
 
-/* ... and where only the slots show it, when they are used again. */
+/* The same if only the slots show it, when they are used again. */
 static void test_mark_too_old_evicted(void)
 {
     struct pool p;
@@ -117,7 +117,7 @@ static void test_mark_too_old_evicted(void)
     pool_end(&p);
 }
 
-/* cm_check sees it, too. */
+/* cm_check finds it, too. */
 static void test_mark_too_old_checked(void)
 {
     struct pool p;
@@ -139,6 +139,7 @@ static void test_mark_too_old_checked(void)
     pool_end(&p);
 }
 
+/* A change of any one field shows that the file changed. */
 static void test_changed_validator(void)
 {
     for (unsigned field = 0; field < 4; field++) {
@@ -154,13 +155,13 @@ static void test_changed_validator(void)
         v.ctime_ns -= field == 2;
         v.change += field == 3;
         expect_kept(&p, 1, &v, false);
-        v = val(100 * BLK, 7); /* and the old one does not bring it back */
+        v = val(100 * BLK, 7); /* the old validator does not bring it back */
         expect_kept(&p, 1, &v, false);
         pool_end(&p);
     }
 }
 
-/* A racy validator never matches: not the recorded one, not the presented one. */
+/* A racy validator never matches, whether it was recorded or is presented. */
 static void test_racy(void)
 {
     for (unsigned which = 1; which < 4; which++) {
@@ -179,7 +180,7 @@ static void test_racy(void)
     }
 }
 
-/* Presented again when it is not racy any more: from then on it counts. */
+/* It is presented again when it is no longer racy. From then on it counts. */
 static void test_racy_settles(void)
 {
     for (unsigned sole = 0; sole < 2; sole++) {
@@ -192,7 +193,8 @@ static void test_racy_settles(void)
         v = val(100 * BLK, 7);
         CHECK_EQ(cm_file_revalidate(f, &v), 0);
         CHECK_EQ(info_of(f).racy, 0);
-        /* With other writers a second change may hide behind the racy one: it began anew. */
+        /* With other writers a second change may hide behind the racy one, so the file started
+         * anew. */
         CHECK_EQ(hits(f, 0, 10, 1), sole ? 10 : 0);
         CHECK_EQ(put_all(f, 0, 10, 1), sole ? 0 : 10);
         detach(f);
@@ -203,7 +205,7 @@ static void test_racy_settles(void)
     }
 }
 
-/* Not racy when it was recorded, racy now: somebody may be writing behind the same timestamps. */
+/* Not racy when it was recorded, racy now: a writer may hide behind the same times. */
 static void test_racy_later(void)
 {
     for (unsigned sole = 0; sole < 2; sole++) {
@@ -258,10 +260,9 @@ static void test_unknown_size(void)
     pool_end(&p);
 }
 
-/* ---- Validators that are older than what they stand for ---------------------------------------
- */
+/* ---- Validators that are older than a change ------------------------------------------------- */
 
-/* Attaches with a validator that must prove nothing: the file starts cold, of unknown size. */
+/* Attaches with a validator that must prove nothing: the file starts cold, with unknown size. */
 static cm_file *attach_ignored(struct pool *p, uint64_t id, const cm_validator *v)
 {
     cm_file *f = NULL;
@@ -272,8 +273,8 @@ static cm_file *attach_ignored(struct pool *p, uint64_t id, const cm_validator *
     return f;
 }
 
-/* One thread asks for the attributes; another one opens the file, extends it, fills and closes. The
- * first one's validator equals the recorded one, and its size is the old one. */
+/* One thread asks for the attributes. Another one opens the file, extends it, fills and closes. The
+ * first thread's validator equals the recorded one, but has the old size. */
 static void test_older_than_a_write(void)
 {
     struct pool p;
@@ -295,7 +296,7 @@ static void test_older_than_a_write(void)
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(look(f, 10, 2), MISS);
     detach(f);
-    /* The same when all that is left of the write is an aborted bracket. */
+    /* The same if only an aborted bracket is left of the write. */
     v = val(10 * BLK, 8);
     f = attach_v(&p, 2, &v, 0);
     early = fresh(v);
@@ -307,7 +308,7 @@ static void test_older_than_a_write(void)
     pool_end(&p);
 }
 
-/* A validator from before the open costs the blocks of earlier sessions for good: a newer one does
+/* A validator from before the open drops the blocks of earlier sessions for good: a newer one does
  * not bring them back. */
 static void test_ignored_forgets(void)
 {
@@ -328,12 +329,12 @@ static void test_ignored_forgets(void)
     v = fresh(v);
     f = attach_v(&p, 1, &v, 0);
     CHECK_EQ(info_of(f).kept, 1);
-    CHECK_EQ(hits(f, 0, 10, 1), 1); /* what came after the newer one */
+    CHECK_EQ(hits(f, 0, 10, 1), 1); /* the block that came after the newer one */
     detach(f);
     pool_end(&p);
 }
 
-/* The owner before this one may have written until it closed the pool, or died. */
+/* The previous owner may have written until it closed the pool or died. */
 static void test_older_than_the_open(void)
 {
     struct pool p;
@@ -349,7 +350,7 @@ static void test_older_than_the_open(void)
     pool_end(&p);
 }
 
-/* Of two validators the one that was taken later counts, whichever comes first. */
+/* Of two validators the one that was taken later counts, whichever is presented first. */
 static void test_older_than_the_last(void)
 {
     struct pool p;
@@ -362,10 +363,10 @@ static void test_older_than_the_last(void)
     CHECK_EQ(cm_file_open(p.c, &id, &late, 0, &f), 0);
     CHECK_EQ(put_all(f, 0, 20, 1), 20);
     CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
-    CHECK_EQ(cm_file_revalidate(f, &late), 0); /* the same one again is as good */
+    CHECK_EQ(cm_file_revalidate(f, &late), 0); /* the same one again counts, too */
     early = val(10 * BLK, 7);
     late = fresh(late);
-    CHECK_EQ(cm_file_revalidate(f, &late), 0); /* unchanged, and that is known of a later moment */
+    CHECK_EQ(cm_file_revalidate(f, &late), 0); /* unchanged, as of a later moment */
     CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
     CHECK_EQ(info_of(f).size, 20 * BLK);
     CHECK_EQ(hits(f, 0, 20, 1), 20);
@@ -377,7 +378,7 @@ static void test_older_than_the_last(void)
     pool_end(&p);
 }
 
-/* A forgotten id may stand for another file: nothing that was known of it holds. */
+/* A forgotten id may stand for another file: nothing that was known of the old file counts. */
 static void test_older_than_forgetting(void)
 {
     struct pool p;
@@ -397,7 +398,7 @@ static void test_older_than_forgetting(void)
     pool_end(&p);
 }
 
-/* Not taken yet: another clock than cm_now(), whose validators would always be believed. */
+/* A time in the future is of another clock than cm_now(). Such validators would always count. */
 static void test_taken_in_the_future(void)
 {
     struct pool p;
@@ -425,8 +426,8 @@ static void watch_version(void *ctx)
     version_fence(ctx);
 }
 
-/* While a file gets another incarnation nobody knows its size: a reader must not end the old
- * version where the new one ends, nor the other way round. */
+/* While a file gets another incarnation its size is unknown. A read must not end the old version
+ * where the new one ends, nor the new one where the old one ends. */
 static void test_size_of_a_version(void)
 {
     struct pool p;
@@ -450,7 +451,7 @@ static void test_size_of_a_version(void)
     pool_end(&p);
 }
 
-/* Without a size a validator still tells whether the file is another one. */
+/* A validator without a size still shows whether the file is another one. */
 static void test_second_open_without_size(void)
 {
     struct pool p;
@@ -480,7 +481,7 @@ static void test_second_open_without_size(void)
         detach(g);
         detach(f);
         v = val(10 * BLK, 8);
-        f = attach_v(&p, 1 + sized, &v, 0); /* what had no size is not kept */
+        f = attach_v(&p, 1 + sized, &v, 0); /* a file without a size is not kept */
         CHECK_EQ(info_of(f).kept, 0);
         detach(f);
     }

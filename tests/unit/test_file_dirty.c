@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_file_dirty.c - dirty marks over crashes, syncs, and what is adopted from a writer.
+ * test_file_dirty.c - dirty marks over crashes, syncs, and the adopted validators.
  */
 #include "file_common.h"
 
 /* ---- Dirty marks ----------------------------------------------------------------------------- */
 
-/* Written and not synced: a crash of the process keeps the file, a crash of the system drops it. */
+/* A file is written and not synced: a crash of the process keeps it, a crash of the system drops
+ * it. */
 static void check_unsynced(bool other_boot)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2 = val(100 * BLK, 8);
     REQUIRE(dax_pool(&p) == 0);
     cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
-    detach(warm(&p, 2, &v, 0)); /* a neighbour that nobody writes */
+    detach(warm(&p, 2, &v, 0)); /* a file beside it, which is not written */
     CHECK_EQ(info_of(f).dirty, 0);
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     CHECK_EQ(info_of(f).dirty, 1);
@@ -40,7 +41,8 @@ static void test_unsynced(void)
     CALL(check_unsynced(true));
 }
 
-/* Unsynced, closed cleanly, then the system crashes: the origin lost the write all the same. */
+/* Unsynced, closed cleanly, then the system crashes: the origin has lost the write in this case,
+ * too. */
 static void test_unsynced_clean_close(void)
 {
     NEED_DAX;
@@ -59,7 +61,7 @@ static void test_unsynced_clean_close(void)
     pool_end(&p);
 }
 
-/* A mark that a session before this one set, and a second session found, still counts. */
+/* A mark that one session set, and a second session found, still counts in a third. */
 static void test_mark_over_sessions(void)
 {
     NEED_DAX;
@@ -82,7 +84,7 @@ static void test_mark_over_sessions(void)
     pool_end(&p);
 }
 
-/* The mark is on the media before write_begin returns; attribute brackets need none. */
+/* The mark is on the media before write_begin returns. Attribute brackets need no mark. */
 static void test_which_brackets_mark(void)
 {
     NEED_DAX;
@@ -111,7 +113,7 @@ static void test_which_brackets_mark(void)
     }
 }
 
-/* An origin whose power can fail alone: dirty is lost even in the same boot. */
+/* The origin's power may fail alone: then a dirty file is lost even in the same boot. */
 static void test_origin_volatile(void)
 {
     struct pool p;
@@ -135,7 +137,7 @@ static void test_origin_volatile(void)
     pool_end(&p);
 }
 
-/* Changed after the boot and never synced in our sight: born dirty. */
+/* A file that changed after the boot, with no sync that the cache has seen, is born dirty. */
 static void test_born_dirty(void)
 {
     NEED_DAX;
@@ -155,7 +157,7 @@ static void test_born_dirty(void)
         CHECK_EQ(info_of(f).dirty, field > 0);
         detach(f);
     }
-    detach(warm(&p, 4, &v, 0)); /* ... and proved clean by a sync */
+    detach(warm(&p, 4, &v, 0)); /* ... and a sync proves it clean */
     v = fresh(v);
     cm_file *f = attach_v(&p, 4, &v, 0);
     cm_sync s;
@@ -200,18 +202,18 @@ static void test_sync_rules(void)
     CHECK_EQ(info_of(f).dirty, 0);
 
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
-    s = sync_begin(f); /* open at its begin */
+    s = sync_begin(f); /* the write is open when the sync begins */
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
     CHECK_EQ(info_of(f).dirty, 1);
 
     s = sync_begin(f);
-    write_and_end(f); /* begun and ended since */
+    write_and_end(f); /* it began and ended during the sync */
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
     CHECK_EQ(info_of(f).dirty, 1);
 
     s = sync_begin(f);
-    w = begin_write(f, 20 * BLK, BLK); /* begun since and open */
+    w = begin_write(f, 20 * BLK, BLK); /* it began during the sync and is open */
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
     CHECK_EQ(info_of(f).dirty, 1);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -224,7 +226,7 @@ static void test_sync_rules(void)
     pool_end(&p);
 }
 
-/* What the sync proved survives; what it did not prove does not. */
+/* The content that the sync proved survives; other content does not. */
 static void test_sync_survives(void)
 {
     NEED_DAX;
@@ -268,7 +270,7 @@ static void test_sync_then_write(void)
     pool_end(&p);
 }
 
-/* Another one's change, found while a sync ran, may be later than what the sync wrote. */
+/* A foreign change that is found while a sync runs may be later than the data of the sync. */
 static void test_sync_then_change(void)
 {
     struct pool p;
@@ -302,9 +304,9 @@ static void test_failed_sync(void)
     cm_miss m = miss_of(f, 50 * BLK, BLK);
     CHECK(m.flags & CM_MISS_NOFILL);
     CHECK_EQ(put(f, 50, 1), CM_NOT_STORED_MODE);
-    /* The system reports a lost page once, and keeps it as if it were written: a sync that then
-     * succeeds, on whatever descriptor, has written nothing of it. What is read now may be newer
-     * than what the device has, and must be neither cached nor proved. */
+    /* The system reports a lost page once, and then takes it for written. A later sync succeeds, on
+     * any descriptor, and has written nothing of that page. So data that is read now may be newer
+     * than the device's. It must be neither cached nor proved. */
     s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
     CHECK_EQ(info_of(f).bypassed, 1);
@@ -313,8 +315,8 @@ static void test_failed_sync(void)
     pool_end(&p);
 }
 
-/* The bypass lasts to the end of the boot: opening the file or the pool again does not end it, and
- * no sync does. What was cached before the failure may be what the origin lost. */
+/* The bypass lasts to the end of the boot. Opening the file or the pool again does not end it, and
+ * no sync does. The origin may have lost what was cached before the failure. */
 static void test_failed_sync_reattach(void)
 {
     for (unsigned again = 0; again < 3; again++) {
@@ -326,7 +328,7 @@ static void test_failed_sync_reattach(void)
         cm_bracket w = begin_write(f, 20 * BLK, BLK);
         v2 = val(100 * BLK, 8);
         CHECK_EQ(cm_write_end(f, &w, &v2), 0);
-        CHECK_EQ(put(f, 20, 2), 0); /* the new bytes, which the failing fsync then loses */
+        CHECK_EQ(put(f, 20, 2), 0); /* the new bytes, which the failed fsync then loses */
         cm_sync s = sync_begin(f);
         CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
         detach(f);
@@ -362,8 +364,8 @@ static void test_failed_sync_reattach(void)
     }
 }
 
-/* A failure counts in its own boot: the page cache is gone with that, and a mark of an earlier boot
- * does not stand for it. */
+/* A failure counts only in its own boot: the page cache is lost with that boot. A mark of an
+ * earlier boot does not count as a failure. */
 static void test_failed_sync_boots(void)
 {
     struct pool p;
@@ -395,7 +397,7 @@ static void test_failed_sync_boots(void)
     pool_end(&p);
 }
 
-/* No more does one that began before the failed one. */
+/* A sync that began before the failed one does not end the bypass either. */
 static void test_failed_sync_overlapped(void)
 {
     struct pool p;
@@ -424,7 +426,7 @@ static void test_foreign_sync(void)
 
 /* ---- Adoption -------------------------------------------------------------------------------- */
 
-/* The last end of a sole writer adopts; what it adopted is what the next attach must present. */
+/* The last end of a sole writer adopts a validator. The next attach must present that one. */
 static void test_adopt(void)
 {
     struct pool p;
@@ -451,7 +453,7 @@ static void test_adopt(void)
     pool_end(&p);
 }
 
-/* With other writers the end adopts nothing: the next revalidation decides. */
+/* With other writers an end adopts nothing: the next revalidation decides. */
 static void test_not_sole(void)
 {
     struct pool p;
@@ -462,7 +464,7 @@ static void test_not_sole(void)
     v2 = val(100 * BLK, 8);
     CHECK_EQ(cm_write_end(f, &w, &v2), CM_WANT_VALIDATOR);
     CHECK_EQ(info_of(f).want_validator, 1);
-    CHECK_EQ(hits(f, 0, 10, 1), 10); /* the bracket told what it changed */
+    CHECK_EQ(hits(f, 0, 10, 1), 10); /* the bracket forgot only what it changed */
     v2 = fresh(v2);
     uint64_t inc = info_of(f).incarnation;
     CHECK_EQ(cm_file_revalidate(f, &v2), 0);
@@ -485,7 +487,7 @@ static void test_taken_too_early(void)
     cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
     cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
     early = val(100 * BLK, 8);
-    CHECK_EQ(cm_write_end(f, &a, &early), 0); /* not the last: no answer needed yet */
+    CHECK_EQ(cm_write_end(f, &a, &early), 0); /* not the last end, so no validator is needed yet */
     CHECK_EQ(info_of(f).want_validator, 1);
     CHECK_EQ(cm_write_end(f, &b, &early), CM_WANT_VALIDATOR); /* taken while a was open */
     CHECK_EQ(info_of(f).size, 100 * BLK);
@@ -501,7 +503,7 @@ static void test_taken_too_early(void)
     pool_end(&p);
 }
 
-/* The last of several brackets, with a validator from after the others' ends: adopted. */
+/* The last of several brackets ends with a validator from after the other ends: it is adopted. */
 static void test_last_end_adopts(void)
 {
     struct pool p;
@@ -519,7 +521,7 @@ static void test_last_end_adopts(void)
     pool_end(&p);
 }
 
-/* While a bracket is open no validator is believed, at no door. */
+/* While a bracket is open, every call ignores validators. */
 static void test_open_bracket_ignores(void)
 {
     struct pool p;
@@ -542,7 +544,8 @@ static void test_open_bracket_ignores(void)
     pool_end(&p);
 }
 
-/* An empty bracket may supply what was wanted; it is how chmod and rename are told. */
+/* An empty bracket may supply a validator that is wanted. chmod and rename are reported in this
+ * way. */
 static void test_empty_bracket(void)
 {
     struct pool p;
@@ -563,7 +566,7 @@ static void test_empty_bracket(void)
     pool_end(&p);
 }
 
-/* SOLE_WRITER is over when anybody opens without it. */
+/* SOLE_WRITER ends when a handle is opened without it. */
 static void test_sole_ends(void)
 {
     struct pool p;
@@ -592,7 +595,7 @@ static void test_revalidate_changed(void)
         CHECK_EQ(cm_file_revalidate(f, &v), 0);
         CHECK_EQ(hits(f, 0, 10, 1), 10);
         v2 = fresh(v2);
-        CHECK_EQ(cm_file_revalidate(f, &v2), 0); /* nobody here wrote: somebody else did */
+        CHECK_EQ(cm_file_revalidate(f, &v2), 0); /* no own write, so another program wrote */
         CHECK_EQ(hits(f, 0, 10, 1), 0);
         CHECK_EQ(info_of(f).size, 90 * BLK);
         CHECK_EQ(put_all(f, 0, 10, 2), 10);
@@ -604,7 +607,7 @@ static void test_revalidate_changed(void)
     }
 }
 
-/* A racy change that is seen again, unchanged and not racy, may hide a second one. */
+/* A racy change is presented again, unchanged and not racy. It may hide a second change. */
 static void test_second_open_judges(void)
 {
     struct pool p;
@@ -616,7 +619,7 @@ static void test_second_open_judges(void)
     CHECK(f == f2);
     CHECK_EQ(hits(f, 0, 10, 1), 0);
     detach(f);
-    CHECK_EQ(put_all(f2, 0, 10, 1), 10); /* the other reference is good */
+    CHECK_EQ(put_all(f2, 0, 10, 1), 10); /* the other handle still works */
     detach(f2);
     CHECK_EQ(cm_file_close(f2), CM_EHANDLE);
     pool_end(&p);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_file_failing.c - media that cannot be written: what is forgotten then, and how far that
- * goes.
+ * test_file_failing.c - media that cannot be written: what is then forgotten, and how much.
  */
 #include "file_failing.h"
 
 /* ---- Failing media --------------------------------------------------------------------------- */
 
-/* Headers that cannot be written: forgetting goes on to the whole file, and still succeeds. */
+/* Headers cannot be written: the whole file is forgotten instead, and the call still succeeds. */
 static void test_escalate_to_file(void)
 {
     struct pool p;
@@ -28,8 +27,8 @@ static void test_escalate_to_file(void)
     pool_end(&p);
 }
 
-/* A new file's place holds another file's record and cannot be written: nothing of the new file can
- * come back, so nothing else has to go. */
+/* A new file's place holds the record of another file and cannot be written. Nothing of the new
+ * file can come back, so nothing else must be forgotten. */
 static void test_place_unwritable(void)
 {
     struct pool p;
@@ -47,8 +46,8 @@ static void test_place_unwritable(void)
     pool_end(&p);
 }
 
-/* The record that this session wrote reads as damaged and cannot be dropped: what is on the media
- * may be whole, or be the one before it. */
+/* The record that this session wrote reads as damaged and cannot be dropped. The media may hold it
+ * whole, or may hold the record before it. */
 static void test_own_record_damaged(void)
 {
     struct pool p;
@@ -64,7 +63,7 @@ static void test_own_record_damaged(void)
     pool_end(&p);
 }
 
-/* Records cannot be written either: the whole pool goes. */
+/* Records cannot be written either: the whole pool is forgotten. */
 static void test_escalate_to_pool(void)
 {
     struct pool p;
@@ -107,8 +106,8 @@ static void test_cannot_forget(void)
     pool_end(&p);
 }
 
-/* "Not until the pool is deleted": asking a second time must not be answered with yes, because a
- * crash still brings back what could not be forgotten. */
+/* "Not until the pool is deleted": a second call must not succeed, because a crash still brings
+ * back the blocks that could not be forgotten. */
 static void test_cannot_forget_twice(void)
 {
     struct pool p;
@@ -128,13 +127,13 @@ static void test_cannot_forget_twice(void)
     (void)pool_up(&p);
     v = fresh(v);
     f = attach_v(&p, 1, &v, 0);
-    if (again == 0) /* the caller wrote block 3: its old bytes must never be seen again (P2) */
+    if (again == 0) /* the caller wrote block 3: no read may return its old bytes (P2) */
         CHECK(look(f, 3, 1) != RIGHT);
     pool_end(&p);
 }
 
-/* Only the superblocks still fail: the file's stripes could be raised, but its mark was lost with
- * its record, so the answer stays no until the epoch has moved. */
+/* Only the superblocks still fail. The file's stripes could be raised, but its mark was lost with
+ * its record. So the call keeps failing until the epoch has changed. */
 static void test_cannot_forget_yet(void)
 {
     struct pool p;
@@ -152,7 +151,7 @@ static void test_cannot_forget_yet(void)
     p.c->media.ops = &real;
     break_range(&p, 0, CM_SUPER_COPIES * CM_SUPER_STRIDE);
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
-    CHECK_EQ(cm_file_open(p.c, &other, &v2, 0, &g), CM_EFORGET); /* nor is one found kept */
+    CHECK_EQ(cm_file_open(p.c, &other, &v2, 0, &g), CM_EFORGET); /* the open keeps no file either */
     p.c->media.ops = &real;
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), 0);
     CHECK(pool_info(p.c).epoch > epoch);
@@ -160,7 +159,7 @@ static void test_cannot_forget_yet(void)
     pool_end(&p);
 }
 
-/* Writing works again by the time of the close, which then makes up for it. */
+/* Writing works again at the close, and the close then forgets. */
 static void test_cannot_forget_until_close(void)
 {
     struct pool p;
@@ -177,7 +176,7 @@ static void test_cannot_forget_until_close(void)
     pool_end(&p);
 }
 
-/* Only its record cannot be written: forgetting a file then takes the pool with it. */
+/* Only the file's record cannot be written: forgetting the file then empties the pool. */
 static void test_forget_unwritable(void)
 {
     struct pool p;
@@ -195,9 +194,9 @@ static void test_forget_unwritable(void)
     pool_end(&p);
 }
 
-/* While records and superblocks cannot be written something is to be forgotten of a file; then they
- * can again, and what is done with another file makes the pool forget all it has. That reaches
- * neither the buffer nor a ticket: nothing of the file is used any more. */
+/* Something of a file is to be forgotten while records and superblocks cannot be written. Later
+ * they can, and a call for another file makes the pool forget all. That does not reach the buffer
+ * or a ticket. Nothing of the first file may be used any more. */
 enum failing_forget { BY_INVALIDATE, BY_VERSION, BY_FORGET, BY_ABORT, FORGETS };
 static int forget_by(enum failing_forget how, struct pool *p, cm_file *f, cm_validator *v)
 {
@@ -231,7 +230,7 @@ static void test_forgets_after_healing(void)
         const cm_miss ticket = miss_of(f, 4 * BLK, BLK);
         content(1, 4, old);
         break_range(&p, 0, p.c->media.geo.index_offset);
-        if (i & 2) /* it is known already that nothing can be forgotten */
+        if (i & 2) /* the cache knows already that it cannot forget */
             CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET);
         CHECK_EQ(forget_by(how, &p, f, &v), CM_EFORGET);
         p.c->media.ops = &real;
@@ -247,8 +246,9 @@ static void test_forgets_after_healing(void)
     }
 }
 
-/* A file that nothing is cached of (an fsync failed, something of it could not be forgotten) is
- * written, its times adopted: in the next boot, or attached anew, it is cached again. */
+/* Nothing is cached of a file, because an fsync failed or something of it could not be forgotten.
+ * The file is written, and its times are adopted. In the next boot, or attached anew, it is cached
+ * again. */
 static void test_cached_again(void)
 {
     for (unsigned i = 0; i < 6; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_file_record.c - records that are missing, torn or unreadable after a failed fsync, and the
+ * test_file_record.c - after a failed fsync: records that are missing, torn or unreadable; and the
  * order of stores to a record.
  */
 #include "file_failing.h"
@@ -9,8 +9,8 @@
 
 /* ---- After a failed fsync -------------------------------------------------------------------- */
 
-/* The record of a failed fsync outlives a crowd of other files, and being forgotten: the file stays
- * out of the cache. */
+/* The record of a failed fsync survives many other files, and a call that forgets the file: the
+ * file stays out of the cache. */
 static void test_failed_sync_stays(void)
 {
     for (unsigned forget = 0; forget < 2; forget++) {
@@ -40,7 +40,7 @@ static void test_failed_sync_stays(void)
     }
 }
 
-/* The next file goes to the second of its buckets, which lies in another page than the first. */
+/* Makes the next file use the second of its buckets, which is in another page than the first. */
 static void prefer_second(struct pool *p, const cm_file_id *id)
 {
     struct cm_record_set s;
@@ -51,10 +51,10 @@ static void prefer_second(struct pool *p, const cm_file_id *id)
     CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
 }
 
-/* An fsync fails for a file, and no record says so: there was no room for one, the pool forgot all
- * records at once, a second record of the same file turned up, the record cannot be read, or was
- * dropped because a new one could not be written. No file without a record is cached in that boot,
- * in this session or a later one. */
+/* An fsync fails for a file, and no record says so. The reasons: there was no room for a record;
+ * the pool forgot all records at once; a second record of the file was found; the record cannot be
+ * read; or it was dropped because a new one could not be written. In that boot no file without a
+ * record is cached, in this session or a later one. */
 enum unnamed {
     NO_ROOM,
     EPOCH,
@@ -104,21 +104,21 @@ static void second_record(struct pool *p, const cm_file_id *id)
     r = s.record[its];
     CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
 }
-/* The file's record goes. */
-/* What could not be read can be when it is written. */
+/* This page cannot be read until it is written. */
 static uint8_t *healed_by_writing;
 static int healing_store64(void *ctx, uint64_t *dst, uint64_t v)
 {
     os_protect(healed_by_writing, BLK, OS_WRITE);
     return real.store64(ctx, dst, v);
 }
+/* Removes the file's record, in the way `how`. */
 static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
 {
-    if (how == EPOCH_LATER) /* the session that forgets has never seen the file */
+    if (how == EPOCH_LATER) /* a new session forgets, which has never seen the file */
         pool_again(p);
     if (how == EPOCH || how == EPOCH_LATER)
         CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
-    if (how == EPOCH_REUSED) { /* by others */
+    if (how == EPOCH_REUSED) { /* as if other files used the records again */
         CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0);
         memset(p->base + p->c->media.geo.record_offset, 0,
                (size_t)(p->c->media.geo.index_offset - p->c->media.geo.record_offset));
@@ -176,12 +176,12 @@ static void test_failed_sync_unnamed(void)
         if (how != NO_ROOM)
             detach(f);
         lose_record(how, &p, &id);
-        /* All of the table: its record may be in either of two buckets. */
+        /* All of the table, because the record may be in either of two buckets. */
         const struct cm_geometry *g = &p.c->media.geo;
         uint8_t *records = p.base + g->record_offset / BLK * BLK;
         const size_t bytes = (g->index_offset - g->record_offset / BLK * BLK + BLK - 1) / BLK * BLK;
         if (how == UNREADABLE) {
-            p.c->super.now.durability = CM_DURABILITY_DAX; /* where no epoch is given up for it */
+            p.c->super.now.durability = CM_DURABILITY_DAX; /* so that this costs no epoch */
             os_protect(records, bytes, OS_NOTHING);
         }
         f = attach_v(&p, n, &v, 0);
@@ -211,8 +211,8 @@ static void test_failed_sync_unnamed(void)
     }
 }
 
-/* An fsync fails for a file that is not used any more because something of it could not be
- * forgotten: the next attach knows. */
+/* A file is no longer used, because something of it could not be forgotten. An fsync fails for it.
+ * The next attach must know that. */
 static void test_failed_sync_stopped(void)
 {
     struct pool p;
@@ -220,7 +220,7 @@ static void test_failed_sync_stopped(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *h = attach(&p, 8, 10 * BLK, 7, 0);
     break_range(&p, 0, p.c->media.geo.index_offset);
-    CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET); /* loses its record, and f does not */
+    CHECK_EQ(cm_invalidate(h, 0, BLK), CM_EFORGET); /* h loses its record, and f does not */
     CHECK_EQ(cm_invalidate(f, 3 * BLK, BLK), CM_EFORGET);
     p.c->media.ops = &real;
     heal_elsewhere(&p);
@@ -237,7 +237,7 @@ static void test_failed_sync_stopped(void)
     pool_end(&p);
 }
 
-/* That an fsync failed counts, whatever else the call is given. */
+/* A failed fsync counts, even if the call's other arguments are wrong. */
 static void test_failed_sync_wrong_use(void)
 {
     const cm_validator nothing = { .size = 0 };
@@ -248,7 +248,7 @@ static void test_failed_sync_wrong_use(void)
         REQUIRE(pool_new(&p, MIB) == 0);
         cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
         cm_sync s = sync_begin(f);
-        if (how == 1) { /* a token of the file's last time */
+        if (how == 1) { /* a token from an earlier attachment */
             detach(f);
             f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
         }
@@ -261,8 +261,8 @@ static void test_failed_sync_wrong_use(void)
     }
 }
 
-/* The pool forgets all it has between a write and its fsync, which fails; or in the call that says
- * so. */
+/* The pool forgets all between a write and its fsync, which fails; or in the call that reports the
+ * failure. */
 static void test_failed_sync_bumped(void)
 {
     for (unsigned in_call = 0; in_call < 2; in_call++) {
@@ -287,13 +287,13 @@ static void test_failed_sync_bumped(void)
         CHECK_EQ(info_of(f).bypassed, 1);
         CHECK_EQ(put(f, 3, 2), CM_NOT_STORED_MODE);
         detach(f);
-        f = attach(&p, 77, 10 * BLK, 7, 0); /* and of the others nothing is known */
+        f = attach(&p, 77, 10 * BLK, 7, 0); /* nothing is known of other files */
         CHECK_EQ(info_of(f).bypassed, 0);
         pool_end(&p);
     }
 }
 
-/* The process dies in the middle of writing the record of a file that an fsync failed for. */
+/* The process dies while it writes the record of a file whose fsync failed. */
 static struct pool *dying;
 static uint8_t *left_torn;
 static int torn_write(void *ctx, void *dst, const void *src, size_t n)
@@ -357,8 +357,8 @@ static void test_failed_sync_torn(void)
     }
 }
 
-/* The process dies at a fence of an attach of a file that an fsync failed for: it is still known.
- */
+/* The process dies at a fence of an attach of a file whose fsync failed. The failure is still
+ * known. */
 static uint8_t *left_at[16];
 static unsigned fences;
 static void fence_and_copy(void *ctx)
@@ -378,7 +378,7 @@ static void test_failed_sync_killed(void)
     cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
     detach(f);
-    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns(); /* it was written before */
+    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns(); /* the file was written just before */
     v = fresh(v);
     dying = &p;
     fences = 0;
@@ -408,7 +408,7 @@ static void test_failed_sync_killed(void)
     pool_end(&p);
 }
 
-/* A record that names no incarnation is none, whoever wrote it. */
+/* A record that names no incarnation does not count, whoever wrote it. */
 static void test_zero_incarnation(void)
 {
     struct pool p;
@@ -432,8 +432,8 @@ static void test_zero_incarnation(void)
     pool_end(&p);
 }
 
-/* A record that cannot be read today must not bring its incarnation back tomorrow: where all
- * records are lost, where those of its own bucket are and the other one is at hand. */
+/* A record that cannot be read now must not bring its incarnation back later. Either all records
+ * are unreadable, or those of its own bucket while the other bucket can be read. */
 enum lost { ALL, FIRST, SECOND };
 static void transient(bool forget, enum cm_durability durability, enum lost lost)
 {
@@ -466,7 +466,7 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
         CHECK(put_all(f, 0, 10, 2) > 0);
         detach(f);
     }
-    CHECK(pool_stats(p.c).escalations <= 2); /* once for a place, not at every attach */
+    CHECK(pool_stats(p.c).escalations <= 2); /* once for each place, not at every attach */
     os_protect(page, BLK, OS_WRITE);
     for (unsigned i = 0; i < 2; i++) { /* a record that was made meanwhile may be kept */
         CASE("i %u", i);
@@ -537,7 +537,7 @@ static void watch(struct pool *p)
     p->c->media.ops = &ops;
 }
 
-/* What was stored to records since watch() must be `want`. */
+/* Checks that the stores to records since watch() are `want`. */
 static void expect_stores(struct pool *p, const char *want)
 {
     p->c->media.ops = &real;
@@ -555,8 +555,9 @@ static void expect_order(struct pool *p, const cm_validator *v, const char *want
     expect_stores(p, want);
 }
 
-/* A failed fsync marks before it renews: a record that is new and claims to be clean would keep
- * after a crash of the system what was filled from the page cache after one of the process. */
+/* A failed fsync sets the mark before it renews. Else a new record that claims to be clean could
+ * keep wrong content after a crash of the system: content that was filled from the page cache after
+ * a crash of the process. */
 static void test_failed_sync_order(void)
 {
     struct pool p;
@@ -573,21 +574,21 @@ static void test_record_order(void)
 {
     struct pool p;
     cm_file_id own = id_of(1), other = id_of(2);
-    pool_make(&p, MIB, CM_RECORD_WAYS); /* two buckets, of every file */
+    pool_make(&p, MIB, CM_RECORD_WAYS); /* two buckets, the same for every file */
     pool_seed(&p, 3);
     REQUIRE(pool_up(&p) == 0);
-    /* Clean: the record, then its mark is cleared: else the old record loses its own. */
+    /* Clean: the record, then its mark is cleared. Else the old record would lose its mark. */
     detach(attach(&p, 2, 100 * BLK, 1, 0));
     cm_validator v = val(100 * BLK, 7);
     expect_order(&p, &v, "fRfMf");
     v = val(100 * BLK, 8);
     expect_order(&p, &v, "RfMf");
-    /* Kept: made durable as it was found. */
+    /* Kept: the record is made durable as it was found. */
     expect_order(&p, &v, "f");
-    /* Born dirty: the old record goes, then the mark, then the new one. */
+    /* Born dirty: drops the old record, sets the mark, writes the new record. */
     v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
     expect_order(&p, &v, "DfMfRf");
-    /* Torn, and an earlier place is free: the torn one is settled before another is written. */
+    /* Torn, and an earlier place is free: the torn record is settled before another is written. */
     CHECK_EQ(cm_forget(p.c, &other), 0);
     struct cm_record_set s;
     cm_record_load(&p.c->media, &own, &s);
@@ -597,7 +598,7 @@ static void test_record_order(void)
             record_of(p.c, cm_record_place(&s, i))->size++;
             torn = i;
         }
-    CHECK(torn >= CM_RECORD_WAYS); /* in the second bucket; the new one goes to the first */
+    CHECK(torn >= CM_RECORD_WAYS); /* in the second bucket; the new record goes to the first */
     v = val(100 * BLK, 9);
     expect_order(&p, &v, "ffRfMf");
     pool_end(&p);
@@ -611,8 +612,9 @@ static void filling_fence(void *ctx)
     real.fence(ctx);
 }
 
-/* What somebody else stores before the fence of a new record belongs to the old incarnation: under
- * the new one it would be lost, "stored" or not, if a crash brought the old record back. */
+/* A block that another thread stores before the fence of a new record belongs to the old
+ * incarnation. Under the new one it would be lost, although reported stored, if a crash brought the
+ * old record back. */
 static void test_stored_before_the_record(void)
 {
     struct pool p;

@@ -27,12 +27,12 @@ static void test_size(void)
     CALL(expect_eof(f, 3 * BLK + 9, false));
     cm_miss m = miss_of(f, 2 * BLK, 4 * BLK);
     CHECK_EQ(m.offset, 2 * BLK);
-    CHECK_EQ(m.len, BLK + 10); /* cut at the end, and says so */
+    CHECK_EQ(m.len, BLK + 10); /* cut at the end of the file, with the flag set */
     CHECK_EQ(m.flags, CM_MISS_EOF);
     w = begin_write(f, BLK, BLK); /* inside: the size stays known */
     CHECK_EQ(info_of(f).size, 3 * BLK + 10);
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
-    w = begin_write(f, 3 * BLK, 11); /* one byte further: unknown from here on */
+    w = begin_write(f, 3 * BLK, 11); /* one byte further: the size is unknown from here on */
     CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
     CALL(expect_eof(f, 9 * BLK, false));
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
@@ -77,7 +77,8 @@ static void test_size_brackets(void)
     pool_end(&p);
 }
 
-/* Truncating forgets from the new size on, the block it lies in included, and nothing before. */
+/* Truncating forgets from the new size on, including the block at the new size, and nothing before
+ * it. */
 static void test_truncate(void)
 {
     struct pool p;
@@ -89,7 +90,7 @@ static void test_truncate(void)
     CHECK_EQ(cm_truncate_begin(f, 5 * BLK + 100, &w), 0);
     CHECK_EQ(hits(f, 0, 5, 1), 5);
     CHECK_EQ(hits(f, 5, 15, 1), 0);
-    CHECK_EQ(put(f, 30, 1), CM_NOT_STORED_STALE); /* nothing is stored meanwhile */
+    CHECK_EQ(put(f, 30, 1), CM_NOT_STORED_STALE); /* nothing is stored during the bracket */
     v = val(5 * BLK + 100, 8);
     CHECK_EQ(cm_write_end(f, &w, &v), 0);
     CHECK_EQ(cm_truncate_begin(f, 20 * BLK, &w), 0); /* growing again: zeros, not the old bytes */
@@ -156,7 +157,7 @@ static void test_truncate_unknown_size(void)
     }
 }
 
-/* An append changes no byte that exists: a cached tail still hits, short of the new bytes. */
+/* An append changes no existing byte: a cached tail still hits, but without the new bytes. */
 static void test_append(void)
 {
     struct pool p;
@@ -205,7 +206,7 @@ static void test_abort(void)
     CHECK_EQ(cm_write_end(f, &b, NULL), CM_EBRACKET);
     CHECK_EQ(cm_write_end(f, &c, NULL), CM_EBRACKET);
     CHECK_EQ(cm_write_end(f, &d, NULL), CM_EBRACKET);
-    CHECK_EQ(put_all(f, 0, 30, 2), 30); /* nothing is left raised */
+    CHECK_EQ(put_all(f, 0, 30, 2), 30); /* no intent is left raised */
     CHECK_EQ(hits(f, 0, 30, 2), 30);
     for (uint64_t s = 0; s < p.c->media.geo.stripes; s++) {
         CASE("s %" PRIu64, s);
@@ -216,8 +217,8 @@ static void test_abort(void)
     pool_end(&p);
 }
 
-/* The lost owner may go on writing: a validator taken after the abort does not vouch for what was
- * cached before it, not even for a sole writer. */
+/* The lost owner may go on writing. A validator taken after the abort does not prove blocks that
+ * were cached before it, not even for a sole writer. */
 static void test_abort_then_validator(void)
 {
     struct pool p;
@@ -237,7 +238,7 @@ static void test_abort_then_validator(void)
     pool_end(&p);
 }
 
-/* One that was taken before the abort proves nothing: the lost owner may have written since. */
+/* A validator taken before the abort proves nothing: the lost owner may have written since. */
 static void test_abort_then_older_validator(void)
 {
     struct pool p;
@@ -246,7 +247,7 @@ static void test_abort_then_older_validator(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, BLK, 7, CM_SOLE_WRITER);
     CHECK_EQ(cm_write_begin(f, CM_APPEND, BLK, &w), 0);
-    cm_validator early = val(BLK, 8); /* and then the owner wrote its block, and died */
+    cm_validator early = val(BLK, 8); /* after it the owner wrote its block, and died */
     CHECK_EQ(cm_file_abort(f), 0);
     CHECK_EQ(cm_file_revalidate(f, &early), CM_IGNORED);
     cm_file_id id = id_of(1);
@@ -260,7 +261,7 @@ static void test_abort_then_older_validator(void)
     pool_end(&p);
 }
 
-/* What the caller's hooks do is their own: they run without the file's lock. */
+/* The caller's hooks may do anything: they run without the file's lock. */
 static cm_file *hooked;
 static unsigned freed_unlocked, freed_locked;
 static void look_at_locks(void *ctx, void *at, size_t bytes)
@@ -300,7 +301,7 @@ static void test_hooks_unlocked(void)
     pool_end(&p);
 }
 
-/* Nor may the next bracket's validator be adopted while the lost owner may still write. */
+/* The next bracket's validator may not be adopted while the lost owner may still write. */
 static void test_abort_disowns(void)
 {
     struct pool p;
@@ -321,7 +322,7 @@ static void test_abort_disowns(void)
 
 static uint32_t stop;
 
-/* It naps, or on a busy machine no begin would ever fall between two aborts. */
+/* It sleeps between its aborts, or on a busy machine no begin would come between two of them. */
 static void *aborter(void *arg)
 {
     for (unsigned i = 0; !at_load_relaxed(&stop); i++) {
@@ -333,8 +334,8 @@ static void *aborter(void *arg)
     return NULL;
 }
 
-/* An abort beside brackets: a begin says that it was aborted, an end finds its bracket gone, an
- * invalidation is as good as done, and nothing stays raised. */
+/* Aborts and brackets run at the same time. A begin may return that it was aborted, an end may find
+ * its bracket gone, an invalidation may count as done, and no intent stays raised. */
 static void test_abort_beside(void)
 {
     struct pool p;
@@ -387,7 +388,7 @@ static void test_invalidate_beside_abort(void)
     pool_end(&p);
 }
 
-/* The bracket's owner dies with its process: the range was forgotten durably before it wrote. */
+/* The bracket's owner dies with its process. The range was forgotten durably before it wrote. */
 static void test_crash_in_bracket(void)
 {
     struct pool p;
@@ -468,12 +469,12 @@ static void test_close_rules(void)
     pool_end(&p);
 }
 
-/* Many files: objects are found again, reused only after a while, and never mixed up. */
+/* Many files: objects are found again, are reused only after a while, and are never confused. */
 static void test_many_files(void)
 {
     struct pool p;
     cm_file *f[500];
-    pool_make(&p, 16 * MIB, 4000); /* room in every bucket */
+    pool_make(&p, 16 * MIB, 4000); /* every bucket has room */
     REQUIRE(pool_up(&p) == 0);
     for (uint64_t i = 0; i < 500; i++) {
         CASE("i %" PRIu64, i);

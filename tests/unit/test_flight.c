@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_flight.c - reading through: aligned origin reads for every offset and length, the end of the
- * file, read-ahead, and trouble that never becomes an error of the reader.
+ * file, read-ahead, and errors that never reach the reader.
  */
 #include "flight_common.h"
 
@@ -31,7 +31,7 @@ static void check_all_ranges(uint64_t size, bool known)
                 cm_validator v = val(size, 1);
                 cm_file *f = attach_v(&p, id++, known ? &v : NULL, 0);
                 if (odd)
-                    check_read(f, &o, 4096, room, 4096); /* one block is there already */
+                    check_read(f, &o, 4096, room, 4096); /* one block is already cached */
                 check_read(f, &o, edges[a], room + odd * 13, (size_t)edges[l]);
                 check_read(f, &o, edges[a], room + odd * 13, (size_t)edges[l]);
                 detach(f);
@@ -70,7 +70,8 @@ static void test_long(void)
     pool_end(&p);
 }
 
-/* A request that takes several looks, because staging is shorter, counts each block once. */
+/* A request that takes several lookups, because the staging buffer is shorter, counts each block
+ * once. */
 static void test_counted_once(void)
 {
     struct pool p;
@@ -91,7 +92,7 @@ static void test_counted_once(void)
     pool_end(&p);
 }
 
-/* A tail is cached as far as it goes, and served. */
+/* A tail is cached and served up to its length. */
 static void test_tail_is_cached(void)
 {
     struct pool p;
@@ -108,7 +109,7 @@ static void test_tail_is_cached(void)
     pool_end(&p);
 }
 
-/* The file grew behind an adopted size: the size that was adopted holds until it is told. */
+/* The file grew beyond an adopted size. That size counts until the cache is told of the change. */
 static void test_growing(void)
 {
     struct pool p;
@@ -120,7 +121,7 @@ static void test_growing(void)
     cm_bracket w;
     CHECK_EQ(cm_write_begin(f, CM_APPEND, 5000, &w), 0);
     o.size += 5000;
-    check_read(f, &o, 0, buf, sizeof(buf)); /* inside the bracket already */
+    check_read(f, &o, 0, buf, sizeof(buf)); /* also inside the bracket */
     v = val(o.size, 2);
     CHECK_EQ(cm_write_end(f, &w, &v), 0);
     check_read(f, &o, 0, buf, sizeof(buf));
@@ -135,7 +136,7 @@ static void rewrite(void *ctx)
     o->size = 3 * BLK;
 }
 
-/* A cached tail is not joined with the rest of a block that was rewritten since. */
+/* A cached tail is not combined with the rest of a block that was rewritten since. */
 static void test_tail_rewritten(void)
 {
     struct pool p;
@@ -167,7 +168,7 @@ static void test_errors_unchanged(void)
     struct pool p;
     struct origin o = make_origin(100 * BLK);
     uint8_t buf[2 * CM_BLOCK_SIZE];
-    /* The last two: more than was asked for, so what is in the buffer is anybody's guess. */
+    /* The last two are more than was asked for, so the buffer may hold anything. */
     const int64_t codes[] = { -1, -5, -4711, INT64_MIN, INT64_MAX, 65 * MIB };
     cm_file *f = open_both(&p, MIB, o.size);
     for (unsigned i = 0; i < 6; i++) {
@@ -180,15 +181,15 @@ static void test_errors_unchanged(void)
     CHECK_EQ(STAT(p.c, fill_blocks), 0);
     o.fail = 0;
     check_read(f, &o, 3 * BLK + 5, buf, BLK);
-    o.fail = -5; /* what is cached needs no origin */
+    o.fail = -5; /* a cached block needs no origin */
     CHECK_EQ(cm_read_through(f, 3 * BLK + 5, buf, 100, origin_read, &o), 100);
-    for (unsigned i = 0; i < 4; i++) /* a cached beginning does not make up for the rest */
+    for (unsigned i = 0; i < 4; i++) /* a cached beginning does not hide the error */
         if ((o.fail = codes[i]) < -1)
             CHECK_EQ(cm_read_through(f, 4 * BLK, buf, 2 * BLK, origin_read, &o), codes[i]);
     pool_end(&p);
 }
 
-/* Read-ahead is the cache's idea: a bad block that nobody asked for must not fail the reader. */
+/* The reader did not ask for the read-ahead, so a bad block in it must not fail the read. */
 static void test_bad_block_ahead(void)
 {
     struct pool p;
@@ -229,7 +230,7 @@ static void test_not_stored(void)
     pool_end(&p);
 }
 
-/* No memory for anything: the read succeeds all the same. */
+/* All allocations fail: the read still succeeds. */
 static uint32_t no_memory;
 static void *poor_alloc(void *ctx, size_t bytes)
 {
@@ -260,7 +261,7 @@ static void test_no_memory(void)
     check_read(f, &o, 99 * BLK, buf + 1, 100000);
     CHECK_EQ(o.misaligned, 0);
     CHECK(STAT(p.c, fill_blocks) > 20);
-    CHECK_EQ(cm_write_begin(f, 0, 1, &w), 0); /* for one there always is */
+    CHECK_EQ(cm_write_begin(f, 0, 1, &w), 0); /* there is always memory for one */
     CHECK_EQ(cm_write_begin(f, 0, 1, &beside), CM_ENOMEM);
     CHECK_EQ(info_of(f).brackets, 1);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -281,7 +282,7 @@ static void test_no_memory_at_open(void)
     CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &c), CM_ENOMEM);
     CHECK(c == NULL);
     no_memory = 0;
-    CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN); /* nothing was taken */
+    CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN); /* the pool was not taken */
     REQUIRE(pool_up(&p) == 0);
     pool_end(&p);
 }
@@ -339,7 +340,7 @@ static void test_ahead_ends(void)
     pool_end(&p);
 }
 
-/* Read-ahead is never so long that it evicts what it just brought. */
+/* Read-ahead is never so long that it evicts its own blocks. */
 static void test_ahead_in_a_small_pool(void)
 {
     struct pool p;
@@ -354,7 +355,7 @@ static void test_ahead_in_a_small_pool(void)
     pool_end(&p);
 }
 
-/* How far at most: a share of the pool, or of the buffer where first-time blocks wait. */
+/* Its longest length: a share of the pool, or of the buffer where first-time blocks wait. */
 static void test_ahead_bound(void)
 {
     static const uint64_t held[] = { 0, 1, 6, 10, 16, 64 };
@@ -368,14 +369,14 @@ static void test_ahead_bound(void)
         REQUIRE(pool_up(&p) == 0);
         cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
         uint64_t share = p.c->media.geo.slots / 32;
-        CHECK(share > 3 && share < 8); /* else it bounds nothing here, or the buffer does not */
+        CHECK(share > 3 && share < 8); /* so that this bound and that of the buffer both matter */
         if (held[i] > 0 && held[i] / 2 < share)
-            share = held[i] > 1 ? held[i] / 2 : 1; /* one: what was asked for */
+            share = held[i] > 1 ? held[i] / 2 : 1; /* one: only the requested block */
         CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
         for (uint64_t b = 0; b < 4 * share; b++)
             check_read(f, &o, b * BLK, buf, BLK);
         CHECK_EQ(o.most, share * BLK);
-        CHECK_EQ(o.calls, 4); /* and all of it was there when its turn came */
+        CHECK_EQ(o.calls, 4); /* and every block was cached when it was read */
         pool_end(&p);
     }
 }
@@ -388,7 +389,7 @@ static void test_advice(void)
     cm_file *f = open_both(&p, 16 * MIB, o.size);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
     check_read(f, &o, 5000 * BLK, buf, BLK);
-    CHECK_EQ(o.end - o.first, CM_STAGING_BYTES); /* at once, anywhere */
+    CHECK_EQ(o.end - o.first, CM_STAGING_BYTES); /* from the first read on, at any place */
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
     int64_t stored = STAT(p.c, fill_blocks);
     for (uint64_t b = 0; b < 10; b++) {
@@ -411,7 +412,7 @@ static void test_advice(void)
     pool_end(&p);
 }
 
-/* Kept blocks outlive blocks that come again and again; ordinary ones do not. */
+/* Blocks with KEEP outlive blocks that come again and again. Ordinary blocks do not. */
 static void test_keep_survives(void)
 {
     struct pool p;
@@ -424,7 +425,7 @@ static void test_keep_survives(void)
         CHECK_EQ(put(f, b, 5), 0);
     }
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
-    (void)put_all(f, 10000, slots + slots / 2, 5); /* a scan, and again: now the ghost knows them */
+    (void)put_all(f, 10000, slots + slots / 2, 5); /* a scan, twice: the ghost knows them */
     (void)put_all(f, 10000, slots + slots / 2, 5);
     for (uint64_t b = 0; b < 400; b++)
         *(b % 4 ? &others : &kept) += look(f, b, 5) == RIGHT;

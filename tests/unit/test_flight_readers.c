@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_flight_readers.c - many readers: one origin read for all of them, whatever becomes of who
- * does it.
+ * test_flight_readers.c - many readers: one origin read for all of them, whatever happens to the
+ * reader that makes it.
  */
 #include "flight_common.h"
 
@@ -89,10 +89,9 @@ static void test_single_flight(void)
 }
 
 #ifndef _WIN32
-/* ---- A leader that does not come back ---------------------------------------------------------
- */
+/* ---- A leader that does not come back -------------------------------------------------------- */
 
-static uint32_t exits; /* threads that are still to end in their call */
+static uint32_t exits; /* number of threads that will still end in their call */
 static void exit_once(void *ctx)
 {
     uint32_t one = 1;
@@ -101,8 +100,8 @@ static void exit_once(void *ctx)
         pthread_exit(NULL);
 }
 
-/* The leader's thread ends in the origin's call, cancelled or by itself: those that wait for it
- * read the origin themselves, and nothing of it is left in the cache. */
+/* The leader's thread ends in the origin's call, cancelled or by itself. The waiters read the
+ * origin themselves, and nothing of the leader's read is left in the cache. */
 static void leader_ends(bool cancelled)
 {
     struct pool p;
@@ -110,7 +109,7 @@ static void leader_ends(bool cancelled)
     pthread_t t[READERS];
     struct reader r[READERS];
     cm_file *f = open_both(&p, MIB, o.size);
-    (void)alarm(5); /* they would wait for ever */
+    (void)alarm(5); /* else a failure would wait for ever */
     o.gate = 1;
     exits = cancelled ? 0 : 1;
     o.during = exit_once;
@@ -139,8 +138,8 @@ static void leader_ends(bool cancelled)
     (void)alarm(0);
 }
 
-/* The address sanitizer takes the stack that a thread unwound when it was cancelled for one still
- * in use; the thread sanitizer does not see the locks that it takes while it unwinds. */
+/* The address sanitizer takes the stack of a cancelled thread for still in use. The thread
+ * sanitizer does not see the locks that such a thread takes while it unwinds. */
 #if defined(__SANITIZE_ADDRESS__)
 #define NO_ASAN SKIP("the address sanitizer does not follow a thread that ends in a call")
 #else
@@ -165,8 +164,8 @@ static void test_leader_exits(void)
     CALL(leader_ends(false));
 }
 
-/* A thread with a cancellation pending is not ended in the library: not by a file operation of the
- * pool that a fill needs, with locks held, and not in a callback but the origin's. */
+/* A thread with a pending cancellation does not end inside the library: not in a file operation of
+ * the pool that a fill needs, with locks held, and in no callback except the origin's. */
 static void log_sleeps(void *ctx, int level, const char *text)
 {
     (void)ctx, (void)level, (void)text;
@@ -221,7 +220,7 @@ static void test_cancelled_elsewhere(void)
 }
 #endif
 
-/* Different blocks are read side by side, not one after the other. */
+/* Different blocks are read at the same time, not one after the other. */
 static void test_parallel_flights(void)
 {
     struct pool p;
@@ -245,7 +244,8 @@ static void test_parallel_flights(void)
     pool_end(&p);
 }
 
-/* A miss that runs into what another is reading ends before it, and waits for the rest. */
+/* A miss that reaches a block that another thread is reading ends before it, and waits for the
+ * rest. */
 static void test_up_to_a_flight(void)
 {
     struct pool p;
@@ -270,8 +270,8 @@ static void test_up_to_a_flight(void)
     pool_end(&p);
 }
 
-/* What one reads ends where its miss ends, however far away the next flight is: who wants a block
- * in between waits for neither. */
+/* A flight covers only its own miss, however far away the next flight is. A reader of a block
+ * between two flights waits for neither. */
 static void test_between_flights(void)
 {
     struct pool p;
@@ -297,7 +297,7 @@ static void test_between_flights(void)
     pool_end(&p);
 }
 
-/* More staging buffers at a time than are kept: the others go back. */
+/* More staging buffers are in use than are kept: the others are freed. */
 static int64_t outstanding; /* atomic */
 static void *count_alloc(void *ctx, size_t bytes)
 {
@@ -339,7 +339,7 @@ static void test_staging_freed(void)
     CHECK_EQ(outstanding, 0);
 }
 
-/* Fails the first call only, after everybody waits for it. */
+/* Fails the first call only, after all others wait for it. */
 static int64_t first_call_fails(void *ctx, uint64_t offset, void *buf, size_t len)
 {
     struct origin *o = ctx;
@@ -357,7 +357,7 @@ static void *read_failing(void *arg)
     return NULL;
 }
 
-/* The leader's error is the leader's: whoever waited goes to the origin and succeeds. */
+/* Only the leader gets its error. The waiters go to the origin and succeed. */
 static void test_leader_fails(void)
 {
     struct pool p;
@@ -383,12 +383,12 @@ static void test_leader_fails(void)
         CHECK(r[i].result == -77 || (r[i].result == (int64_t)BLK && r[i].right));
     }
     CHECK_EQ(failed, 1);
-    CHECK_EQ(STAT(p.c, miss_blocks), READERS); /* once each, however often they looked */
+    CHECK_EQ(STAT(p.c, miss_blocks), READERS); /* once for each reader, however often it looked */
     CHECK_EQ(look(f, 50, 5), RIGHT);
     pool_end(&p);
 }
 
-/* A write while the leader is at the origin: nobody joins what is stale by now, and what it read
+/* A write begins while the leader reads the origin. No reader joins that stale read, and its data
  * is not stored. */
 static void test_write_between(void)
 {
@@ -417,7 +417,7 @@ static void test_write_between(void)
     pool_end(&p);
 }
 
-/* Somebody else changed the file, and another thread finds out while the origin is being read. */
+/* Another program changes the file, and another thread finds that while the origin is read. */
 struct revision {
     cm_file *f;
     struct origin *o;
@@ -438,13 +438,13 @@ static void revise_beside(void *arg)
 {
     struct revision *r = arg;
     pthread_t t;
-    (void)pthread_create(&t, NULL, revise, r); /* no call into the cache from its callback */
+    (void)pthread_create(&t, NULL, revise, r); /* a callback may not call into its cache */
     (void)pthread_join(t, NULL);
     if (r->once)
         r->o->during = NULL;
 }
 
-/* The cached part is of the old version, the rest would be of the new one. */
+/* The cached part is of the old version, and the rest would be of the new one. */
 static void test_one_version(void)
 {
     struct pool p;
@@ -467,7 +467,8 @@ static void test_one_version(void)
     }
 }
 
-/* A write while others wait already: they get either version, the cache holds the new or none. */
+/* A write while others already wait: they may get either version. The cache has the new one or
+ * none. */
 static void test_write_beside_waiters(void)
 {
     struct pool p;
@@ -493,7 +494,7 @@ static void test_write_beside_waiters(void)
     pool_end(&p);
 }
 
-/* Readers in a hurry: everything at once, small pool, all bytes right. */
+/* Readers and all other calls at once, in a small pool: all bytes are right. */
 static uint32_t stop;
 
 static void *hasty_reader(void *arg)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_format.c - the bytes of a pool: frozen against golden ones, planned within bounds for every
- * size, never believed when a bit is wrong or a superblock is hostile.
+ * test_format.c - the bytes of a pool: they equal the golden ones, their plan is within bounds for
+ * every size, and they do not count when a bit is wrong or a superblock is hostile.
  */
 #include "fixture.h"
 
@@ -185,7 +185,8 @@ static void test_golden_image(void)
 
 /* ---- Planning -------------------------------------------------------------------------------- */
 
-/* Everything in order, aligned, apart and inside. 128-bit sums, so that nothing here wraps. */
+/* All parts are in order, aligned, apart and inside the pool. 128-bit sums, so that nothing wraps
+ * here. */
 static bool sane(const struct cm_geometry *g)
 {
     typedef unsigned __int128 wide;
@@ -203,7 +204,8 @@ static bool sane(const struct cm_geometry *g)
            g->header_offset % 64 == 0 && g->slot_offset % g->data_align == 0;
 }
 
-/* A planned geometry is sane, half empty at most, and read back from a superblock as planned. */
+/* A planned geometry is sane, its index at most half full, and a superblock gives it back as
+ * planned. */
 static void check_plan(uint64_t size)
 {
     struct cm_geometry g, again;
@@ -378,7 +380,7 @@ static void test_hostile_geometry(void)
             CHECK_EQ(cm_format_geometry(&sb, &got), CM_EDAMAGED);
         }
     }
-    CHECK(accepted > 1000); /* the fuzz is not one that is refused for trivial reasons alone */
+    CHECK(accepted > 1000); /* not all of the fuzz is refused for trivial reasons */
 }
 
 /* Whatever the geometry, no key is placed outside the index, no file outside its table. */
@@ -443,7 +445,7 @@ static void test_super_reasons(void)
     sb.byte_order = 0x04030201u;
     CHECK_EQ(cm_format_super_check(&sb), CM_EBYTEORDER);
     memcpy(&sb, golden_super, sizeof(sb));
-    sb.compat = 1; /* features that may be ignored are */
+    sb.compat = 1; /* features that may be ignored are ignored */
     super_seal(&sb);
     CHECK_EQ(cm_format_super_check(&sb), 0);
     sb.state = 3;
@@ -468,7 +470,7 @@ static void test_flip_record(void)
     }
 }
 
-/* No flipped bit turns a mark into another one that is believed. */
+/* No flipped bit turns a mark into another valid mark. */
 static void test_flip_state(void)
 {
     const uint32_t boots[] = { 0, 1, 5, 0x7fffffff };
@@ -502,7 +504,7 @@ static void test_flip_header(void)
     }
 }
 
-/* An invalid header - the sequence alone - is not revived by any one or two flipped bits. */
+/* One or two flipped bits do not make an invalid header (the sequence alone) valid again. */
 static void test_flip_invalid_header(void)
 {
     struct cm_header h, dead;
@@ -519,7 +521,7 @@ static void test_flip_invalid_header(void)
         }
 }
 
-/* A header counts for its own slot, pool and epoch only. */
+/* A header counts only for its own slot, pool and epoch. */
 static void test_header_belongs(void)
 {
     struct cm_header h;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_ghost.c - what left lately is remembered, once, for a window; and nearly nothing else is.
+ * test_ghost.c - a block that left lately is remembered, once, for a window; nearly no other is.
  */
 #include "fixture.h"
 
@@ -32,7 +32,7 @@ static void test_once(void)
     free(g.cell);
 }
 
-/* All but a few of the window's, and nothing older. */
+/* All but a few departures within the window are known, and no older ones. */
 static void test_window(void)
 {
     struct cm_ghost g = make(10000);
@@ -49,7 +49,7 @@ static void test_window(void)
     free(g.cell);
 }
 
-/* The clock of 16 bits goes round without bringing old ones back by the thousand. */
+/* The 16-bit clock wraps around. That does not bring back old departures by the thousand. */
 static void test_clock_wraps(void)
 {
     struct cm_ghost g = make(64);

@@ -14,8 +14,8 @@ static int64_t read_origin(void *, uint64_t offset, void *buf, size_t len)
     return static_cast<int64_t>(len);
 }
 
-/* An exception passes through the library and leaves nothing behind: the read can be done again,
- * and cm_close() is not kept busy. On Windows it may not. */
+/* An exception passes through the library and leaves no trace: the read can be repeated, and
+ * cm_close() does not return busy. On Windows exceptions may not pass. */
 static int64_t throw_once(void *thrown, uint64_t offset, void *buf, size_t len)
 {
     int *count = static_cast<int *>(thrown);

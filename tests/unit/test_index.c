@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_index.c - where keys may live: neighbours together, two buckets, no third; and that a pool
- * filled to the last slot loses next to nothing to full buckets.
+ * test_index.c - where keys may be: neighbours together, two buckets, no third; and a pool that is
+ * filled to the last slot loses almost no block to full buckets.
  */
 #include "fixture.h"
 
@@ -44,7 +44,7 @@ static void test_stripes_of_a_mib(void)
     }
 }
 
-/* Stripes and buckets are used evenly, by sequential blocks as by many small files. */
+/* Stripes and buckets are used evenly, both by sequential blocks and by many small files. */
 static void check_even(uint64_t files, uint64_t blocks)
 {
     struct cm_media m = some_media(64 * MIB);
@@ -92,7 +92,7 @@ static void test_cells(void)
     CHECK(!cm_index_match(&m, &k, cm_cell_make(k.place.tag, last + 1)));
     CHECK(!cm_index_match(&m, &k, cm_cell_make(k.place.tag ^ UINT64_C(1) << 40, 0)));
     CHECK(!cm_index_match(&m, &k, 0));
-    CHECK(!cm_index_match(&m, &k, k.place.tag)); /* slot field zero: no slot at all */
+    CHECK(!cm_index_match(&m, &k, k.place.tag)); /* the slot field is zero: no slot */
     CHECK(!cm_index_match(&m, &k, k.place.tag | ((UINT64_C(1) << 40) - 1)));
     for (uint64_t s = 1; s < UINT64_C(1) << 34; s = 2 * s + 1) {
         CASE("s %" PRIu64, s);
@@ -151,7 +151,7 @@ static void test_load_tiny(void)
     CALL(judge_load(&l, "tiny pools"));
 }
 
-/* Strides that a small number of buckets could have in common with. */
+/* Strides that may have a common divisor with a small number of buckets. */
 static void test_load_tiny_strided(void)
 {
     struct load l = { 0 };
@@ -189,7 +189,7 @@ static void test_load_strided(void)
     CALL(judge_load(&l, "far apart blocks"));
 }
 
-/* Fills a pool five times over: evicted cells are reused, none pile up. */
+/* Fills a pool five times over: evicted cells are reused, and do not accumulate. */
 static void churn(struct load *l)
 {
     struct pool p;
@@ -200,7 +200,7 @@ static void churn(struct load *l)
     l->inserts += 5 * slots;
     l->full += (uint64_t)STAT(p.c, refused_full);
     l->displaced += (uint64_t)STAT(p.c, displaced);
-    /* What was stored and not evicted is there. */
+    /* All blocks that were stored and not evicted are there. */
     uint64_t there = (uint64_t)(STAT(p.c, fill_blocks) - STAT(p.c, evicted) - STAT(p.c, displaced));
     CHECK_EQ(hits(f, 0, 5 * slots, 1), there);
     CHECK(there > slots - slots / 16);
@@ -239,7 +239,7 @@ static void test_load_churn_groups(void)
 
 /* ---- Bounded probing ------------------------------------------------------------------------- */
 
-/* A cell counts in the key's two buckets and nowhere else, in every one of their cells. */
+/* A cell counts in the key's two buckets, in each of their cells, and nowhere else. */
 static void test_two_buckets(void)
 {
     struct pool p;
@@ -267,7 +267,7 @@ static void test_two_buckets(void)
     pool_end(&p);
 }
 
-/* The second bucket serves once the first is full. */
+/* The second bucket is used when the first is full. */
 static void test_second_bucket(void)
 {
     struct pool p;
@@ -275,7 +275,7 @@ static void test_second_bucket(void)
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     struct cm_key k = key_of(f, 0);
     unsigned n = 0;
-    for (uint64_t b = 0; n < 9; b++) /* nine keys whose first bucket is one */
+    for (uint64_t b = 0; n < 9; b++) /* nine keys with the same first bucket */
         if (b == 0 || key_of(f, b).place.bucket[0] == k.place.bucket[0]) {
             CHECK_EQ(put(f, b, 5), 0);
             CHECK_EQ(look(f, b, 5), RIGHT);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_invariants.c - the looks of a build with -Dchecks=full: each kind of disorder is found and
- * named, and a cache at work is in order.
+ * test_invariants.c - the checks of a build with -Dchecks=full: they find and name each kind of
+ * disorder, and find none in a cache at work.
  */
 #include "fixture.h"
 
@@ -54,7 +54,7 @@ static void work_end(struct work *w)
     pool_end(&w->p);
 }
 
-/* What is found, with a byte, word or long word of the cache changed; it is put back. */
+/* Changes a byte, word or long word of the cache, checks what is found, and restores it. */
 #define EXPECT_FOUND(w, place, value, what)                                                        \
     do {                                                                                           \
         char disorder[CM_INVARIANTS_TEXT] = "";                                                    \
@@ -90,7 +90,7 @@ static void test_ring(void)
     EXPECT_FOUND(&w, r->free_count, r->free_max + 1, "free slots, room for");
     EXPECT_FOUND(&w, r->hint_count, CM_HINTS + 1, "hints");
     EXPECT_FOUND(&w, r->lock.word, 1, "ring: the lock is held");
-    uint64_t none = 0; /* a slot that is nobody's */
+    uint64_t none = 0; /* a slot that is not owned */
     while (cm_ring_is_owned(r, none) || w.p.c->pins[none])
         none++;
     EXPECT_FOUND(&w, r->owned[none / 64], r->owned[none / 64] | UINT64_C(1) << none % 64,
@@ -109,7 +109,7 @@ static void test_line(void)
     struct work w;
     REQUIRE(work_begin(&w) == 0);
     struct cm_ring *r = w.ring;
-    /* Into the line, whatever the rule of the policy says. */
+    /* Puts the slot in the line, whatever the rule of the policy says. */
     uint64_t slot = 7;
     cm_ring_rule(r, r->slots / 4, 2, false);
     cm_ring_begin_probation(r, &slot, 1, 0);
@@ -161,7 +161,7 @@ static void test_intents(void)
     REQUIRE(c->media.geo.stripes > 1);
     EXPECT_FOUND(&w, c->stripes[mine].intents, 0, "0 intents");
     EXPECT_FOUND(&w, c->stripes[other].intents, 1, "2 intents");
-    c->stripes[mine].intents = 0; /* as many, but on another stripe */
+    c->stripes[mine].intents = 0; /* the same number, but on another stripe */
     char found[CM_INVARIANTS_TEXT] = "";
     c->stripes[other].intents = 1;
     CHECK(!cm_cache_in_order(c, found));
@@ -197,7 +197,7 @@ static void test_slots(void)
     EXPECT_FOUND(&w, *cell, 0, "no cell leads to it");
     EXPECT_FOUND(&w, c->pins[slot], CM_PIN_DOOMED, "doomed, pins 0x80");
     EXPECT_FOUND(&w, c->pinned, 0, "1 blocks are pinned, 0 are counted");
-    /* Owned and in the stack, as a free slot should be, but its block was not forgotten. */
+    /* The slot is owned and in the stack, like a free slot, but its block was not forgotten. */
     const uint32_t count = w.ring->free_count;
     char found[CM_INVARIANTS_TEXT] = "";
     CHECK(cm_ring_own(w.ring, slot));

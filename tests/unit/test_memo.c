@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_memo.c - what the policy knows survives a clean close and nothing else, is loaded when it is
- * needed, and may be anything at all.
+ * test_memo.c - the policy's data survives a clean close and no crash, is loaded when it is needed,
+ * and may be any bytes.
  */
 #include "fixture.h"
 
@@ -25,7 +25,7 @@ static uint64_t key_now(const struct pool *p)
     return cm_format_check_key(super_at(p, 0)->uuid, super_at(p, 0)->epoch);
 }
 
-/* Count and KNOWN of slot i, as the tests set them. */
+/* The count and KNOWN of slot i that the tests set. */
 static uint8_t state_of(uint64_t i)
 {
     static const uint8_t known[] = { 0, CM_REF_KNOWN };
@@ -39,7 +39,8 @@ static uint64_t ghost_hash(uint64_t i)
 
 #define DEPARTED 200u
 
-/* A pool of two ring pages whose slots have all been used, with counts, a hand and departures. */
+/* A pool of two ring pages. All slots have been used, and have counts; there are a hand and
+ * departures. */
 static void make(struct pool *p)
 {
     REQUIRE(pool_new(p, 64 * MIB) == 0);
@@ -52,7 +53,7 @@ static void make(struct pool *p)
         cm_ghost_add(&p->c->policy.ghost, ghost_hash(i));
 }
 
-/* How many slots of page `number` are as the tests set them, after the hand got to it. */
+/* How many slots of page `number` are as the tests set them, after the hand has reached it. */
 static uint64_t right_slots(struct pool *p, uint64_t number)
 {
     struct cm_ring *r = &p->c->policy.ring;
@@ -71,7 +72,7 @@ static uint64_t known_departed(struct pool *p)
     return n;
 }
 
-/* Does nothing seem to be kept? Where every slot is zero, one in eight is as the tests set it. */
+/* Checks that nothing was kept. If all slots are zero, one in eight is as the tests set it. */
 static void check_nothing(struct pool *p)
 {
     CHECK(right_slots(p, 0) < CM_MEMO_SLOTS / 4);
@@ -92,14 +93,14 @@ static void test_clean(void)
     CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
     CHECK(known_departed(&p) >= DEPARTED - 2);
     CHECK_EQ(known_departed(&p), 0);
-    pool_again(&p); /* page 1 was never looked at, and goes on */
+    pool_again(&p); /* page 1 was not loaded, and is kept */
     CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
     CHECK_EQ(right_slots(&p, 1), rest);
     CHECK_EQ(known_departed(&p), 0);
     pool_end(&p);
 }
 
-/* Departures that nobody asked for in a session are there in the next. */
+/* Departures that a session never loads are there in the next session. */
 static void test_unseen(void)
 {
     struct pool p;
@@ -111,7 +112,7 @@ static void test_unseen(void)
     pool_end(&p);
 }
 
-/* The hand loads what it judges, in time. */
+/* The hand loads the slots that it judges before it judges them. */
 static void test_hand(void)
 {
     struct pool p;
@@ -131,7 +132,8 @@ static void test_hand(void)
     pool_end(&p);
 }
 
-/* Hits that came before the hand: the higher count counts, also where the page is never loaded. */
+/* Hits that came before the hand are merged: the higher count wins, also if the page is never
+ * loaded. */
 static void test_joined(void)
 {
     struct pool p;
@@ -164,7 +166,7 @@ static void test_joined(void)
         CHECK_EQ(r->ref[1], 3 | CM_REF_KNOWN);
         CHECK_EQ(r->ref[2], 2);
         CHECK_EQ(r->ref[3], 2);
-        CHECK_EQ(r->ref[4], 0); /* on probation no more */
+        CHECK_EQ(r->ref[4], 0); /* its probation has ended */
         pool_end(&p);
     }
 }
@@ -190,8 +192,8 @@ static void test_crash(void)
     pool_end(&p);
 }
 
-/* The pages of a close that ended before CLEAN are nobody's, also when a later close names its own
- * and leaves theirs alone. */
+/* The pages of a close that ended before CLEAN do not count, not even if a later close names its
+ * own pages and does not overwrite the others. */
 static void test_generation(void)
 {
     struct pool p;
@@ -210,7 +212,7 @@ static void test_generation(void)
     pool_end(&p);
 }
 
-/* Pages are believed when everything about them is right. */
+/* A page counts only if everything in it is right. */
 static void test_page_checks(void)
 {
     struct pool p;
@@ -229,13 +231,13 @@ static void test_page_checks(void)
         CASE("i %d", i);
         memcpy(p.base, image, p.bytes);
         switch (i) {
-        case 0: /* one bit of the body; the sum says so */
+        case 0: /* one bit of the body, which the sum detects */
             page->body[100] ^= 1;
             break;
-        case 1: /* and of the sum */
+        case 1: /* one bit of the sum */
             page->xxh3 ^= 1;
             break;
-        case 2: /* another generation, rightly summed */
+        case 2: /* another generation, with a right sum */
             page->generation--;
             page->xxh3 = cm_format_memo_sum(key_now(&p), page);
             break;
@@ -245,7 +247,7 @@ static void test_page_checks(void)
         case 4: /* another epoch */
             page->xxh3 = cm_format_memo_sum(key_now(&p) + 1, page);
             break;
-        default: /* nothing wrong: the test can tell */
+        default: /* nothing is wrong: the page counts */
             break;
         }
         REQUIRE(pool_up(&p) == 0);
@@ -263,7 +265,7 @@ static void test_page_checks(void)
     pool_end(&p);
 }
 
-/* A superblock that says OPEN names nothing, whatever it says. */
+/* A superblock in the state OPEN names no pages, whatever its fields say. */
 static void test_open_names_nothing(void)
 {
     struct pool p;
@@ -279,7 +281,7 @@ static void test_open_names_nothing(void)
     pool_end(&p);
 }
 
-/* Any bytes, rightly summed: blocks are stored, found and evicted as ever. */
+/* Pages with any bytes and a right sum: blocks are still stored, found and evicted. */
 static void test_garbage(void)
 {
     struct pool p;
@@ -317,7 +319,7 @@ static void test_garbage(void)
     pool_end(&p);
 }
 
-/* A page that cannot be read, or written, costs what is in it. */
+/* A page that cannot be read or written costs only its own content. */
 static void test_unreadable(void)
 {
     struct pool p;
@@ -343,7 +345,7 @@ static void test_unreadable(void)
     pool_end(&p);
 }
 
-/* Looking changes nothing and loads nothing. */
+/* A read-only open changes nothing and loads nothing. */
 static void test_readonly(void)
 {
     struct pool p;
@@ -365,7 +367,7 @@ static void test_readonly(void)
     free(image);
 }
 
-/* What was never used is not written. */
+/* Pages of slots that were never used are not written. */
 static void test_little_to_say(void)
 {
     struct pool p;

@@ -26,7 +26,7 @@ static void test_tables_are_complete(void)
         CHECK(strlen(ops->flush_name) < sizeof((cm_info *)0)->flush);
         CHECK(strlen(ops->copy_name) < sizeof((cm_info *)0)->copy);
         unflushed += !ops->flushes;
-        CHECK_EQ(ops->flushes, strcmp(ops->flush_name, "none") != 0); /* what users are told */
+        CHECK_EQ(ops->flushes, strcmp(ops->flush_name, "none") != 0); /* the name that users see */
     }
     CHECK(n > 0);
     CHECK(unflushed > 0);
@@ -42,8 +42,8 @@ static void test_tables_are_complete(void)
 /* ---- The instructions themselves ----------------------------------------------------------- */
 
 #if defined(__x86_64__) && !defined(CM_TSAN)
-/* Is there an instruction 0F AE with this "reg" field in the first n bytes; 0F AE F8 is SFENCE,
- * 66 0F AE /6 CLWB, 66 0F AE /7 with memory CLFLUSHOPT, 0F AE /7 with memory CLFLUSH. */
+/* Do the first n bytes have an instruction 0F AE with this "reg" field? 0F AE F8 is SFENCE, 66 0F
+ * AE /6 CLWB, 66 0F AE /7 with memory CLFLUSHOPT, 0F AE /7 with memory CLFLUSH. */
 static int has_0fae(const uint8_t *code, size_t n, int prefix66, unsigned reg, int memory)
 {
     for (size_t i = 1; i + 2 < n; i++) {
@@ -120,7 +120,7 @@ static void check_instructions(const struct cm_persist_ops *ops)
     if (strcmp(ops->flush_name, "dc cvap") == 0) {
         CHECK(has_word(fence, 2, 0xd5033f9fu, ~0u)); /* DSB SY */
         CHECK(has_word(flush, 10, 0xd50b7c20u, ~31u));
-        CHECK(has_word(copy, 16, 0xd50b7c20u, ~31u)); /* stores need the write-back as well */
+        CHECK(has_word(copy, 16, 0xd50b7c20u, ~31u)); /* the copies need the write-back, too */
     } else if (strcmp(ops->flush_name, "dc cvac") == 0) {
         CHECK(has_word(fence, 2, 0xd5033f9fu, ~0u));
         CHECK(has_word(flush, 10, 0xd50b7a20u, ~31u));
@@ -291,7 +291,7 @@ struct taken {
     uint64_t data[512];
 };
 
-/* Another life after the other: invalid, other bytes, valid with the next sequence. */
+/* Rewrites a slot again and again: invalid, other bytes, valid with the next sequence. */
 static void *rewriter(void *arg)
 {
     struct taken *t = arg;
@@ -308,7 +308,7 @@ static void *rewriter(void *arg)
     return NULL;
 }
 
-/* What was overwritten while it was copied is never passed off as whole. */
+/* A copy that was overwritten meanwhile never counts as whole. */
 static void test_take_race(void)
 {
     static struct taken t = { .header = { CM_GUARD_VALID, 11, 12, 0 } };
@@ -436,7 +436,7 @@ static const struct harness_test persist_tests[] = {
     TEST_END,
 };
 
-/* Faults first, see other_faults_reach_their_handler. */
+/* The tests of faults come first; other_faults_reach_their_handler says why. */
 static const struct harness_test *const tables[] = { persist_poison_tests, persist_tests };
 
 int main(int argc, char **argv)

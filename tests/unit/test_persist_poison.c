@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_persist_poison.c - what happens when the memory under an access routine is gone.
+ * test_persist_poison.c - the access routines when their memory is gone.
  *
- * "Poison" is simulated with a file that is truncated while it is mapped: the pages behind its
- * end raise SIGBUS exactly as an unreadable page does. Windows lets nobody truncate a mapped file;
- * there the pages become inaccessible. With CM_TEST_HWPOISON=1 in the environment
- * and the right to do so, a page is also poisoned for real (a machine check by MADV_HWPOISON).
- * CM_TEST_EMULATED=1 leaves out what a user-mode emulator cannot do: cache maintenance that
- * faults, signals with a code of the kernel's, and death by an ignored SIGBUS.
+ * "Poison" is simulated by a file that is truncated while it is mapped: the pages behind its end
+ * raise SIGBUS exactly like an unreadable page. Windows does not truncate a mapped file; there the
+ * pages become inaccessible. With CM_TEST_HWPOISON=1 in the environment, and the needed rights, a
+ * page is also really poisoned (a machine check by MADV_HWPOISON). CM_TEST_EMULATED=1 leaves out
+ * what a user-mode emulator cannot do: cache maintenance that faults, signals with a code of the
+ * kernel, and death by an ignored SIGBUS.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -55,7 +55,7 @@ struct poison {
     uint8_t *good, *bad; /* the last good page, the first bad one behind it */
 };
 
-/* Maps a file, registers it with the guard if `guarded`, then takes half of it away. */
+/* Maps a file, registers it with the guard if `guarded`, then makes half of it poison. */
 static int poison_make(struct poison *p, bool guarded)
 {
     static unsigned number;
@@ -67,7 +67,8 @@ static int poison_make(struct poison *p, bool guarded)
     if (plat_create(&p->file, p->path, POISON_PAGES * PAGE, false, NULL, NULL) != 0) {
         return -1;
     }
-    (void)unlink(p->path); /* where it may go: some children die without cleaning up */
+    /* Already here, if the system allows: some children die without a clean-up. */
+    (void)unlink(p->path);
     if (cm_plat_file_map(&p->file, PAGE, &durability) != 0) {
         return -1;
     }
@@ -127,7 +128,7 @@ static void check_guarded_loads(const struct poison *p)
     CHECK_EQ(cm_guard_load64(good, v), 0);
     CHECK(v[0] == UINT64_C(0x5a5a5a5a5a5a5a5a));
     CHECK_EQ(cm_guard_load_words(bad, v, 4), CM_EIO);
-    CHECK_EQ(cm_guard_load_words(bad - 2, v, 4), CM_EIO); /* runs into it */
+    CHECK_EQ(cm_guard_load_words(bad - 2, v, 4), CM_EIO); /* its last words are bad */
     CHECK_EQ(cm_guard_load_words(bad - 4, v, 4), 0);
     CHECK_EQ(cm_guard_add64(bad, 1), CM_EIO);
     CHECK_EQ(cm_guard_add64_own(bad, 1), CM_EIO);
@@ -148,7 +149,7 @@ static void check_guarded_copies(const struct poison *p)
 
             CHECK_EQ(copy(out, p->bad, n), CM_EIO);
             CHECK(upper_halves_clean());
-            CHECK_EQ(copy(out, p->bad + 1 - n, n), CM_EIO); /* only the last byte is bad */
+            CHECK_EQ(copy(out, p->bad + 1 - n, n), CM_EIO); /* only its last byte is bad */
             CHECK(upper_halves_clean());
             CHECK_EQ(copy(out, p->bad - n, n), 0);
             CHECK(upper_halves_clean());
@@ -170,7 +171,7 @@ static void check_guarded_take(const struct poison *p)
         return;
     }
     CHECK_EQ(take(h, p->bad, out, PAGE, 11, 12), CM_EIO);
-    CHECK_EQ(take(h, p->bad + 1 - PAGE, out, PAGE, 11, 12), CM_EIO); /* only the last byte */
+    CHECK_EQ(take(h, p->bad + 1 - PAGE, out, PAGE, 11, 12), CM_EIO); /* only its last byte is bad */
     CHECK_EQ(take(bad, p->good, out, PAGE, 11, 12), CM_EIO);
     CHECK_EQ(take(bad - 2, p->good, out, PAGE, 11, 12), CM_EIO);
     CHECK_EQ(take(h, p->good, out, PAGE, 11, 12), 1);
@@ -197,7 +198,7 @@ static void check_guarded_stores(const struct poison *p)
         CHECK(upper_halves_clean());
         CHECK_EQ(ops->copy(NULL, p->good, src, PAGE), 0);
         CHECK(upper_halves_clean());
-        CHECK_EQ(ops->copy(NULL, p->good, p->bad, 64), CM_EIO); /* the source may be bad too */
+        CHECK_EQ(ops->copy(NULL, p->good, p->bad, 64), CM_EIO); /* the source may be bad, too */
         if (ops->flushes && getenv("CM_TEST_EMULATED") == NULL) {
             CHECK_EQ(ops->flush(NULL, bad, 8), CM_EIO);
             CHECK_EQ(ops->flush(NULL, bad - 8, 128), CM_EIO);
@@ -262,7 +263,7 @@ static void test_poison_in_two_threads(void)
         t[i] = (struct poison_thread){ .p = i == 0 ? &p : &q, .stop = &stop };
         REQUIRE(pthread_create(&id[i], NULL, poison_thread_main, &t[i]) == 0);
     }
-    /* Meanwhile ranges come and go. */
+    /* Meanwhile ranges are registered and removed. */
     for (unsigned i = 0; i < 20000 && at_load_relaxed(&stop) == 0; i++) {
         CASE("i %u", i);
         CHECK_EQ(cm_guard_add((const void *)(uintptr_t)(0x1000 + i * 64), 64), 0);
@@ -332,8 +333,8 @@ static void test_guard_table_is_bounded(void)
 #ifndef _WIN32
 /* ---- Faults that are somebody else's ------------------------------------------------------- */
 
-/* These run in children forked before this process has a guard of its own: the earlier handler
- * has to be there first. So they come first in the table of tests. */
+/* These run in children that are forked before this process has a guard of its own, because the
+ * earlier handler must be installed first. So they are the first in the table of tests. */
 
 static sigjmp_buf chain_back;
 static volatile uintptr_t chain_addr;
@@ -390,7 +391,7 @@ static void touch(const uint8_t *p)
     (void)*(const volatile uint8_t *)p;
 }
 
-/* The address is registered, the code is not the guard's. */
+/* The address is registered, but the code is not the guard's. */
 static void chain_siginfo_body(void *arg)
 {
     struct poison p;
@@ -437,7 +438,7 @@ static void chain_plain_body(void *arg)
     CHECK_EQ(chain_mask_ok, 1);
 }
 
-/* The code is the guard's, the address is nobody's. */
+/* The code is the guard's, but the address is not registered. */
 static void chain_unregistered_body(void *arg)
 {
     struct poison registered, other;
@@ -493,8 +494,8 @@ static void chain_sent_default_body(void *arg)
     (void)sleep(5);
 }
 
-/* A machine check that nobody ran into yet: the kernel only tells. A process may send itself any
- * signal with any code, which is as near as a test can get. */
+/* A machine check that no thread has hit yet: the kernel only reports it. A process may send itself
+ * any signal with any code. A test can do no more. */
 static void chain_action_optional_body(void *arg)
 {
     static uint8_t mine[64], others[64];
@@ -599,7 +600,7 @@ static void test_real_poison_is_an_error(void)
 
 const struct harness_test persist_poison_tests[] = {
 #ifndef _WIN32
-    TEST(other_faults_reach_their_handler), /* these two first, see there */
+    TEST(other_faults_reach_their_handler), /* these two must be first: see their comment */
     TEST(other_faults_are_fatal_without_one),
 #endif
     TEST(poison_is_an_error),

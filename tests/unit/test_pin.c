@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_pin.c - zero copy: what is pinned stays as it is while everything else is overwritten, the
- * last pin frees a slot that was evicted meanwhile, and the number of pins has a bound.
+ * test_pin.c - zero copy: a pinned slot does not change while all else is overwritten, the last pin
+ * frees a slot that was evicted meanwhile, and the number of pins has a bound.
  */
 #include "fixture.h"
 
@@ -12,12 +12,11 @@
 #include "state/pin.h"
 #include "media/slot.h"
 
-/* ---- What happens between two steps of a reader ------------------------------------------------
- */
+/* ---- Between two steps of a reader ----------------------------------------------------------- */
 
-/* The linker puts this in the place of cm_guard_load_words (meson.build). Once, after the header of
- * slot `between_slot` was loaded, it runs `between`: what another thread could do at that moment.
- */
+/* The linker replaces cm_guard_load_words by this (meson.build). Once, after the header of slot
+ * `between_slot` was loaded, it runs `between`: a thing that another thread could do at that
+ * moment. */
 static void (*between)(void);
 static uint64_t between_slot;
 static struct cm_cache *between_cache;
@@ -52,7 +51,7 @@ static bool pinned_is(const cm_iovec *v, uint64_t tag, uint64_t block)
 
 /* ---- The byte of a slot ---------------------------------------------------------------------- */
 
-/* Every state of the byte, every step. */
+/* Every state of the pin byte, and every step from it. */
 static void test_byte(void)
 {
     for (unsigned was = 0; was < 256; was++) {
@@ -92,7 +91,7 @@ static void test_unchanged_by_churn(void)
     }
     CHECK_EQ(at_load_relaxed(&p.c->pinned), 8);
     (void)put_all(f, 1000, 8 * p.c->media.geo.slots, 6);
-    CHECK_EQ(hits(f, 0, 8, 5), 0); /* evicted, as any other */
+    CHECK_EQ(hits(f, 0, 8, 5), 0); /* evicted like any other */
     for (unsigned i = 0; i < 8; i++) {
         CASE("i %u", i);
         CHECK(pinned_is(&v[i], 5, i));
@@ -103,7 +102,7 @@ static void test_unchanged_by_churn(void)
     pool_end(&p);
 }
 
-/* Written, invalidated, forgotten: the bytes stay until the pin is gone. */
+/* The block is written, invalidated, forgotten: the bytes stay until the pin is gone. */
 static void test_unchanged_by_writes(void)
 {
     struct pool p;
@@ -127,7 +126,7 @@ static void test_unchanged_by_writes(void)
     pool_end(&p);
 }
 
-/* A slot that was evicted under a pin belongs to that pin: taken out of use, and back after it. */
+/* A slot that was evicted under a pin is out of use, and comes back when the pin is gone. */
 static void test_doomed_is_freed(void)
 {
     struct pool p;
@@ -155,7 +154,7 @@ static void test_doomed_is_freed(void)
     pool_end(&p);
 }
 
-/* Every slot pinned: fills are refused, not waited for, and after the pins all slots are back. */
+/* Every slot is pinned: fills are refused and do not wait. After the pins all slots are back. */
 static void test_all_pinned(void)
 {
     struct pool p;
@@ -220,7 +219,7 @@ static void test_limit(void)
     CHECK_EQ(cm_pin_range(f, BLK, BLK, &v, 1, &used, last, NULL), CM_EBUSY);
     CHECK_EQ(cm_unpin(last), CM_EINVAL);
     CHECK_EQ(look(f, 1, 5), RIGHT); /* the copy works */
-    /* A range that begins with a slot that can be pinned gives that much. */
+    /* If a range begins with a slot that can be pinned, the pin covers that much. */
     CHECK_EQ(pin(f, 0, 2, &v, 1, last), BLK);
     CHECK_EQ(cm_unpin(last), 0);
     CHECK_EQ(cm_unpin(&pins[0]), 0);
@@ -257,8 +256,7 @@ static void test_unpin_once(void)
     pool_end(&p);
 }
 
-/* At most n pieces and 64 blocks, and what does not fit is no miss. */
-/* A copy of a set that was released must not release the pin of somebody else on the same slot. */
+/* A copy of a released set must not release another caller's pin on the same slot. */
 static void test_unpin_copy(void)
 {
     struct pool p;
@@ -280,7 +278,7 @@ static void test_unpin_copy(void)
     pool_end(&p);
 }
 
-/* More sets than the table has: the caller is told to read. */
+/* More sets than the table has: the call fails, and the caller must read. */
 static void test_many_sets(void)
 {
     struct pool p;
@@ -302,6 +300,7 @@ static void test_many_sets(void)
     pool_end(&p);
 }
 
+/* At most n pieces and 64 blocks. A block beyond these is not a miss. */
 static void test_pieces(void)
 {
     struct pool p;
@@ -379,7 +378,7 @@ static void test_ends(void)
     pool_end(&p);
 }
 
-/* A damaged payload is not handed out, and leaves no pin behind. */
+/* A pin does not give out a damaged payload, and leaves no pin behind. */
 static void test_bad_sum(void)
 {
     struct pool p;
@@ -397,7 +396,7 @@ static void test_bad_sum(void)
     pool_end(&p);
 }
 
-/* Dropped for its damage by another reader while it is pinned: it is not overwritten either. */
+/* A reader drops a damaged block while it is pinned: its slot is not overwritten either. */
 static void test_dropped_while_pinned(void)
 {
     struct pool p;
@@ -420,7 +419,7 @@ static void test_dropped_while_pinned(void)
     pool_end(&p);
 }
 
-/* Displaced by a longer tail while it is pinned: as little. */
+/* A longer tail displaces a pinned block: its slot is not overwritten either. */
 static void test_displaced_while_pinned(void)
 {
     struct pool p;
@@ -442,9 +441,9 @@ static void test_displaced_while_pinned(void)
     pool_end(&p);
 }
 
-/* A slot is emptied and filled with another block, after a pin found it and before it counts: the
- * pin must look again. By the verify option only, or the checksum would find the other block's
- * bytes. */
+/* A slot is emptied and filled with another block, after a pin found it and before the pin counts:
+ * the pin must look again. Without verifying, because else the checksum would detect the other
+ * block's bytes. */
 static cm_file *refilled_file;
 
 static void refill(void)
@@ -490,7 +489,7 @@ static cm_file *shared_file;
 static uint32_t stop;
 static uint64_t pinned_ranges;
 
-/* Pins ranges at random, looks at them twice, lets go. Every block always holds tag 5. */
+/* Pins ranges at random, reads them twice, unpins them. Every block always holds tag 5. */
 static void *pinner(void *arg)
 {
     uint64_t rng = (uint64_t)(uintptr_t)arg * 7919;
@@ -542,7 +541,7 @@ static void test_threads(void)
     shared_file = attach(&shared, 1, CM_BLOCK_MAX / 2, 1, 0);
     for (uintptr_t i = 0; i < PINNERS + 2; i++)
         CHECK_EQ(pthread_create(&t[i], NULL, i < PINNERS ? pinner : churner, (void *)i), 0);
-    /* A second and a half, and longer where threads hardly get to run. */
+    /* A second and a half, and longer if the threads hardly get to run. */
     for (unsigned ms = 0; ms < 1500 || (at_load_relaxed(&pinned_ranges) <= 100 && ms < 90000);
          ms += 50)
         sleep_ms(50);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_platform.c - the part of the operating system contract that every system is tested for in
- * the same words; the rest is in test_platform_posix*.c or test_platform_win32*.c.
+ * test_platform.c - the tests of platform.h that are the same on every system. The others are in
+ * test_platform_posix*.c or test_platform_win32*.c.
  *
  * CM_TEST_EMULATED=1 leaves out what a user-mode emulator cannot do.
  */
 #include "platform_common.h"
 
 #ifdef _WIN32
-#define BOOT_CLOCK_STEP 50000000 /* two ticks of 15.6 ms, and then some */
+#define BOOT_CLOCK_STEP 50000000 /* more than two ticks of 15.6 ms */
 #else
 #define BOOT_CLOCK_STEP 20000000
 #endif
@@ -108,9 +108,9 @@ static void test_alloc(void)
     CHECK(cm_plat_alloc(0) == NULL);
     cm_plat_free(NULL, 0);
     cm_plat_free(NULL, MIB);
-#if !defined(CM_TSAN) && !defined(_WIN32) /* there all of it counts against the page file */
+#if !defined(CM_TSAN) && !defined(_WIN32) /* there all memory counts against the page file */
     if (getenv("CM_TEST_EMULATED") == NULL) {
-        const size_t much = (size_t)256 << 30; /* lazily: nobody has that much */
+        const size_t much = (size_t)256 << 30; /* works only if it is lazy */
         uint8_t *p = cm_plat_alloc(much);
 
         REQUIRE(p != NULL);
@@ -143,7 +143,7 @@ static void test_wait_and_wake(void)
 
     wait_word = 1;
     cm_plat_wait(&wait_word, 0);  /* differs: returns at once */
-    cm_plat_wake_one(&wait_word); /* nobody there: no harm */
+    cm_plat_wake_one(&wait_word); /* no thread waits: no harm */
     cm_plat_wake_all(&wait_word);
     for (unsigned round = 0; round < 50; round++) {
         CASE("round %u", round);
@@ -155,7 +155,7 @@ static void test_wait_and_wake(void)
         while (at_load_acquire(&wait_ready) < 4) {
             at_pause();
         }
-        sleep_ms((long)(round % 3)); /* asleep, falling asleep, still awake */
+        sleep_ms((long)(round % 3)); /* the thread is asleep, falling asleep, or still awake */
         CHECK_EQ(at_load_acquire(&wait_awake), 0);
         at_store_release(&wait_word, 1u);
         if (round % 2 == 0) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_platform_posix.c - the operating system contract, against Linux.
+ * test_platform_posix.c - the tests of platform.h on Linux.
  *
- * Files go to a directory of their own below $TMPDIR or /tmp. Tests that need a volume of a
- * certain kind mount it in a namespace of their own and are skipped where that is not allowed.
+ * Files are in a directory of their own below $TMPDIR or /tmp. A test that needs a volume of a
+ * certain kind mounts it in a namespace of its own, and is skipped if that is not allowed.
  * CM_TEST_EMULATED=1 leaves out what a user-mode emulator cannot do (MADV_DONTFORK).
  */
 #ifndef _GNU_SOURCE
@@ -29,7 +29,7 @@ static int write_text(const char *path, const char *text)
     return n == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-/* Who is not root becomes root in a user namespace. */
+/* A user who is not root becomes root in a user namespace. */
 static int own_namespace(void)
 {
     const unsigned uid = (unsigned)geteuid(), gid = (unsigned)getegid();
@@ -132,7 +132,7 @@ static void lock_other_process_body(void *arg)
     CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
     cm_plat_file_close(&f);
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
-    CHECK_EQ(cm_plat_file_is_locked(&f), 1); /* also for one that may only read */
+    CHECK_EQ(cm_plat_file_is_locked(&f), 1); /* also for a handle that may only read */
     cm_plat_file_close(&f);
 }
 
@@ -156,7 +156,7 @@ static void test_lock(void)
     struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
 
     REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* by another, that is */
+    CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* not locked by another open */
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
     CHECK_EQ(cm_plat_file_is_locked(&g), 1);
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
@@ -169,9 +169,9 @@ static void test_lock(void)
     cm_plat_file_close(&f);
     CHECK_EQ(cm_plat_file_is_locked(&g), 0);
     CHECK_EQ(cm_plat_file_lock(&g), 0);
-    CHECK_EQ(cm_plat_file_lock(&g), 0); /* it has it already */
+    CHECK_EQ(cm_plat_file_lock(&g), 0); /* it has the lock already */
     cm_plat_file_close(&g);
-    /* Who only looks keeps an owner out, but is none. */
+    /* An open for reading keeps an owner out, but is none. */
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
     CHECK_EQ(cm_plat_file_lock(&f), 0);
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
@@ -184,12 +184,12 @@ static void test_lock(void)
 
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(cm_plat_file_lock(&f), 0); /* died with its owner */
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* the lock died with its owner */
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
 }
 
-/* A child that was forked and lives on must not keep the pool when the parent closes it. */
+/* A forked child that lives on must not keep the pool locked when the parent closes it. */
 static void test_lock_goes_with_the_owner(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
@@ -256,7 +256,7 @@ static void test_failed_map_leaves_nothing(void)
     REQUIRE(plat_create(&f, in_dir("pool"), 64 * MIB, false, NULL, NULL) == 0);
     cm_plat_file_close(&f);
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
-    f.readonly = false; /* so that it is to be mapped for writing, and cannot */
+    f.readonly = false; /* so that it is mapped for writing, which fails */
     before = address_space();
     for (unsigned i = 0; i < 20; i++) {
         CASE("i %u", i);
@@ -278,7 +278,7 @@ int __wrap_munmap(void *p, size_t n);
 int __wrap_munmap(void *p, size_t n)
 {
     if (munmap_fails) {
-        errno = ENOMEM; /* as where the process has all the mappings it may have */
+        errno = ENOMEM; /* like in a process that has the maximum number of mappings */
         return -1;
     }
     return __real_munmap(p, n);
@@ -330,8 +330,8 @@ static void *blocked_thread(void *began)
     return NULL;
 }
 
-/* The pool is truncated; a thread that blocks all signals reads from it. `began`: it called the
- * library before there was a guard. */
+/* The pool is truncated. A thread that blocks all signals reads from it. `began`: the thread called
+ * the library before there was a guard. */
 static void blocked_body(void *began)
 {
     static const uint8_t data[CM_BLOCK_SIZE];
@@ -348,7 +348,7 @@ static void blocked_body(void *began)
         sleep_ms(1);
     }
     (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, NULL); /* this one, too */
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL); /* this thread blocks them, too */
     create.size = MIB;
     options.probation_bytes = 0;
     options.verify = CM_VERIFY_NEVER;
@@ -457,7 +457,7 @@ static void test_sync_dir(void)
     CHECK_EQ(cm_plat_file_sync_dir("anything"), 0);
     CHECK_EQ(cm_plat_file_sync_dir("/anything"), 0);
     CHECK_EQ(cm_plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
-    cm_plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
+    cm_plat_file_remove(in_dir("missing")); /* there is nothing to remove: no harm */
 }
 
 static void forked_body(void *arg)
@@ -479,7 +479,7 @@ static void test_fork_count(void)
     CHECK_EQ(cm_plat_fork_count(), count);
 }
 
-/* First: before this process has a fault guard, which its children inherit. */
+/* These come first: the process has no fault guard yet, which its children would inherit. */
 static const struct harness_test platform_posix_first_tests[] = {
     TEST(blocked_signals),
     TEST_END,

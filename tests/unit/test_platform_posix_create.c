@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_platform_posix_create.c - creating a pool on Linux: on full volumes, killed in the middle,
- * beside another one.
+ * two at the same time.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -31,7 +31,7 @@ static void test_create(void)
     CHECK(fcntl((int)f.handle, F_GETFD) & FD_CLOEXEC);
     CHECK_EQ(plat_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK_EQ(g.handle, -1);
-    REQUIRE(stat(path, &st) == 0); /* the failed one touched nothing */
+    REQUIRE(stat(path, &st) == 0); /* the failed call changed nothing */
     CHECK_EQ(st.st_size, 3 * MIB + PAGE);
     cm_plat_file_close(&f);
     cm_plat_file_close(&f); /* safe after itself */
@@ -72,8 +72,8 @@ static void test_create_refused(void)
 
 /* ---- Creating, killed in the middle --------------------------------------------------------- */
 
-static bool no_nameless;             /* as on a file system that knows no O_TMPFILE */
-static unsigned steps, kill_at_step; /* system calls that make a pool; 0: nobody is killed */
+static bool no_nameless;             /* like a file system without O_TMPFILE */
+static unsigned steps, kill_at_step; /* number of system calls that make a pool; 0: no kill */
 
 static void step(void)
 {
@@ -147,7 +147,7 @@ static void create_body(void *arg)
     kill_at_step = 0; /* what the process does at its end is none of them */
 }
 
-/* Names in the directory of the test. */
+/* The number of names in the directory of the test. */
 static unsigned names_there(void)
 {
     unsigned n = 0;
@@ -163,7 +163,7 @@ static unsigned names_there(void)
     return n;
 }
 
-/* Whenever the process dies, the next one makes its pool as if nothing had been, unless it was
+/* The process dies at every step. The next one makes its pool as usual, except if the first one was
  * done. */
 static void check_killed(void)
 {
@@ -197,7 +197,7 @@ static void test_create_killed(void)
     no_nameless = false;
 }
 
-/* Two at once, where the name beside is needed: the second is told so, and harms nothing. */
+/* Two creations at once, both with the name beside: the second one fails, and does no harm. */
 static void test_create_beside(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
@@ -239,7 +239,7 @@ static void test_create_taken(void)
     no_nameless = false;
 }
 
-/* Somebody else takes what is left. */
+/* Another program takes the rest of the volume. */
 static int shrink_volume(void *ctx, uint64_t done, uint64_t total)
 {
     (*(unsigned *)ctx)++;
@@ -273,7 +273,7 @@ static void enospc_body(void *arg)
 
     (void)arg;
     mount_here("tmpfs", dir, "size=1m,nr_inodes=8");
-    /* Impossible from the start: nothing is taken, not even for a while. */
+    /* Impossible from the start: no space is taken, not even for a while. */
     CHECK_EQ(plat_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p), CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
     CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);

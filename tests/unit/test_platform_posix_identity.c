@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_platform_posix_identity.c - which file it is and which version of it, on Linux; also where
- * the file system or the clock says otherwise.
+ * test_platform_posix_identity.c - which file it is, and which version of it, on Linux; also if the
+ * file system or the clock is wrong.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -19,7 +19,7 @@
 
 /* ---- Another file system --------------------------------------------------------------------- */
 
-static uint32_t says_type; /* what fstatfs() is to say */
+static uint32_t says_type; /* the type that fstatfs() returns */
 static int no_handles;     /* errno of name_to_handle_at() */
 static int no_generation;  /* errno of FS_IOC_GETVERSION */
 #define FSTATFS(name, kind)                                                                        \
@@ -59,8 +59,8 @@ int __wrap_ioctl(int fd, unsigned long what, void *arg)
     return __real_ioctl(fd, what, arg);
 }
 
-/* File systems whose numbers and times do not tell files apart after a restart; those of images do
- * if the caller says which image it is. */
+/* On some file systems numbers and times do not tell files apart after a restart. On those of
+ * images they do if the caller says which image it is. */
 static void test_identify_volume(void)
 {
     static const struct {
@@ -82,7 +82,7 @@ static void test_identify_volume(void)
         CASE("i %zu", i);
         says_type = of[i].type;
         o.volume_id = NULL;
-        o.flags = CM_IDENTIFY_SOLE_WRITER; /* of which the sole writer knows no more */
+        o.flags = CM_IDENTIFY_SOLE_WRITER; /* the sole writer knows no more about that */
         CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
         CHECK_EQ((v.racy & CM_RACY_VOLUME) != 0, of[i].racy);
         o.volume_id = "the image of Monday";
@@ -93,7 +93,7 @@ static void test_identify_volume(void)
     CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
 }
 
-/* A file has one id or an error, never two ids: whichever way it was opened, whatever fails. */
+/* A file has one id or an error, but never two ids, however it was opened and whatever fails. */
 static void test_identify_one_id(void)
 {
     static const int unknown[] = { ENOTTY, EOPNOTSUPP, ENOSYS, EINVAL, EPERM, EACCES };
@@ -119,14 +119,15 @@ static void test_identify_one_id(void)
         CHECK_EQ(cm_identify(fd, &id, &v), CM_EIO);
     }
     no_generation = 0;
-    /* On FUSE the inode number may be that of two files. */
+    /* On FUSE two files may have one inode number. */
     says_type = 0x65735546;
     no_handles = ENOSYS;
     CHECK_EQ(cm_identify(fd, &id, &v), CM_ECLONE);
     o.volume_id = "numbers of one device";
     CHECK_EQ(cm_identify_with(fd, &o, &id, &v), 0);
     no_handles = 0;
-    /* Made up when read: of some, size 0 is all that the attributes say. */
+    /* File systems that make up a file when it is read. For some, size 0 is all that the attributes
+     * show. */
     static const uint32_t made_up[] = { 0x42494e4d, 0x65735543, 0x7655821, 0x6e667364, 0x67596969 };
     for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
         CASE("i %zu", i);
@@ -140,7 +141,7 @@ static void test_identify_one_id(void)
 /* ---- A clock that was set -------------------------------------------------------------------- */
 
 static time_t clock_set_by;
-static struct timespec tick_at; /* 0: of the system */
+static struct timespec tick_at; /* 0: the system's clock */
 int __real_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
@@ -153,8 +154,8 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
     return rc;
 }
 
-/* The wall clock is set after the boot, or stood still with a virtual machine: a file that was
- * changed in this boot must not look older than the boot. */
+/* The wall clock is set after the boot, or stood still with a virtual machine. A file that changed
+ * in this boot must not look older than the boot. */
 static void test_clock_set_forward(void)
 {
     struct stat proc;
@@ -312,7 +313,7 @@ static void test_identify_racy(void)
     cm_validator v;
     unsigned waited = 0;
 
-    /* Looked at within the granule, which a busy machine may not manage at once. */
+    /* Identify within the granule. A busy machine may not manage that at once. */
     for (int i = 0; i < 1000; i++) {
         CASE("i %d", i);
         const uint64_t began = cm_now();
@@ -331,13 +332,13 @@ static void test_identify_racy(void)
     memset(times, 0, sizeof times);
     (void)clock_gettime(CLOCK_REALTIME, &times[1]);
     times[1].tv_sec += 3600;
-    times[1].tv_nsec = 5; /* surely no volume of whole seconds now, or 5 is lost */
+    times[1].tv_nsec = 5; /* now the volume does not look like one of whole seconds, or 5 is lost */
     times[0] = times[1];
     CHECK_EQ(utimensat(AT_FDCWD, in_dir("a"), times, 0), 0);
-    sleep_ms(50); /* ctime is old again, mtime lies ahead */
+    sleep_ms(50); /* ctime is old again, mtime is in the future */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, 1);
-    times[1].tv_sec = 15000000000; /* beyond 64 bits of nanoseconds, where a volume keeps it */
+    times[1].tv_sec = 15000000000; /* beyond 64 bits of nanoseconds, if the volume can keep it */
     (void)utimensat(AT_FDCWD, in_dir("a"), times, 0);
     sleep_ms(50);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
@@ -351,15 +352,15 @@ static void test_identify_racy(void)
         if (v.racy != 0 || cm_now() - began < 3000000)
             break;
     }
-    CHECK_EQ(v.racy & CM_RACY_TIMES, 1); /* for its ctime alone */
+    CHECK_EQ(v.racy & CM_RACY_TIMES, 1); /* because of its ctime alone */
     sleep_ms(2200);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
-/* The clock that files get their times from may stand still for longer than the granule: what is
- * written later has the same time. */
+/* The clock that files get their times from may stand still for longer than the granule. Then a
+ * later write has the same time. */
 static void test_identify_tick(void)
 {
     struct stat st;
@@ -374,15 +375,15 @@ static void test_identify_tick(void)
     tick_at = st.st_ctim;
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, CM_RACY_TIMES);
-    tick_at.tv_nsec += 1; /* beyond a second: any time, for this */
+    tick_at.tv_nsec += 1; /* may exceed a second: any time will do here */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
     tick_at.tv_sec = 0;
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
-/* Writes need not show in the times before the writer is gone: a kernel sets them before it copies
- * the data, and once for a call however long that takes. */
+/* The times need not show a write before the writer is gone: a kernel sets them before it copies
+ * the data, and once for each call, however long the call takes. */
 static void test_identify_writer(void)
 {
     static const int writing[] = { O_WRONLY, O_RDWR, O_WRONLY | O_APPEND };
@@ -420,19 +421,19 @@ static void test_identify_writer(void)
     view = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     REQUIRE(view != MAP_FAILED && close(fd) == 0);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_WRITER); /* no descriptor, and yet */
+    CHECK_EQ(v.racy, CM_RACY_WRITER); /* a mapping without a descriptor is a writer, too */
     CHECK_EQ(munmap(view, 1), 0);
-    reader = open(in_dir("a"), O_RDONLY); /* readers are nobody's trouble */
+    reader = open(in_dir("a"), O_RDONLY); /* readers do not matter */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy, 0);
-    /* Nothing is left on the file: it opens for writing without waiting. */
+    /* The lease is gone: an open for writing does not wait. */
     fd = open(in_dir("a"), O_WRONLY | O_NONBLOCK);
     CHECK(fd >= 0);
     CHECK_EQ(close(fd) + close(reader), 0);
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
-/* Who may not ask is not told that nobody writes. */
+/* A user who may not take a lease is not told that there is no writer. */
 static void stranger_body(void *arg)
 {
     cm_file_id id;
@@ -455,7 +456,7 @@ static void test_identify_stranger(void)
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
-/* The same inode number must not mean the same file, where the volume can tell. */
+/* The same inode number must not mean the same file, if the volume can tell them apart. */
 static void test_identify_reused_inode(void)
 {
     cm_file_id a, b;

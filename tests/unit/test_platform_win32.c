@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_platform_win32.c - the operating system contract, against Windows (or Wine).
+ * test_platform_win32.c - the tests of platform.h on Windows (or Wine).
  *
- * Files go to a directory of their own below $TMPDIR or %TEMP%. Where a child process is needed the
- * program starts itself with "--child NAME ARG". What Wine has not (a change journal, DAX volumes,
- * read errors of a volume) is put in the place of single calls of the system, see "The system,
+ * Files are in a directory of their own below $TMPDIR or %TEMP%. If a child process is needed, the
+ * program starts itself with "--child NAME ARG". Wine has no change journal, no DAX volumes and no
+ * read errors of a volume. For these, single calls of the system are replaced; see "The system,
  * replaced".
  */
 #include "platform_win32.h"
@@ -23,8 +23,8 @@ unsigned open_files(void)
 
 /* ---- The system, replaced ------------------------------------------------------------------ */
 
-/* A program calls the system through pointers of these names; one that the program itself has is
- * taken before the import library's. */
+/* A program calls the system through pointers with these names. If the program defines one itself,
+ * the linker takes that instead of the import library's. */
 #define REPLACED(name) __imp_##name
 
 static FARPROC real(const char *name)
@@ -38,14 +38,14 @@ static FARPROC real(const char *name)
 }
 #define REAL(name) ((fn_##name)(void *)real(#name))
 
-/* The change journal: answers later, and with a record of this version. */
+/* The change journal. It answers later, and with a record of this version. */
 static struct {
-    WORD version; /* 0: no such thing here, as Wine itself */
+    WORD version; /* 0: there is no journal, as on Wine itself */
     uint64_t number;
     OVERLAPPED *call;
     BYTE *record;
     unsigned calls;
-    bool port_spared; /* the event says so */
+    bool port_spared; /* the event keeps the call out of the port */
 } journal;
 
 static DWORD WINAPI journal_answers(LPVOID unused)
@@ -89,20 +89,20 @@ static BOOL WINAPI device_io_control(HANDLE h, DWORD code, LPVOID in, DWORD in_l
 extern const fn_DeviceIoControl REPLACED(DeviceIoControl);
 const fn_DeviceIoControl REPLACED(DeviceIoControl) = device_io_control;
 
-/* The volume: flags and a name for its file system that it has not, and files that count as
- * allocated as soon as they have a size. */
+/* The volume has these flags and this name of its file system. Its files count as allocated as soon
+ * as they have a size. */
 static struct {
     DWORD flags;
-    const wchar_t *type; /* NULL: its own */
+    const wchar_t *type; /* NULL: its real one */
     bool allocates;
-    uint64_t serial; /* added to its own */
+    uint64_t serial; /* added to its real one */
     const wchar_t *device;
-    UINT drive_type; /* 0: its own */
-    bool denied;     /* new files are */
-    DWORD end_error; /* of setting a file's end; 0: it works */
+    UINT drive_type; /* 0: its real one */
+    bool denied;     /* new files are denied */
+    DWORD end_error; /* error of setting a file's end; 0: it works */
 } volume;
 
-/* What a new file is made with; not every system (Wine) keeps all of it. */
+/* The security with which a new file is made; not every system (Wine) keeps all of it. */
 static struct {
     bool look;
     unsigned creations;
@@ -230,7 +230,7 @@ static void test_create(void)
     CHECK_EQ(f.size, 3 * MIB + PAGE);
     CHECK_EQ(plat_create(&g, path, PAGE, true, NULL, NULL), CM_EEXIST);
     CHECK_EQ(g.handle, -1);
-    CHECK_EQ(os_size(path), 3 * MIB + PAGE); /* the failed one touched nothing */
+    CHECK_EQ(os_size(path), 3 * MIB + PAGE); /* the failed call changed nothing */
     cm_plat_file_close(&f);
     cm_plat_file_close(&f); /* safe after itself */
     CHECK_EQ(f.handle, -1);
@@ -243,7 +243,8 @@ static void test_create(void)
     cm_plat_file_remove(path);
 }
 
-/* NTFS allocates with the size and writes the zeros later. A DAX volume gets them at once. */
+/* NTFS allocates with the size and writes the zeros later. On a DAX volume the zeros are written at
+ * once. */
 static void test_create_zeros(void)
 {
     const uint64_t size = 3 * MIB;
@@ -269,7 +270,7 @@ static void test_create_zeros(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
-/* More than the file system takes in one file is no matter of space. */
+/* A size that is too large for the file system is not reported as a lack of space. */
 static void test_create_size_refused(void)
 {
     static const struct {
@@ -297,7 +298,7 @@ static void test_create_size_refused(void)
     volume.type = NULL;
 }
 
-/* Gives access to nobody but the owner, the system and administrators. */
+/* Checks that only the owner, the system and administrators have access. */
 static void check_private(PSECURITY_DESCRIPTOR sd)
 {
     static const WELL_KNOWN_SID_TYPE known[] = { WinCreatorOwnerRightsSid, WinLocalSystemSid,
@@ -307,7 +308,7 @@ static void check_private(PSECURITY_DESCRIPTOR sd)
     PACL acl = NULL;
 
     REQUIRE(GetSecurityDescriptorDacl(sd, &present, &acl, &defaulted));
-    REQUIRE(present && acl != NULL && acl->AceCount > 0); /* none would let everybody in */
+    REQUIRE(present && acl != NULL && acl->AceCount > 0); /* without an ACL everybody has access */
     CHECK(GetSecurityDescriptorOwner(sd, &owner, &defaulted));
     for (DWORD i = 0; i < acl->AceCount; i++) {
         ACCESS_ALLOWED_ACE *ace;
@@ -323,7 +324,7 @@ static void check_private(PSECURITY_DESCRIPTOR sd)
     }
 }
 
-/* Nobody gets in, and nothing of what the directory would hand down counts. */
+/* Nobody else has access, and nothing that the directory hands down counts. */
 static void test_create_private(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -343,7 +344,7 @@ static void test_create_private(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
-/* The counterparts of the POSIX errors. */
+/* The same errors as on POSIX. */
 static void test_create_refused(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -409,7 +410,7 @@ static void get_mount_id(const char *path, uint8_t id[16])
     cm_plat_file_remove(path);
 }
 
-/* The same for all files of a volume and as long as it stays; nobody else's. */
+/* The id is the same for all files of a volume while it stays mounted, and other volumes differ. */
 static void test_mount_id(void)
 {
     static const wchar_t *const devices[] = { L"\\Device\\One\\a", L"\\Device\\One\\b\\c",
@@ -542,12 +543,12 @@ static void test_identify_racy(void)
     } while (v.racy != 0 && waited < 5000);
     CHECK_EQ(v.racy, 0);
     set_written(in_dir("a"), 3600);
-    sleep_ms(50); /* the change is old again, the write lies ahead */
+    sleep_ms(50); /* the change is old again, the write is in the future */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy, 1);
     set_written(in_dir("a"), -3600);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 1); /* for its change alone */
+    CHECK_EQ(v.racy, 1); /* because of its change alone */
     sleep_ms(2200);
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy, 0);
@@ -561,14 +562,15 @@ static void old_file(const char *path, uint64_t age)
 
     make_file(path, "one");
     set_written(path, -(int64_t)age);
-    for (unsigned i = 0; i < 100 && v.racy != 0; i++) { /* its change is young still */
+    for (unsigned i = 0; i < 100 && v.racy != 0; i++) { /* its change is still young */
         sleep_ms(50);
         CHECK_EQ(identify(path, &id, &v), 0);
     }
     CHECK_EQ(v.racy, 0);
 }
 
-/* Who has it open for writing may write behind the same times; when he is gone, they have moved. */
+/* A writer that has the file open may write behind the same times. When it is gone, they have
+ * moved. */
 static void test_identify_writer(void)
 {
     static const DWORD writing[] = { GENERIC_WRITE, FILE_APPEND_DATA,
@@ -603,9 +605,9 @@ static void test_identify_writer(void)
     REQUIRE(view != NULL);
     CHECK(CloseHandle(mapping) && CloseHandle(h));
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_WRITER); /* no handle, and yet */
+    CHECK_EQ(v.racy, CM_RACY_WRITER); /* a mapping without a handle is a writer, too */
     CHECK(UnmapViewOfFile(view));
-    h = open_shared(in_dir("a"), GENERIC_READ, all); /* readers are nobody's trouble */
+    h = open_shared(in_dir("a"), GENERIC_READ, all); /* readers do not matter */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy, 0);
     CHECK(CloseHandle(h));
@@ -613,8 +615,8 @@ static void test_identify_writer(void)
     cm_plat_file_remove(in_dir("a"));
 }
 
-/* A handle for overlapped calls: the answer of the journal is waited for, and its port hears of
- * nothing. */
+/* A handle for overlapped calls: the call waits for the answer of the journal, and the handle's
+ * port gets no message. */
 static void test_identify_overlapped(void)
 {
     DWORD n = 0;
@@ -643,7 +645,7 @@ static void test_identify_overlapped(void)
         CHECK(journal.port_spared);
         CHECK_EQ(v.change, journal.number);
     }
-    journal.version = 4; /* unknown: the time of birth instead */
+    journal.version = 4; /* unknown version: the time of birth is used instead */
     CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
     CHECK(same_version(&v, &w));
     journal.version = 0;

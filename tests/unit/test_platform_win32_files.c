@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_platform_win32_files.c - opening, names, sharing, locking and mapping of pools on Windows,
- * and the faults of memory that is mapped.
+ * and faults of mapped memory.
  */
 #include "platform_win32.h"
 
@@ -52,7 +52,7 @@ static void test_open_denied(void)
     make_file(in_dir("file"), "text");
     CHECK(SetFileAttributesA(in_dir("file"), FILE_ATTRIBUTE_READONLY));
     rc = cm_plat_file_open(&f, in_dir("file"), false);
-    if (rc == 0) { /* root under Wine may write everything but what the kernel itself refuses */
+    if (rc == 0) { /* under Wine, root may write all that the kernel does not refuse */
         cm_plat_file_close(&f);
         rc = cm_plat_file_open(&f, "Z:\\sys\\kernel\\notes", false);
     }
@@ -120,7 +120,7 @@ static void test_long_names(void)
     }
 }
 
-/* The form that the system is given. */
+/* Checks the form of a name that the system gets. */
 static void check_form(const char *name, const wchar_t *begin, size_t length)
 {
     wchar_t *form = win32_path(name);
@@ -137,7 +137,7 @@ static void test_long_forms(void)
 
     memset(part, 'n', 300);
     part[300] = 0;
-    check_form("\\\\server\\share\\pool", L"\\\\server\\share\\pool", 19); /* short: as it is */
+    check_form("\\\\server\\share\\pool", L"\\\\server\\share\\pool", 19); /* short: unchanged */
     check_form("C:/pool", L"C:/pool", 7);
     (void)snprintf(name, sizeof name, "\\\\server\\share\\%s\\pool", part);
     check_form(name, L"\\\\?\\UNC\\server\\share\\nnn", 8 + 13 + 300 + 5);
@@ -149,7 +149,7 @@ static void test_long_forms(void)
     check_form(name, L"\\\\?\\C:\\nnn", 4 + 3 + 300);
 }
 
-/* A short name in a directory whose own is nearly as long as one may be. */
+/* A short name in a directory whose own name is nearly as long as allowed. */
 static void test_long_relative_names(void)
 {
     static const char name[] = "twenty-characters.xx";
@@ -179,7 +179,7 @@ static void test_long_relative_names(void)
     CHECK(RemoveDirectoryW(deep));
 }
 
-/* By a share: of this machine itself, where it has one. */
+/* A name on a share: of this machine itself, if it has one. */
 static void test_share(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -217,7 +217,7 @@ void lock_other_process_body(const char *path)
     CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
     cm_plat_file_close(&f);
     REQUIRE(cm_plat_file_open(&f, path, true) == 0);
-    CHECK_EQ(cm_plat_file_is_locked(&f), 1); /* also for one that may only read */
+    CHECK_EQ(cm_plat_file_is_locked(&f), 1); /* also for a handle that may only read */
     CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
     cm_plat_file_close(&f);
 }
@@ -237,18 +237,18 @@ static void test_lock(void)
     char first[4] = { 0 };
 
     REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
-    CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* by another, that is */
+    CHECK_EQ(cm_plat_file_is_locked(&f), 0); /* not locked by another open */
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
     CHECK_EQ(cm_plat_file_is_locked(&g), 1);
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
     CHECK_EQ(cm_plat_file_pread(&g, first, 4, 0), 0); /* to say who the owner is */
     CHECK_EQ(os_run_self("lock_other_process", in_dir("pool")), 0);
     cm_plat_file_close(&g);
-    CHECK_EQ(cm_plat_file_lock(&f), 0); /* it has it already */
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* it has the lock already */
     cm_plat_file_close(&f);
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), true) == 0);
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), true) == 0);
-    CHECK_EQ(cm_plat_file_lock(&f), 0); /* two who only look */
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* two opens for reading */
     CHECK_EQ(cm_plat_file_lock(&g), 0);
     cm_plat_file_close(&g);
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
@@ -258,12 +258,12 @@ static void test_lock(void)
     cm_plat_file_close(&g);
     CHECK_EQ(os_run_self("lock_and_die", in_dir("pool")), 9);
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
-    CHECK_EQ(cm_plat_file_lock(&f), 0); /* died with its owner */
+    CHECK_EQ(cm_plat_file_lock(&f), 0); /* the lock died with its owner */
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
 }
 
-/* Other programs may read a pool beside its owner, and not write it; and what they hold open
+/* Other programs may read a pool beside its owner, but not write it. A file that they hold open
  * keeps an owner out. */
 static void test_sharing(void)
 {
@@ -281,10 +281,10 @@ static void test_sharing(void)
     cm_plat_file_close(&f);
     h = open_shared(in_dir("pool"), GENERIC_READ | GENERIC_WRITE, 0);
     REQUIRE(h != INVALID_HANDLE_VALUE);
-    CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), false), CM_EOWNED); /* not even to look */
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), false), CM_EOWNED); /* not even for reading */
     CHECK_EQ(cm_plat_file_open(&f, in_dir("pool"), true), CM_EOWNED);
     CHECK(CloseHandle(h));
-    h = open_shared(in_dir("pool"), GENERIC_WRITE, all); /* somebody who holds no lock */
+    h = open_shared(in_dir("pool"), GENERIC_WRITE, all); /* a program that holds no lock */
     REQUIRE(h != INVALID_HANDLE_VALUE);
     REQUIRE(cm_plat_file_open(&f, in_dir("pool"), false) == 0);
     CHECK_EQ(cm_plat_file_lock(&f), CM_EOWNED);
@@ -296,7 +296,8 @@ static void test_sharing(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
-/* What a virus scanner does: opens the file so that nobody else gets in, and is gone soon. */
+/* Acts like a virus scanner: opens the file so that no other program can open it, and soon closes
+ * it. */
 struct scanner {
     const char *path;
     DWORD share;
@@ -334,7 +335,7 @@ static void test_passing_opens(void)
 
     REQUIRE(plat_create(&f, s.path, PAGE, true, NULL, NULL) == 0);
     began = cm_plat_now_ns();
-    REQUIRE(cm_plat_file_open(&g, s.path, false) == 0); /* the owner does not pass: at once */
+    REQUIRE(cm_plat_file_open(&g, s.path, false) == 0); /* an owner stays: fails at once */
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
     CHECK(cm_plat_now_ns() - began < 300000000);
     cm_plat_file_close(&g);
@@ -375,7 +376,7 @@ static void test_map_leaves_nothing_behind(void)
         cm_plat_file_close(&f);
     }
     CHECK_EQ(open_files(), handles);
-    /* 100 GiB of address space that stayed would show as a file that cannot be deleted, too. */
+    /* If 100 GiB of address space stayed mapped, the file could not be deleted either. */
     CHECK(DeleteFileA(in_dir("pool")));
 }
 
@@ -401,7 +402,7 @@ static void test_map_protection(void)
     cm_plat_file_remove(in_dir("file"));
 }
 
-/* What raises SIGBUS elsewhere cannot happen: nobody may cut off what is mapped. */
+/* What raises SIGBUS on POSIX cannot happen: a mapped file cannot be cut off. */
 static void test_cut_refused(void)
 {
     enum cm_durability durability;
@@ -409,7 +410,7 @@ static void test_cut_refused(void)
 
     make_file(in_dir("file"), "some text");
     REQUIRE(cm_plat_file_open(&f, in_dir("file"), true) ==
-            0); /* an owner lets nobody write at all */
+            0); /* an owner lets no other program write */
     REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     CHECK_EQ(os_resize(in_dir("file"), 2), -1);
     CHECK_EQ(os_size(in_dir("file")), 9);
@@ -438,7 +439,7 @@ static void test_sync_dir(void)
     CHECK_EQ(cm_plat_file_sync_dir("anything"), 0);
     CHECK_EQ(cm_plat_file_sync_dir("C:\\anything"), 0);
     CHECK_EQ(cm_plat_file_sync_dir(in_dir("no/such")), CM_ENOENT);
-    cm_plat_file_remove(in_dir("missing")); /* nothing to remove: no harm */
+    cm_plat_file_remove(in_dir("missing")); /* there is nothing to remove: no harm */
 }
 
 /* ---- Faults -------------------------------------------------------------------------------- */
@@ -446,7 +447,7 @@ static void test_sync_dir(void)
 static LONG fault_seen; /* by the handlers below */
 static uint8_t *fault_page;
 
-/* What unreadable media raises, made of what a forbidden page raises. */
+/* Turns the fault of a forbidden page into the one that unreadable media raises. */
 static LONG CALLBACK turn_into_page_error(EXCEPTION_POINTERS *fault)
 {
     if (fault->ExceptionRecord->ExceptionCode == EXCEPTION_ACCESS_VIOLATION &&
@@ -459,7 +460,7 @@ static LONG CALLBACK turn_into_page_error(EXCEPTION_POINTERS *fault)
     return EXCEPTION_CONTINUE_SEARCH;
 }
 
-/* Somebody else's handler, after the guard's: makes the page accessible and tries again. */
+/* Another handler, called after the guard's: makes the page accessible and tries again. */
 static LONG CALLBACK repair_page(EXCEPTION_POINTERS *fault)
 {
     DWORD old;
@@ -506,10 +507,10 @@ static void test_other_faults_reach_their_handler(void)
     CHECK_EQ(fault_seen, 1);
     os_protect(fault_page, PAGE, OS_NOTHING);
     CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)fault_page, &v), CM_EIO);
-    CHECK_EQ(fault_seen, 1); /* the guard's own is nobody else's business */
+    CHECK_EQ(fault_seen, 1); /* other handlers do not see a fault of the guard */
     cm_guard_remove(fault_page);
     CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)fault_page, &v), 0);
-    CHECK_EQ(fault_seen, 2); /* the code is the guard's, the address nobody's */
+    CHECK_EQ(fault_seen, 2); /* the code is the guard's, but the address is not registered */
     CHECK_EQ(v, 0);
     CHECK_EQ(RemoveVectoredExceptionHandler(handler) != 0, 1);
     cm_plat_free(fault_page, 64 * PAGE);
@@ -523,7 +524,7 @@ void fault_body(const char *arg)
     REQUIRE(p != NULL && cm_guard_add(p, PAGE) == 0);
     (void)SetErrorMode(SEM_NOGPFAULTERRORBOX);
     os_protect(p, PAGE, OS_NOTHING);
-    *(volatile uint8_t *)p = 1; /* the end */
+    *(volatile uint8_t *)p = 1; /* ends the process */
 }
 
 static void test_other_faults_are_fatal_without_one(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_probation.c - the probation buffer: first-time blocks cost no write to the pool, reach it
- * when they are wanted again or when there is room, and keep every promise that blocks in the pool
- * keep.
+ * test_probation.c - the probation buffer: first-time blocks cost no write to the pool. They go to
+ * the pool when they are wanted again or when it has room. All promises for blocks in the pool hold
+ * for them, too.
  */
 #include "fixture.h"
 
@@ -15,13 +15,13 @@
 static cm_file *set_up(struct pool *p, uint64_t bytes)
 {
     pool_make(p, bytes, 0);
-    pool_seed(p, 1); /* fingerprints collide: the same in every run */
+    pool_seed(p, 1); /* a fixed seed, because fingerprints collide */
     p->o.probation_bytes = HELD * BLK;
     (void)pool_up(p);
     return attach(p, 1, CM_BLOCK_MAX / 2, 1, 0);
 }
 
-/* Slots that were never used are gone, and the buffer is empty of what is looked at later. */
+/* No never used slot is left, and the buffer holds no block that is read later. */
 static cm_file *set_up_full(struct pool *p)
 {
     cm_file *f = set_up(p, MIB);
@@ -30,7 +30,7 @@ static cm_file *set_up_full(struct pool *p)
     return f;
 }
 
-/* A look that counts: not one of a reader that goes on in small steps. */
+/* A read that counts: not one of a reader that goes on in small steps. */
 static int look_anew(cm_file *f, uint64_t block, uint64_t tag)
 {
     struct cm_plat_thread *t = cm_plat_thread();
@@ -58,7 +58,7 @@ static void test_no_write(void)
     uint8_t *image = malloc((size_t)p.bytes);
     memcpy(image, p.base, (size_t)p.bytes);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    /* But for the page of statistics not a byte has changed. */
+    /* Except for the page of statistics no byte has changed. */
     size_t from = CM_STATS_OFFSET + CM_STATS_BYTES;
     CHECK(memcmp(image, p.base, CM_STATS_OFFSET) == 0);
     CHECK(memcmp(image + from, p.base + from, (size_t)p.bytes - from) == 0);
@@ -72,8 +72,8 @@ static void test_no_write(void)
     pool_end(&p);
 }
 
-/* First in, first out: twice wanted goes to the pool, the rest to the ghost, which lets it start in
- * the pool when it comes back. */
+/* First in, first out. A block that was wanted twice goes to the pool, the rest to the ghost. A
+ * block that the ghost knows starts in the pool when it comes back. */
 static void test_turns(void)
 {
     struct pool p;
@@ -87,7 +87,7 @@ static void test_turns(void)
     CHECK_EQ(put_all(f, 1000, HELD, 5), HELD);
     CHECK_EQ(look(f, 3, 5), RIGHT);
     CHECK(in_pool(f, 3));
-    /* That is for those that left. */
+    /* That is only for blocks that left the buffer. */
     CHECK(!cm_ghost_has(&p.c->policy.ghost, key_of(f, 3).place.hash));
     CHECK(cm_ghost_has(&p.c->policy.ghost, key_of(f, 4).place.hash));
     CHECK_EQ(hits(f, 0, HELD, 5), 1);
@@ -97,8 +97,8 @@ static void test_turns(void)
     pool_end(&p);
 }
 
-/* Under a rule that holds nothing back (CM_POLICY_AUTO may choose one) one hit can be enough, and
- * what has none goes on probation in place. */
+/* Under a rule that refuses nothing (CM_POLICY_AUTO may choose one), one hit can be enough, and a
+ * block without a hit goes on probation in the pool. */
 static void test_passes(void)
 {
     struct pool p;
@@ -121,7 +121,7 @@ static void test_passes(void)
     pool_end(&p);
 }
 
-/* A reader in small steps wants nothing again. */
+/* For a reader in small steps no block counts as wanted again. */
 static void test_small_steps(void)
 {
     struct pool p;
@@ -140,7 +140,7 @@ static void test_small_steps(void)
     pool_end(&p);
 }
 
-/* While there is room nothing is held back for good. */
+/* While the pool has room every block gets into it in the end. */
 static void test_room(void)
 {
     struct pool p;
@@ -153,7 +153,7 @@ static void test_room(void)
     pool_end(&p);
 }
 
-/* Closed cleanly, what waits finds a slot; after a crash it is gone, and nothing else. */
+/* A clean close moves waiting blocks to slots. A crash loses them, and nothing else. */
 static void test_close_and_crash(void)
 {
     struct pool p;
@@ -171,7 +171,7 @@ static void test_close_and_crash(void)
     pool_end(&p);
 }
 
-/* In a full pool only what was wanted again is worth a slot, also at the end. */
+/* In a full pool only blocks that were wanted again get a slot, also at the close. */
 static void test_close_full(void)
 {
     struct pool p;
@@ -210,7 +210,7 @@ static void test_sizes(void)
     pool_end(&p);
 }
 
-/* Offers that are refused push nobody out. */
+/* Refused offers remove no block from the buffer. */
 static void test_refused_early(void)
 {
     struct pool p;
@@ -231,7 +231,7 @@ static void test_refused_early(void)
     pool_end(&p);
 }
 
-/* Blocks that the buffer's index has no room for go to the pool at once. */
+/* Blocks for which the buffer's index has no room go to the pool at once. */
 static void test_no_cell(void)
 {
     struct pool p;
@@ -248,7 +248,7 @@ static void test_no_cell(void)
     pool_end(&p);
 }
 
-/* The same of several blocks that come together, each with its own bytes. */
+/* The same for several blocks that come together, each with its own bytes. */
 static void test_no_cell_together(void)
 {
     struct pool p;
@@ -270,7 +270,7 @@ static void test_no_cell_together(void)
     pool_end(&p);
 }
 
-/* A bracket on a neighbour keeps a block from the pool, but the ghost remembers it. */
+/* A bracket on a neighbour keeps a block out of the pool, but the ghost remembers the block. */
 static void test_bracket_beside(void)
 {
     struct pool p;
@@ -282,7 +282,7 @@ static void test_bracket_beside(void)
     }
     cm_bracket w = begin_write(f, 40 * BLK, BLK);
     cm_file *g = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
-    (void)put_all(g, 0, HELD, 5); /* stale, in a pool of one stripe */
+    (void)put_all(g, 0, HELD, 5); /* they are stale, because the pool has one stripe */
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     (void)put_all(g, 0, HELD, 5);
     if (look(f, 1, 5) == MISS) {
@@ -292,7 +292,7 @@ static void test_bracket_beside(void)
     pool_end(&p);
 }
 
-/* Looks past the end of a tail are no hits; what could not be promoted is not counted. */
+/* Reads past the end of a tail are no hits. A block that could not be promoted is not counted. */
 static void test_counts(void)
 {
     struct pool p;
@@ -311,7 +311,7 @@ static void test_counts(void)
     pool_end(&p);
 }
 
-/* Read-ahead does not push out what it just brought. */
+/* Read-ahead does not push out its own blocks. */
 static int64_t read_content(void *ctx, uint64_t offset, void *buf, size_t len)
 {
     *(uint64_t *)ctx += len / BLK;
@@ -335,8 +335,8 @@ static void test_read_ahead(void)
     pool_end(&p);
 }
 
-/* The first reader of what was read ahead of need is the one that would have missed: it does not
- * earn the block a place, where one hit is enough; the second does. */
+/* The first reader of a block that was read ahead of need would have missed. So its hit does not
+ * earn the block a place, although one hit is enough. The second hit does. */
 static void test_read_ahead_once(void)
 {
     struct pool p;
@@ -362,7 +362,7 @@ static void test_read_ahead_once(void)
     pool_end(&p);
 }
 
-/* A buffer is not larger than the pool, and closing looks only at what was used. */
+/* A buffer is not larger than the pool, and a close looks only at used entries. */
 static void test_huge(void)
 {
     struct pool p;
@@ -403,7 +403,7 @@ static void test_write_forgets(void)
     pool_end(&p);
 }
 
-/* What was killed while it waited does not reach the pool by another way. */
+/* A block that was killed while it waited does not reach the pool in another way. */
 static void test_killed_is_not_promoted(void)
 {
     struct pool p;
@@ -419,7 +419,7 @@ static void test_killed_is_not_promoted(void)
     pool_end(&p);
 }
 
-/* A bracket that begins between a promotion's look and its publication. */
+/* A bracket that begins after a promotion has looked at the block and before it publishes. */
 static cm_file *other_file;
 static const struct cm_persist_ops *whole_ops;
 static bool meddled;
@@ -449,7 +449,7 @@ static int copy_pinning(void *ctx, void *dst, const void *src, size_t n)
     return whole_ops->copy(ctx, dst, src, n);
 }
 
-/* Block 2 has earned its place, and leaves the buffer with `copy` in between. Returns how many of
+/* Block 2 has earned its place and leaves the buffer; `copy` runs in between. Returns how many of
  * the blocks that pushed it out were stored. */
 static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void *, size_t))
 {
@@ -490,7 +490,7 @@ static void test_promotion_beside_write(void)
 {
     struct pool p;
     cm_file *f = set_up_full(&p);
-    CHECK(promote_with(f, copy_meddling) >= 2 * HELD - 1); /* the one on its way is stale */
+    CHECK(promote_with(f, copy_meddling) >= 2 * HELD - 1); /* the promoted one is stale */
     CHECK_EQ(look(f, 2, 5), MISS);
     pool_end(&p);
 }
@@ -516,7 +516,7 @@ static void test_tails(void)
     pool_end(&p);
 }
 
-/* Long reads, vectors and the first absent run see what waits. */
+/* Long reads, vectors and the first absent run find blocks that wait. */
 static void test_ranges(void)
 {
     struct pool p;
@@ -535,7 +535,8 @@ static void test_ranges(void)
     pool_end(&p);
 }
 
-/* A pinned entry keeps its bytes, whoever forgets the block or comes by to use the entry. */
+/* A pinned entry keeps its bytes, even if the block is forgotten or the entry is wanted for
+ * another. */
 static void test_pins(void)
 {
     struct pool p;
@@ -552,12 +553,12 @@ static void test_pins(void)
     CHECK_EQ(look(f, 5, 5), MISS);
     CHECK_EQ(cm_close(p.c), CM_EBUSY);
     CHECK_EQ(cm_unpin(&pins), 0);
-    CHECK_EQ(put_all(f, 2000, HELD, 5), HELD); /* it is used again */
+    CHECK_EQ(put_all(f, 2000, HELD, 5), HELD); /* the entry is used again */
     CHECK_EQ(hits(f, 2000, HELD, 5), HELD);
     pool_end(&p);
 }
 
-/* A pin that covers nothing was no hit. */
+/* A pin that covers nothing is no hit. */
 static void test_pins_counted(void)
 {
     struct pool p;
@@ -576,7 +577,7 @@ static void test_pins_counted(void)
     pool_end(&p);
 }
 
-/* All entries pinned: blocks are not stored, and everything goes on. */
+/* All entries are pinned: blocks are not stored, and all else goes on. */
 static void test_all_pinned(void)
 {
     struct pool p;
@@ -599,13 +600,13 @@ static void test_all_pinned(void)
     pool_end(&p);
 }
 
-/* A block that may come in, but for which the rate limit has nothing left, may come in later. */
+/* A block is allowed into the pool, but the rate limit has nothing left. It may come in later. */
 static void test_refused_is_remembered(void)
 {
     struct pool p;
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    CHECK_EQ(put_all(f, 1000, HELD, 5), HELD); /* the first ones are in the ghost now */
+    CHECK_EQ(put_all(f, 1000, HELD, 5), HELD); /* now the first ones are in the ghost */
     p.c->rate.limit = 1;
     p.c->rate.clock = cm_now() + UINT64_C(3600000000000);
     CHECK_EQ(put(f, 3, 5), CM_NOT_STORED_POLICY);
@@ -616,7 +617,7 @@ static void test_refused_is_remembered(void)
     pool_end(&p);
 }
 
-/* Advice: what is to be kept does not wait, what is of no use does not come at all. */
+/* Advice: a block to keep does not wait, and a block of no use does not come in at all. */
 static void test_advice(void)
 {
     struct pool p;

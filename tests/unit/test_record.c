@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_record.c - the file table: a record is whole or none, belongs to its place, pool and epoch,
- * and its dirty mark stands alone; which record makes room for a new file.
+ * test_record.c - the file table: a record is whole or none; it belongs to its place, pool and
+ * epoch; its dirty mark is separate; which record makes room for a new file.
  */
 #include "fixture.h"
 
@@ -38,14 +38,15 @@ static void test_write_and_drop(void)
     CHECK_EQ(cm_record_at(&p.c->media, 3, &got, &whole), 0);
     CHECK(whole);
     CHECK(memcmp(&got, &r, CM_RECORD_BODY_BYTES) == 0);
-    CHECK_EQ(got.state, state); /* writing the record leaves the mark */
+    CHECK_EQ(got.state, state); /* writing the record does not change the mark */
     CHECK(!whole_at(&p, 2) && !whole_at(&p, 4));
     CHECK_EQ(cm_record_drop(&p.c->media, 3), 0);
     CHECK(!whole_at(&p, 3));
     pool_end(&p);
 }
 
-/* Torn between two records at any word, in any order of the words: the old, the new or none. */
+/* A write is torn at any word, with the words in any order: the old record is left, the new or
+ * none. */
 static void test_torn(void)
 {
     struct pool p;
@@ -70,7 +71,7 @@ static void test_torn(void)
     pool_end(&p);
 }
 
-/* Copied to another place, or left over from another epoch or pool: no record. */
+/* A record copied to another place, or left over from another epoch or pool, does not count. */
 static void test_belongs(void)
 {
     struct pool p;
@@ -93,7 +94,7 @@ static void test_no_id(void)
     struct cm_record r = { .incarnation = 7 };
     REQUIRE(pool_new(&p, MIB) == 0);
     CHECK_EQ(cm_record_write(&p.c->media, 3, &r), 0);
-    CHECK(!whole_at(&p, 3)); /* zero is no id, whatever its sum */
+    CHECK(!whole_at(&p, 3)); /* zero is no id, even with a right sum */
     pool_end(&p);
 }
 
@@ -102,7 +103,7 @@ static void test_marks(void)
     struct pool p;
     REQUIRE(pool_new(&p, MIB) == 0);
     const struct cm_media *m = &p.c->media;
-    CHECK(cm_record_lost(m, 3, record_of(p.c, 3)->state, 5)); /* never written: not to be trusted */
+    CHECK(cm_record_lost(m, 3, record_of(p.c, 3)->state, 5)); /* never written: not clean */
     CHECK_EQ(cm_record_mark(m, 3, true, 5), 0);
     uint64_t word = record_of(p.c, 3)->state;
     CHECK(!cm_record_lost(m, 3, word, 5)); /* same boot: the page cache still has it */
@@ -120,7 +121,7 @@ static void test_marks(void)
     pool_end(&p);
 }
 
-/* The buckets of an id, with what is in them. */
+/* The buckets of an id, and their content. */
 static void test_load(void)
 {
     struct pool p;
@@ -147,9 +148,9 @@ static void test_load(void)
 
 /* ---- Which record goes ----------------------------------------------------------------------- */
 
-#define TABLE CM_RECORD_PLACES /* the smallest: two buckets, which are those of every file */
+#define TABLE CM_RECORD_PLACES /* the smallest table: two buckets, the same for every file */
 
-/* Files closed lose their record to new ones, any of them. */
+/* Closed files lose their records to new files, any of them. */
 static void test_eviction(void)
 {
     struct pool p;
@@ -176,8 +177,8 @@ static void test_eviction(void)
     pool_end(&p);
 }
 
-/* Records of open files stay. When all of both buckets are open, a further file works without one,
- * is counted, and is cold after a reopen; those that came before it are not touched. */
+/* Records of open files stay. If all of both buckets belong to open files, one more file works
+ * without a record, is counted, and is cold after a reopen. The earlier files do not change. */
 static void test_buckets_full(void)
 {
     struct pool p;
@@ -214,7 +215,7 @@ static void test_buckets_full(void)
     pool_end(&p);
 }
 
-/* New files take the emptier of their buckets. */
+/* A new file takes a place in the emptier of its buckets. */
 static void test_emptier_bucket(void)
 {
     struct pool p;
@@ -230,7 +231,7 @@ static void test_emptier_bucket(void)
     pool_end(&p);
 }
 
-/* A table of one bucket, as a superblock may say: it is looked at once. */
+/* A table of one bucket, which a superblock may describe: it is read once. */
 static void test_one_bucket(void)
 {
     struct pool p;
@@ -252,7 +253,8 @@ static void test_one_bucket(void)
     pool_end(&p);
 }
 
-/* One file too many, attached first after a reopen, takes a record and not an open one's. */
+/* One file too many is attached first after a reopen. It takes a record, but not that of an open
+ * file. */
 static void test_open_not_evicted(void)
 {
     struct pool p;
@@ -270,7 +272,8 @@ static void test_open_not_evicted(void)
     pool_end(&p);
 }
 
-/* Two whole records of one id prove nothing, wherever they are: neither counts, both are gone. */
+/* Two whole records of one id prove nothing, wherever they are: neither counts, and both are
+ * dropped. */
 static void two_records(bool other_bucket)
 {
     struct pool p;
@@ -306,7 +309,7 @@ static void two_records(bool other_bucket)
     CHECK_EQ(left, 1); /* the new one */
     CHECK_EQ(STAT(p.c, escalations), 0);
     g = attach(&p, 2, 100 * BLK, 1, 0);
-    CHECK_EQ(hits(g, 0, 5, 2), 5); /* another's */
+    CHECK_EQ(hits(g, 0, 5, 2), 5); /* of another file */
     pool_end(&p);
 }
 static void test_two_records(void)
@@ -315,7 +318,7 @@ static void test_two_records(void)
     CALL(two_records(true));
 }
 
-/* Forgetting a file that is not attached finds its record in either bucket. */
+/* Forgetting a file that is not attached finds its record in both buckets. */
 static void test_forget_closed(void)
 {
     for (uint64_t n = 1; n <= 40; n++) {
@@ -323,7 +326,7 @@ static void test_forget_closed(void)
         struct pool p;
         cm_file_id id = id_of(n);
         REQUIRE(pool_new(&p, MIB) == 0);
-        for (uint64_t k = 100; k < 100 + n % 4; k++) /* so that it is now the one, now the other */
+        for (uint64_t k = 100; k < 100 + n % 4; k++) /* so that both buckets occur */
             detach(attach(&p, k, 100 * BLK, 1, 0));
         cm_file *f = attach(&p, n, 100 * BLK, 1, 0);
         CHECK_EQ(put_all(f, 0, 5, n), 5);
@@ -338,7 +341,7 @@ static void test_forget_closed(void)
     }
 }
 
-/* Garbage in the table is no record; a damaged one costs its file's blocks and nothing else. */
+/* Garbage in the table is no record. A damaged record costs only its file's blocks. */
 static void test_damaged_record(void)
 {
     struct pool p;
@@ -381,8 +384,8 @@ static void test_garbage_table(void)
 
 /* ---- How many files find a record ------------------------------------------------------------ */
 
-/* Attaches files 1..n, all at once, and closes the pool; attaches them again: how many are cold?
- * Those before the first cold one are `first`. */
+/* Attaches files 1..n, all at once, and closes the pool. Attaches them again, and returns how many
+ * are cold. `first`: how many come before the first cold one. */
 static uint64_t cold_of(struct pool *p, uint64_t n, uint64_t *first)
 {
     cm_file **f = calloc(n, sizeof(cm_file *));
@@ -416,7 +419,7 @@ static void test_half_full(void)
     pool_end(&p);
 }
 
-/* Cold files by how full the table is, of a million. */
+/* Measures how many of a million files are cold, by the load of the table. */
 static void test_loss_by_load(void)
 {
     static const unsigned percent[] = { 50, 80, 90, 95 }, most[] = { 0, 0, 200, 4000 };
@@ -437,8 +440,8 @@ static void test_loss_by_load(void)
     }
 }
 
-/* More files than the table takes, all attached: those that came first are the ones that are kept,
- * and every other one is counted. */
+/* More files than the table takes, all attached. Those that came first are kept, and every other
+ * one is counted. */
 static void test_first_are_kept(void)
 {
     struct pool p;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_ring.c - the replacement policy: a bounded search, counts, hints, the frontier, the free
- * stack, and ownership that is exclusive whoever asks.
+ * stack, and ownership that is always exclusive.
  */
 #include "fixture.h"
 
@@ -70,7 +70,7 @@ static void test_zero_wins(void)
     unmake(&r);
 }
 
-/* No zero within reach: 64 steps, no more, and the lowest count seen. */
+/* No slot with count zero within reach: 64 steps, no more, and the lowest count seen wins. */
 static void test_bounded(void)
 {
     struct cm_ring r = make(100000);
@@ -83,7 +83,7 @@ static void test_bounded(void)
     unmake(&r);
 }
 
-/* Of equal ones the first that was passed. */
+/* Of equal slots the first one that was passed wins. */
 static void test_first_of_equals(void)
 {
     struct cm_ring r = make(1000);
@@ -104,7 +104,7 @@ static void test_all_owned(void)
     unmake(&r);
 }
 
-/* A pool smaller than the bound, all in use: the hand may go round, but it stops. */
+/* A pool smaller than the bound, all in use: the hand may go around, but it stops. */
 static void test_small_ring(void)
 {
     struct cm_ring r = make(64);
@@ -120,7 +120,7 @@ static void test_small_ring(void)
     unmake(&r);
 }
 
-/* As a filler that does not give up: the hand goes on until it meets a slot nobody owns. */
+/* Like a filler that does not give up: the hand goes on until it finds a slot without an owner. */
 static uint64_t next_victim(struct cm_ring *r)
 {
     uint64_t s = CM_NO_SLOT;
@@ -129,7 +129,7 @@ static uint64_t next_victim(struct cm_ring *r)
     return s;
 }
 
-/* Slots that are wanted survive slots that are not. */
+/* Slots that are wanted outlive slots that are not. */
 static void test_counts(void)
 {
     struct cm_ring r = make(256);
@@ -179,8 +179,8 @@ static uint64_t remembered_victim(struct cm_ring *r, bool remember)
     return v.slot;
 }
 
-/* First come, first gone; but not before the line is as long as it may be, and not what was wanted
- * again: that is a member from then on. */
+/* First in, first out, but only when the line is as long as it may be, and not a slot that was
+ * wanted again: that one is a member from then on. */
 static void test_line(void)
 {
     struct cm_ring r = make(100); /* ten may be on probation */
@@ -188,18 +188,19 @@ static void test_line(void)
     for (uint64_t s = 50; s < 59; s++)
         begin(&r, s);
     r.ref[3] = CM_REF_KNOWN;
-    CHECK_EQ(remembered_victim(&r, false), 3); /* nine: the hand */
+    CHECK_EQ(remembered_victim(&r, false), 3); /* nine on probation: by the hand */
     begin(&r, 59);
     cm_ring_touch(&r, 51);
     CHECK_EQ(remembered_victim(&r, true), 50);
     begin(&r, 50);
     CHECK_EQ(remembered_victim(&r, true), 52);
     CHECK_EQ(r.on_probation, 8);
-    CHECK_EQ(r.ref[51] & ~CM_REF_GENERATION, 0); /* a member, and its count begins anew */
+    CHECK_EQ(r.ref[51] & ~CM_REF_GENERATION, 0); /* a member, and its count starts anew */
     unmake(&r);
 }
 
-/* The first reader of what was read ahead of need does not earn it a place; the second does. */
+/* The first reader of a block that was read ahead of need does not earn it a place; the second
+ * does. */
 static void test_line_ahead(void)
 {
     struct cm_ring r = make(100);
@@ -230,20 +231,20 @@ static void test_line_taken(void)
     r.ref[61] = 0;
     CHECK_EQ(cm_ring_victims(&r, v, 3), 3);
     CHECK_EQ(v[0].slot, 60);
-    CHECK_EQ(v[1].slot, 61); /* eight and one */
+    CHECK_EQ(v[1].slot, 61); /* eight on probation and one taken */
     CHECK_EQ(v[2].slot, 50);
     const uint64_t two[2] = { 60, 50 };
     cm_ring_give_free(&r, two, 2);
     r.ref[80] = 0;
     CHECK_EQ(cm_ring_victims(&r, v, 2), 2);
-    CHECK_EQ(v[0].slot, 80); /* seven and two */
+    CHECK_EQ(v[0].slot, 80); /* seven on probation and two taken */
     CHECK_EQ(v[1].slot, 51);
     unmake(&r);
 }
 
-/* A hundred slots, of which ten may be on probation and those from 50 to `end` are. Of these one
- * has earned its place, and one is somebody's, who decides. Beside them one slot was emptied, two
- * the hand would take. */
+/* A hundred slots. Ten may be on probation; those from 50 to `end` are. Of these one has earned its
+ * place, and one has an owner, who decides about it. Besides, one slot was emptied, and the hand
+ * would take two others. */
 static struct cm_ring make_line(uint64_t end)
 {
     struct cm_ring r = make(100);
@@ -258,8 +259,8 @@ static struct cm_ring make_line(uint64_t end)
     return r;
 }
 
-/* Many at once are those that would have come one after the other: what was emptied, then the line
- * for as long as it is full, past what has earned its place, then the hand. */
+/* Many victims at once are the same as those one after the other: first the emptied slot, then the
+ * line while it is full, past the slot that has earned its place, then the hand. */
 static void test_victims_at_once(void)
 {
     struct cm_ring r = make_line(62);
@@ -276,7 +277,7 @@ static void test_victims_at_once(void)
     CHECK_EQ(r.on_probation, 5); /* 57 to 61 */
     for (unsigned i = 0; i < 6; i++)
         cm_ring_disown(&r, v[i].slot);
-    CHECK_EQ(cm_ring_victims(&r, v, 3), 3); /* five of ten: the hand */
+    CHECK_EQ(cm_ring_victims(&r, v, 3), 3); /* five of ten on probation: by the hand */
     CHECK(v[0].slot == 3 && !v[0].remember);
     CHECK(v[1].slot == 7 && v[1].remember);
     CHECK(v[2].slot != 3 && v[2].slot != 7);
@@ -284,7 +285,7 @@ static void test_victims_at_once(void)
     unmake(&r);
 }
 
-/* The line is left as soon as it is not full any more, and taken again when it is. */
+/* Victims come from the line only while it is full, and again when it is full again. */
 static void test_victims_by_turns(void)
 {
     struct cm_ring r = make_line(60);
@@ -298,8 +299,8 @@ static void test_victims_by_turns(void)
     unmake(&r);
 }
 
-/* A slot that was never used, but is somebody's (taken out of use by a reader), is left out; those
- * behind it come first all the same. */
+/* A slot that was never used but has an owner (a reader took it out of use) is skipped. The slots
+ * behind it still come first. */
 static void test_frontier_owned(void)
 {
     struct cm_ring r = make(1000);
@@ -317,7 +318,7 @@ static void test_frontier_owned(void)
     unmake(&r);
 }
 
-/* A search that finds nothing but owned slots ends, and says how many it found before. */
+/* A search that finds only owned slots ends, and returns how many victims it found before. */
 static void test_victims_run_out(void)
 {
     struct cm_ring r = make(64);
@@ -335,7 +336,7 @@ static void test_victims_run_out(void)
     unmake(&r);
 }
 
-/* The hand passes by what is on probation, and lowers no count there. */
+/* The hand passes by slots on probation, and lowers no count there. */
 static void test_hand_passes_by(void)
 {
     struct cm_ring r = make(40);
@@ -347,15 +348,15 @@ static void test_hand_passes_by(void)
     r.ref[35] = 0;
     CHECK_EQ(victim(&r), 35);
     CHECK_EQ(cm_ring_count(&r, 5), 1);
-    r.probation = 1000; /* all on probation: better one of those than none */
+    r.probation = 1000; /* all are on probation: then one of those is taken */
     for (uint64_t s = 30; s < 40; s++)
         begin(&r, s);
     CHECK(victim(&r) < 40);
     unmake(&r);
 }
 
-/* Slots that were emptied, filled anew or evicted otherwise: their old places in the line are
- * stale, and the number of those on probation stays right. */
+/* Slots on probation are emptied, filled anew or evicted in another way. Their old entries in the
+ * line are stale, and the number of slots on probation stays right. */
 static void test_stale_places(void)
 {
     struct cm_ring r = make(100);
@@ -364,17 +365,17 @@ static void test_stale_places(void)
         begin(&r, s);
     cm_ring_hint(&r, 0);
     cm_ring_set(&r, 1, CM_REF_KNOWN);
-    begin(&r, 2); /* again: at the end */
+    begin(&r, 2); /* again: it goes to the end */
     CHECK_EQ(r.on_probation, 8);
     CHECK_EQ(victim(&r), 0); /* the hint */
     begin(&r, 10);
     begin(&r, 11);
     CHECK_EQ(r.on_probation, 10);
-    CHECK_EQ(victim(&r), 3); /* past two that are stale, and the first place of 2 */
+    CHECK_EQ(victim(&r), 3); /* past two stale entries, and the first entry of 2 */
     unmake(&r);
 }
 
-/* A line full of stale places is no obstacle. */
+/* A line full of stale entries does no harm. */
 static void test_line_full(void)
 {
     struct cm_ring r = make(100);
@@ -387,8 +388,8 @@ static void test_line_full(void)
     unmake(&r);
 }
 
-/* While the pool fills for the first time, more come than may be on probation: they are members,
- * and the ghost need not remember them. */
+/* While the pool fills for the first time, more blocks come than may be on probation. The surplus
+ * are members, and the ghost need not remember them. */
 static void test_spared(void)
 {
     struct cm_ring r = make(100);
@@ -402,7 +403,7 @@ static void test_spared(void)
     unmake(&r);
 }
 
-/* The same when they come together. */
+/* The same if they come together. */
 static void test_spared_together(void)
 {
     struct cm_ring r = make(100);
@@ -418,8 +419,8 @@ static void test_spared_together(void)
     unmake(&r);
 }
 
-/* Threads that fill at the same time: each takes its victims from the line, and what they bring
- * goes there, in whatever order. Nobody is spared for having come last. */
+/* Threads fill at the same time. Each takes its victims from the line, and its blocks go there, in
+ * any order. No block is spared probation because it came last. */
 static void test_many_fill(void)
 {
     struct cm_ring r = make(1000); /* a hundred may be on probation */
@@ -458,8 +459,8 @@ static void test_many_fill(void)
     unmake(&r);
 }
 
-/* Half of the slots on probation at most, of those there are; and nothing is refused while some
- * were never used. */
+/* At most half of the existing slots are on probation. Nothing is refused while some slots were
+ * never used. */
 static void test_rule(void)
 {
     struct cm_ring r = make(100);
@@ -484,12 +485,12 @@ static void test_hints_first(void)
     struct cm_ring r = make(1000);
     cm_ring_set(&r, 700, 3);
     cm_ring_hint(&r, 700);
-    CHECK_EQ(r.ref[700] & CM_REF_MAX, 0); /* it is empty: nobody's favourite */
+    CHECK_EQ(r.ref[700] & CM_REF_MAX, 0); /* it is empty, so its count is zero */
     cm_ring_hint(&r, 800);
     CHECK(!cm_ring_is_owned(&r, 700));
-    CHECK(cm_ring_own(&r, 800)); /* owned meanwhile: skipped */
+    CHECK(cm_ring_own(&r, 800)); /* it is owned meanwhile, so it is skipped */
     cm_ring_hint(&r, 900);
-    cm_ring_set(&r, 900, 0); /* filled meanwhile: not empty any more */
+    cm_ring_set(&r, 900, 0); /* it is filled meanwhile, so it is not empty */
     CHECK_EQ(victim(&r), 700);
     CHECK_EQ(victim(&r), 0);
     CHECK_EQ(r.hint_count, 0);
@@ -502,7 +503,7 @@ static void test_hints_bounded(void)
     for (uint64_t s = 0; s < 2 * CM_HINTS; s++)
         cm_ring_hint(&r, s);
     CHECK_EQ(r.hint_count, CM_HINTS);
-    CHECK_EQ(r.hint[CM_HINTS], 0); /* nothing behind the end */
+    CHECK_EQ(r.hint[CM_HINTS], 0); /* nothing is written behind the end */
     unmake(&r);
 }
 
@@ -536,9 +537,9 @@ static void test_free_stack(void)
         CHECK_EQ(r.ref[s] & CM_REF_MAX, 0);
     }
     CHECK_EQ(r.free_count, 10);
-    CHECK_EQ(r.free[10], 0); /* nothing behind the end */
+    CHECK_EQ(r.free[10], 0); /* nothing is written behind the end */
     CHECK(cm_ring_is_owned(&r, 9));
-    CHECK(!cm_ring_is_owned(&r, 10)); /* too many: let go, but remembered */
+    CHECK(!cm_ring_is_owned(&r, 10)); /* too many: disowned, but hinted */
     CHECK(!cm_ring_is_owned(&r, 11));
     CHECK_EQ(r.hint_count, 2);
     for (unsigned i = 0; i < 10; i++) {
@@ -577,7 +578,7 @@ static void test_verified_flag(void)
     unmake(&r);
 }
 
-/* DRAM of the ring: a byte and an eighth, the line's three and an eighth, and what is bounded. */
+/* DRAM of the ring: 1 1/8 bytes for each slot, 3 1/8 more for the line, and bounded parts. */
 static void test_bytes(void)
 {
     for (uint64_t slots = UINT64_C(1) << 18; slots < UINT64_C(1) << 35; slots *= 2) {
@@ -592,7 +593,7 @@ static void test_bytes(void)
     }
 }
 
-/* What is kept of any run of slots, odd ones too, comes back, and nothing behind it is touched. */
+/* What is kept of any run of slots comes back, also of odd ones, and nothing behind it changes. */
 static void test_kept(void)
 {
     struct cm_ring r = make(100), again = make(100);
@@ -623,7 +624,7 @@ static void test_kept(void)
 #define ROUNDS 100000
 
 static struct cm_ring shared;
-static uint32_t holders[512]; /* who owns a slot; more than one is a violation */
+static uint32_t holders[512]; /* number of owners of a slot; more than one is a violation */
 static uint32_t violations;
 
 static void hold(uint64_t slot)
@@ -637,7 +638,7 @@ static void let_go(uint64_t slot)
     at_add_relaxed(&holders[slot], -1u);
 }
 
-/* Takes and gives back by every way there is. */
+/* Takes slots and gives them back in every possible way. */
 static void *owner(void *arg)
 {
     uint64_t rng = (uint64_t)(uintptr_t)arg;
@@ -681,7 +682,7 @@ static void test_exclusive(void)
     memset(holders, 0, sizeof(holders));
     CALL(run_threads(owner));
     CHECK_EQ(violations, 0);
-    /* At the end what is owned is what lies on the free stack. */
+    /* At the end the owned slots are those on the free stack. */
     uint64_t owned = 0;
     for (uint64_t s = 0; s < 512; s++)
         owned += cm_ring_is_owned(&shared, s);
@@ -690,7 +691,8 @@ static void test_exclusive(void)
     unmake(&shared);
 }
 
-/* Batches: taken from the stack and from the policy, put on probation, given back either way. */
+/* Batches of slots: taken from the stack and from the policy, put on probation, given back in both
+ * ways. */
 static void *filler(void *arg)
 {
     uint64_t rng = (uint64_t)(uintptr_t)arg;
@@ -718,7 +720,7 @@ static void *filler(void *arg)
     return NULL;
 }
 
-/* No slot is anybody's twice, none is lost, and the counts are those of what there is. */
+/* No slot has two owners, no slot is lost, and the counts match the slots. */
 static void test_batches(void)
 {
     uint64_t probation = 0, owned = 0;
@@ -736,7 +738,7 @@ static void test_batches(void)
     unmake(&shared);
 }
 
-/* Victims that nobody gives back: each slot is handed out once, and all of them are. */
+/* Victims are never given back: every slot is given out exactly once. */
 static void *taker(void *arg)
 {
     (void)arg;

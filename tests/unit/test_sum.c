@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_sum.c - every way to sum a payload gives what xxhash.h gives.
+ * test_sum.c - every way to sum a payload gives the result of xxhash.h.
  */
 #include "media/checksum.h"
 
@@ -55,7 +55,7 @@ static void test_the_chosen_one(void)
     CALL(compare(cm_checksum));
 }
 
-/* One variant agrees with itself: says so, where that is all the comparison is. */
+/* If there is only one variant, the comparison proves nothing; then this test says so. */
 static void test_there_are_several(void)
 {
     if (!cm_checksum_variant(1))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_super.c - the superblock pair: either copy alone carries the pool, the right one counts, the
- * rule that empties a pool, epochs, incarnations that never come back, the frontier hint.
+ * test_super.c - the superblock pair: each copy alone is enough for the pool, the right one counts;
+ * the rule that empties a pool, epochs, incarnations that never come back, the frontier hint.
  */
 #include "fixture.h"
 
@@ -34,7 +34,7 @@ static struct cm_super *copy_of(struct pair *p, unsigned i)
     return (struct cm_super *)(void *)(p->base + i * CM_SUPER_STRIDE);
 }
 
-/* But for the number of the write and its sum. */
+/* Equal, except for the number of the write and the sum? */
 static bool same_super(const struct cm_super *a, const struct cm_super *b)
 {
     struct cm_super x = *a, y = *b;
@@ -47,7 +47,7 @@ static void pair_end(struct pair *p)
     unmap_bytes(p->base, 2 * CM_SUPER_STRIDE);
 }
 
-/* One damaged bit anywhere in one copy: the other one serves, and says so. */
+/* One damaged bit anywhere in one copy: the other copy is used, and the damage is reported. */
 static void test_one_damaged(void)
 {
     struct pair p;
@@ -94,7 +94,7 @@ static void test_both_damaged(void)
     pair_end(&p);
 }
 
-/* The reason that helps most is the one that is given. */
+/* The reason that helps most is reported. */
 static void test_reasons(void)
 {
     struct pair p;
@@ -133,7 +133,7 @@ static void test_higher_seq_wins(void)
     }
 }
 
-/* A write torn at any word of either copy leaves the state before it or after it, whole. */
+/* A write is torn at any word of either copy: the state before it or after it is left, whole. */
 static void test_torn_write(void)
 {
     struct pair p;
@@ -157,7 +157,7 @@ static void test_torn_write(void)
     pair_end(&p);
 }
 
-/* Words of one copy that arrive in any order: never a mixture. */
+/* The words of one copy arrive in any order: that never gives a mixture. */
 static void test_torn_any_order(void)
 {
     struct pair p;
@@ -211,7 +211,7 @@ static void test_open_repairs(void)
     }
 }
 
-/* A read-only open looks and repairs nothing. */
+/* A read-only open repairs nothing. */
 static void test_readonly_repairs_nothing(void)
 {
     struct pool p;
@@ -288,8 +288,8 @@ static void make_id(uint8_t id[16], unsigned which)
     memset(id, (int)which, 16);
 }
 
-/* The rule, written down a second time: what is clean or was flushed by the CPU stays; what only
- * the page cache held stays if it is the very same page cache. */
+/* The rule, written a second time. A pool that is clean or was flushed by the CPU stays. A pool
+ * that only the page cache held stays if the page cache is the very same one. */
 static bool should_empty(bool clean, unsigned durability, unsigned boot, unsigned mount,
                          unsigned own_boot, unsigned own_mount)
 {
@@ -310,7 +310,7 @@ static void check_rule(bool clean, unsigned durability, unsigned ids, unsigned o
     make_id(o.mount_id, own_mount);
     CHECK_EQ(cm_super_must_empty(&sb, &o),
              should_empty(clean, durability, boot, mount, own_boot, own_mount));
-    o.durability = CM_DURABILITY_DAX; /* what counts is what the last owner had */
+    o.durability = CM_DURABILITY_DAX; /* the last owner's durability counts */
     CHECK_EQ(cm_super_must_empty(&sb, &o),
              should_empty(clean, durability, boot, mount, own_boot, own_mount));
 }
@@ -351,7 +351,7 @@ static void check_crash(uint32_t durability, bool other_boot, bool kept)
     CHECK_EQ(pool_info(p.c).epoch, kept ? epoch : epoch + 1);
     f = attach(&p, 1, 64 * BLK, 1, 0);
     CHECK_EQ(hits(f, 0, 20, 5), kept ? 20 : 0);
-    CHECK_EQ(put_all(f, 20, 20, 5), 20); /* emptied or not, it works */
+    CHECK_EQ(put_all(f, 20, 20, 5), 20); /* the pool works, emptied or not */
     pool_end(&p);
 }
 
@@ -438,7 +438,7 @@ static void test_epoch_bump(void)
     CHECK_EQ(valid_headers(p.c), 0);
     CHECK_EQ(super_at(&p, 0)->epoch, super_at(&p, 1)->epoch);
     CHECK_EQ(hits(f, 0, 200, 5), 0);
-    CHECK(put_all(f, 0, 100, 6) == 100); /* old left-overs are no obstacle */
+    CHECK(put_all(f, 0, 100, 6) == 100); /* old left-overs do no harm */
     CHECK_EQ(hits(f, 0, 100, 6), 100);
     pool_crash(&p);
     REQUIRE(pool_up(&p) == 0);
@@ -448,7 +448,7 @@ static void test_epoch_bump(void)
     pool_end(&p);
 }
 
-/* After a bump nothing of the old epoch comes back, also with one copy lost. */
+/* After a bump nothing of the old epoch comes back, also if one copy is lost. */
 static void test_epoch_in_both(void)
 {
     for (unsigned lost = 0; lost < 2; lost++) {
@@ -466,8 +466,8 @@ static void test_epoch_in_both(void)
     }
 }
 
-/* Without DAX: a copy that could not be synced may be torn by a power cut, so the other one stays
- * as it is until the first has arrived. */
+/* Without DAX: a power cut may tear a copy that could not be synced. So the other copy stays as it
+ * is until the first one is on the media. */
 static void test_failing_sync(void)
 {
     struct pair p;
@@ -505,8 +505,8 @@ static void expect_failed(struct pair *p, bool any, bool unnamed)
     CHECK_EQ(f.unnamed, unnamed);
 }
 
-/* That an fsync failed is known to the end of the boot, and of which files while their records
- * count; where boots cannot be told apart, until they can. */
+/* A failed fsync is known to the end of the boot, and for which files, while their records count.
+ * If boots cannot be told apart, it is known until they can. */
 static void test_failed_sync(void)
 {
     struct pair p;
@@ -568,7 +568,7 @@ static void flaky_fence(void *ctx)
 {
     (void)ctx;
     flaky_fences++;
-    /* Nobody has so many files open. */
+    /* There is no such descriptor. */
     flaky.handle = flaky_syncs >> flaky_fences & 1 ? 1 << 20 : flaky_handle;
 }
 
@@ -590,8 +590,8 @@ static int open_flaky(struct pair *p, unsigned syncs, bool *emptied)
     return e;
 }
 
-/* At an open the system says, once, that it dropped what a crashed owner wrote: it may be back as
- * it was long ago. Nothing of the pool counts from then on, also for who tries again. */
+/* At an open the system reports, once, that it dropped writes of a crashed owner: the pool may be
+ * as it was long ago. From then on nothing of the pool counts, also for the next open. */
 static void test_open_not_synced(void)
 {
 #ifdef _WIN32
@@ -611,7 +611,7 @@ static void test_open_not_synced(void)
         CHECK_EQ(open_flaky(&p, 0, &emptied), 0); /* it is a pool of this boot, and not closed */
         const uint64_t epoch = p.s.now.epoch;
         int e = open_flaky(&p, fails, &emptied);
-        if ((fails & 12) == 12) { /* it goes on: then there is no pool any more */
+        if ((fails & 12) == 12) { /* the errors go on: then there is no pool any more */
             CHECK_EQ(e, CM_EIO);
             CALL(expect_read(&p, CM_ENOTPOOL));
             CHECK_EQ(os_size(path), 0);
@@ -645,7 +645,7 @@ static void take_some(struct pool *p, unsigned n)
     }
 }
 
-/* Never twice: over closing, crashing, losing a copy, and running out of a range. */
+/* No number comes twice, over closes, crashes, a lost copy, and the end of a range. */
 static void test_incarnations(void)
 {
     struct pool p;
@@ -678,7 +678,7 @@ static void test_incarnations(void)
     pool_end(&p);
 }
 
-/* Files that are forgotten, aborted and reopened get numbers nobody had. */
+/* Files that are forgotten, aborted and reopened get new numbers. */
 static void test_file_incarnations(void)
 {
     struct pool p;
@@ -729,7 +729,8 @@ static void test_failing_media(void)
     p.c->super.next_incarnation = p.c->super.now.inc_mark;
     CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
     CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
-    /* What is valid on the media goes on being found, or a bracket would take it for gone. */
+    /* Headers that are valid on the media are still found. Else a bracket would think they are
+     * gone. */
     uint64_t key = p.c->media.check_key;
     CHECK_EQ(bump_epoch(p.c), CM_EIO);
     CHECK(p.c->media.check_key == key);
@@ -739,7 +740,7 @@ static void test_failing_media(void)
     pool_end(&p);
 }
 
-/* A superblock that could not be written may have left an old copy: no later close is clean. */
+/* A superblock that could not be written may have left an old copy, so no later close is clean. */
 static void test_failed_before_close(void)
 {
     struct pool p;
@@ -758,8 +759,8 @@ static void test_failed_before_close(void)
     pool_end(&p);
 }
 
-/* Data that could not be synced: which part of it is on the media nobody knows, and the page cache
- * may not know any more, so the next session counts none of it, in this boot either. */
+/* Data could not be synced. Nobody knows which part of it is on the media, perhaps not even the
+ * page cache. So the next session counts none of it, also in this boot. */
 static void test_data_not_synced(void)
 {
     struct pool p;
@@ -770,7 +771,7 @@ static void test_data_not_synced(void)
     CHECK_EQ(put_all(f, 0, 20, 5), 20);
     uint64_t epoch = pool_info(p.c).epoch;
     p.c->super.sync = true;
-    p.c->file.handle = 1 << 20; /* nobody has so many files open */
+    p.c->file.handle = 1 << 20; /* no such descriptor */
     CHECK_EQ(cm_close(p.c), CM_EIO);
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
@@ -785,7 +786,7 @@ static int write_but_one(void *ctx, void *dst, const void *src, size_t n)
     return dst == lost_copy ? CM_EIO : broken_ops.write(ctx, dst, src, n);
 }
 
-/* One copy that cannot be written does not keep a new epoch from the other one. */
+/* If one copy cannot be written, the other one still gets the new epoch. */
 static void test_one_copy_unwritable(void)
 {
     for (unsigned lost = 0; lost < 2; lost++) {
@@ -834,7 +835,7 @@ static void test_frontier(void)
     pool_end(&p);
 }
 
-/* A wrong hint costs nothing but time: too low, too high, absurd. */
+/* A wrong hint costs only time: too low, too high, or absurd. */
 static void check_wrong_frontier(uint64_t frontier)
 {
     struct pool p;

@@ -2,7 +2,7 @@
  *
  * test_trust.c - a pool that others could have written is not used (Linux).
  *
- * In a directory of its own below $TMPDIR or /tmp. What needs another owner needs root.
+ * Files are in a directory of their own below $TMPDIR or /tmp. Tests of another owner need root.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -52,7 +52,7 @@ static int open_as(const char *path, uint32_t flags)
     return e;
 }
 
-/* Refused with a word of the reason, but not to who looks or insists. */
+/* Refused with the reason, but not for a read-only open or a caller that insists. */
 static void expect_refused(const char *path, const char *what, const char *why)
 {
     CHECK_EQ(open_as(path, 0), CM_EUNTRUSTED);
@@ -101,8 +101,8 @@ static void test_of_another_owner(void)
     CALL(expect_refused(at("p"), "the file", "belongs to user 65534"));
 }
 
-/* Root's pool is good for a user who may not write it only to look at; what a user owns is not
- * good for another one. */
+/* A user who may not write root's pool may only read it. A pool that one user owns is not good for
+ * another one. */
 static void test_as_a_user(void)
 {
     NEED_ROOT;
@@ -130,7 +130,7 @@ static void test_directories(void)
     CHECK_EQ(chmod(at("d/e"), 0775), 0);
     CALL(expect_refused(at("d/e/p"), "/d/e may", "may be written by others"));
     CHECK_EQ(chmod(at("d/e"), 0755), 0);
-    /* By any way: relative, by "..", with slashes. */
+    /* By any path: relative, with "..", with slashes. */
     CHECK_EQ(chdir(at("d/e")), 0);
     CHECK_EQ(open_as("p", 0), 0);
     CHECK_EQ(open_as("./p", 0), 0);
@@ -175,7 +175,7 @@ static void test_links(void)
         CALL(expect_refused(at("d/l"), "the symbolic link", "belongs to user 65534"));
         CALL(expect_refused(at("n"), "the symbolic link", "belongs to user 65534"));
     }
-    /* The link is good, what it leads through is not. */
+    /* The link is good, but a directory behind it is not. */
     CHECK_EQ(mkdir(at("open"), 0755), 0);
     CALL(make_pool("open/p"));
     CHECK_EQ(chmod(at("open"), 0777), 0);
@@ -200,7 +200,7 @@ static void test_not_files(void)
 
 static int swaps_end;
 
-/* Makes the good directory a bad one with another pool, and back, again and again. */
+/* Exchanges the good directory with a bad one that has another pool, and back, again and again. */
 static void *swap(void *arg)
 {
     (void)arg;
@@ -210,7 +210,7 @@ static void *swap(void *arg)
     return NULL;
 }
 
-/* Whatever is exchanged meanwhile, the pool opened is one that was judged. */
+/* Whatever is exchanged meanwhile, the pool that is opened was judged. */
 static void test_exchanged_meanwhile(void)
 {
     pthread_t t;
@@ -251,8 +251,8 @@ static void test_exchanged_meanwhile(void)
     CHECK_EQ(rmdir(at("bad")), 0);
 }
 
-/* Another user's FUSE server says that all files are root's. In a mount namespace of its own, so
- * that what is mounted goes with it. */
+/* Another user's FUSE server reports that root owns all files. The test has its own mount
+ * namespace, so that its mounts end with it. */
 static int sh(const char *text)
 {
     char line[1200];

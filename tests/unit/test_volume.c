@@ -3,8 +3,8 @@
  * test_volume.c - one id never stands for files of two mounted volumes, and stays the same when a
  * volume is unmounted, detached and mounted again (Linux).
  *
- * Works on loop images and mounts in a mount namespace of its own, so what it mounts goes with it.
- * Needs root and what each test asks for; the rest is skipped with its reason.
+ * Works on loop images and mounts in a mount namespace of its own, so that its mounts end with it.
+ * Needs root, and what each test asks for; the rest is skipped with its reason.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -27,7 +27,7 @@ static const char *cannot;
 
 /* ---- Commands and mounts --------------------------------------------------------------------- */
 
-/* Runs a shell command in `dir`; what it says goes to a file. */
+/* Runs a shell command in `dir`. Its output goes to a file. */
 static int sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int sh(const char *format, ...)
 {
@@ -57,7 +57,7 @@ static void clean_up(void)
         SKIP("no " program " here");                                                               \
     clean_up()
 
-/* A user-mode emulator does not pass on what statx() says of the mount. */
+/* A user-mode emulator does not pass on what statx() reports of the mount. */
 #define NOT_EMULATED                                                                               \
     if (getenv("CM_TEST_EMULATED") != NULL)                                                        \
     SKIP("the emulator does not tell a file's mount")
@@ -71,7 +71,7 @@ static const char *at(const char *name)
     return p;
 }
 
-/* Names a file of `dir`; with volume_id NULL by the system. */
+/* Identifies a file of `dir`. If volume_id is NULL, the system names the volume. */
 static int identify_as(const char *name, const char *volume_id, cm_file_id *id, cm_validator *v)
 {
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
@@ -104,7 +104,7 @@ static bool same(cm_file_id a, cm_file_id b)
     return a.hi == b.hi && a.lo == b.lo;
 }
 
-/* Images a.img and b.img, one the copy of the other, each with a file f of 8 blocks. */
+/* Makes images a.img and b.img, one a copy of the other, each with a file f of 8 blocks. */
 static int make_clones(const char *mkfs)
 {
     return sh("rm -f a.img b.img && truncate -s 320M a.img && %s a.img && mkdir -p a b c && "
@@ -156,7 +156,7 @@ static void front_write(struct front *o)
 
 /* ---- Tests ----------------------------------------------------------------------------------- */
 
-/* Two mounted copies of one image, both open: each reads its own bytes. */
+/* Two mounted copies of one image, both open: each read gives the bytes of its own copy. */
 static void read_both(void)
 {
     struct pool p;
@@ -207,7 +207,7 @@ static void test_clones_xfs(void)
     CALL(clones(XFS, ",nouuid"));
 }
 
-/* A partition is told from the one beside it, which may have been copied from it. */
+/* A partition differs from the one beside it, which may be a copy of it. */
 static void test_clones_partitions(void)
 {
     const char *parts = "losetup -f --show d.img >loop && addpart $(cat loop) 1 2048 655360 && "
@@ -232,7 +232,7 @@ static void test_clones_partitions(void)
     clean_up();
 }
 
-/* Two names for one disk, or two disks that say the same of themselves: one of them at a time. */
+/* Two names for one disk, or two disks with the same identity: only one at a time has an id. */
 static void test_same_claim(void)
 {
     cm_file_id a, b;
@@ -247,17 +247,17 @@ static void test_same_claim(void)
     CHECK_EQ(error_at("b/f"), CM_ECLONE);
     CHECK_EQ(error_at("b/f"), CM_ECLONE);
     CHECK(same(a, id_at("a/f")));
-    /* Named by the caller, who knows better. */
+    /* Named by the caller, who knows better: the names count. */
     CHECK_EQ(identify_as("b/f", "second", &b, &v), 0);
     CHECK(!same(a, b));
     CHECK_EQ(identify_as("a/f", "second", &a, &v), 0);
     CHECK(same(a, b));
     a = id_at("a/f");
-    /* The same volume at another place is no second one. */
+    /* The same volume mounted at another place is not a second volume. */
     MUST("mount --bind a c && umount a");
     CHECK(same(a, id_at("c/f")));
     CHECK_EQ(error_at("b/f"), CM_ECLONE);
-    /* With the first gone the second is fine, and then the first is not. */
+    /* When the first one is gone the second one is fine, and then the first one is not. */
     MUST("umount c");
     CHECK(same(a, id_at("b/f")));
     MUST("mount -o ro,noload $(cat loop1) a");
@@ -266,7 +266,7 @@ static void test_same_claim(void)
     clean_up();
 }
 
-/* Unmounted from the tree but still open somewhere: it lives. */
+/* Unmounted from the tree but still open somewhere: the volume lives. */
 static void test_claim_of_lazily_unmounted(void)
 {
     NEED("mkfs.ext4");
@@ -299,7 +299,7 @@ static void *identify_often(void *name)
     return (void *)right;
 }
 
-/* All threads at once see the same volume win. */
+/* All threads identify at once: the same volume wins for all. */
 static void test_claim_threads(void)
 {
     pthread_t t[6];
@@ -325,8 +325,8 @@ static void test_claim_threads(void)
     clean_up();
 }
 
-/* The same device number, another disk. `moved`: the first one is met under its new number before
- * the second one is under its old. */
+/* The same device number, but another disk. `moved`: the first disk is identified under its new
+ * number before the second disk under the old number. */
 static void reuse_device(bool moved)
 {
     if (make_clones(EXT4) != 0)
@@ -373,7 +373,7 @@ static void test_btrfs(void)
     CHECK(same(one, id_at("c/f")));
     CHECK(same(one, id_at("a/one/f")));
     CHECK(same(two, id_at("a/two/f")));
-    /* A copy of the image beside it: where the kernel takes it, it is another volume. */
+    /* A copy of the image beside it: if the kernel mounts it, it is another volume. */
     MUST("umount a && umount c && cp --sparse=always a.img b.img && mount -o loop a.img a");
     if (sh("mount -o loop b.img b") == 0) {
         CHECK(!same(id_at("a/one/f"), id_at("b/one/f")));
@@ -415,7 +415,8 @@ static void test_overlay(void)
     (void)sh("umount -l l/one l/two l/up; rm -rf l");
 }
 
-/* A lease of an overlayfs does not see who maps the file: nothing there says that nobody writes. */
+/* A lease of an overlayfs does not see a mapping of the file: nothing there shows that no process
+ * writes. */
 static void test_overlay_writer(void)
 {
     cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
@@ -435,7 +436,7 @@ static void test_overlay_writer(void)
     view[0] = '2';
     CHECK_EQ(identify_as("a/f", NULL, &id, &v), 0);
     CHECK(v.racy & CM_RACY_WRITER);
-    view[0] = '3'; /* the page is dirty already: no time moves */
+    view[0] = '3'; /* the page is already dirty, so no time moves */
     sole.flags = CM_IDENTIFY_SOLE_WRITER;
     fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
     CHECK_EQ(cm_identify_with(fd, &sole, &id, &v), 0);
@@ -467,8 +468,8 @@ static cm_file_id id_as(const char *name, const char *volume_id)
 
 #define BINDFS(dir, at) "bindfs -o fsname=one $PWD/" dir " " at
 
-/* The ids of a FUSE mount are that mount's, at all places it is bound to, and end with it: nobody
- * knows what its server counts by. Named by the caller they stay. */
+/* The ids of a FUSE mount belong to that mount, at all places where it is bound, and end with it:
+ * its server may number files in any way. With a name from the caller the ids stay. */
 static void test_fuse(void)
 {
     cm_file_id a, b, named, again;
@@ -480,7 +481,7 @@ static void test_fuse(void)
         SKIP("cannot mount FUSE here");
     }
     a = id_at("a/f");
-    b = id_at("b/f"); /* calls itself the same */
+    b = id_at("b/f"); /* it has the same source name */
     named = id_as("a/f", "two");
     CHECK(!same(a, b));
     CHECK(!same(a, id_at("src1/f")));
@@ -498,13 +499,13 @@ static void test_fuse(void)
     MUST("umount a && umount b && " BINDFS("src1", "a") " && " BINDFS("src2", "b"));
     CHECK(!same(a, id_at("a/f")) && !same(b, id_at("a/f")));
     CHECK(!same(b, id_at("b/f")) && !same(a, id_at("b/f")));
-    /* Now the server meets it as another of its files. */
+    /* Now the server knows it as another of its files. */
     MUST("umount a && " BINDFS("src1", "a") " && cat a/g");
     CHECK(same(named, id_as("a/f", "two")));
     clean_up();
 }
 
-/* Where the kernel's directory of the file system cannot be seen, its mount has to tell. */
+/* If the kernel's directory of the file system cannot be seen, the mount must tell. */
 static void test_fuse_without_sysfs(void)
 {
     cm_file_id a, v;
@@ -522,7 +523,7 @@ static void test_fuse_without_sysfs(void)
     if (e == 0) {
         struct stat before = { .st_dev = 0 }, after = { .st_dev = 1 };
         CHECK(same(a, id_at("a/f")));
-        /* Until it has the same device number. Others mount, too, and may keep it. */
+        /* Until the device number is the same. Other processes mount, too, and may keep it. */
         for (unsigned i = 0; i < 50 && before.st_dev != after.st_dev; i++) {
             CASE("i %u", i);
             a = id_at("a/f");
@@ -539,7 +540,7 @@ static void test_fuse_without_sysfs(void)
     clean_up();
 }
 
-/* A server may pass on the inode numbers of two devices, so that one stands for two files. */
+/* A server may pass on the inode numbers of two devices. Then one number stands for two files. */
 static void test_fuse_inodes(void)
 {
     struct stat x, y;
@@ -559,8 +560,8 @@ static void test_fuse_inodes(void)
     clean_up();
 }
 
-/* An image whose maker sets all times is replaced by the next one: nothing tells their files apart
- * but the caller, who names it. */
+/* An image whose maker sets all times is replaced by the next one. Only the caller, who names it,
+ * can tell their files apart. */
 static void test_overlay_layers(void)
 {
     cm_file_id id;
@@ -582,7 +583,7 @@ static void test_overlay_layers(void)
     CHECK_EQ(error_at("b/f"), CM_ECLONE);
     CHECK_EQ(error_at("b/g"), CM_ECLONE);
     CHECK_EQ(identify_as("b/f", "numbers are unique", &id, &v), 0);
-    /* An image whose numbers and times are those of the next one. */
+    /* An image whose numbers and times are the same as those of the next one. */
     if (sh("umount b && mksquashfs src1 b.img -noappend && mount -o loop,ro b.img c && "
            "mount -t overlay overlay -o lowerdir=c,upperdir=a/up,workdir=a/work b") == 0) {
         CHECK_EQ(error_at("b/f"), CM_ECLONE);
@@ -614,7 +615,7 @@ static void test_images(void)
     clean_up();
 }
 
-/* Volumes of which only the source of their mount is known, where files cannot even be written. */
+/* Volumes of which only the source of their mount is known; even their files cannot be written. */
 #define HUGE(source, at) "mount -t hugetlbfs " source " " at " && touch " at "/f"
 
 static void test_source(void)
@@ -631,11 +632,11 @@ static void test_source(void)
     }
     a = id_at("a/f");
     CHECK_EQ(error_at("b/f"), 0);
-    /* The second of two that call themselves the same is told so. */
+    /* For the second of two with the same name the call returns CM_ECLONE. */
     MUST("umount b && " HUGE("one", "b"));
     CHECK_EQ(error_at("b/f"), CM_ECLONE);
     CHECK(same(a, id_at("a/f")));
-    /* Unmounted from the tree, and nobody can say whether it lives: another has its word then. */
+    /* Unmounted from the tree, and nothing shows whether it lives: another gets its word. */
     MUST("umount b");
     int fd = open(at("a/f"), O_RDONLY | O_CLOEXEC);
     MUST("umount -l a && " HUGE("one", "b"));
@@ -645,7 +646,7 @@ static void test_source(void)
     clean_up();
 }
 
-/* Device mapper: a snapshot and its origin carry one file system. */
+/* Device mapper: a snapshot and its origin have one file system. */
 static void test_device_mapper(void)
 {
     NEED("dmsetup");
@@ -686,7 +687,7 @@ static double cost(int fd, const cm_identify_options *o)
     return best;
 }
 
-/* Prints what naming a file costs; judges nothing. */
+/* Prints the cost of naming a file. Judges nothing. */
 static void test_cost(void)
 {
     cm_identify_options named = CM_IDENTIFY_OPTIONS_INIT;
@@ -701,11 +702,9 @@ static void test_cost(void)
     clean_up();
 }
 
-/* ---- Containers --------------------------------------------------------------------------------
- */
+/* ---- Containers ------------------------------------------------------------------------------ */
 
-/* A boot_id of the container's own, mounted over the kernel's, says nothing about the page cache.
- */
+/* A container's own boot_id, mounted over the kernel's, says nothing about the page cache. */
 static void test_boot_of_container(void)
 {
     static const uint8_t unknown[16];
@@ -742,7 +741,7 @@ static void with_own_clock(void *arg)
     const int status = child_run(NULL, look_at_boot, NULL);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
-/* Where the clock begins with the container it does not say how old the boot is. */
+/* If the clock begins with the container, it does not show how old the boot is. */
 static void test_own_clock(void)
 {
     if (cannot)

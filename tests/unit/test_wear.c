@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_wear.c - what is written to a pool is counted to the byte, over its whole life, and limited.
+ * test_wear.c - the bytes written to a pool are counted exactly, over its whole life, and limited.
  *
- * The measure is a persist table that counts what it is asked to write: all that is copied, and the
- * lines that are flushed.
+ * The measure is a persist table that counts the bytes that it is told to write: all copies, and
+ * the lines that are flushed.
  */
 #include "fixture.h"
 
@@ -38,7 +38,7 @@ static void count_from_now(cm_cache *c)
     at_store_relaxed(&asked, 0);
 }
 
-/* What an open writes before a test can count: one copy of the superblock, then both. */
+/* Bytes that an open writes before a test can count: one copy of the superblock, then both. */
 #define OPEN_BYTES (3 * sizeof(struct cm_super))
 
 static void truncate_to(cm_file *f, uint64_t size)
@@ -54,7 +54,7 @@ static void write_to(cm_file *f, uint64_t offset, uint64_t len)
     CHECK(cm_write_end(f, &w, NULL) >= 0);
 }
 
-/* Everything that writes. */
+/* All calls that write. */
 static void work(struct pool *p, uint64_t id, uint64_t seed)
 {
     uint64_t rng = seed;
@@ -171,7 +171,7 @@ static void *run_count(void *arg)
     return NULL;
 }
 
-/* So many threads that some have to share their counters. */
+/* There are so many threads that some must share their counters. */
 static void test_shared(void)
 {
     struct pool p;
@@ -188,7 +188,7 @@ static void test_shared(void)
     pool_end(&p);
 }
 
-/* Closing writes, too, and so does opening; none of it is lost or counted twice. */
+/* A close writes, and so does an open. None of these bytes is lost or counted twice. */
 static void test_life(void)
 {
     struct pool p;
@@ -234,7 +234,7 @@ static void *run_limited(void *arg)
     static const uint8_t data[8 * CM_BLOCK_SIZE];
     cm_file *f = attach(w->p, 1 + w->number, GIB, 1, 0);
     const uint64_t end = cm_now() + LIMITED_MS * UINT64_C(1000000);
-    /* Longer where the machine is so slow that the limit was not met yet. */
+    /* Longer if the machine is so slow that the limit was not reached yet. */
     const uint64_t last = end + UINT64_C(60000000000);
     for (uint64_t b = 0, now = 0; now < end || (STAT(w->p->c, refused_policy) == 0 && now < last);
          b = (b + 8) % 100000, now = cm_now()) {
@@ -246,7 +246,7 @@ static void *run_limited(void *arg)
     return NULL;
 }
 
-/* However many fill: what a second allows at once, then the rate, and one batch more. */
+/* With any number of fillers: one second's amount at once, then the rate, and one batch more. */
 static void check_limit(uint64_t probation)
 {
     struct pool p;
