@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * bench.h - what the parts of "cachemax bench" share.
+ * bench.h - shared by the parts of "cachemax bench".
  *
- * A ratio is taken between two operations that do comparable work, ours and a rival's. They take
- * turns in slices of some milliseconds, in the order A B B A; one such round gives one ratio, and
- * the median over the rounds counts. So whatever else the machine does meanwhile meets both sides.
+ * A ratio compares two operations that do comparable work: ours and a rival's. They take turns in
+ * slices of some milliseconds, in the order A B B A. One such round gives one ratio, and the median
+ * over the rounds counts. So other work of the machine affects both sides alike.
  */
 #ifndef CM_TOOL_BENCH_H
 #define CM_TOOL_BENCH_H
@@ -20,24 +20,24 @@
 #define BENCH_BUFFER ((size_t)1 << 20)
 #define BENCH_SLICE_NS 10e6
 #define BENCH_ROUNDS_MAX 9999u
-/* Blocks forgotten before they are stored again: the pool knows the places of about so many; with
- * more it would evict other blocks, which are then missing. */
+/* Number of blocks that are forgotten before they are stored again. The pool remembers about this
+ * many places. With more it would evict other blocks, which are then missing. */
 #define BENCH_BRACKETS 250u
 #define BENCH_KNOWN 64u /* misses looked up before their fills */
 
-/* What is in the pool. */
+/* The content of the pool. */
 enum bench_state {
     BENCH_NOTHING, /* there is no pool */
-    BENCH_FRESH,   /* file 1, and nothing else ever was */
-    BENCH_CHURNED  /* full of file 2, all of it stored by evicting */
+    BENCH_FRESH,   /* file 1, and never anything else */
+    BENCH_CHURNED  /* full of file 2, whose blocks were all stored by evicting */
 };
 
 struct bench {
     uint64_t bytes;   /* of the pool */
-    unsigned rounds;  /* of every ratio */
+    unsigned rounds;  /* for every ratio */
     unsigned threads; /* at most */
     unsigned processors;
-    const char *dir; /* where the files lie */
+    const char *dir; /* directory of the files */
     bool quiet;      /* no progress bar */
 
     enum bench_state state;
@@ -47,19 +47,19 @@ struct bench {
     cm_file *file, *endless; /* file 1, file 2 */
 
     uint32_t blocks;       /* of file 1 in the pool */
-    uint32_t *order;       /* which ones, at random */
-    const uint8_t **where; /* and where each lies in the pool */
-    uint32_t at, span;     /* the next one; it goes round among the first `span` */
+    uint32_t *order;       /* the same blocks in random order */
+    const uint8_t **where; /* the address of each in the pool */
+    uint32_t at, span;     /* the next one; it goes around the first `span` */
     uint64_t next_block;   /* of file 2 */
     uint64_t fills, refused;
 
-    uint8_t *buffer; /* what is read goes there */
-    uint8_t *data;   /* random bytes: what is written comes from there */
+    uint8_t *buffer; /* reads copy to it */
+    uint8_t *data;   /* random bytes, which writes take */
 
     uint8_t *scratch; /* a file like the pool, full of random bytes: for pread and NT copies */
     intptr_t scratch_file;
     uint64_t scratch_at;
-    const struct cm_persist_ops *plain; /* what the rivals copy, flush and fence with */
+    const struct cm_persist_ops *plain; /* the rivals copy, flush and fence with these */
     struct bench_lmdb *lmdb;
 };
 
@@ -68,19 +68,19 @@ typedef void (*bench_op)(struct bench *b, unsigned n);
 
 struct bench_side {
     bench_op op;
-    double units;    /* of work in one operation; 0: 1 */
-    bench_op repair; /* undoes what n operations did, and is not timed; or NULL */
-    unsigned most;   /* operations before a repair; 0: as many as a slice has */
+    double units;    /* units of work in one operation; 0: 1 */
+    bench_op repair; /* undoes n operations, and is not timed; or NULL */
+    unsigned most;   /* most operations before a repair; 0: those of a slice */
 };
 
 struct bench_result {
-    double ours, rival;      /* medians, of one unit of work; rival 0: there is none */
+    double ours, rival;      /* medians, for one unit of work; rival 0: there is none */
     double ratio, low, high; /* median and quartiles over the rounds */
-    char why_not[96];        /* "", or why there is none */
+    char why_not[96];        /* "", or why there is no ratio */
     char note[96];           /* for people */
 };
 
-/* What a ratio needs. */
+/* The needs of a ratio. */
 enum {
     BENCH_NEEDS_FRESH = 1u << 0,
     BENCH_NEEDS_CHURNED = 1u << 1,
@@ -92,10 +92,10 @@ enum {
     BENCH_NEEDS_SQLITE = 1u << 7 /* and room for as much as the pool */
 };
 
-/* One row of the table. Either the two sides, or `run`, which does it all. */
+/* One row of the table. It has either the two sides, or `run`, which does all. */
 struct bench_ratio {
     const char *key;
-    const char *text; /* what is divided by what */
+    const char *text; /* the two values of the ratio */
     const char *unit; /* "ns", "us", "x" */
     double limit;
     bool at_least; /* the ratio is rival / ours, at least `limit`; else ours / rival, at most */
@@ -106,8 +106,8 @@ struct bench_ratio {
 
 /* ---- ratio.c: turns, medians ----------------------------------------------------------- */
 
-/* Ends the program, with everything cleaned up, when code is an error of the library or the user
- * asked it to end. */
+/* If code is an error of the library, or the user asked the program to end, this cleans up and ends
+ * the program. */
 void bench_must(int64_t code, const char *what);
 _Noreturn void bench_fail(const char *what, const char *why);
 void bench_stop_if_asked(void);
@@ -117,29 +117,29 @@ void bench_quartiles(double *v, unsigned n, struct bench_result *r);
 void *bench_alloc(size_t bytes);
 /* Nanoseconds of one unit of work. */
 double bench_slice(struct bench *b, const struct bench_side *s, unsigned n);
-/* Operations that fill a slice. */
+/* The number of operations that fill a slice. */
 unsigned bench_calibrate(struct bench *b, const struct bench_side *s);
 void bench_turns(struct bench *b, const struct bench_side *ours, const struct bench_side *rival,
                  bool at_least, struct bench_result *r);
 
 /* ---- world.c: the pool, files, cleaning up ------------------------------------------- */
 
-/* Brings about what a ratio needs (BENCH_NEEDS_*); false: there is not, and why. */
+/* Prepares what a ratio needs (BENCH_NEEDS_*). False: it cannot, and why. */
 bool bench_prepare(struct bench *b, unsigned needs, char why_not[96]);
-/* Ends the program with advice unless there is room for what is needed. */
+/* Ends the program with advice if there is no room for what is needed. */
 void bench_check_room(const struct bench *b, unsigned needs);
 void bench_release(struct bench *b);
-/* Path of a new file in b->dir, which is removed when the program ends, however it ends. */
+/* The path of a new file in b->dir. The file is removed when the program ends, in any way. */
 const char *bench_path(struct bench *b, const char *name);
-/* Maps the file at such a path, for good; with `make` it is made. */
+/* Maps the file at such a path and never unmaps it; with `make` the file is made. */
 void *bench_map(const char *path, uint64_t bytes, bool make);
-/* Removes its name now, where the system lets go of the name of a file that is open. */
+/* Removes the file's name now, if the system allows that while the file is open. */
 void bench_remove(const char *path);
 void bench_remove_all(void);
 uint64_t bench_random(void);
 void bench_shuffle(uint32_t *v, uint32_t n);
 cm_file *bench_open_file(cm_cache *cache, uint64_t id);
-/* Puts blocks [from, to) of a file into the pool that are not there. */
+/* Stores the blocks [from, to) of a file that are not in the pool. */
 void bench_fill_range(struct bench *b, cm_file *f, uint64_t from, uint64_t to, const char *label);
 void bench_fill_block(struct bench *b, cm_file *f, uint64_t block);
 
@@ -152,16 +152,16 @@ static inline uint32_t bench_next(struct bench *b)
 /* ---- operations ------------------------------------------------------------------------------ */
 
 void bench_hit(struct bench *b, unsigned n);      /* random, 4 KiB */
-void bench_memcpy(struct bench *b, unsigned n);   /* the same */
+void bench_memcpy(struct bench *b, unsigned n);   /* copies the same blocks */
 void bench_fill_one(struct bench *b, unsigned n); /* evicts */
 void bench_store(struct bench *b, unsigned n);    /* NT copy, XXH3, fence */
 void bench_bracket(struct bench *b, unsigned n);
 void bench_bracket_repair(struct bench *b, unsigned n);
 void bench_write_back(struct bench *b, unsigned n); /* clwb, fence */
 const struct cm_persist_ops *bench_plain(void);
-/* A block, past the CPU's caches, and a fence. */
+/* Writes a block past the CPU's caches, then a fence. */
 void bench_nt_fence(const struct bench *b, void *dst, const void *src);
-/* A call: what the compiler makes of memcpy with a constant size is slower. */
+/* Called through a pointer: the compiler's own code for memcpy with a constant size is slower. */
 extern void *(*volatile bench_copy)(void *dst, const void *src, size_t n);
 
 /* lmdb.c */
@@ -187,12 +187,12 @@ extern const struct bench_ratio bench_reads[BENCH_READS], bench_writes[BENCH_WRI
 
 struct bench_more {
     const char *key;
-    void (*run)(struct bench *b, struct tool_json *j); /* j NULL: for people */
+    void (*run)(struct bench *b, struct tool_json *j); /* j NULL: prints for people */
     unsigned needs;
 };
 #define BENCH_MORE 4u
 extern const struct bench_more bench_more[BENCH_MORE];
-/* threads.c: operations a second of n threads: hits, memcpy. */
+/* threads.c: operations per second of n threads: hits or memcpy. */
 double bench_rate(struct bench *b, unsigned n, bool hits);
 
 #endif

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_bench.c - "cachemax bench": what the library costs, beside what one would use without it.
+ * cmd_bench.c - "cachemax bench": the cost of the library, compared with its alternatives.
  *
  * Owns the options and the output: a table for people, row by row as it is measured, or one JSON
- * object at the end. How a ratio is taken is in ratio.c, what it is taken of in the other
- * files here.
+ * object at the end. ratio.c takes a ratio. The other files here have the operations.
  */
 #include "tool/bench/bench.h"
 

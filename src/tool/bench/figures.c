@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * figures.c - figures without a limit: hits from footprints of all sizes, throughput of more
- * threads, how long the slowest operations take, and how well the index is filled.
+ * threads, the time of the slowest operations, and the load of the index.
  *
- * Owns: no state. Like the ratios, each figure stands beside its rival's, and both took turns.
+ * Owns: no state. Like a ratio, each figure has a rival's figure beside it, and both took turns.
  */
 #include "tool/bench/bench.h"
 
@@ -36,7 +36,7 @@ static void footprint(struct bench *b, struct tool_json *j, uint32_t blocks)
                  r.high);
 }
 
-/* From what the first cache level holds up, by factors of 8. */
+/* From a footprint that fits the first cache level upwards, by factors of 8. */
 static void footprints(struct bench *b, struct tool_json *j)
 {
     if (!j)
@@ -158,7 +158,7 @@ static void latency(struct bench *b, struct tool_json *j)
         for (unsigned i = 0; i < 2 && p->name[i]; i++)
             print_latency(p->name[i], ns[i], n, j);
         if (p->side[0].repair)
-            b->state = BENCH_CHURNED; /* blocks lie elsewhere now */
+            b->state = BENCH_CHURNED; /* now the blocks are at other places */
     }
     free(ns[0]);
     free(ns[1]);
@@ -166,7 +166,7 @@ static void latency(struct bench *b, struct tool_json *j)
 
 /* ---- The index ----------------------------------------------------------------------------- */
 
-/* After the pool was filled anew by evicting. */
+/* The load of the index, after the pool was filled anew by evicting. */
 static void index_shares(struct bench *b, struct tool_json *j)
 {
     cm_check_report c = { .struct_size = sizeof(c) };

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * lmdb.c - the rival LMDB, where its library was there when this was built: the fastest store
- * to embed that survives a crash of the process.
+ * lmdb.c - the rival LMDB, if its library was there at build time: the fastest embedded store that
+ * survives a crash of the process.
  *
- * Owns the database. It is used so that it does as little as it can: a writable map, no sync,
- * integer keys, one read transaction that stays open over all gets. A put is a transaction of its
- * own, because a fill is whole and visible when it returns, too. A value of 4096 bytes takes two
- * pages of the file (it has a header), so there are half as many blocks in it as in the pool: the
- * same memory is in use on both sides.
+ * Owns the database. Its settings make it do as little as it can: a writable map, no sync, integer
+ * keys, one read transaction that stays open over all gets. A put is a transaction of its own,
+ * because a fill is also whole and visible when it returns. A value of 4096 bytes takes two pages
+ * of the file (it has a header). So the database has half as many blocks as the pool, and both
+ * sides use the same memory.
  */
 #include "tool/bench/bench.h"
 
@@ -122,7 +122,7 @@ void bench_lmdb_put(struct bench *b, unsigned n)
 {
     struct bench_lmdb *s = b->lmdb;
 
-    mdb_txn_reset(s->reader); /* or no page could be used again */
+    mdb_txn_reset(s->reader); /* else no page could be used again */
     while (n--) {
         size_t key = next_key(s);
         MDB_val k = { sizeof(key), &key }, v = { BENCH_BLOCK, b->data };
@@ -152,7 +152,7 @@ void bench_lmdb_drop(struct bench *b)
     (void)b;
 }
 
-/* Not called: BENCH_NEEDS_LMDB. */
+/* Never called, because of BENCH_NEEDS_LMDB. */
 void bench_lmdb_get(struct bench *b, unsigned n)
 {
     (void)b, (void)n;

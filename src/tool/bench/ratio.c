@@ -2,10 +2,10 @@
  *
  * ratio.c - takes ratios: two operations in turns, medians over many short rounds.
  *
- * Owns: no state. A slice is a number of operations, chosen before the first round to take about 10
- * ms; nothing looks at the clock inside it. Its time is the thread's own, so that it does not
- * matter who else wanted the processor meanwhile. A round is A B B A, so that what drifts steadily
- * (a clock speed, another process that grows) falls out of its ratio.
+ * Owns: no state. A slice is a number of operations. It is chosen before the first round, so that a
+ * slice takes about 10 ms. Nothing reads the clock inside a slice. Its time is the thread's own, so
+ * it does not matter which other threads used the processor. A round is A B B A, so that a steady
+ * drift (a clock speed, another process that grows) has no effect on its ratio.
  *
  */
 #include "tool/bench/bench.h"
@@ -23,7 +23,7 @@ void bench_stop_if_asked(void)
 
 void bench_fail(const char *what, const char *why)
 {
-    bench_stop_if_asked(); /* a call that was broken off for it is no error */
+    bench_stop_if_asked(); /* a call that was cancelled for that is no error */
     tool_message("bench", "%s: %s", what, why);
     bench_remove_all();
     exit(TOOL_FAILED);

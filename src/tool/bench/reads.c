@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * reads.c - hits, beside memcpy of the very same blocks out of the pool, and beside pread of
- * as many blocks out of the page cache.
+ * reads.c - hits, compared with memcpy of the same blocks out of the pool, and with pread of the
+ * same number of blocks out of the page cache.
  *
- * Owns the list of 128 KiB groups. Blocks come in an order that is random and goes through all of
- * the pool before one comes again, so both sides wait for the same memory; they take turns in one
- * order, so no side finds in the CPU's caches what the other one left there. All is copied to one
- * buffer. Every read asks for the right to fill what is missing, as callers do that have an origin.
+ * Owns the list of 128 KiB groups. The order of the blocks is random and covers all of the pool
+ * before a block comes again, so both sides wait for the same memory. Both take turns in one order,
+ * so no side finds data of the other one in the CPU's caches. All is copied to one buffer. Every
+ * read also asks for the right to fill missing blocks, like a caller that has an origin.
  */
 #include "tool/bench/bench.h"
 
@@ -100,8 +100,9 @@ static void absent(struct bench *b, unsigned n)
 
 /* ---- 128 KiB ------------------------------------------------------------------------------- */
 
-static uint32_t *groups, group_count, group_at; /* numbers of groups that are whole in the pool */
-static const uint8_t **group_where;             /* of a group's blocks, by its number */
+/* Numbers of the groups that are completely in the pool. */
+static uint32_t *groups, group_count, group_at;
+static const uint8_t **group_where; /* addresses of a group's blocks, by its number */
 
 static void find_groups(struct bench *b)
 {

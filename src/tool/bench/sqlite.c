@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * sqlite.c - the rival SQLite, where its library was there when this was built: what programs
+ * sqlite.c - the rival SQLite, if its library was there at build time: the library that programs
  * embed most to keep data in a file.
  *
- * Owns the database, while its row is measured. It is used so that it does as little as it can: the
- * file is mapped, locked once and never synced, and a get is a move of an open blob handle and one
- * copy. A page of 8192 bytes holds one block of 4096, so there are half as many blocks in it as in
- * the pool: the same memory is in use on both sides, but for what it does not map (2 GiB are its
- * usual limit), which is left out.
+ * Owns the database, while its row is measured. Its settings make it do as little as it can: the
+ * file is mapped, locked once and never synced, and a get moves an open blob handle and makes one
+ * copy. A page of 8192 bytes holds one block of 4096. So the database has half as many blocks as
+ * the pool, and both sides use the same memory. Pages beyond the part that SQLite maps (usually 2
+ * GiB at most) are left out.
  */
 #include "tool/bench/bench.h"
 
@@ -37,7 +37,7 @@ const char *bench_sqlite_version(void)
     return sqlite3_libversion();
 }
 
-/* How many bytes of the file it will map, of `wanted`. */
+/* How many of `wanted` bytes of the file SQLite will map. */
 static uint64_t map_most(uint64_t wanted)
 {
     sqlite3_stmt *ask;
@@ -62,7 +62,7 @@ static void load(const struct bench *b)
     run("PRAGMA locking_mode = EXCLUSIVE");
     const uint64_t pages = map_most(b->bytes * 2) / PAGE;
     keys = (uint32_t)(b->bytes / BENCH_BLOCK / 2);
-    if (keys > pages - pages / 64) /* those above the leaves are fewer */
+    if (keys > pages - pages / 64) /* the pages above the leaves are fewer */
         keys = (uint32_t)(pages - pages / 64);
     if (keys == 0)
         bench_fail("SQLite", "it maps no files");
@@ -118,7 +118,7 @@ const char *bench_sqlite_version(void)
     return NULL;
 }
 
-/* Not called: BENCH_NEEDS_SQLITE. */
+/* Never called, because of BENCH_NEEDS_SQLITE. */
 void bench_sqlite_run(struct bench *b, struct bench_result *r)
 {
     (void)b, (void)r;

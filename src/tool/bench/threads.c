@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * threads.c - what more threads bring, beside what they bring to memcpy, because memory and
+ * threads.c - the gain of more threads, compared with their gain for memcpy, because memory and
  * processors that share a core do not scale either.
  *
- * Owns: no state. Threads are started for each slice and end with it; each goes through the order
+ * Owns: no state. Threads are started for each slice and end with it. Each goes through the order
  * from a place of its own and copies to a buffer of its own. A slice counts only if no thread
- * waited for a processor that something else had; else the best of some tries does.
+ * waited for a processor that other work had. If there is none, the best of some tries counts.
  */
 #include "tool/bench/bench.h"
 
@@ -13,9 +13,9 @@
 #include <string.h>
 
 #define BATCH 32u         /* operations between two looks at the clock */
-#define TRIES 3u          /* to find the processors free */
-#define TRIES_MAX 100u    /* when a thread did not run at all */
-#define RAN 0.97          /* of a slice, and it counts as undisturbed */
+#define TRIES 3u          /* tries to find the processors free */
+#define TRIES_MAX 100u    /* tries if a thread did not run at all */
+#define RAN 0.97          /* a slice counts if every thread ran for this share of it */
 #define REFILLS_MAX 4096u /* blocks that a reader may miss in a slice */
 
 enum job { HITS, COPIES, HOT_HITS, HOT_COPIES, FILL, STORE };
@@ -24,9 +24,9 @@ struct member {
     enum job job;
     uint8_t *buffer;
     uint32_t at;
-    uint64_t done; /* hits only count when they hit */
+    uint64_t done; /* a read counts only if it hits */
     double ns;
-    double share; /* of the slice in which it ran */
+    double share; /* share of the slice in which it ran */
     uint32_t missed[REFILLS_MAX], misses;
 };
 
@@ -122,7 +122,7 @@ static void free_team(struct team *t, unsigned n)
     free(t);
 }
 
-/* One slice. Returns the smallest share of it that a member ran. */
+/* Runs one slice. Returns the smallest share of it that a member ran. */
 static double slice(struct team *t, unsigned n, enum job first, enum job others)
 {
     double share = 1;
@@ -139,14 +139,14 @@ static double slice(struct team *t, unsigned n, enum job first, enum job others)
     for (unsigned i = 0; i < n; i++) {
         struct member *m = t->m[i];
         share = m->share < share ? m->share : share;
-        for (uint32_t k = 0; k < m->misses; k++) /* evicted from under it: store again */
+        for (uint32_t k = 0; k < m->misses; k++) /* evicted meanwhile: store it again */
             bench_fill_block(t->b, t->b->file, m->missed[k]);
     }
     return share;
 }
 
-/* Operations a second of the first member, or of all n, in the slice of a few in which they ran
- * most at the same time. */
+/* Operations per second of the first member, or of all n. Of a few slices it takes the one in which
+ * the members ran most at the same time. */
 static double rate(struct team *t, unsigned n, enum job first, enum job others, bool all)
 {
     double best = -1, result = 0;
@@ -212,7 +212,7 @@ static void hot_hits(struct bench *b, struct bench_result *r)
     scaling(b, HOT_HITS, HOT_COPIES, r);
 }
 
-/* Of the first member; adds the share of its reads that missed. */
+/* The rate of the first member. Adds the share of its reads that missed. */
 static double reader_rate(struct team *t, enum job other, double *missed)
 {
     double r = rate(t, 2, HITS, other, false);
@@ -230,7 +230,7 @@ static void beside_filler(struct bench *b, struct bench_result *r)
 
     b->span = b->blocks / 4;
     t = new_team(b, 2);
-    for (unsigned pass = 0; pass < 3; pass++) /* blocks that are used are not evicted */
+    for (unsigned pass = 0; pass < 3; pass++) /* used blocks are not evicted */
         bench_hit(b, b->span);
     for (unsigned i = 0; i < b->rounds; i++) {
         o[i] = reader_rate(t, FILL, &missed);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * world.c - what the operations of bench work on: the pool, the file of the rivals, cleaning
- * up.
+ * world.c - the things that the operations of bench use: the pool, the file of the rivals, and the
+ * clean-up.
  *
- * Owns the list of files made. A file is mapped or opened and its name is removed at once where the
- * system allows that (POSIX), so that not even kill -9 leaves gigabytes behind; what could not be
- * removed is, when the program ends.
+ * Owns the list of the files that were made. A file is mapped or opened, and its name is removed at
+ * once if the system allows that (POSIX), so that not even kill -9 leaves gigabytes. A file whose
+ * name could not be removed is removed when the program ends.
  *
- * The pool is a file that cm_create made, mapped as cm_open maps it (shared, no huge pages unless
- * the system gives them to every file there), and opened as persistent memory: every flush and
- * every fence is executed, which cm_open would leave out on tmpfs. The rivals' memory is a file of
- * the same directory, mapped the same way.
+ * The pool is a file that cm_create made. It is mapped like cm_open does it (shared, no huge pages
+ * unless the system gives them to every file there), and opened as persistent memory. So every
+ * flush and every fence is executed; cm_open would leave them out on tmpfs. The rivals' memory is a
+ * file of the same directory, mapped in the same way.
  *
  */
 #include "tool/bench/bench.h"
@@ -19,11 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HITS_COUNTED 3u /* of a block, before a hit changes nothing any more */
+#define HITS_COUNTED 3u /* after so many hits on a block, a hit changes nothing any more */
 #define FILES_MAX 16u
 static struct {
     char path[1024];
-    bool used, named; /* named: the name is there still */
+    bool used, named; /* named: it still has its name */
     void *base;       /* NULL: not mapped */
     uint64_t bytes;
 } files[FILES_MAX];
@@ -110,7 +110,7 @@ static uint64_t room_for(const struct bench *b, unsigned needs)
         at_once += b->bytes;
     if (needs & BENCH_NEEDS_SCRATCH)
         at_once += b->bytes;
-    if (needs & (BENCH_NEEDS_LMDB | BENCH_NEEDS_SQLITE)) /* one of them is there at a time */
+    if (needs & (BENCH_NEEDS_LMDB | BENCH_NEEDS_SQLITE)) /* only one of them exists at a time */
         at_once += b->bytes + b->bytes / 8;
     return at_once > alone ? at_once : alone;
 }
@@ -130,7 +130,7 @@ void bench_check_room(const struct bench *b, unsigned needs)
     have = volume.free;
     if (volume.in_memory && machine.available < have)
         have = machine.available;
-    if (want <= have - have / 16) /* the library's own memory, and somebody else's */
+    if (want <= have - have / 16) /* keep room for the library's own memory and other programs */
         return;
     fits = (uint64_t)((double)have / 1.1 / (double)want * (double)b->bytes) >> 20;
     tool_message(b->dir, "not enough room: this takes %s there, and %s is free; %s",
@@ -191,7 +191,7 @@ static bool is_hit(struct bench *b, uint32_t block)
     return cm_read(b->file, block * (uint64_t)BENCH_BLOCK, b->buffer, BENCH_BLOCK, NULL) > 0;
 }
 
-/* Only blocks that hit: a few found both of their buckets full. */
+/* Learns only blocks that hit: a few blocks found both of their buckets full. */
 static void learn_order(struct bench *b, uint32_t wanted)
 {
     b->blocks = 0;
@@ -258,8 +258,8 @@ static void make_pool_file(struct bench *b)
 static void make_fresh(struct bench *b)
 {
     cm_options o = CM_OPTIONS_INIT;
-    /* What is measured is the pool: nothing waits beside it, and no rule refuses blocks that come
-     * in random order and are never wanted again. */
+    /* Only the pool is measured. So no buffer holds blocks, and no rule refuses blocks that come in
+     * random order and are never wanted again. */
     o.probation_bytes = 0;
     o.policy = CM_POLICY_S3R;
     uint32_t wanted;
@@ -289,7 +289,7 @@ static void make_fresh(struct bench *b)
     b->state = BENCH_FRESH;
 }
 
-/* Goes round until all counts of use are those of blocks that were stored and not read. */
+/* Goes around until every count of use is that of a block that was stored and not read. */
 static void churn(struct bench *b)
 {
     const uint64_t fills = b->info.slots * (HITS_COUNTED + 2);

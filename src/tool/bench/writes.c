@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * writes.c - fills and forgetting, beside the least that they have to do: a copy past the
- * CPU's caches, a checksum and a fence; a line written back and a fence. And opening, large beside
- * small.
+ * writes.c - fills and forgetting, compared with the least work they need: for a fill a copy past
+ * the CPU's caches, a checksum and a fence; for forgetting a line written back and a fence. And
+ * opening a large pool, compared with a small one.
  *
- * Owns: no state. Fills go to a pool that is full, so each evicts; the run fails when they did not.
+ * Owns: no state. Fills go to a full pool, so each one evicts. The run fails if they did not.
  */
 #include "tool/bench/bench.h"
 
@@ -15,19 +15,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SOURCES 32u /* blocks that are stored come from so many places, in turns */
+#define SOURCES 32u /* stored blocks come from so many places, in turn */
 
 /* ---- The rivals ---------------------------------------------------------------------------- */
 
-/* The plainest of the library's routines, whichever it takes itself: beside the ones it chose, a
- * bad choice would not be noticed. */
+/* The plainest of the library's routines, whichever ones the library itself uses. Compared with its
+ * own choice, a bad choice would not show. */
 const struct cm_persist_ops *bench_plain(void)
 {
     const struct cm_persist_ops *first = cm_persist_variant(0), *last = first, *ops;
 
     for (size_t i = 1; (ops = cm_persist_variant(i)) != NULL; i++) {
         if (ops->flush == first->flush)
-            last = ops; /* the best flush, with the copy that every CPU has */
+            last = ops; /* the best flush, with the copy routine that every CPU has */
     }
     return last;
 }
@@ -55,7 +55,7 @@ void bench_store(struct bench *b, unsigned n)
         if (b->scratch_at + BENCH_BLOCK > b->bytes)
             b->scratch_at = 0;
     }
-    b->buffer[0] = (uint8_t)sum; /* used, so computed */
+    b->buffer[0] = (uint8_t)sum; /* used, so the compiler must compute it */
 }
 
 void bench_write_back(struct bench *b, unsigned n)
@@ -91,7 +91,7 @@ void bench_fill_one(struct bench *b, unsigned n)
         fill(b, 1);
 }
 
-/* The fills of the ratios are timed without the lookups that lead to them: those come before. */
+/* The ratios of fills do not time the lookups before them. Those are made earlier. */
 static cm_miss known[BENCH_KNOWN];
 
 static void look_up(struct bench *b, unsigned n, size_t blocks)
@@ -223,7 +223,7 @@ void bench_bracket(struct bench *b, unsigned n)
     }
 }
 
-/* Stores again what the last n brackets made forget; they come again only after all the others. */
+/* Stores again what the last n brackets forgot. These blocks come again only after all others. */
 void bench_bracket_repair(struct bench *b, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -248,7 +248,7 @@ static void run_brackets(struct bench *b, struct bench_result *r)
     bench_must(cm_stats(b->cache, &s), "cm_stats");
     if ((s.forgotten - forgotten) < (s.brackets - brackets) / 20 * 19)
         bench_fail("brackets", "there was nothing to forget");
-    b->state = BENCH_CHURNED; /* blocks lie elsewhere now */
+    b->state = BENCH_CHURNED; /* now the blocks are at other places */
 }
 
 /* A pool of twice the size, so that at 2 GiB a file of a million blocks fits. */

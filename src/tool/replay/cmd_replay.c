@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_replay.c - "cachemax replay": which share of a block trace a pool of a given size serves.
+ * cmd_replay.c - "cachemax replay": the share of a block trace that a pool of a given size serves.
  *
  * Owns the options and the output: one answer, or a row for each of several sizes, for people or as
- * JSON. The trace is read in trace.c, the library goes through it in run.c, what LRU and
- * CLOCK would have done is simulated in policies.c.
+ * JSON. trace.c reads the trace, run.c takes it through the library, policies.c simulates LRU and
+ * CLOCK.
  */
 #include "tool/replay/replay.h"
 
@@ -53,11 +53,11 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
 };
 
 #define SIZES_MAX 64u
-#define SHARE_END 1.5 /* a number below it is a share, from it on a number of blocks */
+#define SHARE_END 1.5 /* a number below this is a share, else a number of blocks */
 #define DIR_LENGTH 1024u
 
-/* All that may be asked for at once: the reference policies keep their numbers, and the library's
- * follow in theirs. */
+/* The most policies that can be requested at once. The reference policies have their own numbers,
+ * and the library's follow. */
 #define POLICIES_MAX (REPLAY_POLICIES + 16u)
 
 static const char *policy_name(unsigned policy)
@@ -84,8 +84,8 @@ static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
 
 struct size {
     const char *text;
-    double share;    /* of the blocks that are read, or of the slots; 0: */
-    uint64_t blocks; /* so many */
+    double share;    /* share of the blocks that are read, or of the slots; 0: */
+    uint64_t blocks; /* a number of blocks */
 };
 
 struct command {
@@ -93,12 +93,12 @@ struct command {
     struct trace trace;
     const char *path;
     struct size size[SIZES_MAX];
-    struct size probation; /* a share is one of the pool's slots */
+    struct size probation; /* a share is a share of the pool's slots */
     unsigned sizes;
-    bool table;        /* several sizes were asked for */
-    unsigned policies; /* so many there are */
+    bool table;        /* several sizes were requested */
+    unsigned policies; /* number of policies */
     bool wanted[POLICIES_MAX];
-    unsigned library; /* the library's policy that is told about in full; `policies`: none */
+    unsigned library; /* the library's policy that is reported in full; `policies`: none */
     bool writes, json, curve;
     double restart_at;
     char list[1024]; /* --sizes, cut up */
@@ -107,7 +107,7 @@ struct command {
 struct answer {
     uint64_t wanted; /* slots */
     struct replay_pool pool;
-    struct replay_result library[POLICIES_MAX]; /* of those that are the library's */
+    struct replay_result library[POLICIES_MAX]; /* results of the library's policies */
     struct replay_counts counts[POLICIES_MAX];
 };
 
@@ -130,7 +130,7 @@ static bool read_decimal(const char *text, double *v)
     return *end == '\0';
 }
 
-/* At least one block, or a share of what is not known yet. */
+/* Reads a number of blocks, at least one, or a share of a total that is not known yet. */
 static int read_size(const char *name, const char *text, struct size *s)
 {
     double v;
@@ -186,7 +186,7 @@ static int read_sizes(const struct tool_args *args, struct command *c)
     return TOOL_OK;
 }
 
-/* The i-th in what is printed: the library's come first. */
+/* The i-th policy in the output: the library's come first. */
 static unsigned column(const struct command *c, unsigned i)
 {
     const unsigned ours = c->policies - REPLAY_POLICIES;
@@ -216,7 +216,7 @@ static int read_policy(const char *name, struct command *c)
         c->wanted[i] = all || !strcmp(name, policy_name(i));
         known = known || c->wanted[i];
         if (c->wanted[i] && i >= REPLAY_POLICIES)
-            c->library = i; /* the first one in the end */
+            c->library = i; /* in the end it is the first one */
     }
     return known ? TOOL_OK : bad_policy(c, name);
 }
@@ -286,7 +286,7 @@ static void json_counts(struct tool_json *j, const struct command *c, const stru
     json_number(j, "hits_after", n->hits_after);
 }
 
-/* No more than the pool has slots, as in the library. */
+/* At most the slots of the pool, as in the library. */
 static uint64_t probation_blocks(const struct command *c, const struct answer *a)
 {
     const struct size *s = &c->probation;
@@ -445,7 +445,7 @@ static void print_row(const struct command *c, const struct answer *a)
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
-/* The first record behind the share of the trace after which the restart comes. */
+/* The first record behind the given share of the trace. The restart comes before it. */
 static uint64_t find_split(const struct command *c)
 {
     const struct trace *t = &c->trace;

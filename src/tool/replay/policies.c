@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * policies.c - what LRU and CLOCK would have done: simulated, with blocks by number.
+ * policies.c - simulates LRU and CLOCK, with blocks by number.
  *
- * Owns: no state. Both store every block that was missed, and forget a block that is written. CLOCK
- * is the plain one: a bit a slot, clear when the block is stored, set by a hit; slots that were
- * emptied are filled first. A pool that holds every block of the trace never evicts, so there are
- * never more slots than blocks.
+ * Owns: no state. Both policies store every block that was missed, and forget a block that is
+ * written. CLOCK is the plain one: one bit for each slot, which is clear when the block is stored
+ * and set by a hit. Emptied slots are filled first. A pool that holds every block of the trace
+ * never evicts, so there are never more slots than blocks.
  *
  */
 #include "tool/replay/replay.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * pool.c - the pool of a replay: how large it is, and how it is closed and opened again.
+ * pool.c - the pool of a replay: its size, and how it is closed and opened again.
  *
- * Owns the pool's memory or its file. In memory it is opened with cm_open_memory, in a directory as
- * every pool is. A crash is what a process that is killed between two calls leaves: the bytes of
- * the pool as they are while it is open, opened by somebody else. Those bytes are copied, the copy
- * is opened, and only then is the old one closed and dropped.
+ * Owns the pool's memory or its file. A pool in memory is opened with cm_open_memory, one in a
+ * directory like any other pool. A crash leaves what a process leaves that is killed between two
+ * calls: the bytes of the open pool, which another process opens. Here those bytes are copied, the
+ * copy is opened, and only then is the old pool closed and dropped.
  *
  */
 #include "tool/replay/replay.h"
@@ -16,7 +16,7 @@
 
 #define BLOCK ((uint64_t)CM_BLOCK_SIZE)
 #define RECORDS_PER_FILE 8u
-#define PLAN_TRIES 64 /* more than halving any range takes */
+#define PLAN_TRIES 64 /* more than the halvings of any range */
 
 static const char *name_of(const struct replay_pool *p)
 {
@@ -36,7 +36,7 @@ static int no_memory(uint64_t bytes)
 
 /* ---- How large ----------------------------------------------------------------------------- */
 
-/* Slots of a pool of p->bytes; 0: there is no such pool, or no room in it for so many files. */
+/* Slots of a pool of p->bytes; 0: there is no such pool, or it has no room for so many files. */
 static int count_slots(struct replay_pool *p, uint64_t *slots)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
@@ -77,10 +77,10 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
         return TOOL_USAGE;
     }
     os_describe_machine(&machine);
-    if (wanted * BLOCK / 32 > machine.available) /* what is not slots is less */
+    if (wanted * BLOCK / 32 > machine.available) /* all other parts are smaller */
         return no_memory(wanted * BLOCK);
-    /* By default there is a record of a file for 16 slots. Every file of the trace shall have one
-     * after a restart, so there are enough that no bucket of the table overflows. */
+    /* By default there is one file record for 16 slots. After a restart every file of the trace
+     * shall have a record. So there are enough records that no bucket of the table overflows. */
     if (files * RECORDS_PER_FILE > wanted / 16)
         p->max_files = files * RECORDS_PER_FILE < wanted ? files * RECORDS_PER_FILE : wanted;
     low = wanted * BLOCK < cm_pool_size_min() ? cm_pool_size_min() - BLOCK : wanted * BLOCK - BLOCK;
@@ -92,7 +92,7 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
         if (slots >= wanted && slots > 0) {
             high = p->bytes;
             good = slots;
-            p->bytes -= BLOCK; /* mostly it is the first of its kind */
+            p->bytes -= BLOCK; /* mostly this size is the first with so many slots */
         } else {
             low = p->bytes;
             p->bytes += (wanted > slots ? wanted - slots : 1) * BLOCK;
@@ -205,7 +205,7 @@ static int make_file(struct replay_pool *p)
     return open_file(p);
 }
 
-/* A file with the same bytes; `to` must not exist. */
+/* Makes a file with the same bytes; `to` must not exist. */
 static int copy_file(const char *from, const char *to, uint64_t bytes)
 {
     void *base = NULL;

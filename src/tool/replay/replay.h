@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * replay.h - what the parts of "cachemax replay" share.
+ * replay.h - shared by the parts of "cachemax replay".
  *
- * A trace is read once and numbered: every different block it touches has a number from 0 up, so
- * that whatever belongs to a block is an array. The library and the reference policies then go
- * through the same records with the same number of slots, and count the same way: each block of a
- * read record is a hit or a miss, once; a block of a write record is forgotten and not stored.
+ * A trace is read once and numbered: every different block that it touches has a number from 0 up,
+ * so that all data of blocks is in arrays. The library and the reference policies then go through
+ * the same records with the same number of slots, and count in the same way. Each block of a read
+ * record is a hit or a miss, once. A block of a write record is forgotten and not stored.
  */
 #ifndef CM_TOOL_REPLAY_H
 #define CM_TOOL_REPLAY_H
@@ -18,7 +18,7 @@
 struct trace_input;
 /* TOOL_OK, or a status after a message. */
 int trace_input_open(const char *path, struct trace_input **input);
-/* Fewer than len bytes only at the end. TOOL_OK, or a status after a message. */
+/* Reads fewer than len bytes only at the end. TOOL_OK, or a status after a message. */
 int trace_input_read(struct trace_input *in, void *buf, size_t len, size_t *got);
 void trace_input_close(struct trace_input *in);
 
@@ -26,7 +26,7 @@ void trace_input_close(struct trace_input *in);
 
 struct trace_record {
     uint64_t first; /* block */
-    uint64_t touch; /* of the first block: where its number is in struct trace */
+    uint64_t touch; /* index of the first block's number in trace.touch */
     uint32_t file;  /* index in the arrays of files */
     uint16_t blocks;
     bool write;
@@ -39,33 +39,33 @@ struct trace {
     uint64_t touches;
     uint32_t numbers; /* different blocks */
     uint32_t files;
-    uint32_t *file_id;  /* as the trace calls it */
+    uint32_t *file_id;  /* its id in the trace */
     uint64_t *file_end; /* behind its last block */
     uint64_t reads, writes,
-        ignored;     /* blocks; ignored: of writes, which are not among the records */
+        ignored;     /* blocks; ignored: of writes that are left out of the records */
     uint64_t unique; /* different blocks that are read */
 };
 
-/* TOOL_OK, or a status after a message. Either way trace_free() takes it. */
+/* TOOL_OK, or a status after a message. In both cases the caller calls trace_free(). */
 int trace_load(struct trace *t, const char *path, bool with_writes);
 void trace_free(struct trace *t);
 
 /* ---- Replaying ----------------------------------------------------------------------------- */
 
-/* REPLAY_GO_ON: what comes after the split is counted apart, and nothing else happens there. */
+/* REPLAY_GO_ON: blocks behind the split are counted separately, and nothing else happens there. */
 enum replay_restart { REPLAY_WHOLE, REPLAY_GO_ON, REPLAY_CLEAN, REPLAY_CRASH, REPLAY_COLD };
 
 struct replay {
     const struct trace *trace;
     cm_options options; /* of the library */
-    const char *dir;    /* where the pool file lies; NULL: the pool is in memory */
+    const char *dir;    /* directory of the pool file; NULL: the pool is in memory */
     unsigned threads;
     enum replay_restart restart;
     uint64_t split; /* first record after the restart; without one: trace->records */
     bool quiet;     /* no progress bar */
 };
 
-/* In blocks. `after`: of those, the ones behind the split. */
+/* In blocks. `after`: those of them behind the split. */
 struct replay_counts {
     uint64_t reads, hits;
     uint64_t reads_after, hits_after;
@@ -74,7 +74,7 @@ struct replay_counts {
 /* ---- policies.c: LRU and CLOCK, simulated ------------------------------------------- */
 
 enum { REPLAY_LRU, REPLAY_CLOCK, REPLAY_POLICIES };
-/* A restart means nothing to them. false: out of memory. */
+/* These ignore a restart. False: out of memory. */
 bool replay_policy(const struct replay *r, unsigned policy, uint64_t slots,
                    struct replay_counts *counts);
 
@@ -86,10 +86,10 @@ struct replay_pool {
     cm_cache *cache;
     uint64_t bytes, slots, max_files;
     void *base;      /* of a pool in memory */
-    char path[1152]; /* of a pool file; "" when there is none */
+    char path[1152]; /* of a pool file; "" if there is none */
 };
 
-/* The smallest pool with so many slots: sets bytes, slots, max_files. */
+/* The smallest pool with at least `wanted` slots: sets bytes, slots, max_files. */
 int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wanted);
 /* Both: TOOL_OK, or a status after a message. */
 int replay_pool_make(struct replay_pool *p);
@@ -101,10 +101,11 @@ void replay_pool_drop(struct replay_pool *p);
 struct replay_result {
     struct replay_counts counts;
     uint64_t fills;       /* blocks stored in the pool */
-    uint64_t first_fills; /* of them, in slots that were never used before */
+    uint64_t first_fills; /* those of them in slots that were never used before */
     uint64_t probation_hits;
-    uint64_t missed_twice;           /* by two threads at the same time: stored by the other one */
-    uint64_t curve[CM_CURVE_POINTS]; /* as in cm_stats_data, of the last session */
+    /* Missed by two threads at the same time, stored by the other one. */
+    uint64_t missed_twice;
+    uint64_t curve[CM_CURVE_POINTS]; /* like in cm_stats_data, of the last session */
     double seconds;
 };
 /* TOOL_OK, or a status after a message; the pool is gone afterwards. */

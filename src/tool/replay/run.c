@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * run.c - takes the records of a trace through the library, as a front end would.
+ * run.c - takes the records of a trace through the library, like a front end.
  *
- * A read record is looked up with cm_read; of what is absent, run by run, the content is made up
- * and offered with cm_fill. So each block is looked up once in the order of the trace, and counted
- * once. A write record is a bracket. The threads take records in order, each the next one that
- * nobody has.
+ * A read record is looked up with cm_read. For each absent run the content is generated and offered
+ * with cm_fill. So each block is looked up once, in the order of the trace, and counted once. A
+ * write record is a bracket. The threads take records in order: each takes the next record that no
+ * thread has.
  *
- * Content follows from file, block and how often the block was written, and every byte of a hit is
- * compared with it. Beside writers a hit may have the version of before or after: the count is
- * read before the lookup and after it, and the hit must be of a version between those. That is
- * the promise, too: the count is raised inside the bracket, so whoever reads the new one beforehand
- * can no longer be served the old content.
+ * The content follows from the file, the block and how often the block was written. Every byte of a
+ * hit is compared with it. Beside writers a hit may have the version from before or after the
+ * write: the count is read before the lookup and after it, and the hit's version must be between
+ * these. The library promises the same. The count is raised inside the bracket, so a reader that
+ * reads the new count before its lookup cannot get the old content any more.
  *
  */
 #include "tool/replay/replay.h"
@@ -26,8 +26,8 @@
 #define BLOCK ((size_t)CM_BLOCK_SIZE)
 #define WORDS (BLOCK / sizeof(uint64_t))
 #define PIECE 256u     /* blocks of one lookup */
-#define BATCH 1024u    /* records between two looks at requests to end */
-#define VOLUME 0x4c43u /* of the ids: any number but 0 */
+#define BATCH 1024u    /* records between two checks for a request to end */
+#define VOLUME 0x4c43u /* volume in the ids: any number except 0 */
 
 struct run {
     struct replay_pool *pool;
@@ -39,7 +39,7 @@ struct run {
     uint64_t next;     /* record; atomic */
     uint64_t end;
     uint64_t reads, hits; /* atomic */
-    uint32_t status;      /* atomic; what went wrong first */
+    uint32_t status;      /* atomic; status of the first error */
     struct tool_progress progress;
 };
 
@@ -81,7 +81,7 @@ static bool is_block(const uint8_t *data, uint64_t first)
     return wrong == 0;
 }
 
-/* Is a hit of a version from `before` to what it is now? */
+/* Is a hit of a version from `before` to the present one? */
 static bool is_right(const struct run *u, const struct trace_record *r, uint32_t k,
                      const uint8_t *data, uint32_t before)
 {
@@ -97,7 +97,7 @@ static bool is_right(const struct run *u, const struct trace_record *r, uint32_t
 
 /* ---- A record ------------------------------------------------------------------------------ */
 
-/* The absent run: blocks from + 0 .. of the record. */
+/* Fills the absent run: blocks from + 0 .. of the record. */
 static int fill(struct run *u, const struct trace_record *r, uint32_t from, const cm_miss *miss,
                 uint8_t *buffer)
 {
@@ -115,8 +115,7 @@ static int fill(struct run *u, const struct trace_record *r, uint32_t from, cons
     return rc >= 0 ? TOOL_OK : failed(u, r, rc, "cm_fill");
 }
 
-/* Looks up n blocks of a record and fills the first run that is absent; *done: blocks dealt with.
- */
+/* Looks up n blocks of a record and fills the first absent run. *done: blocks that are finished. */
 static int read_piece(struct run *u, const struct trace_record *r, uint32_t from, uint32_t n,
                       uint8_t *buffer, uint32_t *done, uint64_t *hits)
 {
@@ -233,7 +232,7 @@ static int attach(struct run *u)
     return TOOL_OK;
 }
 
-/* Goes through the records up to `end` and adds what was stored. */
+/* Goes through the records up to `end` and adds the stored blocks to the result. */
 static int run_until(struct run *u, uint64_t end, struct replay_result *result)
 {
     cm_stats_data stats = { .struct_size = sizeof(stats) };
@@ -269,13 +268,13 @@ static int run_until(struct run *u, uint64_t end, struct replay_result *result)
     return TOOL_OK;
 }
 
-/* What happens at the split. */
+/* Does the restart at the split. */
 static int restart(struct run *u, struct replay_result *result)
 {
     int status;
 
     if (u->pool->replay->restart == REPLAY_GO_ON) {
-        result->fills = 0; /* will be counted again: it is the same session */
+        result->fills = 0; /* the same session goes on and counts them again */
         return TOOL_OK;
     }
     status = replay_pool_restart(u->pool);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * trace.c - reads a block trace and numbers the blocks it touches.
+ * trace.c - reads a block trace and numbers its blocks.
  *
  * The format, little-endian: 8 bytes "LCTRACE1", u64 count of records, then records of 16 bytes:
  *     0  u64  first block        12  u16  blocks
  *     8  u32  file               14  u8   0 read, 1 write      15  u8  0
- * The count is believed only once so many records were read, memory grows with what is there, and
- * no single array takes more than half of the memory that is free.
+ * The count is used only after that many records were read. Memory grows with the records that are
+ * there, and no array takes more than half of the free memory.
  *
  */
 #include "tool/replay/replay.h"
@@ -20,7 +20,7 @@
 #define BATCH 4096u /* records read at a time */
 #define NONE UINT32_MAX
 #define END_MAX                                                                                    \
-    (UINT64_C(1) << 51) /* a file ends at byte 2^63 - 1: its last whole block before that */
+    (UINT64_C(1) << 51) /* a file ends at byte 2^63 - 1, its last whole block before that */
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
@@ -37,7 +37,7 @@ static int no_memory(const struct loader *l)
     return TOOL_FAILED;
 }
 
-/* Makes an array of n items of it, what was there stays; false: not to be had. */
+/* Resizes an array to n items and keeps its content. False: there is not enough memory. */
 static bool resize(const struct loader *l, void *array, uint64_t n, size_t item)
 {
     void *old, *p;
@@ -62,7 +62,7 @@ struct key {
 /* Open addressing; at most half full. */
 struct numbering {
     struct key *key; /* by number */
-    uint32_t *table; /* numbers, NONE where there is none */
+    uint32_t *table; /* numbers; NONE: a free place */
     uint64_t size;   /* of the table, a power of two */
     uint32_t n;
 };
@@ -76,7 +76,7 @@ static uint64_t place_of(const struct numbering *m, const struct key *k)
     return (x ^ x >> 31) & (m->size - 1);
 }
 
-/* Where the key is or belongs. */
+/* The place of the key, or the place where it belongs. */
 static uint64_t find(const struct numbering *m, const struct key *k)
 {
     uint64_t at = place_of(m, k);
@@ -248,7 +248,7 @@ static int number_files(struct loader *l, struct numbering *m)
     return TOOL_OK;
 }
 
-/* How many different blocks are read. */
+/* Counts the different blocks that are read. */
 static int count_unique(struct loader *l)
 {
     struct trace *t = l->t;

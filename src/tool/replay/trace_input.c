@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * trace_input.c - the bytes of a trace file, unpacked when they are xz.
+ * trace_input.c - the bytes of a trace file, unpacked if they are xz.
  *
- * Owns the open file and a buffer of what was read of it. What the file begins with says whether it
- * is compressed, not its name. Pipes will do. xz needs liblzma, where it was there when this was
- * built, and is never given more memory than XZ_MEMORY, whatever the file asks for.
+ * Owns the open file and a buffer of what was read of it. The first bytes of the file, not its
+ * name, say whether it is compressed. Pipes are allowed. xz needs liblzma at build time. It never
+ * gets more memory than XZ_MEMORY, whatever the file asks for.
  *
  */
 #include "tool/replay/replay.h"
@@ -17,7 +17,7 @@
 #endif
 
 #define CHUNK ((size_t)1 << 16)
-#define XZ_MEMORY (UINT64_C(512) << 20) /* xz -9 takes an eighth of it */
+#define XZ_MEMORY (UINT64_C(512) << 20) /* xz -9 needs an eighth of it */
 
 static const uint8_t xz_magic[6] = { 0xfd, '7', 'z', 'X', 'Z', 0 };
 
@@ -28,7 +28,7 @@ struct trace_input {
     size_t have, used; /* of the chunk */
     bool ended;        /* nothing follows the chunk */
 #ifdef HAVE_LZMA
-    bool packed, unpacked; /* unpacked: all of it */
+    bool packed, unpacked; /* unpacked: all of it is unpacked */
     lzma_stream xz;
 #endif
     uint8_t chunk[CHUNK];
