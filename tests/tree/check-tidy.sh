@@ -29,8 +29,8 @@ $tool --list-checks 2>&1 | grep -q '^ *misc-no-recursion$' || {
 }
 others='src/(platform/win32_|tool/os_win32|persist/arm64)'
 files=${*:-$(find src -name '*.c' | grep -vE "$others")}
-# With the code of -Dchecks=full. The rivals of "cachemax bench" and the compressed traces where their
-# headers are.
+# With the code of -Dchecks=full. The rivals of "cachemax bench" and the compressed traces where
+# their headers are.
 have() { ! echo "#include <$1>" | ${CC:-cc} -E - >/dev/null 2>&1 || echo "-D$2"; }
 flags="-std=gnu11 -D_GNU_SOURCE -DCM_CHECKS_FULL -Iinclude -Isrc $(have lmdb.h HAVE_LMDB) \
 $(have sqlite3.h HAVE_SQLITE) $(have lzma.h HAVE_LZMA)"

@@ -729,8 +729,7 @@ static void test_failing_media(void)
     p.c->super.next_incarnation = p.c->super.now.inc_mark;
     CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
     CHECK_EQ(cm_super_incarnation(&p.c->super, &inc), CM_EIO);
-    /* Headers that are valid on the media are still found. Else a bracket would think they are
-     * gone. */
+    /* Headers that are valid on the media are still found, so a bracket does not miss them. */
     uint64_t key = p.c->media.check_key;
     CHECK_EQ(bump_epoch(p.c), CM_EIO);
     CHECK(p.c->media.check_key == key);
