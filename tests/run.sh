@@ -201,6 +201,12 @@ build() {
     cat "$here"/cross/*.ini
   } | cksum)
   setup=setup
+  # Only what this script made is removed.
+  if [ ! -f "$dir/set-up" ] && [ -n "$(ls -A "$dir" 2>/dev/null)" ]; then
+    failed=$((failed + 1))
+    echo "build $name: FAILED: $dir is not empty, and not made by run.sh; name another CM_BUILD"
+    return 1
+  fi
   if [ -f "$dir/build.ninja" ]; then
     setup="setup --reconfigure"
     [ "$(cat "$dir/set-up" 2>/dev/null)" = "$set_up" ] || {
@@ -208,9 +214,9 @@ build() {
       setup=setup
     }
   fi
+  mkdir -p "$dir" && echo "$set_up" >"$dir/set-up"
   # shellcheck disable=SC2086
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
-    echo "$set_up" >"$dir/set-up" &&
     ninja -C "$dir" $targets >>"$log/build" 2>&1; then
     echo "build $name: ok"
     return 0

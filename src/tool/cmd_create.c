@@ -117,7 +117,7 @@ static void print_result(const char *pool, bool sparse)
         return;
     }
     (void)printf("%s: made, %s%s: room for %s blocks and %" PRIu64 " files; %.2f %% overhead, "
-                 "%s of memory while open\n",
+                 "%s of memory while open, and the probation buffer\n",
                  pool, tool_bytes(size, info.size), sparse ? " sparse" : "",
                  tool_count(slots, info.slots), info.max_files,
                  tool_percent(info.metadata_bytes, info.size), tool_bytes(dram, info.dram_bytes));

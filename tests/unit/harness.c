@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -15,6 +16,7 @@ unsigned harness_failures;
 const char *harness_skip;
 
 static const char *filter = "";
+static bool list; /* names only */
 static unsigned passed, failed, skipped, number;
 static const char *running = ""; /* name of the running test */
 
@@ -109,6 +111,11 @@ static void run(const struct harness_test *test)
     if (strstr(test->name, filter) == NULL) {
         return;
     }
+    if (list) {
+        printf("%s\n", test->name);
+        number++;
+        return;
+    }
     harness_failures = 0;
     harness_skip = NULL;
     running = test->name;
@@ -131,12 +138,23 @@ static void run(const struct harness_test *test)
 static void begin(int argc, char **argv)
 {
     filter = argc > 1 ? argv[1] : "";
+    if (filter[0] == '-') { /* --list, and whoever asks for help */
+        list = true;
+        filter = "";
+        printf("usage: [TEXT]: runs the tests whose names contain TEXT; they are:\n");
+    }
     setvbuf(stdout, NULL, _IOLBF, 1024); /* a crash must not lose earlier output */
     (void)signal(SIGABRT, on_abort);
 }
 
 static int end(void)
 {
+    if (list) {
+        return 0;
+    }
+    if (number == 0) {
+        printf("no test has a name with \"%s\"; --list shows all names\n", filter);
+    }
     printf("1..%u\n", number);
     printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);
     if (failed != 0 || number == 0) {

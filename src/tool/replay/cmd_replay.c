@@ -33,7 +33,7 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
                       "of the pool: a share (0.1), blocks (5000) or bytes (64M)" },
     [REPLAY_SIZES] = { "sizes", 0, TOOL_NEEDS_ARG, "N,...", "several, a row each" },
     [REPLAY_POLICY] = { "policy", 'p', TOOL_NEEDS_ARG, "NAME",
-                        "only auto, s3r, gclock, lru or clock (default: all)" },
+                        "only this policy (default: all); a wrong NAME lists them" },
     [REPLAY_WEAR_WEIGHT] = { "wear-weight", 0, TOOL_NEEDS_ARG, "N",
                              "auto: a stored block costs N/1000 of a hit (20; with --probation "
                              "100)" },
