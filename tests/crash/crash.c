@@ -87,6 +87,7 @@ static struct {
     struct hashes seen;
     uint64_t *judged_before; /* hashes of images and of their measure; a lossy cache */
     unsigned depth;          /* 1: crashing in a session after a crash */
+    size_t cut_after;        /* number of the last event before the first power cut */
     uint8_t *image[2];
     uint32_t *current[2]; /* the choices that the image is made of */
     size_t current_room[2];
@@ -103,24 +104,38 @@ static struct {
 
 /* ---- Judging --------------------------------------------------------------------------------- */
 
-static void print_sequence(void)
+/* An operation of the sequence, as parse_sequence() reads it. */
+static void op_text(unsigned i, char *text, size_t n)
+{
+    const char *name = world_op_name(t.sequence[i]);
+    const struct cut *cut = &t.cut[i];
+    bool fence = cut->at > AT_FENCE;
+    if (cut->how == NO_CUT)
+        snprintf(text, n, "%s", name);
+    else
+        snprintf(text, n, "%s%c%s%u", name, cut->how, fence ? "f" : "",
+                 cut->at - (fence ? AT_FENCE : 0));
+}
+
+/* The command that runs the sequence again. */
+static void print_command(void)
 {
     static const char *const starts[] = { "", "--warm ", "--full " };
     static const char *const rules[] = { "adr", "eadr", "pagecache" };
-    printf("  crash --probation %u --rules %s --seed %llu %s--sequence ", t.probation,
+    char text[60];
+    printf("  crash --probation %u --rules %s --seed %llu %s--sequence '", t.probation,
            rules[t.rules], (unsigned long long)t.seed, starts[t.start]);
     for (unsigned i = 0; i < t.length; i++) {
-        printf("%s%s", i ? "," : "", world_op_name(t.sequence[i]));
-        if (t.cut[i].how != NO_CUT)
-            printf("%c%u", t.cut[i].how, t.cut[i].at);
+        op_text(i, text, sizeof(text));
+        printf("%s%s", i ? "," : "", text);
     }
-    printf("\n");
+    printf("'\n");
 }
 
 static _Noreturn void violation(const char *what, const char *where)
 {
     printf("VIOLATION: %s\n", what);
-    print_sequence();
+    print_command();
     printf("  %s\n", where);
     world_show_wrong();
     printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
@@ -133,11 +148,24 @@ _Noreturn void world_impossible(const char *what)
     violation(what, "in the last operation");
 }
 
+static bool dies(const struct cut *cut)
+{
+    return cut->how == PROCESS_DIES || cut->how == POWER_CUT;
+}
+
 static void wrong_image(const char *what, const struct point *p, int lost)
 {
-    char where[120];
-    snprintf(where, sizeof(where), "power cut at event %zu of %s, unsynced content %s", p->event,
-             t.depth ? "the session after a power cut in it" : "the last operation",
+    char cut[160], where[240];
+    snprintf(cut, sizeof(cut), "a power cut after event %zu of %s", t.cut_after,
+             dies(&t.cut[t.length - 1]) ? "the session after the last operation"
+                                        : "the last operation");
+    if (t.depth > 0) {
+        snprintf(where, sizeof(where), "a power cut after event %zu of the session after %s",
+                 p->event, cut);
+    } else {
+        snprintf(where, sizeof(where), "%s", cut);
+    }
+    snprintf(where + strlen(where), sizeof(where) - strlen(where), ", unsynced content %s",
              lost == 0   ? "kept"
              : lost == 1 ? "lost, stamps kept"
                          : "lost");
@@ -241,6 +269,8 @@ static void judge_some(const struct doubt *d, size_t n, const struct point *p)
 static void crash_here(size_t event, const struct snapshot *origin, const struct floor *must)
 {
     struct point p = { .event = event, .origin = *origin, .must = *must };
+    if (t.depth == 0)
+        t.cut_after = event;
     uint64_t combinations = 1;
     size_t n;
     const struct doubt *d = rep_doubts(&n);
@@ -418,7 +448,7 @@ static void run_sequence(void)
     world_reset(t.rules, t.start, t.seed);
     for (unsigned i = 0; i < n; i++) {
         t.length = i + 1;
-        if (t.cut[i].how == PROCESS_DIES || t.cut[i].how == POWER_CUT)
+        if (dies(&t.cut[i]))
             step_and_die(t.sequence[i], &t.cut[i]);
         else
             step(t.sequence[i], &t.cut[i], i + 1 == n || n > LENGTH_ALL);
