@@ -272,6 +272,7 @@ crash_states() { # RULES STATES
 native_suites() { # DIR
   b=$1
   beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   settle
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache; do

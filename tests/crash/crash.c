@@ -4,6 +4,7 @@
  *
  *   crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache]
  *   crash --sequence OP,OP.. [--warm|--full] [--seed S] [--rules ...]
+ *   crash --trace OP,OP.. [--warm|--full] [--seed S] [--rules ...]
  *   crash --failures N [--rules ...]
  *   crash --worker [--seed S] [--rules ...]          for `run`
  *   crash --merge OUT IN...                          for `run`
@@ -32,6 +33,9 @@
  * --failures: instead of these, runs every operation with its first, second ... N-th failure, alone
  * and with a crash of the process after it.
  *
+ * --trace: as --sequence, and prints every event of the sequence (trace.h). In each operation the
+ * events count from 1, as in OP@N.
+ *
  * Every sequence has a number. Its actions depend on that number and the seed alone. A worker reads
  * "FROM TO FILE" from its standard input, runs those sequences and writes the sorted hashes of the
  * states. --merge counts the distinct hashes of such files.
@@ -44,6 +48,7 @@
 
 #include "hashes.h"
 #include "recorder.h"
+#include "trace.h"
 #include "world.h"
 
 #define AT_FENCE 1000000u /* more than the events of an operation */
@@ -100,6 +105,8 @@ static struct {
     enum start start;
     enum rules rules;
     unsigned probation;
+    trace_fn trace;  /* NULL: no trace is made */
+    char title[160]; /* of the events that are to be printed next; or empty */
 } t;
 
 /* ---- Judging --------------------------------------------------------------------------------- */
@@ -118,13 +125,13 @@ static void op_text(unsigned i, char *text, size_t n)
 }
 
 /* The command that runs the sequence again. */
-static void print_command(void)
+static void print_command(const char *option)
 {
     static const char *const starts[] = { "", "--warm ", "--full " };
     static const char *const rules[] = { "adr", "eadr", "pagecache" };
     char text[60];
-    printf("  crash --probation %u --rules %s --seed %llu %s--sequence '", t.probation,
-           rules[t.rules], (unsigned long long)t.seed, starts[t.start]);
+    printf("crash --probation %u --rules %s --seed %llu %s%s '", t.probation, rules[t.rules],
+           (unsigned long long)t.seed, starts[t.start], option);
     for (unsigned i = 0; i < t.length; i++) {
         op_text(i, text, sizeof(text));
         printf("%s%s", i ? "," : "", text);
@@ -132,12 +139,42 @@ static void print_command(void)
     printf("'\n");
 }
 
+/* The next events belong to the last operation, or to what `more` says. */
+static void trace_title(const char *more)
+{
+    char text[60];
+    if (!t.trace)
+        return;
+    op_text(t.length - 1, text, sizeof(text));
+    snprintf(t.title, sizeof(t.title), "operation %u, %s%s", t.length, text, more);
+}
+
+/* Prints the first n events of the log, once. */
+static void trace_next(size_t n)
+{
+    if (t.trace && t.title[0])
+        t.trace(t.title, n);
+    t.title[0] = 0;
+}
+
+static void trace_all(void)
+{
+    size_t n;
+    (void)rec_log(&n);
+    trace_next(n);
+}
+
 static _Noreturn void violation(const char *what, const char *where)
 {
-    printf("VIOLATION: %s\n", what);
-    print_command();
+    trace_all();
+    printf("VIOLATION: %s\n  ", what);
+    print_command("--sequence");
     printf("  %s\n", where);
     world_show_wrong();
+    if (!t.trace) {
+        printf("  its events: ");
+        print_command("--trace");
+    }
     printf("crash: %llu states, 1 violation\n", (unsigned long long)t.seen.used);
     world_end();
     exit(1);
@@ -160,6 +197,7 @@ static void wrong_image(const char *what, const struct point *p, int lost)
              dies(&t.cut[t.length - 1]) ? "the session after the last operation"
                                         : "the last operation");
     if (t.depth > 0) {
+        snprintf(t.title, sizeof(t.title), "the session after that power cut");
         snprintf(where, sizeof(where), "a power cut after event %zu of the session after %s",
                  p->event, cut);
     } else {
@@ -377,6 +415,7 @@ static void step(unsigned op, struct cut *cut, bool crash)
     uint64_t mark = world_mark();
     world_forget_checkpoints();
     world_floor(&before);
+    trace_title("");
     rec_begin();
     if (cut->how == NO_CUT)
         world_op(op);
@@ -387,6 +426,7 @@ static void step(unsigned op, struct cut *cut, bool crash)
         memset(&before, 0, sizeof(before));
     before.unborn = cut->how != NO_CUT && t.rules != RULES_PAGECACHE;
     const struct event *e = rec_log(&n);
+    trace_next(n);
     if (crash)
         walk(e, n, mark, &before, &after);
     for (size_t i = 0; i < n && !crash; i++)
@@ -419,12 +459,15 @@ static void step_and_die(unsigned op, struct cut *cut)
     size_t n;
     uint64_t mark = world_mark();
     world_forget_checkpoints();
+    trace_title("");
     rec_begin();
     world_op(op);
     const struct event *e = rec_log(&n);
     if (n == 0)
         return (void)(cut->how = NO_CUT);
     cut->at = event_of(e, n, cut->at);
+    trace_title(cut->how == POWER_CUT ? ": up to the power cut" : ": until the process dies");
+    trace_next(cut->at);
     for (size_t i = 0; i < cut->at; i++) {
         rep_apply(&e[i]);
         if (e[i].kind == EV_MARK && e[i].value < CHECKPOINT)
@@ -433,9 +476,12 @@ static void step_and_die(unsigned op, struct cut *cut)
             before.unborn = world_checkpoint_floor(e[i].value)->unborn;
     }
     rec_rewind();
+    trace_title(cut->how == POWER_CUT ? ": the session after the power cut"
+                                      : ": the session after the process died");
     rec_begin();
     world_die(mark, before.unborn, cut->how == POWER_CUT);
     e = rec_log(&n);
+    trace_next(n);
     walk(e, n, mark, &before, &after);
 }
 
@@ -506,8 +552,8 @@ static int usage(void)
 {
     fprintf(stderr,
             "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
-            "[--warm|--full] [--sequence OP,OP...] [--failures N] [--probation N] [--worker] | "
-            "crash --merge OUT IN...\n");
+            "[--warm|--full] [--sequence OP,OP...] [--trace OP,OP...] [--failures N] "
+            "[--probation N] [--worker] | crash --merge OUT IN...\n");
     return 2;
 }
 
@@ -638,7 +684,8 @@ static bool parse(int argc, char **argv, struct arguments *a)
             t.rules = RULES_EADR;
         else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "pagecache") == 0)
             t.rules = RULES_PAGECACHE;
-        else if (strcmp(argv[i - 1], "--sequence") == 0 && parse_sequence(v))
+        else if ((strcmp(argv[i - 1], "--sequence") == 0 || strcmp(argv[i - 1], "--trace") == 0) &&
+                 parse_sequence(v))
             a->given = true;
         else
             return false;
@@ -651,6 +698,7 @@ int main(int argc, char **argv)
     struct arguments a = { .states = 100000, .length = 2 };
     int status = 0;
     t.seed = 1;
+    t.trace = trace_begin(argc, argv);
     if (argc > 2 && strcmp(argv[1], "--merge") == 0) {
         printf("%llu\n", (unsigned long long)hashes_merge(argv[2], argv + 3, (unsigned)argc - 3));
         return 0;

@@ -39,6 +39,8 @@ static struct recorder {
     enum rules rules;
     struct event *log;
     size_t events, room;
+    void *(*calls)[REC_CALLS]; /* of the events, while a trace is made */
+    size_t calls_room;
     uint8_t *data;
     size_t data_bytes, data_room;
     struct word **word; /* by number of the word; NULL: the word is sure */
@@ -54,6 +56,8 @@ static struct recorder {
     unsigned fail_after; /* things that can fail, left until the failure */
     bool failed;
 } levels[REC_LEVELS], *r = levels;
+
+static void (*walk_calls)(void *calls[REC_CALLS]); /* NULL: no trace is made */
 
 static void *grow(void *p, size_t *room, size_t need, size_t unit)
 {
@@ -72,6 +76,10 @@ static struct event *add(enum event_kind kind, uint64_t at, uint64_t value, uint
 {
     r->log = grow(r->log, &r->room, r->events + 1, sizeof(*r->log));
     r->log[r->events] = (struct event){ kind, cm_plat_thread()->number, at, value, bytes, 0 };
+    if (walk_calls) {
+        r->calls = grow(r->calls, &r->calls_room, r->events + 1, sizeof(*r->calls));
+        walk_calls(r->calls[r->events]);
+    }
     return &r->log[r->events++];
 }
 
@@ -265,6 +273,16 @@ const struct event *rec_log(size_t *n)
     return r->log;
 }
 
+void rec_trace(void (*walk)(void *calls[REC_CALLS]))
+{
+    walk_calls = walk;
+}
+
+void *const *rec_calls(size_t event)
+{
+    return r->calls[event];
+}
+
 void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
                 uint64_t slots_from, enum rules rules)
 {
@@ -291,6 +309,7 @@ void rec_detach(void)
     free(r->sure);
     free(r->word);
     free(r->log);
+    free(r->calls);
     free(r->data);
     free(r->open);
     free(r->doubt);

@@ -73,6 +73,13 @@ void rec_media(uint64_t offset, uint64_t bytes, uint64_t value);
 void rec_begin(void);
 const struct event *rec_log(size_t *n);
 
+/* For a trace: from now on all recorders keep with each event what `walk` finds. These are the
+ * return addresses of the calls that led to the event: the innermost first, NULL after the last. */
+#define REC_CALLS 40
+void rec_trace(void (*walk)(void *calls[REC_CALLS]));
+/* The calls of an event of the log. */
+void *const *rec_calls(size_t event);
+
 /* Sets live memory to what the CPU saw at the point that the replay has reached. The rest of the
  * log did not happen. What is in doubt stays in doubt. */
 void rec_rewind(void);
