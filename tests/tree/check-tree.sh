@@ -216,8 +216,13 @@ if [ -f README.md ]; then
     else
       fail "the README's example reads a file wrong"
     fi
-    why=$( (cd "$t" && ./example data none) 2>&1) && why="it did not fail"
-    check "the README's example says why it fails" test "$why" = "none: no such file or directory"
+    why=$(cd "$t" && ./example data none 2>&1 >copy)
+    check "the README's example says why there is no cache" test "$why" = \
+      "none: no such file or directory"
+    check "the README's example reads without the cache" cmp -s "$t/copy" "$t/data"
+    why=$( (cd "$t" && ./example none pool) 2>&1) && why="it did not fail"
+    check "the README's example says why it fails" test "$why" = \
+      "usage: through FILE POOL: FILE must be readable"
     if [ -c /dev/full ]; then
       why=$( (cd "$t" && ./example data pool >/dev/full) 2>&1) && why="it did not fail"
       check "the README's example says that its output is lost" test "$why" = \
