@@ -145,7 +145,7 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
                  tool_percent(info->metadata_bytes, info->size));
     (void)printf("policy:      %s of that, for what a clean close keeps of it\n",
                  tool_bytes_exact(a, info->memo_bytes));
-    (void)printf("memory:      %s while open, %.2f bytes a slot\n",
+    (void)printf("memory:      %s while open, %.2f bytes a slot; and the probation buffer\n",
                  tool_bytes_exact(a, info->dram_bytes),
                  info->slots ? (double)info->dram_bytes / (double)info->slots : 0.0);
     (void)printf("durability:  %s\n", d->text);
