@@ -285,6 +285,22 @@ static int cat_file(struct cat *c, bool verbose)
     return rc;
 }
 
+/* The pool would store blocks of itself, and change with each of them. */
+static bool is_the_pool(const struct cat *c)
+{
+    struct cat pool = *c;
+    cm_file_id id, of_pool;
+    cm_validator v;
+    bool same;
+
+    if (os_open_file(c->pool, &pool.fd) != 0)
+        return false; /* opening the pool says why */
+    same = identify_once(c, &id, &v) == 0 && identify_once(&pool, &of_pool, &v) == 0 &&
+           id.hi == of_pool.hi && id.lo == of_pool.lo;
+    os_close_file(pool.fd);
+    return same;
+}
+
 static int run_cat(const struct tool_args *args)
 {
     bool verbose = args->value[CAT_VERBOSE] != NULL;
@@ -309,7 +325,12 @@ static int run_cat(const struct tool_args *args)
         tool_message(c.path, "%s", os_error_text(rc));
         return TOOL_FAILED;
     }
-    rc = cat_file(&c, verbose);
+    if (is_the_pool(&c)) {
+        tool_message(c.path, "this is the pool; name the file to read through it");
+        rc = TOOL_USAGE;
+    } else {
+        rc = cat_file(&c, verbose);
+    }
     os_close_file(c.fd);
     if (rc == OS_INTERRUPTED)
         os_end_interrupted();

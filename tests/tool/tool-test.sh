@@ -350,6 +350,7 @@ test_cat()
   expect cat-missing-file 1 'nothing: No such file' "$cm" cat nothing --pool p
   expect cat-directory 1 '/: ' "$cm" cat / --pool p
   expect cat-write-error 1 'standard output: No space' bash -c "'$cm' cat data --pool p >/dev/full"
+  expect cat-itself 2 "p: this is the pool" "$cm" cat p --pool ./p
   state_is cat-write-error-clean p clean
   through cat-volume-id data p --volume-id one
   through cat-volume-id-warm data p --volume-id one && all_hits cat-volume-id-all-hits
