@@ -12,15 +12,20 @@
 #include "state/policy_sample.h"
 #include "protocol/steps.h"
 
-/* Makes every copy of one key invalid, not yet durably, and adds their number to *killed. *dead: a
- * bit for each cell of the key that leads nowhere once its header is flushed and fenced. CM_EIO: a
+/* Cells of a key that lead nowhere once their headers are flushed and fenced. */
+struct dead {
+    uint64_t sum;  /* of the cells, as they were read */
+    uint16_t cell; /* a bit each */
+};
+
+/* Makes every copy of one key invalid, not yet durably, and adds their number to *killed. CM_EIO: a
  * copy may exist where nothing can be read. Lock held. */
-static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint64_t *killed)
+static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, uint64_t *killed)
 {
     struct cm_cells cells;
     assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
     int e = cm_step_cells(c, k, &cells);
-    *dead = 0;
+    *dead = (struct dead){ 0, 0 };
     if (e)
         return e;
     unsigned left = cm_index_matches(k, cells.cell) |
@@ -44,7 +49,8 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
         if (r < 0)
             e = CM_EIO;
-        *dead |= (uint16_t)(1u << i); /* every match, not the first */
+        dead->cell |= (uint16_t)(1u << i); /* every match, not the first */
+        dead->sum += cells.cell[i];
         *killed += r == 1;
     }
     return e;
@@ -53,16 +59,22 @@ static int kill(struct cm_cache *c, const struct cm_key *k, uint16_t *dead, uint
 /* Writes back the headers of the cells that kill() put in *dead. This includes headers that kill()
  * found invalid (helping): an evictor may have cleared one and not fenced yet, and the block's
  * absence must be durable before the origin is written. Lock held. */
-static int flush_dead(struct cm_cache *c, const struct cm_key *k, uint16_t dead)
+static int flush_dead(struct cm_cache *c, const struct cm_key *k, const struct dead *dead)
 {
     struct cm_cells cells;
-    int e = dead ? cm_step_cells(c, k, &cells) : 0;
+    uint64_t sum = 0;
+    int e = dead->cell ? cm_step_cells(c, k, &cells) : 0;
     if (e)
         return e;
-    for (unsigned left = dead; left; left &= left - 1)
-        if (cm_slot_flush(&c->media, cm_cell_slot(cells.cell[at_lowest_bit(left)])))
+    for (unsigned left = dead->cell; left; left &= left - 1) {
+        const uint64_t cell = cells.cell[at_lowest_bit(left)];
+        sum += cell;
+        if (!cm_index_match(&c->media, k, cell) || cm_slot_flush(&c->media, cm_cell_slot(cell)))
             e = CM_EIO;
-    return e;
+    }
+    /* The lock keeps our threads away, but media may change by themselves: then it is not known
+     * which headers kill() made invalid. */
+    return sum == dead->sum ? e : CM_EIO;
 }
 
 /* After the fence: clears the key's cells that kill() put in *dead. The lock was held all the time,
@@ -90,27 +102,28 @@ static void prefetch_header(const struct cm_cache *c, const struct cm_key *k)
 /* Forgets blocks of one group, so of one stripe. Lock held. */
 static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
 {
-    uint16_t dead[CM_GROUP_BLOCKS], any = 0; /* cells of each block */
-    uint64_t failed = 0, killed = 0;         /* failed: a bit each */
+    struct dead dead[CM_GROUP_BLOCKS];
+    uint16_t any = 0;
+    uint64_t failed = 0, killed = 0; /* failed: a bit each */
     assert(n > 0 && n <= CM_GROUP_BLOCKS);
     for (unsigned i = 0; i < n; i++) {
         assert(k[i].stripe == k[0].stripe);
         cm_probation_kill(&c->probation, &k[i]);
         failed |= (uint64_t)(kill(c, &k[i], &dead[i], &killed) != 0) << i;
-        any |= dead[i];
+        any |= dead[i].cell;
     }
     if (any == 0)
         return failed ? CM_EIO : 0;
     /* All are flushed now: a locked instruction between two flushes would wait for the first. */
     for (unsigned i = 0; i < n; i++)
-        failed |= (uint64_t)(flush_dead(c, &k[i], dead[i]) != 0) << i;
+        failed |= (uint64_t)(flush_dead(c, &k[i], &dead[i]) != 0) << i;
     cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
     /* Fence 4: forgotten durably. The lock is held over the fence: a second bracket on this stripe
      * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
     for (unsigned i = 0; i < n; i++)
         if (!(failed >> i & 1))
-            clear_cells(c, &k[i], dead[i]);
+            clear_cells(c, &k[i], dead[i].cell);
     return failed ? CM_EIO : 0;
 }
 

@@ -29,7 +29,8 @@ _FIRST = (FORGET, '''        *killed += r == 1;
         if (r == 1)
             break;
 ''')
-_HELP = (FORGET, '*dead |= (uint16_t)(1u << i);', '*dead |= (uint16_t)((r == 1) << i);')
+_HELP = (FORGET, 'dead->cell |= (uint16_t)(1u << i); /* every match, not the first */\n',
+         'if (r != 1)\n            continue;\n        dead->cell |= (uint16_t)(1u << i);\n')
 _EARLY_UNLOCK = (FORGET, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
     cm_lock_release(&cm_stripe_at(c, k->stripe)->lock);

@@ -191,6 +191,51 @@ static void test_flipped_dead_header(void)
     pool_end(&p);
 }
 
+static struct cm_persist_ops cell_ops;
+static const struct cm_persist_ops *cell_real;
+static uint64_t *cell_changes, cell_becomes;
+
+static int change_cell_after(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    int r = cell_real->cas64(ctx, p, expected, desired);
+    if (cell_changes)
+        *cell_changes = cell_becomes;
+    cell_changes = NULL;
+    return r;
+}
+
+/* A cell changes by itself while a bracket forgets its block: after the header was made invalid,
+ * and before it is flushed. Nobody knows any more which header to flush, so the file is forgotten.
+ */
+static void test_cell_changes_in_bracket(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        struct pool p;
+        cm_bracket w;
+        cm_file *f = open_pool_and_file(&p, MIB);
+        CHECK_EQ(put_all(f, 0, 3, 5), 3);
+        uint64_t *cell = cell_to(f, 1);
+        REQUIRE(cell != NULL);
+        out_of_order(p.c);
+        cell_real = p.c->media.ops;
+        cell_ops = *cell_real;
+        cell_ops.cas64 = change_cell_after;
+        p.c->media.ops = &cell_ops;
+        cell_becomes = i == 0   ? 0
+                       : i == 1 ? *cell ^ 1
+                                : *cell | ((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+        cell_changes = cell;
+        CHECK_EQ(cm_write_begin(f, BLK, BLK, &w), 0);
+        CHECK(cell_changes == NULL);
+        CHECK_EQ(STAT(p.c, escalations), 1);
+        CHECK_EQ(look(f, 0, 5), MISS);
+        p.c->media.ops = cell_real;
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        pool_end(&p);
+    }
+}
+
 /* The media restores an old header in a slot that waits to be filled. Readers may trust that
  * header, so the payload of the slot is not overwritten. */
 static void test_valid_in_owned_slot(void)
@@ -407,21 +452,13 @@ static void test_garbage_headers(void)
 }
 
 const struct harness_test block_damage_tests[] = {
-    TEST(flipped_payload),
-    TEST(first_hit_of_session),
-    TEST(partial_read_verifies),
-    TEST(nothing_leaks),
-    TEST(flipped_header),
-    TEST(taken_parts),
-    TEST(flipped_known_header),
-    TEST(epoch_outdates_judged),
-    TEST(flipped_dead_header),
-    TEST(valid_in_owned_slot),
-    TEST(first_hit_counts),
-    TEST(victims_remembered),
-    TEST(other_key),
-    TEST(garbage_cells),
-    TEST(same_tag_cells),
-    TEST(garbage_headers),
-    TEST_END,
+    TEST(flipped_payload),       TEST(first_hit_of_session),
+    TEST(partial_read_verifies), TEST(nothing_leaks),
+    TEST(flipped_header),        TEST(taken_parts),
+    TEST(flipped_known_header),  TEST(epoch_outdates_judged),
+    TEST(flipped_dead_header),   TEST(cell_changes_in_bracket),
+    TEST(valid_in_owned_slot),   TEST(first_hit_counts),
+    TEST(victims_remembered),    TEST(other_key),
+    TEST(garbage_cells),         TEST(same_tag_cells),
+    TEST(garbage_headers),       TEST_END,
 };
