@@ -158,7 +158,11 @@ static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
     for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */
         if ((e = cm_super_read(f->base, sb, damaged)) >= 0)
             break;
-    return e < 0 ? e : cm_format_geometry(sb, g);
+    if (e >= 0)
+        e = cm_format_geometry(sb, g);
+    if (e == 0 && sb->pool_size != f->size)
+        e = sb->pool_size > f->size ? CM_ETRUNCATED : CM_EOVERSIZE;
+    return e;
 }
 
 static void unpeek(struct cm_plat_file *f)
@@ -176,8 +180,6 @@ int cm_pool_info(const char *path, cm_info *out)
     cm_info info;
     uint32_t damaged;
     int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
-    if (e == 0 && sb.pool_size != f.size)
-        e = sb.pool_size > f.size ? CM_ETRUNCATED : CM_EOVERSIZE;
     if (e == 0) {
         struct cm_media m = { .base = f.base, .geo = g };
         m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
