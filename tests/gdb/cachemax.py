@@ -91,9 +91,9 @@ def line(v):
 
 
 def ring(v):
-    slots = n(v['slots'])
+    slots, end = n(v['slots']), n(v['end'])  # from end on slots are left alone
     text = 'hand %d (slot %d), frontier %d of %d, on probation %d of %d, free %d' % (
-        n(v['hand']), n(v['hand']) % slots if slots else 0, n(v['frontier']), slots,
+        n(v['hand']), n(v['hand']) % end if end else 0, n(v['frontier']), slots,
         n(v['on_probation']), n(v['probation']), n(v['free_count']))
     text += ', line of %d:' % n(v['line_count'])
     text += ''.join(' %d' % s for s in line(v))

@@ -103,7 +103,8 @@ void dump_bucket(const struct dump_pool *p, uint64_t bucket, struct dump_out *o)
     for (unsigned i = 0; i < CM_BUCKET_CELLS && read; i++) {
         look[i].raw = cell[i];
         judge(p, bucket, &look[i]);
-        owner[i].incarnation = look[i].owner.incarnation;
+        if (look[i].exists && look[i].slot.valid)
+            owner[i].incarnation = look[i].owner.incarnation;
     }
     if (read)
         dump_owners(p, owner, CM_BUCKET_CELLS);

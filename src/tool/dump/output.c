@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define KEY_COLUMNS 26
-#define TEXT_MAX 1200
+#define TEXT_MAX 8192 /* twice the longest path of Linux */
 
 void dump_begin(struct dump_out *o, FILE *file, bool as_json)
 {

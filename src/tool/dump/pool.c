@@ -143,17 +143,19 @@ void dump_owners(const struct dump_pool *p, struct dump_owner *owner, size_t n)
     struct cm_record r;
     bool whole;
 
+    bool wanted = false; /* the table may have gigabytes */
     for (size_t i = 0; i < n; i++) {
         owner[i].place = CM_NO_PLACE;
         owner[i].all = places == all;
+        wanted |= owner[i].incarnation != 0;
     }
-    for (uint64_t place = 0; n > 0 && place < places; place++) {
+    for (uint64_t place = 0; wanted && place < places; place++) {
         if (!dump_inside(p, from + place * sizeof(r), sizeof(r)))
             break;
         if (cm_record_at(&p->media, place, &r, &whole) || !whole)
             continue;
         for (size_t i = 0; i < n; i++)
-            if (owner[i].incarnation == r.incarnation) {
+            if (owner[i].incarnation != 0 && owner[i].incarnation == r.incarnation) {
                 owner[i].place = place;
                 owner[i].id = r.id;
             }
