@@ -19,30 +19,37 @@
 #define EVERY_SLOTS 1024u /* one call in slots / EVERY_SLOTS + 1 looks */
 #define EVERY_READ 16u    /* so many times fewer for reads */
 
-static void enter(struct cm_cache *c)
+/* A call, from its begin to its end. */
+struct call {
+    struct cm_cache *cache; /* NULL: it will be refused */
+    unsigned every;
+};
+
+static struct call enter(struct cm_cache *c, unsigned every)
 {
-    if (!c)
-        return;
-    uint32_t n = at_load_relaxed(&c->inside);
-    for (;;) {
+    uint32_t n = c ? at_load_relaxed(&c->inside) : 0;
+    while (c) {
         if (n & CM_INSIDE_LOOKING) {
             cm_plat_wait(&c->inside, n);
             n = at_load_relaxed(&c->inside);
-        } else if (at_cas_acq_rel(&c->inside, &n, n + 1)) { /* pairs with the release in leave */
-            return;
+        } else if (at_cas_acq_rel(&c->inside, &n, n + 1)) { /* acquire: what the look found */
+            break;
         }
     }
+    return (struct call){ c, every };
 }
 
-static void leave(struct cm_cache *c, unsigned every)
+/* Also where the thread ends inside the call, in the caller's function that reads the origin. */
+static void leave(struct call *call)
 {
+    struct cm_cache *c = call->cache;
     char text[CM_INVARIANTS_TEXT];
     uint32_t alone = 1;
     if (!c)
         return;
     const uint64_t turn = at_add_relaxed(&c->calls, 1);
-    const bool due = turn % (every * (c->media.geo.slots / EVERY_SLOTS + 1)) == 0;
-    /* Acquire: pairs with the release of all threads that left before; we see what they stored. */
+    const bool due = turn % (call->every * (c->media.geo.slots / EVERY_SLOTS + 1)) == 0;
+    /* Acquire: what all who left before have stored. */
     if (!due || !at_cas_acq_rel(&c->inside, &alone, CM_INSIDE_LOOKING)) {
         (void)at_sub_acq_rel(&c->inside, 1u);
         return;
@@ -52,6 +59,7 @@ static void leave(struct cm_cache *c, unsigned every)
     at_store_release(&c->inside, 0u);
     cm_plat_wake_all(&c->inside);
 }
+#define CALL __attribute__((cleanup(leave), unused)) struct call
 
 /* NULL: the call will refuse it. */
 static struct cm_cache *cache_if_open(cm_cache *c)
@@ -67,11 +75,8 @@ static struct cm_cache *cache_of(const cm_file *file)
 #define CHECKED(cache_of_it, every, type, name, parameters, arguments)                             \
     type name parameters                                                                           \
     {                                                                                              \
-        struct cm_cache *checked = cache_of_it;                                                    \
-        enter(checked);                                                                            \
-        const type result = name##_unchecked arguments;                                            \
-        leave(checked, every);                                                                     \
-        return result;                                                                             \
+        CALL call = enter(cache_of_it, every);                                                     \
+        return name##_unchecked arguments;                                                         \
     }
 #define CALL_OF_CACHE(...) CHECKED(cache_if_open(cache), 1, __VA_ARGS__)
 #define CALL_OF_FILE(...) CHECKED(cache_of(file), 1, __VA_ARGS__)
@@ -82,9 +87,6 @@ CM_READS_OF_FILES(READ_OF_FILE)
 
 int cm_unpin(cm_pins *pins)
 {
-    struct cm_cache *checked = pins ? cm_range_pins_cache(pins) : NULL;
-    enter(checked);
-    const int result = cm_unpin_unchecked(pins);
-    leave(checked, 1);
-    return result;
+    CALL call = enter(pins ? cm_range_pins_cache(pins) : NULL, 1);
+    return cm_unpin_unchecked(pins);
 }
