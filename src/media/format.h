@@ -90,7 +90,8 @@ struct cm_stats_head {
     uint64_t curve_reads;                 /* 40 */
     uint64_t curve_skipped;               /* 48 */
     uint64_t curve_hits[CM_CURVE_POINTS]; /* 56 parts per million + 1; 0: not known */
-    uint64_t reserved[505 - CM_CURVE_POINTS];
+    uint64_t folding; /* 112 not 0 while an open begins: what lifetime_pool_bytes becomes */
+    uint64_t reserved[504 - CM_CURVE_POINTS];
 };
 /* Words of a shard: the first word of each histogram and of the counters. More counters may be
  * added. */
@@ -196,6 +197,7 @@ static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
 static_assert(offsetof(struct cm_stats_head, curve_hits) == 56, "stats head");
+static_assert(offsetof(struct cm_stats_head, folding) == 112, "stats head");
 static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
 static_assert(CM_STATS_ORIGIN_LATENCY - CM_STATS_HIT_LATENCY == CM_LATENCY_BUCKETS, "histograms");
 static_assert(CM_STATS_COUNTERS - CM_STATS_ORIGIN_LATENCY == CM_LATENCY_BUCKETS, "histograms");

@@ -82,21 +82,32 @@ static uint64_t form_of(uint32_t layout, uint32_t counters)
     return (uint64_t)counters << 32 | layout;
 }
 
+/* Adds the last session's wear to that of all sessions, and begins at zero. Killed in between, the
+ * next open finds `folding` set: the shards, or some of them, are counted in it already. What that
+ * open itself wrote so far, a superblock or two, is not counted then. */
+static void fold(const struct cm_media *m, struct cm_stats_head *h)
+{
+    cm_stats_data last;
+    /* If the page cannot be summed, its lifetime count stays: it has the same place in every
+     * layout. */
+    if (cm_stats_sum(m->base, &last) == 0) {
+        put(&h->folding, last.lifetime_pool_bytes);
+        put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
+    }
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
+        for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
+            put(&cm_media_shard(m->base, s)[i], 0);
+    put(&h->folding, 0);
+}
+
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
     struct cm_stats_head *h = head_at(m->base);
-    cm_stats_data last;
     static const uint64_t unknown[CM_CURVE_POINTS] = { CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN };
-    /* If the page cannot be summed, its lifetime count stays: it has the same place in every
-     * layout. */
-    if (cm_stats_sum(m->base, &last) == 0)
-        put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
-    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
-        for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
-            put(&cm_media_shard(m->base, s)[i], 0);
+    fold(m, h);
     cm_stats_curve(m, unknown, 0, 0);
     put(&h->opened_at_ns, (uint64_t)wall_ns);
     put(&h->closed_at_ns, 0);
@@ -109,12 +120,13 @@ void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
     put(&head_at(m->base)->closed_at_ns, (uint64_t)wall_ns);
 }
 
-/* The head, as far as it is used. CM_EIO, CM_EVERSION. */
-static int sum_head(const uint8_t *base, cm_stats_data *out)
+/* The head, as far as it is used. *folded: the shards are part of the lifetime count. CM_EIO,
+ * CM_EVERSION. */
+static int sum_head(const uint8_t *base, cm_stats_data *out, bool *folded)
 {
     struct cm_stats_head h;
     memset(&h, 0, sizeof(h));
-    if (cm_guard_load_words(&head_at(base)->form, &h.form, 7 + CM_CURVE_POINTS))
+    if (cm_guard_load_words(&head_at(base)->form, &h.form, 8 + CM_CURVE_POINTS))
         return CM_EIO;
     if ((uint32_t)h.form != CM_STATS_LAYOUT && h.form != 0)
         return CM_EVERSION;
@@ -123,7 +135,8 @@ static int sum_head(const uint8_t *base, cm_stats_data *out)
         out->counters = CM_STATS_COUNTERS_MAX; /* damaged */
     out->opened_at_ns = h.opened_at_ns;
     out->closed_at_ns = h.closed_at_ns;
-    out->lifetime_pool_bytes = h.lifetime_pool_bytes;
+    *folded = h.folding != 0;
+    out->lifetime_pool_bytes = *folded ? h.folding : h.lifetime_pool_bytes;
     out->curve_reads = h.curve_reads;
     out->curve_skipped = h.curve_skipped;
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
@@ -136,7 +149,8 @@ int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
     uint64_t sum[CM_STATS_SHARD_WORDS] = { 0 }, word[CM_STATS_SHARD_WORDS];
     memset(out, 0, sizeof(*out));
     out->struct_size = sizeof(*out);
-    int e = sum_head(base, out);
+    bool folded;
+    int e = sum_head(base, out, &folded);
     if (e)
         return e;
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++) {
@@ -148,6 +162,7 @@ int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
     memcpy(out->hit_latency, &sum[CM_STATS_HIT_LATENCY], sizeof(out->hit_latency));
     memcpy(out->origin_latency, &sum[CM_STATS_ORIGIN_LATENCY], sizeof(out->origin_latency));
     memcpy(&out->hit_blocks, &sum[CM_STATS_COUNTERS], CM_STAT_COUNT * sizeof(uint64_t));
-    out->lifetime_pool_bytes += out->pool_bytes;
+    if (!folded)
+        out->lifetime_pool_bytes += out->pool_bytes;
     return 0;
 }
