@@ -191,8 +191,8 @@ report() { # NAME
 
 # build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted). A directory that was set up with
 # another compiler, other options or another cross file begins anew: meson reads a cross file's
-# options at the first setup only. $targets: what is built, all if it is empty.
-targets=''
+# options at the first setup only. $goals: what is built, all if it is empty.
+goals=''
 build() {
   name=$1 dir=$2 cc=$3
   shift 3
@@ -217,7 +217,7 @@ build() {
   mkdir -p "$dir" && echo "$set_up" >"$dir/set-up"
   # shellcheck disable=SC2086
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
-    ninja -C "$dir" $targets >>"$log/build" 2>&1; then
+    ninja -C "$dir" $goals >>"$log/build" 2>&1; then
     echo "build $name: ok"
     return 0
   fi
@@ -419,8 +419,8 @@ if [ $all = yes ]; then
   fi
   # Every call looks whether all structures are in order: the programs that go through most states.
   checked='block check file index pin probation ring'
-  targets='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
-  for name in $checked; do targets="$targets tests/unit/test_$name"; done
+  goals='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
+  for name in $checked; do goals="$goals tests/unit/test_$name"; done
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
     for rules in adr eadr pagecache; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
@@ -434,7 +434,7 @@ if [ $all = yes ]; then
     done
     settle
   fi
-  targets=''
+  goals=''
   if command -v clang >/dev/null; then
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
       core_suites "$b-tsan" tsan/ 50000 10 none
