@@ -40,7 +40,7 @@ _EARLY_CELLS = (FORGET,
                 '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
 ''', '''    cm_count(c, CM_STAT_forgotten, killed);
     for (unsigned i = 0; i < n; i++)
-        clear_cells(c, &k[i], dead[i]);
+        clear_cells(c, &k[i], dead[i].cell);
 ''')
 _FILE_TICKET = (MISS,
                 '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&

@@ -64,13 +64,15 @@ static void write_file(const char *path, const void *bytes, size_t n)
     CHECK(file && fwrite(bytes, 1, n, file) == n && fclose(file) == 0);
 }
 
-/* cm_open and cm_pool_info must give the same reason. */
+/* All calls that open a pool must give the same reason. */
 static void expect_refused(const char *path, int code)
 {
     cm_info info = { .struct_size = sizeof(info) };
+    cm_stats_data stats = { .struct_size = sizeof(stats) };
     CHECK_EQ(try_open(path, 0), code);
     CHECK_EQ(try_open(path, CM_OPEN_READONLY), code);
     CHECK_EQ(cm_pool_info(path, &info), code);
+    CHECK_EQ(cm_pool_stats(path, &stats), code);
 }
 
 static void test_open_refused(void)

@@ -68,6 +68,21 @@ static void work_end(struct work *w)
         CHECK(cm_cache_in_order((w)->p.c, disorder));                                              \
     } while (0)
 
+/* What the last session kept of a slot may be loaded when the slot is free again. */
+static void test_kept_counts_come_late(void)
+{
+    struct work w;
+    const uint8_t kept[1] = { 0xbb };
+    char found[CM_INVARIANTS_TEXT] = "";
+    REQUIRE(work_begin(&w) == 0);
+    REQUIRE(w.ring->free_count > 0);
+    const uint64_t slot = w.ring->free[0] & ~UINT64_C(1);
+    cm_ring_load(w.ring, slot, 2, kept);
+    CHECK(w.ring->ref[w.ring->free[0]] & CM_REF_KNOWN);
+    CHECK(cm_cache_in_order(w.p.c, found));
+    work_end(&w);
+}
+
 static void test_in_order(void)
 {
     struct work w;
@@ -231,8 +246,11 @@ static void test_buffer(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(in_order), TEST(ring),    TEST(line),  TEST(ghost),
-    TEST(files),    TEST(intents), TEST(slots), TEST(buffer),
+    TEST(in_order), TEST(kept_counts_come_late),
+    TEST(ring),     TEST(line),
+    TEST(ghost),    TEST(files),
+    TEST(intents),  TEST(slots),
+    TEST(buffer),
 };
 
 int main(int argc, char **argv)
