@@ -11,7 +11,7 @@
  *   pool       one file on a fast volume; it holds copies of origin blocks in slots
  *   hit, miss  a block that is in the pool, one that is not; a fill stores a block that was missed
  *   bracket    begin and end around a change of the origin
- *   validator  size, times and change counter of an origin file: proof that it is unchanged
+ *   validator  bytes that change whenever an origin file changes: proof that it is unchanged
  *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached
  *
  * CAVEATS
@@ -21,7 +21,8 @@
  *   cm_truncate_begin). If others change it, say so as soon as you know (cm_invalidate,
  *   cm_file_revalidate). A change that nobody reports stays unseen until the file's validator is
  *   presented again (cm_file_open, cm_file_revalidate).
- * - One process owns a pool at a time. After fork() only the parent may use it further.
+ * - One process owns a pool at a time. After fork() only the parent may use it further. The child
+ *   has no part of it: the library closes there what it inherited.
  * - A hit is never wrong. Whether the pool survives a power cut depends on its volume:
  *   cm_get_info() says which durability the pool really has.
  *
@@ -29,6 +30,14 @@
  *           run at the same time as another call on the same cache. cm_file_close() must not run at
  *           the same time as another call that uses the same reference to that file.
  * BLOCKING  No function sleeps, except on the short internal locks and where its comment says so.
+ *           But a page of the pool that is not in memory is read from its volume first: some
+ *           milliseconds on a disk. See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
+ * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
+ *           call in a signal handler.
+ * STACK     The calls of reading, filling, pinning and brackets use at most 8 KiB of stack below
+ *           their caller. So they fit the small stacks of coroutines. Not included is what
+ *           callbacks use, what a signal puts on the stack (a damaged page of a pool is one), and
+ *           what the dynamic linker does at the first call of a function.
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
@@ -103,7 +112,9 @@ extern "C" {
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
     X(CM_EABSENT, -30, "not all of it is cached")                                                  \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
-    X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")
+    X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
+    X(CM_EMOVED, -33, "the file has another version now")                                          \
+    X(CM_ECANCELED, -34, "canceled")
 
 enum cm_error {
 #define CM_X(name, value, text) name = (value),
@@ -111,9 +122,35 @@ enum cm_error {
 #undef CM_X
 };
 
-/* Text of an error code, or "unknown error" for any other number. Never NULL. Static storage. */
+/* X(name, value, text). Positive results are no errors: the call did what it could, and says what
+ * there is to know. Each has one meaning, whichever function returns it. Functions that return a
+ * number of bytes or pieces return none of these. The values are part of the ABI. */
+#define CM_RESULT_MAP(X)                                                                           \
+    X(CM_OK, 0, "success")                                                                         \
+    X(CM_IGNORED, 1, "validator proves nothing: present a newer one")                              \
+    X(CM_WANT_VALIDATOR, 2, "own writes changed the file: present a validator")                    \
+    X(CM_NOT_STORED_STALE, 3, "not stored: a write came between miss and fill, or is open now")    \
+    X(CM_NOT_STORED_PRESENT, 4, "not stored: cached already")                                      \
+    X(CM_NOT_STORED_BUSY, 5, "not stored: every slot that was tried was pinned or in use")         \
+    X(CM_NOT_STORED_FULL, 6, "not stored: no place in the index")                                  \
+    X(CM_NOT_STORED_MODE, 7, "not stored: CM_FREEZE or CM_BYPASS, or the file is bypassed")        \
+    X(CM_NOT_STORED_POLICY, 8, "not stored: advice, rate limit, or a block that comes first")      \
+    X(CM_NOT_STORED_MEDIA, 9, "not stored: the pool could not be written at that place")           \
+    X(CM_DAMAGED, 10, "damage is left in the pool")                                                \
+    X(CM_REQUEST_READ, 11, "read the piece, complete it, and step again for more pieces")          \
+    X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")
+
+enum cm_result {
+#define CM_X(name, value, text) name = (value),
+    CM_RESULT_MAP(CM_X)
+#undef CM_X
+};
+
+/* Text of an error or of a positive result, or "unknown error" for any other number. Never NULL.
+ * Static storage. */
 CM_API const char *cm_strerror(int code);
-/* Name of an error code, such as "CM_EOWNED", or "CM_?" for any other number. Static storage. */
+/* Name of an error or of a positive result, such as "CM_EOWNED", or "CM_?" for any other number.
+ * Static storage. */
 CM_API const char *cm_errname(int code);
 /* Version of the library that is running, such as "0.1.0". Static storage. */
 CM_API const char *cm_version(void);
@@ -132,32 +169,72 @@ typedef struct cm_file_id {
     uint64_t hi, lo;
 } cm_file_id;
 
-/* Proof that an origin file is unchanged. Two validators are equal if size, mtime, ctime and change
- * are all equal.
- * `racy`: CM_RACY_* or 0. A racy validator never matches when a file is attached.
- * `taken_at`: cm_now() from BEFORE the attributes were read.
- * A validator proves nothing if it was taken before one of these events: the pool was opened; a
- * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
- * For files that are not attached the library remembers these moments in 4096 groups, so an event
- * of another file in the same group counts, too. So take a validator right before you use it. */
+/* cm_validator.size if the size is not known. */
+#define CM_SIZE_UNKNOWN UINT64_MAX
+/* cm_validator.changed_ns if the last change lies so far back that no power cut can undo it, or if
+ * the origin's own system takes care of that (a web server, an object store). */
+#define CM_CHANGED_LONG_AGO INT64_C(1)
+#define CM_PROOF_BYTES 32u
+
 enum {
     CM_RACY_TIMES = 1u << 0,  /* A timestamp is so fresh that a second change could have the same
                                * value. A new validator will not be racy soon. */
     CM_RACY_WRITER = 1u << 1, /* Somebody has the file open for writing or mapped writable, or that
                                * could not be found out. Such writes may change the times late or
                                * not at all. */
-    CM_RACY_VOLUME = 1u << 2  /* After a restart another file with the same size and times could not
+    CM_RACY_VOLUME = 1u << 2, /* After a restart another file with the same size and times could not
                                * be told apart. This does not change on this volume. */
+    CM_RACY_RECORD = 1u << 3  /* From cm_file_lookup() only: the file will be cold when it is
+                               * attached next, whatever is presented. */
 };
+
+/* Proof that an origin file is unchanged. Begin with CM_VALIDATOR_INIT or cm_validator_init().
+ * cm_identify() fills it in for files of the operating system. For other origins use any bytes that
+ * change whenever the content may have changed, such as an ETag or a version number:
+ * cm_validator_of(). Two validators are equal if their proofs are equal, and their sizes are equal
+ * or one of them is not known.
+ * A validator proves nothing if it was taken before one of these events: the pool was opened; a
+ * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
+ * For files that are not attached the library remembers these moments in 4096 groups, so an event
+ * of another file in the same group counts, too. So take a validator right before you use it.
+ * A validator that never changes is right for an origin that never changes: an object that is named
+ * after its content, a snapshot, a read-only image. */
 typedef struct cm_validator {
-    uint64_t size;
-    int64_t mtime_ns;
-    int64_t ctime_ns;
-    uint64_t change; /* change counter of the file system, 0 if it has none */
-    uint64_t taken_at;
-    uint32_t racy;
-    uint32_t reserved; /* 0 */
+    uint32_t struct_size; /* set by CM_VALIDATOR_INIT; 0: that of version 1.0 */
+    uint32_t racy;     /* CM_RACY_* or 0; a racy validator never matches when a file is attached */
+    uint64_t taken_at; /* cm_now() from BEFORE the origin was asked */
+    uint64_t size;     /* of the file in bytes, or CM_SIZE_UNKNOWN */
+    /* When the file changed last, by the wall clock, in nanoseconds since 1970; 0: not known. A
+     * file that changed after the system booted may hold writes that a power cut would take back
+     * (cm_file_info.dirty). See CM_CHANGED_LONG_AGO. It is not compared. */
+    int64_t changed_ns;
+    /* Any bytes. All zero: none, so the file is new whenever it is attached for the first time. */
+    uint8_t proof[CM_PROOF_BYTES];
 } cm_validator;
+#ifdef __cplusplus
+static inline cm_validator cm_validator_init_(void)
+{
+    cm_validator v = cm_validator();
+    v.struct_size = sizeof(v);
+    v.size = CM_SIZE_UNKNOWN;
+    return v;
+}
+#define CM_VALIDATOR_INIT cm_validator_init_()
+#else
+#define CM_VALIDATOR_INIT                                                                          \
+    {                                                                                              \
+        .struct_size = sizeof(cm_validator), .size = CM_SIZE_UNKNOWN                               \
+    }
+#endif
+/* The same as a function: for languages that cannot use the macro. `size`: sizeof(cm_validator) as
+ * the caller knows it. */
+CM_API void cm_validator_init(cm_validator *v, size_t size);
+/* Sets all fields of *v as CM_VALIDATOR_INIT does, and its proof to stand for the `len` bytes at
+ * `proof`: an ETag, a version, a hash. Up to 31 bytes are stored as they are, with their number in
+ * the last byte. More are stored as their 128-bit hash (XXH3), which is not made to withstand
+ * attackers, with 32 in the last byte. Then set taken_at, and size and changed_ns if they are
+ * known. `proof` may be NULL if len is 0: no proof. */
+CM_API void cm_validator_of(cm_validator *v, const void *proof, size_t len);
 
 /* Durability of a pool: cm_info.durability. */
 enum cm_durability {
@@ -201,7 +278,10 @@ enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
  * follows them. */
 
 /* Gets one complete line without a newline. `level` is an enum cm_log_level. `text` is valid during
- * the call only. Any thread may call it, also several at once. */
+ * the call only. Any thread may call it, also several at once. No lock of the library is held.
+ * Damage of a pool (a wrong checksum, memory that cannot be read, a slot that is taken out of use)
+ * is a warning: the first event of each of the three kinds at once, later ones as their number, at
+ * most once a minute and kind, and at cm_close(). */
 typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
 /* Memory for the library. alloc must return zeroed memory aligned to 64 bytes at an address below
  * 2^48 (handles use the bits above), or NULL. Large requests (one to eight bytes per slot) must be
@@ -210,6 +290,11 @@ typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
 typedef void *(*cm_alloc_fn)(void *ctx, size_t bytes);
 typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
 
+/* Encrypts or decrypts one block of CM_BLOCK_SIZE bytes in place (cm_options.seal). `tweak`: 16
+ * bytes that never come again for another content. Returns 0, or another value: the block is not
+ * stored, or is a miss. Not called by this version. */
+typedef int (*cm_seal_fn)(void *ctx, const uint8_t tweak[16], void *block);
+
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
@@ -217,7 +302,7 @@ enum {
 };
 
 typedef struct cm_create_options {
-    uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT */
+    uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of version 1.0 */
     uint32_t flags;       /* CM_CREATE_* */
     uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
     uint64_t max_files;   /* how many files, attached or remembered, find a record in the file table
@@ -246,6 +331,9 @@ static inline cm_create_options cm_create_options_init_(void)
     }
 #endif
 
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_create_options_init(cm_create_options *opts, size_t size);
+
 /* Sizes in bytes of the smallest pool that cm_create() accepts (64 slots), and of the largest. */
 CM_API uint64_t cm_pool_size_min(void);
 CM_API uint64_t cm_pool_size_max(void);
@@ -264,18 +352,30 @@ CM_API uint64_t cm_pool_size_max(void);
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 enum {
-    CM_OPEN_READONLY = 1u << 0, /* change nothing: only cm_check, cm_get_info and cm_stats work */
+    CM_OPEN_READONLY = 1u << 0,    /* change nothing: only cm_check, cm_get_info, cm_stats and
+                                    * cm_files_begin work */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless the CPU can make stores durable */
     CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
                                     * Handlers and signal masks are not touched for it */
-    CM_OPEN_ANY_OWNER = 1u << 3 /* also open a pool that others own or may write: they decide what
-                                 * is read through it */
+    CM_OPEN_ANY_OWNER = 1u << 3, /* also open a pool that others own or may write: they decide what
+                                  * is read through it */
+    /* Read the pool's metadata (cm_info.metadata_bytes: all but the slots) into memory before
+     * cm_open() returns. Then cm_open() does not take constant time: it waits until the metadata,
+     * about 1.5 % of the pool, was read from the volume once. The system may drop pages later. */
+    CM_OPEN_PREFAULT = 1u << 4,
+    /* The same, and lock these pages in memory until cm_close(). CM_ENOMEM, and a log line, if the
+     * system refuses (Linux: RLIMIT_MEMLOCK; Windows: the working set). cm_close() also unlocks
+     * memory of cm_open_memory(). */
+    CM_OPEN_LOCK = 1u << 5,
+    /* Share the pool with its owner, and only read it. Not in this version: CM_ENOTSUP. */
+    CM_OPEN_SHARED = 1u << 6
 };
 
-#define CM_PROBATION_DEFAULT UINT64_MAX
+#define CM_PROBATION_NONE UINT64_MAX
 
+/* A zeroed struct is valid, too: it has the defaults. */
 typedef struct cm_options {
-    uint32_t struct_size; /* set by CM_OPTIONS_INIT */
+    uint32_t struct_size; /* set by CM_OPTIONS_INIT; 0: that of version 1.0 */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
     /* Only for cm_open_memory: enum cm_durability. 0: CM_DURABILITY_VOLATILE */
@@ -291,33 +391,49 @@ typedef struct cm_options {
     /* Bytes of DRAM for blocks that were read once. They wait there until they are read again, and
      * cost no write to the pool until then. A crash loses what waits there. While the pool has
      * slots that were never used, every block that leaves the buffer is stored. cm_close() stores
-     * the blocks that still wait, as far as there is room. 0: no buffer. CM_PROBATION_DEFAULT: 1 %
-     * of the pool, at least 256 KiB, at most 256 MiB. */
+     * the blocks that still wait, as far as there is room. 0: the default, 1 % of the pool, at
+     * least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
      * the pool less and serves fewer hits. At most 1000. 0: the default, 100 with a probation
      * buffer and 20 without one. */
     uint32_t wear_weight;
+    /* How long a read waits for the origin read of another reader, in nanoseconds, before it reads
+     * the origin itself. UINT64_MAX: as long as that takes. 0: the default, 30 s. */
+    uint64_t join_timeout_ns;
+    /* Largest read of the origin by cm_read_through() and requests, in bytes: a multiple of 4096,
+     * at most 16 MiB. Reading ahead grows to a quarter of it. Data that cannot go straight into the
+     * caller's memory goes through buffers. The cache keeps up to 8 of 256 KiB of them and, if this
+     * is larger, up to 2 of this size. 0: the default, 1 MiB. */
+    uint64_t read_size_max;
     uint64_t reserved[2]; /* 0 */
+    /* Not in this version: CM_ENOTSUP unless all four are NULL. */
+    const uint8_t *check_key; /* 16 bytes; without them nobody can forge what a pool holds */
+    cm_seal_fn seal;          /* encrypts a block on its way into the pool */
+    cm_seal_fn unseal;        /* ... and decrypts it */
+    void *seal_ctx;
 } cm_options;
 #ifdef __cplusplus
 static inline cm_options cm_options_init_(void)
 {
     cm_options o = cm_options();
     o.struct_size = sizeof(o);
-    o.probation_bytes = CM_PROBATION_DEFAULT;
     return o;
 }
 #define CM_OPTIONS_INIT cm_options_init_()
 #else
 #define CM_OPTIONS_INIT                                                                            \
     {                                                                                              \
-        .struct_size = sizeof(cm_options), .probation_bytes = CM_PROBATION_DEFAULT                 \
+        .struct_size = sizeof(cm_options)                                                          \
     }
 #endif
 
-/* Opens a pool and becomes its only owner. Takes constant time, whatever the pool's size.
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_options_init(cm_options *opts, size_t size);
+
+/* Opens a pool and becomes its only owner. Takes constant time, whatever the pool's size, except
+ * with CM_OPEN_PREFAULT and CM_OPEN_LOCK.
  * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close(). The
  * callbacks and contexts in `opts` must stay valid until then.
  * TRUST  Whoever can write a pool decides what is read through it. So the pool must belong to the
@@ -331,12 +447,13 @@ static inline cm_options cm_options_init_(void)
  * the last owner wrote. If nothing can be synced, the pool is void (CM_EIO, a log line): delete it
  * and make a new one.
  * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
- * a pool into a miss. They pass on everything else. At most 64 pools with a fault guard can be open
- * in a process. The kernel would kill a thread that blocks these signals, so cm_open() and the
- * first call of every thread unblock them there. Do not block them again.
+ * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
+ * would kill a thread that blocks these signals, so cm_open() and the first call of every thread
+ * unblock them there. Do not block them again.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
- * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or
- * the 65th pool with a guard) CM_EIO (also: one of the two superblocks cannot be written). */
+ * CM_ENOTSUP (CM_OPEN_SHARED, check_key, seal)
+ * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM CM_EIO (also:
+ * one of the two superblocks cannot be written). */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* Opens a pool in memory that the caller has mapped (a driver, /dev/dax, CXL memory, tests). `base`
@@ -351,7 +468,7 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
  * 0, CM_EIO or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use them again
  * (undefined behaviour).
- * CM_EBUSY: pins, brackets or reads are still in use; nothing was closed.
+ * CM_EBUSY: pins, brackets, reads or iterations are still in use; nothing was closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
  * next open.
  * CM_ETRUNCATED: the pool file became smaller while it was open (a log line said so when it was
@@ -407,7 +524,7 @@ enum {
 };
 
 typedef struct cm_identify_options {
-    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT */
+    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT; 0: that of version 1.0 */
     uint32_t flags;       /* CM_IDENTIFY_* */
     /* A name for the file's volume. It replaces the identity that the system reports. NULL: ask the
      * system. "" is not valid. Nobody checks that no other volume has the same name. The caller
@@ -432,20 +549,21 @@ static inline cm_identify_options cm_identify_options_init_(void)
         .struct_size = sizeof(cm_identify_options)                                                 \
     }
 #endif
-/* The same with options. `opts` may be NULL. Errors as cm_identify(), and CM_EINVAL for wrong
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_identify_options_init(cm_identify_options *opts, size_t size);
+/* cm_identify() with options. `opts` may be NULL. Errors as cm_identify(), and CM_EINVAL for wrong
  * options. */
 CM_API int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_id *id,
                             cm_validator *validator);
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* cm_validator.size if the size is not known: the file starts cold. */
-#define CM_SIZE_UNKNOWN UINT64_MAX
-
 enum {
-    CM_SOLE_WRITER = 1u << 0,    /* nobody else writes the origin while the file is attached */
-    CM_ORIGIN_VOLATILE = 1u << 1 /* the origin can lose power or connection by itself: unsynced
-                                  * writes are then lost */
+    CM_SOLE_WRITER = 1u << 0,     /* nobody else writes the origin while the file is attached */
+    CM_ORIGIN_VOLATILE = 1u << 1, /* the origin can lose power or connection by itself: unsynced
+                                   * writes are then lost */
+    CM_EXCLUSIVE = 1u << 2 /* nobody else ever writes the origin, attached or not: its times need
+                            * not be looked at. Not in this version: CM_ENOTSUP */
 };
 
 /* Attaches an origin file. *file is set on success; release it with cm_file_close(). There is one
@@ -453,33 +571,35 @@ enum {
  * validator as cm_file_revalidate() does. Blocks cached earlier are kept if three conditions hold:
  * the validator equals the recorded one, neither of them is racy, and no unsynced write was lost in
  * a crash.
- * `validator`: NULL means that the file is new at its first attach; a second open then checks
- * nothing. With size CM_SIZE_UNKNOWN the file is new, too, but a second open compares the other
- * fields of the two validators, unless all of them are 0.
+ * SIZE  The size is that of the validator. If that is not known, it is the recorded one, if there
+ * is one. Else the first fill with CM_FILL_EOF tells it, or a later validator; nothing is forgotten
+ * then.
+ * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
+ * second open then checks nothing.
  * `flags`: CM_SOLE_WRITER holds until a second open comes without it. CM_ORIGIN_VOLATILE.
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
- * proves nothing (see cm_validator.taken_at). If the file was not open, it then starts cold and
- * with unknown size, and its blocks of earlier sessions are forgotten permanently. So take the
- * validator after cm_open(). After CM_IGNORED take a new one and present it with
- * cm_file_revalidate().
- * CM_EINVAL (also: taken_at is later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET. */
+ * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
+ * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
+ * cm_open(). After CM_IGNORED take a new one and present it with cm_file_revalidate().
+ * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET
+ * CM_ENOTSUP (CM_EXCLUSIVE). */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
-/* Presents the origin's current validator, which must have a size. Returns 0 or CM_IGNORED.
- * 0: if the file is unchanged, its blocks are kept. If somebody else changed it, everything cached
- * of the file is forgotten. The same happens if one of the two validators is racy, because that
- * hides changes, but not for a CM_SOLE_WRITER. If a CM_SOLE_WRITER made own writes for which no
- * validator was adopted yet, this one is adopted.
+/* Presents the origin's current validator, which must have a proof. Returns 0 or CM_IGNORED.
+ * 0: if the file is unchanged, its blocks are kept, and a size that was not known is known now. If
+ * somebody else changed the file, everything cached of it is forgotten. The same happens if one of
+ * the two validators is racy, because that hides changes, but not for a CM_SOLE_WRITER. If a
+ * CM_SOLE_WRITER made own writes for which no validator was adopted yet, this one is adopted.
  * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
  * Take it again later.
  * CM_EINVAL CM_EFORGET. */
 CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
-#define CM_IGNORED 2
 
 enum cm_advice {
     CM_ADVISE_NORMAL = 0,
-    CM_ADVISE_SEQUENTIAL = 1, /* read more of the origin at once */
+    CM_ADVISE_SEQUENTIAL = 1, /* read more of the origin at once: a quarter of read_size_max, in a
+                               * small pool less (half of the probation buffer) */
     CM_ADVISE_NOREUSE = 2,    /* serve hits, but store no fills of this file */
     CM_ADVISE_KEEP = 3        /* blocks that are filled from now on count as used often */
 };
@@ -488,9 +608,13 @@ enum cm_advice {
 CM_API int cm_file_advise(cm_file *file, int advice);
 
 typedef struct cm_file_info {
+    uint32_t struct_size; /* set by the caller to sizeof(cm_file_info); 0: that of version 1.0 */
+    uint32_t attached;    /* 1: a cm_file stands for it now */
     cm_file_id id;
+    /* The version of its content: another one after each change that was found, and never used
+     * again in this pool. 0: nothing can be cached. */
     uint64_t incarnation;
-    uint64_t size;           /* adopted size, or CM_SIZE_UNKNOWN */
+    uint64_t size;           /* or CM_SIZE_UNKNOWN */
     uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file's
                               * blocks */
     uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
@@ -500,9 +624,44 @@ typedef struct cm_file_info {
                               * boot */
     uint32_t want_validator; /* 1: own writes changed the file, and no validator was adopted for
                               * them */
+    int64_t expires_ns;      /* end of its time to live, by the wall clock since 1970; 0: none, or
+                              * not known */
+    uint64_t cached_bytes;   /* with CM_FILES_COUNT; else CM_SIZE_UNKNOWN: not counted */
+    /* Blocks of the file that were served from the cache since the pool knows it. It is estimated:
+     * one in 64 calls is looked at, at random. A crash may lose the count. */
+    uint64_t hits;
+    uint64_t misses; /* blocks that were looked up and not served, while it is attached */
+    uint64_t fills;  /* blocks that were stored, while it is attached */
+    /* When it was used last: attached, closed, missed or (one in 64 calls) served. By the wall
+     * clock, in nanoseconds since 1970; in whole seconds if it is not attached. 0: not known. */
+    int64_t last_used_ns;
 } cm_file_info;
-/* Fills in *info. CM_EINVAL: info is NULL. */
+/* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
+
+/* What the pool knows of a file, without attaching it. *validator is the one that was accepted
+ * last, also by an earlier session. Its size is what is known now: CM_FILL_EOF may have told it.
+ * racy is not 0 if the file is cold at its next attach whatever you present: then also after a
+ * crash that may have lost unsynced writes. changed_ns is 0, and so is taken_at: the library does
+ * not know whether the origin is still the same. If you do (an object that never changes, a copy
+ * that is fresh by its own rules), or if an old copy is better than none, set taken_at to cm_now()
+ * and attach the file with it: it is warm then. Set changed_ns, too (CM_CHANGED_LONG_AGO for a
+ * server), or the file counts as dirty. The proof is zero if the file never had one: such a
+ * validator attaches nothing warm. `validator` and `info` may be NULL.
+ * CM_EABSENT (the pool does not know the file) CM_EINVAL (also: a struct_size is no size)
+ * CM_EREADONLY. */
+CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *validator,
+                          cm_file_info *info);
+
+/* Gives the file a time to live, in nanoseconds from now. 0: none, which is so after each attach.
+ * When it is over, reads miss, and nothing is stored, until a validator of the file is accepted
+ * (cm_file_open, cm_file_revalidate, cm_write_end). If it shows that the file is unchanged, the
+ * blocks are there again. The time begins again with each validator that is accepted. The wall
+ * clock counts. The end is recorded in whole seconds, earlier rather than later, and is durable
+ * when the call returns 0: cm_file_lookup() tells it in a later session (cm_file_info.expires_ns).
+ * Hits on a file with a time to live take longer, because each one asks the clock.
+ * CM_EFORGET. */
+CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
 
 /* Ends all open brackets of the file, and forgets its blocks. Use it if the owners of these
  * brackets are gone. CM_EFORGET. */
@@ -512,26 +671,94 @@ CM_API int cm_file_abort(cm_file *file);
  * the cache is open. CM_EBUSY: it is the last reference and brackets are open (cm_file_abort). */
 CM_API int cm_file_close(cm_file *file);
 
+/* ---- Looking at what is cached ------------------------------------------------------------- */
+
+typedef struct cm_file_iter cm_file_iter;
+
+enum {
+    CM_FILES_COUNT = 1u << 0 /* count the cached bytes of each file: reads every header of the pool
+                              * once */
+};
+/* Lists the files that the pool knows: all that have a record, attached or not, and attached files
+ * without a record. Each comes once. A file that comes or goes meanwhile may be listed or not.
+ * Works also with CM_OPEN_READONLY, from the records alone. begin reads the whole file table (256
+ * bytes per record) and takes up to 150 bytes of memory for each file, from the allocation hook.
+ * With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The pool stays in use
+ * meanwhile. *iter is set on success; release it with cm_files_end(), before cm_close(), which
+ * returns CM_EBUSY otherwise. One thread at a time uses an iteration. CM_EINVAL (iter is NULL,
+ * unknown flags) CM_ENOMEM. */
+CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
+/* Describes the next file, as cm_file_lookup() does, as it is now. Its cached bytes are those that
+ * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
+ * calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and `info` may be NULL.
+ * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is no size). */
+CM_API int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info);
+/* Releases an iteration. NULL: does nothing. */
+CM_API void cm_files_end(cm_file_iter *iter);
+
+typedef struct cm_range {
+    uint64_t offset, len; /* bytes */
+} cm_range;
+/* Finds the next runs of cached bytes at or after `offset`, at most n of them, in ascending order
+ * and with a gap between any two. The first one begins at `offset` if that byte is cached. For the
+ * next ones call it again with the end of the last run; a run may then go on there. `ranges` has
+ * room for n. It looks for each block up to the end of the file. Where those are more blocks than
+ * the pool has slots, it reads all headers once instead, and takes up to 16 bytes of memory for
+ * each cached block of the file. Each block is true at its own moment; the payload is not tested,
+ * and nothing is counted as used. Returns the number of runs; 0: nothing is cached from there on.
+ * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE CM_ENOMEM. */
+CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
+
+/* Drops the cached blocks that hold a byte of [offset, offset+len), to make room for others; len
+ * may be CM_ALL. It is no promise: a block that is stored, evicted or pinned in the same moment may
+ * stay or come back, and so may any of them after a crash. That is no harm, because the origin has
+ * not changed. If it has changed, use cm_invalidate(). Bytes that are pinned stay readable until
+ * cm_unpin(). The work is that of cm_file_ranges(), and two stores for each block, but it needs no
+ * memory. Returns the number of bytes that were dropped. CM_ERANGE. */
+CM_API int64_t cm_drop(cm_file *file, uint64_t offset, uint64_t len);
+
 /* ---- Reading ------------------------------------------------------------------------------- */
 
 #define CM_MISS_STRIPES 8u
 
 enum {
-    CM_MISS_EOF = 1u << 0,   /* the request reaches the end of the file (the adopted size): there is
-                              * nothing more to read */
+    CM_MISS_EOF = 1u << 0,   /* the request reaches the end of the file, whose size is known: there
+                              * is nothing more to read */
     CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: the fill would be
                               * refused */
 };
 
-/* The first absent run of a read, and the right to fill it. Pass it to cm_fill() unchanged. Plain
- * data, owned by the caller; it needs no release. */
+/* The first absent run of a read, and the right to fill it. It reaches no further than 2 MiB. Pass
+ * it to cm_fill() unchanged. It counts until the last reference to its file is closed; then, also
+ * if the file is opened again, cm_fill() returns CM_EFOREIGN. Plain data, owned by the caller; it
+ * needs no release. Begin with CM_MISS_INIT, cm_miss_init() or zeros:
+ * a later library with a longer struct stores no more than the caller's struct_size says. */
 typedef struct cm_miss {
-    uint64_t offset; /* where the run begins, a multiple of CM_BLOCK_SIZE */
-    uint64_t len;    /* 0: nothing is missing */
-    uint32_t flags;  /* CM_MISS_* */
-    uint32_t reserved;
-    uint64_t opaque[3 + CM_MISS_STRIPES]; /* file, incarnation, tickets */
+    uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of 1.0 */
+    uint32_t flags;       /* CM_MISS_* */
+    uint64_t offset;      /* where the run begins, a multiple of CM_BLOCK_SIZE */
+    uint64_t len;         /* 0: nothing is missing */
+    /* The version of the file (cm_file_info.incarnation) that the copied bytes and the miss belong
+     * to. 0: the file has none, so nothing of it is cached. */
+    uint64_t incarnation;
+    uint64_t opaque[8 + CM_MISS_STRIPES]; /* file, tickets, room for more */
 } cm_miss;
+#ifdef __cplusplus
+static inline cm_miss cm_miss_init_(void)
+{
+    cm_miss m = cm_miss();
+    m.struct_size = sizeof(m);
+    return m;
+}
+#define CM_MISS_INIT cm_miss_init_()
+#else
+#define CM_MISS_INIT                                                                               \
+    {                                                                                              \
+        .struct_size = sizeof(cm_miss)                                                             \
+    }
+#endif
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_miss_init(cm_miss *miss, size_t size);
 
 /* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes. If that
  * is less than len, *miss is the first absent run. Its offset is a multiple of CM_BLOCK_SIZE, at or
@@ -543,45 +770,55 @@ typedef struct cm_miss {
  * CM_EINVAL (buf is NULL) CM_ERANGE. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
 
-/* Reads all or nothing, for a thread that must not wait for the origin. Returns len, or less if the
- * adopted size ends the file, or CM_EABSENT if not all of it is cached. After CM_EABSENT call
- * cm_read_through() from a thread that may wait. The call does not count the misses, nor the part
- * that is cached: cm_read_through() will count them.
- * CM_EINVAL (buf is NULL) CM_ERANGE CM_EABSENT. */
-CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len);
+enum {
+    /* CM_EABSENT also if a page of the pool that the read needs is not in memory right now: of the
+     * index, a header, the payload, or the counters. A block in the probation buffer needs only the
+     * counters. So a thread that must not wait for the volume can hand the read to another one.
+     * Nothing prevents that a page leaves memory after the test: then the read waits for the volume
+     * all the same. Without DAX this costs some system calls for each block (Linux: mincore();
+     * Windows: QueryWorkingSetEx(), which also counts a page as absent if only this process does
+     * not have it). On DAX all pages count as being in memory, and it costs nothing. */
+    CM_READ_RESIDENT = 1u << 0
+};
 
-/* One piece of a cm_read_many(). `result` is set by the call: bytes copied or a negative CM_E*. The
- * other fields are as the parameters of cm_read(). */
+/* Reads all or nothing, for a thread that must not wait for the origin. Returns len, or less if the
+ * known size ends the file, or CM_EABSENT if not all of it is cached. After CM_EABSENT call
+ * cm_read_through() from a thread that may wait. The call does not count the misses, nor the part
+ * that is cached: cm_read_through() will count them. It counts only damage, as miss_checksum or
+ * miss_media, because cm_read_through() finds the block absent then. `flags`: CM_READ_*.
+ * CM_EINVAL (buf is NULL, unknown flags) CM_ERANGE CM_EABSENT. */
+CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uint32_t flags);
+
+/* One piece of a cm_read_many(). The call sets `result` (bytes copied or a negative CM_E*) and
+ * `incarnation`. The other fields are as the parameters of cm_read(). */
 typedef struct cm_read_vec {
+    uint32_t struct_size; /* sizeof(cm_read_vec) of the caller; 0: that of version 1.0 */
+    uint32_t reserved;    /* 0 */
     uint64_t offset;
     void *buf;
     size_t len;
     int64_t result;
-    cm_miss *miss; /* may be NULL */
+    cm_miss *miss;        /* may be NULL */
+    uint64_t incarnation; /* of the bytes copied and of the miss, as cm_miss.incarnation */
 } cm_read_vec;
 /* Does the same as n calls of cm_read(), but faster: scattered pieces wait for memory at the same
- * time. Returns how many pieces were served whole. An error of one piece is in its result.
- * CM_EINVAL: v is NULL. */
+ * time. All blocks that it copies are of one version of the file. If the file gets another version
+ * during the call, the call begins again. If that happens several times, pieces of older versions
+ * become misses that cannot be filled. Returns how many pieces were served whole. An error of one
+ * piece is in its result. struct_size of v[0] is the size of all elements.
+ * CM_EINVAL: v is NULL, or struct_size is neither 0 nor a possible one. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
-/* Why a fill was not stored: positive results of cm_fill(). It is the first reason met. */
-enum cm_not_stored {
-    CM_NOT_STORED_STALE = 1,   /* a write came between miss and fill, or is open now */
-    CM_NOT_STORED_PRESENT = 2, /* the block is cached already */
-    CM_NOT_STORED_BUSY = 3,    /* every slot that was tried was pinned or in use */
-    CM_NOT_STORED_FULL = 4,    /* no place in the index */
-    CM_NOT_STORED_MODE = 5,    /* CM_FREEZE or CM_BYPASS, or the file is bypassed */
-    CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds
-                                * back blocks that come for the first time */
-    CM_NOT_STORED_MEDIA = 7    /* the pool could not be written at that place */
-};
-#define CM_FILL_EOF 1u /* the data ends at the end of the origin, which may be inside a block */
+/* The data ends at the end of the origin, which may be inside a block. If the size of the file was
+ * not known, it is known now; a new attach under the same validator knows it, too. */
+#define CM_FILL_EOF 1u
 
 /* Offers data that was read from the origin AFTER the miss was returned. `data` begins at
  * miss->offset. `len` is at most miss->len rounded up to a block. Only with CM_FILL_EOF may it end
  * inside a block. Nobody may change `data` during the call, because others read what is stored.
  * Returns 0 if every block is stored (durable on DAX) or waits in the probation buffer. A positive
- * result is an enum cm_not_stored: at least one block was not stored, others may be.
+ * result is one of CM_NOT_STORED_*, the first reason met: at least one block was not stored, others
+ * may be.
  * CM_EINVAL CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
@@ -593,20 +830,132 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
  * must not call back into the same cache. If it returns more than len, the result is CM_EINVAL, and
  * nothing is stored.
  * If its thread ends in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored,
- * and the threads that waited for the read go to the origin themselves. If it never returns, they
- * wait forever. On Windows it must return. */
+ * and the readers that waited for the read go to the origin themselves. If it never returns, they
+ * do so after cm_options.join_timeout_ns. On Windows it must return. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* Reads [offset, offset+len) into buf: cm_read(), the origin and cm_fill() in one call. `ctx` is
  * passed to origin_read. Returns the bytes read, less than len only at the end of the file, or a
- * negative error. Trouble of the cache never fails the read. Threads that miss the same block wait
- * for one origin read. Sequential readers get wider origin reads. The origin may be read into `buf`
- * and stored from there. So buf must not be memory that others can write meanwhile (of a guest, of
- * a client): read those into your own memory first. Blocks as long as the origin does.
+ * negative error. Trouble of the cache does not fail the read. Readers that miss the same block
+ * wait for one origin read, at most cm_options.join_timeout_ns. If it fails, each of them reads the
+ * origin itself. Sequential readers get wider origin
+ * reads; cm_options.read_size_max is the largest.
+ * All blocks of the result are of one version of the file: if the file gets another version
+ * meanwhile, the call begins again. If that happens several times, it reads the origin alone, in
+ * one call if read_size_max allows it. (A bracket makes no other version. Beside a bracket each
+ * block is of before, during or after it.)
+ * The origin may be read into `buf` and stored from there. So buf must not be memory that others
+ * can write meanwhile (of a guest, of a client): read those into your own memory first. Blocks as
+ * long as the origin does.
  * Errors: what origin_read returned; CM_EINVAL (buf or origin_read is NULL, or the origin returned
- * more than len) CM_ERANGE. */
+ * more than len) CM_ERANGE CM_ENOMEM (no buffer, for as long as the join timeout). */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
+/* The same for one version. *incarnation before the call: 0, or the version that the result must
+ * belong to; CM_EMOVED if the file has, or gets, another one. After the call: the version of the
+ * result; 0 if it came from the origin alone, so that its version is not known, and after an error.
+ * Errors as cm_read_through(), and CM_EINVAL (incarnation is NULL) CM_EMOVED. */
+CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_t len,
+                                       uint64_t *incarnation, cm_origin_read_fn origin_read,
+                                       void *ctx);
+
+/* ---- Requests: reading through without blocking -------------------------------------------- */
+
+/* A request is a cm_read_through() in steps, for event loops. The caller reads the origin, in
+ * pieces that the library asks for, whenever and wherever it likes. No function of a request waits
+ * for the origin or for another reader. docs/embedding.md has the loop:
+ *
+ *     cm_request_begin
+ *     cm_request_step until it returns neither CM_REQUEST_READ nor CM_REQUEST_WAIT
+ *       CM_REQUEST_READ: start to read the piece; its end calls cm_request_complete, then step
+ *       CM_REQUEST_WAIT: go on with something else until a piece ends, `wake` is called, or
+ *                        deadline_ns has come; then step
+ *     cm_request_end
+ */
+
+/* How many pieces a request gives out at a time. */
+#define CM_REQUEST_PIECES 4u
+
+/* What must be read from the origin: [offset, offset+len) into buf. All three are multiples of
+ * 4096. buf lies in the request's buffer or belongs to the library. It stays valid until the piece
+ * is completed. */
+typedef struct cm_piece {
+    uint64_t offset;
+    size_t len;
+    void *buf;
+    uint32_t number; /* of the piece in its request: below CM_REQUEST_PIECES, used again */
+    uint32_t reserved;
+} cm_piece;
+
+/* Plain memory of the caller. It begins with CM_REQUEST_INIT, cm_request_init() or zeros. Between
+ * begin and end it must stay at its address, the caller changes nothing in it, and the file stays
+ * open. The functions of one request must not run at the same time in two threads; one after the
+ * other they may. After cm_request_end() the library does not touch it, and it may begin again. */
+typedef struct cm_request cm_request;
+struct cm_request {
+    uint32_t struct_size;
+    uint32_t flags;  /* none yet: 0 */
+    uint64_t offset; /* offset, buf and len as for cm_read_through() */
+    void *buf;
+    size_t len;
+    uint64_t incarnation; /* in and out: as of cm_read_through_version(); set by cm_request_end() */
+    /* How long to wait for the origin read of another reader. 0: cm_options.join_timeout_ns. */
+    uint64_t join_timeout_ns;
+    /* An origin read has ended that the request waited for: cm_request_step() has something to do.
+     * The thread that ended it calls this, perhaps the one that uses the request. It must return
+     * soon and must not call into the cache (CM_ECALLBACK): put `r` in a queue or write to a pipe.
+     * It may come late, after a step that did not need it any more, but never after
+     * cm_request_end(), which waits for a wake that is running. So a lock that `wake` takes must
+     * not be held around cm_request_end(). NULL: step now and then. */
+    void (*wake)(void *ctx, cm_request *r);
+    void *wake_ctx;
+    /* Out, after CM_REQUEST_WAIT: step again when cm_now() has reached it. 0: no need. */
+    uint64_t deadline_ns;
+    uint64_t opaque[104];
+};
+#ifdef __cplusplus
+static inline cm_request cm_request_init_(void)
+{
+    cm_request r = cm_request();
+    r.struct_size = sizeof(r);
+    return r;
+}
+#define CM_REQUEST_INIT cm_request_init_()
+#else
+#define CM_REQUEST_INIT                                                                            \
+    {                                                                                              \
+        .struct_size = sizeof(cm_request)                                                          \
+    }
+#endif
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_request_init(cm_request *r, size_t size);
+
+/* Begins a request. Reads nothing yet. Until cm_request_end(), cm_close() returns CM_EBUSY. After
+ * an error nothing has begun.
+ * CM_EINVAL (r or buf is NULL, r has a wrong struct_size, has begun already, or has unknown flags)
+ * CM_ERANGE. */
+CM_API int cm_request_begin(cm_file *file, cm_request *r);
+/* Goes on as far as it can without waiting: copies what is cached, and asks for what is not.
+ * Returns 0 when the request is done, also if it failed: no piece is given out any more, and
+ * cm_request_end() has the result. Returns CM_REQUEST_READ and a piece, or CM_REQUEST_WAIT.
+ * Other readers may wait for a piece that was given out. So read it even if the request is not
+ * needed any more, or complete it with an error.
+ * CM_EINVAL (r has not begun, piece is NULL). */
+CM_API int cm_request_step(cm_request *r, cm_piece *piece);
+/* Takes back a piece, in any order. `result`: the bytes read (less than piece->len only at the end
+ * of the file) or a negative error, which becomes the result of the request. (An error in what was
+ * only read ahead does not: the next step asks for a shorter piece.) Nobody may change the piece's
+ * memory during the call. Stores the blocks, and wakes who waits for them. More than piece->len:
+ * the result becomes CM_EINVAL, and nothing is stored. Then step.
+ * CM_EINVAL: r has not begun, or this piece is not given out. */
+CM_API int cm_request_complete(cm_request *r, const cm_piece *piece, int64_t result);
+/* Releases the request and returns its result: the bytes read or a negative error, as
+ * cm_read_through_version(), and CM_EHANDLE if the file was closed meanwhile. A request that is not
+ * done is cancelled: CM_ECANCELED. Waits for a `wake` of the request that is running.
+ * CM_EBUSY: a piece is given out. The request goes on. Complete the piece first, with a negative
+ * result if it was not read: the library never forgets a buffer that the origin may still write.
+ * CM_EINVAL: r has not begun. */
+CM_API int64_t cm_request_end(cm_request *r);
 
 /* ---- Zero copy ----------------------------------------------------------------------------- */
 
@@ -628,7 +977,9 @@ typedef struct cm_pins {
  * has room for n; *iovcnt is set to the number of pieces used. Returns the bytes that they cover.
  * `miss` is as in cm_read().
  * The memory is read-only and belongs to the library. It stays readable and unchanged until
- * cm_unpin(), even if the block is written or evicted meanwhile. Hold pins for a short time.
+ * cm_unpin(), even if the block is written or evicted meanwhile, or the file is closed. cm_close()
+ * returns CM_EBUSY until then. Hold pins for a short time. A page that is not in memory blocks its
+ * reader, as in any mapped file (cm_open(): CM_OPEN_PREFAULT; docs/embedding.md has times).
  * The lookup has the fault guard: damage to the index, to a header, or to a payload that this
  * session has not verified yet is a miss. Later damage is not noticed, because the guard covers
  * only the library's own accesses. A load by the caller then raises SIGBUS, for the handler that
@@ -669,7 +1020,6 @@ CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
  * Present one later (cm_file_revalidate, or an empty bracket).
  * CM_EINVAL (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
-#define CM_WANT_VALIDATOR 1
 
 /* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync proves that the origin
  * holds what was written only if it succeeds and no write was open during it.
@@ -699,10 +1049,30 @@ CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
  * CM_EINVAL (id is NULL or zero) CM_EFORGET CM_EREADONLY. */
 CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 
+/* ---- Not in this version --------------------------------------------------------------------- */
+
+/* These calls are declared so that programs can be written for them. Arguments are checked; then
+ * the result is CM_ENOTSUP. */
+
+/* Makes what is cached now warm after a crash of the system, also without DAX. May block for a sync
+ * of the pool's volume. CM_EREADONLY CM_ENOTSUP. */
+CM_API int cm_checkpoint(cm_cache *cache);
+/* Keeps the file's blocks in the pool as long as its group has room for them; the pool remembers
+ * it. keep 0: as other files. CM_ENOTSUP. */
+CM_API int cm_file_set_keep(cm_file *file, int keep);
+/* Puts the file into a group, 0 to 255. All files begin in group 0. CM_EINVAL (no such group)
+ * CM_ENOTSUP. */
+CM_API int cm_file_set_group(cm_file *file, uint32_t group);
+/* The bytes of the pool that the files of a group may take together (`most`; 0: all), and those of
+ * them that kept files may take (`keep`). CM_EINVAL (no such group, keep is more than most)
+ * CM_EREADONLY CM_ENOTSUP. */
+CM_API int cm_group_set_quota(cm_cache *cache, uint32_t group, uint64_t most, uint64_t keep);
+
 /* ---- What it says about itself ------------------------------------------------------------- */
 
 /* The structs below grow at their end. The caller owns them and sets struct_size before each call.
- * A value below 8 or above 4096 is CM_EINVAL: it was not set. The library fills in the part that
+ * 0 is the size of version 1.0. Another value below 8 or above 4096 is CM_EINVAL: it was not set.
+ * The library fills in the part that
  * both the caller and the library know, and zeroes the rest. Then struct_size is the number of
  * bytes that were filled in. */
 
@@ -780,7 +1150,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(buffered, "blocks that came for the first time: to the probation buffer")                    \
     X(promoted, "blocks that left it for the pool")                                                \
     X(unrecorded, "files attached without a record: cold at the next open")                        \
-    X(verified, "blocks whose checksum was tested when they were served")
+    X(verified, "blocks whose checksum was tested when they were served")                          \
+    X(dropped, "blocks dropped by cm_drop")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7
@@ -855,8 +1226,8 @@ typedef struct cm_check_report {
 /* Verifies the whole pool, beside other calls or opened read-only. Reads every slot, so it takes
  * long. `flags`: CM_CHECK_*. `progress` may be NULL. It gets the slots done and in all; a return
  * value other than 0 cancels (CM_EBUSY). `ctx` is passed to it. *report is filled in.
- * Returns 0 if the pool is sound or was repaired. Returns 1 if damage is left; unreadable media
- * cannot be repaired. What a crash alone can leave is not damage.
+ * Returns 0 if the pool is sound or was repaired. Returns CM_DAMAGED if damage is left; unreadable
+ * media cannot be repaired. What a crash alone can leave is not damage.
  * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_EBUSY (cancelled). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,
                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,

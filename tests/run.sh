@@ -307,12 +307,17 @@ native_suites() { # DIR
   also policy python3 "$here/policy/policy-test.py" "$b"
   suite policy/scan python3 "$here/policy/scan-test.py" "$b"
   suite policy/advice "$b/tests/policy/test_advice"
+  also examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
+  also examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   also tool bash "$here/tool/tool-test.sh" "$b"
   also tool-pools bash "$here/tool/pools-test.sh" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || also tool-dump bash "$here/tool/dump-test.sh" "$b"
   [ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
   suite bench bash "$here/bench/bench-test.sh" "$b"
+  also examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
+  also examples/cpp sh "$here/examples/cpp-test.sh" "$b"
+  also examples/python sh "$here/examples/python-test.sh" "$b"
   # These, too.
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
@@ -349,7 +354,7 @@ list_one() { # NAME COMMAND...
   tidy) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
-  tool*) label=tool ;;
+  tool* | examples/*) label=tool ;;
   replay) label=tool- ;;
   spin | foreign | gdb) label=$1 ;;
   *) label=$1- ;; # bench, kill
@@ -378,7 +383,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   finish
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
-  libsqlite3-dev liblzma-dev \
+  libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
   rsync e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors," \

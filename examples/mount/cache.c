@@ -171,14 +171,14 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
      * numbers. */
     if (number_own(i->device))
         o.volume_id = mnt.opt.volume_id;
+    *v = (cm_validator)CM_VALIDATOR_INIT;
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
         say_clone(i);
     /* Once the mount has lost its name, others write the origin. We cannot know whether a file that
      * changed since then, or at an unknown time, is still the same. */
     if (rc == 0 && !place_still_ours()) {
-        int64_t changed = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
-        if (!number_local(i->device) || changed >= place_ours_until())
+        if (!number_local(i->device) || v->changed_ns >= place_ours_until())
             v->racy |= CM_RACY_WRITER;
     }
     return rc;
@@ -187,7 +187,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
 /* i->lock held. A failure is no error: the file then passes through. */
 static void attach(struct inode *i)
 {
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
     cm_file *cf;
     int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC), rc;
@@ -216,7 +216,7 @@ static void attach(struct inode *i)
 /* i->lock held, users 0. */
 static void detach(struct inode *i)
 {
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     const bool dirty =
         cache_on() && cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed;
 
@@ -351,7 +351,7 @@ void cache_detach_all(bool far)
 int file_revalidate(struct inode *i, cm_file_info *info)
 {
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     int rc = file_identify(i, i->rfd, &id, &v);
 
     if (rc < 0)
@@ -367,7 +367,7 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 
 bool file_keep_pages(struct inode *i, uint64_t *fresh)
 {
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     bool keep = false;
 
     *fresh = 0;
@@ -461,7 +461,7 @@ void change_end(struct change *c)
 {
     struct inode *i = c->inode;
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     bool fresh = false;
 
     if (c->bracketed) {

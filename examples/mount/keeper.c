@@ -306,7 +306,7 @@ static bool to_finish(const struct inode *i, cm_file_info *info)
 static void sync_one(struct inode *i, void *ctx)
 {
     struct pass *p = ctx;
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
 
     if (!to_finish(i, &info) || !info.dirty || info.bypassed)
         return;

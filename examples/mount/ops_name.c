@@ -66,7 +66,7 @@ struct named {
 /* If a file were attached only to be forgotten, that would cost a record of the pool. */
 static void prepare_forget(struct named *v, struct inode *i)
 {
-    cm_validator ignored;
+    cm_validator ignored = CM_VALIDATOR_INIT;
     int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
 
     v->last = true;

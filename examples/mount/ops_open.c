@@ -110,7 +110,7 @@ void handle_in_use(struct handle *h)
 void close_handle(struct handle *h)
 {
     struct inode *i = h->inode;
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
 
     flush_unlist(h);
     if (h->writable && i->cf && cache_on())

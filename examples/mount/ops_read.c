@@ -18,7 +18,7 @@
 static bool reply_hit(fuse_req_t req, cm_file *cf, size_t size, off_t off)
 {
     char *buf = loop_scratch();
-    int64_t n = cm_read_whole(cf, (uint64_t)off, buf, size);
+    int64_t n = cm_read_whole(cf, (uint64_t)off, buf, size, 0);
 
     if (n < 0)
         return false;
@@ -82,7 +82,7 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
     void *buf = loop_scratch();
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     int64_t n = CM_EIO;
 
     if (size > READ_MAX)

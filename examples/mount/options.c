@@ -147,6 +147,16 @@ static int parse_mib(const char *key, const char *value, uint64_t *bytes)
     return 0;
 }
 
+/* 0 MiB: no buffer. */
+static int parse_probation(const char *key, const char *value, uint64_t *bytes)
+{
+    const int rc = parse_mib(key, value, bytes);
+
+    if (*bytes == 0)
+        *bytes = CM_PROBATION_NONE;
+    return rc;
+}
+
 static int parse_verify(const char *value, unsigned *out)
 {
     static const struct {
@@ -179,7 +189,7 @@ static int parse_o(char *key, struct options *o)
     if (!strcmp(key, "loops"))
         return parse_count(key, value, 1, 64, &o->loops);
     if (!strcmp(key, "probation"))
-        return parse_mib(key, value, &o->probation_bytes);
+        return parse_probation(key, value, &o->probation_bytes);
     if (!strcmp(key, "verify"))
         return parse_verify(value, &o->verify);
     if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "shared") &&
@@ -296,10 +306,7 @@ int options_parse(int argc, char **argv, struct options *o)
 {
     bool switches_end = false;
 
-    *o = (struct options){ .entry_timeout = -1,
-                           .attr_timeout = -1,
-                           .max_background = 64,
-                           .probation_bytes = CM_PROBATION_DEFAULT };
+    *o = (struct options){ .entry_timeout = -1, .attr_timeout = -1, .max_background = 64 };
     for (int i = 1, rc; i < argc; i++) {
         if (!switches_end && !strcmp(argv[i], "--")) {
             switches_end = true;

@@ -38,7 +38,7 @@ static bool cannot(int err)
 
 void proof_fail(struct inode *i)
 {
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     cm_sync s;
 
     if (cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed &&
@@ -136,7 +136,7 @@ void proof_begin_alone(struct proof *p, struct inode *i)
  */
 static uint64_t needs(const struct inode *i)
 {
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
 
     return i->proofs + (!i->cf || cm_file_get_info(i->cf, &info) < 0 || info.dirty);
 }
@@ -192,9 +192,9 @@ int proof_tell(struct handle *h, int err)
 static void proof_end(struct proof *p)
 {
     struct inode *i = p->inode;
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     bool fresh;
 
     if (!p->open || cannot(p->err) || (p->err == 0 && number_lost(i->device, false)))

@@ -14,8 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/read_through.h"
+#include "api/flight.h"
 #include "protocol/fill_buffered.h"
+#include "state/file_use.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
 #include "media/file_table.h"
@@ -23,30 +24,9 @@
 /* ---- Options and messages -------------------------------------------------------------------- */
 
 #define WEAR_MAX 1000u
-
-int cm_take_options(void *to, size_t size, const void *from)
-{
-    uint32_t given;
-    memset(to, 0, size);
-    if (!from)
-        return 0;
-    memcpy(&given, from, sizeof(given));
-    if (given < 2 * sizeof(given) || given > CM_STRUCT_MAX)
-        return CM_EINVAL;
-    memcpy(to, from, given < size ? given : size);
-    for (size_t i = size; i < given; i++)
-        if (((const uint8_t *)from)[i])
-            return CM_EINVAL;
-    return 0;
-}
-
-bool cm_all_zero(const uint64_t *v, size_t n)
-{
-    uint64_t any = 0;
-    for (size_t i = 0; i < n; i++)
-        any |= v[i];
-    return any == 0;
-}
+#define READ_SIZE_DEFAULT (UINT64_C(1) << 20)
+#define READ_SIZE_MAX (UINT64_C(16) << 20)
+#define JOIN_TIMEOUT_DEFAULT (UINT64_C(30) * 1000000000)
 
 /* Writes a line to a log, which may be NULL. */
 static void say(cm_log_fn log, void *ctx, int level, const char *format, va_list ap)
@@ -101,7 +81,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 18
+#define PARTS 20
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -129,9 +109,11 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->probation.cell,
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
         { (void **)&c->memo.reached, cm_memo_bytes(g) },
+        { (void **)&c->memo.page, sizeof(struct cm_memo_page) },
         { (void **)&c->pins, g->slots },
         { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
+        { (void **)&c->records, sizeof(struct cm_record_set) },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_object *) },
         { (void **)&c->file_floor, CM_FILE_HASH * sizeof(uint64_t) },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
@@ -143,7 +125,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
 
 uint64_t cm_cache_dram_bytes(const struct cm_geometry *g)
 {
-    struct cm_cache c = { .media.geo = *g };
+    struct cm_cache c = { .media.geo = *g, .opts.probation_bytes = CM_PROBATION_NONE };
     struct part p[PARTS];
     uint64_t sum = sizeof(c);
     list_parts(&c, p);
@@ -181,8 +163,8 @@ static int alloc_parts(struct cm_cache *c)
 /* Returns CM_EINVAL and logs what is wrong, or returns 0. */
 static int check_options(const cm_options *o)
 {
-    const uint32_t known =
-        CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD | CM_OPEN_ANY_OWNER;
+    const uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD |
+                           CM_OPEN_ANY_OWNER | CM_OPEN_PREFAULT | CM_OPEN_LOCK | CM_OPEN_SHARED;
     if (o->flags & ~known)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.flags: 0x%x is unknown to this library (version %s)",
@@ -198,12 +180,20 @@ static int check_options(const cm_options *o)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.memory_durability: %u is no enum cm_durability",
                          o->memory_durability);
+    if (o->flags & CM_OPEN_SHARED || o->check_key || o->seal || o->unseal || o->seal_ctx)
+        return cm_refuse(o->log, o->log_ctx, CM_ENOTSUP,
+                         "cm_options: CM_OPEN_SHARED, check_key and seal are not in version %s",
+                         cm_version());
     if (!o->alloc != !o->free)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options: alloc and free must be set together");
     if (o->wear_weight > WEAR_MAX)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.wear_weight: %u is more than %u", o->wear_weight, WEAR_MAX);
+    if (o->read_size_max % CM_BLOCK_SIZE || o->read_size_max > READ_SIZE_MAX)
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.read_size_max: %llu is no multiple of 4096 up to %llu",
+                         (unsigned long long)o->read_size_max, (unsigned long long)READ_SIZE_MAX);
     if (!cm_all_zero(o->reserved, 2))
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.reserved is not zero: begin with CM_OPTIONS_INIT");
@@ -217,22 +207,25 @@ static int take_options(cm_options *o, const cm_options *opts)
             o->log, o->log_ctx, CM_EINVAL,
             "cm_options: an option is set that this library (version %s) does not know",
             cm_version());
-    if (!opts)
-        o->probation_bytes = CM_PROBATION_DEFAULT;
     return check_options(o);
 }
 
 static int new_cache(const cm_options *opts, cm_cache **cache)
 {
     cm_options o;
-    if (take_options(&o, opts))
-        return CM_EINVAL;
+    int e = take_options(&o, opts);
+    if (e)
+        return e;
     if (!cm_policy_kind_of(o.policy)->buffer)
-        o.probation_bytes = 0;
+        o.probation_bytes = CM_PROBATION_NONE;
     if (!o.alloc) {
         o.alloc = default_alloc;
         o.free = default_free;
     }
+    if (o.read_size_max == 0)
+        o.read_size_max = READ_SIZE_DEFAULT;
+    if (o.join_timeout_ns == 0)
+        o.join_timeout_ns = JOIN_TIMEOUT_DEFAULT;
     cm_cache *c = o.alloc(o.alloc_ctx, sizeof(*c));
     if (!c)
         return CM_ENOMEM;
@@ -251,11 +244,13 @@ static void destroy(cm_cache *c)
 {
     at_store_relaxed(&c->magic, 0u);
     if (c->flights)
-        cm_flight_free(c);
+        cm_buffers_free(c);
     cm_files_free(c);
     free_parts(c);
     if (c->guarded)
         cm_guard_remove(c->media.base);
+    if (c->locked)
+        cm_plat_unlock_pages(c->media.base, (size_t)c->media.geo.slot_offset);
     cm_plat_file_close(&c->file);
     cm_options o = c->opts;
     o.free(o.alloc_ctx, c, sizeof(*c));
@@ -302,6 +297,28 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     return 0;
 }
 
+/* Does what CM_OPEN_PREFAULT and CM_OPEN_LOCK say. */
+static int make_resident(cm_cache *c, const char *what)
+{
+    uint8_t *const base = c->media.base;
+    const size_t bytes = (size_t)c->media.geo.slot_offset;
+    uint64_t word;
+    if (!(c->opts.flags & (CM_OPEN_PREFAULT | CM_OPEN_LOCK)))
+        return 0;
+    c->locked = (c->opts.flags & CM_OPEN_LOCK) && cm_plat_lock_pages(base, bytes) == 0;
+    if ((c->opts.flags & CM_OPEN_LOCK) && !c->locked)
+        return cm_refuse(
+            c->opts.log, c->opts.log_ctx, CM_ENOMEM,
+            "%s: its metadata (%llu bytes) cannot be locked in memory: raise the limit "
+            "of the process (RLIMIT_MEMLOCK, ulimit -l; on Windows the working set)",
+            what, (unsigned long long)bytes);
+    cm_plat_will_need(base, bytes);
+    for (size_t at = 0; at < bytes; at += CM_BLOCK_SIZE)
+        /* A page that cannot be read will be a miss later. */
+        (void)cm_guard_load64((const uint64_t *)(const void *)(base + at), &word);
+    return 0;
+}
+
 /* Takes ownership: from here on the pool says that it is open. */
 static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 {
@@ -316,8 +333,10 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->super.sync = d == CM_DURABILITY_PAGECACHE && c->super.file;
     c->must_empty = cm_super_must_empty(&c->super.now, &o);
     const struct cm_super last = c->super.now;
-    if (c->readonly)
+    if (c->readonly) {
+        cm_super_judge_as(&c->super.now, &o);
         return 0;
+    }
     uint8_t gap[CM_GAP_BYTES];
     int e = cm_plat_random(gap, sizeof(gap));
     if (e)
@@ -358,6 +377,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 /* The pool is mapped at media.base. */
 static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const char *what)
 {
+    c->directly = d == CM_DURABILITY_DAX; /* also if the CPU's stores are not durable */
     c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     if (d == CM_DURABILITY_DAX && !c->media.ops->flushes)
         d = CM_DURABILITY_PAGECACHE; /* the CPU cannot write lines back: do not claim DAX */
@@ -372,6 +392,8 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     if (e == 0 && !c->readonly)
         e = alloc_parts(c);
     if (e == 0)
+        e = make_resident(c, what); /* before it is ours: if this fails, the pool did not change */
+    if (e == 0)
         e = take_pool(c, d, what);
     if (e == 0)
         c->magic = CM_CACHE_MAGIC;
@@ -382,18 +404,8 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
 static int lock_pool(cm_cache *c, const char *path)
 {
     int e = cm_plat_file_lock(&c->file);
-    struct cm_super sb;
-    if (e != CM_EOWNED)
-        return e;
-    if (cm_plat_file_is_locked(&c->file) != 1) /* the owner in the superblock is gone */
-        cm_log(c, CM_LOG_ERROR, "%s: is being looked at, in this process or another", path);
-    else if (cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) != 0)
-        return e;
-    else if (sb.owner_pid == cm_plat_pid())
-        cm_log(c, CM_LOG_ERROR, "%s: is open in this process already: use that cache", path);
-    else
-        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u (or still held by a child it forked)",
-               path, sb.owner_pid);
+    if (e == CM_EOWNED)
+        cm_say_owner(c, path);
     return e;
 }
 
@@ -531,6 +543,7 @@ static int settle(cm_cache *c)
         cm_fill_buffered_drain(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     cm_sample_report(c);
+    cm_file_use_note_all(c);
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
         e = cm_super_bump_epoch(&c->super, &c->broken);
@@ -564,6 +577,8 @@ int cm_close(cm_cache *c)
         if (e == 0)
             cm_stats_end(&c->media, cm_plat_wall_ns());
         say_if_deleted(c);
+        if (e != CM_ETRUNCATED)
+            cm_say_damage(c, true);
     }
     destroy(c);
     return e;

@@ -5,7 +5,7 @@
 #ifndef CM_CACHE_H
 #define CM_CACHE_H
 
-#include "state/cache_state.h"
+#include "state/object.h"
 
 /* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. */
 static inline int cm_cache_state(const cm_cache *c)
@@ -29,15 +29,49 @@ static inline int cm_enter_cache(const cm_cache *c)
     return e ? e : cm_enter_thread(c, cm_plat_thread());
 }
 
+/* Both, for a call that changes something. Also CM_EREADONLY. */
+static inline int cm_enter_owner(const cm_cache *c)
+{
+    int e = cm_enter_cache(c);
+    return e == 0 && c->readonly ? CM_EREADONLY : e;
+}
+/* The object that a handle stands for. 0, or why the call is refused. */
+static inline int cm_enter_file(const cm_file *file, struct cm_object **f)
+{
+    *f = cm_object_of(file);
+    return cm_object_attached(*f, file) ? cm_enter_cache((*f)->cache) : CM_EHANDLE;
+}
+
+/* The largest offset, and the largest end of a range. */
+#define CM_OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
+static inline int cm_check_range(uint64_t offset, uint64_t len)
+{
+    return offset > CM_OFFSET_MAX || len > CM_OFFSET_MAX - offset ? CM_ERANGE : 0;
+}
+
+/* Logs what is new: trouble with the whole pool once, damage as cm_say_damage(). No lock is held.
+ */
+void cm_say_trouble(cm_cache *c);
+static inline void cm_report_trouble(cm_cache *c)
+{
+    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
+         at_load_relaxed(&c->older)) &
+        1) /* 1: not logged yet */
+        cm_say_trouble(c);
+}
+
 /* Copies an options struct of any version. A shorter one comes from an older caller. If it is
- * longer than ours, the rest must be zero. `from` may be NULL: all zero. CM_EINVAL. */
+ * longer than ours, the rest must be zero. A struct_size of 0 is that of version 1.0, which is the
+ * present one: no struct has grown yet. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
 
 /* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
  * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
- * CM_EINVAL: the caller did not set struct_size. */
+ * A struct_size of 0 is that of version 1.0. CM_EINVAL: the caller did not set struct_size. */
 #define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
 int cm_give_result(void *to, const void *from, uint32_t size);
+/* Will cm_give_result() take it? `to` may be NULL: no. */
+bool cm_can_give_result(const void *to);
 bool cm_all_zero(const uint64_t *v, size_t n);
 /* Writes the reason to the log, as a line, and returns `code`. `log` may be NULL. */
 int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
@@ -49,6 +83,12 @@ void cm_log(const struct cm_cache *c, int level, const char *format, ...)
 /* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
+/* trouble.c: lines of the log about a pool in trouble. */
+/* The pool's lock was refused: logs who holds it, as far as that can be found out. */
+void cm_say_owner(struct cm_cache *c, const char *path);
+/* Logs damage that was noted: of each kind the first event at once, later ones at most once a
+ * minute. `all`: also what the minute holds back. No lock is held. */
+void cm_say_damage(struct cm_cache *c, bool all);
 /* Bytes of DRAM that an open pool takes, without the probation buffer. */
 uint64_t cm_cache_dram_bytes(const struct cm_geometry *g);
 

@@ -6,7 +6,7 @@
  * callback, pointers, ranges. No function below this file gets a bad argument, with one exception:
  * cm_fast_begin() is called after the second of these checks, but it only prefetches.
  *
- * Who: users, through cachemax.h.
+ * Who: users, through cachemax.h; api/.
  */
 #include <string.h>
 
@@ -15,6 +15,7 @@
 #include "api/read_fast.h"
 #include "api/read_range.h"
 #include "api/read_through.h"
+#include "api/request.h"
 #include "protocol/bracket.h"
 #include "protocol/fill.h"
 #include "state/attach.h"
@@ -24,59 +25,13 @@
 #include "api/checked_calls.h"
 #endif
 
-#define OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
-#define SAMPLE 64u /* one in so many hits is timed */
-
-static int enter(const cm_file *file, struct cm_object **f)
-{
-    *f = cm_object_of(file);
-    return cm_object_attached(*f, file) ? cm_enter_cache((*f)->cache) : CM_EHANDLE;
-}
-
-static int enter_owner(const cm_cache *c)
-{
-    int e = cm_enter_cache(c);
-    return e == 0 && c->readonly ? CM_EREADONLY : e;
-}
-
-static int check_range(uint64_t offset, uint64_t len)
-{
-    return offset > OFFSET_MAX || len > OFFSET_MAX - offset ? CM_ERANGE : 0;
-}
-
-/* Logs each trouble with the pool once. It is logged here, because no lock is held here. */
-static void say_trouble(cm_cache *c)
-{
-    uint32_t unsaid = 1;
-    if (at_load_relaxed(&c->suspect) == 1)
-        (void)cm_cache_whole(c);
-    if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
-        cm_log(c, CM_LOG_ERROR, "old data could not be forgotten durably; the cache is bypassed");
-    unsaid = 1;
-    if (at_load_relaxed(&c->failing) == 1 && at_cas_acq_rel(&c->failing, &unsaid, 2))
-        cm_log(c, CM_LOG_ERROR,
-               "too many errors writing or reading the pool (volume full, file lost or media "
-               "failing); nothing more is stored until it is opened again");
-    unsaid = 1;
-    if (at_load_relaxed(&c->older) == 1 && at_cas_acq_rel(&c->older, &unsaid, 2))
-        cm_log(c, CM_LOG_WARNING,
-               "the pool holds blocks that are newer than its superblock (was a part of an older "
-               "copy put back?): emptied");
-}
-
-static inline void report_trouble(cm_cache *c)
-{
-    if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
-         at_load_relaxed(&c->older)) &
-        1) /* 1: not logged yet */
-        say_trouble(c);
-}
+#define SAMPLE 64u /* one in so many reads is timed, and counts for all of them */
 
 /* ---- Cache ----------------------------------------------------------------------------------- */
 
 int cm_set_mode(cm_cache *c, int mode)
 {
-    int e = enter_owner(c);
+    int e = cm_enter_owner(c);
     if (e)
         return e;
     if (mode < CM_NORMAL || mode > CM_BYPASS)
@@ -99,11 +54,20 @@ int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_
                      cm_validator *validator)
 {
     cm_identify_options o;
+    cm_validator v;
     int e = cm_take_options(&o, sizeof(o), opts);
-    if (e || !id || !validator || (o.flags & ~(uint32_t)CM_IDENTIFY_SOLE_WRITER) ||
-        (o.reserved[0] | o.reserved[1]) || (o.volume_id && !*o.volume_id))
+    if (e || !id || !cm_can_give_result(validator) ||
+        (o.flags & ~(uint32_t)CM_IDENTIFY_SOLE_WRITER) || (o.reserved[0] | o.reserved[1]) ||
+        (o.volume_id && !*o.volume_id))
         return CM_EINVAL;
-    return cm_plat_identify(os_file, &o, id, validator);
+    e = cm_plat_identify(os_file, &o, id, &v);
+    return e ? e : cm_give_result(validator, &v, sizeof(v));
+}
+
+void cm_validator_of(cm_validator *v, const void *proof, size_t len)
+{
+    *v = (cm_validator)CM_VALIDATOR_INIT;
+    cm_format_proof(v->proof, proof, len);
 }
 
 struct check_call {
@@ -133,8 +97,7 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     int e = cm_enter_cache(c);
     if (e)
         return e;
-    if (!report || report->struct_size < 8 || report->struct_size > CM_STRUCT_MAX ||
-        (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
+    if (!cm_can_give_result(report) || (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
         return CM_EINVAL;
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
@@ -151,7 +114,7 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
 
 int cm_forget(cm_cache *c, const cm_file_id *id)
 {
-    int e = enter_owner(c);
+    int e = cm_enter_owner(c);
     if (e)
         return e;
     return id && (id->hi | id->lo) ? cm_files_forget(c, id) : CM_EINVAL;
@@ -159,52 +122,41 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
-static bool validator_ok(const cm_validator *v)
+/* Takes a validator of any version. false: it is none. */
+static bool take_validator(cm_validator *v, const cm_validator *given)
 {
-    return v->reserved == 0 && v->size <= OFFSET_MAX && v->taken_at != 0 &&
+    return given && cm_take_options(v, sizeof(*v), given) == 0 &&
+           (v->size <= CM_OFFSET_MAX || v->size == CM_SIZE_UNKNOWN) && v->taken_at != 0 &&
            v->taken_at <= cm_plat_now_ns(); /* a later time comes from another clock */
-}
-
-/* The same for a validator that may lack a size. */
-static bool version_ok(const cm_validator *v)
-{
-    cm_validator sized = *v;
-    if (v->size == CM_SIZE_UNKNOWN)
-        sized.size = 0;
-    return validator_ok(&sized);
-}
-
-/* A validator of unknown size and nothing else says "I have none". */
-static bool says_nothing(const cm_validator *v)
-{
-    return v->size == CM_SIZE_UNKNOWN && v->mtime_ns == 0 && v->ctime_ns == 0 && v->change == 0;
 }
 
 int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
                  cm_file **file)
 {
-    int e = enter_owner(c);
+    cm_validator v;
+    int e = cm_enter_owner(c);
     if (e)
         return e;
-    if (validator && says_nothing(validator))
-        validator = NULL;
     if (!id || !file || (id->hi | id->lo) == 0 ||
-        (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE)) ||
-        (validator && !version_ok(validator)))
+        (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE | CM_EXCLUSIVE)) ||
+        (validator && !take_validator(&v, validator)))
         return CM_EINVAL;
-    return cm_files_attach(c, id, validator, flags, file);
+    if (flags & CM_EXCLUSIVE)
+        return CM_ENOTSUP;
+    return cm_files_attach(c, id, validator ? &v : NULL, flags, file);
 }
 
 int cm_file_revalidate(cm_file *file, const cm_validator *validator)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    cm_validator v;
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    if (!validator || !validator_ok(validator))
+    if (!take_validator(&v, validator) || !cm_file_has_proof(&v))
         return CM_EINVAL;
     cm_lock_acquire(&f->lock);
-    e = cm_file_judge(f, validator);
+    e = cm_file_judge(f, &v);
     cm_lock_release(&f->lock);
     return e;
 }
@@ -212,7 +164,7 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
 int cm_file_advise(cm_file *file, int advice)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
     if (advice < CM_ADVISE_NORMAL || advice > CM_ADVISE_KEEP)
@@ -224,47 +176,109 @@ int cm_file_advise(cm_file *file, int advice)
 int cm_file_get_info(cm_file *file, cm_file_info *info)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
     if (!info)
         return CM_EINVAL;
-    memset(info, 0, sizeof(*info));
+    cm_file_info now;
     cm_lock_acquire(&f->lock);
-    info->id = f->id;
-    info->incarnation = f->incarnation;
-    info->size = f->size;
-    info->dirty = f->dirty;
-    info->racy = !f->has_validator || f->validator.racy != 0;
-    info->kept = f->kept;
-    info->brackets = f->open_brackets;
-    info->bypassed = f->bypassed;
-    info->want_validator = f->want;
+    cm_files_describe(f, &now);
     cm_lock_release(&f->lock);
-    return 0;
+    return cm_give_result(info, &now, sizeof(now));
+}
+
+int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, cm_file_info *info)
+{
+    cm_validator v;
+    cm_file_info now;
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    if (!id || (id->hi | id->lo) == 0 || (validator && !cm_can_give_result(validator)) ||
+        (info && !cm_can_give_result(info)))
+        return CM_EINVAL;
+    e = cm_files_lookup(c, id, NULL, &v, &now);
+    if (e == 0 && now.bypassed && !now.attached)
+        e = CM_EABSENT; /* what the record says of its content proves nothing */
+    if (e == 0 && validator)
+        e = cm_give_result(validator, &v, sizeof(v));
+    if (e == 0 && info)
+        e = cm_give_result(info, &now, sizeof(now));
+    return e;
+}
+
+int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    e = cm_file_live(f, ttl_ns);
+    cm_lock_release(&f->lock);
+    return e;
 }
 
 int cm_file_abort(cm_file *file)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     return e ? e : cm_bracket_abort(f);
 }
 
 int cm_file_close(cm_file *file)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     return e ? e : cm_files_detach(f);
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
+/* A sampled read begins. Returns the time. Chooses at random how many reads are not sampled before
+ * the next one, SAMPLE - 1 on the average: with a fixed distance, of two files that are read in
+ * turns only one would ever be seen. */
+static __attribute__((noinline)) uint64_t begin_sample(struct cm_plat_thread *t)
+{
+    const bool first = t->random == 0; /* the thread's first read is one like any other */
+    uint32_t x = first ? t->number * UINT32_C(0x9e3779b1) | 1 : t->random;
+    x ^= x << 13; /* xorshift: Marsaglia 2003 */
+    x ^= x >> 17;
+    x ^= x << 5;
+    t->random = x;
+    t->sample = (uint32_t)cm_format_reduce(x, 2 * SAMPLE - 1);
+    return first ? 0 : cm_plat_now_ns();
+}
+
+/* Is the present call sampled? Then returns the time, else 0. A call that is not counts down. */
+static inline __attribute__((always_inline)) uint64_t sample(struct cm_plat_thread *t)
+{
+    return t->sample-- == 0 ? begin_sample(t) : 0;
+}
+
+/* `bytes` from `offset` on were served by a call that was sampled. */
+static void count_served(struct cm_object *f, uint64_t offset, uint64_t bytes, uint64_t now)
+{
+    if (bytes > 0)
+        cm_object_served(
+            f, SAMPLE * ((offset % CM_BLOCK_SIZE + bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE),
+            now);
+}
+
+static __attribute__((noinline)) void end_sample(struct cm_object *f, uint64_t start,
+                                                 uint64_t offset, int64_t served, bool whole)
+{
+    if (whole)
+        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
+    count_served(f, offset, served > 0 ? (uint64_t)served : 0, start);
+}
+
 /* What begin_read() gives to the calls below. */
 struct reading {
     struct cm_fast fast;
-    const struct cm_plat_thread *thread;
-    uint64_t start; /* 0: not timed */
+    const struct cm_plat_thread *thread; /* the calling one */
+    uint64_t start;                      /* 0: not timed */
 };
 
 static inline __attribute__((always_inline)) int
@@ -280,16 +294,18 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
     r->thread = t;
     e = cm_enter_thread(f->cache, t);
     if (e == 0)
-        e = !buf && len ? CM_EINVAL : check_range(offset, len);
-    r->start = e == 0 && t->sample++ % SAMPLE == 0 ? cm_plat_now_ns() : 0;
+        e = !buf && len ? CM_EINVAL : cm_check_range(offset, len);
+    r->start = e == 0 ? sample(t) : 0;
     return e;
 }
 
-static inline void end_read(struct cm_object *f, uint64_t start, bool whole)
+/* `served`: the call's result. */
+static inline void end_read(struct cm_object *f, uint64_t start, uint64_t offset, int64_t served,
+                            size_t len)
 {
-    if (start != 0 && whole)
-        cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
-    report_trouble(f->cache);
+    if (start != 0)
+        end_sample(f, start, offset, served, served == (int64_t)len);
+    cm_report_trouble(f->cache);
 }
 
 int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss)
@@ -305,63 +321,84 @@ int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
-        cm_fast_end(offset + len, false, miss);
+        cm_fast_end(r.fast.key.incarnation, offset + len, false, miss);
     }
-    end_read(f, r.start, n == (int64_t)len);
+    end_read(f, r.start, offset, n, len);
     return n;
 }
 
-int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len)
+/* cm_read_whole() with flags. begin_read() would touch the index. */
+static __attribute__((noinline)) int64_t read_resident(const cm_file *file, uint64_t offset,
+                                                       void *buf, size_t len, uint32_t flags)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e == 0)
+        e = (!buf && len) || flags != CM_READ_RESIDENT ? CM_EINVAL : cm_check_range(offset, len);
+    if (e)
+        return e;
+    int64_t n = cm_range_read_resident(f, offset, buf, len);
+    cm_report_trouble(f->cache);
+    return n;
+}
+
+int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uint32_t flags)
 {
     struct reading r;
+    if (flags)
+        return read_resident(file, offset, buf, len, flags);
     int64_t n = begin_read(file, offset, buf, len, &r);
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
     enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, offset, buf, len);
     n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
-    end_read(f, r.start, n == (int64_t)len);
+    end_read(f, r.start, offset, n, len);
     return n;
 }
 
 static int check_vec(const cm_read_vec *v)
 {
-    return !v->buf && v->len ? CM_EINVAL : check_range(v->offset, v->len);
+    return !v->buf && v->len ? CM_EINVAL : cm_check_range(v->offset, v->len);
 }
 
 int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    if (!v && n)
+    if (!v || n == 0)
+        return n ? CM_EINVAL : 0;
+    const size_t size = v->struct_size ? v->struct_size : sizeof(*v);
+    if (size < sizeof(*v) || size > CM_STRUCT_MAX || size % sizeof(uint64_t))
         return CM_EINVAL;
-    int64_t whole = 0;
-    for (size_t i = 0, good; i < n; i += good) {
-        for (good = 0; i + good < n && check_vec(&v[i + good]) == 0; good++)
-            ;
-        whole += cm_range_read_many(f, v + i, good);
-        if (i + good < n) {
-            v[i + good].result = check_vec(&v[i + good]);
-            good++;
-        }
+    for (size_t i = 0; i < n; i++) {
+        cm_read_vec *r = (cm_read_vec *)(void *)((uint8_t *)v + i * size);
+        r->result = check_vec(r);
     }
-    report_trouble(f->cache);
+    const int64_t whole = cm_range_read_many(f, v, size, n);
+    const uint64_t now = sample(cm_plat_thread());
+    for (size_t i = 0; i < n && now != 0; i++) {
+        const cm_read_vec *r = (const cm_read_vec *)(const void *)((uint8_t *)v + i * size);
+        if (r->result > 0)
+            count_served(f, r->offset, (uint64_t)r->result, now);
+    }
+    cm_report_trouble(f->cache);
     return whole;
 }
 
 int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, uint32_t flags)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
     if (!miss || (!data && len) || (flags & ~CM_FILL_EOF))
         return CM_EINVAL;
     if (miss->opaque[0] != f->serial)
         return CM_EFOREIGN;
-    if (miss->offset % CM_BLOCK_SIZE || check_range(miss->offset, miss->len) ||
+    if (miss->offset % CM_BLOCK_SIZE || cm_check_range(miss->offset, miss->len) ||
         len > (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE ||
         (miss->len && (miss->offset % (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) + miss->len - 1) /
                               (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >=
@@ -370,22 +407,94 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
     if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
         return CM_EINVAL;
     e = cm_fill_offer(f, miss, data, len, len);
-    report_trouble(f->cache);
+    if (flags & CM_FILL_EOF)
+        cm_fill_ends(f, miss, len);
+    cm_report_trouble(f->cache);
     return e;
+}
+
+int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_t len,
+                                uint64_t *incarnation, cm_origin_read_fn origin_read, void *ctx)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e == 0)
+        e = (!buf && len) || !origin_read || !incarnation ? CM_EINVAL : cm_check_range(offset, len);
+    if (e)
+        return e;
+    uint64_t served = 0;
+    int64_t n = cm_read_through_run(file, offset, buf, len, incarnation, origin_read, ctx, &served);
+    const uint64_t now = sample(cm_plat_thread());
+    if (now != 0)
+        count_served(f, offset, served, now);
+    cm_report_trouble(f->cache);
+    return n;
 }
 
 int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                         cm_origin_read_fn origin_read, void *ctx)
 {
+    uint64_t incarnation = 0;
+    return cm_read_through_version(file, offset, buf, len, &incarnation, origin_read, ctx);
+}
+
+/* ---- Requests -------------------------------------------------------------------------------- */
+
+int cm_request_begin(cm_file *file, cm_request *r)
+{
     struct cm_object *f;
-    int e = enter(file, &f);
-    if (e == 0)
-        e = (!buf && len) || !origin_read ? CM_EINVAL : check_range(offset, len);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    int64_t n = cm_flight_read(f, offset, buf, len, origin_read, ctx);
-    report_trouble(f->cache);
-    return n;
+    const size_t size = r && r->struct_size ? r->struct_size : sizeof(*r);
+    if (!r || size < sizeof(*r) || size > CM_STRUCT_MAX || cm_run_begun(r) || r->flags != 0 ||
+        (!r->buf && r->len))
+        return CM_EINVAL;
+    for (size_t i = sizeof(*r); i < size; i++)
+        if (((const uint8_t *)r)[i])
+            return CM_EINVAL; /* of a newer header, and set */
+    e = cm_check_range(r->offset, r->len);
+    if (e == 0)
+        cm_run_begin(file, r);
+    return e;
+}
+
+/* The request's file may be closed; its cache is open as long as the request lives. */
+static int enter_request(const cm_request *r)
+{
+    return r && cm_run_begun(r) ? cm_enter_cache(cm_run_cache(r)) : CM_EINVAL;
+}
+
+int cm_request_step(cm_request *r, cm_piece *piece)
+{
+    int e = enter_request(r);
+    if (e == 0 && !piece)
+        e = CM_EINVAL;
+    if (e)
+        return e;
+    struct cm_cache *c = cm_run_cache(r);
+    e = cm_run_step(cm_run_of(r), piece);
+    cm_report_trouble(c);
+    return e;
+}
+
+int cm_request_complete(cm_request *r, const cm_piece *piece, int64_t result)
+{
+    int e = enter_request(r);
+    if (e == 0 && !piece)
+        e = CM_EINVAL;
+    if (e)
+        return e;
+    struct cm_cache *c = cm_run_cache(r);
+    e = cm_run_complete(cm_run_of(r), piece, result);
+    cm_report_trouble(c);
+    return e;
+}
+
+int64_t cm_request_end(cm_request *r)
+{
+    int e = enter_request(r);
+    return e ? e : cm_run_end(cm_run_of(r));
 }
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -394,10 +503,17 @@ int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, 
                      cm_pins *pins, cm_miss *miss)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e == 0)
-        e = !iov || n < 1 || !iovcnt || !pins ? CM_EINVAL : check_range(offset, len);
-    return e ? e : cm_range_pin(f, offset, len, iov, n, iovcnt, pins, miss);
+        e = !iov || n < 1 || !iovcnt || !pins ? CM_EINVAL : cm_check_range(offset, len);
+    if (e)
+        return e;
+    const int64_t got = cm_range_pin(f, offset, len, iov, n, iovcnt, pins, miss);
+    const uint64_t now = sample(cm_plat_thread());
+    if (now != 0 && got > 0)
+        count_served(f, offset, (uint64_t)got, now);
+    cm_report_trouble(f->cache);
+    return got;
 }
 
 int cm_unpin(cm_pins *pins)
@@ -410,36 +526,37 @@ int cm_unpin(cm_pins *pins)
 int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e == 0)
-        e = !w ? CM_EINVAL : offset == CM_APPEND ? 0 : check_range(offset, len);
+        e = !w ? CM_EINVAL : offset == CM_APPEND ? 0 : cm_check_range(offset, len);
     return e ? e : cm_bracket_write(f, offset, len, w);
 }
 
 int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e == 0)
-        e = !w ? CM_EINVAL : check_range(new_size, 0);
+        e = !w ? CM_EINVAL : cm_check_range(new_size, 0);
     return e ? e : cm_bracket_truncate(f, new_size, w);
 }
 
 int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    if (!w || (after && !validator_ok(after)))
+    cm_validator v;
+    if (!w || (after && (!take_validator(&v, after) || !cm_file_has_proof(&v))))
         return CM_EINVAL;
-    return cm_bracket_end(f, w, after);
+    return cm_bracket_end(f, w, after ? &v : NULL);
 }
 
 int cm_sync_begin(cm_file *file, cm_sync *s)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
     if (!s)
@@ -451,23 +568,24 @@ int cm_sync_begin(cm_file *file, cm_sync *s)
 int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    const bool sound = s && (!after || validator_ok(after));
+    cm_validator v;
+    const bool sound = s && (!after || (take_validator(&v, after) && cm_file_has_proof(&v)));
     if (!sound && ok)
         return CM_EINVAL;
     /* Only this call reports that the fsync failed: it counts even if another argument is wrong. */
-    e = cm_bracket_sync_end(f, s, ok, sound ? after : NULL);
+    e = cm_bracket_sync_end(f, s, ok, sound && after ? &v : NULL);
     return sound ? e : CM_EINVAL;
 }
 
 int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)
 {
     struct cm_object *f;
-    int e = enter(file, &f);
+    int e = cm_enter_file(file, &f);
     if (e == 0)
-        e = check_range(offset, len == CM_ALL ? 0 : len);
+        e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e || len == 0)
         return e;
     return cm_bracket_invalidate(f, offset, len);

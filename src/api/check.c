@@ -286,5 +286,6 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
         return 0;
     /* A crash may leave a torn record and one torn superblock copy. Neither is used, so they are no
      * damage. But a torn record is among those that were dropped. */
-    return k.repair ? damage + report->torn_records > report->dropped : damage > 0;
+    const bool left = k.repair ? damage + report->torn_records > report->dropped : damage > 0;
+    return left ? CM_DAMAGED : 0;
 }

@@ -13,6 +13,8 @@
 #include "api/cache.h"
 #include "api/checked_calls.h"
 #include "api/read_range.h"
+#include "api/request.h"
+#include "state/file_list.h"
 #include "state/invariants.h"
 #include "state/object.h"
 
@@ -72,6 +74,11 @@ static struct cm_cache *cache_of(const cm_file *file)
     return cm_object_attached(f, file) ? cache_if_open(f->cache) : NULL;
 }
 
+static struct cm_cache *cache_of_request(const cm_request *r)
+{
+    return r && cm_run_begun(r) ? cache_if_open(cm_run_cache(r)) : NULL;
+}
+
 #define CHECKED(cache_of_it, every, type, name, parameters, arguments)                             \
     type name parameters                                                                           \
     {                                                                                              \
@@ -80,10 +87,18 @@ static struct cm_cache *cache_of(const cm_file *file)
     }
 #define CALL_OF_CACHE(...) CHECKED(cache_if_open(cache), 1, __VA_ARGS__)
 #define CALL_OF_FILE(...) CHECKED(cache_of(file), 1, __VA_ARGS__)
+#define CALL_OF_REQUEST(...) CHECKED(cache_of_request(r), 1, __VA_ARGS__)
 #define READ_OF_FILE(...) CHECKED(cache_of(file), EVERY_READ, __VA_ARGS__)
 CM_CALLS_OF_CACHES(CALL_OF_CACHE)
 CM_CALLS_OF_FILES(CALL_OF_FILE)
+CM_CALLS_OF_REQUESTS(CALL_OF_REQUEST)
 CM_READS_OF_FILES(READ_OF_FILE)
+
+int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info)
+{
+    CALL call = enter(iter ? cache_if_open(iter->list.cache) : NULL, EVERY_READ);
+    return cm_files_next_unchecked(iter, validator, info);
+}
 
 int cm_unpin(cm_pins *pins)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * checked_calls.h - with -Dchecks=full, calls.c defines cm_read_unchecked() and so on, and
- * checked_calls.c the public functions around them. Included by these two only.
+ * checked_calls.h - with -Dchecks=full, calls.c and files.c define cm_read_unchecked() and so on,
+ * and checked_calls.c the public functions around them. Included by these three only.
  */
 #ifndef CM_CHECKED_CALLS_H
 #define CM_CHECKED_CALLS_H
@@ -17,6 +17,11 @@
        cm_check_report *report),                                                                   \
       (cache, flags, progress, ctx, report))                                                       \
     X(int, cm_forget, (cm_cache * cache, const cm_file_id *id), (cache, id))                       \
+    X(int, cm_file_lookup,                                                                         \
+      (cm_cache * cache, const cm_file_id *id, cm_validator *validator, cm_file_info *info),       \
+      (cache, id, validator, info))                                                                \
+    X(int, cm_files_begin, (cm_cache * cache, uint32_t flags, cm_file_iter * *iter),               \
+      (cache, flags, iter))                                                                        \
     X(int, cm_file_open,                                                                           \
       (cm_cache * cache, const cm_file_id *id, const cm_validator *validator, uint32_t flags,      \
        cm_file **file),                                                                            \
@@ -32,6 +37,11 @@
       (cm_file * file, uint64_t offset, void *buf, size_t len, cm_origin_read_fn origin_read,      \
        void *ctx),                                                                                 \
       (file, offset, buf, len, origin_read, ctx))                                                  \
+    X(int64_t, cm_read_through_version,                                                            \
+      (cm_file * file, uint64_t offset, void *buf, size_t len, uint64_t *incarnation,              \
+       cm_origin_read_fn origin_read, void *ctx),                                                  \
+      (file, offset, buf, len, incarnation, origin_read, ctx))                                     \
+    X(int, cm_request_begin, (cm_file * file, cm_request * r), (file, r))                          \
     X(int64_t, cm_pin_range,                                                                       \
       (cm_file * file, uint64_t offset, size_t len, cm_iovec * iov, int n, int *iovcnt,            \
        cm_pins *pins, cm_miss *miss),                                                              \
@@ -45,25 +55,42 @@
     X(int, cm_sync_begin, (cm_file * file, cm_sync * s), (file, s))                                \
     X(int, cm_sync_end, (cm_file * file, const cm_sync *s, int ok, const cm_validator *after),     \
       (file, s, ok, after))                                                                        \
-    X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
+    X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))    \
+    X(int64_t, cm_drop, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
+#define CM_CALLS_OF_REQUESTS(X)                                                                    \
+    X(int, cm_request_step, (cm_request * r, cm_piece * piece), (r, piece))                        \
+    X(int, cm_request_complete, (cm_request * r, const cm_piece *piece, int64_t result),           \
+      (r, piece, result))                                                                          \
+    X(int64_t, cm_request_end, (cm_request * r), (r))
 /* Calls that change hardly anything. */
 #define CM_READS_OF_FILES(X)                                                                       \
     X(int, cm_file_advise, (cm_file * file, int advice), (file, advice))                           \
     X(int, cm_file_get_info, (cm_file * file, cm_file_info * info), (file, info))                  \
+    X(int64_t, cm_file_ranges, (cm_file * file, uint64_t offset, cm_range * ranges, size_t n),     \
+      (file, offset, ranges, n))                                                                   \
     X(int64_t, cm_read, (cm_file * file, uint64_t offset, void *buf, size_t len, cm_miss *miss),   \
       (file, offset, buf, len, miss))                                                              \
-    X(int64_t, cm_read_whole, (cm_file * file, uint64_t offset, void *buf, size_t len),            \
-      (file, offset, buf, len))                                                                    \
+    X(int64_t, cm_read_whole,                                                                      \
+      (cm_file * file, uint64_t offset, void *buf, size_t len, uint32_t flags),                    \
+      (file, offset, buf, len, flags))                                                             \
     X(int64_t, cm_read_many, (cm_file * file, cm_read_vec * v, size_t n), (file, v, n))
 
 #define CM_DECLARE(type, name, parameters, arguments) type name##_unchecked parameters;
 CM_CALLS_OF_CACHES(CM_DECLARE)
 CM_CALLS_OF_FILES(CM_DECLARE)
+CM_CALLS_OF_REQUESTS(CM_DECLARE)
 CM_READS_OF_FILES(CM_DECLARE)
 CM_DECLARE(int, cm_unpin, (cm_pins * pins), (pins))
+CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm_file_info *info),
+           (iter, validator, info))
 #undef CM_DECLARE
 
-#ifdef CM_DEFINE_UNCHECKED /* calls.c */
+#ifdef CM_DEFINE_UNCHECKED /* calls.c, files.c */
+#define cm_files_begin cm_files_begin_unchecked
+#define cm_files_next cm_files_next_unchecked
+#define cm_file_lookup cm_file_lookup_unchecked
+#define cm_drop cm_drop_unchecked
+#define cm_file_ranges cm_file_ranges_unchecked
 #define cm_set_mode cm_set_mode_unchecked
 #define cm_check cm_check_unchecked
 #define cm_forget cm_forget_unchecked
@@ -78,6 +105,11 @@ CM_DECLARE(int, cm_unpin, (cm_pins * pins), (pins))
 #define cm_read_many cm_read_many_unchecked
 #define cm_fill cm_fill_unchecked
 #define cm_read_through cm_read_through_unchecked
+#define cm_read_through_version cm_read_through_version_unchecked
+#define cm_request_begin cm_request_begin_unchecked
+#define cm_request_step cm_request_step_unchecked
+#define cm_request_complete cm_request_complete_unchecked
+#define cm_request_end cm_request_end_unchecked
 #define cm_pin_range cm_pin_range_unchecked
 #define cm_unpin cm_unpin_unchecked
 #define cm_write_begin cm_write_begin_unchecked

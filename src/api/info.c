@@ -18,12 +18,11 @@
 const char *cm_strerror(int code)
 {
     switch (code) {
-    case 0:
-        return "success";
 #define CM_X(name, value, text)                                                                    \
     case value:                                                                                    \
         return text;
         CM_ERROR_MAP(CM_X)
+        CM_RESULT_MAP(CM_X)
 #undef CM_X
     default:
         return "unknown error";
@@ -33,12 +32,11 @@ const char *cm_strerror(int code)
 const char *cm_errname(int code)
 {
     switch (code) {
-    case 0:
-        return "CM_OK";
 #define CM_X(name, value, text)                                                                    \
     case value:                                                                                    \
         return #name;
         CM_ERROR_MAP(CM_X)
+        CM_RESULT_MAP(CM_X)
 #undef CM_X
     default:
         return "CM_?";
@@ -51,19 +49,6 @@ const char *cm_errname(int code)
 const char *cm_version(void)
 {
     return TEXT(CM_VERSION_MAJOR) "." TEXT(CM_VERSION_MINOR) "." TEXT(CM_VERSION_PATCH);
-}
-
-int cm_give_result(void *to, const void *from, uint32_t size)
-{
-    uint32_t room;
-    memcpy(&room, to, sizeof(room));
-    if (room < 2 * sizeof(room) || room > CM_STRUCT_MAX)
-        return CM_EINVAL;
-    const uint32_t both = room < size ? room : size;
-    memcpy(to, from, both);
-    memset((uint8_t *)to + both, 0, room - both);
-    memcpy(to, &both, sizeof(both));
-    return 0;
 }
 
 /* ---- Counters by number ---------------------------------------------------------------------- */

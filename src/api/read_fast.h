@@ -12,10 +12,10 @@
 
 #include "protocol/lookup.h"
 
-/* May blocks of the file be cached now? */
+/* May blocks of the file be served, without a further look? */
 static inline bool cm_fast_may(const struct cm_object *f, uint64_t incarnation)
 {
-    return incarnation != 0 && !at_load_relaxed(&f->bypassed) && !cm_cache_bypassed(f->cache);
+    return incarnation != 0 && !at_load_relaxed(&f->gate) && !cm_cache_bypassed(f->cache);
 }
 
 /* Is a request one block or a part of it, that may be cached? */
@@ -28,14 +28,15 @@ static inline bool cm_fast_fits(const struct cm_object *f, uint64_t incarnation,
 
 /* Sets *miss after a read that ended at byte `pos` and was served in full. The tickets keep their
  * old values: with the serial 0 nothing can be filled. */
-static inline void cm_fast_end(uint64_t pos, bool eof, cm_miss *miss)
+static inline void cm_fast_end(uint64_t incarnation, uint64_t pos, bool eof, cm_miss *miss)
 {
     if (!miss)
         return;
+    miss->struct_size = sizeof(*miss);
+    miss->flags = eof ? CM_MISS_EOF : 0;
     miss->offset = pos;
     miss->len = 0;
-    miss->flags = eof ? CM_MISS_EOF : 0;
-    miss->reserved = 0;
+    miss->incarnation = incarnation;
     miss->opaque[0] = 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include "api/read_fast.h"
 #include "protocol/fill_ticket.h"
+#include "state/file.h"
 
 #include <string.h>
 
@@ -32,6 +33,12 @@ struct walk {
     struct cm_last_home home;
     uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
 };
+
+/* May blocks of the file be served, and stored? */
+static bool may_serve(const struct cm_object *f, uint64_t incarnation)
+{
+    return incarnation != 0 && !cm_cache_bypassed(f->cache) && cm_file_serves(f);
+}
 
 static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, size_t len)
 {
@@ -55,7 +62,7 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
     }
     w->home = (struct cm_last_home){ 0 };
     w->counted = 0;
-    return cm_fast_may(f, w->incarnation);
+    return may_serve(f, w->incarnation);
 }
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
@@ -89,6 +96,7 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
     if (!miss)
         miss = &scratch;
     memset(miss, 0, sizeof(*miss));
+    miss->struct_size = sizeof(*miss);
     if (fillable && ahead) {
         end += ahead;
         if (w->size != CM_SIZE_UNKNOWN && end > (w->size - 1) / CM_BLOCK_SIZE + 1)
@@ -102,7 +110,7 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
         end = CM_BLOCK_MAX + 1;
     uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
     miss->offset = first * CM_BLOCK_SIZE;
-    n = cm_ticket_take(w->f, first, n, miss);
+    n = cm_ticket_take(w->f, w->incarnation, first, n, miss);
     miss->len = n * CM_BLOCK_SIZE;
     if (w->size != CM_SIZE_UNKNOWN && miss->offset + miss->len > w->size)
         miss->len = w->size - miss->offset;
@@ -156,6 +164,7 @@ static void count_missing(struct walk *w, uint64_t first, uint64_t end, bool fil
         return;
     w->counted = end;
     count_miss(w->c, cause, end - first);
+    cm_object_missed(w->f, end - first, cm_plat_now_ns());
     if (fillable)
         cm_ticket_sample_miss(w->c, w->incarnation, first, end - first);
 }
@@ -165,7 +174,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
                         uint64_t ahead, cm_miss *miss)
 {
     if (pos >= w->end) {
-        cm_fast_end(pos, w->eof, miss);
+        cm_fast_end(w->incarnation, pos, w->eof, miss);
     } else {
         uint64_t first = pos / CM_BLOCK_SIZE;
         uint64_t end = first + describe_miss(w, pos, fillable, ahead, miss);
@@ -210,13 +219,10 @@ static uint64_t prefetch(struct walk *w, uint64_t pos, struct piece *p)
     return pos;
 }
 
-/* false: not all of it is cached. */
-static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *buf,
-                              struct progress *at)
+/* Adds what was read of a piece. false: not all of it. */
+static inline bool add_read(const struct piece *p, enum cm_found r, uint32_t got,
+                            struct progress *at)
 {
-    uint32_t got = 0;
-    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
-    enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
     if (r == CM_FOUND_HIT || r == CM_FOUND_BUFFERED) {
         at->pos += got;
         at->hits += got > 0;
@@ -226,6 +232,29 @@ static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *bu
     }
     at->cause = cause_of(r);
     return false;
+}
+
+/* false: not all of it is cached. */
+static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *buf,
+                              struct progress *at)
+{
+    uint32_t got = 0;
+    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
+    enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
+    return add_read(p, r, got, at);
+}
+
+/* The same, but false also if it would have to wait for a page of the pool. */
+static bool read_resident_piece(struct walk *w, struct piece *p, uint8_t *buf, struct progress *at)
+{
+    uint32_t got = 0;
+    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
+    if (cm_lookup_buffered(w->c, &p->probe.key, &part, &got) == CM_FOUND_BUFFERED)
+        return add_read(p, CM_FOUND_BUFFERED, got, at);
+    if (!cm_lookup_is_resident(w->c, &p->probe.key))
+        return add_read(p, CM_FOUND_ABSENT, 0, at);
+    cm_lookup_probe(w->c, &p->probe);
+    return read_piece(w, p, buf, at);
 }
 
 /* Reads from at->pos on, as far as the range is cached. The prefetches are INDEX_AHEAD index lines
@@ -265,6 +294,19 @@ int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, 
     return n;
 }
 
+/* Ends a read of all or nothing. */
+static int64_t end_whole(struct walk *w, const struct progress *at)
+{
+    /* Misses are counted by the read that follows. But damage is counted now: its block was
+     * dropped, so the next read finds it absent. */
+    if (at->pos < w->end && (at->cause == CM_STAT_miss_checksum || at->cause == CM_STAT_miss_media))
+        cm_count(w->c, at->cause, 1);
+    if (at->pos < w->end)
+        return CM_EABSENT;
+    count_hits(w->c, at->hits, at->pos - w->offset, at->buffered);
+    return (int64_t)(at->pos - w->offset);
+}
+
 int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                             size_t len)
 {
@@ -272,15 +314,38 @@ int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t of
     struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
     if (walk_begin(&w, f, offset, len) && seen != CM_FOUND_ABSENT)
         read_run(&w, buf, &at);
-    if (at.pos < w.end)
-        return CM_EABSENT;
-    count_hits(w.c, at.hits, at.pos - offset, at.buffered);
-    return (int64_t)(at.pos - offset);
+    return end_whole(&w, &at);
+}
+
+int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, size_t len)
+{
+    struct walk w;
+    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
+    struct piece p;
+    /* The counters lie in the pool, too. Their page is tested once: the first hit uses it. */
+    if (walk_begin(&w, f, offset, len) &&
+        (w.c->directly || cm_media_counters_resident(&w.c->media)))
+        for (uint64_t next = offset; next < w.end;) {
+            next = plan(&w, next, &p);
+            if (!read_resident_piece(&w, &p, buf, &at))
+                break;
+        }
+    return end_whole(&w, &at);
+}
+
+/* Reads one vector and sets its result. Returns whether it was read whole. */
+static bool read_vec(struct cm_object *f, cm_read_vec *v)
+{
+    uint64_t counted = 0;
+    cm_miss scratch, *miss = v->miss ? v->miss : &scratch;
+    v->result = cm_range_read(f, CM_FOUND_CONFLICT, v->offset, v->buf, v->len, 0, &counted, miss);
+    v->incarnation = miss->incarnation;
+    return v->result == (int64_t)v->len;
 }
 
 /* Reads at most INDEX_AHEAD vectors. Vectors within one block are looked up side by side, the
  * others one after the other. Returns how many were read whole. */
-static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
+static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
 {
     struct cm_cache *c = f->cache;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
@@ -288,39 +353,85 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *v, size_t n)
     uint64_t hits = 0, bytes = 0;
     int64_t whole = 0;
     for (size_t i = 0; i < n; i++) {
-        p[i].key = cm_key_of(&c->media, incarnation, v[i].offset / CM_BLOCK_SIZE);
+        p[i].key = cm_key_of(&c->media, incarnation, v[i]->offset / CM_BLOCK_SIZE);
         cm_lookup_prefetch(c, &p[i]);
     }
     for (size_t i = 0; i < n; i++)
         cm_lookup_probe(c, &p[i]);
     for (size_t i = 0; i < n; i++) {
-        const struct cm_part part = { (uint32_t)(v[i].offset % CM_BLOCK_SIZE), (uint32_t)v[i].len,
-                                      v[i].buf };
+        cm_read_vec *const r = v[i];
+        const struct cm_part part = { (uint32_t)(r->offset % CM_BLOCK_SIZE), (uint32_t)r->len,
+                                      r->buf };
         if (i + 1 < n)
-            cm_lookup_prefetch_payload(c, &p[i + 1], (uint32_t)(v[i + 1].offset % CM_BLOCK_SIZE),
-                                       v[i + 1].len, CM_PREFETCH_LINES);
-        if (p[i].slot != CM_NO_SLOT && cm_fast_fits(f, incarnation, v[i].offset, v[i].len) &&
+            cm_lookup_prefetch_payload(c, &p[i + 1], (uint32_t)(v[i + 1]->offset % CM_BLOCK_SIZE),
+                                       v[i + 1]->len, CM_PREFETCH_LINES);
+        if (p[i].slot != CM_NO_SLOT && cm_fast_fits(f, incarnation, r->offset, r->len) &&
             cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0)) {
             hits++;
-            bytes += v[i].len;
-            v[i].result = (int64_t)v[i].len;
-            cm_fast_end(v[i].offset + v[i].len, false, v[i].miss);
+            bytes += r->len;
+            r->result = (int64_t)r->len;
+            r->incarnation = incarnation;
+            cm_fast_end(incarnation, r->offset + r->len, false, r->miss);
+            whole++;
         } else {
-            uint64_t counted = 0;
-            v[i].result = cm_range_read(f, CM_FOUND_CONFLICT, v[i].offset, v[i].buf, v[i].len, 0,
-                                        &counted, v[i].miss);
+            whole += read_vec(f, r);
         }
-        whole += v[i].result == (int64_t)v[i].len;
     }
     count_hits(c, hits, bytes, 0);
     return whole;
 }
 
-int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n)
+/* The vectors of a cm_read_many(). The caller's elements may be longer than ours. */
+static inline cm_read_vec *vec_at(cm_read_vec *v, size_t size, size_t i)
+{
+    return (cm_read_vec *)(void *)((uint8_t *)v + i * size);
+}
+
+/* Reads all vectors that were not refused. */
+static int64_t read_vecs(struct cm_object *f, cm_read_vec *v, size_t size, size_t n)
 {
     int64_t whole = 0;
-    for (size_t i = 0; i < n; i += INDEX_AHEAD)
-        whole += read_group(f, v + i, n - i < INDEX_AHEAD ? n - i : INDEX_AHEAD);
+    for (size_t i = 0; i < n;) {
+        cm_read_vec *group[INDEX_AHEAD];
+        size_t count = 0;
+        for (; i < n && count < INDEX_AHEAD; i++) {
+            group[count] = vec_at(v, size, i);
+            count += group[count]->result >= 0;
+        }
+        whole += read_group(f, group, count);
+    }
+    return whole;
+}
+
+/* What was copied is not of the version of the other pieces: takes it back. */
+static bool make_miss(struct cm_object *f, cm_read_vec *v)
+{
+    struct walk w;
+    (void)walk_begin(&w, f, v->offset, v->len);
+    memset(v->buf, 0, (size_t)v->result);
+    v->result = walk_end(&w, v->offset, false, CM_STAT_miss_conflict, 0, v->miss);
+    v->incarnation = w.incarnation;
+    return v->len == 0;
+}
+
+int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, size_t n)
+{
+    uint64_t now = at_load_acquire(&f->incarnation), before;
+    int64_t whole = 0;
+    for (unsigned tries = 0; tries < CM_VERSION_TRIES; tries++) {
+        before = now;
+        whole = read_vecs(f, v, size, n);
+        now = at_load_acquire(&f->incarnation); /* after the copies: each ended with an acquire */
+        if (now == before)
+            return whole; /* versions do not come back: all of it is of this one */
+    }
+    whole = 0;
+    for (size_t i = 0; i < n; i++) {
+        cm_read_vec *r = vec_at(v, size, i);
+        if (r->result < 0)
+            continue;
+        whole += r->incarnation == now ? r->result == (int64_t)r->len : make_miss(f, r);
+    }
     return whole;
 }
 

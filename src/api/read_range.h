@@ -15,7 +15,13 @@ int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, 
 /* The same for cm_read_whole(). */
 int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                             size_t len);
-int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t n);
+/* The same with CM_READ_RESIDENT. */
+int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, size_t len);
+/* Does a cm_read_many(). `size`: of each element. Elements with a negative result are refused
+ * already. All bytes that are copied are of one version of the file. */
+int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, size_t n);
+/* A file may get another version again and again while it is read: how often a read begins. */
+#define CM_VERSION_TRIES 4u
 int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
                      int *iovcnt, cm_pins *pins, cm_miss *miss);
 /* The cache that gave out the pins; NULL: they were never given out. */

@@ -47,3 +47,30 @@ uint64_t cm_checksum(const void *data, size_t n)
     }
     return sum(data, n);
 }
+
+static XXH3_state_t *state_of(struct cm_checksum_parts *p)
+{
+    _Static_assert(sizeof(XXH3_state_t) <= sizeof(p->state), "room for the state");
+    return (XXH3_state_t *)(void *)p->state;
+}
+
+void cm_checksum_begin(struct cm_checksum_parts *p)
+{
+    (void)XXH3_64bits_reset(state_of(p));
+}
+
+void cm_checksum_add(struct cm_checksum_parts *p, const void *data, size_t n)
+{
+#ifdef CM_CHECKSUM_HAS_AVX2
+    if (cm_checksum_variant(0) == cm_checksum_avx2) { /* both keep the same state */
+        cm_checksum_add_avx2(p, data, n);
+        return;
+    }
+#endif
+    (void)XXH3_64bits_update(state_of(p), data, n);
+}
+
+uint64_t cm_checksum_end(const struct cm_checksum_parts *p)
+{
+    return XXH3_64bits_digest((const XXH3_state_t *)(const void *)p->state);
+}

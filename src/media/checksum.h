@@ -14,6 +14,14 @@
 /* XXH3-64. Every variant gives the same sum. */
 uint64_t cm_checksum(const void *data, size_t n);
 
+/* The same of data that come in parts. */
+struct cm_checksum_parts {
+    _Alignas(64) uint64_t state[80];
+};
+void cm_checksum_begin(struct cm_checksum_parts *p);
+void cm_checksum_add(struct cm_checksum_parts *p, const void *data, size_t n);
+uint64_t cm_checksum_end(const struct cm_checksum_parts *p);
+
 /* The routines that this CPU can run, best first; NULL after the last one. cm_checksum() uses the
  * first one. */
 typedef uint64_t (*cm_checksum_fn)(const void *data, size_t n);
@@ -24,6 +32,7 @@ cm_checksum_fn cm_checksum_variant(size_t i);
 #if defined(__x86_64__) && !defined(_WIN32)
 #define CM_CHECKSUM_HAS_AVX2 1
 uint64_t cm_checksum_avx2(const void *data, size_t n);
+void cm_checksum_add_avx2(struct cm_checksum_parts *p, const void *data, size_t n);
 #endif
 
 #endif

@@ -27,6 +27,11 @@ uint64_t cm_checksum_avx2(const void *data, size_t n)
     return XXH3_64bits(data, n);
 }
 
+void cm_checksum_add_avx2(struct cm_checksum_parts *p, const void *data, size_t n)
+{
+    (void)XXH3_64bits_update((XXH3_state_t *)(void *)p->state, data, n);
+}
+
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

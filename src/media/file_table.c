@@ -2,11 +2,12 @@
  *
  * file_table.c - the file table.
  *
- * Owns: the 128-byte records. A record is written in place. It is whole iff its checksum is right.
- * The checksum is seeded by the pool's check key and by the record's own place. A torn record is no
- * record: the file's blocks are lost, and nothing else. The state word is outside the checksum,
- * because the dirty mark must change atomically and alone. A file has two buckets of 16 places for
- * its record. Attach looks at all of them and assumes nothing about which one has the record.
+ * Owns: the 256-byte records. The body of a record is written in place. It is whole iff its
+ * checksum is right. The checksum is seeded by the pool's check key and by the record's own place.
+ * A torn body is no record: the file's blocks are lost, and nothing else. The words after the body
+ * are outside the checksum, because each must change alone: a crash that tears a new size, or a
+ * dirty mark, must not cost the file its blocks. A file has two buckets of 16 places for its
+ * record. Attach looks at all of them and assumes nothing about which one has the record.
  *
  * Who: api/, state/.
  */
@@ -14,7 +15,11 @@
 
 #include <string.h>
 
-#define SAMPLE_RECORDS 8192u /* 1 MiB: a larger pool takes no longer to look at */
+#define SAMPLE_RECORDS 8192u /* 2 MiB: a larger pool takes no longer to look at */
+
+/* The size and its sum. */
+#define SIZE_BYTES (2 * sizeof(uint64_t))
+static_assert(offsetof(struct cm_record, size_sum) == offsetof(struct cm_record, size) + 8, "pair");
 
 static struct cm_record *record_at(const struct cm_media *m, uint64_t place)
 {
@@ -66,12 +71,32 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
 {
     struct cm_record *at = record_at(m, place);
     r->xxh3 = cm_format_record_sum(cm_media_key(m), place, r);
+    r->size_sum = cm_format_size_sum(cm_media_key(m), place, r);
     int e = cm_media_write(m, at, r, CM_RECORD_BODY_BYTES);
     if (e == 0)
-        e = cm_media_flush(m, at, CM_RECORD_BODY_BYTES);
+        e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
+    if (e == 0)
+        e = cm_media_flush(m, at, offsetof(struct cm_record, size) + SIZE_BYTES);
     /* The incarnation is used only after this: a crash must not bring the old one back. */
     cm_media_fence(m);
     return e;
+}
+
+int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r)
+{
+    struct cm_record *at = record_at(m, place);
+    r->size_sum = cm_format_size_sum(cm_media_key(m), place, r);
+    int e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
+    if (e || r->size == CM_SIZE_UNKNOWN)
+        return e;
+    e = cm_media_flush(m, &at->size, SIZE_BYTES);
+    cm_media_fence(m); /* a later session knows it, as it knows the block of its fill */
+    return e;
+}
+
+uint64_t cm_record_size(const struct cm_media *m, uint64_t place, const struct cm_record *r)
+{
+    return r->size_sum == cm_format_size_sum(cm_media_key(m), place, r) ? r->size : CM_SIZE_UNKNOWN;
 }
 
 int cm_record_settle(const struct cm_media *m, uint64_t place)
@@ -80,6 +105,23 @@ int cm_record_settle(const struct cm_media *m, uint64_t place)
     /* Before the record is used: a power cut must not bring back an older incarnation. */
     cm_media_fence(m);
     return e;
+}
+
+int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                           int64_t wall_ns)
+{
+    struct cm_record *at = record_at(m, place);
+    const uint64_t word = cm_format_time_word(cm_media_key(m), place, id, wall_ns);
+    int e = cm_media_store64(m, &at->expires, word);
+    if (e == 0)
+        e = cm_media_flush(m, &at->expires, sizeof(at->expires));
+    cm_media_fence(m); /* before the caller relies on it: a later session must know the end, too */
+    return e;
+}
+
+int64_t cm_record_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r)
+{
+    return cm_format_time_read(cm_media_key(m), place, &r->id, r->expires);
 }
 
 bool cm_record_is_unused(const struct cm_record_set *s, unsigned i)
@@ -99,6 +141,28 @@ void cm_record_settle_set(const struct cm_media *m, const struct cm_record_set *
 bool cm_record_is_hole(const struct cm_media *m, uint64_t place)
 {
     return cm_media_is_hole(m, record_at(m, place), sizeof(struct cm_record));
+}
+
+void cm_record_write_use(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                         uint32_t seconds, uint64_t hits)
+{
+    struct cm_record *at = record_at(m, place);
+    const uint64_t word = cm_format_used_word(cm_media_key(m), place, id, seconds, hits);
+    (void)cm_media_store64(m, &at->words[CM_RECORD_HITS], hits);
+    (void)cm_media_store64(m, &at->words[CM_RECORD_USED], word);
+}
+
+bool cm_record_use(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                   uint32_t *seconds, uint64_t *hits)
+{
+    const uint64_t word = r->words[CM_RECORD_USED];
+    *seconds = (uint32_t)(word >> 32);
+    *hits = r->words[CM_RECORD_HITS];
+    if (word == cm_format_used_word(cm_media_key(m), place, &r->id, *seconds, *hits))
+        return true;
+    *seconds = 0;
+    *hits = 0;
+    return false;
 }
 
 int cm_record_drop(const struct cm_media *m, uint64_t place)

@@ -38,8 +38,19 @@ int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, 
 /* Number of records in use. For a table of more than 8192 records it is an estimate from a sample
  * of that size. */
 uint64_t cm_record_estimate(const struct cm_media *m);
-/* Writes everything but the state word, durably. CM_EIO. */
+/* Writes the body and the size, durably. CM_EIO. */
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r);
+/* Writes r->size alone, for the body that `r` was read with: durably, unless it is not known. Then
+ * a DIRTY mark must stand, which outweighs the old size after a power cut. The mark lies in the
+ * same line, so that the flush that clears it makes the size durable, too. CM_EIO. */
+int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r);
+/* Writes the end of the life of a file, durably; 0: none. CM_EIO. */
+int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                           int64_t wall_ns);
+/* The same in a record that was read; 0: none, or not known. */
+int64_t cm_record_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r);
+/* The size in a record that was read, or CM_SIZE_UNKNOWN. */
+uint64_t cm_record_size(const struct cm_media *m, uint64_t place, const struct cm_record *r);
 /* Makes a record durable with its present bytes: a crashed owner may not have done so. CM_EIO. */
 int cm_record_settle(const struct cm_media *m, uint64_t place);
 /* The same for all records of both buckets. Errors are ignored. */
@@ -50,6 +61,13 @@ bool cm_record_is_unused(const struct cm_record_set *s, unsigned i);
 /* Is the record unreadable only because a full volume has no room for its page? Then there is no
  * record. */
 bool cm_record_is_hole(const struct cm_media *m, uint64_t place);
+/* Notes when the file was used last, and how many of its blocks were served. Not flushed, and
+ * errors are ignored: these are hints. */
+void cm_record_write_use(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                         uint32_t seconds, uint64_t hits);
+/* Reads what was noted in the record of a file. false: nothing is known, and both are 0. */
+bool cm_record_use(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                   uint32_t *seconds, uint64_t *hits);
 /* Makes a record not whole, durably. CM_EIO. */
 int cm_record_drop(const struct cm_media *m, uint64_t place);
 /* Writes the dirty mark; durable when it returns. CM_EIO. */

@@ -182,13 +182,25 @@ uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation
 {
     /* These words are not the seed of the long sum: XXH3 would first make 192 bytes from the seed,
      * which takes as long as half a block. */
-    const uint64_t w[4] = { cm_checksum(data, valid), slot, incarnation, block };
+    return cm_format_payload_seal(key, slot, incarnation, block, cm_checksum(data, valid));
+}
+
+uint64_t cm_format_payload_seal(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+                                uint64_t sum)
+{
+    const uint64_t w[4] = { sum, slot, incarnation, block };
     return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
 uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r)
 {
     return XXH3_64bits_withSeed(r, offsetof(struct cm_record, xxh3), key ^ (place + 1));
+}
+
+uint64_t cm_format_size_sum(uint64_t key, uint64_t place, const struct cm_record *r)
+{
+    const uint64_t w[3] = { r->size, place, r->xxh3 };
+    return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
 uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number)
@@ -205,6 +217,45 @@ bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dir
     *dirty = (word & CM_STATE_DIRTY) != 0;
     *boot_number = (uint32_t)(word >> 32) & 0x7fffffff;
     return word == cm_format_state_word(key, place, *dirty, *boot_number);
+}
+
+#define SECOND INT64_C(1000000000)
+
+uint64_t cm_format_time_word(uint64_t key, uint64_t place, const cm_file_id *id, int64_t wall_ns)
+{
+    const int64_t s = wall_ns / SECOND;
+    const uint64_t body = (s < 0 ? 0 : s > UINT32_MAX ? UINT32_MAX : (uint64_t)s) << 32;
+    const uint64_t w[4] = { body, place, id->hi, id->lo };
+    return wall_ns == 0 ? 0 : body | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
+}
+
+int64_t cm_format_time_read(uint64_t key, uint64_t place, const cm_file_id *id, uint64_t word)
+{
+    const int64_t wall_ns = (int64_t)(word >> 32) * SECOND;
+    return word == cm_format_time_word(key, place, id, wall_ns) ? wall_ns : 0;
+}
+
+uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,
+                             uint64_t hits)
+{
+    const uint64_t w[5] = { seconds, hits, place, id->hi, id->lo };
+    return (uint64_t)seconds << 32 | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
+}
+
+void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len)
+{
+    const size_t last = CM_PROOF_BYTES - 1;
+    memset(proof, 0, CM_PROOF_BYTES);
+    if (len <= last) {
+        if (len > 0)
+            memcpy(proof, bytes, len);
+        proof[last] = (uint8_t)len;
+        return;
+    }
+    XXH128_canonical_t hash; /* the same bytes on every machine */
+    XXH128_canonicalFromHash(&hash, XXH3_128bits(bytes, len));
+    memcpy(proof, hash.digest, sizeof(hash.digest));
+    proof[last] = CM_PROOF_BYTES; /* more than any number of bytes that are stored as they are */
 }
 
 uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p)

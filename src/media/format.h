@@ -17,7 +17,7 @@
 #include "cachemax.h"
 #include "policy/ghost.h"
 
-#define CM_FORMAT_VERSION 5u
+#define CM_FORMAT_VERSION 6u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 #define CM_SLOTS_MIN 64u
@@ -67,8 +67,8 @@ struct cm_super {
     uint32_t failed_boot;       /* 216 boot of the last fsync of an origin file that failed */
     uint32_t unnamed_boot;      /* 220 the same, of a file that no record names */
     uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which may be an earlier boot */
-    uint64_t reserved[1];       /* 240 zero */
-    uint64_t xxh3;              /* 248 XXH3-64 of bytes 0..247, seed 0 */
+    uint64_t reserved[9];       /* 240 zero */
+    uint64_t xxh3;              /* 312 XXH3-64 of bytes 0..311, seed 0 */
 };
 
 /* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */
@@ -119,19 +119,31 @@ enum cm_stat {
 #define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
 
 struct cm_record {
-    cm_file_id id;        /*   0 zero: empty */
-    uint64_t incarnation; /*  16 */
-    uint64_t size;        /*  24 validator */
-    int64_t mtime_ns;     /*  32 */
-    int64_t ctime_ns;     /*  40 */
-    uint64_t change;      /*  48 */
-    uint64_t flags;       /*  56 CM_RECORD_RACY ... */
-    uint64_t reserved[6]; /*  64 zero */
-    uint64_t xxh3;        /* 112 of bytes 0..111, seed: check key and place */
-    uint64_t state;       /* 120 dirty mark, which has its own check */
+    /* The body: written and checked as a whole. It fills two lines of the CPU. */
+    cm_file_id id;                 /*   0 zero: empty */
+    uint64_t incarnation;          /*  16 */
+    uint8_t proof[CM_PROOF_BYTES]; /*  24 of the validator */
+    uint64_t flags;                /*  56 CM_RECORD_RACY ... */
+    uint64_t reserved[7];          /*  64 zero */
+    uint64_t xxh3;                 /* 120 of bytes 0..119, seed: check key and place */
+    /* Words that change alone, each with its own check. */
+    uint64_t state;        /* 128 dirty mark */
+    uint64_t size;         /* 136 of the file, if size_sum is right */
+    uint64_t size_sum;     /* 144 of size, seed: the body's sum, check key and place */
+    uint64_t expires;      /* 152 end of life: a time word; 0: none */
+    uint64_t words[4];     /* 160 CM_RECORD_USED ..., else zero */
+    uint64_t reserved2[8]; /* 192 zero */
 };
-/* The part that is written and checked as a whole. */
-#define CM_RECORD_BODY_BYTES 120u
+/* Two of the words. They are hints, and written without a flush. */
+/* Bits 63..32: when it was used last, seconds since 1970; 31..0 check. */
+#define CM_RECORD_USED 0u
+#define CM_RECORD_HITS 1u /* blocks that were served, if that check is right */
+#define CM_RECORD_BODY_BYTES 128u
+static_assert(offsetof(struct cm_record, state) / 64 == offsetof(struct cm_record, size_sum) / 64 &&
+                  sizeof(struct cm_record) % 64 == 0,
+              "one flush covers the mark and the size");
+/* Bytes of a record that are in use, with the words. */
+#define CM_RECORD_USED_BYTES 192u
 
 /* Dirty mark: bit 63 DIRTY, bits 62..32 boot number, bits 31..0 check. Any word whose check is
  * wrong counts as DIRTY of another boot. */
@@ -185,7 +197,7 @@ struct cm_memo_page {
 
 /* ---- Frozen sizes and offsets (golden bytes: tests/unit/test_format.c) ----------------------- */
 
-static_assert(sizeof(struct cm_super) == 256, "superblock size");
+static_assert(sizeof(struct cm_super) == 320, "superblock size");
 static_assert(offsetof(struct cm_super, byte_order) == 8, "superblock");
 static_assert(offsetof(struct cm_super, incompat) == 24, "superblock");
 static_assert(offsetof(struct cm_super, uuid) == 32, "superblock");
@@ -194,7 +206,7 @@ static_assert(offsetof(struct cm_super, state) == 144, "superblock");
 static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
 static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
-static_assert(offsetof(struct cm_super, xxh3) == 248, "superblock");
+static_assert(offsetof(struct cm_super, xxh3) == 312, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
 static_assert(offsetof(struct cm_stats_head, curve_hits) == 56, "stats head");
 static_assert(offsetof(struct cm_stats_head, folding) == 112, "stats head");
@@ -202,11 +214,15 @@ static_assert(sizeof(struct cm_stats_shard) == 1024, "stats shard size");
 static_assert(CM_STATS_ORIGIN_LATENCY - CM_STATS_HIT_LATENCY == CM_LATENCY_BUCKETS, "histograms");
 static_assert(CM_STATS_COUNTERS - CM_STATS_ORIGIN_LATENCY == CM_LATENCY_BUCKETS, "histograms");
 static_assert(CM_STAT_COUNT <= CM_STATS_COUNTERS_MAX, "a shard holds every counter");
-static_assert(sizeof(struct cm_record) == 128, "record size");
+static_assert(sizeof(struct cm_record) == 256, "record size");
+static_assert(CM_RECORD_WAYS * sizeof(struct cm_record) == CM_BLOCK_SIZE, "a bucket is a page");
 static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
+static_assert(offsetof(struct cm_record, proof) == 24, "record");
 static_assert(offsetof(struct cm_record, flags) == 56, "record");
-static_assert(offsetof(struct cm_record, xxh3) == 112, "record");
+static_assert(offsetof(struct cm_record, xxh3) == 120, "record");
 static_assert(offsetof(struct cm_record, state) == CM_RECORD_BODY_BYTES, "record");
+static_assert(offsetof(struct cm_record, size_sum) == 144, "record");
+static_assert(offsetof(struct cm_record, reserved2) == CM_RECORD_USED_BYTES, "record");
 static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
 static_assert(sizeof(struct cm_header) == 32, "header size");
 static_assert(offsetof(struct cm_header, xxh3) == 24, "header");
@@ -251,12 +267,31 @@ uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, ui
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h);
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                const void *data, size_t valid);
+/* The same of a payload that was summed before (checksum.h). */
+uint64_t cm_format_payload_seal(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+                                uint64_t sum);
 
 uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r);
+/* The sum beside a recorded size. It belongs to one body: beside another it is wrong, so the size
+ * is not known. */
+uint64_t cm_format_size_sum(uint64_t key, uint64_t place, const struct cm_record *r);
 uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number);
 /* Decodes a dirty mark; false when its check is wrong. */
 bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
                           uint32_t *boot_number);
+
+/* Time word: bits 63..32 seconds since 1970 (at most 2^32 - 1), bits 31..0 a check that belongs to
+ * the file. 0 stands for 0. cm_format_time_read: 0 if the check is wrong. */
+uint64_t cm_format_time_word(uint64_t key, uint64_t place, const cm_file_id *id, int64_t wall_ns);
+int64_t cm_format_time_read(uint64_t key, uint64_t place, const cm_file_id *id, uint64_t word);
+
+/* The word that says when a file was used last. Its check covers the hits, too, and the id: the
+ * next file in this place does not inherit them. */
+uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,
+                             uint64_t hits);
+
+/* A proof that stands for any bytes; see cm_validator_of(). */
+void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len);
 
 uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p);
 

@@ -36,17 +36,32 @@ static inline uint64_t cm_media_key(const struct cm_media *m)
  * volume cannot fill? Reading the file without the mapping gives zeros then. n: up to a block. */
 static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, size_t n)
 {
-    uint8_t bytes[CM_BLOCK_SIZE];
+    uint8_t bytes[512];
     uint64_t offset = (uint64_t)((const uint8_t *)p - m->base);
-    assert(n > 1 && n <= sizeof(bytes));
-    return m->file && m->file->sparse && cm_plat_file_pread(m->file, bytes, n, offset) == 0 &&
-           bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
+    assert(n > 1 && n <= CM_BLOCK_SIZE);
+    if (!m->file || !m->file->sparse)
+        return false;
+    for (size_t at = 0, some; at < n; at += some) {
+        some = n - at < sizeof(bytes) ? n - at : sizeof(bytes);
+        if (cm_plat_file_pread(m->file, bytes, some, offset + at) || bytes[0] != 0 ||
+            memcmp(bytes, bytes + 1, some - 1) != 0)
+            return false;
+    }
+    return true;
 }
 
 static inline uint64_t *cm_media_shard(const uint8_t *base, uint32_t shard)
 {
     uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
     return ((struct cm_stats_shard *)p)[shard].word;
+}
+/* Is the page in memory that the calling thread counts in? */
+static inline bool cm_media_counters_resident(const struct cm_media *m)
+{
+    const uint32_t n = cm_plat_thread()->number;
+    const uint32_t shared = CM_STATS_OWN_SHARDS + n % (CM_STATS_SHARDS - CM_STATS_OWN_SHARDS);
+    return cm_plat_is_resident(cm_media_shard(m->base, n < CM_STATS_OWN_SHARDS ? n : shared),
+                               sizeof(struct cm_stats_shard));
 }
 /* Adds to a word of the stats page. The first threads have shards of their own; the others share
  * the remaining shards. If the page is unreadable nothing is counted. */

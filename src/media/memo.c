@@ -78,21 +78,34 @@ static bool fetch(const struct cm_memo *o, uint64_t number, struct cm_memo_page 
            p->number == number && p->xxh3 == cm_format_memo_sum(cm_media_key(o->media), p);
 }
 
-static void load(struct cm_memo *o, uint64_t number)
+/* Joins a page with what the policy knows. */
+static void join_page(struct cm_memo *o, uint64_t number)
 {
-    struct cm_memo_page p;
-    uint64_t first, n, bit = UINT64_C(1) << number % 64;
-    /* One thread alone loads the page: the one that sets the bit. The data does not need acq_rel,
-     * because it is atomic. */
-    if ((at_or_acq_rel(&o->reached[number / 64], bit) & bit) || !fetch(o, number, &p))
+    uint64_t first, n;
+    if (!fetch(o, number, o->page))
         return;
     if (number < o->media->geo.memo_ring_pages) {
         n = slots_of(o, number, &first);
-        cm_policy_load_slots(o->policy, first, n, p.body);
+        cm_policy_load_slots(o->policy, first, n, o->page->body);
     } else {
         n = buckets_of(o, number, &first);
-        cm_policy_load_ghost(o->policy, first, n, p.body);
+        cm_policy_load_ghost(o->policy, first, n, o->page->body);
     }
+}
+
+static void load(struct cm_memo *o, uint64_t number)
+{
+    const uint64_t bit = UINT64_C(1) << number % 64;
+    /* One page at a time. A thread that finds another one loading goes on without what this page
+     * keeps, as it would beside a thread that loads the same page; somebody loads it later.
+     * Acquire: what the last owner read from `page` stays before what is stored to it now. */
+    if (at_swap_acq_rel(&o->loading, 1) != 0)
+        return;
+    /* One thread alone loads the page: the one that sets the bit. The data does not need acq_rel,
+     * because it is atomic. */
+    if (!(at_or_acq_rel(&o->reached[number / 64], bit) & bit))
+        join_page(o, number);
+    at_store_release(&o->loading, 0); /* pairs with the swap */
 }
 
 static void reach(struct cm_memo *o, uint64_t number, uint64_t end)

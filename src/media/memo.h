@@ -13,6 +13,8 @@ struct cm_memo {
     struct cm_policy_state *policy;
     uint64_t generation; /* the oldest that counts; 0: no page counts */
     uint64_t *reached;   /* atomic; a bit for each page: its content was joined, if it counts */
+    struct cm_memo_page *page; /* that is being loaded */
+    uint32_t loading;          /* atomic; 1: a thread owns `page` */
 };
 
 /* Bytes of DRAM for `reached`. */

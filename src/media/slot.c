@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "media/checksum.h"
 #include "platform/platform.h"
 
 bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
@@ -60,26 +61,49 @@ static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64
     return *error == 0 && again == w0;
 }
 
-static bool sum_ok(const struct cm_media *m, uint64_t slot, const struct cm_header *h,
-                   const void *data)
+/* Copies the valid part aside, in chunks that fit a small stack, and sums it. Takes the wanted part
+ * [from, from+len) to dst on the way. The sum and the bytes count only if w0 is the same word after
+ * the call: see copy_while_unchanged. */
+static int copy_and_sum(const struct cm_media *m, uint64_t slot, uint32_t valid, uint32_t from,
+                        uint32_t len, uint8_t *dst, uint64_t *sum)
 {
-    return h->xxh3 == cm_format_payload_sum(cm_media_key(m), slot, h->incarnation,
-                                            cm_header_block(h), data, cm_header_valid(h));
+    struct cm_checksum_parts parts;
+    uint8_t chunk[1024];
+    cm_checksum_begin(&parts);
+    for (uint32_t at = 0, n; at < valid; at += n) {
+        n = valid - at < sizeof(chunk) ? valid - at : (uint32_t)sizeof(chunk);
+        int e = cm_guard_copy(chunk, cm_slot_payload(m, slot) + at, n);
+        if (e)
+            return e;
+        cm_checksum_add(&parts, chunk, n);
+        const uint32_t low = from > at ? from : at;
+        const uint32_t high = from + len < at + n ? from + len : at + n;
+        if (low < high)
+            memcpy(dst + (low - from), chunk + (low - at), high - low);
+    }
+    *sum = cm_checksum_end(&parts);
+    return 0;
 }
 
-/* The rare case: copies the whole valid part aside, tests its sum and takes the wanted part. */
+static bool sum_ok(const struct cm_media *m, uint64_t slot, const struct cm_header *h, uint64_t sum)
+{
+    return h->xxh3 ==
+           cm_format_payload_seal(cm_media_key(m), slot, h->incarnation, cm_header_block(h), sum);
+}
+
+/* The rare case: tests the sum of the whole valid part, and takes the wanted part. */
 static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slot,
                                           const struct cm_header *h, uint32_t from, uint32_t len,
-                                          void *dst)
+                                          uint8_t *dst)
 {
-    uint8_t whole[CM_BLOCK_SIZE];
-    int e;
-    if (!copy_while_unchanged(m, slot, h->w0, whole, 0, cm_header_valid(h), &e))
+    uint64_t sum, again;
+    int e = copy_and_sum(m, slot, cm_header_valid(h), from, len, dst, &sum);
+    at_fence_acquire(); /* as in copy_while_unchanged */
+    if (e == 0)
+        e = cm_guard_load64(&cm_slot_at(m, slot)->w0, &again);
+    if (e || again != h->w0)
         return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
-    if (!sum_ok(m, slot, h, whole)) /* the sum counts, because w0 has not changed */
-        return CM_SLOT_BAD_SUM;
-    memcpy(dst, whole + from, len);
-    return CM_SLOT_HIT;
+    return sum_ok(m, slot, h, sum) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
 }
 
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
@@ -133,10 +157,10 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h)
 {
-    uint8_t whole[CM_BLOCK_SIZE];
-    if (cm_guard_copy(whole, cm_slot_payload(m, slot), cm_header_valid(h)))
+    uint64_t sum;
+    if (copy_and_sum(m, slot, cm_header_valid(h), 0, 0, NULL, &sum))
         return CM_SLOT_UNREADABLE;
-    return sum_ok(m, slot, h, whole) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
+    return sum_ok(m, slot, h, sum) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
 }
 
 int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
@@ -169,17 +193,27 @@ uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsig
     return failed;
 }
 
+/* Stores a tail, and zeros after it: defined bytes, though never served. */
+static int fill_tail(const struct cm_media *m, uint8_t *to, const uint8_t *data, uint32_t valid)
+{
+    static const uint8_t zeros[CM_BLOCK_SIZE];
+    const uint32_t lines = valid / CM_CACHE_LINE * CM_CACHE_LINE;
+    uint8_t last[CM_CACHE_LINE] = { 0 };
+    memcpy(last, data + lines, valid - lines);
+    int e = lines > 0 ? cm_media_copy(m, to, data, lines) : 0;
+    if (e == 0)
+        e = cm_media_copy(m, to + lines, last, CM_CACHE_LINE);
+    if (e == 0 && lines + CM_CACHE_LINE < CM_BLOCK_SIZE)
+        e = cm_media_copy(m, to + lines + CM_CACHE_LINE, zeros,
+                          CM_BLOCK_SIZE - lines - CM_CACHE_LINE);
+    return e;
+}
+
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h)
 {
     assert(valid >= 1 && valid <= CM_BLOCK_SIZE && k->block <= CM_BLOCK_MAX);
     struct cm_header *at = cm_slot_at(m, slot);
-    uint8_t tail[CM_BLOCK_SIZE];
-    if (valid < CM_BLOCK_SIZE) { /* zeros after a tail: defined bytes, though never served */
-        memcpy(tail, data, valid);
-        memset(tail + valid, 0, sizeof(tail) - valid);
-        data = tail;
-    }
     int e = cm_guard_load64(&at->w0, &h->w0);
     if (e == 0 && (h->w0 & CM_W0_VALID))
         e = CM_EIO; /* it was invalid: the media or a foreign program made it valid again */
@@ -187,7 +221,8 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
         return e;
     h->incarnation = k->incarnation;
     h->block_valid = k->block << CM_VALID_BITS | valid;
-    e = cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE);
+    e = valid == CM_BLOCK_SIZE ? cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE)
+                               : fill_tail(m, cm_slot_payload(m, slot), data, valid);
     /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits less. */
     h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);
     if (e == 0)

@@ -192,6 +192,12 @@ static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
         sb->failed_boot = sb->unnamed_boot = sb->boot_number;
 }
 
+void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    if (!same_boot(sb, owner))
+        next_boot(sb, owner);
+}
+
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
 {
     cm_lock_acquire(&s->lock);

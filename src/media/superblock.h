@@ -58,6 +58,10 @@ int cm_super_kill(struct cm_superblocks *s);
  * cache's, and this is another boot or mount.) */
 bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner);
 
+/* For a pool that is only looked at: sets the number of the boot to that which `owner` would write,
+ * so that dirty marks are judged as the next owner will judge them. */
+void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner);
+
 /* Takes the pool: writes OPEN, boot, owner and a fresh incarnation range to both copies, durably.
  * Nothing else may be stored before that. s->now was read before. Sets *emptied when the epoch was
  * bumped. CM_EIO: without DAX, the file is no pool any more. */

@@ -11,9 +11,11 @@
 #ifndef CM_PLATFORM_H
 #define CM_PLATFORM_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "platform/atomic.h"
 #include "cachemax.h"
@@ -26,7 +28,8 @@ struct cm_plat_file {
     uint8_t *base;   /* NULL: not mapped */
     uint64_t size;   /* of the file when it was opened */
     uint64_t mapped; /* bytes mapped at base */
-    uint32_t pid;    /* the process that opened it: a forked child must not unlock or unmap */
+    uint32_t pid;    /* the process that opened it: a child must not unlock or unmap */
+    uint32_t forks;  /* cm_plat_fork_count() then: a child of fork() does not have it any more */
     uint32_t state;  /* private to the implementation */
     bool readonly;
     bool sparse; /* has less space than its size: some of it may be holes */
@@ -64,6 +67,9 @@ int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why
 int cm_plat_file_lock(struct cm_plat_file *f);
 /* 1: another open holds the lock as the owner. 0: none does, but others may still read the pool. */
 int cm_plat_file_is_locked(struct cm_plat_file *f);
+/* A process that holds the lock, as owner or as reader; 0: unknown. `likely` is asked first. For
+ * messages only: the holder may be gone already. May read much of /proc. */
+uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
 /* Maps the whole file shared at an address that is a multiple of `align` (a power of two).
  * *durability: CM_DURABILITY_DAX when the OS promised synchronous mappings (MAP_SYNC),
  * CM_DURABILITY_VOLATILE on tmpfs and ramfs, else CM_DURABILITY_PAGECACHE. Not inherited by
@@ -96,6 +102,17 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
 /* Identity and validator of an origin file; see cm_identify_with(). */
 int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
                      cm_validator *v);
+/* Fills in a validator of a file of the system: its proof is made of these four numbers. */
+static inline void cm_plat_validator(cm_validator *v, uint64_t size, int64_t mtime_ns,
+                                     int64_t ctime_ns, uint64_t change)
+{
+    const uint64_t word[4] = { size, (uint64_t)mtime_ns, (uint64_t)ctime_ns, change };
+    const int64_t last = mtime_ns > ctime_ns ? mtime_ns : ctime_ns;
+    static_assert(sizeof(word) == CM_PROOF_BYTES, "a proof holds four numbers");
+    *v = (cm_validator){ .struct_size = sizeof(*v), .size = size };
+    v->changed_ns = last > CM_CHANGED_LONG_AGO ? last : CM_CHANGED_LONG_AGO; /* 0: not known */
+    memcpy(v->proof, word, sizeof(word));
+}
 uint32_t cm_plat_pid(void);
 /* Random bytes from the system. */
 int cm_plat_random(void *buf, size_t n);
@@ -105,6 +122,7 @@ int cm_plat_random(void *buf, size_t n);
 uint64_t cm_plat_now_ns(void);      /* monotonic */
 int64_t cm_plat_wall_ns(void);      /* wall clock since 1970 */
 int64_t cm_plat_boot_wall_ns(void); /* wall clock time of the boot; INT64_MIN if unknown */
+void cm_plat_sleep(uint64_t ns);    /* or a little longer; the thread is not cancelled in it */
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
@@ -112,11 +130,27 @@ int64_t cm_plat_boot_wall_ns(void); /* wall clock time of the boot; INT64_MIN if
 void *cm_plat_alloc(size_t bytes);
 void cm_plat_free(void *p, size_t bytes);
 
+/* The next four are for mappings of files and for memory of cm_plat_alloc(). Addresses need no
+ * alignment: every page that has a byte of [p, p+n) counts. */
+
+/* Are all these pages in memory now? They may leave it in the next moment. False also if the system
+ * does not say. Reads none of them. One system call or a few. */
+bool cm_plat_is_resident(const void *p, size_t n);
+/* Begins to read these pages, and does not wait. A hint. */
+void cm_plat_will_need(void *p, size_t n);
+/* Keeps these pages in memory from their next use on, until cm_plat_unlock_pages() or the end of
+ * the mapping. A child of fork() does not have the lock. CM_ENOMEM: the system refuses. */
+int cm_plat_lock_pages(void *p, size_t n);
+void cm_plat_unlock_pages(void *p, size_t n);
+
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 /* Sleeps while *word == expected, until another thread of this process wakes it. It may wake for no
  * reason. */
 void cm_plat_wait(uint32_t *word, uint32_t expected);
+/* The same, but not after cm_plat_now_ns() has reached deadline_ns: then the result is false,
+ * whatever *word is. UINT64_MAX: no deadline. After true look at the word: it may be unchanged. */
+bool cm_plat_wait_until(uint32_t *word, uint32_t expected, uint64_t deadline_ns);
 void cm_plat_wake_one(uint32_t *word);
 void cm_plat_wake_all(uint32_t *word);
 #ifdef CM_CHECKS_FULL
@@ -138,7 +172,8 @@ void cm_plat_cancel_back(int was);
 struct cm_plat_thread {
     uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
     uint32_t ready;       /* private to the implementation */
-    uint32_t sample;      /* counter for sampled measurements */
+    uint32_t sample;      /* calls up to the next one that is sampled */
+    uint32_t random;      /* state of its random numbers; 0: none yet */
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
     uint64_t recent[PLAT_RECENT]; /* blocks touched lately; their hits say nothing (steps.h) */
     uint32_t recent_at;           /* the next one to forget */
@@ -194,8 +229,8 @@ struct cm_plat_guard_code {
     uintptr_t begin, end, landing;
 };
 /* Registers [base, base+len) as guarded. The first call installs the process-wide handler. Faults
- * elsewhere go on to the handler that was installed before. CM_ENOMEM: the bounded table of ranges
- * (64) is full. Thread-safe. POSIX: this call unblocks SIGBUS and SIGSEGV in this thread, and
+ * elsewhere go on to the handler that was installed before. CM_ENOMEM: no memory for one more
+ * range. Thread-safe. POSIX: this call unblocks SIGBUS and SIGSEGV in this thread, and
  * cm_plat_thread() does it once in every other thread, because a fault whose signal is blocked ends
  * the process. */
 int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code);

@@ -36,10 +36,17 @@ static inline void posix_cancel_back(const int *was)
     __attribute__((cleanup(posix_cancel_back), unused)) const int posix_cancel =                   \
         cm_plat_cancel_off()
 
+/* A child of fork() has closed the pool files that it inherited (posix_fork.c). Their numbers may
+ * belong to something else by now. */
+static inline bool file_inherited(const struct cm_plat_file *f)
+{
+    return f->forks != cm_plat_fork_count();
+}
+
 static inline int file_fd(const struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle >= 0);
-    return (int)f->handle;
+    return file_inherited(f) ? -1 : (int)f->handle; /* -1: every call fails */
 }
 
 /* posix_create.c */
@@ -51,6 +58,26 @@ int cm_posix_open_dir(const char *path, int flags);
 
 /* The CM_E* code for an errno. */
 int cm_posix_error(int err);
+
+/* Takes over a new descriptor of a pool file: sets *f, and lists the descriptor in posix_fork.c. No
+ * fork begins (POSIX_NO_FORK). CM_ENOMEM: it was closed. */
+int cm_posix_file_take(struct cm_plat_file *f, int fd);
+
+/* posix_fork.c */
+
+/* From here to the end of the block no fork of this process begins. Then a child gets a descriptor
+ * of a pool file only if it is in the list, and no mapping that is half made. Hold no other lock,
+ * and make no callback meanwhile. */
+void cm_posix_no_fork(void);
+void cm_posix_fork_again(const bool *held);
+#define POSIX_NO_FORK                                                                              \
+    __attribute__((cleanup(cm_posix_fork_again), unused)) const bool posix_no_fork =               \
+        (cm_posix_no_fork(), true)
+/* A child will close this descriptor. It was opened under the same POSIX_NO_FORK. CM_ENOMEM: it was
+ * closed. */
+int cm_posix_fork_list(int fd);
+/* Closes a descriptor and takes it off the list. */
+void cm_posix_fork_close(int fd);
 
 /* posix_guard.c */
 

@@ -94,16 +94,16 @@ static bool file_space_possible(int fd, uint64_t size)
     return size / (uint64_t)fs.f_bsize <= (uint64_t)fs.f_bfree;
 }
 
-static int file_allocate(int fd, uint64_t size,
+static int file_allocate(const struct cm_plat_file *f, uint64_t size,
                          int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
-    if (!file_space_possible(fd, size)) {
+    if (!file_space_possible(file_fd(f), size)) {
         return CM_ENOSPC;
     }
     for (uint64_t done = 0; done < size;) {
         const uint64_t left = size - done;
         const uint64_t step = left < POSIX_ALLOC_STEP ? left : POSIX_ALLOC_STEP;
-        const int rc = file_allocate_step(fd, done, step);
+        const int rc = file_allocate_step(file_fd(f), done, step);
 
         if (rc != 0) {
             return rc;
@@ -170,16 +170,24 @@ static int remove_dead(const char *name)
     return rc == CM_EOWNED ? CM_EEXIST : rc;
 }
 
+/* 0, or an error of the system as CM_E*. */
+static int open_exclusive(struct cm_plat_file *f, const char *name)
+{
+    POSIX_NO_FORK;
+    const int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    return fd < 0 ? cm_posix_error(errno) : cm_posix_file_take(f, fd);
+}
+
 static int open_beside(struct cm_plat_file *f, const char *name)
 {
     for (unsigned i = 0; i < NEW_TRIES; i++) {
-        int rc;
+        int rc = open_exclusive(f, name);
 
-        f->handle = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (f->handle < 0 && errno != EEXIST) {
-            return cm_posix_error(errno);
+        if (rc != 0 && rc != CM_EEXIST) {
+            return rc;
         }
-        if (f->handle < 0) {
+        if (rc != 0) {
             rc = remove_dead(name);
         } else {
             /* Before this lock, another process may have seen the file unlocked and removed it. */
@@ -208,6 +216,15 @@ static bool can_link(int fd)
     return lstat(link, &st) == 0 || geteuid() == 0;
 }
 
+/* 0 or an errno; CM_ENOMEM. */
+static int open_nameless(struct cm_plat_file *f, const char *path)
+{
+    POSIX_NO_FORK;
+    const int fd = cm_posix_open_dir(path, O_RDWR | O_TMPFILE);
+
+    return fd < 0 ? errno : cm_posix_file_take(f, fd);
+}
+
 static int open_new(struct cm_plat_file *f, const char *path)
 {
     struct stat st;
@@ -223,14 +240,13 @@ static int open_new(struct cm_plat_file *f, const char *path)
     if (path[strlen(path) - 1] == '/') {
         return CM_ENOTFILE;
     }
-    f->handle = cm_posix_open_dir(path, O_RDWR | O_TMPFILE);
-    if (f->handle >= 0 && can_link(file_fd(f))) {
+    rc = open_nameless(f, path);
+    if (rc == 0 && can_link(file_fd(f))) {
         f->state = CREATE_NAMELESS;
         return cm_plat_file_lock(f);
     }
-    if (f->handle < 0 && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL &&
-        errno != ENOSYS) {
-        return cm_posix_error(errno);
+    if (rc != 0 && rc != EOPNOTSUPP && rc != EISDIR && rc != EINVAL && rc != ENOSYS) {
+        return rc < 0 ? rc : cm_posix_error(rc);
     }
     cm_plat_file_close(f);
     name = name_beside(path);
@@ -265,11 +281,10 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
         return CM_ENOSPC;
     }
     rc = open_new(f, path);
-    f->pid = cm_plat_pid();
     f->size = size;
     f->sparse = !prealloc;
     if (rc == 0 && prealloc) {
-        rc = file_allocate(file_fd(f), size, progress, ctx);
+        rc = file_allocate(f, size, progress, ctx);
     } else if (rc == 0 && ftruncate(file_fd(f), (off_t)size) != 0) {
         rc = cm_posix_error(errno);
     }
@@ -352,7 +367,9 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path)
 void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
 {
     POSIX_NO_CANCEL;
-    char *name = f->handle >= 0 && f->state == CREATE_BESIDE ? name_beside(path) : NULL;
+    const bool beside = f->handle >= 0 && f->state == CREATE_BESIDE;
+    /* In a child (of a fork in the progress function) the file is still the parent's. */
+    char *name = beside && f->pid == cm_plat_pid() ? name_beside(path) : NULL;
 
     if (name != NULL) {
         (void)unlink(name); /* while it is locked, so no other process has the name */

@@ -10,7 +10,10 @@
  * closing another descriptor does not drop it. Unlike with flock(), F_OFD_GETLK can test it without
  * taking it for a moment; taking it would refuse an owner who opens at that moment. On NFS it
  * protects against other clients only if the mount passes locks on to the server (not with
- * local_lock or nolock). A forked child shares the lock until it execs or exits.
+ * local_lock or nolock). A child shares its parent's open files. So a child of fork() closes them
+ * at once, before fork() returns (posix_fork.c). A child that was made without the handlers of
+ * pthread_atfork() (a raw clone()) shares the lock until it execs or exits. cm_plat_file_holder()
+ * finds such a child.
  *
  * Who: api/, media/, platform/. Nothing here calls back.
  */
@@ -20,10 +23,14 @@
 #include "platform/platform.h"
 
 #include <assert.h>
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -105,30 +112,135 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
     return range.l_type == F_WRLCK; /* F_RDLCK is a lock of a reader */
 }
 
+/* ---- The pool file: who holds the lock ----------------------------------------------------- */
+
+#define HOLDER_LOOKS 100000u /* descriptors that are looked at; then the search ends */
+#define HOLDER_TEXT 1024     /* of a descriptor's text: each lock takes a line of it */
+
+/* Opens /proc/PID/fdinfo. NULL: no such process, or another user's. */
+static DIR *open_fdinfo(const char *pid)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof path, "/proc/%.20s/fdinfo", pid);
+    return opendir(path);
+}
+
+/* Does descriptor `fd` of a process hold a lock like ours on the file of `ours`? */
+static bool holds_lock(const char *pid, const char *fd, const struct stat *ours)
+{
+    char path[96], text[HOLDER_TEXT];
+    struct stat st;
+
+    (void)snprintf(path, sizeof path, "/proc/%.20s/fdinfo/%.20s", pid, fd);
+    /* The text names locks of this open file only. It names the file by the numbers of its
+     * superblock, which st_dev is not everywhere. So the link is asked whether it is our file. */
+    if (cm_posix_read_text(path, text, sizeof text) <= 0 || strstr(text, "OFDLCK") == NULL) {
+        return false;
+    }
+    (void)snprintf(path, sizeof path, "/proc/%.20s/fd/%.20s", pid, fd);
+    return stat(path, &st) == 0 && st.st_dev == ours->st_dev && st.st_ino == ours->st_ino;
+}
+
+static bool process_holds_lock(const char *pid, const struct stat *ours, unsigned *looks)
+{
+    DIR *const dir = open_fdinfo(pid);
+    const struct dirent *e;
+    bool holds = false;
+
+    while (dir != NULL && !holds && *looks > 0 && (e = readdir(dir)) != NULL) {
+        if (isdigit((unsigned char)e->d_name[0])) {
+            (*looks)--;
+            holds = holds_lock(pid, e->d_name, ours);
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    return holds;
+}
+
+uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
+{
+    POSIX_NO_CANCEL;
+    unsigned looks = HOLDER_LOOKS;
+    const struct dirent *e;
+    uint32_t holder = 0;
+    char pid[24];
+    struct stat ours;
+    DIR *dir;
+
+    if (fstat(file_fd(f), &ours) != 0) {
+        return 0;
+    }
+    (void)snprintf(pid, sizeof pid, "%u", likely);
+    if (process_holds_lock(pid, &ours, &looks)) {
+        return likely;
+    }
+    dir = opendir("/proc");
+    while (dir != NULL && holder == 0 && looks > 0 && (e = readdir(dir)) != NULL) {
+        if (isdigit((unsigned char)e->d_name[0]) && process_holds_lock(e->d_name, &ours, &looks)) {
+            holder = (uint32_t)strtoul(e->d_name, NULL, 10);
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    return holder;
+}
+
 /* ---- The pool file: opening ---------------------------------------------------------------- */
 
-/* Takes over a descriptor. */
-static int file_adopt(struct cm_plat_file *f, int fd, bool readonly)
+int cm_posix_file_take(struct cm_plat_file *f, int fd)
+{
+    const int rc = cm_posix_fork_list(fd);
+
+    if (rc == 0) {
+        *f = (struct cm_plat_file){ .handle = fd,
+                                    .pid = cm_plat_pid(),
+                                    .forks = cm_plat_fork_count() };
+    }
+    return rc;
+}
+
+/* Looks at a file that was taken. On error it is closed. */
+static int file_judge(struct cm_plat_file *f, bool readonly)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        (void)close(fd);
+    if (fstat(file_fd(f), &st) != 0 || !S_ISREG(st.st_mode)) {
+        cm_plat_file_close(f);
         return CM_ENOTFILE;
     }
-    *f = (struct cm_plat_file){ .handle = fd,
-                                .size = (uint64_t)st.st_size,
-                                .pid = cm_plat_pid(),
-                                .readonly = readonly,
-                                .sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size };
+    f->size = (uint64_t)st.st_size;
+    f->readonly = readonly;
+    f->sparse = (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size;
     return 0;
+}
+
+static int file_open(struct cm_plat_file *f, const char *path, bool readonly)
+{
+    POSIX_NO_FORK;
+    const int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    return fd < 0 ? cm_posix_error(errno) : cm_posix_file_take(f, fd);
+}
+
+/* 0, CM_ENOMEM, or as cm_posix_open_trusted(). */
+static int file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
+{
+    POSIX_NO_FORK;
+    int fd;
+    const int rc = cm_posix_open_trusted(path, why, &fd);
+
+    return rc != 0 ? rc : cm_posix_file_take(f, fd);
 }
 
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
 {
     POSIX_NO_CANCEL;
     struct stat st;
-    int fd;
+    int rc;
 
     assert(f != NULL && f->handle < 0 && path != NULL);
     /* Check before the open as well: opening a device may already do something. */
@@ -138,28 +250,24 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
     if (!S_ISREG(st.st_mode)) {
         return CM_ENOTFILE;
     }
-    fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) {
-        return cm_posix_error(errno);
-    }
-    return file_adopt(f, fd, readonly);
+    rc = file_open(f, path, readonly);
+    return rc != 0 ? rc : file_judge(f, readonly);
 }
 
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
 {
     POSIX_NO_CANCEL;
-    int fd;
     int rc;
 
     assert(f != NULL && f->handle < 0 && path != NULL);
-    rc = cm_posix_open_trusted(path, why, &fd);
+    rc = file_open_trusted(f, path, why);
     if (rc == EROFS) {
         (void)snprintf(why, PLAT_WHY, "its volume is mounted read-only");
     }
     if (rc != 0) {
         return rc < 0 ? rc : cm_posix_error(rc);
     }
-    return file_adopt(f, fd, false);
+    return file_judge(f, false);
 }
 
 void cm_plat_file_close(struct cm_plat_file *f)
@@ -169,8 +277,8 @@ void cm_plat_file_close(struct cm_plat_file *f)
     if (f->handle < 0) {
         return;
     }
-    /* A forked child never had the mapping, and the lock is the parent's. The parent drops the lock
-     * explicitly: a child that still has the descriptor would keep it otherwise. */
+    /* No child has the mapping, and the lock is the parent's. The parent drops the lock explicitly:
+     * a child that was made without the handlers of pthread_atfork() would keep it otherwise. */
     if (f->pid == cm_plat_pid()) {
         struct flock range;
 
@@ -179,7 +287,9 @@ void cm_plat_file_close(struct cm_plat_file *f)
         }
         (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
     }
-    (void)close(file_fd(f));
+    if (!file_inherited(f)) {
+        cm_posix_fork_close(file_fd(f));
+    }
     *f = (struct cm_plat_file)PLAT_FILE_INIT;
 }
 
@@ -320,6 +430,7 @@ static void *map_aligned(int fd, size_t size, size_t align, int prot, int flags)
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     POSIX_NO_CANCEL;
+    POSIX_NO_FORK; /* a child must not get the mapping, not even for a moment: it holds the file */
     const int fd = file_fd(f);
     const int prot = f->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
     bool sync;

@@ -8,9 +8,9 @@
  * How: SIGBUS and SIGSEGV run guard_handler(). If the program counter lies in the guarded code of
  * persist and the address in a registered range, the handler moves the program counter to the
  * code's landing and returns. The routine then returns CM_EIO. The handler uses no unwinding, no
- * longjmp and no lock; it only reads a fixed table. All other faults go to the handler that was
- * installed before, as if the kernel had called it. A thread that blocks the two signals gets them
- * unblocked when it first calls the library.
+ * longjmp and no lock; it only reads a table that never shrinks. All other faults go to the handler
+ * that was installed before, as if the kernel had called it. A thread that blocks the two signals
+ * gets them unblocked when it first calls the library.
  *
  * Who: persist/, platform/. It calls the previous handlers for all other faults.
  */

@@ -493,13 +493,9 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (id->hi == 0 && id->lo == 0) {
         id->lo = 1;
     }
-    *v = (cm_validator){
-        .size = (uint64_t)st.st_size,
-        .mtime_ns = timespec_ns(st.st_mtim),
-        .ctime_ns = timespec_ns(st.st_ctim),
-        .taken_at = taken_at,
-        .racy = racy | (times_are_racy(&st, &before) ? CM_RACY_TIMES : 0) |
-                (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0),
-    };
+    cm_plat_validator(v, (uint64_t)st.st_size, timespec_ns(st.st_mtim), timespec_ns(st.st_ctim), 0);
+    v->taken_at = taken_at;
+    v->racy = racy | (times_are_racy(&st, &before) ? CM_RACY_TIMES : 0) |
+              (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0);
     return 0;
 }

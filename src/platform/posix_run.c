@@ -3,12 +3,11 @@
  * posix_run.c - platform.h on Linux: process, clocks, memory, threads, CPU.
  *
  * Owns the process, clocks, memory, threads and what only the system can say about the CPU. It has
- * two pieces of process-wide state: the fork counter and the thread numbers.
+ * one piece of process-wide state: the thread numbers. posix_fork.c has the forks.
  *
  * How: each thread has its own data in thread-local memory. The thread's first call prepares that
  * data. If the fault guard is installed later, the thread's next call prepares it once more
- * (cm_plat_ready, posix_guard.c). Forks are counted in the child, by a handler that the first
- * question registers.
+ * (cm_plat_ready, posix_guard.c).
  *
  * Who: api/, protocol/, state/, media/, policy/, platform/. Only cm_plat_call calls back: the
  * functions that it is given.
@@ -90,6 +89,16 @@ int64_t cm_plat_wall_ns(void)
     return clock_ns(CLOCK_REALTIME);
 }
 
+void cm_plat_sleep(uint64_t ns)
+{
+    POSIX_NO_CANCEL;
+    struct timespec left = { .tv_sec = (time_t)(ns / 1000000000u),
+                             .tv_nsec = (long)(ns % 1000000000u) };
+
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+    }
+}
+
 /* In a time namespace the clock does not show how long ago the system booted. */
 static bool has_own_clock(void)
 {
@@ -164,6 +173,70 @@ void cm_plat_free(void *p, size_t bytes)
     }
 }
 
+/* The whole pages that have a byte of [p, p+n). */
+struct pages {
+    uint8_t *start;
+    size_t bytes;
+    size_t page;
+};
+
+static struct pages pages_of(const void *p, size_t n)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t start = (uintptr_t)p & ~(uintptr_t)(page - 1);
+    const uintptr_t end = ((uintptr_t)p + n + page - 1) & ~(uintptr_t)(page - 1);
+
+    assert(p != NULL && n > 0 && end > start);
+    return (struct pages){ (uint8_t *)start, end - start, page };
+}
+
+#define RESIDENT_STEP 64u /* pages in one system call */
+
+bool cm_plat_is_resident(const void *p, size_t n)
+{
+    const struct pages all = pages_of(p, n);
+    unsigned char in[RESIDENT_STEP];
+
+    for (size_t done = 0; done < all.bytes;) {
+        const size_t most = RESIDENT_STEP * all.page, left = all.bytes - done;
+        const size_t step = left < most ? left : most;
+
+        if (mincore(all.start + done, step, in) != 0) {
+            return false;
+        }
+        for (size_t i = 0; i < step / all.page; i++) {
+            if ((in[i] & 1) == 0) {
+                return false;
+            }
+        }
+        done += step;
+    }
+    return true;
+}
+
+void cm_plat_will_need(void *p, size_t n)
+{
+    const struct pages all = pages_of(p, n);
+
+    (void)madvise(all.start, all.bytes, MADV_WILLNEED);
+}
+
+int cm_plat_lock_pages(void *p, size_t n)
+{
+    const struct pages all = pages_of(p, n);
+
+    /* MLOCK_ONFAULT: mlock() would read the pages itself, and refuse all of them if one is
+     * damaged. */
+    return mlock2(all.start, all.bytes, MLOCK_ONFAULT) == 0 ? 0 : CM_ENOMEM;
+}
+
+void cm_plat_unlock_pages(void *p, size_t n)
+{
+    const struct pages all = pages_of(p, n);
+
+    (void)munlock(all.start, all.bytes);
+}
+
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 int cm_plat_cancel_off(void)
@@ -196,6 +269,20 @@ void cm_plat_wait(uint32_t *word, uint32_t expected)
     (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
 }
 
+bool cm_plat_wait_until(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
+{
+    const struct timespec end = { .tv_sec = (time_t)(deadline_ns / (uint64_t)NS_PER_S),
+                                  .tv_nsec = (long)(deadline_ns % (uint64_t)NS_PER_S) };
+    const bool endless = deadline_ns == UINT64_MAX;
+
+    assert(word != NULL);
+    /* FUTEX_WAIT_BITSET: its time is a moment of CLOCK_MONOTONIC, the clock of cm_plat_now_ns().
+     * The time of FUTEX_WAIT is a duration, which would begin anew after each signal. */
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, endless ? NULL : &end, NULL,
+                  FUTEX_BITSET_MATCH_ANY);
+    return endless || cm_plat_now_ns() < deadline_ns;
+}
+
 void cm_plat_wake_one(uint32_t *word)
 {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -225,33 +312,6 @@ struct cm_plat_thread *cm_plat_thread_begin(void)
         cm_plat_self.number = at_add_relaxed(&numbers, 1u) + 1;
     }
     return &cm_plat_self;
-}
-
-#if defined(__linux__) && __STDC_HOSTED__
-uint32_t cm_plat_forks;
-#else
-static uint32_t cm_plat_forks;
-#endif
-static uint32_t fork_watched; /* atomic; fork_register() ran: read on every hit */
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
-static void fork_in_child(void)
-{
-    at_add_relaxed(&cm_plat_forks, 1u); /* relaxed: the child has one thread */
-}
-
-static void fork_register(void)
-{
-    (void)pthread_atfork(NULL, NULL, fork_in_child);
-    at_store_release(&fork_watched, 1u); /* release: pairs with cm_plat_fork_count */
-}
-
-uint32_t cm_plat_fork_count(void)
-{
-    if (at_load_acquire(&fork_watched) == 0) {
-        (void)pthread_once(&fork_once, fork_register);
-    }
-    return at_load_relaxed(&cm_plat_forks);
 }
 
 /* ---- CPU ----------------------------------------------------------------------------------- */

@@ -280,6 +280,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     FILE_STANDARD_INFO size;
     FILE_BASIC_INFO times;
     uint64_t word[3] = { 0, 0, 0 };
+    uint64_t change;
     XXH128_hash_t hash;
     bool written;
 
@@ -305,20 +306,16 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (id->hi == 0 && id->lo == 0) {
         id->lo = 1;
     }
-    *v = (cm_validator){
-        .size = (uint64_t)size.EndOfFile.QuadPart,
-        .mtime_ns = win32_time_ns((uint64_t)times.LastWriteTime.QuadPart),
-        .ctime_ns = win32_time_ns((uint64_t)times.ChangeTime.QuadPart),
-        .change = journal_number(h),
-        .taken_at = taken_at,
-        .racy = (written ? CM_RACY_WRITER : 0) |
-                (times_are_racy((uint64_t)times.LastWriteTime.QuadPart,
-                                (uint64_t)times.ChangeTime.QuadPart, wall, tick)
-                     ? CM_RACY_TIMES
-                     : 0),
-    };
-    if (v->change == 0) {
-        v->change = (uint64_t)times.CreationTime.QuadPart;
+    change = journal_number(h);
+    cm_plat_validator(v, (uint64_t)size.EndOfFile.QuadPart,
+                      win32_time_ns((uint64_t)times.LastWriteTime.QuadPart),
+                      win32_time_ns((uint64_t)times.ChangeTime.QuadPart),
+                      change != 0 ? change : (uint64_t)times.CreationTime.QuadPart);
+    v->taken_at = taken_at;
+    v->racy = written ? CM_RACY_WRITER : 0;
+    if (times_are_racy((uint64_t)times.LastWriteTime.QuadPart, (uint64_t)times.ChangeTime.QuadPart,
+                       wall, tick)) {
+        v->racy |= CM_RACY_TIMES;
     }
     return 0;
 }

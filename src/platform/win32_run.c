@@ -12,8 +12,8 @@
  * FAULT GUARD  A vectored handler, the first in the list. If the program counter lies in the
  * guarded code of persist and the address in a registered range, it moves the program counter to
  * the code's landing and lets the thread continue. The routine then returns CM_EIO. The handler
- * uses no unwinding; it only reads a fixed table. Every other exception goes on to the next
- * handler. Unreadable media is EXCEPTION_IN_PAGE_ERROR. A page that is gone may also come as
+ * uses no unwinding; it only reads a table that never shrinks. Every other exception goes on to the
+ * next handler. Unreadable media is EXCEPTION_IN_PAGE_ERROR. A page that is gone may also come as
  * EXCEPTION_ACCESS_VIOLATION.
  *
  * Who: api/, protocol/, state/, media/, policy/, persist/, platform/.
@@ -22,6 +22,7 @@
 
 #include <assert.h>
 #include <malloc.h>
+#include <psapi.h>
 #ifdef CM_CHECKS_FULL
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,14 @@ uint64_t cm_plat_now_ns(void)
            (uint64_t)count.QuadPart % hz * 1000000000u / hz;
 }
 
+void cm_plat_sleep(uint64_t ns)
+{
+    const uint64_t most = INFINITE - 1;
+    const uint64_t ms = ns / 1000000u + 1;
+
+    Sleep((DWORD)(ms < most ? ms : most));
+}
+
 int64_t cm_plat_boot_wall_ns(void)
 {
     return cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* including sleep */
@@ -105,12 +114,96 @@ void cm_plat_free(void *p, size_t bytes)
     }
 }
 
+#define RESIDENT_STEP 64u /* pages in one system call */
+
+static size_t page_size(void)
+{
+    SYSTEM_INFO system;
+
+    GetSystemInfo(&system);
+    return system.dwPageSize;
+}
+
+/* A page that is in memory, but not in the working set of this process, counts as not resident. */
+bool cm_plat_is_resident(const void *p, size_t n)
+{
+    const size_t page = page_size();
+    const uintptr_t end = (uintptr_t)p + n;
+    uintptr_t at = (uintptr_t)p & ~(uintptr_t)(page - 1);
+    PSAPI_WORKING_SET_EX_INFORMATION in[RESIDENT_STEP];
+
+    assert(p != NULL && n > 0);
+    while (at < end) {
+        DWORD count = 0;
+
+        for (; count < RESIDENT_STEP && at < end; at += page) {
+            in[count++] = (PSAPI_WORKING_SET_EX_INFORMATION){ .VirtualAddress = (PVOID)at };
+        }
+        if (!K32QueryWorkingSetEx(GetCurrentProcess(), in, count * (DWORD)sizeof in[0])) {
+            return false;
+        }
+        for (DWORD i = 0; i < count; i++) {
+            if (!in[i].VirtualAttributes.Valid) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void cm_plat_will_need(void *p, size_t n)
+{
+    WIN32_MEMORY_RANGE_ENTRY range = { .VirtualAddress = p, .NumberOfBytes = n };
+
+    (void)PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);
+}
+
+/* The system locks no more than the smallest working set of the process has room for. */
+int cm_plat_lock_pages(void *p, size_t n)
+{
+    SIZE_T least, most;
+
+    assert(p != NULL && n > 0);
+    if (VirtualLock(p, n)) {
+        return 0;
+    }
+    if (!GetProcessWorkingSetSize(GetCurrentProcess(), &least, &most) ||
+        !SetProcessWorkingSetSize(GetCurrentProcess(), least + n, most + n) || !VirtualLock(p, n)) {
+        return CM_ENOMEM;
+    }
+    return 0;
+}
+
+void cm_plat_unlock_pages(void *p, size_t n)
+{
+    (void)VirtualUnlock(p, n);
+}
+
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 void cm_plat_wait(uint32_t *word, uint32_t expected)
 {
     assert(word != NULL);
     (void)WaitOnAddress(word, &expected, sizeof expected, INFINITE);
+}
+
+bool cm_plat_wait_until(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
+{
+    const uint64_t now = cm_plat_now_ns();
+    DWORD ms = INFINITE;
+
+    assert(word != NULL);
+    if (deadline_ns <= now) {
+        return false;
+    }
+    if (deadline_ns != UINT64_MAX) {
+        /* Rounded up: rounded down, the last millisecond would be a loop without sleep. */
+        const uint64_t left = (deadline_ns - now - 1) / 1000000u + 1;
+
+        ms = left < INFINITE ? (DWORD)left : INFINITE - 1;
+    }
+    (void)WaitOnAddress(word, &expected, sizeof expected, ms);
+    return deadline_ns == UINT64_MAX || cm_plat_now_ns() < deadline_ns;
 }
 
 void cm_plat_wake_one(uint32_t *word)

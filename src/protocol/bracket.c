@@ -98,9 +98,12 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
         return e;
     cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
     *linked = true;
-    /* If the write may change the size, the size is unknown from here to the next adoption. */
+    /* If the write may change the size, the size is unknown from here until it is adopted or
+     * learned. The record forgets it, too: a crash may come between the write and the validator. */
     if (p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size))
-        at_store_release(&f->size, CM_SIZE_UNKNOWN);
+        e = cm_file_forget_size(f);
+    if (e)
+        return e;
     if (p->kind == ATTRIBUTES || p->kind == APPEND || b->incarnation == 0)
         return 0;
     b->first = p->first;
@@ -191,6 +194,8 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
     }
     if (after && cm_file_may_adopt(f) && cm_file_proves(f, after)) {
         cm_file_adopt(f, after); /* taken after the write, so it and later validators count */
+        if (f->ttl_ns > 0)
+            (void)cm_file_live(f, f->ttl_ns);
     } else {
         f->want = true;
         cm_file_moved(f);

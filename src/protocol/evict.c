@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * evict.c - gets slots to fill: free ones, never-used ones, or those of the policy's victims.
+ * evict.c - gets slots to fill: free ones, never-used ones, or those of the policy's victims. Frees
+ * the slots of blocks that the user drops.
  *
  * Owns: the order of the steps. All victims are made invalid and flushed. One fence serves all of
  * them. Then their cells are dropped.
  *
- * Who: protocol/.
+ * Who: api/, protocol/.
  */
 #include "protocol/evict.h"
 
@@ -17,15 +18,17 @@
 struct victim {
     uint64_t slot, w0;
     struct cm_key key;
-    bool keyed;    /* it held a block: cells lead to it */
-    bool remember; /* the policy remembers it as a block that may come back */
+    uint32_t valid; /* bytes of the block */
+    bool keyed;     /* it held a block: cells lead to it */
+    bool gone;      /* and this thread has made it invalid */
+    bool remember;  /* the policy remembers it as a block that may come back */
 };
 
 /* Reads the header of an owned slot. CM_EIO: unreadable. */
 static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
 {
     struct cm_header h;
-    v->keyed = false;
+    v->keyed = v->gone = false;
     uint64_t key = cm_media_key(&c->media);
     enum cm_slot_verdict r = cm_slot_header(&c->media, v->slot, &h);
     if (r == CM_SLOT_UNREADABLE)
@@ -36,6 +39,7 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
     if (cm_super_is_older(&c->super, h.incarnation))
         (void)cm_file_disbelieve(c, key); /* the block is evicted all the same */
     v->key = cm_key_next(&c->media, last, h.incarnation, cm_header_block(&h));
+    v->valid = cm_header_valid(&h);
     v->keyed = true;
     cm_index_prefetch(&c->media, &v->key, 0); /* for cm_step_drop_cells */
     cm_policy_prefetch_evicted(&c->policy, v->remember, v->key.place.hash);
@@ -84,14 +88,19 @@ static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stri
     return r;
 }
 
-/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled. */
-static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
+/* Empties owned victims with one fence. Returns how many are durably invalid and ready to be
+ * filled; they are still owned. *emptied: how many are left in v; the others were taken out of use.
+ */
+static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uint64_t *ready,
+                      unsigned *emptied)
 {
-    struct victim v[CM_BATCH_MAX];
     struct cm_stripe *held = NULL;
     uint64_t slots[CM_BATCH_MAX];
-    unsigned count = 0, out = 0, evicted = 0;
-    unsigned chosen = choose_victims(c, v, n);
+    unsigned count = 0, out = 0;
+    assert(chosen <= CM_BATCH_MAX);
+    *emptied = 0;
+    if (chosen == 0)
+        return 0;
     for (unsigned i = 0; i < chosen; i++) {
         int r = invalidate(c, &v[i], &held);
         if (r < 0) {
@@ -99,7 +108,7 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             cm_step_quarantine_owned(c, v[i].slot);
             continue;
         }
-        evicted += r == 1;
+        v[i].gone = r == 1;
         slots[count] = v[i].slot;
         if (count < i)
             v[count] = v[i];
@@ -130,8 +139,58 @@ static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
             ready[out++] = v[i].slot;
     }
     cm_stripe_relock(&held, NULL);
+    *emptied = count;
+    return out;
+}
+
+/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled. */
+static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
+{
+    struct victim v[CM_BATCH_MAX];
+    unsigned emptied, evicted = 0;
+    unsigned out = empty(c, v, choose_victims(c, v, n), ready, &emptied);
+    for (unsigned i = 0; i < emptied; i++)
+        evicted += v[i].gone;
     cm_count(c, CM_STAT_evicted, evicted);
     return out;
+}
+
+/* Makes a slot a victim, if it still holds the block. It does not change while it is owned, except
+ * that a bracket may make it invalid. */
+static bool take(struct cm_cache *c, struct victim *v, const struct cm_surveyed *b,
+                 struct cm_last_home *last)
+{
+    v->slot = b->slot;
+    v->remember = false; /* nobody has to wait for its return */
+    if (!cm_ring_own(&c->policy.ring, b->slot))
+        return false; /* it comes or goes just now */
+    if (look(c, v, last)) {
+        cm_step_quarantine_owned(c, b->slot);
+        return false;
+    }
+    if (v->keyed && v->key.incarnation == b->key.incarnation && v->key.block == b->key.block)
+        return true;
+    cm_ring_disown(&c->policy.ring, b->slot);
+    return false;
+}
+
+uint64_t cm_evict_blocks(struct cm_cache *c, const struct cm_surveyed *b, unsigned n)
+{
+    struct victim v[CM_BATCH_MAX];
+    struct cm_last_home last = { 0 };
+    uint64_t ready[CM_BATCH_MAX], bytes = 0;
+    unsigned chosen = 0, emptied, dropped = 0;
+    assert(n <= cm_evict_batch(c));
+    for (unsigned i = 0; i < n; i++)
+        chosen += take(c, &v[chosen], &b[i], &last);
+    const unsigned out = empty(c, v, chosen, ready, &emptied);
+    for (unsigned i = 0; i < emptied; i++) {
+        dropped += v[i].gone;
+        bytes += v[i].gone ? v[i].valid : 0;
+    }
+    cm_ring_give_free(&c->policy.ring, ready, out);
+    cm_count(c, CM_STAT_dropped, dropped);
+    return bytes;
 }
 
 /* Stores in the pool, in wide steps, up to which slot the never-used slots have been taken. */

@@ -5,7 +5,7 @@
 #ifndef CM_EVICT_H
 #define CM_EVICT_H
 
-#include "state/file.h"
+#include "protocol/survey.h"
 
 #define CM_BATCH_MAX 16u /* victims and fills that share a fence */
 
@@ -14,5 +14,9 @@ unsigned cm_evict_batch(const struct cm_cache *c);
 /* Gets up to n owned slots to fill: from the free stack, then by eviction. An eviction also puts
  * some slots on the free stack for later. Returns the number of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
+/* Evicts up to cm_evict_batch() blocks from their slots, with one fence, and frees the slots. A
+ * block that is not there any more, or that comes or goes just now, is left out. Returns the bytes
+ * that were cached of the blocks that it evicted. */
+uint64_t cm_evict_blocks(struct cm_cache *c, const struct cm_surveyed *b, unsigned n);
 
 #endif

@@ -40,23 +40,6 @@ static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
     return false;
 }
 
-/* If the buffer's cells have no room for a block (one in some 10^5), it need not wait: it goes to
- * the pool with the others. Returns how many waiting blocks are left. */
-static unsigned keep_buffered(struct cm_newcomer *waits, unsigned waiting, struct cm_newcomer *in,
-                              unsigned *ins)
-{
-    unsigned left = 0;
-    for (unsigned i = 0; i < waiting; i++) {
-        if (waits[i].result != CM_NOT_STORED_FULL) {
-            waits[left++] = waits[i];
-            continue;
-        }
-        in[*ins] = waits[i];
-        in[(*ins)++].start = CM_START_KNOWN;
-    }
-    return left;
-}
-
 /* Puts blocks back into the ghost that must_wait() took out of it and that were not stored. They
  * may come in the next time. */
 static void remember_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
@@ -65,13 +48,6 @@ static void remember_refused(struct cm_cache *c, const struct cm_newcomer *n, un
         if (c->probation.entries > 0 && n[i].start == CM_START_KNOWN && n[i].result != 0 &&
             n[i].result != CM_NOT_STORED_PRESENT)
             cm_policy_remember(&c->policy, n[i].key.place.hash);
-}
-
-static int first_of(int first, const struct cm_newcomer *n, unsigned count)
-{
-    for (unsigned i = 0; i < count && first == 0; i++)
-        first = n[i].result;
-    return first;
 }
 
 /* Does the rule refuse a block because it comes for the first time, and there is no buffer where it
@@ -88,50 +64,121 @@ static bool is_refused(struct cm_cache *c, const struct cm_key *k)
     return true;
 }
 
-static int fill_blocks(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
-                       uint64_t asked, bool wanted)
+/* What is offered. */
+struct offer {
+    struct cm_cache *c;
+    struct cm_grant grant;
+    const cm_miss *miss;
+    const uint8_t *data;
+    uint64_t len, asked;
+    bool wanted;
+    struct cm_last_home home;
+};
+
+/* Some of its blocks, for which one fence will do. Newcomers are long, and to buffer a block may
+ * publish others. So they are made where they are needed, or the stack would have to be deep. */
+struct batch {
+    uint64_t first; /* of the blocks of the offer */
+    unsigned n;
+    int result; /* why the first block was not stored, or 0 */
+    unsigned waiting;
+    uint32_t waits; /* a bit for each block that goes to the buffer */
+    uint32_t ins;   /* ... that goes to the pool */
+    enum cm_start start[CM_BATCH_MAX];
+};
+
+static void make_newcomer(struct offer *o, const struct batch *b, unsigned i, struct cm_newcomer *n)
 {
-    struct cm_cache *c = f->cache;
-    const struct cm_grant g = { f, miss };
-    uint64_t block = miss->offset / CM_BLOCK_SIZE;
-    uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
-    unsigned batch = cm_evict_batch(c);
-    struct cm_last_home last = { 0 };
-    int first = 0, refused = 0;
-    assert(miss->offset % CM_BLOCK_SIZE == 0 && batch > 0 && batch <= CM_BATCH_MAX);
-    raise_limit(f, miss->offset + len);
-    for (uint64_t i = 0; i < blocks;) {
-        struct cm_newcomer in[CM_BATCH_MAX], waits[CM_BATCH_MAX];
-        unsigned ins = 0, waiting = 0;
-        for (; i < blocks && ins + waiting < batch; i++) {
-            uint64_t at = i * CM_BLOCK_SIZE;
-            struct cm_newcomer *n = &in[ins];
-            n->data = data + at;
-            n->valid = len - at < CM_BLOCK_SIZE ? (uint32_t)(len - at) : CM_BLOCK_SIZE;
-            n->start = wanted ? CM_START_WANTED : at < asked ? CM_START_ASK : CM_START_AHEAD;
-            n->key = cm_key_next(&c->media, &last, miss->opaque[CM_MISS_INCARNATION], block + i);
-            if (at < asked)
-                (void)cm_step_first_touch(n->key.place.hash); /* its reader has touched it */
-            if (!wanted && at < asked && is_refused(c, &n->key))
-                refused = CM_NOT_STORED_POLICY;
-            else if (must_wait(c, n))
-                waits[waiting++] = *n;
-            else
-                ins++;
+    const uint64_t at = (b->first + i) * CM_BLOCK_SIZE;
+    n->data = o->data + at;
+    n->valid = o->len - at < CM_BLOCK_SIZE ? (uint32_t)(o->len - at) : CM_BLOCK_SIZE;
+    n->start = b->start[i];
+    n->key = cm_key_next(&o->c->media, &o->home, o->miss->incarnation,
+                         (o->miss->offset + at) / CM_BLOCK_SIZE);
+    n->result = 0;
+}
+
+/* Decides where each block goes. */
+static void sort_blocks(struct offer *o, struct batch *b)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        struct cm_newcomer n;
+        const bool asked = (b->first + i) * CM_BLOCK_SIZE < o->asked;
+        b->start[i] = o->wanted ? CM_START_WANTED : asked ? CM_START_ASK : CM_START_AHEAD;
+        make_newcomer(o, b, i, &n);
+        if (asked)
+            (void)cm_step_first_touch(n.key.place.hash); /* its reader has touched it */
+        if (!o->wanted && asked && is_refused(o->c, &n.key))
+            b->result = b->result ? b->result : CM_NOT_STORED_POLICY;
+        else if (!must_wait(o->c, &n))
+            b->ins |= 1u << i;
+        else {
+            b->waits |= 1u << i;
+            b->waiting++;
         }
-        assert(ins + waiting <= batch);
-        if (waiting > 0) {
-            cm_fill_buffered(c, &g, waits, waiting);
-            waiting = keep_buffered(waits, waiting, in, &ins);
+        b->start[i] = n.start;
+    }
+}
+
+/* If the buffer's cells have no room for a block (one in some 10^5), it need not wait: it goes to
+ * the pool with the others. */
+static void buffer_blocks(struct offer *o, struct batch *b)
+{
+    struct cm_entries e = { 0 };
+    for (uint32_t left = b->waits; left; left &= left - 1, b->waiting--) {
+        const unsigned i = at_lowest_bit(left);
+        struct cm_newcomer n;
+        make_newcomer(o, b, i, &n);
+        cm_fill_buffered(o->c, &o->grant, &n, b->waiting, &e);
+        if (n.result == CM_NOT_STORED_FULL) {
+            b->ins |= 1u << i;
+            b->start[i] = CM_START_KNOWN;
+        } else if (n.result != 0) {
+            cm_publish_count_refused(o->c, &n, 1);
+            b->result = b->result ? b->result : n.result;
+        } else {
+            cm_object_filled(o->grant.f, 1);
         }
-        cm_publish_batch(c, &g, in, ins);
-        first = first_of(first_of(first, in, ins), waits, waiting);
-        if (first != 0) { /* some of them are neither stored nor waiting */
-            remember_refused(c, in, ins);
-            cm_publish_count_refused(c, in, ins);
-            cm_publish_count_refused(c, waits, waiting);
-        }
-        first = first ? first : refused;
+    }
+    cm_fill_buffered_end(o->c, &e);
+}
+
+static void publish_blocks(struct offer *o, struct batch *b)
+{
+    struct cm_newcomer in[CM_BATCH_MAX];
+    unsigned count = 0, stored = 0;
+    int first = 0;
+    for (uint32_t left = b->ins; left; left &= left - 1)
+        make_newcomer(o, b, at_lowest_bit(left), &in[count++]);
+    cm_publish_batch(o->c, &o->grant, in, count);
+    for (unsigned i = 0; i < count; i++) {
+        stored += in[i].result == 0;
+        first = first ? first : in[i].result;
+    }
+    cm_object_filled(o->grant.f, stored);
+    if (first != 0) { /* some of them are not stored */
+        remember_refused(o->c, in, count);
+        cm_publish_count_refused(o->c, in, count);
+    }
+    b->result = b->result ? b->result : first;
+}
+
+static int fill_blocks(struct offer *o)
+{
+    const uint64_t blocks = (o->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+    const unsigned most = cm_evict_batch(o->c);
+    int first = 0;
+    assert(o->miss->offset % CM_BLOCK_SIZE == 0 && most > 0 && most <= CM_BATCH_MAX);
+    raise_limit(o->grant.f, o->miss->offset + o->len);
+    for (uint64_t i = 0; i < blocks; i += most) {
+        struct batch b = { .first = i };
+        b.n = blocks - i < most ? (unsigned)(blocks - i) : most;
+        sort_blocks(o, &b);
+        if (b.waits)
+            buffer_blocks(o, &b);
+        if (b.ins)
+            publish_blocks(o, &b);
+        first = first ? first : b.result;
     }
     return first;
 }
@@ -156,5 +203,18 @@ int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
     }
-    return fill_blocks(f, miss, data, len, asked, advice == CM_ADVISE_KEEP);
+    struct offer o = { .c = c, .grant = { f, miss }, .miss = miss, .data = data, .len = len };
+    o.asked = asked;
+    o.wanted = advice == CM_ADVISE_KEEP;
+    return fill_blocks(&o);
+}
+
+void cm_fill_ends(struct cm_object *f, const cm_miss *miss, uint64_t len)
+{
+    /* What may not be stored may be another version: its end says nothing either. */
+    if ((miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f))
+        return;
+    /* Nothing was read at an offset above 0: the end is there or before it. */
+    if (len > 0 || miss->offset == 0)
+        cm_file_learn_size(f, miss->incarnation, miss->opaque[CM_MISS_CHANGES], miss->offset + len);
 }

@@ -8,9 +8,14 @@
 #include "state/file.h"
 
 /* Offers `len` bytes that begin at miss->offset. The bytes after the first `asked` ones were read
- * ahead. Returns 0, or the first enum cm_not_stored. A block that comes for the first time waits in
+ * ahead. Returns 0, or the first CM_NOT_STORED_*. A block that comes for the first time waits in
  * the probation buffer, if there is one. If there is none, the policy's rule may refuse it. */
 int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                   uint64_t asked);
+/* The same for data that no reader has asked for, but the program: it does not wait in the buffer,
+ * and the advice NOREUSE does not keep it out. */
+int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len);
+/* The origin ended `len` bytes after miss->offset. Tells the file, if it does not know its size. */
+void cm_fill_ends(struct cm_object *f, const cm_miss *miss, uint64_t len);
 
 #endif

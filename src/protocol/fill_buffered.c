@@ -10,7 +10,6 @@
  */
 #include "protocol/fill_buffered.h"
 
-#include "protocol/evict.h"
 #include "protocol/steps.h"
 
 /* The block in a claimed entry has to leave it. true: it goes to the pool, as *n. It was wanted
@@ -118,31 +117,32 @@ static int refused_early(struct cm_cache *c, const struct cm_grant *g, const str
 }
 
 void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
-                      unsigned count)
+                      unsigned left, struct cm_entries *e)
 {
     const unsigned most = c->probation.entries < 4 * CM_BATCH_MAX ? 1 : CM_BATCH_MAX;
-    uint32_t entry[CM_BATCH_MAX];
-    unsigned got = 0, stored = 0;
-    for (unsigned i = 0; i < count; i++) {
-        n[i].result = refused_early(c, g, &n[i]);
-        if (n[i].result != 0)
-            continue;
-        if (got == 0)
-            got = get_entries(c, entry, count - i < most ? count - i : most);
-        if (got == 0) {
-            n[i].result = CM_NOT_STORED_BUSY;
-            continue;
-        }
-        n[i].result = buffer_one(c, g, &n[i], entry[got - 1]);
-        if (n[i].result == 0) { /* else the next block gets the entry */
-            cm_probation_release(&c->probation, entry[--got]);
-            stored++;
-        }
+    assert(left > 0 && left <= CM_BATCH_MAX);
+    n->result = refused_early(c, g, n);
+    if (n->result != 0)
+        return;
+    if (e->got == 0)
+        e->got = get_entries(c, e->entry, left < most ? left : most);
+    if (e->got == 0) {
+        n->result = CM_NOT_STORED_BUSY;
+        return;
     }
-    while (got > 0)
-        cm_probation_release(&c->probation, entry[--got]);
-    if (stored > 0)
-        cm_count(c, CM_STAT_buffered, stored);
+    n->result = buffer_one(c, g, n, e->entry[e->got - 1]);
+    if (n->result == 0) { /* else the next block gets the entry */
+        cm_probation_release(&c->probation, e->entry[--e->got]);
+        e->stored++;
+    }
+}
+
+void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e)
+{
+    while (e->got > 0)
+        cm_probation_release(&c->probation, e->entry[--e->got]);
+    if (e->stored > 0)
+        cm_count(c, CM_STAT_buffered, e->stored);
 }
 
 void cm_fill_buffered_drain(struct cm_cache *c)

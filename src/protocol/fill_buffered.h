@@ -5,12 +5,22 @@
 #ifndef CM_FILL_BUFFERED_H
 #define CM_FILL_BUFFERED_H
 
+#include "protocol/evict.h"
 #include "protocol/publish.h"
 
-/* Stores first-time blocks in the probation buffer, at most CM_BATCH_MAX. Only blocks that leave
- * the buffer for them are written to the pool. n[i].result says what happened to each. */
+/* Empty entries of the probation buffer, for blocks that are stored one after the other. Zero at
+ * first. */
+struct cm_entries {
+    uint32_t entry[CM_BATCH_MAX];
+    unsigned got, stored;
+};
+/* Stores a first-time block in the probation buffer. Only blocks that leave the buffer for it are
+ * written to the pool. n->result says what happened. `left`: how many blocks may still come, this
+ * one included, at most CM_BATCH_MAX. */
 void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
-                      unsigned count);
+                      unsigned left, struct cm_entries *e);
+/* Called after the last one of them. */
+void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
 /* Called before the pool is closed. Each block that waits in the probation buffer goes to the pool,
  * if there is room or if the block was wanted again. */
 void cm_fill_buffered_drain(struct cm_cache *c);

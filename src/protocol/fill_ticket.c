@@ -21,7 +21,8 @@ void cm_ticket_sample_miss(struct cm_cache *c, uint64_t incarnation, uint64_t fi
     }
 }
 
-uint64_t cm_ticket_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss *miss)
+uint64_t cm_ticket_take(struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t n,
+                        cm_miss *miss)
 {
     struct cm_cache *c = f->cache;
     uint64_t group = first >> CM_GROUP_SHIFT;
@@ -32,11 +33,12 @@ uint64_t cm_ticket_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss
      * ticket, each stripe's ticket with its intents, stale. A thread that changes the incarnation
      * raises `stale` before it releases the new incarnation (release_incarnation). So a thread that
      * sees the new incarnation also sees its `stale`. */
-    uint64_t incarnation = at_load_acquire(&f->incarnation);
+    bool good = at_load_acquire(&f->incarnation) == incarnation && incarnation != 0;
     miss->opaque[CM_MISS_SERIAL] = f->serial;
-    miss->opaque[CM_MISS_INCARNATION] = incarnation;
+    miss->incarnation = incarnation;
     miss->opaque[CM_MISS_FILE_TICKET] = at_load_seq_cst(&f->ticket);
-    bool good = incarnation != 0;
+    /* Acquire: the origin is read after this load. An older value is refused later. */
+    miss->opaque[CM_MISS_CHANGES] = at_load_acquire(&f->changes);
     for (uint64_t g = group; g <= (first + n - 1) >> CM_GROUP_SHIFT; g++) {
         uint64_t s = cm_key_home(&c->media, incarnation, g).stripe;
         good &= cm_stripe_ticket(cm_stripe_at(c, s), &miss->opaque[CM_MISS_TICKETS + g - group]);
@@ -56,7 +58,7 @@ static uint64_t ticket_of(const cm_miss *miss, uint64_t block)
 bool cm_ticket_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block)
 {
     return cm_stripe_good(s, ticket_of(miss, block)) &&
-           at_load_acquire(&f->incarnation) == miss->opaque[CM_MISS_INCARNATION] &&
+           at_load_acquire(&f->incarnation) == miss->incarnation &&
            at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
            at_load_seq_cst(&f->stale) == 0;
 }
@@ -64,6 +66,6 @@ bool cm_ticket_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *mi
 bool cm_ticket_may_hold(struct cm_object *f, const cm_miss *miss, uint64_t block)
 {
     struct cm_cache *c = f->cache;
-    uint64_t s = cm_key_stripe(&c->media, miss->opaque[CM_MISS_INCARNATION], block);
+    uint64_t s = cm_key_stripe(&c->media, miss->incarnation, block);
     return cm_ticket_holds(f, cm_stripe_at(c, s), miss, block);
 }

@@ -7,14 +7,20 @@
 
 #include "state/file.h"
 
-/* What cm_miss.opaque holds. */
-enum { CM_MISS_SERIAL, CM_MISS_INCARNATION, CM_MISS_FILE_TICKET, CM_MISS_TICKETS };
+/* What cm_miss.opaque holds. The file's serial comes first: 0 is no file's, so a miss of zeros
+ * fills nothing. */
+enum { CM_MISS_SERIAL, CM_MISS_FILE_TICKET, CM_MISS_CHANGES, CM_MISS_TICKETS };
+static_assert((CM_MISS_TICKETS + CM_MISS_STRIPES) * sizeof(uint64_t) <=
+                  sizeof(((cm_miss *)0)->opaque),
+              "a ticket for each stripe");
 
 /* Tells the sample that blocks [first, first+n) were wanted and missed. */
 void cm_ticket_sample_miss(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t n);
-/* Takes tickets for blocks [first, first+n), cut to CM_MISS_STRIPES groups, into miss->opaque and
- * miss->flags (NOFILL); returns how many blocks they cover. Lock-free. */
-uint64_t cm_ticket_take(struct cm_object *f, uint64_t first, uint64_t n, cm_miss *miss);
+/* Takes tickets for blocks [first, first+n) of one version of the file, cut to CM_MISS_STRIPES
+ * groups. Sets miss->incarnation, miss->opaque and, if they are good for nothing or the file has
+ * another version now, NOFILL in miss->flags. Returns how many blocks they cover. Lock-free. */
+uint64_t cm_ticket_take(struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t n,
+                        cm_miss *miss);
 /* Is the ticket of one block of a miss still good? A hint. */
 bool cm_ticket_may_hold(struct cm_object *f, const cm_miss *miss, uint64_t block);
 /* Are all tickets of a miss still good for one block? Decisive under the stripe's lock. */

@@ -55,9 +55,11 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
         case CM_SLOT_CHANGED:
             break;
         case CM_SLOT_BAD_SUM:
+            cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);
             cm_step_drop(c, slot, k, w0);
             return CM_FOUND_CHECKSUM;
         case CM_SLOT_UNREADABLE:
+            cm_step_trouble(c, CM_TROUBLE_MEDIA, slot, k);
             cm_step_quarantine(c, slot, k);
             return CM_FOUND_MEDIA;
         }
@@ -72,7 +74,7 @@ static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, uns
     enum cm_found worst = CM_FOUND_ABSENT;
     struct cm_cells cells;
     if (cm_index_load(&c->media, k, which, &cells)) {
-        cm_suspect(c);
+        cm_step_index_trouble(c, k, which);
         return CM_FOUND_MEDIA;
     }
     const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
@@ -110,10 +112,11 @@ static void count_buffered_hit(struct cm_cache *c, const struct cm_key *k, uint3
         cm_sample_read(c, k, !first, false);
 }
 
-/* The block is not in the pool: is it in the probation buffer? */
-static enum cm_found read_buffered(struct cm_cache *c, const struct cm_key *k,
-                                   const struct cm_part *part, uint32_t *got)
+enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
+                                 const struct cm_part *part, uint32_t *got)
 {
+    if (c->probation.entries == 0)
+        return CM_FOUND_ABSENT;
     for (int i = 0; i < TRIES; i++) {
         uint32_t e;
         switch (cm_probation_read(&c->probation, k, part, got, &e)) {
@@ -144,9 +147,7 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
         return found;
     r = read_bucket(c, &p->key, 1, p->slot, part, got);
     found = r == CM_FOUND_ABSENT ? found : r;
-    return found == CM_FOUND_ABSENT && c->probation.entries > 0
-               ? read_buffered(c, &p->key, part, got)
-               : found;
+    return found == CM_FOUND_ABSENT ? cm_lookup_buffered(c, &p->key, part, got) : found;
 }
 
 enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag)
@@ -171,6 +172,43 @@ uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)
                                                          : cm_step_buffered(c, k);
 }
 
+/* ---- Pages that may be out of memory --------------------------------------------------------- */
+
+/* Slots whose tag is the block's. *holds: the slot holds it, so nothing else will be touched. */
+static bool slot_is_resident(struct cm_cache *c, const struct cm_key *k, uint64_t slot, bool *holds)
+{
+    struct cm_header h;
+    *holds = false;
+    if (!cm_plat_is_resident(cm_slot_at(&c->media, slot), sizeof(h)) ||
+        !cm_plat_is_resident(cm_slot_payload(&c->media, slot), CM_BLOCK_SIZE))
+        return false;
+    *holds = cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k);
+    return true;
+}
+
+bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k)
+{
+    struct cm_cells cells;
+    bool holds = false;
+    if (c->directly)
+        return true;
+    for (unsigned which = 0; which < 2 && !holds; which++) {
+        const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
+        if (!cm_plat_is_resident(cm_index_bucket(&c->media, k->place.bucket[which]),
+                                 sizeof(struct cm_bucket)))
+            return false;
+        if (cm_index_load(&c->media, k, which, &cells))
+            continue; /* the read will meet it, too */
+        for (unsigned left = cm_index_matches(k, cell); left && !holds; left &= left - 1) {
+            uint64_t match = cell[at_lowest_bit(left)];
+            if (cm_index_match(&c->media, k, match) &&
+                !slot_is_resident(c, k, cm_cell_slot(match), &holds))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* ---- Pins ------------------------------------------------------------------------------------ */
 
 static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
@@ -184,10 +222,12 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
         cm_ring_set_verified(&c->policy.ring, slot);
         return CM_FOUND_HIT;
     case CM_SLOT_UNREADABLE:
+        cm_step_trouble(c, CM_TROUBLE_MEDIA, slot, k);
         cm_lookup_unpin(c, slot);
         cm_step_quarantine(c, slot, k);
         return CM_FOUND_MEDIA;
     default:
+        cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);
         cm_lookup_unpin(c, slot);
         cm_step_drop(c, slot, k, h->w0);
         return CM_FOUND_CHECKSUM;

@@ -64,6 +64,12 @@ cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
         cm_lookup_touch(c, k, slot);
     return true;
 }
+/* The same for a block that waits in the probation buffer. BUFFERED, else ABSENT or CONFLICT. */
+enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
+                                 const struct cm_part *part, uint32_t *got);
+/* Are all pages of the pool in memory that a lookup of the block and a copy of it would touch?
+ * Reads only such pages. For cm_read_whole(). */
+bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
 /* For read_fast.h. No cell of the first bucket carries the tag. `bucket` is the second one. Returns
  * ABSENT, or CONFLICT if a full lookup has to decide. */
 enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);

@@ -26,7 +26,7 @@ struct cm_newcomer {
     uint64_t freed; /* owned slot that was evicted for its cell, or CM_NO_SLOT */
     unsigned cell;  /* number of its cell, 0..15 */
     bool spoiled;   /* a store to the slot failed: it must not be filled again */
-    int result;     /* enum cm_not_stored, 0: published */
+    int result;     /* CM_NOT_STORED_*, 0: published */
 };
 
 /* May the newcomer come in? Decisive if its stripe is locked, else a hint. */

@@ -22,16 +22,43 @@
 
 /* ---- Trouble --------------------------------------------------------------------------------- */
 
+static void note_trouble(struct cm_cache *c, enum cm_trouble_kind kind, const void *where,
+                         uint64_t slot, const struct cm_key *k)
+{
+    struct cm_trouble_place at = { (uint64_t)((const uint8_t *)where - c->media.base), slot, 0, 0 };
+    if (k) {
+        at.incarnation = k->incarnation;
+        at.block = k->block;
+    }
+    assert(at.offset < c->media.geo.pool_size);
+    cm_trouble_note(&c->trouble[kind], &at);
+    cm_suspect(c); /* so that the next call that holds no lock tells it */
+}
+
+void cm_step_trouble(struct cm_cache *c, enum cm_trouble_kind kind, uint64_t slot,
+                     const struct cm_key *k)
+{
+    note_trouble(c, kind, cm_slot_payload(&c->media, slot), slot, k);
+}
+
+void cm_step_index_trouble(struct cm_cache *c, const struct cm_key *k, unsigned which)
+{
+    assert(which < 2);
+    note_trouble(c, CM_TROUBLE_MEDIA, cm_index_bucket(&c->media, k->place.bucket[which]),
+                 CM_NO_SLOT, k);
+}
+
 void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->policy.ring, slot));
     cm_count(c, CM_STAT_quarantined, 1);
-    cm_suspect(c);
     /* A sparse pool on a full volume cannot grow any more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
+        cm_suspect(c);
         cm_ring_stop(&c->policy.ring);
         return;
     }
+    cm_step_trouble(c, CM_TROUBLE_QUARANTINE, slot, NULL);
     /* With so many errors it is not one page of the media, but a lost file or a failing volume:
      * stop filling, but go on serving what can be read. calls.c reports it. */
     if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
@@ -144,6 +171,7 @@ enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t 
     struct cm_cells cells;
     for (unsigned which = 0; which < 2; which++) {
         if (cm_index_load(&c->media, k, which, &cells)) {
+            cm_step_index_trouble(c, k, which);
             worst = CM_FOUND_MEDIA;
             continue;
         }
@@ -155,6 +183,7 @@ enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t 
             if (v == CM_SLOT_HIT && cm_slot_is(h, k))
                 return CM_FOUND_HIT;
             if (v == CM_SLOT_UNREADABLE) {
+                cm_step_trouble(c, CM_TROUBLE_MEDIA, *slot, k);
                 cm_step_quarantine(c, *slot, NULL);
                 worst = CM_FOUND_MEDIA;
             }

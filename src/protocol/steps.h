@@ -17,6 +17,11 @@ enum cm_found {
     CM_FOUND_MEDIA     /* unreadable; quarantined */
 };
 
+/* Notes damage of a slot, for the log. `k`: the block that was wanted, or NULL. */
+void cm_step_trouble(struct cm_cache *c, enum cm_trouble_kind kind, uint64_t slot,
+                     const struct cm_key *k);
+/* The same: one of the two buckets of a key cannot be read. */
+void cm_step_index_trouble(struct cm_cache *c, const struct cm_key *k, unsigned which);
 /* We own the slot, but it cannot be read or written. It stays owned until the next open: no thread
  * fills it, and the hand skips it. */
 void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot);

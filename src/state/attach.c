@@ -15,6 +15,7 @@
 
 #include "state/file.h"
 #include "state/file_record.h"
+#include "state/file_use.h"
 #include "state/object.h"
 
 #define XXH_INLINE_ALL
@@ -79,19 +80,14 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
     return 0;
 }
 
-static bool same_validator(const cm_validator *v, const struct cm_record *r)
-{
-    return v->size == r->size && v->mtime_ns == r->mtime_ns && v->ctime_ns == r->ctime_ns &&
-           v->change == r->change;
-}
-
 static bool may_keep(const struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
     bool dirty;
     uint32_t boot;
-    if (!r || r->incarnation == 0 || !v || v->size == CM_SIZE_UNKNOWN || v->racy ||
-        (r->flags & CM_RECORD_RACY) || !same_validator(v, r))
+    if (!r || r->incarnation == 0 || !v || !cm_file_has_proof(v) || v->racy ||
+        (r->flags & CM_RECORD_RACY) ||
+        !cm_file_same(v, r->proof, cm_record_size(&c->media, f->place, r)))
         return false;
     if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
         return false;
@@ -101,13 +97,15 @@ static bool may_keep(const struct cm_object *f, const struct cm_record *r, const
 
 static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
+    const uint64_t recorded = cm_record_size(&f->cache->media, f->place, r);
     uint32_t boot;
     assert(r && v); /* may_keep */
     cm_file_set_validator(f, v);
-    f->size = v->size; /* not shared yet */
-    f->kept = true;
+    f->validator.size = recorded;
     f->incarnation = r->incarnation;
-    f->limit = v->size; /* nothing past the size of an unchanged file was cached */
+    cm_file_set_size(f, v->size == CM_SIZE_UNKNOWN ? recorded : v->size);
+    f->kept = true;
+    f->limit = f->size; /* nothing past the size of an unchanged file was cached */
     (void)cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &f->dirty,
                                &boot);
     cm_count(f->cache, CM_STAT_attach_kept, 1);
@@ -116,6 +114,7 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
 /* An fsync of this file failed in this boot: its record stays as it is, and nothing is cached. */
 static void stay_out(struct cm_object *f, const cm_validator *v)
 {
+    cm_file_bypass(f);
     f->size = CM_SIZE_UNKNOWN;
     if (v) {
         cm_file_set_validator(f, v);
@@ -153,7 +152,7 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         f->size = v->size;
     }
     cm_count(c, CM_STAT_attach_new, 1);
-    bool dirty = cm_file_born_dirty(c, f->has_validator ? v : NULL);
+    bool dirty = cm_file_born_dirty(c, v);
     /* Born dirty: the mark comes before the record. Otherwise a crash between the two would leave a
      * record that claims to be clean. The old record is dropped before the mark, whichever file it
      * is of: it may stand for lost writes of an earlier boot, and the new mark would make it say
@@ -175,7 +174,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
                       uint32_t flags, cm_file **file)
 {
     struct cm_object *f = cm_object_get_free(c);
-    struct cm_record_set b;
+    struct cm_record_set *b = c->records;
     const struct cm_record *r;
     f->cache = c;
     f->id = *id;
@@ -188,22 +187,22 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         v = NULL;
     int e = cm_file_can_forget(c);
     if (e == 0)
-        e = cm_file_load_records(c, id, &b);
+        e = cm_file_load_records(c, id, b);
     if (e == 0)
-        e = find_record(f, &b, &r);
+        e = find_record(f, b, &r);
     if (e == 0) {
-        at_store_relaxed(&f->bypassed, cm_file_may_have_failed(c, &b, f->place, r));
-        if (at_load_relaxed(&f->bypassed))
+        if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
         else if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
-            e = begin_anew(f, &b, v);
+            e = begin_anew(f, b, v);
     }
     if (e) {
         cm_object_put_free(c, f);
         return e;
     }
+    cm_file_use_begin(f);
     if (f->place != CM_NO_PLACE)
         cm_file_open_place(c, f->place);
     else
@@ -231,7 +230,7 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
     cm_lock_release(&c->files_lock);
     cm_lock_acquire(&f->lock);
     f->flags = (f->flags & flags & CM_SOLE_WRITER) | ((f->flags | flags) & CM_ORIGIN_VOLATILE);
-    if (v)
+    if (v && cm_file_has_proof(v))
         e = cm_file_judge(f, v);
     cm_lock_release(&f->lock);
     if (e < 0) {
@@ -260,9 +259,88 @@ int cm_files_detach(struct cm_object *f)
             p = &(*p)->next;
         *p = f->next;
         cm_object_leave_floor(c, &f->id, f->floor_ns);
+        cm_file_use_note(f, cm_plat_now_ns());
         if (f->place != CM_NO_PLACE)
             cm_file_close_place(c, f->place);
         cm_object_put_free(c, f);
+    }
+    cm_lock_release(&c->files_lock);
+    return e;
+}
+
+/* ---- Looking at ------------------------------------------------------------------------------ */
+
+void cm_files_describe(struct cm_object *f, cm_file_info *info)
+{
+    assert(cm_lock_is_held(&f->lock));
+    *info = (cm_file_info){ .struct_size = sizeof(*info), .attached = 1, .id = f->id };
+    info->incarnation = f->incarnation;
+    info->size = f->size;
+    info->dirty = f->dirty;
+    info->racy = !f->has_validator || f->validator.racy != 0;
+    info->kept = f->kept;
+    info->brackets = f->open_brackets;
+    info->bypassed = f->bypassed;
+    info->want_validator = f->want;
+    info->expires_ns = f->ttl_ns > 0 ? f->expires_ns : 0;
+    info->cached_bytes = CM_SIZE_UNKNOWN;
+    cm_file_use_describe(f, info);
+}
+
+/* The same for a file that is not attached, from its record. */
+static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b,
+                           cm_validator *v, cm_file_info *info)
+{
+    struct cm_object at = { .cache = c, .id = *id };
+    unsigned found = 0, n = 0;
+    cm_record_load(&c->media, id, b);
+    for (unsigned i = 0; i < b->n; i++)
+        if (cm_record_names(b, i, id)) {
+            found++;
+            n = i;
+        }
+    if (found != 1 || cm_super_is_older(&c->super, b->record[n].incarnation))
+        return CM_EABSENT;
+    const struct cm_record *r = &b->record[n];
+    const uint64_t place = cm_record_place(b, n);
+    bool dirty;
+    uint32_t boot;
+    (void)cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot);
+    memcpy(v->proof, r->proof, sizeof(v->proof));
+    v->size = cm_record_size(&c->media, place, r);
+    at.place = place;
+    *info = (cm_file_info){ .struct_size = sizeof(*info), .id = *id, .size = v->size };
+    info->bypassed = cm_file_record_failed(c, place, r);
+    if (info->bypassed || !may_keep(&at, r, v))
+        v->racy = CM_RACY_RECORD;
+    info->incarnation = info->bypassed ? 0 : r->incarnation;
+    info->cached_bytes = CM_SIZE_UNKNOWN;
+    info->dirty = dirty;
+    cm_file_use_recorded(c, place, r, info);
+    info->racy = v->racy != 0;
+    info->expires_ns = cm_record_expiry(&c->media, place, r);
+    return 0;
+}
+
+int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *own,
+                    cm_validator *v, cm_file_info *info)
+{
+    int e = 0;
+    *v = (cm_validator)CM_VALIDATOR_INIT;
+    if (c->readonly) /* no file is attached, and there is no table of those that are */
+        return describe_record(c, id, own, v, info);
+    cm_lock_acquire(&c->files_lock);
+    struct cm_object *f = cm_object_find(c, id);
+    if (f) {
+        cm_lock_acquire(&f->lock);
+        cm_files_describe(f, info);
+        if (f->has_validator)
+            memcpy(v->proof, f->validator.proof, sizeof(v->proof));
+        v->size = f->size;
+        v->racy = f->has_validator ? f->validator.racy : (uint32_t)CM_RACY_RECORD;
+        cm_lock_release(&f->lock);
+    } else {
+        e = describe_record(c, id, own ? own : c->records, v, info);
     }
     cm_lock_release(&c->files_lock);
     return e;
@@ -290,23 +368,40 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);
     } else if (e == 0) {
-        struct cm_record_set b;
+        struct cm_record_set *b = c->records;
         cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);
-        cm_record_load(&c->media, id, &b);
-        (void)cm_file_note_lost(c, &b);
-        e = cm_file_void_unreadable(c, &b, false);
-        for (unsigned i = 0; i < b.n && e == 0; i++) {
-            uint64_t place = cm_record_place(&b, i);
-            bool its = cm_record_names(&b, i, id);
+        cm_record_load(&c->media, id, b);
+        (void)cm_file_note_lost(c, b);
+        e = cm_file_void_unreadable(c, b, false);
+        for (unsigned i = 0; i < b->n && e == 0; i++) {
+            uint64_t place = cm_record_place(b, i);
+            bool its = cm_record_names(b, i, id);
             /* No record, or another file's: a crashed owner may have stored these bytes, and they
              * may not be durable. After a power cut the file's own record would be back. So they
              * are made durable. */
-            if ((its && forget_record(c, place, &b.record[i])) ||
-                (!its && !b.unreadable[i] && !cm_record_is_unused(&b, i) &&
+            if ((its && forget_record(c, place, &b->record[i])) ||
+                (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&
                  cm_record_settle(&c->media, place)))
                 e = cm_file_bump_epoch(c);
         }
     }
     cm_lock_release(&c->files_lock);
     return e;
+}
+
+bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id)
+{
+    bool found = false;
+    if (incarnation == 0 || !c->file_hash)
+        return false;
+    cm_lock_acquire(&c->files_lock);
+    for (unsigned i = 0; i < CM_FILE_HASH && !found; i++)
+        for (const struct cm_object *f = c->file_hash[i]; f && !found; f = f->next)
+            /* Relaxed: the id does not change while the file is in the chain. */
+            if (at_load_relaxed(&f->incarnation) == incarnation) {
+                *id = f->id;
+                found = true;
+            }
+    cm_lock_release(&c->files_lock);
+    return found;
 }

@@ -12,7 +12,17 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
                     cm_file **file);
 /* Drops a reference; see cm_file_close(). */
 int cm_files_detach(struct cm_object *f);
+/* Describes an attached file. Its lock is held. */
+void cm_files_describe(struct cm_object *f, cm_file_info *info);
+/* What is known of a file, attached or not; see cm_file_lookup(). A file whose fsync failed is
+ * known, too. `own`: memory for the records that are looked at. NULL: that of the cache, which is
+ * not read-only then. CM_EABSENT. */
+int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *own,
+                    cm_validator *v, cm_file_info *info);
 /* Ensures that no record and no attached object keeps the old incarnation of `id`. */
 int cm_files_forget(struct cm_cache *c, const cm_file_id *id);
+/* The id of the attached file that has this incarnation. False: none has it. Takes the files lock,
+ * and looks at all attached files: for messages only. */
+bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id);
 
 #endif

@@ -13,6 +13,7 @@
 #include "media/slot.h"
 #include "media/stats.h"
 #include "state/stripe.h"
+#include "state/trouble.h"
 #include "media/superblock.h"
 
 #define CM_CACHE_MAGIC 0x43616368u
@@ -21,6 +22,7 @@
 #define CM_FLIGHTS 256u    /* origin reads that others may wait for */
 
 struct cm_flight_table;
+struct cm_record_set;
 struct cm_sample;
 
 #define CM_NAME_MAX 128u
@@ -33,6 +35,8 @@ struct cm_cache {
     struct cm_superblocks super;
     struct cm_plat_file file; /* handle -1: caller's memory */
     bool guarded;
+    bool locked;   /* the pages of the metadata are locked in memory */
+    bool directly; /* the pool's memory is the volume itself: no page of it can be out of memory */
     bool readonly;
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
@@ -61,6 +65,8 @@ struct cm_cache {
     struct cm_object **file_hash;
     uint64_t *file_floor;  /* of each chain: the latest floor_ns that a closed file left */
     uint64_t *open_places; /* a bit for each record: an attached file owns it */
+    /* files_lock; the records that an attach looks at: too large for the stack of a caller */
+    struct cm_record_set *records;
     struct cm_file_slab *slabs;
     struct cm_object *free_files, **free_tail;
     uint64_t serial;
@@ -72,6 +78,7 @@ struct cm_cache {
     struct cm_sample *sample; /* policy_sample.c */
     struct cm_flight_table *flights;
     uint64_t live; /* atomic; read-throughs running */
+    struct cm_trouble trouble[CM_TROUBLES];
 #ifdef CM_CHECKS_FULL
 #define CM_INSIDE_LOOKING 0x80000000u
     uint32_t inside; /* atomic; threads in a call, or LOOKING (checked_calls.c) */
@@ -84,12 +91,14 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
     cm_stats_add(&c->media, which, n);
 }
 
-/* Notes that a part of the pool cannot be read or written. calls.c finds out why, when no lock is
- * held. */
+/* Notes that a part of the pool cannot be read or written. api/trouble.c finds out why, when no
+ * lock is held. */
 static inline void cm_suspect(struct cm_cache *c)
 {
     if (at_load_relaxed(&c->suspect) == 0)
-        at_store_relaxed(&c->suspect, 1u); /* relaxed: a thread that sees it asks the system */
+        /* Release: pairs with the swap in cm_cache_whole(). A thread that asks the system because
+         * of this also sees what was noted in c->trouble before. */
+        at_store_release(&c->suspect, 1u);
 }
 
 /* A thread is marked while it runs a callback. So a call back into the same cache is refused, also

@@ -18,6 +18,8 @@
 
 #include "state/file_record.h"
 
+#include <string.h>
+
 /* ---- Incarnations ---------------------------------------------------------------------------- */
 
 /* Lets lookups and fills use the new incarnation, whose record is durable. */
@@ -70,6 +72,12 @@ int cm_file_renew(struct cm_object *f)
     return at_load_relaxed(&f->bypassed) ? 0 : renew(f);
 }
 
+void cm_file_bypass(struct cm_object *f)
+{
+    at_store_release(&f->bypassed, 1u);
+    at_store_release(&f->gate, at_load_relaxed(&f->gate) | CM_GATE_BYPASSED);
+}
+
 int cm_file_sync_failed(struct cm_object *f)
 {
     /* The bypass stays until the next boot. The system keeps pages that it could not write, takes
@@ -77,7 +85,7 @@ int cm_file_sync_failed(struct cm_object *f)
      * pages are gone, a read may get bytes that are newer than the origin's. */
     struct cm_cache *c = f->cache;
     const bool known = at_load_relaxed(&f->bypassed) != 0;
-    at_store_release(&f->bypassed, 1u);
+    cm_file_bypass(f);
     f->data_begun++; /* a sync that runs now proves nothing about the failed pages */
     int e = cm_file_can_forget(c);
     /* Before the record, which the next bump of the epoch makes void. If the superblock cannot be
@@ -92,6 +100,35 @@ int cm_file_sync_failed(struct cm_object *f)
     if (f->place == CM_NO_PLACE)
         (void)cm_super_sync_failed(&c->super, false);
     return e;
+}
+
+/* ---- Time to live ---------------------------------------------------------------------------- */
+
+bool cm_file_serves(const struct cm_object *f)
+{
+    const uint32_t gate = at_load_acquire(&f->gate); /* acquire: pairs with the release in live */
+    if (gate & CM_GATE_BYPASSED)
+        return false;
+    return !(gate & CM_GATE_TTL) || cm_plat_wall_ns() < at_load_relaxed(&f->expires_ns);
+}
+
+int cm_file_live(struct cm_object *f, uint64_t ttl_ns)
+{
+    const int64_t now = cm_plat_wall_ns();
+    assert(cm_lock_is_held(&f->lock));
+    f->ttl_ns = ttl_ns;
+    at_store_relaxed(&f->expires_ns,
+                     ttl_ns < (uint64_t)(INT64_MAX - now) ? now + (int64_t)ttl_ns : INT64_MAX);
+    const uint32_t gate = at_load_relaxed(&f->gate) & ~(uint32_t)CM_GATE_TTL;
+    /* Release: who sees the gate sees the time. */
+    at_store_release(&f->gate, ttl_ns > 0 ? gate | CM_GATE_TTL : gate);
+    return cm_file_write_expiry(f, ttl_ns > 0 ? f->expires_ns : 0);
+}
+
+/* A validator was accepted: the content is that of now, and the time begins again. */
+static int live_again(struct cm_object *f)
+{
+    return f->ttl_ns > 0 ? cm_file_live(f, f->ttl_ns) : 0;
 }
 
 /* ---- Validators ------------------------------------------------------------------------------ */
@@ -116,8 +153,7 @@ bool cm_file_may_adopt(const struct cm_object *f)
 void cm_file_set_validator(struct cm_object *f, const cm_validator *v)
 {
     f->validator = *v;
-    f->has_validator = v->size != CM_SIZE_UNKNOWN;
-    f->has_version = !f->has_validator;
+    f->has_validator = cm_file_has_proof(v);
     f->want = false;
     if (f->floor_ns < v->taken_at)
         f->floor_ns = v->taken_at;
@@ -126,15 +162,18 @@ void cm_file_set_validator(struct cm_object *f, const cm_validator *v)
 void cm_file_drop_validator(struct cm_object *f)
 {
     f->has_validator = false;
-    f->has_version = false;
+    f->validator.size = CM_SIZE_UNKNOWN;
     f->want = false;
     at_store_release(&f->size, CM_SIZE_UNKNOWN);
 }
 
 void cm_file_adopt(struct cm_object *f, const cm_validator *v)
 {
+    const uint64_t known = f->size; /* a change that may move the end has made it unknown */
     cm_file_set_validator(f, v);
-    at_store_release(&f->size, v->size);
+    if (v->size == CM_SIZE_UNKNOWN)
+        f->validator.size = known;
+    at_store_release(&f->size, f->validator.size);
     /* A file without an incarnation has nothing to keep. And a record that says that an fsync
      * failed must stay: a crash could tear the new one. */
     if (f->incarnation != 0 && cm_file_write_record(f, f->incarnation))
@@ -142,12 +181,53 @@ void cm_file_adopt(struct cm_object *f, const cm_validator *v)
             f); /* nothing had to be forgotten; the file is only not kept */
 }
 
+bool cm_file_has_proof(const cm_validator *v)
+{
+    static const uint8_t none[CM_PROOF_BYTES];
+    return memcmp(v->proof, none, sizeof(none)) != 0;
+}
+
+bool cm_file_same(const cm_validator *v, const uint8_t proof[CM_PROOF_BYTES], uint64_t size)
+{
+    return memcmp(v->proof, proof, CM_PROOF_BYTES) == 0 &&
+           (v->size == size || v->size == CM_SIZE_UNKNOWN || size == CM_SIZE_UNKNOWN);
+}
+
 static bool unchanged(const struct cm_object *f, const cm_validator *v)
 {
-    const cm_validator *o = &f->validator;
-    return (f->has_validator || f->has_version) &&
-           (v->size == o->size || v->size == CM_SIZE_UNKNOWN) && v->mtime_ns == o->mtime_ns &&
-           v->ctime_ns == o->ctime_ns && v->change == o->change;
+    return f->has_validator && cm_file_same(v, f->validator.proof, f->validator.size);
+}
+
+void cm_file_set_size(struct cm_object *f, uint64_t size)
+{
+    const bool news = f->validator.size != size;
+    f->validator.size = size;
+    at_store_release(&f->size, size); /* pairs with the acquire in walk_begin */
+    if (news)
+        (void)cm_file_write_size(f);
+}
+
+int cm_file_forget_size(struct cm_object *f)
+{
+    assert(cm_lock_is_held(&f->lock) && f->dirty);
+    at_store_release(&f->size, CM_SIZE_UNKNOWN);
+    if (f->validator.size == CM_SIZE_UNKNOWN)
+        return 0;
+    f->validator.size = CM_SIZE_UNKNOWN;
+    return cm_file_write_size(f);
+}
+
+void cm_file_learn_size(struct cm_object *f, uint64_t incarnation, uint64_t changes, uint64_t size)
+{
+    if (at_load_relaxed(&f->size) != CM_SIZE_UNKNOWN) /* mostly; decided below */
+        return;
+    cm_lock_acquire(&f->lock);
+    /* No change is open, and none has ended since the miss was given out. So the size that was read
+     * is that of now. A change that begins later makes it unknown again. */
+    if (f->incarnation == incarnation && incarnation != 0 && f->open_data == 0 &&
+        f->changes == changes && f->size == CM_SIZE_UNKNOWN)
+        cm_file_set_size(f, size);
+    cm_lock_release(&f->lock);
 }
 
 /* The file's content is another one than that which is cached: begins a new version. */
@@ -157,29 +237,27 @@ static int begin_version(struct cm_object *f, const cm_validator *v)
     /* The size is unknown before the new incarnation, whose release orders the two. The new size is
      * set after it. Else a reader could end one version where the other one ends (walk_begin). */
     at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);
-    int e = cm_file_born_dirty(f->cache, f->has_validator ? v : NULL) ? cm_file_mark_dirty(f) : 0;
+    int e = cm_file_born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;
     e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
     if (e == 0)
         at_store_release(&f->size, v->size); /* pairs with the acquire in walk_begin */
     return e;
 }
 
-int cm_file_judge(struct cm_object *f, const cm_validator *v)
+static int judge(struct cm_object *f, const cm_validator *v)
 {
-    assert(cm_lock_is_held(&f->lock));
     if (!cm_file_proves(f, v))
         return CM_IGNORED;
     bool sole = (f->flags & CM_SOLE_WRITER) != 0;
     if (unchanged(f, v) && (sole || (!f->validator.racy && !v->racy))) {
         bool settled = f->validator.racy && !v->racy;
-        if (v->size == CM_SIZE_UNKNOWN) /* the same version, and no more is known of it */
-            return 0;
         f->want = false;
         if (f->floor_ns < v->taken_at)
             f->floor_ns = v->taken_at;
-        at_store_release(&f->size, v->size);
         if (settled)
             cm_file_adopt(f, v);
+        else if (v->size != CM_SIZE_UNKNOWN)
+            cm_file_set_size(f, v->size);
         return 0;
     }
     if (f->want && cm_file_may_adopt(f)) { /* only we wrote, and every write was bracketed */
@@ -192,6 +270,13 @@ int cm_file_judge(struct cm_object *f, const cm_validator *v)
     f->data_begun++;
     f->disowned = false;
     return begin_version(f, v);
+}
+
+int cm_file_judge(struct cm_object *f, const cm_validator *v)
+{
+    assert(cm_lock_is_held(&f->lock));
+    const int e = judge(f, v);
+    return e == 0 ? live_again(f) : e;
 }
 
 /* ---- Brackets -------------------------------------------------------------------------------- */
@@ -226,8 +311,10 @@ struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
     assert(cm_lock_is_held(&f->lock) && f->open_brackets > 0);
     *p = b->next;
     f->open_brackets--;
-    if (b->data)
+    if (b->data) {
         f->open_data--;
+        at_add_relaxed(&f->changes, 1); /* relaxed: it is compared under the lock */
+    }
     assert(f->open_data <= f->open_brackets);
     if (b->stale) {
         assert(f->stale > 0);

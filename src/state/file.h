@@ -17,6 +17,8 @@ int cm_file_renew(struct cm_object *f);
  * forget again: the new epoch then reaches neither blocks that wait in DRAM nor tickets that were
  * given out. Returns e. */
 int cm_file_stop(struct cm_object *f, int e);
+/* Nothing of the file is served or stored any more in this boot. */
+void cm_file_bypass(struct cm_object *f);
 /* An fsync failed: forgets the file and bypasses it until the next boot. CM_EFORGET. */
 int cm_file_sync_failed(struct cm_object *f);
 
@@ -31,10 +33,28 @@ bool cm_file_may_adopt(const struct cm_object *f);
 void cm_file_set_validator(struct cm_object *f, const cm_validator *v);
 /* Drops all that is known of the file, also its size. */
 void cm_file_drop_validator(struct cm_object *f);
+/* Do two proofs show the same content? Is there a proof at all? */
+bool cm_file_same(const cm_validator *v, const uint8_t proof[CM_PROOF_BYTES], uint64_t size);
+bool cm_file_has_proof(const cm_validator *v);
+/* May anything of the file be served now? Not if it is bypassed or has outlived its time. No lock.
+ */
+bool cm_file_serves(const struct cm_object *f);
+/* Sets the time to live, from now on; 0: none. CM_EFORGET (the record cannot be written). */
+int cm_file_live(struct cm_object *f, uint64_t ttl_ns);
+
+/* Sets the size of unchanged content, also in the record. */
+void cm_file_set_size(struct cm_object *f, uint64_t size);
+/* A change that may move the end of the file begins: its size is not known from here on, nor to a
+ * session that comes after a crash. The file is marked dirty. CM_EFORGET. */
+int cm_file_forget_size(struct cm_object *f);
 /* Makes `v` the validator of the present incarnation. */
 void cm_file_adopt(struct cm_object *f, const cm_validator *v);
 /* As cm_file_revalidate(). */
 int cm_file_judge(struct cm_object *f, const cm_validator *v);
+
+/* The origin ended at `size` when a fill of `incarnation` read it, whose miss saw `changes`. If no
+ * size is known and nothing has changed since, that is the file's size. Takes the file's lock. */
+void cm_file_learn_size(struct cm_object *f, uint64_t incarnation, uint64_t changes, uint64_t size);
 
 /* Links a bracket. `stale`: it raises no stripes that fills of the present incarnation look at. */
 void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale);

@@ -11,6 +11,8 @@
  */
 #include "state/file_record.h"
 
+#include <string.h>
+
 /* If a file was last changed longer than this before the boot, the shutdown that ended the last
  * boot has synced it. The margin is wide, because the wall clock may have been set since. */
 #define BOOT_MARGIN_NS (INT64_C(300) * 1000000000)
@@ -38,12 +40,33 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
         return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
     struct cm_record r = { .id = f->id, .incarnation = incarnation };
     r.size = f->validator.size;
-    r.mtime_ns = f->validator.mtime_ns;
-    r.ctime_ns = f->validator.ctime_ns;
-    r.change = f->validator.change;
+    memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
     return cm_record_write(&f->cache->media, f->place, &r);
+}
+
+int cm_file_write_size(struct cm_object *f)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_record r;
+    bool whole;
+    if (f->place == CM_NO_PLACE)
+        return 0;
+    if (cm_record_at(&c->media, f->place, &r, &whole) == 0 &&
+        (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))
+        return 0; /* no record, so no size either */
+    r.size = f->validator.size;
+    return cm_record_write_size(&c->media, f->place, &r) ? cm_file_abandon_record(f) : 0;
+}
+
+int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
+{
+    struct cm_cache *c = f->cache;
+    if (f->place == CM_NO_PLACE)
+        return 0;
+    return cm_record_write_expiry(&c->media, f->place, &f->id, wall_ns) ? cm_file_abandon_record(f)
+                                                                        : 0;
 }
 
 /* The last resort of forgetting. */
@@ -137,8 +160,7 @@ bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)
         boot = c->boot_wall_ns; /* the clock was set since: the earlier claim is the safer one */
     if (!v || boot < INT64_MIN + BOOT_MARGIN_NS)
         return true; /* unknown */
-    int64_t last = v->mtime_ns > v->ctime_ns ? v->mtime_ns : v->ctime_ns;
-    return last > boot - BOOT_MARGIN_NS;
+    return v->changed_ns == 0 || v->changed_ns > boot - BOOT_MARGIN_NS;
 }
 
 int cm_file_mark_dirty(struct cm_object *f)

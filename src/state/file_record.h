@@ -18,6 +18,12 @@ int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_rec
 /* Writes the file's record, durably: `incarnation` and what is known of its validator. CM_EIO: the
  * caller must call cm_file_abandon_record() next. */
 int cm_file_write_record(struct cm_object *f, uint64_t incarnation);
+/* Writes the file's size into its record (cm_record_write_size). If that fails, the file goes on
+ * without a record. CM_EFORGET. */
+int cm_file_write_size(struct cm_object *f);
+/* Writes the end of the file's life, durably; 0: none. If that fails, the file goes on without a
+ * record. CM_EFORGET. */
+int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns);
 /* Ensures that nothing on the media leads to the old incarnation any more. The file goes on without
  * a record. CM_EFORGET. */
 int cm_file_abandon_record(struct cm_object *f);

@@ -37,25 +37,35 @@ struct cm_object {
     uint64_t limit;       /* atomic; no byte from here on was cached in this incarnation */
     uint64_t last_end;    /* atomic hint: where the last read ended; 0 at
                              first, so that reading from the start counts as a sequence */
+    uint64_t changes;     /* atomic; changes of content or size that have ended */
     uint32_t stale;       /* atomic; open brackets that the stripes of the present
                              incarnation do not know of: nothing may be filled */
     uint32_t bypassed;    /* atomic; a failed fsync in this boot */
+    uint32_t gate;        /* atomic; CM_GATE_*: if not 0, reads take the slow path and ask why */
+    int64_t expires_ns;   /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
     uint32_t advice;      /* atomic; enum cm_advice */
     uint32_t window;      /* atomic hint: blocks to read ahead */
 
     struct cm_lock lock;    /* everything below, and stores to most of the above */
     uint32_t flags;         /* CM_SOLE_WRITER ... */
+    uint64_t ttl_ns;        /* begins again with each validator that is accepted; 0: none */
     uint64_t place;         /* of the record; CM_NO_PLACE: volatile file */
     bool recorded;          /* the record there may name this file */
     cm_validator validator; /* of the present incarnation; taken_at is not used */
-    bool has_validator;
-    bool has_version; /* it came without a size: only its times and its `change` are known */
-    bool want;        /* own writes moved the origin's validator */
-    bool disowned;    /* an aborted owner may still write: no validator is adopted until
-                         one has begun a new incarnation */
+    bool has_validator;     /* it has a proof */
+    bool want;              /* own writes moved the origin's validator */
+    bool disowned;          /* an aborted owner may still write: no validator is adopted until
+                               one has begun a new incarnation */
     bool kept;
     bool dirty;       /* DIRTY is or may be on the media */
     bool mark_fenced; /* ... and this session knows that it is durable */
+    /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
+     * every read loads, of this file and of the next one in the slab. */
+    uint64_t hits;    /* blocks; estimated */
+    uint64_t misses;  /* blocks, while it is attached */
+    uint64_t fills;   /* blocks, while it is attached */
+    uint64_t used_ns; /* when it was used last; cm_now() time */
+
     struct cm_open_bracket *brackets;
     struct cm_open_bracket own; /* room for one: mostly nothing has to be allocated */
     bool own_used;
@@ -63,6 +73,27 @@ struct cm_object {
     uint64_t data_begun; /* counts changes: a sync covers none that begins after it */
     uint64_t floor_ns;   /* a validator taken before this proves nothing; cm_now() time */
 };
+
+enum {
+    CM_GATE_BYPASSED = 1u << 0, /* as `bypassed` */
+    CM_GATE_TTL = 1u << 1       /* the file has a time to live */
+};
+
+/* Blocks of the file were served, missed or stored. `now`: cm_now() time. */
+static inline void cm_object_served(struct cm_object *f, uint64_t blocks, uint64_t now)
+{
+    (void)at_add_relaxed(&f->hits, blocks);
+    at_store_relaxed(&f->used_ns, now);
+}
+static inline void cm_object_missed(struct cm_object *f, uint64_t blocks, uint64_t now)
+{
+    (void)at_add_relaxed(&f->misses, blocks);
+    at_store_relaxed(&f->used_ns, now);
+}
+static inline void cm_object_filled(struct cm_object *f, uint64_t blocks)
+{
+    (void)at_add_relaxed(&f->fills, blocks);
+}
 
 /* A handle is the address of an object, with the generation in the bits that no address uses. No
  * two attachments have the same handle: an object that has had all generations is not used again.

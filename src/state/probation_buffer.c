@@ -27,7 +27,9 @@
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
 {
     uint64_t n = bytes / CM_BLOCK_SIZE, most = slots < CM_PROBATION_MAX ? slots : CM_PROBATION_MAX;
-    if (bytes == CM_PROBATION_DEFAULT) {
+    if (bytes == CM_PROBATION_NONE)
+        return 0;
+    if (bytes == 0) {
         n = slots / SHARE;
         n = n < DEFAULT_MIN ? DEFAULT_MIN : n > DEFAULT_MAX ? DEFAULT_MAX : n;
     }
@@ -101,6 +103,14 @@ uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k,
             return e;
     }
     return CM_NO_ENTRY;
+}
+
+bool cm_probation_snapshot(const struct cm_probation *p, uint32_t e, struct cm_buffered *h)
+{
+    h->version = at_load_acquire(&p->entry[e].version); /* as in cm_probation_find */
+    h->incarnation = at_load_relaxed(&p->entry[e].incarnation);
+    h->block_valid = at_load_relaxed(&p->entry[e].block_valid);
+    return (h->version & 1) && unchanged(p, e, h->version);
 }
 
 enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
@@ -187,19 +197,22 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
                         const uint8_t *data, uint32_t valid, bool ahead)
 {
     struct cm_buffered *h = &p->entry[e];
-    uint8_t tail[CM_BLOCK_SIZE];
+    static const uint8_t zeros[CM_BLOCK_SIZE];
+    const uint32_t words = valid / 8 * 8;
+    uint8_t *to = cm_probation_data(p, e);
+    uint64_t last = 0;
     assert(!(at_load_relaxed(&h->version) & 1) && at_load_relaxed(&h->busy));
-    if (valid < CM_BLOCK_SIZE) {
-        memcpy(tail, data, valid);
-        memset(tail + valid, 0, sizeof(tail) - valid);
-        data = tail;
-    }
     at_fence_seq_cst(); /* the even version before the first new byte: see unchanged() */
     at_store_relaxed(&h->incarnation, k->incarnation);
     at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
     h->hash = k->place.hash;
     at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
-    copy_in(cm_probation_data(p, e), data, CM_BLOCK_SIZE);
+    copy_in(to, data, words);
+    if (valid < CM_BLOCK_SIZE) { /* a tail, and zeros */
+        memcpy(&last, data + words, valid - words);
+        copy_in(to + words, (const uint8_t *)&last, 8);
+        copy_in(to + words + 8, zeros, CM_BLOCK_SIZE - words - 8);
+    }
 }
 
 bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k)

@@ -38,7 +38,7 @@ struct cm_probation {
 };
 
 /* Number of entries in the buffer of a pool with `slots` slots. `bytes`: how much data the user
- * wants in it, or CM_PROBATION_DEFAULT. Never more than slots. */
+ * wants in it, as cm_options.probation_bytes. Never more than slots. */
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
 /* Number of cell buckets for so many entries. */
 uint64_t cm_probation_buckets(uint64_t entries);
@@ -84,6 +84,9 @@ void cm_probation_release(struct cm_probation *p, uint32_t e);
 /* Reads what a claimed entry holds. false: nothing. The entry may be killed at any time, but its
  * content does not change. */
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h);
+/* Reads what any entry holds, lock-free. false: nothing, or it changed meanwhile. `hash` and
+ * `count` are not read. */
+bool cm_probation_snapshot(const struct cm_probation *p, uint32_t e, struct cm_buffered *h);
 /* Fills a claimed entry that is not live and not pinned. `ahead`: nobody asked for it yet. */
 void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key *k,
                         const uint8_t *data, uint32_t valid, bool ahead);

@@ -70,6 +70,7 @@ static int identify_once(const struct cat *c, cm_file_id *id, cm_validator *v)
     cm_identify_options options = CM_IDENTIFY_OPTIONS_INIT;
 
     options.volume_id = c->volume_id;
+    *v = (cm_validator)CM_VALIDATOR_INIT;
     return cm_identify_with(c->fd, &options, id, v);
 }
 
@@ -117,15 +118,14 @@ static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
 
 static bool same_validator(const cm_validator *a, const cm_validator *b)
 {
-    return a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns &&
-           a->change == b->change && a->racy == b->racy;
+    return memcmp(a->proof, b->proof, sizeof(a->proof)) == 0 && a->racy == b->racy;
 }
 
 /* The file may change under a long read. Each chunk checks that, because a plain read would see the
  * change, too. */
 static bool still_attached(struct cat *c)
 {
-    cm_validator now;
+    cm_validator now = CM_VALIDATOR_INIT;
     cm_file_id id;
     int rc;
 
@@ -193,8 +193,8 @@ static int copy(struct cat *c, void *buf)
 static void prove_synced(struct cat *c)
 {
     cm_info info = { .struct_size = sizeof(info) };
-    cm_file_info file;
-    cm_validator validator;
+    cm_file_info file = { .struct_size = sizeof(file) };
+    cm_validator validator = CM_VALIDATOR_INIT;
     cm_file_id id;
     cm_sync sync;
 
@@ -285,22 +285,6 @@ static int cat_file(struct cat *c, bool verbose)
     return rc;
 }
 
-/* The pool would store blocks of itself, and change with each of them. */
-static bool is_the_pool(const struct cat *c)
-{
-    struct cat pool = *c;
-    cm_file_id id, of_pool;
-    cm_validator v;
-    bool same;
-
-    if (os_open_file(c->pool, &pool.fd) != 0)
-        return false; /* opening the pool says why */
-    same = identify_once(c, &id, &v) == 0 && identify_once(&pool, &of_pool, &v) == 0 &&
-           id.hi == of_pool.hi && id.lo == of_pool.lo;
-    os_close_file(pool.fd);
-    return same;
-}
-
 static int run_cat(const struct tool_args *args)
 {
     bool verbose = args->value[CAT_VERBOSE] != NULL;
@@ -325,7 +309,7 @@ static int run_cat(const struct tool_args *args)
         tool_message(c.path, "%s", os_error_text(rc));
         return TOOL_FAILED;
     }
-    if (is_the_pool(&c)) {
+    if (os_is_named(c.fd, c.pool)) { /* the pool would store blocks of itself */
         tool_message(c.path, "this is the pool; name the file to read through it");
         rc = TOOL_USAGE;
     } else {

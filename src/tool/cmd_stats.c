@@ -189,6 +189,18 @@ static void print_counter(const char *name, uint64_t value, const char *explain)
                      bytes ? tool_bytes_exact(text, value) : tool_count(text, value));
 }
 
+/* How many files the pool should have room for, so that each finds a record: those that it knows
+ * and those that found none, rounded up generously. */
+static uint64_t files_wanted(const cm_stats_data *s, const cm_info *info)
+{
+    const uint64_t files = info->max_files + s->unrecorded;
+    uint64_t step = 1000;
+
+    while (files / step >= 100)
+        step *= 10;
+    return (files / step + 1) * step;
+}
+
 static void print_lines(const char *pool, const cm_stats_data *s, const cm_info *info)
 {
     char opened[32] = "";
@@ -221,6 +233,10 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
     print_counter("lifetime_pool_bytes", s->lifetime_pool_bytes,
                   "bytes written to the pool since it was made");
     print_wear(&wear);
+    if (s->unrecorded)
+        (void)printf("files without a record: %" PRIu64
+                     "; create the pool with --max-files %" PRIu64 " to keep them\n",
+                     s->unrecorded, files_wanted(s, info));
 }
 
 /* now - before, for each counter. A counter that is smaller in `now` began a new session. */

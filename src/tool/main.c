@@ -17,6 +17,7 @@ static const struct {
     { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },
     { "stats", &tool_stats },   { "cat", &tool_cat },       { "bench", &tool_bench },
     { "replay", &tool_replay }, { "advise", &tool_advise }, { "dump", &tool_dump },
+    { "files", &tool_files },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -113,11 +114,10 @@ int main(int argc, char **argv)
 
     os_start(&argc, &argv);
     if (argc < 2) {
-        (void)fputs(
-            "cachemax: a command is needed: create, info, check, stats, cat, bench, replay, "
-            "advise or dump\n"
-            "Try 'cachemax --help'.\n",
-            stderr);
+        (void)fputs("cachemax: a command is needed: create, info, check, stats, files, cat, bench, "
+                    "replay, advise or dump\n"
+                    "Try 'cachemax --help'.\n",
+                    stderr);
         return TOOL_USAGE;
     }
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {

@@ -38,6 +38,8 @@ int os_write_stdout(const void *data, size_t len);
 
 /* Opens a file for reading. 0 or an error number; a directory is an error. */
 int os_open_file(const char *path, intptr_t *file);
+/* Is `path` a name of this open file? Opens nothing that could wait, such as a pipe. */
+bool os_is_named(intptr_t file, const char *path);
 /* Reads up to len bytes at `off` (from a pipe: the next bytes). Returns fewer only at the end, so a
  * short read means the end. Returns the number of bytes, or -1 with *error set, also if
  * interrupted. */

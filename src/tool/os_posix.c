@@ -152,6 +152,14 @@ int os_open_file(const char *path, intptr_t *file)
     return 0;
 }
 
+bool os_is_named(intptr_t file, const char *path)
+{
+    struct stat open_file, named;
+
+    return fstat((int)file, &open_file) == 0 && stat(path, &named) == 0 &&
+           open_file.st_dev == named.st_dev && open_file.st_ino == named.st_ino;
+}
+
 int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *error)
 {
     size_t done = 0;

@@ -242,6 +242,23 @@ int os_open_file(const char *path, intptr_t *file)
     return 0;
 }
 
+bool os_is_named(intptr_t file, const char *path)
+{
+    BY_HANDLE_FILE_INFORMATION open_file, named;
+    HANDLE h = open_path(path, FILE_READ_ATTRIBUTES);
+    bool same;
+
+    if (h == INVALID_HANDLE_VALUE)
+        return false;
+    same = GetFileInformationByHandle((HANDLE)file, &open_file) &&
+           GetFileInformationByHandle(h, &named) &&
+           open_file.dwVolumeSerialNumber == named.dwVolumeSerialNumber &&
+           open_file.nFileIndexHigh == named.nFileIndexHigh &&
+           open_file.nFileIndexLow == named.nFileIndexLow;
+    (void)CloseHandle(h);
+    return same;
+}
+
 int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *error)
 {
     const bool has_places = GetFileType((HANDLE)file) == FILE_TYPE_DISK;

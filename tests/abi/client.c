@@ -51,7 +51,7 @@ static cm_cache *open_pool(void *base)
     cm_create_options create = CM_CREATE_OPTIONS_INIT;
     cm_options options = CM_OPTIONS_INIT;
     cm_cache *cache = NULL;
-    options.probation_bytes = 0;
+    options.probation_bytes = CM_PROBATION_NONE;
     options.policy = CM_POLICY_S3R;
     options.memory_durability = CM_DURABILITY_DAX;
     check("format", cm_format_memory(base, POOL_BYTES, &create) == 0);
@@ -63,9 +63,9 @@ static void use_it(cm_cache *cache)
 {
     static uint8_t data[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE];
     const cm_file_id id = { 1, 2 };
-    cm_read_vec vec = { 0, got, sizeof(got), 0, NULL };
+    cm_read_vec vec = { .struct_size = sizeof(vec), .buf = got, .len = sizeof(got) };
     cm_file *file;
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     cm_miss miss;
     cm_bracket w;
     cm_sync sync;

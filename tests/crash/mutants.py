@@ -54,7 +54,8 @@ WRAPS = {  # by program, as in the meson.build files
         'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
         'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
         'name_to_handle_at', 'ioctl')],
-    'pin': ['-Wl,--wrap=cm_guard_load_words']}
+    'pin': ['-Wl,--wrap=cm_guard_load_words'],
+    'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1
 LIMIT = 300  # seconds for one test; none takes ten, so only a hang takes so long
 

@@ -45,8 +45,8 @@ _EARLY_CELLS = (FORGET,
 _FILE_TICKET = (MISS,
                 '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
 ''', '')
-_INCARNATION = (MISS, '           at_load_acquire(&f->incarnation) == '
-                      'miss->opaque[CM_MISS_INCARNATION] &&\n', '')
+_INCARNATION = (MISS, '           at_load_acquire(&f->incarnation) == miss->incarnation &&\n',
+                '')
 _STALE_MISS = (MISS, '    good &= at_load_seq_cst(&f->stale) == 0;\n', '')
 _STALE_FILL = (MISS, ''' &&
            at_load_seq_cst(&f->stale) == 0;
@@ -79,6 +79,10 @@ BENIGN = [
        'at_store_release(&s->intents, s->intents + 1);\n'
        '    at_store_release(&s->ticket, s->ticket + 1);',
        'at_store_release(&s->intents, s->intents + 1);'),
+    _m('tail rewritten', 'a tail that ended too soon is not joined with what is read after it',
+       'a piece is copied out from its first byte on, which is that of the block; the move of the '
+       'position lets the block be read in place', 'api/request.c',
+       'to = miss->offset > q->r->offset ? miss->offset : q->r->offset;', '(void)0;'),
     _m('mark trusted', 'own fence of a mark that is found set',
        'attaching settles the record with the mark in it; both removed: "mark trusted, record not '
        'settled"',

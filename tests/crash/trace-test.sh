@@ -39,7 +39,7 @@ cat >"$work/want" <<'END'
 operation N, fill-aN
 cm_fill
 N | flush | cm_slot_flush_all < cm_evict_slots | header of slot N to header of slot N
-N | fence | evict < cm_evict_slots
+N | fence | empty < cm_evict_slots
 N | fence | settle_copy < cm_super_frontier
 N | copy | cm_slot_fill < cm_publish_batch | payload of slot N
 N | write | cm_slot_fill < cm_publish_batch | header of slot N incarnation N
@@ -55,7 +55,7 @@ N | fence | cm_publish_batch < cm_fill_offer
 operation N, write-adopt
 cm_write_begin
 N | store | cm_record_mark < cm_file_mark_dirty | record N state word DIRTY
-N | flush | cm_record_mark < cm_file_mark_dirty | record N, sum to state word
+N | flush | cm_record_mark < cm_file_mark_dirty | record N, state word to zero
 N | fence | cm_record_mark < cm_file_mark_dirty
 N | cas | cm_slot_invalidate < cm_forget_begin | header of slot N wN invalid, sequence N
 N | flush | cm_slot_flush < cm_forget_begin | header of slot N to header of slot N
@@ -63,12 +63,13 @@ N | fence | kill_range < cm_forget_begin
 N | store | cm_index_store_bucket < cm_index_store | cell N of bucket N, empty
 N | -- the origin changes
 cm_write_end
-N | write | cm_record_write < cm_file_write_record | record N validator mtime
-N | write | cm_record_write < cm_file_write_record | record N validator ctime
+N | write | cm_record_write < cm_file_write_record | record N proof
 N | write | cm_record_write < cm_file_write_record | record N flags
 N | write | cm_record_write < cm_file_write_record | record N sum
+N | write | cm_record_write < cm_file_write_record | record N sum of size
 N | flush | cm_record_write < cm_file_write_record | record N, file id to flags
-N | flush | cm_record_write < cm_file_write_record | record N, sum to state word
+N | flush | cm_record_write < cm_file_write_record | record N, sum to sum
+N | flush | cm_record_write < cm_file_write_record | record N, state word to zero
 N | fence | cm_record_write < cm_file_write_record
 END
 same "a fill and a bracket: functions and what they change" "$work/want" "$work/have"
@@ -81,7 +82,8 @@ N | write | write_copy < cm_super_frontier | superblock copy N sum
 N | flush | settle_copy < cm_super_frontier | superblock copy N, magic to slots
 N | flush | settle_copy < cm_super_frontier | superblock copy N, record_buckets to epoch
 N | flush | settle_copy < cm_super_frontier | superblock copy N, inc_mark to mount
-N | flush | settle_copy < cm_super_frontier | superblock copy N, memo generation to sum
+N | flush | settle_copy < cm_super_frontier | superblock copy N, memo generation to zero
+N | flush | settle_copy < cm_super_frontier | superblock copy N, sum to sum
 END
 same "the superblock's fields" "$work/want" "$work/have"
 

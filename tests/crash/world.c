@@ -150,7 +150,7 @@ cm_options options(struct arena *a)
 {
     cm_options o = CM_OPTIONS_INIT;
     o.policy = CM_POLICY_S3R; /* no sequence is long enough for another rule */
-    o.probation_bytes = a == &judge_arena ? 0 : probation * BLOCK;
+    o.probation_bytes = a == &judge_arena || probation == 0 ? CM_PROBATION_NONE : probation * BLOCK;
     o.flags = CM_OPEN_NO_GUARD;
     o.memory_durability = w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     /* The judge does not test checksums: they are for damaged media, not for crashes. */
@@ -212,8 +212,7 @@ cm_validator validator_of(const struct snapshot *s, int f, int64_t tick)
 {
     if (f < WRITTEN)
         return ofile_validator(&s->file[f], tick);
-    cm_validator v = { .size = w.size[f], .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
-    return v;
+    return validator_of_version(w.size[f], 5);
 }
 
 void copy_snapshot(struct snapshot *to, const struct snapshot *from)

@@ -332,10 +332,23 @@ static void op_reattach(void)
     detach(FILE_A);
     attach(FILE_A, true);
 }
+/* A program that does not know A's size attaches it anew. A fill up to the end tells it. */
+static void op_unsized(void)
+{
+    cm_validator v = validator_of(&w.now, FILE_A, w.now.tick);
+    if (w.bracket)
+        return;
+    detach(FILE_A);
+    v.size = CM_SIZE_UNKNOWN;
+    must(cm_file_open(w.cache, &w.id[FILE_A], &v, CM_SOLE_WRITER, &w.file[FILE_A]), "open");
+    w.vague[FILE_A] = false;
+    fill(FILE_A, (unsigned)(w.now.file[FILE_A].size / BLOCK), 1);
+    look_at_size();
+}
 void visit(uint64_t stranger)
 {
     cm_file_id id = { STRANGERS, stranger };
-    cm_validator v = { .size = 1, .mtime_ns = 5, .ctime_ns = 5, .taken_at = cm_now() };
+    cm_validator v = validator_of_version(1, 5);
     cm_file *f;
     must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
     must(cm_file_close(f), "cm_file_close");
@@ -409,6 +422,11 @@ static void op_drop(void)
         return;
     if (cm_slot_header(&w.cache->media, slot, &h) == CM_SLOT_HIT)
         cm_step_drop(w.cache, slot, &k, h.w0);
+}
+/* The program drops blocks of A, to make room. */
+static void op_drop_range(void)
+{
+    always(cm_drop(w.file[FILE_A], 0, 2 * BLOCK), "cm_drop");
 }
 static void op_check(void)
 {
@@ -487,6 +505,7 @@ static const struct {
     { "forget-a", op_forget_a, PLAIN },
     { "forget-closed", op_forget_closed, FORGETS },
     { "reattach", op_reattach, ALONE },
+    { "unsized", op_unsized, ALONE },
     { "offline", op_offline, ALONE },
     { "abort", op_abort, ALONE },
     { "close", op_close, ALONE },
@@ -500,6 +519,7 @@ static const struct {
     { "rewrite-b", op_rewrite_b, PLAIN },
     { "format", op_format, ALONE },
     { "damage-repair", op_damage_repair, ALONE },
+    { "drop-range", op_drop_range, PLAIN },
 /* The operations from here on are not in all sequences up to a length: that would take too long. */
 #define RARE_OPS 13
     { "fill-z", op_fill_z, PLAIN },

@@ -9,6 +9,8 @@
 
 #include <setjmp.h>
 
+#include "../later.h"
+
 #define POOL_SLOTS 64
 #define MEMO_PAGES 2 /* number of memo pages; they lie before the slots */
 #define Z_BLOCKS 20
@@ -116,6 +118,7 @@ void open_or_format(bool unborn);
 
 /* ---- world_judge.c --------------------------------------------------------------------------- */
 
+void look_at_size(void);
 void look_at_all(void);
 /* Notes the wrong block of the pool at `pool`. */
 void suspect(uint8_t *pool, int f, unsigned i);

@@ -209,7 +209,8 @@ void op_damage_repair(void)
         bool whole;
         must(cm_record_at(m, p, &r, &whole), "record");
         if (whole && r.id.hi == STRANGERS)
-            damage(g->record_offset + p * sizeof(r) + offsetof(struct cm_record, size), ~r.size);
+            damage(g->record_offset + p * sizeof(r) + offsetof(struct cm_record, incarnation),
+                   ~r.incarnation);
     }
     checkpoint();
     must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");

@@ -75,13 +75,14 @@ static size_t length(unsigned block)
 
 static cm_validator validator(unsigned file, unsigned version)
 {
-    const int64_t time = file == 0 ? (int64_t)version : 1;
+    const uint64_t word = file == 0 ? version : 1; /* the same bytes on all systems */
+    cm_validator v;
 
-    return (cm_validator){ .size = (BLOCKS - 1) * BLK + TAIL,
-                           .mtime_ns = time, /* long before any boot */
-                           .ctime_ns = time,
-                           .change = (uint64_t)time,
-                           .taken_at = cm_now() };
+    cm_validator_of(&v, &word, sizeof(word));
+    v.size = (BLOCKS - 1) * BLK + TAIL;
+    v.changed_ns = CM_CHANGED_LONG_AGO;
+    v.taken_at = cm_now();
+    return v;
 }
 
 /* ---- Commands ------------------------------------------------------------------------------ */
@@ -133,7 +134,7 @@ static void warm(cm_cache *cache)
 static void change(cm_cache *cache)
 {
     cm_file *f = attach(cache, 0, 1);
-    cm_validator after;
+    cm_validator after = CM_VALIDATOR_INIT;
     cm_bracket w;
     cm_sync s;
 
@@ -201,7 +202,7 @@ int main(int argc, char **argv)
         return 0;
     }
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0; /* every block must be found, also when this is killed */
+    o.probation_bytes = CM_PROBATION_NONE; /* every block must be found, also when this is killed */
     (void)must(cm_open(argv[2], &o, &cache), "cm_open");
     if (strcmp(what, "warm") == 0) {
         warm(cache);

@@ -62,7 +62,7 @@ int main(int argc, char **argv)
     cm_cache *cache = NULL;
     cm_file *file = NULL;
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     int wrong;
 
     own = fopen(argv[0], "rb");

@@ -82,7 +82,7 @@ static int64_t origin_read(void *fd, uint64_t offset, void *buf, size_t len)
 static uint32_t attach(int fd, cm_file **f, cm_file_info *info)
 {
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     must(cm_identify(fd, &id, &v), "cm_identify");
     must(cm_file_open(t.cache, &id, &v, 0, f), "cm_file_open");
     must(cm_file_get_info(*f, info), "cm_file_get_info");
@@ -99,7 +99,7 @@ static void visit(int fd)
 {
     static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
     cm_file *f;
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     t.believed += attach(fd, &f, &info) == 0;
     for (unsigned i = 0; i < READS; i++) {
         must(cm_read_through(f, some_block() * BLOCK, buf, BLOCK, origin_read, &fd), "read");
@@ -113,7 +113,7 @@ static void judge(int fd, bool must_keep)
 {
     static uint8_t buf[BLOCK] __attribute__((aligned(4096))), truth[BLOCK];
     cm_file *f;
-    cm_file_info info;
+    cm_file_info info = { .struct_size = sizeof(info) };
     const struct timespec nap = { .tv_nsec = 5000000 };
     for (unsigned ms = 0; attach(fd, &f, &info) != 0; ms += 5) {
         must(cm_file_close(f), "cm_file_close");
@@ -158,7 +158,7 @@ static void set_up(const char *dir)
     const uint64_t bytes = 16u << 20;
     cm_options o = CM_OPTIONS_INIT;
     void *pool = os_aligned(BLOCK, bytes);
-    o.probation_bytes = 0; /* every fill is stored */
+    o.probation_bytes = CM_PROBATION_NONE; /* every fill is stored */
     need(pool != NULL, "memory");
     must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");

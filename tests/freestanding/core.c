@@ -33,13 +33,23 @@ static void content(uint64_t block, unsigned version, uint8_t *to)
     }
 }
 
+static cm_validator validator(void)
+{
+    cm_validator v;
+
+    cm_validator_of(&v, "1", 1);
+    v.size = BLOCKS * BLK;
+    v.changed_ns = CM_CHANGED_LONG_AGO;
+    v.taken_at = cm_now();
+    return v;
+}
+
 static cm_file *attach(cm_cache *cache)
 {
     const cm_file_id id = { .hi = 1, .lo = 2 };
-    cm_validator v = { .size = BLOCKS * BLK, .mtime_ns = 1, .ctime_ns = 1, .change = 1 };
+    cm_validator v = validator();
     cm_file *f = NULL;
 
-    v.taken_at = cm_now();
     check(cm_file_open(cache, &id, &v, CM_SOLE_WRITER, &f) == 0, "attach");
     if (f == NULL) {
         end(1);
@@ -92,7 +102,7 @@ static int64_t origin(void *ctx, uint64_t offset, void *buf, size_t len)
 
 static void brackets(cm_file *f)
 {
-    cm_validator after = { .size = BLOCKS * BLK, .mtime_ns = 1, .ctime_ns = 1, .change = 1 };
+    cm_validator after = validator();
     cm_bracket w;
     cm_sync s;
     cm_miss miss;

@@ -55,6 +55,12 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
     return 0;
 }
 
+uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
+{
+    (void)f, (void)likely;
+    return 0;
+}
+
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     (void)f, (void)align, (void)durability;
@@ -184,6 +190,11 @@ int64_t cm_plat_wall_ns(void)
     return (int64_t)cm_plat_now_ns();
 }
 
+void cm_plat_sleep(uint64_t ns)
+{
+    (void)ns; /* nobody else is there to use the time */
+}
+
 int64_t cm_plat_boot_wall_ns(void)
 {
     return INT64_MIN; /* unknown: every file is born dirty */
@@ -208,9 +219,37 @@ void cm_plat_free(void *p, size_t bytes)
     (void)p, (void)bytes;
 }
 
+bool cm_plat_is_resident(const void *p, size_t n)
+{
+    (void)p, (void)n;
+    return true;
+}
+
+void cm_plat_will_need(void *p, size_t n)
+{
+    (void)p, (void)n;
+}
+
+int cm_plat_lock_pages(void *p, size_t n)
+{
+    (void)p, (void)n;
+    return 0;
+}
+
+void cm_plat_unlock_pages(void *p, size_t n)
+{
+    (void)p, (void)n;
+}
+
 void cm_plat_wait(uint32_t *word, uint32_t expected)
 {
     (void)word, (void)expected;
+}
+
+bool cm_plat_wait_until(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
+{
+    (void)word, (void)expected;
+    return deadline_ns == UINT64_MAX || cm_plat_now_ns() < deadline_ns;
 }
 
 void cm_plat_wake_one(uint32_t *word)

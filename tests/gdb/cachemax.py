@@ -108,7 +108,7 @@ def miss(v):
     groups = (last >> 6) - (first >> 6) + 1
     o = v['opaque']
     return 'blocks %d to %d: file %d, incarnation %d, file ticket %d, stripe tickets%s%s' % (
-        first, last, n(o[0]), n(o[1]), n(o[2]),
+        first, last, n(o[0]), n(v['incarnation']), n(o[1]),
         ''.join(' %d' % n(o[3 + i]) for i in range(min(groups, o.type.range()[1] - 2))),
         ', NOFILL' if n(v['flags']) & MISS_NOFILL else '')
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../later.h"
 #include "state/object.h"
 #include "protocol/fill_ticket.h"
 
@@ -87,13 +88,13 @@ static void expect_pool(void)
 static void make(void)
 {
     static const cm_file_id id = { 5, 7 };
-    const cm_validator v = { .size = SIZE, .mtime_ns = 1, .ctime_ns = 1, .taken_at = cm_now() };
+    const cm_validator v = validator_of_version(SIZE, 1);
     cm_create_options create = CM_CREATE_OPTIONS_INIT;
     cm_options options = CM_OPTIONS_INIT;
     cm_validator now = v;
     cm_bracket bracket;
     must(cm_format_memory(pool, BYTES, &create), "cm_format_memory");
-    options.probation_bytes = 0;
+    options.probation_bytes = CM_PROBATION_NONE;
     options.policy = CM_POLICY_S3R;
     must(cm_open_memory(pool, BYTES, &options, &cache), "cm_open_memory");
     now.taken_at = cm_now();

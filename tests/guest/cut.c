@@ -139,7 +139,7 @@ static void unclean(unsigned f)
 /* What the cache promises of the file from here on. */
 static void judge_clean(unsigned f)
 {
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     must(cm_file_get_info(t.file[f], &i), "cm_file_get_info", f);
     if (i.incarnation != t.incarnation[f])
         forget_stored(f, 0, BLOCKS);
@@ -153,7 +153,7 @@ static void judge_clean(unsigned f)
 static void open_pool(uint32_t flags)
 {
     cm_options opts = CM_OPTIONS_INIT;
-    opts.probation_bytes = 0;
+    opts.probation_bytes = CM_PROBATION_NONE;
     opts.flags = flags;
     doing(OPENING);
     int e = cm_open("pool", &opts, &t.cache);
@@ -173,7 +173,7 @@ static void attach(unsigned f)
     cm_validator v = origin_validator(t.o, f, false);
     must(cm_file_open(t.cache, &id, &v, f + 1 < FILES ? CM_SOLE_WRITER : 0, &t.file[f]),
          "cm_file_open", f);
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     must(cm_file_get_info(t.file[f], &i), "cm_file_get_info", f);
     if (t.o->file[f].clean && !i.kept)
         fail("a clean file was attached cold", f, 0, 0);
@@ -518,7 +518,7 @@ static void do_forget(unsigned f)
 /* Closes and opens the file; a change behind a racy validator's back comes in between. */
 static void do_reopen(unsigned f)
 {
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     end_brackets(f);
     must(cm_file_get_info(t.file[f], &i), "cm_file_get_info", f);
     must(cm_file_close(t.file[f]), "cm_file_close", f);

@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../later.h"
 #include "state/file.h"
 #include "platform/platform.h"
 
@@ -200,9 +201,9 @@ static void begin(const char *part)
 {
     cm_create_options c = CM_CREATE_OPTIONS_INIT;
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     cm_file_id id = { 1, 1 };
-    cm_validator v = { .size = BLOCKS * BLOCK, .mtime_ns = 1000, .ctime_ns = 1000 };
+    cm_validator v = validator_of_version(BLOCKS * BLOCK, 1000);
     c.size = 4 << 20;
     o.flags = CM_OPEN_REQUIRE_DAX;
     t.part = part;
@@ -241,14 +242,14 @@ static void end(int close_code)
 static int reopen(void)
 {
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     cm_file_id id = { 1, 1 };
     int e = cm_open(t.part, &o, &t.cache);
     if (e)
         return e;
-    cm_validator v = { .size = BLOCKS * BLOCK, .mtime_ns = 1000, .ctime_ns = 1000 };
+    cm_validator v = validator_of_version(BLOCKS * BLOCK, 1000);
     if (t.version[VICTIM])
-        v.mtime_ns = v.ctime_ns = 2000 + (int64_t)t.version[VICTIM];
+        v = validator_of_version(BLOCKS * BLOCK, 2000 + t.version[VICTIM]);
     v.taken_at = cm_now();
     e = cm_file_open(t.cache, &id, &v, CM_SOLE_WRITER, &t.file);
     check(e == 0, "the file is attached", e);

@@ -140,7 +140,7 @@ static void disturb(unsigned f, uint64_t first, uint64_t end)
 /* Call this after it. */
 static void settled(unsigned f)
 {
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     uint64_t incarnation = incarnation_of(f, &i);
     pthread_mutex_lock(&c.file[f].lock);
     is_new(f, incarnation);
@@ -172,13 +172,16 @@ static void note_stored(unsigned f, uint64_t first, uint64_t end, uint64_t since
  * only the forgetting keeps old bytes from being served. */
 static cm_validator identify(unsigned f)
 {
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
     o.flags = f == FOREIGN ? 0 : CM_IDENTIFY_SOLE_WRITER;
     must(cm_identify_with(c.file[f].fd, &o, &c.file[f].id, &v), "cm_identify_with", f);
     if (truth_own_validator(f)) {
-        v.mtime_ns = v.ctime_ns = 1000;
-        v.racy = 0;
+        const uint64_t size = v.size, taken_at = v.taken_at;
+        cm_validator_of(&v, "1000", 4);
+        v.size = size;
+        v.changed_ns = CM_CHANGED_LONG_AGO;
+        v.taken_at = taken_at;
     }
     return v;
 }
@@ -206,7 +209,7 @@ static void kill_after(uint64_t ns)
 static void attach(unsigned f)
 {
     cm_validator v = identify(f);
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     must(cm_file_open(c.cache, &c.file[f].id, &v, f == FOREIGN ? 0 : CM_SOLE_WRITER,
                       &c.file[f].file),
          "cm_file_open", f);
@@ -240,7 +243,7 @@ static void open_pool(const struct worker *w)
     kill_after(c.t->kill_opening);
     uint64_t began = clock_ns();
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0; /* what was stored must hit after a kill */
+    o.probation_bytes = CM_PROBATION_NONE; /* what was stored must hit after a kill */
     must(cm_open(path, &o, &c.cache), "cm_open", 0);
     c.t->open_ns = clock_ns() - began;
     must(cm_get_info(c.cache, &i), "cm_get_info", 0);
@@ -514,7 +517,7 @@ static void do_sync(struct worker *w, unsigned f)
 /* Presents the validator if the cache wants it, or syncs. After that the file may be quiet. */
 static void do_settle(struct worker *w, unsigned f)
 {
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     uint64_t since = changes(f);
     incarnation_of(f, &i);
     if (i.racy || i.want_validator || f == FOREIGN || rng_below(&w->rng, 8) == 0) {

@@ -17,72 +17,11 @@
 
 #include "state/cache_state.h"
 #include "../os.h"
-#include "origin.h"
+#include "model.h"
 
-#define FILES 6
-#define BLOCK CM_BLOCK_SIZE
-#define MAX_MISSES 6
-#define MAX_BRACKETS 5
-#define MAX_PINS 3
-#define MAX_OLD 8
-#define BUF (96 * BLOCK)
+struct model t;
 
-/* A miss on its way to a fill. */
-struct pending {
-    bool used, read;
-    int file;
-    cm_miss miss;
-    uint8_t *data;
-    int64_t got;
-};
-
-enum kind { WRITE, APPEND, TRUNCATE, TOUCH };
-struct bracket {
-    bool used, written;
-    int file;
-    enum kind kind;
-    cm_bracket w;
-    uint64_t offset, len;
-};
-
-struct pinned {
-    bool used;
-    cm_pins pins;
-    cm_iovec iov[8];
-    int n;
-    uint64_t len;
-    uint8_t *copy;
-};
-
-/* A validator that was taken and is not presented yet. */
-struct old {
-    bool used;
-    int file;
-    cm_validator v;
-};
-
-static struct {
-    struct rng rng;
-    uint64_t seed, op;
-    int64_t tick, boot_tick;
-    uint8_t *pool;
-    uint64_t pool_bytes;
-    cm_cache *cache;
-    int mode;
-    struct ofile origin[FILES];
-    cm_file *file[FILES];
-    bool sole[FILES], bypassed[FILES];
-    struct pending pending[MAX_MISSES];
-    struct bracket bracket[MAX_BRACKETS];
-    struct pinned pin[MAX_PINS];
-    struct old old[MAX_OLD];
-    uint8_t *buf;
-    uint64_t hits, reads, reopen_hits, stored, refused, crashes, cuts, closes, kept;
-    bool verbose;
-} t;
-
-static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-static void fail(const char *format, ...)
+void fail(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -94,8 +33,7 @@ static void fail(const char *format, ...)
     exit(1);
 }
 
-static void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void trace(const char *format, ...)
+void trace(const char *format, ...)
 {
     va_list ap;
     if (!t.verbose)
@@ -107,7 +45,7 @@ static void trace(const char *format, ...)
     va_end(ap);
 }
 
-static void must(int e, const char *what)
+void must(int e, const char *what)
 {
     if (e < 0)
         fail("%s: %s", what, cm_errname(e));
@@ -171,11 +109,34 @@ static void drop_old(int i)
         t.old[k].used = t.old[k].used && i >= 0 && t.old[k].file != i;
 }
 
+/* The validator of file i now. Some programs do not know the size. */
+static cm_validator validator_of(int i)
+{
+    cm_validator v = ofile_validator(&t.origin[i], t.tick);
+    if (rng_below(&t.rng, 3) == 0)
+        v.size = CM_SIZE_UNKNOWN;
+    return v;
+}
+
+static void look_up(int i)
+{
+    const cm_validator now = ofile_validator(&t.origin[i], t.tick);
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_validator v = CM_VALIDATOR_INIT;
+    int r = cm_file_lookup(t.cache, &t.origin[i].id, &v, &info);
+    if (r != CM_EABSENT)
+        must(r, "cm_file_lookup");
+    if (r == 0 && v.racy == 0 && v.size != CM_SIZE_UNKNOWN && v.size != now.size &&
+        memcmp(v.proof, now.proof, sizeof(v.proof)) == 0)
+        fail("file %d: its present version has a wrong size", i);
+}
+
 static void open_file(int i)
 {
+    look_up(i);
     t.sole[i] = rng_below(&t.rng, 2);
-    cm_validator v = ofile_validator(&t.origin[i], t.tick);
-    cm_file_info info;
+    cm_validator v = validator_of(i);
+    cm_file_info info = { .struct_size = sizeof(info) };
     struct old *old = take_old(i);
     if (old)
         v = old->v;
@@ -194,14 +155,17 @@ static void open_pool(void)
     o.flags = CM_OPEN_NO_GUARD; /* a crashed session never removes its ranges */
     o.memory_durability = CM_DURABILITY_DAX;
     o.verify = (uint32_t)rng_below(&t.rng, 2);
-    static const uint64_t waiting[] = { 0, 3, 40 };
-    o.probation_bytes = waiting[rng_below(&t.rng, 3)] * CM_BLOCK_SIZE;
+    static const uint64_t waiting[] = { CM_PROBATION_NONE, 3 * BLOCK, 40 * BLOCK };
+    o.probation_bytes = waiting[rng_below(&t.rng, 3)];
+    static const uint64_t longest[] = { 0, 2, 5 };
+    o.read_size_max = longest[rng_below(&t.rng, 3)] * CM_BLOCK_SIZE;
+    o.join_timeout_ns = 1; /* what it would wait for is a request of this thread */
     o.alloc = arena_alloc;
     o.free = arena_free;
     must(cm_open_memory(t.pool, t.pool_bytes, &o, &t.cache), "cm_open_memory");
     /* Sessions are too short for CM_POLICY_AUTO to choose this rule: all blocks that waited go to
      * the pool. */
-    if (o.probation_bytes > 0 && rng_below(&t.rng, 2))
+    if (o.probation_bytes != CM_PROBATION_NONE && rng_below(&t.rng, 2))
         cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     t.cache->boot_wall_ns = t.boot_tick * TICK_NS;
     t.mode = CM_NORMAL;
@@ -222,6 +186,8 @@ static void lose_session(void)
         t.pending[i].used = false;
     for (int i = 0; i < MAX_PINS; i++)
         t.pin[i].used = false;
+    for (int i = 0; i < MAX_ASKED; i++)
+        t.asked[i].used = false;
 }
 
 /* Makes the pool look as if another boot had begun. */
@@ -274,12 +240,16 @@ static void end_bracket(struct bracket *b);
 static void op_close(void)
 {
     bool busy = false;
+    for (int i = 0; i < MAX_ASKED; i++)
+        busy |= t.asked[i].used;
     for (int i = 0; i < MAX_BRACKETS; i++)
         busy |= t.bracket[i].used;
     for (int i = 0; i < MAX_PINS; i++)
         busy |= t.pin[i].used;
     if (busy && cm_close(t.cache) != CM_EBUSY)
-        fail("cm_close with open brackets or pins did not say CM_EBUSY");
+        fail("cm_close with open brackets, pins or requests did not say CM_EBUSY");
+    for (int i = 0; i < MAX_ASKED; i++)
+        cancel_asked(&t.asked[i]);
     for (int i = 0; i < MAX_BRACKETS; i++)
         if (t.bracket[i].used)
             end_bracket(&t.bracket[i]);
@@ -295,14 +265,15 @@ static void op_close(void)
     open_pool();
 }
 
-static void random_range(int i, uint64_t *offset, uint64_t *len);
-
 static void op_reopen_file(void)
 {
     int i = (int)rng_below(&t.rng, FILES);
     for (int b = 0; b < MAX_BRACKETS; b++)
         if (t.bracket[b].used && t.bracket[b].file == i)
             return;
+    for (int a = 0; a < MAX_ASKED; a++)
+        if (t.asked[a].file == i)
+            cancel_asked(&t.asked[a]);
     trace("close file %d", i);
     must(cm_file_close(t.file[i]), "cm_file_close");
     t.bypassed[i] = false;
@@ -323,7 +294,7 @@ static void op_reopen_file(void)
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-static void random_range(int i, uint64_t *offset, uint64_t *len)
+void random_range(int i, uint64_t *offset, uint64_t *len)
 {
     const struct ofile *o = &t.origin[i];
     uint64_t span = o->size + 2 * BLOCK;
@@ -353,7 +324,7 @@ static void check_brackets(int i, uint64_t offset, uint64_t got)
     }
 }
 
-static void check_bytes(int i, uint64_t offset, const uint8_t *got, uint64_t n, const char *what)
+void check_bytes(int i, uint64_t offset, const uint8_t *got, uint64_t n, const char *what)
 {
     const struct ofile *o = &t.origin[i];
     if (offset + n > o->size && n > 0)
@@ -420,6 +391,7 @@ static void op_read_origin(void)
     if (len > BUF)
         len = BUF;
     p->got = ofile_read(&t.origin[p->file], p->miss.offset, p->data, len);
+    p->wanted = len;
     p->read = true;
 }
 
@@ -429,7 +401,7 @@ static void op_fill(void)
     if (!p->used || !p->read)
         return;
     uint64_t len = (uint64_t)p->got;
-    uint32_t flags = len % BLOCK ? CM_FILL_EOF : 0;
+    uint32_t flags = len < p->wanted ? CM_FILL_EOF : 0;
     if (rng_below(&t.rng, 4) == 0) { /* fill less than was missed */
         len -= len % BLOCK;
         flags = 0;
@@ -474,6 +446,8 @@ static void op_read_through(void)
     check_bytes(i, offset, to, (uint64_t)n, "cm_read_through");
 }
 
+/* ---- Pins ------------------------------------------------------------------------------------ */
+
 static void op_pin(void)
 {
     struct pinned *p = &t.pin[rng_below(&t.rng, MAX_PINS)];
@@ -501,9 +475,39 @@ static void op_pin(void)
     p->used = p->pins.n > 0;
 }
 
+/* The cached bytes of the blocks [first, end), as cm_file_ranges() says. */
+static uint64_t cached_bytes(int i, uint64_t first, uint64_t end)
+{
+    uint64_t bytes = 0, from = first * BLOCK;
+    for (cm_range r; from < end * BLOCK && cm_file_ranges(t.file[i], from, &r, 1) == 1;) {
+        if (r.len == 0 || r.offset < from || r.offset + r.len > t.origin[i].size)
+            fail("file %d: no such run of cached bytes", i);
+        check_brackets(i, r.offset, r.len);
+        from = r.offset + r.len;
+        if (r.offset < end * BLOCK)
+            bytes += (from < end * BLOCK ? from : end * BLOCK) - r.offset;
+    }
+    return bytes;
+}
+
+static void op_drop(void)
+{
+    int i = (int)rng_below(&t.rng, FILES);
+    uint64_t offset, len;
+    random_range(i, &offset, &len);
+    const uint64_t first = offset / BLOCK, end = (offset + len - 1) / BLOCK + 1;
+    const uint64_t want = cached_bytes(i, first, end);
+    int64_t n = cm_drop(t.file[i], offset, len);
+    trace("drop file %d %llu+%llu: %lld", i, (unsigned long long)offset, (unsigned long long)len,
+          (long long)n);
+    if (n != (int64_t)want || cached_bytes(i, first, end) != 0)
+        fail("cm_drop: file %d: %lld bytes, %llu were cached", i, (long long)n,
+             (unsigned long long)want);
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static bool file_has_bracket(int i)
+bool file_has_bracket(int i)
 {
     for (int b = 0; b < MAX_BRACKETS; b++)
         if (t.bracket[b].used && t.bracket[b].file == i)
@@ -548,6 +552,7 @@ static void op_begin(void)
 static void write_origin(struct bracket *b)
 {
     struct ofile *o = &t.origin[b->file];
+    note_change(b->file);
     trace("origin write kind %d file %d", (int)b->kind, b->file);
     b->written = true;
     switch (b->kind) {
@@ -578,7 +583,7 @@ static void end_bracket(struct bracket *b)
 {
     if (!b->written && rng_below(&t.rng, 4))
         write_origin(b);
-    cm_validator v = ofile_validator(&t.origin[b->file], t.tick);
+    cm_validator v = validator_of(b->file);
     trace("end file %d", b->file);
     must(cm_write_end(t.file[b->file], &b->w, rng_below(&t.rng, 3) ? &v : NULL), "cm_write_end");
     if (cm_write_end(t.file[b->file], &b->w, NULL) != CM_EBRACKET)
@@ -614,7 +619,7 @@ static void op_sync(void)
         write_origin(&k);
         must(cm_write_end(t.file[i], &k.w, NULL), "cm_write_end beside a sync");
     }
-    cm_validator v = ofile_validator(&t.origin[i], t.tick);
+    cm_validator v = validator_of(i);
     trace("sync file %d ok %d", i, dice != 0);
     must(cm_sync_end(t.file[i], &s, dice != 0, rng_below(&t.rng, 2) ? &v : NULL), "cm_sync_end");
     t.bypassed[i] |= dice == 0; /* until the boot ends */
@@ -630,6 +635,7 @@ static void op_foreign(void)
         return;
     trace("foreign write file %d %llu+%llu", i, (unsigned long long)offset,
           (unsigned long long)len);
+    note_change(i);
     if (rng_below(&t.rng, 4) == 0) {
         ofile_truncate(o, t.tick, offset);
         must(cm_invalidate(t.file[i], offset, CM_ALL), "cm_invalidate all");
@@ -645,7 +651,7 @@ static void op_foreign(void)
             t.tick++;
             end_bracket(&k);
         }
-        cm_validator v = ofile_validator(o, t.tick);
+        cm_validator v = validator_of(i);
         if (cm_file_revalidate(t.file[i], &v) != 0)
             fail("revalidation without brackets was ignored");
     }
@@ -654,7 +660,7 @@ static void op_foreign(void)
 static void op_revalidate(void)
 {
     int i = (int)rng_below(&t.rng, FILES);
-    cm_validator v = ofile_validator(&t.origin[i], t.tick);
+    cm_validator v = validator_of(i);
     int r = cm_file_revalidate(t.file[i], &v);
     trace("revalidate file %d racy %u: %d", i, v.racy, r);
     must(r, "cm_file_revalidate");
@@ -667,7 +673,7 @@ static void op_take_validator(void)
     struct old *o = &t.old[rng_below(&t.rng, MAX_OLD)];
     o->used = true;
     o->file = (int)rng_below(&t.rng, FILES);
-    o->v = ofile_validator(&t.origin[o->file], t.tick);
+    o->v = validator_of(o->file);
 }
 
 /* Presents a validator late. Much may have happened since it was taken. */
@@ -733,25 +739,13 @@ static void step(void)
         unsigned weight;
         void (*op)(void);
     } ops[] = {
-        { 400, op_read },
-        { 100, op_read_through },
-        { 300, op_read_origin },
-        { 400, op_fill },
-        { 60, op_pin },
-        { 25, op_begin },
-        { 50, op_write_origin },
-        { 60, op_end },
-        { 30, op_sync },
-        { 10, op_foreign },
-        { 40, op_revalidate },
-        { 15, op_reopen_file },
-        { 3, op_rare },
-        { 2, op_close },
-        { 2, op_crash },
-        { 3, op_power_cut },
-        { 1, op_check },
-        { 20, op_take_validator },
-        { 15, op_late_validator },
+        { 400, op_read },        { 100, op_read_through },  { 300, op_request },
+        { 300, op_read_origin }, { 400, op_fill },          { 60, op_pin },
+        { 10, op_drop },         { 25, op_begin },          { 50, op_write_origin },
+        { 60, op_end },          { 30, op_sync },           { 10, op_foreign },
+        { 40, op_revalidate },   { 15, op_reopen_file },    { 3, op_rare },
+        { 2, op_close },         { 2, op_crash },           { 3, op_power_cut },
+        { 1, op_check },         { 20, op_take_validator }, { 15, op_late_validator },
     };
     unsigned total = 0;
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)
@@ -788,6 +782,8 @@ static void set_up(uint64_t slots)
         t.pending[i].data = os_aligned(BLOCK, BUF);
     for (int i = 0; i < MAX_PINS; i++)
         t.pin[i].copy = malloc(BUF);
+    for (int i = 0; i < MAX_ASKED; i++)
+        t.asked[i].buf = os_aligned(BLOCK, BUF + BLOCK);
     t.tick += 2;
     t.boot_tick = t.tick;
     open_pool();
@@ -802,6 +798,8 @@ static void tear_down(void)
         os_aligned_free(t.pending[i].data);
     for (int i = 0; i < MAX_PINS; i++)
         free(t.pin[i].copy);
+    for (int i = 0; i < MAX_ASKED; i++)
+        os_aligned_free(t.asked[i].buf);
     os_aligned_free(t.buf);
     os_aligned_free(t.pool);
 }
@@ -832,11 +830,12 @@ int main(int argc, char **argv)
         step();
     printf(
         "model: %llu reads, %.1f %% with hits; %llu fills stored, %llu refused; %llu closes, %llu "
-        "crashes, %llu power cuts; %llu files kept warm\n",
+        "crashes, %llu power cuts; %llu files kept warm; %llu requests\n",
         (unsigned long long)t.reads, 100.0 * (double)t.hits / (double)(t.reads + !t.reads),
         (unsigned long long)t.stored, (unsigned long long)t.refused, (unsigned long long)t.closes,
-        (unsigned long long)t.crashes, (unsigned long long)t.cuts, (unsigned long long)t.kept);
-    if (ops >= 50000 && (t.hits * 10 < t.reads || t.kept == 0))
+        (unsigned long long)t.crashes, (unsigned long long)t.cuts, (unsigned long long)t.kept,
+        (unsigned long long)t.asked_done);
+    if (ops >= 50000 && (t.hits * 10 < t.reads || t.kept == 0 || t.asked_done == 0))
         fail("too few hits: a cache that always misses must not pass");
     tear_down();
     return 0;

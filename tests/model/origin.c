@@ -85,8 +85,8 @@ void ofile_power_cut(struct ofile *f, struct rng *r)
 
 cm_validator ofile_validator(const struct ofile *f, int64_t tick)
 {
-    cm_validator v = { .size = f->size, .taken_at = later() };
-    v.mtime_ns = v.ctime_ns = f->stamp * TICK_NS;
+    cm_validator v = validator_of_version(f->size, (uint64_t)f->stamp);
+    v.changed_ns = f->stamp * TICK_NS + 1;
     v.racy = f->stamp == tick;
     return v;
 }

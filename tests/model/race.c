@@ -10,10 +10,11 @@
  * and no block is torn.
  *
  * Visitors ask for a file's attributes, open it with them a little later, read or change it (also
- * its size), and close it. One file is changed as a whole by another program, again and again, and
- * revalidated: all that one read returns, and the size, must be of one version. Disturbers change
- * incarnations and modes and check the pool meanwhile. At the end no intent may be left raised:
- * every block must be storable again.
+ * its size), and close it. Event loops have several requests at once: they sleep when all of these
+ * wait for other readers, and a lost wake ends the run. One file is changed as a whole by another
+ * program, again and again, and revalidated: all that one read returns, and the size, must be of
+ * one version. Disturbers change incarnations and modes and check the pool meanwhile. At the end no
+ * intent may be left raised: every block must be storable again.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -33,6 +34,8 @@
 #define RUN_MAX 8
 #define VISITED 2
 #define VISITORS 2
+#define LOOPS 2
+#define JOBS 6
 #define VISITED_MAX (12 * BLOCK)
 
 /* A file that is open only while a visitor uses it. The lock is the origin's. A thread that holds
@@ -50,7 +53,8 @@ static struct {
     cm_file *revised_file;
     uint64_t revisions, revised_reads; /* atomic */
     struct visited visited[VISITED];
-    uint64_t visits, kept; /* atomic */
+    uint64_t visits, kept;    /* atomic */
+    uint64_t requests, wakes; /* atomic */
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];
@@ -180,6 +184,128 @@ static void *reader(void *arg)
     return NULL;
 }
 
+/* ---- Event loops ----------------------------------------------------------------------------- */
+
+struct loop {
+    pthread_mutex_t lock;
+    pthread_cond_t posted;
+    bool woken;
+};
+
+struct job {
+    bool begun;
+    int f;
+    uint64_t b, n, low[RUN_MAX + 1];
+    uint8_t *buf;
+    cm_request r;
+    cm_piece piece[CM_REQUEST_PIECES];
+    unsigned given;
+};
+
+static void loop_wake(void *ctx, cm_request *r)
+{
+    struct loop *l = ctx;
+    (void)r;
+    pthread_mutex_lock(&l->lock);
+    l->woken = true;
+    pthread_cond_signal(&l->posted);
+    pthread_mutex_unlock(&l->lock);
+    at_add_relaxed(&t.wakes, 1);
+}
+
+static void job_begin(struct worker *w, struct loop *l, struct job *j)
+{
+    j->f = (int)rng_below(&w->rng, FILES);
+    j->n = 1 + rng_below(&w->rng, RUN_MAX - 1);
+    j->b = rng_below(&w->rng, BLOCKS - j->n);
+    for (uint64_t k = 0; k < j->n; k++)
+        j->low[k] = at_load_seq_cst(&t.version[j->f][j->b + k]);
+    j->r = (cm_request)CM_REQUEST_INIT;
+    j->r.offset = j->b * BLOCK;
+    j->r.buf = j->buf;
+    j->r.len = j->n * BLOCK;
+    j->r.join_timeout_ns = rng_below(&w->rng, 8) ? UINT64_MAX : 1000;
+    j->r.wake = loop_wake;
+    j->r.wake_ctx = l;
+    j->given = 0;
+    j->begun = true;
+    must(cm_request_begin(t.file[j->f], &j->r), "cm_request_begin");
+}
+
+static void job_end(struct job *j, bool cancelled)
+{
+    int64_t n = cm_request_end(&j->r);
+    memset(&j->r, 0xee, sizeof(j->r)); /* nobody may touch it any more */
+    j->begun = false;
+    if (cancelled ? n != CM_ECANCELED : n != (int64_t)(j->n * BLOCK))
+        die("request length", j->f, j->b, (uint64_t)n, j->n, j->n);
+    if (!cancelled)
+        check("request", j->f, j->b, (uint64_t *)(void *)j->buf, (uint64_t)n, j->low);
+    at_add_relaxed(&t.requests, 1);
+}
+
+/* true: the job can only wait. */
+static bool job_step(struct worker *w, struct job *j)
+{
+    int what = CM_REQUEST_READ;
+    if (j->given > 0 && rng_below(&w->rng, 2)) {
+        const unsigned k = (unsigned)rng_below(&w->rng, j->given);
+        const cm_piece p = j->piece[k];
+        j->piece[k] = j->piece[--j->given];
+        must(cm_request_complete(&j->r, &p, origin_read(&j->f, p.offset, p.buf, p.len)),
+             "cm_request_complete");
+    }
+    while (j->given < CM_REQUEST_PIECES &&
+           (what = cm_request_step(&j->r, &j->piece[j->given])) == CM_REQUEST_READ)
+        j->given++;
+    must(what, "cm_request_step");
+    if (what == 0)
+        job_end(j, false);
+    else if (what == CM_REQUEST_WAIT && j->given == 0 && rng_below(&w->rng, 16) == 0)
+        job_end(j, true);
+    return j->begun && j->given == 0 && j->r.join_timeout_ns == UINT64_MAX;
+}
+
+static void *event_loop(void *arg)
+{
+    struct worker *w = arg;
+    struct job job[JOBS] = { 0 };
+    struct loop l = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false };
+    for (unsigned i = 0; i < JOBS; i++)
+        job[i].buf = os_aligned(BLOCK, RUN_MAX * BLOCK);
+    for (bool running = true; running;) {
+        unsigned waiting = 0, idle = 0;
+        running = false;
+        pthread_mutex_lock(&l.lock);
+        l.woken = false; /* before the steps: what wakes during them counts */
+        pthread_mutex_unlock(&l.lock);
+        for (unsigned i = 0; i < JOBS; i++) {
+            if (!job[i].begun && !at_load_relaxed(&t.stop))
+                job_begin(w, &l, &job[i]);
+            if (job[i].begun)
+                waiting += job_step(w, &job[i]);
+            else
+                idle++;
+            running |= job[i].begun || !at_load_relaxed(&t.stop);
+        }
+        if (waiting == 0 || waiting + idle < JOBS)
+            continue;
+        struct timespec end;
+        (void)clock_gettime(CLOCK_REALTIME, &end);
+        end.tv_sec += 30;
+        pthread_mutex_lock(&l.lock);
+        while (!l.woken)
+            if (pthread_cond_timedwait(&l.posted, &l.lock, &end))
+                die("a wake was lost", 0, 0, waiting, 0, 0);
+        pthread_mutex_unlock(&l.lock);
+    }
+    for (unsigned i = 0; i < JOBS; i++)
+        os_aligned_free(job[i].buf);
+    return NULL;
+}
+
+/* ---- Writers --------------------------------------------------------------------------------- */
+
 static void *writer(void *arg)
 {
     struct worker *w = arg;
@@ -194,8 +320,9 @@ static void *writer(void *arg)
             at_store_seq_cst(&t.version[f][i], at_load_relaxed(&t.version[f][i]) + 1);
             pthread_mutex_unlock(&t.lock[f][i]);
         }
-        cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = cm_now() };
-        v.mtime_ns = v.ctime_ns = (int64_t)(at_add_relaxed(&t.stamp[f], 1) + 1);
+        const uint64_t taken_at = cm_now();
+        cm_validator v = validator_of_version(BLOCKS * BLOCK, at_add_relaxed(&t.stamp[f], 1) + 1);
+        v.taken_at = taken_at;
         must(cm_write_end(t.file[f], &k, rng_below(&w->rng, 2) ? &v : NULL), "cm_write_end");
         at_add_relaxed(&t.writes, 1);
         for (uint64_t i = rng_below(&w->rng, 4000); i > 0; i--)
@@ -204,7 +331,23 @@ static void *writer(void *arg)
     return NULL;
 }
 
-/* Makes new incarnations, empty brackets, syncs, modes, checks and second handles. */
+/* Every file that is open all the time is listed, once. */
+static void list_files(void)
+{
+    cm_file_iter *it;
+    cm_file_info info = { .struct_size = sizeof(info) };
+    unsigned seen[FILES] = { 0 };
+    must(cm_files_begin(t.cache, CM_FILES_COUNT, &it), "cm_files_begin");
+    while (cm_files_next(it, NULL, &info) == 0)
+        if (info.id.hi == t.id[0].hi)
+            seen[info.id.lo - 1]++;
+    cm_files_end(it);
+    for (int f = 0; f < FILES; f++)
+        if (seen[f] != 1)
+            die("listed", f, 0, seen[f], 1, 1);
+}
+
+/* Makes new incarnations, empty brackets, syncs, modes, checks, drops and second handles. */
 static void *disturber(void *arg)
 {
     struct worker *w = arg;
@@ -213,7 +356,8 @@ static void *disturber(void *arg)
         cm_file *again;
         cm_sync s;
         cm_check_report r = { .struct_size = sizeof(r) };
-        switch (rng_below(&w->rng, 6)) {
+        cm_range runs[4];
+        switch (rng_below(&w->rng, 7)) {
         case 0:
             must(cm_forget(t.cache, &t.id[f]), "cm_forget");
             break;
@@ -234,6 +378,13 @@ static void *disturber(void *arg)
                                rng_below(&w->rng, 2) ? BLOCK : CM_ALL),
                  "cm_invalidate");
             break;
+        case 5:
+            must(cm_file_ranges(t.file[f], 0, runs, 4), "cm_file_ranges");
+            must(cm_drop(t.file[f], rng_below(&w->rng, BLOCKS) * BLOCK,
+                         rng_below(&w->rng, 2) ? 4 * BLOCK : CM_ALL),
+                 "cm_drop");
+            list_files();
+            break;
         default:
             if (rng_below(&w->rng, 10) == 0)
                 must(cm_check(t.cache, 0, NULL, NULL, &r), "cm_check");
@@ -248,11 +399,11 @@ static void *disturber(void *arg)
 
 static cm_validator visited_validator(struct visited *o)
 {
-    cm_validator v = { .taken_at = cm_now() };
+    const uint64_t taken_at = cm_now();
     pthread_rwlock_rdlock(&o->lock);
-    v.size = o->size;
-    v.mtime_ns = v.ctime_ns = (int64_t)o->stamp;
+    cm_validator v = validator_of_version(o->size, o->stamp);
     pthread_rwlock_unlock(&o->lock);
+    v.taken_at = taken_at;
     return v;
 }
 
@@ -301,7 +452,7 @@ static void *visitor(void *arg)
     while (!at_load_relaxed(&t.stop)) {
         struct visited *o = &t.visited[rng_below(&w->rng, VISITED)];
         cm_validator v = visited_validator(o);
-        cm_file_info info;
+        cm_file_info info = { .struct_size = sizeof(info) };
         cm_file *f;
         for (uint64_t i = rng_below(&w->rng, 4000); i > 0; i--)
             at_pause();
@@ -343,8 +494,7 @@ static void revise(uint64_t blocks)
         uint64_t word = o->stamp << 16 | blocks;
         memcpy(o->data + i, &word, 8);
     }
-    cm_validator v = { .size = o->size, .taken_at = later() };
-    v.mtime_ns = v.ctime_ns = (int64_t)o->stamp;
+    cm_validator v = validator_of_version(o->size, o->stamp);
     if (!t.revised_file)
         must(cm_file_open(t.cache, &o->id, &v, 0, &t.revised_file), "cm_file_open");
     must(cm_file_revalidate(t.revised_file, &v), "cm_file_revalidate");
@@ -372,11 +522,38 @@ static int64_t revised_read(void *ctx, uint64_t offset, void *buf, size_t len)
     return n;
 }
 
+/* Reads blocks side by side. Those that are cached are of one version. */
+static void revised_many(struct worker *w)
+{
+    enum { N = VISITED_MAX / BLOCK };
+    cm_read_vec v[N] = { 0 };
+    const uint64_t *first = NULL;
+    for (unsigned i = 0; i < N; i++) {
+        v[i].offset = (i * 5 % N) * BLOCK;
+        v[i].buf = w->buf + i * BLOCK;
+        v[i].len = BLOCK;
+    }
+    must(cm_read_many(t.revised_file, v, N), "cm_read_many");
+    for (unsigned i = 0; i < N; i++) {
+        const uint64_t *word = v[i].buf;
+        if (v[i].result <= 0)
+            continue;
+        first = first ? first : word;
+        for (int64_t k = 0; k < v[i].result / 8; k++)
+            if (word[k] != first[0])
+                die("two versions in one cm_read_many", 0, i, word[k], first[0], first[0]);
+    }
+}
+
 static void *revised_reader(void *arg)
 {
     struct worker *w = arg;
     while (!at_load_relaxed(&t.stop)) {
         cm_miss miss = { 0 };
+        if (rng_below(&w->rng, 3) == 0) {
+            revised_many(w);
+            continue;
+        }
         bool through = rng_below(&w->rng, 2);
         int64_t n = through ? cm_read_through(t.revised_file, 0, w->buf, VISITED_MAX, revised_read,
                                               &t.revised)
@@ -413,9 +590,9 @@ static void check_quiet(void)
 static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
 {
     cm_options o = CM_OPTIONS_INIT;
-    cm_validator v = { .size = BLOCKS * BLOCK };
+    cm_validator v = validator_of_version(BLOCKS * BLOCK, 0);
     o.verify = CM_VERIFY_FIRST_HIT;
-    o.probation_bytes = waiting * BLOCK;
+    o.probation_bytes = waiting > 0 ? waiting * BLOCK : CM_PROBATION_NONE;
     must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
     /* With this rule all blocks go to the pool in the end, which makes more races. */
@@ -457,7 +634,7 @@ int main(int argc, char **argv)
     }
     uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
     void *pool = os_aligned(BLOCK, bytes);
-    const uint64_t all = readers + writers + VISITORS + 3;
+    const uint64_t all = readers + writers + VISITORS + LOOPS + 3;
     struct worker *w = calloc(all, sizeof(*w));
     if (!pool || !w)
         return 1;
@@ -466,12 +643,13 @@ int main(int argc, char **argv)
         w[n].rng.s = n * 77 + 1;
         w[n].buf = os_aligned(BLOCK, VISITED_MAX + RUN_MAX * BLOCK);
         pthread_create(&w[n].thread, NULL,
-                       n < readers             ? reader
-                       : n < readers + writers ? writer
-                       : n < all - 3           ? visitor
-                       : n < all - 2           ? reviser
-                       : n < all - 1           ? revised_reader
-                                               : disturber,
+                       n < readers              ? reader
+                       : n < readers + writers  ? writer
+                       : n < all - 3 - VISITORS ? event_loop
+                       : n < all - 3            ? visitor
+                       : n < all - 2            ? reviser
+                       : n < all - 1            ? revised_reader
+                                                : disturber,
                        &w[n]);
     }
     sleep((unsigned)seconds);
@@ -482,15 +660,17 @@ int main(int argc, char **argv)
     }
     check_quiet();
     printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu visits (%llu warm), "
-           "%llu revisions (%llu reads), %llu threads, %llu s\n",
+           "%llu revisions (%llu reads), %llu requests (%llu wakes), %llu threads, %llu s\n",
            (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
            (unsigned long long)t.writes, (unsigned long long)t.visits, (unsigned long long)t.kept,
            (unsigned long long)t.revisions, (unsigned long long)t.revised_reads,
-           (unsigned long long)n, (unsigned long long)seconds);
+           (unsigned long long)t.requests, (unsigned long long)t.wakes, (unsigned long long)n,
+           (unsigned long long)seconds);
     int e = cm_close(t.cache);
     free(w);
     os_aligned_free(pool);
-    if (e || t.hits == 0 || t.pins == 0 || t.writes == 0 || t.visits == 0 || t.kept == 0)
+    if (e || t.hits == 0 || t.pins == 0 || t.writes == 0 || t.visits == 0 || t.kept == 0 ||
+        t.requests == 0 || t.wakes == 0)
         return fprintf(stderr, "FAILED: close %s, or nothing was exercised\n", cm_errname(e)), 1;
     return 0;
 }

@@ -84,9 +84,7 @@ static void check(const char *what, uint64_t block, const void *data, uint64_t l
 
 static cm_validator validator(void)
 {
-    cm_validator v = { .size = BLOCKS * BLOCK, .taken_at = later() };
-    v.mtime_ns = v.ctime_ns = (int64_t)++w.stamp;
-    return v;
+    return validator_of_version(BLOCKS * BLOCK, ++w.stamp);
 }
 
 static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
@@ -285,6 +283,11 @@ static void op_push(void)
         must(store(w.other, w.next_other++), "cm_fill");
 }
 
+static void op_drop(void)
+{
+    must(cm_drop(w.file, 0, 2 * BLOCK), "cm_drop");
+}
+
 static void op_reopen(void)
 {
     cm_file *again;
@@ -296,8 +299,7 @@ static void op_reopen(void)
 static void op_attach(void)
 {
     const cm_file_id id = { 7, 3 };
-    cm_validator v = validator();
-    v.mtime_ns = v.ctime_ns = 1;
+    cm_validator v = validator_of_version(BLOCKS * BLOCK, 1);
     must(cm_file_open(w.cache, &id, &v, 0, &w.third[me]), "cm_file_open");
 }
 
@@ -334,7 +336,7 @@ static void op_tail(void)
 
 static void op_shorten(void)
 {
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     tail_validator(1, &v);
     must(cm_file_revalidate(w.third[2], &v), "cm_file_revalidate");
 }
@@ -344,7 +346,7 @@ static void open_tail(void)
 {
     static uint8_t buf[BLOCK];
     const cm_file_id id = { 7, 4 };
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_miss miss;
     tail_validator(0, &v);
     must(cm_file_open(w.cache, &id, &v, 0, &w.third[2]), "cm_file_open");
@@ -382,6 +384,7 @@ static const struct op {
     { "abort", op_abort, true },
     { "sync", op_sync, true },
     { "push", op_push, true },
+    { "drop", op_drop, true },
     { "reopen", op_reopen, false },
     { "mode", op_mode, true },
     { "attach", op_attach, true },
@@ -483,7 +486,7 @@ static void make_image(bool wide)
 static void set_up(enum place place, bool open)
 {
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = place == LEAVING ? HELD * BLOCK : 0;
+    o.probation_bytes = place == LEAVING ? HELD * BLOCK : CM_PROBATION_NONE;
     open_pool(place == ABSENT, &o);
     w.cache->media.take = NULL; /* it is assembler code, which has no steps */
     w.stamp = 1;
@@ -641,11 +644,14 @@ static void check_order(void)
         const char *c = strchr(t.trace, 'c');
         if (!c)
             fail(want[i].what, 0, 0);
-        for (; c; c = strchr(c + 1, 'c'))
+        for (; c; c = strchr(c + 1, 'c')) {
+            while (c[1] == 'c') /* a block that is copied in chunks: the fence is behind the last */
+                c++;
             if (strncmp(c, want[i].order, strlen(want[i].order)) != 0)
                 fprintf(stderr, "FAILED: %s: no fence between copy and second look: %s\n",
                         want[i].what, t.trace),
                     exit(1);
+        }
         tear_down();
     }
 }

@@ -55,6 +55,7 @@ void turns_fence(void);
 #define cm_lock_try(l) turns_try(l)
 #define cm_lock_release(l) turns_release(l)
 #define cm_plat_wait(word, expected) turns_wait((word), (expected))
+#define cm_plat_wait_until(word, expected, deadline) (turns_wait((word), (expected)), true)
 #define cm_plat_wake_all(word) ((void)(word))
 #define cm_guard_load64(p, v) turns_load64((p), (v))
 #define cm_guard_load_words(p, v, n) turns_load_words((p), (v), (n))

@@ -345,6 +345,35 @@ t_user_namespace() {
   do_unmount
   same "$(cat "$work/org.names")" "$(cat "$work/below.names")"
 }
+# The payload of a cached block changes in the pool. Programs read right bytes, and the mount says
+# what is wrong.
+t_damaged_pool() {
+  cd /
+  new_pool 16MiB
+  : > "$work/log"
+  do_mount
+  head -c 65536 /dev/urandom > "$org/damaged"
+  cp "$org/damaged" "$ref/damaged"
+  for _ in 1 2 3; do
+    dd if="$org/damaged" of=/dev/null bs=64k iflag=direct status=none
+  done
+  do_unmount
+  python3 - "$pool" "$ref/damaged" <<'PY'
+import sys
+with open(sys.argv[1], 'r+b') as pool, open(sys.argv[2], 'rb') as f:
+    at = pool.read().index(f.read(4096))
+    pool.seek(at + 100)
+    pool.write(b'damage')
+PY
+  do_mount
+  cmp "$org/damaged" "$ref/damaged"
+  same "$(stat_of miss_checksum)" 1
+  "$cm" stats "$pool" | grep -q 'checksum wrong, slot dropped *1$'
+  do_unmount
+  grep -q "$pool: a cached block has a wrong checksum.* block 0 of file .*check POOL --repair" \
+    "$work/log"
+  same "$(grep -c 'wrong checksum' "$work/log")" 1
+}
 may_have_user_namespace() {
   unshare -U -r true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
 }
@@ -378,5 +407,6 @@ else
   lost_pool "pool truncated to nothing" 3 "truncated while it was open" truncate -s 0 "$pool"
   lost_pool "pool truncated to half" 3 "truncated while it was open" truncate -s 32M "$pool"
 fi
+need "damaged pool" python3 && check "damaged pool" t_damaged_pool
 lost_pool "pool deleted" 0 "deleted while it was open" rm -f "$pool"
 summary

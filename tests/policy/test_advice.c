@@ -132,12 +132,12 @@ static const struct setting {
     uint32_t policy;
     uint64_t probation;
 } settings[] = {
-    { "s3r", CM_POLICY_S3R, 0 },
-    { "s3r, buffer of 1 %", CM_POLICY_S3R, CM_PROBATION_DEFAULT },
+    { "s3r", CM_POLICY_S3R, CM_PROBATION_NONE },
+    { "s3r, buffer of 1 %", CM_POLICY_S3R, 0 },
     { "s3r, buffer of 10 %", CM_POLICY_S3R, POOL_BYTES / 10 },
     /* One hit earns a place, and the first read of what was read ahead is one: docs/policy.md. */
-    { "auto", CM_POLICY_AUTO, 0 },
-    { "auto, buffer of 1 %", CM_POLICY_AUTO, CM_PROBATION_DEFAULT },
+    { "auto", CM_POLICY_AUTO, CM_PROBATION_NONE },
+    { "auto, buffer of 1 %", CM_POLICY_AUTO, 0 },
     { "auto, buffer of 10 %", CM_POLICY_AUTO, POOL_BYTES / 10 },
 };
 #define SETTINGS (sizeof(settings) / sizeof(settings[0]))
@@ -254,7 +254,7 @@ static void test_keep_too_much(void)
 static uint64_t origin_reads(int advice)
 {
     struct world w;
-    CALL(begin(&w, CM_POLICY_S3R, 0));
+    CALL(begin(&w, CM_POLICY_S3R, CM_PROBATION_NONE));
     CHECK_EQ(cm_file_advise(w.scanned, advice), 0);
     CALL(scan(w.scanned, 1000, 64, BLOCK));
     uint64_t n = stats_of(&w).origin_reads;

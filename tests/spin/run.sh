@@ -222,11 +222,14 @@ for m in IGNORE_BOOT IGNORE_MOUNT CLEAN_ANYWAY NO_EPOCH REACH_PROCESS REACH_CLEA
 done
 must all boot UNKNOWN UNKNOWN_SAME
 ok ci flight base
-ok all flight 3readers READERS=3
+ok ci flight patient PATIENT
 for m in BLIND_JOIN LAND_EARLY; do ok all flight benign-$m $m; done
-for m in NO_LAND LATE_LOAD; do must ci flight $m; done
-must all flight TAKE_DATA
+must ci flight NO_LAND PATIENT
+for m in NO_LEAVE NO_SETTLE WAKES_LATE; do must ci flight $m; done
+for m in TAKE_DATA WAKING_LATE WAKES_FIRST; do must all flight $m; done
+must all flight LATE_ENTER PATIENT
 must all flight JOIN_AGAIN READERS=3
+must all flight NO_WAKE PATIENT READERS=3
 
 # ---- the answer, in the order of the rows --------------------------------------------------------
 wait

@@ -79,7 +79,7 @@ test_usage()
   expect negative 2 "bucket '-1' is negative" "$cm" dump -- p cell -1
   expect overflow 2 "record '99999999999999999999' is too large" "$cm" dump p record \
     99999999999999999999
-  expect slot-range 2 'p: there is no slot 239; the slots are 0 to 238$' "$cm" dump p slot 239
+  expect slot-range 2 'p: there is no slot 238; the slots are 0 to 237$' "$cm" dump p slot 238
   expect cell-range 2 'no bucket 60; the buckets of the index are 0 to 59$' "$cm" dump p cell 60
   expect record-range 2 'no record 32; the records are 0 to 31$' "$cm" dump p record 32
   expect block-range 2 'no block 2251799813685248; the blocks .* are 0 to 2251799813685247$' \
@@ -105,7 +105,7 @@ test_fresh()
   sees fresh-superblock superblock.verdict 'copy 1 counts' p superblock
   also fresh-copy-0 superblock.copies.0.verdict good
   also fresh-next-open superblock.next_open 'keeps what is cached'
-  sees fresh-slot slot.verdict 'never used' p slot 238
+  sees fresh-slot slot.verdict 'never used' p slot 237
   sees fresh-cell bucket.cells.7.verdict empty p cell 59
   sees fresh-record record.verdict free p record 31
   sees fresh-file file.found False p file data
@@ -127,7 +127,7 @@ def same(name, want, have):
     assert want == have, f"{name}: {have} instead of {want}"
 top = dump("superblock")["superblock"]
 for i, c in enumerate(top["copies"]):
-    b = raw[4096 * i:][:256]
+    b = raw[4096 * i:][:320]
     u64 = lambda at: struct.unpack_from("<Q", b, at)[0]
     u32 = lambda at: struct.unpack_from("<I", b, at)[0]
     same("magic", b[:8].decode(), c["magic"])
@@ -143,17 +143,18 @@ for i, c in enumerate(top["copies"]):
     same("boot_id", b[160:176].hex(), c["boot_id"])
     same("mount_id", b[176:192].hex(), c["mount_id"])
     same("hash_seed", u64(96), int(c["hash_seed"], 16))
-    same("xxh3", u64(248), int(c["xxh3"], 16))
+    same("xxh3", u64(312), int(c["xxh3"], 16))
     same("sum", c["xxh3"], c["xxh3_computed"])
 for block in 0, 3, 73: # the last one is a tail
     find = dump("find", "data", str(block))["find"]
     same("ends_at", "hit", find["ends_at"])
     r = find["records"][0]
-    f = struct.unpack_from("<QQQQqqQQ", raw, r["offset"])
+    f = struct.unpack_from("<QQQ4QQ", raw, r["offset"])
     same("id", "%016x%016x" % f[:2], r["file_id"])
-    same("record", f[2:7], tuple(r[k] for k in ("incarnation", "size", "mtime_ns", "ctime_ns",
-                                                "change")))
-    same("state", struct.unpack_from("<Q", raw, r["offset"] + 120)[0], int(r["state_word"], 16))
+    same("incarnation", f[2], r["incarnation"])
+    same("proof", "%016x %016x %016x %016x" % f[3:7], r["proof"])
+    same("state", struct.unpack_from("<Q", raw, r["offset"] + 128)[0], int(r["state_word"], 16))
+    same("size", struct.unpack_from("<Q", raw, r["offset"] + 136)[0], r["size"])
     cell = [c for b in find["buckets"] for c in b["cells"]][0]
     word, = struct.unpack_from("<Q", raw, cell["offset"])
     same("cell", word, int(cell["word"], 16))
@@ -312,10 +313,10 @@ test_records()
   sees record-find find.ends_at record p find "$id" 1
   sees record-slot slot.verdict 'dead incarnation' p slot 7
   cp filled p
-  poke p $((at + 112)) 00 00 00 00 00 00 00 00
+  poke p $((at + 120)) 00 00 00 00 00 00 00 00
   sees dropped record.verdict dropped p record "$place"
   cp filled p
-  flip p $((at + 120))
+  flip p $((at + 128))
   sees state record.attach 'begins anew: the check of its state word is wrong' p record "$place"
   sees state-find find.ends_at record p find "$id" 1
   check state-find-goes-on grep -q '"payload": "right"' j
@@ -326,10 +327,10 @@ test_records()
 test_truncated()
 {
   local size
-  for size in 0 100 4200 5000 46000 53300 69700 500000; do
+  for size in 0 100 4200 5000 46000 57400 69700 500000; do
     cp filled p
     truncate -s $size p
-    for what in superblock 'slot 0' 'slot 238' 'cell 59' 'record 31' "find $id 3" "file $id"; do
+    for what in superblock 'slot 0' 'slot 237' 'cell 59' 'record 31' "find $id 3" "file $id"; do
       # shellcheck disable=SC2086 # words are wanted
       "$cm" dump p $what --json >j 2>err
       [ $? = 3 ] || fail "truncated-$size-${what%% *}" "status is not 3: $(head -c 300 err)"
@@ -345,11 +346,11 @@ test_truncated()
   truncate -s 500000 p
   sees truncated-there find.ends_at hit p find "$id" 1
   check truncated-said grep -q 'p: is shorter than its superblock says' err
-  sees truncated-header slot.verdict 'never used' p slot 238
+  sees truncated-header slot.verdict 'never used' p slot 237
   truncate -s 60000 p
   sees truncated-payload slot.verdict 'unreadable payload' p slot 3
   sees truncated-payload-find find.ends_at payload p find "$id" 1
-  truncate -s 53300 p
+  truncate -s 57400 p
   sees truncated-slot slot.verdict 'not there' p slot 3
   sees truncated-slot-find find.ends_at header p find "$id" 1
   truncate -s 46000 p
@@ -375,7 +376,7 @@ for i in range(60):
     for _ in range(r.choice((1, 20, 2000))):
         b[r.randrange(*where)] = r.choice((0, 1, 127, 128, 255, r.randrange(256)))
     open("r", "wb").write(b)
-    for what in (["superblock"], ["slot", str(r.randrange(239))], ["cell", str(r.randrange(60))],
+    for what in (["superblock"], ["slot", str(r.randrange(238))], ["cell", str(r.randrange(60))],
                  ["record", str(r.randrange(32))],
                  ["find", os.environ["ID"], str(r.randrange(80))]):
         p = subprocess.run([cm, "dump", "r", *what, "--json"], capture_output=True)

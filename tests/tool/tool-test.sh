@@ -26,7 +26,7 @@ test_usage()
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats cat advise dump; do
+  for c in create info check stats files cat advise dump; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
@@ -351,6 +351,8 @@ test_cat()
   expect cat-directory 1 '/: ' "$cm" cat / --pool p
   expect cat-write-error 1 'standard output: No space' bash -c "'$cm' cat data --pool p >/dev/full"
   expect cat-itself 2 "p: this is the pool" "$cm" cat p --pool ./p
+  mkfifo cat.fifo # nobody waits for a writer of it
+  expect cat-pool-fifo 0 'not a regular file' timeout 20 "$cm" cat data --pool cat.fifo
   state_is cat-write-error-clean p clean
   through cat-volume-id data p --volume-id one
   through cat-volume-id-warm data p --volume-id one && all_hits cat-volume-id-all-hits
@@ -652,6 +654,35 @@ test_kill()
   rm -f p data
 }
 
+# ---- Files -------------------------------------------------------------------------------------
+
+# files_column PATTERN FIELD: of the line of `cachemax files` that matches
+files_column() { awk -v p="$1" -v f="$2" '$0 ~ p { print $f; exit }' out; }
+
+test_files()
+{
+  make_file big 3000000
+  make_file little 500000
+  expect files-create 0 'remembers [0-9]+ files' "$cm" create p --size 16M
+  expect files-empty 0 '^0 files; there is room for [0-9]+$' "$cm" files p
+  through files-small little p
+  through files-big big p
+  through files-big-again big p
+  before=$(sha256sum <p)
+  expect files-list 0 '^2 files' "$cm" files p
+  check files-largest-first test "$(sed -n 2p out | awk '{ print $4 }')" = 2.86
+  check files-share test "$(sed -n 2p out | awk '{ print $3 }')" = 100.0
+  expect files-sorted 0 '^2 files' "$cm" files p --sort size
+  expect files-uncounted 0 '^ +- +- +2.86 MiB' "$cm" files p --no-count
+  expect files-bad-sort 2 "did you mean 'used'" "$cm" files p --sort usd
+  expect files-json 0 '"cached_bytes": 3000000' "$cm" files p --json
+  check files-json-valid jvalid out
+  expect files-uncounted-json 0 '"cached_bytes": null' "$cm" files p --json --no-count
+  check files-unchanged test "$before" = "$(sha256sum <p)"
+  expect files-missing 1 'no such file' "$cm" files nothing
+  rm -f p big little
+}
+
 test_usage
 test_sizes
 test_create
@@ -660,6 +691,7 @@ test_full_volume
 test_interrupted_create
 test_progress
 test_cat
+test_files
 test_writers
 test_changes
 test_names

@@ -140,8 +140,9 @@ tracked=$(
     sed 's|^\./||'; } | while read -r f; do [ ! -f "$f" ] || echo "$f"; done)
 texts=$(echo "$tracked" | xargs grep -Il .)
 check "the checks of files see them" test "$(echo "$texts" | wc -l)" -gt 300
-empty "no file is too long" "$(
+empty "no file is too long" "$( # the header of the release before is a copy
   echo "$texts" | grep -E '^(src|tests|examples)/.*\.([chS]|cpp|py|sh)$|^tests/crash/run$' |
+    grep -v '^tests/abi/previous/' |
     xargs wc -l | awk '$2 != "total" && $1 > ($2 ~ /^src\// ? 600 : 900) {
       print $2 ": " $1 " lines" }')"
 # Characters, not bytes: what goes on in UTF-8 is left out. Tables and recorded output cannot be

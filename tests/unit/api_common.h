@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 /* The tests of the other files. */
-extern const struct harness_test api_owner_tests[], api_pool_tests[], api_stats_tests[];
+extern const struct harness_test api_fork_tests[], api_owner_tests[], api_pool_tests[],
+    api_stats_tests[], api_structs_tests[];
 
 /* ---- Files and children ---------------------------------------------------------------------- */
 
@@ -41,7 +42,7 @@ static inline const char *make_pool(const char *name, uint64_t size, uint32_t fl
 static inline cm_cache *open_pool(const char *path, uint32_t flags)
 {
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     cm_cache *c = NULL;
     o.flags = flags;
     CHECK_EQ(cm_open(path, &o, &c), 0);
@@ -51,7 +52,7 @@ static inline cm_cache *open_pool(const char *path, uint32_t flags)
 static inline int try_open(const char *path, uint32_t flags)
 {
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     cm_cache *c = NULL;
     o.flags = flags;
     int e = cm_open(path, &o, &c);

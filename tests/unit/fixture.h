@@ -122,7 +122,7 @@ static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
     p->base = map_bytes(bytes);
     p->bytes = bytes;
     p->o = (cm_options)CM_OPTIONS_INIT;
-    p->o.probation_bytes = 0; /* the pool alone; test_probation.c has the buffer */
+    p->o.probation_bytes = CM_PROBATION_NONE; /* the pool alone; test_probation.c has the buffer */
     o.max_files = max_files;
     CHECK_EQ(cm_format_memory(p->base, bytes, &o), 0);
 }
@@ -302,14 +302,11 @@ static inline int64_t slots_astray(cm_cache *c)
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
-/* A validator. Equal versions and sizes make equal validators. Versions are small times, long
- * before any boot, so such files are born clean. */
+/* A validator. Equal versions and sizes make equal validators. The change lies long before any
+ * boot, so such files are born clean. */
 static inline cm_validator val(uint64_t size, uint64_t version)
 {
-    cm_validator v = { .size = size, .mtime_ns = (int64_t)version, .ctime_ns = (int64_t)version };
-    v.change = version;
-    v.taken_at = later();
-    return v;
+    return validator_of_version(size, version);
 }
 
 static inline cm_file_id id_of(uint64_t n)
@@ -351,7 +348,7 @@ static inline void detach(cm_file *f)
 
 static inline cm_file_info info_of(cm_file *f)
 {
-    cm_file_info i;
+    cm_file_info i = { .struct_size = sizeof(i) };
     CHECK_EQ(cm_file_get_info(f, &i), 0);
     return i;
 }

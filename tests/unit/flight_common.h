@@ -46,7 +46,7 @@ static inline int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t 
     at_store_relaxed(&o->end, offset + len);
     if (len > at_load_relaxed(&o->most))
         at_store_relaxed(&o->most, len);
-    at_add_relaxed(&o->waiting, 1u);
+    at_add_acq_rel(&o->waiting, 1u); /* who sees it may look at first and end */
     while (at_load_acquire(&o->gate) || at_load_acquire(gate))
         sleep_ms(1);
     at_sub_acq_rel(&o->waiting, 1u);

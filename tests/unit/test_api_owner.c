@@ -1,80 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_api_owner.c - forks, callbacks, and the owner of a pool.
+ * test_api_owner.c - callbacks, and the owner of a pool.
  */
 #include "api_common.h"
 
-/* ---- Fork ------------------------------------------------------------------------------------ */
-
-#ifndef _WIN32
-static void forked_body(void *arg)
-{
-    struct pool *p = arg;
-    struct cm_object *f = NULL;
-    check_cache_calls(p->c, CM_EFORKED);
-    for (unsigned i = 0; i < CM_FILE_HASH && !f; i++)
-        f = p->c->file_hash[i];
-    CHECK(f != NULL);
-    check_file_calls((cm_file *)(uintptr_t)f->handle, CM_EFORKED);
-}
-
-static void test_fork(void)
-{
-    struct pool p;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
-    CHECK_EQ(put(f, 0, 5), 0);
-    in_child(forked_body, &p);
-    CHECK_EQ(look(f, 0, 5), RIGHT); /* the parent still works */
-    CHECK_EQ(put(f, 1, 5), 0);
-    pool_end(&p);
-}
-
-static void forked_read_body(void *arg)
-{
-    static uint8_t buf[8 * CM_BLOCK_SIZE];
-    cm_file *f = arg;
-    cm_read_vec v = { .offset = 0, .buf = buf, .len = BLK };
-    CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), CM_EFORKED);
-    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), CM_EFORKED);
-    CHECK_EQ(cm_read_whole(f, 0, buf, BLK), CM_EFORKED);
-    CHECK_EQ(cm_read_many(f, &v, 1), CM_EFORKED);
-}
-
-/* A child has no part of the pool in its memory, so it cannot even look up a block. */
-static void test_fork_without_guard(void)
-{
-    const char *path = make_pool("fork-read", MIB, 0);
-    struct pool p = { .c = open_pool(path, CM_OPEN_NO_GUARD) };
-    REQUIRE(p.c != NULL);
-    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
-    CHECK_EQ(put(f, 0, 5), 0);
-    in_child(forked_read_body, f);
-    CHECK_EQ(look(f, 0, 5), RIGHT);
-    detach(f);
-    CHECK_EQ(cm_close(p.c), 0);
-    (void)unlink(path);
-}
-
-static void forked_file_body(void *arg)
-{
-    const char *path = arg;
-    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* the parent's lock is not the child's */
-}
-
-static void test_fork_file(void)
-{
-    const char *path = make_pool("fork", MIB, 0);
-    cm_cache *c = open_pool(path, 0);
-    REQUIRE(c != NULL);
-    in_child(forked_file_body, (void *)(uintptr_t)path);
-    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* and the child's end did not drop it */
-    CHECK_EQ(cm_close(c), 0);
-    CHECK_EQ(try_open(path, 0), 0);
-    (void)unlink(path);
-}
-
-#endif
 /* ---- Callbacks ------------------------------------------------------------------------------- */
 
 static struct {
@@ -266,7 +195,8 @@ static void test_owned(void)
     CHECK_EQ(cm_close(c), 0);
     c = open_pool(path, CM_OPEN_READONLY);
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
-    CALL(check_says(path, 0, "is being looked at, in this process or another"));
+    /* Not every system says which process it is. */
+    CALL(check_says(path, 0, "is being looked at"));
     CHECK_EQ(cm_close(c), 0);
     CHECK_EQ(try_open(path, 0), 0);
     (void)unlink(path);
@@ -306,8 +236,5 @@ static void test_owner_dies(void)
 }
 
 const struct harness_test api_owner_tests[] = {
-#ifndef _WIN32
-    TEST(fork),      TEST(fork_without_guard), TEST(fork_file),
-#endif
-    TEST(callbacks), TEST(nested_callbacks),   TEST(owned),     TEST(owner_dies), TEST_END,
+    TEST(callbacks), TEST(nested_callbacks), TEST(owned), TEST(owner_dies), TEST_END,
 };

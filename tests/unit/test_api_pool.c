@@ -122,7 +122,7 @@ static void log_lost(void *ctx, int level, const char *text)
 static cm_file *open_to_lose(const char *path, struct pool *p)
 {
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     o.log = log_lost;
     o.log_ctx = &said;
     memset(&said, 0, sizeof(said));
@@ -306,6 +306,50 @@ static void test_readonly(void)
     pool_end(&p);
 }
 
+/* ---- Many pools at once ---------------------------------------------------------------------- */
+
+#define MANY 200u
+
+static void many_stay_right(struct pool *p, cm_file *const *file)
+{
+    uint8_t *page;
+    for (unsigned i = 0; i < MANY; i++) {
+        CASE("pool %u", i);
+        CHECK_EQ(look(file[i], 0, i), RIGHT);
+    }
+    if (!cm_guard_available())
+        return;
+    page = payload_of(p[MANY - 1].c, slot_of(file[MANY - 1], 0));
+    os_protect(page, BLK, OS_NOTHING);
+    CHECK_EQ(look(file[MANY - 1], 0, MANY - 1), MISS); /* a miss, and the process lives */
+    os_protect(page, BLK, OS_WRITE);
+    CHECK_EQ(STAT(p[MANY - 1].c, miss_media), 1);
+}
+
+/* How many pools with a fault guard can be open depends only on memory. */
+static void test_many_pools(void)
+{
+    static struct pool p[MANY];
+    static cm_file *file[MANY];
+    cm_info info = { .struct_size = sizeof(info) };
+    cm_stats_data stats = { .struct_size = sizeof(stats) };
+    for (unsigned i = 0; i < MANY; i++) {
+        CASE("pool %u", i);
+        REQUIRE(pool_new(&p[i], cm_pool_size_min()) == 0);
+        file[i] = attach(&p[i], 1, 10 * BLK, 1, 0);
+        CHECK_EQ(put(file[i], 0, i), 0);
+    }
+    const char *path = make_pool("many", MIB, 0);
+    CHECK_EQ(cm_pool_info(path, &info), 0);
+    CHECK_EQ(cm_pool_stats(path, &stats), 0);
+    CHECK_EQ(try_open(path, 0), 0);
+    CHECK_EQ(try_open(path, CM_OPEN_READONLY), 0);
+    (void)unlink(path);
+    many_stay_right(p, file);
+    for (unsigned i = 0; i < MANY; i++)
+        pool_end(&p[i]);
+}
+
 const struct harness_test api_pool_tests[] = {
     TEST(create),
     TEST(open_refused),
@@ -315,5 +359,6 @@ const struct harness_test api_pool_tests[] = {
     TEST(deleted_while_open),
     TEST(reopen_file),
     TEST(readonly),
+    TEST(many_pools),
     TEST_END,
 };

@@ -92,7 +92,9 @@ static void test_read_many(void)
     CHECK_EQ(put_tail(f, 50, 100, 5), 0);
     const uint64_t at[5] = { 0, 2 * BLK, 50 * BLK, 70 * BLK, OFFSET_LIMIT };
     for (unsigned i = 0; i < 5; i++)
-        v[i] = (cm_read_vec){ at[i], buf[i], BLK, 99, i == 1 ? NULL : &m[i] };
+        v[i] = (cm_read_vec){
+            .offset = at[i], .buf = buf[i], .len = BLK, .result = 99, .miss = i == 1 ? NULL : &m[i]
+        };
     CHECK_EQ(cm_read_many(f, v, 5), 2);
     CHECK(v[0].result == (int64_t)BLK && is_content(5, 0, buf[0], BLK));
     CHECK(v[1].result == (int64_t)BLK && is_content(5, 2, buf[1], BLK));
@@ -101,7 +103,45 @@ static void test_read_many(void)
     CHECK_EQ(v[3].result, 0);
     CHECK_EQ(m[3].offset, 70 * BLK);
     CHECK_EQ(v[4].result, CM_ERANGE);
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(v[i].incarnation, info_of(f).incarnation);
+        CHECK(i == 1 || (m[i].incarnation == v[i].incarnation && m[i].struct_size == sizeof(m[i])));
+    }
     CHECK_EQ(cm_fill(f, &m[3], buf[0], BLK, 0), 0);
+    pool_end(&p);
+}
+
+/* The elements of a caller with a newer header are longer. */
+static void test_read_many_longer(void)
+{
+    struct pool p;
+    static uint8_t buf[40][CM_BLOCK_SIZE];
+    struct {
+        cm_read_vec v;
+        uint64_t more[3];
+    } long_one[40];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 40, 5), 40);
+    memset(long_one, 0xee, sizeof(long_one));
+    for (unsigned i = 0; i < 40; i++)
+        long_one[i].v = (cm_read_vec){
+            .struct_size = sizeof(long_one[0]), .offset = i * BLK, .buf = buf[i], .len = BLK
+        };
+    CHECK_EQ(cm_read_many(f, &long_one[0].v, 40), 40);
+    for (unsigned i = 0; i < 40; i++) {
+        CASE("i %u", i);
+        CHECK(long_one[i].v.result == (int64_t)BLK && is_content(5, i, buf[i], BLK));
+        CHECK_EQ(long_one[i].more[0], UINT64_C(0xeeeeeeeeeeeeeeee));
+    }
+    const uint32_t wrong[] = { 1, 8, sizeof(cm_read_vec) - 8, sizeof(cm_read_vec) + 4, 4104 };
+    for (unsigned i = 0; i < 5; i++) {
+        CASE("size %u", wrong[i]);
+        long_one[0].v.struct_size = wrong[i];
+        CHECK_EQ(cm_read_many(f, &long_one[0].v, 1), CM_EINVAL);
+    }
+    CHECK_EQ(cm_read_many(f, NULL, 0), 0);
     pool_end(&p);
 }
 
@@ -117,22 +157,22 @@ static void test_read_whole(void)
     CHECK_EQ(put_tail(f, 10, 100, 5), 0);
     CHECK_EQ(put_tail(unknown, 0, 100, 5), 0);
     int64_t missed = STAT(p.c, miss_blocks), hit = STAT(p.c, hit_blocks);
-    CHECK_EQ(cm_read_whole(f, 0, buf, 3 * BLK), 3 * BLK);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 3 * BLK, 0), 3 * BLK);
     CHECK(is_content(5, 0, buf, BLK) && is_content(5, 2, buf + 2 * BLK, BLK));
-    CHECK_EQ(cm_read_whole(f, BLK + 7, buf, 9), 9);
-    CHECK_EQ(cm_read_whole(f, 10 * BLK, buf, BLK), 100); /* the end of the file */
-    CHECK_EQ(cm_read_whole(f, 11 * BLK, buf, BLK), 0);
-    CHECK_EQ(cm_read_whole(f, 0, buf, 0), 0);
+    CHECK_EQ(cm_read_whole(f, BLK + 7, buf, 9, 0), 9);
+    CHECK_EQ(cm_read_whole(f, 10 * BLK, buf, BLK, 0), 100); /* the end of the file */
+    CHECK_EQ(cm_read_whole(f, 11 * BLK, buf, BLK, 0), 0);
+    CHECK_EQ(cm_read_whole(f, 0, buf, 0, 0), 0);
     CHECK_EQ(STAT(p.c, hit_blocks), hit + 5);
-    CHECK_EQ(cm_read_whole(f, 2 * BLK, buf, 2 * BLK), CM_EABSENT);
-    CHECK_EQ(cm_read_whole(f, 5 * BLK, buf, BLK), CM_EABSENT);
-    CHECK_EQ(cm_read_whole(f, 9 * BLK, buf, 8 * BLK), CM_EABSENT);
-    CHECK_EQ(cm_read_whole(unknown, 0, buf, BLK), CM_EABSENT); /* the file may have grown */
-    CHECK_EQ(cm_read_whole(unknown, 0, buf, 100), 100);
-    CHECK_EQ(cm_read_whole(f, OFFSET_LIMIT, buf, BLK), CM_ERANGE);
+    CHECK_EQ(cm_read_whole(f, 2 * BLK, buf, 2 * BLK, 0), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(f, 5 * BLK, buf, BLK, 0), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(f, 9 * BLK, buf, 8 * BLK, 0), CM_EABSENT);
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, BLK, 0), 100); /* the fill said where it ends */
+    CHECK_EQ(cm_read_whole(unknown, 0, buf, 100, 0), 100);
+    CHECK_EQ(cm_read_whole(f, OFFSET_LIMIT, buf, BLK, 0), CM_ERANGE);
     CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
-    CHECK_EQ(cm_read_whole(f, 0, buf, BLK), CM_EABSENT);
-    CHECK_EQ(STAT(p.c, hit_blocks), hit + 6);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK, 0), CM_EABSENT);
+    CHECK_EQ(STAT(p.c, hit_blocks), hit + 7);
     CHECK_EQ(STAT(p.c, miss_blocks), missed);
     pool_end(&p);
 }
@@ -170,7 +210,8 @@ static void test_stats_golden(void)
     const uint64_t *page = (const uint64_t *)(const void *)(p.base + 8192);
     cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 3, 5), 3);
-    for (unsigned i = 0; i < 64; i++) { /* one of them is timed */
+    cm_plat_thread()->sample = 63;
+    for (unsigned i = 0; i < 64; i++) { /* the last one is timed */
         CASE("i %u", i);
         CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), BLK);
     }
@@ -369,8 +410,8 @@ static void test_latency(void)
         CHECK_EQ(cm_read_through(f, b * BLK, buf, BLK, slow_origin, NULL), BLK);
     }
     cm_stats_data s = pool_stats(p.c);
-    CHECK_EQ(sum_of(s.hit_latency), 10);   /* one in 64 */
-    CHECK_EQ(sum_of(s.origin_latency), 5); /* every one */
+    CHECK(sum_of(s.hit_latency) >= 5 && sum_of(s.hit_latency) <= 20); /* one in 64 */
+    CHECK_EQ(sum_of(s.origin_latency), 5);                            /* every one */
     for (unsigned i = 0; i < 21; i++) {
         CASE("i %u", i);
         CHECK_EQ(s.origin_latency[i], 0); /* 3 ms are 2^21.5 ns */
@@ -511,7 +552,7 @@ static void check_dram(uint64_t size)
 {
     const char *path = make_pool("dram", size, CM_CREATE_SPARSE);
     cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     cm_cache *c = NULL;
     cm_info i = { .struct_size = sizeof(i) };
     o.alloc = counting_alloc;
@@ -667,6 +708,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(modes),
     TEST(rate_limit),
     TEST(read_many),
+    TEST(read_many_longer),
     TEST(read_whole),
     TEST(stats),
     TEST(stats_damaged),

@@ -268,7 +268,7 @@ static void seed_damage(cm_file *f, enum kind kind)
         payload_of(c, slot)[4095] ^= 1;
         break;
     case RECORD_BIT:
-        record_of(c, cm_object_of(f)->place)->size ^= 1;
+        record_of(c, cm_object_of(f)->place)->proof[0] ^= 1;
         break;
     case RECORD_JUNK:
         memset(empty_record(c), 0x5a, CM_RECORD_BODY_BYTES);
@@ -316,7 +316,7 @@ static void check_kind(enum kind kind)
 {
     struct pool p;
     cm_file *f = make(&p);
-    int found = harmless(kind) ? 0 : 1;
+    int found = harmless(kind) ? 0 : CM_DAMAGED;
     /* A record is judged only while its file is not attached. */
     pool_again(&p);
     f = attach(&p, 1, 1000 * BLK, 1, 0);
@@ -325,7 +325,7 @@ static void check_kind(enum kind kind)
     CALL(seed_damage((cm_file *)&copy, kind)); /* looks at the object only */
     cm_check_report r = look_only(&p, 0, found);
     CHECK_EQ(named(&r, kind), 1);
-    CHECK_EQ(damage(&r), found);
+    CHECK_EQ(damage(&r), found == CM_DAMAGED);
     CHECK_EQ(r.dropped, 0);
     r = check(p.c, 0, found); /* an online check finds the same */
     CHECK_EQ(named(&r, kind), 1);
@@ -364,11 +364,11 @@ static void test_metadata_only(void)
     CHECK_EQ(r.bad_payload, 0);
     CHECK_EQ(r.valid, BLOCKS + 1);
     CALL(seed_damage(f, CELL_FAR));
-    r = check(p.c, CM_CHECK_METADATA, 1);
+    r = check(p.c, CM_CHECK_METADATA, CM_DAMAGED);
     CHECK_EQ(r.bad_cells, 1);
     r = check(p.c, CM_CHECK_METADATA | CM_CHECK_REPAIR, 0);
     CHECK_EQ(r.dropped, 1);
-    r = check(p.c, 0, 1);
+    r = check(p.c, 0, CM_DAMAGED);
     CHECK_EQ(r.bad_payload, 1);
     pool_end(&p);
 }
@@ -387,7 +387,7 @@ static void test_riot(void)
         *cell_of(p.c, next_random(&rng) % (g->stripes * g->stripe_buckets),
                  (unsigned)(next_random(&rng) % 8)) = next_random(&rng);
     }
-    cm_check_report r = check(p.c, 0, 1);
+    cm_check_report r = check(p.c, 0, CM_DAMAGED);
     CHECK(r.bad_headers > 5 && r.bad_payload > 5 && r.bad_cells > 20);
     r = check(p.c, CM_CHECK_REPAIR, 0);
     CHECK_EQ(r.dropped, damage(&r));
@@ -454,9 +454,9 @@ static void test_unreadable(void)
     cm_file *f = make(&p);
     uint8_t *page = payload_of(p.c, slot_of(f, 50));
     os_protect(page, BLK, OS_NOTHING);
-    cm_check_report r = check(p.c, 0, 1);
+    cm_check_report r = check(p.c, 0, CM_DAMAGED);
     CHECK_EQ(r.unreadable, 1);
-    r = check(p.c, CM_CHECK_REPAIR, 1);
+    r = check(p.c, CM_CHECK_REPAIR, CM_DAMAGED);
     CHECK_EQ(r.unreadable, 1);
     CHECK_EQ(look(f, 50, 5), MISS);
     CHECK_EQ(STAT(p.c, quarantined), 1);

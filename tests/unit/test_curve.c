@@ -201,7 +201,7 @@ static void test_sizes(void)
 {
     struct cm_curve *c = calloc(1, sizeof(*c));
     static const uint32_t slots[] = { 128, 256, 512, 512, 512, 512, 512 };
-    begin(c, 1024, 0);
+    begin(c, 1024, CM_PROBATION_NONE);
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         CASE("i %u", i);
         CHECK_EQ(c->size[i].mini.slots, slots[i]);
@@ -215,7 +215,7 @@ static void test_sizes(void)
     CHECK_EQ(c->size[6].mini.rule.probation, 256);
     CHECK(c->size[6].mini.rule.remembered && c->size[6].mini.rule.earn == 1);
     memset(c, 0, sizeof(*c));
-    begin(c, 4, 0); /* nothing is smaller than one slot */
+    begin(c, 4, CM_PROBATION_NONE); /* nothing is smaller than one slot */
     CHECK_EQ(c->size[0].mini.slots, 1);
     CHECK_EQ(c->size[6].mini.slots, 32);
     free(c);
@@ -234,15 +234,15 @@ static void test_buffers(void)
         CHECK_EQ(c->size[i].mini.buffer, chosen[i]);
     }
     memset(c, 0, sizeof(*c));
-    begin(c, 4096, CM_PROBATION_DEFAULT);
+    begin(c, 4096, 0);
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++) {
         CASE("i %u", i);
         CHECK_EQ(c->size[i].mini.buffer, ours[i]);
     }
     free(c);
-    CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, 1000000), 10000);
-    CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, UINT64_C(1) << 32), 65536);
-    CHECK_EQ(cm_probation_entries(CM_PROBATION_DEFAULT, 10), 10);
+    CHECK_EQ(cm_probation_entries(0, 1000000), 10000);
+    CHECK_EQ(cm_probation_entries(0, UINT64_C(1) << 32), 65536);
+    CHECK_EQ(cm_probation_entries(0, 10), 10);
     CHECK_EQ(cm_probation_entries(3 * BLK - 1, 10), 2);
     CHECK_EQ(cm_probation_entries(UINT64_MAX - 1, 10), 10);
 }
@@ -283,7 +283,7 @@ static void test_loop(void)
 {
     enum { SLOTS = 64, LOOP = 96, ROUNDS = 100 };
     struct cm_curve *c = calloc(1, sizeof(*c));
-    begin(c, SLOTS, 0);
+    begin(c, SLOTS, CM_PROBATION_NONE);
     for (unsigned i = 0; i < LOOP * ROUNDS; i++)
         cm_curve_read(c, (uint32_t)mix(i % LOOP), 0xffffffff, false, true);
     CHECK_EQ(c->size[CM_CURVE_OWN].reads, LOOP * ROUNDS);

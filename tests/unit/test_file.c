@@ -142,7 +142,7 @@ static void test_mark_too_old_checked(void)
 /* A change of any one field shows that the file changed. */
 static void test_changed_validator(void)
 {
-    for (unsigned field = 0; field < 4; field++) {
+    for (unsigned field = 0; field < 3; field++) {
         CASE("field %u", field);
         struct pool p;
         cm_validator v = val(100 * BLK, 7);
@@ -151,9 +151,8 @@ static void test_changed_validator(void)
         pool_again(&p);
         v = fresh(v);
         v.size += field == 0;
-        v.mtime_ns -= field == 1;
-        v.ctime_ns -= field == 2;
-        v.change += field == 3;
+        v.proof[0] ^= field == 1;
+        v.proof[CM_PROOF_BYTES - 1] ^= field == 2;
         expect_kept(&p, 1, &v, false);
         v = val(100 * BLK, 7); /* the old validator does not bring it back */
         expect_kept(&p, 1, &v, false);
@@ -240,24 +239,53 @@ static void test_no_validator(void)
     pool_end(&p);
 }
 
-/* cachemax.h: a validator of unknown size says "I have none": the file starts cold. */
-static void test_unknown_size(void)
+/* cachemax.h: a validator without a proof tells the size and nothing else: the file starts cold. */
+static void test_no_proof(void)
 {
     struct pool p;
-    cm_validator v = val(CM_SIZE_UNKNOWN, 0);
-    cm_file_id id = id_of(1);
-    cm_file *f = NULL;
+    cm_validator v = CM_VALIDATOR_INIT;
     REQUIRE(pool_new(&p, MIB) == 0);
-    CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
-    if (f) {
-        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
-        CHECK_EQ(put_all(f, 0, 10, 1), 10);
-        detach(f);
-        CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
-        CHECK_EQ(info_of(f).kept, 0);
-        CHECK_EQ(hits(f, 0, 10, 1), 0);
-    }
+    v.size = 100 * BLK;
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).size, 100 * BLK);
+    CHECK_EQ(info_of(f).racy, 1);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    cm_file *g = attach_v(&p, 1, &v, 0); /* a second open checks nothing */
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), CM_EINVAL);
+    detach(g);
+    detach(f);
+    expect_kept(&p, 1, &v, false);
     pool_end(&p);
+}
+
+/* Up to 31 bytes are told apart by themselves, more by their hash. */
+static void test_proofs(void)
+{
+    enum { LENGTHS = 100 };
+    uint8_t bytes[LENGTHS] = { 0 };
+    cm_validator v[LENGTHS];
+    for (unsigned n = 0; n < LENGTHS; n++) {
+        CASE("n %u", n);
+        cm_validator_of(&v[n], bytes, n);
+        CHECK_EQ(v[n].struct_size, sizeof(v[n]));
+        CHECK_EQ(v[n].size, CM_SIZE_UNKNOWN);
+        CHECK_EQ(v[n].racy | v[n].taken_at | (uint64_t)v[n].changed_ns, 0);
+        for (unsigned i = 0; i < n; i++)
+            CHECK(memcmp(v[i].proof, v[n].proof, CM_PROOF_BYTES) != 0);
+    }
+    const cm_validator none = CM_VALIDATOR_INIT;
+    CHECK(memcmp(&v[0], &none, sizeof(none)) == 0);
+    cm_validator_of(&v[1], NULL, 0);
+    CHECK(memcmp(&v[1], &none, sizeof(none)) == 0);
+    cm_validator_of(&v[1], "\"5f3\"", 5);
+    CHECK(memcmp(v[1].proof, "\"5f3\"\0", 6) == 0);
+    bytes[LENGTHS - 1] = 1;
+    cm_validator_of(&v[1], bytes, LENGTHS);
+    bytes[LENGTHS - 1] = 2;
+    cm_validator_of(&v[2], bytes, LENGTHS);
+    CHECK(memcmp(v[1].proof, v[2].proof, CM_PROOF_BYTES) != 0);
 }
 
 /* ---- Validators that are older than a change ------------------------------------------------- */
@@ -338,7 +366,7 @@ static void test_ignored_forgets(void)
 static void test_older_than_the_open(void)
 {
     struct pool p;
-    cm_validator v, early;
+    cm_validator v = CM_VALIDATOR_INIT, early = CM_VALIDATOR_INIT;
     REQUIRE(pool_new(&p, MIB) == 0);
     v = val(10 * BLK, 7);
     cm_file *f = warm(&p, 1, &v, 0);
@@ -354,7 +382,7 @@ static void test_older_than_the_open(void)
 static void test_older_than_the_last(void)
 {
     struct pool p;
-    cm_validator early, late;
+    cm_validator early = CM_VALIDATOR_INIT, late = CM_VALIDATOR_INIT;
     cm_file_id id = id_of(1);
     cm_file *f = NULL;
     REQUIRE(pool_new(&p, MIB) == 0);
@@ -382,7 +410,7 @@ static void test_older_than_the_last(void)
 static void test_older_than_forgetting(void)
 {
     struct pool p;
-    cm_validator v, early;
+    cm_validator v = CM_VALIDATOR_INIT, early = CM_VALIDATOR_INIT;
     cm_file_id id = id_of(1);
     REQUIRE(pool_new(&p, MIB) == 0);
     v = val(10 * BLK, 7);
@@ -402,7 +430,7 @@ static void test_older_than_forgetting(void)
 static void test_taken_in_the_future(void)
 {
     struct pool p;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_file_id id = id_of(1);
     cm_file *f = NULL;
     REQUIRE(pool_new(&p, MIB) == 0);
@@ -431,7 +459,7 @@ static void watch_version(void *ctx)
 static void test_size_of_a_version(void)
 {
     struct pool p;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     REQUIRE(pool_new(&p, MIB) == 0);
     v = val(10 * BLK, 7);
     version_of = attach_v(&p, 1, &v, 0);
@@ -455,7 +483,7 @@ static void test_size_of_a_version(void)
 static void test_second_open_without_size(void)
 {
     struct pool p;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_file *f, *g;
     REQUIRE(pool_new(&p, MIB) == 0);
     for (unsigned sized = 0; sized < 2; sized++) {
@@ -499,7 +527,8 @@ static const struct harness_test file_tests[] = {
     TEST(racy_settles),
     TEST(racy_later),
     TEST(no_validator),
-    TEST(unknown_size),
+    TEST(no_proof),
+    TEST(proofs),
     TEST(older_than_a_write),
     TEST(ignored_forgets),
     TEST(older_than_the_open),
@@ -511,8 +540,10 @@ static const struct harness_test file_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { file_tests, file_dirty_tests, file_size_tests,
-                                                     file_failing_tests, file_record_tests };
+static const struct harness_test *const tables[] = { file_tests,       file_dirty_tests,
+                                                     file_size_tests,  file_learn_tests,
+                                                     file_ttl_tests,   file_failing_tests,
+                                                     file_record_tests };
 
 int main(int argc, char **argv)
 {

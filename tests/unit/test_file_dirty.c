@@ -146,15 +146,15 @@ static void test_born_dirty(void)
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     cm_validator v = val(100 * BLK, 7);
-    for (unsigned field = 0; field < 3; field++) {
-        CASE("field %u", field);
+    for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
         v = val(100 * BLK, 7);
-        if (field == 1)
-            v.mtime_ns = t.tv_sec * INT64_C(1000000000);
-        if (field == 2)
-            v.ctime_ns = t.tv_sec * INT64_C(1000000000);
-        cm_file *f = warm(&p, 1 + field, &v, 0);
-        CHECK_EQ(info_of(f).dirty, field > 0);
+        if (how == 1)
+            v.changed_ns = t.tv_sec * INT64_C(1000000000);
+        if (how == 2)
+            v.changed_ns = 0; /* not known */
+        cm_file *f = warm(&p, 1 + how, &v, 0);
+        CHECK_EQ(info_of(f).dirty, how > 0);
         detach(f);
     }
     detach(warm(&p, 4, &v, 0)); /* ... and a sync proves it clean */
@@ -279,7 +279,7 @@ static void test_sync_then_change(void)
     cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
     CHECK_EQ(cm_sync_begin(f, &s), 0);
     cm_validator v = val(100 * BLK, 8);
-    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
+    v.changed_ns = cm_plat_wall_ns();
     CHECK_EQ(cm_file_revalidate(f, &v), 0);
     CHECK(info_of(f).dirty);
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);

@@ -55,7 +55,7 @@ static void test_own_record_damaged(void)
     cm_file_id id = id_of(1);
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = warm(&p, 1, &v, 0);
-    record_of(p.c, cm_object_of(f)->place)->size ^= 1;
+    record_of(p.c, cm_object_of(f)->place)->proof[0] ^= 1;
     break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     CHECK_EQ(cm_forget(p.c, &id), 0);
     CHECK_EQ(STAT(p.c, escalations), 1);
@@ -223,7 +223,7 @@ static void test_forgets_after_healing(void)
         cm_validator v = val(100 * BLK, 8);
         uint8_t old[CM_BLOCK_SIZE];
         pool_make(&p, 16 * MIB, 0);
-        p.o.probation_bytes = i & 1 ? CM_PROBATION_DEFAULT : 0;
+        p.o.probation_bytes = i & 1 ? 0 : CM_PROBATION_NONE;
         REQUIRE(pool_up(&p) == 0);
         cm_file *f = attach(&p, 1, 100 * BLK, 7, 0), *h = attach(&p, 8, 10 * BLK, 7, 0);
         CHECK_EQ(put(f, 3, 1), 0);

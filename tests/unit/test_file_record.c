@@ -104,11 +104,12 @@ static void second_record(struct pool *p, const cm_file_id *id)
     r = s.record[its];
     CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
 }
-/* This page cannot be read until it is written. */
+/* This memory cannot be read until something is written. */
 static uint8_t *healed_by_writing;
+static uint64_t healed_bytes;
 static int healing_store64(void *ctx, uint64_t *dst, uint64_t v)
 {
-    os_protect(healed_by_writing, BLK, OS_WRITE);
+    os_protect(healed_by_writing, healed_bytes, OS_WRITE);
     return real.store64(ctx, dst, v);
 }
 /* Removes the file's record, in the way `how`. */
@@ -124,8 +125,9 @@ static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
                (size_t)(p->c->media.geo.index_offset - p->c->media.geo.record_offset));
     }
     if (how == UNREADABLE_FORGOTTEN) {
-        healed_by_writing = p->base + p->c->media.geo.record_offset / BLK * BLK;
-        os_protect(healed_by_writing, BLK, OS_NOTHING);
+        healed_by_writing = p->base + p->c->media.geo.record_offset;
+        healed_bytes = p->c->media.geo.index_offset - p->c->media.geo.record_offset;
+        os_protect(healed_by_writing, healed_bytes, OS_NOTHING);
         ops = real = *p->c->media.ops;
         ops.store64 = healing_store64;
         p->c->media.ops = &ops;
@@ -136,7 +138,7 @@ static void lose_record(enum unnamed how, struct pool *p, const cm_file_id *id)
     if (how == TWICE)
         second_record(p, id);
     if (how == DAMAGED || how == DAMAGED_FORGOTTEN || how == DAMAGED_CHECKED)
-        its_record(p, id)->mtime_ns ^= 1;
+        its_record(p, id)->proof[0] ^= 1;
     if (how == DAMAGED_FORGOTTEN)
         CHECK_EQ(cm_forget(p->c, id), 0);
     if (how == DAMAGED_CHECKED) {
@@ -378,8 +380,8 @@ static void test_failed_sync_killed(void)
     cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
     detach(f);
-    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns(); /* the file was written just before */
-    v = fresh(v);
+    v = val(100 * BLK, 8); /* the file was written just before */
+    v.changed_ns = cm_plat_wall_ns();
     dying = &p;
     fences = 0;
     ops = real = *p.c->media.ops;
@@ -452,10 +454,15 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
     if (lost != ALL)
         CHECK_EQ(cm_object_of(f)->place - s.first[lost == SECOND] < CM_RECORD_WAYS, true);
     uint64_t incarnation = info_of(f).incarnation;
-    uint64_t at = p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record);
-    uint8_t *page = p.base + at / BLK * BLK;
+    const struct cm_geometry *g = &p.c->media.geo;
+    uint64_t at = g->record_offset, bytes = g->index_offset - at;
+    if (lost != ALL) { /* a bucket is a page */
+        at += cm_object_of(f)->place / CM_RECORD_WAYS * BLK;
+        bytes = BLK;
+    }
+    uint8_t *page = p.base + at;
     detach(f);
-    os_protect(page, BLK, OS_NOTHING);
+    os_protect(page, bytes, OS_NOTHING);
     if (forget) {
         CHECK_EQ(cm_forget(p.c, &id), 0);
     } else {
@@ -467,7 +474,7 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
         detach(f);
     }
     CHECK(pool_stats(p.c).escalations <= 2); /* once for each place, not at every attach */
-    os_protect(page, BLK, OS_WRITE);
+    os_protect(page, bytes, OS_WRITE);
     for (unsigned i = 0; i < 2; i++) { /* a record that was made meanwhile may be kept */
         CASE("i %u", i);
         f = attach_v(&p, 1, &v, 0);
@@ -506,7 +513,10 @@ static void note(const void *p, char body, char word)
     if (at >= g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) ||
         orders + 1 == sizeof(order))
         return;
-    bool state = at % sizeof(struct cm_record) == offsetof(struct cm_record, state);
+    const uint64_t in = at % sizeof(struct cm_record);
+    bool state = in == offsetof(struct cm_record, state);
+    if (word && in >= offsetof(struct cm_record, words))
+        return; /* a hint: its order does not matter */
     order[orders++] = word && state ? word : body;
 }
 static int noted_write(void *ctx, void *dst, const void *src, size_t n)
@@ -523,6 +533,13 @@ static int noted_flush(void *ctx, const void *p, size_t n)
 {
     note(p, 'f', 0);
     return real.flush(ctx, p, n);
+}
+
+static void noted_fence(void *ctx)
+{
+    if (orders > 0 && order[orders - 1] != 'F' && orders + 1 < sizeof(order))
+        order[orders++] = 'F';
+    real.fence(ctx);
 }
 
 static void watch(struct pool *p)
@@ -555,9 +572,10 @@ static void expect_order(struct pool *p, const cm_validator *v, const char *want
     expect_stores(p, want);
 }
 
-/* A failed fsync sets the mark before it renews. Else a new record that claims to be clean could
- * keep wrong content after a crash of the system: content that was filled from the page cache after
- * a crash of the process. */
+/* R: a write to a record: its body, then its size. D: a store to the sum of a body. M: to the mark.
+ * f: a flush. A failed fsync sets the mark before it renews. Else a new record that claims to be
+ * clean could keep wrong content after a crash of the system: content that was filled from the page
+ * cache after a crash of the process. */
 static void test_failed_sync_order(void)
 {
     struct pool p;
@@ -566,7 +584,31 @@ static void test_failed_sync_order(void)
     cm_sync s = sync_begin(f);
     watch(&p);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
-    expect_stores(&p, "MfRf");
+    expect_stores(&p, "MfRRf");
+    pool_end(&p);
+}
+
+/* A size that was told is durable with its fill. That it is not known any more need not be: the
+ * dirty mark, which is durable, counts more. */
+static void test_size_order(void)
+{
+    struct pool p;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_validator v = val(CM_SIZE_UNKNOWN, 7);
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    watch(&p);
+    ops.fence = noted_fence;
+    CHECK_EQ(put_tail(f, 5, 100, 1), 0);
+    expect_stores(&p, "RfF");
+    watch(&p);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
+    expect_stores(&p, "MfR");
+    watch(&p);
+    ops.fence = noted_fence;
+    CHECK_EQ(cm_file_set_ttl(f, 1), 0);
+    expect_stores(&p, "DfF"); /* the end of its life: one word */
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
     pool_end(&p);
 }
 
@@ -580,14 +622,15 @@ static void test_record_order(void)
     /* Clean: the record, then its mark is cleared. Else the old record would lose its mark. */
     detach(attach(&p, 2, 100 * BLK, 1, 0));
     cm_validator v = val(100 * BLK, 7);
-    expect_order(&p, &v, "fRfMf");
+    expect_order(&p, &v, "fRRfMf");
     v = val(100 * BLK, 8);
-    expect_order(&p, &v, "RfMf");
+    expect_order(&p, &v, "RRfMf");
     /* Kept: the record is made durable as it was found. */
     expect_order(&p, &v, "f");
     /* Born dirty: drops the old record, sets the mark, writes the new record. */
-    v.mtime_ns = v.ctime_ns = cm_plat_wall_ns();
-    expect_order(&p, &v, "DfMfRf");
+    v = val(100 * BLK, 9);
+    v.changed_ns = cm_plat_wall_ns();
+    expect_order(&p, &v, "DfMfRRf");
     /* Torn, and an earlier place is free: the torn record is settled before another is written. */
     CHECK_EQ(cm_forget(p.c, &other), 0);
     struct cm_record_set s;
@@ -595,12 +638,34 @@ static void test_record_order(void)
     unsigned torn = 0;
     for (unsigned i = 0; i < s.n; i++)
         if (cm_record_names(&s, i, &own)) {
-            record_of(p.c, cm_record_place(&s, i))->size++;
+            record_of(p.c, cm_record_place(&s, i))->incarnation++;
             torn = i;
         }
     CHECK(torn >= CM_RECORD_WAYS); /* in the second bucket; the new record goes to the first */
-    v = val(100 * BLK, 9);
-    expect_order(&p, &v, "ffRfMf");
+    v = val(100 * BLK, 10);
+    expect_order(&p, &v, "ffRRfMf");
+    pool_end(&p);
+}
+
+/* All places are taken, and only the file's own torn record may be overwritten. It is dropped
+ * first: the new record could make it whole again. */
+static void test_torn_goes_first(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, CM_RECORD_WAYS); /* two buckets, the same for every file */
+    pool_seed(&p, 3);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t n = 2; n < 100; n++)
+        detach(attach(&p, n, 100 * BLK, 1, 0));
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    const uint64_t place = cm_object_of(f)->place;
+    detach(f);
+    record_of(p.c, place)->incarnation++;
+    cm_validator v = val(100 * BLK, 8);
+    watch(&p);
+    detach(attach_v(&p, 1, &v, 0));
+    p.c->media.ops = &real;
+    CHECK(strstr(order, "DfRRf") != NULL);
     pool_end(&p);
 }
 
@@ -633,17 +698,9 @@ static void test_stored_before_the_record(void)
 }
 
 const struct harness_test file_record_tests[] = {
-    TEST(failed_sync_stays),
-    TEST(unreadable_record),
-    TEST(failed_sync_killed),
-    TEST(failed_sync_stopped),
-    TEST(failed_sync_unnamed),
-    TEST(failed_sync_bumped),
-    TEST(failed_sync_wrong_use),
-    TEST(failed_sync_torn),
-    TEST(zero_incarnation),
-    TEST(stored_before_the_record),
-    TEST(record_order),
-    TEST(failed_sync_order),
-    TEST_END,
+    TEST(failed_sync_stays),        TEST(unreadable_record),   TEST(failed_sync_killed),
+    TEST(failed_sync_stopped),      TEST(failed_sync_unnamed), TEST(failed_sync_bumped),
+    TEST(failed_sync_wrong_use),    TEST(failed_sync_torn),    TEST(zero_incarnation),
+    TEST(stored_before_the_record), TEST(record_order),        TEST(size_order),
+    TEST(torn_goes_first),          TEST(failed_sync_order),   TEST_END,
 };

@@ -48,7 +48,7 @@ static void test_size(void)
 static void test_size_brackets(void)
 {
     struct pool p;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_bracket w;
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 10 * BLK, 7, CM_SOLE_WRITER);
@@ -82,7 +82,7 @@ static void test_size_brackets(void)
 static void test_truncate(void)
 {
     struct pool p;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_bracket w;
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 20 * BLK, 7, CM_SOLE_WRITER);
@@ -134,7 +134,7 @@ static void test_truncate_unknown_size(void)
     for (unsigned again = 0; again < 2; again++) {
         CASE("again %u", again);
         struct pool p;
-        cm_validator v;
+        cm_validator v = CM_VALIDATOR_INIT;
         cm_bracket w;
         REQUIRE(pool_new(&p, MIB) == 0);
         cm_file *f = attach_v(&p, 1, NULL, CM_SOLE_WRITER);
@@ -161,7 +161,7 @@ static void test_truncate_unknown_size(void)
 static void test_append(void)
 {
     struct pool p;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_bracket w;
     uint8_t buf[2 * CM_BLOCK_SIZE];
     REQUIRE(pool_new(&p, MIB) == 0);

@@ -10,7 +10,7 @@
 #include "../os.h"
 
 #include "api/cache.h"
-#include "api/read_through.h"
+#include "api/flight.h"
 
 /* ---- Offsets, lengths, ends ------------------------------------------------------------------ */
 
@@ -92,6 +92,36 @@ static void test_counted_once(void)
     pool_end(&p);
 }
 
+static struct cm_flight *lead(cm_file *f, uint64_t block, uint64_t blocks)
+{
+    struct cm_flight *fl = NULL;
+    cm_miss m = miss_of(f, block * BLK, (size_t)(blocks * BLK));
+    CHECK_EQ(cm_flight_start(cm_object_of(f), &m, NULL, &fl), CM_FLIGHT_LEAD);
+    CHECK(fl != NULL);
+    return fl;
+}
+
+/* Short of memory, a piece of two flights is cut anywhere behind its begin, also exactly where the
+ * second one begins: who wants the blocks behind the cut reads them. */
+static void test_cut(void)
+{
+    for (uint64_t cut = 5; cut <= 13; cut++) {
+        CASE("cut %u", (unsigned)cut);
+        struct pool p;
+        cm_file *f = open_both(&p, MIB, 100 * BLK);
+        struct cm_flight *first = lead(f, 4, 4), *second = lead(f, 8, 4);
+        REQUIRE(first && second);
+        first->next = second;
+        cm_flight_cut(p.c, first, cut);
+        for (uint64_t block = cut; block < 13; block++) {
+            struct cm_flight *other = lead(f, block, 1);
+            cm_flight_land(p.c, other);
+        }
+        cm_flight_land(p.c, first);
+        pool_end(&p);
+    }
+}
+
 /* A tail is cached and served up to its length. */
 static void test_tail_is_cached(void)
 {
@@ -115,7 +145,7 @@ static void test_growing(void)
     struct pool p;
     struct origin o = make_origin(BLK + 100);
     uint8_t buf[4 * CM_BLOCK_SIZE];
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_file *f = open_both(&p, MIB, o.size);
     check_read(f, &o, 0, buf, sizeof(buf));
     cm_bracket w;
@@ -298,7 +328,7 @@ static void test_sequential(void)
     for (uint64_t b = 0; b < 512; b++)
         check_read(f, &o, b * BLK, buf, BLK);
     CHECK(o.calls < 30); /* 512 without read-ahead */
-    CHECK(o.most <= CM_STAGING_BYTES);
+    CHECK(o.most <= CM_COPY_MAX);
     CHECK(STAT(p.c, prefetch_blocks) > 400);
     CHECK_EQ(STAT(p.c, origin_reads), o.calls);
     CHECK_EQ(o.misaligned, 0);
@@ -365,7 +395,7 @@ static void test_ahead_bound(void)
         struct pool p;
         struct origin o = make_origin(4 * MIB);
         pool_make(&p, MIB, 0);
-        p.o.probation_bytes = held[i] * BLK;
+        p.o.probation_bytes = held[i] > 0 ? held[i] * BLK : CM_PROBATION_NONE;
         REQUIRE(pool_up(&p) == 0);
         cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
         uint64_t share = p.c->media.geo.slots / 32;
@@ -389,7 +419,7 @@ static void test_advice(void)
     cm_file *f = open_both(&p, 16 * MIB, o.size);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
     check_read(f, &o, 5000 * BLK, buf, BLK);
-    CHECK_EQ(o.end - o.first, CM_STAGING_BYTES); /* from the first read on, at any place */
+    CHECK_EQ(o.end - o.first, CM_COPY_MAX); /* from the first read on, at any place */
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
     int64_t stored = STAT(p.c, fill_blocks);
     for (uint64_t b = 0; b < 10; b++) {
@@ -445,6 +475,7 @@ static const struct harness_test flight_tests[] = {
     TEST(bad_block_ahead),
     TEST(not_stored),
     TEST(no_memory),
+    TEST(cut),
     TEST(no_memory_at_open),
     TEST(sequential),
     TEST(random_reads_one_block),

@@ -11,7 +11,7 @@
 #include "../os.h"
 
 #include "api/cache.h"
-#include "api/read_through.h"
+#include "api/flight.h"
 
 /* ---- Many readers ---------------------------------------------------------------------------- */
 

@@ -38,6 +38,13 @@ static const cm_file_id golden_id = { UINT64_C(0x1111222233334444), UINT64_C(0x5
 
 /* ---- Golden bytes ---------------------------------------------------------------------------- */
 
+/* Any bytes. */
+static void golden_proof(uint8_t proof[CM_PROOF_BYTES])
+{
+    for (unsigned i = 0; i < CM_PROOF_BYTES; i++)
+        proof[i] = (uint8_t)(i * 9 + 1);
+}
+
 static void test_golden_super(void)
 {
     uint8_t uuid[16];
@@ -69,13 +76,13 @@ static void test_golden_super(void)
 static void test_golden_record(void)
 {
     struct cm_record r = { .id = golden_id, .incarnation = 0x200000, .size = 123456 };
-    r.mtime_ns = 1000000007;
-    r.ctime_ns = -5;
-    r.change = 77;
+    golden_proof(r.proof);
     r.flags = CM_RECORD_RACY;
     r.xxh3 = cm_format_record_sum(GOLDEN_KEY, 13, &r);
+    r.size_sum = cm_format_size_sum(GOLDEN_KEY, 13, &r);
     r.state = cm_format_state_word(GOLDEN_KEY, 13, true, 5);
     CHECK(memcmp(&r, golden_record, sizeof(r)) == 0);
+    CHECK_EQ(cm_format_used_word(GOLDEN_KEY, 13, &golden_id, 1700000000, 4096), GOLDEN_USED);
     CHECK_EQ(cm_format_state_word(GOLDEN_KEY, 13, false, 5), GOLDEN_STATE_CLEAN);
 }
 
@@ -158,9 +165,7 @@ static void test_golden_image(void)
     struct pool p = { .base = map_bytes(GOLDEN_IMAGE_SIZE), .bytes = GOLDEN_IMAGE_SIZE };
     const uint64_t cell = GOLDEN_IMAGE_CELL;
     uint8_t want[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE];
-    cm_validator v = {
-        .size = UINT64_C(0x12346) * BLK, .mtime_ns = 7, .ctime_ns = 5, .change = 77
-    };
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_file *f = NULL;
     golden_data(want);
     memcpy(p.base, golden_image_super, sizeof(golden_image_super));
@@ -170,12 +175,15 @@ static void test_golden_image(void)
     memcpy(p.base + GOLDEN_IMAGE_HEADER_AT, golden_header, sizeof(golden_header));
     memcpy(p.base + GOLDEN_IMAGE_PAYLOAD_AT, want, BLK);
     p.o = (cm_options)CM_OPTIONS_INIT;
-    p.o.probation_bytes = 0;
+    p.o.probation_bytes = CM_PROBATION_NONE;
     REQUIRE(pool_up(&p) == 0);
+    golden_proof(v.proof);
+    v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = cm_now();
     CHECK_EQ(cm_file_open(p.c, &golden_id, &v, 0, &f), 0);
     CHECK_EQ(info_of(f).kept, 1);
     CHECK_EQ(info_of(f).incarnation, 0x200000);
+    CHECK_EQ(info_of(f).size, UINT64_C(0x12346) * BLK);
     CHECK_EQ(cm_read(f, UINT64_C(0x12345) * BLK, got, BLK, NULL), BLK);
     CHECK(memcmp(got, want, BLK) == 0);
     CHECK_EQ(cm_read(f, UINT64_C(0x12344) * BLK, got, BLK, NULL), 0);
@@ -190,7 +198,7 @@ static void test_golden_image(void)
 static bool sane(const struct cm_geometry *g)
 {
     typedef unsigned __int128 wide;
-    wide records = (wide)g->record_offset + (wide)g->record_buckets * CM_RECORD_WAYS * 128;
+    wide records = (wide)g->record_offset + (wide)g->record_buckets * CM_RECORD_WAYS * 256;
     wide index = (wide)g->index_offset + (wide)g->stripes * g->stripe_buckets * 64;
     wide headers = (wide)g->header_offset + (wide)g->slots * 32;
     wide memo = (wide)g->memo_offset + (wide)g->memo_pages * BLK;

@@ -333,7 +333,7 @@ static void test_unreadable(void)
     CHECK(right_slots(&p, 0) < CM_MEMO_SLOTS / 4);
     CHECK_EQ(right_slots(&p, 1), p.c->policy.ring.slots - CM_MEMO_SLOTS);
     cm_check_report report = { .struct_size = sizeof(report) };
-    CHECK_EQ(cm_check(p.c, CM_CHECK_METADATA, NULL, NULL, &report), 1);
+    CHECK_EQ(cm_check(p.c, CM_CHECK_METADATA, NULL, NULL, &report), CM_DAMAGED);
     CHECK_EQ(report.unreadable, 1);
     cm_ring_set(&p.c->policy.ring, 3, 3);
     CHECK_EQ(cm_close(p.c), 0); /* no error: it is a hint */

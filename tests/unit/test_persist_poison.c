@@ -298,37 +298,80 @@ static void test_readonly_memory_is_an_error(void)
     cm_guard_remove(p);
 }
 
-static void guard_table_body(void *arg)
-{
-    unsigned n = 0;
+#define GUARD_MANY 1000u /* ranges; several chunks of the table */
 
-    (void)arg;
-    while (n < 1000 && cm_guard_add((const void *)(uintptr_t)(0x10000 + n * PAGE), PAGE) == 0) {
-        n++;
-    }
-    CHECK_EQ(n, 64);
-    CHECK_EQ(cm_guard_add((const void *)(uintptr_t)0x9000, PAGE), CM_ENOMEM);
-    cm_guard_remove((const void *)(uintptr_t)(0x10000 + 17 * PAGE));
-    CHECK_EQ(cm_guard_add((const void *)(uintptr_t)0x9000, PAGE), 0);
-    cm_guard_remove((const void *)(uintptr_t)0x777); /* unknown: nothing happens */
-    CHECK_EQ(cm_guard_add((const void *)(uintptr_t)0x8000, PAGE), CM_ENOMEM);
+static const void *guard_made_up(unsigned n)
+{
+    return (const void *)(uintptr_t)(0x10000 + n * PAGE);
 }
 
-static void test_guard_table_is_bounded(void)
+/* The table of ranges grows, and a fault in the range that was added last is absorbed. */
+static void guard_table_body(void *arg)
+{
+    struct poison p;
+    uint64_t v = 0;
+
+    (void)arg;
+    for (unsigned n = 0; n < GUARD_MANY; n++) {
+        CASE("range %u", n);
+        CHECK_EQ(cm_guard_add(guard_made_up(n), PAGE), 0);
+    }
+    REQUIRE(poison_make(&p, true) == 0);
+    CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)p.bad, &v), CM_EIO);
+    cm_guard_remove((const void *)(uintptr_t)0x777); /* unknown: nothing happens */
+    for (unsigned n = 0; n < GUARD_MANY; n++) {
+        cm_guard_remove(guard_made_up(n));
+    }
+    CHECK_EQ(cm_guard_load64((const uint64_t *)(const void *)p.bad, &v), CM_EIO);
+    poison_free(&p);
+}
+
+static void test_guard_table_grows(void)
 {
     if (!cm_guard_available()) {
         SKIP("no fault guard in this build");
     }
 #ifdef _WIN32
     guard_table_body(NULL);
-    for (unsigned n = 0; n < 64; n++) {
-        cm_guard_remove((const void *)(uintptr_t)(0x10000 + n * PAGE));
-    }
-    cm_guard_remove((const void *)(uintptr_t)0x9000);
 #else
     CHECK_CHILD_OK(guard_table_body, NULL);
 #endif
 }
+
+#if !defined(_WIN32) && !defined(__SANITIZE_ADDRESS__)
+/* Only if the system has no more memory, no range can be added; those that are there stay. */
+static void guard_no_memory_body(void *arg)
+{
+    const struct rlimit none = { 0, 0 };
+    unsigned n = 0, removed = 0;
+
+    (void)arg;
+    CHECK_EQ(setrlimit(RLIMIT_AS, &none), 0);
+    while (n < 1000000 && cm_guard_add(guard_made_up(n), PAGE) == 0) {
+        n++;
+    }
+    CHECK(n > 64);
+    CHECK_EQ(cm_guard_add(guard_made_up(n), PAGE), CM_ENOMEM);
+    for (; removed < n && removed < 10; removed++) {
+        cm_guard_remove(guard_made_up(removed));
+    }
+    for (unsigned i = 0; i < removed; i++) { /* free entries are used again */
+        CHECK_EQ(cm_guard_add(guard_made_up(i), PAGE), 0);
+    }
+    CHECK_EQ(cm_guard_add(guard_made_up(n), PAGE), CM_ENOMEM);
+}
+
+static void test_guard_table_without_memory(void)
+{
+    if (!cm_guard_available()) {
+        SKIP("no fault guard in this build");
+    }
+    if (getenv("CM_TEST_EMULATED")) {
+        SKIP("without memory the emulator ends itself");
+    }
+    CHECK_CHILD_OK(guard_no_memory_body, NULL);
+}
+#endif
 
 #ifndef _WIN32
 /* ---- Faults that are somebody else's ------------------------------------------------------- */
@@ -606,7 +649,10 @@ const struct harness_test persist_poison_tests[] = {
     TEST(poison_is_an_error),
     TEST(poison_in_two_threads),
     TEST(readonly_memory_is_an_error),
-    TEST(guard_table_is_bounded),
+    TEST(guard_table_grows),
+#if !defined(_WIN32) && !defined(__SANITIZE_ADDRESS__)
+    TEST(guard_table_without_memory),
+#endif
 #ifndef _WIN32
     TEST(real_poison_is_an_error),
 #endif

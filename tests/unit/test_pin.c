@@ -278,6 +278,43 @@ static void test_unpin_copy(void)
     pool_end(&p);
 }
 
+/* Pins survive the close of their file. A miss does not, also if the file is opened again. */
+static void test_file_closed(void)
+{
+    static const uint8_t data[CM_BLOCK_SIZE];
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), BLK);
+    const cm_miss m = miss_of(f, 3 * BLK, BLK);
+    detach(f);
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_EHANDLE);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 2, 0); /* another version */
+    CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_EFOREIGN);
+    (void)put_all(f, 1000, 8 * p.c->media.geo.slots, 6);
+    CHECK(pinned_is(&v, 5, 0));
+    detach(f);
+    CHECK_EQ(cm_close(p.c), CM_EBUSY);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(cm_unpin(&pins), CM_EINVAL);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* A miss ends at 2 MiB. */
+static void test_longest_miss(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(miss_of(f, 0, 8 * MIB).len, 2 * MIB);
+    CHECK(miss_of(f, 63 * BLK, 8 * MIB).len < 2 * MIB);
+    pool_end(&p);
+}
+
 /* More sets than the table has: the call fails, and the caller must read. */
 static void test_many_sets(void)
 {
@@ -591,6 +628,8 @@ static const struct harness_test tests[] = {
     TEST(limit),
     TEST(unpin_once),
     TEST(unpin_copy),
+    TEST(file_closed),
+    TEST(longest_miss),
     TEST(many_sets),
     TEST(pieces),
     TEST(merged),

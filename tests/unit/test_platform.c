@@ -86,6 +86,16 @@ static void test_clocks(void)
     }
 }
 
+static int all_ones(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != 1) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* ---- Memory -------------------------------------------------------------------------------- */
 
 static void test_alloc(void)
@@ -119,6 +129,47 @@ static void test_alloc(void)
         cm_plat_free(p, much);
     }
 #endif
+}
+
+/* Memory that nobody has touched is not there yet. */
+static void test_is_resident(void)
+{
+    const size_t bytes = 100 * PAGE; /* more pages than one system call asks for */
+    uint8_t *p;
+
+    if (getenv("CM_TEST_EMULATED") != NULL) {
+        SKIP("not with an emulator");
+    }
+    p = cm_plat_alloc(bytes);
+    REQUIRE(p != NULL);
+    CHECK(!cm_plat_is_resident(p, bytes));
+    CHECK(!cm_plat_is_resident(p + 7 * PAGE, 1));
+    p[7 * PAGE + 100] = 1;
+    CHECK(cm_plat_is_resident(p + 7 * PAGE, 1));
+    CHECK(cm_plat_is_resident(p + 8 * PAGE - 1, 1));
+    memset(p, 1, bytes);
+    CHECK(cm_plat_is_resident(p, bytes));
+    CHECK(cm_plat_is_resident(p + 100, bytes - 200));
+    cm_plat_will_need(p + 100, bytes - 200); /* no harm */
+    CHECK(all_ones(p, bytes));
+    cm_plat_free(p, bytes);
+}
+
+static void test_lock_pages(void)
+{
+    const size_t bytes = 4 * 65536;
+    uint8_t *p = cm_plat_alloc(bytes);
+    int rc;
+
+    REQUIRE(p != NULL);
+    rc = cm_plat_lock_pages(p, bytes - 1);
+    CHECK(rc == 0 || rc == CM_ENOMEM);
+    memset(p, 1, bytes);
+    if (rc == 0) {
+        cm_plat_unlock_pages(p, bytes - 1);
+    }
+    CHECK(all_ones(p, bytes));
+    cm_plat_free(p, bytes);
 }
 
 /* ---- Threads ------------------------------------------------------------------------------- */
@@ -172,6 +223,76 @@ static void test_wait_and_wake(void)
         CHECK_EQ(wait_awake, 4);
     }
     CHECK(cm_plat_now_ns() - begin < UINT64_C(60000000000));
+}
+
+/* How long a wait for a word that nobody changes takes, until it says that the time is over. */
+static uint64_t waited_until(uint64_t ns)
+{
+    uint32_t word = 7;
+    const uint64_t begin = cm_plat_now_ns(), deadline = begin + ns;
+
+    while (cm_plat_wait_until(&word, 7, deadline)) {
+        CHECK(cm_plat_now_ns() - begin < UINT64_C(30000000000));
+    }
+    CHECK(cm_plat_now_ns() >= deadline);
+    return cm_plat_now_ns() - begin;
+}
+
+static void test_wait_until(void)
+{
+    static const uint64_t lengths[] = { 1, 1000, 999999, 1000001, 20000000, 50000000 };
+    uint32_t word = 7;
+
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        CASE("%llu ns", (unsigned long long)lengths[i]);
+        CHECK(waited_until(lengths[i]) < UINT64_C(20000000000));
+    }
+    CHECK(!cm_plat_wait_until(&word, 7, 0)); /* long past: does not wait */
+    CHECK(!cm_plat_wait_until(&word, 7, cm_plat_now_ns()));
+    CHECK(!cm_plat_wait_until(&word, 8, cm_plat_now_ns() - 1)); /* also if the word differs */
+    /* The word differs: returns at once, and there is time left. */
+    CHECK(cm_plat_wait_until(&word, 8, cm_plat_now_ns() + UINT64_C(3600000000000)));
+    CHECK(cm_plat_wait_until(&word, 8, UINT64_MAX));
+    CHECK(cm_plat_wait_until(&word, 8, UINT64_MAX - 1));
+}
+
+/* *arg: the deadline of each wait. */
+static void *waiter_until_main(void *arg)
+{
+    at_add_acq_rel(&wait_ready, 1u);
+    while (at_load_acquire(&wait_word) == 0) { /* pairs with the release of the waker */
+        CHECK(cm_plat_wait_until(&wait_word, 0, *(const uint64_t *)arg));
+    }
+    at_add_acq_rel(&wait_awake, 1u);
+    return NULL;
+}
+
+/* A wake ends the wait long before the deadline. */
+static void test_wait_until_and_wake(void)
+{
+    static uint64_t deadlines[3]; /* the last one: more seconds than a timer can count */
+    const uint64_t begin = cm_plat_now_ns();
+
+    deadlines[0] = begin + UINT64_C(3600000000000);
+    deadlines[1] = UINT64_MAX;
+    deadlines[2] = UINT64_MAX - 1;
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("deadline %u", i);
+        pthread_t id;
+
+        wait_word = wait_awake = wait_ready = 0;
+        REQUIRE(pthread_create(&id, NULL, waiter_until_main, &deadlines[i]) == 0);
+        while (at_load_acquire(&wait_ready) == 0) {
+            at_pause();
+        }
+        sleep_ms(20);
+        CHECK_EQ(at_load_acquire(&wait_awake), 0); /* it sleeps */
+        at_store_release(&wait_word, 1u);
+        cm_plat_wake_one(&wait_word);
+        CHECK_EQ(pthread_join(id, NULL), 0);
+        CHECK_EQ(wait_awake, 1);
+    }
+    CHECK(cm_plat_now_ns() - begin < UINT64_C(30000000000));
 }
 
 static void *thread_main(void *arg)
@@ -248,7 +369,11 @@ const struct harness_test platform_tests[] = {
     TEST(random),
     TEST(clocks),
     TEST(alloc),
+    TEST(is_resident),
+    TEST(lock_pages),
     TEST(wait_and_wake),
+    TEST(wait_until),
+    TEST(wait_until_and_wake),
     TEST(thread),
     TEST(map_alignment),
     TEST_END,

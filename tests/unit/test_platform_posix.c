@@ -350,7 +350,7 @@ static void blocked_body(void *began)
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, NULL); /* this thread blocks them, too */
     create.size = MIB;
-    options.probation_bytes = 0;
+    options.probation_bytes = CM_PROBATION_NONE;
     options.verify = CM_VERIFY_NEVER;
     REQUIRE(cm_create(in_dir("pool"), &create) == 0);
     REQUIRE(cm_open(in_dir("pool"), &options, &c) == 0);

@@ -74,7 +74,7 @@ static void test_identify_volume(void)
                { 0xef53, false, false } };
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
     make_file(in_dir("a"), "one");
     const int fd = open(in_dir("a"), O_RDONLY | O_CLOEXEC);
@@ -100,7 +100,7 @@ static void test_identify_one_id(void)
     static const int broken[] = { EIO, ENOMEM, EINTR, EBADF };
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
     cm_file_id id, same;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
     make_file(in_dir("a"), "one");
     int fd = open(in_dir("a"), O_PATH | O_CLOEXEC);
@@ -257,7 +257,7 @@ static int identify(const char *path, cm_file_id *id, cm_validator *v)
 static void test_identify_same_and_different(void)
 {
     cm_file_id a, b, c;
-    cm_validator va, vb, vc;
+    cm_validator va = CM_VALIDATOR_INIT, vb = CM_VALIDATOR_INIT, vc = CM_VALIDATOR_INIT;
     const uint64_t before = cm_plat_now_ns();
 
     make_file(in_dir("a"), "one");
@@ -265,7 +265,7 @@ static void test_identify_same_and_different(void)
     CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
     CHECK(va.taken_at >= before && va.taken_at <= cm_plat_now_ns());
     CHECK_EQ(va.size, 3);
-    CHECK_EQ(va.reserved, 0);
+    CHECK_EQ(va.struct_size, sizeof(va));
     CHECK(a.hi != 0 || a.lo != 0);
     CHECK_EQ(identify(in_dir("a"), &b, &vb), 0);
     CHECK(same_id(a, b) && same_version(&va, &vb));
@@ -291,7 +291,7 @@ static void test_identify_same_and_different(void)
 static void test_identify_refused(void)
 {
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     int pipe_fd[2];
     const int null_fd = open("/dev/null", O_RDONLY), dir_fd = open(dir, O_RDONLY);
 
@@ -310,7 +310,7 @@ static void test_identify_racy(void)
 {
     struct timespec times[2];
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     unsigned waited = 0;
 
     /* Identify within the granule. A busy machine may not manage that at once. */
@@ -365,7 +365,7 @@ static void test_identify_tick(void)
 {
     struct stat st;
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
     make_file(in_dir("a"), "one");
     sleep_ms(2200);
@@ -389,7 +389,7 @@ static void test_identify_writer(void)
     static const int writing[] = { O_WRONLY, O_RDWR, O_WRONLY | O_APPEND };
     cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
     cm_file_id id, same;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     void *view;
     int fd, reader;
 
@@ -437,7 +437,7 @@ static void test_identify_writer(void)
 static void stranger_body(void *arg)
 {
     cm_file_id id;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
     (void)arg;
     if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0) {
@@ -460,7 +460,7 @@ static void test_identify_stranger(void)
 static void test_identify_reused_inode(void)
 {
     cm_file_id a, b;
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     struct stat st;
     ino_t inode;
     long generation = 0;

@@ -192,7 +192,7 @@ static void test_sizes(void)
 {
     struct pool p;
     pool_make(&p, 64 * MIB, 0);
-    p.o.probation_bytes = CM_PROBATION_DEFAULT;
+    p.o.probation_bytes = 0;
     (void)pool_up(&p);
     CHECK_EQ(p.c->probation.entries, p.c->media.geo.slots / 100);
     pool_down(&p);
@@ -200,7 +200,7 @@ static void test_sizes(void)
     (void)pool_up(&p);
     CHECK_EQ(p.c->probation.entries, 0);
     pool_down(&p);
-    p.o.probation_bytes = CM_PROBATION_DEFAULT;
+    p.o.probation_bytes = 0;
     p.o.flags = CM_OPEN_READONLY;
     (void)pool_up(&p);
     CHECK_EQ(p.c->probation.entries, 0);

@@ -11,9 +11,8 @@
 
 static struct cm_record some_record(uint64_t n)
 {
-    struct cm_record r = { .id = id_of(n), .incarnation = 100 + n, .size = 5000, .change = n };
-    r.mtime_ns = 7;
-    r.ctime_ns = 8;
+    struct cm_record r = { .id = id_of(n), .incarnation = 100 + n, .size = 5000 };
+    memset(r.proof, (int)n, sizeof(r.proof));
     return r;
 }
 
@@ -54,7 +53,7 @@ static void test_torn(void)
     uint64_t rng = 4;
     new.incarnation = 500;
     new.size = 6000;
-    new.change = 2;
+    new.proof[8] = 200;
     REQUIRE(pool_new(&p, MIB) == 0);
     CHECK_EQ(cm_record_write(&p.c->media, 3, &old), 0);
     CHECK_EQ(cm_record_write(&p.c->media, 3, &new), 0);
@@ -352,7 +351,7 @@ static void test_damaged_record(void)
     uint64_t place = cm_object_of(f)->place;
     pool_down(&p);
     pool_up(&p);
-    record_of(p.c, place)->size ^= 1;
+    record_of(p.c, place)->proof[9] ^= 1;
     f = attach(&p, 1, 100 * BLK, 1, 0);
     g = attach(&p, 2, 100 * BLK, 1, 0);
     CHECK_EQ(info_of(f).kept, 0);

@@ -55,6 +55,22 @@ static void test_the_chosen_one(void)
     CALL(compare(cm_checksum));
 }
 
+static uint64_t in_parts(const void *data, size_t n)
+{
+    struct cm_checksum_parts p;
+    const size_t first = n / 3;
+    cm_checksum_begin(&p);
+    cm_checksum_add(&p, data, first);
+    cm_checksum_add(&p, (const uint8_t *)data + first, n - first);
+    return cm_checksum_end(&p);
+}
+
+static void test_in_parts(void)
+{
+    make_bytes();
+    CALL(compare(in_parts));
+}
+
 /* If there is only one variant, the comparison proves nothing; then this test says so. */
 static void test_there_are_several(void)
 {
@@ -66,6 +82,7 @@ static void test_there_are_several(void)
 static const struct harness_test tests[] = {
     TEST(every_variant),
     TEST(the_chosen_one),
+    TEST(in_parts),
     TEST(there_are_several),
 };
 

@@ -145,13 +145,13 @@ static void test_torn_write(void)
     const struct cm_super new = *copy_of(&p, 0);
     CHECK_EQ(new.epoch, old.epoch + 1);
     for (unsigned copy = 0; copy < 2; copy++)
-        for (unsigned words = 0; words <= 32; words++) {
+        for (unsigned words = 0; words <= sizeof(sb) / 8; words++) {
             CASE("words %u", words);
             *copy_of(&p, 0) = copy ? new : old;
             *copy_of(&p, 1) = old;
             memcpy(copy_of(&p, copy), &new, (size_t)words * 8);
             CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
-            bool is_new = copy || words == 32;
+            bool is_new = copy || words == sizeof(sb) / 8;
             CHECK(memcmp(&sb, is_new ? &new : &old, sizeof(sb)) == 0);
         }
     pair_end(&p);

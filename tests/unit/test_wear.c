@@ -102,7 +102,7 @@ static void work(struct pool *p, uint64_t id, uint64_t seed)
             static _Thread_local uint8_t data[32 * CM_BLOCK_SIZE];
             cm_miss m = miss_of(f, b * BLK, 32 * BLK);
             if (m.len)
-                CHECK(cm_fill(f, &m, data, m.len, 0) >= 0);
+                CHECK(cm_fill(f, &m, data, m.len, m.len % BLK ? CM_FILL_EOF : 0) >= 0);
         }
         }
     }
@@ -253,7 +253,7 @@ static void check_limit(uint64_t probation)
     struct worker w[LIMITED_THREADS];
     pool_make(&p, 64 * MIB, 0);
     p.o.fill_rate_limit = RATE;
-    p.o.probation_bytes = probation;
+    p.o.probation_bytes = probation > 0 ? probation : CM_PROBATION_NONE;
     REQUIRE(pool_up(&p) == 0);
     uint64_t began = cm_now();
     for (uint64_t i = 0; i < LIMITED_THREADS; i++) {

@@ -60,8 +60,10 @@ static void many(struct bench *b, unsigned n)
 
     while (n--) {
         for (unsigned i = 0; i < MANY; i++)
-            v[i] = (cm_read_vec){ offset_of(b, bench_next(b)), b->buffer + i * BENCH_BLOCK,
-                                  BENCH_BLOCK, 0, &miss[i] };
+            v[i] = (cm_read_vec){ .offset = offset_of(b, bench_next(b)),
+                                  .buf = b->buffer + i * BENCH_BLOCK,
+                                  .len = BENCH_BLOCK,
+                                  .miss = &miss[i] };
         must_be(cm_read_many(b->file, v, MANY), MANY);
     }
 }

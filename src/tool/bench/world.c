@@ -145,11 +145,14 @@ void bench_check_room(const struct bench *b, unsigned needs)
 
 cm_file *bench_open_file(cm_cache *cache, uint64_t id)
 {
-    cm_validator v = {
-        .size = UINT64_C(1) << 50, .mtime_ns = 1, .ctime_ns = 1, .taken_at = cm_now()
-    };
     cm_file_id name = { 1, id };
+    cm_validator v;
     cm_file *f;
+
+    cm_validator_of(&v, "1", 1);
+    v.size = UINT64_C(1) << 50;
+    v.changed_ns = CM_CHANGED_LONG_AGO;
+    v.taken_at = cm_now();
 
     bench_must(cm_file_open(cache, &name, &v, CM_SOLE_WRITER, &f), "cm_file_open");
     return f;
@@ -260,7 +263,7 @@ static void make_fresh(struct bench *b)
     cm_options o = CM_OPTIONS_INIT;
     /* Only the pool is measured. So no buffer holds blocks, and no rule refuses blocks that come in
      * random order and are never wanted again. */
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     o.policy = CM_POLICY_S3R;
     uint32_t wanted;
 

@@ -268,7 +268,7 @@ static void run_invalidate(struct bench *b, struct bench_result *r)
     bench_must(cm_create(path, &c), path);
     void *base = bench_map(path, bytes, false);
     bench_remove(path);
-    o.probation_bytes = 0;
+    o.probation_bytes = CM_PROBATION_NONE;
     o.memory_durability = CM_DURABILITY_DAX;
     bench_must(cm_open_memory(base, bytes, &o, &cache), "cm_open_memory");
     bench_must(cm_get_info(cache, &info), "cm_get_info");

@@ -142,6 +142,7 @@ static int read_file(const char *text, const char *volume_id, struct request *r)
     }
     options.flags = CM_IDENTIFY_SOLE_WRITER;
     options.volume_id = volume_id;
+    r->validator = (cm_validator)CM_VALIDATOR_INIT;
     rc = cm_identify_with(fd, &options, &r->file.id, &r->validator);
     os_close_file(fd);
     r->file.now = &r->validator;

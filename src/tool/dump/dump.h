@@ -35,7 +35,6 @@ void dump_number(struct dump_out *o, const char *key, uint64_t value);
 /* The number of a structure: in lines its title has it. */
 void dump_name(struct dump_out *o, const char *key, uint64_t value);
 void dump_numbers(struct dump_out *o, const char *key, const uint64_t *values, size_t n);
-void dump_signed(struct dump_out *o, const char *key, int64_t value);
 void dump_bool(struct dump_out *o, const char *key, bool value); /* "yes" and "no" in lines */
 void dump_hex(struct dump_out *o, const char *key, uint64_t value, int digits);
 void dump_bytes(struct dump_out *o, const char *key, const uint8_t *bytes, size_t n);

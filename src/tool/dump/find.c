@@ -50,11 +50,13 @@ static bool is_of(const struct dump_record *d, const cm_file_id *id)
 /* What differs between a validator and the record's; NULL: nothing. */
 static const char *difference(const cm_validator *v, const struct cm_record *r)
 {
-    return v->size != r->size           ? "size"
-           : v->mtime_ns != r->mtime_ns ? "mtime"
-           : v->ctime_ns != r->ctime_ns ? "ctime"
-           : v->change != r->change     ? "change counter"
-                                        : NULL;
+    static const char *const name[] = { "size", "mtime", "ctime", "change counter" };
+
+    /* The proof of a file of the system consists of these words (cm_plat_validator). */
+    for (unsigned i = 0; i < 4; i++)
+        if (memcmp(v->proof + i * 8, r->proof + i * 8, 8) != 0)
+            return name[i];
+    return NULL;
 }
 
 static void judge_record(struct walk *w)

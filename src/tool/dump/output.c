@@ -115,14 +115,6 @@ void dump_numbers(struct dump_out *o, const char *key, const uint64_t *values, s
     (void)fputc('\n', o->file);
 }
 
-void dump_signed(struct dump_out *o, const char *key, int64_t value)
-{
-    if (o->as_json)
-        json_signed(&o->json, key, value);
-    else
-        dump_text(o, key, "%" PRId64, value);
-}
-
 void dump_bool(struct dump_out *o, const char *key, bool value)
 {
     if (o->as_json)

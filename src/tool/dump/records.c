@@ -142,6 +142,16 @@ void dump_record_look(const struct dump_pool *p, uint64_t place, struct dump_rec
         conclude(d, "unreadable", "it is no record");
 }
 
+/* A proof in the words that cm_identify() makes it of. Other programs may have stored anything. */
+static void dump_proof(struct dump_out *o, const uint8_t proof[CM_PROOF_BYTES])
+{
+    uint64_t word[4];
+
+    memcpy(word, proof, sizeof(word));
+    dump_text(o, "proof", "%016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64, word[0],
+              word[1], word[2], word[3]);
+}
+
 void dump_record_print(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o)
 {
     const struct cm_record *r = &d->r;
@@ -158,15 +168,16 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
         return;
     dump_id(o, "file_id", &r->id);
     dump_number(o, "incarnation", r->incarnation);
-    dump_number(o, "size", r->size);
-    dump_signed(o, "mtime_ns", r->mtime_ns);
-    dump_signed(o, "ctime_ns", r->ctime_ns);
-    dump_number(o, "change", r->change);
+    dump_proof(o, r->proof);
     dump_hex(o, "flags", r->flags, 16);
     dump_bool(o, "racy", (r->flags & CM_RECORD_RACY) != 0);
     dump_bool(o, "sync_failed", (r->flags & CM_RECORD_SYNC_FAILED) != 0);
     dump_hex(o, "xxh3", r->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_record_sum(p->media.check_key, d->place, r), 16);
+    if (cm_record_size(&p->media, d->place, r) != CM_SIZE_UNKNOWN)
+        dump_number(o, "size", r->size);
+    else
+        dump_text(o, "size", "not known");
     right = cm_format_state_read(p->media.check_key, d->place, r->state, &dirty, &boot);
     dump_hex(o, "state_word", r->state, 16);
     dump_bool(o, "dirty", dirty);

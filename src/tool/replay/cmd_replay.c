@@ -260,7 +260,7 @@ static int read_options(const struct tool_args *args, struct command *c)
     c->writes = args->value[REPLAY_WRITES] != NULL;
     c->curve = args->value[REPLAY_CURVE] != NULL;
     c->replay.options = (cm_options)CM_OPTIONS_INIT;
-    c->replay.options.probation_bytes = 0;
+    c->replay.options.probation_bytes = CM_PROBATION_NONE;
     c->replay.options.wear_weight = (uint32_t)weight;
     c->replay.threads = (unsigned)n;
     c->replay.quiet = c->json;
@@ -472,7 +472,8 @@ static int find_answer(struct command *c, const struct size *s, struct answer *a
         tool_message(NULL, "not enough memory to simulate %s", policy_name(i));
         status = TOOL_FAILED;
     }
-    c->replay.options.probation_bytes = probation_blocks(c, a) * CM_BLOCK_SIZE;
+    c->replay.options.probation_bytes =
+        probation_blocks(c, a) > 0 ? probation_blocks(c, a) * CM_BLOCK_SIZE : CM_PROBATION_NONE;
     for (unsigned i = REPLAY_POLICIES; i < c->policies && status == TOOL_OK; i++) {
         if (!c->wanted[i])
             continue;

@@ -162,11 +162,13 @@ static int read_record(struct run *u, const struct trace_record *r, uint8_t *buf
 
 static cm_validator validator_of(const struct run *u, uint32_t file)
 {
-    cm_validator v = {
-        .size = u->trace->file_end[file] * BLOCK, .mtime_ns = 1, .ctime_ns = 1, .taken_at = cm_now()
-    };
+    const uint64_t change = at_load_acquire(&u->change[file]);
+    cm_validator v;
 
-    v.change = at_load_acquire(&u->change[file]);
+    cm_validator_of(&v, &change, sizeof(change));
+    v.size = u->trace->file_end[file] * BLOCK;
+    v.changed_ns = CM_CHANGED_LONG_AGO;
+    v.taken_at = cm_now();
     return v;
 }
 

@@ -2,27 +2,50 @@
  *
  * cachemax.h - a crash-proof, persistent block read cache in one file.
  *
- * CAVEATS FIRST
- *  - The cache speeds up reads. It never holds the only copy of anything: a pool may be deleted
- *    at any time when no process has it open, and every error of the cache is a miss, not a loss.
- *  - Whoever changes the origin must say so BEFORE the change (cm_write_begin, cm_truncate_begin)
- *    or, for changes made by others, as soon as they are known (cm_invalidate,
- *    cm_file_revalidate). A change nobody reports stays unseen until the file's validator is
- *    presented again (cm_file_open, cm_file_revalidate).
- *  - One process owns a pool at a time. After fork() only the parent may go on using it.
- *  - A hit is never wrong; whether the pool survives a power cut depends on the volume it lies
- *    on. cm_get_info() says which durability the pool really has.
+ * After reading this file you know every call: its parameters, units, errors, threads, and who owns
+ * the memory. docs/embedding.md shows how to use them together.
  *
- * THREADS   Any thread may call any function at any time, except that cm_close() must not run
- *           beside another call on the same cache, and cm_file_close() must not run beside
- *           another call that uses the same reference to that file.
- * BLOCKING  No function sleeps except on the short internal locks, unless it says so.
- * ERRORS    0 or a positive count / remark on success; a negative CM_E* otherwise. errno is
- *           neither used nor preserved. cm_strerror() names a code. Every function that takes a
+ * WORDS
+ *   origin     the slow files that are cached; a front end is the program that reads and writes
+ *              them
+ *   pool       one file on a fast volume; it holds copies of origin blocks in slots
+ *   hit, miss  a block that is in the pool, one that is not; a fill stores a block that was missed
+ *   bracket    begin and end around a change of the origin
+ *   validator  bytes that change whenever an origin file changes: proof that it is unchanged
+ *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached
+ *
+ * CAVEATS
+ * - The cache speeds up reads. It never holds the only copy of anything. A pool may be deleted
+ *   whenever no process has it open. Every error of the cache is a miss, not a loss.
+ * - A program that changes the origin must say so BEFORE the change (cm_write_begin,
+ *   cm_truncate_begin). If others change it, say so as soon as you know (cm_invalidate,
+ *   cm_file_revalidate). A change that nobody reports stays unseen until the file's validator is
+ *   presented again (cm_file_open, cm_file_revalidate).
+ * - One process owns a pool at a time. After fork() only the parent may use it further. The child
+ *   has no part of it: the library closes there what it inherited.
+ * - A hit is never wrong. Whether the pool survives a power cut depends on its volume:
+ *   cm_get_info() says which durability the pool really has.
+ *
+ * THREADS   Any thread may call any function at any time, with two exceptions. cm_close() must not
+ *           run at the same time as another call on the same cache. cm_file_close() must not run at
+ *           the same time as another call that uses the same reference to that file.
+ * BLOCKING  No function sleeps, except on the short internal locks and where its comment says so.
+ *           But a page of the pool that is not in memory is read from its volume first: some
+ *           milliseconds on a disk. See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
+ * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
+ *           call in a signal handler.
+ * STACK     The calls of reading, filling, pinning and brackets use at most 8 KiB of stack below
+ *           their caller. So they fit the small stacks of coroutines. Not included is what
+ *           callbacks use, what a signal puts on the stack (a damaged page of a pool is one), and
+ *           what the dynamic linker does at the first call of a function.
+ * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
+ *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
  *           name the other codes.
+ * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
+ *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
- * UNITS     Offsets, lengths and sizes are bytes; times are nanoseconds.
+ * UNITS     Offsets, lengths and sizes are bytes, times are nanoseconds.
  */
 #ifndef CACHEMAX_H
 #define CACHEMAX_H
@@ -50,13 +73,13 @@ extern "C" {
 #define CM_VERSION_MINOR 1
 #define CM_VERSION_PATCH 0
 
-/* Bytes in a block: the unit of caching. Misses start on a multiple of it. */
+/* Bytes in a block, the unit of caching. A miss starts at a multiple of it. */
 #define CM_BLOCK_SIZE 4096u
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
-/* X(name, value, text). Values are part of the ABI and never change or get reused; none will be
- * below -1000. */
+/* X(name, value, text). The values are part of the ABI: they never change and are never used again.
+ * None will be below -1000. */
 #define CM_ERROR_MAP(X)                                                                            \
     X(CM_EINVAL, -1, "invalid argument")                                                           \
     X(CM_ENOMEM, -2, "out of memory")                                                              \
@@ -81,7 +104,7 @@ extern "C" {
     X(CM_EFOREIGN, -21, "miss, bracket or pins belong to another file or cache")                   \
     X(CM_EBRACKET, -22, "no such open bracket (ended already?)")                                   \
     X(CM_EBUSY, -23, "still in use")                                                               \
-    X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child opens one of its own") \
+    X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child must open its own")    \
     X(CM_ECALLBACK, -25, "called from inside a callback of the same cache")                        \
     X(CM_EFORGET, -26, "old data cannot be forgotten durably; do not write")                       \
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
@@ -89,17 +112,45 @@ extern "C" {
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
     X(CM_EABSENT, -30, "not all of it is cached")                                                  \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
-    X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")
+    X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
+    X(CM_EMOVED, -33, "the file has another version now")                                          \
+    X(CM_ECANCELED, -34, "canceled")
 
 enum cm_error {
-#define CM_X(name, value, text) name = value,
+#define CM_X(name, value, text) name = (value),
     CM_ERROR_MAP(CM_X)
 #undef CM_X
 };
 
-/* Text of an error code; "unknown error" for anything else. Never NULL; static storage. */
+/* X(name, value, text). Positive results are no errors: the call did what it could, and says what
+ * there is to know. Each has one meaning, whichever function returns it. Functions that return a
+ * number of bytes or pieces return none of these. The values are part of the ABI. */
+#define CM_RESULT_MAP(X)                                                                           \
+    X(CM_OK, 0, "success")                                                                         \
+    X(CM_IGNORED, 1, "validator proves nothing: present a newer one")                              \
+    X(CM_WANT_VALIDATOR, 2, "own writes changed the file: present a validator")                    \
+    X(CM_NOT_STORED_STALE, 3, "not stored: a write came between miss and fill, or is open now")    \
+    X(CM_NOT_STORED_PRESENT, 4, "not stored: cached already")                                      \
+    X(CM_NOT_STORED_BUSY, 5, "not stored: every slot that was tried was pinned or in use")         \
+    X(CM_NOT_STORED_FULL, 6, "not stored: no place in the index")                                  \
+    X(CM_NOT_STORED_MODE, 7, "not stored: CM_FREEZE or CM_BYPASS, or the file is bypassed")        \
+    X(CM_NOT_STORED_POLICY, 8, "not stored: advice, rate limit, or a block that comes first")      \
+    X(CM_NOT_STORED_MEDIA, 9, "not stored: the pool could not be written at that place")           \
+    X(CM_DAMAGED, 10, "damage is left in the pool")                                                \
+    X(CM_REQUEST_READ, 11, "read the piece, complete it, and step again for more pieces")          \
+    X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")
+
+enum cm_result {
+#define CM_X(name, value, text) name = (value),
+    CM_RESULT_MAP(CM_X)
+#undef CM_X
+};
+
+/* Text of an error or of a positive result, or "unknown error" for any other number. Never NULL.
+ * Static storage. */
 CM_API const char *cm_strerror(int code);
-/* Name of an error code, such as "CM_EOWNED"; "CM_?" for anything else. Static storage. */
+/* Name of an error or of a positive result, such as "CM_EOWNED", or "CM_?" for any other number.
+ * Static storage. */
 CM_API const char *cm_errname(int code);
 /* Version of the library that is running, such as "0.1.0". Static storage. */
 CM_API const char *cm_version(void);
@@ -107,45 +158,89 @@ CM_API const char *cm_version(void);
 /* ---- Types --------------------------------------------------------------------------------- */
 
 typedef struct cm_cache cm_cache; /* an open pool */
-typedef struct cm_file cm_file;   /* an attached origin file; one object per id, counted */
+typedef struct cm_file cm_file;   /* an attached origin file; one object per id, with a reference
+                                   * count */
 
-/* 128-bit identity of an origin file, chosen by the front end (volume + inode + generation on
- * POSIX, volume + FileId128 on Windows; see cm_identify). It must never stand for two files at
- * once; a reused id is caught by the validator. All zero is not a valid id. */
+/* 128-bit identity of an origin file. The front end chooses it: volume + inode + generation on
+ * POSIX, volume + FileId128 on Windows (cm_identify). One id must never stand for two files at the
+ * same time. If an id is used again for a later file, the validator shows that. All zero is not a
+ * valid id. */
 typedef struct cm_file_id {
     uint64_t hi, lo;
 } cm_file_id;
 
-/* What proves that an origin file is unchanged. Equal means all of size, mtime, ctime and change
- * are equal. `racy`: CM_RACY_* or 0; a validator that is racy never matches at attach. `taken_at`:
- * cm_now() from BEFORE the attributes were read. A validator proves nothing when it was taken
- * before the pool was opened, before a bracket of the file ended, before the file was forgotten, or
- * before another validator that was accepted for it. Of files that are not attached the library
- * remembers these moments in groups (4096 of them): such an event of another file counts, too, if
- * the two share one. So take validators right before you use them. */
-enum {
-    CM_RACY_TIMES = 1u << 0,  /* a timestamp was so fresh that a second change could hide behind the
-                               * same value: soon a new validator will not be racy */
-    CM_RACY_WRITER = 1u << 1, /* somebody had the file open for writing or mapped writable, or that
-                               * could not be found out: his writes may show late or not at all */
-    CM_RACY_VOLUME = 1u << 2  /* after a restart nothing may tell the file from another one of its
-                               * size and times: it stays so on this volume */
-};
-typedef struct cm_validator {
-    uint64_t size;
-    int64_t mtime_ns;
-    int64_t ctime_ns;
-    uint64_t change; /* change counter of the file system, 0 where there is none */
-    uint64_t taken_at;
-    uint32_t racy;
-    uint32_t reserved; /* 0 */
-} cm_validator;
+/* cm_validator.size if the size is not known. */
+#define CM_SIZE_UNKNOWN UINT64_MAX
+/* cm_validator.changed_ns if the last change lies so far back that no power cut can undo it, or if
+ * the origin's own system takes care of that (a web server, an object store). */
+#define CM_CHANGED_LONG_AGO INT64_C(1)
+#define CM_PROOF_BYTES 32u
 
-/* Durability of a pool, see cm_info.durability. */
+enum {
+    CM_RACY_TIMES = 1u << 0,  /* A timestamp is so fresh that a second change could have the same
+                               * value. A new validator will not be racy soon. */
+    CM_RACY_WRITER = 1u << 1, /* Somebody has the file open for writing or mapped writable, or that
+                               * could not be found out. Such writes may change the times late or
+                               * not at all. */
+    CM_RACY_VOLUME = 1u << 2, /* After a restart another file with the same size and times could not
+                               * be told apart. This does not change on this volume. */
+    CM_RACY_RECORD = 1u << 3  /* From cm_file_lookup() only: the file will be cold when it is
+                               * attached next, whatever is presented. */
+};
+
+/* Proof that an origin file is unchanged. Begin with CM_VALIDATOR_INIT or cm_validator_init().
+ * cm_identify() fills it in for files of the operating system. For other origins use any bytes that
+ * change whenever the content may have changed, such as an ETag or a version number:
+ * cm_validator_of(). Two validators are equal if their proofs are equal, and their sizes are equal
+ * or one of them is not known.
+ * A validator proves nothing if it was taken before one of these events: the pool was opened; a
+ * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
+ * For files that are not attached the library remembers these moments in 4096 groups, so an event
+ * of another file in the same group counts, too. So take a validator right before you use it.
+ * A validator that never changes is right for an origin that never changes: an object that is named
+ * after its content, a snapshot, a read-only image. */
+typedef struct cm_validator {
+    uint32_t struct_size; /* set by CM_VALIDATOR_INIT; 0: that of version 1.0 */
+    uint32_t racy;     /* CM_RACY_* or 0; a racy validator never matches when a file is attached */
+    uint64_t taken_at; /* cm_now() from BEFORE the origin was asked */
+    uint64_t size;     /* of the file in bytes, or CM_SIZE_UNKNOWN */
+    /* When the file changed last, by the wall clock, in nanoseconds since 1970; 0: not known. A
+     * file that changed after the system booted may hold writes that a power cut would take back
+     * (cm_file_info.dirty). See CM_CHANGED_LONG_AGO. It is not compared. */
+    int64_t changed_ns;
+    /* Any bytes. All zero: none, so the file is new whenever it is attached for the first time. */
+    uint8_t proof[CM_PROOF_BYTES];
+} cm_validator;
+#ifdef __cplusplus
+static inline cm_validator cm_validator_init_(void)
+{
+    cm_validator v = cm_validator();
+    v.struct_size = sizeof(v);
+    v.size = CM_SIZE_UNKNOWN;
+    return v;
+}
+#define CM_VALIDATOR_INIT cm_validator_init_()
+#else
+#define CM_VALIDATOR_INIT                                                                          \
+    {                                                                                              \
+        .struct_size = sizeof(cm_validator), .size = CM_SIZE_UNKNOWN                               \
+    }
+#endif
+/* The same as a function: for languages that cannot use the macro. `size`: sizeof(cm_validator) as
+ * the caller knows it. */
+CM_API void cm_validator_init(cm_validator *v, size_t size);
+/* Sets all fields of *v as CM_VALIDATOR_INIT does, and its proof to stand for the `len` bytes at
+ * `proof`: an ETag, a version, a hash. Up to 31 bytes are stored as they are, with their number in
+ * the last byte. More are stored as their 128-bit hash (XXH3), which is not made to withstand
+ * attackers, with 32 in the last byte. Then set taken_at, and size and changed_ns if they are
+ * known. `proof` may be NULL if len is 0: no proof. */
+CM_API void cm_validator_of(cm_validator *v, const void *proof, size_t len);
+
+/* Durability of a pool: cm_info.durability. */
 enum cm_durability {
-    CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost with the OS */
-    CM_DURABILITY_PAGECACHE = 2, /* warm after a process crash or a close, not an OS crash */
-    CM_DURABILITY_DAX = 3        /* warm after a power cut; stores are flushed by the CPU */
+    CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost when the system stops */
+    CM_DURABILITY_PAGECACHE = 2, /* survives a process crash and a close, not an OS crash */
+    CM_DURABILITY_DAX = 3        /* survives a power cut; the CPU flushes the stores */
 };
 
 enum cm_mode {
@@ -157,52 +252,64 @@ enum cm_mode {
 enum cm_verify {
     CM_VERIFY_FIRST_HIT = 0, /* checksum a slot on its first hit after open (default) */
     CM_VERIFY_ALWAYS = 1,    /* checksum on every hit */
-    CM_VERIFY_NEVER = 2 /* trust the media; gives up "right bytes or a miss" on damaged media */
+    CM_VERIFY_NEVER = 2      /* trust the media: on damaged media a hit may then be wrong */
 };
 
-/* Which blocks stay (docs/policy.md). */
+/* Which blocks stay in the pool (docs/policy.md). */
 enum cm_policy {
-    CM_POLICY_AUTO = 0,  /* S3R, with the rule of several that serves a sample of the blocks best */
-    CM_POLICY_S3R = 1,   /* with one rule always: blocks that come once leave first */
-    CM_POLICY_GCLOCK = 2 /* CLOCK with counts of two bits: every block is stored when it comes, and
-                          * there is no probation buffer, whatever probation_bytes says */
+    CM_POLICY_AUTO = 0,  /* S3R; simulations on a sample of the blocks choose the best of several
+                          * rules */
+    CM_POLICY_S3R = 1,   /* S3R with one rule: blocks that are read once leave first */
+    CM_POLICY_GCLOCK = 2 /* CLOCK with counts of two bits: every block is stored on its first read.
+                          * There is no probation buffer, whatever probation_bytes says */
 };
 
-/* Name of a policy, such as "s3r"; NULL: there is none with this number. They are numbered from 0
- * on without a gap. Static storage. */
+/* Name of a policy, such as "s3r", or NULL if no policy has this number. The numbers start at 0 and
+ * have no gaps. Static storage. */
 CM_API const char *cm_policy_name(int policy);
 
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
-/* Callbacks. All of them must return, but the origin's (cm_origin_read_fn) and cm_check's progress,
- * in which, on POSIX, the thread may also end or a C++ exception be thrown. None may be left by
- * longjmp(). A thread that pthread_cancel() was called for ends in these two or outside of the
- * library, not in it: its other calls and callbacks come to their end first. (Asynchronous
- * cancellation is not supported.) */
+/* Callbacks. All of them must return, with two exceptions: on POSIX a thread may end, or throw a
+ * C++ exception, in the origin's read (cm_origin_read_fn) and in the progress of cm_check(). No
+ * callback may be left by longjmp(). A thread that is cancelled with pthread_cancel() ends in these
+ * two callbacks or outside of the library. Its other calls and callbacks finish first. Asynchronous
+ * cancellation is not supported. The pointers `ctx` are passed on unchanged; the library never
+ * follows them. */
 
-/* Called with one complete line without newline; `text` is valid during the call only. Must be
- * safe to call from any thread. */
+/* Gets one complete line without a newline. `level` is an enum cm_log_level. `text` is valid during
+ * the call only. Any thread may call it, also several at once. No lock of the library is held.
+ * Damage of a pool (a wrong checksum, memory that cannot be read, a slot that is taken out of use)
+ * is a warning: the first event of each of the three kinds at once, later ones as their number, at
+ * most once a minute and kind, and at cm_close(). */
 typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
-/* Must return zeroed memory aligned to 64 bytes, at an address below 2^48 (handles use the bits
- * above), or NULL. Large requests (one to eight bytes a slot) must be lazily zeroed, or opening a
- * large pool takes time in proportion to its size. */
+/* Memory for the library. alloc must return zeroed memory aligned to 64 bytes at an address below
+ * 2^48 (handles use the bits above), or NULL. Large requests (one to eight bytes per slot) must be
+ * zeroed lazily; otherwise the time to open a pool grows with its size. free gets the same size
+ * again. Any thread may call them. */
 typedef void *(*cm_alloc_fn)(void *ctx, size_t bytes);
 typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
+
+/* Encrypts or decrypts one block of CM_BLOCK_SIZE bytes in place (cm_options.seal). `tweak`: 16
+ * bytes that never come again for another content. Returns 0, or another value: the block is not
+ * stored, or is a miss. Not called by this version. */
+typedef int (*cm_seal_fn)(void *ctx, const uint8_t tweak[16], void *block);
 
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
-    CM_CREATE_SPARSE = 1u << 0 /* do not preallocate: a full volume then turns fills into misses */
+    CM_CREATE_SPARSE = 1u << 0 /* do not preallocate: if the volume fills up, fills become misses */
 };
 
 typedef struct cm_create_options {
-    uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT */
+    uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of version 1.0 */
     uint32_t flags;       /* CM_CREATE_* */
-    uint64_t size;        /* of the pool file in bytes; a multiple of 4096 */
-    uint64_t max_files;   /* that are to find a record in the file table, attached or remembered
-                           * (the table gets one for eight more); 0: one for every 16 slots */
-    /* Called about once per 64 MiB preallocated with bytes done and total; return nonzero to
-     * cancel (the file is removed, CM_EBUSY is returned). May be NULL. */
+    uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
+    uint64_t max_files;   /* how many files, attached or remembered, find a record in the file table
+                           * (the table gets one more for every eight); 0: one for every 16 slots */
+    /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
+     * value other than 0 cancels: the file is removed, and cm_create() returns CM_EBUSY. May be
+     * NULL. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *progress_ctx;
     cm_log_fn log; /* may be NULL */
@@ -224,148 +331,191 @@ static inline cm_create_options cm_create_options_init_(void)
     }
 #endif
 
-/* Smallest pool that cm_create() accepts (64 slots) and the largest, in bytes. */
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_create_options_init(cm_create_options *opts, size_t size);
+
+/* Sizes in bytes of the smallest pool that cm_create() accepts (64 slots), and of the largest. */
 CM_API uint64_t cm_pool_size_min(void);
 CM_API uint64_t cm_pool_size_max(void);
 
-/* Makes a pool file at `path`, which must not exist, readable and writable by its owner only
- * (mode 0600), preallocated unless CM_CREATE_SPARSE, durable when the call returns. It has its name
- * when it is done: until then `path` does not exist, and may be taken by somebody else (CM_EEXIST).
- * On any error nothing is left behind. If the process is killed, nothing either, or, on a file
- * system without files that have no name, a file `path`.cachemax-new: the next call removes what
- * has that name and is not in use. Blocks for the time the volume needs to allocate `size` bytes.
- * A fault guard as of cm_open() is there while it runs, so its handlers are installed.
- * CM_EINVAL CM_EPOOLSIZE (also: more than the file system takes) CM_EEXIST CM_ENOENT (directory
- * missing) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM CM_EIO CM_EBUSY (cancelled). */
+/* Makes a pool file at `path`, which must not exist. Only its owner may read and write it (mode
+ * 0600). It is preallocated, except with CM_CREATE_SPARSE. It is durable when the call returns. The
+ * file gets its name when it is complete. Until then `path` does not exist, and somebody else may
+ * take the name (CM_EEXIST). After an error nothing is left behind. If the process is killed,
+ * nothing is left either, except on file systems without unnamed files: there a file
+ * `path`.cachemax-new may stay. The next call removes it if it is not in use.
+ * Blocks for the time that the volume needs to allocate `size` bytes. A fault guard as in cm_open()
+ * exists while the call runs, so its handlers are installed.
+ * CM_EINVAL (path or opts is NULL, an option is wrong) CM_EPOOLSIZE (also: more than the file
+ * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
+ * CM_EIO CM_EBUSY (cancelled). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 enum {
-    CM_OPEN_READONLY = 1u << 0,    /* look, change nothing: cm_check, cm_get_info, cm_stats only */
-    CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless stores can be made durable by the CPU */
+    CM_OPEN_READONLY = 1u << 0,    /* change nothing: only cm_check, cm_get_info, cm_stats and
+                                    * cm_files_begin work */
+    CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless the CPU can make stores durable */
     CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
-                                    * Neither handlers nor signal masks are touched for it */
-    CM_OPEN_ANY_OWNER = 1u << 3 /* a pool that others own or may write, too: serves their bytes */
+                                    * Handlers and signal masks are not touched for it */
+    CM_OPEN_ANY_OWNER = 1u << 3, /* also open a pool that others own or may write: they decide what
+                                  * is read through it */
+    /* Read the pool's metadata (cm_info.metadata_bytes: all but the slots) into memory before
+     * cm_open() returns. Then cm_open() does not take constant time: it waits until the metadata,
+     * about 1.5 % of the pool, was read from the volume once. The system may drop pages later. */
+    CM_OPEN_PREFAULT = 1u << 4,
+    /* The same, and lock these pages in memory until cm_close(). CM_ENOMEM, and a log line, if the
+     * system refuses (Linux: RLIMIT_MEMLOCK; Windows: the working set). cm_close() also unlocks
+     * memory of cm_open_memory(). */
+    CM_OPEN_LOCK = 1u << 5,
+    /* Share the pool with its owner, and only read it. Not in this version: CM_ENOTSUP. */
+    CM_OPEN_SHARED = 1u << 6
 };
 
-#define CM_PROBATION_DEFAULT UINT64_MAX
+#define CM_PROBATION_NONE UINT64_MAX
 
+/* A zeroed struct is valid, too: it has the defaults. */
 typedef struct cm_options {
-    uint32_t struct_size; /* set by CM_OPTIONS_INIT */
+    uint32_t struct_size; /* set by CM_OPTIONS_INIT; 0: that of version 1.0 */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
-    /* cm_open_memory only: enum cm_durability; 0: CM_DURABILITY_VOLATILE */
+    /* Only for cm_open_memory: enum cm_durability. 0: CM_DURABILITY_VOLATILE */
     uint32_t memory_durability;
-    /* Bytes a second that may be stored in the pool, metadata aside; 0: no limit. What a second
-     * allows may come at once, and 64 KiB more. */
+    /* Bytes per second that may be stored in the pool, without metadata. 0: no limit. The amount of
+     * one second may come at once, and 64 KiB more. */
     uint64_t fill_rate_limit;
-    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages */
+    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages; set both or none */
     cm_free_fn free;
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    /* Bytes of DRAM in which blocks that were read for the first time wait to be wanted again
-     * before they cost a write to the pool; what waits there is lost in a crash. While the pool has
-     * slots that were never used, every block that leaves the buffer is stored, wanted again or
-     * not; cm_close() stores what still waits, where there is room. 0: no such buffer.
-     * CM_PROBATION_DEFAULT: 1 % of the pool, at least 256 KiB, at most 256 MiB. */
+    /* Bytes of DRAM for blocks that were read once. They wait there until they are read again, and
+     * cost no write to the pool until then. A crash loses what waits there. While the pool has
+     * slots that were never used, every block that leaves the buffer is stored. cm_close() stores
+     * the blocks that still wait, as far as there is room. 0: the default, 1 % of the pool, at
+     * least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
-    /* CM_POLICY_AUTO: what storing a block is held to cost, in thousandths of a hit; more wears the
-     * pool less and serves less. 0: the default, 100 with a probation buffer and 20 without one;
-     * 1000 at most. */
+    /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
+     * the pool less and serves fewer hits. At most 1000. 0: the default, 100 with a probation
+     * buffer and 20 without one. */
     uint32_t wear_weight;
+    /* How long a read waits for the origin read of another reader, in nanoseconds, before it reads
+     * the origin itself. UINT64_MAX: as long as that takes. 0: the default, 30 s. */
+    uint64_t join_timeout_ns;
+    /* Largest read of the origin by cm_read_through() and requests, in bytes: a multiple of 4096,
+     * at most 16 MiB. Reading ahead grows to a quarter of it. Data that cannot go straight into the
+     * caller's memory goes through buffers. The cache keeps up to 8 of 256 KiB of them and, if this
+     * is larger, up to 2 of this size. 0: the default, 1 MiB. */
+    uint64_t read_size_max;
     uint64_t reserved[2]; /* 0 */
+    /* Not in this version: CM_ENOTSUP unless all four are NULL. */
+    const uint8_t *check_key; /* 16 bytes; without them nobody can forge what a pool holds */
+    cm_seal_fn seal;          /* encrypts a block on its way into the pool */
+    cm_seal_fn unseal;        /* ... and decrypts it */
+    void *seal_ctx;
 } cm_options;
 #ifdef __cplusplus
 static inline cm_options cm_options_init_(void)
 {
     cm_options o = cm_options();
     o.struct_size = sizeof(o);
-    o.probation_bytes = CM_PROBATION_DEFAULT;
     return o;
 }
 #define CM_OPTIONS_INIT cm_options_init_()
 #else
 #define CM_OPTIONS_INIT                                                                            \
     {                                                                                              \
-        .struct_size = sizeof(cm_options), .probation_bytes = CM_PROBATION_DEFAULT                 \
+        .struct_size = sizeof(cm_options)                                                          \
     }
 #endif
 
-/* Opens a pool and becomes its only owner. Takes constant time whatever the pool's size.
- * Who can write a pool decides what its files hold. So the pool must belong to the effective user
- * or to root, and nobody else may write it; the same of every directory on the way from the root,
- * where others may write with the sticky bit only, and of the owners of symbolic links. Else:
- * CM_EUNTRUSTED, and a log line says what is wrong. Not asked with CM_OPEN_READONLY, which serves
- * nothing, nor with CM_OPEN_ANY_OWNER. (Windows: not asked so far; docs/security.md.)
- * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close().
- * After an OS crash a pool on a volume without DAX empties itself (a log line and
- * cm_info.emptied say so). At most 64 pools can be open in a process with the fault guard: handlers
- * of SIGBUS and SIGSEGV (Windows: a vectored handler) that turn a damaged page of a pool into a
- * miss and pass on everything else. A thread that blocks these signals would be ended by the
- * kernel, so the first call of every thread, and cm_open, unblocks them there; block them no more.
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_options_init(cm_options *opts, size_t size);
+
+/* Opens a pool and becomes its only owner. Takes constant time, whatever the pool's size, except
+ * with CM_OPEN_PREFAULT and CM_OPEN_LOCK.
+ * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close(). The
+ * callbacks and contexts in `opts` must stay valid until then.
+ * TRUST  Whoever can write a pool decides what is read through it. So the pool must belong to the
+ * effective user or to root, and nobody else may write it. The same holds for every directory on
+ * the path from the root, where others may write only if it has the sticky bit, and for the owners
+ * of symbolic links. Otherwise the result is CM_EUNTRUSTED, and a log line says why. This is not
+ * checked with CM_OPEN_READONLY, which serves nothing, nor with CM_OPEN_ANY_OWNER, nor so far on
+ * Windows (docs/security.md).
+ * CRASHES  After a crash of the system a pool on a volume without DAX empties itself; a log line
+ * and cm_info.emptied say so. Without DAX the pool is also emptied if the volume fails to sync what
+ * the last owner wrote. If nothing can be synced, the pool is void (CM_EIO, a log line): delete it
+ * and make a new one.
+ * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
+ * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
+ * would kill a thread that blocks these signals, so cm_open() and the first call of every thread
+ * unblock them there. Do not block them again.
  * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
- * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM (memory, or
- * the 65th guarded pool) CM_EIO (also: one of the two superblocks cannot be written). Without DAX a
- * volume that fails to sync what the last owner wrote empties the pool, too; if nothing can be
- * synced the pool is void (CM_EIO, a log line): delete it and create it anew. */
+ * CM_ENOTSUP (CM_OPEN_SHARED, check_key, seal)
+ * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM CM_EIO (also:
+ * one of the two superblocks cannot be written). */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
-/* The same for a pool in memory that the caller mapped (a driver, /dev/dax, CXL memory, tests).
- * `base` must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes; the caller
- * keeps it mapped until cm_close() and sees to it that nobody else opens it.
- * Errors as cm_open(), without those of files; who may write the memory is the caller's business.
- */
+/* Opens a pool in memory that the caller has mapped (a driver, /dev/dax, CXL memory, tests). `base`
+ * must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes. The caller keeps it
+ * mapped until cm_close(), and makes sure that nobody else opens it or may write it. `opts` and
+ * `cache` as in cm_open(). Errors as cm_open(), without those of files. */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
-/* Formats a pool in memory: what cm_create() writes to a file. `size` must be 0 or `bytes`.
- * CM_EINVAL CM_EPOOLSIZE CM_EIO. */
+/* Formats a pool in memory: writes what cm_create() writes to a file. `size` of opts must be 0 or
+ * `bytes`. CM_EINVAL (also: base is not aligned to 4096) CM_EPOOLSIZE CM_EIO. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
-/* Closes the pool and leaves it clean. All files are detached by it. After 0, CM_EIO or
- * CM_ETRUNCATED the cache and all its cm_file pointers are gone: using them again is undefined.
- * CM_EBUSY: pins, brackets or reads in flight are still live; nothing was closed.
- * CM_EIO: the pool is closed, but its last state could not be made durable; it may open empty.
- * CM_ETRUNCATED: the pool file became smaller while it was open (said to the log when it was
- * noticed); it is closed, and empty or no pool any more. Delete it and make it anew. */
+/* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
+ * 0, CM_EIO or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use them again
+ * (undefined behaviour).
+ * CM_EBUSY: pins, brackets, reads or iterations are still in use; nothing was closed.
+ * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
+ * next open.
+ * CM_ETRUNCATED: the pool file became smaller while it was open (a log line said so when it was
+ * noticed). It is closed, and it is empty or no pool any more. Delete it and make a new one. */
 CM_API int cm_close(cm_cache *cache);
 
-/* Current mode is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget act in every mode.
- * CM_EINVAL for an unknown mode. */
+/* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget
+ * work in every mode. CM_EINVAL (unknown mode) CM_EREADONLY. */
 CM_API int cm_set_mode(cm_cache *cache, int mode);
 
-/* Monotonic clock of the library, for cm_validator.taken_at. */
+/* Monotonic clock of the library in nanoseconds, for cm_validator.taken_at. */
 CM_API uint64_t cm_now(void);
 
-/* Derives id and validator of an open origin file from the operating system. `os_file` is a
- * POSIX file descriptor or a Windows HANDLE. On Linux the id is a 128-bit hash of volume, inode
- * number and inode generation, the validator comes from fstat. What stands for the volume is the
- * same after a restart, and differs between copies of one volume: the file system's id and what its
- * disk says of itself; the subvolume (btrfs), the layers (overlayfs), type and source of the mount
- * (network). Where two mounted volumes say the same, the first that this process identified a file
- * of has the ids; the other one's files are CM_ECLONE until the first is gone.
- * On FUSE nobody knows how the server numbers its files the next time. So an id is good for this
- * one mounted file system (wherever it is bound to) and as long as the kernel remembers the file,
- * whose handle counts beside its inode number: all files are cold after a remount, unless the
- * volume is named (volume_id below). CM_ECLONE where the kernel tells nothing of the mount (no
- * sysfs, before Linux 6.8) or of the file.
- * On overlayfs the inode numbers are those of the layers. Unless the volume is named, files are
- * CM_ECLONE where the kernel does not say which layer has the file (before Linux 6.5) or where that
- * layer has no numbers of its own that last: btrfs (its subvolumes), FUSE, images without a UUID.
- * Some file systems tell too little for a restart; files there are CM_RACY_VOLUME: vfat and exfat,
- * which number files as they are looked up; and images without an identity of their own (squashfs,
- * iso9660, udf, erofs, cramfs, romfs), where the next image may have the same numbers and times,
- * unless the volume is named: name it after what is in it.
- * On Windows the id is a hash of volume and 128-bit file id, the validator size, times and the
- * file's number in the volume's change journal (without a journal: its time of birth).
- * `racy` is judged. Whether somebody has the file open for writing (this process counts, too) is
- * found out by denying it for a moment: on Linux with a read lease, which takes a local file system
- * (not overlayfs, whose leases miss mappings) and the file's owner or CAP_LEASE, on Windows with an
- * open that does not share writing. Where that cannot be had the answer is CM_RACY_WRITER. Who
- * opens the file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK)
- * and gets a sharing violation on Windows. Files that will be attached as CM_SOLE_WRITER are not
- * asked for: cm_identify_with(). The first call for a mount reads /proc and /sys. CM_EINVAL (NULL,
- * not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system does not say
- * what it is, and no volume_id is given) CM_ENOMEM CM_ECLONE. */
+/* Asks the operating system for the id and the validator of an open origin file. `os_file` is a
+ * POSIX file descriptor or a Windows HANDLE. *id and *validator are valid on success only. The
+ * first call for a mount reads /proc and /sys.
+ * LINUX  The id is a 128-bit hash of volume, inode number and inode generation. The validator comes
+ * from fstat. The identity of the volume is the same after a restart, and differs between copies of
+ * one volume. It consists of the file system's id and the identity of its disk; for btrfs the
+ * subvolume; for overlayfs the layers; for network file systems type and source of the mount. If
+ * two mounted volumes have the same identity, the ids belong to the first one of which this process
+ * identified a file. Files of the other one give CM_ECLONE until the first one is gone.
+ * FUSE  Nobody knows how the server will number its files the next time. So an id is valid for this
+ * one mounted file system (wherever it is bound to), and while the kernel remembers the file; its
+ * handle is part of the id. All files are cold after a remount, unless the volume has a name
+ * (volume_id below). CM_ECLONE if the kernel tells nothing about the mount (no sysfs, before Linux
+ * 6.8) or about the file.
+ * OVERLAYFS  The inode numbers are those of the layers. Unless the volume has a name, files give
+ * CM_ECLONE in two cases: the kernel does not say which layer has the file (before Linux 6.5), or
+ * that layer does not have its own lasting numbers: btrfs (its subvolumes), FUSE, images without a
+ * UUID.
+ * CM_RACY_VOLUME  Some file systems tell too little for a restart. vfat and exfat number files as
+ * they are looked up. Images without their own identity (squashfs, iso9660, udf, erofs,
+ * cramfs, romfs) may have the same numbers and times as the next image, unless the volume has a
+ * name: name it after its content.
+ * WINDOWS  The id is a hash of the volume and the 128-bit file id. The validator has size, times
+ * and the file's number in the volume's change journal, or its time of birth if there is no
+ * journal.
+ * CM_RACY_WRITER  To find out whether somebody has the file open for writing (this process counts,
+ * too), the call denies writing for a moment. On Linux it takes a read lease. That works on a local
+ * file system, but not on overlayfs, whose leases miss mappings; and only for the file's owner or
+ * with CAP_LEASE. On Windows it opens the file without sharing writes. If this is not possible, the
+ * result is CM_RACY_WRITER. A program that opens the file for writing in these microseconds waits
+ * on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a sharing violation on Windows. For a file that
+ * will be attached as CM_SOLE_WRITER this can be left out: cm_identify_with().
+ * CM_EINVAL (NULL, not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system
+ * does not say what it is, and there is no volume_id) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {
@@ -374,13 +524,14 @@ enum {
 };
 
 typedef struct cm_identify_options {
-    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT */
+    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT; 0: that of version 1.0 */
     uint32_t flags;       /* CM_IDENTIFY_* */
-    /* Names the volume the file is on, instead of what the system says of it; NULL: ask the
-     * system. Nobody checks then that no other volume is called the same. The caller vouches that
-     * inode numbers on it are unique and stay the same: a FUSE server that gives one number to two
-     * files, or another file's number after a remount, makes the cache serve the wrong file. Right
-     * for a server that passes on the numbers of one device. Not "". */
+    /* A name for the file's volume. It replaces the identity that the system reports. NULL: ask the
+     * system. "" is not valid. Nobody checks that no other volume has the same name. The caller
+     * guarantees that inode numbers on the volume are unique and stable. If a FUSE server gives one
+     * number to two files, or another file's number after a remount, the cache serves the wrong
+     * file. A name is right for a server that passes on the numbers of one device. The string is
+     * used during the call only. */
     const char *volume_id;
     uint64_t reserved[2]; /* 0 */
 } cm_identify_options;
@@ -398,164 +549,413 @@ static inline cm_identify_options cm_identify_options_init_(void)
         .struct_size = sizeof(cm_identify_options)                                                 \
     }
 #endif
-/* The same with options; `opts` may be NULL. Errors as cm_identify(). */
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_identify_options_init(cm_identify_options *opts, size_t size);
+/* cm_identify() with options. `opts` may be NULL. Errors as cm_identify(), and CM_EINVAL for wrong
+ * options. */
 CM_API int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_id *id,
                             cm_validator *validator);
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* validator->size of a validator that knows no size: the file starts cold. */
-#define CM_SIZE_UNKNOWN UINT64_MAX
-
 enum {
-    CM_SOLE_WRITER = 1u << 0,    /* nobody else writes the origin while the file is attached */
-    CM_ORIGIN_VOLATILE = 1u << 1 /* it can lose power or connection alone: unsynced means lost */
+    CM_SOLE_WRITER = 1u << 0,     /* nobody else writes the origin while the file is attached */
+    CM_ORIGIN_VOLATILE = 1u << 1, /* the origin can lose power or connection by itself: unsynced
+                                   * writes are then lost */
+    CM_EXCLUSIVE = 1u << 2 /* nobody else ever writes the origin, attached or not: its times need
+                            * not be looked at. Not in this version: CM_ENOTSUP */
 };
 
-/* Attaches an origin file. One handle per id: a second open returns the same one and treats
- * the validator as cm_file_revalidate() does. Blocks cached earlier are kept iff the validator
- * equals the recorded one, neither is racy, and no unsynced write was lost in a crash.
- * `validator` NULL: the file is new at its first attach, and a second open asks nothing. Of size
- * CM_SIZE_UNKNOWN: the same, but a second open compares what else is in the two validators, unless
- * all of it is 0. `flags`: CM_SOLE_WRITER holds until a second open comes without it.
+/* Attaches an origin file. *file is set on success; release it with cm_file_close(). There is one
+ * handle per id: a second open returns the same handle and adds a reference. It treats the
+ * validator as cm_file_revalidate() does. Blocks cached earlier are kept if three conditions hold:
+ * the validator equals the recorded one, neither of them is racy, and no unsynced write was lost in
+ * a crash.
+ * SIZE  The size is that of the validator. If that is not known, it is the recorded one, if there
+ * is one. Else the first fill with CM_FILL_EOF tells it, or a later validator; nothing is forgotten
+ * then.
+ * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
+ * second open then checks nothing.
+ * `flags`: CM_SOLE_WRITER holds until a second open comes without it. CM_ORIGIN_VOLATILE.
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
- * proves nothing (see cm_validator.taken_at). A file that was not open starts cold and of unknown
- * size then, and its blocks of earlier sessions are forgotten for good. So take the validator after
- * cm_open(). Take a new one now and present it with cm_file_revalidate().
- * CM_EINVAL (also: taken_at is later than cm_now()) CM_EHANDLE CM_ENOMEM CM_EREADONLY CM_EFORKED
- * CM_ECALLBACK CM_EFORGET. */
+ * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
+ * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
+ * cm_open(). After CM_IGNORED take a new one and present it with cm_file_revalidate().
+ * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET
+ * CM_ENOTSUP (CM_EXCLUSIVE). */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
-/* Presents the origin's current validator. Unchanged: 0. Changed by somebody else, or (unless
- * CM_SOLE_WRITER) one of the two racy, which hides changes: everything cached of the file is
- * forgotten, 0. Own writes of a CM_SOLE_WRITER that no validator was
- * adopted for: adopted. CM_IGNORED: a bracket was open at or after validator->taken_at, so it
- * proves nothing; take it again later.
- * CM_EINVAL CM_EHANDLE CM_EFORGET. */
+/* Presents the origin's current validator, which must have a proof. Returns 0 or CM_IGNORED.
+ * 0: if the file is unchanged, its blocks are kept, and a size that was not known is known now. If
+ * somebody else changed the file, everything cached of it is forgotten. The same happens if one of
+ * the two validators is racy, because that hides changes, but not for a CM_SOLE_WRITER. If a
+ * CM_SOLE_WRITER made own writes for which no validator was adopted yet, this one is adopted.
+ * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
+ * Take it again later.
+ * CM_EINVAL CM_EFORGET. */
 CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
-#define CM_IGNORED 2
 
 enum cm_advice {
     CM_ADVISE_NORMAL = 0,
-    CM_ADVISE_SEQUENTIAL = 1, /* widen origin reads at once */
-    CM_ADVISE_NOREUSE = 2,    /* serve hits, store no fills of this file */
-    CM_ADVISE_KEEP = 3        /* blocks filled from now on count as used often */
+    CM_ADVISE_SEQUENTIAL = 1, /* read more of the origin at once: a quarter of read_size_max, in a
+                               * small pool less (half of the probation buffer) */
+    CM_ADVISE_NOREUSE = 2,    /* serve hits, but store no fills of this file */
+    CM_ADVISE_KEEP = 3        /* blocks that are filled from now on count as used often */
 };
-/* Holds for the file until the next advice or its last cm_file_close().
- * CM_EINVAL: unknown advice. */
+/* How the file will be read: enum cm_advice. It holds until the next advice or the last
+ * cm_file_close() of the file. CM_EINVAL: unknown advice. */
 CM_API int cm_file_advise(cm_file *file, int advice);
 
 typedef struct cm_file_info {
+    uint32_t struct_size; /* set by the caller to sizeof(cm_file_info); 0: that of version 1.0 */
+    uint32_t attached;    /* 1: a cm_file stands for it now */
     cm_file_id id;
+    /* The version of its content: another one after each change that was found, and never used
+     * again in this pool. 0: nothing can be cached. */
     uint64_t incarnation;
-    uint64_t size;           /* adopted size, or CM_SIZE_UNKNOWN */
-    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file */
-    uint32_t racy;           /* 1: revalidate once more, or the file is cold at the next attach */
+    uint64_t size;           /* or CM_SIZE_UNKNOWN */
+    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file's
+                              * blocks */
+    uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
     uint32_t kept;           /* 1: blocks of an earlier session were kept at attach */
-    uint32_t brackets;       /* open now */
-    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache in this boot */
-    uint32_t want_validator; /* 1: own writes moved the validator and none was adopted */
+    uint32_t brackets;       /* that are open now */
+    uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache until the next
+                              * boot */
+    uint32_t want_validator; /* 1: own writes changed the file, and no validator was adopted for
+                              * them */
+    int64_t expires_ns;      /* end of its time to live, by the wall clock since 1970; 0: none, or
+                              * not known */
+    uint64_t cached_bytes;   /* with CM_FILES_COUNT; else CM_SIZE_UNKNOWN: not counted */
+    /* Blocks of the file that were served from the cache since the pool knows it. It is estimated:
+     * one in 64 calls is looked at, at random. A crash may lose the count. */
+    uint64_t hits;
+    uint64_t misses; /* blocks that were looked up and not served, while it is attached */
+    uint64_t fills;  /* blocks that were stored, while it is attached */
+    /* When it was used last: attached, closed, missed or (one in 64 calls) served. By the wall
+     * clock, in nanoseconds since 1970; in whole seconds if it is not attached. 0: not known. */
+    int64_t last_used_ns;
 } cm_file_info;
-/* CM_EINVAL: info is NULL. */
+/* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
-/* Ends every open bracket of the file whose owner is gone, and forgets the file's blocks.
- * CM_EHANDLE CM_EFORGET. */
+/* What the pool knows of a file, without attaching it. *validator is the one that was accepted
+ * last, also by an earlier session. Its size is what is known now: CM_FILL_EOF may have told it.
+ * racy is not 0 if the file is cold at its next attach whatever you present: then also after a
+ * crash that may have lost unsynced writes. changed_ns is 0, and so is taken_at: the library does
+ * not know whether the origin is still the same. If you do (an object that never changes, a copy
+ * that is fresh by its own rules), or if an old copy is better than none, set taken_at to cm_now()
+ * and attach the file with it: it is warm then. Set changed_ns, too (CM_CHANGED_LONG_AGO for a
+ * server), or the file counts as dirty. The proof is zero if the file never had one: such a
+ * validator attaches nothing warm. `validator` and `info` may be NULL.
+ * CM_EABSENT (the pool does not know the file) CM_EINVAL (also: a struct_size is no size)
+ * CM_EREADONLY. */
+CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *validator,
+                          cm_file_info *info);
+
+/* Gives the file a time to live, in nanoseconds from now. 0: none, which is so after each attach.
+ * When it is over, reads miss, and nothing is stored, until a validator of the file is accepted
+ * (cm_file_open, cm_file_revalidate, cm_write_end). If it shows that the file is unchanged, the
+ * blocks are there again. The time begins again with each validator that is accepted. The wall
+ * clock counts. The end is recorded in whole seconds, earlier rather than later, and is durable
+ * when the call returns 0: cm_file_lookup() tells it in a later session (cm_file_info.expires_ns).
+ * Hits on a file with a time to live take longer, because each one asks the clock.
+ * CM_EFORGET. */
+CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
+
+/* Ends all open brackets of the file, and forgets its blocks. Use it if the owners of these
+ * brackets are gone. CM_EFORGET. */
 CM_API int cm_file_abort(cm_file *file);
 
-/* Drops one reference. CM_EBUSY: it is the last one and brackets are open (cm_file_abort). After
- * the last one every call on the handle returns CM_EHANDLE, for as long as the cache is open. */
+/* Drops one reference. After the last one every call on the handle returns CM_EHANDLE, as long as
+ * the cache is open. CM_EBUSY: it is the last reference and brackets are open (cm_file_abort). */
 CM_API int cm_file_close(cm_file *file);
+
+/* ---- Looking at what is cached ------------------------------------------------------------- */
+
+typedef struct cm_file_iter cm_file_iter;
+
+enum {
+    CM_FILES_COUNT = 1u << 0 /* count the cached bytes of each file: reads every header of the pool
+                              * once */
+};
+/* Lists the files that the pool knows: all that have a record, attached or not, and attached files
+ * without a record. Each comes once. A file that comes or goes meanwhile may be listed or not.
+ * Works also with CM_OPEN_READONLY, from the records alone. begin reads the whole file table (256
+ * bytes per record) and takes up to 150 bytes of memory for each file, from the allocation hook.
+ * With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The pool stays in use
+ * meanwhile. *iter is set on success; release it with cm_files_end(), before cm_close(), which
+ * returns CM_EBUSY otherwise. One thread at a time uses an iteration. CM_EINVAL (iter is NULL,
+ * unknown flags) CM_ENOMEM. */
+CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
+/* Describes the next file, as cm_file_lookup() does, as it is now. Its cached bytes are those that
+ * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
+ * calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and `info` may be NULL.
+ * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is no size). */
+CM_API int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info);
+/* Releases an iteration. NULL: does nothing. */
+CM_API void cm_files_end(cm_file_iter *iter);
+
+typedef struct cm_range {
+    uint64_t offset, len; /* bytes */
+} cm_range;
+/* Finds the next runs of cached bytes at or after `offset`, at most n of them, in ascending order
+ * and with a gap between any two. The first one begins at `offset` if that byte is cached. For the
+ * next ones call it again with the end of the last run; a run may then go on there. `ranges` has
+ * room for n. It looks for each block up to the end of the file. Where those are more blocks than
+ * the pool has slots, it reads all headers once instead, and takes up to 16 bytes of memory for
+ * each cached block of the file. Each block is true at its own moment; the payload is not tested,
+ * and nothing is counted as used. Returns the number of runs; 0: nothing is cached from there on.
+ * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE CM_ENOMEM. */
+CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
+
+/* Drops the cached blocks that hold a byte of [offset, offset+len), to make room for others; len
+ * may be CM_ALL. It is no promise: a block that is stored, evicted or pinned in the same moment may
+ * stay or come back, and so may any of them after a crash. That is no harm, because the origin has
+ * not changed. If it has changed, use cm_invalidate(). Bytes that are pinned stay readable until
+ * cm_unpin(). The work is that of cm_file_ranges(), and two stores for each block, but it needs no
+ * memory. Returns the number of bytes that were dropped. CM_ERANGE. */
+CM_API int64_t cm_drop(cm_file *file, uint64_t offset, uint64_t len);
 
 /* ---- Reading ------------------------------------------------------------------------------- */
 
 #define CM_MISS_STRIPES 8u
 
 enum {
-    CM_MISS_EOF = 1u << 0,   /* the adopted size ends the request: nothing more to read */
-    CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: it would be refused */
+    CM_MISS_EOF = 1u << 0,   /* the request reaches the end of the file, whose size is known: there
+                              * is nothing more to read */
+    CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: the fill would be
+                              * refused */
 };
 
-/* The first absent run of a read, and the right to fill it: hand it to cm_fill() unchanged.
- * Plain data, owned by the caller, no release needed. */
+/* The first absent run of a read, and the right to fill it. It reaches no further than 2 MiB. Pass
+ * it to cm_fill() unchanged. It counts until the last reference to its file is closed; then, also
+ * if the file is opened again, cm_fill() returns CM_EFOREIGN. Plain data, owned by the caller; it
+ * needs no release. Begin with CM_MISS_INIT, cm_miss_init() or zeros:
+ * a later library with a longer struct stores no more than the caller's struct_size says. */
 typedef struct cm_miss {
-    uint64_t offset; /* of the run, a multiple of CM_BLOCK_SIZE */
-    uint64_t len;    /* 0: nothing is missing */
-    uint32_t flags;  /* CM_MISS_* */
-    uint32_t reserved;
-    uint64_t opaque[3 + CM_MISS_STRIPES]; /* file, incarnation, tickets */
+    uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of 1.0 */
+    uint32_t flags;       /* CM_MISS_* */
+    uint64_t offset;      /* where the run begins, a multiple of CM_BLOCK_SIZE */
+    uint64_t len;         /* 0: nothing is missing */
+    /* The version of the file (cm_file_info.incarnation) that the copied bytes and the miss belong
+     * to. 0: the file has none, so nothing of it is cached. */
+    uint64_t incarnation;
+    uint64_t opaque[8 + CM_MISS_STRIPES]; /* file, tickets, room for more */
 } cm_miss;
+#ifdef __cplusplus
+static inline cm_miss cm_miss_init_(void)
+{
+    cm_miss m = cm_miss();
+    m.struct_size = sizeof(m);
+    return m;
+}
+#define CM_MISS_INIT cm_miss_init_()
+#else
+#define CM_MISS_INIT                                                                               \
+    {                                                                                              \
+        .struct_size = sizeof(cm_miss)                                                             \
+    }
+#endif
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_miss_init(cm_miss *miss, size_t size);
 
-/* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes.
- * When that is less than len, *miss is the first absent run: its offset is block-aligned, at or
- * before offset + the returned length. With CM_MISS_EOF and len 0 the file ends there.
- * Bytes of buf past the returned length are unspecified: zeros or what was there before, never
- * bytes of another block; while the call runs they may be, so buf must not be memory that others
- * read who may not see the other files. Takes no lock, never blocks.
- * `miss` may be NULL (then nothing can be filled).
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
+/* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes. If that
+ * is less than len, *miss is the first absent run. Its offset is a multiple of CM_BLOCK_SIZE, at or
+ * before offset + the returned length. With CM_MISS_EOF and miss->len 0 the file ends there. `miss`
+ * may be NULL; then nothing can be filled.
+ * The content of buf after the returned length is not specified: zeros or the old content, never
+ * bytes of another block. While the call runs it may be bytes of another block. So buf must not be
+ * memory that a program can read which may not see the other files. Takes no lock, never blocks.
+ * CM_EINVAL (buf is NULL) CM_ERANGE. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
 
-/* cm_read() for who turns to cm_read_through() unless all of it is cached, such as a thread that
- * must not wait for the origin: returns len, or fewer where the adopted size ends the file, or
- * CM_EABSENT. What is missing, and what of it is cached, is not counted then: cm_read_through()
- * will.
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK CM_EREADONLY. */
-CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len);
+enum {
+    /* CM_EABSENT also if a page of the pool that the read needs is not in memory right now: of the
+     * index, a header, the payload, or the counters. A block in the probation buffer needs only the
+     * counters. So a thread that must not wait for the volume can hand the read to another one.
+     * Nothing prevents that a page leaves memory after the test: then the read waits for the volume
+     * all the same. Without DAX this costs some system calls for each block (Linux: mincore();
+     * Windows: QueryWorkingSetEx(), which also counts a page as absent if only this process does
+     * not have it). On DAX all pages count as being in memory, and it costs nothing. */
+    CM_READ_RESIDENT = 1u << 0
+};
 
-/* One piece of a cm_read_many(). `result`: bytes copied or a negative CM_E*. */
+/* Reads all or nothing, for a thread that must not wait for the origin. Returns len, or less if the
+ * known size ends the file, or CM_EABSENT if not all of it is cached. After CM_EABSENT call
+ * cm_read_through() from a thread that may wait. The call does not count the misses, nor the part
+ * that is cached: cm_read_through() will count them. It counts only damage, as miss_checksum or
+ * miss_media, because cm_read_through() finds the block absent then. `flags`: CM_READ_*.
+ * CM_EINVAL (buf is NULL, unknown flags) CM_ERANGE CM_EABSENT. */
+CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uint32_t flags);
+
+/* One piece of a cm_read_many(). The call sets `result` (bytes copied or a negative CM_E*) and
+ * `incarnation`. The other fields are as the parameters of cm_read(). */
 typedef struct cm_read_vec {
+    uint32_t struct_size; /* sizeof(cm_read_vec) of the caller; 0: that of version 1.0 */
+    uint32_t reserved;    /* 0 */
     uint64_t offset;
     void *buf;
     size_t len;
     int64_t result;
-    cm_miss *miss; /* may be NULL */
+    cm_miss *miss;        /* may be NULL */
+    uint64_t incarnation; /* of the bytes copied and of the miss, as cm_miss.incarnation */
 } cm_read_vec;
-/* As n times cm_read(), but faster: scattered pieces wait for memory side by side. Returns how many
- * were served whole, or a negative CM_E*; what is wrong with one piece is said in its result. */
+/* Does the same as n calls of cm_read(), but faster: scattered pieces wait for memory at the same
+ * time. All blocks that it copies are of one version of the file. If the file gets another version
+ * during the call, the call begins again. If that happens several times, pieces of older versions
+ * become misses that cannot be filled. Returns how many pieces were served whole. An error of one
+ * piece is in its result. struct_size of v[0] is the size of all elements.
+ * CM_EINVAL: v is NULL, or struct_size is neither 0 nor a possible one. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
-/* Why a fill was not stored: positive results of cm_fill(), the first reason met. */
-enum cm_not_stored {
-    CM_NOT_STORED_STALE = 1,   /* a write came between miss and fill, or is going on */
-    CM_NOT_STORED_PRESENT = 2, /* the block is cached already */
-    CM_NOT_STORED_BUSY = 3,    /* every slot looked at was pinned or in use */
-    CM_NOT_STORED_FULL = 4,    /* no place in the index */
-    CM_NOT_STORED_MODE = 5,    /* CM_FREEZE or CM_BYPASS, or the file is bypassed */
-    CM_NOT_STORED_POLICY = 6,  /* CM_ADVISE_NOREUSE, the fill rate limit, or CM_POLICY_AUTO holds
-                                  back what comes for the first time */
-    CM_NOT_STORED_MEDIA = 7    /* the pool could not be written there */
-};
-#define CM_FILL_EOF 1u /* data ends where the origin ends, possibly in the middle of a block */
+/* The data ends at the end of the origin, which may be inside a block. If the size of the file was
+ * not known, it is known now; a new attach under the same validator knows it, too. */
+#define CM_FILL_EOF 1u
 
-/* Offers data read from the origin AFTER the miss was handed out. `data` begins at miss->offset;
- * len <= miss->len rounded up to a block; only with CM_FILL_EOF may it end inside a block.
- * 0: every block is stored (durable on DAX) or, where there is a probation buffer, waits in it.
- * Positive: enum cm_not_stored, others may be stored. Nobody may change `data` during the call:
- * what is stored is what others read. CM_EINVAL CM_EHANDLE CM_ETICKET (longer than its miss)
- * CM_EFOREIGN. */
+/* Offers data that was read from the origin AFTER the miss was returned. `data` begins at
+ * miss->offset. `len` is at most miss->len rounded up to a block. Only with CM_FILL_EOF may it end
+ * inside a block. Nobody may change `data` during the call, because others read what is stored.
+ * Returns 0 if every block is stored (durable on DAX) or waits in the probation buffer. A positive
+ * result is one of CM_NOT_STORED_*, the first reason met: at least one block was not stored, others
+ * may be.
+ * CM_EINVAL CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
-/* Reads the origin: returns bytes (fewer than len only at the end of the file) or a negative
- * error of the caller's own, which cm_read_through() returns unchanged: one below -1000 cannot be
- * taken for the library's. off, len and buf are multiples of 4096, so that an O_DIRECT descriptor
- * works. No lock is held; it must not call back into the same cache. Returning more than len is
- * CM_EINVAL, and nothing is stored. If its thread ends in it (cancelled, pthread_exit) or an
- * exception leaves it, nothing is stored and those who waited for the read go to the origin
- * themselves; one that never returns keeps them waiting. Windows: it must return. */
+/* Reads `len` bytes of the origin at `off` into `buf`. Returns the bytes read, or a negative error.
+ * The count is less than len only at the end of the file. cm_read_through() returns a negative
+ * error unchanged; use values below -1000, because the library's own are never below that. off, len
+ * and buf are multiples of 4096, so an O_DIRECT descriptor works. No lock is held. The callback
+ * must not call back into the same cache. If it returns more than len, the result is CM_EINVAL, and
+ * nothing is stored.
+ * If its thread ends in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored,
+ * and the readers that waited for the read go to the origin themselves. If it never returns, they
+ * do so after cm_options.join_timeout_ns. On Windows it must return. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
-/* cm_read, the origin and cm_fill in one: returns bytes read, fewer than len only at the end of
- * the file, or a negative error. Threads that miss the same block wait for one origin read;
- * sequential readers get wider ones. Trouble of the cache never fails the read. The origin may be
- * read into `buf` and stored from there, so it must not be memory that others can write meanwhile
- * (of a guest, of a client): read those into memory of your own. Blocks as long as the origin does.
- * Its own errors: CM_EINVAL (buf or origin_read is NULL, or the origin gave more than was asked
- * for) CM_EHANDLE CM_ERANGE CM_EFORKED CM_ECALLBACK. */
+/* Reads [offset, offset+len) into buf: cm_read(), the origin and cm_fill() in one call. `ctx` is
+ * passed to origin_read. Returns the bytes read, less than len only at the end of the file, or a
+ * negative error. Trouble of the cache does not fail the read. Readers that miss the same block
+ * wait for one origin read, at most cm_options.join_timeout_ns. If it fails, each of them reads the
+ * origin itself. Sequential readers get wider origin
+ * reads; cm_options.read_size_max is the largest.
+ * All blocks of the result are of one version of the file: if the file gets another version
+ * meanwhile, the call begins again. If that happens several times, it reads the origin alone, in
+ * one call if read_size_max allows it. (A bracket makes no other version. Beside a bracket each
+ * block is of before, during or after it.)
+ * The origin may be read into `buf` and stored from there. So buf must not be memory that others
+ * can write meanwhile (of a guest, of a client): read those into your own memory first. Blocks as
+ * long as the origin does.
+ * Errors: what origin_read returned; CM_EINVAL (buf or origin_read is NULL, or the origin returned
+ * more than len) CM_ERANGE CM_ENOMEM (no buffer, for as long as the join timeout). */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
+/* The same for one version. *incarnation before the call: 0, or the version that the result must
+ * belong to; CM_EMOVED if the file has, or gets, another one. After the call: the version of the
+ * result; 0 if it came from the origin alone, so that its version is not known, and after an error.
+ * Errors as cm_read_through(), and CM_EINVAL (incarnation is NULL) CM_EMOVED. */
+CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_t len,
+                                       uint64_t *incarnation, cm_origin_read_fn origin_read,
+                                       void *ctx);
+
+/* ---- Requests: reading through without blocking -------------------------------------------- */
+
+/* A request is a cm_read_through() in steps, for event loops. The caller reads the origin, in
+ * pieces that the library asks for, whenever and wherever it likes. No function of a request waits
+ * for the origin or for another reader. docs/embedding.md has the loop:
+ *
+ *     cm_request_begin
+ *     cm_request_step until it returns neither CM_REQUEST_READ nor CM_REQUEST_WAIT
+ *       CM_REQUEST_READ: start to read the piece; its end calls cm_request_complete, then step
+ *       CM_REQUEST_WAIT: go on with something else until a piece ends, `wake` is called, or
+ *                        deadline_ns has come; then step
+ *     cm_request_end
+ */
+
+/* How many pieces a request gives out at a time. */
+#define CM_REQUEST_PIECES 4u
+
+/* What must be read from the origin: [offset, offset+len) into buf. All three are multiples of
+ * 4096. buf lies in the request's buffer or belongs to the library. It stays valid until the piece
+ * is completed. */
+typedef struct cm_piece {
+    uint64_t offset;
+    size_t len;
+    void *buf;
+    uint32_t number; /* of the piece in its request: below CM_REQUEST_PIECES, used again */
+    uint32_t reserved;
+} cm_piece;
+
+/* Plain memory of the caller. It begins with CM_REQUEST_INIT, cm_request_init() or zeros. Between
+ * begin and end it must stay at its address, the caller changes nothing in it, and the file stays
+ * open. The functions of one request must not run at the same time in two threads; one after the
+ * other they may. After cm_request_end() the library does not touch it, and it may begin again. */
+typedef struct cm_request cm_request;
+struct cm_request {
+    uint32_t struct_size;
+    uint32_t flags;  /* none yet: 0 */
+    uint64_t offset; /* offset, buf and len as for cm_read_through() */
+    void *buf;
+    size_t len;
+    uint64_t incarnation; /* in and out: as of cm_read_through_version(); set by cm_request_end() */
+    /* How long to wait for the origin read of another reader. 0: cm_options.join_timeout_ns. */
+    uint64_t join_timeout_ns;
+    /* An origin read has ended that the request waited for: cm_request_step() has something to do.
+     * The thread that ended it calls this, perhaps the one that uses the request. It must return
+     * soon and must not call into the cache (CM_ECALLBACK): put `r` in a queue or write to a pipe.
+     * It may come late, after a step that did not need it any more, but never after
+     * cm_request_end(), which waits for a wake that is running. So a lock that `wake` takes must
+     * not be held around cm_request_end(). NULL: step now and then. */
+    void (*wake)(void *ctx, cm_request *r);
+    void *wake_ctx;
+    /* Out, after CM_REQUEST_WAIT: step again when cm_now() has reached it. 0: no need. */
+    uint64_t deadline_ns;
+    uint64_t opaque[104];
+};
+#ifdef __cplusplus
+static inline cm_request cm_request_init_(void)
+{
+    cm_request r = cm_request();
+    r.struct_size = sizeof(r);
+    return r;
+}
+#define CM_REQUEST_INIT cm_request_init_()
+#else
+#define CM_REQUEST_INIT                                                                            \
+    {                                                                                              \
+        .struct_size = sizeof(cm_request)                                                          \
+    }
+#endif
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_request_init(cm_request *r, size_t size);
+
+/* Begins a request. Reads nothing yet. Until cm_request_end(), cm_close() returns CM_EBUSY. After
+ * an error nothing has begun.
+ * CM_EINVAL (r or buf is NULL, r has a wrong struct_size, has begun already, or has unknown flags)
+ * CM_ERANGE. */
+CM_API int cm_request_begin(cm_file *file, cm_request *r);
+/* Goes on as far as it can without waiting: copies what is cached, and asks for what is not.
+ * Returns 0 when the request is done, also if it failed: no piece is given out any more, and
+ * cm_request_end() has the result. Returns CM_REQUEST_READ and a piece, or CM_REQUEST_WAIT.
+ * Other readers may wait for a piece that was given out. So read it even if the request is not
+ * needed any more, or complete it with an error.
+ * CM_EINVAL (r has not begun, piece is NULL). */
+CM_API int cm_request_step(cm_request *r, cm_piece *piece);
+/* Takes back a piece, in any order. `result`: the bytes read (less than piece->len only at the end
+ * of the file) or a negative error, which becomes the result of the request. (An error in what was
+ * only read ahead does not: the next step asks for a shorter piece.) Nobody may change the piece's
+ * memory during the call. Stores the blocks, and wakes who waits for them. More than piece->len:
+ * the result becomes CM_EINVAL, and nothing is stored. Then step.
+ * CM_EINVAL: r has not begun, or this piece is not given out. */
+CM_API int cm_request_complete(cm_request *r, const cm_piece *piece, int64_t result);
+/* Releases the request and returns its result: the bytes read or a negative error, as
+ * cm_read_through_version(), and CM_EHANDLE if the file was closed meanwhile. A request that is not
+ * done is cancelled: CM_ECANCELED. Waits for a `wake` of the request that is running.
+ * CM_EBUSY: a piece is given out. The request goes on. Complete the piece first, with a negative
+ * result if it was not read: the library never forgets a buffer that the origin may still write.
+ * CM_EINVAL: r has not begun. */
+CM_API int64_t cm_request_end(cm_request *r);
 
 /* ---- Zero copy ----------------------------------------------------------------------------- */
 
@@ -565,88 +965,116 @@ typedef struct cm_iovec {
 } cm_iovec;
 
 #define CM_PINS_MAX 64u
-/* Owned by the caller; n > 0 until cm_unpin(). */
+/* A set of pins. Owned by the caller; n > 0 until cm_unpin(). Do not change it. */
 typedef struct cm_pins {
     uint32_t n;
     uint32_t reserved;
     uint64_t opaque[2 + CM_PINS_MAX];
 } cm_pins;
 
-/* Like cm_read(), but returns addresses inside the pool or the probation buffer (read-only,
- * physically adjacent pieces merged): at most n pieces and CM_PINS_MAX blocks. They stay readable
- * and unchanged until cm_unpin(), even when the block is written or evicted meanwhile; hold them
- * briefly.
- * Returns bytes covered by iov; *iovcnt is set to the pieces used.
- * The lookup is guarded: damage to the index, to a header, or to a payload that this session has
- * not verified yet is a miss. Later damage is not noticed, because the guard covers the library's
- * own accesses only: a load by the caller raises SIGBUS, for the handler that was there before
- * cm_open(), and a system call that is given the address fails with EFAULT. Who cannot live with
- * that uses cm_read(); who gives the addresses to system calls only answers EFAULT with
+/* Like cm_read(), but returns addresses inside the pool or the probation buffer instead of copying.
+ * Adjacent pieces are merged. At most n pieces (n >= 1) and CM_PINS_MAX blocks are returned. `iov`
+ * has room for n; *iovcnt is set to the number of pieces used. Returns the bytes that they cover.
+ * `miss` is as in cm_read().
+ * The memory is read-only and belongs to the library. It stays readable and unchanged until
+ * cm_unpin(), even if the block is written or evicted meanwhile, or the file is closed. cm_close()
+ * returns CM_EBUSY until then. Hold pins for a short time. A page that is not in memory blocks its
+ * reader, as in any mapped file (cm_open(): CM_OPEN_PREFAULT; docs/embedding.md has times).
+ * The lookup has the fault guard: damage to the index, to a header, or to a payload that this
+ * session has not verified yet is a miss. Later damage is not noticed, because the guard covers
+ * only the library's own accesses. A load by the caller then raises SIGBUS, for the handler that
+ * was there before cm_open(). A system call that gets the address fails with EFAULT. If you cannot
+ * accept that, use cm_read(). If you pass the addresses to system calls only, answer EFAULT with
  * cm_read_through(), which also takes the slot out of use.
- * CM_EINVAL CM_EHANDLE CM_ERANGE; CM_EBUSY: too many pins on one slot (127), or too many sets of
- * pins in this cache (4096), use cm_read(). */
+ * CM_EINVAL CM_ERANGE CM_EBUSY (more than 127 pins on one slot, or more than 4096 sets of pins in
+ * this cache: use cm_read()). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
                             int *iovcnt, cm_pins *pins, cm_miss *miss);
-/* Releases pins from any thread, once. CM_EINVAL: nothing pinned, or released already by way of a
- * copy of the struct. */
+/* Releases a set of pins, once, from any thread. CM_EINVAL: nothing is pinned, or it was released
+ * already through a copy of the struct. */
 CM_API int cm_unpin(cm_pins *pins);
 
 /* ---- Writing: brackets --------------------------------------------------------------------- */
 
-/* Names an open bracket. Plain data; any thread may end it, once. */
+/* Names an open bracket. Plain data, owned by the caller. Any thread may end it, once. */
 typedef struct cm_bracket {
     uint64_t id;
 } cm_bracket;
 
-#define CM_APPEND UINT64_MAX /* offset: wherever the end of the file will be */
+#define CM_APPEND UINT64_MAX /* offset: where the end of the file will be */
 
-/* Before writing [offset, offset+len) of the origin. When it returns 0, the old bytes can never
- * be served again, whatever crashes next, and nothing read from the origin before or during the
- * bracket will be stored. len 0: only attributes change (chmod, rename).
- * Any error: do not write (CM_EFORGET: not until the pool is deleted).
- * CM_EINVAL CM_EHANDLE CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
+/* Call it before you write [offset, offset+len) of the origin. After it returned 0, the old bytes
+ * can never be served again, whatever crashes next, and nothing that is read from the origin before
+ * or during the bracket is stored. len 0: only attributes change (chmod, rename). *w is set on
+ * success; end it with cm_write_end().
+ * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
+ * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
-/* The same for setting the size (also for punching holes up to the end). */
+/* The same before the size is set to new_size, or before holes are punched up to the end. Errors as
+ * cm_write_begin(). */
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 
-/* After the write, successful or not. `after`: the validator taken after the write, inside the
- * bracket, or NULL. Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed and no validator
- * was adopted; present one later (cm_file_revalidate, or an empty bracket).
- * CM_EHANDLE CM_EBRACKET (unknown or ended already). */
+/* Call it after the write, successful or not. `after`: the validator taken after the write, inside
+ * the bracket, or NULL.
+ * Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed, and no validator was adopted.
+ * Present one later (cm_file_revalidate, or an empty bracket).
+ * CM_EINVAL (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
-#define CM_WANT_VALIDATOR 1
 
-/* Around the origin's fsync. Only a successful sync during which no write was open proves that
- * the origin holds what was written. `after` as in cm_write_end().
- * ok: 0 when fsync failed: the file is forgotten and bypasses the cache until the system is booted
- * again. No later sync ends that: a system may keep pages that it could not write as if they were
- * written, and report them once, so that the next fsync succeeds with nothing done. For the same
- * reason a sync is a proof only on a descriptor that was opened before the writes, and the first
- * error counts: do not sync again and hand in that result. Where fsync is not possible at all
- * (EINVAL, EROFS) nothing is known: leave the cm_sync unended. */
+/* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync proves that the origin
+ * holds what was written only if it succeeds and no write was open during it.
+ * `ok`: nonzero if fsync succeeded. 0 if it failed: the file is forgotten, and bypasses the cache
+ * until the next boot of the system. No later sync ends that: a system may report pages that it
+ * could not write only once, and keep them as if they were written. The next fsync then succeeds
+ * without doing anything. For the same reason a sync is a proof only on a descriptor that was
+ * opened before the writes. The first error counts: do not sync again and pass that result. If
+ * fsync is not possible at all (EINVAL, EROFS), nothing is known: do not call cm_sync_end().
+ * `after`: as in cm_write_end(). A cm_sync is plain data and needs no release. */
 typedef struct cm_sync {
     uint64_t opaque[2];
 } cm_sync;
-/* CM_EINVAL: s is NULL. */
+/* Call it before the fsync. *s is set. CM_EINVAL: s is NULL. */
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
-/* 0, or CM_IGNORED: `after` proves nothing, a bracket was open at or after its taken_at.
- * With ok 0 the failure counts even so.
- * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN CM_EFORGET (of a failed sync). */
+/* Call it after the fsync. Returns 0, or CM_IGNORED: `after` proves nothing, because a bracket was
+ * open at or after its taken_at. With ok 0 the failure counts even if an error is returned.
+ * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN (s is of another file) CM_EFORGET
+ * (after a failed sync). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
 #define CM_ALL UINT64_MAX /* len: to the end of the file */
-/* Somebody else changed the origin: forget the range, durably, and refuse fills read before now.
- * CM_ERANGE CM_EFORGET. */
+/* Somebody else changed the origin. Forgets [offset, offset+len) durably, and refuses fills that
+ * were read before now. CM_ERANGE CM_ENOMEM CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
-/* Forget a file by id, durably, attached or not (deleted, id reused).
- * CM_EINVAL (id is zero) CM_EFORGET CM_EREADONLY. */
+/* Forgets a file by its id, durably, attached or not (the file was deleted, its id is used again).
+ * CM_EINVAL (id is NULL or zero) CM_EFORGET CM_EREADONLY. */
 CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
+
+/* ---- Not in this version --------------------------------------------------------------------- */
+
+/* These calls are declared so that programs can be written for them. Arguments are checked; then
+ * the result is CM_ENOTSUP. */
+
+/* Makes what is cached now warm after a crash of the system, also without DAX. May block for a sync
+ * of the pool's volume. CM_EREADONLY CM_ENOTSUP. */
+CM_API int cm_checkpoint(cm_cache *cache);
+/* Keeps the file's blocks in the pool as long as its group has room for them; the pool remembers
+ * it. keep 0: as other files. CM_ENOTSUP. */
+CM_API int cm_file_set_keep(cm_file *file, int keep);
+/* Puts the file into a group, 0 to 255. All files begin in group 0. CM_EINVAL (no such group)
+ * CM_ENOTSUP. */
+CM_API int cm_file_set_group(cm_file *file, uint32_t group);
+/* The bytes of the pool that the files of a group may take together (`most`; 0: all), and those of
+ * them that kept files may take (`keep`). CM_EINVAL (no such group, keep is more than most)
+ * CM_EREADONLY CM_ENOTSUP. */
+CM_API int cm_group_set_quota(cm_cache *cache, uint32_t group, uint64_t most, uint64_t keep);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
 
-/* The structs below grow at their end. The caller sets struct_size before each call (CM_EINVAL
- * below 8 and above 4096: it was not set). What his struct and the library's both have is filled
- * in, the rest of his is zeroed, and struct_size is the number of bytes that were filled in. */
+/* The structs below grow at their end. The caller owns them and sets struct_size before each call.
+ * 0 is the size of version 1.0. Another value below 8 or above 4096 is CM_EINVAL: it was not set.
+ * The library fills in the part that
+ * both the caller and the library know, and zeroes the rest. Then struct_size is the number of
+ * bytes that were filled in. */
 
 typedef struct cm_info {
     uint32_t struct_size; /* set by the caller to sizeof(cm_info) */
@@ -654,34 +1082,36 @@ typedef struct cm_info {
     uint8_t uuid[16];     /* of the pool */
     uint64_t size;        /* of the pool file */
     uint64_t slots;
-    uint64_t max_files;      /* that find a record; with more, the later ones may not */
-    uint64_t metadata_bytes; /* all that is not slots */
-    uint64_t dram_bytes; /* that an open pool of this geometry takes, beside the probation buffer */
+    uint64_t max_files;      /* how many files find a record; if there are more, some may not */
+    uint64_t metadata_bytes; /* bytes of the pool that are not slots */
+    uint64_t dram_bytes; /* that an open pool of this size takes, without the probation buffer */
     uint64_t epoch;
-    uint64_t used_slots; /* slots ever used in this epoch (a hint) */
-    uint32_t durability; /* enum cm_durability of the present owner or, if none, of the last */
+    uint64_t used_slots; /* slots that were ever used in this epoch (a hint) */
+    uint32_t durability; /* enum cm_durability, of the present owner or else of the last one */
     uint32_t clean;      /* 1: closed cleanly */
     uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX */
-    uint32_t owner_pid;  /* process that owns or last owned it; 0 unknown */
-    uint32_t owned;      /* 1: has an owner right now; who only looks is none (cm_pool_info) */
+    uint32_t owner_pid;  /* process that owns the pool or owned it last; 0: unknown */
+    uint32_t owned;      /* 1: a process owns it now; one that only looks at it does not
+                          * (cm_pool_info) */
     uint32_t mode;       /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t reserved;
-    char flush[16];         /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
-    char copy[16];          /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
-    uint64_t memo_bytes;    /* of the metadata: room for what the policy keeps at a clean close */
+    char flush[16];      /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
+    char copy[16];       /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
+    uint64_t memo_bytes; /* part of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
-    uint64_t used_files;    /* records in use; estimated from 8192 of them where there are more */
+    uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
 } cm_info;
-/* Also looks whether the pool file still has its size; one that was truncated is said to the log,
- * once, and nothing is cached any more (cm_close()).
- * CM_EINVAL: NULL, or struct_size not set. */
+/* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the
+ * log says so once, and nothing is cached any more (cm_close()). CM_EINVAL: info is NULL, or
+ * struct_size is not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
-/* The same for a pool file that need not be open, or is open elsewhere. Errors as cm_open(); with
- * a fault guard, see cm_create(). */
+/* Fills in *info for the pool file at `path`, open or not, also if another process has it open.
+ * Errors as cm_open(). Has a fault guard while it runs, as cm_create(). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
-/* X(name, text): counters since open. New ones come last: their numbers are part of the ABI. */
+/* X(name, text): counters since open. New ones come last, because their numbers are part of the
+ * ABI. */
 #define CM_STAT_MAP(X)                                                                             \
     X(hit_blocks, "blocks served from the pool or the probation buffer")                           \
     X(hit_bytes, "bytes served from there")                                                        \
@@ -696,7 +1126,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(fill_bytes, "bytes of payload stored")                                                       \
     X(refused_stale, "fills refused: a write came between")                                        \
     X(refused_present, "fills refused: cached already")                                            \
-    X(refused_busy, "fills refused: no slot to be had")                                            \
+    X(refused_busy, "fills refused: every slot tried was in use")                                  \
     X(refused_full, "fills refused: no place in the index")                                        \
     X(refused_mode, "fills refused: mode")                                                         \
     X(refused_policy, "fills refused: advice, rate limit or held back")                            \
@@ -706,7 +1136,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(forgotten, "blocks forgotten by brackets and invalidations")                                 \
     X(quarantined, "slots taken out of use")                                                       \
     X(brackets, "brackets begun")                                                                  \
-    X(incarnations, "whole files forgotten or begun anew")                                         \
+    X(incarnations, "whole files forgotten or started again")                                      \
     X(escalations, "forgetting that had to go beyond a block")                                     \
     X(attach_kept, "files attached warm")                                                          \
     X(attach_new, "files attached cold")                                                           \
@@ -719,81 +1149,86 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(probation_hits, "of the blocks served: from the probation buffer")                           \
     X(buffered, "blocks that came for the first time: to the probation buffer")                    \
     X(promoted, "blocks that left it for the pool")                                                \
-    X(unrecorded, "files attached without a record: cold at the next open")
+    X(unrecorded, "files attached without a record: cold at the next open")                        \
+    X(verified, "blocks whose checksum was tested when they were served")                          \
+    X(dropped, "blocks dropped by cm_drop")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7
 #define CM_CURVE_UNKNOWN UINT64_MAX
 typedef struct cm_stats_data {
     uint32_t struct_size;  /* set by the caller to sizeof(cm_stats_data) */
-    uint32_t counters;     /* that the pool has; a newer library's may be more than are below */
-    uint64_t opened_at_ns; /* wall clock of the open these counters began with */
+    uint32_t counters;     /* how many the pool has; a newer library's may be more than the ones
+                            * below */
+    uint64_t opened_at_ns; /* wall clock of the open from which these counters count */
     uint64_t closed_at_ns; /* wall clock of the close; 0: open, or not closed cleanly */
     uint64_t lifetime_pool_bytes; /* bytes written to the pool since it was made: its wear */
-    /* What the pool would serve if it had 1/8, 1/4, 1/2 of its size, its own, 2, 4, 8 times it, in
-     * parts per million of all blocks looked up: estimated from a sample of the blocks. Not known
-     * before enough of them were read: CM_CURVE_UNKNOWN, for large sizes longer than for small
-     * ones. The older half of what was seen counts half now and then. */
+    /* What the pool would serve with 1/8, 1/4, 1/2, 1, 2, 4 and 8 times its size: parts per million
+     * of all blocks looked up. It is estimated from a sample of the blocks. Until enough of them
+     * were read, an entry is CM_CURVE_UNKNOWN; for large sizes this takes longer. The counts behind
+     * it are halved now and then. */
     uint64_t curve_hits[CM_CURVE_POINTS];
-    uint64_t curve_reads;   /* reads of blocks in the sample that stands for the pool's own size */
-    uint64_t curve_skipped; /* ... and those left out, because threads met at it */
-    /* Sampled (1 in 64) duration of cm_read calls served whole; bucket i counts calls of
-     * [2^i, 2^(i+1)) ns. */
+    uint64_t curve_reads;   /* reads of blocks in the sample for the pool's own size */
+    uint64_t curve_skipped; /* reads left out because another thread was using the sample */
+    /* Duration of cm_read calls that were served whole, for 1 in 64 of them. Bucket i counts calls
+     * of [2^i, 2^(i+1)) ns. */
     uint64_t hit_latency[CM_LATENCY_BUCKETS];
-    /* Duration of origin reads made by cm_read_through, every one of them. */
+    /* Duration of origin reads made by cm_read_through, of all of them, in the same buckets. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
-    uint64_t reserved[16]; /* 0; for what is no counter */
+    uint64_t reserved[16]; /* 0; room for values that are no counters */
 #define CM_X(name, text) uint64_t name;
     CM_STAT_MAP(CM_X)
 #undef CM_X
 } cm_stats_data;
-/* CM_EINVAL (NULL, or struct_size not set) CM_EIO CM_EVERSION (statistics of a library that this
- * one does not understand). */
+/* Fills in *stats for an open pool. CM_EINVAL (stats is NULL, or struct_size is not set) CM_EIO
+ * CM_EVERSION (statistics of a library that this one does not understand). */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);
-/* Counters of a pool that another process has open, read from the pool file. Errors as cm_open().
- */
+/* Reads the counters from the pool file at `path`, also while another process has it open. Errors
+ * as cm_open() and cm_stats(). */
 CM_API int cm_pool_stats(const char *path, cm_stats_data *stats);
 
-/* The counters by number, for programs that show all there are, also those that came after the
- * program was compiled. Name, such as "hit_blocks", and what it counts; NULL beyond the last one.
- * Static storage. */
+/* The counters by number, for programs that show all of them, also those that are newer than the
+ * program. Name, such as "hit_blocks", and what it counts. NULL after the last one. Static storage.
+ */
 CM_API const char *cm_stat_name(unsigned i);
 CM_API const char *cm_stat_text(unsigned i);
-/* The value of the i-th; 0 where `stats`, by its struct_size, has none. A program that wants
- * counters that came after it gives cm_stats() more room: union { cm_stats_data s; char room[4096];
- * } with s.struct_size = 4096. */
+/* Value of counter i; 0 if `stats`, by its struct_size, does not have it. For counters that are
+ * newer than the program pass more room to cm_stats(): union { cm_stats_data s; char room[4096]; }
+ * with s.struct_size = 4096. */
 CM_API uint64_t cm_stat_value(const cm_stats_data *stats, unsigned i);
 
 enum {
     CM_CHECK_REPAIR = 1u << 0,  /* drop what is wrong */
-    CM_CHECK_METADATA = 1u << 1 /* leave payload unread */
+    CM_CHECK_METADATA = 1u << 1 /* do not read the payload */
 };
 typedef struct cm_check_report {
     uint32_t struct_size; /* set by the caller to sizeof(cm_check_report) */
     uint32_t reserved;
-    uint64_t slots;        /* looked at */
-    uint64_t valid;        /* hold a block that a lookup finds */
-    uint64_t orphaned;     /* valid header, but no cell leads there: wasted until reused */
-    uint64_t bad_headers;  /* VALID without a right check */
-    uint64_t bad_payload;  /* checksum wrong */
-    uint64_t unreadable;   /* media errors */
-    uint64_t stale_cells;  /* cells that lead nowhere: harmless */
-    uint64_t bad_cells;    /* cells that name a slot that does not exist */
-    uint64_t duplicates;   /* a key cached twice: a bug, reported if ever seen */
-    uint64_t records;      /* files known */
-    uint64_t torn_records; /* cut short by a crash, or damaged: cost their files' blocks, no harm */
+    uint64_t slots;       /* that were looked at */
+    uint64_t valid;       /* that hold a block which a lookup finds */
+    uint64_t orphaned;    /* valid header, but no cell leads to it: wasted until it is used again */
+    uint64_t bad_headers; /* VALID, but with a wrong check */
+    uint64_t bad_payload; /* checksum wrong */
+    uint64_t unreadable;  /* media errors */
+    uint64_t stale_cells; /* cells that lead to no such block: harmless */
+    uint64_t bad_cells;   /* cells that name a slot that does not exist */
+    uint64_t duplicates;  /* a key that is cached twice: a bug */
+    uint64_t records;     /* files known */
+    uint64_t torn_records; /* cut short by a crash, or damaged: their files are cold */
     uint64_t dropped;      /* by repair */
-    /* 1: read-only check of a pool that its next owner will empty: at open, or as soon as he meets
-     * a block that is newer than the superblock */
+    /* 1: this is a read-only check, and the next owner will empty the pool: at open, or when it
+     * meets a block that is newer than the superblock */
     uint32_t would_empty;
-    uint32_t superblocks_damaged; /* 0 or 1: torn or damaged, until the pool is opened to be used */
+    uint32_t superblocks_damaged; /* 0 or 1: torn or damaged; the next open that is not read-only
+                                   * repairs it */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
 } cm_check_report;
-/* Verifies the whole pool, online (beside other calls) or opened read-only. Returns 0 when the
- * pool is sound or was repaired, 1 when damage is left (unreadable media cannot be repaired). What
- * a crash alone may leave is not damage. Reads every slot: takes long.
- * `progress` may be NULL; nonzero cancels (CM_EBUSY).
- * CM_EINVAL CM_EHANDLE CM_EREADONLY (repair of a read-only pool). */
+/* Verifies the whole pool, beside other calls or opened read-only. Reads every slot, so it takes
+ * long. `flags`: CM_CHECK_*. `progress` may be NULL. It gets the slots done and in all; a return
+ * value other than 0 cancels (CM_EBUSY). `ctx` is passed to it. *report is filled in.
+ * Returns 0 if the pool is sound or was repaired. Returns CM_DAMAGED if damage is left; unreadable
+ * media cannot be repaired. What a crash alone can leave is not damage.
+ * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_EBUSY (cancelled). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,
                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                     cm_check_report *report);

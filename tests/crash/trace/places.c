@@ -33,7 +33,7 @@ static const char *const structures[] = {
 };
 
 #define SUPER_WORDS (sizeof(struct cm_super) / 8)
-#define RECORD_WORDS (sizeof(struct cm_record) / 8)
+#define RECORD_WORDS (offsetof(struct cm_record, words) / 8) /* the rest is zero */
 #define HEADER_WORDS (sizeof(struct cm_header) / 8)
 
 /* clang-format off */
@@ -42,11 +42,13 @@ static const char *const super_words[] = {
     "record_buckets", "stripes", "stripe_buckets", "data_align", "hash_seed", "creation", "seq",
     "epoch", "inc_mark", "frontier", "state, durability", "boot_number, process id", "boot id",
     "boot id", "mount", "mount", "memo generation", "memo hand", "memo departures",
-    "failed_boot, unnamed_boot", "failed_boot_id", "failed_boot_id", "zero", "sum"
+    "failed_boot, unnamed_boot", "failed_boot_id", "failed_boot_id",
+    [30 ... SUPER_WORDS - 2] = "zero", [SUPER_WORDS - 1] = "sum"
 };
 static const char *const record_words[] = {
-    "file id", "file id", "incarnation", "validator size", "validator mtime", "validator ctime",
-    "validator change", "flags", "zero", "zero", "zero", "zero", "zero", "zero", "sum", "state word"
+    "file id", "file id", "incarnation", "proof", "proof", "proof", "proof", "flags", "zero",
+    "zero", "zero", "zero", "zero", "zero", "zero", "sum", "state word", "size", "sum of size",
+    "end of life"
 };
 /* clang-format on */
 static const char *const header_words[] = { "w0", "incarnation", "block and valid bytes", "sum" };
@@ -94,7 +96,7 @@ static const char *field(const struct place *p)
     case SUPERBLOCK:
         return p->word < SUPER_WORDS ? super_words[p->word] : "unused";
     case RECORD:
-        return record_words[p->word];
+        return p->word < RECORD_WORDS ? record_words[p->word] : "zero";
     case HEADER:
         return header_words[p->word];
     case MEMO:

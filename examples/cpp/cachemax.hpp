@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cachemax.hpp - C++17 for cachemax.h: objects that release what they hold when they end. Copy this
+ * header into your program; it needs nothing but the library.
+ *
+ *   cachemax::cache    an open pool
+ *   cachemax::file     an attached origin file; it ends before its cache, and after its
+ *                      brackets
+ *   cachemax::bracket  around a write of the origin; it ends in the destructor, also if the write
+ *                      throws
+ *   cachemax::pins     addresses in the pool, until the destructor
+ *
+ * Errors are std::error_code of cachemax::category(), with the values of enum cm_error. Functions
+ * without a std::error_code parameter throw cachemax::error. Destructors never throw. Positive
+ * results are no errors; functions that have some return them. A moved-from object holds nothing,
+ * and its calls fail with CM_EHANDLE.
+ *
+ * Read next: sample.cpp uses all of it.
+ */
+#ifndef CACHEMAX_HPP
+#define CACHEMAX_HPP
+
+#include <cachemax.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+namespace cachemax
+{
+
+class error_category_ : public std::error_category
+{
+  public:
+    const char *name() const noexcept override
+    {
+        return "cachemax";
+    }
+    std::string message(int code) const override
+    {
+        return cm_strerror(code);
+    }
+};
+
+inline const std::error_category &category()
+{
+    static const error_category_ one;
+    return one;
+}
+
+inline std::error_code make_error_code(cm_error e)
+{
+    return { static_cast<int>(e), category() };
+}
+
+class error : public std::system_error
+{
+  public:
+    error(int code, const char *call) : std::system_error(code, category(), call)
+    {
+    }
+};
+
+/* Passes on a result that is no error. */
+template <typename Number> Number check(Number result, const char *call)
+{
+    if (result < 0)
+        throw error(static_cast<int>(result), call);
+    return result;
+}
+
+/* What the operating system knows of an open file, or what you know of another object. */
+struct identity {
+    cm_file_id id{};
+    cm_validator validator = CM_VALIDATOR_INIT;
+
+    explicit identity(intptr_t os_file, cm_identify_options options = CM_IDENTIFY_OPTIONS_INIT)
+    {
+        check(cm_identify_with(os_file, &options, &id, &validator), "cm_identify_with");
+    }
+    identity(cm_file_id of, const cm_validator &proof) : id(of), validator(proof)
+    {
+    }
+};
+
+class cache
+{
+  public:
+    explicit cache(const char *path, const cm_options &options = CM_OPTIONS_INIT)
+    {
+        check(cm_open(path, &options, &handle), "cm_open");
+    }
+    /* After an error the object holds nothing: go on without the cache. */
+    cache(const char *path, const cm_options &options, std::error_code &e) noexcept
+    {
+        e.assign(cm_open(path, &options, &handle), category());
+    }
+    cache(cache &&other) noexcept : handle(std::exchange(other.handle, nullptr))
+    {
+    }
+    cache &operator=(cache &&other) noexcept
+    {
+        std::swap(handle, other.handle);
+        return *this;
+    }
+    /* Nothing of the cache may be in use any more: files, pins and brackets end before it. */
+    ~cache()
+    {
+        if (handle)
+            cm_close(handle);
+    }
+    /* Closes it now, and says how that went. */
+    std::error_code close() noexcept
+    {
+        int e = cm_close(handle);
+        if (e != CM_EBUSY)
+            handle = nullptr;
+        return { e, category() };
+    }
+    explicit operator bool() const noexcept
+    {
+        return handle != nullptr;
+    }
+    cm_cache *get() const noexcept
+    {
+        return handle;
+    }
+    cm_stats_data stats() const
+    {
+        cm_stats_data s{};
+        s.struct_size = sizeof(s);
+        check(cm_stats(handle, &s), "cm_stats");
+        return s;
+    }
+
+  private:
+    cm_cache *handle = nullptr;
+};
+
+class file
+{
+  public:
+    file(const cache &of, const identity &what, uint32_t flags = 0)
+    {
+        state = check(cm_file_open(of.get(), &what.id, &what.validator, flags, &handle),
+                      "cm_file_open");
+    }
+    file(file &&other) noexcept : handle(std::exchange(other.handle, nullptr)), state(other.state)
+    {
+    }
+    file &operator=(file &&other) noexcept
+    {
+        std::swap(handle, other.handle);
+        std::swap(state, other.state);
+        return *this;
+    }
+    ~file()
+    {
+        if (handle)
+            cm_file_close(handle);
+    }
+    cm_file *get() const noexcept
+    {
+        return handle;
+    }
+    /* True if the validator proved nothing, so that the file is cold. */
+    bool ignored() const noexcept
+    {
+        return state == CM_IGNORED;
+    }
+    cm_file_info info() const
+    {
+        cm_file_info i{};
+        i.struct_size = sizeof(i);
+        check(cm_file_get_info(handle, &i), "cm_file_get_info");
+        return i;
+    }
+    int revalidate(const cm_validator &v)
+    {
+        return check(cm_file_revalidate(handle, &v), "cm_file_revalidate");
+    }
+    /* Reads through the cache. `origin` is int64_t(uint64_t offset, void *buf, size_t len): see
+     * cm_origin_read_fn. Returns bytes, or what the origin returned if that is below -1000. What
+     * `origin` throws comes out here (not on Windows, where it must not throw). */
+    template <typename Origin> int64_t read(uint64_t offset, void *buf, size_t len, Origin &&origin)
+    {
+        using Callable = std::remove_reference_t<Origin>;
+        auto call = [](void *ctx, uint64_t at, void *to, size_t n) -> int64_t {
+            return (*static_cast<Callable *>(ctx))(at, to, n);
+        };
+        int64_t n =
+            cm_read_through(handle, offset, buf, len, call,
+                            const_cast<void *>(static_cast<const void *>(std::addressof(origin))));
+        return n < -1000 ? n : check(n, "cm_read_through");
+    }
+
+  private:
+    cm_file *handle = nullptr;
+    int state = 0;
+};
+
+/* Make it before you write the origin. If this throws, do not write. */
+class bracket
+{
+  public:
+    bracket(file &of, uint64_t offset, uint64_t len) : handle(of.get())
+    {
+        check(cm_write_begin(handle, offset, len, &opened), "cm_write_begin");
+    }
+    bracket(const bracket &) = delete;
+    bracket &operator=(const bracket &) = delete;
+    /* The write failed, or nobody presents a validator: present one later. */
+    ~bracket()
+    {
+        if (handle)
+            cm_write_end(handle, &opened, nullptr);
+    }
+    /* Ends it now. `after`: the validator taken after the write. Returns 0 or CM_WANT_VALIDATOR. */
+    int end(const cm_validator &after)
+    {
+        return check(cm_write_end(std::exchange(handle, nullptr), &opened, &after), "cm_write_end");
+    }
+
+  private:
+    cm_file *handle;
+    cm_bracket opened{};
+};
+
+/* What is cached of [offset, offset+len), without copying: up to CM_PINS_MAX blocks. Hold it
+ * for a short time. */
+class pins
+{
+  public:
+    pins(file &of, uint64_t offset, size_t len)
+    {
+        bytes =
+            check(cm_pin_range(of.get(), offset, len, pieces, CM_PINS_MAX, &count, &set, &missed),
+                  "cm_pin_range");
+    }
+    pins(const pins &) = delete;
+    pins &operator=(const pins &) = delete;
+    ~pins()
+    {
+        if (set.n)
+            cm_unpin(&set);
+    }
+    int64_t size() const noexcept
+    {
+        return bytes;
+    }
+    const cm_iovec *begin() const noexcept
+    {
+        return pieces;
+    }
+    const cm_iovec *end() const noexcept
+    {
+        return pieces + count;
+    }
+    /* The first part that is not cached: for cm_fill(). */
+    const cm_miss &miss() const noexcept
+    {
+        return missed;
+    }
+
+  private:
+    cm_iovec pieces[CM_PINS_MAX]{};
+    int count = 0;
+    cm_pins set{};
+    cm_miss missed = CM_MISS_INIT;
+    int64_t bytes = 0;
+};
+
+} // namespace cachemax
+
+template <> struct std::is_error_code_enum<cm_error> : std::true_type {
+};
+/* Found with the enumeration, which is in no namespace. */
+inline std::error_code make_error_code(cm_error e)
+{
+    return cachemax::make_error_code(e);
+}
+
+#endif

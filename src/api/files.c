@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * files.c - the public calls that tell what is cached of the pool, file by file.
+ *
+ * Owns: iterations. An iteration takes the ids of all files at its begin, and looks each of them up
+ * when it comes to it. So it holds no lock between two calls, and what it says is true at that
+ * moment.
+ *
+ * Who: users, through cachemax.h.
+ */
+#include "api/cache.h"
+#include "protocol/survey.h"
+#include "state/attach.h"
+#include "state/file_list.h"
+
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+static bool is_listed(void *ctx, uint64_t incarnation, uint64_t block)
+{
+    (void)block;
+    return cm_file_list_find(ctx, incarnation) != NULL;
+}
+
+static int count_bytes(void *ctx, const struct cm_surveyed *b)
+{
+    cm_file_list_find(ctx, b->key.incarnation)->bytes += b->valid;
+    return 0;
+}
+
+static void count(struct cm_file_list *l)
+{
+    const struct cm_survey s = { is_listed, count_bytes, l };
+    (void)cm_survey_blocks(l->cache, &s);
+}
+
+int cm_files_begin(cm_cache *c, uint32_t flags, cm_file_iter **iter)
+{
+    int e = cm_enter_cache(c);
+    if (e)
+        return e;
+    if (!iter || (flags & ~(uint32_t)CM_FILES_COUNT))
+        return CM_EINVAL;
+    cm_file_iter *it = cm_cache_alloc(c, sizeof(*it));
+    if (!it)
+        return CM_ENOMEM;
+    it->list.cache = c;
+    e = cm_file_list_collect(&it->list);
+    if (e) {
+        cm_file_list_free(&it->list);
+        cm_cache_free(c, it, sizeof(*it));
+        return e;
+    }
+    it->counted = (flags & CM_FILES_COUNT) != 0;
+    if (it->counted)
+        count(&it->list);
+    at_add_acq_rel(&c->live, 1); /* acquire, release: as in cm_flight_read, for cm_close */
+    *iter = it;
+    return 0;
+}
+
+int cm_files_next(cm_file_iter *it, cm_validator *validator, cm_file_info *info)
+{
+    cm_validator v;
+    cm_file_info now;
+    int e = it ? cm_enter_cache(it->list.cache) : CM_EHANDLE;
+    if (e)
+        return e;
+    if ((validator && !cm_can_give_result(validator)) || (info && !cm_can_give_result(info)))
+        return CM_EINVAL;
+    for (e = CM_EABSENT; e == CM_EABSENT && it->next < it->list.n;) {
+        const struct cm_listed *f = &it->list.file[it->next++];
+        e = cm_files_lookup(it->list.cache, &f->id, &it->records, &v, &now); /* or it is gone */
+        if (e == 0 && it->counted)
+            now.cached_bytes = now.incarnation == f->incarnation ? f->bytes : 0;
+    }
+    if (e == 0 && validator)
+        e = cm_give_result(validator, &v, sizeof(v));
+    if (e == 0 && info)
+        e = cm_give_result(info, &now, sizeof(now));
+    return e;
+}
+
+void cm_files_end(cm_file_iter *it)
+{
+    struct cm_cache *c = it ? it->list.cache : NULL;
+    if (!c || cm_cache_state(c) != 0)
+        return; /* after fork() all of it belongs to the parent */
+    cm_file_list_free(&it->list);
+    cm_cache_free(c, it, sizeof(*it));
+    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+}

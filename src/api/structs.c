@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * structs.c - structs that pass between a program and a library of another version.
+ *
+ * Owns: the rule for struct_size. A struct grows at its end only. What is copied is the part that
+ * both sides know. A size of 0 is that of version 1.0.
+ *
+ * Who: users, through cachemax.h; api/.
+ */
+#include "api/cache.h"
+
+#include <string.h>
+
+/* ---- Beginning ------------------------------------------------------------------------------- */
+
+/* The caller's struct may be shorter or longer than ours. */
+static void init_struct(void *s, size_t size)
+{
+    const uint32_t given = (uint32_t)size;
+    memset(s, 0, size);
+    memcpy(s, &given, sizeof(given));
+}
+
+void cm_options_init(cm_options *opts, size_t size)
+{
+    init_struct(opts, size);
+}
+
+void cm_create_options_init(cm_create_options *opts, size_t size)
+{
+    init_struct(opts, size);
+}
+
+void cm_identify_options_init(cm_identify_options *opts, size_t size)
+{
+    init_struct(opts, size);
+}
+
+void cm_validator_init(cm_validator *v, size_t size)
+{
+    init_struct(v, size);
+    v->size = CM_SIZE_UNKNOWN;
+}
+
+void cm_miss_init(cm_miss *miss, size_t size)
+{
+    init_struct(miss, size);
+}
+
+void cm_request_init(cm_request *r, size_t size)
+{
+    init_struct(r, size);
+}
+
+/* ---- From the caller ------------------------------------------------------------------------- */
+
+int cm_take_options(void *to, size_t size, const void *from)
+{
+    uint32_t given;
+    memset(to, 0, size);
+    if (!from)
+        return 0;
+    memcpy(&given, from, sizeof(given));
+    if (given == 0)
+        given = (uint32_t)size;
+    if (given < 2 * sizeof(given) || given > CM_STRUCT_MAX)
+        return CM_EINVAL;
+    memcpy(to, from, given < size ? given : size);
+    for (size_t i = size; i < given; i++)
+        if (((const uint8_t *)from)[i])
+            return CM_EINVAL;
+    return 0;
+}
+
+bool cm_all_zero(const uint64_t *v, size_t n)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= v[i];
+    return any == 0;
+}
+
+/* ---- To the caller --------------------------------------------------------------------------- */
+
+bool cm_can_give_result(const void *to)
+{
+    uint32_t room;
+    if (!to)
+        return false;
+    memcpy(&room, to, sizeof(room));
+    return room == 0 || (room >= 2 * sizeof(room) && room <= CM_STRUCT_MAX);
+}
+
+int cm_give_result(void *to, const void *from, uint32_t size)
+{
+    uint32_t room;
+    if (!cm_can_give_result(to))
+        return CM_EINVAL;
+    memcpy(&room, to, sizeof(room));
+    if (room == 0)
+        room = size;
+    const uint32_t both = room < size ? room : size;
+    memcpy(to, from, both);
+    memset((uint8_t *)to + both, 0, room - both);
+    memcpy(to, &both, sizeof(both));
+    return 0;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * trouble.c - what the log says about a pool in trouble.
+ *
+ * Owns: the wording of these lines, and when a line is due. What happened was noted by whoever met
+ * it: in flags of the cache (broken, failing, older, suspect) and in state/trouble.h. The lines
+ * come from here, because log callbacks must run without a lock.
+ *
+ * Who: api/.
+ */
+#include "api/cache.h"
+
+#include <stdio.h>
+
+#include "state/attach.h"
+
+/* ---- Who has the pool ------------------------------------------------------------------------ */
+
+void cm_say_owner(cm_cache *c, const char *path)
+{
+    struct cm_super sb;
+    bool owned = cm_plat_file_is_locked(&c->file) == 1;
+    uint32_t holder, said = 0; /* by the superblock */
+    if (owned && cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
+        said = sb.owner_pid;
+    if (said == cm_plat_pid()) {
+        cm_log(c, CM_LOG_ERROR, "%s: is open in this process already: use that cache", path);
+        return;
+    }
+    holder = cm_plat_file_holder(&c->file, said ? said : cm_plat_pid());
+    if (!owned && holder == 0) /* the owner in the superblock is gone */
+        cm_log(c, CM_LOG_ERROR, "%s: is being looked at, in this process or another", path);
+    else if (!owned)
+        cm_log(c, CM_LOG_ERROR, "%s: is being looked at by process %u%s", path, holder,
+               holder == cm_plat_pid() ? ", which is this one" : "");
+    else if (holder != 0 && holder != said && said != 0)
+        cm_log(
+            c, CM_LOG_ERROR,
+            "%s: is held by process %u; its superblock names process %u (a child keeps a pool if "
+            "it was made by clone(), without the handlers of fork())",
+            path, holder, said);
+    else if (holder != 0)
+        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u", path, holder);
+    else
+        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u (or still held by a child of it)", path,
+               said);
+}
+
+/* ---- Damage ---------------------------------------------------------------------------------- */
+
+static const char *const damage_text[CM_TROUBLES] = {
+    [CM_TROUBLE_CHECKSUM] = "a cached block has a wrong checksum and was dropped",
+    [CM_TROUBLE_MEDIA] = "a part of the pool cannot be read",
+    [CM_TROUBLE_QUARANTINE] = "a slot failed and is out of use until the pool is opened again",
+};
+
+/* Where it happened: "slot 5, pool offset 81920, block 3 of file ...". */
+static void describe_place(cm_cache *c, const struct cm_trouble_place *at, char *text, size_t size)
+{
+    char slot[32] = "", block[80] = "";
+    cm_file_id id;
+    if (at->slot != CM_NO_SLOT)
+        (void)snprintf(slot, sizeof(slot), "slot %llu, ", (unsigned long long)at->slot);
+    if (cm_files_id_of(c, at->incarnation, &id))
+        (void)snprintf(block, sizeof(block), ", block %llu of file %016llx%016llx",
+                       (unsigned long long)at->block, (unsigned long long)id.hi,
+                       (unsigned long long)id.lo);
+    (void)snprintf(text, size, "%spool offset %llu%s", slot, (unsigned long long)at->offset, block);
+}
+
+/* Is the place unreadable only because the pool is sparse and its volume is full? */
+static bool is_full(const struct cm_media *m, const struct cm_trouble_place *at)
+{
+    if (at->slot != CM_NO_SLOT)
+        return cm_slot_has_no_room(m, at->slot);
+    return cm_media_is_hole(m, m->base + at->offset, sizeof(struct cm_bucket));
+}
+
+static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_trouble_place *at,
+                       uint64_t count)
+{
+    char place[160], times[64] = "";
+    describe_place(c, at, place, sizeof(place));
+    if (count > 1)
+        (void)snprintf(times, sizeof(times), ", %llu times since the last such line",
+                       (unsigned long long)count);
+    cm_log(c, CM_LOG_WARNING, "%s: %s (%s)%s; reads of it go to the origin. %s",
+           c->name[0] ? c->name : "pool in memory", damage_text[kind], place, times,
+           kind == CM_TROUBLE_MEDIA && is_full(&c->media, at)
+               ? "The pool is sparse and its volume is full: make room there"
+               : "Close the pool and run: cachemax check POOL --repair. If this happens again, "
+                 "replace the volume");
+}
+
+void cm_say_damage(cm_cache *c, bool all)
+{
+    struct cm_trouble_place at;
+    uint64_t count;
+    for (unsigned kind = 0; kind < CM_TROUBLES; kind++)
+        if (cm_trouble_take(&c->trouble[kind], cm_plat_now_ns(), all, &at, &count))
+            say_damage(c, (enum cm_trouble_kind)kind, &at, count);
+}
+
+/* ---- The whole pool -------------------------------------------------------------------------- */
+
+void cm_say_trouble(cm_cache *c)
+{
+    uint32_t unsaid = 1;
+    if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0)
+        cm_say_damage(c, false);
+    if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
+        cm_log(c, CM_LOG_ERROR, "old data could not be forgotten durably; the cache is bypassed");
+    unsaid = 1;
+    if (at_load_relaxed(&c->failing) == 1 && at_cas_acq_rel(&c->failing, &unsaid, 2))
+        cm_log(c, CM_LOG_ERROR,
+               "too many errors writing or reading the pool (volume full, file lost or media "
+               "failing); nothing more is stored until it is opened again");
+    unsaid = 1;
+    if (at_load_relaxed(&c->older) == 1 && at_cas_acq_rel(&c->older, &unsaid, 2))
+        cm_log(c, CM_LOG_WARNING,
+               "the pool holds blocks that are newer than its superblock (was a part of an older "
+               "copy put back?): emptied");
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_fork.c - platform.h on Linux: what a child of fork() must not keep.
+ *
+ * Owns the count of forks, and a list of the descriptors of all pool files that this process has
+ * open.
+ *
+ * Why: a child shares the open files of its parent. The lock of a pool belongs to the open file. So
+ * a child would hold the pool when the parent is gone, though it can do nothing with it. Therefore
+ * the child closes these descriptors at once, in a handler of pthread_atfork().
+ *
+ * How: the list has a mutex. A thread holds it while it opens, maps or closes a pool file, so that
+ * a descriptor is open exactly while it is in the list, and so that no mapping is on its way. A
+ * fork takes the mutex before and gives it back after, in parent and child. So the list that the
+ * child walks is whole. The child forgets the list. Its copies of struct cm_plat_file have another
+ * count of forks; file_fd() gives -1 for them, and nothing closes their numbers again.
+ *
+ * A child that is made without these handlers (a raw clone()) keeps the descriptors.
+ *
+ * Who: api/, platform/. Nothing here calls back.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/posix.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "platform/atomic.h"
+
+#if defined(__linux__) && __STDC_HOSTED__
+uint32_t cm_plat_forks;
+#else
+static uint32_t cm_plat_forks;
+#endif
+static uint32_t fork_watched; /* atomic; fork_register() ran: read on every hit */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+#define FORK_STEP 64u /* entries by which the list grows */
+
+static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    int *fd;
+    size_t count, room;
+} fork_list; /* protected by fork_mutex */
+
+/* ---- Forks --------------------------------------------------------------------------------- */
+
+static void fork_before(void)
+{
+    (void)pthread_mutex_lock(&fork_mutex);
+}
+
+static void fork_in_parent(void)
+{
+    (void)pthread_mutex_unlock(&fork_mutex);
+}
+
+static void fork_in_child(void)
+{
+    at_add_relaxed(&cm_plat_forks, 1u); /* relaxed: the child has one thread */
+    for (size_t i = 0; i < fork_list.count; i++) {
+        (void)close(fork_list.fd[i]);
+    }
+    fork_list.count = 0;
+    (void)pthread_mutex_unlock(&fork_mutex);
+}
+
+static void fork_register(void)
+{
+    (void)pthread_atfork(fork_before, fork_in_parent, fork_in_child);
+    at_store_release(&fork_watched, 1u); /* release: pairs with cm_plat_fork_count */
+}
+
+uint32_t cm_plat_fork_count(void)
+{
+    if (at_load_acquire(&fork_watched) == 0) {
+        (void)pthread_once(&fork_once, fork_register);
+    }
+    return at_load_relaxed(&cm_plat_forks);
+}
+
+/* ---- The list ------------------------------------------------------------------------------ */
+
+void cm_posix_no_fork(void)
+{
+    (void)cm_plat_fork_count(); /* first: the handlers exist before the first descriptor does */
+    (void)pthread_mutex_lock(&fork_mutex);
+}
+
+void cm_posix_fork_again(const bool *held)
+{
+    (void)held;
+    (void)pthread_mutex_unlock(&fork_mutex);
+}
+
+int cm_posix_fork_list(int fd)
+{
+    assert(fd >= 0);
+    if (fork_list.count == fork_list.room) {
+        int *const more = realloc(fork_list.fd, (fork_list.room + FORK_STEP) * sizeof *more);
+
+        if (more == NULL) {
+            (void)close(fd);
+            return CM_ENOMEM;
+        }
+        fork_list.fd = more;
+        fork_list.room += FORK_STEP;
+    }
+    fork_list.fd[fork_list.count++] = fd;
+    return 0;
+}
+
+void cm_posix_fork_close(int fd)
+{
+    POSIX_NO_FORK;
+    size_t i = 0;
+
+    while (i < fork_list.count && fork_list.fd[i] != fd) {
+        i++;
+    }
+    if (i < fork_list.count) {
+        fork_list.fd[i] = fork_list.fd[--fork_list.count];
+    }
+    (void)close(fd);
+    if (fork_list.count == 0) {
+        free(fork_list.fd);
+        fork_list.fd = NULL;
+        fork_list.room = 0;
+    }
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file_list.c - which files the pool knows, at one moment.
+ *
+ * Owns: lists of files, in memory from the caller's hook. A list has each file once, although a
+ * file that comes or goes meanwhile may change the place of its record: a hash table of the ids
+ * says which files are there already. Later the same table leads from incarnations to files, so
+ * that one pass over the headers can count what is cached of each.
+ *
+ * Locks: files_lock, never while memory is allocated.
+ * Who: api/.
+ */
+#include "state/file_list.h"
+
+#include <string.h>
+
+#include "state/object.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define ROOM_MIN 32u
+
+static uint64_t hash_of(const struct cm_file_list *l, const struct cm_listed *f)
+{
+    return l->by_incarnation ? XXH3_64bits(&f->incarnation, sizeof(f->incarnation))
+                             : XXH3_64bits(&f->id, sizeof(f->id));
+}
+
+static bool same(const struct cm_file_list *l, const struct cm_listed *a, const struct cm_listed *b)
+{
+    return l->by_incarnation ? a->incarnation == b->incarnation
+                             : a->id.hi == b->id.hi && a->id.lo == b->id.lo;
+}
+
+/* The cell of a file like f, or the empty one where it belongs. */
+static uint32_t *cell_of(const struct cm_file_list *l, const struct cm_listed *f)
+{
+    uint64_t at = hash_of(l, f);
+    assert(l->cells > l->n && (l->cells & (l->cells - 1)) == 0);
+    for (;; at++) {
+        uint32_t *cell = &l->cell[at & (l->cells - 1)];
+        if (*cell == 0 || same(l, &l->file[*cell - 1], f))
+            return cell;
+    }
+}
+
+static void enter_all(struct cm_file_list *l)
+{
+    for (uint64_t i = 0; i < l->n; i++)
+        *cell_of(l, &l->file[i]) = (uint32_t)i + 1;
+}
+
+/* Ensures that there is room for `more` files. No lock is held. */
+static int reserve(struct cm_file_list *l, uint64_t more)
+{
+    struct cm_file_list wide = { .cache = l->cache, .room = ROOM_MIN, .n = l->n };
+    if (l->room - l->n >= more)
+        return 0;
+    while (wide.room < l->n + more)
+        wide.room *= 2;
+    wide.cells = 2 * wide.room;
+    if (wide.room >= UINT32_MAX)
+        return CM_ENOMEM;
+    wide.file = cm_cache_alloc(l->cache, (size_t)wide.room * sizeof(*wide.file));
+    wide.cell = cm_cache_alloc(l->cache, (size_t)wide.cells * sizeof(*wide.cell));
+    if (!wide.file || !wide.cell) {
+        cm_file_list_free(&wide);
+        return CM_ENOMEM;
+    }
+    if (l->n > 0)
+        memcpy(wide.file, l->file, (size_t)l->n * sizeof(*wide.file));
+    enter_all(&wide);
+    cm_file_list_free(l);
+    *l = wide;
+    return 0;
+}
+
+/* There is room for the file. If it is there already, this incarnation counts. */
+static void add(struct cm_file_list *l, const cm_file_id *id, uint64_t incarnation)
+{
+    const struct cm_listed f = { .id = *id, .incarnation = incarnation };
+    uint32_t *cell = cell_of(l, &f);
+    assert(!l->by_incarnation && l->n < l->room);
+    if (*cell == 0) {
+        l->file[l->n] = f;
+        *cell = (uint32_t)++l->n;
+    } else {
+        l->file[*cell - 1].incarnation = incarnation;
+    }
+}
+
+static int add_records(struct cm_file_list *l)
+{
+    const struct cm_media *m = &l->cache->media;
+    struct cm_record r;
+    bool whole;
+    int e = 0;
+    for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS && e == 0; p++) {
+        (void)cm_record_at(m, p, &r, &whole); /* unreadable: not whole */
+        if (!whole)
+            continue;
+        e = reserve(l, 1);
+        if (e == 0)
+            add(l, &r.id, r.incarnation);
+    }
+    return e;
+}
+
+/* Adds the attached files of one chain. Their objects know their incarnations; the records may be
+ * in the middle of a change. */
+static int add_attached(struct cm_file_list *l, unsigned chain)
+{
+    struct cm_cache *c = l->cache;
+    for (;;) {
+        uint64_t n = 0;
+        cm_lock_acquire(&c->files_lock);
+        for (const struct cm_object *f = c->file_hash[chain]; f; f = f->next)
+            n++;
+        const bool room = l->room - l->n >= n;
+        for (const struct cm_object *f = c->file_hash[chain]; room && f; f = f->next)
+            add(l, &f->id, at_load_relaxed(&f->incarnation)); /* as it is at some moment */
+        cm_lock_release(&c->files_lock);
+        if (room)
+            return 0;
+        int e = reserve(l, n);
+        if (e)
+            return e;
+    }
+}
+
+int cm_file_list_collect(struct cm_file_list *l)
+{
+    int e = add_records(l);
+    for (unsigned i = 0; i < CM_FILE_HASH && e == 0 && !l->cache->readonly; i++)
+        e = add_attached(l, i);
+    return e;
+}
+
+struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation)
+{
+    const struct cm_listed f = { .incarnation = incarnation };
+    if (l->n == 0 || incarnation == 0)
+        return NULL;
+    if (!l->by_incarnation) {
+        l->by_incarnation = true;
+        memset(l->cell, 0, (size_t)l->cells * sizeof(*l->cell));
+        enter_all(l);
+    }
+    uint32_t *cell = cell_of(l, &f);
+    return *cell == 0 ? NULL : &l->file[*cell - 1];
+}
+
+void cm_file_list_free(struct cm_file_list *l)
+{
+    cm_cache_free(l->cache, l->file, (size_t)l->room * sizeof(*l->file));
+    cm_cache_free(l->cache, l->cell, (size_t)l->cells * sizeof(*l->cell));
+    l->file = NULL;
+    l->cell = NULL;
+    l->n = l->room = l->cells = 0;
+}

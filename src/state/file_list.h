@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file_list.h - which files the pool knows, at one moment.
+ */
+#ifndef CM_FILE_LIST_H
+#define CM_FILE_LIST_H
+
+#include "media/file_table.h"
+#include "state/cache_state.h"
+
+struct cm_listed {
+    cm_file_id id;
+    uint64_t incarnation; /* 0: nothing can be cached */
+    uint64_t bytes;       /* cached, as far as they were counted */
+};
+
+/* Begins as zeros but for `cache`. One thread at a time uses it. */
+struct cm_file_list {
+    struct cm_cache *cache;
+    struct cm_listed *file;
+    uint32_t *cell;      /* a hash table of numbers of files, plus one; 0: empty */
+    uint64_t n, room;    /* files; those that `file` has room for */
+    uint64_t cells;      /* a power of two, at least twice `room` */
+    bool by_incarnation; /* the table leads from incarnations to files, and not from ids */
+};
+
+/* What cm_files_begin() gives out. */
+struct cm_file_iter {
+    struct cm_file_list list;
+    struct cm_record_set records; /* those that a look at a file reads */
+    uint64_t next;
+    bool counted;
+};
+
+/* Adds all files that have a record or are attached, each once. Takes the files lock, for one chain
+ * of files at a time. CM_ENOMEM. */
+int cm_file_list_collect(struct cm_file_list *l);
+/* The file that has an incarnation, or NULL. The first call ends the time in which files are
+ * added. */
+struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation);
+void cm_file_list_free(struct cm_file_list *l);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_files.c - "cachemax files": which files a pool knows, and what is cached of each.
+ *
+ * Opens the pool read-only, so it changes nothing and needs a pool that no process has open.
+ */
+#include "tool/tool.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { FILES_JSON, FILES_SORT, FILES_NO_COUNT, FILES_OPTIONS };
+
+static const struct tool_option files_options[FILES_OPTIONS] = {
+    [FILES_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
+    [FILES_SORT] = { "sort", 's', TOOL_NEEDS_ARG, "KEY",
+                     "bytes (most cached first), hits, used (latest first) or size" },
+    [FILES_NO_COUNT] = { "no-count", 0, TOOL_NO_ARG, NULL,
+                         "do not count what is cached: reads the file table alone" },
+};
+
+struct list {
+    cm_file_info *file;
+    size_t n, room;
+};
+
+/* false: out of memory. */
+static bool add(struct list *l, const cm_file_info *info)
+{
+    if (l->n == l->room) {
+        const size_t room = l->room ? 2 * l->room : 64;
+        cm_file_info *wide = realloc(l->file, room * sizeof(*wide));
+
+        if (!wide)
+            return false;
+        l->file = wide;
+        l->room = room;
+    }
+    l->file[l->n++] = *info;
+    return true;
+}
+
+static int read_files(cm_cache *cache, uint32_t flags, struct list *l)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_file_iter *it;
+    int rc = cm_files_begin(cache, flags, &it);
+
+    if (rc != 0)
+        return rc;
+    while ((rc = cm_files_next(it, NULL, &info)) == 0)
+        if (!add(l, &info)) {
+            rc = CM_ENOMEM;
+            break;
+        }
+    cm_files_end(it);
+    return rc == CM_EABSENT ? 0 : rc;
+}
+
+/* ---- Order --------------------------------------------------------------------------------- */
+
+typedef uint64_t (*key_fn)(const cm_file_info *f);
+
+static uint64_t key_bytes(const cm_file_info *f)
+{
+    return f->cached_bytes;
+}
+static uint64_t key_hits(const cm_file_info *f)
+{
+    return f->hits;
+}
+static uint64_t key_used(const cm_file_info *f)
+{
+    return (uint64_t)f->last_used_ns;
+}
+static uint64_t key_size(const cm_file_info *f)
+{
+    return f->size == CM_SIZE_UNKNOWN ? 0 : f->size;
+}
+
+static const struct {
+    const char *name; /* the first member, as tool_nearest() needs it */
+    key_fn key;
+} keys[] = {
+    { "bytes", key_bytes }, { "hits", key_hits }, { "used", key_used }, { "size", key_size }
+};
+#define NKEYS (sizeof(keys) / sizeof(keys[0]))
+
+static key_fn sort_key; /* for compare(), which gets no context */
+
+/* Largest first; files with the same key by their id. */
+static int compare(const void *left, const void *right)
+{
+    const cm_file_info *a = left, *b = right;
+    const uint64_t ka = sort_key(a), kb = sort_key(b);
+
+    if (ka != kb)
+        return ka < kb ? 1 : -1;
+    if (a->id.hi != b->id.hi)
+        return a->id.hi < b->id.hi ? -1 : 1;
+    return a->id.lo < b->id.lo ? -1 : a->id.lo > b->id.lo;
+}
+
+static int read_sort(const char *text, bool counted)
+{
+    const char *near;
+
+    sort_key = counted ? key_bytes : key_hits;
+    if (!text)
+        return TOOL_OK;
+    for (size_t i = 0; i < NKEYS; i++)
+        if (!strcmp(text, keys[i].name)) {
+            sort_key = keys[i].key;
+            return TOOL_OK;
+        }
+    near = tool_nearest(text, keys, sizeof(keys[0]), NKEYS);
+    tool_message(NULL, "--sort '%s' is not known; write bytes, hits, used or size%s%s%s", text,
+                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return TOOL_USAGE;
+}
+
+/* ---- Output -------------------------------------------------------------------------------- */
+
+#define ID_TEXT 33
+
+static const char *id_text(const cm_file_id *id, char text[ID_TEXT])
+{
+    (void)snprintf(text, ID_TEXT, "%016" PRIx64 "%016" PRIx64, id->hi, id->lo);
+    return text;
+}
+
+static void json_known(struct tool_json *j, const char *key, uint64_t value)
+{
+    if (value == CM_SIZE_UNKNOWN)
+        json_null(j, key);
+    else
+        json_number(j, key, value);
+}
+
+static void print_json(const char *pool, const struct list *l)
+{
+    struct tool_json j;
+    char id[ID_TEXT];
+
+    json_begin(&j, stdout, false);
+    json_string(&j, "pool", pool);
+    json_open_array(&j, "files");
+    for (size_t i = 0; i < l->n; i++) {
+        const cm_file_info *f = &l->file[i];
+
+        json_open(&j, NULL);
+        json_string(&j, "id", id_text(&f->id, id));
+        json_known(&j, "size", f->size);
+        json_known(&j, "cached_bytes", f->cached_bytes);
+        json_number(&j, "hits", f->hits);
+        if (f->last_used_ns)
+            json_number(&j, "last_used_seconds", (uint64_t)f->last_used_ns / 1000000000);
+        else
+            json_null(&j, "last_used_seconds");
+        json_bool(&j, "dirty", f->dirty);
+        json_bool(&j, "racy", f->racy);
+        json_bool(&j, "bypassed", f->bypassed);
+        json_close(&j);
+    }
+    json_close_array(&j);
+    json_end(&j);
+}
+
+static void print_file(const cm_file_info *f)
+{
+    char size[TOOL_NUMBER_MAX] = "-", cached[TOOL_NUMBER_MAX] = "-", share[16] = "-";
+    char used[32] = "-", id[ID_TEXT];
+    const time_t at = (time_t)(f->last_used_ns / 1000000000);
+    struct tm *local = f->last_used_ns ? localtime(&at) : NULL;
+
+    if (f->size != CM_SIZE_UNKNOWN)
+        (void)tool_bytes(size, f->size);
+    if (f->cached_bytes != CM_SIZE_UNKNOWN)
+        (void)tool_bytes(cached, f->cached_bytes);
+    if (f->cached_bytes != CM_SIZE_UNKNOWN && f->size != CM_SIZE_UNKNOWN)
+        (void)snprintf(share, sizeof(share), "%.1f", tool_share(f->cached_bytes, f->size));
+    if (local)
+        (void)strftime(used, sizeof(used), "%Y-%m-%d %H:%M:%S", local);
+    (void)printf("%12s %7s %12s %12" PRIu64 " %19s %-14s %s\n", cached, share, size, f->hits, used,
+                 f->bypassed           ? "bypassed"
+                 : f->dirty && f->racy ? "dirty,racy"
+                 : f->dirty            ? "dirty"
+                 : f->racy             ? "racy"
+                                       : "-",
+                 id_text(&f->id, id));
+}
+
+static void print_lines(const struct list *l, const cm_info *info)
+{
+    (void)printf("%12s %7s %12s %12s %19s %-14s %s\n", "cached", "%", "size", "hits", "last used",
+                 "state", "id");
+    for (size_t i = 0; i < l->n; i++)
+        print_file(&l->file[i]);
+    (void)printf("%zu files; there is room for %" PRIu64 "\n", l->n, info->max_files);
+}
+
+static int run_files(const struct tool_args *args)
+{
+    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
+    const uint32_t flags = args->value[FILES_NO_COUNT] ? 0 : CM_FILES_COUNT;
+    cm_options options = CM_OPTIONS_INIT;
+    cm_info info = { .struct_size = sizeof(info) };
+    struct list list = { NULL, 0, 0 };
+    cm_cache *cache;
+    int rc = read_sort(args->value[FILES_SORT], flags != 0);
+
+    if (rc != TOOL_OK)
+        return rc;
+    options.flags = CM_OPEN_READONLY;
+    rc = tool_open(&log, &options, &cache);
+    if (rc != 0)
+        return tool_pool_error(args->operand, rc, TOOL_OPENING);
+    rc = cm_get_info(cache, &info);
+    if (rc == 0)
+        rc = read_files(cache, flags, &list);
+    (void)cm_close(cache);
+    if (rc == 0) {
+        if (list.n > 0)
+            qsort(list.file, list.n, sizeof(*list.file), compare);
+        if (args->value[FILES_JSON])
+            print_json(args->operand, &list);
+        else
+            print_lines(&list, &info);
+    }
+    free(list.file);
+    return rc ? tool_pool_error(args->operand, rc, TOOL_OPENING) : tool_end_output(TOOL_OK);
+}
+
+const struct tool_command tool_files = {
+    .name = "files",
+    .operand = "POOL",
+    .summary = "List the files that a pool knows, and what is cached of each",
+    .help = "The pool must not be open in another process. A file is known by its id, which\n"
+            "'cachemax dump POOL file FILE' shows for a file of the system. Hits are blocks;\n"
+            "they are estimated.\n"
+            "\n"
+            "  dirty     unsynced writes may exist: a power cut would drop its blocks\n"
+            "  racy      cold when it is attached next\n"
+            "  bypassed  a failed fsync keeps it out of the cache until the next boot\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax files /pmem/cache.pool\n"
+            "  cachemax files /pmem/cache.pool --sort used\n"
+            "  cachemax files /pmem/cache.pool --json | jq '.files[0]'\n",
+    .options = files_options,
+    .noptions = FILES_OPTIONS,
+    .run = run_files,
+};

@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# event-loop-test.sh - examples/event-loop: the bytes are those of the file, cold, warm and without
+# a pool; many requests for one cold block read the origin once; trouble is said.
+#
+# Usage: event-loop-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
+# last line. Exit status 1 when something failed, 77 if the program is not there or cannot run.
+
+set -u
+build=$(realpath "${1:?usage: event-loop-test.sh BUILD_DIR}")
+here=$(cd "$(dirname "$0")" && pwd)
+loop=$build/examples/event-loop/event-loop
+[ -x "$loop" ] || {
+  echo "skip event-loop: it is not built (liburing-dev)"
+  exit 77
+}
+# shellcheck source=../tool/lib.sh
+. "$here/../tool/lib.sh"
+
+# bytes NAME WANT POOL: $lines through the program are the bytes of WANT. Its words: ./err.
+bytes()
+{
+  if timeout 60 "$loop" -v "$3" data <lines >got 2>err; then
+    check "$1" cmp got "$2"
+  else
+    fail "$1" "status $?: $(tail -n 3 err | tr '\n' ' ')"
+  fi
+}
+# counted NAME COUNTER VALUE: the program's last line has this counter.
+counted()
+{
+  check "$1" grep -q " $2 $3 " <(tail -n 1 err | sed 's/^/ /;s/$/ /')
+}
+
+head -c 9000123 /dev/urandom >data
+"$cm" create pool --size 32M -q
+"$cm" create other --size 32M -q
+if ! echo "0 1" | "$loop" pool data >got 2>err && grep -q io_uring err; then
+  echo "skip event-loop: $(tail -n 1 err)"
+  exit 77
+fi
+sleep 2 # the file's times are no longer fresh, so a validator of it is not racy
+
+python3 - <<'PY'
+import random
+random.seed(1)
+sizes = [0, 1, 100, 4096, 5000, 300000, 1 << 20, 1 << 62]
+lines = [(random.randrange(9100000), random.choice(sizes)) for _ in range(300)]
+lines = [(max(o, 8500000), l) if l == 1 << 62 else (o, l) for o, l in lines]
+lines += [(0, 1 << 62), (1 << 62, 5), (9000122, 1)]
+data = open("data", "rb").read()
+open("lines", "w").writelines("%d %d\n" % line for line in lines)
+open("want", "wb").write(b"".join(data[o:o + l] for o, l in lines))
+PY
+bytes cold want pool
+bytes warm want pool
+# Not always all: the probation buffer of so small a pool takes no block while all of it is pinned.
+from_origin=$(sed -n 's/.*origin_bytes \([0-9]*\) .*/\1/p' err)
+check warm-reads-the-pool test "${from_origin:-9000123}" -lt 200000
+bytes no-pool want none
+check no-pool-says-why grep -q 'none: no such file' err
+
+for i in $(seq 64); do echo "4096000 $((4096 - i))"; done >lines
+for i in $(seq 64); do
+  dd if=data bs=1 skip=4096000 count=$((4096 - i)) status=none
+done >want
+bytes one-block want other
+counted one-block-is-read-once origin_reads 1
+counted the-others-wait-for-it wakes 63
+
+echo "0 x" >lines
+expect bad-line 1 'offset and a length' bash -c "'$loop' pool data <lines"
+echo "0 9000123" >lines
+expect output-lost 1 'standard output: No space left' bash -c "'$loop' pool data <lines >/dev/full"
+expect reader-gone 1 'standard output: Broken pipe' \
+  bash -c "set -o pipefail; '$loop' pool data <lines | true"
+expect sound 0 '' "$cm" check pool
+summary

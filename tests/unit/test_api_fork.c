@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_api_fork.c - what a child of fork() has of its parent's pools: nothing.
+ */
+#ifndef _WIN32
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "api_common.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "child.h"
+
+/* ---- Fork ------------------------------------------------------------------------------------ */
+
+static void forked_body(void *arg)
+{
+    struct pool *p = arg;
+    struct cm_object *f = NULL;
+    check_cache_calls(p->c, CM_EFORKED);
+    for (unsigned i = 0; i < CM_FILE_HASH && !f; i++)
+        f = p->c->file_hash[i];
+    CHECK(f != NULL);
+    check_file_calls((cm_file *)(uintptr_t)f->handle, CM_EFORKED);
+}
+
+static void test_fork(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    in_child(forked_body, &p);
+    CHECK_EQ(look(f, 0, 5), RIGHT); /* the parent still works */
+    CHECK_EQ(put(f, 1, 5), 0);
+    pool_end(&p);
+}
+
+static void forked_read_body(void *arg)
+{
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    cm_file *f = arg;
+    cm_read_vec v = { .offset = 0, .buf = buf, .len = BLK };
+    CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), CM_EFORKED);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), CM_EFORKED);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK, 0), CM_EFORKED);
+    CHECK_EQ(cm_read_many(f, &v, 1), CM_EFORKED);
+}
+
+/* A child has no part of the pool in its memory, so it cannot even look up a block. */
+static void test_fork_without_guard(void)
+{
+    const char *path = make_pool("fork-read", MIB, 0);
+    struct pool p = { .c = open_pool(path, CM_OPEN_NO_GUARD) };
+    REQUIRE(p.c != NULL);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    in_child(forked_read_body, f);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)unlink(path);
+}
+
+static void forked_file_body(void *arg)
+{
+    const char *path = arg;
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* the parent's lock is not the child's */
+}
+
+static void test_fork_file(void)
+{
+    const char *path = make_pool("fork", MIB, 0);
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    in_child(forked_file_body, (void *)(uintptr_t)path);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* and the child's end did not drop it */
+    CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+/* ---- The owner dies, its child lives --------------------------------------------------------- */
+
+/* How the owner makes its child. */
+static pid_t by_fork(void)
+{
+    return fork();
+}
+
+/* Without the handlers of pthread_atfork(). */
+static pid_t by_clone(void)
+{
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+struct family {
+    pid_t owner, child;
+};
+
+/* In the owner's child: tells who it is, looks at the parent's cache, and stays. */
+static _Noreturn void stay(int pipe_end, struct family me, cm_cache *c, bool handlers)
+{
+    char failed = 0;
+    alarm(60);
+    me.child = (pid_t)syscall(SYS_getpid);
+    if (handlers) {
+        cm_info info = { .struct_size = sizeof(info) };
+        failed = cm_get_info(c, &info) != CM_EFORKED || cm_close(c) != CM_EFORKED;
+    }
+    if (write(pipe_end, &me, sizeof(me)) != sizeof(me) || write(pipe_end, &failed, 1) != 1)
+        _exit(1);
+    for (;;)
+        (void)pause();
+}
+
+/* A process opens the pool, makes a child and is killed. The child lives. */
+static struct family orphan(const char *path, uint32_t flags, pid_t (*make)(void))
+{
+    struct family all = { 0, 0 };
+    int p[2], status;
+    char failed = 1;
+    CHECK_EQ(pipe(p), 0);
+    fflush(stdout);
+    const pid_t owner = fork();
+    if (owner == 0) {
+        cm_cache *c = open_pool(path, flags);
+        all.owner = getpid();
+        alarm(60);
+        if (c && make() == 0)
+            stay(p[1], all, c, make == by_fork);
+        for (;;)
+            (void)pause();
+    }
+    (void)close(p[1]);
+    CHECK_EQ(read(p[0], &all, sizeof(all)), sizeof(all));
+    CHECK_EQ(read(p[0], &failed, 1), 1);
+    CHECK_EQ(failed, 0);
+    (void)close(p[0]);
+    CHECK_EQ(kill(owner, SIGKILL), 0);
+    CHECK_EQ(waitpid(owner, &status, 0), owner);
+    CHECK_EQ(all.owner, owner);
+    CHECK(all.child > 0 && kill(all.child, 0) == 0);
+    return all;
+}
+
+static void test_child_outlives_owner(void)
+{
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_DONTFORK: the child keeps the mapping, and its lock");
+    static const uint32_t flags[] = { 0, CM_OPEN_READONLY, CM_OPEN_ANY_OWNER };
+    const char *path = make_pool("orphan", MIB, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("flags %u", flags[i]);
+        const struct family all = orphan(path, flags[i], by_fork);
+        cm_info info = { .struct_size = sizeof(info) };
+        CHECK_EQ(cm_pool_info(path, &info), 0);
+        CHECK_EQ(info.owned, 0);
+        CHECK_EQ(try_open(path, 0), 0);
+        CHECK_EQ(kill(all.child, SIGKILL), 0);
+    }
+    (void)unlink(path);
+}
+
+static void keep_text(void *ctx, int level, const char *text)
+{
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(ctx, 300, "%s", text);
+}
+
+/* A child that was made without the handlers still holds the pool. The message names it. */
+static void test_cloned_child_is_named(void)
+{
+    static const uint32_t flags[] = { 0, CM_OPEN_READONLY };
+    const char *path = make_pool("cloned", MIB, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("flags %u", flags[i]);
+        const struct family all = orphan(path, flags[i], by_clone);
+        cm_options o = CM_OPTIONS_INIT;
+        char text[300] = "", name[40];
+        cm_cache *c = NULL;
+        o.log = keep_text;
+        o.log_ctx = text;
+        CHECK_EQ(cm_open(path, &o, &c), CM_EOWNED);
+        (void)snprintf(name, sizeof(name), "process %d", (int)all.child);
+        CHECK(strstr(text, name) != NULL);
+        if (!strstr(text, name))
+            printf("# said: %s\n", text);
+        CHECK_EQ(kill(all.child, SIGKILL), 0);
+        int e = CM_EOWNED;
+        for (unsigned n = 0; n < 1000 && e == CM_EOWNED;
+             n++) { /* it is not our child to wait for */
+            sleep_ms(10);
+            e = try_open(path, 0);
+        }
+        CHECK_EQ(e, 0);
+    }
+    (void)unlink(path);
+}
+
+/* ---- Numbers of descriptors ------------------------------------------------------------------ */
+
+/* Takes the lowest numbers that are free. */
+static void take_numbers(int *fd, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        fd[i] = open("/dev/null", O_RDWR);
+}
+
+static bool all_open(const int *fd, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (fd[i] < 0 || fcntl(fd[i], F_GETFD) < 0)
+            return false;
+    return true;
+}
+
+static void numbers_body(void *arg)
+{
+    int fd[32];
+    take_numbers(fd, 32);
+    CHECK_EQ(cm_close(arg), CM_EFORKED);
+    CHECK(all_open(fd, 32));
+}
+
+/* What the child opens may get the number that the pool had. No call closes that. */
+static void test_child_keeps_its_numbers(void)
+{
+    const char *path = make_pool("numbers", MIB, 0);
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    in_child(numbers_body, c);
+    CHECK_EQ(cm_close(c), 0);
+    (void)unlink(path);
+}
+
+struct forking {
+    pid_t child;
+    int fd[32];
+};
+
+static int fork_in_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    struct forking *f = ctx;
+    (void)done, (void)total;
+    f->child = fork();
+    if (f->child == 0)
+        take_numbers(f->fd, 32);
+    return f->child == 0; /* the child cancels, the parent goes on */
+}
+
+/* The child of a fork in the middle of cm_create() gives up; the parent's pool is not hurt. */
+static void test_fork_in_create(void)
+{
+    const char *path = path_of("created");
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    struct forking f = { -1, { 0 } };
+    int status = -1;
+    o.size = MIB;
+    o.progress = fork_in_progress;
+    o.progress_ctx = &f;
+    fflush(stdout);
+    int e = cm_create(path, &o);
+    if (f.child == 0)
+        _exit(e == CM_EBUSY && all_open(f.fd, 32) ? 0 : 1);
+    CHECK_EQ(e, 0);
+    CHECK_EQ(waitpid(f.child, &status, 0), f.child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+/* ---- Forks beside opens ---------------------------------------------------------------------- */
+
+static struct {
+    const char *path, *other, *childs; /* in the directory of the pools */
+    uint32_t stop;                     /* atomic */
+} beside;
+
+static void *open_and_close(void *arg)
+{
+    (void)arg;
+    while (!at_load_relaxed(&beside.stop)) {
+        cm_create_options o = CM_CREATE_OPTIONS_INIT;
+        cm_info info = { .struct_size = sizeof(info) };
+        o.size = cm_pool_size_min();
+        CHECK_EQ(cm_create(beside.other, &o), 0);
+        CHECK_EQ(cm_pool_info(beside.path, &info), 0);
+        CHECK_EQ(try_open(beside.path, 0), 0);
+        CHECK_EQ(try_open(beside.path, CM_OPEN_ANY_OWNER), 0);
+        CHECK_EQ(unlink(beside.other), 0);
+    }
+    return NULL;
+}
+
+/* Does this process have a descriptor or a mapping of a regular file in the directory of the pools?
+ * It makes only system calls, because other threads may have had locks at the fork. */
+static bool has_pools(void)
+{
+    static char maps[1 << 18];
+    char link[64], to[512];
+    const size_t n = strlen(dir);
+    size_t got = 0;
+    ssize_t more;
+    for (int fd = 0; fd < 256; fd++) {
+        struct stat st;
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        more = readlink(link, to, sizeof(to) - 1);
+        if (more > (ssize_t)n && memcmp(to, dir, n) == 0 && fstat(fd, &st) == 0 &&
+            S_ISREG(st.st_mode) && !(fcntl(fd, F_GETFL) & O_PATH))
+            return true;
+    }
+    int fd = open("/proc/self/maps", O_RDONLY);
+    while (got + 1 < sizeof(maps) && (more = read(fd, maps + got, sizeof(maps) - 1 - got)) > 0)
+        got += (size_t)more;
+    (void)close(fd);
+    maps[got] = 0;
+    return strstr(maps, dir) != NULL;
+}
+
+static void test_fork_beside_opens(void)
+{
+    pthread_t id;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_DONTFORK: the child keeps mappings");
+#ifdef CM_TSAN
+    SKIP("a fork beside threads: not under this sanitizer");
+#endif
+    beside.path = make_pool("beside", cm_pool_size_min(), 0);
+    beside.other = path_of("beside-new");
+    beside.childs = make_pool("beside-child", cm_pool_size_min(), 0);
+    beside.stop = 0;
+    REQUIRE(pthread_create(&id, NULL, open_and_close, NULL) == 0);
+    const uint64_t begin = cm_now(); /* with a sanitizer a fork takes long */
+    for (unsigned i = 0; i < 1000 && cm_now() - begin < UINT64_C(3000000000); i++) {
+        CASE("fork %u", i);
+        int status = -1;
+        const pid_t child = fork();
+        if (child == 0) {
+            (void)alarm(60); /* a lock that a thread of the parent held would never be free */
+            _exit(has_pools() || try_open(beside.childs, 0));
+        }
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    at_store_relaxed(&beside.stop, 1u);
+    CHECK_EQ(pthread_join(id, NULL), 0);
+    (void)unlink(beside.path);
+    (void)unlink(beside.childs);
+}
+
+const struct harness_test api_fork_tests[] = {
+    TEST(fork),
+    TEST(fork_without_guard),
+    TEST(fork_file),
+    TEST(child_outlives_owner),
+    TEST(cloned_child_is_named),
+    TEST(child_keeps_its_numbers),
+    TEST(fork_in_create),
+    TEST(fork_beside_opens),
+    TEST_END,
+};
+#else
+#include "api_common.h"
+
+const struct harness_test api_fork_tests[] = { TEST_END };
+#endif

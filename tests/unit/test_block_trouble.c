@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_block_trouble.c - damage is told in the log: the first of each kind at once, later ones as a
+ * number, at most once a minute.
+ */
+#include "block_common.h"
+
+#include "../os.h"
+
+#define LINES 8u
+
+static struct {
+    char line[LINES][512];
+    unsigned count; /* lines */
+    cm_cache *cache;
+} told;
+
+static void tell(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_WARNING);
+    if (told.count < LINES)
+        (void)snprintf(told.line[told.count], sizeof(told.line[0]), "%s", text);
+    told.count++;
+    CHECK(!cm_lock_is_held(&told.cache->files_lock));
+    for (uint64_t i = 0; i < told.cache->media.geo.stripes; i++)
+        CHECK(!cm_lock_is_held(&told.cache->stripes[i].lock));
+}
+
+/* A pool with `n` blocks of file 1 in it, of which none was read. */
+static cm_file *begin(struct pool *p, unsigned n)
+{
+    memset(&told, 0, sizeof(told));
+    pool_make(p, MIB, 0);
+    p->o.log = tell;
+    (void)pool_up(p);
+    told.cache = p->c;
+    cm_file *f = attach(p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, n, 5), n);
+    return f;
+}
+
+static void spoil(cm_file *f, uint64_t block)
+{
+    payload_of(told.cache, slot_of(f, block))[100] ^= 1;
+    CHECK_EQ(look(f, block, 5), MISS);
+}
+
+/* As if the last line of each kind had been told more than a minute ago. */
+static void a_minute_later(void)
+{
+    for (unsigned i = 0; i < CM_TROUBLES; i++)
+        if (told.cache->trouble[i].said_at != 0)
+            told.cache->trouble[i].said_at -= CM_TROUBLE_PAUSE_NS;
+}
+
+static bool line_has(unsigned line, const char *text)
+{
+    return line < LINES && strstr(told.line[line], text) != NULL;
+}
+
+static void test_first_is_told(void)
+{
+    struct pool p;
+    char where[64], name[64];
+    cm_file *f = begin(&p, 3);
+    const uint64_t slot = slot_of(f, 2);
+    const cm_file_id id = id_of(1);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(told.count, 0);
+    spoil(f, 2);
+    CHECK_EQ(told.count, 1);
+    (void)snprintf(where, sizeof(where), "slot %llu, pool offset %llu", (unsigned long long)slot,
+                   (unsigned long long)(p.c->media.geo.slot_offset + slot * BLK));
+    (void)snprintf(name, sizeof(name), "block 2 of file %016llx%016llx", (unsigned long long)id.hi,
+                   (unsigned long long)id.lo);
+    CHECK(line_has(0, "pool in memory: "));
+    CHECK(line_has(0, "checksum"));
+    CHECK(line_has(0, where));
+    CHECK(line_has(0, name));
+    CHECK(line_has(0, "cachemax check POOL --repair"));
+    CHECK(line_has(0, "replace the volume"));
+    CHECK(!line_has(0, "since"));
+    pool_end(&p);
+    CHECK_EQ(told.count, 1); /* nothing is left to tell at the close */
+}
+
+static void test_flood_is_limited(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 40);
+    for (uint64_t b = 0; b < 25; b++)
+        spoil(f, b);
+    CHECK_EQ(STAT(p.c, miss_checksum), 25);
+    CHECK_EQ(told.count, 1);
+    a_minute_later();
+    CHECK_EQ(look(f, 30, 5), RIGHT); /* a good block tells nothing */
+    CHECK_EQ(told.count, 1);
+    spoil(f, 25);
+    CHECK_EQ(told.count, 2);
+    CHECK(line_has(1, "25 times since the last such line"));
+    spoil(f, 26);
+    spoil(f, 27);
+    CHECK_EQ(told.count, 2);
+    pool_end(&p);
+    CHECK_EQ(told.count, 3); /* the close tells the rest */
+    CHECK(line_has(2, "2 times since the last such line"));
+}
+
+static void test_kinds_are_separate(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = begin(&p, 5);
+    spoil(f, 0);
+    CHECK_EQ(told.count, 1);
+    uint8_t *lost = payload_of(p.c, slot_of(f, 1));
+    os_protect(lost, BLK, OS_NOTHING);
+    CHECK_EQ(look(f, 1, 5), MISS);
+    os_protect(lost, BLK, OS_WRITE);
+    CHECK_EQ(told.count, 3);
+    CHECK(line_has(1, "cannot be read"));
+    CHECK(line_has(1, "block 1 of file"));
+    CHECK(line_has(2, "out of use"));
+    spoil(f, 2);
+    CHECK_EQ(told.count, 3); /* within the minute of the first kind */
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
+    a_minute_later();
+    spoil(f, 3);
+    CHECK_EQ(told.count, 4);
+    CHECK(line_has(3, "checksum"));
+    pool_end(&p);
+    CHECK_EQ(told.count, 4);
+}
+
+/* A page of the index has no slot. The line gives its offset. */
+static void test_index_page_is_told(void)
+{
+    struct pool p;
+    char where[64];
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = begin(&p, 1);
+    const uint64_t bucket = key_of(f, 0).place.bucket[0];
+    const uint64_t offset = p.c->media.geo.index_offset + bucket * sizeof(struct cm_bucket);
+    uint8_t *page = p.base + offset / BLK * BLK;
+    os_protect(page, BLK, OS_NOTHING);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    os_protect(page, BLK, OS_WRITE);
+    CHECK(told.count >= 1);
+    (void)snprintf(where, sizeof(where), "pool offset %llu", (unsigned long long)offset);
+    CHECK(line_has(0, "cannot be read"));
+    CHECK(line_has(0, where));
+    CHECK(!line_has(0, "slot "));
+    pool_end(&p);
+}
+
+/* A read that must not wait meets the damage first. It tells and counts it. */
+static void test_read_whole_tells(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = begin(&p, 1);
+    payload_of(p.c, slot_of(f, 0))[100] ^= 1;
+    const int64_t before = STAT(p.c, miss_blocks);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK, 0), CM_EABSENT);
+    CHECK_EQ(told.count, 1);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK_EQ(STAT(p.c, miss_blocks), before);
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK_EQ(STAT(p.c, miss_blocks), before + 1);
+    pool_end(&p);
+}
+
+/* Pins verify, too. */
+static void test_pin_tells(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    cm_file *f = begin(&p, 1);
+    payload_of(p.c, slot_of(f, 0))[100] ^= 1;
+    CHECK_EQ(cm_pin_range(f, 0, BLK, &iov, 1, &n, &pins, NULL), 0);
+    CHECK_EQ(told.count, 1);
+    CHECK(line_has(0, "checksum"));
+    pool_end(&p);
+}
+
+const struct harness_test block_trouble_tests[] = {
+    TEST(first_is_told),
+    TEST(flood_is_limited),
+    TEST(kinds_are_separate),
+    TEST(index_page_is_told),
+    TEST(read_whole_tells),
+    TEST(pin_tells),
+    TEST_END,
+};

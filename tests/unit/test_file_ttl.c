@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_file_ttl.c - files with a time to live.
+ */
+#include "file_common.h"
+
+#include "api/read_range.h"
+#include "media/file_table.h"
+
+#define HOUR (UINT64_C(3600) * 1000000000)
+
+/* As if the file's time were over. */
+static void outlive(cm_file *f)
+{
+    at_store_relaxed(&cm_object_of(f)->expires_ns, cm_plat_wall_ns() - 1);
+}
+
+static bool served_many(cm_file *f, uint64_t block)
+{
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_read_vec v = { .offset = block * BLK, .buf = buf, .len = BLK };
+    return cm_read_many(f, &v, 1) == 1;
+}
+
+static bool pinned(cm_file *f, uint64_t block)
+{
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    int64_t got = cm_pin_range(f, block * BLK, BLK, &iov, 1, &n, &pins, NULL);
+    if (got > 0)
+        CHECK_EQ(cm_unpin(&pins), 0);
+    return got > 0;
+}
+
+static void expect_served(cm_file *f, bool served)
+{
+    uint8_t buf[CM_BLOCK_SIZE];
+    CHECK_EQ(hits(f, 0, 10, 1), served ? 10 : 0);
+    CHECK_EQ(cm_read_whole(f, 0, buf, BLK, 0), served ? (int64_t)BLK : CM_EABSENT);
+    CHECK_EQ(served_many(f, 3), served);
+    CHECK_EQ(pinned(f, 3), served);
+    if (!served) {
+        CHECK(miss_of(f, 0, BLK).flags & CM_MISS_NOFILL);
+        CHECK_EQ(put(f, 50, 1), CM_NOT_STORED_STALE);
+    }
+}
+#define expect_served(...) CALL(expect_served(__VA_ARGS__)) /* its checks say who called */
+
+/* What outlived its time is not served and not stored until a validator is accepted. */
+static void test_ttl(void)
+{
+    for (unsigned how = 0; how < 4; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).expires_ns, 0);
+        const int64_t before = cm_plat_wall_ns();
+        CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+        const int64_t expires = info_of(f).expires_ns;
+        CHECK(expires >= before + (int64_t)HOUR && expires <= cm_plat_wall_ns() + (int64_t)HOUR);
+        expect_served(f, true);
+        outlive(f);
+        expect_served(f, false);
+        cm_bracket w;
+        v = val(100 * BLK, how == 1 ? 8 : 7);
+        if (how < 2)
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        if (how == 2)
+            detach(attach_v(&p, 1, &v, CM_SOLE_WRITER));
+        if (how == 3) {
+            w = begin_write(f, 20 * BLK, BLK);
+            v = val(100 * BLK, 8);
+            CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        }
+        CHECK(info_of(f).expires_ns >= expires); /* the time begins again */
+        if (how == 1)
+            CHECK_EQ(put_all(f, 0, 10, 1), 10); /* another version: nothing of the old one */
+        expect_served(f, true);
+        outlive(f);
+        CHECK_EQ(cm_file_set_ttl(f, 0), 0);
+        expect_served(f, true);
+        CHECK_EQ(info_of(f).expires_ns, 0);
+        pool_end(&p);
+    }
+}
+
+/* The shortest and the longest times. */
+static void test_ttl_bounds(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    CHECK_EQ(cm_file_set_ttl(f, 1), 0);
+    while (cm_plat_wall_ns() < info_of(f).expires_ns)
+        ;
+    expect_served(f, false);
+    CHECK_EQ(cm_file_set_ttl(f, UINT64_MAX), 0);
+    CHECK_EQ(info_of(f).expires_ns, INT64_MAX);
+    expect_served(f, true);
+    CHECK_EQ(cm_file_set_ttl(NULL, 1), CM_EHANDLE);
+    pool_end(&p);
+}
+
+/* A later session can ask for the end; it ends nothing by itself: a validator was accepted. */
+static void test_ttl_recorded(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_info i = { .struct_size = sizeof(i) };
+    cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    const int64_t expires = info_of(f).expires_ns;
+    const uint64_t place = cm_object_of(f)->place;
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &i), 0);
+    CHECK_EQ(i.expires_ns, expires / 1000000000 * 1000000000); /* earlier rather than later */
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(info_of(f).expires_ns, 0);
+    expect_served(f, true);
+    detach(f);
+    record_of(p.c, place)->expires ^= UINT64_C(1) << 40; /* damaged: not known */
+    i.struct_size = sizeof(i);
+    CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &i), 0);
+    CHECK_EQ(i.expires_ns, 0);
+    pool_end(&p);
+}
+
+/* A bypassed file stays bypassed, whatever its time. */
+static void test_ttl_bypassed(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(cm_file_set_ttl(f, 0), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(put(f, 3, 1), CM_NOT_STORED_MODE);
+    pool_end(&p);
+}
+
+const struct harness_test file_ttl_tests[] = {
+    TEST(ttl), TEST(ttl_bounds), TEST(ttl_recorded), TEST(ttl_bypassed), TEST_END,
+};

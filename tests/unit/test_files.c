@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_files.c - what is cached: the list of files, with their cached bytes.
+ */
+#include "files_common.h"
+
+/* ---- The list -------------------------------------------------------------------------------- */
+
+#define FOUND_MAX 4096u
+
+/* What an iteration gave, by the low half of the id. */
+struct found {
+    unsigned n;
+    unsigned times[FOUND_MAX];
+    cm_file_info info[FOUND_MAX];
+};
+
+static struct found *list(cm_cache *c, uint32_t flags)
+{
+    static struct found found;
+    cm_file_iter *it = NULL;
+    cm_file_info i = { .struct_size = sizeof(i) };
+    cm_validator v = CM_VALIDATOR_INIT;
+    int e;
+    memset(&found, 0, sizeof(found));
+    CHECK_EQ(cm_files_begin(c, flags, &it), 0);
+    while (it && (e = cm_files_next(it, &v, &i)) == 0) {
+        if (i.id.lo >= FOUND_MAX)
+            continue;
+        found.n++;
+        found.times[i.id.lo]++;
+        found.info[i.id.lo] = i;
+        CHECK_EQ(v.size, i.size);
+    }
+    CHECK_EQ(e, CM_EABSENT);
+    CHECK_EQ(cm_files_next(it, NULL, NULL), CM_EABSENT);
+    cm_files_end(it);
+    return &found;
+}
+
+/* Files with a record, attached or not, each once; what is cached of them. */
+static void test_list(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->n, 0);
+    cm_file *f[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        f[i] = attach(&p, i, 100 * BLK, 7, 0);
+        CHECK_EQ(put_all(f[i], 0, i, i), i);
+    }
+    CHECK_EQ(put_tail(f[3], 99, 10, 3), 0);
+    detach(f[1]);
+    detach(f[2]);
+    const struct found *l = list(p.c, CM_FILES_COUNT);
+    CHECK_EQ(l->n, 4);
+    for (uint64_t i = 0; i < 4; i++) {
+        CHECK_EQ(l->times[i], 1);
+        CHECK_EQ(l->info[i].attached, i == 0 || i == 3);
+        CHECK_EQ(l->info[i].size, 100 * BLK);
+        CHECK_EQ(l->info[i].cached_bytes, i * BLK + (i == 3 ? 10 : 0));
+        CHECK_EQ(l->info[i].racy, 0);
+    }
+    CHECK_EQ(list(p.c, 0)->info[3].cached_bytes, CM_SIZE_UNKNOWN);
+    CHECK_EQ(info_of(f[3]).cached_bytes, CM_SIZE_UNKNOWN);
+    const cm_file_id second = id_of(2);
+    CHECK_EQ(cm_forget(p.c, &second), 0);
+    CHECK_EQ(list(p.c, 0)->n, 3);
+    pool_end(&p);
+}
+
+/* A pool that is only looked at: the records tell. */
+static void test_readonly(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    CHECK_EQ(put_all(f, 0, 5, 1), 5);
+    (void)attach(&p, 2, 3 * BLK, 7, 0);
+    pool_down(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    const struct found *l = list(p.c, CM_FILES_COUNT);
+    CHECK_EQ(l->n, 2);
+    CHECK_EQ(l->info[1].cached_bytes, 5 * BLK);
+    CHECK_EQ(l->info[1].attached, 0);
+    CHECK_EQ(l->info[1].racy, 0);
+    CHECK_EQ(l->info[2].cached_bytes, 0);
+    CHECK_EQ(l->info[2].size, 3 * BLK);
+    pool_end(&p);
+}
+
+/* A file that was being written when the system went down is cold: so says a pool that is only
+ * looked at in the next boot, too. */
+static void test_readonly_other_boot(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_DAX;
+    REQUIRE(pool_up(&p) == 0);
+    if (pool_info(p.c).durability != CM_DURABILITY_DAX)
+        SKIP("no flush instruction in this build");
+    (void)begin_write(attach(&p, 1, 9 * BLK, 7, 0), 0, BLK);
+    (void)attach(&p, 2, 9 * BLK, 7, 0);
+    pool_crash(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    for (unsigned other = 0; other < 2; other++) {
+        if (other)
+            pool_other_boot(&p);
+        REQUIRE(pool_up(&p) == 0);
+        const struct found *l = list(p.c, 0);
+        CHECK_EQ(l->info[1].dirty, 1);
+        CHECK_EQ(l->info[1].racy, other);
+        CHECK_EQ(l->info[2].racy, 0);
+        pool_down(&p);
+    }
+    pool_end(&p);
+}
+
+/* Attached files are listed even if no record was free for them; a file whose fsync failed is
+ * listed, too, and can be told from the others. */
+static void test_without_record(void)
+{
+    struct pool p;
+    pool_make(&p, 2 * MIB, 16);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t i = 0; i < 200; i++)
+        (void)attach(&p, i, BLK, 7, 0);
+    CHECK(STAT(p.c, unrecorded) > 0);
+    const struct found *l = list(p.c, 0);
+    CHECK_EQ(l->n, 200);
+    for (uint64_t i = 0; i < 200; i++)
+        CHECK_EQ(l->times[i], 1);
+    pool_again(&p);
+    CHECK_EQ(list(p.c, 0)->n, 32);
+    pool_end(&p);
+
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, BLK, 7, 0);
+    cm_sync s;
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    detach(f);
+    CHECK_EQ(list(p.c, 0)->n, 1);
+    CHECK_EQ(list(p.c, 0)->info[1].bypassed, 1);
+    pool_end(&p);
+}
+
+/* Blocks count only if a lookup would find them: not those of an earlier epoch, nor those to which
+ * no cell leads. Blocks that wait in the buffer count, each once. */
+static void test_counted(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    CHECK_EQ(put_all(f, 0, 5, 1), 5);
+    header_of(p.c, slot_of(f, 2))->xxh3 ^= 1;
+    *cell_to(f, 3) = 0;
+    out_of_order(p.c);
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 3 * BLK);
+    CHECK_EQ(bump_epoch(p.c), 0);
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 0);
+    pool_end(&p);
+
+    pool_make(&p, MIB, 0);
+    p.o.probation_bytes = 16 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    f = attach(&p, 1, 100 * BLK, 7, 0);
+    CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK(STAT(p.c, promoted) > 0 && STAT(p.c, promoted) < 20);
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 20 * BLK);
+    pool_end(&p);
+}
+
+/* Files come and go between two calls. */
+static void test_meanwhile(void)
+{
+    struct pool p;
+    cm_file_iter *it;
+    cm_file_info i = { .struct_size = sizeof(i) };
+    unsigned times[FOUND_MAX] = { 0 };
+    uint64_t next = 100;
+    pool_make(&p, 4 * MIB, 1000);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t k = 0; k < 100; k++)
+        detach(attach(&p, k, BLK, 7, 0));
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &it), 0);
+    CHECK_EQ(cm_close(p.c), CM_EBUSY);
+    while (cm_files_next(it, NULL, &i) == 0) {
+        times[i.id.lo]++;
+        cm_file_id gone = id_of(next % 100);
+        if (gone.lo % 2 && gone.lo > 50)
+            CHECK_EQ(cm_forget(p.c, &gone), 0);
+        (void)attach(&p, next++, BLK, 7, 0);
+    }
+    for (uint64_t k = 0; k < 100; k++)
+        CHECK(times[k] == 1 || (k % 2 && k > 50 && times[k] == 0));
+    cm_files_end(it);
+    pool_end(&p);
+}
+
+static int allocations;
+static void *some_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return allocations-- > 0 ? cm_plat_alloc(bytes) : NULL;
+}
+static void some_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    cm_plat_free(p, bytes);
+}
+
+static void test_refused(void)
+{
+    struct pool p;
+    cm_file_iter *it = NULL;
+    cm_file_info i = { .struct_size = 5 };
+    pool_make(&p, MIB, 0);
+    p.o.alloc = some_alloc;
+    p.o.free = some_free;
+    allocations = 1000;
+    REQUIRE(pool_up(&p) == 0);
+    (void)attach(&p, 1, BLK, 7, 0);
+    CHECK_EQ(cm_files_begin(NULL, 0, &it), CM_EHANDLE);
+    CHECK_EQ(cm_files_begin(p.c, 2, &it), CM_EINVAL);
+    CHECK_EQ(cm_files_begin(p.c, 0, NULL), CM_EINVAL);
+    for (int n = 0; n < 3; n++) {
+        allocations = n;
+        CHECK_EQ(cm_files_begin(p.c, 0, &it), CM_ENOMEM);
+    }
+    allocations = 3;
+    CHECK_EQ(cm_files_begin(p.c, 0, &it), 0);
+    CHECK_EQ(cm_files_next(it, NULL, &i), CM_EINVAL);
+    i.struct_size = 0;
+    CHECK_EQ(cm_files_next(it, NULL, &i), 0);
+    CHECK_EQ(cm_files_next(NULL, NULL, &i), CM_EHANDLE);
+    cm_files_end(it);
+    cm_files_end(NULL);
+    allocations = 1000;
+    pool_end(&p);
+}
+
+static const struct harness_test files_tests[] = {
+    TEST(list),           TEST(readonly), TEST(readonly_other_boot),
+    TEST(without_record), TEST(counted),  TEST(meanwhile),
+    TEST(refused),        TEST_END,
+};
+
+static const struct harness_test *const tables[] = { files_tests, files_ranges_tests,
+                                                     files_drop_tests, files_use_tests };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_TABLES(tables, argc, argv);
+}
