@@ -35,8 +35,9 @@
 #define BUS_MCEERR_AO 5
 #endif
 
-static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER;
-static bool guard_installed; /* protected by guard_mutex */
+/* Protected by POSIX_NO_FORK, which is a lock, too. So a child finds no half made table, and no lock
+ * that nobody in it holds. */
+static bool guard_installed;
 /* Set before the handlers are installed, constant afterwards. */
 static struct cm_plat_guard_code guard_code;
 static struct sigaction guard_old_bus, guard_old_segv;
@@ -160,7 +161,7 @@ static int guard_install_one(int sig, struct sigaction *old)
     return sigaction(sig, &ours, NULL) == 0 ? 0 : CM_EIO;
 }
 
-/* guard_mutex is held. */
+/* No fork begins (POSIX_NO_FORK). */
 static int guard_install(const struct cm_plat_guard_code *code)
 {
     if (guard_installed) {
@@ -194,22 +195,16 @@ void cm_posix_guard_unblock(void)
 
 int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
 {
-    int rc;
-
     assert(base != NULL && len > 0 && code != NULL);
-    (void)pthread_mutex_lock(&guard_mutex);
-    rc = guard_install(code);
-    if (rc == 0) {
-        rc = guard_range_add(base, len);
-    }
-    (void)pthread_mutex_unlock(&guard_mutex);
     cm_posix_guard_unblock(); /* this thread is about to read the pool */
-    return rc;
+    POSIX_NO_FORK;
+    const int rc = guard_install(code);
+
+    return rc == 0 ? guard_range_add(base, len) : rc;
 }
 
 void cm_plat_guard_remove(const void *base)
 {
-    (void)pthread_mutex_lock(&guard_mutex);
+    POSIX_NO_FORK;
     guard_range_remove(base);
-    (void)pthread_mutex_unlock(&guard_mutex);
 }

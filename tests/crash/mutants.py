@@ -166,7 +166,8 @@ class Builder:
             here = os.listdir(os.path.join(TOP, 'tests', 'crash'))
             names = ['crash/' + f for f in sorted(here) if f.endswith('.c')] + ['model/origin.c']
         elif program in (MODEL, RACE):
-            names = ['model/' + program + '.c', 'model/origin.c']
+            names = ['model/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'model')))
+                     if re.fullmatch(r'%s(_.*)?\.c' % program, f)] + ['model/origin.c']
         elif program == TURNS:
             names = ['model/turns.c', 'model/turns_steps.c']
         else:

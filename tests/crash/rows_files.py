@@ -150,6 +150,10 @@ FILES = [
     _m('fork, mapping', 'no fork begins before a mapping is kept from children',
        'unit api fork_beside_opens', 'platform/posix_file.c',
        '    POSIX_NO_FORK; /* a child must not', '    /* a child must not'),
+    _m('fork, guard', 'no fork begins while the table of the fault guard changes',
+       'unit api fork_beside_guard', 'platform/posix_guard.c',
+       '    POSIX_NO_FORK;\n    const int rc', '    const int rc', 'platform/posix_guard.c',
+       '    POSIX_NO_FORK;\n    guard_range_remove', '    guard_range_remove'),
     _m('fork, holder', 'the process that holds the lock is found',
        'unit api cloned_child_is_named', 'platform/posix_file.c',
        'st.st_dev == ours->st_dev && st.st_ino == ours->st_ino', 'false'),
@@ -341,6 +345,10 @@ FILES = [
        '        take_in(q, o, (uint64_t)result);\n    cm_flight_land(c, o->flights);\n',
        '    {\n        struct cm_flight *fl = o->flights;\n        cm_flight_land(c, fl);\n'
        '        o->flights = NULL;\n        take_in(q, o, (uint64_t)result);\n    }\n'),
+    _m('direct, all of it', 'a read that passes the cache by reads all its pieces',
+       'unit request bypassed_in_pieces', 'api/request.c',
+       '    if (q->direct) /* all of it comes from the origin, and nobody knows its version */\n'
+       '        return;\n', ''),
     _m('waiting once', 'a request waits once at a place', 'unit request waits_once',
        'api/request.c', '        q->join_from = q->pos + 1; /* once',
        '        q->join_from = 0; /* once'),

@@ -343,7 +343,7 @@ static void test_fork_beside_opens(void)
         int status = -1;
         const pid_t child = fork();
         if (child == 0) {
-            (void)alarm(60); /* a lock that a thread of the parent held would never be free */
+            (void)alarm(20); /* a lock that a thread of the parent held would never be free */
             _exit(has_pools() || try_open(beside.childs, 0));
         }
         CHECK_EQ(waitpid(child, &status, 0), child);
@@ -355,6 +355,56 @@ static void test_fork_beside_opens(void)
     (void)unlink(beside.childs);
 }
 
+/* A pool is put together beside a fork: not while the fork is on its way. */
+static struct {
+    uint32_t wanted, done; /* atomic */
+    void *base;
+} meanwhile;
+
+static void *make_in_memory(void *arg)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    (void)arg;
+    while (!at_load_acquire(&meanwhile.wanted))
+        sleep_ms(1);
+    CHECK_EQ(cm_format_memory(meanwhile.base, cm_pool_size_min(), &o), 0);
+    at_store_release(&meanwhile.done, 1u); /* release: pairs with fork_is_on */
+    return NULL;
+}
+
+/* Runs in fork(), after the library's handler, because it was registered before that one. */
+static void fork_is_on(void)
+{
+    if (meanwhile.base == NULL)
+        return;
+    at_store_release(&meanwhile.wanted, 1u); /* release: the base is set */
+    sleep_ms(300);                           /* a slow thread hides a fault, and makes none */
+    CHECK_EQ(at_load_acquire(&meanwhile.done), 0);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    (void)pthread_atfork(fork_is_on, NULL, NULL);
+}
+
+/* The guard's table has a lock. A child would find it held for ever. */
+static void test_fork_beside_guard(void)
+{
+    pthread_t id;
+    int status = -1;
+    (void)cm_plat_fork_count(); /* from here on the library has its handlers */
+    meanwhile.base = map_bytes(cm_pool_size_min());
+    REQUIRE(pthread_create(&id, NULL, make_in_memory, NULL) == 0);
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(pthread_join(id, NULL), 0);
+    CHECK_EQ(at_load_acquire(&meanwhile.done), 1);
+    unmap_bytes(meanwhile.base, cm_pool_size_min());
+    meanwhile.base = NULL;
+}
+
 const struct harness_test api_fork_tests[] = {
     TEST(fork),
     TEST(fork_without_guard),
@@ -364,6 +414,7 @@ const struct harness_test api_fork_tests[] = {
     TEST(child_keeps_its_numbers),
     TEST(fork_in_create),
     TEST(fork_beside_opens),
+    TEST(fork_beside_guard),
     TEST_END,
 };
 #else
