@@ -266,6 +266,14 @@ static void count_served(struct cm_object *f, uint64_t offset, uint64_t bytes, u
             now);
 }
 
+/* The same for a call whose time says nothing about hits. */
+static void sample_served(struct cm_object *f, uint64_t offset, int64_t served)
+{
+    const uint64_t now = sample(cm_plat_thread());
+    if (now != 0 && served > 0)
+        count_served(f, offset, (uint64_t)served, now);
+}
+
 static __attribute__((noinline)) void end_sample(struct cm_object *f, uint64_t start,
                                                  uint64_t offset, int64_t served, bool whole)
 {
@@ -338,6 +346,7 @@ static __attribute__((noinline)) int64_t read_resident(const cm_file *file, uint
     if (e)
         return e;
     int64_t n = cm_range_read_resident(f, offset, buf, len);
+    sample_served(f, offset, n);
     cm_report_trouble(f->cache);
     return n;
 }
@@ -424,9 +433,7 @@ int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_
         return e;
     uint64_t served = 0;
     int64_t n = cm_read_through_run(file, offset, buf, len, incarnation, origin_read, ctx, &served);
-    const uint64_t now = sample(cm_plat_thread());
-    if (now != 0)
-        count_served(f, offset, served, now);
+    sample_served(f, offset, (int64_t)served);
     cm_report_trouble(f->cache);
     return n;
 }
@@ -473,7 +480,13 @@ int cm_request_step(cm_request *r, cm_piece *piece)
     if (e)
         return e;
     struct cm_cache *c = cm_run_cache(r);
-    e = cm_run_step(cm_run_of(r), piece);
+    struct cm_run *q = cm_run_of(r);
+    e = cm_run_step(q, piece);
+    if (e == 0 && q->served > 0) {
+        if (cm_object_attached(q->f, q->file))
+            sample_served(q->f, r->offset, (int64_t)q->served);
+        q->served = 0; /* the next step finds the request done, too */
+    }
     cm_report_trouble(c);
     return e;
 }
@@ -509,9 +522,7 @@ int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, 
     if (e)
         return e;
     const int64_t got = cm_range_pin(f, offset, len, iov, n, iovcnt, pins, miss);
-    const uint64_t now = sample(cm_plat_thread());
-    if (now != 0 && got > 0)
-        count_served(f, offset, (uint64_t)got, now);
+    sample_served(f, offset, got);
     cm_report_trouble(f->cache);
     return got;
 }

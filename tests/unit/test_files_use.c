@@ -54,8 +54,8 @@ static void test_hits(void)
     static uint8_t buf[4 * CM_BLOCK_SIZE];
     struct pool p;
     REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f[5];
-    for (uint64_t i = 0; i < 5; i++) {
+    cm_file *f[7];
+    for (uint64_t i = 0; i < 7; i++) {
         f[i] = attach(&p, i, 4 * BLK, 7, 0);
         CHECK_EQ(put_all(f[i], 0, 4, i), 4);
     }
@@ -64,16 +64,25 @@ static void test_hits(void)
                              { .offset = 2 * BLK, .buf = buf, .len = 2 * BLK } };
         cm_iovec iov[4];
         cm_pins pins;
+        cm_piece piece;
+        cm_request r = CM_REQUEST_INIT;
         int count;
+        r.buf = buf;
+        r.len = 3 * BLK;
         CHECK_EQ(cm_read(f[0], 100, buf, 100, NULL), 100);
         CHECK_EQ(cm_read_whole(f[1], 0, buf, sizeof(buf), 0), (int64_t)sizeof(buf));
         CHECK_EQ(cm_read_many(f[2], v, 2), 2);
         CHECK_EQ(cm_read_through(f[3], BLK, buf, 2 * BLK, no_origin, NULL), 2 * (int64_t)BLK);
         CHECK(cm_pin_range(f[4], 0, BLK, iov, 4, &count, &pins, NULL) > 0);
         CHECK_EQ(cm_unpin(&pins), 0);
+        CHECK_EQ(cm_request_begin(f[5], &r), 0);
+        CHECK_EQ(cm_request_step(&r, &piece), 0);
+        CHECK_EQ(cm_request_step(&r, &piece), 0); /* still done; it counts once */
+        CHECK_EQ(cm_request_end(&r), 3 * BLK);
+        CHECK_EQ(cm_read_whole(f[6], 0, buf, 2 * BLK, CM_READ_RESIDENT), 2 * BLK);
     }
-    static const unsigned blocks[5] = { 1, 4, 3, 2, 1 };
-    for (unsigned i = 0; i < 5; i++) {
+    static const unsigned blocks[7] = { 1, 4, 3, 2, 1, 3, 2 };
+    for (unsigned i = 0; i < 7; i++) {
         CASE("call %u", i);
         expect_about(info_of(f[i]).hits, (uint64_t)ROUNDS * blocks[i]);
         CHECK_EQ(info_of(f[i]).misses, 4);
