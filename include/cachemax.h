@@ -681,7 +681,8 @@ enum {
 };
 /* Lists the files that the pool knows: all that have a record, attached or not, and attached files
  * without a record. Each comes once. A file that comes or goes meanwhile may be listed or not.
- * Works also with CM_OPEN_READONLY, from the records alone. begin reads the whole file table (256
+ * Works also with CM_OPEN_READONLY, from the records alone. Then a pool that its next owner will
+ * empty (would_empty of cm_check) has no files. begin reads the whole file table (256
  * bytes per record) and takes up to 150 bytes of memory for each file, from the allocation hook.
  * With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The pool stays in use
  * meanwhile. *iter is set on success; release it with cm_files_end(), before cm_close(), which

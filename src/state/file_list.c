@@ -131,7 +131,7 @@ static int add_attached(struct cm_file_list *l, unsigned chain)
 
 int cm_file_list_collect(struct cm_file_list *l)
 {
-    int e = add_records(l);
+    int e = l->cache->must_empty ? 0 : add_records(l);
     for (unsigned i = 0; i < CM_FILE_HASH && e == 0 && !l->cache->readonly; i++)
         e = add_attached(l, i);
     return e;

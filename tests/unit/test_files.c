@@ -117,6 +117,26 @@ static void test_readonly_other_boot(void)
     pool_end(&p);
 }
 
+/* Nothing is cached in a pool that its next owner will empty. */
+static void test_readonly_would_empty(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    CHECK_EQ(put_all(f, 0, 5, 1), 5);
+    pool_crash(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    for (unsigned other = 0; other < 2; other++) {
+        CASE("other %u", other);
+        if (other)
+            pool_other_boot(&p);
+        REQUIRE(pool_up(&p) == 0);
+        CHECK_EQ(list(p.c, CM_FILES_COUNT)->n, !other);
+        pool_down(&p);
+    }
+    pool_end(&p);
+}
+
 /* Attached files are listed even if no record was free for them; a file whose fsync failed is
  * listed, too, and can be told from the others. */
 static void test_without_record(void)
@@ -242,7 +262,7 @@ static void test_refused(void)
 }
 
 static const struct harness_test files_tests[] = {
-    TEST(list),           TEST(readonly), TEST(readonly_other_boot),
+    TEST(list),           TEST(readonly), TEST(readonly_other_boot), TEST(readonly_would_empty),
     TEST(without_record), TEST(counted),  TEST(meanwhile),
     TEST(refused),        TEST_END,
 };
