@@ -23,9 +23,9 @@ static inline uint64_t later(void)
 /* The validator of a file of this size and version. Its change lies long ago, before any boot. */
 static inline cm_validator validator_of_version(uint64_t size, uint64_t version)
 {
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
-    cm_validator_of(&v, &version, sizeof(version));
+    cm_validator_set_proof(&v, &version, sizeof(version));
     v.size = size;
     v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = later();

@@ -82,9 +82,9 @@ static struct object *objects;
 
 static bool same_version(const cm_validator *v, const char *etag)
 {
-    cm_validator other;
+    cm_validator other = CM_VALIDATOR_INIT;
 
-    cm_validator_of(&other, etag, strlen(etag));
+    cm_validator_set_proof(&other, etag, strlen(etag));
     return memcmp(other.proof, v->proof, sizeof(v->proof)) == 0;
 }
 
@@ -173,7 +173,7 @@ static int adopt(struct object *o, const cm_validator *v, uint64_t ttl_ns)
 static int ask(struct request *r, struct object *o)
 {
     struct answer a = { 0 };
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
     o->asked_at = cm_now();
     if (!origin_head(&r->origin, r->uri, &a) || a.status >= 500) {
@@ -191,7 +191,7 @@ static int ask(struct request *r, struct object *o)
     }
     if (a.etag[0] != '"' || a.no_store)
         return WHOLE;
-    cm_validator_of(&v, a.etag, strlen(a.etag));
+    cm_validator_set_proof(&v, a.etag, strlen(a.etag));
     v.taken_at = o->asked_at;
     v.size = a.total; /* unknown if it is chunked */
     v.changed_ns = CM_CHANGED_LONG_AGO;

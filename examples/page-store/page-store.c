@@ -177,7 +177,8 @@ static bool recover(void)
 
 static void validator_now(cm_validator *v)
 {
-    cm_validator_of(v, &acks->generation, sizeof(acks->generation));
+    *v = (cm_validator)CM_VALIDATOR_INIT;
+    cm_validator_set_proof(v, &acks->generation, sizeof(acks->generation));
     v->taken_at = cm_now();
     v->size = (uint64_t)PAGES * PAGE;
 }

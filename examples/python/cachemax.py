@@ -82,7 +82,7 @@ def _check(result, function, arguments):
 _CALLS = {  # name: (result, parameters); _check looks at the results of type c_int and c_int64
     "cm_strerror": (c_char_p, c_int), "cm_errname": (c_char_p, c_int), "cm_now": (c_uint64,),
     "cm_validator_init": (None, c_void_p, c_size_t),
-    "cm_validator_of": (None, POINTER(Validator), c_char_p, c_size_t),
+    "cm_validator_set_proof": (None, POINTER(Validator), c_char_p, c_size_t),
     "cm_options_init": (None, c_void_p, c_size_t),
     "cm_create_options_init": (None, c_void_p, c_size_t),
     "cm_identify_options_init": (None, c_void_p, c_size_t),
@@ -137,8 +137,8 @@ def identify(fd, flags=0, volume_id=None):
 
 def validator_of(proof, taken_at, size=SIZE_UNKNOWN, changed_ns=LONG_AGO):
     """Validator of an object that is no file. `taken_at`: now() before the origin was asked."""
-    v = Validator()
-    _lib.cm_validator_of(byref(v), proof, len(proof))
+    v = _new(Validator, _lib.cm_validator_init)
+    _lib.cm_validator_set_proof(byref(v), proof, len(proof))
     v.taken_at, v.size, v.changed_ns = taken_at, size, changed_ns
     return v
 

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "api/cache.h"
-#include "api/check.h"
 #include "api/read_fast.h"
 #include "api/read_range.h"
 #include "api/read_through.h"
@@ -64,52 +63,9 @@ int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_
     return e ? e : cm_give_result(validator, &v, sizeof(v));
 }
 
-void cm_validator_of(cm_validator *v, const void *proof, size_t len)
+void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len)
 {
-    *v = (cm_validator)CM_VALIDATOR_INIT;
     cm_format_proof(v->proof, proof, len);
-}
-
-struct check_call {
-    cm_cache *c;
-    uint32_t flags;
-    int (*progress)(void *ctx, uint64_t done, uint64_t total);
-    void *ctx;
-    cm_check_report *report;
-    struct cm_callback frame;
-    int result;
-};
-
-static void run_check(void *arg)
-{
-    struct check_call *k = arg;
-    k->result = cm_check_pool(k->c, k->flags, k->progress, k->ctx, k->report);
-}
-
-static void end_check(void *arg)
-{
-    cm_callback_end(&((struct check_call *)arg)->frame);
-}
-
-int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t done, uint64_t total),
-             void *ctx, cm_check_report *report)
-{
-    int e = cm_enter_cache(c);
-    if (e)
-        return e;
-    if (!cm_can_give_result(report) || (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
-        return CM_EINVAL;
-    if (c->readonly && (flags & CM_CHECK_REPAIR))
-        return CM_EREADONLY;
-    cm_check_report r = { 0 };
-    struct check_call k = {
-        .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r
-    };
-    cm_callback_begin(c, &k.frame);
-    cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
-    end_check(&k);
-    (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
-    return k.result;
 }
 
 int cm_forget(cm_cache *c, const cm_file_id *id)

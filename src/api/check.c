@@ -9,15 +9,19 @@
  * A pool that was emptied by a new epoch still holds the old epoch's bytes. Their checks are right
  * for an earlier epoch. So they are recognised, and are not damage.
  *
- * Who: api/.
+ * Who: users, through cachemax.h.
  */
-#include "api/check.h"
-
 #include <string.h>
 
+#include "api/cache.h"
 #include "protocol/steps.h"
 #include "state/file_record.h"
 #include "media/file_table.h"
+
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
 
 #define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
 #define PROGRESS_SLOTS 4096u /* between two calls of progress */
@@ -258,9 +262,9 @@ static void check_memo(struct check *k)
         k->r->unreadable += !cm_memo_readable(m, i);
 }
 
-int cm_check_pool(struct cm_cache *c, uint32_t flags,
-                  int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
-                  cm_check_report *report)
+static int check_pool(struct cm_cache *c, uint32_t flags,
+                      int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                      cm_check_report *report)
 {
     struct check k = { .c = c, .r = report };
     k.repair = (flags & CM_CHECK_REPAIR) != 0;
@@ -288,4 +292,49 @@ int cm_check_pool(struct cm_cache *c, uint32_t flags,
      * damage. But a torn record is among those that were dropped. */
     const bool left = k.repair ? damage + report->torn_records > report->dropped : damage > 0;
     return left ? CM_DAMAGED : 0;
+}
+
+/* ---- The public call --------------------------------------------------------------------------
+ */
+
+struct check_call {
+    cm_cache *c;
+    uint32_t flags;
+    int (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+    cm_check_report *report;
+    struct cm_callback frame;
+    int result;
+};
+
+static void run_check(void *arg)
+{
+    struct check_call *k = arg;
+    k->result = check_pool(k->c, k->flags, k->progress, k->ctx, k->report);
+}
+
+static void end_check(void *arg)
+{
+    cm_callback_end(&((struct check_call *)arg)->frame);
+}
+
+int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t done, uint64_t total),
+             void *ctx, cm_check_report *report)
+{
+    int e = cm_enter_cache(c);
+    if (e)
+        return e;
+    if (!cm_can_give_result(report) || (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
+        return CM_EINVAL;
+    if (c->readonly && (flags & CM_CHECK_REPAIR))
+        return CM_EREADONLY;
+    cm_check_report r = { 0 };
+    struct check_call k = {
+        .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r
+    };
+    cm_callback_begin(c, &k.frame);
+    cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
+    end_check(&k);
+    (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
+    return k.result;
 }

@@ -290,7 +290,7 @@ int64_t cm_format_time_read(uint64_t key, uint64_t place, const cm_file_id *id, 
 uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,
                              uint64_t hits);
 
-/* A proof that stands for any bytes; see cm_validator_of(). */
+/* A proof that stands for any bytes; see cm_validator_set_proof(). */
 void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len);
 
 uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p);

@@ -35,8 +35,8 @@
 #define BUS_MCEERR_AO 5
 #endif
 
-/* Protected by POSIX_NO_FORK, which is a lock, too. So a child finds no half made table, and no lock
- * that nobody in it holds. */
+/* Protected by POSIX_NO_FORK, which is a lock, too. So a child finds no table that is half made,
+ * and no lock that nobody in it holds. */
 static bool guard_installed;
 /* Set before the handlers are installed, constant afterwards. */
 static struct cm_plat_guard_code guard_code;

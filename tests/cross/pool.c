@@ -76,9 +76,9 @@ static size_t length(unsigned block)
 static cm_validator validator(unsigned file, unsigned version)
 {
     const uint64_t word = file == 0 ? version : 1; /* the same bytes on all systems */
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
-    cm_validator_of(&v, &word, sizeof(word));
+    cm_validator_set_proof(&v, &word, sizeof(word));
     v.size = (BLOCKS - 1) * BLK + TAIL;
     v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = cm_now();

@@ -35,9 +35,9 @@ static void content(uint64_t block, unsigned version, uint8_t *to)
 
 static cm_validator validator(void)
 {
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
-    cm_validator_of(&v, "1", 1);
+    cm_validator_set_proof(&v, "1", 1);
     v.size = BLOCKS * BLK;
     v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = cm_now();

@@ -152,8 +152,8 @@ cm_file_id origin_id(unsigned f)
 cm_validator origin_validator(const struct origin *o, unsigned f, bool racy)
 {
     const uint64_t taken_at = cm_now();
-    cm_validator v;
-    cm_validator_of(&v, &o->file[f].stamp, sizeof(o->file[f].stamp));
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_validator_set_proof(&v, &o->file[f].stamp, sizeof(o->file[f].stamp));
     v.size = o->file[f].size;
     v.changed_ns = o->file[f].stamp > 0 ? o->file[f].stamp : CM_CHANGED_LONG_AGO;
     v.taken_at = taken_at;

@@ -177,11 +177,9 @@ static cm_validator identify(unsigned f)
     o.flags = f == FOREIGN ? 0 : CM_IDENTIFY_SOLE_WRITER;
     must(cm_identify_with(c.file[f].fd, &o, &c.file[f].id, &v), "cm_identify_with", f);
     if (truth_own_validator(f)) {
-        const uint64_t size = v.size, taken_at = v.taken_at;
-        cm_validator_of(&v, "1000", 4);
-        v.size = size;
+        cm_validator_set_proof(&v, "1000", 4);
         v.changed_ns = CM_CHANGED_LONG_AGO;
-        v.taken_at = taken_at;
+        v.racy = 0;
     }
     return v;
 }

@@ -265,26 +265,29 @@ static void test_proofs(void)
 {
     enum { LENGTHS = 100 };
     uint8_t bytes[LENGTHS] = { 0 };
-    cm_validator v[LENGTHS];
+    cm_validator v[LENGTHS], others;
+    memset(&others, 0x5a, sizeof(others)); /* no other field changes */
+    memset(others.proof, 0, sizeof(others.proof));
     for (unsigned n = 0; n < LENGTHS; n++) {
         CASE("n %u", n);
-        cm_validator_of(&v[n], bytes, n);
-        CHECK_EQ(v[n].struct_size, sizeof(v[n]));
-        CHECK_EQ(v[n].size, CM_SIZE_UNKNOWN);
-        CHECK_EQ(v[n].racy | v[n].taken_at | (uint64_t)v[n].changed_ns, 0);
+        v[n] = others;
+        cm_validator_set_proof(&v[n], bytes, n);
         for (unsigned i = 0; i < n; i++)
             CHECK(memcmp(v[i].proof, v[n].proof, CM_PROOF_BYTES) != 0);
     }
-    const cm_validator none = CM_VALIDATOR_INIT;
-    CHECK(memcmp(&v[0], &none, sizeof(none)) == 0);
-    cm_validator_of(&v[1], NULL, 0);
-    CHECK(memcmp(&v[1], &none, sizeof(none)) == 0);
-    cm_validator_of(&v[1], "\"5f3\"", 5);
+    CHECK(memcmp(&v[0], &others, sizeof(others)) == 0);
+    cm_validator_set_proof(&v[1], NULL, 0);
+    CHECK(memcmp(&v[1], &others, sizeof(others)) == 0);
+    memcpy(v[1].proof, others.proof, sizeof(others.proof));
+    cm_validator_set_proof(&v[1], "\"5f3\"", 5);
+    memset(v[1].proof, 0, sizeof(v[1].proof));
+    CHECK(memcmp(&v[1], &others, sizeof(others)) == 0);
+    cm_validator_set_proof(&v[1], "\"5f3\"", 5);
     CHECK(memcmp(v[1].proof, "\"5f3\"\0", 6) == 0);
     bytes[LENGTHS - 1] = 1;
-    cm_validator_of(&v[1], bytes, LENGTHS);
+    cm_validator_set_proof(&v[1], bytes, LENGTHS);
     bytes[LENGTHS - 1] = 2;
-    cm_validator_of(&v[2], bytes, LENGTHS);
+    cm_validator_set_proof(&v[2], bytes, LENGTHS);
     CHECK(memcmp(v[1].proof, v[2].proof, CM_PROOF_BYTES) != 0);
 }
 

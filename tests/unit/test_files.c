@@ -262,9 +262,15 @@ static void test_refused(void)
 }
 
 static const struct harness_test files_tests[] = {
-    TEST(list),           TEST(readonly), TEST(readonly_other_boot), TEST(readonly_would_empty),
-    TEST(without_record), TEST(counted),  TEST(meanwhile),
-    TEST(refused),        TEST_END,
+    TEST(list),
+    TEST(readonly),
+    TEST(readonly_other_boot),
+    TEST(readonly_would_empty),
+    TEST(without_record),
+    TEST(counted),
+    TEST(meanwhile),
+    TEST(refused),
+    TEST_END,
 };
 
 static const struct harness_test *const tables[] = { files_tests, files_ranges_tests,

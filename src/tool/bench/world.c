@@ -146,10 +146,10 @@ void bench_check_room(const struct bench *b, unsigned needs)
 cm_file *bench_open_file(cm_cache *cache, uint64_t id)
 {
     cm_file_id name = { 1, id };
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
     cm_file *f;
 
-    cm_validator_of(&v, "1", 1);
+    cm_validator_set_proof(&v, "1", 1);
     v.size = UINT64_C(1) << 50;
     v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = cm_now();

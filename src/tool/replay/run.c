@@ -163,9 +163,9 @@ static int read_record(struct run *u, const struct trace_record *r, uint8_t *buf
 static cm_validator validator_of(const struct run *u, uint32_t file)
 {
     const uint64_t change = at_load_acquire(&u->change[file]);
-    cm_validator v;
+    cm_validator v = CM_VALIDATOR_INIT;
 
-    cm_validator_of(&v, &change, sizeof(change));
+    cm_validator_set_proof(&v, &change, sizeof(change));
     v.size = u->trace->file_end[file] * BLOCK;
     v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = cm_now();

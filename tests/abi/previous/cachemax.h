@@ -191,8 +191,8 @@ enum {
 /* Proof that an origin file is unchanged. Begin with CM_VALIDATOR_INIT or cm_validator_init().
  * cm_identify() fills it in for files of the operating system. For other origins use any bytes that
  * change whenever the content may have changed, such as an ETag or a version number:
- * cm_validator_of(). Two validators are equal if their proofs are equal, and their sizes are equal
- * or one of them is not known.
+ * cm_validator_set_proof(). Two validators are equal if their proofs are equal, and their sizes are
+ * equal or one of them is not known.
  * A validator proves nothing if it was taken before one of these events: the pool was opened; a
  * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
  * For files that are not attached the library remembers these moments in 4096 groups, so an event
@@ -229,12 +229,12 @@ static inline cm_validator cm_validator_init_(void)
 /* The same as a function: for languages that cannot use the macro. `size`: sizeof(cm_validator) as
  * the caller knows it. */
 CM_API void cm_validator_init(cm_validator *v, size_t size);
-/* Sets all fields of *v as CM_VALIDATOR_INIT does, and its proof to stand for the `len` bytes at
- * `proof`: an ETag, a version, a hash. Up to 31 bytes are stored as they are, with their number in
- * the last byte. More are stored as their 128-bit hash (XXH3), which is not made to withstand
- * attackers, with 32 in the last byte. Then set taken_at, and size and changed_ns if they are
- * known. `proof` may be NULL if len is 0: no proof. */
-CM_API void cm_validator_of(cm_validator *v, const void *proof, size_t len);
+/* Sets the proof of *v, and no other field, to stand for the `len` bytes at `proof`: an ETag, a
+ * version, a hash. Up to 31 bytes are stored as they are, with their number in the last byte. More
+ * are stored as their 128-bit hash (XXH3), which is not made to withstand attackers, with 32 in the
+ * last byte. Then set taken_at, and size and changed_ns if they are known. `proof` may be NULL if
+ * len is 0: no proof. */
+CM_API void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len);
 
 /* Durability of a pool: cm_info.durability. */
 enum cm_durability {
@@ -572,8 +572,8 @@ enum {
  * the validator equals the recorded one, neither of them is racy, and no unsynced write was lost in
  * a crash.
  * SIZE  The size is that of the validator. If that is not known, it is the recorded one, if there
- * is one. Else the first fill with CM_FILL_EOF tells it, or a later validator; nothing is forgotten
- * then.
+ * is one and the blocks are kept. Else the first fill with CM_FILL_EOF tells it, or a later
+ * validator; nothing is forgotten then.
  * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
  * second open then checks nothing.
  * `flags`: CM_SOLE_WRITER holds until a second open comes without it. CM_ORIGIN_VOLATILE.
@@ -655,10 +655,12 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
 
 /* Gives the file a time to live, in nanoseconds from now. 0: none, which is so after each attach.
  * When it is over, reads miss, and nothing is stored, until a validator of the file is accepted
- * (cm_file_open, cm_file_revalidate, cm_write_end). If it shows that the file is unchanged, the
- * blocks are there again. The time begins again with each validator that is accepted. The wall
- * clock counts. The end is recorded in whole seconds, earlier rather than later, and is durable
- * when the call returns 0: cm_file_lookup() tells it in a later session (cm_file_info.expires_ns).
+ * (cm_file_open, cm_file_revalidate, cm_write_end, cm_sync_end). If it shows that the file is
+ * unchanged, the blocks are there again. The time begins again with each validator that is
+ * accepted. The wall clock counts. The end is recorded in whole seconds, earlier rather than later,
+ * and is durable when the call returns 0: cm_file_lookup() tells it in a later session
+ * (cm_file_info.expires_ns). The record keeps it until another one is set, also when the file gets
+ * another version: then a program asks once too often, never too rarely.
  * Hits on a file with a time to live take longer, because each one asks the clock.
  * CM_EFORGET. */
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
@@ -681,8 +683,9 @@ enum {
 };
 /* Lists the files that the pool knows: all that have a record, attached or not, and attached files
  * without a record. Each comes once. A file that comes or goes meanwhile may be listed or not.
- * Works also with CM_OPEN_READONLY, from the records alone. begin reads the whole file table (256
- * bytes per record) and takes up to 150 bytes of memory for each file, from the allocation hook.
+ * Works also with CM_OPEN_READONLY, from the records alone. Then a pool that its next owner will
+ * empty (would_empty of cm_check) has no files. begin reads the whole file table (256 bytes per
+ * record) and takes up to 150 bytes of memory for each file, from the allocation hook.
  * With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The pool stays in use
  * meanwhile. *iter is set on success; release it with cm_files_end(), before cm_close(), which
  * returns CM_EBUSY otherwise. One thread at a time uses an iteration. CM_EINVAL (iter is NULL,
@@ -838,8 +841,7 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
  * passed to origin_read. Returns the bytes read, less than len only at the end of the file, or a
  * negative error. Trouble of the cache does not fail the read. Readers that miss the same block
  * wait for one origin read, at most cm_options.join_timeout_ns. If it fails, each of them reads the
- * origin itself. Sequential readers get wider origin
- * reads; cm_options.read_size_max is the largest.
+ * origin itself. Sequential readers get wider origin reads; at most cm_options.read_size_max.
  * All blocks of the result are of one version of the file: if the file gets another version
  * meanwhile, the call begins again. If that happens several times, it reads the origin alone, in
  * one call if read_size_max allows it. (A bracket makes no other version. Beside a bracket each
@@ -1038,7 +1040,7 @@ CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
 /* Call it after the fsync. Returns 0, or CM_IGNORED: `after` proves nothing, because a bracket was
  * open at or after its taken_at. With ok 0 the failure counts even if an error is returned.
  * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN (s is of another file) CM_EFORGET
- * (after a failed sync). */
+ * (the failure, or `after`, could not be recorded). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
 #define CM_ALL UINT64_MAX /* len: to the end of the file */
