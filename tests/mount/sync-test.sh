@@ -115,7 +115,7 @@ PY
 }
 # Somebody else was told of the loss before a file is attached: only the volume still tells.
 until_said() {
-  for _ in $(seq 40); do
+  for _ in $(seq 150); do # long: on a busy machine the background sync comes late
     ! grep -q 'lost data that was written' "$work/log" || return 0
     sleep 0.2
   done
