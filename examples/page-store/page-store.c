@@ -40,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -249,12 +250,18 @@ static bool store_open(const char *path)
 {
     char name[4096];
     struct page p = { 0 };
+    store = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store < 0)
+        return false;
+    if (flock(store, LOCK_EX | LOCK_NB) < 0) { /* a kill releases it */
+        errno = errno == EWOULDBLOCK ? ETXTBSY : errno;
+        return false;
+    }
     snprintf(name, sizeof(name), "%s.journal", path);
     journal = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     snprintf(name, sizeof(name), "%s.acks", path);
     int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    store = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (journal < 0 || fd < 0 || store < 0 || ftruncate(fd, sizeof(*acks)) < 0)
+    if (journal < 0 || fd < 0 || ftruncate(fd, sizeof(*acks)) < 0)
         return false;
     acks = mmap(NULL, sizeof(*acks), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
@@ -289,6 +296,9 @@ static cm_cache *attach(const char *pool)
     if (e < 0) {
         fprintf(stderr, "page-store: %s: %s; going on without it\n", pool, cm_strerror(e));
         acks->generation++;
+        /* On the disk before any write: a power cut must not take it back and leave the write. */
+        if (msync(acks, sizeof(*acks), MS_SYNC) < 0)
+            fail("cannot sync the generation; nothing is written", strerror(errno));
     }
     return cache;
 }
@@ -314,11 +324,11 @@ int main(int argc, char **argv)
         if (pthread_rwlock_init(&locks[i], NULL))
             return 1;
     if (!store_open(argv[2])) {
-        fail(argv[2], strerror(errno));
+        fail(argv[2], errno == ETXTBSY ? "another process uses it" : strerror(errno));
         return 1;
     }
     cm_cache *cache = attach(argv[1]);
-    if (recover()) {
+    if (!atomic_load(&stop) && recover()) {
         run_threads(check_all);
         print_share(cache);
     }

@@ -69,6 +69,28 @@ share after-it-cold 0 50
 expect after-clean-end 0 '^wrote' "$store" pool pages 0
 share after-clean-end-warm 50 100
 
+# Two processes would each take themselves for the only writer.
+"$store" pool pages 60 >first.out 2>&1 &
+owner=$!
+wait_for grep -q '^checked' first.out
+expect second-process 1 'pages: another process uses it' "$store" none pages 0
+{ kill -9 $owner && wait $owner; } 2>/dev/null
+owner=
+expect after-second-process 0 '^wrote' "$store" pool pages 0
+
+# Before the first write without the pool the generation is on the disk. Else a power cut could
+# take it back, but not the write, and the pool would take its old blocks for right.
+if grep -Eq '__(asan|tsan)_init' "$store"; then
+  skip generation-not-synced "a sanitizer's build takes no LD_PRELOAD"
+else
+  echo 'int msync(void *at, unsigned long n, int how) { return at && n && how ? -1 : 0; }' >msync.c
+  check a-failing-msync "${CC:-cc}" -shared -fPIC -o msync.so msync.c
+  cp pages before
+  expect generation-not-synced 1 'cannot sync the generation' \
+    env LD_PRELOAD="$work/msync.so" "$store" none pages 1
+  check generation-not-synced-wrote-nothing cmp before pages
+fi
+
 # A write that was cut in the middle: the journal has the page whole.
 python3 - <<'PY'
 import struct
