@@ -1,45 +1,61 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * http-proxy.h - what the proxy asks of its origin server (origin.c).
+ * http-proxy.h - what the files of the proxy share: http-proxy.c speaks HTTP with clients, object.c
+ * has the cache, origin.c asks the origin server.
  */
 #ifndef HTTP_PROXY_H
 #define HTTP_PROXY_H
 
+#include <cachemax.h>
+#include <curl/curl.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdio.h>
 
 #define ETAG_BYTES 256
-#define URL_BYTES 8192
-#define TOTAL_UNKNOWN UINT64_MAX /* the same as CM_SIZE_UNKNOWN */
 
-/* A connection to the origin, for one thread. It begins with zeros. */
-struct origin {
-    void *curl;
+/* A request of a client. */
+struct request {
+    char *uri;
+    CURL *curl; /* a connection to the origin, for one thread */
+    bool seen;
+    uint64_t came_at; /* cm_now() */
+    /* object.c: what the object was when the request came. The response is of this version. */
+    cm_file_id id;
+    cm_file *file; /* NULL: not attached */
+    cm_validator validator;
+    char etag[ETAG_BYTES]; /* "": only its hash is known, in the validator */
+    uint64_t incarnation, size;
 };
 
+/* object.c: the calls of the library. */
+extern cm_cache *cache; /* NULL: none */
+enum { CACHED = 1, WHOLE = 2 };
+/* Once, before all others. */
+void object_begin(void);
+/* How to answer a request: CACHED: with object_read(). WHOLE: with all that the origin sends, and
+ * without the cache. Another number: with this status of HTTP. */
+int object_open(struct request *r);
+/* Up to len bytes at `at`. 0: the object ends there. Negative: the response must end early. */
+int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len);
+void object_close(struct request *r);
+
+/* origin.c: */
 struct answer {
-    /* Where the body goes. The caller sets buf and room, or grows. */
-    uint8_t *buf;
-    size_t room, got;
-    bool grows; /* buf is allocated, for any body; the caller frees it */
-    /* What the head says. */
     long status;
     char etag[ETAG_BYTES]; /* "": none */
-    uint64_t from, total;  /* first byte of the body in the object; bytes of the object */
-    uint64_t max_age;      /* seconds */
     bool no_store;
-    uint64_t skip; /* bytes of the body before those that were asked for */
+    uint64_t max_age;     /* seconds */
+    uint64_t from, total; /* first byte of the body in the object; bytes of the object, or
+                           * CM_SIZE_UNKNOWN */
+    size_t got;           /* bytes of the body */
 };
-
-/* Once, before all other calls. `url` stays valid. */
-void origin_begin(const char *url);
-/* Each returns true if the origin gave a complete answer, with whatever status.
- * origin_get: a.room bytes from `off` on, or all if a.grows. If `etag` is not "", the status is 412
- * when the object has another one. */
-bool origin_head(struct origin *o, const char *uri, struct answer *a);
-bool origin_get(struct origin *o, const char *uri, uint64_t off, const char *etag,
+extern const char *origin_url; /* http://HOST:PORT */
+/* Each returns true if the origin gave a complete answer, with whatever status. */
+bool origin_head(CURL *curl, const char *uri, struct answer *a);
+/* At most len bytes from `off` on. If `etag` is not "", the status is 412 when the object has
+ * another one. */
+bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a);
-void origin_end(struct origin *o);
+bool origin_whole(CURL *curl, const char *uri, FILE *to, struct answer *a);
 
 #endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * object.c - objects of the origin in the cache: which of them are fresh, whom to ask, and how they
+ * are read. All calls of the library are here, but cm_open() and cm_close().
+ */
+#include "http-proxy.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* Below -1000: the library has no such error. */
+#define ORIGIN_FAILED (-1001)
+#define ORIGIN_CHANGED (-1002)
+#define SECOND_NS UINT64_C(1000000000)
+#define RETRY_NS (5 * SECOND_NS)
+#define LOCKS 1024
+
+cm_cache *cache;
+
+/* Requests for one object open and close it one after the other: so only one of them asks the
+ * origin. Objects share a lock if their hashes do. */
+static struct lock {
+    pthread_mutex_t mutex;
+    cm_file_id id;     /* the object that the origin was asked for last, ... */
+    uint64_t asked_at; /* ... when cm_now() was this */
+} locks[LOCKS];
+
+void object_begin(void)
+{
+    for (unsigned i = 0; i < LOCKS; i++)
+        pthread_mutex_init(&locks[i].mutex, NULL);
+}
+
+static int64_t wall_clock(void)
+{
+    struct timespec t;
+
+    timespec_get(&t, TIME_UTC);
+    return (int64_t)t.tv_sec * (int64_t)SECOND_NS + t.tv_nsec;
+}
+
+/* ---- Whom to ask --------------------------------------------------------------------------- */
+
+/* Asks the origin about the object. `known`: r->validator is that of a copy. If the result is
+ * CACHED, r->validator and *ttl_ns hold from now on. */
+static int ask(struct request *r, bool known, uint64_t *ttl_ns)
+{
+    cm_validator *v = &r->validator;
+    uint64_t asked_at = cm_now();
+    struct answer a;
+
+    if (!origin_head(r->curl, r->uri, &a) || (a.status >= 500 && a.status != 501)) {
+        *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
+        return known ? CACHED : 502;
+    }
+    if (a.status == 200 && a.etag[0] == '"' && !a.no_store) {
+        cm_validator_set_proof(v, a.etag, strlen(a.etag));
+        v->taken_at = asked_at;
+        v->size = a.total; /* unknown if it is chunked */
+        v->changed_ns = CM_CHANGED_LONG_AGO;
+        strcpy(r->etag, a.etag);
+        *ttl_ns = a.max_age * SECOND_NS;
+        return CACHED;
+    }
+    if (known) /* it is gone, or must not be cached any more */
+        cm_forget(cache, &r->id);
+    return a.status == 200 || a.status == 405 || a.status == 501 ? WHOLE : (int)a.status;
+}
+
+/* Attaches the object with r->validator, for ttl_ns. `old`: the validator of its copy. */
+static int attach(struct request *r, bool attached, const cm_validator *old, uint64_t ttl_ns)
+{
+    bool same = memcmp(old->proof, r->validator.proof, CM_PROOF_BYTES) == 0;
+    int e = cm_file_open(cache, &r->id, attached ? NULL : &r->validator, 0, &r->file);
+
+    if (e == 0 && attached) {
+        /* An accepted validator begins the time to live again. So that must not be an old one:
+         * after a crash right then the next session would believe it. */
+        cm_file_set_ttl(r->file, same ? ttl_ns : 1);
+        e = cm_file_revalidate(r->file, &r->validator);
+    }
+    return e == 0 ? cm_file_set_ttl(r->file, ttl_ns) : e;
+}
+
+static int open_locked(struct request *r, struct lock *lock)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_validator old = CM_VALIDATOR_INIT;
+    uint64_t ttl_ns = 0, began_at = cm_now();
+    int64_t now = wall_clock();
+    int e, how = CACHED;
+    /* This, or a session before. A length of the proof: else nothing was ever presented. */
+    bool known = cm_file_lookup(cache, &r->id, &old, &info) == 0 && !old.racy &&
+                 old.proof[CM_PROOF_BYTES - 1] != 0;
+    /* Another request has asked since this one came. */
+    bool asked = memcmp(&lock->id, &r->id, sizeof(r->id)) == 0 && lock->asked_at > r->came_at;
+
+    old.taken_at = cm_now(); /* it counts; or the origin is asked */
+    old.changed_ns = CM_CHANGED_LONG_AGO;
+    r->validator = old;
+    /* The proof of an ETag of up to 31 bytes is the ETag itself, and its length comes last. */
+    if (known && old.proof[CM_PROOF_BYTES - 1] < CM_PROOF_BYTES)
+        memcpy(r->etag, old.proof, old.proof[CM_PROOF_BYTES - 1]);
+    if (known && info.expires_ns > now)
+        ttl_ns = (uint64_t)(info.expires_ns - now);
+    if (!known || (ttl_ns == 0 && !asked)) {
+        how = ask(r, known, &ttl_ns);
+        lock->id = r->id;
+        lock->asked_at = how == CACHED ? began_at : 0;
+        e = how == CACHED ? attach(r, info.attached, &old, ttl_ns) : 0;
+    } else if (info.attached) { /* as it is */
+        e = cm_file_open(cache, &r->id, NULL, 0, &r->file);
+    } else {
+        e = attach(r, false, &old, ttl_ns);
+    }
+    info.struct_size = sizeof(info);
+    if (how == CACHED && (e || cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0))
+        return WHOLE; /* also CM_IGNORED: the validator proves nothing */
+    r->incarnation = info.incarnation;
+    r->size = info.size;
+    return how;
+}
+
+int object_open(struct request *r)
+{
+    XXH128_hash_t h =
+        XXH3_128bits_withSeed(r->uri, strlen(r->uri), XXH3_64bits(origin_url, strlen(origin_url)));
+    struct lock *lock = &locks[h.low64 % LOCKS];
+    int how;
+
+    if (!cache)
+        return WHOLE;
+    r->id = (cm_file_id){ h.high64, h.low64 };
+    pthread_mutex_lock(&lock->mutex);
+    how = open_locked(r, lock);
+    pthread_mutex_unlock(&lock->mutex);
+    if (r->file)
+        cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
+    return how;
+}
+
+void object_close(struct request *r)
+{
+    struct lock *lock = &locks[r->id.lo % LOCKS];
+
+    pthread_mutex_lock(&lock->mutex); /* open_locked() relies on what it knows to be attached */
+    if (r->file)
+        cm_file_close(r->file);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+/* ---- Reading ------------------------------------------------------------------------------- */
+
+static bool is_version(const struct request *r, const char *etag)
+{
+    cm_validator v = CM_VALIDATOR_INIT;
+
+    cm_validator_set_proof(&v, etag, strlen(etag));
+    return memcmp(v.proof, r->validator.proof, CM_PROOF_BYTES) == 0;
+}
+
+/* cm_origin_read_fn. An answer of the origin is of one version, and its ETag says of which. Only
+ * the end of the object may be a short read; a server may send less than it is asked for. */
+static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    struct request *r = ctx;
+    struct answer a;
+
+    for (size_t done = 0;; done += a.got) {
+        uint64_t at = off + done;
+        if (done == len)
+            return (int64_t)len;
+        if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a))
+            return ORIGIN_FAILED;
+        if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
+            return (int64_t)done; /* the object ends here */
+        if ((a.status != 200 && a.status != 206) || !is_version(r, a.etag) || a.no_store)
+            return ORIGIN_CHANGED;
+        if (a.status == 200 || at + a.got == a.total)
+            return (int64_t)(done + a.got);
+        if (a.from != at || a.got == 0)
+            return ORIGIN_FAILED;
+    }
+}
+
+int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
+{
+    uint64_t version = r->incarnation;
+    int64_t n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
+
+    if (n < 0 && n > -1000 && n != CM_EMOVED) /* trouble of the cache */
+        n = origin_read(r, at, buf, len);
+    if (n == ORIGIN_CHANGED) /* it is not fresh any more: the next request asks */
+        cm_file_set_ttl(r->file, 1);
+    return n;
+}
