@@ -180,10 +180,10 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             return (int64_t)done; /* the object ends here */
         if ((a.status != 200 && a.status != 206) || !is_version(r, a.etag) || a.no_store)
             return ORIGIN_CHANGED;
+        if (a.status == 206 && (a.from != at || a.got == 0))
+            return ORIGIN_FAILED;
         if (a.status == 200 || at + a.got == a.total)
             return (int64_t)(done + a.got);
-        if (a.from != at || a.got == 0)
-            return ORIGIN_FAILED;
     }
 }
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # http-proxy-test.sh BUILD [READS] - examples/http-proxy against an origin server in the test.
-# READS: how many reads of changing objects must not mix versions (default 2000; 1000000 takes an
-# hour). The last line is "N passed, N failed, N skipped"; status 77 if nothing can run.
+# READS: how many reads of changing objects must not mix versions (default 2000; 1000000 takes a
+# quarter of an hour on one core). The last line is "N passed, N failed, N skipped"; status 77 if
+# nothing can run.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 [ -x "$1/examples/http-proxy/http-proxy" ] || {
