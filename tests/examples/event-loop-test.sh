@@ -9,35 +9,30 @@
 # last line. Exit status 1 when something failed, 77 if the program is not there or cannot run.
 
 set -u
-build=$(realpath "${1:?usage: event-loop-test.sh BUILD_DIR}")
-here=$(cd "$(dirname "$0")" && pwd)
-loop=$build/examples/event-loop/event-loop
-[ -x "$loop" ] || {
-  echo "skip event-loop: it is not built (liburing-dev)"
-  exit 77
-}
-# shellcheck source=../tool/lib.sh
-. "$here/../tool/lib.sh"
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh" event-loop "$@"
 
 # bytes NAME WANT POOL: $lines through the program are the bytes of WANT. Its words: ./err.
 bytes()
 {
-  if timeout 60 "$loop" -v "$3" data <lines >got 2>err; then
+  # shellcheck disable=SC2046 # words
+  if timeout 60 "$program" "$3" data $(<lines) >got 2>err; then
     check "$1" cmp got "$2"
   else
     fail "$1" "status $?: $(tail -n 3 err | tr '\n' ' ')"
   fi
 }
-# counted NAME COUNTER VALUE: the program's last line has this counter.
-counted()
+# counter POOL NAME: of its last session.
+counter()
 {
-  check "$1" grep -q " $2 $3 " <(tail -n 1 err | sed 's/^/ /;s/$/ /')
+  "$cm" stats "$1" --json >stats
+  jget stats "$2"
 }
 
 head -c 9000123 /dev/urandom >data
 "$cm" create pool --size 32M -q
 "$cm" create other --size 32M -q
-if ! echo "0 1" | "$loop" pool data >got 2>err && grep -q io_uring err; then
+if ! "$program" pool data 0 1 >got 2>err && grep -q io_uring err; then
   echo "skip event-loop: $(tail -n 1 err)"
   exit 77
 fi
@@ -57,8 +52,7 @@ PY
 bytes cold want pool
 bytes warm want pool
 # Not always all: the probation buffer of so small a pool takes no block while all of it is pinned.
-from_origin=$(sed -n 's/.*origin_bytes \([0-9]*\) .*/\1/p' err)
-check warm-reads-the-pool test "${from_origin:-9000123}" -lt 200000
+check warm-reads-the-pool test "$(counter pool origin_bytes)" -lt 200000
 bytes no-pool want none
 check no-pool-says-why grep -q 'none: no such file' err
 
@@ -67,14 +61,13 @@ for i in $(seq 64); do
   dd if=data bs=1 skip=4096000 count=$((4096 - i)) status=none
 done >want
 bytes one-block want other
-counted one-block-is-read-once origin_reads 1
-counted the-others-wait-for-it wakes 63
+check one-block-is-read-once test "$(counter other origin_reads)" = 1
+check the-others-wait-for-it test "$(counter other flights_joined)" = 63
 
-echo "0 x" >lines
-expect bad-line 1 'offset and a length' bash -c "'$loop' pool data <lines"
-echo "0 9000123" >lines
-expect output-lost 1 'standard output: No space left' bash -c "'$loop' pool data <lines >/dev/full"
+expect odd-number 2 'usage' "$program" pool data 0
+expect output-lost 1 'standard output: No space left' \
+  bash -c "'$program' pool data 0 9000123 >/dev/full"
 expect reader-gone 1 'standard output: Broken pipe' \
-  bash -c "set -o pipefail; '$loop' pool data <lines | true"
+  bash -c "set -o pipefail; '$program' pool data 0 9000123 | true"
 expect sound 0 '' "$cm" check pool
 summary
