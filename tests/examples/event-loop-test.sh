@@ -25,8 +25,8 @@ bytes()
 # counter POOL NAME: of its last session.
 counter()
 {
-  "$cm" stats "$1" --json >stats
-  jget stats "$2"
+  "$cm" stats "$1" --json >json
+  jget json "$2"
 }
 
 head -c 9000123 /dev/urandom >data

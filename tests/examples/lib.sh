@@ -4,7 +4,8 @@
 # lib.sh NAME [BUILD_DIR] - sourced by the test of examples/NAME: $build, $program, and all of
 # ../tool/lib.sh. Ends the test with status 77 if the program is not there.
 
-build=$(realpath "${2:?usage: $1-test.sh BUILD_DIR}")
+: "${2:?usage: $1-test.sh BUILD_DIR}"
+build=$(realpath "$2")
 program=$build/examples/$1/$1
 [ -x "$program" ] || {
   echo "skip $1: it is not built"
