@@ -52,24 +52,15 @@ inline const std::error_category &category()
     return one;
 }
 
-inline std::error_code make_error_code(cm_error e)
-{
-    return { static_cast<int>(e), category() };
-}
-
-class error : public std::system_error
-{
-  public:
-    error(int code, const char *call) : std::system_error(code, category(), call)
-    {
-    }
+struct error : std::system_error {
+    using std::system_error::system_error;
 };
 
 /* Passes on a result that is no error. */
 template <typename Number> Number check(Number result, const char *call)
 {
     if (result < 0)
-        throw error(static_cast<int>(result), call);
+        throw error(static_cast<int>(result), category(), call);
     return result;
 }
 
@@ -87,101 +78,77 @@ struct identity {
     }
 };
 
+/* Releases a handle when its owner ends. */
+template <auto Close> struct closer {
+    template <typename Handle> void operator()(Handle *h) const noexcept
+    {
+        Close(h);
+    }
+};
+
+/* Nothing of it may be in use any more when it ends: files, pins and brackets end before it. */
 class cache
 {
   public:
-    explicit cache(const char *path, const cm_options &options = CM_OPTIONS_INIT)
-    {
-        check(cm_open(path, &options, &handle), "cm_open");
-    }
     /* After an error the object holds nothing: go on without the cache. */
     cache(const char *path, const cm_options &options, std::error_code &e) noexcept
     {
-        e.assign(cm_open(path, &options, &handle), category());
-    }
-    cache(cache &&other) noexcept : handle(std::exchange(other.handle, nullptr))
-    {
-    }
-    cache &operator=(cache &&other) noexcept
-    {
-        std::swap(handle, other.handle);
-        return *this;
-    }
-    /* Nothing of the cache may be in use any more: files, pins and brackets end before it. */
-    ~cache()
-    {
-        if (handle)
-            cm_close(handle);
+        cm_cache *opened = nullptr;
+        e.assign(cm_open(path, &options, &opened), category());
+        handle.reset(opened);
     }
     /* Closes it now, and says how that went. */
     std::error_code close() noexcept
     {
-        int e = cm_close(handle);
+        int e = cm_close(handle.get());
         if (e != CM_EBUSY)
-            handle = nullptr;
+            handle.release();
         return { e, category() };
     }
     explicit operator bool() const noexcept
     {
-        return handle != nullptr;
+        return static_cast<bool>(handle);
     }
     cm_cache *get() const noexcept
     {
-        return handle;
+        return handle.get();
     }
     cm_stats_data stats() const
     {
         cm_stats_data s{};
         s.struct_size = sizeof(s);
-        check(cm_stats(handle, &s), "cm_stats");
+        check(cm_stats(get(), &s), "cm_stats");
         return s;
     }
 
   private:
-    cm_cache *handle = nullptr;
+    std::unique_ptr<cm_cache, closer<cm_close>> handle;
 };
 
+/* info().kept says whether it is warm. */
 class file
 {
   public:
     file(const cache &of, const identity &what, uint32_t flags = 0)
     {
-        state = check(cm_file_open(of.get(), &what.id, &what.validator, flags, &handle),
-                      "cm_file_open");
-    }
-    file(file &&other) noexcept : handle(std::exchange(other.handle, nullptr)), state(other.state)
-    {
-    }
-    file &operator=(file &&other) noexcept
-    {
-        std::swap(handle, other.handle);
-        std::swap(state, other.state);
-        return *this;
-    }
-    ~file()
-    {
-        if (handle)
-            cm_file_close(handle);
+        cm_file *opened = nullptr;
+        check(cm_file_open(of.get(), &what.id, &what.validator, flags, &opened), "cm_file_open");
+        handle.reset(opened);
     }
     cm_file *get() const noexcept
     {
-        return handle;
-    }
-    /* True if the validator proved nothing, so that the file is cold. */
-    bool ignored() const noexcept
-    {
-        return state == CM_IGNORED;
+        return handle.get();
     }
     cm_file_info info() const
     {
         cm_file_info i{};
         i.struct_size = sizeof(i);
-        check(cm_file_get_info(handle, &i), "cm_file_get_info");
+        check(cm_file_get_info(get(), &i), "cm_file_get_info");
         return i;
     }
     int revalidate(const cm_validator &v)
     {
-        return check(cm_file_revalidate(handle, &v), "cm_file_revalidate");
+        return check(cm_file_revalidate(get(), &v), "cm_file_revalidate");
     }
     /* Reads through the cache. `origin` is int64_t(uint64_t offset, void *buf, size_t len): see
      * cm_origin_read_fn. Returns bytes, or what the origin returned if that is below -1000. What
@@ -193,14 +160,13 @@ class file
             return (*static_cast<Callable *>(ctx))(at, to, n);
         };
         int64_t n =
-            cm_read_through(handle, offset, buf, len, call,
+            cm_read_through(get(), offset, buf, len, call,
                             const_cast<void *>(static_cast<const void *>(std::addressof(origin))));
         return n < -1000 ? n : check(n, "cm_read_through");
     }
 
   private:
-    cm_file *handle = nullptr;
-    int state = 0;
+    std::unique_ptr<cm_file, closer<cm_file_close>> handle;
 };
 
 /* Make it before you write the origin. If this throws, do not write. */
@@ -238,7 +204,7 @@ class pins
     pins(file &of, uint64_t offset, size_t len)
     {
         bytes =
-            check(cm_pin_range(of.get(), offset, len, pieces, CM_PINS_MAX, &count, &set, &missed),
+            check(cm_pin_range(of.get(), offset, len, pieces, CM_PINS_MAX, &count, &set, nullptr),
                   "cm_pin_range");
     }
     pins(const pins &) = delete;
@@ -260,17 +226,11 @@ class pins
     {
         return pieces + count;
     }
-    /* The first part that is not cached: for cm_fill(). */
-    const cm_miss &miss() const noexcept
-    {
-        return missed;
-    }
 
   private:
     cm_iovec pieces[CM_PINS_MAX]{};
     int count = 0;
     cm_pins set{};
-    cm_miss missed = CM_MISS_INIT;
     int64_t bytes = 0;
 };
 
@@ -278,10 +238,10 @@ class pins
 
 template <> struct std::is_error_code_enum<cm_error> : std::true_type {
 };
-/* Found with the enumeration, which is in no namespace. */
+/* Here it is found: the enumeration is in no namespace, either. */
 inline std::error_code make_error_code(cm_error e)
 {
-    return cachemax::make_error_code(e);
+    return { static_cast<int>(e), cachemax::category() };
 }
 
 #endif

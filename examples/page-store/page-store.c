@@ -16,17 +16,16 @@
  * - A page is 4 KiB, at a multiple of that: Linux does not cut such a write when the process is
  *   killed. (A power cut may. Databases have a journal for that.)
  * - The validator says which writes the pool knows. All writes stand in brackets, so a number that
- *   never changes would do. But without a pool the program writes without brackets. So it counts a
- *   generation up first, and blocks of the older one are forgotten at the next attach. Nobody else
- *   may write FILE, ever: a lock keeps out a second process. Without that promise take the
- *   validator of cm_identify_with(): the file is then cold after a kill, as its times changed.
+ *   never changes would do. But without a pool the program writes without brackets: it counts a
+ *   generation up first, and the blocks of the older one are forgotten. Nobody else may write FILE,
+ *   so a lock keeps out a second process. Without that promise take the validator of
+ *   cm_identify_with(): the file is then cold after a kill, because its times changed.
  *
  * Read next: docs/embedding.md, "Write", and include/cachemax.h, "Writing: brackets".
  */
 #include <cachemax.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -218,7 +217,7 @@ static void check_all(cm_cache *cache)
     }
     if (cache)
         cm_stats(cache, &s);
-    printf("checked %d pages: %" PRIu64 " came from the pool\n", PAGES, s.hit_blocks);
+    printf("checked %d pages: %d came from the pool\n", PAGES, (int)s.hit_blocks);
     fflush(stdout);
 }
 
