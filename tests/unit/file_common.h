@@ -47,6 +47,13 @@ static inline cm_file *warm(struct pool *p, uint64_t id, const cm_validator *v, 
     return f;
 }
 
+/* A new pool, and file 1 warm in it. */
+static inline cm_file *warm_pool(struct pool *p, const cm_validator *v, uint32_t flags)
+{
+    CHECK_EQ(pool_new(p, MIB), 0);
+    return warm(p, 1, v, flags);
+}
+
 static inline cm_validator fresh(cm_validator v)
 {
     v.taken_at = later();

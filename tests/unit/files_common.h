@@ -10,4 +10,22 @@
 /* The tests of the other files. */
 extern const struct harness_test files_ranges_tests[], files_drop_tests[], files_use_tests[];
 
+#define FAR (UINT64_C(1) << 40) /* a block far behind what a pool has slots for */
+
+/* A file so long that the headers are read, not its blocks looked up. */
+static inline cm_file *attach_wide(struct pool *p, uint64_t id)
+{
+    return attach(p, id, (FAR + 100) * BLK, 7, 0);
+}
+
+/* A pool, with a probation buffer or without, and file 1 in it: wide, or of `narrow` bytes. */
+static inline cm_file *files_begin(struct pool *p, bool wide, bool buffer, uint64_t narrow)
+{
+    pool_make(p, MIB, 0);
+    if (buffer)
+        p->o.probation_bytes = 16 * BLK;
+    CHECK_EQ(pool_up(p), 0);
+    return wide ? attach_wide(p, 1) : attach(p, 1, narrow, 7, 0);
+}
+
 #endif

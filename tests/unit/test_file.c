@@ -11,8 +11,7 @@ static void test_keep(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     CHECK_EQ(info_of(f).kept, 0);
     CHECK_EQ(STAT(p.c, attach_new), 1);
     uint64_t inc = info_of(f).incarnation;

@@ -194,8 +194,7 @@ static void test_sync_rules(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     write_and_end(f);
     cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
@@ -292,8 +291,7 @@ static void test_failed_sync(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     write_and_end(f);
     cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
@@ -402,8 +400,7 @@ static void test_failed_sync_overlapped(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     write_and_end(f);
     cm_sync early = sync_begin(f), failing = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &failing, 0, NULL), 0);
@@ -431,8 +428,7 @@ static void test_adopt(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     v2 = val(101 * BLK, 8);
     CHECK_EQ(cm_write_end(f, &w, &v2), 0);
@@ -458,8 +454,7 @@ static void test_not_sole(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     v2 = val(100 * BLK, 8);
     CHECK_EQ(cm_write_end(f, &w, &v2), CM_WANT_VALIDATOR);
@@ -483,8 +478,7 @@ static void test_taken_too_early(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), early, late;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
     early = val(100 * BLK, 8);
     CHECK_EQ(cm_write_end(f, &a, &early), 0); /* not the last end, so no validator is needed yet */
@@ -508,8 +502,7 @@ static void test_last_end_adopts(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), late;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     cm_bracket a = begin_write(f, 20 * BLK, BLK), b = begin_write(f, 30 * BLK, BLK);
     CHECK_EQ(cm_write_end(f, &a, NULL), 0);
     late = val(100 * BLK, 9);
@@ -528,8 +521,7 @@ static void test_open_bracket_ignores(void)
     cm_validator v = val(100 * BLK, 7), v2;
     cm_file_id id = id_of(1);
     cm_file *f2 = NULL;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     uint64_t inc = info_of(f).incarnation;
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     v2 = val(100 * BLK, 8);
@@ -551,8 +543,7 @@ static void test_empty_bracket(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
     cm_bracket w;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     write_and_end(f);
     CHECK_EQ(info_of(f).want_validator, 1);
     CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
@@ -571,8 +562,7 @@ static void test_sole_ends(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     v = fresh(v);
     cm_file *f2 = attach_v(&p, 1, &v, 0);
     CHECK(f2 == f);
@@ -612,8 +602,7 @@ static void test_second_open_judges(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7), v2 = val(100 * BLK, 8);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     v2 = fresh(v2);
     cm_file *f2 = attach_v(&p, 1, &v2, 0);
     CHECK(f == f2);

@@ -11,8 +11,7 @@ static void test_escalate_to_file(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     break_range(&p, p.c->media.geo.header_offset, p.c->media.geo.slot_offset);
     cm_bracket w = begin_write(f, 3 * BLK, BLK);
     CHECK_EQ(hits(f, 0, 10, 1), 0);
@@ -53,8 +52,7 @@ static void test_own_record_damaged(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_file_id id = id_of(1);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     record_of(p.c, cm_object_of(f)->place)->proof[0] ^= 1;
     break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     CHECK_EQ(cm_forget(p.c, &id), 0);
@@ -113,8 +111,7 @@ static void test_cannot_forget_twice(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_bracket w;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     break_range(&p, 0, p.bytes);
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
     int again = cm_write_begin(f, 3 * BLK, BLK, &w);
@@ -165,8 +162,7 @@ static void test_cannot_forget_until_close(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_bracket w;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     break_range(&p, 0, p.bytes);
     CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
     p.c->media.ops = &real;

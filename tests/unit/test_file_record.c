@@ -375,8 +375,7 @@ static void test_failed_sync_killed(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
     detach(f);
@@ -415,8 +414,7 @@ static void test_zero_incarnation(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     const cm_file_id id = id_of(1);
     detach(f);
     struct cm_record_set s;

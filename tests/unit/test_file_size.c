@@ -393,8 +393,7 @@ static void test_crash_in_bracket(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     (void)begin_write(f, 3 * BLK, 2 * BLK);
     pool_crash(&p);
     (void)pool_up(&p);
@@ -413,8 +412,7 @@ static void test_forget(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_file_id id = id_of(1), id3 = id_of(3);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     detach(warm(&p, 2, &v, 0));
     cm_miss m = miss_of(f, 50 * BLK, BLK);
     uint8_t data[CM_BLOCK_SIZE] = { 0 };
@@ -439,8 +437,7 @@ static void test_forget_in_bracket(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_file_id id = id_of(1);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     cm_bracket w = begin_write(f, 3 * BLK, BLK);
     CHECK_EQ(cm_forget(p.c, &id), 0);
     CHECK(miss_of(f, 3 * BLK, BLK).flags & CM_MISS_NOFILL);

@@ -92,8 +92,7 @@ static void test_ttl_bounds(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     CHECK_EQ(cm_file_set_ttl(f, 1), 0);
     while (cm_plat_wall_ns() < info_of(f).expires_ns)
         ;
@@ -112,8 +111,7 @@ static void test_ttl_recorded(void)
     cm_validator v = val(100 * BLK, 7);
     cm_file_info i = { .struct_size = sizeof(i) };
     cm_file_id id = id_of(1);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, 0);
+    cm_file *f = warm_pool(&p, &v, 0);
     CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
     const int64_t expires = info_of(f).expires_ns;
     const uint64_t place = cm_object_of(f)->place;
@@ -139,8 +137,7 @@ static void test_ttl_bypassed(void)
 {
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
     CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);

@@ -4,8 +4,6 @@
  */
 #include "files_common.h"
 
-#define FAR (UINT64_C(1) << 40) /* a file so long is looked at through the headers */
-
 static uint64_t cached(cm_file *f)
 {
     cm_range r[64];
@@ -24,11 +22,7 @@ static void test_drop(void)
         for (unsigned buffer = 0; buffer < 2; buffer++) {
             CASE("wide %u, buffer %u", wide, buffer);
             struct pool p;
-            pool_make(&p, MIB, 0);
-            if (buffer)
-                p.o.probation_bytes = 16 * BLK;
-            REQUIRE(pool_up(&p) == 0);
-            cm_file *f = attach(&p, 1, wide ? FAR * BLK : 100 * BLK + 96, 7, 0);
+            cm_file *f = files_begin(&p, wide, buffer, 100 * BLK + 96);
             cm_file *other = attach(&p, 2, 200 * BLK, 7, 0);
             CHECK_EQ(put_all(f, 0, 40, 1), 40);
             CHECK_EQ(put_all(other, 0, 9, 2), 9);

@@ -4,14 +4,7 @@
  */
 #include "files_common.h"
 
-#define FAR (UINT64_C(1) << 40) /* a block far behind what a pool has slots for */
-
 /* ---- Cached ranges --------------------------------------------------------------------------- */
-
-static cm_file *attach_wide(struct pool *p, uint64_t id)
-{
-    return attach(p, id, (FAR + 100) * BLK, 7, 0);
-}
 
 /* Compares the runs from `offset` on with those of a text: "0+2 5+1" in blocks. */
 static void expect_runs(cm_file *f, uint64_t offset, const char *want)
@@ -40,11 +33,7 @@ static void test_ranges(void)
         for (unsigned buffer = 0; buffer < 2; buffer++) {
             CASE("wide %u, buffer %u", wide, buffer);
             struct pool p;
-            pool_make(&p, MIB, 0);
-            if (buffer)
-                p.o.probation_bytes = 8 * BLK;
-            REQUIRE(pool_up(&p) == 0);
-            cm_file *f = wide ? attach_wide(&p, 1) : attach(&p, 1, 101 * BLK - 96, 7, 0);
+            cm_file *f = files_begin(&p, wide, buffer, 101 * BLK - 96);
             cm_file *other = attach(&p, 2, 200 * BLK, 7, 0);
             expect_runs(f, 0, "");
             CHECK_EQ(put_all(other, 0, 40, 2), 40);

@@ -261,18 +261,6 @@ static void test_not_stored(void)
 }
 
 /* All allocations fail: the read still succeeds. */
-static uint32_t no_memory;
-static void *poor_alloc(void *ctx, size_t bytes)
-{
-    (void)ctx;
-    return at_load_relaxed(&no_memory) ? NULL : map_bytes(bytes);
-}
-static void poor_free(void *ctx, void *at, size_t bytes)
-{
-    (void)ctx;
-    unmap_bytes(at, bytes);
-}
-
 static void test_no_memory(void)
 {
     struct pool p;
@@ -280,9 +268,7 @@ static void test_no_memory(void)
     static uint8_t buf[128 * 1024];
     cm_bracket w, beside;
     pool_make(&p, MIB, 0);
-    p.o.alloc = poor_alloc;
-    p.o.free = poor_free;
-    no_memory = 0;
+    make_poor(&p);
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, 0);
     no_memory = 1;
@@ -306,8 +292,7 @@ static void test_no_memory_at_open(void)
     struct pool p;
     cm_cache *c = NULL;
     pool_make(&p, MIB, 0);
-    p.o.alloc = poor_alloc;
-    p.o.free = poor_free;
+    make_poor(&p);
     no_memory = 1;
     CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &c), CM_ENOMEM);
     CHECK(c == NULL);

@@ -360,18 +360,6 @@ static void test_end_waits_for_wake(void)
 
 /* ---- Without memory -------------------------------------------------------------------------- */
 
-static uint32_t no_memory;
-static void *poor_alloc(void *ctx, size_t bytes)
-{
-    (void)ctx;
-    return at_load_relaxed(&no_memory) ? NULL : map_bytes(bytes);
-}
-static void poor_free(void *ctx, void *at, size_t bytes)
-{
-    (void)ctx;
-    unmap_bytes(at, bytes);
-}
-
 /* Only the blocks of the reserve are left. Requests take one block at a time, wait for one, and
  * give up after the time limit. */
 static void test_reserve(void)
@@ -383,9 +371,7 @@ static void test_reserve(void)
     cm_request r[MANY];
     cm_piece piece[MANY];
     pool_make(&p, MIB, 0);
-    p.o.alloc = poor_alloc;
-    p.o.free = poor_free;
-    no_memory = 0;
+    make_poor(&p);
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, 0);
     no_memory = 1;
