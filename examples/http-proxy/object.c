@@ -45,39 +45,65 @@ static int64_t wall_clock(void)
 
 /* ---- Whom to ask --------------------------------------------------------------------------- */
 
-/* Asks the origin about the object. `known`: r->validator is that of a copy. If the result is
- * CACHED, r->validator and *ttl_ns hold from now on. */
-static int ask(struct request *r, bool known, uint64_t *ttl_ns)
+/* What the pool has of an object, from this session or from one before. */
+struct copy {
+    bool attached; /* by another request */
+    bool known;    /* the validator counts */
+    cm_validator validator;
+    uint64_t ttl_ns; /* 0: it is not fresh */
+};
+
+static struct copy look_up(const cm_file_id *id)
 {
-    cm_validator *v = &r->validator;
+    struct copy c = { .validator = CM_VALIDATOR_INIT };
+    cm_file_info info = { .struct_size = sizeof(info) };
+    int64_t now = wall_clock();
+
+    if (cm_file_lookup(cache, id, &c.validator, &info) == 0) {
+        c.attached = info.attached;
+        /* The length of the proof is its last byte. 0: nothing was ever presented. */
+        c.known = !c.validator.racy && c.validator.proof[CM_PROOF_BYTES - 1] != 0;
+        if (c.known && info.expires_ns > now)
+            c.ttl_ns = (uint64_t)(info.expires_ns - now);
+    }
+    c.validator.taken_at = cm_now(); /* a fresh copy counts as asked now */
+    c.validator.changed_ns = CM_CHANGED_LONG_AGO;
+    return c;
+}
+
+/* Asks the origin about the object. If the result is CACHED, r->validator and *ttl_ns hold from now
+ * on. */
+static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
+{
     uint64_t asked_at = cm_now();
     struct answer a;
 
     if (!origin_head(r->curl, r->uri, &a) || (a.status >= 500 && a.status != 501)) {
         *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
-        return known ? CACHED : 502;
+        return c->known ? CACHED : 502;
     }
     if (a.status == 200 && a.etag[0] == '"' && !a.no_store) {
-        cm_validator_set_proof(v, a.etag, strlen(a.etag));
-        v->taken_at = asked_at;
-        v->size = a.total; /* unknown if it is chunked */
-        v->changed_ns = CM_CHANGED_LONG_AGO;
+        r->validator = (cm_validator)CM_VALIDATOR_INIT;
+        cm_validator_set_proof(&r->validator, a.etag, strlen(a.etag));
+        r->validator.taken_at = asked_at;
+        r->validator.size = a.total; /* unknown if it is chunked */
+        r->validator.changed_ns = CM_CHANGED_LONG_AGO;
         strcpy(r->etag, a.etag);
         *ttl_ns = a.max_age * SECOND_NS;
         return CACHED;
     }
-    if (known) /* it is gone, or must not be cached any more */
+    if (c->known) /* it is gone, or must not be cached any more */
         cm_forget(cache, &r->id);
     return a.status == 200 || a.status == 405 || a.status == 501 ? WHOLE : (int)a.status;
 }
 
-/* Attaches the object with r->validator, for ttl_ns. `old`: the validator of its copy. */
-static int attach(struct request *r, bool attached, const cm_validator *old, uint64_t ttl_ns)
+/* Attaches the object with r->validator, for ttl_ns. */
+static int attach(struct request *r, const struct copy *c, uint64_t ttl_ns)
 {
-    bool same = memcmp(old->proof, r->validator.proof, CM_PROOF_BYTES) == 0;
-    int e = cm_file_open(cache, &r->id, attached ? NULL : &r->validator, 0, &r->file);
+    bool same = memcmp(c->validator.proof, r->validator.proof, CM_PROOF_BYTES) == 0;
+    int e = cm_file_open(cache, &r->id, c->attached ? NULL : &r->validator, 0, &r->file);
 
-    if (e == 0 && attached) {
+    if (e == 0 && c->attached) {
         /* An accepted validator begins the time to live again. So that must not be an old one:
          * after a crash right then the next session would believe it. */
         cm_file_set_ttl(r->file, same ? ttl_ns : 1);
@@ -88,41 +114,33 @@ static int attach(struct request *r, bool attached, const cm_validator *old, uin
 
 static int open_locked(struct request *r, struct lock *lock)
 {
+    const struct copy c = look_up(&r->id);
+    const uint8_t length = c.validator.proof[CM_PROOF_BYTES - 1];
     cm_file_info info = { .struct_size = sizeof(info) };
-    cm_validator old = CM_VALIDATOR_INIT;
-    uint64_t ttl_ns = 0, began_at = cm_now();
-    int64_t now = wall_clock();
-    int e, how = CACHED;
-    /* This, or a session before. A length of the proof: else nothing was ever presented. */
-    bool known = cm_file_lookup(cache, &r->id, &old, &info) == 0 && !old.racy &&
-                 old.proof[CM_PROOF_BYTES - 1] != 0;
+    uint64_t ttl_ns = c.ttl_ns;
+    int e, how;
     /* Another request has asked since this one came. */
     bool asked = memcmp(&lock->id, &r->id, sizeof(r->id)) == 0 && lock->asked_at > r->came_at;
 
-    old.taken_at = cm_now(); /* it counts; or the origin is asked */
-    old.changed_ns = CM_CHANGED_LONG_AGO;
-    r->validator = old;
-    /* The proof of an ETag of up to 31 bytes is the ETag itself, and its length comes last. */
-    if (known && old.proof[CM_PROOF_BYTES - 1] < CM_PROOF_BYTES)
-        memcpy(r->etag, old.proof, old.proof[CM_PROOF_BYTES - 1]);
-    if (known && info.expires_ns > now)
-        ttl_ns = (uint64_t)(info.expires_ns - now);
-    if (!known || (ttl_ns == 0 && !asked)) {
-        how = ask(r, known, &ttl_ns);
-        lock->id = r->id;
-        lock->asked_at = how == CACHED ? began_at : 0;
-        e = how == CACHED ? attach(r, info.attached, &old, ttl_ns) : 0;
-    } else if (info.attached) { /* as it is */
-        e = cm_file_open(cache, &r->id, NULL, 0, &r->file);
+    r->validator = c.validator;
+    if (c.known && length < CM_PROOF_BYTES) /* then the proof is the ETag itself */
+        memcpy(r->etag, c.validator.proof, length);
+    if (c.known && c.attached && (c.ttl_ns > 0 || asked)) {
+        e = cm_file_open(cache, &r->id, NULL, 0, &r->file); /* as it is */
+    } else if (c.known && (c.ttl_ns > 0 || asked)) {
+        e = attach(r, &c, ttl_ns);
     } else {
-        e = attach(r, false, &old, ttl_ns);
+        if ((how = ask(r, &c, &ttl_ns)) != CACHED)
+            return how;
+        lock->id = r->id;
+        lock->asked_at = r->validator.taken_at;
+        e = attach(r, &c, ttl_ns);
     }
-    info.struct_size = sizeof(info);
-    if (how == CACHED && (e || cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0))
+    if (e || cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0)
         return WHOLE; /* also CM_IGNORED: the validator proves nothing */
     r->incarnation = info.incarnation;
     r->size = info.size;
-    return how;
+    return CACHED;
 }
 
 int object_open(struct request *r)

@@ -343,7 +343,6 @@ class Readers:
                     what = "lost"
             except OSError:
                 what = "lost"
-                time.sleep(0.02)  # until there is another proxy
             if what != "whole" and client:
                 client.close()
                 client = None
@@ -357,10 +356,9 @@ class Readers:
         for part in (2, 1):
             while self.left > reads * part // 3:
                 time.sleep(0.01)
-            self.proxy.end(signal.SIGKILL)
-            proxy = self.start()
-            with self.lock:
-                self.proxy = proxy
+            with self.lock:  # nobody begins to read until there is another one
+                self.proxy.end(signal.SIGKILL)
+                self.proxy = self.start()
         for t in threads:
             t.join()
         self.proxy.end()
