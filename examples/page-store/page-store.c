@@ -115,23 +115,23 @@ static void page_write(struct page *p)
 
 /* ---- The validator ------------------------------------------------------------------------- */
 
-static void validator_now(cm_validator *v)
+static cm_validator validator_now(void)
 {
-    *v = (cm_validator)CM_VALIDATOR_INIT;
-    cm_validator_set_proof(v, &head.version, sizeof(head.version));
-    v->taken_at = cm_now();
-    v->size = (PAGES + 1) * (uint64_t)PAGE;
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_validator_set_proof(&v, &head.version, sizeof(head.version));
+    v.taken_at = cm_now();
+    v.size = (PAGES + 1) * (uint64_t)PAGE;
+    return v;
 }
 
 /* Syncs the store. Writes may go on meanwhile; it is a proof only if none does. */
 static void store_sync(void)
 {
     cm_sync s;
-    cm_validator after;
     bool begun = file && cm_sync_begin(file, &s) == 0;
     bool ok = fsync(store) == 0;
     int error = errno;
-    validator_now(&after);
+    cm_validator after = validator_now();
     if (begun)
         cm_sync_end(file, &s, ok, &after);
     if (!ok)
@@ -158,7 +158,7 @@ static cm_cache *attach(const char *pool)
     int e = cm_open(pool, NULL, &cache);
     if (e == 0)
         e = cm_identify_with(store, &sole, &id, &v); /* only the id of it is used */
-    validator_now(&v);
+    v = validator_now();
     if (e == 0)
         e = cm_file_open(cache, &id, &v, CM_SOLE_WRITER, &file);
     if (e < 0) {
@@ -225,10 +225,8 @@ int main(int argc, char **argv)
 {
     pthread_t threads[THREADS];
     int e;
-    if (argc != 4) {
-        fprintf(stderr, "usage: page-store POOL FILE SECONDS\n");
-        return 2;
-    }
+    if (argc != 4)
+        fail("usage", "page-store POOL FILE SECONDS");
     store_open(argv[2]);
     cm_cache *cache = attach(argv[1]);
     check_all(cache);
