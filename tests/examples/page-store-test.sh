@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# page-store-test.sh - examples/page-store: after each kill -9 all pages are right, those of the pool
-# are those of the file, and the cache is warm. Writes without the pool make it cold.
+# page-store-test.sh - examples/page-store: after each kill -9 all pages are right, those from the
+# pool are those of the file, and the cache is warm. Writes without the pool make it cold.
 #
 # Usage: page-store-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
