@@ -62,6 +62,14 @@ _MARK = ('state/file_record.c', 'if (f->mark_fenced || f->place == CM_NO_PLACE) 
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
 _SETTLE = ('state/attach.c', 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0',
            'may_keep(f, r, v)')
+_VICTIMS = (EVICT, '''     * durable. */
+    cm_media_fence(&c->media);
+    at_fence_seq_cst(); /* as''', '''     * durable. */
+    at_fence_seq_cst(); /* as''')
+_DAMAGED = ('state/file_record.c',
+            '        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&\n'
+            '                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {\n',
+            '        if (b->unreadable[i]) {\n')
 
 # In this table the third column is not a test, but the reason why there can be none.
 BENIGN = [

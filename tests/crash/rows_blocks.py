@@ -3,22 +3,14 @@
 readers, and errors that only a turn of another thread shows."""
 from rows import (_m, _UNIQUE, _FIRST, _HELP, _EARLY_UNLOCK, _EARLY_CELLS, _FILE_TICKET,
                   _INCARNATION, _STALE_MISS, _STALE_FILL, _INTENT_MISS, _INTENT_FILL, _NOFILL,
-                  _SEQ_KEPT, _SETTLE, SLOT, FILE, SUPER, EVICT, FILL, FORGET, HOLD, LOOKUP,
+                  _SEQ_KEPT, _SETTLE, _VICTIMS, SLOT, FILE, SUPER, EVICT, FILL, FORGET, HOLD, LOOKUP,
                   PROBATION, PUBLISH, STEPS)
 
 BLOCKS = [
     # Fences and flushes of blocks.
-    _m('fence 1, evict', 'fence after invalidating victims', 'crash full fill-z', EVICT,
-       '''     * durable. */
-    cm_media_fence(&c->media);
-    at_fence_seq_cst(); /* as''', '''     * durable. */
-    at_fence_seq_cst(); /* as'''),
+    _m('fence 1, evict', 'fence after invalidating victims', 'crash full fill-z', *_VICTIMS),
     _m('fence 1, range', 'the same fence, when a range is dropped',
-       'crash fill-a,drop-range,thread,write-sync',
-       EVICT, '''     * durable. */
-    cm_media_fence(&c->media);
-    at_fence_seq_cst(); /* as''', '''     * durable. */
-    at_fence_seq_cst(); /* as'''),
+       'crash fill-a,drop-range,thread,write-sync', *_VICTIMS),
     _m('own before dropping', 'ownership of the slot of a dropped block', 'unit files drop_owned',
        EVICT, 'if (!cm_ring_own(&c->policy.ring, b->slot))', 'if (0)'),
     _m('dropped from the buffer', 'dropping a block that waits in the buffer', 'unit files drop',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_files.py - the rows of mutants.py about files, pools and the code below them: records,
 marks, validators, superblocks, the memo, the platform."""
-from rows import (_m, _MARK, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
+from rows import (_m, _DAMAGED, _MARK, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
 
 FILES = [
     # Records, marks, validators.
@@ -512,10 +512,7 @@ FILES = [
     _m('failed fsync, torn',
        'a record that says that an fsync failed is not written again, and says so when it is torn',
        'unit file failed_sync_torn', FILE, 'f->incarnation != 0 && cm_file_write_record',
-       'cm_file_write_record', 'state/file_record.c',
-       '        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&\n'
-       '                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {\n',
-       '        if (b->unreadable[i]) {\n'),
+       'cm_file_write_record', *_DAMAGED),
     _m('no incarnation kept', 'a record without an incarnation is not kept',
        'unit file zero_incarnation', 'state/attach.c', '!r || r->incarnation == 0 ||', '!r ||'),
     _m('failed fsync, unknown boot', 'a failed fsync is known where boots cannot be told apart',
@@ -536,10 +533,7 @@ FILES = [
         if (cm_record_drop""", """            (void)0;
         if (cm_record_drop"""),
     _m('failed fsync, damaged', 'a damaged record may say that an fsync failed',
-       'unit file failed_sync_unnamed', 'state/file_record.c',
-       '        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&\n'
-       '                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {\n',
-       '        if (b->unreadable[i]) {\n'),
+       'unit file failed_sync_unnamed', *_DAMAGED),
     _m('failed fsync, damaged mark', 'a record whose mark is damaged may be of this boot',
        'unit file failed_sync_unnamed',
        'state/file_record.c', '        return failed.any; /* a damaged',
