@@ -3,8 +3,8 @@
 readers, and errors that only a turn of another thread shows."""
 from rows import (_m, _UNIQUE, _FIRST, _HELP, _EARLY_UNLOCK, _EARLY_CELLS, _FILE_TICKET,
                   _INCARNATION, _STALE_MISS, _STALE_FILL, _INTENT_MISS, _INTENT_FILL, _NOFILL,
-                  _SEQ_KEPT, _SETTLE, _VICTIMS, SLOT, FILE, SUPER, EVICT, FILL, FORGET, HOLD, LOOKUP,
-                  PROBATION, PUBLISH, STEPS)
+                  _SEQ_KEPT, _SETTLE, _VICTIMS, SLOT, FILE, SUPER, EVICT, FILL, FORGET, HOLD,
+                  LOOKUP, PROBATION, PUBLISH, STEPS)
 
 BLOCKS = [
     # Fences and flushes of blocks.
