@@ -624,8 +624,8 @@ typedef struct cm_file_info {
                               * boot */
     uint32_t want_validator; /* 1: own writes changed the file, and no validator was adopted for
                               * them */
-    int64_t expires_ns;      /* end of its time to live, by the wall clock since 1970; 0: none, or
-                              * not known */
+    int64_t expires_ns;      /* end of its time to live, by the wall clock since 1970; 0: none is
+                              * known */
     uint64_t cached_bytes;   /* with CM_FILES_COUNT; else CM_SIZE_UNKNOWN: not counted */
     /* Blocks of the file that were served from the cache since the pool knows it. It is estimated:
      * one in 64 calls is looked at, at random. A crash may lose the count. */
@@ -659,8 +659,8 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * unchanged, the blocks are there again. The time begins again with each validator that is
  * accepted. The wall clock counts. The end is recorded in whole seconds, earlier rather than later,
  * and is durable when the call returns 0: cm_file_lookup() tells it in a later session
- * (cm_file_info.expires_ns). The record keeps it until another one is set, also when the file gets
- * another version: then a program asks once too often, never too rarely.
+ * (cm_file_info.expires_ns). It belongs to the version and the validator of that time: if the
+ * process ends before another one got its time, none is recorded. So 0 means: ask the origin.
  * Hits on a file with a time to live take longer, because each one asks the clock.
  * CM_EFORGET. */
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);

@@ -107,11 +107,11 @@ int cm_record_settle(const struct cm_media *m, uint64_t place)
     return e;
 }
 
-int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r,
                            int64_t wall_ns)
 {
     struct cm_record *at = record_at(m, place);
-    const uint64_t word = cm_format_time_word(cm_media_key(m), place, id, wall_ns);
+    const uint64_t word = cm_format_time_word(cm_media_key(m), place, r, wall_ns);
     int e = cm_media_store64(m, &at->expires, word);
     if (e == 0)
         e = cm_media_flush(m, &at->expires, sizeof(at->expires));
@@ -121,7 +121,7 @@ int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const cm_fi
 
 int64_t cm_record_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r)
 {
-    return cm_format_time_read(cm_media_key(m), place, &r->id, r->expires);
+    return cm_format_time_read(cm_media_key(m), place, r, r->expires);
 }
 
 bool cm_record_is_unused(const struct cm_record_set *s, unsigned i)

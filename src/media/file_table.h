@@ -45,7 +45,7 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
  * same line, so that the flush that clears it makes the size durable, too. CM_EIO. */
 int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r);
 /* Writes the end of the life of a file, durably; 0: none. CM_EIO. */
-int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r,
                            int64_t wall_ns);
 /* The same in a record that was read; 0: none, or not known. */
 int64_t cm_record_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r);

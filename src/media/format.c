@@ -221,18 +221,19 @@ bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dir
 
 #define SECOND INT64_C(1000000000)
 
-uint64_t cm_format_time_word(uint64_t key, uint64_t place, const cm_file_id *id, int64_t wall_ns)
+uint64_t cm_format_time_word(uint64_t key, uint64_t place, const struct cm_record *r,
+                             int64_t wall_ns)
 {
     const int64_t s = wall_ns / SECOND;
     const uint64_t body = (s < 0 ? 0 : s > UINT32_MAX ? UINT32_MAX : (uint64_t)s) << 32;
-    const uint64_t w[4] = { body, place, id->hi, id->lo };
+    const uint64_t w[3] = { body, place, r->xxh3 };
     return wall_ns == 0 ? 0 : body | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
-int64_t cm_format_time_read(uint64_t key, uint64_t place, const cm_file_id *id, uint64_t word)
+int64_t cm_format_time_read(uint64_t key, uint64_t place, const struct cm_record *r, uint64_t word)
 {
     const int64_t wall_ns = (int64_t)(word >> 32) * SECOND;
-    return word == cm_format_time_word(key, place, id, wall_ns) ? wall_ns : 0;
+    return word == cm_format_time_word(key, place, r, wall_ns) ? wall_ns : 0;
 }
 
 uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,

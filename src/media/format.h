@@ -281,9 +281,11 @@ bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dir
                           uint32_t *boot_number);
 
 /* Time word: bits 63..32 seconds since 1970 (at most 2^32 - 1), bits 31..0 a check that belongs to
- * the file. 0 stands for 0. cm_format_time_read: 0 if the check is wrong. */
-uint64_t cm_format_time_word(uint64_t key, uint64_t place, const cm_file_id *id, int64_t wall_ns);
-int64_t cm_format_time_read(uint64_t key, uint64_t place, const cm_file_id *id, uint64_t word);
+ * one body of the record (its sum). So another version of the file, or another validator, does not
+ * inherit it. 0 stands for 0. cm_format_time_read: 0 if the check is wrong. */
+uint64_t cm_format_time_word(uint64_t key, uint64_t place, const struct cm_record *r,
+                             int64_t wall_ns);
+int64_t cm_format_time_read(uint64_t key, uint64_t place, const struct cm_record *r, uint64_t word);
 
 /* The word that says when a file was used last. Its check covers the hits, too, and the id: the
  * next file in this place does not inherit them. */

@@ -43,18 +43,26 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
     memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
-    return cm_record_write(&f->cache->media, f->place, &r);
+    int e = cm_record_write(&f->cache->media, f->place, &r);
+    if (e == 0 && f->ttl_ns > 0) /* the recorded end belonged to the body before */
+        e = cm_record_write_expiry(&f->cache->media, f->place, &r, f->expires_ns);
+    return e;
+}
+
+/* Reads the file's record. false: it has none. If the record cannot be read, what is written next
+ * will fail, too. */
+static bool load_own(const struct cm_object *f, struct cm_record *r)
+{
+    bool whole;
+    return f->place != CM_NO_PLACE && (cm_record_at(&f->cache->media, f->place, r, &whole) != 0 ||
+                                       (whole && r->id.hi == f->id.hi && r->id.lo == f->id.lo));
 }
 
 int cm_file_write_size(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
     struct cm_record r;
-    bool whole;
-    if (f->place == CM_NO_PLACE)
-        return 0;
-    if (cm_record_at(&c->media, f->place, &r, &whole) == 0 &&
-        (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))
+    if (!load_own(f, &r))
         return 0; /* no record, so no size either */
     r.size = f->validator.size;
     return cm_record_write_size(&c->media, f->place, &r) ? cm_file_abandon_record(f) : 0;
@@ -62,11 +70,12 @@ int cm_file_write_size(struct cm_object *f)
 
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
 {
-    struct cm_cache *c = f->cache;
-    if (f->place == CM_NO_PLACE)
+    struct cm_record r;
+    if (!load_own(f, &r))
         return 0;
-    return cm_record_write_expiry(&c->media, f->place, &f->id, wall_ns) ? cm_file_abandon_record(f)
-                                                                        : 0;
+    return cm_record_write_expiry(&f->cache->media, f->place, &r, wall_ns)
+               ? cm_file_abandon_record(f)
+               : 0;
 }
 
 /* The last resort of forgetting. */

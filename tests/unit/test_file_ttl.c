@@ -132,6 +132,59 @@ static void test_ttl_recorded(void)
     pool_end(&p);
 }
 
+static int64_t recorded_end(struct pool *p)
+{
+    cm_file_info i = { .struct_size = sizeof(i) };
+    const cm_file_id id = id_of(1);
+    pool_crash(p);
+    CHECK_EQ(pool_up(p), 0);
+    CHECK_EQ(cm_file_lookup(p->c, &id, NULL, &i), 0);
+    return i.expires_ns;
+}
+
+/* A recorded end belongs to one version, and to one validator. A process that is killed before it
+ * gives another one its time leaves none. While the time runs, it follows the file. */
+static void test_ttl_of_version(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    CHECK(recorded_end(&p) != 0);
+    v = val(100 * BLK, 8); /* another version */
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(recorded_end(&p), 0);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    CHECK(recorded_end(&p) != 0);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 0, BLK);
+    v = val(100 * BLK, 9); /* an own write; its validator is adopted */
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(recorded_end(&p), 0);
+    for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+        if (how == 0) {
+            v = val(100 * BLK, 10);
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        } else if (how == 1) {
+            CHECK_EQ(cm_file_abort(f), 0); /* another version, without a validator */
+        } else {
+            w = begin_write(f, 0, BLK);
+            v = val(100 * BLK, 11);
+            CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        }
+        CHECK(recorded_end(&p) != 0);
+    }
+    pool_end(&p);
+}
+
 /* A bypassed file stays bypassed, whatever its time. */
 static void test_ttl_bypassed(void)
 {
@@ -149,5 +202,6 @@ static void test_ttl_bypassed(void)
 }
 
 const struct harness_test file_ttl_tests[] = {
-    TEST(ttl), TEST(ttl_bounds), TEST(ttl_recorded), TEST(ttl_bypassed), TEST_END,
+    TEST(ttl),          TEST(ttl_bounds), TEST(ttl_recorded), TEST(ttl_of_version),
+    TEST(ttl_bypassed), TEST_END,
 };

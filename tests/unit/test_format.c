@@ -83,6 +83,7 @@ static void test_golden_record(void)
     r.state = cm_format_state_word(GOLDEN_KEY, 13, true, 5);
     CHECK(memcmp(&r, golden_record, sizeof(r)) == 0);
     CHECK_EQ(cm_format_used_word(GOLDEN_KEY, 13, &golden_id, 1700000000, 4096), GOLDEN_USED);
+    CHECK_EQ(cm_format_time_word(GOLDEN_KEY, 13, &r, INT64_C(1700000000900000000)), GOLDEN_EXPIRES);
     CHECK_EQ(cm_format_state_word(GOLDEN_KEY, 13, false, 5), GOLDEN_STATE_CLEAN);
 }
 

@@ -61,6 +61,9 @@ static const uint8_t golden_record[256] = {
 /* The same file, used last 1700000000 seconds after 1970, with 4096 hits. */
 #define GOLDEN_USED UINT64_C(0x6553f100811238a3)
 
+/* Its end of life 1700000000.9 seconds after 1970. */
+#define GOLDEN_EXPIRES UINT64_C(0x6553f100e8487053)
+
 #define GOLDEN_STATE_CLEAN UINT64_C(0x000000058b7a095b)
 
 /* Of slot 17, sequence beef; the payload is i * 7 + i / 256. */
