@@ -34,8 +34,8 @@
  *           milliseconds on a disk. See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
  * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
  *           call in a signal handler.
- * STACK     The calls of reading, filling, pinning and brackets use at most 8 KiB of stack below
- *           their caller. So they fit the small stacks of coroutines. Not included is what
+ * STACK     The calls of reading, filling, warming, pinning and brackets use at most 8 KiB of stack
+ *           below their caller. So they fit the small stacks of coroutines. Not included is what
  *           callbacks use, what a signal puts on the stack (a damaged page of a pool is one), and
  *           what the dynamic linker does at the first call of a function.
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
@@ -138,7 +138,8 @@ enum cm_error {
     X(CM_NOT_STORED_MEDIA, 9, "not stored: the pool could not be written at that place")           \
     X(CM_DAMAGED, 10, "damage is left in the pool")                                                \
     X(CM_REQUEST_READ, 11, "read the piece, complete it, and step again for more pieces")          \
-    X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")
+    X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")     \
+    X(CM_NOT_STORED_ROOM, 13, "not stored: it would push out what was stored just before")
 
 enum cm_result {
 #define CM_X(name, value, text) name = (value),
@@ -271,11 +272,11 @@ CM_API const char *cm_policy_name(int policy);
 enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
 
 /* Callbacks. All of them must return, with two exceptions: on POSIX a thread may end, or throw a
- * C++ exception, in the origin's read (cm_origin_read_fn) and in the progress of cm_check(). No
- * callback may be left by longjmp(). A thread that is cancelled with pthread_cancel() ends in these
- * two callbacks or outside of the library. Its other calls and callbacks finish first. Asynchronous
- * cancellation is not supported. The pointers `ctx` are passed on unchanged; the library never
- * follows them. */
+ * C++ exception, in the origin's read (cm_origin_read_fn) and in the progress of cm_check() and
+ * cm_warm(). No callback may be left by longjmp(). A thread that is cancelled with pthread_cancel()
+ * ends in these callbacks or outside of the library. Its other calls and callbacks finish first.
+ * Asynchronous cancellation is not supported. The pointers `ctx` are passed on unchanged; the
+ * library never follows them. */
 
 /* Gets one complete line without a newline. `level` is an enum cm_log_level. `text` is valid during
  * the call only. Any thread may call it, also several at once. No lock of the library is held.
@@ -468,7 +469,7 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
  * 0, CM_EIO or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use them again
  * (undefined behaviour).
- * CM_EBUSY: pins, brackets, reads or iterations are still in use; nothing was closed.
+ * CM_EBUSY: pins, brackets, reads, warmings or iterations are still in use; nothing was closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
  * next open.
  * CM_ETRUNCATED: the pool file became smaller while it was open (a log line said so when it was
@@ -860,6 +861,90 @@ CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t
 CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_t len,
                                        uint64_t *incarnation, cm_origin_read_fn origin_read,
                                        void *ctx);
+
+/* ---- Warming ------------------------------------------------------------------------------- */
+
+typedef struct cm_warm_options {
+    uint32_t struct_size; /* set by CM_WARM_OPTIONS_INIT; 0: that of version 1.0 */
+    uint32_t flags;       /* none yet: 0 */
+    /* Bytes to read from the origin in a second, on the average. 0: no limit. It then reads in
+     * shorter pieces: an eighth of this, at least a block. */
+    uint64_t bytes_per_second;
+    /* Called after each piece, and some ten times a second while the call waits for anything but
+     * origin_read. It gets how many bytes of the range were done, cached ones included, and how
+     * many there are in all (CM_SIZE_UNKNOWN: not known yet). A return value other than 0 cancels:
+     * CM_ECANCELED. May be NULL. */
+    int (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *progress_ctx;
+    uint64_t reserved[2]; /* 0 */
+} cm_warm_options;
+#ifdef __cplusplus
+static inline cm_warm_options cm_warm_options_init_(void)
+{
+    cm_warm_options o = cm_warm_options();
+    o.struct_size = sizeof(o);
+    return o;
+}
+#define CM_WARM_OPTIONS_INIT cm_warm_options_init_()
+#else
+#define CM_WARM_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        .struct_size = sizeof(cm_warm_options)                                                     \
+    }
+#endif
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_warm_options_init(cm_warm_options *opts, size_t size);
+
+typedef struct cm_warm_report {
+    uint32_t struct_size; /* set by the caller to sizeof(cm_warm_report) */
+    uint32_t reserved;
+    uint64_t end;    /* the range is done up to here: to go on later, begin here */
+    uint64_t cached; /* bytes up to there that were found cached or are stored now, of the file's
+                      * present version */
+    uint64_t stored; /* bytes that this call stored */
+    uint64_t read;   /* bytes that this call read from the origin */
+} cm_warm_report;
+
+/* Reads what of [offset, offset+len) is not cached, ahead of need, and stores it; len may be
+ * CM_ALL. Works in whole blocks, from the first to the last that holds a byte of the range. `opts`
+ * may be NULL for defaults. `ctx` is passed to origin_read, which is as in cm_read_through(). The
+ * pieces are at most cm_options.read_size_max and 1/32 of the pool. *report is filled in also if
+ * the call fails, unless an argument is wrong; it may be NULL.
+ *
+ * WHAT IS CACHED is skipped. It is not read, and does not count as a hit or as used. A block that
+ * waits in the probation buffer will go to the pool from there.
+ *
+ * WHAT IS NOT is stored in the pool at once. It does not wait in the probation buffer, and neither
+ * the policy nor CM_ADVISE_NOREUSE keeps it out. It counts as not used yet, so it leaves before
+ * blocks that are used; with CM_ADVISE_KEEP as used often. If another reader is reading a block,
+ * the call waits for that, as cm_read_through() does. The counters take no miss for it; they count
+ * it under origin_reads and origin_bytes, and the blocks that it stores under prefetch_blocks.
+ *
+ * RATE  The call sleeps between its pieces, and holds nothing meanwhile. It also keeps to
+ * cm_options.fill_rate_limit, and lets other fills go first.
+ *
+ * RESULT  0: every block of the range was cached or stored, each at its own moment. Positive: some
+ * were left out. Then the call went on, and the result is the first reason; or it ended early
+ * (report->end), and the result is the reason for that.
+ *
+ * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool; or the pool has begun to
+ * evict what the call has done. To go on would push out more of it.
+ *
+ * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed.
+ *
+ * CM_NOT_STORED_STALE: a bracket is open there, or the file got another version. What was stored of
+ * the old version is forgotten, and the call goes on with the new one. It ends if the file has
+ * outlived its time to live, and at an open bracket if the size of the file is not known.
+ *
+ * The other reasons do not end it, unless nothing could be stored of 16 pieces in a row.
+ *
+ * Negative: the call ended there. What was stored stays. The error of origin_read; CM_ECANCELED;
+ * CM_EINVAL (origin_read is NULL, wrong options, report->struct_size is no size, the origin
+ * returned more than it was asked for) CM_EHANDLE (also: the file was closed meanwhile) CM_ERANGE
+ * CM_ENOMEM (no buffer, for as long as the join timeout). Until it returns, cm_close() returns
+ * CM_EBUSY. */
+CM_API int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options *opts,
+                   cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
 
 /* ---- Requests: reading through without blocking -------------------------------------------- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * checked_calls.h - with -Dchecks=full, calls.c and files.c define cm_read_unchecked() and so on,
- * and checked_calls.c the public functions around them. Included by these three only.
+ * checked_calls.h - with -Dchecks=full, calls.c, check.c, files.c, ranges.c and warm.c
+ * define cm_read_unchecked() and so on, and checked_calls.c the public functions around them.
+ * Included by these only.
  */
 #ifndef CM_CHECKED_CALLS_H
 #define CM_CHECKED_CALLS_H
@@ -41,6 +42,10 @@
       (cm_file * file, uint64_t offset, void *buf, size_t len, uint64_t *incarnation,              \
        cm_origin_read_fn origin_read, void *ctx),                                                  \
       (file, offset, buf, len, incarnation, origin_read, ctx))                                     \
+    X(int, cm_warm,                                                                                \
+      (cm_file * file, uint64_t offset, uint64_t len, const cm_warm_options *opts,                 \
+       cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report),                          \
+      (file, offset, len, opts, origin_read, ctx, report))                                         \
     X(int, cm_request_begin, (cm_file * file, cm_request * r), (file, r))                          \
     X(int64_t, cm_pin_range,                                                                       \
       (cm_file * file, uint64_t offset, size_t len, cm_iovec * iov, int n, int *iovcnt,            \
@@ -85,7 +90,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
            (iter, validator, info))
 #undef CM_DECLARE
 
-#ifdef CM_DEFINE_UNCHECKED /* calls.c, files.c */
+#ifdef CM_DEFINE_UNCHECKED /* all of them but checked_calls.c */
 #define cm_files_begin cm_files_begin_unchecked
 #define cm_files_next cm_files_next_unchecked
 #define cm_file_lookup cm_file_lookup_unchecked
@@ -106,6 +111,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_fill cm_fill_unchecked
 #define cm_read_through cm_read_through_unchecked
 #define cm_read_through_version cm_read_through_version_unchecked
+#define cm_warm cm_warm_unchecked
 #define cm_request_begin cm_request_begin_unchecked
 #define cm_request_step cm_request_step_unchecked
 #define cm_request_complete cm_request_complete_unchecked

@@ -86,6 +86,24 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
     return b - first;
 }
 
+/* Returns how many blocks from `first` on are cached, as far as they are wanted. */
+static uint64_t cached_run(struct walk *w, uint64_t first, uint64_t end)
+{
+    struct cm_key k[ABSENT_AHEAD];
+    uint64_t b = first, asked = first;
+    for (; b < end; b++) {
+        const uint64_t want = w->end - b * CM_BLOCK_SIZE;
+        for (; asked < end && asked < b + ABSENT_AHEAD; asked++) {
+            walk_key(w, asked, &k[asked % ABSENT_AHEAD]);
+            cm_step_prefetch(w->c, &k[asked % ABSENT_AHEAD]);
+        }
+        if (cm_lookup_keep(w->c, &k[b % ABSENT_AHEAD]) <
+            (want < CM_BLOCK_SIZE ? want : CM_BLOCK_SIZE))
+            break;
+    }
+    return b - first;
+}
+
 /* Describes the absent run that begins with the block of byte `pos`. */
 static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint64_t ahead,
                               cm_miss *miss)
@@ -292,6 +310,29 @@ int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, 
     int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
     *counted = w.counted;
     return n;
+}
+
+int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss)
+{
+    struct walk w;
+    const bool fillable = walk_begin(&w, f, offset, len);
+    const uint64_t first = offset / CM_BLOCK_SIZE;
+    uint64_t pos = offset;
+    assert(offset % CM_BLOCK_SIZE == 0);
+    if (fillable && w.end > offset)
+        pos += CM_BLOCK_SIZE * cached_run(&w, first, (w.end - 1) / CM_BLOCK_SIZE + 1);
+    if (pos >= w.end)
+        cm_fast_end(w.incarnation, pos = w.end, w.eof, miss);
+    else
+        (void)describe_miss(&w, pos, fillable, 0, miss);
+    /* A bracket on one group must not keep the others out. */
+    const uint64_t group = CM_GROUP_BLOCKS * CM_BLOCK_SIZE, next = pos - pos % group + group;
+    if (pos < w.end && (miss->flags & CM_MISS_NOFILL) && next < w.end) {
+        w.end = next;
+        w.eof = false;
+        (void)describe_miss(&w, pos, fillable, 0, miss);
+    }
+    return (int64_t)(pos - offset);
 }
 
 /* Ends a read of all or nothing. */

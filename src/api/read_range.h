@@ -20,6 +20,9 @@ int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, 
 /* Does a cm_read_many(). `size`: of each element. Elements with a negative result are refused
  * already. All bytes that are copied are of one version of the file. */
 int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, size_t n);
+/* Skips what is cached, for cm_warm(): copies nothing and counts nothing. `offset` is a multiple of
+ * a block. Returns how much it skipped; *miss says what is missing then. */
+int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss);
 /* A file may get another version again and again while it is read: how often a read begins. */
 #define CM_VERSION_TRIES 4u
 int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,

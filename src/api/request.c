@@ -22,6 +22,10 @@
  * The origin is read in whole blocks into block-aligned memory, so that O_DIRECT works: straight
  * into the caller's buffer where that is aligned and long enough, else into a staging buffer.
  *
+ * Warming (warm.c) is a request without a buffer. It skips what is cached, reads its pieces into
+ * buffers of the library, and only stores them. Versions do not matter to it: each block is stored
+ * under that of its miss, or not at all.
+ *
  * Who: api/.
  */
 #include "api/request.h"
@@ -74,7 +78,7 @@ static struct cm_out *find_out(struct cm_run *q, enum cm_out_state state)
 static void note_part(struct cm_run *q, uint64_t incarnation, bool known)
 {
     q->parts++;
-    if (q->direct) /* all of it comes from the origin, and nobody knows its version */
+    if (q->direct || q->warm) /* all of it comes from the origin: nobody knows its version */
         return;
     if (q->versioned) {
         q->mixed |= q->unknown || !known || incarnation != q->version;
@@ -134,8 +138,10 @@ static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
  * Returns up to where the request is served. */
 static uint64_t read_range(struct cm_run *q, enum cm_found seen, uint64_t pos, cm_miss *miss)
 {
-    const int64_t n = cm_range_read(q->f, seen, pos, buffer_at(q, pos), (size_t)(q->end - pos),
-                                    q->ahead, &q->counted, miss);
+    const size_t len = (size_t)(q->end - pos);
+    const int64_t n = q->warm ? cm_range_skip(q->f, pos, len, miss)
+                              : cm_range_read(q->f, seen, pos, buffer_at(q, pos), len, q->ahead,
+                                              &q->counted, miss);
     uint64_t to = pos + (uint64_t)n;
     q->served += (uint64_t)n;
     if (n > 0 || miss->len == 0) /* the end of the file is a part, too */
@@ -159,6 +165,10 @@ static bool read_cached(struct cm_run *q, cm_miss *miss)
         miss->len = q->end - miss->offset;
         return true;
     }
+    if (q->warm) {
+        q->pos = read_range(q, CM_FOUND_CONFLICT, pos, miss);
+        return miss->len > 0;
+    }
     const struct cm_fast g = cm_fast_begin(q->f, pos, len);
     enum cm_found seen = cm_fast_read(q->f, cm_plat_thread(), &g, pos, buffer_at(q, pos), len);
     if (seen == CM_FOUND_HIT) {
@@ -180,6 +190,9 @@ static uint64_t piece_max(const struct cm_run *q, const cm_miss *miss, bool *in_
     const uint64_t most = q->c->opts.read_size_max;
     const uint64_t left = (wanted_end(q) - q->pos) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
     const uint64_t n = round_up(miss->len) < most ? round_up(miss->len) : most;
+    *in_place = false;
+    if (q->warm)
+        return left < most ? left : most;
     *in_place = miss->offset == q->pos && (uintptr_t)buffer_at(q, q->pos) % CM_BLOCK_SIZE == 0 &&
                 (n <= left || left >= CM_COPY_MAX);
     return *in_place && left < most ? left : most;
@@ -235,6 +248,28 @@ static void begin_wait(struct cm_run *q)
     q->deadline = q->join_timeout < UINT64_MAX - now ? now + q->join_timeout : UINT64_MAX;
 }
 
+/* Warming cannot store this miss now: goes on behind it, or ends. */
+static void pass_by(struct cm_run *q, const cm_miss *miss, int why)
+{
+    const uint64_t to = miss->offset + round_up(miss->len), before = q->pos;
+    assert(q->warm && miss->offset == before && to > before);
+    if (miss->flags & CM_MISS_EOF)
+        note_eof(q, miss->offset + miss->len);
+    /* Nothing can be stored until somebody changes the mode or validates the file; or nobody knows
+     * whether there is anything behind it. Acquire: the miss was described before. */
+    if (cm_cache_mode(q->c) != CM_NORMAL || at_load_acquire(&q->f->incarnation) == 0)
+        why = CM_NOT_STORED_MODE;
+    else if (cm_file_serves(q->f) && at_load_acquire(&q->f->size) != CM_SIZE_UNKNOWN) {
+        q->pos = to < q->end ? to : q->end;
+        q->left_out += q->pos - before;
+        q->refused = q->refused ? q->refused : why;
+        return;
+    }
+    q->refused = why;
+    q->hopeless = true;
+    q->end = q->pos;
+}
+
 /* Makes a piece that begins with this miss, or begins to wait for another reader's. */
 static void make_piece(struct cm_run *q, cm_miss *miss)
 {
@@ -250,6 +285,10 @@ static void make_piece(struct cm_run *q, cm_miss *miss)
         q->join_from = q->pos + 1; /* once is enough: then the origin itself */
         q->waits = true;
         begin_wait(q);
+        return;
+    }
+    if (q->warm && !fl) { /* the table is full */
+        pass_by(q, miss, CM_NOT_STORED_BUSY);
         return;
     }
     *o = (struct cm_out){ .offset = miss->offset, .len = round_up(miss->len), .flights = fl };
@@ -280,7 +319,11 @@ static void look(struct cm_run *q)
     cm_miss miss;
     if (!cm_object_attached(q->f, q->file))
         note_error(q, q->pos, CM_EHANDLE);
-    else if (read_cached(q, &miss) && !q->mixed)
+    else if (!read_cached(q, &miss) || q->mixed)
+        return;
+    else if (q->warm && (miss.flags & CM_MISS_NOFILL))
+        pass_by(q, &miss, CM_NOT_STORED_STALE);
+    else
         make_piece(q, &miss);
 }
 
@@ -297,13 +340,13 @@ static void serve(struct cm_run *q)
     q->version = q->r->incarnation;
     /* Nothing tells two versions of a bypassed file apart: both have no incarnation. Acquire: the
      * parts that follow are of this incarnation or a later one. */
-    if (q->r->incarnation == 0 && at_load_acquire(&q->f->incarnation) == 0)
+    if (!q->warm && q->r->incarnation == 0 && at_load_acquire(&q->f->incarnation) == 0)
         q->direct = true;
     if (q->join_from != UINT64_MAX)
         q->join_from = 0;
 }
 
-void cm_run_begin(cm_file *file, cm_request *r)
+static void begin(cm_file *file, cm_request *r, bool warm)
 {
     struct cm_run *q = cm_run_of(r);
     struct cm_object *f = cm_object_of(file);
@@ -320,10 +363,22 @@ void cm_run_begin(cm_file *file, cm_request *r)
     q->r = r;
     q->waiter.request = r;
     q->join_timeout = r->join_timeout_ns ? r->join_timeout_ns : q->c->opts.join_timeout_ns;
-    q->ahead = read_ahead(f, r->offset, r->len);
+    q->warm = warm;
+    q->ahead = warm ? 0 : read_ahead(f, r->offset, r->len);
     r->deadline_ns = 0;
     serve(q);
     at_add_acq_rel(&q->c->live, 1); /* cm_close looks at it */
+}
+
+void cm_run_begin(cm_file *file, cm_request *r)
+{
+    begin(file, r, false);
+}
+
+void cm_run_begin_warm(cm_file *file, cm_request *r)
+{
+    assert(r->offset % CM_BLOCK_SIZE == 0 && r->len % CM_BLOCK_SIZE == 0 && r->incarnation == 0);
+    begin(file, r, true);
 }
 
 /* Does the request still wait? */
@@ -400,6 +455,17 @@ int cm_run_step(struct cm_run *q, cm_piece *piece)
 
 /* ---- Pieces come back ------------------------------------------------------------------------ */
 
+/* Stores what warming has read. */
+static void store(struct cm_run *q, const cm_miss *miss, const uint8_t *data, uint64_t len)
+{
+    struct cm_warmed done;
+    const int why = cm_fill_warm(q->f, miss, data, len, &done);
+    q->refused = q->refused ? q->refused : why;
+    q->stored += done.stored;
+    q->left_out += len - done.stored - done.present;
+    cm_count(q->c, CM_STAT_prefetch_blocks, round_up(done.stored) / CM_BLOCK_SIZE);
+}
+
 /* Offers what was read of one miss: whole blocks, and at the end of the file the tail. */
 static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss, uint64_t got,
                   bool eof)
@@ -412,7 +478,9 @@ static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss,
         len -= len % CM_BLOCK_SIZE;
     if (miss->offset + len > wanted)
         cm_count(q->c, CM_STAT_prefetch_blocks, (miss->offset + len - wanted) / CM_BLOCK_SIZE);
-    if (len > 0)
+    if (q->warm)
+        store(q, miss, o->p + from, len);
+    else if (len > 0)
         (void)cm_fill_offer(q->f, miss, o->p + from, len,
                             wanted - miss->offset); /* not stored: counted, never an error */
     if (eof && got <= from + round_up(miss->len) && (got > from || from == 0))
@@ -437,7 +505,7 @@ static void copy_out(const struct cm_run *q, const struct cm_out *o, uint64_t go
 {
     const uint64_t from = o->offset > q->r->offset ? o->offset : q->r->offset;
     const uint64_t end = o->offset + got < wanted_end(q) ? o->offset + got : wanted_end(q);
-    if (o->buffer.kind != CM_BUFFER_NONE && from < end)
+    if (!q->warm && o->buffer.kind != CM_BUFFER_NONE && from < end)
         memcpy(buffer_at(q, from), o->p + (from - o->offset), (size_t)(end - from));
 }
 
@@ -463,10 +531,12 @@ int cm_run_complete(struct cm_run *q, const cm_piece *piece, int64_t result)
         result = CM_EINVAL;
     if (!cm_object_attached(q->f, q->file))
         result = CM_EHANDLE;
-    if (result < 0)
+    if (result < 0) {
         note_error(q, o->offset, result);
-    else
+    } else {
+        q->took += (uint64_t)result;
         take_in(q, o, (uint64_t)result);
+    }
     cm_flight_land(c, o->flights);
     if (result > 0)
         copy_out(q, o, (uint64_t)result);

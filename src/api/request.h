@@ -46,10 +46,16 @@ struct cm_run {
     bool unknown;          /* the first part is of an unknown version */
     bool mixed;            /* the parts are not of one version */
     bool direct;           /* do not use the cache */
+    bool warm;             /* cm_warm(): it has no buffer and copies nothing */
+    bool hopeless;         /* warm: nothing of the file can be stored now, nor soon */
     bool waits;            /* on its waiter */
     bool poor;             /* ... for memory */
     bool starved;          /* no memory until a piece is completed */
     bool done;
+    int refused;       /* warm: the first reason why a block was not stored, or 0 */
+    uint64_t took;     /* warm: bytes that the origin gave */
+    uint64_t stored;   /* warm: bytes that this request stored */
+    uint64_t left_out; /* warm: bytes before the position that are not cached */
     struct cm_out out[CM_REQUEST_PIECES];
 };
 
@@ -77,6 +83,11 @@ static inline struct cm_cache *cm_run_cache(const cm_request *r)
 }
 
 void cm_run_begin(cm_file *file, cm_request *r);
+/* The same for cm_warm(): r->buf is not used, r->offset and r->len are multiples of a block. What
+ * is cached is skipped, and neither read nor counted. What is not is read from the origin and
+ * stored, block by block of any version. What cannot be stored is not read: the request goes on
+ * behind it, or ends there if it is hopeless. */
+void cm_run_begin_warm(cm_file *file, cm_request *r);
 int cm_run_step(struct cm_run *q, cm_piece *piece);
 /* CM_EINVAL: the piece is not given out. */
 int cm_run_complete(struct cm_run *q, const cm_piece *piece, int64_t result);

@@ -36,6 +36,11 @@ void cm_identify_options_init(cm_identify_options *opts, size_t size)
     init_struct(opts, size);
 }
 
+void cm_warm_options_init(cm_warm_options *opts, size_t size)
+{
+    init_struct(opts, size);
+}
+
 void cm_validator_init(cm_validator *v, size_t size)
 {
     init_struct(v, size);

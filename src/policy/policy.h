@@ -57,7 +57,8 @@ enum cm_start {
     CM_START_AHEAD,  /* the same; it was read ahead of need, so its first reader proves nothing */
     CM_START_MEMBER, /* it has earned its place */
     CM_START_KNOWN,  /* the same, and the ghost need not remember it */
-    CM_START_WANTED, /* the same, and as hard to evict as any (CM_ADVISE_KEEP) */
+    CM_START_WARM,   /* the same, and the ghost forgets it: the program asked for it (cm_warm) */
+    CM_START_WANTED, /* it has earned its place, and is as hard to evict as any (CM_ADVISE_KEEP) */
     CM_START_NOT     /* it gets no slot */
 };
 
@@ -97,7 +98,7 @@ static inline void cm_policy_stored(struct cm_policy_state *p, struct cm_policy_
         cm_ring_set(&p->ring, slot, 0);
     else if (start == CM_START_WANTED)
         cm_ring_set(&p->ring, slot, CM_REF_KNOWN | CM_REF_MAX);
-    else if (start == CM_START_KNOWN || cm_ghost_take(&p->ghost, hash))
+    else if (start == CM_START_KNOWN || cm_ghost_take(&p->ghost, hash) || start == CM_START_WARM)
         cm_ring_set(&p->ring, slot, CM_REF_KNOWN);
     else {
         b->ahead |= (uint32_t)(start == CM_START_AHEAD) << b->n;
@@ -113,7 +114,7 @@ static inline void cm_policy_stored_all(struct cm_policy_state *p, const struct 
 static inline void cm_policy_prefetch_stored(const struct cm_policy_state *p, uint64_t hash,
                                              enum cm_start start)
 {
-    if (start == CM_START_ASK || start == CM_START_AHEAD)
+    if (start == CM_START_ASK || start == CM_START_AHEAD || start == CM_START_WARM)
         cm_ghost_prefetch(&p->ghost, hash);
 }
 

@@ -6,7 +6,7 @@
  * ahead of the present. Lock-free. In any t seconds, and with any number of threads, it grants at
  * most what the limit allows in t + 1 seconds, and one request more.
  *
- * Who: protocol/.
+ * Who: api/, protocol/.
  */
 #include "policy/rate.h"
 
@@ -15,14 +15,19 @@
 
 #define BURST_NS UINT64_C(1000000000)
 
+/* The time that `bytes` take. In two steps, so that no product overflows for any limit. */
+static uint64_t cost_of(const struct cm_rate *r, uint64_t bytes)
+{
+    return bytes / r->limit * BURST_NS +
+           (uint64_t)((double)(bytes % r->limit) * 1e9 / (double)r->limit);
+}
+
 bool cm_rate_take(struct cm_rate *r, uint64_t bytes)
 {
     if (r->limit == 0)
         return true;
     uint64_t now = cm_plat_now_ns();
-    /* In two steps, so that no product overflows for any limit. */
-    uint64_t cost = bytes / r->limit * BURST_NS +
-                    (uint64_t)((double)(bytes % r->limit) * 1e9 / (double)r->limit);
+    uint64_t cost = cost_of(r, bytes);
     uint64_t clock = at_load_relaxed(&r->clock), next;
     do {
         uint64_t from = clock > now ? clock : now;
@@ -31,4 +36,14 @@ bool cm_rate_take(struct cm_rate *r, uint64_t bytes)
         next = from + cost;
     } while (!at_cas_acq_rel(&r->clock, &clock, next));
     return true;
+}
+
+uint64_t cm_rate_wait(const struct cm_rate *r, uint64_t bytes)
+{
+    if (r->limit == 0)
+        return 0;
+    const uint64_t cost = cost_of(r, bytes), now = cm_plat_now_ns();
+    const uint64_t spare = cost < BURST_NS ? BURST_NS - cost : 0;
+    const uint64_t clock = at_load_relaxed(&r->clock); /* a hint: cm_rate_take() decides */
+    return clock > now && clock - now > spare ? clock - now - spare : 0;
 }

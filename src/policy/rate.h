@@ -15,5 +15,8 @@ struct cm_rate {
 
 /* May `bytes` be written now? The bytes of one second may come all at once. */
 bool cm_rate_take(struct cm_rate *r, uint64_t bytes);
+/* How long, in nanoseconds, until `bytes` may be written in several parts, if nobody else writes.
+ * If they take longer than a second: until nothing is owed. */
+uint64_t cm_rate_wait(const struct cm_rate *r, uint64_t bytes);
 
 #endif

@@ -71,7 +71,8 @@ struct offer {
     const cm_miss *miss;
     const uint8_t *data;
     uint64_t len, asked;
-    bool wanted;
+    bool wanted, warm;
+    struct cm_warmed done;
     struct cm_last_home home;
 };
 
@@ -104,7 +105,10 @@ static void sort_blocks(struct offer *o, struct batch *b)
     for (unsigned i = 0; i < b->n; i++) {
         struct cm_newcomer n;
         const bool asked = (b->first + i) * CM_BLOCK_SIZE < o->asked;
-        b->start[i] = o->wanted ? CM_START_WANTED : asked ? CM_START_ASK : CM_START_AHEAD;
+        b->start[i] = o->wanted ? CM_START_WANTED
+                      : o->warm ? CM_START_WARM
+                      : asked   ? CM_START_ASK
+                                : CM_START_AHEAD;
         make_newcomer(o, b, i, &n);
         if (asked)
             (void)cm_step_first_touch(n.key.place.hash); /* its reader has touched it */
@@ -146,17 +150,21 @@ static void buffer_blocks(struct offer *o, struct batch *b)
 static void publish_blocks(struct offer *o, struct batch *b)
 {
     struct cm_newcomer in[CM_BATCH_MAX];
-    unsigned count = 0, stored = 0;
+    unsigned count = 0, stored = 0, refused = 0;
     int first = 0;
     for (uint32_t left = b->ins; left; left &= left - 1)
         make_newcomer(o, b, at_lowest_bit(left), &in[count++]);
     cm_publish_batch(o->c, &o->grant, in, count);
     for (unsigned i = 0; i < count; i++) {
+        const bool present = in[i].result == CM_NOT_STORED_PRESENT;
         stored += in[i].result == 0;
-        first = first ? first : in[i].result;
+        refused += in[i].result != 0;
+        o->done.stored += in[i].result == 0 ? in[i].valid : 0;
+        o->done.present += present ? in[i].valid : 0;
+        first = first || (present && o->warm) ? first : in[i].result;
     }
     cm_object_filled(o->grant.f, stored);
-    if (first != 0) { /* some of them are not stored */
+    if (refused > 0) {
         remember_refused(o->c, in, count);
         cm_publish_count_refused(o->c, in, count);
     }
@@ -183,14 +191,10 @@ static int fill_blocks(struct offer *o)
     return first;
 }
 
-int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
-                  uint64_t asked)
+/* Why nothing of the miss may be stored, or 0. Counts the blocks that are refused. */
+static int refused_whole(struct cm_object *f, const cm_miss *miss, uint64_t blocks)
 {
     struct cm_cache *c = f->cache;
-    uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
-    uint32_t advice = at_load_relaxed(&f->advice);
-    if (blocks == 0)
-        return 0;
     if (cm_cache_mode(c) != CM_NORMAL || at_load_relaxed(&f->bypassed)) {
         cm_count(c, CM_STAT_refused_mode, blocks);
         return CM_NOT_STORED_MODE;
@@ -199,6 +203,18 @@ int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
         cm_count(c, CM_STAT_refused_stale, blocks);
         return CM_NOT_STORED_STALE;
     }
+    return 0;
+}
+
+int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                  uint64_t asked)
+{
+    struct cm_cache *c = f->cache;
+    uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+    uint32_t advice = at_load_relaxed(&f->advice);
+    int e = blocks > 0 ? refused_whole(f, miss, blocks) : 0;
+    if (e || blocks == 0)
+        return e;
     if (advice == CM_ADVISE_NOREUSE) {
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
@@ -207,6 +223,21 @@ int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
     o.asked = asked;
     o.wanted = advice == CM_ADVISE_KEEP;
     return fill_blocks(&o);
+}
+
+int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                 struct cm_warmed *done)
+{
+    struct offer o = {
+        .c = f->cache, .grant = { f, miss }, .miss = miss, .data = data, .len = len
+    };
+    int e = len > 0 ? refused_whole(f, miss, (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE) : 0;
+    o.wanted = at_load_relaxed(&f->advice) == CM_ADVISE_KEEP;
+    o.warm = true;
+    if (e == 0 && len > 0)
+        e = fill_blocks(&o);
+    *done = o.done;
+    return e;
 }
 
 void cm_fill_ends(struct cm_object *f, const cm_miss *miss, uint64_t len)

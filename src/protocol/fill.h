@@ -12,9 +12,15 @@
  * the probation buffer, if there is one. If there is none, the policy's rule may refuse it. */
 int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                   uint64_t asked);
+/* What became of data that was offered, in bytes. */
+struct cm_warmed {
+    uint64_t stored;
+    uint64_t present; /* cached already, in the pool */
+};
 /* The same for data that no reader has asked for, but the program: it does not wait in the buffer,
- * and the advice NOREUSE does not keep it out. */
-int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len);
+ * and neither the rule nor the advice NOREUSE keeps it out. What is present is no reason. */
+int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
+                 struct cm_warmed *done);
 /* The origin ended `len` bytes after miss->offset. Tells the file, if it does not know its size. */
 void cm_fill_ends(struct cm_object *f, const cm_miss *miss, uint64_t len);
 

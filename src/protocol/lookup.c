@@ -172,6 +172,19 @@ uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)
                                                          : cm_step_buffered(c, k);
 }
 
+uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k)
+{
+    uint64_t slot, version;
+    struct cm_header h;
+    if (cm_step_find(c, k, &slot, &h) == CM_FOUND_HIT)
+        return cm_header_valid(&h);
+    const uint32_t valid = cm_step_buffered(c, k);
+    const uint32_t e = valid > 0 ? cm_probation_find(&c->probation, k, &version) : CM_NO_ENTRY;
+    if (e != CM_NO_ENTRY)
+        cm_probation_keep(&c->probation, e);
+    return valid;
+}
+
 /* ---- Pages that may be out of memory --------------------------------------------------------- */
 
 /* Slots whose tag is the block's. *holds: the slot holds it, so nothing else will be touched. */

@@ -505,6 +505,40 @@ static void op_drop(void)
              (unsigned long long)want);
 }
 
+static int cancel_later(void *left, uint64_t done, uint64_t total)
+{
+    if (done > total)
+        fail("cm_warm: %llu of %llu bytes", (unsigned long long)done, (unsigned long long)total);
+    return (*(uint64_t *)left)-- == 0;
+}
+
+/* What it stores is looked at by the reads that follow. */
+static void op_warm(void)
+{
+    int i = (int)rng_below(&t.rng, FILES);
+    uint64_t offset, len, left = rng_below(&t.rng, 8);
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = { .struct_size = sizeof(r) };
+    random_range(i, &offset, &len);
+    if (rng_below(&t.rng, 4) == 0)
+        len = CM_ALL;
+    o.progress = cancel_later;
+    o.progress_ctx = &left;
+    const int e = cm_warm(t.file[i], offset, len, &o, ofile_read, &t.origin[i], &r);
+    trace("warm file %d %llu+%llu: %d, end %llu", i, (unsigned long long)offset,
+          (unsigned long long)len, e, (unsigned long long)r.end);
+    must(e == CM_ECANCELED ? 0 : e, "cm_warm");
+    const struct ofile *f = &t.origin[i];
+    const uint64_t end = len > CM_ALL - offset ? CM_ALL : offset + len;
+    if (r.end < offset || r.end > end || r.stored > r.read ||
+        (e == 0 && r.end < end && r.end < f->size))
+        fail("cm_warm file %d %llu+%llu: %d, end %llu", i, (unsigned long long)offset,
+             (unsigned long long)len, e, (unsigned long long)r.end);
+    if (t.mode != CM_NORMAL && r.stored > 0)
+        fail("cm_warm stored %llu bytes", (unsigned long long)r.stored);
+    t.warmed += r.stored;
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 bool file_has_bracket(int i)
@@ -739,13 +773,28 @@ static void step(void)
         unsigned weight;
         void (*op)(void);
     } ops[] = {
-        { 400, op_read },        { 100, op_read_through },  { 300, op_request },
-        { 300, op_read_origin }, { 400, op_fill },          { 60, op_pin },
-        { 10, op_drop },         { 25, op_begin },          { 50, op_write_origin },
-        { 60, op_end },          { 30, op_sync },           { 10, op_foreign },
-        { 40, op_revalidate },   { 15, op_reopen_file },    { 3, op_rare },
-        { 2, op_close },         { 2, op_crash },           { 3, op_power_cut },
-        { 1, op_check },         { 20, op_take_validator }, { 15, op_late_validator },
+        { 400, op_read },
+        { 100, op_read_through },
+        { 300, op_request },
+        { 300, op_read_origin },
+        { 400, op_fill },
+        { 60, op_pin },
+        { 10, op_drop },
+        { 5, op_warm },
+        { 25, op_begin },
+        { 50, op_write_origin },
+        { 60, op_end },
+        { 30, op_sync },
+        { 10, op_foreign },
+        { 40, op_revalidate },
+        { 15, op_reopen_file },
+        { 3, op_rare },
+        { 2, op_close },
+        { 2, op_crash },
+        { 3, op_power_cut },
+        { 1, op_check },
+        { 20, op_take_validator },
+        { 15, op_late_validator },
     };
     unsigned total = 0;
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++)
@@ -830,12 +879,13 @@ int main(int argc, char **argv)
         step();
     printf(
         "model: %llu reads, %.1f %% with hits; %llu fills stored, %llu refused; %llu closes, %llu "
-        "crashes, %llu power cuts; %llu files kept warm; %llu requests\n",
+        "crashes, %llu power cuts; %llu files kept warm; %llu requests; %llu bytes warmed\n",
         (unsigned long long)t.reads, 100.0 * (double)t.hits / (double)(t.reads + !t.reads),
         (unsigned long long)t.stored, (unsigned long long)t.refused, (unsigned long long)t.closes,
         (unsigned long long)t.crashes, (unsigned long long)t.cuts, (unsigned long long)t.kept,
-        (unsigned long long)t.asked_done);
-    if (ops >= 50000 && (t.hits * 10 < t.reads || t.kept == 0 || t.asked_done == 0))
+        (unsigned long long)t.asked_done, (unsigned long long)t.warmed);
+    if (ops >= 50000 &&
+        (t.hits * 10 < t.reads || t.kept == 0 || t.asked_done == 0 || t.warmed == 0))
         fail("too few hits: a cache that always misses must not pass");
     tear_down();
     return 0;

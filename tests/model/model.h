@@ -80,7 +80,8 @@ struct model {
     struct old old[MAX_OLD];
     struct asked asked[MAX_ASKED];
     uint8_t *buf;
-    uint64_t hits, reads, reopen_hits, stored, refused, crashes, cuts, closes, kept, asked_done;
+    uint64_t hits, reads, reopen_hits, stored, refused, crashes, cuts, closes, kept, asked_done,
+        warmed;
     bool verbose;
 };
 extern struct model t;

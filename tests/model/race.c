@@ -53,8 +53,8 @@ static struct {
     cm_file *revised_file;
     uint64_t revisions, revised_reads; /* atomic */
     struct visited visited[VISITED];
-    uint64_t visits, kept;    /* atomic */
-    uint64_t requests, wakes; /* atomic */
+    uint64_t visits, kept;            /* atomic */
+    uint64_t requests, wakes, warmed; /* atomic */
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];
@@ -347,7 +347,28 @@ static void list_files(void)
             die("listed", f, 0, seen[f], 1, 1);
 }
 
-/* Makes new incarnations, empty brackets, syncs, modes, checks, drops and second handles. */
+static int cancel_late(void *left, uint64_t done, uint64_t total)
+{
+    return done > total || (*(uint64_t *)left)-- == 0;
+}
+
+/* Joins the readers, and is joined by them. They look at what it stores. */
+static void warm_some(struct worker *w, int f)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = { .struct_size = sizeof(r) };
+    uint64_t left = rng_below(&w->rng, 16);
+    o.bytes_per_second = rng_below(&w->rng, 4) ? 0 : BLOCKS * BLOCK * 16;
+    o.progress = cancel_late;
+    o.progress_ctx = &left;
+    int e = cm_warm(t.file[f], rng_below(&w->rng, BLOCKS) * BLOCK,
+                    rng_below(&w->rng, 2) ? 20 * BLOCK : CM_ALL, &o, origin_read, &f, &r);
+    must(e == CM_ECANCELED ? 0 : e, "cm_warm");
+    at_add_relaxed(&t.warmed, r.stored);
+}
+
+/* Makes new incarnations, empty brackets, syncs, modes, checks, drops, warmings and second handles.
+ */
 static void *disturber(void *arg)
 {
     struct worker *w = arg;
@@ -357,7 +378,7 @@ static void *disturber(void *arg)
         cm_sync s;
         cm_check_report r = { .struct_size = sizeof(r) };
         cm_range runs[4];
-        switch (rng_below(&w->rng, 7)) {
+        switch (rng_below(&w->rng, 8)) {
         case 0:
             must(cm_forget(t.cache, &t.id[f]), "cm_forget");
             break;
@@ -384,6 +405,9 @@ static void *disturber(void *arg)
                          rng_below(&w->rng, 2) ? 4 * BLOCK : CM_ALL),
                  "cm_drop");
             list_files();
+            break;
+        case 6:
+            warm_some(w, f);
             break;
         default:
             if (rng_below(&w->rng, 10) == 0)
@@ -660,17 +684,18 @@ int main(int argc, char **argv)
     }
     check_quiet();
     printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu visits (%llu warm), "
-           "%llu revisions (%llu reads), %llu requests (%llu wakes), %llu threads, %llu s\n",
+           "%llu revisions (%llu reads), %llu requests (%llu wakes), %llu bytes warmed, "
+           "%llu threads, %llu s\n",
            (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
            (unsigned long long)t.writes, (unsigned long long)t.visits, (unsigned long long)t.kept,
            (unsigned long long)t.revisions, (unsigned long long)t.revised_reads,
-           (unsigned long long)t.requests, (unsigned long long)t.wakes, (unsigned long long)n,
-           (unsigned long long)seconds);
+           (unsigned long long)t.requests, (unsigned long long)t.wakes,
+           (unsigned long long)t.warmed, (unsigned long long)n, (unsigned long long)seconds);
     int e = cm_close(t.cache);
     free(w);
     os_aligned_free(pool);
     if (e || t.hits == 0 || t.pins == 0 || t.writes == 0 || t.visits == 0 || t.kept == 0 ||
-        t.requests == 0 || t.wakes == 0)
+        t.requests == 0 || t.wakes == 0 || t.warmed == 0)
         return fprintf(stderr, "FAILED: close %s, or nothing was exercised\n", cm_errname(e)), 1;
     return 0;
 }

@@ -69,11 +69,12 @@ int main()
     alignas(4096) static unsigned char base[bytes];
     cm_create_options create = CM_CREATE_OPTIONS_INIT;
     cm_options options = CM_OPTIONS_INIT;
+    const cm_warm_options warm = CM_WARM_OPTIONS_INIT;
     cm_cache *cache = nullptr;
     bool right = cm_format_memory(base, bytes, &create) == 0 &&
                  cm_open_memory(base, bytes, &options, &cache) == 0 && read_twice(cache) &&
-                 read_thrown(cache) && cm_close(cache) == 0 &&
-                 std::strcmp(cm_errname(CM_EINVAL), "CM_EINVAL") == 0;
+                 read_thrown(cache) && cm_close(cache) == 0 && warm.struct_size == sizeof warm &&
+                 warm.progress == nullptr && std::strcmp(cm_errname(CM_EINVAL), "CM_EINVAL") == 0;
     std::printf("1..1\n%s 1 - cplusplus\n", right ? "ok" : "not ok");
     return right ? 0 : 1;
 }

@@ -85,6 +85,18 @@ static void call_read_through_version(void)
     uint64_t incarnation = 0;
     (void)cm_read_through_version(t.file, t.offset, room, t.len, &incarnation, quick_read, NULL);
 }
+static int hardly_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    return total - done < t.rng % MIB; /* cancels now and then */
+}
+static void call_warm(void)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = { .struct_size = sizeof(r) };
+    o.progress = hardly_progress;
+    (void)cm_warm(t.file, t.offset, t.rng % 3 ? t.len : CM_ALL, &o, quick_read, NULL, &r);
+}
 static void call_request_begin(void)
 {
     if (t.request_state >= 0)
@@ -212,6 +224,7 @@ static struct {
     { "cm_fill", call_fill, 0 },
     { "cm_read_through", call_read_through, 0 },
     { "cm_read_through_version", call_read_through_version, 0 },
+    { "cm_warm", call_warm, 0 },
     { "cm_request_begin", call_request_begin, 0 },
     { "cm_request_step", call_request_step, 0 },
     { "cm_request_complete", call_request_complete, 0 },

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * warm.c - cm_warm(): reads a range into the pool ahead of need, at a rate.
+ *
+ * Owns: the pace of a warming, and the decision to stop.
+ *
+ * How: the range is done in chunks, from front to back. Each chunk is a request without a buffer
+ * (cm_run_begin_warm): it skips what is cached, joins other readers, and stores the rest. Between
+ * two chunks nothing is held: the call sleeps there as long as the rate demands.
+ *
+ * It ends early when going on is no use. Nothing can be stored; or the range has as many cached
+ * blocks as the pool has slots; or blocks that were cached when the call passed them are gone. For
+ * the last, it keeps some of them in mind (struct watch). A pool that is full of used blocks begins
+ * early to evict what comes in new.
+ *
+ * The caller's functions may end the thread or throw (let_go).
+ *
+ * Who: users, through cachemax.h.
+ */
+#include "api/cache.h"
+#include "api/read_range.h"
+#include "api/request.h"
+
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
+#define SLICE_NS UINT64_C(100000000) /* how long it waits without a call of progress */
+#define CHUNKS_A_SECOND 8u           /* at least, unless a block takes longer */
+#define IDLE_MAX 16u                 /* chunks in a row that were read and not stored */
+#define WATCHED 8u
+
+/* Blocks that were cached when the call passed them, evenly spread over what it passed. */
+struct watch {
+    uint64_t block[WATCHED];
+    unsigned n;
+    uint64_t every, skipped; /* chunks from one to the next */
+};
+
+struct warm {
+    cm_file *file;
+    struct cm_object *f;
+    struct cm_cache *c;
+    const cm_warm_options *o;
+    cm_origin_read_fn origin_read;
+    void *ctx;
+    uint64_t offset, end; /* what is wanted, in bytes; ends with the file once that is known */
+    uint64_t pos;         /* of the next chunk; a multiple of a block */
+    uint64_t paid_ns;     /* by then the rate allows what was read; cm_now() time */
+    uint64_t version;     /* of what was stored so far */
+    unsigned idle;
+    int reason; /* the first one why a block was left out, or 0 */
+    struct watch watch;
+    cm_warm_report report;
+    struct cm_run *q;      /* the chunk's request, or NULL */
+    const cm_piece *piece; /* that is being read, or NULL */
+    int64_t result;        /* of the caller's function */
+    struct cm_callback frame;
+};
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- The caller's functions ------------------------------------------------------------------ */
+
+static void run_origin(void *arg)
+{
+    struct warm *w = arg;
+    w->result = w->origin_read(w->ctx, w->piece->offset, w->piece->buf, w->piece->len);
+}
+
+static void run_progress(void *arg)
+{
+    struct warm *w = arg;
+    const uint64_t size = at_load_relaxed(&w->f->size); /* for people */
+    const uint64_t end = least(w->end, size), done = least(w->pos, end);
+    const bool known = end < CM_OFFSET_MAX;
+    w->result = w->o->progress(w->o->progress_ctx, done > w->offset ? done - w->offset : 0,
+                               !known            ? CM_SIZE_UNKNOWN
+                               : end > w->offset ? end - w->offset
+                                                 : 0);
+}
+
+/* The caller's function will not return: releases all that the call holds. */
+static void let_go(void *arg)
+{
+    struct warm *w = arg;
+    cm_callback_end(&w->frame);
+    if (w->piece)
+        (void)cm_run_complete(w->q, w->piece, CM_ECANCELED);
+    if (w->q)
+        (void)cm_run_end(w->q);
+    at_sub_acq_rel(&w->c->live, 1); /* the last: cm_close may be waiting for it */
+}
+
+static int64_t call_out(struct warm *w, void (*fn)(void *))
+{
+    cm_callback_begin(w->c, &w->frame);
+    cm_plat_call(fn, w, let_go, w);
+    cm_callback_end(&w->frame);
+    return w->result;
+}
+
+/* Tells the caller how far it is. CM_ECANCELED: the caller wants no more. */
+static int tell(struct warm *w)
+{
+    return w->o->progress && call_out(w, run_progress) != 0 ? CM_ECANCELED : 0;
+}
+
+/* ---- Pace ------------------------------------------------------------------------------------ */
+
+/* How much is done at a time: no more than a small part of the pool, or the end of a chunk would
+ * push out its beginning; and no more than the rates allow in a short time. */
+static uint64_t chunk_max(const struct warm *w)
+{
+    const uint64_t slots = w->c->media.geo.slots, limit = w->c->rate.limit;
+    uint64_t n = least(w->c->opts.read_size_max, slots / 32 * CM_BLOCK_SIZE);
+    if (w->o->bytes_per_second)
+        n = least(n, w->o->bytes_per_second / CHUNKS_A_SECOND);
+    if (limit)
+        n = least(n, limit / CHUNKS_A_SECOND);
+    n -= n % CM_BLOCK_SIZE;
+    return n ? n : CM_BLOCK_SIZE;
+}
+
+/* Time passes: the origin was read, which began at `start`. What a slow origin left over of the
+ * rate is lost, but for one chunk: that makes up for sleeps that take too long. */
+static void pay(struct warm *w, uint64_t bytes, uint64_t start)
+{
+    const uint64_t spare = UINT64_C(1000000000) / CHUNKS_A_SECOND, rate = w->o->bytes_per_second;
+    const uint64_t from = start > spare ? start - spare : 0;
+    if (rate == 0)
+        return;
+    if (w->paid_ns < from)
+        w->paid_ns = from;
+    w->paid_ns += bytes * UINT64_C(1000000000) / rate; /* 16 MiB at most: no overflow */
+}
+
+/* Sleeps until the rates allow a chunk of `len` bytes. */
+static int keep_pace(struct warm *w, uint64_t len)
+{
+    int e = 0;
+    while (e == 0) {
+        const uint64_t now = cm_plat_now_ns(), fills = cm_rate_wait(&w->c->rate, len);
+        const uint64_t reads = w->paid_ns > now ? w->paid_ns - now : 0;
+        const uint64_t wait = fills > reads ? fills : reads;
+        if (wait == 0)
+            break;
+        cm_plat_sleep(least(wait, SLICE_NS));
+        e = tell(w);
+    }
+    return e;
+}
+
+/* ---- When to stop ---------------------------------------------------------------------------- */
+
+/* Keeps the block in mind. If there is no room, every second one goes, and fewer come. */
+static void watch(struct watch *a, uint64_t block)
+{
+    if (++a->skipped < a->every)
+        return;
+    a->skipped = 0;
+    if (a->n == WATCHED) {
+        for (a->n = 0; a->n < WATCHED / 2; a->n++)
+            a->block[a->n] = a->block[2 * a->n];
+        a->every *= 2;
+    }
+    a->block[a->n++] = block;
+}
+
+/* Are most of the watched blocks gone? */
+static bool is_leaking(const struct warm *w)
+{
+    const struct watch *a = &w->watch;
+    unsigned gone = 0;
+    for (unsigned i = 0; i < a->n; i++) {
+        const struct cm_key k = cm_key_of(&w->c->media, w->version, a->block[i]);
+        gone += cm_lookup_cached(w->c, &k) == 0;
+    }
+    return a->n >= 4 && gone > a->n / 2;
+}
+
+/* After a chunk: why the call ends here, or 0. */
+static int why_stop(struct warm *w, const struct cm_run *q)
+{
+    if (q->hopeless)
+        return q->refused;
+    if (q->took > 0)
+        w->idle = q->stored > 0 || q->left_out == 0 ? 0 : w->idle + 1;
+    if (w->idle == IDLE_MAX)
+        return q->refused;
+    return q->stored > 0 && is_leaking(w) ? CM_NOT_STORED_ROOM : 0;
+}
+
+/* ---- Chunks ---------------------------------------------------------------------------------- */
+
+static void read_piece(struct warm *w, const cm_piece *piece)
+{
+    w->piece = piece;
+    const int64_t n = call_out(w, run_origin);
+    w->piece = NULL;
+    const int e = cm_run_complete(w->q, piece, n);
+    assert(e == 0);
+    (void)e;
+}
+
+/* Begins to count anew if the file has another version: nothing is cached of the old one. */
+static void see_version(struct warm *w)
+{
+    /* Acquire: what is looked up next is of this incarnation or a later one. */
+    const uint64_t now = at_load_acquire(&w->f->incarnation);
+    if (now == w->version)
+        return;
+    w->version = now;
+    w->report.cached = 0;
+    w->watch = (struct watch){ .every = 1 };
+    w->reason = w->reason ? w->reason : CM_NOT_STORED_STALE;
+}
+
+/* Takes over how far the chunk's request has come. */
+static void note(struct warm *w, const struct cm_run *q, uint64_t start)
+{
+    const uint64_t failed = q->error < 0 ? q->error_at : UINT64_MAX;
+    const uint64_t to = least(least(q->pos, q->end), failed), from = w->pos;
+    const uint64_t done = to - from;
+    assert(to >= from);
+    w->pos = to;
+    see_version(w);
+    w->report.cached += done > q->left_out ? done - q->left_out : 0;
+    w->report.stored += q->stored;
+    w->report.read += q->took;
+    w->reason = w->reason ? w->reason : q->refused;
+    pay(w, q->took, start);
+    if (done > 0 && q->left_out == 0)
+        watch(&w->watch, from / CM_BLOCK_SIZE);
+}
+
+/* Does the next chunk. 0: go on. */
+static int do_chunk(struct warm *w, uint64_t len)
+{
+    cm_request r; /* cm_run_begin_warm() sets what is needed of the opaque part */
+    struct cm_run *q = cm_run_of(&r);
+    cm_piece piece;
+    const uint64_t start = cm_plat_now_ns();
+    int what, e = 0;
+    r.offset = w->pos;
+    r.buf = NULL;
+    r.len = (size_t)len;
+    r.incarnation = 0;
+    r.join_timeout_ns = 0;
+    r.wake = NULL;
+    cm_run_begin_warm(w->file, &r);
+    w->q = q;
+    while (e == 0 && (what = cm_run_step(q, &piece)) != 0) {
+        if (what == CM_REQUEST_READ) {
+            read_piece(w, &piece);
+        } else {
+            const uint64_t soon = cm_plat_now_ns() + SLICE_NS;
+            (void)cm_plat_wait_until(&q->waiter.woken, 0, least(q->deadline, soon));
+            e = tell(w);
+        }
+    }
+    note(w, q, start);
+    const int stop = why_stop(w, q);
+    const int64_t n = cm_run_end(q);
+    w->q = NULL;
+    if (n >= 0 && stop == 0 && (uint64_t)n < len)
+        w->end = w->pos; /* the file ends here */
+    return n < 0 ? (int)n : stop;
+}
+
+/* Does all of the range. */
+static int warm(struct warm *w)
+{
+    const uint64_t most = chunk_max(w);
+    int e = 0;
+    w->version = at_load_acquire(&w->f->incarnation); /* as in see_version() */
+    w->watch.every = 1;
+    while (e == 0 && w->pos < w->end) {
+        /* Relaxed: if the volume is full, the end of the slots moves, once. */
+        const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
+        const uint64_t left = w->end - w->pos, room = pool - least(pool, w->report.cached);
+        uint64_t len = least(least(most, left), room);
+        len += (CM_BLOCK_SIZE - len % CM_BLOCK_SIZE) % CM_BLOCK_SIZE;
+        e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
+        if (e == 0)
+            e = do_chunk(w, len);
+        cm_report_trouble(w->c);
+        if (e == 0)
+            e = tell(w);
+    }
+    if (e == 0)
+        see_version(w);
+    return e ? e : w->reason;
+}
+
+int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options *opts,
+            cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report)
+{
+    struct cm_object *f;
+    cm_warm_options o;
+    int e = cm_enter_file(file, &f);
+    if (e)
+        return e;
+    if (!origin_read || cm_take_options(&o, sizeof(o), opts) || o.flags ||
+        !cm_all_zero(o.reserved, 2) || (report && !cm_can_give_result(report)))
+        return CM_EINVAL;
+    e = cm_check_range(offset, len == CM_ALL ? 0 : len);
+    if (e)
+        return e;
+    struct warm w = { .file = file, .f = f, .c = f->cache, .o = &o };
+    w.origin_read = origin_read;
+    w.ctx = ctx;
+    w.offset = offset;
+    w.end = len == CM_ALL ? CM_OFFSET_MAX : offset + len;
+    w.pos = offset - offset % CM_BLOCK_SIZE;
+    /* Acquire: the incarnation is loaded later. */
+    if (len == 0 || offset >= at_load_acquire(&f->size))
+        w.end = w.pos;             /* no byte is wanted */
+    at_add_acq_rel(&w.c->live, 1); /* cm_close looks at it */
+    e = warm(&w);
+    at_sub_acq_rel(&w.c->live, 1); /* the last: cm_close may be waiting for it */
+    w.report.end = w.pos < offset ? offset : least(w.pos, offset + least(len, CM_ALL - offset));
+    if (report)
+        (void)cm_give_result(report, &w.report, sizeof(w.report)); /* was checked above */
+    return e;
+}

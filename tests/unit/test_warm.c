@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_warm.c - cm_warm(): what it reads, what it skips, how it counts, and at which rate.
+ */
+#include "warm_common.h"
+
+#include "api/flight.h"
+
+/* ---- What it reads --------------------------------------------------------------------------- */
+
+/* All of a file with a tail; what it reads counts neither as a hit nor as a miss. */
+static void test_cold(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK + 777);
+    struct told w = { 0 };
+    const cm_warm_options opts = options(&w);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), 0);
+    CHECK_EQ(r.end, o.size);
+    CHECK_EQ(r.cached, o.size);
+    CHECK_EQ(r.stored, o.size);
+    CHECK_EQ(r.read, o.size);
+    CHECK(w.ordered && w.done == o.size && w.total == o.size);
+    CHECK_EQ(STAT(p.c, hit_blocks), 0);
+    CHECK_EQ(STAT(p.c, miss_blocks), 0);
+    CHECK_EQ(STAT(p.c, fill_blocks), 101);
+    CHECK_EQ(STAT(p.c, prefetch_blocks), 101);
+    CHECK_EQ(STAT(p.c, origin_bytes), o.size);
+    CHECK_EQ(STAT(p.c, origin_reads), o.calls);
+    CHECK_EQ(info_of(f).misses, 0);
+    CHECK_EQ(info_of(f).fills, 101);
+    CHECK_EQ(p.c->live, 0);
+    const uint32_t calls = o.calls;
+    CHECK_EQ(hits(f, 0, 100, o.tag), 100);
+    CHECK_EQ(look(f, 100, o.tag), SHORT);
+    CHECK_EQ(cm_warm(f, 0, CM_ALL, NULL, origin_read, &o, NULL), 0); /* defaults, no report */
+    CHECK_EQ(o.calls, calls);
+    CHECK_EQ(STAT(p.c, evicted), 0);
+    pool_end(&p);
+}
+
+/* What is cached is not read, and the policy hears nothing of it. */
+static void test_skips(void)
+{
+    struct pool p;
+    struct origin o = make_origin(60 * BLK);
+    cm_warm_report r;
+    uint8_t ref[4 * MIB / BLK];
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    const uint64_t slots = p.c->media.geo.slots;
+    for (uint64_t b = 1; b < 60; b += 3) {
+        CHECK_EQ(put(f, b, o.tag), 0);
+        CHECK_EQ(look(f, b, o.tag), RIGHT);
+    }
+    const int64_t was = STAT(p.c, hit_blocks), missed = STAT(p.c, miss_blocks);
+    const unsigned counts = count_of(f, 1) + count_of(f, 58);
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    CHECK_EQ(r.cached, 60 * BLK);
+    CHECK_EQ(r.stored, 40 * BLK);
+    CHECK_EQ(r.read, 40 * BLK);
+    CHECK_EQ(STAT(p.c, refused_present), 0);
+    CHECK_EQ(count_of(f, 1) + count_of(f, 58), counts);
+    CHECK_EQ(count_of(f, 0), 0);
+    REQUIRE(slots <= sizeof(ref));
+    memcpy(ref, p.c->policy.ring.ref, (size_t)slots);
+    const uint32_t calls = o.calls;
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    CHECK_EQ(r.cached, 60 * BLK);
+    CHECK_EQ(r.stored | r.read, 0);
+    CHECK_EQ(o.calls, calls);
+    CHECK_EQ(memcmp(ref, p.c->policy.ring.ref, (size_t)slots), 0);
+    CHECK_EQ(STAT(p.c, hit_blocks), was);
+    CHECK_EQ(STAT(p.c, miss_blocks), missed);
+    CHECK_EQ(hits(f, 0, 60, o.tag), 60);
+    pool_end(&p);
+}
+
+/* Whole blocks around a range, and nothing beside them. */
+static void test_ranges(void)
+{
+    static const struct {
+        uint64_t offset, len, first, n, end;
+    } v[] = {
+        { 10 * BLK, 4 * BLK, 10, 4, 14 * BLK },
+        { 10 * BLK + 1, 1, 10, 1, 10 * BLK + 2 },
+        { 10 * BLK - 1, 2, 9, 2, 10 * BLK + 1 },
+        { 10 * BLK + 5, 0, 10, 0, 10 * BLK + 5 },
+        { 49 * BLK + 3, 8 * BLK, 49, 2, 50 * BLK + 100 },
+        { 49 * BLK + 3, CM_ALL, 49, 2, 50 * BLK + 100 },
+        { 50 * BLK + 100, CM_ALL, 50, 0, 50 * BLK + 100 },
+        { 70 * BLK, 3, 70, 0, 70 * BLK },
+        { 70 * BLK, CM_ALL, 70, 0, 70 * BLK },
+    };
+    for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+        CASE("%u", i);
+        struct pool p;
+        struct origin o = make_origin(50 * BLK + 100);
+        struct told w = { 0 };
+        const cm_warm_options opts = options(&w);
+        cm_warm_report r;
+        cm_file *f = open_both(&p, MIB, o.size);
+        CHECK_EQ(warm(f, v[i].offset, v[i].len, &opts, &o, &r), 0);
+        CHECK_EQ(STAT(p.c, fill_blocks), (int64_t)v[i].n);
+        CHECK_EQ(in_pool(f, v[i].first, v[i].n), v[i].n);
+        CHECK_EQ(r.end, v[i].end);
+        CHECK(w.calls == 0 || (w.ordered && w.done == w.total));
+        pool_end(&p);
+    }
+}
+
+/* The size of the file is not known: the call finds the end, and the file knows it from then on. */
+static void test_unknown_size(void)
+{
+    for (unsigned tail = 0; tail < 2; tail++) {
+        CASE("tail %u", tail);
+        struct pool p;
+        struct told w = { .cancel_at = 1 };
+        const cm_warm_options opts = options(&w);
+        cm_warm_report r;
+        cm_file *f = open_both(&p, 4 * MIB, CM_SIZE_UNKNOWN);
+        const uint64_t n = 3 * (p.c->media.geo.slots / 32); /* whole pieces */
+        struct origin o = make_origin(n * BLK + tail * 9);
+        CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_ECANCELED);
+        CHECK(w.total == CM_SIZE_UNKNOWN && w.done == r.end && r.end > 0);
+        w = (struct told){ 0 };
+        CHECK_EQ(warm(f, r.end, CM_ALL, &opts, &o, &r), 0);
+        CHECK_EQ(r.end, o.size);
+        CHECK_EQ(info_of(f).size, tail ? o.size : CM_SIZE_UNKNOWN);
+        CHECK_EQ(in_pool(f, 0, n + tail), n + tail);
+        const uint32_t calls = o.calls;
+        CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), 0);
+        CHECK_EQ(o.calls, calls + 1 - tail); /* only the end is looked for */
+        CHECK_EQ(r.cached, o.size);
+        pool_end(&p);
+    }
+}
+
+/* A tail that has grown is short: it is read again and replaces the old one. */
+static void test_grown_tail(void)
+{
+    struct pool p;
+    struct origin o = make_origin(10 * BLK + 100);
+    cm_warm_report r;
+    cm_bracket b;
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    b = begin_write(f, CM_APPEND, 50);
+    o.size += 50;
+    cm_validator v = val(o.size, 2);
+    v.taken_at = later();
+    CHECK_EQ(cm_write_end(f, &b, &v), 0);
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    CHECK_EQ(r.read, 150);
+    CHECK_EQ(r.stored, 150);
+    CHECK_EQ(r.cached, o.size);
+    pool_end(&p);
+}
+
+/* Pieces are as long as the origin's reads may be, and no longer than a part of the pool. */
+static void test_pieces(void)
+{
+    static const struct {
+        uint64_t pool, most, piece;
+    } v[] = { { 64 * MIB, 0, MIB }, { 256 * MIB, 8 * MIB, 4 * MIB }, { 4 * MIB, 0, 0 } };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("%u", i);
+        struct pool p;
+        struct origin o = make_origin(4 * MIB);
+        cm_warm_report r;
+        pool_make(&p, v[i].pool, 0);
+        p.o.read_size_max = v[i].most;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, o.size, 1, 0);
+        const int e = warm(f, 0, CM_ALL, NULL, &o, &r);
+        CHECK_EQ(e, v[i].piece ? 0 : CM_NOT_STORED_ROOM);
+        const uint64_t part = p.c->media.geo.slots / 32 * BLK;
+        CHECK_EQ(o.most, v[i].piece ? v[i].piece : part);
+        CHECK(p.c->flights->top == 0);
+        pool_end(&p);
+    }
+}
+
+/* Without memory it reads block by block. */
+static void test_no_memory(void)
+{
+    struct pool p;
+    struct origin o = make_origin(40 * BLK + 5);
+    cm_warm_report r;
+    pool_make(&p, 4 * MIB, 0);
+    make_poor(&p);
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    CHECK_EQ(put(f, 7, o.tag), 0);
+    no_memory = 1;
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    no_memory = 0;
+    CHECK_EQ(o.most, BLK);
+    CHECK_EQ(r.cached, o.size);
+    CHECK_EQ(r.stored, o.size - BLK);
+    CHECK_EQ(in_pool(f, 0, 41), 41);
+    pool_end(&p);
+}
+
+/* ---- How new blocks come in ------------------------------------------------------------------ */
+
+#define HELD 16u
+
+/* A pool with a probation buffer, which has no slot that was never used. */
+static cm_file *set_up_full(struct pool *p, struct origin *o)
+{
+    *o = make_origin(1000 * BLK);
+    pool_make(p, MIB, 0);
+    pool_seed(p, 1); /* a fixed seed, because fingerprints collide */
+    p->o.probation_bytes = HELD * BLK;
+    (void)pool_up(p);
+    cm_file *f = attach(p, 1, o->size, 1, 0);
+    (void)put_all(f, 100, p->c->media.geo.slots + 2 * HELD, o->tag);
+    CHECK_EQ(p->c->policy.ring.frontier, p->c->media.geo.slots);
+    return f;
+}
+
+/* New blocks do not wait in the buffer. */
+static void test_past_buffer(void)
+{
+    struct pool p;
+    struct origin o;
+    cm_warm_report r;
+    cm_file *f = set_up_full(&p, &o);
+    const int64_t held = STAT(p.c, buffered);
+    CHECK_EQ(warm(f, 0, 40 * BLK, NULL, &o, &r), 0);
+    CHECK_EQ(r.stored, 40 * BLK);
+    CHECK_EQ(STAT(p.c, buffered), held);
+    CHECK_EQ(in_pool(f, 0, 40), 40);
+    pool_end(&p);
+}
+
+/* What waits in the buffer is not read again, and goes to the pool from there. */
+static void test_out_of_buffer(void)
+{
+    struct pool p;
+    struct origin o;
+    cm_warm_report r;
+    cm_file *f = set_up_full(&p, &o);
+    CHECK_EQ(put_all(f, 0, HELD / 2, o.tag), HELD / 2);
+    CHECK_EQ(in_pool(f, 0, HELD / 2), 0);
+    CHECK_EQ(warm(f, 0, HELD / 4 * BLK, NULL, &o, &r), 0);
+    CHECK_EQ(r.cached, HELD / 4 * BLK);
+    CHECK_EQ(o.calls, 0);
+    CHECK_EQ(in_pool(f, 0, HELD / 2), 0);
+    CHECK_EQ(put_all(f, 900, 2 * HELD, o.tag), 2 * HELD); /* they push out the older ones */
+    CHECK_EQ(in_pool(f, 0, HELD / 4), HELD / 4);
+    CHECK_EQ(in_pool(f, HELD / 4, HELD / 4), 0); /* nobody wanted these */
+    CHECK_EQ(count_of(f, 0), 0);
+    pool_end(&p);
+}
+
+/* No advice keeps them out. With KEEP they count as used often. */
+static void test_advice(void)
+{
+    struct pool p;
+    struct origin o = make_origin(30 * BLK);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
+    CHECK_EQ(warm(f, 0, 10 * BLK, NULL, &o, &r), 0);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
+    CHECK_EQ(warm(f, 0, 20 * BLK, NULL, &o, &r), 0);
+    CHECK_EQ(in_pool(f, 0, 20), 20);
+    CHECK_EQ(count_of(f, 5), 0);
+    CHECK_EQ(count_of(f, 15), CM_REF_MAX);
+    pool_end(&p);
+}
+
+/* The rule holds back blocks that come for the first time. Not those of a warming. And the ghost
+ * forgets the block, which is there now. */
+static void test_past_rule(void)
+{
+    struct pool p;
+    struct origin o = make_origin(1000 * BLK);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, MIB, o.size);
+    const struct cm_rule rule = { .probation = 100, .earn = 1, .remembered = true };
+    (void)put_all(f, 100, p.c->media.geo.slots, o.tag);
+    cm_policy_set_rule(&p.c->policy, &rule);
+    CHECK_EQ(put(f, 9, o.tag), CM_NOT_STORED_POLICY);
+    const struct cm_key k = key_of(f, 9);
+    CHECK(cm_ghost_has(&p.c->policy.ghost, k.place.hash));
+    CHECK_EQ(warm(f, 0, 20 * BLK, NULL, &o, &r), 0);
+    CHECK_EQ(r.stored, 20 * BLK);
+    CHECK(in_pool(f, 0, 20) >= 16); /* the hand may come by where the first ones are */
+    CHECK(!cm_ghost_has(&p.c->policy.ghost, k.place.hash));
+    REQUIRE(in_pool(f, 9, 1) == 1);
+    CHECK_EQ(p.c->policy.ring.ref[slot_of(f, 9)] & CM_REF_AHEAD, CM_REF_KNOWN);
+    pool_end(&p);
+}
+
+/* ---- Rates ----------------------------------------------------------------------------------- */
+
+#define MS UINT64_C(1000000)
+
+static void test_rate(void)
+{
+    struct pool p;
+    struct origin o = make_origin(2 * MIB);
+    struct told w = { 0 };
+    cm_warm_options opts = options(&w);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, 16 * MIB, o.size);
+    opts.bytes_per_second = 4 * MIB;
+    uint64_t start = cm_now();
+    CHECK_EQ(warm(f, 0, MIB, &opts, &o, &r), 0);
+    /* A quarter of a second; but the amount of an eighth comes at once. */
+    CHECK(cm_now() - start >= 100 * MS);
+    CHECK(o.most <= MIB / 2);
+    CHECK_EQ(r.stored, MIB);
+    opts.bytes_per_second = UINT64_MAX;
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), 0);
+    CHECK_EQ(r.read, MIB);
+    start = cm_now();
+    opts.bytes_per_second = 1; /* what is cached costs nothing */
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), 0);
+    CHECK(cm_now() - start < 60000 * MS);
+    pool_end(&p);
+}
+
+/* A sleep of an hour ends when progress says so. */
+static void test_cancel_sleep(void)
+{
+    struct pool p;
+    struct origin o = make_origin(MIB);
+    struct told w = { .cancel_at = 3 };
+    cm_warm_options opts = options(&w);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    opts.bytes_per_second = 1;
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_ECANCELED);
+    CHECK_EQ(w.calls, 3);
+    CHECK_EQ(r.end, BLK);
+    CHECK_EQ(r.stored, BLK);
+    CHECK_EQ(p.c->live, 0);
+    pool_end(&p);
+}
+
+/* It keeps to the limit of fills instead of reading what could not be stored. */
+static void test_fill_rate(void)
+{
+    struct pool p;
+    struct origin o = make_origin(3 * MIB);
+    cm_warm_report r;
+    pool_make(&p, 16 * MIB, 0);
+    p.o.fill_rate_limit = 2 * MIB;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    const uint64_t start = cm_now();
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    CHECK(cm_now() - start >= 300 * MS); /* a second's amount may come at once */
+    CHECK_EQ(r.stored, o.size);
+    CHECK_EQ(STAT(p.c, refused_policy), 0);
+    pool_end(&p);
+}
+
+static const struct harness_test warm_tests[] = {
+    TEST(cold),      TEST(skips),     TEST(ranges),       TEST(unknown_size),  TEST(grown_tail),
+    TEST(pieces),    TEST(no_memory), TEST(past_buffer),  TEST(out_of_buffer), TEST(advice),
+    TEST(past_rule), TEST(rate),      TEST(cancel_sleep), TEST(fill_rate),     TEST_END,
+};
+
+static const struct harness_test *const tables[] = { warm_tests, warm_stops_tests,
+                                                     warm_threads_tests };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_TABLES(tables, argc, argv);
+}
