@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows_warm.py - the rows of mutants.py about warming: what it reads, stores and counts, and when it
-ends."""
+"""rows_warm.py - rows of mutants.py about warming: what it reads, stores and counts, when it ends."""
 from rows import _m, FILL, LOOKUP
 
 WARM = [
