@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows_warm.py - rows of mutants.py about warming: what it reads, stores and counts, when it ends."""
+"""rows_warm.py - rows of mutants.py about warming: what it reads, stores, counts; when it ends."""
 from rows import _m, FILL, LOOKUP
 
 WARM = [
