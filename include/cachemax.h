@@ -233,8 +233,9 @@ CM_API void cm_validator_init(cm_validator *v, size_t size);
 /* Sets the proof of *v, and no other field, to stand for the `len` bytes at `proof`: an ETag, a
  * version, a hash. Up to 31 bytes are stored as they are, with their number in the last byte. More
  * are stored as their 128-bit hash (XXH3), which is not made to withstand attackers, with 32 in the
- * last byte. Then set taken_at, and size and changed_ns if they are known. `proof` may be NULL if
- * len is 0: no proof. */
+ * last byte. `proof` may be NULL if len is 0: no proof. Set taken_at, too, and size and changed_ns
+ * if they are known. Begin with CM_VALIDATOR_INIT, not with a validator from cm_file_lookup(),
+ * which may be racy. */
 CM_API void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len);
 
 /* Durability of a pool: cm_info.durability. */
@@ -1200,7 +1201,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 /* X(name, text): counters since open. New ones come last, because their numbers are part of the
  * ABI. */
 #define CM_STAT_MAP(X)                                                                             \
-    X(hit_blocks, "blocks served from the pool or the probation buffer")                           \
+    X(hit_blocks, "blocks served from the pool or the probation buffer; also those read ahead")    \
     X(hit_bytes, "bytes served from there")                                                        \
     X(miss_blocks, "blocks looked up and not served")                                              \
     X(miss_absent, "misses: not cached")                                                           \
@@ -1229,8 +1230,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(attach_new, "files attached cold")                                                           \
     X(records_evicted, "files forgotten to make room in the file table")                           \
     X(flights_joined, "reads that waited for another reader's origin read")                        \
-    X(origin_reads, "reads of the origin by cm_read_through")                                      \
-    X(origin_bytes, "bytes read from the origin by cm_read_through")                               \
+    X(origin_reads, "reads of the origin by cm_read_through, requests and cm_warm")                \
+    X(origin_bytes, "bytes that they read from the origin")                                        \
     X(prefetch_blocks, "blocks read ahead of need")                                                \
     X(pool_bytes, "bytes written to the pool, payload and metadata")                               \
     X(probation_hits, "of the blocks served: from the probation buffer")                           \
