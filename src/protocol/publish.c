@@ -147,8 +147,12 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
     int at, r;
     assert(cm_lock_is_held(&cm_stripe_at(c, n->key.stripe)->lock));
     assert(cm_ring_is_owned(&c->policy.ring, n->slot));
+    /* A copy in the buffer may be the one that is published: then there is no file. */
+    const uint32_t buffered = g->f && c->probation.entries > 0 ? cm_step_buffered(c, &n->key) : 0;
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
         r = CM_NOT_STORED_STALE;
+    else if (buffered > n->valid)
+        r = CM_NOT_STORED_PRESENT;
     else
         r = choose_cell(c, n, &at);
     if (r == 0) {
@@ -162,6 +166,8 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
             (n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
     }
+    if (r == 0 && buffered > 0)
+        cm_probation_kill(&c->probation, &n->key); /* a block is in one place */
     return r;
 }
 

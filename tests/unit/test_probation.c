@@ -516,6 +516,23 @@ static void test_tails(void)
     pool_end(&p);
 }
 
+/* A block is in one place: a fill that goes to the pool takes the copy out of the buffer. A shorter
+ * one changes nothing. */
+static void test_one_place(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    CHECK(!in_pool(f, 4));
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0); /* to the pool at once */
+    CHECK_EQ(put_tail(f, 4, 999, 5), CM_NOT_STORED_PRESENT);
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    CHECK(in_pool(f, 4));
+    CHECK_EQ(cm_drop(f, 4 * BLK, BLK), 1000);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* Long reads, vectors and the first absent run find blocks that wait. */
 static void test_ranges(void)
 {
@@ -652,6 +669,7 @@ static const struct harness_test tests[] = {
     TEST(promotion_beside_write),
     TEST(promotion_beside_pin),
     TEST(tails),
+    TEST(one_place),
     TEST(ranges),
     TEST(pins),
     TEST(pins_counted),
