@@ -56,13 +56,16 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
     if (at_load_acquire(&f->incarnation) != w->incarnation)
         w->size = CM_SIZE_UNKNOWN;
     w->eof = false;
+    const bool serves = may_serve(f, w->incarnation);
+    if (!serves)
+        w->size = CM_SIZE_UNKNOWN; /* the origin decides where the file ends */
     if (w->size != CM_SIZE_UNKNOWN && w->end > w->size) {
         w->end = w->size > offset ? w->size : offset;
         w->eof = true;
     }
     w->home = (struct cm_last_home){ 0 };
     w->counted = 0;
-    return may_serve(f, w->incarnation);
+    return serves;
 }
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)

@@ -146,12 +146,16 @@ static uint64_t read_range(struct cm_run *q, enum cm_found seen, uint64_t pos, c
     q->served += (uint64_t)n;
     if (n > 0 || miss->len == 0) /* the end of the file is a part, too */
         note_part(q, miss->incarnation, true);
-    if (miss->len == 0)
-        note_eof(q, to);
-    else if (miss->offset < to)
+    if (miss->len == 0) {
+        /* The origin may have given more than the size, at its last block. Acquire: as in
+         * walk_begin(). A size of another version is found out when the parts are compared. */
+        const uint64_t size = at_load_acquire(&q->f->size);
+        note_eof(q, size < to ? size : to);
+    } else if (miss->offset < to) {
         /* A tail ended too soon. Its block may have changed by the time the origin is read, so the
          * whole block is read from there. */
         to = miss->offset > q->r->offset ? miss->offset : q->r->offset;
+    }
     return to;
 }
 
@@ -193,8 +197,9 @@ static uint64_t piece_max(const struct cm_run *q, const cm_miss *miss, bool *in_
     *in_place = false;
     if (q->warm)
         return left < most ? left : most;
+    /* All that is read directly is one piece, if possible: it is of no known version. */
     *in_place = miss->offset == q->pos && (uintptr_t)buffer_at(q, q->pos) % CM_BLOCK_SIZE == 0 &&
-                (n <= left || left >= CM_COPY_MAX);
+                (n <= left || (left >= CM_COPY_MAX && !q->direct));
     return *in_place && left < most ? left : most;
 }
 
@@ -321,6 +326,8 @@ static void look(struct cm_run *q)
         note_error(q, q->pos, CM_EHANDLE);
     else if (!read_cached(q, &miss) || q->mixed)
         return;
+    else if (q->versioned && miss.incarnation != q->version)
+        q->mixed = true; /* before the origin is read: the caller's may be bound to the version */
     else if (q->warm && (miss.flags & CM_MISS_NOFILL))
         pass_by(q, &miss, CM_NOT_STORED_STALE);
     else
@@ -338,9 +345,13 @@ static void serve(struct cm_run *q)
     q->mixed = q->unknown = false;
     q->versioned = q->r->incarnation != 0;
     q->version = q->r->incarnation;
-    /* Nothing tells two versions of a bypassed file apart: both have no incarnation. Acquire: the
-     * parts that follow are of this incarnation or a later one. */
-    if (!q->warm && q->r->incarnation == 0 && at_load_acquire(&q->f->incarnation) == 0)
+    if (q->versioned && !cm_file_serves(q->f))
+        q->mixed = true;
+    /* Nobody knows the version of what the origin gives now: the file's time to live is over, or it
+     * is bypassed and has no incarnation. Acquire: the parts that follow are of this incarnation or
+     * a later one. */
+    if (!q->warm && q->r->incarnation == 0 &&
+        (at_load_acquire(&q->f->incarnation) == 0 || !cm_file_serves(q->f)))
         q->direct = true;
     if (q->join_from != UINT64_MAX)
         q->join_from = 0;
@@ -494,7 +505,8 @@ static void take_in(struct cm_run *q, const struct cm_out *o, uint64_t got)
     for (const struct cm_flight *fl = o->flights; fl; fl = fl->next)
         offer(q, o, &fl->miss, got, eof);
     /* Acquire: after the origin was read, which happened before this call. */
-    const bool known = at_load_acquire(&q->f->incarnation) == o->incarnation;
+    const bool known =
+        at_load_acquire(&q->f->incarnation) == o->incarnation && cm_file_serves(q->f);
     note_part(q, o->incarnation, known);
     if (eof)
         note_eof(q, o->offset + got);

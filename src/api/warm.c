@@ -17,6 +17,8 @@
  *
  * Who: users, through cachemax.h.
  */
+#include <limits.h>
+
 #include "api/cache.h"
 #include "api/read_range.h"
 #include "api/request.h"
@@ -269,7 +271,7 @@ static int do_chunk(struct warm *w, uint64_t len)
     w->q = NULL;
     if (n >= 0 && stop == 0 && (uint64_t)n < len)
         w->end = w->pos; /* the file ends here */
-    return n < 0 ? (int)n : stop;
+    return n < INT_MIN ? INT_MIN : n < 0 ? (int)n : stop;
 }
 
 /* Does all of the range. */

@@ -199,7 +199,7 @@ static int refused_whole(struct cm_object *f, const cm_miss *miss, uint64_t bloc
         cm_count(c, CM_STAT_refused_mode, blocks);
         return CM_NOT_STORED_MODE;
     }
-    if (miss->flags & CM_MISS_NOFILL) {
+    if ((miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f)) { /* its time to live is over */
         cm_count(c, CM_STAT_refused_stale, blocks);
         return CM_NOT_STORED_STALE;
     }

@@ -69,7 +69,9 @@ static inline struct origin make_origin(uint64_t size)
 
 static inline cm_file *open_both(struct pool *p, uint64_t bytes, uint64_t size)
 {
-    (void)pool_new(p, bytes);
+    pool_make(p, bytes, 0);
+    pool_seed(p, 1); /* chance does not decide which blocks find room */
+    (void)pool_up(p);
     return attach(p, 1, size, 1, CM_SOLE_WRITER);
 }
 

@@ -3,6 +3,7 @@
  * test_file_ttl.c - files with a time to live.
  */
 #include "file_common.h"
+#include "flight_common.h"
 
 #include "api/read_range.h"
 #include "media/file_table.h"
@@ -185,6 +186,78 @@ static void test_ttl_of_version(void)
     pool_end(&p);
 }
 
+/* When the time is over, nobody knows the size, nor which version the origin has. */
+static void test_ttl_origin_decides(void)
+{
+    struct pool p;
+    static uint8_t buf[40 * CM_BLOCK_SIZE];
+    cm_validator v = val(10000, 7);
+    cm_miss m;
+    struct origin o = make_origin(25 * BLK + 7);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    const uint64_t before = info_of(f).incarnation;
+    CHECK_EQ(cm_read_through(f, 0, buf, sizeof(buf), origin_read, &o), 10000);
+    CHECK_EQ(cm_file_set_ttl(f, 1), 0);
+    for (unsigned i = 0; i < 2; i++) { /* from the beginning, and behind the old end */
+        const uint64_t at = i * 20 * BLK, len = o.size - at;
+        uint64_t version = 0;
+        CASE("i %u", i);
+        CHECK_EQ(cm_read_through_version(f, at, buf, sizeof(buf), &version, origin_read, &o), len);
+        CHECK(is_range(&o, at, buf, len));
+        CHECK_EQ(version, 0);
+        version = before;
+        CHECK_EQ(cm_read_through_version(f, at, buf, BLK, &version, origin_read, &o), CM_EMOVED);
+        CHECK_EQ(cm_read(f, at, buf, BLK, &m), 0);
+        CHECK(m.len == BLK && m.flags == CM_MISS_NOFILL);
+    }
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0); /* the old one is served on, with its size */
+    CHECK_EQ(cm_read_through(f, 2 * BLK, buf, sizeof(buf), origin_read, &o), 10000 - 2 * BLK);
+    CHECK(cm_drop(f, 0, CM_ALL) >= 10000);
+    CHECK_EQ(cm_read_through(f, 0, buf, sizeof(buf), origin_read, &o), 10000);
+    /* A miss from before the end may not be filled after it. */
+    (void)cm_drop(f, 0, CM_ALL);
+    CHECK_EQ(cm_read(f, 0, buf, BLK, &m), 0);
+    CHECK_EQ(cm_file_set_ttl(f, 1), 0);
+    CHECK_EQ(cm_fill(f, &m, buf, BLK, 0), CM_NOT_STORED_STALE);
+    CHECK_EQ(cm_file_set_ttl(f, 0), 0);
+    CHECK_EQ(cm_drop(f, 0, CM_ALL), 0);
+    pool_end(&p);
+}
+
+/* The time ends while the origin is read. */
+static void expire(void *f)
+{
+    CHECK_EQ(cm_file_set_ttl(f, 1), 0);
+}
+
+static void test_ttl_ends_meanwhile(void)
+{
+    struct pool p;
+    static uint8_t buf[10 * CM_BLOCK_SIZE];
+    struct origin o = make_origin(100 * BLK);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, o.size, 7, 0);
+    CHECK_EQ(put_all(f, 0, 5, o.tag), 5);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    cm_request r = CM_REQUEST_INIT;
+    cm_piece piece;
+    r.buf = buf;
+    r.len = sizeof(buf);
+    CHECK_EQ(cm_request_begin(f, &r), 0);
+    CHECK_EQ(cm_request_step(&r, &piece), CM_REQUEST_READ);
+    expire(f);
+    o.tag++; /* another version: the cached part does not belong to it */
+    do {
+        const int64_t n = origin_read(&o, piece.offset, piece.buf, piece.len);
+        CHECK_EQ(cm_request_complete(&r, &piece, n), 0);
+    } while (cm_request_step(&r, &piece) == CM_REQUEST_READ);
+    CHECK_EQ(cm_request_end(&r), 10 * BLK);
+    CHECK(is_range(&o, 0, buf, 10 * BLK));
+    CHECK_EQ(r.incarnation, 0);
+    pool_end(&p);
+}
+
 /* A bypassed file stays bypassed, whatever its time. */
 static void test_ttl_bypassed(void)
 {
@@ -202,6 +275,6 @@ static void test_ttl_bypassed(void)
 }
 
 const struct harness_test file_ttl_tests[] = {
-    TEST(ttl),          TEST(ttl_bounds), TEST(ttl_recorded), TEST(ttl_of_version),
-    TEST(ttl_bypassed), TEST_END,
+    TEST(ttl),          TEST(ttl_bounds),         TEST(ttl_recorded),       TEST(ttl_of_version),
+    TEST(ttl_bypassed), TEST(ttl_origin_decides), TEST(ttl_ends_meanwhile), TEST_END,
 };

@@ -517,7 +517,46 @@ static void test_bypassed(void)
     CHECK_EQ(r.incarnation, 0);
     CHECK(is_range(&o, MIB, buf, 6 * MIB));
     CHECK_EQ(cm_read_through_version(f, 0, buf, BLK, &asked, origin_read, &o), CM_EMOVED);
+    r = request(0, buf, 300 * 1024 + 100); /* its end is no multiple of a block */
+    CHECK_EQ(cm_request_begin(f, &r), 0);
+    CHECK_EQ(cm_request_step(&r, &piece), CM_REQUEST_READ);
+    CHECK(piece.offset == 0 && piece.len == 304 * 1024);
+    CALL(complete(&r, &piece, &o));
+    CALL(drive(&r, &o));
+    CHECK_EQ(cm_request_end(&r), 300 * 1024 + 100);
     unmap_bytes(buf, 6 * MIB);
+    pool_end(&p);
+}
+
+/* The caller's origin may be bound to the version that it wants: an ETag, an open file. Nothing is
+ * read if the file has another one, else the old bytes would be stored as the new version's. */
+static void test_wanted_version_is_gone(void)
+{
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    cm_piece piece;
+    (void)pool_new(&p, MIB);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    for (unsigned part = 0; part < 2; part++) { /* nothing is cached, or the first block */
+        CASE("part %u", part);
+        cm_request r = request(5 * BLK, room, 2 * BLK);
+        r.incarnation = info_of(f).incarnation;
+        CALL(revise(f, &o));
+        if (part)
+            CHECK_EQ(put_all(f, 5, 1, o.tag), 1);
+        CHECK_EQ(cm_request_begin(f, &r), 0);
+        CHECK_EQ(cm_request_step(&r, &piece), 0);
+        CHECK_EQ(cm_request_end(&r), CM_EMOVED);
+    }
+    /* It moves while the request waits for its turn. */
+    cm_request r = request(20 * BLK, room, 2 * BLK);
+    CHECK_EQ(cm_request_begin(f, &r), 0);
+    r.incarnation = info_of(f).incarnation;
+    CALL(revise(f, &o));
+    CHECK_EQ(cm_request_step(&r, &piece), CM_REQUEST_READ);
+    CALL(complete(&r, &piece, &o));
+    CALL(drive(&r, &o));
+    CHECK_EQ(cm_request_end(&r), 2 * BLK);
     pool_end(&p);
 }
 
@@ -620,6 +659,7 @@ static const struct harness_test request_tests[] = {
     TEST(version_of_cached_part),
     TEST(version_moves_on),
     TEST(bypassed),
+    TEST(wanted_version_is_gone),
     TEST(bypassed_in_pieces),
     TEST(wanted_version),
     TEST_END,

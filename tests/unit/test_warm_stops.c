@@ -160,6 +160,35 @@ static void test_used_pool(void)
     }
 }
 
+static int64_t fails(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)offset, (void)buf, (void)len;
+    return *(const int64_t *)ctx;
+}
+
+/* An error of the origin ends the call, however low its number is. */
+static void test_low_errors(void)
+{
+    static const int64_t error[] = { -1,
+                                     -1001,
+                                     INT32_MIN,
+                                     INT32_MIN - INT64_C(1),
+                                     -INT64_C(4294967291),
+                                     -(INT64_C(1) << 33),
+                                     INT64_MIN };
+    struct pool p;
+    cm_warm_report r = { .struct_size = sizeof(r) };
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    for (unsigned i = 0; i < sizeof(error) / sizeof(*error); i++) {
+        CASE("i %u", i);
+        int64_t e = error[i];
+        CHECK_EQ(cm_warm(f, 0, CM_ALL, NULL, fails, &e, &r), e < INT32_MIN ? INT32_MIN : e);
+        CHECK_EQ(r.end, 0);
+    }
+    pool_end(&p);
+}
+
 /* ---- Nothing may be stored ------------------------------------------------------------------- */
 
 static void test_modes(void)
@@ -386,12 +415,20 @@ static void test_version_in_piece(void)
 }
 
 const struct harness_test warm_stops_tests[] = {
-    TEST(arguments),  TEST(origin_error),
-    TEST(cancel),     TEST(small_pool),
-    TEST(exact_pool), TEST(used_pool),
-    TEST(modes),      TEST(mode_meanwhile),
-    TEST(bracket),    TEST(bracket_unknown_size),
-    TEST(no_slots),   TEST(no_flight),
-    TEST(version),    TEST(version_in_piece),
+    TEST(arguments),
+    TEST(origin_error),
+    TEST(cancel),
+    TEST(small_pool),
+    TEST(exact_pool),
+    TEST(used_pool),
+    TEST(low_errors),
+    TEST(modes),
+    TEST(mode_meanwhile),
+    TEST(bracket),
+    TEST(bracket_unknown_size),
+    TEST(no_slots),
+    TEST(no_flight),
+    TEST(version),
+    TEST(version_in_piece),
     TEST_END,
 };
