@@ -136,7 +136,7 @@ trace_fn trace_begin(int argc, char **argv)
         wanted |= strcmp(argv[i], "--trace") == 0;
     if (!wanted)
         return NULL;
-    if (cm_format_plan(cm_pool_size_min(), 0, &geometry) != 0) /* the world's pool */
+    if (cm_format_plan(cm_pool_size_min(), 0, 0, &geometry) != 0) /* the world's pool */
         abort();
     names_load();
     top = *(void ***)__builtin_frame_address(0); /* main called this */
