@@ -182,7 +182,7 @@ class Builder:
             dump = os.path.join(TOP, 'src', 'tool', 'dump')
             sources += [os.path.join(dump, f) for f in sorted(os.listdir(dump))
                         if f.endswith('.c') and f != 'cmd_dump.c']
-            sources.append(os.path.join(TOP, 'src', 'tool', 'json.c'))
+            sources += [os.path.join(TOP, 'src', 'tool', n) for n in ('json.c', 'text.c')]
         return sources
 
     def prepare(self, programs, pool):

@@ -153,6 +153,7 @@ static void test_no_table(void)
     CHECK_EQ(*word_of(p.c, place), 0);
     *word_of(p.c, place) = 5; /* what a later version may write there */
     detach(f);
+    remembered(&p, 1, "");
     f = attach(&p, 1, 9 * BLK, 7, 0);
     named(&p, f, "");
     const cm_file_id id = id_of(1);
@@ -217,26 +218,33 @@ static void test_records_change_hands(void)
     struct pool p;
     char text[20];
     unsigned kept = 0, back = 0;
-    uint64_t last[200];
-    memset(last, 0xff, sizeof(last));
-    REQUIRE(names_new(&p, 16) == 0);
+    uint64_t at[200], rng = 5; /* where a file got its name */
+    memset(at, 0xff, sizeof(at));
+    pool_make_as(&p, MIB, 16, CM_CREATE_NAMES);
+    pool_seed(&p, 11);
+    REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(p.c->media.geo.record_buckets * CM_RECORD_WAYS, PLACES);
-    uint64_t rng = 5;
-    for (unsigned n = 0; n < 3000; n++) {
+    for (unsigned n = 0; n < 6000; n++) {
         CASE("n %u", n);
-        const uint64_t id = next_random(&rng) % 200;
+        const uint64_t id = next_random(&rng) % 200, what = next_random(&rng) % 4;
         cm_file *f = attach(&p, id, 9 * BLK, 7, 0);
         const uint64_t place = cm_object_of(f)->place;
         const bool known = info_of(f).kept;
         snprintf(text, sizeof(text), "file %u", (unsigned)id);
-        named(&p, f, known && last[id] == place ? text : "");
+        named(&p, f, known && at[id] == place ? text : "");
         kept += known;
-        back += !known && last[id] == place;
-        last[id] = next_random(&rng) % 4 ? place : UINT64_MAX;
-        CHECK_EQ(cm_file_set_name(f, last[id] == place ? text : ""), 0);
+        back += !known && at[id] == place;
+        if (!known || what == 0)
+            at[id] = UINT64_MAX;
+        if (what == 0)
+            CHECK_EQ(cm_file_set_name(f, ""), 0);
+        if (what == 1) {
+            CHECK_EQ(cm_file_set_name(f, text), 0);
+            at[id] = place;
+        }
         detach(f);
     }
-    CHECK(kept > 300 && back > 30);
+    CHECK(kept > 400 && back > 4);
     pool_end(&p);
 }
 
