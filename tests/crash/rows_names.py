@@ -8,6 +8,8 @@ FORMAT = 'media/format.c'
 NAMES = [
     _m('name, sum', 'a name counts only with its sum', 'unit files torn', TABLE,
        '        sum == cm_format_name_sum(cm_media_key(m), place, id, name) &&\n', ''),
+    _m('name, torn', '... after a crash', 'crash name', TABLE,
+       '        sum == cm_format_name_sum(cm_media_key(m), place, id, name) &&\n', ''),
     _m('name, id', 'the sum of a name belongs to the id', 'unit format flip_name', FORMAT,
        'XXH3_64bits(name, sizeof(*name)), place, id->hi, id->lo };',
        'XXH3_64bits(name, sizeof(*name)), place, 0, id->lo };'),
