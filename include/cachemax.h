@@ -301,7 +301,8 @@ typedef int (*cm_seal_fn)(void *ctx, const uint8_t tweak[16], void *block);
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
-    CM_CREATE_SPARSE = 1u << 0, /* do not preallocate: if the volume fills up, fills become misses */
+    CM_CREATE_SPARSE =
+        1u << 0, /* do not preallocate: if the volume fills up, fills become misses */
     /* With room for a name of each file (cm_file_set_name): 256 bytes for each record of the file
      * table. A library that does not know names refuses such a pool (CM_EINCOMPAT). */
     CM_CREATE_NAMES = 1u << 1
@@ -678,8 +679,8 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
 
 /* Gives the file a name for people, such as its path: cm_file_info.name shows it, also in later
- * sessions, and so does `cachemax files`. Nothing else depends on it. At most CM_FILE_NAME_MAX bytes of
- * any kind but NUL. NULL or "": none. The pool must have room for names (CM_CREATE_NAMES,
+ * sessions, and so does `cachemax files`. Nothing else depends on it. At most CM_FILE_NAME_MAX
+ * bytes of any kind but NUL. NULL or "": none. The pool must have room for names (CM_CREATE_NAMES,
  * cm_info.names_bytes).
  * A name belongs to the id. It stays when the file changes, and ends with cm_forget(), when the
  * pool empties itself, and when another file gets the record. A crash may lose the name or bring

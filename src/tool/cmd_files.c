@@ -56,8 +56,14 @@ static bool add(struct list *l, const cm_file_info *info)
         l->file = wide;
         l->room = room;
     }
-    if (info->name[0] && !(f.name = strdup(info->name)))
-        return false;
+    if (info->name[0]) {
+        const size_t n = strlen(info->name) + 1;
+
+        f.name = malloc(n);
+        if (!f.name)
+            return false;
+        memcpy(f.name, info->name, n);
+    }
     l->file[l->n++] = f;
     return true;
 }
