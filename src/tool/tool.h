@@ -135,8 +135,8 @@ double tool_share(uint64_t part, uint64_t whole);
 
 /* ---- Text of unknown origin (text.c) ------------------------------------------------------- */
 
-/* Length of the valid UTF-8 sequence at p, and what it stands for; 0 if there is none. */
-size_t tool_utf8(const char *p, uint32_t *code);
+/* Length of the valid UTF-8 sequence at `text`, and what it stands for; 0 if there is none. */
+size_t tool_utf8(const char *text, uint32_t *code);
 #define TOOL_PRINTABLE_MAX(bytes) (4 * (bytes) + 1)
 /* Writes `name` to `text`, which has room for TOOL_PRINTABLE_MAX(strlen(name)), and returns it.
  * What a terminal should not get, and bytes that are not UTF-8, become \x1b and the like. */
