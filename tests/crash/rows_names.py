@@ -34,7 +34,7 @@ NAMES = [
     _m('name, attached', 'an attached file has the name of its record', 'unit files set', NAME,
        'r->words[CM_RECORD_NAME] != 0;', '0;'),
     _m('name, new record', 'a record that changes hands loses its name',
-       'unit files records_change_hands', ATTACH,
+       'unit files does_not_come_back', ATTACH,
        '        cm_file_name_end_recorded(f->cache, f->place, record_at(b, f->place, &whole));\n',
        '        (void)record_at(b, f->place, &whole);\n'),
     _m('name, forgotten', 'a file that is forgotten loses its name', 'unit files versions', ATTACH,
