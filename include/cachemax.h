@@ -139,7 +139,8 @@ enum cm_error {
     X(CM_DAMAGED, 10, "damage is left in the pool")                                                \
     X(CM_REQUEST_READ, 11, "read the piece, complete it, and step again for more pieces")          \
     X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")     \
-    X(CM_NOT_STORED_ROOM, 13, "not stored: it would push out what was stored just before")
+    X(CM_NOT_STORED_ROOM, 13, "not stored: it would push out what was stored just before")         \
+    X(CM_NOT_RECORDED, 14, "not recorded: no place in the file table, or it cannot be written")
 
 enum cm_result {
 #define CM_X(name, value, text) name = (value),
@@ -300,7 +301,11 @@ typedef int (*cm_seal_fn)(void *ctx, const uint8_t tweak[16], void *block);
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
-    CM_CREATE_SPARSE = 1u << 0 /* do not preallocate: if the volume fills up, fills become misses */
+    CM_CREATE_SPARSE =
+        1u << 0, /* do not preallocate: if the volume fills up, fills become misses */
+    /* With room for a name of each file (cm_file_set_name): 256 bytes for each record of the file
+     * table. A library that does not know names refuses such a pool (CM_EINCOMPAT). */
+    CM_CREATE_NAMES = 1u << 1
 };
 
 typedef struct cm_create_options {
@@ -336,7 +341,8 @@ static inline cm_create_options cm_create_options_init_(void)
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_create_options_init(cm_create_options *opts, size_t size);
 
-/* Sizes in bytes of the smallest pool that cm_create() accepts (64 slots), and of the largest. */
+/* Sizes in bytes of the smallest pool that cm_create() accepts (64 slots), and of the largest. With
+ * CM_CREATE_NAMES the smallest one is 8192 bytes larger. */
 CM_API uint64_t cm_pool_size_min(void);
 CM_API uint64_t cm_pool_size_max(void);
 
@@ -609,6 +615,8 @@ enum cm_advice {
  * cm_file_close() of the file. CM_EINVAL: unknown advice. */
 CM_API int cm_file_advise(cm_file *file, int advice);
 
+#define CM_FILE_NAME_MAX 255u /* bytes of a file's name in the pool */
+
 typedef struct cm_file_info {
     uint32_t struct_size; /* set by the caller to sizeof(cm_file_info); 0: that of version 1.0 */
     uint32_t attached;    /* 1: a cm_file stands for it now */
@@ -637,6 +645,9 @@ typedef struct cm_file_info {
     /* When it was used last: attached, closed, missed or (one in 64 calls) served. By the wall
      * clock, in nanoseconds since 1970; in whole seconds if it is not attached. 0: not known. */
     int64_t last_used_ns;
+    /* What cm_file_set_name() gave it, with a NUL behind it; "": nothing, or not known. It may hold
+     * any bytes: escape them before you print them. */
+    char name[CM_FILE_NAME_MAX + 1];
 } cm_file_info;
 /* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
@@ -666,6 +677,17 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * Hits on a file with a time to live take longer, because each one asks the clock.
  * CM_EFORGET. */
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
+
+/* Gives the file a name for people, such as its path: cm_file_info.name shows it, also in later
+ * sessions, and so does `cachemax files`. Nothing else depends on it. At most CM_FILE_NAME_MAX
+ * bytes of any kind but NUL. NULL or "": none. The pool must have room for names (CM_CREATE_NAMES,
+ * cm_info.names_bytes).
+ * A name belongs to the id. It stays when the file changes, and ends with cm_forget(), when the
+ * pool empties itself, and when another file gets the record. A crash may lose the name or bring
+ * back an earlier one of the same file. It never makes one of another file.
+ * Returns 0 or CM_NOT_RECORDED: the file has no record, or its name cannot be written.
+ * CM_EINVAL (too long) CM_ENOTSUP (a pool without names). */
+CM_API int cm_file_set_name(cm_file *file, const char *name);
 
 /* Ends all open brackets of the file, and forgets its blocks. Use it if the owners of these
  * brackets are gone. CM_EFORGET. */
@@ -1189,6 +1211,7 @@ typedef struct cm_info {
     uint64_t memo_bytes; /* part of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
     uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
+    uint64_t names_bytes;   /* part of the metadata: room for names of files; 0: there is none */
 } cm_info;
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the
  * log says so once, and nothing is cached any more (cm_close()). CM_EINVAL: info is NULL, or

@@ -23,18 +23,30 @@ static struct {
           .limit = 4096 };
 
 static pthread_mutex_t give_up_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic int stuck; /* why the pool had to go when it could not be removed */
-static int pool_fd = -1;  /* O_PATH: knows whether the pool file still has a name */
+static _Atomic int stuck;   /* why the pool had to go when it could not be removed */
+static char root[PATH_MAX]; /* DIR's path, if the pool has room for names; else "" */
+static int pool_fd = -1;    /* O_PATH: knows whether the pool file still has a name */
+
+/* The length of the path that is open now, or -1 and "". */
+static ssize_t path_of(int fd, char path[PATH_MAX])
+{
+    const ssize_t n = readlink(procpath(fd).s, path, PATH_MAX - 1);
+
+    path[n < 0 ? 0 : n] = '\0';
+    return n;
+}
 
 bool cache_on(void)
 {
     return !atomic_load_explicit(&mnt.gave_up, memory_order_acquire);
 }
 
-void cache_setup(const char *pool, uint64_t limit)
+void cache_setup(const char *pool, uint64_t limit, int rootfd)
 {
     pool_fd = open(pool, O_PATH | O_CLOEXEC);
     lru.limit = limit;
+    if (rootfd >= 0)
+        (void)path_of(rootfd, root);
 }
 
 /* ---- Giving the pool up -------------------------------------------------------------------- */
@@ -152,8 +164,7 @@ static void say_clone(const struct inode *i)
 
     if (atomic_exchange(&said, true))
         return;
-    n = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
-    path[n < 0 ? 0 : n] = '\0';
+    n = path_of(i->fd, path);
     say(CM_LOG_WARNING,
         "%s: its volume has the same identity as another mounted one, or does not tell its files "
         "apart, so they pass through uncached; a mount of that volume alone with --volume-id NAME "
@@ -184,6 +195,27 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     return rc;
 }
 
+/* Tells the pool what the file is called below DIR, for `cachemax files`. Of a long path the end
+ * says more. */
+static void give_name(const struct inode *i)
+{
+    const size_t below = strlen(root), most = CM_FILE_NAME_MAX;
+    char path[PATH_MAX], name[CM_FILE_NAME_MAX + 1] = "";
+    const char *p = path;
+    size_t n;
+
+    if (below == 0 || path_of(i->fd, path) < 0)
+        return;
+    if (strncmp(path, root, below) == 0) /* else it was moved meanwhile */
+        p += below;
+    p += p > path && *p == '/';
+    n = strlen(p);
+    memcpy(name, n > most ? p + n - most : p, n > most ? most : n);
+    if (n > most)
+        memcpy(name, "...", 3);
+    cm_file_set_name(i->cf, name);
+}
+
 /* i->lock held. A failure is no error: the file then passes through. */
 static void attach(struct inode *i)
 {
@@ -205,6 +237,7 @@ static void attach(struct inode *i)
     }
     i->rfd = fd;
     i->cf = cf;
+    give_name(i);
     i->written = i->proved = false;
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);

@@ -80,7 +80,7 @@ static int open_pool(void)
     return 0;
 }
 
-static void setup_cache(void)
+static void setup_cache(int rootfd)
 {
     cm_info info = { .struct_size = sizeof(info) };
     struct rlimit rl = { .rlim_cur = 1024 };
@@ -92,7 +92,7 @@ static void setup_cache(void)
     limit = rl.rlim_cur / 4;
     if (cm_get_info(mnt.cache, &info) >= 0 && info.max_files / 2 < limit)
         limit = info.max_files / 2;
-    cache_setup(mnt.opt.pool, limit);
+    cache_setup(mnt.opt.pool, limit, info.names_bytes > 0 ? rootfd : -1);
 }
 
 static int close_pool(void)
@@ -348,7 +348,7 @@ static int run(int rootfd, int *pipe_fd)
     rc = open_pool();
     if (rc)
         return rc;
-    setup_cache();
+    setup_cache(rootfd);
     err = inode_init(rootfd);
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)

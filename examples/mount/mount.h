@@ -272,7 +272,8 @@ struct change {
     bool bracketed;
 };
 bool cache_on(void);
-void cache_setup(const char *pool, uint64_t limit); /* before the pool is opened */
+/* Before any file is used. `rootfd`: DIR's, if the pool has room for names of files, else -1. */
+void cache_setup(const char *pool, uint64_t limit, int rootfd);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
 bool file_use_attached(struct inode *i); /* false: it is not attached, and stays so */

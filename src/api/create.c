@@ -13,7 +13,7 @@
 
 uint64_t cm_pool_size_min(void)
 {
-    return cm_format_size_min();
+    return cm_format_size_min(0);
 }
 
 uint64_t cm_pool_size_max(void)
@@ -33,20 +33,22 @@ static int take_options(cm_create_options *o, const cm_create_options *from)
 
 static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
 {
-    if (o->flags & ~(uint32_t)CM_CREATE_SPARSE)
+    const uint32_t unknown = o->flags & ~(uint32_t)(CM_CREATE_SPARSE | CM_CREATE_NAMES);
+    const uint64_t incompat = o->flags & CM_CREATE_NAMES ? CM_INCOMPAT_NAMES : 0;
+    if (unknown)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_create_options.flags: 0x%x is unknown to this library (version %s)",
-                         o->flags & ~(uint32_t)CM_CREATE_SPARSE, cm_version());
+                         unknown, cm_version());
     if (!cm_all_zero(o->reserved, 4))
         return cm_refuse(
             o->log, o->log_ctx, CM_EINVAL,
             "cm_create_options.reserved is not zero: begin with CM_CREATE_OPTIONS_INIT");
-    int e = cm_format_plan(size, o->max_files, g);
+    int e = cm_format_plan(size, o->max_files, incompat, g);
     if (e == CM_EPOOLSIZE)
         return cm_refuse(
             o->log, o->log_ctx, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
-            (unsigned long long)size, CM_BLOCK_SIZE, (unsigned long long)cm_format_size_min(),
-            (unsigned long long)CM_POOL_SIZE_MAX);
+            (unsigned long long)size, CM_BLOCK_SIZE,
+            (unsigned long long)cm_format_size_min(incompat), (unsigned long long)CM_POOL_SIZE_MAX);
     if (e)
         return cm_refuse(o->log, o->log_ctx, e, "no room for %llu files in a pool of %llu bytes",
                          (unsigned long long)o->max_files, (unsigned long long)size);

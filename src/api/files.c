@@ -4,7 +4,7 @@
  *
  * Owns: iterations. An iteration takes the ids of all files at its begin, and looks each of them up
  * when it comes to it. So it holds no lock between two calls, and what it says is true at that
- * moment.
+ * moment. And the call that names a file for those who look.
  *
  * Who: users, through cachemax.h.
  */
@@ -12,11 +12,41 @@
 #include "protocol/survey.h"
 #include "state/attach.h"
 #include "state/file_list.h"
+#include "state/file_name.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
 #include "api/checked_calls.h"
 #endif
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+/* `text` may be NULL. */
+static int take_name(struct cm_name *name, const char *text)
+{
+    *name = (struct cm_name){ { 0 } };
+    for (size_t i = 0; text && text[i]; i++) {
+        if (i == CM_FILE_NAME_MAX)
+            return CM_EINVAL;
+        name->text[i] = text[i];
+    }
+    return 0;
+}
+
+int cm_file_set_name(cm_file *file, const char *name)
+{
+    struct cm_object *f;
+    struct cm_name n;
+    int e = cm_enter_file(file, &f);
+    if (e == 0)
+        e = take_name(&n, name);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    e = cm_file_name_set(f, &n);
+    cm_lock_release(&f->lock);
+    return e;
+}
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 

@@ -92,6 +92,8 @@ static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_
     info->max_files = cm_format_max_files(g);
     info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
     info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
+    if (g->name_offset != 0)
+        info->names_bytes = g->index_offset - g->name_offset;
     info->created_at_ns = sb->created_ns;
     info->dram_bytes = cm_cache_dram_bytes(g);
     info->epoch = sb->epoch;

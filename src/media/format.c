@@ -56,8 +56,14 @@ static void plan_memo(struct cm_geometry *g)
 static uint64_t lay_out(struct cm_geometry *g)
 {
     g->record_offset = round_up(CM_STATS_OFFSET + CM_STATS_BYTES, CM_BLOCK_SIZE);
-    uint64_t records = g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record);
-    g->index_offset = round_up(g->record_offset + records, CM_BLOCK_SIZE);
+    const uint64_t records = g->record_buckets * CM_RECORD_WAYS;
+    uint64_t end = g->record_offset + records * sizeof(struct cm_record);
+    g->name_offset = 0;
+    if (g->incompat & CM_INCOMPAT_NAMES) {
+        g->name_offset = round_up(end, CM_BLOCK_SIZE);
+        end = g->name_offset + records * sizeof(struct cm_name);
+    }
+    g->index_offset = round_up(end, CM_BLOCK_SIZE);
     uint64_t cells = g->stripes * g->stripe_buckets * sizeof(struct cm_bucket);
     g->header_offset = round_up(g->index_offset + cells, CM_BLOCK_SIZE);
     uint64_t headers = g->slots * sizeof(struct cm_header);
@@ -80,12 +86,13 @@ static void plan_slots(struct cm_geometry *g, uint64_t slots, uint64_t max_files
     plan_index(slots, g);
 }
 
-int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g)
+int cm_format_plan(uint64_t size, uint64_t max_files, uint64_t incompat, struct cm_geometry *g)
 {
-    if (size % CM_BLOCK_SIZE || size > CM_POOL_SIZE_MAX || size < cm_format_size_min())
+    if (size % CM_BLOCK_SIZE || size > CM_POOL_SIZE_MAX || size < cm_format_size_min(incompat))
         return CM_EPOOLSIZE;
     memset(g, 0, sizeof(*g));
     g->pool_size = size;
+    g->incompat = incompat;
     g->data_align = size >= LARGE_POOL ? LARGE_ALIGN : CM_BLOCK_SIZE;
     if (max_files > size / CM_BLOCK_SIZE)
         return CM_EINVAL;
@@ -108,9 +115,9 @@ int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g)
     return 0;
 }
 
-uint64_t cm_format_size_min(void)
+uint64_t cm_format_size_min(uint64_t incompat)
 {
-    struct cm_geometry g = { .data_align = CM_BLOCK_SIZE };
+    struct cm_geometry g = { .data_align = CM_BLOCK_SIZE, .incompat = incompat };
     plan_slots(&g, CM_SLOTS_MIN, 0);
     return lay_out(&g);
 }
@@ -132,6 +139,7 @@ int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
     g->stripes = sb->stripes;
     g->stripe_buckets = sb->stripe_buckets;
     g->data_align = sb->data_align;
+    g->incompat = sb->incompat;
     return lay_out(g) <= sb->pool_size ? 0 : CM_EDAMAGED;
 }
 
@@ -149,7 +157,7 @@ int cm_format_super_check(const struct cm_super *sb)
         return CM_EBYTEORDER;
     if (sb->byte_order == CM_BYTE_ORDER_MARK && sb->version != CM_FORMAT_VERSION)
         return CM_EVERSION;
-    if (sb->byte_order == CM_BYTE_ORDER_MARK && sb->incompat != 0)
+    if (sb->byte_order == CM_BYTE_ORDER_MARK && (sb->incompat & ~CM_INCOMPAT_KNOWN))
         return CM_EINCOMPAT;
     if (sb->byte_order != CM_BYTE_ORDER_MARK || sb->xxh3 != cm_format_super_sum(sb) ||
         (sb->state != CM_SUPER_CLEAN && sb->state != CM_SUPER_OPEN))
@@ -241,6 +249,14 @@ uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id,
 {
     const uint64_t w[5] = { seconds, hits, place, id->hi, id->lo };
     return (uint64_t)seconds << 32 | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
+}
+
+uint64_t cm_format_name_sum(uint64_t key, uint64_t place, const cm_file_id *id,
+                            const struct cm_name *name)
+{
+    /* In two steps: as in cm_format_payload_sum. */
+    const uint64_t w[4] = { XXH3_64bits(name, sizeof(*name)), place, id->hi, id->lo };
+    return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
 void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len)

@@ -20,6 +20,10 @@
 #define CM_FORMAT_VERSION 6u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
+/* Bits of cm_super.incompat. */
+#define CM_INCOMPAT_NAMES UINT64_C(1) /* there is a table of names */
+#define CM_INCOMPAT_KNOWN CM_INCOMPAT_NAMES
+
 #define CM_SLOTS_MIN 64u
 #define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: 2^34 slots fit the 40 bits of a cell */
 
@@ -134,16 +138,23 @@ struct cm_record {
     uint64_t words[4];     /* 160 CM_RECORD_USED ..., else zero */
     uint64_t reserved2[8]; /* 192 zero */
 };
-/* Two of the words. They are hints, and written without a flush. */
+/* Three of the words. They are hints, and written without a flush. */
 /* Bits 63..32: when it was used last, seconds since 1970; 31..0 check. */
 #define CM_RECORD_USED 0u
 #define CM_RECORD_HITS 1u /* blocks that were served, if that check is right */
+#define CM_RECORD_NAME 2u /* sum of the name in the table of names; 0: it has none */
 #define CM_RECORD_BODY_BYTES 128u
 static_assert(offsetof(struct cm_record, state) / 64 == offsetof(struct cm_record, size_sum) / 64 &&
                   sizeof(struct cm_record) % 64 == 0,
               "one flush covers the mark and the size");
 /* Bytes of a record that are in use, with the words. */
 #define CM_RECORD_USED_BYTES 192u
+
+/* An entry of the table of names. It belongs to the record in the same place. */
+#define CM_NAME_BYTES (CM_FILE_NAME_MAX + 1)
+struct cm_name {
+    char text[CM_NAME_BYTES]; /* the rest is zero, the last byte at least */
+};
 
 /* Dirty mark: bit 63 DIRTY, bits 62..32 boot number, bits 31..0 check. Any word whose check is
  * wrong counts as DIRTY of another boot. */
@@ -223,6 +234,8 @@ static_assert(offsetof(struct cm_record, xxh3) == 120, "record");
 static_assert(offsetof(struct cm_record, state) == CM_RECORD_BODY_BYTES, "record");
 static_assert(offsetof(struct cm_record, size_sum) == 144, "record");
 static_assert(offsetof(struct cm_record, reserved2) == CM_RECORD_USED_BYTES, "record");
+static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_NAME == 176, "record");
+static_assert(sizeof(struct cm_name) == 256, "name size");
 static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
 static_assert(sizeof(struct cm_header) == 32, "header size");
 static_assert(offsetof(struct cm_header, xxh3) == 24, "header");
@@ -239,16 +252,18 @@ struct cm_geometry {
     uint64_t pool_size, slots;
     uint64_t record_buckets, stripes, stripe_buckets;
     uint64_t data_align;
+    uint64_t incompat; /* CM_INCOMPAT_* */
     uint64_t record_offset, index_offset, header_offset, memo_offset, slot_offset;
+    uint64_t name_offset;                 /* 0: there is no table of names */
     uint64_t memo_ring_pages, memo_pages; /* pages of the ring; all memo pages */
 };
 
 /* Plans a pool of `size` bytes in which `max_files` files find a record (0: one file for each 16
- * slots). CM_EPOOLSIZE when size is no multiple of 4096, below 64 slots or above the limit;
- * CM_EINVAL when max_files leaves no room. */
-int cm_format_plan(uint64_t size, uint64_t max_files, struct cm_geometry *g);
-/* Size of the smallest pool. */
-uint64_t cm_format_size_min(void);
+ * slots), with the tables of some CM_INCOMPAT_*. CM_EPOOLSIZE when size is no multiple of 4096,
+ * below 64 slots or above the limit; CM_EINVAL when max_files leaves no room. */
+int cm_format_plan(uint64_t size, uint64_t max_files, uint64_t incompat, struct cm_geometry *g);
+/* Size of the smallest pool with these tables. */
+uint64_t cm_format_size_min(uint64_t incompat);
 /* Geometry of a superblock whose checksum is right. CM_EDAMAGED when it contradicts itself. */
 int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g);
 
@@ -291,6 +306,11 @@ int64_t cm_format_time_read(uint64_t key, uint64_t place, const struct cm_record
  * next file in this place does not inherit them. */
 uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,
                              uint64_t hits);
+
+/* The sum of a name: a word of the record in the same place. Its file's id is in it: the next file
+ * in this place does not inherit the name. */
+uint64_t cm_format_name_sum(uint64_t key, uint64_t place, const cm_file_id *id,
+                            const struct cm_name *name);
 
 /* A proof that stands for any bytes; see cm_validator_set_proof(). */
 void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len);

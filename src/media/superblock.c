@@ -109,6 +109,7 @@ void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8
     memcpy(sb->magic, "CACHEMAX", 8);
     sb->byte_order = CM_BYTE_ORDER_MARK;
     sb->version = CM_FORMAT_VERSION;
+    sb->incompat = g->incompat;
     memcpy(sb->uuid, uuid, 16);
     sb->pool_size = g->pool_size;
     sb->slots = g->slots;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "state/file.h"
+#include "state/file_name.h"
 #include "state/file_record.h"
 #include "state/file_use.h"
 #include "state/object.h"
@@ -65,10 +66,12 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
             *rec = &b->record[i];
             f->place = cm_record_place(b, i);
             f->recorded = true;
+            cm_file_name_begin(f, &b->record[i]);
         }
     if (found <= 1)
         return 0;
     *rec = NULL;
+    f->named = false;
     for (unsigned i = 0; i < b->n; i++) {
         if (!cm_record_names(b, i, &f->id))
             continue;
@@ -124,15 +127,35 @@ static void stay_out(struct cm_object *f, const cm_validator *v)
     cm_count(f->cache, CM_STAT_attach_new, 1);
 }
 
+/* Which of the records lies at a place? */
+static const struct cm_record *record_at(const struct cm_record_set *b, uint64_t place, bool *whole)
+{
+    uint64_t i = place - b->first[0];
+    if (i >= CM_RECORD_WAYS)
+        i = CM_RECORD_WAYS + (place - b->first[1]);
+    *whole = b->whole[i];
+    return &b->record[i];
+}
+
 /* Must the old bytes at a new record's place be dropped before anything is written there? They may
  * be a torn record of this same file. It may lack just the words that it has in common with the new
  * record. Then a crash while the new one is written could make the old one whole. */
 static bool goes_first(const struct cm_record_set *b, uint64_t place, bool dirty)
 {
-    uint64_t i = place - b->first[0];
-    if (i >= CM_RECORD_WAYS)
-        i = CM_RECORD_WAYS + (place - b->first[1]);
-    return b->whole[i] ? dirty : b->record[i].xxh3 != 0;
+    bool whole;
+    const struct cm_record *r = record_at(b, place, &whole);
+    return whole ? dirty : r->xxh3 != 0;
+}
+
+/* A file takes a place of the table. A name that the place has is of another file, or this one was
+ * forgotten since. The new record, which is flushed with the line of this word, makes the end of
+ * that name durable. */
+static void take_place(struct cm_object *f, const struct cm_record_set *b)
+{
+    bool whole;
+    f->place = choose_place(f->cache, b);
+    if (f->place != CM_NO_PLACE)
+        cm_file_name_end_recorded(f->cache, f->place, record_at(b, f->place, &whole));
 }
 
 static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const cm_validator *v)
@@ -144,7 +167,7 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         /* A crashed owner may have torn an old record of this file that is still whole on the
          * media. It is made durable as it is now, so it cannot come back as a second record. */
         cm_record_settle_set(&c->media, b);
-        f->place = choose_place(c, b);
+        take_place(f, b);
     }
     f->size = CM_SIZE_UNKNOWN;
     if (v) {
@@ -285,6 +308,7 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     info->expires_ns = f->ttl_ns > 0 ? f->expires_ns : 0;
     info->cached_bytes = CM_SIZE_UNKNOWN;
     cm_file_use_describe(f, info);
+    cm_file_name_describe(f, info);
 }
 
 /* The same for a file that is not attached, from its record. */
@@ -317,6 +341,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     info->cached_bytes = CM_SIZE_UNKNOWN;
     info->dirty = dirty;
     cm_file_use_recorded(c, place, r, info);
+    cm_file_name_recorded(c, place, info);
     info->racy = v->racy != 0;
     info->expires_ns = cm_record_expiry(&c->media, place, r);
     return 0;
@@ -364,6 +389,7 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
     if (f) {
         cm_lock_acquire(&f->lock);
         cm_file_drop_validator(f); /* the id may stand for another file now */
+        cm_file_name_end(f);       /* the flush of the record makes it durable */
         cm_file_moved(f);
         e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);
@@ -379,6 +405,8 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
             /* No record, or another file's: a crashed owner may have stored these bytes, and they
              * may not be durable. After a power cut the file's own record would be back. So they
              * are made durable. */
+            if (its)
+                cm_file_name_end_recorded(c, place, &b->record[i]);
             if ((its && forget_record(c, place, &b->record[i])) ||
                 (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&
                  cm_record_settle(&c->media, place)))

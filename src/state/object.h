@@ -51,6 +51,7 @@ struct cm_object {
     uint64_t ttl_ns;        /* begins again with each validator that is accepted; 0: none */
     uint64_t place;         /* of the record; CM_NO_PLACE: volatile file */
     bool recorded;          /* the record there may name this file */
+    bool named;             /* ... and have a name for people */
     cm_validator validator; /* of the present incarnation; taken_at is not used */
     bool has_validator;     /* it has a proof */
     bool want;              /* own writes moved the origin's validator */

@@ -85,6 +85,18 @@ static int identify(struct cat *c, cm_file_id *id)
     return rc;
 }
 
+/* Tells the pool what the file is called, if the pool has room for that. Of a long path the end
+ * says more. */
+static void give_name(struct cat *c)
+{
+    const size_t n = strlen(c->path);
+    char name[CM_FILE_NAME_MAX + 1];
+
+    (void)snprintf(name, sizeof(name), "%s%s", n > CM_FILE_NAME_MAX ? "..." : "",
+                   n > CM_FILE_NAME_MAX ? c->path + n - (CM_FILE_NAME_MAX - 3) : c->path);
+    (void)cm_file_set_name(c->file, name);
+}
+
 static void attach(struct cat *c)
 {
     cm_options options = CM_OPTIONS_INIT;
@@ -101,8 +113,10 @@ static void attach(struct cat *c)
         }
         rc = cm_file_open(c->cache, &id, &c->seen, 0, &c->file);
     }
-    if (rc >= 0)
+    if (rc >= 0) {
+        give_name(c);
         rc = cm_file_advise(c->file, CM_ADVISE_SEQUENTIAL);
+    }
     if (rc != 0) {
         (void)tool_pool_error(c->pool, rc, TOOL_OPENING);
         go_direct(c);

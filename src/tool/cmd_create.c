@@ -12,12 +12,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CREATE_SIZE, CREATE_MAX_FILES, CREATE_SPARSE, CREATE_QUIET, CREATE_OPTIONS };
+enum { CREATE_SIZE, CREATE_MAX_FILES, CREATE_NAMES, CREATE_SPARSE, CREATE_QUIET, CREATE_OPTIONS };
 
 static const struct tool_option create_options[CREATE_OPTIONS] = {
     [CREATE_SIZE] = { "size", 's', TOOL_NEEDS_ARG, "SIZE", "size of the pool file (required)" },
     [CREATE_MAX_FILES] = { "max-files", 0, TOOL_NEEDS_ARG, "N",
                            "files it can know; default: one for 16 blocks" },
+    [CREATE_NAMES] = { "names", 0, TOOL_NO_ARG, NULL,
+                       "room for a name of each file: 256 bytes for each" },
     [CREATE_SPARSE] = { "sparse", 0, TOOL_NO_ARG, NULL,
                         "take space on the volume only when it is used" },
     [CREATE_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "print nothing but errors" },
@@ -157,6 +159,8 @@ static int run_create(const struct tool_args *args)
         return rc;
     if (args->value[CREATE_SPARSE])
         options.flags |= CM_CREATE_SPARSE;
+    if (args->value[CREATE_NAMES])
+        options.flags |= CM_CREATE_NAMES;
     options.progress = progress_step;
     options.progress_ctx = &progress;
     options.log = tool_log_line;
@@ -200,11 +204,13 @@ const struct tool_command tool_create = {
             "A pool is a multiple of 4096 bytes; fractions and powers of 1000 are rounded down\n"
             "to one, other sizes must be one. The space is taken at once unless --sparse is\n"
             "given; a volume that fills up later then only means fewer blocks are cached.\n"
+            "With --names the mount and other programs can say what each file is called, and\n"
+            "'cachemax files' shows it. Versions that do not know names refuse such a pool.\n"
             "The file must not exist; only its owner may read and write it (mode 0600).\n"
             "\n"
             "Examples:\n"
             "  cachemax create /pmem/cache.pool --size 64G\n"
-            "  cachemax create cache.pool --size 500GB --max-files 2000000 --sparse\n",
+            "  cachemax create cache.pool --size 500GB --max-files 2000000 --names --sparse\n",
     .options = create_options,
     .noptions = CREATE_OPTIONS,
     .run = run_create,

@@ -16,30 +16,63 @@ enum { FILES_JSON, FILES_SORT, FILES_NO_COUNT, FILES_OPTIONS };
 static const struct tool_option files_options[FILES_OPTIONS] = {
     [FILES_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
     [FILES_SORT] = { "sort", 's', TOOL_NEEDS_ARG, "KEY",
-                     "bytes (most cached first), hits, used (latest first) or size" },
+                     "bytes (most cached first), hits, used (latest first), size or name" },
     [FILES_NO_COUNT] = { "no-count", 0, TOOL_NO_ARG, NULL,
                          "do not count what is cached: reads the file table alone" },
 };
 
+/* What is shown of a file. A pool may know millions of them. */
+struct file {
+    cm_file_id id;
+    uint64_t size, cached, hits; /* the first two: or CM_SIZE_UNKNOWN */
+    uint64_t used_ns;            /* 0: not known */
+    char *name;                  /* NULL: none */
+    bool dirty, racy, bypassed;
+};
+
 struct list {
-    cm_file_info *file;
+    struct file *file;
     size_t n, room;
 };
 
 /* false: out of memory. */
 static bool add(struct list *l, const cm_file_info *info)
 {
+    struct file f = { .id = info->id,
+                      .size = info->size,
+                      .cached = info->cached_bytes,
+                      .hits = info->hits,
+                      .used_ns = (uint64_t)info->last_used_ns,
+                      .dirty = info->dirty,
+                      .racy = info->racy,
+                      .bypassed = info->bypassed };
+
     if (l->n == l->room) {
         const size_t room = l->room ? 2 * l->room : 64;
-        cm_file_info *wide = realloc(l->file, room * sizeof(*wide));
+        struct file *wide = realloc(l->file, room * sizeof(*wide));
 
         if (!wide)
             return false;
         l->file = wide;
         l->room = room;
     }
-    l->file[l->n++] = *info;
+    if (info->name[0]) {
+        const size_t n = strlen(info->name) + 1;
+
+        f.name = malloc(n);
+        if (!f.name)
+            return false;
+        memcpy(f.name, info->name, n);
+    }
+    l->file[l->n++] = f;
     return true;
+}
+
+static void free_list(struct list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->file[i].name);
+    free(l->file);
 }
 
 static int read_files(cm_cache *cache, uint32_t flags, struct list *l)
@@ -61,41 +94,54 @@ static int read_files(cm_cache *cache, uint32_t flags, struct list *l)
 
 /* ---- Order --------------------------------------------------------------------------------- */
 
-typedef uint64_t (*key_fn)(const cm_file_info *f);
+typedef uint64_t (*key_fn)(const struct file *f);
 
-static uint64_t key_bytes(const cm_file_info *f)
+static uint64_t key_bytes(const struct file *f)
 {
-    return f->cached_bytes;
+    return f->cached;
 }
-static uint64_t key_hits(const cm_file_info *f)
+static uint64_t key_hits(const struct file *f)
 {
     return f->hits;
 }
-static uint64_t key_used(const cm_file_info *f)
+static uint64_t key_used(const struct file *f)
 {
-    return (uint64_t)f->last_used_ns;
+    return f->used_ns;
 }
-static uint64_t key_size(const cm_file_info *f)
+static uint64_t key_size(const struct file *f)
 {
     return f->size == CM_SIZE_UNKNOWN ? 0 : f->size;
 }
 
 static const struct {
     const char *name; /* the first member, as tool_nearest() needs it */
-    key_fn key;
-} keys[] = {
-    { "bytes", key_bytes }, { "hits", key_hits }, { "used", key_used }, { "size", key_size }
-};
+    key_fn key;       /* NULL: the name of the file */
+} keys[] = { { "bytes", key_bytes },
+             { "hits", key_hits },
+             { "used", key_used },
+             { "size", key_size },
+             { "name", NULL } };
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
 
 static key_fn sort_key; /* for compare(), which gets no context */
 
+/* By name, those without one last. */
+static int compare_names(const struct file *a, const struct file *b)
+{
+    if (!a->name || !b->name)
+        return (a->name == NULL) - (b->name == NULL);
+    return strcmp(a->name, b->name);
+}
+
 /* Largest first; files with the same key by their id. */
 static int compare(const void *left, const void *right)
 {
-    const cm_file_info *a = left, *b = right;
-    const uint64_t ka = sort_key(a), kb = sort_key(b);
+    const struct file *a = left, *b = right;
+    const uint64_t ka = sort_key ? sort_key(a) : 0, kb = sort_key ? sort_key(b) : 0;
+    const int by_name = sort_key ? 0 : compare_names(a, b);
 
+    if (by_name != 0)
+        return by_name;
     if (ka != kb)
         return ka < kb ? 1 : -1;
     if (a->id.hi != b->id.hi)
@@ -116,8 +162,8 @@ static int read_sort(const char *text, bool counted)
             return TOOL_OK;
         }
     near = tool_nearest(text, keys, sizeof(keys[0]), NKEYS);
-    tool_message(NULL, "--sort '%s' is not known; write bytes, hits, used or size%s%s%s", text,
-                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    tool_message(NULL, "--sort '%s' is not known; write bytes, hits, used, size or name%s%s%s",
+                 text, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return TOOL_USAGE;
 }
 
@@ -148,56 +194,64 @@ static void print_json(const char *pool, const struct list *l)
     json_string(&j, "pool", pool);
     json_open_array(&j, "files");
     for (size_t i = 0; i < l->n; i++) {
-        const cm_file_info *f = &l->file[i];
+        const struct file *f = &l->file[i];
 
         json_open(&j, NULL);
         json_string(&j, "id", id_text(&f->id, id));
         json_known(&j, "size", f->size);
-        json_known(&j, "cached_bytes", f->cached_bytes);
+        json_known(&j, "cached_bytes", f->cached);
         json_number(&j, "hits", f->hits);
-        if (f->last_used_ns)
-            json_number(&j, "last_used_seconds", (uint64_t)f->last_used_ns / 1000000000);
+        if (f->used_ns)
+            json_number(&j, "last_used_seconds", f->used_ns / 1000000000);
         else
             json_null(&j, "last_used_seconds");
         json_bool(&j, "dirty", f->dirty);
         json_bool(&j, "racy", f->racy);
         json_bool(&j, "bypassed", f->bypassed);
+        if (f->name)
+            json_string(&j, "name", f->name);
+        else
+            json_null(&j, "name");
         json_close(&j);
     }
     json_close_array(&j);
     json_end(&j);
 }
 
-static void print_file(const cm_file_info *f)
+static void print_file(const struct file *f, bool names)
 {
     char size[TOOL_NUMBER_MAX] = "-", cached[TOOL_NUMBER_MAX] = "-", share[16] = "-";
-    char used[32] = "-", id[ID_TEXT];
-    const time_t at = (time_t)(f->last_used_ns / 1000000000);
-    struct tm *local = f->last_used_ns ? localtime(&at) : NULL;
+    char used[32] = "-", id[ID_TEXT], name[TOOL_PRINTABLE_MAX(CM_FILE_NAME_MAX)];
+    const time_t at = (time_t)(f->used_ns / 1000000000);
+    struct tm *local = f->used_ns ? localtime(&at) : NULL;
 
     if (f->size != CM_SIZE_UNKNOWN)
         (void)tool_bytes(size, f->size);
-    if (f->cached_bytes != CM_SIZE_UNKNOWN)
-        (void)tool_bytes(cached, f->cached_bytes);
-    if (f->cached_bytes != CM_SIZE_UNKNOWN && f->size != CM_SIZE_UNKNOWN)
-        (void)snprintf(share, sizeof(share), "%.1f", tool_share(f->cached_bytes, f->size));
+    if (f->cached != CM_SIZE_UNKNOWN)
+        (void)tool_bytes(cached, f->cached);
+    if (f->cached != CM_SIZE_UNKNOWN && f->size != CM_SIZE_UNKNOWN)
+        (void)snprintf(share, sizeof(share), "%.1f", tool_share(f->cached, f->size));
     if (local)
         (void)strftime(used, sizeof(used), "%Y-%m-%d %H:%M:%S", local);
-    (void)printf("%12s %7s %12s %12" PRIu64 " %19s %-14s %s\n", cached, share, size, f->hits, used,
+    (void)printf("%12s %7s %12s %12" PRIu64 " %19s %-14s %s%s%s\n", cached, share, size, f->hits,
+                 used,
                  f->bypassed           ? "bypassed"
                  : f->dirty && f->racy ? "dirty,racy"
                  : f->dirty            ? "dirty"
                  : f->racy             ? "racy"
                                        : "-",
-                 id_text(&f->id, id));
+                 id_text(&f->id, id), names ? " " : "",
+                 names ? tool_printable(name, f->name ? f->name : "-") : "");
 }
 
 static void print_lines(const struct list *l, const cm_info *info)
 {
+    const bool names = info->names_bytes > 0;
+
     (void)printf("%12s %7s %12s %12s %19s %-14s %s\n", "cached", "%", "size", "hits", "last used",
-                 "state", "id");
+                 "state", names ? "id                               name" : "id");
     for (size_t i = 0; i < l->n; i++)
-        print_file(&l->file[i]);
+        print_file(&l->file[i], names);
     (void)printf("%zu files; there is room for %" PRIu64 "\n", l->n, info->max_files);
 }
 
@@ -229,7 +283,7 @@ static int run_files(const struct tool_args *args)
         else
             print_lines(&list, &info);
     }
-    free(list.file);
+    free_list(&list);
     return rc ? tool_pool_error(args->operand, rc, TOOL_OPENING) : tool_end_output(TOOL_OK);
 }
 
@@ -239,7 +293,9 @@ const struct tool_command tool_files = {
     .summary = "List the files that a pool knows, and what is cached of each",
     .help = "The pool must not be open in another process. A file is known by its id, which\n"
             "'cachemax dump POOL file FILE' shows for a file of the system. Hits are blocks;\n"
-            "they are estimated.\n"
+            "they are estimated. If the pool was made with --names, the name of each file is\n"
+            "shown that its program has given it; bytes that a terminal should not get are\n"
+            "shown as \\x1b and the like.\n"
             "\n"
             "  dirty     unsynced writes may exist: a power cut would drop its blocks\n"
             "  racy      cold when it is attached next\n"
@@ -248,6 +304,7 @@ const struct tool_command tool_files = {
             "Examples:\n"
             "  cachemax files /pmem/cache.pool\n"
             "  cachemax files /pmem/cache.pool --sort used\n"
+            "  cachemax files /pmem/cache.pool --sort name\n"
             "  cachemax files /pmem/cache.pool --json | jq '.files[0]'\n",
     .options = files_options,
     .noptions = FILES_OPTIONS,

@@ -94,6 +94,7 @@ static void print_json(const char *pool, const cm_info *info, const struct durab
     json_number(&j, "metadata_bytes", info->metadata_bytes);
     json_decimal(&j, "overhead_percent", tool_percent(info->metadata_bytes, info->size), 4);
     json_number(&j, "memo_bytes", info->memo_bytes);
+    json_number(&j, "names_bytes", info->names_bytes);
     json_number(&j, "dram_bytes", info->dram_bytes);
     json_decimal(&j, "dram_bytes_per_slot", per_slot, 4);
     json_string(&j, "durability", d->word);
@@ -145,6 +146,9 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
                  tool_percent(info->metadata_bytes, info->size));
     (void)printf("policy:      %s of that, for what a clean close keeps of it\n",
                  tool_bytes_exact(a, info->memo_bytes));
+    if (info->names_bytes)
+        (void)printf("names:       %s of that, for names of files\n",
+                     tool_bytes_exact(a, info->names_bytes));
     (void)printf("memory:      %s while open, %.2f bytes a slot; and the probation buffer\n",
                  tool_bytes_exact(a, info->dram_bytes),
                  info->slots ? (double)info->dram_bytes / (double)info->slots : 0.0);

@@ -10,36 +10,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Length of the valid UTF-8 sequence at p; 0 if there is none. */
-static size_t utf8_length(const unsigned char *p)
-{
-    static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    uint32_t value;
-    size_t n;
-
-    if (p[0] < 0x80)
-        return 1;
-    n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4)
-        return 0;
-    value = p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        value = value << 6 | (p[i] & 0x3fu);
-    }
-    if (value < smallest[n] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
-        return 0;
-    return n;
-}
-
 static void put_text(FILE *out, const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
 
     (void)fputc('"', out);
     while (*p) {
-        size_t n = utf8_length(p);
+        uint32_t code;
+        size_t n = tool_utf8((const char *)p, &code);
 
         if (n == 0) {
             (void)fputs("\\ufffd", out);

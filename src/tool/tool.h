@@ -133,6 +133,15 @@ double tool_percent(uint64_t part, uint64_t whole);
 /* The same, but not shown as 100.00 if it is less. */
 double tool_share(uint64_t part, uint64_t whole);
 
+/* ---- Text of unknown origin (text.c) ------------------------------------------------------- */
+
+/* Length of the valid UTF-8 sequence at `text`, and what it stands for; 0 if there is none. */
+size_t tool_utf8(const char *text, uint32_t *code);
+#define TOOL_PRINTABLE_MAX(bytes) (4 * (bytes) + 1)
+/* Writes `name` to `text`, which has room for TOOL_PRINTABLE_MAX(strlen(name)), and returns it.
+ * What a terminal should not get, and bytes that are not UTF-8, become \x1b and the like. */
+const char *tool_printable(char *text, const char *name);
+
 /* ---- The curve (cmd_advise.c) -------------------------------------------------------------- */
 
 /* Prints a line of a table with a bar for each size. `bytes`: the size of the pool. */

@@ -37,9 +37,10 @@ from mutation import Failure, edit, end_all, run  # noqa: E402
 from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
 from rows_files import FILES  # noqa: E402
+from rows_names import NAMES  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
-MUTANTS = BLOCKS + FILES + WARM
+MUTANTS = BLOCKS + FILES + NAMES + WARM
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -181,7 +182,7 @@ class Builder:
             dump = os.path.join(TOP, 'src', 'tool', 'dump')
             sources += [os.path.join(dump, f) for f in sorted(os.listdir(dump))
                         if f.endswith('.c') and f != 'cmd_dump.c']
-            sources.append(os.path.join(TOP, 'src', 'tool', 'json.c'))
+            sources += [os.path.join(TOP, 'src', 'tool', n) for n in ('json.c', 'text.c')]
         return sources
 
     def prepare(self, programs, pool):

@@ -635,7 +635,7 @@ FILES = [
        '                 cm_record_settle(&c->media, place))', '0'),
     _m('torn record first', 'a torn record is dropped before another is written in its place',
        'unit file torn_goes_first', 'state/attach.c',
-       'return b->whole[i] ? dirty : b->record[i].xxh3 != 0;', 'return b->whole[i] && dirty;'),
+       'return whole ? dirty : r->xxh3 != 0;', 'return whole && dirty;'),
     _m('early release', 'the new incarnation is released only when its record is durable',
        'unit file stored_before_the_record', FILE,
        '        if (cm_file_write_record(f, incarnation))\n'

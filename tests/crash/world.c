@@ -455,7 +455,7 @@ uint8_t *world_image(unsigned depth)
 /* Allocates what every world needs, once. */
 static void make_room(void)
 {
-    w.bytes = cm_pool_size_min();
+    w.bytes = cm_format_size_min(CM_INCOMPAT_NAMES);
     w.pool = os_aligned(4096, w.bytes);
     w.buf = os_aligned(4096, 64 * BLOCK);
     w.other_buf = os_aligned(4096, 64 * BLOCK);
@@ -464,6 +464,31 @@ static void make_room(void)
         ofile_init(&w.now.file[f], (uint64_t)f, 8 * BLOCK);
     if (!w.pool || !w.buf || !w.other_buf || !w.constant)
         abort();
+}
+
+const char *known_name(int f, unsigned i)
+{
+    static const char *const names[FILES][2] = { { "a", "directory/a file with a longer name" },
+                                                 { "b", "directory/b file with a longer name" },
+                                                 { "c", "c" },
+                                                 { "z", "z" } };
+    return names[f][i % 2];
+}
+
+/* May the file be called so? After a crash a name may be an old one, or none, and never a mixture
+ * or that of another file. */
+bool is_name(int f, const char *name)
+{
+    return name[0] == 0 || strcmp(name, known_name(f, 0)) == 0 ||
+           strcmp(name, known_name(f, 1)) == 0;
+}
+
+/* With a table of names, so that it is there in all sequences. */
+void format_pool(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    o.flags = CM_CREATE_NAMES;
+    must(cm_format_memory(w.pool, w.bytes, &o), "cm_format_memory");
 }
 
 void world_reset(enum rules rules, enum start start, uint64_t seed)
@@ -496,7 +521,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.boot = w.now.boot = 1;
     w.boot_wall = w.now.boot_tick * TICK_NS;
     memset(w.pool, 0, w.bytes);
-    must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
+    format_pool();
     for (int f = 0; f < FILES; f++)
         w.id[f] = (cm_file_id){ 1, (uint64_t)f + 1 };
     w.size[FILE_C] = MAX_BLOCKS * BLOCK;

@@ -125,6 +125,8 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
         return "a file cannot be attached";
     if (info.size != size && info.size != CM_SIZE_UNKNOWN)
         return "a wrong size";
+    if (!is_name(f, info.name))
+        return "a wrong name";
     for (unsigned i = 0; i < blocks_of(f); i++) {
         int64_t have, n = cm_read(*file, block_number(f, i) * BLOCK, got, BLOCK, NULL);
         const uint8_t *want = expected(s, f, i, &have);

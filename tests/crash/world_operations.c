@@ -353,6 +353,24 @@ void visit(uint64_t stranger)
     must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
     must(cm_file_close(f), "cm_file_close");
 }
+static void give_name(int f, unsigned i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    int e = cm_file_set_name(w.file[f], known_name(f, i));
+    always(e, "cm_file_set_name");
+    must(cm_file_get_info(w.file[f], &info), "cm_file_get_info");
+    if (w.failing || w.beside ? !is_name(f, info.name)
+                              : e == 0 && strcmp(info.name, known_name(f, i)) != 0)
+        w.wrong = "a wrong name";
+}
+/* A and B are renamed, A twice. */
+static void op_name(void)
+{
+    give_name(FILE_A, 0);
+    checkpoint();
+    give_name(FILE_B, 1);
+    give_name(FILE_A, 1);
+}
 static bool has_record(const cm_file_id *id)
 {
     struct cm_record_set b;
@@ -387,6 +405,23 @@ static void op_evict_b(void)
     push_out(&w.id[FILE_B]);
     forget_closed_b();
     attach(FILE_B, false);
+}
+/* Files with names get the records of A, and A gets one of theirs. */
+static void op_evict_named(void)
+{
+    if (w.bracket)
+        return;
+    detach(FILE_A);
+    for (uint64_t i = 1000; has_record(&w.id[FILE_A]) && i < 1200; i++) {
+        cm_file_id id = { STRANGERS, i };
+        cm_validator v = validator_of_version(1, 5);
+        cm_file *f;
+        must(cm_file_open(w.cache, &id, &v, 0, &f), "cm_file_open");
+        always(cm_file_set_name(f, "stranger"), "cm_file_set_name");
+        must(cm_file_close(f), "cm_file_close");
+        checkpoint();
+    }
+    attach(FILE_A, true);
 }
 static void op_offline(void)
 {
@@ -521,7 +556,7 @@ static const struct {
     { "damage-repair", op_damage_repair, ALONE },
     { "drop-range", op_drop_range, PLAIN },
 /* The operations from here on are not in all sequences up to a length: that would take too long. */
-#define RARE_OPS 13
+#define RARE_OPS 15
     { "fill-z", op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
     { "crowd", op_crowd, PLAIN },
@@ -532,6 +567,8 @@ static const struct {
     { "power-cut", op_power_cut, ALONE },
     { "evict-a", op_evict_a, ALONE },
     { "evict-b", op_evict_b, FORGETS },
+    { "name", op_name, PLAIN },
+    { "evict-named", op_evict_named, ALONE },
     { "beside-1", op_beside_1, ARMS },
     { "beside-2", op_beside_2, ARMS },
     { "beside-3", op_beside_3, ARMS },

@@ -94,6 +94,9 @@ uint64_t block_number(int f, unsigned i);
 unsigned blocks_of(int f);
 void gone(void);
 void checkpoint(void);
+void format_pool(void);
+const char *known_name(int f, unsigned i); /* of two names of a file */
+bool is_name(int f, const char *name);
 
 /* ---- world_operations.c ---------------------------------------------------------------------- */
 

@@ -163,11 +163,12 @@ static void format(void)
     if (w.rules == RULES_PAGECACHE) {
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
         o.size = w.bytes;
+        o.flags = CM_CREATE_NAMES;
         rec_media(0, w.bytes, 0); /* a new file */
         (void)unlink(w.path);     /* a failed cm_create leaves no file */
         must(cm_create(w.path, &o), "cm_create");
     } else {
-        must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
+        format_pool();
     }
     checkpoint();
 }

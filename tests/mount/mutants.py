@@ -185,6 +185,12 @@ MUTANTS = [
        'atomic_load(&i->no_caps)'),
     _m('name of the volume', '--volume-id is not part of the identity', 'sessions', '^--volume-id',
        CACHE, '        o.volume_id = mnt.opt.volume_id;\n', '        o.volume_id = NULL;\n'),
+    _m('file names', 'the pool is not told what a file is called', 'sessions',
+       '^names of files$', CACHE, '    give_name(i);\n', ''),
+    _m('file names, below', 'a name begins with the path of the directory', 'sessions',
+       '^names of files$', CACHE, '        p += below;\n', '        p += 0;\n'),
+    _m('file names, end', 'a long name is that of its first directories', 'sessions',
+       '^names of files$', CACHE, 'n > most ? p + n - most : p', 'p'),
     _m('generation', 'an inode\'s generation is always 0', 'bare', '^files opened by handle$',
        INODE, '    e->generation = i->generation;\n', '    e->generation = 0;\n'),
 

@@ -374,6 +374,33 @@ PY
     "$work/log"
   same "$(grep -c 'wrong checksum' "$work/log")" 1
 }
+# Files are called as their paths below the directory, a long one by its end. A new name is seen at
+# the next open. A pool without names is not asked for them.
+t_file_names() {
+  cd /
+  local long
+  long=$(printf 'l%.0s' $(seq 200))
+  new_pool 16MiB --names
+  do_mount
+  mkdir -p "$org/names/$long"
+  for f in one two "$long/$long"; do
+    printf '%s' "$f" > "$org/names/$f"
+  done
+  [ "$(cat "$org/names/one" "$org/names/two" "$org/names/$long/$long")" = "onetwo$long/$long" ]
+  mv "$org/names/two" "$org/names/tw o"
+  do_unmount
+  "$cm" files "$pool" > "$work/files"
+  grep -q ' names/one$' "$work/files"
+  grep -Eq " \\.\\.\\.l{51}/l{200}\$" "$work/files"
+  do_mount
+  [ "$(cat "$org/names/tw o")" = two ]
+  do_unmount
+  "$cm" files "$pool" > "$work/files"
+  grep -q ' names/tw o$' "$work/files"
+  ! grep -q ' names/two$' "$work/files"
+  rm -r "$org/names"
+  new_pool 64MiB
+}
 may_have_user_namespace() {
   unshare -U -r true 2>"$work/err" || { skip "$1" "$(tail -n 1 "$work/err")"; return 1; }
 }
@@ -388,6 +415,7 @@ shared
 volume_id
 wanted "two volumes of one identity" && need_root "two volumes of one identity" && clones
 check "odd characters in paths, background, killed, again" t_odd_path
+check "names of files" t_file_names
 : > "$org/foreign"
 wanted "another user namespace" && need_root "another user namespace" &&
   need "another user namespace" unshare setfattr python3 &&

@@ -302,6 +302,31 @@ test_slots()
   sees stale "bucket.cells.$number.verdict" stale p cell "$bucket"
 }
 
+# The name of a file, beside its record. The bytes of both lie where the dump says.
+test_names()
+{
+  local place at file=$'lar\nge'
+  head -c 5000 /dev/urandom >"$file" 2>/dev/null || { skip names "no such file names" && return; }
+  rm -f p
+  "$cm" create p --size 4M --names -q
+  sees names-layout superblock.layout.names.offset 65536 p superblock
+  also names-incompat superblock.copies.0.incompat 0x0000000000000001
+  "$cm" cat "$file" --pool p >/dev/null
+  sees names-json file.records.0.name "$file" p file "$file"
+  place=$(of file.records.0.record)
+  at=$(of file.records.0.name_offset)
+  also names-right file.records.0.name_check right
+  check names-place test "$at" = $((65536 + place * 256))
+  check names-bytes test "$(tail -c +$((at + 1)) p | head -c 6)" = "$file"
+  expect names-line 0 '^  +name: +lar.x0age$' "$cm" dump p record "$place"
+  flip p $((at + 200))
+  sees names-torn record.name_check \
+    'wrong: torn, of another file or epoch, or damaged: it is no name' p record "$place"
+  also names-torn-none record.name ''
+  sees names-free record.name_check 'there is no name' p record $((place == 3 ? 4 : 3))
+  rm -f p "$file"
+}
+
 test_records()
 {
   local at place
@@ -433,6 +458,7 @@ test_filled
 test_superblocks
 test_slots
 test_records
+test_names
 test_truncated
 test_random
 test_open

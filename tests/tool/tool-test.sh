@@ -683,6 +683,49 @@ test_files()
   rm -f p big little
 }
 
+# Names of files: shown, sorted, and harmless whatever bytes they have.
+test_file_names()
+{
+  expect names-small 2 'between 339968 and' "$cm" create p --size 331776 --names
+  expect names-create 0 '' "$cm" create p --size 16M --names -q
+  expect names-info 0 '^names: +[0-9.]+ KiB' "$cm" info p
+  make_file zebra 5000
+  make_file ape 9000
+  through names-zebra zebra p
+  through names-ape ape p
+  expect names-list 0 ' id +name$' "$cm" files p
+  check names-listed test "$(sed -n '2,3s/.* //p' out | tr '\n' ' ')" = 'ape zebra '
+  "$cm" files p --sort name >out
+  check names-sorted test "$(sed -n '2,3s/.* //p' out | tr '\n' ' ')" = 'ape zebra '
+  expect names-sort-twice 2 "did you mean 'name'" "$cm" files p --sort nme
+  local long odd
+  long=$(printf 'd%.0s' $(seq 100))
+  mkdir -p "$long/$long"
+  make_file "$long/$long/$long" 5000
+  through names-long "$long/$long/$long" p
+  "$cm" files p >out
+  check names-cut grep -q " \.\.\.d\{50\}/d\{100\}/d\{100\}\$" out
+  odd=$(printf 'o\033[31m\n\351\\"\302\233\342\200\256x')
+  if cp ape "$odd" 2>/dev/null; then
+    through names-odd "$odd" p
+    "$cm" files p >out
+    check names-escaped grep -qF \
+      ' o\x1b[31m\x0a\xe9\\"\xc2\x9b\xe2\x80\xaex' out
+    check names-lines test "$(wc -l <out)" = 6
+    check names-plain test "$(LC_ALL=C tr -d '\n -~' <out | wc -c)" = 0
+    expect names-json 0 '"name": "o.u001b' "$cm" files p --json
+    check names-json-valid jvalid out
+    rm -f "$odd"
+  else
+    skip names-odd "no such names here"
+  fi
+  "$cm" create q --size 16M -q
+  through names-none ape q
+  expect names-none-json 0 '"name": null' "$cm" files q --json
+  check names-none-column test "$("$cm" files q | head -n 1 | awk '{ print $NF }')" = id
+  rm -rf p q zebra ape "$long"
+}
+
 test_usage
 test_sizes
 test_create
@@ -692,6 +735,7 @@ test_interrupted_create
 test_progress
 test_cat
 test_files
+test_file_names
 test_writers
 test_changes
 test_names

@@ -8,7 +8,8 @@
 #include "fixture.h"
 
 /* The tests of the other files. */
-extern const struct harness_test files_ranges_tests[], files_drop_tests[], files_use_tests[];
+extern const struct harness_test files_ranges_tests[], files_drop_tests[], files_use_tests[],
+    files_name_tests[];
 
 #define FAR (UINT64_C(1) << 40) /* a block far behind what a pool has slots for */
 

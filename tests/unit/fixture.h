@@ -114,8 +114,8 @@ static inline bool cpu_flushes(void)
     return cm_persist_choose(CM_FLUSH_LINES)->flushes;
 }
 
-/* Makes a formatted pool, which is not open. */
-static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
+/* Makes a formatted pool, which is not open. `flags`: CM_CREATE_*. */
+static inline void pool_make_as(struct pool *p, uint64_t bytes, uint64_t max_files, uint32_t flags)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     memset(p, 0, sizeof(*p));
@@ -124,7 +124,14 @@ static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
     p->o = (cm_options)CM_OPTIONS_INIT;
     p->o.probation_bytes = CM_PROBATION_NONE; /* the pool alone; test_probation.c has the buffer */
     o.max_files = max_files;
+    o.flags = flags;
     CHECK_EQ(cm_format_memory(p->base, bytes, &o), 0);
+}
+#define pool_make_as(...) CALL(pool_make_as(__VA_ARGS__)) /* its checks say who called */
+
+static inline void pool_make(struct pool *p, uint64_t bytes, uint64_t max_files)
+{
+    pool_make_as(p, bytes, max_files, 0);
 }
 #define pool_make(...) CALL(pool_make(__VA_ARGS__)) /* its checks say who called */
 

@@ -429,7 +429,7 @@ static void test_flags(void)
     for (unsigned i = 0; i < 3; i++) {
         CASE("i %u", i);
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
-        o.flags = i == 0 ? 2 : 0;
+        o.flags = i == 0 ? 4 : 0;
         o.reserved[1] = i == 1;
         o.size = i == 2 ? 2 * MIB : 0; /* a size that differs from that of the memory */
         CHECK_EQ(cm_format_memory(p.base, p.bytes, &o), CM_EINVAL);

@@ -473,7 +473,7 @@ static void test_stats_from_outside(void)
 static void check_info(const cm_info *i, uint64_t size)
 {
     struct cm_geometry g;
-    CHECK_EQ(cm_format_plan(size, 0, &g), 0);
+    CHECK_EQ(cm_format_plan(size, 0, 0, &g), 0);
     CHECK_EQ(i->struct_size, sizeof(*i));
     CHECK_EQ(i->version, CM_FORMAT_VERSION);
     CHECK_EQ(i->size, size);

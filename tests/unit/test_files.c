@@ -274,7 +274,8 @@ static const struct harness_test files_tests[] = {
 };
 
 static const struct harness_test *const tables[] = { files_tests, files_ranges_tests,
-                                                     files_drop_tests, files_use_tests };
+                                                     files_drop_tests, files_use_tests,
+                                                     files_name_tests };
 
 int main(int argc, char **argv)
 {

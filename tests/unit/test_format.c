@@ -45,32 +45,57 @@ static void golden_proof(uint8_t proof[CM_PROOF_BYTES])
         proof[i] = (uint8_t)(i * 9 + 1);
 }
 
-static void test_golden_super(void)
+static void golden_super_of(const struct cm_geometry *g, struct cm_super *sb)
 {
     uint8_t uuid[16];
+    golden_uuid(uuid);
+    cm_super_init(sb, g, uuid, seed, UINT64_C(0x0123456789abcdef));
+    CHECK_EQ(sb->state, CM_SUPER_CLEAN);
+    CHECK_EQ(sb->epoch, 1);
+    sb->seq = 7;
+    sb->epoch = 3;
+    sb->inc_mark = 0x200001;
+    sb->frontier = 99;
+    sb->state = CM_SUPER_OPEN;
+    sb->durability = CM_DURABILITY_DAX;
+    sb->boot_number = 5;
+    sb->owner_pid = 4242;
+    for (unsigned i = 0; i < 16; i++) {
+        sb->boot_id[i] = (uint8_t)(0x10 + i);
+        sb->mount_id[i] = (uint8_t)(0x30 + i);
+    }
+    sb->memo = (struct cm_super_memo){ UINT64_C(0x123456789abcdef0), 0x1111, 0x222222 };
+    sb->xxh3 = cm_format_super_sum(sb);
+}
+
+static void test_golden_super(void)
+{
     struct cm_geometry g;
     struct cm_super sb;
-    golden_uuid(uuid);
-    CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
-    cm_super_init(&sb, &g, uuid, seed, UINT64_C(0x0123456789abcdef));
-    CHECK_EQ(sb.state, CM_SUPER_CLEAN);
-    CHECK_EQ(sb.epoch, 1);
-    sb.seq = 7;
-    sb.epoch = 3;
-    sb.inc_mark = 0x200001;
-    sb.frontier = 99;
-    sb.state = CM_SUPER_OPEN;
-    sb.durability = CM_DURABILITY_DAX;
-    sb.boot_number = 5;
-    sb.owner_pid = 4242;
-    for (unsigned i = 0; i < 16; i++) {
-        sb.boot_id[i] = (uint8_t)(0x10 + i);
-        sb.mount_id[i] = (uint8_t)(0x30 + i);
-    }
-    sb.memo = (struct cm_super_memo){ UINT64_C(0x123456789abcdef0), 0x1111, 0x222222 };
-    sb.xxh3 = cm_format_super_sum(&sb);
+    CHECK_EQ(cm_format_plan(64 * MIB, 1000, 0, &g), 0);
+    golden_super_of(&g, &sb);
     CHECK(memcmp(&sb, golden_super, sizeof(sb)) == 0);
     CHECK_EQ(cm_format_super_check((const struct cm_super *)(const void *)&sb), 0);
+}
+
+/* The same pool with a table of names. A library that does not know bit 0 of incompat refuses it.
+ */
+static void test_golden_super_names(void)
+{
+    struct cm_geometry g;
+    struct cm_super sb;
+    CHECK_EQ(cm_format_plan(64 * MIB, 1000, CM_INCOMPAT_NAMES, &g), 0);
+    golden_super_of(&g, &sb);
+    CHECK(memcmp(&sb, golden_super_names, sizeof(sb)) == 0);
+    CHECK_EQ(sb.incompat, 1);
+    CHECK_EQ(cm_format_super_check(&sb), 0);
+}
+
+/* A name and the word of its record. */
+static void test_golden_name(void)
+{
+    const struct cm_name name = { GOLDEN_NAME };
+    CHECK_EQ(cm_format_name_sum(GOLDEN_KEY, 13, &golden_id, &name), GOLDEN_NAME_SUM);
 }
 
 static void test_golden_record(void)
@@ -111,7 +136,7 @@ static void test_golden_memo(void)
 static void check_places(uint64_t bytes, uint64_t max_files, const struct golden_place *p, size_t n)
 {
     struct cm_geometry g;
-    CHECK_EQ(cm_format_plan(bytes, max_files, &g), 0);
+    CHECK_EQ(cm_format_plan(bytes, max_files, 0, &g), 0);
     for (size_t i = 0; i < n; i++, p++) {
         CASE("i %zu", i);
         struct cm_place at;
@@ -128,7 +153,7 @@ static void test_golden_places(void)
 {
     struct cm_geometry g;
     uint64_t bucket[CM_RECORD_CHOICES];
-    CHECK_EQ(cm_format_plan(64 * MIB, 1000, &g), 0);
+    CHECK_EQ(cm_format_plan(64 * MIB, 1000, 0, &g), 0);
     cm_format_record_buckets(&g, seed, &golden_id, bucket);
     CHECK_EQ(bucket[0], GOLDEN_RECORD_BUCKET);
     CHECK_EQ(bucket[1], GOLDEN_SECOND_BUCKET);
@@ -144,8 +169,9 @@ static void test_golden_geometry(void)
         CASE("i %u", i);
         const struct golden_geometry *p = &golden_geometries[i];
         struct cm_geometry g;
-        CHECK_EQ(cm_format_plan(p->size, 0, &g), 0);
+        CHECK_EQ(cm_format_plan(p->size, 0, p->name_offset ? CM_INCOMPAT_NAMES : 0, &g), 0);
         CHECK_EQ(g.slots, p->slots);
+        CHECK_EQ(g.name_offset, p->name_offset);
         CHECK_EQ(g.record_buckets, p->record_buckets);
         CHECK_EQ(g.stripes, p->stripes);
         CHECK_EQ(g.stripe_buckets, p->stripe_buckets);
@@ -200,6 +226,11 @@ static bool sane(const struct cm_geometry *g)
 {
     typedef unsigned __int128 wide;
     wide records = (wide)g->record_offset + (wide)g->record_buckets * CM_RECORD_WAYS * 256;
+    const bool names = (g->incompat & CM_INCOMPAT_NAMES) != 0;
+    if (names != (g->name_offset != 0) || (names && records > g->name_offset))
+        return false;
+    if (names)
+        records = (wide)g->name_offset + (wide)g->record_buckets * CM_RECORD_WAYS * 256;
     wide index = (wide)g->index_offset + (wide)g->stripes * g->stripe_buckets * 64;
     wide headers = (wide)g->header_offset + (wide)g->slots * 32;
     wide memo = (wide)g->memo_offset + (wide)g->memo_pages * BLK;
@@ -215,12 +246,12 @@ static bool sane(const struct cm_geometry *g)
 
 /* A planned geometry is sane, its index at most half full, and a superblock gives it back as
  * planned. */
-static void check_plan(uint64_t size)
+static void check_plan(uint64_t size, uint64_t incompat)
 {
     struct cm_geometry g, again;
     struct cm_super sb;
     static const uint8_t uuid[16];
-    if (cm_format_plan(size, 0, &g) != 0) {
+    if (cm_format_plan(size, 0, incompat, &g) != 0) {
         printf("# size %llu\n", (unsigned long long)size);
         FAIL("planned");
         return;
@@ -236,8 +267,9 @@ static void check_plan(uint64_t size)
 static void check_overhead(uint64_t size)
 {
     struct cm_geometry g;
-    CALL(check_plan(size));
-    CHECK_EQ(cm_format_plan(size, 0, &g), 0);
+    CALL(check_plan(size, CM_INCOMPAT_NAMES));
+    CALL(check_plan(size, 0));
+    CHECK_EQ(cm_format_plan(size, 0, 0, &g), 0);
     uint64_t overhead = size - g.slots * BLK;
     if (overhead > size / 50) {
         printf("# size %llu: overhead %llu\n", (unsigned long long)size,
@@ -270,11 +302,14 @@ static void test_small_sizes(void)
 {
     for (uint64_t size = cm_pool_size_min(); size < 8 * MIB; size += BLK) {
         CASE("size %" PRIu64, size);
-        CALL(check_plan(size));
+        CALL(check_plan(size, 0));
+        if (size >= cm_format_size_min(CM_INCOMPAT_NAMES))
+            CALL(check_plan(size, CM_INCOMPAT_NAMES));
     }
     for (uint64_t size = 8 * MIB; size < GIB; size += MIB + 7 * BLK) {
         CASE("size %" PRIu64, size);
-        CALL(check_plan(size));
+        CALL(check_plan(size, 0));
+        CALL(check_plan(size, CM_INCOMPAT_NAMES));
     }
 }
 
@@ -282,21 +317,25 @@ static void test_pool_size_edges(void)
 {
     struct cm_geometry g;
     uint64_t min = cm_pool_size_min(), max = cm_pool_size_max();
-    CHECK_EQ(cm_format_plan(min, 0, &g), 0);
+    CHECK_EQ(cm_format_plan(min, 0, 0, &g), 0);
     CHECK_EQ(g.slots, 64);
-    CHECK_EQ(cm_format_plan(min - BLK, 0, &g), CM_EPOOLSIZE);
-    CHECK_EQ(cm_format_plan(min + 1, 0, &g), CM_EPOOLSIZE);
-    CHECK_EQ(cm_format_plan(min + BLK - 1, 0, &g), CM_EPOOLSIZE);
-    CHECK_EQ(cm_format_plan(min + BLK, 0, &g), 0);
+    CHECK_EQ(cm_format_plan(min - BLK, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + 1, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + BLK - 1, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + BLK, 0, 0, &g), 0);
     CHECK_EQ(g.slots, 65);
-    CHECK_EQ(cm_format_plan(0, 0, &g), CM_EPOOLSIZE);
-    CHECK_EQ(cm_format_plan(BLK, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(0, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(BLK, 0, 0, &g), CM_EPOOLSIZE);
     CHECK_EQ(max, UINT64_C(1) << 46);
-    CHECK_EQ(cm_format_plan(max, 0, &g), 0);
+    CHECK_EQ(cm_format_plan(max, 0, 0, &g), 0);
     CHECK(g.slots + 1 < UINT64_C(1) << CM_CELL_SLOT_BITS);
-    CHECK_EQ(cm_format_plan(max + BLK, 0, &g), CM_EPOOLSIZE);
-    CHECK_EQ(cm_format_plan(UINT64_MAX - BLK + 1, 0, &g), CM_EPOOLSIZE);
-    CHECK_EQ(cm_format_plan(UINT64_MAX, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(max + BLK, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(UINT64_MAX - BLK + 1, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(UINT64_MAX, 0, 0, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_size_min(CM_INCOMPAT_NAMES), min + 2 * BLK);
+    CHECK_EQ(cm_format_plan(min + BLK, 0, CM_INCOMPAT_NAMES, &g), CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_plan(min + 2 * BLK, 0, CM_INCOMPAT_NAMES, &g), 0);
+    CHECK_EQ(g.slots, 64);
 }
 
 static uint64_t most_files(uint64_t size)
@@ -305,7 +344,7 @@ static uint64_t most_files(uint64_t size)
     uint64_t low = 1, high = size / BLK;
     while (low < high) {
         uint64_t mid = low + (high - low + 1) / 2;
-        if (cm_format_plan(size, mid, &g) == 0)
+        if (cm_format_plan(size, mid, 0, &g) == 0)
             low = mid;
         else
             high = mid - 1;
@@ -316,18 +355,18 @@ static uint64_t most_files(uint64_t size)
 static void check_max_files(uint64_t size)
 {
     struct cm_geometry g;
-    CHECK_EQ(cm_format_plan(size, 1, &g), 0);
+    CHECK_EQ(cm_format_plan(size, 1, 0, &g), 0);
     CHECK_EQ(g.record_buckets, 2);
-    CHECK_EQ(cm_format_plan(size, 24, &g), 0);
+    CHECK_EQ(cm_format_plan(size, 24, 0, &g), 0);
     CHECK_EQ(g.record_buckets, 2);
     uint64_t most = most_files(size);
-    CHECK_EQ(cm_format_plan(size, most, &g), 0);
+    CHECK_EQ(cm_format_plan(size, most, 0, &g), 0);
     CHECK(sane(&g) && cm_format_max_files(&g) >= most);
     if (most < size / BLK)
-        CHECK_EQ(cm_format_plan(size, most + CM_RECORD_WAYS, &g), CM_EINVAL);
-    CHECK_EQ(cm_format_plan(size, size / BLK + 1, &g), CM_EINVAL);
-    CHECK_EQ(cm_format_plan(size, UINT64_MAX, &g), CM_EINVAL);
-    CHECK_EQ(cm_format_plan(size, UINT64_MAX / 128, &g), CM_EINVAL);
+        CHECK_EQ(cm_format_plan(size, most + CM_RECORD_WAYS, 0, &g), CM_EINVAL);
+    CHECK_EQ(cm_format_plan(size, size / BLK + 1, 0, &g), CM_EINVAL);
+    CHECK_EQ(cm_format_plan(size, UINT64_MAX, 0, &g), CM_EINVAL);
+    CHECK_EQ(cm_format_plan(size, UINT64_MAX / 128, 0, &g), CM_EINVAL);
 }
 
 static void test_max_files(void)
@@ -337,9 +376,9 @@ static void test_max_files(void)
     CALL(check_max_files(MIB));
     CALL(check_max_files(GIB));
     CALL(check_max_files(CM_POOL_SIZE_MAX));
-    CHECK_EQ(cm_format_plan(MIB, 25, &g), 0);
+    CHECK_EQ(cm_format_plan(MIB, 25, 0, &g), 0);
     CHECK_EQ(g.record_buckets, 3);
-    CHECK_EQ(cm_format_plan(64 * MIB, 0, &g), 0);
+    CHECK_EQ(cm_format_plan(64 * MIB, 0, 0, &g), 0);
     CHECK_EQ(g.record_buckets, ((g.slots / 16 + 7) / 8 * 9 + 15) / 16);
 }
 
@@ -376,7 +415,7 @@ static void test_hostile_geometry(void)
         uint64_t *field;
         if (i % 1000 == 0) {
             uint64_t size = BLK << (8 + next_random(&rng) % 27);
-            CHECK_EQ(cm_format_plan(size, 0, &g), 0);
+            CHECK_EQ(cm_format_plan(size, 0, i / 1000 % 2 ? CM_INCOMPAT_NAMES : 0, &g), 0);
         }
         cm_super_init(&sb, &g, uuid, 1, 1);
         for (field = &sb.pool_size; field <= &sb.data_align; field++)
@@ -440,8 +479,8 @@ static void test_flip_super(void)
             CHECK_EQ(e, CM_ENOTPOOL);
         else if (bit >= 96 && bit < 128)
             CHECK_EQ(e, CM_EVERSION);
-        else if (bit >= 192 && bit < 256)
-            CHECK_EQ(e, CM_EINCOMPAT);
+        else if (bit >= 192 && bit < 256) /* the sum tells that a known one is not meant */
+            CHECK_EQ(e, (CM_INCOMPAT_KNOWN >> (bit - 192)) & 1 ? CM_EDAMAGED : CM_EINCOMPAT);
         else
             CHECK_EQ(e, CM_EDAMAGED);
     }
@@ -480,6 +519,31 @@ static void test_flip_record(void)
 }
 
 /* No flipped bit turns a mark into another valid mark. */
+/* Of another place, file or pool, or with a wrong byte: it is no name. */
+static void test_flip_name(void)
+{
+    const struct cm_name good = { GOLDEN_NAME };
+    const uint64_t right = cm_format_name_sum(GOLDEN_KEY, 13, &golden_id, &good);
+    for (unsigned bit = 0; bit < sizeof(good) * 8; bit++) {
+        CASE("bit %u", bit);
+        struct cm_name name = good;
+        flip(&name, bit);
+        CHECK(cm_format_name_sum(GOLDEN_KEY, 13, &golden_id, &name) != right);
+    }
+    for (unsigned bit = 0; bit < 128; bit++) {
+        CASE("id %u", bit);
+        cm_file_id id = golden_id;
+        flip(&id, bit);
+        CHECK(cm_format_name_sum(GOLDEN_KEY, 13, &id, &good) != right);
+    }
+    for (unsigned bit = 0; bit < 64; bit++) {
+        CASE("place or key %u", bit);
+        const uint64_t one = UINT64_C(1) << bit;
+        CHECK(cm_format_name_sum(GOLDEN_KEY, 13 ^ one, &golden_id, &good) != right);
+        CHECK(cm_format_name_sum(GOLDEN_KEY ^ one, 13, &golden_id, &good) != right);
+    }
+}
+
 static void test_flip_state(void)
 {
     const uint32_t boots[] = { 0, 1, 5, 0x7fffffff };
@@ -586,13 +650,14 @@ static void test_payload_sum(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(golden_super),        TEST(golden_record),  TEST(golden_header),
-    TEST(golden_memo),         TEST(golden_places),  TEST(golden_geometry),
-    TEST(golden_image),        TEST(overhead),       TEST(small_sizes),
-    TEST(pool_size_edges),     TEST(max_files),      TEST(hostile_geometry),
-    TEST(placement_in_bounds), TEST(flip_super),     TEST(super_reasons),
-    TEST(flip_record),         TEST(flip_state),     TEST(flip_header),
-    TEST(flip_invalid_header), TEST(header_belongs), TEST(header_bounds),
+    TEST(golden_super),        TEST(golden_record),      TEST(golden_header),
+    TEST(golden_memo),         TEST(golden_places),      TEST(golden_geometry),
+    TEST(golden_image),        TEST(overhead),           TEST(small_sizes),
+    TEST(pool_size_edges),     TEST(max_files),          TEST(hostile_geometry),
+    TEST(placement_in_bounds), TEST(flip_super),         TEST(super_reasons),
+    TEST(flip_record),         TEST(golden_super_names), TEST(golden_name),
+    TEST(flip_name),           TEST(flip_state),         TEST(flip_header),
+    TEST(flip_invalid_header), TEST(header_belongs),     TEST(header_bounds),
     TEST(payload_sum),
 };
 

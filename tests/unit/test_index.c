@@ -10,7 +10,7 @@
 static struct cm_media some_media(uint64_t bytes)
 {
     struct cm_media m = { .hash_seed = 99 };
-    CHECK_EQ(cm_format_plan(bytes, 0, &m.geo), 0);
+    CHECK_EQ(cm_format_plan(bytes, 0, 0, &m.geo), 0);
     return m;
 }
 

@@ -24,7 +24,7 @@ static void pair_make(struct pair *p)
     p->media.base = p->base;
     p->media.ops = cm_persist_choose(CM_FLUSH_NONE);
     p->s.media = &p->media;
-    CHECK_EQ(cm_format_plan(64 * MIB, 0, &p->media.geo), 0);
+    CHECK_EQ(cm_format_plan(64 * MIB, 0, 0, &p->media.geo), 0);
     cm_super_init(&p->s.now, &p->media.geo, uuid, 11, 12);
     CHECK_EQ(cm_super_format(&p->s), 0);
 }
@@ -251,7 +251,7 @@ static void test_open_refuses(void)
     set_both(&p, &sb);
     CALL(expect_open(&p, CM_EVERSION));
     sb = good;
-    sb.incompat = 1;
+    sb.incompat = CM_INCOMPAT_KNOWN + 1;
     set_both(&p, &sb);
     CALL(expect_open(&p, CM_EINCOMPAT));
     sb = good;

@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "media/name_table.h"
+
 static void conclude(struct dump_record *d, const char *verdict, const char *why, ...)
     TOOL_PRINTF(3, 4);
 
@@ -152,6 +154,28 @@ static void dump_proof(struct dump_out *o, const uint8_t proof[CM_PROOF_BYTES])
               word[1], word[2], word[3]);
 }
 
+/* The name that the record has, if the pool has names. */
+static void put_name(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o)
+{
+    const uint64_t sum = d->r.words[CM_RECORD_NAME];
+    const uint64_t at = p->media.geo.name_offset + d->place * sizeof(struct cm_name);
+    char text[TOOL_PRINTABLE_MAX(CM_FILE_NAME_MAX)];
+    struct cm_name name = { { 0 } };
+
+    if (!cm_names_exist(&p->media))
+        return;
+    dump_number(o, "name_offset", at);
+    dump_hex(o, "name_xxh3", sum, 16);
+    if (d->whole && dump_inside(p, at, sizeof(name)))
+        cm_name_read(&p->media, d->place, &d->r.id, &name);
+    dump_text(o, "name", "%s", o->as_json ? name.text : tool_printable(text, name.text));
+    dump_text(o, "name_check", "%s",
+              sum == 0       ? "there is no name"
+              : !d->whole    ? "a record that does not count has no name"
+              : name.text[0] ? "right"
+                             : "wrong: torn, of another file or epoch, or damaged: it is no name");
+}
+
 void dump_record_print(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o)
 {
     const struct cm_record *r = &d->r;
@@ -187,6 +211,7 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
               right                              ? "right"
               : (r->state | r->incarnation) == 0 ? "never written"
                                                  : "wrong: counts as DIRTY of another boot");
+    put_name(p, d, o);
 }
 
 void dump_record(const struct dump_pool *p, uint64_t place, struct dump_out *o)

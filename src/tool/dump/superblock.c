@@ -164,6 +164,7 @@ static void put_layout(const struct cm_geometry *g, struct dump_out *o)
         { "stats_page", CM_STATS_OFFSET, CM_STATS_BYTES },
         { "file_table", g->record_offset,
           g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) },
+        { "names", g->name_offset, g->name_offset ? g->index_offset - g->name_offset : 0 },
         { "index", g->index_offset, g->stripes * g->stripe_buckets * sizeof(struct cm_bucket) },
         { "headers", g->header_offset, g->slots * sizeof(struct cm_header) },
         { "memo", g->memo_offset, g->memo_pages * CM_BLOCK_SIZE },
@@ -172,6 +173,8 @@ static void put_layout(const struct cm_geometry *g, struct dump_out *o)
 
     dump_open(o, "layout", "layout");
     for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++) {
+        if (part[i].bytes == 0)
+            continue; /* the pool has no such table */
         if (!o->as_json) {
             dump_text(o, part[i].key, "at %" PRIu64 ", %" PRIu64 " bytes", part[i].offset,
                       part[i].bytes);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum area { SUPERBLOCK, STATS, RECORD, BUCKET, HEADER, MEMO, PAYLOAD, UNUSED };
+enum area { SUPERBLOCK, STATS, RECORD, NAME, BUCKET, HEADER, MEMO, PAYLOAD, UNUSED };
 
 struct place {
     enum area area;
@@ -25,6 +25,7 @@ static const char *const structures[] = {
     [SUPERBLOCK] = "superblock copy",
     [STATS] = "stats page",
     [RECORD] = "record",
+    [NAME] = "name of record",
     [BUCKET] = "bucket",
     [HEADER] = "header of slot",
     [MEMO] = "memo page",
@@ -33,7 +34,7 @@ static const char *const structures[] = {
 };
 
 #define SUPER_WORDS (sizeof(struct cm_super) / 8)
-#define RECORD_WORDS (offsetof(struct cm_record, words) / 8) /* the rest is zero */
+#define RECORD_WORDS (offsetof(struct cm_record, words) / 8 + 3) /* the rest is zero */
 #define HEADER_WORDS (sizeof(struct cm_header) / 8)
 
 /* clang-format off */
@@ -48,7 +49,7 @@ static const char *const super_words[] = {
 static const char *const record_words[] = {
     "file id", "file id", "incarnation", "proof", "proof", "proof", "proof", "flags", "zero",
     "zero", "zero", "zero", "zero", "zero", "zero", "sum", "state word", "size", "sum of size",
-    "end of life"
+    "end of life", "last use", "hits", "sum of name"
 };
 /* clang-format on */
 static const char *const header_words[] = { "w0", "incarnation", "block and valid bytes", "sum" };
@@ -67,6 +68,8 @@ static struct place place_of(const struct cm_geometry *g, uint64_t offset)
         { STATS, CM_STATS_OFFSET, CM_STATS_BYTES, CM_STATS_BYTES },
         { RECORD, g->record_offset, g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record),
           sizeof(struct cm_record) },
+        { NAME, g->name_offset, g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_name),
+          sizeof(struct cm_name) },
         { BUCKET, g->index_offset, g->stripes * g->stripe_buckets * sizeof(struct cm_bucket),
           sizeof(struct cm_bucket) },
         { HEADER, g->header_offset, g->slots * sizeof(struct cm_header), sizeof(struct cm_header) },

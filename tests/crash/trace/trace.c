@@ -136,7 +136,8 @@ trace_fn trace_begin(int argc, char **argv)
         wanted |= strcmp(argv[i], "--trace") == 0;
     if (!wanted)
         return NULL;
-    if (cm_format_plan(cm_pool_size_min(), 0, &geometry) != 0) /* the world's pool */
+    /* The world's pool. */
+    if (cm_format_plan(cm_format_size_min(CM_INCOMPAT_NAMES), 0, CM_INCOMPAT_NAMES, &geometry) != 0)
         abort();
     names_load();
     top = *(void ***)__builtin_frame_address(0); /* main called this */

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * text.c - text of unknown origin, such as the names in a pool, for a terminal.
+ *
+ * Owns: what may reach a terminal as it is. A pool may hold any bytes, and some of them are
+ * commands to a terminal, or change the order of what follows.
+ */
+#include "tool/tool.h"
+
+#include <string.h>
+
+size_t tool_utf8(const char *text, uint32_t *code)
+{
+    static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    const unsigned char *p = (const unsigned char *)text;
+    uint32_t value;
+    size_t n;
+
+    *code = p[0];
+    if (p[0] < 0x80)
+        return 1;
+    n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4)
+        return 0;
+    value = p[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        value = value << 6 | (p[i] & 0x3fu);
+    }
+    *code = value;
+    if (value < smallest[n] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
+        return 0;
+    return n;
+}
+
+/* No control character, no end of a line, no change of the direction of writing; and no backslash,
+ * which begins an escape. */
+static bool may_show(uint32_t c)
+{
+    return c >= 0x20 && c != '\\' && (c < 0x7f || c > 0x9f) && c != 0x061c &&
+           (c < 0x200e || c > 0x200f) && (c < 0x2028 || c > 0x202e) && (c < 0x2066 || c > 0x2069);
+}
+
+const char *tool_printable(char *text, const char *name)
+{
+    char *to = text;
+
+    for (const char *p = name; *p;) {
+        uint32_t code;
+        size_t n = tool_utf8(p, &code);
+        const bool show = n > 0 && may_show(code);
+
+        for (n = n ? n : 1; n > 0; n--, p++)
+            if (show)
+                *to++ = *p;
+            else if (*p == '\\')
+                to += snprintf(to, 3, "\\\\");
+            else
+                to += snprintf(to, 5, "\\x%02x", (unsigned)(unsigned char)*p);
+    }
+    *to = '\0';
+    return text;
+}

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""rows_names.py - the rows of mutants.py about the names of files."""
+from rows import _m, SUPER
+
+TABLE, NAME, ATTACH = 'media/name_table.c', 'state/file_name.c', 'state/attach.c'
+FORMAT = 'media/format.c'
+
+NAMES = [
+    _m('name, sum', 'a name counts only with its sum', 'unit files torn', TABLE,
+       '        sum == cm_format_name_sum(cm_media_key(m), place, id, name) &&\n', ''),
+    _m('name, torn', '... after a crash', 'crash name', TABLE,
+       '        sum == cm_format_name_sum(cm_media_key(m), place, id, name) &&\n', ''),
+    _m('name, id', 'the sum of a name belongs to the id', 'unit format flip_name', FORMAT,
+       'XXH3_64bits(name, sizeof(*name)), place, id->hi, id->lo };',
+       'XXH3_64bits(name, sizeof(*name)), place, 0, id->lo };'),
+    _m('name, place', '... and to the place', 'unit format flip_name', FORMAT,
+       'XXH3_64bits(name, sizeof(*name)), place, id->hi, id->lo };',
+       'XXH3_64bits(name, sizeof(*name)), 0, id->hi, id->lo };'),
+    _m('name, end', 'a forged name ends within its room', 'unit files forged', TABLE,
+       '        name->text[CM_FILE_NAME_MAX] == 0) /*', '        true) /*'),
+    _m('name, none', 'a pool without a table is asked for no name', 'unit files no_table', TABLE,
+       'if (cm_names_exist(m) && cm_guard_load64', 'if (cm_guard_load64'),
+    _m('name, same', 'a name that is there already is not stored again', 'unit files same', TABLE,
+       '    if (!none && memcmp(&was, name, sizeof(was)) == 0)\n', '    if (0)\n'),
+    _m('name, too long', 'a name that is too long is refused', 'unit files set', 'api/files.c',
+       '        if (i == CM_FILE_NAME_MAX)\n', '        if (i > CM_FILE_NAME_MAX)\n'),
+    _m('name, no table', 'a pool without a table says so', 'unit files no_table', NAME,
+       '    if (!cm_names_exist(m))\n        return CM_ENOTSUP;\n', ''),
+    _m('name, no record', 'a file without a record has no name', 'unit files no_record', NAME,
+       'return name->text[0] ? CM_NOT_RECORDED : 0;', 'return 0;'),
+    _m('name, not written', 'the caller learns that a name cannot be written', 'unit files media',
+       NAME, 'return cm_name_write(m, f->place, &f->id, name) ? CM_NOT_RECORDED : 0;',
+       'return cm_name_write(m, f->place, &f->id, name) ? 0 : 0;'),
+    _m('name, attached', 'an attached file has the name of its record', 'unit files set', NAME,
+       'r->words[CM_RECORD_NAME] != 0;', '0;'),
+    _m('name, new record', 'a record that changes hands loses its name',
+       'unit files does_not_come_back', ATTACH,
+       '        cm_file_name_end_recorded(f->cache, f->place, record_at(b, f->place, &whole));\n',
+       '        (void)record_at(b, f->place, &whole);\n'),
+    _m('name, forgotten', 'a file that is forgotten loses its name', 'unit files versions', ATTACH,
+       '        cm_file_name_end(f);       /*', '        /*'),
+    _m('name, forgotten closed', '... also if it is not attached', 'unit files versions', ATTACH,
+       '            if (its)\n'
+       '                cm_file_name_end_recorded(c, place, &b->record[i]);\n', ''),
+    _m('name, foreign words', 'the word is not touched in a pool without names',
+       'unit files no_table', NAME,
+       'f->named = cm_names_exist(&f->cache->media) && r->words', 'f->named = r->words'),
+    _m('name, listed', 'a file that is not attached tells its name', 'unit files set', ATTACH,
+       '    cm_file_name_recorded(c, place, info);\n', ''),
+    _m('names, layout', 'the index comes behind the names', 'unit format golden_geometry', FORMAT,
+       '        end = g->name_offset + records * sizeof(struct cm_name);\n', ''),
+    _m('names, bit', 'a pool with names says so in its superblock', 'unit files create', SUPER,
+       '    sb->incompat = g->incompat;\n', ''),
+    _m('names, unknown bits', 'a pool with an unknown feature is refused',
+       'unit format flip_super', FORMAT, ' && (sb->incompat & ~CM_INCOMPAT_KNOWN))', ' && 0)'),
+    _m('names, size', 'the smallest pool with names is larger', 'unit format pool_size_edges',
+       FORMAT, 'size < cm_format_size_min(incompat))', 'size < cm_format_size_min(0))'),
+]
