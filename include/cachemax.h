@@ -654,13 +654,13 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
 /* What the pool knows of a file, without attaching it. *validator is the one that was accepted
  * last, also by an earlier session. Its size is what is known now: CM_FILL_EOF may have told it.
- * racy is not 0 if the file is cold at its next attach whatever you present: then also after a
- * crash that may have lost unsynced writes. changed_ns is 0, and so is taken_at: the library does
- * not know whether the origin is still the same. If you do (an object that never changes, a copy
- * that is fresh by its own rules), or if an old copy is better than none, set taken_at to cm_now()
- * and attach the file with it: it is warm then. Set changed_ns, too (CM_CHANGED_LONG_AGO for a
- * server), or the file counts as dirty. The proof is zero if the file never had one: such a
- * validator attaches nothing warm. `validator` and `info` may be NULL.
+ * racy is not 0 if a file that is not attached is cold at its next attach, whatever you present:
+ * then also after a crash that may have lost unsynced writes. changed_ns is 0, and so is taken_at:
+ * the library does not know whether the origin is still the same. If you do (an object that never
+ * changes, a copy that is fresh by its own rules), or if an old copy is better than none, set
+ * taken_at to cm_now() and attach the file with it: it is warm then. Set changed_ns, too
+ * (CM_CHANGED_LONG_AGO for a server), or the file counts as dirty. The proof is zero if the file
+ * never had one: such a validator attaches nothing warm. `validator` and `info` may be NULL.
  * CM_EABSENT (the pool does not know the file) CM_EINVAL (also: a struct_size is no size)
  * CM_EREADONLY. */
 CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *validator,
@@ -672,8 +672,10 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * unchanged, the blocks are there again. The time begins again with each validator that is
  * accepted. The wall clock counts. The end is recorded in whole seconds, earlier rather than later,
  * and is durable when the call returns 0: cm_file_lookup() tells it in a later session
- * (cm_file_info.expires_ns). It belongs to the version and the validator of that time: if the
- * process ends before another one got its time, none is recorded. So 0 means: ask the origin.
+ * (cm_file_info.expires_ns). While a time runs, its end is recorded for each version that the file
+ * gets. An attach ends it in this session. The record keeps it while the validator is the same, or
+ * until another one is set (0 removes it). If the validator is another one, none is recorded. So 0
+ * means: ask the origin. If the wall clock is set back, the time lasts longer.
  * Hits on a file with a time to live take longer, because each one asks the clock.
  * CM_EFORGET. */
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
@@ -730,7 +732,7 @@ typedef struct cm_range {
  * and with a gap between any two. The first one begins at `offset` if that byte is cached. For the
  * next ones call it again with the end of the last run; a run may then go on there. `ranges` has
  * room for n. It looks for each block up to the end of the file. Where those are more blocks than
- * the pool has slots, it reads all headers once instead, and takes up to 16 bytes of memory for
+ * the pool has slots, it reads all headers once instead, and takes up to 24 bytes of memory for
  * each cached block of the file. Each block is true at its own moment; the payload is not tested,
  * and nothing is counted as used. Returns the number of runs; 0: nothing is cached from there on.
  * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE CM_ENOMEM. */
@@ -852,7 +854,9 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
 
 /* Reads `len` bytes of the origin at `off` into `buf`. Returns the bytes read, or a negative error.
  * The count is less than len only at the end of the file. cm_read_through() returns a negative
- * error unchanged; use values below -1000, because the library's own are never below that. off, len
+ * error unchanged (cm_warm() at least INT_MIN); use values below -1000, because the library's own
+ * are never below that. It reads what the origin has now. If it is bound to an older version it
+ * must fail, unless a version is wanted (cm_read_through_version, cm_request.incarnation). off, len
  * and buf are multiples of 4096, so an O_DIRECT descriptor works. No lock is held. The callback
  * must not call back into the same cache. If it returns more than len, the result is CM_EINVAL, and
  * nothing is stored.
@@ -879,7 +883,9 @@ CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t
                                cm_origin_read_fn origin_read, void *ctx);
 /* The same for one version. *incarnation before the call: 0, or the version that the result must
  * belong to; CM_EMOVED if the file has, or gets, another one. After the call: the version of the
- * result; 0 if it came from the origin alone, so that its version is not known, and after an error.
+ * result; 0 if its version is not known (it came from the origin alone: the file is bypassed, its
+ * time to live is over, or it changes all the time), and after an error. CM_EMOVED, too, if the
+ * time to live is over. origin_read is not called for another version than the wanted one.
  * Errors as cm_read_through(), and CM_EINVAL (incarnation is NULL) CM_EMOVED. */
 CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_t len,
                                        uint64_t *incarnation, cm_origin_read_fn origin_read,
@@ -1046,7 +1052,7 @@ CM_API void cm_request_init(cm_request *r, size_t size);
  * CM_ERANGE. */
 CM_API int cm_request_begin(cm_file *file, cm_request *r);
 /* Goes on as far as it can without waiting: copies what is cached, and asks for what is not.
- * Returns 0 when the request is done, also if it failed: no piece is given out any more, and
+ * Returns 0 when the request is done, also if it failed: no piece is out, and none follows, and
  * cm_request_end() has the result. Returns CM_REQUEST_READ and a piece, or CM_REQUEST_WAIT.
  * Other readers may wait for a piece that was given out. So read it even if the request is not
  * needed any more, or complete it with an error.

@@ -210,7 +210,9 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
     uint64_t version = r->incarnation;
     int64_t n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
 
-    if (n < 0 && n > -1000 && n != CM_EMOVED) /* trouble of the cache */
+    /* Trouble of the cache, or the time to live is over in the middle of a response (CM_EMOVED).
+     * The ETag decides whether the object is still the same. */
+    if (n < 0 && n > -1000)
         n = origin_read(r, at, buf, len);
     if (n == ORIGIN_CHANGED) /* it is not fresh any more: the next request asks */
         cm_file_set_ttl(r->file, 1);

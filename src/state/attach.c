@@ -118,7 +118,7 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
 static void stay_out(struct cm_object *f, const cm_validator *v)
 {
     cm_file_bypass(f);
-    f->size = CM_SIZE_UNKNOWN;
+    f->size = f->validator.size = CM_SIZE_UNKNOWN;
     if (v) {
         cm_file_set_validator(f, v);
         f->size = v->size;
@@ -169,7 +169,7 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         cm_record_settle_set(&c->media, b);
         take_place(f, b);
     }
-    f->size = CM_SIZE_UNKNOWN;
+    f->size = f->validator.size = CM_SIZE_UNKNOWN;
     if (v) {
         cm_file_set_validator(f, v);
         f->size = v->size;

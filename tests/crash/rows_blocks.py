@@ -156,8 +156,7 @@ BLOCKS = [
     _m('publish unchecked', 'second look at the tickets, under the lock',
        'crash fill-b1,beside-1,write-sync,fill-a0', PUBLISH,
        'if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))\n'
-       '        r = CM_NOT_STORED_STALE;\n    else\n        r = choose_cell(c, n, &at);',
-       '(void)g;\n    r = choose_cell(c, n, &at);'),
+       '        r = CM_NOT_STORED_STALE;\n    else if (buffered', 'if (buffered'),
     _m('file ticket, incarnation', 'file ticket and incarnation at publishing',
        'unit block every_change', *(_FILE_TICKET + _INCARNATION)),
     _m('file ticket', 'file ticket at publishing', 'unit block every_change', *_FILE_TICKET),

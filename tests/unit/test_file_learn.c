@@ -367,8 +367,30 @@ static void test_lookup_refused(void)
     pool_end(&p);
 }
 
+/* A file that never had a validator has no size, in a later session either. */
+static void test_no_validator(void)
+{
+    struct pool p;
+    cm_file *f = NULL;
+    cm_validator v = CM_VALIDATOR_INIT;
+    const cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned later = 0; later < 2; later++) {
+        CASE("later %u", later);
+        if (later)
+            CHECK_EQ(cm_file_lookup(p.c, &id, &v, NULL), 0);
+        CHECK_EQ(v.size, CM_SIZE_UNKNOWN);
+        CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
+        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+        pool_crash(&p);
+        REQUIRE(pool_up(&p) == 0);
+    }
+    pool_end(&p);
+}
+
 const struct harness_test file_learn_tests[] = {
     TEST(learned),   TEST(told),        TEST(not_learned),     TEST(empty_fills),
     TEST(forgotten), TEST(torn_size),   TEST(size_of_another), TEST(size_unwritable),
-    TEST(lookup),    TEST(lookup_cold), TEST(lookup_refused),  TEST_END,
+    TEST(lookup),    TEST(lookup_cold), TEST(lookup_refused),  TEST(no_validator),
+    TEST_END,
 };
