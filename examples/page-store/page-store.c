@@ -16,10 +16,11 @@
  * - A page is 4 KiB, at a multiple of that: Linux does not cut such a write when the process is
  *   killed. (A power cut may. Databases have a journal for that.)
  * - The validator says which writes the pool knows. All writes stand in brackets, so a number that
- *   never changes would do. But without a pool the program writes without brackets: it counts a
- *   generation up first, and the blocks of the older one are forgotten. Nobody else may write FILE,
- *   so a lock keeps out a second process. Without that promise take the validator of
- *   cm_identify_with(): the file is then cold after a kill, because its times changed.
+ *   never changes would do. But a pool does not see what is written without it, or with another
+ *   one. So the program counts a generation up first, and the older blocks are forgotten. (Delete a
+ *   pool that was restored from a copy.) Nobody else may write FILE, so a lock keeps out a second
+ *   process. Without that promise take the validator of cm_identify_with(): the file is then cold
+ *   after a kill, because its times changed.
  *
  * Read next: docs/embedding.md, "Write", and include/cachemax.h, "Writing: brackets".
  */
@@ -44,7 +45,7 @@ struct page {
     uint64_t data[PAGE / 8 - 3];
 };
 
-static struct page head; /* behind the pages: its version is the generation of FILE */
+static struct page head; /* behind the pages: the generation of FILE, and the uuid of its pool */
 static uint64_t versions[PAGES];
 static int store;
 static cm_file *file; /* NULL: no cache */
@@ -91,7 +92,6 @@ static void page_read(uint64_t number, struct page *p)
         fail("wrong page", "it is not the newest");
 }
 
-/* Writes a page to its place. A bracket that is open when this fails does no harm. */
 static void page_place(struct page *p)
 {
     p->sum = sum_of(p);
@@ -138,11 +138,11 @@ static void store_sync(void)
         fail("cannot sync", strerror(error));
 }
 
-/* The pool will not see what is written now. That must be on the disk before the first write: a
- * power cut must not take back the generation and leave the write. */
-static void next_generation(void)
+/* Is on the disk before the first write: a power cut must not take back the generation alone. */
+static void next_generation(const void *uuid)
 {
     head.version++;
+    memcpy(head.data, uuid, 16);
     page_place(&head);
     if (fsync(store) < 0)
         fail("cannot sync the generation; nothing is written", strerror(errno));
@@ -154,16 +154,19 @@ static cm_cache *attach(const char *pool)
     cm_file_id id;
     cm_validator v = CM_VALIDATOR_INIT;
     cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
+    cm_info info = { .struct_size = sizeof(info) };
     sole.flags = CM_IDENTIFY_SOLE_WRITER;
     int e = cm_open(pool, NULL, &cache);
     if (e == 0)
         e = cm_identify_with(store, &sole, &id, &v); /* only the id of it is used */
+    if (e == 0 && (e = cm_get_info(cache, &info)) == 0 && memcmp(head.data, info.uuid, 16) != 0)
+        next_generation(info.uuid);
     v = validator_now();
     if (e == 0)
         e = cm_file_open(cache, &id, &v, CM_SOLE_WRITER, &file);
     if (e < 0) {
         fprintf(stderr, "page-store: %s: %s; going on without it\n", pool, cm_strerror(e));
-        next_generation();
+        next_generation("without a pool!");
     }
     return cache;
 }
@@ -241,9 +244,7 @@ int main(int argc, char **argv)
         pthread_join(threads[i], NULL);
     store_sync();
     printf("wrote %u pages\n", atomic_load(&writes));
-    if (file)
-        cm_file_close(file);
-    if (cache && (e = cm_close(cache)) < 0)
+    if (cache && (e = cm_close(cache)) < 0) /* closes the file, too */
         fprintf(stderr, "page-store: %s: %s\n", argv[1], cm_strerror(e));
     return 0;
 }

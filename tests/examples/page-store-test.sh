@@ -58,6 +58,12 @@ expect check 0 '' "$cm" check pool
 expect without-pool 0 'going on without it' "$program" none pages 1
 expect after-it 0 '^wrote' "$program" pool pages 0
 share after-it-cold 0 9
+
+# Another pool sees the writes of a while. The first one must not believe that it knows them.
+"$cm" create other --size 32M -q
+expect other-pool 0 '^wrote' "$program" other pages 1
+expect first-pool-again 0 '^wrote' "$program" pool pages 0
+share first-pool-is-cold 0 9
 expect after-clean-end 0 '^wrote' "$program" pool pages 0
 share after-clean-end-warm 1024 2048
 
