@@ -108,6 +108,12 @@ static void note_eof(struct cm_run *q, uint64_t at)
         q->end = at;
 }
 
+/* Where the version of the miss ends, or UINT64_MAX. The origin may give more, in the last block. */
+static uint64_t eof_of(const cm_miss *miss)
+{
+    return miss->flags & CM_MISS_EOF ? miss->offset + miss->len : UINT64_MAX;
+}
+
 /* ---- Looking --------------------------------------------------------------------------------- */
 
 /* Number of blocks to read past the request. Its hints are racy: two threads that read one file in
@@ -146,16 +152,12 @@ static uint64_t read_range(struct cm_run *q, enum cm_found seen, uint64_t pos, c
     q->served += (uint64_t)n;
     if (n > 0 || miss->len == 0) /* the end of the file is a part, too */
         note_part(q, miss->incarnation, true);
-    if (miss->len == 0) {
-        /* The origin may have given more than the size, at its last block. Acquire: as in
-         * walk_begin(). A size of another version is found out when the parts are compared. */
-        const uint64_t size = at_load_acquire(&q->f->size);
-        note_eof(q, size < to ? size : to);
-    } else if (miss->offset < to) {
+    if (miss->len == 0)
+        note_eof(q, to);
+    else if (miss->offset < to)
         /* A tail ended too soon. Its block may have changed by the time the origin is read, so the
          * whole block is read from there. */
         to = miss->offset > q->r->offset ? miss->offset : q->r->offset;
-    }
     return to;
 }
 
@@ -216,12 +218,14 @@ static uint64_t extend(struct cm_run *q, struct cm_out *o, struct cm_flight *fl,
         const uint64_t to = read_range(q, CM_FOUND_CONFLICT, end, &miss);
         if (to > end || miss.len == 0 || miss.incarnation != o->incarnation)
             return to;
+        const uint64_t eof = eof_of(&miss);
         if (miss.len > max - o->len)
             miss.len = max - o->len;
         if (cm_flight_start(q->f, &miss, NULL, &next) != CM_FLIGHT_LEAD) {
             cm_flight_land(q->c, next);
             return end;
         }
+        o->eof = eof;
         o->len += round_up(miss.len);
         end += round_up(miss.len);
         fl->next = next;
@@ -282,6 +286,7 @@ static void make_piece(struct cm_run *q, cm_miss *miss)
     struct cm_flight *fl = NULL;
     bool in_place;
     const uint64_t max = piece_max(q, miss, &in_place);
+    const uint64_t eof = eof_of(miss);
     if (miss->len > max)
         miss->len = max;
     const enum cm_flight_start start =
@@ -298,6 +303,7 @@ static void make_piece(struct cm_run *q, cm_miss *miss)
     }
     *o = (struct cm_out){ .offset = miss->offset, .len = round_up(miss->len), .flights = fl };
     o->incarnation = miss->incarnation;
+    o->eof = eof;
     uint64_t to = start == CM_FLIGHT_LEAD ? extend(q, o, fl, max) : o->offset + o->len;
     const uint64_t planned = o->len;
     if (in_place) {
@@ -508,6 +514,8 @@ static void take_in(struct cm_run *q, const struct cm_out *o, uint64_t got)
     const bool known =
         at_load_acquire(&q->f->incarnation) == o->incarnation && cm_file_serves(q->f);
     note_part(q, o->incarnation, known);
+    if (known)
+        note_eof(q, o->eof);
     if (eof)
         note_eof(q, o->offset + got);
 }
