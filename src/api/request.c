@@ -108,7 +108,8 @@ static void note_eof(struct cm_run *q, uint64_t at)
         q->end = at;
 }
 
-/* Where the version of the miss ends, or UINT64_MAX. The origin may give more, in the last block. */
+/* Where the version of the miss ends, or UINT64_MAX. The origin may give more, in the last block.
+ */
 static uint64_t eof_of(const cm_miss *miss)
 {
     return miss->flags & CM_MISS_EOF ? miss->offset + miss->len : UINT64_MAX;
