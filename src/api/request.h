@@ -17,7 +17,7 @@ struct cm_out {
     uint8_t *p;              /* the origin is read to it */
     struct cm_buffer buffer; /* where p lies, or CM_BUFFER_NONE: in the caller's memory */
     uint64_t incarnation;    /* of its misses */
-    uint64_t eof; /* the size of its version if it is known and the piece reaches it */
+    uint64_t eof;            /* the size of its version if it is known and the piece reaches it */
     struct cm_flight
         *flights; /* its misses in the order of their blocks; NULL: nothing is stored */
 };
