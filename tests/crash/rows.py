@@ -56,7 +56,8 @@ _INTENT_MISS = ('state/stripe.h', 'return at_load_acquire(&s->intents) == 0;', '
 _INTENT_FILL = ('state/stripe.h',
                 'at_load_acquire(&s->ticket) == ticket && at_load_acquire(&s->intents) == 0',
                 'at_load_acquire(&s->ticket) == ticket')
-_NOFILL = ('protocol/fill.c', 'if ((miss->flags & CM_MISS_NOFILL) ||', 'if (')
+_NOFILL = ('protocol/fill.c', '(miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f)) { /*',
+           '!cm_file_serves(f)) { /*')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 _MARK = ('state/file_record.c', 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
          'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
