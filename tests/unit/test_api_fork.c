@@ -344,7 +344,11 @@ static void test_fork_beside_opens(void)
         const pid_t child = fork();
         if (child == 0) {
             (void)alarm(20); /* a lock that a thread of the parent held would never be free */
+#ifdef __SANITIZE_ADDRESS__  /* its allocator has such locks */
+            _exit(has_pools());
+#else
             _exit(has_pools() || try_open(beside.childs, 0));
+#endif
         }
         CHECK_EQ(waitpid(child, &status, 0), child);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
