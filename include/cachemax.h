@@ -197,8 +197,9 @@ enum {
  * equal or one of them is not known.
  * A validator proves nothing if it was taken before one of these events: the pool was opened; a
  * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
- * For files that are not attached the library remembers these moments in 4096 groups, so an event
- * of another file in the same group counts, too. So take a validator right before you use it.
+ * The library remembers these moments of the files that were closed or forgotten last, some two
+ * thousand. For another file the moments of such files may count. So take a validator right before
+ * you use it.
  * A validator that never changes is right for an origin that never changes: an object that is named
  * after its content, a snapshot, a read-only image. */
 typedef struct cm_validator {

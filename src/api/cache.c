@@ -115,7 +115,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->open_places, (records + 63) / 64 * 8 },
         { (void **)&c->records, sizeof(struct cm_record_set) },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_object *) },
-        { (void **)&c->file_floor, CM_FILE_HASH * sizeof(uint64_t) },
+        { (void **)&c->left, cm_object_left_bytes() },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
     };

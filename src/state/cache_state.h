@@ -22,6 +22,7 @@
 #define CM_FLIGHTS 256u    /* origin reads that others may wait for */
 
 struct cm_flight_table;
+struct cm_left_group;
 struct cm_record_set;
 struct cm_sample;
 
@@ -63,8 +64,8 @@ struct cm_cache {
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_object **file_hash;
-    uint64_t *file_floor;  /* of each chain: the latest floor_ns that a closed file left */
-    uint64_t *open_places; /* a bit for each record: an attached file owns it */
+    struct cm_left_group *left; /* files that are not attached (object.c) */
+    uint64_t *open_places;      /* a bit for each record: an attached file owns it */
     /* files_lock; the records that an attach looks at: too large for the stack of a caller */
     struct cm_record_set *records;
     struct cm_file_slab *slabs;

@@ -17,20 +17,36 @@
 #include <xxhash.h>
 
 #define SLAB_FILES 63u
+#define LEFT_WAYS 16u
+#define LEFT_GROUPS 128u
 
 struct cm_file_slab {
     struct cm_file_slab *next;
     struct cm_object object[SLAB_FILES];
 };
 
-static uint64_t chain_number(const struct cm_cache *c, const cm_file_id *id)
+/* Files whose floor_ns is remembered when they are not attached. Two files with one hash of the id
+ * share an entry, with the later time. */
+struct cm_left_group {
+    struct cm_left_file {
+        uint64_t hash, floor_ns;
+    } file[LEFT_WAYS];
+    uint64_t others_ns; /* the latest of the files that made room; for every id without an entry */
+};
+
+static uint64_t hash_of(const struct cm_cache *c, const cm_file_id *id)
 {
-    return XXH3_64bits_withSeed(id, sizeof(*id), c->media.hash_seed) % CM_FILE_HASH;
+    return XXH3_64bits_withSeed(id, sizeof(*id), c->media.hash_seed);
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 struct cm_object **cm_object_chain(struct cm_cache *c, const cm_file_id *id)
 {
-    return &c->file_hash[chain_number(c, id)];
+    return &c->file_hash[hash_of(c, id) % CM_FILE_HASH];
 }
 
 struct cm_object *cm_object_find(struct cm_cache *c, const cm_file_id *id)
@@ -118,19 +134,45 @@ bool cm_files_busy(struct cm_cache *c)
     return busy;
 }
 
+size_t cm_object_left_bytes(void)
+{
+    return LEFT_GROUPS * sizeof(struct cm_left_group);
+}
+
+/* ---- Files that are not attached ------------------------------------------------------------- */
+
+static struct cm_left_group *group_of(const struct cm_cache *c, uint64_t hash)
+{
+    return &c->left[hash % LEFT_GROUPS];
+}
+
 /* Files lock held. The floor_ns of a file at its attach. It cannot be 0: the object that knew of
  * the file's brackets may be gone, and an owner before this session may have written until it
  * ended. */
 uint64_t cm_object_floor(const struct cm_cache *c, const cm_file_id *id)
 {
-    uint64_t left = c->file_floor[chain_number(c, id)];
-    return left > c->opened_ns ? left : c->opened_ns;
+    const uint64_t hash = hash_of(c, id);
+    const struct cm_left_group *g = group_of(c, hash);
+    uint64_t floor_ns = later(g->others_ns, c->opened_ns);
+    for (unsigned i = 0; i < LEFT_WAYS; i++)
+        if (g->file[i].hash == hash)
+            floor_ns = later(floor_ns, g->file[i].floor_ns);
+    return floor_ns;
 }
 
-/* Files lock held. */
+/* Files lock held. The file of the group whose floor_ns is the earliest makes room: a validator of
+ * now is later than that, so nobody will miss it. */
 void cm_object_leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t floor_ns)
 {
-    uint64_t *left = &c->file_floor[chain_number(c, id)];
-    if (*left < floor_ns)
-        *left = floor_ns;
+    const uint64_t hash = hash_of(c, id);
+    struct cm_left_group *g = group_of(c, hash);
+    struct cm_left_file *to = &g->file[0];
+    for (unsigned i = 1; i < LEFT_WAYS && to->hash != hash; i++)
+        if (g->file[i].hash == hash || g->file[i].floor_ns < to->floor_ns)
+            to = &g->file[i];
+    if (to->hash != hash) {
+        g->others_ns = later(g->others_ns, to->floor_ns);
+        *to = (struct cm_left_file){ .hash = hash };
+    }
+    to->floor_ns = later(to->floor_ns, floor_ns);
 }

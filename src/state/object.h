@@ -125,9 +125,12 @@ struct cm_object *cm_object_get_free(struct cm_cache *c);
 void cm_object_put_free(struct cm_cache *c, struct cm_object *f);
 /* The handle that cm_file_open() gives out. */
 cm_file *cm_object_handle(const struct cm_object *f);
-/* Returns the floor_ns of a file at its attach; keeps the one that it leaves when it goes. */
+/* Returns the floor_ns of a file at its attach; keeps the one that it leaves when it goes. Exact
+ * for the files that left last, some two thousand; an older one is taken for later than it was. */
 uint64_t cm_object_floor(const struct cm_cache *c, const cm_file_id *id);
 void cm_object_leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t floor_ns);
+/* Bytes of their table, cm_cache.left. */
+size_t cm_object_left_bytes(void);
 
 /* Takes the files lock. */
 /* Any bracket open anywhere? */

@@ -380,6 +380,53 @@ static void test_older_than_the_open(void)
     pool_end(&p);
 }
 
+/* Other files that are closed meanwhile make no validator old. */
+static void test_beside_other_files(void)
+{
+    enum { FILES = 60, OTHERS = 250 };
+    struct pool p;
+    cm_validator v[FILES];
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    for (unsigned i = 0; i < FILES; i++) {
+        v[i] = val(10 * BLK, i + 1);
+        detach(warm(&p, i + 1, &v[i], 0));
+    }
+    for (unsigned i = 0; i < FILES; i++)
+        v[i] = fresh(v[i]);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        const cm_file_id id = id_of(1000 + i);
+        CHECK_EQ(cm_forget(p.c, &id), 0);
+    }
+    for (unsigned i = 0; i < FILES; i++) {
+        const cm_file_id id = id_of(i + 1);
+        cm_file *f = NULL;
+        CHECK_EQ(cm_file_open(p.c, &id, &v[i], 0, &f), 0);
+        CHECK(info_of(f).kept);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* A write is remembered also when thousands of other files were closed since. */
+static void test_older_than_a_write_long_ago(void)
+{
+    struct pool p;
+    cm_validator v = CM_VALIDATOR_INIT;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    v = val(10 * BLK, 7);
+    cm_file *f = warm(&p, 1, &v, 0);
+    const cm_validator early = fresh(v);
+    cm_bracket w = begin_write(f, 0, BLK);
+    CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    detach(f);
+    for (unsigned i = 0; i < 20000; i++) {
+        const cm_file_id id = id_of(1000 + i);
+        CHECK_EQ(cm_forget(p.c, &id), 0);
+    }
+    detach(attach_ignored(&p, 1, &early));
+    pool_end(&p);
+}
+
 /* Of two validators the one that was taken later counts, whichever is presented first. */
 static void test_older_than_the_last(void)
 {
@@ -535,6 +582,8 @@ static const struct harness_test file_tests[] = {
     TEST(ignored_forgets),
     TEST(older_than_the_open),
     TEST(older_than_the_last),
+    TEST(beside_other_files),
+    TEST(older_than_a_write_long_ago),
     TEST(older_than_forgetting),
     TEST(taken_in_the_future),
     TEST(second_open_without_size),
