@@ -194,6 +194,7 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             return (int64_t)len;
         if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a))
             return ORIGIN_FAILED;
+        /* Without an ETag the If-Match of the request says that the version is still this one. */
         if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
             return (int64_t)done; /* the object ends here */
         if ((a.status != 200 && a.status != 206) || !is_version(r, a.etag) || a.no_store)

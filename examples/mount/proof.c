@@ -61,8 +61,7 @@ static void ask_witness(struct device *d)
         return;
     say(CM_LOG_ERROR,
         "%s: a volume lost data that was written to some file (%s): files on it that are not "
-        "synced "
-        "are not cached any more, and nothing counts as synced there until the next mount",
+        "synced are not cached any more, and nothing counts as synced there until the next mount",
         mnt.opt.dir, strerror(errno));
     number_forget_left(d);
     inode_each(number_far(d), fail_on, d);

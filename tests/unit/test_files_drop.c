@@ -95,6 +95,9 @@ static void test_drop_pinned(void)
 static void test_drop_owned(void)
 {
     struct pool p;
+#ifdef CM_CHECKS_FULL
+    SKIP("a slot that is owned by no call is out of order");
+#endif
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, 1000 * BLK, 7, 0);
     CHECK_EQ(put_all(f, 0, 3, 1), 3);
