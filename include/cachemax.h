@@ -11,8 +11,22 @@
  *   pool       one file on a fast volume; it holds copies of origin blocks in slots
  *   hit, miss  a block that is in the pool, one that is not; a fill stores a block that was missed
  *   bracket    begin and end around a change of the origin
- *   validator  bytes that change whenever an origin file changes: proof that it is unchanged
- *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached
+ *   validator  bytes that change whenever an origin file changes: proof that it is unchanged; racy:
+ *              it may miss a change
+ *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached; kept:
+ *              it found blocks of an earlier session
+ *   version    of a file's content: a number, the incarnation; another one after each change that
+ *              the library learns of from a validator
+ *   dirty      a file with writes that are not synced: a power cut may take them back
+ *   bypassed   a file that is not cached, because its fsync failed
+ *
+ * FIRST CALLS  Seven of them make a cache. README.md has them in one short program.
+ *   cm_create        makes a pool, once
+ *   cm_open          opens it; cm_close ends that
+ *   cm_identify      says which file of the system a descriptor is, and whether it has changed
+ *   cm_file_open     attaches it; cm_file_close ends that
+ *   cm_read_through  reads: from the pool, or from the origin with a callback of yours
+ *   cm_write_begin, cm_write_end   around each of your own writes to the origin
  *
  * CAVEATS
  * - The cache speeds up reads. It never holds the only copy of anything. A pool may be deleted
@@ -41,7 +55,8 @@
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
- *           name the other codes.
+ *           name the other codes. CM_EINVAL is a mistake of the program. Of options and
+ *           validators a line of the log says what is wrong.
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
@@ -69,12 +84,38 @@ extern "C" {
 #define CM_API
 #endif
 
+/* Version of this header. CM_VERSION is a number that #if can compare, as CM_MAKE_VERSION(1, 2, 0).
+ */
 #define CM_VERSION_MAJOR 0
 #define CM_VERSION_MINOR 1
 #define CM_VERSION_PATCH 0
+#define CM_MAKE_VERSION(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
+#define CM_VERSION CM_MAKE_VERSION(CM_VERSION_MAJOR, CM_VERSION_MINOR, CM_VERSION_PATCH)
+
+/* The value of the CM_*_INIT macros below, for the initialization of a struct: zeros, and its own
+ * size. Each of these structs is of the caller's size: a later library with a longer struct does
+ * not read or write behind it. */
+#ifdef __cplusplus
+extern "C++" {
+template <typename T> static inline T cm_init_(void)
+{
+    T t = T();
+    t.struct_size = sizeof(t);
+    return t;
+}
+}
+#define CM_INIT_(type) cm_init_<type>()
+#else
+#define CM_INIT_(type)                                                                             \
+    {                                                                                              \
+        .struct_size = sizeof(type)                                                                \
+    }
+#endif
 
 /* Bytes in a block, the unit of caching. A miss starts at a multiple of it. */
 #define CM_BLOCK_SIZE 4096u
+/* A length: to the end of the file. */
+#define CM_ALL UINT64_MAX
 
 /* ---- Errors -------------------------------------------------------------------------------- */
 
@@ -98,7 +139,7 @@ extern "C" {
     X(CM_EDAMAGED, -15, "both superblocks of the pool are damaged")                                \
     X(CM_EOWNED, -16, "pool is open already, in this process or another")                          \
     X(CM_EPOOLSIZE, -17, "pool size is out of bounds or not a multiple of 4096")                   \
-    X(CM_ERANGE, -18, "offset plus length is beyond the largest file")                             \
+    X(CM_ERANGE, -18, "offset plus length is beyond the largest file (2^63 - 1 bytes)")            \
     X(CM_EHANDLE, -19, "handle is NULL or was closed")                                             \
     X(CM_ETICKET, -20, "fill does not match the miss it answers")                                  \
     X(CM_EFOREIGN, -21, "miss, bracket or pins belong to another file or cache")                   \
@@ -154,8 +195,10 @@ CM_API const char *cm_strerror(int code);
 /* Name of an error or of a positive result, such as "CM_EOWNED", or "CM_?" for any other number.
  * Static storage. */
 CM_API const char *cm_errname(int code);
-/* Version of the library that is running, such as "0.1.0". Static storage. */
+/* Version of the library that is running: as text, such as "0.1.0" (static storage), and as a
+ * number, to be compared with CM_VERSION. */
 CM_API const char *cm_version(void);
+CM_API int cm_version_number(void);
 
 /* ---- Types --------------------------------------------------------------------------------- */
 
@@ -215,14 +258,12 @@ typedef struct cm_validator {
     uint8_t proof[CM_PROOF_BYTES];
 } cm_validator;
 #ifdef __cplusplus
-static inline cm_validator cm_validator_init_(void)
+static inline cm_validator cm_validator_init_(cm_validator v)
 {
-    cm_validator v = cm_validator();
-    v.struct_size = sizeof(v);
     v.size = CM_SIZE_UNKNOWN;
     return v;
 }
-#define CM_VALIDATOR_INIT cm_validator_init_()
+#define CM_VALIDATOR_INIT cm_validator_init_(CM_INIT_(cm_validator))
 #else
 #define CM_VALIDATOR_INIT                                                                          \
     {                                                                                              \
@@ -239,6 +280,12 @@ CM_API void cm_validator_init(cm_validator *v, size_t size);
  * if they are known. Begin with CM_VALIDATOR_INIT, not with a validator from cm_file_lookup(),
  * which may be racy. */
 CM_API void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len);
+/* Returns what cm_validator_set_proof() stored as it is, for a validator from cm_file_lookup(): the
+ * ETag to ask the origin with. It points into *v. *len: its length. NULL, and 0, if there is no
+ * proof or only a hash. A proof of cm_identify() has no such bytes. */
+CM_API const void *cm_validator_get_proof(const cm_validator *v, size_t *len);
+/* 1 if the two are equal as said above, and have a proof; else 0. Looks at no other field. */
+CM_API int cm_validator_equal(const cm_validator *a, const cm_validator *b);
 
 /* Durability of a pool: cm_info.durability. */
 enum cm_durability {
@@ -316,28 +363,15 @@ typedef struct cm_create_options {
     uint64_t max_files;   /* how many files, attached or remembered, find a record in the file table
                            * (the table gets one more for every eight); 0: one for every 16 slots */
     /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
-     * value other than 0 cancels: the file is removed, and cm_create() returns CM_EBUSY. May be
-     * NULL. */
+     * value other than 0 cancels: the file is removed, and cm_create() returns CM_ECANCELED. May
+     * be NULL. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *progress_ctx;
     cm_log_fn log; /* may be NULL */
     void *log_ctx;
     uint64_t reserved[4]; /* 0 */
 } cm_create_options;
-#ifdef __cplusplus
-static inline cm_create_options cm_create_options_init_(void)
-{
-    cm_create_options o = cm_create_options();
-    o.struct_size = sizeof(o);
-    return o;
-}
-#define CM_CREATE_OPTIONS_INIT cm_create_options_init_()
-#else
-#define CM_CREATE_OPTIONS_INIT                                                                     \
-    {                                                                                              \
-        .struct_size = sizeof(cm_create_options)                                                   \
-    }
-#endif
+#define CM_CREATE_OPTIONS_INIT CM_INIT_(cm_create_options)
 
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_create_options_init(cm_create_options *opts, size_t size);
@@ -357,7 +391,7 @@ CM_API uint64_t cm_pool_size_max(void);
  * exists while the call runs, so its handlers are installed.
  * CM_EINVAL (path or opts is NULL, an option is wrong) CM_EPOOLSIZE (also: more than the file
  * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
- * CM_EIO CM_EBUSY (cancelled). */
+ * CM_EIO CM_ECANCELED (by progress). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 enum {
@@ -423,20 +457,7 @@ typedef struct cm_options {
     cm_seal_fn unseal;        /* ... and decrypts it */
     void *seal_ctx;
 } cm_options;
-#ifdef __cplusplus
-static inline cm_options cm_options_init_(void)
-{
-    cm_options o = cm_options();
-    o.struct_size = sizeof(o);
-    return o;
-}
-#define CM_OPTIONS_INIT cm_options_init_()
-#else
-#define CM_OPTIONS_INIT                                                                            \
-    {                                                                                              \
-        .struct_size = sizeof(cm_options)                                                          \
-    }
-#endif
+#define CM_OPTIONS_INIT CM_INIT_(cm_options)
 
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_options_init(cm_options *opts, size_t size);
@@ -459,10 +480,17 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
  * would kill a thread that blocks these signals, so cm_open() and the first call of every thread
  * unblock them there. Do not block them again.
- * CM_EINVAL CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE CM_EVERSION
- * CM_ENOTSUP (CM_OPEN_SHARED, check_key, seal)
- * CM_EUNTRUSTED CM_EINCOMPAT CM_EBYTEORDER CM_EDAMAGED CM_EOWNED CM_ENOTDAX CM_ENOMEM CM_EIO (also:
- * one of the two superblocks cannot be written). */
+ * ERRORS  A line of the log names the pool and says more.
+ *   CM_EINVAL       path or cache is NULL, an option is wrong
+ *   CM_ENOENT CM_EACCES CM_ENOTFILE   the path leads to no file, or to none that may be opened
+ *   CM_ENOTPOOL     it was never a pool
+ *   CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED   it was a pool, and is none any more
+ *   CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER   it is of another library or another machine
+ *   CM_EUNTRUSTED   see TRUST
+ *   CM_EOWNED       another process has it open, or this one
+ *   CM_ENOTDAX      CM_OPEN_REQUIRE_DAX, and its volume offers none
+ *   CM_ENOTSUP      CM_OPEN_SHARED, check_key, seal
+ *   CM_ENOMEM CM_EIO   (CM_EIO also: one of the two superblocks cannot be written) */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* Opens a pool in memory that the caller has mapped (a driver, /dev/dax, CXL memory, tests). `base`
@@ -494,35 +522,16 @@ CM_API uint64_t cm_now(void);
 /* Asks the operating system for the id and the validator of an open origin file. `os_file` is a
  * POSIX file descriptor or a Windows HANDLE. *id and *validator are valid on success only. The
  * first call for a mount reads /proc and /sys.
- * LINUX  The id is a 128-bit hash of volume, inode number and inode generation. The validator comes
- * from fstat. The identity of the volume is the same after a restart, and differs between copies of
- * one volume. It consists of the file system's id and the identity of its disk; for btrfs the
- * subvolume; for overlayfs the layers; for network file systems type and source of the mount. If
- * two mounted volumes have the same identity, the ids belong to the first one of which this process
- * identified a file. Files of the other one give CM_ECLONE until the first one is gone.
- * FUSE  Nobody knows how the server will number its files the next time. So an id is valid for this
- * one mounted file system (wherever it is bound to), and while the kernel remembers the file; its
- * handle is part of the id. All files are cold after a remount, unless the volume has a name
- * (volume_id below). CM_ECLONE if the kernel tells nothing about the mount (no sysfs, before Linux
- * 6.8) or about the file.
- * OVERLAYFS  The inode numbers are those of the layers. Unless the volume has a name, files give
- * CM_ECLONE in two cases: the kernel does not say which layer has the file (before Linux 6.5), or
- * that layer does not have its own lasting numbers: btrfs (its subvolumes), FUSE, images without a
- * UUID.
- * CM_RACY_VOLUME  Some file systems tell too little for a restart. vfat and exfat number files as
- * they are looked up. Images without their own identity (squashfs, iso9660, udf, erofs,
- * cramfs, romfs) may have the same numbers and times as the next image, unless the volume has a
- * name: name it after its content.
- * WINDOWS  The id is a hash of the volume and the 128-bit file id. The validator has size, times
- * and the file's number in the volume's change journal, or its time of birth if there is no
- * journal.
- * CM_RACY_WRITER  To find out whether somebody has the file open for writing (this process counts,
- * too), the call denies writing for a moment. On Linux it takes a read lease. That works on a local
- * file system, but not on overlayfs, whose leases miss mappings; and only for the file's owner or
- * with CAP_LEASE. On Windows it opens the file without sharing writes. If this is not possible, the
- * result is CM_RACY_WRITER. A program that opens the file for writing in these microseconds waits
- * on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a sharing violation on Windows. For a file that
- * will be attached as CM_SOLE_WRITER this can be left out: cm_identify_with().
+ * The id is a hash of the volume's identity and the file's numbers there. The validator has its
+ * size and times. docs/embedding.md "What cm_identify does" says for each system and file system
+ * what they consist of, and which of them last over a restart.
+ * CM_ECLONE: the file may be taken for one of another volume. Give its volume a name
+ * (cm_identify_options.volume_id).
+ * CM_RACY_WRITER: somebody has the file open for writing (this process counts, too), or that could
+ * not be found out. To find it out the call denies writing for a moment: a program that opens the
+ * file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a
+ * sharing violation on Windows. For a file that will be attached as CM_SOLE_WRITER this can be left
+ * out: cm_identify_with().
  * CM_EINVAL (NULL, not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system
  * does not say what it is, and there is no volume_id) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
@@ -544,20 +553,7 @@ typedef struct cm_identify_options {
     const char *volume_id;
     uint64_t reserved[2]; /* 0 */
 } cm_identify_options;
-#ifdef __cplusplus
-static inline cm_identify_options cm_identify_options_init_(void)
-{
-    cm_identify_options o = cm_identify_options();
-    o.struct_size = sizeof(o);
-    return o;
-}
-#define CM_IDENTIFY_OPTIONS_INIT cm_identify_options_init_()
-#else
-#define CM_IDENTIFY_OPTIONS_INIT                                                                   \
-    {                                                                                              \
-        .struct_size = sizeof(cm_identify_options)                                                 \
-    }
-#endif
+#define CM_IDENTIFY_OPTIONS_INIT CM_INIT_(cm_identify_options)
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_identify_options_init(cm_identify_options *opts, size_t size);
 /* cm_identify() with options. `opts` may be NULL. Errors as cm_identify(), and CM_EINVAL for wrong
@@ -600,6 +596,8 @@ CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validato
  * somebody else changed the file, everything cached of it is forgotten. The same happens if one of
  * the two validators is racy, because that hides changes, but not for a CM_SOLE_WRITER. If a
  * CM_SOLE_WRITER made own writes for which no validator was adopted yet, this one is adopted.
+ * cm_file_info.incarnation says which of these it was: it is another number if the file was
+ * forgotten.
  * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
  * Take it again later.
  * CM_EINVAL CM_EFORGET. */
@@ -619,7 +617,7 @@ CM_API int cm_file_advise(cm_file *file, int advice);
 #define CM_FILE_NAME_MAX 255u /* bytes of a file's name in the pool */
 
 typedef struct cm_file_info {
-    uint32_t struct_size; /* set by the caller to sizeof(cm_file_info); 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_FILE_INFO_INIT; 0: that of version 1.0 */
     uint32_t attached;    /* 1: a cm_file stands for it now */
     cm_file_id id;
     /* The version of its content: another one after each change that was found, and never used
@@ -650,6 +648,7 @@ typedef struct cm_file_info {
      * any bytes: escape them before you print them. */
     char name[CM_FILE_NAME_MAX + 1];
 } cm_file_info;
+#define CM_FILE_INFO_INIT CM_INIT_(cm_file_info)
 /* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
@@ -677,6 +676,8 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * gets. An attach ends it in this session. The record keeps it while the validator is the same, or
  * until another one is set (0 removes it). If the validator is another one, none is recorded. So 0
  * means: ask the origin. If the wall clock is set back, the time lasts longer.
+ * An origin may give another time together with a validator: docs/embedding.md says in which order
+ * to present them.
  * Hits on a file with a time to live take longer, because each one asks the clock.
  * CM_EFORGET. */
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
@@ -773,20 +774,7 @@ typedef struct cm_miss {
     uint64_t incarnation;
     uint64_t opaque[8 + CM_MISS_STRIPES]; /* file, tickets, room for more */
 } cm_miss;
-#ifdef __cplusplus
-static inline cm_miss cm_miss_init_(void)
-{
-    cm_miss m = cm_miss();
-    m.struct_size = sizeof(m);
-    return m;
-}
-#define CM_MISS_INIT cm_miss_init_()
-#else
-#define CM_MISS_INIT                                                                               \
-    {                                                                                              \
-        .struct_size = sizeof(cm_miss)                                                             \
-    }
-#endif
+#define CM_MISS_INIT CM_INIT_(cm_miss)
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_miss_init(cm_miss *miss, size_t size);
 
@@ -822,7 +810,7 @@ CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t l
 /* One piece of a cm_read_many(). The call sets `result` (bytes copied or a negative CM_E*) and
  * `incarnation`. The other fields are as the parameters of cm_read(). */
 typedef struct cm_read_vec {
-    uint32_t struct_size; /* sizeof(cm_read_vec) of the caller; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_READ_VEC_INIT; 0: that of version 1.0 */
     uint32_t reserved;    /* 0 */
     uint64_t offset;
     void *buf;
@@ -831,6 +819,7 @@ typedef struct cm_read_vec {
     cm_miss *miss;        /* may be NULL */
     uint64_t incarnation; /* of the bytes copied and of the miss, as cm_miss.incarnation */
 } cm_read_vec;
+#define CM_READ_VEC_INIT CM_INIT_(cm_read_vec)
 /* Does the same as n calls of cm_read(), but faster: scattered pieces wait for memory at the same
  * time. All blocks that it copies are of one version of the file. If the file gets another version
  * during the call, the call begins again. If that happens several times, pieces of older versions
@@ -908,25 +897,12 @@ typedef struct cm_warm_options {
     void *progress_ctx;
     uint64_t reserved[2]; /* 0 */
 } cm_warm_options;
-#ifdef __cplusplus
-static inline cm_warm_options cm_warm_options_init_(void)
-{
-    cm_warm_options o = cm_warm_options();
-    o.struct_size = sizeof(o);
-    return o;
-}
-#define CM_WARM_OPTIONS_INIT cm_warm_options_init_()
-#else
-#define CM_WARM_OPTIONS_INIT                                                                       \
-    {                                                                                              \
-        .struct_size = sizeof(cm_warm_options)                                                     \
-    }
-#endif
+#define CM_WARM_OPTIONS_INIT CM_INIT_(cm_warm_options)
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_warm_options_init(cm_warm_options *opts, size_t size);
 
 typedef struct cm_warm_report {
-    uint32_t struct_size; /* set by the caller to sizeof(cm_warm_report) */
+    uint32_t struct_size; /* set by CM_WARM_REPORT_INIT */
     uint32_t reserved;
     uint64_t end;    /* the range is done up to here: to go on later, begin here */
     uint64_t cached; /* bytes up to there that were found cached or are stored now, of the file's
@@ -934,6 +910,7 @@ typedef struct cm_warm_report {
     uint64_t stored; /* bytes that this call stored */
     uint64_t read;   /* bytes that this call read from the origin */
 } cm_warm_report;
+#define CM_WARM_REPORT_INIT CM_INIT_(cm_warm_report)
 
 /* Reads what of [offset, offset+len) is not cached, ahead of need, and stores it; len may be
  * CM_ALL. Works in whole blocks, from the first to the last that holds a byte of the range. `opts`
@@ -1030,20 +1007,7 @@ struct cm_request {
     uint64_t deadline_ns;
     uint64_t opaque[104];
 };
-#ifdef __cplusplus
-static inline cm_request cm_request_init_(void)
-{
-    cm_request r = cm_request();
-    r.struct_size = sizeof(r);
-    return r;
-}
-#define CM_REQUEST_INIT cm_request_init_()
-#else
-#define CM_REQUEST_INIT                                                                            \
-    {                                                                                              \
-        .struct_size = sizeof(cm_request)                                                          \
-    }
-#endif
+#define CM_REQUEST_INIT CM_INIT_(cm_request)
 /* The same as a function; `size` as for cm_validator_init(). */
 CM_API void cm_request_init(cm_request *r, size_t size);
 
@@ -1158,7 +1122,6 @@ CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
  * (the failure, or `after`, could not be recorded). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
-#define CM_ALL UINT64_MAX /* len: to the end of the file */
 /* Somebody else changed the origin. Forgets [offset, offset+len) durably, and refuses fills that
  * were read before now. CM_ERANGE CM_ENOMEM CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
@@ -1187,14 +1150,14 @@ CM_API int cm_group_set_quota(cm_cache *cache, uint32_t group, uint64_t most, ui
 
 /* ---- What it says about itself ------------------------------------------------------------- */
 
-/* The structs below grow at their end. The caller owns them and sets struct_size before each call.
- * 0 is the size of version 1.0. Another value below 8 or above 4096 is CM_EINVAL: it was not set.
- * The library fills in the part that
- * both the caller and the library know, and zeroes the rest. Then struct_size is the number of
- * bytes that were filled in. */
+/* The structs below grow at their end. The caller owns them and sets struct_size once
+ * (CM_INFO_INIT, CM_STATS_INIT, CM_CHECK_REPORT_INIT). 0 is the size of version 1.0. Another value
+ * below 8 or above 4096 is CM_EINVAL: it was not set. The library fills in the part that both the
+ * caller and the library know, and zeroes the rest. Then struct_size is the number of bytes that
+ * were filled in. */
 
 typedef struct cm_info {
-    uint32_t struct_size; /* set by the caller to sizeof(cm_info) */
+    uint32_t struct_size; /* set by CM_INFO_INIT */
     uint32_t version;     /* format version */
     uint8_t uuid[16];     /* of the pool */
     uint64_t size;        /* of the pool file */
@@ -1220,12 +1183,15 @@ typedef struct cm_info {
     uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
     uint64_t names_bytes;   /* part of the metadata: room for names of files; 0: there is none */
 } cm_info;
+#define CM_INFO_INIT CM_INIT_(cm_info)
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the
  * log says so once, and nothing is cached any more (cm_close()). CM_EINVAL: info is NULL, or
  * struct_size is not set. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
-/* Fills in *info for the pool file at `path`, open or not, also if another process has it open.
- * Errors as cm_open(). Has a fault guard while it runs, as cm_create(). */
+/* Fills in *info for the pool file at `path`, open or not, also if another process has it open. Has
+ * a fault guard while it runs, as cm_create(). CM_EINVAL (path or info is NULL, struct_size is not
+ * set), and as cm_open(): CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE
+ * CM_EDAMAGED CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER CM_ENOMEM CM_EIO. */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
 /* X(name, text): counters since open. New ones come last, because their numbers are part of the
@@ -1275,7 +1241,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 #define CM_CURVE_POINTS 7
 #define CM_CURVE_UNKNOWN UINT64_MAX
 typedef struct cm_stats_data {
-    uint32_t struct_size;  /* set by the caller to sizeof(cm_stats_data) */
+    uint32_t struct_size;  /* set by CM_STATS_INIT */
     uint32_t counters;     /* how many the pool has; a newer library's may be more than the ones
                             * below */
     uint64_t opened_at_ns; /* wall clock of the open from which these counters count */
@@ -1298,6 +1264,7 @@ typedef struct cm_stats_data {
     CM_STAT_MAP(CM_X)
 #undef CM_X
 } cm_stats_data;
+#define CM_STATS_INIT CM_INIT_(cm_stats_data)
 /* Fills in *stats for an open pool. CM_EINVAL (stats is NULL, or struct_size is not set) CM_EIO
  * CM_EVERSION (statistics of a library that this one does not understand). */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);
@@ -1320,7 +1287,7 @@ enum {
     CM_CHECK_METADATA = 1u << 1 /* do not read the payload */
 };
 typedef struct cm_check_report {
-    uint32_t struct_size; /* set by the caller to sizeof(cm_check_report) */
+    uint32_t struct_size; /* set by CM_CHECK_REPORT_INIT */
     uint32_t reserved;
     uint64_t slots;       /* that were looked at */
     uint64_t valid;       /* that hold a block which a lookup finds */
@@ -1341,12 +1308,13 @@ typedef struct cm_check_report {
                                    * repairs it */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
 } cm_check_report;
+#define CM_CHECK_REPORT_INIT CM_INIT_(cm_check_report)
 /* Verifies the whole pool, beside other calls or opened read-only. Reads every slot, so it takes
  * long. `flags`: CM_CHECK_*. `progress` may be NULL. It gets the slots done and in all; a return
- * value other than 0 cancels (CM_EBUSY). `ctx` is passed to it. *report is filled in.
+ * value other than 0 cancels (CM_ECANCELED). `ctx` is passed to it. *report is filled in.
  * Returns 0 if the pool is sound or was repaired. Returns CM_DAMAGED if damage is left; unreadable
  * media cannot be repaired. What a crash alone can leave is not damage.
- * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_EBUSY (cancelled). */
+ * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_ECANCELED. */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,
                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                     cm_check_report *report);

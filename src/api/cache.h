@@ -49,6 +49,11 @@ static inline int cm_check_range(uint64_t offset, uint64_t len)
     return offset > CM_OFFSET_MAX || len > CM_OFFSET_MAX - offset ? CM_ERANGE : 0;
 }
 
+/* validator.c: takes a validator of any version. false: it is refused, and a line of the log says
+ * why, with the name of the call. `must_prove`: one without a proof is refused, too. */
+bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
+                       const cm_validator *given, bool must_prove);
+
 /* Logs what is new: trouble with the whole pool once, damage as cm_say_damage(). No lock is held.
  */
 void cm_say_trouble(cm_cache *c);

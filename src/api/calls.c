@@ -63,11 +63,6 @@ int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_
     return e ? e : cm_give_result(validator, &v, sizeof(v));
 }
 
-void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len)
-{
-    cm_format_proof(v->proof, proof, len);
-}
-
 int cm_forget(cm_cache *c, const cm_file_id *id)
 {
     int e = cm_enter_owner(c);
@@ -78,14 +73,6 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
-/* Takes a validator of any version. false: it is none. */
-static bool take_validator(cm_validator *v, const cm_validator *given)
-{
-    return given && cm_take_options(v, sizeof(*v), given) == 0 &&
-           (v->size <= CM_OFFSET_MAX || v->size == CM_SIZE_UNKNOWN) && v->taken_at != 0 &&
-           v->taken_at <= cm_plat_now_ns(); /* a later time comes from another clock */
-}
-
 int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
                  cm_file **file)
 {
@@ -95,7 +82,7 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
         return e;
     if (!id || !file || (id->hi | id->lo) == 0 ||
         (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE | CM_EXCLUSIVE)) ||
-        (validator && !take_validator(&v, validator)))
+        (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
         return CM_EINVAL;
     if (flags & CM_EXCLUSIVE)
         return CM_ENOTSUP;
@@ -109,7 +96,7 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
     int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    if (!take_validator(&v, validator) || !cm_file_has_proof(&v))
+    if (!cm_take_validator(f->cache, "cm_file_revalidate", &v, validator, true))
         return CM_EINVAL;
     cm_lock_acquire(&f->lock);
     e = cm_file_judge(f, &v);
@@ -363,7 +350,9 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
         return CM_EINVAL;
     if (miss->opaque[0] != f->serial)
         return CM_EFOREIGN;
-    if (miss->offset % CM_BLOCK_SIZE || cm_check_range(miss->offset, miss->len) ||
+    /* The last block of the largest file ends one byte behind the largest end of a range. */
+    if (miss->offset % CM_BLOCK_SIZE ||
+        cm_check_range(miss->offset, miss->len > 0 ? miss->len - 1 : 0) ||
         len > (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE ||
         (miss->len && (miss->offset % (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) + miss->len - 1) /
                               (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >=
@@ -515,7 +504,7 @@ int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after)
     if (e)
         return e;
     cm_validator v;
-    if (!w || (after && (!take_validator(&v, after) || !cm_file_has_proof(&v))))
+    if (!w || (after && !cm_take_validator(f->cache, "cm_write_end", &v, after, true)))
         return CM_EINVAL;
     return cm_bracket_end(f, w, after ? &v : NULL);
 }
@@ -539,7 +528,7 @@ int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *aft
     if (e)
         return e;
     cm_validator v;
-    const bool sound = s && (!after || (take_validator(&v, after) && cm_file_has_proof(&v)));
+    const bool sound = s && (!after || cm_take_validator(f->cache, "cm_sync_end", &v, after, true));
     if (!sound && ok)
         return CM_EINVAL;
     /* Only this call reports that the fsync failed: it counts even if another argument is wrong. */

@@ -277,7 +277,7 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
     check_memo(&k);
     for (uint64_t s = 0; s < c->media.geo.slots; s++) {
         if (progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, c->media.geo.slots))
-            return CM_EBUSY;
+            return CM_ECANCELED;
         check_slot(&k, s);
     }
     if (progress)

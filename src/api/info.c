@@ -51,6 +51,11 @@ const char *cm_version(void)
     return TEXT(CM_VERSION_MAJOR) "." TEXT(CM_VERSION_MINOR) "." TEXT(CM_VERSION_PATCH);
 }
 
+int cm_version_number(void)
+{
+    return CM_VERSION;
+}
+
 /* ---- Counters by number ---------------------------------------------------------------------- */
 
 static const struct {

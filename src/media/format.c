@@ -275,6 +275,12 @@ void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t le
     proof[last] = CM_PROOF_BYTES; /* more than any number of bytes that are stored as they are */
 }
 
+size_t cm_format_proof_length(const uint8_t proof[CM_PROOF_BYTES])
+{
+    const size_t len = proof[CM_PROOF_BYTES - 1];
+    return len < CM_PROOF_BYTES ? len : 0;
+}
+
 uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p)
 {
     const size_t from = offsetof(struct cm_memo_page, generation);

@@ -41,12 +41,12 @@ struct cm_plat_file {
 
 /* Makes a file with mode 0600 that will become `path`, and sets its size. `path` must not exist,
  * and it does not exist before cm_plat_file_link. With `prealloc` all of the file is allocated, in
- * steps. After each step it calls progress (may be NULL; a nonzero return cancels: CM_EBUSY). It
- * takes the lock of cm_plat_file_lock before anything is written. On error nothing is left. A
+ * steps. After each step it calls progress (may be NULL; a nonzero return cancels: CM_ECANCELED).
+ * It takes the lock of cm_plat_file_lock before anything is written. On error nothing is left. A
  * process that is killed leaves nothing or, if the file system has no files without a name, a file
  * beside `path` that the next call for `path` removes. CM_EEXIST (also: another process makes one
  * there) CM_ENOENT CM_EACCES CM_ENOSPC CM_EPOOLSIZE (more than the file system takes in one file)
- * CM_ENOTFILE CM_EIO CM_EBUSY. */
+ * CM_ENOTFILE CM_EIO CM_ECANCELED. */
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* Gives the file its name, durably. The file stays open. CM_EEXIST: the name was taken meanwhile.

@@ -110,7 +110,7 @@ static int file_allocate(const struct cm_plat_file *f, uint64_t size,
         }
         done += step;
         if (progress != NULL && progress(ctx, done, size) != 0) {
-            return CM_EBUSY;
+            return CM_ECANCELED;
         }
     }
     return 0;

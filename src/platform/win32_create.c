@@ -138,7 +138,7 @@ static int file_allocate(HANDLE h, const wchar_t *path, uint64_t size,
         }
         done += step;
         if (rc == 0 && progress != NULL && progress(ctx, done, size) != 0) {
-            rc = CM_EBUSY;
+            rc = CM_ECANCELED;
         }
     }
     return rc;

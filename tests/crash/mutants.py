@@ -38,9 +38,10 @@ from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_names import NAMES  # noqa: E402
+from rows_validators import VALIDATORS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
-MUTANTS = BLOCKS + FILES + NAMES + WARM
+MUTANTS = BLOCKS + FILES + NAMES + VALIDATORS + WARM
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',

@@ -390,4 +390,6 @@ BLOCKS = [
        'unit block read_many_known', 'api/read_range.c',
        '            r->result = (int64_t)r->len;\n',
        '            if (i == 0)\n                r->result = (int64_t)r->len;\n'),
+    _m('the last block', 'a miss may end where the largest file ends',
+       'unit block last_block', 'api/calls.c', 'miss->len > 0 ? miss->len - 1 : 0', 'miss->len'),
 ]

@@ -438,14 +438,28 @@ static void test_flags(void)
     pool_end(&p);
 }
 
+static void expect_text(const char *text, const char *call, const char *field)
+{
+    CHECK(strstr(text, call) != NULL);
+    CHECK(strstr(text, field) != NULL);
+}
+#define expect_text(...) CALL(expect_text(__VA_ARGS__)) /* its checks say who called */
+
+/* The log says what is wrong with a validator. */
 static void test_validators(void)
 {
     struct pool p;
     cm_file_id id = id_of(1);
     cm_file *f = NULL, *g;
     cm_bracket w;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    for (unsigned i = 0; i < 3; i++) {
+    cm_sync s;
+    char text[256];
+    static const char *const field[] = { "struct_size", "taken_at is 0", "size", "later than now" };
+    pool_make(&p, MIB, 0);
+    p.o.log = keep_text;
+    p.o.log_ctx = text;
+    REQUIRE(pool_up(&p) == 0);
+    for (unsigned i = 0; i < 4; i++) {
         CASE("i %u", i);
         cm_validator v = val(100, 1);
         CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
@@ -453,10 +467,17 @@ static void test_validators(void)
         v.struct_size = i == 0 ? 7 : v.struct_size;
         v.taken_at = i == 1 ? 0 : v.taken_at;
         v.size = i == 2 ? OFFSET_LIMIT : 100;
+        v.taken_at += i == 3 ? UINT64_C(3600) * 1000000000 : 0;
         CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &g), CM_EINVAL);
+        expect_text(text, "cm_file_open", field[i]);
         CHECK_EQ(cm_file_revalidate(f, &v), CM_EINVAL);
+        expect_text(text, "cm_file_revalidate", field[i]);
         w = begin_write(f, 0, 1);
         CHECK_EQ(cm_write_end(f, &w, &v), CM_EINVAL);
+        expect_text(text, "cm_write_end", field[i]);
+        CHECK_EQ(cm_sync_begin(f, &s), 0);
+        CHECK_EQ(cm_sync_end(f, &s, 1, &v), CM_EINVAL);
+        expect_text(text, "cm_sync_end", field[i]);
         CHECK_EQ(info_of(f).brackets, 1); /* a refused end ends nothing */
         CHECK(cm_write_end(f, &w, NULL) >= 0);
         detach(f);

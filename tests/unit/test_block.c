@@ -257,6 +257,22 @@ static void test_partly_stale(void)
     pool_end(&p);
 }
 
+/* The block that holds the last byte a file may have is cached like any other. */
+static void test_last_block(void)
+{
+    struct pool p;
+    uint8_t data[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE - 1];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_SIZE_UNKNOWN, 1, 0);
+    const cm_miss m = miss_of(f, CM_BLOCK_MAX * BLK, sizeof(got));
+    CHECK_EQ(m.len, BLK); /* its last byte is behind the largest file */
+    content(2, CM_BLOCK_MAX, data);
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(got), CM_FILL_EOF), 0);
+    CHECK_EQ(cm_read(f, CM_BLOCK_MAX * BLK, got, sizeof(got), NULL), sizeof(got));
+    CHECK(memcmp(got, data, sizeof(got)) == 0);
+    pool_end(&p);
+}
+
 static void test_bad_tickets(void)
 {
     struct pool p;
@@ -451,6 +467,7 @@ static const struct harness_test block_tests[] = {
     TEST(miss_shape),
     TEST(miss_cut),
     TEST(partly_stale),
+    TEST(last_block),
     TEST(bad_tickets),
     TEST(ticket_of_old_attachment),
     TEST(tails),

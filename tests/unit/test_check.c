@@ -493,7 +493,7 @@ static void test_progress(void)
     CHECK_EQ(g.total, p.c->media.geo.slots);
     CHECK(g.calls >= 3);
     g = (struct progress){ .stop_at = 2 };
-    CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), CM_EBUSY);
+    CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), CM_ECANCELED);
     CHECK_EQ(g.calls, 2);
     CHECK(r.slots < p.c->media.geo.slots);
     pool_end(&p);

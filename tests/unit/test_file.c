@@ -290,6 +290,43 @@ static void test_proofs(void)
     CHECK(memcmp(v[1].proof, v[2].proof, CM_PROOF_BYTES) != 0);
 }
 
+/* What was set can be read back, if it is stored as it is. */
+static void test_proof_back(void)
+{
+    char bytes[40];
+    cm_validator v = CM_VALIDATOR_INIT;
+    for (unsigned n = 0; n <= sizeof(bytes); n++) {
+        CASE("n %u", n);
+        size_t len = 99;
+        memset(bytes, 'a' + (int)(n % 26), sizeof(bytes));
+        cm_validator_set_proof(&v, bytes, n);
+        const void *back = cm_validator_get_proof(&v, &len);
+        CHECK_EQ(len, n < CM_PROOF_BYTES ? n : 0);
+        CHECK((back != NULL) == (len > 0));
+        CHECK(len == 0 || memcmp(back, bytes, len) == 0);
+    }
+}
+
+static void test_equal(void)
+{
+    cm_validator a = CM_VALIDATOR_INIT, b = CM_VALIDATOR_INIT;
+    CHECK_EQ(cm_validator_equal(&a, &b), 0); /* no proof proves nothing */
+    cm_validator_set_proof(&a, "x", 1);
+    CHECK_EQ(cm_validator_equal(&a, &b), 0);
+    cm_validator_set_proof(&b, "x", 1);
+    CHECK_EQ(cm_validator_equal(&a, &b), 1);
+    a.size = 1;
+    CHECK_EQ(cm_validator_equal(&a, &b), 1);
+    CHECK_EQ(cm_validator_equal(&b, &a), 1);
+    b.size = 2;
+    CHECK_EQ(cm_validator_equal(&a, &b), 0);
+    b.size = 1;
+    b.changed_ns = 5;
+    CHECK_EQ(cm_validator_equal(&a, &b), 1);
+    cm_validator_set_proof(&b, "y", 1);
+    CHECK_EQ(cm_validator_equal(&a, &b), 0);
+}
+
 /* ---- Validators that are older than a change ------------------------------------------------- */
 
 /* Attaches with a validator that must prove nothing: the file starts cold, with unknown size. */
@@ -578,6 +615,8 @@ static const struct harness_test file_tests[] = {
     TEST(no_validator),
     TEST(no_proof),
     TEST(proofs),
+    TEST(proof_back),
+    TEST(equal),
     TEST(older_than_a_write),
     TEST(ignored_forgets),
     TEST(older_than_the_open),

@@ -34,7 +34,7 @@ static void test_create_progress_and_cancel(void)
     for (unsigned at = 1; at <= 3; at++) {
         CASE("at %u", at);
         p = (struct progress){ .cancel_at = at };
-        CHECK_EQ(plat_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_EBUSY);
+        CHECK_EQ(plat_create(&f, in_dir("pool"), size, true, on_progress, &p), CM_ECANCELED);
         CHECK_EQ(p.calls, at);
         CHECK_EQ(f.handle, -1);
         CHECK_EQ(os_size(in_dir("pool")), -1);
