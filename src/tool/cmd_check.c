@@ -52,13 +52,17 @@ static uint64_t damage(const cm_check_report *r)
     return sum;
 }
 
-static struct outcome judge(const cm_check_report *r, int found, bool repair)
+static struct outcome judge(const cm_check_report *r, int found, bool repair, bool refused)
 {
     static const struct outcome sound = { "sound", "sound", TOOL_OK };
+    static const struct outcome empty = { "sound", "sound, but the next open will empty it",
+                                          TOOL_OK };
+    static const struct outcome no_use = { "sound", "sound, but the next open will refuse it",
+                                           TOOL_REFUSED };
     static const struct outcome repaired = { "repaired", "repaired, and sound now", TOOL_OK };
-    static const struct outcome damaged = {
-        "damaged", "damaged; 'cachemax check --repair' drops what is wrong", TOOL_DAMAGE
-    };
+    static const struct outcome damaged = { "damaged",
+                                            "damaged; the same with --repair drops what is wrong",
+                                            TOOL_DAMAGE };
     static const struct outcome left = {
         "damaged",
         "damaged, and not all of it could be repaired: what is left is never served, but "
@@ -71,6 +75,10 @@ static struct outcome judge(const cm_check_report *r, int found, bool repair)
         return left;
     if (found)
         return damaged;
+    if (refused)
+        return no_use;
+    if (r->would_empty)
+        return empty;
     return r->dropped || (repair && r->superblocks_damaged) ? repaired : sound;
 }
 
@@ -107,13 +115,13 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
 #undef CHECK_X
     if (r->superblocks_damaged)
         (void)puts("  one of the two superblocks is not whole: its write was cut short by a crash, "
-                   "or it is "
-                   "damaged; the other one serves, and the next use of the pool writes both anew");
+                   "or it is damaged; the other one serves, and the next use of the pool writes "
+                   "both anew");
     if (r->would_empty)
-        (void)puts("  the next open will empty this pool: it was not closed before the system "
+        (void)puts("  it will be emptied because it was not closed before the system "
                    "stopped, and its volume has no DAX");
     if (why[0])
-        (void)printf("  the next open will refuse this pool: %s\n", why);
+        (void)printf("  it will be refused: %s\n", why);
 }
 
 /* Opens, checks and closes. *found: the library's verdict. `why`: the reason for which an open will
@@ -167,7 +175,7 @@ static int run_check(const struct tool_args *args)
     status = check_pool(args, &report, &found, why);
     if (status != TOOL_OK)
         return status;
-    outcome = judge(&report, found, args->value[CHECK_REPAIR] != NULL);
+    outcome = judge(&report, found, args->value[CHECK_REPAIR] != NULL, why[0] != '\0');
     if (args->value[CHECK_JSON])
         print_json(args->operand, &report, &outcome, why, args);
     else
@@ -181,6 +189,8 @@ const struct tool_command tool_check = {
     .summary = "Verify a pool, and repair it by dropping what is wrong",
     .help = "Reads the whole pool, which takes as long as its volume needs. Changes nothing\n"
             "unless --repair is given. The pool must not be open in another process.\n"
+            "Exit status: 0 sound or repaired, 3 the next open will refuse the pool (its owner or\n"
+            "mode is wrong), 5 damage is left.\n"
             "A dropped block is read from the origin again when it is wanted; no data is lost.\n"
             "\n"
             "Examples:\n"

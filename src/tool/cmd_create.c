@@ -123,9 +123,8 @@ static void print_result(const char *pool, bool sparse)
                  pool, tool_bytes(size, info.size), sparse ? " sparse" : "",
                  tool_count(slots, info.slots), info.max_files,
                  tool_percent(info.metadata_bytes, info.size), tool_bytes(dram, info.dram_bytes));
-    (void)printf("%s: remembers %" PRIu64
-                 " files; if there are more, those that are not in use give "
-                 "way to new ones, and are cold when they come back (--max-files)\n",
+    (void)printf("%s: knows up to %" PRIu64 " files at a time (--max-files); if more are read, new "
+                 "ones take the places of some that are not in use, which are then cold\n",
                  pool, info.max_files);
 }
 

@@ -120,7 +120,9 @@ static int create_error(const char *pool, int code)
     struct os_volume volume;
 
     os_parent(pool, parent, sizeof(parent));
-    if (code == CM_ENOENT) {
+    if (code == CM_ENOENT && os_is_directory(parent)) {
+        tool_message(pool, "its file system takes no new files; choose another place");
+    } else if (code == CM_ENOENT) {
         tool_message(pool, "there is no directory '%s'; make it first, or choose another place",
                      parent);
     } else if (code == CM_EACCES && os_volume(parent, &volume) && volume.read_only) {
@@ -206,6 +208,15 @@ void tool_log_line(void *ctx, int level, const char *text)
     (void)snprintf(log->held, sizeof(log->held), "%s", text);
 }
 
+/* Does tool_pool_error() say all that the line of the log says? */
+static bool says_more(const struct tool_log *log, int rc)
+{
+    const size_t n = strlen(log->held), m = strlen(cm_strerror(rc));
+
+    return rc == CM_EOWNED || rc == CM_EACCES || rc == CM_ETRUNCATED || rc == CM_EOVERSIZE ||
+           (rc < 0 && n >= m && strcmp(log->held + n - m, cm_strerror(rc)) == 0);
+}
+
 int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache)
 {
     int rc;
@@ -215,7 +226,7 @@ int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache)
     log->opening = true;
     rc = cm_open(log->pool, options, cache);
     log->opening = false;
-    if (rc == CM_EOWNED || rc == CM_EACCES) /* tool_pool_error() says more about these */
+    if (says_more(log, rc))
         log->held[0] = '\0';
     print_held(log);
     return rc;
