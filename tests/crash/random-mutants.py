@@ -65,6 +65,7 @@ UNITS = {
     'protocol/publish.c': 'block pin',
     'api/read_range.c': 'block api',
     'media/file_table.c': 'record file',
+    'media/name_table.c': 'files format',
     'policy/ring.c': 'ring',
     'media/slot.c': 'block',
     'protocol/steps.c': 'block pin',

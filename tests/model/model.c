@@ -205,6 +205,7 @@ static void op_crash(void)
 {
     trace("process crash");
     lose_session();
+    doubt_names();
     t.crashes++;
     open_pool();
 }
@@ -213,6 +214,7 @@ static void op_power_cut(void)
 {
     trace("power cut");
     lose_session();
+    doubt_names();
     drop_old(-1); /* the clock starts anew */
     for (int i = 0; i < FILES; i++)
         ofile_power_cut(&t.origin[i], &t.rng);
@@ -734,6 +736,7 @@ static void op_rare(void)
     case 0:
         trace("forget file %d", i);
         must(cm_forget(t.cache, &t.origin[i].id), "cm_forget");
+        end_name(i);
         break;
     case 1:
         trace("abort file %d", i);
@@ -793,6 +796,7 @@ static void step(void)
         { 2, op_crash },
         { 3, op_power_cut },
         { 1, op_check },
+        { 10, op_name },
         { 20, op_take_validator },
         { 15, op_late_validator },
     };
@@ -814,13 +818,15 @@ static void step(void)
 
 static void set_up(uint64_t slots)
 {
-    t.pool_bytes = cm_pool_size_min() + (slots - 64) * (BLOCK + 64) / BLOCK * BLOCK;
+    t.pool_bytes = cm_pool_size_min() + 2 * BLOCK + (slots - 64) * (BLOCK + 64) / BLOCK * BLOCK;
     t.pool = os_aligned(BLOCK, t.pool_bytes);
     t.buf = os_aligned(BLOCK, BUF + BLOCK);
     if (!t.pool || !t.buf)
         abort();
     memset(t.pool, 0xa5, t.pool_bytes);
-    must(cm_format_memory(t.pool, t.pool_bytes, NULL), "cm_format_memory");
+    cm_create_options named = CM_CREATE_OPTIONS_INIT;
+    named.flags = CM_CREATE_NAMES;
+    must(cm_format_memory(t.pool, t.pool_bytes, &named), "cm_format_memory");
     for (int i = 0; i < FILES; i++) {
         ofile_init(&t.origin[i], (uint64_t)i, i == 0 ? 700 * BLOCK : 40 * BLOCK);
         ofile_write(&t.origin[i], &t.rng, t.tick, 0,
@@ -884,8 +890,8 @@ int main(int argc, char **argv)
         (unsigned long long)t.stored, (unsigned long long)t.refused, (unsigned long long)t.closes,
         (unsigned long long)t.crashes, (unsigned long long)t.cuts, (unsigned long long)t.kept,
         (unsigned long long)t.asked_done, (unsigned long long)t.warmed);
-    if (ops >= 50000 &&
-        (t.hits * 10 < t.reads || t.kept == 0 || t.asked_done == 0 || t.warmed == 0))
+    if (ops >= 50000 && (t.hits * 10 < t.reads || t.kept == 0 || t.asked_done == 0 ||
+                         t.warmed == 0 || t.names == 0))
         fail("too few hits: a cache that always misses must not pass");
     tear_down();
     return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * model.h - shared by model.c and model_requests.c: the state of a run.
+ * model.h - shared by model.c, model_names.c and model_requests.c: the state of a run.
  */
 #ifndef CM_TESTS_MODEL_H
 #define CM_TESTS_MODEL_H
@@ -81,7 +81,7 @@ struct model {
     struct asked asked[MAX_ASKED];
     uint8_t *buf;
     uint64_t hits, reads, reopen_hits, stored, refused, crashes, cuts, closes, kept, asked_done,
-        warmed;
+        warmed, names;
     bool verbose;
 };
 extern struct model t;
@@ -94,6 +94,13 @@ void random_range(int i, uint64_t *offset, uint64_t *len);
 void check_bytes(int i, uint64_t offset, const uint8_t *got, uint64_t n, const char *what);
 bool file_has_bracket(int i);
 
+/* Sets a name, or looks at one. */
+void op_name(void);
+/* Ends if file i has a name that it cannot have. */
+void check_name(int i);
+/* After a crash any earlier name of a file may be back; an end makes its name "". */
+void doubt_names(void);
+void end_name(int i);
 /* One step of a request, or of several. */
 void op_request(void);
 /* File i is about to change: what a request has read of it so far may be older. */

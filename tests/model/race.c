@@ -470,6 +470,20 @@ static void visit_change(struct worker *w, cm_file *f, struct visited *o)
     pthread_rwlock_unlock(&o->lock);
 }
 
+/* A visited file has its own name or none, whoever else is being named, and whichever record it
+ * has. */
+static void visit_name(struct worker *w, cm_file *f, const struct visited *o, const char *found)
+{
+    char name[CM_FILE_NAME_MAX + 1];
+    const int n = snprintf(name, sizeof(name), "%016llx", (unsigned long long)o->id.lo);
+    if (found[0] && strncmp(found, name, (size_t)n) != 0)
+        fprintf(stderr, "FAILED: a visited file has the name %s\n", found), abort();
+    const size_t len = (size_t)n + rng_below(&w->rng, sizeof(name) - (size_t)n);
+    memset(name + n, 'x', len - (size_t)n);
+    name[len] = '\0';
+    must(cm_file_set_name(f, name), "cm_file_set_name");
+}
+
 static void *visitor(void *arg)
 {
     struct worker *w = arg;
@@ -483,6 +497,7 @@ static void *visitor(void *arg)
         must(cm_file_open(t.cache, &o->id, &v, 0, &f), "cm_file_open");
         must(cm_file_get_info(f, &info), "cm_file_get_info");
         at_add_relaxed(&t.kept, info.kept);
+        visit_name(w, f, o, info.name);
         for (uint64_t n = rng_below(&w->rng, 4); n > 0; n--)
             switch (rng_below(&w->rng, 8)) {
             case 0:
@@ -617,7 +632,9 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
     cm_validator v = validator_of_version(BLOCKS * BLOCK, 0);
     o.verify = CM_VERIFY_FIRST_HIT;
     o.probation_bytes = waiting > 0 ? waiting * BLOCK : CM_PROBATION_NONE;
-    must(cm_format_memory(pool, bytes, NULL), "cm_format_memory");
+    cm_create_options named = CM_CREATE_OPTIONS_INIT;
+    named.flags = CM_CREATE_NAMES;
+    must(cm_format_memory(pool, bytes, &named), "cm_format_memory");
     must(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory");
     /* With this rule all blocks go to the pool in the end, which makes more races. */
     if (waiting > 0)
