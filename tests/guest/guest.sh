@@ -15,6 +15,7 @@
 #   --size MB           its size when it is made (256; a multiple of 2)
 #   --fs ext4|xfs       its file system when it is made (ext4; xfs needs 320 MB)
 #   --kill-after SEC    cut the power SEC seconds (0.5, say) after the program's start
+#   --from WORD         ... after the first line of its output that begins with WORD
 #   --timeout SEC       give up after SEC seconds in all (300)
 #   --add FILE          put FILE and the libraries it needs into the guest, in /run/add (repeatable)
 #   --clock SEC         the guest's clock is SEC seconds ahead of this machine's
@@ -37,7 +38,7 @@ export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$(dirname "$here")")
 
-image='' size=256 fs=ext4 kill_after='' timeout=300 clock=0 mce='' log='' flavour=cloud
+image='' size=256 fs=ext4 kill_after='' from='' timeout=300 clock=0 mce='' log='' flavour=cloud
 add=()
 die() { echo "guest.sh: $*" >&2; exit 125; }
 skip() { echo "skip: $*"; exit 77; }
@@ -56,6 +57,7 @@ while [ $# -gt 0 ]; do
   --size) size=$2 ;;
   --fs) fs=$2 ;;
   --kill-after) kill_after=$2 ;;
+  --from) from=$2 ;;
   --timeout) timeout=$2 ;;
   --add) add+=("$2") ;;
   --clock) clock=$2 ;;
@@ -318,7 +320,8 @@ now() { echo "${EPOCHREALTIME/./}"; } # microseconds
 deadline=$(($(now) + timeout * 1000000)) started='' cut_at='' cut='' late=''
 while kill -0 "$qemu"; do
   t=$(now)
-  if [ -z "$started" ] && grep -q 'guest: start' "$work/kernel.log"; then
+  if [ -z "$started" ] && grep -q 'guest: start' "$work/kernel.log" &&
+    { [ -z "$from" ] || grep -q "^$from" "$work/output"; }; then
     started=$t
     [ -z "$kill_after" ] ||
       cut_at=$((t + $(awk -v s="$kill_after" 'BEGIN { printf "%d", s * 1e6 }')))

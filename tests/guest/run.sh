@@ -185,7 +185,7 @@ run_mount() {
   for step in make cut judge; do
     options=()
     [ $step = make ] || options+=(--clock 86400)
-    [ $step != cut ] || options+=(--kill-after $((2 + RANDOM % 4)).$((RANDOM % 10)))
+    [ $step != cut ] || options+=(--from working --kill-after $((RANDOM % 4)).$((RANDOM % 10)))
     "$guest" --image "$work/mount.img" --size 128 --fs ext4 --add "$tool" --add "$mount" \
       "${options[@]}" -- "$here/mount.sh" $step >"$work/out" 2>"$work/err"
     rc=$?

@@ -54,13 +54,21 @@ static void write_to(cm_file *f, uint64_t offset, uint64_t len)
     CHECK(cm_write_end(f, &w, NULL) >= 0);
 }
 
+#ifdef CM_TSAN /* each step and each count takes twenty times as long */
+#define STEPS 400
+#define COUNTS 50000u
+#else
+#define STEPS 4000
+#define COUNTS 1000000u
+#endif
+
 /* All calls that write. */
 static void work(struct pool *p, uint64_t id, uint64_t seed)
 {
     uint64_t rng = seed;
     const uint64_t blocks = 2000;
     cm_file *f = attach(p, id, blocks * BLK, 1, 0);
-    for (int i = 0; i < 4000; i++) {
+    for (int i = 0; i < STEPS; i++) {
         CASE("i %d", i);
         uint64_t r = next_random(&rng), b = (r >> 32) % (blocks - 40);
         switch (r % 40) {
@@ -121,7 +129,8 @@ static void test_counted(void)
     cm_check_report r = { .struct_size = sizeof(r) };
     CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, NULL, NULL, &r), 0);
     cm_stats_data s = pool_stats(p.c);
-    CHECK(s.evicted > 1000 && s.forgotten > 100 && s.incarnations > 10 && s.fill_blocks > 5000);
+    CHECK(s.evicted > STEPS / 4 && s.forgotten > STEPS / 40 && s.incarnations > STEPS / 400 &&
+          s.fill_blocks > STEPS);
     CHECK_EQ(s.pool_bytes - before, asked);
     CHECK(s.pool_bytes > s.fill_blocks * (BLK + 2 * CM_CACHE_LINE));
     pool_end(&p);
@@ -158,11 +167,6 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-#ifdef CM_TSAN
-#define COUNTS 50000u /* each takes twenty times as long */
-#else
-#define COUNTS 1000000u
-#endif
 static void *run_count(void *arg)
 {
     struct worker *w = arg;
