@@ -20,7 +20,8 @@
  *   dirty      a file with writes that are not synced: a power cut may take them back
  *   bypassed   a file that is not cached, because its fsync failed
  *
- * FIRST CALLS  Seven of them make a cache. README.md has them in one short program.
+ * FIRST CALLS  These make a cache. README.md has a short program that reads with them, and
+ *              examples/page-store one that writes, too.
  *   cm_create        makes a pool, once
  *   cm_open          opens it; cm_close ends that
  *   cm_identify      says which file of the system a descriptor is, and whether it has changed
@@ -151,7 +152,7 @@ template <typename T> static inline T cm_init_(void)
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
     X(CM_ENOTDAX, -28, "volume does not offer DAX, which was required")                            \
     X(CM_ENOTSUP, -29, "not supported on this system")                                             \
-    X(CM_EABSENT, -30, "not all of it is cached")                                                  \
+    X(CM_EABSENT, -30, "absent: not all of it is cached, or the file is not known")                \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
     X(CM_EMOVED, -33, "the file has another version now")                                          \
@@ -170,7 +171,8 @@ enum cm_error {
     X(CM_OK, 0, "success")                                                                         \
     X(CM_IGNORED, 1, "validator proves nothing: present a newer one")                              \
     X(CM_WANT_VALIDATOR, 2, "own writes changed the file: present a validator")                    \
-    X(CM_NOT_STORED_STALE, 3, "not stored: a write came between miss and fill, or is open now")    \
+    X(CM_NOT_STORED_STALE, 3,                                                                      \
+      "not stored: a write came between or is open, or the time to live is over")                  \
     X(CM_NOT_STORED_PRESENT, 4, "not stored: cached already")                                      \
     X(CM_NOT_STORED_BUSY, 5, "not stored: every slot that was tried was pinned or in use")         \
     X(CM_NOT_STORED_FULL, 6, "not stored: no place in the index")                                  \
@@ -668,14 +670,18 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
 
 /* Gives the file a time to live, in nanoseconds from now. 0: none, which is so after each attach.
  * When it is over, reads miss, and nothing is stored, until a validator of the file is accepted
- * (cm_file_open, cm_file_revalidate, cm_write_end, cm_sync_end). If it shows that the file is
- * unchanged, the blocks are there again. The time begins again with each validator that is
- * accepted. The wall clock counts. The end is recorded in whole seconds, earlier rather than later,
- * and is durable when the call returns 0: cm_file_lookup() tells it in a later session
- * (cm_file_info.expires_ns). While a time runs, its end is recorded for each version that the file
- * gets. An attach ends it in this session. The record keeps it while the validator is the same, or
- * until another one is set (0 removes it). If the validator is another one, none is recorded. So 0
- * means: ask the origin. If the wall clock is set back, the time lasts longer.
+ * (cm_file_open, cm_file_revalidate, cm_write_end, cm_sync_end), or this call gives it another
+ * time. If the validator shows that the file is unchanged, the blocks are there again. The time
+ * begins again with each validator that is accepted. No call reports the end: compare
+ * cm_file_info.expires_ns with the wall clock. cm_file_ranges() and cm_files_next() count the
+ * blocks all the same.
+ * IN LATER SESSIONS  The end is recorded in whole seconds, earlier rather than later, and is
+ * durable when the call returns 0; also for each version that the file gets while the time runs.
+ * cm_file_lookup() tells it as expires_ns until the file is attached. The attach ends the time in
+ * its session: expires_ns is 0 then. So look before you attach, and set what is left of it by the
+ * wall clock. If the file is attached with the same validator, and no time is set, the record keeps
+ * the end for the session after that. Another validator, or a time of 0, removes it.
+ * If the wall clock is set back, the time lasts longer.
  * An origin may give another time together with a validator: docs/embedding.md says in which order
  * to present them.
  * Hits on a file with a time to live take longer, because each one asks the clock.
@@ -768,7 +774,7 @@ typedef struct cm_miss {
     uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of 1.0 */
     uint32_t flags;       /* CM_MISS_* */
     uint64_t offset;      /* where the run begins, a multiple of CM_BLOCK_SIZE */
-    uint64_t len;         /* 0: nothing is missing */
+    uint64_t len;         /* 0: nothing is missing, and offset has no meaning */
     /* The version of the file (cm_file_info.incarnation) that the copied bytes and the miss belong
      * to. 0: the file has none, so nothing of it is cached. */
     uint64_t incarnation;
@@ -1086,8 +1092,8 @@ typedef struct cm_bracket {
 
 /* Call it before you write [offset, offset+len) of the origin. After it returned 0, the old bytes
  * can never be served again, whatever crashes next, and nothing that is read from the origin before
- * or during the bracket is stored. len 0: only attributes change (chmod, rename). *w is set on
- * success; end it with cm_write_end().
+ * or during the bracket is stored. len 0: only attributes change (chmod, rename). CM_ALL: the whole
+ * rest of the file. *w is set on success; end it with cm_write_end().
  * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
  * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
@@ -1123,7 +1129,7 @@ CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
 /* Somebody else changed the origin. Forgets [offset, offset+len) durably, and refuses fills that
- * were read before now. CM_ERANGE CM_ENOMEM CM_EFORGET. */
+ * were read before now. len may be CM_ALL. CM_ERANGE CM_ENOMEM CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
 /* Forgets a file by its id, durably, attached or not (the file was deleted, its id is used again).
  * CM_EINVAL (id is NULL or zero) CM_EFORGET CM_EREADONLY. */

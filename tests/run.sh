@@ -7,7 +7,7 @@
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
 # (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several.
-# Each suite says how many seconds it took. The last lines are the seconds of all, then "TARGET: N
+# Each suite says how many seconds it took, and how many of a processor. The last lines are the seconds of all, then "TARGET: N
 # passed, N failed, N skipped", one a target, and the same without one: the total. Exit status: 0
 # all is well, 1 something failed, 2 wrong usage, as a FILTER that names no suite.
 #
@@ -105,7 +105,7 @@ also() {
 next() {
   wanted "$1" || return 0
   running="$running $1"
-  timed "$(echo "$1" | tr / _)" env "$@" 9>&-
+  (timed "$(echo "$1" | tr / _)" env "$@" 9>&-) # a shell of its own, whose times are this suite's
 }
 suite() {
   next "$@"
@@ -156,12 +156,14 @@ timed() {
   status=$?
   rm -f "$file.pid"
   [ $status != 124 ] || echo "FAIL it was stopped after $patience s" >>"$file.out"
-  echo "$status $(($(date +%s) - began))" >"$file.took"
+  times >"$file.times" # the last two: user and system time of what ran here
+  echo "$status $(($(date +%s) - began)) $(tail -n 1 "$file.times" | awk -F '[ms ]+' \
+    '{ printf "%.0f", ($1 + $3) * 60 + $2 + $4 }')" >"$file.took"
   mv "$file.took" "$file.status" # whole when it is there
 }
 report() { # NAME
   name=$1 out=$log/$(echo "$1" | tr / _)
-  read -r status took <"$out.status" || status=1 took=0
+  read -r status took worked <"$out.status" || status=1 took=0 worked=0
   sed -i 's/\r$//' "$out.out"
   counts=$(tail -n 1 "$out.out" |
     sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
@@ -179,7 +181,7 @@ report() { # NAME
     set -- "$1" 1 "$3" # it says all is well, and died
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
-  echo "$name: $1 passed, $2 failed, $3 skipped (${took} s)"
+  echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
   grep -E '^(skip |model:|race:|turns:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
     sed 's/^/  /'
   if [ "$2" != 0 ]; then
@@ -278,7 +280,7 @@ native_suites() { # DIR
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache; do
     suite crash/$rules "$here/crash/run" --rules $rules \
-      --states "$(crash_states $rules 500000)" --every 4 --no-mutants \
+      --states "$(crash_states $rules 250000)" --every 4 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
   suite freestanding "$b/tests/freestanding/core"
@@ -394,7 +396,7 @@ b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
-core_suites "$b" "" 400000 5 500000
+core_suites "$b" "" 400000 5 250000
 native_suites "$b"
 target "linux x86-64"
 
@@ -415,7 +417,9 @@ if [ $all = yes ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount-sessions bash "$here/mount/sessions-test.sh" "$b-asan"
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
+    crash_rules='adr pagecache' # eadr runs the code of adr
     core_suites "$b-asan" asan/ 100000 5 short
+    crash_rules='adr eadr pagecache'
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
     beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
@@ -430,7 +434,7 @@ if [ $all = yes ]; then
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
     for rules in adr eadr pagecache; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
-        --states "$(crash_states $rules 40000)"
+        --states "$(crash_states $rules 20000)"
     done
     beside checked/model "$b-checked/tests/model/model" --ops 100000
     beside checked/race "$b-checked/tests/model/race" --seconds 5

@@ -484,8 +484,14 @@ int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
     struct cm_object *f;
     int e = cm_enter_file(file, &f);
     if (e == 0)
-        e = !w ? CM_EINVAL : offset == CM_APPEND ? 0 : cm_check_range(offset, len);
-    return e ? e : cm_bracket_write(f, offset, len, w);
+        e = !w                    ? CM_EINVAL
+            : offset == CM_APPEND ? 0
+                                  : cm_check_range(offset, len == CM_ALL ? 0 : len);
+    if (e)
+        return e;
+    if (len == CM_ALL && offset != CM_APPEND)
+        len = CM_OFFSET_MAX - offset;
+    return cm_bracket_write(f, offset, len, w);
 }
 
 int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)

@@ -307,9 +307,15 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    if (!origin_read || cm_take_options(&o, sizeof(o), opts) || o.flags ||
-        !cm_all_zero(o.reserved, 2) || (report && !cm_can_give_result(report)))
+    if (!origin_read || (report && !cm_can_give_result(report)))
         return CM_EINVAL;
+    if (cm_take_options(&o, sizeof(o), opts) || o.flags || !cm_all_zero(o.reserved, 2)) {
+        cm_log(f->cache, CM_LOG_ERROR,
+               "cm_warm_options: flags or reserved is not 0, or an option is set that this library "
+               "(version %s) does not know: begin with CM_WARM_OPTIONS_INIT",
+               cm_version());
+        return CM_EINVAL;
+    }
     e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e)
         return e;

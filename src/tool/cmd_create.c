@@ -25,24 +25,26 @@ static const struct tool_option create_options[CREATE_OPTIONS] = {
     [CREATE_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "print nothing but errors" },
 };
 
+#define NAMES_ROOM 8192u /* cm_pool_size_min(): the smallest pool with names is larger */
+
 /* The size of a possible pool that is nearest to `size`. It is a multiple of a block. */
-static uint64_t nearest_good_size(uint64_t size)
+static uint64_t nearest_good_size(uint64_t size, uint64_t least)
 {
     uint64_t low = size / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
     uint64_t good = size - low > CM_BLOCK_SIZE / 2 ? low + CM_BLOCK_SIZE : low;
 
     if (good > cm_pool_size_max())
         good = cm_pool_size_max();
-    return good < cm_pool_size_min() ? cm_pool_size_min() : good;
+    return good < least ? least : good;
 }
 
-static int judge_bounds(const char *text, uint64_t size)
+static int judge_bounds(const char *text, uint64_t size, uint64_t least)
 {
     char limit[TOOL_NUMBER_MAX], is[TOOL_NUMBER_MAX];
 
-    if (size < cm_pool_size_min()) {
+    if (size < least) {
         tool_message(NULL, "--size '%s' is too small; the smallest pool has %s", text,
-                     tool_bytes_exact(limit, cm_pool_size_min()));
+                     tool_bytes_exact(limit, least));
         return TOOL_USAGE;
     }
     if (size > cm_pool_size_max()) {
@@ -52,13 +54,15 @@ static int judge_bounds(const char *text, uint64_t size)
     }
     if (size % CM_BLOCK_SIZE) {
         tool_message(NULL, "--size '%s' is %s, which is not a multiple of %u; use --size %" PRIu64,
-                     text, tool_bytes_exact(is, size), CM_BLOCK_SIZE, nearest_good_size(size));
+                     text, tool_bytes_exact(is, size), CM_BLOCK_SIZE,
+                     nearest_good_size(size, least));
         return TOOL_USAGE;
     }
     return TOOL_OK;
 }
 
-static int read_size(const char *text, uint64_t *size)
+/* `least`: the size of the smallest pool with these options. */
+static int read_size(const char *text, uint64_t least, uint64_t *size)
 {
     char limit[TOOL_NUMBER_MAX];
     bool rough;
@@ -85,9 +89,9 @@ static int read_size(const char *text, uint64_t *size)
                      text);
         return TOOL_USAGE;
     }
-    if (rough && *size > cm_pool_size_min())
+    if (rough && *size > least)
         *size -= *size % CM_BLOCK_SIZE;
-    return judge_bounds(text, *size);
+    return judge_bounds(text, *size, least);
 }
 
 static int read_max_files(const char *text, uint64_t *max_files)
@@ -151,7 +155,9 @@ static int run_create(const struct tool_args *args)
     bool quiet = args->value[CREATE_QUIET] != NULL;
     int rc;
 
-    rc = read_size(args->value[CREATE_SIZE], &options.size);
+    rc =
+        read_size(args->value[CREATE_SIZE],
+                  cm_pool_size_min() + (args->value[CREATE_NAMES] ? NAMES_ROOM : 0), &options.size);
     if (rc == TOOL_OK)
         rc = read_max_files(args->value[CREATE_MAX_FILES], &options.max_files);
     if (rc != TOOL_OK)
@@ -167,6 +173,7 @@ static int run_create(const struct tool_args *args)
 
     os_catch_interrupts();
     progress_begin(&progress, "create", options.size, quiet);
+    log.opening = true; /* the messages below say all that is in the log's line */
     rc = cm_create(args->operand, &options);
     progress_end(&progress);
     if (os_interrupted()) {

@@ -252,8 +252,8 @@ static void print_lines(const struct list *l, const cm_info *info)
                  "state", names ? "id                               name" : "id");
     for (size_t i = 0; i < l->n; i++)
         print_file(&l->file[i], names);
-    (void)printf("%zu %s; there is room for %" PRIu64 "; hits are estimated\n", l->n,
-                 l->n == 1 ? "file" : "files", info->max_files);
+    (void)printf("%zu %s; there is room for %" PRIu64 "; hits are estimated from one call in 64\n",
+                 l->n, l->n == 1 ? "file" : "files", info->max_files);
 }
 
 static int run_files(const struct tool_args *args)

@@ -519,6 +519,9 @@ static void test_ranges(void)
     CALL(check_range(f, UINT64_C(1) << 63, UINT64_C(1) << 63, CM_ERANGE));
     CALL(check_range(f, 0, UINT64_MAX - 1, CM_ERANGE));
     CALL(check_range(f, OFFSET_LIMIT - 2, 1, 0));
+    CHECK_EQ(cm_write_begin(f, 1, CM_ALL, &w), 0); /* the rest of the file */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_write_begin(f, OFFSET_LIMIT, CM_ALL, &w), CM_ERANGE);
     CALL(check_range(f, 0, OFFSET_LIMIT - 1, 0));
     CHECK_EQ(cm_truncate_begin(f, OFFSET_LIMIT, &w), CM_ERANGE);
     CHECK_EQ(cm_truncate_begin(f, UINT64_MAX, &w), CM_ERANGE);
