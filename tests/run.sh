@@ -7,9 +7,10 @@
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
 # (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several.
-# Each suite says how many seconds it took, and how many of a processor. The last lines are the seconds of all, then "TARGET: N
-# passed, N failed, N skipped", one a target, and the same without one: the total. Exit status: 0
-# all is well, 1 something failed, 2 wrong usage, as a FILTER that names no suite.
+# Each suite says how many seconds it took, and how many of a processor. The last lines are the
+# seconds of all, then "TARGET: N passed, N failed, N skipped", one a target, and the same without
+# one: the total. Exit status: 0 all is well, 1 something failed, 2 wrong usage, as a FILTER that
+# names no suite.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
