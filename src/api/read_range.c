@@ -452,7 +452,8 @@ static bool make_miss(struct cm_object *f, cm_read_vec *v)
 {
     struct walk w;
     (void)walk_begin(&w, f, v->offset, v->len);
-    memset(v->buf, 0, (size_t)v->result);
+    if (v->result > 0) /* else buf may be NULL */
+        memset(v->buf, 0, (size_t)v->result);
     v->result = walk_end(&w, v->offset, false, CM_STAT_miss_conflict, 0, v->miss);
     v->incarnation = w.incarnation;
     return v->len == 0;

@@ -210,16 +210,17 @@ static void read_piece(struct warm *w, const cm_piece *piece)
 }
 
 /* Begins to count anew if the file has another version: nothing is cached of the old one. */
-static void see_version(struct warm *w)
+static bool see_version(struct warm *w)
 {
     /* Acquire: what is looked up next is of this incarnation or a later one. */
     const uint64_t now = at_load_acquire(&w->f->incarnation);
     if (now == w->version)
-        return;
+        return false;
     w->version = now;
     w->report.cached = 0;
     w->watch = (struct watch){ .every = 1 };
     w->reason = w->reason ? w->reason : CM_NOT_STORED_STALE;
+    return true;
 }
 
 /* Takes over how far the chunk's request has come. */
@@ -230,13 +231,13 @@ static void note(struct warm *w, const struct cm_run *q, uint64_t start)
     const uint64_t done = to - from;
     assert(to >= from);
     w->pos = to;
-    see_version(w);
-    w->report.cached += done > q->left_out ? done - q->left_out : 0;
+    const bool moved = see_version(w); /* nobody knows which of its blocks are of the new one */
+    w->report.cached += !moved && done > q->left_out ? done - q->left_out : 0;
     w->report.stored += q->stored;
     w->report.read += q->took;
     w->reason = w->reason ? w->reason : q->refused;
     pay(w, q->took, start);
-    if (done > 0 && q->left_out == 0)
+    if (done > 0 && q->left_out == 0 && !moved)
         watch(&w->watch, from / CM_BLOCK_SIZE);
 }
 
@@ -248,6 +249,7 @@ static int do_chunk(struct warm *w, uint64_t len)
     cm_piece piece;
     const uint64_t start = cm_plat_now_ns();
     int what, e = 0;
+    (void)see_version(w);
     r.offset = w->pos;
     r.buf = NULL;
     r.len = (size_t)len;
@@ -295,7 +297,7 @@ static int warm(struct warm *w)
             e = tell(w);
     }
     if (e == 0)
-        see_version(w);
+        (void)see_version(w);
     return e ? e : w->reason;
 }
 

@@ -20,6 +20,7 @@ The last line is "N passed, N failed, N skipped"; passed: noticed.
 import argparse
 import collections
 import concurrent.futures
+import functools
 import os
 import re
 import shutil
@@ -104,6 +105,33 @@ OTHERS = (['crash ' + s for s in SEQUENCES] +
 
 def object_of(module):
     return module.replace('/', '_') + '.o'
+
+
+@functools.lru_cache(maxsize=None)
+def text_of(path):
+    with open(path, encoding='utf-8') as f:
+        return f.read()
+
+
+def text_with_headers(path):
+    """The text of a file of the tests, and of what it includes from its own directory."""
+    texts, seen, todo = [], set(), [path]
+    while todo:
+        f = todo.pop()
+        if f not in seen and os.path.exists(f):
+            seen.add(f)
+            texts.append(text_of(f))
+            todo += [os.path.join(os.path.dirname(f), n)
+                     for n in re.findall(r'^#include "([\w./]+)"', texts[-1], re.M)]
+    return '\n'.join(texts)
+
+
+@functools.lru_cache(maxsize=None)
+def inline_functions(text):
+    """The functions and macros that a header defines: name and text."""
+    functions = re.findall(r'^(static inline [^;{]*?\b(\w+)\([^;{]*\{.*?^\})', text, re.M | re.S)
+    macros = re.findall(r'^(#define (\w+)(?:[^\n]*\\\n)*[^\n]*)', text, re.M)
+    return [(name, body) for body, name in functions + macros]
 
 
 class Builder:
@@ -207,29 +235,50 @@ class Builder:
         changed = edit(source, mutant.edits)
         objects = {}
         for f in self.modules:
-            if any(self.depends(f, name) for name in changed):
+            if any(self.depends(f, name) and self.sees(f, name, mutant) for name in changed):
                 objects[f] = os.path.join(directory, object_of(f))
                 self.compile(os.path.join(source, f), objects[f], source, QUICKLY)
         return objects
 
-    def differs(self, name, source):
-        with open(os.path.join(self.source, name), 'rb') as a, \
-                open(os.path.join(source, name), 'rb') as b:
-            return a.read() != b.read()
+    def sees(self, module, name, mutant):
+        """Can a change in the file `name` change this module's object? An inline function of a
+        header can only where its name, or that of one which calls it, stands."""
+        names = self.inline_names(name, mutant) if name.endswith('.h') else None
+        return names is None or bool(names.search(text_of(os.path.join(self.source, module))))
 
-    def link(self, program, objects, directory):
+    def inline_names(self, header, mutant):
+        """A pattern of the names that the edits of a header concern. None: not only functions."""
+        text = text_of(os.path.join(self.source, header))
+        names = set()
+        for file, old, _ in mutant.edits:
+            if file == header:
+                inside = [n for n, body in inline_functions(text) if old in body]
+                if not inside:
+                    return None
+                names.add(inside[0])
+        definitions = [d for f in self.includes if f.endswith('.h')
+                       for d in inline_functions(text_of(os.path.join(self.source, f)))]
+        while True:
+            pattern = re.compile(r'\b(%s)\b' % '|'.join(sorted(names)))
+            more = {n for n, body in definitions if n not in names and pattern.search(body)}
+            if not more:
+                return pattern
+            names |= more
+
+    def link(self, program, objects, directory, mutant=None):
         out = os.path.join(directory, program)
         if os.path.exists(out):
             return out
         source = os.path.join(directory, 'src') if objects else self.source
         # The content of a header is part of the test programs, too.
-        header = bool(objects) and any(n not in objects and self.differs(n, source)
-                                       for n in self.includes)
+        patterns = [self.inline_names(f, mutant) for f in {e[0] for e in mutant.edits}
+                    if f.endswith('.h')] if mutant else []
         parts = []
         for s in self.program_sources(program):
-            parts.append(os.path.join(directory if header else self.objects,
+            again = any(p is None or p.search(text_with_headers(s)) for p in patterns)
+            parts.append(os.path.join(directory if again else self.objects,
                                       'test-' + os.path.basename(s) + '.o'))
-            if header:
+            if again:
                 self.compile(s, parts[-1], source, QUICKLY)
         for f in self.modules:
             if program == TURNS and f in self.stepped:
@@ -283,9 +332,9 @@ def complaint(text):
     return 'died'
 
 
-def notices(builder, test, objects, directory):
+def notices(builder, test, objects, directory, mutant=None):
     """What the test says about the mutant, or None. One try: no row may need luck."""
-    program = builder.link(program_of(test), objects, directory)
+    program = builder.link(program_of(test), objects, directory, mutant)
     status, text = run(command_of(test, program), LIMIT, cwd=directory)
     if status in (None, 0, 77):
         return None  # slow is not wrong
@@ -304,7 +353,7 @@ def judge(builder, mutant, quick, survey):
         tests = ([mutant.by] if mutant.by else []) + ([] if quick and not survey else
                                                       [t for t in OTHERS if t != mutant.by])
         for test in tests:
-            said = notices(builder, test, objects, directory)
+            said = notices(builder, test, objects, directory, mutant)
             if said:
                 found.append((test, said))
                 if not survey:

@@ -35,6 +35,7 @@ import signal
 import sys
 import tempfile
 import threading
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -369,6 +370,7 @@ class Draws:
 class Judge:
     def __init__(self, builder, which, pool):
         self.builder, self.which, self.limits = builder, which, {}
+        self.lock = threading.Lock()
         tests = sorted({t for f in PROTOCOL for t in tests_for(f, which)})
         self.prepare(tests, pool)
 
@@ -391,9 +393,9 @@ class Judge:
         if wrong:
             raise Failure('\n'.join('fails on the unchanged code: ' + w for w in wrong))
 
-    def say(self, test, objects, directory, limit):
+    def say(self, test, objects, directory, limit, mutant=None):
         """What a test says about the mutant; None: nothing."""
-        program = self.builder.link(mutants.program_of(test), objects, directory)
+        program = self.builder.link(mutants.program_of(test), objects, directory, mutant)
         status, text = run(mutants.command_of(test, program), limit, cwd=directory)
         if status is None:
             return 'hangs'
@@ -401,8 +403,12 @@ class Judge:
 
     def same(self, objects):
         for name, path in objects.items():
-            with open(path, 'rb') as a, \
-                    open(os.path.join(self.builder.objects, name + '.o'), 'rb') as b:
+            plain = os.path.join(self.builder.objects, 'plain-' + mutants.object_of(name))
+            with self.lock:
+                if not os.path.exists(plain):  # compiled as the mutant's
+                    self.builder.compile(os.path.join(self.builder.source, name), plain,
+                                         self.builder.source, mutants.QUICKLY)
+            with open(path, 'rb') as a, open(plain, 'rb') as b:
                 if a.read() != b.read():
                     return False
         return True
@@ -418,7 +424,7 @@ class Judge:
                 result['skipped'] = 'same object code'
             else:
                 for test in tests_for(draw['file'], self.which):
-                    said = self.say(test, objects, directory, self.limits[test])
+                    said = self.say(test, objects, directory, self.limits[test], m)
                     if said:
                         result.update(by=test, said=said)
                         break

@@ -454,17 +454,18 @@ static void test_validators(void)
     cm_bracket w;
     cm_sync s;
     char text[256];
-    static const char *const field[] = { "struct_size", "taken_at is 0", "size", "later than now" };
+    static const char *const field[] = { "struct_size", "taken_at is 0", "size", "later than now",
+                                         "struct_size" };
     pool_make(&p, MIB, 0);
     p.o.log = keep_text;
     p.o.log_ctx = text;
     REQUIRE(pool_up(&p) == 0);
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         CASE("i %u", i);
         cm_validator v = val(100, 1);
         CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &f), 0);
         v = val(100, 1);
-        v.struct_size = i == 0 ? 7 : v.struct_size;
+        v.struct_size = i == 0 ? 7 : i == 4 ? 40 : v.struct_size; /* 40: a part of the proof */
         v.taken_at = i == 1 ? 0 : v.taken_at;
         v.size = i == 2 ? OFFSET_LIMIT : 100;
         v.taken_at += i == 3 ? UINT64_C(3600) * 1000000000 : 0;

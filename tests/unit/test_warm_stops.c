@@ -414,6 +414,26 @@ static void test_version_in_piece(void)
     pool_end(&p);
 }
 
+/* It changes while a chunk is done whose begin was cached: that begin is forgotten, and not counted
+ * as cached of the new version. */
+static void test_version_beside_cached(void)
+{
+    struct pool p;
+    struct origin o = make_origin(60 * BLK);
+    cm_warm_report r;
+    (void)pool_new(&p, 16 * MIB);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    CHECK_EQ(put_all(f, 0, 30, o.tag), 30);
+    struct revision change = { f, &o, o.size };
+    o.during = revise_once;
+    o.during_ctx = &change;
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), CM_NOT_STORED_STALE);
+    CHECK_EQ(r.end, o.size);
+    CHECK_EQ(r.cached, 0);
+    CHECK_EQ(hits(f, 0, 60, o.tag), 0);
+    pool_end(&p);
+}
+
 const struct harness_test warm_stops_tests[] = {
     TEST(arguments),
     TEST(origin_error),
@@ -429,6 +449,7 @@ const struct harness_test warm_stops_tests[] = {
     TEST(no_slots),
     TEST(no_flight),
     TEST(version),
+    TEST(version_beside_cached),
     TEST(version_in_piece),
     TEST_END,
 };
