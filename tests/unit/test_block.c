@@ -261,15 +261,15 @@ static void test_partly_stale(void)
 static void test_last_block(void)
 {
     struct pool p;
-    uint8_t data[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE - 1];
+    uint8_t sent[CM_BLOCK_SIZE], got[CM_BLOCK_SIZE - 1];
     REQUIRE(pool_new(&p, MIB) == 0);
     cm_file *f = attach(&p, 1, CM_SIZE_UNKNOWN, 1, 0);
     const cm_miss m = miss_of(f, CM_BLOCK_MAX * BLK, sizeof(got));
     CHECK_EQ(m.len, BLK); /* its last byte is behind the largest file */
-    content(2, CM_BLOCK_MAX, data);
-    CHECK_EQ(cm_fill(f, &m, data, sizeof(got), CM_FILL_EOF), 0);
+    content(2, CM_BLOCK_MAX, sent);
+    CHECK_EQ(cm_fill(f, &m, sent, sizeof(got), CM_FILL_EOF), 0);
     CHECK_EQ(cm_read(f, CM_BLOCK_MAX * BLK, got, sizeof(got), NULL), sizeof(got));
-    CHECK(memcmp(got, data, sizeof(got)) == 0);
+    CHECK(memcmp(got, sent, sizeof(got)) == 0);
     pool_end(&p);
 }
 
