@@ -281,7 +281,7 @@ native_suites() { # DIR
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache; do
     suite crash/$rules "$here/crash/run" --rules $rules \
-      --states "$(crash_states $rules 250000)" --every 4 --no-mutants \
+      --states "$(crash_states $rules 250000)" --every 8 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
   suite freestanding "$b/tests/freestanding/core"

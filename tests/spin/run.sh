@@ -221,6 +221,33 @@ for m in IGNORE_BOOT IGNORE_MOUNT CLEAN_ANYWAY NO_EPOCH REACH_PROCESS REACH_CLEA
   must all boot $m
 done
 must all boot UNKNOWN UNKNOWN_SAME
+# Small bounds: each mutant needs only some of the events.
+cut='KILLS=0 WRITES=1 CHECKS=1 CRASHES=1'
+# shellcheck disable=SC2086 # words
+{
+  ok ci regions exclusive EXCL FILLS=1 $cut
+  ok all regions exclusive-2fills EXCL $cut
+  ok all regions shared $cut
+  ok all regions kill EXCL KILLS=1 WRITES=2 CHECKS=1 CRASHES=1 FILLS=1
+  ok all regions 2crashes EXCL KILLS=0 WRITES=1 CHECKS=1 CRASHES=2 FILLS=1 GENS=2
+  ok all regions taken EXCL $cut FILLS=1 TAKES=1
+  ok all regions benign-CLEAR_OPEN CLEAR_OPEN EXCL $cut
+  for m in NO_INTENT_SYNC CLEAR_UNSYNCED NO_BUMP; do must ci regions $m EXCL FILLS=1 $cut; done
+  must all regions CELL_ANY EXCL KILLS=0 WRITES=1 CHECKS=2 CRASHES=2 EVICTS=2
+  for m in NO_INTENT NO_TAG CLEAR_SINCE BORN_CLEAR NO_KEY REACH_CLEAN REACH_BUMP; do
+    must all regions $m $cut
+  done
+  for m in INTENT_LATE CLEAR_DIRTY; do must all regions $m EXCL $cut; done
+  must all regions SYNC_NOGEN EXCL KILLS=0 WRITES=2 CHECKS=1 CRASHES=1
+  for m in TRUST_SET TRUST_FOUND; do
+    must all regions $m EXCL KILLS=1 WRITES=2 CHECKS=1 CRASHES=1 FILLS=1
+  done
+  must all regions NO_FIRST_SYNC EXCL $cut FILLS=1 TAKES=1
+  for m in BUMP_CLEARS NO_WRAP; do
+    must all regions $m EXCL KILLS=0 WRITES=1 CHECKS=1 CRASHES=2 FILLS=1 GENS=2
+  done
+  must all regions REACH_KILL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1
+}
 ok ci flight base
 ok ci flight patient PATIENT
 for m in BLIND_JOIN LAND_EARLY; do ok all flight benign-$m $m; done
