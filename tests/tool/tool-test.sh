@@ -249,12 +249,14 @@ test_full_volume()
   rm -f data
 }
 
-# catches PID SIGNAL: the process has a handler for it by now, or has ended.
+# catches PID SIGNAL: the tool has a handler for it by now (not the shell that becomes the tool), or
+# has ended.
 catches()
 {
-  local mask
+  local mask name=cachemax
+  read -r name 2>/dev/null <"/proc/$1/comm"
   mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)
-  [ -z "$mask" ] || (((0x$mask >> ($(kill -l "$2") - 1)) & 1))
+  [ -z "$mask" ] || { [ "$name" = cachemax ] && (((0x$mask >> ($(kill -l "$2") - 1)) & 1)); }
 }
 
 # signalled SIGNAL COMMAND...: sends it as soon as the command catches it; sets $got to its status.
