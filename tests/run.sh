@@ -406,7 +406,8 @@ asan=''
   also guest bash "$here/guest/run.sh" "$b" # one processor
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
-  build asan "$b-asan" gcc -Db_sanitize=address,undefined && asan=built
+  # With more optimization compiling takes longer than the tests win by it.
+  build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 && asan=built
   settle
   target "guest with DAX; the library beside its simulator"
 }
@@ -460,7 +461,7 @@ if [ $all = yes ]; then
   PATH=$here/cross:$PATH # wine-run, for the cross file
   if need wine wine64 gcc-mingw-w64-x86-64; then
     if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" -Dexamples=disabled \
-      -Dwerror=true -Dxxhash_header="$b-xxhash"; then
+      -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
       also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
@@ -475,7 +476,8 @@ if [ $all = yes ]; then
     if ! command -v clang >/dev/null; then
       skip windows-clang "no clang here"
     elif build windows-clang "$b-windows-clang" cc --cross-file "$here/cross/mingw64-clang.ini" \
-      -Dexamples=disabled -Dwerror=true -Dxxhash_header="$b-xxhash" -Dc_link_args="-L$gcc_dir"; then
+      -Dexamples=disabled -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash" \
+      -Dc_link_args="-L$gcc_dir"; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
       core_suites "$b-windows-clang" wine-clang/ 30000 3 none
@@ -491,7 +493,7 @@ if [ $all = yes ]; then
   target "windows x86-64 under Wine"
   if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
     if build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \
-      -Dwerror=true -Dxxhash_header="$b-xxhash"; then
+      -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
       export CM_TEST_EMULATED=1
       run="qemu-aarch64 -cpu cortex-a72" # as in arm64.ini
