@@ -626,8 +626,8 @@ typedef struct cm_file_info {
      * again in this pool. 0: nothing can be cached. */
     uint64_t incarnation;
     uint64_t size;           /* or CM_SIZE_UNKNOWN */
-    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the file's
-                              * blocks */
+    uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the blocks of
+                              * the regions where they are */
     uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
     uint32_t kept;           /* 1: blocks of an earlier session were kept at attach */
     uint32_t brackets;       /* that are open now */
@@ -1118,7 +1118,7 @@ CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *
  * fsync is not possible at all (EINVAL, EROFS), nothing is known: do not call cm_sync_end().
  * `after`: as in cm_write_end(). A cm_sync is plain data and needs no release. */
 typedef struct cm_sync {
-    uint64_t opaque[2];
+    uint64_t opaque[3];
 } cm_sync;
 /* Call it before the fsync. *s is set. CM_EINVAL: s is NULL. */
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);

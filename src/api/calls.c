@@ -272,7 +272,7 @@ int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
-        cm_fast_end(r.fast.key.incarnation, offset + len, false, miss);
+        cm_fast_end(cm_incarnation_number(r.fast.key.incarnation), offset + len, false, miss);
     }
     end_read(f, r.start, offset, n, len);
     return n;

@@ -70,10 +70,11 @@ static bool old_record(const struct check *k, uint64_t place, const struct cm_re
     return false;
 }
 
-/* Does a cell lead from the key to the slot? *second: it is in the second bucket. *twice: another
- * cell leads to a second copy; of two copies, this is said of the one in the higher slot. */
-static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, bool *twice,
-                      bool *second)
+/* Does a cell lead from the key to the slot with this header? *second: it is in the second bucket.
+ * *twice: another cell leads to a second copy; of two copies, this is said of the one in the higher
+ * slot. */
+static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot,
+                      const struct cm_header *its, bool *twice, bool *second)
 {
     const struct cm_media *m = &k->c->media;
     struct cm_cells cells;
@@ -87,9 +88,10 @@ static bool reachable(struct check *k, const struct cm_key *key, uint64_t slot, 
             continue;
         uint64_t s = cm_cell_slot(cells.cell[i]);
         if (s == slot && !found) {
-            found = true;
+            found = cm_slot_leads(cells.cell[i], its, key);
             *second = i >= CM_BUCKET_CELLS;
-        } else if (s < slot && cm_slot_header(m, s, &h) == CM_SLOT_HIT && cm_slot_is(&h, key)) {
+        } else if (s < slot && cm_slot_header(m, s, &h) == CM_SLOT_HIT &&
+                   cm_slot_leads(cells.cell[i], &h, key)) {
             *twice = true;
         }
     }
@@ -110,9 +112,9 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     uint8_t data[CM_BLOCK_SIZE];
     uint32_t got;
     uint64_t w0 = 0;
-    struct cm_key key = cm_key_of(m, h->incarnation, cm_header_block(h));
+    struct cm_key key = cm_key_stored(m, h->incarnation, cm_header_block(h));
     bool twice, second;
-    if (!reachable(k, &key, slot, &twice, &second)) {
+    if (!reachable(k, &key, slot, h, &twice, &second)) {
         k->r->orphaned++;
         return;
     }
@@ -126,7 +128,8 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     if (!k->payload)
         return;
     const struct cm_part whole = { 0, CM_BLOCK_SIZE, data };
-    enum cm_slot_verdict v = cm_slot_read(m, slot, &key, &whole, true, &got, &w0);
+    enum cm_slot_verdict v =
+        cm_slot_read(m, slot, &key, cm_header_boot(h), &whole, true, &got, &w0);
     if (v == CM_SLOT_UNREADABLE) {
         k->r->unreadable++;
         if (k->repair) /* out of use, not repaired: it stays counted as damage */
@@ -163,7 +166,8 @@ static void check_slot(struct check *k, uint64_t slot)
         return;
     }
     if (v == CM_SLOT_HIT &&
-        !(cm_super_is_older(&k->c->super, h.incarnation) && disbelieve(k, key))) {
+        !(cm_super_is_older(&k->c->super, cm_incarnation_number(h.incarnation)) &&
+          disbelieve(k, key))) {
         check_block(k, slot, &h);
         return;
     }
@@ -197,8 +201,8 @@ static void check_cell(struct check *k, uint64_t bucket, unsigned i, uint64_t ce
         return;
     }
     if (cm_slot_header(m, slot, &h) == CM_SLOT_HIT) {
-        struct cm_key key = cm_key_of(m, h.incarnation, cm_header_block(&h));
-        if (key.place.tag == cm_cell_tag(cell) &&
+        struct cm_key key = cm_key_stored(m, h.incarnation, cm_header_block(&h));
+        if (key.place.tag == cm_cell_tag(cell) && cm_header_boot(&h) == cm_cell_boot(cell) &&
             (key.place.bucket[0] == bucket || key.place.bucket[1] == bucket))
             return;
     }

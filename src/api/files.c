@@ -52,13 +52,12 @@ int cm_file_set_name(cm_file *file, const char *name)
 
 static bool is_listed(void *ctx, uint64_t incarnation, uint64_t block)
 {
-    (void)block;
-    return cm_file_list_find(ctx, incarnation) != NULL;
+    return cm_file_list_find_block(ctx, incarnation, block) != NULL;
 }
 
 static int count_bytes(void *ctx, const struct cm_surveyed *b)
 {
-    cm_file_list_find(ctx, b->key.incarnation)->bytes += b->valid;
+    cm_file_list_find(ctx, cm_incarnation_number(b->key.incarnation))->bytes += b->valid;
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include "protocol/evict.h"
 #include "protocol/lookup.h"
 #include "protocol/survey.h"
+#include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -74,7 +75,8 @@ static void blocks_free(struct blocks *b)
 static bool in_span(void *ctx, uint64_t incarnation, uint64_t block)
 {
     const struct span *s = ctx;
-    return incarnation == s->incarnation && block >= s->first && block < s->end;
+    return block >= s->first && block < s->end &&
+           incarnation == cm_region_incarnation(s->f, s->incarnation, block);
 }
 
 static int add_block(void *ctx, const struct cm_surveyed *found)
@@ -157,7 +159,7 @@ static void look_for_each(const struct span *s, struct runs *r)
     bool more = true;
     for (uint64_t b = s->first, asked = b; b < s->end && more; b++) {
         for (; asked < s->end && asked < b + AHEAD; asked++) {
-            k[asked % AHEAD] = cm_key_next(&c->media, &last, s->incarnation, asked);
+            k[asked % AHEAD] = cm_region_key_next(s->f, &last, s->incarnation, asked);
             cm_step_prefetch(c, &k[asked % AHEAD]);
         }
         more = add_run(r, b, cm_lookup_cached(c, &k[b % AHEAD]));
@@ -177,7 +179,7 @@ static int look_for_found(const struct span *s, struct runs *r)
     for (uint64_t i = 0; i < found.n && more; i++) {
         if (i > 0 && found.block[i] == found.block[i - 1])
             continue; /* it moved meanwhile */
-        const struct cm_key k = cm_key_next(&c->media, &last, s->incarnation, found.block[i]);
+        const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, found.block[i]);
         more = add_run(r, k.block, cm_lookup_cached(c, &k));
     }
     blocks_free(&found);
@@ -229,7 +231,7 @@ uint64_t cm_ranges_cached(struct cm_object *f, uint64_t offset, uint64_t end)
         return t.bytes;
     }
     for (uint64_t b = t.span.first; b < t.span.end; b++) {
-        const struct cm_key k = cm_key_next(&f->cache->media, &last, t.span.incarnation, b);
+        const struct cm_key k = cm_region_key_next(f, &last, t.span.incarnation, b);
         const struct cm_surveyed found = { .key = k, .valid = cm_lookup_cached(f->cache, &k) };
         (void)tally(&t, &found);
     }
@@ -290,10 +292,10 @@ static void drop_each(struct drop *d)
     struct cm_header h;
     for (uint64_t b = s->first, asked = b; b < s->end; b++) {
         for (; asked < s->end && asked < b + AHEAD; asked++) {
-            const struct cm_key k = cm_key_next(&c->media, &last, s->incarnation, asked);
+            const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, asked);
             cm_step_prefetch(c, &k);
         }
-        found.key = cm_key_next(&c->media, &last, s->incarnation, b);
+        found.key = cm_region_key_next(s->f, &last, s->incarnation, b);
         drop_buffered(d, &found.key);
         if (cm_step_find(c, &found.key, &found.slot, &h) == CM_FOUND_HIT)
             (void)drop_found(d, &found);

@@ -11,6 +11,7 @@
 #define CM_READ_FAST_H
 
 #include "protocol/lookup.h"
+#include "state/region.h"
 
 /* May blocks of the file be served, without a further look? */
 static inline bool cm_fast_may(const struct cm_object *f, uint64_t incarnation)
@@ -54,7 +55,7 @@ cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len)
 {
     const struct cm_media *m = &f->cache->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    struct cm_fast g = { cm_key_of(m, incarnation, offset / CM_BLOCK_SIZE), CM_NO_SLOT, false };
+    struct cm_fast g = { cm_region_key(f, incarnation, offset / CM_BLOCK_SIZE), CM_NO_SLOT, false };
     struct cm_cells cells;
     if (cm_index_load(m, &g.key, 0, &cells))
         return g;
@@ -79,7 +80,7 @@ cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct c
 {
     struct cm_cache *c = f->cache;
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    if (!cm_fast_fits(f, g->key.incarnation, offset, len))
+    if (!cm_fast_fits(f, cm_incarnation_number(g->key.incarnation), offset, len))
         return CM_FOUND_CONFLICT;
     if (g->absent)
         return CM_FOUND_ABSENT;

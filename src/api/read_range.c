@@ -70,7 +70,7 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
 
 static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
 {
-    *k = cm_key_next(&w->c->media, &w->home, w->incarnation, block);
+    *k = cm_region_key_next(w->f, &w->home, w->incarnation, block);
 }
 
 /* The block before `first` is absent. Returns how many blocks from `first` on are absent, too. */
@@ -397,7 +397,7 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
     uint64_t hits = 0, bytes = 0;
     int64_t whole = 0;
     for (size_t i = 0; i < n; i++) {
-        p[i].key = cm_key_of(&c->media, incarnation, v[i]->offset / CM_BLOCK_SIZE);
+        p[i].key = cm_region_key(f, incarnation, v[i]->offset / CM_BLOCK_SIZE);
         cm_lookup_prefetch(c, &p[i]);
     }
     for (size_t i = 0; i < n; i++)

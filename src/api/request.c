@@ -179,7 +179,7 @@ static bool read_cached(struct cm_run *q, cm_miss *miss)
     const struct cm_fast g = cm_fast_begin(q->f, pos, len);
     enum cm_found seen = cm_fast_read(q->f, cm_plat_thread(), &g, pos, buffer_at(q, pos), len);
     if (seen == CM_FOUND_HIT) {
-        note_part(q, g.key.incarnation, true);
+        note_part(q, cm_incarnation_number(g.key.incarnation), true);
         q->served += len;
         q->pos = q->end;
         return false;

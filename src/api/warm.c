@@ -22,6 +22,7 @@
 #include "api/cache.h"
 #include "api/read_range.h"
 #include "api/request.h"
+#include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -179,7 +180,7 @@ static bool is_leaking(const struct warm *w)
     const struct watch *a = &w->watch;
     unsigned gone = 0;
     for (unsigned i = 0; i < a->n; i++) {
-        const struct cm_key k = cm_key_of(&w->c->media, w->version, a->block[i]);
+        const struct cm_key k = cm_region_key(w->f, w->version, a->block[i]);
         gone += cm_lookup_cached(w->c, &k) == 0;
     }
     return a->n >= 4 && gone > a->n / 2;

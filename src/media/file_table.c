@@ -67,16 +67,81 @@ uint64_t cm_record_estimate(const struct cm_media *m)
     return all == n ? used : (uint64_t)((double)used * (double)all / (double)n);
 }
 
-int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r)
+void cm_record_regions(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                       struct cm_record_regions *g)
+{
+    const uint64_t key = cm_media_key(m);
+    g->intents = cm_format_intents(key, place, r);
+    g->unknown = cm_format_since(key, place, r, g->since);
+    g->known = cm_format_state_read(key, place, r, &g->dirty, &g->boot);
+    if (g->known)
+        return;
+    g->dirty = true;
+    g->boot = UINT32_MAX;
+}
+
+int cm_record_write_intents(const struct cm_media *m, uint64_t place, uint64_t incarnation,
+                            uint64_t intents)
+{
+    struct cm_record *at = record_at(m, place);
+    int e = 0;
+    for (unsigned half = 0; half < CM_REGIONS / CM_INTENTS && e == 0; half++) {
+        const uint32_t some = (uint32_t)(intents >> half * CM_INTENTS);
+        e = cm_media_store64(
+            m, &at->intents[half],
+            cm_format_intent_word(cm_media_key(m), place, incarnation, half, some));
+    }
+    return e;
+}
+
+int cm_record_settle_intents(const struct cm_media *m, uint64_t place)
+{
+    struct cm_record *at = record_at(m, place);
+    int e = cm_media_flush(m, at->intents, sizeof(at->intents));
+    cm_media_fence(m); /* an intent is durable before the caller writes the origin */
+    return e;
+}
+
+int cm_record_write_state(const struct cm_media *m, uint64_t place, uint64_t incarnation,
+                          const struct cm_record_regions *g)
+{
+    const uint64_t key = cm_media_key(m);
+    return cm_media_store64(m, &record_at(m, place)->state,
+                            cm_format_state_word(key, place, incarnation, g->dirty, g->boot));
+}
+
+int cm_record_write_since(const struct cm_media *m, uint64_t place, uint64_t incarnation,
+                          const struct cm_record_regions *g)
+{
+    const uint64_t key = cm_media_key(m);
+    struct cm_record *at = record_at(m, place);
+    int e = 0;
+    for (unsigned i = 0; i < CM_SINCE_WORDS && e == 0; i++)
+        e = cm_media_store64(m, &at->since[i],
+                             cm_format_since_word(key, place, incarnation, i, g->since));
+    return e;
+}
+
+int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r,
+                    const struct cm_record_regions *g)
 {
     struct cm_record *at = record_at(m, place);
     r->xxh3 = cm_format_record_sum(cm_media_key(m), place, r);
     r->size_sum = cm_format_size_sum(cm_media_key(m), place, r);
-    int e = cm_media_write(m, at, r, CM_RECORD_BODY_BYTES);
+    /* In any order: what is said of regions counts for the incarnation that it names. */
+    int e = g ? cm_record_write_since(m, place, r->incarnation, g) : 0;
+    if (e == 0 && g)
+        e = cm_record_write_state(m, place, r->incarnation, g);
+    if (e == 0 && g)
+        e = cm_record_write_intents(m, place, r->incarnation, g->intents);
+    if (e == 0)
+        e = cm_media_write(m, at, r, CM_RECORD_BODY_BYTES);
     if (e == 0)
         e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
     if (e == 0)
-        e = cm_media_flush(m, at, offsetof(struct cm_record, size) + SIZE_BYTES);
+        e = cm_media_flush(m, at, g ? sizeof(*at) : CM_RECORD_BODY_BYTES);
+    if (e == 0 && !g)
+        e = cm_media_flush(m, &at->size, SIZE_BYTES);
     /* The incarnation is used only after this: a crash must not bring the old one back. */
     cm_media_fence(m);
     return e;
@@ -173,26 +238,4 @@ int cm_record_drop(const struct cm_media *m, uint64_t place)
         e = cm_media_flush(m, &at->xxh3, sizeof(at->xxh3));
     cm_media_fence(m); /* dropped when this returns, whatever crashes next */
     return e;
-}
-
-int cm_record_mark(const struct cm_media *m, uint64_t place, bool dirty, uint32_t boot_number)
-{
-    struct cm_record *at = record_at(m, place);
-    uint64_t word = cm_format_state_word(cm_media_key(m), place, dirty, boot_number);
-    int e = cm_media_store64(m, &at->state, word);
-    if (e == 0)
-        e = cm_media_flush(m, &at->state, sizeof(at->state));
-    /* A DIRTY mark is durable before the caller writes the origin. The record of a clean mark was
-     * made durable earlier. */
-    cm_media_fence(m);
-    return e;
-}
-
-bool cm_record_lost(const struct cm_media *m, uint64_t place, uint64_t state, uint32_t boot_number)
-{
-    bool dirty;
-    uint32_t boot;
-    if (!cm_format_state_read(cm_media_key(m), place, state, &dirty, &boot))
-        return true;
-    return dirty && boot != boot_number;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * file_table.h - the file table: which incarnation stands for which file, and dirty marks.
+ * file_table.h - the file table: which incarnation stands for which file, and what it is worth
+ * after a crash.
  */
 #ifndef CM_FILE_TABLE_H
 #define CM_FILE_TABLE_H
@@ -38,11 +39,33 @@ int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, 
 /* Number of records in use. For a table of more than 8192 records it is an estimate from a sample
  * of that size. */
 uint64_t cm_record_estimate(const struct cm_media *m);
-/* Writes the body and the size, durably. CM_EIO. */
-int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r);
+/* What a record says of the regions of its incarnation. */
+struct cm_record_regions {
+    uint64_t intents; /* a bit each */
+    uint8_t since[CM_REGIONS];
+    uint64_t unknown; /* regions whose `since` is not known, a bit each */
+    bool known;       /* false: the state word is damaged; then dirty is true, and boot is none */
+    bool dirty;       /* the origin may lose writes */
+    uint32_t boot;    /* of the last attach */
+};
+void cm_record_regions(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                       struct cm_record_regions *g);
+/* Writes the body and the size, durably. `g`: what to say of the regions of r's incarnation; NULL:
+ * that stays as it is. CM_EIO. */
+int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r,
+                    const struct cm_record_regions *g);
+/* Writes parts of that. Durable after cm_record_settle(). CM_EIO. */
+int cm_record_write_since(const struct cm_media *m, uint64_t place, uint64_t incarnation,
+                          const struct cm_record_regions *g);
+int cm_record_write_state(const struct cm_media *m, uint64_t place, uint64_t incarnation,
+                          const struct cm_record_regions *g);
+/* Writes the intents alone. Durable after cm_record_settle_intents(). CM_EIO. */
+int cm_record_write_intents(const struct cm_media *m, uint64_t place, uint64_t incarnation,
+                            uint64_t intents);
+int cm_record_settle_intents(const struct cm_media *m, uint64_t place);
 /* Writes r->size alone, for the body that `r` was read with: durably, unless it is not known. Then
- * a DIRTY mark must stand, which outweighs the old size after a power cut. The mark lies in the
- * same line, so that the flush that clears it makes the size durable, too. CM_EIO. */
+ * the intent of the region where the old size ends must stand: with it, no size counts after a
+ * power cut. The size must be made durable before that intent is cleared. CM_EIO. */
 int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r);
 /* Writes the end of the life of a file, durably; 0: none. CM_EIO. */
 int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r,
@@ -70,10 +93,5 @@ bool cm_record_use(const struct cm_media *m, uint64_t place, const struct cm_rec
                    uint32_t *seconds, uint64_t *hits);
 /* Makes a record not whole, durably. CM_EIO. */
 int cm_record_drop(const struct cm_media *m, uint64_t place);
-/* Writes the dirty mark; durable when it returns. CM_EIO. */
-int cm_record_mark(const struct cm_media *m, uint64_t place, bool dirty, uint32_t boot_number);
-/* `state`: state word that was read with a record. Is it a dirty mark of another boot, or
- * damaged? */
-bool cm_record_lost(const struct cm_media *m, uint64_t place, uint64_t state, uint32_t boot_number);
 
 #endif

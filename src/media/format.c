@@ -130,7 +130,8 @@ int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
         sb->slots < CM_SLOTS_MIN || sb->slots > limit || sb->record_buckets == 0 ||
         sb->record_buckets > limit || sb->stripes == 0 || sb->stripes > limit ||
         sb->stripe_buckets < 2 || sb->stripe_buckets > 2 * CM_STRIPE_BUCKETS ||
-        (sb->data_align != CM_BLOCK_SIZE && sb->data_align != LARGE_ALIGN))
+        (sb->data_align != CM_BLOCK_SIZE && sb->data_align != LARGE_ALIGN) ||
+        sb->inc_mark > CM_INCARNATION_MARK_MAX)
         return CM_EDAMAGED;
     memset(g, 0, sizeof(*g));
     g->pool_size = sb->pool_size;
@@ -170,11 +171,11 @@ uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch)
     return XXH3_64bits_withSeed(uuid, 16, epoch);
 }
 
-uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t seq)
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t life)
 {
-    const uint64_t w[5] = { slot, seq | CM_W0_VALID, h->incarnation, h->block_valid, h->xxh3 };
+    const uint64_t w[5] = { slot, life | CM_W0_VALID, h->incarnation, h->block_valid, h->xxh3 };
     uint64_t check = XXH3_64bits_withSeed(w, sizeof(w), key) << 32;
-    return check | CM_W0_VALID | seq;
+    return check | CM_W0_VALID | life;
 }
 
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
@@ -182,7 +183,7 @@ bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
     uint32_t valid = cm_header_valid(h);
     if (!(h->w0 & CM_W0_VALID) || valid == 0 || valid > CM_BLOCK_SIZE)
         return false;
-    return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_SEQ_MASK));
+    return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_LIFE_MASK));
 }
 
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
@@ -211,20 +212,69 @@ uint64_t cm_format_size_sum(uint64_t key, uint64_t place, const struct cm_record
     return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
-uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number)
+/* The check of a word of a record: a hash of what it says, and where. `kind` differs between words
+ * that must not stand for one another. */
+enum word_kind { STATE_WORD, INTENT_WORD, SINCE_WORD = INTENT_WORD + CM_REGIONS / CM_INTENTS };
+static uint64_t word_check(uint64_t key, uint64_t place, uint64_t incarnation, unsigned kind,
+                           uint64_t body)
+{
+    const uint64_t w[4] = { body, place, incarnation, kind };
+    return XXH3_64bits_withSeed(w, sizeof(w), key);
+}
+
+uint64_t cm_format_state_word(uint64_t key, uint64_t place, uint64_t incarnation, bool dirty,
+                              uint32_t boot_number)
 {
     const uint64_t body =
         (dirty ? CM_STATE_DIRTY : 0) | ((uint64_t)(boot_number & 0x7fffffff) << 32);
-    const uint64_t w[2] = { body, place };
-    return body | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
+    return body | (uint32_t)word_check(key, place, incarnation, STATE_WORD, body);
 }
 
-bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
+bool cm_format_state_read(uint64_t key, uint64_t place, const struct cm_record *r, bool *dirty,
                           uint32_t *boot_number)
 {
-    *dirty = (word & CM_STATE_DIRTY) != 0;
-    *boot_number = (uint32_t)(word >> 32) & 0x7fffffff;
-    return word == cm_format_state_word(key, place, *dirty, *boot_number);
+    *dirty = (r->state & CM_STATE_DIRTY) != 0;
+    *boot_number = (uint32_t)(r->state >> 32) & 0x7fffffff;
+    return r->state == cm_format_state_word(key, place, r->incarnation, *dirty, *boot_number);
+}
+
+uint64_t cm_format_intent_word(uint64_t key, uint64_t place, uint64_t incarnation, unsigned number,
+                               uint32_t intents)
+{
+    return intents | word_check(key, place, incarnation, INTENT_WORD + number, intents) << 32;
+}
+
+uint64_t cm_format_intents(uint64_t key, uint64_t place, const struct cm_record *r)
+{
+    uint64_t all = 0;
+    for (unsigned i = 0; i < CM_REGIONS / CM_INTENTS; i++) {
+        const uint32_t intents = (uint32_t)r->intents[i];
+        const bool right =
+            r->intents[i] == cm_format_intent_word(key, place, r->incarnation, i, intents);
+        all |= (uint64_t)(right ? intents : UINT32_MAX) << i * CM_INTENTS;
+    }
+    return all;
+}
+
+uint64_t cm_format_since_word(uint64_t key, uint64_t place, uint64_t incarnation, unsigned number,
+                              const uint8_t since[CM_REGIONS])
+{
+    uint64_t body = 0;
+    for (unsigned i = 0; i < CM_SINCES && number * CM_SINCES + i < CM_REGIONS; i++)
+        body |= (uint64_t)since[number * CM_SINCES + i] << 8 * i;
+    return body | word_check(key, place, incarnation, SINCE_WORD + number, body) << 48;
+}
+
+uint64_t cm_format_since(uint64_t key, uint64_t place, const struct cm_record *r,
+                         uint8_t since[CM_REGIONS])
+{
+    uint64_t unknown = 0;
+    for (unsigned i = 0; i < CM_REGIONS; i++)
+        since[i] = (uint8_t)(r->since[i / CM_SINCES] >> i % CM_SINCES * 8);
+    for (unsigned i = 0; i < CM_SINCE_WORDS; i++)
+        if (r->since[i] != cm_format_since_word(key, place, r->incarnation, i, since))
+            unknown |= ((UINT64_C(1) << CM_SINCES) - 1) << i * CM_SINCES;
+    return unknown;
 }
 
 #define SECOND INT64_C(1000000000)

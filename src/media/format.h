@@ -17,7 +17,7 @@
 #include "cachemax.h"
 #include "policy/ghost.h"
 
-#define CM_FORMAT_VERSION 6u
+#define CM_FORMAT_VERSION 7u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 /* Bits of cm_super.incompat. */
@@ -25,7 +25,7 @@
 #define CM_INCOMPAT_KNOWN CM_INCOMPAT_NAMES
 
 #define CM_SLOTS_MIN 64u
-#define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: 2^34 slots fit the 40 bits of a cell */
+#define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: less than 2^34 slots, as in a cell */
 
 /* ---- Superblock: two copies, at 0 and at CM_SUPER_STRIDE ------------------------------------- */
 
@@ -63,7 +63,7 @@ struct cm_super {
     uint64_t frontier;    /* 136 hint: slots >= this were never used in this epoch */
     uint32_t state;       /* 144 enum cm_super_state */
     uint32_t durability;  /* 148 enum cm_durability of the owner */
-    uint32_t boot_number; /* 152 counts the boots this pool saw; stamps dirty marks */
+    uint32_t boot_number; /* 152 counts the boots this pool saw; stamps what is stored */
     uint32_t owner_pid;   /* 156 */
     uint8_t boot_id[16];  /* 160 */
     uint8_t mount_id[16]; /* 176 */
@@ -122,33 +122,42 @@ enum cm_stat {
 #define CM_RECORD_RACY 1u
 #define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
 
+/* A file consists of so many regions; region.h says how blocks belong to them. */
+#define CM_REGIONS 64u
+#define CM_INTENTS 32u /* in a word */
+#define CM_SINCES 6u   /* in a word */
+#define CM_SINCE_WORDS ((CM_REGIONS + CM_SINCES - 1) / CM_SINCES)
+/* An incarnation is given up after so many boots: their numbers in cells, headers and "since" words
+ * repeat. */
+#define CM_BOOTS 256u
+
 struct cm_record {
-    /* The body: written and checked as a whole. It fills two lines of the CPU. */
+    /* The body: written and checked as a whole. */
     cm_file_id id;                 /*   0 zero: empty */
-    uint64_t incarnation;          /*  16 */
+    uint64_t incarnation;          /*  16 its number */
     uint8_t proof[CM_PROOF_BYTES]; /*  24 of the validator */
     uint64_t flags;                /*  56 CM_RECORD_RACY ... */
-    uint64_t reserved[7];          /*  64 zero */
-    uint64_t xxh3;                 /* 120 of bytes 0..119, seed: check key and place */
+    uint32_t birth;                /*  64 boot from which on "since" counts */
+    uint32_t region_shift;         /*  68 region of a block: (block >> this) modulo CM_REGIONS */
+    uint64_t reserved;             /*  72 zero */
+    uint64_t xxh3;                 /*  80 of bytes 0..79, seed: check key and place */
     /* Words that change alone, each with its own check. */
-    uint64_t state;        /* 128 dirty mark */
-    uint64_t size;         /* 136 of the file, if size_sum is right */
-    uint64_t size_sum;     /* 144 of size, seed: the body's sum, check key and place */
-    uint64_t expires;      /* 152 end of life: a time word; 0: none */
-    uint64_t words[4];     /* 160 CM_RECORD_USED ..., else zero */
-    uint64_t reserved2[8]; /* 192 zero */
+    uint64_t intents[CM_REGIONS / CM_INTENTS]; /*  88 */
+    uint64_t since[CM_SINCE_WORDS];            /* 104 */
+    uint64_t state;                            /* 192 boot of the last attach, DIRTY */
+    uint64_t size;                             /* 200 of the file, if size_sum is right */
+    uint64_t size_sum; /* 208 of size, seed: the body's sum, check key and place */
+    uint64_t expires;  /* 216 end of life: a time word; 0: none */
+    uint64_t words[4]; /* 224 CM_RECORD_USED ..., else zero */
 };
 /* Three of the words. They are hints, and written without a flush. */
 /* Bits 63..32: when it was used last, seconds since 1970; 31..0 check. */
 #define CM_RECORD_USED 0u
 #define CM_RECORD_HITS 1u /* blocks that were served, if that check is right */
 #define CM_RECORD_NAME 2u /* sum of the name in the table of names; 0: it has none */
-#define CM_RECORD_BODY_BYTES 128u
-static_assert(offsetof(struct cm_record, state) / 64 == offsetof(struct cm_record, size_sum) / 64 &&
-                  sizeof(struct cm_record) % 64 == 0,
-              "one flush covers the mark and the size");
-/* Bytes of a record that are in use, with the words. */
-#define CM_RECORD_USED_BYTES 192u
+#define CM_RECORD_BODY_BYTES 88u
+static_assert(offsetof(struct cm_record, state) / 64 == offsetof(struct cm_record, size_sum) / 64,
+              "one flush covers the state word and the size");
 
 /* An entry of the table of names. It belongs to the record in the same place. */
 #define CM_NAME_BYTES (CM_FILE_NAME_MAX + 1)
@@ -156,15 +165,21 @@ struct cm_name {
     char text[CM_NAME_BYTES]; /* the rest is zero, the last byte at least */
 };
 
-/* Dirty mark: bit 63 DIRTY, bits 62..32 boot number, bits 31..0 check. Any word whose check is
- * wrong counts as DIRTY of another boot. */
+/* Intent word: bits 31..0 an intent for each of 32 regions, bits 63..32 check. If the check is
+ * wrong, all of them are set. */
+/* "Since" word: bits 47..0 a byte for each of 6 regions, bits 63..48 check. If the check is wrong,
+ * nothing that was cached of these regions counts. */
+/* State word: bit 63 DIRTY, bits 62..32 boot number, bits 31..0 check. If the check is wrong, it is
+ * DIRTY, of another boot. */
 #define CM_STATE_DIRTY (UINT64_C(1) << 63)
 
 /* ---- Index: buckets of CM_BUCKET_CELLS cells ------------------------------------------------- */
 
 #define CM_BUCKET_CELLS 8u
-/* Cell: bits 63..40 tag, bits 39..0 slot + 1; zero: empty. A hint, never the truth. */
-#define CM_CELL_SLOT_BITS 40u
+/* Cell: bits 63..42 tag, bits 41..34 boot in which it was stored, bits 33..0 slot + 1; zero: empty.
+ * A hint, never the truth. */
+#define CM_CELL_SLOT_BITS 34u
+#define CM_CELL_TAG_SHIFT 42u
 #define CM_STRIPE_BUCKETS 512u
 
 struct cm_bucket {
@@ -173,15 +188,18 @@ struct cm_bucket {
 
 /* ---- Slot headers ---------------------------------------------------------------------------- */
 
-/* w0: bits 30..0 sequence, bit 31 VALID, bits 63..32 check. An invalid header has only the
- * sequence. The check covers sequence, slot and the other three words. It is seeded by the check
- * key. So a flipped bit, or bytes of another pool or epoch, cannot make a slot valid. */
-#define CM_W0_SEQ_MASK UINT64_C(0x7fffffff)
+/* w0: bits 22..0 sequence, bits 30..23 boot in which it was stored, bit 31 VALID, bits 63..32
+ * check. An invalid header has only the sequence. The check covers the other bits, the slot and the
+ * other three words. It is seeded by the check key. So a flipped bit, or bytes of another pool or
+ * epoch, cannot make a slot valid. */
+#define CM_W0_SEQ_MASK UINT64_C(0x7fffff)
+#define CM_W0_BOOT_SHIFT 23u
+#define CM_W0_LIFE_MASK UINT64_C(0x7fffffff) /* sequence and boot */
 #define CM_W0_VALID (UINT64_C(1) << 31)
 
 struct cm_header {
     uint64_t w0;          /*  0 */
-    uint64_t incarnation; /*  8 */
+    uint64_t incarnation; /*  8 its number; bits 63..56: since (docs/format.md) */
     uint64_t block_valid; /* 16 block << 13 | valid bytes (1..4096) */
     uint64_t xxh3;        /* 24 of the valid bytes, seed: check key, key and slot */
 };
@@ -230,11 +248,13 @@ static_assert(CM_RECORD_WAYS * sizeof(struct cm_record) == CM_BLOCK_SIZE, "a buc
 static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
 static_assert(offsetof(struct cm_record, proof) == 24, "record");
 static_assert(offsetof(struct cm_record, flags) == 56, "record");
-static_assert(offsetof(struct cm_record, xxh3) == 120, "record");
-static_assert(offsetof(struct cm_record, state) == CM_RECORD_BODY_BYTES, "record");
-static_assert(offsetof(struct cm_record, size_sum) == 144, "record");
-static_assert(offsetof(struct cm_record, reserved2) == CM_RECORD_USED_BYTES, "record");
-static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_NAME == 176, "record");
+static_assert(offsetof(struct cm_record, birth) == 64, "record");
+static_assert(offsetof(struct cm_record, xxh3) == 80, "record");
+static_assert(offsetof(struct cm_record, intents) == CM_RECORD_BODY_BYTES, "record");
+static_assert(offsetof(struct cm_record, since) == 104, "record");
+static_assert(offsetof(struct cm_record, state) == 192, "record");
+static_assert(offsetof(struct cm_record, size_sum) == 208, "record");
+static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_NAME == 240, "record");
 static_assert(sizeof(struct cm_name) == 256, "name size");
 static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
 static_assert(sizeof(struct cm_header) == 32, "header size");
@@ -277,7 +297,8 @@ uint64_t cm_format_super_sum(const struct cm_super *sb);
 /* Seed of every check below: changes with the pool and with each epoch. */
 uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
 
-uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t seq);
+/* life: sequence and boot at their bits. */
+uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t life);
 /* Is h a header that w0 vouches for: VALID, check right, lengths in bounds? */
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h);
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
@@ -290,10 +311,23 @@ uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_reco
 /* The sum beside a recorded size. It belongs to one body: beside another it is wrong, so the size
  * is not known. */
 uint64_t cm_format_size_sum(uint64_t key, uint64_t place, const struct cm_record *r);
-uint64_t cm_format_state_word(uint64_t key, uint64_t place, bool dirty, uint32_t boot_number);
-/* Decodes a dirty mark; false when its check is wrong. */
-bool cm_format_state_read(uint64_t key, uint64_t place, uint64_t word, bool *dirty,
+/* Words of the record of an incarnation; see CM_STATE_DIRTY. */
+uint64_t cm_format_state_word(uint64_t key, uint64_t place, uint64_t incarnation, bool dirty,
+                              uint32_t boot_number);
+/* Decodes r->state; false when its check is wrong. */
+bool cm_format_state_read(uint64_t key, uint64_t place, const struct cm_record *r, bool *dirty,
                           uint32_t *boot_number);
+uint64_t cm_format_intent_word(uint64_t key, uint64_t place, uint64_t incarnation, unsigned number,
+                               uint32_t intents);
+/* The intents as r->intents says, a bit each. */
+uint64_t cm_format_intents(uint64_t key, uint64_t place, const struct cm_record *r);
+/* `since`: of all regions. */
+uint64_t cm_format_since_word(uint64_t key, uint64_t place, uint64_t incarnation, unsigned number,
+                              const uint8_t since[CM_REGIONS]);
+/* Sets all of `since`, as r->since says. Returns the regions of which it is not known, a bit
+ * each. */
+uint64_t cm_format_since(uint64_t key, uint64_t place, const struct cm_record *r,
+                         uint8_t since[CM_REGIONS]);
 
 /* Time word: bits 63..32 seconds since 1970 (at most 2^32 - 1), bits 31..0 a check that belongs to
  * one body of the record (its sum). So another version of the file, or another validator, does not
@@ -344,13 +378,34 @@ static inline uint64_t cm_format_max_files(const struct cm_geometry *g)
     return g->record_buckets * CM_RECORD_WAYS / 9 * 8;
 }
 
-static inline uint64_t cm_cell_make(uint64_t tag, uint64_t slot)
+/* An incarnation with the "since" of a region of its file names the region's blocks. */
+#define CM_SINCE_SHIFT 56u
+#define CM_INCARNATION_END (UINT64_C(1) << CM_SINCE_SHIFT)
+/* The highest mark of incarnations that a superblock may have: there is room for all that one
+ * session gives out. */
+#define CM_INCARNATION_MARK_MAX (CM_INCARNATION_END / 2)
+static inline uint64_t cm_incarnation_number(uint64_t incarnation)
 {
-    return tag | (slot + 1);
+    return incarnation & (CM_INCARNATION_END - 1);
+}
+
+/* A cell leads to a header of its own boot only. After a crash of the system the media may have a
+ * new cell beside an older header, without DAX. */
+static inline uint8_t cm_header_boot(const struct cm_header *h)
+{
+    return (uint8_t)(h->w0 >> CM_W0_BOOT_SHIFT);
+}
+static inline uint64_t cm_cell_make(uint64_t tag, uint8_t boot, uint64_t slot)
+{
+    return tag | (uint64_t)boot << CM_CELL_SLOT_BITS | (slot + 1);
 }
 static inline uint64_t cm_cell_tag(uint64_t cell)
 {
-    return cell & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+    return cell & ~((UINT64_C(1) << CM_CELL_TAG_SHIFT) - 1);
+}
+static inline uint8_t cm_cell_boot(uint64_t cell)
+{
+    return (uint8_t)(cell >> CM_CELL_SLOT_BITS);
 }
 /* Slot number of a nonempty cell; UINT64_MAX (never a slot) when its slot field is zero. */
 static inline uint64_t cm_cell_slot(uint64_t cell)

@@ -13,7 +13,8 @@
 #include <emmintrin.h>
 #endif
 
-/* A key and where it may live. */
+/* A key and where it may live. The place depends on the number of the incarnation alone, not on its
+ * "since". */
 struct cm_key {
     uint64_t incarnation, block;
     uint64_t stripe;
@@ -25,7 +26,8 @@ static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t inca
 {
     return cm_place_home(&m->geo, m->hash_seed, incarnation, group);
 }
-/* `home`: home of the block's group. */
+/* `home`: home of the block's group. `incarnation`: its number; the caller adds the "since" to the
+ * key. */
 static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
                                         uint64_t block, const struct cm_home *home)
 {
@@ -63,6 +65,20 @@ static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last
     }
     return cm_key_make(m, incarnation, block, &last->home);
 }
+/* The key of a block that was stored. */
+static inline struct cm_key cm_key_stored_next(const struct cm_media *m, struct cm_last_home *last,
+                                               uint64_t incarnation, uint64_t block)
+{
+    struct cm_key k = cm_key_next(m, last, cm_incarnation_number(incarnation), block);
+    k.incarnation = incarnation;
+    return k;
+}
+static inline struct cm_key cm_key_stored(const struct cm_media *m, uint64_t incarnation,
+                                          uint64_t block)
+{
+    struct cm_last_home none = { 0 };
+    return cm_key_stored_next(m, &none, incarnation, block);
+}
 
 /* Both buckets of a key. Each cell was loaded atomically, but not all at the same moment. */
 #define CM_PLACE_CELLS (2 * CM_BUCKET_CELLS)
@@ -98,13 +114,13 @@ static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
 {
     unsigned matches = 0;
 #if defined(__SSE2__)
-    /* The tag is the upper 24 bits of a cell's upper half: four halves are compared at a time. */
-    const __m128i tag = _mm_set1_epi32((int)(wanted >> CM_CELL_SLOT_BITS));
+    /* The tag is the upper 22 bits of a cell's upper half: four halves are compared at a time. */
+    const __m128i tag = _mm_set1_epi32((int)(wanted >> CM_CELL_TAG_SHIFT));
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i += 4) {
         __m128 a = _mm_loadu_ps((const float *)(const void *)&cell[i]);
         __m128 b = _mm_loadu_ps((const float *)(const void *)&cell[i + 2]);
         __m128i upper = _mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
-        __m128i same = _mm_cmpeq_epi32(_mm_srli_epi32(upper, CM_CELL_SLOT_BITS - 32), tag);
+        __m128i same = _mm_cmpeq_epi32(_mm_srli_epi32(upper, CM_CELL_TAG_SHIFT - 32), tag);
         matches |= (unsigned)_mm_movemask_ps(_mm_castsi128_ps(same)) << i;
     }
 #else

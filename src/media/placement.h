@@ -54,14 +54,14 @@ static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, ui
     if (first >= n)
         first -= n;
     /* The second bucket comes from the block's own hash. Otherwise neighbours that overflow their
-     * first buckets would meet again in the second. 20 bits choose it, 24 others are the tag. */
+     * first buckets would meet again in the second. 20 bits choose it, 22 others are the tag. */
     uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
     if (second >= n)
         second -= n;
     place->bucket[0] = home->stripe * n + first;
     place->bucket[1] = home->stripe * n + second;
     place->hash = h;
-    place->tag = h & ~((UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
+    place->tag = h & ~((UINT64_C(1) << CM_CELL_TAG_SHIFT) - 1);
 }
 
 #endif

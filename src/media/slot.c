@@ -47,7 +47,7 @@ enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, str
  * payload, w0 was replaced (cm_slot_invalidate, a full barrier) and the owner has fenced. So if any
  * copied byte is from a later life, the acquire fence below orders the second load of w0 after the
  * load of that byte, and the second load sees that w0 has changed. w0 cannot have its old value
- * again: each life has its own sequence. The reader would have to be stopped for exactly 2^31 lives
+ * again: each life has its own sequence. The reader would have to be stopped for exactly 2^23 lives
  * of the slot, and w0's check would have to be the same in the last one (docs/concurrency.md).
  * Under TSan cm_guard_copy consists of relaxed atomic loads, so there it is no data race. */
 static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64_t w0, void *dst,
@@ -118,8 +118,8 @@ void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
 }
 
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
-                                  const struct cm_part *part, bool verify, uint32_t *got,
-                                  uint64_t *w0)
+                                  uint8_t boot, const struct cm_part *part, bool verify,
+                                  uint32_t *got, uint64_t *w0)
 {
     const uint32_t from = part->from, len = part->len;
     uint8_t *const dst = part->dst;
@@ -132,7 +132,8 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
      * cache misses of header and payload run side by side. */
     bool same = copy_while_unchanged(m, slot, h.w0, dst, from, len, &e);
     enum cm_slot_verdict v = CM_SLOT_HIT;
-    if (!cm_format_header_ok(cm_media_key(m), slot, &h) || !cm_slot_is(&h, k))
+    if (!cm_format_header_ok(cm_media_key(m), slot, &h) || !cm_slot_is(&h, k) ||
+        cm_header_boot(&h) != boot)
         v = CM_SLOT_OTHER;
     else if (e)
         v = CM_SLOT_UNREADABLE;
@@ -232,8 +233,9 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
 
 int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h)
 {
-    uint32_t seq = (uint32_t)((h->w0 + 1) & CM_W0_SEQ_MASK);
-    h->w0 = cm_format_w0(cm_media_key(m), slot, h, seq);
+    const uint64_t seq = (h->w0 + 1) & CM_W0_SEQ_MASK;
+    const uint64_t life = seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;
+    h->w0 = cm_format_w0(cm_media_key(m), slot, h, (uint32_t)life);
     /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
      * visible and durable before this. */
     return cm_media_store64(m, &cm_slot_at(m, slot)->w0, h->w0);

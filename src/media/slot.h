@@ -37,6 +37,12 @@ static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
     return h->incarnation == k->incarnation && cm_header_block(h) == k->block;
 }
 
+/* Does the cell lead to this header as the block of k? */
+static inline bool cm_slot_leads(uint64_t cell, const struct cm_header *h, const struct cm_key *k)
+{
+    return cm_slot_is(h, k) && cm_header_boot(h) == cm_cell_boot(cell);
+}
+
 /* Is the header unreadable only because a full volume has no room for its page? Then it is empty.
  */
 bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
@@ -71,20 +77,21 @@ struct cm_part {
     uint32_t from, len;
     void *dst;
 };
-/* The optimistic copy: copies a part of key k's block out of `slot`, without any lock. HIT:
- * part->dst holds the part, and it was the block's content during the whole copy. *got (<=
- * part->len) is the number of valid bytes in it; the rest is zeros. `verify`: the payload's
- * checksum is tested as well. *w0 is the header word that the verdict is based on. Any other
- * verdict: part->dst is unspecified, but holds no bytes of another block. */
+/* The optimistic copy: copies a part of key k's block out of `slot`, without any lock. `boot`: of
+ * the cell that leads there. HIT: part->dst holds the part, and it was the block's content during
+ * the whole copy. *got (<= part->len) is the number of valid bytes in it; the rest is zeros.
+ * `verify`: the payload's checksum is tested as well. *w0 is the header word that the verdict is
+ * based on. Any other verdict: part->dst is unspecified, but holds no bytes of another block. */
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
-                                  const struct cm_part *part, bool verify, uint32_t *got,
-                                  uint64_t *w0);
+                                  uint8_t boot, const struct cm_part *part, bool verify,
+                                  uint32_t *got, uint64_t *w0);
 /* The same for a slot that holds all of k's block, and that cm_slot_read() has found right since
- * the pool was opened. This session wrote every header that the slot has had since then, so its
- * words are those that w0's check covers. w0 is the same before and after the copy. So the check
- * could only find media that changed by itself, and it is left out. The words that are used are
- * compared in full, the length included. (The length of a tail cannot be compared: use
- * cm_slot_read.) false: nothing is known, and part->dst may hold another block's bytes. */
+ * the pool was opened, through a cell of its boot. This session wrote every header that the slot
+ * has had since then, so its words are those that w0's check covers. w0 is the same before and
+ * after the copy. So the check could only find media that changed by itself, and it is left out.
+ * The words that are used are compared in full, the length included. (The length of a tail cannot
+ * be compared: use cm_slot_read.) false: nothing is known, and part->dst may hold another block's
+ * bytes. */
 static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
                                       const struct cm_key *k, const struct cm_part *part)
 {

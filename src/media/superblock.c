@@ -244,6 +244,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
         next_epoch(sb);
         e = write_both(s);
     }
+    s->media->boot = (uint8_t)sb->boot_number; /* before anything is stored */
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
     else if (s->sync)
@@ -341,6 +342,7 @@ int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
 {
     int e = 0;
     cm_lock_acquire(&s->lock);
+    assert(s->now.inc_mark < CM_INCARNATION_END - CM_INCARNATION_RANGE); /* cm_format_geometry */
     if (s->next_incarnation == s->now.inc_mark) {
         s->now.inc_mark += CM_INCARNATION_RANGE;
         e = s->failed ? CM_EIO : write_both(s);

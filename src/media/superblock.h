@@ -13,7 +13,7 @@
 /* At open there is a random gap between the pool's mark and the session's first number. It has this
  * many random bytes. From CM_GAP_END on there is no gap. */
 #define CM_GAP_BYTES 5u
-#define CM_GAP_END (UINT64_C(1) << 62)
+#define CM_GAP_END (UINT64_C(1) << 54)
 
 struct cm_superblocks {
     struct cm_media *media;
@@ -59,7 +59,7 @@ int cm_super_kill(struct cm_superblocks *s);
 bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner);
 
 /* For a pool that is only looked at: sets the number of the boot to that which `owner` would write,
- * so that dirty marks are judged as the next owner will judge them. */
+ * so that intents are judged as the next owner will judge them. */
 void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner);
 
 /* Takes the pool: writes OPEN, boot, owner and a fresh incarnation range to both copies, durably.

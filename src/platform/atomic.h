@@ -46,6 +46,7 @@
 
 /* The number of the lowest set bit of a word. The word is not zero. */
 #define at_lowest_bit(word) ((unsigned)__builtin_ctz(word))
+#define at_lowest_bit64(word) ((unsigned)__builtin_ctzll(word))
 
 #if defined(__x86_64__)
 #define at_pause() __builtin_ia32_pause()

@@ -2,11 +2,11 @@
  *
  * bracket.c - what surrounds a change of the origin.
  *
- * Owns: the order of the steps. Begin makes the dirty mark durable and puts the bracket in the
- * file's list. Then it goes through the stripes of the range one by one: it raises the intents,
- * moves the tickets and kills the copies durably. If the range is too large for that, the file gets
- * a new incarnation instead. Only then may the caller write. End takes the bracket out of the list.
- * Then it lowers the intents of the same stripes and moves their tickets once more.
+ * Owns: the order of the steps. Begin puts the bracket in the file's list and makes the intents of
+ * its regions durable. Then it goes through the stripes of the range one by one: it raises the
+ * intents, moves the tickets and kills the copies durably. If the range is too large for that, the
+ * file gets a new incarnation instead. Only then may the caller write. End takes the bracket out of
+ * the list. Then it lowers the intents of the same stripes and moves their tickets once more.
  *
  * For two kinds of brackets the stripes are not enough. An append does not know its range. But it
  * changes no byte that exists, so nothing has to be forgotten; only fills have to be refused. A
@@ -20,6 +20,7 @@
 
 #include "protocol/forget.h"
 #include "state/file_record.h"
+#include "state/region.h"
 
 #define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
 
@@ -33,7 +34,7 @@ enum bracket_kind {
 struct plan {
     enum bracket_kind kind;
     uint64_t first, end; /* blocks; RANGE and OPEN_END */
-    uint64_t end_byte;   /* RANGE */
+    uint64_t end_byte; /* RANGE; APPEND: how many bytes; OPEN_END: where the file will end, or 0 */
 };
 
 static uint64_t blocks_end(uint64_t end)
@@ -45,6 +46,36 @@ static uint64_t blocks_end(uint64_t end)
 static uint64_t limit_block(struct cm_object *f)
 {
     return blocks_end(at_load_seq_cst(&f->limit)); /* after the ticket has moved: raise_limit */
+}
+
+/* May the change move the end of the file? */
+static bool moves_end(const struct cm_object *f, const struct plan *p)
+{
+    return p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size);
+}
+
+/* The regions that the change may touch, a bit each. That is where it writes, where the file ends
+ * now (its last block may be cached, and the recorded size counts without that intent), and, if it
+ * moves the end, what lies between the old end and the new one. */
+static uint64_t regions_of(struct cm_object *f, const struct plan *p)
+{
+    const uint64_t size = f->size, limit = limit_block(f);
+    uint64_t first = p->first, end = p->end;
+    if (p->kind == ATTRIBUTES)
+        return 0;
+    if (!moves_end(f, p))
+        return cm_region_mask(f, first, end);
+    if (size == CM_SIZE_UNKNOWN && (p->kind == APPEND || p->end == UINT64_MAX))
+        return CM_REGIONS_ALL; /* it may end anywhere */
+    if (p->kind == APPEND) {
+        first = size / CM_BLOCK_SIZE;
+        end = blocks_end(p->end_byte > UINT64_MAX - size ? UINT64_MAX : size + p->end_byte);
+    } else if (p->kind == OPEN_END && end > limit) {
+        end = blocks_end(p->end_byte) > limit ? blocks_end(p->end_byte) : limit;
+    }
+    const uint64_t last = size == CM_SIZE_UNKNOWN ? limit : size / CM_BLOCK_SIZE;
+    return cm_region_mask(f, first, end > first ? end : first + 1) |
+           cm_region_mask(f, last > 0 ? last - 1 : 0, last + 1);
 }
 
 /* Gets memory for a bracket: the place in the file object, unless another bracket has it; else new
@@ -92,15 +123,18 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
     b->data = p->kind != ATTRIBUTES;
     b->incarnation = at_load_relaxed(&f->incarnation);
     int e = b->data ? cm_file_can_forget(f->cache) : 0;
-    if (e == 0 && b->data)
-        e = cm_file_mark_dirty(f);
     if (e)
         return e;
+    b->regions = regions_of(f, p);
     cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
     *linked = true;
+    if (b->regions != 0 && cm_region_intend(f, b->regions))
+        e = cm_file_abandon_record(f);
+    if (e)
+        return e;
     /* If the write may change the size, the size is unknown from here until it is adopted or
      * learned. The record forgets it, too: a crash may come between the write and the validator. */
-    if (p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size))
+    if (moves_end(f, p))
         e = cm_file_forget_size(f);
     if (e)
         return e;
@@ -122,7 +156,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
 static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
-    int unreached = cm_forget_begin(c, b->incarnation, b->first, b->end);
+    int unreached = cm_forget_begin(f, b->incarnation, b->first, b->end);
     cm_lock_acquire(&f->lock);
     if (unreached && e == 0) {
         /* A copy may exist where it cannot be read: escalate to the whole file. */
@@ -171,6 +205,7 @@ int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_brac
     struct plan p = { .kind = ATTRIBUTES };
     if (len != 0 && offset == CM_APPEND) {
         p.kind = APPEND;
+        p.end_byte = len;
     } else if (len != 0) {
         p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, blocks_end(offset + len), offset + len };
     }
@@ -179,7 +214,7 @@ int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_brac
 
 int cm_bracket_truncate(struct cm_object *f, uint64_t new_size, cm_bracket *w)
 {
-    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, 0 };
+    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, new_size };
     return begin(f, &p, w);
 }
 
@@ -259,23 +294,21 @@ int cm_bracket_abort(struct cm_object *f)
 void cm_bracket_sync_begin(struct cm_object *f, cm_sync *s)
 {
     cm_lock_acquire(&f->lock);
-    s->opaque[0] = f->data_begun;
-    s->opaque[1] = f->serial << 1 | (f->open_data == 0);
+    cm_region_sync_begin(f, s);
     cm_lock_release(&f->lock);
 }
 
 int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_validator *after)
 {
-    const bool foreign = !s || s->opaque[1] >> 1 != (f->serial & (UINT64_MAX >> 1));
+    const bool foreign = !s || s->opaque[1] != f->serial;
     if (foreign && ok)
         return CM_EFOREIGN;
     cm_lock_acquire(&f->lock);
     int e = ok ? 0 : cm_file_sync_failed(f);
     if (e == 0 && ok && after)
         e = cm_file_judge(f, after);
-    /* Proved clean only if no write was open when the sync began and none has begun since. */
-    if (ok && e >= 0 && (s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty)
-        cm_file_mark_clean(f);
+    if (ok && e >= 0)
+        cm_region_synced(f, s);
     cm_lock_release(&f->lock);
     return foreign ? CM_EFOREIGN : e;
 }

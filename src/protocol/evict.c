@@ -36,9 +36,9 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
     v->w0 = h.w0;
     if (r != CM_SLOT_HIT)
         return 0;
-    if (cm_super_is_older(&c->super, h.incarnation))
+    if (cm_super_is_older(&c->super, cm_incarnation_number(h.incarnation)))
         (void)cm_file_disbelieve(c, key); /* the block is evicted all the same */
-    v->key = cm_key_next(&c->media, last, h.incarnation, cm_header_block(&h));
+    v->key = cm_key_stored_next(&c->media, last, h.incarnation, cm_header_block(&h));
     v->valid = cm_header_valid(&h);
     v->keyed = true;
     cm_index_prefetch(&c->media, &v->key, 0); /* for cm_step_drop_cells */

@@ -9,6 +9,8 @@
  */
 #include "protocol/fill.h"
 
+#include "state/region.h"
+
 #include "protocol/evict.h"
 #include "protocol/fill_buffered.h"
 #include "protocol/fill_ticket.h"
@@ -94,8 +96,8 @@ static void make_newcomer(struct offer *o, const struct batch *b, unsigned i, st
     n->data = o->data + at;
     n->valid = o->len - at < CM_BLOCK_SIZE ? (uint32_t)(o->len - at) : CM_BLOCK_SIZE;
     n->start = b->start[i];
-    n->key = cm_key_next(&o->c->media, &o->home, o->miss->incarnation,
-                         (o->miss->offset + at) / CM_BLOCK_SIZE);
+    n->key = cm_region_key_next(o->grant.f, &o->home, o->miss->incarnation,
+                                (o->miss->offset + at) / CM_BLOCK_SIZE);
     n->result = 0;
 }
 

@@ -20,7 +20,7 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     struct cm_buffered h, again;
     if (!cm_probation_peek(&c->probation, e, &h))
         return false;
-    n->key = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
+    n->key = cm_key_stored(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
     n->data = cm_probation_data(&c->probation, e);
     n->valid = cm_probation_valid(&c->probation, e);
     n->start = cm_policy_leaves_buffer(&c->policy, h.count, h.count == CM_PROBATION_AHEAD);
@@ -42,7 +42,7 @@ static bool vacate(struct cm_cache *c, uint32_t e)
 {
     struct cm_buffered h;
     if (cm_probation_peek(&c->probation, e, &h)) {
-        struct cm_key k = cm_key_of(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
+        struct cm_key k = cm_key_stored(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
         struct cm_stripe *s = cm_stripe_at(c, k.stripe);
         cm_lock_acquire(&s->lock);
         cm_probation_kill(&c->probation, &k);

@@ -134,8 +134,9 @@ void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t
     at_prefetch(cm_stripe_at(c, k.stripe));
 }
 
-int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
+int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t end)
 {
+    struct cm_cache *c = f->cache;
     int e = 0;
     while (first < end) {
         uint64_t group = first >> CM_GROUP_SHIFT;
@@ -150,8 +151,9 @@ int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, ui
         /* The prefetches run side by side, and before the lock is taken. */
         for (unsigned i = 0; i < n; i++) {
             k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
+            k[i].incarnation = cm_region_incarnation(f, incarnation, first + i);
             cm_step_prefetch(c, &k[i]);
-            if (cm_sample_has(c, incarnation, first + i))
+            if (cm_sample_has(c, k[i].incarnation, first + i))
                 cm_sample_drop(c, &k[i]);
         }
         for (unsigned i = 0; i < n; i++)

@@ -6,13 +6,14 @@
 #define CM_FORGET_H
 
 #include "state/file.h"
+#include "state/region.h"
 
 /* Prefetches what forgetting a block reads first. */
 void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block);
-/* Begins a bracket on the stripes of blocks [first, end) under `incarnation`: raises intents,
+/* Begins a bracket on the stripes of blocks [first, end) of f under `incarnation`: raises intents,
  * moves tickets, makes every cached copy invalid, durably. CM_EIO: some copy could not be reached
  * (the caller escalates); the intents are raised all the same. */
-int cm_forget_begin(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end);
+int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t end);
 /* Ends it. */
 void cm_forget_end(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end);
 

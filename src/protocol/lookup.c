@@ -32,9 +32,9 @@ static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
         cm_sample_read(c, k, !first, false);
 }
 
-/* Tries the slot of one cell that carries the tag. */
+/* Tries the slot of one cell that carries the tag, and `boot`. */
 static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-                               const struct cm_part *part, uint32_t *got)
+                               uint8_t boot, const struct cm_part *part, uint32_t *got)
 {
     bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
@@ -43,7 +43,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
         return CM_FOUND_HIT;
     }
     for (int i = 0; i < TRIES; i++) {
-        switch (cm_slot_read(&c->media, slot, k, part, verify, got, &w0)) {
+        switch (cm_slot_read(&c->media, slot, k, boot, part, verify, got, &w0)) {
         case CM_SLOT_HIT:
             if (verify)
                 cm_count(c, CM_STAT_verified, 1);
@@ -67,10 +67,11 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
     return CM_FOUND_CONFLICT;
 }
 
-/* Tries all cells of one bucket that carry the tag, except those that lead to the slot `judged`. */
-static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, unsigned which,
-                                 uint64_t judged, const struct cm_part *part, uint32_t *got)
+/* Tries all cells of one bucket that carry the tag, except those that say what the probe's says. */
+static enum cm_found read_bucket(struct cm_cache *c, const struct cm_probe *p, unsigned which,
+                                 const struct cm_part *part, uint32_t *got)
 {
+    const struct cm_key *k = &p->key;
     enum cm_found worst = CM_FOUND_ABSENT;
     struct cm_cells cells;
     if (cm_index_load(&c->media, k, which, &cells)) {
@@ -80,9 +81,10 @@ static enum cm_found read_bucket(struct cm_cache *c, const struct cm_key *k, uns
     const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
     for (unsigned left = cm_index_matches(k, cell); left; left &= left - 1) {
         uint64_t match = cell[at_lowest_bit(left)];
-        if (!cm_index_match(&c->media, k, match) || cm_cell_slot(match) == judged)
+        if (!cm_index_match(&c->media, k, match) ||
+            (cm_cell_slot(match) == p->slot && cm_cell_boot(match) == p->boot))
             continue;
-        enum cm_found r = read_slot(c, k, cm_cell_slot(match), part, got);
+        enum cm_found r = read_slot(c, k, cm_cell_slot(match), cm_cell_boot(match), part, got);
         if (r == CM_FOUND_HIT)
             return r;
         if (r != CM_FOUND_ABSENT)
@@ -138,14 +140,14 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
 {
     enum cm_found found = CM_FOUND_ABSENT, r;
     if (p->slot != CM_NO_SLOT)
-        found = read_slot(c, &p->key, p->slot, part, got);
+        found = read_slot(c, &p->key, p->slot, p->boot, part, got);
     if (p->more && found != CM_FOUND_HIT) {
-        r = read_bucket(c, &p->key, 0, p->slot, part, got);
+        r = read_bucket(c, p, 0, part, got);
         found = r == CM_FOUND_ABSENT ? found : r;
     }
     if (found == CM_FOUND_HIT)
         return found;
-    r = read_bucket(c, &p->key, 1, p->slot, part, got);
+    r = read_bucket(c, p, 1, part, got);
     found = r == CM_FOUND_ABSENT ? found : r;
     return found == CM_FOUND_ABSENT ? cm_lookup_buffered(c, &p->key, part, got) : found;
 }
@@ -187,15 +189,16 @@ uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k)
 
 /* ---- Pages that may be out of memory --------------------------------------------------------- */
 
-/* Slots whose tag is the block's. *holds: the slot holds it, so nothing else will be touched. */
-static bool slot_is_resident(struct cm_cache *c, const struct cm_key *k, uint64_t slot, bool *holds)
+/* A cell whose tag is the block's. *holds: its slot holds it, so nothing else will be touched. */
+static bool slot_is_resident(struct cm_cache *c, const struct cm_key *k, uint64_t cell, bool *holds)
 {
+    const uint64_t slot = cm_cell_slot(cell);
     struct cm_header h;
     *holds = false;
     if (!cm_plat_is_resident(cm_slot_at(&c->media, slot), sizeof(h)) ||
         !cm_plat_is_resident(cm_slot_payload(&c->media, slot), CM_BLOCK_SIZE))
         return false;
-    *holds = cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k);
+    *holds = cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_leads(cell, &h, k);
     return true;
 }
 
@@ -214,8 +217,7 @@ bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k)
             continue; /* the read will meet it, too */
         for (unsigned left = cm_index_matches(k, cell); left && !holds; left &= left - 1) {
             uint64_t match = cell[at_lowest_bit(left)];
-            if (cm_index_match(&c->media, k, match) &&
-                !slot_is_resident(c, k, cm_cell_slot(match), &holds))
+            if (cm_index_match(&c->media, k, match) && !slot_is_resident(c, k, match, &holds))
                 return false;
         }
     }

@@ -15,6 +15,7 @@
 struct cm_probe {
     struct cm_key key;
     uint64_t slot; /* the slot that probably holds the key, or CM_NO_SLOT */
+    uint8_t boot;  /* of the cell that leads there, if one does */
     bool more;     /* other cells of the first bucket may lead to the key, too */
 };
 void cm_lookup_prefetch(const struct cm_cache *c, const struct cm_probe *p);
@@ -30,6 +31,7 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
     uint64_t first = matches ? cells.cell[at_lowest_bit(matches)] : 0;
     if (cm_index_match(&c->media, &p->key, first)) {
         p->slot = cm_cell_slot(first);
+        p->boot = cm_cell_boot(first);
         cm_slot_prefetch(&c->media, p->slot);
         cm_ring_prefetch(&c->policy.ring, p->slot);
     }

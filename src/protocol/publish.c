@@ -48,8 +48,8 @@ static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell, 
     *unreadable = v == CM_SLOT_UNREADABLE;
     if (v != CM_SLOT_HIT)
         return false;
-    struct cm_key k = cm_key_of(&c->media, h->incarnation, cm_header_block(h));
-    return k.place.tag == cm_cell_tag(cell) &&
+    struct cm_key k = cm_key_stored(&c->media, h->incarnation, cm_header_block(h));
+    return k.place.tag == cm_cell_tag(cell) && cm_header_boot(h) == cm_cell_boot(cell) &&
            (k.place.bucket[0] == bucket || k.place.bucket[1] == bucket);
 }
 
@@ -95,8 +95,8 @@ static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_
 }
 
 /* `cell` carries the newcomer's tag. Returns 0: it leads to another key. 1: it led to a shorter
- * tail of the same block, which was evicted. Below 0: minus the reason why the newcomer must not be
- * stored. Lock held. */
+ * tail of the same block, or to a copy that nothing finds, which was evicted. Below 0: minus the
+ * reason why the newcomer must not be stored. Lock held. */
 static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
 {
     struct cm_header h;
@@ -107,7 +107,7 @@ static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
         return -CM_NOT_STORED_MEDIA; /* may hold the key: counts as present */
     if (v != CM_SLOT_HIT || !cm_slot_is(&h, &n->key))
         return 0;
-    if (cm_header_valid(&h) >= cm_header_valid(&n->header))
+    if (cm_slot_leads(cell, &h, &n->key) && cm_header_valid(&h) >= cm_header_valid(&n->header))
         return -CM_NOT_STORED_PRESENT;
     return displace(c, n, cm_cell_slot(cell), &h) ? 1 : -CM_NOT_STORED_BUSY;
 }
@@ -160,7 +160,7 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
          * valid header that no cell leads to. The next session's bracket would trust the absence.
          * After a power cut an older cell of the same key and slot may be back (found in the
          * model). */
-        uint64_t cell = cm_cell_make(n->key.place.tag, n->slot);
+        uint64_t cell = cm_cell_make(n->key.place.tag, c->media.boot, n->slot);
         n->cell = (unsigned)at;
         if (cm_index_store(&c->media, &n->key, n->cell, cell) ||
             (n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))

@@ -7,9 +7,9 @@
  * whose media fails; and where a block is found.
  *
  * The protocol is in lookup.c, evict.c, publish.c and forget.c. Its rule: a block is cached iff a
- * cell of one of its buckets carries its tag and names slot s, header s is valid, and header s
- * names exactly this (incarnation, block). Its invariant: no valid header loses its last cell
- * before its invalidity is durable.
+ * cell of one of its buckets carries its tag and names slot s, header s is valid and of the cell's
+ * boot, and header s names exactly this (incarnation, block). Its invariant: no valid header loses
+ * its last cell before its invalidity is durable.
  *
  * Who may write what: cells are written under the stripe lock of their bucket. w0 changes from
  * valid to invalid by compare-and-swap, under the stripe lock of the header's key. Only the owner
@@ -79,7 +79,6 @@ int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *c
 void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
     struct cm_cells cells;
-    uint64_t cell = cm_cell_make(k->place.tag, slot);
     bool found = false;
     assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
     /* Nearly always it is one cell of the first bucket. A cell that stays is harmless. So the
@@ -91,7 +90,8 @@ void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slo
             continue;
         for (unsigned left = cm_index_matches(k, &cells.cell[at]); left; left &= left - 1) {
             const unsigned i = at + at_lowest_bit(left);
-            if (cells.cell[i] == cell) {
+            if (cm_index_match(&c->media, k, cells.cell[i]) &&
+                cm_cell_slot(cells.cell[i]) == slot) {
                 (void)cm_index_store(&c->media, k, i, 0);
                 found = true;
             }
@@ -180,7 +180,7 @@ enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t 
                 continue;
             *slot = cm_cell_slot(cells.cell[i]);
             enum cm_slot_verdict v = cm_slot_header(&c->media, *slot, h);
-            if (v == CM_SLOT_HIT && cm_slot_is(h, k))
+            if (v == CM_SLOT_HIT && cm_slot_leads(cells.cell[i], h, k))
                 return CM_FOUND_HIT;
             if (v == CM_SLOT_UNREADABLE) {
                 cm_step_trouble(c, CM_TROUBLE_MEDIA, *slot, k);

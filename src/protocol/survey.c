@@ -23,7 +23,7 @@ static bool reachable(const struct cm_cache *c, const struct cm_surveyed *b)
             continue;
         for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++)
             if (cm_index_match(&c->media, &b->key, cells.cell[i]) &&
-                cm_cell_slot(cells.cell[i]) == b->slot)
+                cm_cell_slot(cells.cell[i]) == b->slot && cm_cell_boot(cells.cell[i]) == b->boot)
                 return true;
     }
     return false;
@@ -52,7 +52,8 @@ static int survey_pool(struct cm_cache *c, const struct cm_survey *s)
             continue;
         some[n].slot = slot;
         some[n].valid = cm_header_valid(&h);
-        some[n].key = cm_key_next(&c->media, &last, h.incarnation, cm_header_block(&h));
+        some[n].boot = cm_header_boot(&h);
+        some[n].key = cm_key_stored_next(&c->media, &last, h.incarnation, cm_header_block(&h));
         cm_step_prefetch(c, &some[n].key);
         if (++n < AHEAD)
             continue;
@@ -64,6 +65,7 @@ static int survey_pool(struct cm_cache *c, const struct cm_survey *s)
 
 static int survey_buffer(struct cm_cache *c, const struct cm_survey *s)
 {
+    struct cm_last_home last = { 0 };
     struct cm_buffered e;
     struct cm_header h;
     uint64_t slot;
@@ -73,7 +75,8 @@ static int survey_buffer(struct cm_cache *c, const struct cm_survey *s)
             !s->wants(s->ctx, e.incarnation, e.block_valid >> CM_VALID_BITS))
             continue;
         const struct cm_surveyed b = {
-            .key = cm_key_of(&c->media, e.incarnation, e.block_valid >> CM_VALID_BITS),
+            .key =
+                cm_key_stored_next(&c->media, &last, e.incarnation, e.block_valid >> CM_VALID_BITS),
             .slot = CM_NO_SLOT,
             .valid = (uint32_t)(e.block_valid & ((1u << CM_VALID_BITS) - 1)),
         };

@@ -11,6 +11,7 @@
 struct cm_surveyed {
     struct cm_key key;
     uint64_t slot;
+    uint8_t boot;   /* of the slot's header */
     uint32_t valid; /* bytes */
 };
 

@@ -18,6 +18,7 @@
 #include "state/file_record.h"
 #include "state/file_use.h"
 #include "state/object.h"
+#include "state/region.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -86,22 +87,18 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
 static bool may_keep(const struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
-    bool dirty;
-    uint32_t boot;
-    if (!r || r->incarnation == 0 || !v || !cm_file_has_proof(v) || v->racy ||
-        (r->flags & CM_RECORD_RACY) ||
-        !cm_file_same(v, r->proof, cm_record_size(&c->media, f->place, r)))
+    struct cm_record_regions g;
+    if (!r || r->incarnation == 0 || (r->flags & CM_RECORD_SYNC_FAILED) || !v ||
+        !cm_file_has_proof(v) || v->racy || (r->flags & CM_RECORD_RACY) ||
+        !cm_file_same(v, r->proof, cm_region_size(c, f->place, r)) || !cm_region_may_keep(c, r))
         return false;
-    if (cm_record_lost(&c->media, f->place, r->state, c->super.now.boot_number))
-        return false;
-    (void)cm_format_state_read(cm_media_key(&c->media), f->place, r->state, &dirty, &boot);
-    return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));
+    cm_record_regions(&c->media, f->place, r, &g);
+    return !(g.dirty && (f->flags & CM_ORIGIN_VOLATILE));
 }
 
 static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
-    const uint64_t recorded = cm_record_size(&f->cache->media, f->place, r);
-    uint32_t boot;
+    const uint64_t recorded = cm_region_size(f->cache, f->place, r);
     assert(r && v); /* may_keep */
     cm_file_set_validator(f, v);
     f->validator.size = recorded;
@@ -109,8 +106,6 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
     cm_file_set_size(f, v->size == CM_SIZE_UNKNOWN ? recorded : v->size);
     f->kept = true;
     f->limit = f->size; /* nothing past the size of an unchanged file was cached */
-    (void)cm_format_state_read(cm_media_key(&f->cache->media), f->place, r->state, &f->dirty,
-                               &boot);
     cm_count(f->cache, CM_STAT_attach_kept, 1);
 }
 
@@ -123,7 +118,7 @@ static void stay_out(struct cm_object *f, const cm_validator *v)
         cm_file_set_validator(f, v);
         f->size = v->size;
     }
-    f->dirty = true;
+    f->regions.dirty = true;
     cm_count(f->cache, CM_STAT_attach_new, 1);
 }
 
@@ -140,11 +135,11 @@ static const struct cm_record *record_at(const struct cm_record_set *b, uint64_t
 /* Must the old bytes at a new record's place be dropped before anything is written there? They may
  * be a torn record of this same file. It may lack just the words that it has in common with the new
  * record. Then a crash while the new one is written could make the old one whole. */
-static bool goes_first(const struct cm_record_set *b, uint64_t place, bool dirty)
+static bool goes_first(const struct cm_record_set *b, uint64_t place)
 {
     bool whole;
     const struct cm_record *r = record_at(b, place, &whole);
-    return whole ? dirty : r->xxh3 != 0;
+    return !whole && r->xxh3 != 0;
 }
 
 /* A file takes a place of the table. A name that the place has is of another file, or this one was
@@ -175,22 +170,11 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         f->size = v->size;
     }
     cm_count(c, CM_STAT_attach_new, 1);
-    bool dirty = cm_file_born_dirty(c, v);
-    /* Born dirty: the mark comes before the record. Otherwise a crash between the two would leave a
-     * record that claims to be clean. The old record is dropped before the mark, whichever file it
-     * is of: it may stand for lost writes of an earlier boot, and the new mark would make it say
-     * "dirty in this boot". Proved clean: the record comes first. Otherwise the old record would
-     * lose its mark. */
-    if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place, dirty) &&
+    cm_region_begin(f, cm_region_shift(f->size), cm_file_born_dirty(c, v));
+    if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place) &&
         cm_record_drop(&c->media, f->place))
         e = cm_file_abandon_record(f);
-    if (e == 0 && dirty)
-        e = cm_file_mark_dirty(f);
-    if (e == 0)
-        e = cm_file_renew(f);
-    if (e == 0 && !dirty)
-        cm_file_mark_clean(f);
-    return e;
+    return e ? e : cm_file_renew(f);
 }
 
 static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
@@ -216,7 +200,8 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
-        else if (may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0)
+        else if (may_keep(f, r, v) && cm_region_keep(f, r) == 0 &&
+                 cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
             e = begin_anew(f, b, v);
@@ -299,7 +284,7 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     *info = (cm_file_info){ .struct_size = sizeof(*info), .attached = 1, .id = f->id };
     info->incarnation = f->incarnation;
     info->size = f->size;
-    info->dirty = f->dirty;
+    info->dirty = f->regions.dirty;
     info->racy = !f->has_validator || f->validator.racy != 0;
     info->kept = f->kept;
     info->brackets = f->open_brackets;
@@ -327,11 +312,10 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
         return CM_EABSENT;
     const struct cm_record *r = &b->record[n];
     const uint64_t place = cm_record_place(b, n);
-    bool dirty;
-    uint32_t boot;
-    (void)cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot);
+    struct cm_record_regions g;
+    cm_record_regions(&c->media, place, r, &g);
     memcpy(v->proof, r->proof, sizeof(v->proof));
-    v->size = cm_record_size(&c->media, place, r);
+    v->size = cm_region_size(c, place, r);
     at.place = place;
     *info = (cm_file_info){ .struct_size = sizeof(*info), .id = *id, .size = v->size };
     info->bypassed = cm_file_record_failed(c, place, r);
@@ -339,7 +323,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;
-    info->dirty = dirty;
+    info->dirty = g.dirty && (!g.known || g.boot == c->super.now.boot_number);
     cm_file_use_recorded(c, place, r, info);
     cm_file_name_recorded(c, place, info);
     info->racy = v->racy != 0;

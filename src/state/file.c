@@ -17,6 +17,7 @@
 #include "state/file.h"
 
 #include "state/file_record.h"
+#include "state/region.h"
 
 #include <string.h>
 
@@ -87,13 +88,13 @@ int cm_file_sync_failed(struct cm_object *f)
     const bool known = at_load_relaxed(&f->bypassed) != 0;
     cm_file_bypass(f);
     f->data_begun++; /* a sync that runs now proves nothing about the failed pages */
+    cm_region_all_unsynced(f);
     int e = cm_file_can_forget(c);
     /* Before the record, which the next bump of the epoch makes void. If the superblock cannot be
      * written, this session knows of the failure all the same. */
     (void)cm_super_sync_failed(&c->super, true);
-    if (e == 0)
-        e = cm_file_mark_dirty(f); /* also stamps the failure with this boot */
-    /* Blocks read before may be newer than what the origin kept. The record says so from now on. */
+    /* Blocks read before may be newer than what the origin kept. The record says so from now on.
+     * Its state word stamps the failure with this boot. */
     if (e == 0 && !known)
         e = renew(f);
     release_incarnation(f, 0);
@@ -209,7 +210,7 @@ void cm_file_set_size(struct cm_object *f, uint64_t size)
 
 int cm_file_forget_size(struct cm_object *f)
 {
-    assert(cm_lock_is_held(&f->lock) && f->dirty);
+    assert(cm_lock_is_held(&f->lock) && f->regions.unsynced != 0);
     at_store_release(&f->size, CM_SIZE_UNKNOWN);
     if (f->validator.size == CM_SIZE_UNKNOWN)
         return 0;
@@ -237,8 +238,9 @@ static int begin_version(struct cm_object *f, const cm_validator *v)
     /* The size is unknown before the new incarnation, whose release orders the two. The new size is
      * set after it. Else a reader could end one version where the other one ends (walk_begin). */
     at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);
-    int e = cm_file_born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;
-    e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
+    if (cm_file_born_dirty(f->cache, v))
+        cm_region_all_unsynced(f);
+    const int e = cm_file_renew(f);
     if (e == 0)
         at_store_release(&f->size, v->size); /* pairs with the acquire in walk_begin */
     return e;

@@ -45,7 +45,7 @@ int cm_file_live(struct cm_object *f, uint64_t ttl_ns);
 /* Sets the size of unchanged content, also in the record. */
 void cm_file_set_size(struct cm_object *f, uint64_t size);
 /* A change that may move the end of the file begins: its size is not known from here on, nor to a
- * session that comes after a crash. The file is marked dirty. CM_EFORGET. */
+ * session that comes after a crash. The intent of the region where it ends is set. CM_EFORGET. */
 int cm_file_forget_size(struct cm_object *f);
 /* Makes `v` the validator of the present incarnation. */
 void cm_file_adopt(struct cm_object *f, const cm_validator *v);

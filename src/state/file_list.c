@@ -77,17 +77,25 @@ static int reserve(struct cm_file_list *l, uint64_t more)
 }
 
 /* There is room for the file. If it is there already, this incarnation counts. */
-static void add(struct cm_file_list *l, const cm_file_id *id, uint64_t incarnation)
+static void add(struct cm_file_list *l, const struct cm_listed *new)
 {
-    const struct cm_listed f = { .id = *id, .incarnation = incarnation };
+    const struct cm_listed f = *new;
     uint32_t *cell = cell_of(l, &f);
     assert(!l->by_incarnation && l->n < l->room);
     if (*cell == 0) {
         l->file[l->n] = f;
         *cell = (uint32_t)++l->n;
     } else {
-        l->file[*cell - 1].incarnation = incarnation;
+        l->file[*cell - 1] = f;
     }
+}
+
+static bool is_raised(const struct cm_record *r)
+{
+    uint64_t raised = 0;
+    for (unsigned i = 0; i < CM_SINCE_WORDS; i++)
+        raised |= r->since[i] & ((UINT64_C(1) << 8 * CM_SINCES) - 1);
+    return raised != 0;
 }
 
 static int add_records(struct cm_file_list *l)
@@ -102,7 +110,7 @@ static int add_records(struct cm_file_list *l)
             continue;
         e = reserve(l, 1);
         if (e == 0)
-            add(l, &r.id, r.incarnation);
+            add(l, &(struct cm_listed){ r.id, r.incarnation, p, is_raised(&r), 0 });
     }
     return e;
 }
@@ -119,7 +127,9 @@ static int add_attached(struct cm_file_list *l, unsigned chain)
             n++;
         const bool room = l->room - l->n >= n;
         for (const struct cm_object *f = c->file_hash[chain]; room && f; f = f->next)
-            add(l, &f->id, at_load_relaxed(&f->incarnation)); /* as it is at some moment */
+            add(l,
+                &(struct cm_listed){ f->id, at_load_relaxed(&f->incarnation), /* at some moment */
+                                     at_load_relaxed(&f->place), f->raised != 0, 0 });
         cm_lock_release(&c->files_lock);
         if (room)
             return 0;
@@ -135,6 +145,30 @@ int cm_file_list_collect(struct cm_file_list *l)
     for (unsigned i = 0; i < CM_FILE_HASH && e == 0 && !l->cache->readonly; i++)
         e = add_attached(l, i);
     return e;
+}
+
+/* Do blocks of a region count that were stored under the file's incarnation with this "since"? The
+ * record knows: it does not change while the file is attached. */
+static bool counts(const struct cm_file_list *l, const struct cm_listed *f, uint64_t incarnation,
+                   uint64_t block)
+{
+    uint8_t since[CM_REGIONS];
+    struct cm_record r;
+    bool whole;
+    if (!f->raised)
+        return incarnation >> CM_SINCE_SHIFT == 0;
+    (void)cm_record_at(&l->cache->media, f->place, &r, &whole);
+    if (!whole || r.region_shift >= 64)
+        return false;
+    (void)cm_format_since(cm_media_key(&l->cache->media), f->place, &r, since);
+    return since[(block >> r.region_shift) % CM_REGIONS] == incarnation >> CM_SINCE_SHIFT;
+}
+
+struct cm_listed *cm_file_list_find_block(struct cm_file_list *l, uint64_t incarnation,
+                                          uint64_t block)
+{
+    struct cm_listed *f = cm_file_list_find(l, cm_incarnation_number(incarnation));
+    return f && counts(l, f, incarnation, block) ? f : NULL;
 }
 
 struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation)

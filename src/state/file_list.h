@@ -11,6 +11,8 @@
 struct cm_listed {
     cm_file_id id;
     uint64_t incarnation; /* 0: nothing can be cached */
+    uint64_t place;       /* of its record, or CM_NO_PLACE */
+    bool raised;          /* a region has a "since" that is not 0 */
     uint64_t bytes;       /* cached, as far as they were counted */
 };
 
@@ -38,6 +40,9 @@ int cm_file_list_collect(struct cm_file_list *l);
 /* The file that has an incarnation, or NULL. The first call ends the time in which files are
  * added. */
 struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation);
+/* The file that a block belongs to which was stored under `incarnation` (of a header), or NULL. */
+struct cm_listed *cm_file_list_find_block(struct cm_file_list *l, uint64_t incarnation,
+                                          uint64_t block);
 void cm_file_list_free(struct cm_file_list *l);
 
 #endif

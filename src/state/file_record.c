@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * file_record.c - what is durable of a file: its record, its dirty mark, a failed fsync.
+ * file_record.c - what is durable of a file: its record, a failed fsync.
  *
  * Owns: which records open files own, and what happens when a record cannot be written or read.
  * Then nothing on the media may lead to an incarnation that was given up. If the record cannot be
@@ -10,6 +10,8 @@
  * Who: api/, protocol/, state/.
  */
 #include "state/file_record.h"
+
+#include "state/region.h"
 
 #include <string.h>
 
@@ -38,12 +40,21 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
 {
     if (f->place == CM_NO_PLACE)
         return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
+    const struct cm_record_regions g = cm_region_recorded(f);
+    const bool anew = incarnation != f->incarnation;
     struct cm_record r = { .id = f->id, .incarnation = incarnation };
+    r.birth = f->regions.birth;
+    r.region_shift = f->regions.shift;
     r.size = f->validator.size;
     memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
-    int e = cm_record_write(&f->cache->media, f->place, &r);
+    int e = cm_record_write(&f->cache->media, f->place, &r, anew ? &g : NULL);
+    if (e == 0) {
+        f->regions.size_loose = false;
+        if (anew) /* the record's fence was theirs, too */
+            f->regions.durable = f->regions.intents;
+    }
     if (e == 0 && f->ttl_ns > 0) /* the recorded end belonged to the body before */
         e = cm_record_write_expiry(&f->cache->media, f->place, &r, f->expires_ns);
     return e;
@@ -65,6 +76,7 @@ int cm_file_write_size(struct cm_object *f)
     if (!load_own(f, &r))
         return 0; /* no record, so no size either */
     r.size = f->validator.size;
+    f->regions.size_loose = r.size == CM_SIZE_UNKNOWN;
     return cm_record_write_size(&c->media, f->place, &r) ? cm_file_abandon_record(f) : 0;
 }
 
@@ -125,7 +137,7 @@ int cm_file_abandon_record(struct cm_object *f)
     if (place == CM_NO_PLACE)
         return 0;
     cm_file_open_place(c, place); /* never closed again: other files could not write it either */
-    f->place = CM_NO_PLACE;
+    at_store_relaxed(&f->place, CM_NO_PLACE);
     if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
         cm_count(c, CM_STAT_unrecorded, 1);
     if (cm_record_drop(&c->media, place) == 0)
@@ -159,7 +171,8 @@ int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, b
     return left ? cm_file_bump_epoch(c) : 0;
 }
 
-/* ---- Dirty marks ----------------------------------------------------------------------------- */
+/* ---- Unsynced writes --------------------------------------------------------------------------
+ */
 
 /* Could the origin hold writes that a power cut would take back? */
 bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)
@@ -172,33 +185,6 @@ bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)
     return v->changed_ns == 0 || v->changed_ns > boot - BOOT_MARGIN_NS;
 }
 
-int cm_file_mark_dirty(struct cm_object *f)
-{
-    /* A mark that is set already is trusted only if this session fenced it: a crashed owner may
-     * have left it in the CPU cache, where it could still be lost. The lock is held over the fence.
-     * So a second writer cannot go on while the first one still sets the mark. */
-    if (f->mark_fenced || f->place == CM_NO_PLACE) {
-        f->dirty = true;
-        return 0;
-    }
-    struct cm_cache *c = f->cache;
-    f->dirty = true;
-    if (cm_record_mark(&c->media, f->place, true, c->super.now.boot_number))
-        return cm_file_abandon_record(f);
-    f->mark_fenced = true;
-    return 0;
-}
-
-void cm_file_mark_clean(struct cm_object *f)
-{
-    f->dirty = false;
-    f->mark_fenced = false;
-    if (f->place == CM_NO_PLACE)
-        return;
-    /* If it fails, DIRTY stays (or a word that counts as DIRTY), which is safe. */
-    (void)cm_record_mark(&f->cache->media, f->place, false, f->cache->super.now.boot_number);
-}
-
 /* ---- Failed fsyncs --------------------------------------------------------------------------- */
 
 /* Did an fsync of the file fail in this boot? Then the page cache may hold what the origin lost. */
@@ -209,8 +195,8 @@ bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_r
     if (!(r->flags & CM_RECORD_SYNC_FAILED))
         return false;
     const struct cm_super_failed failed = cm_super_failed(&c->super);
-    if (!cm_format_state_read(cm_media_key(&c->media), place, r->state, &dirty, &boot))
-        return failed.any; /* a damaged mark, or one of an earlier epoch */
+    if (!cm_format_state_read(cm_media_key(&c->media), place, r, &dirty, &boot))
+        return failed.any; /* a damaged word, or one of an earlier epoch */
     return boot == c->super.now.boot_number || failed.unnamed;
 }
 

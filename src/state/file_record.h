@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * file_record.h - what is durable of a file: its record, its dirty mark, a failed fsync.
+ * file_record.h - what is durable of a file: its record, a failed fsync.
  */
 #ifndef CM_FILE_RECORD_H
 #define CM_FILE_RECORD_H
@@ -15,8 +15,8 @@ void cm_file_close_place(struct cm_cache *c, uint64_t place);
 
 /* Reads all records that may be the file's. CM_EFORGET. */
 int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b);
-/* Writes the file's record, durably: `incarnation` and what is known of its validator. CM_EIO: the
- * caller must call cm_file_abandon_record() next. */
+/* Writes the file's record, durably: `incarnation`, what is known of its validator and, if it is a
+ * new incarnation, of its regions. CM_EIO: the caller must call cm_file_abandon_record() next. */
 int cm_file_write_record(struct cm_object *f, uint64_t incarnation);
 /* Writes the file's size into its record (cm_record_write_size). If that fails, the file goes on
  * without a record. CM_EFORGET. */
@@ -36,10 +36,6 @@ int cm_file_can_forget(struct cm_cache *c);
 /* Something in the pool is newer than its superblock (cm_super_is_older); it was found while `key`
  * was the check key. Empties the pool once. CM_EFORGET. */
 int cm_file_disbelieve(struct cm_cache *c, uint64_t key);
-/* Sets the dirty mark, durably. CM_EFORGET. */
-int cm_file_mark_dirty(struct cm_object *f);
-/* Clears it: the origin is proved to hold everything. */
-void cm_file_mark_clean(struct cm_object *f);
 /* Could the origin hold writes that a power cut would take back? `v` may be NULL. */
 bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v);
 

@@ -116,7 +116,7 @@ static bool files_in_order(struct cm_cache *c, char *text)
 static bool indexed(const struct cm_cache *c, uint64_t slot, const struct cm_header *h, char *text)
 {
     const struct cm_media *m = &c->media;
-    const struct cm_key k = cm_key_of(m, h->incarnation, cm_header_block(h));
+    const struct cm_key k = cm_key_stored(m, h->incarnation, cm_header_block(h));
     struct cm_cells cells;
     unsigned here = 0;
     for (unsigned which = 0; which < 2; which++) {
@@ -127,7 +127,8 @@ static bool indexed(const struct cm_cache *c, uint64_t slot, const struct cm_hea
             return true; /* unreadable: nothing can be said */
     }
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
-        here += cm_index_match(m, &k, cells.cell[i]) && cm_cell_slot(cells.cell[i]) == slot;
+        here += cm_index_match(m, &k, cells.cell[i]) && cm_cell_slot(cells.cell[i]) == slot &&
+                cm_slot_leads(cells.cell[i], h, &k);
     MUST(here > 0, "slot %llu: valid, and no cell leads to it (incarnation %llu, block %llu)",
          (llu)slot, (llu)h->incarnation, (llu)k.block);
     return true;

@@ -13,10 +13,24 @@ struct cm_open_bracket {
     uint64_t id;
     uint64_t incarnation; /* whose stripes it raised */
     uint64_t first, end;  /* blocks; first == end: no stripes */
+    uint64_t regions;     /* that it may change, a bit each */
     bool data;            /* may change content or size */
     bool stale;           /* counted in cm_object.stale */
     bool raised;          /* its begin has ended; until then only its begin may free it */
     bool orphaned;        /* aborted before that */
+};
+
+/* What an attached file knows of its regions (region.h). */
+struct cm_regions {
+    uint64_t intents;  /* as in the record */
+    uint64_t durable;  /* this session has made these of them durable */
+    uint64_t unsynced; /* the origin may lose writes of these */
+    bool dirty;        /* as in the record */
+    bool size_loose;   /* the record's size was written and not made durable */
+    uint32_t birth;    /* boot from which on `since` counts */
+    uint32_t shift;
+    uint8_t since[CM_REGIONS];  /* atomic, but it does not change while the file is attached */
+    uint64_t begun[CM_REGIONS]; /* number of the last change that began there (data_begun) */
 };
 
 /* An attached origin file. */
@@ -41,6 +55,7 @@ struct cm_object {
     uint32_t stale;       /* atomic; open brackets that the stripes of the present
                              incarnation do not know of: nothing may be filled */
     uint32_t bypassed;    /* atomic; a failed fsync in this boot */
+    uint32_t raised;      /* atomic; a region has a "since" that is not 0 */
     uint32_t gate;        /* atomic; CM_GATE_*: if not 0, reads take the slow path and ask why */
     int64_t expires_ns;   /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
     uint32_t advice;      /* atomic; enum cm_advice */
@@ -49,7 +64,7 @@ struct cm_object {
     struct cm_lock lock;    /* everything below, and stores to most of the above */
     uint32_t flags;         /* CM_SOLE_WRITER ... */
     uint64_t ttl_ns;        /* begins again with each validator that is accepted; 0: none */
-    uint64_t place;         /* of the record; CM_NO_PLACE: volatile file */
+    uint64_t place;         /* atomic; of the record; CM_NO_PLACE: volatile file */
     bool recorded;          /* the record there may name this file */
     bool named;             /* ... and have a name for people */
     cm_validator validator; /* of the present incarnation; taken_at is not used */
@@ -58,8 +73,7 @@ struct cm_object {
     bool disowned;          /* an aborted owner may still write: no validator is adopted until
                                one has begun a new incarnation */
     bool kept;
-    bool dirty;       /* DIRTY is or may be on the media */
-    bool mark_fenced; /* ... and this session knows that it is durable */
+    struct cm_regions regions;
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
      * every read loads, of this file and of the next one in the slab. */
     uint64_t hits;    /* blocks; estimated */

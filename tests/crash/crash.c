@@ -363,13 +363,15 @@ static void crash_again(const struct snapshot *now, const struct floor *must,
 /* ---- Sequences ------------------------------------------------------------------------------- */
 
 /* What must hit at every point inside an operation: blocks that are there before and after it. A
- * tail that got longer counts as another block, because the shorter one was evicted first. */
+ * tail that got longer counts as another block, because the shorter one was evicted first. While a
+ * record gets another validator, a crash may tear it. */
 static void both(struct floor *must, const struct floor *after)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < MAX_BLOCKS; i++)
             if (must->must[f][i] != after->must[f][i] ||
-                must->incarnation[f] != after->incarnation[f])
+                must->incarnation[f] != after->incarnation[f] ||
+                memcmp(must->proof[f], after->proof[f], CM_PROOF_BYTES) != 0)
                 must->must[f][i] = 0;
 }
 

@@ -40,9 +40,10 @@ from rows_blocks import BLOCKS  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
+from rows_regions import REGIONS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
-MUTANTS = BLOCKS + FILES + NAMES + VALIDATORS + WARM
+MUTANTS = BLOCKS + FILES + REGIONS + NAMES + VALIDATORS + WARM
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -50,7 +51,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
         '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words',
         '-Wl,--wrap=cm_guard_take_choose', '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read',
-        '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid']
+        '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift']
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {  # by program, as in the meson.build files
     CRASH: WRAP,

@@ -59,10 +59,10 @@ _INTENT_FILL = ('state/stripe.h',
 _NOFILL = ('protocol/fill.c', '(miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f)) { /*',
            '!cm_file_serves(f)) { /*')
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
-_MARK = ('state/file_record.c', 'if (f->mark_fenced || f->place == CM_NO_PLACE) {',
-         'if (f->mark_fenced || f->dirty || f->place == CM_NO_PLACE) {')
-_SETTLE = ('state/attach.c', 'may_keep(f, r, v) && cm_record_settle(&c->media, f->place) == 0',
-           'may_keep(f, r, v)')
+REGION = 'state/region.c'
+_INTENT = (REGION, 'need = mask & ~g->durable;', 'need = mask & ~g->intents;')
+_SETTLE = ('state/attach.c', ''' &&
+                 cm_record_settle(&c->media, f->place) == 0)''', ')')
 _VICTIMS = (EVICT, '''     * durable. */
     cm_media_fence(&c->media);
     at_fence_seq_cst(); /* as''', '''     * durable. */
@@ -92,10 +92,10 @@ BENIGN = [
        'a piece is copied out from its first byte on, which is that of the block; the move of the '
        'position lets the block be read in place', 'api/request.c',
        'to = miss->offset > q->r->offset ? miss->offset : q->r->offset;', '(void)0;'),
-    _m('mark trusted', 'own fence of a mark that is found set',
-       'attaching settles the record with the mark in it; both removed: "mark trusted, record not '
-       'settled"',
-       *_MARK),
+    _m('intent trusted', 'own fence of an intent that is found set',
+       'attaching settles the record with the intent in it; both removed: "intent trusted, record '
+       'not settled"',
+       *_INTENT),
     _m('unlock before fence 4', 'lock held over the fence of forgetting',
        'the cells stay until the fence is done, so a second bracket finds the invalid header and '
        'flushes it itself; both removed: "unlock before fence 4, cells too"',

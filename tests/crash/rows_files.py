@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_files.py - the rows of mutants.py about files, pools and the code below them: records,
 marks, superblocks, the memo, the platform."""
-from rows import (_m, _DAMAGED, _MARK, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
+from rows import (_m, _DAMAGED, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
 
 FILES = [
     # Records and marks.
@@ -12,34 +12,13 @@ FILES = [
 '''),
     _m('flush, record', 'flush of a record', 'crash full write-sync',
        RECORD,
-       '        e = cm_media_flush(m, at, offsetof(struct cm_record, size) + SIZE_BYTES);\n',
-       '        e = 0;\n'),
-    _m('fence 5', 'fence after a mark', 'crash full write-sync', RECORD,
-       '''     * made durable earlier. */
-    cm_media_fence(m);
-''', '''     * made durable earlier. */
-'''),
-    _m('flush, mark', 'flush of a mark', 'crash fill-a0,write-plain,fill-a0',
-       RECORD, '        e = cm_media_flush(m, &at->state, sizeof(at->state));\n',
+       '        e = cm_media_flush(m, at, g ? sizeof(*at) : CM_RECORD_BODY_BYTES);\n',
        '        e = 0;\n'),
     _m('fence, record drop', 'fence after dropping a record', 'crash fill-b1,forget-b!1',
        RECORD, '    cm_media_fence(m); /* dropped when this returns, whatever crashes next */\n',
        ''),
     _m('flush, record drop', 'flush of a dropped record', 'crash fill-b1,thread,forget-closed',
        RECORD, '        e = cm_media_flush(m, &at->xxh3, sizeof(at->xxh3));\n', '        e = 0;\n'),
-    _m('mark trusted, record not flushed',
-       'own fence of a mark that is found set, and flush of its record',
-       'crash write-plain@f1,write-plain,fill-a0',
-       RECORD, 'int e = cm_media_flush(m, record_at(m, place), sizeof(struct cm_record));',
-       'int e = 0;\n    (void)place;',
-       *_MARK),
-    _m('mark trusted, record not fenced',
-       'own fence of a mark that is found set, and fence of its record',
-       'crash write-plain@f1,thread,write-plain,fill-a0', RECORD,
-       '''must not bring back an older incarnation. */
-    cm_media_fence(m);
-''', '''must not bring back an older incarnation. */
-''', *_MARK),
     _m('fence, size', 'fence after writing a size', 'unit file size_order', RECORD,
        '    cm_media_fence(m); /* a later session knows it, as it knows the block of its fill */\n',
        ''),
@@ -221,56 +200,6 @@ FILES = [
        'return free[0] >= free[1] ?', 'return free[0] > 0 ?'),
     _m('unrecorded', 'files without a record are counted', 'unit record buckets_full',
        'state/attach.c', '    else\n        cm_count(c, CM_STAT_unrecorded, 1);\n', ''),
-    _m('no mark', 'dirty mark before a write', 'crash fill-a0,write-plain,fill-a0',
-       'protocol/bracket.c', 'e = cm_file_mark_dirty(f);', 'e = 0;'),
-    _m('mark trusted, record not settled',
-       'own fence of a mark that is found set, and settling of its record',
-       'crash write-plain@f1,write-plain,fill-a0',
-       *(_MARK + _SETTLE)),
-    _m('DIRTY of another boot', 'DIRTY of another boot makes a file new',
-       'crash fill-a0,write-plain,fill-a0',
-       RECORD, 'return dirty && boot != boot_number;', '(void)boot_number;\n    return false;'),
-    _m('damaged mark', 'a damaged mark counts as DIRTY', 'unit record marks',
-       RECORD, '&dirty, &boot))\n        return true;', '&dirty, &boot))\n        return false;'),
-    _m('born dirty', 'DIRTY of a file changed in this boot', 'unit file born_dirty',
-       'state/attach.c', 'bool dirty = cm_file_born_dirty(c, v);',
-       'bool dirty = false;'),
-    _m('born dirty at revalidation', 'the same for a file that changed while open',
-       'crash revalidate-b,fill-b1',
-       FILE, 'int e = cm_file_born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;', 'int e = 0;'),
-    _m('mark after the record at revalidation', 'such a file is marked before its new record',
-       'crash revalidate-b@f1,fill-b1', FILE,
-       '    int e = cm_file_born_dirty(f->cache, v) ? cm_file_mark_dirty(f) : 0;\n'
-       '    e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);\n    if',
-       '    int e = cm_file_renew(f);\n'
-       '    if (e == 0 && cm_file_born_dirty(f->cache, v))\n'
-       '        e = cm_file_mark_dirty(f);\n    if'),
-    _m('mark after the record', 'a file born dirty is marked before its record',
-       'crash offline@f2,fill-b1', 'state/attach.c',
-       '''    if (e == 0 && dirty)
-        e = cm_file_mark_dirty(f);
-    if (e == 0)
-        e = cm_file_renew(f);
-''', '''    if (e == 0)
-        e = cm_file_renew(f);
-    if (e == 0 && dirty)
-        e = cm_file_mark_dirty(f);
-'''),
-    _m('clean before the record', 'a clean file\'s mark is cleared after its record',
-       'unit file record_order', 'state/attach.c',
-       '''        e = cm_file_renew(f);
-    if (e == 0 && !dirty)
-        cm_file_mark_clean(f);
-''', '''        if (!dirty)
-            cm_file_mark_clean(f);
-    if (e == 0)
-        e = cm_file_renew(f);
-'''),
-    _m('mark over an old record', 'the old record goes before a mark that is not its own',
-       'unit file record_order', 'state/attach.c',
-       '        cm_record_drop(&c->media, f->place))\n        e = cm_file_abandon_record(f);\n'
-       '    if (e == 0 && dirty)',
-       '        0)\n        e = cm_file_abandon_record(f);\n    if (e == 0 && dirty)'),
     _m('one version', 'a read-through of two versions is read again', 'unit flight one_version',
        'api/request.c', '    if (!q->mixed) {\n', '    if (1) {\n'),
     _m('version of a piece', 'a piece is of a version that the file still has when it comes back',
@@ -351,8 +280,8 @@ FILES = [
        '    if (0)\n        w->size'),
     _m('size before the version', 'no size is known while the incarnation changes',
        'unit file size_of_a_version', FILE,
-       '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    int e = cm_file_born',
-       '    at_store_relaxed(&f->size, v->size);\n    int e = cm_file_born'),
+       '    at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);\n    if (cm_file_born',
+       '    at_store_relaxed(&f->size, v->size);\n    if (cm_file_born'),
     _m('tick that stands still', 'times of the present tick prove nothing',
        'unit platform identify_tick',
        'platform/posix_identity.c', 'm->tick < m->wall - granule ? m->tick : m->wall - granule',
@@ -420,13 +349,6 @@ FILES = [
     _m('copied pins', 'a set of pins is released once', 'unit pin unpin_copy', 'api/read_range.c',
        '!cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)))',
        '!(cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)) || 1))'),
-    _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
-       'crash begin,sync,write-open,end-plain,fill-a',
-       'protocol/bracket.c', 'e >= 0 && (s->opaque[1] & 1) && f->data', 'e >= 0 && f->data'),
-    _m('sync, begun since', 'a sync proves nothing about what began since',
-       'crash fill-a0,sync-beside,fill-a0',
-       'protocol/bracket.c', '(s->opaque[1] & 1) && f->data_begun == s->opaque[0] && f->dirty',
-       '(s->opaque[1] & 1) && f->dirty'),
     _m('sync, changed since', 'a sync proves nothing about another\'s change found since',
        'unit file sync_then_change',
        FILE, '    f->data_begun++;\n    f->disowned = false;', '    f->disowned = false;'),
@@ -446,16 +368,6 @@ FILES = [
     _m('failed fsync, older sync', 'a sync from before the failed one proves nothing',
        'unit file failed_sync_overlapped',
        FILE, '    f->data_begun++; /* a sync', '    /* a sync'),
-    _m('failed fsync, mark', 'a failed fsync marks the file', 'unit file failed_sync_boots', FILE,
-       '        e = cm_file_mark_dirty(f); /* also', '        e = 0; /* also'),
-    _m('failed fsync, order', 'a failed fsync marks before the new record',
-       'unit file failed_sync_order', FILE,
-       '    if (e == 0)\n        e = cm_file_mark_dirty(f); /* also stamps the failure with this '
-       'boot */\n'
-       '    /* Blocks read before may be newer than what the origin kept. The record says so from '
-       'now on. */\n'
-       '    if (e == 0 && !known)\n        e = renew(f);',
-       '    e = known ? e : renew(f);\n    e = e ? e : cm_file_mark_dirty(f);'),
     _m('failed fsync, stopped', 'also of a file without an incarnation',
        'unit file failed_sync_stopped', FILE,
        '    if (e == 0 && !known)\n', '    if (e == 0 && !known && f->incarnation != 0)\n'),
@@ -549,9 +461,6 @@ FILES = [
     _m('two records', 'two records of one id are dropped', 'unit record two_records',
        'state/attach.c', '    if (found <= 1)\n        return 0;',
        '    if (found)\n        return 0;'),
-    _m('origin volatile', 'DIRTY of an origin that loses power alone', 'unit file origin_volatile',
-       'state/attach.c', 'return !(dirty && (f->flags & CM_ORIGIN_VOLATILE));',
-       '(void)dirty;\n    return true;'),
     _m('abort forgets', 'new incarnation after an abort', 'unit file abort',
        'protocol/bracket.c',
        '    int e = cm_file_renew(f);\n    cm_lock_release(&f->lock);\n    while',
@@ -576,7 +485,7 @@ FILES = [
        '                 cm_record_settle(&c->media, place))', '0'),
     _m('torn record first', 'a torn record is dropped before another is written in its place',
        'unit file torn_goes_first', 'state/attach.c',
-       'return whole ? dirty : r->xxh3 != 0;', 'return whole && dirty;'),
+       'return !whole && r->xxh3 != 0;', 'return !r;'),
     _m('early release', 'the new incarnation is released only when its record is durable',
        'unit file stored_before_the_record', FILE,
        '        if (cm_file_write_record(f, incarnation))\n'
@@ -633,7 +542,7 @@ FILES = [
        '    if (lost && read_copy(s->media->base, s->first, &other) == 0)',
        '    (void)other;\n    if (false)'),
     _m('lost superblock, torn', 'not where the other one is torn',
-       'crash pagecache seed=11 fill-a,write-back-failed', SUPER,
+       'crash pagecache seed=13 fill-a,write-back-failed', SUPER,
        'if (lost && read_copy(s->media->base, s->first, &other) == 0)',
        '(void)other;\n    if (lost)'),
     _m('number of a copy', 'of two copies one was written last', 'unit super one_damaged', SUPER,
@@ -641,7 +550,7 @@ FILES = [
        'int e_second = write_copy(s, 1 - s->first);'),
     _m('write-back failed',
        'a pool whose first sync fails is emptied, though the system has dropped a part of it',
-       'crash pagecache warm seed=5 write-sync,write-back-failed', SUPER,
+       'crash pagecache warm seed=10 write-sync,write-back-failed', SUPER,
        '*emptied = lost || cm_super_must_empty(sb, owner);',
        '*emptied = cm_super_must_empty(sb, owner);'),
     _m('half of a superblock pair',
@@ -763,12 +672,13 @@ FILES = [
        'cm_super_is_older(&c->super, b->record[i].incarnation)', 'false'),
     _m('older, victim', 'a victim with a number not given yet empties the pool',
        'unit file mark_too_old_evicted', EVICT,
-       '    if (cm_super_is_older(&c->super, h.incarnation))\n'
+       '    if (cm_super_is_older(&c->super, cm_incarnation_number(h.incarnation)))\n'
        '        (void)cm_file_disbelieve(c, key);',
        '    if (0)\n        (void)cm_file_disbelieve(c, key);'),
     _m('older, check', 'the same where cm_check meets one',
        'unit file mark_too_old_checked', 'api/check.c',
-       'cm_super_is_older(&k->c->super, h.incarnation)', 'false'),
+       'cm_super_is_older(&k->c->super, cm_incarnation_number(h.incarnation))',
+       'false'),
     _m('gap', "a gap before a session's first number",
        'unit file mark_too_old_unseen', SUPER, '        sb->inc_mark += owner->gap;',
        '        sb->inc_mark += 0;'),

@@ -54,9 +54,10 @@ N | flush | cm_index_flush_bucket < cm_index_flush | bucket N
 N | fence | cm_publish_batch < cm_fill_offer
 operation N, write-adopt
 cm_write_begin
-N | store | cm_record_mark < cm_file_mark_dirty | record N state word DIRTY
-N | flush | cm_record_mark < cm_file_mark_dirty | record N, state word to zero
-N | fence | cm_record_mark < cm_file_mark_dirty
+N | store | cm_record_write_state < cm_region_intend | record N state word DIRTY
+N | store | cm_record_write_intents < cm_region_intend | record N intents N
+N | flush | cm_record_settle_intents < cm_region_intend | record N, birth to since
+N | fence | cm_record_settle_intents < cm_region_intend
 N | cas | cm_slot_invalidate < cm_forget_begin | header of slot N wN invalid, sequence N
 N | flush | cm_slot_flush < cm_forget_begin | header of slot N to header of slot N
 N | fence | kill_range < cm_forget_begin
@@ -68,7 +69,7 @@ N | write | cm_record_write < cm_file_write_record | record N flags
 N | write | cm_record_write < cm_file_write_record | record N sum
 N | write | cm_record_write < cm_file_write_record | record N sum of size
 N | flush | cm_record_write < cm_file_write_record | record N, file id to flags
-N | flush | cm_record_write < cm_file_write_record | record N, sum to sum
+N | flush | cm_record_write < cm_file_write_record | record N, birth to since
 N | flush | cm_record_write < cm_file_write_record | record N, state word to zero
 N | fence | cm_record_write < cm_file_write_record
 END

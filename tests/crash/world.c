@@ -26,6 +26,7 @@ void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
 int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 void __wrap_cm_plat_file_close(struct cm_plat_file *f);
+uint32_t __wrap_cm_region_shift(uint64_t size);
 void __real_cm_plat_file_close(struct cm_plat_file *f);
 void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 void __real_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
@@ -75,6 +76,13 @@ int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
 {
     return rec_load_fails() ? CM_EIO : __real_cm_guard_load_words(p, v, n);
+}
+
+/* Regions of two blocks, so that small files have several. */
+uint32_t __wrap_cm_region_shift(uint64_t size)
+{
+    (void)size;
+    return 1;
 }
 
 void __wrap_cm_plat_file_close(struct cm_plat_file *f)
@@ -338,7 +346,8 @@ static void choose_z(void)
     const struct cm_media *m = &w.cache->media;
     uint64_t incarnation = cm_object_of(w.file[FILE_Z])->incarnation;
     unsigned n = 0;
-    struct cm_key first = cm_key_of(m, cm_object_of(w.file[FILE_A])->incarnation, 0);
+    struct cm_key first =
+        cm_region_key(cm_object_of(w.file[FILE_A]), cm_object_of(w.file[FILE_A])->incarnation, 0);
     for (uint64_t b = 0; n < Z_BLOCKS && b < 4000000; b++) {
         struct cm_key k = cm_key_of(m, incarnation, b);
         if (k.place.bucket[0] == first.place.bucket[0] &&

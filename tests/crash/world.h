@@ -32,6 +32,8 @@ struct snapshot {
 struct floor {
     uint16_t must[FILES][MAX_BLOCKS]; /* this many bytes of the block */
     uint64_t incarnation[FILES];
+    /* Of the record. If the crash takes the origin back to an older version, nothing must hit. */
+    uint8_t proof[FILES][CM_PROOF_BYTES];
     unsigned cached; /* number of cached blocks, whether they must hit or not */
     bool clean;      /* the pool was just closed cleanly, and is not open yet */
     bool unborn;     /* the pool is being formatted: there may be none */

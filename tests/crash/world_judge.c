@@ -39,16 +39,19 @@ void world_floor(struct floor *fl)
         if (!file)
             continue;
         fl->incarnation[f] = file->incarnation;
-        bool covered = !w.vague[f] && !w.cache->broken && !file->dirty && file->has_validator &&
+        memcpy(fl->proof[f], file->validator.proof, CM_PROOF_BYTES);
+        bool covered = !w.vague[f] && !w.cache->broken && file->has_validator &&
                        !file->validator.racy && !file->want && !file->bypassed &&
                        file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k = cm_key_of(&w.cache->media, file->incarnation, block_number(f, i));
+            struct cm_key k = cm_region_key(file, file->incarnation, block_number(f, i));
             uint64_t version; /* a block that waits in DRAM is lost */
             bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
             uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
             fl->cached += cached > 0;
-            if (!covered)
+            const unsigned region =
+                (unsigned)(block_number(f, i) >> file->regions.shift) % CM_REGIONS;
+            if (!covered || file->regions.intents >> region & 1)
                 continue;
             w.unsure[f][i] &= cached > 0; /* if the block is gone, a later one is judged anew */
             fl->must[f][i] = w.unsure[f][i] ? 0 : (uint16_t)cached;
@@ -59,6 +62,7 @@ void world_floor(struct floor *fl)
 uint64_t world_context(const struct snapshot *s, const struct floor *must)
 {
     uint64_t h = hash_words(s->hash, must->must, sizeof(must->must));
+    h = hash_words(h, must->proof, sizeof(must->proof));
     return h * 4 + must->unborn * 2u + (w.damaged > 0);
 }
 
@@ -118,6 +122,7 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
     cm_validator v = validator_of(s, f, s->tick);
     cm_file_info info = { .struct_size = sizeof(info) };
     const uint64_t size = v.size;
+    const bool same = memcmp(v.proof, must->proof[f], CM_PROOF_BYTES) == 0;
     if (s->hash & 1) /* the program that comes next does not know the size */
         v.size = CM_SIZE_UNKNOWN;
     int e = cm_file_open(c, &w.id[f], &v, 0, file);
@@ -137,7 +142,7 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
                      (long long)n, (long long)have);
             return text;
         }
-        if (n < must->must[f][i]) {
+        if (same && n < must->must[f][i]) {
             snprintf(text, sizeof(text), "stored block lost: file %d block %u", f, i);
             return text;
         }

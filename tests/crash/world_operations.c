@@ -444,7 +444,8 @@ static void op_thread(void)
 /* The cache finds A's first block damaged. */
 static void op_drop(void)
 {
-    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[FILE_A])->incarnation, 0);
+    struct cm_key k =
+        cm_region_key(cm_object_of(w.file[FILE_A]), cm_object_of(w.file[FILE_A])->incarnation, 0);
     struct cm_header h;
     uint64_t slot;
     uint32_t valid;

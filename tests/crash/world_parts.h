@@ -10,6 +10,7 @@
 #include <setjmp.h>
 
 #include "../later.h"
+#include "state/region.h"
 
 #define POOL_SLOTS 64
 #define MEMO_PAGES 2 /* number of memo pages; they lie before the slots */

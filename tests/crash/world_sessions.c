@@ -20,8 +20,8 @@ static void open_warm(const struct floor *before)
     open_pool(before);
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
-                                        block_number(f, i));
+            struct cm_key k = cm_region_key(
+                cm_object_of(w.file[f]), cm_object_of(w.file[f])->incarnation, block_number(f, i));
             if (cm_lookup_cached(w.cache, &k) < before->must[f][i] && !rec_failed()) {
                 w.wrong = "a stored block is lost in the next session";
                 suspect(w.pool, f, i);
@@ -191,7 +191,8 @@ void op_damage_repair(void)
 {
     const struct cm_media *m = &w.cache->media;
     const struct cm_geometry *g = &m->geo;
-    struct cm_key k = cm_key_of(m, cm_object_of(w.file[FILE_A])->incarnation, 0);
+    struct cm_key k =
+        cm_region_key(cm_object_of(w.file[FILE_A]), cm_object_of(w.file[FILE_A])->incarnation, 0);
     cm_check_report c = { .struct_size = sizeof(c) };
     unsigned before = w.damaged;
     struct cm_cells cells;
@@ -243,8 +244,8 @@ void world_trust_durable(void)
 {
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
-            struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file[f])->incarnation,
-                                        block_number(f, i));
+            struct cm_key k = cm_region_key(
+                cm_object_of(w.file[f]), cm_object_of(w.file[f])->incarnation, block_number(f, i));
             if (cm_lookup_cached(w.cache, &k) > 0 && !cached_for_sure(&k))
                 w.unsure[f][i] = true;
         }

@@ -31,14 +31,14 @@ def lock_text(word):
 
 
 def w0_text(w0):
-    return '%s, sequence %d' % ('VALID' if w0 >> 31 & 1 else 'not valid', w0 & 0x7fffffff)
+    return '%s, sequence %d' % ('VALID' if w0 >> 31 & 1 else 'not valid', w0 & 0x7fffff)
 
 
 def cell_text(cell):
     if cell == 0:
         return 'empty'
-    slot = (cell & 2**40 - 1) - 1
-    return 'slot %s, tag %06x' % (slot if slot >= 0 else 'none', cell >> 40)
+    slot = (cell & 2**34 - 1) - 1
+    return 'slot %s, tag %06x' % (slot if slot >= 0 else 'none', cell >> 42)
 
 
 def cache(v):
@@ -61,7 +61,9 @@ def obj(v):
         'size unknown' if size == NO_SIZE else '%d bytes' % size,
         'no record' if place == NO_PLACE else 'record %d' % place, counted(n(v['refs']), 'ref'))
     text += ', ticket %d, %s' % (n(v['ticket']), counted(n(v['open_brackets']), 'bracket'))
-    for flag in 'dirty', 'bypassed', 'want', 'disowned', 'stale':
+    if n(v['regions']['dirty']):
+        text += ', dirty'
+    for flag in 'bypassed', 'want', 'disowned', 'stale':
         if n(v[flag]):
             text += ', ' + flag
     return text

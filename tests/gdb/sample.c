@@ -69,10 +69,10 @@ static void expect_pool(void)
     for (unsigned i = 0, any = 0; i < CM_BUCKET_CELLS; i++)
         if (bucket.cell[i])
             printf("%s%u: slot %" PRIu64 ", tag %06" PRIx64, any++ ? "; " : "", i,
-                   cm_cell_slot(bucket.cell[i]), bucket.cell[i] >> CM_CELL_SLOT_BITS);
+                   cm_cell_slot(bucket.cell[i]), bucket.cell[i] >> CM_CELL_TAG_SHIFT);
     printf("\nempty: empty\n");
     printf("cell: slot %" PRIu64 ", tag %06" PRIx64 "\n", cm_cell_slot(cell),
-           cell >> CM_CELL_SLOT_BITS);
+           cell >> CM_CELL_TAG_SHIFT);
     printf("w0: VALID, sequence 1\n");
     printf("ring: hand 0 (slot 0), frontier %u of %" PRIu64 ", on probation %u of %" PRIu64
            ", free %" PRIu32 ", line of %u: 0 1 2 3 4 5 6 7 ...\n",

@@ -6,9 +6,10 @@
  * One file, one region with one block, one slot. Each word of the pool is there twice: in the page
  * cache, and on the disk. The system writes any word back at any time. A header is written back
  * whole or torn. A sync writes a page back at once. The words are: the header (version,
- * incarnation, generation, life of the slot); the cell (which life it names); and in one page the
+ * incarnation, session in which it was stored); the cell (the same session); and in one page the
  * record (incarnation, session of its birth, validator), the intent and the generation of the
  * region, each with the incarnation that it speaks of, and the session that looked at them last.
+ * The generation is a session, too: blocks that were stored earlier do not count.
  * The origin has a page cache and a disk, too. There are two writers, a filler, a sync of the
  * origin, a checkpoint, an eviction, kills and power cuts. Sessions are numbered by the superblock:
  * a new one after each power cut.
@@ -16,8 +17,8 @@
  * Proves: what a session serves is the origin's present content.
  *
  * EXCL: an exclusive file. Its validator proves nothing, so the first write of each attachment
- * syncs the record. Otherwise the validator is the version of the content. GENS: how many
- * generations there are before they repeat.
+ * syncs the record. Otherwise the validator is the version of the content. GENS: how many numbers
+ * of sessions there are before they repeat.
  *
  * Mutants: NO_INTENT a write leaves no intent   NO_INTENT_SYNC it is not synced   TRUST_SET a
  *          writer trusts an intent that it finds set in memory   TRUST_FOUND an attach trusts one
@@ -27,8 +28,8 @@
  *          although a bracket has begun since the checkpoint's start   BORN_CLEAR a new incarnation
  *          has no intent   NO_BUMP an attach after a power cut keeps the generation   BUMP_CLEARS
  *          it clears the intent at once   NO_TAG words count for any incarnation   CELL_ANY a cell
- *          counts for any life of its slot   NO_WRAP generations repeat   NO_FIRST_SYNC (EXCL) a
- *          new incarnation's first write syncs nothing   NO_KEY the generation is not in the key
+ *          counts for a header of any session   NO_WRAP numbers repeat   NO_FIRST_SYNC (EXCL) a
+ *          new incarnation's first write syncs nothing   NO_AGE headers of any session count
  * Benign:  CLEAR_OPEN a bracket may be open at the checkpoint's start (a sync of the origin that
  *          began so proves nothing)
  * Reachability: REACH_CLEAN a block hits after a power cut   REACH_BUMP one was dropped by its
@@ -76,15 +77,16 @@
 #else
 #define OURS(i) (i == inc)
 #endif
-#ifdef NO_KEY
+#define AGE(s) ((session + GENS - (s)) % GENS)
+#ifdef NO_AGE
 #define KEY (hi[0] == inc)
 #else
-#define KEY (hi[0] == inc && hg[0] == gen % GENS)
+#define KEY (hi[0] == inc && AGE(hs[0]) <= AGE(gen))
 #endif
 #ifdef CELL_ANY
 #define FOUND (cl[0] != 0 && hv[0] != 0)
 #else
-#define FOUND (cl[0] == hl[0] && hv[0] != 0)
+#define FOUND (cl[0] == hs[0] + 1 && hv[0] != 0)
 #endif
 #define HIT (att && FOUND && KEY)
 #ifdef CLEAR_OPEN
@@ -104,9 +106,9 @@
 #endif
 /* [0]: in the page cache, [1]: on the disk */
 byte ov = 1, dv = 1;                        /* the origin's version */
-byte hv[2], hi[2], hg[2], hl[2];            /* header: version (0: invalid), incarnation,
-                                             * generation, life */
-byte cl[2];                                 /* cell: a life, or 0 */
+byte hv[2], hi[2], hs[2];                   /* header: version (0: invalid), incarnation, session
+                                             * modulo GENS */
+byte cl[2];                                 /* cell: the session plus one, or 0: empty */
 byte ri[2], rb[2], rv[2];                   /* record: incarnation (0: none), birth, validator */
 bit wn[2];                                  /* intent */
 byte wi[2];
@@ -124,14 +126,14 @@ bit copen;               /* one was open at the checkpoint's start */
 byte ncr, nk, wn_left = WRITES, fn = FILLS, sn = SYNCS, cn = CHECKS, en = EVICTS, tn = TAKES;
 bit hitcut, hitkill, dropped;               /* for the reachability */
 
-/* The life stays; what an invalid header says otherwise does not matter. */
-inline drop() { hv[0] = 0; hi[0] = 0; hg[0] = 0; cl[0] = 0 }
+/* What an invalid header says otherwise does not matter. */
+inline drop() { hv[0] = 0; hi[0] = 0; hs[0] = 0; cl[0] = 0 }
 inline page_sync() {
   ri[1] = ri[0]; rb[1] = rb[0]; rv[1] = rv[0]; wn[1] = wn[0]; wi[1] = wi[0]; gg[1] = gg[0];
   gi[1] = gi[0]
 }
 inline pool_sync() {
-  page_sync(); hv[1] = hv[0]; hi[1] = hi[0]; hg[1] = hg[0]; hl[1] = hl[0]; cl[1] = cl[0]
+  page_sync(); hv[1] = hv[0]; hi[1] = hi[0]; hs[1] = hs[0]; cl[1] = cl[0]
 }
 inline lose_dram() {
   att = 0; dur = 0; sus = 0; inc = 0; gen = 0; open = 0; wp[0] = 0; wp[1] = 0;
@@ -146,7 +148,7 @@ inline keep() {
   :: !(rs == session && OURS(gi[0]) && OURS(wi[0])) &&
      (!OURS(wi[0]) || wn[0] || !OURS(gi[0])) ->
      if :: FOUND && hi[0] == inc -> dropped = 1 :: else fi;
-     gen = session; gg[0] = session; gi[0] = inc; wi[0] = inc;
+     gen = session % GENS; gg[0] = gen; gi[0] = inc; wi[0] = inc;
 #ifdef BUMP_CLEARS
      wn[0] = 0
 #else
@@ -166,8 +168,8 @@ inline keep() {
   sus = wn[0] /* a writer of this session may have been killed */
 }
 inline begin_anew() {
-  ninc++; inc = ninc; gen = session;
-  ri[0] = inc; rb[0] = session; rv[0] = ov; wi[0] = inc; gg[0] = session; gi[0] = inc;
+  ninc++; inc = ninc; gen = session % GENS;
+  ri[0] = inc; rb[0] = session; rv[0] = ov; wi[0] = inc; gg[0] = gen; gi[0] = inc;
   rs = session;
 #ifdef BORN_CLEAR
   wn[0] = 0;
@@ -191,7 +193,7 @@ active proctype World() {
   :: atomic { nk < KILLS && att -> nk++; lose_dram(); hitkill = 1 }
   :: atomic { ncr < CRASHES -> /* power cut */
      ncr++; session++; lose_dram(); ov = dv; hitcut = 1;
-     hv[0] = hv[1]; hi[0] = hi[1]; hg[0] = hg[1]; hl[0] = hl[1]; cl[0] = cl[1]; ri[0] = ri[1];
+     hv[0] = hv[1]; hi[0] = hi[1]; hs[0] = hs[1]; cl[0] = cl[1]; ri[0] = ri[1];
      rb[0] = rb[1]; rv[0] = rv[1]; wn[0] = wn[1]; wi[0] = wi[1]; gg[0] = gg[1]; gi[0] = gi[1];
      rs = 0 }
   od
@@ -199,9 +201,9 @@ active proctype World() {
 /* The system writes back a word at any time. */
 active proctype Disk() {
   do
-  :: atomic { hv[1] != hv[0] || hi[1] != hi[0] || hg[1] != hg[0] || hl[1] != hl[0] ->
-     hi[1] = hi[0]; hg[1] = hg[0]; hl[1] = hl[0];
-     if :: hv[1] = hv[0] :: hv[1] = 0; hi[1] = 0; hg[1] = 0 fi }
+  :: atomic { hv[1] != hv[0] || hi[1] != hi[0] || hs[1] != hs[0] ->
+     hi[1] = hi[0]; hs[1] = hs[0];
+     if :: hv[1] = hv[0] :: hv[1] = 0; hi[1] = 0; hs[1] = 0 fi }
   :: atomic { cl[1] != cl[0] -> cl[1] = cl[0] }
   :: atomic { ri[1] != ri[0] || rb[1] != rb[0] || rv[1] != rv[0] ->
      ri[1] = ri[0]; rb[1] = rb[0]; rv[1] = rv[0] }
@@ -248,8 +250,8 @@ active proctype Filler() {
   :: atomic { att && fp == 0 && fn > 0 && open == 0 && !HIT -> fn--; ft = ov; fvoid = 0; fp = 1 }
   :: atomic { fp == 1 -> /* cm_fill */
      if
-     :: !fvoid && open == 0 && hv[0] == 0 ->
-        hl[0] = hl[0] + 1; hv[0] = ft; hi[0] = inc; hg[0] = gen % GENS; cl[0] = hl[0]
+     :: !fvoid && open == 0 && !HIT -> /* what the slot had is evicted */
+        hv[0] = ft; hi[0] = inc; hs[0] = session % GENS; cl[0] = hs[0] + 1
      :: else
      fi;
      fp = 0; ft = 0; fvoid = 0 }

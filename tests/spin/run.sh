@@ -234,7 +234,7 @@ cut='KILLS=0 WRITES=1 CHECKS=1 CRASHES=1'
   ok all regions benign-CLEAR_OPEN CLEAR_OPEN EXCL $cut
   for m in NO_INTENT_SYNC CLEAR_UNSYNCED NO_BUMP; do must ci regions $m EXCL FILLS=1 $cut; done
   must all regions CELL_ANY EXCL KILLS=0 WRITES=1 CHECKS=2 CRASHES=2 EVICTS=2
-  for m in NO_INTENT NO_TAG CLEAR_SINCE BORN_CLEAR NO_KEY REACH_CLEAN REACH_BUMP; do
+  for m in NO_INTENT NO_TAG CLEAR_SINCE BORN_CLEAR NO_AGE REACH_CLEAN REACH_BUMP; do
     must all regions $m $cut
   done
   for m in INTENT_LATE CLEAR_DIRTY; do must all regions $m EXCL $cut; done

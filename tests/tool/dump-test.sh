@@ -153,17 +153,17 @@ for block in 0, 3, 73: # the last one is a tail
     same("id", "%016x%016x" % f[:2], r["file_id"])
     same("incarnation", f[2], r["incarnation"])
     same("proof", "%016x %016x %016x %016x" % f[3:7], r["proof"])
-    same("state", struct.unpack_from("<Q", raw, r["offset"] + 128)[0], int(r["state_word"], 16))
-    same("size", struct.unpack_from("<Q", raw, r["offset"] + 136)[0], r["size"])
+    same("state", struct.unpack_from("<Q", raw, r["offset"] + 192)[0], int(r["state_word"], 16))
+    same("size", struct.unpack_from("<Q", raw, r["offset"] + 200)[0], r["size"])
     cell = [c for b in find["buckets"] for c in b["cells"]][0]
     word, = struct.unpack_from("<Q", raw, cell["offset"])
     same("cell", word, int(cell["word"], 16))
     slot = cell["slot"]
-    same("cell's slot", (word & (1 << 40) - 1) - 1, slot["slot"])
-    same("tag", word >> 40, int(find["key"]["tag"], 16))
+    same("cell's slot", (word & (1 << 34) - 1) - 1, slot["slot"])
+    same("tag", word >> 42, int(find["key"]["tag"], 16))
     w0, incarnation, block_valid, xxh3 = struct.unpack_from("<4Q", raw, slot["offset"])
     same("w0", w0, int(slot["w0"], 16))
-    same("sequence", w0 & 0x7fffffff, slot["sequence"])
+    same("sequence", w0 & 0x7fffff, slot["sequence"])
     same("incarnation", incarnation, slot["incarnation"])
     same("incarnation", r["incarnation"], slot["incarnation"])
     same("block", (block_valid >> 13, block), (slot["block"], block))
@@ -338,13 +338,22 @@ test_records()
   sees record-find find.ends_at record p find "$id" 1
   sees record-slot slot.verdict 'dead incarnation' p slot 7
   cp filled p
-  poke p $((at + 120)) 00 00 00 00 00 00 00 00
+  poke p $((at + 80)) 00 00 00 00 00 00 00 00
   sees dropped record.verdict dropped p record "$place"
   cp filled p
-  flip p $((at + 128))
-  sees state record.attach 'begins anew: the check of its state word is wrong' p record "$place"
-  sees state-find find.ends_at record p find "$id" 1
-  check state-find-goes-on grep -q '"payload": "right"' j
+  flip p $((at + 192))
+  sees state record.state_check 'wrong: counts as DIRTY of another boot' p record "$place"
+  sees state-find find.ends_at hit p find "$id" 1
+  cp filled p
+  flip p $((at + 104))
+  sees since-find find.ends_at region p find "$id" 1
+  check since-find-goes-on grep -q '"payload": "right"' j
+  cp filled p
+  flip p $((at + 88))
+  flip p $((at + 192))
+  sees intents-find find.ends_at region p find "$id" 1
+  also intents-find-why find.why \
+    'region 0 begins anew: it has an intent, and the system was started since'
 }
 
 # ---- Cut off, appended to, random --------------------------------------------------------------

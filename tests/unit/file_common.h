@@ -9,7 +9,7 @@
 
 /* The tests of the other files. */
 extern const struct harness_test file_dirty_tests[], file_size_tests[], file_failing_tests[],
-    file_record_tests[], file_learn_tests[], file_ttl_tests[];
+    file_record_tests[], file_learn_tests[], file_ttl_tests[], file_regions_tests[];
 
 /* A pool whose stores the CPU flushes: a crash of the system keeps it, except for dirty files. */
 static inline int dax_pool(struct pool *p)
@@ -30,11 +30,12 @@ static inline void crash_and_boot(struct pool *p)
     (void)pool_up(p);
 }
 
-/* Attaches with a validator that may keep the file. Checks whether it was kept, and detaches. */
+/* Attaches with a validator that may keep the file. Checks whether its first blocks were kept, and
+ * detaches. (After a power cut a record is kept, and the regions that were written are not.) */
 static inline void expect_kept(struct pool *p, uint64_t id, const cm_validator *v, bool kept)
 {
     cm_file *f = attach_v(p, id, v, 0);
-    CHECK_EQ(info_of(f).kept, kept);
+    CHECK(!kept || info_of(f).kept);
     CHECK_EQ(hits(f, 0, 10, id), kept ? 10 : 0);
     detach(f);
 }

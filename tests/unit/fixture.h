@@ -254,6 +254,13 @@ static inline uint64_t *cell_of(cm_cache *c, uint64_t bucket, unsigned i)
     return (uint64_t *)(void *)p + i;
 }
 
+/* Writes a record as of a file that is attached in this boot, with no intent. */
+static inline int put_record(const cm_cache *c, uint64_t place, struct cm_record *r)
+{
+    const struct cm_record_regions g = { .known = true, .boot = c->super.now.boot_number };
+    return cm_record_write(&c->media, place, r, &g);
+}
+
 static inline struct cm_record *record_of(cm_cache *c, uint64_t place)
 {
     uint8_t *p = c->media.base + c->media.geo.record_offset + place * sizeof(struct cm_record);
@@ -287,7 +294,8 @@ static inline struct cm_key key_of(cm_file *f, uint64_t block)
 static inline uint64_t *cell_to(cm_file *f, uint64_t block)
 {
     struct cm_key k = key_of(f, block);
-    uint64_t cell = cm_cell_make(k.place.tag, slot_of(f, block));
+    uint64_t cell =
+        cm_cell_make(k.place.tag, cm_object_of(f)->cache->media.boot, slot_of(f, block));
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
         uint64_t *at = cell_of(cm_object_of(f)->cache, k.place.bucket[i / CM_BUCKET_CELLS],
                                i % CM_BUCKET_CELLS);

@@ -335,7 +335,7 @@ static void test_other_key(void)
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_all(f, 0, 2, 5), 2);
     struct cm_key k = key_of(f, 0);
-    *cell_to(f, 0) = cm_cell_make(k.place.tag, slot_of(f, 1));
+    *cell_to(f, 0) = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 1));
     CHECK_EQ(look(f, 0, 5), MISS);
     CHECK_EQ(look(f, 1, 5), RIGHT);
     pool_end(&p);
@@ -358,7 +358,7 @@ static void test_garbage_cells(void)
                 if (round == 0)
                     *cell = r; /* they name slots that do not exist */
                 else if (round == 1)
-                    *cell = cm_cell_make(cm_cell_tag(r), r % g->slots);
+                    *cell = cm_cell_make(cm_cell_tag(r), p.c->media.boot, r % g->slots);
                 else if (round == 2)
                     *cell = UINT64_MAX;
                 else if (round == 3)
@@ -389,11 +389,11 @@ static void test_same_tag_cells(void)
     out_of_order(p.c);
     CHECK_EQ(put_all(f, 0, 100, 5), 100);
     struct cm_key k = key_of(f, 50);
-    uint64_t right = cm_cell_make(k.place.tag, slot_of(f, 50));
+    uint64_t right = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 50));
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
         uint64_t far = p.c->media.geo.slots + i * UINT64_C(0x123456789);
         *cell_of(p.c, k.place.bucket[i / 8], i % 8) =
-            cm_cell_make(k.place.tag, i % 2 ? far : 100 + i);
+            cm_cell_make(k.place.tag, p.c->media.boot, i % 2 ? far : 100 + i);
     }
     CHECK_EQ(look(f, 50, 5), MISS);
     *cell_of(p.c, k.place.bucket[1], 7) = right;
@@ -413,7 +413,8 @@ static void test_nothing_leaks(void)
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_all(f, 0, 100, 5), 100);
     struct cm_key k = key_of(f, 200);
-    *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, slot_of(f, 50));
+    *cell_of(p.c, k.place.bucket[0], 7) =
+        cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 50));
     memset(buf, 0xee, sizeof(buf));
     CHECK_EQ(cm_read(f, 200 * BLK, buf, BLK, NULL), 0);
     CHECK(memcmp(buf, zero, BLK) == 0);
@@ -423,7 +424,8 @@ static void test_nothing_leaks(void)
     CHECK_EQ(cm_read(f, 60 * BLK, buf, BLK, NULL), 0);
     CHECK(memcmp(buf, zero, BLK) == 0);
     /* A slot that was verified before now holds another block. */
-    *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, slot_of(f, 70));
+    *cell_of(p.c, k.place.bucket[0], 7) =
+        cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 70));
     CHECK_EQ(look(f, 70, 5), RIGHT);
     memset(buf, 0xee, sizeof(buf));
     CHECK_EQ(cm_read(f, 200 * BLK, buf, BLK, NULL), 0);

@@ -335,7 +335,7 @@ static void test_cells_of_unreadable_headers(void)
     CHECK_EQ(put_all(f, 0, 200, 5), 200); /* the next fill takes a slot of another page */
     out_of_order(p.c);
     struct cm_key k = key_of(f, 500);
-    uint64_t cell = cm_cell_make(k.place.tag ^ (UINT64_C(1) << 63), 3);
+    uint64_t cell = cm_cell_make(k.place.tag ^ (UINT64_C(1) << 63), 0, 3);
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
         *cell_of(p.c, k.place.bucket[i / 8], i % 8) = cell;
     forbid(header_of(p.c, 0), true);

@@ -229,11 +229,11 @@ static void damage_cell(cm_file *f, enum kind kind)
     if (kind == CELL_LOST)
         *cell = 0;
     else if (kind == CELL_FAR)
-        *empty = cm_cell_make(k.place.tag, g->slots);
+        *empty = cm_cell_make(k.place.tag, 1, g->slots);
     else if (kind == CELL_ZERO)
         *empty = UINT64_C(0x123456) << CM_CELL_SLOT_BITS;
     else
-        *empty = cm_cell_make(k.place.tag, g->slots - 1);
+        *empty = cm_cell_make(k.place.tag, 1, g->slots - 1);
 }
 
 static void make_twin(cm_file *f)
@@ -247,7 +247,7 @@ static void make_twin(cm_file *f)
     h->xxh3 = cm_format_payload_sum(c->media.check_key, twin, h->incarnation, 50,
                                     payload_of(c, twin), BLK);
     h->w0 = cm_format_w0(c->media.check_key, twin, h, 3);
-    *empty_cell(f, &k) = cm_cell_make(k.place.tag, twin);
+    *empty_cell(f, &k) = cm_cell_make(k.place.tag, 0, twin);
 }
 
 static void seed_damage(cm_file *f, enum kind kind)

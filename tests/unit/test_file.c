@@ -51,6 +51,22 @@ static uint64_t pool_of_one(struct pool *p, uint64_t bytes, uint64_t blocks)
     return mark;
 }
 
+/* Numbers have 56 bits. A mark from which they might overflow is damage. */
+static void test_mark_too_high(void)
+{
+    struct pool p;
+    (void)pool_of_one(&p, 4 * MIB, 32);
+    set_mark(&p, CM_INCARNATION_MARK_MAX + 1);
+    CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &p.c), CM_EDAMAGED);
+    set_mark(&p, CM_INCARNATION_MARK_MAX);
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 2, 32 * BLK, 1, 0);
+    CHECK(info_of(f).incarnation >= CM_INCARNATION_MARK_MAX);
+    CHECK_EQ(put_all(f, 0, 2, 1), 2);
+    CHECK_EQ(hits(f, 0, 2, 1), 2);
+    pool_end(&p);
+}
+
 /* A mark below a number in use is not trusted. Else another file would get that number, and the old
  * file's blocks are still there. */
 static void test_mark_too_old(void)
@@ -604,6 +620,7 @@ static void test_second_open_without_size(void)
 
 static const struct harness_test file_tests[] = {
     TEST(keep),
+    TEST(mark_too_high),
     TEST(mark_too_old),
     TEST(mark_too_old_unseen),
     TEST(mark_too_old_evicted),
@@ -630,10 +647,10 @@ static const struct harness_test file_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { file_tests,       file_dirty_tests,
-                                                     file_size_tests,  file_learn_tests,
-                                                     file_ttl_tests,   file_failing_tests,
-                                                     file_record_tests };
+static const struct harness_test *const tables[] = { file_tests,        file_dirty_tests,
+                                                     file_size_tests,   file_learn_tests,
+                                                     file_ttl_tests,    file_failing_tests,
+                                                     file_record_tests, file_regions_tests };
 
 int main(int argc, char **argv)
 {

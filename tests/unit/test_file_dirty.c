@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_file_dirty.c - dirty marks over crashes, syncs, and the adopted validators.
+ * test_file_dirty.c - what is not synced yet, over crashes and syncs, and the adopted validators.
  */
 #include "file_common.h"
 
-/* ---- Dirty marks ----------------------------------------------------------------------------- */
+/* ---- Unsynced writes ------------------------------------------------------------------------- */
 
 /* A file is written and not synced: a crash of the process keeps it, a crash of the system drops
  * it. */
@@ -172,18 +172,23 @@ static void test_born_dirty(void)
     pool_end(&p);
 }
 
-static void test_damaged_mark(void)
+/* The same for a file that is found changed while it is open. */
+static void test_born_dirty_again(void)
 {
     NEED_DAX;
     struct pool p;
-    cm_validator v = val(100 * BLK, 7);
+    cm_validator v = val(100 * BLK, 7), next = val(100 * BLK, 8);
     REQUIRE(dax_pool(&p) == 0);
+    next.changed_ns = 0; /* not known */
     cm_file *f = warm(&p, 1, &v, 0);
-    struct cm_record *r = record_of(p.c, cm_object_of(f)->place);
-    detach(f);
-    r->state ^= 2; /* the check of a clean mark */
-    v = fresh(v);
-    expect_kept(&p, 1, &v, false);
+    CHECK_EQ(info_of(f).dirty, 0);
+    next = fresh(next);
+    CHECK_EQ(cm_file_revalidate(f, &next), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    crash_and_boot(&p);
+    next = fresh(next);
+    expect_kept(&p, 1, &next, false);
     pool_end(&p);
 }
 
@@ -622,7 +627,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(which_brackets_mark),
     TEST(origin_volatile),
     TEST(born_dirty),
-    TEST(damaged_mark),
+    TEST(born_dirty_again),
     TEST(sync_rules),
     TEST(sync_survives),
     TEST(sync_then_write),

@@ -48,7 +48,7 @@ static void prefer_second(struct pool *p, const cm_file_id *id)
     CHECK_EQ(cm_super_incarnation(&p->c->super, &r.incarnation), 0);
     cm_record_load(&p->c->media, id, &s);
     CHECK(s.first[0] / CM_RECORD_PLACES != s.first[1] / CM_RECORD_PLACES);
-    CHECK_EQ(cm_record_write(&p->c->media, s.first[0], &r), 0);
+    CHECK_EQ(put_record(p->c, s.first[0], &r), 0);
 }
 
 /* An fsync fails for a file, and no record says so. The reasons: there was no room for a record;
@@ -102,7 +102,7 @@ static void second_record(struct pool *p, const cm_file_id *id)
             its = i;
     REQUIRE(its < s.n);
     r = s.record[its];
-    CHECK_EQ(cm_record_write(&p->c->media, cm_record_place(&s, its ? 0 : 1), &r), 0);
+    CHECK_EQ(put_record(p->c, cm_record_place(&s, its ? 0 : 1), &r), 0);
 }
 /* This memory cannot be read until something is written. */
 static uint8_t *healed_by_writing;
@@ -422,7 +422,7 @@ static void test_zero_incarnation(void)
     for (unsigned i = 0; i < s.n; i++)
         if (cm_record_names(&s, i, &id)) {
             s.record[i].incarnation = 0;
-            CHECK_EQ(cm_record_write(&p.c->media, cm_record_place(&s, i), &s.record[i]), 0);
+            CHECK_EQ(put_record(p.c, cm_record_place(&s, i), &s.record[i]), 0);
         }
     v = fresh(v);
     f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
@@ -501,10 +501,24 @@ static void test_unreadable_record(void)
 /* ---- The order of stores to a record --------------------------------------------------------- */
 
 static struct cm_cache *watched;
-static char order[64]; /* R body written, M mark, D dropped, f flushed */
+/* R body or size written, S "since" words, M state word, I intents, E end of life, D dropped, f
+ * flushed */
+static char order[64];
 static size_t orders;
 
-static void note(const void *p, char body, char word)
+/* The letter of a word that is stored alone. 0: a hint, its order does not matter. */
+static char letter_of(uint64_t in)
+{
+    return in == offsetof(struct cm_record, xxh3)      ? 'D'
+           : in == offsetof(struct cm_record, state)   ? 'M'
+           : in == offsetof(struct cm_record, expires) ? 'E'
+           : in >= offsetof(struct cm_record, words)   ? 0
+           : in >= offsetof(struct cm_record, since)   ? 'S'
+                                                       : 'I';
+}
+
+/* `what`: R, f, or 0 for a word. */
+static void note(const void *p, char what)
 {
     const struct cm_geometry *g = &watched->media.geo;
     uint64_t at = (uint64_t)((const uint8_t *)p - watched->media.base) - g->record_offset;
@@ -512,24 +526,25 @@ static void note(const void *p, char body, char word)
         orders + 1 == sizeof(order))
         return;
     const uint64_t in = at % sizeof(struct cm_record);
-    bool state = in == offsetof(struct cm_record, state);
-    if (word && in >= offsetof(struct cm_record, words))
-        return; /* a hint: its order does not matter */
-    order[orders++] = word && state ? word : body;
+    if (what == 0)
+        what = letter_of(in);
+    const bool again = (what == 'S' || what == 'I') && orders > 0 && order[orders - 1] == what;
+    if (what != 0 && !again)
+        order[orders++] = what;
 }
 static int noted_write(void *ctx, void *dst, const void *src, size_t n)
 {
-    note(dst, 'R', 0);
+    note(dst, 'R');
     return real.write(ctx, dst, src, n);
 }
 static int noted_store(void *ctx, uint64_t *p, uint64_t v)
 {
-    note(p, 'D', 'M');
+    note(p, 0);
     return real.store64(ctx, p, v);
 }
 static int noted_flush(void *ctx, const void *p, size_t n)
 {
-    note(p, 'f', 0);
+    note(p, 'f');
     return real.flush(ctx, p, n);
 }
 
@@ -570,10 +585,8 @@ static void expect_order(struct pool *p, const cm_validator *v, const char *want
     expect_stores(p, want);
 }
 
-/* R: a write to a record: its body, then its size. D: a store to the sum of a body. M: to the mark.
- * f: a flush. A failed fsync sets the mark before it renews. Else a new record that claims to be
- * clean could keep wrong content after a crash of the system: content that was filled from the page
- * cache after a crash of the process. */
+/* A failed fsync: one fence for the record and all that it says of regions. What it says counts for
+ * the new incarnation only, so the order of the stores does not matter. */
 static void test_failed_sync_order(void)
 {
     struct pool p;
@@ -582,12 +595,12 @@ static void test_failed_sync_order(void)
     cm_sync s = sync_begin(f);
     watch(&p);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
-    expect_stores(&p, "MfRRf");
+    expect_stores(&p, "SMIRRf");
     pool_end(&p);
 }
 
 /* A size that was told is durable with its fill. That it is not known any more need not be: the
- * dirty mark, which is durable, counts more. */
+ * intent, which is durable, counts more. */
 static void test_size_order(void)
 {
     struct pool p;
@@ -601,12 +614,18 @@ static void test_size_order(void)
     expect_stores(&p, "RfF");
     watch(&p);
     CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
-    expect_stores(&p, "MfR");
+    expect_stores(&p, "MIfR");
     watch(&p);
     ops.fence = noted_fence;
     CHECK_EQ(cm_file_set_ttl(f, 1), 0);
-    expect_stores(&p, "DfF"); /* the end of its life: one word */
+    expect_stores(&p, "EfF"); /* the end of its life: one word */
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    /* A sync: the size is durable before the intent that counts more is gone. */
+    cm_sync sync = sync_begin(f);
+    watch(&p);
+    ops.fence = noted_fence;
+    CHECK_EQ(cm_sync_end(f, &sync, 1, NULL), 0);
+    expect_stores(&p, "fFIfFM");
     pool_end(&p);
 }
 
@@ -617,18 +636,17 @@ static void test_record_order(void)
     pool_make(&p, MIB, CM_RECORD_WAYS); /* two buckets, the same for every file */
     pool_seed(&p, 3);
     REQUIRE(pool_up(&p) == 0);
-    /* Clean: the record, then its mark is cleared. Else the old record would lose its mark. */
     detach(attach(&p, 2, 100 * BLK, 1, 0));
     cm_validator v = val(100 * BLK, 7);
-    expect_order(&p, &v, "fRRfMf");
+    expect_order(&p, &v, "fSMIRRf");
     v = val(100 * BLK, 8);
-    expect_order(&p, &v, "RRfMf");
+    expect_order(&p, &v, "SMIRRf");
     /* Kept: the record is made durable as it was found. */
     expect_order(&p, &v, "f");
-    /* Born dirty: drops the old record, sets the mark, writes the new record. */
+    /* Born dirty: the same. */
     v = val(100 * BLK, 9);
     v.changed_ns = cm_plat_wall_ns();
-    expect_order(&p, &v, "DfMfRRf");
+    expect_order(&p, &v, "SMIRRf");
     /* Torn, and an earlier place is free: the torn record is settled before another is written. */
     CHECK_EQ(cm_forget(p.c, &other), 0);
     struct cm_record_set s;
@@ -641,7 +659,7 @@ static void test_record_order(void)
         }
     CHECK(torn >= CM_RECORD_WAYS); /* in the second bucket; the new record goes to the first */
     v = val(100 * BLK, 10);
-    expect_order(&p, &v, "ffRRfMf");
+    expect_order(&p, &v, "ffSMIRRf");
     pool_end(&p);
 }
 
@@ -663,7 +681,7 @@ static void test_torn_goes_first(void)
     watch(&p);
     detach(attach_v(&p, 1, &v, 0));
     p.c->media.ops = &real;
-    CHECK(strstr(order, "DfRRf") != NULL);
+    CHECK(strstr(order, "DfSMIRRf") != NULL);
     pool_end(&p);
 }
 

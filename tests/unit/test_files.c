@@ -109,8 +109,8 @@ static void test_readonly_other_boot(void)
             pool_other_boot(&p);
         REQUIRE(pool_up(&p) == 0);
         const struct found *l = list(p.c, 0);
-        CHECK_EQ(l->info[1].dirty, 1);
-        CHECK_EQ(l->info[1].racy, other);
+        CHECK_EQ(l->info[1].dirty, !other);
+        CHECK_EQ(l->info[1].racy, 0);
         CHECK_EQ(l->info[2].racy, 0);
         pool_down(&p);
     }

@@ -163,7 +163,7 @@ static void test_torn(void)
     struct cm_record next = kept;
     next.id = id_of(2);
     CHECK_EQ(cm_record_drop(&p.c->media, place), 0);
-    CHECK_EQ(cm_record_write(&p.c->media, place, &next), 0);
+    CHECK_EQ(put_record(p.c, place, &next), 0);
     uint32_t seconds = 0;
     uint64_t hits = 0;
     bool whole;

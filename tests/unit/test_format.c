@@ -30,7 +30,7 @@ static struct cm_header golden_header_of(uint64_t key)
     golden_data(data);
     h.block_valid = UINT64_C(0x12345) << CM_VALID_BITS | BLK;
     h.xxh3 = cm_format_payload_sum(key, 17, h.incarnation, 0x12345, data, BLK);
-    h.w0 = cm_format_w0(key, 17, &h, 0xbeef);
+    h.w0 = cm_format_w0(key, 17, &h, 5u << CM_W0_BOOT_SHIFT | 0xbeef);
     return h;
 }
 
@@ -101,15 +101,24 @@ static void test_golden_name(void)
 static void test_golden_record(void)
 {
     struct cm_record r = { .id = golden_id, .incarnation = 0x200000, .size = 123456 };
+    uint8_t since[CM_REGIONS];
     golden_proof(r.proof);
     r.flags = CM_RECORD_RACY;
+    r.birth = 4;
+    r.region_shift = 9;
+    for (unsigned i = 0; i < CM_REGIONS; i++)
+        since[i] = (uint8_t)(i % 3);
     r.xxh3 = cm_format_record_sum(GOLDEN_KEY, 13, &r);
     r.size_sum = cm_format_size_sum(GOLDEN_KEY, 13, &r);
-    r.state = cm_format_state_word(GOLDEN_KEY, 13, true, 5);
+    r.state = cm_format_state_word(GOLDEN_KEY, 13, r.incarnation, true, 5);
+    for (unsigned i = 0; i < 2; i++)
+        r.intents[i] = cm_format_intent_word(GOLDEN_KEY, 13, r.incarnation, i, 0x80000001u + i);
+    for (unsigned i = 0; i < CM_SINCE_WORDS; i++)
+        r.since[i] = cm_format_since_word(GOLDEN_KEY, 13, r.incarnation, i, since);
     CHECK(memcmp(&r, golden_record, sizeof(r)) == 0);
     CHECK_EQ(cm_format_used_word(GOLDEN_KEY, 13, &golden_id, 1700000000, 4096), GOLDEN_USED);
     CHECK_EQ(cm_format_time_word(GOLDEN_KEY, 13, &r, INT64_C(1700000000900000000)), GOLDEN_EXPIRES);
-    CHECK_EQ(cm_format_state_word(GOLDEN_KEY, 13, false, 5), GOLDEN_STATE_CLEAN);
+    CHECK_EQ(cm_format_state_word(GOLDEN_KEY, 13, r.incarnation, false, 5), GOLDEN_STATE_CLEAN);
 }
 
 static void test_golden_header(void)
@@ -122,7 +131,7 @@ static void test_golden_header(void)
     struct cm_header h = golden_header_of(key);
     CHECK(memcmp(&h, golden_header, sizeof(h)) == 0);
     CHECK_EQ(cm_format_payload_sum(key, 17, 0x200000, 0x12345, data, 904), GOLDEN_TAIL_SUM);
-    CHECK_EQ(cm_cell_make(UINT64_C(0xabcdef0000000000), 17), GOLDEN_CELL);
+    CHECK_EQ(cm_cell_make(UINT64_C(0xabcdec0000000000), 0x5a, 17), GOLDEN_CELL);
 }
 
 static void test_golden_memo(void)
@@ -547,21 +556,76 @@ static void test_flip_name(void)
 static void test_flip_state(void)
 {
     const uint32_t boots[] = { 0, 1, 5, 0x7fffffff };
+    struct cm_record r = { .incarnation = 9 }, bad;
     bool dirty;
     uint32_t boot;
+    CHECK(!cm_format_state_read(GOLDEN_KEY, 13, &r, &dirty, &boot)); /* a fresh table */
     for (unsigned i = 0; i < 8; i++) {
         CASE("i %u", i);
-        uint64_t word = cm_format_state_word(GOLDEN_KEY, 13, i & 1, boots[i / 2]);
-        CHECK(cm_format_state_read(GOLDEN_KEY, 13, word, &dirty, &boot));
+        r.state = cm_format_state_word(GOLDEN_KEY, 13, r.incarnation, i & 1, boots[i / 2]);
+        CHECK(cm_format_state_read(GOLDEN_KEY, 13, &r, &dirty, &boot));
         CHECK(dirty == (i & 1) && boot == boots[i / 2]);
-        CHECK(!cm_format_state_read(GOLDEN_KEY, 14, word, &dirty, &boot));
-        CHECK(!cm_format_state_read(GOLDEN_KEY + 1, 13, word, &dirty, &boot));
+        CHECK(!cm_format_state_read(GOLDEN_KEY, 14, &r, &dirty, &boot));
+        CHECK(!cm_format_state_read(GOLDEN_KEY + 1, 13, &r, &dirty, &boot));
         for (unsigned bit = 0; bit < 64; bit++) {
             CASE("bit %u", bit);
-            CHECK(!cm_format_state_read(GOLDEN_KEY, 13, word ^ UINT64_C(1) << bit, &dirty, &boot));
+            bad = r;
+            bad.state ^= UINT64_C(1) << bit;
+            CHECK(!cm_format_state_read(GOLDEN_KEY, 13, &bad, &dirty, &boot));
+            bad = r;
+            bad.incarnation ^= UINT64_C(1) << bit;
+            CHECK(!cm_format_state_read(GOLDEN_KEY, 13, &bad, &dirty, &boot));
         }
     }
-    CHECK(!cm_format_state_read(GOLDEN_KEY, 13, 0, &dirty, &boot)); /* a fresh table is dirty */
+}
+
+static void test_flip_intents(void)
+{
+    struct cm_record r = { .incarnation = 9 }, bad;
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &r), UINT64_MAX); /* a fresh table */
+    r.intents[0] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 0, 0x80000001);
+    r.intents[1] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 1, 0);
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &r), 0x80000001);
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY, 14, &r), UINT64_MAX);
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY + 1, 13, &r), UINT64_MAX);
+    for (unsigned bit = 0; bit < 64; bit++) {
+        CASE("bit %u", bit);
+        bad = r;
+        bad.incarnation ^= UINT64_C(1) << bit;
+        CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &bad), UINT64_MAX);
+        bad = r;
+        bad.intents[1] ^= UINT64_C(1) << bit;
+        CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &bad), UINT64_C(0xffffffff80000001));
+    }
+    bad = r; /* the words are not interchangeable */
+    bad.intents[0] = r.intents[1];
+    bad.intents[1] = r.intents[0];
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &bad), UINT64_MAX);
+}
+
+static void test_flip_since(void)
+{
+    struct cm_record r = { .incarnation = 9 }, bad;
+    uint8_t since[CM_REGIONS], got[CM_REGIONS];
+    CHECK_EQ(cm_format_since(GOLDEN_KEY, 13, &r, got), UINT64_MAX); /* a fresh table */
+    for (unsigned i = 0; i < CM_REGIONS; i++)
+        since[i] = (uint8_t)(255 - i * 3);
+    for (unsigned i = 0; i < CM_SINCE_WORDS; i++)
+        r.since[i] = cm_format_since_word(GOLDEN_KEY, 13, 9, i, since);
+    CHECK_EQ(cm_format_since(GOLDEN_KEY, 13, &r, got), 0);
+    CHECK(memcmp(got, since, sizeof(since)) == 0);
+    CHECK_EQ(cm_format_since(GOLDEN_KEY, 14, &r, got), UINT64_MAX);
+    CHECK_EQ(cm_format_since(GOLDEN_KEY + 1, 13, &r, got), UINT64_MAX);
+    for (unsigned bit = 0; bit < 64; bit++) {
+        CASE("bit %u", bit);
+        const unsigned word = bit % CM_SINCE_WORDS;
+        bad = r;
+        bad.since[word] ^= UINT64_C(1) << bit;
+        CHECK_EQ(cm_format_since(GOLDEN_KEY, 13, &bad, got), UINT64_C(0x3f) << word * CM_SINCES);
+        bad = r;
+        bad.incarnation ^= UINT64_C(1) << bit;
+        CHECK_EQ(cm_format_since(GOLDEN_KEY, 13, &bad, got), UINT64_MAX);
+    }
 }
 
 static void test_flip_header(void)
@@ -656,9 +720,9 @@ static const struct harness_test tests[] = {
     TEST(pool_size_edges),     TEST(max_files),          TEST(hostile_geometry),
     TEST(placement_in_bounds), TEST(flip_super),         TEST(super_reasons),
     TEST(flip_record),         TEST(golden_super_names), TEST(golden_name),
-    TEST(flip_name),           TEST(flip_state),         TEST(flip_header),
-    TEST(flip_invalid_header), TEST(header_belongs),     TEST(header_bounds),
-    TEST(payload_sum),
+    TEST(flip_name),           TEST(flip_state),         TEST(flip_intents),
+    TEST(flip_since),          TEST(flip_header),        TEST(flip_invalid_header),
+    TEST(header_belongs),      TEST(header_bounds),      TEST(payload_sum),
 };
 
 int main(int argc, char **argv)

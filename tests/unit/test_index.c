@@ -87,18 +87,18 @@ static void test_cells(void)
     struct cm_media m = some_media(MIB);
     struct cm_key k = cm_key_of(&m, 1, 2);
     uint64_t last = m.geo.slots - 1;
-    CHECK(cm_index_match(&m, &k, cm_cell_make(k.place.tag, 0)));
-    CHECK(cm_index_match(&m, &k, cm_cell_make(k.place.tag, last)));
-    CHECK(!cm_index_match(&m, &k, cm_cell_make(k.place.tag, last + 1)));
-    CHECK(!cm_index_match(&m, &k, cm_cell_make(k.place.tag ^ UINT64_C(1) << 40, 0)));
+    CHECK(cm_index_match(&m, &k, cm_cell_make(k.place.tag, 5, 0)));
+    CHECK(cm_index_match(&m, &k, cm_cell_make(k.place.tag, 0, last)));
+    CHECK(!cm_index_match(&m, &k, cm_cell_make(k.place.tag, 0, last + 1)));
+    CHECK(!cm_index_match(&m, &k, cm_cell_make(k.place.tag ^ UINT64_C(1) << 42, 0, 0)));
     CHECK(!cm_index_match(&m, &k, 0));
     CHECK(!cm_index_match(&m, &k, k.place.tag)); /* the slot field is zero: no slot */
-    CHECK(!cm_index_match(&m, &k, k.place.tag | ((UINT64_C(1) << 40) - 1)));
-    for (uint64_t s = 1; s < UINT64_C(1) << 34; s = 2 * s + 1) {
+    CHECK(!cm_index_match(&m, &k, k.place.tag | ((UINT64_C(1) << 34) - 1)));
+    for (uint64_t s = 1; s + 1 < UINT64_C(1) << 34; s = 2 * s + 1) {
         CASE("s %" PRIu64, s);
-        uint64_t cell = cm_cell_make(UINT64_C(0xffffff) << 40, s);
+        uint64_t cell = cm_cell_make(UINT64_C(0x3fffff) << 42, 0xff, s);
         CHECK_EQ(cm_cell_slot(cell), s);
-        CHECK(cm_cell_tag(cell) == UINT64_C(0xffffff) << 40);
+        CHECK(cm_cell_tag(cell) == UINT64_C(0x3fffff) << 42);
     }
 }
 

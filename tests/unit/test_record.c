@@ -31,13 +31,13 @@ static void test_write_and_drop(void)
     bool whole;
     REQUIRE(pool_new(&p, MIB) == 0);
     CHECK(!whole_at(&p, 3));
-    CHECK_EQ(cm_record_mark(&p.c->media, 3, true, 9), 0);
+    CHECK_EQ(put_record(p.c, 3, &r), 0);
     uint64_t state = record_of(p.c, 3)->state;
-    CHECK_EQ(cm_record_write(&p.c->media, 3, &r), 0);
+    CHECK_EQ(cm_record_write(&p.c->media, 3, &r, NULL), 0);
     CHECK_EQ(cm_record_at(&p.c->media, 3, &got, &whole), 0);
     CHECK(whole);
     CHECK(memcmp(&got, &r, CM_RECORD_BODY_BYTES) == 0);
-    CHECK_EQ(got.state, state); /* writing the record does not change the mark */
+    CHECK_EQ(got.state, state); /* writing the body alone does not change it */
     CHECK(!whole_at(&p, 2) && !whole_at(&p, 4));
     CHECK_EQ(cm_record_drop(&p.c->media, 3), 0);
     CHECK(!whole_at(&p, 3));
@@ -55,8 +55,8 @@ static void test_torn(void)
     new.size = 6000;
     new.proof[8] = 200;
     REQUIRE(pool_new(&p, MIB) == 0);
-    CHECK_EQ(cm_record_write(&p.c->media, 3, &old), 0);
-    CHECK_EQ(cm_record_write(&p.c->media, 3, &new), 0);
+    CHECK_EQ(put_record(p.c, 3, &old), 0);
+    CHECK_EQ(put_record(p.c, 3, &new), 0);
     for (int i = 0; i < 40000; i++) {
         CASE("i %d", i);
         uint64_t arrived = i < 16 ? (UINT64_C(1) << i) - 1 : next_random(&rng);
@@ -76,7 +76,7 @@ static void test_belongs(void)
     struct pool p;
     struct cm_record r = some_record(1);
     REQUIRE(pool_new(&p, MIB) == 0);
-    CHECK_EQ(cm_record_write(&p.c->media, 3, &r), 0);
+    CHECK_EQ(put_record(p.c, 3, &r), 0);
     *record_of(p.c, 4) = *record_of(p.c, 3);
     CHECK(whole_at(&p, 3) && !whole_at(&p, 4));
     uint64_t key = p.c->media.check_key;
@@ -92,30 +92,57 @@ static void test_no_id(void)
     struct pool p;
     struct cm_record r = { .incarnation = 7 };
     REQUIRE(pool_new(&p, MIB) == 0);
-    CHECK_EQ(cm_record_write(&p.c->media, 3, &r), 0);
+    CHECK_EQ(put_record(p.c, 3, &r), 0);
     CHECK(!whole_at(&p, 3)); /* zero is no id, even with a right sum */
     pool_end(&p);
 }
 
-static void test_marks(void)
+/* What is said of regions counts for one place and one incarnation. */
+static void test_regions(void)
 {
     struct pool p;
+    struct cm_record r = some_record(1), got;
+    struct cm_record_regions g = { 0 }, seen;
+    bool whole;
     REQUIRE(pool_new(&p, MIB) == 0);
     const struct cm_media *m = &p.c->media;
-    CHECK(cm_record_lost(m, 3, record_of(p.c, 3)->state, 5)); /* never written: not clean */
-    CHECK_EQ(cm_record_mark(m, 3, true, 5), 0);
-    uint64_t word = record_of(p.c, 3)->state;
-    CHECK(!cm_record_lost(m, 3, word, 5)); /* same boot: the page cache still has it */
-    CHECK(cm_record_lost(m, 3, word, 6));
-    CHECK(cm_record_lost(m, 3, word, 4));
-    CHECK(cm_record_lost(m, 4, word, 5));
-    CHECK_EQ(cm_record_mark(m, 3, false, 5), 0);
-    word = record_of(p.c, 3)->state;
-    CHECK(!cm_record_lost(m, 3, word, 5));
-    CHECK(!cm_record_lost(m, 3, word, 6)); /* clean is clean in every boot */
+    g = (struct cm_record_regions){ .intents = UINT64_C(0x8000000100000001), .known = true };
+    g.boot = 77;
+    g.dirty = true;
+    for (unsigned i = 0; i < CM_REGIONS; i++)
+        g.since[i] = (uint8_t)(i * 5);
+    cm_record_regions(m, 3, record_of(p.c, 3), &seen); /* never written */
+    CHECK(!seen.known && seen.unknown == UINT64_MAX && seen.intents == UINT64_MAX);
+    CHECK_EQ(cm_record_write(m, 3, &r, &g), 0);
+    CHECK_EQ(cm_record_at(m, 3, &got, &whole), 0);
+    CHECK(whole);
+    cm_record_regions(m, 3, &got, &seen);
+    CHECK(seen.known && seen.dirty && seen.boot == 77 && seen.intents == g.intents);
+    CHECK(seen.unknown == 0 && memcmp(seen.since, g.since, sizeof(g.since)) == 0);
+    cm_record_regions(m, 4, &got, &seen);
+    CHECK(!seen.known && seen.intents == UINT64_MAX);
+    CHECK_EQ(cm_record_write_intents(m, 3, r.incarnation, 0), 0);
+    CHECK_EQ(cm_record_at(m, 3, &got, &whole), 0);
+    cm_record_regions(m, 3, &got, &seen);
+    CHECK(seen.known && seen.intents == 0);
+    got.incarnation++; /* the next one finds nothing of it */
+    cm_record_regions(m, 3, &got, &seen);
+    CHECK(!seen.known && seen.intents == UINT64_MAX);
+    got.incarnation--;
     for (unsigned bit = 0; bit < 64; bit++) {
         CASE("bit %u", bit);
-        CHECK(cm_record_lost(m, 3, word ^ UINT64_C(1) << bit, 5));
+        struct cm_record bad = got;
+        bad.state ^= UINT64_C(1) << bit;
+        cm_record_regions(m, 3, &bad, &seen);
+        CHECK(!seen.known && seen.dirty && seen.boot == UINT32_MAX && seen.unknown == 0);
+        bad = got;
+        bad.since[bit % CM_SINCE_WORDS] ^= 1;
+        cm_record_regions(m, 3, &bad, &seen);
+        CHECK(seen.known && seen.unknown >> bit % CM_SINCE_WORDS * CM_SINCES & 1);
+        bad = got;
+        bad.intents[bit % 2] ^= UINT64_C(1) << bit;
+        cm_record_regions(m, 3, &bad, &seen);
+        CHECK_EQ(seen.intents, UINT64_C(0xffffffff) << bit % 2 * 32);
     }
     pool_end(&p);
 }
@@ -137,7 +164,7 @@ static void test_load(void)
         CHECK_EQ(place, s.first[i / CM_RECORD_WAYS] + i % CM_RECORD_WAYS);
         CHECK(place < p.c->media.geo.record_buckets * CM_RECORD_WAYS);
         struct cm_record r = some_record(n);
-        CHECK_EQ(cm_record_write(&p.c->media, place, &r), 0);
+        CHECK_EQ(put_record(p.c, place, &r), 0);
         cm_record_load(&p.c->media, &id, &s);
         CHECK(cm_record_names(&s, i, &id));
         CHECK_EQ(s.record[i].incarnation, 100 + n);
@@ -290,8 +317,7 @@ static void two_records(bool other_bucket)
     other = (other_bucket ? other : own) + (place + 3) % CM_RECORD_WAYS;
     struct cm_record twin = *record_of(p.c, place);
     twin.incarnation = info_of(g).incarnation; /* one that this pool has given */
-    CHECK_EQ(cm_record_write(&p.c->media, other, &twin), 0);
-    CHECK_EQ(cm_record_mark(&p.c->media, other, false, 1), 0);
+    CHECK_EQ(put_record(p.c, other, &twin), 0);
     CHECK(other != cm_object_of(g)->place);
     detach(f);
     detach(g);
@@ -462,7 +488,7 @@ static void test_first_are_kept(void)
 
 static const struct harness_test tests[] = {
     TEST(write_and_drop), TEST(torn),           TEST(belongs),          TEST(no_id),
-    TEST(marks),          TEST(load),           TEST(eviction),         TEST(buckets_full),
+    TEST(regions),        TEST(load),           TEST(eviction),         TEST(buckets_full),
     TEST(emptier_bucket), TEST(one_bucket),     TEST(open_not_evicted), TEST(two_records),
     TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(half_full),
     TEST(loss_by_load),   TEST(first_are_kept),

@@ -50,12 +50,14 @@ static void judge(const struct dump_pool *p, uint64_t bucket, struct look *c)
         conclude(c, "stale", "its slot has no block: %s", c->slot.verdict);
         return;
     }
-    c->owner.incarnation = c->slot.h.incarnation;
-    key = cm_key_of(&p->media, c->slot.h.incarnation, cm_header_block(&c->slot.h));
+    c->owner.incarnation = cm_incarnation_number(c->slot.h.incarnation);
+    key = cm_key_stored(&p->media, c->slot.h.incarnation, cm_header_block(&c->slot.h));
     if (key.place.bucket[0] != bucket && key.place.bucket[1] != bucket)
         conclude(c, "stale", "the block in its slot belongs to other buckets");
     else if (key.place.tag != cm_cell_tag(c->raw))
         conclude(c, "stale", "the block in its slot has another tag");
+    else if (cm_header_boot(&c->slot.h) != cm_cell_boot(c->raw))
+        conclude(c, "stale", "the block in its slot was stored in another boot");
     else
         conclude(c, "right", "it leads to the block in its slot");
 }
@@ -70,7 +72,8 @@ static void put_cell(const struct dump_pool *p, uint64_t offset, unsigned i, con
     dump_text(o, "why", "%s", c->why);
     dump_hex(o, "word", c->raw, 16);
     if (c->raw != 0) {
-        dump_hex(o, "tag", c->raw >> CM_CELL_SLOT_BITS, 6);
+        dump_hex(o, "tag", c->raw >> CM_CELL_TAG_SHIFT, 6);
+        dump_number(o, "boot", cm_cell_boot(c->raw));
         dump_number(o, "slot_plus_1", cm_cell_slot(c->raw) + 1);
     }
     if (c->exists) {

@@ -108,9 +108,11 @@ static void walk_records(struct walk *w)
 /* ---- Cells and slots ----------------------------------------------------------------------- */
 
 /* A slot that a cell leads to, as a reader sees it. */
-static void walk_slot(struct walk *w, const struct cm_key *key, uint64_t slot)
+static void walk_slot(struct walk *w, const struct cm_key *key, uint64_t cell)
 {
-    const struct dump_owner owner = { key->incarnation, w->record.place, true, w->file->id };
+    const uint64_t slot = cm_cell_slot(cell);
+    const struct dump_owner owner = { cm_incarnation_number(key->incarnation), w->record.place,
+                                      true, w->file->id };
     struct dump_slot s;
 
     dump_slot_look(w->p, slot, &s);
@@ -123,6 +125,9 @@ static void walk_slot(struct walk *w, const struct cm_key *key, uint64_t slot)
         end_at(w, "header",
                "slot %" PRIu64 " has another block: incarnation %" PRIu64 ", block %" PRIu64, slot,
                s.h.incarnation, cm_header_block(&s.h));
+    else if (cm_header_boot(&s.h) != cm_cell_boot(cell))
+        end_at(w, "header", "slot %" PRIu64 " has the block, but it was stored in another boot",
+               slot);
     else if (strcmp(s.payload, "right") != 0)
         end_at(w, "payload", "slot %" PRIu64 " has the block, but its payload: %s", slot,
                s.payload);
@@ -161,7 +166,7 @@ static void walk_bucket(struct walk *w, const struct cm_key *key, unsigned which
         dump_name(w->o, "cell", i);
         dump_where(w->o, offset + i * sizeof(cell), sizeof(cell));
         dump_hex(w->o, "word", cell, 16);
-        walk_slot(w, key, cm_cell_slot(cell));
+        walk_slot(w, key, cell);
         dump_close(w->o);
     }
     dump_close_array(w->o);
@@ -187,17 +192,38 @@ static void search_orphan(const struct walk *w, const struct cm_key *key)
     }
 }
 
+/* The key of a block, with the "since" of its region. */
+static struct cm_key region_key(struct walk *w, uint64_t block)
+{
+    const struct dump_record *d = &w->record;
+    struct cm_key key = cm_key_of(&w->p->media, d->r.incarnation, block);
+    struct cm_record_regions g;
+    const unsigned region =
+        d->r.region_shift < 64 ? (unsigned)(block >> d->r.region_shift) % CM_REGIONS : 0;
+
+    cm_record_regions(&w->p->media, d->place, &d->r, &g);
+    key.incarnation |= (uint64_t)g.since[region] << CM_SINCE_SHIFT;
+    dump_number(w->o, "region", region);
+    dump_number(w->o, "since", g.since[region]);
+    if (g.unknown >> region & 1)
+        end_at(w, "region", "region %u begins anew: the check of its since word is wrong", region);
+    else if (!w->p->owned && g.boot != w->p->super.boot_number && g.intents >> region & 1)
+        end_at(w, "region",
+               "region %u begins anew: it has an intent, and the system was started since", region);
+    return key;
+}
+
 /* From the incarnation of the record to the end. */
 static void walk_cells(struct walk *w, uint64_t block)
 {
-    const struct cm_key key = cm_key_of(&w->p->media, w->record.r.incarnation, block);
+    const struct cm_key key = region_key(w, block);
     struct walk cells = { .p = w->p, .file = w->file, .o = w->o, .record = w->record };
 
     dump_open(w->o, "key", "key");
-    dump_number(w->o, "incarnation", key.incarnation);
+    dump_number(w->o, "incarnation", cm_incarnation_number(key.incarnation));
     dump_number(w->o, "block", block);
     dump_number(w->o, "stripe", key.stripe);
-    dump_hex(w->o, "tag", key.place.tag >> CM_CELL_SLOT_BITS, 6);
+    dump_hex(w->o, "tag", key.place.tag >> CM_CELL_TAG_SHIFT, 6);
     dump_close(w->o);
     dump_open_array(w->o, "buckets");
     walk_bucket(&cells, &key, 0);

@@ -81,19 +81,18 @@ static bool sync_failed(const struct dump_pool *p, const struct dump_record *d)
 
     if (!(d->r.flags & CM_RECORD_SYNC_FAILED))
         return false;
-    if (!cm_format_state_read(p->media.check_key, d->place, d->r.state, &dirty, &boot))
+    if (!cm_format_state_read(p->media.check_key, d->place, &d->r, &dirty, &boot))
         return sb->failed_boot == sb->boot_number;
     return boot == sb->boot_number || sb->unnamed_boot == sb->boot_number;
 }
 
 static void judge_whole(const struct dump_pool *p, struct dump_record *d)
 {
-    const uint32_t now = p->super.boot_number;
     const char *anew = NULL;
-    bool at_home, dirty, known;
-    uint32_t boot;
+    struct cm_record_regions g;
+    bool at_home;
 
-    known = cm_format_state_read(p->media.check_key, d->place, d->r.state, &dirty, &boot);
+    cm_record_regions(&p->media, d->place, &d->r, &g);
     conclude(d, "whole", "its id is not zero and its checksum is right");
     if (count_of_id(p, d, &at_home) > 1)
         conclude(d, "twice", "another record has the same id: an attach drops both");
@@ -111,16 +110,19 @@ static void judge_whole(const struct dump_pool *p, struct dump_record *d)
         anew = "its incarnation is zero";
     else if (d->r.flags & CM_RECORD_RACY)
         anew = "its validator is racy";
-    else if (!known)
-        anew = "the check of its state word is wrong";
-    else if (cm_record_lost(&p->media, d->place, d->r.state, now))
-        anew = "DIRTY of another boot";
+    else if (d->r.flags & CM_RECORD_SYNC_FAILED)
+        anew = "an fsync of the file failed in another boot";
+    else if (((p->super.boot_number - d->r.birth) & 0x7fffffff) >= CM_BOOTS)
+        anew = "it was born too many boots ago";
     d->keeps = !anew;
     if (anew)
         (void)snprintf(d->attach, sizeof(d->attach), "begins anew: %s", anew);
     else
         (void)snprintf(d->attach, sizeof(d->attach), "keeps what is cached%s, %s",
-                       dirty ? " if the system is not started anew before" : "",
+                       g.intents == 0 ? ""
+                       : g.boot == p->super.boot_number
+                           ? " (after a crash of the system: but for regions with an intent)"
+                           : " but for regions with an intent",
                        "if the file has this validator");
 }
 
@@ -176,11 +178,27 @@ static void put_name(const struct dump_pool *p, const struct dump_record *d, str
                              : "wrong: torn, of another file or epoch, or damaged: it is no name");
 }
 
+/* Regions with a "since" that is not 0, as REGION:SINCE. */
+static void put_regions(const struct cm_record *r, const struct cm_record_regions *g,
+                        struct dump_out *o)
+{
+    char text[CM_REGIONS * sizeof("63:255")] = "";
+    size_t at = 0;
+
+    dump_number(o, "birth", r->birth);
+    dump_number(o, "region_blocks", r->region_shift < 64 ? UINT64_C(1) << r->region_shift : 0);
+    dump_hex(o, "intents", g->intents, 16);
+    for (unsigned i = 0; i < CM_REGIONS; i++)
+        if (g->since[i] != 0)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%u:%u", at ? " " : "", i,
+                                   g->since[i]);
+    dump_text(o, "since", "%s", at ? text : "0");
+}
+
 void dump_record_print(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o)
 {
     const struct cm_record *r = &d->r;
-    uint32_t boot;
-    bool dirty, right;
+    struct cm_record_regions g;
 
     dump_name(o, "record", d->place);
     dump_text(o, "verdict", "%s", d->verdict);
@@ -202,15 +220,16 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
         dump_number(o, "size", r->size);
     else
         dump_text(o, "size", "not known");
-    right = cm_format_state_read(p->media.check_key, d->place, r->state, &dirty, &boot);
+    cm_record_regions(&p->media, d->place, r, &g);
     dump_hex(o, "state_word", r->state, 16);
-    dump_bool(o, "dirty", dirty);
-    dump_number(o, "boot", boot);
+    dump_bool(o, "dirty", g.dirty);
+    dump_number(o, "boot", g.boot);
     dump_number(o, "pool_boot", p->super.boot_number);
     dump_text(o, "state_check", "%s",
-              right                              ? "right"
+              g.known                            ? "right"
               : (r->state | r->incarnation) == 0 ? "never written"
                                                  : "wrong: counts as DIRTY of another boot");
+    put_regions(r, &g, o);
     put_name(p, d, o);
 }
 

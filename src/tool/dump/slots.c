@@ -74,7 +74,7 @@ static void find_cells(const struct dump_pool *p, const struct cm_key *key, stru
             continue;
         for (unsigned i = b * CM_BUCKET_CELLS; i < (b + 1) * CM_BUCKET_CELLS; i++) {
             if (!cm_index_match(&p->media, key, cells.cell[i]) ||
-                cm_cell_slot(cells.cell[i]) != s->slot)
+                cm_cell_slot(cells.cell[i]) != s->slot || !cm_slot_leads(cells.cell[i], &s->h, key))
                 continue;
             s->bucket[s->led] = key->place.bucket[b];
             s->cell[s->led++] = i % CM_BUCKET_CELLS;
@@ -85,7 +85,7 @@ static void find_cells(const struct dump_pool *p, const struct cm_key *key, stru
 /* The header is valid: is the payload, and would a lookup come here? */
 static void judge_block(const struct dump_pool *p, struct dump_slot *s)
 {
-    const struct cm_key key = cm_key_of(&p->media, s->h.incarnation, cm_header_block(&s->h));
+    const struct cm_key key = cm_key_stored(&p->media, s->h.incarnation, cm_header_block(&s->h));
     uint8_t data[CM_BLOCK_SIZE];
     const struct cm_part whole = { 0, CM_BLOCK_SIZE, data };
     enum cm_slot_verdict v = CM_SLOT_UNREADABLE;
@@ -93,7 +93,7 @@ static void judge_block(const struct dump_pool *p, struct dump_slot *s)
     uint64_t w0;
 
     if (dump_inside(p, payload_offset(p, s->slot), CM_BLOCK_SIZE))
-        v = cm_slot_read(&p->media, s->slot, &key, &whole, true, &got, &w0);
+        v = cm_slot_read(&p->media, s->slot, &key, cm_header_boot(&s->h), &whole, true, &got, &w0);
     find_cells(p, &key, s);
     s->payload = v == CM_SLOT_HIT          ? "right"
                  : v == CM_SLOT_BAD_SUM    ? "wrong checksum"
@@ -152,15 +152,18 @@ static void put_header(const struct dump_pool *p, const struct dump_slot *s, str
 {
     const struct cm_header *h = &s->h;
     const uint64_t sequence = h->w0 & CM_W0_SEQ_MASK;
-    const uint64_t right = cm_format_w0(p->media.check_key, s->slot, h, (uint32_t)sequence);
+    const uint32_t life = (uint32_t)(h->w0 & CM_W0_LIFE_MASK);
+    const uint64_t right = cm_format_w0(p->media.check_key, s->slot, h, life);
 
     dump_hex(o, "w0", h->w0, 16);
     dump_number(o, "sequence", sequence);
+    dump_number(o, "boot", cm_header_boot(h));
     dump_bool(o, "valid_bit", (h->w0 & CM_W0_VALID) != 0);
     dump_hex(o, "check", h->w0 >> 32, 8);
     if (h->w0 & CM_W0_VALID)
         dump_hex(o, "check_computed", right >> 32, 8);
-    dump_number(o, "incarnation", h->incarnation);
+    dump_number(o, "incarnation", cm_incarnation_number(h->incarnation));
+    dump_number(o, "since", h->incarnation >> CM_SINCE_SHIFT);
     dump_number(o, "block", cm_header_block(h));
     dump_number(o, "valid_bytes", cm_header_valid(h));
     dump_hex(o, "xxh3", h->xxh3, 16);

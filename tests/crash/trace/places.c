@@ -34,7 +34,7 @@ static const char *const structures[] = {
 };
 
 #define SUPER_WORDS (sizeof(struct cm_super) / 8)
-#define RECORD_WORDS (offsetof(struct cm_record, words) / 8 + 3) /* the rest is zero */
+#define RECORD_WORDS (sizeof(struct cm_record) / 8)
 #define HEADER_WORDS (sizeof(struct cm_header) / 8)
 
 /* clang-format off */
@@ -47,9 +47,10 @@ static const char *const super_words[] = {
     [30 ... SUPER_WORDS - 2] = "zero", [SUPER_WORDS - 1] = "sum"
 };
 static const char *const record_words[] = {
-    "file id", "file id", "incarnation", "proof", "proof", "proof", "proof", "flags", "zero",
-    "zero", "zero", "zero", "zero", "zero", "zero", "sum", "state word", "size", "sum of size",
-    "end of life", "last use", "hits", "sum of name"
+    "file id", "file id", "incarnation", "proof", "proof", "proof", "proof", "flags", "birth",
+    "zero", "sum", "intents", "intents", "since", "since", "since", "since", "since", "since",
+    "since", "since", "since", "since", "since", "state word", "size", "sum of size",
+    "end of life", "last use", "hits", "sum of name", "zero"
 };
 /* clang-format on */
 static const char *const header_words[] = { "w0", "incarnation", "block and valid bytes", "sum" };
@@ -99,7 +100,7 @@ static const char *field(const struct place *p)
     case SUPERBLOCK:
         return p->word < SUPER_WORDS ? super_words[p->word] : "unused";
     case RECORD:
-        return p->word < RECORD_WORDS ? record_words[p->word] : "zero";
+        return record_words[p->word];
     case HEADER:
         return header_words[p->word];
     case MEMO:
@@ -127,6 +128,9 @@ static void say_word(const struct place *p, uint64_t v, char *text, size_t n)
         snprintf(text, n, " %s %" PRIu64, name, v);
     else if (p->area == RECORD && p->word == WORD_OF(struct cm_record, state))
         snprintf(text, n, " %s %s", name, v & CM_STATE_DIRTY ? "DIRTY" : "not DIRTY");
+    else if (p->area == RECORD && (p->word == WORD_OF(struct cm_record, intents) ||
+                                   p->word == WORD_OF(struct cm_record, intents) + 1))
+        snprintf(text, n, " %s %08x", name, (uint32_t)v);
     else if (p->area == HEADER && p->word == WORD_OF(struct cm_header, w0))
         snprintf(text, n, " %s %s, sequence %" PRIu64, name, v & CM_W0_VALID ? "VALID" : "invalid",
                  v & CM_W0_SEQ_MASK);

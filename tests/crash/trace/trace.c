@@ -105,7 +105,8 @@ static void print_event(size_t number, const struct event *e, const struct issue
     else {
         snprintf(functions, sizeof(functions), "%s%s%s", by->function, by->caller ? " < " : "",
                  by->caller ? by->caller : "");
-        printf("%5zu  %-5s  %-*s%s\n", number, by->kind, *text ? 40 : 0, functions, text);
+        printf("%5zu  %-5s  %-*s%s%s\n", number, by->kind, *text ? 40 : 0, functions,
+               *text && strlen(functions) >= 40 ? "  " : "", text);
     }
 }
 

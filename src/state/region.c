@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * region.c - the regions of a file: what a crash of the system takes of it.
+ *
+ * Owns: cm_object.regions, and the order of what is written of it. An intent that is found set
+ * proves nothing, because a crashed owner may not have made it durable. So only what this session
+ * itself has made durable counts (`durable`).
+ *
+ * Locks: the file's own, or files_lock while it is attached.
+ * Who: protocol/, state/.
+ */
+#include "state/region.h"
+
+#include <string.h>
+
+#define SHIFT_MIN 8u      /* 1 MiB: a write of a database marks no more than it has to */
+#define SHIFT_UNKNOWN 12u /* 16 MiB: 64 of them go around once in 1 GiB */
+#define SHIFT_MAX 51u     /* all blocks are in one region */
+
+uint32_t cm_region_shift(uint64_t size)
+{
+    uint32_t shift = SHIFT_MIN;
+    if (size == CM_SIZE_UNKNOWN)
+        return SHIFT_UNKNOWN;
+    while (shift < SHIFT_MAX && size / CM_BLOCK_SIZE >> shift >= CM_REGIONS)
+        shift++;
+    return shift;
+}
+
+static uint64_t bit_of(uint64_t block, uint32_t shift)
+{
+    return UINT64_C(1) << (block >> shift) % CM_REGIONS;
+}
+
+uint64_t cm_region_mask(const struct cm_object *f, uint64_t first, uint64_t end)
+{
+    const uint32_t shift = f->regions.shift;
+    uint64_t mask = 0;
+    if (first >= end)
+        return 0;
+    const uint64_t last = (end - 1) >> shift;
+    if (last - (first >> shift) >= CM_REGIONS - 1)
+        return CM_REGIONS_ALL;
+    for (uint64_t run = first >> shift; run <= last; run++)
+        mask |= UINT64_C(1) << run % CM_REGIONS;
+    return mask;
+}
+
+/* ---- Attaching ------------------------------------------------------------------------------- */
+
+/* Boots since the record's birth. */
+static uint32_t boots_since(const struct cm_cache *c, uint32_t birth)
+{
+    return (c->super.now.boot_number - birth) & 0x7fffffff;
+}
+
+bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r)
+{
+    return r->region_shift <= SHIFT_MAX && boots_since(c, r->birth) < CM_BOOTS;
+}
+
+uint64_t cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r)
+{
+    struct cm_record_regions g;
+    const uint64_t size = cm_record_size(&c->media, place, r);
+    cm_record_regions(&c->media, place, r, &g);
+    if (size == CM_SIZE_UNKNOWN || r->region_shift > SHIFT_MAX)
+        return CM_SIZE_UNKNOWN;
+    /* A change of the size sets the intent of the region where the old size ends. */
+    return (g.known && g.boot == c->super.now.boot_number) ||
+                   !(g.intents & bit_of(size / CM_BLOCK_SIZE, r->region_shift))
+               ? size
+               : CM_SIZE_UNKNOWN;
+}
+
+int cm_region_keep(struct cm_object *f, const struct cm_record *r)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_regions *g = &f->regions;
+    struct cm_record_regions was;
+    cm_record_regions(&c->media, f->place, r, &was);
+    g->birth = r->birth;
+    g->shift = r->region_shift;
+    g->intents = was.intents;
+    g->durable = 0;
+    /* A writer of this boot may have been killed. What it wrote is not lost, but not safe either.
+     */
+    const bool same_boot = was.boot == c->super.now.boot_number;
+    const uint64_t anew = was.unknown | (same_boot ? 0 : was.intents);
+    g->dirty = was.dirty && (same_boot || !was.known);
+    g->unsynced = g->dirty ? was.intents : 0;
+    for (unsigned i = 0; i < CM_REGIONS; i++) {
+        if (anew >> i & 1)
+            was.since[i] = (uint8_t)boots_since(c, r->birth);
+        at_store_relaxed(&g->since[i], was.since[i]);
+        if (was.since[i] != 0)
+            at_store_relaxed(&f->raised, 1u);
+    }
+    int e = anew ? cm_record_write_since(&c->media, f->place, r->incarnation, &was) : 0;
+    if (e == 0 && cm_region_size(c, f->place, r) != cm_record_size(&c->media, f->place, r)) {
+        /* Before the state word says that it is of this boot, which would make the size count. */
+        struct cm_record unknown = *r;
+        unknown.size = CM_SIZE_UNKNOWN;
+        g->size_loose = true;
+        e = cm_record_write_size(&c->media, f->place, &unknown);
+    }
+    if (e || was.known)
+        return e; /* the first write in this boot stores a state word; until then this one is right
+                   */
+    was.boot = c->super.now.boot_number;
+    return cm_record_write_state(&c->media, f->place, r->incarnation, &was);
+}
+
+void cm_region_begin(struct cm_object *f, uint32_t shift, bool dirty)
+{
+    struct cm_regions *g = &f->regions;
+    memset(g, 0, sizeof(*g));
+    at_store_relaxed(&f->raised, 0u);
+    g->birth = f->cache->super.now.boot_number;
+    g->shift = shift;
+    g->dirty = dirty;
+    g->unsynced = g->intents = dirty ? CM_REGIONS_ALL : 0;
+}
+
+/* ---- The record ------------------------------------------------------------------------------ */
+
+struct cm_record_regions cm_region_recorded(const struct cm_object *f)
+{
+    struct cm_record_regions g = { .known = true, .boot = f->cache->super.now.boot_number };
+    g.intents = f->regions.intents;
+    g.dirty = f->regions.dirty;
+    memcpy(g.since, f->regions.since, sizeof(g.since));
+    return g;
+}
+
+/* Is there a record to write to? Nothing is cached of a file without an incarnation. */
+static bool has_record(const struct cm_object *f)
+{
+    return f->place != CM_NO_PLACE && f->incarnation != 0;
+}
+
+static int set_dirty(struct cm_object *f, bool dirty)
+{
+    struct cm_record_regions g;
+    f->regions.dirty = dirty;
+    if (!has_record(f))
+        return 0;
+    /* Not flushed: it counts in this boot only. After a crash of the system the intents count. */
+    g = cm_region_recorded(f);
+    return cm_record_write_state(&f->cache->media, f->place, f->incarnation, &g);
+}
+
+/* ---- Writes ---------------------------------------------------------------------------------- */
+
+void cm_region_all_unsynced(struct cm_object *f)
+{
+    struct cm_regions *g = &f->regions;
+    assert(cm_lock_is_held(&f->lock));
+    g->dirty = true;
+    g->unsynced = g->intents = CM_REGIONS_ALL;
+    for (unsigned i = 0; i < CM_REGIONS; i++)
+        g->begun[i] = f->data_begun;
+}
+
+int cm_region_intend(struct cm_object *f, uint64_t mask)
+{
+    struct cm_regions *g = &f->regions;
+    const struct cm_media *m = &f->cache->media;
+    assert(cm_lock_is_held(&f->lock) && mask != 0);
+    for (uint64_t left = mask; left; left &= left - 1)
+        g->begun[at_lowest_bit64(left)] = f->data_begun;
+    g->unsynced |= mask;
+    int e = g->dirty ? 0 : set_dirty(f, true);
+    const uint64_t need = mask & ~g->durable;
+    if (e == 0 && need != 0) {
+        g->intents |= need;
+        if (has_record(f)) {
+            e = cm_record_write_intents(m, f->place, f->incarnation, g->intents);
+            /* The lock is held over the fence. So a second writer cannot go on while the first one
+             * still sets the intent. */
+            e = e ? e : cm_record_settle_intents(m, f->place);
+        }
+        g->durable |= need;
+    }
+    return e;
+}
+
+/* ---- Syncs of the origin --------------------------------------------------------------------- */
+
+void cm_region_sync_begin(struct cm_object *f, cm_sync *s)
+{
+    uint64_t open = 0;
+    assert(cm_lock_is_held(&f->lock));
+    for (const struct cm_open_bracket *b = f->brackets; b; b = b->next)
+        open |= b->regions;
+    s->opaque[0] = f->data_begun;
+    s->opaque[1] = f->serial;
+    s->opaque[2] = open;
+}
+
+/* Clears intents: the origin holds what was written there. */
+static void clear(struct cm_object *f, uint64_t mask)
+{
+    struct cm_regions *g = &f->regions;
+    const struct cm_media *m = &f->cache->media;
+    g->intents &= ~mask;
+    g->durable &= ~mask;
+    if (!has_record(f))
+        return;
+    /* Before the intent that outweighs an older size: cm_record_write_size. */
+    if (g->size_loose && cm_record_settle(m, f->place))
+        return;
+    g->size_loose = false;
+    /* If it fails, the intents stay (or words that count as intents), which is safe. */
+    if (cm_record_write_intents(m, f->place, f->incarnation, g->intents) == 0)
+        (void)cm_record_settle_intents(m, f->place);
+}
+
+void cm_region_synced(struct cm_object *f, const cm_sync *s)
+{
+    struct cm_regions *g = &f->regions;
+    assert(cm_lock_is_held(&f->lock));
+    for (uint64_t left = g->unsynced & ~s->opaque[2]; left; left &= left - 1) {
+        const unsigned i = at_lowest_bit64(left);
+        /* No change was open there when the sync began, and none has begun since. */
+        if (g->begun[i] <= s->opaque[0])
+            g->unsynced &= ~(UINT64_C(1) << i);
+    }
+    if (g->intents & ~g->unsynced)
+        clear(f, g->intents & ~g->unsynced);
+    if (g->dirty && g->unsynced == 0)
+        (void)set_dirty(f, false);
+}

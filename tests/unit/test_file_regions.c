@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_file_regions.c - regions of files: what a crash takes, and what is recorded of them.
+ */
+#include "file_common.h"
+
+#define REGION 256u /* blocks, in a file of this size */
+#define REGION_SIZE (60 * MIB)
+
+/* Puts two blocks in each of the regions 0 to 2. */
+static cm_file *three_regions(struct pool *p, const cm_validator *v, uint32_t flags)
+{
+    cm_file *f = attach_v(p, 1, v, flags);
+    CHECK_EQ(UINT64_C(1) << cm_object_of(f)->regions.shift, REGION);
+    for (unsigned r = 0; r < 3; r++)
+        CHECK_EQ(put_all(f, r * REGION, 2, 1), 2);
+    return f;
+}
+
+/* A bit for each of the three regions whose blocks hit. */
+static unsigned regions_hit(cm_file *f)
+{
+    unsigned hit = 0;
+    for (unsigned r = 0; r < 3; r++)
+        hit |= (unsigned)(hits(f, r * REGION, 2, 1) == 2) << r;
+    return hit;
+}
+
+/* A power cut takes the regions that were written since the last sync, and nothing else. */
+static void test_region_lost(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7), v2 = val(REGION_SIZE, 8);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, (REGION + 100) * BLK, BLK);
+    v2 = fresh(v2);
+    CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    CHECK_EQ(regions_hit(f), 7);
+    crash_and_boot(&p);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(info_of(f).dirty, 0);
+    CHECK_EQ(regions_hit(f), 5);
+    detach(f);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 5);
+    CHECK_EQ(put_all(f, REGION, 2, 1), 2); /* it is used again ... */
+    CHECK_EQ(regions_hit(f), 7);
+    detach(f);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 7);
+    crash_and_boot(&p); /* ... and lost again: its intent stands until a sync */
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 5);
+    CHECK_EQ(put_all(f, REGION, 2, 1), 2);
+    cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+    crash_and_boot(&p);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 7);
+    detach(f);
+    pool_end(&p);
+}
+
+/* A crash of the process takes nothing, in whatever boot the blocks were stored. What is stored
+ * after a region began anew is forgotten as anything else. */
+static void test_region_killed(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    (void)three_regions(&p, &v, CM_SOLE_WRITER);
+    crash_and_boot(&p);
+    for (unsigned round = 0; round < 2; round++) {
+        CASE("round %u", round);
+        v = fresh(v);
+        cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(regions_hit(f), 7);
+        cm_bracket w = begin_write(f, (REGION + 1) * BLK, BLK);
+        CHECK_EQ(look(f, REGION + 1, 1), MISS);
+        CHECK(cm_write_end(f, &w, &v) >= 0);
+        CHECK_EQ(put(f, REGION + 1, 1), 0);
+        if (round == 0) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        } else {
+            crash_and_boot(&p);
+        }
+    }
+    v = fresh(v);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 5);
+    cm_bracket w = begin_write(f, 100 * BLK, BLK); /* the record is of this boot now */
+    v = fresh(v);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    detach(f);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 5);
+    CHECK_EQ(put_all(f, REGION, 2, 1), 2);
+    w = begin_write(f, REGION * BLK, BLK);
+    CHECK_EQ(look(f, REGION, 1), MISS);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(look(f, REGION, 1), MISS);
+    detach(f);
+    pool_end(&p);
+}
+
+/* A sync clears the regions in which no write was open, and none has begun since. */
+static void test_region_sync(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7), v2 = val(REGION_SIZE, 8);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    for (unsigned r = 0; r < 3; r++) {
+        cm_bracket w = begin_write(f, (r * REGION + 100) * BLK, BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    cm_bracket open = begin_write(f, 100 * BLK, BLK);
+    cm_sync s = sync_begin(f);
+    CHECK(cm_write_end(f, &open, NULL) >= 0);
+    cm_bracket w = begin_write(f, (REGION + 100) * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    v2 = fresh(v2);
+    CHECK_EQ(cm_sync_end(f, &s, 1, &v2), 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    CHECK_EQ(cm_object_of(f)->regions.intents, 3);
+    crash_and_boot(&p);
+    v2 = fresh(v2);
+    f = attach_v(&p, 1, &v2, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 4);
+    detach(f);
+    pool_end(&p);
+}
+
+/* Which regions a bracket speaks of: those that it writes, and what lies around the end of the file
+ * if it may move that. */
+static void test_region_masks(void)
+{
+    struct pool p;
+    cm_validator v = val(3 * REGION * BLK + 5, 7);
+    const struct {
+        uint64_t offset, len, regions;
+    } write[] = {
+        { 0, 1, 1 },
+        { REGION * BLK - 1, 2, 3 },
+        { 0, 3 * REGION * BLK, 7 },
+        { 3 * REGION * BLK, 5, 8 },              /* up to the end */
+        { 3 * REGION * BLK, 6, 12 },             /* one byte more: the end moves */
+        { 20 * REGION * BLK, 1, 12 | 1u << 20 }, /* a hole before it */
+        { 63 * REGION * BLK, 2 * REGION * BLK, UINT64_C(0x800000000000000d) },
+        { CM_APPEND, 1, 12 },
+        { CM_APPEND, REGION * BLK, 28 },
+        { CM_APPEND, 64 * REGION * BLK, UINT64_MAX },
+    };
+    for (unsigned i = 0; i < sizeof(write) / sizeof(*write); i++) {
+        CASE("write %u", i);
+        cm_bracket w;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach_v(&p, 1, &v, 0);
+        cm_object_of(f)->regions.intents = 0;
+        CHECK_EQ(cm_write_begin(f, write[i].offset, write[i].len, &w), 0);
+        CHECK_EQ(cm_object_of(f)->regions.unsynced, write[i].regions);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        if (i >= 4) { /* the size is not known now: an append may be anywhere */
+            const uint64_t all = cm_object_of(f)->regions.unsynced;
+            CHECK_EQ(cm_write_begin(f, 0, 1, &w), 0);
+            CHECK_EQ(cm_object_of(f)->regions.unsynced & ~all & ~UINT64_C(9), 0);
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
+            CHECK_EQ(cm_object_of(f)->regions.unsynced, UINT64_MAX);
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        }
+        pool_end(&p);
+    }
+}
+
+/* That a size is not known any more is not made durable. So after a crash of the system the record
+ * may have an older one. It counts only if the region where it ends has no intent. */
+static void test_older_size(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_bracket w;
+    cm_validator v = val(CM_SIZE_UNKNOWN, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(put_tail(f, 5, 100, 1), 0);
+    CHECK_EQ(info_of(f).size, 5 * BLK + 100);
+    const uint64_t place = cm_object_of(f)->place;
+    const struct cm_record before = *record_of(p.c, place);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
+    CHECK(cm_record_size(&p.c->media, place, record_of(p.c, place)) == CM_SIZE_UNKNOWN);
+    record_of(p.c, place)->size = before.size;
+    record_of(p.c, place)->size_sum = before.size_sum;
+    crash_and_boot(&p);
+    for (unsigned again = 0; again < 2; again++) {
+        CASE("again %u", again);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).kept, 1);
+        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+        w = begin_write(f, 0, 1); /* the record is of this boot now */
+        CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* A record that a file brings from too many boots ago counts no more: the numbers of boots in cells
+ * and headers repeat. */
+static void test_region_boots(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    detach(warm(&p, 1, &v, 0));
+    for (unsigned boot = 1; boot <= CM_BOOTS; boot++) {
+        crash_and_boot(&p);
+        v = fresh(v);
+        if (boot == CM_BOOTS - 1)
+            expect_kept(&p, 1, &v, true);
+    }
+    expect_kept(&p, 1, &v, false);
+    pool_end(&p);
+}
+
+/* A damaged word costs what it speaks of. */
+static void check_damaged_word(unsigned word, bool later_boot)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, 0);
+    const uint64_t place = cm_object_of(f)->place;
+    detach(f);
+    if (later_boot) {
+        crash_and_boot(&p);
+        v = fresh(v);
+        expect_kept(&p, 1, &v, true);
+    }
+    struct cm_record *r = record_of(p.c, place); /* a crash moves the pool */
+    *(word == 0   ? &r->state
+      : word < 3  ? &r->intents[word - 1]
+      : word == 3 ? &r->since[0]
+                  : &r->since[CM_SINCE_WORDS - 1]) ^= 2;
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).dirty, word == 0);
+    struct cm_record_regions g;
+    cm_record_regions(&p.c->media, place, record_of(p.c, place), &g);
+    CHECK(g.known);
+    detach(f);
+    /* In the boot of the record's birth no region can have begun anew, and no intent is older. */
+    expect_kept(&p, 1, &v, (word != 1 && word != 3) || !later_boot);
+    crash_and_boot(&p);
+    v = fresh(v);
+    expect_kept(&p, 1, &v, word != 1 && (word != 3 || !later_boot));
+    pool_end(&p);
+}
+
+static void test_damaged_words(void)
+{
+    NEED_DAX;
+    for (unsigned word = 0; word < 5; word++) {
+        CASE("word %u", word);
+        CALL(check_damaged_word(word, false));
+        CALL(check_damaged_word(word, true));
+    }
+}
+
+const struct harness_test file_regions_tests[] = {
+    TEST(region_lost),  TEST(region_killed), TEST(region_sync),   TEST(region_masks),
+    TEST(region_boots), TEST(older_size),    TEST(damaged_words), TEST_END,
+};
