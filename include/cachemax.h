@@ -569,8 +569,11 @@ enum {
     CM_SOLE_WRITER = 1u << 0,     /* nobody else writes the origin while the file is attached */
     CM_ORIGIN_VOLATILE = 1u << 1, /* the origin can lose power or connection by itself: unsynced
                                    * writes are then lost */
-    CM_EXCLUSIVE = 1u << 2 /* nobody else ever writes the origin, attached or not: its times need
-                            * not be looked at. Not in this version: CM_ENOTSUP */
+    /* Nobody else ever writes the origin, attached or not, and every own write is in a bracket. The
+     * proof is a version of your own, which changes only when you give the file another content as
+     * a whole: cm_validator_set_proof(). So blocks outlive a crash of the process in the middle of
+     * writes. Implies CM_SOLE_WRITER. docs/embedding.md says who may claim it. */
+    CM_EXCLUSIVE = 1u << 2
 };
 
 /* Attaches an origin file. *file is set on success; release it with cm_file_close(). There is one
@@ -583,13 +586,13 @@ enum {
  * validator; nothing is forgotten then.
  * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
  * second open then checks nothing.
- * `flags`: CM_SOLE_WRITER holds until a second open comes without it. CM_ORIGIN_VOLATILE.
+ * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them.
+ * CM_ORIGIN_VOLATILE.
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
  * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
  * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
  * cm_open(). After CM_IGNORED take a new one and present it with cm_file_revalidate().
- * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET
- * CM_ENOTSUP (CM_EXCLUSIVE). */
+ * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 

@@ -84,8 +84,8 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
         (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE | CM_EXCLUSIVE)) ||
         (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
         return CM_EINVAL;
-    if (flags & CM_EXCLUSIVE)
-        return CM_ENOTSUP;
+    if (flags & CM_EXCLUSIVE) /* the stronger claim */
+        flags |= CM_SOLE_WRITER;
     return cm_files_attach(c, id, validator ? &v : NULL, flags, file);
 }
 

@@ -232,7 +232,8 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
         if (f->ttl_ns > 0)
             (void)cm_file_live(f, f->ttl_ns);
     } else {
-        f->want = true;
+        /* Our writes do not change the proof of an exclusive file. */
+        f->want = !(f->flags & CM_EXCLUSIVE);
         cm_file_moved(f);
     }
     bool want = f->want && f->open_brackets == 0;

@@ -89,8 +89,9 @@ static bool may_keep(const struct cm_object *f, const struct cm_record *r, const
     struct cm_cache *c = f->cache;
     struct cm_record_regions g;
     if (!r || r->incarnation == 0 || (r->flags & CM_RECORD_SYNC_FAILED) || !v ||
-        !cm_file_has_proof(v) || v->racy || (r->flags & CM_RECORD_RACY) ||
-        !cm_file_same(v, r->proof, cm_region_size(c, f->place, r)) || !cm_region_may_keep(c, r))
+        !cm_file_has_proof(v) || (v->racy && !(f->flags & CM_EXCLUSIVE)) ||
+        (r->flags & CM_RECORD_RACY) || !cm_file_same(v, r->proof, cm_region_size(c, f->place, r)) ||
+        !cm_region_may_keep(c, r))
         return false;
     cm_record_regions(&c->media, f->place, r, &g);
     return !(g.dirty && (f->flags & CM_ORIGIN_VOLATILE));
@@ -237,7 +238,8 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
     f->refs++;
     cm_lock_release(&c->files_lock);
     cm_lock_acquire(&f->lock);
-    f->flags = (f->flags & flags & CM_SOLE_WRITER) | ((f->flags | flags) & CM_ORIGIN_VOLATILE);
+    f->flags = (f->flags & flags & (CM_SOLE_WRITER | CM_EXCLUSIVE)) |
+               ((f->flags | flags) & CM_ORIGIN_VOLATILE);
     if (v && cm_file_has_proof(v))
         e = cm_file_judge(f, v);
     cm_lock_release(&f->lock);

@@ -154,6 +154,8 @@ bool cm_file_may_adopt(const struct cm_object *f)
 void cm_file_set_validator(struct cm_object *f, const cm_validator *v)
 {
     f->validator = *v;
+    if (f->flags & CM_EXCLUSIVE)
+        f->validator.racy = 0; /* nobody makes a change that it could miss */
     f->has_validator = cm_file_has_proof(v);
     f->want = false;
     if (f->floor_ns < v->taken_at)

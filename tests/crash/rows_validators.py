@@ -5,11 +5,11 @@ from rows import _m, FILE
 
 VALIDATORS = [
     _m('racy record', 'a racy record matches nothing', 'unit file racy', 'state/attach.c',
-       '        (r->flags & CM_RECORD_RACY) ||\n', ''),
+       '(r->flags & CM_RECORD_RACY) || !cm_file_same', '!cm_file_same'),
     _m('racy not recorded', 'racy flag of a record', 'unit file racy',
        'state/file_record.c', 'f->validator.racy ? CM_RECORD_RACY : 0;', '0 ? CM_RECORD_RACY : 0;'),
     _m('racy validator', 'a racy validator matches nothing at attach', 'unit file racy',
-       'state/attach.c', ' || v->racy ||', ' ||'),
+       'state/attach.c', '(v->racy && !(f->flags & CM_EXCLUSIVE)) ||', '0 ||'),
     _m('racy revalidation', 'a racy validator proves nothing at revalidation',
        'unit file racy_settles',
        FILE, '(sole || (!f->validator.racy && !v->racy))) {', '(sole || !v->racy)) {'),
@@ -53,7 +53,7 @@ VALIDATORS = [
        '        f->want = false;\n'),
     _m('floor of a bracket', 'no validator counts that was taken before a bracket ended',
        'unit file open_bracket_ignores', 'protocol/bracket.c',
-       '        f->want = true;\n        cm_file_moved(f);\n', '        f->want = true;\n'),
+       'CM_EXCLUSIVE);\n        cm_file_moved(f);\n', 'CM_EXCLUSIVE);\n'),
     _m('floor of forgetting', 'no validator counts that was taken before the file was forgotten',
        'unit file older_than_forgetting', 'state/attach.c',
        '        cm_file_moved(f);\n        e = e == 0 ?', '        e = e == 0 ?'),

@@ -121,7 +121,6 @@ static void test_planned(void)
     }
     REQUIRE(pool_up(&p) == 0);
     v = val(100, 1);
-    CHECK_EQ(cm_file_open(p.c, &id, &v, CM_EXCLUSIVE, &f), CM_ENOTSUP);
     CHECK_EQ(cm_file_open(p.c, &id, &v, 8, &f), CM_EINVAL);
     f = attach(&p, 1, 100, 1, 0);
     CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);

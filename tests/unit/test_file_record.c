@@ -629,6 +629,22 @@ static void test_size_order(void)
     pool_end(&p);
 }
 
+/* An adopted validator: the body and the size are flushed, and what lies between them is not. */
+static void test_adopt_order(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), next = val(100 * BLK, 8);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 0, BLK);
+    next.taken_at = later();
+    watch(&p);
+    ops.fence = noted_fence;
+    CHECK_EQ(cm_write_end(f, &w, &next), 0);
+    expect_stores(&p, "RRffF");
+    pool_end(&p);
+}
+
 static void test_record_order(void)
 {
     struct pool p;
@@ -714,9 +730,20 @@ static void test_stored_before_the_record(void)
 }
 
 const struct harness_test file_record_tests[] = {
-    TEST(failed_sync_stays),        TEST(unreadable_record),   TEST(failed_sync_killed),
-    TEST(failed_sync_stopped),      TEST(failed_sync_unnamed), TEST(failed_sync_bumped),
-    TEST(failed_sync_wrong_use),    TEST(failed_sync_torn),    TEST(zero_incarnation),
-    TEST(stored_before_the_record), TEST(record_order),        TEST(size_order),
-    TEST(torn_goes_first),          TEST(failed_sync_order),   TEST_END,
+    TEST(failed_sync_stays),
+    TEST(unreadable_record),
+    TEST(failed_sync_killed),
+    TEST(failed_sync_stopped),
+    TEST(failed_sync_unnamed),
+    TEST(failed_sync_bumped),
+    TEST(failed_sync_wrong_use),
+    TEST(failed_sync_torn),
+    TEST(zero_incarnation),
+    TEST(stored_before_the_record),
+    TEST(adopt_order),
+    TEST(record_order),
+    TEST(size_order),
+    TEST(torn_goes_first),
+    TEST(failed_sync_order),
+    TEST_END,
 };

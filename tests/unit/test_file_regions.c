@@ -280,7 +280,118 @@ static void test_damaged_words(void)
     }
 }
 
+/* ---- Exclusive files ------------------------------------------------------------------------- */
+
+/* A version of the owner's own. */
+static cm_validator owners(uint64_t version)
+{
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_validator_set_proof(&v, &version, sizeof(version));
+    v.changed_ns = CM_CHANGED_LONG_AGO;
+    v.racy = CM_RACY_TIMES; /* times prove nothing, and need not */
+    v.taken_at = later();
+    return v;
+}
+
+/* A process is killed in the middle of writes. All is kept but what was inside open brackets. */
+static void test_exclusive_killed(void)
+{
+    struct pool p;
+    cm_bracket w;
+    cm_validator v = owners(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_EXCLUSIVE);
+    CHECK_EQ(put_all(f, 0, 40, 1), 40);
+    for (unsigned i = 0; i < 10; i++) {
+        w = begin_write(f, i * BLK, BLK);
+        CHECK_EQ(cm_write_end(f, &w, NULL), 0); /* no validator is wanted */
+        CHECK_EQ(put(f, i, 1), 0);
+    }
+    CHECK_EQ(info_of(f).want_validator, 0);
+    (void)begin_write(f, 20 * BLK, 2 * BLK);
+    CHECK_EQ(cm_write_begin(f, 100 * BLK, BLK, &w), 0);
+    pool_crash(&p);
+    (void)pool_up(&p);
+    v = owners(1);
+    f = attach_v(&p, 1, &v, CM_EXCLUSIVE);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(hits(f, 0, 40, 1), 38);
+    CHECK_EQ(look(f, 20, 1), MISS);
+    CHECK_EQ(look(f, 21, 1), MISS);
+    v = owners(2); /* another content as a whole */
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(hits(f, 0, 40, 1), 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    detach(f);
+    v = owners(1);
+    f = attach_v(&p, 1, &v, CM_EXCLUSIVE);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(hits(f, 0, 40, 1), 0);
+    detach(f);
+    pool_end(&p);
+}
+
+/* The claim holds as long as all who have the file open make it. */
+static void test_exclusive_claim(void)
+{
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned sole = 0; sole < 2; sole++) {
+        CASE("sole %u", sole);
+        cm_validator v = owners(1);
+        cm_file *f = attach_v(&p, 1, &v, CM_EXCLUSIVE), *g = NULL;
+        cm_bracket w = begin_write(f, 0, BLK);
+        CHECK_EQ(cm_write_end(f, &w, NULL), 0);
+        CHECK_EQ(cm_file_open(p.c, &id, NULL, sole ? CM_SOLE_WRITER : 0, &g), 0);
+        w = begin_write(f, 0, BLK);
+        CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        detach(g);
+        detach(f);
+    }
+    /* To others a racy validator proves nothing. */
+    cm_validator v = owners(1);
+    cm_file *f = attach_v(&p, 1, &v, CM_EXCLUSIVE);
+    CHECK_EQ(put(f, 0, 1), 0);
+    detach(f);
+    v = owners(1);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 0);
+    detach(f);
+    pool_end(&p);
+}
+
+/* After a power cut the regions that were written since the last sync are lost. */
+static void test_exclusive_cut(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = owners(1);
+    v.size = REGION_SIZE;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_EXCLUSIVE);
+    cm_bracket w = begin_write(f, (REGION + 100) * BLK, BLK);
+    CHECK_EQ(cm_write_end(f, &w, NULL), 0);
+    (void)begin_write(f, (2 * REGION + 100) * BLK, BLK);
+    crash_and_boot(&p);
+    v = owners(1);
+    v.size = REGION_SIZE;
+    f = attach_v(&p, 1, &v, CM_EXCLUSIVE);
+    CHECK_EQ(regions_hit(f), 1);
+    detach(f);
+    pool_end(&p);
+}
+
 const struct harness_test file_regions_tests[] = {
-    TEST(region_lost),  TEST(region_killed), TEST(region_sync),   TEST(region_masks),
-    TEST(region_boots), TEST(older_size),    TEST(damaged_words), TEST_END,
+    TEST(region_lost),
+    TEST(region_killed),
+    TEST(region_sync),
+    TEST(region_masks),
+    TEST(region_boots),
+    TEST(older_size),
+    TEST(damaged_words),
+    TEST(exclusive_killed),
+    TEST(exclusive_claim),
+    TEST(exclusive_cut),
+    TEST_END,
 };
