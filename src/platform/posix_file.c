@@ -475,8 +475,12 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
         const uint64_t end = len == 0 ? f->mapped : offset + len;
 
         assert(offset <= f->mapped && len <= f->mapped - offset);
+        /* It syncs the file for this range, and tells of any page of it that was lost. */
         if (msync(f->base + start, end - start, MS_SYNC) != 0) {
             return CM_EIO;
+        }
+        if (len != 0) {
+            return 0;
         }
     }
     return fsync(fd) == 0 ? 0 : CM_EIO;

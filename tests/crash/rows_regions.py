@@ -131,4 +131,6 @@ REGIONS = [
        'unit file exclusive_claim', 'state/attach.c',
        '(f->flags & flags & (CM_SOLE_WRITER | CM_EXCLUSIVE)) |',
        '(f->flags & (flags | CM_EXCLUSIVE)) |'),
+    _m('sync of a range', 'an open does not sync the whole pool', 'unit platform sync_of_a_range',
+       'platform/posix_file.c', '        if (len != 0) {', '        if (len == 1) {'),
 ]
