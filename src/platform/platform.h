@@ -75,10 +75,10 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
  * CM_DURABILITY_VOLATILE on tmpfs and ramfs, else CM_DURABILITY_PAGECACHE. Not inherited by
  * fork. Read-only files are mapped read-only. CM_ENOMEM CM_EIO. */
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
-/* Writes [offset, offset+len) of the mapping to the device, with the metadata of the file that these
- * bytes need, and waits for it. So it takes no longer if other pages of the file are dirty. len 0:
- * the whole file. CM_EIO: also if the system lost other pages of the file before, and this is the
- * first sync to tell it. */
+/* Writes [offset, offset+len) of the mapping to the device, with the metadata that these bytes
+ * need, and waits for it. So it takes no longer if other pages of the file are dirty. len 0: the
+ * whole file. CM_EIO: also if the system lost other pages of the file before, and this is the first
+ * sync to tell it. */
 int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 /* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. */
 void cm_plat_file_close(struct cm_plat_file *f);
