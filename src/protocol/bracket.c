@@ -54,28 +54,32 @@ static bool moves_end(const struct cm_object *f, const struct plan *p)
     return p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size);
 }
 
-/* The regions that the change may touch, a bit each. That is where it writes, where the file ends
- * now (its last block may be cached, and the recorded size counts without that intent), and, if it
- * moves the end, what lies between the old end and the new one. */
+/* The regions that the change may touch, a bit each: wherever a block may be cached after it that
+ * the origin may lose. That is where it writes. If it moves the end of the file, it is also all
+ * from the last block before the old end to the block of the new end, in whatever order these two
+ * are: that is zeros now, or gone, and a recorded size counts only without the intent of its
+ * region. */
 static uint64_t regions_of(struct cm_object *f, const struct plan *p)
 {
-    const uint64_t size = f->size, limit = limit_block(f);
+    const uint64_t size = f->size, limit = limit_block(f), last = size / CM_BLOCK_SIZE;
     uint64_t first = p->first, end = p->end;
     if (p->kind == ATTRIBUTES)
         return 0;
+    if (size == CM_SIZE_UNKNOWN) /* it may end anywhere; a foreign change says where it was */
+        return p->kind == OPEN_END && end != UINT64_MAX ? cm_region_mask(f, first, end)
+                                                        : CM_REGIONS_ALL;
     if (!moves_end(f, p))
         return cm_region_mask(f, first, end);
-    if (size == CM_SIZE_UNKNOWN && (p->kind == APPEND || p->end == UINT64_MAX))
-        return CM_REGIONS_ALL; /* it may end anywhere */
     if (p->kind == APPEND) {
-        first = size / CM_BLOCK_SIZE;
+        first = last;
         end = blocks_end(p->end_byte > UINT64_MAX - size ? UINT64_MAX : size + p->end_byte);
-    } else if (p->kind == OPEN_END && end > limit) {
-        end = blocks_end(p->end_byte) > limit ? blocks_end(p->end_byte) : limit;
+    } else if (end == UINT64_MAX) { /* to the end */
+        end = blocks_end(p->end_byte > size ? p->end_byte : size);
+        end = end > limit ? end : limit;
     }
-    const uint64_t last = size == CM_SIZE_UNKNOWN ? limit : size / CM_BLOCK_SIZE;
-    return cm_region_mask(f, first, end > first ? end : first + 1) |
-           cm_region_mask(f, last > 0 ? last - 1 : 0, last + 1);
+    first = last > 0 && last - 1 < first ? last - 1 : first;
+    end = end > last ? end : last;
+    return cm_region_mask(f, first, end < UINT64_MAX ? end + 1 : end);
 }
 
 /* Gets memory for a bracket: the place in the file object, unless another bracket has it; else new

@@ -27,7 +27,7 @@ static void note_trouble(struct cm_cache *c, enum cm_trouble_kind kind, const vo
 {
     struct cm_trouble_place at = { (uint64_t)((const uint8_t *)where - c->media.base), slot, 0, 0 };
     if (k) {
-        at.incarnation = k->incarnation;
+        at.incarnation = cm_incarnation_number(k->incarnation);
         at.block = k->block;
     }
     assert(at.offset < c->media.geo.pool_size);

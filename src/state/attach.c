@@ -89,12 +89,13 @@ static bool may_keep(const struct cm_object *f, const struct cm_record *r, const
     struct cm_cache *c = f->cache;
     struct cm_record_regions g;
     if (!r || r->incarnation == 0 || (r->flags & CM_RECORD_SYNC_FAILED) || !v ||
-        !cm_file_has_proof(v) || (v->racy && !(f->flags & CM_EXCLUSIVE)) ||
-        (r->flags & CM_RECORD_RACY) || !cm_file_same(v, r->proof, cm_region_size(c, f->place, r)) ||
-        !cm_region_may_keep(c, r))
+        !cm_file_has_proof(v) ||
+        ((v->racy || (r->flags & CM_RECORD_RACY)) && !(f->flags & CM_EXCLUSIVE)) ||
+        !cm_file_same(v, r->proof, cm_region_size(c, f->place, r)) || !cm_region_may_keep(c, r))
         return false;
     cm_record_regions(&c->media, f->place, r, &g);
-    return !(g.dirty && (f->flags & CM_ORIGIN_VOLATILE));
+    /* After a crash of the system the state word may be older than the intents. */
+    return !((g.dirty || g.intents != 0) && (f->flags & CM_ORIGIN_VOLATILE));
 }
 
 static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
@@ -154,9 +155,27 @@ static void take_place(struct cm_object *f, const struct cm_record_set *b)
         cm_file_name_end_recorded(f->cache, f->place, record_at(b, f->place, &whole));
 }
 
-static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const cm_validator *v)
+/* May the origin lose writes of a file that begins anew? Its times may say no, and its record yes:
+ * a write of this boot is not synced. Of an exclusive file nothing shows that a write was lost, and
+ * its record may be gone. */
+static bool begins_dirty(const struct cm_object *f, const struct cm_record *r,
+                         const cm_validator *v)
+{
+    const struct cm_cache *c = f->cache;
+    struct cm_record_regions g = { .dirty = false };
+    if (r)
+        cm_record_regions(&c->media, f->place, r, &g);
+    const bool recorded = g.dirty && (!g.known || g.boot == c->super.now.boot_number ||
+                                      (f->flags & CM_ORIGIN_VOLATILE));
+    return recorded || cm_file_born_dirty(c, v) || (f->flags & CM_EXCLUSIVE);
+}
+
+/* `r`: the record that the file has and cannot keep, or NULL. */
+static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const struct cm_record *r,
+                      const cm_validator *v)
 {
     struct cm_cache *c = f->cache;
+    const bool dirty = begins_dirty(f, r, v);
     int e = 0;
     if (f->place == CM_NO_PLACE) {
         e = cm_file_void_unreadable(c, b, true);
@@ -171,7 +190,7 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         f->size = v->size;
     }
     cm_count(c, CM_STAT_attach_new, 1);
-    cm_region_begin(f, cm_region_shift(f->size), cm_file_born_dirty(c, v));
+    cm_region_begin(f, cm_region_shift(f->size), dirty);
     if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place) &&
         cm_record_drop(&c->media, f->place))
         e = cm_file_abandon_record(f);
@@ -205,7 +224,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
                  cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
-            e = begin_anew(f, b, v);
+            e = begin_anew(f, b, r, v);
     }
     if (e) {
         cm_object_put_free(c, f);
@@ -287,7 +306,7 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     info->incarnation = f->incarnation;
     info->size = f->size;
     info->dirty = f->regions.dirty;
-    info->racy = !f->has_validator || f->validator.racy != 0;
+    info->racy = !f->has_validator || (f->validator.racy && !(f->flags & CM_EXCLUSIVE));
     info->kept = f->kept;
     info->brackets = f->open_brackets;
     info->bypassed = f->bypassed;

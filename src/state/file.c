@@ -154,8 +154,6 @@ bool cm_file_may_adopt(const struct cm_object *f)
 void cm_file_set_validator(struct cm_object *f, const cm_validator *v)
 {
     f->validator = *v;
-    if (f->flags & CM_EXCLUSIVE)
-        f->validator.racy = 0; /* nobody makes a change that it could miss */
     f->has_validator = cm_file_has_proof(v);
     f->want = false;
     if (f->floor_ns < v->taken_at)
@@ -240,8 +238,11 @@ static int begin_version(struct cm_object *f, const cm_validator *v)
     /* The size is unknown before the new incarnation, whose release orders the two. The new size is
      * set after it. Else a reader could end one version where the other one ends (walk_begin). */
     at_store_relaxed(&f->size, CM_SIZE_UNKNOWN);
-    if (cm_file_born_dirty(f->cache, v))
+    /* Lost owners of brackets may have written after a sync. Nothing shows what the origin loses of
+     * an exclusive file. */
+    if (cm_file_born_dirty(f->cache, v) || f->disowned || (f->flags & CM_EXCLUSIVE))
         cm_region_all_unsynced(f);
+    f->disowned = false;
     const int e = cm_file_renew(f);
     if (e == 0)
         at_store_release(&f->size, v->size); /* pairs with the acquire in walk_begin */
@@ -272,7 +273,6 @@ static int judge(struct cm_object *f, const cm_validator *v)
      * validator, then or now). There was no bracket, but a sync that began before this proves
      * nothing about the change either. */
     f->data_begun++;
-    f->disowned = false;
     return begin_version(f, v);
 }
 

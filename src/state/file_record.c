@@ -107,14 +107,15 @@ int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
 }
 
 /* Reads all records that may be the file's. If one has a number that this pool has not handed out
- * yet, the pool is emptied. */
+ * yet, or speaks of a boot that it has not seen, the pool is emptied. */
 int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b)
 {
     uint64_t key = cm_media_key(&c->media);
     int e = 0;
     cm_record_load(&c->media, id, b);
     for (unsigned i = 0; i < b->n && e == 0; i++)
-        if (b->whole[i] && cm_super_is_older(&c->super, b->record[i].incarnation)) {
+        if (b->whole[i] && (cm_super_is_older(&c->super, b->record[i].incarnation) ||
+                            cm_region_is_newer(c, cm_record_place(b, i), &b->record[i]))) {
             e = cm_file_disbelieve(c, key);
             cm_record_load(&c->media, id, b);
         }

@@ -54,6 +54,14 @@ static uint32_t boots_since(const struct cm_cache *c, uint32_t birth)
     return (c->super.now.boot_number - birth) & 0x7fffffff;
 }
 
+bool cm_region_is_newer(const struct cm_cache *c, uint64_t place, const struct cm_record *r)
+{
+    struct cm_record_regions g;
+    cm_record_regions(&c->media, place, r, &g);
+    const uint32_t ahead = (g.boot - c->super.now.boot_number) & 0x7fffffff;
+    return g.known && ahead > 0 && ahead < UINT32_C(1) << 30;
+}
+
 bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r)
 {
     return r->region_shift <= SHIFT_MAX && boots_since(c, r->birth) < CM_BOOTS;

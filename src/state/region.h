@@ -55,6 +55,9 @@ static inline struct cm_key cm_region_key(const struct cm_object *f, uint64_t in
 
 /* The size in a record, or CM_SIZE_UNKNOWN: after a crash of the system it may be an older one. */
 uint64_t cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r);
+/* Does the record speak of a boot that the pool has not seen yet? Then its superblock is older than
+ * the pool. */
+bool cm_region_is_newer(const struct cm_cache *c, uint64_t place, const struct cm_record *r);
 /* Can what the record says of regions be used? Not if it was born too many boots ago. */
 bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r);
 /* Takes over what the record says. After a crash of the system, regions with an intent begin anew,

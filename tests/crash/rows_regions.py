@@ -34,9 +34,28 @@ REGIONS = [
        'unit file region_masks', REGION,
        'for (uint64_t run = first >> shift; run <= last; run++)',
        'for (uint64_t run = first >> shift; run <= first >> shift; run++)'),
-    _m('intent at the end', 'the region where the file ends, if the end moves',
-       'unit file region_masks', 'protocol/bracket.c',
-       '|\n           cm_region_mask(f, last > 0 ? last - 1 : 0, last + 1);', '| (last & 0);'),
+    _m('intent, unknown size', 'a file of unknown size may end anywhere', 'unit file region_masks',
+       'protocol/bracket.c', ': CM_REGIONS_ALL;', ': cm_region_mask(f, first, end);'),
+    _m('intent, hole', 'regions of the hole before a write behind the end',
+       'unit file lost_around', 'protocol/bracket.c',
+       '    first = last > 0 && last - 1 < first ? last - 1 : first;\n', ''),
+    _m('intent, to the end', 'regions that nothing is cached of yet', 'unit file lost_around',
+       'protocol/bracket.c', '        end = blocks_end(p->end_byte > size ? p->end_byte : size);\n',
+       '        end = 0;\n'),
+    _m('intent, new end', 'the region of the new end', 'unit file size_at_a_border',
+       'protocol/bracket.c', 'end < UINT64_MAX ? end + 1 : end);', 'end);'),
+    _m('boot not seen yet', 'a record of a boot that the superblock does not know',
+       'unit file older_boot', 'state/file_record.c',
+       'cm_region_is_newer(c, cm_record_place(b, i), &b->record[i])', 'false'),
+    _m('trouble, file', 'the log names the file of a region that began anew',
+       'unit file named_in_trouble', STEPS, 'cm_incarnation_number(k->incarnation);',
+       'k->incarnation;'),
+    _m('dirty record', 'a record that is not kept says what is unsynced',
+       'unit file exclusive_anew', 'state/attach.c',
+       'return recorded || cm_file_born_dirty(c, v) || (f->flags & CM_EXCLUSIVE);',
+       '(void)recorded;\n    return cm_file_born_dirty(c, v);'),
+    _m('lost owner', 'a lost owner may write after a sync', 'unit file exclusive_anew', FILE,
+       '|| f->disowned || (f->flags & CM_EXCLUSIVE))', ')'),
     _m('crash, region', 'a region with an intent begins anew after a crash of the system', _DIRTY,
        REGION, 'was.unknown | (same_boot ? 0 : was.intents);', 'was.unknown;'),
     _m('kill, region', 'and not after a crash of the process', 'unit file region_killed',
@@ -72,19 +91,22 @@ REGIONS = [
        'unit file size_order', REGION,
        'if (g->size_loose && cm_record_settle(m, f->place))', 'if (0)'),
     _m('born dirty', 'intents of a file changed in this boot', 'unit file born_dirty',
-       'state/attach.c', 'cm_region_shift(f->size), cm_file_born_dirty(c, v));',
-       'cm_region_shift(f->size), false);'),
+       'state/attach.c', 'cm_region_begin(f, cm_region_shift(f->size), dirty);',
+       'cm_region_begin(f, cm_region_shift(f->size), dirty && !dirty);'),
     _m('born dirty at revalidation', 'the same for a file that changed while open',
        'unit file born_dirty_again',
-       FILE, '    if (cm_file_born_dirty(f->cache, v))\n        cm_region_all_unsynced(f);\n', ''),
+       FILE, 'if (cm_file_born_dirty(f->cache, v) || ', 'if ('),
     _m('intents after the record', 'such a file has its intents before its new record counts',
        'unit file born_dirty_again', FILE,
-       '''    if (cm_file_born_dirty(f->cache, v))
-        cm_region_all_unsynced(f);
+       '''        cm_region_all_unsynced(f);
+    f->disowned = false;
     const int e = cm_file_renew(f);
-''', '''    const int e = cm_file_renew(f);
-    if (cm_file_born_dirty(f->cache, v))
+''', '''        f->want = true;
+    f->disowned = false;
+    const int e = cm_file_renew(f);
+    if (f->want)
         cm_region_all_unsynced(f);
+    f->want = false;
 '''),
     _m('intents of a new version', 'a new version has the intents of the one before',
        'unit file record_order', 'state/file_record.c', '&r, anew ? &g : NULL);',
@@ -106,7 +128,8 @@ REGIONS = [
     _m('failed fsync, kept', 'a record that says so is not kept', 'unit file failed_sync_boots',
        'state/attach.c', ' || (r->flags & CM_RECORD_SYNC_FAILED) ||', ' ||'),
     _m('origin volatile', 'DIRTY of an origin that loses power alone', 'unit file origin_volatile',
-       'state/attach.c', 'return !(g.dirty && (f->flags & CM_ORIGIN_VOLATILE));',
+       'state/attach.c',
+       'return !((g.dirty || g.intents != 0) && (f->flags & CM_ORIGIN_VOLATILE));',
        '(void)g;\n    return true;'),
     _m('boot of a header', 'a cell leads to a header of its boot only', 'unit block other_boot',
        SLOT, ' ||\n        cm_header_boot(&h) != boot)', ' || (boot & 0))'),
@@ -124,9 +147,12 @@ REGIONS = [
        'f->want = !(f->flags & CM_EXCLUSIVE);', 'f->want = true;'),
     _m('exclusive, racy', 'a racy validator of an exclusive file proves something',
        'unit file exclusive_killed', 'state/attach.c',
-       '(v->racy && !(f->flags & CM_EXCLUSIVE)) ||', 'v->racy ||'),
-    _m('exclusive, recorded', 'and is not recorded as racy', 'unit file exclusive_killed', FILE,
-       '        f->validator.racy = 0; /*', '        f->validator.racy *= 1; /*'),
+       '(r->flags & CM_RECORD_RACY)) && !(f->flags & CM_EXCLUSIVE)) ||',
+       '(r->flags & CM_RECORD_RACY))) ||'),
+    _m('exclusive, racy for others', 'and nothing to those who do not make the claim',
+       'unit file exclusive_racy', 'state/file_record.c',
+       'f->validator.racy ? CM_RECORD_RACY : 0;',
+       '(f->validator.racy && !(f->flags & CM_EXCLUSIVE)) ? CM_RECORD_RACY : 0;'),
     _m('exclusive, second open', 'a second open without the claim ends it',
        'unit file exclusive_claim', 'state/attach.c',
        '(f->flags & flags & (CM_SOLE_WRITER | CM_EXCLUSIVE)) |',

@@ -5,11 +5,12 @@ from rows import _m, FILE
 
 VALIDATORS = [
     _m('racy record', 'a racy record matches nothing', 'unit file racy', 'state/attach.c',
-       '(r->flags & CM_RECORD_RACY) || !cm_file_same', '!cm_file_same'),
+       '(v->racy || (r->flags & CM_RECORD_RACY))', 'v->racy'),
     _m('racy not recorded', 'racy flag of a record', 'unit file racy',
        'state/file_record.c', 'f->validator.racy ? CM_RECORD_RACY : 0;', '0 ? CM_RECORD_RACY : 0;'),
     _m('racy validator', 'a racy validator matches nothing at attach', 'unit file racy',
-       'state/attach.c', '(v->racy && !(f->flags & CM_EXCLUSIVE)) ||', '0 ||'),
+       'state/attach.c', '(v->racy || (r->flags & CM_RECORD_RACY))',
+       '(r->flags & CM_RECORD_RACY)'),
     _m('racy revalidation', 'a racy validator proves nothing at revalidation',
        'unit file racy_settles',
        FILE, '(sole || (!f->validator.racy && !v->racy))) {', '(sole || !v->racy)) {'),

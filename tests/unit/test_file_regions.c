@@ -4,6 +4,10 @@
  */
 #include "file_common.h"
 
+#include "protocol/steps.h"
+#include "state/attach.h"
+#include "state/region.h"
+
 #define REGION 256u /* blocks, in a file of this size */
 #define REGION_SIZE (60 * MIB)
 
@@ -155,10 +159,10 @@ static void test_region_masks(void)
         { 0, 1, 1 },
         { REGION * BLK - 1, 2, 3 },
         { 0, 3 * REGION * BLK, 7 },
-        { 3 * REGION * BLK, 5, 8 },              /* up to the end */
-        { 3 * REGION * BLK, 6, 12 },             /* one byte more: the end moves */
-        { 20 * REGION * BLK, 1, 12 | 1u << 20 }, /* a hole before it */
-        { 63 * REGION * BLK, 2 * REGION * BLK, UINT64_C(0x800000000000000d) },
+        { 3 * REGION * BLK, 5, 8 },               /* up to the end */
+        { 3 * REGION * BLK, 6, 12 },              /* one byte more: the end moves */
+        { 20 * REGION * BLK, 1, (1u << 21) - 4 }, /* and the hole before it */
+        { 3 * REGION * BLK, REGION * BLK, 28 },   /* the new end is in the next region */
         { CM_APPEND, 1, 12 },
         { CM_APPEND, REGION * BLK, 28 },
         { CM_APPEND, 64 * REGION * BLK, UINT64_MAX },
@@ -172,12 +176,8 @@ static void test_region_masks(void)
         CHECK_EQ(cm_write_begin(f, write[i].offset, write[i].len, &w), 0);
         CHECK_EQ(cm_object_of(f)->regions.unsynced, write[i].regions);
         CHECK(cm_write_end(f, &w, NULL) >= 0);
-        if (i >= 4) { /* the size is not known now: an append may be anywhere */
-            const uint64_t all = cm_object_of(f)->regions.unsynced;
+        if (i >= 4) { /* the size is not known now: the next write may be anywhere, too */
             CHECK_EQ(cm_write_begin(f, 0, 1, &w), 0);
-            CHECK_EQ(cm_object_of(f)->regions.unsynced & ~all & ~UINT64_C(9), 0);
-            CHECK(cm_write_end(f, &w, NULL) >= 0);
-            CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
             CHECK_EQ(cm_object_of(f)->regions.unsynced, UINT64_MAX);
             CHECK(cm_write_end(f, &w, NULL) >= 0);
         }
@@ -214,6 +214,137 @@ static void test_older_size(void)
         CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
         detach(f);
     }
+    pool_end(&p);
+}
+
+/* What a change makes of the file beyond what it writes. A block of it is cached, the cut takes the
+ * change back, and the block must not hit. */
+static void check_lost(unsigned how)
+{
+    struct pool p;
+    cm_bracket w;
+    cm_validator v = val(how < 5 ? REGION_SIZE : 2 * REGION * BLK + 100, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    if (how < 2) { /* a hole punched up to the end; then a write far behind it */
+        CHECK_EQ(cm_truncate_begin(f, 3 * REGION * BLK, &w), 0);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    if (how == 1 || how == 5) {
+        w = begin_write(f, 20 * REGION * BLK, BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    } else if (how == 2) { /* foreign changes */
+        CHECK_EQ(cm_invalidate(f, 4 * REGION * BLK, 4 * REGION * BLK), 0);
+    } else if (how == 3) {
+        CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    } else if (how == 4) {
+        CHECK_EQ(cm_invalidate(f, 2 * REGION * BLK, CM_ALL), 0);
+    } else if (how == 6) {
+        CHECK_EQ(cm_truncate_begin(f, 20 * REGION * BLK, &w), 0);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    CHECK_EQ(put(f, 5 * REGION, 99), 0);
+    crash_and_boot(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    if (how >= 5) { /* it grows again, and nothing has to be forgotten for an append */
+        cm_validator v2 = val(12 * REGION * BLK + 100, 8);
+        w = begin_write(f, CM_APPEND, 10 * REGION * BLK);
+        v2 = fresh(v2);
+        CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+    }
+    CHECK_EQ(look(f, 5 * REGION, 99), MISS);
+    detach(f);
+    pool_end(&p);
+}
+
+static void test_lost_around(void)
+{
+    NEED_DAX;
+    for (unsigned how = 0; how < 7; how++) {
+        CASE("how %u", how);
+        CALL(check_lost(how));
+    }
+}
+
+/* A new end at the border of two regions: its size is in the next one. */
+static void test_size_at_a_border(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_bracket w;
+    for (unsigned sized = 0; sized < 2; sized++) {
+        CASE("sized %u", sized);
+        cm_validator v = val(2 * REGION * BLK + 100, 7), v2 = val(3 * REGION * BLK, 7);
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(put(f, 0, 1), 0);
+        w = begin_write(f, 2 * REGION * BLK, REGION * BLK);
+        v2 = fresh(v2);
+        CHECK_EQ(cm_write_end(f, &w, &v2), 0);
+        crash_and_boot(&p);
+        v = sized ? fresh(v) : val(CM_SIZE_UNKNOWN, 7);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).kept, 1);
+        CHECK_EQ(info_of(f).size, v.size);
+        CHECK_EQ(hits(f, 0, 1, 1), 1);
+        detach(f);
+        pool_end(&p);
+    }
+}
+
+/* A superblock of an earlier boot was put back, and its number is given out again. */
+static void test_older_boot(void)
+{
+    NEED_DAX;
+    struct pool p;
+    struct cm_super old[CM_SUPER_COPIES];
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    (void)three_regions(&p, &v, CM_SOLE_WRITER);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        old[i] = *super_at(&p, i);
+    for (unsigned boot = 0; boot < 2; boot++) {
+        crash_and_boot(&p);
+        v = fresh(v);
+        cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        cm_bracket w = begin_write(f, (REGION + 100) * BLK, BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    pool_crash(&p);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        *super_at(&p, i) = old[i];
+    pool_other_boot(&p);
+    (void)pool_up(&p);
+    v = fresh(v);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(regions_hit(f), 0);
+    CHECK_EQ(pool_info(p.c).epoch, 2);
+    detach(f);
+    pool_end(&p);
+}
+
+/* The log names the file of a damaged block in a region that began anew. */
+static void test_named_in_trouble(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_file_id id = { 0, 0 };
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, (REGION + 100) * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    crash_and_boot(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    const struct cm_key k = cm_region_key(cm_object_of(f), cm_object_of(f)->incarnation, REGION);
+    CHECK(k.incarnation != cm_object_of(f)->incarnation);
+    cm_step_trouble(p.c, CM_TROUBLE_CHECKSUM, 0, &k);
+    CHECK(cm_files_id_of(p.c, p.c->trouble[CM_TROUBLE_CHECKSUM].first.incarnation, &id));
+    CHECK_EQ(id.lo, id_of(1).lo);
+    detach(f);
     pool_end(&p);
 }
 
@@ -370,6 +501,8 @@ static void test_exclusive_cut(void)
     v.size = REGION_SIZE;
     REQUIRE(dax_pool(&p) == 0);
     cm_file *f = three_regions(&p, &v, CM_EXCLUSIVE);
+    cm_sync sync = sync_begin(f); /* until the first sync nothing is known of the file */
+    CHECK_EQ(cm_sync_end(f, &sync, 1, NULL), 0);
     cm_bracket w = begin_write(f, (REGION + 100) * BLK, BLK);
     CHECK_EQ(cm_write_end(f, &w, NULL), 0);
     (void)begin_write(f, (2 * REGION + 100) * BLK, BLK);
@@ -382,6 +515,76 @@ static void test_exclusive_cut(void)
     pool_end(&p);
 }
 
+/* What is unsynced of an exclusive file is unsynced although its record is gone. */
+static void test_exclusive_anew(void)
+{
+    NEED_DAX;
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    for (unsigned how = 0; how < 5; how++) {
+        CASE("how %u", how);
+        const uint32_t flags = CM_EXCLUSIVE | (how == 3 ? CM_ORIGIN_VOLATILE : 0u);
+        cm_validator v = owners(1);
+        v.size = REGION_SIZE;
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = attach_v(&p, 1, &v, flags);
+        cm_bracket w = begin_write(f, (REGION + 1) * BLK, BLK);
+        const uint64_t place = cm_object_of(f)->place;
+        if (how == 4) { /* its owner is lost, and writes after the sync */
+            CHECK_EQ(cm_file_abort(f), 0);
+            cm_sync s = sync_begin(f);
+            CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
+            v.taken_at = later();
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        } else {
+            CHECK_EQ(cm_write_end(f, &w, NULL), 0);
+            detach(f);
+            if (how == 0)
+                CHECK_EQ(cm_forget(p.c, &id), 0);
+            else if (how == 1)
+                record_of(p.c, place)->proof[3] ^= 1;
+            else if (how == 2)
+                detach(attach_v(&p, 1, NULL, flags));
+            v.taken_at = later();
+            f = attach_v(&p, 1, &v, flags);
+        }
+        CHECK_EQ(put(f, REGION + 1, 99), 0); /* the unsynced bytes */
+        if (how == 3)                        /* the origin loses its power alone */
+            detach(f);
+        else
+            crash_and_boot(&p);
+        v.taken_at = later();
+        f = attach_v(&p, 1, &v, flags);
+        CHECK_EQ(look(f, REGION + 1, 99), MISS);
+        detach(f);
+        pool_end(&p);
+    }
+}
+
+/* A racy validator stays racy for those who do not make the claim. */
+static void test_exclusive_racy(void)
+{
+    struct pool p;
+    for (unsigned closed = 0; closed < 2; closed++) {
+        CASE("closed %u", closed);
+        cm_validator v = val(100 * BLK, 7), sound = val(100 * BLK, 7);
+        v.racy = CM_RACY_TIMES;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach_v(&p, 1, &v, CM_EXCLUSIVE);
+        CHECK_EQ(info_of(f).racy, 0);
+        CHECK_EQ(put(f, 3, 99), 0);
+        if (closed)
+            detach(f);
+        sound = fresh(sound);
+        cm_file *g = attach_v(&p, 1, &sound, 0);
+        CHECK_EQ(look(g, 3, 99), MISS);
+        detach(g);
+        if (!closed)
+            detach(f);
+        pool_end(&p);
+    }
+}
+
 const struct harness_test file_regions_tests[] = {
     TEST(region_lost),
     TEST(region_killed),
@@ -389,9 +592,15 @@ const struct harness_test file_regions_tests[] = {
     TEST(region_masks),
     TEST(region_boots),
     TEST(older_size),
+    TEST(lost_around),
+    TEST(size_at_a_border),
+    TEST(older_boot),
+    TEST(named_in_trouble),
     TEST(damaged_words),
     TEST(exclusive_killed),
     TEST(exclusive_claim),
     TEST(exclusive_cut),
+    TEST(exclusive_anew),
+    TEST(exclusive_racy),
     TEST_END,
 };
