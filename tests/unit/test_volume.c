@@ -194,14 +194,17 @@ static void clones(const char *mkfs, const char *options)
     b = id_at("b/f");
     CHECK(!same(a, b));
     read_both();
-    /* As after a restart of the machine: other devices, in another order. Another program may take
-     * a device in between, so that one of them comes back: then once more. */
+    /* As after a restart of the machine: other devices, in another order. A device may come back
+     * while others are in use by other programs. So each try takes two devices out of the way. */
     const dev_t was_a = device_at("a"), was_b = device_at("b");
+    MUST("truncate -s 1M p.img && : >held");
     for (unsigned tries = 0; device_at("a") == was_a || device_at("b") == was_b; tries++) {
         REQUIRE(tries < 20);
-        MUST("umount a && umount b && mount -o loop%s b.img b && mount -o loop%s a.img a", options,
-             options);
+        MUST("umount a && umount b && losetup -f --show p.img >>held && losetup -f --show p.img "
+             ">>held && mount -o loop%s b.img b && mount -o loop%s a.img a",
+             options, options);
     }
+    MUST("xargs -n 1 losetup -d <held");
     CHECK(same(a, id_at("a/f")));
     CHECK(same(b, id_at("b/f")));
     clean_up();
