@@ -34,7 +34,8 @@ enum bracket_kind {
 struct plan {
     enum bracket_kind kind;
     uint64_t first, end; /* blocks; RANGE and OPEN_END */
-    uint64_t end_byte; /* RANGE; APPEND: how many bytes; OPEN_END: where the file will end, or 0 */
+    /* RANGE; APPEND: how many bytes; OPEN_END: where the file will end; UINT64_MAX: not known. */
+    uint64_t end_byte;
 };
 
 static uint64_t blocks_end(uint64_t end)
@@ -77,7 +78,8 @@ static uint64_t regions_of(struct cm_object *f, const struct plan *p)
         end = blocks_end(p->end_byte > size ? p->end_byte : size);
         end = end > limit ? end : limit;
     }
-    first = last > 0 && last - 1 < first ? last - 1 : first;
+    const uint64_t low = last > 0 ? last - 1 : 0;
+    first = low < first ? low : first;
     end = end > last ? end : last;
     return cm_region_mask(f, first, end < UINT64_MAX ? end + 1 : end);
 }
@@ -253,7 +255,7 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
 
 int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
 {
-    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, 0 };
+    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     if (len != CM_ALL)
         p.end = blocks_end(offset + len);
     cm_bracket w;

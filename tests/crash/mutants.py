@@ -55,6 +55,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {  # by program, as in the meson.build files
     CRASH: WRAP,
+    MODEL: ['-Wl,--wrap=cm_region_shift'],
     'platform': ['-Wl,--wrap=' + c for c in (
         'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
         'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',

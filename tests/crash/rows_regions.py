@@ -38,7 +38,7 @@ REGIONS = [
        'protocol/bracket.c', ': CM_REGIONS_ALL;', ': cm_region_mask(f, first, end);'),
     _m('intent, hole', 'regions of the hole before a write behind the end',
        'unit file lost_around', 'protocol/bracket.c',
-       '    first = last > 0 && last - 1 < first ? last - 1 : first;\n', ''),
+       '    first = low < first ? low : first;\n', '    (void)low;\n'),
     _m('intent, to the end', 'regions that nothing is cached of yet', 'unit file lost_around',
        'protocol/bracket.c', '        end = blocks_end(p->end_byte > size ? p->end_byte : size);\n',
        '        end = 0;\n'),
