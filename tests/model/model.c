@@ -21,14 +21,6 @@
 
 struct model t;
 
-uint32_t __wrap_cm_region_shift(uint64_t size);
-/* Regions of one, two or four blocks, so that small files have several. */
-uint32_t __wrap_cm_region_shift(uint64_t size)
-{
-    (void)size;
-    return (uint32_t)(t.seed % 3);
-}
-
 void fail(const char *format, ...)
 {
     va_list ap;
