@@ -2,7 +2,7 @@
  *
  * model_names.c - names of files in the random sequences of model.c. What is certain of a name: it
  * was given to this file since the pool was made. In one session, and over a clean close, it is the
- * last one.
+ * last one. Also: how large the regions of these files are.
  */
 #include "model.h"
 
