@@ -46,7 +46,7 @@ struct cm_record_regions {
     uint64_t unknown; /* regions whose `since` is not known, a bit each */
     bool known;       /* false: the state word is damaged; then dirty is true, and boot is none */
     bool dirty;       /* the origin may lose writes */
-    uint32_t boot;    /* of the last attach */
+    uint32_t boot;    /* in which the file was written last, or born */
 };
 void cm_record_regions(const struct cm_media *m, uint64_t place, const struct cm_record *r,
                        struct cm_record_regions *g);

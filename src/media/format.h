@@ -144,7 +144,7 @@ struct cm_record {
     /* Words that change alone, each with its own check. */
     uint64_t intents[CM_REGIONS / CM_INTENTS]; /*  88 */
     uint64_t since[CM_SINCE_WORDS];            /* 104 */
-    uint64_t state;                            /* 192 boot of the last attach, DIRTY */
+    uint64_t state;                            /* 192 boot in which it was written last, DIRTY */
     uint64_t size;                             /* 200 of the file, if size_sum is right */
     uint64_t size_sum; /* 208 of size, seed: the body's sum, check key and place */
     uint64_t expires;  /* 216 end of life: a time word; 0: none */
@@ -311,6 +311,11 @@ uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_reco
 /* The sum beside a recorded size. It belongs to one body: beside another it is wrong, so the size
  * is not known. */
 uint64_t cm_format_size_sum(uint64_t key, uint64_t place, const struct cm_record *r);
+/* The region of a block. */
+static inline unsigned cm_format_region(uint32_t shift, uint64_t block)
+{
+    return shift < 64 ? (unsigned)(block >> shift) % CM_REGIONS : 0; /* it may be damaged */
+}
 /* Words of the record of an incarnation; see CM_STATE_DIRTY. */
 uint64_t cm_format_state_word(uint64_t key, uint64_t place, uint64_t incarnation, bool dirty,
                               uint32_t boot_number);

@@ -66,9 +66,8 @@ static uint64_t regions_of(struct cm_object *f, const struct plan *p)
     uint64_t first = p->first, end = p->end;
     if (p->kind == ATTRIBUTES)
         return 0;
-    if (size == CM_SIZE_UNKNOWN) /* it may end anywhere; a foreign change says where it was */
-        return p->kind == OPEN_END && end != UINT64_MAX ? cm_region_mask(f, first, end)
-                                                        : CM_REGIONS_ALL;
+    if (size == CM_SIZE_UNKNOWN) /* it may end anywhere, so there may be a hole anywhere */
+        return CM_REGIONS_ALL;
     if (!moves_end(f, p))
         return cm_region_mask(f, first, end);
     if (p->kind == APPEND) {

@@ -9,12 +9,11 @@
  */
 #include "protocol/fill.h"
 
-#include "state/region.h"
-
 #include "protocol/evict.h"
 #include "protocol/fill_buffered.h"
 #include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
+#include "state/region.h"
 
 /* Raises the file's limit before anything is published. Pairs with the seq_cst ticket move and
  * limit load of a truncate bracket. A filler and a truncation that run at the same time: at least

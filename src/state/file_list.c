@@ -155,13 +155,15 @@ static bool counts(const struct cm_file_list *l, const struct cm_listed *f, uint
     uint8_t since[CM_REGIONS];
     struct cm_record r;
     bool whole;
+    if (f->place == CM_NO_PLACE)
+        return true; /* it was attached, and nothing says it now: some of these may be gone */
     if (!f->raised)
         return incarnation >> CM_SINCE_SHIFT == 0;
     (void)cm_record_at(&l->cache->media, f->place, &r, &whole);
-    if (!whole || r.region_shift >= 64)
+    if (!whole)
         return false;
     (void)cm_format_since(cm_media_key(&l->cache->media), f->place, &r, since);
-    return since[(block >> r.region_shift) % CM_REGIONS] == incarnation >> CM_SINCE_SHIFT;
+    return since[cm_format_region(r.region_shift, block)] == incarnation >> CM_SINCE_SHIFT;
 }
 
 struct cm_listed *cm_file_list_find_block(struct cm_file_list *l, uint64_t incarnation,

@@ -172,8 +172,7 @@ int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, b
     return left ? cm_file_bump_epoch(c) : 0;
 }
 
-/* ---- Unsynced writes --------------------------------------------------------------------------
- */
+/* ---- Unsynced writes ------------------------------------------------------------------------- */
 
 /* Could the origin hold writes that a power cut would take back? */
 bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)

@@ -29,7 +29,7 @@ uint32_t cm_region_shift(uint64_t size)
 
 static uint64_t bit_of(uint64_t block, uint32_t shift)
 {
-    return UINT64_C(1) << (block >> shift) % CM_REGIONS;
+    return UINT64_C(1) << cm_format_region(shift, block);
 }
 
 uint64_t cm_region_mask(const struct cm_object *f, uint64_t first, uint64_t end)
@@ -91,8 +91,7 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r)
     g->shift = r->region_shift;
     g->intents = was.intents;
     g->durable = 0;
-    /* A writer of this boot may have been killed. What it wrote is not lost, but not safe either.
-     */
+    /* A writer of this boot may have been killed: nothing is lost, and not all is safe. */
     const bool same_boot = was.boot == c->super.now.boot_number;
     const uint64_t anew = was.unknown | (same_boot ? 0 : was.intents);
     g->dirty = was.dirty && (same_boot || !was.known);
@@ -112,9 +111,9 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r)
         g->size_loose = true;
         e = cm_record_write_size(&c->media, f->place, &unknown);
     }
+    /* The first write in this boot stores a state word. Until then, the old one is right. */
     if (e || was.known)
-        return e; /* the first write in this boot stores a state word; until then this one is right
-                   */
+        return e;
     was.boot = c->super.now.boot_number;
     return cm_record_write_state(&c->media, f->place, r->incarnation, &was);
 }

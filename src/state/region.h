@@ -30,7 +30,7 @@ static inline uint64_t cm_region_incarnation(const struct cm_object *f, uint64_t
     /* Relaxed: none of this changes while the file is attached. */
     if (!at_load_relaxed(&f->raised))
         return incarnation;
-    const unsigned region = (unsigned)(block >> f->regions.shift) % CM_REGIONS;
+    const unsigned region = cm_format_region(f->regions.shift, block);
     return incarnation | (uint64_t)at_load_relaxed(&f->regions.since[region]) << CM_SINCE_SHIFT;
 }
 
@@ -50,8 +50,7 @@ static inline struct cm_key cm_region_key(const struct cm_object *f, uint64_t in
     return k;
 }
 
-/* ---- Attaching; files lock --------------------------------------------------------------------
- */
+/* ---- Attaching; files lock ------------------------------------------------------------------- */
 
 /* The size in a record, or CM_SIZE_UNKNOWN: after a crash of the system it may be an older one. */
 uint64_t cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r);
@@ -67,8 +66,7 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r);
  * origin may lose writes. */
 void cm_region_begin(struct cm_object *f, uint32_t shift, bool dirty);
 
-/* ---- The file's lock is held ------------------------------------------------------------------
- */
+/* ---- The file's lock is held ----------------------------------------------------------------- */
 
 /* What the record of a new incarnation has to say of the regions. */
 struct cm_record_regions cm_region_recorded(const struct cm_object *f);

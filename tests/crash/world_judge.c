@@ -49,8 +49,7 @@ void world_floor(struct floor *fl)
             bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
             uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
             fl->cached += cached > 0;
-            const unsigned region =
-                (unsigned)(block_number(f, i) >> file->regions.shift) % CM_REGIONS;
+            const unsigned region = cm_format_region(file->regions.shift, block_number(f, i));
             if (!covered || file->regions.intents >> region & 1)
                 continue;
             w.unsure[f][i] &= cached > 0; /* if the block is gone, a later one is judged anew */

@@ -6,6 +6,7 @@
 
 #include "protocol/steps.h"
 #include "state/attach.h"
+#include "state/file_record.h"
 #include "state/region.h"
 
 #define REGION 256u /* blocks, in a file of this size */
@@ -266,6 +267,56 @@ static void test_lost_around(void)
         CASE("how %u", how);
         CALL(check_lost(how));
     }
+}
+
+/* Where a file of unknown size ends, a foreign change may have left a hole before its range. */
+static void test_foreign_hole(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(CM_SIZE_UNKNOWN, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(cm_invalidate(f, UINT64_C(10) << 24, 1 << 24), 0);
+    CHECK_EQ(put(f, 3 << 12, 99), 0); /* zeros of the hole */
+    crash_and_boot(&p);
+    v = fresh(v);
+    f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(look(f, 3 << 12, 99), MISS);
+    detach(f);
+    pool_end(&p);
+}
+
+/* The list of files counts blocks of a file with a region that began anew: of that region only
+ * those that were stored since. Also if the file goes on without a record. */
+static void test_counted(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_validator v = val(REGION_SIZE, 7);
+    cm_file_iter *list;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    (void)begin_write(f, (REGION + 100) * BLK, BLK);
+    crash_and_boot(&p);
+    for (unsigned recorded = 2; recorded-- > 0;) {
+        CASE("recorded %u", recorded);
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+        if (!recorded) {
+            cm_lock_acquire(&cm_object_of(f)->lock);
+            CHECK_EQ(cm_file_abandon_record(cm_object_of(f)), 0);
+            cm_lock_release(&cm_object_of(f)->lock);
+        }
+        CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &list), 0);
+        CHECK_EQ(cm_files_next(list, NULL, &info), 0);
+        CHECK(info.cached_bytes >= 4 * BLK);
+        CHECK(!recorded || info.cached_bytes == 4 * BLK);
+        cm_files_end(list);
+        detach(f);
+    }
+    pool_end(&p);
 }
 
 /* A new end at the border of two regions: its size is in the next one. */
@@ -593,6 +644,8 @@ const struct harness_test file_regions_tests[] = {
     TEST(region_boots),
     TEST(older_size),
     TEST(lost_around),
+    TEST(foreign_hole),
+    TEST(counted),
     TEST(size_at_a_border),
     TEST(older_boot),
     TEST(named_in_trouble),

@@ -198,8 +198,7 @@ static struct cm_key region_key(struct walk *w, uint64_t block)
     const struct dump_record *d = &w->record;
     struct cm_key key = cm_key_of(&w->p->media, d->r.incarnation, block);
     struct cm_record_regions g;
-    const unsigned region =
-        d->r.region_shift < 64 ? (unsigned)(block >> d->r.region_shift) % CM_REGIONS : 0;
+    const unsigned region = cm_format_region(d->r.region_shift, block);
 
     cm_record_regions(&w->p->media, d->place, &d->r, &g);
     key.incarnation |= (uint64_t)g.since[region] << CM_SINCE_SHIFT;
