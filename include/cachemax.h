@@ -293,7 +293,10 @@ CM_API int cm_validator_equal(const cm_validator *a, const cm_validator *b);
 enum cm_durability {
     CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost when the system stops */
     CM_DURABILITY_PAGECACHE = 2, /* survives a process crash and a close, not an OS crash */
-    CM_DURABILITY_DAX = 3        /* survives a power cut; the CPU flushes the stores */
+    CM_DURABILITY_DAX = 3,       /* survives a power cut; the CPU flushes the stores */
+    /* As PAGECACHE; and of what was cached when cm_checkpoint() began, all that was not written
+     * since survives an OS crash and a power cut. */
+    CM_DURABILITY_CHECKPOINT = 4
 };
 
 enum cm_mode {
@@ -1135,17 +1138,40 @@ CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validat
  * were read before now. len may be CM_ALL. CM_ERANGE CM_ENOMEM CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
 /* Forgets a file by its id, durably, attached or not (the file was deleted, its id is used again).
+ * In a checkpointed pool it waits for the sync of two pages.
  * CM_EINVAL (id is NULL or zero) CM_EFORGET CM_EREADONLY. */
 CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
+/* The same for a file that is gone, and whose id no file will ever have again: it waits for
+ * nothing. After a crash of the system the pool may still have blocks of it, which nobody asks for.
+ * Ids of cm_identify() are such ids where the file system numbers the generations of its inodes:
+ * ext4, xfs, btrfs and NTFS do. */
+CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
+
+/* Makes a pool without DAX survive a crash of the system: an OS crash, a power cut, the loss of its
+ * volume. What was cached when the call began stays warm then, except the parts of files that were
+ * written and not synced before, and those that are written after it. A part is one of 64 regions
+ * of a file (docs/crash.md). Call it every few seconds, in a thread of its own. To be
+ * warm, a file that was written needs an fsync of the origin, told by cm_sync_begin() and
+ * cm_sync_end(), before the checkpoint; and unless it is exclusive, its validator after that.
+ *
+ * The call syncs what was written to the pool since the last one, which may take seconds; meanwhile
+ * everything else goes on. From the first checkpoint of a pool on, cm_write_begin() and
+ * cm_invalidate() wait for a sync of one page when they are the first in a region since a
+ * checkpoint (cm_stats: page_syncs). Before the first one nothing is synced, and the pool empties
+ * itself after a crash of the system. cm_close() does what a checkpoint does. With DAX there is
+ * nothing to do: the result is 0.
+ *
+ * Any thread may call it; one runs at a time. CM_EREADONLY CM_ENOTSUP (the pool is in memory, or it
+ * is not known that its volume keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a
+ * line of the log says what it is) CM_EIO (the volume failed to write the pool: it is empty now,
+ * and can be used again) CM_EFORGET (the same, but it could not be emptied: nothing is served). */
+CM_API int cm_checkpoint(cm_cache *cache);
 
 /* ---- Not in this version --------------------------------------------------------------------- */
 
 /* These calls are declared so that programs can be written for them. Arguments are checked; then
  * the result is CM_ENOTSUP. */
 
-/* Makes what is cached now warm after a crash of the system, also without DAX. May block for a sync
- * of the pool's volume. CM_EREADONLY CM_ENOTSUP. */
-CM_API int cm_checkpoint(cm_cache *cache);
 /* Keeps the file's blocks in the pool as long as its group has room for them; the pool remembers
  * it. keep 0: as other files. CM_ENOTSUP. */
 CM_API int cm_file_set_keep(cm_file *file, int keep);
@@ -1244,7 +1270,9 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(promoted, "blocks that left it for the pool")                                                \
     X(unrecorded, "files attached without a record: cold at the next open")                        \
     X(verified, "blocks whose checksum was tested when they were served")                          \
-    X(dropped, "blocks dropped by cm_drop")
+    X(dropped, "blocks dropped by cm_drop")                                                        \
+    X(checkpoints, "checkpoints that succeeded")                                                   \
+    X(page_syncs, "pages of the pool synced before a write, or to forget a file")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7

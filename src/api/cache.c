@@ -15,10 +15,11 @@
 #include <string.h>
 
 #include "api/flight.h"
+#include "protocol/checkpoint.h"
 #include "protocol/fill_buffered.h"
-#include "state/file_use.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
+#include "state/settle.h"
 #include "media/file_table.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
@@ -81,7 +82,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 20
+#define PARTS 24
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -118,6 +119,10 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->left, cm_object_left_bytes() },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
+        { (void **)&c->settling.lost, (g->record_buckets + 63) / 64 * 8 },
+        { (void **)&c->settling.lost_since, (g->record_buckets + 63) / 64 * 8 },
+        { (void **)&c->settling.quiet, (records + 63) / 64 * 8 },
+        { (void **)&c->settling.ready, (records + 63) / 64 * 8 },
     };
     static_assert(sizeof(list) == PARTS * sizeof(list[0]), "the table is full");
     memcpy(p, list, sizeof(list));
@@ -239,8 +244,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     return 0;
 }
 
-/* Releases what an open cache holds. It does not change the pool's state. */
-static void destroy(cm_cache *c)
+void cm_cache_destroy(cm_cache *c)
 {
     at_store_relaxed(&c->magic, 0u);
     if (c->flights)
@@ -319,14 +323,38 @@ static int make_resident(cm_cache *c, const char *what)
     return 0;
 }
 
+/* What a checkpointed pool needs more: `last` is what the last owner left. */
+static void begin_checkpointed(cm_cache *c, const struct cm_super *last)
+{
+    if (c->super.now.durability == CM_DURABILITY_CHECKPOINT)
+        c->settling.on = CM_SETTLING_ON;
+    if (last->state != CM_SUPER_CLEAN)
+        cm_settle_all_lost(c);
+    if (last->state != CM_SUPER_CLEAN && last->durability == CM_DURABILITY_CHECKPOINT &&
+        last->boot_number != c->super.now.boot_number && !c->emptied)
+        cm_log(c, CM_LOG_INFO,
+               "%s: was not closed before the system or its volume went down: keeps what was "
+               "checkpointed and not written since",
+               c->name);
+    if (c->super.now.torn_epoch == c->super.now.epoch && c->opts.verify == CM_VERIFY_NEVER) {
+        c->opts.verify = CM_VERIFY_FIRST_HIT;
+        cm_log(c, CM_LOG_INFO,
+               "%s: a crash of the system may have torn blocks: each is verified at its first hit, "
+               "also with CM_VERIFY_NEVER",
+               c->name);
+    }
+}
+
 /* Takes ownership: from here on the pool says that it is open. */
 static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 {
     struct cm_super_owner o = { .durability = d, .pid = cm_plat_pid() };
     cm_plat_boot_id(o.boot_id);
     if (c->file.handle != -1) {
+        char volume[PLAT_VOLUME];
         cm_plat_mount_id(&c->file, o.mount_id);
         c->super.file = &c->file;
+        o.syncs = c->sync_lasts = cm_plat_file_sync_lasts(&c->file, volume);
     } else {
         memset(o.mount_id, 0xff, sizeof(o.mount_id)); /* memory: always the same "volume" */
     }
@@ -362,6 +390,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
                "no DAX: emptied",
                what);
     c->must_empty = false;
+    begin_checkpointed(c, &last);
     c->policy.ring.frontier =
         c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
     c->frontier_mark = c->policy.ring.frontier;
@@ -469,7 +498,7 @@ int cm_open(const char *path, const cm_options *opts, cm_cache **cache)
         return e;
     e = open_file(c, path);
     if (e)
-        destroy(c);
+        cm_cache_destroy(c);
     else
         *cache = c;
     return e;
@@ -489,97 +518,8 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
     c->media.base = base;
     e = open_mapped(c, bytes, d, "pool in memory");
     if (e)
-        destroy(c);
+        cm_cache_destroy(c);
     else
         *cache = c;
-    return e;
-}
-
-/* ---- Closing --------------------------------------------------------------------------------- */
-
-/* If the file was truncated, the part that was cut off may come back as zeros, and the rest may be
- * cut off next. So nothing in it counts any more, in this session and in the file, and nothing more
- * is stored. */
-int cm_cache_whole(struct cm_cache *c)
-{
-    uint64_t size = c->file.size;
-    bool named = true;
-    uint32_t looked = 1;
-    if (at_load_relaxed(&c->suspect) == 2)
-        return CM_ETRUNCATED;
-    if (c->file.handle == -1 || cm_plat_file_state(&c->file, &size, &named) ||
-        size >= c->file.size) {
-        (void)at_cas_acq_rel(&c->suspect, &looked, 0);
-        return 0;
-    }
-    looked = at_load_relaxed(&c->suspect);
-    if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
-        return CM_ETRUNCATED; /* another thread logs it */
-    at_store_seq_cst(&c->failing, 2u);
-    (void)cm_super_bump_epoch(&c->super, &c->broken);
-    cm_log(c, CM_LOG_ERROR,
-           "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
-           "nothing is cached any more; close it, delete it and make it anew (the cached files "
-           "themselves are not affected)",
-           c->name, (unsigned long long)size, (unsigned long long)c->file.size);
-    return CM_ETRUNCATED;
-}
-
-static void say_if_deleted(struct cm_cache *c)
-{
-    uint64_t size;
-    bool named = true;
-    if (c->file.handle != -1 && cm_plat_file_state(&c->file, &size, &named) == 0 && !named)
-        cm_log(c, CM_LOG_WARNING,
-               "%s: the pool file was deleted while it was open: nothing of it is left", c->name);
-}
-
-/* Makes the pool's last state durable. */
-static int settle(cm_cache *c)
-{
-    int e = 0;
-    struct cm_super_memo memo;
-    if (cm_cache_mode(c) == CM_NORMAL)
-        cm_fill_buffered_drain(c);
-    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
-    cm_sample_report(c);
-    cm_file_use_note_all(c);
-    /* What could not be forgotten must not come back. */
-    if (at_load_relaxed(&c->broken))
-        e = cm_super_bump_epoch(&c->super, &c->broken);
-    /* The memo is a hint: if it cannot be written, the superblock does not name it, and the close
-     * goes on. */
-    if (e || cm_memo_write(&c->memo, cm_super_generation(&c->super), &memo))
-        memset(&memo, 0, sizeof(memo));
-    /* Data first, then CLEAN: a crash in between leaves OPEN. */
-    if (e == 0 && c->super.sync)
-        e = cm_plat_file_sync(&c->file, 0, 0);
-    if (cm_cache_whole(c))
-        return CM_ETRUNCATED; /* it stays OPEN, and empty */
-    if (e == 0)
-        return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);
-    /* Nobody knows which part was written: nothing may count. */
-    if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)
-        cm_super_void(&c->super);
-    return CM_EIO;
-}
-
-int cm_close(cm_cache *c)
-{
-    int e = cm_enter_cache(c);
-    if (e)
-        return e;
-    if (at_load_acquire(&c->pinned) || at_load_acquire(&c->live) ||
-        (!c->readonly && cm_files_busy(c)))
-        return CM_EBUSY;
-    if (!c->readonly) {
-        e = settle(c);
-        if (e == 0)
-            cm_stats_end(&c->media, cm_plat_wall_ns());
-        say_if_deleted(c);
-        if (e != CM_ETRUNCATED)
-            cm_say_damage(c, true);
-    }
-    destroy(c);
     return e;
 }

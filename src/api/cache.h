@@ -54,13 +54,16 @@ static inline int cm_check_range(uint64_t offset, uint64_t len)
 bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
                        const cm_validator *given, bool must_prove);
 
+/* cache.c: releases what an open cache holds. It does not change the pool's state. */
+void cm_cache_destroy(cm_cache *c);
+
 /* Logs what is new: trouble with the whole pool once, damage as cm_say_damage(). No lock is held.
  */
 void cm_say_trouble(cm_cache *c);
 static inline void cm_report_trouble(cm_cache *c)
 {
     if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
-         at_load_relaxed(&c->older)) &
+         at_load_relaxed(&c->older) | at_load_relaxed(&c->settling.failed)) &
         1) /* 1: not logged yet */
         cm_say_trouble(c);
 }

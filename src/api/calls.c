@@ -16,8 +16,10 @@
 #include "api/read_through.h"
 #include "api/request.h"
 #include "protocol/bracket.h"
+#include "protocol/checkpoint.h"
 #include "protocol/fill.h"
 #include "state/attach.h"
+#include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -68,7 +70,38 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
     int e = cm_enter_owner(c);
     if (e)
         return e;
-    return id && (id->hi | id->lo) ? cm_files_forget(c, id) : CM_EINVAL;
+    return id && (id->hi | id->lo) ? cm_files_forget(c, id, false) : CM_EINVAL;
+}
+
+int cm_forget_gone(cm_cache *c, const cm_file_id *id)
+{
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    return id && (id->hi | id->lo) ? cm_files_forget(c, id, true) : CM_EINVAL;
+}
+
+int cm_checkpoint(cm_cache *c)
+{
+    char what[PLAT_VOLUME];
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    if (cm_checkpoint_possible(c)) {
+        e = cm_checkpoint_run(c);
+        cm_report_trouble(c);
+        return e;
+    }
+    if (!c->super.sync) /* then nothing changes it: DAX, or memory */
+        return c->super.now.durability == CM_DURABILITY_DAX
+                   ? 0
+                   : cm_refuse(c->opts.log, c->opts.log_ctx, CM_ENOTSUP,
+                               "cm_checkpoint: the pool is in memory that no crash leaves");
+    (void)cm_plat_file_sync_lasts(&c->file, what);
+    return cm_refuse(c->opts.log, c->opts.log_ctx, CM_ENOTSUP,
+                     "cm_checkpoint: %s: it is not known that what is synced on its volume (%s) "
+                     "survives a crash of the system",
+                     c->name, what);
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
@@ -158,9 +191,14 @@ int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
     if (e)
         return e;
     cm_lock_acquire(&f->lock);
+    const uint64_t was = f->ttl_ns;
     e = cm_file_live(f, ttl_ns);
+    /* An end that comes earlier than the disk says must not be lost where the disk has no intents
+     * either. */
+    const bool settle = e == 0 && ttl_ns != 0 && (was == 0 || ttl_ns < was) &&
+                        !cm_region_is_settled(f, CM_REGIONS_ALL);
     cm_lock_release(&f->lock);
-    return e;
+    return settle ? cm_region_settle(f, 0) : e;
 }
 
 int cm_file_abort(cm_file *file)

@@ -41,13 +41,13 @@ static void learn_old_keys(struct check *k)
         k->old_key[k->old_keys++] = cm_format_check_key(sb->uuid, e - 1);
 }
 
-/* After an OS crash the bytes of the page cache are in any state, and they stay there when the pool
- * is emptied. Then bytes whose check is wrong may be old or damaged. They are harmless either
- * way. */
+/* After an OS crash the bytes of the page cache are in any state. They stay there when the pool is
+ * emptied, and also when it is kept. Then bytes whose check is wrong may be old or damaged. They
+ * are harmless either way. */
 static bool torn_leftovers(const struct check *k)
 {
     const struct cm_super *sb = &k->c->super.now;
-    return sb->epoch > 1 && sb->durability != CM_DURABILITY_DAX;
+    return (sb->epoch > 1 && sb->durability != CM_DURABILITY_DAX) || sb->torn_epoch == sb->epoch;
 }
 
 static bool old_header(const struct check *k, uint64_t slot, const struct cm_header *h)

@@ -17,7 +17,9 @@
        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,                       \
        cm_check_report *report),                                                                   \
       (cache, flags, progress, ctx, report))                                                       \
+    X(int, cm_checkpoint, (cm_cache * cache), (cache))                                             \
     X(int, cm_forget, (cm_cache * cache, const cm_file_id *id), (cache, id))                       \
+    X(int, cm_forget_gone, (cm_cache * cache, const cm_file_id *id), (cache, id))                  \
     X(int, cm_file_lookup,                                                                         \
       (cm_cache * cache, const cm_file_id *id, cm_validator *validator, cm_file_info *info),       \
       (cache, id, validator, info))                                                                \
@@ -99,7 +101,9 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_file_ranges cm_file_ranges_unchecked
 #define cm_set_mode cm_set_mode_unchecked
 #define cm_check cm_check_unchecked
+#define cm_checkpoint cm_checkpoint_unchecked
 #define cm_forget cm_forget_unchecked
+#define cm_forget_gone cm_forget_gone_unchecked
 #define cm_file_open cm_file_open_unchecked
 #define cm_file_revalidate cm_file_revalidate_unchecked
 #define cm_file_advise cm_file_advise_unchecked

@@ -10,12 +10,6 @@
 
 #define GROUPS 256u
 
-int cm_checkpoint(cm_cache *c)
-{
-    int e = cm_enter_owner(c);
-    return e ? e : CM_ENOTSUP;
-}
-
 int cm_file_set_keep(cm_file *file, int keep)
 {
     struct cm_object *f;

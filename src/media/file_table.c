@@ -9,7 +9,7 @@
  * dirty mark, must not cost the file its blocks. A file has two buckets of 16 places for its
  * record. Attach looks at all of them and assumes nothing about which one has the record.
  *
- * Who: api/, state/.
+ * Who: api/, protocol/, state/.
  */
 #include "media/file_table.h"
 

@@ -17,7 +17,7 @@
 #include "cachemax.h"
 #include "policy/ghost.h"
 
-#define CM_FORMAT_VERSION 7u
+#define CM_FORMAT_VERSION 8u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 /* Bits of cm_super.incompat. */
@@ -71,7 +71,8 @@ struct cm_super {
     uint32_t failed_boot;       /* 216 boot of the last fsync of an origin file that failed */
     uint32_t unnamed_boot;      /* 220 the same, of a file that no record names */
     uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which may be an earlier boot */
-    uint64_t reserved[9];       /* 240 zero */
+    uint64_t torn_epoch;        /* 240 epoch in which a crash may have torn what was stored */
+    uint64_t reserved[8];       /* 248 zero */
     uint64_t xxh3;              /* 312 XXH3-64 of bytes 0..311, seed 0 */
 };
 
@@ -235,6 +236,7 @@ static_assert(offsetof(struct cm_super, state) == 144, "superblock");
 static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
 static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
+static_assert(offsetof(struct cm_super, torn_epoch) == 240, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 312, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
 static_assert(offsetof(struct cm_stats_head, curve_hits) == 56, "stats head");

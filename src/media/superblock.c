@@ -67,6 +67,7 @@ static int write_both(struct cm_superblocks *s)
     }
     e = e ? e : e_sync;
     s->failed = e != 0;
+    s->lost = s->lost || e_sync != 0;
     return e;
 }
 
@@ -159,14 +160,27 @@ static bool same_boot(const struct cm_super *sb, const struct cm_super_owner *ow
     return !is_zero(owner->boot_id) && memcmp(sb->boot_id, owner->boot_id, 16) == 0;
 }
 
+/* Same boot of the system and same mount of the volume. Unknown identities match nothing. */
+static bool same_page_cache(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return same_boot(sb, owner) && !is_zero(owner->mount_id) &&
+           memcmp(sb->mount_id, owner->mount_id, 16) == 0;
+}
+
+/* Was it lost what the last owner stored and did not sync? */
+static bool was_cut(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return sb->state != CM_SUPER_CLEAN && sb->durability == CM_DURABILITY_CHECKPOINT &&
+           !same_page_cache(sb, owner);
+}
+
 bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner)
 {
-    if (sb->state == CM_SUPER_CLEAN || sb->durability == CM_DURABILITY_DAX)
+    if (sb->state == CM_SUPER_CLEAN || sb->durability == CM_DURABILITY_DAX ||
+        (sb->durability == CM_DURABILITY_CHECKPOINT && owner->syncs))
         return false;
-    /* The page cache held the truth, so it must be the same page cache: same boot of the system
-     * and same mount of the volume. Unknown identities match nothing. */
-    return !same_boot(sb, owner) || is_zero(owner->mount_id) ||
-           memcmp(sb->mount_id, owner->mount_id, 16) != 0;
+    /* The page cache held the truth, so it must be the same page cache. */
+    return !same_page_cache(sb, owner);
 }
 
 /* The records of the old epoch are void. They named the files of failed fsyncs, so no record names
@@ -195,8 +209,31 @@ static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 
 void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner)
 {
-    if (!same_boot(sb, owner))
+    if (!same_boot(sb, owner) || was_cut(sb, owner))
         next_boot(sb, owner);
+}
+
+/* The pool goes to a new owner. After a crash of the system, or of the volume alone, a new boot is
+ * counted, so that what is stored from now on is told from what the crash left. */
+static void take_over(struct cm_super *sb, const struct cm_super_owner *owner, bool emptied)
+{
+    const bool cut = was_cut(sb, owner);
+    if (emptied)
+        next_epoch(sb);
+    else if (cut)
+        sb->torn_epoch = sb->epoch;
+    if (cut || !same_boot(sb, owner))
+        next_boot(sb, owner);
+    memcpy(sb->boot_id, owner->boot_id, 16);
+    memcpy(sb->mount_id, owner->mount_id, 16);
+    sb->owner_pid = owner->pid;
+    /* A pool that was checkpointed once stays so: nothing is trusted that this session itself has
+     * not synced. */
+    if (owner->durability != CM_DURABILITY_PAGECACHE || !owner->syncs ||
+        sb->durability != CM_DURABILITY_CHECKPOINT)
+        sb->durability = owner->durability;
+    sb->state = CM_SUPER_OPEN;
+    memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
 }
 
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
@@ -220,16 +257,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
      * dropped some of that. It says so only this once, and may read old content from now on. So
      * nothing of the pool counts, now or in a later session. */
     *emptied = lost || cm_super_must_empty(sb, owner);
-    if (*emptied)
-        next_epoch(sb);
-    if (!same_boot(sb, owner))
-        next_boot(sb, owner);
-    memcpy(sb->boot_id, owner->boot_id, 16);
-    memcpy(sb->mount_id, owner->mount_id, 16);
-    sb->owner_pid = owner->pid;
-    sb->durability = owner->durability;
-    sb->state = CM_SUPER_OPEN;
-    memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
+    take_over(sb, owner, *emptied);
     /* The last owner may have used its whole range, so our range begins at its mark or later. There
      * is a random gap in between: this superblock may be an old one that does not know of a later
      * session, and our numbers must not be those of that session (docs/crash.md). */
@@ -245,6 +273,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
         e = write_both(s);
     }
     s->media->boot = (uint8_t)sb->boot_number; /* before anything is stored */
+    s->lost = false;
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
     else if (s->sync)
@@ -288,6 +317,7 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
 {
     next_epoch(&s->now);
     int e = write_both(s);
+    s->lost = e != 0;
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
      * would take them for gone. */
@@ -295,6 +325,29 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
         at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
     at_store_seq_cst(failed, e ? 1u : 0u);
     return e;
+}
+
+int cm_super_checkpointed(struct cm_superblocks *s)
+{
+    int e = 0;
+    cm_lock_acquire(&s->lock);
+    const uint32_t was = s->now.durability;
+    if (was != CM_DURABILITY_CHECKPOINT) {
+        s->now.durability = CM_DURABILITY_CHECKPOINT;
+        e = write_both(s);
+        if (e)
+            s->now.durability = was;
+    }
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+bool cm_super_lost(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool lost = s->lost;
+    cm_lock_release(&s->lock);
+    return lost;
 }
 
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)

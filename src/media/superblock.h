@@ -27,11 +27,15 @@ struct cm_superblocks {
     uint32_t damaged;           /* copies found damaged at load: 0 or 1 */
     unsigned first; /* copy that is written first: not the one that was chosen at load */
     bool failed;    /* the last write failed: CLEAN and new ranges are refused until one works */
+    /* A sync failed since the epoch began. It may have been the only one to tell that the system
+     * has lost other pages of the pool. */
+    bool lost;
 };
 
 /* What is known of the process that opens. It decides whether a crashed pool may be kept. */
 struct cm_super_owner {
     enum cm_durability durability;
+    bool syncs; /* what was synced on the pool's volume survives a crash of the system */
     uint8_t boot_id[16];
     uint8_t mount_id[16];
     uint32_t pid;
@@ -55,7 +59,8 @@ int cm_super_format(struct cm_superblocks *s);
 int cm_super_kill(struct cm_superblocks *s);
 
 /* Would opening by `owner` have to empty the pool? (Not closed cleanly, durability was the page
- * cache's, and this is another boot or mount.) */
+ * cache's, and this is another boot or mount, and it was not checkpointed, or its volume may not
+ * keep what it syncs.) */
 bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner);
 
 /* For a pool that is only looked at: sets the number of the boot to that which `owner` would write,
@@ -76,6 +81,11 @@ void cm_super_void(struct cm_superblocks *s);
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo);
 /* The generation of the memo that this close writes. No earlier close of this pool used it. */
 uint64_t cm_super_generation(struct cm_superblocks *s);
+/* From now on the records say what a crash of the system leaves: CM_DURABILITY_CHECKPOINT, durably.
+ * The whole pool was synced just before. CM_EIO. */
+int cm_super_checkpointed(struct cm_superblocks *s);
+/* Has the system lost pages of the pool, as a sync of a superblock said in this epoch? */
+bool cm_super_lost(struct cm_superblocks *s);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * says whether the latest bump failed. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);

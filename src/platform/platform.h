@@ -80,6 +80,10 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
  * whole file. CM_EIO: also if the system lost other pages of the file before, and this is the first
  * sync to tell it. */
 int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
+/* Does what was synced survive a crash of the system? Only volumes of which it is known count. Else
+ * `what` says in a few words which volume it is. */
+#define PLAT_VOLUME 64u
+bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME]);
 /* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. */
 void cm_plat_file_close(struct cm_plat_file *f);
 /* Cuts the file to length 0 if its volume allows it: what the volume holds of the file must never

@@ -110,6 +110,7 @@ struct mount_line {
     const char *type;
     uint64_t source;
     int64_t fuse_user; /* the user who mounted it, says FUSE; -1: it does not say */
+    bool no_barriers;  /* a sync does not reach the disk */
 };
 /* All mounts that this process can see. */
 struct mounts {

@@ -15,7 +15,7 @@
  * pthread_atfork() (a raw clone()) shares the lock until it execs or exits. cm_plat_file_holder()
  * finds such a child.
  *
- * Who: api/, media/, platform/. Nothing here calls back.
+ * Who: api/, media/, platform/, protocol/, state/. Nothing here calls back.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

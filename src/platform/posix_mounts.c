@@ -8,7 +8,7 @@
  * that text. The source of a mount (for an overlay: its layers) is kept as a hash. Nothing is kept
  * between two calls.
  *
- * Who: platform/.
+ * Who: api/, platform/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -71,6 +71,25 @@ static uint64_t layers_of(char *options)
     return h;
 }
 
+/* Is an option set that takes the meaning from a sync? Compares whole options. */
+static bool has_no_barriers(const char *options)
+{
+    static const char *const without[] = { "nobarrier", "barrier=0", "fsync_mode=nobarrier",
+                                           "volatile" };
+
+    while (options != NULL && *options != '\0') {
+        const size_t length = strcspn(options, ",");
+
+        for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
+            if (strlen(without[i]) == length && strncmp(options, without[i], length) == 0) {
+                return true;
+            }
+        }
+        options += length + (options[length] == ',');
+    }
+    return false;
+}
+
 /* Cuts the next line off *text and changes the text. False: there is none, or it makes no sense. */
 static bool next_line(char **text, struct mount_line *l)
 {
@@ -94,6 +113,7 @@ static bool next_line(char **text, struct mount_line *l)
     l->type = mount;
     l->source = cm_posix_mix(0, mount, source, strlen(source));
     l->fuse_user = -1;
+    l->no_barriers = has_no_barriers(options);
     if (options != NULL && strncmp(mount, "fuse", 4) == 0) {
         const char *user = strstr(options, ",user_id=");
 
@@ -148,6 +168,26 @@ const struct mount_line *cm_posix_mount_of(const struct mounts *m, int fd)
         }
     }
     return NULL;
+}
+
+bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
+{
+    /* They order their journals with flushes of the disk, and an fsync ends with one. */
+    static const char *const known[] = { "ext4", "xfs", "btrfs", "f2fs" };
+    POSIX_NO_CANCEL;
+    const struct mount_line *l;
+    struct mounts m;
+    bool lasts = false;
+
+    cm_posix_mounts_read(&m);
+    l = cm_posix_mount_of(&m, file_fd(f));
+    for (size_t i = 0; l != NULL && i < sizeof known / sizeof known[0]; i++) {
+        lasts |= strcmp(l->type, known[i]) == 0 && !l->no_barriers;
+    }
+    (void)snprintf(what, PLAT_VOLUME, "%.32s%s", l != NULL ? l->type : "an unknown volume",
+                   l != NULL && l->no_barriers ? " without barriers" : "");
+    cm_posix_mounts_free(&m);
+    return lasts;
 }
 
 bool cm_posix_fuse_user(int fd, uint32_t *user)

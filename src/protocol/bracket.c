@@ -189,6 +189,7 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
     uint64_t id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
     b->id = id;
     int e = begin_in_file(f, b, p, &linked);
+    const bool settle = linked && e == 0 && !cm_region_is_settled(f, b->regions);
     if (!linked)
         b = leave_room(f, b);
     cm_lock_release(&f->lock);
@@ -197,6 +198,8 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
         return e;
     }
     cm_count(c, CM_STAT_brackets, 1);
+    if (settle) /* no lock is held: it may take as long as a sync of the disk */
+        e = cm_region_settle(f, b->regions);
     e = raise_stripes(f, b, e);
     if (e)
         release_bracket(f, b);

@@ -19,6 +19,7 @@
 #include "state/file_use.h"
 #include "state/object.h"
 #include "state/region.h"
+#include "state/settle.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -78,6 +79,7 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
             continue;
         if (cm_file_record_failed(c, cm_record_place(b, i), &b->record[i]))
             (void)cm_super_sync_failed(&c->super, false);
+        cm_settle_lose(c, cm_record_place(b, i));
         if (cm_record_drop(&c->media, cm_record_place(b, i)))
             return cm_file_bump_epoch(c);
     }
@@ -149,10 +151,15 @@ static bool goes_first(const struct cm_record_set *b, uint64_t place)
  * that name durable. */
 static void take_place(struct cm_object *f, const struct cm_record_set *b)
 {
+    const struct cm_record *r;
     bool whole;
     f->place = choose_place(f->cache, b);
-    if (f->place != CM_NO_PLACE)
-        cm_file_name_end_recorded(f->cache, f->place, record_at(b, f->place, &whole));
+    if (f->place == CM_NO_PLACE)
+        return;
+    r = record_at(b, f->place, &whole);
+    cm_file_name_end_recorded(f->cache, f->place, r);
+    if (whole)
+        cm_settle_lose(f->cache, f->place);
 }
 
 /* May the origin lose writes of a file that begins anew? Its times may say no, and its record yes:
@@ -177,7 +184,15 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     struct cm_cache *c = f->cache;
     const bool dirty = begins_dirty(f, r, v);
     int e = 0;
-    if (f->place == CM_NO_PLACE) {
+    if (f->place != CM_NO_PLACE) {
+        /* The disk may have the old record for some time. */
+        cm_settle_lose(c, f->place);
+        f->regions.lost = cm_settle_lost(c, &f->id);
+    } else {
+        for (unsigned i = 0; i < b->n; i++)
+            if (b->unreadable[i])
+                cm_settle_lose(c, cm_record_place(b, i));
+        f->regions.lost = cm_settle_lost(c, &f->id);
         e = cm_file_void_unreadable(c, b, true);
         /* A crashed owner may have torn an old record of this file that is still whole on the
          * media. It is made durable as it is now, so it cannot come back as a second record. */
@@ -217,6 +232,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = cm_file_load_records(c, id, b);
     if (e == 0)
         e = find_record(f, b, &r);
+    f->regions.lost = cm_settle_lost(c, id);
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
@@ -231,10 +247,12 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         return e;
     }
     cm_file_use_begin(f);
-    if (f->place != CM_NO_PLACE)
+    if (f->place != CM_NO_PLACE) {
         cm_file_open_place(c, f->place);
-    else
+        cm_settle_wake(c, f->place);
+    } else {
         cm_count(c, CM_STAT_unrecorded, 1);
+    }
     f->next = *cm_object_chain(c, id);
     *cm_object_chain(c, id) = f;
     *file = cm_object_handle(f);
@@ -289,8 +307,11 @@ int cm_files_detach(struct cm_object *f)
         *p = f->next;
         cm_object_leave_floor(c, &f->id, f->floor_ns);
         cm_file_use_note(f, cm_plat_now_ns());
-        if (f->place != CM_NO_PLACE)
+        if (f->place != CM_NO_PLACE) {
             cm_file_close_place(c, f->place);
+            if (f->regions.intents != 0 && f->regions.unsynced == 0)
+                cm_settle_quiet(c, f->place);
+        }
         cm_object_put_free(c, f);
     }
     cm_lock_release(&c->files_lock);
@@ -386,7 +407,33 @@ static int forget_record(struct cm_cache *c, uint64_t place, const struct cm_rec
                                               : cm_record_drop(&c->media, place);
 }
 
-int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
+/* The file is not attached. */
+static int forget_records(struct cm_cache *c, const cm_file_id *id)
+{
+    struct cm_record_set *b = c->records;
+    cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);
+    cm_record_load(&c->media, id, b);
+    (void)cm_file_note_lost(c, b);
+    int e = cm_file_void_unreadable(c, b, false);
+    for (unsigned i = 0; i < b->n && e == 0; i++) {
+        uint64_t place = cm_record_place(b, i);
+        bool its = cm_record_names(b, i, id);
+        /* No record, or another file's: a crashed owner may have stored these bytes, and they may
+         * not be durable. After a power cut the file's own record would be back. So they are made
+         * durable. */
+        if (its) {
+            cm_file_name_end_recorded(c, place, &b->record[i]);
+            cm_settle_lose(c, place);
+        }
+        if ((its && forget_record(c, place, &b->record[i])) ||
+            (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&
+             cm_record_settle(&c->media, place)))
+            e = cm_file_bump_epoch(c);
+    }
+    return e;
+}
+
+int cm_files_forget(struct cm_cache *c, const cm_file_id *id, bool gone)
 {
     cm_lock_acquire(&c->files_lock);
     int e = cm_file_can_forget(c);
@@ -399,27 +446,11 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id)
         e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);
     } else if (e == 0) {
-        struct cm_record_set *b = c->records;
-        cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);
-        cm_record_load(&c->media, id, b);
-        (void)cm_file_note_lost(c, b);
-        e = cm_file_void_unreadable(c, b, false);
-        for (unsigned i = 0; i < b->n && e == 0; i++) {
-            uint64_t place = cm_record_place(b, i);
-            bool its = cm_record_names(b, i, id);
-            /* No record, or another file's: a crashed owner may have stored these bytes, and they
-             * may not be durable. After a power cut the file's own record would be back. So they
-             * are made durable. */
-            if (its)
-                cm_file_name_end_recorded(c, place, &b->record[i]);
-            if ((its && forget_record(c, place, &b->record[i])) ||
-                (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&
-                 cm_record_settle(&c->media, place)))
-                e = cm_file_bump_epoch(c);
-        }
+        e = forget_records(c, id);
     }
+    const bool settle = cm_settling(c) && !gone;
     cm_lock_release(&c->files_lock);
-    return e;
+    return e == 0 && settle ? cm_settle_pages(c, id, CM_PAGES_ALL, CM_NO_PLACE) : e;
 }
 
 bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id)

@@ -19,8 +19,9 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info);
  * not read-only then. CM_EABSENT. */
 int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *own,
                     cm_validator *v, cm_file_info *info);
-/* Ensures that no record and no attached object keeps the old incarnation of `id`. */
-int cm_files_forget(struct cm_cache *c, const cm_file_id *id);
+/* Ensures that no record and no attached object keeps the old incarnation of `id`. `gone`: an older
+ * record may come back after a crash of the system. No lock is held. */
+int cm_files_forget(struct cm_cache *c, const cm_file_id *id, bool gone);
 /* The id of the attached file that has this incarnation. False: none has it. Takes the files lock,
  * and looks at all attached files: for messages only. */
 bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id);

@@ -28,6 +28,24 @@ struct cm_sample;
 
 #define CM_NAME_MAX 128u
 
+enum cm_settling_state {
+    CM_SETTLING_OFF = 0,
+    CM_SETTLING_BEGUN = 1, /* everybody acts as if it were on; the superblock does not say it yet */
+    CM_SETTLING_ON = 2
+};
+/* What a checkpointed pool has to sync (settle.h). */
+struct cm_settling {
+    uint32_t on;          /* atomic; enum cm_settling_state */
+    uint32_t failed;      /* atomic; a sync failed. 1 not logged yet, 2 logged */
+    uint32_t phase;       /* atomic; grows with each checkpoint */
+    uint32_t running[2];  /* atomic; syncs of pages that began in an even phase, in an odd one */
+    struct cm_lock lock;  /* a checkpoint runs; outermost */
+    uint64_t *lost;       /* files lock; a bit for each bucket of records */
+    uint64_t *lost_since; /* the same, since the checkpoint that runs began */
+    uint64_t *quiet;      /* files lock; a bit for each record, while its file is not attached */
+    uint64_t *ready;      /* the same, for the checkpoint that runs */
+};
+
 struct cm_cache {
     uint32_t magic;
     uint32_t fork_count; /* cm_plat_fork_count() at open */
@@ -39,6 +57,7 @@ struct cm_cache {
     bool locked;   /* the pages of the metadata are locked in memory */
     bool directly; /* the pool's memory is the volume itself: no page of it can be out of memory */
     bool readonly;
+    bool sync_lasts; /* what is synced on the pool's volume survives a crash of the system */
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
@@ -72,6 +91,7 @@ struct cm_cache {
     struct cm_object *free_files, **free_tail;
     uint64_t serial;
     uint64_t bracket_id; /* atomic */
+    struct cm_settling settling;
 
     struct cm_rate rate;
     uint64_t sample_below;    /* places below this are in the sample; set at open */
@@ -141,6 +161,14 @@ static inline void cm_cache_free(const struct cm_cache *c, void *p, size_t bytes
     c->opts.free(c->opts.alloc_ctx, p, bytes);
     cm_plat_cancel_back(cancel);
     cm_callback_end(&frame);
+}
+
+/* Is it a checkpointed pool, where a sync decides what is durable? */
+static inline bool cm_settling(const struct cm_cache *c)
+{
+    /* Relaxed: it changes while the files lock is held, and then each file's lock is taken. A
+     * thread that holds one of these locks afterwards sees it. */
+    return at_load_relaxed(&c->settling.on) != CM_SETTLING_OFF;
 }
 
 static inline uint32_t cm_cache_mode(const struct cm_cache *c)

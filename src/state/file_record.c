@@ -40,8 +40,11 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
 {
     if (f->place == CM_NO_PLACE)
         return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
-    const struct cm_record_regions g = cm_region_recorded(f);
     const bool anew = incarnation != f->incarnation;
+    if (anew &&
+        cm_settling(f->cache)) /* whatever the disk has of the new incarnation has intents */
+        f->regions.intents = CM_REGIONS_ALL;
+    const struct cm_record_regions g = cm_region_recorded(f);
     struct cm_record r = { .id = f->id, .incarnation = incarnation };
     r.birth = f->regions.birth;
     r.region_shift = f->regions.shift;
@@ -52,7 +55,9 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
     int e = cm_record_write(&f->cache->media, f->place, &r, anew ? &g : NULL);
     if (e == 0) {
         f->regions.size_loose = false;
-        if (anew) /* the record's fence was theirs, too */
+        /* The record's fence was theirs, too. Where syncs decide, what was durable of the old
+         * incarnation is so of the new one: the disk has one of the two. */
+        if (anew && !cm_settling(f->cache))
             f->regions.durable = f->regions.intents;
     }
     if (e == 0 && f->ttl_ns > 0) /* the recorded end belonged to the body before */
@@ -141,8 +146,9 @@ int cm_file_abandon_record(struct cm_object *f)
     at_store_relaxed(&f->place, CM_NO_PLACE);
     if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
         cm_count(c, CM_STAT_unrecorded, 1);
-    if (cm_record_drop(&c->media, place) == 0)
+    if (cm_record_drop(&c->media, place) == 0 && !cm_settling(c))
         return 0;
+    /* Where syncs decide, the record may still be on the disk, and no intent can be set there. */
     /* The record was never written for this file, and the place has no record or another file's: no
      * old incarnation can come back. (A hole of a sparse pool on a full volume reads as zeros and
      * cannot be written.) */
@@ -164,7 +170,7 @@ int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, b
         uint64_t place = cm_record_place(b, i);
         if (!b->unreadable[i] || cm_file_place_is_open(c, place) ||
             cm_record_is_hole(&c->media, place) || cm_record_drop(&c->media, place) == 0 ||
-            (trust_dax && c->super.now.durability == CM_DURABILITY_DAX))
+            (trust_dax && !c->super.sync && c->super.now.durability == CM_DURABILITY_DAX))
             continue;
         cm_file_open_place(c, place); /* never closed again: it is void, and no file may use it */
         left = true;

@@ -27,10 +27,16 @@ struct cm_regions {
     uint64_t unsynced; /* the origin may lose writes of these */
     bool dirty;        /* as in the record */
     bool size_loose;   /* the record's size was written and not made durable */
-    uint32_t birth;    /* boot from which on `since` counts */
+    uint8_t lost;    /* buckets of the file whose page may hold an older record of it: CM_PAGE_* */
+    uint32_t clears; /* how often intents were cleared */
+    uint32_t birth;  /* boot from which on `since` counts */
     uint32_t shift;
     uint8_t since[CM_REGIONS];  /* atomic, but it does not change while the file is attached */
     uint64_t begun[CM_REGIONS]; /* number of the last change that began there (data_begun) */
+    /* When the last checkpoint began: */
+    uint64_t check_incarnation; /* 0: the file was not attached */
+    uint64_t check_begun;       /* data_begun */
+    uint64_t check_open;        /* regions of open brackets */
 };
 
 /* An attached origin file. */

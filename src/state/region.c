@@ -4,14 +4,17 @@
  *
  * Owns: cm_object.regions, and the order of what is written of it. An intent that is found set
  * proves nothing, because a crashed owner may not have made it durable. So only what this session
- * itself has made durable counts (`durable`).
+ * itself has made durable counts (`durable`). With DAX a flush does it at once. In a checkpointed
+ * pool a sync does it, without any lock; and only a checkpoint clears intents.
  *
  * Locks: the file's own, or files_lock while it is attached.
- * Who: protocol/, state/.
+ * Who: api/, protocol/, state/.
  */
 #include "state/region.h"
 
 #include <string.h>
+
+#include "state/settle.h"
 
 #define SHIFT_MIN 8u      /* 1 MiB: a write of a database marks no more than it has to */
 #define SHIFT_UNKNOWN 12u /* 16 MiB: 64 of them go around once in 1 GiB */
@@ -121,12 +124,16 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r)
 void cm_region_begin(struct cm_object *f, uint32_t shift, bool dirty)
 {
     struct cm_regions *g = &f->regions;
+    const uint8_t lost = g->lost;
     memset(g, 0, sizeof(*g));
+    g->lost = lost;
+    g->durable = cm_settling(f->cache) && lost == 0 ? CM_REGIONS_ALL : 0;
     at_store_relaxed(&f->raised, 0u);
     g->birth = f->cache->super.now.boot_number;
     g->shift = shift;
     g->dirty = dirty;
-    g->unsynced = g->intents = dirty ? CM_REGIONS_ALL : 0;
+    g->unsynced = dirty ? CM_REGIONS_ALL : 0;
+    g->intents = dirty || cm_settling(f->cache) ? CM_REGIONS_ALL : 0;
 }
 
 /* ---- The record ------------------------------------------------------------------------------ */
@@ -187,22 +194,53 @@ int cm_region_intend(struct cm_object *f, uint64_t mask)
              * still sets the intent. */
             e = e ? e : cm_record_settle_intents(m, f->place);
         }
-        g->durable |= need;
+        if (!cm_settling(f->cache))
+            g->durable |= need;
     }
     return e;
 }
 
+bool cm_region_is_settled(const struct cm_object *f, uint64_t mask)
+{
+    return !cm_settling(f->cache) || (mask & ~f->regions.durable) == 0;
+}
+
+int cm_region_settle(struct cm_object *f, uint64_t mask)
+{
+    struct cm_regions *g = &f->regions;
+    cm_lock_acquire(&f->lock);
+    const uint64_t set = g->intents, place = f->place;
+    const uint32_t clears = g->clears;
+    const uint8_t lost = g->lost;
+    cm_lock_release(&f->lock);
+    const int e = cm_settle_pages(f->cache, &f->id, lost, place);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    g->lost &= (uint8_t)~lost;
+    /* All that were set are durable now. If one was cleared meanwhile, and perhaps set again, this
+     * is known only of those that the caller's open bracket keeps set. */
+    g->durable |= (g->clears == clears ? set : mask) & g->intents;
+    cm_lock_release(&f->lock);
+    return 0;
+}
+
 /* ---- Syncs of the origin --------------------------------------------------------------------- */
+
+static uint64_t open_regions(const struct cm_object *f)
+{
+    uint64_t open = 0;
+    for (const struct cm_open_bracket *b = f->brackets; b; b = b->next)
+        open |= b->regions;
+    return open;
+}
 
 void cm_region_sync_begin(struct cm_object *f, cm_sync *s)
 {
-    uint64_t open = 0;
     assert(cm_lock_is_held(&f->lock));
-    for (const struct cm_open_bracket *b = f->brackets; b; b = b->next)
-        open |= b->regions;
     s->opaque[0] = f->data_begun;
     s->opaque[1] = f->serial;
-    s->opaque[2] = open;
+    s->opaque[2] = open_regions(f);
 }
 
 /* Clears intents: the origin holds what was written there. */
@@ -212,6 +250,7 @@ static void clear(struct cm_object *f, uint64_t mask)
     const struct cm_media *m = &f->cache->media;
     g->intents &= ~mask;
     g->durable &= ~mask;
+    g->clears++;
     if (!has_record(f))
         return;
     /* Before the intent that outweighs an older size: cm_record_write_size. */
@@ -233,8 +272,44 @@ void cm_region_synced(struct cm_object *f, const cm_sync *s)
         if (g->begun[i] <= s->opaque[0])
             g->unsynced &= ~(UINT64_C(1) << i);
     }
-    if (g->intents & ~g->unsynced)
+    /* In a checkpointed pool what was forgotten may not be durable: cm_region_check_end. */
+    if ((g->intents & ~g->unsynced) && !cm_settling(f->cache))
         clear(f, g->intents & ~g->unsynced);
     if (g->dirty && g->unsynced == 0)
         (void)set_dirty(f, false);
+}
+
+/* ---- Checkpoints ----------------------------------------------------------------------------- */
+
+void cm_region_check_begin(struct cm_object *f)
+{
+    struct cm_regions *g = &f->regions;
+    assert(cm_lock_is_held(&f->lock));
+    g->check_incarnation = f->incarnation;
+    g->check_begun = f->data_begun;
+    /* A bracket that is open may not have forgotten its blocks yet. */
+    g->check_open = open_regions(f);
+}
+
+void cm_region_check_end(struct cm_object *f)
+{
+    struct cm_regions *g = &f->regions;
+    uint64_t safe = g->intents & ~g->unsynced & ~g->check_open;
+    assert(cm_lock_is_held(&f->lock));
+    if (g->check_incarnation == 0 || g->check_incarnation != f->incarnation)
+        return;
+    for (uint64_t left = safe; left; left &= left - 1) {
+        const unsigned i = at_lowest_bit64(left);
+        if (g->begun[i] > g->check_begun)
+            safe &= ~(UINT64_C(1) << i);
+    }
+    if (safe != 0)
+        clear(f, safe);
+}
+
+void cm_region_unsettle(struct cm_object *f)
+{
+    assert(cm_lock_is_held(&f->lock));
+    f->regions.durable = 0;
+    f->regions.lost = CM_PAGES_ALL;
 }

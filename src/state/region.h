@@ -63,7 +63,8 @@ bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r);
  * and the record is written, not yet durably. CM_EIO. */
 int cm_region_keep(struct cm_object *f, const struct cm_record *r);
 /* The file has no past: no region was ever raised. Its record has to be written. `dirty`: the
- * origin may lose writes. */
+ * origin may lose writes. f->regions.lost says where older records of it may be: with none, the
+ * disk has no record of it before it has this one, all of whose intents are set. */
 void cm_region_begin(struct cm_object *f, uint32_t shift, bool dirty);
 
 /* ---- The file's lock is held ----------------------------------------------------------------- */
@@ -75,13 +76,28 @@ struct cm_record_regions cm_region_recorded(const struct cm_object *f);
 void cm_region_all_unsynced(struct cm_object *f);
 
 /* The origin is about to be written in these regions. The bracket is in the file's list. The
- * intents are durable when this returns 0. CM_EIO: the caller must call cm_file_abandon_record()
- * next. */
+ * intents are durable when this returns 0, unless cm_region_is_settled() says otherwise. CM_EIO:
+ * the caller must call cm_file_abandon_record() next. */
 int cm_region_intend(struct cm_object *f, uint64_t mask);
+/* Are these intents durable? If not, the origin may only be written after cm_region_settle(). */
+bool cm_region_is_settled(const struct cm_object *f, uint64_t mask);
 
 /* A sync of the origin begins. */
 void cm_region_sync_begin(struct cm_object *f, cm_sync *s);
 /* It succeeded: what was written before it, and nowhere since, is safe. */
 void cm_region_synced(struct cm_object *f, const cm_sync *s);
+
+/* A checkpoint begins, or it has synced the pool. Then the intents are cleared of regions whose
+ * origin was synced, and where no change was open at the beginning, and none has begun since. */
+void cm_region_check_begin(struct cm_object *f);
+void cm_region_check_end(struct cm_object *f);
+/* The pool was not checkpointed before: nothing is known to be durable. */
+void cm_region_unsettle(struct cm_object *f);
+
+/* ---- No lock is held ------------------------------------------------------------------------- */
+
+/* Syncs the pages of the file's records: then these intents are durable, which were set before.
+ * CM_EFORGET. */
+int cm_region_settle(struct cm_object *f, uint64_t mask);
 
 #endif

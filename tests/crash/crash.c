@@ -128,7 +128,7 @@ static void op_text(unsigned i, char *text, size_t n)
 static void print_command(const char *option)
 {
     static const char *const starts[] = { "", "--warm ", "--full " };
-    static const char *const rules[] = { "adr", "eadr", "pagecache" };
+    static const char *const rules[] = { "adr", "eadr", "pagecache", "checkpoint" };
     char text[60];
     printf("crash --probation %u --rules %s --seed %llu %s%s '", t.probation, rules[t.rules],
            (unsigned long long)t.seed, starts[t.start], option);
@@ -312,9 +312,6 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
     uint64_t combinations = 1;
     size_t n;
     const struct doubt *d = rep_doubts(&n);
-    if (t.rules == RULES_PAGECACHE &&
-        !must->clean) /* without DAX an open pool may be empty after the cut */
-        memset(p.must.must, 0, sizeof(p.must.must));
     p.context = world_context(origin, &p.must) + t.depth;
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < MAX_BLOCKS; i++)
@@ -332,7 +329,7 @@ static void crash_here(size_t event, const struct snapshot *origin, const struct
     for (size_t i = 0; i < n && combinations <= effort[t.depth].exhaustive; i++)
         combinations *= d[i].choices;
     p.again = (combinations <= FEW ? AGAIN_FEW : AGAIN_MANY) *
-              (t.rules == RULES_PAGECACHE ? AGAIN_PAGECACHE : 1);
+              (t.rules >= RULES_PAGECACHE ? AGAIN_PAGECACHE : 1);
     if (combinations <= effort[t.depth].exhaustive && n <= 64)
         judge_all(d, n, &p);
     else
@@ -426,7 +423,7 @@ static void step(unsigned op, struct cut *cut, bool crash)
     world_floor(&after);
     if (world_tangled() || cut->how != NO_CUT)
         memset(&before, 0, sizeof(before));
-    before.unborn = cut->how != NO_CUT && t.rules != RULES_PAGECACHE;
+    before.unborn = cut->how != NO_CUT && t.rules < RULES_PAGECACHE;
     const struct event *e = rec_log(&n);
     trace_next(n);
     if (crash)
@@ -524,7 +521,7 @@ static void random_sequence(uint64_t number)
         t.cut[i].how = "\0\0\0\0\0@~!"[rng_below(&rng, 8)];
         t.cut[i].at = 1 + (uint32_t)rng_below(&rng, 1000);
         if (t.cut[i].how == FAILURE) /* there are few syncs */
-            t.cut[i].at = 1 + t.cut[i].at % (t.rules == RULES_PAGECACHE ? 8 : 100);
+            t.cut[i].at = 1 + t.cut[i].at % (t.rules >= RULES_PAGECACHE ? 8 : 100);
     }
 }
 
@@ -686,6 +683,8 @@ static bool parse(int argc, char **argv, struct arguments *a)
             t.rules = RULES_EADR;
         else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "pagecache") == 0)
             t.rules = RULES_PAGECACHE;
+        else if (strcmp(argv[i - 1], "--rules") == 0 && strcmp(v, "checkpoint") == 0)
+            t.rules = RULES_CHECKPOINT;
         else if ((strcmp(argv[i - 1], "--sequence") == 0 || strcmp(argv[i - 1], "--trace") == 0) &&
                  parse_sequence(v))
             a->given = true;

@@ -93,7 +93,7 @@ static bool fails(void)
 
 static bool access_fails(void)
 {
-    return r->rules != RULES_PAGECACHE && fails();
+    return r->rules < RULES_PAGECACHE && fails();
 }
 
 static uint64_t offset_of(const void *p)
@@ -169,13 +169,18 @@ static int rec_flush(void *ctx, const void *p, size_t n)
     return 0;
 }
 
-static void rec_fence(void *ctx)
+static void call_hook(void)
 {
-    (void)ctx;
     if (r->hook && r->hook_after > 0)
         r->hook_after--;
     if (r->hook && r->hook_after == 0)
         r->hook();
+}
+
+static void rec_fence(void *ctx)
+{
+    (void)ctx;
+    call_hook();
     add(EV_FENCE, 0, 0, 0);
 }
 
@@ -216,6 +221,7 @@ void rec_mark(uint64_t number)
 
 int rec_sync(uint64_t offset, uint64_t bytes)
 {
+    call_hook();
     bool fail = fails();
     add(fail ? EV_LOST : EV_SYNC, offset, bytes, bytes);
     return fail ? CM_EIO : 0;
@@ -467,7 +473,7 @@ void rep_apply(const struct event *e)
         break;
     case EV_COPY:
         for (uint64_t i = 0; i < e->bytes; i += 8)
-            stored(e->at + i, load(r->data, e->value + i), false, r->rules != RULES_PAGECACHE,
+            stored(e->at + i, load(r->data, e->value + i), false, r->rules < RULES_PAGECACHE,
                    thread);
         break;
     case EV_FLUSH:
@@ -475,7 +481,7 @@ void rep_apply(const struct event *e)
             flush(e->at, e->bytes, thread);
         break;
     case EV_FENCE:
-        if (r->rules != RULES_PAGECACHE)
+        if (r->rules < RULES_PAGECACHE)
             fence(thread);
         break;
     case EV_SYNC:
@@ -496,7 +502,7 @@ void rep_apply(const struct event *e)
 bool rep_settles(const struct event *e)
 {
     return e->kind == EV_MARK || e->kind == EV_SYNC || e->kind == EV_LOST ||
-           (e->kind == EV_FENCE && r->rules != RULES_PAGECACHE && r->opens > 0);
+           (e->kind == EV_FENCE && r->rules < RULES_PAGECACHE && r->opens > 0);
 }
 
 /* ---- Crash images ---------------------------------------------------------------------------- */

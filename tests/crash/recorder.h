@@ -18,9 +18,11 @@
 
 /* What makes stores durable. */
 enum rules {
-    RULES_ADR,      /* a flush (or non-temporal copy) and a fence by the same thread */
-    RULES_EADR,     /* stores are durable at once, non-temporal copies after a fence */
-    RULES_PAGECACHE /* only sync calls; all else may or may not be written back */
+    RULES_ADR,  /* a flush (or non-temporal copy) and a fence by the same thread */
+    RULES_EADR, /* stores are durable at once, non-temporal copies after a fence */
+    /* From here on only sync calls; all else may or may not be written back. */
+    RULES_PAGECACHE,
+    RULES_CHECKPOINT /* the pool is checkpointed from the beginning */
 };
 
 enum event_kind {
@@ -55,7 +57,8 @@ unsigned rec_level(unsigned level);
 void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
                 uint64_t slots_from, enum rules rules);
 void rec_detach(void);
-/* Calls `hook` before the n-th fence from now and before every later one; NULL: no more calls. */
+/* Calls `hook` before the n-th fence or sync from now and before every later one; NULL: no more
+ * calls. */
 void rec_at_fence(unsigned n, void (*hook)(void));
 /* Adds a mark to the log. */
 void rec_mark(uint64_t number);

@@ -130,7 +130,7 @@ BENIGN = [
        '        (void)0;\n'),
     _m('fence at the close', 'fence before closing',
        'every operation fenced what it flushed; and writing CLEAN fences twice',
-       'api/cache.c',
+       'api/close.c',
        '    cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their '
        'own */\n',
        ''),

@@ -251,7 +251,7 @@ BLOCKS = [
     _m('memo, OPEN', 'an open superblock names nothing', 'unit memo open_names_nothing',
        'api/cache.c', 'last.state == CM_SUPER_CLEAN ? &last.memo : NULL', '&last.memo'),
     _m('memo, not written', 'what could not be written is not named', 'unit memo unreadable',
-       'api/cache.c', '        memset(&memo, 0, sizeof(memo));\n', '        (void)0;\n'),
+       'api/close.c', '        memset(&memo, 0, sizeof(memo));\n', '        (void)0;\n'),
     _m('header check', 'check word of a header', 'unit block flipped_header',
        'media/format.c',
        'return h->w0 == cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_LIFE_MASK));',

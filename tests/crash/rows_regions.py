@@ -124,7 +124,7 @@ REGIONS = [
     _m('sync, begun since', 'a sync proves nothing about what began since',
        'unit file region_sync', REGION, 'if (g->begun[i] <= s->opaque[0])', 'if (1)'),
     _m('sync, all or nothing', 'a sync clears what it can', 'unit file region_sync', REGION,
-       'if (g->intents & ~g->unsynced)', 'if (g->unsynced == 0)'),
+       'if ((g->intents & ~g->unsynced) && ', 'if (g->unsynced == 0 && '),
     _m('DIRTY in the same boot', 'what a killed writer wrote is not safe',
        'unit file mark_over_sessions', REGION, 'g->unsynced = g->dirty ? was.intents : 0;',
        'g->unsynced = 0;\n    g->dirty = false;'),

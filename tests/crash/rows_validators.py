@@ -60,7 +60,7 @@ VALIDATORS = [
        '        cm_file_moved(f);\n        e = e == 0 ?', '        e = e == 0 ?'),
     _m('floor of forgetting, closed', 'the same for a file that nobody has open',
        'unit file older_than_forgetting', 'state/attach.c',
-       '        cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);\n', ''),
+       '    cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);\n', ''),
     _m('forgotten size', 'forgetting an attached file forgets its size',
        'unit file older_than_forgetting', 'state/attach.c', '        cm_file_drop_validator(f); /*',
        '        /*'),

@@ -25,6 +25,11 @@ void __wrap_cm_plat_boot_id(uint8_t id[16]);
 void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
 int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
+bool __wrap_cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME]);
+int __wrap_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner,
+                         bool *emptied);
+int __real_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner,
+                         bool *emptied);
 void __wrap_cm_plat_file_close(struct cm_plat_file *f);
 uint32_t __wrap_cm_region_shift(uint64_t size);
 void __real_cm_plat_file_close(struct cm_plat_file *f);
@@ -62,6 +67,22 @@ int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t l
 {
     (void)f;
     return rec_sync(offset, len ? len : w.bytes);
+}
+
+bool __wrap_cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
+{
+    (void)f;
+    what[0] = 0;
+    return true;
+}
+
+/* The judge opens copies in memory. They are on the same volume. */
+int __wrap_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner,
+                         bool *emptied)
+{
+    struct cm_super_owner o = *owner;
+    o.syncs = w.rules >= RULES_PAGECACHE;
+    return __real_cm_super_open(s, &o, emptied);
 }
 
 int __real_cm_guard_load64(const uint64_t *p, uint64_t *v);
@@ -160,7 +181,7 @@ cm_options options(struct arena *a)
     o.policy = CM_POLICY_S3R; /* no sequence is long enough for another rule */
     o.probation_bytes = a == &judge_arena || probation == 0 ? CM_PROBATION_NONE : probation * BLOCK;
     o.flags = CM_OPEN_NO_GUARD;
-    o.memory_durability = w.rules == RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
+    o.memory_durability = w.rules >= RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     /* The judge does not test checksums: they are for damaged media, not for crashes. */
     o.verify = a == &judge_arena ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
     o.alloc = arena_alloc;
@@ -306,7 +327,7 @@ void attach(int f, bool sole)
 int open_cache(void)
 {
     cm_options o = options(&live_arena);
-    return w.rules == RULES_PAGECACHE ? cm_open(w.path, &o, &w.cache)
+    return w.rules >= RULES_PAGECACHE ? cm_open(w.path, &o, &w.cache)
                                       : cm_open_memory(w.pool, w.bytes, &o, &w.cache);
 }
 
@@ -395,7 +416,7 @@ void checkpoint(void)
     world_floor(fl);
     if (w.failing) {
         memset(fl, 0, sizeof(*fl));
-        fl->unborn = w.rules != RULES_PAGECACHE; /* both superblocks may be half written */
+        fl->unborn = w.rules < RULES_PAGECACHE; /* both superblocks may be half written */
     }
     rec_mark(CHECKPOINT + w.checkpoints++);
 }
@@ -518,7 +539,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.rules = rules;
     w.seed = seed;
     w.mapped = w.pool;
-    if (rules == RULES_PAGECACHE && !w.path[0]) {
+    if (rules >= RULES_PAGECACHE && !w.path[0]) {
         make_file(w.path, sizeof(w.path));
         make_file(w.judge_path, sizeof(w.judge_path));
     }
@@ -550,6 +571,10 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
         warm_up();
     else if (start == FULL)
         fill_up();
+    if (rules == RULES_CHECKPOINT) {
+        must(cm_checkpoint(w.cache), "cm_checkpoint");
+        keep_all();
+    }
     rep_reset();
     w.marks = w.checkpoints = 0;
     mark();

@@ -82,6 +82,9 @@ uint64_t world_mark(void); /* the last mark */
 
 /* The blocks that are cached durably now. */
 void world_floor(struct floor *f);
+/* The same after a crash of the process alone; after a clean close. */
+void world_floor_same_boot(struct floor *f);
+void world_floor_closed(struct floor *f);
 /* An operation of several steps has checkpoints between them. These are marks of their own, each
  * with the floor at that moment (a block may be evicted in one step and stored again in the next).
  */

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "protocol/lookup.h"
-#include "media/file_table.h"
 #include "tool/dump/dump.h"
 
 void suspect(uint8_t *pool, int f, unsigned i)
@@ -31,9 +30,10 @@ void world_show_wrong(void)
     dump_pool_close(&p);
 }
 
-void world_floor(struct floor *fl)
+static void find_floor(struct floor *fl, bool closed)
 {
     memset(fl, 0, sizeof(*fl));
+    fl->clean = closed;
     for (int f = 0; f < FILES && w.cache; f++) {
         const struct cm_object *file = cm_object_of(w.file[f]);
         if (!file)
@@ -50,12 +50,90 @@ void world_floor(struct floor *fl)
             uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
             fl->cached += cached > 0;
             const unsigned region = cm_format_region(file->regions.shift, block_number(f, i));
-            if (!covered || file->regions.intents >> region & 1)
+            const uint64_t lost =
+                closed && cm_settling(w.cache) ? file->regions.unsynced : file->regions.intents;
+            if (!covered || lost >> region & 1)
                 continue;
             w.unsure[f][i] &= cached > 0; /* if the block is gone, a later one is judged anew */
             fl->must[f][i] = w.unsure[f][i] ? 0 : (uint16_t)cached;
         }
     }
+}
+
+/* Where a block is cached. bytes 0: nowhere. */
+static struct kept where(const struct cm_object *f, uint64_t block)
+{
+    const struct cm_media *m = &w.cache->media;
+    const struct cm_key k = cm_region_key(f, f->incarnation, block);
+    struct cm_cells cells;
+    struct cm_header h;
+    must(cm_index_load(m, &k, 0, &cells) | cm_index_load(m, &k, 1, &cells), "cells");
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        const uint64_t slot = cm_cell_slot(cells.cell[i]);
+        if (cm_index_match(m, &k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
+            cm_slot_leads(cells.cell[i], &h, &k))
+            return (struct kept){ cm_header_valid(&h), i, slot, h.w0 };
+    }
+    return (struct kept){ 0 };
+}
+
+/* The record of an attached file. Its state word changes with each write and needs not be durable;
+ * what was noted of its use is only for people. */
+static struct cm_record record_of(const struct cm_object *f)
+{
+    struct cm_record r = { .incarnation = 0 };
+    bool whole;
+    if (f->place != CM_NO_PLACE)
+        must(cm_record_at(&w.cache->media, f->place, &r, &whole), "record");
+    r.state = 0;
+    memset(r.intents, 0, sizeof(r.intents)); /* world_floor looks at them */
+    memset(r.words, 0, sizeof(r.words));
+    return r;
+}
+
+void keep_all(void)
+{
+    for (int f = 0; f < FILES; f++) {
+        w.kept_record[f] = record_of(cm_object_of(w.file[f]));
+        for (unsigned i = 0; i < blocks_of(f); i++)
+            w.kept[f][i] = where(cm_object_of(w.file[f]), block_number(f, i));
+    }
+}
+
+/* Without DAX a block must hit if it was kept and is where it was. */
+static void limit_to_kept(struct floor *fl)
+{
+    if (w.rules < RULES_PAGECACHE)
+        return;
+    for (int f = 0; f < FILES && w.cache; f++) {
+        const struct cm_object *file = cm_object_of(w.file[f]);
+        if (!file)
+            continue;
+        const struct cm_record r = record_of(file);
+        const bool same = at_load_relaxed(&w.cache->settling.on) == CM_SETTLING_ON &&
+                          memcmp(&r, &w.kept_record[f], sizeof(r)) == 0;
+        for (unsigned i = 0; i < blocks_of(f); i++) {
+            const struct kept now = where(file, block_number(f, i));
+            if (!same || memcmp(&now, &w.kept[f][i], sizeof(now)) != 0)
+                fl->must[f][i] = 0;
+        }
+    }
+}
+
+void world_floor(struct floor *fl)
+{
+    find_floor(fl, false);
+    limit_to_kept(fl);
+}
+
+void world_floor_same_boot(struct floor *fl)
+{
+    find_floor(fl, false);
+}
+
+void world_floor_closed(struct floor *fl)
+{
+    find_floor(fl, true);
 }
 
 uint64_t world_context(const struct snapshot *s, const struct floor *must)
@@ -169,7 +247,7 @@ static int open_image(bool recover, cm_cache **c)
 {
     cm_options o = options(&judge_arena);
     judge_arena.used = 0;
-    return recover && w.rules == RULES_PAGECACHE ? cm_open(w.judge_path, &o, c)
+    return recover && w.rules >= RULES_PAGECACHE ? cm_open(w.judge_path, &o, c)
                                                  : cm_open_memory(w.mapped, w.bytes, &o, c);
 }
 

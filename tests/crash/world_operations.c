@@ -556,6 +556,7 @@ static const struct {
     { "format", op_format, ALONE },
     { "damage-repair", op_damage_repair, ALONE },
     { "drop-range", op_drop_range, PLAIN },
+    { "pool-checkpoint", op_pool_checkpoint, PLAIN },
 /* The operations from here on are not in all sequences up to a length: that would take too long. */
 #define RARE_OPS 15
     { "fill-z", op_fill_z, PLAIN },
@@ -594,7 +595,8 @@ const char *world_op_name(unsigned op)
 static bool locked(void)
 {
     const cm_cache *c = w.cache;
-    uint32_t any = c->files_lock.word | c->super.lock.word | c->policy.ring.lock.word;
+    uint32_t any =
+        c->settling.lock.word | c->files_lock.word | c->super.lock.word | c->policy.ring.lock.word;
     for (uint64_t s = 0; s < c->media.geo.stripes; s++)
         any |= c->stripes[s].lock.word;
     for (int f = 0; f < FILES; f++)

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 
 #include "../later.h"
+#include "media/file_table.h"
 #include "state/region.h"
 
 #define POOL_SLOTS 64
@@ -38,6 +39,13 @@ extern struct world {
     bool failing;      /* something will fail in the operation: no floor */
     jmp_buf give_up;   /* the end of such an operation, after an error */
     bool vague[FILES]; /* something failed: its record may say less than the library knows */
+    /* Without DAX: what was durable at the last checkpoint, and where it was. */
+    struct kept {
+        uint32_t bytes;
+        unsigned cell;
+        uint64_t slot, w0;
+    } kept[FILES][MAX_BLOCKS];
+    struct cm_record kept_record[FILES];
     /* Seen after a process died, but perhaps not durable: no caller was told that it is stored. */
     bool unsure[FILES][MAX_BLOCKS];
     struct floor *floors;
@@ -116,6 +124,7 @@ void op_close_unsynced(void);
 void op_process_crash(void);
 void op_write_back_failed(void);
 void op_power_cut(void);
+void op_pool_checkpoint(void);
 void op_format(void);
 void op_damage_repair(void);
 void open_or_format(bool unborn);
@@ -126,5 +135,7 @@ void look_at_size(void);
 void look_at_all(void);
 /* Notes the wrong block of the pool at `pool`. */
 void suspect(uint8_t *pool, int f, unsigned i);
+/* Without DAX: all that is cached now is durable. */
+void keep_all(void);
 
 #endif

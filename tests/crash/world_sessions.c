@@ -44,20 +44,21 @@ static void settle(void)
 }
 void op_close(void)
 {
+    struct floor closed;
     settle();
+    world_floor_closed(&closed);
     close_pool();
-    struct floor closed = w.floors[w.checkpoints - 1];
-    closed.clean = true;
     checkpoint();
     w.floors[w.checkpoints - 1] = closed;
     open_warm(&closed);
+    keep_all();
 }
 /* The same, but the system cannot write the pool back. Without syncs (DAX) that makes no
  * difference. */
 void op_close_unsynced(void)
 {
     settle();
-    if (w.rules == RULES_PAGECACHE)
+    if (w.rules >= RULES_PAGECACHE)
         rec_fail_at(1);
     (void)cm_close(w.cache);
     rec_fail_at(0);
@@ -69,7 +70,7 @@ void op_close_unsynced(void)
 void op_process_crash(void)
 {
     struct floor before;
-    world_floor(&before);
+    world_floor_same_boot(&before);
     cm_plat_file_close(&w.cache->file); /* the system drops its lock */
     gone();
     open_warm(&before);
@@ -122,7 +123,7 @@ static void lose_power(void)
  * tries again. Without syncs (DAX) this is a crash of the process. */
 void op_write_back_failed(void)
 {
-    if (w.rules != RULES_PAGECACHE) {
+    if (w.rules < RULES_PAGECACHE) {
         op_process_crash();
         return;
     }
@@ -146,21 +147,28 @@ void op_write_back_failed(void)
 void op_power_cut(void)
 {
     struct floor before;
+    const bool checkpointed = at_load_relaxed(&w.cache->settling.on) == CM_SETTLING_ON;
     world_floor(&before);
-    if (w.rules == RULES_PAGECACHE)
-        memset(&before, 0, sizeof(before));
     cm_plat_file_close(&w.cache->file);
     gone();
     lose_power();
     open_warm(&before);
-    if (w.rules == RULES_PAGECACHE && !w.cache->emptied && !rec_failed())
+    keep_all();
+    if (w.rules >= RULES_PAGECACHE && !checkpointed && !w.cache->emptied && !rec_failed())
         w.wrong = "a pool in the page cache is kept after a power cut";
+}
+/* What is cached survives a power cut from now on, where the origin is synced. */
+void op_pool_checkpoint(void)
+{
+    must(cm_checkpoint(w.cache), "cm_checkpoint");
+    if (w.rules >= RULES_PAGECACHE)
+        keep_all();
 }
 static void format(void)
 {
     checkpoint();
     w.floors[w.checkpoints - 1].unborn = true; /* until the format is done, there may be no pool */
-    if (w.rules == RULES_PAGECACHE) {
+    if (w.rules >= RULES_PAGECACHE) {
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
         o.size = w.bytes;
         o.flags = CM_CREATE_NAMES;
@@ -217,7 +225,7 @@ void op_damage_repair(void)
     checkpoint();
     must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
     /* In an emptied pool without DAX, headers whose check fails count as left over. */
-    bool emptied = w.rules == RULES_PAGECACHE && w.cache->super.now.epoch > 1;
+    bool emptied = w.rules >= RULES_PAGECACHE && w.cache->super.now.epoch > 1;
     if (c.dropped < w.damaged - before && !emptied)
         must(CM_EDAMAGED, "damage that repairing does not see");
 }

@@ -16,9 +16,12 @@
  *
  * Proves: what a session serves is the origin's present content.
  *
- * EXCL: an exclusive file. Its validator proves nothing, so the first write of each attachment
- * syncs the record. Otherwise the validator is the version of the content. GENS: how many numbers
- * of sessions there are before they repeat.
+ * A record that is gone from memory may still be on the disk. It is "lost" until a checkpoint, and
+ * also after a kill, because nobody knows then. A file that begins anew where none is lost has no
+ * older record anywhere, so its first write needs no sync.
+ *
+ * EXCL: the validator proves nothing. Otherwise it is the version of the content. GENS: how many
+ * numbers of sessions there are before they repeat.
  *
  * Mutants: NO_INTENT a write leaves no intent   NO_INTENT_SYNC it is not synced   TRUST_SET a
  *          writer trusts an intent that it finds set in memory   TRUST_FOUND an attach trusts one
@@ -28,10 +31,10 @@
  *          although a bracket has begun since the checkpoint's start   BORN_CLEAR a new incarnation
  *          has no intent   NO_BUMP an attach after a power cut keeps the generation   BUMP_CLEARS
  *          it clears the intent at once   NO_TAG words count for any incarnation   CELL_ANY a cell
- *          counts for a header of any session   NO_WRAP numbers repeat   NO_FIRST_SYNC (EXCL) a
- *          new incarnation's first write syncs nothing   NO_AGE headers of any session count
- * Benign:  CLEAR_OPEN a bracket may be open at the checkpoint's start (a sync of the origin that
- *          began so proves nothing)
+ *          counts for a header of any session   NO_WRAP numbers repeat   NO_LOST (EXCL) a new
+ *          incarnation's first write syncs nothing   LOST_KILL (EXCL) a kill loses no record
+ *          LOST_OWN (EXCL) nor does a file that begins anew in its own place   NO_AGE headers of
+ *          any session count   CLEAR_OPEN a bracket may be open at the checkpoint's start
  * Reachability: REACH_CLEAN a block hits after a power cut   REACH_BUMP one was dropped by its
  *          generation   REACH_KILL one hits after a kill
  */
@@ -58,6 +61,9 @@
 #endif
 #ifndef TAKES
 #define TAKES 0
+#endif
+#ifndef ANEWS
+#define ANEWS 0 /* so often a file begins anew although it could be kept */
 #endif
 #ifndef GENS
 #define GENS 4
@@ -92,7 +98,7 @@
 #ifdef CLEAR_OPEN
 #define IDLE true
 #else
-#define IDLE (!copen && open == 0)
+#define IDLE (!copen)
 #endif
 #ifdef CLEAR_SINCE
 #define NONE_SINCE true
@@ -113,10 +119,11 @@ byte ri[2], rb[2], rv[2];                   /* record: incarnation (0: none), bi
 bit wn[2];                                  /* intent */
 byte wi[2];
 byte gg[2], gi[2];                          /* generation */
-byte rs; /* session that looked at intent and generation; what the disk has is of an earlier one */
+byte rs; /* session that wrote intent and generation; what the disk has is of an earlier one */
+bit lost;                                   /* a record may be on the disk only */
 byte session = 1, ninc;                     /* the superblock's, always durable */
 /* The process */
-bit att, dur, sus;                          /* attached; the intent is durable, as this session
+bit att, dur, own, sus;                       /* attached; the intent is durable, as this session
                                              * knows; the origin may lose what was written */
 byte inc, gen, open;
 byte wp[2], fp, ft, sp, cp;
@@ -124,6 +131,7 @@ bit fvoid, svoid, cvoid; /* a bracket was open at the begin of the origin read o
                           * has begun since; for the checkpoint only the latter */
 bit copen;               /* one was open at the checkpoint's start */
 byte ncr, nk, wn_left = WRITES, fn = FILLS, sn = SYNCS, cn = CHECKS, en = EVICTS, tn = TAKES;
+byte an = ANEWS;
 bit hitcut, hitkill, dropped;               /* for the reachability */
 
 /* What an invalid header says otherwise does not matter. */
@@ -160,7 +168,6 @@ inline keep() {
   :: else -> gen = gg[0]
 #endif
   fi;
-  rs = session;
   dur = 0;
 #ifdef TRUST_FOUND
   dur = wn[0];
@@ -169,6 +176,11 @@ inline keep() {
 }
 inline begin_anew() {
   ninc++; inc = ninc; gen = session % GENS;
+#ifdef LOST_OWN
+  own = 0;
+#else
+  own = (ri[0] != 0); lost = lost || own;
+#endif
   ri[0] = inc; rb[0] = session; rv[0] = ov; wi[0] = inc; gg[0] = gen; gi[0] = inc;
   rs = session;
 #ifdef BORN_CLEAR
@@ -176,10 +188,10 @@ inline begin_anew() {
 #else
   wn[0] = 1;
 #endif
-#if defined(EXCL) && !defined(NO_FIRST_SYNC)
-  dur = 0;
+#ifdef NO_LOST
+  dur = 1;
 #else
-  dur = 1; /* whatever the disk holds of this incarnation has the intent */
+  dur = !lost && !own; /* then the disk has no record, or this one with the intent */
 #endif
   if :: ov == dv -> sus = 0 /* its times say so */ :: sus = 1 fi
 }
@@ -187,15 +199,23 @@ active proctype World() {
   do
   :: atomic { !att && MAY_KEEP -> att = 1; keep() }
   :: atomic { !att && ninc < 3 && !MAY_KEEP -> att = 1; begin_anew() }
+  :: atomic { !att && ninc < 3 && MAY_KEEP && an > 0 -> an--; att = 1; begin_anew() }
   :: atomic { !att && tn > 0 && ri[0] != 0 -> /* another file takes the record */
-     tn--; ri[0] = 0; rb[0] = 0; rv[0] = 0 }
+     tn--; ri[0] = 0; rb[0] = 0; rv[0] = 0; lost = 1 }
   :: atomic { att && open == 0 && fp == 0 && cp == 0 && sp == 0 -> lose_dram() } /* close */
-  :: atomic { nk < KILLS && att -> nk++; lose_dram(); hitkill = 1 }
+  :: atomic { nk < KILLS && (att || lost) ->
+     nk++; lose_dram(); hitkill = 1;
+#ifdef LOST_KILL
+     lost = 0
+#else
+     lost = 1
+#endif
+     }
   :: atomic { ncr < CRASHES -> /* power cut */
      ncr++; session++; lose_dram(); ov = dv; hitcut = 1;
      hv[0] = hv[1]; hi[0] = hi[1]; hs[0] = hs[1]; cl[0] = cl[1]; ri[0] = ri[1];
      rb[0] = rb[1]; rv[0] = rv[1]; wn[0] = wn[1]; wi[0] = wi[1]; gg[0] = gg[1]; gi[0] = gi[1];
-     rs = 0 }
+     rs = 0; lost = 0 }
   od
 }
 /* The system writes back a word at any time. */
@@ -216,8 +236,7 @@ proctype Writer(byte me) {
   do
   :: atomic { att && wp[me] == 0 && wn_left > 0 -> /* cm_write_begin */
      wn_left--; open++; sus = 1;
-     fvoid = (fp > 0); svoid = (sp > 0); cvoid = (cp > 0);
-     if :: FOUND && KEY -> drop() :: else fi;
+     fvoid = (fp > 0); svoid = (sp > 0); cvoid = (cp > 0); rs = session;
      if
      :: dur -> wp[me] = 2
      :: !dur ->
@@ -236,8 +255,11 @@ proctype Writer(byte me) {
 #endif
      fi }
   :: atomic { wp[me] == 1 -> page_sync(); dur = 1; wp[me] = 2 }
-  :: atomic { wp[me] == 2 -> ov++; wp[me] = 3 } /* the origin's write */
-  :: atomic { wp[me] == 3 -> /* cm_write_end, adopts */
+  :: atomic { wp[me] == 2 -> /* the block is forgotten */
+     if :: FOUND && KEY -> drop() :: else fi;
+     wp[me] = 3 }
+  :: atomic { wp[me] == 3 -> ov++; wp[me] = 4 } /* the origin's write */
+  :: atomic { wp[me] == 4 -> /* cm_write_end, adopts */
 #ifdef INTENT_LATE
      page_sync(); dur = 1;
 #endif
@@ -285,13 +307,15 @@ active proctype Sync() { /* of the origin */
 }
 active proctype Checkpoint() {
   do
-  :: atomic { att && cp == 0 && cn > 0 -> cn--; cvoid = 0; copen = (open > 0); cp = 1 }
+  :: atomic { att && cp == 0 && cn > 0 ->
+     cn--; cvoid = 0; copen = (open > 0); cp = 1 }
   :: atomic { cp == 1 ->
 #ifndef CLEAR_UNSYNCED
      pool_sync();
 #endif
      cp = 2 }
   :: atomic { cp == 2 ->
+     lost = 0; /* none is lost while the file is attached */
      if
      :: IDLE && NONE_SINCE && SYNCED -> wn[0] = 0; wi[0] = inc; dur = 0
      :: else

@@ -231,18 +231,21 @@ cut='KILLS=0 WRITES=1 CHECKS=1 CRASHES=1'
   ok all regions kill EXCL KILLS=1 WRITES=2 CHECKS=1 CRASHES=1 FILLS=1
   ok all regions 2crashes EXCL KILLS=0 WRITES=1 CHECKS=1 CRASHES=2 FILLS=1 GENS=2
   ok all regions taken EXCL $cut FILLS=1 TAKES=1
-  ok all regions benign-CLEAR_OPEN CLEAR_OPEN EXCL $cut
+  ok all regions anew EXCL $cut ANEWS=1
+  ok all regions taken-kill EXCL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1 FILLS=1 TAKES=1
   for m in NO_INTENT_SYNC CLEAR_UNSYNCED NO_BUMP; do must ci regions $m EXCL FILLS=1 $cut; done
   must all regions CELL_ANY EXCL KILLS=0 WRITES=1 CHECKS=2 CRASHES=2 EVICTS=2
   for m in NO_INTENT NO_TAG CLEAR_SINCE BORN_CLEAR NO_AGE REACH_CLEAN REACH_BUMP; do
     must all regions $m $cut
   done
-  for m in INTENT_LATE CLEAR_DIRTY; do must all regions $m EXCL $cut; done
+  for m in INTENT_LATE CLEAR_DIRTY CLEAR_OPEN; do must all regions $m EXCL $cut; done
   must all regions SYNC_NOGEN EXCL KILLS=0 WRITES=2 CHECKS=1 CRASHES=1
   for m in TRUST_SET TRUST_FOUND; do
     must all regions $m EXCL KILLS=1 WRITES=2 CHECKS=1 CRASHES=1 FILLS=1
   done
-  must all regions NO_FIRST_SYNC EXCL $cut FILLS=1 TAKES=1
+  must all regions NO_LOST EXCL $cut FILLS=1 TAKES=1
+  must all regions LOST_KILL EXCL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1 FILLS=1 TAKES=1
+  must all regions LOST_OWN EXCL $cut ANEWS=1
   must all regions BUMP_CLEARS EXCL KILLS=0 WRITES=1 CHECKS=1 CRASHES=2 FILLS=1
   must all regions NO_WRAP EXCL KILLS=0 WRITES=1 CHECKS=1 CRASHES=2 FILLS=1 GENS=2
   must all regions REACH_KILL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1

@@ -65,6 +65,7 @@ static void golden_super_of(const struct cm_geometry *g, struct cm_super *sb)
         sb->mount_id[i] = (uint8_t)(0x30 + i);
     }
     sb->memo = (struct cm_super_memo){ UINT64_C(0x123456789abcdef0), 0x1111, 0x222222 };
+    sb->torn_epoch = 2;
     sb->xxh3 = cm_format_super_sum(sb);
 }
 

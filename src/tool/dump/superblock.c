@@ -71,10 +71,11 @@ static const char *state_name(uint32_t state)
 
 static const char *durability_name(uint32_t d)
 {
-    return d == CM_DURABILITY_VOLATILE    ? "volatile"
-           : d == CM_DURABILITY_PAGECACHE ? "page cache"
-           : d == CM_DURABILITY_DAX       ? "dax"
-                                          : "none known";
+    return d == CM_DURABILITY_VOLATILE     ? "volatile"
+           : d == CM_DURABILITY_PAGECACHE  ? "page cache"
+           : d == CM_DURABILITY_DAX        ? "dax"
+           : d == CM_DURABILITY_CHECKPOINT ? "checkpoints"
+                                           : "none known";
 }
 
 static void put_fields(const struct cm_super *sb, struct dump_out *o)
@@ -111,6 +112,7 @@ static void put_fields(const struct cm_super *sb, struct dump_out *o)
     dump_number(o, "failed_boot", sb->failed_boot);
     dump_number(o, "unnamed_boot", sb->unnamed_boot);
     dump_bytes(o, "failed_boot_id", sb->failed_boot_id, 16);
+    dump_number(o, "torn_epoch", sb->torn_epoch);
     dump_hex(o, "reserved", sb->reserved[0], 16);
     dump_hex(o, "xxh3", sb->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_super_sum(sb), 16);
@@ -133,7 +135,9 @@ static void put_copy(const struct dump_pool *p, unsigned i, struct dump_out *o)
 static void put_next_open(const struct dump_pool *p, struct dump_out *o)
 {
     struct cm_super_owner owner = { .durability = CM_DURABILITY_VOLATILE };
+    struct cm_super next = p->super;
     struct cm_plat_file file = p->file;
+    char volume[PLAT_VOLUME];
 
     if (p->error) {
         dump_text(o, "next_open", "refuses it: %s", cm_strerror(p->error));
@@ -144,13 +148,20 @@ static void put_next_open(const struct dump_pool *p, struct dump_out *o)
         dump_text(o, "next_open", "%s",
                   p->super.state == CM_SUPER_CLEAN || p->super.durability == CM_DURABILITY_DAX
                       ? "keeps what is cached"
+                  : p->super.durability == CM_DURABILITY_CHECKPOINT
+                      ? "keeps what is cached in this boot and mount, else what was checkpointed"
                       : "keeps what is cached in this boot and mount, else empties it");
     } else {
         cm_plat_boot_id(owner.boot_id);
         cm_plat_mount_id(&file, owner.mount_id);
+        owner.syncs = cm_plat_file_sync_lasts(&file, volume);
+        cm_super_judge_as(&next, &owner);
         dump_text(o, "next_open", "%s",
                   cm_super_must_empty(&p->super, &owner)
                       ? "empties it: not closed cleanly, in another boot or mount, without DAX"
+                  : p->super.state != CM_SUPER_CLEAN && next.boot_number != p->super.boot_number &&
+                          p->super.durability == CM_DURABILITY_CHECKPOINT
+                      ? "keeps what was checkpointed and not written since"
                       : "keeps what is cached");
     }
 }

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * settle.h - a checkpointed pool: what has to be synced, and when.
+ *
+ * Without DAX only a sync makes bytes durable. After a crash of the system each word of the pool
+ * holds any value that it had since its last sync. A page of records has to be synced before the
+ * origin is written, if the disk may still hold a record that says less than the one in memory
+ * (docs/decisions/regions.md). That may be an older record of the same file. So each bucket of
+ * records, which is a page, is "lost" from the moment when a record in it is overwritten or dropped
+ * up to the next checkpoint.
+ */
+#ifndef CM_SETTLE_H
+#define CM_SETTLE_H
+
+#include "state/object.h"
+
+/* Of the two buckets of a file: */
+#define CM_PAGE_FIRST 1u
+#define CM_PAGE_SECOND 2u
+#define CM_PAGES_ALL 3u
+
+/* All buckets may be lost: a killed owner left nothing that says which. Nobody else uses c yet, or
+ * the files lock is held. */
+void cm_settle_all_lost(struct cm_cache *c);
+
+/* ---- Files lock ------------------------------------------------------------------------------ */
+
+/* A record that is whole is about to be overwritten with that of another incarnation, or dropped.
+ */
+void cm_settle_lose(struct cm_cache *c, uint64_t place);
+/* Which of the file's buckets are lost? */
+uint8_t cm_settle_lost(const struct cm_cache *c, const cm_file_id *id);
+/* The file that owns the record is not attached any more. Its origin holds all that was written, so
+ * the next checkpoint may clear the intents. */
+void cm_settle_quiet(struct cm_cache *c, uint64_t place);
+/* The record goes to an attached file, or is dropped. */
+void cm_settle_wake(struct cm_cache *c, uint64_t place);
+
+/* ---- No lock but a checkpoint's -------------------------------------------------------------- */
+
+/* Makes pages of the file table durable: of the buckets of `id`, CM_PAGE_*, and the one with the
+ * record at `place`, or CM_NO_PLACE. If that fails, the system has lost a part of the pool, and
+ * says so only once: the pool is emptied, and that is as good. CM_EFORGET: it cannot be emptied. */
+int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place);
+/* Waits for the end of each cm_settle_pages() that has begun before. */
+void cm_settle_drain(struct cm_cache *c);
+/* Empties the pool, because a sync failed. CM_EFORGET. */
+int cm_settle_failed(struct cm_cache *c);
+
+#endif
