@@ -1344,6 +1344,10 @@ typedef struct cm_check_report {
     uint32_t superblocks_damaged; /* 0 or 1: torn or damaged; the next open that is not read-only
                                    * repairs it */
     uint64_t second_bucket; /* of the valid ones: found in the second of their two index buckets */
+    /* Of the valid ones: left so by a crash of the system, in a checkpointed pool. The payload was
+     * not written, or the block is cached twice. They are harmless, and dropped at their first
+     * use. */
+    uint64_t torn;
 } cm_check_report;
 #define CM_CHECK_REPORT_INIT CM_INIT_(cm_check_report)
 /* Verifies the whole pool, beside other calls or opened read-only. Reads every slot, so it takes

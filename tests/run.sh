@@ -236,7 +236,7 @@ build() {
 # $run: what runs the programs, where they are another system's; $exe: how their names end.
 run=
 exe=
-crash_rules='adr eadr pagecache'
+crash_rules='adr eadr pagecache checkpoint'
 core_suites() { # DIR LABEL OPS SECONDS STATES
   for rules in $crash_rules; do # first what takes longest
     case $5 in
@@ -278,7 +278,7 @@ native_suites() { # DIR
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   settle
   # A job for each processor. --list has the short ones, of core_suites.
-  [ "$list" ] || for rules in adr eadr pagecache; do
+  [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
     suite crash/$rules "$here/crash/run" --rules $rules \
       --states "$(crash_states $rules 250000)" --every 8 --no-mutants \
       --resume "$log/crash.$rules" "$b"
@@ -418,9 +418,9 @@ if [ $all = yes ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount-sessions bash "$here/mount/sessions-test.sh" "$b-asan"
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
-    crash_rules='adr pagecache' # eadr runs the code of adr
+    crash_rules='adr pagecache checkpoint' # eadr runs the code of adr
     core_suites "$b-asan" asan/ 100000 5 short
-    crash_rules='adr eadr pagecache'
+    crash_rules='adr eadr pagecache checkpoint'
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
     beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
@@ -433,7 +433,7 @@ if [ $all = yes ]; then
   goals='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
   for name in $checked; do goals="$goals tests/unit/test_$name"; done
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
-    for rules in adr eadr pagecache; do
+    for rules in adr eadr pagecache checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
         --states "$(crash_states $rules 20000)"
     done

@@ -336,7 +336,8 @@ static void begin_checkpointed(cm_cache *c, const struct cm_super *last)
                "%s: was not closed before the system or its volume went down: keeps what was "
                "checkpointed and not written since",
                c->name);
-    if (c->super.now.torn_epoch == c->super.now.epoch && c->opts.verify == CM_VERIFY_NEVER) {
+    c->torn = c->super.now.torn_epoch == c->super.now.epoch;
+    if (c->torn && c->opts.verify == CM_VERIFY_NEVER) {
         c->opts.verify = CM_VERIFY_FIRST_HIT;
         cm_log(c, CM_LOG_INFO,
                "%s: a crash of the system may have torn blocks: each is verified at its first hit, "

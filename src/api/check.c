@@ -41,13 +41,23 @@ static void learn_old_keys(struct check *k)
         k->old_key[k->old_keys++] = cm_format_check_key(sb->uuid, e - 1);
 }
 
+/* Did a crash of the system leave what was cached in its epoch? Or will the next open find out that
+ * one has: then the pool was opened for reading, and its number of boots says so. */
+static bool torn_boots(const struct check *k)
+{
+    const struct cm_super *sb = &k->c->super.now;
+    return sb->torn_epoch == sb->epoch ||
+           (k->c->readonly && sb->durability == CM_DURABILITY_CHECKPOINT &&
+            sb->state != CM_SUPER_CLEAN);
+}
+
 /* After an OS crash the bytes of the page cache are in any state. They stay there when the pool is
  * emptied, and also when it is kept. Then bytes whose check is wrong may be old or damaged. They
  * are harmless either way. */
 static bool torn_leftovers(const struct check *k)
 {
     const struct cm_super *sb = &k->c->super.now;
-    return (sb->epoch > 1 && sb->durability != CM_DURABILITY_DAX) || sb->torn_epoch == sb->epoch;
+    return (sb->epoch > 1 && sb->durability != CM_DURABILITY_DAX) || torn_boots(k);
 }
 
 static bool old_header(const struct check *k, uint64_t slot, const struct cm_header *h)
@@ -106,6 +116,12 @@ static void repair_block(struct check *k, uint64_t slot, const struct cm_key *ke
     k->r->dropped++;
 }
 
+/* May a crash of the system have left the block as it is? */
+static bool was_torn(const struct check *k, const struct cm_header *h)
+{
+    return torn_boots(k) && cm_header_boot(h) != (uint8_t)k->c->super.now.boot_number;
+}
+
 static void check_block(struct check *k, uint64_t slot, const struct cm_header *h)
 {
     const struct cm_media *m = &k->c->media;
@@ -120,8 +136,9 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
     }
     k->r->valid++;
     k->r->second_bucket += second;
+    const bool torn = was_torn(k, h);
     if (twice) {
-        k->r->duplicates++;
+        *(torn ? &k->r->torn : &k->r->duplicates) += 1;
         repair_block(k, slot, &key, h->w0);
         return;
     }
@@ -135,7 +152,7 @@ static void check_block(struct check *k, uint64_t slot, const struct cm_header *
         if (k->repair) /* out of use, not repaired: it stays counted as damage */
             cm_step_quarantine(k->c, slot, &key);
     } else if (v == CM_SLOT_BAD_SUM) {
-        k->r->bad_payload++;
+        *(torn ? &k->r->torn : &k->r->bad_payload) += 1;
         repair_block(k, slot, &key, w0);
     } /* else the block is sound, or it has changed meanwhile and is not judged */
 }
@@ -294,7 +311,8 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
         return 0;
     /* A crash may leave a torn record and one torn superblock copy. Neither is used, so they are no
      * damage. But a torn record is among those that were dropped. */
-    const bool left = k.repair ? damage + report->torn_records > report->dropped : damage > 0;
+    const uint64_t cut_short = report->torn_records + report->torn;
+    const bool left = k.repair ? damage + cut_short > report->dropped : damage > 0;
     return left ? CM_DAMAGED : 0;
 }
 

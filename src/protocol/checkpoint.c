@@ -5,8 +5,8 @@
  * Owns: the order of a checkpoint. It notes what is open in each attached file, and which records
  * are quiet. Then it syncs the whole pool. What was forgotten before it began is durable now. So it
  * clears the intents of regions that the origin holds durably, if nothing was open there when it
- * began and nothing has begun since. These words may reach the disk at any time later: an intent
- * that comes back costs a region and no more.
+ * began and nothing has begun since. At last it syncs the file table, so that they are gone for
+ * good. Until then an intent may come back, which costs a region and no more.
  *
  * The first checkpoint of a pool begins with the rule that writers sync their intents. Nothing that
  * was stored before is trusted then. The pool says that it is checkpointed when its first sync is
@@ -126,8 +126,15 @@ static int judge_sync(struct cm_cache *c, uint64_t key, int e)
     return e ? e : CM_EIO;
 }
 
+/* Syncs a part of the pool, or with 0, 0 all of it. CM_EIO CM_EFORGET. */
+static int sync_part(struct cm_cache *c, uint64_t key, uint64_t offset, uint64_t len)
+{
+    return judge_sync(c, key, cm_plat_file_sync(&c->file, offset, len));
+}
+
 static int run(struct cm_cache *c)
 {
+    const struct cm_geometry *g = &c->media.geo;
     int e = cm_file_can_forget(c);
     if (e)
         return e;
@@ -135,7 +142,7 @@ static int run(struct cm_cache *c)
         begin_settling(c);
     const uint64_t key = cm_media_key(&c->media);
     cm_checkpoint_begin(c);
-    e = judge_sync(c, key, cm_plat_file_sync(&c->file, 0, 0));
+    e = sync_part(c, key, 0, 0);
     if (e == 0 && at_load_relaxed(&c->settling.on) == CM_SETTLING_BEGUN) {
         if (cm_super_checkpointed(&c->super)) {
             e = cm_settle_failed(c);
@@ -145,8 +152,10 @@ static int run(struct cm_cache *c)
     }
     if (e == 0) {
         cm_checkpoint_end(c);
-        cm_count(c, CM_STAT_checkpoints, 1);
+        e = sync_part(c, key, g->record_offset, g->record_buckets * CM_BLOCK_SIZE);
     }
+    if (e == 0)
+        cm_count(c, CM_STAT_checkpoints, 1);
     return e;
 }
 

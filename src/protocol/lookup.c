@@ -55,7 +55,8 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
         case CM_SLOT_CHANGED:
             break;
         case CM_SLOT_BAD_SUM:
-            cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);
+            if (!cm_cache_tears(c, boot))
+                cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);
             cm_step_drop(c, slot, k, w0);
             return CM_FOUND_CHECKSUM;
         case CM_SLOT_UNREADABLE:
@@ -242,7 +243,8 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
         cm_step_quarantine(c, slot, k);
         return CM_FOUND_MEDIA;
     default:
-        cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);
+        if (!cm_cache_tears(c, cm_header_boot(h)))
+            cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);
         cm_lookup_unpin(c, slot);
         cm_step_drop(c, slot, k, h->w0);
         return CM_FOUND_CHECKSUM;

@@ -58,6 +58,7 @@ struct cm_cache {
     bool directly; /* the pool's memory is the volume itself: no page of it can be out of memory */
     bool readonly;
     bool sync_lasts; /* what is synced on the pool's volume survives a crash of the system */
+    bool torn;       /* a crash of the system may have torn what was stored in an earlier boot */
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
@@ -177,6 +178,13 @@ static inline uint32_t cm_cache_mode(const struct cm_cache *c)
     if (at_load_relaxed(&c->broken))
         return CM_BYPASS;
     return at_load_relaxed(&c->failing) && mode == CM_NORMAL ? CM_FREEZE : mode;
+}
+
+/* Is a wrong checksum of a block that was stored in this boot (of a header) what a crash leaves,
+ * and no damage? */
+static inline bool cm_cache_tears(const struct cm_cache *c, uint8_t boot)
+{
+    return c->torn && boot != c->media.boot;
 }
 
 static inline bool cm_cache_bypassed(const struct cm_cache *c)

@@ -37,13 +37,14 @@ sys.dont_write_bytecode = True
 from mutation import Failure, edit, end_all, run  # noqa: E402
 from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
+from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_regions import REGIONS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
-MUTANTS = BLOCKS + FILES + REGIONS + NAMES + VALIDATORS + WARM
+MUTANTS = BLOCKS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -51,7 +52,8 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
         '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words',
         '-Wl,--wrap=cm_guard_take_choose', '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read',
-        '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift']
+        '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift',
+        '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open']
 CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
 WRAPS = {  # by program, as in the meson.build files
     CRASH: WRAP,
@@ -60,6 +62,8 @@ WRAPS = {  # by program, as in the meson.build files
         'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
         'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
         'name_to_handle_at', 'ioctl')],
+    'checkpoint': ['-Wl,--wrap=cm_plat_' + c for c in (
+        'file_map', 'file_sync', 'file_sync_lasts', 'file_close', 'mount_id')],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1
@@ -304,8 +308,8 @@ def program_of(test):
 
 
 def command_of(test, program):
-    """crash [warm|full] [eadr|pagecache] [seed=N] OP,OP... | crash --OPTION... | model SLOTS SEED |
-    race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
+    """crash [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
+    model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
     words = test.split()
     if words[0] == 'unit':
         return [program] + words[2:]
@@ -319,7 +323,7 @@ def command_of(test, program):
     if words[1].startswith('--'):
         return [program] + words[1:]
     args = ['--' + w for w in ('warm', 'full') if w in words]
-    for rules in ('eadr', 'pagecache'):
+    for rules in ('eadr', 'pagecache', 'checkpoint'):
         args += ['--rules', rules] if rules in words else []
     args += [a for w in words if w.startswith('seed=') for a in ('--seed', w[5:])]
     return [program] + args + ['--sequence', words[-1]]

@@ -91,12 +91,22 @@ static struct cm_record record_of(const struct cm_object *f)
     return r;
 }
 
+/* Nothing if the payload is torn. */
+static struct kept whole(struct kept k)
+{
+    struct cm_header h;
+    if (k.bytes > 0 && (cm_slot_header(&w.cache->media, k.slot, &h) != CM_SLOT_HIT ||
+                        cm_slot_verify(&w.cache->media, k.slot, &h) != CM_SLOT_HIT))
+        k.bytes = 0;
+    return k;
+}
+
 void keep_all(void)
 {
     for (int f = 0; f < FILES; f++) {
         w.kept_record[f] = record_of(cm_object_of(w.file[f]));
         for (unsigned i = 0; i < blocks_of(f); i++)
-            w.kept[f][i] = where(cm_object_of(w.file[f]), block_number(f, i));
+            w.kept[f][i] = whole(where(cm_object_of(w.file[f]), block_number(f, i)));
     }
 }
 

@@ -224,9 +224,10 @@ void op_damage_repair(void)
     }
     checkpoint();
     must(cm_check(w.cache, CM_CHECK_REPAIR, NULL, NULL, &c), "cm_check");
-    /* In an emptied pool without DAX, headers whose check fails count as left over. */
-    bool emptied = w.rules >= RULES_PAGECACHE && w.cache->super.now.epoch > 1;
-    if (c.dropped < w.damaged - before && !emptied)
+    /* In a pool without DAX that a crash has emptied or torn, headers whose check fails count as
+     * left over. */
+    bool left = w.rules >= RULES_PAGECACHE && (w.cache->super.now.epoch > 1 || w.cache->torn);
+    if (c.dropped < w.damaged - before && !left)
         must(CM_EDAMAGED, "damage that repairing does not see");
 }
 static bool cached_for_sure(const struct cm_key *k)
@@ -288,4 +289,6 @@ void world_die(uint64_t m, bool unborn, bool power)
     if (w.forgets)
         forget_closed_b();
     attach_all(&nothing);
+    if (power)
+        keep_all();
 }

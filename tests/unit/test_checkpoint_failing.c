@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_checkpoint_failing.c - checkpoints: other volumes, torn blocks, syncs that fail, threads.
+ */
+#include "checkpoint_common.h"
+
+/* ---- Volumes --------------------------------------------------------------------------------- */
+
+/* The volume was pulled out and put back in the same boot. */
+static void test_other_mount(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    write_in(f, REGION);
+    t.mount = 2;
+    const uint32_t boot = t.p.c->super.now.boot_number;
+    crash(SYNCED, false);
+    CHECK_EQ(pool_info(t.p.c).emptied, 0);
+    CHECK_EQ(t.p.c->super.now.boot_number, boot + 1);
+    CHECK_EQ(regions_kept(CM_SOLE_WRITER), 5);
+    file_end();
+}
+
+static void test_other_volume(void)
+{
+    for (unsigned clean = 0; clean < 2; clean++) {
+        CASE("clean %u", clean);
+        checkpointed_pool();
+        detach(three_regions(CM_SOLE_WRITER));
+        t.lasts = false;
+        if (clean) {
+            CHECK_EQ(cm_close(t.p.c), 0);
+            pool_other_boot(&t.p);
+            REQUIRE(file_up() == 0);
+        } else {
+            power_cut(STORED);
+        }
+        CHECK_EQ(pool_info(t.p.c).emptied, !clean);
+        CHECK_EQ(pool_info(t.p.c).durability, CM_DURABILITY_PAGECACHE);
+        file_end();
+    }
+}
+
+/* A crash may have torn a payload. It is tested, also after a clean close, and is no damage. */
+static void test_torn(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    payload_of(t.p.c, slot_of(f, REGION))[2000] ^= 1;
+    t.p.o.verify = CM_VERIFY_NEVER;
+    power_cut(STORED);
+    cm_check_report r = CM_CHECK_REPORT_INIT;
+    CHECK_EQ(cm_check(t.p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.torn, 1);
+    CHECK_EQ(r.bad_payload, 0);
+    CHECK_EQ(cm_close(t.p.c), 0);
+    REQUIRE(file_up() == 0);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(look(f, REGION, 1), MISS);
+    CHECK_EQ(look(f, REGION + 1, 1), RIGHT);
+    CHECK(strstr(t.said, "wrong checksum") == NULL);
+    file_end();
+}
+
+/* ---- Syncs that fail ------------------------------------------------------------------------- */
+
+static void test_page_fails(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    const uint64_t epoch = pool_info(t.p.c).epoch;
+    t.fail = 1;
+    write_in(f, REGION);
+    CHECK_EQ(pool_info(t.p.c).epoch, epoch + 1);
+    CHECK_EQ(regions_hit(f), 0);
+    CHECK(strstr(t.said, "emptied") != NULL);
+    power_cut(SYNCED);
+    CHECK_EQ(regions_kept(CM_SOLE_WRITER), 0);
+    file_end();
+}
+
+static void test_checkpoint_fails(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    t.fail = 1;
+    CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+    CHECK_EQ(regions_hit(f), 0);
+    detach(f);
+    detach(three_regions(CM_SOLE_WRITER));
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    power_cut(SYNCED);
+    CHECK_EQ(regions_kept(CM_SOLE_WRITER), 7);
+    file_end();
+}
+
+/* The first checkpoint: the pool, then both superblocks. */
+static void test_first_fails(void)
+{
+    for (unsigned n = 1; n <= 3; n++) {
+        CASE("sync %u", n);
+        file_pool();
+        cm_file *f = three_regions(CM_SOLE_WRITER);
+        t.fail = n;
+        CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+        detach(f);
+        detach(three_regions(CM_SOLE_WRITER));
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        power_cut(SYNCED);
+        CHECK_EQ(regions_kept(CM_SOLE_WRITER), 7);
+        file_end();
+    }
+}
+
+/* The system tells a loss once: it may tell it to a sync of a superblock, or of a page. */
+static void fail_beside(uint64_t len)
+{
+    if (len != 0 || !changing)
+        return;
+    cm_file *f = changing;
+    changing = NULL;
+    t.fail = 1;
+    write_in(f, REGION);
+}
+
+static void test_told_once(void)
+{
+    for (unsigned who = 0; who < 3; who++) {
+        CASE("who %u", who);
+        checkpointed_pool();
+        cm_file *f = three_regions(CM_SOLE_WRITER);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        const uint64_t epoch = pool_info(t.p.c).epoch;
+        if (who == 1) {
+            changing = f;
+            t.after_sync = fail_beside; /* a page, while the checkpoint syncs */
+        } else {
+            t.fail = 1;
+            CHECK(cm_super_sync_failed(&t.p.c->super, false) != 0); /* a superblock */
+        }
+        if (who == 2)
+            CHECK(cm_super_sync_failed(&t.p.c->super, true) == 0); /* and the next one succeeds */
+        CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+        t.after_sync = NULL;
+        CHECK_EQ(pool_info(t.p.c).epoch, epoch + 1);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        file_end();
+    }
+}
+
+/* The loss is told to the sync of a page that began before the checkpoint, and ends after the
+ * checkpoint's own sync. The checkpoint waits for it. */
+static void drain_at_sync(uint64_t len)
+{
+    if (len == BLK && at_load_seq_cst(&meet.step) == 0) {
+        reach(1);
+        wait_for(2);
+        sleep_ms(50); /* the checkpoint is over before, if it does not wait */
+        t.fail = 1;
+    }
+}
+static void drain_after_sync(uint64_t len)
+{
+    if (len == 0 && at_load_seq_cst(&meet.step) == 1)
+        reach(2);
+}
+static void *drain_writer(void *arg)
+{
+    (void)arg;
+    write_in(meet.f, REGION);
+    return NULL;
+}
+
+static void test_drains(void)
+{
+    pthread_t writer;
+    checkpointed_pool();
+    meet.f = three_regions(CM_SOLE_WRITER);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    at_store_seq_cst(&meet.step, 0u);
+    t.at_sync = drain_at_sync;
+    t.after_sync = drain_after_sync;
+    REQUIRE(pthread_create(&writer, NULL, drain_writer, NULL) == 0);
+    wait_for(1);
+    CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+    REQUIRE(pthread_join(writer, NULL) == 0);
+    file_end();
+}
+
+/* A close does not say CLEAN after a loss that a superblock was told of, checkpointed or not. */
+static void test_close_told_once(void)
+{
+    for (unsigned checkpoints = 0; checkpoints < 2; checkpoints++) {
+        CASE("checkpoints %u", checkpoints);
+        file_pool();
+        detach(three_regions(CM_SOLE_WRITER));
+        if (checkpoints)
+            CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        t.fail = 1;
+        CHECK(cm_super_sync_failed(&t.p.c->super, false) != 0);
+        CHECK_EQ(cm_super_sync_failed(&t.p.c->super, true), 0);
+        CHECK_EQ(cm_close(t.p.c), CM_EIO);
+        REQUIRE(file_up() == 0);
+        CHECK_EQ(regions_kept(CM_SOLE_WRITER), 0);
+        file_end();
+    }
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+static uint32_t stop;
+
+static void *writes(void *arg)
+{
+    uint64_t rng = (uint64_t)(uintptr_t)arg;
+    while (!at_load_relaxed(&stop)) {
+        cm_file_id id = id_of(1 + next_random(&rng) % 3);
+        cm_validator v = val(SIZE, 7);
+        cm_file *f = NULL;
+        v.taken_at = later();
+        CHECK(cm_file_open(t.p.c, &id, &v, CM_SOLE_WRITER, &f) >= 0);
+        const uint64_t block = next_random(&rng) % (4 * REGION);
+        cm_bracket w;
+        if (cm_write_begin(f, block * BLK, BLK, &w) == 0)
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        cm_sync s;
+        CHECK_EQ(cm_sync_begin(f, &s), 0);
+        CHECK(cm_sync_end(f, &s, 1, NULL) >= 0);
+        (void)put(f, block, 1);
+        detach(f);
+    }
+    return NULL;
+}
+
+static void *checkpoints(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 200; i++)
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    at_store_relaxed(&stop, 1u);
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    pthread_t thread[4];
+    checkpointed_pool();
+    t.idle = true; /* a copy of the pool while it changes would be a race of the test */
+    at_store_relaxed(&stop, 0u);
+    for (unsigned i = 0; i < 2; i++)
+        REQUIRE(pthread_create(&thread[i], NULL, writes, (void *)(uintptr_t)(i + 1)) == 0);
+    for (unsigned i = 2; i < 4; i++)
+        REQUIRE(pthread_create(&thread[i], NULL, checkpoints, NULL) == 0);
+    for (unsigned i = 0; i < 4; i++)
+        REQUIRE(pthread_join(thread[i], NULL) == 0);
+    CHECK_EQ(STAT(t.p.c, checkpoints), 401);
+    t.idle = false;
+    file_end();
+}
+
+const struct harness_test checkpoint_failing_tests[] = {
+    TEST(other_mount),      TEST(other_volume), TEST(torn),      TEST(page_fails),
+    TEST(checkpoint_fails), TEST(first_fails),  TEST(told_once), TEST(drains),
+    TEST(close_told_once),  TEST(threads),      TEST_END,
+};
