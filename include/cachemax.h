@@ -477,23 +477,19 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * of symbolic links. Otherwise the result is CM_EUNTRUSTED, and a log line says why. This is not
  * checked with CM_OPEN_READONLY, which serves nothing, nor with CM_OPEN_ANY_OWNER, nor so far on
  * Windows (docs/security.md).
- * CRASHES  After a crash of the system a pool on a volume without DAX empties itself; a log line
- * and cm_info.emptied say so. Without DAX the pool is also emptied if the volume fails to sync what
- * the last owner wrote. If nothing can be synced, the pool is void (CM_EIO, a log line): delete it
- * and make a new one.
- * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
- * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
- * would kill a thread that blocks these signals, so cm_open() and the first call of every thread
- * unblock them there. Do not block them again.
- * ERRORS  A line of the log names the pool and says more.
- *   CM_EINVAL       path or cache is NULL, an option is wrong
- *   CM_ENOENT CM_EACCES CM_ENOTFILE   the path leads to no file, or to none that may be opened
- *   CM_ENOTPOOL     it was never a pool
- *   CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED   it was a pool, and is none any more
- *   CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER   it is of another library or another machine
- *   CM_EUNTRUSTED   see TRUST
- *   CM_EOWNED       another process has it open, or this one
- *   CM_ENOTDAX      CM_OPEN_REQUIRE_DAX, and its volume offers none
+ * CRASHES  After a crash of the system a pool on a volume without DAX empties itself, unless it was
+ * checkpointed (cm_checkpoint); a log line and cm_info.emptied say so. Without DAX the pool is also
+ * emptied if the volume fails to sync what the last owner wrote. If nothing can be synced, the pool
+ * is void (CM_EIO, a log line): delete it and make a new one. FAULT GUARD  Handlers of SIGBUS and
+ * SIGSEGV (Windows: a vectored handler) turn a damaged page of a pool into a miss. They pass on
+ * everything else. Any number of pools can be open. The kernel would kill a thread that blocks
+ * these signals, so cm_open() and the first call of every thread unblock them there. Do not block
+ * them again. ERRORS  A line of the log names the pool and says more. CM_EINVAL       path or cache
+ * is NULL, an option is wrong CM_ENOENT CM_EACCES CM_ENOTFILE   the path leads to no file, or to
+ * none that may be opened CM_ENOTPOOL     it was never a pool CM_ETRUNCATED CM_EOVERSIZE
+ * CM_EDAMAGED   it was a pool, and is none any more CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER   it is
+ * of another library or another machine CM_EUNTRUSTED   see TRUST CM_EOWNED       another process
+ * has it open, or this one CM_ENOTDAX      CM_OPEN_REQUIRE_DAX, and its volume offers none
  *   CM_ENOTSUP      CM_OPEN_SHARED, check_key, seal
  *   CM_ENOMEM CM_EIO   (CM_EIO also: one of the two superblocks cannot be written) */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);

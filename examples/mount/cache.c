@@ -258,8 +258,10 @@ static void detach(struct inode *i)
         cm_file_abort(i->cf);
         cm_file_close(i->cf);
     }
-    if ((i->unlinked || i->linked) && cache_on())
+    if (i->linked && cache_on())
         cm_forget(mnt.cache, &i->id);
+    else if (i->unlinked && cache_on())
+        number_forget(i->device, &i->id);
     else if (dirty && !number_far(i->device))
         number_leave(i->device, &i->id);
     close(i->rfd);

@@ -9,8 +9,9 @@
  * - A file that changed since the boot is "born dirty" until an fsync proves that the origin holds
  *   it. The keeper does that fsync for files that are only read, once per attachment. It waits
  *   until the origin was not read for a second, because an fsync may hold up reads, but at most
- *   half a minute. It works in batches (proof.c). It does the same for files for which a user's
- *   sync proved nothing, half a minute later.
+ *   half a minute. It works in batches (proof.c). It does the same half a minute later for files
+ *   for which a user's sync proved nothing; and for files that were written through the mount, if
+ *   then they are warm after a power cut. (The kernel writes dirty pages back as late as that.)
  * - The library notices that its pool file was truncated when it meets a hole. Once a second the
  *   keeper asks it to look.
  * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
@@ -140,10 +141,13 @@ static bool quiet(void)
     return cm_now() - atomic_load_explicit(&origin_read_ns, memory_order_relaxed) > QUIET_NS;
 }
 
-/* A file that is asked for may be written and synced all the time: do not prove it more often. */
+/* A file that is asked for, or was written, may be written all the time: do not prove it more
+ * often.
+ */
 static bool proof_due(const struct inode *i)
 {
-    return i->due_ns <= cm_now() || pressed() || (quiet() && !atomic_load(&i->asked));
+    return i->due_ns <= cm_now() || pressed() ||
+           (quiet() && !atomic_load(&i->asked) && !i->written);
 }
 
 /* NULL: there is nothing to do yet. *proof: it is the turn of a proof. */
@@ -186,7 +190,7 @@ static void settle(struct batch *b)
 static bool wants_proof(const struct inode *i, const cm_file_info *info)
 {
     return info->dirty && !info->bypassed &&
-           (atomic_load(&i->asked) || (!i->written && !i->proved));
+           (atomic_load(&i->asked) || (i->written ? checkpoint_helps() : !i->proved));
 }
 
 /* Looks at a file, or with `proof` syncs it: a file that nobody wrote through the mount, or one
@@ -205,6 +209,7 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
             again = &k->proofs;
         } else if (wants_proof(i, &info)) {
             i->proved = true;
+            i->written = false; /* what is written from now on is not proved */
             atomic_store(&i->asked, false);
             proof_begin_alone(&b->v[b->n++], i);
             return true;

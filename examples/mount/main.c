@@ -97,7 +97,10 @@ static void setup_cache(int rootfd)
 
 static int close_pool(void)
 {
-    int rc = cm_close(mnt.cache);
+    int rc;
+
+    checkpoint_stop();
+    rc = cm_close(mnt.cache);
 
     if (rc < 0 && cache_on())
         say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
@@ -353,7 +356,7 @@ static int run(int rootfd, int *pipe_fd)
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)
         direct_start();
-    if (!rc && (loop_start(mnt.opt.loops) || keeper_start())) {
+    if (!rc && (loop_start(mnt.opt.loops) || keeper_start() || checkpoint_start())) {
         say(CM_LOG_ERROR, "cannot start threads");
         _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
     }

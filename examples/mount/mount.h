@@ -9,6 +9,7 @@
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
+ *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
  *   proof.c     which syncs prove that the origin has what was written
@@ -230,6 +231,8 @@ bool number_own(const struct device *d); /* DIR's */
 /* FUSE and overlayfs: names with one number may be two files, or may become two (copied up). */
 bool number_doubtful(const struct device *d);
 bool number_local(const struct device *d); /* no other machine or process serves it */
+/* Forgets a deleted file. Where no other file will ever have its id, that costs no sync. */
+void number_forget(const struct device *d, const cm_file_id *id);
 /* It may wait for a server, or (overlayfs) one of its layers may; also in fstat and close. */
 bool number_far(const struct device *d);
 /* Does a sync there prove anything? overlayfs reports no losses of its layers. */
@@ -348,6 +351,12 @@ void proof_fail(struct inode *i);           /* it is attached, and data that is 
 bool proof_vouched(struct device *d);       /* asks its witness; false: it lost something */
 void proof_look(bool far);                  /* now and then: releases deleted files */
 bool proof_untold(bool far);                /* at the end: names losses of which no user was told */
+
+/* checkpoint.c */
+int checkpoint_start(void);
+void checkpoint_stop(void);  /* waits for one that runs; before the pool is closed */
+bool checkpoint_helps(void); /* a file whose origin is synced is warm after a power cut */
+void checkpoint_proof(void); /* a sync has proved that the origin has what was written */
 
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */

@@ -30,6 +30,8 @@
 #define TOP (1ull << 63)
 #define BTRFS_MAGIC 0x9123683Eu
 #define XFS_MAGIC 0x58465342u
+#define EXT_MAGIC 0xEF53u
+#define F2FS_MAGIC 0xF2F52010u
 #define FUSE_MAGIC 0x65735546u
 #define OVERLAY_MAGIC 0x794C7630u
 #define LEFT_MAX 65536u
@@ -51,6 +53,7 @@ struct device {
     bool doubtful;   /* number_doubtful */
     bool local;
     bool far;    /* number_far */
+    bool gone;   /* number_gone */
     int witness; /* number_witness */
     _Atomic bool lost;
     cm_file_id *left; /* number_leave */
@@ -119,13 +122,15 @@ static void describe(struct device *d, int fd, mode_t type)
     uint64_t id = 0;
 
     d->identity = 0;
-    d->subvolumes = d->nodes = d->doubtful = d->local = false;
+    d->subvolumes = d->nodes = d->doubtful = d->local = d->gone = false;
     d->far = true;
     if (fstatfs(fd, &sf) < 0)
         return;
     d->local = place_is_local(fd);
     d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
+    d->gone = (uint32_t)sf.f_type == EXT_MAGIC || (uint32_t)sf.f_type == XFS_MAGIC ||
+              d->subvolumes || (uint32_t)sf.f_type == F2FS_MAGIC;
     /* The name of DIR's volume says something about the numbers of that volume only. */
     d->nodes = (uint32_t)sf.f_type == FUSE_MAGIC && !(d->own && mnt.opt.volume_id);
     d->doubtful = d->nodes || (uint32_t)sf.f_type == OVERLAY_MAGIC;
@@ -222,6 +227,14 @@ bool number_local(const struct device *d)
 bool number_far(const struct device *d)
 {
     return d->far;
+}
+
+void number_forget(const struct device *d, const cm_file_id *id)
+{
+    if (d->gone)
+        cm_forget_gone(mnt.cache, id);
+    else
+        cm_forget(mnt.cache, id);
 }
 
 bool number_proves(const struct device *d)

@@ -108,7 +108,7 @@ static void named_end(struct named *v)
     if (!v->last)
         change_end(&v->change);
     else if (v->forget && v->inode->unlinked && cache_on())
-        cm_forget(mnt.cache, &v->id);
+        number_forget(v->inode->device, &v->id);
     inode_put(v->inode);
 }
 

@@ -204,6 +204,7 @@ static void proof_end(struct proof *p)
         pthread_mutex_lock(&i->lock);
         i->proofs++;
         pthread_mutex_unlock(&i->lock);
+        checkpoint_proof();
     }
     keeper_schedule(i);
 }

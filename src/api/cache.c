@@ -82,7 +82,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 24
+#define PARTS 25
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -119,8 +119,9 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->left, cm_object_left_bytes() },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
-        { (void **)&c->settling.lost, (g->record_buckets + 63) / 64 * 8 },
-        { (void **)&c->settling.lost_since, (g->record_buckets + 63) / 64 * 8 },
+        { (void **)&c->settling.losses, g->record_buckets * sizeof(uint32_t) },
+        { (void **)&c->settling.settled, g->record_buckets * sizeof(uint32_t) },
+        { (void **)&c->settling.checked, g->record_buckets * sizeof(uint32_t) },
         { (void **)&c->settling.quiet, (records + 63) / 64 * 8 },
         { (void **)&c->settling.ready, (records + 63) / 64 * 8 },
     };

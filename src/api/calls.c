@@ -93,15 +93,13 @@ int cm_checkpoint(cm_cache *c)
         return e;
     }
     if (!c->super.sync) /* then nothing changes it: DAX, or memory */
-        return c->super.now.durability == CM_DURABILITY_DAX
-                   ? 0
-                   : cm_refuse(c->opts.log, c->opts.log_ctx, CM_ENOTSUP,
-                               "cm_checkpoint: the pool is in memory that no crash leaves");
+        return c->super.now.durability == CM_DURABILITY_DAX ? 0 : CM_ENOTSUP;
     (void)cm_plat_file_sync_lasts(&c->file, what);
-    return cm_refuse(c->opts.log, c->opts.log_ctx, CM_ENOTSUP,
-                     "cm_checkpoint: %s: it is not known that what is synced on its volume (%s) "
-                     "survives a crash of the system",
-                     c->name, what);
+    cm_log(c, CM_LOG_INFO,
+           "cm_checkpoint: %s: it is not known that what is synced on its volume (%s) survives a "
+           "crash of the system: a power cut will empty it",
+           c->name, what);
+    return CM_ENOTSUP;
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */

@@ -17,8 +17,6 @@
  */
 #include "protocol/checkpoint.h"
 
-#include <string.h>
-
 #include "media/file_table.h"
 #include "state/file_record.h"
 #include "state/region.h"
@@ -85,10 +83,8 @@ static void clear_ready(struct cm_cache *c)
 
 void cm_checkpoint_begin(struct cm_cache *c)
 {
-    struct cm_settling *s = &c->settling;
-    const uint64_t words = (c->media.geo.record_buckets + 63) / 64;
     cm_lock_acquire(&c->files_lock);
-    memset(s->lost_since, 0, words * sizeof(uint64_t));
+    cm_settle_check_begin(c);
     take_quiet(c);
     cm_lock_release(&c->files_lock);
     each_file(c, cm_region_check_begin);
@@ -96,11 +92,8 @@ void cm_checkpoint_begin(struct cm_cache *c)
 
 void cm_checkpoint_end(struct cm_cache *c)
 {
-    struct cm_settling *s = &c->settling;
-    const uint64_t words = (c->media.geo.record_buckets + 63) / 64;
     cm_lock_acquire(&c->files_lock);
-    /* The disk has all records that memory has, and no others but those. */
-    memcpy(s->lost, s->lost_since, words * sizeof(uint64_t));
+    cm_settle_check_end(c);
     cm_lock_release(&c->files_lock);
     each_file(c, cm_region_check_end);
     clear_ready(c);

@@ -187,12 +187,12 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     if (f->place != CM_NO_PLACE) {
         /* The disk may have the old record for some time. */
         cm_settle_lose(c, f->place);
-        f->regions.lost = cm_settle_lost(c, &f->id);
+        cm_settle_look(f);
     } else {
         for (unsigned i = 0; i < b->n; i++)
             if (b->unreadable[i])
                 cm_settle_lose(c, cm_record_place(b, i));
-        f->regions.lost = cm_settle_lost(c, &f->id);
+        cm_settle_look(f);
         e = cm_file_void_unreadable(c, b, true);
         /* A crashed owner may have torn an old record of this file that is still whole on the
          * media. It is made durable as it is now, so it cannot come back as a second record. */
@@ -232,7 +232,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = cm_file_load_records(c, id, b);
     if (e == 0)
         e = find_record(f, b, &r);
-    f->regions.lost = cm_settle_lost(c, id);
+    cm_settle_look(f);
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);

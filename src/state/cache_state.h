@@ -35,15 +35,16 @@ enum cm_settling_state {
 };
 /* What a checkpointed pool has to sync (settle.h). */
 struct cm_settling {
-    uint32_t on;          /* atomic; enum cm_settling_state */
-    uint32_t failed;      /* atomic; a sync failed. 1 not logged yet, 2 logged */
-    uint32_t phase;       /* atomic; grows with each checkpoint */
-    uint32_t running[2];  /* atomic; syncs of pages that began in an even phase, in an odd one */
-    struct cm_lock lock;  /* a checkpoint runs; outermost */
-    uint64_t *lost;       /* files lock; a bit for each bucket of records */
-    uint64_t *lost_since; /* the same, since the checkpoint that runs began */
-    uint64_t *quiet;      /* files lock; a bit for each record, while its file is not attached */
-    uint64_t *ready;      /* the same, for the checkpoint that runs */
+    uint32_t on;         /* atomic; enum cm_settling_state */
+    uint32_t failed;     /* atomic; a sync failed. 1 not logged yet, 2 logged */
+    uint32_t phase;      /* atomic; grows with each checkpoint */
+    uint32_t running[2]; /* atomic; syncs of pages that began in an even phase, in an odd one */
+    struct cm_lock lock; /* a checkpoint runs; outermost */
+    /* Files lock; for each bucket of records: how many were lost, how many of these losses are not
+     * on the disk any more, and how many there were when the checkpoint that runs began. */
+    uint32_t *losses, *settled, *checked;
+    uint64_t *quiet; /* files lock; a bit for each record, while its file is not attached */
+    uint64_t *ready; /* the same, for the checkpoint that runs */
 };
 
 struct cm_cache {

@@ -27,7 +27,11 @@ struct cm_regions {
     uint64_t unsynced; /* the origin may lose writes of these */
     bool dirty;        /* as in the record */
     bool size_loose;   /* the record's size was written and not made durable */
-    uint8_t lost;    /* buckets of the file whose page may hold an older record of it: CM_PAGE_* */
+    bool born;         /* the file began anew, in a checkpointed pool */
+    /* Buckets of the file whose page on the disk may hold an older record of it, CM_PAGE_*; until
+     * so many losses of the bucket are settled. */
+    uint8_t lost;
+    uint32_t lost_until[CM_RECORD_CHOICES];
     uint32_t clears; /* how often intents were cleared */
     uint32_t birth;  /* boot from which on `since` counts */
     uint32_t shift;

@@ -124,10 +124,12 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r)
 void cm_region_begin(struct cm_object *f, uint32_t shift, bool dirty)
 {
     struct cm_regions *g = &f->regions;
-    const uint8_t lost = g->lost;
+    const struct cm_regions was = *g;
     memset(g, 0, sizeof(*g));
-    g->lost = lost;
-    g->durable = cm_settling(f->cache) && lost == 0 ? CM_REGIONS_ALL : 0;
+    g->lost = was.lost;
+    memcpy(g->lost_until, was.lost_until, sizeof(g->lost_until));
+    g->born = cm_settling(f->cache);
+    g->durable = g->born && g->lost == 0 ? CM_REGIONS_ALL : 0;
     at_store_relaxed(&f->raised, 0u);
     g->birth = f->cache->super.now.boot_number;
     g->shift = shift;
@@ -209,18 +211,21 @@ int cm_region_settle(struct cm_object *f, uint64_t mask)
 {
     struct cm_regions *g = &f->regions;
     cm_lock_acquire(&f->lock);
-    const uint64_t set = g->intents, place = f->place;
-    const uint32_t clears = g->clears;
-    const uint8_t lost = g->lost;
+    const struct cm_regions was = *g;
+    const uint64_t place = f->place;
     cm_lock_release(&f->lock);
-    const int e = cm_settle_pages(f->cache, &f->id, lost, place);
+    const uint8_t lost = cm_settle_still_lost(f->cache, &f->id, was.lost, was.lost_until);
+    /* If it began anew, and none of its intents was cleared yet, then the disk has this record with
+     * all intents, or none of the file, but for older ones in pages that are lost. */
+    const bool born = was.born && was.clears == 0 && was.durable == 0;
+    const int e = cm_settle_pages(f->cache, &f->id, lost, born ? CM_NO_PLACE : place);
     if (e)
         return e;
     cm_lock_acquire(&f->lock);
-    g->lost &= (uint8_t)~lost;
+    g->lost &= (uint8_t)~was.lost;
     /* All that were set are durable now. If one was cleared meanwhile, and perhaps set again, this
      * is known only of those that the caller's open bracket keeps set. */
-    g->durable |= (g->clears == clears ? set : mask) & g->intents;
+    g->durable |= (g->clears == was.clears ? was.intents : mask) & g->intents;
     cm_lock_release(&f->lock);
     return 0;
 }
@@ -311,5 +316,6 @@ void cm_region_unsettle(struct cm_object *f)
 {
     assert(cm_lock_is_held(&f->lock));
     f->regions.durable = 0;
-    f->regions.lost = CM_PAGES_ALL;
+    f->regions.born = false;
+    cm_settle_look(f);
 }

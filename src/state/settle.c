@@ -37,27 +37,64 @@ static void drop_bit(uint64_t *map, uint64_t at)
 
 void cm_settle_all_lost(struct cm_cache *c)
 {
-    const uint64_t words = (c->media.geo.record_buckets + 63) / 64;
-    memset(c->settling.lost, 0xff, words * sizeof(uint64_t));
+    for (uint64_t b = 0; b < c->media.geo.record_buckets; b++)
+        c->settling.losses[b]++;
 }
 
 void cm_settle_lose(struct cm_cache *c, uint64_t place)
 {
     assert(cm_lock_is_held(&c->files_lock));
-    set_bit(c->settling.lost, bucket_of(place));
-    set_bit(c->settling.lost_since, bucket_of(place));
+    c->settling.losses[bucket_of(place)]++;
     cm_settle_wake(c, place);
 }
 
-uint8_t cm_settle_lost(const struct cm_cache *c, const cm_file_id *id)
+void cm_settle_look(struct cm_object *f)
+{
+    const struct cm_settling *s = &f->cache->settling;
+    uint64_t bucket[CM_RECORD_CHOICES];
+    assert(cm_lock_is_held(&f->cache->files_lock));
+    cm_format_record_buckets(&f->cache->media.geo, f->cache->media.hash_seed, &f->id, bucket);
+    f->regions.lost = 0;
+    for (unsigned i = 0; i < CM_RECORD_CHOICES; i++) {
+        f->regions.lost_until[i] = s->losses[bucket[i]];
+        if (s->losses[bucket[i]] != s->settled[bucket[i]])
+            f->regions.lost |= (uint8_t)(CM_PAGE_FIRST << i);
+    }
+}
+
+uint8_t cm_settle_still_lost(struct cm_cache *c, const cm_file_id *id, uint8_t pages,
+                             const uint32_t until[CM_RECORD_CHOICES])
 {
     uint64_t bucket[CM_RECORD_CHOICES];
-    uint8_t pages = 0;
+    uint8_t still = 0;
     cm_format_record_buckets(&c->media.geo, c->media.hash_seed, id, bucket);
+    cm_lock_acquire(&c->files_lock);
     for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
-        if (c->settling.lost[bucket[i] / 64] >> bucket[i] % 64 & 1)
-            pages |= (uint8_t)(CM_PAGE_FIRST << i);
-    return pages;
+        /* Signed, because the numbers wrap. */
+        if (pages & CM_PAGE_FIRST << i && (int32_t)(c->settling.settled[bucket[i]] - until[i]) < 0)
+            still |= (uint8_t)(CM_PAGE_FIRST << i);
+    cm_lock_release(&c->files_lock);
+    return still;
+}
+
+/* So many losses of a bucket are not on the disk any more. */
+static void settle_losses(struct cm_settling *s, uint64_t bucket, uint32_t losses)
+{
+    if ((int32_t)(losses - s->settled[bucket]) > 0)
+        s->settled[bucket] = losses;
+}
+
+void cm_settle_check_begin(struct cm_cache *c)
+{
+    assert(cm_lock_is_held(&c->files_lock));
+    memcpy(c->settling.checked, c->settling.losses, c->media.geo.record_buckets * sizeof(uint32_t));
+}
+
+void cm_settle_check_end(struct cm_cache *c)
+{
+    assert(cm_lock_is_held(&c->files_lock));
+    for (uint64_t b = 0; b < c->media.geo.record_buckets; b++)
+        settle_losses(&c->settling, b, c->settling.checked[b]);
 }
 
 /* ---- Quiet records --------------------------------------------------------------------------- */
@@ -118,23 +155,54 @@ int cm_settle_failed(struct cm_cache *c)
     return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
 }
 
-int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place)
+/* The pages to sync. Returns how many. */
+static unsigned choose_pages(const struct cm_cache *c, const cm_file_id *id, uint8_t pages,
+                             uint64_t place, uint64_t page[CM_RECORD_CHOICES])
 {
-    uint64_t bucket[CM_RECORD_CHOICES + 1];
+    uint64_t bucket[CM_RECORD_CHOICES];
     unsigned n = 0;
-    int e = 0;
     cm_format_record_buckets(&c->media.geo, c->media.hash_seed, id, bucket);
-    for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
-        if (pages & CM_PAGE_FIRST << i || (place != CM_NO_PLACE && bucket[i] == bucket_of(place)))
-            bucket[n++] = bucket[i];
+    for (unsigned i = 0; i < CM_RECORD_CHOICES; i++) {
+        const bool own = place != CM_NO_PLACE && bucket[i] == bucket_of(place);
+        if ((own || pages & CM_PAGE_FIRST << i) && (n == 0 || bucket[i] != page[0]))
+            page[n++] = bucket[i];
+    }
+    return n;
+}
+
+/* Syncs pages. If that fails, the pool is emptied before a checkpoint beside it goes on. */
+static int sync_pages(struct cm_cache *c, const uint64_t *page, unsigned n, bool *failed)
+{
     const uint32_t phase = enter(&c->settling);
+    int e = 0;
     for (unsigned i = 0; i < n && e == 0; i++)
-        if (i == 0 || bucket[i] != bucket[0])
-            e = cm_plat_file_sync(&c->file, c->media.geo.record_offset + bucket[i] * CM_BLOCK_SIZE,
-                                  CM_BLOCK_SIZE);
+        e = cm_plat_file_sync(&c->file, c->media.geo.record_offset + page[i] * CM_BLOCK_SIZE,
+                              CM_BLOCK_SIZE);
     cm_count(c, CM_STAT_page_syncs, n);
+    *failed = e != 0;
     if (e)
         e = cm_settle_failed(c);
     leave(&c->settling, phase);
     return e;
+}
+
+int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place)
+{
+    struct cm_settling *s = &c->settling;
+    uint64_t page[CM_RECORD_CHOICES];
+    uint32_t losses[CM_RECORD_CHOICES];
+    const unsigned n = choose_pages(c, id, pages, place, page);
+    bool failed;
+    cm_lock_acquire(&c->files_lock);
+    for (unsigned i = 0; i < n; i++)
+        losses[i] = s->losses[page[i]];
+    cm_lock_release(&c->files_lock);
+    const int e = sync_pages(c, page, n, &failed);
+    if (failed)
+        return e;
+    cm_lock_acquire(&c->files_lock);
+    for (unsigned i = 0; i < n; i++)
+        settle_losses(s, page[i], losses[i]);
+    cm_lock_release(&c->files_lock);
+    return 0;
 }

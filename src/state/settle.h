@@ -28,8 +28,12 @@ void cm_settle_all_lost(struct cm_cache *c);
 /* A record that is whole is about to be overwritten with that of another incarnation, or dropped.
  */
 void cm_settle_lose(struct cm_cache *c, uint64_t place);
-/* Which of the file's buckets are lost? */
-uint8_t cm_settle_lost(const struct cm_cache *c, const cm_file_id *id);
+/* Which of the file's buckets are lost? Notes it in the file. */
+void cm_settle_look(struct cm_object *f);
+/* A checkpoint begins, or it has synced the pool: then what was lost before is on the disk no
+ * more. */
+void cm_settle_check_begin(struct cm_cache *c);
+void cm_settle_check_end(struct cm_cache *c);
 /* The file that owns the record is not attached any more. Its origin holds all that was written, so
  * the next checkpoint may clear the intents. */
 void cm_settle_quiet(struct cm_cache *c, uint64_t place);
@@ -38,6 +42,9 @@ void cm_settle_wake(struct cm_cache *c, uint64_t place);
 
 /* ---- No lock but a checkpoint's -------------------------------------------------------------- */
 
+/* Of these buckets of a file, those that are still lost: they were not synced since. */
+uint8_t cm_settle_still_lost(struct cm_cache *c, const cm_file_id *id, uint8_t pages,
+                             const uint32_t until[CM_RECORD_CHOICES]);
 /* Makes pages of the file table durable: of the buckets of `id`, CM_PAGE_*, and the one with the
  * record at `place`, or CM_NO_PLACE. If that fails, the system has lost a part of the pool, and
  * says so only once: the pool is emptied, and that is as good. CM_EFORGET: it cannot be emptied. */

@@ -57,6 +57,12 @@ static void judge_durability(const char *pool, uint32_t durability, struct durab
                        "page cache of %s: warm after a process crash or a clean close; empties "
                        "itself after an OS crash or power cut",
                        type);
+    } else if (durability == CM_DURABILITY_CHECKPOINT) {
+        d->word = "checkpoints";
+        (void)snprintf(d->text, sizeof(d->text),
+                       "checkpoints on %s: warm after a process crash or a clean close; after an "
+                       "OS crash or power cut as of the last checkpoint",
+                       type);
     } else {
         d->word = "unknown";
         (void)snprintf(d->text, sizeof(d->text), "not known before the pool is opened once");

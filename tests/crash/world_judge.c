@@ -30,6 +30,33 @@ void world_show_wrong(void)
     dump_pool_close(&p);
 }
 
+/* Where a block is cached. bytes 0: nowhere. */
+static struct kept where(const struct cm_object *f, uint64_t block)
+{
+    const struct cm_media *m = &w.cache->media;
+    const struct cm_key k = cm_region_key(f, f->incarnation, block);
+    struct cm_cells cells;
+    struct cm_header h;
+    must(cm_index_load(m, &k, 0, &cells) | cm_index_load(m, &k, 1, &cells), "cells");
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        const uint64_t slot = cm_cell_slot(cells.cell[i]);
+        if (cm_index_match(m, &k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
+            cm_slot_leads(cells.cell[i], &h, &k))
+            return (struct kept){ cm_header_valid(&h), i, slot, h.w0 };
+    }
+    return (struct kept){ 0 };
+}
+
+/* Nothing if the payload is torn. */
+static struct kept whole(struct kept k)
+{
+    struct cm_header h;
+    if (k.bytes > 0 && (cm_slot_header(&w.cache->media, k.slot, &h) != CM_SLOT_HIT ||
+                        cm_slot_verify(&w.cache->media, k.slot, &h) != CM_SLOT_HIT))
+        k.bytes = 0;
+    return k;
+}
+
 static void find_floor(struct floor *fl, bool closed)
 {
     memset(fl, 0, sizeof(*fl));
@@ -48,6 +75,8 @@ static void find_floor(struct floor *fl, bool closed)
             uint64_t version; /* a block that waits in DRAM is lost */
             bool held = cm_probation_find(&w.cache->probation, &k, &version) != CM_NO_ENTRY;
             uint32_t cached = held ? 0 : cm_lookup_cached(w.cache, &k);
+            if (w.cache->torn && whole(where(file, block_number(f, i))).bytes == 0)
+                cached = 0;
             fl->cached += cached > 0;
             const unsigned region = cm_format_region(file->regions.shift, block_number(f, i));
             const uint64_t lost =
@@ -58,23 +87,6 @@ static void find_floor(struct floor *fl, bool closed)
             fl->must[f][i] = w.unsure[f][i] ? 0 : (uint16_t)cached;
         }
     }
-}
-
-/* Where a block is cached. bytes 0: nowhere. */
-static struct kept where(const struct cm_object *f, uint64_t block)
-{
-    const struct cm_media *m = &w.cache->media;
-    const struct cm_key k = cm_region_key(f, f->incarnation, block);
-    struct cm_cells cells;
-    struct cm_header h;
-    must(cm_index_load(m, &k, 0, &cells) | cm_index_load(m, &k, 1, &cells), "cells");
-    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
-        const uint64_t slot = cm_cell_slot(cells.cell[i]);
-        if (cm_index_match(m, &k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
-            cm_slot_leads(cells.cell[i], &h, &k))
-            return (struct kept){ cm_header_valid(&h), i, slot, h.w0 };
-    }
-    return (struct kept){ 0 };
 }
 
 /* The record of an attached file. Its state word changes with each write and needs not be durable;
@@ -89,16 +101,6 @@ static struct cm_record record_of(const struct cm_object *f)
     memset(r.intents, 0, sizeof(r.intents)); /* world_floor looks at them */
     memset(r.words, 0, sizeof(r.words));
     return r;
-}
-
-/* Nothing if the payload is torn. */
-static struct kept whole(struct kept k)
-{
-    struct cm_header h;
-    if (k.bytes > 0 && (cm_slot_header(&w.cache->media, k.slot, &h) != CM_SLOT_HIT ||
-                        cm_slot_verify(&w.cache->media, k.slot, &h) != CM_SLOT_HIT))
-        k.bytes = 0;
-    return k;
 }
 
 void keep_all(void)

@@ -249,8 +249,22 @@ static bool cached_for_sure(const struct cm_key *k)
     return false;
 }
 
+/* Is the record of the file in doubt, but for its intents and its state? The next session may write
+ * the same again, which shows nothing. */
+static bool record_doubtful(int f)
+{
+    const struct cm_object *file = cm_object_of(w.file[f]);
+    const uint64_t at = w.cache->media.geo.record_offset + file->place * sizeof(struct cm_record);
+    return file->place != CM_NO_PLACE &&
+           (rep_doubtful(at, CM_RECORD_BODY_BYTES) ||
+            rep_doubtful(at + offsetof(struct cm_record, since), CM_SINCE_WORDS * 8));
+}
+
 void world_trust_durable(void)
 {
+    for (int f = 0; f < FILES; f++)
+        if (record_doubtful(f))
+            memset(&w.kept_record[f], 0xff, sizeof(w.kept_record[f]));
     for (int f = 0; f < FILES; f++)
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_region_key(

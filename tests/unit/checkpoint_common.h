@@ -53,17 +53,22 @@ static inline int file_up(void)
 }
 
 /* A formatted pool that is open, and all of it on the disk. */
-static inline void file_pool(void)
+static inline void file_pool_of(uint64_t max_files)
 {
     memset(&t, 0, sizeof(t));
     t.lasts = true;
     t.mount = 1;
-    pool_make(&t.p, POOL, 0);
+    pool_make(&t.p, POOL, max_files);
     t.disk = map_bytes(POOL);
     memcpy(t.disk, t.p.base, POOL);
     REQUIRE(os_make_file(t.path, sizeof(t.path), "checkpoint"));
     REQUIRE(os_resize(t.path, POOL) == 0);
     REQUIRE(file_up() == 0);
+}
+
+static inline void file_pool(void)
+{
+    file_pool_of(0);
 }
 
 /* The same, and checkpointed. */

@@ -120,7 +120,7 @@ static void test_first_beside(void)
     CHECK_EQ(page_syncs(), 0);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     write_in(f, REGION + 100);
-    CHECK_EQ(page_syncs(), 1 + (cm_object_of(f)->regions.lost == 0)); /* both buckets */
+    CHECK_EQ(page_syncs(), 1);
     power_cut(SYNCED);
     CHECK_EQ(regions_kept(CM_SOLE_WRITER), 5);
     file_end();
@@ -407,9 +407,12 @@ static void test_close(void)
     REQUIRE(file_up() == 0);
     CHECK_EQ(pool_info(t.p.c).durability, CM_DURABILITY_CHECKPOINT);
     CHECK_EQ(regions_kept(CM_SOLE_WRITER), 7);
-    power_cut(SYNCED); /* and this session is checkpointed from its begin */
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    write_in(f, REGION); /* and this session is checkpointed from its begin */
+    CHECK_EQ(page_syncs(), 1);
+    power_cut(SYNCED);
     CHECK_EQ(pool_info(t.p.c).emptied, 0);
-    CHECK_EQ(regions_kept(CM_SOLE_WRITER), 7);
+    CHECK_EQ(regions_kept(CM_SOLE_WRITER), 5);
     file_end();
 }
 
@@ -533,7 +536,8 @@ static void test_first_lost(void)
     file_pool();
     detach(three_regions(CM_EXCLUSIVE));
     CHECK_EQ(cm_forget_gone(t.p.c, &id), 0);
-    memset(t.p.c->settling.lost, 0, (size_t)(t.p.c->media.geo.record_buckets + 63) / 64 * 8);
+    memcpy(t.p.c->settling.settled, t.p.c->settling.losses,
+           (size_t)t.p.c->media.geo.record_buckets * sizeof(uint32_t));
     changing = NULL;
     t.after_sync = open_beside; /* ... and it may still be on the disk when a file begins */
     CHECK_EQ(cm_checkpoint(t.p.c), 0);
@@ -549,12 +553,96 @@ static void test_other_bucket(void)
     const uint64_t buckets = t.p.c->media.geo.record_buckets;
     detach(three_regions(0));
     for (uint64_t b = 0; b < buckets; b++)
-        if (b != 0)
-            t.p.c->settling.lost[b / 64] |= UINT64_C(1) << b % 64;
-    t.p.c->settling.lost[0] |= 1;
+        t.p.c->settling.losses[b]++;
     cm_file *f = attach(&t.p, 2, SIZE, 7, 0);
     write_in(f, REGION);
     CHECK_EQ(page_syncs(), 2);
+    file_end();
+}
+
+/* A page that was synced for one file is not synced for the next one, unless something was lost in
+ * between. */
+static void test_lost_once(void)
+{
+    file_pool_of(32);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    const uint64_t buckets = t.p.c->media.geo.record_buckets;
+    for (uint64_t b = 0; b < buckets; b++)
+        t.p.c->settling.losses[b]++;
+    cm_file *file[64];
+    REQUIRE(12 * buckets <= 64);
+    for (unsigned i = 0; i < 12 * buckets; i++)
+        file[i] = attach(&t.p, 1 + i, SIZE, 7, 0);
+    for (unsigned i = 0; i < 12 * buckets; i++)
+        write_in(file[i], REGION);
+    CHECK_EQ(page_syncs(), (int64_t)buckets);
+    int64_t before = page_syncs();
+    cm_file *f = attach(&t.p, 1000, SIZE, 7, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        cm_settle_all_lost(t.p.c);
+        cm_file *g = attach(&t.p, 1001 + i, SIZE, 7, 0);
+        write_in(g, REGION); /* the first write in its buckets */
+        CHECK_EQ(page_syncs(), before += 2);
+        if (i == 0)
+            write_in(g, 2 * REGION); /* all of its intents are durable */
+        CHECK_EQ(page_syncs(), before);
+        detach(g);
+    }
+    write_in(f, REGION); /* it began before the losses */
+    CHECK_EQ(page_syncs(), before);
+    file_end();
+}
+
+/* A record is lost while its page is synced for another file. */
+static void forget_at_page(uint64_t len)
+{
+    cm_file_id id = id_of(1);
+    if (len == BLK && changing) {
+        changing = NULL;
+        CHECK_EQ(cm_forget_gone(t.p.c, &id), 0);
+    }
+}
+
+static void test_lost_beside(void)
+{
+    file_pool_of(16); /* two buckets */
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    cm_file *f = three_regions(CM_EXCLUSIVE);
+    const uint64_t bucket = cm_object_of(f)->place / CM_RECORD_WAYS;
+    sync_origin(f);
+    detach(f);
+    uint64_t id = 2;
+    while (f = attach(&t.p, id, SIZE, 7, 0), cm_object_of(f)->place / CM_RECORD_WAYS != bucket)
+        id++;
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    changing = f;
+    t.after_sync = forget_at_page;
+    write_in(f, REGION);
+    t.after_sync = NULL;
+    CHECK_EQ(page_syncs(), 1);
+    f = attach(&t.p, 1, SIZE, 7, CM_EXCLUSIVE);
+    CHECK_EQ(info_of(f).kept, 0);
+    write_in(f, REGION);
+    CHECK(page_syncs() > 1);
+    power_cut(SYNCED);
+    CHECK_EQ(regions_kept(CM_EXCLUSIVE) & 2, 0);
+    file_end();
+}
+
+/* A file began anew where something was lost, and a checkpoint cleared its intents before its first
+ * write. */
+static void test_lost_cleared(void)
+{
+    checkpointed_pool();
+    cm_settle_all_lost(t.p.c);
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    CHECK(cm_object_of(f)->regions.lost != 0);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    CHECK_EQ(cm_object_of(f)->regions.intents, 0);
+    write_in(f, REGION);
+    CHECK_EQ(page_syncs(), 1);
+    power_cut(SYNCED);
+    CHECK_EQ(regions_kept(CM_SOLE_WRITER), 5);
     file_end();
 }
 
@@ -623,6 +711,9 @@ static const struct harness_test checkpoint_tests[] = {
     TEST(lost_since),
     TEST(first_lost),
     TEST(other_bucket),
+    TEST(lost_once),
+    TEST(lost_beside),
+    TEST(lost_cleared),
     TEST(forget),
     TEST(ttl),
     TEST_END,

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * checkpoint.c - checkpoints of the pool, by a thread of their own.
+ *
+ * Without them a power cut empties a pool that is not on a DAX volume. There is one when the mount
+ * begins, and then one every few seconds, as long as something changes. Each syncs what was written
+ * to the pool. On a volume where they do not help, or are not possible, the thread ends at once.
+ *
+ * Callers: main.c; keeper.c asks whether it is of use that the origin is synced.
+ */
+#include "mount.h"
+
+#include <time.h>
+
+#define PERIOD_S 5
+/* What changes while one runs, and what it clears, is durable after the next one. */
+#define ROUNDS 2
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool running, stop;
+} checkpoints = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static _Atomic uint64_t proofs; /* syncs of the origin that proved something */
+
+void checkpoint_proof(void)
+{
+    atomic_fetch_add(&proofs, 1);
+}
+
+static uint32_t durability(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    return cm_get_info(mnt.cache, &info) < 0 ? CM_DURABILITY_VOLATILE : info.durability;
+}
+
+bool checkpoint_helps(void)
+{
+    const uint32_t d = durability();
+
+    return d == CM_DURABILITY_DAX || d == CM_DURABILITY_CHECKPOINT;
+}
+
+/* A number that differs if anything has changed that a checkpoint makes durable. */
+static uint64_t changes(void)
+{
+    cm_stats_data s = { .struct_size = sizeof(s) };
+
+    return cm_stats(mnt.cache, &s) < 0 ? 0 : s.pool_bytes + s.brackets + atomic_load(&proofs);
+}
+
+/* True: it is time to end. */
+static bool wait_for_stop(void)
+{
+    struct timespec ts;
+    bool stop;
+    int rc = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_sec += PERIOD_S;
+    pthread_mutex_lock(&checkpoints.lock);
+    while (!checkpoints.stop && rc == 0)
+        rc = pthread_cond_timedwait(&checkpoints.wake, &checkpoints.lock, &ts);
+    stop = checkpoints.stop;
+    pthread_mutex_unlock(&checkpoints.lock);
+    return stop;
+}
+
+static void *checkpoint_main(void *arg)
+{
+    uint64_t seen = 0;
+    unsigned rounds = 1;
+
+    (void)arg;
+    if (durability() != CM_DURABILITY_PAGECACHE && durability() != CM_DURABILITY_CHECKPOINT)
+        return NULL;
+    do {
+        const uint64_t now = changes();
+
+        if (now != seen)
+            rounds = ROUNDS;
+        seen = now;
+        if (rounds == 0)
+            continue;
+        rounds--;
+        /* The library logs what is wrong. */
+        if (cm_checkpoint(mnt.cache) == CM_ENOTSUP)
+            break;
+    } while (!wait_for_stop());
+    return NULL;
+}
+
+int checkpoint_start(void)
+{
+    pthread_condattr_t a;
+    int err;
+
+    pthread_condattr_init(&a);
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_cond_init(&checkpoints.wake, &a);
+    pthread_condattr_destroy(&a);
+    err = pthread_create(&checkpoints.thread, NULL, checkpoint_main, NULL);
+    checkpoints.running = err == 0;
+    return err;
+}
+
+void checkpoint_stop(void)
+{
+    if (!checkpoints.running)
+        return;
+    pthread_mutex_lock(&checkpoints.lock);
+    checkpoints.stop = true;
+    pthread_cond_signal(&checkpoints.wake);
+    pthread_mutex_unlock(&checkpoints.lock);
+    pthread_join(checkpoints.thread, NULL);
+    checkpoints.running = false;
+}
