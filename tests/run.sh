@@ -329,6 +329,8 @@ native_suites() { # DIR
   suite mount-bare bash "$here/mount/bare-test.sh" "$b"
   suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
   also kill "$b/tests/kill/kill" --cycles 100
+  need qemu-system-common || :
+  also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
   suite mount-kill bash "$here/mount/kill-test.sh" "$b"
   suite foreign sh "$here/foreign/run.sh" "$b"
 }

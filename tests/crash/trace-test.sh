@@ -119,7 +119,7 @@ has "and then the next session" "$work/cut" \
   "N | fence | settle_copy < cm_super_open"
 
 trace "$work/sync" --rules pagecache --trace 'close!1'
-has "a sync that fails" "$work/sync" "N | sync | settle < cm_close | the pool, which fails"
+has "a sync that fails" "$work/sync" "N | sync | sync_all < cm_close | the pool, which fails"
 has "a sync" "$work/sync" "N | sync | sync_copy < cm_super_open | superblock copy N"
 trace "$work/damage" --full --trace damage-repair
 has "what the media does" "$work/damage" "N | -- the test changes header of slot N sum"
