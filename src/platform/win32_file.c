@@ -20,6 +20,7 @@
 #include "platform/win32.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #ifndef FILE_DAX_VOLUME
 #define FILE_DAX_VOLUME 0x20000000

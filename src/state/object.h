@@ -35,8 +35,11 @@ struct cm_regions {
     uint32_t clears; /* how often intents were cleared */
     uint32_t birth;  /* boot from which on `since` counts */
     uint32_t shift;
-    uint8_t since[CM_REGIONS];  /* atomic, but it does not change while the file is attached */
-    uint64_t begun[CM_REGIONS]; /* number of the last change that began there (data_begun) */
+    uint8_t since[CM_REGIONS]; /* atomic, but it does not change while the file is attached */
+    /* Number of the last change that began there (data_begun); and of the last one that began in
+     * all regions, which is mostly one of a file whose size is not known. */
+    uint64_t begun[CM_REGIONS];
+    uint64_t begun_everywhere;
     /* When the last checkpoint began: */
     uint64_t check_incarnation; /* 0: the file was not attached */
     uint64_t check_begun;       /* data_begun */

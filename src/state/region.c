@@ -174,8 +174,7 @@ void cm_region_all_unsynced(struct cm_object *f)
     assert(cm_lock_is_held(&f->lock));
     g->dirty = true;
     g->unsynced = g->intents = CM_REGIONS_ALL;
-    for (unsigned i = 0; i < CM_REGIONS; i++)
-        g->begun[i] = f->data_begun;
+    g->begun_everywhere = f->data_begun;
 }
 
 int cm_region_intend(struct cm_object *f, uint64_t mask)
@@ -183,8 +182,11 @@ int cm_region_intend(struct cm_object *f, uint64_t mask)
     struct cm_regions *g = &f->regions;
     const struct cm_media *m = &f->cache->media;
     assert(cm_lock_is_held(&f->lock) && mask != 0);
-    for (uint64_t left = mask; left; left &= left - 1)
-        g->begun[at_lowest_bit64(left)] = f->data_begun;
+    if (mask == CM_REGIONS_ALL)
+        g->begun_everywhere = f->data_begun;
+    else
+        for (uint64_t left = mask; left; left &= left - 1)
+            g->begun[at_lowest_bit64(left)] = f->data_begun;
     g->unsynced |= mask;
     int e = g->dirty ? 0 : set_dirty(f, true);
     const uint64_t need = mask & ~g->durable;
@@ -232,6 +234,12 @@ int cm_region_settle(struct cm_object *f, uint64_t mask)
 
 /* ---- Syncs of the origin --------------------------------------------------------------------- */
 
+/* The number of the last change that began in a region. */
+static uint64_t last_begun(const struct cm_regions *g, unsigned region)
+{
+    return g->begun[region] > g->begun_everywhere ? g->begun[region] : g->begun_everywhere;
+}
+
 static uint64_t open_regions(const struct cm_object *f)
 {
     uint64_t open = 0;
@@ -274,7 +282,7 @@ void cm_region_synced(struct cm_object *f, const cm_sync *s)
     for (uint64_t left = g->unsynced & ~s->opaque[2]; left; left &= left - 1) {
         const unsigned i = at_lowest_bit64(left);
         /* No change was open there when the sync began, and none has begun since. */
-        if (g->begun[i] <= s->opaque[0])
+        if (last_begun(g, i) <= s->opaque[0])
             g->unsynced &= ~(UINT64_C(1) << i);
     }
     /* In a checkpointed pool what was forgotten may not be durable: cm_region_check_end. */
@@ -305,7 +313,7 @@ void cm_region_check_end(struct cm_object *f)
         return;
     for (uint64_t left = safe; left; left &= left - 1) {
         const unsigned i = at_lowest_bit64(left);
-        if (g->begun[i] > g->check_begun)
+        if (last_begun(g, i) > g->check_begun)
             safe &= ~(UINT64_C(1) << i);
     }
     if (safe != 0)

@@ -122,7 +122,7 @@ REGIONS = [
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'unit file region_sync', REGION, 'g->unsynced & ~s->opaque[2];', 'g->unsynced;'),
     _m('sync, begun since', 'a sync proves nothing about what began since',
-       'unit file region_sync', REGION, 'if (g->begun[i] <= s->opaque[0])', 'if (1)'),
+       'unit file region_sync', REGION, 'if (last_begun(g, i) <= s->opaque[0])', 'if (1)'),
     _m('sync, all or nothing', 'a sync clears what it can', 'unit file region_sync', REGION,
        'if ((g->intents & ~g->unsynced) && ', 'if (g->unsynced == 0 && '),
     _m('DIRTY in the same boot', 'what a killed writer wrote is not safe',

@@ -218,6 +218,33 @@ static void test_begun_since(void)
     file_end();
 }
 
+/* The same of a file whose size is not known: it may change anywhere. */
+static void write_unsized(uint64_t len)
+{
+    if (len != 0 || !changing)
+        return;
+    cm_file *f = changing;
+    changing = NULL;
+    cm_bracket w = begin_write(f, REGION * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    sync_origin(f);
+}
+
+static void test_begun_everywhere(void)
+{
+    checkpointed_pool();
+    cm_file *f = attach(&t.p, 1, CM_SIZE_UNKNOWN, 7, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 2, 1), 2);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    CHECK_EQ(cm_object_of(f)->regions.intents, 0);
+    changing = f;
+    t.after_sync = write_unsized;
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    t.after_sync = NULL;
+    CHECK(cm_object_of(f)->regions.intents == CM_REGIONS_ALL);
+    file_end();
+}
+
 /* A bracket whose begin waits for its page has not forgotten anything yet. A checkpoint that runs
  * meanwhile saves the old copy. Its region keeps the intent, although the bracket ends and the
  * origin is synced before the checkpoint is over. */
@@ -699,6 +726,7 @@ static const struct harness_test checkpoint_tests[] = {
     TEST(born),
     TEST(unsynced),
     TEST(begun_since),
+    TEST(begun_everywhere),
     TEST(open_before),
     TEST(cleared_beside),
     TEST(renewed_beside),
