@@ -82,7 +82,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 25
+#define PARTS 26
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -120,6 +120,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
         { (void **)&c->settling.losses, g->record_buckets * sizeof(uint32_t) },
+        { (void **)&c->settling.lost, g->record_buckets * sizeof(uint64_t) },
         { (void **)&c->settling.settled, g->record_buckets * sizeof(uint32_t) },
         { (void **)&c->settling.checked, g->record_buckets * sizeof(uint32_t) },
         { (void **)&c->settling.quiet, (records + 63) / 64 * 8 },

@@ -79,7 +79,7 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
             continue;
         if (cm_file_record_failed(c, cm_record_place(b, i), &b->record[i]))
             (void)cm_super_sync_failed(&c->super, false);
-        cm_settle_lose(c, cm_record_place(b, i));
+        cm_settle_lose(c, cm_record_place(b, i), &f->id);
         if (cm_record_drop(&c->media, cm_record_place(b, i)))
             return cm_file_bump_epoch(c);
     }
@@ -159,7 +159,7 @@ static void take_place(struct cm_object *f, const struct cm_record_set *b)
     r = record_at(b, f->place, &whole);
     cm_file_name_end_recorded(f->cache, f->place, r);
     if (whole)
-        cm_settle_lose(f->cache, f->place);
+        cm_settle_lose(f->cache, f->place, &r->id);
 }
 
 /* May the origin lose writes of a file that begins anew? Its times may say no, and its record yes:
@@ -186,12 +186,12 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     int e = 0;
     if (f->place != CM_NO_PLACE) {
         /* The disk may have the old record for some time. */
-        cm_settle_lose(c, f->place);
+        cm_settle_lose(c, f->place, &f->id);
         cm_settle_look(f);
     } else {
         for (unsigned i = 0; i < b->n; i++)
             if (b->unreadable[i])
-                cm_settle_lose(c, cm_record_place(b, i));
+                cm_settle_lose(c, cm_record_place(b, i), NULL);
         cm_settle_look(f);
         e = cm_file_void_unreadable(c, b, true);
         /* A crashed owner may have torn an old record of this file that is still whole on the
@@ -423,7 +423,7 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
          * durable. */
         if (its) {
             cm_file_name_end_recorded(c, place, &b->record[i]);
-            cm_settle_lose(c, place);
+            cm_settle_lose(c, place, id);
         }
         if ((its && forget_record(c, place, &b->record[i])) ||
             (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&

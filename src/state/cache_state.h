@@ -43,6 +43,7 @@ struct cm_settling {
     /* Files lock; for each bucket of records: how many were lost, how many of these losses are not
      * on the disk any more, and how many there were when the checkpoint that runs began. */
     uint32_t *losses, *settled, *checked;
+    uint64_t *lost;  /* and whose: a Bloom filter of the ids */
     uint64_t *quiet; /* files lock; a bit for each record, while its file is not attached */
     uint64_t *ready; /* the same, for the checkpoint that runs */
 };

@@ -35,29 +35,46 @@ static void drop_bit(uint64_t *map, uint64_t at)
 
 /* ---- Lost records ---------------------------------------------------------------------------- */
 
+/* The bits of an id in a Bloom filter: three of 64. With eight ids, one of thirty others is taken
+ * for one of them, which costs it a sync. (Bloom 1970, "Space/time trade-offs in hash coding with
+ * allowable errors") */
+static uint64_t bits_of(const cm_file_id *id)
+{
+    const uint64_t h =
+        (id->hi ^ id->lo * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xbf58476d1ce4e5b9);
+    return UINT64_C(1) << (h >> 58) | UINT64_C(1) << (h >> 52 & 63) | UINT64_C(1) << (h >> 46 & 63);
+}
+
+static void lose(struct cm_settling *s, uint64_t bucket, uint64_t bits)
+{
+    s->losses[bucket]++;
+    s->lost[bucket] |= bits;
+}
+
 void cm_settle_all_lost(struct cm_cache *c)
 {
     for (uint64_t b = 0; b < c->media.geo.record_buckets; b++)
-        c->settling.losses[b]++;
+        lose(&c->settling, b, UINT64_MAX);
 }
 
-void cm_settle_lose(struct cm_cache *c, uint64_t place)
+void cm_settle_lose(struct cm_cache *c, uint64_t place, const cm_file_id *id)
 {
     assert(cm_lock_is_held(&c->files_lock));
-    c->settling.losses[bucket_of(place)]++;
+    lose(&c->settling, bucket_of(place), id ? bits_of(id) : UINT64_MAX);
     cm_settle_wake(c, place);
 }
 
 void cm_settle_look(struct cm_object *f)
 {
     const struct cm_settling *s = &f->cache->settling;
+    const uint64_t bits = bits_of(&f->id);
     uint64_t bucket[CM_RECORD_CHOICES];
     assert(cm_lock_is_held(&f->cache->files_lock));
     cm_format_record_buckets(&f->cache->media.geo, f->cache->media.hash_seed, &f->id, bucket);
     f->regions.lost = 0;
     for (unsigned i = 0; i < CM_RECORD_CHOICES; i++) {
         f->regions.lost_until[i] = s->losses[bucket[i]];
-        if (s->losses[bucket[i]] != s->settled[bucket[i]])
+        if ((s->lost[bucket[i]] & bits) == bits)
             f->regions.lost |= (uint8_t)(CM_PAGE_FIRST << i);
     }
 }
@@ -82,6 +99,8 @@ static void settle_losses(struct cm_settling *s, uint64_t bucket, uint32_t losse
 {
     if ((int32_t)(losses - s->settled[bucket]) > 0)
         s->settled[bucket] = losses;
+    if (s->settled[bucket] == s->losses[bucket])
+        s->lost[bucket] = 0;
 }
 
 void cm_settle_check_begin(struct cm_cache *c)

@@ -5,9 +5,9 @@
  * Without DAX only a sync makes bytes durable. After a crash of the system each word of the pool
  * holds any value that it had since its last sync. A page of records has to be synced before the
  * origin is written, if the disk may still hold a record that says less than the one in memory
- * (docs/decisions/regions.md). That may be an older record of the same file. So each bucket of
- * records, which is a page, is "lost" from the moment when a record in it is overwritten or dropped
- * up to the next checkpoint.
+ * (docs/decisions/regions.md). That may be an older record of the same file. So a bucket of
+ * records, which is a page, is "lost" for a file from the moment when a record of the file there is
+ * overwritten or dropped. That ends when the page is synced, by a checkpoint or for any file.
  */
 #ifndef CM_SETTLE_H
 #define CM_SETTLE_H
@@ -25,10 +25,10 @@ void cm_settle_all_lost(struct cm_cache *c);
 
 /* ---- Files lock ------------------------------------------------------------------------------ */
 
-/* A record that is whole is about to be overwritten with that of another incarnation, or dropped.
- */
-void cm_settle_lose(struct cm_cache *c, uint64_t place);
-/* Which of the file's buckets are lost? Notes it in the file. */
+/* A record of this file is about to be overwritten with that of another incarnation, or dropped.
+ * `id` NULL: nobody knows whose record it is. */
+void cm_settle_lose(struct cm_cache *c, uint64_t place, const cm_file_id *id);
+/* Which of the file's buckets may be lost for it? Notes it in the file. */
 void cm_settle_look(struct cm_object *f);
 /* A checkpoint begins, or it has synced the pool: then what was lost before is on the disk no
  * more. */

@@ -565,6 +565,7 @@ static void test_first_lost(void)
     CHECK_EQ(cm_forget_gone(t.p.c, &id), 0);
     memcpy(t.p.c->settling.settled, t.p.c->settling.losses,
            (size_t)t.p.c->media.geo.record_buckets * sizeof(uint32_t));
+    memset(t.p.c->settling.lost, 0, (size_t)t.p.c->media.geo.record_buckets * sizeof(uint64_t));
     changing = NULL;
     t.after_sync = open_beside; /* ... and it may still be on the disk when a file begins */
     CHECK_EQ(cm_checkpoint(t.p.c), 0);
@@ -577,10 +578,8 @@ static void test_first_lost(void)
 static void test_other_bucket(void)
 {
     checkpointed_pool();
-    const uint64_t buckets = t.p.c->media.geo.record_buckets;
     detach(three_regions(0));
-    for (uint64_t b = 0; b < buckets; b++)
-        t.p.c->settling.losses[b]++;
+    cm_settle_all_lost(t.p.c);
     cm_file *f = attach(&t.p, 2, SIZE, 7, 0);
     write_in(f, REGION);
     CHECK_EQ(page_syncs(), 2);
@@ -594,8 +593,7 @@ static void test_lost_once(void)
     file_pool_of(32);
     CHECK_EQ(cm_checkpoint(t.p.c), 0);
     const uint64_t buckets = t.p.c->media.geo.record_buckets;
-    for (uint64_t b = 0; b < buckets; b++)
-        t.p.c->settling.losses[b]++;
+    cm_settle_all_lost(t.p.c);
     cm_file *file[64];
     REQUIRE(12 * buckets <= 64);
     for (unsigned i = 0; i < 12 * buckets; i++)
@@ -673,6 +671,25 @@ static void test_lost_cleared(void)
     file_end();
 }
 
+/* Only the file whose record was lost waits, and perhaps one of many others. */
+static void test_lost_others(void)
+{
+    checkpointed_pool();
+    cm_file_id id = id_of(1);
+    detach(three_regions(0));
+    CHECK_EQ(cm_forget_gone(t.p.c, &id), 0);
+    unsigned waited = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        cm_file *f = attach(&t.p, 2 + i, SIZE, 7, 0);
+        waited += cm_object_of(f)->regions.lost != 0;
+        detach(f);
+    }
+    CHECK(waited < 30); /* evictions are losses, too */
+    cm_file *f = attach(&t.p, 1, SIZE, 7, 0);
+    CHECK(cm_object_of(f)->regions.lost != 0);
+    file_end();
+}
+
 /* Forgetting is durable, attached or not; but not if the id is gone for good. */
 static void test_forget(void)
 {
@@ -740,6 +757,7 @@ static const struct harness_test checkpoint_tests[] = {
     TEST(first_lost),
     TEST(other_bucket),
     TEST(lost_once),
+    TEST(lost_others),
     TEST(lost_beside),
     TEST(lost_cleared),
     TEST(forget),
