@@ -121,8 +121,8 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->sample, cm_sample_bytes() },
         { (void **)&c->settling.losses, g->record_buckets * sizeof(uint32_t) },
         { (void **)&c->settling.lost, g->record_buckets * sizeof(uint64_t) },
-        { (void **)&c->settling.settled, g->record_buckets * sizeof(uint32_t) },
-        { (void **)&c->settling.checked, g->record_buckets * sizeof(uint32_t) },
+        { (void **)&c->settling.open, g->record_buckets },
+        { (void **)&c->settling.since, g->record_buckets },
         { (void **)&c->settling.quiet, (records + 63) / 64 * 8 },
         { (void **)&c->settling.ready, (records + 63) / 64 * 8 },
     };

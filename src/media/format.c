@@ -284,7 +284,7 @@ uint64_t cm_format_time_word(uint64_t key, uint64_t place, const struct cm_recor
 {
     const int64_t s = wall_ns / SECOND;
     const uint64_t body = (s < 0 ? 0 : s > UINT32_MAX ? UINT32_MAX : (uint64_t)s) << 32;
-    const uint64_t w[3] = { body, place, r->xxh3 };
+    const uint64_t w[3] = { body, place, r->incarnation };
     return wall_ns == 0 ? 0 : body | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 

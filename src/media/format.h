@@ -72,7 +72,9 @@ struct cm_super {
     uint32_t unnamed_boot;      /* 220 the same, of a file that no record names */
     uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which may be an earlier boot */
     uint64_t torn_epoch;        /* 240 epoch in which a crash may have torn what was stored */
-    uint64_t reserved[8];       /* 248 zero */
+    uint32_t boot_first;        /* 248 the system has not booted since this boot_number */
+    uint32_t pad;               /* 252 zero */
+    uint64_t reserved[7];       /* 256 zero */
     uint64_t xxh3;              /* 312 XXH3-64 of bytes 0..311, seed 0 */
 };
 

@@ -207,23 +207,32 @@ static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
         sb->failed_boot = sb->unnamed_boot = sb->boot_number;
 }
 
+/* Counts a boot if this is another one, or if the volume was put back in the same one. */
+static void count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    /* If the system does not say which boot it is, it may be the same one. */
+    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
+    const bool other = !same_boot(sb, owner);
+    if (other || was_cut(sb, owner))
+        next_boot(sb, owner);
+    if (other && !unknown)
+        sb->boot_first = sb->boot_number;
+}
+
 void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner)
 {
-    if (!same_boot(sb, owner) || was_cut(sb, owner))
-        next_boot(sb, owner);
+    count_boot(sb, owner);
 }
 
 /* The pool goes to a new owner. After a crash of the system, or of the volume alone, a new boot is
  * counted, so that what is stored from now on is told from what the crash left. */
 static void take_over(struct cm_super *sb, const struct cm_super_owner *owner, bool emptied)
 {
-    const bool cut = was_cut(sb, owner);
     if (emptied)
         next_epoch(sb);
-    else if (cut)
+    else if (was_cut(sb, owner))
         sb->torn_epoch = sb->epoch;
-    if (cut || !same_boot(sb, owner))
-        next_boot(sb, owner);
+    count_boot(sb, owner);
     memcpy(sb->boot_id, owner->boot_id, 16);
     memcpy(sb->mount_id, owner->mount_id, 16);
     sb->owner_pid = owner->pid;

@@ -81,6 +81,14 @@ void cm_super_void(struct cm_superblocks *s);
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo);
 /* The generation of the memo that this close writes. No earlier close of this pool used it. */
 uint64_t cm_super_generation(struct cm_superblocks *s);
+/* Has the system booted since the pool counted this boot? A volume that was put back counts as a
+ * boot, too, but other volumes have lost nothing then. */
+static inline bool cm_super_booted_since(const struct cm_superblocks *s, uint32_t boot_number)
+{
+    const uint32_t mask = 0x7fffffff; /* neither changes while the pool is open */
+    return ((boot_number - s->now.boot_first) & mask) >
+           ((s->now.boot_number - s->now.boot_first) & mask);
+}
 /* From now on the records say what a crash of the system leaves: CM_DURABILITY_CHECKPOINT, durably.
  * The whole pool was synced just before. CM_EIO. */
 int cm_super_checkpointed(struct cm_superblocks *s);

@@ -21,6 +21,7 @@
 #include "protocol/forget.h"
 #include "state/file_record.h"
 #include "state/region.h"
+#include "state/settle.h"
 
 #define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
 
@@ -319,5 +320,8 @@ int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_
     if (ok && e >= 0)
         cm_region_synced(f, s);
     cm_lock_release(&f->lock);
+    /* The volume may be put back in this boot. The record must say that a sync failed, then. */
+    if (!ok && e == 0 && cm_settling(f->cache))
+        e = cm_settle_pages(f->cache, &f->id, CM_PAGES_ALL, CM_NO_PLACE);
     return foreign ? CM_EFOREIGN : e;
 }

@@ -170,10 +170,11 @@ static bool begins_dirty(const struct cm_object *f, const struct cm_record *r,
 {
     const struct cm_cache *c = f->cache;
     struct cm_record_regions g = { .dirty = false };
-    if (r)
+    bool recorded = false;
+    if (r) {
         cm_record_regions(&c->media, f->place, r, &g);
-    const bool recorded = g.dirty && (!g.known || g.boot == c->super.now.boot_number ||
-                                      (f->flags & CM_ORIGIN_VOLATILE));
+        recorded = cm_region_was_dirty(c, &g) || (g.dirty && (f->flags & CM_ORIGIN_VOLATILE));
+    }
     return recorded || cm_file_born_dirty(c, v) || (f->flags & CM_EXCLUSIVE);
 }
 
@@ -365,7 +366,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;
-    info->dirty = g.dirty && (!g.known || g.boot == c->super.now.boot_number);
+    info->dirty = cm_region_was_dirty(c, &g);
     cm_file_use_recorded(c, place, r, info);
     cm_file_name_recorded(c, place, info);
     info->racy = v->racy != 0;

@@ -118,6 +118,9 @@ int cm_file_live(struct cm_object *f, uint64_t ttl_ns)
     const int64_t now = cm_plat_wall_ns();
     assert(cm_lock_is_held(&f->lock));
     f->ttl_ns = ttl_ns;
+    /* A checkpoint that runs may have synced the record before. It clears no intent of the file:
+     * with all of them set nobody is served without the end. */
+    f->regions.check_incarnation = 0;
     at_store_relaxed(&f->expires_ns,
                      ttl_ns < (uint64_t)(INT64_MAX - now) ? now + (int64_t)ttl_ns : INT64_MAX);
     const uint32_t gate = at_load_relaxed(&f->gate) & ~(uint32_t)CM_GATE_TTL;

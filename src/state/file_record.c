@@ -60,7 +60,7 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
         if (anew && !cm_settling(f->cache))
             f->regions.durable = f->regions.intents;
     }
-    if (e == 0 && f->ttl_ns > 0) /* the recorded end belonged to the body before */
+    if (e == 0 && f->ttl_ns > 0) /* the recorded end may be another incarnation's */
         e = cm_record_write_expiry(&f->cache->media, f->place, &r, f->expires_ns);
     return e;
 }

@@ -65,6 +65,15 @@ bool cm_region_is_newer(const struct cm_cache *c, uint64_t place, const struct c
     return g.known && ahead > 0 && ahead < UINT32_C(1) << 30;
 }
 
+bool cm_region_was_dirty(const struct cm_cache *c, const struct cm_record_regions *g)
+{
+    if (!g->known || g->boot == c->super.now.boot_number)
+        return g->dirty;
+    /* The pool's volume was put back in the same boot of the system. The origin may be on another
+     * one, and has lost nothing. The state word may be older than the intents. */
+    return !cm_super_booted_since(&c->super, g->boot) && g->intents != 0;
+}
+
 bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r)
 {
     return r->region_shift <= SHIFT_MAX && boots_since(c, r->birth) < CM_BOOTS;
@@ -97,7 +106,7 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r)
     /* A writer of this boot may have been killed: nothing is lost, and not all is safe. */
     const bool same_boot = was.boot == c->super.now.boot_number;
     const uint64_t anew = was.unknown | (same_boot ? 0 : was.intents);
-    g->dirty = was.dirty && (same_boot || !was.known);
+    g->dirty = cm_region_was_dirty(c, &was);
     g->unsynced = g->dirty ? was.intents : 0;
     for (unsigned i = 0; i < CM_REGIONS; i++) {
         if (anew >> i & 1)

@@ -57,6 +57,8 @@ uint64_t cm_region_size(const struct cm_cache *c, uint64_t place, const struct c
 /* Does the record speak of a boot that the pool has not seen yet? Then its superblock is older than
  * the pool. */
 bool cm_region_is_newer(const struct cm_cache *c, uint64_t place, const struct cm_record *r);
+/* May the origin lose writes of the file, as far as its record knows? */
+bool cm_region_was_dirty(const struct cm_cache *c, const struct cm_record_regions *g);
 /* Can what the record says of regions be used? Not if it was born too many boots ago. */
 bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r);
 /* Takes over what the record says. After a crash of the system, regions with an intent begin anew,

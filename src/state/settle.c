@@ -45,9 +45,15 @@ static uint64_t bits_of(const cm_file_id *id)
     return UINT64_C(1) << (h >> 58) | UINT64_C(1) << (h >> 52 & 63) | UINT64_C(1) << (h >> 46 & 63);
 }
 
+#define MANY 255 /* or more */
+
 static void lose(struct cm_settling *s, uint64_t bucket, uint64_t bits)
 {
     s->losses[bucket]++;
+    if (s->open[bucket] < MANY)
+        s->open[bucket]++;
+    if (s->since[bucket] < MANY)
+        s->since[bucket]++;
     s->lost[bucket] |= bits;
 }
 
@@ -86,10 +92,13 @@ uint8_t cm_settle_still_lost(struct cm_cache *c, const cm_file_id *id, uint8_t p
     uint8_t still = 0;
     cm_format_record_buckets(&c->media.geo, c->media.hash_seed, id, bucket);
     cm_lock_acquire(&c->files_lock);
-    for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
+    for (unsigned i = 0; i < CM_RECORD_CHOICES; i++) {
+        const uint8_t open = c->settling.open[bucket[i]];
+        const uint32_t settled = c->settling.losses[bucket[i]] - open;
         /* Signed, because the numbers wrap. */
-        if (pages & CM_PAGE_FIRST << i && (int32_t)(c->settling.settled[bucket[i]] - until[i]) < 0)
+        if (pages & CM_PAGE_FIRST << i && (open == MANY || (int32_t)(settled - until[i]) < 0))
             still |= (uint8_t)(CM_PAGE_FIRST << i);
+    }
     cm_lock_release(&c->files_lock);
     return still;
 }
@@ -97,23 +106,26 @@ uint8_t cm_settle_still_lost(struct cm_cache *c, const cm_file_id *id, uint8_t p
 /* So many losses of a bucket are not on the disk any more. */
 static void settle_losses(struct cm_settling *s, uint64_t bucket, uint32_t losses)
 {
-    if ((int32_t)(losses - s->settled[bucket]) > 0)
-        s->settled[bucket] = losses;
-    if (s->settled[bucket] == s->losses[bucket])
+    const uint32_t open = s->losses[bucket] - losses;
+    if (open < s->open[bucket])
+        s->open[bucket] = (uint8_t)open;
+    if (s->open[bucket] == 0)
         s->lost[bucket] = 0;
 }
 
 void cm_settle_check_begin(struct cm_cache *c)
 {
     assert(cm_lock_is_held(&c->files_lock));
-    memcpy(c->settling.checked, c->settling.losses, c->media.geo.record_buckets * sizeof(uint32_t));
+    memset(c->settling.since, 0, c->media.geo.record_buckets);
 }
 
 void cm_settle_check_end(struct cm_cache *c)
 {
     assert(cm_lock_is_held(&c->files_lock));
+    struct cm_settling *s = &c->settling;
     for (uint64_t b = 0; b < c->media.geo.record_buckets; b++)
-        settle_losses(&c->settling, b, c->settling.checked[b]);
+        if (s->since[b] < MANY)
+            settle_losses(s, b, s->losses[b] - s->since[b]);
 }
 
 /* ---- Quiet records --------------------------------------------------------------------------- */
@@ -198,8 +210,9 @@ static int sync_pages(struct cm_cache *c, const uint64_t *page, unsigned n, bool
         e = cm_plat_file_sync(&c->file, c->media.geo.record_offset + page[i] * CM_BLOCK_SIZE,
                               CM_BLOCK_SIZE);
     cm_count(c, CM_STAT_page_syncs, n);
-    *failed = e != 0;
-    if (e)
+    /* The sync of a superblock may have been told that these pages are lost. */
+    *failed = e != 0 || cm_super_lost(&c->super);
+    if (*failed)
         e = cm_settle_failed(c);
     leave(&c->settling, phase);
     return e;

@@ -27,6 +27,7 @@ struct checkpoint_test {
     char path[512];
     bool lasts, idle; /* the volume keeps what it syncs; syncs copy nothing */
     unsigned fail;    /* the n-th sync from now fails */
+    unsigned skip;    /* the n-th sync from now copies nothing */
     unsigned syncs, mount;
     void (*at_sync)(uint64_t len); /* before a sync copies */
     void (*after_sync)(uint64_t len);

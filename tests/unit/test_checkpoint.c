@@ -33,6 +33,8 @@ int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t l
         t.at_sync(len);
     if (t.fail > 0 && --t.fail == 0)
         return CM_EIO;
+    if (t.skip > 0 && --t.skip == 0)
+        return 0;
     memcpy(t.disk + offset, t.p.base + offset, (size_t)n);
     if (t.after_sync)
         t.after_sync(len);
@@ -563,8 +565,7 @@ static void test_first_lost(void)
     file_pool();
     detach(three_regions(CM_EXCLUSIVE));
     CHECK_EQ(cm_forget_gone(t.p.c, &id), 0);
-    memcpy(t.p.c->settling.settled, t.p.c->settling.losses,
-           (size_t)t.p.c->media.geo.record_buckets * sizeof(uint32_t));
+    memset(t.p.c->settling.open, 0, (size_t)t.p.c->media.geo.record_buckets);
     memset(t.p.c->settling.lost, 0, (size_t)t.p.c->media.geo.record_buckets * sizeof(uint64_t));
     changing = NULL;
     t.after_sync = open_beside; /* ... and it may still be on the disk when a file begins */
@@ -733,6 +734,52 @@ static void test_ttl(void)
     file_end();
 }
 
+/* It comes while a checkpoint syncs the pool. Then the disk may have the cleared intents without
+ * it. */
+static void ttl_beside(uint64_t len)
+{
+    if (len == 0 && changing)
+        CHECK_EQ(cm_file_set_ttl(changing, 10 * UINT64_C(1000000000)), 0);
+}
+
+static void test_ttl_beside(void)
+{
+    checkpointed_pool();
+    changing = three_regions(0);
+    t.after_sync = ttl_beside;
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    t.after_sync = NULL;
+    CHECK(cm_object_of(changing)->regions.intents == CM_REGIONS_ALL);
+    changing = NULL;
+    file_end();
+}
+
+/* It outlives an adopted validator of which the disk has only the body. */
+static void test_ttl_body(void)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_id id = id_of(1);
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_file_set_ttl(f, 5000 * UINT64_C(1000000000)), 0);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    cm_bracket w = begin_write(f, 0, BLK);
+    cm_validator v = val(SIZE, 8);
+    v.taken_at = later();
+    CHECK(cm_write_end(f, &w, &v) >= 0);
+    const uint64_t at =
+        t.p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record);
+    struct cm_record *disk = (struct cm_record *)(void *)(t.disk + at);
+    const uint64_t old = disk->expires;
+    memcpy(disk, t.p.base + at, sizeof(*disk));
+    disk->expires = old;
+    power_cut(SYNCED);
+    CHECK_EQ(cm_file_lookup(t.p.c, &id, NULL, &info), 0);
+    CHECK(info.expires_ns != 0);
+    file_end();
+}
+
 /* ---- All ------------------------------------------------------------------------------------- */
 
 static const struct harness_test checkpoint_tests[] = {
@@ -762,6 +809,8 @@ static const struct harness_test checkpoint_tests[] = {
     TEST(lost_cleared),
     TEST(forget),
     TEST(ttl),
+    TEST(ttl_beside),
+    TEST(ttl_body),
     TEST_END,
 };
 

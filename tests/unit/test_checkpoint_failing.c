@@ -261,8 +261,94 @@ static void test_threads(void)
     file_end();
 }
 
+/* ---- The pool's volume alone is lost, in the same boot --------------------------------------- */
+
+/* The origin is on another volume, and has lost nothing: what was written is still not synced. */
+static void test_other_mount_unsynced(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        const uint32_t flags = i & 1 ? CM_EXCLUSIVE : CM_SOLE_WRITER;
+        CASE("exclusive %u detached %u", i & 1, i >> 1);
+        checkpointed_pool();
+        cm_file *f = three_regions(flags);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        write_in(f, REGION); /* version 2, not synced */
+        t.mount = 2;
+        crash(SYNCED, false);
+        f = attach(&t.p, 1, SIZE, 7, flags);
+        CHECK_EQ(info_of(f).dirty, 1);
+        CHECK_EQ(put(f, REGION, 2), 0); /* what the origin's page cache has */
+        if (i >> 1)
+            detach(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        power_cut(SYNCED); /* the origin loses version 2 */
+        f = attach(&t.p, 1, SIZE, 7, flags);
+        CHECK_EQ(look(f, REGION, 1), MISS);
+        file_end();
+    }
+}
+
+/* An fsync failed. The record says so after that, too. */
+static void test_other_mount_failed(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    write_in(f, REGION);
+    cm_sync s;
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    t.mount = 2;
+    crash(SYNCED, false);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    CHECK(put(f, REGION, 2) != 0);
+    file_end();
+}
+
+/* The sync of a superblock in another thread is told that the writer's page is lost. */
+static void told_superblock(uint64_t len)
+{
+    if (len != BLK || !changing)
+        return;
+    changing = NULL;
+    t.fail = 1;
+    CHECK(cm_super_sync_failed(&t.p.c->super, false) != 0);
+    t.skip = 1; /* the page is clean now: its own sync succeeds, and the disk has the old one */
+}
+
+static void test_page_told_once(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_EXCLUSIVE);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    changing = f;
+    t.at_sync = told_superblock;
+    write_in(f, REGION);
+    t.at_sync = NULL;
+    CHECK_EQ(page_syncs(), 1);
+    power_cut(SYNCED);
+    CHECK_EQ(regions_kept(CM_EXCLUSIVE) & 2, 0);
+    file_end();
+}
+
 const struct harness_test checkpoint_failing_tests[] = {
-    TEST(other_mount),      TEST(other_volume), TEST(torn),      TEST(page_fails),
-    TEST(checkpoint_fails), TEST(first_fails),  TEST(told_once), TEST(drains),
-    TEST(close_told_once),  TEST(threads),      TEST_END,
+    TEST(other_mount),
+    TEST(other_volume),
+    TEST(torn),
+    TEST(page_fails),
+    TEST(checkpoint_fails),
+    TEST(first_fails),
+    TEST(told_once),
+    TEST(drains),
+    TEST(close_told_once),
+    TEST(threads),
+    TEST(other_mount_unsynced),
+    TEST(other_mount_failed),
+    TEST(page_told_once),
+    TEST_END,
 };

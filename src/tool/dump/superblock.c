@@ -113,6 +113,7 @@ static void put_fields(const struct cm_super *sb, struct dump_out *o)
     dump_number(o, "unnamed_boot", sb->unnamed_boot);
     dump_bytes(o, "failed_boot_id", sb->failed_boot_id, 16);
     dump_number(o, "torn_epoch", sb->torn_epoch);
+    dump_number(o, "boot_first", sb->boot_first);
     dump_hex(o, "reserved", sb->reserved[0], 16);
     dump_hex(o, "xxh3", sb->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_super_sum(sb), 16);
