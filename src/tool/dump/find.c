@@ -47,6 +47,17 @@ static bool is_of(const struct dump_record *d, const cm_file_id *id)
     return d->read && d->r.id.hi == id->hi && d->r.id.lo == id->lo;
 }
 
+/* Did the program that cached the file give a proof of its own? Then the file's times say nothing.
+ */
+static bool is_own_proof(const struct cm_record *r)
+{
+    cm_validator v = CM_VALIDATOR_INIT;
+    size_t length;
+
+    memcpy(v.proof, r->proof, sizeof(v.proof));
+    return cm_validator_get_proof(&v, &length) != NULL;
+}
+
 /* What differs between a validator and the record's; NULL: nothing. */
 static const char *difference(const cm_validator *v, const struct cm_record *r)
 {
@@ -62,7 +73,8 @@ static const char *difference(const cm_validator *v, const struct cm_record *r)
 static void judge_record(struct walk *w)
 {
     const struct dump_record *d = &w->record;
-    const char *differs = w->file->now && d->whole ? difference(w->file->now, &d->r) : NULL;
+    const bool own = d->whole && is_own_proof(&d->r);
+    const char *differs = w->file->now && d->whole && !own ? difference(w->file->now, &d->r) : NULL;
 
     if (w->records == 0)
         end_at(w, "record", "no record names the file, so it is cold when it is attached");
@@ -74,6 +86,9 @@ static void judge_record(struct walk *w)
         end_at(w, "record", "the file changed: its %s differs from the record's", differs);
     if (differs)
         dump_text(w->o, "validator", "the file's %s differs from the record's", differs);
+    else if (own)
+        dump_text(w->o, "validator",
+                  "a proof that the program gave: the file's times do not count");
     else if (w->file->now && d->whole)
         dump_text(w->o, "validator", "the file's is the record's");
 }
