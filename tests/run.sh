@@ -420,7 +420,7 @@ if [ $all = yes ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount-sessions bash "$here/mount/sessions-test.sh" "$b-asan"
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
-    crash_rules='adr pagecache checkpoint' # eadr runs the code of adr
+    crash_rules='adr checkpoint' # eadr runs the code of adr, pagecache that of checkpoint
     core_suites "$b-asan" asan/ 100000 5 short
     crash_rules='adr eadr pagecache checkpoint'
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
@@ -435,7 +435,7 @@ if [ $all = yes ]; then
   goals='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
   for name in $checked; do goals="$goals tests/unit/test_$name"; done
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
-    for rules in adr eadr pagecache checkpoint; do
+    for rules in adr checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
         --states "$(crash_states $rules 20000)"
     done
