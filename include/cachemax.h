@@ -1126,6 +1126,7 @@ typedef struct cm_sync {
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
 /* Call it after the fsync. Returns 0, or CM_IGNORED: `after` proves nothing, because a bracket was
  * open at or after its taken_at. With ok 0 the failure counts even if an error is returned.
+ * In a checkpointed pool such a call waits for the sync of two pages.
  * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN (s is of another file) CM_EFORGET
  * (the failure, or `after`, could not be recorded). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);

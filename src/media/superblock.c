@@ -167,7 +167,7 @@ static bool same_page_cache(const struct cm_super *sb, const struct cm_super_own
            memcmp(sb->mount_id, owner->mount_id, 16) == 0;
 }
 
-/* Was it lost what the last owner stored and did not sync? */
+/* Has the volume lost what the last owner stored and did not sync? */
 static bool was_cut(const struct cm_super *sb, const struct cm_super_owner *owner)
 {
     return sb->state != CM_SUPER_CLEAN && sb->durability == CM_DURABILITY_CHECKPOINT &&
