@@ -533,6 +533,10 @@ CM_API uint64_t cm_now(void);
  * file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a
  * sharing violation on Windows. For a file that will be attached as CM_SOLE_WRITER this can be left
  * out: cm_identify_with().
+ * If the kernel has multigrain timestamps (Linux since 6.13, on ext4, xfs, btrfs and tmpfs), and
+ * nobody is writing, the validator is not racy even right after a change. Then the call waits for
+ * the next tick of the kernel's clock, some milliseconds, if the file changed in the present one.
+ * With CM_IDENTIFY_SOLE_WRITER it never waits.
  * CM_EINVAL (NULL, not a file that can be cached, opened with O_PATH) CM_EIO (also: the file system
  * does not say what it is, and there is no volume_id) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);

@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -269,6 +270,8 @@ static int file_number(int fd, const struct stat *st, const struct statfs *fs,
     return 0;
 }
 
+#define NS_ALWAYS_FRESH INT64_C(20000000)
+
 /* Two clocks, read before the attributes. `tick`: the clock that files get their times from. That
  * clock may stand still for a while in a virtual machine that waits for its processor. */
 struct moment {
@@ -283,19 +286,70 @@ static struct moment now(void)
     return (struct moment){ .wall = cm_plat_wall_ns(), .tick = timespec_ns(tick) };
 }
 
+/* A stamp from the future proves nothing. */
+static bool times_are_ahead(const struct stat *st, const struct moment *m)
+{
+    const int64_t latest_s = m->wall / NS_PER_S + 1;
+
+    return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s;
+}
+
 /* A timestamp that is not older than the clock's granularity may hide a second change. So a time of
  * the present tick is racy and, because kernels differ, a time of the last 20 ms. If both stamps
- * are whole seconds, the volume probably keeps no more (FAT: even seconds). A stamp from the future
- * proves nothing. */
+ * are whole seconds, the volume probably keeps no more (FAT: even seconds). */
 static bool times_are_racy(const struct stat *st, const struct moment *m)
 {
     const bool coarse = st->st_mtim.tv_nsec == 0 && st->st_ctim.tv_nsec == 0;
-    const int64_t granule = INT64_C(20000000) + (coarse ? 2 * NS_PER_S : 0);
-    const int64_t latest_s = m->wall / NS_PER_S + 1;
+    const int64_t granule = NS_ALWAYS_FRESH + (coarse ? 2 * NS_PER_S : 0);
     const int64_t first = m->tick < m->wall - granule ? m->tick : m->wall - granule;
 
-    return st->st_mtim.tv_sec > latest_s || st->st_ctim.tv_sec > latest_s ||
-           timespec_ns(st->st_mtim) >= first || timespec_ns(st->st_ctim) >= first;
+    return times_are_ahead(st, m) || timespec_ns(st->st_mtim) >= first ||
+           timespec_ns(st->st_ctim) >= first;
+}
+
+/* Multigrain timestamps, in Linux since 6.13 (Documentation/filesystems/multigrain-ts.rst): after
+ * somebody looked at a file's ctime, the next change of the file gets a later one, however soon it
+ * comes. The file systems are those whose type has FS_MGTIME. They keep whole seconds in small
+ * inodes of ext4, and there this is not so. */
+static bool has_multigrain_times(uint32_t type, const struct stat *st)
+{
+    struct utsname u;
+    unsigned major, minor;
+
+    if (type != 0xef53 /* ext4 */ && type != 0x58465342 /* xfs */ &&
+        type != 0x9123683e /* btrfs */ && type != 0x01021994 /* tmpfs */) {
+        return false;
+    }
+    return st->st_ctim.tv_nsec != 0 && uname(&u) == 0 && strcmp(u.sysname, "Linux") == 0 &&
+           sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 13));
+}
+
+/* times_are_racy() with multigrain timestamps. The kernel forgets that somebody looked when it
+ * drops the inode from its memory. Then a change could get the time of the present tick again. The
+ * open file keeps the inode in memory. So with `may_wait` wait for the next tick, in which no
+ * change can get the old time. That takes a few ms, and only if the file changed in this tick. */
+static bool fine_times_are_racy(const struct stat *st, const struct moment *m, bool may_wait)
+{
+    const int64_t changed = timespec_ns(st->st_ctim);
+    struct moment then = *m;
+
+    if (times_are_ahead(st, m) || changed - m->tick > NS_ALWAYS_FRESH) {
+        return true;
+    }
+    for (unsigned i = 0; may_wait && changed >= then.tick && i < 20; i++) {
+        const struct timespec ms = { .tv_nsec = 1000000 };
+        (void)nanosleep(&ms, NULL);
+        then = now();
+    }
+    return changed >= then.tick;
+}
+
+/* Does a later change have other times? */
+static bool times_prove(const struct stat *st, const struct moment *m, uint32_t type, bool may_wait)
+{
+    return has_multigrain_times(type, st) ? !fine_times_are_racy(st, m, may_wait)
+                                          : !times_are_racy(st, m);
 }
 
 /* File systems on which only this system writes, so it knows all writers. Their magic numbers are
@@ -453,6 +507,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     XXH128_hash_t hash;
     const uint64_t taken_at = cm_plat_now_ns();
     const struct moment before = now();
+    const bool sole = (o->flags & CM_IDENTIFY_SOLE_WRITER) != 0;
     uint32_t racy = 0;
     int rc;
 
@@ -476,7 +531,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (attributes_are_made_up((uint32_t)fs.f_type)) {
         return CM_EINVAL;
     }
-    if ((o->flags & CM_IDENTIFY_SOLE_WRITER) == 0 && stat_unwritten(fd, &fs, &st, &racy) != 0) {
+    if (!sole && stat_unwritten(fd, &fs, &st, &racy) != 0) {
         return CM_EIO;
     }
     rc = volume_word(fd, &st, &fs, o, &word[0]);
@@ -495,7 +550,9 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     }
     cm_plat_validator(v, (uint64_t)st.st_size, timespec_ns(st.st_mtim), timespec_ns(st.st_ctim), 0);
     v->taken_at = taken_at;
-    v->racy = racy | (times_are_racy(&st, &before) ? CM_RACY_TIMES : 0) |
-              (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0);
+    v->racy =
+        racy |
+        (times_prove(&st, &before, (uint32_t)fs.f_type, !sole && racy == 0) ? 0 : CM_RACY_TIMES) |
+        (may_be_another((uint32_t)fs.f_type, o) ? CM_RACY_VOLUME : 0);
     return 0;
 }

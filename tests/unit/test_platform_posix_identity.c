@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 
 /* ---- Another file system --------------------------------------------------------------------- */
@@ -46,6 +48,17 @@ int __wrap_name_to_handle_at(int at, const char *name, struct file_handle *h, in
         return -1;
     }
     return __real_name_to_handle_at(at, name, h, mount, how);
+}
+
+static const char *kernel_is; /* the release that uname() returns; NULL: the system's */
+int __real_uname(struct utsname *u);
+int __wrap_uname(struct utsname *u);
+int __wrap_uname(struct utsname *u)
+{
+    const int rc = __real_uname(u);
+    if (kernel_is)
+        (void)snprintf(u->release, sizeof u->release, "%s", kernel_is);
+    return rc;
 }
 
 int __real_ioctl(int fd, unsigned long what, void *arg);
@@ -142,6 +155,8 @@ static void test_identify_one_id(void)
 
 static time_t clock_set_by;
 static struct timespec tick_at; /* 0: the system's clock */
+static bool tick_goes_on;       /* after the first look at it */
+static unsigned ticks_read;
 int __real_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
@@ -149,8 +164,11 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
     const int rc = __real_clock_gettime(clock, t);
     if (clock == CLOCK_REALTIME)
         t->tv_sec += clock_set_by;
-    if (clock == CLOCK_REALTIME_COARSE && tick_at.tv_sec != 0)
+    if (clock == CLOCK_REALTIME_COARSE && tick_at.tv_sec != 0) {
         *t = tick_at;
+        if (ticks_read++ > 0 && tick_goes_on)
+            t->tv_sec++;
+    }
     return rc;
 }
 
@@ -308,6 +326,7 @@ static void test_identify_refused(void)
 
 static void test_identify_racy(void)
 {
+    kernel_is = "6.12.99"; /* before multigrain timestamps */
     struct timespec times[2];
     cm_file_id id;
     cm_validator v = CM_VALIDATOR_INIT;
@@ -357,6 +376,213 @@ static void test_identify_racy(void)
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
     CHECK_EQ(unlink(in_dir("a")), 0);
+    kernel_is = NULL;
+}
+
+/* ---- Multigrain timestamps ------------------------------------------------------------------- */
+
+/* Is a validator racy right after a change? */
+static bool fresh_is_racy(uint32_t type, const char *kernel)
+{
+    cm_file_id id;
+    cm_validator v = CM_VALIDATOR_INIT;
+    bool fresh = false;
+
+    says_type = type;
+    kernel_is = kernel;
+    for (int i = 0; i < 1000 && !fresh; i++) { /* a busy machine may not be fast enough at once */
+        const uint64_t began = cm_now();
+        make_file(in_dir("a"), "one");
+        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+        fresh = cm_now() - began < 18000000;
+    }
+    CHECK(fresh);
+    says_type = 0;
+    kernel_is = NULL;
+    return (v.racy & CM_RACY_TIMES) != 0;
+}
+
+static void test_identify_multigrain(void)
+{
+    static const uint32_t has[] = { 0xef53, 0x58465342, 0x9123683e, 0x01021994 };
+    static const uint32_t has_not[] = { 0xf2f52010 /* f2fs */, 0x3153464a /* jfs */ };
+    struct stat st;
+
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(stat(in_dir("a"), &st), 0);
+    for (size_t i = 0; i < sizeof has / sizeof has[0]; i++) {
+        CASE("i %zu", i);
+        CHECK_EQ(fresh_is_racy(has[i], "6.13.0-1-amd64"), st.st_ctim.tv_nsec == 0);
+        CHECK_EQ(fresh_is_racy(has[i], "7.0"), st.st_ctim.tv_nsec == 0);
+        CHECK(fresh_is_racy(has[i], "6.12.90"));
+        CHECK(fresh_is_racy(has[i], "5.99-6.13"));
+        CHECK(fresh_is_racy(has[i], "unknown"));
+    }
+    for (size_t i = 0; i < sizeof has_not / sizeof has_not[0]; i++) {
+        CASE("i %zu", i);
+        CHECK(fresh_is_racy(has_not[i], "6.18.0"));
+    }
+    CHECK_EQ(unlink(in_dir("a")), 0);
+}
+
+/* A kernel that dropped the inode from its memory does not know that somebody looked. So the
+ * present tick must be over. Nobody waits for that who would learn nothing by it. */
+static void test_identify_multigrain_tick(void)
+{
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
+    struct timespec past[2] = { { .tv_sec = 1000000000, .tv_nsec = 5 } };
+    struct stat st;
+    cm_file_id id;
+    cm_validator v = CM_VALIDATOR_INIT;
+    int fd, writer;
+
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
+    past[1] = past[0];
+    says_type = 0xef53;
+    kernel_is = "6.13.0";
+    make_file(in_dir("a"), "one");
+    CHECK_EQ(utimensat(AT_FDCWD, in_dir("a"), past, 0), 0); /* only ctime is of today */
+    sleep_ms(30);
+    fd = open(in_dir("a"), O_RDONLY);
+    REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
+    tick_at = st.st_ctim;
+    if (st.st_ctim.tv_nsec != 0) {
+        ticks_read = 0;
+        CHECK_EQ(cm_identify(fd, &id, &v), 0);
+        CHECK_EQ(v.racy & CM_RACY_TIMES, CM_RACY_TIMES);
+        CHECK_EQ(ticks_read > 2, (v.racy & CM_RACY_WRITER) == 0);
+        tick_goes_on = true;
+        ticks_read = 0;
+        CHECK_EQ(cm_identify(fd, &id, &v), 0);
+        CHECK_EQ(v.racy & CM_RACY_TIMES, v.racy & CM_RACY_WRITER ? CM_RACY_TIMES : 0);
+        CHECK_EQ(ticks_read, v.racy & CM_RACY_WRITER ? 1 : 2);
+        tick_goes_on = false;
+        ticks_read = 0;
+        CHECK_EQ(cm_identify_with(fd, &sole, &id, &v), 0);
+        CHECK_EQ(v.racy, CM_RACY_TIMES);
+        CHECK_EQ(ticks_read, 1);
+        writer = open(in_dir("a"), O_WRONLY);
+        ticks_read = 0;
+        CHECK_EQ(cm_identify(fd, &id, &v), 0);
+        CHECK_EQ(v.racy, CM_RACY_TIMES | CM_RACY_WRITER);
+        CHECK_EQ(ticks_read, 1);
+        CHECK_EQ(close(writer), 0);
+        /* A time that lies ahead proves nothing, and waiting would take too long. */
+        tick_at.tv_sec -= 1;
+        ticks_read = 0;
+        CHECK_EQ(cm_identify(fd, &id, &v), 0);
+        CHECK_EQ(v.racy & CM_RACY_TIMES, CM_RACY_TIMES);
+        CHECK_EQ(ticks_read, 1);
+    }
+    tick_at.tv_sec = 0;
+    says_type = 0;
+    kernel_is = NULL;
+    CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
+}
+
+/* ---- Pairs of a validator and a change, for real --------------------------------------------- */
+
+#define PAIR_THREADS 64u
+
+struct pairs {
+    unsigned thread, count;
+    unsigned unproved, missed; /* of all; of those that said they prove */
+    unsigned unseen;           /* writers that were at work and nobody saw */
+    const char *dir;
+};
+
+static void change_file(int fd, unsigned n)
+{
+    switch (n % 3) {
+    case 0:
+        CHECK_EQ(pwrite(fd, &n, sizeof n, n % 4096), sizeof n);
+        break;
+    case 1:
+        CHECK_EQ(ftruncate(fd, 4096 + n % 100), 0);
+        break;
+    default: {
+        volatile unsigned *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        REQUIRE(at != MAP_FAILED);
+        *at = n;
+        CHECK_EQ(munmap((void *)(uintptr_t)at, 4096), 0);
+    }
+    }
+}
+
+/* Each round: a change, a validator at once, another change, which another validator must show. In
+ * every fifth round the writer is still there. */
+static void make_pairs(struct pairs *p)
+{
+    const bool maps = strcmp(p->dir, "/dev/shm") != 0; /* there a store changes no time */
+    char path[600];
+    cm_file_id id;
+
+    (void)snprintf(path, sizeof path, "%s/cachemax-pair-%d-%u", p->dir, (int)getpid(), p->thread);
+    make_file(path, "a file of some length");
+    for (unsigned i = 0; i < p->count; i++) {
+        const unsigned how = !maps && i % 3 == 2 ? i + 1 : i;
+        cm_validator one = CM_VALIDATOR_INIT, two = CM_VALIDATOR_INIT;
+        int fd = open(path, O_RDWR);
+        REQUIRE(fd >= 0);
+        change_file(fd, how);
+        if (i % 5 == 0) {
+            CHECK_EQ(identify(path, &id, &one), 0);
+            p->unseen += (one.racy & CM_RACY_WRITER) == 0;
+        }
+        CHECK_EQ(close(fd), 0);
+        CHECK_EQ(identify(path, &id, &one), 0);
+        fd = open(path, O_RDWR);
+        REQUIRE(fd >= 0);
+        change_file(fd, how + 3);
+        CHECK_EQ(close(fd), 0);
+        CHECK_EQ(identify(path, &id, &two), 0);
+        p->unproved += one.racy != 0;
+        p->missed += one.racy == 0 && memcmp(one.proof, two.proof, sizeof one.proof) == 0;
+    }
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void *pair_thread(void *arg)
+{
+    make_pairs(arg);
+    return NULL;
+}
+
+/* 6400 pairs; CM_TEST_PAIRS sets another number. */
+static void test_identify_pairs(void)
+{
+    static const char *const dirs[] = { NULL, "/dev/shm" };
+    const char *number = getenv("CM_TEST_PAIRS");
+    const unsigned all = number ? (unsigned)atoi(number) : 6400;
+
+    const bool racy = fresh_is_racy(0, NULL);
+
+    CHECK_EQ(unlink(in_dir("a")), 0);
+    if (racy)
+        SKIP("no multigrain timestamps here (Linux 6.13; ext4, xfs, btrfs, tmpfs)");
+    for (size_t d = 0; d < sizeof dirs / sizeof dirs[0]; d++) {
+        struct pairs p[PAIR_THREADS], sum = { .count = 0 };
+        pthread_t thread[PAIR_THREADS];
+        CASE("d %zu", d);
+        for (unsigned i = 0; i < PAIR_THREADS; i++) {
+            p[i] = (struct pairs){ .thread = i,
+                                   .count = all / PAIR_THREADS,
+                                   .dir = dirs[d] ? dirs[d] : dir };
+            REQUIRE(pthread_create(&thread[i], NULL, pair_thread, &p[i]) == 0);
+        }
+        for (unsigned i = 0; i < PAIR_THREADS; i++) {
+            CHECK_EQ(pthread_join(thread[i], NULL), 0);
+            sum.count += p[i].count;
+            sum.unproved += p[i].unproved;
+            sum.missed += p[i].missed;
+            sum.unseen += p[i].unseen;
+        }
+        printf("# %s: %u pairs, %u racy, %u changes missed, %u writers not seen\n", p[0].dir,
+               sum.count, sum.unproved, sum.missed, sum.unseen);
+        CHECK_EQ(sum.missed, 0);
+        CHECK_EQ(sum.unseen, 0);
+        CHECK(sum.unproved < sum.count / 10); /* a clock that stood still for long */
+    }
 }
 
 /* The clock that files get their times from may stand still for longer than the granule. Then a
@@ -373,8 +599,10 @@ static void test_identify_tick(void)
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
     tick_at = st.st_ctim;
+    kernel_is = "6.12.0";
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, CM_RACY_TIMES);
+    kernel_is = NULL;
     tick_at.tv_nsec += 1; /* may exceed a second: any time will do here */
     CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
     CHECK_EQ(v.racy & CM_RACY_TIMES, 0);
@@ -503,6 +731,9 @@ const struct harness_test platform_posix_identity_tests[] = {
     TEST(identify_same_and_different),
     TEST(identify_refused),
     TEST(identify_racy),
+    TEST(identify_multigrain),
+    TEST(identify_multigrain_tick),
+    TEST(identify_pairs),
     TEST(identify_writer),
     TEST(identify_stranger),
     TEST(identify_reused_inode),
