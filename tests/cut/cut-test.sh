@@ -1,26 +1,33 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# cut-test.sh - power cuts on an ordinary disk: pool and cached files lie on ext4 or xfs.
+# cut-test.sh - kills and power cuts on an ordinary disk: pool and cached files lie on ext4 or xfs.
 #
-# Usage: cut-test.sh BUILD_DIR [--cuts N] [--seconds N] [--seed N] [--fs ext4|xfs]
+# Usage: cut-test.sh BUILD_DIR [--kills N] [--cuts N] [--seconds N] [--seed N] [--fs ext4|xfs]
+#                    [--period MS] [--writes hot|uniform]
+#
+# First tests/cut/store is killed N (5) times in the middle of its work in $TMPDIR, and judged.
 #
 # The disk is a loop device on a FUSE export of qemu-storage-daemon, which logs each write and each
-# flush. tests/cut/store works on it with threads and checkpoints. Then the log is replayed up to N
-# (5) random places, with a part of what was not flushed, in any order. Each such disk is mounted,
-# and all that hits is compared with the files (replay.py, store.c). Needs root, loop devices and
-# qemu-storage-daemon; skips without. 200 cuts take some 5 minutes:
+# flush. The store works on it with threads, and a checkpoint every MS (200). Nine writes of ten go
+# to the first eighth of a file ("hot"), or they go anywhere ("uniform"). Then the log is replayed
+# up to N (5) random places, with a part of what was not flushed, in any order. Each such disk is
+# mounted, and all that hits is compared with the files (replay.py, judge.c). Needs root, loop
+# devices and qemu-storage-daemon; skips without. 200 kills and 200 cuts take some 10 minutes:
 #
-#     sudo tests/cut/cut-test.sh BUILD_DIR --cuts 100 --seconds 20
+#     sudo tests/cut/cut-test.sh BUILD_DIR --kills 200 --cuts 50 --seconds 20 --period 1000
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 store=$(cd "$1" && pwd)/tests/cut/store
 shift
-cuts=5 seconds=4 seed=$RANDOM kinds='ext4 xfs'
+kills=5 cuts=5 seconds=4 seed=$RANDOM kinds='ext4 xfs' period=200 pattern=hot
 while [ $# -gt 0 ]; do
   case $1 in
+  --kills) kills=$2 ;;
   --cuts) cuts=$2 ;;
+  --period) period=$2 ;;
+  --writes) pattern=$2 ;;
   --seconds) seconds=$2 ;;
   --seed) seed=$2 ;;
   --fs) kinds=$2 ;;
@@ -82,6 +89,18 @@ begin_disk() { # MIB
   loop=$(losetup -f --show "$work/exported" 2>"$work/error")
 }
 
+mkdir "$work/killed"
+if [ "$kills" = 0 ]; then
+  :
+elif "$store" killed "$work/killed" "$kills" "$seed" "$pattern"; then
+  echo "ok $kills kills, seed $seed"
+  pass=$((pass + 1))
+else
+  echo "FAIL $kills kills, seed $seed"
+  fail=$((fail + 1))
+fi
+rm -r "$work/killed"
+
 [ "$(id -u)" = 0 ] || skip_all 'needs root'
 command -v qemu-storage-daemon >/dev/null || skip_all 'qemu-storage-daemon is not there'
 mkdir "$work/mnt"
@@ -105,20 +124,22 @@ one() { # FS POOL_MIB SEED
   rm -f "$work/disk" "$work/base" "$work/notes" "$work/all"
   begin_disk 1024 || return 1
   "mkfs.$1" -q "$loop" && mount "$loop" "$work/mnt" || return 1
-  "$store" work "$work/mnt" "$work/log" "$work/notes" "$seconds" "$3" "$2" || return 1
-  from=$(head -n 1 "$work/notes" | cut -d ' ' -f 1) to=$(stat -c %s "$work/log")
+  "$store" work "$work/mnt" "$work/log" "$work/notes" "$seconds" "$3" "$2" \
+    "$period" "$pattern" || return 1
+  from=$(sed -n 's/^end //p' "$work/notes" | head -n 1) to=$(stat -c %s "$work/log")
   end_disk
   [ "$2" = 256 ] || : >"$work/notes"
   truncate -s 1024M "$work/base"
   python3 "$here/replay.py" "$work/base" "$work/log" "$from" "$to" "$cuts" "$3" "$work/cut" \
     -- "$work/judge" || return 1
-  awk '{ for (i = 1; i < NF; i++) if ($(i + 1) == "of") { hit[$(i - 1)] += $i
-           all[$(i - 1)] += $(i + 2) }
-         for (i = 1; i < NF; i++) if ($i == "floor") floor += $(i + 1) }
-       END { for (k in all) printf "%s: %.1f %% of the blocks hit\n", k, 100 * hit[k] / all[k]
-             if (floor) printf "still, of those cached a checkpoint ago: %.2f %%\n",
-               100 * hit["still"] / floor }
-      ' "$work/all"
+  awk '{ for (i = 1; i < NF; i++) if ($(i + 1) == "of") { k = $(i - 1); hit[k] += $i
+           all[k] += $(i + 2); floor[k] += $(i + 4); kept[k] += $(i + 6) }
+         for (i = 1; i < NF; i++) if ($i == "expected") { expected += $(i + 1); n++ } }
+       END { for (k in all) printf "%s: %.1f %% of the blocks hit%s\n", k, 100 * hit[k] / all[k],
+               floor[k] ? sprintf("; of %d that were cached a checkpoint ago, in regions that " \
+                 "were not written since, %.2f %%", floor[k], 100 * kept[k] / floor[k]) : ""
+             printf "e^(-writes/regions) of the exclusive files is %.1f %%\n", 100 * expected / n
+       }' "$work/all"
 }
 
 for fs in $kinds; do
