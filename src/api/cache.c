@@ -331,7 +331,7 @@ static void begin_checkpointed(cm_cache *c, const struct cm_super *last)
     if (c->super.now.durability == CM_DURABILITY_CHECKPOINT)
         c->settling.on = CM_SETTLING_ON;
     if (last->state != CM_SUPER_CLEAN)
-        cm_settle_all_lost(c);
+        cm_settle_found_killed(c);
     if (last->state != CM_SUPER_CLEAN && last->durability == CM_DURABILITY_CHECKPOINT &&
         last->boot_number != c->super.now.boot_number && !c->emptied)
         cm_log(c, CM_LOG_INFO,

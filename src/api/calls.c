@@ -130,9 +130,10 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
     if (!cm_take_validator(f->cache, "cm_file_revalidate", &v, validator, true))
         return CM_EINVAL;
     cm_lock_acquire(&f->lock);
+    const uint64_t was = f->incarnation;
     e = cm_file_judge(f, &v);
     cm_lock_release(&f->lock);
-    return e;
+    return e == 0 ? cm_region_settle_version(f, was) : e;
 }
 
 int cm_file_advise(cm_file *file, int advice)
@@ -196,7 +197,7 @@ int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
     const bool settle = e == 0 && ttl_ns != 0 && (was == 0 || ttl_ns < was) &&
                         !cm_region_is_settled(f, CM_REGIONS_ALL);
     cm_lock_release(&f->lock);
-    return settle ? cm_region_settle(f, 0) : e;
+    return settle ? cm_region_settle(f, NULL) : e;
 }
 
 int cm_file_abort(cm_file *file)

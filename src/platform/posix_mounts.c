@@ -71,17 +71,23 @@ static uint64_t layers_of(char *options)
     return h;
 }
 
-/* Is an option set that takes the meaning from a sync? Compares whole options. */
+/* Is an option set that takes the meaning from a sync? Compares whole options; the one that ends
+ * with a colon may have a value (f2fs "checkpoint=disable:10%": a crash takes all since the mount).
+ */
 static bool has_no_barriers(const char *options)
 {
-    static const char *const without[] = { "nobarrier", "barrier=0", "fsync_mode=nobarrier",
-                                           "volatile" };
+    static const char *const without[] = {
+        "nobarrier", "barrier=0",          "fsync_mode=nobarrier",
+        "volatile",  "checkpoint=disable", "checkpoint=disable:",
+    };
 
     while (options != NULL && *options != '\0') {
         const size_t length = strcspn(options, ",");
 
         for (size_t i = 0; i < sizeof without / sizeof without[0]; i++) {
-            if (strlen(without[i]) == length && strncmp(options, without[i], length) == 0) {
+            const size_t n = strlen(without[i]);
+
+            if (strncmp(options, without[i], n) == 0 && (n == length || without[i][n - 1] == ':')) {
                 return true;
             }
         }

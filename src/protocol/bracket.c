@@ -200,7 +200,7 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
     }
     cm_count(c, CM_STAT_brackets, 1);
     if (settle) /* no lock is held: it may take as long as a sync of the disk */
-        e = cm_region_settle(f, b->regions);
+        e = cm_region_settle(f, b);
     e = raise_stripes(f, b, e);
     if (e)
         release_bracket(f, b);
@@ -314,6 +314,7 @@ int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_
     if (foreign && ok)
         return CM_EFOREIGN;
     cm_lock_acquire(&f->lock);
+    const uint64_t was = f->incarnation;
     int e = ok ? 0 : cm_file_sync_failed(f);
     if (e == 0 && ok && after)
         e = cm_file_judge(f, after);
@@ -323,5 +324,7 @@ int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_
     /* The volume may be put back in this boot. The record must say that a sync failed, then. */
     if (!ok && e == 0 && cm_settling(f->cache))
         e = cm_settle_pages(f->cache, &f->id, CM_PAGES_ALL, CM_NO_PLACE);
+    else if (ok && e == 0)
+        e = cm_region_settle_version(f, was);
     return foreign ? CM_EFOREIGN : e;
 }

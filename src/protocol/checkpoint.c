@@ -83,6 +83,11 @@ static void clear_ready(struct cm_cache *c)
 
 void cm_checkpoint_begin(struct cm_cache *c)
 {
+    const uint64_t key = cm_media_key(&c->media);
+    if (c->settling.recorded != key) { /* the pool was emptied, or was just opened */
+        each_file(c, cm_file_restore_record);
+        c->settling.recorded = key;
+    }
     cm_lock_acquire(&c->files_lock);
     cm_settle_check_begin(c);
     take_quiet(c);

@@ -178,6 +178,15 @@ static bool begins_dirty(const struct cm_object *f, const struct cm_record *r,
     return recorded || cm_file_born_dirty(c, v) || (f->flags & CM_EXCLUSIVE);
 }
 
+/* Drops the records that cannot be read. They may be those of other files. */
+static int void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        if (b->unreadable[i])
+            cm_settle_lose(c, cm_record_place(b, i), NULL);
+    return cm_file_void_unreadable(c, b, trust_dax);
+}
+
 /* `r`: the record that the file has and cannot keep, or NULL. */
 static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const struct cm_record *r,
                       const cm_validator *v)
@@ -190,11 +199,8 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         cm_settle_lose(c, f->place, &f->id);
         cm_settle_look(f);
     } else {
-        for (unsigned i = 0; i < b->n; i++)
-            if (b->unreadable[i])
-                cm_settle_lose(c, cm_record_place(b, i), NULL);
+        e = void_unreadable(c, b, true);
         cm_settle_look(f);
-        e = cm_file_void_unreadable(c, b, true);
         /* A crashed owner may have torn an old record of this file that is still whole on the
          * media. It is made durable as it is now, so it cannot come back as a second record. */
         cm_record_settle_set(&c->media, b);
@@ -213,8 +219,9 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     return e ? e : cm_file_renew(f);
 }
 
+/* *replaced: in a checkpointed pool, the disk may have another version's record of the file. */
 static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
-                      uint32_t flags, cm_file **file)
+                      uint32_t flags, cm_file **file, bool *replaced)
 {
     struct cm_object *f = cm_object_get_free(c);
     struct cm_record_set *b = c->records;
@@ -258,7 +265,16 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     *cm_object_chain(c, id) = f;
     *file = cm_object_handle(f);
     at_store_release(&f->handle, (uintptr_t)*file);
+    *replaced = cm_settling(c) && r && !f->kept;
     return ignored ? CM_IGNORED : 0;
+}
+
+/* The end of an attach with result `e`, unless the sync that it waited for failed. */
+static int settled(struct cm_object *f, int failed, int e)
+{
+    if (failed)
+        (void)cm_files_detach(f);
+    return failed ? failed : e;
 }
 
 int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
@@ -269,24 +285,26 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
         return e;
     struct cm_object *f = cm_object_find(c, id);
     if (!f) {
-        e = attach_new(c, id, v, flags, file);
+        bool replaced = false;
+        e = attach_new(c, id, v, flags, file, &replaced);
         cm_lock_release(&c->files_lock);
-        return e;
+        if (!replaced)
+            return e;
+        /* The record that was replaced must not come back with its validator. */
+        f = cm_object_of(*file);
+        return settled(f, cm_region_settle(f, NULL), e);
     }
     f->refs++;
     cm_lock_release(&c->files_lock);
     cm_lock_acquire(&f->lock);
+    const uint64_t was = f->incarnation;
     f->flags = (f->flags & flags & (CM_SOLE_WRITER | CM_EXCLUSIVE)) |
                ((f->flags | flags) & CM_ORIGIN_VOLATILE);
     if (v && cm_file_has_proof(v))
         e = cm_file_judge(f, v);
     cm_lock_release(&f->lock);
-    if (e < 0) {
-        (void)cm_files_detach(f);
-        return e;
-    }
     *file = cm_object_handle(f);
-    return e;
+    return settled(f, e < 0 ? e : cm_region_settle_version(f, was), e);
 }
 
 int cm_files_detach(struct cm_object *f)
@@ -309,6 +327,7 @@ int cm_files_detach(struct cm_object *f)
         cm_object_leave_floor(c, &f->id, f->floor_ns);
         cm_file_use_note(f, cm_plat_now_ns());
         if (f->place != CM_NO_PLACE) {
+            cm_file_restore_record(f);
             cm_file_close_place(c, f->place);
             if (f->regions.intents != 0 && f->regions.unsynced == 0)
                 cm_settle_quiet(c, f->place);
@@ -415,7 +434,7 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
     cm_object_leave_floor(c, id, cm_plat_now_ns() + 1);
     cm_record_load(&c->media, id, b);
     (void)cm_file_note_lost(c, b);
-    int e = cm_file_void_unreadable(c, b, false);
+    int e = void_unreadable(c, b, false);
     for (unsigned i = 0; i < b->n && e == 0; i++) {
         uint64_t place = cm_record_place(b, i);
         bool its = cm_record_names(b, i, id);

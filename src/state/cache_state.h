@@ -40,12 +40,14 @@ struct cm_settling {
     uint32_t phase;      /* atomic; grows with each checkpoint */
     uint32_t running[2]; /* atomic; syncs of pages that began in an even phase, in an odd one */
     struct cm_lock lock; /* a checkpoint runs; outermost */
+    uint64_t recorded;   /* the check key when all open files had a record; its lock, or a close */
     /* Files lock. For each bucket of records: how many were lost; how many of them may still be on
      * the disk; how many were lost since the checkpoint that runs began (255: that or more); and a
      * Bloom filter of the ids of those that may be on the disk. */
     uint32_t *losses;
     uint8_t *open, *since;
     uint64_t *lost;
+    bool found_killed; /* files lock; each bucket without a loss is lost, too */
     uint64_t *quiet; /* files lock; a bit for each record, while its file is not attached */
     uint64_t *ready; /* the same, for the checkpoint that runs */
 };

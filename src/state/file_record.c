@@ -36,11 +36,11 @@ void cm_file_close_place(struct cm_cache *c, uint64_t place)
     at_and_release(&c->open_places[place / 64], ~(UINT64_C(1) << place % 64));
 }
 
-int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
+/* `anew`: what is on the media of its regions does not count. */
+static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
 {
     if (f->place == CM_NO_PLACE)
         return 0; /* volatile: after a crash nothing leads to this incarnation anyway */
-    const bool anew = incarnation != f->incarnation;
     if (anew &&
         cm_settling(f->cache)) /* whatever the disk has of the new incarnation has intents */
         f->regions.intents = CM_REGIONS_ALL;
@@ -49,7 +49,8 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
     r.birth = f->regions.birth;
     r.region_shift = f->regions.shift;
     r.size = f->validator.size;
-    memcpy(r.proof, f->validator.proof, sizeof(r.proof));
+    if (f->has_validator) /* what was dropped must not match, not even that of an exclusive file */
+        memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
     int e = cm_record_write(&f->cache->media, f->place, &r, anew ? &g : NULL);
@@ -65,6 +66,11 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
     return e;
 }
 
+int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
+{
+    return write_record(f, incarnation, incarnation != f->incarnation);
+}
+
 /* Reads the file's record. false: it has none. If the record cannot be read, what is written next
  * will fail, too. */
 static bool load_own(const struct cm_object *f, struct cm_record *r)
@@ -72,6 +78,18 @@ static bool load_own(const struct cm_object *f, struct cm_record *r)
     bool whole;
     return f->place != CM_NO_PLACE && (cm_record_at(&f->cache->media, f->place, r, &whole) != 0 ||
                                        (whole && r->id.hi == f->id.hi && r->id.lo == f->id.lo));
+}
+
+void cm_file_restore_record(struct cm_object *f)
+{
+    struct cm_record r;
+    if (f->place == CM_NO_PLACE || f->incarnation == 0 || load_own(f, &r))
+        return;
+    /* What is durable was so in the last epoch. */
+    f->regions.durable = 0;
+    f->regions.born = false;
+    if (write_record(f, f->incarnation, true))
+        (void)cm_file_abandon_record(f);
 }
 
 int cm_file_write_size(struct cm_object *f)

@@ -18,6 +18,9 @@ int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_rec
 /* Writes the file's record, durably: `incarnation`, what is known of its validator and, if it is a
  * new incarnation, of its regions. CM_EIO: the caller must call cm_file_abandon_record() next. */
 int cm_file_write_record(struct cm_object *f, uint64_t incarnation);
+/* Writes the record of a file again if a new epoch has made it void, so that what was cached since
+ * is found by the next session. */
+void cm_file_restore_record(struct cm_object *f);
 /* Writes the file's size into its record (cm_record_write_size). If that fails, the file goes on
  * without a record. CM_EFORGET. */
 int cm_file_write_size(struct cm_object *f);

@@ -218,7 +218,7 @@ bool cm_region_is_settled(const struct cm_object *f, uint64_t mask)
     return !cm_settling(f->cache) || (mask & ~f->regions.durable) == 0;
 }
 
-int cm_region_settle(struct cm_object *f, uint64_t mask)
+int cm_region_settle(struct cm_object *f, const struct cm_open_bracket *b)
 {
     struct cm_regions *g = &f->regions;
     cm_lock_acquire(&f->lock);
@@ -228,17 +228,28 @@ int cm_region_settle(struct cm_object *f, uint64_t mask)
     const uint8_t lost = cm_settle_still_lost(f->cache, &f->id, was.lost, was.lost_until);
     /* If it began anew, and none of its intents was cleared yet, then the disk has this record with
      * all intents, or none of the file, but for older ones in pages that are lost. */
-    const bool born = was.born && was.clears == 0 && was.durable == 0;
+    const bool born = was.born && was.clears == 0;
     const int e = cm_settle_pages(f->cache, &f->id, lost, born ? CM_NO_PLACE : place);
     if (e)
         return e;
     cm_lock_acquire(&f->lock);
     g->lost &= (uint8_t)~was.lost;
     /* All that were set are durable now. If one was cleared meanwhile, and perhaps set again, this
-     * is known only of those that the caller's open bracket keeps set. */
-    g->durable |= (g->clears == was.clears ? was.intents : mask) & g->intents;
+     * is known only of those that the caller's bracket keeps set. An aborted one keeps none. */
+    const uint64_t mine = b && !b->orphaned ? b->regions : 0;
+    g->durable |= (g->clears == was.clears ? was.intents : mine) & g->intents;
     cm_lock_release(&f->lock);
     return 0;
+}
+
+int cm_region_settle_version(struct cm_object *f, uint64_t was)
+{
+    if (!cm_settling(f->cache))
+        return 0;
+    cm_lock_acquire(&f->lock);
+    const bool another = f->incarnation != was;
+    cm_lock_release(&f->lock);
+    return another ? cm_region_settle(f, NULL) : 0;
 }
 
 /* ---- Syncs of the origin --------------------------------------------------------------------- */

@@ -98,8 +98,12 @@ void cm_region_unsettle(struct cm_object *f);
 
 /* ---- No lock is held ------------------------------------------------------------------------- */
 
-/* Syncs the pages of the file's records: then these intents are durable, which were set before.
- * CM_EFORGET. */
-int cm_region_settle(struct cm_object *f, uint64_t mask);
+/* Syncs the pages of the file's records: then what was written there before is durable, and the
+ * intents of `b`, which has begun. `b` may be NULL. CM_EFORGET. */
+int cm_region_settle(struct cm_object *f, const struct cm_open_bracket *b);
+/* The same if the file has another incarnation than `was`: nothing of the older one may come back
+ * after a crash of the system, even if the origin has the older validator again then. 0 if it has
+ * not. */
+int cm_region_settle_version(struct cm_object *f, uint64_t was);
 
 #endif

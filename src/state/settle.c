@@ -47,7 +47,7 @@ static uint64_t bits_of(const cm_file_id *id)
 
 #define MANY 255 /* or more */
 
-static void lose(struct cm_settling *s, uint64_t bucket, uint64_t bits)
+static void add_loss(struct cm_settling *s, uint64_t bucket, uint64_t bits)
 {
     s->losses[bucket]++;
     if (s->open[bucket] < MANY)
@@ -57,28 +57,43 @@ static void lose(struct cm_settling *s, uint64_t bucket, uint64_t bits)
     s->lost[bucket] |= bits;
 }
 
+/* After a kill, a bucket is lost as soon as somebody looks at it. So an open need not touch all. */
+static void look_at(struct cm_settling *s, uint64_t bucket)
+{
+    if (s->found_killed && s->losses[bucket] == 0)
+        add_loss(s, bucket, UINT64_MAX);
+}
+
+void cm_settle_found_killed(struct cm_cache *c)
+{
+    c->settling.found_killed = true;
+}
+
 void cm_settle_all_lost(struct cm_cache *c)
 {
+    assert(cm_lock_is_held(&c->files_lock));
     for (uint64_t b = 0; b < c->media.geo.record_buckets; b++)
-        lose(&c->settling, b, UINT64_MAX);
+        add_loss(&c->settling, b, UINT64_MAX);
 }
 
 void cm_settle_lose(struct cm_cache *c, uint64_t place, const cm_file_id *id)
 {
     assert(cm_lock_is_held(&c->files_lock));
-    lose(&c->settling, bucket_of(place), id ? bits_of(id) : UINT64_MAX);
+    look_at(&c->settling, bucket_of(place));
+    add_loss(&c->settling, bucket_of(place), id ? bits_of(id) : UINT64_MAX);
     cm_settle_wake(c, place);
 }
 
 void cm_settle_look(struct cm_object *f)
 {
-    const struct cm_settling *s = &f->cache->settling;
+    struct cm_settling *s = &f->cache->settling;
     const uint64_t bits = bits_of(&f->id);
     uint64_t bucket[CM_RECORD_CHOICES];
     assert(cm_lock_is_held(&f->cache->files_lock));
     cm_format_record_buckets(&f->cache->media.geo, f->cache->media.hash_seed, &f->id, bucket);
     f->regions.lost = 0;
     for (unsigned i = 0; i < CM_RECORD_CHOICES; i++) {
+        look_at(s, bucket[i]);
         f->regions.lost_until[i] = s->losses[bucket[i]];
         if ((s->lost[bucket[i]] & bits) == bits)
             f->regions.lost |= (uint8_t)(CM_PAGE_FIRST << i);
@@ -126,6 +141,7 @@ void cm_settle_check_end(struct cm_cache *c)
     for (uint64_t b = 0; b < c->media.geo.record_buckets; b++)
         if (s->since[b] < MANY)
             settle_losses(s, b, s->losses[b] - s->since[b]);
+    s->found_killed = false;
 }
 
 /* ---- Quiet records --------------------------------------------------------------------------- */

@@ -19,12 +19,14 @@
 #define CM_PAGE_SECOND 2u
 #define CM_PAGES_ALL 3u
 
-/* All buckets may be lost: a killed owner left nothing that says which. Nobody else uses c yet, or
- * the files lock is held. */
-void cm_settle_all_lost(struct cm_cache *c);
+/* All buckets may be lost: a killed owner left nothing that says which. Takes no time. Nobody else
+ * uses c yet. */
+void cm_settle_found_killed(struct cm_cache *c);
 
 /* ---- Files lock ------------------------------------------------------------------------------ */
 
+/* All buckets may be lost: nobody has looked until now. */
+void cm_settle_all_lost(struct cm_cache *c);
 /* A record of this file is about to be overwritten with that of another incarnation, or dropped.
  * `id` NULL: nobody knows whose record it is. */
 void cm_settle_lose(struct cm_cache *c, uint64_t place, const cm_file_id *id);

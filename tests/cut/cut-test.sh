@@ -101,6 +101,7 @@ else
 fi
 rm -r "$work/killed"
 
+[ "$cuts" != 0 ] || exit
 [ "$(id -u)" = 0 ] || skip_all 'needs root'
 command -v qemu-storage-daemon >/dev/null || skip_all 'qemu-storage-daemon is not there'
 mkdir "$work/mnt"

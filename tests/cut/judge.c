@@ -30,6 +30,8 @@ void compare(const char *path, enum kind kind, const struct blocks *must_hit, st
         r->hits += n > 0;
         r->floor += floor;
         r->kept += floor && n > 0;
+        if (floor && n <= 0 && kind != SOLE && r->floor - r->kept < 10)
+            printf("MISSING: %s: block %llu\n", path, (unsigned long long)b);
         if (n < 0 || n > have || memcmp(got, want, (size_t)n) != 0) {
             printf("WRONG: %s: block %llu: %lld of %zd bytes\n", path, (unsigned long long)b,
                    (long long)n, have);

@@ -13,6 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* A kill leaves the blocks of all sole writers behind. So many fit in a pool, and none that counts
+ * is evicted. */
+#define KILLS_A_POOL 10
+
 /* What the store tells the one who kills it. */
 static struct shared {
     atomic_bool ready;
@@ -91,6 +95,15 @@ static void kill_once(uint64_t *rng, bool hot, struct result r[KINDS])
     judge_killed(r);
 }
 
+static void remove_pool(void)
+{
+    char path[600];
+
+    (void)snprintf(path, sizeof(path), "%s/pool", dir);
+    if (unlink(path) != 0)
+        die(path);
+}
+
 int killed(char **arg)
 {
     const unsigned kills = (unsigned)strtoul(arg[1], NULL, 10);
@@ -103,9 +116,13 @@ int killed(char **arg)
         die("mmap");
     (void)snprintf(dir, sizeof(dir), "%s", arg[0]);
     make_files(&rng);
-    make_pool(256);
-    for (unsigned i = 0; i < kills; i++)
+    for (unsigned i = 0; i < kills; i++) {
+        if (i % KILLS_A_POOL == 0)
+            make_pool(1024);
         kill_once(&rng, strcmp(arg[3], "hot") == 0, r);
+        if (i % KILLS_A_POOL == KILLS_A_POOL - 1)
+            remove_pool();
+    }
     for (unsigned k = 0; k < KINDS; k++) {
         printf("%s: %.2f %% of %u blocks hit that were cached and in no bracket, %u wrong\n",
                kind_name[k], r[k].floor ? 100.0 * r[k].kept / r[k].floor : 0, r[k].floor,

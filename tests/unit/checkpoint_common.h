@@ -35,8 +35,8 @@ struct checkpoint_test {
 };
 extern struct checkpoint_test t;
 
-/* The tests of the other file. */
-extern const struct harness_test checkpoint_failing_tests[];
+/* The tests of the other files. */
+extern const struct harness_test checkpoint_failing_tests[], checkpoint_versions_tests[];
 
 /* ---- Pools ----------------------------------------------------------------------------------- */
 

@@ -483,6 +483,50 @@ static void test_whole_seconds(void)
     clean_up();
 }
 
+/* Does what is synced on "a" last? */
+static bool sync_lasts(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char what[PLAT_VOLUME];
+    f.handle = open(at("a/f"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(f.handle >= 0);
+    const bool lasts = cm_plat_file_sync_lasts(&f, what);
+    (void)close((int)f.handle);
+    return lasts;
+}
+
+static void check_syncs(const char *mkfs, const char *const options[], unsigned n)
+{
+    if (sh("truncate -s 320M a.img && %s a.img && mkdir -p a", mkfs) != 0 ||
+        sh("mount -o loop a.img a") != 0) {
+        clean_up();
+        SKIP("cannot mount a loop image here");
+    }
+    CHECK(sync_lasts());
+    for (unsigned i = 0; i < n; i++) {
+        CASE("%s", options[i]);
+        MUST("umount a && mount -o loop,%s a.img a", options[i]);
+        CHECK(!sync_lasts());
+    }
+    clean_up();
+}
+
+/* Volumes that order their writes, unless they were told not to. */
+static void test_sync_lasts(void)
+{
+    static const char *const without[] = { "nobarrier", "barrier=0" };
+    NEED("mkfs.ext4");
+    CALL(check_syncs(EXT4, without, 2));
+}
+
+static void test_sync_lasts_f2fs(void)
+{
+    static const char *const without[] = { "checkpoint=disable", "checkpoint=disable:10%",
+                                           "fsync_mode=nobarrier" };
+    NEED("mkfs.f2fs");
+    CALL(check_syncs("mkfs.f2fs -q", without, 3));
+}
+
 static void test_bind_and_tmpfs(void)
 {
     if (cannot)
@@ -807,6 +851,8 @@ static const struct harness_test tests[] = {
     TEST(overlay_writer),
     TEST(overlay_layers),
     TEST(whole_seconds),
+    TEST(sync_lasts),
+    TEST(sync_lasts_f2fs),
     TEST(bind_and_tmpfs),
     TEST(boot_of_container),
     TEST(own_clock),

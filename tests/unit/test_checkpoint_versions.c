@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_checkpoint_versions.c - checkpoints: a file that begins a new version, whatever for.
+ */
+#include "checkpoint_common.h"
+
+/* ---- A change by somebody else --------------------------------------------------------------- */
+
+enum notice { REVALIDATED, OPENED_TWICE, OPENED_AGAIN, SYNC_ENDED, NOTICES };
+
+/* The file has the version 8 now, and the cache notices that. */
+static cm_file *notice(cm_file *f, enum notice how)
+{
+    cm_validator v = val(SIZE, 8);
+    cm_sync s;
+
+    v.taken_at = later();
+    switch (how) {
+    case REVALIDATED:
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        return f;
+    case OPENED_TWICE:
+        detach(attach(&t.p, 1, SIZE, 8, 0));
+        return f;
+    case OPENED_AGAIN:
+        detach(f);
+        return attach(&t.p, 1, SIZE, 8, 0);
+    default:
+        CHECK_EQ(cm_sync_begin(f, &s), 0);
+        v.taken_at = later();
+        CHECK_EQ(cm_sync_end(f, &s, 1, &v), 0);
+        return f;
+    }
+}
+
+/* Somebody else changed the file, and the cache was told. A power cut keeps what was written and
+ * loses the time of it. So the old version's validator comes back, and its blocks do not. */
+static void test_noticed(void)
+{
+    for (int how = 0; how < NOTICES; how++) {
+        CASE("how %d", how);
+        checkpointed_pool();
+        cm_file *f = three_regions(0);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        const int64_t syncs = page_syncs();
+        f = notice(f, (enum notice)how);
+        CHECK_EQ(page_syncs() - syncs, 1);
+        CHECK_EQ(regions_hit(f), 0);
+        power_cut(SYNCED);
+        CHECK_EQ(regions_kept(0), 0);
+        file_end();
+    }
+}
+
+/* A file that did not change costs no sync, and neither does a new one. */
+static void test_noticed_nothing(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(0);
+    cm_validator v = val(SIZE, 7);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    detach(attach(&t.p, 2, SIZE, 7, 0));
+    v = val(SIZE, 8); /* its record has all intents on the disk, or it has none */
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(page_syncs(), 0);
+    power_cut(STORED);
+    CHECK_EQ(regions_kept(0), 0);
+    file_end();
+}
+
+/* ---- Lost owners of brackets ----------------------------------------------------------------- */
+
+/* What they write may come late. So the version that was given before proves nothing, although
+ * nobody else ever writes the file. */
+static void test_disowned(void)
+{
+    for (unsigned forgotten = 0; forgotten < 2; forgotten++) {
+        CASE("forgotten %u", forgotten);
+        checkpointed_pool();
+        cm_file *f = three_regions(CM_EXCLUSIVE);
+        (void)begin_write(f, 0, BLK);
+        if (forgotten) {
+            CHECK_EQ(cm_file_abort(f), 0);
+            CHECK_EQ(cm_forget(t.p.c, &cm_object_of(f)->id), 0);
+        } else {
+            CHECK_EQ(cm_file_abort(f), 0);
+        }
+        for (unsigned r = 0; r < 3; r++)
+            CHECK_EQ(put_all(f, r * REGION, 2, 1), 2);
+        detach(f);
+        CHECK_EQ(regions_kept(CM_EXCLUSIVE), 0);
+        file_end();
+    }
+}
+
+static void (*after_pages)(void);
+int __real_cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place);
+int __wrap_cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place);
+int __wrap_cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place)
+{
+    const int e = __real_cm_settle_pages(c, id, pages, place);
+    if (after_pages)
+        after_pages();
+    return e;
+}
+
+static pthread_t beginner;
+
+/* In the first bracket's begin, after its sync. */
+static void stay_there(void)
+{
+    after_pages = NULL;
+    reach(1);
+    wait_for(2);
+}
+
+static void *begin_aborted(void *arg)
+{
+    cm_bracket w;
+    (void)arg;
+    CHECK_EQ(cm_write_begin(changing, 0, BLK, &w), CM_EBRACKET);
+    return NULL;
+}
+
+/* In the second bracket's begin, before its sync. */
+static void go_on_there(uint64_t len)
+{
+    (void)len;
+    t.at_sync = NULL;
+    reach(2);
+    CHECK_EQ(pthread_join(beginner, NULL), 0);
+    CHECK_EQ(cm_object_of(changing)->regions.durable & 1, 0);
+}
+
+/* A bracket is aborted while its begin runs, after its sync. A checkpoint clears the intent, and
+ * another bracket sets it again. Of that intent the first one knows nothing. */
+static void test_aborted_beside(void)
+{
+    cm_validator v = val(SIZE, 7);
+    checkpointed_pool();
+    memset(&meet, 0, sizeof(meet));
+    changing = three_regions(CM_SOLE_WRITER);
+    sync_origin(changing);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    after_pages = stay_there;
+    REQUIRE(pthread_create(&beginner, NULL, begin_aborted, NULL) == 0);
+    wait_for(1);
+    CHECK_EQ(cm_file_abort(changing), 0);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(changing, &v), 0);
+    sync_origin(changing);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    CHECK_EQ(cm_object_of(changing)->regions.intents & 1, 0);
+    t.at_sync = go_on_there;
+    (void)begin_write(changing, 0, BLK);
+    CHECK(t.at_sync == NULL);
+    CHECK_EQ(cm_object_of(changing)->regions.durable & 1, 1);
+    CHECK_EQ(cm_file_abort(changing), 0);
+    file_end();
+}
+
+/* ---- An emptied pool ------------------------------------------------------------------------- */
+
+/* A failed sync makes all records void, also those of open files. Such a file gets its record
+ * again: at the next checkpoint, and when it is closed. */
+static void test_emptied(void)
+{
+    for (unsigned flags = 0; flags <= CM_EXCLUSIVE; flags += CM_EXCLUSIVE)
+        for (unsigned cut = 0; cut < 2; cut++) {
+            CASE("flags %u, cut %u", flags, cut);
+            checkpointed_pool();
+            cm_file *f = three_regions(flags);
+            sync_origin(f);
+            t.fail = 1;
+            CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+            CHECK_EQ(regions_hit(f), 0);
+            for (unsigned r = 0; r < 3; r++)
+                CHECK_EQ(put_all(f, r * REGION, 2, 1), 2);
+            if (cut) {
+                CHECK_EQ(cm_checkpoint(t.p.c), 0); /* the record */
+                CHECK_EQ(cm_checkpoint(t.p.c), 0); /* its intents */
+                power_cut(SYNCED);
+            } else {
+                detach(f);
+                CHECK_EQ(cm_close(t.p.c), 0);
+                REQUIRE(file_up() == 0);
+            }
+            CHECK_EQ(regions_kept(flags), 7);
+            file_end();
+        }
+}
+
+/* The intents of a record that comes back are not known to be on the disk. */
+static void test_emptied_and_written(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    write_in(f, 0); /* durable until the pool is emptied */
+    t.fail = 1;
+    CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    CHECK_EQ(cm_object_of(f)->regions.durable, 0);
+    const int64_t syncs = page_syncs();
+    write_in(f, 0);
+    CHECK_EQ(page_syncs() - syncs, 1);
+    file_end();
+}
+
+const struct harness_test checkpoint_versions_tests[] = {
+    TEST(noticed), TEST(noticed_nothing),     TEST(disowned), TEST(aborted_beside),
+    TEST(emptied), TEST(emptied_and_written), TEST_END,
+};
