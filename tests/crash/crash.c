@@ -204,9 +204,10 @@ static void wrong_image(const char *what, const struct point *p, int lost)
         snprintf(where, sizeof(where), "%s", cut);
     }
     snprintf(where + strlen(where), sizeof(where) - strlen(where), ", unsynced content %s",
-             lost == 0   ? "kept"
-             : lost == 1 ? "lost, stamps kept"
-                         : "lost");
+             lost == KEPT          ? "kept"
+             : lost == DATA_LOST   ? "lost, stamps kept"
+             : lost == STAMPS_LOST ? "kept, stamps lost"
+                                   : "lost");
     violation(what, where);
 }
 
@@ -242,7 +243,7 @@ static void judge(const uint32_t *choice, size_t doubts, const struct point *p)
         fprintf(stderr, "crash: an image is not what it should be\n");
         abort();
     }
-    int variants = world_unsynced(&p->origin) ? 3 : 1;
+    const int variants = world_unsynced(&p->origin) ? LOSSES : 1;
     for (int lost = 0; lost < variants; lost++) {
         struct snapshot now = world_after(&p->origin, lost);
         struct floor closed;

@@ -257,6 +257,7 @@ void copy_snapshot(struct snapshot *to, const struct snapshot *from)
     to->tick = from->tick;
     to->boot_tick = from->boot_tick;
     to->boot = from->boot;
+    to->unnoticed = from->unnoticed;
 }
 
 uint64_t hash_words(uint64_t h, const void *p, size_t bytes)
@@ -281,7 +282,7 @@ static uint64_t hash_snapshot(const struct snapshot *s)
         h = hash_words(h, o->data, o->max);
         h = hash_words(h, o->synced, o->max);
     }
-    const uint64_t v[] = { (uint64_t)s->tick, (uint64_t)s->boot_tick, s->boot };
+    const uint64_t v[] = { (uint64_t)s->tick, (uint64_t)s->boot_tick, s->boot, s->unnoticed };
     return hash_words(h, v, sizeof(v));
 }
 

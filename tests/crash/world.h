@@ -25,8 +25,12 @@ struct snapshot {
     struct ofile file[WRITTEN];
     int64_t tick, boot_tick;
     unsigned boot;
-    uint64_t hash; /* of all of it */
+    bool unnoticed; /* another program wrote B, and the cache was not told yet */
+    uint64_t hash;  /* of all of it */
 };
+
+/* What a power cut does to what was not synced of the origin. */
+enum lost { KEPT, DATA_LOST, ALL_LOST, STAMPS_LOST, LOSSES };
 
 /* Which blocks must hit after a crash. */
 struct floor {

@@ -158,10 +158,14 @@ uint64_t world_context(const struct snapshot *s, const struct floor *must)
 /* Does to a file what a power cut may do to it. */
 static void lose(struct ofile *o, int lost)
 {
-    if (!o->unsynced || lost == 0)
+    if (!o->unsynced || lost == KEPT)
         return;
+    if (lost == STAMPS_LOST) {
+        o->stamp = o->synced_stamp;
+        return;
+    }
     o->data = o->synced;
-    if (lost > 1) {
+    if (lost == ALL_LOST) {
         o->size = o->synced_size;
         o->stamp = o->synced_stamp;
     }
@@ -244,9 +248,12 @@ struct snapshot world_after(const struct snapshot *s, int lost)
 {
     struct snapshot after = *s;
     for (int f = 0; f < WRITTEN; f++) {
-        lose(&after.file[f], lost);
+        /* Of a change of which nobody told the cache only the stamp tells. */
+        if (lost != STAMPS_LOST || f != FILE_B || !s->unnoticed)
+            lose(&after.file[f], lost);
         after.file[f].unsynced = false;
     }
+    after.unnoticed = false;
     after.tick++;
     after.boot++;
     after.boot_tick = after.tick;

@@ -264,6 +264,13 @@ static void foreign_write_b(void)
     w.now.tick++;
     ofile_write(&w.now.file[FILE_B], &w.rng, w.now.tick, 10, 50);
     w.now.tick++;
+    w.now.unnoticed = true;
+}
+/* From here on no crash brings the old bytes back, even if it takes the stamps. */
+static void noticed_b(void)
+{
+    w.now.unnoticed = false;
+    mark();
 }
 /* The same, but no stamp shows it: only the caller knows. */
 static void rewrite_b(void)
@@ -277,7 +284,7 @@ static void op_invalidate(void)
 {
     must(cm_invalidate(w.file[FILE_B], 0, BLOCK), "cm_invalidate");
     foreign_write_b();
-    mark();
+    noticed_b();
 }
 static void op_revalidate_b(void)
 {
@@ -285,6 +292,7 @@ static void op_revalidate_b(void)
     cm_validator v = validator_of(&w.now, FILE_B, w.now.tick);
     mark();
     must(cm_file_revalidate(w.file[FILE_B], &v), "cm_file_revalidate");
+    noticed_b();
 }
 static void op_revalidate_a(void)
 {
@@ -428,7 +436,10 @@ static void op_offline(void)
     detach(FILE_B);
     foreign_write_b();
     mark();
+    const bool recorded = has_record(&w.id[FILE_B]); /* else nothing shows the change */
     attach(FILE_B, false);
+    if (recorded)
+        noticed_b();
 }
 static void op_abort(void)
 {
