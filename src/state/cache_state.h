@@ -48,8 +48,8 @@ struct cm_settling {
     uint8_t *open, *since;
     uint64_t *lost;
     bool found_killed; /* files lock; each bucket without a loss is lost, too */
-    uint64_t *quiet; /* files lock; a bit for each record, while its file is not attached */
-    uint64_t *ready; /* the same, for the checkpoint that runs */
+    uint64_t *quiet;   /* files lock; a bit for each record, while its file is not attached */
+    uint64_t *ready;   /* the same, for the checkpoint that runs */
 };
 
 struct cm_cache {
