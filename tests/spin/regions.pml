@@ -21,7 +21,10 @@
  * older record anywhere, so its first write needs no sync.
  *
  * EXCL: the validator proves nothing. Otherwise it is the version of the content. GENS: how many
- * numbers of sessions there are before they repeat.
+ * numbers of sessions there are before they repeat. FOREIGN: another program changes the file, and
+ * the validator is the time of the change, which a power cut may take while it keeps the data. Once
+ * the cache has noticed the change, and was neither killed nor cut meanwhile, it serves no older
+ * content ever again.
  *
  * Mutants: NO_INTENT a write leaves no intent   NO_INTENT_SYNC it is not synced   TRUST_SET a
  *          writer trusts an intent that it finds set in memory   TRUST_FOUND an attach trusts one
@@ -35,8 +38,10 @@
  *          incarnation's first write syncs nothing   LOST_KILL (EXCL) a kill loses no record
  *          LOST_OWN (EXCL) nor does a file that begins anew in its own place   NO_AGE headers of
  *          any session count   CLEAR_OPEN a bracket may be open at the checkpoint's start
+ *          NO_NOTICE_SYNC (FOREIGN) what is noticed is not synced
  * Reachability: REACH_CLEAN a block hits after a power cut   REACH_BUMP one was dropped by its
- *          generation   REACH_KILL one hits after a kill
+ *          generation   REACH_KILL one hits after a kill   REACH_NOTICED one hits after a power
+ *          cut that came after a change was noticed
  */
 #ifndef CRASHES
 #define CRASHES 2
@@ -68,10 +73,21 @@
 #ifndef GENS
 #define GENS 4
 #endif
+#ifdef FOREIGN
+byte om = 1, dm = 1, nm = 1; /* time of the last change; on the disk; the last that was given out */
+bit unnoticed, excused, noticed; /* a change; it may stay so for ever; one was noticed */
+byte np;                         /* a notice waits for its sync */
+byte change_left = 1;
+#define TIME om
+#define COUNTS (!unnoticed && !excused)
+#else
+#define TIME ov
+#define COUNTS true
+#endif
 #ifdef EXCL
 #define SAME true
 #else
-#define SAME (rv[0] == ov)
+#define SAME (rv[0] == TIME)
 #endif
 #ifdef NO_WRAP
 #define MAY_KEEP (ri[0] != 0 && SAME)
@@ -145,7 +161,18 @@ inline pool_sync() {
 }
 inline lose_dram() {
   att = 0; dur = 0; sus = 0; inc = 0; gen = 0; open = 0; wp[0] = 0; wp[1] = 0;
-  fp = 0; ft = 0; fvoid = 0; sp = 0; svoid = 0; cp = 0; cvoid = 0; copen = 0
+  fp = 0; ft = 0; fvoid = 0; sp = 0; svoid = 0; cp = 0; cvoid = 0; copen = 0;
+#ifdef FOREIGN
+  np = 0
+#endif
+}
+/* A crash before the cache has noticed a change. */
+inline excuse() {
+#ifdef FOREIGN
+  excused = excused || unnoticed; unnoticed = 0
+#else
+  skip
+#endif
 }
 inline keep() {
   inc = ri[0];
@@ -181,7 +208,10 @@ inline begin_anew() {
 #else
   own = (ri[0] != 0); lost = lost || own;
 #endif
-  ri[0] = inc; rb[0] = session; rv[0] = ov; wi[0] = inc; gg[0] = gen; gi[0] = inc;
+#ifdef FOREIGN
+  if :: ri[0] != 0 -> np = 1 :: else -> unnoticed = 0 fi;
+#endif
+  ri[0] = inc; rb[0] = session; rv[0] = TIME; wi[0] = inc; gg[0] = gen; gi[0] = inc;
   rs = session;
 #ifdef BORN_CLEAR
   wn[0] = 0;
@@ -204,7 +234,7 @@ active proctype World() {
      tn--; ri[0] = 0; rb[0] = 0; rv[0] = 0; lost = 1 }
   :: atomic { att && open == 0 && fp == 0 && cp == 0 && sp == 0 -> lose_dram() } /* close */
   :: atomic { nk < KILLS && (att || lost) ->
-     nk++; lose_dram(); hitkill = 1;
+     nk++; excuse(); lose_dram(); hitkill = 1;
 #ifdef LOST_KILL
      lost = 0
 #else
@@ -212,7 +242,10 @@ active proctype World() {
 #endif
      }
   :: atomic { ncr < CRASHES -> /* power cut */
-     ncr++; session++; lose_dram(); ov = dv; hitcut = 1;
+     ncr++; session++; excuse(); lose_dram(); ov = dv; hitcut = 1;
+#ifdef FOREIGN
+     om = dm;
+#endif
      hv[0] = hv[1]; hi[0] = hi[1]; hs[0] = hs[1]; cl[0] = cl[1]; ri[0] = ri[1];
      rb[0] = rb[1]; rv[0] = rv[1]; wn[0] = wn[1]; wi[0] = wi[1]; gg[0] = gg[1]; gi[0] = gi[1];
      rs = 0; lost = 0 }
@@ -230,8 +263,26 @@ active proctype Disk() {
   :: atomic { wn[1] != wn[0] || wi[1] != wi[0] -> wn[1] = wn[0]; wi[1] = wi[0] }
   :: atomic { gg[1] != gg[0] || gi[1] != gi[0] -> gg[1] = gg[0]; gi[1] = gi[0] }
   :: atomic { dv != ov -> dv = ov }
+#ifdef FOREIGN
+  :: atomic { dm != om -> dm = om }
+#endif
   od
 }
+#ifdef FOREIGN
+active proctype Foreign() {
+  do
+  :: atomic { change_left > 0 -> change_left--; ov++; nm++; om = nm; unnoticed = 1; sus = att }
+  :: atomic { att && np == 0 && ninc < 3 && !SAME -> /* cm_file_revalidate */
+     ninc++; inc = ninc; ri[0] = inc; rv[0] = om; wn[0] = 1; wi[0] = inc; gi[0] = inc; rs = session;
+     sus = 1; fvoid = (fp > 0); svoid = (sp > 0); cvoid = (cp > 0); np = 1 }
+  :: atomic { np == 1 -> /* it returns, or cm_file_open does */
+#ifndef NO_NOTICE_SYNC
+     page_sync(); dur = 1;
+#endif
+     unnoticed = 0; noticed = 1; np = 0 }
+  od
+}
+#endif
 proctype Writer(byte me) {
   do
   :: atomic { att && wp[me] == 0 && wn_left > 0 -> /* cm_write_begin */
@@ -264,7 +315,7 @@ proctype Writer(byte me) {
      page_sync(); dur = 1;
 #endif
      open--; fvoid = (fp > 0); wp[me] = 0;
-     if :: open == 0 -> rv[0] = ov :: else fi }
+     if :: open == 0 -> rv[0] = TIME :: else fi }
   od
 }
 active proctype Filler() {
@@ -279,7 +330,10 @@ active proctype Filler() {
      fp = 0; ft = 0; fvoid = 0 }
   :: atomic { en > 0 && hv[0] != 0 -> en--; drop() } /* an eviction */
   :: atomic { HIT ->
-     assert(hv[0] == ov);
+     assert(!COUNTS || hv[0] == ov);
+#ifdef REACH_NOTICED
+     assert(!(noticed && hitcut && COUNTS))
+#endif
 #ifdef REACH_CLEAN
      assert(!(hitcut && fn == FILLS - 1))
 #endif
@@ -295,7 +349,11 @@ active proctype Filler() {
 active proctype Sync() { /* of the origin */
   do
   :: atomic { att && sp == 0 && sn > 0 -> sn--; svoid = (open > 0); sp = 1 }
-  :: atomic { sp == 1 -> dv = ov; sp = 2 }
+  :: atomic { sp == 1 -> dv = ov;
+#ifdef FOREIGN
+     dm = om;
+#endif
+     sp = 2 }
   :: atomic { sp == 2 ->
 #ifdef SYNC_NOGEN
      if :: open == 0 -> sus = 0 :: else fi;

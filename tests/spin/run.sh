@@ -223,6 +223,7 @@ done
 must all boot UNKNOWN UNKNOWN_SAME
 # Small bounds: each mutant needs only some of the events.
 cut='KILLS=0 WRITES=1 CHECKS=1 CRASHES=1'
+foreign='FOREIGN KILLS=0 WRITES=0 CHECKS=1 CRASHES=1'
 # shellcheck disable=SC2086 # words
 {
   ok ci regions exclusive EXCL FILLS=1 $cut
@@ -233,6 +234,10 @@ cut='KILLS=0 WRITES=1 CHECKS=1 CRASHES=1'
   ok all regions taken EXCL $cut FILLS=1 TAKES=1
   ok all regions anew EXCL $cut ANEWS=1
   ok all regions taken-kill EXCL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1 FILLS=1 TAKES=1
+  ok all regions noticed $foreign
+  ok all regions noticed-kill FOREIGN KILLS=1 WRITES=0 CHECKS=1 CRASHES=1 FILLS=1
+  must all regions NO_NOTICE_SYNC $foreign
+  must all regions REACH_NOTICED $foreign
   for m in NO_INTENT_SYNC CLEAR_UNSYNCED NO_BUMP; do must ci regions $m EXCL FILLS=1 $cut; done
   must all regions CELL_ANY EXCL KILLS=0 WRITES=1 CHECKS=2 CRASHES=2 EVICTS=2
   for m in NO_INTENT NO_TAG CLEAR_SINCE BORN_CLEAR NO_AGE REACH_CLEAN REACH_BUMP; do
