@@ -9,7 +9,8 @@ of dm-log-writes). Cuts the power at CUTS places of the log between the position
 was written before the last flush is there. Of what was written since, each piece of 4096 bytes is
 there or not, and where two pieces overlap the older one may be the last. Makes such a disk in OUT,
 and runs COMMAND with two arguments more: the name of OUT and the position. Ends with the status of
-the first command that fails."""
+the first command that fails. If CUTS is "end", there is one cut, after the last entry between FROM
+and TO."""
 import os
 import random
 import shutil
@@ -62,7 +63,10 @@ def main():
     with open(log_name, 'rb') as log:
         every = list(entries(log))
         places = [i for i, e in enumerate(every) if int(first) <= e[0] <= int(last)]
-        places = sorted(rng.sample(places, min(int(cuts), len(places))))
+        if cuts == 'end':
+            places = places[-1:]
+        else:
+            places = sorted(rng.sample(places, min(int(cuts), len(places))))
         sure = os.open(image, os.O_RDWR)
         done = 0  # entries that are in `sure`
         for place in places:

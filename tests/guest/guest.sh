@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# guest.sh - runs one program on a real DAX file system, in a guest.
+# guest.sh - runs one program on a real DAX file system, or on an ordinary disk, in a guest.
 #
 # Boots a stock Debian kernel under qemu with an emulated NVDIMM whose contents are an ordinary file
 # here (--image). The guest mounts it with -o dax, so that mmap(MAP_SYNC) really succeeds, and runs
@@ -10,10 +10,17 @@
 # program can also cut the power itself, at an instruction of its choice: ioperm(0xf4, 1, 1), then
 # outb(1, 0xf4) does not return.
 #
+# With --disk the image is a virtio disk with a volatile cache, and there is no DAX. A power cut
+# loses what the guest had not written. With --lose it also loses a part of what the guest had
+# written and not flushed, in any order (tests/cut/replay.py).
+#
 # usage: guest.sh --image FILE [option...] -- PROGRAM [ARG...]
 #   --image FILE        what the NVDIMM holds; made and formatted if missing
 #   --size MB           its size when it is made (256; a multiple of 2)
 #   --fs ext4|xfs       its file system when it is made (ext4; xfs needs 320 MB)
+#   --files DIR         what is in the file system when it is made: files and directories
+#   --disk              an ordinary disk instead of the NVDIMM
+#   --lose SEED         ... of which a power cut loses a part of what was not flushed
 #   --kill-after SEC    cut the power SEC seconds (0.5, say) after the program's start
 #   --from WORD         ... after the first line of its output that begins with WORD
 #   --timeout SEC       give up after SEC seconds in all (300)
@@ -39,6 +46,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$(dirname "$here")")
 
 image='' size=256 fs=ext4 kill_after='' from='' timeout=300 clock=0 mce='' log='' flavour=cloud
+files='' disk='' lose=''
 add=()
 die() { echo "guest.sh: $*" >&2; exit 125; }
 skip() { echo "skip: $*"; exit 77; }
@@ -49,6 +57,7 @@ while [ $# -gt 0 ]; do
   --) shift; break ;;
   -h | --help) usage; exit 0 ;;
   --mce) mce=1 flavour=full; shift; continue ;;
+  --disk) disk=1; shift; continue ;;
   --*) [ $# -ge 2 ] || die "$1 wants a value" ;;
   *) die "unexpected '$1' (is '--' missing before the program?)" ;;
   esac
@@ -56,6 +65,8 @@ while [ $# -gt 0 ]; do
   --image) image=$2 ;;
   --size) size=$2 ;;
   --fs) fs=$2 ;;
+  --files) files=$2 ;;
+  --lose) lose=$2 ;;
   --kill-after) kill_after=$2 ;;
   --from) from=$2 ;;
   --timeout) timeout=$2 ;;
@@ -101,7 +112,7 @@ fetch() { # fetch PACKAGE: download it and unpack it into $work/root
 
 # In the order of loading. What is not found is built in, or not needed.
 modules='crc32c_generic crc32c-intel libcrc32c libnvdimm nd_btt nd_pmem nfit crc16 mbcache jbd2 ext4
-  xfs fuse'
+  xfs fuse virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk'
 
 make_init() {
   cat <<'INIT'
@@ -118,7 +129,10 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 chmod 1777 /tmp
 for m in $(cat /modules); do
-  case $m in ext4|xfs) [ $m = "$FS" ] || continue ;; esac
+  case $m in
+  ext4|xfs) [ $m = "$FS" ] || continue ;;
+  virtio*) [ "$DISK" ] || continue ;;
+  esac
   insmod /lib/modules/$m.ko 2>/dev/null
 done
 appears() { # TEST PATH WHAT: waits until it is there
@@ -128,36 +142,47 @@ appears() { # TEST PATH WHAT: waits until it is there
     usleep 10000
   done
 }
-appears -b /dev/pmem0 NVDIMM
-# A namespace found by ACPI NFIT has no struct pages, and so no DAX, until an info block makes it
-# "fsdax" (as "ndctl create-namespace -e namespace0.0 -m fsdax -M mem" does). The block stays in the
-# image's first 2 MB; later boots find it by themselves.
-nd=/sys/bus/nd
-if [ "$(cat /sys/block/pmem0/queue/dax)" != 1 ]; then
-  echo namespace0.0 >$nd/drivers/nd_pmem/unbind
-  # Usually pfn0.0; another one if that number was taken while the namespace was probed.
-  appears -n '"$(cat $nd/devices/region0/pfn_seed)"' "pfn seed"
-  seed=$(cat $nd/devices/region0/pfn_seed)
-  appears -e $nd/devices/$seed "pfn device"
-  echo ram >$nd/devices/$seed/mode
-  echo 2097152 >$nd/devices/$seed/align
-  cat /proc/sys/kernel/random/uuid >$nd/devices/$seed/uuid
-  echo namespace0.0 >$nd/devices/$seed/namespace
-  echo $seed >$nd/drivers/nd_pmem/bind
-  appears -b /dev/pmem0 "fsdax device"
+make_fsdax() {
+  appears -b /dev/pmem0 NVDIMM
+  # A namespace found by ACPI NFIT has no struct pages, and so no DAX, until an info block makes it
+  # "fsdax" (as "ndctl create-namespace -e namespace0.0 -m fsdax -M mem" does). The block stays in
+  # the image's first 2 MB; later boots find it by themselves.
+  nd=/sys/bus/nd
+  if [ "$(cat /sys/block/pmem0/queue/dax)" != 1 ]; then
+    echo namespace0.0 >$nd/drivers/nd_pmem/unbind
+    # Usually pfn0.0; another one if that number was taken while the namespace was probed.
+    appears -n '"$(cat $nd/devices/region0/pfn_seed)"' "pfn seed"
+    seed=$(cat $nd/devices/region0/pfn_seed)
+    appears -e $nd/devices/$seed "pfn device"
+    echo ram >$nd/devices/$seed/mode
+    echo 2097152 >$nd/devices/$seed/align
+    cat /proc/sys/kernel/random/uuid >$nd/devices/$seed/uuid
+    echo namespace0.0 >$nd/devices/$seed/namespace
+    echo $seed >$nd/drivers/nd_pmem/bind
+    appears -b /dev/pmem0 "fsdax device"
+  fi
+}
+if [ "$DISK" ]; then
+  at=/mnt/disk
+  appears -b /dev/vda disk
+  grep -q back /sys/block/vda/queue/write_cache || fail "the disk has no cache to flush"
+  mount -t $FS /dev/vda $at || fail "cannot mount $FS"
+else
+  at=/mnt/pmem
+  make_fsdax
+  mount -t $FS -o dax /dev/pmem0 $at || fail "cannot mount $FS with dax"
+  # -o dax is only a request; the kernel may mount without it.
+  grep -q '^/dev/pmem0 .*[ ,]dax' /proc/mounts || fail "mounted without dax"
 fi
-mount -t $FS -o dax /dev/pmem0 /mnt/pmem || fail "cannot mount $FS with dax"
-# -o dax is only a request; the kernel may mount without it.
-grep -q '^/dev/pmem0 .*[ ,]dax' /proc/mounts || fail "mounted without dax"
 stty -F /dev/ttyS1 raw -echo
-cd /mnt/pmem || fail cd
+cd $at || fail cd
 say start
 # Not "exec": the program's end must not be the end of process 1.
 sh /run/program </dev/null >/dev/ttyS1 2>&1
 rc=$?
 cd /
 stty -F /dev/ttyS1 cooked 2>/dev/null # waits until the output is out
-umount /mnt/pmem || say "umount failed"
+umount $at || say "umount failed"
 say "exit $rc"
 poweroff -f
 INIT
@@ -176,7 +201,7 @@ make_base() { # DIR: fills it with vmlinuz, busybox and base.cpio
   for f in "$package" busybox-static; do
     fetch "$f" || skip "cannot fetch $f: $(tail -n 1 "$work/apt.log")"
   done
-  mkdir -p "$root"/{bin,lib/modules,proc,sys,dev,tmp,run,mnt/pmem} || die mkdir
+  mkdir -p "$root"/{bin,lib/modules,proc,sys,dev,tmp,run,mnt/pmem,mnt/disk} || die mkdir
   cp "$(find "$work/root" -path '*bin/busybox' -type f)" "$root/bin/busybox" || die busybox
   for m in $modules; do
     f=$(find "$work/root" -name "$m.ko*" -print -quit)
@@ -221,21 +246,36 @@ printf 'ulimit -c 0\n%s\nexit $?\n' "$(quote /run/main "$@")" >"$over/run/progra
 (cd "$over" && find . | "$base/busybox" cpio -o -H newc 2>/dev/null) >"$work/over.cpio" || die cpio
 cat "$base/base.cpio" "$work/over.cpio" >"$work/initrd" || die initrd
 
-# ---- The NVDIMM's contents -----------------------------------------------------------------------
+# ---- What the NVDIMM or the disk holds -----------------------------------------------------------
 
-# The file system starts 2 MB into the image, behind the "fsdax" info block.
+# The file system of an NVDIMM starts 2 MB into the image, behind the "fsdax" info block.
 head=2097152
+[ -z "$disk" ] || head=0
+proto() { # DIR: what is in it, for mkfs.xfs
+  local f
+  for f in "$1"/*; do
+    if [ -d "$f" ]; then
+      echo "${f##*/} d--755 0 0"
+      proto "$f"
+    elif [ -f "$f" ]; then
+      echo "${f##*/} ---644 0 0 $f"
+    fi
+  done
+  echo '$'
+}
 if [ ! -e "$image" ]; then
-  truncate -s $((size - 2))M "$work/fs" || die "cannot make $work/fs"
+  [ -z "$files" ] || { printf 'none\n0 0\nd--755 0 0\n'; proto "$files"; } >"$work/proto"
+  truncate -s $(((size << 20) - head)) "$work/fs" || die "cannot make $work/fs"
   case $fs in
   # DAX wants blocks of the page's size; mke2fs makes smaller ones below 512 MB.
-  ext4) mkfs.ext4 -q -F -b 4096 -m 0 \
+  ext4) mkfs.ext4 -q -F -b 4096 -m 0 ${files:+-d "$files"} \
     -E lazy_itable_init=0,lazy_journal_init=0,nodiscard "$work/fs" ;;
-  xfs) mkfs.xfs -q -f -m reflink=0 "$work/fs" ;;
+  xfs) mkfs.xfs -q -f -m reflink=0 ${files:+-p "$work/proto"} "$work/fs" ;;
   *) die "no such file system: $fs" ;;
   esac || die "mkfs failed"
   truncate -s "${size}M" "$image.new" &&
-    dd if="$work/fs" of="$image.new" bs=$head seek=1 conv=sparse,notrunc status=none &&
+    dd if="$work/fs" of="$image.new" bs=2097152 seek=$((head / 2097152)) conv=sparse,notrunc \
+      status=none &&
     rm "$work/fs" && mv "$image.new" "$image" || die "cannot make $image"
 fi
 case $(tail -c +$((head + 1)) "$image" | head -c 4 | tr -d '\0') in
@@ -254,16 +294,28 @@ args=(
   -machine pc,nvdimm=on,nvdimm-persistence=mem-ctrl,accel=tcg
   -cpu "max${mce:+,vendor=GenuineIntel}" -smp 1 # recovery from machine checks wants an Intel CPU
   -m "${ram}M,slots=1,maxmem=$((ram + bytes / 1048576 + 1024))M"
-  -object "memory-backend-file,id=mem,share=on,mem-path=$image,size=$bytes"
-  -device nvdimm,id=nv,memdev=mem
   -kernel "$base/vmlinuz" -initrd "$work/initrd"
   -rtc "base=$(date -u -d "@$(($(date +%s) + clock))" +%Y-%m-%dT%H:%M:%S)"
   # FS= is for /init: the kernel hands it unknown NAME=VALUE as environment.
   # no_timer_check: an emulated timer that is late, on a busy machine, is no reason to panic.
-  -append "console=ttyS0 panic=-1 no_timer_check printk.devkmsg=on FS=$fs"
+  -append "console=ttyS0 panic=-1 no_timer_check printk.devkmsg=on FS=$fs${disk:+ DISK=1}"
   -serial "file:$work/kernel.log" -serial "file:$work/output"
   -device isa-debug-exit,iobase=0xf4,iosize=1
 )
+if [ -n "$disk" ]; then
+  args+=(-blockdev "driver=file,node-name=file,filename=$image")
+  drive=file
+  if [ -n "$lose" ]; then
+    cp --sparse=always "$image" "$work/before" && : >"$work/writes" || die "cannot copy $image"
+    args+=(-blockdev "driver=file,node-name=log,filename=$work/writes"
+      -blockdev driver=blklogwrites,node-name=logged,file=file,log=log)
+    drive=logged
+  fi
+  args+=(-device "virtio-blk-pci,drive=$drive,write-cache=on")
+else
+  args+=(-object "memory-backend-file,id=mem,share=on,mem-path=$image,size=$bytes"
+    -device nvdimm,id=nv,memdev=mem)
+fi
 monitor=/dev/null
 if [ -n "$mce" ]; then
   monitor=$work/monitor
@@ -345,6 +397,9 @@ wait "$tail" 2>/dev/null # it ends with qemu
 rc=$(sed -n 's/.*guest: exit \([0-9]*\).*/\1/p' "$work/kernel.log" | head -n 1)
 [ -z "$rc" ] || exit "$rc"
 if [ -n "$cut" ] || [ "$ended" = 3 ]; then # 3: outb(1, 0xf4)
+  [ -z "$lose" ] ||
+    python3 "$top/tests/cut/replay.py" "$work/before" "$work/writes" 0 \
+      "$(stat -c %s "$work/writes")" end "$lose" "$image" -- true >&2 || die "replay.py failed"
   exit 122
 fi
 if [ -n "$late" ]; then
