@@ -402,7 +402,7 @@ core_suites "$b" "" 400000 5 250000
 native_suites "$b"
 target "linux x86-64"
 
-# ---- the guest: real MAP_SYNC, power cuts, machine checks --------------------------------------
+# ---- the guest: real MAP_SYNC, power cuts, machine checks, a disk ------------------------------
 asan=''
 [ $all = no ] || {
   also guest bash "$here/guest/run.sh" "$b" # one processor
@@ -411,7 +411,7 @@ asan=''
   # With more optimization compiling takes longer than the tests win by it.
   build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 && asan=built
   settle
-  target "guest with DAX; the library beside its simulator"
+  target "guest with DAX and with a disk; the library beside its simulator"
 }
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------

@@ -1,17 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# run.sh BUILD_DIR [--cuts N] [--seed S] [--only cuts|poison|mount] [--keep]
+# run.sh BUILD_DIR [--cuts N] [--seed S] [--only cuts|poison|mount|disk] [--keep]
 #
 # Power cuts and poison on a real DAX file system, in a guest (guest.sh). N cuts (5), on ext4 and
 # xfs, in a large and a small pool by turns, three of five at a random instant, two at a chosen
 # operation on the pool; after each one the next boot judges what is left, and works on in it. Then
-# machine checks, and cachemax-mount. S makes the choices (default: the time; printed). --keep: the
-# images of failed cuts stay. The last line is "N passed, N failed, N skipped"; exit status 1 when
-# one failed.
+# machine checks, and cachemax-mount. At last power cuts of cachemax-mount on an ordinary disk: one,
+# on ext4 or xfs; with --only disk N, by turns. S makes the choices (default: the time; printed).
+# --keep: the images of failed cuts stay. The last line is "N passed, N failed, N skipped"; exit
+# status 1 when one failed.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-build='' cuts=5 seed=$(date +%s) only='' keep=''
+build='' cuts='' seed=$(date +%s) only='' keep=''
 while [ $# -gt 0 ]; do
   case $1 in
   --cuts) cuts=$2; shift ;;
@@ -45,8 +46,12 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 RANDOM=$((seed % 32768))
+disk_cuts=1
+[ "$only" != disk ] || [ -z "$cuts" ] || disk_cuts=$cuts
+cuts=${cuts:-5}
 wants() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 tail_of_output() { cat "$work/out" "$work/err" | tail -n 4 | tr '\n' ' '; }
+# Of the boot that ended: what the line "judged" says.
 number() { sed -n "s/^judged.* $1=\([0-9]*\).*/\1/p" "$work/out"; }
 
 [ -x "$programs/cut" ] || { skip guest "no static executables here"; finish; }
@@ -187,7 +192,7 @@ run_mount() {
     [ $step = make ] || options+=(--clock 86400)
     [ $step != cut ] || options+=(--from working --kill-after $((RANDOM % 4)).$((RANDOM % 10)))
     "$guest" --image "$work/mount.img" --size 128 --fs ext4 --add "$tool" --add "$mount" \
-      "${options[@]}" -- "$here/mount.sh" $step >"$work/out" 2>"$work/err"
+      --add "$here/mounted.sh" "${options[@]}" -- "$here/mount.sh" $step >"$work/out" 2>"$work/err"
     rc=$?
     skipped mount $rc && return
     if [ $rc != "$([ $step = cut ] && echo 122 || echo 0)" ]; then
@@ -198,7 +203,82 @@ run_mount() {
   ok "mount: right bytes, warm and clean after a power cut ($(grep judged "$work/out"))"
 }
 
+# ---- cachemax-mount on an ordinary disk ----------------------------------------------------------
+
+make_files() { # the origin, for mkfs: older than the guest's boots, whose clock is a day ahead
+  local f
+  mkdir -p "$work/files/org"
+  for f in q1 q2 q3 q4 s1 w1 w2 w3; do
+    head -c 2097152 /dev/urandom >"$work/files/org/$f" || return 1
+  done
+  (cd "$work/files" && md5sum org/q* >sums)
+}
+
+percent() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", (b > 0 ? 100 * a / b : 0) }'; }
+disk_boot() { # FS GUEST-OPTION... -- STEP: one boot; counts what it judged
+  local fs=$1 rc options=()
+  shift
+  while [ "$1" != -- ]; do options+=("$1"); shift; done
+  "$guest" --disk --image "$work/disk-$fs.img" --size 512 --fs "$fs" --files "$work/files" \
+    --clock 86400 --add "$tool" --add "$mount" --add "$here/mounted.sh" "${options[@]}" -- \
+    "$here/disk.sh" "$2" >"$work/out" 2>"$work/err"
+  rc=$?
+  said=''
+  [ -n "$(number quiet)" ] || return $rc
+  judged=$((judged + 1)) wrong=$((wrong + $(number wrong)))
+  for kind in quiet settled w1 w2 w3; do
+    hit[$kind]=$((${hit[$kind]:-0} + $(number $kind))) all[$kind]=$((${all[$kind]:-0} + \
+      $(number $kind-of)))
+    said="$said, $kind $(percent "$(number $kind)" "$(number $kind-of)") %"
+  done
+  # 99 % of what was cached when the last checkpoint began: that is all of it.
+  [ $rc != 0 ] && [ $rc != 122 ] || awk -v q="$(percent "$(number quiet)" "$(number quiet-of)")" \
+    'BEGIN { exit q < 99 }' || rc=1
+  return $rc
+}
+disk_name() { [ $((($1 + seed) % 2)) = 0 ] && echo ext4 || echo xfs; } # of the K-th cut
+disk_cut() { # K: the K-th cut; fails if there is nothing to go on with
+  local fs at rc
+  fs=$(disk_name "$1") at=$((RANDOM % 4)).$((RANDOM % 10))
+  disk_boot "$fs" --lose $((seed + $1)) --from working --kill-after "$at" -- work
+  rc=$?
+  skipped disk $rc && return 1
+  if [ $rc != 122 ]; then
+    fail "disk, cut $(($1 + 1)), $fs (seed $seed): status $rc" "$(tail_of_output)"
+    return 1
+  fi
+  used[disk-$fs]=1
+  ok "disk, cut $(($1 + 1)), $fs, $at s after two checkpoints${said:+; after the one before$said}"
+}
+run_disk() {
+  local k fs judged=0 wrong=0 said
+  local -A hit=() all=() used=()
+  if [ ! -x "$mount" ]; then
+    skip disk "cachemax-mount is not built (libfuse3)"
+    return
+  fi
+  make_files || { fail disk "cannot make files"; return; }
+  for ((k = 0; k < disk_cuts; k++)); do
+    disk_cut $k || return
+  done
+  for fs in ext4 xfs; do # what the last cut left
+    [ -n "${used[disk-$fs]:-}" ] || continue
+    if disk_boot "$fs" -- end; then
+      ok "disk, after the last cut, $fs$said"
+    else
+      fail "disk, after the last cut, $fs (seed $seed)" "$(tail_of_output)"
+    fi
+  done
+  share() { percent "${hit[$1]:-0}" "${all[$1]:-0}"; }
+  echo "guest: $disk_cuts cuts of the mount on a disk, $judged judged: $wrong wrong bytes;" \
+    "hits of files nobody wrote: $(share quiet) %;" \
+    "written, synced, and left alone: $(share settled) %;" \
+    "written and synced until the cut: in one region $(share w2) %, everywhere $(share w1) %," \
+    "rewritten $(share w3) %"
+}
+
 if wants cuts; then run_cuts; fi
 if wants poison; then run_poison; fi
 if wants mount; then run_mount; fi
+if wants disk; then run_disk; fi
 finish
