@@ -4,7 +4,8 @@
  *
  * Without them a power cut empties a pool that is not on a DAX volume. There is one when the mount
  * begins, and then one every few seconds, as long as something changes. Each syncs what was written
- * to the pool. On a volume where they do not help, or are not possible, the thread ends at once.
+ * to the pool. On a volume where they do not help there is no thread; where they are not possible
+ * it ends at once.
  *
  * Callers: main.c; keeper.c asks whether it is of use that the origin is synced.
  */
@@ -23,6 +24,7 @@ static struct {
     bool running, stop;
 } checkpoints = { .lock = PTHREAD_MUTEX_INITIALIZER };
 static _Atomic uint64_t proofs; /* syncs of the origin that proved something */
+static _Atomic bool helps;
 
 void checkpoint_proof(void)
 {
@@ -38,9 +40,16 @@ static uint32_t durability(void)
 
 bool checkpoint_helps(void)
 {
+    return atomic_load(&helps);
+}
+
+/* Once for each checkpoint, and not for each file: cm_get_info looks at thousands of records. */
+static uint32_t look_at_pool(void)
+{
     const uint32_t d = durability();
 
-    return d == CM_DURABILITY_DAX || d == CM_DURABILITY_CHECKPOINT;
+    atomic_store(&helps, d == CM_DURABILITY_DAX || d == CM_DURABILITY_CHECKPOINT);
+    return d;
 }
 
 /* A number that differs if anything has changed that a checkpoint makes durable. */
@@ -74,8 +83,6 @@ static void *checkpoint_main(void *arg)
     unsigned rounds = 1;
 
     (void)arg;
-    if (durability() != CM_DURABILITY_PAGECACHE && durability() != CM_DURABILITY_CHECKPOINT)
-        return NULL;
     do {
         const uint64_t now = changes();
 
@@ -88,15 +95,19 @@ static void *checkpoint_main(void *arg)
         /* The library logs what is wrong. */
         if (cm_checkpoint(mnt.cache) == CM_ENOTSUP)
             break;
+        (void)look_at_pool();
     } while (!wait_for_stop());
     return NULL;
 }
 
 int checkpoint_start(void)
 {
+    const uint32_t d = look_at_pool();
     pthread_condattr_t a;
     int err;
 
+    if (d != CM_DURABILITY_PAGECACHE && d != CM_DURABILITY_CHECKPOINT)
+        return 0;
     pthread_condattr_init(&a);
     pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
     pthread_cond_init(&checkpoints.wake, &a);
