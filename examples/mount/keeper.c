@@ -52,7 +52,7 @@ static struct keeper {
     pthread_t thread;
     bool far; /* number_far */
     bool stop, ended;
-    uint64_t looked_ns; /* by the thread itself */
+    uint64_t looked_ns, relieved_ns; /* by the thread itself */
 } keepers[2];
 static _Atomic bool ending;
 static _Atomic uint64_t origin_read_ns; /* cm_now() of the last read of the origin */
@@ -223,24 +223,26 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
 
 /* The kernel drops the names of idle files when it is told that they may have changed. It takes the
  * directory's lock for that, so it comes between two lookups, never inside one. Half of the limit
- * is for names, a quarter for attachments, the rest for open files. */
-static void relieve_descriptors(bool far)
+ * is for names, a quarter for attachments, the rest for open files. To look for idle names takes
+ * long, so not again at once. */
+static void relieve_descriptors(struct keeper *k)
 {
     struct idle_name v[256];
     uint64_t many = keeper_names_max() / 4 * 3;
     size_t n = sizeof(v) / sizeof(v[0]);
 
-    if (!pressed())
+    if (!pressed() || cm_now() - k->relieved_ns < TICK_NS)
         return;
     for (unsigned round = 0; n == sizeof(v) / sizeof(v[0]) && round < 4096; round++) {
         if (inode_count() < many)
             break;
-        n = inode_idle_names(far, v, sizeof(v) / sizeof(v[0]));
+        n = inode_idle_names(k->far, v, sizeof(v) / sizeof(v[0]));
         for (size_t j = 0; j < n; j++) {
             fuse_lowlevel_notify_inval_entry(mnt.se, v[j].parent, v[j].name, strlen(v[j].name));
             free(v[j].name);
         }
     }
+    k->relieved_ns = cm_now();
 }
 
 uint64_t keeper_names_max(void)
@@ -282,7 +284,7 @@ static void look_around(struct keeper *k)
     cm_info info = { .struct_size = sizeof(info) };
 
     (void)place_still_ours();
-    relieve_descriptors(k->far);
+    relieve_descriptors(k);
     if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))
         return;
     k->looked_ns = cm_now();
