@@ -143,7 +143,7 @@ template <typename T> static inline T cm_init_(void)
     X(CM_ERANGE, -18, "offset plus length is beyond the largest file (2^63 - 1 bytes)")            \
     X(CM_EHANDLE, -19, "handle is NULL or was closed")                                             \
     X(CM_ETICKET, -20, "fill does not match the miss it answers")                                  \
-    X(CM_EFOREIGN, -21, "miss, bracket or pins belong to another file or cache")                   \
+    X(CM_EFOREIGN, -21, "miss, bracket, sync or pins of another file or cache")                    \
     X(CM_EBRACKET, -22, "no such open bracket (ended already?)")                                   \
     X(CM_EBUSY, -23, "still in use")                                                               \
     X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child must open its own")    \
@@ -590,6 +590,7 @@ enum {
  * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
  * second open then checks nothing.
  * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them.
+ * The first open with CM_EXCLUSIVE needs a validator with a proof of yours (else CM_EINVAL).
  * CM_ORIGIN_VOLATILE.
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
  * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
@@ -655,6 +656,9 @@ typedef struct cm_file_info {
     /* What cm_file_set_name() gave it, with a NUL behind it; "": nothing, or not known. It may hold
      * any bytes: escape them before you print them. */
     char name[CM_FILE_NAME_MAX + 1];
+    /* In how many of its 64 regions unsynced writes may exist: a crash of the system costs so
+     * much. 0 if it is not dirty. */
+    uint32_t dirty_regions;
 } cm_file_info;
 #define CM_FILE_INFO_INIT CM_INIT_(cm_file_info)
 /* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
@@ -1273,7 +1277,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(verified, "blocks whose checksum was tested when they were served")                          \
     X(dropped, "blocks dropped by cm_drop")                                                        \
     X(checkpoints, "checkpoints that succeeded")                                                   \
-    X(page_syncs, "pages of the pool synced before a write, or to forget a file")
+    X(page_syncs, "pages of the pool synced before a write, or to forget a file")                  \
+    X(checkpoint_us, "microseconds that checkpoints took, all together")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7

@@ -64,8 +64,12 @@ static int open_pool(void)
     o.probation_bytes = mnt.opt.probation_bytes;
     /* A process that has just lost its mount may still be syncing files and closing the pool. */
     for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
-         patience--)
+         patience--) {
+        if (patience == 140)
+            say(CM_LOG_INFO, "pool %s: waiting for process %u, which has it open", mnt.opt.pool,
+                info.owner_pid);
         usleep(100000);
+    }
     o.log = log_line;
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
     rc = cm_open(mnt.opt.pool, &o, &mnt.cache);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * calls.c - the public calls on files: argument checks, then the module that does the work.
+ * calls.c - the public calls that read, fill and bracket: argument checks, then the module that
+ * does the work. file_calls.c has those that open and close files.
  *
  * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
  * callback, pointers, ranges. No function below this file gets a bad argument, with one exception:
@@ -92,126 +93,19 @@ int cm_checkpoint(cm_cache *c)
         cm_report_trouble(c);
         return e;
     }
-    if (!c->super.sync) /* then nothing changes it: DAX, or memory */
-        return c->super.now.durability == CM_DURABILITY_DAX ? 0 : CM_ENOTSUP;
+    if (c->super.now.durability == CM_DURABILITY_DAX)
+        return 0;
+    if (!c->super.sync) {
+        cm_log(c, CM_LOG_INFO,
+               "cm_checkpoint: %s: it is in memory: nothing of it outlives the system", c->name);
+        return CM_ENOTSUP;
+    }
     (void)cm_plat_file_sync_lasts(&c->file, what);
     cm_log(c, CM_LOG_INFO,
            "cm_checkpoint: %s: it is not known that what is synced on its volume (%s) survives a "
            "crash of the system: a power cut will empty it",
            c->name, what);
     return CM_ENOTSUP;
-}
-
-/* ---- Files ----------------------------------------------------------------------------------- */
-
-int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
-                 cm_file **file)
-{
-    cm_validator v;
-    int e = cm_enter_owner(c);
-    if (e)
-        return e;
-    if (!id || !file || (id->hi | id->lo) == 0 ||
-        (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE | CM_EXCLUSIVE)) ||
-        (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
-        return CM_EINVAL;
-    if (flags & CM_EXCLUSIVE) /* the stronger claim */
-        flags |= CM_SOLE_WRITER;
-    return cm_files_attach(c, id, validator ? &v : NULL, flags, file);
-}
-
-int cm_file_revalidate(cm_file *file, const cm_validator *validator)
-{
-    struct cm_object *f;
-    cm_validator v;
-    int e = cm_enter_file(file, &f);
-    if (e)
-        return e;
-    if (!cm_take_validator(f->cache, "cm_file_revalidate", &v, validator, true))
-        return CM_EINVAL;
-    cm_lock_acquire(&f->lock);
-    const uint64_t was = f->incarnation;
-    e = cm_file_judge(f, &v);
-    cm_lock_release(&f->lock);
-    return e == 0 ? cm_region_settle_version(f, was) : e;
-}
-
-int cm_file_advise(cm_file *file, int advice)
-{
-    struct cm_object *f;
-    int e = cm_enter_file(file, &f);
-    if (e)
-        return e;
-    if (advice < CM_ADVISE_NORMAL || advice > CM_ADVISE_KEEP)
-        return CM_EINVAL;
-    at_store_relaxed(&f->advice, (uint32_t)advice);
-    return 0;
-}
-
-int cm_file_get_info(cm_file *file, cm_file_info *info)
-{
-    struct cm_object *f;
-    int e = cm_enter_file(file, &f);
-    if (e)
-        return e;
-    if (!info)
-        return CM_EINVAL;
-    cm_file_info now;
-    cm_lock_acquire(&f->lock);
-    cm_files_describe(f, &now);
-    cm_lock_release(&f->lock);
-    return cm_give_result(info, &now, sizeof(now));
-}
-
-int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, cm_file_info *info)
-{
-    cm_validator v;
-    cm_file_info now;
-    int e = cm_enter_owner(c);
-    if (e)
-        return e;
-    if (!id || (id->hi | id->lo) == 0 || (validator && !cm_can_give_result(validator)) ||
-        (info && !cm_can_give_result(info)))
-        return CM_EINVAL;
-    e = cm_files_lookup(c, id, NULL, &v, &now);
-    if (e == 0 && now.bypassed && !now.attached)
-        e = CM_EABSENT; /* what the record says of its content proves nothing */
-    if (e == 0 && validator)
-        e = cm_give_result(validator, &v, sizeof(v));
-    if (e == 0 && info)
-        e = cm_give_result(info, &now, sizeof(now));
-    return e;
-}
-
-int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
-{
-    struct cm_object *f;
-    int e = cm_enter_file(file, &f);
-    if (e)
-        return e;
-    cm_lock_acquire(&f->lock);
-    const uint64_t was = f->ttl_ns;
-    e = cm_file_live(f, ttl_ns);
-    /* An end that comes earlier than the disk says must not be lost where the disk has no intents
-     * either. */
-    const bool settle = e == 0 && ttl_ns != 0 && (was == 0 || ttl_ns < was) &&
-                        !cm_region_is_settled(f, CM_REGIONS_ALL);
-    cm_lock_release(&f->lock);
-    return settle ? cm_region_settle(f, NULL) : e;
-}
-
-int cm_file_abort(cm_file *file)
-{
-    struct cm_object *f;
-    int e = cm_enter_file(file, &f);
-    return e ? e : cm_bracket_abort(f);
-}
-
-int cm_file_close(cm_file *file)
-{
-    struct cm_object *f;
-    int e = cm_enter_file(file, &f);
-    return e ? e : cm_files_detach(f);
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */

@@ -160,7 +160,9 @@ static int run(struct cm_cache *c)
 int cm_checkpoint_run(struct cm_cache *c)
 {
     cm_lock_acquire(&c->settling.lock);
+    const uint64_t began = cm_plat_now_ns();
     const int e = run(c);
+    cm_count(c, CM_STAT_checkpoint_us, (cm_plat_now_ns() - began) / 1000);
     cm_lock_release(&c->settling.lock);
     return e;
 }

@@ -284,6 +284,10 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
     if (e)
         return e;
     struct cm_object *f = cm_object_find(c, id);
+    if (!f && (flags & CM_EXCLUSIVE) && (!v || !cm_file_has_proof(v))) {
+        cm_lock_release(&c->files_lock);
+        return CM_EINVAL;
+    }
     if (!f) {
         bool replaced = false;
         e = attach_new(c, id, v, flags, file, &replaced);
@@ -340,6 +344,14 @@ int cm_files_detach(struct cm_object *f)
 
 /* ---- Looking at ------------------------------------------------------------------------------ */
 
+static uint32_t count_regions(uint64_t mask)
+{
+    uint32_t n = 0;
+    for (; mask; mask &= mask - 1)
+        n++;
+    return n;
+}
+
 void cm_files_describe(struct cm_object *f, cm_file_info *info)
 {
     assert(cm_lock_is_held(&f->lock));
@@ -347,6 +359,7 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     info->incarnation = f->incarnation;
     info->size = f->size;
     info->dirty = f->regions.dirty;
+    info->dirty_regions = count_regions(f->regions.unsynced);
     info->racy = !f->has_validator || (f->validator.racy && !(f->flags & CM_EXCLUSIVE));
     info->kept = f->kept;
     info->brackets = f->open_brackets;
@@ -386,6 +399,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;
     info->dirty = cm_region_was_dirty(c, &g);
+    info->dirty_regions = info->dirty ? count_regions(g.intents) : 0;
     cm_file_use_recorded(c, place, r, info);
     cm_file_name_recorded(c, place, info);
     info->racy = v->racy != 0;

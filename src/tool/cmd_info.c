@@ -32,8 +32,16 @@ static const char *uuid_text(const uint8_t uuid[16], char text[UUID_TEXT])
 
 struct durability {
     const char *word; /* for JSON; stable */
-    char text[160];
+    char text[200];
 };
+
+/* Do checkpoints help on such a volume, if it is mounted as usual? cm_checkpoint() knows for sure.
+ */
+static bool may_be_checkpointed(const char *type)
+{
+    return strcmp(type, "ext4") == 0 || strcmp(type, "xfs") == 0 || strcmp(type, "btrfs") == 0 ||
+           strcmp(type, "f2fs") == 0;
+}
 
 static void judge_durability(const char *pool, uint32_t durability, struct durability *d)
 {
@@ -55,8 +63,11 @@ static void judge_durability(const char *pool, uint32_t durability, struct durab
         d->word = "pagecache";
         (void)snprintf(d->text, sizeof(d->text),
                        "page cache of %s: warm after a process crash or a clean close; empties "
-                       "itself after an OS crash or power cut",
-                       type);
+                       "itself after an OS crash or power cut%s",
+                       type,
+                       may_be_checkpointed(type)
+                           ? ", until a program makes checkpoints (cachemax-mount does)"
+                           : "");
     } else if (durability == CM_DURABILITY_CHECKPOINT) {
         d->word = "checkpoints";
         (void)snprintf(d->text, sizeof(d->text),

@@ -74,9 +74,9 @@ VALIDATORS = [
        'unit file proof_back', 'media/format.c', 'return len < CM_PROOF_BYTES ? len : 0;',
        'return len;'),
     _m('version without a size', 'a second open without a size compares the proof',
-       'unit file second_open_without_size', 'api/calls.c',
-       'cm_files_attach(c, id, validator ? &v : NULL, flags, file)',
-       'cm_files_attach(c, id, validator && v.size != CM_SIZE_UNKNOWN ? &v : NULL, flags, file)'),
+       'unit file second_open_without_size', 'api/file_calls.c',
+       'const given = validator ? &v : NULL;',
+       'const given = validator && v.size != CM_SIZE_UNKNOWN ? &v : NULL;'),
     _m('sizes compared', 'two sizes that are known have to be equal', 'unit file learned', FILE,
        '(v->size == size || v->size == CM_SIZE_UNKNOWN || size == CM_SIZE_UNKNOWN)', 'true'),
 ]

@@ -402,6 +402,7 @@ static void test_flags(void)
     cm_check_report r = { .struct_size = sizeof(r) };
     CHECK_EQ(cm_file_open(p.c, &id, NULL, 8, &f), CM_EINVAL);
     CHECK_EQ(cm_file_open(p.c, &id, NULL, 0x80000000u, &f), CM_EINVAL);
+    CHECK_EQ(cm_file_open(p.c, &id, NULL, CM_EXCLUSIVE, &f), CM_EINVAL); /* no version */
     CHECK_EQ(cm_check(p.c, 4, NULL, NULL, &r), CM_EINVAL);
     CHECK_EQ(cm_set_mode(p.c, 3), CM_EINVAL);
     CHECK_EQ(cm_set_mode(p.c, -1), CM_EINVAL);

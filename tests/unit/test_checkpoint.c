@@ -68,6 +68,12 @@ static void test_where(void)
     REQUIRE(pool_new(&p, MIB) == 0);
     CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP); /* memory */
     pool_end(&p);
+    pool_make(&p, MIB, 0);
+    p.o.log = note_log;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    CHECK(strstr(t.said, "it is in memory") != NULL);
+    pool_end(&p);
     if (cpu_flushes()) {
         pool_make(&p, MIB, 0);
         p.o.memory_durability = CM_DURABILITY_DAX;

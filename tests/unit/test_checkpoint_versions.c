@@ -211,7 +211,46 @@ static void test_emptied_and_written(void)
     file_end();
 }
 
+/* ---- What a program is told ------------------------------------------------------------------ */
+
+static void test_told(void)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_validator v = val(SIZE, 7);
+    const cm_file_id first = id_of(1), id = id_of(2), third = id_of(3);
+    cm_file *f, *g;
+    checkpointed_pool();
+    f = three_regions(CM_EXCLUSIVE);
+    CHECK_EQ(info_of(f).dirty_regions, 64); /* nobody has synced it yet */
+    sync_origin(f);
+    CHECK_EQ(info_of(f).dirty_regions, 0);
+    write_in(f, 0);
+    write_in(f, 1);
+    write_in(f, REGION);
+    CHECK_EQ(info_of(f).dirty_regions, 2);
+    detach(f);
+    CHECK_EQ(cm_file_lookup(t.p.c, &first, NULL, &info), 0);
+    CHECK_EQ(info.dirty, 1);
+    CHECK(info.dirty_regions >= 2);
+    CHECK_EQ(cm_file_open(t.p.c, &id, NULL, CM_EXCLUSIVE, &f), CM_EINVAL);
+    CHECK(strstr(t.said, "cm_validator_set_proof") != NULL);
+    CHECK_EQ(cm_file_open(t.p.c, &id, NULL, 64, &f), CM_EINVAL);
+    CHECK(strstr(t.said, "unknown flags 0x40") != NULL);
+    v.racy = CM_RACY_WRITER;
+    v.taken_at = later();
+    CHECK_EQ(cm_file_open(t.p.c, &id, &v, CM_SOLE_WRITER, &f), 0);
+    CHECK(strstr(t.said, "CM_IDENTIFY_SOLE_WRITER") != NULL);
+    v = val(SIZE, 7);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_open(t.p.c, &third, &v, CM_EXCLUSIVE, &g), 0);
+    CHECK_EQ(cm_file_open(t.p.c, &third, NULL, CM_EXCLUSIVE, &g), 0); /* again */
+    detach(g);
+    detach(g);
+    detach(f);
+    file_end();
+}
+
 const struct harness_test checkpoint_versions_tests[] = {
     TEST(noticed), TEST(noticed_nothing),     TEST(disowned), TEST(aborted_beside),
-    TEST(emptied), TEST(emptied_and_written), TEST_END,
+    TEST(emptied), TEST(emptied_and_written), TEST(told),     TEST_END,
 };

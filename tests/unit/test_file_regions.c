@@ -595,7 +595,7 @@ static void test_exclusive_anew(void)
             else if (how == 1)
                 record_of(p.c, place)->proof[3] ^= 1;
             else if (how == 2)
-                detach(attach_v(&p, 1, NULL, flags));
+                detach(attach_v(&p, 1, NULL, CM_SOLE_WRITER)); /* by a program that knows nothing */
             v.taken_at = later();
             f = attach_v(&p, 1, &v, flags);
         }

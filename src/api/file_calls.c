@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * file_calls.c - the public calls that open, close and describe files: argument checks, as in
+ * calls.c, then the module that does the work.
+ *
+ * Owns: what the log says of an open that is refused, or of a file that will be cold each time.
+ *
+ * Who: users, through cachemax.h; api/.
+ */
+#include "api/cache.h"
+#include "state/attach.h"
+#include "state/region.h"
+#include "protocol/bracket.h"
+
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
+#define OPEN_FLAGS ((uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE | CM_EXCLUSIVE))
+
+/* Says what is wrong with the arguments, or what makes the file cold each time. */
+static void say_of_open(cm_cache *c, const cm_validator *v, uint32_t flags, int e)
+{
+    uint32_t unsaid = 0;
+    if (flags & ~OPEN_FLAGS)
+        cm_log(c, CM_LOG_ERROR, "cm_file_open: unknown flags 0x%x", flags & ~OPEN_FLAGS);
+    else if (e == CM_EINVAL)
+        cm_log(c, CM_LOG_ERROR,
+               "cm_file_open: CM_EXCLUSIVE needs a validator with a version of yours: "
+               "cm_validator_set_proof");
+    else if ((flags & CM_SOLE_WRITER) && !(flags & CM_EXCLUSIVE) && v &&
+             (v->racy & CM_RACY_WRITER) && at_cas_acq_rel(&c->racy_said, &unsaid, 1))
+        cm_log(c, CM_LOG_INFO,
+               "cm_file_open: a sole writer's validator says that somebody is writing, so the file "
+               "is cold each time it is opened: take it with CM_IDENTIFY_SOLE_WRITER");
+}
+
+int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
+                 cm_file **file)
+{
+    cm_validator v;
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    if (!id || !file || (id->hi | id->lo) == 0 ||
+        (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
+        return CM_EINVAL;
+    const cm_validator *const given = validator ? &v : NULL;
+    e = flags & ~OPEN_FLAGS ? CM_EINVAL
+                            : cm_files_attach(c, id, given,
+                                              flags & CM_EXCLUSIVE /* the stronger claim */
+                                                  ? flags | CM_SOLE_WRITER
+                                                  : flags,
+                                              file);
+    say_of_open(c, given, flags, e);
+    return e;
+}
+
+int cm_file_revalidate(cm_file *file, const cm_validator *validator)
+{
+    struct cm_object *f;
+    cm_validator v;
+    int e = cm_enter_file(file, &f);
+    if (e)
+        return e;
+    if (!cm_take_validator(f->cache, "cm_file_revalidate", &v, validator, true))
+        return CM_EINVAL;
+    cm_lock_acquire(&f->lock);
+    const uint64_t was = f->incarnation;
+    e = cm_file_judge(f, &v);
+    cm_lock_release(&f->lock);
+    return e == 0 ? cm_region_settle_version(f, was) : e;
+}
+
+int cm_file_advise(cm_file *file, int advice)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e)
+        return e;
+    if (advice < CM_ADVISE_NORMAL || advice > CM_ADVISE_KEEP)
+        return CM_EINVAL;
+    at_store_relaxed(&f->advice, (uint32_t)advice);
+    return 0;
+}
+
+int cm_file_get_info(cm_file *file, cm_file_info *info)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e)
+        return e;
+    if (!info)
+        return CM_EINVAL;
+    cm_file_info now;
+    cm_lock_acquire(&f->lock);
+    cm_files_describe(f, &now);
+    cm_lock_release(&f->lock);
+    return cm_give_result(info, &now, sizeof(now));
+}
+
+int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, cm_file_info *info)
+{
+    cm_validator v;
+    cm_file_info now;
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    if (!id || (id->hi | id->lo) == 0 || (validator && !cm_can_give_result(validator)) ||
+        (info && !cm_can_give_result(info)))
+        return CM_EINVAL;
+    e = cm_files_lookup(c, id, NULL, &v, &now);
+    if (e == 0 && now.bypassed && !now.attached)
+        e = CM_EABSENT; /* what the record says of its content proves nothing */
+    if (e == 0 && validator)
+        e = cm_give_result(validator, &v, sizeof(v));
+    if (e == 0 && info)
+        e = cm_give_result(info, &now, sizeof(now));
+    return e;
+}
+
+int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    const uint64_t was = f->ttl_ns;
+    e = cm_file_live(f, ttl_ns);
+    /* An end that comes earlier than the disk says must not be lost where the disk has no intents
+     * either. */
+    const bool settle = e == 0 && ttl_ns != 0 && (was == 0 || ttl_ns < was) &&
+                        !cm_region_is_settled(f, CM_REGIONS_ALL);
+    cm_lock_release(&f->lock);
+    return settle ? cm_region_settle(f, NULL) : e;
+}
+
+int cm_file_abort(cm_file *file)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    return e ? e : cm_bracket_abort(f);
+}
+
+int cm_file_close(cm_file *file)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    return e ? e : cm_files_detach(f);
+}
