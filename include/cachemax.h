@@ -249,7 +249,9 @@ enum {
  * after its content, a snapshot, a read-only image. */
 typedef struct cm_validator {
     uint32_t struct_size; /* set by CM_VALIDATOR_INIT; 0: that of version 1.0 */
-    uint32_t racy;     /* CM_RACY_* or 0; a racy validator never matches when a file is attached */
+    /* CM_RACY_* or 0. A racy validator never matches when a file is attached, except with
+     * CM_EXCLUSIVE, which ignores it. */
+    uint32_t racy;
     uint64_t taken_at; /* cm_now() from BEFORE the origin was asked */
     uint64_t size;     /* of the file in bytes, or CM_SIZE_UNKNOWN */
     /* When the file changed last, by the wall clock, in nanoseconds since 1970; 0: not known. A
@@ -471,27 +473,35 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * with CM_OPEN_PREFAULT and CM_OPEN_LOCK.
  * `opts` may be NULL for defaults. *cache is set on success only; release it with cm_close(). The
  * callbacks and contexts in `opts` must stay valid until then.
+ *
  * TRUST  Whoever can write a pool decides what is read through it. So the pool must belong to the
  * effective user or to root, and nobody else may write it. The same holds for every directory on
  * the path from the root, where others may write only if it has the sticky bit, and for the owners
  * of symbolic links. Otherwise the result is CM_EUNTRUSTED, and a log line says why. This is not
  * checked with CM_OPEN_READONLY, which serves nothing, nor with CM_OPEN_ANY_OWNER, nor so far on
  * Windows (docs/security.md).
+ *
  * CRASHES  After a crash of the system a pool on a volume without DAX empties itself, unless it was
  * checkpointed (cm_checkpoint); a log line and cm_info.emptied say so. Without DAX the pool is also
  * emptied if the volume fails to sync what the last owner wrote. If nothing can be synced, the pool
- * is void (CM_EIO, a log line): delete it and make a new one. FAULT GUARD  Handlers of SIGBUS and
- * SIGSEGV (Windows: a vectored handler) turn a damaged page of a pool into a miss. They pass on
- * everything else. Any number of pools can be open. The kernel would kill a thread that blocks
- * these signals, so cm_open() and the first call of every thread unblock them there. Do not block
- * them again. ERRORS  A line of the log names the pool and says more. CM_EINVAL       path or cache
- * is NULL, an option is wrong CM_ENOENT CM_EACCES CM_ENOTFILE   the path leads to no file, or to
- * none that may be opened CM_ENOTPOOL     it was never a pool CM_ETRUNCATED CM_EOVERSIZE
- * CM_EDAMAGED   it was a pool, and is none any more CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER   it is
- * of another library or another machine CM_EUNTRUSTED   see TRUST CM_EOWNED       another process
- * has it open, or this one CM_ENOTDAX      CM_OPEN_REQUIRE_DAX, and its volume offers none
- *   CM_ENOTSUP      CM_OPEN_SHARED, check_key, seal
- *   CM_ENOMEM CM_EIO   (CM_EIO also: one of the two superblocks cannot be written) */
+ * is void (CM_EIO, a log line): delete it and make a new one.
+ *
+ * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
+ * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
+ * would kill a thread that blocks these signals, so cm_open() and the first call of every thread
+ * unblock them there. Do not block them again.
+ *
+ * ERRORS  A line of the log names the pool and says more.
+ * - CM_EINVAL: path or cache is NULL, an option is wrong
+ * - CM_ENOENT CM_EACCES CM_ENOTFILE: the path leads to no file, or to none that may be opened
+ * - CM_ENOTPOOL: it was never a pool
+ * - CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED: it was a pool, and is none any more
+ * - CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER: it is of another library or another machine
+ * - CM_EUNTRUSTED: see TRUST
+ * - CM_EOWNED: another process has it open, or this one
+ * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
+ * - CM_ENOTSUP: CM_OPEN_SHARED, check_key, seal
+ * - CM_ENOMEM CM_EIO; CM_EIO also: one of the two superblocks cannot be written */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* Opens a pool in memory that the caller has mapped (a driver, /dev/dax, CXL memory, tests). `base`
@@ -582,8 +592,8 @@ enum {
 /* Attaches an origin file. *file is set on success; release it with cm_file_close(). There is one
  * handle per id: a second open returns the same handle and adds a reference. It treats the
  * validator as cm_file_revalidate() does. Blocks cached earlier are kept if three conditions hold:
- * the validator equals the recorded one, neither of them is racy, and no unsynced write was lost in
- * a crash.
+ * the validator equals the recorded one, neither of them is racy (CM_EXCLUSIVE ignores that), and
+ * no unsynced write of their region was lost in a crash.
  * SIZE  The size is that of the validator. If that is not known, it is the recorded one, if there
  * is one and the blocks are kept. Else the first fill with CM_FILL_EOF tells it, or a later
  * validator; nothing is forgotten then.
@@ -596,6 +606,7 @@ enum {
  * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
  * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
  * cm_open(). After CM_IGNORED take a new one and present it with cm_file_revalidate().
+ * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
  * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET. */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
@@ -604,11 +615,13 @@ CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validato
  * 0: if the file is unchanged, its blocks are kept, and a size that was not known is known now. If
  * somebody else changed the file, everything cached of it is forgotten. The same happens if one of
  * the two validators is racy, because that hides changes, but not for a CM_SOLE_WRITER. If a
- * CM_SOLE_WRITER made own writes for which no validator was adopted yet, this one is adopted.
+ * CM_SOLE_WRITER made own writes for which no validator was adopted yet, this one is adopted. (Own
+ * writes do not change the proof of a CM_EXCLUSIVE file: another proof always forgets it.)
  * cm_file_info.incarnation says which of these it was: it is another number if the file was
  * forgotten.
  * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
  * Take it again later.
+ * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
  * CM_EINVAL CM_EFORGET. */
 CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
 
@@ -666,11 +679,11 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
 /* What the pool knows of a file, without attaching it. *validator is the one that was accepted
  * last, also by an earlier session. Its size is what is known now: CM_FILL_EOF may have told it.
- * racy is not 0 if a file that is not attached is cold at its next attach, whatever you present:
- * then also after a crash that may have lost unsynced writes. changed_ns is 0, and so is taken_at:
- * the library does not know whether the origin is still the same. If you do (an object that never
- * changes, a copy that is fresh by its own rules), or if an old copy is better than none, set
- * taken_at to cm_now() and attach the file with it: it is warm then. Set changed_ns, too
+ * racy is not 0 if a file that is not attached is cold at its next attach, whatever you present.
+ * (CM_EXCLUSIVE ignores a racy record: with it the file may be warm.) changed_ns is 0, and so is
+ * taken_at: the library does not know whether the origin is still the same. If you do (an object
+ * that never changes, a copy that is fresh by its own rules), or if an old copy is better than
+ * none, set taken_at to cm_now() and attach the file with it: it is warm then. Set changed_ns, too
  * (CM_CHANGED_LONG_AGO for a server), or the file counts as dirty. The proof is zero if the file
  * never had one: such a validator attaches nothing warm. `validator` and `info` may be NULL.
  * CM_EABSENT (the pool does not know the file) CM_EINVAL (also: a struct_size is no size)
@@ -1114,19 +1127,21 @@ CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 /* Call it after the write, successful or not. `after`: the validator taken after the write, inside
  * the bracket, or NULL.
  * Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed, and no validator was adopted.
- * Present one later (cm_file_revalidate, or an empty bracket).
+ * Present one later (cm_file_revalidate, or an empty bracket). A CM_EXCLUSIVE file needs none: the
+ * result is 0, also if `after` was not adopted because other brackets are open.
  * CM_EINVAL (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 
-/* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync proves that the origin
- * holds what was written only if it succeeds and no write was open during it.
+/* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync that succeeds proves that
+ * the origin holds what was written, region by region: it proves the regions of the file in which
+ * no write was open when it began, and none has begun since. (A file has 64: docs/crash.md.)
  * `ok`: nonzero if fsync succeeded. 0 if it failed: the file is forgotten, and bypasses the cache
  * until the next boot of the system. No later sync ends that: a system may report pages that it
  * could not write only once, and keep them as if they were written. The next fsync then succeeds
  * without doing anything. For the same reason a sync is a proof only on a descriptor that was
  * opened before the writes. The first error counts: do not sync again and pass that result. If
  * fsync is not possible at all (EINVAL, EROFS), nothing is known: do not call cm_sync_end().
- * `after`: as in cm_write_end(). A cm_sync is plain data and needs no release. */
+ * `after`: as in cm_file_revalidate(), or NULL. A cm_sync is plain data and needs no release. */
 typedef struct cm_sync {
     uint64_t opaque[3];
 } cm_sync;
@@ -1134,7 +1149,8 @@ typedef struct cm_sync {
 CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
 /* Call it after the fsync. Returns 0, or CM_IGNORED: `after` proves nothing, because a bracket was
  * open at or after its taken_at. With ok 0 the failure counts even if an error is returned.
- * In a checkpointed pool such a call waits for the sync of two pages.
+ * In a checkpointed pool such a call waits for the sync of two pages. With another ok it waits for
+ * the sync of a page if the file has changed, or may have (`after`).
  * CM_EINVAL (s is NULL, or `after` is no validator) CM_EFOREIGN (s is of another file) CM_EFORGET
  * (the failure, or `after`, could not be recorded). */
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
@@ -1155,16 +1171,23 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 /* Makes a pool without DAX survive a crash of the system: an OS crash, a power cut, the loss of its
  * volume. What was cached when the call began stays warm then, except the parts of files that were
  * written and not synced before, and those that are written after it. A part is one of 64 regions
- * of a file (docs/crash.md). Call it every few seconds, in a thread of its own. To be
- * warm, a file that was written needs an fsync of the origin, told by cm_sync_begin() and
- * cm_sync_end(), before the checkpoint; and unless it is exclusive, its validator after that.
+ * of a file (docs/crash.md). Call it every few seconds, in a thread of its own.
+ *
+ * A FILE THAT WAS WRITTEN needs an fsync of the origin, told by cm_sync_begin() and cm_sync_end(),
+ * before the call. Unless its proof stays the same (CM_EXCLUSIVE), it also needs its new validator
+ * before the call.
+ *
+ * WHICH FILES  Those that are open, and those that were closed in this session after all of it was
+ * synced. Others stay as they are: if a program was killed, or closed a file before it was synced,
+ * the parts that were not safe yet (of a new file: all) are cold after a crash of the system, until
+ * the file was opened again and synced, and a checkpoint has followed.
  *
  * The call syncs what was written to the pool since the last one, which may take seconds; meanwhile
- * everything else goes on. From the first checkpoint of a pool on, cm_write_begin() and
- * cm_invalidate() wait for a sync of one page when they are the first in a region since a
- * checkpoint (cm_stats: page_syncs). Before the first one nothing is synced, and the pool empties
- * itself after a crash of the system. cm_close() does what a checkpoint does. With DAX there is
- * nothing to do: the result is 0.
+ * everything else goes on. From the first checkpoint of a pool on, also in later sessions,
+ * cm_write_begin() and cm_invalidate() wait for a sync of one page when they are the first in a
+ * region since a checkpoint (cm_stats: page_syncs). Before the first one nothing is synced, and the
+ * pool empties itself after a crash of the system. cm_close() does what a checkpoint does. With DAX
+ * there is nothing to do: the result is 0.
  *
  * Any thread may call it; one runs at a time. CM_EREADONLY CM_ENOTSUP (the pool is in memory, or it
  * is not known that its volume keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a
