@@ -124,7 +124,8 @@ static cm_validator validator_now(void)
     return v;
 }
 
-/* Syncs the store. Writes may go on meanwhile; it is a proof only if none does. */
+/* Syncs the store. Writes may go on meanwhile. It proves the regions of the file in which no write
+ * was open when it began, and none has begun since. */
 static void store_sync(void)
 {
     cm_sync s;
