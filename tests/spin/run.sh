@@ -255,6 +255,10 @@ foreign='FOREIGN KILLS=0 WRITES=0 CHECKS=1 CRASHES=1'
   must all regions NO_WRAP EXCL KILLS=0 WRITES=1 CHECKS=1 CRASHES=2 FILLS=1 GENS=2
   must all regions REACH_KILL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1
 }
+ok all outside base
+for m in NO_LOOK NO_PASS SEND_BEGUN SEND_LATE SEEN_LATE NO_VOID REACH_HIT REACH_LIFE; do
+  must all outside $m
+done
 ok ci flight base
 ok ci flight patient PATIENT
 for m in BLIND_JOIN LAND_EARLY; do ok all flight benign-$m $m; done

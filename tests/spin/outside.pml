@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * outside.pml - writes outside of the service: a front end that has lost its service writes the
+ * origin without a bracket, and no reader of the service gets what was there before
+ * (docs/decisions/service.md).
+ *
+ * One file with one block. The service has the block or not, and a number: how many outside writes
+ * it knows of. Two clients read, fill and open the file; a writer writes with a bracket or outside.
+ * The service may be killed at any moment; the pool stays, and a new life opens it. A validator is
+ * the version of the content, and does not show a write that has not changed the content yet.
+ *
+ * Proves: a read that begins after a write has ended does not get older content.
+ *
+ * Mutants: NO_LOOK an answer does not look at the table   NO_PASS it serves while somebody writes
+ *          SEND_BEGUN an open says how many writes have begun, not how many have ended   SEND_LATE
+ *          it says so after it took the validator   SEEN_LATE an answer compares with a number that
+ *          it read after the copy, which another reader may have changed   NO_VOID what is forgotten
+ *          leaves tickets valid
+ * Reachability: REACH_HIT a block is served after an outside write   REACH_LIFE one is kept over a
+ *          kill
+ */
+#ifndef WRITES
+#define WRITES 2
+#endif
+#ifndef OPENS
+#define OPENS 3
+#endif
+#ifndef READS
+#define READS 3
+#endif
+#ifndef KILLS
+#define KILLS 1
+#endif
+byte ov = 1;             /* the origin's version */
+byte done = 1;           /* the version of the last write that has ended */
+byte begun, ended;       /* the table */
+byte cv, rv;             /* the pool: version of the block, 0: none; recorded validator */
+bit up = 1, att, brack;  /* the service; the file is open there; a bracket is open */
+byte seen, ticket, life; /* ticket: those that are older are void */
+byte opens = OPENS, reads = READS, kills = KILLS, writes = WRITES, outs, kept;
+
+inline forget() {
+  cv = 0;
+#ifndef NO_VOID
+  ticket++
+#endif
+}
+proctype Client() {
+  byte s, v, d, r, t, f, l;
+  do
+  :: atomic { up && opens > 0 -> opens--; l = life;
+#ifdef SEND_LATE
+     v = ov }
+     atomic { s = ended }
+#elif defined(SEND_BEGUN)
+     s = begun }
+     atomic { v = ov }
+#else
+     s = ended }
+     atomic { v = ov }
+#endif
+     atomic {
+       if
+       :: up && l == life ->
+          if
+          :: v != rv -> forget(); rv = v
+          :: else -> if :: !att && cv != 0 -> kept = 1 :: else fi
+          fi;
+          att = 1; seen = s
+       :: else
+       fi; s = 0; v = 0; l = 0 }
+  :: atomic { up && att && reads > 0 -> reads--; r = done; l = life; t = ticket; s = seen;
+     d = (brack -> 0 : cv) }
+     atomic {
+#ifdef SEEN_LATE
+       s = seen;
+#endif
+       f = (begun == s && begun == ended);
+#ifdef NO_PASS
+       f = (begun == s);
+#endif
+#ifdef NO_LOOK
+       f = 1;
+#endif
+       if
+       :: up && l == life && f && d != 0 ->
+          assert(d >= r);
+#ifdef REACH_HIT
+          assert(!(outs > 0 && d > 1));
+#endif
+#ifdef REACH_LIFE
+          assert(!(kept && life > 0));
+#endif
+          t = 0; f = 0
+       :: up && l == life && f && d == 0 && !brack -> f = 1 /* a ticket */
+       :: up && l == life && !f ->
+          if :: begun != seen -> forget(); seen = begun :: else fi;
+          t = 0
+       :: else -> t = 0; f = 0
+       fi; d = 0; r = 0; s = 0 }
+     if
+     :: f ->
+        atomic { v = ov } /* reads the origin */
+        atomic {
+          if
+          :: up && l == life && t == ticket && att && !brack -> cv = v
+          :: else
+          fi; v = 0; f = 0; t = 0; l = 0 }
+     :: else -> l = 0
+     fi
+  od
+}
+active proctype Writer() {
+  do
+  :: atomic { up && att && writes > 0 -> writes--; brack = 1; forget() }
+     atomic { ov++ }
+     atomic { brack = 0; done = ov;
+       if :: up && att -> rv = ov :: else fi }
+  :: atomic { writes > 0 -> writes--; outs++; begun++ }
+     atomic { ov++ }
+     atomic { done = ov }
+     atomic { ended++ }
+  od
+}
+active proctype Killer() {
+  do
+  :: atomic { up && kills > 0 && !brack -> kills--; up = 0; att = 0; seen = 0; ticket++; life++ }
+  :: atomic { !up -> up = 1 }
+  od
+}
+init { atomic { run Client(); run Client() } }
