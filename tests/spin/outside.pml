@@ -14,8 +14,8 @@
  * Mutants: NO_LOOK an answer does not look at the table   NO_PASS it serves while somebody writes
  *          SEND_BEGUN an open says how many writes have begun, not how many have ended   SEND_LATE
  *          it says so after it took the validator   SEEN_LATE an answer compares with a number that
- *          it read after the copy, which another reader may have changed   NO_VOID what is forgotten
- *          leaves tickets valid
+ *          it read after the copy, which another reader may have changed   NO_VOID tickets stay
+ *          valid when the file is forgotten
  * Reachability: REACH_HIT a block is served after an outside write   REACH_LIFE one is kept over a
  *          kill
  */
