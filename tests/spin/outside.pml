@@ -6,8 +6,10 @@
  *
  * One file with one block. The service has the block or not, and a number: how many outside writes
  * it knows of. Two clients read, fill and open the file; a writer writes with a bracket or outside.
- * The service may be killed at any moment; the pool stays, and a new life opens it. A validator is
- * the version of the content, and does not show a write that has not changed the content yet.
+ * The service may be killed at any moment, also inside a bracket, whose write goes on. The pool
+ * stays, and a new life opens it. A writer claims a place in memory that outlives the service
+ * before it asks for a bracket. A new life watches what it finds claimed. A validator is the
+ * version of the content, and does not show a write that has not changed the content yet.
  *
  * Proves: a read that begins after a write has ended does not get older content.
  *
@@ -15,7 +17,8 @@
  *          SEND_BEGUN an open says how many writes have begun, not how many have ended   SEND_LATE
  *          it says so after it took the validator   SEEN_LATE an answer compares with a number that
  *          it read after the copy, which another reader may have changed   NO_VOID tickets stay
- *          valid when the file is forgotten
+ *          valid when the file is forgotten   NO_CLAIM a bracket is not known to the next life
+ *          CLAIM_LATE it is claimed when the bracket is open
  * Reachability: REACH_HIT a block is served after an outside write   REACH_LIFE one is kept over a
  *          kill
  */
@@ -36,6 +39,7 @@ byte done = 1;           /* the version of the last write that has ended */
 byte begun, ended;       /* the table */
 byte cv, rv;             /* the pool: version of the block, 0: none; recorded validator */
 bit up = 1, att, brack;  /* the service; the file is open there; a bracket is open */
+bit claim, watch;        /* of the bracket's write; it is one of an older life */
 byte seen, ticket, life; /* ticket: those that are older are void */
 byte opens = OPENS, reads = READS, kills = KILLS, writes = WRITES, outs, kept;
 
@@ -75,7 +79,7 @@ proctype Client() {
 #ifdef SEEN_LATE
        s = seen;
 #endif
-       f = (begun == s && begun == ended);
+       f = (begun == s && begun == ended && !watch);
 #ifdef NO_PASS
        f = (begun == s);
 #endif
@@ -95,6 +99,10 @@ proctype Client() {
        :: up && l == life && f && d == 0 && !brack -> f = 1 /* a ticket */
        :: up && l == life && !f ->
           if :: begun != seen -> forget(); seen = begun :: else fi;
+          if
+          :: watch && !claim -> watch = 0 /* its blocks were forgotten at its begin */
+          :: else
+          fi;
           t = 0
        :: else -> t = 0; f = 0
        fi; d = 0; r = 0; s = 0 }
@@ -111,11 +119,23 @@ proctype Client() {
   od
 }
 active proctype Writer() {
+  byte l;
   do
-  :: atomic { up && att && writes > 0 -> writes--; brack = 1; forget() }
-     atomic { ov++ }
-     atomic { brack = 0; done = ov;
-       if :: up && att -> rv = ov :: else fi }
+  :: atomic { up && att && writes > 0 -> writes--; l = life;
+#if !defined(NO_CLAIM) && !defined(CLAIM_LATE)
+     claim = 1
+#endif
+     }
+     if
+     :: atomic { up && att && l == life -> brack = 1; forget() }
+#ifdef CLAIM_LATE
+        claim = 1;
+#endif
+        atomic { ov++; done = ov }
+        claim = 0;
+        atomic { if :: up && l == life -> brack = 0; rv = ov :: else fi }
+     :: atomic { !(up && att && l == life) -> claim = 0 }
+     fi
   :: atomic { writes > 0 -> writes--; outs++; begun++ }
      atomic { ov++ }
      atomic { done = ov }
@@ -124,8 +144,9 @@ active proctype Writer() {
 }
 active proctype Killer() {
   do
-  :: atomic { up && kills > 0 && !brack -> kills--; up = 0; att = 0; seen = 0; ticket++; life++ }
-  :: atomic { !up -> up = 1 }
+  :: atomic { up && kills > 0 -> kills--; up = 0; att = 0; seen = 0; brack = 0; watch = 0; ticket++;
+     life++ }
+  :: atomic { !up -> up = 1; watch = claim }
   od
 }
 init { atomic { run Client(); run Client() } }
