@@ -8,8 +8,8 @@
  * it knows of. Two clients read, fill and open the file; a writer writes with a bracket or outside.
  * The service may be killed at any moment, also inside a bracket, whose write goes on. The pool
  * stays, and a new life opens it. A writer claims a place in memory that outlives the service
- * before it asks for a bracket. A new life watches what it finds claimed. A validator is the
- * version of the content, and does not show a write that has not changed the content yet.
+ * before it asks for a bracket. The first open in a life watches what it finds claimed. A validator
+ * is the version of the content, and does not show a write that has not changed the content yet.
  *
  * Proves: a read that begins after a write has ended does not get older content.
  *
@@ -70,6 +70,7 @@ proctype Client() {
           :: v != rv -> forget(); rv = v
           :: else -> if :: !att && cv != 0 -> kept = 1 :: else fi
           fi;
+          if :: !att -> watch = claim :: else fi;
           att = 1; seen = s
        :: else
        fi; s = 0; v = 0; l = 0 }
@@ -146,7 +147,7 @@ active proctype Killer() {
   do
   :: atomic { up && kills > 0 -> kills--; up = 0; att = 0; seen = 0; brack = 0; watch = 0; ticket++;
      life++ }
-  :: atomic { !up -> up = 1; watch = claim }
+  :: atomic { !up -> up = 1 }
   od
 }
 init { atomic { run Client(); run Client() } }

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_session.c - the service without its transports: what clients ask, what they may not ask, and
+ * writes that the service does not see.
+ */
+#include "fixture.h"
+
+#include "../../examples/service/session.h"
+
+static struct pool p;
+static struct outside outside;
+static struct service service;
+static const char *why;
+
+/* ---- A client -------------------------------------------------------------------------------- */
+
+struct client {
+    struct session *s;
+    uint64_t tag;
+};
+static struct {
+    struct cmp_head head;
+    uint8_t body[CMP_MESSAGE_MAX];
+    size_t n; /* of the body */
+} reply;
+
+/* Sends a request and takes the reply. Returns its result, or INT64_MIN if the connection ends. */
+static int64_t ask(struct client *k, uint16_t command, uint32_t file, const void *body, size_t n,
+                   const void *data, size_t data_len)
+{
+    static uint8_t message[CMP_MESSAGE_MAX], out[CMP_MESSAGE_MAX];
+    struct cmp_head h = { .bytes = (uint32_t)(sizeof(h) + n + data_len),
+                          .version = CMP_VERSION,
+                          .command = command,
+                          .tag = ++k->tag,
+                          .file = file };
+    memcpy(message, &h, sizeof(h));
+    if (n > 0)
+        memcpy(message + sizeof(h), body, n);
+    if (data_len > 0)
+        memcpy(message + sizeof(h) + n, data, data_len);
+    const int64_t got = session_handle(k->s, message, h.bytes, out, &why);
+    if (got < 0)
+        return INT64_MIN;
+    CHECK_EQ(got == 0, command == CMP_FILL);
+    if (got == 0)
+        return 0;
+    CHECK_EQ(cmp_check(out, (size_t)got, 1), CMP_SOUND);
+    memcpy(&reply.head, out, sizeof(reply.head));
+    CHECK_EQ(reply.head.tag, k->tag);
+    CHECK_EQ(reply.head.command, command);
+    reply.n = (size_t)got - sizeof(h);
+    memcpy(reply.body, out + sizeof(h), reply.n);
+    return reply.head.result;
+}
+#define ASK(k, command, file, body) ask(k, command, file, &(body), sizeof(body), NULL, 0)
+
+static struct client silent_client(void)
+{
+    struct client k = { .s = session_begin(&service) };
+    CHECK(k.s != NULL);
+    return k;
+}
+
+static struct client client(void)
+{
+    const struct cmp_hello m = { .magic = CMP_MAGIC, .oldest = 1 };
+    struct client k = silent_client();
+    CHECK_EQ(ASK(&k, CMP_HELLO, 0, m), 0);
+    return k;
+}
+
+static void service_up(void)
+{
+    memset(&outside, 0, sizeof(outside));
+    REQUIRE(pool_new(&p, MIB) == 0);
+    REQUIRE(service_begin(&service, p.c, &outside, 5) == 0);
+}
+
+static void service_down(void)
+{
+    service_end(&service);
+    pool_end(&p);
+}
+
+static struct cmp_validator version(uint64_t n)
+{
+    const cm_validator v = val(100 * BLK, n);
+    struct cmp_validator m = {
+        .taken_at = (uint64_t)later(), .size = v.size, .changed_ns = CM_CHANGED_LONG_AGO, .given = 1
+    };
+    memcpy(m.proof, v.proof, sizeof(m.proof));
+    return m;
+}
+
+static uint32_t open_file(struct client *k, uint64_t id, uint64_t n)
+{
+    const cm_file_id file = { .lo = id };
+    struct cmp_open m = { .id_lo = id, .outside = outside_ended(&outside, outside_hash(&file)) };
+    m.validator = version(n);
+    CHECK_EQ(ASK(k, CMP_OPEN, 0, m), 0);
+    return reply.head.file;
+}
+
+static int64_t read_block(struct client *k, uint32_t file, uint64_t block)
+{
+    const struct cmp_read m = { .offset = block * BLK, .len = BLK };
+    return ASK(k, CMP_READ, file, m);
+}
+
+static struct cmp_read_reply miss(void)
+{
+    struct cmp_read_reply r;
+    memcpy(&r, reply.body, sizeof(r));
+    return r;
+}
+
+static int64_t fill(struct client *k, uint32_t file, uint64_t ticket, uint8_t what)
+{
+    static uint8_t data[BLK];
+    const struct cmp_fill m = { .ticket = ticket };
+    memset(data, what, sizeof(data));
+    return ask(k, CMP_FILL, file, &m, sizeof(m), data, sizeof(data));
+}
+
+/* Is the block there, with bytes `what`? 0: it is not. */
+static uint8_t block_is(struct client *k, uint32_t file, uint64_t block)
+{
+    return read_block(k, file, block) == (int64_t)BLK ? reply.body[sizeof(struct cmp_read_reply)]
+                                                      : 0;
+}
+
+static void store(struct client *k, uint32_t file, uint64_t block, uint8_t what)
+{
+    CHECK_EQ(read_block(k, file, block), 0);
+    CHECK(miss().ticket != 0);
+    CHECK_EQ(fill(k, file, miss().ticket, what), 0);
+    CHECK_EQ(block_is(k, file, block), what);
+}
+
+static uint64_t begin_block(struct client *k, uint32_t file, uint64_t block)
+{
+    const struct cmp_range m = { .offset = block * BLK, .len = BLK };
+    struct cmp_token_reply r = { 0 };
+    CHECK_EQ(ASK(k, CMP_WRITE_BEGIN, file, m), 0);
+    memcpy(&r, reply.body, sizeof(r));
+    return r.token;
+}
+
+static int64_t end_token(struct client *k, uint32_t file, uint16_t command, uint64_t token,
+                         uint64_t n)
+{
+    struct cmp_end m = { .token = token, .ok = 1 };
+    if (n)
+        m.validator = version(n);
+    return ASK(k, command, file, m);
+}
+
+/* ---- What is asked --------------------------------------------------------------------------- */
+
+static void test_read_and_fill(void)
+{
+    service_up();
+    struct client a = client(), b = client();
+    uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7), other = open_file(&b, 2, 7);
+    store(&a, file, 3, 'x');
+    CHECK_EQ(block_is(&b, same, 3), 'x');
+    CHECK_EQ(block_is(&b, other, 3), 0);
+    CHECK_EQ(miss().miss_offset, 3 * BLK);
+    CHECK_EQ(read_block(&a, file, 200), 0); /* behind the end */
+    CHECK_EQ(miss().flags, CMP_AT_END);
+    struct cmp_read m = { .offset = 2 * BLK, .len = 2 * BLK };
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), 0);
+    CHECK(miss().ticket != 0);
+    m.flags = CMP_READ_WHOLE;
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), 0);
+    CHECK_EQ(miss().ticket, 0);
+    CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0);
+    session_end(a.s, true);
+    CHECK_EQ(block_is(&b, same, 3), 'x');
+    CHECK(ask(&b, CMP_STATS, 0, NULL, 0, NULL, 0) > 10);
+    CHECK_EQ(reply.n, (size_t)reply.head.result * 8);
+    session_end(b.s, true);
+    service_down();
+}
+
+static void test_write(void)
+{
+    service_up();
+    struct client a = client(), b = client();
+    uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+    store(&a, file, 3, 'x');
+    store(&a, file, 4, 'y');
+    CHECK_EQ(read_block(&b, same, 5), 0);
+    const struct cmp_read_reply old = miss();
+    uint64_t token = begin_block(&a, file, 3);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    CHECK_EQ(block_is(&b, same, 4), 'y');
+    CHECK(end_token(&a, file, CMP_WRITE_END, token, 8) >= 0);
+    token = begin_block(&a, file, 5);
+    CHECK(end_token(&a, file, CMP_WRITE_END, token, 0) >= 0);
+    CHECK_EQ(fill(&b, same, old.ticket, 'z'), 0); /* it was read before the write */
+    CHECK_EQ(block_is(&b, same, 5), 0);
+    store(&b, same, 3, 'X');
+    CHECK_EQ(ask(&a, CMP_SYNC_BEGIN, file, NULL, 0, NULL, 0), 0);
+    memcpy(&token, reply.body, sizeof(token));
+    CHECK(end_token(&a, file, CMP_SYNC_END, token, 0) >= 0);
+    const struct cmp_truncate m = { .size = 4 * BLK };
+    CHECK_EQ(ASK(&a, CMP_TRUNCATE_BEGIN, file, m), 0);
+    memcpy(&token, reply.body, sizeof(token));
+    CHECK(end_token(&a, file, CMP_WRITE_END, token, 0) >= 0);
+    CHECK_EQ(block_is(&b, same, 3), 'X');
+    CHECK_EQ(block_is(&b, same, 4), 0);
+    const struct cmp_range all = { .len = UINT64_MAX };
+    CHECK_EQ(ASK(&a, CMP_INVALIDATE, file, all), 0);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    store(&b, same, 3, 'Y');
+    const struct cmp_forget gone = { .id_lo = 1, .gone = 1 };
+    CHECK_EQ(ASK(&a, CMP_FORGET, 0, gone), 0);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
+/* ---- What is not asked ----------------------------------------------------------------------- */
+
+static void test_out_of_place(void)
+{
+    static const uint8_t data[2 * BLK];
+    service_up();
+    struct client a = silent_client(), b = client();
+    struct cmp_read m = { .len = 1 };
+    struct cmp_hello hello = { .magic = CMP_MAGIC, .oldest = 2 };
+    struct cmp_fill f = { .ticket = 77 };
+    CHECK_EQ(ASK(&a, CMP_READ, 1, m), INT64_MIN);
+    CHECK(strcmp(why, "it did not say hello") == 0);
+    CHECK_EQ(ASK(&a, CMP_HELLO, 0, hello), INT64_MIN); /* only version 2 */
+    session_end(a.s, true);
+    hello.oldest = 1;
+    CHECK_EQ(ASK(&b, CMP_HELLO, 0, hello), INT64_MIN);
+    const uint32_t files[] = { 1, 2, 65536, 65537, UINT32_MAX };
+    for (unsigned i = 0; i < 5; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(ASK(&b, CMP_READ, files[i], m), INT64_MIN);
+        CHECK(strcmp(why, "a message names a file that is not open") == 0);
+    }
+    uint32_t file = open_file(&b, 1, 7), other = open_file(&b, 2, 7);
+    CHECK_EQ(ASK(&b, CMP_FILL, file, f), INT64_MIN); /* it never got this ticket */
+    CHECK_EQ(read_block(&b, file, 1), 0);
+    f.ticket = miss().ticket;
+    CHECK_EQ(ASK(&b, CMP_FILL, other, f), INT64_MIN);
+    CHECK_EQ(read_block(&b, file, 99), 0); /* the last block: the miss ends there */
+    f.ticket = miss().ticket;
+    CHECK_EQ(ask(&b, CMP_FILL, file, &f, sizeof(f), data, 2 * BLK), INT64_MIN);
+    CHECK_EQ(read_block(&b, file, 1), 0);
+    f.ticket = miss().ticket;
+    CHECK_EQ(ask(&b, CMP_FILL, file, &f, sizeof(f), data, 5), INT64_MIN); /* inside a block */
+    CHECK_EQ(end_token(&b, file, CMP_WRITE_END, 0, 0), INT64_MIN);
+    CHECK_EQ(end_token(&b, file, CMP_WRITE_END, 5000, 0), INT64_MIN);
+    const uint64_t token = begin_block(&b, file, 1);
+    CHECK_EQ(end_token(&b, other, CMP_WRITE_END, token, 0), INT64_MIN);
+    CHECK_EQ(end_token(&b, file, CMP_SYNC_END, token, 0), INT64_MIN);
+    CHECK(end_token(&b, file, CMP_WRITE_END, token, 0) >= 0);
+    CHECK_EQ(end_token(&b, file, CMP_WRITE_END, token, 0), INT64_MIN);
+    session_end(b.s, true);
+    service_down();
+}
+
+/* Everything that a client can make is bounded, and what is too much is refused. */
+static void test_bounds(void)
+{
+    service_up();
+    service.open_max = 3;
+    struct client a = client();
+    struct cmp_open m = { .id_lo = 9 };
+    struct cmp_range r = { .len = BLK };
+    uint64_t first = 0;
+    unsigned n = 0;
+    uint32_t file = open_file(&a, 1, 7);
+    (void)open_file(&a, 2, 7);
+    (void)open_file(&a, 3, 7);
+    CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), CM_ENOMEM);
+    CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0);
+    file = open_file(&a, 4, 7);
+    while (n < 2000 && ASK(&a, CMP_WRITE_BEGIN, file, r) == 0)
+        n++;
+    CHECK_EQ(reply.head.result, CM_ENOMEM);
+    CHECK_EQ(n, 256);
+    CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0); /* ends them all */
+    file = open_file(&a, 4, 7);
+    for (unsigned i = 0; i < 300; i++) {
+        CHECK_EQ(read_block(&a, file, 1), 0);
+        first = first ? first : miss().ticket;
+    }
+    CHECK_EQ(fill(&a, file, first, 'x'), 0); /* void, and no fault */
+    CHECK_EQ(block_is(&a, file, 1), 0);
+    CHECK_EQ(fill(&a, file, miss().ticket, 'x'), 0);
+    CHECK_EQ(block_is(&a, file, 1), 'x');
+    session_end(a.s, true);
+    service_down();
+}
+
+/* ---- Writes that the service does not see ---------------------------------------------------- */
+
+static void test_outside(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    const uint64_t hash = outside_hash(&id);
+    service_up();
+    struct client a = client(), b = client();
+    uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+    store(&a, file, 3, 'x');
+    CHECK_EQ(read_block(&a, file, 4), 0);
+    const struct cmp_read_reply old = miss();
+    outside_begin(&outside, hash);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    CHECK_EQ(miss().ticket, 0); /* pass: no fill while somebody writes */
+    CHECK_EQ(fill(&a, file, old.ticket, 'o'), 0);
+    CHECK_EQ(block_is(&b, same, 4), 0);
+    outside_end(&outside, hash);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    CHECK_EQ(block_is(&b, same, 4), 0);
+    store(&b, same, 3, 'X');
+    /* A fill that was read before the write comes after it: the next answer forgets it. */
+    CHECK_EQ(read_block(&a, file, 4), 0);
+    const struct cmp_read_reply late = miss();
+    outside_begin(&outside, hash);
+    outside_end(&outside, hash);
+    CHECK_EQ(fill(&a, file, late.ticket, 'o'), 0);
+    CHECK_EQ(block_is(&b, same, 4), 0);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    /* An open whose validator is older than a write that was not over. */
+    store(&b, same, 3, 'Y');
+    struct cmp_open m = { .id_lo = 1, .outside = outside_ended(&outside, hash) };
+    outside_begin(&outside, hash);
+    m.validator = version(7);
+    CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), 0);
+    outside_end(&outside, hash);
+    CHECK_EQ(block_is(&a, reply.head.file, 3), 0);
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
+/* A connection is lost inside a bracket. The process lives on, and so may its write. */
+static void test_lost(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    const uint64_t hash = outside_hash(&id);
+    for (unsigned gone = 0; gone < 2; gone++) {
+        CASE("gone %u", gone);
+        service_up();
+        struct client a = client(), b = client();
+        uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+        store(&b, same, 4, 'x');
+        const int claim = outside_claim(&outside, hash);
+        (void)begin_block(&a, file, 3);
+        if (gone)
+            outside_free(&outside, claim); /* the one who found the process dead */
+        session_end(a.s, gone);
+        CHECK_EQ(block_is(&b, same, 4), 0);
+        CHECK_EQ(read_block(&b, same, 3), 0);
+        CHECK_EQ(miss().ticket != 0, gone);
+        if (!gone)
+            outside_free(&outside, claim);
+        (void)read_block(&b, same, 3);
+        store(&b, same, 3, 'y');
+        session_end(b.s, true);
+        service_down();
+    }
+    /* The service was killed inside a bracket. */
+    service_up();
+    const int claim = outside_claim(&outside, hash);
+    struct client a = client();
+    uint32_t file = open_file(&a, 1, 7);
+    CHECK_EQ(read_block(&a, file, 3), 0);
+    CHECK_EQ(miss().ticket, 0);
+    outside_free(&outside, claim);
+    (void)read_block(&a, file, 3);
+    store(&a, file, 3, 'y');
+    session_end(a.s, true);
+    service_down();
+}
+
+static uint64_t below(uint64_t *rng, uint64_t n)
+{
+    *rng = *rng * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (*rng >> 16) % n;
+}
+
+/* A client that sends noise ends its connection or gets an answer; others are served. */
+static void test_noise(void)
+{
+    static uint8_t message[4096], out[CMP_MESSAGE_MAX];
+    uint64_t rng = 1;
+    unsigned ended = 0, answered = 0;
+    service_up();
+    service.open_max = 16;
+    struct client b = client();
+    uint32_t same = open_file(&b, 99, 7);
+    store(&b, same, 3, 'x');
+    struct client a = client();
+    for (unsigned i = 0; i < 50000; i++) {
+        struct cmp_head h = { .version = CMP_VERSION,
+                              .command = (uint16_t)(below(&rng, CMP_COMMANDS + 1)),
+                              .file = (uint32_t)below(&rng, 4) };
+        int data;
+        const uint32_t body = cmp_body(h.command, 0, &data);
+        h.bytes = (uint32_t)sizeof(h) + (body == UINT32_MAX ? 8 : body) +
+                  (data && h.command == CMP_FILL ? (uint32_t)below(&rng, 3) * 100 : 0);
+        for (size_t k = 0; k < sizeof(message); k += 8) {
+            const uint64_t word = below(&rng, 3) ? below(&rng, 4) : below(&rng, UINT64_MAX);
+            memcpy(message + k, &word, 8);
+        }
+        memcpy(message, &h, sizeof(h));
+        if (session_handle(a.s, message, h.bytes, out, &why) < 0) {
+            CHECK(why != NULL && *why);
+            ended++;
+            session_end(a.s, true);
+            a = client();
+        } else {
+            answered++;
+        }
+    }
+    CHECK(ended > 1000 && answered > 1000);
+    CHECK_EQ(block_is(&b, same, 3), 'x');
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
+static const struct harness_test tests[] = {
+    TEST(read_and_fill), TEST(write), TEST(out_of_place), TEST(bounds),
+    TEST(outside),       TEST(lost),  TEST(noise),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
