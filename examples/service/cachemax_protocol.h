@@ -82,6 +82,8 @@ struct cmp_hello_reply {
     uint32_t flags;    /* 20 CMP_HAS_RING */
     uint8_t pool[16];  /* 24 uuid of the pool */
     uint64_t ring;     /* 40 bytes of the shared memory */
+    uint32_t client;   /* 48 the client's name in its claims (outside.h): its process */
+    uint32_t zero;     /* 52 */
 };
 #define CMP_HAS_RING 1u
 
@@ -155,7 +157,7 @@ struct cmp_forget {
 CMP_SIZE(cmp_head, 24);
 CMP_SIZE(cmp_validator, 64);
 CMP_SIZE(cmp_hello, 16);
-CMP_SIZE(cmp_hello_reply, 48);
+CMP_SIZE(cmp_hello_reply, 56);
 CMP_SIZE(cmp_open, 96);
 CMP_SIZE(cmp_open_reply, 16);
 CMP_SIZE(cmp_read, 16);

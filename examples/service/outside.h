@@ -21,7 +21,7 @@ struct outside {
     struct {
         _Atomic uint64_t begun, ended; /* writes without a bracket */
     } place[OUTSIDE_PLACES];
-    /* Writes in brackets that have not ended: the hash of the file's id, which is not 0. */
+    /* Writes in brackets that have not ended: half of the hash of the file's id, and the client. */
     _Atomic uint64_t claim[OUTSIDE_CLAIMS];
 };
 
@@ -29,11 +29,11 @@ static inline uint64_t outside_hash(const cm_file_id *id)
 {
     const uint64_t h =
         (id->hi * UINT64_C(0x9e3779b97f4a7c15) ^ id->lo) * UINT64_C(0xbf58476d1ce4e5b9);
-    return (h ^ h >> 29) | 1;
+    return (h ^ h >> 29) | UINT64_C(1) << 32;
 }
 static inline unsigned outside_place(uint64_t hash)
 {
-    return (unsigned)(hash >> 32) % OUTSIDE_PLACES;
+    return (unsigned)(hash >> 33) % OUTSIDE_PLACES;
 }
 
 /* ---- Clients --------------------------------------------------------------------------------- */
@@ -53,13 +53,16 @@ static inline uint64_t outside_ended(struct outside *o, uint64_t hash)
 {
     return atomic_load(&o->place[outside_place(hash)].ended);
 }
-/* Before a bracket is asked for. Returns the claim, or -1: there is no room; then write outside. */
-static inline int outside_claim(struct outside *o, uint64_t hash)
+/* Before a bracket is asked for. `client`: what the service calls this client. Returns the claim,
+ * or -1: there is no room; then write outside. */
+static inline int outside_claim(struct outside *o, uint64_t hash, uint32_t client)
 {
+    const uint64_t claim = hash >> 32 << 32 | client;
     for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++) {
+        const unsigned at = (outside_place(hash) + i) % OUTSIDE_CLAIMS;
         uint64_t none = 0;
-        if (atomic_compare_exchange_strong(&o->claim[(hash + i) % OUTSIDE_CLAIMS], &none, hash))
-            return (int)((hash + i) % OUTSIDE_CLAIMS);
+        if (atomic_compare_exchange_strong(&o->claim[at], &none, claim))
+            return (int)at;
     }
     return -1;
 }
@@ -83,9 +86,18 @@ static inline bool outside_quiet(struct outside *o, uint64_t hash, uint64_t numb
 static inline bool outside_is_claimed(struct outside *o, uint64_t hash)
 {
     for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++)
-        if (atomic_load(&o->claim[i]) == hash)
+        if (atomic_load(&o->claim[i]) >> 32 == hash >> 32)
             return true;
     return false;
+}
+/* The client's process has ended, and so have its writes. */
+static inline void outside_client_ended(struct outside *o, uint32_t client)
+{
+    for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++) {
+        const uint64_t claim = atomic_load(&o->claim[i]);
+        if (claim != 0 && (uint32_t)claim == client)
+            atomic_store(&o->claim[i], 0);
+    }
 }
 
 #endif

@@ -35,6 +35,7 @@ struct token {
 
 struct session {
     struct service *service;
+    uint32_t client;
     bool greeted;
     uint64_t last; /* number that was given out */
     struct handle *file;
@@ -127,7 +128,7 @@ void service_end(struct service *s)
 
 /* ---- Sessions -------------------------------------------------------------------------------- */
 
-struct session *session_begin(struct service *service)
+struct session *session_begin(struct service *service, uint32_t client)
 {
     struct session *s = calloc(1, sizeof(*s));
 
@@ -135,8 +136,10 @@ struct session *session_begin(struct service *service)
         free(s);
         return NULL;
     }
-    if (s)
+    if (s) {
         s->service = service;
+        s->client = client;
+    }
     return s;
 }
 
@@ -179,6 +182,8 @@ static void close_file(struct session *s, uint32_t file, bool gone)
 
 void session_end(struct session *s, bool gone)
 {
+    if (gone)
+        outside_client_ended(s->service->outside, s->client);
     for (uint32_t file = 1; file <= s->service->open_max; file++)
         if (handle_of(s, file))
             close_file(s, file, gone);
@@ -227,7 +232,8 @@ static int64_t do_hello(struct call *c)
     struct cmp_hello_reply r = { .life = service->life,
                                  .block = CM_BLOCK_SIZE,
                                  .data_max = service->data_max,
-                                 .open_max = service->open_max };
+                                 .open_max = service->open_max,
+                                 .client = c->s->client };
     struct cmp_hello m;
     cm_info info = CM_INFO_INIT;
 
@@ -312,6 +318,10 @@ static int64_t do_read(struct call *c)
     int64_t n;
 
     memcpy(&m, c->body, sizeof(m));
+    if (m.len > c->s->service->data_max) {
+        c->why = "it asks for more data than it was told";
+        return 0;
+    }
     n = cm_read(c->h->cf, m.offset, data, m.len, &miss);
     if (n < 0)
         return n;

@@ -39,15 +39,15 @@ int service_begin(struct service *s, cm_cache *cache, struct outside *outside, u
 void service_end(struct service *s); /* no session is left */
 
 struct session;
-/* NULL: no memory. */
-struct session *session_begin(struct service *s);
+/* `client`: the number of its process, for its claims. NULL: no memory. */
+struct session *session_begin(struct service *s, uint32_t client);
 /* Handles a message of n bytes, as it arrived. Writes the reply to `reply`, which has room for
  * CMP_MESSAGE_MAX bytes, and returns its length; 0: there is none. Returns -1 if the connection has
  * to end: *why says in a few words what the client did. One thread at a time. */
 int64_t session_handle(struct session *s, const void *message, size_t n, void *reply,
                        const char **why);
-/* The connection has ended. `gone`: the client's process has ended, so it writes no more. Else the
- * files of its open brackets are watched. */
+/* The connection has ended. `gone`: the client's process has ended, so it writes no more, and its
+ * claims are freed. Else the files of its open brackets are watched. */
 void session_end(struct session *s, bool gone);
 
 #endif

@@ -57,7 +57,7 @@ static int64_t ask(struct client *k, uint16_t command, uint32_t file, const void
 
 static struct client silent_client(void)
 {
-    struct client k = { .s = session_begin(&service) };
+    struct client k = { .s = session_begin(&service, 1234) };
     CHECK(k.s != NULL);
     return k;
 }
@@ -272,12 +272,15 @@ static void test_bounds(void)
 {
     service_up();
     service.open_max = 3;
+    service.data_max = BLK;
     struct client a = client();
     struct cmp_open m = { .id_lo = 9 };
     struct cmp_range r = { .len = BLK };
     uint64_t first = 0;
     unsigned n = 0;
     uint32_t file = open_file(&a, 1, 7);
+    struct cmp_read large = { .len = BLK + 1 };
+    CHECK_EQ(ASK(&a, CMP_READ, file, large), INT64_MIN);
     (void)open_file(&a, 2, 7);
     (void)open_file(&a, 3, 7);
     CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), CM_ENOMEM);
@@ -354,10 +357,8 @@ static void test_lost(void)
         struct client a = client(), b = client();
         uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
         store(&b, same, 4, 'x');
-        const int claim = outside_claim(&outside, hash);
+        const int claim = outside_claim(&outside, hash, 1234);
         (void)begin_block(&a, file, 3);
-        if (gone)
-            outside_free(&outside, claim); /* the one who found the process dead */
         session_end(a.s, gone);
         CHECK_EQ(block_is(&b, same, 4), 0);
         CHECK_EQ(read_block(&b, same, 3), 0);
@@ -371,7 +372,7 @@ static void test_lost(void)
     }
     /* The service was killed inside a bracket. */
     service_up();
-    const int claim = outside_claim(&outside, hash);
+    const int claim = outside_claim(&outside, hash, 1234);
     struct client a = client();
     uint32_t file = open_file(&a, 1, 7);
     CHECK_EQ(read_block(&a, file, 3), 0);
