@@ -420,7 +420,7 @@ if [ $all = yes ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount-sessions bash "$here/mount/sessions-test.sh" "$b-asan"
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
-    crash_rules='adr checkpoint' # eadr runs the code of adr, pagecache that of checkpoint
+    crash_rules='eadr checkpoint' # adr is eadr with flushes, pagecache is in checkpoint
     core_suites "$b-asan" asan/ 100000 5 short
     crash_rules='adr eadr pagecache checkpoint'
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"

@@ -515,6 +515,7 @@ static void check_syncs(const char *mkfs, const char *const options[], unsigned 
 static void test_sync_lasts(void)
 {
     static const char *const without[] = { "nobarrier", "barrier=0" };
+    NOT_EMULATED;
     NEED("mkfs.ext4");
     CALL(check_syncs(EXT4, without, 2));
 }
@@ -523,6 +524,7 @@ static void test_sync_lasts_f2fs(void)
 {
     static const char *const without[] = { "checkpoint=disable", "checkpoint=disable:10%",
                                            "fsync_mode=nobarrier" };
+    NOT_EMULATED;
     NEED("mkfs.f2fs");
     CALL(check_syncs("mkfs.f2fs -q", without, 3));
 }
