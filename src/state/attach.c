@@ -221,7 +221,7 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
 
 /* *replaced: in a checkpointed pool, the disk may have another version's record of the file. */
 static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
-                      uint32_t flags, cm_file **file, bool *replaced)
+                      uint32_t flags, struct cm_object **file, bool *replaced)
 {
     struct cm_object *f = cm_object_get_free(c);
     struct cm_record_set *b = c->records;
@@ -263,18 +263,22 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     }
     f->next = *cm_object_chain(c, id);
     *cm_object_chain(c, id) = f;
-    *file = cm_object_handle(f);
-    at_store_release(&f->handle, (uintptr_t)*file);
+    *file = f;
+    at_store_release(&f->handle, (uintptr_t)cm_object_handle(f));
     *replaced = cm_settling(c) && r && !f->kept;
     return ignored ? CM_IGNORED : 0;
 }
 
-/* The end of an attach with result `e`, unless the sync that it waited for failed. */
-static int settled(struct cm_object *f, int failed, int e)
+/* The end of an attach: `e` is its result, and `failed` that of the sync that it waited for. Gives
+ * the handle, or takes the reference back. */
+static int settled(struct cm_object *f, int failed, int e, cm_file **file)
 {
-    if (failed)
-        (void)cm_files_detach(f);
-    return failed ? failed : e;
+    if (failed == 0 && e >= 0) {
+        *file = cm_object_handle(f);
+        return e;
+    }
+    (void)cm_files_detach(f);
+    return e < 0 ? e : failed;
 }
 
 int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
@@ -290,13 +294,12 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
     }
     if (!f) {
         bool replaced = false;
-        e = attach_new(c, id, v, flags, file, &replaced);
+        e = attach_new(c, id, v, flags, &f, &replaced);
         cm_lock_release(&c->files_lock);
-        if (!replaced)
+        if (e < 0)
             return e;
         /* The record that was replaced must not come back with its validator. */
-        f = cm_object_of(*file);
-        return settled(f, cm_region_settle(f, NULL), e);
+        return settled(f, replaced ? cm_region_settle(f, NULL) : 0, e, file);
     }
     f->refs++;
     cm_lock_release(&c->files_lock);
@@ -307,8 +310,7 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
     if (v && cm_file_has_proof(v))
         e = cm_file_judge(f, v);
     cm_lock_release(&f->lock);
-    *file = cm_object_handle(f);
-    return settled(f, e < 0 ? e : cm_region_settle_version(f, was), e);
+    return settled(f, e < 0 ? 0 : cm_region_settle_version(f, was), e, file);
 }
 
 int cm_files_detach(struct cm_object *f)

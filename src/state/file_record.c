@@ -88,8 +88,9 @@ void cm_file_restore_record(struct cm_object *f)
     /* What is durable was so in the last epoch. */
     f->regions.durable = 0;
     f->regions.born = false;
-    if (write_record(f, f->incarnation, true))
-        (void)cm_file_abandon_record(f);
+    /* If it fails, the record stays void: nothing leads to what is cached. Half of it does not
+     * count, and words of the last epoch count as intents. */
+    (void)write_record(f, f->incarnation, true);
 }
 
 int cm_file_write_size(struct cm_object *f)

@@ -360,9 +360,9 @@ BLOCKS = [
     int r = cm_step'''),
     _m('attach, locked', 'two threads that attach a file get one object',
        'turns absent: attach, attach', 'state/attach.c',
-       '''        e = attach_new(c, id, v, flags, file, &replaced);
+       '''        e = attach_new(c, id, v, flags, &f, &replaced);
         cm_lock_release(&c->files_lock);''', '''        cm_lock_release(&c->files_lock);
-        e = attach_new(c, id, v, flags, file, &replaced);'''),
+        e = attach_new(c, id, v, flags, &f, &replaced);'''),
     _m('forget, locked', 'forgetting an open file holds its lock', 'turns absent: forget, begin',
        'state/attach.c',
        '''        e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);

@@ -4,6 +4,8 @@
  */
 #include "file_failing.h"
 
+#include "state/file_record.h"
+
 /* ---- Failing media --------------------------------------------------------------------------- */
 
 /* Headers cannot be written: the whole file is forgotten instead, and the call still succeeds. */
@@ -58,6 +60,41 @@ static void test_own_record_damaged(void)
     CHECK_EQ(cm_forget(p.c, &id), 0);
     CHECK_EQ(STAT(p.c, escalations), 1);
     p.c->media.ops = &real;
+    pool_end(&p);
+}
+
+/* The pool was emptied while the file was open, and its record cannot be written again when it is
+ * closed. Nothing can come back, so nothing else must be forgotten. */
+static void test_record_not_restored(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    CHECK_EQ(cm_file_bump_epoch(p.c), 0);
+    const uint64_t epoch = pool_info(p.c).epoch;
+    const uint64_t place = cm_object_of(f)->place;
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    detach(f);
+    CHECK_EQ(pool_info(p.c).epoch, epoch);
+    CHECK(!cm_file_place_is_open(p.c, place));
+    p.c->media.ops = &real;
+    pool_end(&p);
+}
+
+/* A second open finds that the file has changed, and nothing can be forgotten. It gives no handle.
+ */
+static void test_second_open_fails(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), other = val(100 * BLK, 8);
+    const cm_file_id id = id_of(1);
+    cm_file *f = warm_pool(&p, &v, 0), *g = NULL;
+    break_range(&p, 0, p.c->media.geo.slot_offset);
+    other.taken_at = later();
+    CHECK_EQ(cm_file_open(p.c, &id, &other, 0, &g), CM_EFORGET);
+    CHECK(g == NULL);
+    p.c->media.ops = &real;
+    detach(f);
     pool_end(&p);
 }
 
@@ -285,8 +322,11 @@ static void test_cached_again(void)
 }
 
 const struct harness_test file_failing_tests[] = {
-    TEST(forget_unwritable),         TEST(forgets_after_healing), TEST(cached_again),
-    TEST(escalate_to_file),          TEST(place_unwritable),      TEST(own_record_damaged),
-    TEST(escalate_to_pool),          TEST(cannot_forget),         TEST(cannot_forget_yet),
-    TEST(cannot_forget_until_close), TEST(cannot_forget_twice),   TEST_END,
+    TEST(forget_unwritable),   TEST(forgets_after_healing),
+    TEST(cached_again),        TEST(escalate_to_file),
+    TEST(place_unwritable),    TEST(own_record_damaged),
+    TEST(record_not_restored), TEST(second_open_fails),
+    TEST(escalate_to_pool),    TEST(cannot_forget),
+    TEST(cannot_forget_yet),   TEST(cannot_forget_until_close),
+    TEST(cannot_forget_twice), TEST_END,
 };
