@@ -28,7 +28,6 @@ struct token {
     uint64_t number; /* 0: none */
     uint32_t file;
     bool sync;
-    uint64_t offset, len; /* of a bracket: what it may change */
     cm_bracket bracket;
     cm_sync begun;
 };
@@ -39,6 +38,7 @@ struct session {
     bool greeted;
     uint64_t last; /* number that was given out */
     struct handle *file;
+    uint32_t used; /* all handles below this place are in use */
     struct ticket ticket[TICKETS];
     struct token token[BRACKETS];
 };
@@ -65,6 +65,7 @@ static struct served *serve(struct service *s, const cm_file_id *id)
     if (!f && (f = calloc(1, sizeof(*f))) != NULL) {
         f->id = *id;
         f->hash = outside_hash(id);
+        pthread_mutex_init(&f->lock, NULL);
         /* A claim that is there now may be of an older life. One of this life costs some answers.
          */
         atomic_store(&f->watched, outside_is_claimed(s->outside, f->hash));
@@ -84,6 +85,7 @@ static void leave(struct service *s, struct served *f)
     if (--f->refs == 0) {
         p = find(s, &f->id);
         *p = f->next;
+        pthread_mutex_destroy(&f->lock);
         free(f);
     }
     pthread_mutex_unlock(&s->lock);
@@ -101,13 +103,13 @@ static bool may_answer(struct session *s, const struct handle *h, uint64_t numbe
         return true;
     if (atomic_load(&f->watched) && !outside_is_claimed(o, f->hash))
         atomic_store(&f->watched, false);
-    pthread_mutex_lock(&s->service->lock); /* else an older number could replace a newer one */
+    pthread_mutex_lock(&f->lock); /* else an older number could replace a newer one */
     begun = outside_begun(o, f->hash);
     if (begun != atomic_load(&f->number)) {
         (void)cm_invalidate(h->cf, 0, CM_ALL);
         atomic_store(&f->number, begun);
     }
-    pthread_mutex_unlock(&s->service->lock);
+    pthread_mutex_unlock(&f->lock);
     return false;
 }
 
@@ -178,6 +180,7 @@ static void close_file(struct session *s, uint32_t file, bool gone)
     (void)cm_file_close(h->cf);
     leave(s->service, h->served);
     h->served = NULL;
+    s->used = file - 1 < s->used ? file - 1 : s->used;
 }
 
 void session_end(struct session *s, bool gone)
@@ -250,12 +253,12 @@ static int64_t do_hello(struct call *c)
     return 0;
 }
 
-static uint32_t free_handle(const struct session *s)
+/* 0: all are in use. */
+static uint32_t free_handle(struct session *s)
 {
-    for (uint32_t i = 0; i < s->service->open_max; i++)
-        if (!s->file[i].served)
-            return i + 1;
-    return 0;
+    while (s->used < s->service->open_max && s->file[s->used].served)
+        s->used++;
+    return s->used < s->service->open_max ? s->used + 1 : 0;
 }
 
 static int64_t do_open(struct call *c)
@@ -374,50 +377,33 @@ static struct token *free_token(struct session *s)
     return NULL;
 }
 
-static int64_t give_token(struct call *c, struct token *t, int64_t e)
+/* The begin of a bracket or of a sync. */
+static int64_t do_begin(struct call *c)
 {
+    struct token *t = free_token(c->s);
     struct cmp_token_reply r;
+    struct cmp_truncate truncate;
+    struct cmp_range range;
+    int e;
 
+    if (!t)
+        return CM_ENOMEM;
+    t->sync = c->head.command == CMP_SYNC_BEGIN;
+    if (t->sync) {
+        e = cm_sync_begin(c->h->cf, &t->begun);
+    } else if (c->head.command == CMP_WRITE_BEGIN) {
+        memcpy(&range, c->body, sizeof(range));
+        e = cm_write_begin(c->h->cf, range.offset, range.len, &t->bracket);
+    } else {
+        memcpy(&truncate, c->body, sizeof(truncate));
+        e = cm_truncate_begin(c->h->cf, truncate.size, &t->bracket);
+    }
     if (e < 0)
         return e;
     t->number = r.token = ++c->s->last;
     t->file = c->head.file;
     answer(c, &r, sizeof(r));
     return 0;
-}
-
-static int64_t do_write_begin(struct call *c)
-{
-    struct token *t = free_token(c->s);
-    struct cmp_range m;
-
-    memcpy(&m, c->body, sizeof(m));
-    if (!t)
-        return CM_ENOMEM;
-    t->sync = false;
-    return give_token(c, t, cm_write_begin(c->h->cf, m.offset, m.len, &t->bracket));
-}
-
-static int64_t do_truncate_begin(struct call *c)
-{
-    struct token *t = free_token(c->s);
-    struct cmp_truncate m;
-
-    memcpy(&m, c->body, sizeof(m));
-    if (!t)
-        return CM_ENOMEM;
-    t->sync = false;
-    return give_token(c, t, cm_truncate_begin(c->h->cf, m.size, &t->bracket));
-}
-
-static int64_t do_sync_begin(struct call *c)
-{
-    struct token *t = free_token(c->s);
-
-    if (!t)
-        return CM_ENOMEM;
-    t->sync = true;
-    return give_token(c, t, cm_sync_begin(c->h->cf, &t->begun));
 }
 
 /* The end of a bracket or of a sync. */
@@ -497,10 +483,10 @@ static int64_t (*const commands[CMP_COMMANDS])(struct call *c) = {
     [CMP_CLOSE] = do_close,
     [CMP_READ] = do_read,
     [CMP_FILL] = do_fill,
-    [CMP_WRITE_BEGIN] = do_write_begin,
-    [CMP_TRUNCATE_BEGIN] = do_truncate_begin,
+    [CMP_WRITE_BEGIN] = do_begin,
+    [CMP_TRUNCATE_BEGIN] = do_begin,
     [CMP_WRITE_END] = do_end,
-    [CMP_SYNC_BEGIN] = do_sync_begin,
+    [CMP_SYNC_BEGIN] = do_begin,
     [CMP_SYNC_END] = do_end,
     [CMP_INVALIDATE] = do_invalidate,
     [CMP_REVALIDATE] = do_revalidate,

@@ -18,6 +18,7 @@ struct served {
     cm_file_id id;
     uint64_t hash;
     unsigned refs;           /* lock of the service */
+    pthread_mutex_t lock;    /* a change of the number */
     _Atomic uint64_t number; /* of outside writes that the service knows of */
     _Atomic bool watched;    /* a write of an older life, or of a lost connection, may go on */
 };
