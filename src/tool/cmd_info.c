@@ -7,6 +7,7 @@
  * volatile, whatever the library recorded.
  */
 #include "tool/tool.h"
+#include "tool/dump/dump.h"
 #include "tool/os.h"
 
 #include <inttypes.h>
@@ -35,14 +36,6 @@ struct durability {
     char text[200];
 };
 
-/* Do checkpoints help on such a volume, if it is mounted as usual? cm_checkpoint() knows for sure.
- */
-static bool may_be_checkpointed(const char *type)
-{
-    return strcmp(type, "ext4") == 0 || strcmp(type, "xfs") == 0 || strcmp(type, "btrfs") == 0 ||
-           strcmp(type, "f2fs") == 0;
-}
-
 static void judge_durability(const char *pool, uint32_t durability, struct durability *d)
 {
     struct os_volume v;
@@ -65,15 +58,18 @@ static void judge_durability(const char *pool, uint32_t durability, struct durab
                        "page cache of %s: warm after a process crash or a clean close; empties "
                        "itself after an OS crash or power cut%s",
                        type,
-                       may_be_checkpointed(type)
+                       dump_volume_keeps_syncs(pool)
                            ? ", until a program makes checkpoints (cachemax-mount does)"
                            : "");
     } else if (durability == CM_DURABILITY_CHECKPOINT) {
         d->word = "checkpoints";
         (void)snprintf(d->text, sizeof(d->text),
                        "checkpoints on %s: warm after a process crash or a clean close; after an "
-                       "OS crash or power cut as of the last checkpoint",
-                       type);
+                       "OS crash or power cut %s",
+                       type,
+                       dump_volume_keeps_syncs(pool)
+                           ? "as of the last checkpoint"
+                           : "it empties itself, because the volume may not keep what it syncs");
     } else {
         d->word = "unknown";
         (void)snprintf(d->text, sizeof(d->text), "not known before the pool is opened once");

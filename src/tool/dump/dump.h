@@ -64,6 +64,8 @@ int dump_pool_open(struct dump_pool *p, const char *path);
 /* The same for a pool in memory. */
 void dump_pool_memory(struct dump_pool *p, uint8_t *base, uint64_t bytes);
 void dump_pool_close(struct dump_pool *p);
+/* Does the volume of a pool file keep what is synced, so that checkpoints help? */
+bool dump_volume_keeps_syncs(const char *path);
 /* Are [offset, offset + n) there? */
 bool dump_inside(const struct dump_pool *p, uint64_t offset, uint64_t n);
 /* The earlier epoch that a header or a record is right in; 0: none of those that are tried. */

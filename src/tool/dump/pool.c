@@ -161,3 +161,13 @@ void dump_owners(const struct dump_pool *p, struct dump_owner *owner, size_t n)
             }
     }
 }
+
+bool dump_volume_keeps_syncs(const char *path)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char what[PLAT_VOLUME];
+    const bool keeps = cm_plat_file_open(&f, path, true) == 0 && cm_plat_file_sync_lasts(&f, what);
+
+    cm_plat_file_close(&f);
+    return keeps;
+}
