@@ -158,19 +158,29 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
     return cm_file_renew(f);
 }
 
+/* The begin has ended. Returns whether the bracket stands: no other thread has aborted it. From
+ * here on another thread may end and free it. The file's lock need not be held.
+ * Acquire and release: pair with the same in cm_bracket_abort(). Whoever is second frees what both
+ * have used. */
+static bool stands(struct cm_open_bracket *b)
+{
+    return at_swap_acq_rel(&b->state, CM_BRACKET_RAISED) != CM_BRACKET_ORPHANED;
+}
+
 /* Begins a bracket, which is in its file's list, on its stripes. Then decides whether it stands. */
 static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
-    int unreached = cm_forget_begin(f, b->incarnation, b->first, b->end);
+    const int unreached = cm_forget_begin(f, b->incarnation, b->first, b->end);
+    if (e == 0 && !unreached)
+        return stands(b) ? 0 : CM_EBRACKET; /* if not, its blocks are forgotten all the same */
     cm_lock_acquire(&f->lock);
-    if (unreached && e == 0) {
+    if (e == 0) {
         /* A copy may exist where it cannot be read: escalate to the whole file. */
         cm_count(c, CM_STAT_escalations, 1);
         e = cm_file_renew(f);
     }
-    b->raised = true;
-    if (b->orphaned) /* another thread aborted it; its blocks are forgotten all the same */
+    if (!stands(b))
         e = e ? e : CM_EBRACKET;
     else if (e)
         (void)cm_file_unlink(f, b->id);
@@ -278,8 +288,8 @@ int cm_bracket_abort(struct cm_object *f)
     struct cm_open_bracket *all = NULL, *b;
     cm_lock_acquire(&f->lock);
     while ((b = cm_file_unlink(f, 0)) != NULL) {
-        b->orphaned = true;
-        if (!b->raised)
+        /* Acquire and release: pair with the same in stands(). */
+        if (at_swap_acq_rel(&b->state, CM_BRACKET_ORPHANED) != CM_BRACKET_RAISED)
             continue; /* its begin still runs, and will end it on the stripes */
         b->next = all;
         all = b;

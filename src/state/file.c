@@ -308,10 +308,17 @@ void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale)
     }
 }
 
+/* Has the bracket this id, and has its begin ended? */
+static bool is_mine(const struct cm_open_bracket *b, uint64_t id)
+{
+    /* Relaxed: who knows the id was told by the begin, or holds the lock under which it ends. */
+    return b->id == id && at_load_relaxed(&b->state) == CM_BRACKET_RAISED;
+}
+
 struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
 {
     struct cm_open_bracket **p = &f->brackets;
-    while (*p && id != 0 && ((*p)->id != id || !(*p)->raised))
+    while (*p && id != 0 && !is_mine(*p, id))
         p = &(*p)->next;
     struct cm_open_bracket *b = *p;
     if (!b)

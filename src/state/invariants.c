@@ -48,8 +48,8 @@ static bool brackets_in_order(struct cm_cache *c, const struct cm_object *f,
 {
     uint32_t brackets = 0, data = 0, stale = 0, own = 0;
     for (const struct cm_open_bracket *b = f->brackets; b; b = b->next) {
-        MUST(b->id != 0 && b->raised && !b->orphaned, "bracket %llu: id, raised %d, orphaned %d",
-             (llu)b->id, b->raised, b->orphaned);
+        MUST(b->id != 0 && b->state == CM_BRACKET_RAISED, "bracket %llu: id, state %u", (llu)b->id,
+             b->state);
         MUST(b->first <= b->end, "bracket %llu: blocks %llu to %llu", (llu)b->id, (llu)b->first,
              (llu)b->end);
         brackets++;

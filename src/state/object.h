@@ -7,6 +7,13 @@
 
 #include "state/cache_state.h"
 
+/* What became of a bracket. If it is aborted before its begin has ended, its begin frees it. */
+enum cm_bracket_state {
+    CM_BRACKET_BEGINS,
+    CM_BRACKET_RAISED,  /* its begin has ended */
+    CM_BRACKET_ORPHANED /* it was aborted */
+};
+
 /* An open bracket. */
 struct cm_open_bracket {
     struct cm_open_bracket *next;
@@ -16,8 +23,7 @@ struct cm_open_bracket {
     uint64_t regions;     /* that it may change, a bit each */
     bool data;            /* may change content or size */
     bool stale;           /* counted in cm_object.stale */
-    bool raised;          /* its begin has ended; until then only its begin may free it */
-    bool orphaned;        /* aborted before that */
+    uint32_t state;       /* atomic; enum cm_bracket_state */
 };
 
 /* What an attached file knows of its regions (region.h). */

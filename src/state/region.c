@@ -186,10 +186,29 @@ void cm_region_all_unsynced(struct cm_object *f)
     g->begun_everywhere = f->data_begun;
 }
 
-int cm_region_intend(struct cm_object *f, uint64_t mask)
+/* Records that the origin is about to be written, and the intents that are not durable yet. */
+static int record_intents(struct cm_object *f, uint64_t need)
 {
     struct cm_regions *g = &f->regions;
     const struct cm_media *m = &f->cache->media;
+    int e = g->dirty ? 0 : set_dirty(f, true);
+    if (e || need == 0)
+        return e;
+    g->intents |= need;
+    if (has_record(f)) {
+        e = cm_record_write_intents(m, f->place, f->incarnation, g->intents);
+        /* The lock is held over the fence. So a second writer cannot go on while the first one
+         * still sets the intent. */
+        e = e ? e : cm_record_settle_intents(m, f->place);
+    }
+    if (!cm_settling(f->cache))
+        g->durable |= need;
+    return e;
+}
+
+int cm_region_intend(struct cm_object *f, uint64_t mask)
+{
+    struct cm_regions *g = &f->regions;
     assert(cm_lock_is_held(&f->lock) && mask != 0);
     if (mask == CM_REGIONS_ALL)
         g->begun_everywhere = f->data_begun;
@@ -197,25 +216,8 @@ int cm_region_intend(struct cm_object *f, uint64_t mask)
         for (uint64_t left = mask; left; left &= left - 1)
             g->begun[at_lowest_bit64(left)] = f->data_begun;
     g->unsynced |= mask;
-    int e = g->dirty ? 0 : set_dirty(f, true);
     const uint64_t need = mask & ~g->durable;
-    if (e == 0 && need != 0) {
-        g->intents |= need;
-        if (has_record(f)) {
-            e = cm_record_write_intents(m, f->place, f->incarnation, g->intents);
-            /* The lock is held over the fence. So a second writer cannot go on while the first one
-             * still sets the intent. */
-            e = e ? e : cm_record_settle_intents(m, f->place);
-        }
-        if (!cm_settling(f->cache))
-            g->durable |= need;
-    }
-    return e;
-}
-
-bool cm_region_is_settled(const struct cm_object *f, uint64_t mask)
-{
-    return !cm_settling(f->cache) || (mask & ~f->regions.durable) == 0;
+    return g->dirty && need == 0 ? 0 : record_intents(f, need);
 }
 
 int cm_region_settle(struct cm_object *f, const struct cm_open_bracket *b)
@@ -236,7 +238,7 @@ int cm_region_settle(struct cm_object *f, const struct cm_open_bracket *b)
     g->lost &= (uint8_t)~was.lost;
     /* All that were set are durable now. If one was cleared meanwhile, and perhaps set again, this
      * is known only of those that the caller's bracket keeps set. An aborted one keeps none. */
-    const uint64_t mine = b && !b->orphaned ? b->regions : 0;
+    const uint64_t mine = b && at_load_relaxed(&b->state) != CM_BRACKET_ORPHANED ? b->regions : 0;
     g->durable |= (g->clears == was.clears ? was.intents : mine) & g->intents;
     cm_lock_release(&f->lock);
     return 0;

@@ -82,7 +82,10 @@ void cm_region_all_unsynced(struct cm_object *f);
  * the caller must call cm_file_abandon_record() next. */
 int cm_region_intend(struct cm_object *f, uint64_t mask);
 /* Are these intents durable? If not, the origin may only be written after cm_region_settle(). */
-bool cm_region_is_settled(const struct cm_object *f, uint64_t mask);
+static inline bool cm_region_is_settled(const struct cm_object *f, uint64_t mask)
+{
+    return (mask & ~f->regions.durable) == 0 || !cm_settling(f->cache);
+}
 
 /* A sync of the origin begins. */
 void cm_region_sync_begin(struct cm_object *f, cm_sync *s);

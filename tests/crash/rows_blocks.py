@@ -184,8 +184,8 @@ BLOCKS = [
        "        e = cm_file_forget_size(f);\n    if (e)", "        e = 0;\n    if (e)"),
     _m('unreadable copies', 'a new incarnation when a copy cannot be reached',
        'unit file escalate_to_file', 'protocol/bracket.c',
-       '        e = cm_file_renew(f);\n    }\n    b->raised = true;',
-       '        e = 0;\n    }\n    b->raised = true;'),
+       '        e = cm_file_renew(f);\n    }\n    if (!stands(b))',
+       '        e = 0;\n    }\n    if (!stands(b))'),
     # Slots and readers.
     _m('sequence', 'next sequence at publishing', 'unit block sequence',
        SLOT, '(h->w0 + 1) & CM_W0_SEQ_MASK;', 'h->w0 & CM_W0_SEQ_MASK;'),
