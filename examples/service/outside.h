@@ -90,6 +90,11 @@ static inline bool outside_is_claimed(struct outside *o, uint64_t hash)
             return true;
     return false;
 }
+/* Who holds this claim; 0: nobody, or a process that the service cannot see. */
+static inline uint32_t outside_claimant(struct outside *o, unsigned i)
+{
+    return (uint32_t)atomic_load(&o->claim[i]);
+}
 /* The client's process has ended, and so have its writes. */
 static inline void outside_client_ended(struct outside *o, uint32_t client)
 {

@@ -35,6 +35,7 @@ struct token {
 struct session {
     struct service *service;
     uint32_t client;
+    uint64_t ring; /* bytes; 0: none */
     bool greeted;
     uint64_t last; /* number that was given out */
     struct handle *file;
@@ -61,8 +62,8 @@ static struct served *serve(struct service *s, const cm_file_id *id)
 
     pthread_mutex_lock(&s->lock);
     p = find(s, id);
-    f = *p;
-    if (!f && (f = calloc(1, sizeof(*f))) != NULL) {
+    f = s->handles < s->files_max ? *p : NULL;
+    if (!f && s->handles < s->files_max && (f = calloc(1, sizeof(*f))) != NULL) {
         f->id = *id;
         f->hash = outside_hash(id);
         pthread_mutex_init(&f->lock, NULL);
@@ -71,8 +72,10 @@ static struct served *serve(struct service *s, const cm_file_id *id)
         atomic_store(&f->watched, outside_is_claimed(s->outside, f->hash));
         *p = f;
     }
-    if (f)
+    if (f) {
         f->refs++;
+        s->handles++;
+    }
     pthread_mutex_unlock(&s->lock);
     return f;
 }
@@ -82,6 +85,7 @@ static void leave(struct service *s, struct served *f)
     struct served **p;
 
     pthread_mutex_lock(&s->lock);
+    s->handles--;
     if (--f->refs == 0) {
         p = find(s, &f->id);
         *p = f->next;
@@ -119,8 +123,19 @@ int service_begin(struct service *s, cm_cache *cache, struct outside *outside, u
                            .outside = outside,
                            .life = life,
                            .data_max = CMP_DATA_MAX,
-                           .open_max = 65536 };
+                           .open_max = 65536,
+                           .files_max = 65536 };
     return pthread_mutex_init(&s->lock, NULL) ? CM_ENOMEM : 0;
+}
+
+void service_sweep(struct service *s, bool (*has_ended)(uint32_t client))
+{
+    for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++) {
+        const uint32_t client = outside_claimant(s->outside, i);
+
+        if (client != 0 && has_ended(client))
+            outside_client_ended(s->outside, client);
+    }
 }
 
 void service_end(struct service *s)
@@ -143,6 +158,11 @@ struct session *session_begin(struct service *service, uint32_t client)
         s->client = client;
     }
     return s;
+}
+
+void session_has_ring(struct session *s, uint64_t bytes)
+{
+    s->ring = bytes;
 }
 
 static struct handle *handle_of(struct session *s, uint32_t file)
@@ -183,6 +203,14 @@ static void close_file(struct session *s, uint32_t file, bool gone)
     s->used = file - 1 < s->used ? file - 1 : s->used;
 }
 
+bool session_is_writing(const struct session *s)
+{
+    for (unsigned i = 0; i < BRACKETS; i++)
+        if (s->token[i].number != 0 && !s->token[i].sync)
+            return true;
+    return false;
+}
+
 void session_end(struct session *s, bool gone)
 {
     if (gone)
@@ -204,6 +232,7 @@ struct call {
     size_t data_len;
     struct handle *h; /* of head.file; NULL where the command has none */
     uint8_t *reply;   /* behind the head */
+    size_t data_max;  /* bytes of data in the reply */
     size_t reply_len; /* what is there, if the result is no error */
     const char *why;  /* the connection has to end */
 };
@@ -236,6 +265,8 @@ static int64_t do_hello(struct call *c)
                                  .block = CM_BLOCK_SIZE,
                                  .data_max = service->data_max,
                                  .open_max = service->open_max,
+                                 .flags = c->s->ring ? CMP_HAS_RING : 0,
+                                 .ring = c->s->ring,
                                  .client = c->s->client };
     struct cmp_hello m;
     cm_info info = CM_INFO_INIT;
@@ -321,7 +352,7 @@ static int64_t do_read(struct call *c)
     int64_t n;
 
     memcpy(&m, c->body, sizeof(m));
-    if (m.len > c->s->service->data_max) {
+    if (m.len > c->data_max) {
         c->why = "it asks for more data than it was told";
         return 0;
     }
@@ -504,10 +535,11 @@ static const char *out_of_place(struct call *c)
     return c->data_len > c->s->service->data_max ? "more data than it was told" : NULL;
 }
 
-int64_t session_handle(struct session *s, const void *message, size_t n, void *reply,
+int64_t session_handle(struct session *s, const void *message, size_t n, void *reply, size_t room,
                        const char **why)
 {
     struct call c = { .s = s, .reply = (uint8_t *)reply + sizeof(struct cmp_head) };
+    const size_t around = sizeof(struct cmp_head) + sizeof(struct cmp_read_reply);
     const enum cmp_fault f = cmp_check(message, n, 0);
     uint32_t body;
     int64_t result;
@@ -521,6 +553,7 @@ int64_t session_handle(struct session *s, const void *message, size_t n, void *r
     c.body = (const uint8_t *)message + sizeof(c.head);
     c.data = c.body + body;
     c.data_len = n - sizeof(c.head) - body;
+    c.data_max = room - around < s->service->data_max ? room - around : s->service->data_max;
     *why = out_of_place(&c);
     if (*why)
         return -1;

@@ -39,7 +39,7 @@ static int64_t ask(struct client *k, uint16_t command, uint32_t file, const void
         memcpy(message + sizeof(h), body, n);
     if (data_len > 0)
         memcpy(message + sizeof(h) + n, data, data_len);
-    const int64_t got = session_handle(k->s, message, h.bytes, out, &why);
+    const int64_t got = session_handle(k->s, message, h.bytes, out, sizeof(out), &why);
     if (got < 0)
         return INT64_MIN;
     CHECK_EQ(got == 0, command == CMP_FILL);
@@ -415,7 +415,7 @@ static void test_noise(void)
             memcpy(message + k, &word, 8);
         }
         memcpy(message, &h, sizeof(h));
-        if (session_handle(a.s, message, h.bytes, out, &why) < 0) {
+        if (session_handle(a.s, message, h.bytes, out, sizeof(out), &why) < 0) {
             CHECK(why != NULL && *why);
             ended++;
             session_end(a.s, true);

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cachemax_client.h - the cache of a service, for programs that may not open its pool.
+ *
+ * The calls are those of cachemax.h, with the same meaning; a program reads and writes its files
+ * itself. What is different:
+ *
+ * - A service that is not there, is slow or ends fails no call. Reads find nothing then ("pass"),
+ *   and writes are noted in a file that service and clients share, so that nothing stale is served
+ *   later. When the service is back, the client finds it by itself.
+ * - A client keeps how to take a file's validator (`identify`), because a new service asks again.
+ *
+ * Errors are the CM_E* codes of cachemax.h. A program must not write a file of the cache, by any
+ * descriptor, outside a bracket, as with the library itself.
+ *
+ * Threads: every call may be made from any thread at any time, but for cmc_disconnect() and
+ * cmc_file_close(), which are the last ones of their object. After fork() the child must not use
+ * the client.
+ */
+#ifndef CACHEMAX_CLIENT_H
+#define CACHEMAX_CLIENT_H
+
+#include "cachemax.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cmc_client cmc_client;
+typedef struct cmc_file cmc_file;
+
+/* How to reach a service. All zeros but `where`: the usual. */
+struct cmc_options {
+    const char *where;   /* path of the service's socket */
+    uint32_t flags;      /* CMC_NO_RING */
+    uint32_t timeout_ms; /* a service that is slower has lost the connection; 0: 2000 */
+};
+#define CMC_NO_RING 1u /* no shared memory: messages by the socket only */
+
+/* Begins to use a service, even if it is not there yet. Fails only if nobody would know of this
+ * client's writes: CM_EACCES: the file "WHERE.writes" cannot be opened or made; `why`
+ * gets the reason, with the file's name, and may be NULL. CM_ENOMEM; CM_EINVAL. */
+int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256]);
+/* All files are closed. NULL is allowed. */
+void cmc_disconnect(cmc_client *k);
+/* Is there a connection now? */
+int cmc_is_connected(cmc_client *k);
+
+/* Takes a validator of the file as it is now, for instance with cm_identify(). Returns 0, or a
+ * CM_E* code: the file is not cached then. It must not call the client. */
+typedef int (*cmc_identify)(void *arg, cm_validator *out);
+
+/* Begins to use a file. `flags` as for cm_file_open(); the service may allow fewer. `identify` is
+ * called now, and again for each new connection and by cmc_file_revalidate(). CM_ENOMEM; CM_EINVAL:
+ * the id is zero. */
+int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_identify identify,
+                  void *arg, cmc_file **out);
+/* No other call uses the file any more, and all its brackets have ended. NULL is allowed. */
+void cmc_file_close(cmc_file *f);
+
+/* What a read left to be read from the origin. */
+typedef struct {
+    uint64_t offset, len;
+    uint32_t flags; /* CM_MISS_EOF, CM_MISS_NOFILL */
+    uint32_t handle;
+    uint64_t ticket;
+    uint64_t connection;
+} cmc_miss;
+
+/* Reads what is cached from `offset` on. Returns the bytes that are in `buf`. If they are fewer
+ * than `len`, *miss says what to read from the origin, AFTER this call, unless CM_MISS_EOF is set:
+ * the file ends there. CM_EINVAL is the only error. */
+int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss *miss);
+/* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF. 0, or
+ * CM_EINVAL: more bytes than the miss. */
+int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags);
+
+/* An open bracket or sync. */
+typedef struct {
+    uint64_t token;
+    uint64_t connection;
+    int32_t claim;
+    uint32_t outside;
+} cmc_bracket;
+
+/* Before and after a change of the origin. The begins return 0 or CM_EINVAL; a write goes on in any
+ * case. The ends return 0 or CM_WANT_VALIDATOR (then cmc_file_revalidate() keeps the file warm).
+ * `after`: taken after the change, or NULL. */
+int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w);
+int cmc_truncate_begin(cmc_file *f, uint64_t size, cmc_bracket *w);
+int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after);
+/* Before and after a sync of the origin, as cm_sync_begin() and cm_sync_end(). */
+void cmc_sync_begin(cmc_file *f, cmc_bracket *s);
+int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after);
+
+/* Somebody else has changed a range; CM_ALL: to the end. 0, or CM_EINVAL. */
+int cmc_invalidate(cmc_file *f, uint64_t offset, uint64_t len);
+/* Takes a validator and tells it. 0, or what `identify` returned. */
+int cmc_file_revalidate(cmc_file *f);
+/* A file is gone, open or not. `gone`: no file will ever have this id again. 0, or CM_EINVAL. */
+int cmc_forget(cmc_client *k, const cm_file_id *id, int gone);
+/* The service's counters, in the order of cm_stat_name(). Returns how many there are, at most n; 0:
+ * the service is not there. */
+unsigned cmc_stats(cmc_client *k, uint64_t *values, unsigned n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

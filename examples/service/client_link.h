@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * client_link.h - one connection of a client. It is lost once, and then another one is opened.
+ */
+#ifndef CACHEMAX_CLIENT_LINK_H
+#define CACHEMAX_CLIENT_LINK_H
+
+#include <stdbool.h>
+
+#include "cachemax_client.h"
+#include "cachemax_protocol.h"
+
+struct link;
+/* Says hello to the service, and holds the link once. `number`: of this link, not 0. NULL: there is
+ * no service, or it speaks another version. */
+struct link *link_open(const struct cmc_options *o, uint32_t number);
+void link_hold(struct link *l);
+void link_drop(struct link *l);
+
+uint32_t link_number(const struct link *l);
+uint32_t link_client(const struct link *l);   /* this client's name in its claims */
+uint32_t link_data_max(const struct link *l); /* bytes that a message should have */
+bool link_is_lost(const struct link *l);
+
+struct request {
+    uint16_t command;
+    uint32_t file;
+    const void *body, *data;
+    size_t body_len, data_len;
+};
+struct answer {
+    uint32_t file;    /* of the head */
+    void *body;       /* gets the body, all of it if the result is no error */
+    size_t body_room; /* must be its size */
+    void *data;
+    size_t data_room, data_len;
+};
+#define LINK_LOST INT64_MIN
+/* Sends a request and waits for its reply. Returns its result, or LINK_LOST. From any thread. */
+int64_t link_ask(struct link *l, const struct request *q, struct answer *a);
+/* Sends a request that has no reply. */
+void link_tell(struct link *l, const struct request *q);
+/* Waits until the service has handled what link_tell() has sent. */
+void link_settle(struct link *l);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * outside_file.c - the file beside the socket that holds the outside writes.
+ *
+ * Owns: the file and the locks on it (docs/decisions/service.md, 4 and 5). It outlives service and
+ * clients; it holds nothing once none of them lives. Only its owner may use it.
+ *
+ * Who: main.c, client.c.
+ */
+#include "outside_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A file that root makes belongs to who owns the directory: the service may be that user. */
+static void give_to_owner(int fd, const char *path)
+{
+    char dir[PATH_MAX];
+    struct stat st;
+    char *slash;
+
+    if (geteuid() != 0)
+        return;
+    snprintf(dir, sizeof(dir), "%s", path);
+    slash = strrchr(dir, '/');
+    if (slash)
+        slash[slash == dir ? 1 : 0] = 0;
+    if (stat(slash ? dir : ".", &st) == 0 && fchown(fd, st.st_uid, st.st_gid) != 0)
+        return; /* it stays root's; the service will say so */
+}
+
+static const char *open_file(struct outside_file *o, const char *path)
+{
+    struct stat st;
+
+    o->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (o->fd >= 0)
+        give_to_owner(o->fd, path);
+    else if (errno == EEXIST)
+        o->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (o->fd < 0 || fstat(o->fd, &st) != 0)
+        return strerror(errno);
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
+        return "others may use it too; it should have mode 0600. Delete it while no client runs";
+    return NULL;
+}
+
+static int lock(int fd, int how)
+{
+    int rc;
+
+    do
+        rc = flock(fd, how);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
+/* The lock says whether a client lives. Nobody waits for long: a service that has it alone only
+ * clears the file. */
+static const char *map(struct outside_file *o, bool service)
+{
+    struct stat st;
+    void *at;
+
+    if (!service && lock(o->fd, LOCK_SH) != 0)
+        return strerror(errno);
+    if (service && lock(o->fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(o->fd, 0) != 0)
+        return strerror(errno);
+    if (fstat(o->fd, &st) != 0)
+        return strerror(errno);
+    if (st.st_size < (off_t)sizeof(struct outside) &&
+        posix_fallocate(o->fd, 0, sizeof(struct outside)) != 0)
+        return "there is no space for it";
+    at = mmap(NULL, sizeof(struct outside), PROT_READ | PROT_WRITE, MAP_SHARED, o->fd, 0);
+    if (at == MAP_FAILED)
+        return strerror(errno);
+    o->at = at;
+    if (service)
+        (void)lock(o->fd, LOCK_UN);
+    return NULL;
+}
+
+int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256])
+{
+    char path[PATH_MAX];
+    const char *wrong = NULL;
+
+    *o = (struct outside_file){ .fd = -1 };
+    if (snprintf(path, sizeof(path), "%s.writes", where) >= (int)sizeof(path))
+        wrong = "the name is too long";
+    if (!wrong)
+        wrong = open_file(o, path);
+    if (!wrong)
+        wrong = map(o, service);
+    if (!wrong)
+        return 0;
+    snprintf(why, 256, "%.120s: %s", path, wrong);
+    outside_file_close(o);
+    return -1;
+}
+
+void outside_file_close(struct outside_file *o)
+{
+    if (o->at)
+        munmap(o->at, sizeof(*o->at));
+    if (o->fd >= 0)
+        close(o->fd); /* the lock goes with it */
+    *o = (struct outside_file){ .fd = -1 };
+}
+
+bool outside_file_is_there(const struct outside_file *o)
+{
+    struct stat st;
+
+    return fstat(o->fd, &st) == 0 && st.st_nlink > 0;
+}

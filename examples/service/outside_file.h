@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * outside_file.h - the file beside the socket that holds the outside writes (outside.h).
+ */
+#ifndef CACHEMAX_OUTSIDE_FILE_H
+#define CACHEMAX_OUTSIDE_FILE_H
+
+#include "outside.h"
+
+struct outside_file {
+    struct outside *at;
+    int fd;
+};
+
+/* Opens or makes "WHERE.writes" and maps it. `service`: clears it if no client lives. A client
+ * keeps a shared lock on it as long as it lives. 0, or -1: *why says what is wrong. */
+int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256]);
+void outside_file_close(struct outside_file *o);
+/* Is it still the file that a service finds? If not, somebody has deleted it. */
+bool outside_file_is_there(const struct outside_file *o);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * socket.c - clients that come through a Unix socket.
+ *
+ * Owns: the socket, which only its owner may use (mode 0600; and each peer is asked who it is: the
+ * owner or root). A lock on "SOCKET.lock" says that a service lives, so a socket that a killed one
+ * has left can be replaced.
+ *
+ * Who: main.c, as transport_socket.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "server.h"
+
+/* ---- A client -------------------------------------------------------------------------------- */
+
+struct socket_stream {
+    struct stream stream;
+    int fd;
+    int process; /* pidfd; -1: the kernel has none, or the process is hidden */
+};
+
+static int64_t socket_receive(struct stream *stream, void *to, size_t n)
+{
+    struct socket_stream *s = (struct socket_stream *)stream;
+    ssize_t got;
+
+    do
+        got = recv(s->fd, to, n, 0);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_LATE : errno == ECONNRESET ? 0 : -2;
+    return got;
+}
+
+/* Sends some bytes, the descriptor with the first of them. */
+static ssize_t send_some(int to, const uint8_t *from, size_t n, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec v = { .iov_base = (void *)from, .iov_len = n };
+    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+    struct cmsghdr *c;
+
+    if (fd < 0)
+        return send(to, from, n, MSG_NOSIGNAL);
+    memset(&control, 0, sizeof(control));
+    m.msg_control = control.room;
+    m.msg_controllen = sizeof(control.room);
+    c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    return sendmsg(to, &m, MSG_NOSIGNAL);
+}
+
+static bool socket_send(struct stream *stream, const void *from, size_t n, int fd)
+{
+    struct socket_stream *s = (struct socket_stream *)stream;
+    const uint8_t *at = from;
+
+    while (n > 0) {
+        const ssize_t sent = send_some(s->fd, at, n, fd);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            return false;
+        at += sent;
+        n -= (size_t)sent;
+        fd = -1;
+    }
+    return true;
+}
+
+static void socket_shut(struct stream *stream)
+{
+    (void)shutdown(((struct socket_stream *)stream)->fd, SHUT_RDWR);
+}
+
+static bool socket_gone(struct stream *stream, unsigned ms)
+{
+    const struct socket_stream *s = (struct socket_stream *)stream;
+    struct pollfd p = { .fd = s->process, .events = POLLIN };
+
+    return s->process >= 0 && poll(&p, 1, (int)ms) == 1 && (p.revents & POLLIN);
+}
+
+static void socket_free(struct stream *stream)
+{
+    struct socket_stream *s = (struct socket_stream *)stream;
+
+    close(s->fd);
+    if (s->process >= 0)
+        close(s->process);
+    free(s);
+}
+
+static const struct stream_calls calls = { socket_receive, socket_send, socket_shut, socket_gone,
+                                           socket_free };
+
+/* ---- Waiting for clients --------------------------------------------------------------------- */
+
+struct listener {
+    struct server *server;
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    int fd, lock;
+    pthread_t thread;
+};
+
+/* The client's process, as something that can be waited for. */
+static int process_of(int fd, pid_t pid)
+{
+    int process = -1;
+#ifdef SO_PEERPIDFD
+    socklen_t n = sizeof(process);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &n) == 0)
+        return process;
+#endif
+    (void)fd;
+#ifdef SYS_pidfd_open
+    if (pid > 0)
+        process = (int)syscall(SYS_pidfd_open, pid, 0);
+#endif
+    return process;
+}
+
+static void take(struct listener *l, int fd)
+{
+    const struct timeval wait = { .tv_sec = STREAM_WAIT_MS / 1000 };
+    struct ucred peer = { .uid = (uid_t)-1 };
+    socklen_t n = sizeof(peer);
+    struct socket_stream *s;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
+        (peer.uid != geteuid() && peer.uid != 0)) {
+        server_log(l->server, LOG_WARN, "process %d was refused: its user %u is not the service's",
+                   (int)peer.pid, (unsigned)peer.uid);
+        close(fd);
+        return;
+    }
+    s = calloc(1, sizeof(*s));
+    if (!s) {
+        close(fd);
+        return;
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+    s->stream = (struct stream){ &calls, (uint32_t)peer.pid, true };
+    s->fd = fd;
+    s->process = process_of(fd, peer.pid);
+    server_take(l->server, &s->stream);
+}
+
+static void *listener_main(void *arg)
+{
+    struct listener *l = arg;
+
+    for (;;) {
+        const int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+
+        if (fd >= 0)
+            take(l, fd);
+        else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+            usleep(100000); /* until a client has gone */
+        else if (errno != EINTR && errno != ECONNABORTED)
+            return NULL; /* shut down */
+    }
+}
+
+/* Nobody else may serve here. */
+static int lock_path(struct listener *l, char why[256])
+{
+    char path[sizeof(l->path) + 8];
+
+    snprintf(path, sizeof(path), "%s.lock", l->path);
+    l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (l->lock >= 0 && errno == EWOULDBLOCK)
+        snprintf(why, 256, "%s: another service listens there", l->path);
+    else
+        snprintf(why, 256, "%s: %s", path, strerror(errno));
+    return -1;
+}
+
+static int listen_at(struct listener *l, char why[256])
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    mode_t mask;
+    struct stat st;
+    int rc;
+
+    memcpy(a.sun_path, l->path, sizeof(a.sun_path));
+    if (lstat(l->path, &st) == 0 && S_ISSOCK(st.st_mode))
+        (void)unlink(l->path); /* of a service that was killed: we have the lock */
+    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    mask = umask(0177);
+    rc = l->fd < 0 ? -1 : bind(l->fd, (const struct sockaddr *)&a, sizeof(a));
+    umask(mask);
+    if (rc == 0 && listen(l->fd, 64) == 0)
+        return 0;
+    snprintf(why, 256, "%s: %s", l->path, strerror(errno));
+    return -1;
+}
+
+static void close_listener(struct listener *l)
+{
+    if (l->fd >= 0)
+        close(l->fd);
+    if (l->lock >= 0)
+        close(l->lock);
+    free(l);
+}
+
+static int socket_start(struct server *server, const char *where, void **state, char why[256])
+{
+    struct listener *l = calloc(1, sizeof(*l));
+
+    if (!l || strlen(where) >= sizeof(l->path)) {
+        snprintf(why, 256, l ? "%.200s: the name of a socket is too long" : "no memory", where);
+        free(l);
+        return -1;
+    }
+    l->server = server;
+    l->fd = l->lock = -1;
+    strcpy(l->path, where);
+    if (lock_path(l, why) == 0 && listen_at(l, why) == 0) {
+        *state = l;
+        if (pthread_create(&l->thread, NULL, listener_main, l) == 0)
+            return 0;
+        snprintf(why, 256, "there is no thread for %s", where);
+    }
+    close_listener(l);
+    return -1;
+}
+
+static void socket_stop(void *state)
+{
+    struct listener *l = state;
+
+    (void)shutdown(l->fd, SHUT_RDWR); /* accept4() fails from now on */
+    pthread_join(l->thread, NULL);
+    (void)unlink(l->path);
+    close_listener(l);
+}
+
+const struct transport transport_socket = { "socket", socket_start, socket_stop };
