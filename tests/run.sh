@@ -280,7 +280,7 @@ native_suites() { # DIR
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
     suite crash/$rules "$here/crash/run" --rules $rules \
-      --states "$(crash_states $rules 250000)" --every 8 --no-mutants \
+      --states "$(crash_states $rules 250000)" --every 16 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
   suite freestanding "$b/tests/freestanding/core"
@@ -329,6 +329,9 @@ native_suites() { # DIR
   suite mount-bare bash "$here/mount/bare-test.sh" "$b"
   suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
   also kill "$b/tests/kill/kill" --cycles 100
+  storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
+  also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
+  also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
   need qemu-system-common || :
   also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
   suite mount-kill bash "$here/mount/kill-test.sh" "$b"

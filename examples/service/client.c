@@ -20,7 +20,8 @@
 #include "outside_file.h"
 #include "ring.h"
 
-#define RETRY_NS UINT64_C(100000000) /* a service that is away is looked for so often */
+#define RETRY_NS UINT64_C(100000000) /* a service that is away is looked for so often, */
+#define RETRY_PART 10                /* and for no more than a tenth of the time */
 
 struct cmc_client {
     struct cmc_options options;
@@ -51,6 +52,7 @@ static struct link *hold_link(cmc_client *k)
 {
     struct link *l, *dead = NULL;
     uint32_t number = 0;
+    uint64_t began = 0, now;
 
     pthread_mutex_lock(&k->lock);
     if (k->link && link_is_lost(k->link)) {
@@ -61,7 +63,7 @@ static struct link *hold_link(cmc_client *k)
     l = k->link;
     if (l) {
         link_hold(l);
-    } else if (!k->trying && ring_now_ns() >= k->retry_at) {
+    } else if (!k->trying && (began = ring_now_ns()) >= k->retry_at) {
         k->trying = true;
         number = ++k->links;
     }
@@ -73,7 +75,8 @@ static struct link *hold_link(cmc_client *k)
     l = link_open(&k->options, number);
     pthread_mutex_lock(&k->lock);
     k->trying = false;
-    k->retry_at = ring_now_ns() + RETRY_NS;
+    now = ring_now_ns();
+    k->retry_at = now + RETRY_NS + (now - began) * RETRY_PART;
     k->link = l;
     if (l)
         link_hold(l);

@@ -136,15 +136,15 @@ static bool serve_message(struct connection *c, const void *message, size_t n)
 {
     const int fd = offer_ring(c, message, n);
     const int64_t len = handle(c, message, n, c->out, CMP_MESSAGE_MAX);
-    bool sent = true;
+    int64_t sent = len;
 
     if (len > 0)
         sent = c->stream->calls->send(c->stream, c->out, (size_t)len, fd);
     if (fd >= 0)
         close(fd);
-    if (!sent)
+    if (len > 0 && sent == STREAM_LATE)
         end_for(c, "it does not take its replies");
-    return len >= 0 && sent;
+    return len >= 0 && sent == len;
 }
 
 /* Receives more bytes of the message that begins at `from`, of which `to - from` are there. False:

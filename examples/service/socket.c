@@ -69,23 +69,24 @@ static ssize_t send_some(int to, const uint8_t *from, size_t n, int fd)
     return sendmsg(to, &m, MSG_NOSIGNAL);
 }
 
-static bool socket_send(struct stream *stream, const void *from, size_t n, int fd)
+static int64_t socket_send(struct stream *stream, const void *from, size_t n, int fd)
 {
     struct socket_stream *s = (struct socket_stream *)stream;
     const uint8_t *at = from;
+    size_t left = n;
 
-    while (n > 0) {
-        const ssize_t sent = send_some(s->fd, at, n, fd);
+    while (left > 0) {
+        const ssize_t sent = send_some(s->fd, at, left, fd);
 
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent <= 0)
-            return false;
+            return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_LATE : 0;
         at += sent;
-        n -= (size_t)sent;
+        left -= (size_t)sent;
         fd = -1;
     }
-    return true;
+    return (int64_t)n;
 }
 
 static void socket_shut(struct stream *stream)

@@ -16,8 +16,9 @@ struct stream_calls {
     /* At most n bytes that have come; 0: the client has ended; STREAM_LATE: none came for a while;
      * another negative number: it failed. */
     int64_t (*receive)(struct stream *s, void *to, size_t n);
-    /* All n bytes. `fd`: passed along, or -1. False: the client is away, or does not take them. */
-    bool (*send)(struct stream *s, const void *from, size_t n, int fd);
+    /* All n bytes. `fd`: passed along, or -1. Returns n; 0: the client has ended; STREAM_LATE: it
+     * does not take them. */
+    int64_t (*send)(struct stream *s, const void *from, size_t n, int fd);
     /* From any thread: receive() returns 0 from now on. */
     void (*shut)(struct stream *s);
     /* Has the client's process ended, or does it within `ms`? False: not known. */

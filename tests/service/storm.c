@@ -2,14 +2,16 @@
  *
  * storm.c - clients of a service that read and write the same files while the service is killed.
  *
- *   storm SERVICE [--clients N] [--operations N] [--kills N] [--no-ring]
+ *   storm SERVICE [--clients N] [--operations N] [--kills N] [--stalls N] [--no-ring]
  *
  * Makes files, a pool and a configuration in a directory of its own below TMPDIR. Starts the
  * service and the clients, each a process. A block of a file holds one number, again and again: its
  * version. The version is in memory that all clients share, twice: the last write that has begun,
  * and the last one that has ended. A read must not find an older version than the one that had
  * ended when the read began, nor a newer one than had begun when it ended. With --kills the service
- * is killed at random instants and started again, and the clients go on meanwhile.
+ * is killed at random instants and started again, and the clients go on meanwhile. With --stalls it
+ * is stopped for longer than every other client waits: those lose their connections and write on
+ * their own. Then the service goes on with what it knew, for the others.
  *
  * The last line is "storm: N operations, ... wrong". Exits 0 if nothing was wrong.
  */
@@ -31,7 +33,9 @@
 #define FILES 4u
 #define BLOCKS 256u /* of a file */
 #define BLOCK 4096u
-#define MANY 4u /* the most blocks of a request */
+#define MANY 4u       /* the most blocks of a request */
+#define TIMEOUT_MS 50 /* of every other client */
+#define PASSES_MAX 100000000u
 #define POOL_BYTES (16u << 20)
 
 struct block {
@@ -45,7 +49,7 @@ static struct shared {
 
 static char dir[512], socket_path[600];
 static const char *service_program;
-static unsigned clients = 4, kills;
+static unsigned clients = 4, kills, stalls;
 static uint64_t operations = 100000;
 static uint32_t client_flags;
 
@@ -101,7 +105,9 @@ static int identify(void *arg, cm_validator *v)
 static void begin_client(struct client *c, uint64_t seed)
 {
     static unsigned number[FILES];
-    const struct cmc_options o = { .where = socket_path, .flags = client_flags };
+    const struct cmc_options o = { .where = socket_path,
+                                   .flags = client_flags,
+                                   .timeout_ms = seed % 2 ? TIMEOUT_MS : 10000 };
     char why[256], path[700];
 
     c->seed = seed;
@@ -139,7 +145,8 @@ static void check(const uint8_t *at, unsigned file, uint32_t block, uint64_t low
     }
 }
 
-static void read_blocks(struct client *c, unsigned file, uint32_t first, uint32_t n)
+/* Returns false if the service passed. */
+static bool read_blocks(struct client *c, unsigned file, uint32_t first, uint32_t n)
 {
     static _Alignas(64) uint8_t buf[MANY * BLOCK], origin[(MANY + 64) * BLOCK];
     uint64_t low[MANY];
@@ -160,7 +167,7 @@ static void read_blocks(struct client *c, unsigned file, uint32_t first, uint32_
         check(buf + i * BLOCK, file, first + i, low[i],
               atomic_load(&shared->block[file][first + i].begun), "cached");
     if (got == (int64_t)n * BLOCK || miss.ticket == 0)
-        return;
+        return got == (int64_t)n * BLOCK;
     if (miss.len > sizeof(origin))
         miss.len = sizeof(origin);
     const ssize_t r = pread(c->fd[file], origin, miss.len, (off_t)miss.offset);
@@ -168,6 +175,7 @@ static void read_blocks(struct client *c, unsigned file, uint32_t first, uint32_
         die("pread");
     if (cmc_fill(c->file[file], &miss, origin, (uint32_t)r, 0) < 0)
         die("cmc_fill");
+    return true;
 }
 
 /* Only one process writes a block at a time: versions go up one by one. */
@@ -183,7 +191,8 @@ static bool own(struct block *b, bool wait)
     return true;
 }
 
-static void write_blocks(struct client *c, unsigned file, uint32_t first, uint32_t n)
+/* Returns false if the write was outside. */
+static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32_t n)
 {
     static _Alignas(64) uint64_t buf[MANY * BLOCK / 8];
     struct block *b = &shared->block[file][first];
@@ -193,7 +202,7 @@ static void write_blocks(struct client *c, unsigned file, uint32_t first, uint32
         if (!own(&b[i], false)) {
             while (i-- > 0)
                 atomic_store(&b[i].writer, 0);
-            return;
+            return true;
         }
     if (cmc_write_begin(c->file[file], (uint64_t)first * BLOCK, (uint64_t)n * BLOCK, &w) != 0)
         die("cmc_write_begin");
@@ -213,6 +222,7 @@ static void write_blocks(struct client *c, unsigned file, uint32_t first, uint32
         atomic_store(&b[i].ended, atomic_load(&b[i].begun));
         atomic_store(&b[i].writer, 0);
     }
+    return w.outside == 0;
 }
 
 static void client_main(uint64_t seed, uint64_t share)
@@ -220,18 +230,23 @@ static void client_main(uint64_t seed, uint64_t share)
     struct client c;
 
     begin_client(&c, seed);
-    for (uint64_t i = 0; i < share; i++) {
+    /* What the service did not answer does not count. */
+    for (uint64_t i = 0, passes = 0; i < share;) {
         const unsigned file = below(&c.seed, FILES);
         const uint32_t n = 1 + below(&c.seed, MANY), what = below(&c.seed, 1000);
         const uint32_t first = below(&c.seed, BLOCKS - n);
+        bool answered = true;
 
         if (what < 100)
-            write_blocks(&c, file, first, n);
+            answered = write_blocks(&c, file, first, n);
         else if (what == 100)
             (void)cmc_invalidate(c.file[file], (uint64_t)first * BLOCK, CM_ALL);
         else
-            read_blocks(&c, file, first, n);
-        atomic_fetch_add(&shared->operations, 1);
+            answered = read_blocks(&c, file, first, n);
+        i += answered;
+        atomic_fetch_add(&shared->operations, answered);
+        if (!answered && ++passes > PASSES_MAX)
+            die("the service does not answer any more");
     }
     for (unsigned f = 0; f < FILES; f++)
         cmc_file_close(c.file[f]);
@@ -319,7 +334,25 @@ static void clean_up(void)
     (void)rmdir(dir);
 }
 
-/* Kills the service until enough kills have been, or no client is left. */
+static void kill_service(pid_t *service, uint64_t *seed)
+{
+    kill(*service, SIGKILL);
+    (void)waitpid(*service, NULL, 0);
+    usleep(below(seed, 20000));
+    *service = start_service();
+}
+
+static void stall_service(pid_t service, uint64_t *seed)
+{
+    kill(service, SIGSTOP);
+    /* For so long that a client that looks for the service again does not find it either, and does
+     * not look for a while: it writes outside while the service goes on. */
+    usleep(TIMEOUT_MS * 3000 + below(seed, 50000));
+    kill(service, SIGCONT);
+}
+
+/* Kills and stalls the service as often as asked for, until no client is left. Returns how often.
+ */
 static unsigned storm(pid_t *service, uint64_t *seed)
 {
     unsigned left = clients, done = 0;
@@ -327,7 +360,7 @@ static unsigned storm(pid_t *service, uint64_t *seed)
     pid_t pid;
 
     while (left > 0) {
-        const uint64_t most = operations * (done + 1) / (kills + 1);
+        const uint64_t most = operations * (done + 1) / (kills + stalls + 1);
 
         while (left > 0 && (pid = waitpid(-1, &status, WNOHANG)) != 0) {
             if (pid < 0)
@@ -341,12 +374,13 @@ static unsigned storm(pid_t *service, uint64_t *seed)
         }
         usleep(1000 + below(seed, 2000));
         /* Spread over the operations. */
-        if (done == kills || atomic_load(&shared->operations) < most)
+        if (done == kills + stalls || atomic_load(&shared->operations) < most)
             continue;
-        kill(*service, SIGKILL);
-        (void)waitpid(*service, NULL, 0);
-        usleep(below(seed, 20000));
-        *service = start_service();
+        /* In turns as long as both are left. */
+        if (done < 2 * (kills < stalls ? kills : stalls) ? done % 2 == 0 : kills > stalls)
+            kill_service(service, seed);
+        else
+            stall_service(*service, seed);
         done++;
     }
     return done;
@@ -392,6 +426,8 @@ static void options(int argc, char **argv)
             operations = (uint64_t)atoll(argv[++i]);
         else if (i + 1 < argc && strcmp(argv[i], "--kills") == 0)
             kills = (unsigned)atoi(argv[++i]);
+        else if (i + 1 < argc && strcmp(argv[i], "--stalls") == 0)
+            stalls = (unsigned)atoi(argv[++i]);
         else
             exit(2);
     }
@@ -422,7 +458,7 @@ int main(int argc, char **argv)
         atomic_fetch_add(&shared->wrong, 1), fprintf(stderr, "storm: the service failed\n");
     clean_up();
     printf("storm: %llu operations of %u clients in %.1f s, %llu reads, %llu whole hits, %llu "
-           "passes, %llu writes (%llu outside), %u kills, %llu wrong\n",
+           "passes, %llu writes (%llu outside), %u kills and stalls, %llu wrong\n",
            (unsigned long long)shared->operations, clients, s, (unsigned long long)shared->reads,
            (unsigned long long)shared->hits, (unsigned long long)shared->passes,
            (unsigned long long)shared->writes, (unsigned long long)shared->outside, killed,
