@@ -8,8 +8,10 @@
  */
 #include "ring.h"
 
-#define SPINS_MAX 4096u
-#define SPINS_MIN 16u
+/* Some 20 to 50 us: as long as it takes to wake a process whose processor sleeps, in a virtual
+ * machine. With less, two sides that have both slept never find each other awake. */
+#define SPINS 1024u
+#define TRY_EVERY 256u /* where spinning does not help it is tried again so often */
 #define FOREVER UINT64_MAX
 
 static void pause_a_moment(void)
@@ -21,12 +23,10 @@ static void pause_a_moment(void)
 #endif
 }
 
-/* Spinning has helped, or not. */
-static void learn(struct ring_patience *p, bool helped)
+/* How often to look before sleeping. */
+static unsigned spins(struct ring_patience *p)
 {
-    const unsigned spins = helped ? p->spins * 2 : p->spins / 2;
-
-    p->spins = spins > SPINS_MAX ? SPINS_MAX : spins < SPINS_MIN ? SPINS_MIN : spins;
+    return p->helps || ++p->waits % TRY_EVERY == 0 ? SPINS : 1;
 }
 
 void ring_ask(struct ring *r, unsigned slot)
@@ -46,13 +46,13 @@ bool ring_await(struct ring *r, unsigned slot, struct ring_patience *p, uint64_t
     uint32_t asked = RING_ASKED;
     uint64_t until;
 
-    for (unsigned i = 0; i <= p->spins; i++, pause_a_moment())
+    for (unsigned left = spins(p); left > 0; left--, pause_a_moment())
         /* Acquire: pairs with the swap in ring_answer(); the reply is there. */
         if (atomic_load_explicit(state, memory_order_acquire) == RING_ANSWERED) {
-            learn(p, true);
+            p->helps = true;
             return true;
         }
-    learn(p, false);
+    p->helps = false;
     until = ring_now_ns() + ns;
     /* Acquire where it fails: as above. */
     if (!atomic_compare_exchange_strong(state, &asked, RING_AWAITED) && asked == RING_ANSWERED)
@@ -67,13 +67,13 @@ bool ring_await(struct ring *r, unsigned slot, struct ring_patience *p, uint64_t
 
 uint32_t ring_wait(struct ring *r, struct ring_patience *p)
 {
-    for (unsigned i = 0; i <= p->spins; i++, pause_a_moment())
+    for (unsigned left = spins(p); left > 0; left--, pause_a_moment())
         if (atomic_load_explicit(&r->asked, memory_order_relaxed) != 0) {
-            learn(p, true);
+            p->helps = true;
             /* Acquire: pairs with ring_ask(); the requests are there. */
             return atomic_exchange_explicit(&r->asked, 0, memory_order_acquire);
         }
-    learn(p, false);
+    p->helps = false;
     while (!atomic_load(&r->ended)) {
         /* seq_cst: `sleeps` before the look at `asked`, see ring.h. */
         atomic_store(&r->sleeps, 1);

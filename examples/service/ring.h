@@ -43,9 +43,10 @@ struct ring {
 };
 _Static_assert(sizeof(struct ring_slot) % 64 == 0 && offsetof(struct ring, slot) == 64, "lines");
 
-/* How long a waiter spins before it sleeps: longer where it helped the last times. */
+/* A waiter spins before it sleeps, if that helped the last time. */
 struct ring_patience {
-    unsigned spins;
+    bool helps;
+    unsigned waits;
 };
 
 /* ---- The client ------------------------------------------------------------------------------ */
