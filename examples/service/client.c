@@ -84,15 +84,15 @@ static struct link *hold_link(cmc_client *k)
     return l;
 }
 
-static const char *set_up(cmc_client *k, const struct cmc_options *o, char why[256])
+static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
 {
     k->where = strdup(o->where);
     k->options = *o;
     k->options.where = k->where;
     if (!k->where)
-        return "no memory";
+        return CM_ENOMEM;
     pthread_mutex_init(&k->lock, NULL);
-    return outside_file_open(&k->outside, k->where, false, why) == 0 ? NULL : why;
+    return outside_file_open(&k->outside, k->where, false, why) == 0 ? 0 : CM_EACCES;
 }
 
 int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256])
@@ -100,7 +100,7 @@ int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256])
     cmc_client *k;
     struct link *l;
     char own[256];
-    const char *wrong;
+    int e;
 
     if (!out)
         return CM_EINVAL;
@@ -110,11 +110,11 @@ int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256])
     k = calloc(1, sizeof(*k));
     if (!k)
         return CM_ENOMEM;
-    wrong = set_up(k, o, why ? why : own);
-    if (wrong) {
+    e = set_up(k, o, why ? why : own);
+    if (e < 0) {
         free(k->where);
         free(k);
-        return CM_EACCES;
+        return e;
     }
     l = hold_link(k);
     if (l)

@@ -9,7 +9,6 @@
  * which are copied once more); and a hit through the service by ring and by socket. Then the bytes
  * a second of four clients at once. Exits 1 if a hit missed.
  */
-#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
@@ -22,10 +21,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cachemax_client.h"
+#include "place.h"
 
 #define BLOCK 4096u
 #define BLOCKS 1024u
@@ -34,22 +33,7 @@
 #define CLIENTS 4u
 #define POOL_BYTES (16u << 20)
 
-static char dir[512], socket_path[600];
 static uint8_t buf[BLOCK];
-
-static void die(const char *what)
-{
-    fprintf(stderr, "hits: %s: %s\n", what, strerror(errno));
-    exit(2);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static int by_number(const void *a, const void *b)
 {
@@ -64,10 +48,10 @@ static double measure(void (*once)(void *arg, unsigned i), void *arg)
     double ns[ROUNDS];
 
     for (unsigned r = 0; r < ROUNDS; r++) {
-        const uint64_t start = now_ns();
+        const uint64_t start = place_now_ns();
         for (unsigned i = 0; i < EACH; i++)
             once(arg, i);
-        ns[r] = (double)(now_ns() - start) / EACH;
+        ns[r] = (double)(place_now_ns() - start) / EACH;
     }
     qsort(ns, ROUNDS, sizeof(ns[0]), by_number);
     return ns[ROUNDS / 2];
@@ -112,11 +96,11 @@ static void by_socket(void *arg, unsigned i)
     (void)arg;
     (void)i;
     if (send(pair[0], in, 40, 0) != 40)
-        die("send");
+        place_die("send");
     while (have < BLOCK + 48) {
         const ssize_t n = recv(pair[0], in + have, sizeof(in) - have, 0);
         if (n <= 0)
-            die("recv");
+            place_die("recv");
         have += (size_t)n;
     }
     memcpy(buf, in + 48, BLOCK);
@@ -189,18 +173,18 @@ static const cm_file_id file_id = { .hi = 9, .lo = 9 };
 /* A client with all blocks cached. */
 static cmc_file *warm_client(uint32_t flags)
 {
-    const struct cmc_options o = { .where = socket_path, .flags = flags };
+    const struct cmc_options o = { .where = place_socket, .flags = flags };
     cmc_client *k;
     cmc_file *f;
     cmc_miss miss;
     char why[256];
 
     if (cmc_connect(&o, &k, why) != 0)
-        die(why);
+        place_die(why);
     for (unsigned tries = 0; !cmc_is_connected(k) && tries < 10000; tries++)
         usleep(1000);
     if (cmc_file_open(k, &file_id, 0, version, NULL, &f) != 0)
-        die("cmc_file_open");
+        place_die("cmc_file_open");
     for (unsigned b = 0; b < BLOCKS; b++)
         if (cmc_read(f, (uint64_t)b * BLOCK, buf, BLOCK, &miss) == 0 && miss.ticket != 0)
             (void)cmc_fill(f, &miss, buf, BLOCK, 0);
@@ -216,12 +200,12 @@ static double direct(void)
     cm_file *f;
     cm_miss miss = CM_MISS_INIT;
 
-    snprintf(path, sizeof(path), "%s/own", dir);
+    snprintf(path, sizeof(path), "%s/own", place_dir);
     o.size = POOL_BYTES;
     (void)version(NULL, &v);
     if (cm_create(path, &o) != 0 || cm_open(path, NULL, &c) != 0 ||
         cm_file_open(c, &file_id, &v, 0, &f) < 0)
-        die(path);
+        place_die(path);
     for (unsigned b = 0; b < BLOCKS; b++)
         if (cm_read(f, (uint64_t)b * BLOCK, buf, BLOCK, &miss) == 0)
             (void)cm_fill(f, &miss, buf, BLOCK, 0);
@@ -235,7 +219,7 @@ static double direct(void)
 /* Bytes a second of several clients, in GB. */
 static double together(uint32_t flags)
 {
-    const uint64_t start = now_ns();
+    const uint64_t start = place_now_ns();
     int status;
 
     for (unsigned k = 0; k < CLIENTS; k++)
@@ -248,46 +232,7 @@ static double together(uint32_t flags)
     for (unsigned k = 0; k < CLIENTS; k++)
         if (wait(&status) < 0 || status != 0)
             exit(1);
-    return (double)CLIENTS * 10 * EACH * BLOCK / (double)(now_ns() - start);
-}
-
-static pid_t start_service(const char *program)
-{
-    char path[700];
-    cm_create_options o = CM_CREATE_OPTIONS_INIT;
-    FILE *f;
-
-    snprintf(dir, sizeof(dir), "%s/cachemax-hits-XXXXXX", getenv("TMPDIR") ?: "/tmp");
-    if (!mkdtemp(dir))
-        die(dir);
-    snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
-    snprintf(path, sizeof(path), "%s/pool", dir);
-    o.size = POOL_BYTES;
-    if (cm_create(path, &o) != 0)
-        die(path);
-    snprintf(path, sizeof(path), "%s/service.conf", dir);
-    f = fopen(path, "w");
-    if (!f || fprintf(f, "pool = %s/pool\nsocket = %s\n", dir, socket_path) < 0 || fclose(f) != 0)
-        die(path);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        execl(program, program, path, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
-}
-
-static void clean_up(void)
-{
-    const char *const names[] = { "pool", "service.conf", "socket", "socket.lock",
-                                  "socket.writes" };
-    char path[700];
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(dir);
+    return (double)CLIENTS * 10 * EACH * BLOCK / (double)(place_now_ns() - start);
 }
 
 int main(int argc, char **argv)
@@ -297,8 +242,9 @@ int main(int argc, char **argv)
     exchange =
         mmap(NULL, sizeof(*exchange), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (exchange == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
-        die("mmap, socketpair");
-    const pid_t service = start_service(argv[1]);
+        place_die("mmap, socketpair");
+    place_make(POOL_BYTES);
+    const pid_t service = place_start(argv[1]);
     const pid_t futex = answer_by_futex(), socket = answer_by_socket();
     const double own = direct(), bare_futex = measure(by_futex, NULL);
     const double bare_socket = measure(by_socket, NULL);
@@ -316,6 +262,6 @@ int main(int argc, char **argv)
            together(CMC_NO_RING));
     kill(service, SIGTERM);
     (void)waitpid(service, NULL, 0);
-    clean_up();
+    place_clean();
     return 0;
 }

@@ -25,10 +25,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cachemax_client.h"
+#include "place.h"
 
 #define FILES 4u
 #define BLOCKS 256u /* of a file */
@@ -47,25 +47,10 @@ static struct shared {
     _Atomic uint64_t operations, reads, hits, passes, writes, outside, wrong;
 } * shared;
 
-static char dir[512], socket_path[600];
 static const char *service_program;
 static unsigned clients = 4, kills, stalls;
 static uint64_t operations = 100000;
 static uint32_t client_flags;
-
-static void die(const char *what)
-{
-    fprintf(stderr, "storm: %s: %s\n", what, strerror(errno));
-    exit(2);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static uint32_t below(uint64_t *seed, uint32_t n)
 {
@@ -75,7 +60,7 @@ static uint32_t below(uint64_t *seed, uint32_t n)
 
 static void file_path(char path[700], unsigned file)
 {
-    snprintf(path, 700, "%s/file%u", dir, file);
+    snprintf(path, 700, "%s/file%u", place_dir, file);
 }
 
 /* ---- A client -------------------------------------------------------------------------------- */
@@ -105,7 +90,7 @@ static int identify(void *arg, cm_validator *v)
 static void begin_client(struct client *c, uint64_t seed)
 {
     static unsigned number[FILES];
-    const struct cmc_options o = { .where = socket_path,
+    const struct cmc_options o = { .where = place_socket,
                                    .flags = client_flags,
                                    .timeout_ms = seed % 2 ? TIMEOUT_MS : 10000 };
     char why[256], path[700];
@@ -121,9 +106,9 @@ static void begin_client(struct client *c, uint64_t seed)
         file_path(path, f);
         c->fd[f] = open(path, O_RDWR | O_CLOEXEC);
         if (c->fd[f] < 0)
-            die(path);
+            place_die(path);
         if (cmc_file_open(c->k, &id, 0, identify, &number[f], &c->file[f]) != 0)
-            die("cmc_file_open");
+            place_die("cmc_file_open");
     }
 }
 
@@ -157,7 +142,7 @@ static bool read_blocks(struct client *c, unsigned file, uint32_t first, uint32_
         low[i] = atomic_load(&shared->block[file][first + i].ended);
     const int64_t got = cmc_read(c->file[file], offset, buf, n * BLOCK, &miss);
     if (got < 0)
-        die("cmc_read");
+        place_die("cmc_read");
     atomic_fetch_add(&shared->reads, 1);
     if (got == (int64_t)n * BLOCK)
         atomic_fetch_add(&shared->hits, 1);
@@ -172,9 +157,9 @@ static bool read_blocks(struct client *c, unsigned file, uint32_t first, uint32_
         miss.len = sizeof(origin);
     const ssize_t r = pread(c->fd[file], origin, miss.len, (off_t)miss.offset);
     if (r < 0)
-        die("pread");
+        place_die("pread");
     if (cmc_fill(c->file[file], &miss, origin, (uint32_t)r, 0) < 0)
-        die("cmc_fill");
+        place_die("cmc_fill");
     return true;
 }
 
@@ -205,7 +190,7 @@ static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32
             return true;
         }
     if (cmc_write_begin(c->file[file], (uint64_t)first * BLOCK, (uint64_t)n * BLOCK, &w) != 0)
-        die("cmc_write_begin");
+        place_die("cmc_write_begin");
     atomic_fetch_add(&shared->writes, 1);
     atomic_fetch_add(&shared->outside, w.outside);
     for (uint32_t i = 0; i < n; i++) {
@@ -214,7 +199,7 @@ static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32
             buf[i * BLOCK / 8 + k] = v;
     }
     if (pwrite(c->fd[file], buf, n * BLOCK, (off_t)first * BLOCK) != (ssize_t)(n * BLOCK))
-        die("pwrite");
+        place_die("pwrite");
     if (cmc_write_end(c->file[file], &w, NULL) == CM_WANT_VALIDATOR && below(&c->seed, 64) == 0)
         (void)cmc_file_revalidate(c->file[file]);
     /* A reader that begins from here on must find it. */
@@ -246,7 +231,7 @@ static void client_main(uint64_t seed, uint64_t share)
         i += answered;
         atomic_fetch_add(&shared->operations, answered);
         if (!answered && ++passes > PASSES_MAX)
-            die("the service does not answer any more");
+            place_die("the service does not answer any more");
     }
     for (unsigned f = 0; f < FILES; f++)
         cmc_file_close(c.file[f]);
@@ -256,32 +241,18 @@ static void client_main(uint64_t seed, uint64_t share)
 
 /* ---- The service and the run ----------------------------------------------------------------- */
 
-static pid_t start_service(void)
-{
-    char config[600];
-    const pid_t pid = fork();
-
-    if (pid != 0)
-        return pid;
-    snprintf(config, sizeof(config), "%s/service.conf", dir);
-    if (freopen("/dev/null", "w", stdout) == NULL)
-        _exit(127);
-    execl(service_program, service_program, config, (char *)NULL);
-    _exit(127);
-}
-
 /* Waits until the service takes clients. */
 static void await_service(void)
 {
-    const struct cmc_options o = { .where = socket_path };
-    const uint64_t until = now_ns() + UINT64_C(60000000000);
+    const struct cmc_options o = { .where = place_socket };
+    const uint64_t until = place_now_ns() + UINT64_C(60000000000);
     cmc_client *k;
 
     if (cmc_connect(&o, &k, NULL) != 0)
-        die("cmc_connect");
+        place_die("cmc_connect");
     while (!cmc_is_connected(k)) {
-        if (now_ns() > until)
-            die("the service does not come");
+        if (place_now_ns() > until)
+            place_die("the service does not come");
         usleep(1000);
     }
     cmc_disconnect(k);
@@ -290,48 +261,30 @@ static void await_service(void)
 static void set_up(void)
 {
     static uint64_t zeros[BLOCKS * BLOCK / 8];
-    cm_create_options o = CM_CREATE_OPTIONS_INIT;
     char path[700];
     FILE *f;
 
-    snprintf(dir, sizeof(dir), "%s/cachemax-storm-XXXXXX", getenv("TMPDIR") ?: "/tmp");
-    if (!mkdtemp(dir))
-        die(dir);
-    snprintf(socket_path, sizeof(socket_path), "%s/socket", dir);
+    place_make(POOL_BYTES);
     for (unsigned i = 0; i < FILES; i++) {
         file_path(path, i);
         f = fopen(path, "w");
         if (!f || fwrite(zeros, sizeof(zeros), 1, f) != 1 || fclose(f) != 0)
-            die(path);
+            place_die(path);
     }
-    snprintf(path, sizeof(path), "%s/pool", dir);
-    o.size = POOL_BYTES;
-    if (cm_create(path, &o) != 0)
-        die("cm_create");
-    snprintf(path, sizeof(path), "%s/service.conf", dir);
-    f = fopen(path, "w");
-    if (!f || fprintf(f, "pool = %s/pool\nsocket = %s\n", dir, socket_path) < 0 || fclose(f) != 0)
-        die(path);
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
-        die("mmap");
+        place_die("mmap");
 }
 
 static void clean_up(void)
 {
-    const char *const names[] = { "pool", "service.conf", "socket", "socket.lock",
-                                  "socket.writes" };
     char path[700];
 
     for (unsigned i = 0; i < FILES; i++) {
         file_path(path, i);
         (void)unlink(path);
     }
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(dir);
+    place_clean();
 }
 
 static void kill_service(pid_t *service, uint64_t *seed)
@@ -339,7 +292,7 @@ static void kill_service(pid_t *service, uint64_t *seed)
     kill(*service, SIGKILL);
     (void)waitpid(*service, NULL, 0);
     usleep(below(seed, 20000));
-    *service = start_service();
+    *service = place_start(service_program);
 }
 
 static void stall_service(pid_t service, uint64_t *seed)
@@ -364,7 +317,7 @@ static unsigned storm(pid_t *service, uint64_t *seed)
 
         while (left > 0 && (pid = waitpid(-1, &status, WNOHANG)) != 0) {
             if (pid < 0)
-                die("waitpid");
+                place_die("waitpid");
             if (pid == *service || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
                 fprintf(stderr, "storm: %s ended with status %x\n",
                         pid == *service ? "the service" : "a client", (unsigned)status);
@@ -403,7 +356,7 @@ static void check_all(void)
                 cached++;
             }
             if (pread(c.fd[f], buf, BLOCK, (off_t)b * BLOCK) != BLOCK)
-                die("pread");
+                place_die("pread");
             check(buf, f, b, v, v, "origin at the end");
         }
     printf("storm: %u of %u blocks are cached at the end\n", cached, FILES * BLOCKS);
@@ -435,20 +388,20 @@ static void options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    uint64_t seed = now_ns(), start;
+    uint64_t seed = place_now_ns(), start;
     unsigned killed;
     pid_t service;
 
     options(argc, argv);
     set_up();
-    service = start_service();
+    service = place_start(service_program);
     await_service();
-    start = now_ns();
+    start = place_now_ns();
     for (unsigned i = 0; i < clients; i++)
         if (fork() == 0)
             client_main(seed + i, operations / clients);
     killed = storm(&service, &seed);
-    const double s = (double)(now_ns() - start) / 1e9;
+    const double s = (double)(place_now_ns() - start) / 1e9;
     await_service();
     check_all();
     kill(service, SIGTERM);
