@@ -370,7 +370,7 @@ static inline cm_file_info info_of(cm_file *f)
 
 /* ---- Blocks ---------------------------------------------------------------------------------- */
 
-enum { MISS = 0, RIGHT = 1, WRONG = 2, SHORT = 3 };
+enum { MISS = 0, RIGHT = 1, WRONG = 2, TOO_SHORT = 3 };
 
 /* Reads one block. MISS, or whether the bytes are those of `tag`. */
 static inline int look(cm_file *f, uint64_t block, uint64_t tag)
@@ -383,7 +383,7 @@ static inline int look(cm_file *f, uint64_t block, uint64_t tag)
         return (int)n;
     if (!is_content(tag, block, got, (size_t)n))
         return WRONG;
-    return n == (int64_t)BLK ? RIGHT : SHORT;
+    return n == (int64_t)BLK ? RIGHT : TOO_SHORT;
 }
 
 static inline cm_miss miss_of(cm_file *f, uint64_t offset, uint64_t len)

@@ -372,7 +372,7 @@ static void test_tails(void)
     cm_miss m;
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
-    CHECK_EQ(look(f, 4, 5), SHORT);
+    CHECK_EQ(look(f, 4, 5), TOO_SHORT);
     CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, &m), 1000);
     CHECK_EQ(m.offset, 4 * BLK); /* bytes past the tail are a miss, never zeros */
     CHECK_EQ(m.len, BLK);
@@ -380,7 +380,7 @@ static void test_tails(void)
     CHECK_EQ(cm_read(f, 4 * BLK + 1000, buf, 20, &m), 0);
     CHECK_EQ(put_tail(f, 4, 999, 6), CM_NOT_STORED_PRESENT); /* not longer: the old tail stays */
     CHECK_EQ(put_tail(f, 4, 1000, 6), CM_NOT_STORED_PRESENT);
-    CHECK_EQ(look(f, 4, 5), SHORT);
+    CHECK_EQ(look(f, 4, 5), TOO_SHORT);
     CHECK_EQ(put_tail(f, 4, 1001, 6), 0); /* longer: it replaces the tail by the full protocol */
     CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1001);
     CHECK(is_content(6, 4, buf, 1001));

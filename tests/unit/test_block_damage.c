@@ -108,7 +108,7 @@ static void flip_known_header(cm_guard_take_fn take)
     CHECK_EQ(put_all(f, 0, 3, 5), 3);
     CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
     for (uint64_t block = 1; block <= 4; block += 3) {
-        const int good = block == 4 ? SHORT : RIGHT;
+        const int good = block == 4 ? TOO_SHORT : RIGHT;
         uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, block));
         for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
             CASE("bit %u", bit);

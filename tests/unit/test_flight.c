@@ -351,7 +351,7 @@ static void test_ahead_ends(void)
     check_read(f, &o, 5 * BLK, buf, BLK);
     CHECK_EQ(o.end, 7 * BLK);
     CHECK_EQ(hits(f, 0, 6, 5), 6);
-    CHECK_EQ(look(f, 6, 5), SHORT);
+    CHECK_EQ(look(f, 6, 5), TOO_SHORT);
     pool_end(&p);
 }
 

@@ -227,7 +227,7 @@ static void test_eof(void)
         CHECK_EQ(cm_request_step(&r, &other), 0); /* no further pieces */
         CHECK_EQ(cm_request_end(&r), 3 * BLK + 123);
         CHECK(is_range(&o, 0, room, 3 * BLK + 123));
-        CHECK_EQ(look(f, 3, o.tag), SHORT);
+        CHECK_EQ(look(f, 3, o.tag), TOO_SHORT);
         detach(f);
     }
     cm_file *f = attach_v(&p, 20, NULL, 0);

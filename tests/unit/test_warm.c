@@ -34,7 +34,7 @@ static void test_cold(void)
     CHECK_EQ(p.c->live, 0);
     const uint32_t calls = o.calls;
     CHECK_EQ(hits(f, 0, 100, o.tag), 100);
-    CHECK_EQ(look(f, 100, o.tag), SHORT);
+    CHECK_EQ(look(f, 100, o.tag), TOO_SHORT);
     CHECK_EQ(cm_warm(f, 0, CM_ALL, NULL, origin_read, &o, NULL), 0); /* defaults, no report */
     CHECK_EQ(o.calls, calls);
     CHECK_EQ(STAT(p.c, evicted), 0);
