@@ -31,15 +31,19 @@ typedef struct cmc_file cmc_file;
 
 /* How to reach a service. All zeros but `where`: the usual. */
 struct cmc_options {
-    const char *where;   /* path of the service's socket */
-    uint32_t flags;      /* CMC_NO_RING */
-    uint32_t timeout_ms; /* a service that is slower has lost the connection; 0: 2000 */
+    const char *where; /* path of the service's socket; Windows: \\.\pipe\NAME */
+    uint32_t flags;    /* CMC_NO_RING */
+    /* A service that is slower has lost the connection; 0: 2000. A call may wait so long for each
+     * step: the stream, a new connection, the hello, the open of its file, and its own answer. */
+    uint32_t timeout_ms;
 };
 #define CMC_NO_RING 1u /* no shared memory: messages by the socket only */
 
 /* Begins to use a service, even if it is not there yet. Fails only if nobody would know of this
- * client's writes: CM_EACCES: the file "WHERE.writes" cannot be opened or made; `why`
- * gets the reason, with the file's name, and may be NULL. CM_ENOMEM; CM_EINVAL. */
+ * client's writes: CM_EACCES: the file "WHERE.writes" (Windows: that of the pipe, docs/service.md)
+ * cannot be opened or made, or the service that is there has another one, because `where` is a link
+ * or was mounted alone; `why` gets the reason, with the file's name, and may be NULL.
+ * CM_ENOMEM; CM_EINVAL. */
 int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256]);
 /* All files are closed. NULL is allowed. */
 void cmc_disconnect(cmc_client *k);
@@ -50,9 +54,12 @@ int cmc_is_connected(cmc_client *k);
  * CM_E* code: the file is not cached then. It must not call the client. */
 typedef int (*cmc_identify)(void *arg, cm_validator *out);
 
-/* Begins to use a file. `flags` as for cm_file_open(); the service may allow fewer. `identify` is
- * called now, and again for each new connection and by cmc_file_revalidate(). CM_ENOMEM; CM_EINVAL:
- * the id is zero. */
+/* Begins to use a file. `flags`: CM_SOLE_WRITER, which means here: nobody but clients of this
+ * service writes the origin while it is open. It holds until some client opens the file without
+ * it. CM_ORIGIN_VOLATILE. The validator must change with each write: a proof of your own that does
+ * not (CM_EXCLUSIVE) would hide writes that were made while the service was away. `identify` is
+ * called now, and again for each new connection and by cmc_file_revalidate(). CM_ENOMEM;
+ * CM_EINVAL: the id is zero, or other flags. */
 int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_identify identify,
                   void *arg, cmc_file **out);
 /* No other call uses the file any more, and all its brackets have ended. NULL is allowed. */
@@ -71,8 +78,13 @@ typedef struct {
  * than `len`, *miss says what to read from the origin, AFTER this call, unless CM_MISS_EOF is set:
  * the file ends there. CM_EINVAL is the only error. */
 int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss *miss);
-/* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF. 0, or
- * CM_EINVAL: more bytes than the miss. */
+/* Reads all or nothing, for a thread that must not wait for the origin: it takes no validator, and
+ * does not look for the service. Returns len, or less if the file ends there, or CM_EABSENT: then
+ * let another thread call cmc_read(), which looks. Counts no miss. CM_EINVAL. */
+int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len);
+/* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF: the file
+ * ends after these bytes; only then may they end inside a block. 0, or CM_EINVAL: more bytes than
+ * the miss, or they end inside a block without the flag. */
 int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags);
 
 /* An open bracket or sync. */
@@ -89,7 +101,13 @@ typedef struct {
 int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w);
 int cmc_truncate_begin(cmc_file *f, uint64_t size, cmc_bracket *w);
 int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after);
-/* Before and after a sync of the origin, as cm_sync_begin() and cm_sync_end(). */
+/* What a call returns, which is no error, if the service does not know of it. */
+#define CMC_UNTOLD 100
+
+/* Before and after a sync of the origin, as cm_sync_begin() and cm_sync_end(). The end returns 0 or
+ * CMC_UNTOLD. If the sync had failed, begin and end it again (ok 0) until the end returns 0, and do
+ * not read the file through the service until then: it may have bytes that the origin has lost, and
+ * no validator shows that. CM_EINVAL. */
 void cmc_sync_begin(cmc_file *f, cmc_bracket *s);
 int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after);
 
@@ -97,7 +115,8 @@ int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after)
 int cmc_invalidate(cmc_file *f, uint64_t offset, uint64_t len);
 /* Takes a validator and tells it. 0, or what `identify` returned. */
 int cmc_file_revalidate(cmc_file *f);
-/* A file is gone, open or not. `gone`: no file will ever have this id again. 0, or CM_EINVAL. */
+/* A file is gone, open or not. `gone`: no file will ever have this id again. 0, or CMC_UNTOLD: it
+ * is noted as a write, which is enough if its validator is another one next time. CM_EINVAL. */
 int cmc_forget(cmc_client *k, const cm_file_id *id, int gone);
 /* The service's counters, in the order of cm_stat_name(). Returns how many there are, at most n; 0:
  * the service is not there. */

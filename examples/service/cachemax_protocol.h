@@ -77,20 +77,25 @@ struct cmp_hello {
 struct cmp_hello_reply {
     uint64_t life;  /*  0 another one after each start of the service: all handles are void then */
     uint32_t block; /*  8 bytes of a block of the cache */
-    uint32_t data_max; /* 12 the most bytes of data in one message, either way */
-    uint32_t open_max; /* 16 files that a connection may have open */
-    uint32_t flags;    /* 20 CMP_HAS_RING */
-    uint8_t pool[16];  /* 24 uuid of the pool */
-    uint64_t ring;     /* 40 bytes of the shared memory */
-    uint32_t client;   /* 48 the client's name in its claims (outside.h): its process */
-    uint32_t zero;     /* 52 */
+    uint32_t data_max;  /* 12 the most bytes of data in one message, either way */
+    uint32_t open_max;  /* 16 files that a connection may have open */
+    uint32_t flags;     /* 20 CMP_HAS_RING */
+    uint8_t pool[16];   /* 24 uuid of the pool */
+    uint64_t ring;      /* 40 bytes of the shared memory */
+    uint64_t ring_name; /* 48 where the memory has a name (Windows); else it came along, and 0 */
+    uint64_t bell_name; /* 56 of what wakes the service; or 0 */
+    uint32_t client;    /* 64 the client's name in its claims (outside.h): its process */
+    uint32_t outside;   /* 68 name of the memory for outside writes (outside.h) */
 };
+/* A receiver of replies has room for so many bytes: the longest reply without data. */
+#define CMP_REPLY_MIN (24u + 72u)
 #define CMP_HAS_RING 1u
+#define CMP_RING_WRITES 2u /* the ring takes brackets, too: none of them waits for a disk */
 
 struct cmp_open {
     uint64_t id_hi, id_lo; /*  0 as cm_file_id; not both 0 */
     uint64_t outside;      /* 16 outside writes that had ended before the validator was taken */
-    uint32_t flags;        /* 24 CM_SOLE_WRITER ...: the service may allow fewer */
+    uint32_t flags;        /* 24 CM_SOLE_WRITER, CM_ORIGIN_VOLATILE; with others: CM_EINVAL */
     uint32_t zero;         /* 28 */
     struct cmp_validator validator; /* 32 */
 };
@@ -102,9 +107,10 @@ struct cmp_open_reply {
 struct cmp_read {
     uint64_t offset; /*  0 */
     uint32_t len;    /*  8 1 to data_max */
-    uint32_t flags;  /* 12 CMP_READ_WHOLE */
+    uint32_t flags;  /* 12 CMP_READ_* */
 };
-#define CMP_READ_WHOLE 1u /* all of it or nothing, and no ticket */
+#define CMP_READ_WHOLE 1u   /* all of it, else CM_EABSENT; no ticket, and no miss is counted */
+#define CMP_READ_VERSION 2u /* the reply says the version: it is one of several for one result */
 
 /* result: the bytes that follow, from `offset` on. If there are fewer than asked for, and ticket is
  * not 0, the client may read the origin at [miss_offset, miss_offset + miss_len) AFTER it got this
@@ -114,6 +120,7 @@ struct cmp_read_reply {
     uint64_t miss_offset; /*  8 a multiple of `block` */
     uint32_t miss_len;    /* 16 */
     uint32_t flags;       /* 20 CMP_AT_END */
+    uint64_t version; /* 24 of the file that the bytes are of, if it was asked for; 0: unknown */
 };
 #define CMP_AT_END 1u /* the file ends after the bytes that follow */
 
@@ -157,11 +164,11 @@ struct cmp_forget {
 CMP_SIZE(cmp_head, 24);
 CMP_SIZE(cmp_validator, 64);
 CMP_SIZE(cmp_hello, 16);
-CMP_SIZE(cmp_hello_reply, 56);
+CMP_SIZE(cmp_hello_reply, CMP_REPLY_MIN - sizeof(struct cmp_head));
 CMP_SIZE(cmp_open, 96);
 CMP_SIZE(cmp_open_reply, 16);
 CMP_SIZE(cmp_read, 16);
-CMP_SIZE(cmp_read_reply, 24);
+CMP_SIZE(cmp_read_reply, 32);
 CMP_SIZE(cmp_fill, 16);
 CMP_SIZE(cmp_range, 16);
 CMP_SIZE(cmp_truncate, 8);
@@ -214,6 +221,14 @@ static inline int cmp_has_file(unsigned command)
            command != CMP_STATS;
 }
 
+/* May a request go through the ring? `flags`: of the hello's reply. What may wait for a disk goes
+ * through the stream, because a thread of the service serves the rings of several clients. */
+static inline int cmp_ring_takes(unsigned command, uint32_t flags)
+{
+    return command == CMP_READ || command == CMP_FILL ||
+           ((flags & CMP_RING_WRITES) && (command == CMP_WRITE_BEGIN || command == CMP_WRITE_END));
+}
+
 static inline enum cmp_fault cmp_check_validator(const uint8_t *at)
 {
     static const struct cmp_validator none;
@@ -244,6 +259,7 @@ static inline enum cmp_fault cmp_check_fields(const struct cmp_head *h, const ui
         struct cmp_read read;
         struct cmp_fill fill;
         struct cmp_range range;
+        struct cmp_truncate truncate;
         struct cmp_end end;
         struct cmp_forget forget;
     } m;
@@ -265,7 +281,7 @@ static inline enum cmp_fault cmp_check_fields(const struct cmp_head *h, const ui
     case CMP_READ:
         return m.read.len > 0 && m.read.len <= CMP_DATA_MAX &&
                        m.read.offset <= (uint64_t)INT64_MAX - m.read.len &&
-                       (m.read.flags & ~CMP_READ_WHOLE) == 0
+                       (m.read.flags & ~(CMP_READ_WHOLE | CMP_READ_VERSION)) == 0
                    ? CMP_SOUND
                    : CMP_FIELD;
     case CMP_FILL:
@@ -279,6 +295,8 @@ static inline enum cmp_fault cmp_check_fields(const struct cmp_head *h, const ui
                                                m.range.len <= (uint64_t)INT64_MAX - m.range.offset)
                    ? CMP_SOUND
                    : CMP_FIELD;
+    case CMP_TRUNCATE_BEGIN:
+        return m.truncate.size <= INT64_MAX ? CMP_SOUND : CMP_FIELD;
     case CMP_WRITE_END:
     case CMP_SYNC_END:
         return m.end.ok <= 1 && m.end.zero == 0 && (m.end.ok == 1 || h->command == CMP_SYNC_END)

@@ -12,26 +12,29 @@
  */
 #include "cachemax_client.h"
 
-#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client_link.h"
+#include "os.h"
 #include "outside_file.h"
-#include "ring.h"
 
-#define RETRY_NS UINT64_C(100000000) /* a service that is away is looked for so often, */
-#define RETRY_PART 10                /* and for no more than a tenth of the time */
+#define RETRY_NS UINT64_C(100000000)   /* a service that is away is looked for so often, */
+#define CLAIMS_MAX 64                  /* of a client; there are OUTSIDE_CLAIMS for all of them */
+#define REOPEN_NS UINT64_C(1000000000) /* a file that was refused is tried again after so long */
+#define RETRY_PART 10                  /* and for no more than a tenth of the time */
 
 struct cmc_client {
     struct cmc_options options;
     char *where;
     struct outside_file outside;
-    pthread_mutex_t lock;
+    os_mutex lock;
     struct link *link; /* lock; NULL: none */
     uint32_t links;    /* lock; number of the last one */
     uint64_t retry_at; /* lock */
     bool trying;       /* lock; a thread looks for the service */
+    _Atomic int claims;
 };
 
 struct cmc_file {
@@ -41,7 +44,8 @@ struct cmc_file {
     uint32_t flags;
     cmc_identify identify;
     void *arg;
-    pthread_mutex_t lock;    /* opening */
+    os_mutex lock;              /* opening */
+    _Atomic uint64_t reopen_at; /* if it was refused */
     _Atomic uint64_t opened; /* number of a link << 32 | handle; handle 0: it was refused there */
 };
 
@@ -54,7 +58,7 @@ static struct link *hold_link(cmc_client *k)
     uint32_t number = 0;
     uint64_t began = 0, now;
 
-    pthread_mutex_lock(&k->lock);
+    os_lock(&k->lock);
     if (k->link && link_is_lost(k->link)) {
         dead = k->link;
         k->link = NULL;
@@ -63,24 +67,24 @@ static struct link *hold_link(cmc_client *k)
     l = k->link;
     if (l) {
         link_hold(l);
-    } else if (!k->trying && (began = ring_now_ns()) >= k->retry_at) {
+    } else if (!k->trying && (began = os_now_ns()) >= k->retry_at) {
         k->trying = true;
         number = ++k->links;
     }
-    pthread_mutex_unlock(&k->lock);
+    os_unlock(&k->lock);
     if (dead)
         link_drop(dead);
     if (number == 0)
         return l;
     l = link_open(&k->options, number);
-    pthread_mutex_lock(&k->lock);
+    os_lock(&k->lock);
     k->trying = false;
-    now = ring_now_ns();
+    now = os_now_ns();
     k->retry_at = now + RETRY_NS + (now - began) * RETRY_PART;
     k->link = l;
     if (l)
         link_hold(l);
-    pthread_mutex_unlock(&k->lock);
+    os_unlock(&k->lock);
     return l;
 }
 
@@ -91,14 +95,30 @@ static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
     k->options.where = k->where;
     if (!k->where)
         return CM_ENOMEM;
-    pthread_mutex_init(&k->lock, NULL);
+    os_mutex_begin(&k->lock);
     return outside_file_open(&k->outside, k->where, false, why) == 0 ? 0 : CM_EACCES;
+}
+
+/* Does the service look at the memory where this client notes its writes? If it is not there it
+ * cannot be asked. */
+static bool is_known(cmc_client *k, char why[256])
+{
+    struct link *l = hold_link(k);
+    const bool is = !l || link_outside(l) == atomic_load(&k->outside.at->name);
+
+    if (l)
+        link_drop(l);
+    if (!is)
+        snprintf(why, 256,
+                 "%.100s.writes is not the file of the service that listens there: it was "
+                 "deleted (start the service anew), or this is a link to the socket",
+                 k->where);
+    return is;
 }
 
 int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256])
 {
     cmc_client *k;
-    struct link *l;
     char own[256];
     int e;
 
@@ -116,9 +136,10 @@ int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256])
         free(k);
         return e;
     }
-    l = hold_link(k);
-    if (l)
-        link_drop(l);
+    if (!is_known(k, why ? why : own)) {
+        cmc_disconnect(k);
+        return CM_EACCES;
+    }
     *out = k;
     return 0;
 }
@@ -130,9 +151,22 @@ void cmc_disconnect(cmc_client *k)
     if (k->link)
         link_drop(k->link);
     outside_file_close(&k->outside);
-    pthread_mutex_destroy(&k->lock);
+    os_mutex_end(&k->lock);
     free(k->where);
     free(k);
+}
+
+/* The same, but it does not look for the service. */
+static struct link *hold_present(cmc_client *k)
+{
+    struct link *l;
+
+    os_lock(&k->lock);
+    l = k->link && !link_is_lost(k->link) ? k->link : NULL;
+    if (l)
+        link_hold(l);
+    os_unlock(&k->lock);
+    return l;
 }
 
 int cmc_is_connected(cmc_client *k)
@@ -188,6 +222,14 @@ static uint32_t open_on(cmc_file *f, struct link *l)
     return link_ask(l, &q, &a) >= 0 ? a.file : 0;
 }
 
+/* Is it to be opened on this link? Also if it was refused there a while ago: its version could not
+ * be taken, or the service had too many files. */
+static bool wants_open(const cmc_file *f, const struct link *l, uint64_t opened)
+{
+    return opened >> 32 != link_number(l) ||
+           ((uint32_t)opened == 0 && os_now_ns() >= atomic_load(&f->reopen_at));
+}
+
 /* The link and the file's handle there; NULL: pass. */
 static struct link *hold_file(cmc_file *f, uint32_t *handle)
 {
@@ -197,16 +239,18 @@ static struct link *hold_file(cmc_file *f, uint32_t *handle)
     if (!l)
         return NULL;
     opened = atomic_load(&f->opened);
-    if (opened >> 32 != link_number(l)) {
-        pthread_mutex_lock(&f->lock);
+    if (wants_open(f, l, opened)) {
+        os_lock(&f->lock);
         opened = atomic_load(&f->opened);
-        if (opened >> 32 != link_number(l)) {
+        /* If the link is lost, the file may be open on the next one already. */
+        if (wants_open(f, l, opened) && !link_is_lost(l)) {
             opened = (uint64_t)link_number(l) << 32 | open_on(f, l);
+            atomic_store(&f->reopen_at, os_now_ns() + REOPEN_NS);
             atomic_store(&f->opened, opened);
         }
-        pthread_mutex_unlock(&f->lock);
+        os_unlock(&f->lock);
     }
-    *handle = (uint32_t)opened;
+    *handle = opened >> 32 == link_number(l) ? (uint32_t)opened : 0;
     if (*handle != 0)
         return l;
     link_drop(l);
@@ -223,7 +267,8 @@ int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_ident
     if (!out)
         return CM_EINVAL;
     *out = NULL;
-    if (!k || !id || (id->hi | id->lo) == 0 || !identify)
+    if (!k || !id || (id->hi | id->lo) == 0 || !identify ||
+        (flags & ~(uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE)))
         return CM_EINVAL;
     f = calloc(1, sizeof(*f));
     if (!f)
@@ -234,7 +279,7 @@ int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_ident
     f->flags = flags;
     f->identify = identify;
     f->arg = arg;
-    pthread_mutex_init(&f->lock, NULL);
+    os_mutex_begin(&f->lock);
     l = hold_file(f, &handle);
     if (l)
         link_drop(l);
@@ -248,38 +293,35 @@ void cmc_file_close(cmc_file *f)
 
     if (!f)
         return;
-    pthread_mutex_lock(&f->client->lock);
-    l = f->client->link;
-    if (l)
-        link_hold(l);
-    pthread_mutex_unlock(&f->client->lock);
+    l = hold_present(f->client);
     if (l && f->opened >> 32 == link_number(l) && (uint32_t)f->opened != 0) {
         link_settle(l); /* a fill that came after the close would name no file */
         (void)ask(l, CMP_CLOSE, (uint32_t)f->opened, NULL, 0, NULL, 0);
     }
     if (l)
         link_drop(l);
-    pthread_mutex_destroy(&f->lock);
+    os_mutex_end(&f->lock);
     free(f);
 }
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
 
 /* Reads what one message holds. Returns the bytes; *miss says what is missing, unless all of it is
- * there. */
+ * there. *version: of the bytes; 0: it was not asked for, or is not known. */
 static int64_t read_some(struct link *l, uint32_t handle, uint64_t offset, void *buf, uint32_t len,
-                         cmc_miss *miss)
+                         uint32_t flags, cmc_miss *miss, uint64_t *version)
 {
-    const struct cmp_read m = { .offset = offset, .len = len };
+    const struct cmp_read m = { .offset = offset, .len = len, .flags = flags };
     const struct request q = {
         .command = CMP_READ, .file = handle, .body = &m, .body_len = sizeof(m)
     };
-    struct cmp_read_reply r;
+    struct cmp_read_reply r = { .version = 0 };
     struct answer a = { .body = &r, .body_room = sizeof(r), .data = buf, .data_room = len };
     int64_t n = link_ask(l, &q, &a);
 
     if (n < 0 || (uint64_t)n != a.data_len)
         n = 0;
+    *version = r.version;
     *miss = (cmc_miss){ .offset = offset + (uint64_t)n,
                         .len = len - (uint64_t)n,
                         .flags = CM_MISS_NOFILL };
@@ -298,26 +340,68 @@ static int64_t read_some(struct link *l, uint32_t handle, uint64_t offset, void 
     return n;
 }
 
+/* Reads up to the first byte that is missing. Returns the bytes. All of them are of one version of
+ * the file: a part of another one is missing, and so is what it says of the file's end. */
+static int64_t read_on(struct link *l, uint32_t handle, uint64_t offset, void *buf, uint32_t len,
+                       uint32_t flags, cmc_miss *miss)
+{
+    const uint32_t most = link_data_max(l);
+    uint64_t version = 0, first = 0;
+    uint32_t done = 0;
+
+    if (len > most)
+        flags |= CMP_READ_VERSION;
+    while (done < len) {
+        const uint32_t left = len - done, some = left < most ? left : most;
+        int64_t n =
+            read_some(l, handle, offset + done, (uint8_t *)buf + done, some, flags, miss, &version);
+
+        if (done == 0) {
+            first = version;
+        } else if (version == 0 || version != first) {
+            *miss = (cmc_miss){ .offset = offset + done, .len = left, .flags = CM_MISS_NOFILL };
+            n = 0;
+        }
+        done += (uint32_t)n;
+        if ((uint32_t)n < some)
+            break;
+    }
+    return done;
+}
+
 int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss *miss)
 {
     struct link *l;
-    uint32_t handle, done = 0;
+    uint32_t handle;
+    int64_t n = 0;
 
     if (!f || !buf || !miss || len == 0 || offset > (uint64_t)INT64_MAX - len)
         return CM_EINVAL;
     *miss = (cmc_miss){ .offset = offset, .len = len, .flags = CM_MISS_NOFILL };
     l = hold_file(f, &handle);
-    while (l && done < len) {
-        const uint32_t most = link_data_max(l), left = len - done, some = left < most ? left : most;
-        const int64_t n = read_some(l, handle, offset + done, (uint8_t *)buf + done, some, miss);
-
-        done += (uint32_t)n;
-        if ((uint32_t)n < some)
-            break;
+    if (l) {
+        n = read_on(l, handle, offset, buf, len, 0, miss);
+        link_drop(l);
     }
+    return n;
+}
+
+int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len)
+{
+    cmc_miss miss = { .flags = 0 };
+    struct link *l;
+    uint64_t opened;
+    int64_t n = 0;
+
+    if (!f || !buf || len == 0 || offset > (uint64_t)INT64_MAX - len)
+        return CM_EINVAL;
+    l = hold_present(f->client);
+    opened = atomic_load(&f->opened);
+    if (l && opened >> 32 == link_number(l) && (uint32_t)opened != 0)
+        n = read_on(l, (uint32_t)opened, offset, buf, len, CMP_READ_WHOLE, &miss);
     if (l)
         link_drop(l);
-    return done;
+    return n == len || (miss.flags & CM_MISS_EOF) ? n : CM_EABSENT;
 }
 
 int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags)
@@ -327,14 +411,20 @@ int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, 
     struct link *l;
     uint32_t handle;
 
-    if (!f || !miss || (!data && len > 0) || flags & ~(uint32_t)CM_FILL_EOF || len > miss->len)
+    if (!f || !miss || (!data && len > 0) || flags & ~(uint32_t)CM_FILL_EOF || len > miss->len ||
+        (len % CM_BLOCK_SIZE != 0 && !(flags & CM_FILL_EOF)))
         return CM_EINVAL;
     if (miss->ticket == 0)
         return 0;
     l = hold_file(f, &handle);
     if (!l)
         return 0;
-    if (link_number(l) == miss->connection && handle == miss->handle && len <= link_data_max(l)) {
+    /* A read that does not begin at a block may miss a block more than a message has room for. */
+    if (len > link_data_max(l)) {
+        len = link_data_max(l) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+        flags = 0; /* this is not the end */
+    }
+    if (link_number(l) == miss->connection && handle == miss->handle) {
         m = (struct cmp_fill){ .ticket = miss->ticket,
                                .flags = flags & CM_FILL_EOF ? CMP_FILL_EOF : 0 };
         q = (struct request){ CMP_FILL, handle, &m, data, sizeof(m), len };
@@ -346,22 +436,46 @@ int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, 
 
 /* ---- Changes --------------------------------------------------------------------------------- */
 
-/* Asks for a token. Without one the caller is on its own. The claim stays with the bracket even
- * then: the service may have begun it and be gone. */
+/* A claim, or -1: write outside. All clients of a service have the same few. */
+static int claim(cmc_client *k, uint64_t hash, uint32_t client)
+{
+    int at = -1;
+
+    if (atomic_fetch_add(&k->claims, 1) < CLAIMS_MAX)
+        at = outside_claim(k->outside.at, hash, client);
+    if (at < 0)
+        atomic_fetch_sub(&k->claims, 1);
+    return at;
+}
+
+static void unclaim(cmc_client *k, cmc_bracket *w)
+{
+    outside_free(k->outside.at, w->claim);
+    atomic_fetch_sub(&k->claims, 1);
+    w->claim = -1;
+}
+
+/* Asks for a token. Without one the caller is on its own. If there was no answer, the claim stays
+ * with the bracket: the service may have begun it and be gone. */
 static void ask_token(cmc_file *f, uint16_t command, const void *body, size_t n, cmc_bracket *w)
 {
+    const bool sync = command == CMP_SYNC_BEGIN;
     struct cmp_token_reply r;
     uint32_t handle;
     struct link *l = hold_file(f, &handle);
+    int64_t e = LINK_LOST;
 
     if (!l)
         return;
-    if (command != CMP_SYNC_BEGIN)
-        w->claim = outside_claim(f->client->outside.at, f->hash, link_client(l));
-    if ((command == CMP_SYNC_BEGIN || w->claim >= 0) &&
-        ask(l, command, handle, body, n, &r, sizeof(r)) == 0) {
+    if (!sync)
+        w->claim = claim(f->client, f->hash, link_client(l));
+    if (sync || w->claim >= 0)
+        e = ask(l, command, handle, body, n, &r, sizeof(r));
+    if (e == 0) {
         w->token = r.token;
         w->connection = link_number(l);
+    } else if (e != LINK_LOST && w->claim >= 0) {
+        unclaim(f->client, w); /* it was refused */
     }
     link_drop(l);
 }
@@ -397,25 +511,26 @@ int cmc_truncate_begin(cmc_file *f, uint64_t size, cmc_bracket *w)
     return 0;
 }
 
-/* The end of what has a token, if the link is still the same. Else the service has ended it. */
+/* The end of what has a token, if the link is still the same. Else the service has ended it.
+ * Returns the service's answer, or CMC_UNTOLD. */
 static int tell_end(cmc_file *f, uint16_t command, const cmc_bracket *w, int ok,
                     const cm_validator *after)
 {
     struct cmp_end m = { .token = w->token, .ok = ok != 0 };
     uint32_t handle;
     struct link *l;
-    int64_t e = 0;
+    int64_t e = LINK_LOST;
 
     if (w->token == 0)
-        return 0;
+        return CMC_UNTOLD;
     l = hold_file(f, &handle);
     if (!l)
-        return 0;
+        return CMC_UNTOLD;
     m.validator = validator(after);
     if (link_number(l) == w->connection)
         e = ask(l, command, handle, &m, sizeof(m), NULL, 0);
     link_drop(l);
-    return e == CM_WANT_VALIDATOR ? CM_WANT_VALIDATOR : 0;
+    return e < 0 ? CMC_UNTOLD : (int)e;
 }
 
 int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after)
@@ -428,8 +543,8 @@ int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after)
     if (w->outside)
         outside_end(o, f->hash);
     if (w->claim >= 0)
-        outside_free(o, w->claim); /* the write has ended; before the service is told */
-    return tell_end(f, CMP_WRITE_END, w, 1, after);
+        unclaim(f->client, w); /* the write has ended; before the service is told */
+    return tell_end(f, CMP_WRITE_END, w, 1, after) == CM_WANT_VALIDATOR ? CM_WANT_VALIDATOR : 0;
 }
 
 void cmc_sync_begin(cmc_file *f, cmc_bracket *s)
@@ -439,7 +554,9 @@ void cmc_sync_begin(cmc_file *f, cmc_bracket *s)
 
 int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after)
 {
-    return f && s ? tell_end(f, CMP_SYNC_END, s, ok, after) : CM_EINVAL;
+    if (!f || !s)
+        return CM_EINVAL;
+    return tell_end(f, CMP_SYNC_END, s, ok, after) == CMC_UNTOLD ? CMC_UNTOLD : 0;
 }
 
 /* What has changed, and cannot be told: as a write that nobody told of. */
@@ -506,7 +623,7 @@ int cmc_forget(cmc_client *k, const cm_file_id *id, int gone)
     }
     if (!told)
         note(k, outside_hash(id));
-    return 0;
+    return told ? 0 : CMC_UNTOLD;
 }
 
 unsigned cmc_stats(cmc_client *k, uint64_t *values, unsigned n)

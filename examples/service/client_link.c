@@ -2,8 +2,8 @@
  *
  * client_link.c - one connection of a client.
  *
- * Owns: the socket, the ring and its slots. A request goes through the ring if there is one, the
- * message fits a slot, and a slot is free; else through the socket, one at a time. A service that
+ * Owns: the stream, the ring and its slots. A request goes through the ring if there is one, the
+ * message fits a slot, and a slot is free; else through the stream, one at a time. A service that
  * sends nonsense or is slower than the time-out has lost the link: whoever waits gets LINK_LOST,
  * and nothing is sent any more.
  *
@@ -11,30 +11,27 @@
  */
 #include "client_link.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
+#include "client_stream.h"
+#include "os.h"
 #include "ring.h"
 
-#define LOOK_NS                                                                                    \
-    UINT64_C(50000000) /* a thread that sleeps looks so often whether the link is lost */
+/* A thread that sleeps looks so often whether the link is lost. */
+#define LOOK_NS UINT64_C(50000000)
 
 struct link {
     _Atomic unsigned refs;
     _Atomic bool lost;
-    uint32_t number, client, data_max;
+    uint32_t number, client, outside, data_max;
     uint64_t timeout_ns;
-    int fd;
-    pthread_mutex_t lock; /* the socket's messages */
-    uint64_t tag;
-    uint8_t *in;               /* CMP_MESSAGE_MAX */
-    struct ring *ring;         /* or NULL */
+    uint32_t hello_flags; /* of the reply */
+    struct client_stream stream;
+    os_mutex lock;                /* the stream's messages */
+    uint64_t tag;                 /* lock */
+    struct ring_patience patient; /* lock */
+    struct ring_side ring;
     _Atomic uint32_t free;     /* slots, a bit each */
     _Atomic uint32_t told;     /* slots with a request that nobody waits for */
     _Atomic uint64_t ring_tag; /* the last one */
@@ -49,6 +46,11 @@ uint32_t link_number(const struct link *l)
 uint32_t link_client(const struct link *l)
 {
     return l->client;
+}
+
+uint32_t link_outside(const struct link *l)
+{
+    return l->outside;
 }
 
 uint32_t link_data_max(const struct link *l)
@@ -70,45 +72,30 @@ void link_drop(struct link *l)
 {
     if (atomic_fetch_sub(&l->refs, 1) > 1)
         return;
-    ring_leave(l->ring);
-    if (l->fd >= 0)
-        close(l->fd);
-    pthread_mutex_destroy(&l->lock);
-    free(l->in);
+    ring_leave(&l->ring);
+    client_stream_close(&l->stream);
+    os_mutex_end(&l->lock);
     free(l);
 }
 
 static int64_t lose(struct link *l)
 {
     atomic_store(&l->lost, true);
-    (void)shutdown(l->fd, SHUT_RDWR); /* the service sees it, and who waits for the socket */
+    client_stream_shut(&l->stream); /* the service sees it, and who waits for the stream */
     return LINK_LOST;
 }
 
-/* Takes the reply apart. */
-static int64_t take_reply(struct link *l, const uint8_t *m, size_t n, uint64_t tag,
+/* Looks at a reply of n bytes. Returns its result, or LINK_LOST. */
+static int64_t take_reply(struct link *l, const struct cmp_head *h, size_t n, uint64_t tag,
                           const struct request *q, struct answer *a)
 {
-    struct cmp_head h;
-
-    if (cmp_check(m, n, 1) != CMP_SOUND)
+    if (cmp_check(h, n, 1) != CMP_SOUND || h->tag != tag || h->command != q->command)
         return lose(l);
-    memcpy(&h, m, sizeof(h));
-    if (h.tag != tag || h.command != q->command)
-        return lose(l);
-    if (h.result < 0)
-        return h.result;
-    a->file = h.file;
-    m += sizeof(h);
-    n -= sizeof(h) + a->body_room; /* cmp_check() has seen that it is there */
-    if (n > a->data_room)
-        return lose(l);
-    if (a->body_room > 0)
-        memcpy(a->body, m, a->body_room);
-    if (n > 0)
-        memcpy(a->data, m + a->body_room, n);
-    a->data_len = n;
-    return h.result;
+    if (h->result < 0)
+        return h->result;
+    a->file = h->file;
+    a->data_len = n - sizeof(*h) - a->body_room; /* cmp_check() has seen that it is there */
+    return a->data_len > a->data_room ? lose(l) : h->result;
 }
 
 static struct cmp_head head_of(const struct request *q, uint64_t tag)
@@ -121,97 +108,94 @@ static struct cmp_head head_of(const struct request *q, uint64_t tag)
                               .file = q->file };
 }
 
-/* ---- The socket ------------------------------------------------------------------------------ */
+/* ---- The stream ------------------------------------------------------------------------------ */
 
-static bool send_all(struct link *l, const void *from, size_t n)
-{
-    const uint8_t *at = from;
-
-    while (n > 0) {
-        const ssize_t sent = send(l->fd, at, n, MSG_NOSIGNAL);
-
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent <= 0)
-            return false;
-        at += sent;
-        n -= (size_t)sent;
-    }
-    return true;
-}
+#define FIXED_MAX (sizeof(struct cmp_head) + sizeof(struct cmp_open)) /* head and body */
 
 static bool send_request(struct link *l, const struct request *q, uint64_t tag)
 {
-    uint8_t small[sizeof(struct cmp_head) + sizeof(struct cmp_open)];
+    uint8_t fixed[FIXED_MAX];
     const struct cmp_head h = head_of(q, tag);
+    const struct piece p[2] = { { fixed, sizeof(h) + q->body_len },
+                                { (void *)(uintptr_t)q->data, q->data_len } };
 
-    memcpy(small, &h, sizeof(h));
+    memcpy(fixed, &h, sizeof(h));
     if (q->body_len > 0)
-        memcpy(small + sizeof(h), q->body, q->body_len);
-    return send_all(l, small, sizeof(h) + q->body_len) && send_all(l, q->data, q->data_len);
+        memcpy(fixed + sizeof(h), q->body, q->body_len);
+    return client_stream_send(&l->stream, p);
 }
 
-/* Some bytes, and the descriptor that may come with them. */
-static ssize_t receive_some(struct link *l, uint8_t *to, size_t n, int *fd)
+/* What is left of the room for a message, behind the bytes that have come. */
+static void move_on(struct piece p[2], size_t n)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec v = { .iov_base = to, .iov_len = n };
-    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-    const struct cmsghdr *c;
-    ssize_t got;
+    for (unsigned i = 0; i < 2; i++) {
+        const size_t some = n < p[i].n ? n : p[i].n;
 
-    if (!fd)
-        return recv(l->fd, to, n, 0);
-    m.msg_control = control.room;
-    m.msg_controllen = sizeof(control.room);
-    got = recvmsg(l->fd, &m, MSG_CMSG_CLOEXEC);
-    c = got > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-        c->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-    return got;
-}
-
-/* One whole message. Returns its length; 0: the link is lost. The lock is held, so no other reply
- * can be behind it. */
-static size_t receive_message(struct link *l, int *fd)
-{
-    const uint64_t until = ring_now_ns() + l->timeout_ns;
-    size_t have = 0, bytes = 0;
-
-    for (;;) {
-        const enum cmp_fault f = cmp_check_head(l->in, have, &bytes);
-        ssize_t got;
-
-        if ((f != CMP_SOUND && f != CMP_SHORT) || (f == CMP_SOUND && have > bytes))
-            return 0;
-        if (f == CMP_SOUND && have == bytes)
-            return bytes;
-        got = receive_some(l, l->in + have, CMP_MESSAGE_MAX - have, fd);
-        if (got == 0 || (got < 0 && errno != EINTR) || ring_now_ns() >= until)
-            return 0;
-        have += got > 0 ? (size_t)got : 0;
+        p[i].at = (uint8_t *)p[i].at + some;
+        p[i].n -= some;
+        n -= some;
     }
 }
 
-static int64_t ask_by_socket(struct link *l, const struct request *q, struct answer *a, int *fd)
+/* One whole message: head and body to the first piece, the data to the second. Returns its length;
+ * 0: the link is lost. The lock is held, so no other reply can be behind it. */
+static size_t receive_message(struct link *l, const struct piece room[2], struct ring_pass *pass)
 {
+    struct piece p[2] = { room[0], room[1] };
+    const size_t most = room[0].n + room[1].n;
+    size_t have = 0, bytes = 0;
+    bool wait = false;
+    uint64_t until = 0;
+
+    l->patient.until = 0;
+    while (bytes == 0 || have < bytes) {
+        const int64_t got = client_stream_receive(&l->stream, p, wait, pass);
+
+        if (got < 0 || (until != 0 && os_now_ns() >= until))
+            return 0;
+        if (got == 0 && !wait && !ring_spins(&l->patient)) {
+            wait = true;
+            until = os_now_ns() + l->timeout_ns;
+        }
+        move_on(p, (size_t)got);
+        have += (size_t)got;
+        if (have < sizeof(struct cmp_head))
+            continue;
+        if (cmp_check_head(room[0].at, have, &bytes) != CMP_SOUND || bytes > most || have > bytes)
+            return 0;
+    }
+    return bytes;
+}
+
+static int64_t ask_by_stream(struct link *l, const struct request *q, struct answer *a,
+                             struct ring_pass *pass)
+{
+    uint8_t fixed[FIXED_MAX];
+    const size_t fixed_len = sizeof(struct cmp_head) + (a ? a->body_room : 0);
+    const struct piece room[2] = { { fixed, fixed_len },
+                                   { a ? a->data : NULL, a ? a->data_room : 0 } };
     int64_t result = LINK_LOST;
+    struct cmp_head h;
     size_t n = 0;
 
-    pthread_mutex_lock(&l->lock);
+    /* Whoever waits too long loses the link: an end that was not told would leave its bracket. */
+    if (!os_lock_within(&l->lock, l->timeout_ns))
+        return lose(l);
     if (!link_is_lost(l)) {
         const uint64_t tag = ++l->tag;
 
-        if (send_request(l, q, tag) && (!a || (n = receive_message(l, fd)) > 0))
-            result = a ? take_reply(l, l->in, n, tag, q, a) : 0;
-        else
+        if (!send_request(l, q, tag) || (a && (n = receive_message(l, room, pass)) == 0)) {
             result = lose(l);
+        } else if (a) {
+            memcpy(&h, fixed, sizeof(h));
+            result = take_reply(l, &h, n, tag, q, a);
+            if (result >= 0 && a->body_room > 0)
+                memcpy(a->body, fixed + sizeof(h), a->body_room);
+        } else {
+            result = 0;
+        }
     }
-    pthread_mutex_unlock(&l->lock);
+    os_unlock(&l->lock);
     return result;
 }
 
@@ -231,10 +215,13 @@ static unsigned claim_slot(struct link *l)
     for (uint32_t told = atomic_load(&l->told); told; told &= told - 1) {
         const unsigned slot = (unsigned)__builtin_ctz(told);
 
-        /* The service has handled it, and no other thread takes it. */
-        if (atomic_load(&l->ring->slot[slot].state) == RING_ANSWERED &&
-            (atomic_fetch_and(&l->told, ~(UINT32_C(1) << slot)) >> slot & 1))
+        if (atomic_load(&l->ring.ring->slot[slot].state) != RING_ANSWERED ||
+            !(atomic_fetch_and(&l->told, ~(UINT32_C(1) << slot)) >> slot & 1))
+            continue; /* the service has not handled it, or another thread has it */
+        /* Now it is ours. Another thread may have asked again between the look and this. */
+        if (atomic_load(&l->ring.ring->slot[slot].state) == RING_ANSWERED)
             return slot;
+        atomic_fetch_or(&l->told, UINT32_C(1) << slot);
     }
     return RING_SLOTS;
 }
@@ -244,20 +231,15 @@ static void free_slot(struct link *l, unsigned slot)
     atomic_fetch_or(&l->free, UINT32_C(1) << slot);
 }
 
-/* Did the service end, while the ring is silent? */
-static bool is_cut(const struct link *l)
-{
-    struct pollfd p = { .fd = l->fd, .events = POLLRDHUP };
-
-    return link_is_lost(l) || poll(&p, 1, 0) != 0;
-}
-
 static bool await(struct link *l, unsigned slot)
 {
-    for (uint64_t waited = 0; waited < l->timeout_ns; waited += LOOK_NS) {
-        if (ring_await(l->ring, slot, &l->patience[slot], LOOK_NS))
+    const uint64_t look = l->timeout_ns < LOOK_NS ? l->timeout_ns : LOOK_NS;
+
+    for (uint64_t waited = 0; waited < l->timeout_ns; waited += look) {
+        if (ring_await(&l->ring, slot, &l->patience[slot], look))
             return true;
-        if (is_cut(l))
+        /* Did the service end, while the ring is silent? */
+        if (link_is_lost(l) || client_stream_is_cut(&l->stream))
             break;
     }
     return false;
@@ -265,7 +247,7 @@ static bool await(struct link *l, unsigned slot)
 
 static uint64_t put_request(struct link *l, unsigned slot, const struct request *q)
 {
-    uint8_t *m = l->ring->slot[slot].message;
+    uint8_t *m = l->ring.ring->slot[slot].message;
     const uint64_t tag = atomic_fetch_add_explicit(&l->ring_tag, 1, memory_order_relaxed);
     const struct cmp_head h = head_of(q, tag);
 
@@ -274,14 +256,14 @@ static uint64_t put_request(struct link *l, unsigned slot, const struct request 
         memcpy(m + sizeof(h), q->body, q->body_len);
     if (q->data_len > 0)
         memcpy(m + sizeof(h) + q->body_len, q->data, q->data_len);
-    ring_ask(l->ring, slot);
+    ring_ask(&l->ring, slot);
     return tag;
 }
 
 static int64_t ask_by_ring(struct link *l, unsigned slot, const struct request *q, struct answer *a)
 {
     const uint64_t tag = put_request(l, slot, q);
-    const uint8_t *m = l->ring->slot[slot].message;
+    const uint8_t *m = l->ring.ring->slot[slot].message;
     struct cmp_head h;
     int64_t result;
 
@@ -290,19 +272,28 @@ static int64_t ask_by_ring(struct link *l, unsigned slot, const struct request *
     memcpy(&h, m, sizeof(h));
     if (h.bytes > RING_ROOM)
         return lose(l);
-    result = take_reply(l, m, h.bytes, tag, q, a);
+    result = take_reply(l, &h, h.bytes, tag, q, a);
+    if (result >= 0) {
+        m += sizeof(h);
+        if (a->body_room > 0)
+            memcpy(a->body, m, a->body_room);
+        if (a->data_len > 0)
+            memcpy(a->data, m + a->body_room, a->data_len);
+    }
     free_slot(l, slot);
     return result;
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */
 
-/* The slot to use; RING_SLOTS: the request goes through the socket. */
+/* The slot to use; RING_SLOTS: the request goes through the stream. */
 static unsigned slot_for(struct link *l, const struct request *q, size_t reply)
 {
     const size_t n = sizeof(struct cmp_head) + q->body_len + q->data_len;
 
-    return l->ring && n <= RING_ROOM && reply <= RING_DATA ? claim_slot(l) : RING_SLOTS;
+    if (!l->ring.ring || !cmp_ring_takes(q->command, l->hello_flags))
+        return RING_SLOTS;
+    return n <= RING_ROOM && reply <= RING_DATA ? claim_slot(l) : RING_SLOTS;
 }
 
 int64_t link_ask(struct link *l, const struct request *q, struct answer *a)
@@ -312,7 +303,7 @@ int64_t link_ask(struct link *l, const struct request *q, struct answer *a)
     if (link_is_lost(l))
         return LINK_LOST;
     slot = slot_for(l, q, a->data_room);
-    return slot < RING_SLOTS ? ask_by_ring(l, slot, q, a) : ask_by_socket(l, q, a, NULL);
+    return slot < RING_SLOTS ? ask_by_ring(l, slot, q, a) : ask_by_stream(l, q, a, NULL);
 }
 
 void link_tell(struct link *l, const struct request *q)
@@ -323,7 +314,7 @@ void link_tell(struct link *l, const struct request *q)
         return;
     slot = slot_for(l, q, 0);
     if (slot == RING_SLOTS) {
-        (void)ask_by_socket(l, q, NULL, NULL);
+        (void)ask_by_stream(l, q, NULL, NULL);
         return;
     }
     (void)put_request(l, slot, q);
@@ -347,45 +338,27 @@ void link_settle(struct link *l)
 
 /* ---- Hello ----------------------------------------------------------------------------------- */
 
-static int connect_to(const char *where, uint64_t timeout_ns)
-{
-    const struct timeval wait = { .tv_sec = (time_t)(timeout_ns / 1000000000),
-                                  .tv_usec = (suseconds_t)(timeout_ns % 1000000000 / 1000) };
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
-    int fd;
-
-    if (strlen(where) >= sizeof(a.sun_path))
-        return -1;
-    strcpy(a.sun_path, where);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)); /* of connect(), too */
-    if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static bool hello(struct link *l, bool want_ring)
 {
     const struct cmp_hello m = { CMP_MAGIC, CMP_VERSION, want_ring ? CMP_WANT_RING : 0, 0 };
     const struct request q = { .command = CMP_HELLO, .body = &m, .body_len = sizeof(m) };
     struct cmp_hello_reply r;
     struct answer a = { .body = &r, .body_room = sizeof(r) };
-    int fd = -1;
+    struct ring_pass pass = RING_PASS_NONE;
 
-    if (ask_by_socket(l, &q, &a, &fd) != 0 || r.data_max == 0 || r.block != CM_BLOCK_SIZE) {
-        if (fd >= 0)
-            close(fd);
+    if (ask_by_stream(l, &q, &a, &pass) != 0 || r.data_max == 0 || r.block != CM_BLOCK_SIZE) {
+        ring_pass_end(&pass);
         return false;
     }
     l->client = r.client;
+    l->outside = r.outside;
+    l->hello_flags = r.flags;
     l->data_max = r.data_max < CMP_DATA_MAX ? r.data_max : CMP_DATA_MAX;
-    if (fd >= 0)
-        l->ring = ring_take(fd);
-    if (l->ring && l->data_max > RING_DATA)
+    pass.name = r.ring_name;
+    pass.bell = r.bell_name;
+    if (!(r.flags & CMP_HAS_RING) || r.ring != sizeof(struct ring))
+        ring_pass_end(&pass);
+    else if (ring_take(&l->ring, &pass) && l->data_max > RING_DATA)
         l->data_max = RING_DATA;
     return true;
 }
@@ -396,14 +369,13 @@ struct link *link_open(const struct cmc_options *o, uint32_t number)
 
     if (!l)
         return NULL;
-    pthread_mutex_init(&l->lock, NULL);
+    os_mutex_begin(&l->lock);
     l->refs = 1;
     l->number = number;
     l->free = UINT32_MAX;
     l->timeout_ns = UINT64_C(1000000) * (o->timeout_ms ? o->timeout_ms : 2000);
-    l->in = malloc(CMP_MESSAGE_MAX);
-    l->fd = connect_to(o->where, l->timeout_ns);
-    if (l->in && l->fd >= 0 && hello(l, !(o->flags & CMC_NO_RING)))
+    if (client_stream_open(&l->stream, o->where, l->timeout_ns) &&
+        hello(l, !(o->flags & CMC_NO_RING)))
         return l;
     link_drop(l);
     return NULL;

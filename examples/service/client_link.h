@@ -19,6 +19,7 @@ void link_drop(struct link *l);
 
 uint32_t link_number(const struct link *l);
 uint32_t link_client(const struct link *l);   /* this client's name in its claims */
+uint32_t link_outside(const struct link *l);  /* name of the service's outside.h */
 uint32_t link_data_max(const struct link *l); /* bytes that a message should have */
 bool link_is_lost(const struct link *l);
 

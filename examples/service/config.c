@@ -2,7 +2,7 @@
  *
  * config.c - the configuration file of the service: lines "KEY = VALUE", and comments after "#".
  *
- * Who: main.c.
+ * Who: command.c, the Windows service.
  */
 #include "config.h"
 
@@ -12,18 +12,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os.h"
+
+/* What a key has. */
+enum kind { NUMBER, PATH, FOLDER, PATTERN };
 struct key {
     const char *name;
-    size_t at;          /* in struct config */
-    uint32_t low, high; /* of a number; 0: a path */
+    enum kind kind;
+    size_t at;                              /* in struct config, of numbers and paths */
+    uint32_t low, high;                     /* of a number */
+    const char *(*fault)(const char *text); /* what is wrong with a path */
+    const char *should;                     /* of a number */
 };
+#define LINE 2048u /* bytes of a line, with the zero behind it */
 static const struct key keys[] = {
-    { "pool", offsetof(struct config, pool), 0, 0 },
-    { "socket", offsetof(struct config, socket), 0, 0 },
-    { "clients", offsetof(struct config, clients), 1, 1000 },
-    { "files", offsetof(struct config, files), 1, 10000000 },
+    { "pool", PATH, offsetof(struct config, pool), 0, 0, os_path_fault, NULL },
+    { "socket", PATH, offsetof(struct config, socket), 0, 0, os_place_fault, NULL },
+#ifdef _WIN32
+    { "port", PATH, offsetof(struct config, port), 0, 0, os_port_fault, NULL },
+#endif
+    { "clients", NUMBER, offsetof(struct config, clients), 1, 1000, NULL,
+      "it must be a number from 1 to 1000" },
+    { "files", NUMBER, offsetof(struct config, files), 1, 10000000, NULL,
+      "it must be a number from 1 to 10000000" },
+    { "folder", FOLDER, 0, 0, 0, NULL, NULL },
+    { "exclude", PATTERN, 0, 0, 0, NULL, NULL },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
+
+/* From a "#" on that begins the line or follows a blank. */
+static void cut_comment(char *line)
+{
+    for (size_t i = 0; line[i]; i++)
+        if (line[i] == '#' && (i == 0 || line[i - 1] == ' ' || line[i - 1] == '\t')) {
+            line[i] = 0;
+            return;
+        }
+}
 
 static char *trim(char *s)
 {
@@ -36,86 +61,223 @@ static char *trim(char *s)
     return s;
 }
 
-/* Returns what is wrong with the value, or NULL. */
-static const char *take(struct config *c, const struct key *k, const char *value)
+/* The functions below return what is wrong with the value, or NULL. */
+
+static const char *take_number(void *to, const struct key *k, const char *value)
 {
-    char *const to = (char *)c + k->at, *end;
+    char *end;
     unsigned long n;
 
-    if (k->high == 0) {
-        if (value[0] != '/')
-            return "it must be an absolute path";
-        if (strlen(value) >= sizeof(c->pool))
-            return "the path is too long";
-        strcpy(to, value);
-        return NULL;
-    }
     errno = 0;
     n = strtoul(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end || errno || n < k->low || n > k->high)
-        return "it must be a number in the range that docs/service.md names";
+        return k->should;
     memcpy(to, &(uint32_t){ (uint32_t)n }, sizeof(uint32_t));
     return NULL;
 }
 
-/* One line without its comment. `seen`: keys that were there, a bit each. */
-static const char *take_line(struct config *c, char *line, unsigned *seen)
+/* Keeps a text. NULL: there is no room for it. */
+static const char *keep(struct config *c, const char *value)
+{
+    char *const to = c->text + c->text_used;
+    const size_t n = strlen(value) + 1;
+
+    if (n > sizeof(c->text) - c->text_used)
+        return NULL;
+    memcpy(to, value, n);
+    c->text_used += (uint32_t)n;
+    return to;
+}
+
+static const char *take_folder(struct config *c, const char *value)
+{
+    const char *const wrong = os_path_fault(value);
+
+    if (wrong)
+        return wrong;
+    if (folders_path_fault(value))
+        return folders_path_fault(value);
+    if (config_has_folder(c, value))
+        return "the folder was there before";
+    if (c->folders.count == FOLDERS_MAX)
+        return "there are too many folders";
+    c->folders.folder[c->folders.count] = keep(c, value);
+    return c->folders.folder[c->folders.count++] ? NULL : "the folders and patterns are too long";
+}
+
+static const char *take_pattern(struct config *c, const char *value)
+{
+    if (folders_pattern_fault(value))
+        return folders_pattern_fault(value);
+    if (c->folders.excludes == FOLDERS_EXCLUDES_MAX)
+        return "there are too many patterns";
+    c->folders.exclude[c->folders.excludes] = keep(c, value);
+    return c->folders.exclude[c->folders.excludes++] ? NULL
+                                                     : "the folders and patterns are too long";
+}
+
+static const char *take_path(char *to, const struct key *k, const char *value)
+{
+    const char *wrong = NULL;
+
+    if (strlen(value) >= sizeof(((struct config *)0)->pool))
+        return "the path is too long";
+    wrong = k->fault(value);
+    if (!wrong)
+        strcpy(to, value);
+    return wrong;
+}
+
+static const char *take(struct config *c, const struct key *k, const char *value)
+{
+    switch (k->kind) {
+    case NUMBER:
+        return take_number((char *)c + k->at, k, value);
+    case PATH:
+        return take_path((char *)c + k->at, k, value);
+    case FOLDER:
+        return take_folder(c, value);
+    default:
+        return take_pattern(c, value);
+    }
+}
+
+/* Takes a line apart, without its comment. False: it is no "KEY = VALUE". */
+static bool split(char *line, const char **name, const char **value)
 {
     char *const equals = strchr(line, '=');
-    const char *name, *value;
 
     if (!equals)
-        return "it should be \"KEY = VALUE\"";
+        return false;
     *equals = 0;
-    name = trim(line);
-    value = trim(equals + 1);
+    *name = trim(line);
+    *value = trim(equals + 1);
+    return true;
+}
+
+/* `seen`: keys that were there, a bit each. */
+static const char *take_line(struct config *c, char *line, unsigned *seen)
+{
+    const char *name, *value;
+
+    if (!split(line, &name, &value))
+        return "it should be \"KEY = VALUE\"";
     for (unsigned i = 0; i < KEYS; i++) {
         if (strcmp(name, keys[i].name) != 0)
             continue;
-        if (*seen >> i & 1)
+        if ((*seen >> i & 1) && keys[i].kind < FOLDER)
             return "the key was there before";
         *seen |= 1u << i;
         return take(c, &keys[i], value);
     }
-    return "there is no such key (pool, socket, clients, files)";
+    return "there is no such key: see cachemax-service(1)";
 }
 
+/* The next line, without its end. Returns what is wrong with it, or NULL. *is_there: false at the
+ * end of the file. */
+static const char *read_line(FILE *f, char line[LINE], bool *is_there)
+{
+    size_t n = 0;
+    int c;
+
+    while ((c = getc(f)) != EOF && c != '\n') {
+        if (c == 0)
+            return "there is a zero byte";
+        if (n == LINE - 1)
+            return "the line is too long";
+        line[n++] = (char)c;
+    }
+    line[n] = 0;
+    *is_there = c != EOF || n > 0;
+    return ferror(f) ? strerror(errno) : NULL;
+}
+
+/* *number: the line where it is wrong; 0: none of them. */
 static const char *take_file(struct config *c, FILE *f, unsigned *number)
 {
-    char line[2048], *text;
-    const char *wrong = NULL;
+    char line[LINE], *text;
     unsigned seen = 0;
 
-    for (*number = 1; !wrong && fgets(line, sizeof(line), f); ++*number) {
-        if (!strchr(line, '\n') && !feof(f))
-            return "the line is too long";
-        line[strcspn(line, "#")] = 0;
+    for (*number = 1;; ++*number) {
+        bool is_there = true;
+        const char *wrong = read_line(f, line, &is_there);
+
+        if (wrong)
+            return wrong;
+        if (!is_there)
+            break;
+        if (*number == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
+            memmove(line, line + 3, strlen(line + 3) + 1); /* the mark of an editor: it is UTF-8 */
+        cut_comment(line);
         text = trim(line);
         wrong = *text ? take_line(c, text, &seen) : NULL;
         if (wrong)
             return wrong;
     }
-    if (ferror(f))
-        return strerror(errno);
+    *number = 0;
     if (!c->pool[0])
         return "\"pool = FILE\" is missing";
     return c->socket[0] ? NULL : "\"socket = PATH\" is missing";
 }
 
-bool config_read(struct config *c, const char *path, char why[512])
+bool config_read(struct config *c, const char *path, char why[CONFIG_WHY_ROOM])
 {
-    FILE *f = fopen(path, "r");
+    FILE *f = os_read_file(path);
     const char *wrong;
     unsigned number = 0;
 
-    *c = (struct config){ .clients = 64, .files = 65536 };
+    memset(c, 0, sizeof(*c));
+    c->clients = 64;
+    c->files = 65536;
     if (!f) {
-        snprintf(why, 512, "%s: %s", path, strerror(errno));
+        snprintf(why, CONFIG_WHY_ROOM, "%.300s: %s", path, strerror(errno));
         return false;
     }
     wrong = take_file(c, f, &number);
     fclose(f);
-    if (wrong)
-        snprintf(why, 512, "%s:%u: %s", path, number, wrong);
+    if (wrong && number > 0)
+        snprintf(why, CONFIG_WHY_ROOM, "%.300s:%u: %s", path, number, wrong);
+    else if (wrong)
+        snprintf(why, CONFIG_WHY_ROOM, "%.300s: %s", path, wrong);
     return !wrong;
+}
+
+bool config_has_folder(const struct config *c, const char *folder)
+{
+    for (unsigned i = 0; i < c->folders.count; i++)
+        if (folders_is_below(c->folders.folder[i], folder) &&
+            folders_is_below(folder, c->folders.folder[i]))
+            return true;
+    return false;
+}
+
+/* Is this the line of the folder? */
+static bool is_of_folder(const char *raw, const char *folder)
+{
+    char line[LINE];
+    const char *name, *value;
+
+    snprintf(line, sizeof(line), "%s", raw);
+    cut_comment(line);
+    return split(line, &name, &value) && strcmp(name, "folder") == 0 &&
+           folders_is_below(value, folder) && folders_is_below(folder, value);
+}
+
+bool config_remove_folder(const char *path, const char *folder, char why[CONFIG_WHY_ROOM])
+{
+    struct os_replacement r;
+    FILE *from = os_read_file(path), *to = from ? os_replace_begin(&r, path) : NULL;
+    char line[LINE];
+    bool done = to != NULL;
+
+    while (done && fgets(line, sizeof(line), from))
+        if (!is_of_folder(line, folder))
+            done = fputs(line, to) >= 0;
+    if (to)
+        done = os_replace_end(&r, done && !ferror(from));
+    if (!done)
+        snprintf(why, CONFIG_WHY_ROOM, "%.300s: it cannot be changed: %s", path, strerror(errno));
+    if (from)
+        fclose(from);
+    return done;
 }

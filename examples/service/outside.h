@@ -23,7 +23,17 @@ struct outside {
     } place[OUTSIDE_PLACES];
     /* Writes in brackets that have not ended: half of the hash of the file's id, and the client. */
     _Atomic uint64_t claim[OUTSIDE_CLAIMS];
+    _Atomic uint32_t name;  /* tells this memory from that of another place; 0: not yet given */
+    _Atomic uint64_t space; /* where the clients' numbers count; 0: no service was here yet */
 };
+
+/* Who maps the memory gives it a name, if it has none. `name`: not 0. */
+static inline void outside_give_name(struct outside *o, uint32_t name)
+{
+    uint32_t none = 0;
+
+    (void)atomic_compare_exchange_strong(&o->name, &none, name);
+}
 
 static inline uint64_t outside_hash(const cm_file_id *id)
 {
@@ -90,18 +100,33 @@ static inline bool outside_is_claimed(struct outside *o, uint64_t hash)
             return true;
     return false;
 }
-/* Who holds this claim; 0: nobody, or a process that the service cannot see. */
-static inline uint32_t outside_claimant(struct outside *o, unsigned i)
-{
-    return (uint32_t)atomic_load(&o->claim[i]);
-}
 /* The client's process has ended, and so have its writes. */
 static inline void outside_client_ended(struct outside *o, uint32_t client)
 {
     for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++) {
-        const uint64_t claim = atomic_load(&o->claim[i]);
+        uint64_t claim = atomic_load(&o->claim[i]);
+        /* Two threads may do this at a time: who is late must not free what a client has claimed
+         * there since. */
         if (claim != 0 && (uint32_t)claim == client)
-            atomic_store(&o->claim[i], 0);
+            (void)atomic_compare_exchange_strong(&o->claim[i], &claim, 0);
+    }
+}
+
+/* Do the numbers of the service's processes count here? Not if those in the claims were given by a
+ * service that sees other processes (a container). `space`: of the service's processes, not 0. */
+static inline bool outside_is_space(struct outside *o, uint64_t space)
+{
+    uint64_t none = 0;
+    return atomic_compare_exchange_strong(&o->space, &none, space) || none == space;
+}
+/* Once a second: frees the claims of processes that have ended without a connection. A claimant of
+ * 0 is a process that the service cannot see. */
+static inline void outside_sweep(struct outside *o, bool (*has_ended)(uint32_t client))
+{
+    for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++) {
+        const uint32_t client = (uint32_t)atomic_load(&o->claim[i]);
+        if (client != 0 && has_ended(client))
+            outside_client_ended(o, client);
     }
 }
 

@@ -5,7 +5,7 @@
  * Owns: the file and the locks on it (docs/decisions/service.md, 4 and 5). It outlives service and
  * clients; it holds nothing once none of them lives. Only its owner may use it.
  *
- * Who: main.c, client.c.
+ * Who: run.c, client.c.
  */
 #include "outside_file.h"
 
@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "os.h"
 
 /* A file that root makes belongs to who owns the directory: the service may be that user. */
 static void give_to_owner(int fd, const char *path)
@@ -63,16 +65,15 @@ static int lock(int fd, int how)
     return rc;
 }
 
-/* The lock says whether a client lives. Nobody waits for long: a service that has it alone only
- * clears the file. */
+/* The lock says whether a client or a service lives. Nobody waits for long: a service that has it
+ * alone only clears the file. */
 static const char *map(struct outside_file *o, bool service)
 {
+    const bool alone = service && lock(o->fd, LOCK_EX | LOCK_NB) == 0;
     struct stat st;
     void *at;
 
     if (!service && lock(o->fd, LOCK_SH) != 0)
-        return strerror(errno);
-    if (service && lock(o->fd, LOCK_EX | LOCK_NB) == 0 && ftruncate(o->fd, 0) != 0)
         return strerror(errno);
     if (fstat(o->fd, &st) != 0)
         return strerror(errno);
@@ -83,9 +84,12 @@ static const char *map(struct outside_file *o, bool service)
     if (at == MAP_FAILED)
         return strerror(errno);
     o->at = at;
-    if (service)
-        (void)lock(o->fd, LOCK_UN);
-    return NULL;
+    /* Never shorter: another service may run here. It would die of SIGBUS. */
+    if (alone)
+        memset(at, 0, sizeof(struct outside));
+    outside_give_name(o->at, (uint32_t)os_wall_ns() | 1);
+    /* Another service that is started here by mistake must not clear what this one uses. */
+    return service && lock(o->fd, LOCK_SH) != 0 ? strerror(errno) : NULL;
 }
 
 int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256])
@@ -114,11 +118,4 @@ void outside_file_close(struct outside_file *o)
     if (o->fd >= 0)
         close(o->fd); /* the lock goes with it */
     *o = (struct outside_file){ .fd = -1 };
-}
-
-bool outside_file_is_there(const struct outside_file *o)
-{
-    struct stat st;
-
-    return fstat(o->fd, &st) == 0 && st.st_nlink > 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * outside_file.h - the file beside the socket that holds the outside writes (outside.h).
+ * outside_file.h - the file that holds the outside writes (outside.h).
  */
 #ifndef CACHEMAX_OUTSIDE_FILE_H
 #define CACHEMAX_OUTSIDE_FILE_H
@@ -9,14 +9,14 @@
 
 struct outside_file {
     struct outside *at;
-    int fd;
+    int fd;       /* POSIX */
+    void *handle; /* Windows */
 };
 
-/* Opens or makes "WHERE.writes" and maps it. `service`: clears it if no client lives. A client
- * keeps a shared lock on it as long as it lives. 0, or -1: *why says what is wrong. */
+/* Opens or makes the file of a socket ("WHERE.writes") or pipe, and maps it. `service`: clears it
+ * if no client lives, and no other service. Each keeps a shared lock on it as long as it lives. 0,
+ * or -1: *why says what is wrong. */
 int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256]);
 void outside_file_close(struct outside_file *o);
-/* Is it still the file that a service finds? If not, somebody has deleted it. */
-bool outside_file_is_there(const struct outside_file *o);
 
 #endif

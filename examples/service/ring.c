@@ -4,15 +4,16 @@
  *
  * Owns: the words `asked`, `sleeps` and the slots' states (ring.h says why no wake-up is lost).
  *
- * Who: connection.c, client_link.c.
+ * Who: ring_server.c, client_link.c.
  */
 #include "ring.h"
 
-/* Some 20 to 50 us: as long as it takes to wake a process whose processor sleeps, in a virtual
- * machine. With less, two sides that have both slept never find each other awake. */
-#define SPINS 1024u
+#include "os.h"
+
+/* As long as it takes to wake a process whose processor sleeps, in a virtual machine. With less,
+ * two sides that have both slept never find each other awake. */
+#define SPIN_NS UINT64_C(30000)
 #define TRY_EVERY 256u /* where spinning does not help it is tried again so often */
-#define FOREVER UINT64_MAX
 
 static void pause_a_moment(void)
 {
@@ -23,83 +24,87 @@ static void pause_a_moment(void)
 #endif
 }
 
-/* How often to look before sleeping. */
-static unsigned spins(struct ring_patience *p)
+bool ring_spins(struct ring_patience *p)
 {
-    return p->helps || ++p->waits % TRY_EVERY == 0 ? SPINS : 1;
+    const uint64_t now = os_now_ns();
+
+    if (p->until == 0)
+        p->until = p->helps || ++p->waits % TRY_EVERY == 0 ? now + SPIN_NS : now;
+    p->helps = now < p->until;
+    for (unsigned i = 0; i < 8 && p->helps; i++)
+        pause_a_moment();
+    return p->helps;
 }
 
-void ring_ask(struct ring *r, unsigned slot)
+void ring_ask(struct ring_side *s, unsigned slot)
 {
+    struct ring *const r = s->ring;
+
     atomic_store_explicit(&r->slot[slot].state, RING_ASKED, memory_order_relaxed);
     /* seq_cst: the request before its bit; and the bit before the look at `sleeps`, see ring.h. */
     atomic_fetch_or(&r->asked, UINT32_C(1) << slot);
     if (atomic_load(&r->sleeps) != 0) {
         atomic_store(&r->sleeps, 0);
-        ring_wake(&r->sleeps);
+        ring_bell_ring(s->bell);
     }
 }
 
-bool ring_await(struct ring *r, unsigned slot, struct ring_patience *p, uint64_t ns)
+bool ring_await(struct ring_side *s, unsigned slot, struct ring_patience *p, uint64_t ns)
 {
-    _Atomic uint32_t *const state = &r->slot[slot].state;
+    _Atomic uint32_t *const state = &s->ring->slot[slot].state;
     uint32_t asked = RING_ASKED;
     uint64_t until;
 
-    for (unsigned left = spins(p); left > 0; left--, pause_a_moment())
+    p->until = 0;
+    do {
         /* Acquire: pairs with the swap in ring_answer(); the reply is there. */
-        if (atomic_load_explicit(state, memory_order_acquire) == RING_ANSWERED) {
-            p->helps = true;
+        if (atomic_load_explicit(state, memory_order_acquire) == RING_ANSWERED)
             return true;
-        }
-    p->helps = false;
-    until = ring_now_ns() + ns;
+    } while (ring_spins(p));
+    until = os_now_ns() + ns;
     /* Acquire where it fails: as above. */
     if (!atomic_compare_exchange_strong(state, &asked, RING_AWAITED) && asked == RING_ANSWERED)
         return true;
     while (atomic_load_explicit(state, memory_order_acquire) != RING_ANSWERED) {
-        if (atomic_load(&r->ended) || ring_now_ns() >= until)
+        if (atomic_load(&s->ring->ended) || os_now_ns() >= until)
             return false;
-        ring_sleep(state, RING_AWAITED, until);
+        ring_sleep(s, slot, until);
     }
     return true;
 }
 
-uint32_t ring_wait(struct ring *r, struct ring_patience *p)
+uint32_t ring_asked(struct ring *r)
 {
-    for (unsigned left = spins(p); left > 0; left--, pause_a_moment())
-        if (atomic_load_explicit(&r->asked, memory_order_relaxed) != 0) {
-            p->helps = true;
-            /* Acquire: pairs with ring_ask(); the requests are there. */
-            return atomic_exchange_explicit(&r->asked, 0, memory_order_acquire);
-        }
-    p->helps = false;
-    while (!atomic_load(&r->ended)) {
-        /* seq_cst: `sleeps` before the look at `asked`, see ring.h. */
-        atomic_store(&r->sleeps, 1);
-        if (atomic_load(&r->asked) == 0 && !atomic_load(&r->ended))
-            ring_sleep(&r->sleeps, 1, FOREVER);
-        atomic_store(&r->sleeps, 0);
-        const uint32_t bits = atomic_exchange(&r->asked, 0);
-        if (bits != 0)
-            return bits;
-    }
-    return 0;
+    if (atomic_load_explicit(&r->asked, memory_order_relaxed) == 0)
+        return 0;
+    /* Acquire: pairs with ring_ask(); the requests are there. */
+    return atomic_exchange_explicit(&r->asked, 0, memory_order_acquire);
 }
 
-void ring_answer(struct ring *r, unsigned slot)
+bool ring_may_sleep(struct ring *r)
+{
+    /* seq_cst: `sleeps` before the look at `asked`, see ring.h. */
+    atomic_store(&r->sleeps, 1);
+    return atomic_load(&r->asked) == 0;
+}
+
+void ring_is_awake(struct ring *r)
+{
+    /* Relaxed: a client that still sees 1 rings the bell once too often. */
+    atomic_store_explicit(&r->sleeps, 0, memory_order_relaxed);
+}
+
+void ring_answer(struct ring_side *s, unsigned slot)
 {
     /* Release: the reply before the state. Acquire is not needed. */
-    if (atomic_exchange_explicit(&r->slot[slot].state, RING_ANSWERED, memory_order_release) ==
+    if (atomic_exchange_explicit(&s->ring->slot[slot].state, RING_ANSWERED, memory_order_release) ==
         RING_AWAITED)
-        ring_wake(&r->slot[slot].state);
+        ring_wake(s, slot);
 }
 
-void ring_end(struct ring *r)
+void ring_end(struct ring_side *s)
 {
-    atomic_store(&r->ended, 1);
-    atomic_store(&r->sleeps, 0);
-    ring_wake(&r->sleeps);
+    atomic_store(&s->ring->ended, 1);
     for (unsigned i = 0; i < RING_SLOTS; i++)
-        ring_wake(&r->slot[i].state);
+        ring_wake(s, i);
 }

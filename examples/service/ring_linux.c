@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * ring_linux.c - the ring's memory and its sleeping, on Linux: memfd and futex.
+ * ring_linux.c - the ring's memory, its bell and its sleeping, on Linux: memfd, eventfd and futex.
  *
- * Who: ring.c, connection.c, client_link.c.
+ * Who: ring.c, ring_server.c, client_link.c.
  */
 #include "ring.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -18,28 +20,53 @@
 /* Without them the other side could cut the memory off, and this one would die of SIGBUS. */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-uint64_t ring_now_ns(void)
-{
-    struct timespec ts;
+/* ---- The bell -------------------------------------------------------------------------------- */
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+bool ring_bell_make(intptr_t *bell, uint64_t *name)
+{
+    *name = 0;
+    *bell = eventfd(0, EFD_CLOEXEC);
+    return *bell >= 0;
 }
 
-void ring_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t until)
+void ring_bell_free(intptr_t bell)
+{
+    close((int)bell);
+}
+
+void ring_bell_ring(intptr_t bell)
+{
+    const uint64_t one = 1;
+
+    while (write((int)bell, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+}
+
+void ring_bell_wait(intptr_t bell)
+{
+    uint64_t rung;
+
+    (void)!read((int)bell, &rung, sizeof(rung));
+}
+
+/* ---- The slots ------------------------------------------------------------------------------- */
+
+void ring_sleep(struct ring_side *s, unsigned slot, uint64_t until)
 {
     const struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
                                  .tv_nsec = (long)(until % 1000000000) };
 
     /* A bitset wait takes a moment of the monotonic clock. Not private: two processes use it. */
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, until == UINT64_MAX ? NULL : &ts, NULL,
+    (void)syscall(SYS_futex, &s->ring->slot[slot].state, FUTEX_WAIT_BITSET, RING_AWAITED, &ts, NULL,
                   FUTEX_BITSET_MATCH_ANY);
 }
 
-void ring_wake(_Atomic uint32_t *word)
+void ring_wake(struct ring_side *s, unsigned slot)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    (void)syscall(SYS_futex, &s->ring->slot[slot].state, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
+
+/* ---- The memory ------------------------------------------------------------------------------ */
 
 static struct ring *map(int fd)
 {
@@ -48,34 +75,50 @@ static struct ring *map(int fd)
     return at == MAP_FAILED ? NULL : at;
 }
 
-struct ring *ring_make(int *fd)
+bool ring_make(struct ring_side *s, intptr_t bell, uint64_t bell_name, struct ring_pass *p)
 {
-    struct ring *r = NULL;
-
-    *fd = memfd_create("cachemax-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (*fd < 0)
-        return NULL;
-    if (ftruncate(*fd, sizeof(struct ring)) == 0 && fcntl(*fd, F_ADD_SEALS, SEALS) == 0)
-        r = map(*fd);
-    if (!r)
-        close(*fd);
-    return r;
+    (void)bell_name;
+    *s = (struct ring_side){ .bell = -1 };
+    *p = (struct ring_pass)RING_PASS_NONE;
+    p->fd[0] = memfd_create("cachemax-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    p->fd[1] = fcntl((int)bell, F_DUPFD_CLOEXEC, 0);
+    if (p->fd[0] >= 0 && p->fd[1] >= 0 && ftruncate(p->fd[0], sizeof(struct ring)) == 0 &&
+        fcntl(p->fd[0], F_ADD_SEALS, SEALS) == 0)
+        s->ring = map(p->fd[0]);
+    if (!s->ring)
+        ring_pass_end(p);
+    return s->ring != NULL;
 }
 
-struct ring *ring_take(int fd)
+void ring_pass_end(struct ring_pass *p)
 {
-    struct ring *r = NULL;
+    for (unsigned i = 0; i < 2; i++)
+        if (p->fd[i] >= 0)
+            close(p->fd[i]);
+    *p = (struct ring_pass)RING_PASS_NONE;
+}
+
+bool ring_take(struct ring_side *s, struct ring_pass *p)
+{
     struct stat st;
 
-    if (fstat(fd, &st) == 0 && st.st_size == (off_t)sizeof(struct ring) &&
-        (fcntl(fd, F_GET_SEALS) & SEALS) == SEALS)
-        r = map(fd);
-    close(fd);
-    return r;
+    *s = (struct ring_side){ .bell = -1 };
+    if (p->fd[0] >= 0 && p->fd[1] >= 0 && fstat(p->fd[0], &st) == 0 &&
+        st.st_size == (off_t)sizeof(struct ring) && (fcntl(p->fd[0], F_GET_SEALS) & SEALS) == SEALS)
+        s->ring = map(p->fd[0]);
+    if (s->ring) {
+        s->bell = p->fd[1];
+        p->fd[1] = -1;
+    }
+    ring_pass_end(p);
+    return s->ring != NULL;
 }
 
-void ring_leave(struct ring *r)
+void ring_leave(struct ring_side *s)
 {
-    if (r)
-        munmap(r, sizeof(*r));
+    if (s->ring)
+        munmap(s->ring, sizeof(*s->ring));
+    if (s->ring && s->bell >= 0)
+        close((int)s->bell);
+    *s = (struct ring_side){ .bell = -1 };
 }

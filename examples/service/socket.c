@@ -6,7 +6,7 @@
  * owner or root). A lock on "SOCKET.lock" says that a service lives, so a socket that a killed one
  * has left can be replaced.
  *
- * Who: main.c, as transport_socket.
+ * Who: main.c, as transport_local.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "server.h"
+#include "stream.h"
 
 /* ---- A client -------------------------------------------------------------------------------- */
 
@@ -45,18 +45,18 @@ static int64_t socket_receive(struct stream *stream, void *to, size_t n)
     return got;
 }
 
-/* Sends some bytes, the descriptor with the first of them. */
-static ssize_t send_some(int to, const uint8_t *from, size_t n, int fd)
+/* Sends some bytes, the descriptors with the first of them. */
+static ssize_t send_some(int to, const uint8_t *from, size_t n, const struct ring_pass *pass)
 {
     union {
         struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
+        char room[CMSG_SPACE(sizeof(pass->fd))];
     } control;
     struct iovec v = { .iov_base = (void *)from, .iov_len = n };
     struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
     struct cmsghdr *c;
 
-    if (fd < 0)
+    if (!pass)
         return send(to, from, n, MSG_NOSIGNAL);
     memset(&control, 0, sizeof(control));
     m.msg_control = control.room;
@@ -64,19 +64,20 @@ static ssize_t send_some(int to, const uint8_t *from, size_t n, int fd)
     c = CMSG_FIRSTHDR(&m);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    c->cmsg_len = CMSG_LEN(sizeof(pass->fd));
+    memcpy(CMSG_DATA(c), pass->fd, sizeof(pass->fd));
     return sendmsg(to, &m, MSG_NOSIGNAL);
 }
 
-static int64_t socket_send(struct stream *stream, const void *from, size_t n, int fd)
+static int64_t socket_send(struct stream *stream, const void *from, size_t n,
+                           const struct ring_pass *pass)
 {
     struct socket_stream *s = (struct socket_stream *)stream;
     const uint8_t *at = from;
     size_t left = n;
 
     while (left > 0) {
-        const ssize_t sent = send_some(s->fd, at, left, fd);
+        const ssize_t sent = send_some(s->fd, at, left, pass);
 
         if (sent < 0 && errno == EINTR)
             continue;
@@ -84,7 +85,7 @@ static int64_t socket_send(struct stream *stream, const void *from, size_t n, in
             return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_LATE : 0;
         at += sent;
         left -= (size_t)sent;
-        fd = -1;
+        pass = NULL;
     }
     return (int64_t)n;
 }
@@ -121,7 +122,7 @@ struct listener {
     struct server *server;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     int fd, lock;
-    pthread_t thread;
+    struct os_thread thread;
 };
 
 /* The client's process, as something that can be waited for. */
@@ -144,7 +145,8 @@ static int process_of(int fd, pid_t pid)
 
 static void take(struct listener *l, int fd)
 {
-    const struct timeval wait = { .tv_sec = STREAM_WAIT_MS / 1000 };
+    const uint32_t ms = l->server->wait_ms;
+    const struct timeval wait = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
     struct ucred peer = { .uid = (uid_t)-1 };
     socklen_t n = sizeof(peer);
     struct socket_stream *s;
@@ -163,25 +165,31 @@ static void take(struct listener *l, int fd)
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
-    s->stream = (struct stream){ &calls, (uint32_t)peer.pid, true };
+    s->stream = (struct stream){ &calls, (uint32_t)peer.pid };
     s->fd = fd;
     s->process = process_of(fd, peer.pid);
-    server_take(l->server, &s->stream);
+    stream_take(l->server, &s->stream);
 }
 
-static void *listener_main(void *arg)
+static void listener_main(void *arg)
 {
     struct listener *l = arg;
+    bool said = false;
 
     for (;;) {
         const int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 
-        if (fd >= 0)
+        if (fd >= 0) {
+            said = false;
             take(l, fd);
-        else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-            usleep(100000); /* until a client has gone */
-        else if (errno != EINTR && errno != ECONNABORTED)
-            return NULL; /* shut down */
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            if (!said)
+                server_log(l->server, LOG_WARN, "no client can come: %s", strerror(errno));
+            said = true;
+            os_sleep_ms(100); /* until a client has gone */
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return; /* shut down */
+        }
     }
 }
 
@@ -192,8 +200,12 @@ static int lock_path(struct listener *l, char why[256])
 
     snprintf(path, sizeof(path), "%s.lock", l->path);
     l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) == 0)
+    if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) == 0) {
+        /* For a mount, which must not cover the pool: the next start would not find it. */
+        if (ftruncate(l->lock, 0) == 0)
+            (void)dprintf(l->lock, "%s\n", l->server->pool);
         return 0;
+    }
     if (l->lock >= 0 && errno == EWOULDBLOCK)
         snprintf(why, 256, "%s: another service listens there", l->path);
     else
@@ -244,7 +256,7 @@ static int socket_start(struct server *server, const char *where, void **state, 
     strcpy(l->path, where);
     if (lock_path(l, why) == 0 && listen_at(l, why) == 0) {
         *state = l;
-        if (pthread_create(&l->thread, NULL, listener_main, l) == 0)
+        if (os_thread_begin(&l->thread, listener_main, l))
             return 0;
         snprintf(why, 256, "there is no thread for %s", where);
     }
@@ -257,9 +269,9 @@ static void socket_stop(void *state)
     struct listener *l = state;
 
     (void)shutdown(l->fd, SHUT_RDWR); /* accept4() fails from now on */
-    pthread_join(l->thread, NULL);
+    os_thread_join(&l->thread);
     (void)unlink(l->path);
     close_listener(l);
 }
 
-const struct transport transport_socket = { "socket", socket_start, socket_stop };
+const struct transport transport_local = { "socket", socket_start, socket_stop };

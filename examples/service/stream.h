@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * stream.h - a client's bytes, whatever they come through.
+ * stream.h - clients whose messages come as a stream of bytes, whatever it comes through.
  *
- * A transport waits for clients, and gives each to server_take() as a stream.
+ * A transport waits for clients, and gives each to stream_take() as a stream.
  */
 #ifndef CACHEMAX_STREAM_H
 #define CACHEMAX_STREAM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "server.h"
 
 struct stream;
 struct stream_calls {
-    /* At most n bytes that have come; 0: the client has ended; STREAM_LATE: none came for a while;
-     * another negative number: it failed. */
+    /* At most n bytes that have come; 0: the client has ended; STREAM_LATE: none came for
+     * server.wait_ms; another negative number: it failed. */
     int64_t (*receive)(struct stream *s, void *to, size_t n);
-    /* All n bytes. `fd`: passed along, or -1. Returns n; 0: the client has ended; STREAM_LATE: it
-     * does not take them. */
-    int64_t (*send)(struct stream *s, const void *from, size_t n, int fd);
+    /* All n bytes. `pass`: comes along with them, or NULL. Returns n; 0: the client has ended;
+     * STREAM_LATE: it does not take them. */
+    int64_t (*send)(struct stream *s, const void *from, size_t n, const struct ring_pass *pass);
     /* From any thread: receive() returns 0 from now on. */
     void (*shut)(struct stream *s);
     /* Has the client's process ended, or does it within `ms`? False: not known. */
@@ -28,12 +26,12 @@ struct stream_calls {
 struct stream {
     const struct stream_calls *calls;
     uint32_t client; /* number of its process */
-    bool passes_fds;
 };
 #define STREAM_LATE (-1)
-#define STREAM_WAIT_MS 10000 /* receive() and send() wait so long */
 
-struct server;
+/* Serves a client in a thread of its own, and takes the stream over. */
+void stream_take(struct server *s, struct stream *stream);
+
 /* A way for clients to come. */
 struct transport {
     const char *name;
@@ -41,6 +39,7 @@ struct transport {
     int (*start)(struct server *s, const char *where, void **state, char why[256]);
     void (*stop)(void *state);
 };
-extern const struct transport transport_socket;
+extern const struct transport transport_local; /* of this system: socket.c, pipe.c */
+extern const struct transport transport_port;  /* Windows: port_win32.c */
 
 #endif

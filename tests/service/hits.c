@@ -5,28 +5,18 @@
  *   hits SERVICE
  *
  * Prints the median of several rounds, in nanoseconds: cm_read in this process; a bare exchange
- * between two processes by futex and by socket (one side asks, the other one answers with 4 KiB,
- * which are copied once more); and a hit through the service by ring and by socket. Then the bytes
- * a second of four clients at once. Exits 1 if a hit missed.
+ * between two processes (bare.h), by shared memory and by stream; and a hit through the service by
+ * ring and by stream. Then the bytes a second of four clients at once. Exits 1 if a hit missed.
  */
-#include <limits.h>
-#include <linux/futex.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <signal.h>
-#include <unistd.h>
 
+#include "bare.h"
 #include "cachemax_client.h"
 #include "place.h"
 
-#define BLOCK 4096u
+#define BLOCK BARE_BLOCK
 #define BLOCKS 1024u
 #define ROUNDS 9u
 #define EACH 20000u
@@ -55,86 +45,6 @@ static double measure(void (*once)(void *arg, unsigned i), void *arg)
     }
     qsort(ns, ROUNDS, sizeof(ns[0]), by_number);
     return ns[ROUNDS / 2];
-}
-
-/* ---- Bare exchanges -------------------------------------------------------------------------- */
-
-static struct exchange {
-    _Atomic uint32_t asked, answered;
-    uint8_t data[BLOCK];
-} * exchange;
-static int pair[2];
-
-static void futex_wait(_Atomic uint32_t *word, uint32_t is)
-{
-    while (atomic_load(word) == is)
-        (void)syscall(SYS_futex, word, FUTEX_WAIT, is, NULL, NULL, 0);
-}
-
-static void futex_set(_Atomic uint32_t *word, uint32_t value)
-{
-    atomic_store(word, value);
-    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-}
-
-static void by_futex(void *arg, unsigned i)
-{
-    const uint32_t n = atomic_load(&exchange->asked);
-
-    (void)arg;
-    (void)i;
-    futex_set(&exchange->asked, n + 1);
-    futex_wait(&exchange->answered, n);
-    memcpy(buf, exchange->data, BLOCK);
-}
-
-static void by_socket(void *arg, unsigned i)
-{
-    uint8_t in[BLOCK + 64] = { 0 };
-    size_t have = 0;
-
-    (void)arg;
-    (void)i;
-    if (send(pair[0], in, 40, 0) != 40)
-        place_die("send");
-    while (have < BLOCK + 48) {
-        const ssize_t n = recv(pair[0], in + have, sizeof(in) - have, 0);
-        if (n <= 0)
-            place_die("recv");
-        have += (size_t)n;
-    }
-    memcpy(buf, in + 48, BLOCK);
-}
-
-static pid_t answer_by_futex(void)
-{
-    const pid_t pid = fork();
-
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (uint32_t n = 0;; n++) {
-        futex_wait(&exchange->asked, n);
-        memcpy(exchange->data, buf, BLOCK);
-        futex_set(&exchange->answered, n + 1);
-    }
-}
-
-static pid_t answer_by_socket(void)
-{
-    const pid_t pid = fork();
-    uint8_t out[BLOCK + 48], in[64];
-
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    memset(out, 0, sizeof(out));
-    while (recv(pair[1], in, sizeof(in), 0) > 0) {
-        memcpy(out + 48, buf, BLOCK);
-        if (send(pair[1], out, sizeof(out), 0) != (ssize_t)sizeof(out))
-            break;
-    }
-    _exit(0);
 }
 
 /* ---- Hits ------------------------------------------------------------------------------------ */
@@ -182,7 +92,7 @@ static cmc_file *warm_client(uint32_t flags)
     if (cmc_connect(&o, &k, why) != 0)
         place_die(why);
     for (unsigned tries = 0; !cmc_is_connected(k) && tries < 10000; tries++)
-        usleep(1000);
+        place_sleep_us(1000);
     if (cmc_file_open(k, &file_id, 0, version, NULL, &f) != 0)
         place_die("cmc_file_open");
     for (unsigned b = 0; b < BLOCKS; b++)
@@ -212,56 +122,66 @@ static double direct(void)
     const double ns = measure(hit_directly, f);
     (void)cm_file_close(f);
     (void)cm_close(c);
-    (void)unlink(path);
+    (void)remove(path);
     return ns;
+}
+
+/* One of several clients at once. */
+static int client_main(uint32_t flags, unsigned number)
+{
+    cmc_file *f = warm_client(flags);
+
+    for (unsigned i = 0; i < 10 * EACH; i++)
+        hit(f, i + number * 100);
+    return 0;
 }
 
 /* Bytes a second of several clients, in GB. */
 static double together(uint32_t flags)
 {
     const uint64_t start = place_now_ns();
-    int status;
+    place_process client[CLIENTS];
 
+    for (unsigned k = 0; k < CLIENTS; k++) {
+        char number[16], flags_text[16];
+        const char *const args[] = { "client", place_dir, flags_text, number, NULL };
+
+        snprintf(flags_text, sizeof(flags_text), "%u", flags);
+        snprintf(number, sizeof(number), "%u", k);
+        client[k] = place_run(NULL, args);
+    }
     for (unsigned k = 0; k < CLIENTS; k++)
-        if (fork() == 0) {
-            cmc_file *f = warm_client(flags);
-            for (unsigned i = 0; i < 10 * EACH; i++)
-                hit(f, i + k * 100);
-            _exit(0);
-        }
-    for (unsigned k = 0; k < CLIENTS; k++)
-        if (wait(&status) < 0 || status != 0)
+        if (place_await(client[k]) != 0)
             exit(1);
     return (double)CLIENTS * 10 * EACH * BLOCK / (double)(place_now_ns() - start);
 }
 
 int main(int argc, char **argv)
 {
+    if (argc >= 4)
+        place_join(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "bare") == 0)
+        return bare_main(argv[3]);
+    if (argc == 5 && strcmp(argv[1], "client") == 0)
+        return client_main((uint32_t)atoi(argv[3]), (unsigned)atoi(argv[4]));
     if (argc != 2)
         return 2;
-    exchange =
-        mmap(NULL, sizeof(*exchange), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (exchange == MAP_FAILED || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
-        place_die("mmap, socketpair");
     place_make(POOL_BYTES);
-    const pid_t service = place_start(argv[1]);
-    const pid_t futex = answer_by_futex(), socket = answer_by_socket();
-    const double own = direct(), bare_futex = measure(by_futex, NULL);
-    const double bare_socket = measure(by_socket, NULL);
+    bare_begin();
+    const place_process service = place_start(argv[1]);
+    const double own = direct(), bare_memory = measure(bare_by_memory, NULL);
+    const double bare_stream = measure(bare_by_stream, NULL);
     const double ring = measure(hit, warm_client(0));
-    const double sock = measure(hit, warm_client(CMC_NO_RING));
+    const double stream = measure(hit, warm_client(CMC_NO_RING));
 
-    kill(futex, SIGKILL);
-    kill(socket, SIGKILL);
-    (void)waitpid(futex, NULL, 0);
-    (void)waitpid(socket, NULL, 0);
+    bare_end();
     printf("ns a hit of 4 KiB: %.0f in this process\n", own);
-    printf("ring: %.0f, bare futex %.0f, %+.0f\n", ring, bare_futex, ring - bare_futex);
-    printf("socket: %.0f, bare socket %.0f, %+.0f\n", sock, bare_socket, sock - bare_socket);
-    printf("%u clients: %.2f GB/s by ring, %.2f GB/s by socket\n", CLIENTS, together(0),
+    printf("ring: %.0f, bare memory %.0f, %+.0f\n", ring, bare_memory, ring - bare_memory);
+    printf("stream: %.0f, bare stream %.0f, %+.0f\n", stream, bare_stream, stream - bare_stream);
+    printf("%u clients: %.2f GB/s by ring, %.2f GB/s by stream\n", CLIENTS, together(0),
            together(CMC_NO_RING));
-    kill(service, SIGTERM);
-    (void)waitpid(service, NULL, 0);
+    place_end(service);
+    (void)place_await(service);
     place_clean();
     return 0;
 }

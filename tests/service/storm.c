@@ -5,27 +5,22 @@
  *   storm SERVICE [--clients N] [--operations N] [--kills N] [--stalls N] [--no-ring]
  *
  * Makes files, a pool and a configuration in a directory of its own below TMPDIR. Starts the
- * service and the clients, each a process. A block of a file holds one number, again and again: its
- * version. The version is in memory that all clients share, twice: the last write that has begun,
- * and the last one that has ended. A read must not find an older version than the one that had
- * ended when the read began, nor a newer one than had begun when it ended. With --kills the service
- * is killed at random instants and started again, and the clients go on meanwhile. With --stalls it
- * is stopped for longer than every other client waits: those lose their connections and write on
- * their own. Then the service goes on with what it knew, for the others.
+ * service and the clients, each a process (this program, with "client" as its first argument). A
+ * block of a file holds one number, again and again: its version. The version is in memory that all
+ * clients share, twice: the last write that has begun, and the last one that has ended. A read must
+ * not find an older version than the one that had ended when the read began, nor a newer one than
+ * had begun when it ended. With --kills the service is killed at random instants and started again,
+ * and the clients go on meanwhile. With --stalls it is stopped for longer than every other client
+ * waits: those lose their connections and write on their own. Then the service goes on with what it
+ * knew, for the others.
  *
  * The last line is "storm: N operations, ... wrong". Exits 0 if nothing was wrong.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "cachemax_client.h"
 #include "place.h"
@@ -37,9 +32,10 @@
 #define TIMEOUT_MS 50 /* of every other client */
 #define PASSES_MAX 100000000u
 #define POOL_BYTES (16u << 20)
+#define CLIENTS_MAX 64u
 
 struct block {
-    _Atomic uint32_t writer; /* process; 0: none */
+    _Atomic uint32_t writer; /* number of the client; 0: none */
     _Atomic uint64_t begun, ended;
 };
 static struct shared {
@@ -68,33 +64,36 @@ static void file_path(char path[700], unsigned file)
 struct client {
     cmc_client *k;
     cmc_file *file[FILES];
-    int fd[FILES];
+    intptr_t origin[FILES];
+    uint32_t number;
     uint64_t seed;
 };
 
 static int identify(void *arg, cm_validator *v)
 {
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
     cm_file_id id;
     char path[700];
-    int fd, e;
+    intptr_t origin;
+    int e;
 
     file_path(path, *(unsigned *)arg);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return CM_EIO;
-    e = cm_identify(fd, &id, v);
-    close(fd);
+    origin = place_open(path, false);
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
+    e = cm_identify_with(origin, &sole, &id, v);
+    place_close(origin);
     return e;
 }
 
-static void begin_client(struct client *c, uint64_t seed)
+static void begin_client(struct client *c, uint32_t client, uint64_t seed)
 {
     static unsigned number[FILES];
     const struct cmc_options o = { .where = place_socket,
                                    .flags = client_flags,
-                                   .timeout_ms = seed % 2 ? TIMEOUT_MS : 10000 };
+                                   .timeout_ms = client % 2 ? TIMEOUT_MS : 10000 };
     char why[256], path[700];
 
+    c->number = client;
     c->seed = seed;
     if (cmc_connect(&o, &c->k, why) != 0) {
         fprintf(stderr, "storm: %s\n", why);
@@ -104,12 +103,19 @@ static void begin_client(struct client *c, uint64_t seed)
         const cm_file_id id = { .hi = 77, .lo = f + 1 };
         number[f] = f;
         file_path(path, f);
-        c->fd[f] = open(path, O_RDWR | O_CLOEXEC);
-        if (c->fd[f] < 0)
-            place_die(path);
-        if (cmc_file_open(c->k, &id, 0, identify, &number[f], &c->file[f]) != 0)
+        c->origin[f] = place_open(path, true);
+        if (cmc_file_open(c->k, &id, CM_SOLE_WRITER, identify, &number[f], &c->file[f]) != 0)
             place_die("cmc_file_open");
     }
+}
+
+static void end_client(struct client *c)
+{
+    for (unsigned f = 0; f < FILES; f++) {
+        cmc_file_close(c->file[f]);
+        place_close(c->origin[f]);
+    }
+    cmc_disconnect(c->k);
 }
 
 /* The version of a block: all its numbers must be in [low, high], and equal if nobody wrote. */
@@ -140,7 +146,11 @@ static bool read_blocks(struct client *c, unsigned file, uint32_t first, uint32_
 
     for (uint32_t i = 0; i < n; i++)
         low[i] = atomic_load(&shared->block[file][first + i].ended);
-    const int64_t got = cmc_read(c->file[file], offset, buf, n * BLOCK, &miss);
+    int64_t got = CM_EABSENT;
+    if (below(&c->seed, 2) == 0)
+        got = cmc_read_whole(c->file[file], offset, buf, n * BLOCK);
+    if (got == CM_EABSENT)
+        got = cmc_read(c->file[file], offset, buf, n * BLOCK, &miss);
     if (got < 0)
         place_die("cmc_read");
     atomic_fetch_add(&shared->reads, 1);
@@ -155,25 +165,20 @@ static bool read_blocks(struct client *c, unsigned file, uint32_t first, uint32_
         return got == (int64_t)n * BLOCK;
     if (miss.len > sizeof(origin))
         miss.len = sizeof(origin);
-    const ssize_t r = pread(c->fd[file], origin, miss.len, (off_t)miss.offset);
+    const int64_t r = place_read(c->origin[file], origin, (size_t)miss.len, miss.offset);
     if (r < 0)
-        place_die("pread");
+        place_die("place_read");
     if (cmc_fill(c->file[file], &miss, origin, (uint32_t)r, 0) < 0)
         place_die("cmc_fill");
     return true;
 }
 
-/* Only one process writes a block at a time: versions go up one by one. */
-static bool own(struct block *b, bool wait)
+/* Only one client writes a block at a time: versions go up one by one. */
+static bool own(const struct client *c, struct block *b)
 {
     uint32_t none = 0;
 
-    while (!atomic_compare_exchange_strong(&b->writer, &none, (uint32_t)getpid())) {
-        if (!wait)
-            return false;
-        none = 0;
-    }
-    return true;
+    return atomic_compare_exchange_strong(&b->writer, &none, c->number);
 }
 
 /* Returns false if the write was outside. */
@@ -184,7 +189,7 @@ static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32
     cmc_bracket w;
 
     for (uint32_t i = 0; i < n; i++)
-        if (!own(&b[i], false)) {
+        if (!own(c, &b[i])) {
             while (i-- > 0)
                 atomic_store(&b[i].writer, 0);
             return true;
@@ -198,8 +203,8 @@ static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32
         for (unsigned k = 0; k < BLOCK / 8; k++)
             buf[i * BLOCK / 8 + k] = v;
     }
-    if (pwrite(c->fd[file], buf, n * BLOCK, (off_t)first * BLOCK) != (ssize_t)(n * BLOCK))
-        place_die("pwrite");
+    if (place_write(c->origin[file], buf, n * BLOCK, (uint64_t)first * BLOCK) != n * BLOCK)
+        place_die("place_write");
     if (cmc_write_end(c->file[file], &w, NULL) == CM_WANT_VALIDATOR && below(&c->seed, 64) == 0)
         (void)cmc_file_revalidate(c->file[file]);
     /* A reader that begins from here on must find it. */
@@ -210,11 +215,11 @@ static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32
     return w.outside == 0;
 }
 
-static void client_main(uint64_t seed, uint64_t share)
+static int client_main(uint32_t client, uint64_t seed, uint64_t share)
 {
     struct client c;
 
-    begin_client(&c, seed);
+    begin_client(&c, client, seed);
     /* What the service did not answer does not count. */
     for (uint64_t i = 0, passes = 0; i < share;) {
         const unsigned file = below(&c.seed, FILES);
@@ -233,10 +238,20 @@ static void client_main(uint64_t seed, uint64_t share)
         if (!answered && ++passes > PASSES_MAX)
             place_die("the service does not answer any more");
     }
-    for (unsigned f = 0; f < FILES; f++)
-        cmc_file_close(c.file[f]);
-    cmc_disconnect(c.k);
-    exit(0);
+    end_client(&c);
+    return 0;
+}
+
+static place_process start_client(uint32_t client, uint64_t seed)
+{
+    char number[16], seed_text[32], share[32], flags[16];
+    const char *const args[] = { "client", place_dir, number, seed_text, share, flags, NULL };
+
+    snprintf(number, sizeof(number), "%u", client);
+    snprintf(seed_text, sizeof(seed_text), "%llu", (unsigned long long)(seed + client));
+    snprintf(share, sizeof(share), "%llu", (unsigned long long)(operations / clients));
+    snprintf(flags, sizeof(flags), "%u", client_flags);
+    return place_run(NULL, args);
 }
 
 /* ---- The service and the run ----------------------------------------------------------------- */
@@ -253,7 +268,7 @@ static void await_service(void)
     while (!cmc_is_connected(k)) {
         if (place_now_ns() > until)
             place_die("the service does not come");
-        usleep(1000);
+        place_sleep_us(1000);
     }
     cmc_disconnect(k);
 }
@@ -267,13 +282,11 @@ static void set_up(void)
     place_make(POOL_BYTES);
     for (unsigned i = 0; i < FILES; i++) {
         file_path(path, i);
-        f = fopen(path, "w");
+        f = fopen(path, "wb");
         if (!f || fwrite(zeros, sizeof(zeros), 1, f) != 1 || fclose(f) != 0)
             place_die(path);
     }
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        place_die("mmap");
+    shared = place_shared("shared", sizeof(*shared));
 }
 
 static void clean_up(void)
@@ -282,50 +295,58 @@ static void clean_up(void)
 
     for (unsigned i = 0; i < FILES; i++) {
         file_path(path, i);
-        (void)unlink(path);
+        (void)remove(path);
     }
+    snprintf(path, sizeof(path), "%s/shared", place_dir);
+    place_forget(shared, sizeof(*shared));
+    (void)remove(path);
     place_clean();
 }
 
-static void kill_service(pid_t *service, uint64_t *seed)
+static void kill_service(place_process *service, uint64_t *seed)
 {
-    kill(*service, SIGKILL);
-    (void)waitpid(*service, NULL, 0);
-    usleep(below(seed, 20000));
+    place_kill(*service);
+    place_sleep_us(below(seed, 20000));
     *service = place_start(service_program);
 }
 
-static void stall_service(pid_t service, uint64_t *seed)
+static void stall_service(place_process service, uint64_t *seed)
 {
-    kill(service, SIGSTOP);
+    place_suspend(service);
     /* For so long that a client that looks for the service again does not find it either, and does
      * not look for a while: it writes outside while the service goes on. */
-    usleep(TIMEOUT_MS * 3000 + below(seed, 50000));
-    kill(service, SIGCONT);
+    place_sleep_us(TIMEOUT_MS * 3000 + below(seed, 50000));
+    place_resume(service);
+}
+
+static void complain(const char *who, int status)
+{
+    fprintf(stderr, "storm: %s ended with status %x\n", who, (unsigned)status);
+    atomic_fetch_add(&shared->wrong, 1);
 }
 
 /* Kills and stalls the service as often as asked for, until no client is left. Returns how often.
  */
-static unsigned storm(pid_t *service, uint64_t *seed)
+static unsigned storm(place_process *service, place_process client[CLIENTS_MAX], uint64_t *seed)
 {
     unsigned left = clients, done = 0;
     int status;
-    pid_t pid;
 
     while (left > 0) {
         const uint64_t most = operations * (done + 1) / (kills + stalls + 1);
 
-        while (left > 0 && (pid = waitpid(-1, &status, WNOHANG)) != 0) {
-            if (pid < 0)
-                place_die("waitpid");
-            if (pid == *service || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-                fprintf(stderr, "storm: %s ended with status %x\n",
-                        pid == *service ? "the service" : "a client", (unsigned)status);
-                atomic_fetch_add(&shared->wrong, 1);
-            }
-            left -= pid != *service;
+        for (unsigned i = 0; i < left; i++) {
+            if (!place_has_ended(client[i], &status))
+                continue;
+            if (status != 0)
+                complain("a client", status);
+            client[i--] = client[--left];
         }
-        usleep(1000 + below(seed, 2000));
+        if (place_has_ended(*service, &status)) {
+            complain("the service", status);
+            *service = place_start(service_program);
+        }
+        place_sleep_us(1000 + below(seed, 2000));
         /* Spread over the operations. */
         if (done == kills + stalls || atomic_load(&shared->operations) < most)
             continue;
@@ -347,7 +368,7 @@ static void check_all(void)
     cmc_miss miss;
     unsigned cached = 0;
 
-    begin_client(&c, 1);
+    begin_client(&c, 2, 1); /* one that waits long */
     for (unsigned f = 0; f < FILES; f++)
         for (uint32_t b = 0; b < BLOCKS; b++) {
             const uint64_t v = atomic_load(&shared->block[f][b].ended);
@@ -355,14 +376,12 @@ static void check_all(void)
                 check(buf, f, b, v, v, "cached at the end");
                 cached++;
             }
-            if (pread(c.fd[f], buf, BLOCK, (off_t)b * BLOCK) != BLOCK)
-                place_die("pread");
+            if (place_read(c.origin[f], buf, BLOCK, (uint64_t)b * BLOCK) != BLOCK)
+                place_die("place_read");
             check(buf, f, b, v, v, "origin at the end");
         }
     printf("storm: %u of %u blocks are cached at the end\n", cached, FILES * BLOCKS);
-    for (unsigned f = 0; f < FILES; f++)
-        cmc_file_close(c.file[f]);
-    cmc_disconnect(c.k);
+    end_client(&c);
 }
 
 static void options(int argc, char **argv)
@@ -384,37 +403,46 @@ static void options(int argc, char **argv)
         else
             exit(2);
     }
+    if (clients == 0 || clients > CLIENTS_MAX)
+        exit(2);
 }
 
 int main(int argc, char **argv)
 {
     uint64_t seed = place_now_ns(), start;
+    place_process service, client[CLIENTS_MAX];
     unsigned killed;
-    pid_t service;
+    int status;
 
+    if (argc == 7 && strcmp(argv[1], "client") == 0) {
+        place_join(argv[2]);
+        shared = place_shared("shared", sizeof(*shared));
+        client_flags = (uint32_t)atoi(argv[6]);
+        return client_main((uint32_t)atoi(argv[3]), strtoull(argv[4], NULL, 10),
+                           strtoull(argv[5], NULL, 10));
+    }
     options(argc, argv);
     set_up();
     service = place_start(service_program);
     await_service();
     start = place_now_ns();
     for (unsigned i = 0; i < clients; i++)
-        if (fork() == 0)
-            client_main(seed + i, operations / clients);
-    killed = storm(&service, &seed);
+        client[i] = start_client(i + 1, seed);
+    killed = storm(&service, client, &seed);
     const double s = (double)(place_now_ns() - start) / 1e9;
     await_service();
     check_all();
-    kill(service, SIGTERM);
-    int status = 0;
-    (void)waitpid(service, &status, 0);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        atomic_fetch_add(&shared->wrong, 1), fprintf(stderr, "storm: the service failed\n");
-    clean_up();
+    place_end(service);
+    status = place_await(service);
+    if (status != 0)
+        complain("the service", status);
+    const uint64_t wrong = shared->wrong;
     printf("storm: %llu operations of %u clients in %.1f s, %llu reads, %llu whole hits, %llu "
            "passes, %llu writes (%llu outside), %u kills and stalls, %llu wrong\n",
            (unsigned long long)shared->operations, clients, s, (unsigned long long)shared->reads,
            (unsigned long long)shared->hits, (unsigned long long)shared->passes,
            (unsigned long long)shared->writes, (unsigned long long)shared->outside, killed,
-           (unsigned long long)shared->wrong);
-    return shared->wrong != 0;
+           (unsigned long long)wrong);
+    clean_up();
+    return wrong != 0;
 }

@@ -47,7 +47,7 @@ jobs=$(nproc)
 verify() {
   local dir=$1 file=$here/$2.pml ends=-E optimize=-O2 status
   # In these models waiting for ever is a violation.
-  case $2 in pins | flight | truncate | stripes) ends= ;; esac
+  case $2 in pins | flight | ring | truncate | stripes) ends= ;; esac
   # A mutant's counterexample is found at once, so compiling takes most of the time.
   [ "$3" = OK ] && [ $all = yes ] || optimize=-O0
   [ "$3" = OK ] && [ "$2" = publish ] && optimize=-O1
@@ -256,9 +256,17 @@ foreign='FOREIGN KILLS=0 WRITES=0 CHECKS=1 CRASHES=1'
   must all regions REACH_KILL KILLS=1 WRITES=1 CHECKS=1 CRASHES=1
 }
 ok all outside base
-for m in NO_LOOK NO_PASS SEND_BEGUN SEND_LATE SEEN_LATE NO_VOID NO_CLAIM CLAIM_LATE REACH_HIT \
-  REACH_LIFE; do
+ok all outside shared SHARED
+ok all outside shared-blind SHARED JUDGE_BLIND
+for m in NO_LOOK NO_PASS SEND_BEGUN SEND_LATE SEEN_LATE NO_VOID NO_CLAIM CLAIM_LATE JUDGE_BLIND \
+  END_BLIND REACH_HIT REACH_LIFE REACH_ADOPT; do
   must all outside $m
+done
+must all outside SEEN_AGAIN SHARED JUDGE_BLIND
+ok ci ring base
+for m in LOOK_FIRST ADD_SILENT END_STALE; do must ci ring $m; done
+for m in BIT_LATE BELL_FORGETS ONE_RING AWAIT_BLIND REACH_SLEEP REACH_WAKE; do
+  must all ring $m
 done
 ok ci flight base
 ok ci flight patient PATIENT

@@ -5,6 +5,7 @@
  */
 #include "harness.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -95,11 +96,11 @@ static struct built request(unsigned command)
     }
 }
 
-#define HEAD(n, command, file)                                                                     \
+#define HEAD(n, command, file) REPLY_HEAD(n, command, "00000000", file)
+#define REPLY_HEAD(n, command, result, file)                                                       \
     n "000000"                                                                                     \
       "0100" command "00"                                                                          \
-      "8877665544332211"                                                                           \
-      "00000000" file
+      "8877665544332211" result file
 #define VALIDATOR                                                                                  \
     "0807060504030201"                                                                             \
     "0010000000000000"                                                                             \
@@ -147,16 +148,129 @@ static const char *const golden[CMP_COMMANDS] = {
     [CMP_STATS] = HEAD("18", "0e", "00000000"),
 };
 
+static bool is_golden(const struct built *b, const char *want)
+{
+    char text[2 * MAX_TEST + 1] = "";
+    for (size_t i = 0; i < b->n; i++)
+        (void)snprintf(text + 2 * i, 3, "%02x", b->bytes[i]);
+    return strcmp(text, want) == 0;
+}
+
 static void test_golden(void)
 {
     for (unsigned command = 1; command < CMP_COMMANDS; command++) {
         CASE("command %u", command);
         const struct built b = request(command);
-        char text[2 * MAX_TEST + 1] = "";
-        for (size_t i = 0; i < b.n; i++)
-            (void)snprintf(text + 2 * i, 3, "%02x", b.bytes[i]);
-        CHECK(strcmp(text, golden[command]) == 0);
+        CHECK(is_golden(&b, golden[command]));
         CHECK_EQ(cmp_check(b.bytes, b.n, 0), CMP_SOUND);
+    }
+}
+
+/* A reply: its result, its handle, its body, its data. */
+static struct built reply_of(unsigned command, int32_t result, uint32_t file, const void *body,
+                             size_t n, const void *data, size_t data_len)
+{
+    struct built b = build((uint16_t)command, file, body, n);
+    if (data_len > 0)
+        memcpy(b.bytes + b.n, data, data_len);
+    b.n += data_len;
+    b.bytes[0] = (uint8_t)b.n;
+    memcpy(b.bytes + offsetof(struct cmp_head, result), &result, sizeof(result));
+    return b;
+}
+
+/* One reply to each command, as the service answers request(). */
+static struct built reply(unsigned command)
+{
+    static const uint64_t counters[] = { 1, 0x8000, UINT64_MAX };
+    struct cmp_hello_reply hello = { .life = 0x0102030405060708,
+                                     .block = 4096,
+                                     .data_max = 1 << 20,
+                                     .open_max = 65536,
+                                     .flags = CMP_HAS_RING,
+                                     .ring = 0x201040,
+                                     .ring_name = 0x1817161514131211,
+                                     .bell_name = 0x2827262524232221,
+                                     .client = 1234 };
+    const struct cmp_open_reply open = { .size = 0x1000, .version = 0x77 };
+    const struct cmp_read_reply read = { .ticket = 0x99,
+                                         .miss_offset = 0x13000,
+                                         .miss_len = 0x2000,
+                                         .flags = CMP_AT_END,
+                                         .version = 0x55 };
+    const struct cmp_token_reply token = { .token = 0x42 };
+    switch (command) {
+    case CMP_HELLO:
+        for (unsigned i = 0; i < sizeof(hello.pool); i++)
+            hello.pool[i] = (uint8_t)(0xb0 + i);
+        return reply_of(command, 0, 0, &hello, sizeof(hello), NULL, 0);
+    case CMP_OPEN: /* CM_IGNORED */
+        return reply_of(command, 1, 7, &open, sizeof(open), NULL, 0);
+    case CMP_READ:
+        return reply_of(command, 4, 7, &read, sizeof(read), "data", 4);
+    case CMP_WRITE_BEGIN:
+    case CMP_TRUNCATE_BEGIN:
+    case CMP_SYNC_BEGIN:
+        return reply_of(command, 0, 7, &token, sizeof(token), NULL, 0);
+    case CMP_WRITE_END: /* CM_WANT_VALIDATOR */
+        return reply_of(command, 2, 7, NULL, 0, NULL, 0);
+    case CMP_REVALIDATE: /* CM_EINVAL */
+        return reply_of(command, -1, 7, NULL, 0, NULL, 0);
+    case CMP_STATS:
+        return reply_of(command, 3, 0, NULL, 0, counters, sizeof(counters));
+    default: /* CMP_CLOSE, CMP_SYNC_END, CMP_INVALIDATE, CMP_FORGET */
+        return reply_of(command, 0, command == CMP_FORGET ? 0 : 7, NULL, 0, NULL, 0);
+    }
+}
+
+#define TOKEN(command) HEAD("20", command, "07000000") "4200000000000000"
+
+/* As `golden`. A fill has no reply. */
+static const char *const golden_reply[CMP_COMMANDS] = {
+    [CMP_HELLO] = HEAD("60", "01", "00000000") "0807060504030201"
+                                               "00100000"
+                                               "00001000"
+                                               "00000100"
+                                               "01000000"
+                                               "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
+                                               "4010200000000000"
+                                               "1112131415161718"
+                                               "2122232425262728"
+                                               "d2040000"
+                                               "00000000",
+    [CMP_OPEN] = REPLY_HEAD("28", "02", "01000000", "07000000") "0010000000000000"
+                                                                "7700000000000000",
+    [CMP_CLOSE] = HEAD("18", "03", "07000000"),
+    [CMP_READ] = REPLY_HEAD("3c", "04", "04000000", "07000000") "9900000000000000"
+                                                                "0030010000000000"
+                                                                "00200000"
+                                                                "01000000"
+                                                                "5500000000000000"
+                                                                "64617461",
+    [CMP_WRITE_BEGIN] = TOKEN("06"),
+    [CMP_TRUNCATE_BEGIN] = TOKEN("07"),
+    [CMP_WRITE_END] = REPLY_HEAD("18", "08", "02000000", "07000000"),
+    [CMP_SYNC_BEGIN] = TOKEN("09"),
+    [CMP_SYNC_END] = HEAD("18", "0a", "07000000"),
+    [CMP_INVALIDATE] = HEAD("18", "0b", "07000000"),
+    [CMP_REVALIDATE] = REPLY_HEAD("18", "0c", "ffffffff", "07000000"),
+    [CMP_FORGET] = HEAD("18", "0d", "00000000"),
+    [CMP_STATS] = REPLY_HEAD("30", "0e", "03000000", "00000000") "0100000000000000"
+                                                                 "0080000000000000"
+                                                                 "ffffffffffffffff",
+};
+
+static void test_golden_replies(void)
+{
+    for (unsigned command = 1; command < CMP_COMMANDS; command++) {
+        CASE("command %u", command);
+        if (command == CMP_FILL)
+            continue;
+        struct built b = reply(command);
+        CHECK(is_golden(&b, golden_reply[command]));
+        CHECK_EQ(cmp_check(b.bytes, b.n, 1), CMP_SOUND);
+        for (size_t n = 0; n < b.n; n++)
+            CHECK(cmp_check(b.bytes, n, 1) != CMP_SOUND);
     }
 }
 
@@ -223,7 +337,8 @@ static void test_fields(void)
         { CMP_READ, 32, 4, 0, CMP_FIELD },
         { CMP_READ, 32, 4, CMP_DATA_MAX, CMP_SOUND },
         { CMP_READ, 32, 4, CMP_DATA_MAX + 1, CMP_FIELD },
-        { CMP_READ, 36, 4, 2, CMP_FIELD },
+        { CMP_READ, 36, 4, 3, CMP_SOUND },
+        { CMP_READ, 36, 4, 4, CMP_FIELD },
         { CMP_FILL, 32, 4, 2, CMP_FIELD },
         { CMP_FILL, 36, 4, 1, CMP_FIELD },
         { CMP_WRITE_BEGIN, 24, 8, (uint64_t)INT64_MAX + 1, CMP_FIELD },
@@ -231,6 +346,9 @@ static void test_fields(void)
         { CMP_WRITE_BEGIN, 32, 8, INT64_MAX, CMP_FIELD },
         { CMP_WRITE_BEGIN, 32, 8, INT64_MAX - 4096, CMP_SOUND },
         { CMP_INVALIDATE, 24, 8, UINT64_MAX, CMP_FIELD },
+        { CMP_TRUNCATE_BEGIN, 24, 8, INT64_MAX, CMP_SOUND },
+        { CMP_TRUNCATE_BEGIN, 24, 8, (uint64_t)INT64_MAX + 1, CMP_FIELD },
+        { CMP_TRUNCATE_BEGIN, 24, 8, UINT64_MAX, CMP_FIELD },
         { CMP_WRITE_END, 32, 4, 0, CMP_FIELD },
         { CMP_SYNC_END, 32, 4, 0, CMP_SOUND },
         { CMP_SYNC_END, 32, 4, 2, CMP_FIELD },
@@ -299,7 +417,7 @@ static void test_noise(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(golden), TEST(lengths), TEST(fields), TEST(replies), TEST(noise),
+    TEST(golden), TEST(golden_replies), TEST(lengths), TEST(fields), TEST(replies), TEST(noise),
 };
 
 int main(int argc, char **argv)

@@ -7,6 +7,23 @@
 
 #include "../../examples/service/session.h"
 
+/* What another thread does before the word `watched` of a file is changed. Once. */
+static void (*before_watched)(void);
+static struct served *watched_file;
+
+static void others_run(const void *at)
+{
+    void (*const run)(void) = before_watched;
+    if (!run || at != &watched_file->watched)
+        return;
+    before_watched = NULL;
+    run();
+}
+
+#undef atomic_store
+#define atomic_store(at, to) (others_run(at), atomic_store_explicit(at, to, memory_order_seq_cst))
+#include "../../examples/service/served.c"
+
 static struct pool p;
 static struct outside outside;
 static struct service service;
@@ -55,26 +72,31 @@ static int64_t ask(struct client *k, uint16_t command, uint32_t file, const void
 }
 #define ASK(k, command, file, body) ask(k, command, file, &(body), sizeof(body), NULL, 0)
 
-static struct client silent_client(void)
+static struct client silent_client(uint32_t process)
 {
-    struct client k = { .s = session_begin(&service, 1234) };
+    struct client k = { .s = session_begin(&service, process, CMP_DATA_MAX) };
     CHECK(k.s != NULL);
+    return k;
+}
+
+static struct client client_of(uint32_t process)
+{
+    const struct cmp_hello m = { .magic = CMP_MAGIC, .oldest = 1 };
+    struct client k = silent_client(process);
+    CHECK_EQ(ASK(&k, CMP_HELLO, 0, m), 0);
     return k;
 }
 
 static struct client client(void)
 {
-    const struct cmp_hello m = { .magic = CMP_MAGIC, .oldest = 1 };
-    struct client k = silent_client();
-    CHECK_EQ(ASK(&k, CMP_HELLO, 0, m), 0);
-    return k;
+    return client_of(1234);
 }
 
 static void service_up(void)
 {
     memset(&outside, 0, sizeof(outside));
     REQUIRE(pool_new(&p, MIB) == 0);
-    REQUIRE(service_begin(&service, p.c, &outside, 5) == 0);
+    service_begin(&service, p.c, &outside, 5);
 }
 
 static void service_down(void)
@@ -105,6 +127,14 @@ static uint32_t open_file(struct client *k, uint64_t id, uint64_t n)
 static int64_t read_block(struct client *k, uint32_t file, uint64_t block)
 {
     const struct cmp_read m = { .offset = block * BLK, .len = BLK };
+    return ASK(k, CMP_READ, file, m);
+}
+
+static int64_t read_whole(struct client *k, uint32_t file, uint64_t block, uint64_t n)
+{
+    const struct cmp_read m = { .offset = block * BLK,
+                                .len = (uint32_t)(n * BLK),
+                                .flags = CMP_READ_WHOLE };
     return ASK(k, CMP_READ, file, m);
 }
 
@@ -169,12 +199,15 @@ static void test_read_and_fill(void)
     CHECK_EQ(miss().miss_offset, 3 * BLK);
     CHECK_EQ(read_block(&a, file, 200), 0); /* behind the end */
     CHECK_EQ(miss().flags, CMP_AT_END);
-    struct cmp_read m = { .offset = 2 * BLK, .len = 2 * BLK };
+    const struct cmp_read m = { .offset = 2 * BLK, .len = 2 * BLK };
     CHECK_EQ(ASK(&a, CMP_READ, file, m), 0);
     CHECK(miss().ticket != 0);
-    m.flags = CMP_READ_WHOLE;
-    CHECK_EQ(ASK(&a, CMP_READ, file, m), 0);
+    CHECK_EQ(read_whole(&a, file, 2, 2), CM_EABSENT);
+    CHECK_EQ(read_whole(&a, file, 3, 1), BLK);
+    CHECK_EQ(reply.body[sizeof(struct cmp_read_reply)], 'x');
     CHECK_EQ(miss().ticket, 0);
+    CHECK_EQ(read_whole(&a, file, 100, 1), 0);
+    CHECK_EQ(miss().flags, CMP_AT_END);
     CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0);
     session_end(a.s, true);
     CHECK_EQ(block_is(&b, same, 3), 'x');
@@ -229,7 +262,7 @@ static void test_out_of_place(void)
 {
     static const uint8_t data[2 * BLK];
     service_up();
-    struct client a = silent_client(), b = client();
+    struct client a = silent_client(1234), b = client();
     struct cmp_read m = { .len = 1 };
     struct cmp_hello hello = { .magic = CMP_MAGIC, .oldest = 2 };
     struct cmp_fill f = { .ticket = 77 };
@@ -263,6 +296,23 @@ static void test_out_of_place(void)
     CHECK_EQ(end_token(&b, file, CMP_SYNC_END, token, 0), INT64_MIN);
     CHECK(end_token(&b, file, CMP_WRITE_END, token, 0) >= 0);
     CHECK_EQ(end_token(&b, file, CMP_WRITE_END, token, 0), INT64_MIN);
+    session_end(b.s, true);
+    service_down();
+}
+
+/* A validator that is none ends the bracket all the same: else nothing could be stored there. */
+static void test_bad_validator(void)
+{
+    service_up();
+    struct client a = client(), b = client();
+    uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+    struct cmp_end m = { .token = begin_block(&a, file, 3), .ok = 1 };
+    m.validator = version(8);
+    m.validator.taken_at = 0;
+    CHECK_EQ(ASK(&a, CMP_WRITE_END, file, m), CM_EINVAL);
+    store(&b, same, 3, 'x');
+    CHECK_EQ(ASK(&a, CMP_WRITE_END, file, m), INT64_MIN);
+    session_end(a.s, true);
     session_end(b.s, true);
     service_down();
 }
@@ -317,6 +367,7 @@ static void test_outside(void)
     CHECK_EQ(read_block(&a, file, 4), 0);
     const struct cmp_read_reply old = miss();
     outside_begin(&outside, hash);
+    CHECK_EQ(read_whole(&b, same, 3, 1), CM_EABSENT);
     CHECK_EQ(block_is(&b, same, 3), 0);
     CHECK_EQ(miss().ticket, 0); /* pass: no fill while somebody writes */
     CHECK_EQ(fill(&a, file, old.ticket, 'o'), 0);
@@ -338,13 +389,174 @@ static void test_outside(void)
     struct cmp_open m = { .id_lo = 1, .outside = outside_ended(&outside, hash) };
     outside_begin(&outside, hash);
     m.validator = version(7);
-    CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), 0);
+    CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), CM_IGNORED);
     outside_end(&outside, hash);
     CHECK_EQ(block_is(&a, reply.head.file, 3), 0);
     session_end(a.s, true);
     session_end(b.s, true);
     service_down();
 }
+
+/* Another client opens the file while a bracket is open. So its validator proves nothing, and does
+ * not tell that the file was written outside before. */
+static void test_outside_then_opened(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    const uint64_t hash = outside_hash(&id);
+    service_up();
+    struct client a = client(), b = client();
+    const uint32_t file = open_file(&a, 1, 7);
+    store(&a, file, 3, 'x');
+    outside_begin(&outside, hash);
+    outside_end(&outside, hash);
+    struct cmp_open m = { .id_lo = 1, .outside = outside_ended(&outside, hash) };
+    const uint64_t token = begin_block(&a, file, 50);
+    m.validator = version(8);
+    CHECK_EQ(ASK(&b, CMP_OPEN, 0, m), CM_IGNORED);
+    const uint32_t same = reply.head.file;
+    CHECK(end_token(&a, file, CMP_WRITE_END, token, 0) >= 0);
+    CHECK_EQ(block_is(&b, same, 3), 0);
+    CHECK_EQ(block_is(&a, file, 3), 0);
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
+/* ---- What clients claim ---------------------------------------------------------------------- */
+
+static uint32_t open_with(struct client *k, uint32_t flags, uint64_t n)
+{
+    const cm_file_id file = { .lo = 1 };
+    struct cmp_open m = { .id_lo = 1,
+                          .flags = flags,
+                          .outside = outside_ended(&outside, outside_hash(&file)) };
+    m.validator = version(n);
+    CHECK_EQ(ASK(k, CMP_OPEN, 0, m), 0);
+    return reply.head.file;
+}
+
+static int64_t revalidate(struct client *k, uint32_t file, uint64_t n)
+{
+    const struct cmp_revalidate m = { .validator = version(n) };
+    return ASK(k, CMP_REVALIDATE, file, m);
+}
+
+/* The service is killed, and started again on the same pool. */
+static void service_again(void)
+{
+    service_end(&service);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    service_begin(&service, p.c, &outside, 6);
+}
+
+/* Its own writes leave the file warm, also for others. Whoever does not claim it ends that. */
+static void test_sole_writer(void)
+{
+    service_up();
+    struct client a = client(), b = client();
+    const uint32_t file = open_with(&a, CM_SOLE_WRITER, 7);
+    store(&a, file, 3, 'x');
+    uint64_t token = begin_block(&a, file, 50);
+    CHECK_EQ(end_token(&a, file, CMP_WRITE_END, token, 0), CM_WANT_VALIDATOR);
+    CHECK_EQ(revalidate(&a, file, 8), 0);
+    CHECK_EQ(block_is(&a, file, 3), 'x');
+    const uint32_t same = open_with(&b, CM_SOLE_WRITER, 8);
+    token = begin_block(&b, same, 51);
+    CHECK_EQ(end_token(&b, same, CMP_WRITE_END, token, 9), 0);
+    CHECK_EQ(block_is(&a, file, 3), 'x');
+    (void)open_with(&b, 0, 9);
+    CHECK_EQ(block_is(&a, file, 3), 'x');
+    token = begin_block(&a, file, 50);
+    CHECK_EQ(end_token(&a, file, CMP_WRITE_END, token, 10), CM_WANT_VALIDATOR);
+    CHECK_EQ(revalidate(&a, file, 10), 0);
+    CHECK_EQ(block_is(&a, file, 3), 0);
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
+/* A write that the service does not see is running, and its times are set. A validator that shows
+ * them must not become the file's as long as older blocks are there: after a kill nothing would
+ * tell. `how`: it comes by a revalidation, the end of a bracket, the end of a sync, an open. */
+static void test_sole_writer_outside(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    const uint64_t hash = outside_hash(&id);
+    for (unsigned how = 0; how < 4; how++) {
+        CASE("how %u", how);
+        service_up();
+        struct client a = client(), b = client();
+        const uint32_t file = open_with(&a, CM_SOLE_WRITER, 7);
+        store(&a, file, 3, 'x');
+        uint64_t token = begin_block(&a, file, 50);
+        if (how != 1)
+            CHECK_EQ(end_token(&a, file, CMP_WRITE_END, token, 0), CM_WANT_VALIDATOR);
+        if (how == 2) {
+            CHECK_EQ(ask(&a, CMP_SYNC_BEGIN, file, NULL, 0, NULL, 0), 0);
+            memcpy(&token, reply.body, sizeof(token));
+        }
+        outside_begin(&outside, hash);
+        if (how == 0) {
+            CHECK_EQ(revalidate(&a, file, 8), CM_IGNORED);
+        } else if (how == 3) {
+            struct cmp_open m = { .id_lo = 1, .flags = CM_SOLE_WRITER };
+            m.validator = version(8);
+            CHECK_EQ(ASK(&b, CMP_OPEN, 0, m), CM_IGNORED);
+        } else {
+            CHECK(end_token(&a, file, how == 1 ? CMP_WRITE_END : CMP_SYNC_END, token, 8) > 0);
+        }
+        session_end(a.s, true);
+        session_end(b.s, true);
+        service_again();
+        outside_end(&outside, hash);
+        a = client();
+        CHECK_EQ(block_is(&a, open_with(&a, CM_SOLE_WRITER, 8), 3), 0);
+        session_end(a.s, true);
+        service_down();
+    }
+}
+
+/* An origin that may lose what was not synced, without a crash of this machine. */
+static void test_volatile_origin(void)
+{
+    for (unsigned lost = 0; lost < 2; lost++) {
+        const uint32_t flags = CM_SOLE_WRITER | (lost ? CM_ORIGIN_VOLATILE : 0);
+        CASE("lost %u", lost);
+        service_up();
+        struct client a = client();
+        const uint32_t file = open_with(&a, flags, 7);
+        store(&a, file, 3, 'x');
+        const uint64_t token = begin_block(&a, file, 50);
+        CHECK_EQ(end_token(&a, file, CMP_WRITE_END, token, 8), 0);
+        CHECK_EQ(block_is(&a, file, 3), 'x');
+        session_end(a.s, true);
+        service_again();
+        a = client();
+        CHECK_EQ(block_is(&a, open_with(&a, flags, 8), 3), lost ? 0 : 'x');
+        session_end(a.s, true);
+        service_down();
+    }
+}
+
+/* To drop a claim that it does not know would be to guess what the claim is good for. */
+static void test_other_claims(void)
+{
+    service_up();
+    struct client a = client();
+    const uint32_t others[] = { CM_EXCLUSIVE, CM_EXCLUSIVE | CM_SOLE_WRITER, 1u << 31 };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        struct cmp_open m = { .id_lo = 1, .flags = others[i] };
+        m.validator = version(7);
+        CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), CM_EINVAL);
+    }
+    (void)open_with(&a, 0, 7);
+    session_end(a.s, true);
+    service_down();
+}
+
+/* ---- Writes whose connection is lost --------------------------------------------------------- */
 
 /* A connection is lost inside a bracket. The process lives on, and so may its write. */
 static void test_lost(void)
@@ -384,10 +596,93 @@ static void test_lost(void)
     service_down();
 }
 
+/* The service cannot see the processes of two clients, so both have the number 0. One ends, and the
+ * claim of the other one stays. */
+static void test_lost_unseen(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    const uint64_t hash = outside_hash(&id);
+    service_up();
+    struct client a = client(), b = client_of(0), other = client_of(0);
+    uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+    const int claim = outside_claim(&outside, hash, 0);
+    (void)begin_block(&b, same, 3);
+    session_end(b.s, false);
+    session_end(other.s, true);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(read_block(&a, file, 3), 0);
+        CHECK_EQ(miss().ticket, 0);
+    }
+    outside_free(&outside, claim);
+    (void)read_block(&a, file, 3);
+    store(&a, file, 3, 'y');
+    session_end(a.s, true);
+    service_down();
+}
+
+static struct client lost;
+
+/* Another thread loses a connection, whose write goes on. It waits for the file's lock, so without
+ * the lock it does nothing now. */
+static void lose_connection(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    if (!os_try_lock(&watched_file->lock))
+        return;
+    os_unlock(&watched_file->lock);
+    (void)outside_claim(&outside, outside_hash(&id), 1234);
+    session_end(lost.s, false);
+    lost.s = NULL;
+}
+
+/* An answer finds that the writes of a lost connection have ended. Right after it has looked,
+ * another connection is lost. */
+static void test_lost_again(void)
+{
+    service_up();
+    struct client a = client(), b = client();
+    uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+    (void)begin_block(&b, same, 3);
+    session_end(b.s, false); /* its write has ended: it has no claim */
+    lost = client();
+    same = open_file(&lost, 1, 7);
+    (void)begin_block(&lost, same, 4);
+    watched_file = *find(&service, &(cm_file_id){ .lo = 1 });
+    before_watched = lose_connection;
+    (void)read_block(&a, file, 9);
+    CHECK(before_watched == NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(read_block(&a, file, 4), 0);
+        CHECK_EQ(miss().ticket, 0);
+    }
+    if (lost.s)
+        session_end(lost.s, true);
+    session_end(a.s, true);
+    service_down();
+}
+
 static uint64_t below(uint64_t *rng, uint64_t n)
 {
     *rng = *rng * UINT64_C(6364136223846793005) + 1442695040888963407;
     return (*rng >> 16) % n;
+}
+
+/* A message of the right length with bytes that make sense now and then. Returns its length. */
+static uint32_t make_noise(uint8_t message[4096], uint64_t *rng)
+{
+    struct cmp_head h = { .version = CMP_VERSION,
+                          .command = (uint16_t)(below(rng, CMP_COMMANDS + 1)),
+                          .file = (uint32_t)below(rng, 4) };
+    int data;
+    const uint32_t body = cmp_body(h.command, 0, &data);
+    h.bytes = (uint32_t)sizeof(h) + (body == UINT32_MAX ? 8 : body) +
+              (data && h.command == CMP_FILL ? (uint32_t)below(rng, 3) * 100 : 0);
+    for (size_t k = 0; k < 4096; k += 8) {
+        const uint64_t word = below(rng, 3) ? below(rng, 4) : below(rng, UINT64_MAX);
+        memcpy(message + k, &word, 8);
+    }
+    memcpy(message, &h, sizeof(h));
+    return h.bytes;
 }
 
 /* A client that sends noise ends its connection or gets an answer; others are served. */
@@ -403,19 +698,8 @@ static void test_noise(void)
     store(&b, same, 3, 'x');
     struct client a = client();
     for (unsigned i = 0; i < 50000; i++) {
-        struct cmp_head h = { .version = CMP_VERSION,
-                              .command = (uint16_t)(below(&rng, CMP_COMMANDS + 1)),
-                              .file = (uint32_t)below(&rng, 4) };
-        int data;
-        const uint32_t body = cmp_body(h.command, 0, &data);
-        h.bytes = (uint32_t)sizeof(h) + (body == UINT32_MAX ? 8 : body) +
-                  (data && h.command == CMP_FILL ? (uint32_t)below(&rng, 3) * 100 : 0);
-        for (size_t k = 0; k < sizeof(message); k += 8) {
-            const uint64_t word = below(&rng, 3) ? below(&rng, 4) : below(&rng, UINT64_MAX);
-            memcpy(message + k, &word, 8);
-        }
-        memcpy(message, &h, sizeof(h));
-        if (session_handle(a.s, message, h.bytes, out, sizeof(out), &why) < 0) {
+        const uint32_t n = make_noise(message, &rng);
+        if (session_handle(a.s, message, n, out, sizeof(out), &why) < 0) {
             CHECK(why != NULL && *why);
             ended++;
             session_end(a.s, true);
@@ -431,9 +715,87 @@ static void test_noise(void)
     service_down();
 }
 
+struct noisy {
+    struct os_thread thread;
+    struct session *s;
+    uint64_t rng;
+    unsigned ended, answered;
+};
+
+static void noisy_main(void *arg)
+{
+    static __thread uint8_t message[4096], out[CMP_MESSAGE_MAX];
+    struct noisy *t = arg;
+    const char *own;
+    for (unsigned i = 0; i < 20000; i++) {
+        const uint32_t n = make_noise(message, &t->rng);
+        if (session_handle(t->s, message, n, out, sizeof(out), &own) < 0)
+            t->ended++;
+        else
+            t->answered++;
+    }
+}
+
+/* Several threads handle messages of one client: files are closed under the requests of others. */
+static void test_threads(void)
+{
+    static struct noisy t[4];
+    service_up();
+    service.open_max = 16;
+    struct client b = client();
+    uint32_t same = open_file(&b, 99, 7);
+    store(&b, same, 3, 'x');
+    struct client a = client();
+    for (unsigned i = 0; i < 4; i++) {
+        t[i] = (struct noisy){ .s = a.s, .rng = i };
+        REQUIRE(os_thread_begin(&t[i].thread, noisy_main, &t[i]));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        os_thread_join(&t[i].thread);
+        CHECK(t[i].ended > 100 && t[i].answered > 100);
+    }
+    CHECK_EQ(block_is(&b, same, 3), 'x');
+    session_end(a.s, true);
+    CHECK_EQ(service.handles, 1);
+    session_end(b.s, true);
+    CHECK_EQ(service.handles, 0);
+    service_down();
+}
+
+/* A service that sees other processes than the one before it, in a container, takes no number for a
+ * process's. */
+static void test_other_space(void)
+{
+    service_up();
+    CHECK(service.has_names);
+    service_end(&service);
+    service_begin(&service, p.c, &outside, 6);
+    CHECK(service.has_names);
+    service_end(&service);
+    outside.space++;
+    service_begin(&service, p.c, &outside, 7);
+    CHECK(!service.has_names);
+    service_down();
+}
+
 static const struct harness_test tests[] = {
-    TEST(read_and_fill), TEST(write), TEST(out_of_place), TEST(bounds),
-    TEST(outside),       TEST(lost),  TEST(noise),
+    TEST(read_and_fill),
+    TEST(write),
+    TEST(out_of_place),
+    TEST(bounds),
+    TEST(outside),
+    TEST(outside_then_opened),
+    TEST(sole_writer),
+    TEST(sole_writer_outside),
+    TEST(volatile_origin),
+    TEST(other_claims),
+    TEST(lost),
+    TEST(lost_unseen),
+    TEST(lost_again),
+    TEST(noise),
+    TEST(threads),
+    TEST(bad_validator),
+    TEST(other_space),
 };
 
 int main(int argc, char **argv)

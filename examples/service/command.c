@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * command.c - what the arguments of cachemax-service ask for.
+ *
+ * Owns: the configuration that was read.
+ *
+ * Who: main.c, main_win32.c.
+ */
+#include "command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "os.h"
+#include "remove.h"
+
+static struct config config;
+
+static int usage(FILE *to, const char *more)
+{
+    fprintf(to,
+            "usage: cachemax-service FILE\n"
+            "       cachemax-service check-config FILE [PATH...]\n"
+            "       cachemax-service remove FILE FOLDER\n%s"
+            "Serves the pool that the configuration FILE names: cachemax-service(1).\n",
+            more);
+    return to == stdout ? 0 : RUN_BAD_USAGE;
+}
+
+/* False: it was said what lies at a wrong place. */
+static bool lie_well(const char *file, void (*log)(enum log_weight w, const char *text))
+{
+    const char *const paths[] = { file, config.pool, config.socket };
+    char text[RUN_WHY_ROOM];
+
+    for (unsigned i = 0; i < 3; i++) {
+        const char *const wrong = os_mount_fault(paths[i]);
+
+        if (!wrong)
+            continue;
+        snprintf(text, sizeof(text), "%.1000s: %s", paths[i], wrong);
+        log(LOG_TROUBLE, text);
+        return false;
+    }
+    return true;
+}
+
+/* Says of each path whether it should be cached. */
+static int judge(int n, char **paths)
+{
+    int status = 0;
+
+    for (int i = 0; i < n; i++) {
+        const char *wrong = os_path_fault(paths[i]), *by;
+
+        wrong = wrong ? wrong : folders_path_fault(paths[i]);
+        if (wrong) {
+            fprintf(stderr, "cachemax-service: %s: %s\n", paths[i], wrong);
+            status = RUN_BAD_USAGE;
+            continue;
+        }
+        switch (folders_judge(&config.folders, paths[i], &by)) {
+        case FOLDERS_CACHED:
+            printf("%s: cached (folder = %s)\n", paths[i], by);
+            break;
+        case FOLDERS_EXCLUDED:
+            printf("%s: not cached (exclude = %s)\n", paths[i], by);
+            break;
+        default:
+            printf("%s: not cached (it is below no folder)\n", paths[i]);
+        }
+    }
+    return status;
+}
+
+int command(int argc, char **argv, const struct run *calls, const char *more_usage)
+{
+    const bool checks = argc >= 3 && strcmp(argv[1], "check-config") == 0;
+    const bool removes = argc == 4 && strcmp(argv[1], "remove") == 0;
+    const char *const file = argc >= 2 ? argv[checks || removes ? 2 : 1] : "";
+    struct run r = *calls;
+    char why[CONFIG_WHY_ROOM];
+
+    if (argc == 2 && (strcmp(file, "--help") == 0 || strcmp(file, "-h") == 0))
+        return usage(stdout, more_usage);
+    if (argc == 2 && strcmp(file, "--version") == 0)
+        return printf("cachemax-service %s\n", cm_version()) < 0 ? RUN_NO_SERVICE : 0;
+    if (!checks && !removes && (argc != 2 || file[0] == '-'))
+        return usage(stderr, more_usage);
+    if (!config_read(&config, file, why)) {
+        r.log(LOG_TROUBLE, why);
+        return RUN_BAD_USAGE;
+    }
+    if (!lie_well(file, r.log))
+        return RUN_NO_SERVICE;
+    if (checks) {
+        printf("%s: in order\n", file);
+        return judge(argc - 3, argv + 3);
+    }
+    if (removes)
+        return remove_folder(&config, file, argv[3]);
+    r.config = &config;
+    return run(&r);
+}

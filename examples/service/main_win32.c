@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * main_win32.c - cachemax-service on Windows, in a console: owns a pool and serves clients until it
+ * has to end. The commands for the service manager are in service_win32.c.
+ *
+ * It writes its log to the standard error. Ctrl-C, Ctrl-Break, and a window that is closed end it
+ * with a clean pool.
+ */
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <shellapi.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "command.h"
+#include "service_win32.h"
+#include "text_win32.h"
+
+static HANDLE ends; /* an event: the service has to end */
+static const char *volatile why;
+static UINT page; /* of the console as it was */
+
+static void log_line(enum log_weight w, const char *text)
+{
+    char line[1500];
+
+    (void)w;
+    /* One call: lines of two threads must not mix. */
+    snprintf(line, sizeof(line), "cachemax-service: %s\n", text);
+    fputs(line, stderr);
+    (void)fflush(stderr); /* some C libraries keep it */
+}
+
+static void ready(void)
+{
+}
+
+static const char *wait_second(void)
+{
+    return WaitForSingleObject(ends, 1000) == WAIT_OBJECT_0 ? why : NULL;
+}
+
+static bool has_ended(uint32_t process)
+{
+    const HANDLE h = OpenProcess(SYNCHRONIZE, FALSE, process);
+    bool ended;
+
+    if (!h) /* the system has the process as long as it lives or somebody holds it */
+        return GetLastError() == ERROR_INVALID_PARAMETER;
+    ended = WaitForSingleObject(h, 0) == WAIT_OBJECT_0;
+    CloseHandle(h);
+    return ended;
+}
+
+/* In a thread of the system's. */
+static BOOL WINAPI on_request(DWORD kind)
+{
+    why = kind == CTRL_C_EVENT       ? "Ctrl-C"
+          : kind == CTRL_BREAK_EVENT ? "Ctrl-Break"
+          : kind == CTRL_CLOSE_EVENT ? "its window was closed"
+                                     : "the user or the system ends all programs";
+    (void)SetEvent(ends); /* after `why` was set */
+    if (kind != CTRL_C_EVENT && kind != CTRL_BREAK_EVENT)
+        Sleep(INFINITE); /* the system ends the process when this returns */
+    return TRUE;
+}
+
+static void restore_page(void)
+{
+    (void)SetConsoleOutputCP(page);
+}
+
+/* The arguments in UTF-8, or NULL: no memory. */
+static char **arguments(int *n)
+{
+    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), n);
+    char **args = wide ? calloc((size_t)*n + 1, sizeof(*args)) : NULL;
+
+    for (int i = 0; args && i < *n; i++) {
+        args[i] = text_utf8(wide[i]);
+        if (!args[i])
+            return NULL;
+    }
+    return args;
+}
+
+int main(void)
+{
+    const struct run r = { NULL, log_line, ready, wait_second, has_ended, NULL };
+    int argc, status;
+    char **argv = arguments(&argc);
+
+    ends = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (!argv || !ends) {
+        log_line(LOG_TROUBLE, "no memory");
+        return RUN_NO_SERVICE;
+    }
+    page = GetConsoleOutputCP();
+    if (page != 0) { /* there is a console; messages are UTF-8 */
+        (void)atexit(restore_page);
+        (void)SetConsoleOutputCP(CP_UTF8);
+    }
+    status = service_command(argc - 1, argv + 1, has_ended);
+    if (status >= 0)
+        return status;
+    /* Not before: the service gets requests of its own, and goes on when a user logs off. */
+    (void)SetConsoleCtrlHandler(on_request, TRUE);
+    return command(argc, argv, &r, service_usage);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * os.h - threads, locks, the clock and names, for the service and its clients.
+ *
+ * One file for each system implements it: os_posix.c, os_win32.c.
+ */
+#ifndef CACHEMAX_OS_H
+#define CACHEMAX_OS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef _WIN32
+typedef struct {
+    void *word; /* an SRWLOCK */
+} os_mutex;
+typedef struct {
+    void *word; /* a CONDITION_VARIABLE */
+} os_cond;
+#else
+#include <pthread.h>
+typedef pthread_mutex_t os_mutex;
+typedef pthread_cond_t os_cond;
+#endif
+
+void os_mutex_begin(os_mutex *m);
+void os_mutex_end(os_mutex *m);
+void os_lock(os_mutex *m);
+bool os_try_lock(os_mutex *m);
+/* Waits for some `ns` at most. False: it is not held. */
+bool os_lock_within(os_mutex *m, uint64_t ns);
+void os_unlock(os_mutex *m);
+
+void os_cond_begin(os_cond *c);
+void os_cond_end(os_cond *c);
+/* The lock is held. May return early. */
+void os_cond_wait(os_cond *c, os_mutex *m);
+void os_cond_wake_all(os_cond *c);
+
+/* A thread that os_thread_join() waits for. */
+struct os_thread {
+    uint64_t handle;
+    void (*main)(void *arg);
+    void *arg;
+};
+/* False: there is no room for another thread. *t must stay where it is until the thread has ended.
+ */
+bool os_thread_begin(struct os_thread *t, void (*main)(void *arg), void *arg);
+void os_thread_join(struct os_thread *t);
+/* A thread that nobody waits for. */
+bool os_thread_begin_alone(void (*main)(void *arg), void *arg);
+
+/* Nanoseconds of a clock that never goes back. */
+uint64_t os_now_ns(void);
+/* Of the clock on the wall, since 1970. */
+uint64_t os_wall_ns(void);
+void os_sleep_ms(unsigned ms);
+unsigned os_processors(void);
+/* Which processes the numbers of this system mean: the same for all that see the same ones. Not 0.
+ */
+uint64_t os_process_space(void);
+
+/* Opens a file for reading; `path` is UTF-8. NULL: errno says why. */
+FILE *os_read_file(const char *path);
+
+/* A file that gets other content: all of it at once, or it stays as it was. */
+struct os_replacement {
+    FILE *to;
+    char path[1024], beside[1040];
+};
+/* Begins to write the content. NULL: errno says why. */
+FILE *os_replace_begin(struct os_replacement *r, const char *path);
+/* `ok`: it is whole. False: the file stays as it was; errno says why. */
+bool os_replace_end(struct os_replacement *r, bool ok);
+
+/* What is wrong with the name of a file that does not depend on where the program was started, and
+ * with the name of a place for clients (socket, pipe). NULL: nothing. */
+const char *os_path_fault(const char *path);
+const char *os_place_fault(const char *where);
+/* What is wrong with where a file lies, or will lie; NULL: nothing. */
+const char *os_mount_fault(const char *path);
+#ifdef _WIN32
+const char *os_port_fault(const char *where); /* of the driver's port */
+#define OS_PIPES_LEN 9u                       /* of "\\\\.\\pipe\\" in the name of a place */
+#endif
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * os_posix.c - threads, locks, the clock and names on POSIX systems.
+ *
+ * Who: all files of this directory, by os.h.
+ */
+#include "os.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Linux needs no memory for these, so the only errors are those of a program that is wrong. */
+static void must(int error)
+{
+    assert(error == 0);
+    (void)error;
+}
+
+void os_mutex_begin(os_mutex *m)
+{
+    must(pthread_mutex_init(m, NULL));
+}
+
+void os_mutex_end(os_mutex *m)
+{
+    must(pthread_mutex_destroy(m));
+}
+
+void os_lock(os_mutex *m)
+{
+    must(pthread_mutex_lock(m));
+}
+
+bool os_try_lock(os_mutex *m)
+{
+    return pthread_mutex_trylock(m) == 0;
+}
+
+bool os_lock_within(os_mutex *m, uint64_t ns)
+{
+    struct timespec until;
+    uint64_t at;
+
+    if (os_try_lock(m))
+        return true;
+    /* This call has the clock on the wall. Where that is set, the wait is another one, once. */
+    at = os_wall_ns() + ns;
+    until.tv_sec = (time_t)(at / UINT64_C(1000000000));
+    until.tv_nsec = (long)(at % UINT64_C(1000000000));
+    return pthread_mutex_timedlock(m, &until) == 0;
+}
+
+void os_unlock(os_mutex *m)
+{
+    must(pthread_mutex_unlock(m));
+}
+
+void os_cond_begin(os_cond *c)
+{
+    must(pthread_cond_init(c, NULL));
+}
+
+void os_cond_end(os_cond *c)
+{
+    must(pthread_cond_destroy(c));
+}
+
+void os_cond_wait(os_cond *c, os_mutex *m)
+{
+    must(pthread_cond_wait(c, m));
+}
+
+void os_cond_wake_all(os_cond *c)
+{
+    must(pthread_cond_broadcast(c));
+}
+
+static void *run(void *arg)
+{
+    struct os_thread *t = arg;
+
+    t->main(t->arg);
+    return NULL;
+}
+
+bool os_thread_begin(struct os_thread *t, void (*main)(void *arg), void *arg)
+{
+    pthread_t thread;
+
+    t->main = main;
+    t->arg = arg;
+    if (pthread_create(&thread, NULL, run, t) != 0)
+        return false;
+    memcpy(&t->handle, &thread, sizeof(thread));
+    return true;
+}
+_Static_assert(sizeof(pthread_t) <= sizeof(uint64_t), "os_thread.handle");
+
+void os_thread_join(struct os_thread *t)
+{
+    pthread_t thread;
+
+    memcpy(&thread, &t->handle, sizeof(thread));
+    must(pthread_join(thread, NULL));
+}
+
+static void *run_alone(void *arg)
+{
+    const struct os_thread t = *(struct os_thread *)arg;
+
+    free(arg);
+    t.main(t.arg);
+    return NULL;
+}
+
+bool os_thread_begin_alone(void (*main)(void *arg), void *arg)
+{
+    struct os_thread *t = calloc(1, sizeof(*t));
+    pthread_t thread;
+
+    if (!t)
+        return false;
+    t->main = main;
+    t->arg = arg;
+    if (pthread_create(&thread, NULL, run_alone, t) == 0) {
+        must(pthread_detach(thread));
+        return true;
+    }
+    free(t);
+    return false;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec ts;
+
+    clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t os_now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t os_wall_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
+}
+
+void os_sleep_ms(unsigned ms)
+{
+    struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+    while (nanosleep(&ts, &ts) != 0 && errno == EINTR)
+        ;
+}
+
+unsigned os_processors(void)
+{
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n > 0 ? (unsigned)n : 1;
+}
+
+FILE *os_read_file(const char *path)
+{
+    return fopen(path, "re");
+}
+
+const char *os_path_fault(const char *path)
+{
+    return path[0] == '/' ? NULL : "it must be an absolute path";
+}
+
+const char *os_place_fault(const char *where)
+{
+    return os_path_fault(where);
+}
+
+uint64_t os_process_space(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != 0 ? st.st_ino : 1;
+}
+
+/* A mount may wait for the service, so the service must not wait for a mount. */
+const char *os_mount_fault(const char *path)
+{
+    char dir[1100], number[32], line[4096];
+    FILE *f = NULL;
+    struct stat st = { .st_dev = 0 };
+    bool found = false;
+
+    snprintf(dir, sizeof(dir), "%s", path);
+    if (stat(path, &st) != 0 && strrchr(dir, '/'))
+        strrchr(dir, '/')[1] = 0;
+    if (stat(dir, &st) == 0)
+        f = fopen("/proc/self/mountinfo", "r");
+    snprintf(number, sizeof(number), " %u:%u ", major(st.st_dev), minor(st.st_dev));
+    while (f && !found && fgets(line, sizeof(line), f))
+        found = strstr(line, number) && strstr(line, " - fuse.cachemax ");
+    if (f)
+        fclose(f);
+    return found ? "lies in a directory that cachemax-mount serves; put it elsewhere" : NULL;
+}
+
+/* The new file has the owner and the mode of the old one before it has any content. */
+FILE *os_replace_begin(struct os_replacement *r, const char *path)
+{
+    struct stat st;
+    int fd;
+
+    *r = (struct os_replacement){ .to = NULL };
+    if (stat(path, &st) != 0)
+        return NULL;
+    if (snprintf(r->path, sizeof(r->path), "%s", path) >= (int)sizeof(r->path)) {
+        errno = ENAMETOOLONG;
+        return NULL;
+    }
+    snprintf(r->beside, sizeof(r->beside), "%s.new", path);
+    fd = open(r->beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return NULL;
+    if (fchown(fd, st.st_uid, st.st_gid) == 0 && fchmod(fd, st.st_mode & 07777) == 0)
+        r->to = fdopen(fd, "w");
+    if (!r->to) {
+        close(fd);
+        unlink(r->beside);
+    }
+    return r->to;
+}
+
+bool os_replace_end(struct os_replacement *r, bool ok)
+{
+    int error;
+
+    /* On the disk before it gets the name. */
+    ok = ok && fflush(r->to) == 0 && fsync(fileno(r->to)) == 0;
+    ok = fclose(r->to) == 0 && ok && rename(r->beside, r->path) == 0;
+    error = errno;
+    if (!ok)
+        unlink(r->beside);
+    errno = error;
+    return ok;
+}

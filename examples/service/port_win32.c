@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * port_win32.c - the driver as a client, through the Filter Manager's communication port.
+ *
+ * Owns: the connection to the driver's port, the messages in flight, and the threads that answer
+ * them. The driver comes and goes: a thread connects to its port, again and again, once a second.
+ *
+ * Several FilterGetMessage() are in flight, each with a buffer of its own. Any thread takes the
+ * next message that has come, answers it with FilterReplyMessage(), and gives its buffer back to
+ * FilterGetMessage(). So messages may be handled in another order than they were sent, but the
+ * driver waits for each reply that it needs. A message without a reply (CMP_FILL) may be handled
+ * late; session.c allows that.
+ *
+ * A driver that gives up a reply (FltSendMessage() returned STATUS_TIMEOUT) does not know the token
+ * of its bracket. It has to close the port then: the end of the connection forgets what is open.
+ *
+ * Who: run.c, as transport_port.
+ */
+#include "port_win32.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ring.h"
+
+#define IN_FLIGHT 16u
+#define THREADS 4u
+#define RETRY_MS 1000u
+#define ROOM RING_ROOM /* bytes of a message */
+
+struct message {
+    OVERLAPPED o; /* first: the completion names it */
+    FILTER_MESSAGE_HEADER *in;
+    FILTER_REPLY_HEADER *out;
+};
+struct port {
+    struct connection connection; /* first */
+    struct server *server;
+    const struct port_calls *calls;
+    struct port_calls system;
+    WCHAR name[256];
+    HANDLE stop; /* event */
+    HANDLE port, completions;
+    struct os_thread keeper, thread[THREADS];
+    struct message message[IN_FLIGHT];
+    _Atomic unsigned in_flight;
+    _Atomic bool lost; /* no more messages */
+};
+
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+static void lose(struct port *p)
+{
+    atomic_store(&p->lost, true);
+    (void)CancelIoEx(p->port, NULL);
+}
+
+static void shut(struct connection *c)
+{
+    lose((struct port *)c);
+}
+
+/* A driver that has gone may have left writes on their way. */
+static bool gone(struct connection *c, unsigned ms)
+{
+    (void)c;
+    (void)ms;
+    return false;
+}
+
+/* Gives a buffer to the Filter Manager for the next message. */
+static void get_message(struct port *p, struct message *m)
+{
+    HRESULT r;
+
+    if (atomic_load(&p->lost))
+        return;
+    memset(m->in, 0,
+           sizeof(*m->in) + sizeof(struct cmp_head)); /* nothing of the last one is left */
+    memset(&m->o, 0, sizeof(m->o));
+    atomic_fetch_add(&p->in_flight, 1);
+    r = p->calls->get(p->port, m->in, (DWORD)(sizeof(*m->in) + ROOM), &m->o);
+    if (FAILED(r) && r != HRESULT_FROM_WIN32(ERROR_IO_PENDING)) {
+        atomic_fetch_sub(&p->in_flight, 1);
+        lose(p);
+    } else if (atomic_load(&p->lost)) {
+        (void)CancelIoEx(p->port, NULL); /* lose() may have come before the call */
+    }
+}
+
+static void answer(struct port *p, struct message *m)
+{
+    uint8_t *const reply = (uint8_t *)(m->out + 1);
+    const struct cmp_head *h = (const struct cmp_head *)(m->in + 1);
+    const size_t wants = m->in->ReplyLength;
+    size_t room = ROOM;
+    int64_t n;
+
+    /* The driver is a part of the kernel; still, nothing behind the buffer is looked at. */
+    if (h->bytes > ROOM) {
+        server_drop(&p->connection, cmp_fault_text(CMP_LENGTH));
+        return;
+    }
+    if (wants > 0 && wants < sizeof(*m->out) + CMP_REPLY_MIN) {
+        server_drop(&p->connection, "it has no room for the reply");
+        return;
+    }
+    if (wants > 0 && wants - sizeof(*m->out) < room)
+        room = wants - sizeof(*m->out);
+    n = server_handle(&p->connection, m->in + 1, h->bytes, reply, room);
+    if (n <= 0)
+        return;
+    m->out->Status = 0;
+    m->out->MessageId = m->in->MessageId;
+    /* An error: the driver waits no more for this one. */
+    (void)p->calls->reply(p->port, m->out, (DWORD)(sizeof(*m->out) + (size_t)n));
+}
+
+/* Answers messages until the connection is lost and nothing is in flight. */
+static void serve(void *arg)
+{
+    struct port *p = arg;
+    OVERLAPPED *o;
+    ULONG_PTR key;
+    DWORD n;
+
+    for (;;) {
+        const BOOL ok = GetQueuedCompletionStatus(p->completions, &n, &key, &o, INFINITE);
+
+        if (o) {
+            struct message *m = (struct message *)o;
+
+            atomic_fetch_sub(&p->in_flight, 1);
+            if (ok) {
+                answer(p, m);
+                get_message(p, m);
+            } else {
+                lose(p);
+            }
+        }
+        if (atomic_load(&p->lost) && atomic_load(&p->in_flight) == 0) {
+            (void)PostQueuedCompletionStatus(p->completions, 0, 0, NULL); /* for the next thread */
+            return;
+        }
+    }
+}
+
+/* ---- The connection -------------------------------------------------------------------------- */
+
+/* The port is open. Returns when it is lost. */
+static void serve_driver(struct port *p)
+{
+    unsigned threads = 0;
+
+    atomic_store(&p->lost, false);
+    p->connection.kind = "driver";
+    p->connection.client = 0;
+    p->connection.data_max = RING_DATA;
+    p->connection.shut = shut;
+    p->connection.gone = gone;
+    if (!server_enter(p->server, &p->connection))
+        return;
+    while (threads < THREADS && os_thread_begin(&p->thread[threads], serve, p))
+        threads++;
+    if (threads > 0) {
+        server_log(p->server, LOG_NOTE, "the driver is connected");
+        if (WaitForSingleObject(p->stop, 0) == WAIT_OBJECT_0)
+            lose(p); /* stop() came before the server knew the connection */
+        for (unsigned i = 0; i < IN_FLIGHT; i++)
+            get_message(p, &p->message[i]);
+    } else {
+        server_drop(&p->connection, "there is no thread for it");
+    }
+    /* If nothing is in flight, nothing comes: a thread has to look. */
+    if (atomic_load(&p->lost))
+        (void)PostQueuedCompletionStatus(p->completions, 0, 0, NULL);
+    for (unsigned i = 0; i < threads; i++)
+        os_thread_join(&p->thread[i]);
+    server_leave(&p->connection);
+    server_log(p->server, LOG_NOTE, "the driver is not connected any more");
+}
+
+/* False: the driver is not there. */
+static bool connect_driver(struct port *p)
+{
+    if (FAILED(p->calls->connect(p->name, 0, NULL, 0, NULL, &p->port)))
+        return false;
+    p->completions = CreateIoCompletionPort(p->port, NULL, 0, THREADS);
+    if (p->completions)
+        return true;
+    CloseHandle(p->port);
+    return false;
+}
+
+static void keep(void *arg)
+{
+    struct port *p = arg;
+    bool said = false;
+
+    do {
+        if (connect_driver(p)) {
+            serve_driver(p);
+            CloseHandle(p->completions);
+            CloseHandle(p->port);
+            said = false;
+        } else if (!said) {
+            server_log(p->server, LOG_NOTE, "waits for the driver");
+            said = true;
+        }
+    } while (WaitForSingleObject(p->stop, RETRY_MS) == WAIT_TIMEOUT);
+}
+
+/* ---- The transport --------------------------------------------------------------------------- */
+
+static void free_port(struct port *p)
+{
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        free(p->message[i].in);
+        free(p->message[i].out);
+    }
+    if (p->stop)
+        CloseHandle(p->stop);
+    free(p);
+}
+
+static bool make_buffers(struct port *p)
+{
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        struct message *m = &p->message[i];
+
+        m->in = malloc(sizeof(*m->in) + ROOM);
+        m->out = malloc(sizeof(*m->out) + ROOM);
+        if (!m->in || !m->out)
+            return false;
+        memset(m->out, 0, sizeof(*m->out));
+    }
+    p->stop = CreateEventW(NULL, TRUE, FALSE, NULL);
+    return p->stop != NULL;
+}
+
+/* The calls of the system. They are looked up, because a Windows without the Filter Manager's
+ * library can run the service, too. */
+static bool load_calls(struct port_calls *c)
+{
+    HMODULE lib = LoadLibraryExW(L"fltlib.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
+    FARPROC f[3] = { NULL, NULL, NULL };
+
+    if (lib) {
+        f[0] = GetProcAddress(lib, "FilterConnectCommunicationPort");
+        f[1] = GetProcAddress(lib, "FilterGetMessage");
+        f[2] = GetProcAddress(lib, "FilterReplyMessage");
+    }
+    memcpy(&c->connect, &f[0], sizeof(f[0]));
+    memcpy(&c->get, &f[1], sizeof(f[1]));
+    memcpy(&c->reply, &f[2], sizeof(f[2]));
+    return f[0] && f[1] && f[2];
+}
+
+int port_start(struct server *s, const char *name, const struct port_calls *calls, void **state,
+               char why[256])
+{
+    struct port *p = calloc(1, sizeof(*p));
+    const char *wrong = "no memory";
+
+    if (p && make_buffers(p)) {
+        p->server = s;
+        p->calls = calls ? calls : &p->system;
+        if (!calls && !load_calls(&p->system))
+            wrong = "this system has no fltlib.dll";
+        else if (!MultiByteToWideChar(CP_UTF8, 0, name, -1, p->name, 256))
+            wrong = "the name is too long";
+        else if (!os_thread_begin(&p->keeper, keep, p))
+            wrong = "there is no thread for it";
+        else {
+            *state = p;
+            return 0;
+        }
+    }
+    snprintf(why, 256, "%.200s: %s", name, wrong);
+    if (p)
+        free_port(p);
+    return -1;
+}
+
+static int start(struct server *s, const char *where, void **state, char why[256])
+{
+    return port_start(s, where, NULL, state, why);
+}
+
+static void stop(void *state)
+{
+    struct port *p = state;
+
+    SetEvent(p->stop);
+    server_shut(p->server, &p->connection);
+    os_thread_join(&p->keeper);
+    free_port(p);
+}
+
+const struct transport transport_port = { "port", start, stop };

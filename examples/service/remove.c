@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * remove.c - the command that removes a cached folder.
+ *
+ * Owns: nothing. If no process has the pool, it opens the pool itself. Else it asks the service to
+ * forget, as any client would.
+ *
+ * Who: command.c.
+ */
+#include "remove.h"
+
+#include <stdio.h>
+
+#include "cachemax_client.h"
+#include "os.h"
+#include "run.h"
+#include "walk.h"
+
+struct forgetter {
+    cm_cache *cache; /* one of the two */
+    cmc_client *client;
+    uint64_t files, failed;
+};
+
+static void forget(void *arg, const char *path, intptr_t file)
+{
+    struct forgetter *f = arg;
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_file_id id;
+    int e;
+
+    (void)path;
+    e = cm_identify(file, &id, &v);
+    if (e >= 0)
+        e = f->cache ? cm_forget(f->cache, &id) : cmc_forget(f->client, &id, 0);
+    f->files++;
+    f->failed += e < 0;
+}
+
+/* What has the pool: we, or a service. False: it was said what is wrong. */
+static bool reach_pool(const struct config *c, struct forgetter *f)
+{
+    const struct cmc_options o = { .where = c->socket, .flags = CMC_NO_RING };
+    char why[256];
+    const int e = cm_open(c->pool, NULL, &f->cache);
+
+    if (e == CM_EOWNED) {
+        if (cmc_connect(&o, &f->client, why) != 0)
+            fprintf(stderr, "cachemax-service: %s\n", why);
+        else if (cmc_is_connected(f->client))
+            return true;
+        else
+            fprintf(stderr,
+                    "cachemax-service: %s: another process has it open, and no service is at %s\n",
+                    c->pool, c->socket);
+    } else if (e < 0) {
+        fprintf(stderr, "cachemax-service: %s: %s\n", c->pool, cm_strerror(e));
+    }
+    return e >= 0;
+}
+
+int remove_folder(const struct config *c, const char *path, const char *folder)
+{
+    struct forgetter f = { .cache = NULL };
+    uint64_t unseen;
+    char why[512];
+
+    if (os_path_fault(folder) || folders_path_fault(folder)) {
+        fprintf(stderr, "cachemax-service: %s: %s\n", folder,
+                os_path_fault(folder) ? os_path_fault(folder) : folders_path_fault(folder));
+        return RUN_BAD_USAGE;
+    }
+    if (!config_has_folder(c, folder)) {
+        fprintf(stderr, "cachemax-service: %s: it has no line \"folder = %s\"\n", path, folder);
+        return RUN_BAD_USAGE;
+    }
+    if (!reach_pool(c, &f)) {
+        cmc_disconnect(f.client);
+        return RUN_NO_SERVICE;
+    }
+    unseen = walk(folder, forget, &f);
+    cmc_disconnect(f.client);
+    if (f.cache && cm_close(f.cache) < 0)
+        f.failed++;
+    if (!config_remove_folder(path, folder, why)) {
+        fprintf(stderr, "cachemax-service: %s\n", why);
+        return RUN_NO_SERVICE;
+    }
+    printf("%s: removed; what was cached of its %llu files is forgotten\n", folder,
+           (unsigned long long)(f.files - f.failed));
+    if (unseen + f.failed > 0)
+        printf("%llu files or folders could not be opened: what is cached of them stays in the "
+               "pool until it is replaced\n",
+               (unsigned long long)(unseen + f.failed));
+    printf("programs that were told of the folder go on until they are started again\n");
+    return 0;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * run.c - the life of the service: from an open pool to a closed one.
+ *
+ * Owns: pool, table of outside writes, server and transport, in this order; and what is to be done
+ * every few seconds.
+ *
+ * Who: main.c, main_win32.c, service_run_win32.c.
+ */
+#include "run.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "os.h"
+#include "outside_file.h"
+#include "stream.h"
+#include "watch.h"
+
+#define CHECKPOINT_S 5
+
+static void log_of_library(void *arg, int level, const char *text)
+{
+    const struct run *r = arg;
+
+    r->log(level <= CM_LOG_ERROR     ? LOG_TROUBLE
+           : level == CM_LOG_WARNING ? LOG_WARN
+                                     : LOG_NOTE,
+           text);
+}
+
+/* Does what is to be done every few seconds until the service has to end: checkpoints, and claims
+ * of processes that have ended. */
+static void keep(const struct run *r, struct server *s)
+{
+    bool checkpoints = true;
+    const char *end;
+    uint64_t seen = 0;
+    struct watch w;
+
+    watch_begin(&w, s);
+    for (unsigned second = 1; (end = r->wait_second()) == NULL; second++) {
+        cm_stats_data now = { .struct_size = sizeof(now) };
+
+        if (s->service.has_names)
+            outside_sweep(s->service.outside, r->has_ended);
+        watch_look(&w, s);
+        if (!checkpoints || second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
+            now.pool_bytes + now.brackets == seen)
+            continue;
+        seen = now.pool_bytes + now.brackets;
+        checkpoints = cm_checkpoint(s->service.cache) != CM_ENOTSUP;
+    }
+    server_log(s, LOG_NOTE, "ends: %s", end);
+}
+
+/* The ways for clients to come, and where the configuration has their places. */
+static const struct {
+    const struct transport *transport;
+    size_t at;
+} ways[] = {
+    { &transport_local, offsetof(struct config, socket) },
+#ifdef _WIN32
+    { &transport_port, offsetof(struct config, port) },
+#endif
+};
+#define WAYS (sizeof(ways) / sizeof(ways[0]))
+
+/* Lets clients come, by the ways from `i` on, until the service has to end. */
+static int serve_ways(const struct run *r, struct server *s, size_t i)
+{
+    const char *where;
+    char why[256];
+    void *state;
+    int status;
+
+    if (i == WAYS) {
+        server_log(s, LOG_NOTE, "serves %s at %s", r->config->pool, r->config->socket);
+        r->ready();
+        keep(r, s);
+        return 0;
+    }
+    where = (const char *)r->config + ways[i].at;
+    if (!*where)
+        return serve_ways(r, s, i + 1);
+    if (ways[i].transport->start(s, where, &state, why) != 0) {
+        r->log(LOG_TROUBLE, why);
+        return RUN_NO_SERVICE;
+    }
+    status = serve_ways(r, s, i + 1);
+    ways[i].transport->stop(state);
+    return status;
+}
+
+/* The pool is open. */
+static int serve(const struct run *r, cm_cache *cache)
+{
+    const struct config *c = r->config;
+    struct server s = { .pool = c->pool,
+                        .clients_max = c->clients,
+                        .message_ms = SERVER_MESSAGE_MS,
+                        .wait_ms = SERVER_WAIT_MS,
+                        .log = r->log };
+    struct outside_file outside;
+    char why[256];
+    int status;
+
+    if (outside_file_open(&outside, c->socket, true, why) != 0) {
+        r->log(LOG_TROUBLE, why);
+        return RUN_NO_SERVICE;
+    }
+    service_begin(&s.service, cache, outside.at, os_wall_ns());
+    s.service.files_max = c->files;
+    server_begin(&s);
+    status = serve_ways(r, &s, 0);
+    server_end(&s);
+    service_end(&s.service);
+    outside_file_close(&outside);
+    return status;
+}
+
+static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e)
+{
+    snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e),
+             e == CM_ENOENT ? "; make it with \"cachemax create\"" : "");
+}
+
+bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *cache = NULL;
+    int e;
+
+    o.flags = CM_OPEN_READONLY;
+    e = cm_open(c->pool, &o, &cache);
+    if (e < 0 && e != CM_EOWNED) {
+        say_why_not(why, c->pool, e);
+        return false;
+    }
+    if (cache)
+        (void)cm_close(cache);
+    return true;
+}
+
+int run(const struct run *r)
+{
+    const char *const pool = r->config->pool;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *cache = NULL;
+    char text[RUN_WHY_ROOM];
+    int e, status;
+
+    if (r->prepare)
+        r->prepare(r->config->clients);
+    o.log = log_of_library;
+    o.log_ctx = (void *)(uintptr_t)r;
+    e = cm_open(pool, &o, &cache);
+    if (e < 0) {
+        say_why_not(text, pool, e);
+        r->log(LOG_TROUBLE, text);
+        return RUN_NO_SERVICE;
+    }
+    status = serve(r, cache);
+    e = cm_close(cache);
+    if (e < 0) {
+        snprintf(text, sizeof(text), "%s: at the end: %s", pool, cm_strerror(e));
+        r->log(LOG_TROUBLE, text);
+    }
+    return e < 0 ? RUN_NO_SERVICE : status;
+}

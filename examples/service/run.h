@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * run.h - the life of the service: from an open pool to a closed one.
+ */
+#ifndef CACHEMAX_RUN_H
+#define CACHEMAX_RUN_H
+
+#include "config.h"
+#include "server.h"
+
+struct run {
+    const struct config *config;
+    void (*log)(enum log_weight w, const char *text); /* from any thread */
+    /* Serves clients from now on. */
+    void (*ready)(void);
+    /* Waits for a second. Not NULL: the service has to end, and why. */
+    const char *(*wait_second)(void);
+    /* Has a process ended? False: not known. */
+    bool (*has_ended)(uint32_t process);
+    /* Gets room for so many clients; or NULL: there is. */
+    void (*prepare)(uint32_t clients);
+};
+
+/* Exit statuses. */
+#define RUN_NO_SERVICE 1 /* the pool or the place for clients cannot be used */
+#define RUN_BAD_USAGE 2  /* command line, configuration */
+
+#define RUN_WHY_ROOM 1400
+/* Is there a pool, which another process may have open? False: `why` says what is wrong. */
+bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM]);
+
+/* Serves until it has to end. Returns the exit status. */
+int run(const struct run *r);
+
+#endif

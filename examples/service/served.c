@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * served.c - the files that clients have open, and the writes that the service does not see.
+ *
+ * Owns: a record for each file that a session has open; the look at the outside writes that each
+ * answer needs (docs/decisions/service.md).
+ *
+ * Who: session.c, run.c. From any thread.
+ */
+#include "served.h"
+
+#include <stdlib.h>
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+/* The service's lock is held. */
+static struct served **find(struct service *s, const cm_file_id *id)
+{
+    struct served **p = &s->file[outside_hash(id) / 2 % SERVED_CHAINS];
+
+    while (*p && ((*p)->id.hi != id->hi || (*p)->id.lo != id->lo))
+        p = &(*p)->next;
+    return p;
+}
+
+static struct served *use(struct service *s, const cm_file_id *id)
+{
+    struct served **p, *f;
+
+    os_lock(&s->lock);
+    p = find(s, id);
+    f = s->handles < s->files_max ? *p : NULL;
+    if (!f && s->handles < s->files_max && (f = calloc(1, sizeof(*f))) != NULL) {
+        f->id = *id;
+        f->hash = outside_hash(id);
+        os_mutex_begin(&f->lock);
+        /* A claim that is there now may be of an older life. One of this life costs some answers.
+         */
+        atomic_store(&f->watched, outside_is_claimed(s->outside, f->hash));
+        *p = f;
+    }
+    if (f) {
+        f->refs++;
+        s->handles++;
+    }
+    os_unlock(&s->lock);
+    return f;
+}
+
+static void leave(struct service *s, struct served *f)
+{
+    struct served **p;
+
+    os_lock(&s->lock);
+    s->handles--;
+    if (--f->refs == 0) {
+        p = find(s, &f->id);
+        *p = f->next;
+        os_mutex_end(&f->lock);
+        free(f);
+    }
+    os_unlock(&s->lock);
+}
+
+/* Forgets the file if it was written outside since the service knows. The file's lock is held: else
+ * an older number could replace a newer one. */
+static void catch_up(struct service *s, struct served *f)
+{
+    const uint64_t begun = outside_begun(s->outside, f->hash);
+
+    if (begun == atomic_load(&f->number))
+        return;
+    (void)cm_invalidate(f->cf, 0, CM_ALL);
+    atomic_store(&f->number, begun);
+}
+
+void service_catch_up(struct service *s, struct served *f)
+{
+    os_lock(&f->lock);
+    catch_up(s, f);
+    os_unlock(&f->lock);
+}
+
+bool service_may_answer(struct service *s, struct served *f, uint64_t number)
+{
+    struct outside *o = s->outside;
+
+    if (outside_quiet(o, f->hash, number) && !atomic_load(&f->watched))
+        return true;
+    os_lock(&f->lock); /* else what service_watch() has set since the look would be lost */
+    if (atomic_load(&f->watched) && !outside_is_claimed(o, f->hash))
+        atomic_store(&f->watched, false);
+    catch_up(s, f);
+    os_unlock(&f->lock);
+    return false;
+}
+
+void service_watch(struct served *f)
+{
+    os_lock(&f->lock);
+    atomic_store(&f->watched, true);
+    os_unlock(&f->lock);
+}
+
+int service_open(struct service *s, const struct cmp_open *m, const cm_validator *v,
+                 struct served **served, cm_file **cf)
+{
+    const cm_file_id id = { .hi = m->id_hi, .lo = m->id_lo };
+    struct served *f;
+    int e;
+
+    if (m->flags & ~s->flags)
+        return CM_EINVAL;
+    *served = f = use(s, &id);
+    if (!f)
+        return CM_ENOMEM;
+    os_lock(&f->lock);
+    if (f->opens > 0)
+        catch_up(s, f);
+    e = cm_file_open(s->cache, &id, v, m->flags, cf);
+    /* The first one that opens the file brings its number: what is cached is what its validator
+     * shows. Later ones leave the number as it is. Their validator may prove nothing (a bracket is
+     * open), and then what is cached is older than their number. */
+    if (e >= 0 && f->opens++ == 0) {
+        f->cf = *cf;
+        atomic_store(&f->number, m->outside);
+    }
+    os_unlock(&f->lock);
+    if (e < 0)
+        leave(s, f);
+    return e;
+}
+
+void service_close(struct service *s, struct served *f, cm_file *cf)
+{
+    os_lock(&f->lock);
+    (void)cm_file_close(cf);
+    f->opens--;
+    os_unlock(&f->lock);
+    leave(s, f);
+}
+
+void service_begin(struct service *s, cm_cache *cache, struct outside *outside, uint64_t life)
+{
+    cm_info info = CM_INFO_INIT;
+
+    *s = (struct service){ .cache = cache, .outside = outside, .life = life };
+    s->has_names = outside_is_space(outside, os_process_space());
+    s->data_max = CMP_DATA_MAX;
+    s->open_max = s->files_max = 65536;
+    s->flags = CM_SOLE_WRITER | CM_ORIGIN_VOLATILE;
+    os_mutex_begin(&s->lock);
+    /* A bracket waits for a sync only in a pool that takes checkpoints. */
+    if (cm_get_info(cache, &info) == 0 &&
+        (info.durability == CM_DURABILITY_DAX || info.durability == CM_DURABILITY_VOLATILE))
+        s->hello_flags = CMP_RING_WRITES;
+}
+
+void service_end(struct service *s)
+{
+    os_mutex_end(&s->lock);
+}

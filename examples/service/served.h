@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * served.h - the files that clients have open, and the writes that the service does not see.
+ */
+#ifndef CACHEMAX_SERVED_H
+#define CACHEMAX_SERVED_H
+
+#include "cachemax_protocol.h"
+#include "os.h"
+#include "outside.h"
+
+#define SERVED_CHAINS 1024u
+
+/* A file that at least one session has open. */
+struct served {
+    struct served *next;
+    cm_file_id id;
+    uint64_t hash;
+    unsigned refs;           /* lock of the service */
+    os_mutex lock;           /* a change of the number; opening and closing */
+    unsigned opens;          /* lock */
+    cm_file *cf;             /* lock; while it is open */
+    _Atomic uint64_t number; /* of outside writes that the service knows of */
+    /* Changed under the lock. A write of an older life, or of a lost connection, may go on. */
+    _Atomic bool watched;
+};
+
+struct service {
+    cm_cache *cache;
+    struct outside *outside;
+    uint64_t life;        /* another one at each start */
+    uint32_t data_max;    /* bytes in one message */
+    uint32_t open_max;    /* files of one session */
+    uint32_t files_max;   /* of all of them */
+    uint32_t flags;       /* of cm_file_open() that clients may use; others refuse the file */
+    bool has_names;       /* the numbers of processes count in the claims (outside_is_space) */
+    uint32_t hello_flags; /* CMP_RING_WRITES, or 0 */
+    os_mutex lock;
+    struct served *file[SERVED_CHAINS];
+    uint32_t handles; /* lock; that are given out */
+};
+
+/* The pool is open, and `outside` is mapped. Files that are claimed now are watched until their
+ * writes have ended. */
+void service_begin(struct service *s, cm_cache *cache, struct outside *outside, uint64_t life);
+void service_end(struct service *s); /* no session is left */
+
+/* A session opens a file, and closes it. `v`: as cm_file_open(). Returns as it does; CM_ENOMEM: too
+ * many files are open, too. */
+int service_open(struct service *s, const struct cmp_open *m, const cm_validator *v,
+                 struct served **f, cm_file **cf);
+void service_close(struct service *s, struct served *f, cm_file *cf);
+/* The answer was copied when the file had `number`. May it be given? Else it is "pass", and a file
+ * that was written outside is forgotten. */
+bool service_may_answer(struct service *s, struct served *f, uint64_t number);
+/* A write of a lost connection may go on, and its claim is there: no answers until it is free. */
+void service_watch(struct served *f);
+/* Before a validator is judged, which may show a write outside that is not known yet: a file with a
+ * sole writer keeps its blocks under a new validator, for later lives, too. */
+void service_catch_up(struct service *s, struct served *f);
+
+#endif

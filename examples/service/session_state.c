@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * session_state.c - what a client of the service holds.
+ *
+ * Owns: the tables of handles, tickets and tokens. A request uses its handle, and a handle that is
+ * closed meanwhile goes when its last request is done. A token that a request has taken is nobody
+ * else's until it is given back.
+ *
+ * Who: session.c.
+ */
+#include "session_state.h"
+
+#include <stdlib.h>
+
+struct session *session_begin(struct service *service, uint32_t client, uint32_t data_max)
+{
+    struct session *s = calloc(1, sizeof(*s));
+
+    if (s && (s->file = calloc(service->open_max, sizeof(*s->file))) == NULL) {
+        free(s);
+        return NULL;
+    }
+    if (s) {
+        os_mutex_begin(&s->lock);
+        s->service = service;
+        s->client = client;
+        s->data_max = data_max < service->data_max ? data_max : service->data_max;
+    }
+    return s;
+}
+
+void session_has_ring(struct session *s, uint64_t bytes, uint64_t name, uint64_t bell_name)
+{
+    s->ring = bytes;
+    s->ring_name = name;
+    s->bell_name = bell_name;
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+/* Lock held. NULL: it is not open. */
+static struct handle *handle_of(struct session *s, uint32_t file)
+{
+    struct handle *h = file > 0 && file <= s->service->open_max ? &s->file[file - 1] : NULL;
+
+    return h && h->served && !h->closed ? h : NULL;
+}
+
+struct handle *state_use(struct session *s, uint32_t file)
+{
+    struct handle *h;
+
+    os_lock(&s->lock);
+    h = handle_of(s, file);
+    if (h)
+        h->uses++;
+    os_unlock(&s->lock);
+    return h;
+}
+
+/* Ends a bracket of which nobody knows whether it wrote. The writes of a process that lives on may
+ * come later: then the file is watched until it frees its claim. */
+static void lose_token(const struct handle *h, const struct token *t, bool gone)
+{
+    if (t->sync)
+        return;
+    if (!gone)
+        service_watch(h->served);
+    (void)cm_invalidate(h->cf, 0, CM_ALL);
+    (void)cm_write_end(h->cf, &t->bracket, NULL);
+}
+
+/* Takes a token of a file that is closed out of the table. False: there is none. */
+static bool take_lost_token(struct session *s, uint32_t file, struct token *t)
+{
+    bool found = false;
+
+    os_lock(&s->lock);
+    for (unsigned i = 0; i < BRACKETS && !found; i++)
+        if (s->token[i].number != 0 && s->token[i].file == file) {
+            *t = s->token[i];
+            s->token[i].number = 0;
+            found = true;
+        }
+    os_unlock(&s->lock);
+    return found;
+}
+
+/* The last request of a closed file is done: nobody uses the handle any more. */
+static void free_file(struct session *s, struct handle *h, bool gone)
+{
+    const uint32_t file = (uint32_t)(h - s->file) + 1;
+    struct token t;
+
+    while (take_lost_token(s, file, &t))
+        lose_token(h, &t, gone);
+    service_close(s->service, h->served, h->cf);
+    os_lock(&s->lock);
+    for (unsigned i = 0; i < TICKETS; i++)
+        if (s->ticket[i].file == file)
+            s->ticket[i].number = 0;
+    *h = (struct handle){ .served = NULL };
+    s->used = file - 1 < s->used ? file - 1 : s->used;
+    os_unlock(&s->lock);
+}
+
+void state_leave(struct session *s, struct handle *h)
+{
+    bool last;
+
+    os_lock(&s->lock);
+    last = --h->uses == 0;
+    os_unlock(&s->lock);
+    if (last)
+        free_file(s, h, true);
+}
+
+uint32_t state_add(struct session *s, const struct handle *h)
+{
+    uint32_t file = 0;
+
+    os_lock(&s->lock);
+    while (s->used < s->service->open_max && s->file[s->used].served)
+        s->used++;
+    if (s->used < s->service->open_max) {
+        s->file[s->used] = *h;
+        file = ++s->used;
+    }
+    os_unlock(&s->lock);
+    return file;
+}
+
+void state_close(struct session *s, struct handle *h)
+{
+    os_lock(&s->lock);
+    if (!h->closed)
+        h->uses--; /* the caller still has its own */
+    h->closed = true;
+    os_unlock(&s->lock);
+}
+
+/* ---- Tickets --------------------------------------------------------------------------------- */
+
+uint64_t state_give_ticket(struct session *s, uint32_t file, const cm_miss *miss)
+{
+    uint64_t number;
+
+    os_lock(&s->lock);
+    number = ++s->last;
+    s->ticket[number % TICKETS] = (struct ticket){ .number = number, .file = file, .miss = *miss };
+    os_unlock(&s->lock);
+    return number;
+}
+
+bool state_take_ticket(struct session *s, uint64_t number, uint32_t file, cm_miss *miss,
+                       const char **why)
+{
+    struct ticket *t = &s->ticket[number % TICKETS];
+    bool is_there = false;
+
+    os_lock(&s->lock);
+    if (number == 0 || number > s->last) {
+        *why = "a fill has a ticket that it never got";
+    } else if (t->number == number && t->file != file) {
+        *why = "a fill has the ticket of another file";
+    } else if (t->number == number) {
+        is_there = true;
+        *miss = t->miss;
+        t->number = 0;
+    }
+    os_unlock(&s->lock);
+    return is_there;
+}
+
+/* ---- Tokens ---------------------------------------------------------------------------------- */
+
+struct token *state_new_token(struct session *s)
+{
+    struct token *t = NULL;
+
+    os_lock(&s->lock);
+    for (unsigned i = 0; i < BRACKETS && !t; i++)
+        if (s->token[i].number == 0 && !s->token[i].taken)
+            t = &s->token[i];
+    if (t)
+        t->taken = true;
+    os_unlock(&s->lock);
+    return t;
+}
+
+struct token *state_take_token(struct session *s, uint64_t number, uint32_t file, bool sync)
+{
+    struct token *found = NULL;
+
+    os_lock(&s->lock);
+    for (unsigned i = 0; i < BRACKETS && number != 0 && !found; i++) {
+        struct token *t = &s->token[i];
+
+        if (t->number == number && t->file == file && t->sync == sync)
+            found = t;
+    }
+    if (found) {
+        found->number = 0;
+        found->taken = true;
+    }
+    os_unlock(&s->lock);
+    return found;
+}
+
+uint64_t state_give_token(struct session *s, struct token *t, bool begun)
+{
+    uint64_t number;
+
+    os_lock(&s->lock);
+    t->taken = false;
+    t->number = number = begun ? ++s->last : 0;
+    os_unlock(&s->lock);
+    return number;
+}
+
+/* ---- The end --------------------------------------------------------------------------------- */
+
+bool session_is_writing(struct session *s)
+{
+    bool any = false;
+
+    os_lock(&s->lock);
+    for (unsigned i = 0; i < BRACKETS; i++)
+        any |= s->token[i].number != 0 && !s->token[i].sync;
+    os_unlock(&s->lock);
+    return any;
+}
+
+void session_end(struct session *s, bool gone)
+{
+    if (gone && s->client != 0) /* 0: all processes that the service cannot see */
+        outside_client_ended(s->service->outside, s->client);
+    for (uint32_t file = 0; file < s->service->open_max; file++)
+        if (s->file[file].served)
+            free_file(s, &s->file[file], gone);
+    os_mutex_end(&s->lock);
+    free(s->file);
+    free(s);
+}

@@ -1,0 +1,151 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# program-test.sh BUILD - cachemax-service as a program: its exit statuses, what it says on the
+# standard error, the files that it makes, and two services at one place.
+# The last line is "N passed, N failed, N skipped".
+set -u
+service=$1/examples/service/cachemax-service tool=$1/src/tool/cachemax passed=0 failed=0
+unset JOURNAL_STREAM
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-program.XXXXXX") || exit 1
+pids=''
+# shellcheck disable=SC2086 # words
+trap 'kill -KILL $pids 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+cd "$work" || exit 1
+ok() { passed=$((passed + 1)) && echo "ok $1"; }
+fail() { failed=$((failed + 1)) && echo "FAIL $1: $2"; }
+check() { # NAME COMMAND...
+  name=$1
+  shift
+  if "$@"; then ok "$name"; else fail "$name" "$*"; fi
+}
+# says NAME STATUS TEXT ARGUMENT...: the program ends with this status, and the standard error has a
+# line that begins with the text, all of it before a *.
+says() {
+  name=$1 want=$2 text=$3
+  shift 3
+  timeout 60 "$service" "$@" >out 2>err
+  status=$?
+  while read -r line; do
+    # shellcheck disable=SC2254 # a pattern
+    case $line in $text)
+      [ $status = "$want" ] && ok "$name" && return
+      ;;
+    esac
+  done <err
+  fail "$name" "status $status, $(cat out err)"
+}
+config() { # FILE LINE...
+  file=$1
+  shift
+  printf '%s\n' "$@" >"$file"
+}
+# start NAME CONFIG [VARIABLE=VALUE]: a service in the background; $pid.
+start() {
+  : >"log.$2"
+  # A shell has SIGINT ignored in what it begins in the background.
+  env --default-signal=INT ${3:+"$3"} "$service" "$2" 2>"log.$2" &
+  pid=$! tries=0
+  pids="$pids $pid"
+  until grep -q 'serves ' "log.$2" || ! kill -0 $pid 2>/dev/null || [ $tries = 600 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+  check "$1" grep -q 'serves ' "log.$2"
+}
+# ends NAME SIGNAL STATUS: the service of $pid.
+ends() {
+  kill "-$2" $pid
+  wait $pid 2>/dev/null
+  status=$?
+  pids=$(echo "$pids" | sed "s/ $pid\$//")
+  check "$1" test $status = "$3"
+}
+us='cachemax-service:'
+
+# ---- The command line and the configuration ------------------------------------------------------
+for arguments in '' 'a b' '-x' 'check a'; do
+  # shellcheck disable=SC2086 # words
+  says "arguments: $arguments" 2 'usage: cachemax-service FILE' $arguments
+done
+says 'no configuration' 2 "$us none.conf: No such file or directory" none.conf
+says 'no configuration to check' 2 "$us none.conf: No such file or directory" check-config none.conf
+config bad.conf "pool = $work/pool" 'clients = many'
+bad="$us bad.conf:2: it must be a number from 1 to 1000"
+says 'a bad configuration' 2 "$bad" bad.conf
+says 'a bad configuration to check' 2 "$bad" check-config bad.conf
+config good.conf "pool = $work/pool" "socket = $work/socket"
+if "$service" check-config good.conf >out 2>err && [ "$(cat out)" = 'good.conf: in order' ] &&
+  [ ! -s err ]; then
+  ok 'a good configuration'
+else
+  fail 'a good configuration' "$(cat out err)"
+fi
+
+# ---- What cannot be used -------------------------------------------------------------------------
+says 'no pool' 1 "$us $work/pool: no such file or directory; make it with \"cachemax create\"" \
+  good.conf
+check 'nothing is left of it' test ! -e socket.writes
+"$tool" create pool --size 4M --quiet && "$tool" create other --size 4M --quiet || exit 1
+head -c 100000 /dev/zero >junk
+chmod 600 junk
+config junk.conf "pool = $work/junk" "socket = $work/socket"
+says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
+config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
+says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
+long=$work/$(printf '%0108d' 0)
+config long.conf "pool = $work/pool" "socket = $long"
+says 'a long socket' 1 "$us $long: the name of a socket is too long" long.conf
+: >open.writes
+chmod 644 open.writes
+config open.conf "pool = $work/pool" "socket = $work/open"
+says 'writes that others may read' 1 \
+  "$us $work/open.writes: others may use it too; it should have mode 0600. Delete it *" open.conf
+echo mine >file
+config file.conf "pool = $work/pool" "socket = $work/file"
+says 'a file where the socket should be' 1 "$us $work/file: Address already in use" file.conf
+check 'that file stays' grep -qx mine file
+
+# ---- One that serves -----------------------------------------------------------------------------
+start 'it serves' good.conf
+check 'it says what' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
+check 'only its owner may connect' test "$(stat -c %a socket socket.writes | tr '\n' ' ')" = \
+  '600 600 '
+config elsewhere.conf "pool = $work/pool" "socket = $work/elsewhere"
+says 'the pool is in use' 1 "$us $work/pool: pool is open already, in this process or another" \
+  elsewhere.conf
+# What clients noted must stay, also if none of them lives. The first numbers: writes that have
+# begun and ended at the first place.
+printf '\7' | dd of=socket.writes bs=1 conv=notrunc 2>/dev/null
+printf '\7' | dd of=socket.writes bs=1 seek=8 conv=notrunc 2>/dev/null
+cp socket.writes before
+config both.conf "pool = $work/other" "socket = $work/socket"
+says 'the socket is in use' 1 "$us $work/socket: another service listens there" both.conf
+check 'the writes are those of the first service' cmp -s before socket.writes
+check 'the configuration can be checked meanwhile' "$service" check-config good.conf >out
+check 'the first service lives' kill -0 $pid
+ends 'killed' KILL 137
+check 'it has left its socket' test -S socket
+start 'it serves where a killed one has left its socket' good.conf
+ends 'SIGTERM' TERM 0
+check 'it says so' grep -qx "$us ends: Terminated" log.good.conf
+check 'the socket is gone' test ! -e socket
+start 'again' good.conf
+ends 'SIGINT' INT 0
+check 'the pool is clean' sh -c "'$tool' info --json pool | grep -q '\"clean\": *true'"
+(ulimit -n 100 && exec timeout 60 "$service" good.conf 2>log.few) &
+until grep -q 'serves ' log.few 2>/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.1; done
+kill $!
+wait $!
+check 'too few descriptors are allowed' grep -qx \
+  "$us 64 clients may need 320 open files, and 100 are allowed" log.few
+: >log.good.conf
+start 'with weights for the journal' good.conf "JOURNAL_STREAM=$(stat -c %d:%i log.good.conf)"
+check 'a line has its weight' grep -qx "<6>serves $work/pool at $work/socket" log.good.conf
+ends 'its end' TERM 0
+start 'with the journal elsewhere' good.conf JOURNAL_STREAM=1:2
+check 'a line has no weight' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
+ends 'its end by a hang-up' HUP 0
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ]

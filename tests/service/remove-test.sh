@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# remove-test.sh BUILD_DIR - tests of "cachemax-service check-config FILE PATH" and "remove", with
+# and without a service that runs, and of the unit for systemd. Prints "ok NAME", "FAIL NAME: why"
+# or "skip NAME: reason" and a summary as the last line.
+set -u
+build=$(realpath "${1:?usage: remove-test.sh BUILD_DIR}")
+service=$build/examples/service/cachemax-service cm=$build/src/tool/cachemax
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
+skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-remove.XXXXXX")
+trap 'kill $pid 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+pid=
+cd "$work" || exit 1
+
+# expect NAME STATUS PATTERN COMMAND...: an extended regular expression of what is printed.
+expect() {
+  local name=$1 want=$2 pattern=$3 got
+  shift 3
+  timeout 60 "$@" >out 2>&1 </dev/null
+  got=$?
+  if [ $got != "$want" ]; then
+    fail "$name" "status $got instead of $want: $(head -c 300 out | tr '\n' ' ')"
+  elif ! grep -Eq -- "$pattern" out; then
+    fail "$name" "'$pattern' not found in: $(head -c 300 out | tr '\n' ' ')"
+  else
+    ok "$name"
+  fi
+}
+
+warm() { # FILE: until it is, and its times are old enough
+  "$cm" cat "$1" --pool pool >/dev/null 2>&1
+  "$cm" cat "$1" --pool pool >/dev/null 2>&1
+}
+configure() {
+  printf '# ours\npool = %s/pool\nsocket = %s/socket\n%s\nexclude = *.tmp\n' \
+    "$work" "$work" "$1" >conf
+}
+
+mkdir -p data/a other
+head -c 100000 /dev/urandom >data/a/file
+head -c 100000 /dev/urandom >other/file
+touch -d 2020-01-01 data/a/file other/file
+"$cm" create pool --size 16M --quiet || exit 1
+
+configure "folder = $work/data   # a comment
+folder=$work/other"
+expect check 0 'conf: in order' "$service" check-config conf
+expect judge-cached 0 "a/file: cached \(folder = $work/data\)" \
+  "$service" check-config conf "$work/data/a/file"
+expect judge-excluded 0 'x.tmp: not cached \(exclude = \*\.tmp\)' \
+  "$service" check-config conf "$work/data/x.tmp"
+expect judge-elsewhere 0 'not cached \(it is below no folder\)' \
+  "$service" check-config conf "$work/database/a"
+expect judge-relative 2 'a/file: it must be an absolute path' \
+  "$service" check-config conf data/a/file
+expect remove-slash 2 'must not end with a separator' "$service" remove conf "$work/data/"
+for line in "exclude = /a" "exclude = a/" "exclude = **/a" "folder = data" \
+  "folder = /a/../b" "folder = /a/" "folder = /a//b" "exclude =" \
+  "folder = $work/data
+folder = $work/data"; do
+  configure "$line"
+  expect "wrong: ${line%%$'\n'*}" 2 'conf:[45]: ' "$service" check-config conf
+done
+
+configure "folder = $work/data   # a comment
+folder=$work/other"
+expect remove-unknown 2 "it has no line \"folder = $work/dat\"" "$service" remove conf "$work/dat"
+warm data/a/file
+warm other/file
+cached() { "$cm" files pool --json | python3 -c '
+import json, sys
+print(sum(f["cached_bytes"] > 0 for f in json.load(sys.stdin)["files"]))'; }
+[ "$(cached)" = 2 ] && ok warm || fail warm "$("$cm" files pool | head -5)"
+expect remove 0 "data: removed; what was cached of its 1 files" "$service" remove conf "$work/data"
+[ "$(cached)" = 1 ] && ok forgotten || fail forgotten "$("$cm" files pool | head -5)"
+printf '# ours\npool = %s/pool\nsocket = %s/socket\nfolder=%s/other\nexclude = *.tmp\n' \
+  "$work" "$work" "$work" | cmp -s - conf && ok other-lines || fail other-lines "$(cat conf)"
+
+"$service" conf 2>log &
+pid=$!
+for _ in $(seq 600); do
+  grep -q serves log && break
+  sleep 0.1
+done
+expect remove-from-service 0 "other: removed; what was cached of its 1 files" \
+  "$service" remove conf "$work/other"
+kill $pid
+wait $pid
+pid=
+[ "$(cached)" = 0 ] && ok forgotten-by-service || fail forgotten-by-service "$("$cm" files pool)"
+
+configure "folder = $work/other"
+rm -r other
+expect remove-gone 0 '1 files or folders could not be opened' "$service" remove conf "$work/other"
+configure "folder = $work/data"
+rm pool
+expect remove-no-pool 1 'pool: no such file' "$service" remove conf "$work/data"
+grep -q "folder = $work/data" conf && ok kept || fail kept "the folder is gone from the file"
+
+if command -v systemd-analyze >/dev/null; then
+  sed "s,^\(Exec[A-Za-z]*=\)[^ ]*/cachemax-service,\1$service," \
+    "$build/examples/service/cachemax-service.service" >cachemax-service.service
+  systemd-analyze verify --man=no ./cachemax-service.service >out 2>&1 && [ ! -s out ] &&
+    ok unit || fail unit "$(head -c 300 out)"
+else
+  skip unit "no systemd-analyze"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

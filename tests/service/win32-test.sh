@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# win32-test.sh BUILD_DIR - the service on Windows, run under Wine: its names, who may use what it
+# shares, how it begins and ends. Prints "ok NAME" or "FAIL NAME: why" and a summary as the last
+# line.
+set -u
+build=$(realpath "${1:?usage: win32-test.sh BUILD_DIR}")
+wine=$(cd "$(dirname "$0")/../cross" && pwd)/wine-run
+service=$build/examples/service/cachemax-service.exe
+cm=$build/src/tool/cachemax.exe
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok $1"; }
+fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-test.XXXXXX")
+name=$(basename "$work") # of the pipe, too
+files=${WINEPREFIX:-${TMPDIR:-/tmp}/cachemax-wine}/drive_c/ProgramData/cachemax
+job=
+cleanup() {
+  [ -z "$job" ] || kill -9 "$job" 2>/dev/null
+  rm -rf "$work" "$files/$name.lock" "$files/$name.writes"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+cd "$work" || exit 1
+win="Z:${work//\//\\}"
+
+# expect NAME STATUS PATTERN ARGUMENT...: runs the service; PATTERN has to be in what it prints.
+expect() {
+  local what=$1 want=$2 pattern=$3 got
+  shift 3
+  timeout -k 5 60 "$wine" "$service" "$@" >out 2>&1 </dev/null
+  got=$?
+  if [ $got = "$want" ] && grep -Eq -- "$pattern" out; then
+    ok "$what"
+  else
+    fail "$what" "status $got instead of $want; $(head -c 300 out | tr '\n' ' ')"
+  fi
+}
+check() { # NAME COMMAND...
+  local what=$1
+  shift
+  if "$@" >check.out 2>&1; then ok "$what"; else fail "$what" "$(head -c 200 check.out)"; fi
+}
+config() { # POOL SOCKET: as "service.conf"
+  printf 'pool = %s\r\nsocket = %s\r\n' "$1" "$2" >service.conf
+}
+# Starts the service in the background and waits until it serves.
+begin() {
+  "$wine" "$service" service.conf >log 2>&1 </dev/null &
+  job=$!
+  for _ in $(seq 300); do
+    grep -q ' serves ' log && return
+    sleep 0.1
+  done
+}
+state_is() { "$wine" "$cm" info "$1" 2>&1 </dev/null | grep -Eq "state: +$2"; }
+
+for pool in pool other; do
+  "$wine" "$cm" create $pool --size 1M >out 2>&1 </dev/null || fail "a pool" "$(cat out)"
+done
+mkdir 'größe' && mv pool 'größe/pool'
+pool=$win'\größe\pool' pipe='\\.\pipe\'$name
+
+check "needs nothing but the system" sh -c '! objdump -p "$1" | sed -n "s/.*DLL Name: //p" |
+  grep -viE "^(kernel32|advapi32|bcrypt|msvcrt|shell32|api-ms-win-.*)\.dll$"' - "$service"
+
+# ---- names -------------------------------------------------------------------------------------
+expect "no arguments" 2 '^usage: '
+expect "no file" 2 'missing: No such file' missing
+config "$pool" "$pipe"
+mv service.conf 'dienst-ä.conf'
+expect "names in UTF-8" 0 'dienst-ä.conf: in order' check-config 'dienst-ä.conf'
+for wrong in pool '\pool' 'C:pool' '/pool'; do
+  config "$wrong" "$pipe"
+  expect "pool = $wrong" 2 'service.conf:1: it must be an absolute path, like C:' service.conf
+done
+for wrong in /run/socket '\\server\pipe\x' '\\.\pipe' 'C:\x'; do
+  config "$pool" "$wrong"
+  expect "socket = $wrong" 2 'service.conf:2: it must be a pipe' service.conf
+done
+for wrong in '\\.\pipe\' '\\.\pipe\a\b' '\\.\pipe\a:b'; do
+  config "$pool" "$wrong"
+  expect "socket = $wrong" 2 'service.conf:2: the pipe.s name may have' service.conf
+done
+config '\\server\share\pool' "$pipe"
+expect "a pool on a server" 0 'in order' check-config service.conf
+
+# ---- one service at a pipe ---------------------------------------------------------------------
+config "$pool" "$pipe"
+begin
+check "serves" grep -q ' serves ' log
+expect "the same pool" 1 'open already' service.conf
+config "$win\\other" "${pipe^^}"
+sed -i 's/PIPE/pipe/' service.conf
+expect "the same pipe" 1 'another service listens there' service.conf
+config "$pool" "$pipe"
+kill -9 $job
+wait $job 2>/dev/null
+begin
+check "serves after it was killed" grep -q ' serves ' log
+kill -INT $job
+wait $job
+check "Ctrl-C ends it" test $? = 0
+check "Ctrl-C is in the log" grep -q 'ends: Ctrl-C' log
+job=
+check "Ctrl-C leaves a clean pool" state_is "$pool" clean
+
+# ---- who may use the files ---------------------------------------------------------------------
+check "its file is for its owner" test "$(stat -c %a "$files/$name.writes" | tail -c 2)" = 0
+chmod o+rw "$files/$name.writes"
+expect "others may use its file" 1 "$name.writes: others may use it too" service.conf
+chmod o-rwx "$files/$name.writes"
+if [ "$(id -u)" = 0 ]; then
+  chown 12345 "$files/$name.writes"
+  expect "its file is somebody else's" 1 "$name.writes: it belongs to another user" service.conf
+else
+  skipped=$((skipped + 1))
+  echo "skip a file of somebody else: only root can make one"
+fi
+rm "$files/$name.writes"
+mkdir "$files/$name.writes"
+expect "its file is a directory" 1 "$name.writes: it cannot be opened" service.conf
+rmdir "$files/$name.writes"
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

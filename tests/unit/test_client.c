@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_client.c - a client of the service at its worst moments. The service is made up: a thread
+ * for each connection that answers as the test wants it.
+ *
+ * The client's files are part of this program, so that a test can do what another thread would do
+ * between two of their steps.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#include "../../examples/service/os.h"
+
+/* What another thread does before this one changes a word or takes a lock. Once. */
+static void (*meanwhile)(void);
+static void *before;
+
+static void others_run(void *at)
+{
+    void (*const run)(void) = meanwhile;
+    if (at != before || !run)
+        return;
+    meanwhile = NULL;
+    run();
+}
+
+static uint32_t fetch_and(_Atomic uint32_t *at, uint32_t keep)
+{
+    others_run(at);
+    return atomic_fetch_and_explicit(at, keep, memory_order_seq_cst);
+}
+
+static void take_lock(os_mutex *m)
+{
+    others_run(m);
+    os_lock(m);
+}
+
+/* A signal comes in each poll(). */
+static int poll_interrupted(const struct pollfd *p)
+{
+    (void)p;
+    errno = EINTR;
+    return -1;
+}
+
+static _Atomic unsigned allocations; /* of space for a file */
+
+static int allocate(int fd, off_t from, off_t n)
+{
+    allocations++;
+    return posix_fallocate(fd, from, n);
+}
+
+#undef atomic_fetch_and
+#define atomic_fetch_and(at, keep) fetch_and(at, keep)
+#undef atomic_store
+#define atomic_store(at, to) (others_run(at), atomic_store_explicit(at, to, memory_order_seq_cst))
+#undef atomic_compare_exchange_strong
+#define atomic_compare_exchange_strong(at, was, to)                                                \
+    (others_run(at), atomic_compare_exchange_strong_explicit(at, was, to, memory_order_seq_cst,    \
+                                                             memory_order_seq_cst))
+#define os_lock(m) take_lock(m)
+#define poll(p, n, ms) poll_interrupted(p)
+#define posix_fallocate(fd, from, n) allocate(fd, from, n)
+#include "../../examples/service/client.c"
+#include "../../examples/service/client_link.c"
+#include "../../examples/service/client_socket.c"
+#include "../../examples/service/outside_file.c"
+#undef os_lock
+
+/* ---- The made-up service --------------------------------------------------------------------- */
+
+static char where[100];
+static int listener;
+static bool is_silent;           /* it takes connections and nothing else */
+static _Atomic uint32_t handles; /* that it gave */
+static _Atomic uint64_t filled;  /* bytes of data that came */
+static _Atomic int refused;      /* command that it refuses, or 0 */
+static struct os_thread acceptor;
+static struct outside_file table_file;
+
+static bool receive_all(int fd, void *to, size_t n)
+{
+    return n == 0 || recv(fd, to, n, MSG_WAITALL) == (ssize_t)n;
+}
+
+/* Answers one message. False: the client has ended. */
+static bool serve_one(int fd)
+{
+    static __thread uint8_t body[CMP_MESSAGE_MAX], out[CMP_REPLY_MIN];
+    struct cmp_hello_reply hello = { .block = CM_BLOCK_SIZE, .data_max = 65536, .client = 1 };
+    struct cmp_head h;
+    int data;
+    if (!receive_all(fd, &h, sizeof(h)) || !receive_all(fd, body, h.bytes - sizeof(h)))
+        return false;
+    if (h.command == CMP_FILL) {
+        atomic_fetch_add(&filled, h.bytes - sizeof(h) - sizeof(struct cmp_fill));
+        return true;
+    }
+    memset(out, 0, sizeof(out));
+    hello.outside = atomic_load(&table_file.at->name);
+    if (h.command == CMP_HELLO)
+        memcpy(out + sizeof(h), &hello, sizeof(hello));
+    if (h.command == CMP_WRITE_BEGIN)
+        out[sizeof(h)] = 1; /* the token */
+    h.result = h.command == refused ? CM_ENOMEM : 0;
+    if (h.command == CMP_OPEN && h.result == 0)
+        h.file = atomic_fetch_add(&handles, 1) + 1;
+    h.bytes = (uint32_t)sizeof(h) + (h.result < 0 ? 0 : cmp_body(h.command, 1, &data));
+    memcpy(out, &h, sizeof(h));
+    return send(fd, out, h.bytes, MSG_NOSIGNAL) == (ssize_t)h.bytes;
+}
+
+static void serve(void *arg)
+{
+    const int fd = (int)(intptr_t)arg;
+    while (serve_one(fd))
+        ;
+    close(fd);
+}
+
+static void accept_all(void *arg)
+{
+    int fd;
+    (void)arg;
+    while ((fd = accept(listener, NULL, NULL)) >= 0 || errno == EINTR)
+        if (fd >= 0 && !is_silent && !os_thread_begin_alone(serve, (void *)(intptr_t)fd))
+            close(fd);
+}
+
+static void service_up(bool silent)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    char path[256];
+    const char *dir = getenv("TMPDIR");
+    snprintf(where, sizeof(where), "%.60s/client-test-%d", dir ? dir : "/tmp", (int)getpid());
+    memcpy(a.sun_path, where, sizeof(where));
+    if (outside_file_open(&table_file, where, true, path) != 0)
+        abort();
+    is_silent = silent;
+    handles = 0;
+    filled = 0;
+    listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (bind(listener, (const struct sockaddr *)&a, sizeof(a)) != 0 || listen(listener, 8) != 0 ||
+        !os_thread_begin(&acceptor, accept_all, NULL))
+        abort();
+}
+
+static void service_down(void)
+{
+    char path[120];
+    (void)shutdown(listener, SHUT_RDWR);
+    os_thread_join(&acceptor);
+    close(listener);
+    outside_file_close(&table_file);
+    (void)unlink(where);
+    snprintf(path, sizeof(path), "%s.writes", where);
+    (void)unlink(path);
+}
+
+/* ---- Slots of the ring ----------------------------------------------------------------------- */
+
+static struct link raced;
+
+static void another_fill(void)
+{
+    static const uint8_t data[16];
+    const struct cmp_fill m = { .ticket = 1 };
+    const struct request q = { CMP_FILL, 1, &m, data, sizeof(m), sizeof(data) };
+    link_tell(&raced, &q);
+}
+
+/* A thread sees that a slot's fill was handled. Before it takes the slot, another one takes it and
+ * asks again. */
+static void test_slot_taken_again(void)
+{
+    struct ring *r = calloc(1, sizeof(*r));
+    REQUIRE(r != NULL);
+    raced = (struct link){ .refs = 1, .told = 1 };
+    raced.ring.ring = r;
+    raced.ring.bell = eventfd(0, 0);
+    r->slot[0].state = RING_ANSWERED;
+    before = &raced.told;
+    meanwhile = another_fill;
+    CHECK_EQ(claim_slot(&raced), RING_SLOTS);
+    CHECK_EQ(r->slot[0].state, RING_ASKED);
+    CHECK_EQ(raced.told, 1);
+    r->slot[0].state = RING_ANSWERED;
+    CHECK_EQ(claim_slot(&raced), 0);
+    CHECK_EQ(raced.told, 0);
+    close((int)raced.ring.bell);
+    free(r);
+}
+
+/* ---- Signals --------------------------------------------------------------------------------- */
+
+#define TICK_US 10000
+#define TICKS_MAX 1000 /* a call that has not returned by then never will */
+static volatile sig_atomic_t ticks;
+
+static void every(long us)
+{
+    const struct itimerval t = { { 0, us }, { 0, us } };
+    (void)setitimer(ITIMER_REAL, &t, NULL);
+}
+
+static void tick(int sig)
+{
+    (void)sig;
+    if (++ticks == TICKS_MAX)
+        every(0);
+}
+
+static void ticks_begin(void)
+{
+    const struct sigaction a = { .sa_handler = tick };
+    (void)sigaction(SIGALRM, &a, NULL);
+    ticks = 0;
+    every(TICK_US);
+}
+
+/* A program with a timer, and a service that does not answer. */
+static void test_signals(void)
+{
+    const struct cmc_options o = { .where = where, .timeout_ms = 100 };
+    struct client_stream s;
+    uint8_t *bytes = calloc(1, 8 << 20);
+    const struct piece p[2] = { { bytes, 8 << 20 }, { NULL, 0 } };
+    REQUIRE(bytes != NULL);
+    service_up(true);
+    ticks_begin();
+    CHECK(link_open(&o, 1) == NULL);
+    CHECK(ticks < TICKS_MAX);
+    ticks_begin();
+    CHECK(client_stream_open(&s, where, 100000000));
+    CHECK(!client_stream_send(&s, p));
+    CHECK(ticks < TICKS_MAX);
+    every(0);
+    client_stream_close(&s);
+    service_down();
+    free(bytes);
+}
+
+/* ---- Connections that end -------------------------------------------------------------------- */
+
+static int identify(void *arg, cm_validator *v)
+{
+    (void)arg;
+    *v = (cm_validator)CM_VALIDATOR_INIT;
+    return 0;
+}
+
+static cmc_client *connect_here(void)
+{
+    const struct cmc_options o = { .where = where, .timeout_ms = 60000 };
+    cmc_client *k = NULL;
+    CHECK_EQ(cmc_connect(&o, &k, NULL), 0);
+    CHECK(cmc_is_connected(k));
+    return k;
+}
+
+static cmc_file *open_here(cmc_client *k)
+{
+    const cm_file_id id = { .lo = 1 };
+    cmc_file *f = NULL;
+    CHECK_EQ(cmc_file_open(k, &id, 0, identify, NULL, &f), 0);
+    return f;
+}
+
+static cmc_client *client;
+static cmc_file *file;
+
+/* The link is lost, and another thread opens the file on the next one. */
+static void another_link(void)
+{
+    uint8_t buf[16];
+    cmc_miss miss;
+    (void)lose(client->link);
+    CHECK_EQ(cmc_read(file, 0, buf, sizeof(buf), &miss), 0);
+    CHECK_EQ(file->opened >> 32, 3);
+}
+
+/* A thread comes late with a link that is lost. It leaves the handle of the next one alone. */
+static void test_late_link(void)
+{
+    uint8_t buf[16];
+    cmc_miss miss;
+    service_up(false);
+    client = connect_here();
+    file = open_here(client);
+    CHECK_EQ(file->opened, UINT64_C(1) << 32 | 1);
+    (void)lose(client->link);
+    before = &file->lock;
+    meanwhile = another_link;
+    CHECK_EQ(cmc_read(file, 0, buf, sizeof(buf), &miss), 0);
+    CHECK_EQ(file->opened, UINT64_C(3) << 32 | 2);
+    CHECK_EQ(handles, 2);
+    cmc_file_close(file);
+    cmc_disconnect(client);
+    service_down();
+}
+
+/* ---- Fills and descriptors ------------------------------------------------------------------- */
+
+/* A read that does not begin at a block misses one block more than a message may have. */
+static void test_long_fill(void)
+{
+    static const uint8_t data[17 * CM_BLOCK_SIZE];
+    service_up(false);
+    cmc_client *k = connect_here();
+    cmc_file *f = open_here(k);
+    const cmc_miss miss = { .len = sizeof(data), .handle = 1, .ticket = 5, .connection = 1 };
+    CHECK_EQ(cmc_fill(f, &miss, data, sizeof(data), CM_FILL_EOF), 0);
+    CHECK_EQ(cmc_invalidate(f, 0, CM_ALL), 0); /* the fill came before */
+    CHECK_EQ(filled, 65536);
+    cmc_file_close(f);
+    cmc_disconnect(k);
+    service_down();
+}
+
+static int next_descriptor(void)
+{
+    const int fd = dup(0);
+    close(fd);
+    return fd;
+}
+
+/* There is room for one of the two descriptors of a ring. */
+static void test_one_descriptor(void)
+{
+    struct client_stream s = { .handle = CLIENT_STREAM_NONE };
+    struct ring_pass pass = RING_PASS_NONE;
+    struct rlimit all, few;
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control = { .room = { 0 } };
+    uint8_t byte = 0;
+    struct iovec v = { &byte, 1 };
+    const struct msghdr m = { .msg_iov = &v,
+                              .msg_iovlen = 1,
+                              .msg_control = control.room,
+                              .msg_controllen = sizeof(control.room) };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    const struct piece p[2] = { { &byte, 1 }, { NULL, 0 } };
+    const int two[2] = { 0, 1 };
+    int fd[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0 && getrlimit(RLIMIT_NOFILE, &all) == 0);
+    *c = (struct cmsghdr){ CMSG_LEN(sizeof(two)), SOL_SOCKET, SCM_RIGHTS };
+    memcpy(CMSG_DATA(c), two, sizeof(two));
+    CHECK_EQ(sendmsg(fd[0], &m, 0), 1);
+    s.handle = fd[1];
+    const int next = next_descriptor();
+    few = (struct rlimit){ (rlim_t)next + 1, all.rlim_max };
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    CHECK_EQ(client_stream_receive(&s, p, true, &pass), 1);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &all), 0);
+    CHECK(pass.fd[0] < 0 && pass.fd[1] < 0);
+    CHECK_EQ(next_descriptor(), next);
+    close(fd[0]);
+    close(fd[1]);
+}
+
+/* A signal says nothing about the service. */
+static void test_interrupted_look(void)
+{
+    struct client_stream s = { .handle = CLIENT_STREAM_NONE };
+    service_up(true);
+    REQUIRE(client_stream_open(&s, where, 100000000));
+    CHECK(!client_stream_is_cut(&s));
+    client_stream_close(&s);
+    service_down();
+}
+
+/* ---- The table of outside writes ------------------------------------------------------------- */
+
+/* A second service is started at the same place by mistake. The first one's memory stays whole at
+ * every moment. */
+static void test_second_service(void)
+{
+    struct outside_file first, second;
+    allocations = 0;
+    char why[256];
+    const char *dir = getenv("TMPDIR");
+    snprintf(where, sizeof(where), "%.60s/client-test-%d", dir ? dir : "/tmp", (int)getpid());
+    REQUIRE(outside_file_open(&first, where, true, why) == 0);
+    CHECK_EQ(allocations, 1);
+    first.at->place[5].begun = 7;
+    REQUIRE(outside_file_open(&second, where, true, why) == 0);
+    CHECK_EQ(allocations, 1);              /* it was never shorter */
+    CHECK_EQ(first.at->place[5].begun, 7); /* nor cleared */
+    outside_file_close(&first);
+    outside_file_close(&second);
+    REQUIRE(outside_file_open(&first, where, true, why) == 0);
+    CHECK_EQ(first.at->place[5].begun, 0); /* nobody had it */
+    outside_file_close(&first);
+    snprintf(why, sizeof(why), "%s.writes", where);
+    CHECK_EQ(unlink(why), 0);
+}
+
+static struct outside table;
+
+/* Another thread frees the place of the client that has ended, and then a client takes it. */
+static void another_claim(void)
+{
+    table.claim[0] = UINT64_C(9) << 32 | 77;
+}
+
+static void test_claim_taken_again(void)
+{
+    table.claim[0] = UINT64_C(9) << 32 | 66;
+    before = &table.claim[0];
+    meanwhile = another_claim;
+    outside_client_ended(&table, 66);
+    CHECK_EQ(table.claim[0], UINT64_C(9) << 32 | 77);
+    outside_client_ended(&table, 77);
+    CHECK_EQ(table.claim[0], 0);
+}
+
+static unsigned claims(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < OUTSIDE_CLAIMS; i++)
+        n += table_file.at->claim[i] != 0;
+    return n;
+}
+
+/* A client leaves claims for the others: it keeps none of a begin that was refused, and has a
+ * share of them only. */
+static void test_share_of_claims(void)
+{
+    static cmc_bracket w[100];
+    service_up(false);
+    client = connect_here();
+    file = open_here(client);
+    refused = CMP_WRITE_BEGIN;
+    for (unsigned i = 0; i < 100; i++) {
+        CHECK_EQ(cmc_write_begin(file, 0, 1, &w[i]), 0);
+        CHECK_EQ(w[i].outside, 1);
+    }
+    CHECK_EQ(claims(), 0);
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_EQ(cmc_write_end(file, &w[i], NULL), 0);
+    refused = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        CHECK_EQ(cmc_write_begin(file, 0, 1, &w[i]), 0);
+        CHECK_EQ(w[i].outside, i >= CLAIMS_MAX);
+    }
+    CHECK_EQ(claims(), CLAIMS_MAX);
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_EQ(cmc_write_end(file, &w[i], NULL), 0);
+    CHECK_EQ(claims(), 0);
+    cmc_file_close(file);
+    cmc_disconnect(client);
+    service_down();
+}
+
+/* A file that was refused is tried again. */
+static void test_refused_file(void)
+{
+    uint8_t buf[16];
+    cmc_miss miss;
+    service_up(false);
+    client = connect_here();
+    refused = CMP_OPEN;
+    file = open_here(client);
+    refused = 0;
+    for (unsigned i = 0; i < 60000 && handles == 0; i++) {
+        CHECK_EQ(cmc_read(file, 0, buf, sizeof(buf), &miss), 0);
+        os_sleep_ms(1);
+    }
+    CHECK_EQ(handles, 1);
+    cmc_file_close(file);
+    cmc_disconnect(client);
+    service_down();
+}
+
+/* Another thread has the stream, and does not get its answer: nobody waits for ever. */
+static void test_stream_in_use(void)
+{
+    cmc_bracket w;
+    service_up(false);
+    client = connect_here();
+    file = open_here(client);
+    struct link *l = client->link;
+    link_hold(l);
+    l->timeout_ns = 1000000;
+    (os_lock)(&l->lock);
+    CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
+    CHECK_EQ(w.outside, 1);
+    CHECK(link_is_lost(l));
+    os_unlock(&l->lock);
+    link_drop(l);
+    CHECK_EQ(cmc_write_end(file, &w, NULL), 0);
+    cmc_file_close(file);
+    cmc_disconnect(client);
+    service_down();
+}
+
+/* The service is reached by a link to its socket, whose table is another file. */
+static void test_other_table(void)
+{
+    char link[120], why[256];
+    const struct cmc_options o = { .where = link, .timeout_ms = 60000 };
+    cmc_client *k;
+    service_up(false);
+    snprintf(link, sizeof(link), "%s-link", where);
+    REQUIRE(symlink(where, link) == 0);
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EACCES);
+    CHECK(k == NULL && strstr(why, "-link.writes is not the file") != NULL);
+    cmc_disconnect(k);
+    CHECK_EQ(unlink(link), 0);
+    strcat(link, ".writes");
+    CHECK_EQ(unlink(link), 0);
+    cmc_disconnect(connect_here());
+    service_down();
+}
+
+static const struct harness_test tests[] = {
+    TEST(slot_taken_again), TEST(signals),          TEST(late_link),      TEST(long_fill),
+    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service), TEST(claim_taken_again),
+    TEST(other_table),      TEST(share_of_claims),  TEST(refused_file),   TEST(stream_in_use),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

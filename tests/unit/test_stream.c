@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_stream.c - connections of the service that end, by a transport that the test makes up.
+ */
+#include "fixture.h"
+
+#include "../../examples/service/stream.h"
+
+static struct server server;
+static _Atomic unsigned receives;
+static _Atomic bool has_ended, is_freed;
+
+/* Nothing comes. The client's process ends after a while; a child has inherited the connection, so
+ * the stream does not. */
+static int64_t receive_nothing(struct stream *s, void *to, size_t n)
+{
+    (void)s;
+    (void)to;
+    (void)n;
+    os_sleep_ms(1);
+    if (atomic_fetch_add(&receives, 1) == 20)
+        has_ended = true;
+    return STREAM_LATE;
+}
+
+static int64_t send_nothing(struct stream *s, const void *from, size_t n, const struct ring_pass *p)
+{
+    (void)s;
+    (void)from;
+    (void)n;
+    (void)p;
+    return 0;
+}
+
+static void shut(struct stream *s)
+{
+    (void)s;
+}
+
+static bool gone(struct stream *s, unsigned ms)
+{
+    (void)s;
+    (void)ms;
+    return has_ended;
+}
+
+static void set_free(struct stream *s)
+{
+    (void)s;
+    is_freed = true;
+}
+
+static void no_log(enum log_weight w, const char *text)
+{
+    (void)w;
+    (void)text;
+}
+
+static void test_inherited(void)
+{
+    static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone,
+                                               set_free };
+    static struct stream stream = { &calls, 1234 };
+    static struct outside outside;
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    server = (struct server){ .clients_max = 1, .log = no_log };
+    service_begin(&server.service, p.c, &outside, 5);
+    server_begin(&server);
+    stream_take(&server, &stream);
+    while (!is_freed)
+        os_sleep_ms(1);
+    CHECK(receives >= 20);
+    CHECK_EQ(server.clients, 0);
+    server_end(&server);
+    service_end(&server.service);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(inherited),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
