@@ -257,7 +257,8 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     [ -x "$t" ] && [ -f "$t" ] || continue
     # For the thread sanitizer those that have threads.
     [ "$5" != none ] || [ "$run" ] ||
-      grep -qsE 'pthread_create|start_readers' "$here/unit/test_$name"*.c || continue
+      grep -qsE 'pthread_create|os_thread_begin|start_readers' "$here/unit/test_$name"*.c ||
+      continue
     beside "$2unit/$name" $run "$t"
   done
   for slots in 64 96 300; do
@@ -280,7 +281,7 @@ native_suites() { # DIR
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
     suite crash/$rules "$here/crash/run" --rules $rules \
-      --states "$(crash_states $rules 250000)" --every 16 --no-mutants \
+      --states "$(crash_states $rules 250000)" --every 24 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
   suite freestanding "$b/tests/freestanding/core"
@@ -330,10 +331,19 @@ native_suites() { # DIR
   suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
   also kill "$b/tests/kill/kill" --cycles 100
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
+  also service/parts "$b/tests/service/parts" "$b/examples/service/cachemax-service"
+  also service/remove bash "$here/service/remove-test.sh" "$b"
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
+  also service/hostile "$b/tests/service/hostile" "$service"
+  also service/stalls "$b/tests/service/stalls"
+  also service/program sh "$here/service/program-test.sh" "$b"
   need qemu-system-common || :
   also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
+  also mount/service bash "$here/mount/mount-test.sh" "$b" --service # these four mostly wait
+  also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
+  also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
+  suite mount/service-kills bash "$here/mount/service-test.sh" "$b"
   suite mount-kill bash "$here/mount/kill-test.sh" "$b"
   suite foreign sh "$here/foreign/run.sh" "$b"
 }
@@ -356,7 +366,7 @@ list_one() { # NAME COMMAND...
   shared | abi) label=abi ;;
   *mutants) label=mutants ;;
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
-  mount-* | quickstart) label=mount- ;;
+  mount-* | mount/* | quickstart) label=mount- ;;
   tree | format) label=tree ;;
   tidy) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
@@ -421,6 +431,7 @@ asan=''
 if [ $all = yes ]; then
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
+    also asan/mount/service-kills bash "$here/mount/service-test.sh" "$b-asan" --kills 5
     also asan/mount-sessions bash "$here/mount/sessions-test.sh" "$b-asan"
     also asan/mount-end bash "$here/mount/end-test.sh" "$b-asan"
     crash_rules='eadr checkpoint' # adr is eadr with flushes, pagecache is in checkpoint
@@ -465,13 +476,21 @@ if [ $all = yes ]; then
   mkdir -p "$b-xxhash" && cp /usr/include/xxhash.h "$b-xxhash/"
   PATH=$here/cross:$PATH # wine-run, for the cross file
   if need wine wine64 gcc-mingw-w64-x86-64; then
-    if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" -Dexamples=disabled \
+    if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
       also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
+      storm="$b-windows/tests/service/storm.exe"
+      service="$b-windows/examples/service/cachemax-service.exe"
+      also wine/service bash "$here/service/win32-test.sh" "$b-windows"
+      also wine/service/ring $run "$storm" "$service" --operations 100000 --kills 5 --stalls 3
+      also wine/service/pipe $run "$storm" "$service" --operations 50000 --kills 5 --stalls 3 \
+        --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
+      settle # it deletes the files of others that have ended
+      suite wine/service/scm bash "$here/service/scm.sh" "$b-windows"
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
@@ -481,13 +500,15 @@ if [ $all = yes ]; then
     if ! command -v clang >/dev/null; then
       skip windows-clang "no clang here"
     elif build windows-clang "$b-windows-clang" cc --cross-file "$here/cross/mingw64-clang.ini" \
-      -Dexamples=disabled -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash" \
+      -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash" \
       -Dc_link_args="-L$gcc_dir"; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
+      also wine-clang/service bash "$here/service/win32-test.sh" "$b-windows-clang"
       core_suites "$b-windows-clang" wine-clang/ 30000 3 none
       run='' exe=''
       settle
+      suite wine-clang/service/scm bash "$here/service/scm.sh" "$b-windows-clang"
       suite wine-clang/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows-clang" objects
       suite wine-clang/msvc-assembly clang --target=x86_64-pc-windows-msvc -c \
         "$top/src/persist/guard_x86.S" -o "$log/guard.obj"

@@ -1,34 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cache.c - the bond between an inode and the library: attaching, brackets, giving up.
+ * cache.c - the bond between an inode and what is cached of it: attaching, brackets, giving up.
  *
  * An inode is attached at its first use. It stays attached while the kernel remembers it, up to a
  * limit: the one that is idle for the longest time is detached first. Every change of the origin
- * runs between change_begin() and change_end(). If the library cannot promise that old bytes are
- * forgotten, the mount removes the pool file before it changes the origin. From then on everything
- * passes through. A pool that does not exist cannot come back with old data. Any thread may call.
- * file_* and change_* may wait for the origin, and for nothing else.
+ * runs between change_begin() and change_end(). If nobody can promise that old bytes are forgotten,
+ * the cache is given up before the origin is changed (backing.h). Any thread may call. file_* and
+ * change_* may wait for the origin, and for a service, but for nothing else.
  */
 #include "mount.h"
 
-#include <libgen.h>
 #include <limits.h>
+#include <sys/resource.h>
 
 static struct {
     pthread_mutex_t lock; /* of the list */
     struct inode list;    /* ring of idle attached inodes, the longest idle one first */
     uint64_t count, limit;
 } lru = { .lock = PTHREAD_MUTEX_INITIALIZER,
-          .list = { .lru_prev = &lru.list, .lru_next = &lru.list },
-          .limit = 4096 };
+          .list = { .lru_prev = &lru.list, .lru_next = &lru.list } };
 
 static pthread_mutex_t give_up_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic int stuck;   /* why the pool had to go when it could not be removed */
-static char root[PATH_MAX]; /* DIR's path, if the pool has room for names; else "" */
-static int pool_fd = -1;    /* O_PATH: knows whether the pool file still has a name */
+static _Atomic int stuck; /* why the cache had to go when that was not possible */
 
-/* The length of the path that is open now, or -1 and "". */
-static ssize_t path_of(int fd, char path[PATH_MAX])
+ssize_t path_of(int fd, char path[PATH_MAX])
 {
     const ssize_t n = readlink(procpath(fd).s, path, PATH_MAX - 1);
 
@@ -41,63 +36,25 @@ bool cache_on(void)
     return !atomic_load_explicit(&mnt.gave_up, memory_order_acquire);
 }
 
-void cache_setup(const char *pool, uint64_t limit, int rootfd)
+void cache_limit(uint64_t most)
 {
-    pool_fd = open(pool, O_PATH | O_CLOEXEC);
-    lru.limit = limit;
-    if (rootfd >= 0)
-        (void)path_of(rootfd, root);
+    struct rlimit rl = { .rlim_cur = 1024 };
+
+    getrlimit(RLIMIT_NOFILE, &rl); /* an attached file takes a descriptor */
+    lru.limit = rl.rlim_cur / 4 < most ? rl.rlim_cur / 4 : most;
 }
 
-/* ---- Giving the pool up -------------------------------------------------------------------- */
+/* ---- Giving up ----------------------------------------------------------------------------- */
 
-static void sync_dir_of(const char *path)
-{
-    char *copy = strdup(path);
-    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    free(copy);
-}
-
-/* The pool file has no name any more, so nobody can open it again. */
-static bool remove_pool(void)
-{
-    struct stat held, named;
-
-    if (pool_fd < 0 || fstat(pool_fd, &held) < 0)
-        return false;
-    if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
-        named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
-        sync_dir_of(mnt.opt.pool);
-    return fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
-}
-
-/* 0: everything passes through from now on, and the origin may be changed. -EIO: the pool could
- * come back. */
+/* 0: nothing old will be served, and the origin may be changed. -EIO: it must not be changed. */
 static int give_up(int why)
 {
     int rc = 0;
 
     pthread_mutex_lock(&give_up_lock);
     if (cache_on()) {
-        if (remove_pool()) {
-            say(CM_LOG_ERROR, "%s: %s: pool removed, %s passes through uncached from now on",
-                mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
-            cm_set_mode(mnt.cache, CM_BYPASS);
-            atomic_store_explicit(&mnt.gave_up, true, memory_order_release);
-        } else {
-            if (!atomic_load(&stuck))
-                say(CM_LOG_ERROR,
-                    "%s: %s, and the pool file cannot be removed (moved or linked elsewhere?): "
-                    "writing to %s fails until it is gone",
-                    mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
-            atomic_store(&stuck, why);
-            rc = -EIO;
-        }
+        rc = mnt.backing->give_up(why);
+        atomic_store(&stuck, rc < 0 ? why : 0);
     }
     pthread_mutex_unlock(&give_up_lock);
     return rc;
@@ -195,40 +152,18 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     return rc;
 }
 
-/* Tells the pool what the file is called below DIR, for `cachemax files`. Of a long path the end
- * says more. */
-static void give_name(const struct inode *i)
-{
-    const size_t below = strlen(root), most = CM_FILE_NAME_MAX;
-    char path[PATH_MAX], name[CM_FILE_NAME_MAX + 1] = "";
-    const char *p = path;
-    size_t n;
-
-    if (below == 0 || path_of(i->fd, path) < 0)
-        return;
-    if (strncmp(path, root, below) == 0) /* else it was moved meanwhile */
-        p += below;
-    p += p > path && *p == '/';
-    n = strlen(p);
-    memcpy(name, n > most ? p + n - most : p, n > most ? most : n);
-    if (n > most)
-        memcpy(name, "...", 3);
-    cm_file_set_name(i->cf, name);
-}
-
 /* i->lock held. A failure is no error: the file then passes through. */
 static void attach(struct inode *i)
 {
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
-    cm_file *cf;
     int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC), rc;
 
     if (fd < 0)
         return;
     rc = file_identify(i, fd, &i->id, &v);
     if (rc == 0)
-        rc = cm_file_open(mnt.cache, &i->id, &v, attach_flags(i), &cf);
+        rc = mnt.backing->attach(i, fd, &v, attach_flags(i));
     if (rc < 0) {
         if (rc == CM_EFORGET)
             give_up(rc);
@@ -236,12 +171,10 @@ static void attach(struct inode *i)
         return;
     }
     i->rfd = fd;
-    i->cf = cf;
-    give_name(i);
     i->written = i->proved = false;
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);
-    cm_file_get_info(cf, &info);
+    cm_file_get_info(i->cf, &info);
     if (info.racy || info.dirty || info.want_validator)
         keeper_schedule(i);
 }
@@ -253,13 +186,9 @@ static void detach(struct inode *i)
     const bool dirty =
         cache_on() && cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed;
 
-    if (cm_file_close(i->cf) == CM_EBUSY) {
-        /* Only at an aborted unmount: operations died inside their brackets. */
-        cm_file_abort(i->cf);
-        cm_file_close(i->cf);
-    }
+    mnt.backing->detach(i);
     if (i->linked && cache_on())
-        cm_forget(mnt.cache, &i->id);
+        mnt.backing->forget(&i->id, false);
     else if (i->unlinked && cache_on())
         number_forget(i->device, &i->id);
     else if (dirty && !number_far(i->device))
@@ -391,7 +320,7 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 
     if (rc < 0)
         return rc;
-    rc = cm_file_revalidate(i->cf, &v);
+    rc = mnt.backing->revalidate(i, &v);
     if (rc == CM_EFORGET)
         give_up(rc);
     if (rc >= 0)
@@ -440,20 +369,6 @@ void file_gone(struct inode *i)
 
 /* ---- Changing the origin ------------------------------------------------------------------- */
 
-static int bracket(struct change *c, uint64_t off, uint64_t len)
-{
-    cm_file *cf = c->inode->cf;
-    int rc;
-
-    for (int patience = 50;; patience--) {
-        rc = c->kind == CHANGE_SIZE ? cm_truncate_begin(cf, off, &c->w)
-                                    : cm_write_begin(cf, off, len, &c->w);
-        if (rc != CM_ENOMEM || !patience)
-            return rc;
-        usleep(10000); /* do not remove a full pool because of a short lack of memory */
-    }
-}
-
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
                  uint64_t len)
 {
@@ -468,7 +383,8 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
     inode_changes(i);
     file_use(i);
     if (i->cf && cache_on()) {
-        rc = bracket(c, off, len);
+        rc = kind == CHANGE_SIZE ? mnt.backing->truncate_begin(i, off, &c->w)
+                                 : mnt.backing->write_begin(i, off, len, &c->w);
         if (rc >= 0) {
             c->bracketed = true;
             i->written |= kind != CHANGE_ATTR;
@@ -505,7 +421,7 @@ void change_end(struct change *c)
          * cold. */
         if (c->kind != CHANGE_RANGE)
             fresh = file_identify(i, i->rfd, &id, &v) == 0;
-        cm_write_end(i->cf, &c->w, fresh ? &v : NULL);
+        mnt.backing->write_end(i, &c->w, fresh ? &v : NULL);
         keeper_schedule(i);
     } else {
         pthread_mutex_lock(&i->lock);

@@ -7,7 +7,7 @@
  * to the pool. On a volume where they do not help there is no thread; where they are not possible
  * it ends at once.
  *
- * Callers: main.c; keeper.c asks whether it is of use that the origin is synced.
+ * Callers: backing_pool.c; proof.c says what was proved.
  */
 #include "mount.h"
 

@@ -12,8 +12,7 @@
  *   half a minute. It works in batches (proof.c). It does the same half a minute later for files
  *   for which a user's sync proved nothing; and for files that were written through the mount, if
  *   then they are warm after a power cut. (The kernel writes dirty pages back as late as that.)
- * - The library notices that its pool file was truncated when it meets a hole. Once a second the
- *   keeper asks it to look.
+ * - Once a second what has the blocks is asked to look around (backing.h).
  * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
  *
  * There are two lists, each in order of time, because the delay of each is constant. A listed inode
@@ -190,7 +189,7 @@ static void settle(struct batch *b)
 static bool wants_proof(const struct inode *i, const cm_file_info *info)
 {
     return info->dirty && !info->bypassed &&
-           (atomic_load(&i->asked) || (i->written ? checkpoint_helps() : !i->proved));
+           (atomic_load(&i->asked) || (i->written ? mnt.backing->pays_to_sync() : !i->proved));
 }
 
 /* Looks at a file, or with `proof` syncs it: a file that nobody wrote through the mount, or one
@@ -281,8 +280,6 @@ static void wait_for_signal(struct keeper *k, uint64_t ns)
 
 static void look_around(struct keeper *k)
 {
-    cm_info info = { .struct_size = sizeof(info) };
-
     (void)place_still_ours();
     relieve_descriptors(k);
     if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))
@@ -290,7 +287,7 @@ static void look_around(struct keeper *k)
     k->looked_ns = cm_now();
     proof_look(k->far);
     if (!k->far)
-        cm_get_info(mnt.cache, &info);
+        mnt.backing->look();
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */

@@ -4,13 +4,13 @@
  *
  *   parent       checks options and paths, opens the directory, forks, waits for the child's
  *                result, exits with it
- *   child        opens the pool (after the fork, because the library cannot be used across one),
+ *   child        opens the cache (after the fork, because the library cannot be used across one),
  *                mounts the session on the directory, starts the threads, sends the result, leaves
  *                the terminal
  *   main thread  sleeps in sigtimedwait until a signal or the end of the session
  *   end          flushes dirty pages of mappings, detaches the mount, waits a moment for open
  *                files, takes the pages from the kernel, finishes requests, takes validators and
- *                syncs files, closes the pool cleanly
+ *                syncs files, closes the cache cleanly
  *
  * The directory is opened before the mount covers it. Everything goes through that descriptor and
  * /proc/self/fd. Nothing is renamed or moved.
@@ -44,71 +44,6 @@ void say(int level, const char *fmt, ...)
         fprintf(stderr, "cachemax-mount: %s\n", line);
     }
     va_end(ap);
-}
-
-static void log_line(void *ctx, int level, const char *text)
-{
-    (void)ctx;
-    say(level, "%s", text);
-}
-
-/* ---- Pool ---------------------------------------------------------------------------------- */
-
-static int open_pool(void)
-{
-    cm_options o = CM_OPTIONS_INIT;
-    cm_info info = { .struct_size = sizeof(info) };
-    int rc;
-
-    o.verify = mnt.opt.verify;
-    o.probation_bytes = mnt.opt.probation_bytes;
-    /* A process that has just lost its mount may still be syncing files and closing the pool. */
-    for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
-         patience--) {
-        if (patience == 140)
-            say(CM_LOG_INFO, "pool %s: waiting for process %u, which has it open", mnt.opt.pool,
-                info.owner_pid);
-        usleep(100000);
-    }
-    o.log = log_line;
-    o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
-    rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
-    if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid) {
-        say(CM_LOG_ERROR, "pool %s: %s (pid %u)", mnt.opt.pool, cm_strerror(rc), info.owner_pid);
-        return EXIT_POOL;
-    }
-    if (rc < 0) {
-        say(CM_LOG_ERROR, "pool %s: %s", mnt.opt.pool, cm_strerror(rc));
-        return EXIT_POOL;
-    }
-    return 0;
-}
-
-static void setup_cache(int rootfd)
-{
-    cm_info info = { .struct_size = sizeof(info) };
-    struct rlimit rl = { .rlim_cur = 1024 };
-    uint64_t limit;
-
-    /* An attached file takes a record of the pool and a descriptor. At most half of the records and
-     * a quarter of the descriptors are used. */
-    getrlimit(RLIMIT_NOFILE, &rl);
-    limit = rl.rlim_cur / 4;
-    if (cm_get_info(mnt.cache, &info) >= 0 && info.max_files / 2 < limit)
-        limit = info.max_files / 2;
-    cache_setup(mnt.opt.pool, limit, info.names_bytes > 0 ? rootfd : -1);
-}
-
-static int close_pool(void)
-{
-    int rc;
-
-    checkpoint_stop();
-    rc = cm_close(mnt.cache);
-
-    if (rc < 0 && cache_on())
-        say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
-    return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: the log said so then */
 }
 
 /* ---- Session ------------------------------------------------------------------------------- */
@@ -341,7 +276,7 @@ static _Noreturn void end_without(pthread_t waiting)
     pthread_kill(waiting, SIGUSR1);
     alarm(10); /* if it holds a lock of the pool at this moment: then it is as after a kill */
     close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the mount still has its name */
-    close_pool();
+    mnt.backing->close();
     _exit(proof_untold(false) || flush_lost() ? EXIT_LOST : EXIT_RUNTIME);
 }
 
@@ -352,15 +287,15 @@ static int run(int rootfd, int *pipe_fd)
     pthread_t waiting;
 
     setup_signals();
-    rc = open_pool();
+    rc = mnt.backing->open(rootfd);
     if (rc)
         return rc;
-    setup_cache(rootfd);
     err = inode_init(rootfd);
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)
         direct_start();
-    if (!rc && (loop_start(mnt.opt.loops) || keeper_start() || checkpoint_start())) {
+    /* The loops last: a request may need any of the others. */
+    if (!rc && (keeper_start() || mnt.backing->start() || loop_start(mnt.opt.loops))) {
         say(CM_LOG_ERROR, "cannot start threads");
         _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
     }
@@ -376,7 +311,7 @@ static int run(int rootfd, int *pipe_fd)
         untold = proof_untold(false);
         untold = proof_untold(true) || untold;
     }
-    err = close_pool();
+    err = mnt.backing->close();
     if (mnt.se)
         fuse_session_destroy(mnt.se); /* not unmount: a mount may lie below */
     if (!rc && flush_lost()) {
@@ -394,6 +329,7 @@ int main(int argc, char **argv)
     rc = options_parse(argc, argv, &mnt.opt);
     if (rc)
         return rc < 0 ? EXIT_OK : rc;
+    mnt.backing = mnt.opt.service ? &backing_service : &backing_pool;
     rc = place_prepare(&mnt.opt, &rootfd);
     if (rc)
         return rc;

@@ -8,7 +8,9 @@
  *   loop.c      session loops, worker threads, the queue between them
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
- *   cache.c     the only caller of the library for files: attach, brackets, giving the pool up
+ *   cache.c     what is attached: brackets, giving the cache up
+ *   backing.h   where the cached blocks are, behind a table of calls; backing_pool.c: in a pool;
+ *               backing_service.c: in that of a service
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
@@ -32,6 +34,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -41,14 +44,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cachemax.h"
+#include "backing.h"
 
 /* Exit statuses, documented in --help. */
 enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
 
 struct options {
-    char *dir;  /* as given, then absolute */
-    char *pool; /* as given, then absolute */
+    char *dir;     /* as given, then absolute */
+    char *pool;    /* as given, then absolute; NULL: `service` */
+    char *service; /* path of its socket, as given, then absolute; NULL: `pool` */
     bool foreground;
     bool ro;
     bool any_owner; /* take a pool that others own or may write */
@@ -59,6 +63,7 @@ struct options {
     unsigned max_background;
     unsigned verify; /* enum cm_verify */
     uint64_t probation_bytes;
+    bool of_pool; /* one of these two was given */
     unsigned loops;
     char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
 };
@@ -90,7 +95,8 @@ struct inode {
      * except from "not attached" to "attached". */
     pthread_mutex_t lock;
     cm_file *_Atomic cf;
-    int rfd; /* O_RDONLY descriptor of the origin: misses, fstat, fsync */
+    struct remote *remote; /* as cf; backing_service.c's */
+    int rfd;               /* O_RDONLY descriptor of the origin: misses, fstat, fsync */
     cm_file_id id;
     unsigned users;        /* open handles and running operations */
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
@@ -154,6 +160,7 @@ struct handle {
 
 struct mount {
     struct options opt;
+    const struct backing *backing;
     cm_cache *cache;
     _Atomic bool gave_up; /* the pool is gone for good: no brackets, no hits */
     struct fuse_session *se;
@@ -271,12 +278,15 @@ enum change_kind { CHANGE_RANGE, CHANGE_SIZE, CHANGE_ATTR };
 struct change {
     struct inode *inode;
     enum change_kind kind;
-    cm_bracket w;
+    struct bracket w;
     bool bracketed;
 };
 bool cache_on(void);
-/* Before any file is used. `rootfd`: DIR's, if the pool has room for names of files, else -1. */
-void cache_setup(const char *pool, uint64_t limit, int rootfd);
+/* Before any file is used: so many files may be attached that nobody uses, if there are descriptors
+ * for them. */
+void cache_limit(uint64_t most);
+/* The length of the path that is open now, or -1 and "". */
+ssize_t path_of(int fd, char path[PATH_MAX]);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
 bool file_use_attached(struct inode *i); /* false: it is not attached, and stays so */
@@ -330,7 +340,7 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 /* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
 struct proof {
     struct inode *inode;
-    cm_sync sync;
+    struct sync sync;
     int err; /* errno of the sync */
     bool open;
 };

@@ -231,10 +231,7 @@ bool number_far(const struct device *d)
 
 void number_forget(const struct device *d, const cm_file_id *id)
 {
-    if (d->gone)
-        cm_forget_gone(mnt.cache, id);
-    else
-        cm_forget(mnt.cache, id);
+    mnt.backing->forget(id, d->gone);
 }
 
 bool number_proves(const struct device *d)
@@ -274,7 +271,8 @@ static bool leave(struct device *d, const cm_file_id *id)
 void number_leave(struct device *d, const cm_file_id *id)
 {
     if (number_lost(d, false)) {
-        cm_forget(mnt.cache, id);
+        if (mnt.backing->forget(id, false) < 0)
+            cache_give_up();
         return;
     }
     pthread_mutex_lock(&devices.lock);
@@ -300,7 +298,7 @@ void number_forget_left(struct device *d)
     d->too_many = false;
     pthread_mutex_unlock(&devices.lock);
     for (size_t k = 0; k < n; k++)
-        if (cm_forget(mnt.cache, &left[k]) < 0)
+        if (mnt.backing->forget(&left[k], false) < 0)
             too_many = true;
     free(left);
     if (too_many)

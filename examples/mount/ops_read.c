@@ -15,10 +15,10 @@
 #define ORIGIN_ERROR 100000 /* keeps values of errno apart from CM_E* */
 
 /* False: it is no hit, and nothing was replied. */
-static bool reply_hit(fuse_req_t req, cm_file *cf, size_t size, off_t off)
+static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
 {
     char *buf = loop_scratch();
-    int64_t n = cm_read_whole(cf, (uint64_t)off, buf, size, 0);
+    int64_t n = mnt.backing->read_whole(i, (uint64_t)off, buf, size);
 
     if (n < 0)
         return false;
@@ -49,7 +49,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         handle_in_use(h);
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode, true);
-    if (cached(h) && size <= READ_MAX && !stale(h->inode) && reply_hit(req, h->cf, size, off))
+    if (cached(h) && size <= READ_MAX && !stale(h->inode) && reply_hit(req, h->inode, size, off))
         return;
     loop_defer_read(req, h, size, off);
 }
@@ -90,7 +90,7 @@ void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
     if (cached(h)) {
         if (stale(h->inode))
             file_revalidate(h->inode, &info);
-        n = cm_read_through(h->cf, (uint64_t)off, buf, size, origin_read, h);
+        n = mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
     }
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(h->fd, (uint64_t)off, buf, size);

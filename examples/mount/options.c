@@ -9,13 +9,14 @@
 #include <stdio.h>
 
 static const char help[] =
-    "usage: cachemax-mount DIR --pool POOL [-f] [-o OPTION[,OPTION...]]\n"
+    "usage: cachemax-mount DIR --pool POOL | --service SOCKET [-f] [-o OPTION[,OPTION...]]\n"
     "\n"
     "Mounts a read cache over the directory DIR. Everything in DIR stays where it is and is\n"
     "served under the same path. POOL keeps the blocks that are read; 'cachemax create' makes it.\n"
     "Unmount with 'fusermount3 -u DIR' or SIGTERM. The cache never holds the only copy of a file.\n"
     "\n"
     "  --pool POOL          pool file; must not lie inside DIR\n"
+    "  --service SOCKET     use the pool of the cachemax-service that listens there, or will\n"
     "  --one-file-system    show directories on other devices than DIR's as empty; they cannot\n"
     "                       be written into (like rsync -x)\n"
     "  --volume-id NAME     name of the volume DIR is on, if the system cannot tell it from\n"
@@ -33,7 +34,9 @@ static const char help[] =
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
     "  -o probation=MIB     memory for blocks that were read once; they go to the pool when\n"
     "                       they are read again (1 % of the pool, 256 at most); 0: none\n"
-    "  -o any_owner         accept a pool that others own or may write: they decide what is read\n"
+    "  -o any_owner         accept a pool, or a directory of SOCKET, that others own or may "
+    "write:\n"
+    "                       they decide what is read\n"
     "  -o max_background=N  requests the kernel sends ahead (64)\n"
     "  -o loops=N           threads that answer hits (2; with 8 CPUs or more 4)\n"
     "  -o allow_other, -o default_permissions\n"
@@ -43,16 +46,18 @@ static const char help[] =
     "  0  mounted (with -f: unmounted, pool clean)\n"
     "  1  runtime error\n"
     "  2  wrong usage\n"
-    "  3  the pool could not be opened or not be closed cleanly\n"
+    "  3  the pool could not be opened or not be closed cleanly; or the service could not be told\n"
+    "     what it must forget\n"
     "  4  data that programs stored in mappings could not be written to its file, or was lost\n"
     "     and no program was told; the log names the file\n";
 
 static const char *const names[] = { "ro",     "rw",        "shared",       "entry_timeout",
                                      "verify", "probation", "attr_timeout", "max_background",
                                      "loops",  "any_owner", "allow_other",  "default_permissions" };
-static const char *const switches[] = {
-    "--pool", "--one-file-system", "--volume-id", "--help", "--version", "-f", "-o", "-h", "-V"
-};
+static const char *const switches[] = { "--pool",      "--service", "--one-file-system",
+                                        "--volume-id", "--help",    "--version",
+                                        "-f",          "-o",        "-h",
+                                        "-V" };
 
 static size_t min3(size_t a, size_t b, size_t c)
 {
@@ -188,6 +193,7 @@ static int parse_o(char *key, struct options *o)
         return parse_count(key, value, 1, 65535, &o->max_background);
     if (!strcmp(key, "loops"))
         return parse_count(key, value, 1, 64, &o->loops);
+    o->of_pool |= !strcmp(key, "probation") || !strcmp(key, "verify");
     if (!strcmp(key, "probation"))
         return parse_probation(key, value, &o->probation_bytes);
     if (!strcmp(key, "verify"))
@@ -281,6 +287,12 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
         o->pool = v && *v ? strdup(v) : NULL;
         return o->pool ? 0 : usage_error("--pool needs a file name");
     }
+    if (!strcmp(a, "--service") || !strncmp(a, "--service=", 10)) {
+        v = a[9] ? a + 10 : argument("", argc, argv, i);
+        free(o->service);
+        o->service = v && *v ? strdup(v) : NULL;
+        return o->service ? 0 : usage_error("--service needs the name of a socket");
+    }
     if (!strcmp(a, "--volume-id") || !strncmp(a, "--volume-id=", 12)) {
         v = a[11] ? a + 12 : argument("", argc, argv, i);
         free(o->volume_id);
@@ -318,8 +330,12 @@ int options_parse(int argc, char **argv, struct options *o)
     }
     if (!o->dir || !*o->dir)
         return usage_error(o->dir ? "the directory's name is empty" : "no directory given");
-    if (!o->pool)
-        return usage_error("no pool given (--pool POOL)");
+    if (!o->pool && !o->service)
+        return usage_error("no pool given (--pool POOL, or --service SOCKET)");
+    if (o->pool && o->service)
+        return usage_error("--pool and --service exclude each other");
+    if (o->service && o->of_pool)
+        return usage_error("-o verify and -o probation are of a --pool; a service has its own");
     if (o->entry_timeout < 0)
         o->entry_timeout = o->shared ? 1 : 10;
     if (o->attr_timeout < 0)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * place.c - what must be true of the directory and the pool's path before mounting.
+ * place.c - what must be true of the directory and the path of the pool or of the service's socket
+ *           before mounting.
  *
- * Makes both paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mount
- * that a killed process left, refuses a pool inside the directory, and opens the directory. main
- * calls it before the fork. Later it knows where the mount is, and detaches it.
+ * Makes the paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mount
+ * that a killed process left, refuses a pool or a socket inside the directory, and opens the
+ * directory. main calls it before the fork. Later it knows where the mount is, and detaches it.
  */
 #include "mount.h"
 
@@ -15,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -327,11 +329,11 @@ void place_raise_nofile(void)
     setrlimit(RLIMIT_NOFILE, &rl);
 }
 
-/* Walks from the pool's directory to the root. A pool inside the mount would be read through
+/* Walks from the directory of the path to the root. A pool inside the mount would be read through
  * itself. 1: inside, 0: not, -1: errno. */
-static int pool_inside(const char *pool, int rootfd)
+static int is_inside(const char *path, int rootfd)
 {
-    char *dir = strdup(pool), *slash = dir ? strrchr(dir, '/') : NULL;
+    char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
     struct stat root, st, last = { 0 };
     int fd, inside = -1;
 
@@ -433,11 +435,75 @@ static int prepare_pool(struct options *o, int rootfd)
     }
     free(o->pool);
     o->pool = pool;
-    inside = pool_inside(real, rootfd) != 0;
+    inside = is_inside(real, rootfd) != 0;
     if (inside)
         fail("pool", real, "lies inside the directory to be mounted; put it elsewhere");
     free(real);
     return inside ? EXIT_POOL : 0;
+}
+
+/* Who may put a socket there decides what is read. `where`: absolute, without links. True: others
+ * than this user and root may. */
+static bool is_exposed(const char *where)
+{
+    char *dir = strdup(where);
+    bool exposed = !dir, first = true;
+    struct stat st;
+
+    while (!exposed && (first || dir[1])) {
+        char *slash = strrchr(dir, '/');
+        slash[slash == dir] = '\0';
+        exposed = stat(dir, &st) < 0 || (st.st_uid != 0 && st.st_uid != geteuid()) ||
+                  ((st.st_mode & 022) && (first || !(st.st_mode & S_ISVTX)));
+        first = false;
+    }
+    free(dir);
+    return exposed || (lstat(where, &st) == 0 && st.st_uid != 0 && st.st_uid != geteuid());
+}
+
+/* A service writes the path of its pool into the file of its lock. The pool is open, so it would
+ * only be in the way when the service starts again. */
+static bool its_pool_is_inside(const char *where, int rootfd)
+{
+    char pool[PATH_MAX] = "", *lock = NULL;
+    FILE *f = asprintf(&lock, "%s.lock", where) > 0 ? fopen(lock, "re") : NULL;
+    bool read = f && fgets(pool, sizeof(pool), f);
+
+    if (f)
+        fclose(f);
+    free(lock);
+    pool[strcspn(pool, "\n")] = '\0';
+    return read && pool[0] == '/' && is_inside(pool, rootfd) == 1;
+}
+
+/* The socket need not be there yet, but its directory must. 0 or an exit status. */
+static int prepare_service(struct options *o, int rootfd)
+{
+    char *where = absolute(o->service);
+    const char *wrong = NULL;
+    struct stat st;
+
+    if (!where) {
+        fail("service", o->service,
+             errno == ENOENT ? "its directory does not exist" : strerror(errno));
+        return EXIT_POOL;
+    }
+    free(o->service);
+    o->service = where;
+    if (strlen(where) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        wrong = "the name of a socket cannot be so long";
+    else if (lstat(where, &st) == 0 && !S_ISSOCK(st.st_mode))
+        wrong = "is no socket";
+    else if (is_inside(where, rootfd) != 0)
+        wrong = "lies inside the directory to be mounted; put it elsewhere";
+    else if (its_pool_is_inside(where, rootfd))
+        wrong = "its pool lies inside the directory to be mounted; put it elsewhere";
+    else if (!o->any_owner && is_exposed(where))
+        wrong = "others own or may write the directory, or one above it, and could put another "
+                "service there; -o any_owner trusts them";
+    if (wrong)
+        fail("service", where, wrong);
+    return wrong ? EXIT_POOL : 0;
 }
 
 int place_prepare(struct options *o, int *rootfd)
@@ -452,5 +518,7 @@ int place_prepare(struct options *o, int *rootfd)
     free(o->dir);
     o->dir = dir;
     rc = open_dir(dir, rootfd);
-    return rc ? rc : prepare_pool(o, *rootfd);
+    if (rc)
+        return rc;
+    return o->service ? prepare_service(o, *rootfd) : prepare_pool(o, *rootfd);
 }

@@ -39,11 +39,11 @@ static bool cannot(int err)
 void proof_fail(struct inode *i)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
-    cm_sync s;
+    struct sync s;
 
     if (cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed &&
-        cm_sync_begin(i->cf, &s) == 0)
-        cm_sync_end(i->cf, &s, 0, NULL);
+        mnt.backing->sync_begin(i, &s) == 0)
+        mnt.backing->sync_end(i, &s, false, NULL);
 }
 
 /* Attached files of the volume d: their cached blocks may be the ones that were lost. */
@@ -70,7 +70,7 @@ static void ask_witness(struct device *d)
 void proof_begin(struct proof *p, struct inode *i, int fd, bool datasync)
 {
     *p = (struct proof){ .inode = i };
-    p->open = cm_sync_begin(i->cf, &p->sync) == 0;
+    p->open = mnt.backing->sync_begin(i, &p->sync) == 0;
     p->err = (datasync ? fdatasync(fd) : fsync(fd)) < 0 ? errno : 0;
 }
 
@@ -199,7 +199,7 @@ static void proof_end(struct proof *p)
     if (!p->open || cannot(p->err) || (p->err == 0 && number_lost(i->device, false)))
         return; /* nothing is known: what was dirty stays dirty */
     fresh = file_identify(i, i->rfd, &id, &v) == 0;
-    cm_sync_end(i->cf, &p->sync, p->err == 0, fresh ? &v : NULL);
+    mnt.backing->sync_end(i, &p->sync, p->err == 0, fresh ? &v : NULL);
     if (p->err == 0 && cm_file_get_info(i->cf, &info) >= 0 && !info.dirty) {
         pthread_mutex_lock(&i->lock);
         i->proofs++;

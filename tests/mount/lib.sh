@@ -4,6 +4,11 @@
 # lib.sh - what the tests of cachemax-mount share: binaries, results, mounting, cleaning up.
 # Sourced with $build set. Makes $work with org (mounted over), below (the origin, bind-mounted
 # before, so that it stays visible) and ref; the pool's directory is $shm.
+# With --service among the script's arguments the mounts use a service, which begins and ends with
+# them.
+
+via=pool
+case " $* " in *" --service "*) via=service ;; esac
 
 passed=0 failed=0 skipped=0
 ok() { passed=$((passed + 1)); echo "ok $1"; }
@@ -15,19 +20,19 @@ summary() {
 }
 
 bin() { find "$build" -name "$1" -type f -perm -u+x | head -n 1; }
-mount_bin=$(bin cachemax-mount) cm=$(bin cachemax)
+mount_bin=$(bin cachemax-mount) cm=$(bin cachemax) service_bin=$(bin cachemax-service)
 if [ -z "$mount_bin" ] && [ -f "$build/build.ninja" ] &&
   ! grep -q '^build examples/mount/cachemax-mount' "$build/build.ninja"; then
   skip everything "this build is without cachemax-mount (libfuse3-dev, -Dexamples)"
   summary
   exit 77
 fi
-if [ -z "$mount_bin" ] || [ -z "$cm" ]; then
-  fail binaries "cachemax-mount or cachemax missing in $build"
+if [ -z "$mount_bin" ] || [ -z "$cm" ] || [ -z "$service_bin" ]; then
+  fail binaries "cachemax-mount, cachemax-service or cachemax missing in $build"
   summary
   exit 1
 fi
-mount_bin=$(realpath "$mount_bin") cm=$(realpath "$cm")
+mount_bin=$(realpath "$mount_bin") cm=$(realpath "$cm") service_bin=$(realpath "$service_bin")
 if [ ! -c /dev/fuse ] || ! command -v fusermount3 >/dev/null; then
   skip everything "no FUSE here"
   summary
@@ -49,12 +54,14 @@ if [ $is_root = 1 ] && mkdir "$below" && mount --bind "$org" "$below" 2>/dev/nul
   mount --make-private "$below"
   has_below=1
 fi
-mount_pid=
+mount_pid='' socket=$shm/socket
+backing=(--pool "$pool")
+[ $via = pool ] || backing=(--service "$socket")
 
 cleanup() {
   exec 2>/dev/null
   cd /
-  for job in $(jobs -p); do
+  for job in $(jobs -p) $(cat "$shm/service.pid"); do
     kill -9 "$job"
   done
   while mountpoint -q "$org" || [ "$(stat -c %d "$org" 2>&1)" != "$(stat -c %d "$work")" ]; do
@@ -76,9 +83,31 @@ new_pool() { # SIZE [OPTION...]
   rm -f "$pool"
   "$cm" create "$pool" --size="$size" "$@" >/dev/null
 }
+# Returns when it takes clients, which its log says. A check is a subshell, and what it starts may
+# be stopped elsewhere: so a file has the number of its process.
+start_service() {
+  printf 'pool = %s\nsocket = %s\n' "$pool" "$socket" > "$shm/service.conf"
+  : > "$work/service.log"
+  "$service_bin" "$shm/service.conf" 2>>"$work/service.log" &
+  echo $! > "$shm/service.pid"
+  until grep -q ' serves ' "$work/service.log"; do
+    kill -0 $! 2>/dev/null || { cat "$work/service.log" >&2; return 1; }
+    sleep 0.02
+  done
+}
+stop_service() { # [SIGNAL]
+  local pid
+  [ -f "$shm/service.pid" ] || return 0
+  pid=$(cat "$shm/service.pid")
+  rm "$shm/service.pid"
+  kill -"${1:-TERM}" "$pid"
+  wait "$pid" 2>/dev/null || :
+  while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+}
 # do_mount [OPTIONS...]: in the foreground mode, so that its process is known.
 do_mount() {
-  "$mount_bin" "$org" --pool "$pool" -f "$@" 2>>"$work/log" &
+  [ $via = pool ] || [ -f "$shm/service.pid" ] || start_service || return 1
+  "$mount_bin" "$org" "${backing[@]}" -f "$@" 2>>"$work/log" &
   mount_pid=$!
   for _ in $(seq 1200); do # as long as it lives, a minute at most
     kill -0 $mount_pid 2>/dev/null || break
@@ -94,6 +123,7 @@ wait_mount() {
   wait "$mount_pid"
   status=$?
   mount_pid=
+  stop_service
 }
 do_unmount() {
   for _ in $(seq 300); do # a reader that just ended may still count as a user

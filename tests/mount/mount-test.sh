@@ -3,13 +3,14 @@
 #
 # mount-test.sh - cachemax-mount through the kernel, with ordinary programs.
 #
-# Usage: mount-test.sh BUILD_DIR
+# Usage: mount-test.sh BUILD_DIR [--service]
+# With --service the mount uses a service; what is wrong with pools is left out.
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
 # last line. Exit status 1 when something failed. Works below $TMPDIR, needs 300 MiB there and
 # 100 MiB in /dev/shm; checks of owners and of the origin beneath the mount need root.
 
 set -u
-build=${1:?usage: mount-test.sh BUILD_DIR}
+build=${1:?usage: mount-test.sh BUILD_DIR [--service]}
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
@@ -39,7 +40,7 @@ refused() {
 }
 
 wrong_use() {
-  wanted "wrong use" || return
+  { [ $via = pool ] && wanted "wrong use"; } || return
   echo precious > "$org/precious"
   refused "no arguments" 2 'no directory'
   cd "$org" || return
@@ -100,7 +101,8 @@ wrong_use() {
 
 wrong_use_mounted() {
   local r
-  wanted "wrong use" || return
+  { [ $via = pool ] && wanted "wrong use"; } || return
+  check "non-empty directory" grep -q precious precious
   "$mount_bin" "$org" --pool "$shm/other" >/dev/null 2>"$work/err"
   r=$?
   if [ $r = 1 ] && grep -q 'already' "$work/err"; then ok "mounted already"; else
@@ -531,7 +533,8 @@ PY
 file_size_limit() {
   wanted "a file size limit" || return
   new_pool 16MiB
-  (ulimit -f 2000; exec "$mount_bin" "$org" --pool "$pool" -f 2>>"$work/log") &
+  [ $via = pool ] || start_service
+  (ulimit -f 2000; exec "$mount_bin" "$org" "${backing[@]}" -f 2>>"$work/log") &
   mount_pid=$!
   for _ in $(seq 1200); do
     [ "$(stat -f -c %t "$org" 2>/dev/null)" = 65735546 ] && break
@@ -735,7 +738,6 @@ new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 wrong_use
 cp "$pool" "$shm/other"
 if do_mount; then
-  wanted "wrong use" && check "non-empty directory" grep -q precious precious
   wrong_use_mounted
   programs
   do_unmount

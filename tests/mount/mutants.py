@@ -40,7 +40,8 @@ LIMIT = 300  # seconds for one script: for a hang, not for a slow machine
 TRIES = 3  # some mutants open a window of an instant, at the end of the mount
 PROGRAM = 'examples/mount/cachemax-mount'
 # What the scripts look for in a build directory; without the last one they skip a check.
-BUILT = [PROGRAM, 'src/tool/cachemax', 'examples/quickstart/quickread',
+BUILT = [PROGRAM, 'src/tool/cachemax', 'examples/service/cachemax-service', 'tests/mount/versions',
+         'examples/quickstart/quickread',
          'examples/quickstart/throttle', 'tests/mount/handles', 'tests/mount/aio_direct',
          'tests/mount/slow_origin.so', 'tests/mount/no_handles.so']
 
@@ -54,6 +55,7 @@ def _m(name, what, script, checks, *words):
 NUMBER, PLACE, CACHE, INODE = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c'
 CREDS, DIRECT, FLUSH, PROOF = 'mount/creds.c', 'mount/direct.c', 'mount/flush.c', 'mount/proof.c'
 KEEPER, LOOP, MAIN = 'mount/keeper.c', 'mount/loop.c', 'mount/main.c'
+POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME = 'mount/ops_attr.c', 'mount/ops_name.c'
 QUICK = 'quickstart.sh'
@@ -186,11 +188,11 @@ MUTANTS = [
     _m('name of the volume', '--volume-id is not part of the identity', 'sessions', '^--volume-id',
        CACHE, '        o.volume_id = mnt.opt.volume_id;\n', '        o.volume_id = NULL;\n'),
     _m('file names', 'the pool is not told what a file is called', 'sessions',
-       '^names of files$', CACHE, '    give_name(i);\n', ''),
+       '^names of files$', POOL, '    give_name(i);\n', ''),
     _m('file names, below', 'a name begins with the path of the directory', 'sessions',
-       '^names of files$', CACHE, '        p += below;\n', '        p += 0;\n'),
+       '^names of files$', POOL, '        p += below;\n', '        p += 0;\n'),
     _m('file names, end', 'a long name is that of its first directories', 'sessions',
-       '^names of files$', CACHE, 'n > most ? p + n - most : p', 'p'),
+       '^names of files$', POOL, 'n > most ? p + n - most : p', 'p'),
     _m('generation', 'an inode\'s generation is always 0', 'bare', '^files opened by handle$',
        INODE, '    e->generation = i->generation;\n', '    e->generation = 0;\n'),
 
@@ -276,13 +278,51 @@ MUTANTS = [
     _m('trusted names', 'everybody sees the names of trusted attributes', 'bare',
        '^rights(: user)?$', ATTR, '            if (!may)\n                continue;\n', ''),
 
+    # The service
+    _m('service: writes', 'the service is told of no write', 'service', '^(kills$|[0-9]+ kills)',
+       SERVICE, 'begun(i, b, rc, cmc_write_begin(i->remote->file, off, len, &b->told))',
+       'begun(i, b, rc, (b->told = (cmc_bracket){ .claim = -1 }, 0))'),
+    _m('service: truncations', 'the service is told of no truncation', 'mount --service',
+       '^(truncate both ways|random operations)',
+       SERVICE, 'begun(i, b, rc, cmc_truncate_begin(i->remote->file, size, &b->told))',
+       'begun(i, b, rc, (b->told = (cmc_bracket){ .claim = -1 }, 0))'),
+    _m('service: other versions', 'the service is not told that somebody changed the file',
+       'sessions --service', '^shared',
+       SERVICE, ' && was.incarnation == is.incarnation)\n', ')\n'),
+    _m('service: own versions', 'the service gets no validator after a write',
+       'service', '^warm after a write and a kill',
+       SERVICE, 'if (rc == 0 && !was.racy && !was.want_validator &&', 'if (rc == 0 &&'),
+    _m('service: failed syncs', 'a failed sync is not told later', 'sync --service',
+       '^an fsync fails while', SERVICE, '        must_tell(i);\n', '        (void)must_tell;\n'),
+    _m('service: end of a file', 'an end that the origin tells is taken for zeros',
+       'service', '^parts of blocks', SERVICE, '            p->end = from + (uint64_t)n;\n', ''),
+    _m('service: beginning of a read', 'a read gets the block that it begins in', 'service',
+       '^parts of blocks', SERVICE, '        memmove(buf, p.buf + skip, len);\n', ''),
+    _m('service: fills', 'what was read is not stored', 'service', '^parts of blocks',
+       SERVICE, '        store_parts(&p);\n', '        (void)store_parts;\n'),
+    _m('service: parts', 'of a read with many gaps the rest is not read', 'service',
+       '^parts of blocks', SERVICE, '        p->part[p->n - 1].until = p->to;', '        (void)p;'),
+    _m('service: state', 'nobody looks whether the service is there', 'service',
+       '^the service comes', SERVICE, '    if (now != connected)\n', '    if (0)\n'),
+    _m('service: socket inside', 'a socket below the mount is taken', 'service',
+       '^(wrong use|socket inside)',
+       PLACE, '    else if (is_inside(where, rootfd) != 0)\n', '    else if (0)\n'),
+    _m('service: pool inside', 'the mount covers the pool of its service', 'service',
+       '^(wrong use|the service was first)',
+       PLACE, '    else if (its_pool_is_inside(where, rootfd))\n',
+       '    else if (its_pool_is_inside(where, -1))\n'),
+    _m('service: others', 'anybody may put a service there', 'service',
+       '^(wrong use|others could)',
+       PLACE, '    else if (!o->any_owner && is_exposed(where))\n',
+       '    else if (0 && is_exposed(where))\n'),
+
     # Trouble with the pool
     _m('look at the pool', 'nobody looks whether the pool was truncated', 'sessions',
        '^pool truncated to half',
-       KEEPER, '    cm_get_info(mnt.cache, &info);\n}\n', '    (void)info;\n}\n'),
+       POOL, '    cm_get_info(mnt.cache, &info);\n}\n', '    (void)info;\n}\n'),
     _m('status of the pool', 'a pool that was lost is no reason for a status', 'sessions',
        '^pool truncated to half',
-       MAIN, '    return rc < 0 || !cache_on() ? EXIT_POOL : 0;', '    return 0;'),
+       POOL, '    return rc < 0 || !cache_on() ? EXIT_POOL : 0;', '    return 0;'),
 
     # A failed fsync
     _m('second fsync', 'a second fsync decides', 'sync', '^a background sync that fails',
@@ -463,11 +503,17 @@ class Build:
         self._command(link)
 
 
+def called(script):
+    """The script of a row, whose arguments stand behind its name."""
+    return '-test.sh '.join(script.split(' ', 1)) if ' ' in script else script + '-test.sh'
+
+
 def checked(script, checks, directory, examples):
     """The script's lines on these checks, and whether it ended."""
     env = dict(os.environ, CM_CHECKS=checks, CM_EXAMPLES=examples)
-    status, text = run(['bash', os.path.join(HERE, script + '-test.sh'), directory], LIMIT, env=env,
-                       grace=30)
+    name, *arguments = script.split()
+    status, text = run(['bash', os.path.join(HERE, name + '-test.sh'), directory, *arguments],
+                       LIMIT, env=env, grace=30)
     lines = [m.groups() for m in re.finditer(r'^(ok|FAIL|skip) (.*)$', text, re.M)]
 
     def of_these(kind, name):
@@ -525,8 +571,8 @@ def sound(build, mutants, pool, scratch):
 def markdown(results):
     lines = ['| mutant | changed | noticed by |', '|---|---|---|']
     for r in results:
-        by = '`%s-test.sh`, "%s"' % (r.mutant.script,
-                                     r.said.split(':')[0]) if r.said else '**nothing**'
+        by = '`%s`, "%s"' % (called(r.mutant.script),
+                             r.said.split(':')[0]) if r.said else '**nothing**'
         lines.append('| %s | %s | %s |' % (r.mutant.name, r.mutant.what, by))
     return '\n'.join(lines)
 
@@ -581,7 +627,7 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
             wrong, idle = sound(build, mutants, pool, scratch)
             for m in wrong:
-                print('FAILED %s: %s-test.sh fails on the unchanged programs' % (m.name, m.script))
+                print('FAILED %s: %s fails on the unchanged programs' % (m.name, called(m.script)))
             for m in idle:
                 print('skip %s: its check cannot run here' % m.name)
             rest = [m for m in mutants if m not in wrong and m not in idle]

@@ -65,6 +65,15 @@ says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
 says "an -o of two letters" 2 '!did you mean' "$mount_bin" dir -o xy
 says "where all of them are" 2 '--help lists all' "$mount_bin" dir -o nonempty
 
+says "neither pool nor service" 2 'no pool given .--pool POOL, or --service SOCKET' "$mount_bin" dir
+says "pool and service" 2 'exclude each other' "$mount_bin" dir --pool pool --service=socket
+says "a service without a name" 2 'needs the name of a socket' "$mount_bin" dir --service
+says "a mistyped --service" 2 "did you mean '--service'" "$mount_bin" dir --servise socket
+says "-o of a pool with a service" 2 'a service has its own' "$mount_bin" dir --service socket \
+  -o verify=always
+says "-o of a pool before a service" 2 'a service has its own' "$mount_bin" dir -o ro,probation=5 \
+  --service socket
+
 # A pool that cannot be written.
 mkdir dir ro
 if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then

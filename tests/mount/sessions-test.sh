@@ -4,13 +4,14 @@
 # sessions-test.sh - cachemax-mount from one mount to the next: what is warm, whose volume it is, a
 # pool that is lost, other users, other namespaces.
 #
-# Usage: sessions-test.sh BUILD_DIR
+# Usage: sessions-test.sh BUILD_DIR [--service]
+# With --service the mounts use a service; only what is warm then is checked.
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
 # last line. Exit status 1 when something failed. Works below $TMPDIR, needs 300 MiB there and
 # 100 MiB in /dev/shm; checks of other users and of the origin beneath the mount need root.
 
 set -u
-build=${1:?usage: sessions-test.sh BUILD_DIR}
+build=${1:?usage: sessions-test.sh BUILD_DIR [--service]}
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
@@ -88,7 +89,8 @@ sessions() {
   do_mount || return
   check "changed while not mounted: right bytes" cmp w2 "$ref/w"
   end_by "fusermount3 -u again" -
-  "$mount_bin" "$org" --pool "$pool" 2>"$work/err"
+  [ $via = pool ] || start_service
+  "$mount_bin" "$org" "${backing[@]}" 2>"$work/err"
   if [ $? = 0 ] && mountpoint -q "$org"; then
     ok "background"
     check "background: right bytes" cmp w2 "$ref/w"
@@ -96,6 +98,8 @@ sessions() {
     fail background "$(cat "$work/err")"
   fi
   fusermount3 -u "$org"
+  [ $via = pool ] || while pgrep -f "$org --service" >/dev/null; do sleep 0.1; done
+  stop_service
   for _ in $(seq 600); do
     is_clean && break
     sleep 0.1
@@ -413,6 +417,7 @@ else
 fi
 shared
 volume_id
+[ $via = pool ] || { summary; exit; }
 wanted "two volumes of one identity" && need_root "two volumes of one identity" && clones
 check "odd characters in paths, background, killed, again" t_odd_path
 check "names of files" t_file_names

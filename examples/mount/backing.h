@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * backing.h - where the cached blocks are. The rest of the mount does not know.
+ *
+ *   backing_pool.c      in a pool that this process opens
+ *   backing_service.c   in the pool of a service
+ *
+ * In every case mnt.cache is a cache of the library in which each attached inode has a file
+ * (inode.cf). The rest of the mount asks it what it knows of a file: cm_file_get_info().
+ */
+#ifndef CACHEMAX_MOUNT_BACKING_H
+#define CACHEMAX_MOUNT_BACKING_H
+
+#include <stdbool.h>
+
+#include "cachemax_client.h"
+
+struct inode;
+
+struct bracket {
+    cm_bracket own;   /* of mnt.cache */
+    bool judged;      /* backing_service.c: `own` has begun */
+    cmc_bracket told; /* the service */
+};
+struct sync {
+    cm_sync own;
+    cmc_bracket told;
+};
+
+/* All calls may be made from any thread, unless it says otherwise. Codes are CM_E* of cachemax.h.
+ */
+struct backing {
+    /* Sets mnt.cache. `rootfd`: DIR's. Returns 0 or an exit status, after a message. Once, before
+     * anything else. */
+    int (*open)(int rootfd);
+    /* Starts threads, after the last fork. 0 or errno. */
+    int (*start)(void);
+    /* All files are detached. Returns 0 or an exit status. */
+    int (*close)(void);
+    /* About once a second. */
+    void (*look)(void);
+    /* Is a file warm after a power cut if its origin is synced, and not without? */
+    bool (*pays_to_sync)(void);
+
+    /* inode.lock is held. `fd` will be rfd. Sets cf. As cm_file_open(). */
+    int (*attach)(struct inode *i, int fd, const cm_validator *v, uint32_t flags);
+    /* inode.lock is held. Ends brackets that were left open. */
+    void (*detach)(struct inode *i);
+    /* A deleted file, or one that may have lost data; attached or not. As cm_forget(), and with
+     * `gone` as cm_forget_gone(). */
+    int (*forget)(const cm_file_id *id, bool gone);
+    /* It cannot forget something, because of the error `why`. 0: nothing of it will be served
+     * again, and the origin may be changed. -EIO: that cannot be guaranteed. One thread at a time.
+     */
+    int (*give_up)(int why);
+
+    /* Of an attached inode in use: as the calls of the library. A `buf` is loop_scratch(). */
+    int (*revalidate)(struct inode *i, const cm_validator *v);
+    int64_t (*read_whole)(struct inode *i, uint64_t off, void *buf, size_t len);
+    int64_t (*read_through)(struct inode *i, uint64_t off, void *buf, size_t len,
+                            cm_origin_read_fn origin_read, void *ctx);
+    int (*write_begin)(struct inode *i, uint64_t off, uint64_t len, struct bracket *b);
+    int (*truncate_begin)(struct inode *i, uint64_t size, struct bracket *b);
+    void (*write_end)(struct inode *i, struct bracket *b, const cm_validator *after);
+    int (*sync_begin)(struct inode *i, struct sync *s);
+    void (*sync_end)(struct inode *i, struct sync *s, bool ok, const cm_validator *after);
+};
+extern const struct backing backing_pool, backing_service;
+
+#endif

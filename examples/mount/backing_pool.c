@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * backing_pool.c - the cached blocks are in a pool that this process opens.
+ *
+ * Owns: mnt.cache, and the pool file as long as it may have to be removed. If the library cannot
+ * promise that old bytes are forgotten, the file is removed before the origin is changed. From then
+ * on everything passes through. A pool that does not exist cannot come back with old data.
+ *
+ * Who: the rest of the mount, as backing_pool (backing.h).
+ */
+#include "mount.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <sys/resource.h>
+
+static char root[PATH_MAX]; /* DIR's path, if the pool has room for names; else "" */
+static int pool_fd = -1;    /* O_PATH: knows whether the pool file still has a name */
+
+/* ---- Its life ------------------------------------------------------------------------------ */
+
+static void log_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    say(level, "%s", text);
+}
+
+static int open_pool(void)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_info info = { .struct_size = sizeof(info) };
+    int rc;
+
+    o.verify = mnt.opt.verify;
+    o.probation_bytes = mnt.opt.probation_bytes;
+    /* A process that has just lost its mount may still be syncing files and closing the pool. */
+    for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
+         patience--) {
+        if (patience == 140)
+            say(CM_LOG_INFO, "pool %s: waiting for process %u, which has it open", mnt.opt.pool,
+                info.owner_pid);
+        usleep(100000);
+    }
+    o.log = log_line;
+    o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
+    rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
+    if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid) {
+        say(CM_LOG_ERROR, "pool %s: %s (pid %u)", mnt.opt.pool, cm_strerror(rc), info.owner_pid);
+        return EXIT_POOL;
+    }
+    if (rc < 0) {
+        say(CM_LOG_ERROR, "pool %s: %s", mnt.opt.pool, cm_strerror(rc));
+        return EXIT_POOL;
+    }
+    return 0;
+}
+
+static int pool_open(int rootfd)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    int rc = open_pool();
+
+    if (rc)
+        return rc;
+    /* An attached file takes a record of the pool. At most half of the records are used. */
+    cache_limit(cm_get_info(mnt.cache, &info) >= 0 ? info.max_files / 2 : UINT64_MAX);
+    pool_fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
+    if (info.names_bytes > 0)
+        (void)path_of(rootfd, root);
+    return 0;
+}
+
+static int pool_close(void)
+{
+    int rc;
+
+    checkpoint_stop();
+    rc = cm_close(mnt.cache);
+
+    if (rc < 0 && cache_on())
+        say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
+    return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: the log said so then */
+}
+
+/* The library notices that its file was truncated when it meets a hole, or when it is asked. */
+static void pool_look(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    cm_get_info(mnt.cache, &info);
+}
+
+/* ---- Giving it up -------------------------------------------------------------------------- */
+
+static void sync_dir_of(const char *path)
+{
+    char *copy = strdup(path);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+/* The pool file has no name any more, so nobody can open it again. */
+static bool remove_pool(void)
+{
+    struct stat held, named;
+
+    if (pool_fd < 0 || fstat(pool_fd, &held) < 0)
+        return false;
+    if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
+        named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
+        sync_dir_of(mnt.opt.pool);
+    return fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
+}
+
+static int pool_give_up(int why)
+{
+    static bool said;
+
+    if (remove_pool()) {
+        say(CM_LOG_ERROR, "%s: %s: pool removed, %s passes through uncached from now on",
+            mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
+        cm_set_mode(mnt.cache, CM_BYPASS);
+        atomic_store_explicit(&mnt.gave_up, true, memory_order_release);
+        return 0;
+    }
+    if (!said)
+        say(CM_LOG_ERROR,
+            "%s: %s, and the pool file cannot be removed (moved or linked elsewhere?): "
+            "writing to %s fails until it is gone",
+            mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
+    said = true;
+    return -EIO;
+}
+
+/* ---- Files --------------------------------------------------------------------------------- */
+
+/* Tells the pool what the file is called below DIR, for `cachemax files`. Of a long path the end
+ * says more. */
+static void give_name(const struct inode *i)
+{
+    const size_t below = strlen(root), most = CM_FILE_NAME_MAX;
+    char path[PATH_MAX], name[CM_FILE_NAME_MAX + 1] = "";
+    const char *p = path;
+    size_t n;
+
+    if (below == 0 || path_of(i->fd, path) < 0)
+        return;
+    if (strncmp(path, root, below) == 0) /* else it was moved meanwhile */
+        p += below;
+    p += p > path && *p == '/';
+    n = strlen(p);
+    memcpy(name, n > most ? p + n - most : p, n > most ? most : n);
+    if (n > most)
+        memcpy(name, "...", 3);
+    cm_file_set_name(i->cf, name);
+}
+
+static int pool_attach(struct inode *i, int fd, const cm_validator *v, uint32_t flags)
+{
+    cm_file *cf;
+    int rc = cm_file_open(mnt.cache, &i->id, v, flags, &cf);
+
+    (void)fd;
+    if (rc < 0)
+        return rc;
+    i->cf = cf;
+    give_name(i);
+    return rc;
+}
+
+static void pool_detach(struct inode *i)
+{
+    if (cm_file_close(i->cf) == CM_EBUSY) {
+        /* Only at an aborted unmount: operations died inside their brackets. */
+        cm_file_abort(i->cf);
+        cm_file_close(i->cf);
+    }
+}
+
+static int pool_forget(const cm_file_id *id, bool gone)
+{
+    return gone ? cm_forget_gone(mnt.cache, id) : cm_forget(mnt.cache, id);
+}
+
+static int pool_revalidate(struct inode *i, const cm_validator *v)
+{
+    return cm_file_revalidate(i->cf, v);
+}
+
+static int64_t pool_read_whole(struct inode *i, uint64_t off, void *buf, size_t len)
+{
+    return cm_read_whole(i->cf, off, buf, len, 0);
+}
+
+static int64_t pool_read_through(struct inode *i, uint64_t off, void *buf, size_t len,
+                                 cm_origin_read_fn origin_read, void *ctx)
+{
+    return cm_read_through(i->cf, off, buf, len, origin_read, ctx);
+}
+
+/* ---- Changes ------------------------------------------------------------------------------- */
+
+/* Is it no lack of memory, or one that lasts? A full pool is not removed because of a short one. */
+static bool lasts(int rc, int *patience)
+{
+    if (rc != CM_ENOMEM || --*patience < 0)
+        return true;
+    usleep(10000);
+    return false;
+}
+
+static int pool_write_begin(struct inode *i, uint64_t off, uint64_t len, struct bracket *b)
+{
+    int rc, patience = 50;
+
+    do
+        rc = cm_write_begin(i->cf, off, len, &b->own);
+    while (!lasts(rc, &patience));
+    return rc;
+}
+
+static int pool_truncate_begin(struct inode *i, uint64_t size, struct bracket *b)
+{
+    int rc, patience = 50;
+
+    do
+        rc = cm_truncate_begin(i->cf, size, &b->own);
+    while (!lasts(rc, &patience));
+    return rc;
+}
+
+static void pool_write_end(struct inode *i, struct bracket *b, const cm_validator *after)
+{
+    cm_write_end(i->cf, &b->own, after);
+}
+
+static int pool_sync_begin(struct inode *i, struct sync *s)
+{
+    return cm_sync_begin(i->cf, &s->own);
+}
+
+static void pool_sync_end(struct inode *i, struct sync *s, bool ok, const cm_validator *after)
+{
+    cm_sync_end(i->cf, &s->own, ok, after);
+}
+
+const struct backing backing_pool = { .open = pool_open,
+                                      .start = checkpoint_start,
+                                      .close = pool_close,
+                                      .look = pool_look,
+                                      .pays_to_sync = checkpoint_helps,
+                                      .attach = pool_attach,
+                                      .detach = pool_detach,
+                                      .forget = pool_forget,
+                                      .give_up = pool_give_up,
+                                      .revalidate = pool_revalidate,
+                                      .read_whole = pool_read_whole,
+                                      .read_through = pool_read_through,
+                                      .write_begin = pool_write_begin,
+                                      .truncate_begin = pool_truncate_begin,
+                                      .write_end = pool_write_end,
+                                      .sync_begin = pool_sync_begin,
+                                      .sync_end = pool_sync_end };

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * backing_service.c - the cached blocks are in the pool of a service (docs/service.md).
+ *
+ * Owns: the connection, and mnt.cache: a small pool in memory that never has a block. It judges
+ * validators and syncs for this mount alone, whether the service is there or not. So the mount
+ * knows of a file what it would know with a pool of its own: is it racy, are there writes that no
+ * sync has proved, did somebody else change it. Everything is told to both, to this pool first.
+ *
+ * The service may be away, or come back, at any moment. Reads pass then, and the client notes the
+ * writes that the service does not see. One thing is not in such a note: that a sync has failed.
+ * That is told later, and until then the file is read at the origin. If something that must be
+ * forgotten cannot be told, the mount reads everything at the origin from then on, and its log says
+ * what to do.
+ *
+ * Who: the rest of the mount, as backing_service (backing.h).
+ */
+#include "mount.h"
+
+#define BOOK_BYTES (8u << 20)
+#define BOOK_FILES 1024u
+#define FILES_MAX 32768u /* attached; half of what a service takes by default */
+#define UNTOLD_MAX 1024u /* files whose failed sync the service does not know of */
+#define TRIES 3          /* of a read, if the file may have got another version meanwhile */
+#define PARTS 32u        /* missing pieces of one read that are stored */
+
+/* An attached file. */
+struct remote {
+    cmc_file *file;
+    struct inode *inode;
+    int fd;
+    _Atomic bool lost; /* a sync failed, and the service may not know */
+    /* What the service is told that may give the file another version, before and after. */
+    _Atomic unsigned begun, ended;
+};
+
+static cmc_client *client;
+static _Alignas(4096) uint8_t book[BOOK_BYTES];
+static _Atomic bool blind; /* everything is read at the origin */
+static bool connected;     /* as the log knows; keeper's thread */
+static struct {
+    pthread_mutex_t lock;
+    cm_file_id v[UNTOLD_MAX]; /* whose sync failed */
+    unsigned n;
+} untold = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* ---- Its life ------------------------------------------------------------------------------ */
+
+static int open_book(void)
+{
+    cm_create_options make = CM_CREATE_OPTIONS_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    int rc;
+
+    make.max_files = BOOK_FILES;
+    o.flags = CM_OPEN_NO_GUARD; /* it is our own memory */
+    o.probation_bytes = CM_PROBATION_NONE;
+    rc = cm_format_memory(book, sizeof(book), &make);
+    return rc < 0 ? rc : cm_open_memory(book, sizeof(book), &o, &mnt.cache);
+}
+
+static void say_state(bool now)
+{
+    connected = now;
+    if (now)
+        say(CM_LOG_INFO, "the service at %s is there", mnt.opt.service);
+    else
+        say(CM_LOG_WARNING, "there is no service at %s: %s passes through uncached until it comes",
+            mnt.opt.service, mnt.opt.dir);
+}
+
+static int service_open(int rootfd)
+{
+    const struct cmc_options o = { .where = mnt.opt.service };
+    char why[256] = "";
+    int rc = open_book();
+
+    (void)rootfd;
+    if (rc == 0)
+        rc = cmc_connect(&o, &client, why);
+    if (rc < 0) {
+        say(CM_LOG_ERROR, "service %s: %s", mnt.opt.service, *why ? why : cm_strerror(rc));
+        return EXIT_POOL;
+    }
+    cache_limit(FILES_MAX);
+    say_state(cmc_is_connected(client));
+    return 0;
+}
+
+static int service_start(void)
+{
+    return 0;
+}
+
+static bool service_pays_to_sync(void)
+{
+    return true; /* the service makes checkpoints if its volume keeps them */
+}
+
+/* ---- Failed syncs -------------------------------------------------------------------------- */
+
+static int service_give_up(int why)
+{
+    if (!atomic_exchange(&blind, true))
+        say(CM_LOG_ERROR,
+            "the service at %s cannot be told what it must forget (%s): %s is read uncached from "
+            "now on. Stop the service and make its pool anew",
+            mnt.opt.service, cm_strerror(why), mnt.opt.dir);
+    return 0;
+}
+
+/* The place of an id in the list, or its end. The lock is held. */
+static unsigned place_of(const cm_file_id *id)
+{
+    unsigned k = 0;
+
+    while (k < untold.n && (untold.v[k].hi != id->hi || untold.v[k].lo != id->lo))
+        k++;
+    return k;
+}
+
+static bool is_untold(const cm_file_id *id)
+{
+    bool is;
+
+    pthread_mutex_lock(&untold.lock);
+    is = place_of(id) < untold.n;
+    pthread_mutex_unlock(&untold.lock);
+    return is;
+}
+
+static void must_tell(struct inode *i)
+{
+    bool full;
+    unsigned k;
+
+    pthread_mutex_lock(&untold.lock);
+    k = place_of(&i->id);
+    full = k == UNTOLD_MAX;
+    if (k == untold.n && !full)
+        untold.v[untold.n++] = i->id;
+    atomic_store(&i->remote->lost, true);
+    pthread_mutex_unlock(&untold.lock);
+    if (full)
+        cache_give_up();
+}
+
+/* A validator that proves nothing: what is cached of the file is forgotten anyway. */
+static int prove_nothing(void *arg, cm_validator *v)
+{
+    (void)arg;
+    *v = (cm_validator)CM_VALIDATOR_INIT;
+    v->taken_at = cm_now();
+    return 0;
+}
+
+/* True: the service knows that a sync of the file has failed. */
+static bool tell_failure(const cm_file_id *id)
+{
+    cmc_bracket s;
+    cmc_file *f;
+    bool told;
+
+    if (cmc_file_open(client, id, 0, prove_nothing, NULL, &f) < 0)
+        return false;
+    cmc_sync_begin(f, &s);
+    told = cmc_sync_end(f, &s, 0, NULL) == 0;
+    cmc_file_close(f);
+    return told;
+}
+
+/* Tells what is not told yet. Returns how many are left. One thread at a time. */
+static unsigned tell_failures(void)
+{
+    cm_file_id id;
+    unsigned n, k;
+
+    for (;;) {
+        pthread_mutex_lock(&untold.lock);
+        n = untold.n;
+        if (n > 0)
+            id = untold.v[n - 1];
+        pthread_mutex_unlock(&untold.lock);
+        if (n == 0 || !tell_failure(&id))
+            return n;
+        pthread_mutex_lock(&untold.lock); /* it stays in the list until it is told */
+        k = place_of(&id);
+        untold.v[k] = untold.v[--untold.n];
+        pthread_mutex_unlock(&untold.lock);
+    }
+}
+
+static void service_look(void)
+{
+    uint64_t any;
+    /* Asks it: a connection that nobody uses does not tell that the service has ended. */
+    const bool now = cmc_stats(client, &any, 1) > 0;
+
+    if (now != connected)
+        say_state(now);
+    if (now)
+        (void)tell_failures();
+}
+
+static int service_close(void)
+{
+    const unsigned n = tell_failures();
+
+    if (n > 0)
+        say(CM_LOG_ERROR,
+            "the service at %s was not told that %u files may have lost data. Make its pool anew",
+            mnt.opt.service, n);
+    cmc_disconnect(client);
+    (void)cm_close(mnt.cache); /* nothing of it is needed any more */
+    return n > 0 || atomic_load(&blind) ? EXIT_POOL : 0;
+}
+
+/* ---- Files --------------------------------------------------------------------------------- */
+
+static int identify(void *arg, cm_validator *v)
+{
+    struct remote *r = arg;
+    cm_file_id id;
+    int rc;
+
+    atomic_fetch_add(&r->begun, 1); /* perhaps for another life of the service */
+    rc = file_identify(r->inode, r->fd, &id, v);
+    atomic_fetch_add(&r->ended, 1);
+    if (rc == 0 && (id.hi != r->inode->id.hi || id.lo != r->inode->id.lo))
+        rc = CM_EIO;
+    return rc;
+}
+
+static int service_attach(struct inode *i, int fd, const cm_validator *v, uint32_t flags)
+{
+    struct remote *r = malloc(sizeof(*r));
+    cm_file *cf;
+    int e, rc = r ? cm_file_open(mnt.cache, &i->id, v, flags, &cf) : CM_ENOMEM;
+
+    if (rc < 0) {
+        free(r);
+        return rc;
+    }
+    *r = (struct remote){ .inode = i, .fd = fd, .lost = is_untold(&i->id) };
+    e = cmc_file_open(client, &i->id, flags, identify, r, &r->file);
+    if (e < 0) {
+        cm_file_close(cf);
+        free(r);
+        return e;
+    }
+    i->remote = r;
+    i->cf = cf;
+    return rc;
+}
+
+static void service_detach(struct inode *i)
+{
+    struct remote *r = i->remote;
+
+    if (cm_file_close(i->cf) == CM_EBUSY) {
+        cm_file_abort(i->cf); /* at an aborted unmount: operations died inside their brackets */
+        cm_file_close(i->cf);
+    }
+    cmc_file_close(r->file);
+    free(r);
+    i->remote = NULL;
+}
+
+static int service_forget(const cm_file_id *id, bool gone)
+{
+    (void)(gone ? cm_forget_gone(mnt.cache, id) : cm_forget(mnt.cache, id));
+    return cmc_forget(client, id, gone) == 0 ? 0 : CM_EFORGET;
+}
+
+/* The service has to know if it has to do something: if somebody else changed the file, or if own
+ * writes wait for their validator. Else it knows as much. */
+static int service_revalidate(struct inode *i, const cm_validator *v)
+{
+    cm_file_info was = { .struct_size = sizeof(was) }, is = { .struct_size = sizeof(is) };
+    struct remote *r = i->remote;
+    int rc;
+
+    cm_file_get_info(i->cf, &was);
+    rc = cm_file_revalidate(i->cf, v);
+    cm_file_get_info(i->cf, &is);
+    if (rc == 0 && !was.racy && !was.want_validator && was.incarnation == is.incarnation)
+        return rc;
+    atomic_fetch_add(&r->begun, 1);
+    if (cmc_file_revalidate(r->file) < 0)
+        (void)cmc_invalidate(r->file, 0, CM_ALL);
+    atomic_fetch_add(&r->ended, 1);
+    return rc;
+}
+
+/* ---- Reads --------------------------------------------------------------------------------- */
+
+/* All bytes of a read are of one version of the file, as with a pool. So nothing may be told while
+ * the read takes its messages. False: something is being told, or the file is read at the origin.
+ */
+static bool begin_read(const struct remote *r, unsigned *begun)
+{
+    *begun = atomic_load(&r->begun);
+    return atomic_load(&r->ended) == *begun && !atomic_load(&r->lost) && !atomic_load(&blind);
+}
+
+static bool end_read(const struct remote *r, unsigned begun)
+{
+    return atomic_load(&r->begun) == begun && !atomic_load(&r->lost);
+}
+
+static int64_t service_read_whole(struct inode *i, uint64_t off, void *buf, size_t len)
+{
+    unsigned begun;
+    int64_t n;
+
+    if (!begin_read(i->remote, &begun))
+        return CM_EABSENT;
+    n = cmc_read_whole(i->remote->file, off, buf, (uint32_t)len);
+    return end_read(i->remote, begun) ? n : CM_EABSENT;
+}
+
+/* What a read found, in whole blocks. */
+struct plan {
+    cmc_file *file;
+    uint64_t from, to;
+    uint8_t *buf; /* of `from` */
+    uint64_t end; /* of the file, if it is known to be before `to`; else `to` */
+    struct {
+        cmc_miss miss;
+        uint64_t until; /* read the origin up to here */
+    } part[PARTS];
+    unsigned n;
+};
+
+/* Reads what is cached, and asks for the right to store the rest, before the origin is read. */
+static void look_up(struct plan *p)
+{
+    uint64_t at = p->from;
+
+    while (at < p->to && p->n < PARTS) {
+        cmc_miss *miss = &p->part[p->n].miss;
+        const int64_t n =
+            cmc_read(p->file, at, p->buf + (at - p->from), (uint32_t)(p->to - at), miss);
+        at += n > 0 ? (uint64_t)n : 0;
+        if (at == p->to)
+            return;
+        if (miss->flags & CM_MISS_EOF) {
+            p->end = at;
+            return;
+        }
+        at = miss->offset + miss->len;
+        if (at % CM_BLOCK_SIZE || at > p->to) /* the known end of the file lies in its last block */
+            at = p->to;
+        p->part[p->n++].until = at;
+    }
+    if (p->n > 0)
+        p->part[p->n - 1].until = p->to; /* of the rest nothing is stored */
+}
+
+/* 0, or the origin's error. */
+static int64_t read_parts(struct plan *p, cm_origin_read_fn origin_read, void *ctx)
+{
+    for (unsigned k = 0, next; k < p->n; k = next) {
+        const uint64_t from = p->part[k].miss.offset;
+        uint64_t until = p->part[k].until;
+        int64_t n;
+
+        for (next = k + 1; next < p->n && p->part[next].miss.offset == until; next++)
+            until = p->part[next].until;
+        n = origin_read(ctx, from, p->buf + (from - p->from), until - from);
+        if (n < 0)
+            return n;
+        if ((uint64_t)n < until - from) {
+            p->end = from + (uint64_t)n;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static void store_parts(const struct plan *p)
+{
+    for (unsigned k = 0; k < p->n; k++) {
+        const cmc_miss *miss = &p->part[k].miss;
+        uint64_t len = miss->len;
+
+        if (miss->offset > p->end)
+            return;
+        if (miss->offset + len > p->end)
+            len = p->end - miss->offset;
+        (void)cmc_fill(p->file, miss, p->buf + (miss->offset - p->from), (uint32_t)len,
+                       len < miss->len || len % CM_BLOCK_SIZE ? CM_FILL_EOF : 0);
+    }
+}
+
+static int64_t service_read_through(struct inode *i, uint64_t off, void *buf, size_t len,
+                                    cm_origin_read_fn origin_read, void *ctx)
+{
+    const uint64_t skip = off % CM_BLOCK_SIZE;
+    struct plan p = { .file = i->remote->file, .from = off - skip, .buf = buf };
+    bool whole = false;
+    unsigned begun;
+    int64_t n = 0;
+
+    p.to = (off + len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    for (int tries = 0; tries < TRIES && !whole && begin_read(i->remote, &begun); tries++) {
+        p.n = 0;
+        p.end = p.to;
+        look_up(&p);
+        if (!end_read(i->remote, begun))
+            continue;
+        n = read_parts(&p, origin_read, ctx);
+        if (n < 0)
+            return n;
+        whole = end_read(i->remote, begun);
+    }
+    if (whole) {
+        store_parts(&p);
+    } else {
+        n = origin_read(ctx, p.from, p.buf, p.to - p.from);
+        if (n < 0)
+            return n;
+        p.end = p.from + (uint64_t)n;
+    }
+    if (p.end <= off)
+        return 0;
+    if (skip > 0)
+        memmove(buf, p.buf + skip, len);
+    return (int64_t)(p.end - off < len ? p.end - off : len);
+}
+
+/* ---- Changes ------------------------------------------------------------------------------- */
+
+/* The end of a begin: `rc` and `e` are what the two have answered. */
+static int begun(struct inode *i, struct bracket *b, int rc, int e)
+{
+    b->judged = rc >= 0; /* if not, it takes the change for somebody else's */
+    if (e == 0)
+        return 0;
+    if (b->judged)
+        cm_write_end(i->cf, &b->own, NULL);
+    return CM_ERANGE;
+}
+
+static int service_write_begin(struct inode *i, uint64_t off, uint64_t len, struct bracket *b)
+{
+    int rc = cm_write_begin(i->cf, off, len, &b->own);
+
+    return rc == CM_ERANGE ? rc
+                           : begun(i, b, rc, cmc_write_begin(i->remote->file, off, len, &b->told));
+}
+
+static int service_truncate_begin(struct inode *i, uint64_t size, struct bracket *b)
+{
+    int rc = cm_truncate_begin(i->cf, size, &b->own);
+
+    return rc == CM_ERANGE ? rc
+                           : begun(i, b, rc, cmc_truncate_begin(i->remote->file, size, &b->told));
+}
+
+static void service_write_end(struct inode *i, struct bracket *b, const cm_validator *after)
+{
+    (void)cmc_write_end(i->remote->file, &b->told, after);
+    if (b->judged)
+        cm_write_end(i->cf, &b->own, after);
+}
+
+static int service_sync_begin(struct inode *i, struct sync *s)
+{
+    cmc_sync_begin(i->remote->file, &s->told);
+    return cm_sync_begin(i->cf, &s->own);
+}
+
+static void service_sync_end(struct inode *i, struct sync *s, bool ok, const cm_validator *after)
+{
+    cm_sync_end(i->cf, &s->own, ok, after);
+    if (cmc_sync_end(i->remote->file, &s->told, ok, after) != 0 && !ok)
+        must_tell(i);
+}
+
+const struct backing backing_service = { .open = service_open,
+                                         .start = service_start,
+                                         .close = service_close,
+                                         .look = service_look,
+                                         .pays_to_sync = service_pays_to_sync,
+                                         .attach = service_attach,
+                                         .detach = service_detach,
+                                         .forget = service_forget,
+                                         .give_up = service_give_up,
+                                         .revalidate = service_revalidate,
+                                         .read_whole = service_read_whole,
+                                         .read_through = service_read_through,
+                                         .write_begin = service_write_begin,
+                                         .truncate_begin = service_truncate_begin,
+                                         .write_end = service_write_end,
+                                         .sync_begin = service_sync_begin,
+                                         .sync_end = service_sync_end };
