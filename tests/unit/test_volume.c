@@ -872,9 +872,7 @@ static const struct harness_test tests[] = {
     TEST(device_mapper),
 };
 
-/* Mounts whose server was killed, by whatever else ran on this machine: mkfs.btrfs asks for the
- * source of each mount, and gives up at the first that does not answer. Only this program's own
- * namespace loses them. */
+/* mkfs.btrfs gives up at a mount whose server was killed. Only our own namespace loses them. */
 static void leave_dead_mounts(void)
 {
     (void)sh("findmnt -rn -t fuse,fuseblk,fuse.cachemax,fuse.bindfs -o TARGET | while read m; do "
