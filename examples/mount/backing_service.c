@@ -21,8 +21,6 @@
 #define BOOK_FILES 1024u
 #define FILES_MAX 32768u /* attached; half of what a service takes by default */
 #define UNTOLD_MAX 1024u /* files whose failed sync the service does not know of */
-#define TRIES 3          /* of a read, if the file may have got another version meanwhile */
-#define PARTS 32u        /* missing pieces of one read that are stored */
 
 /* An attached file. */
 struct remote {
@@ -30,8 +28,6 @@ struct remote {
     struct inode *inode;
     int fd;
     _Atomic bool lost; /* a sync failed, and the service may not know */
-    /* What the service is told that may give the file another version, before and after. */
-    _Atomic unsigned begun, ended;
 };
 
 static cmc_client *client;
@@ -221,11 +217,8 @@ static int identify(void *arg, cm_validator *v)
 {
     struct remote *r = arg;
     cm_file_id id;
-    int rc;
+    int rc = file_identify(r->inode, r->fd, &id, v);
 
-    atomic_fetch_add(&r->begun, 1); /* perhaps for another life of the service */
-    rc = file_identify(r->inode, r->fd, &id, v);
-    atomic_fetch_add(&r->ended, 1);
     if (rc == 0 && (id.hi != r->inode->id.hi || id.lo != r->inode->id.lo))
         rc = CM_EIO;
     return rc;
@@ -285,148 +278,47 @@ static int service_revalidate(struct inode *i, const cm_validator *v)
     cm_file_get_info(i->cf, &is);
     if (rc == 0 && !was.racy && !was.want_validator && was.incarnation == is.incarnation)
         return rc;
-    atomic_fetch_add(&r->begun, 1);
     if (cmc_file_revalidate(r->file) < 0)
         (void)cmc_invalidate(r->file, 0, CM_ALL);
-    atomic_fetch_add(&r->ended, 1);
     return rc;
 }
 
 /* ---- Reads --------------------------------------------------------------------------------- */
 
-/* All bytes of a read are of one version of the file, as with a pool. So nothing may be told while
- * the read takes its messages. False: something is being told, or the file is read at the origin.
- */
-static bool begin_read(const struct remote *r, unsigned *begun)
+/* False: the file is read at the origin. */
+static bool may_ask(const struct remote *r)
 {
-    *begun = atomic_load(&r->begun);
-    return atomic_load(&r->ended) == *begun && !atomic_load(&r->lost) && !atomic_load(&blind);
-}
-
-static bool end_read(const struct remote *r, unsigned begun)
-{
-    return atomic_load(&r->begun) == begun && !atomic_load(&r->lost);
+    return !atomic_load(&r->lost) && !atomic_load(&blind);
 }
 
 static int64_t service_read_whole(struct inode *i, uint64_t off, void *buf, size_t len)
 {
-    unsigned begun;
     int64_t n;
 
-    if (!begin_read(i->remote, &begun))
+    if (!may_ask(i->remote))
         return CM_EABSENT;
     n = cmc_read_whole(i->remote->file, off, buf, (uint32_t)len);
-    return end_read(i->remote, begun) ? n : CM_EABSENT;
-}
-
-/* What a read found, in whole blocks. */
-struct plan {
-    cmc_file *file;
-    uint64_t from, to;
-    uint8_t *buf; /* of `from` */
-    uint64_t end; /* of the file, if it is known to be before `to`; else `to` */
-    struct {
-        cmc_miss miss;
-        uint64_t until; /* read the origin up to here */
-    } part[PARTS];
-    unsigned n;
-};
-
-/* Reads what is cached, and asks for the right to store the rest, before the origin is read. */
-static void look_up(struct plan *p)
-{
-    uint64_t at = p->from;
-
-    while (at < p->to && p->n < PARTS) {
-        cmc_miss *miss = &p->part[p->n].miss;
-        const int64_t n =
-            cmc_read(p->file, at, p->buf + (at - p->from), (uint32_t)(p->to - at), miss);
-        at += n > 0 ? (uint64_t)n : 0;
-        if (at == p->to)
-            return;
-        if (miss->flags & CM_MISS_EOF) {
-            p->end = at;
-            return;
-        }
-        at = miss->offset + miss->len;
-        if (at % CM_BLOCK_SIZE || at > p->to) /* the known end of the file lies in its last block */
-            at = p->to;
-        p->part[p->n++].until = at;
-    }
-    if (p->n > 0)
-        p->part[p->n - 1].until = p->to; /* of the rest nothing is stored */
-}
-
-/* 0, or the origin's error. */
-static int64_t read_parts(struct plan *p, cm_origin_read_fn origin_read, void *ctx)
-{
-    for (unsigned k = 0, next; k < p->n; k = next) {
-        const uint64_t from = p->part[k].miss.offset;
-        uint64_t until = p->part[k].until;
-        int64_t n;
-
-        for (next = k + 1; next < p->n && p->part[next].miss.offset == until; next++)
-            until = p->part[next].until;
-        n = origin_read(ctx, from, p->buf + (from - p->from), until - from);
-        if (n < 0)
-            return n;
-        if ((uint64_t)n < until - from) {
-            p->end = from + (uint64_t)n;
-            return 0;
-        }
-    }
-    return 0;
-}
-
-static void store_parts(const struct plan *p)
-{
-    for (unsigned k = 0; k < p->n; k++) {
-        const cmc_miss *miss = &p->part[k].miss;
-        uint64_t len = miss->len;
-
-        if (miss->offset > p->end)
-            return;
-        if (miss->offset + len > p->end)
-            len = p->end - miss->offset;
-        (void)cmc_fill(p->file, miss, p->buf + (miss->offset - p->from), (uint32_t)len,
-                       len < miss->len || len % CM_BLOCK_SIZE ? CM_FILL_EOF : 0);
-    }
+    return may_ask(i->remote) ? n : CM_EABSENT;
 }
 
 static int64_t service_read_through(struct inode *i, uint64_t off, void *buf, size_t len,
                                     cm_origin_read_fn origin_read, void *ctx)
 {
-    const uint64_t skip = off % CM_BLOCK_SIZE;
-    struct plan p = { .file = i->remote->file, .from = off - skip, .buf = buf };
-    bool whole = false;
-    unsigned begun;
-    int64_t n = 0;
+    const uint64_t skip = off % CM_BLOCK_SIZE, from = off - skip;
+    const size_t want = (size_t)((skip + len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE);
+    int64_t n = -1;
 
-    p.to = (off + len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-    for (int tries = 0; tries < TRIES && !whole && begin_read(i->remote, &begun); tries++) {
-        p.n = 0;
-        p.end = p.to;
-        look_up(&p);
-        if (!end_read(i->remote, begun))
-            continue;
-        n = read_parts(&p, origin_read, ctx);
-        if (n < 0)
-            return n;
-        whole = end_read(i->remote, begun);
-    }
-    if (whole) {
-        store_parts(&p);
-    } else {
-        n = origin_read(ctx, p.from, p.buf, p.to - p.from);
-        if (n < 0)
-            return n;
-        p.end = p.from + (uint64_t)n;
-    }
-    if (p.end <= off)
+    if (may_ask(i->remote))
+        n = cmc_read_through(i->remote->file, from, buf, want, origin_read, ctx);
+    if (!may_ask(i->remote))
+        n = origin_read(ctx, from, buf, want);
+    if (n < 0)
+        return n;
+    if ((uint64_t)n <= skip)
         return 0;
     if (skip > 0)
-        memmove(buf, p.buf + skip, len);
-    return (int64_t)(p.end - off < len ? p.end - off : len);
+        memmove(buf, (uint8_t *)buf + skip, len);
+    return (uint64_t)n - skip < len ? n - (int64_t)skip : (int64_t)len;
 }
 
 /* ---- Changes ------------------------------------------------------------------------------- */

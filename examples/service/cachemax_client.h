@@ -10,6 +10,12 @@
  *   later. When the service is back, the client finds it by itself.
  * - A client keeps how to take a file's validator (`identify`), because a new service asks again.
  *
+ * FIRST CALLS (through.c is a small program that uses them, docs/service.md tells more)
+ *   cmc_connect       begins to use a service; cmc_disconnect ends that
+ *   cmc_file_open     begins to use a file; cmc_file_close ends that
+ *   cmc_read_through  reads: from the service, or from the origin with a callback of yours
+ *   cmc_write_begin, cmc_write_end   around each of your own writes to the origin
+ *
  * Errors are the CM_E* codes of cachemax.h. A program must not write a file of the cache, by any
  * descriptor, outside a bracket, as with the library itself.
  *
@@ -64,6 +70,20 @@ int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_ident
                   void *arg, cmc_file **out);
 /* No other call uses the file any more, and all its brackets have ended. NULL is allowed. */
 void cmc_file_close(cmc_file *f);
+
+/* Reads [offset, offset + len): from the service, and what it does not have with `origin_read`,
+ * which gets `ctx`; stores that. Returns the bytes read, less than len only at the end of the file,
+ * or what origin_read returned, if that is negative. All bytes are of one version of the file, as
+ * far as the service knows versions: if it gets another one meanwhile, the call begins again, and
+ * in the end it reads the origin alone, in one call if that can go to `buf`. origin_read gets
+ * multiples of CM_BLOCK_SIZE, as in cm_read_through(); it must return. If offset, len and buf are
+ * such multiples, it reads into `buf`.
+ * CM_EINVAL (NULL, beyond the largest file, origin_read returned more than it was asked for)
+ * CM_ENOMEM (a buffer of up to 1 MiB). */
+int64_t cmc_read_through(cmc_file *f, uint64_t offset, void *buf, size_t len,
+                         cm_origin_read_fn origin_read, void *ctx);
+
+/* The same in steps, for programs that read the origin in their own way. */
 
 /* What a read left to be read from the origin. */
 typedef struct {

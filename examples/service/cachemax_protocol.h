@@ -106,7 +106,7 @@ struct cmp_open_reply {
 
 struct cmp_read {
     uint64_t offset; /*  0 */
-    uint32_t len;    /*  8 1 to data_max */
+    uint32_t len;    /*  8 1 to data_max; 0 with CMP_READ_VERSION alone: nothing but the version */
     uint32_t flags;  /* 12 CMP_READ_* */
 };
 #define CMP_READ_WHOLE 1u   /* all of it, else CM_EABSENT; no ticket, and no miss is counted */
@@ -279,7 +279,7 @@ static inline enum cmp_fault cmp_check_fields(const struct cmp_head *h, const ui
                    ? cmp_check_validator(body + offsetof(struct cmp_open, validator))
                    : CMP_FIELD;
     case CMP_READ:
-        return m.read.len > 0 && m.read.len <= CMP_DATA_MAX &&
+        return (m.read.len > 0 || m.read.flags == CMP_READ_VERSION) && m.read.len <= CMP_DATA_MAX &&
                        m.read.offset <= (uint64_t)INT64_MAX - m.read.len &&
                        (m.read.flags & ~(CMP_READ_WHOLE | CMP_READ_VERSION)) == 0
                    ? CMP_SOUND

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client_file.h"
 #include "client_link.h"
 #include "os.h"
 #include "outside_file.h"
@@ -156,7 +157,7 @@ void cmc_disconnect(cmc_client *k)
     free(k);
 }
 
-/* The same, but it does not look for the service. */
+/* As hold_link(), but it does not look for the service. */
 static struct link *hold_present(cmc_client *k)
 {
     struct link *l;
@@ -230,8 +231,7 @@ static bool wants_open(const cmc_file *f, const struct link *l, uint64_t opened)
            ((uint32_t)opened == 0 && os_now_ns() >= atomic_load(&f->reopen_at));
 }
 
-/* The link and the file's handle there; NULL: pass. */
-static struct link *hold_file(cmc_file *f, uint32_t *handle)
+struct link *client_hold(cmc_file *f, uint32_t *handle)
 {
     struct link *l = hold_link(f->client);
     uint64_t opened;
@@ -252,6 +252,18 @@ static struct link *hold_file(cmc_file *f, uint32_t *handle)
     }
     *handle = opened >> 32 == link_number(l) ? (uint32_t)opened : 0;
     if (*handle != 0)
+        return l;
+    link_drop(l);
+    return NULL;
+}
+
+struct link *client_hold_open(cmc_file *f, uint32_t *handle)
+{
+    struct link *l = hold_present(f->client);
+    const uint64_t opened = atomic_load(&f->opened);
+
+    *handle = (uint32_t)opened;
+    if (!l || (opened >> 32 == link_number(l) && *handle != 0))
         return l;
     link_drop(l);
     return NULL;
@@ -280,7 +292,7 @@ int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_ident
     f->identify = identify;
     f->arg = arg;
     os_mutex_begin(&f->lock);
-    l = hold_file(f, &handle);
+    l = client_hold(f, &handle);
     if (l)
         link_drop(l);
     *out = f;
@@ -290,148 +302,18 @@ int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_ident
 void cmc_file_close(cmc_file *f)
 {
     struct link *l;
+    uint32_t handle;
 
     if (!f)
         return;
-    l = hold_present(f->client);
-    if (l && f->opened >> 32 == link_number(l) && (uint32_t)f->opened != 0) {
+    l = client_hold_open(f, &handle);
+    if (l) {
         link_settle(l); /* a fill that came after the close would name no file */
-        (void)ask(l, CMP_CLOSE, (uint32_t)f->opened, NULL, 0, NULL, 0);
-    }
-    if (l)
+        (void)ask(l, CMP_CLOSE, handle, NULL, 0, NULL, 0);
         link_drop(l);
+    }
     os_mutex_end(&f->lock);
     free(f);
-}
-
-/* ---- Reads ----------------------------------------------------------------------------------- */
-
-/* Reads what one message holds. Returns the bytes; *miss says what is missing, unless all of it is
- * there. *version: of the bytes; 0: it was not asked for, or is not known. */
-static int64_t read_some(struct link *l, uint32_t handle, uint64_t offset, void *buf, uint32_t len,
-                         uint32_t flags, cmc_miss *miss, uint64_t *version)
-{
-    const struct cmp_read m = { .offset = offset, .len = len, .flags = flags };
-    const struct request q = {
-        .command = CMP_READ, .file = handle, .body = &m, .body_len = sizeof(m)
-    };
-    struct cmp_read_reply r = { .version = 0 };
-    struct answer a = { .body = &r, .body_room = sizeof(r), .data = buf, .data_room = len };
-    int64_t n = link_ask(l, &q, &a);
-
-    if (n < 0 || (uint64_t)n != a.data_len)
-        n = 0;
-    *version = r.version;
-    *miss = (cmc_miss){ .offset = offset + (uint64_t)n,
-                        .len = len - (uint64_t)n,
-                        .flags = CM_MISS_NOFILL };
-    if (a.data_len != (uint64_t)n || a.file != handle)
-        return 0;
-    if (r.flags & CMP_AT_END) {
-        miss->flags = CM_MISS_EOF;
-        miss->len = 0;
-    } else if (r.ticket != 0) {
-        *miss = (cmc_miss){ .offset = r.miss_offset,
-                            .len = r.miss_len,
-                            .handle = handle,
-                            .ticket = r.ticket,
-                            .connection = link_number(l) };
-    }
-    return n;
-}
-
-/* Reads up to the first byte that is missing. Returns the bytes. All of them are of one version of
- * the file: a part of another one is missing, and so is what it says of the file's end. */
-static int64_t read_on(struct link *l, uint32_t handle, uint64_t offset, void *buf, uint32_t len,
-                       uint32_t flags, cmc_miss *miss)
-{
-    const uint32_t most = link_data_max(l);
-    uint64_t version = 0, first = 0;
-    uint32_t done = 0;
-
-    if (len > most)
-        flags |= CMP_READ_VERSION;
-    while (done < len) {
-        const uint32_t left = len - done, some = left < most ? left : most;
-        int64_t n =
-            read_some(l, handle, offset + done, (uint8_t *)buf + done, some, flags, miss, &version);
-
-        if (done == 0) {
-            first = version;
-        } else if (version == 0 || version != first) {
-            *miss = (cmc_miss){ .offset = offset + done, .len = left, .flags = CM_MISS_NOFILL };
-            n = 0;
-        }
-        done += (uint32_t)n;
-        if ((uint32_t)n < some)
-            break;
-    }
-    return done;
-}
-
-int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss *miss)
-{
-    struct link *l;
-    uint32_t handle;
-    int64_t n = 0;
-
-    if (!f || !buf || !miss || len == 0 || offset > (uint64_t)INT64_MAX - len)
-        return CM_EINVAL;
-    *miss = (cmc_miss){ .offset = offset, .len = len, .flags = CM_MISS_NOFILL };
-    l = hold_file(f, &handle);
-    if (l) {
-        n = read_on(l, handle, offset, buf, len, 0, miss);
-        link_drop(l);
-    }
-    return n;
-}
-
-int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len)
-{
-    cmc_miss miss = { .flags = 0 };
-    struct link *l;
-    uint64_t opened;
-    int64_t n = 0;
-
-    if (!f || !buf || len == 0 || offset > (uint64_t)INT64_MAX - len)
-        return CM_EINVAL;
-    l = hold_present(f->client);
-    opened = atomic_load(&f->opened);
-    if (l && opened >> 32 == link_number(l) && (uint32_t)opened != 0)
-        n = read_on(l, (uint32_t)opened, offset, buf, len, CMP_READ_WHOLE, &miss);
-    if (l)
-        link_drop(l);
-    return n == len || (miss.flags & CM_MISS_EOF) ? n : CM_EABSENT;
-}
-
-int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags)
-{
-    struct cmp_fill m;
-    struct request q;
-    struct link *l;
-    uint32_t handle;
-
-    if (!f || !miss || (!data && len > 0) || flags & ~(uint32_t)CM_FILL_EOF || len > miss->len ||
-        (len % CM_BLOCK_SIZE != 0 && !(flags & CM_FILL_EOF)))
-        return CM_EINVAL;
-    if (miss->ticket == 0)
-        return 0;
-    l = hold_file(f, &handle);
-    if (!l)
-        return 0;
-    /* A read that does not begin at a block may miss a block more than a message has room for. */
-    if (len > link_data_max(l)) {
-        len = link_data_max(l) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-        flags = 0; /* this is not the end */
-    }
-    if (link_number(l) == miss->connection && handle == miss->handle) {
-        m = (struct cmp_fill){ .ticket = miss->ticket,
-                               .flags = flags & CM_FILL_EOF ? CMP_FILL_EOF : 0 };
-        q = (struct request){ CMP_FILL, handle, &m, data, sizeof(m), len };
-        link_tell(l, &q);
-    }
-    link_drop(l);
-    return 0;
 }
 
 /* ---- Changes --------------------------------------------------------------------------------- */
@@ -462,7 +344,7 @@ static void ask_token(cmc_file *f, uint16_t command, const void *body, size_t n,
     const bool sync = command == CMP_SYNC_BEGIN;
     struct cmp_token_reply r;
     uint32_t handle;
-    struct link *l = hold_file(f, &handle);
+    struct link *l = client_hold(f, &handle);
     int64_t e = LINK_LOST;
 
     if (!l)
@@ -523,7 +405,7 @@ static int tell_end(cmc_file *f, uint16_t command, const cmc_bracket *w, int ok,
 
     if (w->token == 0)
         return CMC_UNTOLD;
-    l = hold_file(f, &handle);
+    l = client_hold(f, &handle);
     if (!l)
         return CMC_UNTOLD;
     m.validator = validator(after);
@@ -575,7 +457,7 @@ int cmc_invalidate(cmc_file *f, uint64_t offset, uint64_t len)
 
     if (!f || offset > INT64_MAX || (len != CM_ALL && len > (uint64_t)INT64_MAX - offset))
         return CM_EINVAL;
-    l = hold_file(f, &handle);
+    l = client_hold(f, &handle);
     if (l) {
         told = ask(l, CMP_INVALIDATE, handle, &m, sizeof(m), NULL, 0) >= 0;
         link_drop(l);
@@ -590,7 +472,7 @@ int cmc_file_revalidate(cmc_file *f)
     struct cmp_revalidate m;
     cm_validator v = CM_VALIDATOR_INIT;
     uint32_t handle;
-    struct link *l = f ? hold_file(f, &handle) : NULL;
+    struct link *l = f ? client_hold(f, &handle) : NULL;
     int e;
 
     if (!f)

@@ -126,6 +126,24 @@ static int64_t read_whole(const struct call *c, const struct cmp_read *m, void *
     return n;
 }
 
+/* What a read finds, whole or not. *version as above. */
+static int64_t read_file(const struct call *c, const struct cmp_read *m, void *data, cm_miss *miss,
+                         uint64_t *version)
+{
+    int64_t n;
+
+    if (m->flags & CMP_READ_WHOLE)
+        return read_whole(c, m, data, version);
+    if (m->len == 0) {
+        *version = version_of(c);
+        return 0;
+    }
+    n = cm_read(c->h->cf, m->offset, data, m->len, miss);
+    if (m->flags & CMP_READ_VERSION)
+        *version = miss->incarnation;
+    return n;
+}
+
 static int64_t do_read(struct call *c)
 {
     uint8_t *const data = c->reply + sizeof(struct cmp_read_reply);
@@ -142,16 +160,14 @@ static int64_t do_read(struct call *c)
         return 0;
     }
     whole = m.flags & CMP_READ_WHOLE;
-    n = whole ? read_whole(c, &m, data, &r.version)
-              : cm_read(c->h->cf, m.offset, data, m.len, &miss);
+    n = read_file(c, &m, data, &miss, &r.version);
     if (n < 0)
         return n;
-    if (!whole && (m.flags & CMP_READ_VERSION))
-        r.version = miss.incarnation;
     if (!service_may_answer(c->s->service, c->h->served, number)) {
         if (whole)
             return CM_EABSENT;
         n = 0;
+        r.version = 0;
     } else if (n < m.len && miss.len > 0) {
         r.ticket = miss.flags & CM_MISS_NOFILL ? 0 : state_give_ticket(c->s, c->head.file, &miss);
         r.miss_offset = miss.offset;

@@ -3,8 +3,12 @@
 #
 # program-test.sh BUILD - cachemax-service as a program: its exit statuses, what it says on the
 # standard error, the files that it makes, and two services at one place.
+# Also the small client, examples/service/through.c, as it is built here and as a program that uses
+# what is installed.
 # The last line is "N passed, N failed, N skipped".
 set -u
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
+build=$(CDPATH='' cd -- "$1" && pwd)
 service=$1/examples/service/cachemax-service tool=$1/src/tool/cachemax passed=0 failed=0
 unset JOURNAL_STREAM
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-program.XXXXXX") || exit 1
@@ -147,5 +151,48 @@ ends 'its end' TERM 0
 start 'with the journal elsewhere' good.conf JOURNAL_STREAM=1:2
 check 'a line has no weight' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
 ends 'its end by a hang-up' HUP 0
+
+# ---- A small client ------------------------------------------------------------------------------
+through=$build/examples/service/through
+head -c 3000001 /dev/urandom >origin
+# reads NAME TEXT: the client's output is the file; TEXT is all that it says.
+reads() {
+  timeout 60 "$through" origin "$work/socket" >out 2>err
+  status=$?
+  if [ $status = 0 ] && cmp -s origin out && [ "$(cat err)" = "$2" ]; then
+    ok "$1"
+  else
+    fail "$1" "status $status, $(cat err)"
+  fi
+}
+reads 'a client without a service' "$work/socket: no service there now"
+sleep 1 # a file that was just written is not stored
+start 'a service for it' good.conf
+reads 'it reads' ''
+ends 'the service stores' TERM 0
+check 'what it has read is cached' sh -c "'$tool' files pool | grep -q ' 100.0 '"
+start 'the service is back' good.conf
+reads 'it reads what is cached' ''
+if DESTDIR=$work/root meson install -C "$build" --no-rebuild >out 2>&1; then
+  pc=$(dirname "$(find "$work/root" -name cachemax_client.pc)")
+  so=$(find "$work/root" -name libcachemax_client.so)
+  lib=$(dirname "$so")
+  check 'its names' test "$(nm -D --defined-only "$so" | sed 's/.* //' | grep -c '^cmc_')" -gt 15
+  check 'no other names' sh -c "! nm -D --defined-only '$so' | grep -v ' cmc_\| A CACHE'"
+  # shellcheck disable=SC2046 # words
+  check 'a program with what is installed' cc -std=c11 -Wall -Wextra -Werror -o through \
+    "$top/examples/service/through.c" \
+    $(PKG_CONFIG_SYSROOT_DIR=$work/root PKG_CONFIG_PATH=$pc pkg-config --cflags --libs \
+      cachemax_client)
+  through="env LD_LIBRARY_PATH=$lib $work/through"
+  $through origin "$work/socket" >out
+  check 'it reads the file' cmp -s origin out
+else
+  fail 'what is installed' "$(cat out)"
+fi
+through=$build/examples/service/through
+check 'a file that is not there' test "$("$through" none "$work/socket" 2>&1)" = \
+  'none: No such file or directory'
+ends 'its end, with a client that is gone' TERM 0
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]

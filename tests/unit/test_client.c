@@ -77,6 +77,8 @@ static int allocate(int fd, off_t from, off_t n)
 #define posix_fallocate(fd, from, n) allocate(fd, from, n)
 #include "../../examples/service/client.c"
 #include "../../examples/service/client_link.c"
+#include "../../examples/service/client_read.c"
+#include "../../examples/service/client_through.c"
 #include "../../examples/service/client_socket.c"
 #include "../../examples/service/outside_file.c"
 #undef os_lock

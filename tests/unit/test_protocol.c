@@ -337,6 +337,9 @@ static void test_fields(void)
         { CMP_READ, 32, 4, 0, CMP_FIELD },
         { CMP_READ, 32, 4, CMP_DATA_MAX, CMP_SOUND },
         { CMP_READ, 32, 4, CMP_DATA_MAX + 1, CMP_FIELD },
+        { CMP_READ, 32, 8, UINT64_C(2) << 32, CMP_SOUND }, /* no bytes, but the version */
+        { CMP_READ, 32, 8, UINT64_C(3) << 32, CMP_FIELD },
+        { CMP_READ, 32, 8, 0, CMP_FIELD },
         { CMP_READ, 36, 4, 3, CMP_SOUND },
         { CMP_READ, 36, 4, 4, CMP_FIELD },
         { CMP_FILL, 32, 4, 2, CMP_FIELD },

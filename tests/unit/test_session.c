@@ -217,6 +217,41 @@ static void test_read_and_fill(void)
     service_down();
 }
 
+static int64_t revalidate(struct client *k, uint32_t file, uint64_t n)
+{
+    const struct cmp_revalidate m = { .validator = version(n) };
+    return ASK(k, CMP_REVALIDATE, file, m);
+}
+
+/* A read that asks for the version: with bytes, with a miss, whole, and for nothing else. */
+static void test_version(void)
+{
+    service_up();
+    struct client a = client();
+    struct cmp_read m = { .offset = 3 * BLK, .len = BLK, .flags = CMP_READ_VERSION };
+    const struct cmp_read only = { .flags = CMP_READ_VERSION };
+    const uint32_t file = open_file(&a, 1, 7);
+    uint64_t first;
+    CHECK_EQ(ASK(&a, CMP_READ, file, only), 0);
+    first = miss().version;
+    CHECK(first != 0);
+    CHECK_EQ(miss().ticket, 0);
+    CHECK_EQ(miss().flags, 0);
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), 0);
+    CHECK_EQ(miss().version, first);
+    store(&a, file, 3, 'x');
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), BLK);
+    CHECK_EQ(miss().version, first);
+    m.flags |= CMP_READ_WHOLE;
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), BLK);
+    CHECK_EQ(miss().version, first);
+    CHECK_EQ(revalidate(&a, file, 8), 0);
+    CHECK_EQ(ASK(&a, CMP_READ, file, only), 0);
+    CHECK(miss().version != first && miss().version != 0);
+    session_end(a.s, true);
+    service_down();
+}
+
 static void test_write(void)
 {
     service_up();
@@ -433,12 +468,6 @@ static uint32_t open_with(struct client *k, uint32_t flags, uint64_t n)
     m.validator = version(n);
     CHECK_EQ(ASK(k, CMP_OPEN, 0, m), 0);
     return reply.head.file;
-}
-
-static int64_t revalidate(struct client *k, uint32_t file, uint64_t n)
-{
-    const struct cmp_revalidate m = { .validator = version(n) };
-    return ASK(k, CMP_REVALIDATE, file, m);
 }
 
 /* The service is killed, and started again on the same pool. */
@@ -780,6 +809,7 @@ static void test_other_space(void)
 
 static const struct harness_test tests[] = {
     TEST(read_and_fill),
+    TEST(version),
     TEST(write),
     TEST(out_of_place),
     TEST(bounds),
