@@ -148,6 +148,23 @@ check 'too few descriptors are allowed' grep -qx \
 start 'with weights for the journal' good.conf "JOURNAL_STREAM=$(stat -c %d:%i log.good.conf)"
 check 'a line has its weight' grep -qx "<6>serves $work/pool at $work/socket" log.good.conf
 ends 'its end' TERM 0
+if command -v python3 >/dev/null; then
+  cat >notified.py <<'END'
+import os, signal, socket, subprocess, sys
+name = sys.argv[1]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(name.replace('@', '\0', 1))
+s.settimeout(60)
+p = subprocess.Popen(sys.argv[2:], env=dict(os.environ, NOTIFY_SOCKET=name))
+told = s.recv(100)
+c = socket.socket(socket.AF_UNIX)
+c.connect('socket')
+p.send_signal(signal.SIGTERM)
+sys.exit(p.wait() or told != b'READY=1')
+END
+  check 'it tells the service manager' python3 notified.py "$work/notify" "$service" good.conf
+  check 'an abstract socket, too' python3 notified.py "@$work/notify" "$service" good.conf
+fi
 start 'with the journal elsewhere' good.conf JOURNAL_STREAM=1:2
 check 'a line has no weight' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
 ends 'its end by a hang-up' HUP 0
