@@ -218,10 +218,11 @@ build() {
     }
   fi
   mkdir -p "$dir" && echo "$set_up" >"$dir/set-up"
+  began_build=$(date +%s)
   # shellcheck disable=SC2086
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
     ninja -C "$dir" $goals >>"$log/build" 2>&1; then
-    echo "build $name: ok"
+    echo "build $name: ok ($(($(date +%s) - began_build)) s)"
     return 0
   fi
   failed=$((failed + 1))

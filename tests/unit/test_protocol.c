@@ -380,7 +380,7 @@ static void test_replies(void)
     for (unsigned command = 0; command <= CMP_COMMANDS; command++) {
         CASE("command %u", command);
         const uint32_t body = cmp_body(command, 1, &data);
-        static const uint8_t zeros[64];
+        static const uint8_t zeros[CMP_REPLY_MIN];
         if (command == 0 || command == CMP_COMMANDS || command == CMP_FILL) {
             CHECK_EQ(body, UINT32_MAX);
             continue;
