@@ -56,6 +56,8 @@ uint64_t os_now_ns(void);
 /* Of the clock on the wall, since 1970. */
 uint64_t os_wall_ns(void);
 void os_sleep_ms(unsigned ms);
+/* Lets another thread have the processor. */
+void os_yield(void);
 unsigned os_processors(void);
 /* Which processes the numbers of this system mean: the same for all that see the same ones. Not 0.
  */

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -153,6 +154,11 @@ uint64_t os_now_ns(void)
 uint64_t os_wall_ns(void)
 {
     return clock_ns(CLOCK_REALTIME);
+}
+
+void os_yield(void)
+{
+    (void)sched_yield();
 }
 
 void os_sleep_ms(unsigned ms)

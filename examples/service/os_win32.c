@@ -147,6 +147,11 @@ uint64_t os_wall_ns(void)
     return (((uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime) - to_1970) * 100;
 }
 
+void os_yield(void)
+{
+    (void)SwitchToThread();
+}
+
 void os_sleep_ms(unsigned ms)
 {
     Sleep(ms);

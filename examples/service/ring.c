@@ -13,7 +13,13 @@
 /* As long as it takes to wake a process whose processor sleeps, in a virtual machine. With less,
  * two sides that have both slept never find each other awake. */
 #define SPIN_NS UINT64_C(30000)
-#define TRY_EVERY 256u /* where spinning does not help it is tried again so often */
+/* What a hit takes if both sides run. Who waits longer may be in the way of the other side: more
+ * threads than processors. */
+#define ALONE_NS UINT64_C(2000)
+/* Where spinning does not help it is tried again, for TRY_TIMES waits of TRY_EVERY. Once would not
+ * do: it helps only if both sides try. */
+#define TRY_EVERY 64u
+#define TRY_TIMES 8u
 
 static void pause_a_moment(void)
 {
@@ -29,8 +35,10 @@ bool ring_spins(struct ring_patience *p)
     const uint64_t now = os_now_ns();
 
     if (p->until == 0)
-        p->until = p->helps || ++p->waits % TRY_EVERY == 0 ? now + SPIN_NS : now;
+        p->until = p->helps || ++p->waits % TRY_EVERY < TRY_TIMES ? now + SPIN_NS : now;
     p->helps = now < p->until;
+    if (p->helps && p->until - now < SPIN_NS - ALONE_NS)
+        os_yield();
     for (unsigned i = 0; i < 8 && p->helps; i++)
         pause_a_moment();
     return p->helps;

@@ -6,7 +6,8 @@
  *
  * Prints the median of several rounds, in nanoseconds: cm_read in this process; a bare exchange
  * between two processes (bare.h), by shared memory and by stream; and a hit through the service by
- * ring and by stream. Then the bytes a second of four clients at once. Exits 1 if a hit missed.
+ * ring and by stream. Then the bytes a second of four clients at once, and of four pairs of bare
+ * processes. Exits 1 if a hit missed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,17 +137,31 @@ static int client_main(uint32_t flags, unsigned number)
     return 0;
 }
 
-/* Bytes a second of several clients, in GB. */
-static double together(uint32_t flags)
+/* One of several bare pairs at once, in a place of its own. */
+static int pair_main(const char *how)
+{
+    void (*const once)(void *arg, unsigned i) =
+        strcmp(how, "memory") == 0 ? bare_by_memory : bare_by_stream;
+
+    place_make(POOL_BYTES);
+    bare_begin();
+    for (unsigned i = 0; i < 10 * EACH; i++)
+        once(NULL, i);
+    bare_end();
+    place_clean();
+    return 0;
+}
+
+/* Bytes a second of several processes, "WHAT DIR HOW NUMBER", in GB. */
+static double together(const char *what, const char *how)
 {
     const uint64_t start = place_now_ns();
     place_process client[CLIENTS];
 
     for (unsigned k = 0; k < CLIENTS; k++) {
-        char number[16], flags_text[16];
-        const char *const args[] = { "client", place_dir, flags_text, number, NULL };
+        char number[16];
+        const char *const args[] = { what, place_dir, how, number, NULL };
 
-        snprintf(flags_text, sizeof(flags_text), "%u", flags);
         snprintf(number, sizeof(number), "%u", k);
         client[k] = place_run(NULL, args);
     }
@@ -163,7 +178,9 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "bare") == 0)
         return bare_main(argv[3]);
     if (argc == 5 && strcmp(argv[1], "client") == 0)
-        return client_main((uint32_t)atoi(argv[3]), (unsigned)atoi(argv[4]));
+        return client_main(strcmp(argv[3], "ring") == 0 ? 0 : CMC_NO_RING, (unsigned)atoi(argv[4]));
+    if (argc == 5 && strcmp(argv[1], "pair") == 0)
+        return pair_main(argv[3]);
     if (argc != 2)
         return 2;
     place_make(POOL_BYTES);
@@ -178,8 +195,10 @@ int main(int argc, char **argv)
     printf("ns a hit of 4 KiB: %.0f in this process\n", own);
     printf("ring: %.0f, bare memory %.0f, %+.0f\n", ring, bare_memory, ring - bare_memory);
     printf("stream: %.0f, bare stream %.0f, %+.0f\n", stream, bare_stream, stream - bare_stream);
-    printf("%u clients: %.2f GB/s by ring, %.2f GB/s by stream\n", CLIENTS, together(0),
-           together(CMC_NO_RING));
+    printf("%u clients: %.2f GB/s by ring, %.2f GB/s by stream\n", CLIENTS,
+           together("client", "ring"), together("client", "stream"));
+    printf("%u bare pairs: %.2f GB/s by memory, %.2f GB/s by stream\n", CLIENTS,
+           together("pair", "memory"), together("pair", "stream"));
     place_end(service);
     (void)place_await(service);
     place_clean();
