@@ -256,10 +256,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   for t in "$1"/tests/unit/test_*"$exe"; do
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
-    # For the thread sanitizer those that have threads.
-    [ "$5" != none ] || [ "$run" ] ||
-      grep -qsE 'pthread_create|os_thread_begin|start_readers' "$here/unit/test_$name"*.c ||
-      continue
+    [ "$5" != none ] || [ "$run" ] || has_threads "$name" || continue # for the thread sanitizer
     beside "$2unit/$name" $run "$t"
   done
   for slots in 64 96 300; do
@@ -268,6 +265,15 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   beside "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   beside "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
   [ "$2" ] || beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
+}
+has_threads() { # NAME
+  grep -qsE 'pthread_create|os_thread_begin|start_readers' "$here/unit/test_$1"*.c
+}
+with_threads() { # DIR: the unit tests
+  for t in "$1"/tests/unit/test_*; do
+    [ ! -x "$t" ] || [ ! -f "$t" ] || ! has_threads "$(basename "$t" | sed s/test_//)" ||
+      echo "tests/unit/$(basename "$t")"
+  done
 }
 crash_states() { # RULES STATES
   [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
@@ -292,61 +298,64 @@ native_suites() { # DIR
   suite mutants python3 "$here/crash/mutants.py" --quick $few
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
+  # In each group, up to its settle, those that mostly wait, and beside them those that do not.
   need spin || :
-  # These two mostly wait.
+  need qemu-system-common || :
   also mount bash "$here/mount/mount-test.sh" "$b"
   also quickstart bash "$here/mount/quickstart-test.sh" "$b"
   also mount-options bash "$here/mount/options-test.sh" "$b"
-  suite spin bash "$here/spin/run.sh" ${few_models:+"$few_models"}
+  also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
+  next spin bash "$here/spin/run.sh" ${few_models:+"$few_models"}
   need gdb || :
-  suite gdb sh "$here/gdb/gdb-test.sh" "$b"
-  suite tree sh "$here/tree/check-tree.sh" "$top" "$b"
+  next gdb sh "$here/gdb/gdb-test.sh" "$b"
+  next tree sh "$here/tree/check-tree.sh" "$top" "$b"
   need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
-  suite format sh "$here/tree/check-format.sh" "$top"
+  next format sh "$here/tree/check-format.sh" "$top"
   if [ $all = yes ] || [ "$list" ]; then
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
-    suite tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
+    next tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
   fi
-  suite policy/unit "$b/tests/policy/test_policy"
-  also policy python3 "$here/policy/policy-test.py" "$b"
-  suite policy/scan python3 "$here/policy/scan-test.py" "$b"
-  suite policy/advice "$b/tests/policy/test_advice"
-  also examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
-  also examples/page-store bash "$here/examples/page-store-test.sh" "$b"
-  also tool bash "$here/tool/tool-test.sh" "$b"
-  also tool-pools bash "$here/tool/pools-test.sh" "$b"
-  # With --all these three run under the address sanitizer only.
-  [ $all = yes ] || also tool-dump bash "$here/tool/dump-test.sh" "$b"
-  [ $all = yes ] || suite replay bash "$here/tool/replay-test.sh" "$b"
-  suite bench bash "$here/bench/bench-test.sh" "$b"
-  also examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
-  also examples/cpp sh "$here/examples/cpp-test.sh" "$b"
-  also examples/python sh "$here/examples/python-test.sh" "$b"
-  # These, too.
+  settle
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
   also mount-sync bash "$here/mount/sync-test.sh" "$b"
   also mount-far bash "$here/mount/far-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
-  suite mount-bare bash "$here/mount/bare-test.sh" "$b"
-  suite mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
-  also kill "$b/tests/kill/kill" --cycles 100
+  also policy python3 "$here/policy/policy-test.py" "$b"
+  next policy/unit "$b/tests/policy/test_policy"
+  next policy/scan python3 "$here/policy/scan-test.py" "$b"
+  next policy/advice "$b/tests/policy/test_advice"
+  next mount-bare bash "$here/mount/bare-test.sh" "$b"
+  next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
+  settle
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
-  also service/parts "$b/tests/service/parts" "$b/examples/service/cachemax-service"
   also service/remove bash "$here/service/remove-test.sh" "$b"
+  also service/stalls "$b/tests/service/stalls"
+  also service/program sh "$here/service/program-test.sh" "$b"
+  also mount/service bash "$here/mount/mount-test.sh" "$b" --service
+  also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
+  also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
+  also mount/service-kills bash "$here/mount/service-test.sh" "$b"
+  next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
+  next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
+  next tool bash "$here/tool/tool-test.sh" "$b"
+  next tool-pools bash "$here/tool/pools-test.sh" "$b"
+  # With --all these three run under the address sanitizer only.
+  [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
+  [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"
+  next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
+  next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
+  next examples/python sh "$here/examples/python-test.sh" "$b"
+  settle
+  also kill "$b/tests/kill/kill" --cycles 100
+  also service/parts "$b/tests/service/parts" "$service"
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
   also service/hostile "$b/tests/service/hostile" "$service"
-  also service/stalls "$b/tests/service/stalls"
-  also service/program sh "$here/service/program-test.sh" "$b"
-  need qemu-system-common || :
-  also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
-  also mount/service bash "$here/mount/mount-test.sh" "$b" --service # these four mostly wait
-  also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
-  also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
-  suite mount/service-kills bash "$here/mount/service-test.sh" "$b"
-  suite mount-kill bash "$here/mount/kill-test.sh" "$b"
-  suite foreign sh "$here/foreign/run.sh" "$b"
+  next mount-kill bash "$here/mount/kill-test.sh" "$b"
+  next foreign sh "$here/foreign/run.sh" "$b"
+  settle
+  suite bench bash "$here/bench/bench-test.sh" "$b"
 }
 # These are long: with --all only.
 more_of_policies() { # DIR
@@ -464,8 +473,10 @@ if [ $all = yes ]; then
   fi
   goals=''
   if command -v clang >/dev/null; then
+    goals="tests/model/model tests/model/race $(with_threads "$b")"
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
       core_suites "$b-tsan" tsan/ 50000 10 none
+    goals=''
     settle
   else
     skip tsan "no clang here"
