@@ -102,6 +102,26 @@ void service_watch(struct served *f)
     os_unlock(&f->lock);
 }
 
+/* The file's lock is held, and clients have it open. If they have written it and have not proved
+ * yet which version that is, the next validator would be taken for that of their writes. That may
+ * be wrong if one of them claims to be a sole writer and is not any more: a mount that has lost its
+ * name lives on for a moment. So a newcomer finds nothing cached that its own validator does not
+ * prove. */
+static void forget_unproved(struct served *f)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+
+    if (cm_file_get_info(f->cf, &info) != 0 || info.want_validator || info.racy)
+        (void)cm_invalidate(f->cf, 0, CM_ALL);
+}
+
+int service_judged(cm_file *cf, int e)
+{
+    if (e == CM_IGNORED)
+        (void)cm_invalidate(cf, 0, CM_ALL);
+    return e;
+}
+
 int service_open(struct service *s, const struct cmp_open *m, const cm_validator *v,
                  struct served **served, cm_file **cf)
 {
@@ -115,9 +135,12 @@ int service_open(struct service *s, const struct cmp_open *m, const cm_validator
     if (!f)
         return CM_ENOMEM;
     os_lock(&f->lock);
-    if (f->opens > 0)
+    if (f->opens > 0) {
         catch_up(s, f);
+        forget_unproved(f);
+    }
     e = cm_file_open(s->cache, &id, v, m->flags, cf);
+    (void)service_judged(*cf, e);
     /* The first one that opens the file brings its number: what is cached is what its validator
      * shows. Later ones leave the number as it is. Their validator may prove nothing (a bracket is
      * open), and then what is cached is older than their number. */

@@ -50,6 +50,9 @@ void service_end(struct service *s); /* no session is left */
 int service_open(struct service *s, const struct cmp_open *m, const cm_validator *v,
                  struct served **f, cm_file **cf);
 void service_close(struct service *s, struct served *f, cm_file *cf);
+/* What a validator was taken for: `e`, which is returned. One that could not be judged, because a
+ * bracket is open, may show a change that nobody has told: the file is forgotten. */
+int service_judged(cm_file *cf, int e);
 /* The answer was copied when the file had `number`. May it be given? Else it is "pass", and a file
  * that was written outside is forgotten. */
 bool service_may_answer(struct service *s, struct served *f, uint64_t number);

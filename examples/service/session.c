@@ -264,7 +264,7 @@ static int64_t do_revalidate(struct call *c)
     if (!validator_of(c->body, &v))
         return CM_EINVAL;
     service_catch_up(c->s->service, c->h->served);
-    return cm_file_revalidate(c->h->cf, &v);
+    return service_judged(c->h->cf, cm_file_revalidate(c->h->cf, &v));
 }
 
 static int64_t do_forget(struct call *c)

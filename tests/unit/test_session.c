@@ -124,6 +124,18 @@ static uint32_t open_file(struct client *k, uint64_t id, uint64_t n)
     return reply.head.file;
 }
 
+/* The same, while clients have written the file and not proved what it is now. */
+static uint32_t open_unproved(struct client *k, uint32_t flags, uint64_t id, uint64_t n)
+{
+    const cm_file_id file = { .lo = id };
+    struct cmp_open m = { .id_lo = id,
+                          .flags = flags,
+                          .outside = outside_ended(&outside, outside_hash(&file)) };
+    m.validator = version(n);
+    CHECK_EQ(ASK(k, CMP_OPEN, 0, m), CM_IGNORED);
+    return reply.head.file;
+}
+
 static int64_t read_block(struct client *k, uint32_t file, uint64_t block)
 {
     const struct cmp_read m = { .offset = block * BLK, .len = BLK };
@@ -505,6 +517,61 @@ static void test_sole_writer(void)
     service_down();
 }
 
+/* The same, but the claim of the first client is no longer true: its mount has lost its name, and
+ * somebody has written the directory since. What another client shows when it opens the file must
+ * not be taken for the first one's own write. `how`: a write awaits its validator; the validator is
+ * racy, and the other one looks the same. */
+static void test_broken_claim(void)
+{
+    for (unsigned how = 0; how < 2; how++) {
+        CASE("how %u", how);
+        service_up();
+        struct client a = client(), b = client();
+        const uint32_t file = open_with(&a, CM_SOLE_WRITER, 7);
+        store(&a, file, 3, 'x');
+        const uint64_t token = begin_block(&a, file, 50);
+        CHECK_EQ(end_token(&a, file, CMP_WRITE_END, token, 0), CM_WANT_VALIDATOR);
+        if (how == 1) {
+            struct cmp_validator v = version(8);
+            v.racy = CM_RACY_TIMES;
+            CHECK_EQ(ASK(&a, CMP_REVALIDATE, file, v), 0);
+            CHECK_EQ(block_is(&a, file, 3), 'x');
+        }
+        const uint32_t same = open_unproved(&b, CM_SOLE_WRITER, 1, 8);
+        CHECK_EQ(block_is(&b, same, 3), 0);
+        CHECK_EQ(block_is(&a, file, 3), 0);
+        session_end(a.s, true);
+        session_end(b.s, true);
+        service_down();
+    }
+}
+
+/* A validator that cannot be judged, because a bracket is open, may show a change that nobody else
+ * has seen. `how`: it comes by an open, a revalidation. */
+static void test_not_judged(void)
+{
+    for (unsigned how = 0; how < 2; how++) {
+        CASE("how %u", how);
+        service_up();
+        struct client a = client(), b = client();
+        struct cmp_open m = { .id_lo = 1 };
+        const uint32_t file = open_file(&a, 1, 7);
+        store(&a, file, 3, 'x');
+        const uint64_t token = begin_block(&a, file, 50);
+        m.validator = version(8);
+        if (how == 0)
+            CHECK_EQ(ASK(&b, CMP_OPEN, 0, m), CM_IGNORED);
+        else
+            CHECK_EQ(revalidate(&a, file, 8), CM_IGNORED);
+        CHECK_EQ(block_is(&a, file, 3), 0);
+        CHECK_EQ(end_token(&a, file, CMP_WRITE_END, token, 0), CM_WANT_VALIDATOR);
+        CHECK_EQ(block_is(&a, file, 3), 0);
+        session_end(a.s, true);
+        session_end(b.s, true);
+        service_down();
+    }
+}
+
 /* A write that the service does not see is running, and its times are set. A validator that shows
  * them must not become the file's as long as older blocks are there: after a kill nothing would
  * tell. `how`: it comes by a revalidation, the end of a bracket, the end of a sync, an open. */
@@ -674,7 +741,7 @@ static void test_lost_again(void)
     (void)begin_block(&b, same, 3);
     session_end(b.s, false); /* its write has ended: it has no claim */
     lost = client();
-    same = open_file(&lost, 1, 7);
+    same = open_unproved(&lost, 0, 1, 7);
     (void)begin_block(&lost, same, 4);
     watched_file = *find(&service, &(cm_file_id){ .lo = 1 });
     before_watched = lose_connection;
@@ -816,6 +883,8 @@ static const struct harness_test tests[] = {
     TEST(outside),
     TEST(outside_then_opened),
     TEST(sole_writer),
+    TEST(broken_claim),
+    TEST(not_judged),
     TEST(sole_writer_outside),
     TEST(volatile_origin),
     TEST(other_claims),
