@@ -36,6 +36,7 @@ struct cmc_client {
     uint64_t retry_at; /* lock */
     bool trying;       /* lock; a thread looks for the service */
     _Atomic int claims;
+    _Atomic bool astray; /* the service of the last link has another table */
 };
 
 struct cmc_file {
@@ -78,6 +79,8 @@ static struct link *hold_link(cmc_client *k)
     if (number == 0)
         return l;
     l = link_open(&k->options, number);
+    if (l)
+        atomic_store(&k->astray, link_outside(l) != atomic_load(&k->outside.at->name));
     os_lock(&k->lock);
     k->trying = false;
     now = os_now_ns();
@@ -105,7 +108,7 @@ static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
 static bool is_known(cmc_client *k, char why[256])
 {
     struct link *l = hold_link(k);
-    const bool is = !l || link_outside(l) == atomic_load(&k->outside.at->name);
+    const bool is = !atomic_load(&k->astray);
 
     if (l)
         link_drop(l);
@@ -366,10 +369,14 @@ static void begin(cmc_file *f, uint16_t command, const void *body, size_t n, cmc
 {
     *w = (cmc_bracket){ .claim = -1 };
     ask_token(f, command, body, n, w);
-    if (w->token == 0 && command != CMP_SYNC_BEGIN) {
+    if (command == CMP_SYNC_BEGIN)
+        return;
+    if (w->token == 0) {
         outside_begin(f->client->outside.at, f->hash);
         w->outside = 1;
     }
+    if (w->token == 0 || atomic_load(&f->client->astray))
+        outside_file_follow(&f->client->outside, f->client->where, f->hash);
 }
 
 int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w)
@@ -446,6 +453,7 @@ static void note(cmc_client *k, uint64_t hash)
 {
     outside_begin(k->outside.at, hash);
     outside_end(k->outside.at, hash);
+    outside_file_follow(&k->outside, k->where, hash);
 }
 
 int cmc_invalidate(cmc_file *f, uint64_t offset, uint64_t len)

@@ -111,6 +111,24 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
     return -1;
 }
 
+void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash)
+{
+    char real[PATH_MAX], path[PATH_MAX + 8], why[256];
+    struct outside_file other;
+    struct stat own, there;
+
+    if (!realpath(where, real))
+        snprintf(real, sizeof(real), "%s", where); /* there is no socket now */
+    snprintf(path, sizeof(path), "%s.writes", real);
+    if (stat(path, &there) != 0 || fstat(o->fd, &own) != 0 ||
+        (there.st_dev == own.st_dev && there.st_ino == own.st_ino))
+        return;
+    if (outside_file_open(&other, real, false, why) != 0)
+        return; /* it is nobody's table */
+    outside_begin(other.at, hash);
+    outside_file_close(&other);
+}
+
 void outside_file_close(struct outside_file *o)
 {
     if (o->at)

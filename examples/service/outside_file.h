@@ -18,5 +18,8 @@ struct outside_file {
  * or -1: *why says what is wrong. */
 int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256]);
 void outside_file_close(struct outside_file *o);
+/* Is the file that a service at `where` would open now another one? It was deleted, or the name
+ * leads to another place. Then notes the begin of a write there, which never ends. */
+void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash);
 
 #endif

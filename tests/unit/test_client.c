@@ -531,10 +531,58 @@ static void test_other_table(void)
     service_down();
 }
 
+/* Has a write begun there, of this file, and not ended? */
+static bool has_begun(const struct outside_file *o, const cm_file_id *id)
+{
+    return outside_begun(o->at, outside_hash(id)) != outside_ended(o->at, outside_hash(id));
+}
+
+/* The table of the socket becomes another file while a client lives: it was deleted, and a service
+ * has made a new one; or the name leads to another place now. What the client writes without a
+ * bracket is noted where the service looks. */
+static void test_table_moved(void)
+{
+    char own[120], own_table[140], why[256];
+    const struct cmc_options o = { .where = own, .timeout_ms = 100 };
+    const cm_file_id id = { .hi = 1, .lo = 2 };
+    for (unsigned how = 0; how < 2; how++) {
+        CASE("how %u", how);
+        struct outside_file other;
+        cmc_bracket w;
+        cmc_client *k;
+        cmc_file *f;
+        service_up(true);
+        snprintf(own, sizeof(own), "%s-own", where);
+        snprintf(own_table, sizeof(own_table), "%s.writes", own);
+        REQUIRE(cmc_connect(&o, &k, why) == 0);
+        REQUIRE(cmc_file_open(k, &id, 0, identify, NULL, &f) == 0);
+        if (how == 0) {
+            CHECK_EQ(unlink(own_table), 0);
+            REQUIRE(outside_file_open(&other, own, true, why) == 0);
+        } else {
+            other = table_file;
+            CHECK_EQ(symlink(where, own), 0);
+        }
+        CHECK(!has_begun(&other, &id));
+        CHECK_EQ(cmc_write_begin(f, 0, 4096, &w), 0);
+        CHECK(has_begun(&other, &id));
+        CHECK_EQ(cmc_write_end(f, &w, NULL), 0);
+        CHECK(has_begun(&other, &id)); /* for good: it is not known when it was noted there */
+        cmc_file_close(f);
+        cmc_disconnect(k);
+        if (how == 0)
+            outside_file_close(&other);
+        (void)unlink(own_table);
+        (void)unlink(own);
+        service_down();
+    }
+}
+
 static const struct harness_test tests[] = {
-    TEST(slot_taken_again), TEST(signals),          TEST(late_link),      TEST(long_fill),
-    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service), TEST(claim_taken_again),
-    TEST(other_table),      TEST(share_of_claims),  TEST(refused_file),   TEST(stream_in_use),
+    TEST(slot_taken_again), TEST(signals),          TEST(late_link),       TEST(long_fill),
+    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
+    TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
+    TEST(stream_in_use),
 };
 
 int main(int argc, char **argv)
