@@ -21,10 +21,15 @@
 #include "os.h"
 #include "outside_file.h"
 
-#define RETRY_NS UINT64_C(100000000)   /* a service that is away is looked for so often, */
+#define RETRY_NS UINT64_C(100000000) /* a service that is away is looked for so often, */
+#define TIMEOUT_MS 2000
 #define CLAIMS_MAX 64                  /* of a client; there are OUTSIDE_CLAIMS for all of them */
 #define REOPEN_NS UINT64_C(1000000000) /* a file that was refused is tried again after so long */
 #define RETRY_PART 10                  /* and for no more than a tenth of the time */
+/* A service that takes connections and then does not answer in time is left alone for so many
+ * time-outs, after the first, second, ... such connection in turn. */
+static const unsigned char leave_alone[] = { 0, 2, 5, RETRY_PART };
+#define LATE_MAX (sizeof(leave_alone) - 1)
 
 struct cmc_client {
     struct cmc_options options;
@@ -34,6 +39,8 @@ struct cmc_client {
     struct link *link; /* lock; NULL: none */
     uint32_t links;    /* lock; number of the last one */
     uint64_t retry_at; /* lock */
+    uint64_t since;    /* lock; of the link */
+    unsigned late;     /* lock; links in turn whose service did not answer in time */
     bool trying;       /* lock; a thread looks for the service */
     _Atomic int claims;
     _Atomic bool astray; /* the service of the last link has another table */
@@ -53,6 +60,21 @@ struct cmc_file {
 
 /* ---- Connections ----------------------------------------------------------------------------- */
 
+/* The link is lost; lock held. Sets when the service is looked for again. */
+static void leave(cmc_client *k)
+{
+    const uint64_t now = os_now_ns();
+    const uint64_t timeout = UINT64_C(1000000) * k->options.timeout_ms;
+
+    k->retry_at = 0;
+    if (!link_was_late(k->link))
+        return;
+    if (now - k->since > timeout * RETRY_PART)
+        k->late = 0; /* it was well for long */
+    k->retry_at = now + leave_alone[k->late] * timeout;
+    k->late += k->late < LATE_MAX;
+}
+
 /* The link, held; NULL: there is none now. */
 static struct link *hold_link(cmc_client *k)
 {
@@ -62,9 +84,9 @@ static struct link *hold_link(cmc_client *k)
 
     os_lock(&k->lock);
     if (k->link && link_is_lost(k->link)) {
+        leave(k);
         dead = k->link;
         k->link = NULL;
-        k->retry_at = 0;
     }
     l = k->link;
     if (l) {
@@ -86,6 +108,7 @@ static struct link *hold_link(cmc_client *k)
     now = os_now_ns();
     k->retry_at = now + RETRY_NS + (now - began) * RETRY_PART;
     k->link = l;
+    k->since = now;
     if (l)
         link_hold(l);
     os_unlock(&k->lock);
@@ -97,6 +120,8 @@ static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
     k->where = strdup(o->where);
     k->options = *o;
     k->options.where = k->where;
+    if (k->options.timeout_ms == 0)
+        k->options.timeout_ms = TIMEOUT_MS;
     if (!k->where)
         return CM_ENOMEM;
     os_mutex_begin(&k->lock);

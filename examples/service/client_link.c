@@ -24,6 +24,7 @@
 struct link {
     _Atomic unsigned refs;
     _Atomic bool lost;
+    _Atomic bool late; /* lost after a long wait */
     uint32_t number, client, outside, data_max;
     uint64_t timeout_ns;
     uint32_t hello_flags; /* of the reply */
@@ -61,6 +62,11 @@ uint32_t link_data_max(const struct link *l)
 bool link_is_lost(const struct link *l)
 {
     return atomic_load(&l->lost);
+}
+
+bool link_was_late(const struct link *l)
+{
+    return atomic_load(&l->late);
 }
 
 void link_hold(struct link *l)
@@ -296,14 +302,26 @@ static unsigned slot_for(struct link *l, const struct request *q, size_t reply)
     return n <= RING_ROOM && reply <= RING_DATA ? claim_slot(l) : RING_SLOTS;
 }
 
+/* Half of the time-out: a call may have waited for the stream first. */
+static void note_late(struct link *l, uint64_t began)
+{
+    if (link_is_lost(l) && os_now_ns() - began >= l->timeout_ns / 2)
+        atomic_store(&l->late, true);
+}
+
 int64_t link_ask(struct link *l, const struct request *q, struct answer *a)
 {
+    const uint64_t began = os_now_ns();
     unsigned slot;
+    int64_t result;
 
     if (link_is_lost(l))
         return LINK_LOST;
     slot = slot_for(l, q, a->data_room);
-    return slot < RING_SLOTS ? ask_by_ring(l, slot, q, a) : ask_by_stream(l, q, a, NULL);
+    result = slot < RING_SLOTS ? ask_by_ring(l, slot, q, a) : ask_by_stream(l, q, a, NULL);
+    if (result == LINK_LOST)
+        note_late(l, began);
+    return result;
 }
 
 void link_tell(struct link *l, const struct request *q)
@@ -314,7 +332,10 @@ void link_tell(struct link *l, const struct request *q)
         return;
     slot = slot_for(l, q, 0);
     if (slot == RING_SLOTS) {
-        (void)ask_by_stream(l, q, NULL, NULL);
+        const uint64_t began = os_now_ns();
+
+        if (ask_by_stream(l, q, NULL, NULL) == LINK_LOST)
+            note_late(l, began);
         return;
     }
     (void)put_request(l, slot, q);
@@ -373,7 +394,7 @@ struct link *link_open(const struct cmc_options *o, uint32_t number)
     l->refs = 1;
     l->number = number;
     l->free = UINT32_MAX;
-    l->timeout_ns = UINT64_C(1000000) * (o->timeout_ms ? o->timeout_ms : 2000);
+    l->timeout_ns = UINT64_C(1000000) * o->timeout_ms;
     if (client_stream_open(&l->stream, o->where, l->timeout_ns) &&
         hello(l, !(o->flags & CMC_NO_RING)))
         return l;

@@ -91,6 +91,8 @@ static bool is_silent;           /* it takes connections and nothing else */
 static _Atomic uint32_t handles; /* that it gave */
 static _Atomic uint64_t filled;  /* bytes of data that came */
 static _Atomic int refused;      /* command that it refuses, or 0 */
+static _Atomic int swallowed;    /* command that it does not answer, or 0 */
+static _Atomic unsigned n_swallowed;
 static struct os_thread acceptor;
 static struct outside_file table_file;
 
@@ -110,6 +112,10 @@ static bool serve_one(int fd)
         return false;
     if (h.command == CMP_FILL) {
         atomic_fetch_add(&filled, h.bytes - sizeof(h) - sizeof(struct cmp_fill));
+        return true;
+    }
+    if (h.command == swallowed) {
+        atomic_fetch_add(&n_swallowed, 1);
         return true;
     }
     memset(out, 0, sizeof(out));
@@ -387,6 +393,35 @@ static void test_interrupted_look(void)
     service_down();
 }
 
+/* A service that takes connections and opens files, but does not answer what a write asks. It costs
+ * no more than a tenth of the time in the long run. */
+static void test_half_dead(void)
+{
+    enum { MS = 50, ALL_MS = 3000 };
+    const struct cmc_options o = { .where = where, .timeout_ms = MS };
+    const cm_file_id id = { .hi = 1, .lo = 2 };
+    char why[256];
+    cmc_client *k;
+    cmc_file *f;
+    cmc_bracket w;
+    service_up(false);
+    swallowed = CMP_WRITE_BEGIN;
+    n_swallowed = 0;
+    REQUIRE(cmc_connect(&o, &k, why) == 0);
+    REQUIRE(cmc_file_open(k, &id, 0, identify, NULL, &f) == 0);
+    for (const uint64_t end = os_now_ns() + ALL_MS * UINT64_C(1000000); os_now_ns() < end;) {
+        CHECK_EQ(cmc_write_begin(f, 0, 4096, &w), 0);
+        CHECK_EQ(cmc_write_end(f, &w, NULL), 0);
+        os_sleep_ms(1);
+    }
+    /* Four quick ones, and then one in eleven time-outs. */
+    CHECK(n_swallowed >= 2 && n_swallowed <= 4 + ALL_MS / (11 * MS));
+    swallowed = 0;
+    cmc_file_close(f);
+    cmc_disconnect(k);
+    service_down();
+}
+
 /* ---- The table of outside writes ------------------------------------------------------------- */
 
 /* A second service is started at the same place by mistake. The first one's memory stays whole at
@@ -579,10 +614,10 @@ static void test_table_moved(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(slot_taken_again), TEST(signals),          TEST(late_link),       TEST(long_fill),
-    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
-    TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
-    TEST(stream_in_use),
+    TEST(slot_taken_again),  TEST(signals),        TEST(half_dead),        TEST(late_link),
+    TEST(long_fill),         TEST(one_descriptor), TEST(interrupted_look), TEST(second_service),
+    TEST(claim_taken_again), TEST(other_table),    TEST(table_moved),      TEST(share_of_claims),
+    TEST(refused_file),      TEST(stream_in_use),
 };
 
 int main(int argc, char **argv)
