@@ -27,6 +27,7 @@ struct remote {
     cmc_file *file;
     struct inode *inode;
     int fd;
+    cm_file *own;
     _Atomic bool lost; /* a sync failed, and the service may not know */
 };
 
@@ -125,17 +126,18 @@ static bool is_untold(const cm_file_id *id)
     return is;
 }
 
-static void must_tell(struct inode *i)
+static void must_tell(struct remote *r)
 {
+    const cm_file_id id = r->inode->id;
     bool full;
     unsigned k;
 
     pthread_mutex_lock(&untold.lock);
-    k = place_of(&i->id);
+    k = place_of(&id);
     full = k == UNTOLD_MAX;
     if (k == untold.n && !full)
-        untold.v[untold.n++] = i->id;
-    atomic_store(&i->remote->lost, true);
+        untold.v[untold.n++] = id;
+    atomic_store(&r->lost, true);
     pthread_mutex_unlock(&untold.lock);
     if (full)
         cache_give_up();
@@ -203,9 +205,10 @@ static int service_close(void)
     const unsigned n = tell_failures();
 
     if (n > 0)
-        say(CM_LOG_ERROR,
-            "the service at %s was not told that %u files may have lost data. Make its pool anew",
-            mnt.opt.service, n);
+        say(CM_LOG_WARNING,
+            "the service at %s was not told that %u files may have lost data: it reads which ones "
+            "in %s.failed when it starts",
+            mnt.opt.service, n, mnt.opt.service);
     cmc_disconnect(client);
     (void)cm_close(mnt.cache); /* nothing of it is needed any more */
     return n > 0 || atomic_load(&blind) ? EXIT_POOL : 0;
@@ -213,12 +216,23 @@ static int service_close(void)
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
+/* Has a sync failed, as this mount knows? */
+static bool is_bypassed(cm_file *own)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    return cm_file_get_info(own, &info) >= 0 && info.bypassed;
+}
+
 static int identify(void *arg, cm_validator *v)
 {
     struct remote *r = arg;
     cm_file_id id;
     int rc = file_identify(r->inode, r->fd, &id, v);
 
+    /* Perhaps it is another service, with another pool. */
+    if (is_bypassed(r->own))
+        must_tell(r);
     if (rc == 0 && (id.hi != r->inode->id.hi || id.lo != r->inode->id.lo))
         rc = CM_EIO;
     return rc;
@@ -234,7 +248,7 @@ static int service_attach(struct inode *i, int fd, const cm_validator *v, uint32
         free(r);
         return rc;
     }
-    *r = (struct remote){ .inode = i, .fd = fd, .lost = is_untold(&i->id) };
+    *r = (struct remote){ .inode = i, .fd = fd, .own = cf, .lost = is_untold(&i->id) };
     e = cmc_file_open(client, &i->id, flags, identify, r, &r->file);
     if (e < 0) {
         cm_file_close(cf);
@@ -366,8 +380,9 @@ static int service_sync_begin(struct inode *i, struct sync *s)
 static void service_sync_end(struct inode *i, struct sync *s, bool ok, const cm_validator *after)
 {
     cm_sync_end(i->cf, &s->own, ok, after);
+    ok = ok && !is_bypassed(i->cf); /* a service that knows nothing of the loss would believe it */
     if (cmc_sync_end(i->remote->file, &s->told, ok, after) != 0 && !ok)
-        must_tell(i);
+        must_tell(i->remote);
 }
 
 const struct backing backing_service = { .open = service_open,

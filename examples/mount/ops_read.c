@@ -59,6 +59,8 @@ static int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
     size_t done = 0;
 
     keeper_origin_read();
+    if (len > INT64_MAX - off)
+        len = (size_t)(INT64_MAX - off); /* the last page of the largest file */
     while (done < len) {
         ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(off + done));
         if (n < 0 && errno == EINTR)

@@ -18,6 +18,7 @@
 
 #include "client_file.h"
 #include "client_link.h"
+#include "failed.h"
 #include "os.h"
 #include "outside_file.h"
 
@@ -470,7 +471,11 @@ int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after)
 {
     if (!f || !s)
         return CM_EINVAL;
-    return tell_end(f, CMP_SYNC_END, s, ok, after) == CMC_UNTOLD ? CMC_UNTOLD : 0;
+    if (tell_end(f, CMP_SYNC_END, s, ok, after) != CMC_UNTOLD)
+        return 0;
+    if (!ok)
+        (void)failed_note(f->client->where, &f->id); /* if this program has no time to tell it */
+    return CMC_UNTOLD;
 }
 
 /* What has changed, and cannot be told: as a write that nobody told of. */

@@ -39,16 +39,16 @@ static void give_to_owner(int fd, const char *path)
         return; /* it stays root's; the service will say so */
 }
 
-static const char *open_file(struct outside_file *o, const char *path)
+const char *outside_file_beside(const char *path, int *fd)
 {
     struct stat st;
 
-    o->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (o->fd >= 0)
-        give_to_owner(o->fd, path);
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd >= 0)
+        give_to_owner(*fd, path);
     else if (errno == EEXIST)
-        o->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (o->fd < 0 || fstat(o->fd, &st) != 0)
+        *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (*fd < 0 || fstat(*fd, &st) != 0)
         return strerror(errno);
     if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
         return "others may use it too; it should have mode 0600. Delete it while no client runs";
@@ -101,7 +101,7 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
     if (snprintf(path, sizeof(path), "%s.writes", where) >= (int)sizeof(path))
         wrong = "the name is too long";
     if (!wrong)
-        wrong = open_file(o, path);
+        wrong = outside_file_beside(path, &o->fd);
     if (!wrong)
         wrong = map(o, service);
     if (!wrong)

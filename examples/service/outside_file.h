@@ -21,5 +21,8 @@ void outside_file_close(struct outside_file *o);
 /* Is the file that a service at `where` would open now another one? It was deleted, or the name
  * leads to another place. Then notes the begin of a write there, which never ends. */
 void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash);
+/* POSIX: opens or makes a file beside the socket, which only the owner may use. NULL, or what is
+ * wrong; *fd is the caller's, if it is not -1. */
+const char *outside_file_beside(const char *path, int *fd);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "failed.h"
 #include "os.h"
 #include "outside_file.h"
 #include "stream.h"
@@ -44,6 +45,7 @@ static void keep(const struct run *r, struct server *s)
 
         if (s->service.has_names)
             outside_sweep(s->service.outside, r->has_ended);
+        failed_take(r->config->socket, service_sync_failed, &s->service);
         watch_look(&w, s);
         if (!checkpoints || second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
             now.pool_bytes + now.brackets == seen)
@@ -111,6 +113,7 @@ static int serve(const struct run *r, cm_cache *cache)
     }
     service_begin(&s.service, cache, outside.at, os_wall_ns());
     s.service.files_max = c->files;
+    failed_take(c->socket, service_sync_failed, &s.service);
     server_begin(&s);
     status = serve_ways(r, &s, 0);
     server_end(&s);

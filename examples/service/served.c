@@ -154,6 +154,26 @@ int service_open(struct service *s, const struct cmp_open *m, const cm_validator
     return e;
 }
 
+bool service_sync_failed(void *arg, const cm_file_id *id)
+{
+    const struct service *s = arg;
+    cm_validator v = CM_VALIDATOR_INIT; /* it proves nothing */
+    cm_sync sync;
+    cm_file *cf;
+    int e;
+
+    if ((id->hi | id->lo) == 0)
+        return true; /* no file */
+    v.taken_at = cm_now();
+    if (cm_file_open(s->cache, id, &v, 0, &cf) < 0)
+        return false;
+    e = cm_sync_begin(cf, &sync);
+    if (e == 0)
+        e = cm_sync_end(cf, &sync, false, NULL);
+    (void)cm_file_close(cf);
+    return e >= 0;
+}
+
 void service_close(struct service *s, struct served *f, cm_file *cf)
 {
     os_lock(&f->lock);

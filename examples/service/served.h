@@ -53,6 +53,8 @@ void service_close(struct service *s, struct served *f, cm_file *cf);
 /* What a validator was taken for: `e`, which is returned. One that could not be judged, because a
  * bracket is open, may show a change that nobody has told: the file is forgotten. */
 int service_judged(cm_file *cf, int e);
+/* A sync of a file has failed, and nobody could tell. `arg`: the service. False: not now. */
+bool service_sync_failed(void *arg, const cm_file_id *id);
 /* The answer was copied when the file had `number`. May it be given? Else it is "pass", and a file
  * that was written outside is forgotten. */
 bool service_may_answer(struct service *s, struct served *f, uint64_t number);

@@ -79,6 +79,7 @@ static int allocate(int fd, off_t from, off_t n)
 #include "../../examples/service/client_link.c"
 #include "../../examples/service/client_read.c"
 #include "../../examples/service/client_through.c"
+#include "../../examples/service/failed_posix.c"
 #include "../../examples/service/client_socket.c"
 #include "../../examples/service/outside_file.c"
 #undef os_lock
@@ -613,11 +614,73 @@ static void test_table_moved(void)
     }
 }
 
+/* ---- Failed syncs ---------------------------------------------------------------------------- */
+
+static cm_file_id taken[8];
+static unsigned n_taken;
+static bool may_take;
+
+static bool take(void *arg, const cm_file_id *id)
+{
+    (void)arg;
+    if (n_taken < 8)
+        taken[n_taken++] = *id;
+    return may_take;
+}
+
+/* A sync fails while there is no service, and then the program is killed. A service that starts
+ * later finds the file's id, once. */
+static void test_failed_sync(void)
+{
+    char why[256], list[140];
+    const char *dir = getenv("TMPDIR");
+    const struct cmc_options o = { .where = where, .timeout_ms = 100 };
+    const cm_file_id id[2] = { { .hi = 1, .lo = 2 }, { .hi = 3, .lo = 4 } };
+    cmc_bracket s;
+    cmc_client *k;
+    cmc_file *f[2];
+    int fd;
+    snprintf(where, sizeof(where), "%.60s/client-test-%d", dir ? dir : "/tmp", (int)getpid());
+    snprintf(list, sizeof(list), "%s.failed", where);
+    failed_take(where, take, NULL);
+    CHECK_EQ(access(list, F_OK), -1); /* it is not made for nothing */
+    REQUIRE(cmc_connect(&o, &k, why) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        REQUIRE(cmc_file_open(k, &id[i], 0, identify, NULL, &f[i]) == 0);
+        cmc_sync_begin(f[i], &s);
+        CHECK_EQ(cmc_sync_end(f[i], &s, 1, NULL), CMC_UNTOLD); /* it has not failed */
+        CHECK_EQ(access(list, F_OK), i == 0 ? -1 : 0);
+        cmc_sync_begin(f[i], &s);
+        CHECK_EQ(cmc_sync_end(f[i], &s, 0, NULL), CMC_UNTOLD);
+        if (i == 0) { /* a client was killed while it wrote */
+            fd = open(list, O_WRONLY | O_APPEND);
+            CHECK_EQ(write(fd, "part", 4), 4);
+            close(fd);
+        }
+    }
+    n_taken = 0;
+    may_take = false;
+    failed_take(where, take, NULL);
+    CHECK_EQ(n_taken, 2);
+    may_take = true; /* what could not be taken comes again */
+    failed_take(where, take, NULL);
+    CHECK_EQ(n_taken, 4);
+    CHECK(memcmp(taken, id, sizeof(id)) == 0 && memcmp(taken + 2, id, sizeof(id)) == 0);
+    failed_take(where, take, NULL);
+    CHECK_EQ(n_taken, 4);
+    for (unsigned i = 0; i < 2; i++)
+        cmc_file_close(f[i]);
+    cmc_disconnect(k);
+    CHECK_EQ(unlink(list), 0);
+    snprintf(list, sizeof(list), "%s.writes", where);
+    CHECK_EQ(unlink(list), 0);
+}
+
 static const struct harness_test tests[] = {
-    TEST(slot_taken_again),  TEST(signals),        TEST(half_dead),        TEST(late_link),
-    TEST(long_fill),         TEST(one_descriptor), TEST(interrupted_look), TEST(second_service),
-    TEST(claim_taken_again), TEST(other_table),    TEST(table_moved),      TEST(share_of_claims),
-    TEST(refused_file),      TEST(stream_in_use),
+    TEST(slot_taken_again), TEST(signals),           TEST(half_dead),      TEST(failed_sync),
+    TEST(late_link),        TEST(long_fill),         TEST(one_descriptor), TEST(interrupted_look),
+    TEST(second_service),   TEST(claim_taken_again), TEST(other_table),    TEST(table_moved),
+    TEST(share_of_claims),  TEST(refused_file),      TEST(stream_in_use),
 };
 
 int main(int argc, char **argv)

@@ -572,6 +572,30 @@ static void test_not_judged(void)
     }
 }
 
+/* A sync has failed, as a list says. What is cached may not be what the origin has after a while,
+ * and no validator shows it: nothing of the file is cached any more. */
+static void test_sync_failed(void)
+{
+    const cm_file_id id = { .lo = 1 }, none = { .lo = 0 };
+    for (unsigned open = 0; open < 2; open++) {
+        CASE("open %u", open);
+        service_up();
+        struct client a = client();
+        uint32_t file = open_file(&a, 1, 7);
+        store(&a, file, 3, 'x');
+        if (open == 0)
+            CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0);
+        CHECK(service_sync_failed(&service, &none));
+        CHECK(service_sync_failed(&service, &id));
+        if (open == 0)
+            file = open_file(&a, 1, 7);
+        CHECK_EQ(read_block(&a, file, 3), 0);
+        CHECK_EQ(miss().ticket, 0);
+        session_end(a.s, true);
+        service_down();
+    }
+}
+
 /* A write that the service does not see is running, and its times are set. A validator that shows
  * them must not become the file's as long as older blocks are there: after a kill nothing would
  * tell. `how`: it comes by a revalidation, the end of a bracket, the end of a sync, an open. */
@@ -885,6 +909,7 @@ static const struct harness_test tests[] = {
     TEST(sole_writer),
     TEST(broken_claim),
     TEST(not_judged),
+    TEST(sync_failed),
     TEST(sole_writer_outside),
     TEST(volatile_origin),
     TEST(other_claims),
