@@ -80,7 +80,7 @@ bool client_stream_open(struct client_stream *s, const char *where, uint64_t tim
     if (h == INVALID_HANDLE_VALUE)
         return false;
     /* Whoever came first has the name: it must be the owner. */
-    if (owner_fault(h, false) || !pipe_end_begin(&e, h)) {
+    if (owner_fault(h, 0) || !pipe_end_begin(&e, h)) {
         CloseHandle(h);
         return false;
     }

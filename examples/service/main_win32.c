@@ -3,8 +3,8 @@
  * main_win32.c - cachemax-service on Windows, in a console: owns a pool and serves clients until it
  * has to end. The commands for the service manager are in service_win32.c.
  *
- * It writes its log to the standard error. Ctrl-C, Ctrl-Break, and a window that is closed end it
- * with a clean pool.
+ * It writes its log to the standard error. Ctrl-C, Ctrl-Break, and a window that is closed end a
+ * service with a clean pool, and any other command at once.
  */
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -61,9 +61,18 @@ static BOOL WINAPI on_request(DWORD kind)
           : kind == CTRL_CLOSE_EVENT ? "its window was closed"
                                      : "the user or the system ends all programs";
     (void)SetEvent(ends); /* after `why` was set */
+    /* The system ends the process when this returns, and some 5 s after a window was closed in any
+     * case. A pool that is not closed by then is as after a kill. */
     if (kind != CTRL_C_EVENT && kind != CTRL_BREAK_EVENT)
-        Sleep(INFINITE); /* the system ends the process when this returns */
+        Sleep(INFINITE);
     return TRUE;
+}
+
+/* Not before something is served: only that looks at `ends`. */
+static void prepare(uint32_t clients)
+{
+    (void)clients;
+    (void)SetConsoleCtrlHandler(on_request, TRUE);
 }
 
 static void restore_page(void)
@@ -87,7 +96,7 @@ static char **arguments(int *n)
 
 int main(void)
 {
-    const struct run r = { NULL, log_line, ready, wait_second, has_ended, NULL };
+    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare };
     int argc, status;
     char **argv = arguments(&argc);
 
@@ -104,7 +113,5 @@ int main(void)
     status = service_command(argc - 1, argv + 1, has_ended);
     if (status >= 0)
         return status;
-    /* Not before: the service gets requests of its own, and goes on when a user logs off. */
-    (void)SetConsoleCtrlHandler(on_request, TRUE);
     return command(argc, argv, &r, service_usage);
 }

@@ -13,10 +13,13 @@
 
 #ifdef _WIN32
 typedef struct {
-    void *word; /* an SRWLOCK */
+    _Atomic unsigned state;
+    void *guard;                    /* an SRWLOCK */
+    struct os_waiter *first, *last; /* who waits, under the guard */
 } os_mutex;
 typedef struct {
-    void *word; /* a CONDITION_VARIABLE */
+    void *word;  /* a CONDITION_VARIABLE */
+    void *guard; /* its SRWLOCK */
 } os_cond;
 #else
 #include <pthread.h>

@@ -8,55 +8,164 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "platform/win32_path.h"
 
-_Static_assert(sizeof(os_mutex) == sizeof(SRWLOCK), "os_mutex");
-_Static_assert(sizeof(os_cond) == sizeof(CONDITION_VARIABLE), "os_cond");
+/* ---- Locks -----------------------------------------------------------------------------------
+ *
+ * A lock is a word that changes by one instruction as long as nobody waits. The system's own locks
+ * have no wait with a limit. So who has to wait stands in a queue. Whoever unlocks wakes the first
+ * one, which may find that another was faster; but who has waited for long gets the lock from hand
+ * to hand. So every wait ends after some time, and a lock that is often wanted does not cost a
+ * switch of threads each time.
+ */
+
+_Static_assert(sizeof(void *) == sizeof(SRWLOCK), "os_mutex.guard, os_cond.guard");
+_Static_assert(sizeof(void *) == sizeof(CONDITION_VARIABLE), "os_cond.word");
+
+enum { HELD = 1, AWAITED = 2 /* the queue is not empty */ };
+
+#define LONG_NS UINT64_C(1000000)
+#define FOR_EVER UINT64_MAX
+
+struct os_waiter {
+    struct os_waiter *next;
+    CONDITION_VARIABLE woken;
+    uint64_t since;
+    bool given; /* it holds the lock and is not in the queue any more */
+};
 
 void os_mutex_begin(os_mutex *m)
 {
-    InitializeSRWLock((SRWLOCK *)m);
+    *m = (os_mutex){ 0 };
 }
 
 void os_mutex_end(os_mutex *m)
 {
+    assert(m->state == 0);
     (void)m; /* it holds nothing */
-}
-
-void os_lock(os_mutex *m)
-{
-    AcquireSRWLockExclusive((SRWLOCK *)m);
 }
 
 bool os_try_lock(os_mutex *m)
 {
-    return TryAcquireSRWLockExclusive((SRWLOCK *)m);
+    unsigned state = atomic_load(&m->state);
+
+    while (!(state & HELD))
+        if (atomic_compare_exchange_weak(&m->state, &state, state | HELD))
+            return true;
+    return false;
 }
 
-/* Such a lock has no wait with a limit. */
+/* Most locks are held for less time than a switch of threads takes. */
+static bool lock_soon(os_mutex *m)
+{
+    for (unsigned tries = 0; tries < 100; tries++) {
+        if (os_try_lock(m))
+            return true;
+        YieldProcessor();
+    }
+    return false;
+}
+
+/* The guard is held. */
+static void leave_queue(os_mutex *m, const struct os_waiter *w)
+{
+    struct os_waiter **at = &m->first, *before = NULL;
+
+    for (; *at != w; at = &(*at)->next)
+        before = *at;
+    *at = w->next;
+    if (m->last == w)
+        m->last = before;
+    if (!m->first)
+        atomic_fetch_and(&m->state, ~(unsigned)AWAITED);
+}
+
+static DWORD ms_until(uint64_t until, uint64_t now)
+{
+    const uint64_t ms = until > now ? (until - now + 999999) / 1000000 : 0;
+
+    return until == FOR_EVER ? INFINITE : ms < INFINITE ? (DWORD)ms : INFINITE - 1;
+}
+
+static bool wait_in_queue(os_mutex *m, uint64_t until)
+{
+    struct os_waiter me = { .since = os_now_ns() };
+    SRWLOCK *const guard = (SRWLOCK *)&m->guard;
+    uint64_t now = me.since;
+    bool got;
+
+    AcquireSRWLockExclusive(guard);
+    if (m->first)
+        m->last->next = &me;
+    else
+        m->first = &me;
+    m->last = &me;
+    /* From here on, whoever unlocks looks into the queue: after the guard is free. */
+    atomic_fetch_or(&m->state, AWAITED);
+    for (;;) {
+        got = me.given || os_try_lock(m);
+        if (got || now >= until)
+            break;
+        (void)SleepConditionVariableSRW(&me.woken, guard, ms_until(until, now), 0);
+        now = os_now_ns();
+    }
+    if (!me.given)
+        leave_queue(m, &me);
+    ReleaseSRWLockExclusive(guard);
+    return got;
+}
+
+void os_lock(os_mutex *m)
+{
+    if (!lock_soon(m))
+        (void)wait_in_queue(m, FOR_EVER);
+}
+
 bool os_lock_within(os_mutex *m, uint64_t ns)
 {
-    const uint64_t until = os_now_ns() + ns;
+    const uint64_t now = lock_soon(m) ? FOR_EVER : os_now_ns();
 
-    for (unsigned tries = 0; !os_try_lock(m); tries++) {
-        if (os_now_ns() >= until)
-            return false;
-        Sleep(tries < 100 ? 0 : 1);
-    }
-    return true;
+    return now == FOR_EVER || wait_in_queue(m, ns < FOR_EVER - now ? now + ns : FOR_EVER);
 }
 
+/* Once another can have the lock, it may free it: then only the guard is looked at, and the first
+ * one of the queue waits for that. */
 void os_unlock(os_mutex *m)
 {
-    ReleaseSRWLockExclusive((SRWLOCK *)m);
+    SRWLOCK *const guard = (SRWLOCK *)&m->guard;
+    unsigned alone;
+    struct os_waiter *w;
+
+    for (;;) {
+        alone = HELD;
+        if (atomic_compare_exchange_strong(&m->state, &alone, 0))
+            return;
+        assert(alone & HELD);
+        AcquireSRWLockExclusive(guard);
+        w = m->first;
+        if (w)
+            break;
+        ReleaseSRWLockExclusive(guard); /* it has given up */
+    }
+    if (os_now_ns() - w->since >= LONG_NS) {
+        w->given = true;
+        leave_queue(m, w);
+    } else {
+        atomic_fetch_and(&m->state, ~(unsigned)HELD);
+    }
+    WakeConditionVariable(&w->woken);
+    ReleaseSRWLockExclusive(guard);
 }
+
+/* ---- Conditions ------------------------------------------------------------------------------ */
 
 void os_cond_begin(os_cond *c)
 {
-    InitializeConditionVariable((CONDITION_VARIABLE *)c);
+    *c = (os_cond){ 0 };
 }
 
 void os_cond_end(os_cond *c)
@@ -64,15 +173,29 @@ void os_cond_end(os_cond *c)
     (void)c; /* it holds nothing */
 }
 
+/* Who changes what is waited for has the lock, and then wakes under the guard: by then this one
+ * sleeps. */
 void os_cond_wait(os_cond *c, os_mutex *m)
 {
-    (void)SleepConditionVariableSRW((CONDITION_VARIABLE *)c, (SRWLOCK *)m, INFINITE, 0);
+    SRWLOCK *const guard = (SRWLOCK *)&c->guard;
+
+    AcquireSRWLockExclusive(guard);
+    os_unlock(m);
+    (void)SleepConditionVariableSRW((CONDITION_VARIABLE *)&c->word, guard, INFINITE, 0);
+    ReleaseSRWLockExclusive(guard);
+    os_lock(m);
 }
 
 void os_cond_wake_all(os_cond *c)
 {
-    WakeAllConditionVariable((CONDITION_VARIABLE *)c);
+    SRWLOCK *const guard = (SRWLOCK *)&c->guard;
+
+    AcquireSRWLockExclusive(guard);
+    WakeAllConditionVariable((CONDITION_VARIABLE *)&c->word);
+    ReleaseSRWLockExclusive(guard);
 }
+
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 static DWORD WINAPI run(void *arg)
 {

@@ -13,49 +13,63 @@
 #include <sddl.h>
 #include <stdio.h>
 
-struct user {
-    TOKEN_USER token;
-    BYTE room[SECURITY_MAX_SID_SIZE]; /* where token.User.Sid points to */
-};
+/* Of the token, not of the thread: a program may do something in the name of another user. */
+static bool is_administrator(HANDLE token, bool *is)
+{
+    BYTE sid[SECURITY_MAX_SID_SIZE];
+    DWORD n = sizeof(sid);
+    BOOL member = FALSE;
+    HANDLE ask;
+    bool done;
 
-static bool get_user(struct user *u)
+    if (!DuplicateToken(token, SecurityIdentification, &ask))
+        return false;
+    done = CreateWellKnownSid(WinBuiltinAdministratorsSid, NULL, sid, &n) &&
+           CheckTokenMembership(ask, sid, &member);
+    CloseHandle(ask);
+    *is = member;
+    return done;
+}
+
+bool owner_of_process(struct owner *o)
 {
     HANDLE token;
     DWORD n;
     bool done;
 
-    if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token))
+    if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY | TOKEN_DUPLICATE, &token))
         return false;
-    done = GetTokenInformation(token, TokenUser, u, sizeof(*u), &n);
+    done = GetTokenInformation(token, TokenUser, &o->user, sizeof(o->user), &n) &&
+           is_administrator(token, &o->administrator);
     CloseHandle(token);
     return done;
 }
 
-/* Then what it makes belongs to all administrators, so that SYSTEM believes it. */
-static bool is_administrator(void)
+bool owner_only_for(const struct owner *o, SECURITY_ATTRIBUTES *a)
 {
-    BYTE sid[SECURITY_MAX_SID_SIZE];
-    DWORD n = sizeof(sid);
-    BOOL is = FALSE;
+    char *name, text[600];
 
-    return CreateWellKnownSid(WinBuiltinAdministratorsSid, NULL, sid, &n) &&
-           CheckTokenMembership(NULL, sid, &is) && is;
+    *a = (SECURITY_ATTRIBUTES){ .nLength = sizeof(*a) };
+    if (!ConvertSidToStringSidA(OWNER_SID(o), &name))
+        return false;
+    /* P: nothing is added from the directory. OI, CI: what is made in a directory has it, too. An
+     * administrator is not named: SYSTEM and the others would find a stranger in the list. */
+    if (o->administrator)
+        snprintf(text, sizeof(text), "O:BAD:P(A;OICI;GA;;;BA)(A;OICI;GA;;;SY)");
+    else
+        snprintf(text, sizeof(text), "O:%sD:P(A;OICI;GA;;;%s)(A;OICI;GA;;;BA)(A;OICI;GA;;;SY)",
+                 name, name);
+    LocalFree(name);
+    return ConvertStringSecurityDescriptorToSecurityDescriptorA(text, SDDL_REVISION_1,
+                                                                &a->lpSecurityDescriptor, NULL);
 }
 
 bool owner_only(SECURITY_ATTRIBUTES *a)
 {
-    struct user user;
-    char *name, text[400];
+    struct owner o;
 
     *a = (SECURITY_ATTRIBUTES){ .nLength = sizeof(*a) };
-    if (!get_user(&user) || !ConvertSidToStringSidA(user.token.User.Sid, &name))
-        return false;
-    /* P: nothing is added from the directory. OI, CI: what is made in a directory has it, too. */
-    snprintf(text, sizeof(text), "O:%sD:P(A;OICI;GA;;;%s)(A;OICI;GA;;;BA)(A;OICI;GA;;;SY)",
-             is_administrator() ? "BA" : name, name);
-    LocalFree(name);
-    return ConvertStringSecurityDescriptorToSecurityDescriptorA(text, SDDL_REVISION_1,
-                                                                &a->lpSecurityDescriptor, NULL);
+    return owner_of_process(&o) && owner_only_for(&o, a);
 }
 
 void owner_only_end(SECURITY_ATTRIBUTES *a)
@@ -63,15 +77,25 @@ void owner_only_end(SECURITY_ATTRIBUTES *a)
     LocalFree(a->lpSecurityDescriptor);
 }
 
-static bool is_owner(PSID sid, const struct user *user)
+static bool is_administrators(PSID sid)
 {
-    return EqualSid(sid, user->token.User.Sid) ||
-           IsWellKnownSid(sid, WinBuiltinAdministratorsSid) ||
+    return IsWellKnownSid(sid, WinBuiltinAdministratorsSid) ||
            IsWellKnownSid(sid, WinLocalSystemSid);
 }
 
-/* Does the list let the owner in, and nobody else? No list at all lets everybody in. */
-static bool lets_owner_only(ACL *list, const struct user *user)
+/* May it belong to `sid`? Files of another owner lie in another directory (pipe_files.c), so both
+ * sides of a pipe must be of one owner. A file in an administrator's directory may be named his
+ * own: there are systems that say so whatever was asked for (Wine). */
+static bool is_owner(const struct owner *o, PSID sid, unsigned asked)
+{
+    if (!o->administrator)
+        return EqualSid(sid, OWNER_SID(o));
+    return is_administrators(sid) || ((asked & OWNER_FILE) && EqualSid(sid, OWNER_SID(o)));
+}
+
+/* Does the list let the owner in, and nobody else? Administrators get in anyway. No list at all
+ * lets everybody in. */
+static bool lets_owner_only(const struct owner *o, ACL *list, unsigned asked)
 {
     for (DWORD i = 0; list && i < list->AceCount; i++) {
         ACCESS_ALLOWED_ACE *entry;
@@ -80,28 +104,35 @@ static bool lets_owner_only(ACL *list, const struct user *user)
             return false;
         if (entry->Header.AceType == ACCESS_DENIED_ACE_TYPE)
             continue;
-        if (entry->Header.AceType != ACCESS_ALLOWED_ACE_TYPE || !is_owner(&entry->SidStart, user))
+        if (entry->Header.AceType != ACCESS_ALLOWED_ACE_TYPE ||
+            (!is_owner(o, &entry->SidStart, asked) && !is_administrators(&entry->SidStart)))
             return false;
     }
     return list != NULL;
 }
 
-const char *owner_fault(HANDLE h, bool alone)
+const char *owner_fault_for(const struct owner *o, PSID of, ACL *list, unsigned asked)
+{
+    if (!of || !is_owner(o, of, asked))
+        return "it belongs to another user";
+    if ((asked & OWNER_ALONE) && !lets_owner_only(o, list, asked))
+        return "others may use it too";
+    return NULL;
+}
+
+const char *owner_fault(HANDLE h, unsigned asked)
 {
     PSECURITY_DESCRIPTOR all;
-    struct user user;
-    const char *wrong = NULL;
-    PSID owner = NULL;
+    struct owner o;
+    const char *wrong;
+    PSID of = NULL;
     ACL *list = NULL;
 
-    if (!get_user(&user) ||
+    if (!owner_of_process(&o) ||
         GetSecurityInfo(h, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION,
-                        &owner, NULL, &list, NULL, &all) != ERROR_SUCCESS)
+                        &of, NULL, &list, NULL, &all) != ERROR_SUCCESS)
         return "the system does not say whose it is";
-    if (!owner || !is_owner(owner, &user))
-        wrong = "it belongs to another user";
-    else if (alone && !lets_owner_only(list, &user))
-        wrong = "others may use it too";
+    wrong = owner_fault_for(&o, of, list, asked);
     LocalFree(all);
     return wrong;
 }

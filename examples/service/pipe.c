@@ -173,7 +173,7 @@ static int listen_at(struct listener *l, const char *where, char why[256])
                  GetLastError() == ERROR_ACCESS_DENIED ? "; another program has it" : "");
         return -1;
     }
-    wrong = owner_fault(l->next, true);
+    wrong = owner_fault(l->next, OWNER_ALONE);
     if (wrong)
         snprintf(why, 256, "%.120s: another program has the pipe: %s", where, wrong);
     return wrong ? -1 : 0;

@@ -2,13 +2,16 @@
  *
  * pipe_files.c - on Windows: the files that belong to a pipe's name.
  *
- * Owns: the directory, which everybody could make before we do. So it must belong to the owner, or
- * somebody else could give clients and service different files.
+ * Owns: the directory. Each owner (owner_win32.h) has one, with a name that follows from who he is
+ * and from nothing else: clients and service find the same one, and no two owners need the same.
+ * Everybody could make it before we do. So it must belong to its owner, or somebody else could give
+ * clients and service different files.
  *
  * Who: outside_file_win32.c, pipe.c, service_install_win32.c.
  */
 #include "pipe_files.h"
 
+#include <sddl.h>
 #include <shlobj.h>
 #include <stdio.h>
 #include <wchar.h>
@@ -17,7 +20,9 @@
 
 /* With the prefix, a NAME like "con" is a file like any other. */
 #define PREFIX L"\\\\?\\"
-#define PATH_ROOM (MAX_PATH + 300)
+#define NAME_ROOM 300 /* of a file in the directory */
+#define SID_ROOM 190  /* "S-1-", an authority and 15 numbers */
+#define PATH_ROOM (MAX_PATH + SID_ROOM + NAME_ROOM)
 
 static const char *open_as_owner(const wchar_t *path, bool directory, DWORD share, DWORD how,
                                  HANDLE *h)
@@ -40,7 +45,7 @@ static const char *open_as_owner(const wchar_t *path, bool directory, DWORD shar
         !(info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) == directory)
         wrong = directory ? "it is no directory" : "it is no file";
     else
-        wrong = owner_fault(*h, !directory);
+        wrong = owner_fault(*h, OWNER_FILE | (directory ? 0 : OWNER_ALONE));
     if (wrong) {
         CloseHandle(*h);
         *h = INVALID_HANDLE_VALUE;
@@ -49,14 +54,26 @@ static const char *open_as_owner(const wchar_t *path, bool directory, DWORD shar
     return wrong;
 }
 
+/* "cachemax" for administrators and SYSTEM, "cachemax-SID" for another user. Not in his own folder
+ * for data: the system gives packaged programs another one, and a user may move it. */
 static bool name_directory(wchar_t path[PATH_ROOM])
 {
+    struct owner o;
+    wchar_t *sid;
+
     wcscpy(path, PREFIX);
     /* Not from the environment: client and service must find the same file. */
     if (SHGetFolderPathW(NULL, CSIDL_COMMON_APPDATA | CSIDL_FLAG_CREATE, NULL, SHGFP_TYPE_CURRENT,
-                         path + wcslen(path)) != S_OK)
+                         path + wcslen(path)) != S_OK ||
+        !owner_of_process(&o))
         return false;
     wcscat(path, L"\\cachemax");
+    if (o.administrator)
+        return true;
+    if (!ConvertSidToStringSidW(OWNER_SID(&o), &sid))
+        return false;
+    swprintf(path + wcslen(path), SID_ROOM, L"-%ls", sid);
+    LocalFree(sid);
     return true;
 }
 
@@ -101,7 +118,7 @@ HANDLE pipe_file_open(const char *where, const char *ending, DWORD share, char w
     }
     wrong = find_directory(path);
     if (!wrong) {
-        swprintf(path + wcslen(path), 300, L"\\%hs%hs", where + OS_PIPES_LEN, ending);
+        swprintf(path + wcslen(path), NAME_ROOM, L"\\%hs%hs", where + OS_PIPES_LEN, ending);
         wrong = open_as_owner(path, false, share, OPEN_ALWAYS, &h);
     }
     if (!wrong)

@@ -264,7 +264,7 @@ static void say_what_stays(const char *file, unsigned files)
                                  "cannot be read: %s\n",
                why);
     if (files > 0)
-        printf("note: in %%ProgramData%%\\cachemax files stay that clients or another service have "
+        printf("note: below %%ProgramData%% files stay that clients or another service have "
                "open: %u. When they have ended, \"cachemax-service uninstall\" deletes them\n",
                files);
 }

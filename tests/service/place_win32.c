@@ -46,18 +46,28 @@ void place_name_socket(void)
     snprintf(place_socket, sizeof(place_socket), "\\\\.\\pipe\\%s", strrchr(full, '\\') + 1);
 }
 
+/* In the directories of all owners (pipe_files.c): others' files have other names. */
 void place_clean_socket(void)
 {
     static const char *const endings[] = { ".lock", ".writes" };
-    char folder[MAX_PATH], path[MAX_PATH + 700];
+    char folder[MAX_PATH], path[2 * MAX_PATH + 700];
+    WIN32_FIND_DATAA found;
+    HANDLE h;
 
     if (SHGetFolderPathA(NULL, CSIDL_COMMON_APPDATA, NULL, SHGFP_TYPE_CURRENT, folder) != S_OK)
         return;
-    for (unsigned i = 0; i < 2; i++) {
-        snprintf(path, sizeof(path), "%s\\cachemax\\%s%s", folder, strrchr(place_dir, '\\') + 1,
-                 endings[i]);
-        (void)DeleteFileA(path);
-    }
+    snprintf(path, sizeof(path), "%s\\cachemax*", folder);
+    h = FindFirstFileA(path, &found);
+    if (h == INVALID_HANDLE_VALUE)
+        return;
+    do
+        for (unsigned i = 0; i < 2; i++) {
+            snprintf(path, sizeof(path), "%s\\%s\\%s%s", folder, found.cFileName,
+                     strrchr(place_dir, '\\') + 1, endings[i]);
+            (void)DeleteFileA(path);
+        }
+    while (FindNextFileA(h, &found));
+    FindClose(h);
 }
 
 /* ---- Processes ------------------------------------------------------------------------------- */

@@ -213,7 +213,7 @@ static void test_owner(void)
 
     h = make_pipe(NULL);
     REQUIRE(h != INVALID_HANDLE_VALUE);
-    CHECK(owner_fault(h, true) == NULL);
+    CHECK(owner_fault(h, OWNER_ALONE) == NULL);
     CloseHandle(h);
     for (unsigned i = 0; i < 2; i++) {
         char list[100];
@@ -223,17 +223,74 @@ static void test_owner(void)
         h = make_pipe(list);
         if (h == INVALID_HANDLE_VALUE)
             SKIP("this user may not give a pipe to the administrators");
-        CHECK(owner_fault(h, false) == NULL);
-        CHECK(owner_fault(h, true) != NULL);
+        CHECK(owner_fault(h, 0) == NULL);
+        CHECK(owner_fault(h, OWNER_ALONE) != NULL);
         CloseHandle(h);
     }
     h = make_pipe("O:S-1-5-21-1-2-3-1001D:(A;;GA;;;WD)");
     if (h == INVALID_HANDLE_VALUE)
         SKIP("this user may not give a pipe to another one");
     CASE("%s", "another user's");
-    CHECK(owner_fault(h, false) != NULL);
+    CHECK(owner_fault(h, 0) != NULL);
     CHECK(!client_stream_open(&s, where, SECOND));
     CloseHandle(h);
+}
+
+/* Somebody whom the system of this test need not know. */
+static void make_owner(struct owner *o, const char *sid, bool administrator)
+{
+    PSID of;
+
+    memset(o, 0, sizeof(*o));
+    REQUIRE(ConvertStringSidToSidA(sid, &of));
+    OWNER_SID(o) = &o->user.room[sizeof(TOKEN_USER)];
+    REQUIRE(CopySid(SECURITY_MAX_SID_SIZE, OWNER_SID(o), of));
+    LocalFree(of);
+    o->administrator = administrator;
+}
+
+/* Whom an owner finds in an access list. */
+static const char *fault_in(const struct owner *o, PSECURITY_DESCRIPTOR list, unsigned asked)
+{
+    BOOL is_there, is_default;
+    PSID of = NULL;
+    ACL *acl = NULL;
+
+    CHECK(GetSecurityDescriptorOwner(list, &of, &is_default));
+    CHECK(GetSecurityDescriptorDacl(list, &is_there, &acl, &is_default));
+    return owner_fault_for(o, of, is_there ? acl : NULL, asked);
+}
+
+/* What one administrator has made is also the system's and the other administrators', and nothing
+ * of another user's is anybody's. */
+static void test_owners(void)
+{
+    static const struct {
+        const char *sid;
+        bool administrator;
+    } who[] = { { "S-1-5-18", true },
+                { "S-1-5-21-1-2-3-500", true },
+                { "S-1-5-21-1-2-3-1001", true },
+                { "S-1-5-21-1-2-3-1001", false }, /* without his rights */
+                { "S-1-5-21-1-2-3-1002", false } };
+    static const unsigned asked[] = { 0, OWNER_ALONE, OWNER_FILE, OWNER_FILE | OWNER_ALONE };
+    const unsigned n = sizeof(who) / sizeof(who[0]);
+    SECURITY_ATTRIBUTES a;
+    struct owner maker, reader;
+
+    for (unsigned i = 0; i < n * n * 4; i++) {
+        const unsigned m = i / 4 / n, r = i / 4 % n;
+        const bool same = m == r || (who[m].administrator && who[r].administrator);
+        /* A file may be called its user's, so he cannot be told from himself. */
+        const bool himself = (asked[i % 4] & OWNER_FILE) && m == 3 && r == 2;
+
+        CASE("%u's for %u, asked %u", m, r, asked[i % 4]);
+        make_owner(&maker, who[m].sid, who[m].administrator);
+        make_owner(&reader, who[r].sid, who[r].administrator);
+        REQUIRE(owner_only_for(&maker, &a));
+        CHECK_EQ(fault_in(&reader, a.lpSecurityDescriptor, asked[i % 4]) == NULL, same || himself);
+        owner_only_end(&a);
+    }
 }
 
 /* ---- The ring -------------------------------------------------------------------------------- */
@@ -312,7 +369,7 @@ static void test_ring_refused(void)
 
 static const struct harness_test tests[] = {
     TEST(messages),   TEST(late),  TEST(service_shuts), TEST(client_shuts), TEST(service_ends),
-    TEST(no_service), TEST(owner), TEST(ring),          TEST(ring_refused),
+    TEST(no_service), TEST(owner), TEST(owners),        TEST(ring),         TEST(ring_refused),
 };
 
 int main(int argc, char **argv)
