@@ -154,7 +154,7 @@ t_parts() {
   for n in $(seq 1 2 255); do
     dd if="$org/quiet1" of=/dev/null bs=4k skip="$n" count=1 iflag=direct status=none
   done
-  for _ in 1 2 3 4 5; do # 128 gaps; of one read 32 are filled
+  for _ in 1 2 3 4 5; do # 128 gaps; of a window 64 are filled
     dd if="$org/quiet1" bs=1M iflag=direct status=none | cmp - "$ref/quiet1"
   done
   same "$(hits_now "$org/quiet1")" 1024
@@ -225,6 +225,32 @@ t_two_mounts() {
   while pgrep -f "$other --service" >/dev/null; do sleep 0.05; done
   umount "$other"
   cd /
+  do_unmount
+}
+# A mount has lost its name and lives on for a program with an open file. Meanwhile the directory is
+# written without it, and a new mount begins. What the new one shows is not the old one's write.
+t_lives_on() {
+  local old
+  cp "$ref/quiet1" "$ref/bare"
+  cp "$ref/bare" "$org/bare"
+  sleep 0.3
+  do_mount
+  cd /
+  old=$mount_pid
+  for _ in 1 2 3; do read_direct "$org/bare"; done
+  exec 7<>"$org/bare"
+  umount -l "$org"
+  printf BARE | dd of="$org/bare" conv=notrunc status=none
+  printf BARE | dd of="$ref/bare" conv=notrunc status=none
+  sleep 0.1
+  printf OLD | dd of=/proc/self/fd/7 bs=1 seek=900000 conv=notrunc status=none
+  printf OLD | dd of="$ref/bare" bs=1 seek=900000 conv=notrunc status=none
+  sleep 1
+  do_mount 7>&-
+  dd if="$org/bare" bs=128k iflag=direct status=none | cmp - "$ref/bare"
+  exec 7>&-
+  wait "$old" || :
+  for _ in 1 2; do dd if="$org/bare" bs=128k iflag=direct status=none | cmp - "$ref/bare"; done
   do_unmount
 }
 same_below() { cmp "$org/$1" "$below/$1"; }
@@ -320,6 +346,8 @@ check "the service comes and goes" t_comes
 check "warm after a write and a kill" t_written
 : > "$work/log"
 check "the service hangs" t_hangs
+: > "$work/log"
+wanted "an old mount" && need_root "an old mount" && check "an old mount lives on" t_lives_on
 wanted "two mounts" && need_root "two mounts" && [ $has_below = 1 ] &&
   check "two mounts at one service" t_two_mounts
 wanted kills && need_root kills && [ $has_below = 1 ] && storm

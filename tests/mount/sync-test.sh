@@ -359,6 +359,53 @@ t_away() {
   same "$(hits_now "$org/away")" 0
   do_unmount
 }
+# The same, and the mount is killed before it could tell the service.
+t_killed() {
+  do_mount
+  read_it "$org/killed"
+  read_it "$org/killed"
+  stop_service KILL
+  lose "$org/killed"
+  fsync_fails "$org/killed"
+  cd /
+  kill -KILL "$mount_pid"
+  wait "$mount_pid" 2>/dev/null || :
+  umount -l "$org"
+  start_service
+  do_mount
+  read_it "$org/killed"
+  read_it "$org/killed"
+  same "$(hits_now "$org/killed")" 0
+  [ ! -s "$socket.failed" ] # it has been read
+  do_unmount
+}
+# The service knows; another one comes with a new pool, which does not.
+t_swapped() {
+  local tries
+  do_mount
+  read_it "$org/swapped"
+  lose "$org/swapped"
+  exec 7<>"$org/swapped"
+  fsync_fails "$org/swapped"
+  stop_service
+  rm "$pool"
+  new_pool 16MiB
+  : > "$work/log"
+  start_service 7>&-
+  for tries in $(seq 50); do
+    ! grep -q 'the service at .* is there' "$work/log" || break
+    sleep 0.1
+  done
+  python3 -c 'import os; os.fsync(7)' || : # it may succeed, and proves nothing
+  for tries in 1 2 3; do
+    read_it "$org/swapped"
+    same "$(hits_now "$org/swapped")" 0
+    sleep 0.4
+  done
+  exec 7<&-
+  cd /
+  do_unmount
+}
 with_loss() { # CHECK NAME FUNCTION [written before]
   wanted "$1" || return 0
   losing "$2"
@@ -382,6 +429,8 @@ if [ $via = pool ]; then
   with_loss "an fsync on a descriptor younger than a loss" younger t_younger
 else
   with_loss "an fsync fails while there is no service" away t_away
+  with_loss "an fsync fails and the mount is killed before it is told" killed t_killed
+  with_loss "a new pool after a failed fsync" swapped t_swapped
 fi
 
 # The same where the volume lies below the directory: every volume has its own witness.
