@@ -243,7 +243,7 @@ t_lives_on() {
   printf BARE | dd of="$org/bare" conv=notrunc status=none
   printf BARE | dd of="$ref/bare" conv=notrunc status=none
   sleep 0.1
-  printf OLD | dd of=/proc/self/fd/7 bs=1 seek=900000 conv=notrunc status=none
+  python3 -c 'import os; os.pwrite(7, b"OLD", 900000)' # an open would look at the file anew
   printf OLD | dd of="$ref/bare" bs=1 seek=900000 conv=notrunc status=none
   sleep 1
   do_mount 7>&-
