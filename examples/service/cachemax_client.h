@@ -46,10 +46,11 @@ struct cmc_options {
 #define CMC_NO_RING 1u /* no shared memory: messages by the socket only */
 
 /* Begins to use a service, even if it is not there yet. Fails only if nobody would know of this
- * client's writes: CM_EACCES: the file "WHERE.writes" (Windows: that of the pipe, docs/service.md)
- * cannot be opened or made, or the service that is there has another one, because `where` is a link
- * or was mounted alone; `why` gets the reason, with the file's name, and may be NULL.
- * CM_ENOMEM; CM_EINVAL. */
+ * client's writes: CM_EINVAL: there can be no service at `where`: it is
+ * too long, or something else than a socket; CM_EACCES: the file "WHERE.writes" (Windows: that of
+ * the pipe, docs/service.md) cannot be opened or made, or the service that is there has another
+ * one, because `where` is a link or was mounted alone; `why` gets the reason, with the file's name,
+ * and may be NULL. CM_ENOMEM. */
 int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256]);
 /* All files are closed. NULL is allowed. */
 void cmc_disconnect(cmc_client *k);
@@ -64,7 +65,10 @@ typedef int (*cmc_identify)(void *arg, cm_validator *out);
  * service writes the origin while it is open. It holds until some client opens the file without
  * it. CM_ORIGIN_VOLATILE. The validator must change with each write: a proof of your own that does
  * not (CM_EXCLUSIVE) would hide writes that were made while the service was away. `identify` is
- * called now, and again for each new connection and by cmc_file_revalidate(). CM_ENOMEM;
+ * called now, and again for each new connection and by cmc_file_revalidate(). If it fails, the open
+ * does not: the file is read at the origin then, and is tried again after a second, or by
+ * cmc_file_revalidate(). A change by a program that is no client is seen at the open, at a new
+ * connection, and by cmc_file_revalidate(): call it as often as that matters. CM_ENOMEM;
  * CM_EINVAL: the id is zero, or other flags. */
 int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_identify identify,
                   void *arg, cmc_file **out);
@@ -77,7 +81,8 @@ void cmc_file_close(cmc_file *f);
  * far as the service knows versions: if it gets another one meanwhile, the call begins again, and
  * in the end it reads the origin alone, in one call if that can go to `buf`. origin_read gets
  * multiples of CM_BLOCK_SIZE, as in cm_read_through(); it must return. If offset, len and buf are
- * such multiples, it reads into `buf`.
+ * such multiples, it reads into `buf`. origin_read may return less than it was asked for only at
+ * the end of the file: all clients then take that for its end.
  * CM_EINVAL (NULL, beyond the largest file, origin_read returned more than it was asked for)
  * CM_ENOMEM (a buffer of up to 1 MiB). */
 int64_t cmc_read_through(cmc_file *f, uint64_t offset, void *buf, size_t len,
@@ -115,9 +120,13 @@ typedef struct {
     uint32_t outside;
 } cmc_bracket;
 
-/* Before and after a change of the origin. The begins return 0 or CM_EINVAL; a write goes on in any
- * case. The ends return 0 or CM_WANT_VALIDATOR (then cmc_file_revalidate() keeps the file warm).
- * `after`: taken after the change, or NULL. */
+/* Before and after a change of the origin. A file stays warm when clients write it if all of them
+ * open it with CM_SOLE_WRITER, take its validators with cm_identify_with() and
+ * CM_IDENTIFY_SOLE_WRITER, and call cmc_file_revalidate() after the write: at once if the end
+ * returns CM_WANT_VALIDATOR, and once more some 0.3 s later, when the file's times are no longer
+ * fresh (CM_RACY_TIMES). A bracket ends once; a second end costs the connection. The begins return
+ * 0 or CM_EINVAL; a write goes on in any case. The ends return 0 or CM_WANT_VALIDATOR (then
+ * cmc_file_revalidate() keeps the file warm). `after`: taken after the change, or NULL. */
 int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w);
 int cmc_truncate_begin(cmc_file *f, uint64_t size, cmc_bracket *w);
 int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after);

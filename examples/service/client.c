@@ -18,6 +18,7 @@
 
 #include "client_file.h"
 #include "client_link.h"
+#include "client_stream.h"
 #include "failed.h"
 #include "os.h"
 #include "outside_file.h"
@@ -118,6 +119,12 @@ static struct link *hold_link(cmc_client *k)
 
 static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
 {
+    const char *const fault = client_stream_fault(o->where);
+
+    if (fault) {
+        snprintf(why, 256, "%.160s: %s", o->where, fault);
+        return CM_EINVAL;
+    }
     k->where = strdup(o->where);
     k->options = *o;
     k->options.where = k->where;
@@ -515,9 +522,16 @@ int cmc_file_revalidate(cmc_file *f)
 
     if (!f)
         return CM_EINVAL;
-    if (!l)
-        return 0;
     e = f->identify(f->arg, &v);
+    if (!l && e >= 0) {
+        atomic_store(&f->reopen_at, 0); /* it may be that it could not be identified before */
+        l = client_hold(f, &handle);
+        if (l)
+            link_drop(l);
+        return 0;
+    }
+    if (!l)
+        return e;
     if (e >= 0) {
         m.validator = validator(&v);
         (void)ask(l, CMP_REVALIDATE, handle, &m, sizeof(m), NULL, 0);

@@ -67,6 +67,11 @@ static HANDLE connect_to(const wchar_t *name, uint64_t ns)
     }
 }
 
+const char *client_stream_fault(const char *where)
+{
+    return os_place_fault(where);
+}
+
 bool client_stream_open(struct client_stream *s, const char *where, uint64_t timeout_ns)
 {
     wchar_t name[PIPE_NAME_ROOM];

@@ -8,11 +8,24 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "client_stream.h"
 #include "os.h"
+
+const char *client_stream_fault(const char *where)
+{
+    const struct sockaddr_un a = { 0 };
+    struct stat st;
+
+    if (!where[0])
+        return "it has no name";
+    if (strlen(where) >= sizeof(a.sun_path))
+        return "the name of a socket is too long";
+    return stat(where, &st) == 0 && !S_ISSOCK(st.st_mode) ? "it is no socket" : NULL;
+}
 
 bool client_stream_open(struct client_stream *s, const char *where, uint64_t timeout_ns)
 {

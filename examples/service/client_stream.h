@@ -30,6 +30,8 @@ struct piece {
     size_t n;
 };
 
+/* Why there can never be a service; NULL: there may be one. */
+const char *client_stream_fault(const char *where);
 /* False: there is no service. */
 bool client_stream_open(struct client_stream *s, const char *where, uint64_t timeout_ns);
 /* Sends all bytes of two pieces. False: the stream is of no use any more. */

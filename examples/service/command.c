@@ -67,7 +67,7 @@ static int judge(int n, char **paths)
             printf("%s: not cached (exclude = %s)\n", paths[i], by);
             break;
         default:
-            printf("%s: not cached (it is below no folder)\n", paths[i]);
+            printf("%s: not cached (no folder of this configuration has it)\n", paths[i]);
         }
     }
     return status;
@@ -85,7 +85,9 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
         return usage(stdout, more_usage);
     if (argc == 2 && strcmp(file, "--version") == 0)
         return printf("cachemax-service %s\n", cm_version()) < 0 ? RUN_NO_SERVICE : 0;
-    if (!checks && !removes && (argc != 2 || file[0] == '-'))
+    if (!checks && !removes &&
+        (argc != 2 || file[0] == '-' || strcmp(file, "check-config") == 0 ||
+         strcmp(file, "remove") == 0))
         return usage(stderr, more_usage);
     if (!config_read(&config, file, why)) {
         r.log(LOG_TROUBLE, why);

@@ -12,8 +12,10 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -188,7 +190,11 @@ const char *os_path_fault(const char *path)
 
 const char *os_place_fault(const char *where)
 {
-    return os_path_fault(where);
+    const struct sockaddr_un a = { 0 };
+    const char *const fault = os_path_fault(where);
+
+    return !fault && strlen(where) >= sizeof(a.sun_path) ? "the name of a socket is too long"
+                                                         : fault;
 }
 
 uint64_t os_process_space(void)

@@ -5,9 +5,9 @@
  *   through FILE SOCKET
  *
  * Shows all that reading needs of cachemax_client.h. The second run finds everything in the pool of
- * the service. Without a service it reads the file all the same. A program that also writes puts
- * each of its writes between cmc_write_begin() and cmc_write_end(); examples/page-store shows the
- * same brackets with a pool of its own.
+ * the service, as long as that has room. Without a service it reads the file all the same. A
+ * program that also writes puts each of its writes between cmc_write_begin() and cmc_write_end();
+ * examples/page-store shows the same brackets with a pool of its own.
  */
 #define _XOPEN_SOURCE 700 /* pread */
 #include <cachemax_client.h>
@@ -36,14 +36,14 @@ static cmc_file *open_file(const char *socket, int *fd, cmc_client **client)
     cmc_file *file = NULL;
     cm_file_id id;
     char why[256] = "";
-    int e = cmc_connect(&o, client, why);
+    int e = cm_identify(*fd, &id, &v);
 
     if (e == 0)
-        e = cm_identify(*fd, &id, &v);
+        e = cmc_connect(&o, client, why);
     if (e == 0)
         e = cmc_file_open(*client, &id, 0, identify, fd, &file);
     if (e < 0)
-        fprintf(stderr, "%s: no cache: %s\n", socket, *why ? why : cm_strerror(e));
+        fprintf(stderr, "no cache: %s\n", *why ? why : cm_strerror(e));
     else if (!cmc_is_connected(*client))
         fprintf(stderr, "%s: no service there now\n", socket);
     return file;

@@ -69,7 +69,7 @@ ends() {
 us='cachemax-service:'
 
 # ---- The command line and the configuration ------------------------------------------------------
-for arguments in '' 'a b' '-x' 'check a'; do
+for arguments in '' 'a b' '-x' 'check a' check-config remove; do
   # shellcheck disable=SC2086 # words
   says "arguments: $arguments" 2 'usage: cachemax-service FILE' $arguments
 done
@@ -100,7 +100,7 @@ config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
 long=$work/$(printf '%0108d' 0)
 config long.conf "pool = $work/pool" "socket = $long"
-says 'a long socket' 1 "$us $long: the name of a socket is too long" long.conf
+says 'a long socket' 2 "$us long.conf:2: the name of a socket is too long" long.conf
 : >open.writes
 chmod 644 open.writes
 config open.conf "pool = $work/pool" "socket = $work/open"
@@ -208,6 +208,10 @@ else
   fail 'what is installed' "$(cat out)"
 fi
 through=$build/examples/service/through
+check 'a socket that is none' sh -c "'$through' origin '$work/pool' 2>&1 >out |
+  grep -qx 'no cache: $work/pool: it is no socket'"
+check 'the file was read' cmp -s origin out
+check 'and nothing is left' test ! -e pool.writes
 check 'a file that is not there' test "$("$through" none "$work/socket" 2>&1)" = \
   'none: No such file or directory'
 ends 'its end, with a client that is gone' TERM 0

@@ -54,7 +54,7 @@ expect judge-cached 0 "a/file: cached \(folder = $work/data\)" \
   "$service" check-config conf "$work/data/a/file"
 expect judge-excluded 0 'x.tmp: not cached \(exclude = \*\.tmp\)' \
   "$service" check-config conf "$work/data/x.tmp"
-expect judge-elsewhere 0 'not cached \(it is below no folder\)' \
+expect judge-elsewhere 0 'not cached \(no folder of this configuration has it\)' \
   "$service" check-config conf "$work/database/a"
 expect judge-relative 2 'a/file: it must be an absolute path' \
   "$service" check-config conf data/a/file

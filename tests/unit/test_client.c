@@ -548,6 +548,52 @@ static void test_stream_in_use(void)
     service_down();
 }
 
+/* A file that could not be identified at first. */
+static int unlucky(void *arg, cm_validator *v)
+{
+    unsigned *left = arg;
+    if (*left == 0)
+        return identify(NULL, v);
+    --*left;
+    return -1234;
+}
+
+static void test_revalidate_refused(void)
+{
+    const cm_file_id id = { .hi = 1, .lo = 2 };
+    unsigned left = 2;
+    cmc_file *f;
+    service_up(false);
+    cmc_client *k = connect_here();
+    CHECK_EQ(cmc_file_open(k, &id, 0, unlucky, &left, &f), 0);
+    CHECK_EQ(cmc_file_revalidate(f), -1234);
+    CHECK_EQ(left, 0);
+    CHECK_EQ(handles, 0);
+    CHECK_EQ(cmc_file_revalidate(f), 0);
+    CHECK_EQ(handles, 1); /* now it is open */
+    cmc_file_close(f);
+    cmc_disconnect(k);
+    service_down();
+}
+
+/* Where there can be no service. Nothing is made there. */
+static void test_no_place(void)
+{
+    char name[200], why[256];
+    const struct cmc_options o = { .where = name, .timeout_ms = 100 };
+    cmc_client *k;
+    name[0] = 0;
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
+    memset(name, 'x', 150);
+    name[150] = 0;
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
+    CHECK(strstr(why, "too long") != NULL);
+    strcpy(name, "/tmp");
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
+    CHECK(strcmp(why, "/tmp: it is no socket") == 0);
+    CHECK_EQ(access("/tmp.writes", F_OK), -1);
+}
+
 /* The service is reached by a link to its socket, whose table is another file. */
 static void test_other_table(void)
 {
@@ -677,10 +723,11 @@ static void test_failed_sync(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(slot_taken_again), TEST(signals),           TEST(half_dead),      TEST(failed_sync),
-    TEST(late_link),        TEST(long_fill),         TEST(one_descriptor), TEST(interrupted_look),
-    TEST(second_service),   TEST(claim_taken_again), TEST(other_table),    TEST(table_moved),
-    TEST(share_of_claims),  TEST(refused_file),      TEST(stream_in_use),
+    TEST(slot_taken_again), TEST(signals),          TEST(half_dead),       TEST(revalidate_refused),
+    TEST(no_place),         TEST(failed_sync),      TEST(late_link),       TEST(long_fill),
+    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
+    TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
+    TEST(stream_in_use),
 };
 
 int main(int argc, char **argv)
