@@ -9,7 +9,8 @@
  *
  * The service may be away, or come back, at any moment. Reads pass then, and the client notes the
  * writes that the service does not see. One thing is not in such a note: that a sync has failed.
- * That is told later, and until then the file is read at the origin. If something that must be
+ * That is told later, and anew to each other service; until then the file is read at the origin. If
+ * this mount is killed before, the client's list tells it (failed.h). If something that must be
  * forgotten cannot be told, the mount reads everything at the origin from then on, and its log says
  * what to do.
  *
@@ -27,7 +28,7 @@ struct remote {
     cmc_file *file;
     struct inode *inode;
     int fd;
-    cm_file *own;
+    cm_file *own;      /* in mnt.cache; identify() needs it before the inode has it */
     _Atomic bool lost; /* a sync failed, and the service may not know */
 };
 

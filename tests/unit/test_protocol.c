@@ -364,6 +364,11 @@ static void test_fields(void)
         CASE("i %zu", i);
         CHECK_EQ(with(of[i].command, of[i].at, of[i].value, of[i].n), of[i].fault);
     }
+}
+
+/* An open must have an id, and may have no validator. */
+static void test_open_without(void)
+{
     struct built b = request(CMP_OPEN); /* no id */
     memset(b.bytes + 24, 0, 16);
     CHECK_EQ(cmp_check(b.bytes, b.n, 0), CMP_FIELD);
@@ -420,7 +425,8 @@ static void test_noise(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(golden), TEST(golden_replies), TEST(lengths), TEST(fields), TEST(replies), TEST(noise),
+    TEST(golden),       TEST(golden_replies), TEST(lengths), TEST(fields),
+    TEST(open_without), TEST(replies),        TEST(noise),
 };
 
 int main(int argc, char **argv)
