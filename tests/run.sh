@@ -141,6 +141,10 @@ settled() {
   done
   running=$still
 }
+# Root runs each suite in a mount namespace of its own: a namespace that another suite makes would
+# keep copies of its mounts after it has unmounted them.
+alone=''
+! unshare -m true 2>/dev/null || alone='unshare -m'
 # timed FILE env [OPTION] NAME COMMAND...
 timed() {
   began=$(date +%s) file=$log/$1 options=$2
@@ -152,7 +156,7 @@ timed() {
   esac
   shift
   # shellcheck disable=SC2086 # words
-  $options timeout -k 10 $patience sh -c 'echo $PPID >"$0"; exec "$@"' "$file.pid" "$@" \
+  $options $alone timeout -k 10 $patience sh -c 'echo $PPID >"$0"; exec "$@"' "$file.pid" "$@" \
     >"$file.out" 2>&1
   status=$?
   rm -f "$file.pid"
