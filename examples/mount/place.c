@@ -9,6 +9,8 @@
  */
 #include "mount.h"
 
+#include "../service/os.h"
+
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
@@ -442,25 +444,6 @@ static int prepare_pool(struct options *o, int rootfd)
     return inside ? EXIT_POOL : 0;
 }
 
-/* Who may put a socket there decides what is read. `where`: absolute, without links. True: others
- * than this user and root may. */
-static bool is_exposed(const char *where)
-{
-    char *dir = strdup(where);
-    bool exposed = !dir, first = true;
-    struct stat st;
-
-    while (!exposed && (first || dir[1])) {
-        char *slash = strrchr(dir, '/');
-        slash[slash == dir] = '\0';
-        exposed = stat(dir, &st) < 0 || (st.st_uid != 0 && st.st_uid != geteuid()) ||
-                  ((st.st_mode & 022) && (first || !(st.st_mode & S_ISVTX)));
-        first = false;
-    }
-    free(dir);
-    return exposed || (lstat(where, &st) == 0 && st.st_uid != 0 && st.st_uid != geteuid());
-}
-
 /* A service writes the path of its pool into the file of its lock. The pool is open, so it would
  * only be in the way when the service starts again. */
 static bool its_pool_is_inside(const char *where, int rootfd)
@@ -498,7 +481,7 @@ static int prepare_service(struct options *o, int rootfd)
         wrong = "lies inside the directory to be mounted; put it elsewhere";
     else if (its_pool_is_inside(where, rootfd))
         wrong = "its pool lies inside the directory to be mounted; put it elsewhere";
-    else if (!o->any_owner && is_exposed(where))
+    else if (!o->any_owner && os_place_is_exposed(where))
         wrong = "others own or may write the directory, or one above it, and could put another "
                 "service there; -o any_owner trusts them";
     if (wrong)

@@ -46,11 +46,11 @@ struct cmc_options {
 #define CMC_NO_RING 1u /* no shared memory: messages by the socket only */
 
 /* Begins to use a service, even if it is not there yet. Fails only if nobody would know of this
- * client's writes: CM_EINVAL: there can be no service at `where`: it is
- * too long, or something else than a socket; CM_EACCES: the file "WHERE.writes" (Windows: that of
- * the pipe, docs/service.md) cannot be opened or made, or the service that is there has another
- * one, because `where` is a link or was mounted alone; `why` gets the reason, with the file's name,
- * and may be NULL. CM_ENOMEM. */
+ * client's writes: CM_EINVAL: there can be no service at `where`: it is too long, or something else
+ * than a socket; CM_ENOENT: its directory is not there; CM_EACCES: the file "WHERE.writes"
+ * (Windows: that of the pipe, docs/service.md) cannot be opened or made, or the service that is
+ * there has another one, because `where` is a link or was mounted alone; `why` gets the reason,
+ * with the file's name, and may be NULL. CM_ENOMEM. */
 int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256]);
 /* All files are closed. NULL is allowed. */
 void cmc_disconnect(cmc_client *k);
@@ -82,7 +82,8 @@ void cmc_file_close(cmc_file *f);
  * in the end it reads the origin alone, in one call if that can go to `buf`. origin_read gets
  * multiples of CM_BLOCK_SIZE, as in cm_read_through(); it must return. If offset, len and buf are
  * such multiples, it reads into `buf`. origin_read may return less than it was asked for only at
- * the end of the file: all clients then take that for its end.
+ * the end of the file: if the service does not know the size, for instance after a write that may
+ * have moved the end, all clients take that for it.
  * CM_EINVAL (NULL, beyond the largest file, origin_read returned more than it was asked for)
  * CM_ENOMEM (a buffer of up to 1 MiB). */
 int64_t cmc_read_through(cmc_file *f, uint64_t offset, void *buf, size_t len,

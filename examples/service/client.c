@@ -133,7 +133,7 @@ static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
     if (!k->where)
         return CM_ENOMEM;
     os_mutex_begin(&k->lock);
-    return outside_file_open(&k->outside, k->where, false, why) == 0 ? 0 : CM_EACCES;
+    return outside_file_open(&k->outside, k->where, false, why);
 }
 
 /* Does the service look at the memory where this client notes its writes? If it is not there it

@@ -45,6 +45,20 @@ static bool lie_well(const char *file, void (*log)(enum log_weight w, const char
     return true;
 }
 
+static void warn_of_others(void (*log)(enum log_weight w, const char *text))
+{
+    char text[RUN_WHY_ROOM];
+
+    if (!os_place_is_exposed(config.socket))
+        return;
+    snprintf(text, sizeof(text),
+             "%.1000s: others may put a socket of their own there, because they own or may write "
+             "a directory of this path; cachemax-mount refuses it. Take that from them (chmod "
+             "go-w), or choose another directory",
+             config.socket);
+    log(LOG_WARN, text);
+}
+
 /* Says of each path whether it should be cached. */
 static int judge(int n, char **paths)
 {
@@ -94,7 +108,9 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
         return RUN_BAD_USAGE;
     }
     if (!lie_well(file, r.log))
-        return RUN_NO_SERVICE;
+        return RUN_BAD_USAGE;
+    if (!removes)
+        warn_of_others(r.log);
     if (checks) {
         printf("%s: in order\n", file);
         return judge(argc - 3, argv + 3);

@@ -202,8 +202,10 @@ static const char *take_file(struct config *c, FILE *f, unsigned *number)
         bool is_there = true;
         const char *wrong = read_line(f, line, &is_there);
 
-        if (wrong)
+        if (wrong) {
+            *number = ferror(f) ? 0 : *number;
             return wrong;
+        }
         if (!is_there)
             break;
         if (*number == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,32 @@ const char *os_place_fault(const char *where)
 
     return !fault && strlen(where) >= sizeof(a.sun_path) ? "the name of a socket is too long"
                                                          : fault;
+}
+
+static bool is_strange(const struct stat *st)
+{
+    return st->st_uid != 0 && st->st_uid != geteuid();
+}
+
+/* Looks at the socket, at its directory and at all above it. */
+bool os_place_is_exposed(const char *where)
+{
+    char path[PATH_MAX], dir[PATH_MAX];
+    bool exposed, first = true;
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s", where);
+    *strrchr(path, '/') = '\0';
+    exposed = !realpath(path[0] ? path : "/", dir);
+    while (!exposed) {
+        exposed = stat(dir, &st) < 0 || is_strange(&st) ||
+                  ((st.st_mode & 022) && (first || !(st.st_mode & S_ISVTX)));
+        first = false;
+        if (!dir[1])
+            break;
+        strrchr(dir, '/')[strrchr(dir, '/') == dir] = '\0';
+    }
+    return exposed || (lstat(where, &st) == 0 && is_strange(&st));
 }
 
 uint64_t os_process_space(void)

@@ -9,6 +9,8 @@
  */
 #include "outside_file.h"
 
+#include "cachemax.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -96,19 +98,21 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
 {
     char path[PATH_MAX];
     const char *wrong = NULL;
+    bool no_directory = false;
 
     *o = (struct outside_file){ .fd = -1 };
     if (snprintf(path, sizeof(path), "%s.writes", where) >= (int)sizeof(path))
         wrong = "the name is too long";
     if (!wrong)
         wrong = outside_file_beside(path, &o->fd);
+    no_directory = wrong && o->fd < 0 && errno == ENOENT;
     if (!wrong)
         wrong = map(o, service);
     if (!wrong)
         return 0;
     snprintf(why, 256, "%.120s: %s", path, wrong);
     outside_file_close(o);
-    return -1;
+    return no_directory ? CM_ENOENT : CM_EACCES;
 }
 
 void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash)

@@ -15,7 +15,7 @@ struct outside_file {
 
 /* Opens or makes the file of a socket ("WHERE.writes") or pipe, and maps it. `service`: clears it
  * if no client lives, and no other service. Each keeps a shared lock on it as long as it lives. 0,
- * or -1: *why says what is wrong. */
+ * CM_ENOENT (its directory is not there) or CM_EACCES: *why says what is wrong. */
 int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256]);
 void outside_file_close(struct outside_file *o);
 /* Is the file that a service at `where` would open now another one? It was deleted, or the name

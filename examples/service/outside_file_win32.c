@@ -10,6 +10,8 @@
  */
 #include "outside_file.h"
 
+#include "cachemax.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -65,14 +67,14 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
     *o = (struct outside_file){ .fd = -1 };
     o->handle = pipe_file_open(where, ".writes", FILE_SHARE_READ | FILE_SHARE_WRITE, why);
     if (o->handle == INVALID_HANDLE_VALUE)
-        return -1;
+        return CM_EACCES;
     wrong = map(o, service);
     if (!wrong)
         return 0;
     snprintf(why, 256, "%.120s: the file of its writes: %s (error %lu)", where, wrong,
              (unsigned long)GetLastError());
     outside_file_close(o);
-    return -1;
+    return CM_EACCES;
 }
 
 void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash)

@@ -20,14 +20,21 @@
 
 #define CHECKPOINT_S 5
 
+/* Who gets the lines of the library. */
+struct log_state {
+    const struct run *r;
+    bool said; /* something */
+};
+
 static void log_of_library(void *arg, int level, const char *text)
 {
-    const struct run *r = arg;
+    struct log_state *l = arg;
 
-    r->log(level <= CM_LOG_ERROR     ? LOG_TROUBLE
-           : level == CM_LOG_WARNING ? LOG_WARN
-                                     : LOG_NOTE,
-           text);
+    l->said = true;
+    l->r->log(level <= CM_LOG_ERROR     ? LOG_TROUBLE
+              : level == CM_LOG_WARNING ? LOG_WARN
+                                        : LOG_NOTE,
+              text);
 }
 
 /* Does what is to be done every few seconds until the service has to end: checkpoints, and claims
@@ -148,6 +155,7 @@ bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
 int run(const struct run *r)
 {
     const char *const pool = r->config->pool;
+    struct log_state log = { r, false };
     cm_options o = CM_OPTIONS_INIT;
     cm_cache *cache = NULL;
     char text[RUN_WHY_ROOM];
@@ -156,11 +164,13 @@ int run(const struct run *r)
     if (r->prepare)
         r->prepare(r->config->clients);
     o.log = log_of_library;
-    o.log_ctx = (void *)(uintptr_t)r;
+    o.log_ctx = &log;
     e = cm_open(pool, &o, &cache);
     if (e < 0) {
-        say_why_not(text, pool, e);
-        r->log(LOG_TROUBLE, text);
+        if (!log.said || e == CM_ENOENT) { /* the library says why, but not what to do */
+            say_why_not(text, pool, e);
+            r->log(LOG_TROUBLE, text);
+        }
         return RUN_NO_SERVICE;
     }
     status = serve(r, cache);

@@ -52,15 +52,15 @@ inside() {
   cp "$pool" "$org/pool"
   printf 'pool = %s\nsocket = %s\n' "$org/pool" "$inner/socket" > "$conf"
   "$mount_bin" "$org" --service "$inner/socket" 2>>"$work/log"
-  refused "the mount was first: pool" 1 "org/pool: lies in a directory that cachemax-mount serves" \
+  refused "the mount was first: pool" 2 "org/pool: lies in a directory that cachemax-mount serves" \
     "$service_bin" "$conf"
   "$mount_bin" "$org" --service "$inner/socket" 2>>"$work/log"
   printf 'pool = %s\nsocket = %s\n' "$pool" "$org/run/socket" > "$conf"
-  refused "the mount was first: socket" 1 'run/socket: lies in a directory that' \
+  refused "the mount was first: socket" 2 'run/socket: lies in a directory that' \
     "$service_bin" "$conf"
   "$mount_bin" "$org" --service "$inner/socket" 2>>"$work/log"
   printf 'pool = %s\nsocket = %s\n' "$pool" "$inner/socket" > "$org/conf"
-  refused "the mount was first: configuration" 1 'org/conf: lies in a directory that' \
+  refused "the mount was first: configuration" 2 'org/conf: lies in a directory that' \
     "$service_bin" "$org/conf"
   printf 'pool = %s\nsocket = %s\n' "$org/pool" "$inner/socket" > "$conf"
   : > "$work/inside.log"

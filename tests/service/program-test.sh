@@ -96,6 +96,8 @@ head -c 100000 /dev/zero >junk
 chmod 600 junk
 config junk.conf "pool = $work/junk" "socket = $work/socket"
 says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
+check 'it is said once' test "$(wc -l <err)" = 1
+says 'a directory is no configuration' 2 "$us $work: Is a directory" "$work"
 config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
 long=$work/$(printf '%0108d' 0)
@@ -106,6 +108,16 @@ chmod 644 open.writes
 config open.conf "pool = $work/pool" "socket = $work/open"
 says 'writes that others may read' 1 \
   "$us $work/open.writes: others may use it too; it should have mode 0600. Delete it *" open.conf
+mkdir shared
+chmod 777 shared
+config shared.conf "pool = $work/pool" "socket = $work/shared/socket"
+others="$us $work/shared/socket: others may put a socket of their own there*"
+says 'a directory that others may write' 0 "$others" check-config shared.conf
+start 'it serves there all the same' shared.conf
+check 'it warns' grep -q 'shared/socket: others may put a socket of their own there' log.shared.conf
+ends 'its end' TERM 0
+chmod 1777 shared
+says 'others may not take it away, and may come first' 0 "$others" check-config shared.conf
 echo mine >file
 config file.conf "pool = $work/pool" "socket = $work/file"
 says 'a file where the socket should be' 1 "$us $work/file: Address already in use" file.conf
@@ -117,7 +129,7 @@ check 'it says what' grep -qx "$us serves $work/pool at $work/socket" log.good.c
 check 'only its owner may connect' test "$(stat -c %a socket socket.writes | tr '\n' ' ')" = \
   '600 600 '
 config elsewhere.conf "pool = $work/pool" "socket = $work/elsewhere"
-says 'the pool is in use' 1 "$us $work/pool: pool is open already, in this process or another" \
+says "the pool is in use" 1 "$us $work/pool: is open in process $pid" \
   elsewhere.conf
 # What clients noted must stay, also if none of them lives. The first numbers: writes that have
 # begun and ended at the first place.

@@ -592,6 +592,9 @@ static void test_no_place(void)
     CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
     CHECK(strcmp(why, "/tmp: it is no socket") == 0);
     CHECK_EQ(access("/tmp.writes", F_OK), -1);
+    strcpy(name, "/no such directory/socket");
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_ENOENT);
+    CHECK(strcmp(why, "/no such directory/socket.writes: No such file or directory") == 0);
 }
 
 /* The service is reached by a link to its socket, whose table is another file. */
