@@ -495,6 +495,7 @@ if [ $all = yes ]; then
   # Only the header of xxHash is needed, and it is the same on every machine.
   mkdir -p "$b-xxhash" && cp /usr/include/xxhash.h "$b-xxhash/"
   PATH=$here/cross:$PATH # wine-run, for the cross file
+  was_alone=$alone alone='' # Wine's server, which all programs share, must see their mounts
   if need wine wine64 gcc-mingw-w64-x86-64; then
     if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
@@ -536,6 +537,7 @@ if [ $all = yes ]; then
   else
     skip windows "no cross compiler or no Wine here"
   fi
+  alone=$was_alone
   target "windows x86-64 under Wine"
   if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
     if build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \

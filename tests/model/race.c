@@ -612,17 +612,35 @@ static void *revised_reader(void *arg)
     return NULL;
 }
 
+/* Says what the library counted since `before`, and whether another try helps. */
+static void say_why_not_storable(const cm_stats_data *before, int f, uint64_t b, uint8_t *buf)
+{
+    cm_stats_data now = { .struct_size = sizeof(now) };
+    (void)cm_stats(t.cache, &now);
+    for (unsigned i = 0; cm_stat_name(i); i++)
+        if (cm_stat_value(&now, i) != cm_stat_value(before, i))
+            fprintf(stderr, "%s: %llu more\n", cm_stat_name(i),
+                    (unsigned long long)(cm_stat_value(&now, i) - cm_stat_value(before, i)));
+    (void)cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
+    fprintf(stderr, "another try: %lld bytes\n",
+            (long long)cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL));
+}
+
 /* All is quiet. Every block must be storable, or an intent was left raised or slots leaked. */
 static void check_quiet(void)
 {
     static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
+    cm_stats_data before = { .struct_size = sizeof(before) };
     for (int f = 0; f < FILES; f++)
         for (uint64_t b = BLOCKS; b-- > 0;) { /* downwards: read-ahead would evict again */
+            (void)cm_stats(t.cache, &before);
             int64_t n = cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
             uint64_t low = t.version[f][b];
             check("quiet", f, b, (uint64_t *)(void *)buf, (uint64_t)n, &low);
-            if (cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL) != BLOCK)
+            if (cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL) != BLOCK) {
+                say_why_not_storable(&before, f, b, buf);
                 die("not storable when all is quiet", f, b, 0, 0, 0);
+            }
         }
 }
 
