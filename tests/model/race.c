@@ -612,8 +612,8 @@ static void *revised_reader(void *arg)
     return NULL;
 }
 
-/* Says what the library counted since `before`, and whether another try helps. */
-static void say_why_not_storable(const cm_stats_data *before, int f, uint64_t b, uint8_t *buf)
+/* Says what the library has counted since `before`. */
+static void say_counted(const cm_stats_data *before)
 {
     cm_stats_data now = { .struct_size = sizeof(now) };
     (void)cm_stats(t.cache, &now);
@@ -621,12 +621,20 @@ static void say_why_not_storable(const cm_stats_data *before, int f, uint64_t b,
         if (cm_stat_value(&now, i) != cm_stat_value(before, i))
             fprintf(stderr, "%s: %llu more\n", cm_stat_name(i),
                     (unsigned long long)(cm_stat_value(&now, i) - cm_stat_value(before, i)));
-    (void)cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
-    fprintf(stderr, "another try: %lld bytes\n",
-            (long long)cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL));
 }
 
-/* All is quiet. Every block must be storable, or an intent was left raised or slots leaked. */
+/* Reads a block, and returns whether it is cached then. */
+static bool is_stored(int f, uint64_t b, uint8_t *buf)
+{
+    int64_t n = cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
+    uint64_t low = t.version[f][b];
+    check("quiet", f, b, (uint64_t *)(void *)buf, (uint64_t)n, &low);
+    return cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL) == BLOCK;
+}
+
+/* All is quiet. Every block must be storable, or an intent was left raised or slots leaked. The
+ * rule of the policy may refuse a block that comes for the first time; then it comes in the next
+ * time. */
 static void check_quiet(void)
 {
     static uint8_t buf[BLOCK] __attribute__((aligned(4096)));
@@ -634,11 +642,8 @@ static void check_quiet(void)
     for (int f = 0; f < FILES; f++)
         for (uint64_t b = BLOCKS; b-- > 0;) { /* downwards: read-ahead would evict again */
             (void)cm_stats(t.cache, &before);
-            int64_t n = cm_read_through(t.file[f], b * BLOCK, buf, BLOCK, origin_read, &f);
-            uint64_t low = t.version[f][b];
-            check("quiet", f, b, (uint64_t *)(void *)buf, (uint64_t)n, &low);
-            if (cm_read(t.file[f], b * BLOCK, buf, BLOCK, NULL) != BLOCK) {
-                say_why_not_storable(&before, f, b, buf);
+            if (!is_stored(f, b, buf) && !is_stored(f, b, buf)) {
+                say_counted(&before);
                 die("not storable when all is quiet", f, b, 0, 0, 0);
             }
         }
