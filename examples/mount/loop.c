@@ -1,61 +1,40 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * loop.c - session loops, workers, and the queue between them.
+ * loop.c - requests of the kernel: reads them, and decides who handles each.
  *
- * A loop thread reads one request from the kernel. The opcode alone decides what happens:
+ * A loop thread reads one request. The opcode, and where the file is, decide:
  *
  * - READ, and requests that never wait, are handled at once. So a hit needs no switch of threads,
  *   which would take most of its time. ops_read.c sends misses back here with loop_defer_read().
- * - All other requests may wait for the origin. The raw request goes to a worker, which lets
- *   libfuse call the operation. So operations may block. A small request is copied into the job, so
- *   that the loop keeps its warm buffer. A WRITE takes the buffer with it, and the loop continues
- *   with another one from a small stock.
+ * - What a local origin does in memory, as a rule, is handled at once, too: writes, names,
+ *   attributes. If it does wait for the disk, another thread becomes a loop (threads.c).
+ * - All other requests go to a worker, which lets libfuse call the operation. A small request is
+ *   copied into the job, so that the loop keeps its warm buffer. A WRITE takes the buffer with it,
+ *   and the loop continues with another one from a small stock.
  *
- * GETATTR is answered at once if the origin is local: the table holds the inode, so fstat never
- * waits for the disk. For the same reason a loop opens and closes an attached file for a reader.
- * LOOKUP may read a directory block, so it goes to a worker. FORGET may drop the last reference to
- * a deleted file, and freeing its extents takes long, so it goes to a worker, too.
+ * GETATTR never waits if the origin is local: the table holds the inode. For the same reason a loop
+ * opens and closes an attached file for a reader.
  *
- * Workers are started when the queue needs them, and stay. When the loops are stopped, the kernel
- * may still have requests for us, pages of mappings among them. They are answered before the
- * session ends. Therefore the loops have a flag of their own: libfuse drops the request that it
- * reads after fuse_session_exit().
+ * When the loops are stopped, the kernel may still have requests for us, pages of mappings among
+ * them. They are answered before the session ends. Therefore the loops have a flag of their own:
+ * libfuse drops the request that it reads after fuse_session_exit().
+ *
+ * Owns: the spare buffers of requests. Who: main.c; threads.c runs the loops.
  */
-#include "mount.h"
+#include "threads.h"
 
 #include <linux/fuse.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
 
-#define WORKERS_MAX 32 /* limits the origin reads at a time; the queue of a disk is not longer */
 #define SMALL_MAX 16384
 #define STOCK_MAX 8
 #define DRAIN_MAX 65536 /* requests of others that an end waits for, per round */
 #define DRAIN_ROUNDS 64
 
-struct job {
-    struct job *next;
-    struct fuse_buf buf; /* raw request; mem NULL: a deferred read */
-    bool big;            /* buf.mem has the session's buffer size, so it goes to the stock */
-    fuse_req_t req;
-    struct handle *handle;
-    size_t size;
-    off_t off;
-};
-
 static struct {
     pthread_mutex_t lock;
-    pthread_cond_t work;
-    struct job *head, **tail;
-    unsigned queued, idle, workers, loops;
-    bool stop;             /* the workers */
-    _Atomic bool stopping; /* the loops */
-    pthread_t worker[WORKERS_MAX];
-    pthread_t loop[64];
-    void *stock[STOCK_MAX];
-    unsigned in_stock;
-} q = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &q.head };
+    void *buf[STOCK_MAX];
+    unsigned n;
+} stock = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static _Thread_local void *scratch;
 
@@ -67,14 +46,20 @@ void *loop_scratch(void)
     return scratch;
 }
 
+void loop_free_scratch(void)
+{
+    free(scratch);
+    scratch = NULL;
+}
+
 static void stock_put(void *mem)
 {
-    pthread_mutex_lock(&q.lock);
-    if (q.in_stock < STOCK_MAX) {
-        q.stock[q.in_stock++] = mem;
+    pthread_mutex_lock(&stock.lock);
+    if (stock.n < STOCK_MAX) {
+        stock.buf[stock.n++] = mem;
         mem = NULL;
     }
-    pthread_mutex_unlock(&q.lock);
+    pthread_mutex_unlock(&stock.lock);
     free(mem);
 }
 
@@ -82,14 +67,14 @@ static void *stock_get(void)
 {
     void *mem = NULL;
 
-    pthread_mutex_lock(&q.lock);
-    if (q.in_stock)
-        mem = q.stock[--q.in_stock];
-    pthread_mutex_unlock(&q.lock);
+    pthread_mutex_lock(&stock.lock);
+    if (stock.n)
+        mem = stock.buf[--stock.n];
+    pthread_mutex_unlock(&stock.lock);
     return mem; /* NULL: libfuse allocates */
 }
 
-static void run(struct job *j)
+void loop_run(struct job *j)
 {
     if (!j->buf.mem) {
         read_worker(j->req, j->handle, j->size, j->off);
@@ -99,56 +84,6 @@ static void run(struct job *j)
             stock_put(j->buf.mem);
     }
     free(j);
-}
-
-static void *worker_main(void *arg)
-{
-    (void)arg;
-    creds_thread_init();
-    pthread_mutex_lock(&q.lock);
-    for (;;) {
-        struct job *j = q.head;
-        if (!j && q.stop)
-            break;
-        if (!j) {
-            q.idle++;
-            pthread_cond_wait(&q.work, &q.lock);
-            q.idle--;
-            continue;
-        }
-        q.head = j->next;
-        if (!q.head)
-            q.tail = &q.head;
-        q.queued--;
-        pthread_mutex_unlock(&q.lock);
-        run(j);
-        pthread_mutex_lock(&q.lock);
-    }
-    pthread_mutex_unlock(&q.lock);
-    free(scratch);
-    scratch = NULL;
-    return NULL;
-}
-
-/* Queue lock held. */
-static void start_worker(void)
-{
-    if (q.workers < WORKERS_MAX &&
-        pthread_create(&q.worker[q.workers], NULL, worker_main, NULL) == 0)
-        q.workers++;
-}
-
-static void push(struct job *j)
-{
-    j->next = NULL;
-    pthread_mutex_lock(&q.lock);
-    *q.tail = j;
-    q.tail = &j->next;
-    q.queued++;
-    if (q.queued > q.idle)
-        start_worker();
-    pthread_mutex_unlock(&q.lock);
-    pthread_cond_signal(&q.work);
 }
 
 void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off)
@@ -163,7 +98,7 @@ void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off)
     j->handle = h;
     j->size = size;
     j->off = off;
-    push(j);
+    threads_push(j);
 }
 
 /* The kernel asks for this attribute before every write. */
@@ -201,7 +136,7 @@ static bool closes_reader(const struct fuse_in_header *h)
 }
 
 /* *used: it is in use, and held, until the request has been handled. */
-static bool handled_here(const struct fuse_in_header *h, struct inode **used)
+static bool never_waits(const struct fuse_in_header *h, struct inode **used)
 {
     switch (h->opcode) {
     case FUSE_READ:
@@ -222,6 +157,61 @@ static bool handled_here(const struct fuse_in_header *h, struct inode **used)
     }
 }
 
+/* The origin takes it into memory. Not so a write that has to reach the disk. */
+static bool is_short_write(const struct fuse_in_header *h)
+{
+    const struct fuse_write_in *in = (const void *)(h + 1);
+
+    return !(in->flags & O_DSYNC);
+}
+
+/* The last close of a file without a name frees its blocks. */
+static bool is_short_close(const struct fuse_in_header *h)
+{
+    const struct fuse_release_in *in = (const void *)(h + 1);
+
+    return !((const struct handle *)(uintptr_t)in->fh)->inode->unlinked;
+}
+
+/* Does a local origin mostly do it at once? What is left out is long: syncs, moving data, freeing
+ * the blocks of a file (FORGET), for which nobody waits. */
+static bool is_short(const struct fuse_in_header *h)
+{
+    switch (h->opcode) {
+    case FUSE_WRITE:
+        return is_short_write(h);
+    case FUSE_RELEASE:
+        return is_short_close(h);
+    case FUSE_LOOKUP:
+    case FUSE_SETATTR:
+    case FUSE_READLINK:
+    case FUSE_SYMLINK:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_LINK:
+    case FUSE_OPEN:
+    case FUSE_CREATE:
+    case FUSE_FLUSH:
+    case FUSE_STATFS:
+    case FUSE_ACCESS:
+    case FUSE_GETXATTR:
+    case FUSE_SETXATTR:
+    case FUSE_LISTXATTR:
+    case FUSE_REMOVEXATTR:
+    case FUSE_OPENDIR:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+    case FUSE_RELEASEDIR:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Passes it to a worker: a copy, or the buffer if that is cheaper. False: no memory. */
 static bool hand_over(struct fuse_buf *buf)
 {
@@ -236,7 +226,7 @@ static bool hand_over(struct fuse_buf *buf)
     } else {
         j->buf.mem = memcpy(j + 1, buf->mem, buf->size);
     }
-    push(j);
+    threads_push(j);
     return true;
 }
 
@@ -267,88 +257,62 @@ static void refuse(const struct fuse_in_header *h)
         say(CM_LOG_WARNING, "cannot answer a request: %s", strerror(errno));
 }
 
-static void take(struct fuse_buf *buf)
+/* Handles what never waits. False: it may wait. */
+static bool taken_at_once(struct fuse_buf *buf)
 {
     struct inode *used = NULL;
 
-    if (flush_refuses() && refused(buf->mem))
-        refuse(buf->mem);
-    else if (handled_here(buf->mem, &used) || !hand_over(buf))
-        fuse_session_process_buf(mnt.se, buf);
+    if (!never_waits(buf->mem, &used))
+        return false;
+    fuse_session_process_buf(mnt.se, buf);
     if (used) {
         file_unuse(used);
         if (!inode_known(used)) /* nobody else would answer it */
             file_detach_idle(used);
         inode_put(used);
     }
+    return true;
 }
 
-static void *loop_main(void *arg)
+/* True: the thread has lost its place. */
+static bool take(struct fuse_buf *buf)
+{
+    const struct fuse_in_header *const h = buf->mem;
+
+    if (flush_refuses() && refused(h)) {
+        refuse(h);
+        return false;
+    }
+    if (taken_at_once(buf))
+        return false;
+    if (threads_may_wait() && is_short(h) && !number_far(inode_of(h->nodeid)->device)) {
+        threads_begin_wait();
+        fuse_session_process_buf(mnt.se, buf);
+        return threads_end_wait();
+    }
+    if (!hand_over(buf))
+        fuse_session_process_buf(mnt.se, buf);
+    return false;
+}
+
+bool loop_serve(void)
 {
     struct fuse_buf buf = { .mem = NULL };
+    bool relieved = false;
 
-    (void)arg;
-    while (!fuse_session_exited(mnt.se) && !atomic_load(&q.stopping)) {
-        int n = fuse_session_receive_buf(mnt.se, &buf);
+    while (!relieved && !fuse_session_exited(mnt.se) && !threads_stopping()) {
+        int n;
+
+        threads_reading(true);
+        n = fuse_session_receive_buf(mnt.se, &buf);
+        threads_reading(false);
         if (n > 0)
-            take(&buf);
+            relieved = take(&buf);
         else if (n != -EINTR)
             fuse_session_exit(mnt.se);
     }
     free(buf.mem);
-    free(scratch);
-    scratch = NULL;
-    pthread_mutex_lock(&q.lock);
-    if (--q.loops == 0)
-        kill(getpid(), SIGUSR2);
-    pthread_mutex_unlock(&q.lock);
-    return NULL;
-}
-
-static unsigned started;
-
-int loop_start(unsigned loops)
-{
-    bool ok;
-
-    pthread_mutex_lock(&q.lock);
-    start_worker();
-    while (started < loops && pthread_create(&q.loop[started], NULL, loop_main, NULL) == 0)
-        started++;
-    q.loops = started;
-    ok = started && q.workers;
-    pthread_mutex_unlock(&q.lock);
-    return ok ? 0 : EAGAIN;
-}
-
-bool loop_running(void)
-{
-    bool r;
-
-    pthread_mutex_lock(&q.lock);
-    r = q.loops > 0;
-    pthread_mutex_unlock(&q.lock);
-    return r;
-}
-
-void loop_interrupt(void)
-{
-    atomic_store(&q.stopping, true);
-    for (unsigned n = 0; n < started; n++)
-        pthread_kill(q.loop[n], SIGUSR1); /* not joined yet, so the id is valid */
-}
-
-static void wait_for_workers(void)
-{
-    bool busy = true;
-
-    while (busy) {
-        pthread_mutex_lock(&q.lock);
-        busy = q.queued || q.idle < q.workers;
-        pthread_mutex_unlock(&q.lock);
-        if (busy)
-            usleep(1000);
-    }
+    return relieved;
 }
 
 /* Reads everything that the kernel has for us; nobody else reads any more. False: it is too much.
@@ -378,7 +342,7 @@ static void drain(void)
     for (unsigned round = 0; all && wrote && !fuse_session_exited(mnt.se); round++) {
         wrote = false;
         all = round < DRAIN_ROUNDS && take_all(&buf, &wrote);
-        wait_for_workers();
+        threads_settle();
     }
     free(buf.mem);
     if (!all)
@@ -387,18 +351,10 @@ static void drain(void)
 
 void loop_finish(void)
 {
-    for (unsigned n = 0; n < started; n++)
-        pthread_join(q.loop[n], NULL);
-    started = 0;
     if (!fuse_session_exited(mnt.se))
         drain();
     fuse_session_exit(mnt.se);
-    pthread_mutex_lock(&q.lock);
-    q.stop = true;
-    pthread_mutex_unlock(&q.lock);
-    pthread_cond_broadcast(&q.work);
-    for (unsigned n = 0; n < q.workers; n++)
-        pthread_join(q.worker[n], NULL);
-    while (q.in_stock)
-        free(q.stock[--q.in_stock]);
+    threads_finish();
+    while (stock.n)
+        free(stock.buf[--stock.n]);
 }

@@ -5,7 +5,8 @@
  *   main.c      life of the process: checks, daemonizing, pool, session, shutdown
  *   options.c   command line
  *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
- *   loop.c      session loops, worker threads, the queue between them
+ *   loop.c      requests of the kernel: who handles each; threads.h: the threads, who reads, who
+ *               works
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     what is attached: brackets, giving the cache up
@@ -190,7 +191,7 @@ bool place_is_local(int fd);
 size_t place_mount_points(const char *dir, char ***names);
 void place_raise_nofile(void);
 
-/* loop.c */
+/* loop.c, threads.c */
 #define READ_MAX (1u << 20)     /* largest read the kernel sends: 256 pages */
 int loop_start(unsigned loops); /* threads; SIGUSR2 to the process when the session has ended */
 void loop_interrupt(void);      /* tells the loops to end; repeat until they have */

@@ -366,13 +366,15 @@ t_fuse_stopped() {
 # the same file.
 set_up_frozen() {
   image frozen 16 mkfs.ext4 -q && attach frozen || return 1
+  for p in 1 2 3 4 5 6; do echo many > "$org/frozen/many$p" || return 1; done
   echo changed > "$org/frozen/changed" && echo other > "$org/frozen/other" && sync -f "$org/frozen"
   mkdir "$work/alias" && mount --bind "$org/frozen" "$work/alias"
 }
-waits_at_origin() { # a thread of the mount
+waits_at_origin() { # [N]: so many threads of the mount, or one
   local _
   for _ in $(seq 200); do
-    grep -qs '^[0-9]* (.*) D ' /proc/"$mount_pid"/task/*/stat && return 0
+    [ "$(cat /proc/"$mount_pid"/task/*/stat 2>/dev/null | grep -c '^[0-9]* (.*) D ')" \
+      -lt "${1:-1}" ] || return 0
     sleep 0.05
   done
   echo "nothing waits" >&2
@@ -401,6 +403,27 @@ t_frozen() {
   fsfreeze -u "$work/alias"
   wait $changer
   getfattr -n user.a frozen/changed
+}
+# More changes wait than there are loops, in calls that loops make themselves.
+t_frozen_loops() {
+  local changers='' p
+  cat f1 frozen/other >/dev/null
+  rm -f "$work/late"
+  trap 'kill "$watchdog" 2>/dev/null; fsfreeze -u "$work/alias" 2>/dev/null || :' EXIT
+  (cd /; sleep 30; : > "$work/late"; fsfreeze -u "$work/alias") &
+  watchdog=$!
+  fsfreeze -f "$work/alias"
+  for p in 1 2 3 4 5 6; do
+    setfattr -n user.a -v 1 frozen/many$p &
+    changers="$changers $!"
+  done
+  waits_at_origin 6
+  cat f1 frozen/other >/dev/null
+  touch beside
+  [ ! -e "$work/late" ]
+  fsfreeze -u "$work/alias"
+  for p in $changers; do wait "$p"; done
+  getfattr -n user.a frozen/many6
 }
 # Two names of one file in a lower layer are two files once one of them is written.
 set_up_overlay() {
@@ -695,6 +718,7 @@ elif ! has fsfreeze || ! has setfattr; then
   skip "a frozen file system" "no fsfreeze or setfattr"
 elif set_up_frozen && do_mount; then
   check "a frozen file system" t_frozen
+  check "a frozen file system, more changes than loops" t_frozen_loops
   do_unmount
 fi
 if ! wanted "overlayfs below the directory"; then

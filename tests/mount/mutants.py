@@ -55,6 +55,7 @@ def _m(name, what, script, checks, *words):
 NUMBER, PLACE, CACHE, INODE = 'mount/number.c', 'mount/place.c', 'mount/cache.c', 'mount/inode.c'
 CREDS, DIRECT, FLUSH, PROOF = 'mount/creds.c', 'mount/direct.c', 'mount/flush.c', 'mount/proof.c'
 KEEPER, LOOP, MAIN = 'mount/keeper.c', 'mount/loop.c', 'mount/main.c'
+THREADS = 'mount/threads.c'
 POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME = 'mount/ops_attr.c', 'mount/ops_name.c'
@@ -147,6 +148,9 @@ MUTANTS = [
        'devices', '^(FUSE below the directory|a FUSE server that does not answer)$',
        LOOP, '        return !number_far(inode_of(h->nodeid)->device);\n',
        '        return true;\n'),
+    _m('relief of loops', 'a loop that waits for the disk keeps its place', 'devices',
+       '^a frozen file system(, more changes than loops)?$',
+       THREADS, 'now - busy > RELIEF_NS)', 'now - busy > ~0ull)'),
     _m('lock over a change', 'an attribute is set at the origin under the lock that readers take',
        'devices', '^a frozen file system$',
        ATTR, '    do\n        rc = value ? setxattr',
@@ -307,7 +311,7 @@ MUTANTS = [
        '    else if (its_pool_is_inside(where, -1))\n'),
     _m('service: others', 'anybody may put a service there', 'service',
        '^(wrong use|others could)',
-       PLACE, '    else if (!o->any_owner && is_exposed(where))\n',
+       PLACE, '    else if (!o->any_owner && os_place_is_exposed(where))\n',
        '    else if (0 && is_exposed(where))\n'),
 
     # Trouble with the pool

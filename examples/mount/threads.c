@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * threads.c - the mount's threads, and the queue of what waits for one.
+ *
+ * A thread has one of two roles, which it changes: a loop reads requests from the kernel, a worker
+ * takes jobs from the queue. There are as many places for loops as -o loops says.
+ *
+ * - A loop handles what may wait for the origin itself, if the origin is local: mostly it does not
+ *   wait, and to pass it to another thread takes longer than to do it.
+ * - One thread watches. Where a loop has been at one request for RELIEF_NS, it gives the loop's
+ *   place to a worker. The loop becomes a worker when it is done. So hits wait for no disk longer
+ *   than that.
+ * - The watcher sleeps while no loop handles such requests.
+ *
+ * Workers are started when the queue needs them, and stay.
+ *
+ * Owns: the threads, their roles, the queue. Who: loop.c.
+ */
+#include "threads.h"
+
+#include <signal.h>
+
+#define WORKERS_MAX 32 /* limits the origin reads at a time; the queue of a disk is not longer */
+#define THREADS_MAX (WORKERS_MAX + 64)
+#define RELIEF_NS 2000000u
+#define LOOK_NS 1000000 /* how often the watcher looks */
+#define QUIET_MAX 50u   /* so often without a sight it looks before it sleeps */
+#define RELIEVED 1u     /* struct thread.busy: another thread has got its place */
+
+struct thread {
+    pthread_t id;
+    _Atomic uint64_t busy; /* when it began what may wait; 0: nothing such */
+    _Atomic bool reading;  /* it may be waiting for the kernel */
+};
+static _Thread_local struct thread *me;
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t work, watch;
+    struct job *head, **tail;
+    unsigned queued, idle;
+    unsigned workers; /* threads with that role */
+    unsigned loops;   /* places of loops */
+    unsigned places;  /* those that nobody has taken yet */
+    _Atomic unsigned threads;
+    unsigned threads_max;
+    bool stop;             /* the workers */
+    _Atomic bool stopping; /* the loops */
+    _Atomic bool watching;
+    bool has_watcher;
+    pthread_t watcher;
+    struct thread thread[THREADS_MAX];
+} q = { .lock = PTHREAD_MUTEX_INITIALIZER,
+        .work = PTHREAD_COND_INITIALIZER,
+        .watch = PTHREAD_COND_INITIALIZER,
+        .tail = &q.head };
+
+/* ---- Roles ---------------------------------------------------------------------------------- */
+
+/* Takes a place, and reads requests until it loses the place or the session ends. The lock is held,
+ * but not meanwhile. */
+static void be_loop(void)
+{
+    bool relieved;
+
+    q.places--;
+    q.workers--;
+    pthread_mutex_unlock(&q.lock);
+    relieved = loop_serve();
+    pthread_mutex_lock(&q.lock);
+    if (relieved)
+        return; /* the watcher has counted it as a worker */
+    q.workers++;
+    if (--q.loops == 0)
+        kill(getpid(), SIGUSR2);
+}
+
+static void *thread_main(void *arg)
+{
+    me = arg;
+    creds_thread_init();
+    pthread_mutex_lock(&q.lock);
+    for (;;) {
+        struct job *j = q.head;
+
+        if (q.places > 0) {
+            be_loop();
+            continue;
+        }
+        if (!j && q.stop)
+            break;
+        if (!j) {
+            q.idle++;
+            pthread_cond_wait(&q.work, &q.lock);
+            q.idle--;
+            continue;
+        }
+        q.head = j->next;
+        if (!q.head)
+            q.tail = &q.head;
+        q.queued--;
+        pthread_mutex_unlock(&q.lock);
+        loop_run(j);
+        pthread_mutex_lock(&q.lock);
+    }
+    pthread_mutex_unlock(&q.lock);
+    loop_free_scratch();
+    return NULL;
+}
+
+/* The lock is held. */
+static void start_thread_if_needed(void)
+{
+    const unsigned n = q.threads;
+
+    if (q.queued + q.places <= q.idle || n >= q.threads_max ||
+        pthread_create(&q.thread[n].id, NULL, thread_main, &q.thread[n]) != 0)
+        return;
+    q.workers++;
+    q.threads = n + 1;
+}
+
+void threads_push(struct job *j)
+{
+    j->next = NULL;
+    pthread_mutex_lock(&q.lock);
+    *q.tail = j;
+    q.tail = &j->next;
+    q.queued++;
+    start_thread_if_needed();
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_signal(&q.work);
+}
+
+/* ---- Relief --------------------------------------------------------------------------------- */
+
+static void relieve(struct thread *t, uint64_t busy)
+{
+    /* The thread ends its work at this moment, or it has lost its place. */
+    if (!atomic_compare_exchange_strong(&t->busy, &busy, RELIEVED))
+        return;
+    pthread_mutex_lock(&q.lock);
+    q.workers++;
+    q.places++;
+    start_thread_if_needed();
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_signal(&q.work);
+}
+
+/* Does any loop handle what may wait? */
+static bool look(void)
+{
+    const uint64_t now = cm_now();
+    const unsigned n = q.threads;
+    bool any = false;
+
+    for (unsigned i = 0; i < n; i++) {
+        const uint64_t busy = atomic_load(&q.thread[i].busy);
+
+        any |= busy > RELIEVED;
+        if (busy > RELIEVED && now > busy && now - busy > RELIEF_NS)
+            relieve(&q.thread[i], busy);
+    }
+    return any;
+}
+
+static void *watcher_main(void *arg)
+{
+    const struct timespec nap = { .tv_nsec = LOOK_NS };
+    unsigned quiet = 0;
+
+    (void)arg;
+    pthread_mutex_lock(&q.lock);
+    while (!q.stop) {
+        if (!atomic_load(&q.watching)) {
+            pthread_cond_wait(&q.watch, &q.lock);
+            continue;
+        }
+        pthread_mutex_unlock(&q.lock);
+        nanosleep(&nap, NULL);
+        quiet = look() ? 0 : quiet + 1;
+        if (quiet > QUIET_MAX) {
+            quiet = 0;
+            /* seq_cst: a loop sets its time, and then looks whether somebody watches. Either it
+             * sees that nobody does, or its time is seen here. */
+            atomic_store(&q.watching, false);
+            if (look())
+                atomic_store(&q.watching, true);
+        }
+        pthread_mutex_lock(&q.lock);
+    }
+    pthread_mutex_unlock(&q.lock);
+    return NULL;
+}
+
+bool threads_may_wait(void)
+{
+    return me != NULL && q.has_watcher;
+}
+
+void threads_begin_wait(void)
+{
+    assert(me);
+    atomic_store(&me->busy, cm_now()); /* seq_cst: see watcher_main */
+    if (atomic_load(&q.watching))
+        return;
+    pthread_mutex_lock(&q.lock);
+    atomic_store(&q.watching, true);
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_signal(&q.watch);
+}
+
+bool threads_end_wait(void)
+{
+    return atomic_exchange(&me->busy, 0) == RELIEVED;
+}
+
+void threads_reading(bool yes)
+{
+    if (me)
+        atomic_store_explicit(&me->reading, yes, memory_order_relaxed); /* a signal is repeated */
+}
+
+/* ---- Begin and end -------------------------------------------------------------------------- */
+
+int loop_start(unsigned loops)
+{
+    bool ok;
+
+    pthread_mutex_lock(&q.lock);
+    q.has_watcher = pthread_create(&q.watcher, NULL, watcher_main, NULL) == 0;
+    q.threads_max = WORKERS_MAX + loops;
+    q.places = q.loops = loops;
+    while (q.threads < loops + 1) {
+        const unsigned before = q.threads;
+
+        q.queued++; /* the first worker */
+        start_thread_if_needed();
+        q.queued--;
+        if (q.threads == before)
+            break;
+    }
+    ok = q.threads > loops;
+    pthread_mutex_unlock(&q.lock);
+    return ok ? 0 : EAGAIN;
+}
+
+bool loop_running(void)
+{
+    bool r;
+
+    pthread_mutex_lock(&q.lock);
+    r = q.loops > 0;
+    pthread_mutex_unlock(&q.lock);
+    return r;
+}
+
+bool threads_stopping(void)
+{
+    return atomic_load(&q.stopping);
+}
+
+void loop_interrupt(void)
+{
+    atomic_store(&q.stopping, true);
+    for (unsigned i = 0; i < q.threads; i++)
+        if (atomic_load(&q.thread[i].reading))
+            pthread_kill(q.thread[i].id, SIGUSR1); /* not joined yet, so the id is valid */
+}
+
+void threads_settle(void)
+{
+    bool busy = true;
+
+    while (busy) {
+        pthread_mutex_lock(&q.lock);
+        busy = q.queued || q.idle < q.workers;
+        pthread_mutex_unlock(&q.lock);
+        if (busy)
+            usleep(1000);
+    }
+}
+
+void threads_finish(void)
+{
+    pthread_mutex_lock(&q.lock);
+    q.stop = true;
+    pthread_mutex_unlock(&q.lock);
+    pthread_cond_broadcast(&q.work);
+    pthread_cond_broadcast(&q.watch);
+    for (unsigned i = 0; i < q.threads; i++)
+        pthread_join(q.thread[i].id, NULL);
+    if (q.has_watcher)
+        pthread_join(q.watcher, NULL);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * threads.h - between loop.c, which knows the requests, and threads.c, which runs it.
+ */
+#ifndef CACHEMAX_MOUNT_THREADS_H
+#define CACHEMAX_MOUNT_THREADS_H
+
+#include "mount.h"
+
+/* What waits for a worker. */
+struct job {
+    struct job *next;
+    struct fuse_buf buf; /* raw request; mem NULL: a deferred read */
+    bool big;            /* buf.mem has the session's buffer size, so it goes to the stock */
+    fuse_req_t req;
+    struct handle *handle;
+    size_t size;
+    off_t off;
+};
+
+/* loop.c */
+/* Reads requests until the session ends: false; or until the thread has lost its place: true. */
+bool loop_serve(void);
+void loop_run(struct job *j); /* and frees it */
+void loop_free_scratch(void);
+
+/* threads.c */
+void threads_push(struct job *j);
+/* May this thread do what waits for a local origin? If so, between these two. The second: true if
+ * the thread has lost its place as a loop meanwhile. */
+bool threads_may_wait(void);
+void threads_begin_wait(void);
+bool threads_end_wait(void);
+void threads_reading(bool yes); /* a signal must interrupt it */
+bool threads_stopping(void);    /* the loops have to end */
+void threads_settle(void);      /* waits until the queue is empty, and all workers are idle */
+void threads_finish(void);      /* the loops have ended */
+
+#endif
