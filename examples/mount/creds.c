@@ -283,14 +283,44 @@ static uint64_t charged_caps(const struct creds *c)
     return base().caps & ~(c->clears ? CAP_BIT(CAP_FSETID) : 0);
 }
 
+/* Has the file bits that the kernel leaves to the mount? */
+static bool has_bits(const struct inode *i)
+{
+    struct stat st;
+
+    return wire_kills() && fstat(i->fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) != 0 &&
+           S_ISREG(st.st_mode);
+}
+
+/* Such a file is rare. The caller's groups and its CAP_FSETID decide what becomes of the bits. */
+static void charge_with_bits(struct creds *c, fuse_req_t req, const struct inode *i)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct caller who;
+
+    look_at(&who, req);
+    c->changes = i;
+    c->clears = c->clears || !(who.caps & CAP_BIT(CAP_FSETID));
+    act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, charged_caps(c) });
+    free(who.groups);
+}
+
 void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i)
 {
     const struct fuse_ctx *ctx = req ? fuse_req_ctx(req) : NULL;
 
     *c = (struct creds){ .switched = mnt.root_user, .req = req };
-    if (!mnt.root_user || !req)
+    if (!req)
         return;
+    if (!mnt.root_user) { /* the origin clears bits, because the mount has no capabilities */
+        c->changes = i && has_bits(i) ? i : NULL;
+        return;
+    }
     c->clears = i && ((i->limits & ST_NOSUID) || i->linked) && ctx->uid != 0;
+    if (i && has_bits(i)) {
+        charge_with_bits(c, req, i);
+        return;
+    }
     act_as(&(struct identity){ ctx->uid, ctx->gid, 0, NULL, charged_caps(c) });
 }
 
@@ -331,5 +361,8 @@ void creds_leave(struct creds *c)
     }
     if (c->umask)
         umask(0);
+    /* Of the attributes only: that waits for nobody. */
+    if (c->changes)
+        fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)c->changes, -1, 0);
     errno = err;
 }

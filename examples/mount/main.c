@@ -112,7 +112,9 @@ static int new_session(void)
         fuse_opt_add_arg(&args, "cachemax-mount") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
         fuse_opt_add_arg(&args, list) == 0) {
         mnt.se = fuse_session_new(&args, &ops, sizeof(ops), NULL);
-        rc = mnt.se && fuse_session_mount(mnt.se, mnt.opt.dir) == 0 ? 0 : EXIT_RUNTIME;
+        rc = mnt.se && fuse_session_mount(mnt.se, mnt.opt.dir) == 0 && wire_begin() == 0
+                 ? 0
+                 : EXIT_RUNTIME;
         if (!rc)
             place_mounted(mnt.opt.dir);
     }

@@ -18,6 +18,7 @@
  *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
+ *   wire.c      what is agreed with the kernel beside libfuse
  *   ops_*.c     the FUSE operations
  *
  * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
@@ -386,6 +387,8 @@ bool flush_may_be_mapped(struct inode *i); /* for writing */
 struct creds {
     bool umask, switched, tried;
     bool clears; /* clears set-user-id and set-group-id bits by changing the content */
+    const struct inode *changes; /* it has such bits, and the kernel does not know what becomes of
+                                  * them */
     fuse_req_t req;
 };
 void creds_thread_init(void); /* once per worker */
@@ -400,6 +403,10 @@ void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i);
 bool creds_more(struct creds *c, int err);
 bool creds_admin(fuse_req_t req);  /* the caller has CAP_SYS_ADMIN */
 void creds_leave(struct creds *c); /* keeps errno */
+
+/* wire.c */
+int wire_begin(void);  /* the session is mounted, and no thread serves it yet; 0 or -errno */
+bool wire_kills(void); /* the mount clears set-user-id bits when the content changes */
 
 /* ops_*.c fill their part of the table. */
 void ops_read_init(struct fuse_lowlevel_ops *ops);

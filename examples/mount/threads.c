@@ -23,7 +23,7 @@
 #define WORKERS_MAX 32 /* limits the origin reads at a time; the queue of a disk is not longer */
 #define THREADS_MAX (WORKERS_MAX + 64)
 #define RELIEF_NS 2000000u
-#define LOOK_NS 1000000 /* how often the watcher looks */
+#define LOOK_NS 2000000 /* how often the watcher looks */
 #define QUIET_MAX 50u   /* so often without a sight it looks before it sleeps */
 #define RELIEVED 1u     /* struct thread.busy: another thread has got its place */
 

@@ -351,6 +351,9 @@ t_suid() {
   other sh -c 'printf x >> su'
   same "$(stat -c %a su)" 777
 }
+t_special_bits() {
+  python3 "$here/special_bits.py" "$below" .
+}
 t_acl() {
   mkdir acl
   setfacl -d -m u:12345:rwx,o::--- acl
@@ -702,6 +705,8 @@ programs() {
     check "other users" t_others
     need "many groups" python3 && check "many groups" t_groups
     check "a write clears set-user-id" t_suid
+    [ $has_below = 0 ] || ! need "set-user-id bits" python3 ||
+      check "set-user-id bits are cleared as without the mount" t_special_bits
     need acl setfacl getfacl && check "access control lists" t_acl
   fi
   check "big directory" t_readdir
