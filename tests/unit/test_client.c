@@ -597,6 +597,25 @@ static void test_no_place(void)
     CHECK(strcmp(why, "/no such directory/socket.writes: No such file or directory") == 0);
 }
 
+/* The name is a link, and no service is there that could be asked for its table. It would be the
+ * one beside the socket. */
+static void test_link_to_nothing(void)
+{
+    char link[120], why[256];
+    const char *dir = getenv("TMPDIR");
+    const struct cmc_options o = { .where = link, .timeout_ms = 100 };
+    cmc_client *k;
+    snprintf(link, sizeof(link), "%.60s/client-link-%d", dir ? dir : "/tmp", (int)getpid());
+    REQUIRE(symlink("/no such directory/socket", link) == 0);
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
+    CHECK(k == NULL && strstr(why, "a link") != NULL);
+    cmc_disconnect(k);
+    CHECK_EQ(unlink(link), 0);
+    strcat(link, ".writes");
+    CHECK_EQ(access(link, F_OK), -1);
+    (void)unlink(link);
+}
+
 /* The service is reached by a link to its socket, whose table is another file. */
 static void test_other_table(void)
 {
@@ -819,13 +838,11 @@ static void test_lock_is_held(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(slot_taken_again),   TEST(signals),        TEST(half_dead),
-    TEST(revalidate_refused), TEST(no_place),       TEST(failed_sync),
-    TEST(late_link),          TEST(long_fill),      TEST(one_descriptor),
-    TEST(interrupted_look),   TEST(second_service), TEST(claim_taken_again),
-    TEST(other_table),        TEST(table_moved),    TEST(share_of_claims),
-    TEST(refused_file),       TEST(stream_in_use),  TEST(lock_is_held),
-    TEST(failed_sync_again),
+    TEST(slot_taken_again), TEST(signals),          TEST(half_dead),       TEST(revalidate_refused),
+    TEST(no_place),         TEST(failed_sync),      TEST(late_link),       TEST(long_fill),
+    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
+    TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
+    TEST(stream_in_use),    TEST(link_to_nothing),  TEST(lock_is_held),    TEST(failed_sync_again),
 };
 
 int main(int argc, char **argv)
