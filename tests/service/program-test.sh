@@ -155,7 +155,7 @@ until grep -q 'serves ' log.few 2>/dev/null || ! kill -0 $! 2>/dev/null; do slee
 kill $!
 wait $!
 check 'too few descriptors are allowed' grep -qx \
-  "$us 64 clients may need 320 open files, and 100 are allowed" log.few
+  "$us 64 clients may need 384 open files, and 100 are allowed" log.few
 : >log.good.conf
 start 'with weights for the journal' good.conf "JOURNAL_STREAM=$(stat -c %d:%i log.good.conf)"
 check 'a line has its weight' grep -qx "<6>serves $work/pool at $work/socket" log.good.conf
