@@ -24,7 +24,10 @@ const char *client_stream_fault(const char *where)
         return "it has no name";
     if (strlen(where) >= sizeof(a.sun_path))
         return "the name of a socket is too long";
-    return stat(where, &st) == 0 && !S_ISSOCK(st.st_mode) ? "it is no socket" : NULL;
+    if (stat(where, &st) == 0)
+        return S_ISSOCK(st.st_mode) ? NULL : "it is no socket";
+    /* The service would have its table beside the socket, and cannot be asked for it. */
+    return lstat(where, &st) == 0 ? "it is a link to nothing; name the socket itself" : NULL;
 }
 
 bool client_stream_open(struct client_stream *s, const char *where, uint64_t timeout_ns)

@@ -81,11 +81,11 @@ static bool has_ended(uint32_t process)
     return kill((pid_t)process, 0) != 0 && errno == ESRCH;
 }
 
-/* A client has two descriptors of the service, and two more while it gets its ring: more than the
+/* A client has three descriptors of the service, and two more while it gets its ring: more than the
  * soft limit, if the configuration allows many clients. */
 static void allow_descriptors(uint32_t clients)
 {
-    const rlim_t need = 4 * (rlim_t)clients + 64;
+    const rlim_t need = 5 * (rlim_t)clients + 64;
     struct rlimit n;
     char text[200];
 

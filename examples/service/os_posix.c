@@ -203,24 +203,40 @@ static bool is_strange(const struct stat *st)
     return st->st_uid != 0 && st->st_uid != geteuid();
 }
 
-/* Looks at the socket, at its directory and at all above it. */
-bool os_place_is_exposed(const char *where)
+/* May others put something else in the place of what lies in a directory? */
+static bool may_others_change(const char *dir, bool of_socket)
 {
-    char path[PATH_MAX], dir[PATH_MAX];
-    bool exposed, first = true;
     struct stat st;
 
-    snprintf(path, sizeof(path), "%s", where);
-    *strrchr(path, '/') = '\0';
-    exposed = !realpath(path[0] ? path : "/", dir);
-    while (!exposed) {
-        exposed = stat(dir, &st) < 0 || is_strange(&st) ||
-                  ((st.st_mode & 022) && (first || !(st.st_mode & S_ISVTX)));
-        first = false;
-        if (!dir[1])
-            break;
-        strrchr(dir, '/')[strrchr(dir, '/') == dir] = '\0';
-    }
+    return stat(dir, &st) < 0 || is_strange(&st) ||
+           ((st.st_mode & 022) && (of_socket || !(st.st_mode & S_ISVTX)));
+}
+
+/* A path without its last part. */
+static void go_up(char *path)
+{
+    char *const slash = strrchr(path, '/');
+
+    slash[slash == path] = '\0';
+}
+
+/* Looks at the socket, at its directory and at all above it: those of its name, which may be links
+ * in directories of others, and those that it leads to. */
+bool os_place_is_exposed(const char *where)
+{
+    char dir[2][PATH_MAX];
+    bool exposed;
+    struct stat st;
+
+    snprintf(dir[0], PATH_MAX, "%s", where);
+    go_up(dir[0]);
+    exposed = !realpath(dir[0], dir[1]) || may_others_change(dir[1], true);
+    for (unsigned i = 0; i < 2; i++)
+        while (!exposed && dir[i][1]) {
+            exposed = lstat(dir[i], &st) < 0 || is_strange(&st);
+            go_up(dir[i]);
+            exposed |= may_others_change(dir[i], false);
+        }
     return exposed || (lstat(where, &st) == 0 && is_strange(&st));
 }
 

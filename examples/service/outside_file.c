@@ -24,6 +24,8 @@
 
 #include "os.h"
 
+#define LOCK_NS UINT64_C(1000000000)
+
 /* A file that root makes belongs to who owns the directory: the service may be that user. */
 static void give_to_owner(int fd, const char *path)
 {
@@ -57,26 +59,34 @@ const char *outside_file_beside(const char *path, int *fd)
     return NULL;
 }
 
-static int lock(int fd, int how)
+bool outside_file_lock(int fd, int how)
 {
-    int rc;
+    const uint64_t until = os_now_ns() + LOCK_NS;
 
-    do
-        rc = flock(fd, how);
-    while (rc != 0 && errno == EINTR);
-    return rc;
+    while (flock(fd, how | LOCK_NB) != 0) {
+        if (errno != EINTR && (errno != EWOULDBLOCK || os_now_ns() >= until))
+            return false;
+        if (errno == EWOULDBLOCK)
+            os_sleep_ms(1);
+    }
+    return true;
 }
 
-/* The lock says whether a client or a service lives. Nobody waits for long: a service that has it
- * alone only clears the file. */
+static const char *lock_fault(void)
+{
+    return errno == EWOULDBLOCK ? "another process holds its lock" : strerror(errno);
+}
+
+/* The lock says whether a client or a service lives. A service that has it alone only clears the
+ * file. */
 static const char *map(struct outside_file *o, bool service)
 {
-    const bool alone = service && lock(o->fd, LOCK_EX | LOCK_NB) == 0;
+    const bool alone = service && flock(o->fd, LOCK_EX | LOCK_NB) == 0;
     struct stat st;
     void *at;
 
-    if (!service && lock(o->fd, LOCK_SH) != 0)
-        return strerror(errno);
+    if (!service && !outside_file_lock(o->fd, LOCK_SH))
+        return lock_fault();
     if (fstat(o->fd, &st) != 0)
         return strerror(errno);
     if (st.st_size < (off_t)sizeof(struct outside) &&
@@ -91,7 +101,7 @@ static const char *map(struct outside_file *o, bool service)
         memset(at, 0, sizeof(struct outside));
     outside_give_name(o->at, (uint32_t)os_wall_ns() | 1);
     /* Another service that is started here by mistake must not clear what this one uses. */
-    return service && lock(o->fd, LOCK_SH) != 0 ? strerror(errno) : NULL;
+    return service && !outside_file_lock(o->fd, LOCK_SH) ? lock_fault() : NULL;
 }
 
 int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256])
@@ -115,14 +125,19 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
     return no_directory ? CM_ENOENT : CM_EACCES;
 }
 
+void outside_file_place(const char *where, char place[PATH_MAX])
+{
+    if (!realpath(where, place))
+        snprintf(place, PATH_MAX, "%s", where); /* there is no socket now */
+}
+
 void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash)
 {
     char real[PATH_MAX], path[PATH_MAX + 8], why[256];
     struct outside_file other;
     struct stat own, there;
 
-    if (!realpath(where, real))
-        snprintf(real, sizeof(real), "%s", where); /* there is no socket now */
+    outside_file_place(where, real);
     snprintf(path, sizeof(path), "%s.writes", real);
     if (stat(path, &there) != 0 || fstat(o->fd, &own) != 0 ||
         (there.st_dev == own.st_dev && there.st_ino == own.st_ino))

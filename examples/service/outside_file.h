@@ -7,6 +7,8 @@
 
 #include "outside.h"
 
+#include <limits.h>
+
 struct outside_file {
     struct outside *at;
     int fd;       /* POSIX */
@@ -21,6 +23,11 @@ void outside_file_close(struct outside_file *o);
 /* Is the file that a service at `where` would open now another one? It was deleted, or the name
  * leads to another place. Then notes the begin of a write there, which never ends. */
 void outside_file_follow(const struct outside_file *o, const char *where, uint64_t hash);
+/* POSIX: where a service at `where` is: the name without links. As it is if nothing is there. */
+void outside_file_place(const char *where, char place[PATH_MAX]);
+/* POSIX: locks a file beside the socket, as flock(). A process that holds the lock may be stopped:
+ * false, after a second, and errno is EWOULDBLOCK. */
+bool outside_file_lock(int fd, int how);
 /* POSIX: opens or makes a file beside the socket, which only the owner may use. NULL, or what is
  * wrong; *fd is the caller's, if it is not -1. */
 const char *outside_file_beside(const char *path, int *fd);

@@ -10,10 +10,11 @@
  * The service takes the bits, handles the requests, writes the replies and sets ANSWERED. Whoever
  * waits spins for a moment and then sleeps. So there are two places where a wake-up could be lost:
  *
- * - The service sleeps. Its thread serves several rings, and has one bell. It sets `sleeps` in each
- *   ring, then looks at `asked` in each, and then waits for the bell, which remembers that it was
- *   rung. The client sets its bit, and then looks at `sleeps`. Both are seq_cst, so at least one of
- *   them sees the other.
+ * - The service sleeps. Its thread serves several rings, and waits for one bell; on Linux each
+ *   client has one of its own, and the thread waits for all. It sets `sleeps` in each ring, then
+ *   looks at `asked` in each, and then waits for the bell, which remembers that it was rung. The
+ *   client sets its bit, and then looks at `sleeps`. Both are seq_cst, so at least one of them sees
+ *   the other.
  * - The client sleeps. It changes ASKED to AWAITED; the service swaps in ANSWERED. Both change the
  *   same word, so the second one sees what the first one did.
  */
@@ -48,8 +49,9 @@ _Static_assert(sizeof(struct ring_slot) % 64 == 0 && offsetof(struct ring, slot)
 /* One side of a ring. */
 struct ring_side {
     struct ring *ring;         /* NULL: there is none */
-    intptr_t bell;             /* of the client's side */
+    intptr_t bell;             /* Windows: of the client's side */
     intptr_t memory;           /* Windows: the section */
+    intptr_t all;              /* Linux, the service's side: where the bell is waited for */
     intptr_t wake[RING_SLOTS]; /* Windows: an event for each slot */
 };
 
@@ -95,15 +97,22 @@ struct ring_pass {
         { -1, -1 }, 0, 0                                                                           \
     }
 
-/* The bell of a thread of the service. False: no memory. */
-bool ring_bell_make(intptr_t *bell, uint64_t *name);
-void ring_bell_free(intptr_t bell);
+/* The bell of a thread of the service. On Linux each client has one of its own, which the thread
+ * waits for, too: whoever has an eventfd can read it, and so take the rings of all others. */
+struct ring_bell {
+    intptr_t own;  /* what the service rings */
+    intptr_t all;  /* Linux: what its thread waits for */
+    uint64_t name; /* Windows */
+};
+/* False: no memory. */
+bool ring_bell_make(struct ring_bell *b);
+void ring_bell_free(struct ring_bell *b);
 void ring_bell_ring(intptr_t bell);
 /* Sleeps until the bell has been rung since the last time. May return early. */
-void ring_bell_wait(intptr_t bell);
+void ring_bell_wait(const struct ring_bell *b);
 
 /* A new ring, all zeros. *p is for the client, and the caller's to end. False: no memory. */
-bool ring_make(struct ring_side *s, intptr_t bell, uint64_t bell_name, struct ring_pass *p);
+bool ring_make(struct ring_side *s, const struct ring_bell *b, struct ring_pass *p);
 void ring_pass_end(struct ring_pass *p);
 /* The ring that came from the service. Takes *p over. False: it is none. */
 bool ring_take(struct ring_side *s, struct ring_pass *p);

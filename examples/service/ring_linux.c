@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -22,16 +23,43 @@
 
 /* ---- The bell -------------------------------------------------------------------------------- */
 
-bool ring_bell_make(intptr_t *bell, uint64_t *name)
+/* A new one, which is waited for with all others; -1: no memory. Each ring of it is an event, so
+ * nobody has to read it, and nobody can take the event away. */
+static int new_bell(int all)
 {
-    *name = 0;
-    *bell = eventfd(0, EFD_CLOEXEC);
-    return *bell >= 0;
+    struct epoll_event e = { .events = EPOLLIN | EPOLLET };
+    const int bell = eventfd(0, EFD_CLOEXEC);
+
+    if (bell >= 0 && epoll_ctl(all, EPOLL_CTL_ADD, bell, &e) == 0)
+        return bell;
+    if (bell >= 0)
+        close(bell);
+    return -1;
 }
 
-void ring_bell_free(intptr_t bell)
+/* The client may still have it: closing it is not enough. */
+static void end_bell(int all, int bell)
 {
-    close((int)bell);
+    (void)epoll_ctl(all, EPOLL_CTL_DEL, bell, NULL);
+    close(bell);
+}
+
+bool ring_bell_make(struct ring_bell *b)
+{
+    *b = (struct ring_bell){ .own = -1, .all = epoll_create1(EPOLL_CLOEXEC) };
+    if (b->all >= 0)
+        b->own = new_bell((int)b->all);
+    if (b->own >= 0)
+        return true;
+    if (b->all >= 0)
+        close((int)b->all);
+    return false;
+}
+
+void ring_bell_free(struct ring_bell *b)
+{
+    end_bell((int)b->all, (int)b->own);
+    close((int)b->all);
 }
 
 void ring_bell_ring(intptr_t bell)
@@ -42,11 +70,11 @@ void ring_bell_ring(intptr_t bell)
         ;
 }
 
-void ring_bell_wait(intptr_t bell)
+void ring_bell_wait(const struct ring_bell *b)
 {
-    uint64_t rung;
+    struct epoll_event e[16];
 
-    (void)!read((int)bell, &rung, sizeof(rung));
+    (void)epoll_wait((int)b->all, e, 16, -1);
 }
 
 /* ---- The slots ------------------------------------------------------------------------------- */
@@ -75,19 +103,22 @@ static struct ring *map(int fd)
     return at == MAP_FAILED ? NULL : at;
 }
 
-bool ring_make(struct ring_side *s, intptr_t bell, uint64_t bell_name, struct ring_pass *p)
+bool ring_make(struct ring_side *s, const struct ring_bell *b, struct ring_pass *p)
 {
-    (void)bell_name;
-    *s = (struct ring_side){ .bell = -1 };
+    *s = (struct ring_side){ .bell = new_bell((int)b->all), .all = b->all };
     *p = (struct ring_pass)RING_PASS_NONE;
     p->fd[0] = memfd_create("cachemax-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    p->fd[1] = fcntl((int)bell, F_DUPFD_CLOEXEC, 0);
+    p->fd[1] = s->bell < 0 ? -1 : fcntl((int)s->bell, F_DUPFD_CLOEXEC, 0);
     if (p->fd[0] >= 0 && p->fd[1] >= 0 && ftruncate(p->fd[0], sizeof(struct ring)) == 0 &&
         fcntl(p->fd[0], F_ADD_SEALS, SEALS) == 0)
         s->ring = map(p->fd[0]);
-    if (!s->ring)
-        ring_pass_end(p);
-    return s->ring != NULL;
+    if (s->ring)
+        return true;
+    ring_pass_end(p);
+    if (s->bell >= 0)
+        end_bell((int)s->all, (int)s->bell);
+    s->bell = -1;
+    return false;
 }
 
 void ring_pass_end(struct ring_pass *p)
@@ -102,7 +133,7 @@ bool ring_take(struct ring_side *s, struct ring_pass *p)
 {
     struct stat st;
 
-    *s = (struct ring_side){ .bell = -1 };
+    *s = (struct ring_side){ .bell = -1, .all = -1 };
     if (p->fd[0] >= 0 && p->fd[1] >= 0 && fstat(p->fd[0], &st) == 0 &&
         st.st_size == (off_t)sizeof(struct ring) && (fcntl(p->fd[0], F_GET_SEALS) & SEALS) == SEALS)
         s->ring = map(p->fd[0]);
@@ -118,7 +149,9 @@ void ring_leave(struct ring_side *s)
 {
     if (s->ring)
         munmap(s->ring, sizeof(*s->ring));
-    if (s->ring && s->bell >= 0)
+    if (s->ring && s->all >= 0)
+        end_bell((int)s->all, (int)s->bell);
+    else if (s->ring && s->bell >= 0)
         close((int)s->bell);
-    *s = (struct ring_side){ .bell = -1 };
+    *s = (struct ring_side){ .bell = -1, .all = -1 };
 }

@@ -45,7 +45,7 @@ static void sleep_all(struct ring_server *s)
         may &= ring_may_sleep(m->side.ring);
     os_unlock(&s->lock);
     if (may)
-        ring_bell_wait(s->bell);
+        ring_bell_wait(&s->bell);
     os_lock(&s->lock);
     for (struct ring_member *m = s->members; m; m = m->next)
         ring_is_awake(m->side.ring);
@@ -81,19 +81,19 @@ bool ring_server_begin(struct ring_server *s)
     s->members = NULL;
     s->count = 0;
     s->ends = false;
-    if (!ring_bell_make(&s->bell, &s->bell_name))
+    if (!ring_bell_make(&s->bell))
         return false;
     os_mutex_begin(&s->lock);
     if (os_thread_begin(&s->thread, run, s))
         return true;
     os_mutex_end(&s->lock);
-    ring_bell_free(s->bell);
+    ring_bell_free(&s->bell);
     return false;
 }
 
 bool ring_server_add(struct ring_server *s, struct ring_member *m, struct ring_pass *p)
 {
-    if (!ring_make(&m->side, s->bell, s->bell_name, p))
+    if (!ring_make(&m->side, &s->bell, p))
         return false;
     enter(s);
     m->next = s->members;
@@ -101,7 +101,7 @@ bool ring_server_add(struct ring_server *s, struct ring_member *m, struct ring_p
     atomic_fetch_add(&s->count, 1);
     os_unlock(&s->lock);
     /* The thread may sleep without having looked at this ring. */
-    ring_bell_ring(s->bell);
+    ring_bell_ring(s->bell.own);
     return true;
 }
 
@@ -123,8 +123,8 @@ void ring_server_end(struct ring_server *s)
     enter(s);
     s->ends = true;
     os_unlock(&s->lock);
-    ring_bell_ring(s->bell);
+    ring_bell_ring(s->bell.own);
     os_thread_join(&s->thread);
     os_mutex_end(&s->lock);
-    ring_bell_free(s->bell);
+    ring_bell_free(&s->bell);
 }

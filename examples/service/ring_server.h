@@ -21,8 +21,7 @@ struct ring_server {
     _Atomic unsigned count;  /* members */
     bool ends;               /* lock */
     _Atomic unsigned guests; /* threads that want the lock; the server lets them in */
-    intptr_t bell;
-    uint64_t bell_name;
+    struct ring_bell bell;
     struct os_thread thread;
 };
 

@@ -87,15 +87,17 @@ static bool new_name(uint64_t *name)
 
 /* ---- The bell -------------------------------------------------------------------------------- */
 
-bool ring_bell_make(intptr_t *bell, uint64_t *name)
+bool ring_bell_make(struct ring_bell *b)
 {
-    *bell = new_name(name) ? make(BELL, *name, NO_SLOT) : 0;
-    return *bell != 0;
+    *b = (struct ring_bell){ 0 };
+    if (new_name(&b->name))
+        b->own = make(BELL, b->name, NO_SLOT);
+    return b->own != 0;
 }
 
-void ring_bell_free(intptr_t bell)
+void ring_bell_free(struct ring_bell *b)
 {
-    CloseHandle((HANDLE)bell);
+    CloseHandle((HANDLE)b->own);
 }
 
 void ring_bell_ring(intptr_t bell)
@@ -103,9 +105,9 @@ void ring_bell_ring(intptr_t bell)
     (void)SetEvent((HANDLE)bell);
 }
 
-void ring_bell_wait(intptr_t bell)
+void ring_bell_wait(const struct ring_bell *b)
 {
-    (void)WaitForSingleObject((HANDLE)bell, INFINITE);
+    (void)WaitForSingleObject((HANDLE)b->own, INFINITE);
 }
 
 /* ---- The slots ------------------------------------------------------------------------------- */
@@ -156,9 +158,8 @@ static bool get_events(struct ring_side *s, uint64_t name,
     return true;
 }
 
-bool ring_make(struct ring_side *s, intptr_t bell, uint64_t bell_name, struct ring_pass *p)
+bool ring_make(struct ring_side *s, const struct ring_bell *b, struct ring_pass *p)
 {
-    (void)bell;
     *s = (struct ring_side){ 0 };
     *p = (struct ring_pass)RING_PASS_NONE;
     if (new_name(&p->name))
@@ -166,7 +167,7 @@ bool ring_make(struct ring_side *s, intptr_t bell, uint64_t bell_name, struct ri
     if (s->memory && get_events(s, p->name, make))
         s->ring = map(s->memory);
     if (s->ring) {
-        p->bell = bell_name;
+        p->bell = b->name;
         return true;
     }
     ring_leave(s);

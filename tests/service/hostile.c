@@ -607,7 +607,7 @@ static void stranger_case(void)
     case_end();
 }
 
-/* The service gets the same limit: two descriptors a client. */
+/* The service gets the same limit: three descriptors a client. */
 static void raise_limit(void)
 {
     struct rlimit n;

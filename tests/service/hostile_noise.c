@@ -25,6 +25,7 @@
 #define RANDOM_SEED UINT64_C(20240601)
 #define RANDOM 800u
 #define SCRIBBLE_NS UINT64_C(170000000) /* for each of the three ways */
+#define THIEVES 8u
 
 static uint64_t below(uint64_t *seed, uint64_t n)
 {
@@ -327,7 +328,8 @@ enum scribble {
     HEADS,    /* lengths and commands of messages that were sound */
     CONTROL,  /* the control words only; the messages are fills with a ticket that is used */
     REQUESTS, /* as CONTROL, and no word ever says that the ring has ended or that nobody asks */
-    SILENCE   /* the same, and nobody ever asks */
+    SILENCE,  /* the same, and nobody ever asks */
+    THEFT     /* it takes what rings */
 };
 
 struct scribbler {
@@ -349,6 +351,13 @@ static void scribble(struct ring *ring, intptr_t bell, enum scribble how, uint64
         offsetof(struct ring, slot) + below(seed, RING_SLOTS) * sizeof(struct ring_slot);
     const size_t message = slot + offsetof(struct ring_slot, message);
 
+    if (how == THEFT) {
+        uint64_t rung;
+        struct pollfd p = { .fd = (int)bell, .events = POLLIN };
+        if (poll(&p, 1, 1) == 1)
+            (void)!read((int)bell, &rung, sizeof(rung));
+        return;
+    }
     if (how == ANYWHERE)
         put32(ring, below(seed, 2) ? below(seed, 16) * 4 : slot + below(seed, 64) * 4,
               (uint32_t)below(seed, UINT32_MAX));
@@ -440,7 +449,17 @@ static void kept_ring_case(const char *name, enum scribble how)
     case_end();
 }
 
-static struct scribbler last[2];
+static struct scribbler last[2 + THIEVES];
+
+/* What wakes the service is read before the service can. */
+static void theft_case(void)
+{
+    case_begin("clients that read what wakes the service");
+    for (unsigned i = 0; i < THIEVES; i++)
+        begin_scribbler(&last[2 + i], THEFT);
+    place_sleep_us(2000000);
+    case_end();
+}
 
 void ring_cases(void)
 {
@@ -450,13 +469,13 @@ void ring_cases(void)
     scribble_case("a ring whose control words change", CONTROL, NULL);
     kept_ring_case("a ring that asks on after the end", REQUESTS);
     kept_ring_case("a ring that denies its end", SILENCE);
-    /* The service ends, and these do not. */
+    theft_case(); /* the service ends, and these do not */
     begin_scribbler(&last[0], REQUESTS);
     begin_scribbler(&last[1], SILENCE);
 }
 
 void ring_cases_end(void)
 {
-    end_scribbler(&last[0]);
-    end_scribbler(&last[1]);
+    for (unsigned i = 0; i < 2 + THIEVES; i++)
+        end_scribbler(&last[i]);
 }

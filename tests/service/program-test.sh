@@ -118,6 +118,15 @@ check 'it warns' grep -q 'shared/socket: others may put a socket of their own th
 ends 'its end' TERM 0
 chmod 1777 shared
 says 'others may not take it away, and may come first' 0 "$others" check-config shared.conf
+chmod 777 shared
+mkdir own
+ln -s "$work/own" shared/link
+config link.conf "pool = $work/pool" "socket = $work/shared/link/socket"
+others="$us $work/shared/link/socket: others may put a socket of their own there*"
+says 'a link that others may replace' 0 "$others" check-config link.conf
+chmod 1777 shared
+"$service" check-config link.conf >out 2>err
+check 'a link that they may not replace' test ! -s err
 echo mine >file
 config file.conf "pool = $work/pool" "socket = $work/file"
 says 'a file where the socket should be' 1 "$us $work/file: Address already in use" file.conf
@@ -155,7 +164,7 @@ until grep -q 'serves ' log.few 2>/dev/null || ! kill -0 $! 2>/dev/null; do slee
 kill $!
 wait $!
 check 'too few descriptors are allowed' grep -qx \
-  "$us 64 clients may need 320 open files, and 100 are allowed" log.few
+  "$us 64 clients may need 384 open files, and 100 are allowed" log.few
 : >log.good.conf
 start 'with weights for the journal' good.conf "JOURNAL_STREAM=$(stat -c %d:%i log.good.conf)"
 check 'a line has its weight' grep -qx "<6>serves $work/pool at $work/socket" log.good.conf

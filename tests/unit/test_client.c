@@ -597,6 +597,25 @@ static void test_no_place(void)
     CHECK(strcmp(why, "/no such directory/socket.writes: No such file or directory") == 0);
 }
 
+/* The name is a link, and no service is there that could be asked for its table. It would be the
+ * one beside the socket. */
+static void test_link_to_nothing(void)
+{
+    char link[120], why[256];
+    const char *dir = getenv("TMPDIR");
+    const struct cmc_options o = { .where = link, .timeout_ms = 100 };
+    cmc_client *k;
+    snprintf(link, sizeof(link), "%.60s/client-link-%d", dir ? dir : "/tmp", (int)getpid());
+    REQUIRE(symlink("/no such directory/socket", link) == 0);
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
+    CHECK(k == NULL && strstr(why, "a link") != NULL);
+    cmc_disconnect(k);
+    CHECK_EQ(unlink(link), 0);
+    strcat(link, ".writes");
+    CHECK_EQ(access(link, F_OK), -1);
+    (void)unlink(link);
+}
+
 /* The service is reached by a link to its socket, whose table is another file. */
 static void test_other_table(void)
 {
@@ -725,12 +744,105 @@ static void test_failed_sync(void)
     CHECK_EQ(unlink(list), 0);
 }
 
+/* The program tries again and again, as it should: the list does not grow. The name of the socket
+ * leads to another place meanwhile: the service looks there. */
+static void test_failed_sync_again(void)
+{
+    char own[120], list[140], why[256];
+    const struct cmc_options o = { .where = own, .timeout_ms = 100 };
+    const cm_file_id id = { .hi = 1, .lo = 2 };
+    struct stat st;
+    cmc_bracket s;
+    cmc_client *k;
+    cmc_file *f;
+    service_up(true);
+    snprintf(own, sizeof(own), "%s-own", where);
+    REQUIRE(cmc_connect(&o, &k, why) == 0);
+    REQUIRE(cmc_file_open(k, &id, 0, identify, NULL, &f) == 0);
+    for (unsigned led = 0; led < 2; led++) {
+        CASE("led %u", led);
+        for (unsigned i = 0; i < 3; i++) {
+            cmc_sync_begin(f, &s);
+            CHECK_EQ(cmc_sync_end(f, &s, 0, NULL), CMC_UNTOLD);
+        }
+        snprintf(list, sizeof(list), "%s.failed", led ? where : own);
+        CHECK_EQ(stat(list, &st), 0);
+        CHECK_EQ(st.st_size, sizeof(id));
+        (void)unlink(list);
+        if (!led)
+            REQUIRE(symlink(where, own) == 0);
+    }
+    cmc_file_close(f);
+    cmc_disconnect(k);
+    (void)unlink(own);
+    strcat(own, ".writes");
+    (void)unlink(own);
+    service_down();
+}
+
+static int held;
+
+/* Only what is broken waits for this. */
+static void let_go(void *arg)
+{
+    (void)arg;
+    os_sleep_ms(5000);
+    close(held);
+}
+
+static void hold_lock(const char *suffix, struct os_thread *t)
+{
+    char path[140];
+    snprintf(path, sizeof(path), "%s%s", where, suffix);
+    held = open(path, O_RDWR);
+    REQUIRE(held >= 0 && flock(held, LOCK_EX) == 0);
+    REQUIRE(os_thread_begin(t, let_go, NULL));
+}
+
+/* A process was stopped while it had one of the files beside the socket locked. Nobody waits for
+ * it for long: no client, and not the service, which could not even end. */
+static void test_lock_is_held(void)
+{
+    const cm_file_id id[2] = { { .hi = 1, .lo = 2 }, { .hi = 3, .lo = 4 } };
+    const struct cmc_options o = { .where = where, .timeout_ms = 100 };
+    char path[140], why[256];
+    struct os_thread t;
+    uint64_t began;
+    cmc_client *k;
+    service_up(true);
+    CHECK(failed_note(where, &id[0]));
+    hold_lock(".failed", &t);
+    n_taken = 0;
+    may_take = true;
+    began = os_now_ns();
+    failed_take(where, take, NULL);
+    CHECK_EQ(n_taken, 1);
+    CHECK(os_now_ns() - began < UINT64_C(1000000000));
+    CHECK(!failed_note(where, &id[1]));
+    CHECK(os_now_ns() - began < UINT64_C(4000000000));
+    os_thread_join(&t);
+    failed_take(where, take, NULL); /* it was not emptied */
+    CHECK_EQ(n_taken, 2);
+    CHECK(failed_note(where, &id[1]));
+    outside_file_close(&table_file); /* its own lock */
+    hold_lock(".writes", &t);
+    began = os_now_ns();
+    CHECK_EQ(cmc_connect(&o, &k, why), CM_EACCES);
+    CHECK(strstr(why, "lock") != NULL);
+    CHECK(os_now_ns() - began < UINT64_C(4000000000));
+    os_thread_join(&t);
+    REQUIRE(outside_file_open(&table_file, where, true, why) == 0);
+    snprintf(path, sizeof(path), "%s.failed", where);
+    CHECK_EQ(unlink(path), 0);
+    service_down();
+}
+
 static const struct harness_test tests[] = {
     TEST(slot_taken_again), TEST(signals),          TEST(half_dead),       TEST(revalidate_refused),
     TEST(no_place),         TEST(failed_sync),      TEST(late_link),       TEST(long_fill),
     TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
     TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
-    TEST(stream_in_use),
+    TEST(stream_in_use),    TEST(link_to_nothing),  TEST(lock_is_held),    TEST(failed_sync_again),
 };
 
 int main(int argc, char **argv)

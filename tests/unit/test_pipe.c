@@ -299,12 +299,12 @@ static void test_ring(void)
 {
     struct ring_side service, client;
     struct ring_pass pass;
-    intptr_t bell;
-    uint64_t name, start;
+    struct ring_bell bell;
+    uint64_t start;
 
-    REQUIRE(ring_bell_make(&bell, &name));
-    REQUIRE(ring_make(&service, bell, name, &pass));
-    CHECK(pass.name != 0 && pass.bell == name);
+    REQUIRE(ring_bell_make(&bell));
+    REQUIRE(ring_make(&service, &bell, &pass));
+    CHECK(pass.name != 0 && pass.bell == bell.name);
     REQUIRE(ring_take(&client, &pass));
     CHECK(client.ring != service.ring);
     atomic_store(&client.ring->asked, 5);
@@ -312,7 +312,7 @@ static void test_ring(void)
     /* A bell and a wake-up are remembered. */
     start = os_now_ns();
     ring_bell_ring(client.bell);
-    ring_bell_wait(bell);
+    ring_bell_wait(&bell);
     ring_wake(&service, 31);
     ring_sleep(&client, 31, start + 60 * SECOND);
     CHECK(os_now_ns() - start < 30 * SECOND);
@@ -323,7 +323,7 @@ static void test_ring(void)
     ring_leave(&client);
     ring_leave(&service);
     ring_leave(&service);
-    ring_bell_free(bell);
+    ring_bell_free(&bell);
 }
 
 /* Memory that cannot hold a ring is refused, and so is what has only a name. */
@@ -337,10 +337,9 @@ static void test_ring_refused(void)
     const uint64_t number = UINT64_C(0xcac4e) << 32 | GetCurrentProcessId();
     HANDLE wake[RING_SLOTS];
     char name[64];
-    uint64_t bell_name;
-    intptr_t bell;
+    struct ring_bell bell;
 
-    REQUIRE(ring_bell_make(&bell, &bell_name));
+    REQUIRE(ring_bell_make(&bell));
     for (unsigned i = 0; i < RING_SLOTS; i++) {
         snprintf(name, sizeof(name), "Local\\cachemax-wake-%016llx-%u", (unsigned long long)number,
                  i);
@@ -348,7 +347,7 @@ static void test_ring_refused(void)
     }
     snprintf(name, sizeof(name), "Local\\cachemax-ring-%016llx", (unsigned long long)number);
     for (unsigned i = 0; i < 3; i++) {
-        struct ring_pass p = { { -1, -1 }, number, bell_name };
+        struct ring_pass p = { { -1, -1 }, number, bell.name };
         struct ring_side s;
         HANDLE h = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE | memory[i].flags,
                                       0, memory[i].bytes, name);
@@ -359,12 +358,12 @@ static void test_ring_refused(void)
         CHECK_EQ(ring_take(&s, &p), i == 2);
         ring_leave(&s);
         CloseHandle(h);
-        p = (struct ring_pass){ { -1, -1 }, number, bell_name };
+        p = (struct ring_pass){ { -1, -1 }, number, bell.name };
         CHECK(!ring_take(&s, &p)); /* gone */
     }
     for (unsigned i = 0; i < RING_SLOTS; i++)
         CloseHandle(wake[i]);
-    ring_bell_free(bell);
+    ring_bell_free(&bell);
 }
 
 static const struct harness_test tests[] = {
