@@ -82,8 +82,9 @@ void cmc_file_close(cmc_file *f);
  * in the end it reads the origin alone, in one call if that can go to `buf`. origin_read gets
  * multiples of CM_BLOCK_SIZE, as in cm_read_through(); it must return. If offset, len and buf are
  * such multiples, it reads into `buf`. origin_read may return less than it was asked for only at
- * the end of the file: if the service does not know the size, for instance after a write that may
- * have moved the end, all clients take that for it.
+ * the end of the file, so it has to repeat short reads: one call of read() reads 0x7ffff000 bytes
+ * at most. If the service does not know the size, for instance after a write that may have moved
+ * the end, all clients take the end of such a read for that of the file.
  * CM_EINVAL (NULL, beyond the largest file, origin_read returned more than it was asked for)
  * CM_ENOMEM (a buffer of up to 1 MiB). */
 int64_t cmc_read_through(cmc_file *f, uint64_t offset, void *buf, size_t len,

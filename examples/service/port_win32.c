@@ -108,7 +108,7 @@ static void answer(struct port *p, struct message *m)
     }
     if (wants > 0 && wants - sizeof(*m->out) < room)
         room = wants - sizeof(*m->out);
-    n = server_handle(&p->connection, m->in + 1, h->bytes, reply, room);
+    n = server_handle(&p->connection, true, m->in + 1, h->bytes, reply, room);
     if (n <= 0)
         return;
     m->out->Status = 0;

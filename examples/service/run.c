@@ -53,6 +53,7 @@ static void keep(const struct run *r, struct server *s)
         if (s->service.has_names)
             outside_sweep(s->service.outside, r->has_ended);
         failed_take(r->config->socket, service_sync_failed, &s->service);
+        service_catch_up_all(&s->service);
         watch_look(&w, s);
         if (!checkpoints || second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
             now.pool_bytes + now.brackets == seen)

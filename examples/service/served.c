@@ -81,18 +81,60 @@ void service_catch_up(struct service *s, struct served *f)
     os_unlock(&f->lock);
 }
 
-bool service_may_answer(struct service *s, struct served *f, uint64_t number)
+/* The file's lock is held, else what service_watch() has set since the look would be lost. */
+static void look_outside(struct service *s, struct served *f)
 {
-    struct outside *o = s->outside;
-
-    if (outside_quiet(o, f->hash, number) && !atomic_load(&f->watched))
-        return true;
-    os_lock(&f->lock); /* else what service_watch() has set since the look would be lost */
-    if (atomic_load(&f->watched) && !outside_is_claimed(o, f->hash))
+    if (atomic_load(&f->watched) && !outside_is_claimed(s->outside, f->hash))
         atomic_store(&f->watched, false);
     catch_up(s, f);
-    os_unlock(&f->lock);
+}
+
+bool service_may_answer(struct service *s, struct served *f, uint64_t number, bool may_wait)
+{
+    if (outside_quiet(s->outside, f->hash, number) && !atomic_load(&f->watched))
+        return true;
+    if (may_wait || (s->hello_flags & CMP_RING_WRITES)) {
+        os_lock(&f->lock);
+        look_outside(s, f);
+        os_unlock(&f->lock);
+    } else {
+        atomic_store(&f->behind, true);
+        atomic_store(&s->behind, true);
+    }
     return false;
+}
+
+/* The first file of a chain that is behind; it stays until leave(). NULL: none. */
+static struct served *take_behind(struct service *s, unsigned chain)
+{
+    struct served *f;
+
+    os_lock(&s->lock);
+    f = s->file[chain];
+    while (f && !atomic_exchange(&f->behind, false))
+        f = f->next;
+    if (f) {
+        f->refs++;
+        s->handles++;
+    }
+    os_unlock(&s->lock);
+    return f;
+}
+
+void service_catch_up_all(struct service *s)
+{
+    struct served *f;
+
+    if (!atomic_exchange(&s->behind, false))
+        return;
+    for (unsigned i = 0; i < SERVED_CHAINS; i++)
+        while ((f = take_behind(s, i)) != NULL) {
+            os_lock(&f->lock);
+            if (f->opens > 0)
+                look_outside(s, f);
+            os_unlock(&f->lock);
+            leave(s, f);
+        }
 }
 
 void service_watch(struct served *f)

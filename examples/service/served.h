@@ -23,6 +23,7 @@ struct served {
     _Atomic uint64_t number; /* of outside writes that the service knows of */
     /* Changed under the lock. A write of an older life, or of a lost connection, may go on. */
     _Atomic bool watched;
+    _Atomic bool behind; /* service_catch_up_all() has to look at it */
 };
 
 struct service {
@@ -34,7 +35,8 @@ struct service {
     uint32_t files_max;   /* of all of them */
     uint32_t flags;       /* of cm_file_open() that clients may use; others refuse the file */
     bool has_names;       /* the numbers of processes count in the claims (outside_is_space) */
-    uint32_t hello_flags; /* CMP_RING_WRITES, or 0 */
+    uint32_t hello_flags; /* CMP_RING_WRITES: to forget a block waits for no disk */
+    _Atomic bool behind;  /* some files are */
     os_mutex lock;
     struct served *file[SERVED_CHAINS];
     uint32_t handles; /* lock; that are given out */
@@ -56,8 +58,11 @@ int service_judged(cm_file *cf, int e);
 /* A sync of a file has failed, and nobody could tell. `arg`: the service. False: not now. */
 bool service_sync_failed(void *arg, const cm_file_id *id);
 /* The answer was copied when the file had `number`. May it be given? Else it is "pass", and a file
- * that was written outside is forgotten. */
-bool service_may_answer(struct service *s, struct served *f, uint64_t number);
+ * that was written outside is forgotten. If that waits for a disk, and the caller may not, it is
+ * left to service_catch_up_all(). */
+bool service_may_answer(struct service *s, struct served *f, uint64_t number, bool may_wait);
+/* Call it every second. */
+void service_catch_up_all(struct service *s);
 /* A write of a lost connection may go on, and its claim is there: no answers until it is free. */
 void service_watch(struct served *f);
 /* Before a validator is judged, which may show a write outside that is not known yet: a file with a

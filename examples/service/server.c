@@ -36,10 +36,11 @@ void server_drop(struct connection *c, const char *why)
     c->shut(c);
 }
 
-int64_t server_handle(struct connection *c, const void *message, size_t n, void *reply, size_t room)
+int64_t server_handle(struct connection *c, bool may_wait, const void *message, size_t n,
+                      void *reply, size_t room)
 {
     const char *why;
-    const int64_t len = session_handle(c->session, message, n, reply, room, &why);
+    const int64_t len = session_handle(c->session, may_wait, message, n, reply, room, &why);
 
     if (len < 0)
         server_drop(c, why);

@@ -63,8 +63,8 @@ void server_log(struct server *s, enum log_weight w, const char *format, ...)
 /* A client is there. False: it was refused, and the log says why. */
 bool server_enter(struct server *s, struct connection *c);
 /* As session_handle(). A negative result has ended the connection. */
-int64_t server_handle(struct connection *c, const void *message, size_t n, void *reply,
-                      size_t room);
+int64_t server_handle(struct connection *c, bool may_wait, const void *message, size_t n,
+                      void *reply, size_t room);
 /* Ends the connection. The first reason is kept. */
 void server_drop(struct connection *c, const char *why);
 /* Shuts a connection, if it is there. */

@@ -12,6 +12,7 @@
 /* A request and the place for its reply. */
 struct call {
     struct session *s;
+    bool may_wait; /* for a disk */
     struct cmp_head head;
     const uint8_t *body, *data;
     size_t data_len;
@@ -163,7 +164,7 @@ static int64_t do_read(struct call *c)
     n = read_file(c, &m, data, &miss, &r.version);
     if (n < 0)
         return n;
-    if (!service_may_answer(c->s->service, c->h->served, number)) {
+    if (!service_may_answer(c->s->service, c->h->served, number, c->may_wait)) {
         if (whole)
             return CM_EABSENT;
         n = 0;
@@ -334,10 +335,12 @@ static const char *out_of_place(struct call *c)
     return NULL;
 }
 
-int64_t session_handle(struct session *s, const void *message, size_t n, void *reply, size_t room,
-                       const char **why)
+int64_t session_handle(struct session *s, bool may_wait, const void *message, size_t n, void *reply,
+                       size_t room, const char **why)
 {
-    struct call c = { .s = s, .reply = (uint8_t *)reply + sizeof(struct cmp_head) };
+    struct call c = { .s = s,
+                      .may_wait = may_wait,
+                      .reply = (uint8_t *)reply + sizeof(struct cmp_head) };
     const size_t around = sizeof(struct cmp_head) + sizeof(struct cmp_read_reply);
     const enum cmp_fault f = cmp_check(message, n, 0);
     uint32_t body;

@@ -54,7 +54,7 @@ static void serve_slot(void *arg, unsigned i)
 
     if (bytes == 0)
         return;
-    len = server_handle(&c->connection, c->ring_in, bytes, slot->message, RING_ROOM);
+    len = server_handle(&c->connection, false, c->ring_in, bytes, slot->message, RING_ROOM);
     if (len >= 0)
         ring_answer(&c->ring.side, i);
 }
@@ -89,7 +89,7 @@ static bool serve_message(struct stream_client *c, const void *message, size_t n
 {
     struct ring_pass pass = RING_PASS_NONE;
     const bool passes = offer_ring(c, message, n, &pass);
-    const int64_t len = server_handle(&c->connection, message, n, c->out, CMP_MESSAGE_MAX);
+    const int64_t len = server_handle(&c->connection, true, message, n, c->out, CMP_MESSAGE_MAX);
     int64_t sent = len;
 
     if (len > 0)

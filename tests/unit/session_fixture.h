@@ -44,6 +44,8 @@ static struct {
     size_t n; /* of the body */
 } reply;
 
+static bool by_ring; /* requests come by a ring */
+
 /* Sends a request and takes the reply. Returns its result, or INT64_MIN if the connection ends. */
 static inline int64_t ask(struct client *k, uint16_t command, uint32_t file, const void *body,
                           size_t n, const void *data, size_t data_len)
@@ -59,7 +61,7 @@ static inline int64_t ask(struct client *k, uint16_t command, uint32_t file, con
         memcpy(message + sizeof(h), body, n);
     if (data_len > 0)
         memcpy(message + sizeof(h) + n, data, data_len);
-    const int64_t got = session_handle(k->s, message, h.bytes, out, sizeof(out), &why);
+    const int64_t got = session_handle(k->s, !by_ring, message, h.bytes, out, sizeof(out), &why);
     if (got < 0)
         return INT64_MIN;
     CHECK_EQ(got == 0, command == CMP_FILL);

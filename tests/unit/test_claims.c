@@ -193,6 +193,46 @@ static void test_volatile_origin(void)
     }
 }
 
+/* Has the pool block 3 of the open file? */
+static bool is_stored(const cm_file_id *id)
+{
+    static uint8_t buf[BLK];
+    return cm_read_whole((*find(&service, id))->cf, 3 * BLK, buf, BLK, 0) == (int64_t)BLK;
+}
+
+/* A file was written outside, and to forget it waits for a disk. The thread of rings does not: its
+ * clients get nothing of the file until another thread has forgotten it. */
+static void test_ring_waits_for_no_disk(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    const uint64_t hash = outside_hash(&id);
+    for (unsigned waits = 0; waits < 2; waits++) {
+        CASE("waits %u", waits);
+        service_up();
+        service.hello_flags = waits ? 0 : CMP_RING_WRITES;
+        struct client a = client();
+        const uint32_t file = open_with(&a, 0, 7);
+        store(&a, file, 3, 'x');
+        outside_begin(&outside, hash);
+        outside_end(&outside, hash);
+        by_ring = true;
+        CHECK_EQ(block_is(&a, file, 3), 0);
+        CHECK_EQ(is_stored(&id), waits == 1);
+        CHECK_EQ(block_is(&a, file, 3), 0);
+        service_catch_up_all(&service);
+        CHECK(!is_stored(&id));
+        CHECK_EQ(block_is(&a, file, 3), 0);
+        by_ring = false;
+        store(&a, file, 3, 'y');
+        by_ring = true;
+        CHECK_EQ(block_is(&a, file, 3), 'y');
+        by_ring = false;
+        session_end(a.s, true);
+        service_catch_up_all(&service); /* nobody has it open */
+        service_down();
+    }
+}
+
 /* To drop a claim that it does not know would be to guess what the claim is good for. */
 static void test_other_claims(void)
 {
@@ -211,8 +251,9 @@ static void test_other_claims(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(sole_writer),         TEST(broken_claim),    TEST(not_judged),   TEST(sync_failed),
-    TEST(sole_writer_outside), TEST(volatile_origin), TEST(other_claims),
+    TEST(sole_writer),  TEST(broken_claim),           TEST(not_judged),
+    TEST(sync_failed),  TEST(sole_writer_outside),    TEST(volatile_origin),
+    TEST(other_claims), TEST(ring_waits_for_no_disk),
 };
 
 int main(int argc, char **argv)

@@ -413,7 +413,7 @@ static void test_noise(void)
     struct client a = client();
     for (unsigned i = 0; i < 50000; i++) {
         const uint32_t n = make_noise(message, &rng);
-        if (session_handle(a.s, message, n, out, sizeof(out), &why) < 0) {
+        if (session_handle(a.s, true, message, n, out, sizeof(out), &why) < 0) {
             CHECK(why != NULL && *why);
             ended++;
             session_end(a.s, true);
@@ -443,7 +443,7 @@ static void noisy_main(void *arg)
     const char *own;
     for (unsigned i = 0; i < 20000; i++) {
         const uint32_t n = make_noise(message, &t->rng);
-        if (session_handle(t->s, message, n, out, sizeof(out), &own) < 0)
+        if (session_handle(t->s, true, message, n, out, sizeof(out), &own) < 0)
             t->ended++;
         else
             t->answered++;
