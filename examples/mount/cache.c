@@ -418,8 +418,8 @@ void change_end(struct change *c)
     if (c->bracketed) {
         /* After a write the keeper takes the validator. A validator for every write would be too
          * fresh to prove anything. Attributes change rarely, and that should not make the file
-         * cold. */
-        if (c->kind != CHANGE_RANGE)
+         * cold. A file without a name is forgotten when nobody uses it any more. */
+        if (c->kind != CHANGE_RANGE && !atomic_load(&i->unlinked))
             fresh = file_identify(i, i->rfd, &id, &v) == 0;
         mnt.backing->write_end(i, &c->w, fresh ? &v : NULL);
         keeper_schedule(i);

@@ -26,6 +26,8 @@
 #include <linux/fuse.h>
 
 #define SMALL_MAX 16384
+#define READ_AHEAD_KIB 1024 /* FUSE's 128 are few where an answer takes two changes of the thread  \
+                             */
 #define STOCK_MAX 8
 #define DRAIN_MAX 65536 /* requests of others that an end waits for, per round */
 #define DRAIN_ROUNDS 64
@@ -265,6 +267,8 @@ static bool taken_at_once(struct fuse_buf *buf)
     if (!never_waits(buf->mem, &used))
         return false;
     fuse_session_process_buf(mnt.se, buf);
+    if (((const struct fuse_in_header *)buf->mem)->opcode == FUSE_INIT)
+        place_read_ahead(READ_AHEAD_KIB);
     if (used) {
         file_unuse(used);
         if (!inode_known(used)) /* nobody else would answer it */

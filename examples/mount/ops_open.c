@@ -94,7 +94,8 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     fi->fh = (uintptr_t)h;
     fi->keep_cache = file_keep_pages(i, &incarnation);
     atomic_store(&h->fresh, incarnation);
-    fi->noflush = !h->writable;
+    /* FLUSH writes what was stored in mappings, and asks a network for its errors. */
+    fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
     fi->direct_io = h->appends; /* no shared mapping, because its stores could not be written */
     return 0;
 }
@@ -113,7 +114,8 @@ void close_handle(struct handle *h)
     cm_file_info info = { .struct_size = sizeof(info) };
 
     flush_unlist(h);
-    if (h->writable && i->cf && cache_on())
+    /* The mount's own writes have scheduled a validator. Others may have written meanwhile. */
+    if (h->writable && mnt.opt.shared && i->cf && cache_on())
         file_revalidate(i, &info);
     if (h->own_fd)
         close(h->fd);

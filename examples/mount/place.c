@@ -179,6 +179,19 @@ void place_mounted(const char *dir)
     here.starting = -1;
 }
 
+void place_read_ahead(unsigned kib)
+{
+    char path[80];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", here.mount.device);
+    f = fopen(path, "we");
+    if (f) {
+        fprintf(f, "%u\n", kib);
+        fclose(f); /* a container may not write it: the kernel then reads ahead less */
+    }
+}
+
 bool place_still_ours(void)
 {
     struct pollfd p = { .fd = here.mounts, .events = POLLPRI };

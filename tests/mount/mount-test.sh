@@ -313,6 +313,9 @@ t_chown() {
   chown 0:0 ow
   same "$(stat -c %a ow)" 755
 }
+t_read_ahead() {
+  same "$(cat "/sys/class/bdi/$(mountpoint -d .)/read_ahead_kb")" 1024
+}
 t_others() {
   mkdir -m 1777 pub
   mkdir -m 700 priv
@@ -703,6 +706,11 @@ programs() {
   if need_root "owners" && need owners setpriv; then
     check "chown" t_chown
     check "other users" t_others
+    if [ -w "/sys/class/bdi/$(mountpoint -d "$org")/read_ahead_kb" ]; then
+      check "the kernel reads ahead" t_read_ahead
+    else
+      skip "the kernel reads ahead" "/sys/class/bdi may not be written"
+    fi
     need "many groups" python3 && check "many groups" t_groups
     check "a write clears set-user-id" t_suid
     [ $has_below = 0 ] || ! need "set-user-id bits" python3 ||
