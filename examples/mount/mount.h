@@ -417,7 +417,7 @@ void ops_dir_init(struct fuse_lowlevel_ops *ops);
 void ops_open_init(struct fuse_lowlevel_ops *ops);
 /* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over. 0 or errno. */
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
-/* The kernel has opened it: a READ or RELEASE has come. */
+/* The kernel has opened it for a program: a READ has come, or it was open for writing. */
 void handle_in_use(struct handle *h);
 void close_handle(struct handle *h);
 /* ops_write.c: truncates inside a bracket. fd >= 0 or -1. 0 or errno. */

@@ -138,7 +138,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    handle_in_use(handle_of(fi));
+    /* A READ has noted it already. If there was none, the kernel may have opened the file only to
+     * ask for its flags. Then it has not dropped any pages. */
+    if (handle_of(fi)->writable)
+        handle_in_use(handle_of(fi));
     close_handle(handle_of(fi));
     fuse_reply_err(req, 0);
 }

@@ -248,6 +248,10 @@ MUTANTS = [
        '^SEEK_DATA of what is stored in a mapping$',
        WRITE, '    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&\n',
        '    if (0 &&\n'),
+    _m('pages and flags', 'an open that only asks for flags counts as one that drops pages',
+       'features', '^others: flags of a file with old pages$',
+       OPEN, '    if (handle_of(fi)->writable)\n        handle_in_use(handle_of(fi));\n',
+       '    handle_in_use(handle_of(fi));\n'),
 
     # Direct writes beside pages
     _m('pages of readers', 'pages are not dropped after a direct write', 'bare',
