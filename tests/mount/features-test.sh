@@ -42,6 +42,134 @@ image() {
   return 1
 }
 
+# ---- Files without a name, O_TMPFILE ------------------------------------------------------------
+
+# The functions get a directory of the mount, and the same one beside the mount.
+t_tmpfile() {
+  python3 - "$1" "$2" <<'PY'
+import errno, mmap, os, sys
+top, bare = sys.argv[1:]
+os.umask(0o027)
+def unnamed(extra=0, mode=0o666):
+    return os.open(top, os.O_TMPFILE | os.O_RDWR | extra, mode)
+def link(fd, name): # with a directory's descriptor it is linkat(AT_SYMLINK_FOLLOW)
+    os.link("/proc/self/fd/%d" % fd, name, src_dir_fd=0)
+before = os.listdir(top)
+fd = unnamed()
+st = os.fstat(fd)
+assert (st.st_nlink, st.st_mode & 0o7777, st.st_uid) == (0, 0o640, os.getuid()), st
+data = os.urandom(300000)
+assert os.pwrite(fd, data, 0) == len(data) and os.pread(fd, 400000, 0) == data
+assert os.listdir(top) == before
+m = mmap.mmap(fd, 4096)
+m[0:5] = b"STORE"
+m.close()
+data = b"STORE" + data[5:]
+link(fd, top + "/named")
+assert os.fstat(fd).st_nlink == 1
+for name in top + "/named", bare + "/named":
+    with open(name, "rb") as f:
+        assert f.read() == data, name
+    st = os.stat(name)
+    assert (st.st_nlink, st.st_mode & 0o7777) == (1, 0o640), st
+assert os.stat(top + "/named").st_ino == os.fstat(fd).st_ino
+os.pwrite(fd, b"after the link", 1000) # is seen by others, also where they have read it
+with open(top + "/named", "rb") as f:
+    assert f.read()[1000:1014] == b"after the link"
+link(fd, top + "/second")
+assert os.stat(top + "/named").st_nlink == 2
+os.unlink(top + "/second")
+for at in range(0, 4096, 1024):
+    os.pwrite(fd, b"%d" % at, at)
+    reader = os.open(top + "/named", os.O_RDONLY | os.O_DIRECT)
+    buf = mmap.mmap(-1, 4096)
+    os.preadv(reader, [buf], 0)
+    assert buf[at:at + len(b"%d" % at)] == b"%d" % at
+    os.close(reader)
+never = unnamed(os.O_EXCL)
+try:
+    link(never, top + "/never")
+    sys.exit("an O_EXCL file got a name")
+except OSError as e:
+    assert e.errno == errno.ENOENT, e
+gone = unnamed()
+os.close(gone)
+try:
+    os.open(top, os.O_TMPFILE | os.O_RDONLY)
+    sys.exit("opened to be read only")
+except OSError as e:
+    assert e.errno == errno.EINVAL, e
+PY
+  same "$(cat "$1/named" | md5sum)" "$(md5sum < "$2/named")"
+}
+t_tmpfile_hits() { # what has no name is not in the pool; what was given one is
+  local new hit
+  new=$(stat_of attach_new)
+  python3 - "$1" <<'PY'
+import os, sys
+for n in range(20):
+    fd = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR)
+    os.write(fd, b"x" * 100000)
+    os.pread(fd, 100000, 0)
+os.link("/proc/self/fd/%d" % fd, sys.argv[1] + "/hit", src_dir_fd=0)
+PY
+  for _ in 1 2; do dd if="$1/hit" of=/dev/null bs=128k iflag=direct status=none; done
+  hit=$(stat_of hit_blocks)
+  dd if="$1/hit" of=/dev/null bs=128k iflag=direct status=none
+  [ $(($(stat_of hit_blocks) - hit)) -ge 24 ]
+  same $(($(stat_of attach_new) - new)) 1
+}
+t_tmpfile_rights() { # DIR BARE: as another user
+  mkdir -m 1777 "$1/pub"
+  mkdir -m 2777 "$1/team"
+  chgrp 777 "$1/team"
+  mkdir -m 755 "$1/closed"
+  python3 - "$1" <<'PY'
+import os, sys
+os.chdir(sys.argv[1])
+os.setgroups([4711])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+for d in "pub", "team":
+    fd = os.open(d, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    os.write(fd, b"mine")
+    os.link("/proc/self/fd/%d" % fd, d + "/f", src_dir_fd=0)
+try:
+    os.open("closed", os.O_TMPFILE | os.O_WRONLY, 0o644)
+    sys.exit("made in a directory of others")
+except PermissionError:
+    pass
+PY
+  same "$(stat -c '%u %g' "$1/pub/f" "$1/team/f" "$2/pub/f" "$2/team/f" | tr '\n' ' ')" \
+    "65534 65534 65534 777 65534 65534 65534 777 "
+  rm -r "$1/pub" "$1/team" "$1/closed"
+}
+t_temporary() { # as programs use it
+  same "$(python3 -c "
+import tempfile
+with tempfile.TemporaryFile(dir='$1') as f:
+    f.write(b'temporary')
+    f.seek(0)
+    print(f.read().decode())")" temporary
+}
+
+# ---- Time of birth ------------------------------------------------------------------------------
+
+t_birth() {
+  echo x > "$1/born"
+  mkdir "$1/bornd"
+  ln -s x "$1/bornl"
+  mkfifo "$1/bornp"
+  touch -d 2001-01-01 "$1/born"
+  for f in born bornd bornl bornp; do
+    same "$(stat -c '%w %W %A %h %u %g %s %b %x %y %z' "$1/$f")" \
+      "$(stat -c '%w %W %A %h %u %g %s %b %x %y %z' "$2/$f")"
+  done
+  [ "$(stat -c %W "$1/born")" -gt 1700000000 ]
+  echo more >> "$1/born"
+  same "$(stat -c '%w %s' "$1/born")" "$(stat -c '%w %s' "$2/born")"
+}
+
 # ---- Files that others change -------------------------------------------------------------------
 
 # Asked for flags, the kernel opens the file, and keeps its pages all the same. The times that it
@@ -65,13 +193,44 @@ PY
   same "$(cat pages)" new
 }
 with_others() {
-  wanted "others: flags" || return
-  [ $has_below = 1 ] || { skip "others: flags" "needs root"; return; }
-  do_mount -o shared || { fail "others: flags" mount; return; }
+  wanted "others" || return
+  [ $has_below = 1 ] || { skip "others" "needs root"; return; }
+  do_mount -o shared || { fail "others" mount; return; }
   check "others: flags of a file with old pages" t_flags_and_pages
   do_unmount
 }
 
+# each NAME FUNCTION: on every file system
+each() {
+  check "$1" "$2" . "$below"
+  for k in $kinds; do
+    check "$1: $k" "$2" "$k" "$work/bare-$k"
+  done
+}
+features() {
+  each "O_TMPFILE" t_tmpfile
+  check "O_TMPFILE: cached when it has a name" t_tmpfile_hits .
+  each "O_TMPFILE: rights" t_tmpfile_rights
+  check "O_TMPFILE: a program" t_temporary .
+  each "time of birth" t_birth
+}
+
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
+if [ $has_below = 0 ]; then
+  skip "the file systems below" "needs root" # and all that looks at them
+else
+  losetup -f >/dev/null 2>&1 && {
+    image ext4 16 mkfs.ext4 -q
+    image xfs 300 mkfs.xfs -q
+    image btrfs 114 mkfs.btrfs -q
+  }
+  if do_mount; then
+    features
+    do_unmount
+  else
+    fail mount "$(tail -n 1 "$work/log")"
+  fi
+  images_away
+fi
 with_others
 summary

@@ -58,7 +58,7 @@ KEEPER, LOOP, MAIN = 'mount/keeper.c', 'mount/loop.c', 'mount/main.c'
 THREADS = 'mount/threads.c'
 POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
-ATTR, NAME = 'mount/ops_attr.c', 'mount/ops_name.c'
+ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
 ROOM = r'^reserved room(: user(\+sys_resource)?)?$'
@@ -249,9 +249,21 @@ MUTANTS = [
        WRITE, '    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&\n',
        '    if (0 &&\n'),
     _m('pages and flags', 'an open that only asks for flags counts as one that drops pages',
-       'features', '^others: flags of a file with old pages$',
+       'features', '^others(: flags of a file with old pages)?$',
        OPEN, '    if (handle_of(fi)->writable)\n        handle_in_use(handle_of(fi));\n',
        '    handle_in_use(handle_of(fi));\n'),
+
+    # Calls that few programs make
+    _m('unnamed files', 'a file without a name is cached', 'features',
+       '^O_TMPFILE: cached when it has a name$',
+       INODE, '    atomic_store(&i->unlinked, true); /*', '    /*'),
+    _m('named files', 'a file that gets its first name is not cached', 'features',
+       '^O_TMPFILE: cached when it has a name$', NAME, '        file_named(i);\n', '        {}\n'),
+    _m('rights of unnamed files', 'a file without a name is made as the mount', 'features',
+       '^O_TMPFILE: rights$', OPEN,
+       '    creds_enter_as(&c, ctx);\n', '    c = (struct creds){ .umask = false };\n'),
+    _m('time of birth', 'the time of birth is left out', 'features', '^time of birth$',
+       RAW, '        out.stat.mask |= birth;\n', '        (void)birth;\n'),
 
     # Direct writes beside pages
     _m('pages of readers', 'pages are not dropped after a direct write', 'bare',
