@@ -420,6 +420,9 @@ void ops_name_init(struct fuse_lowlevel_ops *ops);
 void ops_attr_init(struct fuse_lowlevel_ops *ops);
 void ops_dir_init(struct fuse_lowlevel_ops *ops);
 void ops_open_init(struct fuse_lowlevel_ops *ops);
+void ops_ioctl_init(struct fuse_lowlevel_ops *ops);
+void ops_ioctl_protocol(unsigned minor);             /* of the kernel's version; once */
+int dir_descriptor(const struct fuse_file_info *fi); /* ops_dir.c: of an open directory */
 /* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over. 0 or errno. */
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
 /* O_TMPFILE: makes and opens a file without a name. 0 or errno. */

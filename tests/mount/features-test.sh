@@ -170,6 +170,133 @@ t_birth() {
   same "$(stat -c '%w %s' "$1/born")" "$(stat -c '%w %s' "$2/born")"
 }
 
+# ---- Flags: lsattr, chattr ----------------------------------------------------------------------
+
+other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+flags_of() { lsattr -d "$1" | cut -d' ' -f1; }
+t_flags() {
+  trap 'chattr -ia "$2/fl" "$2/fld"' EXIT
+  echo content > "$1/fl"
+  mkdir "$1/fld"
+  cat "$1/fl" >/dev/null
+  for f in fl fld; do
+    same "$(flags_of "$1/$f")" "$(flags_of "$2/$f")"
+    chattr +A "$1/$f"
+    [[ $(flags_of "$2/$f") = *A* ]]
+    same "$(flags_of "$1/$f")" "$(flags_of "$2/$f")"
+    chattr -A "$1/$f"
+    same "$(flags_of "$1/$f")" "$(flags_of "$2/$f")"
+    same "$(stat -c %z "$1/$f")" "$(stat -c %z "$2/$f")" # at once
+  done
+  chattr +i "$1/fl" "$1/fld"
+  fails sh -c "echo x > $1/fl"
+  fails sh -c "echo x >> $1/fl"
+  fails mv "$1/fl" "$1/fl2"
+  fails ln "$1/fl" "$1/fl2"
+  fails rm -f "$1/fl"
+  fails chmod 600 "$1/fl"
+  fails touch "$1/fld/new"
+  same "$(cat "$1/fl")" content
+  chattr -i "$1/fl" "$1/fld"
+  chattr +a "$1/fl"
+  echo more >> "$1/fl"
+  fails truncate -s 0 "$1/fl"
+  chattr -a "$1/fl"
+  echo new > "$1/fl"
+  same "$(cat "$1/fl" "$2/fl")" "new
+new"
+  touch "$1/fld/new"
+}
+t_flags_of_others() {
+  echo x > "$1/theirs"
+  echo x > "$1/mine"
+  chown 65534:65534 "$1/mine"
+  fails other chattr +A "$1/theirs"
+  other chattr +A "$1/mine"
+  fails other chattr +i "$1/mine"
+  same "$(flags_of "$1/mine")" "$(flags_of "$2/mine")"
+  [[ $(flags_of "$2/mine") = *A* && $(flags_of "$2/theirs") != *A* ]]
+}
+t_flag_of_the_origin() { # that ext4 lets only CAP_SYS_RESOURCE set
+  local wanted=0 got=0
+  echo x > "$1/journal"
+  echo x > "$2/journal2"
+  chown 65534:65534 "$1/journal"
+  fails other chattr +j "$1/journal"
+  chattr +j "$2/journal2" || wanted=$?
+  chattr +j "$1/journal" || got=$?
+  same $got $wanted
+}
+t_project() {
+  echo x > "$1/project"
+  mkdir "$1/projectd"
+  chattr -p 4711 "$1/project"
+  same "$(lsattr -p "$2/project" | awk '{ print $1 }')" 4711
+  same "$(lsattr -p "$1/project")" "$(cd "$2" && lsattr -p project | sed "s|project|$1/project|")"
+  chattr +P -p 4712 "$1/projectd"
+  echo x > "$1/projectd/f"
+  same "$(lsattr -p "$1/projectd/f" | awk '{ print $1 }')" 4712
+}
+t_flags_warm() { # a change of flags leaves the file in the cache
+  local hit
+  head -c 400000 /dev/urandom > "$1/fw"
+  for _ in 1 2; do dd if="$1/fw" of=/dev/null bs=128k iflag=direct status=none; done
+  chattr +A "$1/fw"
+  chattr -A "$1/fw"
+  lsattr "$1/fw"
+  hit=$(stat_of hit_blocks)
+  dd if="$1/fw" of=/dev/null bs=128k iflag=direct status=none
+  [ $(($(stat_of hit_blocks) - hit)) -ge 97 ]
+}
+t_flags_mapped() { # what is stored in a mapping must be written before
+  trap 'chattr -ia "$2/fm"' EXIT
+  python3 - "$1" "$2" <<'PY'
+import mmap, os, subprocess, sys
+top, bare = sys.argv[1:]
+fd = os.open(top + "/fm", os.O_RDWR | os.O_CREAT)
+os.pwrite(fd, b"x" * 4096, 0)
+m = mmap.mmap(fd, 4096)
+assert m[0:1] == b"x"
+m[0:6] = b"stored"
+for flag in "+i", "+a":
+    p = subprocess.run(["chattr", flag, top + "/fm"], stderr=subprocess.PIPE)
+    assert p.returncode and b"busy" in p.stderr, p
+m.close()
+os.close(fd)
+subprocess.run(["chattr", "+i", top + "/fm"], check=True)
+with open(bare + "/fm", "rb") as f:
+    assert f.read(6) == b"stored"
+subprocess.run(["chattr", "-i", top + "/fm"], check=True)
+PY
+}
+
+# ---- What the kernel or the mount refuses -------------------------------------------------------
+
+t_refused() {
+  python3 - "$1" <<'PY'
+import errno, fcntl, os, sys
+os.chdir(sys.argv[1])
+a, b = (os.open(n, os.O_RDWR | os.O_CREAT) for n in ("ra", "rb"))
+os.write(a, b"r" * 100000)
+def refused(what, want, call, *args):
+    try:
+        call(*args)
+    except OSError as e:
+        assert e.errno == want, (what, e)
+        return
+    sys.exit("%s: not refused" % what)
+ioctl, no = fcntl.ioctl, errno.EOPNOTSUPP
+refused("FICLONE", no, ioctl, b, 0x40049409, a)
+refused("FICLONERANGE", no, ioctl, b, 0x4020940D, a.to_bytes(8, "little") + bytes(24))
+refused("FS_IOC_FIEMAP", no, ioctl, a, 0xC020660B, bytes(8) + b"\xff" * 8 + bytes(16))
+for f in a, os.open(".", os.O_RDONLY):
+    refused("FS_IOC_GETVERSION", errno.ENOTTY, ioctl, f, 0x80087601, bytes(8))
+    refused("FITRIM", errno.ENOTTY, ioctl, f, 0xC0185879, bytes(24))
+    refused("FS_IOC_GETFSLABEL", errno.ENOTTY, ioctl, f, 0x81009431, bytes(256))
+refused("RWF_NOWAIT, read", no, os.preadv, a, [bytearray(10)], 0, os.RWF_NOWAIT)
+PY
+}
+
 # ---- Files that others change -------------------------------------------------------------------
 
 # Asked for flags, the kernel opens the file, and keeps its pages all the same. The times that it
@@ -213,6 +340,16 @@ features() {
   each "O_TMPFILE: rights" t_tmpfile_rights
   check "O_TMPFILE: a program" t_temporary .
   each "time of birth" t_birth
+  if need "flags" lsattr chattr setpriv; then
+    each "flags" t_flags
+    each "flags: rights" t_flags_of_others
+    each "flags: mapped" t_flags_mapped
+    each "flags: cached" t_flags_warm
+    [[ $kinds != *ext4* ]] || check "flags: rights at the origin" t_flag_of_the_origin ext4 \
+      "$work/bare-ext4"
+    [[ $kinds != *xfs* ]] || check "flags: projects" t_project xfs "$work/bare-xfs"
+  fi
+  each "refused" t_refused
 }
 
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }

@@ -59,6 +59,7 @@ THREADS = 'mount/threads.c'
 POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
+IOCTL = 'mount/ops_ioctl.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
 ROOM = r'^reserved room(: user(\+sys_resource)?)?$'
@@ -264,6 +265,13 @@ MUTANTS = [
        '    creds_enter_as(&c, ctx);\n', '    c = (struct creds){ .umask = false };\n'),
     _m('time of birth', 'the time of birth is left out', 'features', '^time of birth$',
        RAW, '        out.stat.mask |= birth;\n', '        (void)birth;\n'),
+    _m('bracket of flags', 'flags are changed without a bracket', 'features', '^flags: cached$',
+       IOCTL, '    err = -change_begin(&c, i, CHANGE_ATTR, 0, 0);\n', '    err = 0;\n',
+       IOCTL, '        change_end(&c);\n', '        (void)c;\n'),
+    _m('flags and mappings', 'a file that is mapped becomes immutable', 'features',
+       '^flags: mapped$', IOCTL, '    if (fixes(cmd, a) &&', '    if (0 && fixes(cmd, a) &&'),
+    _m('ctime of flags', 'the kernel is not told that the ctime has changed', 'features', '^flags$',
+       IOCTL, '        fuse_lowlevel_notify_inval_inode(mnt.se, ino, -1, 0);\n', ''),
 
     # Direct writes beside pages
     _m('pages of readers', 'pages are not dropped after a direct write', 'bare',
