@@ -270,6 +270,93 @@ subprocess.run(["chattr", "-i", top + "/fm"], check=True)
 PY
 }
 
+# ---- fallocate ----------------------------------------------------------------------------------
+
+# Every mode that the file system behind has, beside reads and writes, against a copy in memory.
+t_fallocate() {
+  python3 - "$1" "$2" <<'PY'
+import ctypes, errno, mmap, os, random, sys
+top, bare = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+KEEP, PUNCH, COLLAPSE, ZERO, INSERT, UNSHARE = 1, 2, 8, 16, 32, 64
+def fallocate(fd, mode, off, n):
+    if libc.fallocate(fd, mode, ctypes.c_long(off), ctypes.c_long(n)):
+        raise OSError(ctypes.get_errno(), "fallocate")
+def can(path, mode):
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.ftruncate(fd, 1 << 16)
+    try:
+        fallocate(fd, mode, 4096, 4096)
+    except OSError as e:
+        assert e.errno == errno.EOPNOTSUPP, e
+        return False
+    finally:
+        os.close(fd)
+    return True
+modes = [m for m in (0, KEEP, PUNCH | KEEP, ZERO, ZERO | KEEP) if can(bare + "/fam", m)]
+assert modes == [m for m in (0, KEEP, PUNCH | KEEP, ZERO, ZERO | KEEP) if can(top + "/fam", m)]
+for m in COLLAPSE, INSERT, UNSHARE: # the kernel does not pass them on
+    assert not can(top + "/fam", m)
+r = random.Random(1)
+fds = [os.open(top + "/fa", os.O_RDWR | os.O_CREAT) for _ in range(2)]
+direct = os.open(top + "/fa", os.O_RDONLY | os.O_DIRECT)
+page = mmap.mmap(-1, 1 << 20)
+want = bytearray()
+for step in range(600):
+    fd, off, n = r.choice(fds), r.randrange(300000), r.choice((1, 4096, 5000, 70000))
+    what = r.randrange(4)
+    if what == 0:
+        data = r.randbytes(n)
+        os.pwrite(fd, data, off)
+        want.extend(bytes(max(0, off + n - len(want))))
+        want[off:off + n] = data
+    elif what < 3 and modes:
+        mode = r.choice(modes)
+        fallocate(fd, mode, off, n)
+        if not mode & KEEP:
+            want.extend(bytes(max(0, off + n - len(want))))
+        if mode & (PUNCH | ZERO):
+            end = min(off + n, len(want))
+            want[off:end] = bytes(max(0, end - off))
+    else:
+        assert os.pread(fd, n, off) == want[off:off + n], (step, off, n)
+        got = os.preadv(direct, [page], 0)
+        assert page[:got] == want, step
+    assert os.fstat(fd).st_size == len(want), step
+with open(bare + "/fa", "rb") as f:
+    assert f.read() == want
+PY
+}
+
+# ---- Copies that share their blocks -------------------------------------------------------------
+
+shared() { # does the file share extents with another one?
+  sync -f "$1"
+  filefrag -v "$1" | grep -q shared
+}
+t_reflink() {
+  head -c 3000001 /dev/urandom > "$1/source"
+  cp --reflink=auto "$1/source" "$1/copy"
+  shared "$2/copy"
+  cmp "$1/copy" "$1/source"
+  cmp "$2/copy" "$2/source"
+  head -c 3000001 /dev/zero > "$1/copy" # cached, then overwritten by a copy
+  for _ in 1 2; do dd if="$1/copy" of=/dev/null bs=128k iflag=direct status=none; done
+  python3 - "$1" <<'PY'
+import os, sys
+a, b = os.open(sys.argv[1] + "/source", os.O_RDONLY), os.open(sys.argv[1] + "/copy", os.O_RDWR)
+done = 0
+while done < 3000001:
+    done += os.copy_file_range(a, b, 3000001 - done, done, done)
+PY
+  shared "$2/copy"
+  dd if="$1/copy" bs=128k iflag=direct status=none | cmp - "$2/source"
+  echo changed | dd of="$1/copy" conv=notrunc status=none
+  cmp "$1/source" "$2/source"
+  fails cmp "$1/copy" "$1/source"
+  fails cp --reflink=always "$1/source" "$1/copy2"
+}
+
 # ---- What the kernel or the mount refuses -------------------------------------------------------
 
 t_refused() {
@@ -348,6 +435,12 @@ features() {
     [[ $kinds != *ext4* ]] || check "flags: rights at the origin" t_flag_of_the_origin ext4 \
       "$work/bare-ext4"
     [[ $kinds != *xfs* ]] || check "flags: projects" t_project xfs "$work/bare-xfs"
+  fi
+  each "fallocate" t_fallocate
+  if need "reflink" filefrag; then
+    for k in xfs btrfs; do
+      [[ $kinds != *$k* ]] || check "reflink: $k" t_reflink $k "$work/bare-$k"
+    done
   fi
   each "refused" t_refused
 }
