@@ -325,6 +325,7 @@ native_suites() { # DIR
   fi
   settle
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
+  also mount-features bash "$here/mount/features-test.sh" "$b"
   also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
   also mount-sync bash "$here/mount/sync-test.sh" "$b"
   also mount-far bash "$here/mount/far-test.sh" "$b"

@@ -367,6 +367,14 @@ void file_gone(struct inode *i)
     proof_gone(i);
 }
 
+void file_named(struct inode *i)
+{
+    pthread_mutex_lock(&i->lock);
+    i->unlinked = false;
+    pthread_mutex_unlock(&i->lock);
+    file_gone(i); /* if that name was removed at the same time */
+}
+
 /* ---- Changing the origin ------------------------------------------------------------------- */
 
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,

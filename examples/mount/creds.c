@@ -143,9 +143,14 @@ void creds_thread_init(void)
     act_as(&b);
 }
 
+mode_t creds_mode_of(const struct fuse_ctx *ctx, mode_t mode)
+{
+    return own_umask ? mode : mode & ~ctx->umask;
+}
+
 mode_t creds_mode(fuse_req_t req, mode_t mode)
 {
-    return own_umask ? mode : mode & ~fuse_req_ctx(req)->umask;
+    return creds_mode_of(fuse_req_ctx(req), mode);
 }
 
 /* ---- Who asks ------------------------------------------------------------------------------- */
@@ -229,9 +234,8 @@ static void read_groups(struct caller *c, const char *status)
  * asynchronous or another process made it in the caller's name. Then the ids decide, and it gets
  * what the kernel has checked. A caller whose number means nothing here (0: another PID namespace)
  * gets no more, even as root: the root of a container has few capabilities. */
-static void look_at(struct caller *c, fuse_req_t req)
+static void look_at(struct caller *c, const struct fuse_ctx *ctx)
 {
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     char *status = ctx->pid > 0 ? read_status(ctx->pid) : NULL;
     const char *p;
 
@@ -255,16 +259,15 @@ bool creds_admin(fuse_req_t req)
 
     if (!mnt.root_user)
         return true; /* the origin does not tell the mount more than the caller may know */
-    look_at(&c, req);
+    look_at(&c, fuse_req_ctx(req));
     free(c.groups);
     return c.caps & CAP_BIT(CAP_SYS_ADMIN);
 }
 
 /* ---- Entering and leaving ------------------------------------------------------------------- */
 
-void creds_enter(struct creds *c, fuse_req_t req)
+void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx)
 {
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct caller who;
 
     *c = (struct creds){ .umask = own_umask, .switched = mnt.root_user, .tried = true };
@@ -272,9 +275,14 @@ void creds_enter(struct creds *c, fuse_req_t req)
         umask(ctx->umask);
     if (!mnt.root_user)
         return;
-    look_at(&who, req);
+    look_at(&who, ctx);
     act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, who.caps });
     free(who.groups);
+}
+
+void creds_enter(struct creds *c, fuse_req_t req)
+{
+    creds_enter_as(c, fuse_req_ctx(req));
 }
 
 /* The mount's own capabilities, for a caller that creds_charge has entered. */
@@ -298,7 +306,7 @@ static void charge_with_bits(struct creds *c, fuse_req_t req, const struct inode
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
     struct caller who;
 
-    look_at(&who, req);
+    look_at(&who, ctx);
     c->changes = i;
     c->clears = c->clears || !(who.caps & CAP_BIT(CAP_FSETID));
     act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, charged_caps(c) });
@@ -336,7 +344,7 @@ bool creds_more(struct creds *c, int err)
     if (!c->req) {
         who.caps = all_caps;
     } else {
-        look_at(&caller, c->req);
+        look_at(&caller, fuse_req_ctx(c->req));
         who.uid = fuse_req_ctx(c->req)->uid;
         who.gid = fuse_req_ctx(c->req)->gid;
         who.n = caller.n;

@@ -18,6 +18,7 @@
  */
 #include "mount.h"
 
+#include <stdio.h>
 #include <sys/random.h>
 
 static struct {
@@ -281,7 +282,7 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
 /* Turns a hold into one lookup of the kernel. */
 static void count_lookup(struct inode *i, struct inode *parent, const char *name)
 {
-    char *copy = strdup(name), *old;
+    char *copy = name ? strdup(name) : NULL, *old;
 
     pthread_mutex_lock(&table.lock);
     if (i->nlookup++ > 0)
@@ -292,6 +293,16 @@ static void count_lookup(struct inode *i, struct inode *parent, const char *name
     i->name = copy;
     pthread_mutex_unlock(&table.lock);
     free(old);
+}
+
+/* A held inode, to the kernel. */
+static void give(struct inode *i, struct inode *parent, const char *name,
+                 struct fuse_entry_param *e)
+{
+    count_lookup(i, parent, name);
+    e->attr_timeout = inode_attr_timeout(i);
+    e->ino = (uintptr_t)i;
+    e->generation = i->generation;
 }
 
 int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e)
@@ -306,10 +317,32 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
         inode_put(i);
         return ELOOP;
     }
-    count_lookup(i, parent, name);
-    e->attr_timeout = inode_attr_timeout(i);
-    e->ino = (uintptr_t)i;
-    e->generation = i->generation;
+    give(i, parent, name, e);
+    return 0;
+}
+
+int inode_unnamed(struct inode *parent, int fd, struct fuse_entry_param *e)
+{
+    static _Atomic unsigned made;
+    int path = open(procpath(fd).s, O_PATH | O_CLOEXEC);
+    char name[16]; /* that no file has */
+    struct inode *i;
+
+    *e = (struct fuse_entry_param){ .entry_timeout = mnt.opt.entry_timeout };
+    if (path < 0)
+        return errno;
+    if (fstatat(path, "", &e->attr, AT_EMPTY_PATH) < 0) {
+        int err = errno;
+        close(path);
+        return err;
+    }
+    snprintf(name, sizeof(name), "/%u", atomic_fetch_add(&made, 1));
+    i = add(path, &e->attr, parent, name);
+    if (!i)
+        return errno;
+    atomic_store(&i->unlinked, true); /* nothing of it is cached until it has a name */
+    number_show(i, &e->attr);
+    give(i, parent, NULL, e);
     return 0;
 }
 

@@ -8,9 +8,12 @@
  *   which would take most of its time. ops_read.c sends misses back here with loop_defer_read().
  * - What a local origin does in memory, as a rule, is handled at once, too: writes, names,
  *   attributes. If it does wait for the disk, another thread becomes a loop (threads.c).
- * - All other requests go to a worker, which lets libfuse call the operation. A small request is
- *   copied into the job, so that the loop keeps its warm buffer. A WRITE takes the buffer with it,
- *   and the loop continues with another one from a small stock.
+ * - All other requests go to a worker. A small request is copied into the job, so that the loop
+ *   keeps its warm buffer. A WRITE takes the buffer with it, and the loop continues with another
+ *   one from a small stock.
+ *
+ * libfuse takes a request apart and calls the operation; ops_raw.c does so for those that libfuse
+ * does not know.
  *
  * GETATTR never waits if the origin is local: the table holds the inode. For the same reason a loop
  * opens and closes an attached file for a reader.
@@ -26,8 +29,7 @@
 #include <linux/fuse.h>
 
 #define SMALL_MAX 16384
-#define READ_AHEAD_KIB 1024 /* FUSE's 128 are few where an answer takes two changes of the thread  \
-                             */
+#define READ_AHEAD_KIB 1024 /* an answer takes long: FUSE's 128 are few */
 #define STOCK_MAX 8
 #define DRAIN_MAX 65536 /* requests of others that an end waits for, per round */
 #define DRAIN_ROUNDS 64
@@ -76,12 +78,18 @@ static void *stock_get(void)
     return mem; /* NULL: libfuse allocates */
 }
 
+static void process(struct fuse_buf *buf)
+{
+    if (!raw_request(buf->mem))
+        fuse_session_process_buf(mnt.se, buf);
+}
+
 void loop_run(struct job *j)
 {
     if (!j->buf.mem) {
         read_worker(j->req, j->handle, j->size, j->off);
     } else {
-        fuse_session_process_buf(mnt.se, &j->buf);
+        process(&j->buf);
         if (j->big)
             stock_put(j->buf.mem);
     }
@@ -155,7 +163,7 @@ static bool never_waits(const struct fuse_in_header *h, struct inode **used)
     case FUSE_RELEASE:
         return closes_reader(h);
     default:
-        return false;
+        return raw_reads_attributes(h->opcode) && !number_far(inode_of(h->nodeid)->device);
     }
 }
 
@@ -246,7 +254,7 @@ static bool refused(const struct fuse_in_header *h)
     case FUSE_WRITE:
         return !(in->write_flags & FUSE_WRITE_CACHE);
     default:
-        return false;
+        return raw_gives_pages(h->opcode);
     }
 }
 
@@ -266,7 +274,7 @@ static bool taken_at_once(struct fuse_buf *buf)
 
     if (!never_waits(buf->mem, &used))
         return false;
-    fuse_session_process_buf(mnt.se, buf);
+    process(buf);
     if (((const struct fuse_in_header *)buf->mem)->opcode == FUSE_INIT)
         place_read_ahead(READ_AHEAD_KIB);
     if (used) {
@@ -291,11 +299,11 @@ static bool take(struct fuse_buf *buf)
         return false;
     if (threads_may_wait() && is_short(h) && !number_far(inode_of(h->nodeid)->device)) {
         threads_begin_wait();
-        fuse_session_process_buf(mnt.se, buf);
+        process(buf);
         return threads_end_wait();
     }
     if (!hand_over(buf))
-        fuse_session_process_buf(mnt.se, buf);
+        process(buf);
     return false;
 }
 

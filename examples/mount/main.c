@@ -60,6 +60,7 @@ static void op_init(void *user, struct fuse_conn_info *conn)
     /* Asynchronous direct writes leave old pages behind unless the mount drops them. */
     if (!direct_on())
         conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
+    ops_ioctl_protocol(conn->proto_minor);
     conn->max_background = mnt.opt.max_background;
     conn->congestion_threshold = mnt.opt.max_background * 3 / 4;
 }
@@ -104,6 +105,7 @@ static int new_session(void)
     ops_name_init(&ops);
     ops_dir_init(&ops);
     ops_attr_init(&ops);
+    ops_ioctl_init(&ops);
     if (asprintf(&name, "fsname=%s", mnt.opt.dir) > 0 &&
         fuse_opt_add_opt_escaped(&list, name) == 0 &&
         fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&

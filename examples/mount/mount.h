@@ -213,6 +213,8 @@ struct inode *inode_of(fuse_ino_t ino);
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st);
 /* The same as an answer to the kernel; counts as one of its lookups. 0 or errno. */
 int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e);
+/* The same for a file without a name that was made in `parent`, and is open as fd. */
+int inode_unnamed(struct inode *parent, int fd, struct fuse_entry_param *e);
 void inode_hold(struct inode *i);
 void inode_put(struct inode *i);
 void inode_forget(fuse_ino_t ino, uint64_t n);
@@ -305,7 +307,8 @@ int file_revalidate(struct inode *i, cm_file_info *info);
  * the pages that it will have after it has dropped these, for file_has_pages(); 0: of none. */
 bool file_keep_pages(struct inode *i, uint64_t *fresh);
 void file_has_pages(struct inode *i, uint64_t incarnation);
-void file_gone(struct inode *i); /* sets unlinked if no name is left */
+void file_gone(struct inode *i);  /* sets unlinked if no name is left */
+void file_named(struct inode *i); /* it had no name, and was given one */
 /* 0: the origin may be changed now. -errno: it must not be changed. */
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
                  uint64_t len);
@@ -397,8 +400,10 @@ struct creds {
 void creds_thread_init(void); /* once per worker */
 /* The mode to create with. The origin applies the umask, or this function does. */
 mode_t creds_mode(fuse_req_t req, mode_t mode);
+mode_t creds_mode_of(const struct fuse_ctx *ctx, mode_t mode);
 /* As the caller in everything; for calls that create something. */
 void creds_enter(struct creds *c, fuse_req_t req);
+void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx);
 /* For calls that take room for the caller and change the inode (or NULL). req NULL: for the mount.
  */
 void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i);
@@ -418,13 +423,23 @@ void ops_name_init(struct fuse_lowlevel_ops *ops);
 void ops_attr_init(struct fuse_lowlevel_ops *ops);
 void ops_dir_init(struct fuse_lowlevel_ops *ops);
 void ops_open_init(struct fuse_lowlevel_ops *ops);
+void ops_ioctl_init(struct fuse_lowlevel_ops *ops);
+void ops_ioctl_protocol(unsigned minor);             /* of the kernel's version; once */
+int dir_descriptor(const struct fuse_file_info *fi); /* ops_dir.c: of an open directory */
 /* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over. 0 or errno. */
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
-/* The kernel has opened it: a READ or RELEASE has come. */
+/* O_TMPFILE: makes and opens a file without a name. 0 or errno. */
+int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
+                 struct fuse_entry_param *e, struct fuse_file_info *fi);
+/* The kernel has opened it for a program: a READ has come, or it was open for writing. */
 void handle_in_use(struct handle *h);
 void close_handle(struct handle *h);
 /* ops_write.c: truncates inside a bracket. fd >= 0 or -1. 0 or errno. */
 int set_size(fuse_req_t req, struct inode *i, int fd, off_t size);
+/* ops_raw.c: false if libfuse knows the request. */
+bool raw_request(const void *request);
+bool raw_gives_pages(uint32_t opcode);      /* a program may get pages, or store in them */
+bool raw_reads_attributes(uint32_t opcode); /* as GETATTR */
 /* ops_read.c */
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
 

@@ -21,6 +21,11 @@ static struct dir *dir_of(const struct fuse_file_info *fi)
     return (struct dir *)(uintptr_t)fi->fh;
 }
 
+int dir_descriptor(const struct fuse_file_info *fi)
+{
+    return dirfd(dir_of(fi)->d);
+}
+
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct dir *dir = calloc(1, sizeof(*dir));

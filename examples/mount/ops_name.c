@@ -188,6 +188,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
     creds_leave(&who);
     if (regular)
         change_end(&c);
+    if (!err && atomic_load(&i->unlinked)) /* made with O_TMPFILE */
+        file_named(i);
     if (err)
         fuse_reply_err(req, err);
     else

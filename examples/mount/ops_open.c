@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * ops_open.c - OPEN, CREATE, RELEASE: open files.
+ * ops_open.c - OPEN, CREATE, TMPFILE, RELEASE: open files.
  *
  * A read-only handle uses the descriptor of the attachment. So opening an attached file again costs
  * one fstat. Handles that write have their own descriptor. Three flags are not passed on: O_DIRECT
@@ -140,7 +140,10 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    handle_in_use(handle_of(fi));
+    /* A READ has noted it already. If there was none, the kernel may have opened the file only to
+     * ask for its flags. Then it has not dropped any pages. */
+    if (handle_of(fi)->writable)
+        handle_in_use(handle_of(fi));
     close_handle(handle_of(fi));
     fuse_reply_err(req, 0);
 }
@@ -203,6 +206,30 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         close_handle(handle_of(fi));
         inode_forget(e.ino, 1);
     }
+}
+
+int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
+                 struct fuse_entry_param *e, struct fuse_file_info *fi)
+{
+    struct creds c;
+    int fd, err;
+
+    creds_enter_as(&c, ctx);
+    /* O_EXCL: it will never get a name. */
+    fd = openat(parent->fd, ".", origin_flags(fi->flags) | O_TMPFILE | (fi->flags & O_EXCL),
+                creds_mode_of(ctx, mode));
+    creds_leave(&c);
+    if (fd < 0)
+        return errno;
+    err = inode_unnamed(parent, fd, e);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    err = open_handle(inode_of(e->ino), fd, fi);
+    if (err)
+        inode_forget(e->ino, 1);
+    return err;
 }
 
 void ops_open_init(struct fuse_lowlevel_ops *ops)

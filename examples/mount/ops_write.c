@@ -6,6 +6,7 @@
  */
 #include "mount.h"
 
+#include <linux/falloc.h>
 #include <sys/uio.h>
 
 /* Appends at the present end of the origin. With other writers that is not where the kernel thinks.
@@ -87,13 +88,16 @@ int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
                          struct fuse_file_info *fi)
 {
+    /* Those that change nothing beyond their range. The kernel sends no others today. */
+    const int known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
     struct handle *h = handle_of(fi);
     struct change c;
     struct creds who;
     int rc, err;
 
     (void)ino;
-    err = -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
+    err = mode & ~known ? EOPNOTSUPP
+                        : -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
     if (!err) {
         creds_charge(&who, req, h->inode);
         do

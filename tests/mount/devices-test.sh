@@ -211,6 +211,7 @@ t_one_fs() {
     fails cat $p/f1
     fails touch $p/new
     fails mkdir $p/new
+    fails python3 -c "import os; os.open('$p', os.O_TMPFILE | os.O_RDWR)"
     fails ln -s x $p/new
     fails ln f1 $p/new
     fails mv f1 $p/new

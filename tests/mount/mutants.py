@@ -58,7 +58,8 @@ KEEPER, LOOP, MAIN = 'mount/keeper.c', 'mount/loop.c', 'mount/main.c'
 THREADS = 'mount/threads.c'
 POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
-ATTR, NAME = 'mount/ops_attr.c', 'mount/ops_name.c'
+ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
+IOCTL = 'mount/ops_ioctl.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
 ROOM = r'^reserved room(: user(\+sys_resource)?)?$'
@@ -248,6 +249,37 @@ MUTANTS = [
        '^SEEK_DATA of what is stored in a mapping$',
        WRITE, '    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&\n',
        '    if (0 &&\n'),
+    _m('pages and flags', 'an open that only asks for flags counts as one that drops pages',
+       'features', '^others(: flags of a file with old pages)?$',
+       OPEN, '    if (handle_of(fi)->writable)\n        handle_in_use(handle_of(fi));\n',
+       '    handle_in_use(handle_of(fi));\n'),
+
+    # Calls that few programs make
+    _m('unnamed files', 'a file without a name is cached', 'features',
+       '^O_TMPFILE: cached when it has a name$',
+       INODE, '    atomic_store(&i->unlinked, true); /*', '    /*'),
+    _m('named files', 'a file that gets its first name is not cached', 'features',
+       '^O_TMPFILE: cached when it has a name$', NAME, '        file_named(i);\n', '        {}\n'),
+    _m('rights of unnamed files', 'a file without a name is made as the mount', 'features',
+       '^O_TMPFILE: rights$', OPEN,
+       '    creds_enter_as(&c, ctx);\n', '    c = (struct creds){ .umask = false };\n'),
+    _m('time of birth', 'the time of birth is left out', 'features', '^time of birth$',
+       RAW, '        out.stat.mask |= birth;\n', '        (void)birth;\n'),
+    _m('bracket of fallocate', 'fallocate changes the file without a bracket', 'features',
+       '^fallocate$', WRITE,
+       '-change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);',
+       '-change_begin(&c, h->inode, CHANGE_RANGE, 0, 0);'),
+    _m('bracket of a copy', 'a range is copied without a bracket', 'features',
+       '^reflink: xfs$', WRITE,
+       '    err = -change_begin(&c, out->inode, CHANGE_RANGE, (uint64_t)off_out, len);\n',
+       '    err = -change_begin(&c, out->inode, CHANGE_RANGE, 0, 0);\n'),
+    _m('bracket of flags', 'flags are changed without a bracket', 'features', '^flags: cached$',
+       IOCTL, '    err = -change_begin(&c, i, CHANGE_ATTR, 0, 0);\n', '    err = 0;\n',
+       IOCTL, '        change_end(&c);\n', '        (void)c;\n'),
+    _m('flags and mappings', 'a file that is mapped becomes immutable', 'features',
+       '^flags: mapped$', IOCTL, '    if (fixes(cmd, a) &&', '    if (0 && fixes(cmd, a) &&'),
+    _m('ctime of flags', 'the kernel is not told that the ctime has changed', 'features', '^flags$',
+       IOCTL, '        fuse_lowlevel_notify_inval_inode(mnt.se, ino, -1, 0);\n', ''),
 
     # Direct writes beside pages
     _m('pages of readers', 'pages are not dropped after a direct write', 'bare',
