@@ -182,8 +182,8 @@ void place_mounted(const char *dir);               /* this process has just moun
 /* An O_PATH descriptor of our mount, wherever it is now. -ENOENT: it is nowhere. -EBUSY: another
  * mount covers it. Or another -errno. */
 int place_open(void);
-/* The kernel reads so far ahead in files of this mount, if this process may set that. Only after the
- * answer to INIT, which sets it, too. */
+/* The kernel reads so far ahead in files of this mount, if this process may set that. The answer to
+ * INIT must come before, because it sets it, too. */
 void place_read_ahead(unsigned kib);
 int place_leave(void); /* unmounts it, lazily; 0 or -errno as above */
 /* Is our mount still there, so that nobody changes what lies below it? Also notes the time. */
