@@ -578,6 +578,16 @@ t_direct() {
   dd if=di of="$work/back" bs=4608 iflag=direct status=none
   cmp "$work/back" "$ref/di"
 }
+t_just_written() { # what disk benchmarks do: to a service the first reading is told without waiting
+  local missed readings
+  head -c 8388608 /dev/urandom > jw
+  for readings in 1 2 3 4; do
+    missed=$(stat_of miss_blocks)
+    dd if=jw of=/dev/null bs=4k iflag=direct status=none
+    [ "$(stat_of miss_blocks)" != "$missed" ] || break
+  done
+  [ $readings -le $([ "$via" = pool ] && echo 2 || echo 3) ]
+}
 t_locks() {
   echo l > lk
   flock -n lk true
@@ -737,6 +747,7 @@ programs() {
     fi
   fi
   check "O_DIRECT read and write" t_direct
+  check "a file just written hits at its second reading" t_just_written
   need flock flock && check "locks" t_locks
   check "eight readers at once" t_many_readers
   check "execute" t_exec
