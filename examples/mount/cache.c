@@ -157,7 +157,7 @@ static void attach(struct inode *i)
 {
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
-    int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC), rc;
+    int fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC), rc;
 
     if (fd < 0)
         return;

@@ -4,6 +4,7 @@
  *
  *   main.c      life of the process: checks, daemonizing, pool, session, shutdown
  *   options.c   command line
+ *   fstab.c     what mount(8) gives: its helper's command line, options of all file systems
  *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
  *   loop.c      requests of the kernel: who handles each; threads.h: the threads, who reads, who
  *               works
@@ -68,6 +69,13 @@ struct options {
     bool of_pool; /* one of these two was given */
     unsigned loops;
     char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
+    /* fstab.c */
+    bool helper;         /* mount(8) has started it */
+    bool sloppy;         /* -o options that it does not know are no error */
+    bool dirsync;        /* names should be synced at once */
+    char *source;        /* as given; later "none" or NULL: DIR */
+    unsigned long flags; /* ST_NOSUID, ST_NODEV, ST_NOEXEC, ST_SYNCHRONOUS, ST_NOATIME and
+                          * ST_NODIRATIME that were asked for */
 };
 
 struct device; /* number.c */
@@ -175,6 +183,19 @@ void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* options.c: 0, or the exit status after a message; -1: it was answered (--help), exit 0. */
 int options_parse(int argc, char **argv, struct options *o);
+int options_take_list(const char *list, struct options *o); /* of -o; as options_parse() */
+int options_complete(struct options *o); /* checks what excludes each other; defaults */
+int options_answer(int letter);          /* 'h' or 'V'; as options_parse() */
+
+/* fstab.c */
+enum taken { NOT_TAKEN, TAKEN, NEEDS_NO_VALUE };
+/* An option of -o that all file systems have. */
+enum taken fstab_take(const char *key, const char *value, struct options *o);
+bool fstab_is_helper(const char *argv0);
+int fstab_parse(int argc, char **argv, struct options *o); /* as options_parse() */
+/* open() of what the O_PATH descriptor `fd` leads to, as noatime, nodiratime and sync say. */
+int fstab_open(int fd, int flags);
+int fstab_status(int status); /* as mount(8) has them */
 
 /* place.c */
 int place_prepare(struct options *o, int *rootfd); /* exit status */

@@ -44,10 +44,10 @@ static int open_origin(struct handle *h, int fd, int flags)
         h->own_fd = false;
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
-        h->fd = open(procpath(h->inode->fd).s, origin_flags(flags));
+        h->fd = fstab_open(h->inode->fd, origin_flags(flags));
         /* An append-only file (chattr +a) can be opened in no other way. */
         if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
-            h->fd = open(procpath(h->inode->fd).s, origin_flags(flags) | O_APPEND);
+            h->fd = fstab_open(h->inode->fd, origin_flags(flags) | O_APPEND);
             h->appends = h->fd >= 0;
         }
     }
@@ -156,7 +156,9 @@ static int create_origin(fuse_req_t req, struct inode *parent, const char *name,
     int fd;
 
     creds_enter(&c, req);
-    fd = openat(parent->fd, name, origin_flags(flags) | O_CREAT | O_EXCL | O_NOFOLLOW,
+    fd = openat(parent->fd, name,
+                origin_flags(flags) | O_CREAT | O_EXCL | O_NOFOLLOW |
+                    (mnt.opt.flags & ST_SYNCHRONOUS ? O_SYNC : 0),
                 creds_mode(req, mode));
     creds_leave(&c);
     return fd;

@@ -356,6 +356,22 @@ MUTANTS = [
        PLACE, '    else if (!o->any_owner && os_place_is_exposed(where))\n',
        '    else if (0 && is_exposed(where))\n'),
 
+    # mount(8)
+    _m('fstab: source', 'the mount always says its directory', 'admin',
+       '^mount -a, twice with none$',
+       MAIN, 'mnt.opt.source ? mnt.opt.source : mnt.opt.dir', 'mnt.opt.dir'),
+    _m('fstab: users', 'user means nothing', 'admin', '^mount, user$',
+       'mount/fstab.c', '#define OF_USERS (ST_NOSUID | ST_NODEV | ST_NOEXEC)',
+       '#define OF_USERS (ST_NOSUID | ST_NODEV)'),
+    _m('fstab: noatime', 'noatime is only a flag', 'admin', '^mount -o noatime$',
+       'mount/fstab.c', 'flags | O_NOATIME', 'flags'),
+    _m('fstab: nodiratime', 'nodiratime means files, too', 'admin', '^mount -o nodiratime$',
+       'mount/fstab.c', '(flags & O_DIRECTORY ? ST_NODIRATIME : 0)', 'ST_NODIRATIME'),
+    _m('fstab: sync', 'sync is only a flag', 'admin', '^mount -o sync$',
+       'mount/fstab.c', '        flags |= O_SYNC;\n', '        ;\n'),
+    _m('fstab: status', 'mount(8) gets the mount\'s own status', 'admin',
+       '^mount without its pool$', MAIN, 'mnt.opt.helper ? fstab_status(rc) : rc', 'rc'),
+
     # Trouble with the pool
     _m('look at the pool', 'nobody looks whether the pool was truncated', 'sessions',
        '^pool truncated to half',

@@ -1,0 +1,215 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# admin-test.sh - cachemax-mount as administrators use it: mount(8), fstab, what is installed.
+#
+# Usage: admin-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed. Root runs it in a mount namespace of its own,
+# because mount(8) finds its helpers in /sbin only.
+
+set -u
+build=$(realpath "${1:?usage: admin-test.sh BUILD_DIR}") || exit 1
+here=$(cd "$(dirname "$0")" && pwd)
+if [ "$(id -u)" = 0 ] && [ -z "${CM_ALONE:-}" ] && unshare -m true 2>/dev/null; then
+  CM_ALONE=yes exec unshare -m bash "$0" "$@"
+fi
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+# ---- mount(8) -----------------------------------------------------------------------------------
+
+# /sbin with the helper in it: links to all programs that are there.
+new_sbin() {
+  local sbin
+  sbin=$(realpath /sbin)
+  mkdir "$work/sbin" "$work/sbin.real" &&
+    mount --bind "$sbin" "$work/sbin.real" &&
+    cp -s "$work/sbin.real"/* "$work/sbin" &&
+    ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax" &&
+    ln -sf "$mount_bin" "$work/sbin/mount.cachemax" &&
+    mount --bind "$work/sbin" "$sbin" && mount --bind "$work/fstab" /etc/fstab
+}
+old_sbin() {
+  umount /etc/fstab
+  umount "$(realpath /sbin)"
+  umount "$work/sbin.real"
+}
+# The process that serves the mount.
+server() { "$cm" info "$pool" | sed -n 's/^state: .*process \([0-9]*\).*/\1/p'; }
+# Ends when the pool is closed.
+gone() {
+  until is_clean; do sleep 0.05; done
+}
+flags_of() { sed -n "s|^[^ ]* [^ ]* [^ ]* [^ ]* $org \([^ ]*\) .*- fuse.cachemax .*|\1|p" \
+  /proc/self/mountinfo; }
+source_of() { sed -n "s|.* $org .*- fuse.cachemax \([^ ]*\) .*|\1|p" /proc/self/mountinfo; }
+line() { echo "$1 $org $2 pool=$pool,$3 0 0" > "$work/fstab"; }
+
+t_mount() { # SOURCE TYPE
+  cd /
+  mount -t "$2" "$1" "$org" -o "pool=$pool,nosuid,noexec,noatime"
+  same "$(source_of)" "$1"
+  same "$(flags_of)" rw,nosuid,noexec,noatime
+  cmp "$org/file" "$ref/file"
+  umount "$org"
+  gone
+}
+t_fstab() {
+  cd /
+  line "$1" fuse.cachemax defaults,nofail,_netdev,x-systemd.automount,attr_timeout=5
+  mount "$org"
+  same "$(flags_of)" rw,relatime
+  [ "$(stat_of hit_blocks)" = 0 ]
+  cat "$org/file" "$org/file" > /dev/null
+  umount "$org"
+  gone
+}
+# Again is no second mount.
+t_all() { # SOURCE
+  cd /
+  line "$1" cachemax ro,user
+  mount -a
+  same "$(flags_of)" ro,nosuid,nodev,noexec,relatime
+  mount -a
+  same "$(flags_of)" ro,nosuid,nodev,noexec,relatime
+  fails touch "$org/file"
+  umount "$org"
+  gone
+  line "$1" cachemax noauto
+  mount -a
+  same "$(flags_of)" ''
+}
+t_user() {
+  cd /
+  mkdir -m 700 "$shm/user"
+  "$cm" create "$shm/user/pool" --size=16MiB -q
+  mknod -m 666 "$work/fuse" c 10 229
+  mount --bind "$work/fuse" /dev/fuse
+  cp "$mount_bin" "$work/sbin/cachemax-mount" # the build may lie where others cannot look
+  ln -sf "$work/sbin/cachemax-mount" "$work/sbin/mount.fuse.cachemax"
+  chmod 755 "$shm" "$work/sbin"
+  chown -R 65534:65534 "$org" "$shm/user"
+  echo "none $org fuse.cachemax noauto,user,pool=$shm/user/pool 0 0" > "$work/fstab"
+  as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  "${as[@]}" mount "$org" >&2
+  flags_of | grep -qx rw,nosuid,nodev,noexec,relatime
+  "${as[@]}" cmp "$org/file" - < "$ref/file"
+  "${as[@]}" umount "$org" >&2
+  until "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
+  umount /dev/fuse
+  ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax"
+}
+# Called by hand: mount(8) would say the flags itself.
+t_users() { # OPTION FLAGS
+  cd /
+  "$work/sbin/mount.cachemax" none "$org" -o "pool=$pool,$1"
+  same "$(flags_of)" "$2"
+  umount "$org"
+  gone
+}
+# mount(8) passes the status and the message on.
+t_refused() { # STATUS TEXT ARGUMENT...
+  local status=0
+  cd /
+  mount "${@:3}" > "$work/said" 2>&1 || status=$?
+  same "$status" "$1"
+  grep -q -- "$2" "$work/said"
+}
+t_remount() {
+  cd /
+  mount -t fuse.cachemax none "$org" -o "pool=$pool"
+  t_refused 1 'unmount it and mount it again' -o remount,ro "$org"
+  touch "$org/file"
+  mount -o remount,bind,ro "$org"
+  fails touch "$org/file"
+  umount "$org"
+  gone
+}
+# The origin's descriptor of a file that is open for writing.
+t_sync() { # OPTION WANTED
+  local flags
+  cd /
+  mount -t fuse.cachemax none "$org" -o "pool=$pool,$1" 2>/dev/null
+  exec 5>> "$org/file" 6> "$org/new"
+  for name in file new; do
+    flags=$(find "/proc/$(server)/fd" -lname "*/org/$name" -printf '%f\n' | while read -r fd; do
+      sed -n 's/^flags:\t0*//p' "/proc/$(server)/fdinfo/$fd"
+    done)
+    same "$(for f in $flags; do ((0$f & 03 && 0$f & 04000000)) && echo yes; done | head -n 1)" "$2"
+  done
+  exec 5>&- 6>&-
+  umount "$org"
+  gone
+}
+# Is the time of the last access another one after everything was read?
+t_atime() { # OPTION OF
+  cd /
+  touch -a -d 2001-01-01 "$below/dir" "$below/file"
+  mount -t fuse.cachemax none "$org" -o "pool=$pool,$1"
+  cat "$org/file" > /dev/null
+  ls "$org/dir" > /dev/null
+  umount "$org"
+  gone
+  find "$below/dir" "$below/file" -maxdepth 0 -newerat 2002-01-01 -printf '%f ' > "$work/read"
+  same "$(cat "$work/read")" "$2"
+}
+
+mount_8() {
+  case ${CM_CHECKS:-mount} in *mount*) ;; *) return ;; esac
+  need_root "mount(8)" || return
+  [ $has_below = 1 ] || { skip "mount(8)" "needs a bind mount"; return; }
+  touch "$work/fstab"
+  if ! new_sbin 2>"$work/err"; then
+    skip "mount(8)" "$(tail -n 1 "$work/err")"
+    return
+  fi
+  new_pool 16MiB
+  mkdir "$org/dir"
+  head -c 100000 /dev/urandom > "$ref/file"
+  cp "$ref/file" "$org/file"
+  check "mount -t fuse.cachemax DIR DIR" t_mount "$org" fuse.cachemax
+  check "mount -t cachemax none DIR" t_mount none cachemax
+  check "mount DIR, from fstab" t_fstab "$org"
+  check "mount DIR, from fstab with none" t_fstab none
+  check "mount -a, twice" t_all "$org"
+  check "mount -a, twice with none" t_all none
+  need "mount by an ordinary user" setpriv && check "mount by an ordinary user" t_user
+  check "mount, user" t_users user rw,nosuid,nodev,noexec,relatime
+  check "mount, owner,dev" t_users owner,dev rw,nosuid,relatime
+  check "mount of another source" t_refused 1 'mounted on itself' -t cachemax / "$org" \
+    -o "pool=$pool"
+  check "mount without its pool" t_refused 32 'does not exist' -t cachemax none "$org" \
+    -o "pool=$pool.no"
+  check "mount of an unknown option" t_refused 1 "unknown option -o 'nosymfolow'" -t cachemax none \
+    "$org" -o "pool=$pool,nosymfolow"
+  check "mount of an unknown option, sloppy" t_refused 32 'does not exist' -s -t cachemax none \
+    "$org" -o "pool=$pool.no,nosymfolow"
+  check "mount -o remount" t_remount
+  check "mount -o sync" t_sync sync yes
+  check "mount -o async" t_sync sync,async ''
+  if (t_atime relatime 'dir file ') 2>/dev/null; then
+    check "mount -o noatime" t_atime noatime ''
+    check "mount -o nodiratime" t_atime nodiratime 'file '
+  else
+    skip "mount -o noatime" "the origin keeps no times of accesses"
+  fi
+  old_sbin
+}
+
+# ---- What is installed --------------------------------------------------------------------------
+
+t_installed() {
+  cd /
+  DESTDIR=$work/root meson install -C "$build" --no-rebuild > "$work/install" 2>&1 ||
+    { tail -n 3 "$work/install" >&2; return 1; }
+  for name in mount.fuse.cachemax mount.cachemax; do
+    link=$(find "$work/root" -path "*/sbin/$name")
+    [ -x "$work/root$(readlink "$link")" ]
+    same "$(basename "$(readlink "$link")")" cachemax-mount
+  done
+}
+
+mount_8
+wanted "installed" && need "installed" meson && check "installed" t_installed
+summary
