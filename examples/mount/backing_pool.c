@@ -67,6 +67,7 @@ static int pool_open(int rootfd)
     pool_fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
     if (info.names_bytes > 0)
         (void)path_of(rootfd, root);
+    manager_status("%s: cached in %s", mnt.opt.dir, mnt.opt.pool);
     return 0;
 }
 
@@ -124,6 +125,7 @@ static int pool_give_up(int why)
     if (remove_pool()) {
         say(CM_LOG_ERROR, "%s: %s: pool removed, %s passes through uncached from now on",
             mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
+        manager_status("%s: uncached, the pool was removed", mnt.opt.dir);
         cm_set_mode(mnt.cache, CM_BYPASS);
         atomic_store_explicit(&mnt.gave_up, true, memory_order_release);
         return 0;

@@ -226,6 +226,7 @@ static int serve(void)
 
     while (loop_running() && !asked)
         asked = wait_end(-1);
+    manager_stopping();
     if (loop_running())
         rc = leave();
     if (loop_running())
@@ -327,6 +328,7 @@ static int run(int rootfd, int *pipe_fd)
     }
     if (!rc) {
         verdict(pipe_fd, EXIT_OK);
+        manager_ready();
         if (!mnt.opt.foreground)
             let_go_of_terminal();
         left = serve();

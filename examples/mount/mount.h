@@ -13,6 +13,7 @@
  *   cache.c     what is attached: brackets, giving the cache up
  *   backing.h   where the cached blocks are, behind a table of calls; backing_pool.c: in a pool;
  *               backing_service.c: in that of a service
+ *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
@@ -216,11 +217,19 @@ bool place_is_local(int fd);
 size_t place_mount_points(const char *dir, char ***names);
 void place_raise_nofile(void);
 
+/* manager.c: nothing of it is told by a mount in the background. */
+void manager_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void manager_ready(void);    /* the loops run */
+void manager_stopping(void); /* they are about to end */
+
 /* loop.c, threads.c */
 #define READ_MAX (1u << 20)     /* largest read the kernel sends: 256 pages */
 int loop_start(unsigned loops); /* threads; SIGUSR2 to the process when the session has ended */
 void loop_interrupt(void);      /* tells the loops to end; repeat until they have */
 bool loop_running(void);
+/* Is no loop at the same request as at the call before? One thread calls it, between loop_start()
+ * and loop_finish(). */
+bool loop_answers(void);
 /* After the loops ended: answers what the kernel has sent, completes queued work, joins the
  * workers. */
 void loop_finish(void);

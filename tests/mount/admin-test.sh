@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# admin-test.sh - cachemax-mount as administrators use it: mount(8), fstab, what is installed.
+# admin-test.sh - cachemax-mount as administrators use it: mount(8), fstab, the unit for systemd,
+# what is installed.
 #
 # Usage: admin-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -197,6 +198,158 @@ mount_8() {
   old_sbin
 }
 
+# ---- systemd ------------------------------------------------------------------------------------
+
+# A service manager: begins a command with a socket and a watchdog's period. next() is what the
+# mount tells next, or None if that takes longer.
+manager='
+import os, pathlib, signal, socket, subprocess, sys, time
+def begin(name, period_us, command, **env):
+    global told, mount
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(name)
+    env = dict(os.environ, NOTIFY_SOCKET=name, **env)
+    if period_us:
+        env["WATCHDOG_USEC"] = str(period_us)
+    mount = subprocess.Popen(command, env=env)
+def next(seconds=60):
+    told.settimeout(seconds)
+    try:
+        return told.recv(4096).decode()
+    except TimeoutError:
+        return None
+def wants(text):
+    got = next()
+    assert got == text, (got, text)
+'
+# Runs the script on standard input; its arguments are the socket, the directory and these.
+notified() { # ARGUMENT...
+  echo "$manager" > "$shm/managed.py"
+  cat >> "$shm/managed.py"
+  rm -f "$shm/notify"
+  timeout 300 python3 "$shm/managed.py" "$shm/notify" "$org" "$@" >&2
+}
+t_notify() {
+  cd /
+  notified "$pool" "$mount_bin" <<'PY'
+name, org, pool, program = sys.argv[1:]
+begin(name, 0, [program, org, '--pool', pool, '-f'])
+wants('STATUS=%s: cached in %s' % (org, pool))
+wants('READY=1')
+assert os.path.ismount(org)
+mount.send_signal(signal.SIGTERM)
+wants('STOPPING=1')
+wants('STATUS=%s: ending' % org)
+assert mount.wait() == 0
+assert not os.path.ismount(org)
+PY
+}
+# The end comes from outside, and the manager has no watchdog for this process.
+t_notify_umount() {
+  cd /
+  notified "$pool" "$mount_bin" <<'PY'
+name, org, pool, program = sys.argv[1:]
+begin(name, 10000, [program, org, '--pool', pool, '-f'], WATCHDOG_PID='1')
+while next() != 'READY=1':
+    pass
+subprocess.run(['fusermount3', '-u', org], check=True)
+wants('STOPPING=1')
+wants('STATUS=%s: ending' % org)
+assert mount.wait() == 0
+PY
+}
+t_notify_background() {
+  cd /
+  notified "$pool" "$mount_bin" <<'PY'
+name, org, pool, program = sys.argv[1:]
+begin(name, 10000, [program, org, '--pool', pool])
+assert mount.wait() == 0
+subprocess.run(['fusermount3', '-u', org], check=True)
+told.setblocking(False)
+try:
+    assert not told.recv(100)
+except BlockingIOError:
+    pass
+PY
+  gone
+}
+# While the only loop waits for an attribute, the watchdog is told nothing.
+t_watchdog() { # LIBRARY
+  cd /
+  notified "$pool" "$mount_bin" "$1" "$shm/stat" <<'PY'
+name, org, pool, program, preload, flag = sys.argv[1:]
+begin(name, 400000, [program, org, '--pool', pool, '-f', '-o', 'loops=1,attr_timeout=0'],
+      LD_PRELOAD=preload, SLOW_STAT=flag)
+while next() != 'READY=1':
+    pass
+for _ in range(3):
+    wants('WATCHDOG=1')
+open(org + '/file', 'w').close()
+pathlib.Path(flag).touch()
+user = subprocess.Popen(['stat', org + '/file'], stdout=subprocess.DEVNULL)
+while not os.path.exists(flag + '.waits'):
+    time.sleep(0.01)
+late = 0
+while next(1):
+    late += 1
+    assert late < 8, 'it is told, although the loop does not answer'
+os.unlink(flag)
+assert user.wait() == 0
+wants('WATCHDOG=1')
+wants('WATCHDOG=1')
+mount.send_signal(signal.SIGTERM)
+while next() != 'STOPPING=1':
+    pass
+assert mount.wait() == 0
+PY
+}
+t_status_of_service() {
+  cd /
+  notified "$socket" "$mount_bin" "$service_bin" "$shm/service.conf" <<'PY'
+name, org, at, program, service, conf = sys.argv[1:]
+open(conf, 'w').write('pool = %s\nsocket = %s\n' % (os.path.dirname(at) + '/pool', at))
+begin(name, 0, [program, org, '--service', at, '-f'])
+wants('STATUS=%s: uncached, there is no service at %s' % (org, at))
+wants('READY=1')
+other = subprocess.Popen([service, conf], stderr=subprocess.DEVNULL,
+                         env={k: v for k, v in os.environ.items() if k != 'NOTIFY_SOCKET'})
+wants('STATUS=%s: cached by the service at %s' % (org, at))
+other.terminate()
+assert other.wait() == 0
+wants('STATUS=%s: uncached, there is no service at %s' % (org, at))
+mount.send_signal(signal.SIGTERM)
+wants('STOPPING=1')
+assert mount.wait() == 0
+PY
+}
+t_unit() { # FILE
+  cd /
+  mkdir -p "$work/units"
+  sed "s|^ExecStart=[^ ]*|ExecStart=$mount_bin|" "$1" > "$work/units/cachemax-mount@.service"
+  [ -s "$work/units/cachemax-mount@.service" ]
+  systemd-analyze verify --man=no "$work/units/cachemax-mount@srv-my\x2ddata.service" \
+    > "$work/verify" 2>&1 || { cat "$work/verify" >&2; return 1; }
+  same "$(grep -v 'Failed to \(connect\|open\)' "$work/verify")" ''
+}
+
+systemd() {
+  local unit=$build/examples/mount/cachemax-mount@.service shim
+  shim=$(find "$build" -name slow_origin.so | head -n 1)
+  case ${CM_CHECKS:-notify} in *notify*) ;; *) return ;; esac
+  need "notify" python3 || return
+  new_pool 16MiB
+  check "notify: ready, ending" t_notify
+  check "notify: unmounted by others" t_notify_umount
+  check "notify: not from the background" t_notify_background
+  check "notify: the state of a service" t_status_of_service
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin" || [ -z "$shim" ]; then
+    skip "notify: watchdog" "nothing can be loaded into this build"
+  else
+    check "notify: watchdog" t_watchdog "$shim"
+  fi
+  need "notify: unit" systemd-analyze && check "notify: unit" t_unit "$unit"
+}
+
 # ---- What is installed --------------------------------------------------------------------------
 
 t_installed() {
@@ -208,8 +361,13 @@ t_installed() {
     [ -x "$work/root$(readlink "$link")" ]
     same "$(basename "$(readlink "$link")")" cachemax-mount
   done
+  unit=$(find "$work/root" -name 'cachemax-mount@.service')
+  program=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")
+  [ -x "$work/root$program" ]
+  grep -qx 'EnvironmentFile=/etc/cachemax/mounts/%i.conf' "$unit"
 }
 
 mount_8
+systemd
 wanted "installed" && need "installed" meson && check "installed" t_installed
 summary

@@ -372,6 +372,23 @@ MUTANTS = [
     _m('fstab: status', 'mount(8) gets the mount\'s own status', 'admin',
        '^mount without its pool$', MAIN, 'mnt.opt.helper ? fstab_status(rc) : rc', 'rc'),
 
+    # The service manager
+    _m('notify: ready too early', 'READY before the session is mounted', 'admin',
+       '^notify: ready, ending$', MAIN, '        manager_ready();\n', '', MAIN,
+       '    rc = err ? EXIT_RUNTIME : new_session();\n',
+       '    manager_ready();\n    rc = err ? EXIT_RUNTIME : new_session();\n'),
+    _m('notify: stopping', 'the end is not told', 'admin', '^notify: unmounted by others$',
+       MAIN, '    manager_stopping();\n', ''),
+    _m('notify: background', 'a mount in the background tells, too', 'admin',
+       '^notify: not from the background$',
+       'mount/manager.c', '    if (!mnt.opt.foreground)\n        return;\n    va_start',
+       '    va_start'),
+    _m('notify: watchdog', 'the watchdog is fed in any case', 'admin', '^notify: watchdog$',
+       'mount/threads.c', 'all && !(step % 2 && step == t->seen', 'all && !(0 && step == t->seen'),
+    _m('notify: idle loops', 'a loop without requests counts as stuck', 'admin',
+       '^notify: watchdog$', 'mount/threads.c', '!(step % 2 && step == t->seen',
+       '!(step == t->seen'),
+
     # Trouble with the pool
     _m('look at the pool', 'nobody looks whether the pool was truncated', 'sessions',
        '^pool truncated to half',

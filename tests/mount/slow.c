@@ -9,6 +9,9 @@
  * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
  * renames it to $SLOW_OPEN.late and waits until that is gone, a minute at most.
  *
+ * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits, a
+ * minute at most.
+ *
  * With $SLOW_MOUNT in the environment a mount takes a second.
  */
 #include <dlfcn.h>
@@ -19,6 +22,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -42,6 +46,22 @@ static bool marked(const char *suffix, bool make)
     if (make)
         close(open(path, O_WRONLY | O_CREAT, 0600));
     return access(path, F_OK) == 0;
+}
+
+int fstatat(int dir, const char *name, struct stat *st, int flags)
+{
+    int (*next)(int, const char *, struct stat *, int) =
+        (int (*)(int, const char *, struct stat *, int))dlsym(RTLD_NEXT, "fstatat");
+    const char *flag = getenv("SLOW_STAT");
+    char waits[PATH_MAX];
+
+    if (flag && !*name && access(flag, F_OK) == 0) {
+        snprintf(waits, sizeof(waits), "%s.waits", flag);
+        close(open(waits, O_WRONLY | O_CREAT, 0600));
+        for (int i = 0; i < 6000 && access(flag, F_OK) == 0; i++)
+            usleep(10000);
+    }
+    return next(dir, name, st, flags);
 }
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off)
