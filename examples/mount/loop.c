@@ -142,7 +142,8 @@ static bool closes_reader(const struct fuse_in_header *h)
     const struct fuse_release_in *in = (const void *)(h + 1);
     const struct handle *handle = (const struct handle *)(uintptr_t)in->fh;
 
-    return !number_far(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
+    return !number_far(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked &&
+           !handle->inode->left_out; /* forgetting may wait for the pool */
 }
 
 /* *used: it is in use, and held, until the request has been handled. */

@@ -314,6 +314,7 @@ static int run(int rootfd, int *pipe_fd)
     pthread_t waiting;
 
     setup_signals();
+    rules_begin(rootfd);
     rc = mnt.backing->open(rootfd);
     if (rc)
         return rc;

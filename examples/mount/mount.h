@@ -11,6 +11,7 @@
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     what is attached: brackets, giving the cache up
+ *   rules.h     which files are cached
  *   backing.h   where the cached blocks are, behind a table of calls; backing_pool.c: in a pool;
  *               backing_service.c: in that of a service
  *   manager.c   what a service manager is told
@@ -49,6 +50,7 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "rules.h"
 
 /* Exit statuses, documented in --help. */
 enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
@@ -70,6 +72,7 @@ struct options {
     bool of_pool; /* one of these two was given */
     unsigned loops;
     char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
+    struct rules rules;
     /* fstab.c */
     bool helper;         /* mount(8) has started it */
     bool sloppy;         /* -o options that it does not know are no error */
@@ -113,6 +116,9 @@ struct inode {
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
+    _Atomic bool left_out; /* by the rules, when they were asked last */
+    bool passes;           /* the kernel's pages are of `passing`, and it is not attached */
+    struct stat passing;   /* size and times then */
     bool proved;           /* an fsync at attach was made or tried */
     /* Errors of fsync on rfd. The kernel reports them there once, for all who share it. */
     unsigned losses;             /* how many */
@@ -326,6 +332,7 @@ void cache_limit(uint64_t most);
 ssize_t path_of(int fd, char path[PATH_MAX]);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
+void file_judge(struct inode *i);        /* before it is used by an open */
 bool file_use_attached(struct inode *i); /* false: it is not attached, and stays so */
 bool file_try_use(struct inode *i);      /* the same, but returns false instead of waiting */
 void file_unuse(struct inode *i);

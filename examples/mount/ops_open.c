@@ -72,6 +72,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     h->readable = (fi->flags & O_ACCMODE) != O_WRONLY;
     h->maps = (fi->flags & O_ACCMODE) == O_RDWR;
     inode_hold(i);
+    file_judge(i);
     fresh = file_use(i);
     err = open_origin(h, fd, fi->flags);
     if (err) {
@@ -81,7 +82,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         return err;
     }
     proof_opened(h, fd >= 0);
-    h->cf = cache_on() ? i->cf : NULL;
+    h->cf = cache_on() && !i->left_out ? i->cf : NULL;
     if (h->cf && !fresh) { /* the attaching has just done it */
         file_revalidate(i, &info);
         if (info.racy || info.want_validator)

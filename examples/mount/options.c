@@ -22,11 +22,18 @@ static const char help[] =
     "  --volume-id NAME     name of the volume DIR is on, if the system cannot tell it from\n"
     "                       others, or names it differently each time: FUSE, network, copied\n"
     "                       disks\n"
+    "  --include PATTERN    cache only files that match it, or another --include. A pattern "
+    "without\n"
+    "                       a slash means files and directories of that name; one with a slash,\n"
+    "                       what lies at that path below DIR. * is any part of a name\n"
+    "  --exclude PATTERN    do not cache files that match it, whatever is included\n"
+    "  --exclude-owner USER do not cache files of that user\n"
+    "  --max-file-size SIZE do not cache files that are larger: bytes, or with K, M, G, T\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
     "\n"
-    "  -o pool=POOL, -o service=SOCKET, -o volume-id=NAME, -o one-file-system\n"
+    "  -o pool=POOL, -o service=SOCKET, -o exclude=PATTERN and so on\n"
     "                       as the options above; \\, is a comma in a name\n"
     "  -o ro                mount read-only\n"
     "  -o nosuid, nodev, noexec, noatime, nodiratime, sync\n"
@@ -55,14 +62,16 @@ static const char help[] =
     "  4  data that programs stored in mappings could not be written to its file, or was lost\n"
     "     and no program was told; the log names the file\n";
 
-static const char *const names[] = { "ro",     "rw",        "shared",       "entry_timeout",
-                                     "verify", "probation", "attr_timeout", "max_background",
-                                     "loops",  "any_owner", "allow_other",  "default_permissions",
-                                     "pool",   "service",   "volume-id",    "one-file-system" };
-static const char *const switches[] = { "--pool",      "--service", "--one-file-system",
-                                        "--volume-id", "--help",    "--version",
-                                        "-f",          "-o",        "-h",
-                                        "-V" };
+static const char *const names[] = { "ro",      "rw",        "shared",        "entry_timeout",
+                                     "verify",  "probation", "attr_timeout",  "max_background",
+                                     "loops",   "any_owner", "allow_other",   "default_permissions",
+                                     "pool",    "service",   "volume-id",     "one-file-system",
+                                     "include", "exclude",   "exclude-owner", "max-file-size" };
+static const char *const switches[] = {
+    "--pool",    "--service", "--one-file-system", "--volume-id",     "--help", "--version",
+    "--include", "--exclude", "--exclude-owner",   "--max-file-size", "-f",     "-o",
+    "-h",        "-V"
+};
 
 static size_t min3(size_t a, size_t b, size_t c)
 {
@@ -208,7 +217,7 @@ static int parse_switch_o(const char *key, const char *value, struct options *o)
     if (!strcmp(key, "volume-id"))
         return take_text(&o->volume_id, value, "-o volume-id needs a name");
     if (strcmp(key, "one-file-system"))
-        return -1;
+        return rules_has(key) ? rules_take(key, value, &o->rules) : -1;
     o->one_file_system = true;
     return value ? bad_value(key, value, "no value") : 0;
 }
@@ -334,9 +343,22 @@ static int take_dir(const char *a, struct options *o)
     return o->dir ? 0 : EXIT_RUNTIME;
 }
 
+/* --NAME VALUE or --NAME=VALUE of a rule. -1: it is none. */
+static int parse_rule(int argc, char **argv, int *i, struct options *o)
+{
+    const char *word = argv[*i] + 2, *equals = strchr(word, '=');
+    char name[32];
+
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word, "="), word);
+    if (strncmp(argv[*i], "--", 2) || !rules_has(name))
+        return -1;
+    return rules_take(name, equals ? equals + 1 : argument("", argc, argv, i), &o->rules);
+}
+
 static int parse_word(int argc, char **argv, int *i, struct options *o)
 {
     const char *a = argv[*i], *v;
+    int rc;
 
     if (!strcmp(a, "-h") || !strcmp(a, "--help"))
         return options_answer('h');
@@ -366,6 +388,9 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
         v = a[11] ? a + 12 : argument("", argc, argv, i);
         return take_text(&o->volume_id, v, "--volume-id needs a name");
     }
+    rc = parse_rule(argc, argv, i, o);
+    if (rc >= 0)
+        return rc;
     if (a[0] == '-' && a[1])
         return unknown("option", a, switches, sizeof(switches) / sizeof(switches[0]));
     return take_dir(a, o);

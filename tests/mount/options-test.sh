@@ -75,6 +75,19 @@ says "-o of a pool with a service" 2 'a service has its own' "$mount_bin" dir --
 says "-o of a pool before a service" 2 'a service has its own' "$mount_bin" dir -o ro,probation=5 \
   --service socket
 
+says "a size that is none" 2 'max-file-size=64X: expected a size' "$mount_bin" dir \
+  --max-file-size 64X
+says "a size that is too large" 2 'expected a size' "$mount_bin" dir --max-file-size=9999999999T
+says "no size at all" 2 'expected a size' "$mount_bin" dir -o max-file-size=0
+says "a pattern that cannot be" 2 'exclude=/a: a pattern must not begin' "$mount_bin" dir \
+  --exclude=/a
+says "a pattern that is missing" 2 'include=: a value is missing' "$mount_bin" dir --include
+says "an owner that is missing" 2 'nobody-there: there is no such user' "$mount_bin" dir \
+  -o exclude-owner=nobody-there
+says "a mistyped rule" 2 "did you mean '--exclude'" "$mount_bin" dir --exclud a
+says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include a/b \
+  --exclude='*.tmp' --exclude-owner 12345 --max-file-size=1GiB
+
 # What mount(8) gives its helper. -f: nothing is mounted.
 ln -s "$mount_bin" mount.fuse.cachemax
 helper=$work/mount.fuse.cachemax
