@@ -27,6 +27,7 @@
 #include "threads.h"
 
 #include <linux/fuse.h>
+#include <sys/statvfs.h>
 
 #define SMALL_MAX 16384
 #define READ_AHEAD_KIB 1024 /* an answer takes long: FUSE's 128 are few */
@@ -173,7 +174,7 @@ static bool is_short_write(const struct fuse_in_header *h)
 {
     const struct fuse_write_in *in = (const void *)(h + 1);
 
-    return !(in->flags & O_DSYNC);
+    return !(in->flags & O_DSYNC) && !(mnt.opt.flags & ST_SYNCHRONOUS);
 }
 
 /* The last close of a file without a name frees its blocks. */

@@ -68,8 +68,11 @@ struct options {
     double attr_timeout;
     unsigned max_background;
     unsigned verify; /* enum cm_verify */
+    unsigned policy; /* enum cm_policy */
     uint64_t probation_bytes;
-    bool of_pool; /* one of these two was given */
+    uint64_t fill_rate;  /* bytes a second; 0: no limit */
+    double drive_writes; /* a day; 0: no limit */
+    bool of_pool;        /* one of these was given, from `verify` on */
     unsigned loops;
     char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
     struct rules rules;

@@ -29,6 +29,9 @@ static const char help[] =
     "  --exclude PATTERN    do not cache files that match it, whatever is included\n"
     "  --exclude-owner USER do not cache files of that user\n"
     "  --max-file-size SIZE do not cache files that are larger: bytes, or with K, M, G, T\n"
+    "  --advise PATTERN=ADVICE\n"
+    "                       how such files are read: sequential (reads ahead further), noreuse\n"
+    "                       (nothing new of them is stored), keep (they stay longer)\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
@@ -45,6 +48,9 @@ static const char help[] =
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
     "  -o probation=MIB     memory for blocks that were read once; they go to the pool when\n"
     "                       they are read again (1 % of the pool, 256 at most); 0: none\n"
+    "  -o fill_rate=SIZE    store at most so many bytes a second in the pool: saves its drive\n"
+    "  -o drive_writes=N    store at most N times the pool's size a day\n"
+    "  -o policy=NAME       which blocks stay: auto (default), s3r, gclock\n"
     "  -o any_owner         accept a pool, or a directory of SOCKET, that others own or may "
     "write:\n"
     "                       they decide what is read\n"
@@ -66,12 +72,23 @@ static const char *const names[] = { "ro",      "rw",        "shared",        "e
                                      "verify",  "probation", "attr_timeout",  "max_background",
                                      "loops",   "any_owner", "allow_other",   "default_permissions",
                                      "pool",    "service",   "volume-id",     "one-file-system",
-                                     "include", "exclude",   "exclude-owner", "max-file-size" };
-static const char *const switches[] = {
-    "--pool",    "--service", "--one-file-system", "--volume-id",     "--help", "--version",
-    "--include", "--exclude", "--exclude-owner",   "--max-file-size", "-f",     "-o",
-    "-h",        "-V"
-};
+                                     "include", "exclude",   "exclude-owner", "max-file-size",
+                                     "advise",  "policy",    "fill_rate",     "drive_writes" };
+static const char *const switches[] = { "--pool",
+                                        "--service",
+                                        "--one-file-system",
+                                        "--volume-id",
+                                        "--help",
+                                        "--version",
+                                        "--advise",
+                                        "--include",
+                                        "--exclude",
+                                        "--exclude-owner",
+                                        "--max-file-size",
+                                        "-f",
+                                        "-o",
+                                        "-h",
+                                        "-V" };
 
 static size_t min3(size_t a, size_t b, size_t c)
 {
@@ -241,6 +258,50 @@ static int parse_fstab_o(const char *key, const char *value, struct options *o)
                : unknown("option -o", key, names, sizeof(names) / sizeof(names[0]));
 }
 
+static int parse_policy(const char *value, unsigned *out)
+{
+    const char *name;
+
+    for (int k = 0; value && (name = cm_policy_name(k)); k++)
+        if (!strcmp(value, name)) {
+            *out = (unsigned)k;
+            return 0;
+        }
+    return bad_value("policy", value, "auto, s3r or gclock");
+}
+
+static int parse_drive_writes(const char *value, double *out)
+{
+    char *end = NULL;
+    const double d = value ? strtod(value, &end) : -1;
+
+    if (!value || end == value || *end || !(d > 0 && d <= 1e6))
+        return bad_value("drive_writes", value, "a number of drive writes a day");
+    *out = d;
+    return 0;
+}
+
+/* Options of a pool that this process opens. -1: it is none of them. */
+static int parse_pool_o(const char *key, const char *value, struct options *o)
+{
+    int rc = -1;
+
+    if (!strcmp(key, "probation"))
+        rc = parse_probation(key, value, &o->probation_bytes);
+    else if (!strcmp(key, "verify"))
+        rc = parse_verify(value, &o->verify);
+    else if (!strcmp(key, "policy"))
+        rc = parse_policy(value, &o->policy);
+    else if (!strcmp(key, "drive_writes"))
+        rc = parse_drive_writes(value, &o->drive_writes);
+    else if (!strcmp(key, "fill_rate"))
+        rc = value && rules_size(value, &o->fill_rate)
+                 ? 0
+                 : bad_value(key, value, "a number of bytes, such as 20M");
+    o->of_pool |= rc >= 0;
+    return rc;
+}
+
 static int parse_o(char *key, struct options *o)
 {
     char *value = strchr(key, '=');
@@ -259,11 +320,9 @@ static int parse_o(char *key, struct options *o)
         return parse_count(key, value, 1, 65535, &o->max_background);
     if (!strcmp(key, "loops"))
         return parse_count(key, value, 1, 64, &o->loops);
-    o->of_pool |= !strcmp(key, "probation") || !strcmp(key, "verify");
-    if (!strcmp(key, "probation"))
-        return parse_probation(key, value, &o->probation_bytes);
-    if (!strcmp(key, "verify"))
-        return parse_verify(value, &o->verify);
+    rc = parse_pool_o(key, value, o);
+    if (rc >= 0)
+        return rc;
     if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "shared") &&
                    strcmp(key, "any_owner") && strcmp(key, "allow_other") &&
                    strcmp(key, "default_permissions")))
@@ -410,8 +469,9 @@ int options_complete(struct options *o)
 {
     if (o->pool && o->service)
         return usage_error("--pool and --service exclude each other");
-    if (o->service && o->of_pool)
-        return usage_error("-o verify and -o probation are of a --pool; a service has its own");
+    if (o->service && (o->of_pool || o->rules.advised))
+        return usage_error("-o verify, probation, fill_rate, drive_writes and policy, and --advise "
+                           "are of a --pool; a service has its own");
     if (o->entry_timeout < 0)
         o->entry_timeout = o->shared ? 1 : 10;
     if (o->attr_timeout < 0)

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * rules.c - which files are cached: --include, --exclude, --max-file-size, --exclude-owner.
+ * rules.c - which files are cached: --include, --exclude, --max-file-size, --exclude-owner; and how
+ *           they are read: --advise.
  *
  * A file is judged when it is opened, and before it is attached for another reason (cache.c), by
  * what it is at that moment: its path, size and owner. Of several names that counts by which it was
  * found. A file whose path cannot be told is left out if there are patterns.
  *
- * Owns: DIR's path. Who: options.c, cache.c; any thread.
+ * Advice is asked for when a file is attached.
+ *
+ * Owns: DIR's path. Who: options.c, cache.c, backing_pool.c; any thread.
  */
 #include "mount.h"
 
@@ -38,6 +41,38 @@ static int add_pattern(const char *name, const char *value, struct patterns *p)
     p->v = more;
     p->v[p->n] = strdup(value);
     return p->v[p->n++] ? 0 : EXIT_RUNTIME;
+}
+
+/* PATTERN=ADVICE. */
+static int add_advice(const char *name, const char *value, struct rules *r)
+{
+    static const struct {
+        const char *word;
+        int advice;
+    } words[] = { { "=sequential", CM_ADVISE_SEQUENTIAL },
+                  { "=noreuse", CM_ADVISE_NOREUSE },
+                  { "=keep", CM_ADVISE_KEEP } };
+    const char *const equals = strrchr(value, '=');
+    struct patterns pattern = { .n = 0 };
+    struct advice *more;
+    char *copy;
+    int rc;
+
+    for (size_t k = 0; equals && k < sizeof(words) / sizeof(words[0]); k++) {
+        if (strcmp(equals, words[k].word))
+            continue;
+        copy = strndup(value, (size_t)(equals - value));
+        more = realloc(r->advice, (r->advised + 1) * sizeof(*more));
+        if (more)
+            r->advice = more;
+        rc = copy && more ? add_pattern(name, copy, &pattern) : EXIT_RUNTIME;
+        if (rc == 0)
+            more[r->advised++] = (struct advice){ pattern.v[0], words[k].advice };
+        free(pattern.v);
+        free(copy);
+        return rc;
+    }
+    return wrong(name, value, "expected PATTERN=ADVICE: sequential, noreuse or keep");
 }
 
 /* A name or a number. */
@@ -79,7 +114,8 @@ bool rules_size(const char *text, uint64_t *bytes)
 
 bool rules_has(const char *name)
 {
-    static const char *const names[] = { "include", "exclude", "exclude-owner", "max-file-size" };
+    static const char *const names[] = { "include", "exclude", "exclude-owner", "max-file-size",
+                                         "advise" };
 
     for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
         if (!strcmp(name, names[k]))
@@ -97,6 +133,8 @@ int rules_take(const char *name, const char *value, struct rules *r)
         return add_pattern(name, value, &r->exclude);
     if (!strcmp(name, "exclude-owner"))
         return add_owner(name, value, r);
+    if (!strcmp(name, "advise"))
+        return add_advice(name, value, r);
     return rules_size(value, &r->size_max) ? 0 : wrong(name, value, "expected a size, such as 64M");
 }
 
@@ -148,4 +186,16 @@ bool rules_leave_out(int fd)
         return false;
     path = path_of(fd, whole) < 0 ? NULL : below(whole);
     return !path || matches(&r->exclude, path) || (r->include.n && !matches(&r->include, path));
+}
+
+int rules_advice(int fd)
+{
+    const struct rules *const r = &mnt.opt.rules;
+    char whole[PATH_MAX];
+    const char *const path = r->advised && path_of(fd, whole) >= 0 ? below(whole) : NULL;
+
+    for (unsigned k = 0; path && k < r->advised; k++)
+        if (folders_pattern_matches(r->advice[k].pattern, path))
+            return r->advice[k].advice;
+    return CM_ADVISE_NORMAL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * rules.h - which files are cached.
+ * rules.h - which files are cached, and how they are read.
  *
  * Patterns mean what they mean in the service's configuration (folders.h), with paths below DIR.
  */
@@ -19,6 +19,11 @@ struct rules {
     uid_t *owner; /* of files that are left out */
     unsigned owners;
     uint64_t size_max; /* 0: any */
+    struct advice {
+        char *pattern;
+        int advice; /* enum cm_advice */
+    } * advice;     /* the first that matches counts */
+    unsigned advised;
 };
 
 bool rules_has(const char *name); /* is it the name of such an option? */
@@ -33,5 +38,7 @@ void rules_begin(int rootfd); /* DIR's, before it is covered */
 bool rules_any(void);
 /* Do they leave out the file behind an O_PATH descriptor? */
 bool rules_leave_out(int fd);
+/* The advice for it: enum cm_advice. */
+int rules_advice(int fd);
 
 #endif

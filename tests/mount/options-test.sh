@@ -84,6 +84,16 @@ says "a pattern that cannot be" 2 'exclude=/a: a pattern must not begin' "$mount
 says "a pattern that is missing" 2 'include=: a value is missing' "$mount_bin" dir --include
 says "an owner that is missing" 2 'nobody-there: there is no such user' "$mount_bin" dir \
   -o exclude-owner=nobody-there
+says "advice that is none" 2 'advise=a=fast: expected PATTERN=ADVICE' "$mount_bin" dir \
+  --advise a=fast
+says "advice for nothing" 2 'advise=: a pattern is missing' "$mount_bin" dir --advise==keep
+says "advice with a service" 2 'a service has its own' "$mount_bin" dir -o service=s,advise=a=keep
+says "a limit with a service" 2 'a service has its own' "$mount_bin" dir -o service=s,fill_rate=1M
+says "a policy that is none" 2 'policy=lru: expected auto, s3r or gclock' "$mount_bin" dir \
+  -o policy=lru
+says "a wrong rate" 2 'fill_rate=-1: expected' "$mount_bin" dir -o fill_rate=-1
+says "a wrong number of drive writes" 2 'drive_writes=0: expected' "$mount_bin" dir \
+  -o drive_writes=0
 says "a mistyped rule" 2 "did you mean '--exclude'" "$mount_bin" dir --exclud a
 says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include a/b \
   --exclude='*.tmp' --exclude-owner 12345 --max-file-size=1GiB

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # rules-test.sh - which files cachemax-mount caches, and how: --include, --exclude, --exclude-owner,
-# --max-file-size.
+# --max-file-size, --advise, -o fill_rate, drive_writes, policy.
 #
 # Usage: rules-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -208,6 +208,89 @@ t_service() {
   stop_service
 }
 
+# ---- How ----------------------------------------------------------------------------------------
+
+t_advice() {
+  begin --advise '*.tmp=noreuse' --advise 'd=keep' -o 'advise=large/b=sequential,advise=*=normal' \
+    2> "$work/said" && return 1
+  grep -q 'expected PATTERN=ADVICE' "$work/said"
+  begin --advise '*.tmp=noreuse' --advise '*=sequential' -o 'advise=a.tmp=keep'
+  none a.tmp d/b.tmp
+  all a
+  do_unmount
+}
+hits_of() {
+  local before
+  before=$(stat_of hit_blocks)
+  read_it "$1"
+  echo $(($(stat_of hit_blocks) - before))
+}
+# Reads a large file that is not cached; prints how often the origin was read.
+reads_of() {
+  local before
+  before=$(stat_of origin_reads)
+  read_it "$1"
+  echo $(($(stat_of origin_reads) - before))
+}
+t_sequential() {
+  local usual advised
+  begin
+  usual=$(reads_of "$org/large")
+  do_unmount
+  new_pool 64MiB
+  begin -o advise=large=sequential
+  advised=$(reads_of "$org/large")
+  do_unmount
+  [ "$advised" -lt "$usual" ] || { echo "$advised reads, $usual without advice" >&2; return 1; }
+}
+# What is kept outlives a scan that pushes out what was read as often.
+t_keep() {
+  local kept usual
+  new_pool 1MiB
+  begin -o policy=gclock,advise=xz=keep
+  read_it "$org/xz"
+  read_it "$org/b"
+  dd if="$org/large" of=/dev/null bs=128k count=12 iflag=direct status=none
+  kept=$(hits_of "$org/xz")
+  usual=$(hits_of "$org/b")
+  do_unmount
+  [ "$kept" -gt "$usual" ] || { echo "$kept blocks hit, $usual without advice" >&2; return 1; }
+}
+# Stores 64 KiB a second at most, 64 KiB at once and one second ahead.
+t_rate() { # OPTION
+  local began stored most
+  new_pool 16MiB
+  began=$(date +%s)
+  begin -o "probation=0,$1"
+  read_it "$org/large"
+  stored=$(stat_of fill_bytes)
+  most=$((($(date +%s) - began + 2) * 65536 + 65536))
+  [ "$(stat_of refused_policy)" -gt 0 ]
+  [ "$stored" -ge 65536 ] && [ "$stored" -le "$most" ]
+  cmp "$org/large" "$ref/large"
+  do_unmount
+}
+t_unlimited() {
+  new_pool 16MiB
+  begin -o probation=0
+  read_it "$org/large"
+  same "$(stat_of fill_bytes)" 8388608
+  do_unmount
+}
+t_policy() {
+  new_pool 16MiB
+  begin
+  read_it "$org/a"
+  [ "$(stat_of buffered)" -ge 16 ]
+  do_unmount
+  new_pool 16MiB
+  begin -o policy=gclock
+  read_it "$org/a"
+  same "$(stat_of buffered)" 0
+  [ "$(stat_of fill_blocks)" -ge 16 ]
+  do_unmount
+}
+
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 new_files a b a.tmp d/b.tmp build/out/a 'd/no,de/a' xyz d/build/out/a build/outer xz \
   a.iso d/b.iso d/keep/a d/part.iso d/keep/part keep/a
@@ -229,4 +312,14 @@ else
   skip "left out, pages of the kernel" "needs a bind mount"
 fi
 check "rules with a service" t_service
+head -c 8388608 /dev/urandom > "$org/large"
+cp "$org/large" "$ref/large"
+check "advice" t_advice
+check "advice: sequential" t_sequential
+check "advice: keep" t_keep
+check "no limit of what is stored" t_unlimited
+check "a limit of bytes a second" t_rate fill_rate=64K
+check "a limit of drive writes a day" t_rate drive_writes=337.5
+check "the lower limit counts" t_rate drive_writes=1000000,fill_rate=64K
+check "a policy" t_policy
 summary
