@@ -77,7 +77,8 @@ enum taken fstab_take(const char *key, const char *value, struct options *o)
         if (value && !known[i].value)
             return NEEDS_NO_VALUE;
         o->flags = (o->flags & ~known[i].clear) | known[i].set;
-        o->dirsync |= !strcmp(key, "dirsync") || !strcmp(key, "sync");
+        if (!strcmp(key, "dirsync") || !strcmp(key, "sync") || !strcmp(key, "async"))
+            o->dirsync = key[0] != 'a';
         return TAKEN;
     }
     return NOT_TAKEN;
@@ -96,6 +97,19 @@ int fstab_open(int fd, int flags)
     if (!(mnt.opt.flags & quiet) || (got < 0 && errno == EPERM))
         got = open(procpath(fd).s, flags);
     return got;
+}
+
+int fstab_sync_names(int dirfd)
+{
+    int fd, err;
+
+    if (!mnt.opt.dirsync)
+        return 0;
+    fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    err = fd < 0 || fsync(fd) < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return err;
 }
 
 bool fstab_is_helper(const char *argv0)

@@ -137,11 +137,6 @@ static int new_session(void)
         if (!rc)
             place_mounted(mnt.opt.dir);
     }
-    if (!rc && mnt.opt.dirsync)
-        say(CM_LOG_WARNING,
-            "%s: sync and dirsync: names are not synced at once, unless the file system of the "
-            "directory is mounted so",
-            mnt.opt.dir);
     if (rc)
         say(CM_LOG_ERROR, "cannot mount on %s", mnt.opt.dir);
     fuse_opt_free_args(&args);

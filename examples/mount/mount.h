@@ -79,7 +79,7 @@ struct options {
     /* fstab.c */
     bool helper;         /* mount(8) has started it */
     bool sloppy;         /* -o options that it does not know are no error */
-    bool dirsync;        /* names should be synced at once */
+    bool dirsync;        /* names are synced at once */
     char *source;        /* as given; later "none" or NULL: DIR */
     unsigned long flags; /* ST_NOSUID, ST_NODEV, ST_NOEXEC, ST_SYNCHRONOUS, ST_NOATIME and
                           * ST_NODIRATIME that were asked for */
@@ -205,6 +205,8 @@ bool fstab_is_helper(const char *argv0);
 int fstab_parse(int argc, char **argv, struct options *o); /* as options_parse() */
 /* open() of what the O_PATH descriptor `fd` leads to, as noatime, nodiratime and sync say. */
 int fstab_open(int fd, int flags);
+/* With sync or dirsync, after a change of names in a directory: syncs it. 0 or errno. */
+int fstab_sync_names(int dirfd);
 int fstab_status(int status); /* as mount(8) has them */
 
 /* place.c */

@@ -190,7 +190,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         fuse_reply_err(req, errno == EEXIST && !(fi->flags & O_EXCL) ? ESTALE : errno);
         return;
     }
-    err = inode_entry(parent, name, &e);
+    err = fstab_sync_names(parent->fd);
+    if (!err)
+        err = inode_entry(parent, name, &e);
     if (!err && !is_made(fd, &e)) {
         inode_forget(e.ino, 1);
         err = ESTALE;

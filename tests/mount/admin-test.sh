@@ -143,6 +143,32 @@ t_sync() { # OPTION WANTED
   umount "$org"
   gone
 }
+# Each change of names syncs its directory.
+t_dirsync() { # OPTION LIBRARY WANTED
+  cd /
+  mkdir -p "$org/one" "$org/two"
+  LD_PRELOAD=$2 SYNCED=$work/synced "$work/sbin/mount.cachemax" none "$org" -o "pool=$pool,$1"
+  : > "$work/found"
+  while read -r step; do
+    rm -f "$work/synced"
+    (cd "$org" && eval "$step")
+    sort "$work/synced" 2>/dev/null | sed -n "s|^$org/||p" | paste -sd ' ' >> "$work/found"
+  done <<'STEPS'
+mkdir one/d
+rmdir one/d
+: > one/f
+ln one/f one/g
+ln -s x one/s
+mknod one/p p
+mv one/g two/g
+mv one/f one/h
+rm one/h
+rm two/g one/s one/p
+STEPS
+  umount "$org"
+  gone
+  same "$(paste -sd, "$work/found")" "$3"
+}
 # Is the time of the last access another one after everything was read?
 t_atime() { # OPTION OF
   cd /
@@ -157,6 +183,7 @@ t_atime() { # OPTION OF
 }
 
 mount_8() {
+  local shim synced
   case ${CM_CHECKS:-mount} in *mount*) ;; *) return ;; esac
   need_root "mount(8)" || return
   [ $has_below = 1 ] || { skip "mount(8)" "needs a bind mount"; return; }
@@ -189,6 +216,15 @@ mount_8() {
   check "mount -o remount" t_remount
   check "mount -o sync" t_sync sync yes
   check "mount -o async" t_sync sync,async ''
+  shim=$(find "$build" -name slow_origin.so | head -n 1)
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin" || [ -z "$shim" ]; then
+    skip "mount -o dirsync" "nothing can be loaded into this build"
+  else
+    synced='one,one,one,one,one,one,one two,one,one,one one two'
+    check "mount -o dirsync" t_dirsync dirsync "$shim" "$synced"
+    check "mount -o sync, names" t_dirsync sync "$shim" "$synced"
+    check "mount without dirsync" t_dirsync rw "$shim" ,,,,,,,,,
+  fi
   if (t_atime relatime 'dir file ') 2>/dev/null; then
     check "mount -o noatime" t_atime noatime ''
     check "mount -o nodiratime" t_atime nodiratime 'file '

@@ -369,6 +369,9 @@ MUTANTS = [
        'mount/fstab.c', '(flags & O_DIRECTORY ? ST_NODIRATIME : 0)', 'ST_NODIRATIME'),
     _m('fstab: sync', 'sync is only a flag', 'admin', '^mount -o sync$',
        'mount/fstab.c', '        flags |= O_SYNC;\n', '        ;\n'),
+    _m('fstab: names', 'a rename syncs one directory only', 'admin', '^mount -o dirsync$',
+       NAME, '            err = fstab_sync_names(parent->fd);\n        named_end(&victim);',
+       '            err = 0;\n        named_end(&victim);'),
     _m('fstab: status', 'mount(8) gets the mount\'s own status', 'admin',
        '^mount without its pool$', MAIN, 'mnt.opt.helper ? fstab_status(rc) : rc', 'rc'),
 

@@ -12,6 +12,8 @@
  * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits, a
  * minute at most.
  *
+ * The file $SYNCED gets a line for each fsync, with the path of what is synced.
+ *
  * With $SLOW_MOUNT in the environment a mount takes a second.
  */
 #include <dlfcn.h>
@@ -62,6 +64,26 @@ int fstatat(int dir, const char *name, struct stat *st, int flags)
             usleep(10000);
     }
     return next(dir, name, st, flags);
+}
+
+int fsync(int fd)
+{
+    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    const char *list = getenv("SYNCED");
+    char name[40], path[PATH_MAX];
+    ssize_t n;
+    int out;
+
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    n = list ? readlink(name, path, sizeof(path) - 1) : -1;
+    if (n > 0) {
+        path[n] = '\n';
+        out = open(list, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        if (write(out, path, (size_t)n + 1) < 0)
+            abort();
+        close(out);
+    }
+    return next(fd);
 }
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off)
