@@ -101,6 +101,16 @@ t_user() {
   umount /dev/fuse
   ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax"
 }
+t_comma() {
+  cd /
+  "$cm" create "$shm/a, b" --size=16MiB -q
+  echo "none $org fuse.cachemax pool=$shm/a\\,\\040b,nosuid 0 0" > "$work/fstab"
+  mount "$org"
+  same "$(flags_of)" rw,nosuid,relatime
+  "$cm" info "$shm/a, b" | grep -q '^state: .*process'
+  umount "$org"
+  until "$cm" info "$shm/a, b" | grep -Eq '^state: +clean'; do sleep 0.05; done
+}
 # Called by hand: mount(8) would say the flags itself.
 t_users() { # OPTION FLAGS
   cd /
@@ -203,6 +213,7 @@ mount_8() {
   check "mount -a, twice" t_all "$org"
   check "mount -a, twice with none" t_all none
   need "mount by an ordinary user" setpriv && check "mount by an ordinary user" t_user
+  check "mount, a comma and a blank in a name" t_comma
   check "mount, user" t_users user rw,nosuid,nodev,noexec,relatime
   check "mount, owner,dev" t_users owner,dev rw,nosuid,relatime
   check "mount of another source" t_refused 1 'mounted on itself' -t cachemax / "$org" \
