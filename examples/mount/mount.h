@@ -25,7 +25,8 @@
  *   ops_*.c     the FUSE operations
  *
  * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
- *        lock. None is held in a call of the origin except inode.lock while a file is attached.
+ *        lock. None is held in a call of the origin except inode.lock while a file is attached
+ *        or judged (rules.h).
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
