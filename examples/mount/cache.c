@@ -173,6 +173,7 @@ static void attach(struct inode *i)
     }
     i->rfd = fd;
     i->passes = false;
+    i->passings++;
     i->written = i->proved = false;
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);
@@ -354,20 +355,27 @@ int file_revalidate(struct inode *i, cm_file_info *info)
     return rc;
 }
 
+/* What a handle has noted is no incarnation, but the number of i->passing. */
+#define PASSING (UINT64_C(1) << 63)
+
 /* i->lock held. Of a file that is left out nobody keeps a version. The mount's own writes change
  * its times, too; the kernel then reads it again once. */
-static bool keep_passing(struct inode *i)
+static bool keep_passing(struct inode *i, uint64_t *fresh)
 {
     struct stat st, *was = &i->passing;
     const bool known = !mnt.opt.shared && fstat(i->fd, &st) == 0;
-    const bool same = known && i->passes && st.st_size == was->st_size &&
-                      !memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) &&
-                      !memcmp(&st.st_ctim, &was->st_ctim, sizeof(st.st_ctim));
 
-    i->passes = known;
-    if (known)
+    if (known && i->passes && st.st_size == was->st_size &&
+        !memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) &&
+        !memcmp(&st.st_ctim, &was->st_ctim, sizeof(st.st_ctim)))
+        return true;
+    i->passes = false;
+    i->passings++;
+    if (known) {
         i->passing = st;
-    return same;
+        *fresh = PASSING | i->passings;
+    }
+    return false;
 }
 
 bool file_keep_pages(struct inode *i, uint64_t *fresh)
@@ -384,7 +392,7 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
         *fresh = keep ? 0 : info.incarnation;
     } else {
         i->kernel_incarnation = 0;
-        keep = i->left_out && !i->cf && !i->linked && keep_passing(i);
+        keep = i->left_out && !i->cf && !i->linked && keep_passing(i, fresh);
     }
     pthread_mutex_unlock(&i->lock);
     return keep;
@@ -393,7 +401,10 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
 void file_has_pages(struct inode *i, uint64_t incarnation)
 {
     pthread_mutex_lock(&i->lock);
-    i->kernel_incarnation = incarnation;
+    if (incarnation & PASSING)
+        i->passes = !i->cf && incarnation == (PASSING | i->passings);
+    else
+        i->kernel_incarnation = incarnation;
     pthread_mutex_unlock(&i->lock);
 }
 

@@ -123,6 +123,7 @@ struct inode {
     _Atomic bool left_out; /* by the rules, when they were asked last */
     bool passes;           /* the kernel's pages are of `passing`, and it is not attached */
     struct stat passing;   /* size and times then */
+    uint64_t passings;     /* how often it was another one */
     bool proved;           /* an fsync at attach was made or tried */
     /* Errors of fsync on rfd. The kernel reports them there once, for all who share it. */
     unsigned losses;             /* how many */

@@ -221,7 +221,9 @@ int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
 
     creds_enter_as(&c, ctx);
     /* O_EXCL: it will never get a name. */
-    fd = openat(parent->fd, ".", origin_flags(fi->flags) | O_TMPFILE | (fi->flags & O_EXCL),
+    fd = openat(parent->fd, ".",
+                origin_flags(fi->flags) | O_TMPFILE | (fi->flags & O_EXCL) |
+                    (mnt.opt.flags & ST_SYNCHRONOUS ? O_SYNC : 0),
                 creds_mode_of(ctx, mode));
     creds_leave(&c);
     if (fd < 0)
