@@ -329,6 +329,8 @@ native_suites() { # DIR
   also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
   also mount-sync bash "$here/mount/sync-test.sh" "$b"
   also mount-far bash "$here/mount/far-test.sh" "$b"
+  also mount-admin bash "$here/mount/admin-test.sh" "$b"
+  also mount-rules bash "$here/mount/rules-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
   also policy python3 "$here/policy/policy-test.py" "$b"
   next policy/unit "$b/tests/policy/test_policy"

@@ -25,6 +25,17 @@ static void log_line(void *ctx, int level, const char *text)
     say(level, "%s", text);
 }
 
+/* Bytes a second; 0: no limit. A day of drive writes is the pool's size so many times. */
+static uint64_t fill_rate(uint64_t pool_size)
+{
+    const double daily = mnt.opt.drive_writes * (double)pool_size / 86400;
+    uint64_t rate = mnt.opt.fill_rate;
+
+    if (daily > 0 && (rate == 0 || daily < (double)rate))
+        rate = daily < 1 ? 1 : (uint64_t)daily;
+    return rate;
+}
+
 static int open_pool(void)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -32,6 +43,7 @@ static int open_pool(void)
     int rc;
 
     o.verify = mnt.opt.verify;
+    o.policy = mnt.opt.policy;
     o.probation_bytes = mnt.opt.probation_bytes;
     /* A process that has just lost its mount may still be syncing files and closing the pool. */
     for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
@@ -41,6 +53,7 @@ static int open_pool(void)
                 info.owner_pid);
         usleep(100000);
     }
+    o.fill_rate_limit = fill_rate(info.size);
     o.log = log_line;
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
     rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
@@ -67,6 +80,7 @@ static int pool_open(int rootfd)
     pool_fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
     if (info.names_bytes > 0)
         (void)path_of(rootfd, root);
+    manager_status("%s: cached in %s", mnt.opt.dir, mnt.opt.pool);
     return 0;
 }
 
@@ -124,6 +138,7 @@ static int pool_give_up(int why)
     if (remove_pool()) {
         say(CM_LOG_ERROR, "%s: %s: pool removed, %s passes through uncached from now on",
             mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
+        manager_status("%s: uncached, the pool was removed", mnt.opt.dir);
         cm_set_mode(mnt.cache, CM_BYPASS);
         atomic_store_explicit(&mnt.gave_up, true, memory_order_release);
         return 0;
@@ -169,6 +184,8 @@ static int pool_attach(struct inode *i, int fd, const cm_validator *v, uint32_t 
     if (rc < 0)
         return rc;
     i->cf = cf;
+    if (mnt.opt.rules.advised)
+        cm_file_advise(cf, rules_advice(i->fd));
     give_name(i);
     return rc;
 }

@@ -60,6 +60,9 @@ static int open_book(void)
 static void say_state(bool now)
 {
     connected = now;
+    manager_status(now ? "%s: cached by the service at %s"
+                       : "%s: uncached, there is no service at %s",
+                   mnt.opt.dir, mnt.opt.service);
     if (now)
         say(CM_LOG_INFO, "the service at %s is there", mnt.opt.service);
     else

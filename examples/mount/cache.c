@@ -3,10 +3,11 @@
  * cache.c - the bond between an inode and what is cached of it: attaching, brackets, giving up.
  *
  * An inode is attached at its first use. It stays attached while the kernel remembers it, up to a
- * limit: the one that is idle for the longest time is detached first. Every change of the origin
- * runs between change_begin() and change_end(). If nobody can promise that old bytes are forgotten,
- * the cache is given up before the origin is changed (backing.h). Any thread may call. file_* and
- * change_* may wait for the origin, and for a service, but for nothing else.
+ * limit: the one that is idle for the longest time is detached first. A file that the rules leave
+ * out (rules.h) is not attached. If it was, it is forgotten at the end of its use. Every change of
+ * the origin runs between change_begin() and change_end(). If nobody can promise that old bytes are
+ * forgotten, the cache is given up before the origin is changed (backing.h). Any thread may call.
+ * file_* and change_* may wait for the origin, and for a service, but for nothing else.
  */
 #include "mount.h"
 
@@ -157,7 +158,7 @@ static void attach(struct inode *i)
 {
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
-    int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC), rc;
+    int fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC), rc;
 
     if (fd < 0)
         return;
@@ -171,6 +172,8 @@ static void attach(struct inode *i)
         return;
     }
     i->rfd = fd;
+    i->passes = false;
+    i->passings++;
     i->written = i->proved = false;
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);
@@ -191,6 +194,8 @@ static void detach(struct inode *i)
         mnt.backing->forget(&i->id, false);
     else if (i->unlinked && cache_on())
         number_forget(i->device, &i->id);
+    else if (i->left_out && cache_on()) /* what changes it from now on tells nobody */
+        mnt.backing->forget(&i->id, false);
     else if (dirty && !number_far(i->device))
         number_leave(i->device, &i->id);
     close(i->rfd);
@@ -212,6 +217,24 @@ static void detach_idle(struct inode *i, bool always)
         inode_put(i);
 }
 
+/* i->lock held. */
+static void judge(struct inode *i)
+{
+    if (rules_any() && S_ISREG(i->type))
+        i->left_out = rules_leave_out(i->fd);
+}
+
+/* At an open of a file that nobody uses and that is not attached, file_use() does it. */
+void file_judge(struct inode *i)
+{
+    if (!rules_any())
+        return;
+    pthread_mutex_lock(&i->lock);
+    if (i->users > 0 || i->cf)
+        judge(i);
+    pthread_mutex_unlock(&i->lock);
+}
+
 bool file_use(struct inode *i)
 {
     bool taken = false, fresh;
@@ -220,7 +243,10 @@ bool file_use(struct inode *i)
     if (i->users++ == 0 && i->cf)
         taken = lru_take(i);
     fresh = !i->cf;
-    if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && cache_on())
+    if (fresh && i->users == 1)
+        judge(i);
+    if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && !i->left_out &&
+        cache_on())
         attach(i);
     fresh = fresh && i->cf;
     pthread_mutex_unlock(&i->lock);
@@ -260,7 +286,7 @@ void file_unuse(struct inode *i)
     pthread_mutex_lock(&i->lock);
     assert(i->users > 0);
     if (--i->users == 0 && i->cf) {
-        if (i->unlinked || i->linked)
+        if (i->unlinked || i->linked || i->left_out)
             detach(i);
         else
             over = lru_put(i);
@@ -329,6 +355,29 @@ int file_revalidate(struct inode *i, cm_file_info *info)
     return rc;
 }
 
+/* What a handle has noted is no incarnation, but the number of i->passing. */
+#define PASSING (UINT64_C(1) << 63)
+
+/* i->lock held. Of a file that is left out nobody keeps a version. The mount's own writes change
+ * its times, too; the kernel then reads it again once. */
+static bool keep_passing(struct inode *i, uint64_t *fresh)
+{
+    struct stat st, *was = &i->passing;
+    const bool known = !mnt.opt.shared && fstat(i->fd, &st) == 0;
+
+    if (known && i->passes && st.st_size == was->st_size &&
+        !memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) &&
+        !memcmp(&st.st_ctim, &was->st_ctim, sizeof(st.st_ctim)))
+        return true;
+    i->passes = false;
+    i->passings++;
+    if (known) {
+        i->passing = st;
+        *fresh = PASSING | i->passings;
+    }
+    return false;
+}
+
 bool file_keep_pages(struct inode *i, uint64_t *fresh)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
@@ -343,6 +392,7 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
         *fresh = keep ? 0 : info.incarnation;
     } else {
         i->kernel_incarnation = 0;
+        keep = i->left_out && !i->cf && !i->linked && keep_passing(i, fresh);
     }
     pthread_mutex_unlock(&i->lock);
     return keep;
@@ -351,7 +401,10 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
 void file_has_pages(struct inode *i, uint64_t incarnation)
 {
     pthread_mutex_lock(&i->lock);
-    i->kernel_incarnation = incarnation;
+    if (incarnation & PASSING)
+        i->passes = !i->cf && incarnation == (PASSING | i->passings);
+    else
+        i->kernel_incarnation = incarnation;
     pthread_mutex_unlock(&i->lock);
 }
 

@@ -27,6 +27,7 @@
 #include "threads.h"
 
 #include <linux/fuse.h>
+#include <sys/statvfs.h>
 
 #define SMALL_MAX 16384
 #define READ_AHEAD_KIB 1024 /* an answer takes long: FUSE's 128 are few */
@@ -142,7 +143,8 @@ static bool closes_reader(const struct fuse_in_header *h)
     const struct fuse_release_in *in = (const void *)(h + 1);
     const struct handle *handle = (const struct handle *)(uintptr_t)in->fh;
 
-    return !number_far(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked;
+    return !number_far(handle->inode->device) && !handle->own_fd && !handle->inode->unlinked &&
+           !handle->inode->left_out; /* forgetting may wait for the pool */
 }
 
 /* *used: it is in use, and held, until the request has been handled. */
@@ -172,7 +174,7 @@ static bool is_short_write(const struct fuse_in_header *h)
 {
     const struct fuse_write_in *in = (const void *)(h + 1);
 
-    return !(in->flags & O_DSYNC);
+    return !(in->flags & O_DSYNC) && !(mnt.opt.flags & ST_SYNCHRONOUS);
 }
 
 /* The last close of a file without a name frees its blocks. */

@@ -79,17 +79,34 @@ static bool may_allow_other(void)
     return yes;
 }
 
-/* The mount allows what the one below it allows, and nothing more. */
-static const char *inherited_flags(void)
+/* The mount allows what the one below it and the options allow, and nothing more. fusermount3 takes
+ * set-user-id bits and devices from ordinary users anyway. */
+static const char *mount_flags(void)
 {
-    static char flags[64];
+    static const struct {
+        unsigned long flag;
+        const char *yes, *no;
+    } words[] = { { ST_RDONLY, "ro", "rw" },
+                  { ST_NOSUID, ",nosuid", ",suid" },
+                  { ST_NODEV, ",nodev", ",dev" },
+                  { ST_NOEXEC, ",noexec", ",exec" },
+                  { ST_NOATIME, ",noatime", "" } };
+    static char flags[80];
     struct statvfs sv = { .f_flag = ST_NOSUID | ST_NODEV };
+    unsigned long f = mnt.opt.flags | (mnt.opt.ro ? ST_RDONLY : 0);
+    size_t n = 0;
 
     statvfs(mnt.opt.dir, &sv);
-    snprintf(flags, sizeof(flags), "%s,%s,%s,%s", sv.f_flag & ST_NOSUID ? "nosuid" : "suid",
-             sv.f_flag & ST_NODEV ? "nodev" : "dev", sv.f_flag & ST_NOEXEC ? "noexec" : "exec",
-             mnt.opt.ro || (sv.f_flag & ST_RDONLY) ? "ro" : "rw");
-    return mnt.root_user ? flags : mnt.opt.ro ? "ro" : "rw";
+    if (mnt.root_user)
+        f |= sv.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC);
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        const bool says_no = mnt.root_user || words[i].flag == ST_RDONLY;
+        n += (size_t)snprintf(flags + n, sizeof(flags) - n, "%s",
+                              f & words[i].flag ? words[i].yes
+                              : says_no         ? words[i].no
+                                                : "");
+    }
+    return flags;
 }
 
 static int new_session(void)
@@ -106,10 +123,10 @@ static int new_session(void)
     ops_dir_init(&ops);
     ops_attr_init(&ops);
     ops_ioctl_init(&ops);
-    if (asprintf(&name, "fsname=%s", mnt.opt.dir) > 0 &&
+    if (asprintf(&name, "fsname=%s", mnt.opt.source ? mnt.opt.source : mnt.opt.dir) > 0 &&
         fuse_opt_add_opt_escaped(&list, name) == 0 &&
         fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&
-        fuse_opt_add_opt(&list, inherited_flags()) == 0 &&
+        fuse_opt_add_opt(&list, mount_flags()) == 0 &&
         (!may_allow_other() || fuse_opt_add_opt(&list, "allow_other") == 0) &&
         fuse_opt_add_arg(&args, "cachemax-mount") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
         fuse_opt_add_arg(&args, list) == 0) {
@@ -204,6 +221,7 @@ static int serve(void)
 
     while (loop_running() && !asked)
         asked = wait_end(-1);
+    manager_stopping();
     if (loop_running())
         rc = leave();
     if (loop_running())
@@ -291,6 +309,7 @@ static int run(int rootfd, int *pipe_fd)
     pthread_t waiting;
 
     setup_signals();
+    rules_begin(rootfd);
     rc = mnt.backing->open(rootfd);
     if (rc)
         return rc;
@@ -305,6 +324,7 @@ static int run(int rootfd, int *pipe_fd)
     }
     if (!rc) {
         verdict(pipe_fd, EXIT_OK);
+        manager_ready();
         if (!mnt.opt.foreground)
             let_go_of_terminal();
         left = serve();
@@ -326,7 +346,8 @@ static int run(int rootfd, int *pipe_fd)
     return rc ? rc : err;
 }
 
-int main(int argc, char **argv)
+/* Exit status. */
+static int whole_life(int argc, char **argv)
 {
     int rootfd = -1, pipe_fd = -1, rc;
 
@@ -350,4 +371,11 @@ int main(int argc, char **argv)
     rc = run(rootfd, &pipe_fd);
     verdict(&pipe_fd, rc);
     return rc;
+}
+
+int main(int argc, char **argv)
+{
+    const int rc = whole_life(argc, argv);
+
+    return mnt.opt.helper ? fstab_status(rc) : rc;
 }

@@ -4,14 +4,17 @@
  *
  *   main.c      life of the process: checks, daemonizing, pool, session, shutdown
  *   options.c   command line
+ *   fstab.c     what mount(8) gives: its helper's command line, options of all file systems
  *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
  *   loop.c      requests of the kernel: who handles each; threads.h: the threads, who reads, who
  *               works
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     what is attached: brackets, giving the cache up
+ *   rules.h     which files are cached
  *   backing.h   where the cached blocks are, behind a table of calls; backing_pool.c: in a pool;
  *               backing_service.c: in that of a service
+ *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
@@ -22,7 +25,8 @@
  *   ops_*.c     the FUSE operations
  *
  * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
- *        lock. None is held in a call of the origin except inode.lock while a file is attached.
+ *        lock. None is held in a call of the origin except inode.lock while a file is attached
+ *        or judged (rules.h).
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -47,6 +51,7 @@
 #include <unistd.h>
 
 #include "backing.h"
+#include "rules.h"
 
 /* Exit statuses, documented in --help. */
 enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
@@ -64,10 +69,21 @@ struct options {
     double attr_timeout;
     unsigned max_background;
     unsigned verify; /* enum cm_verify */
+    unsigned policy; /* enum cm_policy */
     uint64_t probation_bytes;
-    bool of_pool; /* one of these two was given */
+    uint64_t fill_rate;  /* bytes a second; 0: no limit */
+    double drive_writes; /* a day; 0: no limit */
+    bool of_pool;        /* one of these was given, from `verify` on */
     unsigned loops;
     char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
+    struct rules rules;
+    /* fstab.c */
+    bool helper;         /* mount(8) has started it */
+    bool sloppy;         /* -o options that it does not know are no error */
+    bool dirsync;        /* names are synced at once */
+    char *source;        /* as given; later "none" or NULL: DIR */
+    unsigned long flags; /* ST_NOSUID, ST_NODEV, ST_NOEXEC, ST_SYNCHRONOUS, ST_NOATIME and
+                          * ST_NODIRATIME that were asked for */
 };
 
 struct device; /* number.c */
@@ -104,6 +120,10 @@ struct inode {
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
+    _Atomic bool left_out; /* by the rules, when they were asked last */
+    bool passes;           /* the kernel's pages are of `passing`, and it is not attached */
+    struct stat passing;   /* size and times then */
+    uint64_t passings;     /* how often it was another one */
     bool proved;           /* an fsync at attach was made or tried */
     /* Errors of fsync on rfd. The kernel reports them there once, for all who share it. */
     unsigned losses;             /* how many */
@@ -175,6 +195,21 @@ void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* options.c: 0, or the exit status after a message; -1: it was answered (--help), exit 0. */
 int options_parse(int argc, char **argv, struct options *o);
+int options_take_list(const char *list, struct options *o); /* of -o; as options_parse() */
+int options_complete(struct options *o); /* checks what excludes each other; defaults */
+int options_answer(int letter);          /* 'h' or 'V'; as options_parse() */
+
+/* fstab.c */
+enum taken { NOT_TAKEN, TAKEN, NEEDS_NO_VALUE };
+/* An option of -o that all file systems have. */
+enum taken fstab_take(const char *key, const char *value, struct options *o);
+bool fstab_is_helper(const char *argv0);
+int fstab_parse(int argc, char **argv, struct options *o); /* as options_parse() */
+/* open() of what the O_PATH descriptor `fd` leads to, as noatime, nodiratime and sync say. */
+int fstab_open(int fd, int flags);
+/* With sync or dirsync, after a change of names in a directory: syncs it. 0 or errno. */
+int fstab_sync_names(int dirfd);
+int fstab_status(int status); /* as mount(8) has them */
 
 /* place.c */
 int place_prepare(struct options *o, int *rootfd); /* exit status */
@@ -195,11 +230,19 @@ bool place_is_local(int fd);
 size_t place_mount_points(const char *dir, char ***names);
 void place_raise_nofile(void);
 
+/* manager.c: nothing of it is told by a mount in the background. */
+void manager_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void manager_ready(void);    /* the loops run */
+void manager_stopping(void); /* they are about to end */
+
 /* loop.c, threads.c */
 #define READ_MAX (1u << 20)     /* largest read the kernel sends: 256 pages */
 int loop_start(unsigned loops); /* threads; SIGUSR2 to the process when the session has ended */
 void loop_interrupt(void);      /* tells the loops to end; repeat until they have */
 bool loop_running(void);
+/* Is no loop at the same request as at the call before? One thread calls it, between loop_start()
+ * and loop_finish(). */
+bool loop_answers(void);
 /* After the loops ended: answers what the kernel has sent, completes queued work, joins the
  * workers. */
 void loop_finish(void);
@@ -296,6 +339,7 @@ void cache_limit(uint64_t most);
 ssize_t path_of(int fd, char path[PATH_MAX]);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
+void file_judge(struct inode *i);        /* before it is used by an open */
 bool file_use_attached(struct inode *i); /* false: it is not attached, and stays so */
 bool file_try_use(struct inode *i);      /* the same, but returns false instead of waiting */
 void file_unuse(struct inode *i);

@@ -29,7 +29,7 @@ int dir_descriptor(const struct fuse_file_info *fi)
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct dir *dir = calloc(1, sizeof(*dir));
-    int fd = openat(inode_of(ino)->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+    int fd = fstab_open(inode_of(ino)->fd, O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
 
     if (dir && fd >= 0)
         dir->d = fdopendir(fd);

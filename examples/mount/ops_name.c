@@ -122,8 +122,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
         return;
     err = named_begin(&v, parent, name, true);
     if (!err) {
-        if (unlinkat(parent->fd, name, 0) < 0)
-            err = errno;
+        err = unlinkat(parent->fd, name, 0) < 0 ? errno : fstab_sync_names(parent->fd);
         named_end(&v);
     }
     fuse_reply_err(req, err);
@@ -131,8 +130,10 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent_ino, const char *name)
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+    const int fd = inode_of(parent)->fd;
+
     if (!refuse_barred(req, inode_of(parent)))
-        fuse_reply_err(req, unlinkat(inode_of(parent)->fd, name, AT_REMOVEDIR) < 0 ? errno : 0);
+        fuse_reply_err(req, unlinkat(fd, name, AT_REMOVEDIR) < 0 ? errno : fstab_sync_names(fd));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, fuse_ino_t to_ino,
@@ -158,6 +159,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
         while (rc < 0 && creds_more(&who, errno));
         err = rc < 0 ? errno : 0;
         creds_leave(&who);
+        if (!err)
+            err = fstab_sync_names(to->fd);
+        if (!err && to != parent)
+            err = fstab_sync_names(parent->fd);
         named_end(&victim);
     }
     named_end(&from);
@@ -184,7 +189,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
     do
         rc = linkat(AT_FDCWD, procpath(i->fd).s, to->fd, name, AT_SYMLINK_FOLLOW);
     while (rc < 0 && creds_more(&who, errno));
-    err = rc < 0 ? errno : 0;
+    err = rc < 0 ? errno : fstab_sync_names(to->fd);
     creds_leave(&who);
     if (regular)
         change_end(&c);
@@ -200,8 +205,10 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
 
 static void made(fuse_req_t req, int rc, struct inode *parent, const char *name)
 {
-    if (rc < 0)
-        fuse_reply_err(req, errno);
+    const int err = rc < 0 ? errno : fstab_sync_names(parent->fd);
+
+    if (err)
+        fuse_reply_err(req, err);
     else
         reply_entry(req, parent, name);
 }

@@ -44,10 +44,10 @@ static int open_origin(struct handle *h, int fd, int flags)
         h->own_fd = false;
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
-        h->fd = open(procpath(h->inode->fd).s, origin_flags(flags));
+        h->fd = fstab_open(h->inode->fd, origin_flags(flags));
         /* An append-only file (chattr +a) can be opened in no other way. */
         if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
-            h->fd = open(procpath(h->inode->fd).s, origin_flags(flags) | O_APPEND);
+            h->fd = fstab_open(h->inode->fd, origin_flags(flags) | O_APPEND);
             h->appends = h->fd >= 0;
         }
     }
@@ -72,6 +72,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     h->readable = (fi->flags & O_ACCMODE) != O_WRONLY;
     h->maps = (fi->flags & O_ACCMODE) == O_RDWR;
     inode_hold(i);
+    file_judge(i);
     fresh = file_use(i);
     err = open_origin(h, fd, fi->flags);
     if (err) {
@@ -81,7 +82,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         return err;
     }
     proof_opened(h, fd >= 0);
-    h->cf = cache_on() ? i->cf : NULL;
+    h->cf = cache_on() && !i->left_out ? i->cf : NULL;
     if (h->cf && !fresh) { /* the attaching has just done it */
         file_revalidate(i, &info);
         if (info.racy || info.want_validator)
@@ -156,7 +157,9 @@ static int create_origin(fuse_req_t req, struct inode *parent, const char *name,
     int fd;
 
     creds_enter(&c, req);
-    fd = openat(parent->fd, name, origin_flags(flags) | O_CREAT | O_EXCL | O_NOFOLLOW,
+    fd = openat(parent->fd, name,
+                origin_flags(flags) | O_CREAT | O_EXCL | O_NOFOLLOW |
+                    (mnt.opt.flags & ST_SYNCHRONOUS ? O_SYNC : 0),
                 creds_mode(req, mode));
     creds_leave(&c);
     return fd;
@@ -187,7 +190,9 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         fuse_reply_err(req, errno == EEXIST && !(fi->flags & O_EXCL) ? ESTALE : errno);
         return;
     }
-    err = inode_entry(parent, name, &e);
+    err = fstab_sync_names(parent->fd);
+    if (!err)
+        err = inode_entry(parent, name, &e);
     if (!err && !is_made(fd, &e)) {
         inode_forget(e.ino, 1);
         err = ESTALE;
@@ -216,7 +221,9 @@ int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
 
     creds_enter_as(&c, ctx);
     /* O_EXCL: it will never get a name. */
-    fd = openat(parent->fd, ".", origin_flags(fi->flags) | O_TMPFILE | (fi->flags & O_EXCL),
+    fd = openat(parent->fd, ".",
+                origin_flags(fi->flags) | O_TMPFILE | (fi->flags & O_EXCL) |
+                    (mnt.opt.flags & ST_SYNCHRONOUS ? O_SYNC : 0),
                 creds_mode_of(ctx, mode));
     creds_leave(&c);
     if (fd < 0)

@@ -13,6 +13,7 @@ static const char help[] =
     "\n"
     "Mounts a read cache over the directory DIR. Everything in DIR stays where it is and is\n"
     "served under the same path. POOL keeps the blocks that are read; 'cachemax create' makes it.\n"
+    "'mount -t fuse.cachemax DIR DIR -o pool=POOL' does the same, and so does a line of fstab.\n"
     "Unmount with 'fusermount3 -u DIR' or SIGTERM. The cache never holds the only copy of a file.\n"
     "\n"
     "  --pool POOL          pool file; must not lie inside DIR\n"
@@ -22,11 +23,26 @@ static const char help[] =
     "  --volume-id NAME     name of the volume DIR is on, if the system cannot tell it from\n"
     "                       others, or names it differently each time: FUSE, network, copied\n"
     "                       disks\n"
+    "  --include PATTERN    cache only files that match it, or another --include. A pattern "
+    "without\n"
+    "                       a slash means files and directories of that name; one with a slash,\n"
+    "                       what lies at that path below DIR. * is any part of a name. This and\n"
+    "                       the next options may be given several times\n"
+    "  --exclude PATTERN    do not cache files that match it, whatever is included\n"
+    "  --exclude-owner USER do not cache files of that user\n"
+    "  --advise PATTERN=ADVICE\n"
+    "                       how such files are read: sequential (reads ahead further), noreuse\n"
+    "                       (nothing new of them is stored), keep (they stay longer)\n"
+    "  --max-file-size SIZE do not cache files that are larger: bytes, or with K, M, G, T\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
     "\n"
+    "  -o pool=POOL, -o service=SOCKET, -o exclude=PATTERN and so on\n"
+    "                       as the options above; \\, is a comma in a name\n"
     "  -o ro                mount read-only\n"
+    "  -o nosuid, nodev, noexec, noatime, nodiratime, sync, dirsync\n"
+    "                       as mount(8) has them; its other options are accepted\n"
     "  -o shared            others write the files without the mount: check for their changes\n"
     "                       at every open and once per attr_timeout\n"
     "  -o entry_timeout=S   seconds the kernel remembers names (10; shared: 1)\n"
@@ -34,6 +50,9 @@ static const char help[] =
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
     "  -o probation=MIB     memory for blocks that were read once; they go to the pool when\n"
     "                       they are read again (1 % of the pool, 256 at most); 0: none\n"
+    "  -o fill_rate=SIZE    store at most so many bytes a second in the pool: saves its drive\n"
+    "  -o drive_writes=N    store at most N times the pool's size a day\n"
+    "  -o policy=NAME       which blocks stay: auto (default), s3r, gclock\n"
     "  -o any_owner         accept a pool, or a directory of SOCKET, that others own or may "
     "write:\n"
     "                       they decide what is read\n"
@@ -51,12 +70,26 @@ static const char help[] =
     "  4  data that programs stored in mappings could not be written to its file, or was lost\n"
     "     and no program was told; the log names the file\n";
 
-static const char *const names[] = { "ro",     "rw",        "shared",       "entry_timeout",
-                                     "verify", "probation", "attr_timeout", "max_background",
-                                     "loops",  "any_owner", "allow_other",  "default_permissions" };
-static const char *const switches[] = { "--pool",      "--service", "--one-file-system",
-                                        "--volume-id", "--help",    "--version",
-                                        "-f",          "-o",        "-h",
+static const char *const names[] = { "ro",      "rw",        "shared",        "entry_timeout",
+                                     "verify",  "probation", "attr_timeout",  "max_background",
+                                     "loops",   "any_owner", "allow_other",   "default_permissions",
+                                     "pool",    "service",   "volume-id",     "one-file-system",
+                                     "include", "exclude",   "exclude-owner", "max-file-size",
+                                     "advise",  "policy",    "fill_rate",     "drive_writes" };
+static const char *const switches[] = { "--pool",
+                                        "--service",
+                                        "--one-file-system",
+                                        "--volume-id",
+                                        "--help",
+                                        "--version",
+                                        "--advise",
+                                        "--include",
+                                        "--exclude",
+                                        "--exclude-owner",
+                                        "--max-file-size",
+                                        "-f",
+                                        "-o",
+                                        "-h",
                                         "-V" };
 
 static size_t min3(size_t a, size_t b, size_t c)
@@ -179,12 +212,108 @@ static int parse_verify(const char *value, unsigned *out)
     return bad_value("verify", value, "first, always or never");
 }
 
+static int usage_error(const char *why)
+{
+    fprintf(stderr, "cachemax-mount: %s\n%.*s", why, (int)(strchr(help, '\n') - help + 1), help);
+    return EXIT_USAGE;
+}
+
+/* The last one counts. */
+static int take_text(char **to, const char *value, const char *what)
+{
+    free(*to);
+    *to = value && *value ? strdup(value) : NULL;
+    return *to ? 0 : usage_error(what);
+}
+
+/* What is a switch, too. -1: it is none of them. */
+static int parse_switch_o(const char *key, const char *value, struct options *o)
+{
+    if (!strcmp(key, "pool"))
+        return take_text(&o->pool, value, "-o pool needs a file name");
+    if (!strcmp(key, "service"))
+        return take_text(&o->service, value, "-o service needs the name of a socket");
+    if (!strcmp(key, "volume-id"))
+        return take_text(&o->volume_id, value, "-o volume-id needs a name");
+    if (strcmp(key, "one-file-system"))
+        return rules_has(key) ? rules_take(key, value, &o->rules) : -1;
+    o->one_file_system = true;
+    return value ? bad_value(key, value, "no value") : 0;
+}
+
+/* One of mount(8), or none. */
+static int parse_fstab_o(const char *key, const char *value, struct options *o)
+{
+    const enum taken taken = fstab_take(key, value, o);
+
+    if (taken == NEEDS_NO_VALUE)
+        return bad_value(key, value, "no value");
+    if (!strcmp(key, "remount")) {
+        fprintf(
+            stderr,
+            "cachemax-mount: -o remount: the options of a running mount cannot be changed; "
+            "unmount it and mount it again (mount -o remount,bind,ro DIR makes it read-only)\n");
+        return EXIT_USAGE;
+    }
+    return taken == TAKEN || o->sloppy
+               ? 0
+               : unknown("option -o", key, names, sizeof(names) / sizeof(names[0]));
+}
+
+static int parse_policy(const char *value, unsigned *out)
+{
+    const char *name;
+
+    for (int k = 0; value && (name = cm_policy_name(k)); k++)
+        if (!strcmp(value, name)) {
+            *out = (unsigned)k;
+            return 0;
+        }
+    return bad_value("policy", value, "auto, s3r or gclock");
+}
+
+static int parse_drive_writes(const char *value, double *out)
+{
+    char *end = NULL;
+    const double d = value ? strtod(value, &end) : -1;
+
+    if (!value || end == value || *end || !(d > 0 && d <= 1e6))
+        return bad_value("drive_writes", value, "a number of drive writes a day");
+    *out = d;
+    return 0;
+}
+
+/* Options of a pool that this process opens. -1: it is none of them. */
+static int parse_pool_o(const char *key, const char *value, struct options *o)
+{
+    int rc = -1;
+
+    if (!strcmp(key, "probation"))
+        rc = parse_probation(key, value, &o->probation_bytes);
+    else if (!strcmp(key, "verify"))
+        rc = parse_verify(value, &o->verify);
+    else if (!strcmp(key, "policy"))
+        rc = parse_policy(value, &o->policy);
+    else if (!strcmp(key, "drive_writes"))
+        rc = parse_drive_writes(value, &o->drive_writes);
+    else if (!strcmp(key, "fill_rate"))
+        rc = value && rules_size(value, &o->fill_rate)
+                 ? 0
+                 : bad_value(key, value, "a number of bytes, such as 20M");
+    o->of_pool |= rc >= 0;
+    return rc;
+}
+
 static int parse_o(char *key, struct options *o)
 {
     char *value = strchr(key, '=');
+    int rc;
 
     if (value)
         *value++ = '\0';
+    rc = parse_switch_o(key, value, o);
+    if (rc >= 0)
+        return rc;
     if (!strcmp(key, "entry_timeout"))
         return parse_seconds(key, value, &o->entry_timeout);
     if (!strcmp(key, "attr_timeout"))
@@ -193,11 +322,9 @@ static int parse_o(char *key, struct options *o)
         return parse_count(key, value, 1, 65535, &o->max_background);
     if (!strcmp(key, "loops"))
         return parse_count(key, value, 1, 64, &o->loops);
-    o->of_pool |= !strcmp(key, "probation") || !strcmp(key, "verify");
-    if (!strcmp(key, "probation"))
-        return parse_probation(key, value, &o->probation_bytes);
-    if (!strcmp(key, "verify"))
-        return parse_verify(value, &o->verify);
+    rc = parse_pool_o(key, value, o);
+    if (rc >= 0)
+        return rc;
     if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "shared") &&
                    strcmp(key, "any_owner") && strcmp(key, "allow_other") &&
                    strcmp(key, "default_permissions")))
@@ -209,18 +336,35 @@ static int parse_o(char *key, struct options *o)
     else if (!strcmp(key, "shared"))
         o->shared = true;
     else if (strcmp(key, "allow_other") && strcmp(key, "default_permissions"))
-        return unknown("option -o", key, names, sizeof(names) / sizeof(names[0]));
+        return parse_fstab_o(key, value, o);
     return 0;
 }
 
-static int parse_o_list(const char *list, struct options *o)
+/* Ends the option at `s` and returns the next one. A comma or a backslash after a backslash is part
+ * of the option, as in libfuse and mount(8). */
+static char *cut_option(char *s)
 {
-    char *copy = strdup(list), *save = NULL;
+    char *w = s;
+
+    for (; *s && *s != ','; s++) {
+        if (s[0] == '\\' && (s[1] == ',' || s[1] == '\\'))
+            s++;
+        *w++ = *s;
+    }
+    s += *s == ',';
+    *w = '\0';
+    return s;
+}
+
+int options_take_list(const char *list, struct options *o)
+{
+    char *copy = strdup(list), *next;
     int rc = copy ? 0 : EXIT_RUNTIME;
 
-    for (char *k = copy ? strtok_r(copy, ",", &save) : NULL; k && !rc;
-         k = strtok_r(NULL, ",", &save))
-        rc = parse_o(k, o);
+    for (char *k = copy; k && *k && !rc; k = next) {
+        next = cut_option(k);
+        rc = *k ? parse_o(k, o) : 0;
+    }
     free(copy);
     return rc;
 }
@@ -233,12 +377,6 @@ static const char *argument(const char *glued, int argc, char **argv, int *i)
     return *i + 1 < argc ? argv[++*i] : NULL;
 }
 
-static int usage_error(const char *why)
-{
-    fprintf(stderr, "cachemax-mount: %s\n%.*s", why, (int)(strchr(help, '\n') - help + 1), help);
-    return EXIT_USAGE;
-}
-
 /* -1: the answer is on standard output. */
 static int printed(void)
 {
@@ -246,6 +384,16 @@ static int printed(void)
         return -1;
     fprintf(stderr, "cachemax-mount: standard output: cannot be written\n");
     return EXIT_RUNTIME;
+}
+
+int options_answer(int letter)
+{
+    if (letter == 'h')
+        fputs(help, stdout);
+    else
+        printf("cachemax-mount %d.%d.%d, libcachemax %s, libfuse %s\n", CM_VERSION_MAJOR,
+               CM_VERSION_MINOR, CM_VERSION_PATCH, cm_version(), fuse_pkgversion());
+    return printed();
 }
 
 static int take_dir(const char *a, struct options *o)
@@ -256,19 +404,27 @@ static int take_dir(const char *a, struct options *o)
     return o->dir ? 0 : EXIT_RUNTIME;
 }
 
+/* --NAME VALUE or --NAME=VALUE of a rule. -1: it is none. */
+static int parse_rule(int argc, char **argv, int *i, struct options *o)
+{
+    const char *word = argv[*i] + 2, *equals = strchr(word, '=');
+    char name[32];
+
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word, "="), word);
+    if (strncmp(argv[*i], "--", 2) || !rules_has(name))
+        return -1;
+    return rules_take(name, equals ? equals + 1 : argument("", argc, argv, i), &o->rules);
+}
+
 static int parse_word(int argc, char **argv, int *i, struct options *o)
 {
     const char *a = argv[*i], *v;
+    int rc;
 
-    if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
-        fputs(help, stdout);
-        return printed();
-    }
-    if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
-        printf("cachemax-mount %d.%d.%d, libcachemax %s, libfuse %s\n", CM_VERSION_MAJOR,
-               CM_VERSION_MINOR, CM_VERSION_PATCH, cm_version(), fuse_pkgversion());
-        return printed();
-    }
+    if (!strcmp(a, "-h") || !strcmp(a, "--help"))
+        return options_answer('h');
+    if (!strcmp(a, "-V") || !strcmp(a, "--version"))
+        return options_answer('V');
     if (!strcmp(a, "-f")) {
         o->foreground = true;
         return 0;
@@ -279,26 +435,23 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     }
     if (!strncmp(a, "-o", 2)) {
         v = argument(a + 2, argc, argv, i);
-        return v ? parse_o_list(v, o) : usage_error("-o needs an option");
+        return v ? options_take_list(v, o) : usage_error("-o needs an option");
     }
     if (!strcmp(a, "--pool") || !strncmp(a, "--pool=", 7)) {
         v = a[6] ? a + 7 : argument("", argc, argv, i);
-        free(o->pool);
-        o->pool = v && *v ? strdup(v) : NULL;
-        return o->pool ? 0 : usage_error("--pool needs a file name");
+        return take_text(&o->pool, v, "--pool needs a file name");
     }
     if (!strcmp(a, "--service") || !strncmp(a, "--service=", 10)) {
         v = a[9] ? a + 10 : argument("", argc, argv, i);
-        free(o->service);
-        o->service = v && *v ? strdup(v) : NULL;
-        return o->service ? 0 : usage_error("--service needs the name of a socket");
+        return take_text(&o->service, v, "--service needs the name of a socket");
     }
     if (!strcmp(a, "--volume-id") || !strncmp(a, "--volume-id=", 12)) {
         v = a[11] ? a + 12 : argument("", argc, argv, i);
-        free(o->volume_id);
-        o->volume_id = v && *v ? strdup(v) : NULL;
-        return o->volume_id ? 0 : usage_error("--volume-id needs a name");
+        return take_text(&o->volume_id, v, "--volume-id needs a name");
     }
+    rc = parse_rule(argc, argv, i, o);
+    if (rc >= 0)
+        return rc;
     if (a[0] == '-' && a[1])
         return unknown("option", a, switches, sizeof(switches) / sizeof(switches[0]));
     return take_dir(a, o);
@@ -314,11 +467,29 @@ static unsigned default_loops(void)
     return n < 2 ? 1 : n < 8 ? 2 : 4;
 }
 
+int options_complete(struct options *o)
+{
+    if (o->pool && o->service)
+        return usage_error("--pool and --service exclude each other");
+    if (o->service && (o->of_pool || o->rules.advised))
+        return usage_error("-o verify, probation, fill_rate, drive_writes and policy, and --advise "
+                           "are of a --pool; a service has its own");
+    if (o->entry_timeout < 0)
+        o->entry_timeout = o->shared ? 1 : 10;
+    if (o->attr_timeout < 0)
+        o->attr_timeout = o->shared ? 1 : 10;
+    if (!o->loops)
+        o->loops = default_loops();
+    return 0;
+}
+
 int options_parse(int argc, char **argv, struct options *o)
 {
     bool switches_end = false;
 
     *o = (struct options){ .entry_timeout = -1, .attr_timeout = -1, .max_background = 64 };
+    if (fstab_is_helper(argv[0]))
+        return fstab_parse(argc, argv, o);
     for (int i = 1, rc; i < argc; i++) {
         if (!switches_end && !strcmp(argv[i], "--")) {
             switches_end = true;
@@ -332,15 +503,5 @@ int options_parse(int argc, char **argv, struct options *o)
         return usage_error(o->dir ? "the directory's name is empty" : "no directory given");
     if (!o->pool && !o->service)
         return usage_error("no pool given (--pool POOL, or --service SOCKET)");
-    if (o->pool && o->service)
-        return usage_error("--pool and --service exclude each other");
-    if (o->service && o->of_pool)
-        return usage_error("-o verify and -o probation are of a --pool; a service has its own");
-    if (o->entry_timeout < 0)
-        o->entry_timeout = o->shared ? 1 : 10;
-    if (o->attr_timeout < 0)
-        o->attr_timeout = o->shared ? 1 : 10;
-    if (!o->loops)
-        o->loops = default_loops();
-    return 0;
+    return options_complete(o);
 }

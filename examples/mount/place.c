@@ -502,6 +502,29 @@ static int prepare_service(struct options *o, int rootfd)
     return wrong ? EXIT_POOL : 0;
 }
 
+/* What mount(8) calls the source: "none" or the directory. 0 or an exit status. */
+static int check_source(struct options *o, const char *dir)
+{
+    char *source;
+    bool other;
+
+    if (!o->source || !strcmp(o->source, "none"))
+        return 0;
+    source = absolute(o->source);
+    other = !source || strcmp(source, dir);
+    free(source);
+    if (other) {
+        fprintf(stderr,
+                "cachemax-mount: source %s: a directory can only be mounted on itself; the source "
+                "is %s or \"none\"\n",
+                o->source, dir);
+        return EXIT_USAGE;
+    }
+    free(o->source);
+    o->source = NULL;
+    return 0;
+}
+
 int place_prepare(struct options *o, int *rootfd)
 {
     char *dir = absolute(o->dir);
@@ -509,6 +532,9 @@ int place_prepare(struct options *o, int *rootfd)
 
     if (!dir)
         return fail("mount point", o->dir, strerror(errno));
+    rc = check_source(o, dir);
+    if (rc)
+        return rc;
     if (access("/proc/self/fd", X_OK) < 0)
         return fail("cannot use", "/proc/self/fd", strerror(errno));
     free(o->dir);

@@ -31,6 +31,8 @@ struct thread {
     pthread_t id;
     _Atomic uint64_t busy; /* when it began what may wait; 0: nothing such */
     _Atomic bool reading;  /* it may be waiting for the kernel */
+    _Atomic unsigned step; /* odd: as a loop it is at a request */
+    unsigned seen;         /* manager.c's thread: the step that it saw last */
 };
 static _Thread_local struct thread *me;
 
@@ -67,6 +69,7 @@ static void be_loop(void)
     q.workers--;
     pthread_mutex_unlock(&q.lock);
     relieved = loop_serve();
+    atomic_store(&me->step, (me->step + 1) & ~1u);
     pthread_mutex_lock(&q.lock);
     if (relieved)
         return; /* the watcher has counted it as a worker */
@@ -217,8 +220,13 @@ bool threads_end_wait(void)
 
 void threads_reading(bool yes)
 {
-    if (me)
-        atomic_store_explicit(&me->reading, yes, memory_order_relaxed); /* a signal is repeated */
+    unsigned step;
+
+    if (!me)
+        return;
+    atomic_store_explicit(&me->reading, yes, memory_order_relaxed); /* a signal is repeated */
+    step = atomic_load_explicit(&me->step, memory_order_relaxed);
+    atomic_store_explicit(&me->step, yes ? (step + 1) & ~1u : step + 1, memory_order_relaxed);
 }
 
 /* ---- Begin and end -------------------------------------------------------------------------- */
@@ -253,6 +261,22 @@ bool loop_running(void)
     r = q.loops > 0;
     pthread_mutex_unlock(&q.lock);
     return r;
+}
+
+/* A loop that has lost its place is none any more. */
+bool loop_answers(void)
+{
+    const unsigned n = q.threads;
+    bool all = true;
+
+    for (unsigned i = 0; i < n; i++) {
+        struct thread *const t = &q.thread[i];
+        const unsigned step = atomic_load(&t->step);
+
+        all = all && !(step % 2 && step == t->seen && atomic_load(&t->busy) != RELIEVED);
+        t->seen = step;
+    }
+    return all;
 }
 
 bool threads_stopping(void)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * folders.c - which files the configuration wants to be cached.
+ * folders.c - which files a configuration wants to be cached.
  *
  * Owns: the rules of paths and patterns. No state.
  *
- * Who: config.c, remove.c.
+ * Who: config.c, remove.c; the mount's rules.c.
  */
 #include "folders.h"
 
@@ -71,8 +71,7 @@ static bool has_separator(const char *pattern)
     return pattern[name_len(pattern)] != 0;
 }
 
-/* Is the file at `path`, from the folder on, left out by this pattern? */
-static bool excludes(const char *pattern, const char *path)
+bool folders_pattern_matches(const char *pattern, const char *path)
 {
     const size_t p_len = strlen(pattern);
     size_t end = 0;
@@ -140,7 +139,7 @@ enum folders_verdict folders_judge(const struct folders *f, const char *path, co
         *by = f->folder[i];
         rest += is_separator(*rest) ? 1 : 0;
         for (unsigned k = 0; k < f->excludes; k++)
-            if (excludes(f->exclude[k], rest)) {
+            if (folders_pattern_matches(f->exclude[k], rest)) {
                 *by = f->exclude[k];
                 return FOLDERS_EXCLUDED;
             }

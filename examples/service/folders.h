@@ -3,7 +3,7 @@
  * folders.h - which files the configuration wants to be cached: folders, and what to leave out.
  *
  * For front ends that have no path of their own to serve, such as a driver, and for the command
- * that removes a folder. It needs no memory and no call of the system.
+ * that removes a folder. The mount uses its patterns. It needs no memory and no call of the system.
  */
 #ifndef CACHEMAX_FOLDERS_H
 #define CACHEMAX_FOLDERS_H
@@ -38,6 +38,8 @@ enum folders_verdict {
  * number of bytes, but no separator. On Windows both "\" and "/" separate, and small and capital
  * letters of ASCII are the same. */
 enum folders_verdict folders_judge(const struct folders *f, const char *path, const char **by);
+/* The same for one pattern: does it mean the file at `path`, which begins behind the folder? */
+bool folders_pattern_matches(const char *pattern, const char *path);
 /* What is wrong with the name of a folder, if it is absolute; or NULL. */
 const char *folders_path_fault(const char *path);
 /* What is wrong with a pattern; or NULL. */

@@ -7,18 +7,16 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "notify.h"
 
 static bool with_weights; /* the journal reads "<4>" at the begin of a line as its weight */
 static sigset_t ends;
@@ -45,27 +43,10 @@ static void log_line(enum log_weight w, const char *text)
         fprintf(stderr, "cachemax-service: %s\n", text);
 }
 
-/* Tells the service manager that clients are taken (sd_notify(3)): $NOTIFY_SOCKET is the path of a
- * Unix socket, or an abstract one behind '@'. Nobody may be listening; that is no trouble. */
+/* Clients are taken. */
 static void ready(void)
 {
-    static const char text[] = "READY=1";
-    const char *const where = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
-    const size_t n = where ? strlen(where) : 0;
-    int fd;
-
-    if (n < 2 || n >= sizeof(a.sun_path) || (where[0] != '/' && where[0] != '@'))
-        return;
-    memcpy(a.sun_path, where, n);
-    if (where[0] == '@')
-        a.sun_path[0] = '\0';
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    (void)!sendto(fd, text, sizeof(text) - 1, MSG_NOSIGNAL, (const struct sockaddr *)&a,
-                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
-    close(fd);
+    notify("READY=1");
 }
 
 static const char *wait_second(void)

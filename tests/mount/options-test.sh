@@ -13,6 +13,7 @@ passed=0 failed=0 skipped=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-options.XXXXXX")
 trap '! mountpoint -q "$work/ro" || umount "$work/ro"; rm -rf --one-file-system "$work"' EXIT
 cd "$work" || exit 1
+mkdir dir
 
 # says NAME STATUS PATTERN COMMAND...: exit status, and a line that matches; with !PATTERN none
 # does.
@@ -74,8 +75,60 @@ says "-o of a pool with a service" 2 'a service has its own' "$mount_bin" dir --
 says "-o of a pool before a service" 2 'a service has its own' "$mount_bin" dir -o ro,probation=5 \
   --service socket
 
+says "a size that is none" 2 'max-file-size=64X: expected a size' "$mount_bin" dir \
+  --max-file-size 64X
+says "a size that is too large" 2 'expected a size' "$mount_bin" dir --max-file-size=9999999999T
+says "no size at all" 2 'expected a size' "$mount_bin" dir -o max-file-size=0
+says "a pattern that cannot be" 2 'exclude=/a: a pattern must not begin' "$mount_bin" dir \
+  --exclude=/a
+says "a pattern that is missing" 2 'include=: a value is missing' "$mount_bin" dir --include
+says "an owner that is missing" 2 'nobody-there: there is no such user' "$mount_bin" dir \
+  -o exclude-owner=nobody-there
+says "advice that is none" 2 'advise=a=fast: expected PATTERN=ADVICE' "$mount_bin" dir \
+  --advise a=fast
+says "advice for nothing" 2 'advise=: a pattern is missing' "$mount_bin" dir --advise==keep
+says "advice with a service" 2 'a service has its own' "$mount_bin" dir -o service=s,advise=a=keep
+says "a limit with a service" 2 'a service has its own' "$mount_bin" dir -o service=s,fill_rate=1M
+says "a policy that is none" 2 'policy=lru: expected auto, s3r or gclock' "$mount_bin" dir \
+  -o policy=lru
+says "a wrong rate" 2 'fill_rate=-1: expected' "$mount_bin" dir -o fill_rate=-1
+says "a wrong number of drive writes" 2 'drive_writes=0: expected' "$mount_bin" dir \
+  -o drive_writes=0
+says "a mistyped rule" 2 "did you mean '--exclude'" "$mount_bin" dir --exclud a
+says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include a/b \
+  --exclude='*.tmp' --exclude-owner 12345 --max-file-size=1GiB
+
+# What mount(8) gives its helper. -f: nothing is mounted.
+ln -s "$mount_bin" mount.fuse.cachemax
+helper=$work/mount.fuse.cachemax
+says "helper: no source" 1 'usage: mount.fuse.cachemax DIR.none DIR' "$helper" dir -o pool=pool
+says "helper: no pool" 1 'no pool given: -o pool=POOL, or -o service=SOCKET' "$helper" none dir
+says "helper: options anywhere, fake" 0 '!.' "$helper" -f none -n dir -v -o pool=pool -t \
+  fuse.cachemax
+says "helper: letters in one word" 0 '!.' "$helper" none dir -sfnv -o no_such_option,pool=pool
+says "helper: another type" 1 'not of ext4' "$helper" none dir -o pool=pool -t ext4
+says "helper: another letter" 1 'unknown option' "$helper" none dir -o pool=pool -z
+says "helper: another source" 1 "source $work: .* mounted on itself; the source is $work/dir or" \
+  "$helper" "$work" dir -o pool=pool
+says "helper: a mount that fails" 32 'pool: does not exist' "$helper" none "$work" -o pool=pool
+says "helper: remount" 1 'cannot be changed; unmount it' "$helper" none dir -o remount,pool=pool
+says "helper: --help" 0 '^usage: cachemax-mount' "$helper" --help
+fstab=rw,suid,nosuid,dev,nodev,exec,noexec,auto,noauto,nofail,_netdev,user,user=root,nouser,users
+fstab=$fstab,owner,group,noatime,nodiratime,relatime,strictatime,sync,async,dirsync,defaults
+fstab=$fstab,x-systemd.automount,X-mount.mkdir,x-a=b,comment=text,ro,one-file-system,volume-id=n
+says "helper: options of all file systems" 0 '!.' "$helper" none dir -f -o "$fstab,pool=pool"
+says "options of all file systems" 3 'pool: does not exist' "$mount_bin" "$work" \
+  -o "$fstab,pool=pool"
+says "one with a value that has none" 2 '-o nosuid=1: expected no value' "$mount_bin" dir \
+  -o nosuid=1,pool=pool
+says "-o pool and -o service" 2 'exclude each other' "$mount_bin" dir -o pool=pool,service=socket
+says "-o pool without a name" 2 '-o pool needs a file name' "$mount_bin" dir -o pool=
+says "a mistyped -o of a switch" 2 "did you mean 'volume-id'" "$mount_bin" dir -o volum-id=x
+says "a comma in a name" 3 'pool a,b: does not exist' "$mount_bin" "$work" -o 'ro,pool=a\,b,shared'
+says "a backslash in a name" 3 'pool b\\c: does not exist' "$mount_bin" "$work" -o 'pool=b\\c'
+
 # A pool that cannot be written.
-mkdir dir ro
+mkdir ro
 if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
   skipped=$((skipped + 1))
   echo "skip a pool on a read-only volume: mounting is not permitted"

@@ -9,6 +9,11 @@
  * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
  * renames it to $SLOW_OPEN.late and waits until that is gone, a minute at most.
  *
+ * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits, a
+ * minute at most.
+ *
+ * The file $SYNCED gets a line for each fsync, with the path of what is synced.
+ *
  * With $SLOW_MOUNT in the environment a mount takes a second.
  */
 #include <dlfcn.h>
@@ -19,6 +24,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -42,6 +48,42 @@ static bool marked(const char *suffix, bool make)
     if (make)
         close(open(path, O_WRONLY | O_CREAT, 0600));
     return access(path, F_OK) == 0;
+}
+
+int fstatat(int dir, const char *name, struct stat *st, int flags)
+{
+    int (*next)(int, const char *, struct stat *, int) =
+        (int (*)(int, const char *, struct stat *, int))dlsym(RTLD_NEXT, "fstatat");
+    const char *flag = getenv("SLOW_STAT");
+    char waits[PATH_MAX];
+
+    if (flag && !*name && access(flag, F_OK) == 0) {
+        snprintf(waits, sizeof(waits), "%s.waits", flag);
+        close(open(waits, O_WRONLY | O_CREAT, 0600));
+        for (int i = 0; i < 6000 && access(flag, F_OK) == 0; i++)
+            usleep(10000);
+    }
+    return next(dir, name, st, flags);
+}
+
+int fsync(int fd)
+{
+    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    const char *list = getenv("SYNCED");
+    char name[40], path[PATH_MAX];
+    ssize_t n;
+    int out;
+
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    n = list ? readlink(name, path, sizeof(path) - 1) : -1;
+    if (n > 0) {
+        path[n] = '\n';
+        out = open(list, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        if (write(out, path, (size_t)n + 1) < 0)
+            abort();
+        close(out);
+    }
+    return next(fd);
 }
 
 ssize_t pread(int fd, void *buf, size_t n, off_t off)

@@ -1,0 +1,422 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# admin-test.sh - cachemax-mount as administrators use it: mount(8), fstab, the unit for systemd,
+# what is installed.
+#
+# Usage: admin-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed. Root runs it in a mount namespace of its own,
+# because mount(8) finds its helpers in /sbin only.
+
+set -u
+build=$(realpath "${1:?usage: admin-test.sh BUILD_DIR}") || exit 1
+here=$(cd "$(dirname "$0")" && pwd)
+if [ "$(id -u)" = 0 ] && [ -z "${CM_ALONE:-}" ] && unshare -m true 2>/dev/null; then
+  CM_ALONE=yes exec unshare -m bash "$0" "$@"
+fi
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+# ---- mount(8) -----------------------------------------------------------------------------------
+
+# /sbin with the helper in it: links to all programs that are there.
+new_sbin() {
+  local sbin
+  sbin=$(realpath /sbin)
+  mkdir "$work/sbin" "$work/sbin.real" &&
+    mount --bind "$sbin" "$work/sbin.real" &&
+    cp -s "$work/sbin.real"/* "$work/sbin" &&
+    ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax" &&
+    ln -sf "$mount_bin" "$work/sbin/mount.cachemax" &&
+    mount --bind "$work/sbin" "$sbin" && mount --bind "$work/fstab" /etc/fstab
+}
+old_sbin() {
+  umount /etc/fstab
+  umount "$(realpath /sbin)"
+  umount "$work/sbin.real"
+}
+# The process that serves the mount.
+server() { "$cm" info "$pool" | sed -n 's/^state: .*process \([0-9]*\).*/\1/p'; }
+# Ends when the pool is closed.
+gone() {
+  until is_clean; do sleep 0.05; done
+}
+flags_of() { sed -n "s|^[^ ]* [^ ]* [^ ]* [^ ]* $org \([^ ]*\) .*- fuse.cachemax .*|\1|p" \
+  /proc/self/mountinfo; }
+source_of() { sed -n "s|.* $org .*- fuse.cachemax \([^ ]*\) .*|\1|p" /proc/self/mountinfo; }
+line() { echo "$1 $org $2 pool=$pool,$3 0 0" > "$work/fstab"; }
+
+t_mount() { # SOURCE TYPE
+  cd /
+  mount -t "$2" "$1" "$org" -o "pool=$pool,nosuid,noexec,noatime"
+  same "$(source_of)" "$1"
+  same "$(flags_of)" rw,nosuid,noexec,noatime
+  cmp "$org/file" "$ref/file"
+  umount "$org"
+  gone
+}
+t_fstab() {
+  cd /
+  line "$1" fuse.cachemax defaults,nofail,_netdev,x-systemd.automount,attr_timeout=5
+  mount "$org"
+  same "$(flags_of)" rw,relatime
+  [ "$(stat_of hit_blocks)" = 0 ]
+  cat "$org/file" "$org/file" > /dev/null
+  umount "$org"
+  gone
+}
+# Again is no second mount.
+t_all() { # SOURCE
+  cd /
+  line "$1" cachemax ro,user
+  mount -a
+  same "$(flags_of)" ro,nosuid,nodev,noexec,relatime
+  mount -a
+  same "$(flags_of)" ro,nosuid,nodev,noexec,relatime
+  fails touch "$org/file"
+  umount "$org"
+  gone
+  line "$1" cachemax noauto
+  mount -a
+  same "$(flags_of)" ''
+}
+t_user() {
+  cd /
+  mkdir -m 700 "$shm/user"
+  "$cm" create "$shm/user/pool" --size=16MiB -q
+  mknod -m 666 "$work/fuse" c 10 229
+  mount --bind "$work/fuse" /dev/fuse
+  cp "$mount_bin" "$work/sbin/cachemax-mount" # the build may lie where others cannot look
+  ln -sf "$work/sbin/cachemax-mount" "$work/sbin/mount.fuse.cachemax"
+  chmod 755 "$shm" "$work/sbin"
+  chown -R 65534:65534 "$org" "$shm/user"
+  echo "none $org fuse.cachemax noauto,user,pool=$shm/user/pool 0 0" > "$work/fstab"
+  as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  "${as[@]}" mount "$org" >&2
+  flags_of | grep -qx rw,nosuid,nodev,noexec,relatime
+  "${as[@]}" cmp "$org/file" - < "$ref/file"
+  "${as[@]}" umount "$org" >&2
+  until "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
+  umount /dev/fuse
+  ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax"
+}
+t_comma() {
+  cd /
+  "$cm" create "$shm/a, b" --size=16MiB -q
+  echo "none $org fuse.cachemax pool=$shm/a\\,\\040b,nosuid 0 0" > "$work/fstab"
+  mount "$org"
+  same "$(flags_of)" rw,nosuid,relatime
+  "$cm" info "$shm/a, b" | grep -q '^state: .*process'
+  umount "$org"
+  until "$cm" info "$shm/a, b" | grep -Eq '^state: +clean'; do sleep 0.05; done
+}
+# Called by hand: mount(8) would say the flags itself.
+t_users() { # OPTION FLAGS
+  cd /
+  "$work/sbin/mount.cachemax" none "$org" -o "pool=$pool,$1"
+  same "$(flags_of)" "$2"
+  umount "$org"
+  gone
+}
+# mount(8) passes the status and the message on.
+t_refused() { # STATUS TEXT ARGUMENT...
+  local status=0
+  cd /
+  mount "${@:3}" > "$work/said" 2>&1 || status=$?
+  same "$status" "$1"
+  grep -q -- "$2" "$work/said"
+}
+t_remount() {
+  cd /
+  mount -t fuse.cachemax none "$org" -o "pool=$pool"
+  t_refused 1 'unmount it and mount it again' -o remount,ro "$org"
+  touch "$org/file"
+  mount -o remount,bind,ro "$org"
+  fails touch "$org/file"
+  umount "$org"
+  gone
+}
+# The origin's descriptor of a file that is open for writing.
+t_sync() { # OPTION WANTED
+  local flags
+  cd /
+  mount -t fuse.cachemax none "$org" -o "pool=$pool,$1" 2>/dev/null
+  exec 5>> "$org/file" 6> "$org/new"
+  for name in file new; do
+    flags=$(find "/proc/$(server)/fd" -lname "*/org/$name" -printf '%f\n' | while read -r fd; do
+      sed -n 's/^flags:\t0*//p' "/proc/$(server)/fdinfo/$fd"
+    done)
+    same "$(for f in $flags; do ((0$f & 03 && 0$f & 04000000)) && echo yes; done | head -n 1)" "$2"
+  done
+  exec 5>&- 6>&-
+  umount "$org"
+  gone
+}
+# Each change of names syncs its directory.
+t_dirsync() { # OPTION LIBRARY WANTED
+  cd /
+  mkdir -p "$org/one" "$org/two"
+  LD_PRELOAD=$2 SYNCED=$work/synced "$work/sbin/mount.cachemax" none "$org" -o "pool=$pool,$1"
+  : > "$work/found"
+  while read -r step; do
+    rm -f "$work/synced"
+    (cd "$org" && eval "$step")
+    sort "$work/synced" 2>/dev/null | sed -n "s|^$org/||p" | paste -sd ' ' >> "$work/found"
+  done <<'STEPS'
+mkdir one/d
+rmdir one/d
+: > one/f
+ln one/f one/g
+ln -s x one/s
+mknod one/p p
+mv one/g two/g
+mv one/f one/h
+rm one/h
+rm two/g one/s one/p
+STEPS
+  umount "$org"
+  gone
+  same "$(paste -sd, "$work/found")" "$3"
+}
+# Is the time of the last access another one after everything was read?
+t_atime() { # OPTION OF
+  cd /
+  touch -a -d 2001-01-01 "$below/dir" "$below/file"
+  mount -t fuse.cachemax none "$org" -o "pool=$pool,$1"
+  cat "$org/file" > /dev/null
+  ls "$org/dir" > /dev/null
+  umount "$org"
+  gone
+  find "$below/dir" "$below/file" -maxdepth 0 -newerat 2002-01-01 -printf '%f ' > "$work/read"
+  same "$(cat "$work/read")" "$2"
+}
+
+mount_8() {
+  local shim synced
+  case ${CM_CHECKS:-mount} in *mount*) ;; *) return ;; esac
+  need_root "mount(8)" || return
+  [ $has_below = 1 ] || { skip "mount(8)" "needs a bind mount"; return; }
+  touch "$work/fstab"
+  if ! new_sbin 2>"$work/err"; then
+    skip "mount(8)" "$(tail -n 1 "$work/err")"
+    return
+  fi
+  new_pool 16MiB
+  mkdir "$org/dir"
+  head -c 100000 /dev/urandom > "$ref/file"
+  cp "$ref/file" "$org/file"
+  check "mount -t fuse.cachemax DIR DIR" t_mount "$org" fuse.cachemax
+  check "mount -t cachemax none DIR" t_mount none cachemax
+  check "mount DIR, from fstab" t_fstab "$org"
+  check "mount DIR, from fstab with none" t_fstab none
+  check "mount -a, twice" t_all "$org"
+  check "mount -a, twice with none" t_all none
+  need "mount by an ordinary user" setpriv && check "mount by an ordinary user" t_user
+  check "mount, a comma and a blank in a name" t_comma
+  check "mount, user" t_users user rw,nosuid,nodev,noexec,relatime
+  check "mount, owner,dev" t_users owner,dev rw,nosuid,relatime
+  check "mount of another source" t_refused 1 'mounted on itself' -t cachemax / "$org" \
+    -o "pool=$pool"
+  check "mount without its pool" t_refused 32 'does not exist' -t cachemax none "$org" \
+    -o "pool=$pool.no"
+  check "mount of an unknown option" t_refused 1 "unknown option -o 'nosymfolow'" -t cachemax none \
+    "$org" -o "pool=$pool,nosymfolow"
+  check "mount of an unknown option, sloppy" t_refused 32 'does not exist' -s -t cachemax none \
+    "$org" -o "pool=$pool.no,nosymfolow"
+  check "mount -o remount" t_remount
+  check "mount -o sync" t_sync sync yes
+  check "mount -o async" t_sync sync,async ''
+  shim=$(find "$build" -name slow_origin.so | head -n 1)
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin" || [ -z "$shim" ]; then
+    skip "mount -o dirsync" "nothing can be loaded into this build"
+  else
+    synced='one,one,one,one,one,one,one two,one,one,one one two'
+    check "mount -o dirsync" t_dirsync dirsync "$shim" "$synced"
+    check "mount -o sync, names" t_dirsync sync "$shim" "$synced"
+    check "mount without dirsync" t_dirsync rw "$shim" ,,,,,,,,,
+  fi
+  if (t_atime relatime 'dir file ') 2>/dev/null; then
+    check "mount -o noatime" t_atime noatime ''
+    check "mount -o nodiratime" t_atime nodiratime 'file '
+  else
+    skip "mount -o noatime" "the origin keeps no times of accesses"
+  fi
+  old_sbin
+}
+
+# ---- systemd ------------------------------------------------------------------------------------
+
+# A service manager: begins a command with a socket and a watchdog's period. next() is what the
+# mount tells next, or None if that takes longer.
+manager='
+import os, pathlib, signal, socket, subprocess, sys, threading, time
+def begin(name, period_us, command, **env):
+    global told, mount
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(name)
+    env = dict(os.environ, NOTIFY_SOCKET=name, **env)
+    if period_us:
+        env["WATCHDOG_USEC"] = str(period_us)
+    mount = subprocess.Popen(command, env=env)
+def next(seconds=60):
+    told.settimeout(seconds)
+    try:
+        return told.recv(4096).decode()
+    except TimeoutError:
+        return None
+def wants(text):
+    got = next()
+    assert got == text, (got, text)
+'
+# Runs the script on standard input; its arguments are the socket, the directory and these.
+notified() { # ARGUMENT...
+  echo "$manager" > "$shm/managed.py"
+  cat >> "$shm/managed.py"
+  rm -f "$shm/notify"
+  timeout 300 python3 "$shm/managed.py" "$shm/notify" "$org" "$@" >&2
+}
+t_notify() {
+  cd /
+  notified "$pool" "$mount_bin" <<'PY'
+name, org, pool, program = sys.argv[1:]
+begin(name, 0, [program, org, '--pool', pool, '-f'])
+wants('STATUS=%s: cached in %s' % (org, pool))
+wants('READY=1')
+assert os.path.ismount(org)
+mount.send_signal(signal.SIGTERM)
+wants('STOPPING=1')
+wants('STATUS=%s: ending' % org)
+assert mount.wait() == 0
+assert not os.path.ismount(org)
+PY
+}
+# The end comes from outside, and the manager has no watchdog for this process.
+t_notify_umount() {
+  cd /
+  notified "$pool" "$mount_bin" <<'PY'
+name, org, pool, program = sys.argv[1:]
+begin(name, 10000, [program, org, '--pool', pool, '-f'], WATCHDOG_PID='1')
+while next() != 'READY=1':
+    pass
+subprocess.run(['fusermount3', '-u', org], check=True)
+wants('STOPPING=1')
+wants('STATUS=%s: ending' % org)
+assert mount.wait() == 0
+PY
+}
+t_notify_background() {
+  cd /
+  notified "$pool" "$mount_bin" <<'PY'
+name, org, pool, program = sys.argv[1:]
+begin(name, 10000, [program, org, '--pool', pool])
+assert mount.wait() == 0
+subprocess.run(['fusermount3', '-u', org], check=True)
+told.setblocking(False)
+try:
+    assert not told.recv(100)
+except BlockingIOError:
+    pass
+PY
+  gone
+}
+# While the only loop waits for an attribute, the watchdog is told nothing.
+t_watchdog() { # LIBRARY
+  cd /
+  notified "$pool" "$mount_bin" "$1" "$shm/stat" <<'PY'
+name, org, pool, program, preload, flag = sys.argv[1:]
+begin(name, 400000, [program, org, '--pool', pool, '-f', '-o', 'loops=1,attr_timeout=0'],
+      LD_PRELOAD=preload, SLOW_STAT=flag)
+while next() != 'READY=1':
+    pass
+for _ in range(3):
+    wants('WATCHDOG=1')
+file = open(org + '/file', 'w')
+pathlib.Path(flag).touch()
+user = threading.Thread(target=os.fstat, args=(file.fileno(),)) # without a lookup by a worker
+user.start()
+while not os.path.exists(flag + '.waits'):
+    time.sleep(0.01)
+late = 0
+while next(1):
+    late += 1
+    assert late < 8, 'it is told, although the loop does not answer'
+os.unlink(flag)
+user.join()
+file.close()
+wants('WATCHDOG=1')
+wants('WATCHDOG=1')
+mount.send_signal(signal.SIGTERM)
+while next() != 'STOPPING=1':
+    pass
+assert mount.wait() == 0
+PY
+}
+t_status_of_service() {
+  cd /
+  notified "$socket" "$mount_bin" "$service_bin" "$shm/service.conf" <<'PY'
+name, org, at, program, service, conf = sys.argv[1:]
+open(conf, 'w').write('pool = %s\nsocket = %s\n' % (os.path.dirname(at) + '/pool', at))
+begin(name, 0, [program, org, '--service', at, '-f'])
+wants('STATUS=%s: uncached, there is no service at %s' % (org, at))
+wants('READY=1')
+other = subprocess.Popen([service, conf], stderr=subprocess.DEVNULL,
+                         env={k: v for k, v in os.environ.items() if k != 'NOTIFY_SOCKET'})
+wants('STATUS=%s: cached by the service at %s' % (org, at))
+other.terminate()
+assert other.wait() == 0
+wants('STATUS=%s: uncached, there is no service at %s' % (org, at))
+mount.send_signal(signal.SIGTERM)
+wants('STOPPING=1')
+assert mount.wait() == 0
+PY
+}
+t_unit() { # FILE
+  cd /
+  mkdir -p "$work/units"
+  sed "s|^ExecStart=[^ ]*|ExecStart=$mount_bin|" "$1" > "$work/units/cachemax-mount@.service"
+  [ -s "$work/units/cachemax-mount@.service" ]
+  systemd-analyze verify --man=no "$work/units/cachemax-mount@srv-my\x2ddata.service" \
+    > "$work/verify" 2>&1 || { cat "$work/verify" >&2; return 1; }
+  same "$(grep -v 'Failed to \(connect\|open\)' "$work/verify")" ''
+}
+
+systemd() {
+  local unit=$build/examples/mount/cachemax-mount@.service shim
+  shim=$(find "$build" -name slow_origin.so | head -n 1)
+  case ${CM_CHECKS:-notify} in *notify*) ;; *) return ;; esac
+  need "notify" python3 || return
+  new_pool 16MiB
+  check "notify: ready, ending" t_notify
+  check "notify: unmounted by others" t_notify_umount
+  check "notify: not from the background" t_notify_background
+  check "notify: the state of a service" t_status_of_service
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin" || [ -z "$shim" ]; then
+    skip "notify: watchdog" "nothing can be loaded into this build"
+  else
+    check "notify: watchdog" t_watchdog "$shim"
+  fi
+  need "notify: unit" systemd-analyze && check "notify: unit" t_unit "$unit"
+}
+
+# ---- What is installed --------------------------------------------------------------------------
+
+t_installed() {
+  cd /
+  DESTDIR=$work/root meson install -C "$build" --no-rebuild > "$work/install" 2>&1 ||
+    { tail -n 3 "$work/install" >&2; return 1; }
+  for name in mount.fuse.cachemax mount.cachemax; do
+    link=$(find "$work/root" -path "*/sbin/$name")
+    [ -x "$work/root$(readlink "$link")" ]
+    same "$(basename "$(readlink "$link")")" cachemax-mount
+  done
+  unit=$(find "$work/root" -name 'cachemax-mount@.service')
+  program=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")
+  [ -x "$work/root$program" ]
+  grep -qx 'EnvironmentFile=/etc/cachemax/mounts/%i.conf' "$unit"
+}
+
+mount_8
+systemd
+wanted "installed" && need "installed" meson && check "installed" t_installed
+summary
