@@ -17,7 +17,8 @@ static const struct {
     { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },
     { "stats", &tool_stats },   { "cat", &tool_cat },       { "bench", &tool_bench },
     { "replay", &tool_replay }, { "advise", &tool_advise }, { "dump", &tool_dump },
-    { "files", &tool_files },
+    { "files", &tool_files },   { "warm", &tool_warm },     { "forget", &tool_forget },
+    { "cached", &tool_cached }, { "mode", &tool_mode },     { "list", &tool_list },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -56,8 +57,9 @@ static int print_help(void)
 
 static int print_command_help(const struct tool_command *c)
 {
-    (void)printf("%s.\n\nUsage: cachemax %s %s%s%s [OPTION]...\n\nOptions:\n", c->summary, c->name,
-                 c->operand, c->more ? " " : "", c->more ? c->more : "");
+    (void)printf("%s.\n\nUsage: cachemax %s%s%s%s%s [OPTION]...\n\nOptions:\n", c->summary, c->name,
+                 c->operand ? " " : "", c->operand ? c->operand : "", c->more ? " " : "",
+                 c->more ? c->more : "");
     for (size_t i = 0; i <= c->noptions; i++) {
         static const struct tool_option help = { "help", 'h', TOOL_NO_ARG, NULL,
                                                  "print this and exit" };
@@ -115,7 +117,7 @@ int main(int argc, char **argv)
     os_start(&argc, &argv);
     if (argc < 2) {
         (void)fputs("cachemax: a command is needed: create, info, check, stats, files, cat, bench, "
-                    "replay, advise or dump\n"
+                    "replay, advise, dump, warm, forget, cached, mode or list\n"
                     "Try 'cachemax --help'.\n",
                     stderr);
         return TOOL_USAGE;

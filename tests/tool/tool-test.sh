@@ -20,13 +20,13 @@ test_usage()
 {
   expect version 0 '^cachemax [0-9]+\.[0-9]+\.[0-9]+$' "$cm" --version
   expect help 0 'Exit status' "$cm" --help
-  for s in 0 1 2 3 4 5 6 128; do
+  for s in 0 1 2 3 4 5 6 7 8 128; do
     grep -Eq "^ +$s +[a-z]" out || fail "help-status-$s" "not in --help"
     [ ! -f "$here/../../docs/cachemax.1" ] ||
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats files cat advise dump; do
+  for c in create info check stats files cat advise dump list warm cached forget mode; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
