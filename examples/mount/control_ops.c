@@ -283,7 +283,7 @@ static int files(struct control_client *c, const struct control_request *r)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     cm_file_iter *it;
-    int rc = cm_files_begin(mnt.cache, r->number & CM_FILES_COUNT, &it);
+    int rc = cm_files_begin(mnt.cache, (uint32_t)r->number & CM_FILES_COUNT, &it);
 
     if (rc < 0)
         return rc;
@@ -296,6 +296,45 @@ static int files(struct control_client *c, const struct control_request *r)
     return rc == CM_EABSENT ? 0 : rc;
 }
 
+/* The fields of cm_check_report that are told. */
+#define REPORT_MAP(X)                                                                              \
+    X(slots)                                                                                       \
+    X(valid)                                                                                       \
+    X(orphaned)                                                                                    \
+    X(bad_headers)                                                                                 \
+    X(bad_payload)                                                                                 \
+    X(unreadable)                                                                                  \
+    X(stale_cells)                                                                                 \
+    X(bad_cells)                                                                                   \
+    X(duplicates)                                                                                  \
+    X(records)                                                                                     \
+    X(torn_records)                                                                                \
+    X(dropped)                                                                                     \
+    X(would_empty)                                                                                 \
+    X(superblocks_damaged)                                                                         \
+    X(second_bucket)                                                                               \
+    X(torn)
+
+static int on_check(void *ctx, uint64_t done, uint64_t total)
+{
+    return !control_at(ctx, done, total);
+}
+
+/* `number`: flags of cm_check. */
+static int check(struct control_client *c, const struct control_request *r)
+{
+    cm_check_report report = CM_CHECK_REPORT_INIT;
+    const int rc = cm_check(mnt.cache, (uint32_t)r->number & (CM_CHECK_REPAIR | CM_CHECK_METADATA),
+                            on_check, c, &report);
+
+    if (rc < 0)
+        return rc;
+#define TELL(name) (void)control_is(c, #name, report.name);
+    REPORT_MAP(TELL)
+#undef TELL
+    return rc;
+}
+
 /* ---- What is asked for ----------------------------------------------------------------------- */
 
 static const struct {
@@ -303,7 +342,8 @@ static const struct {
     int (*of_file)(struct control_client *c, struct inode *i, const struct control_request *r);
     int (*of_mount)(struct control_client *c, const struct control_request *r);
 } verbs[] = { { "warm", warm, NULL },     { "forget", forget, NULL }, { "cached", cached, NULL },
-              { "status", NULL, status }, { "mode", NULL, set_mode }, { "files", NULL, files } };
+              { "status", NULL, status }, { "mode", NULL, set_mode }, { "files", NULL, files },
+              { "check", NULL, check } };
 
 int control_serve(struct control_client *c, const struct control_request *r)
 {

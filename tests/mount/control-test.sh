@@ -21,7 +21,11 @@ status() {
   "$@" >"$work/said" 2>&1 </dev/null || got=$?
   [ $got = "$want" ] || { echo "status $got, not $want: $(head -n 3 "$work/said")" >&2; return 1; }
 }
-says() { grep -Eq -- "$1" "$work/said" || { echo "no '$1': $(head -n 3 "$work/said")" >&2; return 1; }; }
+says() {
+  grep -Eq -- "$1" "$work/said" && return 0
+  echo "no '$1': $(head -n 3 "$work/said")" >&2
+  return 1
+}
 # eventually COMMAND...: within a minute
 eventually() {
   for _ in $(seq 1200); do
@@ -407,8 +411,44 @@ t_shown() {
   status 2 "$cm" list x
 }
 
+t_files() { # of the pool of a running mount
+  local said
+  "$cm" warm -q .
+  said=$("$cm" files "$pool")
+  grep -Eq ' 2\.86 MiB  +100\.0  +2\.86 MiB .* big$' <<<"$said"
+  grep -Fq 'a b/new\x0aline' <<<"$said"
+  [ "$(number cached_bytes "$cm" files "$pool" --sort bytes)" = 3000001 ]
+  "$cm" files --no-count --json "$pool" | grep -q '"cached_bytes": null'
+}
+t_check() {
+  local blocks
+  status 0 "$cm" check "$pool" --json
+  says '"result": "sound"'
+  blocks=$(number valid "$cm" check "$pool")
+  [ "$blocks" -ge 759 ] # the blocks of three files
+  "$cm" forget -q big
+  same "$(number valid "$cm" check "$pool" --metadata --repair)" $((blocks - 733))
+  status 0 "$cm" check "$pool"
+  says ': sound$'
+}
+t_check_damaged() { # a block that is damaged under the running mount
+  local at
+  "$cm" forget -q .
+  head -c 4096 /dev/zero | tr '\0' 'Q' > q
+  sync q
+  "$cm" warm -q q
+  at=$(grep -abo -m 1 QQQQQQQQQQQQQQQQ "$pool" | head -n 1 | cut -d: -f1)
+  printf X | dd of="$pool" bs=1 seek="$at" conv=notrunc status=none
+  status 5 "$cm" check "$pool"
+  status 0 "$cm" check "$pool" --repair --json
+  says '"result": "repaired"'
+  says '"dropped": 1,'
+  cmp q <(head -c 4096 /dev/zero | tr '\0' 'Q')
+  rm q
+}
+
 programs() {
-  new_pool 32M
+  new_pool 32M --names
   files "$ref"
   (cd "$ref" && tar -cf - .) | (cd "$org" && tar -xf -)
   sleep 0.3 # their times are no longer fresh
@@ -444,6 +484,9 @@ programs() {
   [ $has_below = 0 ] || check "cached leaves no record" t_cached_leaves_no_record
   check "mode" t_mode
   check "list" t_shown
+  check "files of a running mount" t_files
+  check "check of a running mount" t_check
+  check "check of a damaged block" t_check_damaged
   do_unmount || fail "the end" "status $status"
   if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 }

@@ -94,4 +94,14 @@ int files_sweep(struct control_files *f, struct sweep *s);
 /* Says what is wrong with a file. */
 void files_complain(const struct control_file *file, const struct control_end *end);
 
+/* ---- The mount that has a pool (owner.c) ----------------------------------------------------- */
+
+/* What cm_files_begin() and cm_check() say, from the mount that has the pool open. CM_EOWNED: its
+ * owner is no mount that could be asked. `add` returns false if there is no memory. */
+int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const cm_file_info *info),
+                void *ctx);
+int owner_check(const char *pool, uint32_t flags,
+                int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                cm_check_report *report);
+
 #endif
