@@ -240,6 +240,7 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
         command->name,
         !strncmp(command->operand, "POOL", 4) ? "pool"
         : command->operand[0] == '['          ? "directory"
+        : command->operand[0] == 'b'          ? "shell"
                                               : "file");
     return usage_hint(command);
 }

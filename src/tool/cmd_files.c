@@ -17,8 +17,8 @@ enum { FILES_JSON, FILES_SORT, FILES_NO_COUNT, FILES_OPTIONS };
 
 static const struct tool_option files_options[FILES_OPTIONS] = {
     [FILES_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
-    [FILES_SORT] = { "sort", 's', TOOL_NEEDS_ARG, "KEY",
-                     "bytes (most cached first), hits, used (latest first), size or name" },
+    [FILES_SORT] = { "sort", 's', TOOL_NEEDS_ARG, "bytes|hits|used|size|name",
+                     "order; used: latest first; default: most cached first" },
     [FILES_NO_COUNT] = { "no-count", 0, TOOL_NO_ARG, NULL,
                          "do not count what is cached: reads the file table alone" },
 };

@@ -83,7 +83,9 @@ struct tool_command {
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
     tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_warm, tool_forget,
-    tool_cached, tool_mode, tool_list;
+    tool_cached, tool_mode, tool_list, tool_completion;
+/* The commands, in the order of the list in --help; NULL after the last one. */
+const struct tool_command *tool_command_at(size_t i);
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message. *help is
  * set if --help was among them. */
