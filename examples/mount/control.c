@@ -34,7 +34,8 @@
 #define IDLE_MS 60000
 #define STALL_MS 10000
 #define AT_NS 100000000ull
-#define STOP_NS 14000000000ull
+#define STOP_NS 14000000000ull /* since the cancel */
+#define LAST_NS 1000000000ull  /* once nobody uses the mount */
 
 struct control_client {
     pthread_t thread;
@@ -54,6 +55,7 @@ static struct {
     pthread_t thread;
     bool running;
     _Atomic bool stop;
+    uint64_t cancelled_ns;    /* cm_now() of the first control_cancel(); main thread */
     int listener, dir, event; /* dir: where the socket is */
     char name[NAME_MAX + 1];  /* of the socket, in dir */
     ino_t ino;
@@ -421,7 +423,8 @@ void control_cancel(void)
 
     if (!control.running)
         return;
-    atomic_store(&control.stop, true);
+    if (!atomic_exchange(&control.stop, true))
+        control.cancelled_ns = cm_now();
     (void)!write(control.event, &one, sizeof(one));
     pthread_mutex_lock(&control.lock);
     for (unsigned k = 0; k < CLIENTS_MAX; k++)
@@ -451,6 +454,7 @@ static bool has_ended(struct control_client *c, const struct timespec *until)
 bool control_stop(void)
 {
     struct timespec until;
+    uint64_t ns;
     bool all = true;
 
     if (!control.running)
@@ -458,8 +462,12 @@ bool control_stop(void)
     control_cancel();
     pthread_join(control.thread, NULL);
     control_cancel(); /* a client that was accepted meanwhile */
+    ns = cm_now() - control.cancelled_ns;
+    ns = ns < STOP_NS - LAST_NS ? STOP_NS - ns : LAST_NS;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(STOP_NS / 1000000000);
+    ns += (uint64_t)until.tv_nsec;
+    until.tv_sec += (time_t)(ns / 1000000000);
+    until.tv_nsec = (long)(ns % 1000000000);
     for (unsigned k = 0; k < CLIENTS_MAX; k++)
         all = has_ended(&control.clients[k], &until) && all;
     remove_socket();
