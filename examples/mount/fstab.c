@@ -164,6 +164,23 @@ static int parse_switch(int c, struct options *o, bool *fake)
     }
 }
 
+/* The source is the pool, or the socket of a service. If an option names that, the source may be
+ * "none" or the directory, too. 0 or an exit status. */
+static int take_source(struct options *o)
+{
+    struct stat st;
+
+    if (o->pool || o->service)
+        return 0; /* place.c looks whether the source fits */
+    if (!strcmp(o->source, "none"))
+        return usage_error("no pool given: the source, -o pool=POOL, or -o service=SOCKET", "");
+    if (stat(o->source, &st) == 0 && S_ISSOCK(st.st_mode))
+        o->service = strdup(o->source);
+    else
+        o->pool = strdup(o->source);
+    return o->pool || o->service ? 0 : EXIT_RUNTIME;
+}
+
 int fstab_parse(int argc, char **argv, struct options *o)
 {
     static const struct option words[] = { { "help", no_argument, NULL, 'h' },
@@ -191,8 +208,9 @@ int fstab_parse(int argc, char **argv, struct options *o)
         return EXIT_RUNTIME;
     if (!*o->dir)
         return usage_error("the directory's name is empty", "");
-    if (!o->pool && !o->service)
-        return usage_error("no pool given: -o pool=POOL, or -o service=SOCKET", "");
+    rc = take_source(o);
+    if (rc)
+        return rc;
     rc = options_complete(o);
     return rc ? rc : fake ? -1 : 0;
 }

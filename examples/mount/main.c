@@ -109,10 +109,16 @@ static const char *mount_flags(void)
     return flags;
 }
 
+/* The source of the mount tells where its control socket is (docs/control.md), unless mount(8) was
+ * given another one. It compares the source with that of fstab. */
 static int new_session(void)
 {
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-    char *name = NULL, *list = NULL;
+    char *name = NULL, *list = NULL, *real = mnt.opt.pool ? realpath(mnt.opt.pool, NULL) : NULL;
+    const char *source = mnt.opt.source ? mnt.opt.source
+                         : real         ? real
+                         : mnt.opt.pool ? mnt.opt.pool
+                                        : mnt.opt.service;
     int rc = EXIT_RUNTIME;
 
     ops.init = op_init;
@@ -123,8 +129,7 @@ static int new_session(void)
     ops_dir_init(&ops);
     ops_attr_init(&ops);
     ops_ioctl_init(&ops);
-    if (asprintf(&name, "fsname=%s", mnt.opt.source ? mnt.opt.source : mnt.opt.dir) > 0 &&
-        fuse_opt_add_opt_escaped(&list, name) == 0 &&
+    if (asprintf(&name, "fsname=%s", source) > 0 && fuse_opt_add_opt_escaped(&list, name) == 0 &&
         fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&
         fuse_opt_add_opt(&list, mount_flags()) == 0 &&
         (!may_allow_other() || fuse_opt_add_opt(&list, "allow_other") == 0) &&
@@ -142,6 +147,7 @@ static int new_session(void)
     fuse_opt_free_args(&args);
     free(list);
     free(name);
+    free(real);
     return rc;
 }
 
@@ -222,6 +228,7 @@ static int serve(void)
     while (loop_running() && !asked)
         asked = wait_end(-1);
     manager_stopping();
+    control_cancel();
     if (loop_running())
         rc = leave();
     if (loop_running())
@@ -287,15 +294,18 @@ static void rest(int sig)
         pause();
 }
 
-/* A thread waits for a server. When it returns, it must not meet a closed pool. The kernel frees
- * the process, and the pool if it is open, only when the server answers. */
-static _Noreturn void end_without(pthread_t waiting)
+/* Threads wait for a server: that of the keeper, or (NULL) only those of clients of the control
+ * socket. When one returns, it must not meet a closed pool. The kernel frees the process, and the
+ * pool if it is open, only when the server answers. */
+static _Noreturn void end_without(const pthread_t *keeper)
 {
     struct sigaction sa = { .sa_handler = rest };
 
     say(CM_LOG_ERROR, "a file system below %s does not answer: ended without it", mnt.opt.dir);
     sigaction(SIGUSR1, &sa, NULL);
-    pthread_kill(waiting, SIGUSR1);
+    if (keeper)
+        pthread_kill(*keeper, SIGUSR1);
+    control_waiting(SIGUSR1);
     alarm(10); /* if it holds a lock of the pool at this moment: then it is as after a kill */
     close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the mount still has its name */
     mnt.backing->close();
@@ -305,7 +315,7 @@ static _Noreturn void end_without(pthread_t waiting)
 static int run(int rootfd, int *pipe_fd)
 {
     int rc, err, left = 0;
-    bool untold = false;
+    bool untold = false, answers, ended;
     pthread_t waiting;
 
     setup_signals();
@@ -323,6 +333,7 @@ static int run(int rootfd, int *pipe_fd)
         _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
     }
     if (!rc) {
+        control_start();
         verdict(pipe_fd, EXIT_OK);
         manager_ready();
         if (!mnt.opt.foreground)
@@ -330,8 +341,10 @@ static int run(int rootfd, int *pipe_fd)
         left = serve();
         loop_finish();
         direct_finish();
-        if (!keeper_stop(&waiting))
-            end_without(waiting);
+        answers = control_stop();
+        ended = keeper_stop(&waiting);
+        if (!answers || !ended)
+            end_without(ended ? NULL : &waiting);
         untold = proof_untold(false);
         untold = proof_untold(true) || untold;
     }

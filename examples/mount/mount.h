@@ -22,6 +22,7 @@
  *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
  *   wire.c      what is agreed with the kernel beside libfuse
+ *   control.c   control socket of a running mount; control_ops.c does what is asked for there
  *   ops_*.c     the FUSE operations
  *
  * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
@@ -81,7 +82,7 @@ struct options {
     bool helper;         /* mount(8) has started it */
     bool sloppy;         /* -o options that it does not know are no error */
     bool dirsync;        /* names are synced at once */
-    char *source;        /* as given; later "none" or NULL: DIR */
+    char *source;        /* mount(8)'s, as given; later "none", DIR, or NULL: the pool */
     unsigned long flags; /* ST_NOSUID, ST_NODEV, ST_NOEXEC, ST_SYNCHRONOUS, ST_NOATIME and
                           * ST_NODIRATIME that were asked for */
 };
@@ -420,6 +421,15 @@ void checkpoint_stop(void);  /* waits for one that runs; before the pool is clos
 bool checkpoint_helps(void); /* a file whose origin is synced is warm after a power cut */
 void checkpoint_proof(void); /* a sync has proved that the origin has what was written */
 
+/* control.c: the socket through which the command cachemax steers a mount with a pool of its own.
+ */
+void control_start(void);  /* after the last fork; a failure is only logged */
+void control_cancel(void); /* an end was asked for: all its work stops soon */
+/* Loops and workers have ended; before keeper_stop. False: a file system below DIR does not answer,
+ * and threads of control_waiting() still wait for it. */
+bool control_stop(void);
+void control_waiting(int sig); /* sends them a signal */
+
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
 void flush_unlist(struct handle *h); /* any handle */
@@ -486,6 +496,9 @@ bool raw_gives_pages(uint32_t opcode);      /* a program may get pages, or store
 bool raw_reads_attributes(uint32_t opcode); /* as GETATTR */
 /* ops_read.c */
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
+/* Reads the origin: the bytes read, short only at its end; or -ORIGIN_ERROR - errno. */
+#define ORIGIN_ERROR 100000 /* keeps values of errno apart from CM_E* */
+int64_t read_origin(int fd, uint64_t off, void *buf, size_t len);
 
 /* --one-file-system: replies that this directory, and what is in it, cannot be changed. */
 static inline bool refuse_barred(fuse_req_t req, const struct inode *i)

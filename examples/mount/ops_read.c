@@ -12,8 +12,6 @@
  */
 #include "mount.h"
 
-#define ORIGIN_ERROR 100000 /* keeps values of errno apart from CM_E* */
-
 /* False: it is no hit, and nothing was replied. */
 static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
 {
@@ -54,7 +52,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     loop_defer_read(req, h, size, off);
 }
 
-static int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
+int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
 {
     size_t done = 0;
 

@@ -13,7 +13,7 @@ static const char help[] =
     "\n"
     "Mounts a read cache over the directory DIR. Everything in DIR stays where it is and is\n"
     "served under the same path. POOL keeps the blocks that are read; 'cachemax create' makes it.\n"
-    "'mount -t fuse.cachemax DIR DIR -o pool=POOL' does the same, and so does a line of fstab.\n"
+    "'mount -t fuse.cachemax POOL DIR' does the same, and so does a line of fstab.\n"
     "Unmount with 'fusermount3 -u DIR' or SIGTERM. The cache never holds the only copy of a file.\n"
     "\n"
     "  --pool POOL          pool file; must not lie inside DIR\n"

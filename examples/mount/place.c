@@ -502,26 +502,33 @@ static int prepare_service(struct options *o, int rootfd)
     return wrong ? EXIT_POOL : 0;
 }
 
-/* What mount(8) calls the source: "none" or the directory. 0 or an exit status. */
+/* What mount(8) calls the source: the pool, the socket, the directory, or "none". If it is the pool
+ * or the socket, it is shown with its real path. 0 or an exit status. */
 static int check_source(struct options *o, const char *dir)
 {
-    char *source;
-    bool other;
+    const char *const named = o->pool ? o->pool : o->service;
+    char *source, *pool;
+    bool is_pool, fits;
 
     if (!o->source || !strcmp(o->source, "none"))
         return 0;
     source = absolute(o->source);
-    other = !source || strcmp(source, dir);
-    free(source);
-    if (other) {
+    pool = absolute(named);
+    is_pool = !strcmp(o->source, named) || (source && pool && !strcmp(source, pool));
+    fits = is_pool || (source && !strcmp(source, dir));
+    free(pool);
+    if (!fits) {
         fprintf(stderr,
-                "cachemax-mount: source %s: a directory can only be mounted on itself; the source "
-                "is %s or \"none\"\n",
-                o->source, dir);
+                "cachemax-mount: source %s: it is neither the pool nor the directory: a directory "
+                "can only be mounted on itself\n",
+                o->source);
+        free(source);
         return EXIT_USAGE;
     }
     free(o->source);
-    o->source = NULL;
+    o->source = is_pool ? NULL : source;
+    if (is_pool)
+        free(source);
     return 0;
 }
 

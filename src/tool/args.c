@@ -175,10 +175,18 @@ static int take_operand(struct reader *r, const char *arg)
 {
     const struct tool_command *c = r->command;
 
+    if (!c->operand) {
+        tool_message(NULL, "'%s' takes no argument, but got '%s'", c->name, arg);
+        return usage_hint(c);
+    }
+    if (c->many) /* where the command line has been read already */
+        r->argv[r->args->noperands++] = (char *)(uintptr_t)arg;
     if (!r->args->operand) {
         r->args->operand = arg;
         return TOOL_OK;
     }
+    if (c->many)
+        return TOOL_OK;
     for (size_t i = 0; c->more && i < TOOL_MORE_MAX; i++) {
         if (!r->args->more[i]) {
             r->args->more[i] = arg;
@@ -206,6 +214,7 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
     bool options = true;
 
     memset(args, 0, sizeof(*args));
+    args->operands = argv;
     *help = false;
     for (; r.at < argc; r.at++) {
         const char *arg = argv[r.at];
@@ -224,13 +233,14 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
         if (rc != TOOL_OK || *help)
             return rc;
     }
-    if (args->operand ? *args->operand != '\0' : command->operand[0] == '[')
+    if (!command->operand || (args->operand ? *args->operand != '\0' : command->operand[0] == '['))
         return TOOL_OK;
     tool_message(
         NULL, args->operand ? "'%s' got an empty name for its %s" : "'%s' needs the name of a %s",
         command->name,
-        command->operand[0] == 'P'   ? "pool"
-        : command->operand[0] == '[' ? "directory"
-                                     : "file");
+        !strncmp(command->operand, "POOL", 4) ? "pool"
+        : command->operand[0] == '['          ? "directory"
+        : command->operand[0] == 'b'          ? "shell"
+                                              : "file");
     return usage_hint(command);
 }

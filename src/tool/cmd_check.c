@@ -4,8 +4,10 @@
  *
  * Without --repair the pool is opened read-only, and not a byte of it changes. With --repair the
  * tool owns the pool for that time. It closes the pool before it prints anything, so that neither
- * Ctrl-C nor a closed pipe leaves the pool open.
+ * Ctrl-C nor a closed pipe leaves the pool open. If a running mount has the pool open, that does
+ * the work.
  */
+#include "tool/control/control.h"
 #include "tool/tool.h"
 #include "tool/os.h"
 
@@ -133,7 +135,7 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     cm_info info = { .struct_size = sizeof(info) };
     cm_options options = CM_OPTIONS_INIT;
     struct tool_progress progress;
-    cm_cache *cache;
+    cm_cache *cache = NULL;
     uint32_t flags = 0;
     int rc;
 
@@ -144,16 +146,17 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     if (args->value[CHECK_METADATA])
         flags |= CM_CHECK_METADATA;
     rc = tool_open(&log, &options, &cache);
-    if (rc != 0)
+    if (rc != 0 && rc != CM_EOWNED)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
-    if (cm_get_info(cache, &info) != 0)
+    if ((cache ? cm_get_info(cache, &info) : cm_pool_info(args->operand, &info)) != 0)
         info.size = 0;
     if (!tool_is_untrusted(args->operand, why))
         why[0] = '\0';
     progress_begin(&progress, "check", flags & CM_CHECK_METADATA ? 0 : info.size, false);
-    *found = cm_check(cache, flags, progress_step, &progress, report);
+    *found = cache ? cm_check(cache, flags, progress_step, &progress, report)
+                   : owner_check(args->operand, flags, progress_step, &progress, report);
     progress_end(&progress);
-    rc = cm_close(cache);
+    rc = cache ? cm_close(cache) : 0;
     if (os_interrupted()) {
         tool_message(args->operand, "interrupted; the pool is %s",
                      args->value[CHECK_REPAIR] ? "closed, and partly checked" : "unchanged");
@@ -187,15 +190,17 @@ const struct tool_command tool_check = {
     .name = "check",
     .operand = "POOL",
     .summary = "Verify a pool, and repair it by dropping what is wrong",
-    .help = "Reads the whole pool, which takes as long as its volume needs. Changes nothing\n"
-            "unless --repair is given. The pool must not be open in another process.\n"
-            "Exit status: 0 sound or repaired, 3 the next open will refuse the pool (its owner or\n"
-            "mode is wrong), 5 damage is left.\n"
-            "A dropped block is read from the origin again when it is wanted; no data is lost.\n"
-            "\n"
-            "Examples:\n"
-            "  cachemax check /pmem/cache.pool\n"
-            "  cachemax check /pmem/cache.pool --repair\n",
+    .help =
+        "Reads the whole pool, which takes as long as its volume needs. Changes nothing\n"
+        "unless --repair is given. If a process has the pool open, it must be a cachemax-mount\n"
+        "of yours, which does the work then.\n"
+        "Exit status: 0 sound or repaired, 3 the next open will refuse the pool (its owner or\n"
+        "mode is wrong), 5 damage is left.\n"
+        "A dropped block is read from the origin again when it is wanted; no data is lost.\n"
+        "\n"
+        "Examples:\n"
+        "  cachemax check /pmem/cache.pool\n"
+        "  cachemax check /pmem/cache.pool --repair\n",
     .options = check_options,
     .noptions = CHECK_OPTIONS,
     .run = run_check,

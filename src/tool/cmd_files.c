@@ -2,8 +2,10 @@
  *
  * cmd_files.c - "cachemax files": which files a pool knows, and what is cached of each.
  *
- * Opens the pool read-only, so it changes nothing and needs a pool that no process has open.
+ * Opens the pool read-only, so it changes nothing. If a running mount has the pool open, that is
+ * asked.
  */
+#include "tool/control/control.h"
 #include "tool/tool.h"
 
 #include <inttypes.h>
@@ -15,8 +17,8 @@ enum { FILES_JSON, FILES_SORT, FILES_NO_COUNT, FILES_OPTIONS };
 
 static const struct tool_option files_options[FILES_OPTIONS] = {
     [FILES_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
-    [FILES_SORT] = { "sort", 's', TOOL_NEEDS_ARG, "KEY",
-                     "bytes (most cached first), hits, used (latest first), size or name" },
+    [FILES_SORT] = { "sort", 's', TOOL_NEEDS_ARG, "bytes|hits|used|size|name",
+                     "order; used: latest first; default: most cached first" },
     [FILES_NO_COUNT] = { "no-count", 0, TOOL_NO_ARG, NULL,
                          "do not count what is cached: reads the file table alone" },
 };
@@ -36,8 +38,9 @@ struct list {
 };
 
 /* false: out of memory. */
-static bool add(struct list *l, const cm_file_info *info)
+static bool add(void *ctx, const cm_file_info *info)
 {
+    struct list *l = ctx;
     struct file f = { .id = info->id,
                       .size = info->size,
                       .cached = info->cached_bytes,
@@ -256,26 +259,39 @@ static void print_lines(const struct list *l, const cm_info *info)
                  l->n, l->n == 1 ? "file" : "files", info->max_files);
 }
 
+/* From the pool, or from the mount that has it open. */
+static int look(const char *pool, uint32_t flags, cm_info *info, struct list *list)
+{
+    struct tool_log log = { .pool = pool, .max_level = CM_LOG_WARNING };
+    cm_options options = CM_OPTIONS_INIT;
+    cm_cache *cache;
+    int rc;
+
+    options.flags = CM_OPEN_READONLY;
+    rc = tool_open(&log, &options, &cache);
+    if (rc == CM_EOWNED) {
+        rc = cm_pool_info(pool, info);
+        return rc ? rc : owner_files(pool, flags, add, list);
+    }
+    if (rc != 0)
+        return rc;
+    rc = cm_get_info(cache, info);
+    if (rc == 0)
+        rc = read_files(cache, flags, list);
+    (void)cm_close(cache);
+    return rc;
+}
+
 static int run_files(const struct tool_args *args)
 {
-    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
     const uint32_t flags = args->value[FILES_NO_COUNT] ? 0 : CM_FILES_COUNT;
-    cm_options options = CM_OPTIONS_INIT;
     cm_info info = { .struct_size = sizeof(info) };
     struct list list = { NULL, 0, 0 };
-    cm_cache *cache;
     int rc = read_sort(args->value[FILES_SORT], flags != 0);
 
     if (rc != TOOL_OK)
         return rc;
-    options.flags = CM_OPEN_READONLY;
-    rc = tool_open(&log, &options, &cache);
-    if (rc != 0)
-        return tool_pool_error(args->operand, rc, TOOL_OPENING);
-    rc = cm_get_info(cache, &info);
-    if (rc == 0)
-        rc = read_files(cache, flags, &list);
-    (void)cm_close(cache);
+    rc = look(args->operand, flags, &info, &list);
     if (rc == 0) {
         if (list.n > 0)
             qsort(list.file, list.n, sizeof(*list.file), compare);
@@ -292,11 +308,11 @@ const struct tool_command tool_files = {
     .name = "files",
     .operand = "POOL",
     .summary = "List the files that a pool knows, and what is cached of each",
-    .help = "The pool must not be open in another process. A file is known by its id, which\n"
-            "'cachemax dump POOL file FILE' shows for a file of the system. Hits are blocks;\n"
-            "they are estimated. If the pool was made with --names, the name of each file is\n"
-            "shown that its program has given it; bytes that a terminal should not get are\n"
-            "shown as \\x1b and the like.\n"
+    .help = "If a process has the pool open, it must be a cachemax-mount of yours, which is\n"
+            "asked then. A file is known by its id, which 'cachemax dump POOL file FILE' shows\n"
+            "for a file of the system. Hits are blocks; they are estimated. If the pool was\n"
+            "made with --names, the name of each file is shown that its program has given it;\n"
+            "bytes that a terminal should not get are shown as \\x1b and the like.\n"
             "\n"
             "  dirty     unsynced writes may exist: a power cut would drop its blocks\n"
             "  racy      cold when it is attached next\n"

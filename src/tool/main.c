@@ -14,12 +14,19 @@ static const struct {
     const char *name; /* the first member, as tool_nearest() needs it */
     const struct tool_command *command;
 } commands[] = {
-    { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },
-    { "stats", &tool_stats },   { "cat", &tool_cat },       { "bench", &tool_bench },
-    { "replay", &tool_replay }, { "advise", &tool_advise }, { "dump", &tool_dump },
-    { "files", &tool_files },
+    { "create", &tool_create },         { "info", &tool_info },     { "check", &tool_check },
+    { "stats", &tool_stats },           { "cat", &tool_cat },       { "bench", &tool_bench },
+    { "replay", &tool_replay },         { "advise", &tool_advise }, { "dump", &tool_dump },
+    { "files", &tool_files },           { "warm", &tool_warm },     { "forget", &tool_forget },
+    { "cached", &tool_cached },         { "mode", &tool_mode },     { "list", &tool_list },
+    { "completion", &tool_completion },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+const struct tool_command *tool_command_at(size_t i)
+{
+    return i < NCOMMANDS ? commands[i].command : NULL;
+}
 
 static void print_statuses(void)
 {
@@ -47,7 +54,7 @@ static int print_help(void)
                "\n"
                "Commands:");
     for (size_t i = 0; i < NCOMMANDS; i++)
-        (void)printf("  %-7s %s\n", commands[i].name, commands[i].command->summary);
+        (void)printf("  %-10s %s\n", commands[i].name, commands[i].command->summary);
     (void)puts("\n"
                "A pool only holds copies: it may be deleted whenever no process has it open.");
     print_statuses();
@@ -56,8 +63,9 @@ static int print_help(void)
 
 static int print_command_help(const struct tool_command *c)
 {
-    (void)printf("%s.\n\nUsage: cachemax %s %s%s%s [OPTION]...\n\nOptions:\n", c->summary, c->name,
-                 c->operand, c->more ? " " : "", c->more ? c->more : "");
+    (void)printf("%s.\n\nUsage: cachemax %s%s%s%s%s [OPTION]...\n\nOptions:\n", c->summary, c->name,
+                 c->operand ? " " : "", c->operand ? c->operand : "", c->more ? " " : "",
+                 c->more ? c->more : "");
     for (size_t i = 0; i <= c->noptions; i++) {
         static const struct tool_option help = { "help", 'h', TOOL_NO_ARG, NULL,
                                                  "print this and exit" };
@@ -115,7 +123,7 @@ int main(int argc, char **argv)
     os_start(&argc, &argv);
     if (argc < 2) {
         (void)fputs("cachemax: a command is needed: create, info, check, stats, files, cat, bench, "
-                    "replay, advise or dump\n"
+                    "replay, advise, dump, warm, forget, cached, mode, list or completion\n"
                     "Try 'cachemax --help'.\n",
                     stderr);
         return TOOL_USAGE;

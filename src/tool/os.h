@@ -97,4 +97,47 @@ void os_describe_machine(struct os_machine *m);
 /* A directory whose files lie in memory. If there is none, a directory for temporary files. */
 void os_memory_directory(char *path, size_t n);
 
+/* ---- Mounts and their control sockets (os_posix_mount.c, os_win32_mount.c) ------------------ */
+
+/* A mount of cachemax-mount that this process can see. */
+struct os_mount {
+    uint64_t id;
+    uint64_t user; /* who mounted it */
+    char *point;   /* where it is */
+    char *root;    /* which of its directories is there: "/", or that of a bind mount */
+    char *source;  /* its pool, or the socket of its service */
+};
+/* 0 or an error number. os_free_mounts() frees the list, also after an error. */
+int os_read_mounts(struct os_mount **list, size_t *n);
+void os_free_mounts(struct os_mount *list, size_t n);
+/* The mount that `path` lies on, and its path without links, which the caller frees. 0 or an error
+ * number. */
+int os_locate(const char *path, uint64_t *mount, char **real);
+/* The path without links, which the caller frees; NULL: there is no such file. */
+char *os_real_path(const char *path);
+/* Who owns the file. */
+bool os_owner(const char *path, uint64_t *user);
+/* The name of a user; his number if he has no name. */
+void os_user_name(uint64_t user, char *name, size_t n);
+bool os_is_socket(const char *path);
+
+/* Calls `fn` for each regular file at or below `path`, in the same file system, and with an error
+ * number for what cannot be looked at. No link is followed. Stops if `fn` returns other than 0, and
+ * returns that. 0, or an error number that was negated. */
+typedef int (*os_walk_fn)(void *ctx, const char *path, uint64_t size, int error);
+int os_walk(const char *path, os_walk_fn fn, void *ctx);
+/* Lets the system drop its pages of a file that are not in use. */
+void os_drop_pages(const char *path);
+
+/* Connects to a socket, which has a process of `user` behind it. 0 or an error number. */
+int os_connect(const char *path, intptr_t *stream, uint64_t *user, uint64_t *process);
+/* Sends all of it. 0 or an error number. */
+int os_send(intptr_t stream, const void *data, size_t len);
+#define OS_FOREVER (-1)
+/* Receives some bytes; 0: the other side has ended. -1: *error says why; OS_TIMED_OUT: nothing came
+ * for so many seconds; OS_INTERRUPTED: the user asked the process to end. */
+enum { OS_TIMED_OUT = -3 };
+int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *error);
+void os_disconnect(intptr_t stream);
+
 #endif

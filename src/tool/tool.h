@@ -28,6 +28,8 @@
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
     X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
     X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
+    X(TOOL_PARTLY, 7, "warm: some of it could not be cached; cached, forget: some was left out")   \
+    X(TOOL_NO_MOUNT, 8, "no running cachemax-mount there, or it does not answer")                  \
     X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
 
 enum tool_status {
@@ -62,13 +64,16 @@ struct tool_option {
 struct tool_args {
     const char *operand;
     const char *more[TOOL_MORE_MAX]; /* the next operands; NULL from the first absent one on */
+    char **operands;                 /* all of them, of a command that takes many */
+    size_t noperands;
     const char *value[TOOL_OPTIONS_MAX], *second[TOOL_OPTIONS_MAX];
 };
 
 struct tool_command {
     const char *name;
-    const char *operand; /* every command takes one; "[DIR]": one or none */
+    const char *operand; /* its first one; "[DIR]": one or none; NULL: it takes none */
     const char *more;    /* further operands, TOOL_MORE_MAX at most, for --help; NULL: none */
+    bool many;           /* takes any number of operands */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
     const struct tool_option *options;
@@ -77,7 +82,10 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise, tool_dump, tool_files;
+    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_warm, tool_forget,
+    tool_cached, tool_mode, tool_list, tool_completion;
+/* The commands, in the order of the list in --help; NULL after the last one. */
+const struct tool_command *tool_command_at(size_t i);
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message. *help is
  * set if --help was among them. */

@@ -56,6 +56,17 @@ t_mount() { # SOURCE TYPE
   umount "$org"
   gone
 }
+# The source alone names the pool, also to the commands that steer the mount.
+t_pool() { # SOURCE
+  cd /
+  echo "$1 $org fuse.cachemax nosuid 0 0" > "$work/fstab"
+  mount "$org"
+  same "$(source_of)" "$pool"
+  same "$("$cm" mode "$org")" normal
+  same "$(mount -a -v 2>&1 | grep -c "$org.*already mounted")" 1
+  umount "$org"
+  gone
+}
 t_fstab() {
   cd /
   line "$1" fuse.cachemax defaults,nofail,_netdev,x-systemd.automount,attr_timeout=5
@@ -208,6 +219,9 @@ mount_8() {
   cp "$ref/file" "$org/file"
   check "mount -t fuse.cachemax DIR DIR" t_mount "$org" fuse.cachemax
   check "mount -t cachemax none DIR" t_mount none cachemax
+  check "mount -t cachemax POOL DIR" t_pool "$pool"
+  ln -s "$pool" "$work/link"
+  check "mount -t cachemax POOL DIR, by a link" t_pool "$work/link"
   check "mount DIR, from fstab" t_fstab "$org"
   check "mount DIR, from fstab with none" t_fstab none
   check "mount -a, twice" t_all "$org"
@@ -216,8 +230,8 @@ mount_8() {
   check "mount, a comma and a blank in a name" t_comma
   check "mount, user" t_users user rw,nosuid,nodev,noexec,relatime
   check "mount, owner,dev" t_users owner,dev rw,nosuid,relatime
-  check "mount of another source" t_refused 1 'mounted on itself' -t cachemax / "$org" \
-    -o "pool=$pool"
+  check "mount of another source" t_refused 1 'neither the pool nor the directory' \
+    -t cachemax / "$org" -o "pool=$pool"
   check "mount without its pool" t_refused 32 'does not exist' -t cachemax none "$org" \
     -o "pool=$pool.no"
   check "mount of an unknown option" t_refused 1 "unknown option -o 'nosymfolow'" -t cachemax none \

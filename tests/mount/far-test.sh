@@ -4,7 +4,7 @@
 # far-test.sh - cachemax-mount and a server below the directory that does not answer.
 #
 # Usage: far-test.sh BUILD_DIR
-# The server is a bindfs that is stopped; each check has a mount of its own. It goes on after 40 s
+# The server is a bindfs that is stopped; each check has a mount of its own. It goes on after 60 s
 # in any case, so that nothing hangs, and the check has failed then.
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
 # line. Exit status 1 when something failed.
@@ -50,7 +50,7 @@ stop_server() {
   rm -f "$work/late"
   kill -STOP "$server"
   # Its sleep may outlive it, and must not keep the mount busy.
-  (cd / && exec 5<&- 6<&- && sleep 40 && : > "$work/late" && kill -CONT "$server") &
+  (cd / && exec 5<&- 6<&- && sleep 60 && : > "$work/late" && kill -CONT "$server") &
   watchdog=$!
 }
 start_server() { # fails where it was too late
@@ -145,20 +145,51 @@ t_listed() {
   wait_mount
   "$cm" info "$pool" | grep -q '^state: *clean'
 }
-# The same at the end, which waits for it, and not for ever: then the pool is free, and warm. The
-# process is gone when the server goes on: closing its files sends requests there.
+# Asks for a warm, and waits for the first of the answer. The shell is the program.
+ask_for() { # FILE
+  exec python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(("cachemax 1 warm 0 %d\n%s" % (len(sys.argv[2]), sys.argv[2])).encode())
+s.recv(100)' "$pool.control" "$1"
+}
+# The control socket while a warm waits for it: the mount, other files and the command do not.
+t_warm() {
+  local warm got=0
+  cat far/f1 h1 >/dev/null
+  echo 3 > /proc/sys/vm/drop_caches # of the server's files, too
+  "$cm" forget -q far/f1 h1
+  stop_server
+  cd / # a program that looks into the directory would wait
+  ask_for far/f1 &
+  warm=$!
+  sleep 0.3
+  "$cm" warm -q "$org/h1" "$org/h2"
+  "$cm" mode "$org" >/dev/null
+  dd if="$org/h2" iflag=direct bs=4k of=/dev/null status=none
+  kill $warm
+  wait $warm || got=$?
+  same $got 143
+  start_server
+}
+# The same at the end, which waits for it, and for a warm there, and not for ever: then the pool is
+# free, and warm. The process is gone when the server goes on: closing its files sends requests
+# there.
 t_end() {
-  local first
+  local first warm
   cd /
   do_mount
   first=$mount_pid
   cat "$org/h1" >/dev/null
   echo more >> "$work/src/f2"
   cat "$org/far/f2" >/dev/null
-  sleep 0.1 # until its RELEASE is through, which the end would wait for
+  sleep 0.5 # until its RELEASE is through, which the end would wait for
   stop_server
+  ask_for far/f9 &
+  warm=$!
+  sleep 0.3
   fusermount3 -u "$org"
-  for _ in $(seq 60); do
+  for _ in $(seq 100); do
     ! "$cm" info "$pool" | grep -q '^state: *open (process' || { sleep 0.5; continue; }
     break
   done
@@ -198,5 +229,6 @@ fi
 new_pool 16MiB
 ulimit -n 2048
 with_mount "names while a server is stopped" t_names
+with_mount "a warm of a server that stopped" t_warm
 check "the end while a server is stopped" t_end
 summary

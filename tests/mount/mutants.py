@@ -60,11 +60,41 @@ POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
 IOCTL = 'mount/ops_ioctl.c'
+CONTROL, STEER = 'mount/control.c', 'mount/control_ops.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
 ROOM = r'^reserved room(: user(\+sys_resource)?)?$'
 
 MUTANTS = [
+    # The control socket
+    _m('control for all', 'the socket of a mount is open to others', 'control',
+       '^(a running mount|the socket answers)$', CONTROL, 'fchmod(control.listener, 0600) < 0 ||',
+       'false ||'),
+    _m('control, who asks', 'nobody looks who is at the other end of the socket', 'control',
+       '^(a running mount|other users are not served)$',
+       CONTROL, '(peer.uid == geteuid() || peer.uid == 0)', 'true'),
+    _m('control of a killed mount', 'the socket of a killed mount stays', 'control',
+       '^(a mount that was killed|the socket of a killed mount is replaced)$',
+       CONTROL, '        (void)unlinkat(control.dir, control.name, 0);\n    control.listener = ',
+       '        (void)0;\n    control.listener = '),
+    _m('control, what is in its place', 'what is no socket is removed', 'control',
+       '^(what is in the way|the file in its place is left alone)$',
+       CONTROL, '== 0 && S_ISSOCK(st.st_mode))', '== 0)'),
+    _m('control, upwards', 'a path may lead out of the directory', 'control',
+       '^(a running mount|wrong requests)$',
+       STEER, 'strcmp(name, ".") && strcmp(name, "..")', 'strcmp(name, ".")'),
+    _m('control, client that goes', 'a warm goes on when its client is gone', 'control',
+       '^(a running mount|warm is killed)$',
+       STEER, 'return !control_at(w->client, done, total);',
+       'return !control_at(w->client, done, total) && 0;'),
+    _m('control, rate', 'the rate of a warm is not kept to', 'control',
+       '^(a running mount|warm is killed)$',
+       STEER, '    o.bytes_per_second = rate;\n', ''),
+    _m('control, forget', 'forget does nothing', 'control', '^(a running mount|forget)$',
+       STEER, 'rc = cm_invalidate(i->cf, 0, CM_ALL);', 'rc = 0;'),
+    _m('control, records', 'to ask for a file that the pool does not know makes a record',
+       'control', '^(a running mount|cached leaves no record)$',
+       STEER, '*code = cm_file_lookup(mnt.cache, &id, NULL, &info);', '*code = 0;'),
     # Several devices below DIR
     _m('numbers as they are', 'other devices\' inode numbers are not mixed', 'devices',
        '^no two files share a number$', NUMBER, '    if (d->own && !high)\n', '    if (!high)\n'),
@@ -357,9 +387,9 @@ MUTANTS = [
        '    else if (0 && is_exposed(where))\n'),
 
     # mount(8)
-    _m('fstab: source', 'the mount always says its directory', 'admin',
+    _m('fstab: source', 'the mount always says its pool', 'admin',
        '^mount -a, twice with none$',
-       MAIN, 'mnt.opt.source ? mnt.opt.source : mnt.opt.dir', 'mnt.opt.dir'),
+       MAIN, '= mnt.opt.source ? mnt.opt.source\n', '= 0 ? mnt.opt.source\n'),
     _m('fstab: users', 'user means nothing', 'admin', '^mount, user$',
        'mount/fstab.c', '#define OF_USERS (ST_NOSUID | ST_NODEV | ST_NOEXEC)',
        '#define OF_USERS (ST_NOSUID | ST_NODEV)'),

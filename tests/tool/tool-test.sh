@@ -20,13 +20,14 @@ test_usage()
 {
   expect version 0 '^cachemax [0-9]+\.[0-9]+\.[0-9]+$' "$cm" --version
   expect help 0 'Exit status' "$cm" --help
-  for s in 0 1 2 3 4 5 6 128; do
+  for s in 0 1 2 3 4 5 6 7 8 128; do
     grep -Eq "^ +$s +[a-z]" out || fail "help-status-$s" "not in --help"
     [ ! -f "$here/../../docs/cachemax.1" ] ||
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats files cat advise dump; do
+  for c in create info check stats files cat advise dump list warm cached forget mode \
+    completion; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
@@ -50,6 +51,72 @@ test_usage()
   expect cat-no-pool 2 'needs a pool to read through' "$cm" cat /etc/passwd
   expect create-no-size 2 'needs the pool.s size' "$cm" create p
   [ ! -e p ] || fail usage-nothing-made "p was made"
+}
+
+# ---- Completion --------------------------------------------------------------------------------
+
+# in_bash WORD...: what bash offers for the last word.
+in_bash()
+{
+  bash -c 'source completion.bash; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cachemax
+    printf "%s\n" "${COMPREPLY[@]}" | sort' _ cachemax "$@"
+}
+# offers NAME WANTED WORD...: WANTED has blanks between its words
+offers()
+{
+  local name=$1 want=$2 got
+  shift 2
+  got=$(in_bash "$@" 2>&1 | paste -sd' ')
+  if [ "$got" = "$want" ]; then ok "$name"; else fail "$name" "'$got' instead of '$want'"; fi
+}
+test_completion()
+{
+  local c commands
+  expect completion 0 'complete -F _cachemax cachemax' "$cm" completion bash
+  cp out completion.bash
+  expect completion-unknown 2 "did you mean 'bash'" "$cm" completion bsh
+  expect completion-none 2 'needs the name of a shell' "$cm" completion
+  commands=$("$cm" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+  # shellcheck disable=SC2086 # words
+  offers completion-commands "$(printf "%s\n" $commands --help --version help | sort |
+    paste -sd' ')" ''
+  for c in $commands; do
+    offers "completion-options-$c" \
+      "$("$cm" "$c" --help | sed -n 's/^  \(-., \|    \)\(--[a-z-]*\).*/\2/p' | sort |
+        paste -sd' ')" "$c" --
+  done
+  offers completion-command 'cached cat' ca
+  offers completion-help 'create' help cr
+  mkdir files
+  touch 'files/with blank' files/other
+  offers completion-file 'files/other files/with blank' info files/
+  offers completion-values 'size' files --sort s
+  offers completion-letter 'used' files -s u
+  offers completion-joined 'hits' files --sort = hi
+  offers completion-empty-joined 'bytes hits name size used' files p --sort =
+  offers completion-no-value '' create p --size fi
+  offers completion-value-file 'files' warm --list fil
+  offers completion-operand 'freeze' mode p fr
+  offers completion-structure 'slot superblock' dump p s
+  offers completion-shell 'zsh' completion z
+  offers completion-nothing '' list x
+  rm -r files
+  "$cm" completion zsh >_cachemax && "$cm" completion fish >cachemax.fish
+  if command -v zsh >/dev/null; then
+    check completion-zsh zsh -n _cachemax
+    expect completion-zsh-known 0 '^_cachemax$' zsh -fc \
+      'autoload -Uz compinit; compinit -u -D; source ./_cachemax; print -- $_comps[cachemax]'
+  else
+    skip completion-zsh "no zsh here"
+  fi
+  if command -v fish >/dev/null; then
+    expect completion-fish 0 '^freeze' env HOME="$work" fish -c \
+      'source cachemax.fish; complete -C "cachemax mode p fr"'
+    expect completion-fish-option 0 '^--rate.*20M' env HOME="$work" fish -c \
+      'source cachemax.fish; complete -C "cachemax warm --ra"'
+  else
+    skip completion-fish "no fish here"
+  fi
 }
 
 # ---- Sizes -------------------------------------------------------------------------------------
@@ -737,6 +804,7 @@ test_file_names()
 }
 
 test_usage
+test_completion
 test_sizes
 test_create
 test_sparse

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * control_ops.c - what the control socket is asked for: warming, forgetting and counting what is
+ * cached of a file, the mode of the pool, what the mount says of itself, the files of the pool.
+ *
+ * A path is looked up below the root of the mount, at the origin, as the kernel would do it: names
+ * only, no "..", and no symbolic link is followed. The inode is in the same table as the kernel's,
+ * so it is attached once, and a write through the mount has its bracket. Only for a mount with a
+ * pool of its own. A file of a server that does not answer keeps the thread of its client.
+ *
+ * Callers: the threads of control.c.
+ */
+#include "control.h"
+#include "mount.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define RANGES 64u
+
+static int of_errno(int err)
+{
+    return CONTROL_ERRNO - err;
+}
+
+/* ---- Finding a file -------------------------------------------------------------------------- */
+
+/* Holds the inode behind a path; NULL: errno says why. */
+static struct inode *find(const char *path)
+{
+    struct inode *at = inode_of(FUSE_ROOT_ID), *next;
+    char name[NAME_MAX + 1];
+    struct stat st;
+
+    inode_hold(at);
+    while (*path) {
+        const size_t n = strcspn(path, "/");
+
+        if (n > NAME_MAX || n == 0) {
+            inode_put(at);
+            errno = n ? ENAMETOOLONG : EINVAL;
+            return NULL;
+        }
+        memcpy(name, path, n);
+        name[n] = '\0';
+        errno = EINVAL;
+        next = strcmp(name, ".") && strcmp(name, "..") ? inode_child(at, name, &st) : NULL;
+        inode_put(at);
+        if (!next)
+            return NULL;
+        at = next;
+        path += n;
+        path += *path == '/';
+    }
+    return at;
+}
+
+/* Nobody but the kernel remembers an inode: what was attached here alone is detached. */
+static void let_go(struct inode *i)
+{
+    if (S_ISREG(i->type) && !inode_known(i)) {
+        if (!number_far(i->device))
+            file_detach_idle(i);
+        else if (i->cf && !keeper_has(i)) /* closing it may wait */
+            keeper_detach(i);
+    }
+    inode_put(i);
+}
+
+static bool is_attached(struct inode *i)
+{
+    return i->cf && cache_on() && !atomic_load(&i->linked);
+}
+
+/* Uses a file that the pool knows, without a new record for one that it does not. *code: 0 if it
+ * knows nothing of it. */
+static bool use_known(struct inode *i, int *code)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_validator v;
+    cm_file_id id;
+    int fd;
+
+    *code = 0;
+    if (file_use_attached(i))
+        return true;
+    fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        *code = of_errno(errno);
+        return false;
+    }
+    *code = file_identify(i, fd, &id, &v);
+    close(fd);
+    if (*code == 0)
+        *code = cm_file_lookup(mnt.cache, &id, NULL, &info);
+    if (*code == CM_EABSENT || *code == CM_ECLONE)
+        *code = 0;
+    else if (*code == 0) {
+        (void)file_use(i);
+        return true;
+    }
+    return false;
+}
+
+/* ---- Warming --------------------------------------------------------------------------------- */
+
+struct warming {
+    struct control_client *client;
+    int fd;
+};
+
+static int on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct warming *w = ctx;
+
+    return !control_at(w->client, done, total);
+}
+
+static int64_t from_origin(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    const struct warming *w = ctx;
+
+    return read_origin(w->fd, off, buf, len);
+}
+
+/* The inode is in use. Its descriptor may be closed at an end that does not wait for this. */
+static int warm_attached(struct inode *i, struct warming *w, uint64_t rate)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report report = CM_WARM_REPORT_INIT;
+    int rc;
+
+    w->fd = fcntl(i->rfd, F_DUPFD_CLOEXEC, 3);
+    if (w->fd < 0)
+        return of_errno(errno);
+    o.bytes_per_second = rate;
+    o.progress = on_progress;
+    o.progress_ctx = w;
+    rc = cm_warm(i->cf, 0, CM_ALL, &o, from_origin, w, &report);
+    close(w->fd);
+    (void)control_is(w->client, "cached", report.cached);
+    (void)control_is(w->client, "stored", report.stored);
+    (void)control_is(w->client, "read", report.read);
+    return rc;
+}
+
+static int warm(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    struct warming w = { .client = c };
+    cm_file_info info = { .struct_size = sizeof(info) };
+    bool fresh;
+    int rc = CM_ENOTSUP;
+
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    fresh = file_use(i);
+    if (is_attached(i)) {
+        if (!fresh && mnt.opt.shared)
+            (void)file_revalidate(i, &info);
+        rc = warm_attached(i, &w, r->number);
+    }
+    file_unuse(i);
+    return rc;
+}
+
+/* ---- Forgetting, counting -------------------------------------------------------------------- */
+
+/* Also looks whether somebody has changed the file without the mount. What the kernel has of it
+ * is the matter of the client: this process must not wait for the kernel's pages. */
+static int forget(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    int rc;
+
+    (void)c;
+    (void)r;
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    if (!use_known(i, &rc))
+        return rc;
+    if (is_attached(i)) {
+        rc = cm_invalidate(i->cf, 0, CM_ALL);
+        (void)file_revalidate(i, &info);
+    }
+    file_unuse(i);
+    return rc;
+}
+
+static int count(struct control_client *c, cm_file *cf, uint64_t *bytes)
+{
+    cm_range v[RANGES];
+    uint64_t at = 0;
+    int64_t n;
+
+    *bytes = 0;
+    do {
+        n = cm_file_ranges(cf, at, v, RANGES);
+        for (int64_t k = 0; k < n; k++) {
+            *bytes += v[k].len;
+            at = v[k].offset + v[k].len;
+        }
+    } while (n == RANGES && !control_cancelled(c));
+    return n < 0 ? (int)n : 0;
+}
+
+static int cached(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    uint64_t bytes = 0;
+    struct stat st;
+    int rc;
+
+    (void)r;
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    rc = inode_stat(i, &st);
+    if (rc)
+        return of_errno(rc);
+    if (use_known(i, &rc)) {
+        if (is_attached(i))
+            rc = count(c, i->cf, &bytes);
+        file_unuse(i);
+    }
+    (void)control_is(c, "size", (uint64_t)st.st_size);
+    (void)control_is(c, "cached", bytes);
+    return rc;
+}
+
+/* ---- The pool and the mount ------------------------------------------------------------------ */
+
+static int set_mode(struct control_client *c, const struct control_request *r)
+{
+    (void)c;
+    if (!cache_on())
+        return CM_EFORGET;
+    if (r->number > CM_BYPASS)
+        return CM_EINVAL;
+    say(CM_LOG_INFO, "pool %s: mode %s", mnt.opt.pool,
+        r->number == CM_NORMAL   ? "normal"
+        : r->number == CM_FREEZE ? "freeze"
+                                 : "bypass");
+    return cm_set_mode(mnt.cache, (int)r->number);
+}
+
+static int status(struct control_client *c, const struct control_request *r)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    int rc = cm_get_info(mnt.cache, &info);
+
+    (void)r;
+    if (rc == 0)
+        rc = cm_stats(mnt.cache, &s);
+    if (rc < 0)
+        return rc;
+    (void)control_is_text(c, "directory", mnt.opt.dir);
+    (void)control_is_text(c, "pool", mnt.opt.pool);
+    (void)control_is(c, "process", (uint64_t)getpid());
+    (void)control_is(c, "since", s.opened_at_ns);
+    (void)control_is(c, "serves", cache_on());
+    (void)control_is(c, "mode", info.mode);
+    (void)control_is(c, "size", info.size);
+    (void)control_is(c, "slots", info.slots);
+    (void)control_is(c, "used", info.used_slots);
+    (void)control_is(c, "hits", s.hit_blocks);
+    (void)control_is(c, "misses", s.miss_blocks);
+    return 0;
+}
+
+/* One line for a file: a pool may know millions of them. */
+static int tell_file(struct control_client *c, const cm_file_info *f)
+{
+    char text[CM_FILE_NAME_MAX + 200];
+
+    snprintf(text, sizeof(text),
+             "%016" PRIx64 " %016" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %u %s",
+             f->id.hi, f->id.lo, f->size, f->cached_bytes, f->hits, f->last_used_ns,
+             f->dirty | f->racy << 1 | f->bypassed << 2, f->name);
+    return control_is_text(c, "file", text) ? 0 : CM_ECANCELED;
+}
+
+/* `number`: flags of cm_files_begin. */
+static int files(struct control_client *c, const struct control_request *r)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_file_iter *it;
+    int rc = cm_files_begin(mnt.cache, (uint32_t)r->number & CM_FILES_COUNT, &it);
+
+    if (rc < 0)
+        return rc;
+    while ((rc = cm_files_next(it, NULL, &info)) == 0) {
+        rc = control_cancelled(c) ? CM_ECANCELED : tell_file(c, &info);
+        if (rc < 0)
+            break;
+    }
+    cm_files_end(it);
+    return rc == CM_EABSENT ? 0 : rc;
+}
+
+/* The fields of cm_check_report that are told. */
+#define REPORT_MAP(X)                                                                              \
+    X(slots)                                                                                       \
+    X(valid)                                                                                       \
+    X(orphaned)                                                                                    \
+    X(bad_headers)                                                                                 \
+    X(bad_payload)                                                                                 \
+    X(unreadable)                                                                                  \
+    X(stale_cells)                                                                                 \
+    X(bad_cells)                                                                                   \
+    X(duplicates)                                                                                  \
+    X(records)                                                                                     \
+    X(torn_records)                                                                                \
+    X(dropped)                                                                                     \
+    X(would_empty)                                                                                 \
+    X(superblocks_damaged)                                                                         \
+    X(second_bucket)                                                                               \
+    X(torn)
+
+static int on_check(void *ctx, uint64_t done, uint64_t total)
+{
+    return !control_at(ctx, done, total);
+}
+
+/* `number`: flags of cm_check. */
+static int check(struct control_client *c, const struct control_request *r)
+{
+    cm_check_report report = CM_CHECK_REPORT_INIT;
+    const int rc = cm_check(mnt.cache, (uint32_t)r->number & (CM_CHECK_REPAIR | CM_CHECK_METADATA),
+                            on_check, c, &report);
+
+    if (rc < 0)
+        return rc;
+#define TELL(name) (void)control_is(c, #name, report.name);
+    REPORT_MAP(TELL)
+#undef TELL
+    return rc;
+}
+
+/* ---- What is asked for ----------------------------------------------------------------------- */
+
+static const struct {
+    const char *verb;
+    int (*of_file)(struct control_client *c, struct inode *i, const struct control_request *r);
+    int (*of_mount)(struct control_client *c, const struct control_request *r);
+} verbs[] = { { "warm", warm, NULL },     { "forget", forget, NULL }, { "cached", cached, NULL },
+              { "status", NULL, status }, { "mode", NULL, set_mode }, { "files", NULL, files },
+              { "check", NULL, check } };
+
+int control_serve(struct control_client *c, const struct control_request *r)
+{
+    for (size_t k = 0; k < sizeof(verbs) / sizeof(verbs[0]); k++) {
+        struct inode *i;
+        int rc;
+
+        if (strcmp(r->verb, verbs[k].verb))
+            continue;
+        if (verbs[k].of_mount)
+            return verbs[k].of_mount(c, r);
+        i = find(r->path);
+        if (!i)
+            return of_errno(errno);
+        rc = verbs[k].of_file(c, i, r);
+        let_go(i);
+        return rc;
+    }
+    return CM_ENOTSUP;
+}

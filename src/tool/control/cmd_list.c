@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_list.c - "cachemax list": the mounts of cachemax-mount on this machine, and their pools.
+ *
+ * The system lists the mounts; each is asked through its control socket for the rest. A mount of
+ * another user, or one that does not answer, is shown with what the system says.
+ */
+#include "tool/control/control.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LIST_JSON, LIST_OPTIONS };
+
+static const struct tool_option list_options[LIST_OPTIONS] = {
+    [LIST_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
+};
+
+#define ANSWER_SECONDS 2
+#define USER_MAX 64
+
+struct row {
+    const struct os_mount *mount;
+    char user[USER_MAX];
+    bool service;    /* the source is the socket of a service */
+    bool answers;    /* the rest is known */
+    const char *why; /* else */
+    uint64_t process, since, mode, hits, misses, size, slots, used;
+};
+
+static void on_is(void *ctx, const char *name, const char *value)
+{
+    struct row *r = ctx;
+    uint64_t *const at = !strcmp(name, "since")    ? &r->since
+                         : !strcmp(name, "mode")   ? &r->mode
+                         : !strcmp(name, "hits")   ? &r->hits
+                         : !strcmp(name, "misses") ? &r->misses
+                         : !strcmp(name, "size")   ? &r->size
+                         : !strcmp(name, "slots")  ? &r->slots
+                         : !strcmp(name, "used")   ? &r->used
+                                                   : NULL;
+
+    if (at && !control_number(value, at))
+        *at = 0;
+}
+
+static void look(struct row *r, struct control *c)
+{
+    const struct control_listener listener = { .is = on_is, .ctx = r };
+    struct control_end end = { .code = 0 };
+    int error;
+
+    os_user_name(r->mount->user, r->user, sizeof(r->user));
+    r->service = os_is_socket(r->mount->source);
+    if (r->service) {
+        r->why = "the pool is a service's";
+        return;
+    }
+    if (r->mount->source[0] != '/') {
+        r->why = "its source does not tell the pool";
+        return;
+    }
+    error = control_open(c, r->mount->source, r->mount->user);
+    if (error == 0) {
+        r->process = c->process;
+        error = control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
+        control_close(c);
+    }
+    r->answers = error == 0 && end.code == 0;
+    r->why = error ? control_error_text(error) : cm_strerror(end.code);
+}
+
+static const char *mode_name(uint64_t mode)
+{
+    return mode == CM_NORMAL   ? "normal"
+           : mode == CM_FREEZE ? "freeze"
+           : mode == CM_BYPASS ? "bypass"
+                               : "unknown";
+}
+
+static void json_row(struct tool_json *j, const struct row *r)
+{
+    json_open(j, NULL);
+    json_string(j, "directory", r->mount->point);
+    json_string(j, r->service ? "service" : "pool", r->mount->source);
+    json_string(j, "user", r->user);
+    json_number(j, "uid", r->mount->user);
+    json_bool(j, "answers", r->answers);
+    if (r->answers) {
+        json_number(j, "process", r->process);
+        json_number(j, "since_seconds", r->since / 1000000000);
+        json_string(j, "mode", mode_name(r->mode));
+        json_number(j, "hits", r->hits);
+        json_number(j, "misses", r->misses);
+        if (r->hits + r->misses)
+            json_decimal(j, "hit_rate_percent", tool_share(r->hits, r->hits + r->misses), 2);
+        else
+            json_null(j, "hit_rate_percent");
+        json_number(j, "size", r->size);
+        json_decimal(j, "used_percent", tool_share(r->used, r->slots), 2);
+    } else {
+        json_string(j, "why", r->why);
+    }
+    json_close(j);
+}
+
+static void print_text(const char *before, const char *text)
+{
+    char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(text)));
+
+    (void)printf("%s%s", before, shown ? tool_printable(shown, text) : "-");
+    free(shown);
+}
+
+static void print_row(const struct row *r)
+{
+    const time_t at = (time_t)(r->since / 1000000000);
+    struct tm *local = r->answers ? localtime(&at) : NULL;
+    char since[32] = "-", rate[16] = "-", process[24] = "-";
+
+    if (local)
+        (void)strftime(since, sizeof(since), "%Y-%m-%d %H:%M:%S", local);
+    if (r->answers && r->hits + r->misses)
+        (void)snprintf(rate, sizeof(rate), "%.2f", tool_share(r->hits, r->hits + r->misses));
+    if (r->answers)
+        (void)snprintf(process, sizeof(process), "%" PRIu64, r->process);
+    (void)printf("%-12s %8s %-19s %7s %-8s", r->user, process, since, rate,
+                 r->answers ? mode_name(r->mode) : "-");
+    print_text(" ", r->mount->point);
+    print_text(" ", r->mount->source);
+    if (!r->answers)
+        print_text(" - ", r->why);
+    (void)putchar('\n');
+}
+
+/* A mount may be at several places (bind mounts): each is shown. */
+static int run_list(const struct tool_args *args)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    struct os_mount *mounts = NULL;
+    struct tool_json j;
+    size_t n = 0;
+    int error = c ? os_read_mounts(&mounts, &n) : 0;
+
+    if (!c || error) {
+        tool_message(NULL, "the mounts cannot be listed: %s",
+                     c ? os_error_text(error) : "out of memory");
+        free(c);
+        return TOOL_FAILED;
+    }
+    if (args->value[LIST_JSON]) {
+        json_begin(&j, stdout, false);
+        json_open_array(&j, "mounts");
+    } else if (n > 0) {
+        (void)printf("%-12s %8s %-19s %7s %-8s directory pool\n", "user", "process", "since",
+                     "hits %", "mode");
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct row r = { .mount = &mounts[i] };
+
+        look(&r, c);
+        if (args->value[LIST_JSON])
+            json_row(&j, &r);
+        else
+            print_row(&r);
+    }
+    if (args->value[LIST_JSON]) {
+        json_close_array(&j);
+        json_end(&j);
+    }
+    os_free_mounts(mounts, n);
+    free(c);
+    return tool_end_output(TOOL_OK);
+}
+
+const struct tool_command tool_list = {
+    .name = "list",
+    .operand = NULL,
+    .summary = "List the mounts of cachemax-mount, and their pools",
+    .help = "Lists the mounts that this process can see. What a mount says of itself (process,\n"
+            "since when, hit rate, mode) is known to its user and root. Hits count since the\n"
+            "mount began; what the kernel serves from its own pages is not among them. Pools that\n"
+            "no mount has are not listed.\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax list\n"
+            "  cachemax list --json | jq -r '.mounts[].directory'\n",
+    .options = list_options,
+    .noptions = LIST_OPTIONS,
+    .run = run_list,
+};

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_mode.c - "cachemax mode": shows or sets the mode of the pool of a running mount.
+ *
+ * The mount is named by a directory on it or by its pool. The mode is one of the library's
+ * (cm_set_mode), and lasts until the mount ends.
+ */
+#include "tool/control/control.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MODE_JSON, MODE_OPTIONS };
+
+static const struct tool_option mode_options[MODE_OPTIONS] = {
+    [MODE_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
+};
+
+static const char *const names[] = {
+    [CM_NORMAL] = "normal", [CM_FREEZE] = "freeze", [CM_BYPASS] = "bypass"
+};
+#define NMODES (sizeof(names) / sizeof(names[0]))
+#define ANSWER_SECONDS 10
+
+static void on_is(void *ctx, const char *name, const char *value)
+{
+    uint64_t *mode = ctx;
+
+    if (!strcmp(name, "mode") && !control_number(value, mode))
+        *mode = NMODES;
+}
+
+/* The pool of the mount that `path` names, which the caller frees, and the user of the mount. */
+static int find_pool(const char *path, char **pool, uint64_t *user)
+{
+    struct control_files f = { .v = NULL };
+    size_t mount;
+    char *real = NULL;
+    int rc;
+
+    *pool = NULL;
+    if (!os_is_directory(path)) {
+        cm_info info = { .struct_size = sizeof(info) };
+
+        rc = cm_pool_info(path, &info);
+        if (rc != 0)
+            return tool_pool_error(path, rc, TOOL_OPENING);
+        if (!info.owned || !os_owner(path, user)) {
+            tool_message(path, "no process has this pool open; the mode is that of a running "
+                               "cachemax-mount, and ends with it");
+            return TOOL_NO_MOUNT;
+        }
+        *pool = os_real_path(path);
+    } else {
+        rc = files_mount_of(&f, path, &real, &mount);
+        if (rc == TOOL_OK) { /* take it out of the list */
+            *pool = f.mounts[mount].source;
+            *user = f.mounts[mount].user;
+            f.mounts[mount].source = NULL;
+        }
+        free(real);
+        files_free(&f);
+        if (rc != TOOL_OK)
+            return rc;
+    }
+    return *pool ? TOOL_OK : TOOL_FAILED;
+}
+
+/* mode < 0: asks only. *now: the mode after that. */
+static int ask(const char *where, const char *pool, uint64_t user, int mode, uint64_t *now)
+{
+    const struct control_listener listener = { .is = on_is, .ctx = now };
+    struct control *c = calloc(1, sizeof(*c));
+    struct control_end end = { .code = 0 };
+    char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
+    int error = c ? control_open(c, pool, user) : CONTROL_ENDED;
+
+    if (error == 0 && mode >= 0)
+        error = control_ask(c, "mode", (uint64_t)mode, "", ANSWER_SECONDS, NULL, &end);
+    if (error == 0 && end.code == 0)
+        error = control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
+    if (error)
+        tool_message(where, "%s%s", control_error_text(error),
+                     error > 0 ? ": its owner has no control socket, or you are not its user" : "");
+    else if (end.code)
+        tool_message(where, "%s", tool_printable(text, end.text));
+    if (c)
+        control_close(c);
+    free(c);
+    return error ? TOOL_NO_MOUNT : end.code ? TOOL_FAILED : TOOL_OK;
+}
+
+/* -1: none was given; -2: an unknown one, after a message. */
+static int read_mode(const char *text)
+{
+    const char *near;
+
+    if (!text)
+        return -1;
+    for (size_t i = 0; i < NMODES; i++)
+        if (!strcmp(text, names[i]))
+            return (int)i;
+    near = tool_nearest(text, names, sizeof(names[0]), NMODES);
+    tool_message(NULL, "unknown mode '%s'; write normal, freeze or bypass%s%s%s", text,
+                 near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return -2;
+}
+
+static int run_mode(const struct tool_args *args)
+{
+    const int mode = read_mode(args->more[0]);
+    uint64_t user = 0, now = NMODES;
+    struct tool_json j;
+    char *pool;
+    int rc;
+
+    if (mode < -1)
+        return TOOL_USAGE;
+    if (args->more[1]) {
+        tool_message(NULL, "'mode' takes one mode, but got '%s' and '%s'", args->more[0],
+                     args->more[1]);
+        return TOOL_USAGE;
+    }
+    rc = find_pool(args->operand, &pool, &user);
+    if (rc == TOOL_OK)
+        rc = ask(args->operand, pool, user, mode, &now);
+    if (rc == TOOL_OK && args->value[MODE_JSON]) {
+        json_begin(&j, stdout, false);
+        json_string(&j, "pool", pool);
+        json_string(&j, "mode", now < NMODES ? names[now] : "unknown");
+        json_end(&j);
+    } else if (rc == TOOL_OK) {
+        (void)printf("%s\n", now < NMODES ? names[now] : "unknown");
+    }
+    free(pool);
+    return rc == TOOL_OK ? tool_end_output(rc) : rc;
+}
+
+const struct tool_command tool_mode = {
+    .name = "mode",
+    .operand = "POOL|DIR",
+    .more = "[normal|freeze|bypass]",
+    .summary = "Show or set the mode of the pool of a running mount",
+    .help = "DIR is a directory on a running mount of cachemax-mount, POOL the pool of one. The\n"
+            "mode that the mount has then is printed. It lasts until the mount ends; the next one\n"
+            "begins as normal. Needs the user of the mount, or root.\n"
+            "\n"
+            "  normal  serve what is cached, and store what is read\n"
+            "  freeze  serve what is cached, and store nothing: a backup pushes nothing out\n"
+            "  bypass  serve nothing and store nothing: reads come from the files' own place\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax mode /srv/data\n"
+            "  cachemax mode /pmem/cache.pool freeze\n",
+    .options = mode_options,
+    .noptions = MODE_OPTIONS,
+    .run = run_mode,
+};

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_warm.c - "cachemax warm": a running mount reads files into its pool ahead of use.
+ *
+ * The mount reads the origin, one file at a time, and says how far it is. If this process ends, the
+ * mount stops. The mount keeps to the rate within a file, this process from file to file.
+ */
+#include "tool/control/control.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { WARM_RATE, WARM_LIST, WARM_QUIET, WARM_JSON, WARM_OPTIONS };
+
+static const struct tool_option warm_options[WARM_OPTIONS] = {
+    [WARM_RATE] = { "rate", 'r', TOOL_NEEDS_ARG, "BYTES",
+                    "read at most so much in a second, such as 20M (default: no limit)" },
+    [WARM_LIST] = { "list", 'l', TOOL_NEEDS_ARG, "FILE",
+                    "also the paths in FILE, one in a line; -: standard input" },
+    [WARM_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "no progress, and nothing if all went well" },
+    [WARM_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
+};
+
+#define NAP_SECONDS 0.1
+
+struct warm {
+    struct tool_progress progress;
+    uint64_t began, rate;
+    uint64_t total, passed; /* bytes of all files; of those that are done */
+    uint64_t cached, stored, read;
+    uint64_t files, partly, failed;
+    int full; /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
+};
+
+static int on_at(struct sweep *s, uint64_t done, uint64_t total)
+{
+    struct warm *w = s->ctx;
+
+    (void)total;
+    return progress_step(&w->progress, w->passed + done, w->total);
+}
+
+/* Waits until what was read fits the rate. */
+static void keep_to_rate(struct warm *w)
+{
+    double due;
+
+    while (w->rate && !os_interrupted()) {
+        due = (double)w->read / (double)w->rate - (double)(cm_now() - w->began) / 1e9;
+        if (due <= 0)
+            return;
+        os_sleep(due < NAP_SECONDS ? due : NAP_SECONDS);
+        (void)progress_step(&w->progress, w->passed, w->total);
+    }
+}
+
+static int on_done(struct sweep *s, struct control_file *file)
+{
+    struct warm *w = s->ctx;
+    const int code = s->end.code;
+
+    w->files++;
+    w->passed += file->size;
+    w->cached += s->cached;
+    w->stored += s->stored;
+    w->read += s->read;
+    if (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED) {
+        w->full = code;
+        w->partly++;
+        return 1;
+    }
+    if (code > 0)
+        w->partly++;
+    if (code < 0) {
+        w->failed++;
+        progress_end(&w->progress);
+        files_complain(file, &s->end);
+    }
+    keep_to_rate(w);
+    return progress_step(&w->progress, w->passed, w->total);
+}
+
+static void print_lines(const struct warm *w, uint64_t all)
+{
+    char cached[TOOL_NUMBER_MAX], total[TOOL_NUMBER_MAX], read[TOOL_NUMBER_MAX];
+
+    (void)printf("%" PRIu64 " of %" PRIu64 " %s, %s: %s cached, %s of it read now\n",
+                 w->files - w->partly - w->failed, all, all == 1 ? "file" : "files",
+                 tool_bytes(total, w->total), tool_bytes(cached, w->cached),
+                 tool_bytes(read, w->read));
+}
+
+static void print_json(const struct warm *w, uint64_t all)
+{
+    struct tool_json j;
+
+    json_begin(&j, stdout, false);
+    json_number(&j, "files", all);
+    json_number(&j, "bytes", w->total);
+    json_number(&j, "cached_bytes", w->cached);
+    json_number(&j, "stored_bytes", w->stored);
+    json_number(&j, "read_bytes", w->read);
+    json_number(&j, "whole_files", w->files - w->partly - w->failed);
+    json_number(&j, "partial_files", w->partly);
+    json_number(&j, "failed_files", w->failed);
+    if (w->full)
+        json_string(&j, "ended", cm_errname(w->full));
+    else
+        json_null(&j, "ended");
+    json_end(&j);
+}
+
+static void say_why(const struct warm *w, uint64_t all)
+{
+    if (w->full == CM_NOT_STORED_ROOM)
+        tool_message(NULL,
+                     "the pool is full of what was warmed; %" PRIu64 " of %" PRIu64
+                     " files were left out: name fewer, or use a larger pool",
+                     all - w->files + w->partly, all);
+    else if (w->full == CM_NOT_STORED_MODE)
+        tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
+                           "a sync of the file has failed");
+    else if (w->full)
+        tool_message(NULL, "the mount is ending");
+    else if (w->partly)
+        tool_message(NULL,
+                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile; warm again",
+                     w->partly, w->partly == 1 ? "file is" : "files are");
+}
+
+static int outcome(const struct warm *w, const struct control_files *f)
+{
+    if (w->failed || f->failed)
+        return TOOL_FAILED;
+    return w->full || w->partly ? TOOL_PARTLY : TOOL_OK;
+}
+
+static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
+{
+    struct sweep s = { .verb = "warm", .number = w->rate, .at = on_at, .done = on_done, .ctx = w };
+    int rc;
+
+    w->total = f->bytes;
+    progress_begin(&w->progress, "warm", w->total, args->value[WARM_QUIET] != NULL);
+    w->began = cm_now();
+    rc = files_sweep(f, &s);
+    progress_end(&w->progress);
+    if (rc != TOOL_OK)
+        return rc;
+    if (!os_interrupted())
+        say_why(w, f->n);
+    rc = outcome(w, f);
+    if (args->value[WARM_JSON])
+        print_json(w, f->n);
+    else if (!args->value[WARM_QUIET] || rc != TOOL_OK)
+        print_lines(w, f->n);
+    return tool_end_output(rc);
+}
+
+static int run_warm(const struct tool_args *args)
+{
+    struct control_files files;
+    struct warm w = { .rate = 0 };
+    bool rough;
+    int rc;
+
+    if (args->value[WARM_RATE] &&
+        (tool_parse_size(args->value[WARM_RATE], &w.rate, &rough) != TOOL_SIZE_OK || !w.rate)) {
+        tool_message(NULL, "'%s' is not a rate; write bytes in a second, such as 20M",
+                     args->value[WARM_RATE]);
+        return TOOL_USAGE;
+    }
+    if (!args->operand && !args->value[WARM_LIST]) {
+        tool_message(NULL, "'warm' needs the path of a file or directory, or --list FILE");
+        return TOOL_USAGE;
+    }
+    os_catch_interrupts();
+    rc = files_collect(&files, args, args->value[WARM_LIST]);
+    if (rc == TOOL_OK)
+        rc = warm_files(&files, &w, args);
+    files_free(&files);
+    if (os_interrupted())
+        os_end_interrupted();
+    return rc;
+}
+
+const struct tool_command tool_warm = {
+    .name = "warm",
+    .operand = "[PATH]...",
+    .many = true,
+    .summary = "Read files on a mount into its pool, ahead of use",
+    .help = "PATH is a file or a directory on a running mount of cachemax-mount; directories\n"
+            "with all that is in them, but not what was mounted inside the mount. The mount\n"
+            "reads what is not cached from the files' own place, and stops if this command\n"
+            "ends, or if the pool is full of what was warmed. Needs the user of the mount, or\n"
+            "root.\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax warm /srv/data/images\n"
+            "  cachemax warm /srv/data --rate 50M\n"
+            "  find /srv/data -newer yesterday -type f | cachemax warm --list -\n",
+    .options = warm_options,
+    .noptions = WARM_OPTIONS,
+    .run = run_warm,
+};

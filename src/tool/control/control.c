@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * control.c - the tool's end of the control socket of a mount: requests, and answers line by line.
+ *
+ * A socket is believed if the user of the mount, or root, is behind it: the system tells who that
+ * is. What comes from there is bounded, and is never printed as it is.
+ */
+#include "tool/control/control.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUFFIX ".control"
+
+const char *control_error_text(int error)
+{
+    switch (error) {
+    case CONTROL_STRANGER:
+        return "its control socket belongs to another user";
+    case CONTROL_ENDED:
+        return "the mount has ended, or has too much to do";
+    case CONTROL_JUNK:
+        return "its control socket answers something else";
+    case CONTROL_STOPPED:
+        return "stopped";
+    case OS_TIMED_OUT:
+        return "the mount does not answer in time";
+    case OS_INTERRUPTED:
+        return "interrupted";
+    default:
+        return os_error_text(error);
+    }
+}
+
+/* Beside the pool itself, whatever links lead to it. A pool that is gone has none. */
+char *control_path(const char *pool)
+{
+    char *real = os_real_path(pool), *path;
+    const char *at = real ? real : pool;
+    const size_t n = strlen(at);
+
+    path = malloc(n + sizeof(SUFFIX));
+    if (path) {
+        memcpy(path, at, n);
+        memcpy(path + n, SUFFIX, sizeof(SUFFIX));
+    }
+    free(real);
+    return path;
+}
+
+int control_open(struct control *c, const char *pool, uint64_t user)
+{
+    char *path = control_path(pool);
+    int error;
+
+    c->open = false;
+    c->have = c->used = 0;
+    if (!path)
+        return CONTROL_ENDED;
+    error = os_connect(path, &c->stream, &c->user, &c->process);
+    free(path);
+    c->open = error == 0;
+    if (error == 0 && c->user != user && c->user != 0) {
+        control_close(c);
+        error = CONTROL_STRANGER;
+    }
+    return error;
+}
+
+void control_close(struct control *c)
+{
+    if (c->open)
+        os_disconnect(c->stream);
+    c->open = false;
+}
+
+bool control_number(const char *text, uint64_t *value)
+{
+    uint64_t v = 0;
+    const char *p = text;
+
+    for (; *p >= '0' && *p <= '9'; p++) {
+        const uint64_t digit = (uint64_t)(*p - '0');
+
+        if (v > (UINT64_MAX - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    *value = v;
+    return p > text && (*p == '\0' || *p == ' ');
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Undoes %xx in place. */
+static void unescape(char *text)
+{
+    char *w = text;
+
+    for (; *text; text++) {
+        const int high = *text == '%' ? hex(text[1]) : -1, low = high < 0 ? -1 : hex(text[2]);
+
+        if (low < 0) {
+            *w++ = *text;
+        } else {
+            *w++ = (char)(high * 16 + low);
+            text += 2;
+        }
+    }
+    *w = '\0';
+}
+
+/* The next line, cut off at its end. NULL: *error says why there is none. */
+static char *next_line(struct control *c, int seconds, int *error)
+{
+    char *end;
+    int64_t n;
+
+    for (;;) {
+        end = memchr(c->in + c->used, '\n', c->have - c->used);
+        if (end) {
+            char *line = c->in + c->used;
+
+            *end = '\0';
+            c->used = (size_t)(end - c->in) + 1;
+            return line;
+        }
+        memmove(c->in, c->in + c->used, c->have - c->used);
+        c->have -= c->used;
+        c->used = 0;
+        if (c->have == sizeof(c->in)) {
+            *error = CONTROL_JUNK;
+            return NULL;
+        }
+        n = os_receive(c->stream, c->in + c->have, sizeof(c->in) - c->have, seconds, error);
+        if (n == 0)
+            *error = CONTROL_ENDED;
+        if (n <= 0)
+            return NULL;
+        c->have += (size_t)n;
+    }
+}
+
+/* "end CODE TEXT" */
+static bool read_end(const char *line, struct control_end *end)
+{
+    const bool negative = *line == '-';
+    uint64_t code;
+    char *space = strchr(line, ' ');
+
+    if (!space || !control_number(line + negative, &code) || code > 1000000)
+        return false;
+    end->code = negative ? -(int)code : (int)code;
+    (void)snprintf(end->text, sizeof(end->text), "%s", space + 1);
+    return true;
+}
+
+/* 0: the answer goes on; 1: that was its end; or an error. */
+static int take_line(char *line, const struct control_listener *listener, struct control_end *end)
+{
+    uint64_t done, total;
+    char *space;
+
+    if (!strncmp(line, "end ", 4))
+        return read_end(line + 4, end) ? 1 : CONTROL_JUNK;
+    space = strchr(line + (strncmp(line, "at ", 3) && strncmp(line, "is ", 3) ? 0 : 3), ' ');
+    if (!space)
+        return CONTROL_JUNK;
+    if (!strncmp(line, "at ", 3)) {
+        if (!control_number(line + 3, &done) || !control_number(space + 1, &total))
+            return CONTROL_JUNK;
+        return listener && listener->at && listener->at(listener->ctx, done, total)
+                   ? CONTROL_STOPPED
+                   : 0;
+    }
+    if (strncmp(line, "is ", 3) != 0)
+        return CONTROL_JUNK;
+    *space = '\0';
+    unescape(space + 1);
+    if (listener)
+        listener->is(listener->ctx, line + 3, space + 1);
+    return 0;
+}
+
+int control_ask(struct control *c, const char *verb, uint64_t number, const char *path, int seconds,
+                const struct control_listener *listener, struct control_end *end)
+{
+    char head[128];
+    const int n =
+        snprintf(head, sizeof(head), "cachemax 1 %s %" PRIu64 " %zu\n", verb, number, strlen(path));
+    int error = 0, done = 0;
+
+    /* If the mount takes no more, what it has said before tells why. */
+    if (os_send(c->stream, head, (size_t)n) == 0)
+        (void)os_send(c->stream, path, strlen(path));
+    while (error == 0 && done == 0) {
+        char *line = next_line(c, seconds, &error);
+
+        if (line)
+            done = take_line(line, listener, end);
+        if (done < 0)
+            error = done;
+    }
+    if (error)
+        control_close(c);
+    return error;
+}

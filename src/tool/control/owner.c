@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * owner.c - commands on a pool that a running mount has open: the mount is asked, through its
+ * control socket.
+ *
+ * What the mount says is looked at as what a pool says: it is bounded, and of unknown origin.
+ */
+#include "tool/control/control.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Asks the owner of the pool; a CM_* code. */
+static int ask(const char *pool, const char *verb, uint64_t number,
+               const struct control_listener *listener)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    struct control_end end = { .code = 0 };
+    uint64_t user = 0;
+    int rc = c ? CM_EOWNED : CM_ENOMEM, error;
+
+    if (c && os_owner(pool, &user) && control_open(c, pool, user) == 0) {
+        error = control_ask(c, verb, number, "", OS_FOREVER, listener, &end);
+        control_close(c);
+        if (error == OS_INTERRUPTED || error == CONTROL_STOPPED)
+            rc = CM_ECANCELED;
+        else if (error)
+            rc = CM_EOWNED;
+        else
+            rc = end.code <= CONTROL_ERRNO ? CM_EIO : end.code;
+    }
+    free(c);
+    return rc;
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+struct listing {
+    bool (*add)(void *ctx, const cm_file_info *info);
+    void *ctx;
+    int error;
+};
+
+/* Moves *text behind a number and its blank. */
+static bool take_number(const char **text, uint64_t *value)
+{
+    const char *blank = strchr(*text, ' ');
+
+    if (!blank || !control_number(*text, value))
+        return false;
+    *text = blank + 1;
+    return true;
+}
+
+static bool take_id(const char **text, uint64_t *value)
+{
+    const char *p = *text;
+
+    *value = 0;
+    for (; (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f'); p++)
+        *value = *value << 4 | (uint64_t)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+    if (p - *text != 16 || *p != ' ')
+        return false;
+    *text = p + 1;
+    return true;
+}
+
+static void on_file(void *ctx, const char *name, const char *value)
+{
+    struct listing *l = ctx;
+    cm_file_info info = { .struct_size = sizeof(info) };
+    uint64_t used, state;
+
+    if (strcmp(name, "file") != 0 || l->error)
+        return;
+    if (!take_id(&value, &info.id.hi) || !take_id(&value, &info.id.lo) ||
+        !take_number(&value, &info.size) || !take_number(&value, &info.cached_bytes) ||
+        !take_number(&value, &info.hits) || !take_number(&value, &used) ||
+        !take_number(&value, &state)) {
+        l->error = CM_EOWNED;
+        return;
+    }
+    info.last_used_ns = used <= INT64_MAX ? (int64_t)used : 0;
+    info.dirty = state & 1;
+    info.racy = state >> 1 & 1;
+    info.bypassed = state >> 2 & 1;
+    (void)snprintf(info.name, sizeof(info.name), "%s", value);
+    if (!l->add(l->ctx, &info))
+        l->error = CM_ENOMEM;
+}
+
+int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const cm_file_info *info),
+                void *ctx)
+{
+    struct listing l = { .add = add, .ctx = ctx };
+    const struct control_listener listener = { .is = on_file, .ctx = &l };
+    const int rc = ask(pool, "files", flags, &listener);
+
+    return rc ? rc : l.error;
+}
+
+/* ---- Check ----------------------------------------------------------------------------------- */
+
+struct checking {
+    cm_check_report *report;
+    int (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+};
+
+static void on_count(void *ctx, const char *name, const char *text)
+{
+    const struct checking *k = ctx;
+    uint64_t value;
+
+    if (!control_number(text, &value))
+        return;
+#define TAKE(member)                                                                               \
+    if (!strcmp(name, #member))                                                                    \
+        k->report->member = value;
+    TAKE(slots)
+    TAKE(valid)
+    TAKE(orphaned)
+    TAKE(bad_headers)
+    TAKE(bad_payload)
+    TAKE(unreadable)
+    TAKE(stale_cells)
+    TAKE(bad_cells)
+    TAKE(duplicates)
+    TAKE(records)
+    TAKE(torn_records)
+    TAKE(dropped)
+    TAKE(second_bucket)
+    TAKE(torn)
+#undef TAKE
+    if (!strcmp(name, "would_empty"))
+        k->report->would_empty = value != 0;
+    if (!strcmp(name, "superblocks_damaged"))
+        k->report->superblocks_damaged = value != 0;
+}
+
+static int on_at(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct checking *k = ctx;
+
+    return k->progress(k->ctx, done, total);
+}
+
+int owner_check(const char *pool, uint32_t flags,
+                int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                cm_check_report *report)
+{
+    struct checking k = { .report = report, .progress = progress, .ctx = ctx };
+    const struct control_listener listener = { .is = on_count, .at = on_at, .ctx = &k };
+
+    return ask(pool, "check", flags, &listener);
+}

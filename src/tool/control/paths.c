@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * paths.c - the files that a command is asked for, and the mounts that they lie on.
+ *
+ * Each operand leads to a mount: the system tells on which one a file lies, and the source of the
+ * mount is its pool, beside which the control socket is. The mount gets the path below its root.
+ * This process looks into directories, so that a mount has one file to do at a time.
+ */
+#include "tool/control/control.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PATHS_MAX 4096u
+
+static void message_of(const char *path, const char *text)
+{
+    char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
+
+    tool_message(shown ? tool_printable(shown, path) : NULL, "%s", text);
+    free(shown);
+}
+
+void files_complain(const struct control_file *file, const struct control_end *end)
+{
+    char text[TOOL_PRINTABLE_MAX(sizeof(end->text))];
+
+    message_of(file->path, end->code == CM_ENOTSUP
+                               ? "is not cached there: the mount cannot tell it from other files"
+                               : tool_printable(text, end->text));
+}
+
+static char *copy_of(const char *text)
+{
+    const size_t n = strlen(text) + 1;
+    char *copy = malloc(n);
+
+    if (copy)
+        memcpy(copy, text, n);
+    return copy;
+}
+
+static int no_memory(void)
+{
+    tool_message(NULL, "out of memory");
+    return TOOL_FAILED;
+}
+
+int files_mount_of(struct control_files *f, const char *path, char **real, size_t *mount)
+{
+    uint64_t id = 0;
+    int error;
+
+    if (!f->mounts && (error = os_read_mounts(&f->mounts, &f->nmounts)) != 0) {
+        tool_message(NULL, "the mounts cannot be listed: %s", os_error_text(error));
+        return TOOL_FAILED;
+    }
+    error = os_locate(path, &id, real);
+    if (error) {
+        message_of(path, os_error_text(error));
+        return TOOL_FAILED;
+    }
+    for (*mount = 0; *mount < f->nmounts; (*mount)++)
+        if (f->mounts[*mount].id == id && f->mounts[*mount].point)
+            break;
+    if (*mount < f->nmounts && os_is_socket(f->mounts[*mount].source)) {
+        message_of(path, "its mount uses the pool of a service, and has no control socket");
+    } else if (*mount < f->nmounts && f->mounts[*mount].source[0] != '/') {
+        message_of(path, "the source of its mount does not tell the pool: in fstab, make the pool "
+                         "the source");
+    } else if (*mount < f->nmounts) {
+        return TOOL_OK;
+    } else {
+        message_of(path, "is not on a mount of cachemax-mount; 'cachemax list' shows them");
+    }
+    free(*real);
+    *real = NULL;
+    return TOOL_NO_MOUNT;
+}
+
+static int found(void *ctx, const char *path, uint64_t size, int error)
+{
+    struct control_files *f = ctx;
+    char *copy;
+
+    if (error) {
+        message_of(path, os_error_text(error));
+        f->failed++;
+        return os_interrupted();
+    }
+    if (f->n == f->room) {
+        const size_t room = f->room ? 2 * f->room : 64;
+        struct control_file *wide = realloc(f->v, room * sizeof(*wide));
+
+        if (!wide)
+            return no_memory();
+        f->v = wide;
+        f->room = room;
+    }
+    copy = copy_of(path);
+    if (!copy)
+        return no_memory();
+    f->v[f->n++] =
+        (struct control_file){ .path = copy, .size = size, .base = f->base, .mount = f->mount };
+    return os_interrupted() ? TOOL_SIGNAL : 0;
+}
+
+static int add_operand(struct control_files *f, const char *path)
+{
+    char *real;
+    int rc = files_mount_of(f, path, &real, &f->mount);
+
+    if (rc != TOOL_OK)
+        return rc;
+    f->base = strlen(real);
+    rc = os_walk(real, found, f);
+    if (rc < 0) {
+        message_of(path, os_error_text(-rc));
+        rc = TOOL_FAILED;
+    }
+    free(real);
+    if (os_interrupted())
+        os_end_interrupted();
+    return rc;
+}
+
+/* Adds a line of the list; an empty one is none. */
+static int add_line(struct control_files *f, char *line, size_t n)
+{
+    line[n] = '\0';
+    if (strlen(line) != n) {
+        tool_message(NULL, "--list: a line has a byte 0 in it; write one path in a line");
+        return TOOL_USAGE;
+    }
+    return n ? add_operand(f, line) : TOOL_OK;
+}
+
+static int read_list(struct control_files *f, const char *list)
+{
+    char line[PATHS_MAX + 1];
+    size_t have = 0;
+    uint64_t off = 0;
+    intptr_t file;
+    int rc = TOOL_OK, error = os_open_file(strcmp(list, "-") ? list : "/dev/stdin", &file);
+
+    if (error) {
+        tool_message(list, "%s", os_error_text(error));
+        return TOOL_FAILED;
+    }
+    while (rc == TOOL_OK) {
+        char *end = memchr(line, '\n', have);
+        int64_t n = 0;
+
+        if (end) {
+            const size_t taken = (size_t)(end - line) + 1;
+
+            rc = add_line(f, line, taken - 1);
+            memmove(line, line + taken, have - taken);
+            have -= taken;
+            continue;
+        }
+        if (have < PATHS_MAX)
+            n = os_read_at(file, off, line + have, PATHS_MAX - have, &error);
+        if (n <= 0)
+            break;
+        off += (uint64_t)n;
+        have += (size_t)n;
+    }
+    os_close_file(file);
+    if (os_interrupted())
+        os_end_interrupted();
+    if (rc == TOOL_OK && (have == PATHS_MAX || error)) {
+        tool_message(list, "%s", error ? os_error_text(error) : "a line is too long");
+        rc = TOOL_FAILED;
+    }
+    return rc == TOOL_OK ? add_line(f, line, have) : rc;
+}
+
+static int by_path(const void *left, const void *right)
+{
+    const struct control_file *a = left, *b = right;
+    const int order = strcmp(a->path, b->path);
+
+    return order ? order : a->base < b->base ? -1 : a->base > b->base;
+}
+
+static void each_once(struct control_files *f)
+{
+    size_t n = 0;
+
+    if (f->n > 0)
+        qsort(f->v, f->n, sizeof(*f->v), by_path);
+    for (size_t i = 0; i < f->n; i++) {
+        if (n > 0 && !strcmp(f->v[i].path, f->v[n - 1].path)) {
+            free(f->v[i].path);
+            continue;
+        }
+        f->bytes += f->v[i].size;
+        f->v[n++] = f->v[i];
+    }
+    f->n = n;
+}
+
+int files_collect(struct control_files *f, const struct tool_args *args, const char *list)
+{
+    int rc = TOOL_OK;
+
+    *f = (struct control_files){ .v = NULL };
+    for (size_t i = 0; i < args->noperands && rc == TOOL_OK; i++)
+        rc = add_operand(f, args->operands[i]);
+    if (rc == TOOL_OK && list)
+        rc = read_list(f, list);
+    each_once(f);
+    return rc;
+}
+
+void files_free(struct control_files *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        free(f->v[i].path);
+    free(f->v);
+    os_free_mounts(f->mounts, f->nmounts);
+}
+
+/* ---- Asking ---------------------------------------------------------------------------------- */
+
+static void on_is(void *ctx, const char *name, const char *value)
+{
+    struct sweep *s = ctx;
+    uint64_t *const at = !strcmp(name, "size")     ? &s->size
+                         : !strcmp(name, "cached") ? &s->cached
+                         : !strcmp(name, "stored") ? &s->stored
+                         : !strcmp(name, "read")   ? &s->read
+                                                   : NULL;
+
+    if (at && !control_number(value, at))
+        *at = 0;
+}
+
+static int on_at(void *ctx, uint64_t done, uint64_t total)
+{
+    struct sweep *s = ctx;
+
+    return s->at ? s->at(s, done, total) : os_interrupted();
+}
+
+/* The path below the root of the mount: what is behind its point, below the directory that is
+ * mounted there. False: it is too long. */
+static bool below(const struct os_mount *m, const char *path, char text[PATHS_MAX])
+{
+    const char *root = m->root + strspn(m->root, "/");
+    const size_t skip = strcmp(m->point, "/") ? strlen(m->point) : 0;
+    const char *rest = path + (strlen(path) > skip ? skip : strlen(path));
+    int n;
+
+    rest += strspn(rest, "/");
+    n = snprintf(text, PATHS_MAX, "%s%s%s", root, *root && *rest ? "/" : "", rest);
+    return n >= 0 && (size_t)n < PATHS_MAX;
+}
+
+static int ask(struct control_files *f, struct control *c, struct sweep *s,
+               struct control_file *file, size_t *connected)
+{
+    const struct control_listener listener = { .is = on_is, .at = on_at, .ctx = s };
+    const struct os_mount *m = &f->mounts[file->mount];
+    char path[PATHS_MAX];
+    int error = 0;
+
+    if (*connected != file->mount || !c->open) {
+        control_close(c);
+        error = control_open(c, m->source, m->user);
+        *connected = file->mount;
+    }
+    s->size = s->cached = s->stored = s->read = 0;
+    if (error == 0 && !below(m, file->path, path)) {
+        s->end.code = CM_EINVAL;
+        (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
+    } else if (error == 0) {
+        error = control_ask(c, s->verb, s->number, path, OS_FOREVER, &listener, &s->end);
+    }
+    if (os_interrupted() || error == 0 || error == CONTROL_STOPPED)
+        return error;
+    message_of(m->point, control_error_text(error));
+    return error;
+}
+
+int files_sweep(struct control_files *f, struct sweep *s)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    size_t connected = f->nmounts;
+    int error = 0, stop = 0;
+
+    if (!c)
+        return no_memory();
+    for (size_t i = 0; i < f->n && error == 0 && !stop; i++) {
+        error = ask(f, c, s, &f->v[i], &connected);
+        if (error == 0) {
+            f->v[i].known = s->end.code >= 0;
+            f->v[i].cached = s->cached;
+            stop = s->done(s, &f->v[i]) || os_interrupted();
+        }
+    }
+    control_close(c);
+    free(c);
+    return error && error != CONTROL_STOPPED && !os_interrupted() ? TOOL_NO_MOUNT : TOOL_OK;
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * os_posix_mount.c - os.h on POSIX systems: mounts, directories, and sockets.
+ *
+ * Owns nothing between two calls, but what os_walk() needs while it runs: nftw() passes no context.
+ * Mounts and who is behind a socket are asked as Linux tells them; elsewhere there is no
+ * cachemax-mount.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "tool/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* ---- Mounts ---------------------------------------------------------------------------------- */
+
+/* Undoes the octal escapes of mountinfo in place. */
+static char *unescape(char *text)
+{
+    char *w = text;
+
+    for (const char *s = text; *s; s++)
+        if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+            *w++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+            s += 3;
+        } else {
+            *w++ = *s;
+        }
+    *w = '\0';
+    return text;
+}
+
+/* Reads "ID PARENT DEVICE ROOT POINT OPTIONS [TAG]... - TYPE SOURCE OPTIONS". 1: it is a mount of
+ * ours; 0: another one; -1: no memory. */
+static int parse_mount(char *line, struct os_mount *m)
+{
+    char *fields[5], *save = NULL, *more, *user;
+
+    line[strcspn(line, "\n")] = '\0';
+    more = strstr(line, " - fuse.cachemax ");
+    if (!more)
+        return 0;
+    *more = '\0';
+    for (int k = 0; k < 5; k++) {
+        fields[k] = strtok_r(k ? NULL : line, " ", &save);
+        if (!fields[k])
+            return 0;
+    }
+    more += strlen(" - fuse.cachemax ");
+    user = strstr(more, "user_id=");
+    *m = (struct os_mount){ .id = strtoull(fields[0], NULL, 10),
+                            .user = user ? strtoull(user + 8, NULL, 10) : UINT64_MAX,
+                            .root = strdup(unescape(fields[3])),
+                            .point = strdup(unescape(fields[4])) };
+    more[strcspn(more, " ")] = '\0';
+    m->source = strdup(unescape(more));
+    return m->root && m->point && m->source ? 1 : -1;
+}
+
+int os_read_mounts(struct os_mount **list, size_t *n)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t room = 0;
+    int error = f ? 0 : errno;
+
+    *list = NULL;
+    *n = 0;
+    while (f && error == 0 && getline(&line, &room, f) > 0) {
+        struct os_mount m = { .id = 0 }, *wide;
+        const int ours = parse_mount(line, &m);
+
+        wide = ours > 0 ? realloc(*list, (*n + 1) * sizeof(m)) : NULL;
+        if (wide) {
+            *list = wide;
+            wide[(*n)++] = m;
+        } else if (ours != 0) {
+            error = ENOMEM;
+            free(m.root);
+            free(m.point);
+            free(m.source);
+        }
+    }
+    free(line);
+    if (f)
+        (void)fclose(f);
+    return error;
+}
+
+void os_free_mounts(struct os_mount *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(list[i].root);
+        free(list[i].point);
+        free(list[i].source);
+    }
+    free(list);
+}
+
+/* The number of the mount that fd is on. */
+static bool mount_of(int fd, uint64_t *id)
+{
+    char name[40], line[128];
+    bool found = false;
+    FILE *f;
+
+    (void)snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+    f = fopen(name, "re");
+    while (f && !found && fgets(line, sizeof(line), f))
+        found = sscanf(line, "mnt_id: %" SCNu64, id) == 1;
+    if (f)
+        (void)fclose(f);
+    return found;
+}
+
+int os_locate(const char *path, uint64_t *mount, char **real)
+{
+    int fd, error = 0;
+
+    *real = realpath(path, NULL);
+    if (!*real)
+        return errno;
+#ifdef O_PATH
+    fd = open(*real, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+#else
+    fd = open(*real, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+#endif
+    if (fd < 0)
+        error = errno;
+    else if (!mount_of(fd, mount))
+        error = ENOTSUP;
+    if (fd >= 0)
+        (void)close(fd);
+    if (error) {
+        free(*real);
+        *real = NULL;
+    }
+    return error;
+}
+
+char *os_real_path(const char *path)
+{
+    return realpath(path, NULL);
+}
+
+bool os_owner(const char *path, uint64_t *user)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return false;
+    *user = st.st_uid;
+    return true;
+}
+
+void os_user_name(uint64_t user, char *name, size_t n)
+{
+    const struct passwd *p = getpwuid((uid_t)user);
+
+    if (p)
+        (void)snprintf(name, n, "%s", p->pw_name);
+    else
+        (void)snprintf(name, n, "%" PRIu64, user);
+}
+
+bool os_is_socket(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* ---- Directories ----------------------------------------------------------------------------- */
+
+#define WALK_DESCRIPTORS 32
+
+static struct {
+    os_walk_fn fn;
+    void *ctx;
+    int result;
+} walk;
+
+static int visit(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)where;
+    if (kind == FTW_DNR || kind == FTW_NS)
+        walk.result = walk.fn(walk.ctx, path, 0, EACCES);
+    else if (kind == FTW_F && S_ISREG(st->st_mode))
+        walk.result = walk.fn(walk.ctx, path, (uint64_t)st->st_size, 0);
+    return walk.result;
+}
+
+int os_walk(const char *path, os_walk_fn fn, void *ctx)
+{
+    walk.fn = fn;
+    walk.ctx = ctx;
+    walk.result = 0;
+    if (nftw(path, visit, WALK_DESCRIPTORS, FTW_PHYS | FTW_MOUNT) == -1 && walk.result == 0)
+        return -errno;
+    return walk.result;
+}
+
+void os_drop_pages(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0)
+        return;
+#ifdef POSIX_FADV_DONTNEED
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+#endif
+    (void)close(fd);
+}
+
+/* ---- Sockets --------------------------------------------------------------------------------- */
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+/* Asks who listens. False: this system does not tell. */
+static bool peer_of(int fd, uint64_t *user, uint64_t *process)
+{
+#ifdef SO_PEERCRED
+    struct ucred peer;
+    socklen_t n = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0)
+        return false;
+    *user = peer.uid;
+    *process = (uint64_t)peer.pid;
+    return true;
+#else
+    (void)fd;
+    (void)user;
+    (void)process;
+    return false;
+#endif
+}
+
+/* A socket has some 100 bytes for its name: a long one is named by the descriptor of its directory.
+ */
+static bool address_of(const char *path, struct sockaddr_un *a, int *dir)
+{
+    const char *slash = strrchr(path, '/');
+    char parent[4096];
+    int n = (int)strlen(path);
+
+    *dir = -1;
+    if ((size_t)n < sizeof(a->sun_path)) {
+        memcpy(a->sun_path, path, (size_t)n + 1);
+        return true;
+    }
+    if (!slash)
+        return false;
+    os_parent(path, parent, sizeof(parent));
+    *dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    n = snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", *dir, slash + 1);
+    return *dir >= 0 && n > 0 && (size_t)n < sizeof(a->sun_path);
+}
+
+int os_connect(const char *path, intptr_t *stream, uint64_t *user, uint64_t *process)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    int dir, error = 0, fd = -1;
+
+    if (!address_of(path, &a, &dir))
+        error = ENAMETOOLONG;
+    else if ((fd = socket(AF_UNIX, SOCK_STREAM, 0)) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+             fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ||
+             connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+        error = errno; /* EAGAIN: too many wait already */
+    else if (!peer_of(fd, user, process))
+        error = ENOTSUP;
+    if (dir >= 0)
+        (void)close(dir);
+    if (error && fd >= 0)
+        (void)close(fd);
+    *stream = fd;
+    return error;
+}
+
+#define SEND_MS 10000
+
+int os_send(intptr_t stream, const void *data, size_t len)
+{
+    const char *p = data;
+
+    while (len > 0) {
+        struct pollfd wait = { .fd = (int)stream, .events = POLLOUT };
+        const ssize_t n = send((int)stream, p, len, MSG_NOSIGNAL);
+
+        if (n > 0) {
+            p += n;
+            len -= (size_t)n;
+        } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+            return errno;
+        } else if (poll(&wait, 1, SEND_MS) == 0) {
+            return ETIMEDOUT;
+        }
+        if (os_interrupted())
+            return EINTR;
+    }
+    return 0;
+}
+
+int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *error)
+{
+    for (;;) {
+        struct pollfd wait = { .fd = (int)stream, .events = POLLIN };
+        const int ready = poll(&wait, 1, seconds < 0 ? -1 : seconds * 1000);
+        ssize_t n = -1;
+
+        if (os_interrupted()) {
+            *error = OS_INTERRUPTED;
+            return -1;
+        }
+        if (ready == 0) {
+            *error = OS_TIMED_OUT;
+            return -1;
+        }
+        if (ready > 0)
+            n = recv((int)stream, buf, len, 0);
+        if (n >= 0)
+            return n;
+        if (errno == ECONNRESET)
+            return 0;
+        if (errno != EAGAIN && errno != EINTR) {
+            *error = errno;
+            return -1;
+        }
+    }
+}
+
+void os_disconnect(intptr_t stream)
+{
+    (void)close((int)stream);
+}
