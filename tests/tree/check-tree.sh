@@ -29,7 +29,7 @@ empty() { # NAME OUTPUT
 compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main'
 compiler="$compiler|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert"
 engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
-command="$engine|(tool|os|json|dump|progress|bench|replay|trace|mdb|sqlite3|lzma)_.*"
+command="$engine|(tool|os|json|dump|progress|bench|replay|trace|seen|mdb|sqlite3|lzma)_.*"
 command="$command|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror"
 command="$command|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr"
 command="$command|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location"
