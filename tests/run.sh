@@ -349,6 +349,7 @@ native_suites() { # DIR
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
+  next tool-top python3 "$here/tool/top-test.py" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
   [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"

@@ -21,6 +21,19 @@ bool os_is_terminal(int fd);
 /* Columns of the terminal on standard error; 80 if unknown. */
 int os_terminal_width(void);
 
+/* A view that fills the terminal on standard output: between begin and end, keys come one by one
+ * and are not echoed, if standard input is a terminal. (os_*_screen.c) */
+void os_screen_begin(void);
+void os_screen_end(void);
+/* Waits for a key: its byte. Or OS_KEY_NONE: the time is over, or os_interrupted(). Or
+ * OS_KEY_REDRAW: the size has changed, or the process was stopped and goes on. */
+enum { OS_KEY_NONE = -1, OS_KEY_REDRAW = -2 };
+int os_wait_key(double seconds);
+/* Of the terminal on standard output; 80 x 24 if unknown. */
+void os_screen_size(int *columns, int *rows);
+/* Does the user's locale have UTF-8? */
+bool os_shows_unicode(void);
+
 /* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). */
 void os_catch_interrupts(void);
 bool os_interrupted(void);

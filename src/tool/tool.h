@@ -77,7 +77,7 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise, tool_dump, tool_files;
+    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top;
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message. *help is
  * set if --help was among them. */

@@ -26,7 +26,7 @@ test_usage()
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats files cat advise dump; do
+  for c in create info check stats top files cat advise dump; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done

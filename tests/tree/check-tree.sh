@@ -29,7 +29,8 @@ empty() { # NAME OUTPUT
 compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|___chkstk_ms|__main'
 compiler="$compiler|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert"
 engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
-command="$engine|(tool|os|json|dump|progress|bench|replay|trace|seen|mdb|sqlite3|lzma)_.*"
+command="$engine|(tool|os|json|dump|progress|bench|replay|trace|seen|frame|view)_.*"
+command="$command|(mdb|sqlite3|lzma)_.*"
 command="$command|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror"
 command="$command|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr"
 command="$command|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location"
@@ -41,7 +42,7 @@ calls() { # ALLOWED EXCEPT FILE...: objects of no file that EXCEPT names call no
 empty "the library calls the system from platform/ only" \
   "$(calls "$engine" 'platform_(posix|win32)[a-z_]*\.c' "$build/src/libcachemax.a")"
 empty "the tool calls the system from os_*.c only" \
-  "$(calls "$command" 'os_(posix|win32)\.c' "$build"/src/tool/*.p/*.o* \
+  "$(calls "$command" 'os_(posix|win32)[a-z_]*\.c' "$build"/src/tool/*.p/*.o* \
     "$build"/src/tool/dump/*.p/*.o*)"
 check "those checks see symbols of the library" \
   test "$(nm -Au "$build/src/libcachemax.a" 2>/dev/null | grep -c ' U cm_')" -gt 100
@@ -118,7 +119,8 @@ os_headers="#include <($os_headers)"
 empty "OS headers only in platform/ and the tool's os_*.c" \
   "$(grep -rnE "$os_headers|#include <(errno|time)\\." src --include='*.[ch]' --exclude-dir=tool |
     grep -vE '^src/platform/(posix|win32)'
-    grep -rnE "$os_headers" src/tool --include='*.[ch]' | grep -vE '^src/tool/os_(posix|win32)\.c')"
+    grep -rnE "$os_headers" src/tool --include='*.[ch]' |
+    grep -vE '^src/tool/os_(posix|win32)[a-z_]*\.c')"
 empty "raw atomics only in atomic.h and the persist back ends" \
   "$(grep -rnE '__atomic_|__sync_|stdatomic' src --include='*.[ch]' |
     grep -vE '^src/(platform/atomic\.h|persist/)')"
