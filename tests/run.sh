@@ -345,6 +345,7 @@ native_suites() { # DIR
   also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
+  also tool-dash python3 "$here/tool/dash-test.py" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"

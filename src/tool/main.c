@@ -17,7 +17,7 @@ static const struct {
     { "create", &tool_create }, { "info", &tool_info },     { "check", &tool_check },
     { "stats", &tool_stats },   { "cat", &tool_cat },       { "bench", &tool_bench },
     { "replay", &tool_replay }, { "advise", &tool_advise }, { "dump", &tool_dump },
-    { "files", &tool_files },   { "top", &tool_top },
+    { "files", &tool_files },   { "top", &tool_top },       { "dash", &tool_dash },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -114,8 +114,8 @@ int main(int argc, char **argv)
 
     os_start(&argc, &argv);
     if (argc < 2) {
-        (void)fputs("cachemax: a command is needed: create, info, check, stats, top, files, cat, "
-                    "bench, replay, advise or dump\n"
+        (void)fputs("cachemax: a command is needed: create, info, check, stats, top, dash, files, "
+                    "cat, bench, replay, advise or dump\n"
                     "Try 'cachemax --help'.\n",
                     stderr);
         return TOOL_USAGE;

@@ -45,6 +45,11 @@ void os_ignore_broken_pipe(void);
 _Noreturn void os_end_broken_pipe(void);
 void os_sleep(double seconds);
 
+/* Becomes the program `name` that lies beside this one, or else where programs are looked for.
+ * `argv` ends with NULL. Returns an error number only if that cannot be done, as on Windows, where
+ * no such program is built. */
+int os_become(const char *name, char *const argv[]);
+
 /* Results of os_write_stdout() beside 0 and a system's error number. */
 enum { OS_BROKEN_PIPE = -1, OS_INTERRUPTED = -2 };
 int os_write_stdout(const void *data, size_t len);
@@ -109,5 +114,12 @@ struct os_machine {
 void os_describe_machine(struct os_machine *m);
 /* A directory whose files lie in memory. If there is none, a directory for temporary files. */
 void os_memory_directory(char *path, size_t n);
+
+/* Listens on "ADDRESS:PORT"; the address is numeric, an IPv6 one in brackets. *fd does not wait.
+ * `where` gets the address and port that it is. 0, an error number, or OS_BAD_ADDRESS.
+ * (os_posix_listen.c; on Windows nothing needs it.) */
+enum { OS_BAD_ADDRESS = -1 };
+#define OS_WHERE 80
+int os_listen(const char *address, int *fd, char where[OS_WHERE], bool *only_here);
 
 #endif

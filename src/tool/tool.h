@@ -55,7 +55,8 @@ struct tool_option {
 };
 
 #define TOOL_OPTIONS_MAX 12
-#define TOOL_MORE_MAX 3
+#define TOOL_MORE_MAX 15
+#define TOOL_MORE_DEFAULT 3
 
 /* What the command line said. value[i] belongs to option i of the command: NULL if the option is
  * absent, "" if it was given without an argument. second[i] is its second argument. */
@@ -68,7 +69,8 @@ struct tool_args {
 struct tool_command {
     const char *name;
     const char *operand; /* every command takes one; "[DIR]": one or none */
-    const char *more;    /* further operands, TOOL_MORE_MAX at most, for --help; NULL: none */
+    const char *more;    /* further operands, for --help; NULL: none */
+    size_t more_max;     /* of them, TOOL_MORE_MAX at most; 0: TOOL_MORE_DEFAULT */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
     const struct tool_option *options;
@@ -77,7 +79,7 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top;
+    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash;
 
 /* Reads the arguments behind the command's name. TOOL_OK, or TOOL_USAGE after a message. *help is
  * set if --help was among them. */

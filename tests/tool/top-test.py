@@ -4,8 +4,8 @@
 columns, when the size changes, and how it ends. The last line is "N passed, N failed, N skipped";
 status 77 if nothing can run.
 
-The test itself owns the pool, so it knows each read. What is said of all since the open is exact.
-A rate is of one view's interval; the rates of all views, each times its seconds, must sum up to what
+The test itself owns the pool, so it knows each read. What is said of all since the open is exact. A
+rate is of one view's interval; the rates of all views, each times its seconds, must sum up to what
 was read meanwhile. A rate is rounded to its last digit and the seconds to 0.01 s; the tolerance is
 the sum of both roundings, and nothing for the speed of the machine.
 """
@@ -13,9 +13,8 @@ import os
 import re
 import signal
 import sys
-import time
 
-from live import BLOCK, Bed, Owner, Results, Terminal
+from live import Bed, Owner, Results, Terminal
 
 r = Results()
 bed = Bed(sys.argv[1])
