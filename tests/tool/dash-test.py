@@ -24,6 +24,7 @@ import time
 
 from live import PATIENCE, Bed, Owner, Results
 
+HERE = os.path.dirname(os.path.realpath(__file__))
 r = Results()
 bed = Bed(sys.argv[1])
 DASH = os.path.join(bed.build, "src/tool/cachemax-dash")
@@ -181,6 +182,60 @@ def test_metrics(server):
         r.check("promtool", tool.returncode in (0, 3), tool.stderr.decode())  # 3: matters of style
     else:
         r.skip("promtool", "not installed (Debian package prometheus)")
+
+
+def queries(dashboard):
+    """(what, query, labels of its legend) of each panel, annotation and variable."""
+    for panel in dashboard["panels"]:
+        for t in panel["targets"]:
+            yield panel["title"], t["expr"], re.findall(r"\{\{(\w+)\}\}", t["legendFormat"])
+    for a in dashboard["annotations"]["list"]:
+        yield a["name"], a["expr"], re.findall(r"\{\{(\w+)\}\}", a["titleFormat"])
+    for v in dashboard["templating"]["list"]:
+        m = re.match(r"label_values\((\w+), (\w+)\)$", v.get("definition", ""))
+        if m:
+            yield "variable " + v["name"], m[1] + "{}", [m[2]]
+
+
+def test_dashboard(server):
+    """Grafana's dashboard asks for nothing that /metrics does not have."""
+    path = os.path.join(HERE, "../../examples/grafana/cachemax.json")
+    dashboard = json.load(open(path, encoding="utf-8"))
+    samples, families = parse(server.text("/metrics"), False)
+    labels = {n: {k for series in found for k, _ in series} for n, found in samples.items()}
+    asked = list(queries(dashboard))
+    r.check("grafana-queries", len(asked) > 30, len(asked))
+    used, wrong = set(), []
+    for what, query, shown in asked:
+        names = set(re.findall(r"\bcachemax_\w+", query))
+        used |= names
+        wrong += [(what, n, "no such metric") for n in names if n not in samples]
+        if not names <= set(samples):
+            continue
+        have = set.union(*(labels[n] for n in names)) if names else set()
+        by = {w for part in re.findall(r"\bby \(([^)]*)\)", query) for w in part.split(", ")}
+        wanted = set(re.findall(r"(\w+)=~?\"", query)) | by | set(shown)
+        wrong += [(what, n, "no such label") for n in wanted - have]
+        if by:
+            wrong += [(what, n, "not in the legend's result") for n in set(shown) - by]
+        for n in names:  # what counts is never shown as it is, and only what counts has a rate
+            counts = n.endswith(("_total", "_bucket"))
+            rated = re.search(r"\b(rate|increase)\(%s\{" % n, query) is not None
+            if counts != rated and n != "cachemax_lifetime_pool_bytes_total":
+                wrong.append((what, n, "a rate of no counter, or a counter without"))
+    r.equal("grafana-metrics", wrong, [])
+    r.check("grafana-uses", len(used) > 25, used)
+    ids = [p["id"] for p in dashboard["panels"]]
+    r.check("grafana-ids", len(set(ids)) == len(ids) > 10, ids)
+    if shutil.which("promtool"):
+        rules = [{"record": "q:%d" % i, "expr": q.replace("$__rate_interval", "5m").replace(
+            "$pool", ".*")} for i, (_, q, _) in enumerate(asked)]
+        with open("rules.yml", "w") as f:  # JSON is YAML
+            json.dump({"groups": [{"name": "g", "rules": rules}]}, f)
+        tool = subprocess.run(["promtool", "check", "rules", "rules.yml"], capture_output=True)
+        r.check("grafana-promtool", tool.returncode == 0, tool.stderr.decode())
+    else:
+        r.skip("grafana-promtool", "not installed (Debian package prometheus)")
 
 
 def test_data(server, owner):
@@ -504,6 +559,7 @@ def main():
                        open("dash.err").read() == "", open("dash.err").read()):
             return
         test_metrics(server)
+        test_dashboard(server)
         test_data(server, owner)
         test_page(server)
         test_browser(server, owner)
