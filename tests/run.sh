@@ -392,6 +392,7 @@ list_one() { # NAME COMMAND...
   tidy) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
+  tool-dash) label=tool- ;;
   tool* | examples/*) label=tool ;;
   replay) label=tool- ;;
   spin | foreign | gdb) label=$1 ;;

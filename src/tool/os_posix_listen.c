@@ -45,7 +45,7 @@ static void describe(int fd, char where[OS_WHERE], bool *only_here)
         struct sockaddr any;
         struct sockaddr_in four;
         struct sockaddr_in6 six;
-    } a;
+    } a = { .six = { 0 } };
     socklen_t n = sizeof(a);
     char text[INET6_ADDRSTRLEN] = "";
 

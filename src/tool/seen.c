@@ -33,7 +33,7 @@ void seen_subtract(cm_stats_data *d, const cm_stats_data *now, const cm_stats_da
     const bool anew = now->opened_at_ns != before->opened_at_ns;
 
     memset(d, 0, sizeof(*d));
-#define SEEN_DIFFERENCE(x) d->x = anew || now->x < before->x ? now->x : now->x - before->x
+#define SEEN_DIFFERENCE(x) (d->x = anew || now->x < before->x ? now->x : now->x - before->x)
 #define SEEN_X(name, text) SEEN_DIFFERENCE(name);
     CM_STAT_MAP(SEEN_X)
 #undef SEEN_X

@@ -40,6 +40,11 @@ void dash_metrics(const struct dash *d, FILE *out, bool open_metrics);
 bool dash_wants_open_metrics(const char *accept);
 void dash_report(const struct dash *d, FILE *out);
 
+/* Made by embed.py: the page, and the Content-Security-Policy that says what it may do. */
+extern const unsigned char dash_page[];
+extern const size_t dash_page_len;
+extern const char dash_page_policy[];
+
 /* server.c: answers requests at the socket for about `seconds`. NULL: it cannot begin. */
 struct MHD_Daemon;
 struct MHD_Daemon *dash_server_begin(struct dash *d, int fd);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""embed.py PAGE STYLE SCRIPT OUTPUT - makes the header that server.c includes: the page with its
-style and script in it, and the Content-Security-Policy that allows these two and nothing else."""
+"""embed.py PAGE STYLE SCRIPT OUTPUT - makes the C file that has the page, with its style and
+script in it, and the Content-Security-Policy that allows these two and nothing else (dash.h)."""
 import base64
 import hashlib
 import sys
@@ -20,9 +20,11 @@ policy = "; ".join([
     "connect-src 'self'", "img-src data:", "base-uri 'none'", "form-action 'none'",
     "frame-ancestors 'none'", "require-trusted-types-for 'script'"])
 with open(sys.argv[4], "w", encoding="ascii") as out:
-    out.write("/* Made by embed.py. */\n#define DASH_PAGE_POLICY \"%s\"\n" % policy)
-    out.write("static const unsigned char dash_page[] = {\n")
-    data = page.encode() + b"\0"
+    data = page.encode()
+    out.write("/* Made by embed.py. */\n#include \"tool/dash/dash.h\"\n")
+    out.write("const char dash_page_policy[] = \"%s\";\n" % policy)
+    out.write("const size_t dash_page_len = %d;\n" % len(data))
+    out.write("const unsigned char dash_page[] = {\n")
     for i in range(0, len(data), 20):
         out.write(" ".join("%d," % b for b in data[i:i + 20]) + "\n")
     out.write("};\n")

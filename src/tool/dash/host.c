@@ -47,9 +47,9 @@ static bool is_ipv6(const char *p, size_t n)
     return n >= 2 && strspn(p, "0123456789abcdefABCDEF:.") >= n && memchr(p, ':', n) != NULL;
 }
 
-static char lower(char c)
+static int lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
 }
 
 static bool same(const char *a, size_t n, const char *b, size_t m)

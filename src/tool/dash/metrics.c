@@ -88,7 +88,7 @@ static const struct dash_pool *next_pool(const struct writer *w, size_t *i)
         ++*i;
     return *i < w->d->n ? &w->d->pool[(*i)++] : NULL;
 }
-#define FOR_POOLS(w, p) for (size_t at = 0; (p = next_pool(w, &at)) != NULL;)
+#define FOR_POOLS(w, p) for (size_t at = 0; ((p) = next_pool(w, &at)) != NULL;)
 
 static const char *unit_of(const char *name)
 {

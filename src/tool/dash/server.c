@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dash_page.h> /* made by embed.py: the page, and what it may do */
 #include "tool/os.h"
 
 #define CONNECTIONS 64u
@@ -89,7 +88,7 @@ static void answer_path(struct dash *d, struct MHD_Connection *c, const char *pa
         a->status = MHD_HTTP_OK;
         a->type = "text/html; charset=utf-8";
         a->page = dash_page;
-        a->len = sizeof(dash_page) - 1;
+        a->len = dash_page_len;
         return;
     }
     out = open_memstream(&a->body, &a->len);
@@ -113,7 +112,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, const struct answer
         { "Referrer-Policy", "no-referrer" },
         { "Cross-Origin-Resource-Policy", "same-origin" },
         { "Cross-Origin-Opener-Policy", "same-origin" },
-        { "Content-Security-Policy", DASH_PAGE_POLICY },
+        { "Content-Security-Policy", dash_page_policy },
     };
     struct MHD_Response *r =
         a->body ? MHD_create_response_from_buffer(a->len, a->body, MHD_RESPMEM_MUST_FREE)

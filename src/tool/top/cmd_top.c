@@ -83,30 +83,26 @@ static int once(struct view *v, struct frame *f)
     return tool_end_output(f->lost ? TOOL_FAILED : TOOL_OK);
 }
 
+static int draw(const struct view *v, struct frame *f)
+{
+    os_screen_size(&f->columns, &f->rows);
+    view_draw(v, f);
+    return write_frame(f);
+}
+
 /* Shows the last look until the next one is due. True: the user wants to end. */
 static bool show(const struct view *v, struct frame *f, uint64_t until, int *lost)
 {
-    bool drawn = false;
+    *lost = draw(v, f);
+    for (uint64_t now = cm_now(); !*lost && !os_interrupted() && now < until; now = cm_now()) {
+        const int key = os_wait_key((double)(until - now) / 1e9);
 
-    for (;;) {
-        const uint64_t now = cm_now();
-        int key;
-
-        if (!drawn) {
-            os_screen_size(&f->columns, &f->rows);
-            view_draw(v, f);
-            *lost = write_frame(f);
-            drawn = true;
-        }
-        if (*lost || os_interrupted())
-            return true;
-        if (now >= until)
-            return false;
-        key = os_wait_key((double)(until - now) / 1e9);
         if (key == 'q' || key == 'Q')
             return true;
-        drawn = key != OS_KEY_REDRAW;
+        if (key == OS_KEY_REDRAW)
+            *lost = draw(v, f);
     }
+    return *lost || os_interrupted();
 }
 
 static int live(struct view *v, struct frame *f)
