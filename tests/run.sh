@@ -348,10 +348,12 @@ native_suites() { # DIR
   also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
+  also tool-dash python3 "$here/tool/dash-test.py" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
+  next tool-top python3 "$here/tool/top-test.py" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
   [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"
@@ -393,6 +395,7 @@ list_one() { # NAME COMMAND...
   tidy) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
+  tool-dash) label=tool- ;;
   tool* | examples/*) label=tool ;;
   replay) label=tool- ;;
   spin | foreign | gdb) label=$1 ;;

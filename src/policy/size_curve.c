@@ -101,5 +101,11 @@ double cm_curve_hit_ratio(const struct cm_curve *c, unsigned size, double missed
 bool cm_curve_is_known(const struct cm_curve *c, unsigned size)
 {
     const struct cm_curve_size *s = &c->size[size];
-    return s->reads >= READS_MIN && s->reads >= READS_PER_SLOT * (uint64_t)s->mini.slots;
+    return s->reads >= cm_curve_reads_needed(s->mini.slots);
+}
+
+uint64_t cm_curve_reads_needed(uint32_t slots)
+{
+    const uint64_t filled = READS_PER_SLOT * (uint64_t)slots;
+    return filled > READS_MIN ? filled : READS_MIN;
 }

@@ -50,5 +50,7 @@ void cm_curve_halve(struct cm_curve *c);
 double cm_curve_hit_ratio(const struct cm_curve *c, unsigned size, double missed);
 /* Are there enough reads for an estimate? */
 bool cm_curve_is_known(const struct cm_curve *c, unsigned size);
+/* How many reads of the sample that is, in a mini with so many slots. */
+uint64_t cm_curve_reads_needed(uint32_t slots);
 
 #endif

@@ -16,7 +16,9 @@
 #include "policy/rule_choice.h"
 #include "policy/size_curve.h"
 
-#define REPORT_EVERY 1024u /* reads of the sample */
+/* Reads of the sample between two reports. The first come sooner: who looks sees that it grows. */
+#define REPORT_FIRST 32u
+#define REPORT_EVERY 1024u
 /* After so many reads of the widest sample all counts are halved. */
 #define READS_MAX (UINT64_C(1) << 22)
 #define WEAR_DEFAULT 20u
@@ -29,7 +31,7 @@ static_assert(CM_CURVE_SIZES == CM_CURVE_POINTS, "the curve and cm_stats_data");
 struct cm_sample {
     struct cm_lock lock; /* everything below */
     bool automatic;
-    unsigned since;             /* reads since the curve was reported */
+    unsigned since, every;      /* reads since the curve was reported, and until it is again */
     uint64_t seen, seen_missed; /* the pool's reads and misses at that report */
     uint64_t reads, missed;     /* the same, halved when the curve's counts are halved */
     struct cm_curve curve;
@@ -71,6 +73,7 @@ void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
     const struct cm_rule *rule;
     struct cm_curve_pool pool[CM_CURVE_SIZES];
     s->automatic = kind->automatic;
+    s->every = REPORT_FIRST;
     for (unsigned i = 0; i < CM_CURVE_SIZES; i++)
         pool[i] = pool_of_size(c, i);
     if (kind->automatic) {
@@ -139,8 +142,10 @@ void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool
         if (i == CM_CURVE_OWN)
             cm_policy_set_rule(&c->policy, rule);
     }
-    if (++s->since >= REPORT_EVERY)
+    if (++s->since >= s->every) {
+        s->every = 2 * s->every < REPORT_EVERY ? 2 * s->every : REPORT_EVERY;
         report(c);
+    }
     cm_lock_release(&s->lock);
 }
 

@@ -174,6 +174,7 @@ static int read_letters(struct reader *r, const char *arg)
 static int take_operand(struct reader *r, const char *arg)
 {
     const struct tool_command *c = r->command;
+    const size_t most = c->more_max ? c->more_max : TOOL_MORE_DEFAULT;
 
     if (!c->operand) {
         tool_message(NULL, "'%s' takes no argument, but got '%s'", c->name, arg);
@@ -187,7 +188,7 @@ static int take_operand(struct reader *r, const char *arg)
     }
     if (c->many)
         return TOOL_OK;
-    for (size_t i = 0; c->more && i < TOOL_MORE_MAX; i++) {
+    for (size_t i = 0; c->more && i < most; i++) {
         if (!r->args->more[i]) {
             r->args->more[i] = arg;
             return TOOL_OK;

@@ -6,7 +6,7 @@
  * sample of the blocks, and puts the results on the statistics page (docs/policy.md). So this
  * command measures nothing and disturbs no program. It makes the table, the plot and the text.
  */
-#include "tool/tool.h"
+#include "tool/seen.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -55,13 +55,16 @@ void tool_print_curve(const uint64_t hits[CM_CURVE_POINTS], uint64_t bytes)
 }
 
 /* Prints what another size would change. */
-static void print_change(const cm_stats_data *s, unsigned i)
+static void print_change(const struct seen *seen, unsigned i)
 {
+    const cm_stats_data *s = &seen->stats;
+    char observed[SEEN_TEXT];
     const uint64_t own = s->curve_hits[OWN], other = s->curve_hits[i];
     const uint64_t missed = 1000000 - own;
 
     if (other == CM_CURVE_UNKNOWN) {
-        (void)printf("%s: not enough reads yet\n", names[i]);
+        seen_curve_text(seen, i, observed);
+        (void)printf("%s: %s\n", names[i], observed);
         return;
     }
     (void)printf("%s: %.1f %% -> %.1f %%", names[i], percent(own), percent(other));
@@ -92,8 +95,10 @@ static void print_certainty(const cm_stats_data *s)
                      tool_percent(s->curve_skipped, all));
 }
 
-static void print_text(const char *pool, const cm_stats_data *s, const cm_info *info)
+static void print_text(const char *pool, const struct seen *seen)
 {
+    const cm_stats_data *s = &seen->stats;
+    const cm_info *info = &seen->info;
     char size[TOOL_NUMBER_MAX];
 
     (void)printf("%s: %s, serves %.1f %% of the blocks that are read%s\n\n", pool,
@@ -103,13 +108,18 @@ static void print_text(const char *pool, const cm_stats_data *s, const cm_info *
     (void)puts("");
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
         if (i != OWN)
-            print_change(s, i);
+            print_change(seen, i);
     print_certainty(s);
 }
 
-static void print_json(const char *pool, const cm_stats_data *s, const cm_info *info)
+static void print_json(const char *pool, const struct seen *seen)
 {
+    const cm_stats_data *s = &seen->stats;
+    const cm_info *info = &seen->info;
+    struct seen_need need;
     struct tool_json j;
+
+    seen_curve_needs(info, OWN, &need);
 
     json_begin(&j, stdout, false);
     json_string(&j, "pool", pool);
@@ -118,32 +128,37 @@ static void print_json(const char *pool, const cm_stats_data *s, const cm_info *
     json_bool(&j, "known", s->curve_hits[OWN] != CM_CURVE_UNKNOWN);
     json_curve(&j, s->curve_hits);
     json_number(&j, "curve_reads", s->curve_reads);
+    json_number(&j, "curve_reads_needed", need.sampled);
     json_number(&j, "curve_skipped", s->curve_skipped);
+    json_number(&j, "block_reads", seen_lookups(s));
+    json_number(&j, "block_reads_needed", need.blocks);
     json_end(&j);
 }
 
 static int run_advise(const struct tool_args *args)
 {
-    cm_stats_data stats = { .struct_size = sizeof(stats) };
-    cm_info info = { .struct_size = sizeof(info) };
     const char *pool = args->operand;
-    int rc = cm_pool_info(pool, &info);
+    char observed[SEEN_TEXT];
+    struct seen_need need;
+    struct seen seen;
+    int rc = seen_read(pool, &seen);
 
-    if (rc == 0)
-        rc = cm_pool_stats(pool, &stats);
     if (rc != 0)
         return tool_pool_error(pool, rc, TOOL_OPENING);
     if (args->value[ADVISE_JSON])
-        print_json(pool, &stats, &info);
-    if (stats.curve_hits[OWN] == CM_CURVE_UNKNOWN) {
+        print_json(pool, &seen);
+    if (seen.stats.curve_hits[OWN] == CM_CURVE_UNKNOWN) {
+        seen_curve_text(&seen, OWN, observed);
+        seen_curve_needs(&seen.info, OWN, &need);
         tool_message(pool,
-                     "not enough reads yet: %" PRIu64 " in the sample since it was opened; read "
-                     "through the pool for a while and ask again",
-                     stats.curve_reads);
+                     "not enough reads yet: %s since it was opened; of these %" PRIu64
+                     " are in the sample, which needs %" PRIu64
+                     "; read through the pool and ask again",
+                     observed, seen.stats.curve_reads, need.sampled);
         return tool_end_output(TOOL_UNKNOWN);
     }
     if (!args->value[ADVISE_JSON])
-        print_text(pool, &stats, &info);
+        print_text(pool, &seen);
     return tool_end_output(TOOL_OK);
 }
 
@@ -155,7 +170,9 @@ const struct tool_command tool_advise = {
         "While a pool is open, the library simulates seven sizes on a sample of the blocks that\n"
         "are read: from an eighth of the pool to eight times it. This prints what came of it, for\n"
         "a pool that a process has open or for its last session; exit status 6 while too little\n"
-        "was read to say anything. A point is one percent of the blocks that are read.\n"
+        "was read to say anything. Then it says how much was read, and about how much it needs:\n"
+        "for the pool's own size about as many blocks as the pool has, twice. A point is one\n"
+        "percent of the blocks that are read.\n"
         "\n"
         "Examples:\n"
         "  cachemax advise /pmem/cache.pool\n"

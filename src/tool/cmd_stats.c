@@ -3,10 +3,9 @@
  * cmd_stats.c - "cachemax stats": the counters of a pool, once or repeatedly.
  *
  * Reads the statistics page of the pool file, so it works while another process owns the pool, and
- * disturbs no process. --watch prints what happened between two reads of the page. If a counter
- * fell, a new session has begun, and the difference is its own value.
+ * disturbs no process. --watch prints what happened between two reads of the page (seen.c).
  */
-#include "tool/tool.h"
+#include "tool/seen.h"
 #include "tool/os.h"
 
 #include <errno.h>
@@ -27,30 +26,10 @@ static const struct tool_option stats_options[STATS_OPTIONS] = {
 #define WATCH_MAX 86400.0
 #define HEADER_EVERY 20
 
-static int read_pool(const char *pool, cm_stats_data *stats, cm_info *info)
-{
-    int rc;
-
-    memset(stats, 0, sizeof(*stats));
-    memset(info, 0, sizeof(*info));
-    stats->struct_size = sizeof(*stats);
-    info->struct_size = sizeof(*info);
-    rc = cm_pool_info(pool, info);
-    if (rc == 0)
-        rc = cm_pool_stats(pool, stats);
-    return rc;
-}
-
-/* The number of blocks looked up. */
-static uint64_t lookups(const cm_stats_data *s)
-{
-    return s->hit_blocks + s->miss_blocks;
-}
-
 static void json_hit_rate(struct tool_json *j, const cm_stats_data *s)
 {
-    if (lookups(s))
-        json_decimal(j, "hit_rate_percent", tool_share(s->hit_blocks, lookups(s)), 2);
+    if (seen_lookups(s))
+        json_decimal(j, "hit_rate_percent", tool_share(s->hit_blocks, seen_lookups(s)), 2);
     else
         json_null(j, "hit_rate_percent");
 }
@@ -64,37 +43,6 @@ static void json_owner(struct tool_json *j, const cm_info *info)
         json_null(j, "owner_pid");
 }
 
-/* Wear, in the unit of drive makers: how often the whole pool was written, in total and per day. */
-struct wear {
-    double session; /* seconds; 0: the end of the session is not known */
-    double life;
-    double session_daily, life_daily; /* negative: too early to say */
-};
-
-#define DAILY_FROM 600 /* seconds: a shorter time says little about a day */
-
-static double daily(uint64_t bytes, const cm_info *info, double seconds)
-{
-    return seconds < DAILY_FROM || !info->size
-               ? -1
-               : (double)bytes / (double)info->size / (seconds / 86400);
-}
-
-static struct wear wear_of(const cm_stats_data *s, const cm_info *info)
-{
-    const uint64_t now = os_wall_time(), end = info->owned ? now : s->closed_at_ns;
-    struct wear w = { .life_daily = -1 };
-
-    if (s->opened_at_ns && end > s->opened_at_ns)
-        w.session = (double)(end - s->opened_at_ns) / 1e9;
-    w.session_daily = daily(s->pool_bytes, info, w.session);
-    w.life = info->size ? (double)s->lifetime_pool_bytes / (double)info->size : 0;
-    if (now > info->created_at_ns)
-        w.life_daily =
-            daily(s->lifetime_pool_bytes, info, (double)(now - info->created_at_ns) / 1e9);
-    return w;
-}
-
 static void json_daily(struct tool_json *j, const char *name, double figure)
 {
     if (figure >= 0)
@@ -103,47 +51,50 @@ static void json_daily(struct tool_json *j, const char *name, double figure)
         json_null(j, name);
 }
 
-static void json_wear(struct tool_json *j, const struct wear *w)
+static void json_wear(struct tool_json *j, const struct seen *s)
 {
-    if (w->session > 0)
-        json_decimal(j, "session_seconds", w->session, 3);
+    struct seen_wear w;
+
+    seen_wear(s, &w);
+    if (w.session > 0)
+        json_decimal(j, "session_seconds", w.session, 3);
     else
         json_null(j, "session_seconds");
-    json_daily(j, "drive_writes_per_day", w->session_daily);
-    json_decimal(j, "lifetime_drive_writes", w->life, 6);
-    json_daily(j, "lifetime_drive_writes_per_day", w->life_daily);
+    json_daily(j, "drive_writes_per_day", w.session_daily);
+    json_decimal(j, "drive_writes_per_day_needs_seconds", SEEN_SESSION_NEEDS, 0);
+    json_decimal(j, "lifetime_seconds", w.life, 3);
+    json_decimal(j, "lifetime_drive_writes", w.writes, 6);
+    json_daily(j, "lifetime_drive_writes_per_day", w.life_daily);
+    json_decimal(j, "lifetime_drive_writes_per_day_needs_seconds", SEEN_LIFE_NEEDS, 0);
 }
 
-static void print_wear(const struct wear *w)
+static void print_wear(const struct seen *s)
 {
-    (void)fputs("wear: ", stdout);
-    if (w->session_daily >= 0)
-        (void)printf("%.2f drive writes a day at the rate of this session; ", w->session_daily);
-    else if (w->session > 0)
-        (void)fputs("too early for the rate of this session; ", stdout);
-    if (w->life_daily >= 0)
-        (void)printf("%.2f a day, %.2f in all, since the pool was made\n", w->life_daily, w->life);
-    else
-        (void)printf(
-            "%.2f drive writes in all since the pool was made, too early for a daily rate\n",
-            w->life);
+    char life[SEEN_TEXT], session[SEEN_TEXT];
+    struct seen_wear w;
+
+    seen_wear(s, &w);
+    seen_wear_texts(&w, life, session);
+    (void)printf("wear: %s\n", life);
+    if (session[0])
+        (void)printf("wear of this session: %s\n", session);
 }
 
-static void print_json(const char *pool, const cm_stats_data *s, const cm_info *info)
+static void print_json(const char *pool, const struct seen *seen)
 {
-    const struct wear wear = wear_of(s, info);
+    const cm_stats_data *s = &seen->stats;
     struct tool_json j;
 
     json_begin(&j, stdout, false);
     json_string(&j, "pool", pool);
-    json_owner(&j, info);
+    json_owner(&j, &seen->info);
     json_hit_rate(&j, s);
     for (unsigned i = 0; cm_stat_name(i); i++)
         json_number(&j, cm_stat_name(i), cm_stat_value(s, i));
     json_number(&j, "lifetime_pool_bytes", s->lifetime_pool_bytes);
     json_number(&j, "opened_at_ns", s->opened_at_ns);
     json_number(&j, "closed_at_ns", s->closed_at_ns);
-    json_wear(&j, &wear);
+    json_wear(&j, seen);
     json_numbers(&j, "hit_latency", s->hit_latency, CM_LATENCY_BUCKETS);
     json_numbers(&j, "origin_latency", s->origin_latency, CM_LATENCY_BUCKETS);
     json_curve(&j, s->curve_hits);
@@ -152,30 +103,15 @@ static void print_json(const char *pool, const cm_stats_data *s, const cm_info *
     json_end(&j);
 }
 
-/* Upper bound of the bucket at which `share` of all samples is reached; 0 without samples. */
-static uint64_t percentile(const uint64_t *buckets, double share)
-{
-    uint64_t all = 0, sum = 0;
-
-    for (int i = 0; i < CM_LATENCY_BUCKETS; i++)
-        all += buckets[i];
-    for (int i = 0; i < CM_LATENCY_BUCKETS; i++) {
-        sum += buckets[i];
-        if (all && (double)sum >= share * (double)all)
-            return UINT64_C(2) << i;
-    }
-    return 0;
-}
-
 static void print_latency(const char *what, const uint64_t *buckets)
 {
     char a[TOOL_NUMBER_MAX], b[TOOL_NUMBER_MAX], c[TOOL_NUMBER_MAX];
 
-    if (percentile(buckets, 1))
+    if (seen_percentile(buckets, 1))
         (void)printf("%s: half below %s, 99 %% below %s, all below %s\n", what,
-                     tool_duration(a, percentile(buckets, 0.5)),
-                     tool_duration(b, percentile(buckets, 0.99)),
-                     tool_duration(c, percentile(buckets, 1)));
+                     tool_duration(a, seen_percentile(buckets, 0.5)),
+                     tool_duration(b, seen_percentile(buckets, 0.99)),
+                     tool_duration(c, seen_percentile(buckets, 1)));
 }
 
 /* Most counters are 0 in a healthy pool. They are left out (JSON has them all). */
@@ -201,10 +137,11 @@ static uint64_t files_wanted(const cm_stats_data *s, const cm_info *info)
     return (files / step + 1) * step;
 }
 
-static void print_lines(const char *pool, const cm_stats_data *s, const cm_info *info)
+static void print_lines(const char *pool, const struct seen *seen)
 {
+    const cm_stats_data *s = &seen->stats;
+    const cm_info *info = &seen->info;
     char opened[32] = "";
-    const struct wear wear = wear_of(s, info);
     time_t at = (time_t)(s->opened_at_ns / 1000000000);
     struct tm *local = s->opened_at_ns ? localtime(&at) : NULL;
 
@@ -217,8 +154,8 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
     else
         (void)printf("%s: not open; counters of the last session%s\n", pool,
                      opened[0] ? opened : ": none yet");
-    if (lookups(s))
-        (void)printf("hit rate: %.2f %%\n", tool_share(s->hit_blocks, lookups(s)));
+    if (seen_lookups(s))
+        (void)printf("hit rate: %.2f %%\n", tool_share(s->hit_blocks, seen_lookups(s)));
     else
         (void)puts("hit rate: nothing read yet");
     print_latency("hits", s->hit_latency);
@@ -232,23 +169,11 @@ static void print_lines(const char *pool, const cm_stats_data *s, const cm_info 
         (void)printf("  (%u more, of a newer version than this one)\n", s->counters - known);
     print_counter("lifetime_pool_bytes", s->lifetime_pool_bytes,
                   "bytes written to the pool since it was made");
-    print_wear(&wear);
+    print_wear(seen);
     if (s->unrecorded)
         (void)printf("files without a record: %" PRIu64
                      "; create the pool with --max-files %" PRIu64 " to keep them\n",
                      s->unrecorded, files_wanted(s, info));
-}
-
-/* now - before, for each counter. A counter that is smaller in `now` began a new session. */
-static void subtract(cm_stats_data *d, const cm_stats_data *now, const cm_stats_data *before)
-{
-    bool anew = now->opened_at_ns != before->opened_at_ns;
-
-    memset(d, 0, sizeof(*d));
-#define STATS_X(name, text)                                                                        \
-    d->name = anew || now->name < before->name ? now->name : now->name - before->name;
-    CM_STAT_MAP(STATS_X)
-#undef STATS_X
 }
 
 struct watch {
@@ -282,8 +207,8 @@ static void print_watch_line(struct watch *w, const cm_stats_data *d, const cm_i
     if (w->lines++ % HEADER_EVERY == 0)
         (void)printf("%8s %12s %12s %12s %14s\n", "hit %", "hits/s", "hit MB/s", "fills/s",
                      "pool write MB/s");
-    if (lookups(d))
-        (void)snprintf(rate, sizeof(rate), "%.2f", tool_share(d->hit_blocks, lookups(d)));
+    if (seen_lookups(d))
+        (void)snprintf(rate, sizeof(rate), "%.2f", tool_share(d->hit_blocks, seen_lookups(d)));
     (void)printf("%8s %12.0f %12.1f %12.0f %14.2f\n", rate, (double)d->hit_blocks / seconds,
                  (double)d->hit_bytes / 1e6 / seconds, (double)d->fill_blocks / seconds,
                  (double)d->pool_bytes / 1e6 / seconds);
@@ -295,33 +220,29 @@ static void print_watch_line(struct watch *w, const cm_stats_data *d, const cm_i
 /* Runs until the pool is gone, output fails or a signal ends the process. */
 static int watch(struct watch *w)
 {
-    cm_stats_data now, before, difference;
-    cm_info info;
-    uint64_t then = cm_now();
-    int rc = read_pool(w->pool, &before, &info);
+    struct seen now, before;
+    cm_stats_data difference;
+    int rc = seen_read(w->pool, &before);
 
-    w->was_owned = info.owned;
-    if (rc == 0 && !info.owned)
+    w->was_owned = before.info.owned;
+    if (rc == 0 && !before.info.owned)
         tool_message(w->pool, "is not open; waiting for a process to open it");
     while (rc == 0) {
-        uint64_t at;
         double seconds;
 
         os_sleep(w->interval);
-        rc = read_pool(w->pool, &now, &info);
+        rc = seen_read(w->pool, &now);
         if (rc != 0)
             break;
-        at = cm_now();
-        seconds = at > then ? (double)(at - then) / 1e9 : w->interval;
-        subtract(&difference, &now, &before);
+        seconds = now.at > before.at ? (double)(now.at - before.at) / 1e9 : w->interval;
+        seen_subtract(&difference, &now.stats, &before.stats);
         if (w->json)
-            print_watch_json(&difference, &info, seconds);
+            print_watch_json(&difference, &now.info, seconds);
         else
-            print_watch_line(w, &difference, &info, seconds);
+            print_watch_line(w, &difference, &now.info, seconds);
         if (tool_end_output(TOOL_OK) != TOOL_OK)
             return TOOL_FAILED;
         before = now;
-        then = at;
     }
     return tool_pool_error(w->pool, rc, TOOL_OPENING);
 }
@@ -344,8 +265,7 @@ static int read_interval(const char *text, double *interval)
 
 static int run_stats(const struct tool_args *args)
 {
-    cm_stats_data stats;
-    cm_info info;
+    struct seen seen;
     int rc;
 
     if (args->value[STATS_WATCH]) {
@@ -354,13 +274,13 @@ static int run_stats(const struct tool_args *args)
         rc = read_interval(args->value[STATS_WATCH], &w.interval);
         return rc == TOOL_OK ? watch(&w) : rc;
     }
-    rc = read_pool(args->operand, &stats, &info);
+    rc = seen_read(args->operand, &seen);
     if (rc != 0)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
     if (args->value[STATS_JSON])
-        print_json(args->operand, &stats, &info);
+        print_json(args->operand, &seen);
     else
-        print_lines(args->operand, &stats, &info);
+        print_lines(args->operand, &seen);
     return tool_end_output(TOOL_OK);
 }
 
@@ -372,7 +292,9 @@ const struct tool_command tool_stats = {
             "one interval: hit rate, hits, bytes served, blocks stored and bytes written to\n"
             "the pool, each per second; MB are 1000000 bytes. Ctrl-C ends it.\n"
             "\n"
-            "A drive write is as many bytes as the pool has.\n"
+            "A drive write is as many bytes as the pool has. A figure a day needs an hour of the\n"
+            "session, and a day since the pool was made; before that the output says how long it\n"
+            "has observed. A shorter time would mostly show how the pool was filled first.\n"
             "\n"
             "Examples:\n"
             "  cachemax stats /pmem/cache.pool\n"

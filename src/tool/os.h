@@ -21,6 +21,19 @@ bool os_is_terminal(int fd);
 /* Columns of the terminal on standard error; 80 if unknown. */
 int os_terminal_width(void);
 
+/* A view that fills the terminal on standard output: between begin and end, keys come one by one
+ * and are not echoed, if standard input is a terminal. (os_*_screen.c) */
+void os_screen_begin(void);
+void os_screen_end(void);
+/* Waits for a key: its byte. Or OS_KEY_NONE: the time is over, or os_interrupted(). Or
+ * OS_KEY_REDRAW: the size has changed, or the process was stopped and goes on. */
+enum { OS_KEY_NONE = -1, OS_KEY_REDRAW = -2 };
+int os_wait_key(double seconds);
+/* Of the terminal on standard output; 80 x 24 if unknown. */
+void os_screen_size(int *columns, int *rows);
+/* Does the user's locale have UTF-8? */
+bool os_shows_unicode(void);
+
 /* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). */
 void os_catch_interrupts(void);
 bool os_interrupted(void);
@@ -31,6 +44,11 @@ void os_ignore_broken_pipe(void);
 /* Ends the process like the signal of a broken pipe would have. */
 _Noreturn void os_end_broken_pipe(void);
 void os_sleep(double seconds);
+
+/* Becomes the program `name` that lies beside this one, or else where programs are looked for.
+ * `argv` ends with NULL. Returns an error number only if that cannot be done, as on Windows, where
+ * no such program is built. */
+int os_become(const char *name, char *const argv[]);
 
 /* Results of os_write_stdout() beside 0 and a system's error number. */
 enum { OS_BROKEN_PIPE = -1, OS_INTERRUPTED = -2 };
@@ -139,5 +157,12 @@ int os_send(intptr_t stream, const void *data, size_t len);
 enum { OS_TIMED_OUT = -3 };
 int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *error);
 void os_disconnect(intptr_t stream);
+
+/* Listens on "ADDRESS:PORT"; the address is numeric, an IPv6 one in brackets. *fd does not wait.
+ * `where` gets the address and port that it is. 0, an error number, or OS_BAD_ADDRESS.
+ * (os_posix_listen.c; on Windows nothing needs it.) */
+enum { OS_BAD_ADDRESS = -1 };
+#define OS_WHERE 80
+int os_listen(const char *address, int *fd, char where[OS_WHERE], bool *only_here);
 
 #endif

@@ -114,6 +114,24 @@ void os_sleep(double seconds)
     (void)nanosleep(&t, NULL);
 }
 
+int os_become(const char *name, char *const argv[])
+{
+    char path[4096];
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    char *slash;
+
+    if (n > 0) {
+        path[n] = '\0';
+        slash = strrchr(path, '/');
+        if (slash && (size_t)(slash + 1 - path) + strlen(name) < sizeof(path)) {
+            (void)snprintf(slash + 1, sizeof(path) - (size_t)(slash + 1 - path), "%s", name);
+            (void)execv(path, argv);
+        }
+    }
+    (void)execvp(name, argv);
+    return errno;
+}
+
 int os_write_stdout(const void *data, size_t len)
 {
     const char *p = data;

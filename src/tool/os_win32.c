@@ -185,6 +185,13 @@ void os_sleep(double seconds)
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
+int os_become(const char *name, char *const argv[])
+{
+    (void)name;
+    (void)argv;
+    return ERROR_NOT_SUPPORTED;
+}
+
 int os_write_stdout(const void *data, size_t len)
 {
     const char *p = data;

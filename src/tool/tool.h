@@ -57,7 +57,8 @@ struct tool_option {
 };
 
 #define TOOL_OPTIONS_MAX 12
-#define TOOL_MORE_MAX 3
+#define TOOL_MORE_MAX 15
+#define TOOL_MORE_DEFAULT 3
 
 /* What the command line said. value[i] belongs to option i of the command: NULL if the option is
  * absent, "" if it was given without an argument. second[i] is its second argument. */
@@ -72,7 +73,8 @@ struct tool_args {
 struct tool_command {
     const char *name;
     const char *operand; /* its first one; "[DIR]": one or none; NULL: it takes none */
-    const char *more;    /* further operands, TOOL_MORE_MAX at most, for --help; NULL: none */
+    const char *more;    /* further operands, for --help; NULL: none */
+    size_t more_max;     /* of them, TOOL_MORE_MAX at most; 0: TOOL_MORE_DEFAULT */
     bool many;           /* takes any number of operands */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
@@ -82,8 +84,8 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_warm, tool_forget,
-    tool_cached, tool_mode, tool_list, tool_completion;
+    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash, tool_warm,
+    tool_forget, tool_cached, tool_mode, tool_list, tool_completion;
 /* The commands, in the order of the list in --help; NULL after the last one. */
 const struct tool_command *tool_command_at(size_t i);
 

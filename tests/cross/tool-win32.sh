@@ -95,6 +95,8 @@ check "lines end as everywhere" sh -c '! grep -q "$(printf "\r")" out'
 expect "info --json" 0 '"slots": *[0-9]' info pool --json
 check "its JSON" python3 -m json.tool out
 expect stats 0 'hit rate' stats pool
+expect top 0 '^not cached +0\.0 +[0-9]+' top pool --once --interval 0.1
+expect dash 1 'cannot run cachemax-dash' dash pool
 expect check 0 'sound' check pool
 head -c 3000001 /dev/urandom >data
 run cat data --pool pool -v >copy 2>err </dev/null
@@ -211,6 +213,7 @@ expect "sharing violation, check" 4 'in use|open in' check pool
 expect "sharing violation, create" 1 'exists' create pool --size 1M
 expect "info beside the owner" 0 'state: +(open|in use)' info pool
 expect "stats beside the owner" 0 'hit rate' stats pool
+expect "top beside the owner" 0 ': open (in process|for)' top pool --once --interval 0.1
 run cat data --pool pool >copy 2>err </dev/null
 check "cat without the pool" cmp data copy
 kill -9 $owner

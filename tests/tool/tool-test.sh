@@ -26,7 +26,7 @@ test_usage()
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats files cat advise dump list warm cached forget mode \
+  for c in create info check stats top dash files cat advise dump list warm cached forget mode \
     completion; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
@@ -242,9 +242,11 @@ test_create()
   check check-changes-nothing cmp new.pool copy
   expect stats-unused 0 'nothing read yet' "$cm" stats new.pool
   expect stats-unused-wear 0 \
-    '^wear: 0.00 drive writes in all since the pool was made, too early for a daily rate$' \
+    '^wear: 0.00 drive writes since the pool was made; observed [0-9]+ s, needs 24 h before' \
     "$cm" stats new.pool
-  expect advise-unused 6 'new.pool: not enough reads yet: 0 in the sample' "$cm" advise new.pool
+  expect advise-unused 6 \
+    'new.pool: not enough reads yet: observed 0 of about [0-9]+ block reads \(0 bytes of 7' \
+    "$cm" advise new.pool
   rm -f new.pool copy dangling
   rmdir dir
 }
@@ -580,7 +582,7 @@ test_advise()
   sizes='^( 1/[248]|   [1248]) x +[0-9.]+ [KM]iB +([0-9.]+ % \|#* *\||\?)$'
   check advise-sizes test "$(grep -cE "$sizes" out)" = 7
   words='(an eighth of|a quarter of|half|twice|four times|eight times) the pool'
-  words="^$words: ([0-9.]+ % -> [0-9.]+ %, .*|not enough reads yet)\$"
+  words="^$words: ([0-9.]+ % -> [0-9.]+ %, .*|observed [0-9]+ of about [0-9]+ block reads.*)\$"
   check advise-words test "$(grep -cE "$words" out)" = 6
   check advise-narrow test "$(awk 'length > 100' out | wc -l)" = 0
   check advise-certain grep -q '^Estimated from [0-9]* reads of a sample' out
@@ -595,6 +597,12 @@ test_advise()
     expect advise-json-early 6 '"hit_ratio": null' "$cm" advise q --json
     check advise-json-early-valid jvalid out
     check advise-json-early-known test "$(jget out known)" = false
+    check advise-json-needs test "$(jget out curve_reads_needed)" = 1024
+    check advise-json-observed test "$(jget out block_reads)" = 0
+    # What it says it needs is enough; the share of the sample is right within a few percent.
+    head -c $(("$(jget out block_reads_needed)" * 4096 * 11 / 10)) /dev/zero >data
+    through advise-needs data q
+    expect advise-needs-no-more 0 '' "$cm" advise q
   fi
   expect advise-not-a-pool 3 'data: ' "$cm" advise data
   rm -f p q data owner.out
@@ -622,8 +630,9 @@ test_owner()
   state_is owned-info p "open (process $pid)"
   expect owned-stats 0 "p: open in process $pid" "$cm" stats p
   expect owned-stats-wear-line 0 \
-    '^wear: too early for the rate of this session; 0\.[0-9]+ drive writes in all since' \
+    '^wear of this session: observed [0-9]+ (s|min); needs 1 h before it says drive writes a day$' \
     "$cm" stats p
+  expect owned-stats-wear-life 0 '^wear: 0\.[0-9]+ drive writes since.*needs 24 h' "$cm" stats p
   if [ -n "$json" ]; then
     expect owned-stats-json 0 '' "$cm" stats p --json
     check owned-stats-pid test "$(jget out owner_pid)" = "$pid"
@@ -632,17 +641,24 @@ test_owner()
     command -v python3 >/dev/null && check owned-stats-wear python3 -c 'import json, sys
 v = json.load(open(sys.argv[1])); s = v["session_seconds"]
 size = int(sys.argv[2])
-sys.exit(not (0 < s < 600 and v["drive_writes_per_day"] is None and v["closed_at_ns"] == 0 and
+sys.exit(not (0 < s < 3600 and v["drive_writes_per_day"] is None and v["closed_at_ns"] == 0 and
+  v["drive_writes_per_day_needs_seconds"] == 3600 and 0 < v["lifetime_seconds"] < 86400 and
+  v["lifetime_drive_writes_per_day_needs_seconds"] == 86400 and
   abs(v["lifetime_drive_writes"] - v["lifetime_pool_bytes"] / size) < 1e-5 and
   v["lifetime_drive_writes_per_day"] is None))' out "$(wc -c <p)"
   fi
-  # An hour later; the time at which it was opened stands at the beginning of the statistics page.
+  # Half an hour and an hour later; the time at which it was opened stands at the beginning of the
+  # statistics page.
   if command -v python3 >/dev/null; then
-    python3 -c 'import struct
+    local earlier='import struct, sys
 f = open("p", "r+b"); f.seek(8192 + 16); t, = struct.unpack("<Q", f.read(8))
-f.seek(8192 + 16); f.write(struct.pack("<Q", t - 3600 * 10**9))'
+f.seek(8192 + 16); f.write(struct.pack("<Q", t - int(sys.argv[1]) * 10**9))'
+    python3 -c "$earlier" 1800
+    expect owned-stats-wear-half-an-hour 0 \
+      '^wear of this session: observed 3[0-9] min; needs 1 h before' "$cm" stats p
+    python3 -c "$earlier" 1800
     expect owned-stats-wear-rate 0 \
-      '^wear: [0-9.]+ drive writes a day at the rate of this session; 0' "$cm" stats p
+      '^wear of this session: [0-9.]+ drive writes a day$' "$cm" stats p
     [ -z "$json" ] || { "$cm" stats p --json >out &&
       check owned-stats-wear-daily python3 -c 'import json, sys
 v = json.load(open("out")); day = v["pool_bytes"] / int(sys.argv[1]) / v["session_seconds"] * 86400
@@ -666,7 +682,9 @@ sys.exit(not (day > 0 and abs(v["drive_writes_per_day"] - day) < 0.01 * day and
     check watch-json jvalid line
     check watch-json-owner test "$(jget line owner_pid)" = "$pid"
   fi
-  expect owned-advise-early 6 'p: not enough reads yet' "$cm" advise p
+  expect owned-advise-early 6 \
+    'p: not enough reads yet: observed [1-9][0-9]* of about' \
+    "$cm" advise p
   release_owner
   check owner-ends-well test "$owner_status" = 0
   check owner-output cmp data owner.out

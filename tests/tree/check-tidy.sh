@@ -28,6 +28,8 @@ $tool --list-checks 2>&1 | grep -q '^ *misc-no-recursion$' || {
   exit 1
 }
 others='src/(platform/win32_|tool/os_win32|persist/arm64)'
+echo '#include <microhttpd.h>' | ${CC:-cc} -E - >/dev/null 2>&1 ||
+  others="$others|src/tool/dash/server"
 files=${*:-$(find src -name '*.c' | grep -vE "$others")}
 # With the code of -Dchecks=full. The rivals of "cachemax bench" and the compressed traces where
 # their headers are.

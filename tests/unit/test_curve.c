@@ -425,6 +425,27 @@ static void test_pool_curve(void)
     pool_end(&p);
 }
 
+/* Who looks at the page early sees that the sample grows: cm_stats() of the owner updates it, other
+ * processes do not. */
+static void test_pool_reported_early(void)
+{
+    struct pool p;
+    cm_stats_data seen;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 200 * BLK, 1, CM_SOLE_WRITER);
+    sweep(f, 31);
+    CHECK_EQ(cm_stats_sum(p.c->media.base, &seen), 0);
+    CHECK_EQ(seen.curve_reads, 0);
+    sweep(f, 3);
+    CHECK_EQ(cm_stats_sum(p.c->media.base, &seen), 0);
+    CHECK_EQ(seen.curve_reads, 32);
+    sweep(f, 200);
+    CHECK_EQ(cm_stats_sum(p.c->media.base, &seen), 0);
+    CHECK_EQ(seen.curve_reads, 32 + 64 + 128);
+    detach(f);
+    pool_end(&p);
+}
+
 /* Another thread holds the sample's lock: reads do not wait for it. */
 static void test_pool_skipped(void)
 {
@@ -585,6 +606,7 @@ static const struct harness_test tests[] = {
     TEST(auto_buffer),
     TEST(pool_auto_buffer),
     TEST(pool_curve),
+    TEST(pool_reported_early),
     TEST(pool_skipped),
     TEST(pool_auto),
     TEST(pool_auto_ahead),
