@@ -66,7 +66,8 @@ def names(directory, a):
             os.close(fd)
 
     def tar():
-        run('tar', '-cf', '/dev/null', '--no-check-device', directory)
+        # To a pipe: tar reads nothing if the archive is /dev/null.
+        subprocess.run('tar -C %s -cf - . | cat > /dev/null' % directory, shell=True, check=True)
 
     result = {'create': seconds(create), 'stat': seconds(lambda: [os.stat(p) for p in old])}
     result['rename'] = seconds(lambda: [os.rename(p, q) for p, q in zip(old, new)])
