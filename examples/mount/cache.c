@@ -172,6 +172,8 @@ static void attach(struct inode *i)
         return;
     }
     i->rfd = fd;
+    i->attached = true; /* the pool may know it from now on, also when it is detached */
+    i->unread = false;
     i->passes = false;
     i->passings++;
     i->written = i->proved = false;
@@ -235,7 +237,7 @@ void file_judge(struct inode *i)
     pthread_mutex_unlock(&i->lock);
 }
 
-bool file_use(struct inode *i)
+static bool use(struct inode *i, bool reads)
 {
     bool taken = false, fresh;
 
@@ -246,13 +248,41 @@ bool file_use(struct inode *i)
     if (fresh && i->users == 1)
         judge(i);
     if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && !i->left_out &&
-        cache_on())
+        (reads || !i->unread) && cache_on())
         attach(i);
     fresh = fresh && i->cf;
     pthread_mutex_unlock(&i->lock);
     if (taken)
         inode_put(i);
     return fresh;
+}
+
+bool file_use(struct inode *i)
+{
+    return use(i, true);
+}
+
+bool file_use_to_change(struct inode *i)
+{
+    return use(i, false);
+}
+
+/* With a service another client may have read it before its writer. */
+void file_made(struct inode *i)
+{
+    pthread_mutex_lock(&i->lock);
+    i->unread = S_ISREG(i->type) && !i->attached && mnt.backing == &backing_pool;
+    pthread_mutex_unlock(&i->lock);
+}
+
+bool file_is_unread(struct inode *i)
+{
+    bool is;
+
+    pthread_mutex_lock(&i->lock);
+    is = i->unread;
+    pthread_mutex_unlock(&i->lock);
+    return is;
 }
 
 /* i->lock held; it is released. */
@@ -442,7 +472,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
             return rc;
     }
     inode_changes(i);
-    file_use(i);
+    file_use_to_change(i);
     if (i->cf && cache_on()) {
         rc = kind == CHANGE_SIZE ? mnt.backing->truncate_begin(i, off, &c->w)
                                  : mnt.backing->write_begin(i, off, len, &c->w);

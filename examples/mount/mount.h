@@ -100,6 +100,10 @@ struct inode {
     /* Has or had several names, and may be reached by other inodes: never cached. Set once. */
     _Atomic bool linked;
     uint32_t generation;
+    /* i->lock. Made through this mount, and never attached: the pool has nothing of it, so a change
+     * needs no bracket. A reader attaches it. */
+    bool unread;
+    bool attached;  /* has been */
     bool barred;    /* --one-file-system: a directory elsewhere, shown empty */
     mode_t type;    /* S_IFMT bits */
     uint64_t mount; /* that fd is on; 0: not known */
@@ -340,7 +344,11 @@ void cache_limit(uint64_t most);
 ssize_t path_of(int fd, char path[PATH_MAX]);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
-void file_judge(struct inode *i);        /* before it is used by an open */
+void file_judge(struct inode *i); /* before it is used by an open */
+/* The same for who does not read; but a file that the pool knows nothing of stays as it is. */
+bool file_use_to_change(struct inode *i);
+void file_made(struct inode *i);         /* this mount has just made it */
+bool file_is_unread(struct inode *i);    /* made here, and the pool knows nothing of it */
 bool file_use_attached(struct inode *i); /* false: it is not attached, and stays so */
 bool file_try_use(struct inode *i);      /* the same, but returns false instead of waiting */
 void file_unuse(struct inode *i);

@@ -67,7 +67,8 @@ struct named {
 static void prepare_forget(struct named *v, struct inode *i)
 {
     cm_validator ignored = CM_VALIDATOR_INIT;
-    int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    const bool unread = file_is_unread(i);
+    int fd = unread ? -1 : open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
 
     v->last = true;
     v->forget = fd >= 0 && file_identify(i, fd, &v->id, &ignored) == 0;

@@ -73,7 +73,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     h->maps = (fi->flags & O_ACCMODE) == O_RDWR;
     inode_hold(i);
     file_judge(i);
-    fresh = file_use(i);
+    fresh = h->readable ? file_use(i) : file_use_to_change(i);
     err = open_origin(h, fd, fi->flags);
     if (err) {
         file_unuse(i);
@@ -203,6 +203,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
                        err == ENOENT ? ESTALE : err); /* it was replaced or removed: try again */
         return;
     }
+    file_made(inode_of(e.ino));
     err = open_handle(inode_of(e.ino), fd, fi);
     if (err) {
         inode_forget(e.ino, 1);
