@@ -588,7 +588,8 @@ t_just_written() { # what disk benchmarks do: to a service the first reading is 
   done
   [ $readings -le $([ "$via" = pool ] && echo 2 || echo 3) ]
 }
-# A file is not known to the pool before somebody reads it. Its writer may have it open all the time.
+# The pool knows nothing of a file before somebody reads it. Its writer may have it open all the
+# time.
 t_unread() {
   python3 - <<'PY'
 import mmap, os
