@@ -123,7 +123,7 @@ cleanup() {
   [ -z "$cache_pid" ] || unmount "$origin_dir" fuse.cachemax "$cache_pid"
   [ -z "$slow_pid" ] || unmount "$work/slow" fuse.throttle "$slow_pid"
   for p in $pools; do
-    rm -f -- "$place/$p"
+    rm -f -- "$place/$p" "$place/$p.control" # a mount that was killed leaves its socket
   done
   # Never delete through a mount that is still there. A second try, in case a compiler that was just
   # ending wrote something.

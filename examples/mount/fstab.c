@@ -127,11 +127,11 @@ int fstab_status(int status)
 
 static int usage_error(const char *why, const char *what)
 {
-    fprintf(stderr,
-            "cachemax-mount: %s%s\n"
-            "usage: mount.fuse.cachemax DIR|none DIR [-sfnv] -o pool=POOL|service=SOCKET"
-            "[,OPTION...] [-t TYPE]\n",
-            why, what);
+    fprintf(
+        stderr,
+        "cachemax-mount: %s%s\n"
+        "usage: mount.fuse.cachemax POOL|SOCKET DIR [-sfnv] [-o OPTION[,OPTION...]] [-t TYPE]\n",
+        why, what);
     return EXIT_USAGE;
 }
 

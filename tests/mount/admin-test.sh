@@ -173,7 +173,8 @@ t_dirsync() { # OPTION LIBRARY WANTED
   while read -r step; do
     rm -f "$work/synced"
     (cd "$org" && eval "$step")
-    sort "$work/synced" 2>/dev/null | sed -n "s|^$org/||p" | paste -sd ' ' >> "$work/found"
+    # The mount also syncs files by itself.
+    sort "$work/synced" 2>/dev/null | sed -n "s|^$org/||p" | grep -x 'one\|two' | paste -sd ' ' >> "$work/found"
   done <<'STEPS'
 mkdir one/d
 rmdir one/d

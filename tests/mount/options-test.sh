@@ -101,14 +101,15 @@ says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include
 # What mount(8) gives its helper. -f: nothing is mounted.
 ln -s "$mount_bin" mount.fuse.cachemax
 helper=$work/mount.fuse.cachemax
-says "helper: no source" 1 'usage: mount.fuse.cachemax DIR.none DIR' "$helper" dir -o pool=pool
-says "helper: no pool" 1 'no pool given: -o pool=POOL, or -o service=SOCKET' "$helper" none dir
+says "helper: no source" 1 'usage: mount.fuse.cachemax POOL.SOCKET DIR' "$helper" dir -o pool=pool
+says "helper: no pool" 1 'no pool given: the source, -o pool=POOL, or -o service=SOCKET' \
+  "$helper" none dir
 says "helper: options anywhere, fake" 0 '!.' "$helper" -f none -n dir -v -o pool=pool -t \
   fuse.cachemax
 says "helper: letters in one word" 0 '!.' "$helper" none dir -sfnv -o no_such_option,pool=pool
 says "helper: another type" 1 'not of ext4' "$helper" none dir -o pool=pool -t ext4
 says "helper: another letter" 1 'unknown option' "$helper" none dir -o pool=pool -z
-says "helper: another source" 1 "source $work: .* mounted on itself; the source is $work/dir or" \
+says "helper: another source" 1 "source $work: it is neither the pool nor the directory" \
   "$helper" "$work" dir -o pool=pool
 says "helper: a mount that fails" 32 'pool: does not exist' "$helper" none "$work" -o pool=pool
 says "helper: remount" 1 'cannot be changed; unmount it' "$helper" none dir -o remount,pool=pool

@@ -167,7 +167,8 @@ static int take_line(char *line, const struct control_listener *listener, struct
 
     if (!strncmp(line, "end ", 4))
         return read_end(line + 4, end) ? 1 : CONTROL_JUNK;
-    space = strchr(line + (strncmp(line, "at ", 3) && strncmp(line, "is ", 3) ? 0 : 3), ' ');
+    space =
+        strchr(line + (strncmp(line, "at ", 3) == 0 || strncmp(line, "is ", 3) == 0 ? 3 : 0), ' ');
     if (!space)
         return CONTROL_JUNK;
     if (!strncmp(line, "at ", 3)) {
