@@ -174,7 +174,8 @@ t_dirsync() { # OPTION LIBRARY WANTED
     rm -f "$work/synced"
     (cd "$org" && eval "$step")
     # The mount also syncs files by itself.
-    sort "$work/synced" 2>/dev/null | sed -n "s|^$org/||p" | grep -x 'one\|two' | paste -sd ' ' >> "$work/found"
+    sort "$work/synced" 2>/dev/null | sed -n "s|^$org/||p" | grep -x 'one\|two' | paste -sd ' ' \
+      >> "$work/found"
   done <<'STEPS'
 mkdir one/d
 rmdir one/d
