@@ -91,7 +91,7 @@ expect "a pool on a server" 0 'in order' check-config service.conf
 config "$pool" "$pipe"
 begin
 check "serves" grep -q ' serves ' log
-expect "the same pool" 1 'open already' service.conf
+expect "the same pool" 1 'is open in process' service.conf
 config "$win\\other" "${pipe^^}"
 sed -i 's/PIPE/pipe/' service.conf
 expect "the same pipe" 1 'another service listens there' service.conf
