@@ -110,7 +110,7 @@ static struct inode *lru_put(struct inode *i)
 
 static uint32_t attach_flags(const struct inode *i)
 {
-    return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) |
+    return (others_write() ? 0 : CM_SOLE_WRITER) |
            (number_far(i->device) ? CM_ORIGIN_VOLATILE : 0); /* a loss there cannot be seen */
 }
 
@@ -135,7 +135,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
     int rc;
 
-    o.flags = mnt.opt.shared ? 0 : CM_IDENTIFY_SOLE_WRITER;
+    o.flags = others_write() ? 0 : CM_IDENTIFY_SOLE_WRITER;
     /* The name is that of one volume. Other volumes below the directory have their own inode
      * numbers. */
     if (number_own(i->device))
@@ -393,7 +393,7 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 static bool keep_passing(struct inode *i, uint64_t *fresh)
 {
     struct stat st, *was = &i->passing;
-    const bool known = !mnt.opt.shared && fstat(i->fd, &st) == 0;
+    const bool known = !others_write() && fstat(i->fd, &st) == 0;
 
     if (known && i->passes && st.st_size == was->st_size &&
         !memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) &&

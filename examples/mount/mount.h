@@ -57,6 +57,15 @@
 /* Exit statuses, documented in --help. */
 enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
 
+/* Who writes the origin beside the mount, and how soon its users see that; docs/mount.md has a
+ * table.
+ */
+enum coherence {
+    COHERENCE_LOCAL,         /* nobody */
+    COHERENCE_CLOSE_TO_OPEN, /* others: each open validates, and what is open follows */
+    COHERENCE_STRICT         /* others: each read validates */
+};
+
 struct options {
     char *dir;     /* as given, then absolute */
     char *pool;    /* as given, then absolute; NULL: `service` */
@@ -64,7 +73,7 @@ struct options {
     bool foreground;
     bool ro;
     bool any_owner; /* take a pool that others own or may write */
-    bool shared;    /* others write the origin without the mount */
+    enum coherence coherence;
     bool one_file_system;
     double entry_timeout;
     double attr_timeout;
@@ -194,6 +203,16 @@ struct mount {
     bool root_user; /* privileged: may act as the requesting user */
 };
 extern struct mount mnt;
+
+static inline bool others_write(void)
+{
+    return mnt.opt.coherence != COHERENCE_LOCAL;
+}
+
+static inline bool is_strict(void)
+{
+    return mnt.opt.coherence == COHERENCE_STRICT;
+}
 
 /* main.c: writes one line to stderr, or to syslog once in the background. */
 void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

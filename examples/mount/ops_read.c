@@ -24,11 +24,21 @@ static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
     return true;
 }
 
-/* With other writers a validator is valid for attr_timeout only. */
+/* With other writers a validator is valid for attr_timeout only, or not at all. */
 static bool stale(struct inode *i)
 {
-    return mnt.opt.shared &&
-           (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
+    return is_strict() || (others_write() && (double)(cm_now() - atomic_load(&i->checked_ns)) >
+                                                 mnt.opt.attr_timeout * 1e9);
+}
+
+/* Looks at the origin before what is cached is used. False: somebody is writing it, so a cached
+ * block may be old, and storing one would be in vain. */
+static bool validate(struct inode *i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    const int rc = file_revalidate(i, &info);
+
+    return !is_strict() || (rc == 0 && !info.racy);
 }
 
 /* Since it was opened, its file may have become one that is not cached. */
@@ -82,16 +92,12 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
     void *buf = loop_scratch();
-    cm_file_info info = { .struct_size = sizeof(info) };
     int64_t n = CM_EIO;
 
     if (size > READ_MAX)
         size = READ_MAX;
-    if (cached(h)) {
-        if (stale(h->inode))
-            file_revalidate(h->inode, &info);
+    if (cached(h) && (!stale(h->inode) || validate(h->inode)))
         n = mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
-    }
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(h->fd, (uint64_t)off, buf, size);
     if (n < 0)

@@ -142,7 +142,7 @@ MUTANTS = [
        INODE, '    if (known && !(number_doubtful', '    if (!(number_doubtful'),
     _m('descriptor of others\' changes', 'readers of what others change share a descriptor',
        'devices', '^(FUSE below the directory|a FUSE server.s files are changed by others)$',
-       OPEN, ' && (number_local(i->device) || !mnt.opt.shared);', ';'),
+       OPEN, ' && (number_local(i->device) || !others_write());', ';'),
     _m('set-user-id of another name',
        'set-user-id bits that another name was given stay when it is written', 'devices',
        '^(overlayfs below the directory|rights of another name)$',
@@ -356,6 +356,16 @@ MUTANTS = [
        ATTR, '    if (value && !strncmp(name, "system.posix_acl_", 17))\n', '    if (0)\n'),
     _m('trusted names', 'everybody sees the names of trusted attributes', 'bare',
        '^rights(: user)?$', ATTR, '            if (!may)\n                continue;\n', ''),
+
+    # Others write the origin
+    _m('strict: reads', 'strict validates no read', 'coherence', '^strict',
+       READ, 'return is_strict() || (others', 'return !is_strict() && (others'),
+    _m('strict: pages', 'strict reads through the kernel\'s pages', 'coherence', '^strict',
+       OPEN, 'h->appends || is_strict();', 'h->appends;'),
+    _m('strict: mappings', 'the kernel is not asked to map files of strict', 'coherence',
+       '^strict', 'mount/wire.c', '        out->flags2 |= ALLOW_MMAP;\n', ''),
+    _m('strict: append-only', 'strict lets an append-only file be mapped', 'coherence', '^strict',
+       OPEN, 'if (h->appends && h->maps && is_strict())', 'if (0)'),
 
     # The service
     _m('service: writes', 'the service is told of no write', 'service', '^(kills$|[0-9]+ kills)',
@@ -580,7 +590,7 @@ MUTANTS = [
        '        if (0) {\n'),
     _m('append-only, mapped', 'an append-only file is mapped for stores', 'mount',
        '^append-only files$',
-       OPEN, '    fi->direct_io = h->appends;', '    fi->direct_io = false;'),
+       OPEN, '    fi->direct_io = h->appends ||', '    fi->direct_io ='),
     _m('append-only, in place', 'a write to a place goes to the end of an append-only file',
        'mount', '^append-only files$', WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
     _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'sessions',
