@@ -159,9 +159,12 @@ static void attach(struct inode *i)
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
     int fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC), rc;
+    struct stat st;
+    bool remember;
 
     if (fd < 0)
         return;
+    remember = coherence_begin(i, &st);
     rc = file_identify(i, fd, &i->id, &v);
     if (rc == 0)
         rc = mnt.backing->attach(i, fd, &v, attach_flags(i));
@@ -180,6 +183,8 @@ static void attach(struct inode *i)
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);
     cm_file_get_info(i->cf, &info);
+    if (rc == 0 && remember)
+        coherence_seen(i, &st, !info.racy);
     if (info.racy || info.dirty || info.want_validator)
         keeper_schedule(i);
 }
@@ -372,6 +377,8 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 {
     cm_file_id id;
     cm_validator v = CM_VALIDATOR_INIT;
+    struct stat st;
+    const bool remember = coherence_begin(i, &st);
     int rc = file_identify(i, i->rfd, &id, &v);
 
     if (rc < 0)
@@ -382,6 +389,8 @@ int file_revalidate(struct inode *i, cm_file_info *info)
     if (rc >= 0)
         atomic_store(&i->checked_ns, cm_now());
     cm_file_get_info(i->cf, info);
+    if (rc == 0 && remember)
+        coherence_end(i, &st, !info->racy);
     return rc;
 }
 

@@ -17,6 +17,7 @@
  *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
+ *   coherence.c changes that others make at the origin, beside programs that have files open
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
  *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end
@@ -25,9 +26,9 @@
  *   control.c   control socket of a running mount; control_ops.c does what is asked for there
  *   ops_*.c     the FUSE operations
  *
- * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
- *        lock. None is held in a call of the origin except inode.lock while a file is attached
- *        or judged (rules.h).
+ * LOCKS  inode.lock -> keeper, lru or direct.c's lock -> table lock -> devices lock; lists of
+ *        writers and of open files -> table lock. None is held in a call of the origin except
+ * inode.lock while a file is attached or judged (rules.h).
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -98,6 +99,15 @@ struct options {
 
 struct device; /* number.c */
 
+/* What fstat said of the origin. */
+struct sight {
+    off_t size;
+    struct timespec mtim, ctim;
+    bool known;
+    bool young; /* it could change once more and look the same */
+    bool sound; /* the validation after it was accepted, and nobody was writing */
+};
+
 /* An origin file that the kernel knows or that an operation is working on. */
 struct inode {
     struct inode *hash_next; /* table lock */
@@ -155,6 +165,11 @@ struct inode {
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
+
+    /* coherence.c's lock, but for the last one: inode.lock. */
+    unsigned opens;
+    struct inode *open_prev, *open_next;
+    struct sight seen;
 
     /* lru lock: idle attached inodes; membership holds a reference. */
     struct inode *lru_prev, *lru_next;
@@ -391,6 +406,18 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
 void cache_give_up(void);        /* something must be forgotten, but it is not known what */
 void cache_detach_all(bool far); /* of file systems that are far, or of the others; at the end */
 
+/* coherence.c: nothing of it does anything with --coherence=local. */
+void coherence_opened(struct inode *i); /* a handle more, */
+void coherence_closed(struct inode *i); /* or less */
+/* Around a validation, and only if it was accepted. `sound`: nobody was writing. False: there is
+ * nothing to remember. */
+bool coherence_begin(const struct inode *i, struct stat *st);
+void coherence_end(struct inode *i, const struct stat *st, bool sound);
+void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
+/* Is it as a validation has found it that was accepted? False also if that would take a wait. */
+bool coherence_unchanged(struct inode *i);
+void coherence_look(bool far); /* now and then, by the keeper: at the files that are open */
+
 /* keeper.c */
 int keeper_start(void);
 /* After loops and workers: leaves files warm if possible, and detaches all. False: a server below
@@ -416,6 +443,9 @@ void direct_note_pages(struct inode *i, bool read);
 /* The reply to a WRITE that bypassed the pages, once the kernel has none of the range. `anywhere`:
  * it is not known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
+
+/* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
+void direct_drop(struct inode *i);
 
 /* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
 struct proof {

@@ -88,6 +88,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         return err;
     }
     proof_opened(h, fd >= 0);
+    coherence_opened(i);
     h->cf = cache_on() && !i->left_out ? i->cf : NULL;
     if (h->cf && !fresh) { /* the attaching has just done it */
         file_revalidate(i, &info);
@@ -122,6 +123,7 @@ void close_handle(struct handle *h)
     cm_file_info info = { .struct_size = sizeof(info) };
 
     flush_unlist(h);
+    coherence_closed(i);
     /* The mount's own writes have scheduled a validator. Others may have written meanwhile. */
     if (h->writable && others_write() && i->cf && cache_on())
         file_revalidate(i, &info);

@@ -24,11 +24,14 @@ static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
     return true;
 }
 
-/* With other writers a validator is valid for attr_timeout only, or not at all. */
+/* With other writers a validator is valid for attr_timeout only, or as long as the origin has the
+ * size and the times of then. */
 static bool stale(struct inode *i)
 {
-    return is_strict() || (others_write() && (double)(cm_now() - atomic_load(&i->checked_ns)) >
-                                                 mnt.opt.attr_timeout * 1e9);
+    if (is_strict())
+        return !coherence_unchanged(i);
+    return others_write() &&
+           (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
 }
 
 /* Looks at the origin before what is cached is used. False: somebody is writing it, so a cached

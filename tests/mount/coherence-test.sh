@@ -21,6 +21,135 @@ if [ $has_below = 0 ] || ! has python3; then
   exit 77
 fi
 
+# ---- Mappings ---------------------------------------------------------------------------------
+
+# A mapping shows what others write, also after its file was closed, and also if nobody opens it
+# again. The last argument: how the content is changed.
+mapped=$(cat <<'PY'
+import mmap, os, sys, time
+name, bare, how = sys.argv[1:]
+size = 300000
+with open(bare, "wb") as f:
+    f.write(b"a" * size)
+fd = os.open(name, os.O_RDONLY)
+m = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+if how == "closed":
+    os.close(fd)
+for n in range(3):
+    assert m[:].count(b"\n") == 0 # all pages are there
+    want = b"%06d" % n
+    time.sleep(0.1) # an open that is over
+    st = os.stat(bare)
+    with open(bare, "r+b") as f:
+        for at in 0, 100000, size - 6:
+            f.seek(at)
+            f.write(want)
+    if how == "dated": # the time of the last change remains
+        os.utime(bare, ns=(st.st_atime_ns, st.st_mtime_ns))
+    began = time.monotonic()
+    while any(m[at:at + 6] != want for at in (0, 100000, size - 6)):
+        if time.monotonic() - began > 30:
+            sys.exit("round %d: after 30 s the mapping shows %s" % (n, m[0:6]))
+        time.sleep(0.02)
+PY
+)
+t_mapping() { # FILE HOW
+  python3 -c "$mapped" "$1" "$below/$1" "$2"
+}
+# A file that is not cached (its directory is left out) has no validator.
+t_mapping_passing() {
+  mkdir -p out
+  t_mapping out/mapped open
+}
+# A read of an open descriptor, whose pages the kernel has.
+t_descriptor() {
+  local n
+  echo "version 0" > "$below/fd"
+  exec 7< fd
+  for n in 1 2 3; do
+    echo "version $n" > "$below/fd"
+    for _ in $(seq 600); do
+      [ "$(python3 -c 'import os; print(os.pread(7, 99, 0).decode(), end="")')" = "version $n" ] &&
+        continue 2
+      sleep 0.05
+    done
+    echo "version $n is not seen" >&2
+    return 1
+  done
+}
+# Programs store in mappings, write, and write past the pages, while others change another part of
+# the same file again and again. Nobody hangs, and nothing that was stored is lost.
+t_mapping_stores() {
+  timeout 120 python3 - "$below/stores" <<'PY'
+import mmap, os, sys, threading, time
+page, pages = 4096, 64
+with open(sys.argv[1], "wb") as f:
+    f.write(bytes(page * pages))
+end = time.monotonic() + 3
+counts = {}
+def storing(at):
+    fd = os.open("stores", os.O_RDWR)
+    m = mmap.mmap(fd, page * pages)
+    n = 0
+    while time.monotonic() < end or n < 100:
+        n += 1
+        m[at:at + 6] = b"%06d" % (n % 1000000)
+        if n % 1000 == 0:
+            time.sleep(0.001)
+    m.flush()
+    counts[at] = n
+def writing(at, flags):
+    fd = os.open("stores", os.O_RDWR | flags)
+    b = mmap.mmap(-1, page)
+    n = 0
+    while time.monotonic() < end or n < 10:
+        n += 1
+        b[0:6] = b"%06d" % (n % 1000000)
+        os.pwritev(fd, [b], at)
+    counts[at] = n
+def other():
+    fd = os.open(sys.argv[1], os.O_RDWR)
+    n = 0
+    while time.monotonic() < end or n < 10:
+        n += 1
+        os.pwrite(fd, b"%06d" % (n % 1000000), 60 * page)
+        time.sleep(0.01)
+    counts[60 * page] = n
+def opening(): # each open may find another version
+    while time.monotonic() < end:
+        with open("stores", "rb") as f:
+            f.read()
+threads = [threading.Thread(target=storing, args=(k * page,)) for k in (1, 9)]
+threads += [threading.Thread(target=writing, args=(20 * page, 0)),
+            threading.Thread(target=writing, args=(40 * page, os.O_DIRECT)),
+            threading.Thread(target=other), threading.Thread(target=opening)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+with open(sys.argv[1], "rb") as f:
+    data = f.read()
+for at, n in counts.items():
+    assert data[at:at + 6] == b"%06d" % (n % 1000000), (at // page, n, data[at:at + 6])
+PY
+}
+
+mappings() { # LEVEL
+  check "$1: a mapping follows" t_mapping mapped open
+  check "$1: a mapping of a closed file follows" t_mapping mapped2 closed
+  check "$1: a mapping follows in spite of an old time" t_mapping mapped3 dated
+  check "$1: a mapping of a file that is not cached follows" t_mapping_passing
+  check "$1: stores beside changes of others" t_mapping_stores
+}
+
+close_to_open() {
+  wanted "close-to-open" || return
+  do_mount --coherence=close-to-open --exclude out || { fail close-to-open mount; return; }
+  mappings close-to-open
+  check "close-to-open: a descriptor follows" t_descriptor
+  do_unmount
+}
+
 # ---- strict -----------------------------------------------------------------------------------
 
 # Each change is seen by the next call, whoever made it and however: no pause anywhere.
@@ -109,13 +238,14 @@ t_strict_append_only() {
 
 strict() {
   wanted "strict" || return
-  do_mount --coherence=strict || { fail strict mount; return; }
+  do_mount --coherence=strict --exclude out || { fail strict mount; return; }
   check "strict: each read sees all changes" t_strict_reads
   check "strict: names and attributes" t_strict_names
   check "strict: hits" t_strict_hits
   # Linux 6.6, and a libfuse that lets the mount ask for it
   if printf '%s\n' 6.6 "$(uname -r)" | sort -CV && grep -q fuse_session_custom_io "$mount_bin"; then
     check "strict: shared mappings" t_strict_mapped
+    mappings strict
     : > "$org/ao"
     if has chattr && chattr +a "$below/ao" 2>/dev/null; then
       chattr -a "$below/ao"
@@ -130,5 +260,6 @@ strict() {
 }
 
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
+close_to_open
 strict
 summary

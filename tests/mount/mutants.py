@@ -59,7 +59,7 @@ THREADS = 'mount/threads.c'
 POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
-IOCTL = 'mount/ops_ioctl.c'
+IOCTL, COHERENCE = 'mount/ops_ioctl.c', 'mount/coherence.c'
 CONTROL, STEER = 'mount/control.c', 'mount/control_ops.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
@@ -359,7 +359,18 @@ MUTANTS = [
 
     # Others write the origin
     _m('strict: reads', 'strict validates no read', 'coherence', '^strict',
-       READ, 'return is_strict() || (others', 'return !is_strict() && (others'),
+       READ, 'return !coherence_unchanged(i);', 'return false;'),
+    _m('strict: writers', 'strict believes times that were seen beside a writer', 'coherence',
+       '^strict(: each read.*)?$', COHERENCE, 'same = i->seen.sound && equal', 'same = equal'),
+    _m('others: pages', 'the kernel keeps the pages of a file that others changed', 'coherence',
+       '^close-to-open(: a mapping follows)?$',
+       COHERENCE, 'if (changed && atomic_load(&i->pages))', 'if (0)'),
+    _m('others: look', 'nobody looks at what is open', 'coherence',
+       '^close-to-open(: a mapping of a file that is not cached follows)?$',
+       KEEPER, '    coherence_look(k->far);\n', ''),
+    _m('others: first look', 'what was seen of a file that is not cached begins with a look',
+       'coherence', '^close-to-open(: a mapping of a file that is not cached follows)?$',
+       COHERENCE, 'if (!known && coherence_begin', 'if (0 && coherence_begin'),
     _m('strict: pages', 'strict reads through the kernel\'s pages', 'coherence', '^strict',
        OPEN, 'h->appends || is_strict();', 'h->appends;'),
     _m('strict: mappings', 'the kernel is not asked to map files of strict', 'coherence',
