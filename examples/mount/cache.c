@@ -488,6 +488,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         if (rc >= 0) {
             c->bracketed = true;
             i->written |= kind != CHANGE_ATTR;
+            atomic_fetch_add(&i->changes_begun, 1);
             return 0;
         }
         rc = rc == CM_ERANGE ? -EFBIG : give_up(rc);
@@ -500,6 +501,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
     if (!i->cf || !cache_on()) {
         i->raw++;
         pthread_mutex_unlock(&i->lock);
+        atomic_fetch_add(&i->changes_begun, 1);
         return 0;
     }
     /* Another thread has attached it since: try again, with a bracket. */
@@ -529,6 +531,7 @@ void change_end(struct change *c)
         pthread_mutex_unlock(&i->lock);
         inode_changes(i); /* this may have copied it up */
     }
+    atomic_fetch_add(&i->changes_ended, 1);
     file_unuse(i);
 }
 

@@ -19,6 +19,7 @@
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   coherence.c changes that others make at the origin, beside programs that have files open
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
+ *   paranoid.c  compares what is cached with the origin
  *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
@@ -56,7 +57,14 @@
 #include "rules.h"
 
 /* Exit statuses, documented in --help. */
-enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
+enum exit_status {
+    EXIT_OK = 0,
+    EXIT_RUNTIME = 1,
+    EXIT_USAGE = 2,
+    EXIT_POOL = 3,
+    EXIT_LOST = 4,
+    EXIT_WRONG = 5
+};
 
 /* Who writes the origin beside the mount, and how soon its users see that; docs/mount.md has a
  * table.
@@ -75,6 +83,7 @@ struct options {
     bool ro;
     bool any_owner; /* take a pool that others own or may write */
     enum coherence coherence;
+    bool paranoid; /* compare every hit with the origin */
     bool one_file_system;
     double entry_timeout;
     double attr_timeout;
@@ -165,6 +174,7 @@ struct inode {
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
+    _Atomic uint64_t changes_begun, changes_ended; /* of the content; for paranoid.c */
 
     /* coherence.c's lock, but for the last one: inode.lock. */
     unsigned opens;
@@ -446,6 +456,19 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 
 /* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
 void direct_drop(struct inode *i);
+
+/* paranoid.c: around a read from the cache, and then one of the origin */
+struct paranoid {
+    struct inode *inode;
+    uint64_t begun, version;
+    bool quiet;
+};
+void paranoid_begin(struct paranoid *p, struct inode *i); /* attached and in use */
+/* `n` bytes of the cache in buf, `is` of the origin, or an error. Leaves those of the origin in
+ * buf, and returns their number, or the error. */
+int64_t paranoid_end(const struct paranoid *p, void *buf, int64_t n, int64_t is, const void *origin,
+                     uint64_t off);
+bool paranoid_found(void); /* a difference: nothing is read from the cache any more */
 
 /* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
 struct proof {

@@ -47,7 +47,7 @@ static bool validate(struct inode *i)
 /* Since it was opened, its file may have become one that is not cached. */
 static bool cached(const struct handle *h)
 {
-    return h->cf && cache_on() && !atomic_load(&h->inode->linked);
+    return h->cf && cache_on() && !atomic_load(&h->inode->linked) && !paranoid_found();
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -60,7 +60,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         handle_in_use(h);
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode, true);
-    if (cached(h) && size <= READ_MAX && !stale(h->inode) && reply_hit(req, h->inode, size, off))
+    if (cached(h) && size <= READ_MAX && !mnt.opt.paranoid && !stale(h->inode) &&
+        reply_hit(req, h->inode, size, off))
         return;
     loop_defer_read(req, h, size, off);
 }
@@ -92,6 +93,23 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
     return read_origin(h->readable ? h->fd : h->inode->rfd, off, buf, len);
 }
 
+/* --paranoid: what the cache would answer, compared. Without memory it is not used. */
+static int64_t read_compared(struct handle *h, uint64_t off, void *buf, size_t size)
+{
+    void *origin = malloc(size);
+    struct paranoid p;
+    int64_t n;
+
+    if (!origin)
+        return CM_ENOMEM;
+    paranoid_begin(&p, h->inode);
+    n = mnt.backing->read_through(h->inode, off, buf, size, origin_read, h);
+    if (n >= 0)
+        n = paranoid_end(&p, buf, n, origin_read(h, off, origin, size), origin, off);
+    free(origin);
+    return n;
+}
+
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
     void *buf = loop_scratch();
@@ -100,7 +118,9 @@ void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
     if (size > READ_MAX)
         size = READ_MAX;
     if (cached(h) && (!stale(h->inode) || validate(h->inode)))
-        n = mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
+        n = mnt.opt.paranoid
+                ? read_compared(h, (uint64_t)off, buf, size)
+                : mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(h->fd, (uint64_t)off, buf, size);
     if (n < 0)

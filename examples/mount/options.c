@@ -37,6 +37,9 @@ static const char help[] =
     "  --coherence LEVEL    who else writes the files, and how soon that is seen: local (default:\n"
     "                       nobody does), close-to-open (a new open sees it at once, the rest\n"
     "                       about once per attr_timeout), strict (each read sees it)\n"
+    "  --paranoid           compare everything that comes from the cache with the files: slow. "
+    "The\n"
+    "                       first difference is logged, and ends the use of the cache\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
@@ -69,7 +72,8 @@ static const char help[] =
     "  3  the pool could not be opened or not be closed cleanly; or the service could not be told\n"
     "     what it must forget\n"
     "  4  data that programs stored in mappings could not be written to its file, or was lost\n"
-    "     and no program was told; the log names the file\n";
+    "     and no program was told; the log names the file\n"
+    "  5  --paranoid found wrong bytes in the cache; no program got them\n";
 
 static const char *const names[] = { "ro",      "rw",        "coherence",     "entry_timeout",
                                      "verify",  "probation", "attr_timeout",  "max_background",
@@ -82,6 +86,7 @@ static const char *const switches[] = { "--pool",
                                         "--one-file-system",
                                         "--volume-id",
                                         "--coherence",
+                                        "--paranoid",
                                         "--help",
                                         "--version",
                                         "--advise",
@@ -251,9 +256,9 @@ static int parse_switch_o(const char *key, const char *value, struct options *o)
         return take_text(&o->volume_id, value, "-o volume-id needs a name");
     if (!strcmp(key, "coherence"))
         return parse_coherence(value, &o->coherence);
-    if (strcmp(key, "one-file-system"))
+    if (strcmp(key, "one-file-system") && strcmp(key, "paranoid"))
         return rules_has(key) ? rules_take(key, value, &o->rules) : -1;
-    o->one_file_system = true;
+    *(key[0] == 'p' ? &o->paranoid : &o->one_file_system) = true;
     return value ? bad_value(key, value, "no value") : 0;
 }
 
@@ -442,8 +447,8 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
         o->foreground = true;
         return 0;
     }
-    if (!strcmp(a, "--one-file-system")) {
-        o->one_file_system = true;
+    if (!strcmp(a, "--one-file-system") || !strcmp(a, "--paranoid")) {
+        *(a[2] == 'p' ? &o->paranoid : &o->one_file_system) = true;
         return 0;
     }
     if (!strncmp(a, "-o", 2)) {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # coherence-test.sh - cachemax-mount beside programs that write the origin without it: what each
-# level of --coherence promises them.
+# level of --coherence promises them; and --paranoid, which compares hits with the origin.
 #
 # Usage: coherence-test.sh BUILD_DIR [--service]
 # With --service the mounts use a service.
@@ -259,7 +259,126 @@ strict() {
   do_unmount
 }
 
+# ---- paranoid ---------------------------------------------------------------------------------
+
+read_direct() { dd if="$1" bs=64k iflag=direct status=none; }
+
+# Others change a file that counts as written by nobody else; its times stay. The reader gets the
+# right bytes, then and later, and what is written then is not lost.
+t_paranoid_other() {
+  local before n
+  cd /
+  : > "$work/log"
+  do_mount --paranoid
+  head -c 262144 /dev/urandom > "$org/p"
+  for _ in 1 2 3; do read_direct "$org/p" | cmp - "$below/p"; done
+  before=$(stat_of hit_blocks)
+  read_direct "$org/p" | cmp - "$below/p"
+  [ $(($(stat_of hit_blocks) - before)) -ge 64 ]
+  exec 8< "$org/p"
+  for n in $(seq 10 50); do # the keeper may validate the file just then
+    for _ in 1 2 3; do read_direct "$org/p" | cmp - "$below/p"; done
+    printf "CHANG%s" "$n" | dd of="$below/p" bs=1 seek=70000 conv=notrunc status=none
+    same "$(python3 -c 'import os, fcntl
+fcntl.fcntl(8, fcntl.F_SETFL, os.O_DIRECT)
+print(os.pread(8, 7, 70000).decode())')" "CHANG$n"
+    ! grep -q 'WRONG BYTES' "$work/log" || break
+  done
+  exec 8<&-
+  cp "$below/p" "$ref/p"
+  grep -q "$org/p: WRONG BYTES IN THE CACHE at offset 69632: XXH3 [0-9a-f]*, at the origin" \
+    "$work/log"
+  same "$(grep -c 'WRONG BYTES' "$work/log")" 1
+  before=$(stat_of hit_blocks)
+  for _ in 1 2 3; do read_direct "$org/p" | cmp - "$ref/p"; done
+  same "$(stat_of hit_blocks)" "$before"
+  printf WRITTEN | dd of="$org/p" bs=1 seek=70000 conv=notrunc status=none
+  same "$(dd if="$below/p" bs=1 skip=70000 count=7 status=none)" WRITTEN
+  ! do_unmount
+  same "$status" 5
+  do_mount # what was written through the mount, the pool knows of
+  cmp "$org/p" "$below/p"
+  do_unmount
+}
+# The payload in the pool is wrong, and its checksum is not looked at.
+t_paranoid_pool() {
+  cd /
+  new_pool 64MiB
+  : > "$work/log"
+  do_mount
+  head -c 65536 /dev/urandom > "$org/pp"
+  cp "$org/pp" "$ref/pp"
+  for _ in 1 2 3; do read_direct "$org/pp" > /dev/null; done
+  do_unmount
+  python3 - "$pool" "$ref/pp" <<'PY'
+import sys
+with open(sys.argv[1], 'r+b') as pool, open(sys.argv[2], 'rb') as f:
+    f.seek(8192)
+    at = pool.read().index(f.read(4096))
+    pool.seek(at + 100)
+    pool.write(b'damage')
+PY
+  do_mount --paranoid -o verify=never
+  cmp "$org/pp" "$ref/pp"
+  grep -q "$org/pp: WRONG BYTES IN THE CACHE at offset 8192: " "$work/log"
+  ! do_unmount
+  same "$status" 5
+  new_pool 64MiB
+}
+# Readers and writers of the same blocks, others too if there are any: no false alarm.
+t_paranoid_quiet() { # LEVEL
+  local before
+  cd /
+  : > "$work/log"
+  do_mount --paranoid --coherence="$1"
+  head -c 1048576 /dev/urandom > "$org/busy"
+  before=$(stat_of hit_blocks)
+  timeout 120 python3 - "$org/busy" "$below/busy" "$1" <<'PY'
+import mmap, os, random, sys, threading, time
+end = time.monotonic() + 3
+def reading(k):
+    fd, b, r = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, 65536), \
+        random.Random(k)
+    while time.monotonic() < end:
+        os.preadv(fd, [b], r.randrange(240) * 4096)
+def writing(path, k, flags):
+    r = random.Random(k)
+    b = mmap.mmap(-1, 8192)
+    while time.monotonic() < end:
+        b[0:8192] = r.choice((b"a", b"b")) * 8192 # the same content comes back
+        fd = os.open(path, os.O_RDWR | flags)
+        os.pwritev(fd, [b], r.randrange(8) * 4096)
+        if r.randrange(20) == 0:
+            os.ftruncate(fd, 900000 + r.randrange(100000))
+        os.close(fd)
+        time.sleep(0.001)
+threads = [threading.Thread(target=reading, args=(k,)) for k in range(3)]
+threads.append(threading.Thread(target=writing, args=(sys.argv[1], 10, 0)))
+threads.append(threading.Thread(target=writing, args=(sys.argv[1], 11, os.O_DIRECT)))
+if sys.argv[3] != "local":
+    threads.append(threading.Thread(target=writing, args=(sys.argv[2], 12, 0)))
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+PY
+  cmp "$org/busy" "$below/busy"
+  [ "$1" != local ] || [ "$(stat_of hit_blocks)" -gt "$before" ]
+  do_unmount
+  ! grep 'WRONG BYTES' "$work/log" >&2
+}
+
+paranoid() {
+  wanted "paranoid" || return
+  for level in local close-to-open strict; do
+    check "paranoid: no false alarm, $level" t_paranoid_quiet $level
+  done
+  check "paranoid: somebody else wrote" t_paranoid_other
+  [ $via = service ] || check "paranoid: a damaged pool" t_paranoid_pool
+}
+
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 close_to_open
 strict
+paranoid
 summary

@@ -60,6 +60,7 @@ POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
 IOCTL, COHERENCE = 'mount/ops_ioctl.c', 'mount/coherence.c'
+PARANOID = 'mount/paranoid.c'
 CONTROL, STEER = 'mount/control.c', 'mount/control_ops.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
@@ -378,6 +379,18 @@ MUTANTS = [
     _m('strict: append-only', 'strict lets an append-only file be mapped', 'coherence', '^strict',
        OPEN, 'if (h->appends && h->maps && is_strict())', 'if (0)'),
 
+    _m('paranoid: difference', '--paranoid compares nothing', 'coherence', '^paranoid',
+       PARANOID, '    if (is_certain(p))\n', '    if (0)\n'),
+    _m('paranoid: answer', '--paranoid answers what is cached', 'coherence', '^paranoid',
+       PARANOID, '    memcpy(buf, origin, (size_t)is);\n    return is;', '    return n;'),
+    _m('paranoid: changes', '--paranoid does not look for changes beside a read', 'coherence',
+       '^paranoid', PARANOID,
+       'if (!p->quiet || atomic_load(&p->inode->changes_begun) != p->begun ||', 'if ('),
+    _m('paranoid: cache', '--paranoid reads from the cache after a difference', 'coherence',
+       '^paranoid', READ, ' && !paranoid_found();', ';'),
+    _m('paranoid: status', 'wrong bytes are no reason for a status', 'coherence', '^paranoid',
+       MAIN, ' : paranoid_found() ? EXIT_WRONG', ''),
+
     # The service
     _m('service: writes', 'the service is told of no write', 'service', '^(kills$|[0-9]+ kills)',
        SERVICE, 'begun(i, b, rc, cmc_write_begin(i->remote->file, off, len, &b->told))',
@@ -529,7 +542,7 @@ MUTANTS = [
        PROOF, '    inode_each(number_far(d), fail_on, d);\n', ''),
     _m('untold at the end', 'a loss that nobody was told of is no reason for a status', 'sync',
        '^a loss that nobody was told of at the end$',
-       MAIN, 'untold ? EXIT_LOST : left', 'untold && false ? EXIT_LOST : left'),
+       MAIN, 'untold ? EXIT_LOST : paranoid', 'untold && false ? EXIT_LOST : paranoid'),
     _m('room of a loss', 'a kept loss holds a deleted file', 'sync', '^a deleted file with a loss$',
        KEEPER, '    proof_look(k->far);\n', ''),
 

@@ -77,6 +77,10 @@ says "strict with a time-out" 2 'strict has no time-outs' "$mount_bin" dir --poo
 says "strict with a time-out of 0" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool \
   --coherence strict -o entry_timeout=0
 
+says "-o paranoid has no value" 2 'paranoid=1: expected no value' "$mount_bin" dir \
+  -o pool=pool,paranoid=1
+says "a mistyped --paranoid" 2 "did you mean '--paranoid'" "$mount_bin" dir --paranoia
+
 says "neither pool nor service" 2 'no pool given .--pool POOL, or --service SOCKET' "$mount_bin" dir
 says "pool and service" 2 'exclude each other' "$mount_bin" dir --pool pool --service=socket
 says "a service without a name" 2 'needs the name of a socket' "$mount_bin" dir --service
