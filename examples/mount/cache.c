@@ -110,7 +110,7 @@ static struct inode *lru_put(struct inode *i)
 
 static uint32_t attach_flags(const struct inode *i)
 {
-    return (mnt.opt.shared ? 0 : CM_SOLE_WRITER) |
+    return (others_write() ? 0 : CM_SOLE_WRITER) |
            (number_far(i->device) ? CM_ORIGIN_VOLATILE : 0); /* a loss there cannot be seen */
 }
 
@@ -135,7 +135,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
     int rc;
 
-    o.flags = mnt.opt.shared ? 0 : CM_IDENTIFY_SOLE_WRITER;
+    o.flags = others_write() ? 0 : CM_IDENTIFY_SOLE_WRITER;
     /* The name is that of one volume. Other volumes below the directory have their own inode
      * numbers. */
     if (number_own(i->device))
@@ -159,9 +159,12 @@ static void attach(struct inode *i)
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
     int fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC), rc;
+    struct stat st;
+    bool remember;
 
     if (fd < 0)
         return;
+    remember = coherence_begin(i, &st);
     rc = file_identify(i, fd, &i->id, &v);
     if (rc == 0)
         rc = mnt.backing->attach(i, fd, &v, attach_flags(i));
@@ -180,6 +183,8 @@ static void attach(struct inode *i)
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);
     cm_file_get_info(i->cf, &info);
+    if (rc == 0 && remember)
+        coherence_seen(i, &st, !info.racy);
     if (info.racy || info.dirty || info.want_validator)
         keeper_schedule(i);
 }
@@ -372,6 +377,8 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 {
     cm_file_id id;
     cm_validator v = CM_VALIDATOR_INIT;
+    struct stat st;
+    const bool remember = coherence_begin(i, &st);
     int rc = file_identify(i, i->rfd, &id, &v);
 
     if (rc < 0)
@@ -382,6 +389,8 @@ int file_revalidate(struct inode *i, cm_file_info *info)
     if (rc >= 0)
         atomic_store(&i->checked_ns, cm_now());
     cm_file_get_info(i->cf, info);
+    if (rc == 0 && remember)
+        coherence_end(i, &st, !info->racy);
     return rc;
 }
 
@@ -393,7 +402,7 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 static bool keep_passing(struct inode *i, uint64_t *fresh)
 {
     struct stat st, *was = &i->passing;
-    const bool known = !mnt.opt.shared && fstat(i->fd, &st) == 0;
+    const bool known = !others_write() && fstat(i->fd, &st) == 0;
 
     if (known && i->passes && st.st_size == was->st_size &&
         !memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) &&
@@ -479,6 +488,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         if (rc >= 0) {
             c->bracketed = true;
             i->written |= kind != CHANGE_ATTR;
+            atomic_fetch_add(&i->changes_begun, 1);
             return 0;
         }
         rc = rc == CM_ERANGE ? -EFBIG : give_up(rc);
@@ -491,6 +501,7 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
     if (!i->cf || !cache_on()) {
         i->raw++;
         pthread_mutex_unlock(&i->lock);
+        atomic_fetch_add(&i->changes_begun, 1);
         return 0;
     }
     /* Another thread has attached it since: try again, with a bracket. */
@@ -520,6 +531,7 @@ void change_end(struct change *c)
         pthread_mutex_unlock(&i->lock);
         inode_changes(i); /* this may have copied it up */
     }
+    atomic_fetch_add(&i->changes_ended, 1);
     file_unuse(i);
 }
 

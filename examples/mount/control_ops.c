@@ -155,7 +155,7 @@ static int warm(struct control_client *c, struct inode *i, const struct control_
         return CM_EINVAL;
     fresh = file_use(i);
     if (is_attached(i)) {
-        if (!fresh && mnt.opt.shared)
+        if (!fresh && others_write())
             (void)file_revalidate(i, &info);
         rc = warm_attached(i, &w, r->number);
     }

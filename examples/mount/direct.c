@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * direct.c - O_DIRECT writes of files whose pages the kernel may hold.
+ * direct.c - O_DIRECT writes of files whose pages the kernel may hold; files that others changed.
  *
  * The kernel drops the pages of a range before a direct write. A buffered reader may then read the
  * old content into new pages before the write reaches the origin. After a synchronous write the
  * kernel drops the pages once more; after an asynchronous one it does not. So the reply to such a
  * write waits until a notification has dropped them. Files that nobody reads through pages cost
  * nothing.
+ *
+ * When others have changed a file at the origin, all its pages go the same way (direct_drop).
  *
  *   worker    does the write and queues it here
  *   notifier  a thread: passes one range after the other to the helper, then replies
@@ -27,7 +29,8 @@
  *   rest, so the first thread returns, and the connection ends with the helper.
  *
  * Without a helper (/dev/fuse cannot be opened) the mount asks the kernel for synchronous direct
- * I/O. Called by main before and after the threads; direct_reply is called by workers.
+ * I/O, and mappings keep what others have changed. Called by main before and after the threads;
+ * direct_reply is called by workers, direct_drop by all.
  */
 #include "mount.h"
 
@@ -43,6 +46,7 @@
 struct held {
     struct held *next;
     fuse_req_t req; /* NULL: answered before */
+    bool drop;      /* nobody waits for it */
     size_t done;
     struct fuse_notify_inval_inode_out range;
 };
@@ -50,7 +54,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t work;
     struct held *head, **tail;
-    unsigned waiting; /* queued or in hand */
+    unsigned waiting; /* writes: queued or in hand */
     bool stop;
     pthread_t thread;
     pid_t pid; /* the helper */
@@ -215,9 +219,9 @@ static void *notifier_main(void *arg)
         notify(h);
         if (h->req)
             fuse_reply_write(h->req, h->done);
-        free(h);
         pthread_mutex_lock(&n.lock);
-        n.waiting--;
+        n.waiting -= !h->drop;
+        free(h);
     }
     pthread_mutex_unlock(&n.lock);
     return NULL;
@@ -235,6 +239,9 @@ void direct_start(void)
         waitpid(n.pid, NULL, 0);
         n.pid = -1;
     }
+    if (others_write() && !direct_on())
+        say(CM_LOG_WARNING, "/dev/fuse cannot be opened: a mapping that exists will not show what "
+                            "others change");
 }
 
 void direct_finish(void)
@@ -280,6 +287,14 @@ void direct_note_pages(struct inode *i, bool read)
         atomic_store(&i->pages, true);
 }
 
+/* Lock held. */
+static void queue(struct held *h)
+{
+    *n.tail = h;
+    n.tail = &h->next;
+    pthread_cond_signal(&n.work);
+}
+
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere)
 {
     struct held *h = atomic_load(&i->pages) && direct_on() ? malloc(sizeof(*h)) : NULL;
@@ -299,10 +314,27 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
     if (early)
         h->req = NULL;
     n.waiting++;
-    *n.tail = h;
-    n.tail = &h->next;
-    pthread_cond_signal(&n.work);
+    queue(h);
     pthread_mutex_unlock(&n.lock);
     if (early)
         fuse_reply_write(req, done);
+}
+
+/* The inode is not held: if its address is used again by then, another file loses its pages. */
+void direct_drop(struct inode *i)
+{
+    struct held *h = direct_on() ? malloc(sizeof(*h)) : NULL;
+    bool queued = false;
+
+    if (!h)
+        return;
+    *h = (struct held){ .drop = true, .range = { .ino = (uintptr_t)i } };
+    pthread_mutex_lock(&n.lock);
+    for (const struct held *q = n.head; q && !queued; q = q->next)
+        queued = q->drop && q->range.ino == h->range.ino;
+    if (queued)
+        free(h);
+    else
+        queue(h);
+    pthread_mutex_unlock(&n.lock);
 }

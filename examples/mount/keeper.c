@@ -13,6 +13,7 @@
  *   for which a user's sync proved nothing; and for files that were written through the mount, if
  *   then they are warm after a power cut. (The kernel writes dirty pages back as late as that.)
  * - Once a second what has the blocks is asked to look around (backing.h).
+ * - What is open is looked at for changes of others (coherence.c).
  * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
  *
  * There are two lists, each in order of time, because the delay of each is constant. A listed inode
@@ -282,6 +283,7 @@ static void look_around(struct keeper *k)
 {
     (void)place_still_ours();
     relieve_descriptors(k);
+    coherence_look(k->far);
     if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))
         return;
     k->looked_ns = cm_now();

@@ -355,7 +355,7 @@ static int run(int rootfd, int *pipe_fd)
         say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
         rc = EXIT_LOST;
     }
-    rc = rc ? rc : untold ? EXIT_LOST : left;
+    rc = rc ? rc : untold ? EXIT_LOST : paranoid_found() ? EXIT_WRONG : left;
     return rc ? rc : err;
 }
 

@@ -17,7 +17,9 @@
  *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
+ *   coherence.c changes that others make at the origin, beside programs that have files open
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
+ *   paranoid.c  compares what is cached with the origin
  *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
@@ -25,9 +27,9 @@
  *   control.c   control socket of a running mount; control_ops.c does what is asked for there
  *   ops_*.c     the FUSE operations
  *
- * LOCKS  inode.lock -> keeper or lru lock -> table lock -> devices lock; list of writers -> table
- *        lock. None is held in a call of the origin except inode.lock while a file is attached
- *        or judged (rules.h).
+ * LOCKS  inode.lock -> keeper, lru or direct.c's lock -> table lock -> devices lock; lists of
+ *        writers and of open files -> table lock. None is held in a call of the origin except
+ * inode.lock while a file is attached or judged (rules.h).
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -55,7 +57,23 @@
 #include "rules.h"
 
 /* Exit statuses, documented in --help. */
-enum exit_status { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2, EXIT_POOL = 3, EXIT_LOST = 4 };
+enum exit_status {
+    EXIT_OK = 0,
+    EXIT_RUNTIME = 1,
+    EXIT_USAGE = 2,
+    EXIT_POOL = 3,
+    EXIT_LOST = 4,
+    EXIT_WRONG = 5
+};
+
+/* Who writes the origin beside the mount, and how soon its users see that; docs/mount.md has a
+ * table.
+ */
+enum coherence {
+    COHERENCE_LOCAL,         /* nobody */
+    COHERENCE_CLOSE_TO_OPEN, /* others: each open validates, and what is open follows */
+    COHERENCE_STRICT         /* others: each read validates */
+};
 
 struct options {
     char *dir;     /* as given, then absolute */
@@ -64,7 +82,8 @@ struct options {
     bool foreground;
     bool ro;
     bool any_owner; /* take a pool that others own or may write */
-    bool shared;    /* others write the origin without the mount */
+    enum coherence coherence;
+    bool paranoid; /* compare every hit with the origin */
     bool one_file_system;
     double entry_timeout;
     double attr_timeout;
@@ -88,6 +107,15 @@ struct options {
 };
 
 struct device; /* number.c */
+
+/* What fstat said of the origin. */
+struct sight {
+    off_t size;
+    struct timespec mtim, ctim;
+    bool known;
+    bool young; /* it could change once more and look the same */
+    bool sound; /* the validation after it was accepted, and nobody was writing */
+};
 
 /* An origin file that the kernel knows or that an operation is working on. */
 struct inode {
@@ -146,6 +174,12 @@ struct inode {
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
+    _Atomic uint64_t changes_begun, changes_ended; /* of the content; for paranoid.c */
+
+    /* coherence.c's lock, but for the last one: inode.lock. */
+    unsigned opens;
+    struct inode *open_prev, *open_next;
+    struct sight seen;
 
     /* lru lock: idle attached inodes; membership holds a reference. */
     struct inode *lru_prev, *lru_next;
@@ -194,6 +228,16 @@ struct mount {
     bool root_user; /* privileged: may act as the requesting user */
 };
 extern struct mount mnt;
+
+static inline bool others_write(void)
+{
+    return mnt.opt.coherence != COHERENCE_LOCAL;
+}
+
+static inline bool is_strict(void)
+{
+    return mnt.opt.coherence == COHERENCE_STRICT;
+}
 
 /* main.c: writes one line to stderr, or to syslog once in the background. */
 void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -372,6 +416,18 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
 void cache_give_up(void);        /* something must be forgotten, but it is not known what */
 void cache_detach_all(bool far); /* of file systems that are far, or of the others; at the end */
 
+/* coherence.c: nothing of it does anything with --coherence=local. */
+void coherence_opened(struct inode *i); /* a handle more, */
+void coherence_closed(struct inode *i); /* or less */
+/* Around a validation, and only if it was accepted. `sound`: nobody was writing. False: there is
+ * nothing to remember. */
+bool coherence_begin(const struct inode *i, struct stat *st);
+void coherence_end(struct inode *i, const struct stat *st, bool sound);
+void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
+/* Is it as a validation has found it that was accepted? False also if that would take a wait. */
+bool coherence_unchanged(struct inode *i);
+void coherence_look(bool far); /* now and then, by the keeper: at the files that are open */
+
 /* keeper.c */
 int keeper_start(void);
 /* After loops and workers: leaves files warm if possible, and detaches all. False: a server below
@@ -397,6 +453,22 @@ void direct_note_pages(struct inode *i, bool read);
 /* The reply to a WRITE that bypassed the pages, once the kernel has none of the range. `anywhere`:
  * it is not known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
+
+/* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
+void direct_drop(struct inode *i);
+
+/* paranoid.c: around a read from the cache, and then one of the origin */
+struct paranoid {
+    struct inode *inode;
+    uint64_t begun, version;
+    bool quiet;
+};
+void paranoid_begin(struct paranoid *p, struct inode *i); /* attached and in use */
+/* `n` bytes of the cache in buf, `is` of the origin, or an error. Leaves those of the origin in
+ * buf, and returns their number, or the error. */
+int64_t paranoid_end(const struct paranoid *p, void *buf, int64_t n, int64_t is, const void *origin,
+                     uint64_t off);
+bool paranoid_found(void); /* a difference: nothing is read from the cache any more */
 
 /* proof.c: around a sync of an attached file. Between begin and end it stays attached. */
 struct proof {

@@ -117,7 +117,7 @@ static bool known_without_caps(struct inode *i, const char *name)
 
 static ssize_t get_xattr(struct inode *i, const char *name, void *buf, size_t size)
 {
-    bool caps = S_ISREG(i->type) && !mnt.opt.shared && !strcmp(name, caps_name);
+    bool caps = S_ISREG(i->type) && !others_write() && !strcmp(name, caps_name);
     unsigned changes;
     ssize_t n;
     int err;

@@ -29,7 +29,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct fuse_entry_param e;
     int err = inode_entry(inode_of(parent), name, &e);
 
-    if (err == ENOENT && !mnt.opt.shared) {
+    if (err == ENOENT && !others_write()) {
         /* Nobody else makes files, so the kernel may remember that there is none. */
         e.ino = 0;
         err = 0;

@@ -32,7 +32,7 @@ static bool writes(int flags)
  * sees the change. A network or FUSE file system looks for changes when a file is opened. */
 static bool may_share(const struct inode *i)
 {
-    return i->rfd >= 0 && !i->linked && (number_local(i->device) || !mnt.opt.shared);
+    return i->rfd >= 0 && !i->linked && (number_local(i->device) || !others_write());
 }
 
 /* Its own descriptor, or the attachment's for a reader. 0 or errno. */
@@ -49,6 +49,12 @@ static int open_origin(struct handle *h, int fd, int flags)
         if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
             h->fd = fstab_open(h->inode->fd, origin_flags(flags) | O_APPEND);
             h->appends = h->fd >= 0;
+            /* Here it could be mapped, and the stores could not be written. */
+            if (h->appends && h->maps && is_strict()) {
+                close(h->fd);
+                h->fd = -1;
+                errno = EPERM;
+            }
         }
     }
     return h->fd < 0 ? errno : 0;
@@ -82,6 +88,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         return err;
     }
     proof_opened(h, fd >= 0);
+    coherence_opened(i);
     h->cf = cache_on() && !i->left_out ? i->cf : NULL;
     if (h->cf && !fresh) { /* the attaching has just done it */
         file_revalidate(i, &info);
@@ -93,11 +100,12 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         return ENOTCONN; /* the mount is ending */
     }
     fi->fh = (uintptr_t)h;
-    fi->keep_cache = file_keep_pages(i, &incarnation);
+    fi->keep_cache = file_keep_pages(i, &incarnation) && !is_strict();
     atomic_store(&h->fresh, incarnation);
     /* FLUSH writes what was stored in mappings, and asks a network for its errors. */
     fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
-    fi->direct_io = h->appends; /* no shared mapping, because its stores could not be written */
+    /* An append-only file has no shared mapping, because its stores could not be written. */
+    fi->direct_io = h->appends || is_strict();
     return 0;
 }
 
@@ -115,8 +123,9 @@ void close_handle(struct handle *h)
     cm_file_info info = { .struct_size = sizeof(info) };
 
     flush_unlist(h);
+    coherence_closed(i);
     /* The mount's own writes have scheduled a validator. Others may have written meanwhile. */
-    if (h->writable && mnt.opt.shared && i->cf && cache_on())
+    if (h->writable && others_write() && i->cf && cache_on())
         file_revalidate(i, &info);
     if (h->own_fd)
         close(h->fd);

@@ -106,7 +106,8 @@ static void take_tmpfile(const struct fuse_in_header *in, const struct fuse_crea
     }
     fill_entry(&out.entry, &e);
     out.open.fh = fi.fh;
-    out.open.open_flags = fi.keep_cache ? FOPEN_KEEP_CACHE : 0;
+    out.open.open_flags =
+        (fi.keep_cache ? FOPEN_KEEP_CACHE : 0) | (fi.direct_io ? FOPEN_DIRECT_IO : 0);
     if (answer(in, 0, &out, sizeof(out)) == -ENOENT) {
         close_handle(handle_of(&fi));
         inode_forget(e.ino, 1);

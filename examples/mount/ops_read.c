@@ -24,17 +24,30 @@ static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
     return true;
 }
 
-/* With other writers a validator is valid for attr_timeout only. */
+/* With other writers a validator is valid for attr_timeout only, or as long as the origin has the
+ * size and the times of then. */
 static bool stale(struct inode *i)
 {
-    return mnt.opt.shared &&
+    if (is_strict())
+        return !coherence_unchanged(i);
+    return others_write() &&
            (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
+}
+
+/* Looks at the origin before what is cached is used. False: somebody is writing it, so a cached
+ * block may be old, and storing one would be in vain. */
+static bool validate(struct inode *i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    const int rc = file_revalidate(i, &info);
+
+    return !is_strict() || (rc == 0 && !info.racy);
 }
 
 /* Since it was opened, its file may have become one that is not cached. */
 static bool cached(const struct handle *h)
 {
-    return h->cf && cache_on() && !atomic_load(&h->inode->linked);
+    return h->cf && cache_on() && !atomic_load(&h->inode->linked) && !paranoid_found();
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -47,7 +60,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         handle_in_use(h);
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode, true);
-    if (cached(h) && size <= READ_MAX && !stale(h->inode) && reply_hit(req, h->inode, size, off))
+    if (cached(h) && size <= READ_MAX && !mnt.opt.paranoid && !stale(h->inode) &&
+        reply_hit(req, h->inode, size, off))
         return;
     loop_defer_read(req, h, size, off);
 }
@@ -79,19 +93,34 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
     return read_origin(h->readable ? h->fd : h->inode->rfd, off, buf, len);
 }
 
+/* --paranoid: what the cache would answer, compared. Without memory it is not used. */
+static int64_t read_compared(struct handle *h, uint64_t off, void *buf, size_t size)
+{
+    void *origin = malloc(size);
+    struct paranoid p;
+    int64_t n;
+
+    if (!origin)
+        return CM_ENOMEM;
+    paranoid_begin(&p, h->inode);
+    n = mnt.backing->read_through(h->inode, off, buf, size, origin_read, h);
+    if (n >= 0)
+        n = paranoid_end(&p, buf, n, origin_read(h, off, origin, size), origin, off);
+    free(origin);
+    return n;
+}
+
 void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
 {
     void *buf = loop_scratch();
-    cm_file_info info = { .struct_size = sizeof(info) };
     int64_t n = CM_EIO;
 
     if (size > READ_MAX)
         size = READ_MAX;
-    if (cached(h)) {
-        if (stale(h->inode))
-            file_revalidate(h->inode, &info);
-        n = mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
-    }
+    if (cached(h) && (!stale(h->inode) || validate(h->inode)))
+        n = mnt.opt.paranoid
+                ? read_compared(h, (uint64_t)off, buf, size)
+                : mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(h->fd, (uint64_t)off, buf, size);
     if (n < 0)

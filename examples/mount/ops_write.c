@@ -60,7 +60,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         done = 0;
     }
     if (done && direct_bypasses(fi))
-        direct_reply(req, h->inode, off, done, at_end && mnt.opt.shared);
+        direct_reply(req, h->inode, off, done, at_end && others_write());
     else if (done)
         fuse_reply_write(req, done);
     else

@@ -34,6 +34,12 @@ static const char help[] =
     "                       how such files are read: sequential (reads ahead further), noreuse\n"
     "                       (nothing new of them is stored), keep (they stay longer)\n"
     "  --max-file-size SIZE do not cache files that are larger: bytes, or with K, M, G, T\n"
+    "  --coherence LEVEL    who else writes the files, and how soon that is seen: local (default:\n"
+    "                       nobody does), close-to-open (a new open sees it at once, the rest\n"
+    "                       about once per attr_timeout), strict (each read sees it)\n"
+    "  --paranoid           compare everything that comes from the cache with the files: slow. "
+    "The\n"
+    "                       first difference is logged, and ends the use of the cache\n"
     "  -f                   stay in the foreground, log to stderr\n"
     "  -h, --help           this text\n"
     "  -V, --version        version of the program and of the library\n"
@@ -43,10 +49,8 @@ static const char help[] =
     "  -o ro                mount read-only\n"
     "  -o nosuid, nodev, noexec, noatime, nodiratime, sync, dirsync\n"
     "                       as mount(8) has them; its other options are accepted\n"
-    "  -o shared            others write the files without the mount: check for their changes\n"
-    "                       at every open and once per attr_timeout\n"
-    "  -o entry_timeout=S   seconds the kernel remembers names (10; shared: 1)\n"
-    "  -o attr_timeout=S    seconds the kernel remembers attributes (10; shared: 1)\n"
+    "  -o entry_timeout=S   seconds the kernel remembers names (10; close-to-open: 1; strict: 0)\n"
+    "  -o attr_timeout=S    seconds the kernel remembers attributes (the same)\n"
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
     "  -o probation=MIB     memory for blocks that were read once; they go to the pool when\n"
     "                       they are read again (1 % of the pool, 256 at most); 0: none\n"
@@ -68,9 +72,10 @@ static const char help[] =
     "  3  the pool could not be opened or not be closed cleanly; or the service could not be told\n"
     "     what it must forget\n"
     "  4  data that programs stored in mappings could not be written to its file, or was lost\n"
-    "     and no program was told; the log names the file\n";
+    "     and no program was told; the log names the file\n"
+    "  5  --paranoid found wrong bytes in the cache; no program got them\n";
 
-static const char *const names[] = { "ro",      "rw",        "shared",        "entry_timeout",
+static const char *const names[] = { "ro",      "rw",        "coherence",     "entry_timeout",
                                      "verify",  "probation", "attr_timeout",  "max_background",
                                      "loops",   "any_owner", "allow_other",   "default_permissions",
                                      "pool",    "service",   "volume-id",     "one-file-system",
@@ -80,6 +85,8 @@ static const char *const switches[] = { "--pool",
                                         "--service",
                                         "--one-file-system",
                                         "--volume-id",
+                                        "--coherence",
+                                        "--paranoid",
                                         "--help",
                                         "--version",
                                         "--advise",
@@ -226,6 +233,18 @@ static int take_text(char **to, const char *value, const char *what)
     return *to ? 0 : usage_error(what);
 }
 
+static int parse_coherence(const char *value, enum coherence *out)
+{
+    static const char *const words[] = { "local", "close-to-open", "strict" };
+
+    for (int i = 0; value && i < 3; i++)
+        if (!strcmp(value, words[i])) {
+            *out = (enum coherence)i;
+            return 0;
+        }
+    return bad_value("coherence", value, "local, close-to-open or strict");
+}
+
 /* What is a switch, too. -1: it is none of them. */
 static int parse_switch_o(const char *key, const char *value, struct options *o)
 {
@@ -235,9 +254,11 @@ static int parse_switch_o(const char *key, const char *value, struct options *o)
         return take_text(&o->service, value, "-o service needs the name of a socket");
     if (!strcmp(key, "volume-id"))
         return take_text(&o->volume_id, value, "-o volume-id needs a name");
-    if (strcmp(key, "one-file-system"))
+    if (!strcmp(key, "coherence"))
+        return parse_coherence(value, &o->coherence);
+    if (strcmp(key, "one-file-system") && strcmp(key, "paranoid"))
         return rules_has(key) ? rules_take(key, value, &o->rules) : -1;
-    o->one_file_system = true;
+    *(key[0] == 'p' ? &o->paranoid : &o->one_file_system) = true;
     return value ? bad_value(key, value, "no value") : 0;
 }
 
@@ -325,16 +346,13 @@ static int parse_o(char *key, struct options *o)
     rc = parse_pool_o(key, value, o);
     if (rc >= 0)
         return rc;
-    if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "shared") &&
-                   strcmp(key, "any_owner") && strcmp(key, "allow_other") &&
-                   strcmp(key, "default_permissions")))
+    if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "any_owner") &&
+                   strcmp(key, "allow_other") && strcmp(key, "default_permissions")))
         return bad_value(key, value, "no value");
     if (!strcmp(key, "ro") || !strcmp(key, "rw"))
         o->ro = key[1] == 'o';
     else if (!strcmp(key, "any_owner"))
         o->any_owner = true;
-    else if (!strcmp(key, "shared"))
-        o->shared = true;
     else if (strcmp(key, "allow_other") && strcmp(key, "default_permissions"))
         return parse_fstab_o(key, value, o);
     return 0;
@@ -429,8 +447,8 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
         o->foreground = true;
         return 0;
     }
-    if (!strcmp(a, "--one-file-system")) {
-        o->one_file_system = true;
+    if (!strcmp(a, "--one-file-system") || !strcmp(a, "--paranoid")) {
+        *(a[2] == 'p' ? &o->paranoid : &o->one_file_system) = true;
         return 0;
     }
     if (!strncmp(a, "-o", 2)) {
@@ -449,6 +467,8 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
         v = a[11] ? a + 12 : argument("", argc, argv, i);
         return take_text(&o->volume_id, v, "--volume-id needs a name");
     }
+    if (!strcmp(a, "--coherence") || !strncmp(a, "--coherence=", 12))
+        return parse_coherence(a[11] ? a + 12 : argument("", argc, argv, i), &o->coherence);
     rc = parse_rule(argc, argv, i, o);
     if (rc >= 0)
         return rc;
@@ -467,6 +487,23 @@ static unsigned default_loops(void)
     return n < 2 ? 1 : n < 8 ? 2 : 4;
 }
 
+/* How long the kernel remembers names and attributes. With `strict` not at all. */
+static int complete_timeouts(struct options *o)
+{
+    static const double seconds[] = {
+        [COHERENCE_LOCAL] = 10, [COHERENCE_CLOSE_TO_OPEN] = 1, [COHERENCE_STRICT] = 0
+    };
+
+    if (o->coherence == COHERENCE_STRICT && (o->entry_timeout > 0 || o->attr_timeout > 0))
+        return usage_error("--coherence=strict has no time-outs: leave out entry_timeout and "
+                           "attr_timeout");
+    if (o->entry_timeout < 0)
+        o->entry_timeout = seconds[o->coherence];
+    if (o->attr_timeout < 0)
+        o->attr_timeout = seconds[o->coherence];
+    return 0;
+}
+
 int options_complete(struct options *o)
 {
     if (o->pool && o->service)
@@ -474,13 +511,9 @@ int options_complete(struct options *o)
     if (o->service && (o->of_pool || o->rules.advised))
         return usage_error("-o verify, probation, fill_rate, drive_writes and policy, and --advise "
                            "are of a --pool; a service has its own");
-    if (o->entry_timeout < 0)
-        o->entry_timeout = o->shared ? 1 : 10;
-    if (o->attr_timeout < 0)
-        o->attr_timeout = o->shared ? 1 : 10;
     if (!o->loops)
         o->loops = default_loops();
-    return 0;
+    return complete_timeouts(o);
 }
 
 int options_parse(int argc, char **argv, struct options *o)

@@ -6,6 +6,9 @@
  * when the content changes (creds.c). Then the kernel does not ask for security.capability before
  * every write, which would be a second request for each.
  *
+ * FUSE_DIRECT_IO_ALLOW_MMAP (Linux 6.6), with --coherence=strict: files that are read past the
+ * kernel's pages can be mapped shared all the same.
+ *
  * It reads and writes for libfuse, and adds to the first reply, that to INIT. libfuse can be told
  * to use these functions since 3.13; with an older one nothing is agreed.
  *
@@ -16,9 +19,13 @@
 #include <linux/fuse.h>
 #include <sys/uio.h>
 
+#define ALLOW_MMAP (1u << (36 - 32)) /* FUSE_DIRECT_IO_ALLOW_MMAP, of flags2 */
+#define INIT_EXT (1u << 30)          /* FUSE_INIT_EXT: flags2 counts */
+
 static struct {
-    uint64_t init;      /* number of the INIT request, until it is answered */
-    bool offers_kills;  /* the kernel can */
+    uint64_t init;     /* number of the INIT request, until it is answered */
+    bool offers_kills; /* the kernel can */
+    bool offers_maps;
     _Atomic bool kills; /* it was agreed */
 } agreed;
 
@@ -36,6 +43,8 @@ static void look_at_init(const struct fuse_in_header *h, size_t n)
         return;
     agreed.init = h->unique;
     agreed.offers_kills = in->flags & FUSE_HANDLE_KILLPRIV_V2;
+    agreed.offers_maps =
+        n >= sizeof(*h) + sizeof(*in) && (in->flags & INIT_EXT) && (in->flags2 & ALLOW_MMAP);
 }
 
 static ssize_t wire_read(int fd, void *buf, size_t room, void *user)
@@ -58,8 +67,13 @@ static void add_to_init(struct iovec *iov, int count)
     if (h->unique != agreed.init)
         return;
     agreed.init = 0;
-    if (h->error != 0 || !out || iov[1].iov_len < offsetof(struct fuse_init_out, max_pages) ||
-        !agreed.offers_kills)
+    if (h->error != 0 || !out || iov[1].iov_len < offsetof(struct fuse_init_out, max_pages))
+        return;
+    if (is_strict() && agreed.offers_maps && iov[1].iov_len >= sizeof(*out)) {
+        out->flags |= INIT_EXT;
+        out->flags2 |= ALLOW_MMAP;
+    }
+    if (!agreed.offers_kills)
         return;
     out->flags |= FUSE_HANDLE_KILLPRIV_V2;
     atomic_store(&agreed.kills, true);

@@ -97,7 +97,7 @@ t_replaced() {
   local shim
   shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
   export SLOW_ORIGIN=$work/slow
-  LD_PRELOAD=$shim do_mount -o shared
+  LD_PRELOAD=$shim do_mount --coherence close-to-open
   echo another one > "$SLOW_ORIGIN.other"
   python3 - "$org/replaced" "$below/replaced" "$SLOW_ORIGIN.other" <<'PY'
 import os, sys
@@ -119,7 +119,7 @@ t_late_open() {
   shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
   export SLOW_OPEN=$work/open
   echo old > "$below/late"
-  LD_PRELOAD=$shim do_mount -o shared,entry_timeout=60,attr_timeout=60
+  LD_PRELOAD=$shim do_mount -o coherence=close-to-open,entry_timeout=60,attr_timeout=60
   python3 - "$org/late" "$below/late" "$SLOW_OPEN" <<'PY'
 import os, sys, threading, time
 path, bare, slow = sys.argv[1:]

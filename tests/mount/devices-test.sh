@@ -708,7 +708,7 @@ if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b b
     done
     unset NO_HANDLES
   fi
-  do_mount -o shared && {
+  do_mount --coherence=close-to-open && {
     check "a FUSE server's files are changed by others" t_fuse_shared
     do_unmount
   }

@@ -395,7 +395,7 @@ PY
 with_others() {
   wanted "others" || return
   [ $has_below = 1 ] || { skip "others" "needs root"; return; }
-  do_mount -o shared || { fail "others" mount; return; }
+  do_mount --coherence=close-to-open || { fail "others" mount; return; }
   check "others: flags of a file with old pages" t_flags_and_pages
   do_unmount
 }

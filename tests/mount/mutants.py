@@ -59,7 +59,8 @@ THREADS = 'mount/threads.c'
 POOL, SERVICE = 'mount/backing_pool.c', 'mount/backing_service.c'
 OPEN, READ, WRITE = 'mount/ops_open.c', 'mount/ops_read.c', 'mount/ops_write.c'
 ATTR, NAME, RAW = 'mount/ops_attr.c', 'mount/ops_name.c', 'mount/ops_raw.c'
-IOCTL = 'mount/ops_ioctl.c'
+IOCTL, COHERENCE = 'mount/ops_ioctl.c', 'mount/coherence.c'
+PARANOID = 'mount/paranoid.c'
 CONTROL, STEER = 'mount/control.c', 'mount/control_ops.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
@@ -142,7 +143,7 @@ MUTANTS = [
        INODE, '    if (known && !(number_doubtful', '    if (!(number_doubtful'),
     _m('descriptor of others\' changes', 'readers of what others change share a descriptor',
        'devices', '^(FUSE below the directory|a FUSE server.s files are changed by others)$',
-       OPEN, ' && (number_local(i->device) || !mnt.opt.shared);', ';'),
+       OPEN, ' && (number_local(i->device) || !others_write());', ';'),
     _m('set-user-id of another name',
        'set-user-id bits that another name was given stay when it is written', 'devices',
        '^(overlayfs below the directory|rights of another name)$',
@@ -357,6 +358,39 @@ MUTANTS = [
     _m('trusted names', 'everybody sees the names of trusted attributes', 'bare',
        '^rights(: user)?$', ATTR, '            if (!may)\n                continue;\n', ''),
 
+    # Others write the origin
+    _m('strict: reads', 'strict validates no read', 'coherence', '^strict',
+       READ, 'return !coherence_unchanged(i);', 'return false;'),
+    _m('strict: writers', 'strict believes times that were seen beside a writer', 'coherence',
+       '^strict(: each read.*)?$', COHERENCE, 'same = i->seen.sound && equal', 'same = equal'),
+    _m('others: pages', 'the kernel keeps the pages of a file that others changed', 'coherence',
+       '^close-to-open(: a mapping follows)?$',
+       COHERENCE, 'if (changed && atomic_load(&i->pages))', 'if (0)'),
+    _m('others: look', 'nobody looks at what is open', 'coherence',
+       '^close-to-open(: a mapping of a file that is not cached follows)?$',
+       KEEPER, '    coherence_look(k->far);\n', ''),
+    _m('others: first look', 'what was seen of a file that is not cached begins with a look',
+       'coherence', '^close-to-open(: a mapping of a file that is not cached follows)?$',
+       COHERENCE, 'if (!known && coherence_begin', 'if (0 && coherence_begin'),
+    _m('strict: pages', 'strict reads through the kernel\'s pages', 'coherence', '^strict',
+       OPEN, 'h->appends || is_strict();', 'h->appends;'),
+    _m('strict: mappings', 'the kernel is not asked to map files of strict', 'coherence',
+       '^strict', 'mount/wire.c', '        out->flags2 |= ALLOW_MMAP;\n', ''),
+    _m('strict: append-only', 'strict lets an append-only file be mapped', 'coherence', '^strict',
+       OPEN, 'if (h->appends && h->maps && is_strict())', 'if (0)'),
+
+    _m('paranoid: difference', '--paranoid compares nothing', 'coherence', '^paranoid',
+       PARANOID, '    if (is_certain(p))\n', '    if (0)\n'),
+    _m('paranoid: answer', '--paranoid answers what is cached', 'coherence', '^paranoid',
+       PARANOID, '    memcpy(buf, origin, (size_t)is);\n    return is;', '    return n;'),
+    _m('paranoid: changes', '--paranoid does not look for changes beside a read', 'coherence',
+       '^paranoid', PARANOID,
+       'if (!p->quiet || atomic_load(&p->inode->changes_begun) != p->begun ||', 'if ('),
+    _m('paranoid: cache', '--paranoid reads from the cache after a difference', 'coherence',
+       '^paranoid', READ, ' && !paranoid_found();', ';'),
+    _m('paranoid: status', 'wrong bytes are no reason for a status', 'coherence', '^paranoid',
+       MAIN, ' : paranoid_found() ? EXIT_WRONG', ''),
+
     # The service
     _m('service: writes', 'the service is told of no write', 'service', '^(kills$|[0-9]+ kills)',
        SERVICE, 'begun(i, b, rc, cmc_write_begin(i->remote->file, off, len, &b->told))',
@@ -508,7 +542,7 @@ MUTANTS = [
        PROOF, '    inode_each(number_far(d), fail_on, d);\n', ''),
     _m('untold at the end', 'a loss that nobody was told of is no reason for a status', 'sync',
        '^a loss that nobody was told of at the end$',
-       MAIN, 'untold ? EXIT_LOST : left', 'untold && false ? EXIT_LOST : left'),
+       MAIN, 'untold ? EXIT_LOST : paranoid', 'untold && false ? EXIT_LOST : paranoid'),
     _m('room of a loss', 'a kept loss holds a deleted file', 'sync', '^a deleted file with a loss$',
        KEEPER, '    proof_look(k->far);\n', ''),
 
@@ -580,7 +614,7 @@ MUTANTS = [
        '        if (0) {\n'),
     _m('append-only, mapped', 'an append-only file is mapped for stores', 'mount',
        '^append-only files$',
-       OPEN, '    fi->direct_io = h->appends;', '    fi->direct_io = false;'),
+       OPEN, '    fi->direct_io = h->appends ||', '    fi->direct_io ='),
     _m('append-only, in place', 'a write to a place goes to the end of an append-only file',
        'mount', '^append-only files$', WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
     _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'sessions',

@@ -66,6 +66,21 @@ says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
 says "an -o of two letters" 2 '!did you mean' "$mount_bin" dir -o xy
 says "where all of them are" 2 '--help lists all' "$mount_bin" dir -o nonempty
 
+says "another coherence" 2 'coherence=weak: expected local, close-to-open or strict' \
+  "$mount_bin" dir --pool pool --coherence=weak
+says "-o of another coherence" 2 'expected local, close-to-open or strict' "$mount_bin" dir \
+  -o pool=pool,coherence=open
+says "a coherence without a level" 2 'expected local, close-to-open or strict' "$mount_bin" dir \
+  --pool pool --coherence
+says "strict with a time-out" 2 'strict has no time-outs' "$mount_bin" dir --pool pool \
+  -o attr_timeout=1 --coherence=strict
+says "strict with a time-out of 0" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool \
+  --coherence strict -o entry_timeout=0
+
+says "-o paranoid has no value" 2 'paranoid=1: expected no value' "$mount_bin" dir \
+  -o pool=pool,paranoid=1
+says "a mistyped --paranoid" 2 "did you mean '--paranoid'" "$mount_bin" dir --paranoia
+
 says "neither pool nor service" 2 'no pool given .--pool POOL, or --service SOCKET' "$mount_bin" dir
 says "pool and service" 2 'exclude each other' "$mount_bin" dir --pool pool --service=socket
 says "a service without a name" 2 'needs the name of a socket' "$mount_bin" dir --service
@@ -125,7 +140,7 @@ says "one with a value that has none" 2 '-o nosuid=1: expected no value' "$mount
 says "-o pool and -o service" 2 'exclude each other' "$mount_bin" dir -o pool=pool,service=socket
 says "-o pool without a name" 2 '-o pool needs a file name' "$mount_bin" dir -o pool=
 says "a mistyped -o of a switch" 2 "did you mean 'volume-id'" "$mount_bin" dir -o volum-id=x
-says "a comma in a name" 3 'pool a,b: does not exist' "$mount_bin" "$work" -o 'ro,pool=a\,b,shared'
+says "a comma in a name" 3 'pool a,b: does not exist' "$mount_bin" "$work" -o 'ro,pool=a\,b,noatime'
 says "a backslash in a name" 3 'pool b\\c: does not exist' "$mount_bin" "$work" -o 'pool=b\\c'
 
 # A pool that cannot be written.

@@ -165,7 +165,7 @@ t_warm_again() {
   do_unmount
 }
 t_shared() {
-  begin -o shared --exclude out
+  begin --coherence=close-to-open --exclude out
   mv "$org/b" "$org/out/b"
   head -c 65536 /dev/urandom > "$below/out/b"
   cmp "$org/out/b" "$below/out/b"

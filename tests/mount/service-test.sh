@@ -205,13 +205,13 @@ t_hangs() {
   do_unmount
 }
 
-# Two mounts of one origin at one service. With -o shared each sees what the other one writes.
+# Two mounts of one origin at one service. With close-to-open each sees what the other one writes.
 t_two_mounts() {
   local other=$work/other
   mkdir "$other"
   mount --bind "$below" "$other"
-  do_mount -o shared
-  "$mount_bin" "$other" "${backing[@]}" -o shared
+  do_mount --coherence=close-to-open
+  "$mount_bin" "$other" "${backing[@]}" --coherence=close-to-open
   for n in 1 2 3; do
     head -c 300000 /dev/urandom > "$org/both"
     sleep 1.1

@@ -146,7 +146,7 @@ PY
 shared() {
   wanted "shared" || return
   [ $has_below = 1 ] || { skip "shared" "needs a bind mount"; return; }
-  do_mount -o shared || { fail shared mount; return; }
+  do_mount --coherence=close-to-open || { fail shared mount; return; }
   check "shared: changes of others are seen" t_shared
   check "shared: a lease of others is waited for" t_leased
   end_by "shared" -

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * coherence.c - changes that others make at the origin, beside programs that have files open.
+ *
+ * The kernel keeps pages of open files, and mappings use them without asking anybody. So when a
+ * file has changed, the kernel is told to drop its pages (direct_drop). That a file has changed is
+ * seen at each validation, and by a look at all files that are open and have pages: once per
+ * attr_timeout, by the keeper. A look is an fstat; only what differs is validated.
+ *
+ * THE ORDER is: fstat, validation, memory of what fstat said, pages. The blocks of the old version
+ * are forgotten before the pages are dropped, so a page that is read again is new. A change after
+ * the fstat differs from what is remembered, so the next look finds it.
+ *
+ * The mount's own writes look like those of others: nobody can say who changed a file that others
+ * write, too. Their pages are dropped once.
+ *
+ * Owns: the list of open files; what was seen of each. Who: ops_open.c says what is open, cache.c
+ * what was validated, the keeper when to look; ops_read.c asks. Nothing here runs with
+ * --coherence=local.
+ */
+#include "mount.h"
+
+#include <time.h>
+
+#define PERIOD_MIN_NS 200000000ull /* with attr_timeout=0 */
+#define PERIOD_STRICT_NS 1000000000ull
+#define TICK_NS 50000000      /* of the clock that times of files come from: much less */
+#define SECONDS_NS 2100000000 /* where times are whole seconds, or two */
+
+static struct {
+    pthread_mutex_t lock;
+    struct inode *head;
+    size_t count;
+} open_files = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* ---- What is open -------------------------------------------------------------------------- */
+
+void coherence_opened(struct inode *i)
+{
+    struct stat st;
+    bool known;
+
+    if (!others_write())
+        return;
+    pthread_mutex_lock(&open_files.lock);
+    if (i->opens++ == 0) {
+        i->open_prev = NULL;
+        i->open_next = open_files.head;
+        if (i->open_next)
+            i->open_next->open_prev = i;
+        open_files.head = i;
+        open_files.count++;
+    }
+    pthread_mutex_unlock(&open_files.lock);
+    pthread_mutex_lock(&i->lock);
+    known = i->seen.known;
+    pthread_mutex_unlock(&i->lock);
+    if (!known && coherence_begin(i, &st)) /* it passes through: no validation has seen it */
+        coherence_end(i, &st, false);
+}
+
+void coherence_closed(struct inode *i)
+{
+    if (!others_write())
+        return;
+    pthread_mutex_lock(&open_files.lock);
+    if (--i->opens == 0) {
+        *(i->open_prev ? &i->open_prev->open_next : &open_files.head) = i->open_next;
+        if (i->open_next)
+            i->open_next->open_prev = i->open_prev;
+        open_files.count--;
+    }
+    pthread_mutex_unlock(&open_files.lock);
+}
+
+/* ---- What was seen ------------------------------------------------------------------------- */
+
+static bool equal(const struct sight *a, const struct stat *b)
+{
+    return a->size == b->st_size && !memcmp(&a->mtim, &b->st_mtim, sizeof(a->mtim)) &&
+           !memcmp(&a->ctim, &b->st_ctim, sizeof(a->ctim));
+}
+
+/* Could it change once more without another time? */
+static bool is_young(const struct stat *st)
+{
+    struct timespec now;
+    int64_t age;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    age =
+        (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000000000 + now.tv_nsec - st->st_ctim.tv_nsec;
+    return age >= 0 && age < (st->st_ctim.tv_nsec ? TICK_NS : SECONDS_NS);
+}
+
+bool coherence_begin(const struct inode *i, struct stat *st)
+{
+    return others_write() && fstat(i->fd, st) == 0;
+}
+
+void coherence_seen(struct inode *i, const struct stat *st, bool sound)
+{
+    struct sight *const s = &i->seen;
+    const bool changed = s->known && (s->young || !equal(s, st));
+
+    *s = (struct sight){ .size = st->st_size,
+                         .mtim = st->st_mtim,
+                         .ctim = st->st_ctim,
+                         .known = true,
+                         .young = is_young(st),
+                         .sound = sound };
+    if (changed && atomic_load(&i->pages))
+        direct_drop(i);
+}
+
+void coherence_end(struct inode *i, const struct stat *st, bool sound)
+{
+    pthread_mutex_lock(&i->lock);
+    coherence_seen(i, st, sound);
+    pthread_mutex_unlock(&i->lock);
+}
+
+bool coherence_unchanged(struct inode *i)
+{
+    struct stat st;
+    bool same;
+
+    if (number_far(i->device) || fstat(i->fd, &st) < 0 || pthread_mutex_trylock(&i->lock))
+        return false;
+    same = i->seen.sound && equal(&i->seen, &st);
+    pthread_mutex_unlock(&i->lock);
+    return same;
+}
+
+/* ---- The look ------------------------------------------------------------------------------ */
+
+static void look_at(struct inode *i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    struct stat st;
+    bool same;
+
+    if (!coherence_begin(i, &st))
+        return;
+    pthread_mutex_lock(&i->lock);
+    same = i->seen.known && !i->seen.young && equal(&i->seen, &st);
+    pthread_mutex_unlock(&i->lock);
+    if (same)
+        return;
+    if (!cache_on() || !file_use_attached(i)) {
+        coherence_end(i, &st, false);
+        return;
+    }
+    if (file_revalidate(i, &info) >= 0 && (info.racy || info.want_validator))
+        keeper_schedule(i);
+    file_unuse(i);
+    if (!inode_known(i))
+        file_detach_idle(i);
+}
+
+/* Those with pages, held; NULL: there are none, or no memory. */
+static struct inode **take_open(bool far, size_t *n)
+{
+    struct inode **v;
+
+    *n = 0;
+    pthread_mutex_lock(&open_files.lock);
+    v = open_files.count ? malloc(open_files.count * sizeof(struct inode *)) : NULL;
+    for (struct inode *i = open_files.head; v && i; i = i->open_next)
+        if (number_far(i->device) == far && atomic_load(&i->pages)) {
+            inode_hold(i);
+            v[(*n)++] = i;
+        }
+    pthread_mutex_unlock(&open_files.lock);
+    return v;
+}
+
+static uint64_t period_ns(void)
+{
+    const double ns = mnt.opt.attr_timeout * 1e9;
+
+    if (is_strict())
+        return PERIOD_STRICT_NS;
+    return ns < PERIOD_MIN_NS ? PERIOD_MIN_NS : (uint64_t)ns;
+}
+
+void coherence_look(bool far)
+{
+    static uint64_t looked_ns[2]; /* each by its keeper */
+    struct inode **v;
+    size_t n;
+
+    if (!others_write() || cm_now() - looked_ns[far] < period_ns())
+        return;
+    looked_ns[far] = cm_now();
+    v = take_open(far, &n);
+    for (size_t k = 0; k < n; k++) {
+        look_at(v[k]);
+        inode_put(v[k]);
+    }
+    free(v);
+}
