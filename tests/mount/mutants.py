@@ -639,7 +639,7 @@ MUTANTS = [
        '^INT while reading the slow storage',
        QUICK, '  [ -z "$slow_pid" ] || unmount "$work/slow" fuse.throttle "$slow_pid"\n', ''),
     _m('quick start, pool left', 'the pools are left', 'quickstart', '^files are read',
-       QUICK, '    rm -f -- "$place/$p"\n', '    :\n'),
+       QUICK, '    rm -f -- "$place/$p" ', '    : '),
     _m('quick start, reason', 'what fusermount3 says is hidden', 'quickstart',
        '^fusermount3 fails, umount works',
        QUICK, '  $how: $($how "$1" 2>&1)" || :\n', '  $how: $($how "$1" 2>/dev/null)" || :\n'),
