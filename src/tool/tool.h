@@ -84,8 +84,8 @@ struct tool_command {
 };
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash, tool_warm,
-    tool_forget, tool_cached, tool_mode, tool_list, tool_completion;
+    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash, tool_compare,
+    tool_warm, tool_forget, tool_cached, tool_mode, tool_list, tool_completion;
 /* The commands, in the order of the list in --help; NULL after the last one. */
 const struct tool_command *tool_command_at(size_t i);
 

@@ -97,6 +97,7 @@ check "its JSON" python3 -m json.tool out
 expect stats 0 'hit rate' stats pool
 expect top 0 '^not cached +0\.0 +[0-9]+' top pool --once --interval 0.1
 expect dash 1 'cannot run cachemax-dash' dash pool
+expect compare 1 'cannot run cachemax-compare' compare --origin . --pool-volume .
 expect check 0 'sound' check pool
 head -c 3000001 /dev/urandom >data
 run cat data --pool pool -v >copy 2>err </dev/null
