@@ -350,6 +350,7 @@ native_suites() { # DIR
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
   also tool-dash python3 "$here/tool/dash-test.py" "$b"
+  also tool-compare python3 "$here/tool/compare-test.py" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
@@ -396,7 +397,7 @@ list_one() { # NAME COMMAND...
   tidy) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
-  tool-dash) label=tool- ;;
+  tool-dash | tool-compare) label=tool- ;;
   tool* | examples/*) label=tool ;;
   replay) label=tool- ;;
   spin | foreign | gdb) label=$1 ;;
