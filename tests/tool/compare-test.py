@@ -182,13 +182,14 @@ def check_chart(got):
 def test_signals():
     """In the middle of a measurement, and while the test files are written."""
     for number, name in (signal.SIGINT, "sigint"), (signal.SIGTERM, "sigterm"):
-        p = Places()
+        # There is not much room in the memory of some machines.
+        p = Places(fast=None if number == signal.SIGINT else os.path.join(bed.dir, "large"))
         if number == signal.SIGINT:
             child = p.start(*LONG)
             reached = wait(lambda: p.mounted() and any("--runtime" in c
                                                        for c in processes(p.origin)))
         else:
-            child = p.start("--size", "1G")
+            child = p.start("--size", "512M")
             data = os.path.join(p.tree, "data")
             reached = wait(lambda: os.path.exists(data) and not p.mounted())
         r.check(name + "-is-in-the-middle", reached, child.poll())
@@ -241,6 +242,26 @@ def test_mount_ends():
     r.check("mount-is-killed", killed > 0)
     r.equal("mount-ends-status", child.wait(PATIENCE), 1)
     p.nothing_left("mount-ends")
+
+
+def test_replaced():
+    """Somebody puts a link in the place of the directory: where it leads to, all stays."""
+    p = Places()
+    precious = os.path.join(bed.dir, "precious")
+    os.mkdir(precious)
+    with open(os.path.join(precious, "file"), "w") as f:
+        f.write("x")
+    ours, moved = os.path.join(p.fast, NAME), os.path.join(p.fast, "moved")
+    stub = fio_stub("mv '%s' '%s'" % (ours, moved), "ln -s '%s' '%s'" % (precious, ours), "exit 3")
+    status, _, err = p.run(*SHORT, env={"PATH": path_with(fio=stub)})
+    r.check("replaced-says-so", status == 1 and "cannot be removed" in err, (status, err))
+    r.equal("replaced-removes-nothing-else", os.listdir(precious), ["file"])
+    r.equal("replaced-is-emptied", os.listdir(moved), [])
+    os.rmdir(moved)
+    clean = bed.run("compare", "--clean", p.fast)
+    r.check("replaced-clean", clean.returncode == 1 and b"so it stays" in clean.stderr, clean)
+    os.unlink(ours)
+    p.nothing_left("replaced")
 
 
 def test_foreign():
@@ -413,7 +434,7 @@ fast_parent = tempfile.mkdtemp(prefix="cachemax-live.",
                                dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 try:
     for test in (test_arguments, test_fio, test_no_direct, test_full, test_not_permitted,
-                 test_foreign, test_signals, test_mount_ends, test_kill, test_whole):
+                 test_foreign, test_replaced, test_signals, test_mount_ends, test_kill, test_whole):
         test()
 finally:
     for left in [m for m in mounts() if m.startswith((bed.dir, fast_parent))]:

@@ -79,29 +79,34 @@ class Place:
         self.parent = os.path.realpath(parent)
         self.path = os.path.join(self.parent, NAME)
         self.tree = os.path.join(self.path, "tree")
-        self.lock = -1
+        self.lock = self.fd = -1
         self.ours = False  # what is at the path is to be removed
         if not os.path.isdir(self.parent):
             raise Refused("%s: no such directory" % parent)
 
+    def open(self):
+        """Opens the directory. From then on what is removed is removed from it, whatever is put at
+        its path. False: it is no directory of this user's."""
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return os.fstat(self.fd).st_uid == os.geteuid()
+
     def take(self):
         """True: there is such a directory of ours, and it is locked now. False: there is none."""
+        well, empty = False, False
         try:
-            at = os.lstat(self.path)
+            if self.open():
+                empty = not os.listdir(self.fd)
+                self.lock = os.open(MARK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+                # A run that was killed at once may have written nothing of it.
+                well = MARK_TEXT.startswith(os.read(self.lock, 200))
         except FileNotFoundError:
-            return False
-        mark = os.path.join(self.path, MARK)
-        try:
-            well = stat.S_ISDIR(at.st_mode) and at.st_uid == os.geteuid()
-            self.lock = os.open(mark, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC) if well else -1
-            # A run that was killed at once may have written nothing of it.
-            well = well and MARK_TEXT.startswith(os.read(self.lock, 200))
+            if self.fd < 0:
+                return False
         except OSError:
-            well = False
+            pass
         if not well:
             self.forget()
-            if stat.S_ISDIR(at.st_mode) and at.st_uid == os.geteuid() and \
-                    not os.listdir(self.path):
+            if empty:
                 os.rmdir(self.path)  # killed before it had a mark, or after
                 return False
             raise Refused("%s: was not made by 'cachemax compare' of this user, so it stays; move "
@@ -117,9 +122,10 @@ class Place:
         return True
 
     def forget(self):
-        if self.lock >= 0:
-            os.close(self.lock)
-        self.lock = -1
+        for fd in self.lock, self.fd:
+            if fd >= 0:
+                os.close(fd)
+        self.lock = self.fd = -1
 
     def clean(self):
         """Removes what a killed run left. True: there was something."""
@@ -137,8 +143,11 @@ class Place:
             except OSError:
                 self.ours = False
                 raise
-            self.lock = os.open(os.path.join(self.path, MARK),
-                                os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if not self.open() or os.listdir(self.fd):
+                self.ours = False
+                raise Refused("%s: somebody else put a directory in its place" % self.path)
+            self.lock = os.open(MARK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600,
+                                dir_fd=self.fd)
             os.write(self.lock, MARK_TEXT)
             try:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,16 +165,16 @@ class Place:
             detach(self.tree)
             if is_mounted(self.tree):
                 raise OSError(0, "the mount on it cannot be ended")
-            for name in os.listdir(self.path):
-                path = os.path.join(self.path, name)
+            names = os.listdir(self.fd) if self.fd >= 0 else []
+            for name in names:
                 if name == MARK:
                     continue
-                if stat.S_ISDIR(os.lstat(path).st_mode):
-                    shutil.rmtree(path)
+                if stat.S_ISDIR(os.lstat(name, dir_fd=self.fd).st_mode):
+                    shutil.rmtree("/proc/self/fd/%d/%s" % (self.fd, name))
                 else:
-                    os.unlink(path)
-            if os.path.lexists(os.path.join(self.path, MARK)):
-                os.unlink(os.path.join(self.path, MARK))
+                    os.unlink(name, dir_fd=self.fd)
+            if MARK in names:
+                os.unlink(MARK, dir_fd=self.fd)
             os.rmdir(self.path)
             self.ours = False
         except FileNotFoundError:
