@@ -377,6 +377,29 @@ def test_full():
             subprocess.run(["umount", at], check=True)
 
 
+def test_hidden_files():
+    """An origin where an open file that is removed stays for a while, under another name, as on
+    FUSE and NFS: the directory is not empty then."""
+    if not shutil.which("bindfs"):
+        r.skip("hidden-files", "bindfs is not installed")
+        return
+    below, at = os.path.join(bed.dir, "below"), os.path.join(bed.dir, "bound")
+    os.mkdir(below)
+    os.mkdir(at)
+    if subprocess.run(["bindfs", below, at], capture_output=True).returncode != 0:
+        r.skip("hidden-files", "bindfs cannot mount")
+        return
+    try:
+        p = Places(origin=at)
+        status, _, err = p.run(*SHORT, env={"PATH": path_with(fio=fio_stub("exit 3"))})
+        r.check("hidden-files", status == 1 and "fio failed" in err and
+                "cannot be removed" not in err, (status, err))
+        r.equal("hidden-files-as-before", os.listdir(at), ["of-the-user"])
+        r.equal("hidden-files-below-as-before", os.listdir(below), ["of-the-user"])
+    finally:
+        subprocess.run(["fusermount3", "-u", "-z", at], check=True)
+
+
 def test_not_permitted():
     if not as_root or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
         r.skip("not-permitted", "no namespace of mounts can be made")
@@ -433,8 +456,9 @@ if why:
 fast_parent = tempfile.mkdtemp(prefix="cachemax-live.",
                                dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 try:
-    for test in (test_arguments, test_fio, test_no_direct, test_full, test_not_permitted,
-                 test_foreign, test_replaced, test_signals, test_mount_ends, test_kill, test_whole):
+    for test in (test_arguments, test_fio, test_no_direct, test_full, test_hidden_files,
+                 test_not_permitted, test_foreign, test_replaced, test_signals, test_mount_ends,
+                 test_kill, test_whole):
         test()
 finally:
     for left in [m for m in mounts() if m.startswith((bed.dir, fast_parent))]:

@@ -4,7 +4,6 @@
 A signal becomes an exception wherever the run is, so that there is one way out: Run.end().
 """
 import argparse
-import errno
 import json
 import os
 import platform
@@ -17,7 +16,8 @@ import time
 import chart
 import report as reports
 from fio import WORKLOADS, Files, Fio
-from places import (Mount, Place, Refused, check_mounting, program, say, start, takes_direct)
+from places import (Mount, Place, Refused, check_mounting, program, reason, say, start,
+                    takes_direct)
 
 MIB = 1 << 20
 
@@ -31,10 +31,6 @@ class Ended(BaseException):
 def on_signal(number, _):
     catch(signal.SIG_IGN)  # one exception at most, so that no second one leaves the removal
     raise Ended(number)
-
-
-def reason(error):
-    return "the volume is full" if error.errno == errno.ENOSPC else error.strerror
 
 
 def read_arguments():

@@ -6,6 +6,7 @@ that is alive has that file locked; so what a killed run left is known, and noth
 removed. Children end when this process ends, however it ends.
 """
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -20,6 +21,7 @@ NAME = "cachemax-compare.d"
 MARK = "made-by-cachemax-compare"
 MARK_TEXT = b"The test files of 'cachemax compare'. 'cachemax compare --clean DIR' removes them.\n"
 MOUNT_SECONDS = 60
+REMOVE_SECONDS = 10
 
 
 class Refused(Exception):
@@ -29,6 +31,10 @@ class Refused(Exception):
 def say(text):
     sys.stderr.write("cachemax: %s\n" % text)
     sys.stderr.flush()
+
+
+def reason(error):
+    return "the volume is full" if error.errno == errno.ENOSPC else error.strerror
 
 
 def program(name, beside=()):
@@ -155,34 +161,47 @@ class Place:
                 pass
             os.mkdir(self.tree, 0o700)
         except OSError as e:
-            raise Refused("%s: %s" % (self.path, e.strerror))
+            raise Refused("%s: cannot be made: %s" % (self.path, reason(e)))
 
     def remove(self):
-        """The mark goes last, so that the rest can be found again."""
-        if not self.ours:
-            return
-        try:
-            detach(self.tree)
-            if is_mounted(self.tree):
-                raise OSError(0, "the mount on it cannot be ended")
-            names = os.listdir(self.fd) if self.fd >= 0 else []
-            for name in names:
-                if name == MARK:
-                    continue
-                if stat.S_ISDIR(os.lstat(name, dir_fd=self.fd).st_mode):
-                    shutil.rmtree("/proc/self/fd/%d/%s" % (self.fd, name))
+        """On FUSE and NFS a removed file stays under another name until it is closed everywhere; so
+        what is not empty is tried again. What vanishes meanwhile, too."""
+        until = time.monotonic() + REMOVE_SECONDS
+        while self.ours:
+            try:
+                self._remove()
+                self.ours = False
+            except OSError as e:
+                again = e.errno in (errno.ENOTEMPTY, errno.ENOENT, errno.EBUSY)
+                if not os.path.lexists(self.path):
+                    self.ours = False  # it was removed when a signal came
+                elif again and time.monotonic() < until:
+                    time.sleep(0.05)
                 else:
-                    os.unlink(name, dir_fd=self.fd)
-            if MARK in names:
-                os.unlink(MARK, dir_fd=self.fd)
-            os.rmdir(self.path)
-            self.ours = False
-        except FileNotFoundError:
-            pass  # it was removed when a signal came
-        except OSError as e:
-            say("%s: cannot be removed: %s; try 'cachemax compare --clean %s'" %
-                (self.path, e.strerror, self.parent))
+                    self.ours = False
+                    say("%s: cannot be removed: %s; try 'cachemax compare --clean %s'" %
+                        (self.path, e.strerror, self.parent))
         self.forget()
+
+    def _remove(self):
+        """The mark goes last, so that the rest can be found again."""
+        detach(self.tree)
+        if is_mounted(self.tree):
+            raise OSError(0, "the mount on it cannot be ended")
+        names = os.listdir(self.fd) if self.fd >= 0 else []
+        for name in names:
+            if name == MARK:
+                continue
+            if stat.S_ISDIR(os.lstat(name, dir_fd=self.fd).st_mode):
+                shutil.rmtree("/proc/self/fd/%d/%s" % (self.fd, name))
+            else:
+                os.unlink(name, dir_fd=self.fd)
+        lock, self.lock = self.lock, -1
+        if lock >= 0:
+            os.close(lock)
+        if MARK in names:
+            os.unlink(MARK, dir_fd=self.fd)
+        os.rmdir(self.path)
 
     def free(self):
         v = os.statvfs(self.parent)
