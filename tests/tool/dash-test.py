@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from live import PATIENCE, Bed, Owner, Results
+from live import PATIENCE, Bed, Owner, Results, run_all
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 r = Results()
@@ -573,14 +573,8 @@ def main():
     owner.close()
 
 
+missing = None
 if not os.path.exists(DASH) or not os.environ.get("CACHEMAX_LIBRARY") or \
         not os.path.exists(os.environ["CACHEMAX_LIBRARY"]):
-    print("skip dash: not built (Debian package libmicrohttpd-dev), or no shared library")
-    print("0 passed, 0 failed, 1 skipped")
-    bed.end()
-    sys.exit(77)
-try:
-    main()
-finally:
-    bed.end()
-r.end()
+    missing = "not built (Debian package libmicrohttpd-dev), or no shared library"
+run_all("dash", main, bed, r, missing)

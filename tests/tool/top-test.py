@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 
-from live import Bed, Owner, Results, Terminal
+from live import Bed, Owner, Results, Terminal, run_all
 
 r = Results()
 bed = Bed(sys.argv[1])
@@ -276,18 +276,12 @@ def main():
 
 
 __file__ = os.path.realpath(__file__)
+missing = None
 try:
     import ctypes  # noqa: F401
     import pty  # noqa: F401
     if not os.path.exists(os.path.join(bed.build, "src/libcachemax.so.0")):
         raise ImportError("no shared library in this build")
 except ImportError as e:
-    print("skip top: %s" % e)
-    print("0 passed, 0 failed, 1 skipped")
-    bed.end()
-    sys.exit(77)
-try:
-    main()
-finally:
-    bed.end()
-r.end()
+    missing = str(e)
+run_all("top", main, bed, r, missing)
