@@ -329,6 +329,7 @@ native_suites() { # DIR
   also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
   also mount-sync bash "$here/mount/sync-test.sh" "$b"
   also mount-far bash "$here/mount/far-test.sh" "$b"
+  also mount-failures bash "$here/mount/failures-test.sh" "$b"
   also mount-admin bash "$here/mount/admin-test.sh" "$b"
   also mount-rules bash "$here/mount/rules-test.sh" "$b"
   also mount-control bash "$here/mount/control-test.sh" "$b"

@@ -570,6 +570,12 @@ MUTANTS = [
        '^the end while a server is stopped$',
        KEEPER, '(!k->far || cm_now() < deadline)', '(!k->far || deadline)'),
 
+    # Volumes that fail
+    _m('error of the origin', "an error of the origin's read is hidden", 'failures',
+       '^the origin fails to read$',
+       READ, '        fuse_reply_err(req, (int)(-n - ORIGIN_ERROR));',
+       '        fuse_reply_buf(req, buf, 0);'),
+
     # The end, and opens
     _m('ticks', 'nobody looks for the mount while something is racy', 'end',
        '^changed just before the end, and warm$',

@@ -1,0 +1,279 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# failures-test.sh - volumes that fail, are full or go away: that of the origin, and the pool's.
+#
+# Usage: failures-test.sh BUILD_DIR
+# A volume is a file system on a loop device, whose image lies in a small tmpfs. It fails when its
+# image is cut to nothing and the tmpfs has no room left: then neither reads nor writes succeed. The
+# image is put back later. What must hold: users get the errors that the origin gives, and none from
+# the cache; no wrong byte; every wait ends. Needs root and loop devices.
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
+# line. Exit status 1 when something failed.
+
+set -u
+build=${1:?usage: failures-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+if [ $is_root = 0 ] || ! losetup -f >/dev/null 2>&1; then
+  skip everything "needs root and loop devices"
+  summary
+  exit 77
+fi
+for p in python3 mkfs.ext4; do
+  has "$p" || { skip everything "no $p"; summary; exit 77; }
+done
+
+images=$work/images server=''
+mkdir "$images" "$work/fast"
+take_down() {
+  exec 2>/dev/null
+  cd /
+  [ -z "$server" ] || kill -9 "$server"
+  fusermount3 -u -z "$org"
+  [ -z "$mount_pid" ] || kill -9 "$mount_pid"
+  umount -l "$below" "$org" "$work/fast" "$images"
+}
+trap 'take_down; cleanup' EXIT
+mount -t tmpfs -o size=64m images "$images" || { skip everything "no tmpfs"; summary; exit 77; }
+
+# volume DIRECTORY: an ext4 of 24 MiB
+volume() {
+  rm -f "$images/img"
+  truncate -s 24M "$images/img"
+  mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$images/img" &&
+    mount -o loop,noatime "$images/img" "$1"
+}
+breaks() {
+  sync -f "$1"
+  cp "$images/img" "$work/img" # elsewhere: there is no room left
+  truncate -s 0 "$images/img"
+  mount -o remount,size=4k "$images"
+  echo 3 > /proc/sys/vm/drop_caches
+}
+is_whole_again() {
+  mount -o remount,size=64m "$images"
+  cp "$work/img" "$images/img.new" && cat "$images/img.new" > "$images/img"
+  rm "$images/img.new"
+}
+# again DIRECTORY: after writes that failed, the file system refuses everything until it is mounted
+# anew.
+again() {
+  umount "$1"
+  mount -o loop,noatime "$images/img" "$1"
+}
+ends() { # NAME: the mount of the check before it ended in time
+  local n=0
+  while kill -0 "$mount_pid" 2>/dev/null && mountpoint -q "$org" && [ $n -lt 600 ]; do
+    fusermount3 -u "$org" 2>/dev/null
+    n=$((n + 1))
+    sleep 0.1
+  done
+  [ $n -lt 600 ] || kill -9 "$mount_pid"
+  wait_mount
+  if [ $n -lt 600 ] && [ $status -lt 128 ]; then ok "$1"; else fail "$1" "status $status"; fi
+}
+# calls SCRIPT: Python; error(F, ...) is the name of F's error, or None; same(NAME) compares a file
+# of the directory with what it was.
+calls() {
+  timeout 120 python3 - "$ref" <<PY
+import errno, os, sys, time
+def error(f, *args):
+    try: f(*args)
+    except OSError as e: return errno.errorcode[e.errno]
+def content(name):
+    with open(name, 'rb') as f: return f.read()
+def same(name): assert content(name) == content(os.path.join(sys.argv[1], name)), name
+def write(name, data, at=0, mode='r+b'):
+    with open(name, mode, buffering=0) as f:
+        f.seek(at)
+        n = 0
+        while n < len(data): n += f.write(data[n:])
+        os.fsync(f.fileno())
+$(cat)
+PY
+}
+files() { # DIRECTORY
+  for k in 1 2 3; do head -c 1500000 /dev/urandom > "$1/f$k"; done
+  cp "$1"/f? "$ref"
+}
+warm() { "$cm" warm -q "$org/f1" && "$cm" warm -q "$org/f2" && drop_caches; }
+
+# ---- The origin ---------------------------------------------------------------------------------
+
+t_reads_fail() {
+  warm
+  breaks "$below"
+  calls <<'PY'
+assert error(content, 'f3') == 'EIO', error(content, 'f3')
+same('f1'), same('f2') # they come from the pool
+PY
+  is_whole_again
+  calls <<'PY'
+for name in 'f1', 'f2', 'f3': same(name)
+PY
+}
+t_writes_fail() {
+  warm
+  breaks "$below"
+  calls <<'PY'
+for k in range(3):
+    e = error(write, 'f1', b'x' * 9000, 5000)
+    assert e in ('EIO', 'EROFS'), e
+    e = error(write, 'new', b'x' * 9000, 0, 'wb')
+    assert e in ('EIO', 'EROFS', 'ENOSPC'), e
+same('f2')
+PY
+}
+t_whole_again() { # what is read is what the origin has, whatever was lost
+  for k in 1 2 3; do cmp "$org/f$k" "$below/f$k"; done
+  cmp "$org/f2" "$ref/f2"
+  cmp "$org/f3" "$ref/f3"
+}
+t_full() {
+  warm
+  calls <<'PY'
+room = os.statvfs('.').f_bavail * os.statvfs('.').f_frsize
+assert error(write, 'large', b'y' * (room + 1000000), 0, 'wb') == 'ENOSPC'
+got = content('large')
+assert got == b'y' * len(got) and len(got) > room // 2, (len(got), room)
+assert error(write, 'f1', b'z' * 3000000, 1000000) == 'ENOSPC'
+was = content(os.path.join(sys.argv[1], 'f1'))
+got = content('f1')
+assert got[:1000000] == was[:1000000] and set(got[1000000:1400000]) == {ord('z')}
+same('f2'), same('f3')
+os.unlink('large')
+for k in range(600): # the last close, and so the room, comes a moment later
+    if os.statvfs('.').f_bavail * os.statvfs('.').f_frsize > room // 2: break
+    time.sleep(0.1)
+write('f1', b'z' * 3000000, 1000000)
+assert content('f1') == was[:1000000] + b'z' * 3000000
+PY
+  for k in 1 2 3; do cmp "$org/f$k" "$below/f$k"; done
+}
+t_gone() { # its server was killed: cached or not, an error or the right bytes
+  warm
+  kill -9 "$server"
+  wait "$server" || :
+  calls <<'PY'
+for name in 'f1', 'f2', 'f3':
+    e = error(same, name)
+    assert e in (None, 'ENOTCONN', 'ECONNABORTED', 'EIO'), e
+for f, args in (os.stat, ('f1',)), (os.listdir, ('.',)), (write, ('f1', b'x')), \
+               (os.rename, ('f1', 'f9')), (os.mkdir, ('d',)), (content, ('none',)):
+    e = error(f, *args)
+    assert e in (None, 'ENOTCONN', 'ECONNABORTED', 'ENOENT', 'EIO'), (f, e)
+assert error(write, 'f1', b'x') is not None
+PY
+}
+origin_fails() {
+  volume "$org" || { skip "the origin fails" "cannot make a volume"; return; }
+  files "$org"
+  mount --bind "$org" "$below"
+  new_pool 16M
+  if do_mount; then
+    check "the origin fails to read" t_reads_fail
+    check "the origin fails to write" t_writes_fail
+    ends "the end with an origin that fails"
+  else
+    fail "the origin fails" "cannot mount"
+  fi
+  is_whole_again
+  umount "$below"
+  again "$org"
+  mount --bind "$org" "$below"
+  do_mount && check "the origin is whole again" t_whole_again
+  ends "the end after it"
+  umount "$below" "$org"
+}
+origin_full() {
+  mount -t tmpfs -o size=8m full "$org"
+  files "$org"
+  mount --bind "$org" "$below"
+  new_pool 16M
+  do_mount && check "the origin is full" t_full
+  ends "the end with a full origin"
+  umount "$below" "$org"
+}
+origin_gone() {
+  has bindfs || { skip "the origin is gone" "no bindfs"; return; }
+  mkdir "$work/source"
+  files "$work/source"
+  bindfs -f "$work/source" "$org" 2>/dev/null &
+  server=$!
+  for _ in $(seq 600); do
+    ! mountpoint -q "$org" || break
+    sleep 0.05
+  done
+  new_pool 16M
+  do_mount && check "the origin is gone" t_gone
+  ends "the end without an origin"
+  umount -l "$org"
+  server=''
+}
+
+# ---- The pool -----------------------------------------------------------------------------------
+
+t_pool_fails() { # none of its blocks is in memory
+  breaks "$work/fast"
+  calls <<'PY'
+for k in range(2):
+    for name in 'f1', 'f2', 'f3': same(name)
+write('f3', b'x' * 9000, 5000)
+assert content('f3')[5000:14000] == b'x' * 9000
+PY
+}
+t_pool_again() {
+  for k in 1 2 3; do cmp "$org/f$k" "$below/f$k"; done
+}
+pool_fails() {
+  volume "$work/fast" || { skip "the pool's volume fails" "cannot make a volume"; return; }
+  files "$org"
+  pool=$work/fast/pool backing=(--pool "$work/fast/pool")
+  new_pool 16M
+  do_mount && cat "$org"/f? >/dev/null && "$cm" warm -q "$org"
+  do_unmount
+  drop_caches
+  if do_mount; then
+    check "the pool's volume fails" t_pool_fails
+    ends "the end with a pool that fails"
+  else
+    fail "the pool's volume fails" "cannot mount"
+  fi
+  is_whole_again
+  again "$work/fast"
+  do_mount && check "the pool's volume is whole again" t_pool_again
+  ends "the end with that pool"
+  umount "$work/fast"
+}
+t_pool_full() { # a fill finds no room for its block
+  calls <<'PY'
+for k in range(3):
+    for name in 'f1', 'f2', 'f3': same(name)
+write('f2', b'x' * 9000, 5000)
+assert content('f2')[5000:14000] == b'x' * 9000
+PY
+  for k in 1 2 3; do cmp "$org/f$k" "$below/f$k"; done
+}
+pool_full() { # a pool that was copied has holes, and its volume no room for them
+  mount -t tmpfs -o size=20m fast "$work/fast"
+  files "$org"
+  pool=$work/fast/pool backing=(--pool "$work/fast/pool")
+  "$cm" create "$work/pool" --size=16M >/dev/null
+  cp --sparse=always "$work/pool" "$pool"
+  head -c 30M /dev/zero > "$work/fast/rest" 2>/dev/null
+  if do_mount; then
+    check "the pool's volume is full" t_pool_full
+    ends "the end with a volume that is full"
+  else # refused, and said why
+    grep -qi 'no space\|hole\|sparse' "$work/log" && ok "the pool's volume is full: refused" ||
+      fail "the pool's volume is full" "$(tail -n 1 "$work/log")"
+  fi
+  umount "$work/fast"
+}
+
+for part in origin_fails origin_full origin_gone pool_fails pool_full; do
+  $part
+done
+summary
